@@ -1,0 +1,2 @@
+//! The `gorani` command.
+fn main() {}

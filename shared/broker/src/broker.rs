@@ -1,0 +1,170 @@
+//! The contract between a node and whatever carries publications between nodes. Design §4 and §5.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+
+use crate::{BrokerError, ClientInfo, Event, Position, Publication};
+
+/// How long a channel keeps what was published. Both must be above zero for the channel to keep history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retention {
+    /// Newest publications kept, at most.
+    pub size: u32,
+    /// Age after which a publication is forgotten.
+    pub ttl: Duration,
+}
+
+impl Retention {
+    /// Whether the channel keeps history at all.
+    pub fn keeps_history(&self) -> bool {
+        self.size > 0 && !self.ttl.is_zero()
+    }
+}
+
+/// Makes a retried publish safe: the same key on the same channel within `ttl` gives the first answer again and
+/// publishes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The publisher's key, 1 to 255 bytes.
+    pub key: String,
+    /// How long the first answer is remembered.
+    pub ttl: Duration,
+}
+
+/// How one publication is to be treated.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PublishOptions {
+    /// The channel's retention; without history the publication gets offset 0 and no epoch.
+    pub retention: Retention,
+    /// Deliver live but do not append to history, although the channel keeps one: offset 0, no epoch.
+    pub skip_history: bool,
+    /// The retry guard, if the publisher gave one.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// The broker's answer to an accepted publication.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Published {
+    /// Where it stands in the stream; offset 0 and an empty epoch without history.
+    pub position: Position,
+    /// True if an earlier publication with the same idempotency key answered, and nothing was published now.
+    pub repeated: bool,
+}
+
+/// What to read of a channel's history.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HistoryQuery {
+    /// Publications at most; 0 reads the position alone.
+    pub limit: u32,
+    /// Publications after this offset (before it, when `reverse`); absent: from the oldest (the newest).
+    pub since: Option<u64>,
+    /// Newest first.
+    pub reverse: bool,
+}
+
+/// A page of history, and the top of the stream at the moment of the read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HistoryPage {
+    /// In ascending order of offset; descending when the query asked for `reverse`.
+    pub publications: Vec<Arc<Publication>>,
+    /// The stream's newest offset and its epoch. A stream that was never written gets its epoch by being read.
+    pub top: Position,
+}
+
+/// What a broker knows of its own state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Publications flow both ways.
+    Ready,
+    /// They do not; the reason is for operators, without secrets.
+    NotReady(String),
+}
+
+/// Where a broker hands over what it received for this node. The node implements it.
+pub trait Sink: Send + Sync + 'static {
+    /// One event of a channel this node is subscribed to.
+    ///
+    /// Called from any thread, and for one channel never concurrently: the order of calls is the channel's order.
+    /// It must return at once: it only puts the event into bounded queues, never waits, never calls the broker back.
+    fn on_event(&self, channel: &Arc<str>, event: Event);
+
+    /// The broker cannot say whether it missed events of this channel (a lost connection, a full queue): the node
+    /// must compare positions and read history before it goes on. Same calling rules as [`Sink::on_event`].
+    fn on_gap(&self, channel: &Arc<str>);
+}
+
+/// Carries publications between nodes and keeps their history, positions and presence.
+///
+/// # Order
+/// Per channel there is one order, that in which the broker accepted publications; every subscribed node sees that
+/// order, and offsets grow by one along it. A request takes its place in line when the method is *called*, not when
+/// its future is first polled: a publisher that calls `publish` twice gets that order, and many calls made before any
+/// is awaited share round trips.
+///
+/// # Delivery
+/// A future that resolves to `Ok` means the broker accepted. After an `Err` nothing is known unless the error says so
+/// ([`BrokerError::is_unknown_outcome`]); the idempotency key makes a retry safe.
+/// Each event reaches the [`Sink`] of each subscribed node exactly once, or [`Sink::on_gap`] is called instead.
+/// The publisher's own node receives its copy the same way, never by a short cut.
+///
+/// # Blocking
+/// No method blocks its thread. Futures are `Send`, may be dropped (the request goes on), and end within the broker's
+/// own time-out. Called by nodes, from any worker thread.
+pub trait Broker: Send + Sync + 'static {
+    /// Gives the broker its sink. Called once, before any other method.
+    fn start(&self, sink: Arc<dyn Sink>) -> BoxFuture<'static, Result<(), BrokerError>>;
+
+    /// Publishes one message: idempotency look-up, offset and epoch, append, distribution, as one atomic step.
+    /// The broker sets `offset` and `epoch` of the publication; the other fields are the caller's.
+    fn publish(
+        &self,
+        channel: &str,
+        publication: Publication,
+        options: PublishOptions,
+    ) -> BoxFuture<'static, Result<Published, BrokerError>>;
+
+    /// Tells the subscribers of a channel that a client joined or left. At most once, no history.
+    fn publish_join(&self, channel: &str, info: Arc<ClientInfo>) -> BoxFuture<'static, Result<(), BrokerError>>;
+
+    /// See [`Broker::publish_join`].
+    fn publish_leave(&self, channel: &str, info: Arc<ClientInfo>) -> BoxFuture<'static, Result<(), BrokerError>>;
+
+    /// This node wants the events of these channels. When the future resolves, every later publication, made on any
+    /// node, reaches the sink. Subscribing twice is harmless.
+    fn subscribe(&self, channels: &[Arc<str>]) -> BoxFuture<'static, Result<(), BrokerError>>;
+
+    /// This node no longer wants them. Events already under way may still arrive.
+    fn unsubscribe(&self, channels: &[Arc<str>]) -> BoxFuture<'static, Result<(), BrokerError>>;
+
+    /// Reads history. `retention` is the channel's; without history: [`BrokerError::NoHistory`].
+    fn history(
+        &self,
+        channel: &str,
+        query: HistoryQuery,
+        retention: Retention,
+    ) -> BoxFuture<'static, Result<HistoryPage, BrokerError>>;
+
+    /// Forgets the publications of a channel; its position goes on, so subscribers see no new epoch.
+    fn remove_history(&self, channel: &str) -> BoxFuture<'static, Result<(), BrokerError>>;
+
+    /// Enters or refreshes a client in a channel's presence; it is forgotten `ttl` after the last call.
+    fn presence_add(
+        &self,
+        channel: &str,
+        info: Arc<ClientInfo>,
+        ttl: Duration,
+    ) -> BoxFuture<'static, Result<(), BrokerError>>;
+
+    /// Takes a client out of a channel's presence. An unknown client is no error.
+    fn presence_remove(&self, channel: &str, client: &str) -> BoxFuture<'static, Result<(), BrokerError>>;
+
+    /// The clients present in a channel, on all nodes, in no particular order.
+    fn presence(&self, channel: &str) -> BoxFuture<'static, Result<Vec<Arc<ClientInfo>>, BrokerError>>;
+
+    /// Numbers of clients and of distinct users present in a channel, on all nodes.
+    fn presence_stats(&self, channel: &str) -> BoxFuture<'static, Result<(u64, u64), BrokerError>>;
+
+    /// Whether this node would deliver right now. Cheap: answers from what the broker already knows.
+    fn health(&self) -> Health;
+}

@@ -1,0 +1,19 @@
+//! How publications cross nodes: the [`Broker`] trait, the values that travel through it, and its implementations.
+//!
+//! The journey of a publication (design §2): `node.publish` → [`Broker::publish`] → (memory, or Redis and back) →
+//! [`Sink::on_event`] of every interested node → the hubs of that node. A broker knows no session and no HTTP.
+//!
+//! - [`publication`]: what travels. - [`broker`]: the contract. - [`memory`]: one node, in this process.
+//! - [`contract`] (feature `contract`): the test suite that every implementation runs.
+
+pub mod broker;
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
+pub mod error;
+pub mod memory;
+pub mod publication;
+
+pub use broker::{Broker, Health, HistoryPage, HistoryQuery, Idempotency, PublishOptions, Published, Retention, Sink};
+pub use error::BrokerError;
+pub use memory::{MemoryBroker, MemorySettings};
+pub use publication::{ClientInfo, DataKind, Event, Position, Publication};
