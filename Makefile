@@ -1,0 +1,82 @@
+# The one entry point for people and for CI. `make help` lists the targets.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CARGO ?= cargo
+CONFIG ?= deploy/gorani.dev.toml
+# Seconds that each fuzz target runs.
+FUZZ_SECONDS ?= 30
+# Arguments of the benchmark: `make bench BENCH_ARGS=--smoke` only proves that it runs.
+BENCH_ARGS ?=
+
+TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# The fuzzers need unstable compiler flags; this allows them on the stable toolchain, for that one command.
+FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz
+
+.PHONY: help run build test test-rust test-e2e test-tools fmt fmt-check lint layers bench fuzz doc ci
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+run: ## build the node and start it with deploy/gorani.dev.toml (CONFIG=… for another file)
+	$(CARGO) build --release --locked -p gorani --bin gorani
+	exec $(TARGET_DIR)/release/gorani serve --config $(CONFIG)
+
+build: ## the debug binaries that the black-box tests start
+	$(CARGO) build --workspace --bins
+
+test: test-tools build test-rust test-e2e ## every test: Rust, the SDK in Node, the page in Chromium
+
+test-rust: build ## the Rust tests alone
+	GORANI_BIN=$(TARGET_DIR)/debug/gorani $(CARGO) test --workspace
+
+test-e2e: test-tools build ## the Node and browser tests alone
+	cd tests/e2e && GORANI_BIN=$(TARGET_DIR)/debug/gorani npm test
+
+test-tools: ## install what the tests need and the machine lacks
+	@tests/e2e/tools.sh
+
+fmt: ## format the Rust code
+	$(CARGO) fmt --all
+
+fmt-check: ## fail where `make fmt` would change something
+	$(CARGO) fmt --all --check
+
+lint: ## clippy on every target, and the licences and sources of all dependencies
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		$(CARGO) deny --offline check --config .deny.toml bans licenses sources; \
+	else \
+		echo "lint: cargo-deny is not installed, so bans, licences and sources were NOT checked (cargo install --locked cargo-deny)"; \
+	fi
+
+layers: ## the direction of the dependencies, between crates and between the rooms of the gateway
+	$(CARGO) run --quiet --locked -p gorani-tests --bin layers
+
+bench: ## measure fan-out, memory, set-up, publishing and latency beside the stock actors (release build)
+	$(CARGO) build --release --locked -p gorani --bin gorani
+	GORANI_BIN=$(TARGET_DIR)/release/gorani $(CARGO) run --release --locked -p gorani-tests --bin bench -- $(BENCH_ARGS)
+
+fuzz: ## run every fuzz target for FUZZ_SECONDS (30)
+	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
+	@targets=$$($(FUZZ) list --fuzz-dir tests/fuzz); \
+	for target in $$targets; do \
+		echo "fuzz: $$target, $(FUZZ_SECONDS) s"; \
+		$(FUZZ) run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1; \
+	done
+
+doc: ## the documentation of the code; a warning is an error
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+# One after the other: two cargo commands at once only wait for each other's lock.
+ci: ## all of the above checks, as the build machine runs them
+	$(MAKE) fmt-check
+	$(MAKE) lint
+	$(MAKE) layers
+	$(MAKE) doc
+	$(MAKE) test
+	$(MAKE) fuzz
+	$(MAKE) bench BENCH_ARGS=--smoke

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Installs what the Node and browser tests need and the machine lacks: Node 18 or later, npm, Chromium, and the packages of package-lock.json.
+# Works as root or through sudo, on Debian and its relatives; elsewhere it says what is missing.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+missing=()
+node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 18 ? 0 : 1)' 2>/dev/null || missing+=(nodejs)
+command -v npm >/dev/null || missing+=(npm)
+if [ -z "${GORANI_CHROMIUM:-}" ] && ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
+    missing+=(chromium)
+fi
+
+if [ ${#missing[@]} -gt 0 ]; then
+    if ! command -v apt-get >/dev/null; then
+        echo "the tests need ${missing[*]}: please install it and try again" >&2
+        exit 1
+    fi
+    as_root=()
+    [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+    echo "installing ${missing[*]}"
+    "${as_root[@]}" apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}"
+fi
+
+# npm writes this file when it is done, so a lock file that is newer means that something changed.
+if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
+    npm ci --no-progress
+fi
