@@ -1,0 +1,116 @@
+//! The keys of the backends: which of them opens the HTTP API. First thing on the journey of a publish from outside.
+//! `specs/http-api.md`, first paragraph; design §8.
+
+use std::fmt;
+
+use subtle::{Choice, ConstantTimeEq};
+
+/// Longest accepted key, in bytes. Keys are kept and compared at this fixed size, so that the time of a comparison
+/// tells neither where a wrong key differs nor how long a right one is.
+pub const API_KEY_MAX_BYTES: usize = 256;
+
+/// Scheme of the `Authorization` header that carries a key, compared without regard to case.
+const AUTHORIZATION_SCHEME: &[u8] = b"apikey";
+
+/// Why a list of keys cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApiKeyError {
+    /// An empty key would let everybody in who sends an empty header.
+    #[error("API key number {number} is empty")]
+    Empty {
+        /// Place in the list, from 1. The key itself is never named.
+        number: usize,
+    },
+    /// Longer than [`API_KEY_MAX_BYTES`].
+    #[error("API key number {number} is longer than {API_KEY_MAX_BYTES} bytes")]
+    TooLong {
+        /// Place in the list, from 1.
+        number: usize,
+    },
+    /// A key that no HTTP header can carry would never match.
+    #[error("API key number {number} has a character other than printable ASCII, or a space")]
+    NotPrintable {
+        /// Place in the list, from 1.
+        number: usize,
+    },
+}
+
+/// The valid keys; several, so that they can be rotated. Cheap to check from many threads.
+#[derive(Default)]
+pub struct ApiKeys {
+    keys: Vec<PaddedKey>,
+}
+
+impl ApiKeys {
+    /// Takes the keys of the settings. An empty list is valid and matches nothing.
+    pub fn new(keys: Vec<String>) -> Result<Self, ApiKeyError> {
+        let padded = keys.iter().enumerate().map(|(index, key)| {
+            let number = index + 1;
+            if key.is_empty() {
+                return Err(ApiKeyError::Empty { number });
+            }
+            if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(ApiKeyError::NotPrintable { number });
+            }
+            PaddedKey::new(key.as_bytes()).ok_or(ApiKeyError::TooLong { number })
+        });
+        Ok(Self { keys: padded.collect::<Result<_, _>>()? })
+    }
+
+    /// True when there is no key, and so nobody can use the API.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Is this one of the keys? Compares with every key, always over the full padded size: the time does not depend on
+    /// what was presented, up to the public limit of its length.
+    #[must_use]
+    pub fn check(&self, presented: &[u8]) -> bool {
+        let Some(presented) = PaddedKey::new(presented) else {
+            return false;
+        };
+        let found = self.keys.iter().fold(Choice::from(0), |found, key| found | key.ct_eq(&presented));
+        found.into()
+    }
+}
+
+impl fmt::Debug for ApiKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApiKeys({} redacted)", self.keys.len())
+    }
+}
+
+/// The key in a request's header values: `X-API-Key: k`, else `Authorization: apikey k` (scheme in any case). None when
+/// neither header carries one; an `Authorization` of another scheme is somebody else's and carries none.
+#[must_use]
+pub fn from_headers<'a>(x_api_key: Option<&'a [u8]>, authorization: Option<&'a [u8]>) -> Option<&'a [u8]> {
+    if let Some(key) = x_api_key.map(<[u8]>::trim_ascii).filter(|key| !key.is_empty()) {
+        return Some(key);
+    }
+    let value = authorization?.trim_ascii();
+    let (scheme, key) = value.split_at_checked(AUTHORIZATION_SCHEME.len())?;
+    let separated = key.first().is_some_and(u8::is_ascii_whitespace);
+    (separated && scheme.eq_ignore_ascii_case(AUTHORIZATION_SCHEME)).then(|| key.trim_ascii())
+}
+
+/// A key at the fixed size of every comparison, with its true length.
+struct PaddedKey {
+    bytes: [u8; API_KEY_MAX_BYTES],
+    len: u64,
+}
+
+impl PaddedKey {
+    fn new(key: &[u8]) -> Option<Self> {
+        let mut bytes = [0; API_KEY_MAX_BYTES];
+        bytes.get_mut(..key.len())?.copy_from_slice(key);
+        Some(Self { bytes, len: key.len() as u64 })
+    }
+
+    fn ct_eq(&self, other: &Self) -> Choice {
+        self.bytes.ct_eq(&other.bytes) & self.len.ct_eq(&other.len)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! Channel names: what is one, and what its parts mean. Checked at every door before a name is used anywhere else.
+//! `specs/client-protocol.md` "Channels and permissions"; design §4.
+//!
+//! ```text
+//! $chat:room#42,43
+//! │└┬─┘ └─┬┘└─┬─┘
+//! │ │     │   users: only these may subscribe without a token
+//! │ │     name inside the namespace
+//! │ namespace: which options apply
+//! private: subscribing needs a subscription token
+//! ```
+
+/// Default and largest length of a channel name, in bytes (design §6). Redis keys and STOMP headers carry names, so it
+/// is kept small.
+pub const CHANNEL_NAME_MAX_BYTES: usize = 255;
+
+/// First character of a channel that needs a subscription token.
+pub const PRIVATE_PREFIX: char = '$';
+/// Ends the namespace.
+pub const NAMESPACE_SEPARATOR: char = ':';
+/// Begins the list of users.
+pub const USER_SEPARATOR: char = '#';
+/// Between users.
+pub const USER_LIST_SEPARATOR: char = ',';
+
+/// Why a text is no channel name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ChannelNameError {
+    /// No characters.
+    #[error("the channel name is empty")]
+    Empty,
+    /// More bytes than allowed.
+    #[error("the channel name has {bytes} bytes, the limit is {max_bytes}")]
+    TooLong {
+        /// Length of the name.
+        bytes: usize,
+        /// The limit it passed.
+        max_bytes: usize,
+    },
+    /// A byte outside 0x21..=0x7e.
+    #[error("the channel name has a character that is not printable ASCII, at byte {at}")]
+    NotPrintable {
+        /// Where, from 0.
+        at: usize,
+    },
+    /// A personal channel of nobody.
+    #[error("a personal channel needs a user")]
+    NoUser,
+    /// A user id that a list of users would read as another user, or as several.
+    #[error("this user id or channel cannot form a personal channel: it has `#` or `,`")]
+    AmbiguousUser,
+}
+
+/// Is `name` a channel name: printable ASCII (0x21..=0x7e), 1 to `max_bytes` bytes? `max_bytes` above
+/// [`CHANNEL_NAME_MAX_BYTES`] counts as that.
+pub fn check_channel_name(name: &str, max_bytes: usize) -> Result<(), ChannelNameError> {
+    let max_bytes = max_bytes.min(CHANNEL_NAME_MAX_BYTES);
+    if name.is_empty() {
+        return Err(ChannelNameError::Empty);
+    }
+    if name.len() > max_bytes {
+        return Err(ChannelNameError::TooLong { bytes: name.len(), max_bytes });
+    }
+    match name.bytes().position(|byte| !byte.is_ascii_graphic()) {
+        Some(at) => Err(ChannelNameError::NotPrintable { at }),
+        None => Ok(()),
+    }
+}
+
+/// A channel name seen by its parts. Borrowed and cheap: nothing is allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChannelName<'a> {
+    /// Begins with `$`.
+    pub is_private: bool,
+    /// Before the first `:`, without `$`; None where there is no `:` before the users. A `:` in a user id (as in
+    /// `orders#oauth:42`) does not make a namespace.
+    pub namespace: Option<&'a str>,
+    /// The rest, without namespace and users.
+    pub rest: &'a str,
+    /// After the first `#`: the users, still joined by `,`. None for a channel that is nobody's own.
+    users: Option<&'a str>,
+}
+
+impl<'a> ChannelName<'a> {
+    /// Takes a name apart. Every text has parts, also one that [`check_channel_name`] refuses.
+    #[must_use]
+    pub fn parse(name: &'a str) -> Self {
+        let (is_private, name) = match name.strip_prefix(PRIVATE_PREFIX) {
+            Some(name) => (true, name),
+            None => (false, name),
+        };
+        let (name, users) = match name.split_once(USER_SEPARATOR) {
+            Some((name, users)) => (name, Some(users)),
+            None => (name, None),
+        };
+        let (namespace, rest) = match name.split_once(NAMESPACE_SEPARATOR) {
+            Some((namespace, rest)) => (Some(namespace), rest),
+            None => (None, name),
+        };
+        Self { is_private, namespace, rest, users }
+    }
+
+    /// Has the name a list of users (a `#`)?
+    #[must_use]
+    pub fn is_user_limited(&self) -> bool {
+        self.users.is_some()
+    }
+
+    /// Is this user in the list? An anonymous user (empty id) never is, not even in an empty list.
+    #[must_use]
+    pub fn lists_user(&self, user: &str) -> bool {
+        !user.is_empty()
+            && self.users.is_some_and(|users| users.split(USER_LIST_SEPARATOR).any(|listed| listed == user))
+    }
+
+    /// The users of the list, in order; none for a channel without `#`.
+    pub fn users(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.users.into_iter().flat_map(|users| users.split(USER_LIST_SEPARATOR))
+    }
+}
+
+/// The personal channel of a user: `name#user`. The one place where it is formed; the publish API, the client protocol
+/// and STOMP's `/user/queue/…` all come here (design §4).
+///
+/// Refused when the result would not belong to exactly this user: an empty id, or one with `,` or `#`, or a name that has
+/// its own users already; also when the result is no channel name.
+pub fn personal_channel(name: &str, user: &str) -> Result<String, ChannelNameError> {
+    if name.is_empty() {
+        return Err(ChannelNameError::Empty);
+    }
+    if user.is_empty() {
+        return Err(ChannelNameError::NoUser);
+    }
+    if name.contains(USER_SEPARATOR) || user.contains([USER_SEPARATOR, USER_LIST_SEPARATOR]) {
+        return Err(ChannelNameError::AmbiguousUser);
+    }
+    let channel = format!("{name}{USER_SEPARATOR}{user}");
+    check_channel_name(&channel, CHANNEL_NAME_MAX_BYTES)?;
+    Ok(channel)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,28 @@
+//! Who may do what. Every door of the node asks here before it opens: connections bring a token (`token`), backends an
+//! API key (`api_key`), browsers an origin (`origin`), and every subscribe, publish, presence and history command is
+//! decided by the rules of its channel (`rules`), whose name was checked before (`channel`).
+//!
+//! Pure functions and values: no IO, no clock (the caller passes the time), no runtime. Everything is closed until a
+//! setting opens it. Secrets never reach an error, a log line or a `Debug` output.
+//! `specs/client-protocol.md` "Channels and permissions", "Tokens"; `specs/http-api.md`; design §4, §8.
+
+pub mod api_key;
+pub mod channel;
+mod duration;
+pub mod origin;
+pub mod rules;
+pub mod token;
+
+pub use api_key::{ApiKeyError, ApiKeys};
+pub use channel::{
+    CHANNEL_NAME_MAX_BYTES, ChannelName, ChannelNameError, check_channel_name, personal_channel,
+};
+pub use origin::{OriginError, Origins};
+pub use rules::{
+    ChannelOptions, ChannelRules, ChannelSettings, ChannelSettingsError, Denied, GrantedBy,
+    NamespaceSettings, SubscribeGranted, SubscribeRequest, UnknownNamespace,
+};
+pub use token::{
+    AuthSettingsError, ConnectionClaims, ConnectionTokenRequest, InvalidToken, OptionOverrides, SignError,
+    SubscribeClaims, SubscriptionClaims, SubscriptionTokenRequest, TokenError, TokenSettings, TokenVerifier,
+};

@@ -1,0 +1,271 @@
+//! The decisions: may this client subscribe, publish, see presence, read history? Pure functions of the rules, the
+//! client and its token; the session asks and acts. `specs/client-protocol.md` "Channels and permissions", "Codes".
+
+use serde_json::value::RawValue;
+
+use super::{ChannelOptions, ChannelRules};
+use crate::channel::{CHANNEL_NAME_MAX_BYTES, ChannelName, check_channel_name};
+use crate::token::{InvalidToken, OptionOverrides, SubscribeClaims, SubscriptionClaims, TokenError};
+
+/// Why not. [`Denied::code`] is what the client is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// The channel's namespace is not in the settings (error 102).
+    #[error("unknown channel")]
+    UnknownChannel,
+    /// Nothing allows it (error 103).
+    #[error("permission denied")]
+    PermissionDenied,
+    /// The text is no channel name (error 107).
+    #[error("bad request")]
+    BadRequest,
+    /// The namespace has the feature off, for everybody (error 108).
+    #[error("not available")]
+    NotAvailable,
+    /// The subscription token was good once (error 109): the client fetches a new one.
+    #[error("token expired")]
+    TokenExpired,
+    /// The subscription token is signed by no key of ours, or malformed: the connection ends with code 3500. The
+    /// reason is for the log of the node and holds nothing of the token.
+    #[error("invalid token")]
+    InvalidToken(InvalidToken),
+    /// The subscription token names a key that is not in the installed JWK set: fetch the set and try again; where that
+    /// does not help it is an invalid token (3500).
+    #[error("invalid token")]
+    UnknownKey,
+}
+
+impl Denied {
+    /// Error code of the reply, or disconnect code where [`Denied::is_disconnect`].
+    #[must_use]
+    pub fn code(self) -> u16 {
+        match self {
+            Self::UnknownChannel => 102,
+            Self::PermissionDenied => 103,
+            Self::BadRequest => 107,
+            Self::NotAvailable => 108,
+            Self::TokenExpired => 109,
+            Self::InvalidToken(_) | Self::UnknownKey => 3500,
+        }
+    }
+
+    /// Does it end the connection, instead of failing one command?
+    #[must_use]
+    pub fn is_disconnect(self) -> bool {
+        matches!(self, Self::InvalidToken(_) | Self::UnknownKey)
+    }
+}
+
+/// A client that wants to subscribe.
+#[derive(Debug, Clone, Copy)]
+pub struct SubscribeRequest<'a> {
+    /// The channel, as sent.
+    pub channel: &'a str,
+    /// User id of the connection; empty for an anonymous one.
+    pub user: &'a str,
+    /// Client id of the connection.
+    pub client: &'a str,
+    /// What the verifier said of the command's token; None where the command has none. An empty token is none.
+    pub token: Option<Result<&'a SubscriptionClaims, &'a TokenError>>,
+}
+
+/// Which step of the order allowed a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GrantedBy {
+    /// The subscription token.
+    SubscriptionToken,
+    /// The connection token: a server-side subscription.
+    ConnectionToken,
+    /// The user stands in the channel's name.
+    UserLimited,
+    /// The options of the namespace.
+    Options,
+}
+
+/// A subscription that is allowed, with all that its token says about it.
+#[derive(Debug, Clone, Copy)]
+pub struct SubscribeGranted<'a> {
+    /// The namespace's options, with the token's overrides applied.
+    pub options: ChannelOptions,
+    /// What allowed it.
+    pub by: GrantedBy,
+    /// When the subscription ends unless refreshed, in Unix seconds; None for never.
+    pub expires_at: Option<u64>,
+    /// JSON for presence, joins and publications of this client in this channel (`chan_info`).
+    pub info: Option<&'a RawValue>,
+    /// JSON for the subscribe reply's `data`.
+    pub data: Option<&'a RawValue>,
+}
+
+impl ChannelRules {
+    /// May this client subscribe? In the order of the spec: private prefix, subscription token (where given, it alone
+    /// decides), user-limited, options; else 103. A name with `#` is never opened by the options to users that it
+    /// does not list.
+    pub fn may_subscribe<'a>(&self, request: &SubscribeRequest<'a>) -> Result<SubscribeGranted<'a>, Denied> {
+        let (name, options) = self.open(request.channel)?;
+        if let Some(token) = request.token {
+            return by_token(request, token, options);
+        }
+        if name.is_private {
+            return Err(Denied::PermissionDenied);
+        }
+        let granted =
+            |by| SubscribeGranted { options: *options, by, expires_at: None, info: None, data: None };
+        if name.is_user_limited() {
+            if !name.lists_user(request.user) {
+                return Err(Denied::PermissionDenied);
+            }
+            if options.allow_user_limited_channels {
+                return Ok(granted(GrantedBy::UserLimited));
+            }
+        }
+        if options.allow_subscribe_for_client
+            && (!request.user.is_empty() || options.allow_subscribe_for_anonymous)
+        {
+            return Ok(granted(GrantedBy::Options));
+        }
+        Err(Denied::PermissionDenied)
+    }
+
+    /// A subscription that the connection token asks for (its `channels` or `subs`): the backend signed it, so only
+    /// the name and the namespace are checked. Such a subscription lives as long as the connection.
+    pub fn server_side<'a>(
+        &self,
+        channel: &str,
+        claims: Option<&'a SubscribeClaims>,
+    ) -> Result<SubscribeGranted<'a>, Denied> {
+        let (_, options) = self.open(channel)?;
+        Ok(SubscribeGranted {
+            options: claims.map_or(*options, |claims| overridden(*options, claims.overrides)),
+            by: GrantedBy::ConnectionToken,
+            expires_at: None,
+            info: claims.and_then(|claims| claims.info.as_deref()),
+            data: claims.and_then(|claims| claims.data.as_deref()),
+        })
+    }
+
+    /// May this client publish? `user` is empty for an anonymous one; `is_subscribed`: to this channel, now.
+    pub fn may_publish(
+        &self,
+        channel: &str,
+        user: &str,
+        is_subscribed: bool,
+    ) -> Result<&ChannelOptions, Denied> {
+        let (name, options) = self.open(channel)?;
+        let allowed = Allowed {
+            subscriber: options.allow_publish_for_subscriber,
+            client: options.allow_publish_for_client,
+            anonymous: options.allow_publish_for_anonymous,
+        };
+        allowed.check(name, user, is_subscribed).map(|()| options)
+    }
+
+    /// May this client ask who is subscribed (presence and its numbers)?
+    pub fn may_presence(
+        &self,
+        channel: &str,
+        user: &str,
+        is_subscribed: bool,
+    ) -> Result<&ChannelOptions, Denied> {
+        let (name, options) = self.open(channel)?;
+        if !options.presence {
+            return Err(Denied::NotAvailable);
+        }
+        let allowed = Allowed {
+            subscriber: options.allow_presence_for_subscriber,
+            client: options.allow_presence_for_client,
+            anonymous: options.allow_presence_for_anonymous,
+        };
+        allowed.check(name, user, is_subscribed).map(|()| options)
+    }
+
+    /// May this client read the history?
+    pub fn may_history(
+        &self,
+        channel: &str,
+        user: &str,
+        is_subscribed: bool,
+    ) -> Result<&ChannelOptions, Denied> {
+        let (name, options) = self.open(channel)?;
+        if !options.has_history() {
+            return Err(Denied::NotAvailable);
+        }
+        let allowed = Allowed {
+            subscriber: options.allow_history_for_subscriber,
+            client: options.allow_history_for_client,
+            anonymous: options.allow_history_for_anonymous,
+        };
+        allowed.check(name, user, is_subscribed).map(|()| options)
+    }
+
+    /// The first two questions of every decision: is it a name, and is its namespace known?
+    fn open<'n>(&self, channel: &'n str) -> Result<(ChannelName<'n>, &ChannelOptions), Denied> {
+        check_channel_name(channel, CHANNEL_NAME_MAX_BYTES).map_err(|_| Denied::BadRequest)?;
+        let name = ChannelName::parse(channel);
+        let options = self.of_namespace(name.namespace).map_err(|_| Denied::UnknownChannel)?;
+        Ok((name, options))
+    }
+}
+
+/// The three `allow_…_for_…` options of one command.
+struct Allowed {
+    subscriber: bool,
+    client: bool,
+    anonymous: bool,
+}
+
+impl Allowed {
+    /// Subscribers by `subscriber`; other clients by `client`, but never past the door of a channel that has one of its
+    /// own: a private channel is for its subscribers, a user-limited one for the users it lists. Without that, reading
+    /// the history would go around the subscription token. Anonymous clients need `anonymous` in addition.
+    fn check(&self, name: ChannelName<'_>, user: &str, is_subscribed: bool) -> Result<(), Denied> {
+        let passes_door = !name.is_private && (!name.is_user_limited() || name.lists_user(user));
+        let by_role = (is_subscribed && (self.subscriber || self.client)) || (self.client && passes_door);
+        let is_known = !user.is_empty() || self.anonymous;
+        if by_role && is_known { Ok(()) } else { Err(Denied::PermissionDenied) }
+    }
+}
+
+fn by_token<'a>(
+    request: &SubscribeRequest<'a>,
+    token: Result<&'a SubscriptionClaims, &'a TokenError>,
+    options: &ChannelOptions,
+) -> Result<SubscribeGranted<'a>, Denied> {
+    let claims = token.map_err(|error| match error {
+        TokenError::Expired => Denied::TokenExpired,
+        TokenError::UnknownKey => Denied::UnknownKey,
+        TokenError::Invalid(reason) => Denied::InvalidToken(*reason),
+    })?;
+    let client_fits = claims.client.as_deref().is_none_or(|client| client == request.client);
+    if claims.channel != request.channel || claims.user != request.user || !client_fits {
+        return Err(Denied::PermissionDenied);
+    }
+    Ok(SubscribeGranted {
+        options: overridden(*options, claims.overrides),
+        by: GrantedBy::SubscriptionToken,
+        expires_at: claims.expires_at,
+        info: claims.info.as_deref(),
+        data: claims.data.as_deref(),
+    })
+}
+
+/// The options as a token changes them, for one subscription.
+fn overridden(mut options: ChannelOptions, overrides: OptionOverrides) -> ChannelOptions {
+    let pairs = [
+        (&mut options.presence, overrides.presence),
+        (&mut options.join_leave, overrides.join_leave),
+        (&mut options.force_push_join_leave, overrides.force_push_join_leave),
+        (&mut options.force_recovery, overrides.force_recovery),
+        (&mut options.force_positioning, overrides.force_positioning),
+    ];
+    for (option, value) in pairs {
+        *option = value.unwrap_or(*option);
+    }
+    // A token cannot make a stream where none is kept: there is nothing to take a position in.
+    options.force_recovery &= options.has_history();
+    options.force_positioning &= options.has_history();
+    options
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! What tokens say: the claims of connection and subscription tokens, read from their signed JSON.
+//! `specs/client-protocol.md` "Tokens". Claims that are not ours are ignored, as JWT asks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::error::{InvalidToken, TokenError};
+
+/// Claims of a connection token.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectionClaims {
+    /// `sub`: user id; empty for an anonymous user.
+    pub user: String,
+    /// When the connection ends unless refreshed, in Unix seconds: `exp`, or `expire_at` where given. None for never.
+    pub expires_at: Option<u64>,
+    /// `iat`, in Unix seconds.
+    pub issued_at: Option<u64>,
+    /// `jti`: id of the token.
+    pub id: Option<String>,
+    /// JSON that others see of this connection (`conn_info`). Without raw newlines.
+    pub info: Option<Box<RawValue>>,
+    /// JSON for the node and its backend only, never sent to clients. Without raw newlines.
+    pub meta: Option<Box<RawValue>>,
+    /// Channels to subscribe at once, each once, in the token's order. Names are not checked yet.
+    pub channels: Vec<String>,
+    /// The same with options, by channel.
+    pub subs: BTreeMap<String, SubscribeClaims>,
+}
+
+impl ConnectionClaims {
+    /// All channels to subscribe at once: those of `subs`, then those of `channels` that are not in it.
+    pub fn server_side(&self) -> impl Iterator<Item = (&str, Option<&SubscribeClaims>)> {
+        let subs = self.subs.iter().map(|(channel, claims)| (channel.as_str(), Some(claims)));
+        let plain = self.channels.iter().filter(|channel| !self.subs.contains_key(*channel));
+        subs.chain(plain.map(|channel| (channel.as_str(), None)))
+    }
+}
+
+/// What a connection token says about one channel of its `subs`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct SubscribeClaims {
+    /// JSON that others see of this subscription (`chan_info`). Without raw newlines.
+    #[serde(deserialize_with = "raw")]
+    pub info: Option<Box<RawValue>>,
+    /// JSON for the client, in the subscription's `data`. Without raw newlines.
+    #[serde(deserialize_with = "raw")]
+    pub data: Option<Box<RawValue>>,
+    /// Changed options of the channel.
+    #[serde(rename = "override")]
+    pub overrides: OptionOverrides,
+}
+
+/// Claims of a subscription token.
+#[derive(Debug, Clone, Default)]
+pub struct SubscriptionClaims {
+    /// `sub`: the user it is for; empty for an anonymous one.
+    pub user: String,
+    /// The channel it is for. Not empty, but not checked otherwise.
+    pub channel: String,
+    /// The only connection it is for, by client id.
+    pub client: Option<String>,
+    /// When the subscription ends unless refreshed, in Unix seconds: `exp`, or `expire_at` where given (0 there: never).
+    pub expires_at: Option<u64>,
+    /// `iat`, in Unix seconds.
+    pub issued_at: Option<u64>,
+    /// `jti`: id of the token.
+    pub id: Option<String>,
+    /// JSON that others see of this subscription (`chan_info`). Without raw newlines.
+    pub info: Option<Box<RawValue>>,
+    /// JSON for the client, in the subscription's `data`. Without raw newlines.
+    pub data: Option<Box<RawValue>>,
+    /// Changed options of the channel.
+    pub overrides: OptionOverrides,
+}
+
+/// Options of a channel that a token changes for one subscription; in JSON `{"presence":{"value":true}}`. None: as in
+/// the settings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct OptionOverrides {
+    /// See [`ChannelOptions::presence`](crate::ChannelOptions::presence).
+    #[serde(deserialize_with = "boxed_bool")]
+    pub presence: Option<bool>,
+    /// See [`ChannelOptions::join_leave`](crate::ChannelOptions::join_leave).
+    #[serde(deserialize_with = "boxed_bool")]
+    pub join_leave: Option<bool>,
+    /// See [`ChannelOptions::force_push_join_leave`](crate::ChannelOptions::force_push_join_leave).
+    #[serde(deserialize_with = "boxed_bool")]
+    pub force_push_join_leave: Option<bool>,
+    /// See [`ChannelOptions::force_recovery`](crate::ChannelOptions::force_recovery).
+    #[serde(deserialize_with = "boxed_bool")]
+    pub force_recovery: Option<bool>,
+    /// See [`ChannelOptions::force_positioning`](crate::ChannelOptions::force_positioning).
+    #[serde(deserialize_with = "boxed_bool")]
+    pub force_positioning: Option<bool>,
+}
+
+/// What the two kinds of tokens share, and is checked the same way.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Registered {
+    pub(super) issuer: Option<String>,
+    pub(super) audience: Vec<String>,
+    pub(super) expires_at: Option<u64>,
+    pub(super) not_before: Option<u64>,
+}
+
+/// The JSON of both kinds of tokens.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Payload {
+    sub: Option<String>,
+    #[serde(deserialize_with = "seconds")]
+    exp: Option<u64>,
+    #[serde(deserialize_with = "seconds")]
+    nbf: Option<u64>,
+    #[serde(deserialize_with = "seconds")]
+    iat: Option<u64>,
+    #[serde(deserialize_with = "seconds")]
+    expire_at: Option<u64>,
+    jti: Option<String>,
+    iss: Option<String>,
+    aud: Option<Audience>,
+    #[serde(deserialize_with = "raw")]
+    info: Option<Box<RawValue>>,
+    #[serde(deserialize_with = "raw")]
+    data: Option<Box<RawValue>>,
+    #[serde(deserialize_with = "raw")]
+    meta: Option<Box<RawValue>>,
+    channels: Option<Vec<String>>,
+    subs: Option<BTreeMap<String, Option<SubscribeClaims>>>,
+    channel: Option<String>,
+    client: Option<String>,
+    #[serde(rename = "override")]
+    overrides: Option<OptionOverrides>,
+}
+
+impl Payload {
+    pub(super) fn parse(json: &str) -> Result<Self, TokenError> {
+        serde_json::from_str(json).map_err(|_| TokenError::Invalid(InvalidToken::Claims))
+    }
+
+    pub(super) fn registered(&self) -> Registered {
+        let audience = match &self.aud {
+            None => Vec::new(),
+            Some(Audience::One(one)) => vec![one.clone()],
+            Some(Audience::Several(several)) => several.clone(),
+        };
+        Registered { issuer: self.iss.clone(), audience, expires_at: self.exp, not_before: self.nbf }
+    }
+
+    /// When what the token opens ends: `expire_at` goes before `exp`, and 0 there means never.
+    pub(super) fn ends_at(&self) -> Option<u64> {
+        match self.expire_at {
+            Some(0) => None,
+            Some(at) => Some(at),
+            None => self.exp,
+        }
+    }
+
+    pub(super) fn into_connection(self) -> Result<ConnectionClaims, TokenError> {
+        // A token for one channel must not open a connection in the name of its user.
+        if self.channel.is_some() {
+            return Err(TokenError::Invalid(InvalidToken::WrongKind));
+        }
+        let expires_at = self.ends_at();
+        let mut seen = BTreeSet::new();
+        let mut channels = self.channels.unwrap_or_default();
+        channels.retain(|channel| seen.insert(channel.clone()));
+        let subs = self.subs.unwrap_or_default();
+        Ok(ConnectionClaims {
+            user: self.sub.unwrap_or_default(),
+            expires_at,
+            issued_at: self.iat,
+            id: self.jti,
+            info: self.info,
+            meta: self.meta,
+            channels,
+            subs: subs.into_iter().map(|(channel, claims)| (channel, claims.unwrap_or_default())).collect(),
+        })
+    }
+
+    pub(super) fn into_subscription(self) -> Result<SubscriptionClaims, TokenError> {
+        let expires_at = self.ends_at();
+        let channel = self.channel.filter(|channel| !channel.is_empty());
+        Ok(SubscriptionClaims {
+            user: self.sub.unwrap_or_default(),
+            channel: channel.ok_or(TokenError::Invalid(InvalidToken::Claims))?,
+            client: self.client.filter(|client| !client.is_empty()),
+            expires_at,
+            issued_at: self.iat,
+            id: self.jti,
+            info: self.info,
+            data: self.data,
+            overrides: self.overrides.unwrap_or_default(),
+        })
+    }
+}
+
+/// `aud` is one text or a list (RFC 7519 §4.1.3).
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+/// A time in seconds, whole or with a fraction (RFC 7519 "NumericDate"; Python and PHP send fractions). Rounded down, so
+/// a token never lives longer than its issuer said. A time before 1970 counts as 0.
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Seconds {
+        Whole(u64),
+        Fraction(f64),
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, as the doc says")]
+    let seconds = Option::<Seconds>::deserialize(deserializer)?.map(|seconds| match seconds {
+        Seconds::Whole(seconds) => seconds,
+        Seconds::Fraction(seconds) => seconds as u64,
+    });
+    Ok(seconds)
+}
+
+/// `{"value":true}`, as the tokens write a changed option.
+fn boxed_bool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    #[derive(Deserialize)]
+    struct Value {
+        value: bool,
+    }
+    Ok(Option::<Value>::deserialize(deserializer)?.map(|value| value.value))
+}
+
+/// Raw JSON; `null` is none. Newlines between its parts are taken out, since a frame separates messages by them.
+fn raw<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    let value = Option::<Box<RawValue>>::deserialize(deserializer)?;
+    match value {
+        Some(value) if value.get().contains(['\n', '\r']) => {
+            let text = value.get().replace(['\n', '\r'], "");
+            RawValue::from_string(text).map(Some).map_err(serde::de::Error::custom)
+        }
+        value => Ok(value),
+    }
+}

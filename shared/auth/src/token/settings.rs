@@ -1,0 +1,122 @@
+//! `token.*` of the settings: the keys that tokens are checked with. Issue part 9; `specs/client-protocol.md` "Tokens".
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::AuthSettingsError;
+use super::{jwks, key};
+
+/// Longest leeway. More would keep clients for minutes after the backend wanted them gone; clocks of servers differ
+/// by seconds.
+pub const LEEWAY_MAX: Duration = Duration::from_mins(5);
+
+/// How often a JWK set is fetched unless told otherwise. New keys are found at once by their unknown `kid`; the
+/// interval is for keys that were withdrawn.
+const JWKS_REFRESH_DEFAULT: Duration = Duration::from_hours(1);
+
+/// Most often that a JWK set may be fetched: key servers limit their visitors.
+const JWKS_REFRESH_MIN: Duration = Duration::from_secs(10);
+
+/// The keys and the conditions of tokens. An empty text means: not used. Without any key no token is good.
+#[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenSettings {
+    /// Secret of HS256, HS384 and HS512, its bytes as they stand. At least 32 random bytes are advised.
+    pub hmac_secret: String,
+    /// PEM of the public key of RS256, RS384 and RS512; at least 2048 bits.
+    pub rsa_public_key: String,
+    /// PEM of the public key of ES256 (P-256) or ES384 (P-384).
+    pub ecdsa_public_key: String,
+    /// PEM of the public key of EdDSA (Ed25519).
+    pub ed25519_public_key: String,
+    /// JWK set (RFC 7517) as JSON text. Only public keys are taken from it.
+    pub jwks: String,
+    /// Where a JWK set is fetched from, `https://` (or `http://` inside a trusted network: whoever can change the
+    /// answer can sign tokens). What is fetched takes the place of `jwks`.
+    pub jwks_url: String,
+    /// How often `jwks_url` is fetched.
+    #[serde(with = "crate::duration")]
+    pub jwks_refresh: Duration,
+    /// A token's `aud` must hold this.
+    pub audience: String,
+    /// A token's `iss` must be this.
+    pub issuer: String,
+    /// How far the clocks of the token's issuer and of this node may differ, for `exp` and `nbf`; whole seconds.
+    #[serde(with = "crate::duration")]
+    pub leeway: Duration,
+}
+
+impl Default for TokenSettings {
+    fn default() -> Self {
+        Self {
+            hmac_secret: String::new(),
+            rsa_public_key: String::new(),
+            ecdsa_public_key: String::new(),
+            ed25519_public_key: String::new(),
+            jwks: String::new(),
+            jwks_url: String::new(),
+            jwks_refresh: JWKS_REFRESH_DEFAULT,
+            audience: String::new(),
+            issuer: String::new(),
+            leeway: Duration::ZERO,
+        }
+    }
+}
+
+impl TokenSettings {
+    /// Finds the first thing that is wrong; what [`TokenVerifier::new`](super::TokenVerifier::new) would refuse.
+    pub fn validate(&self) -> Result<(), AuthSettingsError> {
+        key::from_settings(self)?;
+        if !self.jwks.is_empty() {
+            jwks::parse(self.jwks.as_bytes())?;
+        }
+        let has_scheme = ["https://", "http://"].iter().any(|scheme| {
+            self.jwks_url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+        });
+        if !self.jwks_url.is_empty() && !has_scheme {
+            return Err(AuthSettingsError::JwksUrl);
+        }
+        if !self.jwks_url.is_empty() && self.jwks_refresh < JWKS_REFRESH_MIN {
+            return Err(AuthSettingsError::JwksRefresh(JWKS_REFRESH_MIN));
+        }
+        if self.leeway > LEEWAY_MAX {
+            return Err(AuthSettingsError::Leeway);
+        }
+        Ok(())
+    }
+
+    /// Is there any key, or a place to fetch keys from?
+    #[must_use]
+    pub fn is_configured(&self) -> bool {
+        let sources = [
+            &self.hmac_secret,
+            &self.rsa_public_key,
+            &self.ecdsa_public_key,
+            &self.ed25519_public_key,
+            &self.jwks,
+            &self.jwks_url,
+        ];
+        sources.iter().any(|source| !source.is_empty())
+    }
+}
+
+impl fmt::Debug for TokenSettings {
+    /// Tells which keys are set, and none of them. The URL may hold credentials, and is not shown either.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |text: &str| if text.is_empty() { "not set" } else { "set" };
+        f.debug_struct("TokenSettings")
+            .field("hmac_secret", &shown(&self.hmac_secret))
+            .field("rsa_public_key", &shown(&self.rsa_public_key))
+            .field("ecdsa_public_key", &shown(&self.ecdsa_public_key))
+            .field("ed25519_public_key", &shown(&self.ed25519_public_key))
+            .field("jwks", &shown(&self.jwks))
+            .field("jwks_url", &shown(&self.jwks_url))
+            .field("jwks_refresh", &self.jwks_refresh)
+            .field("audience", &self.audience)
+            .field("issuer", &self.issuer)
+            .field("leeway", &self.leeway)
+            .finish()
+    }
+}

@@ -1,0 +1,111 @@
+//! Signs tokens, for `gorani token` on the command line and for tests. Backends use any JWT library.
+//! Issue part 9; `specs/client-protocol.md` "Tokens".
+
+use std::time::Duration;
+
+use jsonwebtoken::{EncodingKey, Header, encode};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::error::SignError;
+use super::verifier::TOKEN_MAX_BYTES;
+
+/// A connection token to be signed.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectionTokenRequest {
+    /// User id; empty for an anonymous user.
+    pub user: String,
+    /// How long it is good; None for ever.
+    pub ttl: Option<Duration>,
+    /// Channels to subscribe at once.
+    pub channels: Vec<String>,
+    /// JSON that others see of the connection.
+    pub info: Option<Box<RawValue>>,
+    /// `token.audience` of the settings; empty for none.
+    pub audience: String,
+    /// `token.issuer` of the settings; empty for none.
+    pub issuer: String,
+}
+
+/// A subscription token to be signed.
+#[derive(Debug, Clone, Default)]
+pub struct SubscriptionTokenRequest {
+    /// User id; empty for an anonymous user.
+    pub user: String,
+    /// The channel.
+    pub channel: String,
+    /// How long it is good; None for ever.
+    pub ttl: Option<Duration>,
+    /// JSON that others see of the subscription.
+    pub info: Option<Box<RawValue>>,
+    /// `token.audience` of the settings; empty for none.
+    pub audience: String,
+    /// `token.issuer` of the settings; empty for none.
+    pub issuer: String,
+}
+
+/// The claims of both kinds, in the order they are written.
+#[derive(Serialize)]
+struct Claims<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    sub: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    channel: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exp: Option<u64>,
+    iat: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    aud: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    iss: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    info: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    channels: &'a [String],
+}
+
+impl ConnectionTokenRequest {
+    /// Signs it by HS256. `secret` is `token.hmac_secret`, `now` the time in Unix seconds.
+    pub fn sign(&self, secret: &str, now: u64) -> Result<String, SignError> {
+        let claims = Claims {
+            sub: &self.user,
+            channel: "",
+            exp: self.ttl.map(|ttl| now.saturating_add(ttl.as_secs())),
+            iat: now,
+            aud: &self.audience,
+            iss: &self.issuer,
+            info: self.info.as_deref(),
+            channels: &self.channels,
+        };
+        sign_hs256(&claims, secret)
+    }
+}
+
+impl SubscriptionTokenRequest {
+    /// Signs it by HS256. `secret` is `token.hmac_secret`, `now` the time in Unix seconds.
+    pub fn sign(&self, secret: &str, now: u64) -> Result<String, SignError> {
+        if self.channel.is_empty() {
+            return Err(SignError::NoChannel);
+        }
+        let claims = Claims {
+            sub: &self.user,
+            channel: &self.channel,
+            exp: self.ttl.map(|ttl| now.saturating_add(ttl.as_secs())),
+            iat: now,
+            aud: &self.audience,
+            iss: &self.issuer,
+            info: self.info.as_deref(),
+            channels: &[],
+        };
+        sign_hs256(&claims, secret)
+    }
+}
+
+fn sign_hs256(claims: &Claims<'_>, secret: &str) -> Result<String, SignError> {
+    if secret.is_empty() {
+        return Err(SignError::NoSecret);
+    }
+    let key = EncodingKey::from_secret(secret.as_bytes());
+    let token = encode(&Header::default(), claims, &key).map_err(|_| SignError::Signing)?;
+    if token.len() > TOKEN_MAX_BYTES { Err(SignError::TooLong) } else { Ok(token) }
+}
