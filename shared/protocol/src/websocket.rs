@@ -1,0 +1,45 @@
+//! The WebSocket protocol, strict and without IO: handshake, frames, messages, permessage-deflate.
+//!
+//! It stands between the socket and the session. [`Offer`] judges the client's request and writes the 101;
+//! [`Decoder`] turns the bytes that follow into [`Event`]s; [`encode`] and [`Deflater`] make the frames that go out.
+//! RFC 6455 and RFC 7692; the checklist is `specs/websocket.md`.
+//!
+//! ```
+//! use gorani_protocol::websocket::{Decoder, Event, Input};
+//!
+//! let mut decoder = Decoder::new(64 * 1024, false, false);
+//! let mut bytes = *b"\x81\x82\x00\x00\x00\x00hi";
+//! let mut input = Input::new(&mut bytes);
+//! while let Some(event) = decoder.next(&mut input)? {
+//!     assert_eq!(event, Event::Text("hi"));
+//! }
+//! # Ok::<(), gorani_protocol::websocket::ProtocolError>(())
+//! ```
+#![deny(clippy::indexing_slicing)]
+
+pub mod decoder;
+pub mod deflate;
+pub mod encode;
+pub mod error;
+pub mod event;
+pub mod extension;
+pub mod frame;
+pub mod handshake;
+pub mod inflate;
+pub mod input;
+pub mod mask;
+
+mod message;
+mod refusal;
+
+#[cfg(test)]
+mod tests;
+
+pub use decoder::Decoder;
+pub use deflate::{DeflateParams, Deflater};
+pub use error::ProtocolError;
+pub use event::{CloseFrame, Event, MessageKind};
+pub use frame::Opcode;
+pub use handshake::{Offer, Refusal, SubprotocolPolicy, accept_key};
+pub use inflate::Inflater;
+pub use input::Input;

@@ -1,0 +1,422 @@
+//! The decoder: the bytes of one connection in, in whatever pieces, and its messages out. RFC 6455 §5 and §6.2,
+//! RFC 7692 §6.2; `specs/websocket.md` 5 to 8, 12.
+//!
+//! Between messages a decoder is three words and holds no memory. What arrives in one piece is lent from the read
+//! buffer; what does not is kept in one boxed [`Partial`], which is given back with the message. Memory grows with
+//! the bytes that arrive, never with a length that is announced.
+
+use std::ops::Range;
+
+use super::{
+    error::ProtocolError,
+    event::{CloseFrame, Event, MessageKind},
+    frame::{Expected, Header, MAX_HEADER_BYTES, Opcode},
+    inflate::inflate,
+    input::Input,
+    mask,
+    message::{Message, checked_prefix},
+};
+
+/// Turns one client's bytes into [`Event`]s.
+///
+/// After a close frame and after an error nothing more comes of it: all further input is discarded.
+#[derive(Debug)]
+pub struct Decoder {
+    max_message_bytes: usize,
+    partial: Option<Box<Partial>>,
+    deflate: bool,
+    partial_messages: bool,
+    finished: bool,
+}
+
+/// What is kept while something is incomplete, or lent to an event until the next call.
+#[derive(Debug, Default)]
+struct Partial {
+    header: PartialHeader,
+    frame: Option<Frame>,
+    control: Vec<u8>,
+    message: Option<Message>,
+    lent: Lent,
+}
+
+#[derive(Debug, Default)]
+struct PartialHeader {
+    bytes: [u8; MAX_HEADER_BYTES],
+    length: usize,
+}
+
+/// A frame whose payload did not arrive whole.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    opcode: Opcode,
+    fin: bool,
+    /// The key for the next byte.
+    mask: [u8; 4],
+    outstanding: u64,
+}
+
+/// What the last event borrowed, to be given back before the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Lent {
+    #[default]
+    Nothing,
+    Control,
+    Character,
+    Message,
+}
+
+/// An event before it borrows: what it is and where its bytes are.
+enum Ready {
+    Control(Opcode, Place),
+    Message(MessageKind, Place),
+    Fragment { kind: MessageKind, place: Place, last: bool },
+}
+
+enum Place {
+    Input(Range<usize>),
+    Partial(Lent),
+}
+
+impl Decoder {
+    /// For messages of at most `max_message_bytes` (after decompression); with permessage-deflate if it was
+    /// negotiated; handing on parts of messages as they arrive if `partial_messages`. Compressed messages are always
+    /// whole: a window per connection would be needed to inflate them piece by piece.
+    #[must_use]
+    pub fn new(max_message_bytes: usize, deflate: bool, partial_messages: bool) -> Self {
+        Self { max_message_bytes, partial: None, deflate, partial_messages, finished: false }
+    }
+
+    /// The next event in `input`, or `None` when all of it is taken and more is needed. To be called until it is
+    /// `None`, so that what the last event borrowed is given back.
+    ///
+    /// # Errors
+    /// The first violation of the protocol; the connection is to be closed with its code.
+    pub fn next<'e>(&'e mut self, input: &'e mut Input<'_>) -> Result<Option<Event<'e>>, ProtocolError> {
+        self.give_back();
+        if self.finished {
+            input.discard();
+            return Ok(None);
+        }
+        let ready = match self.advance(input) {
+            Ok(Some(ready)) => ready,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                self.finished = true;
+                self.partial = None;
+                input.discard();
+                return Err(error);
+            }
+        };
+        if let (
+            Ready::Control(_, Place::Partial(lent))
+            | Ready::Message(_, Place::Partial(lent))
+            | Ready::Fragment { place: Place::Partial(lent), .. },
+            Some(partial),
+        ) = (&ready, &mut self.partial)
+        {
+            partial.lent = *lent;
+        }
+        let Self { partial, finished, .. } = self;
+        let event = lend(ready, partial.as_deref(), input);
+        *finished = matches!(event, Err(_) | Ok(Event::Close(_)));
+        event.map(Some)
+    }
+
+    /// The bytes of memory held for what is incomplete: 0 for a connection that is idle.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.partial.as_ref().map_or(0, |partial| {
+            let message = partial.message.as_ref().map_or(0, |message| message.data.capacity());
+            size_of::<Partial>() + partial.control.capacity() + message
+        })
+    }
+
+    /// Takes back what the last event borrowed, and gives back the memory of what is complete.
+    fn give_back(&mut self) {
+        let Some(partial) = &mut self.partial else { return };
+        match std::mem::take(&mut partial.lent) {
+            Lent::Nothing => {}
+            Lent::Control => partial.control = Vec::new(),
+            Lent::Message => partial.message = None,
+            Lent::Character => {
+                if let Some(message) = &mut partial.message {
+                    message.split = Default::default();
+                }
+            }
+        }
+        if partial.is_idle() || self.finished {
+            self.partial = None;
+        }
+    }
+
+    /// Reads on until something is ready or the input is used up.
+    fn advance(&mut self, input: &mut Input<'_>) -> Result<Option<Ready>, ProtocolError> {
+        loop {
+            let frame = match self.partial.as_mut().and_then(|partial| partial.frame.take()) {
+                Some(frame) => frame,
+                None => {
+                    let Some(header) = self.read_header(input)? else { return Ok(None) };
+                    match self.open(header, input)? {
+                        Opened::Ready(ready) => return Ok(Some(ready)),
+                        Opened::Frame(frame) => frame,
+                    }
+                }
+            };
+            let ready = if frame.opcode.is_control() {
+                self.read_control(frame, input)
+            } else if self.hands_on_fragments() {
+                self.read_fragment(frame, input)?
+            } else {
+                self.read_data(frame, input)?
+            };
+            if ready.is_some() {
+                return Ok(ready);
+            }
+            if input.is_empty() {
+                if self.partial.as_ref().is_some_and(|partial| partial.is_idle()) {
+                    self.partial = None;
+                }
+                return Ok(None);
+            }
+        }
+    }
+
+    fn partial(&mut self) -> &mut Partial {
+        self.partial.get_or_insert_default()
+    }
+
+    fn message(&self) -> Option<&Message> {
+        self.partial.as_ref().and_then(|partial| partial.message.as_ref())
+    }
+
+    fn hands_on_fragments(&self) -> bool {
+        self.partial_messages && self.message().is_some_and(|message| !message.compressed)
+    }
+
+    fn expected(&self) -> Expected {
+        let limit = self.max_message_bytes as u64;
+        let compressed_limit = compressed_limit(limit);
+        let (inside_message, room) = match self.message() {
+            Some(message) if message.compressed => (true, compressed_limit.saturating_sub(message.announced)),
+            Some(message) => (true, limit.saturating_sub(message.announced)),
+            None => (false, limit),
+        };
+        Expected {
+            deflate: self.deflate,
+            inside_message,
+            room,
+            compressed_room: compressed_limit,
+            max_message_bytes: self.max_message_bytes,
+        }
+    }
+
+    /// The next header: from the input alone, or from what is kept and the input.
+    fn read_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, ProtocolError> {
+        let expected = self.expected();
+        let kept = self.partial.as_ref().map_or(0, |partial| partial.header.length);
+        if kept == 0 {
+            if let Some((header, length)) = Header::parse(input.rest(), &expected)? {
+                input.skip(length);
+                return Ok(Some(header));
+            }
+            if input.is_empty() {
+                return Ok(None);
+            }
+        }
+        let partial = self.partial();
+        let added = partial.header.push(input.rest());
+        let parsed = Header::parse(partial.header.bytes(), &expected)?;
+        let Some((header, length)) = parsed else {
+            input.skip(added);
+            return Ok(None);
+        };
+        partial.header.length = 0;
+        input.skip(length.saturating_sub(kept));
+        Ok(Some(header))
+    }
+
+    /// A new frame: ready at once if it arrived whole and is all there is, else the state to read its payload with.
+    fn open(&mut self, header: Header, input: &mut Input<'_>) -> Result<Opened, ProtocolError> {
+        let Header { opcode, fin, compressed, length, mask } = header;
+        let whole = usize::try_from(length).ok().filter(|length| *length <= input.remaining());
+        match (whole, opcode.opens()) {
+            (Some(length), _) if opcode.is_control() => {
+                return Ok(Opened::Ready(Ready::Control(opcode, Place::Input(input.take(length, mask)))));
+            }
+            (Some(length), Some(kind)) if fin && !compressed => {
+                return Ok(Opened::Ready(Ready::Message(kind, Place::Input(input.take(length, mask)))));
+            }
+            (Some(payload), Some(kind)) if fin => {
+                let range = input.take(payload, mask);
+                let mut message = Message::new(kind, compressed, length);
+                message.data = inflate(kind, input.slice(range), self.max_message_bytes)?;
+                self.partial().message = Some(message);
+                return Ok(Opened::Ready(Ready::Message(kind, Place::Partial(Lent::Message))));
+            }
+            (_, Some(kind)) => self.partial().message = Some(Message::new(kind, compressed, length)),
+            (_, None) => {
+                if let Some(message) = &mut self.partial().message
+                    && !opcode.is_control()
+                {
+                    message.announced += length;
+                }
+            }
+        }
+        Ok(Opened::Frame(Frame { opcode, fin, mask, outstanding: length }))
+    }
+
+    /// Collects the payload of a ping, pong or close frame.
+    fn read_control(&mut self, mut frame: Frame, input: &mut Input<'_>) -> Option<Ready> {
+        let range = frame.take(usize::MAX, input);
+        let partial = self.partial();
+        partial.control.extend_from_slice(input.slice(range));
+        if frame.outstanding > 0 {
+            partial.frame = Some(frame);
+            return None;
+        }
+        Some(Ready::Control(frame.opcode, Place::Partial(Lent::Control)))
+    }
+
+    /// Collects a message.
+    fn read_data(&mut self, mut frame: Frame, input: &mut Input<'_>) -> Result<Option<Ready>, ProtocolError> {
+        let max_message_bytes = self.max_message_bytes;
+        let partial = self.partial();
+        let message = partial.message.as_mut().ok_or(ProtocolError::UnexpectedContinuation)?;
+        let range = frame.take(usize::MAX, input);
+        message.push(input.slice(range), frame.fin.then_some(frame.outstanding))?;
+        if frame.outstanding > 0 {
+            partial.frame = Some(frame);
+            return Ok(None);
+        }
+        if !frame.fin {
+            return Ok(None);
+        }
+        message.complete(max_message_bytes)?;
+        Ok(Some(Ready::Message(message.kind, Place::Partial(Lent::Message))))
+    }
+
+    /// Hands on what arrived of a message, text between two characters. A character that was cut in two is put
+    /// together and handed on alone.
+    fn read_fragment(
+        &mut self,
+        mut frame: Frame,
+        input: &mut Input<'_>,
+    ) -> Result<Option<Ready>, ProtocolError> {
+        let partial = self.partial();
+        let message = partial.message.as_mut().ok_or(ProtocolError::UnexpectedContinuation)?;
+        let kind = message.kind;
+        let joins = !message.split.is_empty();
+        let most = if joins { message.split.lacks() } else { usize::MAX };
+        let mut range = frame.take(most, input);
+        let ends = frame.outstanding == 0 && frame.fin;
+
+        let mut whole_characters = range.len();
+        if joins {
+            message.split.push(input.slice(range.clone()));
+            whole_characters = checked_prefix(message.split.bytes())?;
+        } else if kind == MessageKind::Text {
+            whole_characters = checked_prefix(input.slice(range.clone()))?;
+            let rest = range.start + whole_characters..range.end;
+            message.split.push(input.slice(rest));
+            range.end = range.start + whole_characters;
+        }
+        let split_remains = if joins { whole_characters == 0 } else { !message.split.is_empty() };
+        if ends && split_remains {
+            return Err(ProtocolError::InvalidUtf8);
+        }
+        let place = if joins { Place::Partial(Lent::Character) } else { Place::Input(range) };
+        if ends && !joins {
+            partial.message = None;
+        } else if frame.outstanding > 0 {
+            partial.frame = Some(frame);
+        }
+        if whole_characters == 0 && !ends {
+            return Ok(None);
+        }
+        let place = match place {
+            Place::Partial(_) if ends => Place::Partial(Lent::Message),
+            place => place,
+        };
+        Ok(Some(Ready::Fragment { kind, place, last: ends }))
+    }
+}
+
+enum Opened {
+    Ready(Ready),
+    Frame(Frame),
+}
+
+impl Partial {
+    fn is_idle(&self) -> bool {
+        self.header.length == 0 && self.frame.is_none() && self.control.is_empty() && self.message.is_none()
+    }
+}
+
+impl PartialHeader {
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    /// Adds as much as fits; how much that was.
+    fn push(&mut self, bytes: &[u8]) -> usize {
+        let before = self.length;
+        for (slot, byte) in self.bytes.iter_mut().skip(before).zip(bytes) {
+            *slot = *byte;
+            self.length += 1;
+        }
+        self.length - before
+    }
+}
+
+impl Frame {
+    /// Takes what the input has of this frame's payload, at most `most` bytes.
+    fn take(&mut self, most: usize, input: &mut Input<'_>) -> Range<usize> {
+        let outstanding = usize::try_from(self.outstanding).unwrap_or(usize::MAX);
+        let range = input.take(outstanding.min(most).min(input.remaining()), self.mask);
+        self.outstanding -= range.len() as u64;
+        self.mask = mask::advance(self.mask, range.len());
+        range
+    }
+}
+
+/// What the frames of a compressed message may announce in all: zlib's own bound for what a message of the limit's
+/// size can become when it does not compress.
+fn compressed_limit(limit: u64) -> u64 {
+    limit.saturating_add(limit / 8).saturating_add(limit / 64).saturating_add(64)
+}
+
+/// Makes the event from the place where its bytes are.
+fn lend<'e>(
+    ready: Ready,
+    partial: Option<&'e Partial>,
+    input: &'e Input<'_>,
+) -> Result<Event<'e>, ProtocolError> {
+    let bytes = |place| match place {
+        Place::Input(range) => input.slice(range),
+        Place::Partial(lent) => partial.map_or(&[][..], |partial| partial.lent(lent)),
+    };
+    Ok(match ready {
+        Ready::Control(Opcode::Ping, place) => Event::Ping(bytes(place)),
+        Ready::Control(Opcode::Pong, place) => Event::Pong(bytes(place)),
+        Ready::Control(_, place) => Event::Close(CloseFrame::parse(bytes(place))?),
+        Ready::Message(MessageKind::Binary, place) => Event::Binary(bytes(place)),
+        Ready::Message(MessageKind::Text, place) => {
+            Event::Text(simdutf8::basic::from_utf8(bytes(place)).map_err(|_| ProtocolError::InvalidUtf8)?)
+        }
+        Ready::Fragment { kind, place, last } => Event::Fragment { kind, data: bytes(place), last },
+    })
+}
+
+impl Partial {
+    fn lent(&self, lent: Lent) -> &[u8] {
+        let message = self.message.as_ref();
+        match lent {
+            Lent::Nothing => &[],
+            Lent::Control => &self.control,
+            Lent::Character => message.map_or(&[], |message| message.split.bytes()),
+            Lent::Message => message.map_or(&[], |message| {
+                if message.split.is_empty() { &message.data } else { message.split.bytes() }
+            }),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! A message that did not arrive in one piece: what is there so far. RFC 6455 §5.4, §8.1.
+
+use super::{error::ProtocolError, event::MessageKind, inflate::inflate};
+
+/// A message in the making. It grows with what arrives, never with what is announced.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) kind: MessageKind,
+    pub(super) compressed: bool,
+    /// What the headers of its frames announced so far, in bytes.
+    pub(super) announced: u64,
+    /// What arrived: still compressed, if it is.
+    pub(super) data: Vec<u8>,
+    /// How many bytes of uncompressed text are known to be whole characters.
+    checked: usize,
+    /// The start of a character whose rest did not arrive yet, where fragments are handed on at once.
+    pub(super) split: SplitCharacter,
+}
+
+impl Message {
+    pub(super) fn new(kind: MessageKind, compressed: bool, announced: u64) -> Self {
+        Self { kind, compressed, announced, data: Vec::new(), checked: 0, split: SplitCharacter::default() }
+    }
+
+    /// Adds what arrived. `outstanding` bytes of the message are still to come, where that is known. Text is checked
+    /// at once.
+    pub(super) fn push(&mut self, chunk: &[u8], outstanding: Option<u64>) -> Result<(), ProtocolError> {
+        self.make_room(chunk.len(), outstanding);
+        self.data.extend_from_slice(chunk);
+        if self.kind == MessageKind::Text && !self.compressed {
+            self.checked += checked_prefix(self.data.get(self.checked..).unwrap_or_default())?;
+        }
+        Ok(())
+    }
+
+    /// Doubles, as a vector does, but not beyond the end of the message.
+    fn make_room(&mut self, needed: usize, outstanding: Option<u64>) {
+        if self.data.capacity() - self.data.len() < needed {
+            let outstanding = outstanding.and_then(|bytes| bytes.try_into().ok()).unwrap_or(usize::MAX);
+            let doubled = self.data.len().saturating_add(needed);
+            self.data.reserve_exact(doubled.min(needed.saturating_add(outstanding)));
+        }
+    }
+
+    /// The message is all there: inflates it, or finds its last character cut off.
+    pub(super) fn complete(&mut self, max_message_bytes: usize) -> Result<(), ProtocolError> {
+        if self.compressed {
+            self.data = inflate(self.kind, &self.data, max_message_bytes)?;
+        } else if self.kind == MessageKind::Text && self.checked < self.data.len() {
+            return Err(ProtocolError::InvalidUtf8);
+        }
+        Ok(())
+    }
+}
+
+/// How many bytes at the front of `bytes` are whole characters; at most the start of one more follows them.
+///
+/// # Errors
+/// Where no bytes that may follow could make it valid.
+pub(super) fn checked_prefix(bytes: &[u8]) -> Result<usize, ProtocolError> {
+    match simdutf8::compat::from_utf8(bytes) {
+        Ok(text) => Ok(text.len()),
+        Err(error) if error.error_len().is_none() => Ok(error.valid_up_to()),
+        Err(_) => Err(ProtocolError::InvalidUtf8),
+    }
+}
+
+/// Up to 4 bytes of one character that arrived in pieces.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SplitCharacter {
+    bytes: [u8; 4],
+    length: usize,
+}
+
+impl SplitCharacter {
+    pub(super) fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    /// Adds bytes: the caller gives no more than fit.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        for (slot, byte) in self.bytes.iter_mut().skip(self.length).zip(bytes) {
+            *slot = *byte;
+            self.length += 1;
+        }
+    }
+
+    /// How many bytes the character lacks, by its first byte.
+    pub(super) fn lacks(&self) -> usize {
+        let whole = match self.bytes.first() {
+            Some(0xc0..=0xdf) => 2,
+            Some(0xe0..=0xef) => 3,
+            Some(0xf0..) => 4,
+            _ => 1,
+        };
+        whole.max(self.length) - self.length
+    }
+}
