@@ -1,0 +1,39 @@
+//! The client protocol (JSON): commands in, replies and pushes out. `specs/client-protocol.md`.
+//!
+//! Between a transport, which has a frame of bytes, and a session, which thinks in commands:
+//!
+//! - [`command`]: what a client sends. [`lines`] cuts a frame into objects, [`decode`] reads one of them.
+//! - [`reply`]: the answers to commands, written straight into a buffer.
+//! - [`push`]: what the server sends unasked, publications first of all.
+//! - [`json`]: the writing of strings, numbers and payloads, and the check of payloads that come from elsewhere.
+//!
+//! Every writer appends one object without a newline; [`push_line`] and [`start_line`] put the `\n` between the
+//! objects of one frame. Zero and empty fields are left out, and the order of fields is fixed.
+
+use bytes::{BufMut, BytesMut};
+
+pub mod command;
+pub mod json;
+pub mod push;
+pub mod reply;
+
+pub use command::{
+    Command, Connect, DecodeError, History, Invalid, Malformed, Publish, Recover, Request, Since, Subscribe,
+};
+pub use command::{decode, lines};
+pub use json::{JSON_DEPTH, JsonError, json_compact_check};
+pub use push::{ClientInfoView, PING, PayloadKind, PublicationView, SubscribePush};
+pub use reply::{ConnectResult, HistoryResult, SubscribeResult};
+
+/// Starts the next object of a frame: appends the separating newline unless the frame is still empty.
+pub fn start_line(frame: &mut BytesMut) {
+    if !frame.is_empty() {
+        frame.put_u8(b'\n');
+    }
+}
+
+/// Appends one encoded object to a frame, separated by a newline from the one before it.
+pub fn push_line(frame: &mut BytesMut, object: &[u8]) {
+    start_line(frame);
+    frame.extend_from_slice(object);
+}

@@ -1,0 +1,242 @@
+//! What a client sends: a frame is cut into [`lines`], and [`decode`] reads one command from each, borrowing from it.
+//! Between a transport and its session; `specs/client-protocol.md` Framing and Messages.
+//!
+//! Leniency is that of the Centrifuge servers: unknown fields are ignored at every level (a newer SDK sends more than we
+//! know) and `null` counts as absent everywhere (so `"data":null` is no data). Strict is what could be read in two ways:
+//! two requests in one command, a field twice, a request or field of another type, a missing id, anything after the
+//! object.
+
+mod encode;
+mod error;
+mod wire;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+pub use error::{DecodeError, Invalid, Malformed};
+
+/// One command.
+#[derive(Debug, Clone)]
+pub struct Command<'a> {
+    /// The client's number for the command, repeated in the reply. 0 only for `send` and pong.
+    pub id: u32,
+    /// What it asks for.
+    pub request: Request<'a>,
+}
+
+/// What a command asks for. Strings are as sent: absent is empty, and a channel's name is for the session to judge.
+#[derive(Debug, Clone)]
+pub enum Request<'a> {
+    /// `{}`: the answer to a ping.
+    Pong,
+    /// The first command of every connection.
+    Connect(Connect<'a>),
+    /// Subscribe to a channel.
+    Subscribe(Subscribe<'a>),
+    /// Leave a channel.
+    Unsubscribe {
+        /// Which.
+        channel: Cow<'a, str>,
+    },
+    /// Publish into a channel.
+    Publish(Publish<'a>),
+    /// Who is in a channel.
+    Presence {
+        /// Which.
+        channel: Cow<'a, str>,
+    },
+    /// How many are in a channel.
+    PresenceStats {
+        /// Which.
+        channel: Cow<'a, str>,
+    },
+    /// Read a channel's past.
+    History(History<'a>),
+    /// Call a method of the backend.
+    Rpc {
+        /// Its name.
+        method: Cow<'a, str>,
+        /// Its argument.
+        data: Option<&'a RawValue>,
+    },
+    /// A message to the backend without an answer.
+    Send {
+        /// The message.
+        data: Option<&'a RawValue>,
+    },
+    /// A new connection token.
+    Refresh {
+        /// The token.
+        token: Cow<'a, str>,
+    },
+    /// A new subscription token.
+    SubRefresh {
+        /// Of which channel.
+        channel: Cow<'a, str>,
+        /// The token.
+        token: Cow<'a, str>,
+    },
+}
+
+/// The first command.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Connect<'a> {
+    /// Connection token; empty: none.
+    #[serde(borrow, deserialize_with = "wire::text")]
+    pub token: Cow<'a, str>,
+    /// For the connect webhook.
+    #[serde(borrow)]
+    pub data: Option<&'a RawValue>,
+    /// Name of the client's kind, such as `js`; not unique.
+    #[serde(borrow, deserialize_with = "wire::text")]
+    pub name: Cow<'a, str>,
+    /// The application's version.
+    #[serde(borrow, deserialize_with = "wire::text")]
+    pub version: Cow<'a, str>,
+    /// What a browser could not send as HTTP headers. Names as written by the client.
+    #[serde(borrow, deserialize_with = "wire::headers")]
+    pub headers: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    /// Positions to recover server-side subscriptions from, by channel.
+    #[serde(borrow, deserialize_with = "wire::positions")]
+    pub subs: BTreeMap<Cow<'a, str>, Recover<'a>>,
+    /// Bits that ask for features of the connection; none is known to us.
+    #[serde(deserialize_with = "wire::nullable")]
+    pub flag: i64,
+}
+
+/// The position in one server-side subscription.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Recover<'a> {
+    /// Whether to recover at all.
+    #[serde(deserialize_with = "wire::nullable")]
+    pub recover: bool,
+    /// Last offset seen.
+    #[serde(deserialize_with = "wire::nullable")]
+    pub offset: u64,
+    /// Life of the stream it was seen in; empty: any.
+    #[serde(borrow, deserialize_with = "wire::text")]
+    pub epoch: Cow<'a, str>,
+}
+
+/// Subscribe to a channel.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Subscribe<'a> {
+    /// The channel.
+    #[serde(borrow, deserialize_with = "wire::text")]
+    pub channel: Cow<'a, str>,
+    /// Subscription token; empty: none.
+    #[serde(borrow, deserialize_with = "wire::text")]
+    pub token: Cow<'a, str>,
+    /// For the subscribe webhook.
+    #[serde(borrow)]
+    pub data: Option<&'a RawValue>,
+    /// Whether to recover from `offset` and `epoch`.
+    #[serde(deserialize_with = "wire::nullable")]
+    pub recover: bool,
+    /// Last offset seen.
+    #[serde(deserialize_with = "wire::nullable")]
+    pub offset: u64,
+    /// Life of the stream it was seen in; empty: any.
+    #[serde(borrow, deserialize_with = "wire::text")]
+    pub epoch: Cow<'a, str>,
+    /// Asks that the position be watched.
+    #[serde(deserialize_with = "wire::nullable")]
+    pub positioned: bool,
+    /// Asks for recovery.
+    #[serde(deserialize_with = "wire::nullable")]
+    pub recoverable: bool,
+    /// Asks for joins and leaves.
+    #[serde(deserialize_with = "wire::nullable")]
+    pub join_leave: bool,
+    /// Bits: [`Subscribe::FLAG_COMPACTION`], [`Subscribe::FLAG_REJECT_UNRECOVERED`].
+    #[serde(deserialize_with = "wire::nullable")]
+    pub flag: i64,
+    /// Delta compression asked for, such as `fossil`; empty: none. A reply that does not grant it declines it.
+    #[serde(borrow, deserialize_with = "wire::text")]
+    pub delta: Cow<'a, str>,
+    /// Filter by tags (`tf`), in a language of its own.
+    #[serde(rename = "tf", borrow)]
+    pub filter: Option<&'a RawValue>,
+    /// Kind of subscription (`type`); 0: a stream, the only kind we have.
+    #[serde(rename = "type", deserialize_with = "wire::nullable")]
+    pub kind: i32,
+}
+
+impl Subscribe<'_> {
+    /// Offers that pushes may name the channel by a number. The SDK sets it always; a reply without `id` declines.
+    pub const FLAG_COMPACTION: i64 = 1;
+    /// Asks for error 112 instead of an incomplete recovery.
+    pub const FLAG_REJECT_UNRECOVERED: i64 = 2;
+
+    /// Whether an incomplete recovery is to be an error.
+    #[must_use]
+    pub const fn rejects_unrecovered(&self) -> bool {
+        self.flag & Self::FLAG_REJECT_UNRECOVERED != 0
+    }
+}
+
+/// Publish into a channel.
+#[derive(Debug, Clone)]
+pub struct Publish<'a> {
+    /// The channel.
+    pub channel: Cow<'a, str>,
+    /// The payload, never `null`.
+    pub data: &'a RawValue,
+}
+
+/// Read a channel's past.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct History<'a> {
+    /// The channel.
+    #[serde(borrow, deserialize_with = "wire::text")]
+    pub channel: Cow<'a, str>,
+    /// At most so many publications; 0: the position only; negative: as many as allowed.
+    #[serde(deserialize_with = "wire::nullable")]
+    pub limit: i32,
+    /// Read what comes after (in reverse: before) this position; `None`: from the end that the direction starts at.
+    #[serde(borrow, deserialize_with = "wire::position")]
+    pub since: Option<Since<'a>>,
+    /// Newest first.
+    #[serde(deserialize_with = "wire::nullable")]
+    pub reverse: bool,
+}
+
+/// A position in a stream.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Since<'a> {
+    /// Offset.
+    #[serde(deserialize_with = "wire::nullable")]
+    pub offset: u64,
+    /// Life of the stream; empty: any.
+    #[serde(borrow, deserialize_with = "wire::text")]
+    pub epoch: Cow<'a, str>,
+}
+
+/// Cuts a frame into its objects: the lines that hold more than whitespace. A frame without any is for the caller to
+/// treat as malformed.
+pub fn lines(frame: &[u8]) -> impl Iterator<Item = &[u8]> {
+    frame.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty())
+}
+
+/// Reads one command from one line.
+///
+/// Linear in the line's length; nothing recurses deeper than `max_depth` ([`super::JSON_DEPTH`]; the command's own levels
+/// count). Strings are copied only where they hold escapes.
+///
+/// # Errors
+/// [`DecodeError::Malformed`] when the client does not speak the protocol, [`DecodeError::Invalid`] when it does and this
+/// one command can be answered with an error.
+pub fn decode(line: &[u8], max_depth: usize) -> Result<Command<'_>, DecodeError> {
+    wire::decode(line, max_depth)
+}
+
+#[cfg(test)]
+mod tests;

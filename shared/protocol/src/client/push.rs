@@ -1,0 +1,201 @@
+//! What the server sends unasked: `{"push":{…}}` and the ping. The hub encodes a publication here once for all
+//! subscribers that speak this protocol. `specs/client-protocol.md` Messages.
+
+use bytes::{BufMut, BytesMut};
+
+use super::json::{Object, write_base64, write_raw, write_string};
+
+/// The server's ping; the client's pong looks the same.
+pub const PING: &[u8] = b"{}";
+
+/// How a payload's bytes are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PayloadKind {
+    /// One JSON value: passed on as it is, less raw newlines.
+    #[default]
+    Json,
+    /// UTF-8 text: a JSON string. Bytes that are not UTF-8 are replaced by U+FFFD.
+    Text,
+    /// Any bytes: a JSON string of padded standard base64.
+    Binary,
+}
+
+/// Who published, or who is present. Borrowed: this crate knows no node types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ClientInfoView<'a> {
+    /// User id; empty: anonymous.
+    pub user: &'a str,
+    /// Id of the connection.
+    pub client: &'a str,
+    /// Raw JSON given at connect time, or empty.
+    pub conn_info: &'a [u8],
+    /// Raw JSON given at subscribe time, or empty.
+    pub chan_info: &'a [u8],
+}
+
+/// One publication. Borrowed: this crate knows no broker types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PublicationView<'a> {
+    /// The payload. Of kind `Json`: one valid JSON value ([`super::json_compact_check`] tells).
+    pub data: &'a [u8],
+    /// How `data` is to be read.
+    pub kind: PayloadKind,
+    /// Place in the channel's stream, from 1, below 2^53; 0: the channel has no history.
+    pub offset: u64,
+    /// Key and value pairs, keys unique.
+    pub tags: &'a [(String, String)],
+    /// The publishing client, if it was one.
+    pub info: Option<ClientInfoView<'a>>,
+    /// When the broker accepted it, Unix time in ms; 0: not told.
+    pub time_ms: u64,
+}
+
+/// What a client learns of a subscription that the server made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SubscribePush<'a> {
+    /// Whether the client may recover by offset and epoch.
+    pub recoverable: bool,
+    /// Life of the stream; empty: none.
+    pub epoch: &'a str,
+    /// Top of the stream at subscribe time.
+    pub offset: u64,
+    /// Whether the position is watched.
+    pub positioned: bool,
+    /// Raw JSON for the client, if any.
+    pub data: Option<&'a [u8]>,
+}
+
+/// `{"push":{"channel":…,"pub":{…}}}`
+pub fn push_publication(channel: &str, publication: &PublicationView<'_>, out: &mut BytesMut) {
+    push(channel, "pub", out, |out| write_publication(out, publication));
+}
+
+/// `{"push":{"channel":…,"join":{"info":{…}}}}`
+pub fn push_join(channel: &str, info: &ClientInfoView<'_>, out: &mut BytesMut) {
+    push(channel, "join", out, |out| write_info_only(out, info));
+}
+
+/// `{"push":{"channel":…,"leave":{"info":{…}}}}`
+pub fn push_leave(channel: &str, info: &ClientInfoView<'_>, out: &mut BytesMut) {
+    push(channel, "leave", out, |out| write_info_only(out, info));
+}
+
+/// `{"push":{"channel":…,"unsubscribe":{"code":…,"reason":…}}}`. From code 2500 on the client subscribes again.
+pub fn push_unsubscribe(channel: &str, code: u32, reason: &str, out: &mut BytesMut) {
+    push(channel, "unsubscribe", out, |out| write_code(out, code, reason));
+}
+
+/// `{"push":{"channel":…,"subscribe":{…}}}`: the server subscribed this client.
+pub fn push_subscribe(channel: &str, subscription: &SubscribePush<'_>, out: &mut BytesMut) {
+    push(channel, "subscribe", out, |out| {
+        let mut object = Object::open(out);
+        object.flag("recoverable", subscription.recoverable);
+        object.string("epoch", subscription.epoch).integer("offset", subscription.offset);
+        object.flag("positioned", subscription.positioned).raw("data", subscription.data.unwrap_or_default());
+        object.close();
+    });
+}
+
+/// `{"push":{"message":{"data":…}}}`: a message to this client outside any channel. `data` is raw JSON.
+pub fn push_message(data: &[u8], out: &mut BytesMut) {
+    push("", "message", out, |out| {
+        let mut object = Object::open(out);
+        object.raw("data", data);
+        object.close();
+    });
+}
+
+/// `{"push":{"disconnect":{"code":…,"reason":…}}}`: the last words on transports that have no close frame.
+pub fn push_disconnect(code: u32, reason: &str, out: &mut BytesMut) {
+    push("", "disconnect", out, |out| write_code(out, code, reason));
+}
+
+/// `{"push":{"refresh":{"expires":…,"ttl":…}}}`: the connection's new lifetime, `ttl` in seconds.
+pub fn push_refresh(expires: bool, ttl: u32, out: &mut BytesMut) {
+    push("", "refresh", out, |out| {
+        let mut object = Object::open(out);
+        object.flag("expires", expires).integer("ttl", ttl);
+        object.close();
+    });
+}
+
+/// The envelope; the channel is left out where there is none.
+fn push(channel: &str, kind: &'static str, out: &mut BytesMut, body: impl FnOnce(&mut BytesMut)) {
+    let mut outer = Object::open(out);
+    let mut inner = Object::open(outer.field("push"));
+    inner.string("channel", channel);
+    body(inner.field(kind));
+    inner.close();
+    outer.close();
+}
+
+fn write_code(out: &mut BytesMut, code: u32, reason: &str) {
+    let mut object = Object::open(out);
+    object.integer("code", code).string("reason", reason);
+    object.close();
+}
+
+fn write_info_only(out: &mut BytesMut, info: &ClientInfoView<'_>) {
+    let mut object = Object::open(out);
+    write_client_info(object.field("info"), info);
+    object.close();
+}
+
+/// Appends a ClientInfo object.
+pub(crate) fn write_client_info(out: &mut BytesMut, info: &ClientInfoView<'_>) {
+    let mut object = Object::open(out);
+    // Present even when empty: the SDK hands an anonymous user on as it comes, and "" is not undefined.
+    write_string(object.field("user"), info.user);
+    write_string(object.field("client"), info.client);
+    object.raw("conn_info", info.conn_info).raw("chan_info", info.chan_info);
+    object.close();
+}
+
+/// Appends a Publication object.
+pub(crate) fn write_publication(out: &mut BytesMut, publication: &PublicationView<'_>) {
+    let mut object = Object::open(out);
+    // No bytes are no JSON value, while no text is the value "".
+    if !publication.data.is_empty() || publication.kind != PayloadKind::Json {
+        write_payload(object.field("data"), publication.data, publication.kind);
+    }
+    if let Some(info) = &publication.info {
+        write_client_info(object.field("info"), info);
+    }
+    object.integer("offset", publication.offset);
+    if !publication.tags.is_empty() {
+        let mut tags = Object::open(object.field("tags"));
+        for (key, value) in publication.tags {
+            write_string(tags.entry(key), value);
+        }
+        tags.close();
+    }
+    object.integer("time", publication.time_ms);
+    object.close();
+}
+
+/// Appends a publication list.
+pub(crate) fn write_publications(out: &mut BytesMut, publications: &[PublicationView<'_>]) {
+    out.put_u8(b'[');
+    for (index, publication) in publications.iter().enumerate() {
+        if index > 0 {
+            out.put_u8(b',');
+        }
+        write_publication(out, publication);
+    }
+    out.put_u8(b']');
+}
+
+/// Appends a payload as the JSON value that its kind asks for.
+pub fn write_payload(out: &mut BytesMut, data: &[u8], kind: PayloadKind) {
+    match kind {
+        PayloadKind::Json => write_raw(out, data),
+        PayloadKind::Text => match simdutf8::basic::from_utf8(data) {
+            Ok(text) => write_string(out, text),
+            Err(_) => write_string(out, &String::from_utf8_lossy(data)),
+        },
+        PayloadKind::Binary => write_base64(out, data),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

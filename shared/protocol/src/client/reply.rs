@@ -1,0 +1,186 @@
+//! The answers to commands: `{"id":…,` the command's key with its result, or `"error"`, `}`. Written by the session into
+//! the connection's outbox. `specs/client-protocol.md` Messages.
+
+use bytes::BytesMut;
+
+use super::json::{Object, write_integer, write_string};
+use super::push::{ClientInfoView, PublicationView, write_client_info, write_publications};
+
+/// The answer to connect. Empty and zero fields are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ConnectResult<'a> {
+    /// Id of the connection.
+    pub client: &'a str,
+    /// The server's version.
+    pub version: &'a str,
+    /// Whether the connection expires unless refreshed.
+    pub expires: bool,
+    /// Seconds until it expires.
+    pub ttl: u32,
+    /// Raw JSON for the client, if any.
+    pub data: Option<&'a [u8]>,
+    /// Subscriptions made by the server, by channel; channels unique.
+    pub subs: &'a [(&'a str, SubscribeResult<'a>)],
+    /// Seconds between pings; 0: the server sends none.
+    pub ping: u32,
+    /// Whether the client has to answer pings.
+    pub pong: bool,
+    /// Session id, only for transports that send commands in requests of their own.
+    pub session: &'a str,
+    /// Node id, only together with `session`.
+    pub node: &'a str,
+    /// The server's clock, Unix time in ms; 0: not told.
+    pub time: u64,
+}
+
+/// The answer to subscribe, and the state of a server-side subscription in a connect reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SubscribeResult<'a> {
+    /// Whether the subscription expires unless refreshed.
+    pub expires: bool,
+    /// Seconds until it expires.
+    pub ttl: u32,
+    /// Whether the client may recover by offset and epoch.
+    pub recoverable: bool,
+    /// Life of the stream; empty: none.
+    pub epoch: &'a str,
+    /// The recovered publications, oldest first.
+    pub publications: &'a [PublicationView<'a>],
+    /// Whether `publications` and what follows live are complete since the client's position.
+    pub recovered: bool,
+    /// The position this subscription starts from: the client's own if recovered, else the top.
+    pub offset: u64,
+    /// Whether the position is watched.
+    pub positioned: bool,
+    /// Raw JSON for the client, if any.
+    pub data: Option<&'a [u8]>,
+    /// Whether the client asked for recovery.
+    pub was_recovering: bool,
+}
+
+/// The answer to history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HistoryResult<'a> {
+    /// In the order asked for.
+    pub publications: &'a [PublicationView<'a>],
+    /// Top of the stream.
+    pub offset: u64,
+    /// Life of the stream.
+    pub epoch: &'a str,
+}
+
+/// `{"id":…,"connect":{…}}`
+pub fn reply_connect(id: u32, result: &ConnectResult<'_>, out: &mut BytesMut) {
+    reply(id, "connect", out, |object| {
+        object.string("client", result.client).string("version", result.version);
+        object.flag("expires", result.expires).integer("ttl", result.ttl);
+        object.raw("data", result.data.unwrap_or_default());
+        if !result.subs.is_empty() {
+            let mut subs = Object::open(object.field("subs"));
+            for (channel, subscription) in result.subs {
+                let mut entry = Object::open(subs.entry(channel));
+                write_subscription(&mut entry, subscription);
+                entry.close();
+            }
+            subs.close();
+        }
+        object.integer("ping", result.ping).flag("pong", result.pong);
+        object.string("session", result.session).string("node", result.node).integer("time", result.time);
+    });
+}
+
+/// `{"id":…,"subscribe":{…}}`
+pub fn reply_subscribe(id: u32, result: &SubscribeResult<'_>, out: &mut BytesMut) {
+    reply(id, "subscribe", out, |object| write_subscription(object, result));
+}
+
+/// `{"id":…,"<kind>":{}}`, for `unsubscribe` and `publish`, whose success says nothing more.
+pub fn reply_empty(id: u32, kind: &'static str, out: &mut BytesMut) {
+    reply(id, kind, out, |_| {});
+}
+
+/// `{"id":…,"history":{…}}`. All three fields are always there: they are the answer, even when empty.
+pub fn reply_history(id: u32, result: &HistoryResult<'_>, out: &mut BytesMut) {
+    reply(id, "history", out, |object| {
+        write_publications(object.field("publications"), result.publications);
+        write_string(object.field("epoch"), result.epoch);
+        write_integer(object.field("offset"), result.offset);
+    });
+}
+
+/// `{"id":…,"presence":{"presence":{"<client>":{…}}}}`; client ids unique. The inner object is there even when nobody is
+/// present, so that a reader can walk it.
+pub fn reply_presence(id: u32, clients: &[(&str, ClientInfoView<'_>)], out: &mut BytesMut) {
+    reply(id, "presence", out, |object| {
+        let mut presence = Object::open(object.field("presence"));
+        for (client, info) in clients {
+            write_client_info(presence.entry(client), info);
+        }
+        presence.close();
+    });
+}
+
+/// `{"id":…,"presence_stats":{"num_clients":…,"num_users":…}}`. Zeros are written: here they are the answer, and the SDK
+/// hands them on as they come.
+pub fn reply_presence_stats(id: u32, num_clients: u32, num_users: u32, out: &mut BytesMut) {
+    reply(id, "presence_stats", out, |object| {
+        write_integer(object.field("num_clients"), num_clients);
+        write_integer(object.field("num_users"), num_users);
+    });
+}
+
+/// `{"id":…,"rpc":{"data":…}}`; `data` is raw JSON, empty: none.
+pub fn reply_rpc(id: u32, data: &[u8], out: &mut BytesMut) {
+    reply(id, "rpc", out, |object| {
+        object.raw("data", data);
+    });
+}
+
+/// `{"id":…,"refresh":{…}}`; `ttl` in seconds.
+pub fn reply_refresh(id: u32, client: &str, version: &str, expires: bool, ttl: u32, out: &mut BytesMut) {
+    reply(id, "refresh", out, |object| {
+        object
+            .string("client", client)
+            .string("version", version)
+            .flag("expires", expires)
+            .integer("ttl", ttl);
+    });
+}
+
+/// `{"id":…,"sub_refresh":{…}}`; `ttl` in seconds.
+pub fn reply_sub_refresh(id: u32, expires: bool, ttl: u32, out: &mut BytesMut) {
+    reply(id, "sub_refresh", out, |object| {
+        object.flag("expires", expires).integer("ttl", ttl);
+    });
+}
+
+/// `{"id":…,"error":{"code":…,"message":…,"temporary":true}}`. A temporary error tells the client to try again.
+pub fn reply_error(id: u32, code: u32, message: &str, temporary: bool, out: &mut BytesMut) {
+    reply(id, "error", out, |object| {
+        object.integer("code", code).string("message", message).flag("temporary", temporary);
+    });
+}
+
+/// The envelope.
+fn reply(id: u32, kind: &'static str, out: &mut BytesMut, body: impl FnOnce(&mut Object<'_>)) {
+    let mut outer = Object::open(out);
+    outer.integer("id", id);
+    let mut inner = Object::open(outer.field(kind));
+    body(&mut inner);
+    inner.close();
+    outer.close();
+}
+
+fn write_subscription(object: &mut Object<'_>, result: &SubscribeResult<'_>) {
+    object.flag("expires", result.expires).integer("ttl", result.ttl);
+    object.flag("recoverable", result.recoverable).string("epoch", result.epoch);
+    if !result.publications.is_empty() {
+        write_publications(object.field("publications"), result.publications);
+    }
+    object.flag("recovered", result.recovered).integer("offset", result.offset);
+    object.flag("positioned", result.positioned).raw("data", result.data.unwrap_or_default());
+    object.flag("was_recovering", result.was_recovering);
+}
+
+#[cfg(test)]
+mod tests;
