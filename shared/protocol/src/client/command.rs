@@ -6,6 +6,7 @@
 //! two requests in one command, a field twice, a request or field of another type, a missing id, anything after the
 //! object.
 
+mod debug;
 mod encode;
 mod error;
 mod wire;
@@ -28,7 +29,7 @@ pub struct Command<'a> {
 }
 
 /// What a command asks for. Strings are as sent: absent is empty, and a channel's name is for the session to judge.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Request<'a> {
     /// `{}`: the answer to a ping.
     Pong,
@@ -82,7 +83,7 @@ pub enum Request<'a> {
 }
 
 /// The first command.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Connect<'a> {
     /// Connection token; empty: none.
@@ -123,8 +124,29 @@ pub struct Recover<'a> {
     pub epoch: Cow<'a, str>,
 }
 
+impl Request<'_> {
+    /// The request's key on the wire, for metrics and logs; `pong` for the empty command.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Pong => "pong",
+            Self::Connect(_) => "connect",
+            Self::Subscribe(_) => "subscribe",
+            Self::Unsubscribe { .. } => "unsubscribe",
+            Self::Publish(_) => "publish",
+            Self::Presence { .. } => "presence",
+            Self::PresenceStats { .. } => "presence_stats",
+            Self::History(_) => "history",
+            Self::Rpc { .. } => "rpc",
+            Self::Send { .. } => "send",
+            Self::Refresh { .. } => "refresh",
+            Self::SubRefresh { .. } => "sub_refresh",
+        }
+    }
+}
+
 /// Subscribe to a channel.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Subscribe<'a> {
     /// The channel.
@@ -182,7 +204,7 @@ impl Subscribe<'_> {
 }
 
 /// Publish into a channel.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Publish<'a> {
     /// The channel.
     pub channel: Cow<'a, str>,

@@ -292,6 +292,25 @@ fn no_error_repeats_what_the_client_sent() {
     }
 }
 
+#[test]
+fn a_command_in_a_log_shows_no_token_header_or_payload() {
+    for line in [
+        r#"{"id":1,"connect":{"token":"s3cret","data":"s3cret","headers":{"a":"s3cret"}}}"#,
+        r#"{"id":1,"subscribe":{"channel":"a","token":"s3cret","data":"s3cret","tf":"s3cret"}}"#,
+        r#"{"id":1,"publish":{"channel":"a","data":"s3cret"}}"#,
+        r#"{"id":1,"rpc":{"method":"a","data":"s3cret"}}"#,
+        r#"{"id":1,"send":{"data":"s3cret"}}"#,
+        r#"{"id":1,"refresh":{"token":"s3cret"}}"#,
+        r#"{"id":1,"sub_refresh":{"channel":"a","token":"s3cret"}}"#,
+    ] {
+        let command = read(line);
+        let shown = format!("{command:?}");
+        assert!(!shown.contains("s3cret"), "{shown}");
+        assert!(shown.to_lowercase().contains(&command.request.kind().to_lowercase()), "{shown}");
+        assert!(line.contains(&format!("\"{}\":", command.request.kind())), "{line}");
+    }
+}
+
 /// A publish whose data nests so deep.
 fn nested(depth: usize, open: &str, close: &str) -> String {
     format!(r#"{{"id":1,"publish":{{"channel":"a","data":{}1{}}}}}"#, open.repeat(depth), close.repeat(depth))
