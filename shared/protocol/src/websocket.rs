@@ -30,6 +30,7 @@ pub mod input;
 pub mod mask;
 
 mod message;
+mod partial;
 mod refusal;
 
 #[cfg(test)]

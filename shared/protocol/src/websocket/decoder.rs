@@ -2,7 +2,7 @@
 //! RFC 7692 §6.2; `specs/websocket.md` 5 to 8, 12.
 //!
 //! Between messages a decoder is three words and holds no memory. What arrives in one piece is lent from the read
-//! buffer; what does not is kept in one boxed [`Partial`], which is given back with the message. Memory grows with
+//! buffer; what does not is kept in one box, which is given back with the message. Memory grows with
 //! the bytes that arrive, never with a length that is announced.
 
 use std::ops::Range;
@@ -10,11 +10,11 @@ use std::ops::Range;
 use super::{
     error::ProtocolError,
     event::{CloseFrame, Event, MessageKind},
-    frame::{Expected, Header, MAX_HEADER_BYTES, Opcode},
+    frame::{Expected, Header, Opcode},
     inflate::inflate,
     input::Input,
-    mask,
     message::{Message, checked_prefix},
+    partial::{Frame, Lent, Partial},
 };
 
 /// Turns one client's bytes into [`Event`]s.
@@ -27,42 +27,6 @@ pub struct Decoder {
     deflate: bool,
     partial_messages: bool,
     finished: bool,
-}
-
-/// What is kept while something is incomplete, or lent to an event until the next call.
-#[derive(Debug, Default)]
-struct Partial {
-    header: PartialHeader,
-    frame: Option<Frame>,
-    control: Vec<u8>,
-    message: Option<Message>,
-    lent: Lent,
-}
-
-#[derive(Debug, Default)]
-struct PartialHeader {
-    bytes: [u8; MAX_HEADER_BYTES],
-    length: usize,
-}
-
-/// A frame whose payload did not arrive whole.
-#[derive(Clone, Copy, Debug)]
-struct Frame {
-    opcode: Opcode,
-    fin: bool,
-    /// The key for the next byte.
-    mask: [u8; 4],
-    outstanding: u64,
-}
-
-/// What the last event borrowed, to be given back before the next.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Lent {
-    #[default]
-    Nothing,
-    Control,
-    Character,
-    Message,
 }
 
 /// An event before it borrows: what it is and where its bytes are.
@@ -125,25 +89,13 @@ impl Decoder {
     /// The bytes of memory held for what is incomplete: 0 for a connection that is idle.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.partial.as_ref().map_or(0, |partial| {
-            let message = partial.message.as_ref().map_or(0, |message| message.data.capacity());
-            size_of::<Partial>() + partial.control.capacity() + message
-        })
+        self.partial.as_ref().map_or(0, |partial| partial.held_bytes())
     }
 
     /// Takes back what the last event borrowed, and gives back the memory of what is complete.
     fn give_back(&mut self) {
         let Some(partial) = &mut self.partial else { return };
-        match std::mem::take(&mut partial.lent) {
-            Lent::Nothing => {}
-            Lent::Control => partial.control = Vec::new(),
-            Lent::Message => partial.message = None,
-            Lent::Character => {
-                if let Some(message) = &mut partial.message {
-                    message.split = Default::default();
-                }
-            }
-        }
+        partial.give_back();
         if partial.is_idle() || self.finished {
             self.partial = None;
         }
@@ -346,39 +298,6 @@ enum Opened {
     Frame(Frame),
 }
 
-impl Partial {
-    fn is_idle(&self) -> bool {
-        self.header.length == 0 && self.frame.is_none() && self.control.is_empty() && self.message.is_none()
-    }
-}
-
-impl PartialHeader {
-    fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
-    }
-
-    /// Adds as much as fits; how much that was.
-    fn push(&mut self, bytes: &[u8]) -> usize {
-        let before = self.length;
-        for (slot, byte) in self.bytes.iter_mut().skip(before).zip(bytes) {
-            *slot = *byte;
-            self.length += 1;
-        }
-        self.length - before
-    }
-}
-
-impl Frame {
-    /// Takes what the input has of this frame's payload, at most `most` bytes.
-    fn take(&mut self, most: usize, input: &mut Input<'_>) -> Range<usize> {
-        let outstanding = usize::try_from(self.outstanding).unwrap_or(usize::MAX);
-        let range = input.take(outstanding.min(most).min(input.remaining()), self.mask);
-        self.outstanding -= range.len() as u64;
-        self.mask = mask::advance(self.mask, range.len());
-        range
-    }
-}
-
 /// What the frames of a compressed message may announce in all: zlib's own bound for what a message of the limit's
 /// size can become when it does not compress.
 fn compressed_limit(limit: u64) -> u64 {
@@ -405,18 +324,4 @@ fn lend<'e>(
         }
         Ready::Fragment { kind, place, last } => Event::Fragment { kind, data: bytes(place), last },
     })
-}
-
-impl Partial {
-    fn lent(&self, lent: Lent) -> &[u8] {
-        let message = self.message.as_ref();
-        match lent {
-            Lent::Nothing => &[],
-            Lent::Control => &self.control,
-            Lent::Character => message.map_or(&[], |message| message.split.bytes()),
-            Lent::Message => message.map_or(&[], |message| {
-                if message.split.is_empty() { &message.data } else { message.split.bytes() }
-            }),
-        }
-    }
 }
