@@ -7,7 +7,7 @@ use super::{ChannelOptions, ChannelRules};
 use crate::channel::{CHANNEL_NAME_MAX_BYTES, ChannelName, check_channel_name};
 use crate::token::{InvalidToken, OptionOverrides, SubscribeClaims, SubscriptionClaims, TokenError};
 
-/// Why not. [`Denied::code`] is what the client is told.
+/// Why not. The client is told [`Denied::code`] and its reason in the table of codes, the log the variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// The channel's namespace is not in the settings (error 102).
@@ -25,34 +25,27 @@ pub enum Denied {
     /// The subscription token was good once (error 109): the client fetches a new one.
     #[error("token expired")]
     TokenExpired,
-    /// The subscription token is signed by no key of ours, or malformed: the connection ends with code 3500. The
-    /// reason is for the log of the node and holds nothing of the token.
-    #[error("invalid token")]
+    /// The subscription token is signed by no key of ours, or malformed (error 103: it fails its channel, and the
+    /// connection, which has a token of its own, stays). The reason is for the node's log and holds nothing of the token.
+    #[error("permission denied: invalid token")]
     InvalidToken(InvalidToken),
     /// The subscription token names a key that is not in the installed JWK set: fetch the set and try again; where that
-    /// does not help it is an invalid token (3500).
-    #[error("invalid token")]
+    /// does not help it is as good as invalid (error 103).
+    #[error("permission denied: unknown token key")]
     UnknownKey,
 }
 
 impl Denied {
-    /// Error code of the reply, or disconnect code where [`Denied::is_disconnect`].
+    /// Error code of the reply.
     #[must_use]
     pub fn code(self) -> u16 {
         match self {
             Self::UnknownChannel => 102,
-            Self::PermissionDenied => 103,
+            Self::PermissionDenied | Self::InvalidToken(_) | Self::UnknownKey => 103,
             Self::BadRequest => 107,
             Self::NotAvailable => 108,
             Self::TokenExpired => 109,
-            Self::InvalidToken(_) | Self::UnknownKey => 3500,
         }
-    }
-
-    /// Does it end the connection, instead of failing one command?
-    #[must_use]
-    pub fn is_disconnect(self) -> bool {
-        matches!(self, Self::InvalidToken(_) | Self::UnknownKey)
     }
 }
 
