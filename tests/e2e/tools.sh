@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the Node and browser tests need and the machine lacks: Node 18 or later, npm, Chromium, and the packages of package-lock.json.
+# Installs what the Node and browser tests need and the machine lacks: Node 18 or later, npm, curl, Chromium, and the packages of package-lock.json.
 # Works as root or through sudo, on Debian and its relatives; elsewhere it says what is missing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -7,6 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 missing=()
 node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 18 ? 0 : 1)' 2>/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
+command -v curl >/dev/null || missing+=(curl)
 if [ -z "${GORANI_CHROMIUM:-}" ] && ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
     missing+=(chromium)
 fi
