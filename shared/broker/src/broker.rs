@@ -125,10 +125,18 @@ pub trait Broker: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<Published, BrokerError>>;
 
     /// Tells the subscribers of a channel that a client joined or left. At most once, no history.
-    fn publish_join(&self, channel: &str, info: Arc<ClientInfo>) -> BoxFuture<'static, Result<(), BrokerError>>;
+    fn publish_join(
+        &self,
+        channel: &str,
+        info: Arc<ClientInfo>,
+    ) -> BoxFuture<'static, Result<(), BrokerError>>;
 
     /// See [`Broker::publish_join`].
-    fn publish_leave(&self, channel: &str, info: Arc<ClientInfo>) -> BoxFuture<'static, Result<(), BrokerError>>;
+    fn publish_leave(
+        &self,
+        channel: &str,
+        info: Arc<ClientInfo>,
+    ) -> BoxFuture<'static, Result<(), BrokerError>>;
 
     /// This node wants the events of these channels. When the future resolves, every later publication, made on any
     /// node, reaches the sink. Subscribing twice is harmless.

@@ -13,7 +13,9 @@ pub mod error;
 pub mod memory;
 pub mod publication;
 
-pub use broker::{Broker, Health, HistoryPage, HistoryQuery, Idempotency, PublishOptions, Published, Retention, Sink};
+pub use broker::{
+    Broker, Health, HistoryPage, HistoryQuery, Idempotency, PublishOptions, Published, Retention, Sink,
+};
 pub use error::BrokerError;
 pub use memory::{MemoryBroker, MemorySettings};
 pub use publication::{ClientInfo, DataKind, Event, Position, Publication};

@@ -1,0 +1,149 @@
+//! What every [`Broker`] must do, as scenarios that any implementation runs. Design §4 (the memory broker and Redis pass
+//! the same suite), §9 (10).
+//!
+//! An implementation writes a [`Harness`] and one line, `gorani_broker::broker_contract!(MyHarness::connect().await)`; that
+//! becomes one `#[tokio::test]` per scenario, named like it. The expression is evaluated for each scenario and must give a
+//! medium of its own (a key prefix, for example). Scenarios do not know how many nodes there are: with one node, the
+//! publisher and the subscriber are the same.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test suite; a scenario's name is its sentence"
+)]
+
+pub mod delivery;
+pub mod fidelity;
+pub mod history;
+pub mod idempotency;
+pub mod order;
+pub mod presence;
+mod recording_sink;
+pub mod retention;
+mod samples;
+
+use std::{sync::Arc, time::Duration};
+
+pub use self::recording_sink::RecordingSink;
+use crate::Broker;
+
+/// One node's end of the medium: its broker, started, and the sink that it was started with.
+pub struct Node {
+    pub broker: Arc<dyn Broker>,
+    pub sink: Arc<RecordingSink>,
+}
+
+/// A medium to which nodes can be joined, and its time.
+pub trait Harness: Sync {
+    /// How many nodes can be joined at the same time, at least 1.
+    fn max_nodes(&self) -> usize;
+
+    /// Joins one more node. Called [`Harness::max_nodes`] times at most.
+    fn node(&self) -> impl Future<Output = Node> + Send;
+
+    /// The unit of the scenarios' expiry times: long against what a few calls take, and a whole number of the medium's
+    /// steps of time. With real waiting about 300 ms do; a scenario waits for ten of them at most.
+    fn span(&self) -> Duration;
+
+    /// Lets that much time pass for the medium and its nodes.
+    fn pass(&self, time: Duration) -> impl Future<Output = ()> + Send;
+}
+
+/// Expands to one test per scenario. See the [module](crate::contract).
+#[macro_export]
+macro_rules! broker_contract {
+    ($harness:expr) => {
+        $crate::broker_contract! { @each $harness;
+            order:
+                offsets_grow_by_one_within_one_epoch,
+                channels_count_their_offsets_apart,
+                concurrent_publishers_share_one_order,
+                calls_made_before_any_is_awaited_keep_their_order,
+                a_publish_whose_future_is_dropped_still_happens;
+            delivery:
+                a_started_broker_is_ready,
+                what_is_published_after_subscribe_resolves_is_seen,
+                every_subscribed_node_sees_every_event_once,
+                subscribing_twice_delivers_once,
+                many_channels_can_be_subscribed_in_one_call,
+                after_unsubscribe_nothing_arrives,
+                one_nodes_unsubscribe_leaves_the_others_alone,
+                events_of_channels_not_subscribed_never_arrive,
+                joins_and_leaves_are_delivered_in_order,
+                without_history_there_is_no_offset,
+                skip_history_delivers_live_and_leaves_the_stream_alone;
+            fidelity:
+                every_field_survives_the_trip_without_history,
+                every_field_survives_the_trip_and_the_history,
+                every_kind_of_data_survives,
+                a_large_payload_survives,
+                odd_channel_names_are_told_apart;
+            history:
+                forward_reads_begin_after_since,
+                reverse_reads_begin_before_since,
+                limit_bounds_a_page_from_its_beginning,
+                limit_zero_reads_the_position_alone,
+                a_read_beyond_the_top_is_empty,
+                a_stream_never_written_has_an_epoch_that_stays,
+                every_node_reads_the_same_history,
+                a_channel_without_retention_has_no_history,
+                removed_history_leaves_the_position;
+            retention:
+                the_newest_publications_are_kept_up_to_the_size,
+                a_publication_is_forgotten_when_its_time_is_over,
+                the_position_outlives_the_history;
+            idempotency:
+                the_same_key_gets_the_same_answer_and_publishes_nothing,
+                the_same_key_on_another_channel_is_another_publication,
+                a_key_is_forgotten_when_its_time_is_over,
+                of_concurrent_publications_with_one_key_one_is_published,
+                a_key_guards_a_channel_without_history_too;
+            presence:
+                those_who_were_added_are_present_on_every_node,
+                those_who_were_removed_are_not_present,
+                those_who_are_not_refreshed_are_forgotten,
+                a_refresh_brings_the_newest_info,
+                stats_count_clients_and_distinct_users,
+                presence_of_one_channel_says_nothing_of_another;
+        }
+    };
+    (@each $harness:expr; $($room:ident: $($scenario:ident),+;)+) => {
+        $($(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $scenario() {
+                let harness = $harness;
+                $crate::contract::$room::$scenario(&harness).await;
+            }
+        )+)+
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    //! The list in the macro and the scenarios must be the same.
+
+    const LIST: &str = include_str!("contract.rs");
+    const ROOMS: [(&str, &str); 7] = [
+        ("order", include_str!("contract/order.rs")),
+        ("delivery", include_str!("contract/delivery.rs")),
+        ("fidelity", include_str!("contract/fidelity.rs")),
+        ("history", include_str!("contract/history.rs")),
+        ("retention", include_str!("contract/retention.rs")),
+        ("idempotency", include_str!("contract/idempotency.rs")),
+        ("presence", include_str!("contract/presence.rs")),
+    ];
+
+    #[test]
+    fn every_scenario_is_in_the_list() {
+        for (room, source) in ROOMS {
+            let listed = LIST.split_once(&format!("            {room}:\n")).unwrap().1;
+            let listed: Vec<&str> = listed.split_once(';').unwrap().0.split(',').map(str::trim).collect();
+            let written: Vec<&str> = (source.split("pub async fn ").skip(1))
+                .map(|rest| rest.split_once(['(', '<']).unwrap().0)
+                .collect();
+            assert_eq!(listed, written, "the scenarios of {room}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Reading what was published. [`crate::Broker::history`], specs/http-api.md (history), specs/client-protocol.md (Recovery).
+
+use std::sync::Arc;
+
+use super::{
+    Harness, Node,
+    samples::{ALL, AMPLE, data, everything, kept, nodes, offsets, two_ends},
+};
+use crate::{BrokerError, HistoryQuery, Position, Retention};
+
+/// A node with ten publications in "news".
+async fn with_ten(harness: &impl Harness) -> Arc<Node> {
+    let (publisher, reader) = two_ends(harness).await;
+    for number in 1..=10 {
+        publisher.publish("news", format!("{number}"), kept(AMPLE)).await;
+    }
+    reader
+}
+
+async fn read(node: &Node, limit: u32, since: Option<u64>, reverse: bool) -> Vec<u64> {
+    let page = node.read("news", HistoryQuery { limit, since, reverse }, AMPLE).await;
+    assert_eq!(page.top.offset, 10);
+    for publication in &page.publications {
+        assert_eq!(publication.epoch, page.top.epoch);
+        assert_eq!(publication.data, publication.offset.to_string());
+    }
+    offsets(&page.publications)
+}
+
+pub async fn forward_reads_begin_after_since(harness: &impl Harness) {
+    let node = with_ten(harness).await;
+    assert_eq!(read(&node, ALL, None, false).await, (1..=10).collect::<Vec<_>>());
+    assert_eq!(read(&node, ALL, Some(0), false).await, (1..=10).collect::<Vec<_>>());
+    assert_eq!(read(&node, ALL, Some(7), false).await, [8, 9, 10]);
+    assert_eq!(read(&node, ALL, Some(9), false).await, [10]);
+    assert_eq!(read(&node, ALL, Some(10), false).await, [0; 0]);
+}
+
+pub async fn reverse_reads_begin_before_since(harness: &impl Harness) {
+    let node = with_ten(harness).await;
+    assert_eq!(read(&node, ALL, None, true).await, (1..=10).rev().collect::<Vec<_>>());
+    assert_eq!(read(&node, ALL, Some(4), true).await, [3, 2, 1]);
+    assert_eq!(read(&node, ALL, Some(1), true).await, [0; 0]);
+    assert_eq!(read(&node, ALL, Some(0), true).await, [0; 0]);
+    assert_eq!(read(&node, ALL, Some(10), true).await, (1..=9).rev().collect::<Vec<_>>());
+    assert_eq!(read(&node, ALL, Some(11), true).await, (1..=10).rev().collect::<Vec<_>>());
+}
+
+pub async fn limit_bounds_a_page_from_its_beginning(harness: &impl Harness) {
+    let node = with_ten(harness).await;
+    assert_eq!(read(&node, 3, None, false).await, [1, 2, 3]);
+    assert_eq!(read(&node, 3, Some(5), false).await, [6, 7, 8]);
+    assert_eq!(read(&node, 1, None, true).await, [10]);
+    assert_eq!(read(&node, 2, Some(5), true).await, [4, 3]);
+    assert_eq!(read(&node, u32::MAX, None, false).await.len(), 10);
+}
+
+pub async fn limit_zero_reads_the_position_alone(harness: &impl Harness) {
+    let node = with_ten(harness).await;
+    assert_eq!(read(&node, 0, None, false).await, [0; 0]);
+    assert_eq!(read(&node, 0, Some(3), true).await, [0; 0]);
+}
+
+pub async fn a_read_beyond_the_top_is_empty(harness: &impl Harness) {
+    let node = with_ten(harness).await;
+    assert_eq!(read(&node, ALL, Some(11), false).await, [0; 0]);
+    // The largest offset that a client can name (specs/client-protocol.md: below 2^53).
+    assert_eq!(read(&node, ALL, Some((1 << 53) - 1), false).await, [0; 0]);
+    assert_eq!(read(&node, ALL, Some((1 << 53) - 1), true).await.len(), 10);
+}
+
+pub async fn a_stream_never_written_has_an_epoch_that_stays(harness: &impl Harness) {
+    let nodes = nodes(harness, 2).await;
+    let first = nodes[0].read("quiet", everything(), AMPLE).await;
+    assert_eq!((first.publications.len(), first.top.offset), (0, 0));
+    assert!(!first.top.epoch.is_empty());
+    for node in &nodes {
+        assert_eq!(node.read("quiet", everything(), AMPLE).await, first);
+    }
+    let published = nodes[nodes.len() - 1].publish("quiet", "first", kept(AMPLE)).await;
+    assert_eq!(published.position, Position { offset: 1, epoch: first.top.epoch });
+    for node in &nodes {
+        assert_eq!(node.position("quiet", AMPLE).await, published.position);
+    }
+}
+
+pub async fn every_node_reads_the_same_history(harness: &impl Harness) {
+    let nodes = nodes(harness, 3).await;
+    for (number, node) in nodes.iter().cycle().take(9).enumerate() {
+        node.publish("news", format!("{number}"), kept(AMPLE)).await;
+    }
+    let pages =
+        futures_util::future::join_all(nodes.iter().map(|node| node.read("news", everything(), AMPLE))).await;
+    assert_eq!(data(&pages[0].publications), (0..9).map(|number| number.to_string()).collect::<Vec<_>>());
+    assert!(pages.iter().all(|page| *page == pages[0]));
+}
+
+pub async fn a_channel_without_retention_has_no_history(harness: &impl Harness) {
+    let (node, _) = two_ends(harness).await;
+    let sizeless = Retention { size: 0, ..AMPLE };
+    let timeless = Retention { ttl: std::time::Duration::ZERO, ..AMPLE };
+    for retention in [Retention::default(), sizeless, timeless] {
+        let refused = node.broker.history("news", everything(), retention).await;
+        assert_eq!(refused, Err(BrokerError::NoHistory));
+        let published = node.publish("news", "x", kept(retention)).await;
+        assert_eq!(published.position, Position::default());
+    }
+}
+
+pub async fn removed_history_leaves_the_position(harness: &impl Harness) {
+    let node = with_ten(harness).await;
+    let before = node.position("news", AMPLE).await;
+    node.broker.remove_history("news").await.unwrap();
+    let page = node.read("news", everything(), AMPLE).await;
+    assert_eq!((page.publications.len(), &page.top), (0, &before));
+    let next = node.publish("news", "11", kept(AMPLE)).await;
+    assert_eq!(next.position, Position { offset: 11, epoch: before.epoch });
+    assert_eq!(offsets(&node.read("news", everything(), AMPLE).await.publications), [11]);
+    node.broker.remove_history("never written").await.unwrap();
+}

@@ -1,0 +1,127 @@
+//! The publications, options and clients that the scenarios use, and the calls in the short form in which they use them.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{Harness, Node};
+use crate::{
+    ClientInfo, DataKind, Event, HistoryPage, HistoryQuery, Idempotency, Position, Publication,
+    PublishOptions, Published, Retention,
+};
+
+/// A retention that covers everything a scenario publishes.
+pub(super) const AMPLE: Retention = Retention { size: 10_000, ttl: Duration::from_secs(300) };
+
+/// A time that ends in no scenario.
+pub(super) const LONG: Duration = Duration::from_secs(300);
+
+/// A limit that ends no page of a scenario.
+pub(super) const ALL: u32 = 10_000;
+
+/// As many nodes as wanted, or as many as the harness has.
+pub(super) async fn nodes(harness: &impl Harness, wanted: usize) -> Vec<Node> {
+    let mut nodes = Vec::new();
+    for _ in 0..wanted.min(harness.max_nodes()) {
+        nodes.push(harness.node().await);
+    }
+    nodes
+}
+
+/// Where a test publishes and where it listens: on different nodes if there are any.
+pub(super) async fn two_ends(harness: &impl Harness) -> (Arc<Node>, Arc<Node>) {
+    let mut nodes: Vec<Arc<Node>> = nodes(harness, 2).await.into_iter().map(Arc::new).collect();
+    let listener = nodes.pop().unwrap();
+    let publisher = nodes.pop().unwrap_or_else(|| Arc::clone(&listener));
+    (publisher, listener)
+}
+
+pub(super) fn text(data: impl Into<String>) -> Publication {
+    Publication {
+        data: Bytes::from(data.into()),
+        kind: DataKind::Text,
+        time_ms: 1_700_000_000_123,
+        ..Default::default()
+    }
+}
+
+pub(super) fn live() -> PublishOptions {
+    PublishOptions::default()
+}
+
+pub(super) fn kept(retention: Retention) -> PublishOptions {
+    PublishOptions { retention, ..Default::default() }
+}
+
+pub(super) fn guarded(retention: Retention, key: &str, ttl: Duration) -> PublishOptions {
+    let idempotency = Some(Idempotency { key: key.to_owned(), ttl });
+    PublishOptions { retention, idempotency, ..Default::default() }
+}
+
+pub(super) fn client(user: &str, client: &str) -> Arc<ClientInfo> {
+    Arc::new(ClientInfo { user: user.to_owned(), client: client.to_owned(), ..Default::default() })
+}
+
+pub(super) fn everything() -> HistoryQuery {
+    HistoryQuery { limit: ALL, ..Default::default() }
+}
+
+/// What publications carry, as text.
+pub(super) fn data<'a>(publications: impl IntoIterator<Item = &'a Arc<Publication>>) -> Vec<String> {
+    publications
+        .into_iter()
+        .map(|publication| String::from_utf8(publication.data.to_vec()).unwrap())
+        .collect()
+}
+
+pub(super) fn offsets<'a>(publications: impl IntoIterator<Item = &'a Arc<Publication>>) -> Vec<u64> {
+    publications.into_iter().map(|publication| publication.offset).collect()
+}
+
+pub(super) fn without_position(publication: &Publication) -> Publication {
+    Publication { offset: 0, epoch: Arc::default(), ..publication.clone() }
+}
+
+impl Node {
+    pub(super) async fn publish(
+        &self,
+        channel: &str,
+        data: impl Into<String>,
+        options: PublishOptions,
+    ) -> Published {
+        self.broker.publish(channel, text(data), options).await.unwrap()
+    }
+
+    pub(super) async fn subscribe(&self, channel: &str) {
+        self.broker.subscribe(&[channel.into()]).await.unwrap();
+    }
+
+    pub(super) async fn unsubscribe(&self, channel: &str) {
+        self.broker.unsubscribe(&[channel.into()]).await.unwrap();
+    }
+
+    pub(super) async fn read(&self, channel: &str, query: HistoryQuery, retention: Retention) -> HistoryPage {
+        self.broker.history(channel, query, retention).await.unwrap()
+    }
+
+    pub(super) async fn position(&self, channel: &str, retention: Retention) -> Position {
+        self.read(channel, HistoryQuery::default(), retention).await.top
+    }
+
+    /// The client ids present, sorted.
+    pub(super) async fn present(&self, channel: &str) -> Vec<String> {
+        let present = self.broker.presence(channel).await.unwrap();
+        let mut clients: Vec<String> = present.iter().map(|info| info.client.clone()).collect();
+        clients.sort();
+        clients
+    }
+
+    /// What the sink was given of the channel, once there are `count` events.
+    pub(super) async fn heard(&self, channel: &str, count: usize) -> Vec<String> {
+        data(&self.sink.wait_for_publications(channel, count).await)
+    }
+
+    pub(super) async fn heard_events(&self, channel: &str, count: usize) -> Vec<Event> {
+        self.sink.wait_for(channel, count).await
+    }
+}

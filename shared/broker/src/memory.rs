@@ -1,0 +1,388 @@
+//! The broker of a cluster of one node: everything is in this process's memory. Design §4.
+//!
+//! The journey: `node.publish` → [`MemoryBroker::publish`] (idempotency, offset, history, under the lock of the channel's
+//! shard) → [`Sink::on_event`], before the call returns.
+//!
+//! - [`settings`]: its limits. - [`clock`]: its time. - `shard`: the channels that share a lock, with `channels` (table and
+//!   lines by last use), `stream` (position and history), `roster` and `presence`, `answers` (idempotency), `deadlines`.
+//! - `ledger`: what is held against what may be held.
+
+mod answers;
+mod channels;
+pub mod clock;
+mod deadlines;
+mod ledger;
+mod presence;
+mod roster;
+pub mod settings;
+mod shard;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    array,
+    hash::{BuildHasher as _, RandomState},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, ready},
+};
+use parking_lot::Mutex;
+
+use self::{
+    answers::{answer_key, answer_ttl},
+    clock::{Nanos, nanos},
+    ledger::{BOUNDS, Bound, Ledger},
+    presence::Entry,
+    shard::Shard,
+};
+pub use self::{
+    clock::{Clock, ManualClock, SystemClock},
+    ledger::MemoryUsage,
+    settings::MemorySettings,
+};
+use crate::{
+    Broker, BrokerError, ClientInfo, Event, Health, HistoryPage, HistoryQuery, Publication, PublishOptions,
+    Published, Retention, Sink,
+};
+
+/// Locks among which the channels are spread: several times the workers of a large machine would be wasteful, one per
+/// worker would often collide.
+const SHARDS: usize = 32;
+
+/// Why calls before [`Broker::start`] are refused.
+const NOT_STARTED: &str = "the broker is not started";
+
+/// Carries publications between the workers of one node, and keeps histories, positions and presence in memory.
+///
+/// # Order and threads
+/// Every method does its work in the call; the futures are ready when they are returned. [`Sink::on_event`] is called
+/// within [`Broker::publish`], on the publisher's thread and under the lock of the channel's shard: that is what makes
+/// the order of calls the order of offsets. The sink must therefore return at once and must not call the broker, or it
+/// waits for itself for ever.
+///
+/// # Memory
+/// All of it is bounded, see [`MemorySettings`]; what is evicted shows as a gap or as a new epoch, never as nothing. Only
+/// subscriptions have no limit here, because the node bounds them. A payload that enters a history is copied into memory
+/// of its own, since a small slice would keep the whole buffer of a request alive.
+///
+/// # Time
+/// Nothing expired is ever returned. The memory behind it is given back by later calls, a little by each, and at once
+/// when a limit is reached: there is no task and no thread, so the broker works in any runtime and needs no shutdown.
+pub struct MemoryBroker {
+    shards: [Mutex<Shard>; SHARDS],
+    /// Channel names come from outside, so the hash is keyed.
+    hasher: RandomState,
+    ledger: Ledger,
+    clock: Arc<dyn Clock>,
+    sink: OnceLock<Arc<dyn Sink>>,
+    /// Held by the one call that evicts. Taken before a shard's lock, never while holding one.
+    evicting: Mutex<()>,
+}
+
+impl MemoryBroker {
+    /// A broker with the machine's clock.
+    pub fn new(settings: MemorySettings) -> Self {
+        Self::with_clock(settings, Arc::new(SystemClock::default()))
+    }
+
+    /// A broker with a clock of the caller's, for tests.
+    pub fn with_clock(settings: MemorySettings, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            shards: array::from_fn(|_| Mutex::default()),
+            hasher: RandomState::new(),
+            ledger: Ledger::new(&settings),
+            clock,
+            sink: OnceLock::new(),
+            evicting: Mutex::new(()),
+        }
+    }
+
+    /// What it holds now.
+    pub fn usage(&self) -> MemoryUsage {
+        self.ledger.usage()
+    }
+
+    fn now(&self) -> Nanos {
+        nanos(self.clock.now())
+    }
+
+    fn sink(&self) -> Result<&dyn Sink, BrokerError> {
+        self.sink.get().map(AsRef::as_ref).ok_or_else(|| BrokerError::Unavailable(NOT_STARTED.to_owned()))
+    }
+
+    /// The channel's hash and its shard. The table within the shard uses the low and the highest bits.
+    fn locate(&self, channel: &str) -> (u64, &Mutex<Shard>) {
+        let hash = self.hasher.hash_one(channel);
+        // In range by the remainder.
+        (hash, &self.shards[(hash >> 32) as usize % SHARDS])
+    }
+
+    /// Hands an event that leaves no trace to the sink, if the node wants it.
+    fn pass_on(&self, channel: &str, event: impl FnOnce() -> Event) -> Result<(), BrokerError> {
+        let sink = self.sink()?;
+        let (hash, shard) = self.locate(channel);
+        deliver(&shard.lock(), hash, channel, sink, event);
+        Ok(())
+    }
+
+    fn publish_now(
+        &self,
+        channel: &str,
+        mut publication: Publication,
+        options: &PublishOptions,
+    ) -> Result<Published, BrokerError> {
+        let keeps_history = options.retention.keeps_history() && !options.skip_history;
+        publication.offset = 0;
+        publication.epoch = Arc::default();
+        if !keeps_history && options.idempotency.is_none() {
+            self.pass_on(channel, || Event::Publication(Arc::new(publication)))?;
+            return Ok(Published::default());
+        }
+        if keeps_history {
+            publication.data = Bytes::copy_from_slice(&publication.data);
+        }
+        let answer =
+            options.idempotency.as_ref().map(|guard| (answer_key(channel, guard), answer_ttl(guard)));
+        let published = self.publish_kept(channel, publication, options.retention, keeps_history, answer)?;
+        self.keep_bounds();
+        Ok(published)
+    }
+
+    /// A publication that leaves a trace: in the history, among the answers, or both.
+    fn publish_kept(
+        &self,
+        channel: &str,
+        publication: Publication,
+        retention: Retention,
+        keeps_history: bool,
+        answer: Option<(String, Nanos)>,
+    ) -> Result<Published, BrokerError> {
+        let sink = self.sink()?;
+        let (hash, shard) = self.locate(channel);
+        let mut shard = shard.lock();
+        // Under the lock, so that within a shard time never goes back.
+        let now = self.now();
+        shard.sweep(now, &self.ledger);
+        if let Some((key, _)) = &answer
+            && let Some(position) = shard.answers.find(key, now)
+        {
+            return Ok(Published { position, repeated: true });
+        }
+        let mut published = Published::default();
+        if keeps_history {
+            let (channel, publication) =
+                shard.append(hash, channel, publication, retention, now, &self.ledger)?;
+            published.position.offset = publication.offset;
+            published.position.epoch = Arc::clone(&publication.epoch);
+            if channel.subscribed {
+                sink.on_event(&channel.name, Event::Publication(publication));
+            }
+        } else {
+            deliver(&shard, hash, channel, sink, || Event::Publication(Arc::new(publication)));
+        }
+        if let Some((key, ttl)) = answer {
+            shard.answers.remember(key, published.position.clone(), ttl, now, &self.ledger);
+        }
+        Ok(published)
+    }
+
+    fn history_now(
+        &self,
+        channel: &str,
+        query: &HistoryQuery,
+        retention: Retention,
+    ) -> Result<HistoryPage, BrokerError> {
+        if !retention.keeps_history() {
+            return Err(BrokerError::NoHistory);
+        }
+        let page = {
+            let (hash, shard) = self.locate(channel);
+            let mut shard = shard.lock();
+            let now = self.now();
+            shard.sweep(now, &self.ledger);
+            shard.read(hash, channel, query, now, &self.ledger)?
+        };
+        self.keep_bounds();
+        Ok(page)
+    }
+
+    fn enter_now(&self, channel: &str, info: Arc<ClientInfo>, ttl: Duration) -> Result<(), BrokerError> {
+        if self.try_enter(channel, &info, ttl) == Entry::Full {
+            // Clients whose time is over may still be counted: without them there may be room.
+            for shard in &self.shards {
+                let mut shard = shard.lock();
+                let now = self.now();
+                while shard.sweep_roster(now, &self.ledger) {}
+            }
+            if self.try_enter(channel, &info, ttl) == Entry::Full {
+                return Err(BrokerError::Limit("clients in presence"));
+            }
+        }
+        Ok(())
+    }
+
+    fn try_enter(&self, channel: &str, info: &Arc<ClientInfo>, ttl: Duration) -> Entry {
+        let (hash, shard) = self.locate(channel);
+        let mut shard = shard.lock();
+        let now = self.now();
+        shard.sweep_roster(now, &self.ledger);
+        shard.enter(hash, channel, Arc::clone(info), now.saturating_add(nanos(ttl)), &self.ledger)
+    }
+
+    /// Called after each call that may have gone over a bound, without a lock.
+    fn keep_bounds(&self) {
+        for bound in BOUNDS {
+            if self.ledger.is_over(bound) {
+                self.evict(bound);
+            }
+        }
+    }
+
+    /// First what expired, then what was not used for the longest time in all shards, until there is a little room.
+    fn evict(&self, bound: Bound) {
+        let _turn = self.evicting.lock();
+        if !self.ledger.is_over(bound) {
+            return;
+        }
+        let mut candidates = Vec::with_capacity(SHARDS);
+        for shard in &self.shards {
+            let mut locked = shard.lock();
+            let now = self.now();
+            locked.sweep_all(now, &self.ledger);
+            candidates.push((locked.oldest(bound), shard));
+        }
+        while self.ledger.is_above_goal(bound) {
+            let oldest =
+                candidates.iter_mut().filter(|(used, _)| used.is_some()).min_by_key(|(used, _)| *used);
+            let Some((used, shard)) = oldest else { return };
+            let mut shard = shard.lock();
+            // It may have been used since it was looked at: then another one may be the oldest.
+            if shard.oldest(bound) == *used {
+                shard.evict_one(bound, &self.ledger);
+            }
+            *used = shard.oldest(bound);
+        }
+    }
+}
+
+/// Hands an event to the sink if the node wants it; makes it only then.
+fn deliver(shard: &Shard, hash: u64, channel: &str, sink: &dyn Sink, event: impl FnOnce() -> Event) {
+    if let Some(channel) = shard.subscribed(hash, channel) {
+        sink.on_event(&channel.name, event());
+    }
+}
+
+/// A future that has its answer.
+fn done<T: Send + 'static>(result: Result<T, BrokerError>) -> BoxFuture<'static, Result<T, BrokerError>> {
+    ready(result).boxed()
+}
+
+impl Broker for MemoryBroker {
+    fn start(&self, sink: Arc<dyn Sink>) -> BoxFuture<'static, Result<(), BrokerError>> {
+        done(
+            self.sink
+                .set(sink)
+                .map_err(|_| BrokerError::Unavailable("the broker is started already".to_owned())),
+        )
+    }
+
+    fn publish(
+        &self,
+        channel: &str,
+        publication: Publication,
+        options: PublishOptions,
+    ) -> BoxFuture<'static, Result<Published, BrokerError>> {
+        done(self.publish_now(channel, publication, &options))
+    }
+
+    fn publish_join(
+        &self,
+        channel: &str,
+        info: Arc<ClientInfo>,
+    ) -> BoxFuture<'static, Result<(), BrokerError>> {
+        done(self.pass_on(channel, || Event::Join(info)))
+    }
+
+    fn publish_leave(
+        &self,
+        channel: &str,
+        info: Arc<ClientInfo>,
+    ) -> BoxFuture<'static, Result<(), BrokerError>> {
+        done(self.pass_on(channel, || Event::Leave(info)))
+    }
+
+    fn subscribe(&self, channels: &[Arc<str>]) -> BoxFuture<'static, Result<(), BrokerError>> {
+        for channel in channels {
+            let (hash, shard) = self.locate(channel);
+            shard.lock().subscribe(hash, channel);
+        }
+        done(Ok(()))
+    }
+
+    fn unsubscribe(&self, channels: &[Arc<str>]) -> BoxFuture<'static, Result<(), BrokerError>> {
+        for channel in channels {
+            let (hash, shard) = self.locate(channel);
+            shard.lock().unsubscribe(hash, channel);
+        }
+        done(Ok(()))
+    }
+
+    fn history(
+        &self,
+        channel: &str,
+        query: HistoryQuery,
+        retention: Retention,
+    ) -> BoxFuture<'static, Result<HistoryPage, BrokerError>> {
+        done(self.history_now(channel, &query, retention))
+    }
+
+    fn remove_history(&self, channel: &str) -> BoxFuture<'static, Result<(), BrokerError>> {
+        let (hash, shard) = self.locate(channel);
+        shard.lock().remove_history(hash, channel, &self.ledger);
+        done(Ok(()))
+    }
+
+    fn presence_add(
+        &self,
+        channel: &str,
+        info: Arc<ClientInfo>,
+        ttl: Duration,
+    ) -> BoxFuture<'static, Result<(), BrokerError>> {
+        done(self.enter_now(channel, info, ttl))
+    }
+
+    fn presence_remove(&self, channel: &str, client: &str) -> BoxFuture<'static, Result<(), BrokerError>> {
+        let (hash, shard) = self.locate(channel);
+        shard.lock().leave(hash, channel, client, &self.ledger);
+        done(Ok(()))
+    }
+
+    fn presence(&self, channel: &str) -> BoxFuture<'static, Result<Vec<Arc<ClientInfo>>, BrokerError>> {
+        let (hash, shard) = self.locate(channel);
+        let shard = shard.lock();
+        let now = self.now();
+        let roster = shard.roster(hash, channel);
+        done(Ok(roster.map_or_else(Vec::new, |roster| roster.present(now).map(Arc::clone).collect())))
+    }
+
+    fn presence_stats(&self, channel: &str) -> BoxFuture<'static, Result<(u64, u64), BrokerError>> {
+        let (hash, shard) = self.locate(channel);
+        let shard = shard.lock();
+        let now = self.now();
+        done(Ok(shard.roster(hash, channel).map_or((0, 0), |roster| roster.stats(now))))
+    }
+
+    fn health(&self) -> Health {
+        match self.sink.get() {
+            Some(_) => Health::Ready,
+            None => Health::NotReady(NOT_STARTED.to_owned()),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What the memory broker holds, counted over all shards, against what it may hold.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{
+    MemorySettings,
+    clock::{Nanos, nanos},
+};
+
+/// What the broker holds at one moment; for metrics and tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemoryUsage {
+    /// Bytes of all histories, as counted against `max_bytes`.
+    pub history_bytes: usize,
+    /// Channels with a position.
+    pub channels: usize,
+    /// Clients in presence, once per channel, with those that expired and were not yet swept.
+    pub presence: usize,
+    /// Remembered idempotency keys.
+    pub idempotency_keys: usize,
+    /// Bytes of the remembered idempotency keys.
+    pub idempotency_bytes: usize,
+}
+
+/// The three things that are evicted, longest unused first, when there is too much of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// Publications in histories.
+    Histories,
+    /// Channels with a position.
+    Positions,
+    /// Answers to idempotency keys.
+    Answers,
+}
+
+/// Every bound, in the order in which they are looked after.
+pub(super) const BOUNDS: [Bound; 3] = [Bound::Histories, Bound::Positions, Bound::Answers];
+
+/// An eviction goes on to a little below the limit, so that at the limit not every single publish has to evict:
+/// this part of the limit,
+const SLACK_DIVISOR: usize = 64;
+/// but no more bytes than this,
+const MAX_SLACK_BYTES: usize = 1 << 20;
+/// and no more entries than this, so that the one caller who evicts is not kept long.
+const MAX_SLACK_ENTRIES: usize = 256;
+
+/// Counters shared by all shards. Relaxed: each is a number by itself, nothing is read through it.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    pub(super) history_bytes: Gauge,
+    pub(super) positions: Gauge,
+    pub(super) presence: Gauge,
+    pub(super) answers: Gauge,
+    pub(super) answer_bytes: Gauge,
+    /// Time from the last use of a channel to the loss of its position.
+    pub(super) position_ttl: Nanos,
+}
+
+impl Ledger {
+    pub(super) fn new(settings: &MemorySettings) -> Self {
+        Self {
+            history_bytes: Gauge::new(settings.max_bytes, MAX_SLACK_BYTES),
+            positions: Gauge::new(settings.max_channels.max(1), MAX_SLACK_ENTRIES),
+            presence: Gauge::new(settings.max_presence, 0),
+            answers: Gauge::new(settings.max_idempotency_keys, MAX_SLACK_ENTRIES),
+            answer_bytes: Gauge::new(settings.max_idempotency_bytes, MAX_SLACK_BYTES),
+            position_ttl: nanos(settings.position_ttl),
+        }
+    }
+
+    /// Whether there is more than allowed.
+    pub(super) fn is_over(&self, bound: Bound) -> bool {
+        match bound {
+            Bound::Histories => self.history_bytes.is_over(),
+            Bound::Positions => self.positions.is_over(),
+            Bound::Answers => self.answers.is_over() || self.answer_bytes.is_over(),
+        }
+    }
+
+    /// Whether an eviction that has begun should go on.
+    pub(super) fn is_above_goal(&self, bound: Bound) -> bool {
+        match bound {
+            Bound::Histories => self.history_bytes.is_above_goal(),
+            Bound::Positions => self.positions.is_above_goal(),
+            Bound::Answers => self.answers.is_above_goal() || self.answer_bytes.is_above_goal(),
+        }
+    }
+
+    pub(super) fn usage(&self) -> MemoryUsage {
+        MemoryUsage {
+            history_bytes: self.history_bytes.value(),
+            channels: self.positions.value(),
+            presence: self.presence.value(),
+            idempotency_keys: self.answers.value(),
+            idempotency_bytes: self.answer_bytes.value(),
+        }
+    }
+}
+
+/// One number and its limit.
+#[derive(Debug)]
+pub(super) struct Gauge {
+    value: AtomicUsize,
+    limit: usize,
+    goal: usize,
+}
+
+impl Gauge {
+    fn new(limit: usize, max_slack: usize) -> Self {
+        let slack = (limit / SLACK_DIVISOR).min(max_slack);
+        Self { value: AtomicUsize::new(0), limit, goal: limit - slack }
+    }
+
+    pub(super) fn add(&self, amount: usize) {
+        self.value.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    pub(super) fn subtract(&self, amount: usize) {
+        self.value.fetch_sub(amount, Ordering::Relaxed);
+    }
+
+    /// From one amount to another in one step.
+    pub(super) fn change(&self, from: usize, to: usize) {
+        match to.cmp(&from) {
+            std::cmp::Ordering::Greater => self.add(to - from),
+            std::cmp::Ordering::Less => self.subtract(from - to),
+            std::cmp::Ordering::Equal => {}
+        }
+    }
+
+    /// Adds one unless the limit is reached; tells whether it did.
+    pub(super) fn try_add_one(&self) -> bool {
+        let below = |value| (value < self.limit).then(|| value + 1);
+        self.value.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below).is_ok()
+    }
+
+    fn value(&self) -> usize {
+        self.value.load(Ordering::Relaxed)
+    }
+
+    fn is_over(&self) -> bool {
+        self.value() > self.limit
+    }
+
+    fn is_above_goal(&self) -> bool {
+        self.value() > self.goal
+    }
+}

@@ -1,0 +1,92 @@
+//! Presence, as one shard keeps it. Design §4, specs/client-protocol.md (presence, presence_stats).
+
+use std::sync::Arc;
+
+use super::{channels::Channel, clock::Nanos, ledger::Ledger, roster::Roster, shard::Shard};
+use crate::ClientInfo;
+
+/// A roster is not swept again sooner than after this time (a second, in nanoseconds): a sweep looks at all of its
+/// clients. Reads do not wait for it.
+const ROSTER_SWEEP_PAUSE: Nanos = 1_000_000_000;
+
+/// What became of a request to enter a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    Done,
+    /// It would be one too many.
+    Full,
+}
+
+impl Shard {
+    /// Enters a client or refreshes it.
+    pub(super) fn enter(
+        &mut self,
+        hash: u64,
+        name: &str,
+        info: Arc<ClientInfo>,
+        deadline: Nanos,
+        ledger: &Ledger,
+    ) -> Entry {
+        let known = self.roster(hash, name).is_some_and(|roster| roster.contains(&info.client));
+        if !known && !ledger.presence.try_add_one() {
+            return Entry::Full;
+        }
+        let slot = self.channels.find_or_add(hash, name, || name.into());
+        if let Some(channel) = self.channels.get_mut(slot) {
+            let roster = channel.roster.get_or_insert_default();
+            roster.add(info, deadline);
+            if roster.armed.is_none() {
+                roster.armed = Some(deadline);
+                self.rosters_due.arm(deadline, slot);
+            }
+        }
+        Entry::Done
+    }
+
+    pub(super) fn leave(&mut self, hash: u64, name: &str, client: &str, ledger: &Ledger) {
+        let Some(slot) = self.channels.find(hash, name) else { return };
+        let Some(channel) = self.channels.get_mut(slot) else { return };
+        let Some(roster) = &mut channel.roster else { return };
+        if roster.remove(client) {
+            ledger.presence.subtract(1);
+        }
+        if roster.len() == 0 {
+            channel.roster = None;
+            self.channels.remove_if_idle(slot);
+        }
+    }
+
+    pub(super) fn roster(&self, hash: u64, name: &str) -> Option<&Roster> {
+        let slot = self.channels.find(hash, name)?;
+        self.channels.get(slot)?.roster.as_deref()
+    }
+
+    /// Looks at the one roster that is due first; tells whether there was one.
+    pub(super) fn sweep_roster(&mut self, now: Nanos, ledger: &Ledger) -> bool {
+        if self.rosters_due.is_mostly_stale(self.channels.len()) {
+            let armed = |channel: &Channel| channel.roster.as_ref().and_then(|roster| roster.armed);
+            let valid = self.channels.iter().filter_map(|(slot, channel)| Some((armed(channel)?, slot)));
+            self.rosters_due.rebuild(valid);
+        }
+        let Some((deadline, slot)) = self.rosters_due.pop_due(now) else { return false };
+        let Some(channel) = self.channels.get_mut(slot) else { return true };
+        let Some(roster) = channel.roster.as_mut().filter(|roster| roster.armed == Some(deadline)) else {
+            return true;
+        };
+        let before = roster.len();
+        roster.expire(now);
+        ledger.presence.change(before, roster.len());
+        match roster.next_deadline() {
+            Some(next) => {
+                let next = next.max(now.saturating_add(ROSTER_SWEEP_PAUSE));
+                roster.armed = Some(next);
+                self.rosters_due.arm(next, slot);
+            }
+            None => {
+                channel.roster = None;
+                self.channels.remove_if_idle(slot);
+            }
+        }
+        true
+    }
+}

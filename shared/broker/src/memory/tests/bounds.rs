@@ -1,0 +1,195 @@
+//! No limit is ever passed, and what goes first is what was not used for the longest time.
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+
+use super::{
+    super::MemorySettings,
+    rig::{HOUR, Rig, SECOND},
+};
+use crate::{Broker as _, BrokerError, Event};
+
+const MEGABYTE: usize = 1 << 20;
+
+fn with_bytes(max_bytes: usize) -> Rig {
+    Rig::new(MemorySettings { max_bytes, ..Default::default() })
+}
+
+fn with_channels(max_channels: usize) -> Rig {
+    Rig::new(MemorySettings { max_channels, ..Default::default() })
+}
+
+fn offsets(rig: &Rig, channel: &str) -> Vec<u64> {
+    rig.read(channel).publications.iter().map(|publication| publication.offset).collect()
+}
+
+#[test]
+fn histories_never_hold_more_than_max_bytes() {
+    let rig = with_bytes(MEGABYTE);
+    let mut most = 0;
+    for number in 0..5_000_usize {
+        rig.keep(&format!("channel {}", number % 37), vec![b'x'; number * 7919 % 5_000]);
+        assert!(rig.usage().history_bytes <= MEGABYTE);
+        most = most.max(rig.usage().history_bytes);
+    }
+    assert!(most > MEGABYTE * 9 / 10, "the room is used: {most}");
+    assert!(rig.usage().history_bytes > MEGABYTE * 9 / 10, "an eviction takes little more than it must");
+}
+
+#[test]
+fn the_bytes_of_a_publication_are_its_payload_and_a_little_more() {
+    let rig = with_bytes(MEGABYTE);
+    rig.keep("news", vec![b'x'; 10_000]);
+    let one = rig.usage().history_bytes;
+    assert!((10_000..10_400).contains(&one), "{one}");
+    rig.keep("news", vec![b'x'; 10_000]);
+    assert_eq!(rig.usage().history_bytes, 2 * one);
+    rig.broker.remove_history("news").now_or_never().unwrap().unwrap();
+    assert_eq!(rig.usage().history_bytes, 0);
+    assert_eq!(rig.usage().channels, 1);
+}
+
+#[test]
+fn the_history_used_longest_ago_goes_first_and_its_position_stays() {
+    let rig = with_bytes(100_000);
+    for channel in ["a", "b", "c"] {
+        for _ in 0..3 {
+            rig.keep(channel, vec![b'x'; 10_000]);
+        }
+    }
+    let before = rig.read("b").top;
+    // A read is a use: now "a" is the youngest but for "c", which is written to.
+    rig.read("a");
+    rig.keep("c", vec![b'x'; 10_000]);
+    assert_eq!(offsets(&rig, "b"), [2, 3], "the oldest of what was used longest ago");
+    let page = rig.read("b");
+    assert_eq!(page.top, before, "the position knows of what is gone, so a reader sees the gap");
+    assert_eq!(offsets(&rig, "a"), [1, 2, 3]);
+    assert_eq!(offsets(&rig, "c"), [1, 2, 3, 4]);
+    let next = rig.keep("b", "next");
+    assert_eq!((next.offset, next.epoch), (4, before.epoch));
+}
+
+#[test]
+fn one_channel_alone_keeps_its_newest_publications() {
+    let rig = with_bytes(100_000);
+    for _ in 0..30 {
+        rig.keep("news", vec![b'x'; 10_000]);
+    }
+    let kept = offsets(&rig, "news");
+    assert_eq!(kept, (31 - kept.len() as u64..=30).collect::<Vec<_>>());
+    assert_eq!(kept.len(), 9);
+}
+
+#[test]
+fn a_publication_larger_than_all_memory_is_delivered_and_leaves_a_gap() {
+    let rig = with_bytes(10_000);
+    rig.subscribe("news");
+    rig.keep("news", vec![b'x'; 20_000]);
+    assert!(
+        matches!(&rig.sink.events("news")[..], [Event::Publication(publication)] if publication.offset == 1)
+    );
+    let page = rig.read("news");
+    assert_eq!((page.publications.len(), page.top.offset), (0, 1));
+    assert_eq!(rig.usage().history_bytes, 0);
+}
+
+#[test]
+fn a_kept_slice_does_not_keep_the_buffer_it_was_cut_from() {
+    let rig = with_bytes(MEGABYTE);
+    let body = Bytes::from(vec![b'x'; MEGABYTE]);
+    rig.keep("news", body.slice(10..20));
+    assert!(body.is_unique());
+    assert_eq!(rig.read("news").publications[0].data, "xxxxxxxxxx");
+}
+
+#[test]
+fn the_position_used_longest_ago_goes_first_and_starts_a_new_epoch() {
+    let rig = with_channels(3);
+    let first = rig.keep("a", "1");
+    rig.keep("b", "1");
+    rig.keep("c", "1");
+    rig.read("a");
+    rig.keep("d", "1");
+    assert_eq!(rig.usage().channels, 3);
+    assert_eq!(rig.read("a").top, first, "it was read after the others were written");
+    assert_eq!(rig.channels(), 3, "nothing is left of the one that went");
+    let anew = rig.keep("b", "1");
+    assert_eq!(anew.offset, 1);
+    rig.keep("e", "1");
+    rig.keep("f", "1");
+    let other = rig.keep("a", "1");
+    assert_eq!(other.offset, 1);
+    assert_ne!(other.epoch, first.epoch, "offsets of the two lives are never compared");
+}
+
+#[test]
+fn reads_of_channels_never_written_do_not_pass_max_channels() {
+    let rig = with_channels(100);
+    for number in 0..1_000 {
+        rig.read(&format!("guess {number}"));
+        assert!(rig.usage().channels <= 100);
+    }
+    assert!(rig.channels() <= 100);
+}
+
+#[test]
+fn a_subscriber_of_an_evicted_channel_still_hears_it() {
+    let rig = with_channels(2);
+    rig.subscribe("news");
+    rig.keep("news", "1");
+    for number in 0..10 {
+        rig.keep(&format!("other {number}"), "x");
+    }
+    rig.keep("news", "2");
+    let heard = rig.sink.events("news");
+    let [Event::Publication(one), Event::Publication(two)] = &heard[..] else { panic!("{heard:?}") };
+    assert_eq!((one.offset, two.offset), (1, 1));
+    assert_ne!(one.epoch, two.epoch, "the loss is told by the epoch");
+}
+
+#[test]
+fn idempotency_keys_are_bounded_by_number_and_the_oldest_goes_first() {
+    let rig = Rig::new(MemorySettings { max_idempotency_keys: 50, ..Default::default() });
+    for number in 0..1_000 {
+        assert!(!rig.guarded(&format!("channel {}", number % 7), &format!("{number}"), HOUR).repeated);
+        assert!(rig.usage().idempotency_keys <= 50);
+    }
+    assert!(rig.guarded(&format!("channel {}", 999 % 7), "999", HOUR).repeated);
+    assert!(rig.guarded(&format!("channel {}", 950 % 7), "950", HOUR).repeated);
+    assert!(!rig.guarded(&format!("channel {}", 949 % 7), "949", HOUR).repeated);
+}
+
+#[test]
+fn idempotency_keys_are_bounded_by_bytes() {
+    let rig = Rig::new(MemorySettings { max_idempotency_bytes: 100_000, ..Default::default() });
+    let mut most = 0;
+    for number in 0..2_000 {
+        rig.guarded("news", &format!("{number:0250}"), HOUR);
+        assert!(rig.usage().idempotency_bytes <= 100_000);
+        most = most.max(rig.usage().idempotency_keys);
+    }
+    assert!(most > 100, "{most}");
+    assert!(rig.guarded("news", &format!("{:0250}", 1_999), HOUR).repeated);
+}
+
+#[test]
+fn one_client_too_many_is_refused_and_those_present_stay() {
+    let rig = Rig::new(MemorySettings { max_presence: 3, ..Default::default() });
+    for client in ["a", "b", "c"] {
+        rig.enter("room", client, 10 * SECOND).unwrap();
+    }
+    let refused = rig.enter("other room", "d", 10 * SECOND);
+    assert!(matches!(refused, Err(BrokerError::Limit(_))), "{refused:?}");
+    assert_eq!((rig.present("room"), rig.present("other room")), (3, 0));
+    rig.clock.advance(5 * SECOND);
+    rig.enter("room", "a", 10 * SECOND).unwrap();
+    rig.clock.advance(6 * SECOND);
+    // Two are over by now, although nobody asked for their room since.
+    rig.enter("other room", "d", 10 * SECOND).unwrap();
+    rig.enter("other room", "e", 10 * SECOND).unwrap();
+    assert!(rig.enter("other room", "f", 10 * SECOND).is_err());
+    rig.broker.presence_remove("other room", "e").now_or_never().unwrap().unwrap();
+    rig.enter("other room", "f", 10 * SECOND).unwrap();
+    assert_eq!(rig.usage().presence, 3);
+}

@@ -1,0 +1,104 @@
+//! A memory broker with its clock and its sink, and its calls without waiting: its futures are ready at once.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+
+use super::super::{ManualClock, MemoryBroker, MemorySettings, MemoryUsage};
+use crate::{
+    Broker as _, BrokerError, ClientInfo, HistoryPage, HistoryQuery, Idempotency, Position, Publication,
+    PublishOptions, Published, Retention, contract::RecordingSink,
+};
+
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+/// Keeps all that a test publishes for an hour.
+pub(super) const KEPT: Retention = Retention { size: u32::MAX, ttl: HOUR };
+
+pub(super) struct Rig {
+    pub(super) broker: MemoryBroker,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) sink: Arc<RecordingSink>,
+}
+
+impl Rig {
+    pub(super) fn new(settings: MemorySettings) -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let broker = MemoryBroker::with_clock(settings, Arc::clone(&clock) as _);
+        let sink = Arc::new(RecordingSink::default());
+        broker.start(Arc::clone(&sink) as _).now_or_never().unwrap().unwrap();
+        Self { broker, clock, sink }
+    }
+
+    /// Publishes, a moment after all that was before.
+    pub(super) fn publish(
+        &self,
+        channel: &str,
+        data: impl Into<Bytes>,
+        options: PublishOptions,
+    ) -> Published {
+        self.clock.advance(Duration::from_nanos(1));
+        let publication = Publication { data: data.into(), ..Default::default() };
+        self.broker.publish(channel, publication, options).now_or_never().unwrap().unwrap()
+    }
+
+    pub(super) fn keep(&self, channel: &str, data: impl Into<Bytes>) -> Position {
+        self.publish(channel, data, PublishOptions { retention: KEPT, ..Default::default() }).position
+    }
+
+    pub(super) fn guarded(&self, channel: &str, key: &str, ttl: Duration) -> Published {
+        let idempotency = Some(Idempotency { key: key.to_owned(), ttl });
+        self.publish(channel, "guarded", PublishOptions { idempotency, ..Default::default() })
+    }
+
+    /// Reads all, a moment after all that was before.
+    pub(super) fn read(&self, channel: &str) -> HistoryPage {
+        self.clock.advance(Duration::from_nanos(1));
+        let query = HistoryQuery { limit: u32::MAX, ..Default::default() };
+        self.broker.history(channel, query, KEPT).now_or_never().unwrap().unwrap()
+    }
+
+    pub(super) fn enter(&self, channel: &str, client: &str, ttl: Duration) -> Result<(), BrokerError> {
+        let info = ClientInfo { client: client.to_owned(), ..Default::default() };
+        self.broker.presence_add(channel, Arc::new(info), ttl).now_or_never().unwrap()
+    }
+
+    pub(super) fn present(&self, channel: &str) -> usize {
+        self.broker.presence(channel).now_or_never().unwrap().unwrap().len()
+    }
+
+    pub(super) fn subscribe(&self, channel: &str) {
+        self.broker.subscribe(&[channel.into()]).now_or_never().unwrap().unwrap();
+    }
+
+    pub(super) fn unsubscribe(&self, channel: &str) {
+        self.broker.unsubscribe(&[channel.into()]).now_or_never().unwrap().unwrap();
+    }
+
+    pub(super) fn usage(&self) -> MemoryUsage {
+        self.broker.usage()
+    }
+
+    /// Channels in the tables, with or without a position.
+    pub(super) fn channels(&self) -> usize {
+        self.broker.shards.iter().map(|shard| shard.lock().channels.len()).sum()
+    }
+
+    /// Clears away all that expired.
+    pub(super) fn sweep(&self) {
+        for shard in &self.broker.shards {
+            shard.lock().sweep_all(self.broker.now(), &self.broker.ledger);
+        }
+    }
+
+    /// A call in every shard that leaves nothing behind but sweeps.
+    pub(super) fn disturb(&self) {
+        for number in 0..2_000 {
+            let channel = format!("passer-by {number}");
+            self.guarded(&channel, "key", Duration::ZERO);
+            self.enter(&channel, "x", Duration::ZERO).unwrap();
+            self.broker.presence_remove(&channel, "x").now_or_never().unwrap().unwrap();
+        }
+    }
+}
