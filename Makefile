@@ -60,12 +60,14 @@ bench: ## measure fan-out, memory, set-up, publishing and latency beside the sto
 	$(CARGO) build --release --locked -p gorani --bin gorani
 	GORANI_BIN=$(TARGET_DIR)/release/gorani $(CARGO) run --release --locked -p gorani-tests --bin bench -- $(BENCH_ARGS)
 
-fuzz: ## run every fuzz target for FUZZ_SECONDS (30)
+fuzz: ## run every fuzz target for FUZZ_SECONDS (30), from its seeds and what it found before
 	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
 	@targets=$$($(FUZZ) list --fuzz-dir tests/fuzz); \
 	for target in $$targets; do \
 		echo "fuzz: $$target, $(FUZZ_SECONDS) s"; \
-		$(FUZZ) run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1; \
+		mkdir -p tests/fuzz/corpus/$$target tests/fuzz/seeds/$$target; \
+		$(FUZZ) run --fuzz-dir tests/fuzz $$target tests/fuzz/corpus/$$target tests/fuzz/seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -verbosity=0; \
 	done
 
 doc: ## the documentation of the code; a warning is an error

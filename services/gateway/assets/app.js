@@ -178,7 +178,7 @@ function open(token) {
   client = new globalThis.Centrifuge(endpoint, token ? { token, name: "gorani-page" } : { name: "gorani-page" });
   client.on("connecting", ({ code, reason }) => {
     showState("connecting", failures > 0 || code > 1 ? "Reconnecting" : "Connecting", code > 1 ? `${reason} (${code})` : "");
-    forgetPresent("");
+    forgetPresent("Not known while the line is cut.");
   });
   client.on("connected", ({ client: id, transport }) => {
     failures = 0;
