@@ -1,0 +1,112 @@
+//! Fan-out: what one delivery costs the server, by payload and by how many publications are in flight.
+//!
+//! "k in flight": k publish requests are written at once, pipelined on one keep-alive connection, and the next
+//! k only when every subscriber has received all of them. The cost of the requests is part of the cost, for
+//! both servers alike.
+
+use std::io;
+
+use indicatif::ProgressBar;
+
+use crate::{
+    plan::Plan,
+    publisher::Publisher,
+    report::{Goal, Row},
+    server::{Kind, Server},
+    stats::Sample,
+    swarm::Swarm,
+};
+
+/// Goals for 128-byte payloads. At 1 in flight the system call dominates; at 32 batching has to show.
+const GOAL_AT_1: Goal = Goal::RatioAtMost(1.1);
+/// See [`GOAL_AT_1`].
+const GOAL_AT_32: Goal = Goal::RatioAtMost(0.7);
+
+struct Side {
+    server: Server,
+    swarm: Swarm,
+}
+
+pub(crate) fn measure(plan: &Plan, progress: &ProgressBar) -> io::Result<Vec<Row>> {
+    progress.set_message("fan-out: subscribing");
+    let mut gateway = Side::prepare(Kind::Gateway, plan, progress)?;
+    let mut stock = Side::prepare(Kind::Stock, plan, progress)?;
+    let mut rows = Vec::new();
+    for &payload_bytes in &plan.payloads_bytes {
+        for side in [&mut gateway, &mut stock] {
+            side.warm_up(payload_bytes)?;
+        }
+        for &(in_flight, rounds) in &plan.in_flight {
+            progress.set_message(format!("fan-out: {payload_bytes} B, {in_flight} in flight"));
+            let (mut of_gateway, mut of_stock) = (Sample::default(), Sample::default());
+            for _ in 0..plan.repeats {
+                of_gateway.push(gateway.microseconds_per_delivery(payload_bytes, in_flight, rounds)?);
+                of_stock.push(stock.microseconds_per_delivery(payload_bytes, in_flight, rounds)?);
+                progress.inc(1);
+            }
+            let goal = match (payload_bytes, in_flight) {
+                (128, 1) => Some(GOAL_AT_1),
+                (128, 32) => Some(GOAL_AT_32),
+                _ => None,
+            };
+            rows.push(Row {
+                what: format!(
+                    "fan-out to {}, {payload_bytes} B, {in_flight} in flight: CPU per delivery",
+                    plan.subscribers
+                ),
+                unit: "µs",
+                gateway: of_gateway,
+                stock: of_stock,
+                goal,
+            });
+        }
+    }
+    Ok(rows)
+}
+
+impl Side {
+    fn prepare(kind: Kind, plan: &Plan, progress: &ProgressBar) -> io::Result<Self> {
+        let server = Server::start(kind, plan.start);
+        let swarm = Swarm::subscribe(&server, plan.subscribers, progress)?;
+        Ok(Self { server, swarm })
+    }
+
+    /// One publication to learn its size on the wire, then some to fill every cache.
+    fn warm_up(&mut self, payload_bytes: usize) -> io::Result<()> {
+        self.swarm.expect_another_size();
+        let request = self.server.publish_request(payload_bytes);
+        let mut publisher = Publisher::connect(self.server.address())?;
+        self.round(&mut publisher, &request, 1)?;
+        for _ in 0..3 {
+            self.round(&mut publisher, &request.repeat(8), 8)?;
+        }
+        Ok(())
+    }
+
+    fn microseconds_per_delivery(
+        &mut self,
+        payload_bytes: usize,
+        in_flight: u64,
+        rounds: u64,
+    ) -> io::Result<f64> {
+        let requests = self.server.publish_request(payload_bytes).repeat(in_flight as usize);
+        let process = self.server.process();
+        // A new one each time: servers close a keep-alive connection that rests while the other has its turn.
+        let mut publisher = Publisher::connect(self.server.address())?;
+        self.round(&mut publisher, &requests, in_flight)?;
+        let before = process.cpu();
+        for _ in 0..rounds {
+            self.round(&mut publisher, &requests, in_flight)?;
+        }
+        let spent = process.cpu() - before;
+        let deliveries = rounds * in_flight * self.swarm.len() as u64;
+        Ok(spent.as_secs_f64() * 1e6 / deliveries as f64)
+    }
+
+    fn round(&mut self, publisher: &mut Publisher, requests: &[u8], in_flight: u64) -> io::Result<()> {
+        self.swarm.expect(in_flight);
+        publisher.send(requests)?;
+        self.swarm.wait_for_all()?;
+        publisher.finish(in_flight as usize)
+    }
+}

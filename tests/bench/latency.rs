@@ -1,0 +1,121 @@
+//! From the moment a publish request is written to the moment a subscriber has read it, at a fixed rate.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use indicatif::ProgressBar;
+
+use crate::{
+    plan::{LatencyPlan, Plan},
+    publisher::Publisher,
+    report::Row,
+    server::{Kind, Server},
+    stats::Sample,
+    swarm::Swarm,
+};
+
+/// Bytes of data in each publication.
+const PAYLOAD_BYTES: usize = 128;
+/// The kernel wakes a waiting thread on whole milliseconds; closer to the next publication the client looks
+/// without waiting.
+const LOOK_WITHOUT_WAITING: Duration = Duration::from_millis(2);
+/// Publications before the counted ones.
+const WARM_UP: u64 = 20;
+
+struct Side {
+    server: Server,
+    swarm: Swarm,
+    published: u64,
+}
+
+pub(crate) fn measure(plan: &Plan, progress: &ProgressBar) -> io::Result<Vec<Row>> {
+    let LatencyPlan { subscribers, per_second, .. } = plan.latency;
+    progress.set_message(format!("latency at {per_second}/s to {subscribers}"));
+    let mut sides = [Side::prepare(Kind::Gateway, plan)?, Side::prepare(Kind::Stock, plan)?];
+    let mut p50 = [Sample::default(), Sample::default()];
+    let mut p99 = [Sample::default(), Sample::default()];
+    for _ in 0..plan.repeats {
+        for (at, side) in sides.iter_mut().enumerate() {
+            let nanoseconds = side.latencies(plan.latency)?;
+            p50[at].push(percentile(&nanoseconds, 50) / 1e3);
+            p99[at].push(percentile(&nanoseconds, 99) / 1e3);
+        }
+        progress.inc(1);
+    }
+    let row = |name: &str, [gateway, stock]: [Sample; 2]| Row {
+        what: format!("latency at {per_second}/s to {subscribers} subscribers, {name}"),
+        unit: "µs",
+        gateway,
+        stock,
+        goal: None,
+    };
+    Ok(vec![row("p50", p50), row("p99", p99)])
+}
+
+impl Side {
+    fn prepare(kind: Kind, plan: &Plan) -> io::Result<Self> {
+        let server = Server::start(kind, plan.start);
+        let swarm = Swarm::subscribe(&server, plan.latency.subscribers, &ProgressBar::hidden())?;
+        Ok(Self { server, swarm, published: 0 })
+    }
+
+    /// Every delivery's time in nanoseconds, sorted.
+    fn latencies(&mut self, plan: LatencyPlan) -> io::Result<Vec<u32>> {
+        let request = self.server.publish_request(PAYLOAD_BYTES);
+        // A new one each time: servers close a keep-alive connection that rests while the other has its turn.
+        let mut publisher = Publisher::connect(self.server.address())?;
+        for _ in 0..WARM_UP {
+            self.swarm.expect(1);
+            publisher.send(&request)?;
+            self.swarm.wait_for_all()?;
+            publisher.finish(1)?;
+            self.published += 1;
+        }
+        let period = Duration::from_secs(1) / plan.per_second;
+        let total = plan.lasting.as_millis() as usize * plan.per_second as usize / 1000;
+        let first = self.published;
+        let mut written: Vec<Instant> = Vec::with_capacity(total);
+        let mut nanoseconds = Vec::with_capacity(total * self.swarm.len());
+        self.swarm.expect(total as u64);
+        let start = Instant::now();
+        let mut answered = 0;
+        while written.len() < total || !self.swarm.all_have_all() {
+            let next = start + period * written.len() as u32;
+            let now = Instant::now();
+            if written.len() < total && now >= next {
+                // The answer to the one before is in long ago, unless the server falls behind; then this waits.
+                if answered < written.len() {
+                    publisher.finish(written.len() - answered)?;
+                    answered = written.len();
+                }
+                written.push(Instant::now());
+                publisher.send(&request)?;
+            }
+            let left = next.saturating_duration_since(now);
+            let wait = if left > LOOK_WITHOUT_WAITING { left - LOOK_WITHOUT_WAITING } else { Duration::ZERO };
+            self.swarm.pump(Some(wait), |from, to| {
+                let now = Instant::now();
+                for number in from..to {
+                    if let Some(written) = written.get((number - first) as usize) {
+                        nanoseconds.push(now.duration_since(*written).as_nanos() as u32);
+                    }
+                }
+            })?;
+            if start.elapsed() > plan.lasting * 4 + Duration::from_secs(10) {
+                return Err(io::Error::other("publications are missing"));
+            }
+        }
+        publisher.finish(total - answered)?;
+        self.published += total as u64;
+        nanoseconds.sort_unstable();
+        Ok(nanoseconds)
+    }
+}
+
+/// The value below which `percent` of the sorted values lie.
+fn percentile(sorted: &[u32], percent: usize) -> f64 {
+    let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
+    sorted.get(at).copied().map_or(f64::NAN, f64::from)
+}

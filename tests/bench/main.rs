@@ -1,0 +1,145 @@
+//! The bench: what the node costs, measured beside a stock actix server in the same run (design §3, §9 rule 12).
+//!
+//! It starts both servers with one worker each, is their only client, reads their CPU time and memory from the
+//! kernel, and prints one table. `--write` keeps it as a dated file. Speed never decides the exit code: only
+//! something broken does, so that `--smoke` can run anywhere.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for people that stops at the first thing broken"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "no worker of a server runs here: to wait for a process is to look again"
+)]
+
+mod connections;
+mod fanout;
+mod frames;
+mod latency;
+mod plan;
+mod publish;
+mod publisher;
+mod report;
+mod server;
+mod stats;
+mod swarm;
+
+use std::{io, process::ExitCode};
+
+use clap::{Parser, ValueEnum};
+use gorani_tests::process::pin_to_core;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::{plan::Plan, report::Row, server::Start};
+
+/// Measures the node beside a stock actix-web server. Build it with --release.
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+struct Flags {
+    /// Everything once and small, in seconds: fails when something is broken, never because it is slow
+    #[arg(long)]
+    smoke: bool,
+    /// Measure only these
+    #[arg(long, value_delimiter = ',', value_enum)]
+    only: Vec<Part>,
+    /// Write tests/bench/results/<date>-<name>.md
+    #[arg(long, conflicts_with = "smoke")]
+    write: bool,
+    /// The result file's name
+    #[arg(long, default_value = "gateway")]
+    name: String,
+    /// How often everything is measured, by turns
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    repeats: u16,
+    /// A stronger baseline: it shares a message's text instead of copying it for every subscriber
+    #[arg(long)]
+    shared_text: bool,
+    /// Leave the placement of the processes on cores to the kernel
+    #[arg(long)]
+    no_pin: bool,
+}
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// CPU per delivery
+    Fanout,
+    /// Memory per idle connection, and CPU to set one up
+    Memory,
+    /// Publish requests per second
+    Publish,
+    /// Time from publish to reception
+    Latency,
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let optimised = !cfg!(debug_assertions);
+    if flags.write && !optimised {
+        eprintln!(
+            "numbers of a debug build are not worth keeping: cargo run --release -p gorani-tests --bin bench"
+        );
+        return ExitCode::FAILURE;
+    }
+    match run(&flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(flags: &Flags) -> io::Result<()> {
+    // A core for the server and one for the client; with one core there is nothing to keep apart.
+    let pinned = !flags.no_pin && std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
+    let start = Start { pinned, shared_text: flags.shared_text };
+    let plan = if flags.smoke { Plan::smoke(start) } else { Plan::full(flags.repeats.into(), start) };
+    // Built before anything is pinned or timed.
+    gorani_tests::binary::node();
+    gorani_tests::binary::built("gorani-tests", "stock");
+    if pinned {
+        pin_to_core(server::CLIENT_CORE);
+    }
+    let progress = ProgressBar::no_length().with_style(
+        ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}").map_err(io::Error::other)?,
+    );
+    progress.enable_steady_tick(std::time::Duration::from_millis(250));
+    let mut rows: Vec<Row> = Vec::new();
+    for part in [Part::Fanout, Part::Memory, Part::Publish, Part::Latency] {
+        if !flags.only.is_empty() && !flags.only.contains(&part) {
+            continue;
+        }
+        let measured = match part {
+            Part::Fanout => fanout::measure(&plan, &progress),
+            Part::Memory => connections::measure(&plan, &progress),
+            Part::Publish => publish::measure(&plan, &progress),
+            Part::Latency => latency::measure(&plan, &progress),
+        };
+        match measured {
+            Ok(measured) => rows.extend(measured),
+            Err(error) => {
+                progress.finish_and_clear();
+                println!("{}", report::table(&rows));
+                return Err(error);
+            }
+        }
+    }
+    progress.finish_and_clear();
+    if flags.smoke {
+        // The goals are about the full counts; with small ones they would only mislead.
+        rows.iter_mut().for_each(|row| row.goal = None);
+    }
+    println!("{}", report::table(&rows));
+    if flags.write {
+        let notes =
+            if pinned { "- server on core 0, load client on core 1\n" } else { "- not pinned to cores\n" };
+        let path = report::write_file(&flags.name, plan.repeats, &rows, notes)?;
+        println!("written to {}", path.display());
+    }
+    Ok(())
+}

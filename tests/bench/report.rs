@@ -1,0 +1,128 @@
+//! What was measured, as an aligned table for people and as a dated file (design §9, rule 12).
+
+use std::{fmt::Write as _, fs, io, path::PathBuf, process::Command, time::SystemTime};
+
+use gorani_tests::binary::workspace;
+
+use crate::stats::Sample;
+
+/// A bound that the project set itself for the quotient gateway over baseline, or for the gateway alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Goal {
+    /// The ratio shall be at most this.
+    RatioAtMost(f64),
+    /// The ratio shall be at least this.
+    RatioAtLeast(f64),
+    /// The gateway's own value shall be at most this.
+    AtMost(f64),
+}
+
+/// One measure of both servers.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) what: String,
+    pub(crate) unit: &'static str,
+    pub(crate) gateway: Sample,
+    pub(crate) stock: Sample,
+    pub(crate) goal: Option<Goal>,
+}
+
+impl Row {
+    fn ratio(&self) -> Sample {
+        self.gateway.over(&self.stock)
+    }
+
+    fn verdict(&self) -> String {
+        let (met, bound) = match self.goal {
+            None => return String::new(),
+            Some(Goal::RatioAtMost(bound)) => (self.ratio().median() <= bound, format!("ratio ≤ {bound}")),
+            Some(Goal::RatioAtLeast(bound)) => (self.ratio().median() >= bound, format!("ratio ≥ {bound}")),
+            Some(Goal::AtMost(bound)) => (self.gateway.median() <= bound, format!("≤ {bound}")),
+        };
+        format!("{bound}: {}", if met { "met" } else { "MISSED" })
+    }
+
+    fn cells(&self) -> [String; 6] {
+        [
+            self.what.clone(),
+            self.unit.to_owned(),
+            self.gateway.to_string(),
+            self.stock.to_string(),
+            self.ratio().to_string(),
+            self.verdict(),
+        ]
+    }
+}
+
+/// The rows as a Markdown table whose columns are aligned, so that it reads well on a terminal too.
+pub(crate) fn table(rows: &[Row]) -> String {
+    let head = ["measure", "unit", "gateway", "stock", "gateway/stock", "goal"].map(str::to_owned);
+    let cells: Vec<[String; 6]> = std::iter::once(head).chain(rows.iter().map(Row::cells)).collect();
+    let widths: [usize; 6] = std::array::from_fn(|column| {
+        cells.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
+    });
+    let mut table = String::new();
+    for (line, row) in cells.iter().enumerate() {
+        for (cell, width) in row.iter().zip(widths) {
+            let _ = write!(table, "| {cell:width$} ");
+        }
+        table.push_str("|\n");
+        if line == 0 {
+            for width in widths {
+                let _ = write!(table, "|{}", "-".repeat(width + 2));
+            }
+            table.push_str("|\n");
+        }
+    }
+    table
+}
+
+/// Writes `tests/bench/results/<date>-<name>.md`; returns its path.
+pub(crate) fn write_file(name: &str, repeats: usize, rows: &[Row], notes: &str) -> io::Result<PathBuf> {
+    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let date = now.get(..10).unwrap_or(&now);
+    let command: Vec<String> = std::env::args().skip(1).collect();
+    let text = format!(
+        "# {name}, {date}\n\n\
+         - machine: {}\n- load before the run: {}\n- commit: {}\n- command: `bench {}` (release, {now})\n\
+         - {repeats} repeats, gateway and baseline by turns; every cell is the median (least to most)\n{notes}\n{}",
+        machine(),
+        first_line("/proc/loadavg"),
+        commit(),
+        command.join(" "),
+        table(rows)
+    );
+    let path = workspace().join("tests/bench/results").join(format!("{date}-{name}.md"));
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    fs::write(&path, text)?;
+    Ok(path)
+}
+
+fn machine() -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let memory = first_line("/proc/meminfo");
+    let kib: u64 = memory.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or_default();
+    let kernel = first_line("/proc/sys/kernel/osrelease");
+    let model = model.map_or("unknown CPU", |(_, model)| model);
+    format!("{model}, {cores} cores, {} GiB, Linux {kernel}", kib / (1024 * 1024))
+}
+
+fn commit() -> String {
+    let git = |args: &[&str]| {
+        let output = Command::new("git").current_dir(workspace()).args(args).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(commit) = git(&["rev-parse", "--short", "HEAD"]) else { return "none".to_owned() };
+    match git(&["status", "--porcelain", "--untracked-files=no"]) {
+        Some(changes) if changes.is_empty() => commit,
+        _ => format!("{commit} and uncommitted changes"),
+    }
+}
+
+fn first_line(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default().lines().next().unwrap_or("unknown").to_owned()
+}

@@ -1,0 +1,190 @@
+//! The two servers that are compared, each a child process with one worker, and how to talk to each.
+
+use std::{
+    io,
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use gorani_tests::{
+    binary, client,
+    http::Api,
+    node::{API_KEY, Node, Settings, free_address},
+    process::{Process, pin_to_core, unpin},
+};
+
+/// The channel of every fan-out.
+const CHANNEL: &str = "bench:1";
+/// A channel that nobody is subscribed to: for the cost of publishing alone.
+const IDLE_CHANNEL: &str = "bench:idle";
+/// Servers run on this core and the load client on the next, so that they do not take each other's time.
+const SERVER_CORE: usize = 0;
+/// See [`SERVER_CORE`].
+pub(crate) const CLIENT_CORE: usize = 1;
+/// How long a server may take to start.
+const READY_WITHIN: Duration = Duration::from_secs(15);
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The node.
+    Gateway,
+    /// The `stock` binary beside this program.
+    Stock,
+}
+
+/// How the servers are started.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start {
+    /// Server and client each on a core of their own.
+    pub(crate) pinned: bool,
+    /// The baseline shares a message's text between subscribers, instead of a copy for each.
+    pub(crate) shared_text: bool,
+}
+
+/// A server that runs until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) kind: Kind,
+    running: Running,
+}
+
+#[derive(Debug)]
+enum Running {
+    Gateway(Node),
+    Stock(Stock),
+}
+
+impl Server {
+    /// Starts one and waits until it answers.
+    pub(crate) fn start(kind: Kind, how: Start) -> Self {
+        // Built before this thread is pinned, or the compiler would be as well.
+        let program = match kind {
+            Kind::Gateway => binary::node(),
+            Kind::Stock => binary::built("gorani-tests", "stock"),
+        };
+        let before = if how.pinned { pin_to_core(SERVER_CORE) } else { None };
+        let running = match kind {
+            Kind::Gateway => Running::Gateway(Node::start(gateway_settings())),
+            Kind::Stock => Running::Stock(Stock::start(Command::new(program), how.shared_text)),
+        };
+        if let Some(before) = before {
+            unpin(&before);
+        }
+        Self { kind, running }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        match &self.running {
+            Running::Gateway(node) => node.address(),
+            Running::Stock(stock) => stock.address,
+        }
+    }
+
+    pub(crate) fn process(&self) -> Process {
+        match &self.running {
+            Running::Gateway(node) => node.process(),
+            Running::Stock(stock) => Process::new(stock.child.id()),
+        }
+    }
+
+    /// Where subscribers connect.
+    pub(crate) fn path(&self) -> &'static str {
+        match self.kind {
+            Kind::Gateway => client::PATH,
+            Kind::Stock => "/ws",
+        }
+    }
+
+    /// What a subscriber sends once it is connected: the messages, and what the last reply contains.
+    pub(crate) fn subscribing(&self) -> Option<(Vec<String>, &'static [u8])> {
+        match self.kind {
+            Kind::Gateway => Some((
+                vec![
+                    r#"{"id":1,"connect":{}}"#.to_owned(),
+                    format!(r#"{{"id":2,"subscribe":{{"channel":"{CHANNEL}"}}}}"#),
+                ],
+                br#""id":2"#,
+            )),
+            Kind::Stock => None,
+        }
+    }
+
+    /// The HTTP request that publishes `payload_bytes` of data to all subscribers.
+    pub(crate) fn publish_request(&self, payload_bytes: usize) -> Vec<u8> {
+        match self.kind {
+            Kind::Gateway => self.request("/api/publish", &command(CHANNEL, payload_bytes)),
+            Kind::Stock => self.request("/pub", &data(payload_bytes)),
+        }
+    }
+
+    /// The HTTP request that publishes to nobody; from the baseline, the echo of the same body.
+    pub(crate) fn idle_publish_request(&self, payload_bytes: usize) -> Vec<u8> {
+        let body = command(IDLE_CHANNEL, payload_bytes);
+        self.request(if self.kind == Kind::Gateway { "/api/publish" } else { "/echo" }, &body)
+    }
+
+    /// The HTTP request that publishes `count` times to nobody; from the baseline, the echo of the same body.
+    pub(crate) fn batch_request(&self, payload_bytes: usize, count: usize) -> Vec<u8> {
+        let one = format!(r#"{{"publish":{}}}"#, command(IDLE_CHANNEL, payload_bytes));
+        let body = format!(r#"{{"commands":[{}]}}"#, vec![one; count].join(","));
+        self.request(if self.kind == Kind::Gateway { "/api/batch" } else { "/echo" }, &body)
+    }
+
+    fn request(&self, path: &str, body: &str) -> Vec<u8> {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nX-API-Key: {API_KEY}\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            self.address(),
+            body.len()
+        )
+        .into_bytes()
+    }
+}
+
+/// One worker, an API key, and a namespace without history that anybody may subscribe to.
+fn gateway_settings() -> Settings {
+    let namespace =
+        r#"{ name = "bench", allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true }"#;
+    Settings::open().set("channel.namespaces", format!("[{namespace}]"))
+}
+
+/// A JSON string that is `bytes` long, its quotes included.
+fn data(bytes: usize) -> String {
+    format!("\"{}\"", "x".repeat(bytes.saturating_sub(2)))
+}
+
+fn command(channel: &str, payload_bytes: usize) -> String {
+    format!(r#"{{"channel":"{channel}","data":{}}}"#, data(payload_bytes))
+}
+
+#[derive(Debug)]
+struct Stock {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Stock {
+    fn start(mut program: Command, shared_text: bool) -> Self {
+        let address = free_address();
+        let text = if shared_text { "shared" } else { "copied" };
+        let child = program.args([&address.to_string(), text]).stdout(Stdio::null()).spawn();
+        let stock = Self { child: child.expect("the baseline can be started"), address };
+        let api = Api::new(address, "");
+        let give_up = Instant::now() + READY_WITHIN;
+        while !matches!(api.try_get("/health/ready"), Ok((200, _))) {
+            assert!(Instant::now() < give_up, "the baseline does not answer");
+            thread::sleep(Duration::from_millis(5));
+        }
+        stock
+    }
+}
+
+impl Drop for Stock {
+    fn drop(&mut self) {
+        let _: io::Result<()> = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,25 @@
+//! What the black-box tests and the bench share: start a node as a process, talk to it, look at what it costs.
+//!
+//! Nothing here knows the gateway's code. A node is its binary, its settings file and its sockets:
+//! [`node`] starts one, [`process`] reads what the kernel says about it, [`http`] is a backend that publishes,
+//! [`client`] is a well-behaved subscriber (specs/client-protocol.md), and [`raw`] is one that does as it
+//! likes with bytes and frames (specs/websocket.md).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test's way to say that something went wrong"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "no worker of a server runs here: to wait for a process is to look again"
+)]
+
+pub mod binary;
+pub mod client;
+pub mod http;
+pub mod node;
+pub mod process;
+pub mod raw;

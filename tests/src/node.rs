@@ -1,0 +1,218 @@
+//! A node under test: the real binary with a settings file of its own, on a free port, killed when dropped.
+
+use std::{
+    collections::BTreeMap,
+    io::Read,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU16, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    binary,
+    http::Api,
+    process::{Process, Signal},
+};
+
+/// How long a node may take from its start until `/health/ready` answers 200.
+const READY_WITHIN: Duration = Duration::from_secs(15);
+/// Pause between two looks at a node that is not ready or not yet gone.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
+/// Ports for nodes: below Linux's ephemeral range, whose ports thousands of client sockets take and leave.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// The API key that [`Settings::open`] sets.
+pub const API_KEY: &str = "test-key";
+
+/// The text of a settings file, key by key: dotted names to TOML values.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    values: BTreeMap<String, String>,
+}
+
+impl Settings {
+    /// Nothing set: the node's defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What most tests want: one worker, [`API_KEY`], and anybody may connect and subscribe to channels of the
+    /// namespace `open`.
+    pub fn open() -> Self {
+        let namespace =
+            r#"{ name = "open", allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true }"#;
+        Self::new()
+            .set("http.workers", "1")
+            .set("api.keys", format!("[\"{API_KEY}\"]"))
+            .set("client.allow_anonymous", "true")
+            .set("channel.namespaces", format!("[{namespace}]"))
+    }
+
+    /// Sets `key` (dotted) to a TOML value, for example `"true"`, `"\"10s\""`. A later one replaces an earlier.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.values.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// The file's text.
+    pub fn text(&self) -> String {
+        self.values.iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
+    }
+
+    fn api_key(&self) -> String {
+        let keys = self.values.get("api.keys").map_or("", String::as_str);
+        keys.split('"').nth(1).unwrap_or_default().to_owned()
+    }
+}
+
+/// A running node. It is killed, and its files are removed, when this is dropped.
+#[derive(Debug)]
+pub struct Node {
+    child: Child,
+    address: SocketAddr,
+    api_key: String,
+    output: Arc<Mutex<Vec<u8>>>,
+    _files: TempDir,
+}
+
+impl Node {
+    /// Starts the binary with these settings on a free port of the loopback and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it exits or is not ready in time; the message carries what the node wrote.
+    pub fn start(settings: Settings) -> Self {
+        let mut node = Self::spawn(settings);
+        node.wait_ready();
+        node
+    }
+
+    /// As [`Node::start`], without waiting for readiness.
+    pub fn spawn(settings: Settings) -> Self {
+        let address = free_address();
+        let settings = settings.set("http.address", format!("\"{address}\""));
+        let files = TempDir::new().expect("a temporary directory");
+        let file = files.path().join("gorani.toml");
+        std::fs::write(&file, settings.text()).expect("the settings file can be written");
+        let mut child = Command::new(binary::node())
+            .args(["serve", "--config"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the node's binary can be started");
+        let output = Arc::new(Mutex::new(Vec::new()));
+        collect(child.stdout.take(), &output);
+        collect(child.stderr.take(), &output);
+        Self { child, address, api_key: settings.api_key(), output, _files: files }
+    }
+
+    /// Waits until `/health/ready` answers 200.
+    ///
+    /// # Panics
+    /// As [`Node::start`].
+    pub fn wait_ready(&mut self) {
+        let api = self.api();
+        let give_up = Instant::now() + READY_WITHIN;
+        while !matches!(api.try_get("/health/ready"), Ok((200, _))) {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                panic!("the node ended with {status}:\n{}", self.output());
+            }
+            assert!(Instant::now() < give_up, "the node is not ready in time:\n{}", self.output());
+            thread::sleep(LOOK_AGAIN_AFTER);
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What the kernel knows of it.
+    pub fn process(&self) -> Process {
+        Process::new(self.child.id())
+    }
+
+    /// A backend with this node's first API key.
+    pub fn api(&self) -> Api {
+        Api::new(self.address, &self.api_key)
+    }
+
+    /// All it has written to standard output and standard error so far.
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&self.output.lock().unwrap()).into_owned()
+    }
+
+    /// A crash: `kill -9`.
+    pub fn kill(&mut self) {
+        self.process().signal(Signal::SIGKILL);
+        self.child.wait().expect("a killed child ends");
+    }
+
+    /// Asks it to end (`SIGTERM`) without waiting.
+    pub fn terminate(&self) {
+        self.process().signal(Signal::SIGTERM);
+    }
+
+    /// Waits for its end, at most `patience`; `None` if it still runs by then.
+    pub fn wait_exit(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let give_up = Instant::now() + patience;
+        loop {
+            match self.child.try_wait().expect("a child can be waited for") {
+                Some(status) => return Some(status),
+                None if Instant::now() >= give_up => return None,
+                None => thread::sleep(LOOK_AGAIN_AFTER),
+            }
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Both fail only when it is gone already, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- what the node wrote ---\n{}---", self.output());
+        }
+    }
+}
+
+/// An address of the loopback on which nothing listens.
+///
+/// # Panics
+/// If every port of the range is taken.
+pub fn free_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let ports = PORTS.end - PORTS.start;
+    // Test programs that run at the same time start their search in different places.
+    let offset = (std::process::id() % u32::from(ports)) as u16;
+    for _ in 0..ports {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed) % ports;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORTS.start + (offset + step) % ports));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no free port in {PORTS:?}");
+}
+
+/// Reads a pipe to its end on a thread of its own, so that a talkative node never blocks on it.
+fn collect(pipe: Option<impl Read + Send + 'static>, into: &Arc<Mutex<Vec<u8>>>) {
+    let mut pipe = pipe.expect("the pipe was asked for");
+    let into = Arc::clone(into);
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(read @ 1..) = pipe.read(&mut buffer) {
+            into.lock().unwrap().extend_from_slice(&buffer[..read]);
+        }
+    });
+}

@@ -1,0 +1,76 @@
+//! What the kernel says about a process: CPU time in nanoseconds, resident memory, open descriptors, signals.
+
+use std::{fs, time::Duration};
+
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    sys::signal,
+    time::{ClockId, clock_getcpuclockid},
+    unistd::Pid,
+};
+
+pub use nix::sys::signal::Signal;
+
+/// A process, by its id. It does not own the process: see [`crate::node::Node`].
+#[derive(Debug, Clone, Copy)]
+pub struct Process {
+    pid: Pid,
+}
+
+impl Process {
+    /// The process with this id.
+    pub fn new(pid: u32) -> Self {
+        Self { pid: Pid::from_raw(i32::try_from(pid).expect("process ids fit in 31 bits")) }
+    }
+
+    /// CPU time, user and system, of all threads so far, those that ended included. Nanosecond precision: it is
+    /// the process's CPU clock, not the 10 ms ticks of `/proc/<pid>/stat`.
+    pub fn cpu(self) -> Duration {
+        let clock: ClockId = clock_getcpuclockid(self.pid).expect("a living process has a CPU clock");
+        Duration::from(clock.now().expect("a CPU clock can be read"))
+    }
+
+    /// Resident memory in bytes. From `smaps_rollup`, which walks the pages: the counters in `statm` may lag by
+    /// hundreds of kilobytes per CPU.
+    pub fn resident_bytes(self) -> u64 {
+        let rollup =
+            fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid)).expect("a living process");
+        let line =
+            rollup.lines().find_map(|line| line.strip_prefix("Rss:")).expect("a line for resident memory");
+        let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse().expect("a number of KiB");
+        kib * 1024
+    }
+
+    /// How many file descriptors are open.
+    pub fn descriptors(self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid)).expect("a living process").count()
+    }
+
+    /// How many threads there are.
+    pub fn threads(self) -> usize {
+        fs::read_dir(format!("/proc/{}/task", self.pid)).expect("a living process").count()
+    }
+
+    /// Sends a signal: `SIGTERM` drains, `SIGKILL` is a crash, `SIGSTOP` and `SIGCONT` are a frozen host.
+    pub fn signal(self, signal: Signal) {
+        signal::kill(self.pid, signal).expect("a signal reaches a living process");
+    }
+}
+
+/// Binds the calling thread, and what it spawns from now on, to one core; returns what it was bound to before.
+/// `None`, and nothing is changed, where there is no such core.
+pub fn pin_to_core(core: usize) -> Option<CpuSet> {
+    let before = sched_getaffinity(Pid::from_raw(0)).ok()?;
+    let mut only = CpuSet::new();
+    only.set(core).ok()?;
+    if !before.is_set(core).ok()? {
+        return None;
+    }
+    sched_setaffinity(Pid::from_raw(0), &only).ok()?;
+    Some(before)
+}
+
+/// Undoes [`pin_to_core`] for the calling thread.
+pub fn unpin(before: &CpuSet) {
+    sched_setaffinity(Pid::from_raw(0), before).expect("cores that were allowed before are allowed again");
+}
