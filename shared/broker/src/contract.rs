@@ -73,7 +73,8 @@ macro_rules! broker_contract {
                 events_of_channels_not_subscribed_never_arrive,
                 joins_and_leaves_are_delivered_in_order,
                 without_history_there_is_no_offset,
-                skip_history_delivers_live_and_leaves_the_stream_alone;
+                skip_history_delivers_live_and_leaves_the_stream_alone,
+                an_offset_and_epoch_of_the_publishers_count_for_nothing;
             fidelity:
                 every_field_survives_the_trip_without_history,
                 every_field_survives_the_trip_and_the_history,

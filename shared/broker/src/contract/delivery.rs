@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{
     Harness,
-    samples::{AMPLE, client, data, everything, kept, live, nodes, two_ends},
+    samples::{AMPLE, client, data, everything, kept, live, nodes, text, two_ends},
 };
-use crate::{Event, Health, Position, PublishOptions};
+use crate::{Event, Health, Position, Publication, PublishOptions};
 
 pub async fn a_started_broker_is_ready(harness: &impl Harness) {
     for node in nodes(harness, 2).await {
@@ -162,4 +162,17 @@ pub async fn skip_history_delivers_live_and_leaves_the_stream_alone(harness: &im
     assert_eq!(data(&heard), ["first", "typing", "second"]);
     assert_eq!((heard[1].offset, heard[1].epoch.as_ref()), (0, ""));
     assert_eq!(data(&publisher.read("news", everything(), AMPLE).await.publications), ["first", "second"]);
+}
+
+pub async fn an_offset_and_epoch_of_the_publishers_count_for_nothing(harness: &impl Harness) {
+    let (publisher, listener) = two_ends(harness).await;
+    listener.subscribe("news").await;
+    for options in [live(), kept(AMPLE)] {
+        let publication = Publication { offset: 7, epoch: "forged".into(), ..text("x") };
+        publisher.broker.publish("news", publication, options).await.unwrap();
+    }
+    let heard = listener.sink.wait_for_publications("news", 2).await;
+    assert_eq!((heard[0].offset, heard[0].epoch.as_ref()), (0, ""));
+    assert_eq!(heard[1].offset, 1);
+    assert_eq!(heard[1].epoch, listener.position("news", AMPLE).await.epoch);
 }

@@ -49,25 +49,37 @@ fn the_bytes_of_a_publication_are_its_payload_and_a_little_more() {
     assert_eq!(rig.usage().channels, 1);
 }
 
-#[test]
-fn the_history_used_longest_ago_goes_first_and_its_position_stays() {
-    let rig = with_bytes(100_000);
-    for channel in ["a", "b", "c"] {
+/// The order of eviction must be the same whether the channels share a shard or not.
+fn the_history_used_longest_ago_goes_first(rig: &Rig, names: &[String]) {
+    let [a, b, c] = names else { panic!("{names:?}") };
+    for channel in [a, b, c] {
         for _ in 0..3 {
             rig.keep(channel, vec![b'x'; 10_000]);
         }
     }
-    let before = rig.read("b").top;
+    let before = rig.read(b).top;
     // A read is a use: now "a" is the youngest but for "c", which is written to.
-    rig.read("a");
-    rig.keep("c", vec![b'x'; 10_000]);
-    assert_eq!(offsets(&rig, "b"), [2, 3], "the oldest of what was used longest ago");
-    let page = rig.read("b");
+    rig.read(a);
+    rig.keep(c, vec![b'x'; 10_000]);
+    assert_eq!(offsets(rig, b), [2, 3], "the oldest of what was used longest ago");
+    let page = rig.read(b);
     assert_eq!(page.top, before, "the position knows of what is gone, so a reader sees the gap");
-    assert_eq!(offsets(&rig, "a"), [1, 2, 3]);
-    assert_eq!(offsets(&rig, "c"), [1, 2, 3, 4]);
-    let next = rig.keep("b", "next");
+    assert_eq!(offsets(rig, a), [1, 2, 3]);
+    assert_eq!(offsets(rig, c), [1, 2, 3, 4]);
+    let next = rig.keep(b, "next");
     assert_eq!((next.offset, next.epoch), (4, before.epoch));
+}
+
+#[test]
+fn the_history_used_longest_ago_goes_first_in_one_shard() {
+    let rig = with_bytes(100_000);
+    the_history_used_longest_ago_goes_first(&rig, &rig.neighbours(3));
+}
+
+#[test]
+fn the_history_used_longest_ago_goes_first_across_shards() {
+    let rig = with_bytes(100_000);
+    the_history_used_longest_ago_goes_first(&rig, &rig.strangers(3));
 }
 
 #[test]
@@ -103,24 +115,35 @@ fn a_kept_slice_does_not_keep_the_buffer_it_was_cut_from() {
     assert_eq!(rig.read("news").publications[0].data, "xxxxxxxxxx");
 }
 
-#[test]
-fn the_position_used_longest_ago_goes_first_and_starts_a_new_epoch() {
-    let rig = with_channels(3);
-    let first = rig.keep("a", "1");
-    rig.keep("b", "1");
-    rig.keep("c", "1");
-    rig.read("a");
-    rig.keep("d", "1");
+fn the_position_used_longest_ago_goes_first(rig: &Rig, names: &[String]) {
+    let [a, b, c, d, e, f] = names else { panic!("{names:?}") };
+    let first = rig.keep(a, "1");
+    let second = rig.keep(b, "1");
+    rig.keep(c, "1");
+    rig.read(a);
+    rig.keep(d, "1");
     assert_eq!(rig.usage().channels, 3);
-    assert_eq!(rig.read("a").top, first, "it was read after the others were written");
     assert_eq!(rig.channels(), 3, "nothing is left of the one that went");
-    let anew = rig.keep("b", "1");
+    assert_eq!(rig.read(a).top, first, "it was read after the others were written");
+    let anew = rig.keep(b, "1");
     assert_eq!(anew.offset, 1);
-    rig.keep("e", "1");
-    rig.keep("f", "1");
-    let other = rig.keep("a", "1");
-    assert_eq!(other.offset, 1);
-    assert_ne!(other.epoch, first.epoch, "offsets of the two lives are never compared");
+    assert_ne!(anew.epoch, second.epoch, "offsets of the two lives are never compared");
+    rig.keep(e, "1");
+    assert_eq!(rig.keep(a, "2").offset, 2);
+    rig.keep(f, "1");
+    assert_eq!(rig.keep(b, "1").offset, 1, "gone again, with three used after it");
+}
+
+#[test]
+fn the_position_used_longest_ago_goes_first_in_one_shard() {
+    let rig = with_channels(3);
+    the_position_used_longest_ago_goes_first(&rig, &rig.neighbours(6));
+}
+
+#[test]
+fn the_position_used_longest_ago_goes_first_across_shards() {
+    let rig = with_channels(3);
+    the_position_used_longest_ago_goes_first(&rig, &rig.strangers(6));
 }
 
 #[test]
@@ -158,6 +181,20 @@ fn idempotency_keys_are_bounded_by_number_and_the_oldest_goes_first() {
     assert!(rig.guarded(&format!("channel {}", 999 % 7), "999", HOUR).repeated);
     assert!(rig.guarded(&format!("channel {}", 950 % 7), "950", HOUR).repeated);
     assert!(!rig.guarded(&format!("channel {}", 949 % 7), "949", HOUR).repeated);
+}
+
+#[test]
+fn a_key_given_anew_does_not_go_with_its_former_place() {
+    let rig = Rig::new(MemorySettings { max_idempotency_keys: 3, ..Default::default() });
+    rig.guarded("news", "long", HOUR);
+    rig.guarded("news", "short", SECOND);
+    rig.clock.advance(2 * SECOND);
+    assert!(!rig.guarded("news", "short", HOUR).repeated);
+    // These push out the two oldest places, of which the second is a former one.
+    rig.guarded("news", "fourth", HOUR);
+    rig.guarded("news", "fifth", HOUR);
+    assert!(rig.guarded("news", "short", HOUR).repeated);
+    assert!(!rig.guarded("news", "long", HOUR).repeated);
 }
 
 #[test]

@@ -29,6 +29,25 @@ fn a_position_unused_for_its_time_is_forgotten_and_the_next_life_has_another_epo
 }
 
 #[test]
+fn what_expired_is_not_seen_before_it_is_cleared_away() {
+    let rig = Rig::new(MemorySettings { position_ttl: 3 * HOUR, ..Default::default() });
+    // More than the calls below clear away by the way.
+    let names = rig.neighbours(20);
+    let last = names.last().unwrap();
+    names.iter().for_each(|name| drop(rig.keep(name, "x")));
+    let before = rig.read(last);
+    assert_eq!(before.publications.len(), 1);
+    rig.clock.advance(HOUR);
+    let emptied = rig.read(last);
+    assert_eq!((emptied.publications.len(), &emptied.top), (0, &before.top));
+    rig.clock.advance(3 * HOUR);
+    let anew = rig.keep(last, "x");
+    assert_eq!(anew.offset, 1);
+    assert_ne!(anew.epoch, before.top.epoch);
+    assert!(rig.usage().channels > 1, "the others wait to be cleared away");
+}
+
+#[test]
 fn no_history_lives_longer_than_the_position() {
     let rig = Rig::new(MemorySettings { position_ttl: 10 * SECOND, ..Default::default() });
     let first = rig.keep("news", "1");

@@ -76,6 +76,26 @@ impl Rig {
         self.broker.unsubscribe(&[channel.into()]).now_or_never().unwrap().unwrap();
     }
 
+    /// Names of channels that share a lock, a table and the lines through it.
+    pub(super) fn neighbours(&self, count: usize) -> Vec<String> {
+        let home = std::ptr::from_ref(self.broker.locate("home").1);
+        let names = (0..).map(|number| format!("neighbour {number}"));
+        names.filter(|name| std::ptr::eq(self.broker.locate(name).1, home)).take(count).collect()
+    }
+
+    /// Names of channels, each in a shard of its own.
+    pub(super) fn strangers(&self, count: usize) -> Vec<String> {
+        let mut homes = Vec::new();
+        let names = (0..).map(|number| format!("stranger {number}"));
+        let is_new = |name: &String| {
+            let home = std::ptr::from_ref(self.broker.locate(name).1);
+            let is_new = !homes.contains(&home);
+            homes.push(home);
+            is_new
+        };
+        names.filter(is_new).take(count).collect()
+    }
+
     pub(super) fn usage(&self) -> MemoryUsage {
         self.broker.usage()
     }
