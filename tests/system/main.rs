@@ -1,8 +1,67 @@
-//! The system tests: the real binary, over its sockets.
+//! The system tests: the real binary over its sockets, nothing of its code.
+//!
+//! [`handshake`] and [`frames`] walk through specs/websocket.md on the wire; [`hostile`] and [`endless`] are
+//! peers that mean harm; [`slow`] and [`silent`] are peers that do nothing. What those may not touch is watched
+//! by a [`neighbour`].
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 #![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests"
+    clippy::disallowed_methods,
+    reason = "no worker of a server runs here: to wait for a process is to look again"
 )]
+
+mod endless;
+mod frames;
+mod handshake;
+mod hostile;
+mod neighbour;
+mod silent;
+mod slow;
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use gorani_tests::{client::PATH, node::Node, raw::RawSocket};
+use serde_json::Value;
+
+/// Pause between two looks at something that has to become true.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
+
+/// Waits until `holds`, at most `patience`.
+fn eventually(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
+    let give_up = Instant::now() + patience;
+    while !holds() {
+        assert!(Instant::now() < give_up, "after {patience:?} still not: {what}");
+        thread::sleep(LOOK_AGAIN_AFTER);
+    }
+}
+
+/// A WebSocket to the client protocol's endpoint, on which nothing is sent yet.
+fn websocket(node: &Node) -> RawSocket {
+    RawSocket::websocket(node.address(), PATH, "")
+}
+
+/// A WebSocket on which `connect` has been answered.
+fn connected(node: &Node) -> RawSocket {
+    let mut socket = websocket(node);
+    socket.text(r#"{"id":1,"connect":{}}"#).unwrap();
+    let reply = json(&mut socket);
+    assert!(reply["connect"]["client"].is_string(), "{reply}");
+    socket
+}
+
+/// A WebSocket that is subscribed to `channel`.
+fn subscribed(node: &Node, channel: &str) -> RawSocket {
+    let mut socket = connected(node);
+    socket.text(&format!(r#"{{"id":2,"subscribe":{{"channel":"{channel}"}}}}"#)).unwrap();
+    let reply = json(&mut socket);
+    assert!(reply["subscribe"].is_object(), "{reply}");
+    socket
+}
+
+/// The next frame, which must be one JSON object.
+fn json(socket: &mut RawSocket) -> Value {
+    let frame = socket.read_frame().unwrap();
+    serde_json::from_slice(&frame.payload).unwrap_or_else(|error| panic!("{error}: {frame:?}"))
+}
