@@ -1,12 +1,12 @@
-//! The keys of the backends: which of them opens the HTTP API. First thing on the journey of a publish from outside.
-//! `specs/http-api.md`, first paragraph; design §8.
+//! The keys of the backends: which of them opens the HTTP API. First thing on the journey of a publish from
+//! outside. `specs/http-api.md`, first paragraph; design §8.
 
 use std::fmt;
 
 use subtle::{Choice, ConstantTimeEq};
 
-/// Longest accepted key, in bytes. Keys are kept and compared at this fixed size, so that the time of a comparison
-/// tells neither where a wrong key differs nor how long a right one is.
+/// Longest accepted key, in bytes. Keys are kept and compared at this fixed size, so that the time of a
+/// comparison tells neither where a wrong key differs nor how long a right one is.
 pub const API_KEY_MAX_BYTES: usize = 256;
 
 /// Scheme of the `Authorization` header that carries a key, compared without regard to case.
@@ -63,8 +63,8 @@ impl ApiKeys {
         self.keys.is_empty()
     }
 
-    /// Is this one of the keys? Compares with every key, always over the full padded size: the time does not depend on
-    /// what was presented, up to the public limit of its length.
+    /// Is this one of the keys? Compares with every key, always over the full padded size: the time does not
+    /// depend on what was presented, up to the public limit of its length.
     #[must_use]
     pub fn check(&self, presented: &[u8]) -> bool {
         let Some(presented) = PaddedKey::new(presented) else {
@@ -81,8 +81,9 @@ impl fmt::Debug for ApiKeys {
     }
 }
 
-/// The key in a request's header values: `X-API-Key: k`, else `Authorization: apikey k` (scheme in any case). None when
-/// neither header carries one; an `Authorization` of another scheme is somebody else's and carries none.
+/// The key in a request's header values: `X-API-Key: k`, else `Authorization: apikey k` (scheme in any case).
+/// None when neither header carries one; an `Authorization` of another scheme is somebody else's and carries
+/// none.
 #[must_use]
 pub fn from_headers<'a>(x_api_key: Option<&'a [u8]>, authorization: Option<&'a [u8]>) -> Option<&'a [u8]> {
     if let Some(key) = x_api_key.map(<[u8]>::trim_ascii).filter(|key| !key.is_empty()) {

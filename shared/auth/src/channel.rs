@@ -1,5 +1,5 @@
-//! Channel names: what is one, and what its parts mean. Checked at every door before a name is used anywhere else.
-//! `specs/client-protocol.md` "Channels and permissions"; design §4.
+//! Channel names: what is one, and what its parts mean. Checked at every door before a name is used anywhere
+//! else. `specs/client-protocol.md` "Channels and permissions"; design §4.
 //!
 //! ```text
 //! $chat:room#42,43
@@ -10,8 +10,8 @@
 //! private: subscribing needs a subscription token
 //! ```
 
-/// Default and largest length of a channel name, in bytes (design §6). Redis keys and STOMP headers carry names, so it
-/// is kept small.
+/// Default and largest length of a channel name, in bytes (design §6). Redis keys and STOMP headers carry
+/// names, so it is kept small.
 pub const CHANNEL_NAME_MAX_BYTES: usize = 255;
 
 /// First character of a channel that needs a subscription token.
@@ -72,8 +72,8 @@ pub fn check_channel_name(name: &str, max_bytes: usize) -> Result<(), ChannelNam
 pub struct ChannelName<'a> {
     /// Begins with `$`.
     pub is_private: bool,
-    /// Before the first `:`, without `$`; None where there is no `:` before the users. A `:` in a user id (as in
-    /// `orders#oauth:42`) does not make a namespace.
+    /// Before the first `:`, without `$`; None where there is no `:` before the users. A `:` in a user id (as
+    /// in `orders#oauth:42`) does not make a namespace.
     pub namespace: Option<&'a str>,
     /// The rest, without namespace and users.
     pub rest: &'a str,
@@ -119,11 +119,11 @@ impl<'a> ChannelName<'a> {
     }
 }
 
-/// The personal channel of a user: `name#user`. The one place where it is formed; the publish API, the client protocol
-/// and STOMP's `/user/queue/…` all come here (design §4).
+/// The personal channel of a user: `name#user`. The one place where it is formed; the publish API, the client
+/// protocol and STOMP's `/user/queue/…` all come here (design §4).
 ///
-/// Refused when the result would not belong to exactly this user: an empty id, or one with `,` or `#`, or a name that has
-/// its own users already; also when the result is no channel name.
+/// Refused when the result would not belong to exactly this user: an empty id, or one with `,` or `#`, or a
+/// name that has its own users already; also when the result is no channel name.
 pub fn personal_channel(name: &str, user: &str) -> Result<String, ChannelNameError> {
     if name.is_empty() {
         return Err(ChannelNameError::Empty);

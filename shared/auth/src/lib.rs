@@ -1,9 +1,10 @@
-//! Who may do what. Every door of the node asks here before it opens: connections bring a token (`token`), backends an
-//! API key (`api_key`), browsers an origin (`origin`), and every subscribe, publish, presence and history command is
-//! decided by the rules of its channel (`rules`), whose name was checked before (`channel`).
+//! Who may do what. Every door of the node asks here before it opens: connections bring a token (`token`),
+//! backends an API key (`api_key`), browsers an origin (`origin`), and every subscribe, publish, presence and
+//! history command is decided by the rules of its channel (`rules`), whose name was checked before
+//! (`channel`).
 //!
-//! Pure functions and values: no IO, no clock (the caller passes the time), no runtime. Everything is closed until a
-//! setting opens it. Secrets never reach an error, a log line or a `Debug` output.
+//! Pure functions and values: no IO, no clock (the caller passes the time), no runtime. Everything is closed
+//! until a setting opens it. Secrets never reach an error, a log line or a `Debug` output.
 //! `specs/client-protocol.md` "Channels and permissions", "Tokens"; `specs/http-api.md`; design §4, §8.
 
 pub mod api_key;

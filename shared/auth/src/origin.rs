@@ -22,8 +22,8 @@ pub enum OriginError {
     Path(String),
 }
 
-/// The pages that may connect. Without any: only pages of the same host and port (same-origin). With a list, the list
-/// alone decides, the own host included.
+/// The pages that may connect. Without any: only pages of the same host and port (same-origin). With a list,
+/// the list alone decides, the own host included.
 #[derive(Debug, Clone, Default)]
 pub struct Origins {
     rules: Vec<Rule>,
@@ -44,9 +44,9 @@ impl Origins {
         Ok(Self { rules })
     }
 
-    /// May a page of this origin connect? `origin` is the header's value, None without the header: then the client is
-    /// no browser and is allowed. `host` is the `Host` header (`host` or `host:port`); a proxy in front may have taken
-    /// TLS away, so its scheme is not known and only host and port are compared.
+    /// May a page of this origin connect? `origin` is the header's value, None without the header: then the
+    /// client is no browser and is allowed. `host` is the `Host` header (`host` or `host:port`); a proxy in
+    /// front may have taken TLS away, so its scheme is not known and only host and port are compared.
     #[must_use]
     pub fn allows(&self, origin: Option<&str>, host: &str) -> bool {
         let Some(origin) = origin else {

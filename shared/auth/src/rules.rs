@@ -1,5 +1,6 @@
-//! The rules of the channels: the settings made ready for use. Asked on every command of every client, and for every
-//! publication. `specs/client-protocol.md` "Channels and permissions"; design §4 (closed by default).
+//! The rules of the channels: the settings made ready for use. Asked on every command of every client, and
+//! for every publication. `specs/client-protocol.md` "Channels and permissions"; design §4 (closed by
+//! default).
 
 mod decision;
 mod options;
@@ -35,9 +36,9 @@ impl ChannelRules {
         Ok(Self { defaults: settings.defaults, namespaces: namespaces.collect() })
     }
 
-    /// The options of a channel. The namespace stands before the first `:`, after a `$`: `$chat:1` is of namespace
-    /// `chat`. Allocates nothing; one hash look-up, none for a channel without a namespace. Does not check the name
-    /// ([`check_channel_name`](crate::check_channel_name)).
+    /// The options of a channel. The namespace stands before the first `:`, after a `$`: `$chat:1` is of
+    /// namespace `chat`. Allocates nothing; one hash look-up, none for a channel without a namespace. Does
+    /// not check the name ([`check_channel_name`](crate::check_channel_name)).
     pub fn options(&self, channel: &str) -> Result<&ChannelOptions, UnknownNamespace> {
         self.of_namespace(ChannelName::parse(channel).namespace)
     }

@@ -1,8 +1,9 @@
-//! Tokens: who a client is, and what a backend allows it, signed by the backend (JWT, RFC 7519). Checked in the connect,
-//! refresh, subscribe and sub_refresh commands. `specs/client-protocol.md` "Tokens"; design §8.
+//! Tokens: who a client is, and what a backend allows it, signed by the backend (JWT, RFC 7519). Checked in
+//! the connect, refresh, subscribe and sub_refresh commands. `specs/client-protocol.md` "Tokens"; design §8.
 //!
-//! A check goes in this order, cheapest first, and nothing of a token is believed before its signature is good:
-//! length → shape and header → key (by `kid` and algorithm) → signature → depth and claims → issuer, audience → times.
+//! A check goes in this order, cheapest first, and nothing of a token is believed before its signature is
+//! good: length → shape and header → key (by `kid` and algorithm) → signature → depth and claims → issuer,
+//! audience → times.
 
 mod claims;
 mod error;

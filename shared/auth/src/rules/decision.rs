@@ -1,5 +1,6 @@
-//! The decisions: may this client subscribe, publish, see presence, read history? Pure functions of the rules, the
-//! client and its token; the session asks and acts. `specs/client-protocol.md` "Channels and permissions", "Codes".
+//! The decisions: may this client subscribe, publish, see presence, read history? Pure functions of the
+//! rules, the client and its token; the session asks and acts. `specs/client-protocol.md` "Channels and
+//! permissions", "Codes".
 
 use serde_json::value::RawValue;
 
@@ -25,12 +26,13 @@ pub enum Denied {
     /// The subscription token was good once (error 109): the client fetches a new one.
     #[error("token expired")]
     TokenExpired,
-    /// The subscription token is signed by no key of ours, or malformed (error 103: it fails its channel, and the
-    /// connection, which has a token of its own, stays). The reason is for the node's log and holds nothing of the token.
+    /// The subscription token is signed by no key of ours, or malformed (error 103: it fails its channel, and
+    /// the connection, which has a token of its own, stays). The reason is for the node's log and holds
+    /// nothing of the token.
     #[error("permission denied: invalid token")]
     InvalidToken(InvalidToken),
-    /// The subscription token names a key that is not in the installed JWK set: fetch the set and try again; where that
-    /// does not help it is as good as invalid (error 103).
+    /// The subscription token names a key that is not in the installed JWK set: fetch the set and try again;
+    /// where that does not help it is as good as invalid (error 103).
     #[error("permission denied: unknown token key")]
     UnknownKey,
 }
@@ -58,7 +60,8 @@ pub struct SubscribeRequest<'a> {
     pub user: &'a str,
     /// Client id of the connection.
     pub client: &'a str,
-    /// What the verifier said of the command's token; None where the command has none. An empty token is none.
+    /// What the verifier said of the command's token; None where the command has none. An empty token is
+    /// none.
     pub token: Option<Result<&'a SubscriptionClaims, &'a TokenError>>,
 }
 
@@ -91,9 +94,9 @@ pub struct SubscribeGranted<'a> {
 }
 
 impl ChannelRules {
-    /// May this client subscribe? In the order of the spec: private prefix, subscription token (where given, it alone
-    /// decides), user-limited, options; else 103. A name with `#` is never opened by the options to users that it
-    /// does not list.
+    /// May this client subscribe? In the order of the spec: private prefix, subscription token (where given,
+    /// it alone decides), user-limited, options; else 103. A name with `#` is never opened by the options to
+    /// users that it does not list.
     pub fn may_subscribe<'a>(&self, request: &SubscribeRequest<'a>) -> Result<SubscribeGranted<'a>, Denied> {
         let (name, options) = self.open(request.channel)?;
         if let Some(token) = request.token {
@@ -120,8 +123,8 @@ impl ChannelRules {
         Err(Denied::PermissionDenied)
     }
 
-    /// A subscription that the connection token asks for (its `channels` or `subs`): the backend signed it, so only
-    /// the name and the namespace are checked. Such a subscription lives as long as the connection.
+    /// A subscription that the connection token asks for (its `channels` or `subs`): the backend signed it,
+    /// so only the name and the namespace are checked. Such a subscription lives as long as the connection.
     pub fn server_side<'a>(
         &self,
         channel: &str,
@@ -208,9 +211,10 @@ struct Allowed {
 }
 
 impl Allowed {
-    /// Subscribers by `subscriber`; other clients by `client`, but never past the door of a channel that has one of its
-    /// own: a private channel is for its subscribers, a user-limited one for the users it lists. Without that, reading
-    /// the history would go around the subscription token. Anonymous clients need `anonymous` in addition.
+    /// Subscribers by `subscriber`; other clients by `client`, but never past the door of a channel that has
+    /// one of its own: a private channel is for its subscribers, a user-limited one for the users it lists.
+    /// Without that, reading the history would go around the subscription token. Anonymous clients need
+    /// `anonymous` in addition.
     fn check(&self, name: ChannelName<'_>, user: &str, is_subscribed: bool) -> Result<(), Denied> {
         let passes_door = !name.is_private && (!name.is_user_limited() || name.lists_user(user));
         let by_role = (is_subscribed && (self.subscriber || self.client)) || (self.client && passes_door);

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Writes the options once and makes two structs of them: [`ChannelOptions`] for `channel.defaults`, and the private
-/// `NamespaceTable` that has a `name` as well. serde's `flatten` would do it in one, but with it unknown keys pass in
-/// silence, and numbers and booleans from the environment (which arrive as text) are refused.
+/// Writes the options once and makes two structs of them: [`ChannelOptions`] for `channel.defaults`, and the
+/// private `NamespaceTable` that has a `name` as well. serde's `flatten` would do it in one, but with it
+/// unknown keys pass in silence, and numbers and booleans from the environment (which arrive as text) are
+/// refused.
 macro_rules! channel_options {
     ($($(#[$meta:meta])* $field:ident: $type:ty,)*) => {
         /// The options of the channels of a namespace. Everything is off in the built-in default.
@@ -92,14 +93,15 @@ impl ChannelOptions {
     }
 }
 
-/// One namespace: its name and its options, side by side in one table of the settings file. What a namespace does not
-/// say has the built-in default (off), **not** the value of `channel.defaults`: those are the options of the channels
-/// without a namespace, and loosening them must not open every namespace.
+/// One namespace: its name and its options, side by side in one table of the settings file. What a namespace
+/// does not say has the built-in default (off), **not** the value of `channel.defaults`: those are the
+/// options of the channels without a namespace, and loosening them must not open every namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(from = "NamespaceTable", into = "NamespaceTable")]
 pub struct NamespaceSettings {
-    /// What stands before the `:` of its channels: 1 to [`NAMESPACE_NAME_MAX_BYTES`](super::NAMESPACE_NAME_MAX_BYTES)
-    /// bytes, letters, digits, `-`, `_` and `.`.
+    /// What stands before the `:` of its channels: 1 to
+    /// [`NAMESPACE_NAME_MAX_BYTES`](super::NAMESPACE_NAME_MAX_BYTES) bytes, letters, digits, `-`, `_` and
+    /// `.`.
     pub name: String,
     /// Its options.
     pub options: ChannelOptions,

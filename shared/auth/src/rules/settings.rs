@@ -1,5 +1,6 @@
-//! `channel.*` of the settings: the options of channels without a namespace, and the namespaces; and what is wrong with
-//! them, told before the node starts. Issue part 9; `specs/client-protocol.md` "Channels and permissions".
+//! `channel.*` of the settings: the options of channels without a namespace, and the namespaces; and what is
+//! wrong with them, told before the node starts. Issue part 9; `specs/client-protocol.md` "Channels and
+//! permissions".
 
 use std::collections::HashSet;
 
@@ -10,8 +11,8 @@ use super::options::{ChannelOptions, NamespaceSettings};
 /// Longest name of a namespace, in bytes: leaves most of a channel name (255 bytes) to its channels.
 pub const NAMESPACE_NAME_MAX_BYTES: usize = 64;
 
-/// Most publications a channel may keep. Above it a single channel's history would not fit the memory of small nodes
-/// (at 1 KiB each this is 1 GiB), so a larger number is taken for a mistake.
+/// Most publications a channel may keep. Above it a single channel's history would not fit the memory of
+/// small nodes (at 1 KiB each this is 1 GiB), so a larger number is taken for a mistake.
 pub const HISTORY_SIZE_MAX: u32 = 1_000_000;
 
 /// The channels' part of the settings.

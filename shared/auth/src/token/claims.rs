@@ -13,7 +13,8 @@ use super::error::{InvalidToken, TokenError};
 pub struct ConnectionClaims {
     /// `sub`: user id; empty for an anonymous user.
     pub user: String,
-    /// When the connection ends unless refreshed, in Unix seconds: `exp`, or `expire_at` where given. None for never.
+    /// When the connection ends unless refreshed, in Unix seconds: `exp`, or `expire_at` where given. None
+    /// for never.
     pub expires_at: Option<u64>,
     /// `iat`, in Unix seconds.
     pub issued_at: Option<u64>,
@@ -62,7 +63,8 @@ pub struct SubscriptionClaims {
     pub channel: String,
     /// The only connection it is for, by client id.
     pub client: Option<String>,
-    /// When the subscription ends unless refreshed, in Unix seconds: `exp`, or `expire_at` where given (0 there: never).
+    /// When the subscription ends unless refreshed, in Unix seconds: `exp`, or `expire_at` where given (0
+    /// there: never).
     pub expires_at: Option<u64>,
     /// `iat`, in Unix seconds.
     pub issued_at: Option<u64>,
@@ -76,8 +78,8 @@ pub struct SubscriptionClaims {
     pub overrides: OptionOverrides,
 }
 
-/// Options of a channel that a token changes for one subscription; in JSON `{"presence":{"value":true}}`. None: as in
-/// the settings.
+/// Options of a channel that a token changes for one subscription; in JSON `{"presence":{"value":true}}`.
+/// None: as in the settings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct OptionOverrides {
@@ -207,8 +209,8 @@ enum Audience {
     Several(Vec<String>),
 }
 
-/// A time in seconds, whole or with a fraction (RFC 7519 "NumericDate"; Python and PHP send fractions). Rounded down, so
-/// a token never lives longer than its issuer said. A time before 1970 counts as 0.
+/// A time in seconds, whole or with a fraction (RFC 7519 "NumericDate"; Python and PHP send fractions).
+/// Rounded down, so a token never lives longer than its issuer said. A time before 1970 counts as 0.
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -233,7 +235,8 @@ fn boxed_bool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>
     Ok(Option::<Value>::deserialize(deserializer)?.map(|value| value.value))
 }
 
-/// Raw JSON; `null` is none. Newlines between its parts are taken out, since a frame separates messages by them.
+/// Raw JSON; `null` is none. Newlines between its parts are taken out, since a frame separates messages by
+/// them.
 fn raw<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
     let value = Option::<Box<RawValue>>::deserialize(deserializer)?;
     match value {

@@ -1,5 +1,5 @@
-//! Why a token, or the settings of tokens, are refused. None of these holds a token, a secret or a key: they may be
-//! logged. `specs/client-protocol.md` "Tokens", "Codes"; design §8.
+//! Why a token, or the settings of tokens, are refused. None of these holds a token, a secret or a key: they
+//! may be logged. `specs/client-protocol.md` "Tokens", "Codes"; design §8.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ pub enum TokenError {
     /// The signature is good, its time is over: error 109, the client fetches a new one.
     #[error("token expired")]
     Expired,
-    /// It names a key that is not in the installed JWK set, and there is a URL to fetch a newer set from. Anybody can
-    /// cause this with a made-up token, so fetches must be rate limited; after a fetch that does not help it is as
-    /// good as invalid.
+    /// It names a key that is not in the installed JWK set, and there is a URL to fetch a newer set from.
+    /// Anybody can cause this with a made-up token, so fetches must be rate limited; after a fetch that does
+    /// not help it is as good as invalid.
     #[error("the token's key is unknown")]
     UnknownKey,
     /// It proves nothing: disconnect 3500.
@@ -105,7 +105,8 @@ pub enum AuthSettingsError {
         /// The column there, from 1.
         column: usize,
     },
-    /// None of the set's keys can check a signature: they are for encryption, symmetric, or of unsupported kinds.
+    /// None of the set's keys can check a signature: they are for encryption, symmetric, or of unsupported
+    /// kinds.
     #[error("the JWK set has no usable key")]
     JwksWithoutKeys,
     /// The URL is of another scheme.

@@ -1,8 +1,8 @@
 //! JWK sets: the public keys of an identity provider. RFC 7517; `specs/client-protocol.md` "Tokens".
 //!
-//! A set from outside is read leniently by key and strictly by use: a key that cannot check our signatures (for
-//! encryption, of an unknown kind, symmetric) is skipped, because providers publish such keys beside the right ones.
-//! Symmetric keys are skipped in any case: a secret that can be downloaded is none.
+//! A set from outside is read leniently by key and strictly by use: a key that cannot check our signatures
+//! (for encryption, of an unknown kind, symmetric) is skipped, because providers publish such keys beside the
+//! right ones. Symmetric keys are skipped in any case: a secret that can be downloaded is none.
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};

@@ -1,5 +1,6 @@
-//! One key that can check signatures, with the algorithms it is good for. The algorithm must fit the key's kind: else
-//! a token could be "signed" by HMAC with a public key as its secret. RFC 8725 §3.1; `specs/client-protocol.md` "Tokens".
+//! One key that can check signatures, with the algorithms it is good for. The algorithm must fit the key's
+//! kind: else a token could be "signed" by HMAC with a public key as its secret. RFC 8725 §3.1;
+//! `specs/client-protocol.md` "Tokens".
 
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
 use jsonwebtoken::{Algorithm, DecodingKey};
@@ -86,8 +87,8 @@ pub(super) fn ed_algorithms(key: &DecodingKey) -> Option<&'static [Algorithm]> {
     is_ed25519.then_some(&[Algorithm::EdDSA])
 }
 
-/// What an RSA key of a JWK set can check: the algorithm it names, or all of its kind. None for a short modulus or an
-/// algorithm that is not ours.
+/// What an RSA key of a JWK set can check: the algorithm it names, or all of its kind. None for a short
+/// modulus or an algorithm that is not ours.
 pub(super) fn rsa_algorithms(modulus: &str, named: Option<Algorithm>) -> Option<&'static [Algorithm]> {
     if modulus.len() < RSA_MODULUS_MIN_CHARS {
         return None;

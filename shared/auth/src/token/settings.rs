@@ -1,4 +1,5 @@
-//! `token.*` of the settings: the keys that tokens are checked with. Issue part 9; `specs/client-protocol.md` "Tokens".
+//! `token.*` of the settings: the keys that tokens are checked with. Issue part 9; `specs/client-protocol.md`
+//! "Tokens".
 
 use std::fmt;
 use std::time::Duration;
@@ -8,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use super::error::AuthSettingsError;
 use super::{jwks, key};
 
-/// Longest leeway. More would keep clients for minutes after the backend wanted them gone; clocks of servers differ
-/// by seconds.
+/// Longest leeway. More would keep clients for minutes after the backend wanted them gone; clocks of servers
+/// differ by seconds.
 pub const LEEWAY_MAX: Duration = Duration::from_mins(5);
 
-/// How often a JWK set is fetched unless told otherwise. New keys are found at once by their unknown `kid`; the
-/// interval is for keys that were withdrawn.
+/// How often a JWK set is fetched unless told otherwise. New keys are found at once by their unknown `kid`;
+/// the interval is for keys that were withdrawn.
 const JWKS_REFRESH_DEFAULT: Duration = Duration::from_hours(1);
 
 /// Most often that a JWK set may be fetched: key servers limit their visitors.
@@ -33,8 +34,8 @@ pub struct TokenSettings {
     pub ed25519_public_key: String,
     /// JWK set (RFC 7517) as JSON text. Only public keys are taken from it.
     pub jwks: String,
-    /// Where a JWK set is fetched from, `https://` (or `http://` inside a trusted network: whoever can change the
-    /// answer can sign tokens). What is fetched takes the place of `jwks`.
+    /// Where a JWK set is fetched from, `https://` (or `http://` inside a trusted network: whoever can change
+    /// the answer can sign tokens). What is fetched takes the place of `jwks`.
     pub jwks_url: String,
     /// How often `jwks_url` is fetched.
     #[serde(with = "crate::duration")]
@@ -43,7 +44,8 @@ pub struct TokenSettings {
     pub audience: String,
     /// A token's `iss` must be this.
     pub issuer: String,
-    /// How far the clocks of the token's issuer and of this node may differ, for `exp` and `nbf`; whole seconds.
+    /// How far the clocks of the token's issuer and of this node may differ, for `exp` and `nbf`; whole
+    /// seconds.
     #[serde(with = "crate::duration")]
     pub leeway: Duration,
 }
@@ -66,7 +68,8 @@ impl Default for TokenSettings {
 }
 
 impl TokenSettings {
-    /// Finds the first thing that is wrong; what [`TokenVerifier::new`](super::TokenVerifier::new) would refuse.
+    /// Finds the first thing that is wrong; what [`TokenVerifier::new`](super::TokenVerifier::new) would
+    /// refuse.
     pub fn validate(&self) -> Result<(), AuthSettingsError> {
         key::from_settings(self)?;
         if !self.jwks.is_empty() {

@@ -1,5 +1,5 @@
-//! Checks tokens: picks the key, the signature, then the claims. Called by the sessions of every worker thread.
-//! `specs/client-protocol.md` "Tokens"; RFC 8725 (what goes wrong with JWTs).
+//! Checks tokens: picks the key, the signature, then the claims. Called by the sessions of every worker
+//! thread. `specs/client-protocol.md` "Tokens"; RFC 8725 (what goes wrong with JWTs).
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,15 +14,15 @@ use super::jwks;
 use super::key::{self, Key};
 use super::settings::TokenSettings;
 
-/// Longest token, in bytes; longer ones are refused before anything is decoded. Fits the header block (16 KiB) that
-/// tokens travel in elsewhere; usual ones have 200 to 2,000 bytes.
+/// Longest token, in bytes; longer ones are refused before anything is decoded. Fits the header block (16
+/// KiB) that tokens travel in elsewhere; usual ones have 200 to 2,000 bytes.
 pub const TOKEN_MAX_BYTES: usize = 16 * 1024;
 
 /// Deepest nesting of the claims, as everywhere in the node (design §6): parts of them go to other clients.
 pub const TOKEN_MAX_JSON_DEPTH: usize = 32;
 
-/// The keys of the settings and of the JWK set, ready for use. Share it in an `Arc`; a check blocks nobody, takes no lock
-/// but for cloning an `Arc`, and needs 2 µs (HMAC) to 200 µs (ECDSA) of CPU.
+/// The keys of the settings and of the JWK set, ready for use. Share it in an `Arc`; a check blocks nobody,
+/// takes no lock but for cloning an `Arc`, and needs 2 µs (HMAC) to 200 µs (ECDSA) of CPU.
 pub struct TokenVerifier {
     fixed: Vec<Key>,
     jwks: RwLock<Arc<Vec<Key>>>,
@@ -56,14 +56,16 @@ impl TokenVerifier {
         self.is_configured
     }
 
-    /// Where to fetch the JWK set from: at start, on an interval, and, rate limited, on [`TokenError::UnknownKey`].
+    /// Where to fetch the JWK set from: at start, on an interval, and, rate limited, on
+    /// [`TokenError::UnknownKey`].
     #[must_use]
     pub fn jwks_url(&self) -> Option<&str> {
         self.jwks_url.as_deref()
     }
 
-    /// Puts a JWK set (RFC 7517 JSON, at most [`JWKS_MAX_BYTES`](super::JWKS_MAX_BYTES)) in the place of the one there
-    /// is, for all threads at once. Returns how many of its keys are usable; a set that is refused changes nothing.
+    /// Puts a JWK set (RFC 7517 JSON, at most [`JWKS_MAX_BYTES`](super::JWKS_MAX_BYTES)) in the place of the
+    /// one there is, for all threads at once. Returns how many of its keys are usable; a set that is refused
+    /// changes nothing.
     pub fn install_jwks(&self, json: &[u8]) -> Result<usize, AuthSettingsError> {
         let keys = Arc::new(jwks::parse(json)?);
         let usable = keys.len();
@@ -121,8 +123,8 @@ impl TokenVerifier {
         })
     }
 
-    /// By `kid` among the JWK set; without a `kid`, or with one that the set does not have, the settings' own key of the
-    /// kind; without a `kid` and without such a key, the only key of the set that fits.
+    /// By `kid` among the JWK set; without a `kid`, or with one that the set does not have, the settings' own
+    /// key of the kind; without a `kid` and without such a key, the only key of the set that fits.
     fn pick_key<'a>(&'a self, header: &Header, jwks: &'a [Key]) -> Result<&'a Key, TokenError> {
         let fits = |key: &&Key| key.algorithms.contains(&header.alg);
         if let Some(id) = &header.kid {
@@ -191,7 +193,8 @@ fn signature_only(algorithm: Algorithm) -> Validation {
     validation
 }
 
-/// How deep the JSON is nested. `json` is known to be well-formed, so counting brackets outside of strings is enough.
+/// How deep the JSON is nested. `json` is known to be well-formed, so counting brackets outside of strings is
+/// enough.
 fn depth(json: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let (mut in_string, mut is_escaped) = (false, false);
