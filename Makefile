@@ -48,7 +48,7 @@ fmt-check: ## fail where `make fmt` would change something
 lint: ## clippy on every target, and the licences and sources of all dependencies
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
-		$(CARGO) deny --offline check --config .deny.toml bans licenses sources; \
+		$(CARGO) deny --offline check bans licenses sources; \
 	else \
 		echo "lint: cargo-deny is not installed, so bans, licences and sources were NOT checked (cargo install --locked cargo-deny)"; \
 	fi

@@ -21,8 +21,8 @@ const ROOMS: &[&[&str]] = &[
     &["drain"],
     &["node"],
     &["hub"],
-    &["session", "outbox"],
-    &["settings", "metrics", "disconnect", "telemetry"],
+    &["session", "outbox", "telemetry"],
+    &["settings", "metrics", "disconnect"],
 ];
 
 /// Where the rooms are, from the top of the repository.
