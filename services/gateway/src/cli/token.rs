@@ -1,0 +1,74 @@
+//! `gorani token`: makes a connection or subscription token, for trying out and for scripts.
+
+use std::time::Duration;
+
+use clap::Args;
+use gorani_auth::{ConnectionTokenRequest, SignError, SubscriptionTokenRequest};
+use serde_json::value::RawValue;
+
+use super::{CliError, ConfigFile};
+use crate::session::Now;
+
+/// Arguments of `gorani token`.
+#[derive(Debug, Args)]
+pub struct TokenArguments {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// User id; empty for an anonymous token.
+    #[arg(long, default_value = "")]
+    user: String,
+    /// How long it is good: 1h, 30m, …; without, for ever.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    ttl: Option<Duration>,
+    /// A channel that the server subscribes the client to; may be given several times.
+    #[arg(long, conflicts_with = "subscribe")]
+    channel: Vec<String>,
+    /// Make a subscription token for this channel instead.
+    #[arg(long, value_name = "CHANNEL")]
+    subscribe: Option<String>,
+    /// JSON that others see of the client.
+    #[arg(long)]
+    info: Option<String>,
+}
+
+/// Why no token was made.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenFailed {
+    /// No secret to sign with.
+    #[error("token.hmac_secret is not set; name a settings file with --config")]
+    NoSecret,
+    /// The info is not JSON.
+    #[error("--info is not JSON: {0}")]
+    Info(#[from] serde_json::Error),
+    /// Signing failed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+}
+
+impl TokenArguments {
+    pub(super) fn make(self) -> Result<String, CliError> {
+        let settings = self.file.load()?.token;
+        if settings.hmac_secret.is_empty() {
+            return Err(TokenFailed::NoSecret.into());
+        }
+        let info = self.info.map(RawValue::from_string).transpose().map_err(TokenFailed::from)?;
+        let now = Now::read().unix_s();
+        let (audience, issuer, secret) = (settings.audience, settings.issuer, settings.hmac_secret);
+        let token = match self.subscribe {
+            Some(channel) => {
+                SubscriptionTokenRequest { user: self.user, channel, ttl: self.ttl, info, audience, issuer }
+                    .sign(&secret, now)
+            }
+            None => ConnectionTokenRequest {
+                user: self.user,
+                ttl: self.ttl,
+                channels: self.channel,
+                info,
+                audience,
+                issuer,
+            }
+            .sign(&secret, now),
+        };
+        Ok(token.map_err(TokenFailed::from)?)
+    }
+}

@@ -1,0 +1,149 @@
+//! The one table of codes that clients see: disconnects, unsubscribes, and errors of commands.
+//!
+//! Every way a session can end, on whatever transport, is a value of this file; over WebSocket it is the close frame's
+//! code and reason. `specs/client-protocol.md`, "Codes".
+
+use std::borrow::Cow;
+
+/// Why a session ends: a code, a reason for people, and through the code whether a client should come back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disconnect {
+    /// 1000–4999, as a WebSocket close code.
+    pub code: u16,
+    /// Short text for people and logs, at most 123 bytes.
+    pub reason: Cow<'static, str>,
+}
+
+impl Disconnect {
+    /// A code of the table below.
+    const fn fixed(code: u16, reason: &'static str) -> Self {
+        Self { code, reason: Cow::Borrowed(reason) }
+    }
+
+    /// A code with a reason of its own, as embedders and the `disconnect` API give it.
+    pub fn new(code: u16, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, reason: reason.into() }
+    }
+
+    /// Whether a client of the client protocol reconnects after this code.
+    pub fn reconnects(&self) -> bool {
+        !matches!(self.code, 3500..=3999 | 4500..=4999)
+    }
+
+    /// WebSocket: the peer or an embedder ended it, all is well.
+    pub const NORMAL: Self = Self::fixed(1000, "");
+    /// WebSocket: an embedder's handler failed.
+    pub const HANDLER_FAILED: Self = Self::fixed(1011, "internal error");
+    /// The connection went away without a word.
+    pub const ABNORMAL: Self = Self::fixed(1006, "connection lost");
+    /// The server closed an otherwise healthy connection.
+    pub const CONNECTION_CLOSED: Self = Self::fixed(3000, "connection closed");
+    /// The node is going down; another one will take the client.
+    pub const SHUTDOWN: Self = Self::fixed(3001, "shutdown");
+    /// Something failed inside the node.
+    pub const INTERNAL: Self = Self::fixed(3004, "internal server error");
+    /// The connection's token expired and was not refreshed.
+    pub const EXPIRED: Self = Self::fixed(3005, "connection expired");
+    /// A server-side subscription expired.
+    pub const SUBSCRIPTION_EXPIRED: Self = Self::fixed(3006, "subscription expired");
+    /// The client did not read fast enough: its outbox went over the limit.
+    pub const SLOW: Self = Self::fixed(3008, "slow");
+    /// Writing to the connection failed.
+    pub const WRITE_ERROR: Self = Self::fixed(3009, "write error");
+    /// A server-side subscription lost its place in the stream.
+    pub const INSUFFICIENT_STATE: Self = Self::fixed(3010, "insufficient state");
+    /// A backend asked for a reconnect.
+    pub const FORCE_RECONNECT: Self = Self::fixed(3011, "force reconnect");
+    /// The client did not answer a ping in time.
+    pub const NO_PONG: Self = Self::fixed(3012, "no pong");
+    /// The client sends commands faster than it may.
+    pub const TOO_MANY_REQUESTS: Self = Self::fixed(3013, "too many requests");
+    /// The token's signature or content is wrong.
+    pub const INVALID_TOKEN: Self = Self::fixed(3500, "invalid token");
+    /// What the client sent is not the protocol.
+    pub const BAD_REQUEST: Self = Self::fixed(3501, "bad request");
+    /// The client did not connect in time.
+    pub const STALE: Self = Self::fixed(3502, "stale");
+    /// A backend ended the connection for good.
+    pub const FORCE_DISCONNECT: Self = Self::fixed(3503, "force disconnect");
+    /// The user or the node has too many connections.
+    pub const CONNECTION_LIMIT: Self = Self::fixed(3504, "connection limit");
+    /// The connection has too many subscriptions.
+    pub const CHANNEL_LIMIT: Self = Self::fixed(3505, "channel limit");
+    /// The client speaks another protocol than this endpoint.
+    pub const INAPPROPRIATE_PROTOCOL: Self = Self::fixed(3506, "inappropriate protocol");
+    /// The client may not be here.
+    pub const PERMISSION_DENIED: Self = Self::fixed(3507, "permission denied");
+    /// The feature is switched off.
+    pub const NOT_AVAILABLE: Self = Self::fixed(3508, "not available");
+    /// One command after the other fails.
+    pub const TOO_MANY_ERRORS: Self = Self::fixed(3509, "too many errors");
+}
+
+/// Why a subscription ends while the connection goes on. From 2500 on, the client resubscribes (and recovers).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsubscribed {
+    /// 2000–2999.
+    pub code: u32,
+    /// Short text for people.
+    pub reason: &'static str,
+}
+
+impl Unsubscribed {
+    /// A backend ended the subscription.
+    pub const SERVER: Self = Self { code: 2000, reason: "server unsubscribe" };
+    /// The subscription lost its place in the stream.
+    pub const INSUFFICIENT_STATE: Self = Self { code: 2500, reason: "insufficient state" };
+    /// The subscription's token expired and was not refreshed.
+    pub const EXPIRED: Self = Self { code: 2501, reason: "subscription expired" };
+}
+
+/// Why one command, or one request of the HTTP API, failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{message} ({code})")]
+pub struct ErrorCode {
+    /// 100–111 of the client protocol; the HTTP API uses the same numbers.
+    pub code: u32,
+    /// Short text for people, stable.
+    pub message: &'static str,
+    /// Whether the same request may succeed a moment later.
+    pub temporary: bool,
+}
+
+impl ErrorCode {
+    const fn fixed(code: u32, message: &'static str) -> Self {
+        Self { code, message, temporary: false }
+    }
+
+    /// Something failed inside the node or its broker.
+    pub const INTERNAL: Self = Self { code: 100, message: "internal server error", temporary: true };
+    /// No valid credentials.
+    pub const UNAUTHORIZED: Self = Self::fixed(101, "unauthorized");
+    /// The channel's namespace does not exist.
+    pub const UNKNOWN_CHANNEL: Self = Self::fixed(102, "unknown channel");
+    /// The client may not do this on this channel.
+    pub const PERMISSION_DENIED: Self = Self::fixed(103, "permission denied");
+    /// No such command.
+    pub const METHOD_NOT_FOUND: Self = Self::fixed(104, "method not found");
+    /// The client is subscribed already.
+    pub const ALREADY_SUBSCRIBED: Self = Self::fixed(105, "already subscribed");
+    /// A limit of the settings is reached.
+    pub const LIMIT_EXCEEDED: Self = Self::fixed(106, "limit exceeded");
+    /// The request is malformed or incomplete.
+    pub const BAD_REQUEST: Self = Self::fixed(107, "bad request");
+    /// The feature is switched off for this channel, or not offered.
+    pub const NOT_AVAILABLE: Self = Self::fixed(108, "not available");
+    /// The token expired: get a new one and try again.
+    pub const TOKEN_EXPIRED: Self = Self::fixed(109, "token expired");
+    /// The connection or subscription is expired already.
+    pub const EXPIRED: Self = Self::fixed(110, "expired");
+    /// Too many requests at the moment.
+    pub const TOO_MANY_REQUESTS: Self = Self { code: 111, message: "too many requests", temporary: true };
+    /// The position cannot be recovered from.
+    pub const UNRECOVERABLE_POSITION: Self = Self::fixed(112, "unrecoverable position");
+    /// The broker cannot be reached: nothing was done. HTTP 503.
+    pub const UNAVAILABLE: Self = Self { code: 120, message: "broker unavailable", temporary: true };
+    /// The broker did not answer: the outcome is unknown, an idempotency key makes a retry safe. HTTP 503.
+    pub const UNKNOWN_OUTCOME: Self =
+        Self { code: 121, message: "broker gave no answer, outcome unknown", temporary: true };
+}

@@ -1,0 +1,33 @@
+//! Health and metrics: whether the process lives, whether it would deliver, and what it counts. `specs/http-api.md`.
+
+use actix_web::{HttpResponse, web};
+use serde_json::json;
+
+use crate::node::Node;
+
+/// The process runs.
+pub async fn live() -> HttpResponse {
+    HttpResponse::Ok().json(json!({"status": "live"}))
+}
+
+/// 200 only if this node would deliver right now, else 503 with the reason by part.
+pub async fn ready(node: web::Data<Node>) -> HttpResponse {
+    match node.readiness() {
+        Ok(()) => HttpResponse::Ok().json(json!({"status": "ready"})),
+        Err(reasons) => {
+            let reasons: serde_json::Map<_, _> =
+                reasons.into_iter().map(|(part, reason)| (part.to_owned(), reason.into())).collect();
+            HttpResponse::ServiceUnavailable().json(json!({"status": "not ready", "reasons": reasons}))
+        }
+    }
+}
+
+/// The counters, for Prometheus.
+pub async fn metrics(node: web::Data<Node>) -> HttpResponse {
+    match node.metrics.text() {
+        Ok(text) => HttpResponse::Ok()
+            .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+            .body(text),
+        Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
+    }
+}

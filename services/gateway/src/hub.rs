@@ -1,0 +1,175 @@
+//! The hub of one worker thread: which of its sessions is subscribed to which channel, and the delivery to them.
+//!
+//! Between the node, which hands it events in the broker's order, and the outboxes of the worker's sessions. Nothing
+//! here is shared with another thread. Design §3; recovery rules of `specs/client-protocol.md`.
+//!
+//! - [`channel`]: one channel's subscriptions and its place in the stream. - [`fanout`]: encode once, deliver.
+//! - [`interest`]: which channels this node wants from the broker. - [`subscribe`]: the steps of a subscription.
+//! - [`catch_up`]: after a gap. - [`presence`]: keeping presence alive. - [`timers`]: deadlines of sessions.
+//! - [`worker`]: the thread's inbox and loop. - [`roster`]: the worker's sessions by id and user.
+
+mod catch_up;
+mod channel;
+pub mod control;
+pub mod fanout;
+pub mod interest;
+mod presence;
+pub mod roster;
+mod subscribe;
+mod subscription;
+mod timers;
+pub mod worker;
+
+use std::{collections::HashMap, sync::Arc};
+
+use gorani_broker::{ClientInfo, Event, Position, Retention};
+
+use crate::{
+    hub::{
+        channel::Channel,
+        fanout::Encoder,
+        roster::{Roster, SessionKey},
+    },
+    session::SubscribeRequest,
+};
+
+/// One worker's channels and sessions.
+#[derive(Default)]
+pub struct Hub {
+    channels: HashMap<Arc<str>, Channel>,
+    roster: Roster,
+    encoder: Encoder,
+}
+
+/// What a session leaves behind in a channel, for presence and for those who watch it.
+#[derive(Debug, Clone)]
+pub struct Departure {
+    /// The channel.
+    pub channel: Arc<str>,
+    /// Who left.
+    pub info: Arc<ClientInfo>,
+    /// Whether it stood in presence.
+    pub presence: bool,
+    /// Whether others are told.
+    pub announce: bool,
+    /// Whether it was the worker's last subscription of the channel.
+    pub last: bool,
+}
+
+impl Hub {
+    /// An empty hub; messages below the threshold are never deflated.
+    pub fn new(deflate_threshold_bytes: usize) -> Self {
+        Self { encoder: Encoder::new(deflate_threshold_bytes), ..Self::default() }
+    }
+
+    /// The worker's sessions.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// The worker's sessions, to change.
+    pub fn roster_mut(&mut self) -> &mut Roster {
+        &mut self.roster
+    }
+
+    /// Channels with at least one subscription here, and how many they have.
+    pub fn channels(&self) -> impl Iterator<Item = (&Arc<str>, usize)> {
+        self.channels.iter().map(|(name, channel)| (name, channel.len()))
+    }
+
+    /// Enters a subscription that holds its events back until [`Hub::release`]. False if the session is gone or
+    /// already in the channel.
+    pub fn join(&mut self, key: SessionKey, request: &SubscribeRequest) -> bool {
+        let Some(session) = self.roster.get_mut(key) else { return false };
+        if !session.add_channel(request) {
+            return false;
+        }
+        let channel = self
+            .channels
+            .entry(request.channel.clone())
+            .or_insert_with(|| Channel::new(request.channel.clone(), request.retention));
+        channel.join(key, session.outbox.clone(), session.encoding, request);
+        true
+    }
+
+    /// Lets a subscription's events through, first those held back.
+    pub fn release(&mut self, key: SessionKey, name: &str) {
+        if let Some(channel) = self.channels.get_mut(name) {
+            channel.release(key, &mut self.encoder);
+            self.tell_lost(name);
+        }
+    }
+
+    /// Notes the top of the stream that a subscription is told.
+    pub fn set_seen(&mut self, key: SessionKey, name: &str, top: &Position) {
+        if let Some(channel) = self.channels.get_mut(name) {
+            channel.set_seen(key, top);
+        }
+    }
+
+    /// Takes a subscription out; `None` if there was none.
+    pub fn leave(&mut self, key: SessionKey, name: &str) -> Option<Departure> {
+        let entry = self.roster.get_mut(key)?.remove_channel(name)?;
+        let last = match self.channels.get_mut(name) {
+            Some(channel) => {
+                channel.leave(key);
+                channel.len() == 0 && self.channels.remove(name).is_some()
+            }
+            None => false,
+        };
+        Some(Departure {
+            channel: entry.channel,
+            info: entry.info,
+            presence: entry.presence,
+            announce: entry.announce,
+            last,
+        })
+    }
+
+    /// Takes all subscriptions of a session out.
+    pub fn leave_all(&mut self, key: SessionKey) -> Vec<Departure> {
+        let names = self.roster.get(key).map(|session| session.channel_names()).unwrap_or_default();
+        names.iter().filter_map(|name| self.leave(key, name)).collect()
+    }
+
+    /// Delivers events of one channel, in their order. If there is a gap, returns the position after which history
+    /// must be read, and the rest is held back until [`Hub::caught_up`].
+    pub fn deliver(&mut self, name: &str, events: Vec<Event>) -> Option<Position> {
+        let gap = self.channels.get_mut(name)?.deliver(events, &mut self.encoder);
+        self.tell_lost(name);
+        gap
+    }
+
+    /// The broker or the inbox may have missed events of this channel. Returns as [`Hub::deliver`].
+    pub fn gap(&mut self, name: &str) -> Option<Position> {
+        let gap = self.channels.get_mut(name)?.gap();
+        self.tell_lost(name);
+        gap
+    }
+
+    /// Ends a gap with what history told, or `None` if it could not be had. Returns as [`Hub::deliver`].
+    pub fn caught_up(&mut self, name: &str, missed: Option<Vec<Event>>) -> Option<Position> {
+        let gap = self.channels.get_mut(name)?.caught_up(missed, &mut self.encoder);
+        self.tell_lost(name);
+        gap
+    }
+
+    /// A channel's retention, while it has subscriptions here.
+    pub fn retention(&self, name: &str) -> Option<Retention> {
+        self.channels.get(name).map(Channel::retention)
+    }
+
+    /// The encoder of this worker, for messages of single sessions.
+    pub fn encoder_mut(&mut self) -> &mut Encoder {
+        &mut self.encoder
+    }
+
+    fn tell_lost(&mut self, name: &str) {
+        if let Some(channel) = self.channels.get_mut(name) {
+            self.roster.tell_insufficient(name, &channel.take_lost());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

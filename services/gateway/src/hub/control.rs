@@ -1,0 +1,150 @@
+//! Orders and questions that a node puts to all its workers: they come from the HTTP API, of this node or another one.
+//! Design §5, "Membership".
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::{
+    disconnect::{Disconnect, Unsubscribed},
+    hub::{Hub, roster::Registered},
+    session::{ServerSubscribe, Signal},
+};
+
+/// Which sessions an order concerns.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Target {
+    /// All sessions of this user…
+    pub user: String,
+    /// …or only this client of theirs.
+    pub client: Option<String>,
+}
+
+/// An order for the sessions of a user.
+#[derive(Debug, Clone)]
+pub enum Control {
+    /// End their connections, but for the clients listed.
+    Disconnect(Target, Disconnect, Vec<String>),
+    /// End their subscription of a channel; an empty channel means all.
+    Unsubscribe(Target, String),
+    /// Subscribe them.
+    Subscribe(Target, ServerSubscribe),
+    /// Prolong or end their connections' life.
+    Refresh {
+        /// Whose.
+        target: Target,
+        /// End it now.
+        expired: bool,
+        /// Unix seconds.
+        expire_at: Option<u64>,
+    },
+    /// End everything: the node is going down.
+    Drain,
+}
+
+/// What the API shows of a connection.
+#[derive(Debug, Clone, Serialize)]
+pub struct ConnectionView {
+    /// User id; empty for anonymous.
+    pub user: String,
+    /// `websocket`, …
+    pub transport: String,
+    /// `json`, …
+    pub protocol: String,
+    /// Milliseconds since the Unix epoch.
+    pub connected_at: u64,
+    /// Subscribed channels.
+    pub channels: Vec<String>,
+}
+
+/// A question to a worker, with the way back.
+pub enum Question {
+    /// Connections by client id, after the cursor, up to the limit; of one user, if named.
+    Connections {
+        /// Of this user only.
+        user: Option<String>,
+        /// Client ids above this one.
+        after: String,
+        /// At most so many.
+        limit: usize,
+        /// Where the answer goes.
+        answer: oneshot::Sender<BTreeMap<String, ConnectionView>>,
+    },
+    /// Subscribers by channel.
+    Channels(oneshot::Sender<Vec<(Arc<str>, usize)>>),
+    /// Number of clients, and the users.
+    Counts(oneshot::Sender<(usize, Vec<Arc<str>>)>),
+}
+
+impl Question {
+    pub(super) fn answer(self, hub: &Hub) {
+        // Who asked may have gone; then nobody misses the answer.
+        match self {
+            Self::Connections { user, after, limit, answer } => {
+                let _ = answer.send(connections(hub, user.as_deref(), &after, limit));
+            }
+            Self::Channels(answer) => {
+                let _ = answer.send(hub.channels().map(|(name, count)| (name.clone(), count)).collect());
+            }
+            Self::Counts(answer) => {
+                let users = hub.roster().users().cloned().collect();
+                let _ = answer.send((hub.roster().counts().0, users));
+            }
+        }
+    }
+}
+
+fn connections(hub: &Hub, user: Option<&str>, after: &str, limit: usize) -> BTreeMap<String, ConnectionView> {
+    let mut sessions: Vec<&Registered> = hub.roster().of(user, None);
+    sessions.retain(|session| &*session.client > after);
+    sessions.sort_unstable_by(|one, other| one.client.cmp(&other.client));
+    sessions.truncate(limit);
+    let view = |session: &Registered| ConnectionView {
+        user: session.user.to_string(),
+        transport: session.transport.to_owned(),
+        protocol: session.protocol.to_owned(),
+        connected_at: session.connected_at_ms,
+        channels: session.channel_names().iter().map(ToString::to_string).collect(),
+    };
+    sessions.into_iter().map(|session| (session.client.to_string(), view(session))).collect()
+}
+
+impl Hub {
+    /// Carries an order out on the worker's sessions.
+    pub(super) fn obey(&self, control: &Control) {
+        let sessions = |target: &Target| self.roster.of(Some(&target.user), target.client.as_deref());
+        match control {
+            Control::Disconnect(target, disconnect, spared) => {
+                for session in sessions(target) {
+                    if !spared.iter().any(|client| **client == *session.client) {
+                        session.tell(Signal::Disconnect(disconnect.clone()));
+                    }
+                }
+            }
+            Control::Unsubscribe(target, channel) => {
+                for session in sessions(target) {
+                    let names = session.channel_names();
+                    for name in names.into_iter().filter(|name| channel.is_empty() || **name == *channel) {
+                        session.tell(Signal::Unsubscribe(name, Unsubscribed::SERVER));
+                    }
+                }
+            }
+            Control::Subscribe(target, subscribe) => {
+                for session in sessions(target) {
+                    session.tell(Signal::Subscribe(Box::new(subscribe.clone())));
+                }
+            }
+            Control::Refresh { target, expired, expire_at } => {
+                for session in sessions(target) {
+                    session.tell(Signal::Refresh { expired: *expired, expire_at: *expire_at });
+                }
+            }
+            Control::Drain => {
+                for session in self.roster.all() {
+                    session.tell(Signal::Disconnect(Disconnect::SHUTDOWN));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The sessions of one worker, by key, by client id and by user, and the channels of each.
+
+use std::{collections::HashMap, sync::Arc};
+
+use actix::Recipient;
+use gorani_broker::ClientInfo;
+use indexmap::IndexSet;
+
+use crate::{
+    hub::fanout::Encoding,
+    outbox::Outbox,
+    session::{Signal, SubscribeRequest},
+};
+
+/// Names a session on its worker; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct SessionKey(u64);
+
+impl SessionKey {
+    /// The key of a worker's first session.
+    pub(super) const FIRST: Self = Self(0);
+
+    /// The key after this one.
+    pub(super) fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// What a transport tells of itself when it registers its session.
+pub struct Registration {
+    /// Mailbox of the connection's actor.
+    pub mailbox: Recipient<Signal>,
+    /// Where its bytes wait.
+    pub outbox: Outbox,
+    /// How its messages are encoded.
+    pub encoding: Encoding,
+    /// `websocket`, `sse`, …
+    pub transport: &'static str,
+    /// `json`, `stomp`, …
+    pub protocol: &'static str,
+    /// Milliseconds since the Unix epoch.
+    pub connected_at_ms: u64,
+}
+
+/// A session as its worker knows it.
+pub struct Registered {
+    mailbox: Recipient<Signal>,
+    pub(super) outbox: Outbox,
+    pub(super) encoding: Encoding,
+    /// Client id; empty until the session has identified itself.
+    pub client: Arc<str>,
+    /// User id; empty for an anonymous user.
+    pub user: Arc<str>,
+    /// `websocket`, `sse`, …
+    pub transport: &'static str,
+    /// `json`, `stomp`, …
+    pub protocol: &'static str,
+    /// Milliseconds since the Unix epoch.
+    pub connected_at_ms: u64,
+    channels: Vec<Membership>,
+}
+
+/// A channel of a session, with what is to be done when it leaves.
+pub(super) struct Membership {
+    pub(super) channel: Arc<str>,
+    pub(super) info: Arc<ClientInfo>,
+    pub(super) presence: bool,
+    pub(super) announce: bool,
+}
+
+impl Registered {
+    /// The channels it is in.
+    pub fn channel_names(&self) -> Vec<Arc<str>> {
+        self.channels.iter().map(|membership| membership.channel.clone()).collect()
+    }
+
+    /// Sends a signal to the session's actor.
+    pub fn tell(&self, signal: Signal) {
+        self.mailbox.do_send(signal);
+    }
+
+    /// False if it is in the channel already.
+    pub(super) fn add_channel(&mut self, request: &SubscribeRequest) -> bool {
+        if self.channels.iter().any(|membership| membership.channel == request.channel) {
+            return false;
+        }
+        self.channels.push(Membership {
+            channel: request.channel.clone(),
+            info: request.info.clone(),
+            presence: request.presence,
+            announce: request.announce,
+        });
+        true
+    }
+
+    pub(super) fn remove_channel(&mut self, name: &str) -> Option<Membership> {
+        let index = self.channels.iter().position(|membership| &*membership.channel == name)?;
+        Some(self.channels.swap_remove(index))
+    }
+
+    /// Channels in whose presence it stands.
+    pub(super) fn present_in(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<ClientInfo>)> {
+        self.channels
+            .iter()
+            .filter(|channel| channel.presence)
+            .map(|channel| (&channel.channel, &channel.info))
+    }
+}
+
+/// All sessions of a worker.
+#[derive(Default)]
+pub struct Roster {
+    next_key: SessionKey,
+    sessions: HashMap<SessionKey, Registered>,
+    clients: HashMap<Arc<str>, SessionKey>,
+    /// Anonymous sessions are not listed: nobody addresses them together.
+    users: HashMap<Arc<str>, IndexSet<SessionKey>>,
+}
+
+impl Roster {
+    /// Enters a session.
+    pub fn register(&mut self, registration: Registration) -> SessionKey {
+        let Registration { mailbox, outbox, encoding, transport, protocol, connected_at_ms } = registration;
+        let key = self.next_key;
+        self.next_key = key.next();
+        let nobody: Arc<str> = Arc::default();
+        self.sessions.insert(
+            key,
+            Registered {
+                mailbox,
+                outbox,
+                encoding,
+                client: nobody.clone(),
+                user: nobody,
+                transport,
+                protocol,
+                connected_at_ms,
+                channels: Vec::new(),
+            },
+        );
+        key
+    }
+
+    /// Gives a session its user and its client id.
+    pub fn identify(&mut self, key: SessionKey, user: Arc<str>, client: Arc<str>) {
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        session.user = user.clone();
+        session.client = client.clone();
+        self.clients.insert(client, key);
+        if !user.is_empty() {
+            self.users.entry(user).or_default().insert(key);
+        }
+    }
+
+    /// One session.
+    pub fn get(&self, key: SessionKey) -> Option<&Registered> {
+        self.sessions.get(&key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Registered> {
+        self.sessions.get_mut(&key)
+    }
+
+    /// Forgets a session.
+    pub(super) fn remove(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.remove(&key) else { return };
+        self.clients.remove(&session.client);
+        if let Some(keys) = self.users.get_mut(&session.user) {
+            keys.swap_remove(&key);
+            if keys.is_empty() {
+                self.users.remove(&session.user);
+            }
+        }
+    }
+
+    /// Sessions that have identified themselves, of one user and, if named, one client.
+    pub fn of(&self, user: Option<&str>, client: Option<&str>) -> Vec<&Registered> {
+        if let Some(client) = client {
+            let session = self.clients.get(client).and_then(|key| self.sessions.get(key));
+            return session
+                .into_iter()
+                .filter(|session| user.is_none_or(|user| &*session.user == user))
+                .collect();
+        }
+        match user {
+            Some(user) => {
+                let keys = self.users.get(user).into_iter().flatten();
+                keys.filter_map(|key| self.sessions.get(key)).collect()
+            }
+            None => self.identified().collect(),
+        }
+    }
+
+    /// Sessions that have identified themselves.
+    pub fn identified(&self) -> impl Iterator<Item = &Registered> {
+        self.sessions.values().filter(|session| !session.client.is_empty())
+    }
+
+    /// All sessions.
+    pub fn all(&self) -> impl Iterator<Item = &Registered> {
+        self.sessions.values()
+    }
+
+    /// Numbers of sessions and of distinct users.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.clients.len(), self.users.len())
+    }
+
+    /// Distinct users, for counting over workers.
+    pub fn users(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.users.keys()
+    }
+
+    /// Tells sessions that they lost their place in a channel.
+    pub(super) fn tell_insufficient(&self, channel: &str, keys: &[SessionKey]) {
+        for session in keys.iter().filter_map(|key| self.sessions.get(key)) {
+            session.tell(Signal::Insufficient(Arc::from(channel)));
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The steps of a subscription, in the order that loses nothing: hold live events back, join the hub and the broker,
+//! read history, answer, release. `specs/client-protocol.md`, "Recovery".
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use gorani_broker::{BrokerError, HistoryQuery, Position, Publication};
+
+use crate::{
+    disconnect::ErrorCode,
+    hub::{Departure, roster::SessionKey, subscription::is_same_epoch, worker::Worker},
+    session::{SubscribeRequest, Subscribed},
+};
+
+/// Publications that one recovery may bring, at most (design §6).
+pub(super) const RECOVERY_PUBLICATIONS: u32 = 300;
+/// Presence is forgotten this long after the last sign of the client's node.
+pub(super) const PRESENCE_TTL: Duration = Duration::from_secs(60);
+
+impl Worker {
+    /// Subscribes a session. Live events are held back until [`crate::hub::Hub::release`]. On an error nothing
+    /// remains; if the session ends meanwhile, [`Worker::deregister`] cleans up.
+    pub async fn subscribe(
+        self: Rc<Self>,
+        key: SessionKey,
+        request: SubscribeRequest,
+    ) -> Result<Subscribed, ErrorCode> {
+        if !self.hub_mut().join(key, &request) {
+            return Err(ErrorCode::ALREADY_SUBSCRIBED);
+        }
+        match self.join_broker(key, &request).await {
+            Ok(subscribed) => Ok(subscribed),
+            Err(error) => {
+                self.unsubscribe(key, &request.channel);
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn join_broker(
+        &self,
+        key: SessionKey,
+        request: &SubscribeRequest,
+    ) -> Result<Subscribed, BrokerError> {
+        let channel = &request.channel;
+        if let Some(joined) = self.interest.join(self.index, channel) {
+            joined.await?;
+        }
+        let mut subscribed =
+            Subscribed { was_recovering: request.recover.is_some(), ..Subscribed::default() };
+        if request.positioned {
+            let query = HistoryQuery {
+                limit: if request.recover.is_some() { RECOVERY_PUBLICATIONS } else { 0 },
+                since: request.recover.as_ref().map(|position| position.offset),
+                reverse: false,
+            };
+            let page = self.broker.history(channel, query, request.retention).await?;
+            if let Some(from) = &request.recover
+                && is_recovered(from, &page.publications, &page.top)
+            {
+                subscribed.recovered = true;
+                subscribed.publications = page.publications;
+            }
+            self.hub_mut().set_seen(key, channel, &page.top);
+            subscribed.top = Some(page.top);
+        }
+        if request.presence {
+            self.broker.presence_add(channel, request.info.clone(), PRESENCE_TTL).await?;
+        }
+        if request.announce {
+            self.broker.publish_join(channel, request.info.clone()).await?;
+        }
+        Ok(subscribed)
+    }
+
+    /// Ends a subscription.
+    pub fn unsubscribe(self: &Rc<Self>, key: SessionKey, channel: &str) {
+        let departure = self.hub_mut().leave(key, channel);
+        if let Some(departure) = departure {
+            self.depart(departure);
+        }
+    }
+
+    /// Tells the broker what a departure means. Requests take their place in line here; only their failure is waited
+    /// for, and told to the log: presence expires by itself.
+    pub(super) fn depart(self: &Rc<Self>, departure: Departure) {
+        let Departure { channel, info, presence, announce, last } = departure;
+        if last {
+            self.interest.leave(self.index, &channel);
+        }
+        let removed = presence.then(|| self.broker.presence_remove(&channel, &info.client));
+        let left = announce.then(|| self.broker.publish_leave(&channel, info));
+        if removed.is_none() && left.is_none() {
+            return;
+        }
+        actix_rt::spawn(async move {
+            for request in removed.into_iter().chain(left) {
+                if let Err(error) = request.await {
+                    tracing::warn!(%channel, %error, "the broker was not told that a client left");
+                }
+            }
+        });
+    }
+}
+
+/// Whether `publications` are everything between what the client has seen and the top.
+fn is_recovered(from: &Position, publications: &[Arc<Publication>], top: &Position) -> bool {
+    if !from.epoch.is_empty() && !is_same_epoch(&from.epoch, &top.epoch) {
+        return false;
+    }
+    let mut offset = from.offset;
+    for publication in publications {
+        if publication.offset != offset + 1 {
+            return false;
+        }
+        offset = publication.offset;
+    }
+    offset == top.offset
+}
+
+impl From<BrokerError> for ErrorCode {
+    fn from(error: BrokerError) -> Self {
+        match error {
+            BrokerError::NoHistory => Self::NOT_AVAILABLE,
+            BrokerError::Limit(_) => Self::LIMIT_EXCEEDED,
+            BrokerError::Unavailable(_) => Self::UNAVAILABLE,
+            BrokerError::UnknownOutcome(_) => Self::UNKNOWN_OUTCOME,
+        }
+    }
+}

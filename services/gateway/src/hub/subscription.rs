@@ -1,0 +1,163 @@
+//! One session's place in a channel: what it has seen, what is held back for it, and whether an event fits on that.
+//! `specs/client-protocol.md`, "Recovery".
+
+use std::sync::Arc;
+
+use gorani_broker::{ClientInfo, Event, Position, Publication};
+
+use crate::{
+    hub::fanout::{Encoder, Encoding, Span},
+    outbox::Outbox,
+    session::SubscribeRequest,
+};
+
+/// Events held back for one subscription, or during one gap, at most. More than this while one history read is under
+/// way means that the read hangs: the place in the stream is given up, and the subscriber is told.
+pub(super) const HELD_BACK_EVENTS: usize = 4096;
+
+/// A session's place in a channel.
+pub(super) struct Subscription {
+    outbox: Outbox,
+    encoding: Encoding,
+    info: Arc<ClientInfo>,
+    /// Live events wait here until the reply of the subscribe is written.
+    held_back: Option<Box<Vec<Event>>>,
+    /// Position up to which the client has everything; absent where it is not tracked.
+    seen: Option<Position>,
+    join_leave: bool,
+    /// It lost its place and was told: nothing more is delivered until it comes back.
+    broken: bool,
+}
+
+/// The place of a subscription in the stream is lost.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Lost;
+
+/// How a run of events fits on what the client has seen.
+enum Fit {
+    Whole,
+    Nothing,
+    Part,
+}
+
+impl Subscription {
+    pub(super) fn new(outbox: Outbox, encoding: Encoding, request: &SubscribeRequest) -> Self {
+        Self {
+            outbox,
+            encoding,
+            info: request.info.clone(),
+            held_back: Some(Box::default()),
+            seen: request.positioned.then(Position::default),
+            join_leave: request.join_leave,
+            broken: false,
+        }
+    }
+
+    pub(super) fn is_positioned(&self) -> bool {
+        self.seen.is_some()
+    }
+
+    /// Where this subscription stands, once its reply is written.
+    pub(super) fn seen(&self) -> Option<&Position> {
+        if self.held_back.is_some() || self.broken { None } else { self.seen.as_ref() }
+    }
+
+    pub(super) fn set_seen(&mut self, top: Position) {
+        self.seen = Some(top);
+    }
+
+    /// Nothing more is delivered. False if that was so already.
+    pub(super) fn break_off(&mut self) -> bool {
+        self.held_back = None;
+        !std::mem::replace(&mut self.broken, true)
+    }
+
+    /// Ends the holding back and delivers what was held back and is new.
+    pub(super) fn release(&mut self, channel: &str, encoder: &mut Encoder) -> Result<(), Lost> {
+        for event in self.held_back.take().into_iter().flat_map(|events| *events) {
+            encoder.begin();
+            self.take_one(channel, &event, encoder)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a run of events that follow each other (see [`Span`]).
+    pub(super) fn take_run(
+        &mut self,
+        channel: &str,
+        run: &[Event],
+        span: &Span<'_>,
+        encoder: &mut Encoder,
+    ) -> Result<(), Lost> {
+        if self.broken || (span.is_presence && !self.join_leave) {
+            return Ok(());
+        }
+        if let Some(held_back) = &mut self.held_back {
+            held_back.extend(run.iter().cloned());
+            return if held_back.len() > HELD_BACK_EVENTS { Err(Lost) } else { Ok(()) };
+        }
+        match self.fit(span)? {
+            Fit::Whole if !self.is_excluded(span.excluded) => {
+                // An overflow wakes the connection's actor, which ends it as a slow consumer.
+                let _ = self.outbox.push(encoder.shared(self.encoding, channel, run));
+            }
+            Fit::Whole | Fit::Nothing => {}
+            Fit::Part => {
+                for event in run {
+                    self.take_one(channel, event, encoder)?;
+                }
+                encoder.begin();
+            }
+        }
+        Ok(())
+    }
+
+    fn take_one(&mut self, channel: &str, event: &Event, encoder: &mut Encoder) -> Result<(), Lost> {
+        let run = std::slice::from_ref(event);
+        let span = Span::of(run);
+        if span.is_presence && !self.join_leave {
+            return Ok(());
+        }
+        if matches!(self.fit(&span)?, Fit::Whole) && !self.is_excluded(span.excluded) {
+            encoder.begin();
+            let _ = self.outbox.push(encoder.shared(self.encoding, channel, run));
+        }
+        Ok(())
+    }
+
+    fn is_excluded(&self, excluded: &str) -> bool {
+        !excluded.is_empty() && excluded == self.info.client
+    }
+
+    fn fit(&mut self, span: &Span<'_>) -> Result<Fit, Lost> {
+        let (Some(seen), Some((first, last, epoch))) = (&mut self.seen, span.offsets) else {
+            return Ok(Fit::Whole);
+        };
+        if !is_same_epoch(&seen.epoch, epoch) {
+            return Err(Lost);
+        }
+        if seen.offset + 1 == first {
+            seen.offset = last;
+            Ok(Fit::Whole)
+        } else if seen.offset >= last {
+            Ok(Fit::Nothing)
+        } else if seen.offset >= first {
+            Ok(Fit::Part)
+        } else {
+            Err(Lost)
+        }
+    }
+}
+
+/// Epochs are mostly the same allocation, so that the text is rarely looked at.
+pub(super) fn is_same_epoch(one: &Arc<str>, other: &Arc<str>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
+/// Whether a publication stands directly after another one in the stream.
+pub(super) fn follows(before: &Publication, after: &Publication) -> bool {
+    match before.offset {
+        0 => after.offset == 0,
+        offset => after.offset == offset + 1 && is_same_epoch(&before.epoch, &after.epoch),
+    }
+}

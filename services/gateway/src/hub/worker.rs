@@ -1,0 +1,251 @@
+//! One worker thread: its inbox, which any thread may fill without waiting, and the loop that empties it into the hub.
+//!
+//! Between [`crate::node`], which hands over what the broker delivered, and the worker's [`Hub`]. All that has come by
+//! the time the loop runs is delivered together: no timer, no sleep. Design §3 and §5.
+
+use std::{
+    cell::{Ref, RefCell, RefMut},
+    collections::HashSet,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use gorani_broker::{Broker, Event};
+use indexmap::IndexMap;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use crate::{
+    hub::{
+        Hub,
+        control::{Control, Question},
+        interest::Interest,
+        roster::{Registration, SessionKey},
+        timers::Timers,
+    },
+    metrics::Metrics,
+    session::Signal,
+};
+
+/// Entries an inbox holds before its channels are marked gapped.
+const INBOX_ENTRIES: usize = 64 * 1024;
+/// Payload bytes an inbox holds before its channels are marked gapped.
+const INBOX_BYTES: usize = 64 * 1024 * 1024;
+/// Entries taken out of the inbox in one turn, so that the worker's connections get theirs.
+const TURN_ENTRIES: usize = 512;
+
+/// What a worker is told.
+enum Entry {
+    Event(Arc<str>, Event),
+    Gap(Arc<str>),
+    Control(Arc<Control>),
+    Question(Question),
+}
+
+/// The end of an inbox that other threads hold.
+pub struct Inbox {
+    sender: mpsc::Sender<Entry>,
+    load: Arc<Load>,
+}
+
+/// What both ends of an inbox know.
+#[derive(Default)]
+struct Load {
+    bytes: AtomicUsize,
+    /// Channels of which an event did not fit.
+    gapped: Mutex<HashSet<Arc<str>>>,
+    has_gapped: AtomicBool,
+}
+
+/// The worker is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the worker is gone")]
+pub struct WorkerGone;
+
+impl Inbox {
+    /// Hands over an event without waiting. An event that does not fit marks its channel as gapped, and the worker
+    /// reads it from history.
+    pub fn event(&self, channel: &Arc<str>, event: Event) {
+        let size = size_of_event(&event);
+        if self.load.bytes.fetch_add(size, Ordering::Relaxed) > INBOX_BYTES
+            || self.sender.try_send(Entry::Event(channel.clone(), event)).is_err()
+        {
+            self.load.bytes.fetch_sub(size, Ordering::Relaxed);
+            self.mark_gapped(channel);
+        }
+    }
+
+    /// Hands over the news that events of a channel may be missing.
+    pub fn gap(&self, channel: &Arc<str>) {
+        if self.sender.try_send(Entry::Gap(channel.clone())).is_err() {
+            self.mark_gapped(channel);
+        }
+    }
+
+    fn mark_gapped(&self, channel: &Arc<str>) {
+        self.load.gapped.lock().insert(channel.clone());
+        self.load.has_gapped.store(true, Ordering::Release);
+    }
+
+    /// Hands over an order, waiting for room.
+    pub async fn control(&self, control: Arc<Control>) -> Result<(), WorkerGone> {
+        self.sender.send(Entry::Control(control)).await.map_err(|_| WorkerGone)
+    }
+
+    /// Hands over a question, waiting for room.
+    pub async fn ask(&self, question: Question) -> Result<(), WorkerGone> {
+        self.sender.send(Entry::Question(question)).await.map_err(|_| WorkerGone)
+    }
+}
+
+fn size_of_event(event: &Event) -> usize {
+    match event {
+        Event::Publication(publication) => publication.data.len(),
+        Event::Join(_) | Event::Leave(_) => 0,
+    }
+}
+
+/// A worker thread's own things.
+pub struct Worker {
+    /// Number of the worker, below [`crate::hub::interest::MAX_WORKERS`].
+    pub index: usize,
+    hub: RefCell<Hub>,
+    timers: Timers,
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) interest: Arc<Interest>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Worker {
+    /// Starts a worker on this thread; to be called within its runtime.
+    pub fn start(
+        index: usize,
+        deflate_threshold_bytes: usize,
+        broker: Arc<dyn Broker>,
+        interest: Arc<Interest>,
+        metrics: Arc<Metrics>,
+    ) -> (Rc<Self>, Inbox) {
+        let (sender, receiver) = mpsc::channel(INBOX_ENTRIES);
+        let load = Arc::new(Load::default());
+        let worker = Rc::new(Self {
+            index,
+            hub: RefCell::new(Hub::new(deflate_threshold_bytes)),
+            timers: Timers::new(),
+            broker,
+            interest,
+            metrics,
+        });
+        actix_rt::spawn(worker.clone().deliver(receiver, load.clone()));
+        actix_rt::spawn(worker.clone().watch_deadlines());
+        actix_rt::spawn(worker.clone().keep_present());
+        (worker, Inbox { sender, load })
+    }
+
+    /// The hub, to read.
+    pub fn hub(&self) -> Ref<'_, Hub> {
+        self.hub.borrow()
+    }
+
+    /// The hub, to change. Never held over an await or while an actor's code runs.
+    pub fn hub_mut(&self) -> RefMut<'_, Hub> {
+        self.hub.borrow_mut()
+    }
+
+    /// Enters a session.
+    pub fn register(&self, registration: Registration) -> SessionKey {
+        self.hub_mut().roster_mut().register(registration)
+    }
+
+    /// Ends all subscriptions of a session.
+    pub fn leave_all(self: &Rc<Self>, key: SessionKey) {
+        let departures = self.hub_mut().leave_all(key);
+        for departure in departures {
+            self.depart(departure);
+        }
+    }
+
+    /// Takes a session out: its subscriptions, its presence, its deadline.
+    pub fn deregister(self: &Rc<Self>, key: SessionKey, timer: Option<u64>) {
+        self.timers.set(key, timer, None);
+        self.leave_all(key);
+        self.hub_mut().roster_mut().remove(key);
+    }
+
+    /// Moves a session's deadline; returns what to give as `timer` next time.
+    pub fn set_deadline(
+        &self,
+        key: SessionKey,
+        timer: Option<u64>,
+        deadline: Option<Instant>,
+    ) -> Option<u64> {
+        self.timers.set(key, timer, deadline)
+    }
+
+    async fn watch_deadlines(self: Rc<Self>) {
+        loop {
+            let expired = self.timers.expired().await;
+            let hub = self.hub();
+            for session in expired.into_iter().filter_map(|key| hub.roster().get(key)) {
+                session.tell(Signal::Timer);
+            }
+        }
+    }
+
+    async fn deliver(self: Rc<Self>, mut inbox: mpsc::Receiver<Entry>, load: Arc<Load>) {
+        let mut entries = Vec::with_capacity(TURN_ENTRIES);
+        // Events of one turn by channel: consecutive publications of a channel are encoded and queued together.
+        let mut turn: IndexMap<Arc<str>, Vec<Event>> = IndexMap::new();
+        while inbox.recv_many(&mut entries, TURN_ENTRIES).await > 0 {
+            for entry in entries.drain(..) {
+                match entry {
+                    Entry::Event(channel, event) => {
+                        load.bytes.fetch_sub(size_of_event(&event), Ordering::Relaxed);
+                        turn.entry(channel).or_default().push(event);
+                    }
+                    Entry::Gap(channel) => {
+                        self.deliver_turn(&mut turn);
+                        self.on_gap(&channel);
+                    }
+                    Entry::Control(control) => {
+                        self.deliver_turn(&mut turn);
+                        self.hub().obey(&control);
+                    }
+                    Entry::Question(question) => {
+                        self.deliver_turn(&mut turn);
+                        question.answer(&self.hub());
+                    }
+                }
+            }
+            self.deliver_turn(&mut turn);
+            if load.has_gapped.swap(false, Ordering::AcqRel) {
+                let gapped = std::mem::take(&mut *load.gapped.lock());
+                self.metrics.inbox_overflows.inc_by(gapped.len() as u64);
+                for channel in gapped {
+                    self.on_gap(&channel);
+                }
+            }
+            // The connections whose outboxes were filled write now, all of the turn at once.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn deliver_turn(self: &Rc<Self>, turn: &mut IndexMap<Arc<str>, Vec<Event>>) {
+        for (channel, events) in turn.drain(..) {
+            let gap = self.hub_mut().deliver(&channel, events);
+            if let Some(position) = gap {
+                self.catch_up(channel, position);
+            }
+        }
+    }
+
+    fn on_gap(self: &Rc<Self>, channel: &Arc<str>) {
+        let gap = self.hub_mut().gap(channel);
+        if let Some(position) = gap {
+            self.catch_up(channel.clone(), position);
+        }
+    }
+}

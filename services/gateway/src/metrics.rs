@@ -1,0 +1,131 @@
+//! What the node counts, for `GET /metrics`. Counters are moved once per event of a connection or per turn of a
+//! worker, never once per subscriber of a publication.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+/// Labels of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TransportLabel {
+    /// `websocket`, …
+    pub transport: &'static str,
+}
+
+/// Labels of an end of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DisconnectLabel {
+    /// The code; embedders' and applications' own codes are all counted as 4000.
+    pub code: u16,
+}
+
+/// Labels of a publish.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PublishLabel {
+    /// `api` or `client`.
+    pub source: &'static str,
+    /// `accepted` or `failed`.
+    pub result: &'static str,
+}
+
+/// Labels of a refused handshake.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RefusalLabel {
+    /// The HTTP status.
+    pub status: u16,
+}
+
+/// All counters of a node.
+pub struct Metrics {
+    registry: Registry,
+    /// Connections that are open.
+    pub connections: Family<TransportLabel, Gauge>,
+    /// Connections that were ever opened.
+    pub connections_opened: Family<TransportLabel, Counter>,
+    /// Sessions that ended, by code. Slow consumers are code 3008.
+    pub disconnects: Family<DisconnectLabel, Counter>,
+    /// Handshakes refused, by status.
+    pub handshakes_refused: Family<RefusalLabel, Counter>,
+    /// Publications asked for, by source and result.
+    pub publications: Family<PublishLabel, Counter>,
+    /// Events that the broker delivered to this node.
+    pub events_received: Counter,
+    /// Messages that clients sent.
+    pub messages_received: Counter,
+    /// Payload bytes that clients sent.
+    pub bytes_received: Counter,
+    /// Bytes written to sockets of WebSocket connections.
+    pub bytes_sent: Counter,
+    /// Channels whose events did not fit into a worker's inbox.
+    pub inbox_overflows: Counter,
+    /// Reads of history after a gap.
+    pub catch_ups: Counter,
+    /// Channels that this node receives.
+    pub channels: Gauge,
+    /// Seconds since the start.
+    pub uptime_seconds: Gauge<f64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("gorani");
+        macro_rules! plain {
+            ($kind:ty, $name:literal, $help:literal) => {{
+                let metric = <$kind>::default();
+                registry.register($name, $help, metric.clone());
+                metric
+            }};
+        }
+        let connections = plain!(Family<TransportLabel, Gauge>, "connections", "Open connections");
+        let connections_opened =
+            plain!(Family<TransportLabel, Counter>, "connections_opened", "Connections opened");
+        let disconnects = plain!(Family<DisconnectLabel, Counter>, "disconnects", "Ended sessions by code");
+        let handshakes_refused =
+            plain!(Family<RefusalLabel, Counter>, "handshakes_refused", "Refused handshakes by status");
+        let publications =
+            plain!(Family<PublishLabel, Counter>, "publications", "Publications by source and result");
+        let events_received = plain!(Counter, "events_received", "Events delivered by the broker");
+        let messages_received = plain!(Counter, "messages_received", "Messages from clients");
+        let bytes_received = plain!(Counter, "bytes_received", "Payload bytes from clients");
+        let bytes_sent = plain!(Counter, "bytes_sent", "Bytes written to WebSocket connections");
+        let inbox_overflows = plain!(Counter, "inbox_overflows", "Channels that overflowed a worker's inbox");
+        let catch_ups = plain!(Counter, "catch_ups", "History reads after a gap");
+        let channels = plain!(Gauge, "channels", "Channels received by this node");
+        let uptime_seconds = plain!(Gauge<f64, AtomicU64>, "uptime_seconds", "Seconds since the start");
+        Self {
+            registry,
+            connections,
+            connections_opened,
+            disconnects,
+            handshakes_refused,
+            publications,
+            events_received,
+            messages_received,
+            bytes_received,
+            bytes_sent,
+            inbox_overflows,
+            catch_ups,
+            channels,
+            uptime_seconds,
+        }
+    }
+}
+
+impl Metrics {
+    /// The text that Prometheus scrapes (OpenMetrics).
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    /// Counts the end of a session.
+    pub fn count_disconnect(&self, code: u16) {
+        let code = if code >= 4000 { 4000 } else { code };
+        self.disconnects.get_or_create(&DisconnectLabel { code }).inc();
+    }
+}

@@ -1,0 +1,225 @@
+//! The node: the broker, the workers and what they share. Publications go out through it, and come back through it.
+//!
+//! Journey 1 and 2 of the design: `api` or a session → [`Node::publish`] → broker → [`Sink::on_event`] → the inboxes of
+//! the workers that want the channel → their hubs.
+
+mod admission;
+mod keys;
+pub mod publish;
+mod query;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use gorani_auth::{ApiKeys, ChannelRules, Origins, TokenVerifier};
+use gorani_broker::{Broker, BrokerError, Event, Health, MemoryBroker, Sink};
+use parking_lot::RwLock;
+use rand::Rng;
+
+use self::admission::Admission;
+use crate::{
+    hub::{
+        control::Control,
+        interest::Interest,
+        worker::{Inbox, Worker},
+    },
+    metrics::Metrics,
+    session::client::policy::Policy,
+    settings::{BrokerKind, Settings, SettingsError},
+};
+
+/// How often interest is tidied and gauges are set.
+const SWEEP_EVERY: Duration = Duration::from_millis(500);
+
+/// What the workers of a node share.
+pub struct Node {
+    /// Random id of this run of the node, 8 hexadecimal digits.
+    pub id: Arc<str>,
+    /// As loaded.
+    pub settings: Settings,
+    /// What decides on clients' commands.
+    pub policy: Arc<Policy>,
+    /// Keys of backends.
+    pub api_keys: ApiKeys,
+    /// Origins that browsers may connect from.
+    pub origins: Origins,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// When the node started.
+    pub started: Instant,
+    broker: Arc<dyn Broker>,
+    interest: Arc<Interest>,
+    inboxes: RwLock<Vec<Arc<Inbox>>>,
+    connections: AtomicUsize,
+    draining: AtomicBool,
+    admission: Admission,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The settings are refused.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The broker cannot be started.
+    #[error("broker: {0}")]
+    Broker(#[from] BrokerError),
+}
+
+/// One place among the connections of a node, given back when dropped.
+pub struct Place(Arc<Node>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Node {
+    /// Makes a node and starts its broker. Workers join with [`Node::start_worker`].
+    pub async fn start(settings: Settings) -> Result<Arc<Self>, NodeError> {
+        settings.validate()?;
+        let refused =
+            |key, error: &dyn std::fmt::Display| SettingsError::Value { key, problem: error.to_string() };
+        let broker: Arc<dyn Broker> = match settings.broker.kind {
+            BrokerKind::Memory => Arc::new(MemoryBroker::new(settings.broker.memory.clone())),
+        };
+        let id: Arc<str> = format!("{:08x}", rand::rng().next_u32()).into();
+        let policy = Policy {
+            rules: ChannelRules::new(&settings.channel).map_err(|error| refused("channel", &error))?,
+            tokens: TokenVerifier::new(&settings.token).map_err(|error| refused("token", &error))?,
+            settings: settings.client.clone(),
+            node_id: id.clone(),
+            key_wanted: tokio::sync::Notify::new(),
+        };
+        let node = Arc::new(Self {
+            id,
+            api_keys: ApiKeys::new(settings.api.keys.clone()).map_err(|error| refused("api.keys", &error))?,
+            origins: Origins::new(&settings.client.allowed_origins)
+                .map_err(|error| refused("client.allowed_origins", &error))?,
+            policy: Arc::new(policy),
+            metrics: Arc::default(),
+            started: Instant::now(),
+            interest: Arc::new(Interest::new(broker.clone())),
+            broker,
+            inboxes: RwLock::default(),
+            connections: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            admission: Admission::default(),
+            settings,
+        });
+        node.broker.start(node.clone()).await?;
+        actix_rt::spawn(node.clone().sweep());
+        actix_rt::spawn(node.clone().keep_keys());
+        Ok(node)
+    }
+
+    /// Starts a worker on this thread, which runs the actors of the connections that it accepts.
+    pub fn start_worker(&self) -> std::rc::Rc<Worker> {
+        let mut inboxes = self.inboxes.write();
+        let (worker, inbox) = Worker::start(
+            inboxes.len(),
+            self.settings.websocket.compression_threshold_bytes,
+            self.broker.clone(),
+            self.interest.clone(),
+            self.metrics.clone(),
+        );
+        inboxes.push(Arc::new(inbox));
+        worker
+    }
+
+    fn inboxes(&self) -> Vec<Arc<Inbox>> {
+        self.inboxes.read().clone()
+    }
+
+    /// The broker, for reads of history and presence.
+    pub fn broker(&self) -> &Arc<dyn Broker> {
+        &self.broker
+    }
+
+    /// Takes a place for a connection; `None` if the node is full.
+    pub fn take_place(self: &Arc<Self>) -> Option<Place> {
+        let place = Place(self.clone());
+        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        (before < self.settings.http.max_connections).then_some(place)
+    }
+
+    /// Connections that are open.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Puts an order to all workers.
+    pub async fn control(&self, control: Control) {
+        let control = Arc::new(control);
+        for inbox in self.inboxes() {
+            if inbox.control(control.clone()).await.is_err() {
+                tracing::error!("a worker is gone");
+            }
+        }
+    }
+
+    /// Whether the node is going down: it takes no new connections and is not ready.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Begins to go down: not ready, and no new connections.
+    pub fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this node would deliver right now, else why not, by part.
+    pub fn readiness(&self) -> Result<(), Vec<(&'static str, String)>> {
+        let mut reasons = Vec::new();
+        if self.is_draining() {
+            reasons.push(("node", "draining".to_owned()));
+        }
+        if let Health::NotReady(reason) = self.broker.health() {
+            reasons.push(("broker", reason));
+        }
+        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+
+    /// Once in a while: leaves channels that nobody wants, sets gauges.
+    async fn sweep(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            if let Err(error) = self.interest.sweep(Instant::now()).await {
+                tracing::warn!(%error, "channels could not be left");
+            }
+            self.metrics.channels.set(i64::try_from(self.interest.len()).unwrap_or(i64::MAX));
+            self.metrics.uptime_seconds.set(self.started.elapsed().as_secs_f64());
+        }
+    }
+}
+
+impl Sink for Node {
+    fn on_event(&self, channel: &Arc<str>, event: Event) {
+        self.metrics.events_received.inc();
+        self.each_interested(channel, |inbox| inbox.event(channel, event.clone()));
+    }
+
+    fn on_gap(&self, channel: &Arc<str>) {
+        self.each_interested(channel, |inbox| inbox.gap(channel));
+    }
+}
+
+impl Node {
+    fn each_interested(&self, channel: &str, tell: impl Fn(&Inbox)) {
+        let mut workers = self.interest.workers(channel);
+        let inboxes = self.inboxes.read();
+        while workers != 0 {
+            let index = workers.trailing_zeros() as usize;
+            workers &= workers - 1;
+            if let Some(inbox) = inboxes.get(index) {
+                tell(inbox);
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Publishing: the channel's options, then the broker. The one way for backends, clients and embedders.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use gorani_auth::{CHANNEL_NAME_MAX_BYTES, ChannelOptions, check_channel_name};
+use gorani_broker::{Idempotency, Publication, PublishOptions, Published, Retention};
+
+use crate::{disconnect::ErrorCode, metrics::PublishLabel, node::Node, session::client::policy::retention};
+
+/// How long an idempotency key is remembered (`specs/http-api.md`).
+const IDEMPOTENCY_TTL: Duration = Duration::from_secs(300);
+/// Bytes of an idempotency key at most.
+const IDEMPOTENCY_KEY_BYTES: usize = 255;
+
+/// Where a publication comes from, for the counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The HTTP API, or an embedder.
+    Api,
+    /// A client.
+    Client,
+}
+
+impl Node {
+    /// The options of a channel. Errors: 107 for a bad name, 102 for an unknown namespace.
+    pub fn channel_options(&self, channel: &str) -> Result<&ChannelOptions, ErrorCode> {
+        let most = self.settings.client.channel_max_bytes.min(CHANNEL_NAME_MAX_BYTES);
+        check_channel_name(channel, most).map_err(|_| ErrorCode::BAD_REQUEST)?;
+        self.policy.rules.options(channel).map_err(|_| ErrorCode::UNKNOWN_CHANNEL)
+    }
+
+    /// The retention of a channel.
+    pub fn channel_retention(&self, channel: &str) -> Result<Retention, ErrorCode> {
+        self.channel_options(channel).map(retention)
+    }
+
+    /// Publishes for a backend. Its place in the channel's order is taken now, not when the future is polled.
+    pub fn publish(
+        self: &Arc<Self>,
+        channel: &str,
+        publication: Publication,
+        skip_history: bool,
+        idempotency_key: Option<String>,
+    ) -> BoxFuture<'static, Result<Published, ErrorCode>> {
+        let options = self.channel_retention(channel).and_then(|retention| {
+            let idempotency = match idempotency_key {
+                Some(key) if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES => {
+                    return Err(ErrorCode::BAD_REQUEST);
+                }
+                key => key.map(|key| Idempotency { key, ttl: IDEMPOTENCY_TTL }),
+            };
+            Ok(PublishOptions { retention, skip_history, idempotency })
+        });
+        match options {
+            Ok(options) => self.publish_with(Source::Api, channel, publication, options),
+            Err(error) => {
+                self.count_publication(Source::Api, false);
+                Box::pin(std::future::ready(Err(error)))
+            }
+        }
+    }
+
+    /// Publishes with options that are decided already.
+    pub fn publish_with(
+        self: &Arc<Self>,
+        source: Source,
+        channel: &str,
+        publication: Publication,
+        options: PublishOptions,
+    ) -> BoxFuture<'static, Result<Published, ErrorCode>> {
+        let node = Arc::clone(self);
+        let accepted = self.broker().publish(channel, publication, options);
+        Box::pin(async move {
+            let result = accepted.await;
+            node.count_publication(source, result.is_ok());
+            result.map_err(|error| {
+                tracing::warn!(%error, "a publication failed");
+                ErrorCode::from(error)
+            })
+        })
+    }
+
+    fn count_publication(&self, source: Source, accepted: bool) {
+        let label = PublishLabel {
+            source: match source {
+                Source::Api => "api",
+                Source::Client => "client",
+            },
+            result: if accepted { "accepted" } else { "failed" },
+        };
+        self.metrics.publications.get_or_create(&label).inc();
+    }
+}

@@ -1,0 +1,221 @@
+//! The outbox: ready bytes that wait for one connection, bounded in bytes.
+//!
+//! It stands between a worker's hub, which fills it, and the connection's actor, which writes it to the socket. Both
+//! live on one thread, so it needs neither locks nor atomics. Filling an empty outbox wakes the actor once; all that
+//! comes until the actor runs leaves in one vectored write. Design §3.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    io::IoSlice,
+    rc::Rc,
+    task::{Context, Waker},
+};
+
+use bytes::{Buf, Bytes};
+
+use crate::disconnect::Disconnect;
+
+/// What a session's writer finds when it looks: bytes to write, an order to end, or neither.
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Bytes>,
+    bytes: usize,
+    limit_bytes: usize,
+    /// The front chunk is partly on the wire and must be finished whatever happens.
+    front_started: bool,
+    overflowed: bool,
+    waker: Option<Waker>,
+    /// The writer is woken already and has not come yet.
+    woken: bool,
+}
+
+/// Bytes ready for the wire, shared by the hub and the connection's actor. Cloning shares.
+#[derive(Debug, Clone, Default)]
+pub struct Outbox(Rc<RefCell<State>>);
+
+/// The outbox is over its limit; the connection is to be closed as a slow consumer ([`Disconnect::SLOW`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overflow;
+
+impl Outbox {
+    /// An empty outbox that takes up to `limit_bytes` at a time.
+    pub fn new(limit_bytes: usize) -> Self {
+        Self(Rc::new(RefCell::new(State { limit_bytes, ..State::default() })))
+    }
+
+    /// Puts bytes in line and wakes the writer if it had nothing to do.
+    ///
+    /// Over the limit nothing is queued, the outbox stays closed for more, and the writer is woken to end the
+    /// connection: a gap is never hidden from the client by later bytes.
+    pub fn push(&self, bytes: Bytes) -> Result<(), Overflow> {
+        let mut state = self.0.borrow_mut();
+        if state.overflowed {
+            return Err(Overflow);
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        // A single chunk may be larger than what is left as long as the outbox is empty: the limit is about waiting.
+        if state.bytes.saturating_add(bytes.len()) > state.limit_bytes && !state.queue.is_empty() {
+            state.overflowed = true;
+            state.wake();
+            return Err(Overflow);
+        }
+        if state.queue.is_empty() {
+            state.wake();
+        }
+        state.bytes += bytes.len();
+        state.queue.push_back(bytes);
+        Ok(())
+    }
+
+    /// Bytes waiting.
+    pub fn len_bytes(&self) -> usize {
+        self.0.borrow().bytes
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.borrow().queue.is_empty()
+    }
+
+    /// The reason to end the connection, if the outbox overflowed.
+    pub fn overflow(&self) -> Option<Disconnect> {
+        self.0.borrow().overflowed.then_some(Disconnect::SLOW)
+    }
+
+    /// Drops what waits, but for a chunk that is partly written, and takes `last` as the last bytes of all.
+    pub fn replace_with(&self, last: Bytes) {
+        let mut state = self.0.borrow_mut();
+        let started = if state.front_started { state.queue.pop_front() } else { None };
+        state.queue = started.into_iter().chain([last]).collect();
+        state.bytes = state.queue.iter().map(Bytes::len).sum();
+        state.overflowed = true;
+        state.wake();
+    }
+
+    /// Remembers whom to wake when bytes come.
+    pub fn register(&self, task: &Context<'_>) {
+        let mut state = self.0.borrow_mut();
+        state.woken = false;
+        match &state.waker {
+            Some(waker) if waker.will_wake(task.waker()) => {}
+            _ => state.waker = Some(task.waker().clone()),
+        }
+    }
+
+    /// Wakes the writer although no bytes came.
+    pub fn wake(&self) {
+        self.0.borrow_mut().wake();
+    }
+
+    /// Shows the waiting chunks to `write` (up to 64 of them), which tells how many bytes it took.
+    pub fn write_with<E>(&self, write: impl FnOnce(&[IoSlice<'_>]) -> Result<usize, E>) -> Result<usize, E> {
+        /// Chunks in one vectored write: the kernel's fast path holds 8 to 64, larger gains nothing measurable.
+        const VECTORS: usize = 64;
+        let mut state = self.0.borrow_mut();
+        let mut slices = [IoSlice::new(&[]); VECTORS];
+        let mut count = 0;
+        for (slice, bytes) in slices.iter_mut().zip(&state.queue) {
+            *slice = IoSlice::new(bytes);
+            count += 1;
+        }
+        let written = write(slices.get(..count).unwrap_or(&[]))?;
+        state.advance(written);
+        Ok(written)
+    }
+
+    /// Takes the oldest chunk out, for transports that do not write to a socket themselves.
+    pub fn pop(&self) -> Option<Bytes> {
+        let mut state = self.0.borrow_mut();
+        let chunk = state.queue.pop_front()?;
+        state.bytes -= chunk.len();
+        state.front_started = false;
+        Some(chunk)
+    }
+}
+
+impl State {
+    /// Waking only marks a task of this thread as ready; nothing of it runs before this borrow has ended.
+    fn wake(&mut self) {
+        if let Some(waker) = &self.waker
+            && !std::mem::replace(&mut self.woken, true)
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        self.bytes = self.bytes.saturating_sub(written);
+        while written > 0 {
+            let Some(front) = self.queue.front_mut() else { break };
+            if written < front.len() {
+                front.advance(written);
+                self.front_started = true;
+                return;
+            }
+            written -= front.len();
+            self.queue.pop_front();
+            self.front_started = false;
+        }
+        if self.queue.is_empty() {
+            // Give the capacity back: most connections are idle most of the time.
+            self.queue = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+
+    fn write_up_to(outbox: &Outbox, most: usize) -> Vec<u8> {
+        let mut seen = Vec::new();
+        outbox
+            .write_with(|slices| {
+                for slice in slices {
+                    seen.extend_from_slice(slice);
+                }
+                seen.truncate(most);
+                Ok::<_, ()>(seen.len())
+            })
+            .unwrap();
+        seen
+    }
+
+    #[test]
+    fn what_is_pushed_leaves_in_order_whatever_the_writes_take() {
+        let outbox = Outbox::new(100);
+        outbox.push(Bytes::from_static(b"hello ")).unwrap();
+        outbox.push(Bytes::from_static(b"wide ")).unwrap();
+        outbox.push(Bytes::from_static(b"world")).unwrap();
+        let mut all = Vec::new();
+        while !outbox.is_empty() {
+            all.extend(write_up_to(&outbox, 4));
+        }
+        assert_eq!(all, b"hello wide world");
+        assert_eq!(outbox.len_bytes(), 0);
+    }
+
+    #[test]
+    fn over_its_limit_it_takes_nothing_more_and_says_slow() {
+        let outbox = Outbox::new(10);
+        outbox.push(Bytes::from_static(b"12345678")).unwrap();
+        assert_eq!(outbox.push(Bytes::from_static(b"9ab")), Err(Overflow));
+        assert_eq!(outbox.push(Bytes::from_static(b"c")), Err(Overflow));
+        assert_eq!(outbox.overflow(), Some(Disconnect::SLOW));
+        assert_eq!(outbox.len_bytes(), 8);
+    }
+
+    #[test]
+    fn a_chunk_that_is_partly_written_is_finished_before_the_last_word() {
+        let outbox = Outbox::new(100);
+        outbox.push(Bytes::from_static(b"abcdef")).unwrap();
+        outbox.push(Bytes::from_static(b"dropped")).unwrap();
+        assert_eq!(write_up_to(&outbox, 2), b"ab");
+        outbox.replace_with(Bytes::from_static(b"bye"));
+        assert_eq!(write_up_to(&outbox, 100), b"cdefbye");
+    }
+}

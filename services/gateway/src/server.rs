@@ -1,0 +1,150 @@
+//! The listeners, the workers, and the table of all HTTP routes.
+//!
+//! A request with `Upgrade: websocket` leaves HTTP with its socket ([`crate::transport::websocket::upgrade`]);
+//! everything else is served by the actix-web `App` of [`routes`]. Design §3.
+
+mod limits;
+pub mod socket;
+mod tls;
+
+use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
+
+use actix_codec::Framed;
+use actix_http::{HttpService, Request, h1};
+use actix_server::{Server, ServerHandle};
+use actix_service::{fn_service, map_config};
+use actix_web::{
+    App, HttpRequest, HttpResponse,
+    dev::AppConfig,
+    web::{self, ServiceConfig},
+};
+use tokio::net::TcpStream;
+
+pub use self::limits::raise_file_limit;
+use crate::{
+    api, health,
+    hub::worker::Worker,
+    node::Node,
+    page,
+    server::socket::{SocketAddresses, listen},
+    transport::{
+        endpoint::{Endpoints, Refused},
+        websocket::upgrade::{Answer, Upgrades, parse},
+    },
+};
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, #[source] io::Error),
+    /// The certificate or the key is not usable.
+    #[error("tls: {0}")]
+    Tls(#[from] tls::TlsError),
+}
+
+/// A server that listens.
+pub struct Listening {
+    /// Where.
+    pub address: SocketAddr,
+    /// To stop it.
+    pub handle: ServerHandle,
+    /// Ends when it has stopped.
+    pub server: Server,
+}
+
+thread_local! {
+    /// The worker of this thread, made by its first listener.
+    static WORKER: std::cell::RefCell<Option<Rc<Worker>>> = const { std::cell::RefCell::new(None) };
+}
+
+/// What serves the connections of one worker thread. A macro, since the type of the whole cannot be written down.
+macro_rules! http_service {
+    ($node:ident, $endpoints:ident, $upgrades:ident, $stream:ty) => {{
+        let settings = &$node.settings.http;
+        let user_timeout = settings.tcp_user_timeout;
+        let (app_node, app_endpoints, worker) = ($node.clone(), $endpoints.clone(), $upgrades.worker.clone());
+        let app = App::new().configure(move |config| routes(config, &app_node, &app_endpoints, &worker));
+        HttpService::build()
+            .keep_alive(settings.keep_alive)
+            .client_request_timeout(settings.request_timeout)
+            .client_disconnect_timeout(settings.shutdown_timeout)
+            // Else a client that goes away stays unseen until the next write to it.
+            .h1_allow_half_closed(false)
+            .on_connect_ext(move |stream: &$stream, data| {
+                data.insert(SocketAddresses::prepare(stream, user_timeout));
+            })
+            .upgrade(fn_service(move |(request, framed): (Request, Framed<$stream, h1::Codec>)| {
+                let upgrades = $upgrades.clone();
+                async move {
+                    upgrades.take(request, framed).await;
+                    Ok::<(), actix_web::Error>(())
+                }
+            }))
+            .finish(map_config(app, |_| AppConfig::default()))
+    }};
+}
+/// Binds and starts the workers.
+pub fn start(node: Arc<Node>, endpoints: Arc<Endpoints>) -> Result<Listening, ServerError> {
+    let settings = node.settings.http.clone();
+    let failed = |error| ServerError::Listen(settings.address, error);
+    let listener = listen(settings.address, settings.backlog).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let tls = if settings.tls.is_on() { Some(tls::config(&settings.tls)?) } else { None };
+    let builder = Server::build()
+        .workers(settings.worker_count())
+        .max_concurrent_connections(settings.max_connections)
+        .shutdown_timeout(settings.shutdown_timeout.as_secs())
+        .disable_signals();
+    let server = match tls {
+        None => builder.listen("http", listener, move || {
+            let upgrades = upgrades(&node, &endpoints, false);
+            http_service!(node, endpoints, upgrades, TcpStream).tcp()
+        }),
+        Some(config) => builder.listen("https", listener, move || {
+            let upgrades = upgrades(&node, &endpoints, true);
+            http_service!(node, endpoints, upgrades, tls::Stream).rustls_0_23(config.clone())
+        }),
+    }
+    .map_err(failed)?
+    .run();
+    Ok(Listening { address, handle: server.handle(), server })
+}
+
+fn upgrades(node: &Arc<Node>, endpoints: &Arc<Endpoints>, is_secure: bool) -> Upgrades {
+    let worker = WORKER.with_borrow_mut(|worker| worker.get_or_insert_with(|| node.start_worker()).clone());
+    Upgrades { node: node.clone(), worker, endpoints: endpoints.clone(), is_secure }
+}
+
+/// All that the node serves over HTTP.
+fn routes(config: &mut ServiceConfig, node: &Arc<Node>, endpoints: &Arc<Endpoints>, worker: &Rc<Worker>) {
+    config
+        .app_data(web::Data::from(node.clone()))
+        .app_data(web::Data::new(worker.clone()))
+        .route("/health/live", web::get().to(health::live))
+        .route("/health/ready", web::get().to(health::ready))
+        .route("/metrics", web::get().to(health::metrics))
+        .service(web::scope("/api").configure(|scope| api::routes(scope, node)));
+    if node.settings.development.page {
+        page::routes(config);
+    }
+    for path in endpoints.keys() {
+        config.route(path, web::route().to(not_upgraded));
+    }
+}
+
+/// A WebSocket's path, asked for without a WebSocket: says what is missing.
+async fn not_upgraded(request: HttpRequest) -> HttpResponse {
+    let refusal = match parse(request.method().as_str(), request.version(), request.headers()) {
+        Err(refusal) => Refused::Protocol(refusal),
+        Ok(_) => Refused::Status(400, "the upgrade was not asked for on a connection of its own".to_owned()),
+    };
+    let answer = Answer::of(&refusal);
+    let status = actix_web::http::StatusCode::from_u16(answer.status).unwrap_or_default();
+    let mut response = HttpResponse::build(status);
+    for header in answer.headers {
+        response.insert_header(*header);
+    }
+    response.content_type("text/plain; charset=utf-8").body(answer.sentence)
+}

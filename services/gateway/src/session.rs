@@ -1,0 +1,304 @@
+//! A session: what a protocol does with what arrives, as a pure state machine.
+//!
+//! A session gets messages, signals, outcomes and the time; it answers with [`Actions`]. It does no IO and knows no
+//! transport, so the same session serves WebSocket and every HTTP transport, and is tested without a runtime. The
+//! transport's shell carries the actions out and brings the outcomes back. Design §2 and §3.
+//!
+//! - [`client`]: the JSON client protocol. - [`handler`]: an embedder's `WebSocketHandler`.
+
+pub mod client;
+// pub mod handler;
+
+use std::{
+    sync::Arc,
+    task::Context,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::{Bytes, BytesMut};
+use gorani_broker::{
+    ClientInfo, HistoryPage, HistoryQuery, Position, Publication, PublishOptions, Published, Retention,
+};
+
+use crate::disconnect::{Disconnect, ErrorCode, Unsubscribed};
+
+/// The time as a session sees it, read once for everything that happens in one turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// For timers.
+    pub instant: Instant,
+    /// Milliseconds since the Unix epoch, for tokens and publications.
+    pub unix_ms: u64,
+}
+
+impl Now {
+    /// Reads both clocks.
+    pub fn read() -> Self {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Self { instant: Instant::now(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+    }
+
+    /// Seconds since the Unix epoch.
+    pub fn unix_s(&self) -> u64 {
+        self.unix_ms / 1000
+    }
+}
+
+/// One message, or part of one, as the transport received it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Incoming<'a> {
+    /// A whole text message.
+    Text(&'a str),
+    /// A whole binary message.
+    Binary(&'a [u8]),
+    /// A part of a message, for sessions that asked for partial messages.
+    Part {
+        /// Whether the message is text; then every part is valid UTF-8.
+        text: bool,
+        /// The bytes of this part.
+        data: &'a [u8],
+        /// Whether it is the last part.
+        last: bool,
+    },
+}
+
+impl Incoming<'_> {
+    /// Bytes of the payload.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(data) | Self::Part { data, .. } => data.len(),
+        }
+    }
+
+    /// Whether the payload is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The kind of an outgoing message, for transports that tell text from binary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageKind {
+    /// UTF-8 text.
+    Text,
+    /// Any bytes.
+    Binary,
+}
+
+/// Names a request to the node, so that its outcome finds the command it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ticket(pub u32);
+
+/// How a session wants to be subscribed.
+#[derive(Debug, Clone)]
+pub struct SubscribeRequest {
+    /// The channel.
+    pub channel: Arc<str>,
+    /// Who subscribes, as presence and joins show it.
+    pub info: Arc<ClientInfo>,
+    /// The channel's retention.
+    pub retention: Retention,
+    /// Whether the position in the stream is tracked: a gap is then told to the session, never hidden.
+    pub positioned: bool,
+    /// The last position that the client has seen, if it wants what came since.
+    pub recover: Option<Position>,
+    /// Whether the client appears in the channel's presence.
+    pub presence: bool,
+    /// Whether others are told that it joined and left.
+    pub announce: bool,
+    /// Whether it is told of others that join and leave.
+    pub join_leave: bool,
+}
+
+/// A subscription in effect: everything published from now on reaches the session after [`Action::Release`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Subscribed {
+    /// Top of the stream at the moment of the read; absent where the position is not tracked.
+    pub top: Option<Position>,
+    /// Whether a recovery was asked for.
+    pub was_recovering: bool,
+    /// Whether it succeeded; then `publications` are exactly those missed.
+    pub recovered: bool,
+    /// The publications missed, oldest first.
+    pub publications: Vec<Arc<Publication>>,
+}
+
+/// What a session wants done. Bytes written to [`Actions`] are sent before the actions of the same turn.
+#[derive(Debug)]
+pub enum Action {
+    /// The session has a user and a client id: the hub can address it.
+    Identify {
+        /// User id; empty for anonymous.
+        user: Arc<str>,
+        /// Client id.
+        client: Arc<str>,
+    },
+    /// Join a channel; live events are held back until [`Action::Release`].
+    Subscribe(Ticket, SubscribeRequest),
+    /// The reply of a subscribe is written: let held back events follow.
+    Release(Arc<str>),
+    /// Leave a channel.
+    Unsubscribe(Arc<str>),
+    /// Publish.
+    Publish(Ticket, Arc<str>, Publication, PublishOptions),
+    /// Read history.
+    History(Ticket, Arc<str>, HistoryQuery, Retention),
+    /// Read presence.
+    Presence(Ticket, Arc<str>),
+    /// Count presence.
+    PresenceStats(Ticket, Arc<str>),
+    /// Send the transport's own ping, for protocols without one.
+    Ping,
+    /// End the session. Nothing else is done after it.
+    Close(Disconnect),
+}
+
+/// How an action with a ticket ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Of [`Action::Subscribe`].
+    Subscribed(Result<Subscribed, ErrorCode>),
+    /// Of [`Action::Publish`].
+    Published(Result<Published, ErrorCode>),
+    /// Of [`Action::History`].
+    History(Result<HistoryPage, ErrorCode>),
+    /// Of [`Action::Presence`].
+    Presence(Result<Vec<Arc<ClientInfo>>, ErrorCode>),
+    /// Of [`Action::PresenceStats`]: clients and users.
+    PresenceStats(Result<(u64, u64), ErrorCode>),
+}
+
+/// What the node tells one session, through the mailbox of its actor.
+#[derive(Debug, Clone, actix::Message)]
+#[rtype(result = "()")]
+pub enum Signal {
+    /// The session's deadline has come.
+    Timer,
+    /// End.
+    Disconnect(Disconnect),
+    /// End one subscription.
+    Unsubscribe(Arc<str>, Unsubscribed),
+    /// A server-side subscription begins.
+    Subscribe(Box<ServerSubscribe>),
+    /// The connection's life is prolonged, or ends.
+    Refresh {
+        /// End it now.
+        expired: bool,
+        /// Unix seconds; absent: it no longer expires.
+        expire_at: Option<u64>,
+    },
+    /// The stream of a channel broke and could not be caught up.
+    Insufficient(Arc<str>),
+}
+
+/// A subscription that a backend made for a client.
+#[derive(Debug, Clone, Default)]
+pub struct ServerSubscribe {
+    /// The channel.
+    pub channel: String,
+    /// JSON shown to others as channel info; empty for none.
+    pub info: Bytes,
+    /// JSON handed to the client with the subscription; empty for none.
+    pub data: Bytes,
+    /// Position to recover from.
+    pub recover: Option<Position>,
+}
+
+/// What a session does in one turn: messages to send, in order, then actions, in order.
+#[derive(Debug, Default)]
+pub struct Actions {
+    bytes: BytesMut,
+    /// Kind and end of each message in `bytes`.
+    messages: Vec<(MessageKind, usize)>,
+    list: Vec<Action>,
+}
+
+/// Lines of one turn travel in one message until it has this size: fewer frames, yet the client can start early.
+const JOINED_LINES_BYTES: usize = 16 * 1024;
+
+impl Actions {
+    /// Writes one message.
+    pub fn message(&mut self, kind: MessageKind, write: impl FnOnce(&mut BytesMut)) {
+        write(&mut self.bytes);
+        self.messages.push((kind, self.bytes.len()));
+    }
+
+    /// Writes one line of a line-delimited protocol; lines of one turn share a message.
+    pub fn line(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        let previous_start = self.messages.iter().rev().nth(1).map_or(0, |(_, end)| *end);
+        match self.messages.last_mut() {
+            Some((MessageKind::Text, end)) if *end - previous_start < JOINED_LINES_BYTES => {
+                self.bytes.extend_from_slice(b"\n");
+                write(&mut self.bytes);
+                *end = self.bytes.len();
+            }
+            _ => self.message(MessageKind::Text, write),
+        }
+    }
+
+    /// Adds an action.
+    pub fn push(&mut self, action: Action) {
+        self.list.push(action);
+    }
+
+    /// Adds the end of the session.
+    pub fn close(&mut self, disconnect: Disconnect) {
+        self.list.push(Action::Close(disconnect));
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.list.is_empty()
+    }
+
+    /// Hands each message to `each` and forgets them.
+    pub fn drain_messages(&mut self, mut each: impl FnMut(MessageKind, &[u8])) {
+        let mut start = 0;
+        for (kind, end) in self.messages.drain(..) {
+            each(kind, self.bytes.get(start..end).unwrap_or_default());
+            start = end;
+        }
+        self.bytes.clear();
+    }
+
+    /// Takes the actions.
+    pub fn take_list(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.list)
+    }
+}
+
+/// A protocol's side of one connection. All calls come from the connection's actor, one at a time.
+pub trait Session {
+    /// The transport is open.
+    fn opened(&mut self, now: Now, actions: &mut Actions);
+
+    /// A message arrived.
+    fn message(&mut self, message: Incoming<'_>, now: Now, actions: &mut Actions);
+
+    /// The node has something to say. [`Signal::Timer`] comes at or after [`Session::deadline`].
+    fn signal(&mut self, signal: Signal, now: Now, actions: &mut Actions);
+
+    /// An action with a ticket ended.
+    fn outcome(&mut self, ticket: Ticket, outcome: Outcome, now: Now, actions: &mut Actions);
+
+    /// The peer answered the transport's own ping.
+    fn pong(&mut self, _now: Now) {}
+
+    /// Sessions with an outside handle take what came through it, and register the task for more.
+    fn poll_outside(&mut self, _task: &mut Context<'_>, _actions: &mut Actions) {}
+
+    /// When the session next wants [`Signal::Timer`].
+    fn deadline(&self) -> Option<Instant>;
+
+    /// Whether it cannot take more messages for now: the transport stops reading.
+    fn is_blocked(&self) -> bool {
+        false
+    }
+
+    /// What the transport failed with, before [`Session::closed`].
+    fn failed(&mut self, _error: &(dyn std::error::Error + 'static)) {}
+
+    /// The last call: the session has ended, for this reason.
+    fn closed(&mut self, disconnect: &Disconnect);
+}

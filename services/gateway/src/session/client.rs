@@ -1,0 +1,291 @@
+//! The session of the JSON client protocol: commands in, replies and requests to the node out.
+//!
+//! Commands run in the order in which they came; a command that has to wait (for the connect to end, for a subscribe of
+//! the same channel) holds back those behind it, bounded. Between a transport's shell and the node.
+//! `specs/client-protocol.md`.
+//!
+//! - [`policy`]: rules, tokens and limits. - [`connect`]: from the first command to the reply. - [`subscriptions`]:
+//!   subscribe, unsubscribe, refresh of both kinds. - [`requests`]: publish, history, presence. - [`clock`]: heartbeats
+//!   and expiry.
+
+mod clock;
+mod connect;
+pub mod policy;
+mod requests;
+mod subscriptions;
+#[cfg(test)]
+mod tests;
+pub mod views;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
+
+use bytes::Bytes;
+use gorani_broker::ClientInfo;
+use gorani_protocol::client::{self, Command, DecodeError, Request};
+
+use self::{
+    clock::Clock, connect::Connecting, policy::Policy, requests::PendingRequest, subscriptions::Subscription,
+};
+use crate::{
+    disconnect::{Disconnect, ErrorCode},
+    session::{Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket},
+};
+
+/// Requests to the node under way at a time; more wait, so that a client cannot flood the broker.
+const PENDING_REQUESTS: usize = 64;
+/// Commands that may wait before the transport stops reading.
+const WAITING_COMMANDS: usize = 256;
+
+/// What a transport tells the session of itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TransportTraits {
+    /// Ping with the transport's own ping frames instead of `{}` (`?cf_ws_frame_ping_pong=true`).
+    pub native_ping: bool,
+}
+
+/// Where a session stands.
+enum State {
+    /// Nothing but a connect will do.
+    New,
+    /// The connect is under way.
+    Connecting(Box<Connecting>),
+    /// Open.
+    Connected,
+    /// Over.
+    Ended,
+}
+
+/// One client's session.
+pub struct ClientSession {
+    policy: Arc<Policy>,
+    traits: TransportTraits,
+    state: State,
+    user: Arc<str>,
+    client: Arc<str>,
+    /// JSON of the token's info.
+    info: Bytes,
+    subscriptions: Vec<Subscription>,
+    pending: HashMap<Ticket, PendingRequest>,
+    next_ticket: u32,
+    /// Lines that wait for a command before them.
+    waiting: VecDeque<Box<[u8]>>,
+    errors: u32,
+    clock: Clock,
+}
+
+impl ClientSession {
+    /// A session for a transport that has just opened.
+    pub fn new(policy: Arc<Policy>, traits: TransportTraits, now: Now) -> Self {
+        let clock = Clock::new(now.instant + policy.settings.connect_timeout);
+        Self {
+            policy,
+            traits,
+            state: State::New,
+            user: Arc::default(),
+            client: Arc::default(),
+            info: Bytes::new(),
+            subscriptions: Vec::new(),
+            pending: HashMap::new(),
+            next_ticket: 0,
+            waiting: VecDeque::new(),
+            errors: 0,
+            clock,
+        }
+    }
+
+    fn close(&mut self, disconnect: Disconnect, actions: &mut Actions) {
+        if !matches!(self.state, State::Ended) {
+            self.state = State::Ended;
+            self.waiting.clear();
+            actions.close(disconnect);
+        }
+    }
+
+    fn ticket(&mut self, pending: PendingRequest) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket = self.next_ticket.wrapping_add(1);
+        self.pending.insert(ticket, pending);
+        ticket
+    }
+
+    /// Answers a command with an error. A client that does nothing but fail is ended.
+    fn refuse(&mut self, id: u32, error: ErrorCode, actions: &mut Actions) {
+        actions.line(|out| client::reply::reply_error(id, error.code, error.message, error.temporary, out));
+        self.errors += 1;
+        let limit = self.policy.settings.max_errors;
+        if limit > 0 && self.errors > limit {
+            self.close(Disconnect::TOO_MANY_ERRORS, actions);
+        }
+    }
+
+    /// A command went well.
+    fn count_success(&mut self) {
+        self.errors = self.errors.saturating_sub(1);
+    }
+
+    /// Who this client is in a channel.
+    fn info_for(&self, channel_info: Bytes) -> Arc<ClientInfo> {
+        Arc::new(ClientInfo {
+            user: self.user.to_string(),
+            client: self.client.to_string(),
+            connection_info: self.info.clone(),
+            channel_info,
+        })
+    }
+
+    /// Runs one line, or keeps it if it has to wait.
+    fn take_line(&mut self, line: &[u8], now: Now, actions: &mut Actions) {
+        if !self.waiting.is_empty() || !self.run_line(line, now, actions) {
+            self.waiting.push_back(line.into());
+        }
+    }
+
+    /// Runs what waited, as far as it can.
+    fn run_waiting(&mut self, now: Now, actions: &mut Actions) {
+        while let Some(line) = self.waiting.pop_front() {
+            if !self.run_line(&line, now, actions) {
+                self.waiting.push_front(line);
+                return;
+            }
+        }
+        self.waiting = VecDeque::new();
+    }
+
+    /// Runs one line. False if it has to wait.
+    fn run_line(&mut self, line: &[u8], now: Now, actions: &mut Actions) -> bool {
+        if matches!(self.state, State::Ended) {
+            return true;
+        }
+        match client::decode(line, client::JSON_DEPTH) {
+            Ok(command) if self.has_to_wait(&command) => return false,
+            Ok(command) => self.run(command, now, actions),
+            Err(DecodeError::Malformed(_)) => self.close(Disconnect::BAD_REQUEST, actions),
+            Err(DecodeError::Invalid { .. }) if matches!(self.state, State::New) => {
+                self.close(Disconnect::BAD_REQUEST, actions);
+            }
+            Err(DecodeError::Invalid { id, reason }) => {
+                let error = match reason {
+                    client::Invalid::NoData => ErrorCode::BAD_REQUEST,
+                    client::Invalid::NotAvailable => ErrorCode::NOT_AVAILABLE,
+                };
+                self.refuse(id, error, actions);
+            }
+        }
+        true
+    }
+
+    /// Whether a command must not run yet.
+    fn has_to_wait(&self, command: &Command<'_>) -> bool {
+        if matches!(command.request, Request::Pong) {
+            return false;
+        }
+        if matches!(self.state, State::Connecting(_)) || self.pending.len() >= PENDING_REQUESTS {
+            return true;
+        }
+        let channel = match &command.request {
+            Request::Subscribe(subscribe) => &subscribe.channel,
+            Request::Unsubscribe { channel }
+            | Request::Presence { channel }
+            | Request::PresenceStats { channel }
+            | Request::SubRefresh { channel, .. } => channel,
+            Request::Publish(publish) => &publish.channel,
+            Request::History(history) => &history.channel,
+            _ => return false,
+        };
+        self.subscription(channel).is_some_and(Subscription::is_under_way)
+    }
+
+    fn run(&mut self, command: Command<'_>, now: Now, actions: &mut Actions) {
+        let id = command.id;
+        if matches!(self.state, State::New) {
+            return match command.request {
+                Request::Connect(connect) => self.connect(id, &connect, now, actions),
+                _ => self.close(Disconnect::BAD_REQUEST, actions),
+            };
+        }
+        match command.request {
+            Request::Connect(_) => self.close(Disconnect::BAD_REQUEST, actions),
+            Request::Pong => {
+                if !self.clock.take_pong(self.traits.native_ping) {
+                    self.close(Disconnect::BAD_REQUEST, actions);
+                }
+            }
+            Request::Subscribe(subscribe) => self.subscribe(id, &subscribe, now, actions),
+            Request::Unsubscribe { channel } => self.unsubscribe(id, &channel, actions),
+            Request::Publish(publish) => self.publish(id, &publish, now, actions),
+            Request::History(history) => self.history(id, &history, actions),
+            Request::Presence { channel } => self.presence(id, &channel, false, actions),
+            Request::PresenceStats { channel } => self.presence(id, &channel, true, actions),
+            Request::Refresh { token } => self.refresh(id, &token, now, actions),
+            Request::SubRefresh { channel, token } => self.sub_refresh(id, &channel, &token, now, actions),
+            // Answered so until a backend can be wired; a send has no reply.
+            Request::Rpc { .. } => self.refuse(id, ErrorCode::NOT_AVAILABLE, actions),
+            Request::Send { .. } => {}
+        }
+    }
+}
+
+impl Session for ClientSession {
+    fn opened(&mut self, _now: Now, _actions: &mut Actions) {}
+
+    fn message(&mut self, message: Incoming<'_>, now: Now, actions: &mut Actions) {
+        let Incoming::Text(text) = message else {
+            return self.close(Disconnect::INAPPROPRIATE_PROTOCOL, actions);
+        };
+        let mut lines = client::lines(text.as_bytes()).peekable();
+        if lines.peek().is_none() {
+            return self.close(Disconnect::BAD_REQUEST, actions);
+        }
+        for line in lines {
+            self.take_line(line, now, actions);
+        }
+    }
+
+    fn signal(&mut self, signal: Signal, now: Now, actions: &mut Actions) {
+        match signal {
+            Signal::Timer => self.timer(now, actions),
+            Signal::Disconnect(disconnect) => self.close(disconnect, actions),
+            Signal::Unsubscribe(channel, why) => self.server_unsubscribe(&channel, why, actions),
+            Signal::Insufficient(channel) => self.lose_place(&channel, actions),
+            Signal::Subscribe(subscribe) => self.server_subscribe(*subscribe, actions),
+            Signal::Refresh { expired, expire_at } => self.server_refresh(expired, expire_at, now, actions),
+        }
+    }
+
+    fn outcome(&mut self, ticket: Ticket, outcome: Outcome, now: Now, actions: &mut Actions) {
+        let Some(pending) = self.pending.remove(&ticket) else { return };
+        if self.pending.is_empty() {
+            self.pending = HashMap::new();
+        }
+        if matches!(self.state, State::Ended) {
+            return;
+        }
+        self.settle(pending, outcome, now, actions);
+        self.run_waiting(now, actions);
+    }
+
+    fn pong(&mut self, _now: Now) {
+        self.clock.take_pong(true);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        if matches!(self.state, State::Ended) { None } else { self.clock.deadline() }
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.waiting.len() >= WAITING_COMMANDS
+    }
+
+    fn closed(&mut self, _disconnect: &Disconnect) {
+        self.state = State::Ended;
+    }
+}
+
+/// Adds an action for a channel whose reply is written.
+fn release(channel: &Arc<str>, actions: &mut Actions) {
+    actions.push(Action::Release(channel.clone()));
+}

@@ -1,0 +1,239 @@
+//! From the connect command to its reply: token, identity, server-side subscriptions. `specs/client-protocol.md`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use gorani_auth::{ConnectionClaims, personal_channel};
+use gorani_broker::Position;
+use gorani_protocol::client::{Connect, ConnectResult, PublicationView, SubscribeResult, reply};
+
+use super::{
+    ClientSession, State,
+    policy::{Refused, VERSION},
+    release,
+    requests::PendingRequest,
+    subscriptions::{Subscription, raw_bytes},
+    views::publication_view,
+};
+use crate::{
+    disconnect::{Disconnect, ErrorCode},
+    session::{Action, Actions, Now, Subscribed},
+};
+
+/// A connect that waits for its server-side subscriptions.
+pub(super) struct Connecting {
+    id: u32,
+    expires_at: Option<u64>,
+    /// Outcomes by channel, as they come.
+    subscribed: BTreeMap<Arc<str>, Subscribed>,
+    failed: Option<ErrorCode>,
+    under_way: usize,
+}
+
+impl ClientSession {
+    pub(super) fn connect(&mut self, id: u32, connect: &Connect<'_>, now: Now, actions: &mut Actions) {
+        let claims = match self.claims(&connect.token, now) {
+            Ok(claims) => claims,
+            Err(Refused::Error(error)) => return self.refuse(id, error, actions),
+            Err(Refused::Disconnect(disconnect)) => return self.close(disconnect, actions),
+        };
+        self.user = claims.user.as_str().into();
+        self.client = self.policy.new_client_id();
+        self.info = claims.info.as_deref().map(raw_bytes).unwrap_or_default();
+        actions.push(Action::Identify { user: self.user.clone(), client: self.client.clone() });
+
+        let requests = match self.server_side(&claims) {
+            Ok(requests) => requests,
+            Err(Refused::Error(error)) => return self.refuse(id, error, actions),
+            Err(Refused::Disconnect(disconnect)) => return self.close(disconnect, actions),
+        };
+        let expires_at = claims.expires_at;
+        self.clock.set_expiry(expires_at.map(|at| self.end_of(at, now)));
+        self.state = State::Connecting(Box::new(Connecting {
+            id,
+            expires_at,
+            subscribed: BTreeMap::new(),
+            failed: None,
+            under_way: requests.len(),
+        }));
+        for mut subscription in requests {
+            let recover = connect.subs.get(&*subscription.channel).filter(|recover| recover.recover);
+            subscription.recover = recover
+                .filter(|_| subscription.recoverable)
+                .map(|recover| Position { offset: recover.offset, epoch: (*recover.epoch).into() });
+            let ticket =
+                self.ticket(PendingRequest::ConnectSubscribe { channel: subscription.channel.clone() });
+            actions.push(Action::Subscribe(ticket, subscription.request()));
+            self.subscriptions.push(subscription);
+        }
+        self.try_finish_connect(now, actions);
+    }
+
+    /// Who the client is, by its token, or nobody where that is allowed.
+    fn claims(&self, token: &str, now: Now) -> Result<ConnectionClaims, Refused> {
+        if token.is_empty() {
+            let anonymous = self.policy.settings.allow_anonymous;
+            return if anonymous {
+                Ok(ConnectionClaims::default())
+            } else {
+                Err(ErrorCode::UNAUTHORIZED.into())
+            };
+        }
+        self.policy.tokens.connection(token, now.unix_s()).map_err(|error| self.policy.refuse_token(error))
+    }
+
+    /// The subscriptions that come with the connection: those of the token and the personal channels.
+    fn server_side(&self, claims: &ConnectionClaims) -> Result<Vec<Subscription>, Refused> {
+        let mut all = Vec::new();
+        let names = self.policy.settings.personal_channels.iter().filter(|_| !claims.user.is_empty());
+        for name in names {
+            let channel = personal_channel(name, &claims.user).map_err(|_| ErrorCode::BAD_REQUEST)?;
+            all.push(self.server_side_subscription(&channel, None)?);
+        }
+        for (channel, claims) in claims.server_side() {
+            let subscription = self.server_side_subscription(channel, claims)?;
+            if !all.iter().any(|known: &Subscription| known.channel == subscription.channel) {
+                all.push(subscription);
+            }
+        }
+        if all.len() > self.policy.settings.max_subscriptions {
+            return Err(Refused::Disconnect(Disconnect::CHANNEL_LIMIT));
+        }
+        Ok(all)
+    }
+
+    /// One server-side subscription of a connect has an outcome.
+    pub(super) fn settle_connect(
+        &mut self,
+        channel: Arc<str>,
+        outcome: Result<Subscribed, ErrorCode>,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        let State::Connecting(connecting) = &mut self.state else { return };
+        connecting.under_way -= 1;
+        match outcome {
+            Ok(subscribed) => {
+                connecting.subscribed.insert(channel, subscribed);
+            }
+            Err(error) => {
+                connecting.failed = Some(error);
+                self.subscriptions.retain(|subscription| subscription.channel != channel);
+            }
+        }
+        self.try_finish_connect(now, actions);
+    }
+
+    fn try_finish_connect(&mut self, now: Now, actions: &mut Actions) {
+        match std::mem::replace(&mut self.state, State::New) {
+            State::Connecting(connecting) if connecting.under_way == 0 => {
+                self.finish_connect(*connecting, now, actions);
+            }
+            other => self.state = other,
+        }
+    }
+
+    fn finish_connect(&mut self, connecting: Connecting, now: Now, actions: &mut Actions) {
+        if let Some(error) = connecting.failed {
+            for subscription in std::mem::take(&mut self.subscriptions) {
+                actions.push(Action::Unsubscribe(subscription.channel));
+            }
+            self.clock.set_expiry(None);
+            return self.refuse(connecting.id, error, actions);
+        }
+        let settings = &self.policy.settings;
+        let views: Vec<Vec<PublicationView<'_>>> =
+            connecting.subscribed.values().map(|subscribed| views(subscribed, &self.client)).collect();
+        let mut subs: Vec<(&str, SubscribeResult<'_>)> = Vec::with_capacity(views.len());
+        for ((channel, subscribed), publications) in connecting.subscribed.iter().zip(&views) {
+            if let Some(subscription) = self.subscriptions.iter().find(|known| known.channel == *channel) {
+                subs.push((channel, subscription.result(subscribed, publications, now)));
+            }
+        }
+        let result = ConnectResult {
+            client: &self.client,
+            version: VERSION,
+            expires: connecting.expires_at.is_some(),
+            ttl: ttl(connecting.expires_at, now),
+            data: None,
+            subs: &subs,
+            ping: u32::try_from(settings.ping_interval.as_secs()).unwrap_or(u32::MAX),
+            pong: !self.traits.native_ping,
+            session: "",
+            node: "",
+            time: now.unix_ms,
+        };
+        actions.line(|out| reply::reply_connect(connecting.id, &result, out));
+        self.state = State::Connected;
+        self.clock.start(settings.ping_interval, now.instant);
+        self.count_success();
+        for channel in connecting.subscribed.keys() {
+            if let Some(subscription) = self.subscription_mut(channel) {
+                subscription.under_way = false;
+            }
+            release(channel, actions);
+        }
+    }
+
+    /// A new token for the connection.
+    pub(super) fn refresh(&mut self, id: u32, token: &str, now: Now, actions: &mut Actions) {
+        if token.is_empty() {
+            return self.refuse(id, ErrorCode::BAD_REQUEST, actions);
+        }
+        let claims = match self.policy.tokens.connection(token, now.unix_s()) {
+            Ok(claims) => claims,
+            Err(error) => match self.policy.refuse_token(error) {
+                Refused::Error(error) => return self.refuse(id, error, actions),
+                Refused::Disconnect(disconnect) => return self.close(disconnect, actions),
+            },
+        };
+        if claims.user != *self.user {
+            return self.close(Disconnect::INVALID_TOKEN, actions);
+        }
+        let expires_at = claims.expires_at;
+        self.clock.set_expiry(expires_at.map(|at| self.end_of(at, now)));
+        self.count_success();
+        let client = &self.client;
+        actions.line(|out| {
+            reply::reply_refresh(id, client, VERSION, expires_at.is_some(), ttl(expires_at, now), out);
+        });
+    }
+
+    /// A backend prolongs the connection's life, or ends it.
+    pub(super) fn server_refresh(
+        &mut self,
+        expired: bool,
+        expire_at: Option<u64>,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        if expired || expire_at.is_some_and(|at| at <= now.unix_s()) {
+            return self.close(Disconnect::EXPIRED, actions);
+        }
+        self.clock.set_expiry(expire_at.map(|at| self.end_of(at, now)));
+        if matches!(self.state, State::Connected) {
+            actions.line(|out| {
+                gorani_protocol::client::push::push_refresh(expire_at.is_some(), ttl(expire_at, now), out);
+            });
+        }
+    }
+}
+
+/// Seconds until this Unix time; 0 where there is none.
+pub(super) fn ttl(expires_at: Option<u64>, now: Now) -> u32 {
+    let left = expires_at.map_or(0, |at| at.saturating_sub(now.unix_s()));
+    u32::try_from(left).unwrap_or(u32::MAX)
+}
+
+/// Recovered publications as a reply shows them, without those that exclude this client.
+pub(super) fn views<'a>(subscribed: &'a Subscribed, client: &str) -> Vec<PublicationView<'a>> {
+    let publications = subscribed.publications.iter();
+    let seen = publications
+        .filter(|publication| publication.exclude_client.is_empty() || publication.exclude_client != client);
+    seen.map(|publication| publication_view(publication)).collect()
+}
+
+/// Bytes of a backend's JSON that a client is to see.
+pub(super) fn non_empty(bytes: &Bytes) -> Option<&[u8]> {
+    (!bytes.is_empty()).then_some(&bytes[..])
+}

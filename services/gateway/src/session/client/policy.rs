@@ -1,0 +1,87 @@
+//! What decides on a client's commands: channel rules, tokens, limits. Shared by all sessions of a node.
+
+use std::sync::Arc;
+
+use gorani_auth::{ChannelOptions, ChannelRules, Denied, TokenError, TokenVerifier};
+use gorani_broker::Retention;
+use rand::Rng;
+use tokio::sync::Notify;
+
+use crate::{
+    disconnect::{Disconnect, ErrorCode},
+    settings::ClientSettings,
+};
+
+/// The server's version, as connect replies tell it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What decides on a client's commands.
+pub struct Policy {
+    /// Permissions and options by namespace.
+    pub rules: ChannelRules,
+    /// Keys of tokens.
+    pub tokens: TokenVerifier,
+    /// Limits and times.
+    pub settings: ClientSettings,
+    /// The node's id, 8 hexadecimal digits.
+    pub node_id: Arc<str>,
+    /// Told when a token names a key that is not known yet.
+    pub key_wanted: Notify,
+}
+
+/// A refusal: either an error reply, or the end of the connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refused {
+    Error(ErrorCode),
+    Disconnect(Disconnect),
+}
+
+impl From<ErrorCode> for Refused {
+    fn from(error: ErrorCode) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Policy {
+    /// A client id that no other connection of the cluster has: the node's id, then 64 random bits.
+    pub(super) fn new_client_id(&self) -> Arc<str> {
+        let random = rand::rng().next_u64();
+        format!("{}{random:016x}", self.node_id).into()
+    }
+
+    /// What a bad token means for its bearer.
+    pub(super) fn refuse_token(&self, error: TokenError) -> Refused {
+        match error {
+            TokenError::Expired => ErrorCode::TOKEN_EXPIRED.into(),
+            TokenError::UnknownKey => self.await_key(),
+            TokenError::Invalid(reason) => {
+                tracing::info!(%reason, "token refused");
+                Refused::Disconnect(Disconnect::INVALID_TOKEN)
+            }
+        }
+    }
+
+    /// What a denial means for who asked.
+    pub(super) fn refuse_denied(&self, denied: Denied) -> Refused {
+        match denied {
+            Denied::UnknownChannel => ErrorCode::UNKNOWN_CHANNEL.into(),
+            Denied::PermissionDenied => ErrorCode::PERMISSION_DENIED.into(),
+            Denied::BadRequest => ErrorCode::BAD_REQUEST.into(),
+            Denied::NotAvailable => ErrorCode::NOT_AVAILABLE.into(),
+            Denied::TokenExpired => ErrorCode::TOKEN_EXPIRED.into(),
+            Denied::UnknownKey => self.await_key(),
+            Denied::InvalidToken(reason) => self.refuse_token(TokenError::Invalid(reason)),
+        }
+    }
+
+    /// The key may come with the next fetch of the key set: the client is to try again a little later.
+    fn await_key(&self) -> Refused {
+        self.key_wanted.notify_one();
+        ErrorCode::INTERNAL.into()
+    }
+}
+
+/// The retention of a channel with these options.
+pub fn retention(options: &ChannelOptions) -> Retention {
+    Retention { size: options.history_size, ttl: options.history_ttl }
+}

@@ -1,0 +1,176 @@
+//! Publish, history and presence: what a session asks of the node, and the replies. `specs/client-protocol.md`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gorani_auth::Denied;
+use gorani_broker::{ClientInfo, DataKind, HistoryPage, HistoryQuery, Publication, PublishOptions};
+use gorani_protocol::client::{ClientInfoView, History, HistoryResult, PublicationView, Publish, reply};
+
+use super::{
+    ClientSession, State,
+    policy::{Refused, retention},
+    views::{info_view, publication_view},
+};
+use crate::{
+    disconnect::ErrorCode,
+    session::{Action, Actions, Now, Outcome},
+};
+
+/// A command, or a step of one, that waits for the node.
+#[derive(Debug)]
+pub(super) enum PendingRequest {
+    ConnectSubscribe { channel: Arc<str> },
+    ServerSubscribe { channel: Arc<str> },
+    Subscribe { id: u32, channel: Arc<str>, reject: bool },
+    Publish { id: u32 },
+    History { id: u32, epoch: Box<str> },
+    Presence { id: u32 },
+}
+
+impl ClientSession {
+    pub(super) fn is_connected(&self) -> bool {
+        matches!(self.state, State::Connected)
+    }
+
+    fn is_subscribed(&self, channel: &str) -> bool {
+        self.subscription(channel).is_some()
+    }
+
+    fn refuse_denied(&mut self, id: u32, denied: Denied, actions: &mut Actions) {
+        match self.policy.refuse_denied(denied) {
+            Refused::Error(error) => self.refuse(id, error, actions),
+            Refused::Disconnect(disconnect) => self.close(disconnect, actions),
+        }
+    }
+
+    /// The client publishes. Its own copy comes back through the broker, like everybody's.
+    pub(super) fn publish(&mut self, id: u32, publish: &Publish<'_>, now: Now, actions: &mut Actions) {
+        let channel: &str = &publish.channel;
+        let subscription = self.subscription(channel);
+        let options = match self.policy.rules.may_publish(channel, &self.user, subscription.is_some()) {
+            Ok(options) => PublishOptions { retention: retention(options), ..PublishOptions::default() },
+            Err(denied) => return self.refuse_denied(id, denied, actions),
+        };
+        let info = subscription.map(|subscription| subscription.info().clone());
+        let publication = Publication {
+            data: Bytes::copy_from_slice(publish.data.get().as_bytes()),
+            kind: DataKind::Json,
+            info: Some(info.unwrap_or_else(|| self.info_for(Bytes::new()))),
+            time_ms: now.unix_ms,
+            ..Publication::default()
+        };
+        let channel: Arc<str> = channel.into();
+        let ticket = self.ticket(PendingRequest::Publish { id });
+        actions.push(Action::Publish(ticket, channel, publication, options));
+    }
+
+    /// The client reads history.
+    pub(super) fn history(&mut self, id: u32, history: &History<'_>, actions: &mut Actions) {
+        let channel: &str = &history.channel;
+        let retention = match self.policy.rules.may_history(channel, &self.user, self.is_subscribed(channel))
+        {
+            Ok(options) => retention(options),
+            Err(denied) => return self.refuse_denied(id, denied, actions),
+        };
+        let most = self.policy.settings.history_max;
+        let query = HistoryQuery {
+            // Below 0 means all, which is as much as one read may bring; 0 is the position alone.
+            limit: u32::try_from(history.limit).map_or(most, |limit| limit.min(most)),
+            since: history.since.as_ref().map(|since| since.offset),
+            reverse: history.reverse,
+        };
+        let epoch = history.since.as_ref().map_or("", |since| &since.epoch).into();
+        let ticket = self.ticket(PendingRequest::History { id, epoch });
+        actions.push(Action::History(ticket, channel.into(), query, retention));
+    }
+
+    /// The client asks who is there, or how many.
+    pub(super) fn presence(&mut self, id: u32, channel: &str, stats: bool, actions: &mut Actions) {
+        if let Err(denied) = self.policy.rules.may_presence(channel, &self.user, self.is_subscribed(channel))
+        {
+            return self.refuse_denied(id, denied, actions);
+        }
+        let ticket = self.ticket(PendingRequest::Presence { id });
+        actions.push(if stats {
+            Action::PresenceStats(ticket, channel.into())
+        } else {
+            Action::Presence(ticket, channel.into())
+        });
+    }
+
+    /// Answers the command that an outcome belongs to.
+    pub(super) fn settle(
+        &mut self,
+        pending: PendingRequest,
+        outcome: Outcome,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        match (pending, outcome) {
+            (PendingRequest::ConnectSubscribe { channel }, Outcome::Subscribed(outcome)) => {
+                self.settle_connect(channel, outcome, now, actions);
+            }
+            (PendingRequest::ServerSubscribe { channel }, Outcome::Subscribed(outcome)) => {
+                self.settle_server_subscribe(&channel, outcome, actions);
+            }
+            (PendingRequest::Subscribe { id, channel, reject }, Outcome::Subscribed(outcome)) => {
+                self.settle_subscribe(id, &channel, reject, outcome, now, actions);
+            }
+            (PendingRequest::Publish { id }, Outcome::Published(outcome)) => {
+                self.answer(id, outcome, actions, |_, out| reply::reply_empty(id, "publish", out));
+            }
+            (PendingRequest::History { id, epoch }, Outcome::History(outcome)) => {
+                let outcome = outcome.and_then(|page| match &*epoch {
+                    "" => Ok(page),
+                    epoch if *epoch == *page.top.epoch => Ok(page),
+                    _ => Err(ErrorCode::UNRECOVERABLE_POSITION),
+                });
+                self.answer(id, outcome, actions, |page, out| write_history(id, &page, out));
+            }
+            (PendingRequest::Presence { id }, Outcome::Presence(outcome)) => {
+                self.answer(id, outcome, actions, |clients, out| write_presence(id, &clients, out));
+            }
+            (PendingRequest::Presence { id }, Outcome::PresenceStats(outcome)) => {
+                self.answer(id, outcome, actions, |(clients, users), out| {
+                    let count = |number| u32::try_from(number).unwrap_or(u32::MAX);
+                    reply::reply_presence_stats(id, count(clients), count(users), out);
+                });
+            }
+            (pending, outcome) => {
+                tracing::error!(?pending, ?outcome, "an outcome does not fit its request");
+                self.close(crate::disconnect::Disconnect::INTERNAL, actions);
+            }
+        }
+    }
+
+    fn answer<T>(
+        &mut self,
+        id: u32,
+        outcome: Result<T, ErrorCode>,
+        actions: &mut Actions,
+        write: impl FnOnce(T, &mut bytes::BytesMut),
+    ) {
+        match outcome {
+            Ok(value) => {
+                self.count_success();
+                actions.line(|out| write(value, out));
+            }
+            Err(error) => self.refuse(id, error, actions),
+        }
+    }
+}
+
+fn write_history(id: u32, page: &HistoryPage, out: &mut bytes::BytesMut) {
+    let publications: Vec<PublicationView<'_>> =
+        page.publications.iter().map(|publication| publication_view(publication)).collect();
+    let result =
+        HistoryResult { publications: &publications, offset: page.top.offset, epoch: &page.top.epoch };
+    reply::reply_history(id, &result, out);
+}
+
+fn write_presence(id: u32, clients: &[Arc<ClientInfo>], out: &mut bytes::BytesMut) {
+    let clients: Vec<(&str, ClientInfoView<'_>)> =
+        clients.iter().map(|info| (info.client.as_str(), info_view(info))).collect();
+    reply::reply_presence(id, &clients, out);
+}

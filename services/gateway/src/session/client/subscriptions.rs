@@ -1,0 +1,381 @@
+//! The subscriptions of a session: subscribe, unsubscribe and refresh, asked for by the client or by a backend.
+//! `specs/client-protocol.md`, "Recovery" and "Channels and permissions".
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use gorani_auth::{ChannelOptions, SubscribeClaims, SubscribeGranted};
+use gorani_broker::{ClientInfo, Position};
+use gorani_protocol::client::{PublicationView, Subscribe, SubscribePush, SubscribeResult, push, reply};
+use serde_json::value::RawValue;
+
+use super::{
+    ClientSession,
+    connect::{non_empty, ttl, views},
+    policy::{Refused, retention},
+    release,
+    requests::PendingRequest,
+};
+use crate::{
+    disconnect::{Disconnect, ErrorCode, Unsubscribed},
+    session::{Action, Actions, Now, ServerSubscribe, SubscribeRequest, Subscribed},
+};
+
+/// A channel that the session is in, or is about to be.
+#[derive(Clone)]
+pub(super) struct Subscription {
+    pub(super) channel: Arc<str>,
+    pub(super) server_side: bool,
+    /// The node is still at it.
+    pub(super) under_way: bool,
+    pub(super) recoverable: bool,
+    pub(super) recover: Option<Position>,
+    /// When it ends unless refreshed, grace included.
+    pub(super) expires: Option<Instant>,
+    expires_at: Option<u64>,
+    positioned: bool,
+    join_leave: bool,
+    info: Arc<ClientInfo>,
+    data: Bytes,
+    options: ChannelOptions,
+}
+
+impl Subscription {
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way
+    }
+
+    /// Who the client is in this channel.
+    pub(super) fn info(&self) -> &Arc<ClientInfo> {
+        &self.info
+    }
+
+    /// What the node is asked to do.
+    pub(super) fn request(&self) -> SubscribeRequest {
+        SubscribeRequest {
+            channel: self.channel.clone(),
+            info: self.info.clone(),
+            retention: retention(&self.options),
+            positioned: self.positioned,
+            recover: self.recover.clone(),
+            presence: self.options.presence,
+            announce: self.options.join_leave,
+            join_leave: self.join_leave,
+        }
+    }
+
+    /// What the client is told.
+    pub(super) fn result<'a>(
+        &'a self,
+        subscribed: &'a Subscribed,
+        publications: &'a [PublicationView<'a>],
+        now: Now,
+    ) -> SubscribeResult<'a> {
+        let requested = self.recover.as_ref().filter(|_| subscribed.recovered);
+        SubscribeResult {
+            expires: self.expires_at.is_some(),
+            ttl: ttl(self.expires_at, now),
+            recoverable: self.recoverable,
+            epoch: subscribed.top.as_ref().map_or("", |top| &top.epoch),
+            publications,
+            recovered: subscribed.recovered,
+            offset: requested.or(subscribed.top.as_ref()).map_or(0, |position| position.offset),
+            positioned: self.positioned,
+            data: non_empty(&self.data),
+            was_recovering: subscribed.was_recovering,
+        }
+    }
+}
+
+impl ClientSession {
+    pub(super) fn subscription(&self, channel: &str) -> Option<&Subscription> {
+        self.subscriptions.iter().find(|subscription| *subscription.channel == *channel)
+    }
+
+    pub(super) fn subscription_mut(&mut self, channel: &str) -> Option<&mut Subscription> {
+        self.subscriptions.iter_mut().find(|subscription| *subscription.channel == *channel)
+    }
+
+    /// Takes a subscription out of the session.
+    fn remove(&mut self, channel: &str) -> Option<Subscription> {
+        let index = self.subscriptions.iter().position(|subscription| *subscription.channel == *channel)?;
+        Some(self.subscriptions.swap_remove(index))
+    }
+
+    /// The client asks for a channel.
+    pub(super) fn subscribe(&mut self, id: u32, subscribe: &Subscribe<'_>, now: Now, actions: &mut Actions) {
+        match self.grant(subscribe, now) {
+            Ok(subscription) => {
+                let reject = subscribe.rejects_unrecovered();
+                let pending = PendingRequest::Subscribe { id, channel: subscription.channel.clone(), reject };
+                let ticket = self.ticket(pending);
+                actions.push(Action::Subscribe(ticket, subscription.request()));
+                self.subscriptions.push(subscription);
+                self.clock.set_subscription_expiry(&self.subscriptions);
+            }
+            Err(Refused::Error(error)) => self.refuse(id, error, actions),
+            Err(Refused::Disconnect(disconnect)) => self.close(disconnect, actions),
+        }
+    }
+
+    fn grant(&self, subscribe: &Subscribe<'_>, now: Now) -> Result<Subscription, Refused> {
+        let settings = &self.policy.settings;
+        let channel: &str = &subscribe.channel;
+        if channel.is_empty() || channel.len() > settings.channel_max_bytes {
+            return Err(ErrorCode::BAD_REQUEST.into());
+        }
+        if self.subscription(channel).is_some() {
+            return Err(ErrorCode::ALREADY_SUBSCRIBED.into());
+        }
+        if self.subscriptions.len() >= settings.max_subscriptions {
+            return Err(ErrorCode::LIMIT_EXCEEDED.into());
+        }
+        // Delta compression is optional for the client and ignored; a filter or another kind of subscription is not.
+        if subscribe.filter.is_some() || subscribe.kind != 0 {
+            return Err(ErrorCode::NOT_AVAILABLE.into());
+        }
+        let token = (!subscribe.token.is_empty())
+            .then(|| self.policy.tokens.subscription(&subscribe.token, now.unix_s()));
+        let request = gorani_auth::SubscribeRequest {
+            channel,
+            user: &self.user,
+            client: &self.client,
+            token: token.as_ref().map(Result::as_ref),
+        };
+        let granted =
+            self.policy.rules.may_subscribe(&request).map_err(|denied| self.policy.refuse_denied(denied))?;
+        if granted.expires_at.is_some_and(|at| at <= now.unix_s()) {
+            return Err(ErrorCode::EXPIRED.into());
+        }
+        let mut subscription =
+            self.granted(channel, &granted, false, granted.expires_at.map(|at| self.end_of(at, now)));
+        let options = &granted.options;
+        subscription.recoverable |= subscribe.recoverable && options.allow_recovery && options.has_history();
+        subscription.positioned |= subscription.recoverable
+            || (subscribe.positioned && options.allow_positioning && options.has_history());
+        subscription.join_leave |= subscribe.join_leave && options.join_leave;
+        subscription.recover = (subscribe.recover && subscription.recoverable)
+            .then(|| Position { offset: subscribe.offset, epoch: (*subscribe.epoch).into() });
+        Ok(subscription)
+    }
+
+    /// A subscription as the options of its channel have it.
+    fn granted(
+        &self,
+        channel: &str,
+        granted: &SubscribeGranted<'_>,
+        server_side: bool,
+        expires: Option<Instant>,
+    ) -> Subscription {
+        let options = granted.options;
+        let recoverable = options.force_recovery && options.has_history();
+        Subscription {
+            channel: channel.into(),
+            server_side,
+            under_way: true,
+            recoverable,
+            recover: None,
+            expires,
+            expires_at: granted.expires_at,
+            positioned: recoverable || (options.force_positioning && options.has_history()),
+            join_leave: options.join_leave && options.force_push_join_leave,
+            info: self.info_for(granted.info.map(raw_bytes).unwrap_or_default()),
+            data: granted.data.map(raw_bytes).unwrap_or_default(),
+            options,
+        }
+    }
+
+    /// A subscription that comes with the connection: its client tracks the position of every history channel.
+    pub(super) fn server_side_subscription(
+        &self,
+        channel: &str,
+        claims: Option<&SubscribeClaims>,
+    ) -> Result<Subscription, Refused> {
+        let granted = self
+            .policy
+            .rules
+            .server_side(channel, claims)
+            .map_err(|denied| self.policy.refuse_denied(denied))?;
+        let mut subscription = self.granted(channel, &granted, true, None);
+        let options = &granted.options;
+        subscription.recoverable |= options.allow_recovery && options.has_history();
+        subscription.positioned |=
+            subscription.recoverable || (options.allow_positioning && options.has_history());
+        subscription.join_leave = options.join_leave;
+        Ok(subscription)
+    }
+
+    /// A subscribe of the client has its outcome.
+    pub(super) fn settle_subscribe(
+        &mut self,
+        id: u32,
+        channel: &Arc<str>,
+        reject: bool,
+        outcome: Result<Subscribed, ErrorCode>,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        let subscribed = match outcome {
+            Ok(subscribed) if reject && subscribed.was_recovering && !subscribed.recovered => {
+                actions.push(Action::Unsubscribe(channel.clone()));
+                Err(ErrorCode::UNRECOVERABLE_POSITION)
+            }
+            outcome => outcome,
+        };
+        let subscribed = match subscribed {
+            Ok(subscribed) => subscribed,
+            Err(error) => {
+                self.remove(channel);
+                return self.refuse(id, error, actions);
+            }
+        };
+        self.count_success();
+        let client = self.client.clone();
+        let Some(subscription) = self.subscription_mut(channel) else { return };
+        subscription.under_way = false;
+        let publications = views(&subscribed, &client);
+        let result = subscription.result(&subscribed, &publications, now);
+        actions.line(|out| reply::reply_subscribe(id, &result, out));
+        release(channel, actions);
+    }
+
+    /// The client leaves a channel. Leaving one that it is not in is no error.
+    pub(super) fn unsubscribe(&mut self, id: u32, channel: &str, actions: &mut Actions) {
+        if channel.is_empty() {
+            return self.refuse(id, ErrorCode::BAD_REQUEST, actions);
+        }
+        if let Some(subscription) = self.remove(channel) {
+            actions.push(Action::Unsubscribe(subscription.channel));
+            self.clock.set_subscription_expiry(&self.subscriptions);
+        }
+        self.count_success();
+        actions.line(|out| reply::reply_empty(id, "unsubscribe", out));
+    }
+
+    /// The server ends a subscription and says why.
+    pub(super) fn server_unsubscribe(&mut self, channel: &str, why: Unsubscribed, actions: &mut Actions) {
+        let Some(subscription) = self.remove(channel) else { return };
+        actions.line(|out| push::push_unsubscribe(channel, why.code, why.reason, out));
+        actions.push(Action::Unsubscribe(subscription.channel));
+        self.clock.set_subscription_expiry(&self.subscriptions);
+    }
+
+    /// The stream of a channel broke: the client has to come back to it and recover.
+    pub(super) fn lose_place(&mut self, channel: &str, actions: &mut Actions) {
+        match self.subscription(channel) {
+            Some(subscription) if subscription.server_side => {
+                self.close(Disconnect::INSUFFICIENT_STATE, actions)
+            }
+            Some(_) => self.server_unsubscribe(channel, Unsubscribed::INSUFFICIENT_STATE, actions),
+            None => {}
+        }
+    }
+
+    /// A new token for a subscription.
+    pub(super) fn sub_refresh(
+        &mut self,
+        id: u32,
+        channel: &str,
+        token: &str,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        match self.refreshed(channel, token, now) {
+            Ok(expires_at) => {
+                let end = expires_at.map(|at| self.end_of(at, now));
+                if let Some(subscription) = self.subscription_mut(channel) {
+                    subscription.expires = end;
+                    subscription.expires_at = expires_at;
+                }
+                self.clock.set_subscription_expiry(&self.subscriptions);
+                self.count_success();
+                actions.line(|out| {
+                    reply::reply_sub_refresh(id, expires_at.is_some(), ttl(expires_at, now), out);
+                });
+            }
+            Err(Refused::Error(error)) => self.refuse(id, error, actions),
+            Err(Refused::Disconnect(disconnect)) => self.close(disconnect, actions),
+        }
+    }
+
+    fn refreshed(&self, channel: &str, token: &str, now: Now) -> Result<Option<u64>, Refused> {
+        if token.is_empty() || channel.is_empty() {
+            return Err(ErrorCode::BAD_REQUEST.into());
+        }
+        if self.subscription(channel).is_none_or(|subscription| subscription.server_side) {
+            return Err(ErrorCode::PERMISSION_DENIED.into());
+        }
+        let claims = self.policy.tokens.subscription(token, now.unix_s());
+        let request = gorani_auth::SubscribeRequest {
+            channel,
+            user: &self.user,
+            client: &self.client,
+            token: Some(claims.as_ref()),
+        };
+        let granted =
+            self.policy.rules.may_subscribe(&request).map_err(|denied| self.policy.refuse_denied(denied))?;
+        if granted.expires_at.is_some_and(|at| at <= now.unix_s()) {
+            return Err(ErrorCode::EXPIRED.into());
+        }
+        Ok(granted.expires_at)
+    }
+
+    /// A backend subscribes the client.
+    pub(super) fn server_subscribe(&mut self, subscribe: ServerSubscribe, actions: &mut Actions) {
+        let ServerSubscribe { channel, info, data, recover } = subscribe;
+        if !self.is_connected() || self.subscription(&channel).is_some() {
+            return;
+        }
+        if self.subscriptions.len() >= self.policy.settings.max_subscriptions {
+            return self.close(Disconnect::CHANNEL_LIMIT, actions);
+        }
+        let Ok(mut subscription) = self.server_side_subscription(&channel, None) else {
+            tracing::warn!(channel, "a backend subscribed a client to an unknown channel");
+            return;
+        };
+        subscription.info = self.info_for(info);
+        subscription.data = data;
+        subscription.recover = recover.filter(|_| subscription.recoverable);
+        let ticket = self.ticket(PendingRequest::ServerSubscribe { channel: subscription.channel.clone() });
+        actions.push(Action::Subscribe(ticket, subscription.request()));
+        self.subscriptions.push(subscription);
+    }
+
+    /// A backend's subscription has its outcome.
+    pub(super) fn settle_server_subscribe(
+        &mut self,
+        channel: &Arc<str>,
+        outcome: Result<Subscribed, ErrorCode>,
+        actions: &mut Actions,
+    ) {
+        let subscribed = match outcome {
+            Ok(subscribed) => subscribed,
+            Err(error) => {
+                tracing::warn!(%channel, %error, "a server-side subscription failed");
+                self.remove(channel);
+                return;
+            }
+        };
+        let client = self.client.clone();
+        let Some(subscription) = self.subscription_mut(channel) else { return };
+        subscription.under_way = false;
+        let requested = subscription.recover.as_ref().filter(|_| subscribed.recovered);
+        let pushed = SubscribePush {
+            recoverable: subscription.recoverable,
+            epoch: subscribed.top.as_ref().map_or("", |top| &top.epoch),
+            offset: requested.or(subscribed.top.as_ref()).map_or(0, |position| position.offset),
+            positioned: subscription.positioned,
+            data: non_empty(&subscription.data),
+        };
+        actions.line(|out| push::push_subscribe(channel, &pushed, out));
+        for publication in views(&subscribed, &client) {
+            actions.line(|out| push::push_publication(channel, &publication, out));
+        }
+        release(channel, actions);
+    }
+}
+
+/// The bytes of raw JSON.
+pub(super) fn raw_bytes(raw: &RawValue) -> Bytes {
+    Bytes::copy_from_slice(raw.get().as_bytes())
+}

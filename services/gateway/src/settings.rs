@@ -1,0 +1,199 @@
+//! Settings: built-in defaults, then the file, then the environment; read and checked whole before anything is bound.
+//!
+//! `deploy/gorani.toml` shows every key with its default, and a test keeps the two equal. Environment variables are
+//! `GORANI__` and the key in capitals, with `__` between the parts: `GORANI__HTTP__ADDRESS=0.0.0.0:8000`. Lists are
+//! separated by commas. Design §9, item 9.
+
+pub mod client;
+pub mod http;
+
+use std::path::{Path, PathBuf};
+
+use gorani_auth::{ApiKeys, ChannelRules, ChannelSettings, Origins, TokenSettings, TokenVerifier};
+use gorani_broker::MemorySettings;
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    client::{ClientSettings, SubprotocolChoice, WebSocketSettings},
+    http::{HttpSettings, TlsSettings},
+};
+
+/// All settings of a node.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Listening, TLS, limits of HTTP.
+    pub http: HttpSettings,
+    /// WebSocket connections of every kind.
+    pub websocket: WebSocketSettings,
+    /// Clients of the client protocol.
+    pub client: ClientSettings,
+    /// Connection and subscription tokens.
+    pub token: TokenSettings,
+    /// Options of channels, by namespace.
+    pub channel: ChannelSettings,
+    /// The HTTP API for backends.
+    pub api: ApiSettings,
+    /// What carries publications between nodes.
+    pub broker: BrokerSettings,
+    /// Logging.
+    pub log: LogSettings,
+    /// Things for trying out, never for production.
+    pub development: DevelopmentSettings,
+}
+
+/// The HTTP API for backends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApiSettings {
+    /// Keys that backends may present; several for rotation, none closes the API.
+    pub keys: Vec<String>,
+    /// Bytes of a request's body at most.
+    pub body_max_bytes: usize,
+}
+
+impl Default for ApiSettings {
+    fn default() -> Self {
+        Self { keys: Vec::new(), body_max_bytes: 1024 * 1024 }
+    }
+}
+
+/// What carries publications between nodes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BrokerSettings {
+    /// Which broker.
+    pub kind: BrokerKind,
+    /// The embedded broker's bounds.
+    pub memory: MemorySettings,
+}
+
+/// Kinds of brokers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BrokerKind {
+    /// Embedded: one node, everything in its memory.
+    #[default]
+    Memory,
+}
+
+/// Logging to standard error.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,gorani::hub=debug`.
+    pub level: String,
+    /// `auto` (human on a terminal, JSON otherwise), `human` or `json`.
+    pub format: LogFormat,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Auto }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Human on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// For people.
+    Human,
+    /// For machines, an object a line.
+    Json,
+}
+
+/// Things for trying out.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DevelopmentSettings {
+    /// Serve the try-out page at `/`.
+    pub page: bool,
+    /// Give the first API key to whoever opens the page. Anybody who can reach the node can then publish.
+    pub page_api_key: bool,
+    /// Serve `/echo`, which answers every message with itself, for conformance runs.
+    pub echo: bool,
+}
+
+/// Why the settings are refused. Each is one line that names the key.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file is not there or cannot be read.
+    #[error("settings file {0}: {1}")]
+    File(PathBuf, #[source] std::io::Error),
+    /// Not TOML, an unknown key, a value of the wrong kind.
+    #[error("settings: {0}")]
+    Parse(#[from] config::ConfigError),
+    /// A value out of its range.
+    #[error("settings: {key}: {problem}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What is wrong with its value.
+        problem: String,
+    },
+}
+
+impl SettingsError {
+    fn value(key: &'static str, problem: impl ToString) -> Self {
+        Self::Value { key, problem: problem.to_string() }
+    }
+}
+
+impl Settings {
+    /// Reads the file, if one is named, and the environment over it, and checks the whole.
+    pub fn load(file: Option<&Path>) -> Result<Self, SettingsError> {
+        let text = match file {
+            None => String::new(),
+            Some(path) => {
+                std::fs::read_to_string(path).map_err(|error| SettingsError::File(path.to_owned(), error))?
+            }
+        };
+        Self::from_text(&text, config::Environment::with_prefix("GORANI"))
+    }
+
+    /// Reads TOML text and an environment over it, and checks the whole.
+    pub fn from_text(text: &str, environment: config::Environment) -> Result<Self, SettingsError> {
+        let environment = environment
+            .prefix_separator("__")
+            .separator("__")
+            .try_parsing(true)
+            .list_separator(",")
+            .with_list_parse_key("api.keys")
+            .with_list_parse_key("client.allowed_origins")
+            .with_list_parse_key("client.personal_channels");
+        let settings: Self = config::Config::builder()
+            .add_source(config::File::from_str(text, config::FileFormat::Toml))
+            .add_source(environment)
+            .build()?
+            .try_deserialize()?;
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    /// Checks every value against its range, and the parts against each other.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        self.http.validate()?;
+        self.websocket.validate()?;
+        self.client.validate()?;
+        self.token.validate().map_err(|error| SettingsError::value("token", error))?;
+        TokenVerifier::new(&self.token).map_err(|error| SettingsError::value("token", error))?;
+        ChannelRules::new(&self.channel).map_err(|error| SettingsError::value("channel", error))?;
+        ApiKeys::new(self.api.keys.clone()).map_err(|error| SettingsError::value("api.keys", error))?;
+        Origins::new(&self.client.allowed_origins)
+            .map_err(|error| SettingsError::value("client.allowed_origins", error))?;
+        if self.api.body_max_bytes < 1024 {
+            return Err(SettingsError::value("api.body_max_bytes", "must be at least 1024"));
+        }
+        if self.development.page_api_key && self.api.keys.is_empty() {
+            return Err(SettingsError::value(
+                "development.page_api_key",
+                "there is no key in api.keys to give",
+            ));
+        }
+        Ok(())
+    }
+}

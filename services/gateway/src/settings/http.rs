@@ -1,0 +1,107 @@
+//! Settings of the listeners and of HTTP itself.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::SettingsError;
+
+/// Worker threads at most: the node keeps a bit for each.
+pub const MAX_WORKERS: usize = 128;
+
+/// Listening, TLS, and limits of HTTP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpSettings {
+    /// Where the node listens; port 0 takes a free one and logs it.
+    pub address: SocketAddr,
+    /// Worker threads; 0: one a core.
+    pub workers: usize,
+    /// Connections that may wait to be accepted.
+    pub backlog: u32,
+    /// Connections at a time, of every kind, at most.
+    pub max_connections: usize,
+    /// Bytes of a request's line and headers at most; over it 431.
+    pub header_max_bytes: usize,
+    /// Time for a request's headers to arrive.
+    #[serde(with = "humantime_serde")]
+    pub request_timeout: Duration,
+    /// How long an idle HTTP connection is kept.
+    #[serde(with = "humantime_serde")]
+    pub keep_alive: Duration,
+    /// A peer that acknowledges nothing for so long is given up (`TCP_USER_TIMEOUT`); 0 leaves it to the system.
+    #[serde(with = "humantime_serde")]
+    pub tcp_user_timeout: Duration,
+    /// WebSocket handshakes a second from one address at most; 0: no limit.
+    pub handshakes_per_second: u32,
+    /// How long open requests may take to finish when the node is told to stop.
+    #[serde(with = "humantime_serde")]
+    pub shutdown_timeout: Duration,
+    /// Certificate and key; when set, the address speaks TLS only.
+    pub tls: TlsSettings,
+}
+
+/// Certificate and key of TLS, as PEM files. Both or neither.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsSettings {
+    /// The certificate chain, the server's own first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+impl TlsSettings {
+    /// Whether TLS is on.
+    pub fn is_on(&self) -> bool {
+        !self.certificate.as_os_str().is_empty()
+    }
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            workers: 0,
+            backlog: 4096,
+            max_connections: 100_000,
+            header_max_bytes: 16 * 1024,
+            request_timeout: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(75),
+            tcp_user_timeout: Duration::from_secs(30),
+            handshakes_per_second: 0,
+            shutdown_timeout: Duration::from_secs(5),
+            tls: TlsSettings::default(),
+        }
+    }
+}
+
+impl HttpSettings {
+    pub(super) fn validate(&self) -> Result<(), SettingsError> {
+        if self.workers > MAX_WORKERS {
+            return Err(SettingsError::value("http.workers", format!("at most {MAX_WORKERS}")));
+        }
+        if self.max_connections == 0 {
+            return Err(SettingsError::value("http.max_connections", "must be above 0"));
+        }
+        if !(1024..=128 * 1024).contains(&self.header_max_bytes) {
+            return Err(SettingsError::value("http.header_max_bytes", "must be between 1024 and 131072"));
+        }
+        if self.request_timeout.is_zero() {
+            return Err(SettingsError::value("http.request_timeout", "must be above 0s"));
+        }
+        let tls = &self.tls;
+        if tls.certificate.as_os_str().is_empty() != tls.key.as_os_str().is_empty() {
+            return Err(SettingsError::value("http.tls", "certificate and key go together"));
+        }
+        Ok(())
+    }
+
+    /// Number of worker threads.
+    pub fn worker_count(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS),
+            count => count,
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Transports: thin shells around a session. They move bytes, carry out what the session wants, and know nothing of
+//! what the messages mean. Design §2.
+//!
+//! - [`endpoint`]: what stands behind a path: which session, which subprotocols, whose origins. - [`errand`]: how a
+//!   session's actions are carried out on the worker and the node. - [`websocket`]: RFC 6455.
+
+pub mod client;
+pub mod endpoint;
+pub mod errand;
+pub mod websocket;

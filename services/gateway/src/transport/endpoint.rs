@@ -1,0 +1,87 @@
+//! An endpoint: what stands behind a path that WebSockets (and later every other transport) can be opened on.
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+
+use actix_http::header::HeaderMap;
+use gorani_protocol::websocket::{Refusal, SubprotocolPolicy};
+
+use crate::{
+    hub::fanout::Protocol,
+    session::{Now, Session},
+};
+
+/// The request that opened a connection, as the endpoint and its session may look at it.
+#[derive(Debug, Clone)]
+pub struct Handshake {
+    /// Path, without the query.
+    pub path: String,
+    /// Query, without the `?`; empty for none.
+    pub query: String,
+    /// Headers, names in lower case.
+    pub headers: HeaderMap,
+    /// Address of the peer.
+    pub peer: Option<SocketAddr>,
+    /// Our address.
+    pub local: Option<SocketAddr>,
+    /// Whether it came over TLS.
+    pub is_secure: bool,
+    /// The subprotocol that was agreed on.
+    pub subprotocol: Option<&'static str>,
+}
+
+impl Handshake {
+    /// The first value of a header, where it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// Why an endpoint does not open a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// For a reason of the WebSocket protocol.
+    Protocol(Refusal),
+    /// For the endpoint's own reason: an HTTP status (4xx or 5xx) and a sentence.
+    Status(u16, String),
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self::Protocol(refusal)
+    }
+}
+
+/// What stands behind a path.
+pub trait Endpoint: Send + Sync + 'static {
+    /// Subprotocols that it speaks, the preferred first; empty: none has a meaning here.
+    fn subprotocols(&self) -> &[&'static str];
+
+    /// What becomes of a client that offers only others.
+    fn subprotocol_policy(&self) -> SubprotocolPolicy;
+
+    /// Whether a page of this origin may connect. `None`: not a browser.
+    fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool;
+
+    /// What its sessions speak.
+    fn protocol(&self) -> Protocol;
+
+    /// Its name in logs and in the API: `json`, …
+    fn name(&self) -> &'static str;
+
+    /// Bytes of a message at most.
+    fn message_max_bytes(&self) -> usize;
+
+    /// Bytes that may wait for a client at most.
+    fn outbox_max_bytes(&self) -> usize;
+
+    /// Whether its sessions take messages in parts.
+    fn wants_parts(&self) -> bool {
+        false
+    }
+
+    /// Opens a session, or refuses.
+    fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, Refused>;
+}
+
+/// The endpoints of a node, by path.
+pub type Endpoints = HashMap<String, Arc<dyn Endpoint>>;

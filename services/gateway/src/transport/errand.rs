@@ -1,0 +1,83 @@
+//! Errands: the actions of a session that the worker or the node carries out, and that come back with an outcome.
+//! The same for every transport.
+
+use std::{future::Future, pin::Pin, rc::Rc, sync::Arc};
+
+use futures_util::FutureExt;
+
+use crate::{
+    disconnect::ErrorCode,
+    hub::{roster::SessionKey, worker::Worker},
+    node::{Node, publish::Source},
+    session::{Action, Outcome, Ticket},
+};
+
+/// The outcome of an action, to come; mostly it is there at the first look.
+pub type Errand = Pin<Box<dyn Future<Output = Outcome>>>;
+
+/// Who runs a session's errands.
+#[derive(Clone)]
+pub struct Errands {
+    /// The node.
+    pub node: Arc<Node>,
+    /// The worker of the session.
+    pub worker: Rc<Worker>,
+    /// The session.
+    pub key: SessionKey,
+}
+
+/// What is left of an action after it was looked at.
+pub enum Step {
+    /// It is done.
+    Done,
+    /// Its outcome will come.
+    Errand(Ticket, Errand),
+    /// It is for the transport itself.
+    Transport(Action),
+}
+
+impl Errands {
+    /// Carries out an action, or begins to.
+    pub fn begin(&self, action: Action) -> Step {
+        match action {
+            Action::Identify { user, client } => {
+                self.worker.hub_mut().roster_mut().identify(self.key, user, client);
+                Step::Done
+            }
+            Action::Release(channel) => {
+                self.worker.hub_mut().release(self.key, &channel);
+                Step::Done
+            }
+            Action::Unsubscribe(channel) => {
+                self.worker.unsubscribe(self.key, &channel);
+                Step::Done
+            }
+            Action::Subscribe(ticket, request) => {
+                let subscribed = self.worker.clone().subscribe(self.key, request);
+                Step::Errand(ticket, subscribed.map(Outcome::Subscribed).boxed_local())
+            }
+            Action::Publish(ticket, channel, publication, options) => {
+                let published = self.node.publish_with(Source::Client, &channel, publication, options);
+                Step::Errand(ticket, published.map(Outcome::Published).boxed_local())
+            }
+            Action::History(ticket, channel, query, retention) => {
+                let read = self.node.broker().history(&channel, query, retention);
+                Step::Errand(
+                    ticket,
+                    read.map(|page| Outcome::History(page.map_err(ErrorCode::from))).boxed_local(),
+                )
+            }
+            Action::Presence(ticket, channel) => {
+                let read = self.node.broker().presence(&channel);
+                let outcome = |clients: Result<_, _>| Outcome::Presence(clients.map_err(ErrorCode::from));
+                Step::Errand(ticket, read.map(outcome).boxed_local())
+            }
+            Action::PresenceStats(ticket, channel) => {
+                let read = self.node.broker().presence_stats(&channel);
+                let outcome = |counts: Result<_, _>| Outcome::PresenceStats(counts.map_err(ErrorCode::from));
+                Step::Errand(ticket, read.map(outcome).boxed_local())
+            }
+            action @ (Action::Ping | Action::Close(_)) => Step::Transport(action),
+        }
+    }
+}

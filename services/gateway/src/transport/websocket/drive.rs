@@ -1,0 +1,245 @@
+//! The one resident future of a connection: writes what the outbox holds, then reads through the worker's buffer.
+//! actix polls it after the mailbox, so all that a turn brought leaves in one write. Design §3.
+
+use std::{
+    cell::RefCell,
+    io,
+    pin::Pin,
+    task::{Context as Task, Poll, ready},
+};
+
+use actix::{fut::ActorFuture, prelude::*};
+use bytes::{Bytes, BytesMut};
+use gorani_protocol::websocket::{self, Event, Input, MessageKind as FrameKind};
+use tokio::io::ReadBuf;
+
+use super::{Connection, Io, farewell::Phase};
+use crate::{
+    disconnect::Disconnect,
+    session::{Actions, Incoming, Now},
+};
+
+/// Size of a worker's read buffer, shared by all its connections.
+const SCRATCH_BYTES: usize = 64 * 1024;
+/// Buffers one connection may fill in a turn, before its neighbours have theirs.
+const READS_PER_TURN: usize = 4;
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { bytes: vec![0; SCRATCH_BYTES], actions: Actions::default() });
+}
+
+/// What a worker's connections use in turn, so that an idle one holds nothing.
+struct Scratch {
+    bytes: Vec<u8>,
+    actions: Actions,
+}
+
+/// The resident future.
+pub(super) struct Drive;
+
+impl<T: Io> ActorFuture<Connection<T>> for Drive {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        me: &mut Connection<T>,
+        ctx: &mut Context<Connection<T>>,
+        task: &mut Task<'_>,
+    ) -> Poll<()> {
+        me.outbox.register(task);
+        let done = SCRATCH.with_borrow_mut(|scratch| me.turn(scratch, ctx, task));
+        if done.is_ready() {
+            ctx.stop();
+        }
+        done
+    }
+}
+
+impl<T: Io> Connection<T> {
+    /// One turn: write, read, and write what reading brought. Ready when the connection is over.
+    fn turn(&mut self, scratch: &mut Scratch, ctx: &mut Context<Self>, task: &mut Task<'_>) -> Poll<()> {
+        if self.phase.is_open() {
+            if let Some(slow) = self.outbox.overflow() {
+                self.end(slow);
+            } else {
+                self.session.poll_outside(task, &mut scratch.actions);
+                self.carry_out(&mut scratch.actions, ctx);
+            }
+        }
+        // Writing first: what waits is what the connection was woken for, nearly always.
+        let mut written = self.write(task);
+        let read = self.read(scratch, ctx, task);
+        if !self.outbox.is_empty() && written.is_ready() {
+            written = self.write(task);
+        }
+        if matches!(self.phase, Phase::Over(_)) {
+            return Poll::Ready(());
+        }
+        let Phase::Closing { peer_closed, .. } = self.phase else { return Poll::Pending };
+        ready!(written);
+        // Our close frame is out. After the peer's own (or its end), the server goes first, as RFC 6455 7.1.1 has it.
+        let _ = Pin::new(&mut self.io).poll_shutdown(task);
+        if peer_closed || read == Reading::Ended { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Writes what waits. Ready when nothing does.
+    fn write(&mut self, task: &mut Task<'_>) -> Poll<()> {
+        loop {
+            if self.outbox.is_empty() {
+                let Some(pong) = self.pong.take() else { break };
+                let _ = self.outbox.push(pong);
+            }
+            let io = Pin::new(&mut self.io);
+            let result = self.outbox.write_with(|slices| match io.poll_write_vectored(task, slices) {
+                Poll::Ready(Ok(0)) => Err(Some(io::Error::from(io::ErrorKind::WriteZero))),
+                Poll::Ready(Ok(written)) => Ok(written),
+                Poll::Ready(Err(error)) => Err(Some(error)),
+                Poll::Pending => Err(None),
+            });
+            match result {
+                Ok(written) => {
+                    self.needs_flush = true;
+                    self.errands.node.metrics.bytes_sent.inc_by(written as u64);
+                }
+                Err(None) => return Poll::Pending,
+                Err(Some(error)) => {
+                    self.session.failed(&error);
+                    self.break_off(Disconnect::WRITE_ERROR);
+                    return Poll::Ready(());
+                }
+            }
+        }
+        if self.needs_flush {
+            match Pin::new(&mut self.io).poll_flush(task) {
+                Poll::Ready(Ok(())) => self.needs_flush = false,
+                Poll::Ready(Err(_)) => self.break_off(Disconnect::WRITE_ERROR),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Reads what there is, within the fair share of a turn.
+    fn read(&mut self, scratch: &mut Scratch, ctx: &mut Context<Self>, task: &mut Task<'_>) -> Reading {
+        if !self.early.is_empty() {
+            let mut early = BytesMut::from(&*std::mem::take(&mut self.early));
+            self.take_bytes(&mut early, &mut scratch.actions, ctx);
+        }
+        for _ in 0..READS_PER_TURN {
+            if matches!(self.phase, Phase::Over(_)) {
+                return Reading::Ended;
+            }
+            if self.phase.is_open() && self.session.is_blocked() {
+                // Until an outcome lets the session take more; the peer's bytes wait in the kernel.
+                return Reading::Waits;
+            }
+            let mut buffer = ReadBuf::new(&mut scratch.bytes);
+            match Pin::new(&mut self.io).poll_read(task, &mut buffer) {
+                Poll::Pending => return Reading::Waits,
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    let count = buffer.filled().len();
+                    let (bytes, _) = scratch.bytes.split_at_mut(count);
+                    self.take_bytes(bytes, &mut scratch.actions, ctx);
+                }
+                Poll::Ready(Ok(())) => {
+                    self.break_off(Disconnect::ABNORMAL);
+                    return Reading::Ended;
+                }
+                Poll::Ready(Err(error)) => {
+                    self.session.failed(&error);
+                    self.break_off(Disconnect::ABNORMAL);
+                    return Reading::Ended;
+                }
+            }
+        }
+        task.waker().wake_by_ref();
+        Reading::Waits
+    }
+
+    /// Decodes bytes into the session.
+    fn take_bytes(&mut self, bytes: &mut [u8], actions: &mut Actions, ctx: &mut Context<Self>) {
+        if self.unreadable || matches!(self.phase, Phase::Closing { peer_closed: true, .. } | Phase::Over(_))
+        {
+            return;
+        }
+        let now = Now::read();
+        let mut input = Input::new(bytes);
+        let mut messages = 0;
+        let mut payload_bytes = 0;
+        loop {
+            let event = match self.decoder.next(&mut input) {
+                Ok(Some(event)) => event,
+                Ok(None) => break,
+                Err(error) => {
+                    // The stream cannot be read on: what still comes is thrown away until the peer ends or time is up.
+                    self.session.failed(&error);
+                    self.end(Disconnect::new(error.close_code(), error.to_string()));
+                    self.unreadable = true;
+                    break;
+                }
+            };
+            let incoming = match event {
+                Event::Text(text) => Incoming::Text(text),
+                Event::Binary(data) => Incoming::Binary(data),
+                Event::Fragment { kind, data, last } => {
+                    Incoming::Part { text: kind == FrameKind::Text, data, last }
+                }
+                Event::Ping(payload) => {
+                    // Of many pings that wait, the newest is answered.
+                    self.pong = Some(pong_frame(payload));
+                    continue;
+                }
+                Event::Pong(_) => {
+                    self.session.pong(now);
+                    continue;
+                }
+                Event::Close(frame) => {
+                    let (reason, echo) = farewell_to(frame);
+                    self.end_by_peer(reason, echo);
+                    break;
+                }
+            };
+            if !self.phase.is_open() {
+                continue;
+            }
+            messages += 1;
+            payload_bytes += incoming.len();
+            self.session.message(incoming, now, actions);
+            self.carry_out(actions, ctx);
+        }
+        self.errands.node.metrics.messages_received.inc_by(messages);
+        self.errands.node.metrics.bytes_received.inc_by(payload_bytes as u64);
+        self.reschedule();
+    }
+}
+
+/// How reading ended in this turn.
+#[derive(PartialEq, Eq)]
+enum Reading {
+    /// More may come.
+    Waits,
+    /// Nothing more comes.
+    Ended,
+}
+
+fn pong_frame(payload: &[u8]) -> Bytes {
+    let mut out = BytesMut::new();
+    websocket::encode::pong(payload, &mut out);
+    out.freeze()
+}
+
+/// Why the peer closes, and the answer to it.
+fn farewell_to(frame: Option<websocket::CloseFrame<'_>>) -> (Disconnect, Bytes) {
+    let mut echo = BytesMut::new();
+    match frame {
+        Some(frame) => {
+            websocket::encode::close(frame.code, "", &mut echo);
+            (Disconnect::new(frame.code, frame.reason.to_owned()), echo.freeze())
+        }
+        None => {
+            websocket::encode::close_empty(&mut echo);
+            // 1005: the peer closed without a code. It stands for "none" and is never on the wire.
+            (Disconnect::new(1005, ""), echo.freeze())
+        }
+    }
+}

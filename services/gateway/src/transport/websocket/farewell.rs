@@ -1,0 +1,98 @@
+//! The ways a WebSocket connection ends, and the bounded time that each has. `specs/websocket.md`, items 8 and 16.
+
+use std::time::Instant;
+
+use actix::prelude::*;
+use bytes::Bytes;
+
+use super::{Connection, Io, close_frame};
+use crate::{disconnect::Disconnect, session::Now};
+
+/// A connection that is dropped without a farewell, as when its thread ends.
+static GONE: Disconnect = Disconnect::ABNORMAL;
+
+/// How far a connection has come.
+pub(super) enum Phase {
+    /// Messages flow.
+    Open,
+    /// A close frame is on its way; what the peer still sends is only looked through for its own.
+    Closing {
+        reason: Disconnect,
+        /// When the patience ends.
+        by: Instant,
+        /// The peer's close frame is here, or its frames cannot be read: nothing is waited for but the flush.
+        peer_closed: bool,
+    },
+    /// Nothing more to do.
+    Over(Disconnect),
+}
+
+impl Phase {
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+
+    /// Why the connection ended.
+    pub(super) fn reason(&self) -> &Disconnect {
+        match self {
+            Self::Open => &GONE,
+            Self::Closing { reason, .. } | Self::Over(reason) => reason,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Closing { by, .. } => Some(*by),
+            Self::Open | Self::Over(_) => None,
+        }
+    }
+}
+
+impl<T: Io> Connection<T> {
+    /// Ends the session: its subscriptions end now, the close frame is sent, and the peer has a bounded time for its own.
+    pub(super) fn end(&mut self, reason: Disconnect) {
+        let frame = close_frame(&reason);
+        self.begin_farewell(reason, frame, false);
+    }
+
+    /// The peer closes: its code is echoed.
+    pub(super) fn end_by_peer(&mut self, reason: Disconnect, echo: Bytes) {
+        self.begin_farewell(reason, echo, true);
+    }
+
+    fn begin_farewell(&mut self, reason: Disconnect, frame: Bytes, by_peer: bool) {
+        match &mut self.phase {
+            Phase::Open => {}
+            Phase::Closing { peer_closed, .. } => {
+                *peer_closed |= by_peer;
+                return;
+            }
+            Phase::Over(_) => return,
+        }
+        self.errands.worker.leave_all(self.errands.key);
+        self.pong = None;
+        if self.outbox.overflow().is_some() || self.outbox.push(frame.clone()).is_err() {
+            self.outbox.replace_with(frame);
+        }
+        let by = Instant::now() + self.errands.node.settings.websocket.close_timeout;
+        self.phase = Phase::Closing { reason, by, peer_closed: by_peer };
+        self.reschedule();
+        self.outbox.wake();
+    }
+
+    /// The connection is gone: nothing can be sent any more.
+    pub(super) fn break_off(&mut self, reason: Disconnect) {
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Open) {
+            Phase::Open => Phase::Over(reason),
+            Phase::Closing { reason, .. } | Phase::Over(reason) => Phase::Over(reason),
+        };
+    }
+
+    /// Ends the patience when its time has come.
+    pub(super) fn check_farewell(&mut self, now: Now, ctx: &mut Context<Self>) {
+        if self.phase.deadline().is_some_and(|by| by <= now.instant) {
+            self.break_off(Disconnect::ABNORMAL);
+            ctx.stop();
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! From an HTTP request with `Upgrade: websocket` to the actor that owns the socket. `specs/websocket.md`, items 1 to 4.
+
+use std::{rc::Rc, sync::Arc, time::Instant};
+
+use actix::{Actor, AsyncContext, Context};
+use actix_codec::Framed;
+use actix_http::{HttpMessage as _, Request, Version, h1};
+use bytes::Bytes;
+use gorani_protocol::websocket::{Decoder, DeflateParams, Offer, Refusal};
+use tokio::io::AsyncWriteExt;
+
+use super::{Connection, Io, farewell::Phase};
+use crate::{
+    hub::{
+        fanout::{Encoding, Framing, Protocol},
+        roster::Registration,
+        worker::Worker,
+    },
+    metrics::RefusalLabel,
+    node::Node,
+    outbox::Outbox,
+    server::socket::SocketAddresses,
+    session::Now,
+    transport::{
+        endpoint::{Endpoint, Endpoints, Handshake, Refused},
+        errand::Errands,
+    },
+};
+
+/// What the upgrades of a worker need.
+#[derive(Clone)]
+pub struct Upgrades {
+    /// The node.
+    pub node: Arc<Node>,
+    /// The worker of this thread.
+    pub worker: Rc<Worker>,
+    /// What stands behind which path.
+    pub endpoints: Arc<Endpoints>,
+    /// Whether the listener speaks TLS.
+    pub is_secure: bool,
+}
+
+/// An upgrade that all parties agreed on.
+struct Agreed {
+    endpoint: Arc<dyn Endpoint>,
+    handshake: Handshake,
+    deflate: Option<DeflateParams>,
+    response: Vec<u8>,
+}
+
+impl Upgrades {
+    /// Takes a socket out of HTTP: starts its actor, or answers why not and closes it.
+    pub async fn take<T: Io>(self, request: Request, framed: Framed<T, h1::Codec>) {
+        let parts = framed.into_parts();
+        let result = self.agree(&request).and_then(|agreed| {
+            let session = agreed.endpoint.open(&agreed.handshake, Now::read())?;
+            let place = self.node.take_place().ok_or_else(|| {
+                Refused::Status(503, "this node holds as many connections as it may".to_owned())
+            })?;
+            Ok((agreed, session, place))
+        });
+        let (agreed, session, place) = match result {
+            Ok(opened) => opened,
+            Err(refused) => return self.refuse(parts.io, &refused).await,
+        };
+        let Agreed { endpoint, handshake, deflate, response } = agreed;
+        let framing = deflate.map_or(Framing::WebSocket, |deflate| Framing::WebSocketDeflate {
+            window_bits: deflate.server_max_window_bits,
+        });
+        let outbox = Outbox::new(endpoint.outbox_max_bytes());
+        // The response waits in the outbox like everything else, so whatever the session says first follows it.
+        let _ = outbox.push(Bytes::from(response));
+        Connection::create(|ctx: &mut Context<Connection<T>>| {
+            let key = self.worker.register(Registration {
+                mailbox: ctx.address().recipient(),
+                outbox: outbox.clone(),
+                encoding: Encoding { protocol: endpoint.protocol(), framing },
+                transport: "websocket",
+                protocol: endpoint.name(),
+                connected_at_ms: Now::read().unix_ms,
+            });
+            Connection {
+                io: parts.io,
+                early: parts.read_buf.freeze(),
+                decoder: Decoder::new(
+                    endpoint.message_max_bytes(),
+                    deflate.is_some(),
+                    endpoint.wants_parts(),
+                ),
+                session,
+                outbox,
+                framing,
+                errands: Errands { node: self.node.clone(), worker: self.worker.clone(), key },
+                timer: None,
+                phase: Phase::Open,
+                pong: None,
+                unreadable: false,
+                needs_flush: false,
+                peer: handshake.peer,
+                protocol: endpoint.name(),
+                opened_at: Instant::now(),
+                _place: place,
+            }
+        });
+    }
+
+    /// Checks a request against the protocol, the endpoint and the node's limits.
+    fn agree(&self, request: &Request) -> Result<Agreed, Refused> {
+        let head = request.head();
+        let path = head.uri.path();
+        let endpoint = self
+            .endpoints
+            .get(path)
+            .ok_or_else(|| Refused::Status(404, "no WebSocket is served here".to_owned()))?;
+        if self.node.is_draining() {
+            return Err(Refusal::Draining.into());
+        }
+        if header_bytes(request) > self.node.settings.http.header_max_bytes {
+            return Err(Refused::Status(431, "the request's headers are too large".to_owned()));
+        }
+        let peer = request.peer_addr();
+        if peer.is_some_and(|peer| !self.node.allows_handshake(peer.ip())) {
+            return Err(Refused::Status(429, "too many handshakes from this address".to_owned()));
+        }
+        let offer = parse(head.method.as_str(), head.version, request.headers())?;
+        if !endpoint.allows_origin(offer.origin.as_deref(), &offer.host) {
+            return Err(Refusal::OriginForbidden.into());
+        }
+        let subprotocol = if endpoint.subprotocols().is_empty() && endpoint.protocol() == Protocol::Embedded {
+            None
+        } else {
+            offer.choose_subprotocol(endpoint.subprotocols(), endpoint.subprotocol_policy())?
+        };
+        let deflate = if self.node.settings.websocket.compression { offer.negotiate_deflate() } else { None };
+        let response = offer.response(subprotocol, deflate.as_ref());
+        let handshake = Handshake {
+            path: path.to_owned(),
+            query: head.uri.query().unwrap_or_default().to_owned(),
+            headers: request.headers().clone(),
+            peer,
+            local: request.conn_data::<SocketAddresses>().and_then(|addresses| addresses.local),
+            is_secure: self.is_secure,
+            subprotocol,
+        };
+        Ok(Agreed { endpoint: endpoint.clone(), handshake, deflate, response })
+    }
+
+    /// Answers a handshake that leads nowhere, and closes.
+    async fn refuse<T: Io>(&self, mut io: T, refused: &Refused) {
+        let answer = Answer::of(refused);
+        self.node.metrics.handshakes_refused.get_or_create(&RefusalLabel { status: answer.status }).inc();
+        tracing::debug!(status = answer.status, reason = answer.sentence, "handshake refused");
+        let patience = self.node.settings.websocket.close_timeout;
+        let written = tokio::time::timeout(patience, async {
+            io.write_all(answer.response().as_bytes()).await?;
+            io.shutdown().await
+        });
+        // The peer may be gone already; then nobody misses the answer.
+        let _ = written.await;
+    }
+}
+
+/// Reads the parts of a handshake.
+pub fn parse(
+    method: &str,
+    version: Version,
+    headers: &actix_http::header::HeaderMap,
+) -> Result<Offer, Refusal> {
+    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    Offer::parse(method, version == Version::HTTP_11, headers)
+}
+
+/// An HTTP answer to a handshake that leads nowhere.
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// Headers besides those of every answer.
+    pub headers: &'static [(&'static str, &'static str)],
+    /// The body: one sentence.
+    pub sentence: String,
+}
+
+impl Answer {
+    /// The answer to a refusal.
+    pub fn of(refused: &Refused) -> Self {
+        match refused {
+            Refused::Protocol(refusal) => {
+                Self { status: refusal.status(), headers: refusal.headers(), sentence: refusal.to_string() }
+            }
+            Refused::Status(status, sentence) => {
+                Self { status: *status, headers: &[], sentence: sentence.clone() }
+            }
+        }
+    }
+
+    fn response(&self) -> String {
+        let reason =
+            actix_http::StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
+        let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason.unwrap_or("Refused"));
+        for (name, value) in self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str(&format!(
+            "Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}",
+            self.sentence.len(),
+            self.sentence
+        ));
+        head
+    }
+}
+
+/// Bytes of a request's line and headers, near enough.
+pub fn header_bytes(request: &Request) -> usize {
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    request.uri().to_string().len() + headers.sum::<usize>()
+}
