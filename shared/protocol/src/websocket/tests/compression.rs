@@ -129,7 +129,7 @@ fn line_12_damaged_or_truncated_data_is_refused_with_1007() {
     // The block announces 100 bytes and would take what is put behind the message for its own.
     let swallowing = b"\x00\x64\x00\x9b\xffHe";
     for bad in [&b"\xff\xff\xff"[..], b"\x06", b"\x00\x05\x00\xfa\xffHe", swallowing, truncated] {
-        let error = error_of(&mut deflating(), &[frame(FIN | RSV1 | TEXT, bad)]);
+        let error = error_of(&mut deflating(), &[frame(FIN | RSV1 | BINARY, bad)]);
         assert_eq!((error, error.close_code()), (ProtocolError::InvalidDeflate, 1007), "{bad:x?}");
     }
 }
