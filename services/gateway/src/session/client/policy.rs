@@ -70,7 +70,11 @@ impl Policy {
             Denied::NotAvailable => ErrorCode::NOT_AVAILABLE.into(),
             Denied::TokenExpired => ErrorCode::TOKEN_EXPIRED.into(),
             Denied::UnknownKey => self.await_key(),
-            Denied::InvalidToken(reason) => self.refuse_token(TokenError::Invalid(reason)),
+            // The connection has a token of its own and stays, as with every other denied subscription.
+            Denied::InvalidToken(reason) => {
+                tracing::info!(%reason, "subscription token refused");
+                ErrorCode::PERMISSION_DENIED.into()
+            }
         }
     }
 

@@ -1,0 +1,121 @@
+//! Publish, history, presence, rpc, and clients that only make errors.
+
+use bytes::Bytes;
+use gorani_broker::{HistoryPage, Publication, Published};
+
+use super::*;
+use crate::disconnect::ErrorCode;
+
+#[test]
+fn a_subscriber_publishes_as_itself_and_is_answered_when_the_broker_accepted() {
+    let mut bench = Bench::subscribed("open:a", Subscribed::default());
+    assert!(matches!(bench.next(), Some(Action::Release(_))));
+    assert!(bench.say_text(r#"{"id":3,"publish":{"channel":"open:a","data":{"b": 1.50}}}"#).is_empty());
+    let Some(Action::Publish(ticket, channel, publication, _)) = bench.next() else { panic!("no publish") };
+    assert_eq!((&*channel, &publication.data[..]), ("open:a", &br#"{"b": 1.50}"#[..]));
+    assert_eq!(publication.info.unwrap().user, "42");
+    assert_eq!(
+        bench.settle(ticket, Outcome::Published(Ok(Published::default()))),
+        [json!({"id": 3, "publish": {}})]
+    );
+}
+
+#[test]
+fn publishes_go_out_one_after_the_other_without_waiting_up_to_a_bound() {
+    let mut bench = Bench::subscribed("open:a", Subscribed::default());
+    for id in 3..103 {
+        bench.say(json!({"id": id, "publish": {"channel": "open:a", "data": id}}));
+    }
+    let published =
+        std::iter::from_fn(|| bench.next()).filter(|action| matches!(action, Action::Publish(..))).count();
+    assert_eq!(published, 64);
+}
+
+#[test]
+fn a_failed_publish_is_told() {
+    let mut bench = Bench::subscribed("open:a", Subscribed::default());
+    bench.next();
+    bench.say(json!({"id": 3, "publish": {"channel": "open:a", "data": 1}}));
+    let Some(Action::Publish(ticket, ..)) = bench.next() else { panic!("no publish") };
+    let replies = bench.settle(ticket, Outcome::Published(Err(ErrorCode::UNAVAILABLE)));
+    assert_eq!(error_code(&replies[0]), 120);
+}
+
+#[test]
+fn what_a_client_may_not_do_is_refused_with_its_code() {
+    let mut bench = Bench::subscribed("open:a", Subscribed::default());
+    for (command, code) in [
+        (json!({"publish": {"channel": "open:b", "data": 1}}), 103),
+        (json!({"publish": {"channel": "nowhere:b", "data": 1}}), 102),
+        (json!({"publish": {"channel": "open:a"}}), 107),
+        (json!({"history": {"channel": "open:a"}}), 108),
+        (json!({"history": {"channel": "history:a"}}), 103),
+        (json!({"presence": {"channel": "open:a"}}), 108),
+        (json!({"presence_stats": {"channel": "history:a"}}), 103),
+        (json!({"rpc": {"method": "x", "data": {}}}), 108),
+        (json!({"sub_refresh": {"channel": "open:b", "token": "x"}}), 103),
+    ] {
+        let mut command = command;
+        command["id"] = json!(9);
+        let replies = bench.say(command.clone());
+        assert_eq!(error_code(&replies[0]), code, "{command}");
+    }
+    assert!(bench.say(json!({"send": {"data": {}}})).is_empty());
+    assert!(bench.closed.is_none());
+}
+
+#[test]
+fn history_is_read_within_its_bound_and_its_epoch() {
+    let mut bench = Bench::subscribed("history:a", top(5));
+    bench.next();
+    let page = || {
+        let publication = Publication { data: Bytes::from_static(b"5"), offset: 5, ..Publication::default() };
+        HistoryPage { publications: vec![Arc::new(publication)], top: top(5).top.unwrap() }
+    };
+    for (limit, expected) in [(10, 10), (-1, 300), (1000, 300), (0, 0)] {
+        bench.say(json!({"id": 3, "history": {"channel": "history:a", "limit": limit, "since": {"offset": 4, "epoch": "e"}}}));
+        let Some(Action::History(ticket, _, query, _)) = bench.next() else { panic!("no history") };
+        assert_eq!((query.limit, query.since), (expected, Some(4)));
+        let replies = bench.settle(ticket, Outcome::History(Ok(page())));
+        let expected = json!({"publications": [{"data": 5, "offset": 5}], "offset": 5, "epoch": "e"});
+        assert_eq!(replies[0]["history"], expected);
+    }
+    bench
+        .say(json!({"id": 4, "history": {"channel": "history:a", "since": {"offset": 4, "epoch": "other"}}}));
+    let Some(Action::History(ticket, ..)) = bench.next() else { panic!("no history") };
+    assert_eq!(error_code(&bench.settle(ticket, Outcome::History(Ok(page())))[0]), 112);
+}
+
+#[test]
+fn presence_and_its_numbers_are_read() {
+    let mut bench = Bench::subscribed("history:a", top(0));
+    bench.next();
+    bench.say(json!({"id": 3, "presence": {"channel": "history:a"}}));
+    let Some(Action::Presence(ticket, _)) = bench.next() else { panic!("no presence") };
+    let info = bench.session.info_for(Bytes::new());
+    let replies = bench.settle(ticket, Outcome::Presence(Ok(vec![info.clone()])));
+    assert_eq!(replies[0]["presence"]["presence"][&info.client]["user"], "42");
+    bench.say(json!({"id": 4, "presence_stats": {"channel": "history:a"}}));
+    let Some(Action::PresenceStats(ticket, _)) = bench.next() else { panic!("no stats") };
+    let replies = bench.settle(ticket, Outcome::PresenceStats(Ok((2, 1))));
+    assert_eq!(replies[0]["presence_stats"], json!({"num_clients": 2, "num_users": 1}));
+}
+
+#[test]
+fn a_client_that_only_makes_errors_is_ended() {
+    let mut bench = Bench::new(ClientSettings { max_errors: 50, ..settings() });
+    bench.say(json!({"id": 1, "connect": {}}));
+    for id in 2..60 {
+        bench.say(json!({"id": id, "subscribe": {"channel": "closed:a"}}));
+    }
+    assert_eq!(bench.closed_with(), 3509);
+}
+
+#[test]
+fn a_session_that_has_ended_does_nothing_more() {
+    let mut bench = Bench::connected();
+    bench.signal(Signal::Disconnect(Disconnect::SHUTDOWN));
+    assert_eq!(bench.closed_with(), 3001);
+    assert!(bench.say(json!({"id": 2, "rpc": {"method": "x"}})).is_empty());
+    assert_eq!(bench.session.deadline(), None);
+}

@@ -1,0 +1,181 @@
+//! Connect, heartbeats, expiry.
+
+use super::*;
+
+#[test]
+fn a_connect_with_a_token_tells_client_version_expiry_and_heartbeat() {
+    let mut bench = Bench::new(settings());
+    let replies = bench.say(json!({"id": 7, "connect": {"token": token(60, &[])}}));
+    let connect = &replies[0]["connect"];
+    assert_eq!(replies[0]["id"], 7);
+    assert!(connect["client"].as_str().unwrap().starts_with("0badcafe"));
+    assert_eq!(connect["expires"], true);
+    assert_eq!(connect["ttl"], 60);
+    assert_eq!(connect["ping"], 25);
+    assert_eq!(connect["pong"], true);
+    match bench.actions.pop_front() {
+        Some(Action::Identify { user, .. }) => assert_eq!(&*user, "42"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn anything_but_a_connect_first_is_a_bad_request() {
+    for first in
+        [r#"{"id":1,"subscribe":{"channel":"open:a"}}"#, "{}", "", "\n\n", "nonsense", r#"{"id":1}"#, "[]"]
+    {
+        let mut bench = Bench::new(settings());
+        bench.say_text(first);
+        assert_eq!(bench.closed_with(), 3501, "{first:?}");
+    }
+}
+
+#[test]
+fn a_second_connect_is_a_bad_request() {
+    let mut bench = Bench::connected();
+    bench.say(json!({"id": 2, "connect": {}}));
+    assert_eq!(bench.closed_with(), 3501);
+}
+
+#[test]
+fn a_binary_message_is_the_wrong_protocol() {
+    let mut bench = Bench::new(settings());
+    bench.run(|session, now, actions| session.message(Incoming::Binary(b"x"), now, actions));
+    assert_eq!(bench.closed_with(), 3506);
+}
+
+#[test]
+fn who_does_not_connect_in_time_is_stale() {
+    let mut bench = Bench::new(settings());
+    bench.pass(10);
+    assert_eq!(bench.closed_with(), 3502);
+    assert_eq!(bench.session.deadline(), None);
+}
+
+#[test]
+fn tokens_are_told_apart_bad_expired_and_missing() {
+    let mut bench = Bench::new(settings());
+    bench.now.unix_ms += 61_000;
+    assert_eq!(error_code(&bench.say(json!({"id": 1, "connect": {"token": token(60, &[])}}))[0]), 109);
+    assert_eq!(bench.closed_with(), 0, "the client comes again with a new token");
+    bench.say(json!({"id": 2, "connect": {"token": format!("{}x", token(60, &[]))}}));
+    assert_eq!(bench.closed_with(), 3500);
+
+    let mut closed = Bench::new(ClientSettings::default());
+    assert_eq!(error_code(&closed.say(json!({"id": 1, "connect": {}}))[0]), 101);
+}
+
+#[test]
+fn the_first_ping_comes_in_the_second_half_of_the_interval_and_wants_a_pong() {
+    let mut bench = Bench::connected();
+    let until_ping = bench.session.deadline().unwrap() - bench.now.instant;
+    assert!(
+        (Duration::from_millis(12_500)..=Duration::from_secs(25)).contains(&until_ping),
+        "{until_ping:?}"
+    );
+    assert_eq!(bench.pass(25), [json!({})]);
+    assert!(bench.say_text("{}").is_empty());
+    assert_eq!(bench.pass(25), [json!({})]);
+    bench.pass(8);
+    assert_eq!(bench.closed_with(), 3012);
+}
+
+#[test]
+fn a_pong_that_nobody_asked_for_is_a_bad_request() {
+    let mut bench = Bench::connected();
+    bench.say_text("{}");
+    assert_eq!(bench.closed_with(), 3501);
+}
+
+#[test]
+fn native_pings_replace_the_protocols_own() {
+    let mut bench = Bench::new(settings());
+    bench.session.traits = TransportTraits { native_ping: true };
+    let replies = bench.say(json!({"id": 1, "connect": {}}));
+    assert_eq!(replies[0]["connect"]["pong"], Value::Null);
+    assert!(bench.pass(25).is_empty());
+    assert!(matches!(bench.next(), Some(Action::Ping)));
+    bench.session.pong(bench.now);
+    assert!(bench.pass(25).is_empty());
+    bench.pass(8);
+    assert_eq!(bench.closed_with(), 3012);
+}
+
+#[test]
+fn an_expired_connection_ends_after_the_grace_and_a_refresh_prolongs_it() {
+    let mut bench = Bench::new(settings());
+    bench.say(json!({"id": 1, "connect": {"token": token(20, &[])}}));
+    let reply = bench.say(json!({"id": 2, "refresh": {"token": token(30, &[])}}));
+    assert_eq!(reply[0]["refresh"]["ttl"], 30);
+    bench.pass(25);
+    bench.say_text("{}");
+    bench.pass(30);
+    assert_eq!(bench.closed_with(), 3005);
+}
+
+#[test]
+fn a_refresh_for_another_user_ends_the_connection() {
+    let mut bench = Bench::new(settings());
+    bench.say(json!({"id": 1, "connect": {}}));
+    bench.say(json!({"id": 2, "refresh": {"token": token(60, &[])}}));
+    assert_eq!(bench.closed_with(), 3500);
+}
+
+#[test]
+fn server_side_subscriptions_come_with_the_connect_reply_and_commands_wait_for_it() {
+    let mut bench =
+        Bench::new(ClientSettings { personal_channels: vec!["open:me".to_owned()], ..settings() });
+    let connect = json!({"id": 1, "connect": {"token": token(60, &["history:a"]),
+        "subs": {"history:a": {"recover": true, "offset": 3, "epoch": "e"}}}});
+    let subscribe = json!({"id": 2, "subscribe": {"channel": "open:b"}});
+    assert!(bench.say_text(&format!("{connect}\n{subscribe}")).is_empty());
+    let (personal, request) = bench.next_subscribe();
+    assert_eq!(&*request.channel, "open:me#42");
+    let (history, request) = bench.next_subscribe();
+    assert_eq!(request.recover, Some(Position { offset: 3, epoch: "e".into() }));
+    assert!(request.positioned && request.join_leave);
+    assert!(bench.next().is_none(), "the subscribe waits");
+
+    assert!(
+        bench
+            .settle(
+                history,
+                Outcome::Subscribed(Ok(Subscribed { was_recovering: true, recovered: true, ..top(3) }))
+            )
+            .is_empty()
+    );
+    let replies = bench.settle(personal, Outcome::Subscribed(Ok(Subscribed::default())));
+    let subs = &replies[0]["connect"]["subs"];
+    assert_eq!(subs["history:a"]["recovered"], true);
+    assert_eq!(subs["history:a"]["offset"], 3);
+    assert!(subs["open:me#42"].is_object());
+    let released: Vec<_> = std::iter::from_fn(|| bench.next()).collect();
+    assert!(
+        matches!(&released[..], [Action::Release(_), Action::Release(_), Action::Subscribe(..)]),
+        "{released:?}"
+    );
+}
+
+#[test]
+fn a_server_side_subscription_that_fails_fails_the_connect_and_leaves_nothing() {
+    let mut bench = Bench::new(settings());
+    bench.say(json!({"id": 1, "connect": {"token": token(60, &["open:a", "open:b"])}}));
+    let (first, _) = bench.next_subscribe();
+    let (second, _) = bench.next_subscribe();
+    bench.settle(first, Outcome::Subscribed(Ok(Subscribed::default())));
+    let replies = bench.settle(second, Outcome::Subscribed(Err(crate::disconnect::ErrorCode::UNAVAILABLE)));
+    assert_eq!(error_code(&replies[0]), 120);
+    assert_eq!(replies[0]["error"]["temporary"], true);
+    assert!(matches!(bench.next(), Some(Action::Unsubscribe(channel)) if &*channel == "open:a"));
+    assert!(bench.session.subscriptions.is_empty());
+}
+
+#[test]
+fn a_backend_can_refresh_and_expire_a_connection() {
+    let mut bench = Bench::connected();
+    let expire_at = Some(START_S + 100);
+    let pushes = bench.signal(Signal::Refresh { expired: false, expire_at });
+    assert_eq!(pushes, [json!({"push": {"refresh": {"expires": true, "ttl": 100}}})]);
+    bench.signal(Signal::Refresh { expired: true, expire_at: None });
+    assert_eq!(bench.closed_with(), 3005);
+}
