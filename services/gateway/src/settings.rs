@@ -6,6 +6,8 @@
 
 pub mod client;
 pub mod http;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
@@ -125,7 +127,7 @@ pub enum SettingsError {
     #[error("settings file {0}: {1}")]
     File(PathBuf, #[source] std::io::Error),
     /// Not TOML, an unknown key, a value of the wrong kind.
-    #[error("settings: {0}")]
+    #[error("settings: {}", one_line(&.0.to_string()))]
     Parse(#[from] config::ConfigError),
     /// A value out of its range.
     #[error("settings: {key}: {problem}")]
@@ -135,6 +137,12 @@ pub enum SettingsError {
         /// What is wrong with its value.
         problem: String,
     },
+}
+
+/// An error of the TOML parser without its picture of the place, which is several lines.
+fn one_line(error: &str) -> String {
+    let told = error.lines().filter(|line| !line.trim().is_empty() && !line.contains('|'));
+    told.collect::<Vec<_>>().join(": ")
 }
 
 impl SettingsError {
