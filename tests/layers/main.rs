@@ -16,7 +16,7 @@ use std::process::ExitCode;
 /// of one another. A new room gets its place here.
 const ROOMS: &[&[&str]] = &[
     &["main", "cli", "lib"],
-    &["server"],
+    &["server", "conformance"],
     &["transport", "api", "page", "health"],
     &["drain"],
     &["node"],

@@ -7,16 +7,18 @@
 //! |---|---|
 //! | `main`, [`cli`] | the command: serve, check, token, version |
 //! | [`server`] | listeners, workers, the table of routes |
+//! | [`conformance`] | `/echo`, for trying out |
 //! | [`transport`], [`api`], [`page`], [`health`] | the doors for clients, backends, people, operators |
 //! | [`node`] | the broker and the workers; publishing |
 //! | [`hub`] | one per worker: channel → subscriptions; encode once, deliver |
 //! | [`session`], [`outbox`] | a client's protocol as a state machine; its waiting bytes |
 //! | [`settings`], [`metrics`], [`disconnect`] | what everybody knows |
 //!
-//! To embed it, with a handler of one's own on a path, see [`Gorani`].
+//! To embed it, with a handler of one's own on a path, see [`Gorani::handler`] and [`WebSocketHandler`].
 
 pub mod api;
 pub mod cli;
+pub mod conformance;
 pub mod disconnect;
 pub mod drain;
 pub mod health;
@@ -33,14 +35,30 @@ pub mod transport;
 
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
+use gorani_auth::OriginError;
+
 use crate::{
+    conformance::echo::{ECHO_PATH, Echo},
     node::{Node, NodeError},
     server::{Listening, ServerError},
     settings::Settings,
     transport::{
         client::ClientEndpoint,
         endpoint::{Endpoint, Endpoints},
+        handler::HandlerEndpoint,
     },
+};
+pub use crate::{
+    disconnect::Disconnect,
+    session::{
+        MessageKind,
+        handler::{
+            Admission, Attributes, HandlerError, HandlerResult, Part, Refusal, SendError, SessionHandle,
+            WebSocketHandler,
+        },
+        handshake::Handshake,
+    },
+    transport::handler::Registration,
 };
 
 /// Path of the client protocol over WebSocket.
@@ -52,7 +70,7 @@ pub struct Gorani {
     endpoints: Vec<(String, MakeEndpoint)>,
 }
 
-type MakeEndpoint = Box<dyn FnOnce(&Arc<Node>) -> Arc<dyn Endpoint>>;
+type MakeEndpoint = Box<dyn FnOnce(&Arc<Node>) -> Result<Arc<dyn Endpoint>, OriginError>>;
 
 /// Why a node does not run.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +78,12 @@ pub enum RunError {
     /// The node cannot start.
     #[error(transparent)]
     Node(#[from] NodeError),
+    /// A path that nothing can be served on.
+    #[error("path {0:?}: {1}")]
+    Path(String, &'static str),
+    /// An origin of a handler that cannot be understood.
+    #[error("origins of {0:?}: {1}")]
+    Origins(String, #[source] OriginError),
     /// The server cannot start.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -71,7 +95,24 @@ pub enum RunError {
 impl Gorani {
     /// A node with these settings.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, endpoints: Vec::new() }
+        let echo = settings.development.echo;
+        let node = Self { settings, endpoints: Vec::new() };
+        if echo { node.handler(ECHO_PATH, Echo::registration()) } else { node }
+    }
+
+    /// Serves a handler on a path: `.handler("/chat", Chat::default)`, or with a [`Registration`] where more is to be
+    /// said than how a handler is made.
+    pub fn handler<H: WebSocketHandler>(
+        mut self,
+        path: impl Into<String>,
+        registration: impl Into<Registration<H>>,
+    ) -> Self {
+        let registration = registration.into();
+        let make = |node: &Arc<Node>| {
+            HandlerEndpoint::new(node.clone(), registration).map(|endpoint| Arc::new(endpoint) as _)
+        };
+        self.endpoints.push((path.into(), Box::new(make)));
+        self
     }
 
     /// Adds an endpoint on a path.
@@ -80,7 +121,7 @@ impl Gorani {
         path: impl Into<String>,
         make: impl FnOnce(&Arc<Node>) -> Arc<dyn Endpoint> + 'static,
     ) -> Self {
-        self.endpoints.push((path.into(), Box::new(make)));
+        self.endpoints.push((path.into(), Box::new(|node| Ok(make(node)))));
         self
     }
 
@@ -97,7 +138,16 @@ impl Gorani {
         let mut endpoints = Endpoints::new();
         endpoints.insert(CLIENT_PATH.to_owned(), Arc::new(ClientEndpoint(node.clone())));
         for (path, make) in self.endpoints {
-            endpoints.insert(path, make(&node));
+            if !path.starts_with('/') || path.contains(['?', '#', '{']) {
+                return Err(RunError::Path(
+                    path,
+                    "it must begin with a slash and have no query and no pattern",
+                ));
+            }
+            let endpoint = make(&node).map_err(|error| RunError::Origins(path.clone(), error))?;
+            if endpoints.insert(path.clone(), endpoint).is_some() {
+                return Err(RunError::Path(path, "something is served there already"));
+            }
         }
         let Listening { address, handle, server } = server::start(node.clone(), Arc::new(endpoints))?;
         tracing::info!(%address, node = %node.id, workers = node.settings.http.worker_count(), "listening");

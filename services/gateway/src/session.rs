@@ -4,10 +4,12 @@
 //! transport, so the same session serves WebSocket and every HTTP transport, and is tested without a runtime. The
 //! transport's shell carries the actions out and brings the outcomes back. Design §2 and §3.
 //!
-//! - [`client`]: the JSON client protocol. - [`handler`]: an embedder's `WebSocketHandler`.
+//! - [`client`]: the JSON client protocol. - [`handler`]: an embedder's `WebSocketHandler`. - [`handshake`]: the request
+//!   that opened a connection.
 
 pub mod client;
-// pub mod handler;
+pub mod handler;
+pub mod handshake;
 
 use std::{
     sync::Arc,
@@ -217,6 +219,9 @@ pub struct Actions {
 /// Lines of one turn travel in one message until it has this size: fewer frames, yet the client can start early.
 const JOINED_LINES_BYTES: usize = 16 * 1024;
 
+/// Memory that is kept for the next turn; what a large message took is given back.
+const KEPT_BYTES: usize = 64 * 1024;
+
 impl Actions {
     /// Writes one message.
     pub fn message(&mut self, kind: MessageKind, write: impl FnOnce(&mut BytesMut)) {
@@ -259,7 +264,11 @@ impl Actions {
             each(kind, self.bytes.get(start..end).unwrap_or_default());
             start = end;
         }
-        self.bytes.clear();
+        if self.bytes.capacity() > KEPT_BYTES {
+            self.bytes = BytesMut::new();
+        } else {
+            self.bytes.clear();
+        }
     }
 
     /// Takes the actions.
@@ -295,6 +304,9 @@ pub trait Session {
     fn is_blocked(&self) -> bool {
         false
     }
+
+    /// The transport begins to say goodbye, for whatever reason: nothing more is taken from the session.
+    fn ending(&mut self) {}
 
     /// What the transport failed with, before [`Session::closed`].
     fn failed(&mut self, _error: &(dyn std::error::Error + 'static)) {}

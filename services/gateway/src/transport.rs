@@ -1,10 +1,12 @@
 //! Transports: thin shells around a session. They move bytes, carry out what the session wants, and know nothing of
 //! what the messages mean. Design §2.
 //!
-//! - [`endpoint`]: what stands behind a path: which session, which subprotocols, whose origins. - [`errand`]: how a
-//!   session's actions are carried out on the worker and the node. - [`websocket`]: RFC 6455.
+//! - [`endpoint`]: what stands behind a path: which session, which subprotocols, whose origins. - [`client`], [`handler`]:
+//!   the endpoints of the client protocol and of embedders. - [`errand`]: how a session's actions are carried out on the
+//!   worker and the node. - [`websocket`]: RFC 6455.
 
 pub mod client;
 pub mod endpoint;
 pub mod errand;
+pub mod handler;
 pub mod websocket;

@@ -1,40 +1,14 @@
 //! An endpoint: what stands behind a path that WebSockets (and later every other transport) can be opened on.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
-use actix_http::header::HeaderMap;
 use gorani_protocol::websocket::{Refusal, SubprotocolPolicy};
 
+pub use crate::session::handshake::Handshake;
 use crate::{
     hub::fanout::Protocol,
     session::{Now, Session},
 };
-
-/// The request that opened a connection, as the endpoint and its session may look at it.
-#[derive(Debug, Clone)]
-pub struct Handshake {
-    /// Path, without the query.
-    pub path: String,
-    /// Query, without the `?`; empty for none.
-    pub query: String,
-    /// Headers, names in lower case.
-    pub headers: HeaderMap,
-    /// Address of the peer.
-    pub peer: Option<SocketAddr>,
-    /// Our address.
-    pub local: Option<SocketAddr>,
-    /// Whether it came over TLS.
-    pub is_secure: bool,
-    /// The subprotocol that was agreed on.
-    pub subprotocol: Option<&'static str>,
-}
-
-impl Handshake {
-    /// The first value of a header, where it is text.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-}
 
 /// Why an endpoint does not open a session.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,6 +23,8 @@ use crate::{
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// Buffers one connection may fill in a turn, before its neighbours have theirs.
 const READS_PER_TURN: usize = 4;
+/// Bytes that wait in the outbox from which on pongs do not join them. Well below the smallest outbox, 4096 bytes.
+const PONG_BACKLOG_BYTES: usize = 2048;
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { bytes: vec![0; SCRATCH_BYTES], actions: Actions::default() });
@@ -185,8 +187,8 @@ impl<T: Io> Connection<T> {
                     Incoming::Part { text: kind == FrameKind::Text, data, last }
                 }
                 Event::Ping(payload) => {
-                    // Of many pings that wait, the newest is answered.
-                    self.pong = Some(pong_frame(payload));
+                    let pong = pong_frame(payload);
+                    self.answer_ping(pong);
                     continue;
                 }
                 Event::Pong(_) => {
@@ -210,6 +212,22 @@ impl<T: Io> Connection<T> {
         self.errands.node.metrics.messages_received.inc_by(messages);
         self.errands.node.metrics.bytes_received.inc_by(payload_bytes as u64);
         self.reschedule();
+    }
+}
+
+impl<T: Io> Connection<T> {
+    /// A pong takes its place between the messages, as clients expect it. Behind a backlog only the newest of many pings
+    /// is answered, once the backlog is written: a peer that pings and does not read costs no more than that.
+    fn answer_ping(&mut self, pong: Bytes) {
+        if !self.phase.is_open() {
+            // Nothing follows a close frame.
+            return;
+        }
+        if self.pong.is_none() && self.outbox.len_bytes() < PONG_BACKLOG_BYTES {
+            let _ = self.outbox.push(pong);
+        } else {
+            self.pong = Some(pong);
+        }
     }
 }
 

@@ -69,6 +69,7 @@ impl<T: Io> Connection<T> {
             }
             Phase::Over(_) => return,
         }
+        self.session.ending();
         self.errands.worker.leave_all(self.errands.key);
         self.pong = None;
         if self.outbox.overflow().is_some() || self.outbox.push(frame.clone()).is_err() {

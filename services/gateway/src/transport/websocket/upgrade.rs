@@ -3,8 +3,7 @@
 use std::{rc::Rc, sync::Arc, time::Instant};
 
 use actix::{Actor, AsyncContext, Context};
-use actix_codec::Framed;
-use actix_http::{HttpMessage as _, Request, Version, h1};
+use actix_http::{HttpMessage as _, Request, Version};
 use bytes::Bytes;
 use gorani_protocol::websocket::{Decoder, DeflateParams, Offer, Refusal};
 use tokio::io::AsyncWriteExt;
@@ -12,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use super::{Connection, Io, farewell::Phase};
 use crate::{
     hub::{
-        fanout::{Encoding, Framing, Protocol},
+        fanout::{Encoding, Framing},
         roster::Registration,
         worker::Worker,
     },
@@ -50,8 +49,8 @@ struct Agreed {
 
 impl Upgrades {
     /// Takes a socket out of HTTP: starts its actor, or answers why not and closes it.
-    pub async fn take<T: Io>(self, request: Request, framed: Framed<T, h1::Codec>) {
-        let parts = framed.into_parts();
+    /// `early` are bytes that followed the request in the same packet.
+    pub async fn take<T: Io>(self, request: Request, io: T, early: Bytes) {
         let result = self.agree(&request).and_then(|agreed| {
             let session = agreed.endpoint.open(&agreed.handshake, Now::read())?;
             let place = self.node.take_place().ok_or_else(|| {
@@ -61,7 +60,7 @@ impl Upgrades {
         });
         let (agreed, session, place) = match result {
             Ok(opened) => opened,
-            Err(refused) => return self.refuse(parts.io, &refused).await,
+            Err(refused) => return self.refuse(io, &refused).await,
         };
         let Agreed { endpoint, handshake, deflate, response } = agreed;
         let framing = deflate.map_or(Framing::WebSocket, |deflate| Framing::WebSocketDeflate {
@@ -80,8 +79,8 @@ impl Upgrades {
                 connected_at_ms: Now::read().unix_ms,
             });
             Connection {
-                io: parts.io,
-                early: parts.read_buf.freeze(),
+                io,
+                early,
                 decoder: Decoder::new(
                     endpoint.message_max_bytes(),
                     deflate.is_some(),
@@ -126,11 +125,7 @@ impl Upgrades {
         if !endpoint.allows_origin(offer.origin.as_deref(), &offer.host) {
             return Err(Refusal::OriginForbidden.into());
         }
-        let subprotocol = if endpoint.subprotocols().is_empty() && endpoint.protocol() == Protocol::Embedded {
-            None
-        } else {
-            offer.choose_subprotocol(endpoint.subprotocols(), endpoint.subprotocol_policy())?
-        };
+        let subprotocol = offer.choose_subprotocol(endpoint.subprotocols(), endpoint.subprotocol_policy())?;
         let deflate = if self.node.settings.websocket.compression { offer.negotiate_deflate() } else { None };
         let response = offer.response(subprotocol, deflate.as_ref());
         let handshake = Handshake {

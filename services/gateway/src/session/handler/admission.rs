@@ -1,0 +1,54 @@
+//! What a guard decides about a handshake: who comes in with which attributes, or why not.
+
+use super::Attributes;
+
+/// What a guard gives to a session that it lets in.
+#[derive(Debug, Default)]
+pub struct Admission {
+    pub(super) principal: Option<String>,
+    pub(super) attributes: Attributes,
+}
+
+impl Admission {
+    /// Says who the client is. The backends' API then reaches the session under this user, for example to disconnect it.
+    pub fn set_principal(&mut self, principal: impl Into<String>) {
+        self.principal = Some(principal.into());
+    }
+
+    /// Who the client is, if that was said already.
+    pub fn principal(&self) -> Option<&str> {
+        self.principal.as_deref()
+    }
+
+    /// The attributes that the session begins with.
+    pub fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+}
+
+/// A handshake that leads nowhere: the HTTP answer to it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{sentence} ({status})")]
+pub struct Refusal {
+    status: u16,
+    sentence: String,
+}
+
+impl Refusal {
+    /// Refuses with an HTTP status and a sentence for people, the body of the answer. A status that is neither 4xx nor
+    /// 5xx does not refuse anything; it becomes 500.
+    pub fn new(status: u16, sentence: impl Into<String>) -> Self {
+        let status = if (400..600).contains(&status) { status } else { 500 };
+        Self { status, sentence: sentence.into() }
+    }
+
+    /// The HTTP status: 400–599.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The sentence.
+    pub fn sentence(&self) -> &str {
+        &self.sentence
+    }
+}

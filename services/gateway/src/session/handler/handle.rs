@@ -1,0 +1,184 @@
+//! A session as the embedder holds it: to send, to close, and to know who is there.
+
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use actix_http::header::HeaderMap;
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::{Admission, Attributes, queue::Queue};
+use crate::{
+    disconnect::Disconnect,
+    session::{MessageKind, handshake::Handshake},
+};
+
+/// Why a message was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The session is over, or about to end.
+    #[error("the session is over")]
+    Closed,
+    /// The client reads more slowly than it is sent to; the session is being closed with 3008.
+    #[error("the client is too slow; its session ends")]
+    Slow,
+    /// The message alone is larger than what may wait for a client. The session goes on.
+    #[error("a message of {bytes} bytes does not fit, the limit is {limit_bytes}")]
+    TooBig {
+        /// Bytes of the message.
+        bytes: usize,
+        /// Bytes that may wait, the cost of the message itself included.
+        limit_bytes: usize,
+    },
+    /// The close code must not be sent: allowed are 1000–1003, 1007–1014 and 3000–4999.
+    #[error("close code {0} must not be sent")]
+    CloseCode(u16),
+}
+
+/// One session. Cheap to clone, usable from any thread, and after the session has ended.
+///
+/// Messages are sent in the order of the calls: those of one thread in its order, those of several in the order in which
+/// they took the lock. A call never waits for the network. What was sent waits, at most
+/// `outbox_max_bytes` of it on the way to the connection and as much again on the way to the socket; over that the
+/// session is closed as a slow consumer. `Ok` means accepted for sending, not received.
+#[derive(Clone)]
+pub struct SessionHandle(Arc<Shared>);
+
+struct Shared {
+    id: Arc<str>,
+    handshake: Handshake,
+    principal: Option<Arc<str>>,
+    attributes: Attributes,
+    queue: Queue,
+}
+
+impl SessionHandle {
+    /// A session that begins.
+    pub(super) fn new(
+        id: Arc<str>,
+        handshake: Handshake,
+        admission: Admission,
+        outbox_max_bytes: usize,
+    ) -> Self {
+        let Admission { principal, attributes } = admission;
+        Self(Arc::new(Shared {
+            id,
+            handshake,
+            principal: principal.map(Arc::from),
+            attributes,
+            queue: Queue::new(outbox_max_bytes),
+        }))
+    }
+
+    /// Sends a text message. A [`ByteString`] is sent to many sessions without copies of the text.
+    ///
+    /// # Errors
+    /// The session is over, or too slow, or the message too large.
+    pub fn send_text(&self, text: impl Into<ByteString>) -> Result<(), SendError> {
+        self.0.queue.push(MessageKind::Text, text.into().into_bytes())
+    }
+
+    /// Sends a binary message.
+    ///
+    /// # Errors
+    /// As [`SessionHandle::send_text`].
+    pub fn send_binary(&self, data: impl Into<Bytes>) -> Result<(), SendError> {
+        self.0.queue.push(MessageKind::Binary, data.into())
+    }
+
+    /// Closes the session when what was sent before is on its way. Of the reason 123 bytes reach the client.
+    /// Closing what is closed already does nothing.
+    ///
+    /// # Errors
+    /// A code that must not be sent.
+    pub fn close(&self, code: u16, reason: impl Into<String>) -> Result<(), SendError> {
+        if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+            return Err(SendError::CloseCode(code));
+        }
+        self.0.queue.end(Disconnect::new(code, reason.into()));
+        Ok(())
+    }
+
+    /// Whether messages are still taken.
+    pub fn is_open(&self) -> bool {
+        self.0.queue.is_open()
+    }
+
+    /// Id of the session, unlike any other of the cluster.
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// Who the client is, as the guard said.
+    pub fn principal(&self) -> Option<&str> {
+        self.0.principal.as_deref()
+    }
+
+    /// What the application keeps with the session.
+    pub fn attributes(&self) -> &Attributes {
+        &self.0.attributes
+    }
+
+    /// The subprotocol that was agreed on.
+    pub fn subprotocol(&self) -> Option<&'static str> {
+        self.0.handshake.subprotocol
+    }
+
+    /// Our address.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.0.handshake.local
+    }
+
+    /// The peer's address: a proxy's, where there is one.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.0.handshake.peer
+    }
+
+    /// Path and query, as asked for.
+    pub fn uri(&self) -> String {
+        let Handshake { path, query, .. } = &self.0.handshake;
+        if query.is_empty() { path.clone() } else { format!("{path}?{query}") }
+    }
+
+    /// Path, without the query.
+    pub fn path(&self) -> &str {
+        &self.0.handshake.path
+    }
+
+    /// Query, without the `?` and not decoded; empty for none.
+    pub fn query(&self) -> &str {
+        &self.0.handshake.query
+    }
+
+    /// Headers of the request that opened the session.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.0.handshake.headers
+    }
+
+    /// All of the request that opened the session.
+    pub fn handshake(&self) -> &Handshake {
+        &self.0.handshake
+    }
+
+    pub(super) fn queue(&self) -> &Queue {
+        &self.0.queue
+    }
+
+    pub(super) fn shared_id(&self) -> Arc<str> {
+        self.0.id.clone()
+    }
+
+    pub(super) fn shared_principal(&self) -> Option<Arc<str>> {
+        self.0.principal.clone()
+    }
+}
+
+impl fmt::Debug for SessionHandle {
+    /// Neither headers nor query: they may hold tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionHandle")
+            .field("id", &self.0.id)
+            .field("path", &self.0.handshake.path)
+            .field("is_open", &self.is_open())
+            .finish_non_exhaustive()
+    }
+}

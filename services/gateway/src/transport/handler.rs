@@ -1,0 +1,180 @@
+//! The endpoint of an embedder's [`WebSocketHandler`]: a path, the way to make a handler for each connection, and what
+//! differs from the node's settings. `specs/websocket.md`, items 1 and 3.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use gorani_auth::{OriginError, Origins};
+use gorani_protocol::websocket::SubprotocolPolicy;
+use rand::Rng;
+
+use crate::{
+    hub::fanout::Protocol,
+    node::Node,
+    session::{
+        Now, Session,
+        handler::{
+            Admission, HandlerSession, Refusal, WebSocketHandler,
+            adapter::{HandlerLimits, forget_panic, panic_message},
+        },
+    },
+    settings::SubprotocolChoice,
+    transport::endpoint::{Endpoint, Handshake, Refused},
+};
+
+type Make<H> = Box<dyn Fn(&Handshake, &mut Admission) -> Result<H, Refusal> + Send + Sync>;
+
+/// How a handler is served: how one is made for each connection, and what differs from the node's settings.
+///
+/// A factory alone will do where nothing differs: `.handler("/chat", Chat::default)`.
+pub struct Registration<H> {
+    make: Make<H>,
+    name: &'static str,
+    origins: Option<Vec<String>>,
+    message_max_bytes: Option<usize>,
+    outbox_max_bytes: Option<usize>,
+}
+
+/// Name of handlers in logs and in the API, unless they have one of their own.
+const DEFAULT_NAME: &str = "handler";
+
+impl<H: WebSocketHandler> Registration<H> {
+    /// Handlers are made by this factory, one for each connection, on the worker's thread.
+    pub fn new(factory: impl Fn() -> H + Send + Sync + 'static) -> Self {
+        Self::guarded(move |_, _| Ok(factory()))
+    }
+
+    /// Handlers are made by a guard that sees the request first and may refuse it. It comes after
+    /// [`WebSocketHandler::handshake`], and may hold what it needs to decide.
+    pub fn guarded(
+        guard: impl Fn(&Handshake, &mut Admission) -> Result<H, Refusal> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            make: Box::new(guard),
+            name: DEFAULT_NAME,
+            origins: None,
+            message_max_bytes: None,
+            outbox_max_bytes: None,
+        }
+    }
+
+    /// Its name in logs and in the API, `handler` by default.
+    #[must_use]
+    pub fn name(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// Origins that browsers may connect from, in place of [`WebSocketHandler::origins`].
+    #[must_use]
+    pub fn origins<S: Into<String>>(mut self, origins: impl IntoIterator<Item = S>) -> Self {
+        self.origins = Some(origins.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Bytes of a message from the client at most, in place of `client.message_max_bytes`.
+    #[must_use]
+    pub fn message_max_bytes(mut self, bytes: usize) -> Self {
+        self.message_max_bytes = Some(bytes);
+        self
+    }
+
+    /// Bytes that may wait for a client at most, in place of `client.outbox_max_bytes`. No message to it can be larger.
+    #[must_use]
+    pub fn outbox_max_bytes(mut self, bytes: usize) -> Self {
+        self.outbox_max_bytes = Some(bytes);
+        self
+    }
+}
+
+impl<H: WebSocketHandler, F: Fn() -> H + Send + Sync + 'static> From<F> for Registration<H> {
+    fn from(factory: F) -> Self {
+        Self::new(factory)
+    }
+}
+
+/// The endpoint of a handler.
+pub struct HandlerEndpoint<H> {
+    node: Arc<Node>,
+    registration: Registration<H>,
+    origins: Origins,
+}
+
+impl<H: WebSocketHandler> HandlerEndpoint<H> {
+    /// The endpoint of a registration on a node.
+    ///
+    /// # Errors
+    /// An origin that cannot be understood.
+    pub fn new(node: Arc<Node>, registration: Registration<H>) -> Result<Self, OriginError> {
+        let origins = match &registration.origins {
+            Some(origins) => Origins::new(origins),
+            None => Origins::new(H::origins()),
+        }?;
+        Ok(Self { node, registration, origins })
+    }
+
+    fn admit(&self, handshake: &Handshake) -> Result<(H, Admission), Refusal> {
+        let mut admission = Admission::default();
+        H::handshake(handshake, &mut admission)?;
+        let handler = (self.registration.make)(handshake, &mut admission)?;
+        Ok((handler, admission))
+    }
+}
+
+impl<H: WebSocketHandler> Endpoint for HandlerEndpoint<H> {
+    fn subprotocols(&self) -> &[&'static str] {
+        H::subprotocols()
+    }
+
+    fn subprotocol_policy(&self) -> SubprotocolPolicy {
+        match self.node.settings.websocket.subprotocols {
+            SubprotocolChoice::Strict => SubprotocolPolicy::Strict,
+            SubprotocolChoice::Lenient => SubprotocolPolicy::Lenient,
+        }
+    }
+
+    fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool {
+        self.origins.allows(origin, host)
+    }
+
+    fn protocol(&self) -> Protocol {
+        Protocol::Embedded
+    }
+
+    fn name(&self) -> &'static str {
+        self.registration.name
+    }
+
+    fn message_max_bytes(&self) -> usize {
+        self.registration.message_max_bytes.unwrap_or(self.node.settings.client.message_max_bytes)
+    }
+
+    fn outbox_max_bytes(&self) -> usize {
+        self.registration.outbox_max_bytes.unwrap_or(self.node.settings.client.outbox_max_bytes)
+    }
+
+    fn wants_parts(&self) -> bool {
+        H::wants_partial_messages()
+    }
+
+    fn open(&self, handshake: &Handshake, _now: Now) -> Result<Box<dyn Session>, Refused> {
+        let admitted = catch_unwind(AssertUnwindSafe(|| self.admit(handshake))).map_err(|panic| {
+            tracing::error!(path = handshake.path, panic = panic_message(&*panic), "guard panicked");
+            forget_panic(panic);
+            Refused::Status(500, "internal error".to_owned())
+        })?;
+        let (handler, admission) =
+            admitted.map_err(|refusal| Refused::Status(refusal.status(), refusal.sentence().to_owned()))?;
+        let client = &self.node.settings.client;
+        let limits = HandlerLimits {
+            outbox_max_bytes: self.outbox_max_bytes(),
+            ping_interval: client.ping_interval,
+            pong_timeout: client.pong_timeout,
+        };
+        // Like the ids of the client protocol: the node's id, then 64 random bits.
+        let id = format!("{}{:016x}", self.node.id, rand::rng().next_u64());
+        Ok(Box::new(HandlerSession::new(handler, id.into(), handshake.clone(), admission, limits)))
+    }
+}
