@@ -9,6 +9,7 @@
     reason = "no worker of a server runs here: to wait for a process is to look again"
 )]
 
+mod command;
 mod endless;
 mod frames;
 mod handshake;
@@ -16,6 +17,7 @@ mod hostile;
 mod neighbour;
 mod silent;
 mod slow;
+mod tls;
 
 use std::{
     thread,

@@ -6,13 +6,14 @@
 mod limits;
 pub mod socket;
 mod tls;
+mod upgrade_list;
 
 use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
 
 use actix_codec::Framed;
-use actix_http::{HttpService, Request, h1};
+use actix_http::{HttpService, Protocol, Request, h1};
 use actix_server::{Server, ServerHandle};
-use actix_service::{fn_service, map_config};
+use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::{
     App, HttpRequest, HttpResponse,
     dev::AppConfig,
@@ -26,7 +27,10 @@ use crate::{
     hub::worker::Worker,
     node::Node,
     page,
-    server::socket::{SocketAddresses, listen},
+    server::{
+        socket::{SocketAddresses, listen},
+        upgrade_list::PlainUpgrade,
+    },
     transport::{
         endpoint::{Endpoints, Refused},
         websocket::upgrade::{Answer, Upgrades, parse},
@@ -72,19 +76,23 @@ macro_rules! http_service {
             .client_disconnect_timeout(settings.shutdown_timeout)
             // Else a client that goes away stays unseen until the next write to it.
             .h1_allow_half_closed(false)
-            .on_connect_ext(move |stream: &$stream, data| {
-                data.insert(SocketAddresses::prepare(stream, user_timeout));
+            .on_connect_ext(move |stream: &PlainUpgrade<$stream>, data| {
+                data.insert(SocketAddresses::prepare(&stream.0, user_timeout));
             })
-            .upgrade(fn_service(move |(request, framed): (Request, Framed<$stream, h1::Codec>)| {
-                let upgrades = $upgrades.clone();
-                async move {
-                    upgrades.take(request, framed).await;
-                    Ok::<(), actix_web::Error>(())
-                }
-            }))
+            .upgrade(fn_service(
+                move |(request, framed): (Request, Framed<PlainUpgrade<$stream>, h1::Codec>)| {
+                    let upgrades = $upgrades.clone();
+                    async move {
+                        let parts = framed.into_parts();
+                        upgrades.take(request, parts.io.0, parts.read_buf.freeze()).await;
+                        Ok::<(), actix_web::Error>(())
+                    }
+                },
+            ))
             .finish(map_config(app, |_| AppConfig::default()))
     }};
 }
+
 /// Binds and starts the workers.
 pub fn start(node: Arc<Node>, endpoints: Arc<Endpoints>) -> Result<Listening, ServerError> {
     let settings = node.settings.http.clone();
@@ -100,11 +108,25 @@ pub fn start(node: Arc<Node>, endpoints: Arc<Endpoints>) -> Result<Listening, Se
     let server = match tls {
         None => builder.listen("http", listener, move || {
             let upgrades = upgrades(&node, &endpoints, false);
-            http_service!(node, endpoints, upgrades, TcpStream).tcp()
+            let service =
+                http_service!(node, endpoints, upgrades, TcpStream).map_err(|error| error.to_string());
+            fn_service(|stream: TcpStream| async {
+                let peer = stream.peer_addr().ok();
+                Ok::<_, String>((PlainUpgrade(stream), Protocol::Http1, peer))
+            })
+            .and_then(service)
         }),
         Some(config) => builder.listen("https", listener, move || {
             let upgrades = upgrades(&node, &endpoints, true);
-            http_service!(node, endpoints, upgrades, tls::Stream).rustls_0_23(config.clone())
+            let service =
+                http_service!(node, endpoints, upgrades, tls::Stream).map_err(|error| error.to_string());
+            tls::acceptor(config.clone())
+                .map_err(|error| format!("{error:?}"))
+                .map(|stream: tls::Stream| {
+                    let (protocol, peer) = (tls::protocol(&stream), stream.get_ref().0.peer_addr().ok());
+                    (PlainUpgrade(stream), protocol, peer)
+                })
+                .and_then(service)
         }),
     }
     .map_err(failed)?

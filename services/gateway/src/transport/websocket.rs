@@ -72,6 +72,7 @@ impl<T: Io> Actor for Connection<T> {
         let mut actions = Actions::default();
         self.session.opened(Now::read(), &mut actions);
         self.carry_out(&mut actions, ctx);
+        self.reschedule();
         ctx.spawn(Drive);
     }
 

@@ -1,0 +1,105 @@
+//! The command line: what each command prints, and the exit codes. Issue line "Settings and command line".
+
+use std::process::{Command, Output};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use gorani_tests::{
+    binary,
+    node::{Node, Settings},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Exit code for bad settings.
+const BAD_SETTINGS: i32 = 78;
+
+/// Runs a command with a settings file of this text.
+fn gorani(arguments: &[&str], settings: &str) -> Output {
+    let files = TempDir::new().unwrap();
+    let file = files.path().join("gorani.toml");
+    std::fs::write(&file, settings).unwrap();
+    let mut command = Command::new(binary::node());
+    command.args(arguments);
+    if !arguments.contains(&"version") {
+        command.arg("--config").arg(&file);
+    }
+    command.output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn claims(token: &str) -> Value {
+    let payload = token.trim().split('.').nth(1).unwrap();
+    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+}
+
+#[test]
+fn bad_settings_end_every_command_with_one_line_and_exit_code_78() {
+    for command in [&[][..], &["serve"], &["check"], &["token", "--user", "42"]] {
+        let output = gorani(command, "[http]\nadress = '127.0.0.1:0'");
+        assert_eq!(output.status.code(), Some(BAD_SETTINGS), "{command:?}");
+        let error = text(&output.stderr);
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert!(error.contains("adress"), "{error}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn a_missing_settings_file_is_named() {
+    let output = Command::new(binary::node()).args(["check", "--config", "nowhere.toml"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(BAD_SETTINGS));
+    assert!(text(&output.stderr).contains("nowhere.toml"));
+}
+
+#[test]
+fn check_accepts_good_settings() {
+    let output = gorani(&["check"], "[http]\nworkers = 2");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn version_prints_the_version() {
+    let output = gorani(&["version"], "");
+    assert!(text(&output.stdout).starts_with("gorani 0."), "{}", text(&output.stdout));
+}
+
+#[test]
+fn tokens_are_made_for_connections_and_subscriptions() {
+    const SETTINGS: &str = "[token]\nhmac_secret = 'a secret of at least thirty-two bytes'";
+    let arguments = ["token", "--user", "42", "--ttl", "1h", "--channel", "a", "--channel", "b", "--info", r#"{"name":"n"}"#];
+    let connection = claims(&text(&gorani(&arguments, SETTINGS).stdout));
+    assert_eq!((&connection["sub"], &connection["channels"]), (&json!("42"), &json!(["a", "b"])));
+    assert_eq!(connection["exp"].as_u64().unwrap() - connection["iat"].as_u64().unwrap(), 3600);
+    assert_eq!(connection["info"]["name"], "n");
+    let subscription = claims(&text(&gorani(&["token", "--user", "42", "--subscribe", "$a"], SETTINGS).stdout));
+    assert_eq!((&subscription["sub"], &subscription["channel"]), (&json!("42"), &json!("$a")));
+    assert!(subscription.get("exp").is_none());
+
+    let output = gorani(&["token", "--user", "42"], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("token.hmac_secret"));
+}
+
+#[test]
+fn an_address_that_is_taken_is_said_to_be() {
+    let node = Node::start(Settings::open());
+    let output = gorani(&["serve"], &format!("[http]\naddress = '{}'", node.address()));
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(error.contains(&node.address().to_string()) && error.contains("in use"), "{error}");
+}
+
+#[test]
+fn log_lines_are_json_where_nobody_reads_them_and_hold_no_payload() {
+    let node = Node::start(Settings::open());
+    node.api().publish("open:a", &json!("payload-that-is-nobody's-business"));
+    let output = node.output();
+    for line in output.lines() {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}");
+    }
+    assert!(output.contains("\"address\""), "{output}");
+    assert!(!output.contains("payload-that"), "{output}");
+}

@@ -1,0 +1,93 @@
+//! TLS: `wss` and `https` with a self-signed certificate on the node's one port. Issue line "TLS by rustls".
+
+use std::{net::TcpStream, path::Path, sync::Arc, time::Duration};
+
+use gorani_tests::{
+    client::PATH,
+    http::Api,
+    node::{API_KEY, Node, Settings},
+};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, ServerName},
+};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::{self, Message};
+
+use crate::eventually;
+
+/// A node with a certificate of its own for `localhost`, and who trusts it.
+fn start(files: &Path) -> (Node, Arc<ClientConfig>) {
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| files.join(name));
+    std::fs::write(&certificate, certified.cert.pem()).unwrap();
+    std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
+    let settings = Settings::open()
+        .set("http.tls.certificate", format!("{certificate:?}"))
+        .set("http.tls.key", format!("{key:?}"));
+    let node = Node::spawn(settings);
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(certified.cert.der().to_vec())).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let address = node.address();
+    eventually("the node listens", Duration::from_secs(10), || TcpStream::connect(address).is_ok());
+    (node, Arc::new(config))
+}
+
+fn connect(node: &Node, config: &Arc<ClientConfig>) -> StreamOwned<ClientConnection, TcpStream> {
+    let stream = TcpStream::connect(node.address()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    StreamOwned::new(ClientConnection::new(config.clone(), name).unwrap(), stream)
+}
+
+/// Sends an HTTP/1.1 request and returns the whole answer.
+fn request(node: &Node, config: &Arc<ClientConfig>, head: &str, body: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = connect(node, config);
+    let length = body.len();
+    write!(stream, "{head} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {API_KEY}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}").unwrap();
+    let mut answer = Vec::new();
+    // The end of the connection may come without the end of TLS: what came before it is what counts.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn json_of(message: Message) -> Value {
+    serde_json::from_str(message.to_text().unwrap()).unwrap()
+}
+
+#[test]
+fn wss_carries_the_client_protocol_and_https_the_api() {
+    let files = tempfile::TempDir::new().unwrap();
+    let (node, config) = start(files.path());
+    let url = format!("wss://localhost:{}{PATH}", node.address().port());
+    let (mut socket, response) = tungstenite::client(url, connect(&node, &config)).unwrap();
+    assert_eq!(response.status(), 101);
+    let commands = [json!({"id": 1, "connect": {}}), json!({"id": 2, "subscribe": {"channel": "open:a"}})];
+    for command in commands {
+        socket.send(Message::text(command.to_string())).unwrap();
+        assert!(json_of(socket.read().unwrap()).get("error").is_none());
+    }
+    let large = "x".repeat(100_000);
+    for data in ["small", &large] {
+        let body = json!({"channel": "open:a", "data": data}).to_string();
+        let answer = request(&node, &config, "POST /api/publish", &body);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert_eq!(json_of(socket.read().unwrap())["push"]["pub"]["data"], *data);
+    }
+    socket.close(None).unwrap();
+}
+
+#[test]
+fn plain_http_on_a_tls_port_is_not_served_and_harms_nobody() {
+    let files = tempfile::TempDir::new().unwrap();
+    let (node, config) = start(files.path());
+    assert!(Api::new(node.address(), API_KEY).try_get("/health/live").is_err());
+    assert!(request(&node, &config, "GET /health/ready", "").starts_with("HTTP/1.1 200"));
+}
