@@ -94,11 +94,11 @@ test("channels of the connection token are subscribed by the node", async () => 
   const seen = collect(client, "publication", ({ channel, data }) => [channel, data]);
   client.connect();
   await subscribed.reached(2);
-  assert.deepEqual([...subscribed].sort(), ["closed:alerts", "closed:news"]);
+  assert.deepEqual(subscribed.sort(), ["closed:alerts", "closed:news"]);
   await node.publish("closed:news", 1);
   await node.publish("closed:alerts", 2);
   await seen.reached(2);
-  assert.deepEqual([...seen].sort(), [["closed:alerts", 2], ["closed:news", 1]]);
+  assert.deepEqual(seen.sort(), [["closed:alerts", 2], ["closed:news", 1]]);
 });
 
 test("a backend subscribes a user who is connected, and unsubscribes again", async () => {
@@ -118,7 +118,7 @@ test("a backend subscribes a user who is connected, and unsubscribes again", asy
   await again;
   await node.publish("closed:pushed", "in again");
   await seen.reached(2);
-  assert.deepEqual([...seen], ["in", "in again"]);
+  assert.deepEqual(seen, ["in", "in again"]);
 });
 
 test("a backend ends a subscription that the client made itself", async () => {

@@ -27,12 +27,12 @@ export function next(emitter, event, { where = () => true, within = WITHIN } = {
 export function collect(emitter, event, pick = (context) => context) {
   const seen = [];
   emitter.on(event, (context) => seen.push(pick(context)));
-  seen.reached = async (count, within = WITHIN) => {
+  const reached = async (count, within = WITHIN) => {
     const missing = () => new Error(`${seen.length} of ${count} "${event}" within ${within} ms: ${JSON.stringify(seen.slice(-5))}`);
     if (seen.length < count) await next(emitter, event, { where: () => seen.length >= count, within }).catch(() => { throw missing(); });
-    return seen;
   };
-  return seen;
+  // Not enumerable, so that the array still equals a plain one.
+  return Object.defineProperty(seen, "reached", { value: reached });
 }
 
 /** The clients of one test; `after(() => clients.close())` leaves none behind. */

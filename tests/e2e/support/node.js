@@ -52,7 +52,7 @@ const namespaces = [
   // Only for the users in the channel's name.
   { name: "own", history_size: 10, history_ttl: "300s", allow_user_limited_channels: true },
   // Closed: nothing is allowed unless a token says so.
-  { name: "closed", history_size: 10, history_ttl: "300s" },
+  { name: "closed", history_size: 10, history_ttl: "300s", presence: true },
 ];
 
 const settings = (port, overrides) => ({
