@@ -1,12 +1,93 @@
-//! The HTTP push API for backends. `specs/http-api.md`.
+//! The HTTP push API: the door for backends. `POST /api/<method>` with a key, JSON in and out. `specs/http-api.md`.
+//!
+//! The journey of a call: [`guard`] (the key) → [`call`] (the body) → [`request`] (decoded) → [`batch`] (carried out by
+//! [`publish`], [`session`], [`channel`] or [`overview`]) → [`answer`], or [`error`].
+//!
+//! `GET /api/openapi.json` describes it from the same types ([`openapi`]), and needs no key: it holds no secret.
+
+pub mod answer;
+mod batch;
+mod call;
+mod channel;
+pub mod error;
+mod guard;
+pub mod method;
+pub mod openapi;
+mod overview;
+mod publish;
+pub mod request;
+mod session;
 
 use std::sync::Arc;
 
-use actix_web::web::ServiceConfig;
+use actix_web::{
+    HttpRequest, HttpResponse, Responder, ResponseError,
+    http::header::{ALLOW, HeaderValue},
+    web::{self, Data, ServiceConfig},
+};
 
-use crate::node::Node;
+use self::{call::Call, error::ApiError, method::Method};
+use crate::{disconnect::ErrorCode, node::Node};
+
+/// Path of the batch, below `/api/`.
+const BATCH: &str = "batch";
+/// Path of the OpenAPI document, below `/api/`.
+const OPENAPI: &str = "openapi.json";
 
 /// The routes below `/api`.
 pub fn routes(config: &mut ServiceConfig, node: &Arc<Node>) {
-    let _ = (config, node);
+    config.app_data(Data::from(node.clone()));
+    for method in Method::ALL {
+        let only = web::post().to(move |call| run(method, call));
+        config.service(web::resource(method.name()).route(only).default_service(web::to(post_only)));
+    }
+    let only = web::post().to(run_batch);
+    config.service(web::resource(BATCH).route(only).default_service(web::to(post_only)));
+    config.service(
+        web::resource(OPENAPI)
+            .route(web::get().to(document))
+            .route(web::head().to(document))
+            .default_service(web::to(get_only)),
+    );
+    config.default_service(web::to(unknown));
 }
+
+/// One call of one method.
+async fn run(method: Method, call: Call) -> Result<HttpResponse, ApiError> {
+    let command = request::decode(method, &call.body)?;
+    batch::answer(&call.node, command, &call.body).await?.into_response()
+}
+
+async fn run_batch(call: Call) -> Result<HttpResponse, ApiError> {
+    let request = request::decode_batch(&call.body)?;
+    answer::json(&batch::run(&call.node, &request, &call.body).await)
+}
+
+async fn document() -> impl Responder {
+    HttpResponse::Ok().content_type("application/json").body(openapi::document_text())
+}
+
+async fn post_only() -> HttpResponse {
+    wrong_verb("this method takes POST only", "POST")
+}
+
+async fn get_only() -> HttpResponse {
+    wrong_verb("the document takes GET only", "GET, HEAD")
+}
+
+fn wrong_verb(sentence: &'static str, allow: &'static str) -> HttpResponse {
+    let mut response = ApiError::wrong_verb(sentence).error_response();
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+/// Names of methods are told to those with a key only.
+async fn unknown(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let node = request.app_data::<Data<Node>>().ok_or(ErrorCode::INTERNAL)?;
+    guard::check(&node.api_keys, request.headers())?;
+    let name = request.path().rsplit_once("/api/").map_or(request.path(), |(_, name)| name);
+    Err(request::unknown_method(name))
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@
 mod admission;
 mod keys;
 pub mod publish;
-mod query;
+pub mod query;
 
 use std::{
     sync::{
@@ -83,12 +83,17 @@ impl Drop for Place {
 impl Node {
     /// Makes a node and starts its broker. Workers join with [`Node::start_worker`].
     pub async fn start(settings: Settings) -> Result<Arc<Self>, NodeError> {
-        settings.validate()?;
-        let refused =
-            |key, error: &dyn std::fmt::Display| SettingsError::Value { key, problem: error.to_string() };
         let broker: Arc<dyn Broker> = match settings.broker.kind {
             BrokerKind::Memory => Arc::new(MemoryBroker::new(settings.broker.memory.clone())),
         };
+        Self::start_with(settings, broker).await
+    }
+
+    /// The same with a broker of the caller's, whatever `broker.kind` says.
+    pub async fn start_with(settings: Settings, broker: Arc<dyn Broker>) -> Result<Arc<Self>, NodeError> {
+        settings.validate()?;
+        let refused =
+            |key, error: &dyn std::fmt::Display| SettingsError::Value { key, problem: error.to_string() };
         let id: Arc<str> = format!("{:08x}", rand::rng().next_u32()).into();
         let policy = Policy {
             rules: ChannelRules::new(&settings.channel).map_err(|error| refused("channel", &error))?,

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use crate::{
     hub::control::{ConnectionView, Question},
     node::Node,
+    session::client::policy::VERSION,
 };
 
 /// Numbers of a node.
@@ -21,6 +22,21 @@ pub struct Counts {
     pub users: usize,
     /// Channels with subscribers.
     pub channels: usize,
+    /// Subscriptions of all clients.
+    pub subscriptions: usize,
+}
+
+/// A node as the others of its cluster see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeView {
+    /// Random id of this run of the node.
+    pub id: String,
+    /// Version of the server.
+    pub version: String,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// Its numbers.
+    pub counts: Counts,
 }
 
 impl Node {
@@ -68,6 +84,18 @@ impl Node {
         let answers = self.ask(Question::Counts).await;
         let clients = answers.iter().map(|(clients, _)| clients).sum();
         let users: HashSet<Arc<str>> = answers.into_iter().flat_map(|(_, users)| users).collect();
-        Counts { clients, users: users.len(), channels: self.channels().await.len() }
+        let channels = self.channels().await;
+        let subscriptions = channels.values().sum();
+        Counts { clients, users: users.len(), channels: channels.len(), subscriptions }
+    }
+
+    /// The nodes of the cluster; this one is all there is with the memory broker.
+    pub async fn nodes(&self) -> Vec<NodeView> {
+        vec![NodeView {
+            id: self.id.to_string(),
+            version: VERSION.to_owned(),
+            uptime_s: self.started.elapsed().as_secs(),
+            counts: self.counts().await,
+        }]
     }
 }

@@ -1,0 +1,179 @@
+//! Broker and hub values as the API shows them.
+
+use std::borrow::Cow;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use bytes::Bytes;
+use gorani_broker::{ClientInfo, DataKind, Publication};
+use serde::{Serialize, Serializer, ser::Error as _};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::{hub, node};
+
+/// JSON that is written as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawJson(Bytes);
+
+impl RawJson {
+    /// Bytes that hold JSON; none are none.
+    fn given(json: &Bytes) -> Option<Self> {
+        (!json.is_empty()).then(|| Self(json.clone()))
+    }
+
+    fn string(text: &str) -> Self {
+        Self(serde_json::Value::from(text).to_string().into())
+    }
+}
+
+impl Serialize for RawJson {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serde_json::from_slice::<&RawValue>(&self.0).map_err(S::Error::custom)?.serialize(serializer)
+    }
+}
+
+/// One message of a channel's history.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Publication)]
+pub struct PublicationView {
+    /// The payload as clients of the JSON protocol see it: a text is a string, bytes are base64 in a string.
+    #[schema(value_type = serde_json::Value)]
+    pub data: RawJson,
+    /// `text` or `binary` where the payload is not JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String)]
+    pub kind: Option<&'static str>,
+    /// Place in the stream.
+    pub offset: u64,
+    /// Labels of the publisher.
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "as_map")]
+    #[schema(value_type = std::collections::BTreeMap<String, String>, required = false)]
+    pub tags: Vec<(String, String)>,
+    /// The client that published; absent when a backend did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = ClientInfoView)]
+    pub info: Option<ClientInfoView>,
+    /// Milliseconds since the Unix epoch.
+    pub time: u64,
+}
+
+fn as_map<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
+}
+
+impl From<&Publication> for PublicationView {
+    fn from(publication: &Publication) -> Self {
+        let bytes = &publication.data;
+        let (data, kind) = match publication.kind {
+            DataKind::Json => (RawJson::given(bytes).unwrap_or(RawJson(Bytes::from_static(b"null"))), None),
+            DataKind::Text => {
+                let text: Cow<'_, str> = String::from_utf8_lossy(bytes);
+                (RawJson::string(&text), Some("text"))
+            }
+            DataKind::Binary => (RawJson::string(&BASE64.encode(bytes)), Some("binary")),
+        };
+        Self {
+            data,
+            kind,
+            offset: publication.offset,
+            tags: publication.tags.clone(),
+            info: publication.info.as_deref().map(ClientInfoView::from),
+            time: publication.time_ms,
+        }
+    }
+}
+
+/// Who a client is.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = ClientInfo)]
+pub struct ClientInfoView {
+    /// User id; empty for an anonymous user.
+    pub user: String,
+    /// Client id.
+    pub client: String,
+    /// `info` of the connection's token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = serde_json::Value, required = false)]
+    pub conn_info: Option<RawJson>,
+    /// `info` of the subscription.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = serde_json::Value, required = false)]
+    pub chan_info: Option<RawJson>,
+}
+
+impl From<&ClientInfo> for ClientInfoView {
+    fn from(info: &ClientInfo) -> Self {
+        Self {
+            user: info.user.clone(),
+            client: info.client.clone(),
+            conn_info: RawJson::given(&info.connection_info),
+            chan_info: RawJson::given(&info.channel_info),
+        }
+    }
+}
+
+/// A client that is connected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Connection)]
+pub struct ConnectionView {
+    /// User id; empty for an anonymous user.
+    pub user: String,
+    /// `websocket`, …
+    pub transport: String,
+    /// `json`, …
+    pub protocol: String,
+    /// Id of the node that it is connected to.
+    pub node: String,
+    /// Milliseconds since the Unix epoch.
+    pub connected_at: u64,
+    /// The channels that it is subscribed to.
+    pub channels: Vec<String>,
+}
+
+impl ConnectionView {
+    /// A connection of this node.
+    pub(in crate::api) fn of(view: hub::control::ConnectionView, node: &str) -> Self {
+        let hub::control::ConnectionView { user, transport, protocol, connected_at, channels } = view;
+        Self { user, transport, protocol, node: node.to_owned(), connected_at, channels }
+    }
+}
+
+/// A node of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Node)]
+pub struct NodeView {
+    /// Random id of this run of the node.
+    pub id: String,
+    /// The same, by the name under which some libraries look for it.
+    pub uid: String,
+    /// Its name: the id.
+    pub name: String,
+    /// Version of the server.
+    pub version: String,
+    /// Seconds since the start.
+    pub uptime: u64,
+    /// Clients that are connected.
+    pub num_clients: u64,
+    /// Distinct users among them.
+    pub num_users: u64,
+    /// Subscriptions of all clients.
+    pub num_subs: u64,
+    /// Channels with subscribers.
+    pub num_channels: u64,
+}
+
+impl From<node::query::NodeView> for NodeView {
+    fn from(view: node::query::NodeView) -> Self {
+        Self {
+            uid: view.id.clone(),
+            name: view.id.clone(),
+            id: view.id,
+            version: view.version,
+            uptime: view.uptime_s,
+            num_clients: view.counts.clients as u64,
+            num_users: view.counts.users as u64,
+            num_subs: view.counts.subscriptions as u64,
+            num_channels: view.counts.channels as u64,
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! One call as it comes in: the key is checked, then the body is read up to `api.body_max_bytes`. `specs/http-api.md`.
+//!
+//! An extractor of its own, since the stock one copies every body and answers errors that are not JSON.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use actix_web::{
+    FromRequest, HttpRequest,
+    dev::Payload,
+    http::header::CONTENT_LENGTH,
+    web::{Bytes, BytesMut, Data},
+};
+use futures_util::Stream;
+
+use crate::{
+    api::{error::ApiError, guard},
+    disconnect::ErrorCode,
+    node::Node,
+};
+
+/// A call with a valid key.
+pub(super) struct Call {
+    /// The node that carries it out.
+    pub(super) node: Arc<Node>,
+    /// The whole body.
+    pub(super) body: Bytes,
+}
+
+/// A call being read.
+pub(super) struct Reading {
+    start: Result<(Arc<Node>, Payload), Option<ApiError>>,
+    limit_bytes: usize,
+    /// A body that came in one piece is not copied.
+    first: Bytes,
+    rest: BytesMut,
+}
+
+fn too_large(limit_bytes: usize) -> ApiError {
+    let sentence = format!("the body is larger than {limit_bytes} bytes (api.body_max_bytes)");
+    ApiError::new(ErrorCode::LIMIT_EXCEEDED, sentence)
+}
+
+/// Checks what is known before the body is read.
+fn start(request: &HttpRequest) -> Result<Arc<Node>, ApiError> {
+    let node = request.app_data::<Data<Node>>().ok_or(ErrorCode::INTERNAL)?;
+    guard::check(&node.api_keys, request.headers())?;
+    let announced =
+        request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let limit_bytes = node.settings.api.body_max_bytes;
+    if announced.is_some_and(|announced: u64| announced > limit_bytes as u64) {
+        return Err(too_large(limit_bytes));
+    }
+    Ok(Arc::clone(node))
+}
+
+impl FromRequest for Call {
+    type Error = ApiError;
+    type Future = Reading;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Reading {
+        let started = start(request);
+        let limit_bytes = started.as_ref().map_or(0, |node| node.settings.api.body_max_bytes);
+        let start = started.map(|node| (node, payload.take())).map_err(Some);
+        Reading { start, limit_bytes, first: Bytes::new(), rest: BytesMut::new() }
+    }
+}
+
+impl Future for Reading {
+    type Output = Result<Call, ApiError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let (node, payload) = match &mut this.start {
+            Ok(started) => started,
+            Err(error) => return Poll::Ready(Err(error.take().unwrap_or(ErrorCode::INTERNAL.into()))),
+        };
+        while let Some(chunk) = ready!(Pin::new(&mut *payload).poll_next(context)) {
+            let chunk =
+                chunk.map_err(|error| ApiError::bad_request(format!("the body is cut off: {error}")))?;
+            let so_far = this.first.len() + this.rest.len();
+            if so_far + chunk.len() > this.limit_bytes {
+                return Poll::Ready(Err(too_large(this.limit_bytes)));
+            }
+            if so_far == 0 {
+                this.first = chunk;
+                continue;
+            }
+            if this.rest.is_empty() {
+                this.rest.extend_from_slice(&std::mem::take(&mut this.first));
+            }
+            this.rest.extend_from_slice(&chunk);
+        }
+        let whole = if this.rest.is_empty() {
+            std::mem::take(&mut this.first)
+        } else {
+            std::mem::take(&mut this.rest).freeze()
+        };
+        Poll::Ready(Ok(Call { node: node.clone(), body: whole }))
+    }
+}

@@ -1,0 +1,135 @@
+//! What the API answers when it does not do what was asked: a status, a code, a sentence. `specs/http-api.md`, design §7.
+//!
+//! The codes are those of [`crate::disconnect`]; [`status`] is the one table from codes to HTTP statuses.
+
+use std::borrow::Cow;
+
+use actix_web::{
+    HttpResponse, ResponseError,
+    http::{StatusCode, header},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::disconnect::ErrorCode;
+
+/// Bytes of a sentence at most: what a request holds may be quoted in it, and must not make it long.
+const SENTENCE_BYTES: usize = 512;
+
+/// The HTTP status of a code.
+///
+/// | status | code |
+/// |---|---|
+/// | 400 | 107 the request is malformed |
+/// | 401 | 101 no key, or a wrong one |
+/// | 403 | 103 not allowed |
+/// | 404 | 102 no such namespace, 104 no such method |
+/// | 409 | 105, 108 the channel does not keep what was asked for, 109, 110, 112 the position is of another epoch |
+/// | 413 | 106 larger than a limit |
+/// | 429 | 111 too many |
+/// | 503 | 120 nothing was done, 121 the outcome is unknown |
+/// | 500 | 100, and what has no line here |
+const fn status(code: u32) -> StatusCode {
+    match code {
+        107 => StatusCode::BAD_REQUEST,
+        101 => StatusCode::UNAUTHORIZED,
+        103 => StatusCode::FORBIDDEN,
+        102 | 104 => StatusCode::NOT_FOUND,
+        105 | 108 | 109 | 110 | 112 => StatusCode::CONFLICT,
+        106 => StatusCode::PAYLOAD_TOO_LARGE,
+        111 => StatusCode::TOO_MANY_REQUESTS,
+        120 | 121 => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// Why a call, or one item of it, failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{sentence} ({})", code.code)]
+pub struct ApiError {
+    code: ErrorCode,
+    sentence: Cow<'static, str>,
+    /// Where it is not the code's own: 405.
+    status: StatusCode,
+}
+
+/// An error as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Error)]
+pub struct ErrorView {
+    /// What kind of error it is: 100 to 121, the numbers of the client protocol.
+    pub code: u32,
+    /// What is wrong, for people.
+    pub message: String,
+}
+
+/// The body of an answer that is an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ErrorAnswer {
+    /// The error.
+    pub error: ErrorView,
+}
+
+impl ApiError {
+    /// A code, with a sentence that says more than its own.
+    pub fn new(code: ErrorCode, sentence: impl Into<Cow<'static, str>>) -> Self {
+        let mut sentence = sentence.into();
+        if sentence.len() > SENTENCE_BYTES {
+            let end = (0..=SENTENCE_BYTES).rev().find(|end| sentence.is_char_boundary(*end)).unwrap_or(0);
+            sentence.to_mut().truncate(end);
+            sentence.to_mut().push('…');
+        }
+        Self { code, sentence, status: status(code.code) }
+    }
+
+    /// 107 with a sentence.
+    pub fn bad_request(sentence: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorCode::BAD_REQUEST, sentence)
+    }
+
+    /// The verb is not the one that this path takes.
+    pub(super) fn wrong_verb(sentence: &'static str) -> Self {
+        Self { status: StatusCode::METHOD_NOT_ALLOWED, ..Self::bad_request(sentence) }
+    }
+
+    /// The code.
+    pub fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    /// The sentence.
+    pub fn sentence(&self) -> &str {
+        &self.sentence
+    }
+
+    /// As JSON.
+    pub fn view(&self) -> ErrorView {
+        ErrorView { code: self.code.code, message: self.sentence.clone().into_owned() }
+    }
+}
+
+impl From<ErrorCode> for ApiError {
+    fn from(code: ErrorCode) -> Self {
+        Self::new(code, code.message)
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        match self.status {
+            StatusCode::UNAUTHORIZED => {
+                response.insert_header((header::WWW_AUTHENTICATE, "apikey"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                response.insert_header((header::RETRY_AFTER, "1"));
+            }
+            _ => {}
+        }
+        response.json(ErrorAnswer { error: self.view() })
+    }
+}

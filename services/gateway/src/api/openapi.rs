@@ -1,0 +1,195 @@
+//! The OpenAPI document, made from the types that requests are decoded into and answers are written from.
+//! `specs/http-api.md`.
+
+use std::sync::LazyLock;
+
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        ComponentsBuilder, ContentBuilder, HttpMethod, InfoBuilder, ObjectBuilder, OneOfBuilder, OpenApi,
+        OpenApiBuilder, PathItem, PathsBuilder, Ref, RefOr, ResponseBuilder, Schema,
+        path::OperationBuilder,
+        request_body::RequestBodyBuilder,
+        schema::{AdditionalProperties, Type},
+        security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme},
+    },
+};
+
+use crate::{
+    api::{
+        answer::{
+            BatchResult, BroadcastResult, ChannelsResult, ConnectionsResult, EmptyResult, HistoryResult,
+            InfoResult, PresenceResult, PresenceStatsResult, PublishResult,
+        },
+        error::ErrorAnswer,
+        method::Method,
+        request::{
+            BatchRequest, BroadcastRequest, ChannelRequest, ChannelsRequest, ConnectionsRequest,
+            DisconnectRequest, HistoryRequest, InfoRequest, PublishRequest, RefreshRequest, SubscribeRequest,
+            UnsubscribeRequest, value::Named,
+        },
+    },
+    session::client::policy::VERSION,
+};
+
+/// Statuses that an answer may have besides 200, and what they mean.
+const ERRORS: [(&str, &str); 9] = [
+    ("400", "The request is malformed (107)"),
+    ("401", "No API key, or a wrong one (101)"),
+    ("404", "The channel's namespace (102) or the method (104) does not exist"),
+    ("405", "The path takes another verb (107)"),
+    ("409", "The channel keeps no presence or history (108), or the position is of another epoch (112)"),
+    ("413", "The body or the message is larger than a limit (106)"),
+    ("429", "Too many requests at the moment (111)"),
+    ("500", "Something failed inside the node (100)"),
+    ("503", "The broker cannot be reached and nothing was done (120), or the outcome is unknown (121)"),
+];
+
+/// The document.
+pub fn document() -> OpenApi {
+    let mut components = register::<ErrorAnswer>(ComponentsBuilder::new());
+    let mut paths = PathsBuilder::new();
+    for method in Method::ALL {
+        let types = types(method);
+        components = (types.register)(components);
+        let path = format!("/api/{}", method.name());
+        let result = ObjectBuilder::new().property("result", types.result).required("result").into();
+        let operation = operation(method.name(), summary(method), types.request, result);
+        paths = paths.path(path, PathItem::new(HttpMethod::Post, operation));
+    }
+    components = register::<BatchResult>(register::<BatchRequest<'_>>(components));
+    let summary = "Many commands in one call, with a reply for each, in order. Publications that follow one \
+                   another share the broker's round trips";
+    let operation = operation("batch", summary, reference::<BatchRequest<'_>>(), reference::<BatchResult>());
+    paths = paths.path("/api/batch", PathItem::new(HttpMethod::Post, operation));
+    paths = paths.path("/api/openapi.json", PathItem::new(HttpMethod::Get, this()));
+    let header = |name| SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(name)));
+    components = components.security_scheme("X-API-Key", header("X-API-Key")).security_scheme(
+        "Authorization",
+        SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
+            "Authorization",
+            "`apikey`, a space, and the key",
+        ))),
+    );
+    OpenApiBuilder::new()
+        .info(InfoBuilder::new().title("Gorani").version(VERSION).description(Some(
+            "The push API for backends. Unknown fields are refused; for a string, null and empty mean absent.",
+        )))
+        .components(Some(components.build()))
+        .paths(paths.build())
+        .build()
+}
+
+/// The document as JSON.
+pub fn document_text() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| document().to_json().unwrap_or_default());
+    &TEXT
+}
+
+/// The types of a method.
+struct Types {
+    request: RefOr<Schema>,
+    result: RefOr<Schema>,
+    register: fn(ComponentsBuilder) -> ComponentsBuilder,
+}
+
+fn reference<T: ToSchema>() -> RefOr<Schema> {
+    Ref::from_schema_name(T::name()).into()
+}
+
+/// Adds a type and all that it refers to.
+fn register<T: ToSchema>(components: ComponentsBuilder) -> ComponentsBuilder {
+    let mut schemas = vec![(T::name().into_owned(), T::schema())];
+    T::schemas(&mut schemas);
+    components.schemas_from_iter(schemas)
+}
+
+fn of<Request: ToSchema, Result: ToSchema>() -> Types {
+    Types {
+        request: reference::<Request>(),
+        result: reference::<Result>(),
+        register: |components| register::<Result>(register::<Request>(components)),
+    }
+}
+
+fn types(method: Method) -> Types {
+    match method {
+        Method::Publish => of::<PublishRequest<'_>, PublishResult>(),
+        Method::Broadcast => of::<BroadcastRequest<'_>, BroadcastResult>(),
+        Method::Subscribe => of::<SubscribeRequest<'_>, EmptyResult>(),
+        Method::Unsubscribe => of::<UnsubscribeRequest<'_>, EmptyResult>(),
+        Method::Disconnect => of::<DisconnectRequest<'_>, EmptyResult>(),
+        Method::Refresh => of::<RefreshRequest<'_>, EmptyResult>(),
+        Method::Presence => of::<ChannelRequest<'_>, PresenceResult>(),
+        Method::PresenceStats => of::<ChannelRequest<'_>, PresenceStatsResult>(),
+        Method::History => of::<HistoryRequest<'_>, HistoryResult>(),
+        Method::HistoryRemove => of::<ChannelRequest<'_>, EmptyResult>(),
+        Method::Channels => of::<ChannelsRequest<'_>, ChannelsResult>(),
+        Method::Connections => of::<ConnectionsRequest<'_>, ConnectionsResult>(),
+        Method::Info => of::<InfoRequest, InfoResult>(),
+    }
+}
+
+const fn summary(method: Method) -> &'static str {
+    match method {
+        Method::Publish => "One message to one channel, or to a user's personal channel",
+        Method::Broadcast => "The same message to many channels, with a result or an error for each",
+        Method::Subscribe => "Subscribe the connections of a user to a channel",
+        Method::Unsubscribe => "End a subscription of the connections of a user",
+        Method::Disconnect => "End the connections of a user",
+        Method::Refresh => "Prolong or end the life of the connections of a user",
+        Method::Presence => "The clients that are in a channel",
+        Method::PresenceStats => "How many clients and users are in a channel",
+        Method::History => "A page of what was published to a channel, and its position",
+        Method::HistoryRemove => "Forget what was published to a channel; its position stays",
+        Method::Channels => "Channels with subscribers, in pages",
+        Method::Connections => "Clients that are connected, in pages",
+        Method::Info => "The nodes of the cluster and their numbers",
+    }
+}
+
+fn operation(name: &str, summary: &str, request: RefOr<Schema>, result: RefOr<Schema>) -> OperationBuilder {
+    let json = |schema| ContentBuilder::new().schema(Some(schema)).build();
+    let body = RequestBodyBuilder::new().content("application/json", json(request)).build();
+    let done = ResponseBuilder::new().description("Done").content("application/json", json(result));
+    let mut operation = OperationBuilder::new()
+        .operation_id(Some(name))
+        .summary(Some(summary))
+        .request_body(Some(body))
+        .response("200", done)
+        .security(SecurityRequirement::new("X-API-Key", Vec::<String>::new()))
+        .security(SecurityRequirement::new("Authorization", Vec::<String>::new()));
+    for (status, meaning) in ERRORS {
+        let content = json(reference::<ErrorAnswer>());
+        operation = operation.response(
+            status,
+            ResponseBuilder::new().description(meaning).content("application/json", content),
+        );
+    }
+    operation
+}
+
+fn this() -> OperationBuilder {
+    let schema = ObjectBuilder::new().schema_type(Type::Object);
+    let content = ContentBuilder::new().schema(Some(schema)).build();
+    let done = ResponseBuilder::new().description("The document").content("application/json", content);
+    OperationBuilder::new().operation_id(Some("openapi")).summary(Some("This document")).response("200", done)
+}
+
+impl PartialSchema for Named<'_> {
+    fn schema() -> RefOr<Schema> {
+        let command = |method: Method| {
+            ObjectBuilder::new()
+                .property(method.name(), types(method).request)
+                .required(method.name())
+                .additional_properties(Some(AdditionalProperties::FreeForm(false)))
+        };
+        Method::ALL.into_iter().fold(OneOfBuilder::new(), |one, method| one.item(command(method))).into()
+    }
+}
+
+impl ToSchema for Named<'_> {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "BatchCommand".into()
+    }
+}

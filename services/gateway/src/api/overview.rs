@@ -1,0 +1,56 @@
+//! `channels`, `connections` and `info`: questions to the workers, in pages.
+
+use std::sync::Arc;
+
+use wildmatch::WildMatch;
+
+use crate::{
+    api::{
+        answer::{ChannelView, ChannelsResult, ConnectionView, ConnectionsResult, InfoResult, NodeView},
+        error::ApiError,
+        request::{ChannelsRequest, ConnectionsRequest, cursor_after},
+    },
+    node::Node,
+};
+
+pub(super) async fn channels(
+    node: &Arc<Node>,
+    request: ChannelsRequest<'_>,
+) -> Result<ChannelsResult, ApiError> {
+    let (after, limit) = request.page()?;
+    let pattern = request.pattern()?.map(WildMatch::new);
+    let all = node.channels().await;
+    let wanted = all
+        .into_iter()
+        .filter(|(name, _)| **name > *after && pattern.as_ref().is_none_or(|pattern| pattern.matches(name)));
+    // One more than the page holds tells whether there is a next one.
+    let mut page: Vec<_> = wanted.take(limit + 1).collect();
+    let next_cursor = turn(&mut page, limit, |(name, _)| name);
+    let channels = page
+        .into_iter()
+        .map(|(name, count)| (name.as_ref().to_owned(), ChannelView { num_clients: count as u64 }));
+    Ok(ChannelsResult { channels: channels.collect(), next_cursor })
+}
+
+pub(super) async fn connections(
+    node: &Arc<Node>,
+    request: ConnectionsRequest<'_>,
+) -> Result<ConnectionsResult, ApiError> {
+    let (after, limit) = request.page()?;
+    let mut page: Vec<_> =
+        node.connections_after(request.user.given(), &after, limit + 1).await.into_iter().collect();
+    let next_cursor = turn(&mut page, limit, |(client, _)| client);
+    let connections = page.into_iter().map(|(client, view)| (client, ConnectionView::of(view, &node.id)));
+    Ok(ConnectionsResult { connections: connections.collect(), next_cursor })
+}
+
+/// Cuts a page to its size; the cursor of the next one, if there is more.
+fn turn<T>(page: &mut Vec<T>, limit: usize, name: impl Fn(&T) -> &str) -> Option<String> {
+    let more = page.len() > limit;
+    page.truncate(limit);
+    page.last().filter(|_| more).map(|last| cursor_after(name(last)))
+}
+
+pub(super) async fn info(node: &Arc<Node>) -> InfoResult {
+    InfoResult { nodes: node.nodes().await.into_iter().map(NodeView::from).collect() }
+}

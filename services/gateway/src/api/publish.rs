@@ -1,0 +1,92 @@
+//! `publish` and `broadcast`: from the request to [`Node::publish`]. Journey 1 of design §2.
+
+use std::{borrow::Cow, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, join_all};
+use gorani_broker::{Publication, Published};
+
+use crate::{
+    api::{
+        answer::{BroadcastResult, PublishResponse, PublishResult},
+        channel::explain,
+        error::ApiError,
+        request::{BroadcastRequest, Payload, PublishRequest},
+    },
+    disconnect::ErrorCode,
+    node::Node,
+    session::Now,
+};
+
+/// A publication that has its place in line, and the channel that it goes to.
+pub(super) struct Accepting {
+    channel: String,
+    accepted: BoxFuture<'static, Result<Published, ErrorCode>>,
+}
+
+/// Publishes. The place in the channel's order is taken now; [`finish`] only waits for the answer.
+pub(super) fn begin(
+    node: &Arc<Node>,
+    request: PublishRequest<'_>,
+    body: &Bytes,
+) -> Result<Accepting, ApiError> {
+    let (kind, data) = Payload::of(request.data, &request.b64data)?.into_data(body);
+    let key = request.key()?;
+    let channel = request.address()?.into_owned();
+    let publication = Publication {
+        data,
+        kind,
+        time_ms: Now::read().unix_ms,
+        exclude_client: request.exclude_client.to_string(),
+        tags: request.tags.into_pairs(),
+        ..Publication::default()
+    };
+    let accepted = node.publish(&channel, publication, request.skip_history.unwrap_or_default(), key);
+    Ok(Accepting { channel, accepted })
+}
+
+/// Waits for the broker's answer.
+pub(super) async fn finish(node: &Node, accepting: Accepting) -> Result<PublishResult, ApiError> {
+    let Accepting { channel, accepted } = accepting;
+    let Published { position, .. } = accepted.await.map_err(|error| explain(node, &channel, error))?;
+    Ok(PublishResult { offset: position.offset, epoch: position.epoch.as_ref().to_owned() })
+}
+
+/// Publishes to each channel; all places are taken now. An error in what the channels share is returned at once.
+pub(super) fn begin_broadcast(
+    node: &Arc<Node>,
+    request: BroadcastRequest<'_>,
+    body: &Bytes,
+) -> Result<Vec<Result<Accepting, ApiError>>, ApiError> {
+    let (kind, data) = Payload::of(request.data, &request.b64data)?.into_data(body);
+    let key = request.key()?;
+    let skip_history = request.skip_history.unwrap_or_default();
+    let publication = Publication {
+        data,
+        kind,
+        time_ms: Now::read().unix_ms,
+        exclude_client: request.exclude_client.to_string(),
+        tags: request.tags.clone().into_pairs(),
+        ..Publication::default()
+    };
+    let publish = |channel: Result<Cow<'_, str>, ApiError>| {
+        let channel = channel?.into_owned();
+        let accepted = node.publish(&channel, publication.clone(), skip_history, key.clone());
+        Ok(Accepting { channel, accepted })
+    };
+    Ok(request.addresses()?.into_iter().map(publish).collect())
+}
+
+/// Waits for the broker's answers.
+pub(super) async fn finish_broadcast(
+    node: &Node,
+    accepting: Vec<Result<Accepting, ApiError>>,
+) -> BroadcastResult {
+    let finish_one = async |accepting: Result<Accepting, ApiError>| finish(node, accepting?).await;
+    let responses = join_all(accepting.into_iter().map(finish_one)).await.into_iter();
+    let responses = responses.map(|result| match result {
+        Ok(result) => PublishResponse::Result(result),
+        Err(error) => PublishResponse::Error(error.view()),
+    });
+    BroadcastResult { responses: responses.collect() }
+}

@@ -1,0 +1,210 @@
+//! The pieces that requests are made of: strings, lists, tags, raw JSON. Borrowed from the body where they can be.
+//!
+//! Backends in languages with nothing but null and empty strings for "absent" are understood: for a string, null and
+//! empty mean absent; for a list or a map, null means empty.
+
+use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+/// Tags of a publication at most.
+pub const TAGS_MAX: usize = 32;
+/// Bytes of all keys and values of a publication's tags together at most.
+pub const TAGS_MAX_BYTES: usize = 4 * 1024;
+
+/// A string; empty where absent.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Text<'a>(Cow<'a, str>);
+
+impl Text<'_> {
+    /// The string, unless it is absent.
+    pub fn given(&self) -> Option<&str> {
+        Some(&*self.0).filter(|text| !text.is_empty())
+    }
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AsText;
+        impl<'de> Visitor<'de> for AsText {
+            type Value = Text<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+                Ok(Text::default())
+            }
+        }
+        deserializer.deserialize_any(AsText)
+    }
+}
+
+/// A list of at most `MAX` values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct List<T, const MAX: usize>(Vec<T>);
+
+impl<T, const MAX: usize> Default for List<T, MAX> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T, const MAX: usize> Deref for List<T, MAX> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AsList<T, const MAX: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for AsList<T, MAX> {
+            type Value = List<T, MAX>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, "a list of at most {MAX}")
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+                Ok(List::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+                let mut list = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    if list.len() == MAX {
+                        return Err(A::Error::custom(format_args!("more than {MAX} in the list")));
+                    }
+                    list.push(item);
+                }
+                Ok(List(list))
+            }
+        }
+        deserializer.deserialize_any(AsList(PhantomData))
+    }
+}
+
+/// Labels of a publication, in the publisher's order; each key once.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Tags(Vec<(String, String)>);
+
+impl Tags {
+    /// Keys and values.
+    pub fn into_pairs(self) -> Vec<(String, String)> {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Tags {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AsTags;
+        impl<'de> Visitor<'de> for AsTags {
+            type Value = Tags;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object of strings")
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+                Ok(Tags::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut pairs: Vec<(String, String)> = Vec::new();
+                let mut bytes = 0;
+                while let Some((key, value)) = map.next_entry::<String, String>()? {
+                    bytes += key.len() + value.len();
+                    if pairs.len() == TAGS_MAX || bytes > TAGS_MAX_BYTES {
+                        return Err(A::Error::custom(format_args!(
+                            "at most {TAGS_MAX} tags of {TAGS_MAX_BYTES} bytes together"
+                        )));
+                    }
+                    if pairs.iter().any(|(earlier, _)| *earlier == key) {
+                        return Err(A::Error::custom("the same tag twice"));
+                    }
+                    pairs.push((key, value));
+                }
+                Ok(Tags(pairs))
+            }
+        }
+        deserializer.deserialize_any(AsTags)
+    }
+}
+
+/// Any JSON value, byte for byte; null is a value.
+#[derive(Default, Clone, Copy)]
+pub struct Json<'a>(Option<&'a RawValue>);
+
+impl<'a> Json<'a> {
+    /// The value's text, unless it is absent.
+    pub fn given(self) -> Option<&'a str> {
+        self.0.map(RawValue::get)
+    }
+
+    /// The value's text, unless it is absent or null.
+    pub fn not_null(self) -> Option<&'a str> {
+        self.given().filter(|text| *text != "null")
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&RawValue>::deserialize(deserializer).map(|value| Self(Some(value)))
+    }
+}
+
+/// `{"<method>": {params}}`, one command of a batch.
+pub struct Named<'a> {
+    /// The only name in the object.
+    pub method: Text<'a>,
+    /// What stands under it.
+    pub params: &'a RawValue,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Named<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AsNamed;
+        impl<'de> Visitor<'de> for AsNamed {
+            type Value = Named<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object with one method: {\"publish\": {…}}")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let Some((method, params)) = map.next_entry()? else {
+                    return Err(A::Error::custom("a command without a method"));
+                };
+                if map.next_key::<Text<'de>>()?.is_some() {
+                    return Err(A::Error::custom("a command with more than one method"));
+                }
+                Ok(Named { method, params })
+            }
+        }
+        deserializer.deserialize_map(AsNamed)
+    }
+}

@@ -1,0 +1,191 @@
+//! `subscribe`, `unsubscribe`, `disconnect` and `refresh`: what the sessions of a user are told.
+
+use std::cell::RefCell;
+
+use actix::prelude::*;
+use gorani_broker::{ClientInfo, Position, Retention};
+
+use super::*;
+use crate::{
+    disconnect::{Disconnect, Unsubscribed},
+    hub::{
+        fanout::{Encoding, Framing, Protocol},
+        roster::Registration,
+    },
+    outbox::Outbox,
+    session::{Signal, SubscribeRequest},
+};
+
+/// Stands for a connection's actor: it keeps the signals that it gets.
+#[derive(Clone, Default)]
+pub(super) struct Connection(Rc<RefCell<Vec<Signal>>>);
+
+impl Actor for Connection {
+    type Context = Context<Self>;
+}
+
+impl Handler<Signal> for Connection {
+    type Result = ();
+    fn handle(&mut self, signal: Signal, _: &mut Self::Context) {
+        self.0.borrow_mut().push(signal);
+    }
+}
+
+impl Connection {
+    /// A client that is connected, and subscribed to these channels.
+    pub(super) fn open(api: &Api, user: &str, client: &str, channels: &[&str]) -> Self {
+        let connection = Self::default();
+        let key = api.worker.register(Registration {
+            mailbox: connection.clone().start().recipient(),
+            outbox: Outbox::new(1 << 20),
+            encoding: Encoding { protocol: Protocol::Client, framing: Framing::WebSocket },
+            transport: "websocket",
+            protocol: "json",
+            connected_at_ms: 1_700_000_000_000,
+        });
+        let mut hub = api.worker.hub_mut();
+        hub.roster_mut().identify(key, user.into(), client.into());
+        for channel in channels {
+            let request = SubscribeRequest {
+                channel: Arc::from(*channel),
+                info: Arc::new(ClientInfo::default()),
+                retention: Retention::default(),
+                positioned: false,
+                recover: None,
+                presence: false,
+                announce: false,
+                join_leave: false,
+            };
+            assert!(hub.join(key, &request));
+        }
+        connection
+    }
+
+    /// The signals so far. Orders pass through the worker's inbox and the mailbox: a question behind them, and a turn of
+    /// the mailbox, and they are there.
+    async fn told(&self, api: &Api) -> Vec<Signal> {
+        api.ok("info", json!({})).await;
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+        self.0.borrow_mut().drain(..).collect()
+    }
+
+    async fn disconnected(&self, api: &Api) -> Option<Disconnect> {
+        match self.told(api).await.as_slice() {
+            [] => None,
+            [Signal::Disconnect(disconnect)] => Some(disconnect.clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_disconnect_reaches_the_connections_of_the_user_but_for_those_spared() {
+    let api = Api::start().await;
+    let [first, spared] = ["c1", "c2"].map(|client| Connection::open(&api, "42", client, &[]));
+    let other = Connection::open(&api, "43", "c3", &[]);
+    assert_eq!(api.ok("disconnect", json!({"user": "42", "whitelist": ["c2"]})).await, json!({}));
+    assert_eq!(first.disconnected(&api).await, Some(Disconnect::FORCE_DISCONNECT));
+    assert_eq!((spared.disconnected(&api).await, other.disconnected(&api).await), (None, None));
+    api.ok("disconnect", json!({"user": "42", "client": "c2", "code": 4001, "reason": "bye"})).await;
+    assert_eq!(spared.disconnected(&api).await, Some(Disconnect::new(4001, "bye")));
+    assert_eq!(first.disconnected(&api).await, None);
+}
+
+#[actix_web::test]
+async fn a_disconnect_takes_code_and_reason_beside_it_or_as_an_object() {
+    let api = Api::start().await;
+    let connection = Connection::open(&api, "42", "c1", &[]);
+    for (body, expected) in [
+        (json!({"user": "42", "disconnect": {"code": 3000, "reason": "x"}}), Disconnect::new(3000, "x")),
+        (json!({"user": "42", "disconnect": {"code": 0, "reason": ""}}), Disconnect::FORCE_DISCONNECT),
+        (json!({"user": "42", "reason": "enough"}), Disconnect::new(3503, "enough")),
+        (json!({"user": "42", "code": 4999}), Disconnect::new(4999, "")),
+        (json!({"user": "42", "client": ""}), Disconnect::FORCE_DISCONNECT),
+    ] {
+        api.ok("disconnect", body.clone()).await;
+        assert_eq!(connection.disconnected(&api).await, Some(expected), "{body}");
+    }
+    for (wrong, says) in [
+        (json!({"user": "42", "code": 2999}), "code: must be between"),
+        (json!({"user": "42", "code": 5000}), "code: must be between"),
+        (json!({"user": "42", "code": 70000}), "code: must be between"),
+        (json!({"user": "42", "code": 4000, "reason": "x".repeat(124)}), "reason: longer"),
+        (json!({"user": "42", "code": 4000, "disconnect": {"code": 4000}}), "either in disconnect"),
+        (json!({"user": ""}), "user is empty"),
+        (json!({"client": "c1"}), "missing field `user`"),
+        (json!({"user": "42", "session": "s"}), "unknown field `session`"),
+    ] {
+        let (status, code, sentence) = api.refused("disconnect", &wrong).await;
+        assert_eq!((status, code), (400, 107));
+        assert!(sentence.contains(says), "{wrong}: {sentence}");
+    }
+    assert_eq!(connection.disconnected(&api).await, None);
+}
+
+#[actix_web::test]
+async fn a_subscribe_carries_channel_info_data_and_position() {
+    let api = Api::start().await;
+    let connection = Connection::open(&api, "42", "c1", &[]);
+    let body = json!({
+        "user": "42", "channel": "kept:a", "client": "c1", "info": {"a": 1}, "data": [1],
+        "recover_since": {"offset": 5, "epoch": "abcd"},
+    });
+    assert_eq!(api.ok("subscribe", body).await, json!({}));
+    api.ok("subscribe", json!({"user": "42", "channel": "b", "info": null})).await;
+    let told = connection.told(&api).await;
+    let [Signal::Subscribe(full), Signal::Subscribe(plain)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(
+        (full.channel.as_str(), &full.info[..], &full.data[..]),
+        ("kept:a", &b"{\"a\":1}"[..], &b"[1]"[..])
+    );
+    assert_eq!(full.recover, Some(Position { offset: 5, epoch: "abcd".into() }));
+    assert_eq!((plain.channel.as_str(), plain.info.len(), &plain.recover), ("b", 0, &None));
+}
+
+#[actix_web::test]
+async fn an_unsubscribe_ends_the_one_subscription() {
+    let api = Api::start().await;
+    let connection = Connection::open(&api, "42", "c1", &["a", "b"]);
+    api.ok("unsubscribe", json!({"user": "42", "channel": "a"})).await;
+    let told = connection.told(&api).await;
+    let [Signal::Unsubscribe(channel, unsubscribed)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((&**channel, *unsubscribed), ("a", Unsubscribed::SERVER));
+}
+
+#[actix_web::test]
+async fn subscribe_and_unsubscribe_check_the_channel_and_the_user() {
+    let api = Api::start().await;
+    for method in ["subscribe", "unsubscribe"] {
+        assert_eq!(api.refused(method, json!({"user": "42", "channel": "nowhere:a"})).await.0, 404);
+        assert_eq!(api.refused(method, json!({"user": "42", "channel": ""})).await.0, 400);
+        assert_eq!(api.refused(method, json!({"user": "42"})).await.0, 400);
+        assert_eq!(
+            api.refused(method, json!({"user": "", "channel": "a"})).await.2,
+            "user is empty: name a user, or a client that has none"
+        );
+    }
+    let deep = format!(r#"{{"user":"42","channel":"a","data":{}{}}}"#, "[".repeat(40), "]".repeat(40));
+    assert!(api.refused("subscribe", deep).await.2.starts_with("data: json nested deeper"));
+}
+
+#[actix_web::test]
+async fn a_refresh_prolongs_or_ends() {
+    let api = Api::start().await;
+    let connection = Connection::open(&api, "42", "c1", &[]);
+    let anonymous = Connection::open(&api, "", "c2", &[]);
+    for (body, expected) in [
+        (json!({"user": "42", "expire_at": 2_000_000_000}), (false, Some(2_000_000_000))),
+        (json!({"user": "42", "expired": true}), (true, None)),
+        (json!({"user": "42", "client": "c1", "expire_at": 0}), (false, None)),
+    ] {
+        assert_eq!(api.ok("refresh", body).await, json!({}));
+        let told = connection.told(&api).await;
+        let [Signal::Refresh { expired, expire_at }] = &told[..] else { panic!("{told:?}") };
+        assert_eq!((*expired, *expire_at), expected);
+    }
+    assert_eq!(api.refused("refresh", json!({"user": "42", "expire_at": -1})).await.0, 400);
+    assert!(anonymous.told(&api).await.is_empty());
+    api.ok("refresh", json!({"user": "", "client": "c2", "expired": true})).await;
+    assert_eq!(anonymous.told(&api).await.len(), 1);
+}
