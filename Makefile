@@ -70,8 +70,9 @@ fuzz: ## run every fuzz target for FUZZ_SECONDS (30), from its seeds and what it
 			-max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -verbosity=0; \
 	done
 
+# With the private parts, so links to them lead somewhere: the readers are those who change the code.
 doc: ## the documentation of the code; a warning is an error
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
 # One after the other: two cargo commands at once only wait for each other's lock.
 ci: ## all of the above checks, as the build machine runs them
