@@ -157,8 +157,11 @@ impl Gorani {
             ended = &mut server => return Ok(ended?),
             () = shutdown => {}
         }
-        drain::drain(&node).await;
-        handle.stop(true).await;
-        Ok(server.await?)
+        // The server carries the stop out itself, so it must go on being polled meanwhile.
+        let stop = async {
+            drain::drain(&node).await;
+            handle.stop(true).await;
+        };
+        Ok(tokio::join!(stop, server).1?)
     }
 }
