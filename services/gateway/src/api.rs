@@ -1,7 +1,7 @@
 //! The HTTP push API: the door for backends. `POST /api/<method>` with a key, JSON in and out. `specs/http-api.md`.
 //!
-//! The journey of a call: [`guard`] (the key) → [`call`] (the body) → [`request`] (decoded) → [`batch`] (carried out by
-//! [`publish`], [`session`], [`channel`] or [`overview`]) → [`answer`], or [`error`].
+//! The journey of a call: `guard` (the key) → `call` (the body) → [`request`] (decoded) → `batch` (carried out by
+//! `publish`, `session`, `channel` or `overview`) → [`answer`], or [`error`].
 //!
 //! `GET /api/openapi.json` describes it from the same types ([`openapi`]), and needs no key: it holds no secret.
 

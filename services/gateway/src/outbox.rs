@@ -25,6 +25,8 @@ struct State {
     /// The front chunk is partly on the wire and must be finished whatever happens.
     front_started: bool,
     overflowed: bool,
+    /// Bytes at the head, up to the end of the newest large reply, which do not count against the limit.
+    exempt_bytes: usize,
     waker: Option<Waker>,
     /// The writer is woken already and has not come yet.
     woken: bool,
@@ -53,20 +55,31 @@ impl Outbox {
         if state.overflowed {
             return Err(Overflow);
         }
-        if bytes.is_empty() {
-            return Ok(());
-        }
         // A single chunk may be larger than what is left as long as the outbox is empty: the limit is about waiting.
-        if state.bytes.saturating_add(bytes.len()) > state.limit_bytes && !state.queue.is_empty() {
-            state.overflowed = true;
-            state.wake();
+        let counted = state.bytes.saturating_sub(state.exempt_bytes);
+        if counted.saturating_add(bytes.len()) > state.limit_bytes && !state.queue.is_empty() {
+            return state.overflow();
+        }
+        state.put(bytes);
+        Ok(())
+    }
+
+    /// Puts the answer to a command in line. It may be as large as answers may be, and does not count against the limit
+    /// while it is written: a client that recovers much is not slow for that. But only one such answer waits at a time:
+    /// who asks on without reading is slow.
+    pub fn push_reply(&self, bytes: Bytes) -> Result<(), Overflow> {
+        let mut state = self.0.borrow_mut();
+        if state.overflowed {
             return Err(Overflow);
         }
-        if state.queue.is_empty() {
-            state.wake();
+        if state.bytes > state.limit_bytes {
+            return state.overflow();
         }
-        state.bytes += bytes.len();
-        state.queue.push_back(bytes);
+        let is_large = state.bytes.saturating_add(bytes.len()) > state.limit_bytes;
+        state.put(bytes);
+        if is_large {
+            state.exempt_bytes = state.bytes;
+        }
         Ok(())
     }
 
@@ -91,6 +104,7 @@ impl Outbox {
         let started = if state.front_started { state.queue.pop_front() } else { None };
         state.queue = started.into_iter().chain([last]).collect();
         state.bytes = state.queue.iter().map(Bytes::len).sum();
+        state.exempt_bytes = 0;
         state.overflowed = true;
         state.wake();
     }
@@ -131,6 +145,7 @@ impl Outbox {
         let mut state = self.0.borrow_mut();
         let chunk = state.queue.pop_front()?;
         state.bytes -= chunk.len();
+        state.exempt_bytes = state.exempt_bytes.saturating_sub(chunk.len());
         state.front_started = false;
         Some(chunk)
     }
@@ -146,8 +161,26 @@ impl State {
         }
     }
 
+    fn put(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.queue.is_empty() {
+            self.wake();
+        }
+        self.bytes += bytes.len();
+        self.queue.push_back(bytes);
+    }
+
+    fn overflow(&mut self) -> Result<(), Overflow> {
+        self.overflowed = true;
+        self.wake();
+        Err(Overflow)
+    }
+
     fn advance(&mut self, mut written: usize) {
         self.bytes = self.bytes.saturating_sub(written);
+        self.exempt_bytes = self.exempt_bytes.saturating_sub(written);
         while written > 0 {
             let Some(front) = self.queue.front_mut() else { break };
             if written < front.len() {
@@ -207,6 +240,22 @@ mod tests {
         assert_eq!(outbox.push(Bytes::from_static(b"c")), Err(Overflow));
         assert_eq!(outbox.overflow(), Some(Disconnect::SLOW));
         assert_eq!(outbox.len_bytes(), 8);
+    }
+
+    #[test]
+    fn a_large_reply_does_not_make_a_client_slow_but_asking_on_without_reading_does() {
+        const LARGE: &[u8] = b"a reply that is larger than the limit";
+        let outbox = Outbox::new(10);
+        outbox.push(Bytes::from_static(b"12")).unwrap();
+        outbox.push_reply(Bytes::from_static(LARGE)).unwrap();
+        outbox.push(Bytes::from_static(b"345678")).unwrap();
+        assert_eq!(write_up_to(&outbox, 30).len(), 30);
+        outbox.push(Bytes::from_static(b"9abc")).unwrap();
+        assert_eq!(outbox.push(Bytes::from_static(b"d")), Err(Overflow));
+
+        let outbox = Outbox::new(10);
+        outbox.push_reply(Bytes::from_static(LARGE)).unwrap();
+        assert_eq!(outbox.push_reply(Bytes::from_static(b"x")), Err(Overflow));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::{
     node::Node,
     page,
     server::{
-        socket::{SocketAddresses, listen},
+        socket::{listen, prepare},
         upgrade_list::PlainUpgrade,
     },
     transport::{
@@ -77,7 +77,7 @@ macro_rules! http_service {
             // Else a client that goes away stays unseen until the next write to it.
             .h1_allow_half_closed(false)
             .on_connect_ext(move |stream: &PlainUpgrade<$stream>, data| {
-                data.insert(SocketAddresses::prepare(&stream.0, user_timeout));
+                data.insert(prepare(&stream.0, user_timeout));
             })
             .upgrade(fn_service(
                 move |(request, framed): (Request, Framed<PlainUpgrade<$stream>, h1::Codec>)| {

@@ -105,6 +105,8 @@ pub struct SubscribeRequest {
     pub positioned: bool,
     /// The last position that the client has seen, if it wants what came since.
     pub recover: Option<Position>,
+    /// Bytes of publications that it can be brought at once; more is not recovered.
+    pub recover_max_bytes: usize,
     /// Whether the client appears in the channel's presence.
     pub presence: bool,
     /// Whether others are told that it joined and left.

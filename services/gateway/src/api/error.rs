@@ -1,6 +1,6 @@
 //! What the API answers when it does not do what was asked: a status, a code, a sentence. `specs/http-api.md`, design §7.
 //!
-//! The codes are those of [`crate::disconnect`]; [`status`] is the one table from codes to HTTP statuses.
+//! The codes are those of [`crate::disconnect`]; `status` is the one table from codes to HTTP statuses.
 
 use std::borrow::Cow;
 

@@ -56,6 +56,7 @@ impl Worker {
             let page = self.broker.history(channel, query, request.retention).await?;
             if let Some(from) = &request.recover
                 && is_recovered(from, &page.publications, &page.top)
+                && size_of(&page.publications) <= request.recover_max_bytes
             {
                 subscribed.recovered = true;
                 subscribed.publications = page.publications;
@@ -100,6 +101,11 @@ impl Worker {
             }
         });
     }
+}
+
+/// Bytes of publications.
+fn size_of(publications: &[Arc<Publication>]) -> usize {
+    publications.iter().map(|publication| publication.data.len()).sum()
 }
 
 /// Whether `publications` are everything between what the client has seen and the top.

@@ -66,6 +66,7 @@ impl Client {
             retention,
             positioned,
             recover: None,
+            recover_max_bytes: usize::MAX,
             presence: false,
             announce: false,
             join_leave: false,

@@ -111,7 +111,7 @@ fn size_of_event(event: &Event) -> usize {
 
 /// A worker thread's own things.
 pub struct Worker {
-    /// Number of the worker, below [`crate::hub::interest::MAX_WORKERS`].
+    /// Number of the worker, below [`crate::settings::http::MAX_WORKERS`].
     pub index: usize,
     hub: RefCell<Hub>,
     timers: Timers,

@@ -9,14 +9,7 @@ use std::{
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpStream;
 
-use crate::server::tls;
-
-/// Addresses of a connection, kept with it for its requests.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SocketAddresses {
-    /// Our end.
-    pub local: Option<SocketAddr>,
-}
+use crate::{server::tls, transport::endpoint::SocketAddresses};
 
 /// A stream with a TCP socket beneath it.
 pub trait OnTcp {
@@ -36,19 +29,17 @@ impl OnTcp for tls::Stream {
     }
 }
 
-impl SocketAddresses {
-    /// Sets the options of an accepted socket. Failing to is not fatal: the connection works without.
-    pub fn prepare(stream: &impl OnTcp, user_timeout: Duration) -> Self {
-        let stream = stream.tcp();
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
-        }
-        let user_timeout = (!user_timeout.is_zero()).then_some(user_timeout);
-        if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(user_timeout) {
-            tracing::debug!(%error, "TCP_USER_TIMEOUT");
-        }
-        Self { local: stream.local_addr().ok() }
+/// Sets the options of an accepted socket. Failing to is not fatal: the connection works without.
+pub(super) fn prepare(stream: &impl OnTcp, user_timeout: Duration) -> SocketAddresses {
+    let stream = stream.tcp();
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY");
     }
+    let user_timeout = (!user_timeout.is_zero()).then_some(user_timeout);
+    if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(user_timeout) {
+        tracing::debug!(%error, "TCP_USER_TIMEOUT");
+    }
+    SocketAddresses { local: stream.local_addr().ok() }
 }
 
 /// Listens, with `SO_REUSEADDR` so that a restarted node has its address at once.

@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn a_list_that_holds_websocket_becomes_the_word_alone_and_keeps_its_length() {
         let head = "GET / HTTP/1.1\r\nHost: a\r\nupgrade: h2c, WebSocket\r\nX: y\r\n\r\n";
-        assert_eq!(plain(head), "GET / HTTP/1.1\r\nHost: a\r\nupgrade:websocket       \r\nX: y\r\n\r\n");
+        assert_eq!(plain(head), "GET / HTTP/1.1\r\nHost: a\r\nupgrade:websocket      \r\nX: y\r\n\r\n");
     }
 
     #[test]

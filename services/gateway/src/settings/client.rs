@@ -80,6 +80,8 @@ pub struct ClientSettings {
     pub pong_timeout: Duration,
     /// Publications of one history read at most.
     pub history_max: u32,
+    /// Bytes of publications that one recovery or history reply may hold. A recovery of more is told as not recovered.
+    pub reply_max_bytes: usize,
     /// Grace between a token's expiry and the end of what it allowed.
     #[serde(with = "humantime_serde")]
     pub expiry_grace: Duration,
@@ -102,6 +104,7 @@ impl Default for ClientSettings {
             ping_interval: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(8),
             history_max: 300,
+            reply_max_bytes: 8 * 1024 * 1024,
             expiry_grace: Duration::from_secs(25),
             max_errors: 1000,
             personal_channels: Vec::new(),
@@ -129,6 +132,9 @@ impl ClientSettings {
         }
         if self.pong_timeout.is_zero() || self.pong_timeout >= self.ping_interval {
             return problem("client.pong_timeout", "must be above 0s and below client.ping_interval");
+        }
+        if self.reply_max_bytes < self.message_max_bytes {
+            return problem("client.reply_max_bytes", "must be at least client.message_max_bytes");
         }
         if self.history_max == 0 {
             return problem("client.history_max", "must be above 0");

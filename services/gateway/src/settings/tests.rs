@@ -23,7 +23,9 @@ fn load(text: &str) -> Result<Settings, String> {
 /// The dotted keys of a table.
 fn keys(value: &Value, prefix: &str, into: &mut Vec<String>) {
     match value {
-        Value::Object(table) => table.iter().for_each(|(key, value)| keys(value, &format!("{prefix}.{key}"), into)),
+        Value::Object(table) => {
+            table.iter().for_each(|(key, value)| keys(value, &format!("{prefix}.{key}"), into))
+        }
         _ => into.push(prefix.to_owned()),
     }
 }
@@ -104,6 +106,7 @@ fn the_environment_goes_over_the_file() {
 
 #[test]
 fn an_unknown_variable_of_the_environment_stops_the_start() {
-    let error = Settings::from_text("", environment(&[("GORANI__HTTP__ADRESS", "x")])).unwrap_err().to_string();
+    let error =
+        Settings::from_text("", environment(&[("GORANI__HTTP__ADRESS", "x")])).unwrap_err().to_string();
     assert!(error.contains("adress"), "{error}");
 }

@@ -1,6 +1,6 @@
 //! An endpoint: what stands behind a path that WebSockets (and later every other transport) can be opened on.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use gorani_protocol::websocket::{Refusal, SubprotocolPolicy};
 
@@ -9,6 +9,13 @@ use crate::{
     hub::fanout::Protocol,
     session::{Now, Session},
 };
+
+/// Addresses of a connection, kept with it for its requests.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SocketAddresses {
+    /// Our end.
+    pub local: Option<SocketAddr>,
+}
 
 /// Why an endpoint does not open a session.
 #[derive(Debug, Clone, PartialEq, Eq)]

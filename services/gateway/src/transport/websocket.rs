@@ -68,7 +68,12 @@ impl<T: Io> Actor for Connection<T> {
         let metrics = &self.errands.node.metrics;
         metrics.connections.get_or_create(&TRANSPORT).inc();
         metrics.connections_opened.get_or_create(&TRANSPORT).inc();
-        tracing::info!(transport = "websocket", protocol = self.protocol, peer = ?self.peer, "connection opened");
+        tracing::info!(
+            transport = "websocket",
+            protocol = self.protocol,
+            peer = self.peer.map(tracing::field::display),
+            "connection opened"
+        );
         let mut actions = Actions::default();
         self.session.opened(Now::read(), &mut actions);
         self.carry_out(&mut actions, ctx);
@@ -86,7 +91,7 @@ impl<T: Io> Actor for Connection<T> {
         tracing::info!(
             transport = "websocket",
             protocol = self.protocol,
-            peer = ?self.peer,
+            peer = self.peer.map(tracing::field::display),
             code = reason.code,
             reason = %reason.reason,
             seconds = self.opened_at.elapsed().as_secs(),
@@ -178,7 +183,7 @@ impl<T: Io> Connection<T> {
         });
         drop(hub);
         // An overflow is seen by the driver, which ends the connection as slow.
-        let _ = self.outbox.push(out.freeze());
+        let _ = self.outbox.push_reply(out.freeze());
     }
 
     fn send_ping(&mut self) {

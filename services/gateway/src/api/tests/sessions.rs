@@ -52,6 +52,7 @@ impl Connection {
                 retention: Retention::default(),
                 positioned: false,
                 recover: None,
+                recover_max_bytes: usize::MAX,
                 presence: false,
                 announce: false,
                 join_leave: false,

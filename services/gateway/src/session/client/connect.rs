@@ -63,7 +63,8 @@ impl ClientSession {
                 .map(|recover| Position { offset: recover.offset, epoch: (*recover.epoch).into() });
             let ticket =
                 self.ticket(PendingRequest::ConnectSubscribe { channel: subscription.channel.clone() });
-            actions.push(Action::Subscribe(ticket, subscription.request()));
+            actions
+                .push(Action::Subscribe(ticket, subscription.request(self.policy.settings.reply_max_bytes)));
             self.subscriptions.push(subscription);
         }
         self.try_finish_connect(now, actions);

@@ -126,7 +126,8 @@ impl ClientSession {
                     epoch if *epoch == *page.top.epoch => Ok(page),
                     _ => Err(ErrorCode::UNRECOVERABLE_POSITION),
                 });
-                self.answer(id, outcome, actions, |page, out| write_history(id, &page, out));
+                let most = self.policy.settings.reply_max_bytes;
+                self.answer(id, outcome, actions, |page, out| write_history(id, &page, most, out));
             }
             (PendingRequest::Presence { id }, Outcome::Presence(outcome)) => {
                 self.answer(id, outcome, actions, |clients, out| write_presence(id, &clients, out));
@@ -161,9 +162,15 @@ impl ClientSession {
     }
 }
 
-fn write_history(id: u32, page: &HistoryPage, out: &mut bytes::BytesMut) {
+/// Writes as much of a page as one reply may hold, at least one publication: the client reads on from there.
+fn write_history(id: u32, page: &HistoryPage, most_bytes: usize, out: &mut bytes::BytesMut) {
+    let mut bytes = 0;
+    let fitting = page.publications.iter().enumerate().take_while(|(index, publication)| {
+        bytes += publication.data.len();
+        *index == 0 || bytes <= most_bytes
+    });
     let publications: Vec<PublicationView<'_>> =
-        page.publications.iter().map(|publication| publication_view(publication)).collect();
+        fitting.map(|(_, publication)| publication_view(publication)).collect();
     let result =
         HistoryResult { publications: &publications, offset: page.top.offset, epoch: &page.top.epoch };
     reply::reply_history(id, &result, out);

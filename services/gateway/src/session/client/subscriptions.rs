@@ -51,13 +51,14 @@ impl Subscription {
     }
 
     /// What the node is asked to do.
-    pub(super) fn request(&self) -> SubscribeRequest {
+    pub(super) fn request(&self, recover_max_bytes: usize) -> SubscribeRequest {
         SubscribeRequest {
             channel: self.channel.clone(),
             info: self.info.clone(),
             retention: retention(&self.options),
             positioned: self.positioned,
             recover: self.recover.clone(),
+            recover_max_bytes,
             presence: self.options.presence,
             announce: self.options.join_leave,
             join_leave: self.join_leave,
@@ -109,7 +110,10 @@ impl ClientSession {
                 let reject = subscribe.rejects_unrecovered();
                 let pending = PendingRequest::Subscribe { id, channel: subscription.channel.clone(), reject };
                 let ticket = self.ticket(pending);
-                actions.push(Action::Subscribe(ticket, subscription.request()));
+                actions.push(Action::Subscribe(
+                    ticket,
+                    subscription.request(self.policy.settings.reply_max_bytes),
+                ));
                 self.subscriptions.push(subscription);
                 self.clock.set_subscription_expiry(&self.subscriptions);
             }
@@ -337,7 +341,7 @@ impl ClientSession {
         subscription.data = data;
         subscription.recover = recover.filter(|_| subscription.recoverable);
         let ticket = self.ticket(PendingRequest::ServerSubscribe { channel: subscription.channel.clone() });
-        actions.push(Action::Subscribe(ticket, subscription.request()));
+        actions.push(Action::Subscribe(ticket, subscription.request(self.policy.settings.reply_max_bytes)));
         self.subscriptions.push(subscription);
     }
 

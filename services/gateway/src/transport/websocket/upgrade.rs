@@ -18,10 +18,9 @@ use crate::{
     metrics::RefusalLabel,
     node::Node,
     outbox::Outbox,
-    server::socket::SocketAddresses,
     session::Now,
     transport::{
-        endpoint::{Endpoint, Endpoints, Handshake, Refused},
+        endpoint::{Endpoint, Endpoints, Handshake, Refused, SocketAddresses},
         errand::Errands,
     },
 };
@@ -80,7 +79,8 @@ impl Upgrades {
             });
             Connection {
                 io,
-                early,
+                // An empty rest would still hold the whole read buffer of the HTTP connection.
+                early: Bytes::copy_from_slice(&early),
                 decoder: Decoder::new(
                     endpoint.message_max_bytes(),
                     deflate.is_some(),
