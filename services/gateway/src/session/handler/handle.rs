@@ -37,9 +37,10 @@ pub enum SendError {
 /// One session. Cheap to clone, usable from any thread, and after the session has ended.
 ///
 /// Messages are sent in the order of the calls: those of one thread in its order, those of several in the order in which
-/// they took the lock. A call never waits for the network. What was sent waits, at most
-/// `outbox_max_bytes` of it on the way to the connection and as much again on the way to the socket; over that the
-/// session is closed as a slow consumer. `Ok` means accepted for sending, not received.
+/// they took the lock; what a callback sends leaves in the same turn. A call never waits for the network. At most
+/// `outbox_max_bytes` wait on the way to the connection, and as much again on the way to the socket; over that the
+/// session is closed as a slow consumer (3008) and what still waited is dropped. `Ok` means accepted for sending, not
+/// received.
 #[derive(Clone)]
 pub struct SessionHandle(Arc<Shared>);
 
