@@ -42,6 +42,7 @@ pub(crate) fn measure(plan: &Plan, progress: &ProgressBar) -> io::Result<Vec<Row
             for _ in 0..plan.repeats {
                 of_gateway.push(gateway.microseconds_per_delivery(payload_bytes, in_flight, rounds)?);
                 of_stock.push(stock.microseconds_per_delivery(payload_bytes, in_flight, rounds)?);
+                gateway.swarm.rest()?;
                 progress.inc(1);
             }
             let goal = match (payload_bytes, in_flight) {

@@ -42,6 +42,7 @@ pub(crate) fn measure(plan: &Plan, progress: &ProgressBar) -> io::Result<Vec<Row
             p50[at].push(percentile(&nanoseconds, 50) / 1e3);
             p99[at].push(percentile(&nanoseconds, 99) / 1e3);
         }
+        sides.iter_mut().try_for_each(|side| side.swarm.rest())?;
         progress.inc(1);
     }
     let row = |name: &str, [gateway, stock]: [Sample; 2]| Row {

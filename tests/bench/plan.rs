@@ -52,7 +52,7 @@ impl Plan {
             payloads_bytes: vec![128, 1024],
             connections: 10_000,
             requests: PublishCounts { sequential: 5_000, pipelined: 40_000, batches: 50, batch_of: 1_000 },
-            latency: LatencyPlan { subscribers: 500, per_second: 100, lasting: Duration::from_secs(8) },
+            latency: LatencyPlan { subscribers: 500, per_second: 100, lasting: Duration::from_secs(4) },
         }
     }
 

@@ -128,6 +128,13 @@ impl Swarm {
         self.at_goal == self.len()
     }
 
+    /// Takes in what waits and no more. For a swarm whose turn it is not: heartbeats want their answer in 8 s, so
+    /// that no turn of the other may be longer.
+    pub(crate) fn rest(&mut self) -> io::Result<()> {
+        while self.pump(Some(Duration::ZERO), |_, _| {})? {}
+        Ok(())
+    }
+
     /// One look at the kernel. `received` is called with the range of publications, by number since the first
     /// one, that a subscriber got in one read. True when anything came.
     pub(crate) fn pump(
