@@ -1,0 +1,109 @@
+//! Bodies of the HTTP API against its decoder: nothing panics, what is accepted is within its limits, and what is refused
+//! is refused in a short sentence. The first byte chooses the method: `a` is the first of the table, `n` the batch.
+#![no_main]
+
+use bytes::Bytes;
+use gorani::api::{
+    error::ApiError,
+    method::Method,
+    request::{
+        Command, HISTORY_PAGE_MAX, IDEMPOTENCY_KEY_MAX_BYTES, PAGE_MAX, Payload, cursor_after, decode,
+        decode_batch, decode_named,
+        value::{Json, TAGS_MAX, TAGS_MAX_BYTES, Tags, Text},
+    },
+};
+use gorani_protocol::client::{JSON_DEPTH, json_compact_check};
+use libfuzzer_sys::fuzz_target;
+
+/// Bytes of a refusal's sentence, with a little room for the sign that it was cut.
+const SENTENCE_BYTES: usize = 520;
+
+fuzz_target!(|data: &[u8]| {
+    let Some((first, body)) = data.split_first() else { return };
+    let body = Bytes::copy_from_slice(body);
+    let index = usize::from(first.wrapping_sub(b'a')) % (Method::ALL.len() + 1);
+    match Method::ALL.get(index) {
+        Some(method) => check(decode(*method, &body), &body),
+        None => match decode_batch(&body) {
+            Ok(batch) => batch.commands.iter().for_each(|named| check(decode_named(named), &body)),
+            Err(error) => short(&error),
+        },
+    }
+});
+
+fn short(error: &ApiError) {
+    assert!(error.sentence().len() <= SENTENCE_BYTES, "{}", error.sentence().len());
+    assert!([104, 107].contains(&error.code().code), "{error}");
+}
+
+/// The value, if it is not refused.
+fn accepted<T>(result: Result<T, ApiError>) -> Option<T> {
+    result.inspect_err(short).ok()
+}
+
+fn check(command: Result<Command<'_>, ApiError>, body: &Bytes) {
+    let Some(command) = accepted(command) else { return };
+    match command {
+        Command::Publish(request) => {
+            message(request.data, &request.b64data, body);
+            accepted(request.address());
+            bounded(accepted(request.key()).flatten(), request.tags);
+        }
+        Command::Broadcast(request) => {
+            message(request.data, &request.b64data, body);
+            for address in accepted(request.addresses()).into_iter().flatten() {
+                accepted(address);
+            }
+            bounded(accepted(request.key()).flatten(), request.tags);
+        }
+        Command::Subscribe(request) => drop(accepted(request.target())),
+        Command::Unsubscribe(request) => drop(accepted(request.target())),
+        Command::Refresh(request) => drop(accepted(request.target())),
+        Command::Disconnect(request) => {
+            accepted(request.target());
+            if let Some(disconnect) = accepted(request.disconnect()) {
+                assert!((3000..=4999).contains(&disconnect.code));
+                assert!(disconnect.reason.len() <= 123);
+            }
+        }
+        Command::History(request) => {
+            if let Some(query) = accepted(request.query()) {
+                assert!(query.limit <= HISTORY_PAGE_MAX);
+            }
+        }
+        Command::Channels(request) => {
+            accepted(request.pattern());
+            page(accepted(request.page()));
+        }
+        Command::Connections(request) => page(accepted(request.page())),
+        Command::Presence(_) | Command::PresenceStats(_) | Command::HistoryRemove(_) | Command::Info(_) => {}
+    }
+}
+
+fn message(data: Json<'_>, b64data: &Text<'_>, body: &Bytes) {
+    let Some(payload) = accepted(Payload::of(data, b64data)) else { return };
+    let is_json = matches!(payload, Payload::Json(_));
+    let (_, data) = payload.into_data(body);
+    assert!(data.len() <= body.len());
+    if is_json {
+        assert_eq!(json_compact_check(&data, JSON_DEPTH), Ok(()));
+    }
+}
+
+fn bounded(key: Option<String>, tags: Tags) {
+    assert!(key.is_none_or(|key| (1..=IDEMPOTENCY_KEY_MAX_BYTES).contains(&key.len())));
+    let tags = tags.into_pairs();
+    assert!(tags.len() <= TAGS_MAX);
+    assert!(tags.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() <= TAGS_MAX_BYTES);
+}
+
+fn page(page: Option<(String, usize)>) {
+    let Some((after, limit)) = page else { return };
+    assert!((1..=PAGE_MAX as usize).contains(&limit));
+    // The cursor that we would give for this name is read as the same name.
+    let body = format!(r#"{{"cursor":"{}"}}"#, cursor_after(&after));
+    let Ok(Command::Channels(request)) = decode(Method::Channels, body.as_bytes()) else {
+        panic!("our own cursor is refused")
+    };
+    assert_eq!(request.page().expect("our own cursor").0, after);
+}
