@@ -32,6 +32,24 @@ pub struct PublishLabel {
     pub result: &'static str,
 }
 
+/// Counters of the publications of one source; looked up once, since every publish moves one.
+pub struct Publications {
+    accepted: Counter,
+    failed: Counter,
+}
+
+impl Publications {
+    fn of(family: &Family<PublishLabel, Counter>, source: &'static str) -> Self {
+        let counter = |result| family.get_or_create_owned(&PublishLabel { source, result });
+        Self { accepted: counter("accepted"), failed: counter("failed") }
+    }
+
+    /// Counts one.
+    pub fn count(&self, accepted: bool) {
+        if accepted { &self.accepted } else { &self.failed }.inc();
+    }
+}
+
 /// Labels of a refused handshake.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusalLabel {
@@ -50,8 +68,10 @@ pub struct Metrics {
     pub disconnects: Family<DisconnectLabel, Counter>,
     /// Handshakes refused, by status.
     pub handshakes_refused: Family<RefusalLabel, Counter>,
-    /// Publications asked for, by source and result.
-    pub publications: Family<PublishLabel, Counter>,
+    /// Publications of backends and embedders.
+    pub api_publications: Publications,
+    /// Publications of clients.
+    pub client_publications: Publications,
     /// Events that the broker delivered to this node.
     pub events_received: Counter,
     /// Messages that clients sent.
@@ -102,7 +122,8 @@ impl Default for Metrics {
             connections_opened,
             disconnects,
             handshakes_refused,
-            publications,
+            api_publications: Publications::of(&publications, "api"),
+            client_publications: Publications::of(&publications, "client"),
             events_received,
             messages_received,
             bytes_received,

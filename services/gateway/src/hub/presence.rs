@@ -26,7 +26,7 @@ impl Worker {
                 let refreshes = batch
                     .iter()
                     .map(|(channel, info)| self.broker.presence_add(channel, info.clone(), PRESENCE_TTL));
-                let failed = join_all(refreshes).await.into_iter().filter_map(Result::err).last();
+                let failed = join_all(refreshes).await.into_iter().find_map(Result::err);
                 if let Some(error) = failed {
                     tracing::warn!(%error, "presence could not be refreshed");
                 }

@@ -21,7 +21,7 @@ pub(super) struct Subscription {
     encoding: Encoding,
     info: Arc<ClientInfo>,
     /// Live events wait here until the reply of the subscribe is written.
-    held_back: Option<Box<Vec<Event>>>,
+    held_back: Option<Vec<Event>>,
     /// Position up to which the client has everything; absent where it is not tracked.
     seen: Option<Position>,
     join_leave: bool,
@@ -46,7 +46,7 @@ impl Subscription {
             outbox,
             encoding,
             info: request.info.clone(),
-            held_back: Some(Box::default()),
+            held_back: Some(Vec::new()),
             seen: request.positioned.then(Position::default),
             join_leave: request.join_leave,
             broken: false,
@@ -74,7 +74,7 @@ impl Subscription {
 
     /// Ends the holding back and delivers what was held back and is new.
     pub(super) fn release(&mut self, channel: &str, encoder: &mut Encoder) -> Result<(), Lost> {
-        for event in self.held_back.take().into_iter().flat_map(|events| *events) {
+        for event in self.held_back.take().into_iter().flatten() {
             encoder.begin();
             self.take_one(channel, &event, encoder)?;
         }

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use gorani_auth::{CHANNEL_NAME_MAX_BYTES, ChannelOptions, check_channel_name};
 use gorani_broker::{Idempotency, Publication, PublishOptions, Published, Retention};
 
-use crate::{disconnect::ErrorCode, metrics::PublishLabel, node::Node, session::client::policy::retention};
+use crate::{disconnect::ErrorCode, node::Node, session::client::policy::retention};
 
 /// How long an idempotency key is remembered (`specs/http-api.md`).
 const IDEMPOTENCY_TTL: Duration = Duration::from_secs(300);
@@ -82,13 +82,10 @@ impl Node {
     }
 
     fn count_publication(&self, source: Source, accepted: bool) {
-        let label = PublishLabel {
-            source: match source {
-                Source::Api => "api",
-                Source::Client => "client",
-            },
-            result: if accepted { "accepted" } else { "failed" },
+        let counters = match source {
+            Source::Api => &self.metrics.api_publications,
+            Source::Client => &self.metrics.client_publications,
         };
-        self.metrics.publications.get_or_create(&label).inc();
+        counters.count(accepted);
     }
 }

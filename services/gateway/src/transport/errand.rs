@@ -6,7 +6,7 @@ use std::{future::Future, pin::Pin, rc::Rc, sync::Arc};
 use futures_util::FutureExt;
 
 use crate::{
-    disconnect::ErrorCode,
+    disconnect::{Disconnect, ErrorCode},
     hub::{roster::SessionKey, worker::Worker},
     node::{Node, publish::Source},
     session::{Action, Outcome, Ticket},
@@ -32,8 +32,10 @@ pub enum Step {
     Done,
     /// Its outcome will come.
     Errand(Ticket, Errand),
-    /// It is for the transport itself.
-    Transport(Action),
+    /// The transport is to ping the peer.
+    Ping,
+    /// The transport is to end the connection.
+    Close(Disconnect),
 }
 
 impl Errands {
@@ -77,7 +79,8 @@ impl Errands {
                 let outcome = |counts: Result<_, _>| Outcome::PresenceStats(counts.map_err(ErrorCode::from));
                 Step::Errand(ticket, read.map(outcome).boxed_local())
             }
-            action @ (Action::Ping | Action::Close(_)) => Step::Transport(action),
+            Action::Ping => Step::Ping,
+            Action::Close(disconnect) => Step::Close(disconnect),
         }
     }
 }

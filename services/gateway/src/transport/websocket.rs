@@ -24,7 +24,7 @@ use crate::{
     metrics::TransportLabel,
     node::Place,
     outbox::Outbox,
-    session::{Action, Actions, MessageKind, Now, Outcome, Session, Signal, Ticket},
+    session::{Actions, MessageKind, Now, Outcome, Session, Signal, Ticket},
     transport::errand::{Errands, Step},
 };
 
@@ -127,8 +127,8 @@ impl<T: Io> Connection<T> {
             for action in actions.take_list() {
                 match self.errands.begin(action) {
                     Step::Done => {}
-                    Step::Transport(Action::Close(disconnect)) => self.end(disconnect),
-                    Step::Transport(_) => self.send_ping(),
+                    Step::Ping => self.send_ping(),
+                    Step::Close(disconnect) => self.end(disconnect),
                     Step::Errand(ticket, mut errand) => {
                         // Mostly the outcome is there at once; only what is not becomes a task of the actor.
                         let mut task = std::task::Context::from_waker(std::task::Waker::noop());
