@@ -99,6 +99,7 @@ fn run(flags: &Flags) -> io::Result<()> {
     let pinned = !flags.no_pin && std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
     let start = Start { pinned, shared_text: flags.shared_text };
     let plan = if flags.smoke { Plan::smoke(start) } else { Plan::full(flags.repeats.into(), start) };
+    let load = report::load();
     // Built before anything is pinned or timed.
     gorani_tests::binary::node();
     gorani_tests::binary::built("gorani-tests", "stock");
@@ -134,11 +135,11 @@ fn run(flags: &Flags) -> io::Result<()> {
         // The goals are about the full counts; with small ones they would only mislead.
         rows.iter_mut().for_each(|row| row.goal = None);
     }
-    println!("{}", report::table(&rows));
+    println!("{load}\n\n{}", report::table(&rows));
     if flags.write {
         let notes =
             if pinned { "- server on core 0, load client on core 1\n" } else { "- not pinned to cores\n" };
-        let path = report::write_file(&flags.name, plan.repeats, &rows, notes)?;
+        let path = report::write_file(&flags.name, plan.repeats, &rows, &load, notes)?;
         println!("written to {}", path.display());
     }
     Ok(())

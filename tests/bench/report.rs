@@ -6,6 +6,9 @@ use gorani_tests::binary::workspace;
 
 use crate::stats::Sample;
 
+/// Above this load over the last minute something else runs on the machine.
+const IDLE_LOAD: f64 = 0.5;
+
 /// A bound that the project set itself for the quotient gateway over baseline, or for the gateway alone.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Goal {
@@ -78,17 +81,25 @@ pub(crate) fn table(rows: &[Row]) -> String {
 }
 
 /// Writes `tests/bench/results/<date>-<name>.md`; returns its path.
-pub(crate) fn write_file(name: &str, repeats: usize, rows: &[Row], notes: &str) -> io::Result<PathBuf> {
+/// `load` is what [`load`] said before the run.
+pub(crate) fn write_file(
+    name: &str,
+    repeats: usize,
+    rows: &[Row],
+    load: &str,
+    notes: &str,
+) -> io::Result<PathBuf> {
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let date = now.get(..10).unwrap_or(&now);
     let command: Vec<String> = std::env::args().skip(1).collect();
     let text = format!(
         "# {name}, {date}\n\n\
-         - machine: {}\n- load before the run: {}\n- commit: {}\n- command: `bench {}` (release, {now})\n\
+         - machine: {}\n- {}\n- commit: {}; the node's binary was built {}\n- command: `bench {}` (release, {now})\n\
          - {repeats} repeats, gateway and baseline by turns; every cell is the median (least to most)\n{notes}\n{}",
         machine(),
-        first_line("/proc/loadavg"),
+        load,
         commit(),
+        built_at(),
         command.join(" "),
         table(rows)
     );
@@ -109,6 +120,26 @@ fn machine() -> String {
     let kernel = first_line("/proc/sys/kernel/osrelease");
     let model = model.map_or("unknown CPU", |(_, model)| model);
     format!("{model}, {cores} cores, {} GiB, Linux {kernel}", kib / (1024 * 1024))
+}
+
+/// The machine's load by others, and whether it spoils the run. To be asked before the run adds its own.
+pub(crate) fn load() -> String {
+    let averages = first_line("/proc/loadavg");
+    let last_minute: f64 = averages.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(f64::NAN);
+    if last_minute < IDLE_LOAD {
+        format!("load before the run: {averages}")
+    } else {
+        format!("BUSY MACHINE, rates and latencies mean little; load before the run: {averages}")
+    }
+}
+
+/// When the binary under test was built: a commit alone does not say that it is of that commit.
+fn built_at() -> String {
+    let modified = fs::metadata(gorani_tests::binary::node()).and_then(|metadata| metadata.modified());
+    modified.map_or_else(
+        |_| "at an unknown time".to_owned(),
+        |at| humantime::format_rfc3339_seconds(at).to_string(),
+    )
 }
 
 fn commit() -> String {
