@@ -46,7 +46,7 @@ struct Flags {
     /// Measure only these
     #[arg(long, value_delimiter = ',', value_enum)]
     only: Vec<Part>,
-    /// Write tests/bench/results/<date>-<name>.md
+    /// Write a dated file under tests/bench/results
     #[arg(long, conflicts_with = "smoke")]
     write: bool,
     /// The result file's name

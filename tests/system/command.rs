@@ -69,12 +69,25 @@ fn version_prints_the_version() {
 #[test]
 fn tokens_are_made_for_connections_and_subscriptions() {
     const SETTINGS: &str = "[token]\nhmac_secret = 'a secret of at least thirty-two bytes'";
-    let arguments = ["token", "--user", "42", "--ttl", "1h", "--channel", "a", "--channel", "b", "--info", r#"{"name":"n"}"#];
+    let arguments = [
+        "token",
+        "--user",
+        "42",
+        "--ttl",
+        "1h",
+        "--channel",
+        "a",
+        "--channel",
+        "b",
+        "--info",
+        r#"{"name":"n"}"#,
+    ];
     let connection = claims(&text(&gorani(&arguments, SETTINGS).stdout));
     assert_eq!((&connection["sub"], &connection["channels"]), (&json!("42"), &json!(["a", "b"])));
     assert_eq!(connection["exp"].as_u64().unwrap() - connection["iat"].as_u64().unwrap(), 3600);
     assert_eq!(connection["info"]["name"], "n");
-    let subscription = claims(&text(&gorani(&["token", "--user", "42", "--subscribe", "$a"], SETTINGS).stdout));
+    let subscription =
+        claims(&text(&gorani(&["token", "--user", "42", "--subscribe", "$a"], SETTINGS).stdout));
     assert_eq!((&subscription["sub"], &subscription["channel"]), (&json!("42"), &json!("$a")));
     assert!(subscription.get("exp").is_none());
 

@@ -4,7 +4,7 @@
 //! [`Sink::on_event`] of every interested node → the hubs of that node. A broker knows no session and no HTTP.
 //!
 //! - [`publication`]: what travels. - [`broker`]: the contract. - [`memory`]: one node, in this process.
-//! - [`contract`] (feature `contract`): the test suite that every implementation runs.
+//! - `contract` (a feature): the test suite that every implementation runs.
 
 pub mod broker;
 #[cfg(any(test, feature = "contract"))]
