@@ -2,14 +2,17 @@
 //!
 //! [`handshake`] and [`frames`] walk through specs/websocket.md on the wire; [`hostile`] and [`endless`] are
 //! peers that mean harm; [`slow`] and [`silent`] are peers that do nothing. What those may not touch is watched
-//! by a [`neighbour`].
+//! by a [`neighbour`]. [`admission`] is about limits at the door, [`ending`] about a node that is told to stop,
+//! [`workers`] about several threads, [`tls`] and [`command`] about what their names say.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 #![allow(
     clippy::disallowed_methods,
     reason = "no worker of a server runs here: to wait for a process is to look again"
 )]
 
+mod admission;
 mod command;
+mod ending;
 mod endless;
 mod frames;
 mod handshake;
@@ -18,6 +21,7 @@ mod neighbour;
 mod silent;
 mod slow;
 mod tls;
+mod workers;
 
 use std::{
     thread,
