@@ -1,0 +1,99 @@
+//! Tokens whose keys come from an address: fetched at the start, and again when a token names a key that is new.
+//! specs/client-protocol.md, "Tokens".
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use gorani_tests::{
+    client::Client,
+    node::{Node, Settings},
+};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData};
+use serde_json::{Value, json};
+
+/// Long enough for a fetch that was put off by the limit of one in ten seconds.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// Somebody who signs tokens.
+struct Issuer {
+    name: &'static str,
+    key: KeyPair,
+}
+
+impl Issuer {
+    fn new(name: &'static str) -> Self {
+        Self { name, key: KeyPair::generate_for(&PKCS_ED25519).unwrap() }
+    }
+
+    fn public(&self) -> Value {
+        let x = BASE64_URL_SAFE_NO_PAD.encode(self.key.der_bytes());
+        json!({"kty": "OKP", "crv": "Ed25519", "kid": self.name, "x": x, "use": "sig", "alg": "EdDSA"})
+    }
+
+    fn token(&self, user: &str) -> String {
+        let header = Header { kid: Some(self.name.to_owned()), ..Header::new(Algorithm::EdDSA) };
+        let expires = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 600;
+        let key = EncodingKey::from_ed_der(&self.key.serialize_der());
+        jsonwebtoken::encode(&header, &json!({"sub": user, "exp": expires}), &key).unwrap()
+    }
+}
+
+/// Serves what `keys` holds to whoever asks.
+fn serve(keys: Arc<Mutex<Value>>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let body = keys.lock().unwrap().to_string();
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            // A node that has gone does not wait for the answer.
+            let _ = stream.write_all((head + &body).as_bytes());
+        }
+    });
+    address
+}
+
+async fn connect(node: &Node, token: &str) -> Value {
+    Client::open(node.address()).await.command("connect", json!({ "token": token })).await
+}
+
+/// Connects again and again, as SDKs do after a temporary error, until it is let in.
+async fn eventually_connect(node: &Node, token: &str) -> Value {
+    let give_up = std::time::Instant::now() + PATIENCE;
+    loop {
+        let reply = connect(node, token).await;
+        if reply.get("error").is_none() {
+            return reply;
+        }
+        assert_eq!(reply["error"]["temporary"], true, "{reply}");
+        assert!(std::time::Instant::now() < give_up, "{reply}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn keys_are_fetched_from_their_address_and_again_when_a_token_names_a_new_one() {
+    let [first, second] = [Issuer::new("first"), Issuer::new("second")];
+    let keys = Arc::new(Mutex::new(json!({"keys": [first.public()]})));
+    let address = serve(keys.clone());
+    let node = Node::start(
+        Settings::open()
+            .set("client.allow_anonymous", "false")
+            .set("token.jwks_url", format!("\"http://{address}/keys.json\"")),
+    );
+    assert!(eventually_connect(&node, &first.token("42")).await["connect"]["client"].is_string());
+
+    *keys.lock().unwrap() = json!({"keys": [first.public(), second.public()]});
+    assert!(eventually_connect(&node, &second.token("43")).await["connect"]["client"].is_string());
+    assert!(connect(&node, &first.token("42")).await.get("error").is_none());
+}
