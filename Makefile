@@ -28,13 +28,14 @@ run: ## build the node and start it with deploy/gorani.dev.toml (CONFIG=… for 
 build: ## the debug binaries that the black-box tests start
 	$(CARGO) build --workspace --bins
 
-test: test-tools build test-rust test-e2e ## every test: Rust, the SDK in Node, the page in Chromium
+test: test-tools build test-rust test-e2e ## every test: Rust, the SDK in Node, the page in Chromium, the API's Python library
 
 test-rust: build ## the Rust tests alone
 	GORANI_BIN=$(TARGET_DIR)/debug/gorani $(CARGO) test --workspace
 
-test-e2e: test-tools build ## the Node and browser tests alone
+test-e2e: test-tools build ## the Node, browser and Python tests alone
 	cd tests/e2e && GORANI_BIN=$(TARGET_DIR)/debug/gorani npm test
+	cd tests/e2e && GORANI_BIN=$(TARGET_DIR)/debug/gorani .venv/bin/python cent_test.py
 
 test-tools: ## install what the tests need and the machine lacks
 	@tests/e2e/tools.sh

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the Node and browser tests need and the machine lacks: Node 18 or later, npm, curl, Chromium, and the packages of package-lock.json.
+# Installs what the black-box tests need and the machine lacks: Node 18 or later, npm, curl, Chromium, Python, and the packages of
+# package-lock.json and requirements.txt.
 # Works as root or through sudo, on Debian and its relatives; elsewhere it says what is missing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -8,6 +9,7 @@ missing=()
 node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 18 ? 0 : 1)' 2>/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
 command -v curl >/dev/null || missing+=(curl)
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
 if [ -z "${GORANI_CHROMIUM:-}" ] && ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
     missing+=(chromium)
 fi
@@ -27,4 +29,10 @@ fi
 # npm writes this file when it is done, so a lock file that is newer means that something changed.
 if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
     npm ci --no-progress
+fi
+
+if [ ! -e .venv/installed ] || [ requirements.txt -nt .venv/installed ]; then
+    python3 -m venv .venv
+    .venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+    touch .venv/installed
 fi
