@@ -107,6 +107,11 @@ impl Hub {
         }
     }
 
+    /// Whether a session is in a channel.
+    fn is_member(&self, key: SessionKey, name: &str) -> bool {
+        self.roster.get(key).is_some_and(|session| session.is_in(name))
+    }
+
     /// Takes a subscription out; `None` if there was none.
     pub fn leave(&mut self, key: SessionKey, name: &str) -> Option<Departure> {
         let entry = self.roster.get_mut(key)?.remove_channel(name)?;

@@ -81,7 +81,7 @@ impl Registered {
 
     /// False if it is in the channel already.
     pub(super) fn add_channel(&mut self, request: &SubscribeRequest) -> bool {
-        if self.channels.iter().any(|membership| membership.channel == request.channel) {
+        if self.is_in(&request.channel) {
             return false;
         }
         self.channels.push(Membership {
@@ -91,6 +91,10 @@ impl Registered {
             announce: request.announce,
         });
         true
+    }
+
+    pub(super) fn is_in(&self, name: &str) -> bool {
+        self.channels.iter().any(|membership| *membership.channel == *name)
     }
 
     pub(super) fn remove_channel(&mut self, name: &str) -> Option<Membership> {
@@ -143,6 +147,8 @@ impl Roster {
 
     /// Gives a session its user and its client id.
     pub fn identify(&mut self, key: SessionKey, user: Arc<str>, client: Arc<str>) {
+        // A client whose first connect failed comes again, under a new id.
+        self.forget_identity(key);
         let Some(session) = self.sessions.get_mut(&key) else { return };
         session.user = user.clone();
         session.client = client.clone();
@@ -163,7 +169,12 @@ impl Roster {
 
     /// Forgets a session.
     pub(super) fn remove(&mut self, key: SessionKey) {
-        let Some(session) = self.sessions.remove(&key) else { return };
+        self.forget_identity(key);
+        self.sessions.remove(&key);
+    }
+
+    fn forget_identity(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get(&key) else { return };
         self.clients.remove(&session.client);
         if let Some(keys) = self.users.get_mut(&session.user) {
             keys.swap_remove(&key);

@@ -31,7 +31,7 @@ impl Worker {
             Ok(subscribed) => Ok(subscribed),
             Err(error) => {
                 self.unsubscribe(key, &request.channel);
-                Err(error.into())
+                Err(error)
             }
         }
     }
@@ -40,7 +40,7 @@ impl Worker {
         &self,
         key: SessionKey,
         request: &SubscribeRequest,
-    ) -> Result<Subscribed, BrokerError> {
+    ) -> Result<Subscribed, ErrorCode> {
         let channel = &request.channel;
         if let Some(joined) = self.interest.join(self.index, channel) {
             joined.await?;
@@ -63,6 +63,10 @@ impl Worker {
             }
             self.hub_mut().set_seen(key, channel, &page.top);
             subscribed.top = Some(page.top);
+        }
+        if !self.hub().is_member(key, channel) {
+            // The session has ended meanwhile: what it enters now, nobody would take out again.
+            return Err(ErrorCode::INTERNAL);
         }
         if request.presence {
             self.broker.presence_add(channel, request.info.clone(), PRESENCE_TTL).await?;

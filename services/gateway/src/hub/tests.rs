@@ -272,6 +272,18 @@ async fn one_slow_consumer_stops_and_its_neighbour_gets_everything() {
 }
 
 #[actix_rt::test]
+async fn a_session_is_found_under_its_newest_identity_alone() {
+    let mut hub = Hub::new(usize::MAX);
+    let client = Client::enter(&mut hub, "first");
+    hub.roster_mut().identify(client.key, "42".into(), "second".into());
+    hub.roster_mut().identify(client.key, "43".into(), "third".into());
+    let found = |user, client| hub.roster().of(user, client).len();
+    assert_eq!((found(None, Some("first")), found(None, Some("second")), found(Some("42"), None)), (0, 0, 0));
+    assert_eq!((found(None, Some("third")), found(Some("43"), None)), (1, 1));
+    assert_eq!(hub.roster().counts(), (1, 1));
+}
+
+#[actix_rt::test]
 async fn the_last_subscription_that_leaves_says_so() {
     let mut hub = Hub::new(usize::MAX);
     let [one, two] = [Client::enter(&mut hub, "one"), Client::enter(&mut hub, "two")];

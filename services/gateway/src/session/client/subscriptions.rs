@@ -233,14 +233,17 @@ impl ClientSession {
                 return self.refuse(id, error, actions);
             }
         };
-        self.count_success();
         let client = self.client.clone();
-        let Some(subscription) = self.subscription_mut(channel) else { return };
+        let Some(subscription) = self.subscription_mut(channel) else {
+            // The server ended it before it had begun, and said so; the command has its answer all the same.
+            return self.refuse(id, ErrorCode::INTERNAL, actions);
+        };
         subscription.under_way = false;
         let publications = views(&subscribed, &client);
         let result = subscription.result(&subscribed, &publications, now);
         actions.line(|out| reply::reply_subscribe(id, &result, out));
         release(channel, actions);
+        self.count_success();
     }
 
     /// The client leaves a channel. Leaving one that it is not in is no error.

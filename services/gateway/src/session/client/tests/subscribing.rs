@@ -191,6 +191,16 @@ fn a_server_side_subscription_that_lost_its_place_ends_the_connection() {
 }
 
 #[test]
+fn a_subscribe_that_the_server_ends_before_it_has_begun_is_answered() {
+    let mut bench = Bench::connected();
+    bench.say(json!({"id": 2, "subscribe": {"channel": "open:a"}}));
+    let (ticket, _) = bench.next_subscribe();
+    assert_eq!(bench.signal(Signal::Unsubscribe("open:a".into(), Unsubscribed::SERVER)).len(), 1);
+    let replies = bench.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
+    assert_eq!(error_code(&replies[0]), 100);
+}
+
+#[test]
 fn a_backend_can_end_a_subscription() {
     let mut bench = Bench::subscribed("open:a", Subscribed::default());
     let pushes = bench.signal(Signal::Unsubscribe("open:a".into(), Unsubscribed::SERVER));
