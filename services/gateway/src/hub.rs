@@ -6,7 +6,7 @@
 //! - [`channel`]: one channel's subscriptions and its place in the stream. - [`fanout`]: encode once, deliver.
 //! - [`interest`]: which channels this node wants from the broker. - [`subscribe`]: the steps of a subscription.
 //! - [`catch_up`]: after a gap. - [`presence`]: keeping presence alive. - [`timers`]: deadlines of sessions.
-//! - [`worker`]: the thread's inbox and loop. - [`roster`]: the worker's sessions by id and user.
+//! - [`worker`]: the thread's inbox and loop. - [`tally`]: what its connections move. - [`roster`]: the worker's sessions by id and user.
 
 mod catch_up;
 mod channel;
@@ -17,6 +17,7 @@ mod presence;
 pub mod roster;
 mod subscribe;
 mod subscription;
+pub mod tally;
 mod timers;
 pub mod worker;
 

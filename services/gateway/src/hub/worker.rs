@@ -25,6 +25,7 @@ use crate::{
         control::{Control, Question},
         interest::Interest,
         roster::{Registration, SessionKey},
+        tally::Tally,
         timers::Timers,
     },
     metrics::Metrics,
@@ -115,6 +116,8 @@ pub struct Worker {
     pub index: usize,
     hub: RefCell<Hub>,
     timers: Timers,
+    /// What its connections move.
+    pub tally: Tally,
     pub(super) broker: Arc<dyn Broker>,
     pub(super) interest: Arc<Interest>,
     pub(super) metrics: Arc<Metrics>,
@@ -135,6 +138,7 @@ impl Worker {
             index,
             hub: RefCell::new(Hub::new(deflate_threshold_bytes)),
             timers: Timers::new(),
+            tally: Tally::default(),
             broker,
             interest,
             metrics,
@@ -142,6 +146,7 @@ impl Worker {
         actix_rt::spawn(worker.clone().deliver(receiver, load.clone()));
         actix_rt::spawn(worker.clone().watch_deadlines());
         actix_rt::spawn(worker.clone().keep_present());
+        actix_rt::spawn(worker.clone().keep_counting());
         (worker, Inbox { sender, load })
     }
 

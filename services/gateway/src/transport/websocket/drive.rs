@@ -101,7 +101,7 @@ impl<T: Io> Connection<T> {
             match result {
                 Ok(written) => {
                     self.needs_flush = true;
-                    self.errands.node.metrics.bytes_sent.inc_by(written as u64);
+                    self.errands.worker.tally.sent(written);
                 }
                 Err(None) => return Poll::Pending,
                 Err(Some(error)) => {
@@ -209,8 +209,7 @@ impl<T: Io> Connection<T> {
             self.session.message(incoming, now, actions);
             self.carry_out(actions, ctx);
         }
-        self.errands.node.metrics.messages_received.inc_by(messages);
-        self.errands.node.metrics.bytes_received.inc_by(payload_bytes as u64);
+        self.errands.worker.tally.received(messages, payload_bytes);
         self.reschedule();
     }
 }
