@@ -114,7 +114,8 @@ pub(crate) fn write_file(
 fn machine() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    // Not `available_parallelism`: this process may be pinned to one of them.
+    let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
     let memory = first_line("/proc/meminfo");
     let kib: u64 = memory.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or_default();
     let kernel = first_line("/proc/sys/kernel/osrelease");
