@@ -8,7 +8,6 @@ use std::{
 
 use gorani_auth::{OriginError, Origins};
 use gorani_protocol::websocket::SubprotocolPolicy;
-use rand::Rng;
 
 use crate::{
     hub::fanout::Protocol,
@@ -173,8 +172,7 @@ impl<H: WebSocketHandler> Endpoint for HandlerEndpoint<H> {
             ping_interval: client.ping_interval,
             pong_timeout: client.pong_timeout,
         };
-        // Like the ids of the client protocol: the node's id, then 64 random bits.
-        let id = format!("{}{:016x}", self.node.id, rand::rng().next_u64());
-        Ok(Box::new(HandlerSession::new(handler, id.into(), handshake.clone(), admission, limits)))
+        let id = self.node.policy.new_client_id();
+        Ok(Box::new(HandlerSession::new(handler, id, handshake.clone(), admission, limits)))
     }
 }

@@ -44,7 +44,7 @@ impl From<ErrorCode> for Refused {
 
 impl Policy {
     /// A client id that no other connection of the cluster has: the node's id, then 64 random bits.
-    pub(super) fn new_client_id(&self) -> Arc<str> {
+    pub fn new_client_id(&self) -> Arc<str> {
         let random = rand::rng().next_u64();
         format!("{}{random:016x}", self.node_id).into()
     }
