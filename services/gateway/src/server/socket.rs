@@ -51,3 +51,33 @@ pub(super) fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListene
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[actix_rt::test]
+    async fn accepted_sockets_send_at_once_and_give_a_silent_peer_up() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 16).unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let addresses = prepare(&accepted, Duration::from_secs(7));
+        assert_eq!(addresses.local, Some(peer.peer_addr().unwrap()));
+        assert!(accepted.nodelay().unwrap());
+        assert_eq!(SockRef::from(&accepted).tcp_user_timeout().unwrap(), Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn an_address_can_be_listened_on_again_at_once() {
+        let first = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 16).unwrap();
+        first.set_nonblocking(false).unwrap();
+        let address = first.local_addr().unwrap();
+        let peer = std::net::TcpStream::connect(address).unwrap();
+        // Closed by this side first, the connection stays in TIME_WAIT.
+        drop(first.accept().unwrap());
+        drop((first, peer));
+        listen(address, 16).unwrap();
+    }
+}
