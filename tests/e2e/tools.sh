@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the black-box tests need and the machine lacks: Node 18 or later, npm, curl, Chromium, Python, and the packages of
+# Installs what the black-box tests need and the machine lacks: Node 18 or later, npm, curl, Chromium, Python, Redis, and the packages of
 # package-lock.json and requirements.txt.
 # Works as root or through sudo, on Debian and its relatives; elsewhere it says what is missing.
 set -euo pipefail
@@ -10,6 +10,7 @@ node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 18 ? 0 : 1)
 command -v npm >/dev/null || missing+=(npm)
 command -v curl >/dev/null || missing+=(curl)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
+command -v redis-server >/dev/null || missing+=(redis-server)
 if [ -z "${GORANI_CHROMIUM:-}" ] && ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
     missing+=(chromium)
 fi

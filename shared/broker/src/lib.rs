@@ -4,6 +4,7 @@
 //! [`Sink::on_event`] of every interested node → the hubs of that node. A broker knows no session and no HTTP.
 //!
 //! - [`publication`]: what travels. - [`broker`]: the contract. - [`memory`]: one node, in this process.
+//! - [`redis`]: a cluster, through Redis.
 //! - `contract` (a feature): the test suite that every implementation runs.
 
 pub mod broker;
@@ -12,7 +13,9 @@ pub mod contract;
 pub mod error;
 pub mod memory;
 pub mod publication;
+pub mod redis;
 
+pub use self::redis::{RedisBroker, RedisSettings, RedisSettingsError};
 pub use broker::{
     Broker, Health, HistoryPage, HistoryQuery, Idempotency, PublishOptions, Published, Retention, Sink,
 };

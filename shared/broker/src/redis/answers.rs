@@ -1,0 +1,109 @@
+//! Reading what the scripts answer. An answer of another shape comes from another program on the same keys.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use redis::Value;
+
+use super::wire;
+use crate::{BrokerError, ClientInfo, HistoryPage, Position, Publication, Published};
+
+/// The error of an answer that cannot be read. The request was carried out.
+fn unreadable() -> BrokerError {
+    BrokerError::UnknownOutcome("an answer of unknown shape".to_owned())
+}
+
+/// The answer of `publish.lua`.
+pub(super) fn published(answer: Value) -> Result<Published, BrokerError> {
+    let [offset, epoch, repeated] = array(answer)?;
+    let position = position(offset, epoch)?;
+    Ok(Published { position, repeated: number(repeated)? == 1 })
+}
+
+/// The answer of `history.lua`.
+pub(super) fn history_page(answer: Value) -> Result<HistoryPage, BrokerError> {
+    let [offset, epoch, entries] = array(answer)?;
+    let top = position(offset, epoch)?;
+    let publications = values(entries)?
+        .into_iter()
+        .map(|entry| history_entry(entry, &top.epoch))
+        .collect::<Result<_, _>>()?;
+    Ok(HistoryPage { publications, top })
+}
+
+/// `[<offset>-<accepted>, ["b", fields]]`.
+fn history_entry(entry: Value, epoch: &Arc<str>) -> Result<Arc<Publication>, BrokerError> {
+    let [id, body] = array(entry)?;
+    let [_, fields] = array(body)?;
+    let id = text(id)?;
+    let offset = id.split_once('-').and_then(|(offset, _)| offset.parse().ok()).ok_or_else(unreadable)?;
+    let publication = wire::decode_publication(bytes(fields)?, offset, Arc::clone(epoch));
+    publication.map(Arc::new).map_err(|_| unreadable())
+}
+
+/// What `roster.lua` calls an entry.
+pub(super) fn roster_entry(info: &ClientInfo) -> Vec<u8> {
+    let mut entry = format!("{}:{}", info.user.len(), info.user).into_bytes();
+    entry.extend(wire::encode_client(info));
+    entry
+}
+
+/// The answer of `presence.lua`.
+pub(super) fn present(answer: Value) -> Result<Vec<Arc<ClientInfo>>, BrokerError> {
+    values(answer)?.into_iter().map(client).collect()
+}
+
+fn client(entry: Value) -> Result<Arc<ClientInfo>, BrokerError> {
+    let entry = bytes(entry)?;
+    let colon = entry.iter().position(|byte| *byte == b':').ok_or_else(unreadable)?;
+    let length = entry.get(..colon).and_then(|length| std::str::from_utf8(length).ok()?.parse().ok());
+    let length: usize = length.ok_or_else(unreadable)?;
+    let fields_at = colon.checked_add(1).and_then(|user| user.checked_add(length)).ok_or_else(unreadable)?;
+    if fields_at > entry.len() {
+        return Err(unreadable());
+    }
+    wire::decode_client(entry.slice(fields_at..)).map(Arc::new).map_err(|_| unreadable())
+}
+
+/// The answer of `presence_stats.lua`.
+pub(super) fn stats(answer: Value) -> Result<(u64, u64), BrokerError> {
+    let [clients, users] = array(answer)?;
+    Ok((number(clients)?, number(users)?))
+}
+
+fn position(offset: Value, epoch: Value) -> Result<Position, BrokerError> {
+    let offset = text(offset)?.parse().map_err(|_| unreadable())?;
+    Ok(Position { offset, epoch: text(epoch)?.into() })
+}
+
+fn values(value: Value) -> Result<Vec<Value>, BrokerError> {
+    match value {
+        Value::Array(values) => Ok(values),
+        _ => Err(unreadable()),
+    }
+}
+
+fn array<const N: usize>(value: Value) -> Result<[Value; N], BrokerError> {
+    values(value)?.try_into().map_err(|_| unreadable())
+}
+
+fn bytes(value: Value) -> Result<Bytes, BrokerError> {
+    match value {
+        Value::BulkString(bytes) => Ok(bytes.into()),
+        _ => Err(unreadable()),
+    }
+}
+
+fn text(value: Value) -> Result<String, BrokerError> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|_| unreadable()),
+        _ => Err(unreadable()),
+    }
+}
+
+fn number(value: Value) -> Result<u64, BrokerError> {
+    match value {
+        Value::Int(number) => u64::try_from(number).map_err(|_| unreadable()),
+        _ => Err(unreadable()),
+    }
+}

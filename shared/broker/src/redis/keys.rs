@@ -1,0 +1,107 @@
+//! The names of keys and pub/sub channels in Redis. Design §5 (all keys of a channel carry one hash tag, a key prefix).
+//!
+//! `<prefix>:<kind>:{<channel>}`, so that `<prefix>:*` covers everything for an access list. In the hash tag `%`, `{` and `}`
+//! are percent-encoded: every name is told from every other one, and the tag is the whole name.
+
+/// Makes the names, all under one prefix.
+#[derive(Debug, Clone)]
+pub(super) struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned() }
+    }
+
+    /// The channel's epoch and newest offset.
+    pub(super) fn position(&self, channel: &str) -> String {
+        self.name("position", channel)
+    }
+
+    /// The channel's remembered publications.
+    pub(super) fn history(&self, channel: &str) -> String {
+        self.name("history", channel)
+    }
+
+    /// The answer to the publication with this idempotency key.
+    pub(super) fn answer(&self, channel: &str, key: &str) -> String {
+        let mut name = self.name("answer", channel);
+        name.push(':');
+        name.push_str(key);
+        name
+    }
+
+    /// The clients present, when they are forgotten, and how many each user has.
+    pub(super) fn roster(&self, channel: &str) -> [String; 3] {
+        ["clients", "deadlines", "users"].map(|kind| self.name(kind, channel))
+    }
+
+    /// The pub/sub channel of the channel's events.
+    pub(super) fn events(&self, channel: &str) -> String {
+        self.name("events", channel)
+    }
+
+    /// The pub/sub channel on which a node hears itself.
+    pub(super) fn canary(&self, node: &str) -> String {
+        self.name("canary", node)
+    }
+
+    fn name(&self, kind: &str, channel: &str) -> String {
+        let mut name = String::with_capacity(self.prefix.len() + kind.len() + channel.len() + 4);
+        name.push_str(&self.prefix);
+        name.push(':');
+        name.push_str(kind);
+        name.push_str(":{");
+        if channel.is_empty() {
+            // An empty tag is none. No channel's tag looks like this one.
+            name.push('%');
+        }
+        for sign in channel.chars() {
+            match sign {
+                '%' => name.push_str("%25"),
+                '{' => name.push_str("%7B"),
+                '}' => name.push_str("%7D"),
+                other => name.push(other),
+            }
+        }
+        name.push('}');
+        name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn all_keys_of_a_channel_carry_one_hash_tag_and_no_other_channels() {
+        let keys = Keys::new("gorani");
+        let channels = ["a", "{a}b", "}{", "{}", "}", "%7B", "{", "", "%", "a:b"];
+        let mut tags = HashSet::new();
+        for channel in channels {
+            let [clients, deadlines, users] = keys.roster(channel);
+            let names = [
+                keys.position(channel),
+                keys.history(channel),
+                keys.answer(channel, "x}{y"),
+                keys.events(channel),
+                clients,
+                deadlines,
+                users,
+            ];
+            // What Redis Cluster hashes: from the first `{` to the first `}` after it.
+            let tag = |name: &String| name.split_once('{').unwrap().1.split_once('}').unwrap().0.to_owned();
+            let of_channel: HashSet<String> = names.iter().map(tag).collect();
+            assert_eq!(of_channel.len(), 1, "{channel:?}");
+            assert!(!of_channel.contains(""), "{channel:?}");
+            assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
+            tags.extend(of_channel);
+        }
+        assert_eq!(tags.len(), channels.len());
+    }
+}

@@ -1,0 +1,66 @@
+//! The scripts that run in Redis, each one atomic step. Design §5 (one Lua script per publish).
+//!
+//! Called by digest; a server that lost them (restart, failover, `SCRIPT FLUSH`) is given all of them again, see
+//! `requests`.
+
+use redis::{Cmd, Script, cmd};
+
+/// One script, and its digest.
+#[derive(Debug)]
+pub(super) struct Code {
+    text: String,
+    digest: String,
+}
+
+impl Code {
+    fn new(shared: &str, own: &str) -> Self {
+        let text = format!("{shared}\n{own}");
+        let digest = Script::new(&text).get_hash().to_owned();
+        Self { text, digest }
+    }
+
+    /// The call with these keys; the arguments follow.
+    pub(super) fn call(&self, keys: &[&str]) -> Cmd {
+        let mut call = cmd("EVALSHA");
+        call.arg(&self.digest).arg(keys.len()).arg(keys);
+        call
+    }
+}
+
+/// All scripts.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    pub(super) publish: Code,
+    pub(super) history: Code,
+    pub(super) presence_add: Code,
+    pub(super) presence_remove: Code,
+    pub(super) presence: Code,
+    pub(super) presence_stats: Code,
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        let stream = include_str!("scripts/stream.lua");
+        let roster = include_str!("scripts/roster.lua");
+        Self {
+            publish: Code::new(stream, include_str!("scripts/publish.lua")),
+            history: Code::new(stream, include_str!("scripts/history.lua")),
+            presence_add: Code::new(roster, include_str!("scripts/presence_add.lua")),
+            presence_remove: Code::new(roster, include_str!("scripts/presence_remove.lua")),
+            presence: Code::new(roster, include_str!("scripts/presence.lua")),
+            presence_stats: Code::new(roster, include_str!("scripts/presence_stats.lua")),
+        }
+    }
+
+    /// The commands that make a server know all scripts.
+    pub(super) fn load(&self) -> Vec<Cmd> {
+        let Self { publish, history, presence_add, presence_remove, presence, presence_stats } = self;
+        [publish, history, presence_add, presence_remove, presence, presence_stats]
+            .map(|code| {
+                let mut load = cmd("SCRIPT");
+                load.arg("LOAD").arg(&code.text);
+                load
+            })
+            .into()
+    }
+}

@@ -1,0 +1,3 @@
+-- Takes a client out.
+leave(ARGV[1])
+return 0

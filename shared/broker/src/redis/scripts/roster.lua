@@ -1,0 +1,31 @@
+-- What the scripts of a channel's presence share. KEYS[1]: client to entry, a hash; an entry is the length of the user id
+-- in bytes, a colon, the user id, and the client's info. KEYS[2]: client by the time at which it is forgotten. KEYS[3]:
+-- user to number of clients. Times are milliseconds of this server.
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function user_of(entry)
+  local colon = string.find(entry, ':', 1, true)
+  return string.sub(entry, colon + 1, colon + tonumber(string.sub(entry, 1, colon - 1)))
+end
+
+local function leave(client)
+  local entry = redis.call('HGET', KEYS[1], client)
+  if entry then
+    local user = user_of(entry)
+    if redis.call('HINCRBY', KEYS[3], user, -1) <= 0 then
+      redis.call('HDEL', KEYS[3], user)
+    end
+    redis.call('HDEL', KEYS[1], client)
+  end
+  redis.call('ZREM', KEYS[2], client)
+end
+
+local function forget_expired(now)
+  for _, client in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', string.format('%.0f', now))) do
+    leave(client)
+  end
+end

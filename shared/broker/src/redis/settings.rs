@@ -1,0 +1,240 @@
+//! The settings of the Redis broker. Design §5, §6 (every limit has a setting).
+
+use std::{fmt, time::Duration};
+
+use redis::{ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
+use serde::{Deserialize, Serialize};
+
+/// Default of [`RedisSettings::url`].
+const DEFAULT_URL: &str = "redis://127.0.0.1:6379/0";
+/// Default of [`RedisSettings::prefix`].
+const DEFAULT_PREFIX: &str = "gorani";
+/// Default of [`RedisSettings::connect_timeout`]: a handshake across a data centre takes milliseconds.
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Default of [`RedisSettings::request_timeout`]: longer than the pauses of a healthy server (a fork, a large read).
+const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+/// Default of [`RedisSettings::reconnect_min`].
+const DEFAULT_RECONNECT_MIN: Duration = Duration::from_millis(100);
+/// Default of [`RedisSettings::reconnect_max`]: soon enough after a failover, and no storm on a server that starts.
+const DEFAULT_RECONNECT_MAX: Duration = Duration::from_secs(5);
+/// Default of [`RedisSettings::canary_interval`].
+const DEFAULT_CANARY_INTERVAL: Duration = Duration::from_secs(1);
+/// Default of [`RedisSettings::canary_timeout`]: three canaries missed.
+const DEFAULT_CANARY_TIMEOUT: Duration = Duration::from_secs(3);
+/// Default of [`RedisSettings::position_ttl`]: 30 days, as in memory.
+const DEFAULT_POSITION_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Default of [`RedisSettings::max_pending`]: a second of a busy node.
+const DEFAULT_MAX_PENDING: usize = 50_000;
+/// Default of [`RedisSettings::max_pending_bytes`].
+const DEFAULT_MAX_PENDING_BYTES: usize = 64 << 20;
+
+/// How a node reaches Redis (6.2 or later, or Valkey), and what it takes from it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RedisSettings {
+    /// Where the server is: `redis://[user[:password]@]host[:port][/database]`, `rediss://…` for TLS (if compiled in), or
+    /// `redis+unix:///path`; default `redis://127.0.0.1:6379/0`.
+    pub url: String,
+    /// User of Redis's access list; empty: that of the URL, or the default user.
+    pub user: String,
+    /// Its password; empty: that of the URL, or none. Shown nowhere.
+    #[serde(skip_serializing)]
+    pub password: String,
+    /// Database number; absent: that of the URL, or 0. Pub/sub knows no databases: clusters that share a server need
+    /// different prefixes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<u16>,
+    /// What all keys and pub/sub channels begin with, before a colon; not empty, without braces; default `gorani`.
+    pub prefix: String,
+    /// Time to reach the server and introduce oneself; above zero, default 3 s.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// Time within which every call ends; above zero, default 3 s. A connection without an answer for so long is given up.
+    #[serde(with = "humantime_serde")]
+    pub request_timeout: Duration,
+    /// Upper limit of the first random pause before connecting again; it doubles each time. Above zero, default 100 ms.
+    #[serde(with = "humantime_serde")]
+    pub reconnect_min: Duration,
+    /// Upper limit of all those pauses; default 5 s.
+    #[serde(with = "humantime_serde")]
+    pub reconnect_max: Duration,
+    /// How often the node publishes to itself; above zero, default 1 s.
+    #[serde(with = "humantime_serde")]
+    pub canary_interval: Duration,
+    /// Time without hearing itself after which the node is not ready and connects again; more than the interval, default
+    /// 3 s.
+    #[serde(with = "humantime_serde")]
+    pub canary_timeout: Duration,
+    /// Time after its last use at which a channel's position is forgotten; above zero, default 30 days. No history and no
+    /// idempotency key lives longer.
+    #[serde(with = "humantime_serde")]
+    pub position_ttl: Duration,
+    /// Requests that may wait for an answer at the same time; above zero, default 50,000. More are refused
+    /// ([`crate::BrokerError::Limit`]).
+    pub max_pending: usize,
+    /// Memory of those requests, in bytes; default 64 MiB. More are refused, but one is always taken.
+    pub max_pending_bytes: usize,
+    /// Whether [`crate::Broker::start`] fails while the server cannot be reached; default false: it starts not ready and
+    /// keeps trying.
+    pub require_at_start: bool,
+}
+
+impl Default for RedisSettings {
+    fn default() -> Self {
+        Self {
+            url: DEFAULT_URL.to_owned(),
+            user: String::new(),
+            password: String::new(),
+            database: None,
+            prefix: DEFAULT_PREFIX.to_owned(),
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+            request_timeout: DEFAULT_REQUEST_TIMEOUT,
+            reconnect_min: DEFAULT_RECONNECT_MIN,
+            reconnect_max: DEFAULT_RECONNECT_MAX,
+            canary_interval: DEFAULT_CANARY_INTERVAL,
+            canary_timeout: DEFAULT_CANARY_TIMEOUT,
+            position_ttl: DEFAULT_POSITION_TTL,
+            max_pending: DEFAULT_MAX_PENDING,
+            max_pending_bytes: DEFAULT_MAX_PENDING_BYTES,
+            require_at_start: false,
+        }
+    }
+}
+
+/// The URL without what stands before its `@`, where a password may be.
+fn without_credentials(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://…@{place}"),
+        _ => url.to_owned(),
+    }
+}
+
+impl fmt::Debug for RedisSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisSettings")
+            .field("url", &without_credentials(&self.url))
+            .field("user", &self.user)
+            .field("password", &if self.password.is_empty() { "" } else { "…" })
+            .field("database", &self.database)
+            .field("prefix", &self.prefix)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("request_timeout", &self.request_timeout)
+            .field("reconnect_min", &self.reconnect_min)
+            .field("reconnect_max", &self.reconnect_max)
+            .field("canary_interval", &self.canary_interval)
+            .field("canary_timeout", &self.canary_timeout)
+            .field("position_ttl", &self.position_ttl)
+            .field("max_pending", &self.max_pending)
+            .field("max_pending_bytes", &self.max_pending_bytes)
+            .field("require_at_start", &self.require_at_start)
+            .finish()
+    }
+}
+
+/// Why settings are refused. Names the setting, never a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RedisSettingsError {
+    /// The URL cannot be read, or needs what is not compiled in.
+    #[error("url: {0}")]
+    Url(String),
+    /// The prefix is empty or has braces, which would spoil the hash tags.
+    #[error("prefix: must not be empty and must not contain braces")]
+    Prefix,
+    /// This time or number must be above zero.
+    #[error("{0}: must be above zero")]
+    Zero(&'static str),
+    /// The canary would be missed before it is sent.
+    #[error("canary_timeout: must be more than canary_interval")]
+    CanaryTimeout,
+}
+
+impl RedisSettings {
+    /// Whether a broker can be made with them; opens no connection.
+    pub fn validate(&self) -> Result<(), RedisSettingsError> {
+        self.connection_info().map(drop)
+    }
+
+    /// The validated settings as the client library wants them.
+    pub(super) fn connection_info(&self) -> Result<ConnectionInfo, RedisSettingsError> {
+        if self.prefix.is_empty() || self.prefix.contains(['{', '}']) {
+            return Err(RedisSettingsError::Prefix);
+        }
+        let times = [
+            ("connect_timeout", self.connect_timeout),
+            ("request_timeout", self.request_timeout),
+            ("reconnect_min", self.reconnect_min),
+            ("canary_interval", self.canary_interval),
+            ("position_ttl", self.position_ttl),
+        ];
+        if let Some((name, _)) = times.iter().find(|(_, time)| time.is_zero()) {
+            return Err(RedisSettingsError::Zero(name));
+        }
+        if self.max_pending == 0 {
+            return Err(RedisSettingsError::Zero("max_pending"));
+        }
+        if self.canary_timeout <= self.canary_interval {
+            return Err(RedisSettingsError::CanaryTimeout);
+        }
+        let info = (self.url.as_str())
+            .into_connection_info()
+            .map_err(|error| RedisSettingsError::Url(error.category().to_owned()))?;
+        // RESP3 brings published messages and answers over one connection, told apart.
+        let mut redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        if !self.user.is_empty() {
+            redis = redis.set_username(&self.user);
+        }
+        if !self.password.is_empty() {
+            redis = redis.set_password(&self.password);
+        }
+        if let Some(database) = self.database {
+            redis = redis.set_db(i64::from(database));
+        }
+        Ok(info.set_redis_settings(redis))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn no_password_is_shown() {
+        let settings = RedisSettings {
+            url: "redis://me:s3cret@example.org:1/0".to_owned(),
+            password: "hidden".to_owned(),
+            ..Default::default()
+        };
+        let shown = format!("{settings:?}");
+        assert!(!shown.contains("s3cret") && !shown.contains("hidden"), "{shown}");
+        assert!(shown.contains("example.org"), "{shown}");
+        assert!(
+            !serde_json::to_string(&RedisSettings { url: String::new(), ..settings })
+                .unwrap()
+                .contains("hidden")
+        );
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        let default = RedisSettings::default;
+        assert_eq!(default().validate(), Ok(()));
+        let braces = RedisSettings { prefix: "a{b".to_owned(), ..default() };
+        assert_eq!(braces.validate(), Err(RedisSettingsError::Prefix));
+        let hasty = RedisSettings { canary_timeout: Duration::from_secs(1), ..default() };
+        assert_eq!(hasty.validate(), Err(RedisSettingsError::CanaryTimeout));
+        let zero = RedisSettings { request_timeout: Duration::ZERO, ..default() };
+        assert_eq!(zero.validate(), Err(RedisSettingsError::Zero("request_timeout")));
+        let url = RedisSettings { url: "http://me:s3cret@here".to_owned(), ..default() };
+        assert!(!url.validate().unwrap_err().to_string().contains("s3cret"));
+    }
+
+    #[test]
+    fn unknown_settings_are_refused() {
+        assert!(serde_json::from_str::<RedisSettings>(r#"{"pasword":"x"}"#).is_err());
+        let read: RedisSettings =
+            serde_json::from_str(r#"{"database":3,"request_timeout":"1s 500ms"}"#).unwrap();
+        assert_eq!((read.database, read.request_timeout), (Some(3), Duration::from_millis(1500)));
+    }
+}

@@ -1,0 +1,9 @@
+//! The Redis broker against the contract and against faults, with servers of the tests' own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod contract;
+mod faults;
+mod proxy;
+mod rig;
+mod server;
+mod start;

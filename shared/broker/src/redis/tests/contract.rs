@@ -1,0 +1,47 @@
+//! The contract suite, on three nodes, with a real server and real time.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    super::{RedisBroker, RedisSettings},
+    server::Server,
+};
+use crate::{
+    Broker as _,
+    contract::{Harness, Node, RecordingSink},
+};
+
+struct Standalone {
+    server: Server,
+}
+
+impl Standalone {
+    fn start() -> Self {
+        Self { server: Server::start() }
+    }
+}
+
+impl Harness for Standalone {
+    fn max_nodes(&self) -> usize {
+        3
+    }
+
+    async fn node(&self) -> Node {
+        let settings =
+            RedisSettings { url: self.server.url(), require_at_start: true, ..RedisSettings::default() };
+        let broker = Arc::new(RedisBroker::new(settings).unwrap());
+        let sink = Arc::new(RecordingSink::default());
+        broker.start(Arc::clone(&sink) as _).await.unwrap();
+        Node { broker, sink }
+    }
+
+    fn span(&self) -> Duration {
+        Duration::from_millis(300)
+    }
+
+    async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+}
+
+crate::broker_contract!(Standalone::start());

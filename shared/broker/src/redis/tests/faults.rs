@@ -1,0 +1,181 @@
+//! What happens when connections or the server fail. Design §5 (after any loss, deaf-node detection).
+
+use std::{collections::HashSet, time::Duration};
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::{
+    proxy::Proxy,
+    rig::{REQUEST_TIMEOUT, Rig, Told, quick},
+    server::Server,
+};
+use crate::{Broker as _, BrokerError, HistoryQuery, Publication, PublishOptions, Retention};
+
+fn event(channel: &str, data: &str) -> Told {
+    Told::Event(channel.into(), data.to_owned())
+}
+
+fn gap(channel: &str) -> Told {
+    Told::Gap(channel.into())
+}
+
+/// Nothing was done, or nobody knows; not within much more than the time-out.
+async fn expect_failure(node: &Rig) -> BrokerError {
+    let asked = Instant::now();
+    let error = node.publish("news", "lost").await.unwrap_err();
+    assert!(asked.elapsed() < 2 * REQUEST_TIMEOUT, "{:?}", asked.elapsed());
+    assert!(matches!(error, BrokerError::Unavailable(_) | BrokerError::UnknownOutcome(_)), "{error:?}");
+    error
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_and_restarted_is_told_as_gaps_and_goes_on() {
+    let mut server = Server::start();
+    let mut node = Rig::start(quick(server.url())).await;
+    node.subscribe(&["news", "weather"]).await;
+    let before = node.publish("news", "before").await.unwrap().position;
+    assert_eq!(node.next().await, event("news", "before"));
+    server.kill();
+    node.until_not_ready().await;
+    expect_failure(&node).await;
+    let refused = node.broker.subscribe(&["late".into()]).await.unwrap_err();
+    assert!(matches!(refused, BrokerError::Unavailable(_)), "{refused:?}");
+    assert!(node.told_nothing());
+    server.restart();
+    let gaps = [node.next().await, node.next().await];
+    assert!(gaps.contains(&gap("news")) && gaps.contains(&gap("weather")), "{gaps:?}");
+    node.until_ready().await;
+    let after = node.publish("news", "after").await.unwrap().position;
+    assert_eq!(node.next().await, event("news", "after"));
+    assert_ne!(after.epoch, before.epoch, "the server kept nothing, and the epoch tells");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stands_still_makes_the_node_not_ready_until_it_goes_on() {
+    let server = Server::start();
+    let mut node = Rig::start(quick(server.url())).await;
+    node.subscribe(&["news"]).await;
+    server.freeze();
+    let error = expect_failure(&node).await;
+    assert!(error.is_unknown_outcome(), "it was sent: {error:?}");
+    node.until_not_ready().await;
+    expect_failure(&node).await;
+    node.until_not_listening().await;
+    server.thaw();
+    // The publication that was sent may still come before the gap is told.
+    while node.next().await != gap("news") {}
+    node.until_ready().await;
+    node.publish("news", "after").await.unwrap();
+    while node.next().await != event("news", "after") {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_went_deaf_notices_and_listens_again() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.port).await;
+    let mut node = Rig::start(quick(proxy.url())).await;
+    node.subscribe(&["news"]).await;
+    proxy.swallow_listeners();
+    // Publishing works; nothing is heard.
+    node.publish("news", "unheard").await.unwrap();
+    node.until_not_ready().await;
+    assert_eq!(node.next().await, gap("news"));
+    node.until_ready().await;
+    let page = node
+        .broker
+        .history(
+            "news",
+            HistoryQuery { limit: 10, ..Default::default() },
+            Retention { size: 10, ttl: Duration::from_secs(60) },
+        )
+        .await
+        .unwrap();
+    assert_eq!(page.publications.len(), 1, "what was missed is in the history");
+    node.publish("news", "heard").await.unwrap();
+    assert_eq!(node.next().await, event("news", "heard"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_black_hole_on_all_connections_is_left_behind() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.port).await;
+    let mut node = Rig::start(quick(proxy.url())).await;
+    node.subscribe(&["news"]).await;
+    proxy.swallow_all();
+    assert!(expect_failure(&node).await.is_unknown_outcome());
+    assert_eq!(node.next().await, gap("news"));
+    node.until_ready().await;
+    node.publish("news", "after").await.unwrap();
+    assert_eq!(node.next().await, event("news", "after"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_listening_connection_subscribes_everything_anew() {
+    let server = Server::start();
+    let mut node = Rig::start(quick(server.url())).await;
+    let publisher = Rig::start(quick(server.url())).await;
+    let names: Vec<String> = (0..2500).map(|number| format!("room:{number}")).collect();
+    node.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    node.broker.unsubscribe(&["room:0".into()]).await.unwrap();
+    server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    let mut gapped = HashSet::new();
+    for _ in 1..names.len() {
+        let Told::Gap(channel) = node.next().await else { panic!("only gaps are expected") };
+        assert!(gapped.insert(channel));
+    }
+    assert!(!gapped.contains("room:0"), "nobody wants it any more");
+    // The gap of a channel is told when it can be heard again.
+    for name in ["room:1", "room:2499"] {
+        publisher.publish(name, "again").await.unwrap();
+        assert_eq!(node.next().await, event(name, "again"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_lost_its_scripts_gets_them_again() {
+    let server = Server::start();
+    let mut node = Rig::start(quick(server.url())).await;
+    node.subscribe(&["news"]).await;
+    node.publish("news", "0").await.unwrap();
+    server.command(&["SCRIPT", "FLUSH"]).await;
+    let options = PublishOptions {
+        retention: Retention { size: 1000, ttl: Duration::from_secs(60) },
+        ..Default::default()
+    };
+    let calls: Vec<_> = (1..=50)
+        .map(|number| {
+            let publication = Publication { data: number.to_string().into(), ..Default::default() };
+            node.broker.publish("news", publication, options.clone())
+        })
+        .collect();
+    let offsets: Vec<u64> =
+        join_all(calls).await.into_iter().map(|answer| answer.unwrap().position.offset).collect();
+    assert_eq!(offsets, (2..=51).collect::<Vec<_>>());
+    for number in 0..=50 {
+        assert_eq!(node.next().await, event("news", &number.to_string()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_of_an_unknown_format_is_told_as_a_gap() {
+    let server = Server::start();
+    let mut node = Rig::start(quick(server.url())).await;
+    node.subscribe(&["news"]).await;
+    server.command(&["PUBLISH", "gorani:events:{news}", "\u{63}newer"]).await;
+    assert_eq!(node.next().await, gap("news"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_requests_than_may_wait_are_refused() {
+    let server = Server::start();
+    let node = Rig::start(crate::RedisSettings { max_pending: 10, ..quick(server.url()) }).await;
+    server.freeze();
+    let calls: Vec<_> = (0..20).map(|_| node.broker.presence("room")).collect();
+    let answers = join_all(calls).await;
+    let refused = answers.iter().filter(|answer| matches!(answer, Err(BrokerError::Limit(_)))).count();
+    assert!((10..=20).contains(&refused), "{refused}");
+    server.thaw();
+    node.until_ready().await;
+    assert_eq!(node.broker.presence("room").await, Ok(Vec::new()));
+}

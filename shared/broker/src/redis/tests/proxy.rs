@@ -1,0 +1,92 @@
+//! Stands between a node and the server, and can let packets vanish without a reset.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::watch,
+};
+
+pub(super) struct Proxy {
+    pub(super) port: u16,
+    /// Raised by one: connections accepted before are a black hole from then on.
+    age: watch::Sender<u32>,
+    /// Only those that have subscribed to something.
+    only_listeners: Arc<AtomicBool>,
+}
+
+impl Proxy {
+    pub(super) async fn to(server_port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let age = watch::Sender::new(0);
+        let only_listeners = Arc::new(AtomicBool::new(false));
+        let (ages, only) = (age.clone(), Arc::clone(&only_listeners));
+        tokio::spawn(async move {
+            loop {
+                let (near, _) = listener.accept().await.unwrap();
+                let far = TcpStream::connect(("127.0.0.1", server_port)).await.unwrap();
+                let gate = Gate {
+                    born: *ages.borrow(),
+                    ages: ages.subscribe(),
+                    subscribed: Arc::new(AtomicBool::new(false)),
+                    only_listeners: Arc::clone(&only),
+                };
+                let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
+                tokio::spawn(gate.clone().pass(near_read, far_write));
+                tokio::spawn(gate.pass(far_read, near_write));
+            }
+        });
+        Self { port, age, only_listeners }
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// Everything sent over the connections of now vanishes, in both directions.
+    pub(super) fn swallow_all(&self) {
+        self.age.send_modify(|age| *age += 1);
+    }
+
+    /// The same for those connections alone that listen.
+    pub(super) fn swallow_listeners(&self) {
+        self.only_listeners.store(true, Ordering::SeqCst);
+        self.swallow_all();
+    }
+}
+
+#[derive(Clone)]
+struct Gate {
+    born: u32,
+    ages: watch::Receiver<u32>,
+    subscribed: Arc<AtomicBool>,
+    only_listeners: Arc<AtomicBool>,
+}
+
+impl Gate {
+    fn swallows(&self) -> bool {
+        *self.ages.borrow() > self.born
+            && (self.subscribed.load(Ordering::SeqCst) || !self.only_listeners.load(Ordering::SeqCst))
+    }
+
+    async fn pass(self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+        let mut buffer = vec![0; 16 << 10];
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            let bytes = &buffer[..count];
+            if bytes.windows(9).any(|window| window == b"SUBSCRIBE") {
+                self.subscribed.store(true, Ordering::SeqCst);
+            }
+            if !self.swallows() && to.write_all(bytes).await.is_err() {
+                return;
+            }
+        }
+    }
+}

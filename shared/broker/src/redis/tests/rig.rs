@@ -1,0 +1,104 @@
+//! A node whose sink passes on what it is told, with settings that notice faults quickly.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::mpsc, time::Instant};
+
+use super::super::{RedisBroker, RedisSettings};
+use crate::{
+    Broker as _, BrokerError, Event, Health, Publication, PublishOptions, Published, Retention, Sink,
+};
+
+/// Ends a test that has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two looks at something that tells nobody when it changes.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
+
+#[derive(Debug, PartialEq)]
+pub(super) enum Told {
+    Event(Arc<str>, String),
+    Gap(Arc<str>),
+}
+
+struct Passing(mpsc::Sender<Told>);
+
+impl Sink for Passing {
+    fn on_event(&self, channel: &Arc<str>, event: Event) {
+        let Event::Publication(publication) = event else { panic!("only publications are expected") };
+        let data = String::from_utf8(publication.data.to_vec()).unwrap();
+        self.0.try_send(Told::Event(Arc::clone(channel), data)).unwrap();
+    }
+
+    fn on_gap(&self, channel: &Arc<str>) {
+        self.0.try_send(Told::Gap(Arc::clone(channel))).unwrap();
+    }
+}
+
+pub(super) struct Rig {
+    pub(super) broker: Arc<RedisBroker>,
+    told: mpsc::Receiver<Told>,
+}
+
+pub(super) fn quick(url: String) -> RedisSettings {
+    RedisSettings {
+        url,
+        connect_timeout: REQUEST_TIMEOUT,
+        request_timeout: REQUEST_TIMEOUT,
+        reconnect_min: Duration::from_millis(20),
+        reconnect_max: Duration::from_millis(100),
+        canary_interval: Duration::from_millis(100),
+        canary_timeout: Duration::from_millis(600),
+        ..RedisSettings::default()
+    }
+}
+
+impl Rig {
+    pub(super) async fn start(settings: RedisSettings) -> Self {
+        let (sink, told) = mpsc::channel(10_000);
+        let broker = Arc::new(RedisBroker::new(settings).unwrap());
+        broker.start(Arc::new(Passing(sink))).await.unwrap();
+        Self { broker, told }
+    }
+
+    pub(super) async fn publish(&self, channel: &str, data: &str) -> Result<Published, BrokerError> {
+        let publication = Publication { data: data.to_owned().into(), ..Default::default() };
+        let retention = Retention { size: 1000, ttl: Duration::from_secs(60) };
+        self.broker.publish(channel, publication, PublishOptions { retention, ..Default::default() }).await
+    }
+
+    pub(super) async fn subscribe(&self, channels: &[&str]) {
+        let channels: Vec<Arc<str>> = channels.iter().map(|channel| Arc::from(*channel)).collect();
+        self.broker.subscribe(&channels).await.unwrap();
+    }
+
+    /// What the sink was told next.
+    pub(super) async fn next(&mut self) -> Told {
+        tokio::time::timeout(PATIENCE, self.told.recv()).await.expect("the sink was told nothing").unwrap()
+    }
+
+    pub(super) fn told_nothing(&mut self) -> bool {
+        self.told.is_empty()
+    }
+
+    pub(super) async fn until_ready(&self) {
+        until("ready", || self.broker.health() == Health::Ready).await;
+    }
+
+    pub(super) async fn until_not_listening(&self) {
+        until("not listening", || self.broker.listener.status().trouble().is_some()).await;
+    }
+
+    pub(super) async fn until_not_ready(&self) {
+        until("not ready", || self.broker.health() != Health::Ready).await;
+    }
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "it never became true: {what}");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}

@@ -1,0 +1,231 @@
+//! How events travel through Redis: the envelope of a message, and the fields of a publication or a client.
+//!
+//! A message is: one byte version, one byte kind of event, `<offset> <epoch> ` in ASCII (written by the publish script, `0  `
+//! without history), then the fields. A history entry has the fields alone; offset and epoch are beside it. A field is:
+//! one byte name, four bytes length (little endian), the bytes. Fields with their default value are left out, fields
+//! with an unknown name are skipped, so that nodes of two versions can run side by side; what cannot be read at all is
+//! told as a gap.
+
+use std::sync::Arc;
+
+use bytes::{Buf as _, BufMut as _, Bytes};
+
+use crate::{ClientInfo, DataKind, Event, Publication};
+
+/// The version of the envelope. A new one is for changes that older nodes could not skip.
+const VERSION: u8 = 1;
+
+/// The kinds of event.
+const PUBLICATION: u8 = b'P';
+const JOIN: u8 = b'J';
+const LEAVE: u8 = b'L';
+
+/// What a message begins with, before the position.
+pub(super) const PUBLICATION_HEAD: [u8; 2] = [VERSION, PUBLICATION];
+/// The position of what has none.
+const NO_POSITION: &[u8] = b"0  ";
+/// Bytes of a field before its content.
+const FIELD_HEAD_BYTES: usize = 5;
+
+/// Names of the fields of a publication.
+mod publication {
+    pub(super) const DATA: u8 = 1;
+    pub(super) const KIND: u8 = 2;
+    pub(super) const TIME: u8 = 3;
+    pub(super) const EXCLUDE: u8 = 4;
+    pub(super) const TAG: u8 = 5;
+    pub(super) const INFO: u8 = 6;
+    /// Within a tag.
+    pub(super) const TAG_KEY: u8 = 1;
+    pub(super) const TAG_VALUE: u8 = 2;
+}
+
+/// Names of the fields of a client.
+mod client {
+    pub(super) const USER: u8 = 1;
+    pub(super) const CLIENT: u8 = 2;
+    pub(super) const CONNECTION_INFO: u8 = 3;
+    pub(super) const CHANNEL_INFO: u8 = 4;
+}
+
+/// What arrived cannot be read: another program wrote it, or a much newer node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a message of unknown format")]
+pub(super) struct Unreadable;
+
+/// The fields of a publication, without offset and epoch.
+pub(super) fn encode_publication(publication: &Publication) -> Vec<u8> {
+    let mut out = Vec::with_capacity(publication.data.len() + 128);
+    put(&mut out, publication::DATA, &publication.data);
+    let kind = match publication.kind {
+        DataKind::Json => 0,
+        DataKind::Text => 1,
+        DataKind::Binary => 2,
+    };
+    if kind != 0 {
+        put_always(&mut out, publication::KIND, &[kind]);
+    }
+    if publication.time_ms != 0 {
+        put_always(&mut out, publication::TIME, &publication.time_ms.to_le_bytes());
+    }
+    put(&mut out, publication::EXCLUDE, publication.exclude_client.as_bytes());
+    for (key, value) in &publication.tags {
+        let mut tag = Vec::with_capacity(key.len() + value.len() + 2 * FIELD_HEAD_BYTES);
+        put(&mut tag, publication::TAG_KEY, key.as_bytes());
+        put(&mut tag, publication::TAG_VALUE, value.as_bytes());
+        put_always(&mut out, publication::TAG, &tag);
+    }
+    if let Some(info) = &publication.info {
+        put_always(&mut out, publication::INFO, &encode_client(info));
+    }
+    out
+}
+
+/// The fields of a client.
+pub(super) fn encode_client(info: &ClientInfo) -> Vec<u8> {
+    let mut out = Vec::with_capacity(128);
+    put(&mut out, client::USER, info.user.as_bytes());
+    put(&mut out, client::CLIENT, info.client.as_bytes());
+    put(&mut out, client::CONNECTION_INFO, &info.connection_info);
+    put(&mut out, client::CHANNEL_INFO, &info.channel_info);
+    out
+}
+
+/// The message of a publication without a position.
+pub(super) fn publication_message(fields: &[u8]) -> Vec<u8> {
+    message(PUBLICATION, fields)
+}
+
+/// The message of a join.
+pub(super) fn join_message(info: &ClientInfo) -> Vec<u8> {
+    message(JOIN, &encode_client(info))
+}
+
+/// The message of a leave.
+pub(super) fn leave_message(info: &ClientInfo) -> Vec<u8> {
+    message(LEAVE, &encode_client(info))
+}
+
+fn message(kind: u8, fields: &[u8]) -> Vec<u8> {
+    [&[VERSION, kind], NO_POSITION, fields].concat()
+}
+
+/// The event of a message. What it carries are slices of the message.
+pub(super) fn decode_message(mut message: Bytes) -> Result<Event, Unreadable> {
+    if message.try_get_u8() != Ok(VERSION) {
+        return Err(Unreadable);
+    }
+    let kind = message.try_get_u8().map_err(|_| Unreadable)?;
+    let offset = word(&mut message)?.parse().map_err(|_| Unreadable)?;
+    let epoch = word(&mut message)?;
+    match kind {
+        PUBLICATION => {
+            let publication = decode_publication(message, offset, epoch.into())?;
+            Ok(Event::Publication(Arc::new(publication)))
+        }
+        JOIN => Ok(Event::Join(Arc::new(decode_client(message)?))),
+        LEAVE => Ok(Event::Leave(Arc::new(decode_client(message)?))),
+        _ => Err(Unreadable),
+    }
+}
+
+/// The publication of these fields.
+pub(super) fn decode_publication(
+    mut fields: Bytes,
+    offset: u64,
+    epoch: Arc<str>,
+) -> Result<Publication, Unreadable> {
+    let mut publication = Publication { offset, epoch, ..Publication::default() };
+    while let Some((name, content)) = field(&mut fields)? {
+        match name {
+            publication::DATA => publication.data = content,
+            publication::KIND => publication.kind = decode_kind(&content)?,
+            publication::TIME => {
+                publication.time_ms = u64::from_le_bytes(content[..].try_into().map_err(|_| Unreadable)?);
+            }
+            publication::EXCLUDE => publication.exclude_client = text(&content)?,
+            publication::TAG => publication.tags.push(decode_tag(content)?),
+            publication::INFO => publication.info = Some(Arc::new(decode_client(content)?)),
+            _ => {}
+        }
+    }
+    Ok(publication)
+}
+
+/// The client of these fields.
+pub(super) fn decode_client(mut fields: Bytes) -> Result<ClientInfo, Unreadable> {
+    let mut info = ClientInfo::default();
+    while let Some((name, content)) = field(&mut fields)? {
+        match name {
+            client::USER => info.user = text(&content)?,
+            client::CLIENT => info.client = text(&content)?,
+            client::CONNECTION_INFO => info.connection_info = content,
+            client::CHANNEL_INFO => info.channel_info = content,
+            _ => {}
+        }
+    }
+    Ok(info)
+}
+
+fn decode_kind(content: &[u8]) -> Result<DataKind, Unreadable> {
+    match content {
+        [0] => Ok(DataKind::Json),
+        [1] => Ok(DataKind::Text),
+        [2] => Ok(DataKind::Binary),
+        _ => Err(Unreadable),
+    }
+}
+
+fn decode_tag(mut fields: Bytes) -> Result<(String, String), Unreadable> {
+    let mut tag = (String::new(), String::new());
+    while let Some((name, content)) = field(&mut fields)? {
+        match name {
+            publication::TAG_KEY => tag.0 = text(&content)?,
+            publication::TAG_VALUE => tag.1 = text(&content)?,
+            _ => {}
+        }
+    }
+    Ok(tag)
+}
+
+fn put(out: &mut Vec<u8>, name: u8, content: &[u8]) {
+    if !content.is_empty() {
+        put_always(out, name, content);
+    }
+}
+
+fn put_always(out: &mut Vec<u8>, name: u8, content: &[u8]) {
+    out.put_u8(name);
+    // Contents are bounded far below 4 GiB by the limits of messages (design §6) and by Redis's own 512 MiB.
+    out.put_u32_le(u32::try_from(content.len()).unwrap_or(u32::MAX));
+    out.put_slice(content);
+}
+
+/// Takes the next field off; `None` at the end.
+fn field(fields: &mut Bytes) -> Result<Option<(u8, Bytes)>, Unreadable> {
+    if fields.is_empty() {
+        return Ok(None);
+    }
+    let name = fields.try_get_u8().map_err(|_| Unreadable)?;
+    let length = fields.try_get_u32_le().map_err(|_| Unreadable)?;
+    let length = usize::try_from(length).map_err(|_| Unreadable)?;
+    if fields.len() < length {
+        return Err(Unreadable);
+    }
+    Ok(Some((name, fields.split_to(length))))
+}
+
+/// Takes the text up to the next space off, and the space.
+fn word(message: &mut Bytes) -> Result<String, Unreadable> {
+    let end = message.iter().position(|byte| *byte == b' ').ok_or(Unreadable)?;
+    let word = text(&message.split_to(end))?;
+    message.advance(1);
+    Ok(word)
+}
+
+fn text(content: &[u8]) -> Result<String, Unreadable> {
+    std::str::from_utf8(content).map(str::to_owned).map_err(|_| Unreadable)
+}
+
+#[cfg(test)]
+mod tests;
