@@ -23,3 +23,4 @@ pub mod http;
 pub mod node;
 pub mod process;
 pub mod raw;
+pub mod redis;

@@ -11,6 +11,7 @@
 )]
 
 mod admission;
+mod cluster;
 mod command;
 mod ending;
 mod endless;

@@ -17,7 +17,7 @@ use std::{
 };
 
 use gorani_auth::{ApiKeys, ChannelRules, Origins, TokenVerifier};
-use gorani_broker::{Broker, BrokerError, Event, Health, MemoryBroker, Sink};
+use gorani_broker::{Broker, BrokerError, Event, Health, MemoryBroker, RedisBroker, Sink};
 use parking_lot::RwLock;
 use rand::Rng;
 
@@ -85,6 +85,11 @@ impl Node {
     pub async fn start(settings: Settings) -> Result<Arc<Self>, NodeError> {
         let broker: Arc<dyn Broker> = match settings.broker.kind {
             BrokerKind::Memory => Arc::new(MemoryBroker::new(settings.broker.memory.clone())),
+            BrokerKind::Redis => {
+                let refused =
+                    |error| SettingsError::Value { key: "broker.redis", problem: format!("{error}") };
+                Arc::new(RedisBroker::new(settings.broker.redis.clone()).map_err(refused)?)
+            }
         };
         Self::start_with(settings, broker).await
     }

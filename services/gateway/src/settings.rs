@@ -12,7 +12,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use gorani_auth::{ApiKeys, ChannelRules, ChannelSettings, Origins, TokenSettings, TokenVerifier};
-use gorani_broker::MemorySettings;
+use gorani_broker::{MemorySettings, RedisSettings};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -68,6 +68,8 @@ pub struct BrokerSettings {
     pub kind: BrokerKind,
     /// The embedded broker's bounds.
     pub memory: MemorySettings,
+    /// How Redis is reached.
+    pub redis: RedisSettings,
 }
 
 /// Kinds of brokers.
@@ -77,6 +79,8 @@ pub enum BrokerKind {
     /// Embedded: one node, everything in its memory.
     #[default]
     Memory,
+    /// Any number of nodes, joined by Redis.
+    Redis,
 }
 
 /// Logging to standard error.
@@ -193,6 +197,9 @@ impl Settings {
         ApiKeys::new(self.api.keys.clone()).map_err(|error| SettingsError::value("api.keys", error))?;
         Origins::new(&self.client.allowed_origins)
             .map_err(|error| SettingsError::value("client.allowed_origins", error))?;
+        if self.broker.kind == BrokerKind::Redis {
+            self.broker.redis.validate().map_err(|error| SettingsError::value("broker.redis", error))?;
+        }
         if self.api.body_max_bytes < 1024 {
             return Err(SettingsError::value("api.body_max_bytes", "must be at least 1024"));
         }

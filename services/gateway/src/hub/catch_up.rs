@@ -2,14 +2,24 @@
 //!
 //! One read for all subscribers of the channel on this worker; newer events wait meanwhile. Design §5.
 
-use std::{rc::Rc, sync::Arc};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use gorani_broker::{Event, HistoryQuery, Position};
+use gorani_broker::{BrokerError, Event, HistoryPage, HistoryQuery, Position};
 
 use crate::hub::{subscription::is_same_epoch, worker::Worker};
 
 /// Publications read at a time while catching up.
 const PAGE: u32 = 1000;
+/// How long a broker that cannot be reached is tried again; then the subscribers are told, and come back by themselves.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Pause before the second try; it doubles…
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// …up to this.
+const LAST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// Reads the publications of a channel after `position` and delivers them.
@@ -27,18 +37,11 @@ impl Worker {
 
     /// Everything after a position up to the top, without a hole; `None` if history cannot tell.
     async fn read_after(&self, channel: &str, position: Position) -> Option<Vec<Event>> {
-        let retention = self.hub().retention(channel)?;
         let mut missed = Vec::new();
         let mut offset = position.offset;
         loop {
             let query = HistoryQuery { limit: PAGE, since: Some(offset), reverse: false };
-            let page = match self.broker.history(channel, query, retention).await {
-                Ok(page) => page,
-                Err(error) => {
-                    tracing::warn!(channel, %error, "missed publications could not be read");
-                    return None;
-                }
-            };
+            let page = self.read_page(channel, query).await?;
             if !is_same_epoch(&page.top.epoch, &position.epoch) {
                 return None;
             }
@@ -55,6 +58,30 @@ impl Worker {
             if missed.len() % PAGE as usize != 0 || missed.is_empty() {
                 // The page was short of the top: what is missing has left the history already.
                 return None;
+            }
+        }
+    }
+
+    /// One read. While the broker cannot be reached it is tried again, as after a loss of its connection, when all channels
+    /// are read at once; what is published meanwhile waits. `None` when nobody here wants the channel any more, or patience
+    /// is at its end.
+    async fn read_page(&self, channel: &str, query: HistoryQuery) -> Option<HistoryPage> {
+        let give_up = Instant::now() + PATIENCE;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let retention = self.hub().retention(channel)?;
+            match self.broker.history(channel, query.clone(), retention).await {
+                Ok(page) => return Some(page),
+                Err(BrokerError::Unavailable(_) | BrokerError::UnknownOutcome(_) | BrokerError::Limit(_))
+                    if Instant::now() < give_up =>
+                {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LAST_PAUSE);
+                }
+                Err(error) => {
+                    tracing::warn!(channel, %error, "missed publications could not be read");
+                    return None;
+                }
             }
         }
     }
