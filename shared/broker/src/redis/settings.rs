@@ -62,6 +62,12 @@ pub struct TlsSettings {
     pub key_file: Option<PathBuf>,
 }
 
+impl TlsSettings {
+    fn is_unset(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// How a node reaches Redis (6.2 or later, or Valkey), and what it takes from it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -78,11 +84,6 @@ pub struct RedisSettings {
     /// different prefixes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database: Option<u16>,
-    /// Sentinels to ask for the server; then host and port of `url` count for nothing, the rest of it does. Absent: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sentinel: Option<SentinelSettings>,
-    /// Certificates, where the URL says TLS.
-    pub tls: TlsSettings,
     /// What all keys and pub/sub channels begin with, before a colon; not empty, without braces; default `gorani`.
     pub prefix: String,
     /// Time to reach the server and introduce oneself; above zero, default 3 s.
@@ -116,6 +117,13 @@ pub struct RedisSettings {
     /// Whether [`crate::Broker::start`] fails while the server cannot be reached; default false: it starts not ready and
     /// keeps trying.
     pub require_at_start: bool,
+    /// Sentinels to ask for the server; absent: none. Then host and port of `url` count for nothing, the rest of it does,
+    /// and the user needs the command ROLE too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sentinel: Option<SentinelSettings>,
+    /// Certificates, where the URL says TLS.
+    #[serde(skip_serializing_if = "TlsSettings::is_unset")]
+    pub tls: TlsSettings,
 }
 
 impl Default for RedisSettings {
@@ -280,6 +288,20 @@ mod tests {
         assert_eq!(zero.validate(), Err(RedisSettingsError::Zero("request_timeout")));
         let url = RedisSettings { url: "http://me:s3cret@here".to_owned(), ..default() };
         assert!(!url.validate().unwrap_err().to_string().contains("s3cret"));
+    }
+
+    #[test]
+    fn sentinels_and_certificates_need_all_their_parts() {
+        let default = RedisSettings::default;
+        let nobody = SentinelSettings { urls: Vec::new(), primary: "primary".to_owned() };
+        let alone = RedisSettings { sentinel: Some(nobody), ..default() };
+        assert_eq!(alone.validate(), Err(RedisSettingsError::Sentinel));
+        let keyless = TlsSettings { cert_file: Some("cert.pem".into()), ..TlsSettings::default() };
+        let keyless = RedisSettings { tls: keyless, ..default() };
+        assert!(matches!(keyless.validate(), Err(RedisSettingsError::File(_))));
+        let lost = TlsSettings { ca_file: Some("/nowhere/ca.pem".into()), ..TlsSettings::default() };
+        let lost = RedisSettings { tls: lost, ..default() };
+        assert!(matches!(lost.validate(), Err(RedisSettingsError::File(_))));
     }
 
     #[test]

@@ -80,6 +80,8 @@ async fn a_node_that_went_deaf_notices_and_listens_again() {
     // Publishing works; nothing is heard.
     node.publish("news", "unheard").await.unwrap();
     node.until_not_ready().await;
+    assert!(node.told_nothing());
+    proxy.let_listen();
     assert_eq!(node.next().await, gap("news"));
     node.until_ready().await;
     let page = node
