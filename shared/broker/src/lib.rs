@@ -15,7 +15,7 @@ pub mod memory;
 pub mod publication;
 pub mod redis;
 
-pub use self::redis::{RedisBroker, RedisSettings, RedisSettingsError};
+pub use self::redis::{RedisBroker, RedisSettings, RedisSettingsError, SentinelSettings, TlsSettings};
 pub use broker::{
     Broker, Health, HistoryPage, HistoryQuery, Idempotency, PublishOptions, Published, Retention, Sink,
 };

@@ -3,7 +3,7 @@
 //! The journey: `node.publish` → [`RedisBroker::publish`] → `requests` (one queue, pipelines) → a script in Redis, which
 //! publishes → the reader of each interested node's `listener` → `ear` → [`Sink::on_event`].
 //!
-//! - [`settings`]: how the server is reached. - `link`: connections. - `requests`: what is asked. - `listener`, `ear`: what is
+//! - [`settings`]: how the server is reached. - `place`, `link`: connections. - `requests`: what is asked. - `listener`, `ear`: what is
 //!   heard. - `scripts`, `keys`: what happens in Redis, under which names. - `wire`: how events travel. - `answers`: how
 //!   replies are read.
 
@@ -12,6 +12,7 @@ mod ear;
 mod keys;
 mod link;
 mod listener;
+mod place;
 mod requests;
 mod scripts;
 pub mod settings;
@@ -29,9 +30,9 @@ use futures_util::{
 use parking_lot::Mutex;
 use rand::distr::{Alphanumeric, SampleString as _};
 use redis::{Cmd, cmd};
-use tokio::task::AbortHandle;
+use tokio::{runtime::Handle, task::AbortHandle};
 
-pub use self::settings::{RedisSettings, RedisSettingsError};
+pub use self::settings::{RedisSettings, RedisSettingsError, SentinelSettings, TlsSettings};
 use self::{
     ear::Ear,
     keys::Keys,
@@ -54,8 +55,9 @@ const NODE_ID_CHARS: usize = 16;
 ///
 /// # Order and threads
 /// Every method puts its request into one queue in the call, so the order of calls is the order of acceptance, whichever
-/// thread calls. Two tasks on the runtime on which [`Broker::start`] is awaited keep the two connections; that runtime must
-/// live as long as the broker. [`Sink::on_event`] is called by the reader of a connection, one call at a time.
+/// thread calls. Two tasks on the runtime in which [`Broker::start`] is called keep the two connections; that runtime must
+/// live as long as the broker, and every runtime that awaits a call needs its timers on. [`Sink::on_event`] is called by the reader of a connection, one call at a time, under the
+/// lock that `subscribe` takes too: a sink that calls the broker waits for itself for ever.
 ///
 /// # Faults
 /// While the server cannot be reached every call fails at once with [`BrokerError::Unavailable`], and the node is not
@@ -149,13 +151,17 @@ fn random_name(chars: usize) -> String {
 
 impl Broker for RedisBroker {
     fn start(&self, sink: Arc<dyn Sink>) -> BoxFuture<'static, Result<(), BrokerError>> {
+        let Ok(runtime) = Handle::try_current() else {
+            let reason = "the broker must be started within a runtime".to_owned();
+            return ready(Err(BrokerError::Unavailable(reason))).boxed();
+        };
         let Some((sender, keeper)) = self.idle.lock().take() else {
             let reason = "the broker is started already".to_owned();
             return ready(Err(BrokerError::Unavailable(reason))).boxed();
         };
         self.ear.set_sink(sink);
-        // Called within the runtime, like every constructor of tasks; `Broker::start` is no exception.
-        let tasks = [tokio::spawn(sender.run()), tokio::spawn(keeper.run())].map(|task| task.abort_handle());
+        let tasks =
+            [runtime.spawn(sender.run()), runtime.spawn(keeper.run())].map(|task| task.abort_handle());
         self.tasks.lock().extend(tasks.clone());
         let patience = self.settings.connect_timeout + self.settings.request_timeout;
         let (requests, listening) = (Arc::clone(self.requests.status()), Arc::clone(self.listener.status()));

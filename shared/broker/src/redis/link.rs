@@ -1,13 +1,16 @@
 //! A connection to the server: dialling, pausing between attempts, and what is known of its state. Design §5 (after any loss).
 //!
-//! A broker has two, one for requests and one that listens. This is where a Sentinel would be asked who the primary is.
+//! A broker has two, one for requests and one that listens.
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, PushInfo, PushKind, aio::MultiplexedConnection};
 use tokio::sync::{Notify, watch};
 
-use super::settings::{RedisSettings, RedisSettingsError};
+use super::{
+    place::{Place, check_role},
+    settings::{RedisSettings, RedisSettingsError},
+};
 
 /// Requests that the library takes before it makes the next one wait: they are then written together.
 const WRITE_BUFFER_REQUESTS: usize = 1024;
@@ -18,15 +21,13 @@ const MAX_DOUBLINGS: u32 = 20;
 /// Opens connections.
 #[derive(Debug, Clone)]
 pub(super) struct Dialer {
-    client: Client,
+    place: Place,
     connect_timeout: Duration,
 }
 
 impl Dialer {
     pub(super) fn new(settings: &RedisSettings) -> Result<Self, RedisSettingsError> {
-        let client = Client::open(settings.connection_info()?)
-            .map_err(|error| RedisSettingsError::Url(error.category().to_owned()))?;
-        Ok(Self { client, connect_timeout: settings.connect_timeout })
+        Ok(Self { place: Place::new(settings)?, connect_timeout: settings.connect_timeout })
     }
 
     /// A connection that hands what the server pushes to `on_push`, in order, and tells `lost` when it ends. The error is
@@ -48,9 +49,19 @@ impl Dialer {
                 }
                 Ok(())
             });
-        let dialled = self.client.get_multiplexed_async_connection_with_config(&config);
+        let client = self.place.find(self.connect_timeout).await?;
+        let dialled = async {
+            let mut connection = client
+                .get_multiplexed_async_connection_with_config(&config)
+                .await
+                .map_err(|error| format!("cannot connect: {error}"))?;
+            if self.place.is_named_by_others() {
+                check_role(&mut connection).await?;
+            }
+            Ok(connection)
+        };
         match tokio::time::timeout(self.connect_timeout, dialled).await {
-            Ok(dialled) => dialled.map_err(|error| format!("cannot connect: {error}")),
+            Ok(dialled) => dialled,
             Err(_) => Err(format!("cannot connect within {:?}", self.connect_timeout)),
         }
     }
@@ -69,9 +80,12 @@ impl Backoff {
         Self { min: settings.reconnect_min, max: settings.reconnect_max, attempts: 0 }
     }
 
-    /// An attempt succeeded.
-    pub(super) fn reset(&mut self) {
-        self.attempts = 0;
+    /// A connection lasted so long. One that ends at once counts like an attempt that failed, or a server that closes every
+    /// connection would be asked without a pause.
+    pub(super) fn lasted(&mut self, time: Duration) {
+        if time >= self.max {
+            self.attempts = 0;
+        }
     }
 
     /// The pause before the next attempt.
@@ -123,7 +137,9 @@ mod tests {
             let limit = settings.reconnect_min * 2_u32.pow(attempt.min(10));
             assert!(backoff.pause() <= limit.min(settings.reconnect_max));
         }
-        backoff.reset();
+        backoff.lasted(Duration::from_millis(1));
+        assert!(backoff.attempts > 0);
+        backoff.lasted(settings.reconnect_max);
         assert!(backoff.pause() <= settings.reconnect_min);
     }
 }

@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use redis::{aio::MultiplexedConnection, cmd};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
-    time::{MissedTickBehavior, interval, timeout, timeout_at},
+    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
 };
 
 use super::{
@@ -126,7 +126,7 @@ impl Listener {
         &self,
         called: Result<Option<oneshot::Receiver<Answer>>, BrokerError>,
     ) -> impl Future<Output = Answer> + Send + 'static + use<> {
-        let deadline = tokio::time::Instant::now() + self.timeout;
+        let deadline = Instant::now() + self.timeout;
         async move {
             let Some(answer) = called? else { return Ok(()) };
             match timeout_at(deadline, answer).await {
@@ -157,10 +157,12 @@ impl Keeper {
         while !self.waiting.is_closed() {
             let reason = match self.connect().await {
                 Ok((connection, lost)) => {
-                    self.backoff.reset();
+                    let since = Instant::now();
                     self.status.set_up();
                     tracing::info!("listening to Redis");
-                    self.serve(connection, &lost).await
+                    let reason = self.serve(connection, &lost).await;
+                    self.backoff.lasted(since.elapsed());
+                    reason
                 }
                 Err(reason) => reason,
             };

@@ -169,12 +169,14 @@ impl Sender {
     pub(super) async fn run(mut self) {
         while !self.waiting.is_closed() {
             let lost = Arc::new(Notify::new());
-            let reason = match self.dialer.dial(Arc::clone(&lost), |_| ()).await {
+            let reason = match self.connect(&lost).await {
                 Ok(connection) => {
-                    self.backoff.reset();
+                    let since = Instant::now();
                     self.status.set_up();
                     tracing::info!("connected to Redis for requests");
-                    self.serve(connection, &lost).await
+                    let reason = self.serve(connection, &lost).await;
+                    self.backoff.lasted(since.elapsed());
+                    reason
                 }
                 Err(reason) => reason,
             };
@@ -185,6 +187,20 @@ impl Sender {
             }
             tokio::time::sleep(self.backoff.pause()).await;
         }
+    }
+
+    /// A connection to a server that knows the scripts. One that cannot take them yet (it still loads its data) is refused.
+    async fn connect(&self, lost: &Arc<Notify>) -> Result<MultiplexedConnection, String> {
+        let mut connection = self.dialer.dial(Arc::clone(lost), |_| ()).await?;
+        let mut load = Pipeline::new();
+        for command in self.scripts.load() {
+            load.add_command(command);
+        }
+        match timeout(self.timeout, load.exec_async(&mut connection)).await {
+            Ok(loaded) => loaded.map_err(|error| format!("cannot load scripts: {error}"))?,
+            Err(_) => return Err(format!("no answer within {:?}", self.timeout)),
+        }
+        Ok(connection)
     }
 
     /// Gives the reason why it ended.

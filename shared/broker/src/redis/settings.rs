@@ -1,9 +1,11 @@
 //! The settings of the Redis broker. Design §5, §6 (every limit has a setting).
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use redis::{ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
 use serde::{Deserialize, Serialize};
+
+use super::place::Place;
 
 /// Default of [`RedisSettings::url`].
 const DEFAULT_URL: &str = "redis://127.0.0.1:6379/0";
@@ -28,11 +30,49 @@ const DEFAULT_MAX_PENDING: usize = 50_000;
 /// Default of [`RedisSettings::max_pending_bytes`].
 const DEFAULT_MAX_PENDING_BYTES: usize = 64 << 20;
 
+/// The Sentinels that know which server is the primary.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SentinelSettings {
+    /// Where they are, at least one, each like [`RedisSettings::url`], with credentials of its own if it wants any.
+    pub urls: Vec<String>,
+    /// The name under which they know the primary.
+    pub primary: String,
+}
+
+impl fmt::Debug for SentinelSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let urls: Vec<String> = self.urls.iter().map(|url| without_credentials(url)).collect();
+        f.debug_struct("SentinelSettings").field("urls", &urls).field("primary", &self.primary).finish()
+    }
+}
+
+/// Certificates of a connection by TLS (`rediss://`), as PEM files.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsSettings {
+    /// Whom to believe; absent: whom the machine believes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// The node's own certificate, if the server asks for one. Only together with `key_file`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert_file: Option<PathBuf>,
+    /// The key of that certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+}
+
+impl TlsSettings {
+    fn is_unset(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// How a node reaches Redis (6.2 or later, or Valkey), and what it takes from it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RedisSettings {
-    /// Where the server is: `redis://[user[:password]@]host[:port][/database]`, `rediss://…` for TLS (if compiled in), or
+    /// Where the server is: `redis://[user[:password]@]host[:port][/database]`, `rediss://…` for TLS, or
     /// `redis+unix:///path`; default `redis://127.0.0.1:6379/0`.
     pub url: String,
     /// User of Redis's access list; empty: that of the URL, or the default user.
@@ -77,6 +117,13 @@ pub struct RedisSettings {
     /// Whether [`crate::Broker::start`] fails while the server cannot be reached; default false: it starts not ready and
     /// keeps trying.
     pub require_at_start: bool,
+    /// Sentinels to ask for the server; absent: none. Then host and port of `url` count for nothing, the rest of it does,
+    /// and the user needs the command ROLE too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sentinel: Option<SentinelSettings>,
+    /// Certificates, where the URL says TLS.
+    #[serde(skip_serializing_if = "TlsSettings::is_unset")]
+    pub tls: TlsSettings,
 }
 
 impl Default for RedisSettings {
@@ -86,6 +133,8 @@ impl Default for RedisSettings {
             user: String::new(),
             password: String::new(),
             database: None,
+            sentinel: None,
+            tls: TlsSettings::default(),
             prefix: DEFAULT_PREFIX.to_owned(),
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
@@ -116,6 +165,8 @@ impl fmt::Debug for RedisSettings {
             .field("user", &self.user)
             .field("password", &if self.password.is_empty() { "" } else { "…" })
             .field("database", &self.database)
+            .field("sentinel", &self.sentinel)
+            .field("tls", &self.tls)
             .field("prefix", &self.prefix)
             .field("connect_timeout", &self.connect_timeout)
             .field("request_timeout", &self.request_timeout)
@@ -137,6 +188,12 @@ pub enum RedisSettingsError {
     /// The URL cannot be read, or needs what is not compiled in.
     #[error("url: {0}")]
     Url(String),
+    /// A file with a certificate or key cannot be read.
+    #[error("tls: {0}")]
+    File(String),
+    /// There are Sentinels without addresses, or without a name to ask for.
+    #[error("sentinel: urls and primary must not be empty")]
+    Sentinel,
     /// The prefix is empty or has braces, which would spoil the hash tags.
     #[error("prefix: must not be empty and must not contain braces")]
     Prefix,
@@ -149,9 +206,9 @@ pub enum RedisSettingsError {
 }
 
 impl RedisSettings {
-    /// Whether a broker can be made with them; opens no connection.
+    /// Whether a broker can be made with them: reads the certificates, opens no connection.
     pub fn validate(&self) -> Result<(), RedisSettingsError> {
-        self.connection_info().map(drop)
+        Place::new(self).map(drop)
     }
 
     /// The validated settings as the client library wants them.
@@ -168,6 +225,9 @@ impl RedisSettings {
         ];
         if let Some((name, _)) = times.iter().find(|(_, time)| time.is_zero()) {
             return Err(RedisSettingsError::Zero(name));
+        }
+        if self.sentinel.as_ref().is_some_and(|asked| asked.urls.is_empty() || asked.primary.is_empty()) {
+            return Err(RedisSettingsError::Sentinel);
         }
         if self.max_pending == 0 {
             return Err(RedisSettingsError::Zero("max_pending"));
@@ -228,6 +288,20 @@ mod tests {
         assert_eq!(zero.validate(), Err(RedisSettingsError::Zero("request_timeout")));
         let url = RedisSettings { url: "http://me:s3cret@here".to_owned(), ..default() };
         assert!(!url.validate().unwrap_err().to_string().contains("s3cret"));
+    }
+
+    #[test]
+    fn sentinels_and_certificates_need_all_their_parts() {
+        let default = RedisSettings::default;
+        let nobody = SentinelSettings { urls: Vec::new(), primary: "primary".to_owned() };
+        let alone = RedisSettings { sentinel: Some(nobody), ..default() };
+        assert_eq!(alone.validate(), Err(RedisSettingsError::Sentinel));
+        let keyless = TlsSettings { cert_file: Some("cert.pem".into()), ..TlsSettings::default() };
+        let keyless = RedisSettings { tls: keyless, ..default() };
+        assert!(matches!(keyless.validate(), Err(RedisSettingsError::File(_))));
+        let lost = TlsSettings { ca_file: Some("/nowhere/ca.pem".into()), ..TlsSettings::default() };
+        let lost = RedisSettings { tls: lost, ..default() };
+        assert!(matches!(lost.validate(), Err(RedisSettingsError::File(_))));
     }
 
     #[test]

@@ -5,5 +5,7 @@ mod contract;
 mod faults;
 mod proxy;
 mod rig;
+mod sentinel;
 mod server;
 mod start;
+mod tls;

@@ -10,7 +10,7 @@ use super::{
     rig::{REQUEST_TIMEOUT, Rig, Told, quick},
     server::Server,
 };
-use crate::{Broker as _, BrokerError, HistoryQuery, Publication, PublishOptions, Retention};
+use crate::{Broker as _, BrokerError, HistoryQuery, Idempotency, Publication, PublishOptions, Retention};
 
 fn event(channel: &str, data: &str) -> Told {
     Told::Event(channel.into(), data.to_owned())
@@ -80,6 +80,8 @@ async fn a_node_that_went_deaf_notices_and_listens_again() {
     // Publishing works; nothing is heard.
     node.publish("news", "unheard").await.unwrap();
     node.until_not_ready().await;
+    assert!(node.told_nothing());
+    proxy.let_listen();
     assert_eq!(node.next().await, gap("news"));
     node.until_ready().await;
     let page = node
@@ -155,6 +157,26 @@ async fn a_server_that_lost_its_scripts_gets_them_again() {
     for number in 0..=50 {
         assert_eq!(node.next().await, event("news", &number.to_string()));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publish_whose_answer_was_lost_is_not_done_twice_when_it_is_retried_with_its_key() {
+    let server = Server::start();
+    let node = Rig::start(quick(server.url())).await;
+    let retention = Retention { size: 10, ttl: Duration::from_secs(60) };
+    let guard = Idempotency { key: "once".to_owned(), ttl: Duration::from_secs(60) };
+    let options = PublishOptions { retention, idempotency: Some(guard), ..Default::default() };
+    let publication = Publication { data: "1".into(), ..Default::default() };
+    server.freeze();
+    // It reaches the server's socket, and the server carries it out when it goes on.
+    let lost = node.broker.publish("news", publication.clone(), options.clone()).await.unwrap_err();
+    assert!(lost.is_unknown_outcome(), "{lost:?}");
+    server.thaw();
+    node.until_ready().await;
+    let retried = node.broker.publish("news", publication, options).await.unwrap();
+    assert_eq!((retried.position.offset, retried.repeated), (1, true));
+    let page = node.broker.history("news", HistoryQuery::default(), retention).await.unwrap();
+    assert_eq!(page.top, retried.position);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,6 +20,8 @@ pub(super) struct Proxy {
     age: watch::Sender<u32>,
     /// Only those that have subscribed to something.
     only_listeners: Arc<AtomicBool>,
+    /// New ones too.
+    holding: Arc<AtomicBool>,
 }
 
 impl Proxy {
@@ -28,7 +30,8 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let age = watch::Sender::new(0);
         let only_listeners = Arc::new(AtomicBool::new(false));
-        let (ages, only) = (age.clone(), Arc::clone(&only_listeners));
+        let holding = Arc::new(AtomicBool::new(false));
+        let (ages, only, hold) = (age.clone(), Arc::clone(&only_listeners), Arc::clone(&holding));
         tokio::spawn(async move {
             loop {
                 let (near, _) = listener.accept().await.unwrap();
@@ -38,13 +41,14 @@ impl Proxy {
                     ages: ages.subscribe(),
                     subscribed: Arc::new(AtomicBool::new(false)),
                     only_listeners: Arc::clone(&only),
+                    holding: Arc::clone(&hold),
                 };
                 let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
                 tokio::spawn(gate.clone().pass(near_read, far_write));
                 tokio::spawn(gate.pass(far_read, near_write));
             }
         });
-        Self { port, age, only_listeners }
+        Self { port, age, only_listeners, holding }
     }
 
     pub(super) fn url(&self) -> String {
@@ -56,10 +60,17 @@ impl Proxy {
         self.age.send_modify(|age| *age += 1);
     }
 
-    /// The same for those connections alone that listen.
+    /// The same for those connections alone that listen, and for new ones of that kind until [`Proxy::let_listen`].
     pub(super) fn swallow_listeners(&self) {
         self.only_listeners.store(true, Ordering::SeqCst);
+        self.holding.store(true, Ordering::SeqCst);
         self.swallow_all();
+    }
+
+    /// Connections that listen work again; what was swallowed stays so.
+    pub(super) fn let_listen(&self) {
+        self.swallow_all();
+        self.holding.store(false, Ordering::SeqCst);
     }
 }
 
@@ -69,11 +80,12 @@ struct Gate {
     ages: watch::Receiver<u32>,
     subscribed: Arc<AtomicBool>,
     only_listeners: Arc<AtomicBool>,
+    holding: Arc<AtomicBool>,
 }
 
 impl Gate {
     fn swallows(&self) -> bool {
-        *self.ages.borrow() > self.born
+        (*self.ages.borrow() > self.born || self.holding.load(Ordering::SeqCst))
             && (self.subscribed.load(Ordering::SeqCst) || !self.only_listeners.load(Ordering::SeqCst))
     }
 

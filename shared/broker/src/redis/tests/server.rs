@@ -15,19 +15,28 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Attempts with another port, should somebody else take it meanwhile.
 const ATTEMPTS: usize = 5;
 
+/// What a server says when it can be used.
+const READY: &str = "Ready to accept connections";
+/// What a Sentinel says when it watches the primary.
+const WATCHING: &str = "+monitor master";
+
 pub(super) struct Server {
     child: Child,
     pub(super) port: u16,
     directory: TempDir,
+    options: Vec<String>,
 }
 
 impl Server {
     pub(super) fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::start_with(&[])
+    }
+
+    /// One with more options.
+    pub(super) fn start_with(options: &[&str]) -> Self {
         for _ in 0..ATTEMPTS {
-            let port = free_port();
-            if let Some(child) = run(port, &directory) {
-                return Self { child, port, directory };
+            if let Some(server) = Self::try_start(free_port(), options) {
+                return server;
             }
         }
         panic!("redis-server found no free port");
@@ -35,9 +44,39 @@ impl Server {
 
     /// One on a given port that was free a moment ago.
     pub(super) fn start_on(port: u16) -> Self {
+        Self::try_start(port, &[]).expect("the port was taken meanwhile")
+    }
+
+    /// A Sentinel that watches the server on this port, under the name `primary`.
+    pub(super) fn sentinel_of(primary_port: u16, quorum: usize) -> Self {
+        for _ in 0..ATTEMPTS {
+            let directory = tempfile::tempdir().unwrap();
+            let port = free_port();
+            let settings = directory.path().join("sentinel.conf");
+            let text = format!(
+                "port {port}\nbind 127.0.0.1\nprotected-mode no\ndir {}\n\
+                 sentinel monitor primary 127.0.0.1 {primary_port} {quorum}\n\
+                 sentinel down-after-milliseconds primary 500\nsentinel failover-timeout primary 2000\n",
+                directory.path().display()
+            );
+            std::fs::write(&settings, text).unwrap();
+            let options = vec![settings.display().to_string(), "--sentinel".to_owned()];
+            if let Some(child) = run(&options, WATCHING) {
+                return Self { child, port, directory, options };
+            }
+        }
+        panic!("the sentinel found no free port");
+    }
+
+    fn try_start(port: u16, more: &[&str]) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
-        let child = run(port, &directory).expect("the port was taken meanwhile");
-        Self { child, port, directory }
+        let port_text = port.to_string();
+        let path = directory.path().display().to_string();
+        let fixed =
+            ["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", &path];
+        let options: Vec<String> = fixed.iter().chain(more).map(|option| (*option).to_owned()).collect();
+        let child = run(&options, READY)?;
+        Some(Self { child, port, directory, options })
     }
 
     pub(super) fn url(&self) -> String {
@@ -52,7 +91,8 @@ impl Server {
 
     /// Starts it again on the same port, empty.
     pub(super) fn restart(&mut self) {
-        self.child = run(self.port, &self.directory).expect("the port was taken meanwhile");
+        assert!(self.directory.path().exists());
+        self.child = run(&self.options, READY).expect("the port was taken meanwhile");
     }
 
     /// SIGSTOP: the connections stay, nobody answers.
@@ -68,6 +108,22 @@ impl Server {
     fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// Waits until a section of INFO contains `text`.
+    pub(super) async fn until_info(&self, section: &str, text: &str) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let redis::Value::BulkString(info) = self.command(&["INFO", section]).await else {
+                panic!("no text")
+            };
+            let info = String::from_utf8(info).unwrap();
+            if info.contains(text) {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{text:?} never came: {info}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Runs a command on the server.
@@ -92,12 +148,10 @@ pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A server that accepts connections; none if it ended at once.
-fn run(port: u16, directory: &TempDir) -> Option<Child> {
+/// A server that said `ready`; none if it ended before.
+fn run(options: &[String], ready_line: &'static str) -> Option<Child> {
     let mut child = Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-        .args(["--daemonize", "no", "--dir"])
-        .arg(directory.path())
+        .args(options)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -108,7 +162,7 @@ fn run(port: u16, directory: &TempDir) -> Option<Child> {
     // Reads to the end, so that the server never waits for its log.
     std::thread::spawn(move || {
         for line in log.lines().map_while(Result::ok) {
-            if line.contains("Ready to accept connections") {
+            if line.contains(ready_line) {
                 let _ = ready.try_send(());
             }
         }
