@@ -18,7 +18,7 @@ use crate::{
 };
 
 const HISTORY: Retention = Retention { size: 10, ttl: Duration::from_secs(60) };
-const NO_HISTORY: Retention = Retention { size: 0, ttl: Duration::ZERO };
+pub(super) const NO_HISTORY: Retention = Retention { size: 0, ttl: Duration::ZERO };
 
 /// Stands for a connection's actor: it keeps the signals that it gets.
 #[derive(Clone, Default)]
@@ -36,7 +36,7 @@ impl Handler<Signal> for Mailbox {
 }
 
 /// A session of the test.
-struct Client {
+pub(super) struct Client {
     key: SessionKey,
     outbox: Outbox,
     signals: Mailbox,
@@ -44,7 +44,7 @@ struct Client {
 }
 
 impl Client {
-    fn enter(hub: &mut Hub, name: &str) -> Self {
+    pub(super) fn enter(hub: &mut Hub, name: &str) -> Self {
         let (signals, outbox) = (Mailbox::default(), Outbox::new(1 << 20));
         let key = hub.roster_mut().register(Registration {
             mailbox: signals.clone().start().recipient(),
@@ -74,7 +74,7 @@ impl Client {
     }
 
     /// Joins channel `a` and is told `top`, if its position is tracked.
-    fn join(&self, hub: &mut Hub, retention: Retention, top: Option<Position>) {
+    pub(super) fn join(&self, hub: &mut Hub, retention: Retention, top: Option<Position>) {
         assert!(hub.join(self.key, &self.request(retention, top.is_some())));
         if let Some(top) = top {
             hub.set_seen(self.key, "a", &top);
@@ -104,7 +104,7 @@ impl Client {
         seen
     }
 
-    async fn was_told_insufficient(&self) -> bool {
+    pub(super) async fn was_told_insufficient(&self) -> bool {
         tokio::task::yield_now().await;
         actix_rt::time::sleep(Duration::ZERO).await;
         self.signals

@@ -9,7 +9,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -17,7 +17,7 @@ use std::{
 use gorani_broker::{Broker, Event};
 use indexmap::IndexMap;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::{
     hub::{
@@ -59,7 +59,8 @@ struct Load {
     bytes: AtomicUsize,
     /// Channels of which an event did not fit.
     gapped: Mutex<HashSet<Arc<str>>>,
-    has_gapped: AtomicBool,
+    /// Told of each of them: the inbox may be empty again by then, and nothing else would wake the worker.
+    overflowed: Notify,
 }
 
 /// The worker is gone.
@@ -89,7 +90,7 @@ impl Inbox {
 
     fn mark_gapped(&self, channel: &Arc<str>) {
         self.load.gapped.lock().insert(channel.clone());
-        self.load.has_gapped.store(true, Ordering::Release);
+        self.load.overflowed.notify_one();
     }
 
     /// Hands over an order, waiting for room.
@@ -204,7 +205,12 @@ impl Worker {
         let mut entries = Vec::with_capacity(TURN_ENTRIES);
         // Events of one turn by channel: consecutive publications of a channel are encoded and queued together.
         let mut turn: IndexMap<Arc<str>, Vec<Event>> = IndexMap::new();
-        while inbox.recv_many(&mut entries, TURN_ENTRIES).await > 0 {
+        loop {
+            tokio::select! {
+                biased;
+                () = load.overflowed.notified() => self.tell_gapped(&load),
+                received = inbox.recv_many(&mut entries, TURN_ENTRIES) => if received == 0 { return },
+            }
             for entry in entries.drain(..) {
                 match entry {
                     Entry::Event(channel, event) => {
@@ -226,15 +232,17 @@ impl Worker {
                 }
             }
             self.deliver_turn(&mut turn);
-            if load.has_gapped.swap(false, Ordering::AcqRel) {
-                let gapped = std::mem::take(&mut *load.gapped.lock());
-                self.metrics.inbox_overflows.inc_by(gapped.len() as u64);
-                for channel in gapped {
-                    self.on_gap(&channel);
-                }
-            }
             // The connections whose outboxes were filled write now, all of the turn at once.
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// What did not fit into the inbox is read from history, or told.
+    fn tell_gapped(self: &Rc<Self>, load: &Load) {
+        let gapped = std::mem::take(&mut *load.gapped.lock());
+        self.metrics.inbox_overflows.inc_by(gapped.len() as u64);
+        for channel in gapped {
+            self.on_gap(&channel);
         }
     }
 
@@ -254,3 +262,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
