@@ -8,6 +8,6 @@
 #![deny(clippy::indexing_slicing)]
 
 pub mod client;
-pub mod stomp;
 pub mod sockjs;
+pub mod stomp;
 pub mod websocket;
