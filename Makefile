@@ -77,6 +77,7 @@ lint: ## clippy on every target, and the licences and sources of all dependencie
 layers: ## the direction of the dependencies, between crates and between the rooms of the gateway
 	$(CARGO) run --quiet --locked -p gorani-tests --bin layers
 
+# BENCH_ARGS="crowd --write": 5 nodes of 19,000 connections each receive a broadcast.
 bench: ## measure fan-out, memory, set-up, publishing and latency beside the stock actors (release build)
 	$(CARGO) build --profile $(BENCH_PROFILE) --locked -p gorani --bin gorani
 	GORANI_BIN=$(TARGET_DIR)/$(BENCH_PROFILE:dev=debug)/gorani \
@@ -105,3 +106,4 @@ ci: ## all of the above checks, as the build machine runs them
 	$(MAKE) test
 	$(MAKE) fuzz FUZZ_SECONDS=15
 	$(MAKE) bench BENCH_ARGS=--smoke BENCH_PROFILE=dev
+	$(MAKE) bench BENCH_ARGS="crowd --nodes 3 --connections 100 --repeats 1" BENCH_PROFILE=dev

@@ -68,7 +68,7 @@ pub(crate) fn measure(plan: &Plan, progress: &ProgressBar) -> io::Result<Vec<Row
 impl Side {
     fn prepare(kind: Kind, plan: &Plan, progress: &ProgressBar) -> io::Result<Self> {
         let server = Server::start(kind, plan.start);
-        let swarm = Swarm::subscribe(&server, plan.subscribers, progress)?;
+        let swarm = Swarm::subscribe(&server.target(), plan.subscribers, progress)?;
         Ok(Self { server, swarm })
     }
 

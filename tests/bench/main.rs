@@ -17,6 +17,7 @@
 )]
 
 mod connections;
+mod crowd;
 mod fanout;
 mod frames;
 mod latency;
@@ -30,7 +31,7 @@ mod swarm;
 
 use std::{io, process::ExitCode};
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use gorani_tests::process::pin_to_core;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -38,8 +39,10 @@ use crate::{plan::Plan, report::Row, server::Start};
 
 /// Measures the node beside a stock actix-web server. Build it with --release.
 #[derive(Debug, Parser)]
-#[command(name = "bench")]
+#[command(name = "bench", args_conflicts_with_subcommands = true)]
 struct Flags {
+    #[command(subcommand)]
+    command: Option<Program>,
     /// Everything once and small, in seconds: fails when something is broken, never because it is slow
     #[arg(long)]
     smoke: bool,
@@ -61,6 +64,16 @@ struct Flags {
     /// Leave the placement of the processes on cores to the kernel
     #[arg(long)]
     no_pin: bool,
+}
+
+/// What else the program does.
+#[derive(Debug, Subcommand)]
+enum Program {
+    /// Many connections, spread over the nodes of a cluster, receive a broadcast
+    Crowd(crowd::CrowdFlags),
+    /// The subscribers of one node of a crowd
+    #[command(hide = true)]
+    CrowdClient(crowd::client::ClientFlags),
 }
 
 /// What can be measured.
@@ -85,7 +98,12 @@ fn main() -> ExitCode {
         );
         return ExitCode::FAILURE;
     }
-    match run(&flags) {
+    let ended = match &flags.command {
+        None => run(&flags),
+        Some(Program::Crowd(flags)) => crowd::run(flags),
+        Some(Program::CrowdClient(flags)) => crowd::client::run(flags),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");

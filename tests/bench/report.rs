@@ -89,19 +89,26 @@ pub(crate) fn write_file(
     load: &str,
     notes: &str,
 ) -> io::Result<PathBuf> {
+    let text = format!(
+        "- {repeats} repeats, gateway and baseline by turns; every cell is the median (least to most)\n{notes}\n{}",
+        table(rows)
+    );
+    write_text(name, load, &text)
+}
+
+/// The same for any text.
+pub(crate) fn write_text(name: &str, load: &str, text: &str) -> io::Result<PathBuf> {
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let date = now.get(..10).unwrap_or(&now);
     let command: Vec<String> = std::env::args().skip(1).collect();
+    let build = if cfg!(debug_assertions) { "debug" } else { "release" };
     let text = format!(
         "# {name}, {date}\n\n\
-         - machine: {}\n- {}\n- commit: {}; the node's binary was built {}\n- command: `bench {}` (release, {now})\n\
-         - {repeats} repeats, gateway and baseline by turns; every cell is the median (least to most)\n{notes}\n{}",
+         - machine: {}\n- {load}\n- commit: {}; the node's binary was built {}\n- command: `bench {}` ({build}, {now})\n{text}",
         machine(),
-        load,
         commit(),
         built_at(),
         command.join(" "),
-        table(rows)
     );
     let path = workspace().join("tests/bench/results").join(format!("{date}-{name}.md"));
     if let Some(dir) = path.parent() {

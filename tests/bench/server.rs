@@ -9,11 +9,13 @@ use std::{
 };
 
 use gorani_tests::{
-    binary, client,
+    binary,
     http::Api,
     node::{API_KEY, Node, Settings, free_address},
     process::{Process, pin_to_core, unpin},
 };
+
+use crate::swarm::Target;
 
 /// The channel of every fan-out.
 const CHANNEL: &str = "bench:1";
@@ -90,25 +92,11 @@ impl Server {
         }
     }
 
-    /// Where subscribers connect.
-    pub(crate) fn path(&self) -> &'static str {
+    /// Where subscribers connect, and how.
+    pub(crate) fn target(&self) -> Target {
         match self.kind {
-            Kind::Gateway => client::PATH,
-            Kind::Stock => "/ws",
-        }
-    }
-
-    /// What a subscriber sends once it is connected: the messages, and what the last reply contains.
-    pub(crate) fn subscribing(&self) -> Option<(Vec<String>, &'static [u8])> {
-        match self.kind {
-            Kind::Gateway => Some((
-                vec![
-                    r#"{"id":1,"connect":{}}"#.to_owned(),
-                    format!(r#"{{"id":2,"subscribe":{{"channel":"{CHANNEL}"}}}}"#),
-                ],
-                br#""id":2"#,
-            )),
-            Kind::Stock => None,
+            Kind::Gateway => Target::channel(self.address(), CHANNEL),
+            Kind::Stock => Target { address: self.address(), path: "/ws", subscribing: None },
         }
     }
 
@@ -134,18 +122,22 @@ impl Server {
     }
 
     fn request(&self, path: &str, body: &str) -> Vec<u8> {
-        format!(
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nX-API-Key: {API_KEY}\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            self.address(),
-            body.len()
-        )
-        .into_bytes()
+        post(self.address(), path, body)
     }
 }
 
+/// A request to the HTTP API, whole.
+pub(crate) fn post(address: SocketAddr, path: &str, body: &str) -> Vec<u8> {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nX-API-Key: {API_KEY}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
 /// One worker, an API key, and a namespace without history that anybody may subscribe to.
-fn gateway_settings() -> Settings {
+pub(crate) fn gateway_settings() -> Settings {
     let namespace =
         r#"{ name = "bench", allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true }"#;
     Settings::open().set("channel.namespaces", format!("[{namespace}]"))
@@ -156,7 +148,7 @@ fn data(bytes: usize) -> String {
     format!("\"{}\"", "x".repeat(bytes.saturating_sub(2)))
 }
 
-fn command(channel: &str, payload_bytes: usize) -> String {
+pub(crate) fn command(channel: &str, payload_bytes: usize) -> String {
     format!(r#"{{"channel":"{channel}","data":{}}}"#, data(payload_bytes))
 }
 

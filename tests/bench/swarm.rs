@@ -5,15 +5,16 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use gorani_tests::raw;
+use gorani_tests::{client, raw};
 use indicatif::ProgressBar;
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use socket2::SockRef;
 
-use crate::{frames::FrameCounter, server::Server};
+use crate::frames::FrameCounter;
 
 /// Connections that are being set up at the same time: enough to keep the server busy, below any backlog.
 const SETTING_UP_AT_ONCE: usize = 64;
@@ -41,9 +42,28 @@ struct Connection {
     publications: u64,
 }
 
+/// Where subscribers connect, and how.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    pub(crate) path: &'static str,
+    /// What a subscriber sends once it is connected: the messages, and what the last reply contains.
+    pub(crate) subscribing: Option<(Vec<String>, &'static [u8])>,
+}
+
+impl Target {
+    /// A channel of a node, for a client without a token.
+    pub(crate) fn channel(address: SocketAddr, channel: &str) -> Self {
+        let subscribe = format!(r#"{{"id":2,"subscribe":{{"channel":"{channel}"}}}}"#);
+        let commands = vec![r#"{"id":1,"connect":{}}"#.to_owned(), subscribe];
+        Self { address, path: client::PATH, subscribing: Some((commands, br#""id":2"#)) }
+    }
+}
+
 /// All subscribers of one server.
 #[derive(Debug)]
 pub(crate) struct Swarm {
+    address: SocketAddr,
     poll: Poll,
     events: Events,
     connections: Vec<Connection>,
@@ -60,17 +80,19 @@ pub(crate) struct Swarm {
 
 impl Swarm {
     /// Connects and subscribes `count` times.
-    pub(crate) fn subscribe(server: &Server, count: usize, progress: &ProgressBar) -> io::Result<Self> {
+    pub(crate) fn subscribe(target: &Target, count: usize, progress: &ProgressBar) -> io::Result<Self> {
         let frame = |text: &String| raw::frame(true, 0, raw::opcode::TEXT, text.as_bytes());
         let mut swarm = Self {
+            address: target.address,
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS),
             connections: Vec::with_capacity(count),
             buffer: vec![0; READ_BYTES],
-            handshake: raw::handshake(server.address(), server.path(), "").into_bytes(),
-            commands: server
-                .subscribing()
-                .map(|(texts, last)| (texts.iter().flat_map(frame).collect(), last)),
+            handshake: raw::handshake(target.address, target.path, "").into_bytes(),
+            commands: target
+                .subscribing
+                .as_ref()
+                .map(|(texts, last)| (texts.iter().flat_map(frame).collect(), *last)),
             live: 0,
             unit: 0,
             goal: 0,
@@ -80,7 +102,7 @@ impl Swarm {
         while swarm.live < count {
             while swarm.connections.len() < count && swarm.connections.len() - swarm.live < SETTING_UP_AT_ONCE
             {
-                swarm.open(server)?;
+                swarm.open()?;
             }
             let before = swarm.live;
             swarm.pump(Some(Duration::from_millis(100)), |_, _| {})?;
@@ -186,8 +208,8 @@ impl Swarm {
         Ok(any)
     }
 
-    fn open(&mut self, server: &Server) -> io::Result<()> {
-        let mut stream = TcpStream::connect(server.address())?;
+    fn open(&mut self) -> io::Result<()> {
+        let mut stream = TcpStream::connect(self.address)?;
         stream.set_nodelay(true)?;
         // Reset instead of TIME_WAIT on close: tens of thousands of ports would run out.
         SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
