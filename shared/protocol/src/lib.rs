@@ -1,9 +1,11 @@
 //! The wire formats of Gorani, sans-IO: bytes in, typed messages out, and back. No runtime, no sockets.
 //!
 //! - [`websocket`]: RFC 6455 and RFC 7692 (`specs/websocket.md`).
+//! - [`sse`]: events of an `EventSource`.
 //! - [`client`]: the JSON client protocol (`specs/client-protocol.md`).
 
 #![deny(clippy::indexing_slicing)]
 
 pub mod client;
+pub mod sse;
 pub mod websocket;
