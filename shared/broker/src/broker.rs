@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::{BrokerError, ClientInfo, Event, Position, Publication};
+use crate::{BrokerError, ClientInfo, Cluster, Event, Position, Publication};
 
 /// How long a channel keeps what was published. Both must be above zero for the channel to keep history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -92,6 +93,10 @@ pub trait Sink: Send + Sync + 'static {
     /// The broker cannot say whether it missed events of this channel (a lost connection, a full queue): the node
     /// must compare positions and read history before it goes on. Same calling rules as [`Sink::on_event`].
     fn on_gap(&self, channel: &Arc<str>);
+
+    /// A message from a node, this one or another: see [`Cluster::hear`]. Same calling rules as [`Sink::on_event`], as if
+    /// all messages were of one channel. One that was lost is not told.
+    fn on_message(&self, _message: Bytes) {}
 }
 
 /// Carries publications between nodes and keeps their history, positions and presence.
@@ -172,6 +177,20 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Numbers of clients and of distinct users present in a channel, on all nodes.
     fn presence_stats(&self, channel: &str) -> BoxFuture<'static, Result<(u64, u64), BrokerError>>;
+
+    /// Takes clients of one node out of a channel's presence, `limit` at most, and gives them: those whose client id begins
+    /// with `node`. One atomic step: of many callers each client is given to one. Fewer than `limit`: none is left.
+    /// Those whose time is over already are not among them. After [`BrokerError::UnknownOutcome`] some may be out that
+    /// nobody was given.
+    fn presence_reap(
+        &self,
+        channel: &str,
+        node: &str,
+        limit: u32,
+    ) -> BoxFuture<'static, Result<Vec<Arc<ClientInfo>>, BrokerError>>;
+
+    /// Leases of nodes, messages between them, connections of users, owners of names.
+    fn cluster(&self) -> &dyn Cluster;
 
     /// Whether this node would deliver right now. Cheap: answers from what the broker already knows.
     fn health(&self) -> Health;

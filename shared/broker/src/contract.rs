@@ -14,11 +14,15 @@
     reason = "a test suite; a scenario's name is its sentence"
 )]
 
+pub mod connections;
 pub mod delivery;
 pub mod fidelity;
 pub mod history;
 pub mod idempotency;
+pub mod members;
+pub mod messages;
 pub mod order;
+pub mod ownership;
 pub mod presence;
 mod recording_sink;
 pub mod retention;
@@ -27,12 +31,29 @@ mod samples;
 use std::{sync::Arc, time::Duration};
 
 pub use self::recording_sink::RecordingSink;
-use crate::Broker;
+use crate::{Broker, Cluster};
 
-/// One node's end of the medium: its broker, started, and the sink that it was started with.
+/// One node's end of the medium: its broker, started, the sink that it was started with, and the id under which it hears
+/// messages ([`Cluster::hear`], called before the start).
 pub struct Node {
+    pub id: String,
     pub broker: Arc<dyn Broker>,
     pub sink: Arc<RecordingSink>,
+}
+
+impl Node {
+    /// A broker that is not started yet, started here.
+    pub async fn start(broker: Arc<dyn Broker>) -> Self {
+        let id = format!("{:08x}", rand::random::<u32>());
+        broker.cluster().hear(&id);
+        let sink = Arc::new(RecordingSink::default());
+        broker.start(Arc::clone(&sink) as _).await.unwrap();
+        Self { id, broker, sink }
+    }
+
+    pub fn cluster(&self) -> &dyn Cluster {
+        self.broker.cluster()
+    }
 }
 
 /// A medium to which nodes can be joined, and its time.
@@ -107,7 +128,36 @@ macro_rules! broker_contract {
                 those_who_are_not_refreshed_are_forgotten,
                 a_refresh_brings_the_newest_info,
                 stats_count_clients_and_distinct_users,
-                presence_of_one_channel_says_nothing_of_another;
+                presence_of_one_channel_says_nothing_of_another,
+                clients_of_one_node_are_reaped_and_given,
+                of_concurrent_reapers_each_client_is_given_to_one,
+                those_who_are_forgotten_are_not_reaped;
+            members:
+                those_who_announce_are_members_until_they_retire,
+                a_lease_that_is_not_renewed_ends,
+                the_newest_description_counts,
+                an_announcement_tells_whether_the_lease_was_running;
+            messages:
+                a_message_to_a_node_reaches_that_node_alone,
+                a_message_to_all_reaches_every_node_once,
+                messages_keep_their_order,
+                a_message_to_nobody_is_no_error,
+                a_large_message_survives;
+            connections:
+                as_many_enter_as_the_limit_allows,
+                whoever_is_there_may_enter_again,
+                whoever_left_makes_room,
+                those_who_are_not_refreshed_do_not_count,
+                a_refresh_tells_who_is_not_there,
+                users_count_their_connections_apart,
+                of_concurrent_clients_as_many_enter_as_there_is_room;
+            ownership:
+                the_first_to_claim_a_name_owns_it,
+                the_owner_may_claim_again_and_again,
+                a_named_owner_is_replaced_and_no_other,
+                a_released_name_is_free_and_only_its_owner_releases_it,
+                an_ownership_that_is_not_renewed_ends,
+                of_concurrent_claims_one_succeeds;
         }
     };
     (@each $harness:expr; $($room:ident: $($scenario:ident),+;)+) => {
@@ -126,7 +176,7 @@ mod tests {
     //! The list in the macro and the scenarios must be the same.
 
     const LIST: &str = include_str!("contract.rs");
-    const ROOMS: [(&str, &str); 7] = [
+    const ROOMS: [(&str, &str); 11] = [
         ("order", include_str!("contract/order.rs")),
         ("delivery", include_str!("contract/delivery.rs")),
         ("fidelity", include_str!("contract/fidelity.rs")),
@@ -134,6 +184,10 @@ mod tests {
         ("retention", include_str!("contract/retention.rs")),
         ("idempotency", include_str!("contract/idempotency.rs")),
         ("presence", include_str!("contract/presence.rs")),
+        ("members", include_str!("contract/members.rs")),
+        ("messages", include_str!("contract/messages.rs")),
+        ("connections", include_str!("contract/connections.rs")),
+        ("ownership", include_str!("contract/ownership.rs")),
     ];
 
     #[test]

@@ -3,11 +3,12 @@
 //! The journey of a publication (design §2): `node.publish` → [`Broker::publish`] → (memory, or Redis and back) →
 //! [`Sink::on_event`] of every interested node → the hubs of that node. A broker knows no session and no HTTP.
 //!
-//! - [`publication`]: what travels. - [`broker`]: the contract. - [`memory`]: one node, in this process.
+//! - [`publication`]: what travels. - [`broker`], [`cluster`]: the contract. - [`memory`]: one node, in this process.
 //! - [`redis`]: a cluster, through Redis.
 //! - `contract` (a feature): the test suite that every implementation runs.
 
 pub mod broker;
+pub mod cluster;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
 pub mod error;
@@ -19,6 +20,7 @@ pub use self::redis::{RedisBroker, RedisSettings, RedisSettingsError, SentinelSe
 pub use broker::{
     Broker, Health, HistoryPage, HistoryQuery, Idempotency, PublishOptions, Published, Retention, Sink,
 };
+pub use cluster::{Announced, Cluster, ConnectionEntry, Member};
 pub use error::BrokerError;
 pub use memory::{MemoryBroker, MemorySettings};
 pub use publication::{ClientInfo, DataKind, Event, Position, Publication};

@@ -5,13 +5,15 @@
 //!
 //! - [`settings`]: its limits. - [`clock`]: its time. - `shard`: the channels that share a lock, with `channels` (table and
 //!   lines by last use), `stream` (position and history), `roster` and `presence`, `answers` (idempotency), `deadlines`.
-//! - `ledger`: what is held against what may be held.
+//! - `members`, `expiring`: nodes, connections of users, owners of names. - `ledger`: what is held against what may be held.
 
 mod answers;
 mod channels;
 pub mod clock;
 mod deadlines;
+mod expiring;
 mod ledger;
+mod members;
 mod presence;
 mod roster;
 pub mod settings;
@@ -39,6 +41,7 @@ use self::{
     answers::{answer_key, answer_ttl},
     clock::{Nanos, nanos},
     ledger::{BOUNDS, Bound, Ledger},
+    members::Members,
     presence::Entry,
     shard::Shard,
 };
@@ -48,8 +51,8 @@ pub use self::{
     settings::MemorySettings,
 };
 use crate::{
-    Broker, BrokerError, ClientInfo, Event, Health, HistoryPage, HistoryQuery, Publication, PublishOptions,
-    Published, Retention, Sink,
+    Broker, BrokerError, ClientInfo, Cluster, Event, Health, HistoryPage, HistoryQuery, Publication,
+    PublishOptions, Published, Retention, Sink,
 };
 
 /// Locks among which the channels are spread: several times the workers of a large machine would be wasteful, one per
@@ -84,6 +87,7 @@ pub struct MemoryBroker {
     sink: OnceLock<Arc<dyn Sink>>,
     /// Held by the one call that evicts. Taken before a shard's lock, never while holding one.
     evicting: Mutex<()>,
+    members: Members,
 }
 
 impl MemoryBroker {
@@ -101,6 +105,7 @@ impl MemoryBroker {
             clock,
             sink: OnceLock::new(),
             evicting: Mutex::new(()),
+            members: Members::default(),
         }
     }
 
@@ -377,6 +382,30 @@ impl Broker for MemoryBroker {
         let shard = shard.lock();
         let now = self.now();
         done(Ok(shard.roster(hash, channel).map_or((0, 0), |roster| roster.stats(now))))
+    }
+
+    fn presence_reap(
+        &self,
+        channel: &str,
+        node: &str,
+        limit: u32,
+    ) -> BoxFuture<'static, Result<Vec<Arc<ClientInfo>>, BrokerError>> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let (hash, shard) = self.locate(channel);
+        let mut shard = shard.lock();
+        let now = self.now();
+        let of_node = |info: &&Arc<ClientInfo>| info.client.starts_with(node);
+        let reaped: Vec<_> = shard.roster(hash, channel).map_or_else(Vec::new, |roster| {
+            roster.present(now).filter(of_node).take(limit).map(Arc::clone).collect()
+        });
+        for info in &reaped {
+            shard.leave(hash, channel, &info.client, &self.ledger);
+        }
+        done(Ok(reaped))
+    }
+
+    fn cluster(&self) -> &dyn Cluster {
+        self
     }
 
     fn health(&self) -> Health {

@@ -5,13 +5,14 @@
 //!
 //! - [`settings`]: how the server is reached. - `place`, `link`: connections. - `requests`: what is asked. - `listener`, `ear`: what is
 //!   heard. - `scripts`, `keys`: what happens in Redis, under which names. - `wire`: how events travel. - `answers`: how
-//!   replies are read.
+//!   replies are read. - `members`: nodes, connections of users, owners of names.
 
 mod answers;
 mod ear;
 mod keys;
 mod link;
 mod listener;
+mod members;
 mod place;
 mod requests;
 mod scripts;
@@ -42,7 +43,7 @@ use self::{
     scripts::Scripts,
 };
 use crate::{
-    Broker, BrokerError, ClientInfo, Health, HistoryPage, HistoryQuery, Publication, PublishOptions,
+    Broker, BrokerError, ClientInfo, Cluster, Health, HistoryPage, HistoryQuery, Publication, PublishOptions,
     Published, Retention, Sink,
 };
 
@@ -95,8 +96,13 @@ impl RedisBroker {
 
     /// Sends an event that leaves no trace.
     fn pass_on(&self, channel: &str, message: &[u8]) -> BoxFuture<'static, Result<(), BrokerError>> {
+        self.tell(&self.keys.events(channel), message)
+    }
+
+    /// Sends a message to all that are subscribed to a pub/sub channel.
+    fn tell(&self, name: &str, message: &[u8]) -> BoxFuture<'static, Result<(), BrokerError>> {
         let mut publish = cmd("PUBLISH");
-        publish.arg(self.keys.events(channel)).arg(message);
+        publish.arg(name).arg(message);
         let made = self.requests.make(publish);
         async move { made.await.map(drop) }.boxed()
     }
@@ -283,6 +289,22 @@ impl Broker for RedisBroker {
     fn presence_stats(&self, channel: &str) -> BoxFuture<'static, Result<(u64, u64), BrokerError>> {
         let made = self.requests.make(self.roster_call(channel, &self.scripts.presence_stats));
         async move { answers::stats(made.await?) }.boxed()
+    }
+
+    fn presence_reap(
+        &self,
+        channel: &str,
+        node: &str,
+        limit: u32,
+    ) -> BoxFuture<'static, Result<Vec<Arc<ClientInfo>>, BrokerError>> {
+        let mut call = self.roster_call(channel, &self.scripts.presence_reap);
+        call.arg(node).arg(limit);
+        let made = self.requests.make(call);
+        async move { answers::present(made.await?) }.boxed()
+    }
+
+    fn cluster(&self) -> &dyn Cluster {
+        self
     }
 
     fn health(&self) -> Health {

@@ -95,3 +95,48 @@ pub async fn presence_of_one_channel_says_nothing_of_another(harness: &impl Harn
     assert_eq!(other.present("room:2").await, ["a"]);
     assert_eq!(other.present("room").await, [""; 0]);
 }
+
+pub async fn clients_of_one_node_are_reaped_and_given(harness: &impl Harness) {
+    let (one, other) = two_ends(harness).await;
+    for (user, id) in [("1", "0000000a-1"), ("1", "0000000a-2"), ("2", "0000000b-1"), ("2", "0000000a-3")] {
+        one.broker.presence_add("room", client(user, id), LONG).await.unwrap();
+    }
+    one.broker.presence_add("other room", client("1", "0000000a-1"), LONG).await.unwrap();
+    assert_eq!(other.broker.presence_reap("room", "0000000c", 10).await.unwrap(), []);
+    let mut reaped = other.broker.presence_reap("room", "0000000a", 2).await.unwrap();
+    assert_eq!(reaped.len(), 2, "the limit");
+    reaped.extend(one.broker.presence_reap("room", "0000000a", 2).await.unwrap());
+    reaped.sort_by(|one, other| one.client.cmp(&other.client));
+    assert_eq!(reaped, [client("1", "0000000a-1"), client("1", "0000000a-2"), client("2", "0000000a-3")]);
+    assert_eq!(one.present("room").await, ["0000000b-1"]);
+    assert_eq!(one.broker.presence_stats("room").await.unwrap(), (1, 1));
+    assert_eq!(one.present("other room").await, ["0000000a-1"]);
+    assert_eq!(one.broker.presence_reap("room", "0000000a", 2).await.unwrap(), []);
+}
+
+pub async fn of_concurrent_reapers_each_client_is_given_to_one(harness: &impl Harness) {
+    let nodes = nodes(harness, 3).await;
+    for number in 0..100 {
+        let info = client("1", &format!("0000000a-{number:03}"));
+        nodes[0].broker.presence_add("room", info, LONG).await.unwrap();
+    }
+    let reapers = nodes.iter().cycle().take(12).map(|node| node.broker.presence_reap("room", "0000000a", 10));
+    let reaped = futures_util::future::join_all(reapers).await;
+    let mut reaped: Vec<_> =
+        reaped.into_iter().flat_map(Result::unwrap).map(|info| info.client.clone()).collect();
+    reaped.sort();
+    let expected: Vec<_> = (0..100).map(|number| format!("0000000a-{number:03}")).collect();
+    assert_eq!(reaped, expected);
+}
+
+pub async fn those_who_are_forgotten_are_not_reaped(harness: &impl Harness) {
+    let (one, other) = two_ends(harness).await;
+    let span = harness.span();
+    one.broker.presence_add("room", client("1", "0000000a-1"), span).await.unwrap();
+    one.broker.presence_add("room", client("1", "0000000a-2"), LONG).await.unwrap();
+    harness.pass(2 * span).await;
+    assert_eq!(
+        other.broker.presence_reap("room", "0000000a", 10).await.unwrap(),
+        [client("1", "0000000a-2")]
+    );
+}

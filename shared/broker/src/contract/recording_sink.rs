@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::timeout};
 
@@ -29,6 +30,7 @@ struct Seen {
     /// Channels with a call under way.
     busy: HashSet<Arc<str>>,
     overlaps: usize,
+    messages: Vec<Bytes>,
 }
 
 impl RecordingSink {
@@ -66,6 +68,29 @@ impl RecordingSink {
         self.wait_for(channel, count).await.into_iter().map(publication).collect()
     }
 
+    /// Messages until now.
+    pub fn messages(&self) -> Vec<Bytes> {
+        self.seen.lock().messages.clone()
+    }
+
+    /// Waits until there are at least `count` messages, and gives all. Panics if they do not come.
+    pub async fn wait_for_messages(&self, count: usize) -> Vec<Bytes> {
+        let wait = async {
+            loop {
+                let mut arrived = std::pin::pin!(self.arrived.notified());
+                arrived.as_mut().enable();
+                if self.messages().len() >= count {
+                    return;
+                }
+                arrived.await;
+            }
+        };
+        if timeout(PATIENCE, wait).await.is_err() {
+            panic!("{count} messages expected, {} came", self.messages().len());
+        }
+        self.messages()
+    }
+
     /// How often a gap of the channel was told.
     pub fn gaps(&self, channel: &str) -> usize {
         self.seen.lock().gaps.get(channel).copied().unwrap_or_default()
@@ -101,5 +126,9 @@ impl Sink for RecordingSink {
 
     fn on_gap(&self, channel: &Arc<str>) {
         self.record(channel, |seen| *seen.gaps.entry(Arc::clone(channel)).or_default() += 1);
+    }
+
+    fn on_message(&self, message: Bytes) {
+        self.record(&Arc::from("messages"), |seen| seen.messages.push(message));
     }
 }

@@ -6,7 +6,10 @@ use bytes::Bytes;
 use redis::Value;
 
 use super::wire;
-use crate::{BrokerError, ClientInfo, HistoryPage, Position, Publication, Published};
+use crate::{
+    Announced, BrokerError, ClientInfo, ConnectionEntry, HistoryPage, Member, Position, Publication,
+    Published,
+};
 
 /// The error of an answer that cannot be read. The request was carried out.
 fn unreadable() -> BrokerError {
@@ -69,6 +72,52 @@ fn client(entry: Value) -> Result<Arc<ClientInfo>, BrokerError> {
 pub(super) fn stats(answer: Value) -> Result<(u64, u64), BrokerError> {
     let [clients, users] = array(answer)?;
     Ok((number(clients)?, number(users)?))
+}
+
+/// The answer of `members.lua`.
+pub(super) fn members(answer: Value) -> Result<Vec<Member>, BrokerError> {
+    let mut members = values(answer)?.into_iter().map(member).collect::<Result<Vec<_>, _>>()?;
+    members.sort_unstable_by(|one, other| one.node.cmp(&other.node));
+    Ok(members)
+}
+
+fn member(entry: Value) -> Result<Member, BrokerError> {
+    let [node, description] = array(entry)?;
+    Ok(Member { node: text(node)?, description: bytes(description)? })
+}
+
+/// The answer of `announce.lua`.
+pub(super) fn announced(answer: Value) -> Result<Announced, BrokerError> {
+    let [renewed, live] = array(answer)?;
+    Ok(Announced { renewed: number(renewed)? == 1, members: members(live)? })
+}
+
+/// Client ids, sorted.
+pub(super) fn clients(answer: Value) -> Result<Vec<String>, BrokerError> {
+    let mut clients = values(answer)?.into_iter().map(text).collect::<Result<Vec<_>, _>>()?;
+    clients.sort_unstable();
+    Ok(clients)
+}
+
+/// The answer of `connection_enter.lua`: nothing, or those who are there.
+pub(super) fn connection_entry(answer: Value) -> Result<ConnectionEntry, BrokerError> {
+    match answer {
+        Value::Nil => Ok(ConnectionEntry::Entered),
+        answer => Ok(ConnectionEntry::Full { holders: clients(answer)? }),
+    }
+}
+
+/// The owner of a name.
+pub(super) fn owner(answer: Value) -> Result<Option<String>, BrokerError> {
+    match answer {
+        Value::Nil => Ok(None),
+        answer => text(answer).map(Some),
+    }
+}
+
+/// The owner of a name that has one.
+pub(super) fn present_owner(answer: Value) -> Result<String, BrokerError> {
+    owner(answer)?.ok_or_else(unreadable)
 }
 
 fn position(offset: Value, epoch: Value) -> Result<Position, BrokerError> {

@@ -3,7 +3,11 @@
 //! The connection's reader hands over every message, in order and without waiting. Everything happens under one lock, so
 //! that nothing reaches the sink after an unsubscribe, and no two calls overlap when one connection follows another.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -30,11 +34,13 @@ struct State {
 pub(super) struct Ear {
     state: Mutex<State>,
     canary: String,
+    /// The names under which this node is sent messages; set before the first connection.
+    messages: OnceLock<Names>,
 }
 
 impl Ear {
     pub(super) fn new(canary: String) -> Self {
-        Self { state: Mutex::default(), canary }
+        Self { state: Mutex::default(), canary, messages: OnceLock::new() }
     }
 
     /// The pub/sub channel on which this node hears itself.
@@ -44,6 +50,19 @@ impl Ear {
 
     pub(super) fn set_sink(&self, sink: Arc<dyn Sink>) {
         self.state.lock().sink = Some(sink);
+    }
+
+    /// Messages are sent to this node under these names. Only the first call counts.
+    pub(super) fn want_messages(&self, names: Names) {
+        let _ = self.messages.set(names);
+    }
+
+    fn messages(&self) -> &[String] {
+        self.messages.get().map_or(&[], Vec::as_slice)
+    }
+
+    fn is_message(&self, name: &str) -> bool {
+        self.messages().iter().any(|wanted| wanted == name)
     }
 
     /// A new connection; earlier ones are no longer heard.
@@ -81,13 +100,14 @@ impl Ear {
 
     /// Everything wanted now.
     pub(super) fn interest(&self) -> Names {
-        self.state.lock().interest.keys().cloned().collect()
+        self.messages().iter().chain(self.state.lock().interest.keys()).cloned().collect()
     }
 
     /// Those of the names that are no longer wanted.
     pub(super) fn unwanted(&self, names: Names) -> Names {
         let state = self.state.lock();
-        names.into_iter().filter(|name| !state.interest.contains_key(name)).collect()
+        let is_wanted = |name: &String| state.interest.contains_key(name) || self.is_message(name);
+        names.into_iter().filter(|name| !is_wanted(name)).collect()
     }
 
     /// Tells the sink of a gap in each of these channels that is still wanted.
@@ -116,6 +136,13 @@ impl Ear {
             let mut state = self.state.lock();
             if state.generation == generation {
                 state.heard = Some(Instant::now());
+            }
+            return;
+        }
+        if self.is_message(name) {
+            let state = self.state.lock();
+            if let Some(sink) = state.sink.as_ref().filter(|_| state.generation == generation) {
+                sink.on_message(Bytes::from(message));
             }
             return;
         }

@@ -47,6 +47,31 @@ impl Keys {
         self.name("canary", node)
     }
 
+    /// The descriptions of all nodes, and when their leases end. One tag: nothing of it is of one channel.
+    pub(super) fn members(&self) -> [String; 2] {
+        ["members", "leases"].map(|kind| self.name(kind, ""))
+    }
+
+    /// The pub/sub channel of the messages to one node.
+    pub(super) fn node(&self, node: &str) -> String {
+        self.name("node", node)
+    }
+
+    /// The pub/sub channel of the messages to all nodes.
+    pub(super) fn nodes(&self) -> String {
+        self.name("nodes", "")
+    }
+
+    /// The clients of a user, by the time at which they are forgotten.
+    pub(super) fn connections(&self, user: &str) -> String {
+        self.name("connections", user)
+    }
+
+    /// The owner of a name.
+    pub(super) fn owner(&self, name: &str) -> String {
+        self.name("owner", name)
+    }
+
     fn name(&self, kind: &str, channel: &str) -> String {
         let mut name = String::with_capacity(self.prefix.len() + kind.len() + channel.len() + 4);
         name.push_str(&self.prefix);

@@ -36,12 +36,24 @@ pub(super) struct Scripts {
     pub(super) presence_remove: Code,
     pub(super) presence: Code,
     pub(super) presence_stats: Code,
+    pub(super) presence_reap: Code,
+    pub(super) announce: Code,
+    pub(super) retire: Code,
+    pub(super) members: Code,
+    pub(super) connection_enter: Code,
+    pub(super) connection_refresh: Code,
+    pub(super) connection_leave: Code,
+    pub(super) connection_holders: Code,
+    pub(super) claim: Code,
+    pub(super) release: Code,
 }
 
 impl Scripts {
     pub(super) fn new() -> Self {
         let stream = include_str!("scripts/stream.lua");
         let roster = include_str!("scripts/roster.lua");
+        let leases = include_str!("scripts/leases.lua");
+        let connections = include_str!("scripts/connections.lua");
         Self {
             publish: Code::new(stream, include_str!("scripts/publish.lua")),
             history: Code::new(stream, include_str!("scripts/history.lua")),
@@ -49,18 +61,62 @@ impl Scripts {
             presence_remove: Code::new(roster, include_str!("scripts/presence_remove.lua")),
             presence: Code::new(roster, include_str!("scripts/presence.lua")),
             presence_stats: Code::new(roster, include_str!("scripts/presence_stats.lua")),
+            presence_reap: Code::new(roster, include_str!("scripts/presence_reap.lua")),
+            announce: Code::new(leases, include_str!("scripts/announce.lua")),
+            retire: Code::new(leases, include_str!("scripts/retire.lua")),
+            members: Code::new(leases, include_str!("scripts/members.lua")),
+            connection_enter: Code::new(connections, include_str!("scripts/connection_enter.lua")),
+            connection_refresh: Code::new(connections, include_str!("scripts/connection_refresh.lua")),
+            connection_leave: Code::new(connections, include_str!("scripts/connection_leave.lua")),
+            connection_holders: Code::new(connections, include_str!("scripts/connection_holders.lua")),
+            claim: Code::new("", include_str!("scripts/claim.lua")),
+            release: Code::new("", include_str!("scripts/release.lua")),
         }
     }
 
     /// The commands that make a server know all scripts.
     pub(super) fn load(&self) -> Vec<Cmd> {
-        let Self { publish, history, presence_add, presence_remove, presence, presence_stats } = self;
-        [publish, history, presence_add, presence_remove, presence, presence_stats]
-            .map(|code| {
-                let mut load = cmd("SCRIPT");
-                load.arg("LOAD").arg(&code.text);
-                load
-            })
-            .into()
+        let Self {
+            publish,
+            history,
+            presence_add,
+            presence_remove,
+            presence,
+            presence_stats,
+            presence_reap,
+            announce,
+            retire,
+            members,
+            connection_enter,
+            connection_refresh,
+            connection_leave,
+            connection_holders,
+            claim,
+            release,
+        } = self;
+        [
+            publish,
+            history,
+            presence_add,
+            presence_remove,
+            presence,
+            presence_stats,
+            presence_reap,
+            announce,
+            retire,
+            members,
+            connection_enter,
+            connection_refresh,
+            connection_leave,
+            connection_holders,
+            claim,
+            release,
+        ]
+        .map(|code| {
+            let mut load = cmd("SCRIPT");
+            load.arg("LOAD").arg(&code.text);
+            load
+        })
+        .into()
     }
 }

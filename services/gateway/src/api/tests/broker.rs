@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use gorani_broker::{
-    Broker, BrokerError, ClientInfo, Health, HistoryPage, HistoryQuery, MemoryBroker, MemorySettings,
-    Publication, PublishOptions, Published, Retention, Sink,
+    Broker, BrokerError, ClientInfo, Cluster, Health, HistoryPage, HistoryQuery, MemoryBroker,
+    MemorySettings, Publication, PublishOptions, Published, Retention, Sink,
 };
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -91,6 +91,12 @@ impl Broker for Slow {
     }
     fn presence_stats(&self, channel: &str) -> Answer<(u64, u64)> {
         self.inner.presence_stats(channel)
+    }
+    fn presence_reap(&self, channel: &str, node: &str, limit: u32) -> Answer<Vec<Arc<ClientInfo>>> {
+        self.inner.presence_reap(channel, node, limit)
+    }
+    fn cluster(&self) -> &dyn Cluster {
+        &self.inner
     }
     fn health(&self) -> Health {
         self.inner.health()

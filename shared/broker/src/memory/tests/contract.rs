@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::super::{ManualClock, MemoryBroker, MemorySettings};
-use crate::{
-    Broker as _,
-    contract::{Harness, Node, RecordingSink},
-};
+use crate::contract::{Harness, Node};
 
 #[derive(Default)]
 struct OneNode {
@@ -19,11 +16,8 @@ impl Harness for OneNode {
     }
 
     async fn node(&self) -> Node {
-        let broker =
-            Arc::new(MemoryBroker::with_clock(MemorySettings::default(), Arc::clone(&self.clock) as _));
-        let sink = Arc::new(RecordingSink::default());
-        broker.start(Arc::clone(&sink) as _).await.unwrap();
-        Node { broker, sink }
+        let broker = MemoryBroker::with_clock(MemorySettings::default(), Arc::clone(&self.clock) as _);
+        Node::start(Arc::new(broker)).await
     }
 
     fn span(&self) -> Duration {

@@ -6,10 +6,7 @@ use super::{
     super::{RedisBroker, RedisSettings},
     server::Server,
 };
-use crate::{
-    Broker as _,
-    contract::{Harness, Node, RecordingSink},
-};
+use crate::contract::{Harness, Node};
 
 struct Standalone {
     server: Server,
@@ -29,10 +26,7 @@ impl Harness for Standalone {
     async fn node(&self) -> Node {
         let settings =
             RedisSettings { url: self.server.url(), require_at_start: true, ..RedisSettings::default() };
-        let broker = Arc::new(RedisBroker::new(settings).unwrap());
-        let sink = Arc::new(RecordingSink::default());
-        broker.start(Arc::clone(&sink) as _).await.unwrap();
-        Node { broker, sink }
+        Node::start(Arc::new(RedisBroker::new(settings).unwrap())).await
     }
 
     fn span(&self) -> Duration {

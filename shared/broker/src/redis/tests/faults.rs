@@ -7,10 +7,12 @@ use tokio::time::Instant;
 
 use super::{
     proxy::Proxy,
-    rig::{REQUEST_TIMEOUT, Rig, Told, quick},
+    rig::{NODE, REQUEST_TIMEOUT, Rig, Told, quick},
     server::Server,
 };
-use crate::{Broker as _, BrokerError, HistoryQuery, Idempotency, Publication, PublishOptions, Retention};
+use crate::{
+    Broker as _, BrokerError, Cluster as _, HistoryQuery, Idempotency, Publication, PublishOptions, Retention,
+};
 
 fn event(channel: &str, data: &str) -> Told {
     Told::Event(channel.into(), data.to_owned())
@@ -49,6 +51,22 @@ async fn a_server_that_is_killed_and_restarted_is_told_as_gaps_and_goes_on() {
     let after = node.publish("news", "after").await.unwrap().position;
     assert_eq!(node.next().await, event("news", "after"));
     assert_ne!(after.epoch, before.epoch, "the server kept nothing, and the epoch tells");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_hears_its_messages_again_after_the_server_was_lost() {
+    let mut server = Server::start();
+    let mut node = Rig::start(quick(server.url())).await;
+    server.kill();
+    node.until_not_ready().await;
+    let refused = node.broker.send(None, "lost".into()).await.unwrap_err();
+    assert!(matches!(refused, BrokerError::Unavailable(_)), "{refused:?}");
+    server.restart();
+    node.until_ready().await;
+    for to in [None, Some(NODE)] {
+        node.broker.send(to, format!("to {to:?}").into()).await.unwrap();
+        assert_eq!(node.next().await, Told::Message(format!("to {to:?}")));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

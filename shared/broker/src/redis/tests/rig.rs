@@ -2,11 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::super::{RedisBroker, RedisSettings};
 use crate::{
-    Broker as _, BrokerError, Event, Health, Publication, PublishOptions, Published, Retention, Sink,
+    Broker as _, BrokerError, Cluster as _, Event, Health, Publication, PublishOptions, Published, Retention,
+    Sink,
 };
 
 /// Ends a test that has failed.
@@ -14,12 +16,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks at something that tells nobody when it changes.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
+/// The id under which a node hears messages.
+pub(super) const NODE: &str = "0123abcd";
+
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Told {
     Event(Arc<str>, String),
     Gap(Arc<str>),
+    Message(String),
 }
 
 struct Passing(mpsc::Sender<Told>);
@@ -33,6 +39,10 @@ impl Sink for Passing {
 
     fn on_gap(&self, channel: &Arc<str>) {
         self.0.try_send(Told::Gap(Arc::clone(channel))).unwrap();
+    }
+
+    fn on_message(&self, message: Bytes) {
+        self.0.try_send(Told::Message(String::from_utf8(message.to_vec()).unwrap())).unwrap();
     }
 }
 
@@ -58,6 +68,7 @@ impl Rig {
     pub(super) async fn start(settings: RedisSettings) -> Self {
         let (sink, told) = mpsc::channel(10_000);
         let broker = Arc::new(RedisBroker::new(settings).unwrap());
+        broker.hear(NODE);
         broker.start(Arc::new(Passing(sink))).await.unwrap();
         Self { broker, told }
     }

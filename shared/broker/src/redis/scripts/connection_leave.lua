@@ -1,0 +1,3 @@
+-- Takes a client out.
+redis.call('ZREM', KEYS[1], ARGV[1])
+return 0

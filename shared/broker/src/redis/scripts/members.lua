@@ -1,0 +1,3 @@
+-- All whose lease is running.
+forget_expired(now_ms())
+return members()

@@ -1,0 +1,3 @@
+-- Ends a lease.
+retire(ARGV[1])
+return 0
