@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows the gateway's code. A node is its binary, its settings file and its sockets:
 //! [`node`] starts one, [`process`] reads what the kernel says about it, [`http`] is a backend that publishes,
+//! [`sockjs`] is a client of SockJS that sees every chunk,
 //! [`client`] is a well-behaved subscriber (specs/client-protocol.md), and [`raw`] is one that does as it
 //! likes with bytes and frames (specs/websocket.md).
 #![allow(
@@ -25,3 +26,4 @@ pub mod node;
 pub mod process;
 pub mod raw;
 pub mod redis;
+pub mod sockjs;

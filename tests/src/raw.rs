@@ -148,6 +148,35 @@ impl RawSocket {
         }
     }
 
+    /// Reads so many bytes.
+    ///
+    /// # Errors
+    /// When the server closes or is silent before their end.
+    pub fn read_bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        while self.unread.len() < count {
+            self.fill()?;
+        }
+        Ok(self.unread.drain(..count).collect())
+    }
+
+    /// Reads one chunk of a chunked HTTP body; `None` at its end.
+    ///
+    /// # Errors
+    /// When the server closes or is silent before its end, or what comes is no chunk.
+    pub fn read_chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            line.extend(self.take::<1>()?);
+        }
+        let size = String::from_utf8_lossy(&line).trim().to_owned();
+        let size = usize::from_str_radix(&size, 16).map_err(io::Error::other)?;
+        let chunk = self.read_bytes(size)?;
+        match self.take::<2>()? {
+            [b'\r', b'\n'] => Ok((size > 0).then_some(chunk)),
+            other => Err(io::Error::other(format!("{other:?} behind a chunk"))),
+        }
+    }
+
     /// Reads one frame.
     ///
     /// # Errors

@@ -33,9 +33,10 @@ use crate::{
         upgrade_list::PlainUpgrade,
     },
     transport::{
-        endpoint::{Endpoints, Refused},
+        endpoint::Refused,
+        endpoints::Endpoints,
         held::{directory::Directory, opening::Local},
-        http,
+        http, sockjs,
         websocket::upgrade::{Answer, Upgrades, parse},
     },
 };
@@ -152,8 +153,8 @@ fn upgrades(
     is_secure: bool,
 ) -> Upgrades {
     let worker = WORKER.with_borrow_mut(|worker| worker.get_or_insert_with(|| node.start_worker()).clone());
-    let local = Local { node: node.clone(), worker, directory: directory.clone() };
-    Upgrades { local, endpoints: endpoints.clone(), is_secure }
+    let local = Local { node: node.clone(), worker, directory: directory.clone(), is_secure };
+    Upgrades { local, endpoints: endpoints.clone() }
 }
 
 /// All that the node serves over HTTP.
@@ -170,8 +171,11 @@ fn routes(config: &mut ServiceConfig, endpoints: &Arc<Endpoints>, local: &Local)
     if node.settings.development.page {
         page::routes(config);
     }
-    for path in endpoints.keys() {
+    for path in endpoints.websocket_paths() {
         config.route(path, web::route().to(not_upgraded));
+    }
+    for endpoint in endpoints.sockjs() {
+        sockjs::routes(config, endpoint);
     }
 }
 

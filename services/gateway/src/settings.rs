@@ -7,6 +7,7 @@
 pub mod client;
 pub mod drain;
 pub mod http;
+pub mod sockjs;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ pub use self::{
     client::{ClientSettings, SubprotocolChoice, WebSocketSettings},
     drain::DrainSettings,
     http::{HttpSettings, TlsSettings},
+    sockjs::SockJsSettings,
 };
 
 /// All settings of a node.
@@ -30,6 +32,8 @@ pub struct Settings {
     pub http: HttpSettings,
     /// WebSocket connections of every kind.
     pub websocket: WebSocketSettings,
+    /// SockJS, for every endpoint that is served over it.
+    pub sockjs: SockJsSettings,
     /// Clients of the client protocol.
     pub client: ClientSettings,
     /// Connection and subscription tokens.
@@ -126,6 +130,8 @@ pub struct DevelopmentSettings {
     pub page_api_key: bool,
     /// Serve `/echo`, which answers every message with itself, for conformance runs.
     pub echo: bool,
+    /// Serve it over SockJS too, and the other endpoints of SockJS's conformance runs: `/close`, `/amplify`, ….
+    pub sockjs_conformance: bool,
 }
 
 /// Why the settings are refused. Each is one line that names the key.
@@ -194,6 +200,7 @@ impl Settings {
     pub fn validate(&self) -> Result<(), SettingsError> {
         self.http.validate()?;
         self.websocket.validate()?;
+        self.sockjs.validate()?;
         self.client.validate()?;
         self.drain.validate()?;
         self.token.validate().map_err(|error| SettingsError::value("token", error))?;

@@ -1,7 +1,7 @@
 //! Transports: thin shells around a session. They move bytes, carry out what the session wants, and know nothing of
 //! what the messages mean. Design §2.
 //!
-//! - [`endpoint`]: what stands behind a path: which session, which subprotocols, whose origins. - [`client`], [`handler`]:
+//! - [`endpoint`]: what stands behind a path: which session, which subprotocols, whose origins; [`endpoints`]: all of them. - [`client`], [`handler`]:
 //!   the endpoints of the client protocol and of embedders. - [`errand`]: how a session's actions are carried out on the
 //!   worker and the node. - [`websocket`]: RFC 6455. - [`held`]: sessions that outlive requests, for HTTP.
 //! - [`http`]: the requests.
@@ -9,8 +9,10 @@
 mod carrier;
 pub mod client;
 pub mod endpoint;
+pub mod endpoints;
 pub mod errand;
 pub mod handler;
 pub mod held;
 pub mod http;
+pub mod sockjs;
 pub mod websocket;

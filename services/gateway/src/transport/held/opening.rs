@@ -23,6 +23,8 @@ pub struct Local {
     pub worker: Rc<Worker>,
     /// The node's held sessions.
     pub directory: Arc<Directory>,
+    /// Whether the listener speaks TLS.
+    pub is_secure: bool,
 }
 
 /// A session to be held.
@@ -60,10 +62,10 @@ impl Opening {
     /// # Errors
     /// If a session with this id is there already.
     pub fn open(self, local: &Local) -> Result<(), Taken> {
-        let Local { node, worker, directory } = local;
+        let Local { node, worker, directory, .. } = local;
         let ctx = Context::<Held>::new();
         if let Some(id) = &self.id
-            && !directory.enter(id, ctx.address().recipient())
+            && !directory.enter(id, ctx.address().recipient(), self.session.principal())
         {
             return Err(Taken(self.response));
         }
@@ -99,6 +101,7 @@ impl Opening {
             arrivals,
             lifetime: self.lifetime,
             attended_by: None,
+            quiet_by: self.lifetime.heartbeat().map(|heartbeat| Instant::now() + heartbeat),
             id: self.id,
             directory: directory.clone(),
             _place: self.place,
