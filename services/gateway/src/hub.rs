@@ -32,7 +32,7 @@ use crate::{
         fanout::Encoder,
         roster::{Roster, SessionKey},
     },
-    session::SubscribeRequest,
+    session::{SubscribeRequest, stomp::view::View},
 };
 
 /// One worker's channels and sessions.
@@ -90,7 +90,7 @@ impl Hub {
             .channels
             .entry(request.channel.clone())
             .or_insert_with(|| Channel::new(request.channel.clone(), request.retention));
-        channel.join(key, session.outbox.clone(), session.encoding, request);
+        channel.join(key, session.outbox.clone(), session.encoding.showing(request.view.as_ref()), request);
         true
     }
 
@@ -99,6 +99,13 @@ impl Hub {
         if let Some(channel) = self.channels.get_mut(name) {
             channel.release(key, &mut self.encoder);
             self.tell_lost(name);
+        }
+    }
+
+    /// Changes how a session is shown the messages of a channel.
+    pub fn show(&mut self, key: SessionKey, name: &str, view: Arc<View>) {
+        if let Some(channel) = self.channels.get_mut(name) {
+            channel.show(key, view);
         }
     }
 

@@ -4,12 +4,13 @@
 //! transport, so the same session serves WebSocket and every HTTP transport, and is tested without a runtime. The
 //! transport's shell carries the actions out and brings the outcomes back. Design §2 and §3.
 //!
-//! - [`client`]: the JSON client protocol. - [`handler`]: an embedder's `WebSocketHandler`. - [`handshake`]: the request
-//!   that opened a connection.
+//! - [`client`]: the JSON client protocol. - [`stomp`]: STOMP. - [`handler`]: an embedder's `WebSocketHandler`. -
+//!   [`handshake`]: the request that opened a connection.
 
 pub mod client;
 pub mod handler;
 pub mod handshake;
+pub mod stomp;
 
 use std::{
     sync::Arc,
@@ -22,6 +23,7 @@ use gorani_broker::{
     ClientInfo, HistoryPage, HistoryQuery, Position, Publication, PublishOptions, Published, Retention,
 };
 
+use self::stomp::view::View;
 use crate::disconnect::{Disconnect, ErrorCode, Unsubscribed};
 
 /// The time as a session sees it, read once for everything that happens in one turn.
@@ -113,6 +115,8 @@ pub struct SubscribeRequest {
     pub announce: bool,
     /// Whether it is told of others that join and leave.
     pub join_leave: bool,
+    /// How a STOMP session shows what comes.
+    pub view: Option<Arc<View>>,
 }
 
 /// A subscription in effect: everything published from now on reaches the session after [`Action::Release`].
@@ -142,6 +146,8 @@ pub enum Action {
     Subscribe(Ticket, SubscribeRequest),
     /// The reply of a subscribe is written: let held back events follow.
     Release(Arc<str>),
+    /// Show the messages of a channel in this way from now on.
+    Show(Arc<str>, Arc<View>),
     /// Leave a channel.
     Unsubscribe(Arc<str>),
     /// Publish.

@@ -9,4 +9,5 @@ pub mod client;
 pub mod endpoint;
 pub mod errand;
 pub mod handler;
+pub mod stomp;
 pub mod websocket;

@@ -50,6 +50,10 @@ impl Errands {
                 self.worker.hub_mut().release(self.key, &channel);
                 Step::Done
             }
+            Action::Show(channel, view) => {
+                self.worker.hub_mut().show(self.key, &channel, view);
+                Step::Done
+            }
             Action::Unsubscribe(channel) => {
                 self.worker.unsubscribe(self.key, &channel);
                 Step::Done
