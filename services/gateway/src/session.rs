@@ -5,11 +5,12 @@
 //! transport's shell carries the actions out and brings the outcomes back. Design §2 and §3.
 //!
 //! - [`client`]: the JSON client protocol. - [`stomp`]: STOMP. - [`handler`]: an embedder's `WebSocketHandler`. -
-//!   [`handshake`]: the request that opened a connection.
+//!   [`handshake`]: the request that opened a connection. - [`position`]: how far a receiver has come, as text.
 
 pub mod client;
 pub mod handler;
 pub mod handshake;
+pub mod position;
 pub mod stomp;
 
 use std::{
@@ -24,7 +25,7 @@ use gorani_broker::{
 };
 
 use self::stomp::view::View;
-use crate::disconnect::{Disconnect, ErrorCode, Unsubscribed};
+use crate::disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed};
 
 /// The time as a session sees it, read once for everything that happens in one turn.
 #[derive(Debug, Clone, Copy)]
@@ -148,6 +149,8 @@ pub enum Action {
     Release(Arc<str>),
     /// Show the messages of a channel in this way from now on.
     Show(Arc<str>, Arc<View>),
+    /// Send the session publications of a channel, before those held back.
+    Replay(Arc<str>, Vec<Arc<Publication>>),
     /// Leave a channel.
     Unsubscribe(Arc<str>),
     /// Publish.
@@ -160,6 +163,8 @@ pub enum Action {
     PresenceStats(Ticket, Arc<str>),
     /// Send the transport's own ping, for protocols without one.
     Ping,
+    /// The session does not begin, and ends: over HTTP this is the response's status. Nothing else is done after it.
+    Refuse(Refused),
     /// End the session. Nothing else is done after it.
     Close(Disconnect),
 }

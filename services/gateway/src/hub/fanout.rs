@@ -7,7 +7,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use gorani_broker::Event;
 use gorani_protocol::{
-    client::push,
+    client::{bare, push},
+    sse,
     websocket::{self, Deflater, Opcode},
 };
 
@@ -16,6 +17,7 @@ use crate::{
     session::{
         MessageKind,
         client::views::{info_view, publication_view},
+        position,
         stomp::view::{self, View},
     },
 };
@@ -45,6 +47,10 @@ pub enum Protocol {
     /// STOMP: frames as the session's subscriptions of the channel show them. Equal views share their bytes, and most
     /// clients of an application have equal ones.
     Stomp(Arc<View>),
+    /// Its objects alone, for receivers without commands.
+    Bare,
+    /// The same, each after a line that says how far it brings its receiver: see [`crate::session::position`].
+    Tracked,
     /// An embedder's own: it is never subscribed to channels.
     Embedded,
 }
@@ -61,6 +67,10 @@ pub enum Framing {
     },
     /// Nothing around a message: a stream of bytes.
     Raw,
+    /// A line for each message.
+    Lines,
+    /// A server-sent event for each message.
+    Events,
 }
 
 /// A run of events that belong together: publications that follow each other without a gap and exclude nobody, one
@@ -199,6 +209,12 @@ impl Encoder {
                 websocket::encode::frame(opcode, message, false, out);
             }
             Framing::Raw => out.extend_from_slice(message),
+            Framing::Lines => {
+                out.reserve(message.len() + 1);
+                out.extend_from_slice(message);
+                out.extend_from_slice(b"\n");
+            }
+            Framing::Events => sse::event(message, out),
         }
     }
 }
@@ -211,6 +227,24 @@ fn encode_event(protocol: &Protocol, channel: &str, event: &Event, out: &mut Byt
         }
         (Protocol::Client, Event::Join(info)) => push::push_join(channel, &info_view(info), out),
         (Protocol::Client, Event::Leave(info)) => push::push_leave(channel, &info_view(info), out),
+        (Protocol::Bare, event) => encode_bare(channel, event, out),
+        (Protocol::Tracked, event) => {
+            if let Event::Publication(publication) = event
+                && publication.offset > 0
+            {
+                position::write(channel, publication.offset, &publication.epoch, out);
+            }
+            out.extend_from_slice(b"\n");
+            encode_bare(channel, event, out);
+        }
         (Protocol::Stomp(_) | Protocol::Embedded, _) => {}
+    }
+}
+
+fn encode_bare(channel: &str, event: &Event, out: &mut BytesMut) {
+    match event {
+        Event::Publication(publication) => bare::publication(channel, &publication_view(publication), out),
+        Event::Join(info) => bare::join(channel, &info_view(info), out),
+        Event::Leave(info) => bare::leave(channel, &info_view(info), out),
     }
 }
