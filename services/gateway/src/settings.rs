@@ -7,6 +7,7 @@
 pub mod client;
 pub mod drain;
 pub mod http;
+pub mod proxies;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ pub use self::{
     client::{ClientSettings, SubprotocolChoice, WebSocketSettings},
     drain::DrainSettings,
     http::{HttpSettings, TlsSettings},
+    proxies::TrustedProxies,
 };
 
 /// All settings of a node.
@@ -180,7 +182,8 @@ impl Settings {
             .list_separator(",")
             .with_list_parse_key("api.keys")
             .with_list_parse_key("client.allowed_origins")
-            .with_list_parse_key("client.personal_channels");
+            .with_list_parse_key("client.personal_channels")
+            .with_list_parse_key("http.trusted_proxies");
         let settings: Self = config::Config::builder()
             .add_source(config::File::from_str(text, config::FileFormat::Toml))
             .add_source(environment)
