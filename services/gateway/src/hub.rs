@@ -15,7 +15,7 @@ pub mod fanout;
 pub mod interest;
 mod presence;
 pub mod roster;
-mod subscribe;
+pub mod subscribe;
 mod subscription;
 pub mod tally;
 mod timers;

@@ -5,6 +5,7 @@
 //! separated by commas. Design §9, item 9.
 
 pub mod client;
+pub mod cluster;
 pub mod http;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     client::{ClientSettings, SubprotocolChoice, WebSocketSettings},
+    cluster::ClusterSettings,
     http::{HttpSettings, TlsSettings},
 };
 
@@ -38,6 +40,8 @@ pub struct Settings {
     pub api: ApiSettings,
     /// What carries publications between nodes.
     pub broker: BrokerSettings,
+    /// How the nodes of a cluster know one another.
+    pub cluster: ClusterSettings,
     /// Logging.
     pub log: LogSettings,
     /// Things for trying out, never for production.
@@ -191,6 +195,7 @@ impl Settings {
         self.http.validate()?;
         self.websocket.validate()?;
         self.client.validate()?;
+        self.cluster.validate()?;
         self.token.validate().map_err(|error| SettingsError::value("token", error))?;
         TokenVerifier::new(&self.token).map_err(|error| SettingsError::value("token", error))?;
         ChannelRules::new(&self.channel).map_err(|error| SettingsError::value("channel", error))?;
