@@ -1,5 +1,11 @@
 //! Several nodes joined by a real Redis: whichever a backend talks to, subscribers of all nodes get everything, in one
 //! order, and Redis may die meanwhile. Design §5.
+//!
+//! - [`orders`], [`pages`]: the API on the whole cluster. - [`users`]: clients with a user id.
+
+mod orders;
+mod pages;
+mod users;
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,7 @@
-//! Going down: not ready, no new connections, then the sessions are told to come back elsewhere.
+//! Going down: not ready, no new connections, then the sessions are told to come back elsewhere, not all at once.
+//! Design §5; record 15.
+//!
+//! Which session is told when is decided by [`crate::hub`], so it holds for every transport.
 
 use std::{
     sync::Arc,
@@ -9,14 +12,59 @@ use crate::{hub::control::Control, node::Node};
 
 /// How often the connections that are left are counted.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Sessions that are ended in a second, at least: so many reconnects burden no other node, and a node with few sessions need
+/// not take `drain.seconds`.
+const SESSIONS_PER_SECOND: f64 = 100.0;
 
-/// Ends all sessions with 3001, and waits until they are gone or `http.shutdown_timeout` is over.
-pub async fn drain(node: &Arc<Node>) {
+/// Ends all sessions with 3001, and waits until they are gone or `http.shutdown_timeout` is over after the last was told.
+/// `stop_accepting` closes the doors while connections go on.
+pub async fn drain(node: &Arc<Node>, stop_accepting: impl Future<Output = ()>) {
+    node.begin_leaving();
+    let grace = node.settings.drain.grace;
+    if !grace.is_zero() {
+        tracing::info!(?grace, "told to stop: not ready, still serving");
+        tokio::time::sleep(grace).await;
+    }
+    stop_accepting.await;
     node.begin_drain();
-    tracing::info!(connections = node.connections(), "draining");
-    node.control(Control::Drain).await;
-    let until = Instant::now() + node.settings.http.shutdown_timeout;
+    let connections = node.connections();
+    let over = spread(connections, node.settings.drain.seconds);
+    tracing::info!(connections, ?over, "draining");
+    if !over.is_zero() {
+        node.control(Control::Drain { over }).await;
+        wait_until_empty(node, over).await;
+    }
+    // Whoever came through a door that was closing just then.
+    node.control(Control::Drain { over: Duration::ZERO }).await;
+    wait_until_empty(node, node.settings.http.shutdown_timeout).await;
+    tracing::info!(connections = node.connections(), "drained");
+}
+
+/// How long the ends of so many sessions take.
+fn spread(connections: usize, seconds: u32) -> Duration {
+    let most = Duration::from_secs(seconds.into());
+    #[allow(clippy::cast_precision_loss, reason = "nobody has 2^53 connections")]
+    let enough = Duration::from_secs_f64(connections as f64 / SESSIONS_PER_SECOND);
+    most.min(enough)
+}
+
+async fn wait_until_empty(node: &Node, patience: Duration) {
+    let until = Instant::now() + patience;
     while node.connections() > 0 && Instant::now() < until {
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_sessions_do_not_take_the_whole_time_and_many_do_not_take_more() {
+        assert_eq!(spread(0, 20), Duration::ZERO);
+        assert_eq!(spread(10, 20), Duration::from_millis(100));
+        assert_eq!(spread(1_000, 20), Duration::from_secs(10));
+        assert_eq!(spread(100_000, 20), Duration::from_secs(20));
+        assert_eq!(spread(100_000, 0), Duration::ZERO);
     }
 }

@@ -6,12 +6,13 @@
 //! - [`channel`]: one channel's subscriptions and its place in the stream. - [`fanout`]: encode once, deliver.
 //! - [`interest`]: which channels this node wants from the broker. - [`subscribe`]: the steps of a subscription.
 //! - [`catch_up`]: after a gap. - [`presence`]: keeping presence alive. - [`timers`]: deadlines of sessions.
-//! - [`worker`]: the thread's inbox and loop. - [`tally`]: what its connections move. - [`roster`]: the worker's sessions by id and user.
+//! - [`farewell`]: the node goes down. - [`worker`]: the thread's inbox and loop. - [`tally`]: what its connections move. - [`roster`]: the worker's sessions by id and user.
 
 mod catch_up;
 mod channel;
 pub mod control;
 pub mod fanout;
+mod farewell;
 pub mod interest;
 mod presence;
 pub mod roster;

@@ -149,7 +149,7 @@ impl Gorani {
                 return Err(RunError::Path(path, "something is served there already"));
             }
         }
-        let Listening { address, handle, server } = server::start(node.clone(), Arc::new(endpoints))?;
+        let Listening { address, handle, doors, server } = server::start(node.clone(), Arc::new(endpoints))?;
         tracing::info!(%address, node = %node.id, workers = node.settings.http.worker_count(), "listening");
         started(address, node.clone());
         let mut server = std::pin::pin!(server);
@@ -159,7 +159,7 @@ impl Gorani {
         }
         // The server carries the stop out itself, so it must go on being polled meanwhile.
         let stop = async {
-            drain::drain(&node).await;
+            drain::drain(&node, doors.close()).await;
             handle.stop(true).await;
             node.retire().await;
         };

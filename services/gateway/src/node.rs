@@ -5,6 +5,7 @@
 
 mod admission;
 pub mod cluster;
+mod ending;
 mod keys;
 pub mod publish;
 pub mod query;
@@ -12,7 +13,7 @@ pub mod query;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -23,7 +24,7 @@ use gorani_broker::{Broker, BrokerError, Event, Health, MemoryBroker, RedisBroke
 use parking_lot::RwLock;
 use rand::Rng;
 
-use self::{admission::Admission, cluster::Peers, query::Counts};
+use self::{admission::Admission, cluster::Peers, ending::Ending, query::Counts};
 use crate::{
     hub::{
         control::Control,
@@ -59,7 +60,7 @@ pub struct Node {
     interest: Arc<Interest>,
     inboxes: RwLock<Vec<Arc<Inbox>>>,
     connections: AtomicUsize,
-    draining: AtomicBool,
+    ending: Ending,
     admission: Admission,
     peers: Peers,
 }
@@ -125,7 +126,7 @@ impl Node {
             broker,
             inboxes: RwLock::default(),
             connections: AtomicUsize::new(0),
-            draining: AtomicBool::new(false),
+            ending: Ending::default(),
             admission: Admission::default(),
             peers,
             settings,
@@ -186,20 +187,10 @@ impl Node {
         }
     }
 
-    /// Whether the node is going down: it takes no new connections and is not ready.
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
-    }
-
-    /// Begins to go down: not ready, and no new connections.
-    pub fn begin_drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-    }
-
     /// Whether this node would deliver right now, else why not, by part.
     pub fn readiness(&self) -> Result<(), Vec<(&'static str, String)>> {
         let mut reasons = Vec::new();
-        if self.is_draining() {
+        if self.is_leaving() {
             reasons.push(("node", "draining".to_owned()));
         }
         if let Health::NotReady(reason) = self.broker.health() {

@@ -3,6 +3,7 @@
 //! A request with `Upgrade: websocket` leaves HTTP with its socket ([`crate::transport::websocket::upgrade`]);
 //! everything else is served by the actix-web `App` of [`routes`]. Design §3.
 
+mod doors;
 mod limits;
 pub mod socket;
 mod tls;
@@ -21,7 +22,7 @@ use actix_web::{
 };
 use tokio::net::TcpStream;
 
-pub use self::limits::raise_file_limit;
+pub use self::{doors::Doors, limits::raise_file_limit};
 use crate::{
     api, health,
     hub::worker::Worker,
@@ -54,6 +55,8 @@ pub struct Listening {
     pub address: SocketAddr,
     /// To stop it.
     pub handle: ServerHandle,
+    /// To stop accepting before that.
+    pub doors: Doors,
     /// Ends when it has stopped.
     pub server: Server,
 }
@@ -69,6 +72,7 @@ macro_rules! http_service {
         let settings = &$node.settings.http;
         let user_timeout = settings.tcp_user_timeout;
         let (app_node, app_endpoints, worker) = ($node.clone(), $endpoints.clone(), $upgrades.worker.clone());
+        let drained = $node.clone();
         let app = App::new().configure(move |config| routes(config, &app_node, &app_endpoints, &worker));
         HttpService::build()
             .keep_alive(settings.keep_alive)
@@ -76,6 +80,8 @@ macro_rules! http_service {
             .client_disconnect_timeout(settings.shutdown_timeout)
             // Else a client that goes away stays unseen until the next write to it.
             .h1_allow_half_closed(false)
+            // A node that drains ends kept connections after the request under way, idle ones at once.
+            .graceful_shutdown_signal(move || drained.draining())
             .on_connect_ext(move |stream: &PlainUpgrade<$stream>, data| {
                 data.insert(prepare(&stream.0, user_timeout));
             })
@@ -99,6 +105,7 @@ pub fn start(node: Arc<Node>, endpoints: Arc<Endpoints>) -> Result<Listening, Se
     let failed = |error| ServerError::Listen(settings.address, error);
     let listener = listen(settings.address, settings.backlog).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
+    let listening = listener.try_clone().map_err(failed)?;
     let tls = if settings.tls.is_on() { Some(tls::config(&settings.tls)?) } else { None };
     let builder = Server::build()
         .workers(settings.worker_count())
@@ -131,7 +138,8 @@ pub fn start(node: Arc<Node>, endpoints: Arc<Endpoints>) -> Result<Listening, Se
     }
     .map_err(failed)?
     .run();
-    Ok(Listening { address, handle: server.handle(), server })
+    let doors = Doors::new(listening, server.handle());
+    Ok(Listening { address, handle: server.handle(), doors, server })
 }
 
 fn upgrades(node: &Arc<Node>, endpoints: &Arc<Endpoints>, is_secure: bool) -> Upgrades {

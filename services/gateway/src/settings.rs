@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod drain;
 pub mod http;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     client::{ClientSettings, SubprotocolChoice, WebSocketSettings},
     cluster::ClusterSettings,
+    drain::DrainSettings,
     http::{HttpSettings, TlsSettings},
 };
 
@@ -42,6 +44,8 @@ pub struct Settings {
     pub broker: BrokerSettings,
     /// How the nodes of a cluster know one another.
     pub cluster: ClusterSettings,
+    /// Going down.
+    pub drain: DrainSettings,
     /// Logging.
     pub log: LogSettings,
     /// Things for trying out, never for production.
@@ -196,6 +200,7 @@ impl Settings {
         self.websocket.validate()?;
         self.client.validate()?;
         self.cluster.validate()?;
+        self.drain.validate()?;
         self.token.validate().map_err(|error| SettingsError::value("token", error))?;
         TokenVerifier::new(&self.token).map_err(|error| SettingsError::value("token", error))?;
         ChannelRules::new(&self.channel).map_err(|error| SettingsError::value("channel", error))?;

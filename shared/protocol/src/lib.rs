@@ -2,8 +2,10 @@
 //!
 //! - [`websocket`]: RFC 6455 and RFC 7692 (`specs/websocket.md`).
 //! - [`client`]: the JSON client protocol (`specs/client-protocol.md`).
+//! - [`sockjs`]: SockJS 0.3.3 (`specs/sockjs.md`).
 
 #![deny(clippy::indexing_slicing)]
 
 pub mod client;
+pub mod sockjs;
 pub mod websocket;

@@ -1,7 +1,7 @@
 //! Orders and questions that a node puts to all its workers: they come from the HTTP API, of this node or another one.
 //! Design §5, "Membership".
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -40,7 +40,10 @@ pub enum Control {
         expire_at: Option<u64>,
     },
     /// End everything: the node is going down.
-    Drain,
+    Drain {
+        /// Spread over so long.
+        over: Duration,
+    },
 }
 
 impl Control {
@@ -154,11 +157,8 @@ impl Hub {
                     session.tell(Signal::Refresh { expired: *expired, expire_at: *expire_at });
                 }
             }
-            Control::Drain => {
-                for session in self.roster.all() {
-                    session.tell(Signal::Disconnect(Disconnect::SHUTDOWN));
-                }
-            }
+            // It takes time, and is the worker's: see `crate::hub::farewell`.
+            Control::Drain { .. } => {}
         }
     }
 }

@@ -212,6 +212,11 @@ impl Roster {
         self.sessions.values()
     }
 
+    /// The keys of all sessions.
+    pub(super) fn keys(&self) -> impl Iterator<Item = SessionKey> {
+        self.sessions.keys().copied()
+    }
+
     /// Numbers of sessions and of distinct users.
     pub fn counts(&self) -> (usize, usize) {
         (self.clients.len(), self.users.len())

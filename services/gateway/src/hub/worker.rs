@@ -223,7 +223,10 @@ impl Worker {
                     }
                     Entry::Control(control) => {
                         self.deliver_turn(&mut turn);
-                        self.hub().obey(&control);
+                        match *control {
+                            Control::Drain { over } => self.say_farewell(over),
+                            _ => self.hub().obey(&control),
+                        }
                     }
                     Entry::Question(question) => {
                         self.deliver_turn(&mut turn);

@@ -66,6 +66,8 @@ fn what_is_wrong_is_said_in_one_line_that_names_the_key() {
         ("[[channel.namespaces]]\nname = 'a'\nhistory_sise = 1", "history_sise"),
         ("[[channel.namespaces]]\nname = 'a'\nhistory_size = 1", "history"),
         ("[broker]\nkind = 'carrier-pigeon'", "broker.kind"),
+        ("[drain]\nseconds = 4000", "drain.seconds"),
+        ("[drain]\ngrace = '2h'", "drain.grace"),
         ("[development]\npage_api_key = true", "api.keys"),
         ("colour = 'blue'", "colour"),
         ("[http", "settings"),

@@ -150,7 +150,7 @@ impl Order {
                     .map(|position| (position.offset, position.epoch.as_ref().to_owned())),
             },
             Control::Refresh { target, expired, expire_at } => Self::Refresh { target, expired, expire_at },
-            Control::Drain => return None,
+            Control::Drain { .. } => return None,
         })
     }
 }
@@ -205,7 +205,7 @@ mod tests {
             let Body::Order(order) = read.body else { panic!("{:?}", read.body) };
             assert_eq!(format!("{:?}", Control::from(order)), format!("{control:?}"));
         }
-        assert!(Order::of(&Control::Drain).is_none());
+        assert!(Order::of(&Control::Drain { over: std::time::Duration::ZERO }).is_none());
     }
 
     #[test]

@@ -1,0 +1,153 @@
+//! What stands behind a path below an endpoint. Paths are taken as they came: a doubled or a final slash makes another path.
+//! `specs/sockjs.md` items 1 to 4, 6, 9, 10, 22.
+
+use super::{iframe, transport::Transport};
+
+/// Longest session id. Those of clients have 8 to 36 characters; it is kept with every session.
+const SESSION_MAX_BYTES: usize = 128;
+
+/// What a path below an endpoint means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route<'p> {
+    /// The endpoint itself.
+    Greeting,
+    /// `/info`.
+    Info,
+    /// `/iframe….html`.
+    Iframe,
+    /// `/websocket`: messages without SockJS's frames.
+    RawWebSocket,
+    /// `/{server}/{session}/{transport}`. The first part is for load balancers and means nothing (item 10).
+    Session {
+        /// The session's id, as the client chose it and not decoded.
+        session: &'p str,
+        /// How the client wants to be served.
+        transport: Transport,
+    },
+}
+
+impl<'p> Route<'p> {
+    /// Reads the rest of a path, behind that of the endpoint. `None`: nothing is there, 404.
+    #[must_use]
+    pub fn parse(rest: &'p str) -> Option<Self> {
+        match rest {
+            "" | "/" => return Some(Self::Greeting),
+            "/info" => return Some(Self::Info),
+            "/websocket" => return Some(Self::RawWebSocket),
+            _ => {}
+        }
+        let rest = rest.strip_prefix('/')?;
+        if iframe::is_name(rest) {
+            return Some(Self::Iframe);
+        }
+        let (server, rest) = rest.split_once('/')?;
+        let (session, transport) = rest.split_once('/')?;
+        let is_id = |part: &str| !part.is_empty() && !part.contains('.');
+        if !is_id(server) || !is_id(session) || session.len() > SESSION_MAX_BYTES {
+            return None;
+        }
+        Some(Self::Session { session, transport: Transport::by_name(transport)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn item_1_the_endpoint_itself_greets_with_and_without_a_slash() {
+        assert_eq!(Route::parse(""), Some(Route::Greeting));
+        assert_eq!(Route::parse("/"), Some(Route::Greeting));
+    }
+
+    #[test]
+    fn item_2_nothing_stands_behind_other_paths_and_slashes_are_not_put_right() {
+        for path in ["/a", "/a.html", "//", "///", "/a/a", "/a/a/", "/a/", "/info/", "//info", "/websocket/"]
+        {
+            assert_eq!(Route::parse(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn item_3_and_4_only_the_named_forms_are_the_iframe_page() {
+        for path in [
+            "/iframe.html",
+            "/iframe-a.html",
+            "/iframe-0.1.2-abc_d.html",
+            "/iframe-.html",
+            "/iframe0.1.2abc-dirty.2144.html",
+        ] {
+            assert_eq!(Route::parse(path), Some(Route::Iframe), "{path}");
+        }
+        for path in [
+            "/iframe.htm",
+            "/iframe",
+            "/IFRAME.HTML",
+            "/IFRAME",
+            "/iframe.HTML",
+            "/iframe.xml",
+            "/iframe-/.html",
+            "/iframe-A.html",
+            "/iframehtml",
+        ] {
+            assert_eq!(Route::parse(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn item_9_any_segments_without_dots_name_a_session_and_other_paths_do_not() {
+        for (path, session) in [
+            ("/a/a/xhr", "a"),
+            ("/_/_/xhr", "_"),
+            ("/1/%20/xhr", "%20"),
+            ("/abcdefgh_i-j%20/abcdefgh_i-j%20/xhr", "abcdefgh_i-j%20"),
+        ] {
+            assert_eq!(
+                Route::parse(path),
+                Some(Route::Session { session, transport: Transport::Xhr }),
+                "{path}"
+            );
+        }
+        for path in [
+            "//",
+            "//xhr",
+            "/a./a/xhr",
+            "/a/a./xhr",
+            "/./a/xhr",
+            "/././xhr",
+            "///xhr",
+            "/a//xhr",
+            "//a/xhr",
+            "/a/a/xhr/",
+            "/a/a/a/xhr",
+            "/a/a/unknown",
+        ] {
+            assert_eq!(Route::parse(path), None, "{path}");
+        }
+        assert_eq!(Route::parse(&format!("/a/{}/xhr", "x".repeat(129))), None);
+    }
+
+    #[test]
+    fn item_10_the_server_part_means_nothing() {
+        assert_eq!(Route::parse("/000/S/jsonp"), Route::parse("/999/S/jsonp"));
+    }
+
+    #[test]
+    fn item_22_websocket_below_the_endpoint_is_the_raw_one() {
+        assert_eq!(Route::parse("/websocket"), Some(Route::RawWebSocket));
+        let framed = Route::Session { session: "b", transport: Transport::WebSocket };
+        assert_eq!(Route::parse("/a/b/websocket"), Some(framed));
+    }
+
+    proptest! {
+        #[test]
+        fn a_session_is_never_read_out_of_a_path_that_is_not_three_segments(path in "[/a.%]{0,12}(/xhr)?") {
+            if let Some(Route::Session { session, .. }) = Route::parse(&path) {
+                prop_assert_eq!(path.matches('/').count(), 3);
+                prop_assert!(!session.is_empty() && !path.contains('.'));
+            }
+        }
+    }
+}
