@@ -2,13 +2,16 @@
 //!
 //! Each node announces itself with a lease and watches those of the others ([`heartbeat`], [`view`]). An order or a question
 //! for the whole cluster goes to the nodes whose lease is running as one message ([`envelope`]), each of them answers, and
-//! it has succeeded when all have ([`correspondence`], [`overview`]). The memory broker has one node, and the same code path.
+//! it has succeeded when all have ([`correspondence`], [`overview`]). The
+//! clients of a dead node vanish from presence ([`presence`], [`reaper`]). The memory broker has one node, and the same code path.
 
 mod correspondence;
 mod description;
 mod envelope;
 mod heartbeat;
 mod overview;
+mod presence;
+mod reaper;
 mod view;
 mod waiting;
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::description::Description;
+use super::{description::Description, view::News};
 use crate::{
     node::{Node, query::Counts},
     session::client::policy::VERSION,
@@ -41,6 +41,7 @@ impl Node {
             counts: Counts { clients: self.connections(), ..counts },
         };
         let lease = self.settings.cluster.lease;
+        let sent = Instant::now();
         let announced = match self.broker.cluster().announce(&self.id, description.write(), lease).await {
             Ok(announced) => announced,
             Err(error) => {
@@ -54,9 +55,14 @@ impl Node {
             return true;
         }
         self.metrics.cluster.members.set(i64::try_from(announced.members.len()).unwrap_or(i64::MAX));
-        let died = self.peers.view.lock().announced(&announced, Instant::now());
+        let News { lapsed, died } = self.peers.view.lock().announced(&announced, sent, Instant::now());
+        if lapsed {
+            tracing::warn!("the lease had ended; presence is entered anew");
+            self.inboxes().iter().for_each(|inbox| inbox.restore());
+        }
         for node in died {
-            tracing::warn!(node, "another node's lease ended");
+            tracing::info!(node, "another node is gone");
+            actix_rt::spawn(self.clone().reap_everywhere(node));
         }
         true
     }
