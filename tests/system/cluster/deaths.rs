@@ -79,9 +79,9 @@ async fn the_clients_of_a_killed_node_leave_presence_and_their_leaving_is_told_o
     eventually("all are taken out", SOON, || {
         nodes.iter().take(2).map(reaped).sum::<usize>() == victims_ids.len()
     });
-    for number in 0..2 {
+    for node in nodes.iter().take(2) {
         eventually("it knows of the death", SOON, || {
-            nodes[number].api().ok("info", &json!({}))["nodes"].as_array().unwrap().len() == 2
+            node.api().ok("info", &json!({}))["nodes"].as_array().unwrap().len() == 2
         });
     }
     nodes[0].api().ok("publish", &json!({"channel": "seen:a", "data": "end"}));
