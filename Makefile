@@ -14,15 +14,21 @@ FUZZ_FLAGS ?= --sanitizer none --codegen-units 16
 # Arguments of the benchmark: `make bench BENCH_ARGS=--smoke` only proves that it runs, in any build.
 BENCH_ARGS ?=
 BENCH_PROFILE ?= release
-
 # Arguments of the audit: `make audit AUDIT_ARGS="--scenario kill-node --seconds 60"`.
 AUDIT_ARGS ?=
+# `make up`: how many nodes, and METRICS=1 for Prometheus and Grafana beside them.
+NODES ?= 3
+METRICS ?=
 
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # The fuzzers need unstable compiler flags; this allows them on the stable toolchain, for that one command.
+# docker compose v2 where it is, else docker-compose 1.29.
+COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose) \
+	--project-name gorani --env-file $(CURDIR)/deploy/.env --file deploy/docker-compose.yml
+
 FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz
 
-.PHONY: help run build test test-rust test-e2e test-tools fmt fmt-check lint layers bench audit fuzz doc ci
+.PHONY: help run build test test-rust test-e2e test-tools fmt fmt-check lint layers bench audit fuzz doc ci up down
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -30,6 +36,16 @@ help: ## this list
 run: ## build the node and start it with deploy/gorani.dev.toml (CONFIG=… for another file)
 	$(CARGO) build --release --locked -p gorani --bin gorani
 	exec $(TARGET_DIR)/release/gorani serve --config $(CONFIG)
+
+up: ## a cluster in docker: Redis, NODES (3) nodes, nginx; METRICS=1 adds Prometheus and Grafana
+	@deploy/development-keys.sh deploy/.env
+	$(COMPOSE) $(if $(METRICS),--profile metrics) up --detach --build --scale gateway=$(NODES)
+	@echo
+	@echo "$(NODES) nodes are up behind nginx, on http://127.0.0.1:8000 unless GORANI_LISTEN says otherwise:"
+	@echo "  . deploy/.env && curl -H \"X-API-Key: \$$GORANI_API_KEY\" -d '{\"channel\":\"app:hello\",\"data\":1}' http://127.0.0.1:8000/api/publish"
+
+down: ## end that cluster; its data stay (docker volume ls)
+	$(COMPOSE) --profile metrics down
 
 build: ## the debug binaries that the black-box tests start
 	$(CARGO) build --workspace --bins

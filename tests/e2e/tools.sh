@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the black-box tests need and the machine lacks: Node 18 or later, npm, curl, Chromium, Python, Redis, and the packages of
-# package-lock.json and requirements.txt.
+# Installs what the black-box tests need and the machine lacks: Node 18 or later, npm, curl, Chromium, Python, Redis, nginx,
+# HAProxy, and the packages of package-lock.json and requirements.txt. No service is started: the tests start their own.
 # Works as root or through sudo, on Debian and its relatives; elsewhere it says what is missing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -11,6 +11,10 @@ command -v npm >/dev/null || missing+=(npm)
 command -v curl >/dev/null || missing+=(curl)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
 command -v redis-server >/dev/null || missing+=(redis-server)
+# Debian keeps these in a directory that is not on the path of everybody.
+for daemon in nginx haproxy; do
+    command -v "$daemon" >/dev/null || [ -x "/usr/sbin/$daemon" ] || missing+=("$daemon")
+done
 if [ -z "${GORANI_CHROMIUM:-}" ] && ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
     missing+=(chromium)
 fi
@@ -24,7 +28,17 @@ if [ ${#missing[@]} -gt 0 ]; then
     [ "$(id -u)" -eq 0 ] || as_root=(sudo)
     echo "installing ${missing[*]}"
     "${as_root[@]}" apt-get update -qq
+    # Packages of daemons would start them; this file, for as long as it is there, says no.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        made_policy=yes
+        trap '"${as_root[@]}" rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+        "${as_root[@]}" chmod +x "$policy"
+    fi
     DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}"
+    trap - EXIT
+    [ -z "${made_policy:-}" ] || "${as_root[@]}" rm -f "$policy"
 fi
 
 # npm writes this file when it is done, so a lock file that is newer means that something changed.

@@ -17,6 +17,7 @@
     reason = "no worker of a server runs here: to wait for a process is to look again"
 )]
 
+pub mod balancer;
 pub mod binary;
 pub mod client;
 pub mod http;

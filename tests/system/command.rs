@@ -67,6 +67,36 @@ fn version_prints_the_version() {
 }
 
 #[test]
+fn health_tells_by_its_exit_code_whether_the_node_of_these_settings_lives_and_is_ready() {
+    let mut node = Node::start(Settings::open());
+    let settings = format!("[http]\naddress = '{}'", node.address());
+    for question in [&["health"][..], &["health", "ready"], &["health", "live"]] {
+        let output = gorani(question, &settings);
+        assert!(output.status.success(), "{question:?}: {}", text(&output.stderr));
+    }
+    node.kill();
+    let output = gorani(&["health", "live"], &settings);
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(error.lines().count() == 1 && error.contains(&node.address().to_string()), "{error}");
+}
+
+#[test]
+fn health_tells_why_a_node_is_not_ready() {
+    // Nothing listens on the discard port: the broker is away, the process lives.
+    let away =
+        Settings::open().set("broker.kind", "\"redis\"").set("broker.redis.url", "\"redis://127.0.0.1:9\"");
+    let node = Node::spawn(away);
+    let settings = format!("[http]\naddress = '{}'", node.address());
+    crate::eventually("it lives", std::time::Duration::from_secs(15), || {
+        gorani(&["health", "live"], &settings).status.success()
+    });
+    let output = gorani(&["health", "ready"], &settings);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("broker"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn tokens_are_made_for_connections_and_subscriptions() {
     const SETTINGS: &str = "[token]\nhmac_secret = 'a secret of at least thirty-two bytes'";
     let arguments = [

@@ -91,3 +91,26 @@ fn plain_http_on_a_tls_port_is_not_served_and_harms_nobody() {
     assert!(Api::new(node.address(), API_KEY).try_get("/health/live").is_err());
     assert!(request(&node, &config, "GET /health/ready", "").starts_with("HTTP/1.1 200"));
 }
+
+#[test]
+fn the_command_for_health_checks_trusts_the_node_of_its_settings_and_no_other() {
+    use std::process::{Command, Output};
+
+    let health = |node: &Node, files: &Path| -> Output {
+        Command::new(gorani_tests::binary::node())
+            .args(["health", "live"])
+            .env("GORANI__HTTP__ADDRESS", node.address().to_string())
+            .env("GORANI__HTTP__TLS__CERTIFICATE", files.join("certificate.pem"))
+            .env("GORANI__HTTP__TLS__KEY", files.join("key.pem"))
+            .output()
+            .unwrap()
+    };
+    let [own, others] = [(); 2].map(|()| tempfile::TempDir::new().unwrap());
+    let (node, _) = start(own.path());
+    let _other = start(others.path());
+    let answer = health(&node, own.path());
+    assert!(answer.status.success(), "{answer:?}");
+    let answer = health(&node, others.path());
+    assert_eq!(answer.status.code(), Some(1), "{answer:?}");
+    assert!(String::from_utf8_lossy(&answer.stderr).contains("certificate"), "{answer:?}");
+}

@@ -1,5 +1,7 @@
-//! The command line: `gorani [serve|check|token|version]`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
+//! The command line: `gorani [serve|check|health|token|version]`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
 
+pub mod health;
+mod pinned;
 pub mod serve;
 pub mod token;
 
@@ -47,6 +49,8 @@ enum Command {
     Serve(ConfigFile),
     /// Read and check the settings, and say what is wrong with them.
     Check(ConfigFile),
+    /// Ask the node that runs here with these settings whether it is alive or ready; exit code 1 if not.
+    Health(health::HealthArguments),
     /// Make a token for a client, signed with token.hmac_secret.
     Token(token::TokenArguments),
     /// Print the version.
@@ -65,6 +69,9 @@ pub enum CliError {
     /// The logging directives are not understood.
     #[error("settings: log.level: {0}")]
     Log(#[from] tracing_subscriber::filter::ParseError),
+    /// The node is not healthy.
+    #[error("health: {0}")]
+    Health(#[from] health::Unhealthy),
     /// The token cannot be made.
     #[error("token: {0}")]
     Token(#[from] token::TokenFailed),
@@ -83,7 +90,7 @@ impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Settings(_) | Self::Log(_) => EXIT_SETTINGS,
-            Self::Run(_) | Self::Token(_) => 1,
+            Self::Run(_) | Self::Health(_) | Self::Token(_) => 1,
         }
     }
 }
@@ -98,6 +105,7 @@ impl Cli {
             Some(Command::Check(file)) => {
                 file.load().map_err(CliError::from).map(|_| println!("settings are fine"))
             }
+            Some(Command::Health(arguments)) => arguments.ask().map(|answer| println!("{answer}")),
             Some(Command::Token(arguments)) => arguments.make().map(|token| println!("{token}")),
             Some(Command::Version) => {
                 println!("gorani {VERSION}");

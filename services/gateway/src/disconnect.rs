@@ -147,3 +147,31 @@ impl ErrorCode {
     pub const UNKNOWN_OUTCOME: Self =
         Self { code: 121, message: "broker gave no answer, outcome unknown", temporary: true };
 }
+
+/// What was asked for is refused: either with an error, or with the end of the connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// One command or request fails.
+    Error(ErrorCode),
+    /// The connection ends.
+    Disconnect(Disconnect),
+}
+
+impl From<ErrorCode> for Refused {
+    fn from(error: ErrorCode) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Refused {
+    /// How a connection ends that was refused before it began.
+    pub fn disconnect(self) -> Disconnect {
+        match self {
+            Self::Disconnect(disconnect) => disconnect,
+            Self::Error(error) if error.temporary => Disconnect::INTERNAL,
+            Self::Error(ErrorCode::BAD_REQUEST) => Disconnect::BAD_REQUEST,
+            Self::Error(ErrorCode::NOT_AVAILABLE) => Disconnect::NOT_AVAILABLE,
+            Self::Error(_) => Disconnect::PERMISSION_DENIED,
+        }
+    }
+}

@@ -24,7 +24,8 @@ pub mod worker;
 
 use std::{collections::HashMap, sync::Arc};
 
-use gorani_broker::{ClientInfo, Event, Position, Retention};
+use bytes::BytesMut;
+use gorani_broker::{ClientInfo, Event, Position, Publication, Retention};
 
 use crate::{
     hub::{
@@ -100,6 +101,24 @@ impl Hub {
             channel.release(key, &mut self.encoder);
             self.tell_lost(name);
         }
+    }
+
+    /// Sends one session publications that it missed, as its encoding has them.
+    pub fn replay(&mut self, key: SessionKey, name: &str, publications: Vec<Arc<Publication>>) {
+        let Some(session) = self.roster.get(key) else { return };
+        let mut out = BytesMut::new();
+        for publication in publications {
+            if publication.exclude_client.is_empty() || publication.exclude_client != *session.client {
+                self.encoder.begin();
+                out.extend_from_slice(&self.encoder.shared(
+                    session.encoding,
+                    name,
+                    &[Event::Publication(publication)],
+                ));
+            }
+        }
+        // An overflow is seen by the session's actor, which ends it as slow.
+        let _ = session.outbox.push_reply(out.freeze());
     }
 
     /// Notes the top of the stream that a subscription is told.

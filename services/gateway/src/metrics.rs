@@ -4,16 +4,36 @@
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::{EncodeLabelSet, LabelSetEncoder, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
 /// Labels of a connection.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TransportLabel {
-    /// `websocket`, …
+    /// `websocket`, `sse`, …
     pub transport: &'static str,
+    /// Its connections come and go with every request: none of them is worth a line at `info`.
+    pub is_brief: bool,
+}
+
+impl TransportLabel {
+    /// The label of a transport whose connections stay.
+    pub const fn new(transport: &'static str) -> Self {
+        Self { transport, is_brief: false }
+    }
+
+    /// The label of a transport whose connections are requests.
+    pub const fn brief(transport: &'static str) -> Self {
+        Self { transport, is_brief: true }
+    }
+}
+
+impl EncodeLabelSet for TransportLabel {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
+        [("transport", self.transport)].encode(encoder)
+    }
 }
 
 /// Labels of an end of a session.

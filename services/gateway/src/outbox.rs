@@ -147,6 +147,10 @@ impl Outbox {
         state.bytes -= chunk.len();
         state.exempt_bytes = state.exempt_bytes.saturating_sub(chunk.len());
         state.front_started = false;
+        if state.queue.is_empty() {
+            // Give the capacity back: most connections are idle most of the time.
+            state.queue = VecDeque::new();
+        }
         Some(chunk)
     }
 }

@@ -34,6 +34,8 @@ use crate::{
     },
     transport::{
         endpoint::{Endpoints, Refused},
+        held::{directory::Directory, opening::Local},
+        http,
         websocket::upgrade::{Answer, Upgrades, parse},
     },
 };
@@ -71,9 +73,9 @@ macro_rules! http_service {
     ($node:ident, $endpoints:ident, $upgrades:ident, $stream:ty) => {{
         let settings = &$node.settings.http;
         let user_timeout = settings.tcp_user_timeout;
-        let (app_node, app_endpoints, worker) = ($node.clone(), $endpoints.clone(), $upgrades.worker.clone());
+        let (endpoints, local) = ($endpoints.clone(), $upgrades.local.clone());
         let drained = $node.clone();
-        let app = App::new().configure(move |config| routes(config, &app_node, &app_endpoints, &worker));
+        let app = App::new().configure(move |config| routes(config, &endpoints, &local));
         HttpService::build()
             .keep_alive(settings.keep_alive)
             .client_request_timeout(settings.request_timeout)
@@ -107,6 +109,7 @@ pub fn start(node: Arc<Node>, endpoints: Arc<Endpoints>) -> Result<Listening, Se
     let address = listener.local_addr().map_err(failed)?;
     let listening = listener.try_clone().map_err(failed)?;
     let tls = if settings.tls.is_on() { Some(tls::config(&settings.tls)?) } else { None };
+    let directory = Arc::new(Directory::new(node.id.clone()));
     let builder = Server::build()
         .workers(settings.worker_count())
         .max_concurrent_connections(settings.max_connections)
@@ -114,7 +117,7 @@ pub fn start(node: Arc<Node>, endpoints: Arc<Endpoints>) -> Result<Listening, Se
         .disable_signals();
     let server = match tls {
         None => builder.listen("http", listener, move || {
-            let upgrades = upgrades(&node, &endpoints, false);
+            let upgrades = upgrades(&node, &directory, &endpoints, false);
             let service =
                 http_service!(node, endpoints, upgrades, TcpStream).map_err(|error| error.to_string());
             fn_service(|stream: TcpStream| async {
@@ -124,7 +127,7 @@ pub fn start(node: Arc<Node>, endpoints: Arc<Endpoints>) -> Result<Listening, Se
             .and_then(service)
         }),
         Some(config) => builder.listen("https", listener, move || {
-            let upgrades = upgrades(&node, &endpoints, true);
+            let upgrades = upgrades(&node, &directory, &endpoints, true);
             let service =
                 http_service!(node, endpoints, upgrades, tls::Stream).map_err(|error| error.to_string());
             tls::acceptor(config.clone())
@@ -142,13 +145,20 @@ pub fn start(node: Arc<Node>, endpoints: Arc<Endpoints>) -> Result<Listening, Se
     Ok(Listening { address, handle: server.handle(), doors, server })
 }
 
-fn upgrades(node: &Arc<Node>, endpoints: &Arc<Endpoints>, is_secure: bool) -> Upgrades {
+fn upgrades(
+    node: &Arc<Node>,
+    directory: &Arc<Directory>,
+    endpoints: &Arc<Endpoints>,
+    is_secure: bool,
+) -> Upgrades {
     let worker = WORKER.with_borrow_mut(|worker| worker.get_or_insert_with(|| node.start_worker()).clone());
-    Upgrades { node: node.clone(), worker, endpoints: endpoints.clone(), is_secure }
+    let local = Local { node: node.clone(), worker, directory: directory.clone() };
+    Upgrades { local, endpoints: endpoints.clone(), is_secure }
 }
 
 /// All that the node serves over HTTP.
-fn routes(config: &mut ServiceConfig, node: &Arc<Node>, endpoints: &Arc<Endpoints>, worker: &Rc<Worker>) {
+fn routes(config: &mut ServiceConfig, endpoints: &Arc<Endpoints>, local: &Local) {
+    let Local { node, worker, .. } = local;
     config
         .app_data(web::Data::from(node.clone()))
         .app_data(web::Data::new(worker.clone()))
@@ -156,6 +166,7 @@ fn routes(config: &mut ServiceConfig, node: &Arc<Node>, endpoints: &Arc<Endpoint
         .route("/health/ready", web::get().to(health::ready))
         .route("/metrics", web::get().to(health::metrics))
         .service(web::scope("/api").configure(|scope| api::routes(scope, node)));
+    http::routes(config, local);
     if node.settings.development.page {
         page::routes(config);
     }

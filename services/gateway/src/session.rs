@@ -5,11 +5,12 @@
 //! transport's shell carries the actions out and brings the outcomes back. Design §2 and §3.
 //!
 //! - [`client`]: the JSON client protocol. - [`handler`]: an embedder's `WebSocketHandler`. - [`handshake`]: the request
-//!   that opened a connection.
+//!   that opened a connection. - [`position`]: how far a receiver has come, as text.
 
 pub mod client;
 pub mod handler;
 pub mod handshake;
+pub mod position;
 
 use std::{
     sync::Arc,
@@ -22,7 +23,7 @@ use gorani_broker::{
     ClientInfo, HistoryPage, HistoryQuery, Position, Publication, PublishOptions, Published, Retention,
 };
 
-use crate::disconnect::{Disconnect, ErrorCode, Unsubscribed};
+use crate::disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed};
 
 /// The time as a session sees it, read once for everything that happens in one turn.
 #[derive(Debug, Clone, Copy)]
@@ -142,6 +143,8 @@ pub enum Action {
     Subscribe(Ticket, SubscribeRequest),
     /// The reply of a subscribe is written: let held back events follow.
     Release(Arc<str>),
+    /// Send the session publications of a channel, before those held back.
+    Replay(Arc<str>, Vec<Arc<Publication>>),
     /// Leave a channel.
     Unsubscribe(Arc<str>),
     /// Publish.
@@ -154,6 +157,8 @@ pub enum Action {
     PresenceStats(Ticket, Arc<str>),
     /// Send the transport's own ping, for protocols without one.
     Ping,
+    /// The session does not begin, and ends: over HTTP this is the response's status. Nothing else is done after it.
+    Refuse(Refused),
     /// End the session. Nothing else is done after it.
     Close(Disconnect),
 }

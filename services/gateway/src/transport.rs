@@ -3,10 +3,14 @@
 //!
 //! - [`endpoint`]: what stands behind a path: which session, which subprotocols, whose origins. - [`client`], [`handler`]:
 //!   the endpoints of the client protocol and of embedders. - [`errand`]: how a session's actions are carried out on the
-//!   worker and the node. - [`websocket`]: RFC 6455.
+//!   worker and the node. - [`websocket`]: RFC 6455. - [`held`]: sessions that outlive requests, for HTTP.
+//! - [`http`]: the requests.
 
+mod carrier;
 pub mod client;
 pub mod endpoint;
 pub mod errand;
 pub mod handler;
+pub mod held;
+pub mod http;
 pub mod websocket;

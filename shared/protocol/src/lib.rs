@@ -1,11 +1,15 @@
 //! The wire formats of Gorani, sans-IO: bytes in, typed messages out, and back. No runtime, no sockets.
 //!
 //! - [`websocket`]: RFC 6455 and RFC 7692 (`specs/websocket.md`).
+//! - [`sse`]: events of an `EventSource`.
 //! - [`client`]: the JSON client protocol (`specs/client-protocol.md`).
+//! - [`stomp`]: STOMP 1.0, 1.1 and 1.2 (`specs/stomp.md`).
 //! - [`sockjs`]: SockJS 0.3.3 (`specs/sockjs.md`).
 
 #![deny(clippy::indexing_slicing)]
 
 pub mod client;
 pub mod sockjs;
+pub mod sse;
+pub mod stomp;
 pub mod websocket;

@@ -7,13 +7,17 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use gorani_broker::Event;
 use gorani_protocol::{
-    client::push,
+    client::{bare, push},
+    sse,
     websocket::{self, Deflater, Opcode},
 };
 
 use crate::{
     hub::subscription::follows,
-    session::client::views::{info_view, publication_view},
+    session::{
+        client::views::{info_view, publication_view},
+        position,
+    },
 };
 
 /// How a session's messages become bytes. Sessions with equal encodings share them.
@@ -30,6 +34,10 @@ pub struct Encoding {
 pub enum Protocol {
     /// The JSON client protocol.
     Client,
+    /// Its objects alone, for receivers without commands.
+    Bare,
+    /// The same, each after a line that says how far it brings its receiver: see [`crate::session::position`].
+    Tracked,
     /// An embedder's own: it is never subscribed to channels.
     Embedded,
 }
@@ -44,6 +52,10 @@ pub enum Framing {
         /// Window of the negotiated extension: 8–15.
         window_bits: u8,
     },
+    /// A line for each message.
+    Lines,
+    /// A server-sent event for each message.
+    Events,
 }
 
 /// A run of events that belong together: publications that follow each other without a gap and exclude nobody, one
@@ -150,6 +162,12 @@ impl Encoder {
             Framing::WebSocket | Framing::WebSocketDeflate { .. } => {
                 websocket::encode::frame(opcode, message, false, out);
             }
+            Framing::Lines => {
+                out.reserve(message.len() + 1);
+                out.extend_from_slice(message);
+                out.extend_from_slice(b"\n");
+            }
+            Framing::Events => sse::event(message, out),
         }
     }
 }
@@ -162,6 +180,24 @@ fn encode_event(protocol: Protocol, channel: &str, event: &Event, out: &mut Byte
         }
         (Protocol::Client, Event::Join(info)) => push::push_join(channel, &info_view(info), out),
         (Protocol::Client, Event::Leave(info)) => push::push_leave(channel, &info_view(info), out),
+        (Protocol::Bare, event) => encode_bare(channel, event, out),
+        (Protocol::Tracked, event) => {
+            if let Event::Publication(publication) = event
+                && publication.offset > 0
+            {
+                position::write(channel, publication.offset, &publication.epoch, out);
+            }
+            out.extend_from_slice(b"\n");
+            encode_bare(channel, event, out);
+        }
         (Protocol::Embedded, _) => {}
+    }
+}
+
+fn encode_bare(channel: &str, event: &Event, out: &mut BytesMut) {
+    match event {
+        Event::Publication(publication) => bare::publication(channel, &publication_view(publication), out),
+        Event::Join(info) => bare::join(channel, &info_view(info), out),
+        Event::Leave(info) => bare::leave(channel, &info_view(info), out),
     }
 }

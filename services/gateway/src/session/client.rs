@@ -41,10 +41,12 @@ const PENDING_REQUESTS: usize = 64;
 const WAITING_COMMANDS: usize = 256;
 
 /// What a transport tells the session of itself.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct TransportTraits {
     /// Ping with the transport's own ping frames instead of `{}` (`?cf_ws_frame_ping_pong=true`).
     pub native_ping: bool,
+    /// The session's id, where commands come in requests of their own: the client is told it, and sends it with each.
+    pub emulation: Option<Arc<str>>,
 }
 
 /// Where a session stands.

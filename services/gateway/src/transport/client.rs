@@ -55,6 +55,10 @@ impl Endpoint for ClientEndpoint {
 
     fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, Refused> {
         let native_ping = handshake.query.split('&').any(|pair| pair == NATIVE_PING);
-        Ok(Box::new(ClientSession::new(self.0.policy.clone(), TransportTraits { native_ping }, now)))
+        Ok(Box::new(ClientSession::new(
+            self.0.policy.clone(),
+            TransportTraits { native_ping, emulation: None },
+            now,
+        )))
     }
 }

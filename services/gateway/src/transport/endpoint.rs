@@ -7,7 +7,9 @@ use gorani_protocol::websocket::{Refusal, SubprotocolPolicy};
 pub use crate::session::handshake::Handshake;
 use crate::{
     hub::fanout::Protocol,
+    metrics::TransportLabel,
     session::{Now, Session},
+    transport::websocket::WEBSOCKET,
 };
 
 /// Addresses of a connection, kept with it for its requests.
@@ -48,6 +50,11 @@ pub trait Endpoint: Send + Sync + 'static {
 
     /// Its name in logs and in the API: `json`, …
     fn name(&self) -> &'static str;
+
+    /// Label of its connections among the counters.
+    fn transport(&self) -> &'static TransportLabel {
+        &WEBSOCKET
+    }
 
     /// Bytes of a message at most.
     fn message_max_bytes(&self) -> usize;

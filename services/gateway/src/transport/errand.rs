@@ -6,7 +6,7 @@ use std::{future::Future, pin::Pin, rc::Rc, sync::Arc};
 use futures_util::FutureExt;
 
 use crate::{
-    disconnect::{Disconnect, ErrorCode},
+    disconnect::{Disconnect, ErrorCode, Refused},
     hub::{roster::SessionKey, worker::Worker},
     node::{Node, publish::Source},
     session::{Action, Outcome, Ticket},
@@ -34,6 +34,8 @@ pub enum Step {
     Errand(Ticket, Errand),
     /// The transport is to ping the peer.
     Ping,
+    /// The transport is to answer that the session does not begin.
+    Refuse(Refused),
     /// The transport is to end the connection.
     Close(Disconnect),
 }
@@ -48,6 +50,10 @@ impl Errands {
             }
             Action::Release(channel) => {
                 self.worker.hub_mut().release(self.key, &channel);
+                Step::Done
+            }
+            Action::Replay(channel, publications) => {
+                self.worker.hub_mut().replay(self.key, &channel, publications);
                 Step::Done
             }
             Action::Unsubscribe(channel) => {
@@ -80,6 +86,7 @@ impl Errands {
                 Step::Errand(ticket, read.map(outcome).boxed_local())
             }
             Action::Ping => Step::Ping,
+            Action::Refuse(refused) => Step::Refuse(refused),
             Action::Close(disconnect) => Step::Close(disconnect),
         }
     }

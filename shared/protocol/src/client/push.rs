@@ -87,13 +87,7 @@ pub fn push_unsubscribe(channel: &str, code: u32, reason: &str, out: &mut BytesM
 
 /// `{"push":{"channel":…,"subscribe":{…}}}`: the server subscribed this client.
 pub fn push_subscribe(channel: &str, subscription: &SubscribePush<'_>, out: &mut BytesMut) {
-    push(channel, "subscribe", out, |out| {
-        let mut object = Object::open(out);
-        object.flag("recoverable", subscription.recoverable);
-        object.string("epoch", subscription.epoch).integer("offset", subscription.offset);
-        object.flag("positioned", subscription.positioned).raw("data", subscription.data.unwrap_or_default());
-        object.close();
-    });
+    push(channel, "subscribe", out, |out| write_subscribe(out, subscription));
 }
 
 /// `{"push":{"message":{"data":…}}}`: a message to this client outside any channel. `data` is raw JSON.
@@ -112,30 +106,50 @@ pub fn push_disconnect(code: u32, reason: &str, out: &mut BytesMut) {
 
 /// `{"push":{"refresh":{"expires":…,"ttl":…}}}`: the connection's new lifetime, `ttl` in seconds.
 pub fn push_refresh(expires: bool, ttl: u32, out: &mut BytesMut) {
-    push("", "refresh", out, |out| {
-        let mut object = Object::open(out);
-        object.flag("expires", expires).integer("ttl", ttl);
-        object.close();
-    });
+    push("", "refresh", out, |out| write_refresh(out, expires, ttl));
 }
 
 /// The envelope; the channel is left out where there is none.
 fn push(channel: &str, kind: &'static str, out: &mut BytesMut, body: impl FnOnce(&mut BytesMut)) {
     let mut outer = Object::open(out);
-    let mut inner = Object::open(outer.field("push"));
-    inner.string("channel", channel);
-    body(inner.field(kind));
-    inner.close();
+    write_event(outer.field("push"), channel, kind, body);
     outer.close();
 }
 
-fn write_code(out: &mut BytesMut, code: u32, reason: &str) {
+/// What happened, in which channel, if in one.
+pub(crate) fn write_event(
+    out: &mut BytesMut,
+    channel: &str,
+    kind: &'static str,
+    body: impl FnOnce(&mut BytesMut),
+) {
+    let mut object = Object::open(out);
+    object.string("channel", channel);
+    body(object.field(kind));
+    object.close();
+}
+
+pub(crate) fn write_subscribe(out: &mut BytesMut, subscription: &SubscribePush<'_>) {
+    let mut object = Object::open(out);
+    object.flag("recoverable", subscription.recoverable);
+    object.string("epoch", subscription.epoch).integer("offset", subscription.offset);
+    object.flag("positioned", subscription.positioned).raw("data", subscription.data.unwrap_or_default());
+    object.close();
+}
+
+pub(crate) fn write_refresh(out: &mut BytesMut, expires: bool, ttl: u32) {
+    let mut object = Object::open(out);
+    object.flag("expires", expires).integer("ttl", ttl);
+    object.close();
+}
+
+pub(crate) fn write_code(out: &mut BytesMut, code: u32, reason: &str) {
     let mut object = Object::open(out);
     object.integer("code", code).string("reason", reason);
     object.close();
 }
 
-fn write_info_only(out: &mut BytesMut, info: &ClientInfoView<'_>) {
+pub(crate) fn write_info_only(out: &mut BytesMut, info: &ClientInfoView<'_>) {
     let mut object = Object::open(out);
     write_client_info(object.field("info"), info);
     object.close();

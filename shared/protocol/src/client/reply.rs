@@ -71,22 +71,24 @@ pub struct HistoryResult<'a> {
 
 /// `{"id":…,"connect":{…}}`
 pub fn reply_connect(id: u32, result: &ConnectResult<'_>, out: &mut BytesMut) {
-    reply(id, "connect", out, |object| {
-        object.string("client", result.client).string("version", result.version);
-        object.flag("expires", result.expires).integer("ttl", result.ttl);
-        object.raw("data", result.data.unwrap_or_default());
-        if !result.subs.is_empty() {
-            let mut subs = Object::open(object.field("subs"));
-            for (channel, subscription) in result.subs {
-                let mut entry = Object::open(subs.entry(channel));
-                write_subscription(&mut entry, subscription);
-                entry.close();
-            }
-            subs.close();
+    reply(id, "connect", out, |object| write_connect(object, result));
+}
+
+pub(crate) fn write_connect(object: &mut Object<'_>, result: &ConnectResult<'_>) {
+    object.string("client", result.client).string("version", result.version);
+    object.flag("expires", result.expires).integer("ttl", result.ttl);
+    object.raw("data", result.data.unwrap_or_default());
+    if !result.subs.is_empty() {
+        let mut subs = Object::open(object.field("subs"));
+        for (channel, subscription) in result.subs {
+            let mut entry = Object::open(subs.entry(channel));
+            write_subscription(&mut entry, subscription);
+            entry.close();
         }
-        object.integer("ping", result.ping).flag("pong", result.pong);
-        object.string("session", result.session).string("node", result.node).integer("time", result.time);
-    });
+        subs.close();
+    }
+    object.integer("ping", result.ping).flag("pong", result.pong);
+    object.string("session", result.session).string("node", result.node).integer("time", result.time);
 }
 
 /// `{"id":…,"subscribe":{…}}`

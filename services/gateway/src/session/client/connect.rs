@@ -9,14 +9,14 @@ use gorani_protocol::client::{Connect, ConnectResult, PublicationView, Subscribe
 
 use super::{
     ClientSession, State,
-    policy::{Refused, VERSION},
+    policy::VERSION,
     release,
     requests::PendingRequest,
     subscriptions::{Subscription, raw_bytes},
     views::publication_view,
 };
 use crate::{
-    disconnect::{Disconnect, ErrorCode},
+    disconnect::{Disconnect, ErrorCode, Refused},
     session::{Action, Actions, Now, Subscribed},
 };
 
@@ -160,8 +160,8 @@ impl ClientSession {
             subs: &subs,
             ping: u32::try_from(settings.ping_interval.as_secs()).unwrap_or(u32::MAX),
             pong: !self.traits.native_ping,
-            session: "",
-            node: "",
+            session: self.traits.emulation.as_deref().unwrap_or_default(),
+            node: self.traits.emulation.as_ref().map_or("", |_| &*self.policy.node_id),
             time: now.unix_ms,
         };
         actions.line(|out| reply::reply_connect(connecting.id, &result, out));

@@ -8,7 +8,7 @@ use rand::Rng;
 use tokio::sync::Notify;
 
 use crate::{
-    disconnect::{Disconnect, ErrorCode},
+    disconnect::{Disconnect, ErrorCode, Refused},
     settings::ClientSettings,
 };
 
@@ -27,19 +27,6 @@ pub struct Policy {
     pub node_id: Arc<str>,
     /// Told when a token names a key that is not known yet.
     pub key_wanted: Notify,
-}
-
-/// A refusal: either an error reply, or the end of the connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Refused {
-    Error(ErrorCode),
-    Disconnect(Disconnect),
-}
-
-impl From<ErrorCode> for Refused {
-    fn from(error: ErrorCode) -> Self {
-        Self::Error(error)
-    }
 }
 
 impl Policy {

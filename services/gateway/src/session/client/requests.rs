@@ -9,11 +9,11 @@ use gorani_protocol::client::{ClientInfoView, History, HistoryResult, Publicatio
 
 use super::{
     ClientSession, State,
-    policy::{Refused, retention},
+    policy::retention,
     views::{info_view, publication_view},
 };
 use crate::{
-    disconnect::ErrorCode,
+    disconnect::{ErrorCode, Refused},
     session::{Action, Actions, Now, Outcome},
 };
 

@@ -12,12 +12,12 @@ use serde_json::value::RawValue;
 use super::{
     ClientSession,
     connect::{non_empty, ttl, views},
-    policy::{Refused, retention},
+    policy::retention,
     release,
     requests::PendingRequest,
 };
 use crate::{
-    disconnect::{Disconnect, ErrorCode, Unsubscribed},
+    disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
     session::{Action, Actions, Now, ServerSubscribe, SubscribeRequest, Subscribed},
 };
 

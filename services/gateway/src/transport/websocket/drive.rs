@@ -17,6 +17,7 @@ use super::{Connection, Io, farewell::Phase};
 use crate::{
     disconnect::Disconnect,
     session::{Actions, Incoming, Now},
+    transport::carrier::Carrier,
 };
 
 /// Size of a worker's read buffer, shared by all its connections.
@@ -48,7 +49,7 @@ impl<T: Io> ActorFuture<Connection<T>> for Drive {
         ctx: &mut Context<Connection<T>>,
         task: &mut Task<'_>,
     ) -> Poll<()> {
-        me.outbox.register(task);
+        me.carried.outbox.register(task);
         let done = SCRATCH.with_borrow_mut(|scratch| me.turn(scratch, ctx, task));
         if done.is_ready() {
             ctx.stop();
@@ -61,17 +62,17 @@ impl<T: Io> Connection<T> {
     /// One turn: write, read, and write what reading brought. Ready when the connection is over.
     fn turn(&mut self, scratch: &mut Scratch, ctx: &mut Context<Self>, task: &mut Task<'_>) -> Poll<()> {
         if self.phase.is_open() {
-            if let Some(slow) = self.outbox.overflow() {
-                self.end(slow);
+            if let Some(slow) = self.carried.outbox.overflow() {
+                self.close(slow);
             } else {
-                self.session.poll_outside(task, &mut scratch.actions);
+                self.carried.session.poll_outside(task, &mut scratch.actions);
                 self.carry_out(&mut scratch.actions, ctx);
             }
         }
         // Writing first: what waits is what the connection was woken for, nearly always.
         let mut written = self.write(task);
         let read = self.read(scratch, ctx, task);
-        if !self.outbox.is_empty() && written.is_ready() {
+        if !self.carried.outbox.is_empty() && written.is_ready() {
             written = self.write(task);
         }
         if matches!(self.phase, Phase::Over(_)) {
@@ -87,25 +88,26 @@ impl<T: Io> Connection<T> {
     /// Writes what waits. Ready when nothing does.
     fn write(&mut self, task: &mut Task<'_>) -> Poll<()> {
         loop {
-            if self.outbox.is_empty() {
+            if self.carried.outbox.is_empty() {
                 let Some(pong) = self.pong.take() else { break };
-                let _ = self.outbox.push(pong);
+                let _ = self.carried.outbox.push(pong);
             }
             let io = Pin::new(&mut self.io);
-            let result = self.outbox.write_with(|slices| match io.poll_write_vectored(task, slices) {
-                Poll::Ready(Ok(0)) => Err(Some(io::Error::from(io::ErrorKind::WriteZero))),
-                Poll::Ready(Ok(written)) => Ok(written),
-                Poll::Ready(Err(error)) => Err(Some(error)),
-                Poll::Pending => Err(None),
-            });
+            let result =
+                self.carried.outbox.write_with(|slices| match io.poll_write_vectored(task, slices) {
+                    Poll::Ready(Ok(0)) => Err(Some(io::Error::from(io::ErrorKind::WriteZero))),
+                    Poll::Ready(Ok(written)) => Ok(written),
+                    Poll::Ready(Err(error)) => Err(Some(error)),
+                    Poll::Pending => Err(None),
+                });
             match result {
                 Ok(written) => {
                     self.needs_flush = true;
-                    self.errands.worker.tally.sent(written);
+                    self.carried.errands.worker.tally.sent(written);
                 }
                 Err(None) => return Poll::Pending,
                 Err(Some(error)) => {
-                    self.session.failed(&error);
+                    self.carried.session.failed(&error);
                     self.break_off(Disconnect::WRITE_ERROR);
                     return Poll::Ready(());
                 }
@@ -131,7 +133,7 @@ impl<T: Io> Connection<T> {
             if matches!(self.phase, Phase::Over(_)) {
                 return Reading::Ended;
             }
-            if self.phase.is_open() && self.session.is_blocked() {
+            if self.phase.is_open() && self.carried.session.is_blocked() {
                 // Until an outcome lets the session take more; the peer's bytes wait in the kernel.
                 return Reading::Waits;
             }
@@ -148,7 +150,7 @@ impl<T: Io> Connection<T> {
                     return Reading::Ended;
                 }
                 Poll::Ready(Err(error)) => {
-                    self.session.failed(&error);
+                    self.carried.session.failed(&error);
                     self.break_off(Disconnect::ABNORMAL);
                     return Reading::Ended;
                 }
@@ -174,8 +176,8 @@ impl<T: Io> Connection<T> {
                 Ok(None) => break,
                 Err(error) => {
                     // The stream cannot be read on: what still comes is thrown away until the peer ends or time is up.
-                    self.session.failed(&error);
-                    self.end(Disconnect::new(error.close_code(), error.to_string()));
+                    self.carried.session.failed(&error);
+                    self.close(Disconnect::new(error.close_code(), error.to_string()));
                     self.unreadable = true;
                     break;
                 }
@@ -192,12 +194,12 @@ impl<T: Io> Connection<T> {
                     continue;
                 }
                 Event::Pong(_) => {
-                    self.session.pong(now);
+                    self.carried.session.pong(now);
                     continue;
                 }
                 Event::Close(frame) => {
                     let (reason, echo) = farewell_to(frame);
-                    self.end_by_peer(reason, echo);
+                    self.close_by_peer(reason, echo);
                     break;
                 }
             };
@@ -206,10 +208,10 @@ impl<T: Io> Connection<T> {
             }
             messages += 1;
             payload_bytes += incoming.len();
-            self.session.message(incoming, now, actions);
+            self.carried.session.message(incoming, now, actions);
             self.carry_out(actions, ctx);
         }
-        self.errands.worker.tally.received(messages, payload_bytes);
+        self.carried.errands.worker.tally.received(messages, payload_bytes);
         self.reschedule();
     }
 }
@@ -222,8 +224,8 @@ impl<T: Io> Connection<T> {
             // Nothing follows a close frame.
             return;
         }
-        if self.pong.is_none() && self.outbox.len_bytes() < PONG_BACKLOG_BYTES {
-            let _ = self.outbox.push(pong);
+        if self.pong.is_none() && self.carried.outbox.len_bytes() < PONG_BACKLOG_BYTES {
+            let _ = self.carried.outbox.push(pong);
         } else {
             self.pong = Some(pong);
         }

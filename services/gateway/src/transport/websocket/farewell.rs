@@ -6,7 +6,7 @@ use actix::prelude::*;
 use bytes::Bytes;
 
 use super::{Connection, Io, close_frame};
-use crate::{disconnect::Disconnect, session::Now};
+use crate::{disconnect::Disconnect, session::Now, transport::carrier::Carrier};
 
 /// A connection that is dropped without a farewell, as when its thread ends.
 static GONE: Disconnect = Disconnect::ABNORMAL;
@@ -50,13 +50,13 @@ impl Phase {
 
 impl<T: Io> Connection<T> {
     /// Ends the session: its subscriptions end now, the close frame is sent, and the peer has a bounded time for its own.
-    pub(super) fn end(&mut self, reason: Disconnect) {
+    pub(super) fn close(&mut self, reason: Disconnect) {
         let frame = close_frame(&reason);
         self.begin_farewell(reason, frame, false);
     }
 
     /// The peer closes: its code is echoed.
-    pub(super) fn end_by_peer(&mut self, reason: Disconnect, echo: Bytes) {
+    pub(super) fn close_by_peer(&mut self, reason: Disconnect, echo: Bytes) {
         self.begin_farewell(reason, echo, true);
     }
 
@@ -69,16 +69,16 @@ impl<T: Io> Connection<T> {
             }
             Phase::Over(_) => return,
         }
-        self.session.ending();
-        self.errands.worker.leave_all(self.errands.key);
+        self.carried.session.ending();
+        self.carried.errands.worker.leave_all(self.carried.errands.key);
         self.pong = None;
-        if self.outbox.overflow().is_some() || self.outbox.push(frame.clone()).is_err() {
-            self.outbox.replace_with(frame);
+        if self.carried.outbox.overflow().is_some() || self.carried.outbox.push(frame.clone()).is_err() {
+            self.carried.outbox.replace_with(frame);
         }
-        let by = Instant::now() + self.errands.node.settings.websocket.close_timeout;
+        let by = Instant::now() + self.carried.errands.node.settings.websocket.close_timeout;
         self.phase = Phase::Closing { reason, by, peer_closed: by_peer };
         self.reschedule();
-        self.outbox.wake();
+        self.carried.outbox.wake();
     }
 
     /// The connection is gone: nothing can be sent any more.

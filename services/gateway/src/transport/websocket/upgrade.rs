@@ -1,6 +1,6 @@
 //! From an HTTP request with `Upgrade: websocket` to the actor that owns the socket. `specs/websocket.md`, items 1 to 4.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use actix::{Actor, AsyncContext, Context};
 use actix_http::{HttpMessage as _, Request, Version};
@@ -13,25 +13,23 @@ use crate::{
     hub::{
         fanout::{Encoding, Framing},
         roster::Registration,
-        worker::Worker,
     },
     metrics::RefusalLabel,
-    node::Node,
     outbox::Outbox,
     session::Now,
     transport::{
+        carrier::Carried,
         endpoint::{Endpoint, Endpoints, Handshake, Refused, SocketAddresses},
         errand::Errands,
+        held::opening::Local,
     },
 };
 
 /// What the upgrades of a worker need.
 #[derive(Clone)]
 pub struct Upgrades {
-    /// The node.
-    pub node: Arc<Node>,
-    /// The worker of this thread.
-    pub worker: Rc<Worker>,
+    /// The node and the worker of this thread.
+    pub local: Local,
     /// What stands behind which path.
     pub endpoints: Arc<Endpoints>,
     /// Whether the listener speaks TLS.
@@ -52,7 +50,7 @@ impl Upgrades {
     pub async fn take<T: Io>(self, request: Request, io: T, early: Bytes) {
         let result = self.agree(&request).and_then(|agreed| {
             let session = agreed.endpoint.open(&agreed.handshake, Now::read())?;
-            let place = self.node.take_place().ok_or_else(|| {
+            let place = self.local.node.take_place().ok_or_else(|| {
                 Refused::Status(503, "this node holds as many connections as it may".to_owned())
             })?;
             Ok((agreed, session, place))
@@ -69,11 +67,11 @@ impl Upgrades {
         // The response waits in the outbox like everything else, so whatever the session says first follows it.
         let _ = outbox.push(Bytes::from(response));
         Connection::create(|ctx: &mut Context<Connection<T>>| {
-            let key = self.worker.register(Registration {
+            let key = self.local.worker.register(Registration {
                 mailbox: ctx.address().recipient(),
                 outbox: outbox.clone(),
                 encoding: Encoding { protocol: endpoint.protocol(), framing },
-                transport: "websocket",
+                transport: endpoint.transport().transport,
                 protocol: endpoint.name(),
                 connected_at_ms: Now::read().unix_ms,
             });
@@ -86,18 +84,25 @@ impl Upgrades {
                     deflate.is_some(),
                     endpoint.wants_parts(),
                 ),
-                session,
-                outbox,
-                framing,
-                errands: Errands { node: self.node.clone(), worker: self.worker.clone(), key },
-                timer: None,
+                carried: Carried {
+                    session,
+                    outbox,
+                    framing,
+                    errands: Errands {
+                        node: self.local.node.clone(),
+                        worker: self.local.worker.clone(),
+                        key,
+                    },
+                    timer: None,
+                    transport: endpoint.transport(),
+                    protocol: endpoint.name(),
+                    peer: handshake.peer,
+                    opened_at: Instant::now(),
+                },
                 phase: Phase::Open,
                 pong: None,
                 unreadable: false,
                 needs_flush: false,
-                peer: handshake.peer,
-                protocol: endpoint.name(),
-                opened_at: Instant::now(),
                 _place: place,
             }
         });
@@ -111,14 +116,14 @@ impl Upgrades {
             .endpoints
             .get(path)
             .ok_or_else(|| Refused::Status(404, "no WebSocket is served here".to_owned()))?;
-        if self.node.is_draining() {
+        if self.local.node.is_draining() {
             return Err(Refusal::Draining.into());
         }
-        if header_bytes(request) > self.node.settings.http.header_max_bytes {
+        if header_bytes(request) > self.local.node.settings.http.header_max_bytes {
             return Err(Refused::Status(431, "the request's headers are too large".to_owned()));
         }
         let peer = request.peer_addr();
-        if peer.is_some_and(|peer| !self.node.allows_handshake(peer.ip())) {
+        if peer.is_some_and(|peer| !self.local.node.allows_handshake(peer.ip())) {
             return Err(Refused::Status(429, "too many handshakes from this address".to_owned()));
         }
         let offer = parse(head.method.as_str(), head.version, request.headers())?;
@@ -126,7 +131,8 @@ impl Upgrades {
             return Err(Refusal::OriginForbidden.into());
         }
         let subprotocol = offer.choose_subprotocol(endpoint.subprotocols(), endpoint.subprotocol_policy())?;
-        let deflate = if self.node.settings.websocket.compression { offer.negotiate_deflate() } else { None };
+        let deflate =
+            if self.local.node.settings.websocket.compression { offer.negotiate_deflate() } else { None };
         let response = offer.response(subprotocol, deflate.as_ref());
         let handshake = Handshake {
             path: path.to_owned(),
@@ -143,9 +149,14 @@ impl Upgrades {
     /// Answers a handshake that leads nowhere, and closes.
     async fn refuse<T: Io>(&self, mut io: T, refused: &Refused) {
         let answer = Answer::of(refused);
-        self.node.metrics.handshakes_refused.get_or_create(&RefusalLabel { status: answer.status }).inc();
+        self.local
+            .node
+            .metrics
+            .handshakes_refused
+            .get_or_create(&RefusalLabel { status: answer.status })
+            .inc();
         tracing::debug!(status = answer.status, reason = answer.sentence, "handshake refused");
-        let patience = self.node.settings.websocket.close_timeout;
+        let patience = self.local.node.settings.websocket.close_timeout;
         let written = tokio::time::timeout(patience, async {
             io.write_all(answer.response().as_bytes()).await?;
             io.shutdown().await

@@ -90,7 +90,7 @@ fn a_pong_that_nobody_asked_for_is_a_bad_request() {
 #[test]
 fn native_pings_replace_the_protocols_own() {
     let mut bench = Bench::new(settings());
-    bench.session.traits = TransportTraits { native_ping: true };
+    bench.session.traits = TransportTraits { native_ping: true, ..TransportTraits::default() };
     let replies = bench.say(json!({"id": 1, "connect": {}}));
     assert_eq!(replies[0]["connect"]["pong"], Value::Null);
     assert!(bench.pass(25).is_empty());

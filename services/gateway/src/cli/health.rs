@@ -1,0 +1,205 @@
+//! `gorani health`: asks the node of this machine how it is. For the health checks of containers, which hold no HTTP client.
+//!
+//! It reads the same settings as `gorani serve`, so it knows the address and the certificate. `specs/http-api.md`, health.
+
+use std::{
+    io::{self, Read, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+use clap::{Args, ValueEnum};
+
+use super::{CliError, ConfigFile, pinned};
+use crate::settings::HttpSettings;
+
+/// Bytes of an answer at most: a status, some headers, and a sentence for each part that is not ready.
+const ANSWER_MAX_BYTES: u64 = 16 * 1024;
+
+/// Arguments of `gorani health`.
+#[derive(Debug, Args)]
+pub struct HealthArguments {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// What to ask.
+    #[arg(value_enum, default_value_t = Question::Ready)]
+    question: Question,
+    /// How long to wait for the answer.
+    #[arg(long, default_value = "3s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+/// What can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Question {
+    /// Does the process run? If not, restart it.
+    Live,
+    /// Would it deliver right now? If not, send it nobody.
+    Ready,
+}
+
+impl Question {
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Live => "/health/live",
+            Self::Ready => "/health/ready",
+        }
+    }
+}
+
+/// Why the answer was not yes.
+#[derive(Debug, thiserror::Error)]
+pub enum Unhealthy {
+    /// The node takes a free port, which nobody else can know.
+    #[error("http.address has port 0, so it is not known where the node listens")]
+    PortUnknown,
+    /// No answer.
+    #[error("no answer from {0}: {1}")]
+    NoAnswer(SocketAddr, #[source] io::Error),
+    /// The certificate cannot be read, or the node shows another one.
+    #[error("tls: {0}")]
+    Tls(#[from] pinned::PinError),
+    /// The node says no.
+    #[error("{0}")]
+    Answered(String),
+}
+
+impl HealthArguments {
+    /// Asks; the answer's body, when it is yes.
+    pub(super) fn ask(&self) -> Result<String, CliError> {
+        let settings = self.file.load()?.http;
+        Ok(ask(&settings, self.question, self.timeout)?)
+    }
+}
+
+fn ask(settings: &HttpSettings, question: Question, timeout: Duration) -> Result<String, Unhealthy> {
+    let address = reachable(settings.address)?;
+    let give_up = Instant::now() + timeout;
+    let failed = |error| Unhealthy::NoAnswer(address, error);
+    let tcp = TcpStream::connect_timeout(&address, timeout).map_err(failed)?;
+    tcp.set_write_timeout(Some(timeout)).map_err(failed)?;
+    let tcp = Until { tcp, give_up };
+    let answer = if settings.tls.is_on() {
+        exchange(pinned::connect(&settings.tls.certificate, address.ip(), tcp)?, question)
+    } else {
+        exchange(tcp, question)
+    };
+    let answer = answer.map_err(failed)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    match head.split(' ').nth(1) {
+        Some("200") => Ok(body.to_owned()),
+        Some(status) => Err(Unhealthy::Answered(format!("{status} {body}"))),
+        None => Err(failed(io::ErrorKind::UnexpectedEof.into())),
+    }
+}
+
+/// Where a node that listens on this address is reached from its own machine.
+fn reachable(mut address: SocketAddr) -> Result<SocketAddr, Unhealthy> {
+    if address.port() == 0 {
+        return Err(Unhealthy::PortUnknown);
+    }
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    Ok(address)
+}
+
+/// One request, and all that is answered until the node closes.
+fn exchange(mut io: impl Read + Write, question: Question) -> io::Result<String> {
+    let path = question.path();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    io.write_all(request.as_bytes())?;
+    io.flush()?;
+    let mut answer = Vec::new();
+    match io.take(ANSWER_MAX_BYTES).read_to_end(&mut answer) {
+        // What has come counts, whichever way the connection ends.
+        Err(_) if !answer.is_empty() => {}
+        result => drop(result?),
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// A stream whose reads all end at one moment: a time-out for each would let a trickle go on for ever.
+struct Until {
+    tcp: TcpStream,
+    give_up: Instant,
+}
+
+impl Read for Until {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.give_up.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.tcp.set_read_timeout(Some(left))?;
+        self.tcp.read(buffer)
+    }
+}
+
+impl Write for Until {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.tcp.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.tcp.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::{net::TcpListener, thread};
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    /// Asks a server that answers this, once.
+    fn asked(answer: &'static str) -> Result<String, Unhealthy> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let read = stream.read(&mut request).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8_lossy(request.get(..read).unwrap()).into_owned()
+        });
+        let result = ask(&HttpSettings { address, ..HttpSettings::default() }, Question::Live, SOON);
+        assert!(server.join().unwrap().starts_with("GET /health/live HTTP/1.1\r\n"));
+        result
+    }
+
+    #[test]
+    fn only_the_status_200_is_a_yes() {
+        assert_eq!(asked("HTTP/1.1 200 OK\r\n\r\nfine").unwrap(), "fine");
+        let no = asked("HTTP/1.1 503 Service Unavailable\r\n\r\ndraining").unwrap_err();
+        assert_eq!(no.to_string(), "503 draining");
+        assert!(matches!(asked("HTTP/1.1"), Err(Unhealthy::NoAnswer(..))));
+        assert!(matches!(asked(""), Err(Unhealthy::NoAnswer(..))));
+    }
+
+    #[test]
+    fn a_node_that_never_answers_is_given_up_in_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let settings = HttpSettings { address: listener.local_addr().unwrap(), ..HttpSettings::default() };
+        let started = Instant::now();
+        let result = ask(&settings, Question::Ready, Duration::from_millis(100));
+        assert!(matches!(result, Err(Unhealthy::NoAnswer(..))));
+        assert!(started.elapsed() < SOON);
+    }
+
+    #[test]
+    fn a_node_that_listens_everywhere_is_asked_on_the_loopback() {
+        let told = |address: &str| reachable(address.parse().unwrap()).map(|address| address.to_string());
+        assert_eq!(told("0.0.0.0:8000").unwrap(), "127.0.0.1:8000");
+        assert_eq!(told("[::]:8000").unwrap(), "[::1]:8000");
+        assert_eq!(told("192.0.2.7:8000").unwrap(), "192.0.2.7:8000");
+        assert!(matches!(told("127.0.0.1:0"), Err(Unhealthy::PortUnknown)));
+    }
+}

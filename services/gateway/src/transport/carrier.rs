@@ -1,0 +1,171 @@
+//! What every transport's actor does for the session it carries: sends what the session writes, runs its errands, keeps
+//! its deadline. The WebSocket connection and the sessions held for HTTP share it. Design §2.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    task::{Poll, Waker},
+    time::Instant,
+};
+
+use actix::prelude::*;
+use bytes::BytesMut;
+
+use crate::{
+    disconnect::{Disconnect, Refused},
+    hub::fanout::Framing,
+    metrics::TransportLabel,
+    outbox::Outbox,
+    session::{Actions, MessageKind, Now, Outcome, Session, Ticket},
+    transport::errand::{Errand, Errands, Step},
+};
+
+/// A session with what it needs on its worker.
+pub(super) struct Carried {
+    pub(super) session: Box<dyn Session>,
+    pub(super) outbox: Outbox,
+    pub(super) framing: Framing,
+    pub(super) errands: Errands,
+    /// Where the session's deadline stands among the worker's timers.
+    pub(super) timer: Option<u64>,
+    pub(super) transport: &'static TransportLabel,
+    /// What it speaks: `json`, …
+    pub(super) protocol: &'static str,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) opened_at: Instant,
+}
+
+impl Carried {
+    /// Counts and logs a connection that begins.
+    pub(super) fn tell_opened(&self) {
+        let metrics = &self.errands.node.metrics;
+        metrics.connections.get_or_create(self.transport).inc();
+        metrics.connections_opened.get_or_create(self.transport).inc();
+        let peer = self.peer.map(tracing::field::display);
+        let (transport, protocol) = (self.transport.transport, self.protocol);
+        if self.transport.is_brief {
+            tracing::debug!(transport, protocol, peer, "connection opened");
+        } else {
+            tracing::info!(transport, protocol, peer, "connection opened");
+        }
+    }
+
+    /// Takes the session out of its worker, and counts and logs its end.
+    pub(super) fn tell_closed(&mut self, reason: &Disconnect) {
+        self.errands.worker.deregister(self.errands.key, self.timer.take());
+        self.session.closed(reason);
+        let metrics = &self.errands.node.metrics;
+        metrics.connections.get_or_create(self.transport).dec();
+        metrics.count_disconnect(reason.code);
+        let peer = self.peer.map(tracing::field::display);
+        let (transport, protocol) = (self.transport.transport, self.protocol);
+        let (code, why) = (reason.code, &*reason.reason);
+        let seconds = self.opened_at.elapsed().as_secs();
+        if self.transport.is_brief {
+            tracing::debug!(transport, protocol, peer, code, reason = why, seconds, "connection closed");
+        } else {
+            tracing::info!(transport, protocol, peer, code, reason = why, seconds, "connection closed");
+        }
+    }
+
+    /// Sends one text message that is not the session's.
+    pub(super) fn send_text(&self, message: &[u8]) {
+        let mut out = BytesMut::new();
+        self.errands.worker.hub_mut().encoder_mut().frame_text(self.framing, message, &mut out);
+        let _ = self.outbox.push_reply(out.freeze());
+    }
+
+    fn send_messages(&self, actions: &mut Actions) {
+        let mut out = BytesMut::new();
+        let mut hub = self.errands.worker.hub_mut();
+        let encoder = hub.encoder_mut();
+        let framing = self.framing;
+        actions.drain_messages(|kind, message| match kind {
+            MessageKind::Text => encoder.frame_text(framing, message, &mut out),
+            MessageKind::Binary => encoder.frame_binary(framing, message, &mut out),
+        });
+        drop(hub);
+        // An overflow is seen by the actor's resident future, which ends the session as slow.
+        let _ = self.outbox.push_reply(out.freeze());
+    }
+}
+
+/// An actor of a worker that carries a session.
+pub(super) trait Carrier: Actor<Context = Context<Self>> {
+    /// The session and its surroundings.
+    fn carried(&mut self) -> &mut Carried;
+
+    /// Whether the session may still act.
+    fn is_open(&self) -> bool;
+
+    /// The session, or what befell it, ends it.
+    fn end(&mut self, reason: Disconnect);
+
+    /// The session never begins.
+    fn refuse(&mut self, refused: Refused);
+
+    /// Sends the transport's own ping.
+    fn ping(&mut self);
+
+    /// Until when an end may take, if one is under way.
+    fn farewell_by(&self) -> Option<Instant>;
+
+    /// Sends what the session wrote and carries out what it wants, until it wants nothing more.
+    fn carry_out(&mut self, actions: &mut Actions, ctx: &mut Context<Self>) {
+        let mut outcomes: VecDeque<(Ticket, Outcome)> = VecDeque::new();
+        loop {
+            if !actions.is_empty() && self.is_open() {
+                self.carried().send_messages(actions);
+            }
+            for action in actions.take_list() {
+                match self.carried().errands.begin(action) {
+                    Step::Done => {}
+                    Step::Ping => self.ping(),
+                    Step::Refuse(refused) => self.refuse(refused),
+                    Step::Close(disconnect) => self.end(disconnect),
+                    Step::Errand(ticket, mut errand) => {
+                        // Mostly the outcome is there at once; only what is not becomes a task of the actor.
+                        let mut task = std::task::Context::from_waker(Waker::noop());
+                        match errand.as_mut().poll(&mut task) {
+                            Poll::Ready(outcome) => outcomes.push_back((ticket, outcome)),
+                            Poll::Pending => self.wait_for(ticket, errand, ctx),
+                        }
+                    }
+                }
+            }
+            if !self.is_open() {
+                return;
+            }
+            match outcomes.pop_front() {
+                Some((ticket, outcome)) => {
+                    self.carried().session.outcome(ticket, outcome, Now::read(), actions);
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// Makes an errand a task of the actor.
+    fn wait_for(&mut self, ticket: Ticket, errand: Errand, ctx: &mut Context<Self>) {
+        let done = errand.into_actor(self).map(move |outcome, me, ctx| {
+            if !me.is_open() {
+                return;
+            }
+            let mut actions = Actions::default();
+            me.carried().session.outcome(ticket, outcome, Now::read(), &mut actions);
+            me.carry_out(&mut actions, ctx);
+            me.reschedule();
+            // Reading may have stopped because the session could take no more.
+            me.carried().outbox.wake();
+        });
+        ctx.spawn(done);
+    }
+
+    /// Keeps the worker's timer at the session's deadline, or at the end of the farewell.
+    fn reschedule(&mut self) {
+        let by = self.farewell_by();
+        let carried = self.carried();
+        let deadline = by.or_else(|| carried.session.deadline());
+        carried.timer = carried.errands.worker.set_deadline(carried.errands.key, carried.timer, deadline);
+    }
+}

@@ -1,0 +1,277 @@
+//! A session held for HTTP: an actor of its own, which outlives the requests that come for it.
+//!
+//! It lives on the worker that opened it and carries its session as a WebSocket connection does. A response is a second,
+//! small thing, on whatever worker its request landed: it only takes what the session put into its [`pipe`]. So a client
+//! that stalls holds up nothing but its own outbox, which is bounded. Design §3; `specs/http-transports.md`.
+//!
+//! - [`opening`]: how one begins. - [`visit`]: requests that come for it. - [`drive`]: from the outbox into the response.
+//! - [`pipe`]: the way to another thread. - [`writer`]: how a response is written. - [`directory`]: where sessions are.
+
+pub mod directory;
+mod drive;
+pub mod opening;
+pub mod pipe;
+pub mod visit;
+pub mod writer;
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::prelude::*;
+
+use self::{
+    directory::Directory,
+    drive::Drive,
+    pipe::PipeWriter,
+    visit::{Arrival, Visit},
+    writer::Writer,
+};
+use crate::{
+    disconnect::{Disconnect, Refused},
+    node::Place,
+    session::{Actions, Now, Signal},
+    transport::carrier::{Carried, Carrier},
+};
+
+/// How long a session lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// As long as the response of the request that opened it.
+    Response,
+    /// It waits for its next response.
+    Visits {
+        /// For so long.
+        patience: Duration,
+        /// Unless so many sessions of the node wait already.
+        most: usize,
+    },
+}
+
+/// A response that carries a session for a while.
+pub struct Response {
+    /// Its end of the pipe.
+    pub pipe: PipeWriter,
+    /// How it is written.
+    pub writer: Box<dyn Writer>,
+}
+
+/// How far a session has come.
+enum Phase {
+    Open,
+    /// It has ended, and no response was there to be told: the next one is.
+    Untold {
+        reason: Disconnect,
+        by: Instant,
+    },
+    Over(Disconnect),
+}
+
+/// A session held for HTTP.
+pub struct Held {
+    carried: Carried,
+    phase: Phase,
+    response: Option<Response>,
+    /// A response that came while there is one: it waits a moment for the other one's end to be seen.
+    next: Option<Response>,
+    /// What has come and not been taken yet, because the session is busy.
+    arrivals: VecDeque<Arrival>,
+    lifetime: Lifetime,
+    /// When it ends without a response; while it waits for one.
+    attended_by: Option<Instant>,
+    id: Option<Arc<str>>,
+    directory: Arc<Directory>,
+    _place: Place,
+}
+
+impl Actor for Held {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.carried.tell_opened();
+        if let Some(response) = &mut self.response {
+            response.writer.begin(&response.pipe);
+        }
+        let mut actions = Actions::default();
+        self.carried.session.opened(Now::read(), &mut actions);
+        self.carry_out(&mut actions, ctx);
+        self.take_arrivals(ctx);
+        self.reschedule();
+        ctx.spawn(Drive);
+    }
+
+    fn stopped(&mut self, _ctx: &mut Self::Context) {
+        if let Some(id) = self.id.take() {
+            self.directory.leave(&id);
+        }
+        self.set_attended();
+        let reason = match &self.phase {
+            Phase::Open => Disconnect::ABNORMAL,
+            Phase::Untold { reason, .. } | Phase::Over(reason) => reason.clone(),
+        };
+        self.carried.tell_closed(&reason);
+    }
+}
+
+impl Handler<Signal> for Held {
+    type Result = ();
+
+    fn handle(&mut self, signal: Signal, ctx: &mut Self::Context) {
+        let now = Now::read();
+        let mut is_for_session = true;
+        if matches!(signal, Signal::Timer) {
+            self.carried.timer = None;
+            self.look_at_clock(now.instant);
+            is_for_session = self.carried.session.deadline().is_some_and(|deadline| deadline <= now.instant);
+        }
+        if self.is_open() && is_for_session {
+            let mut actions = Actions::default();
+            self.carried.session.signal(signal, now, &mut actions);
+            self.carry_out(&mut actions, ctx);
+        }
+        self.reschedule();
+    }
+}
+
+impl Handler<Visit> for Held {
+    type Result = ();
+
+    fn handle(&mut self, visit: Visit, ctx: &mut Self::Context) {
+        match visit {
+            Visit::Deliver(arrival) => self.take_arrival(arrival, ctx),
+            Visit::Attach(response) => self.attach(response, ctx),
+        }
+        self.reschedule();
+    }
+}
+
+impl Carrier for Held {
+    fn carried(&mut self) -> &mut Carried {
+        &mut self.carried
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    fn end(&mut self, reason: Disconnect) {
+        if !self.is_open() {
+            return;
+        }
+        self.leave_node();
+        let by = match self.lifetime {
+            Lifetime::Visits { patience, .. } => Some(Instant::now() + patience),
+            Lifetime::Response => None,
+        };
+        self.phase = match by {
+            // What is over its limit is not sent on: nothing that is missing is hidden by what comes later.
+            Some(by) => Phase::Untold { reason, by },
+            None if self.response.is_some() => Phase::Untold { reason, by: Instant::now() },
+            None => Phase::Over(reason),
+        };
+        self.tell_end();
+        self.carried.outbox.wake();
+    }
+
+    fn refuse(&mut self, refused: Refused) {
+        if !self.is_open() {
+            return;
+        }
+        self.leave_node();
+        if let Some(response) = self.response.take() {
+            response.pipe.begin(Err(refused.clone()));
+        }
+        self.phase = Phase::Over(refused.disconnect());
+        self.carried.outbox.wake();
+    }
+
+    fn ping(&mut self) {
+        // Where bytes wait already, they are the sign of life.
+        if let Some(response) = &self.response
+            && self.carried.outbox.is_empty()
+            && response.pipe.has_room()
+        {
+            response.pipe.push(response.writer.ping());
+        }
+    }
+
+    fn farewell_by(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Open => {
+                let by = self.attended_by?;
+                Some(self.carried.session.deadline().map_or(by, |deadline| deadline.min(by)))
+            }
+            Phase::Untold { by, .. } => Some(*by),
+            Phase::Over(_) => None,
+        }
+    }
+}
+
+impl Held {
+    /// The session is over: it leaves its channels now.
+    fn leave_node(&mut self) {
+        self.carried.session.ending();
+        self.carried.errands.worker.leave_all(self.carried.errands.key);
+        self.arrivals.clear();
+        self.set_attended();
+    }
+
+    /// Tells the response that is there, if one is, why the session has ended.
+    fn tell_end(&mut self) {
+        let Phase::Untold { reason, .. } = &self.phase else { return };
+        let Some(Response { pipe, mut writer }) = self.response.take() else { return };
+        pipe.widen();
+        if self.carried.outbox.overflow().is_none() {
+            writer.write(&self.carried.outbox, &pipe);
+        }
+        if writer.is_done() && matches!(self.lifetime, Lifetime::Visits { .. }) {
+            // It carried what waited; the next one brings the end.
+            return;
+        }
+        writer.last_words(reason, &pipe);
+        self.phase = Phase::Over(reason.clone());
+    }
+
+    /// The response is gone or has all that it may carry: the session ends with it, or waits for its next one.
+    fn lose_response(&mut self, reason: Disconnect) {
+        self.response = None;
+        if let Some(next) = self.next.take() {
+            return self.take_response(next);
+        }
+        if !self.is_open() {
+            return;
+        }
+        match self.lifetime {
+            Lifetime::Visits { patience, most } if self.directory.begin_waiting(most) => {
+                self.attended_by = Some(Instant::now() + patience);
+            }
+            Lifetime::Visits { .. } => self.end(Disconnect::CONNECTION_LIMIT),
+            Lifetime::Response => {
+                self.leave_node();
+                self.phase = Phase::Over(reason);
+            }
+        }
+    }
+
+    /// It has a response, or needs none any more.
+    fn set_attended(&mut self) {
+        if self.attended_by.take().is_some() {
+            self.directory.end_waiting();
+        }
+    }
+
+    /// Ends what has waited too long.
+    fn look_at_clock(&mut self, now: Instant) {
+        match &self.phase {
+            Phase::Open if self.attended_by.is_some_and(|by| by <= now) => {
+                self.leave_node();
+                self.phase = Phase::Over(Disconnect::ABNORMAL);
+            }
+            Phase::Untold { reason, by } if *by <= now => self.phase = Phase::Over(reason.clone()),
+            _ => return,
+        }
+        self.carried.outbox.wake();
+    }
+}

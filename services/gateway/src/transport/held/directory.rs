@@ -1,0 +1,111 @@
+//! Where the sessions are that requests come for, on whatever thread: the one place that knows.
+//!
+//! A session that outlives its requests, or takes commands in requests of their own, enters here under an id that
+//! nobody can guess. A request for it may land on any worker of the node. `specs/http-transports.md`, item 8.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use actix::Recipient;
+use parking_lot::Mutex;
+use rand::Rng;
+
+use super::Visit;
+
+/// Parts of the table, each under a lock of its own: workers rarely meet in one.
+const PARTS: usize = 64;
+
+/// Whose a session is.
+pub enum Owner {
+    /// This node's: requests for it go there.
+    Here(Recipient<Visit>),
+    /// The node with this id's.
+    Elsewhere(Arc<str>),
+    /// Nobody's: it never was, or is over.
+    Nobody,
+}
+
+/// The sessions of a node that requests come for, by id. Bounded by the places of the node, of which each has one.
+pub struct Directory {
+    node: Arc<str>,
+    parts: Vec<Mutex<HashMap<Arc<str>, Recipient<Visit>>>>,
+    hasher: RandomState,
+    /// Sessions that wait for their next response.
+    unattended: AtomicUsize,
+}
+
+impl Directory {
+    /// An empty directory of the node with this id.
+    pub fn new(node: Arc<str>) -> Self {
+        let parts = (0..PARTS).map(|_| Mutex::default()).collect();
+        Self { node, parts, hasher: RandomState::new(), unattended: AtomicUsize::new(0) }
+    }
+
+    /// An id for a session of this node: 128 random bits, since who knows it speaks for the session.
+    pub fn new_id() -> Arc<str> {
+        let mut random = [0; 16];
+        rand::rng().fill_bytes(&mut random);
+        format!("{:032x}", u128::from_be_bytes(random)).into()
+    }
+
+    /// Whose a session is. `node` is the node that the request names; empty: it does not say.
+    pub fn owner(&self, node: &str, session: &str) -> Owner {
+        if !node.is_empty() && *node != *self.node {
+            return Owner::Elsewhere(node.into());
+        }
+        match self.part(session).lock().get(session) {
+            Some(mailbox) => Owner::Here(mailbox.clone()),
+            None => Owner::Nobody,
+        }
+    }
+
+    /// Enters a session. False if the id is taken: then another request was faster, and the session is its.
+    pub fn enter(&self, session: &Arc<str>, mailbox: Recipient<Visit>) -> bool {
+        let mut part = self.part(session).lock();
+        if part.contains_key(session) {
+            return false;
+        }
+        part.insert(session.clone(), mailbox);
+        true
+    }
+
+    /// Takes a session out.
+    pub fn leave(&self, session: &str) {
+        self.part(session).lock().remove(session);
+    }
+
+    /// Sessions.
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.lock().len()).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One more session waits for its next response, unless `most` do already.
+    pub(super) fn begin_waiting(&self, most: usize) -> bool {
+        let taken = |count: usize| (count < most).then_some(count + 1);
+        self.unattended.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+    }
+
+    /// One fewer does.
+    pub(super) fn end_waiting(&self) {
+        self.unattended.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn part(&self, session: &str) -> &Mutex<HashMap<Arc<str>, Recipient<Visit>>> {
+        let hash = self.hasher.hash_one(session);
+        let index = usize::try_from(hash % PARTS as u64).unwrap_or_default();
+        // There are as many parts as the remainder can be.
+        #[allow(clippy::indexing_slicing, reason = "the remainder of the division by the length")]
+        &self.parts[index]
+    }
+}

@@ -1,0 +1,108 @@
+//! How a held session begins: from a request to the actor.
+
+use std::{collections::VecDeque, net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
+
+use actix::{AsyncContext, Context};
+
+use super::{Held, Lifetime, Phase, Response, directory::Directory, visit::Arrival};
+use crate::{
+    hub::{fanout::Encoding, roster::Registration, worker::Worker},
+    metrics::TransportLabel,
+    node::{Node, Place},
+    outbox::Outbox,
+    session::{Now, Session},
+    transport::{carrier::Carried, errand::Errands},
+};
+
+/// The node as a request on one of its workers meets it.
+#[derive(Clone)]
+pub struct Local {
+    /// The node.
+    pub node: Arc<Node>,
+    /// The worker of this thread.
+    pub worker: Rc<Worker>,
+    /// The node's held sessions.
+    pub directory: Arc<Directory>,
+}
+
+/// A session to be held.
+pub struct Opening {
+    /// The session.
+    pub session: Box<dyn Session>,
+    /// How its messages are encoded.
+    pub encoding: Encoding,
+    /// Bytes that may wait for it.
+    pub outbox_max_bytes: usize,
+    /// Label of its counters.
+    pub transport: &'static TransportLabel,
+    /// What it speaks: `json`, …
+    pub protocol: &'static str,
+    /// Who asked.
+    pub peer: Option<SocketAddr>,
+    /// The response of the request that opens it.
+    pub response: Response,
+    /// How long it lasts.
+    pub lifetime: Lifetime,
+    /// Its id, if requests come for it.
+    pub id: Option<Arc<str>>,
+    /// Messages that came with the request.
+    pub messages: Vec<String>,
+    /// Its place among the node's connections.
+    pub place: Place,
+}
+
+/// Another request was faster: a session with this id is there already. The response comes back, to be attached to it.
+pub struct Taken(pub Response);
+
+impl Opening {
+    /// Starts the session's actor on this worker.
+    ///
+    /// # Errors
+    /// If a session with this id is there already.
+    pub fn open(self, local: &Local) -> Result<(), Taken> {
+        let Local { node, worker, directory } = local;
+        let ctx = Context::<Held>::new();
+        if let Some(id) = &self.id
+            && !directory.enter(id, ctx.address().recipient())
+        {
+            return Err(Taken(self.response));
+        }
+        let outbox = Outbox::new(self.outbox_max_bytes);
+        let key = worker.register(Registration {
+            mailbox: ctx.address().recipient(),
+            outbox: outbox.clone(),
+            encoding: self.encoding,
+            transport: self.transport.transport,
+            protocol: self.protocol,
+            connected_at_ms: Now::read().unix_ms,
+        });
+        let mut arrivals = VecDeque::new();
+        if !self.messages.is_empty() {
+            // The request itself brought them: nobody waits to be told.
+            arrivals.push_back(Arrival::new(self.messages).0);
+        }
+        ctx.run(Held {
+            carried: Carried {
+                session: self.session,
+                outbox,
+                framing: self.encoding.framing,
+                errands: Errands { node: node.clone(), worker: worker.clone(), key },
+                timer: None,
+                transport: self.transport,
+                protocol: self.protocol,
+                peer: self.peer,
+                opened_at: Instant::now(),
+            },
+            phase: Phase::Open,
+            response: Some(self.response),
+            next: None,
+            arrivals,
+            lifetime: self.lifetime,
+            attended_by: None,
+            id: self.id,
+            directory: directory.clone(),
+            _place: self.place,
+        });
+        Ok(())
+    }
+}

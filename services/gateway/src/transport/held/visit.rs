@@ -1,0 +1,115 @@
+//! Requests that come for a session, from whatever worker of the node they landed on.
+
+use std::{collections::VecDeque, time::Duration};
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+
+use super::{Held, Phase, Response};
+use crate::{
+    session::{Actions, Incoming, Now},
+    transport::carrier::Carrier,
+};
+
+/// How long a response may wait for the end of the one before it to be seen: the client that gave that one up may be back
+/// before the news of it.
+const HANDOVER: Duration = Duration::from_millis(100);
+/// Requests with messages that may wait for a session that is busy.
+const ARRIVALS: usize = 64;
+
+/// A request that comes for a session.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub enum Visit {
+    /// It brings messages of the client.
+    Deliver(Arrival),
+    /// It wants to carry what waits for the client.
+    Attach(Response),
+}
+
+/// Messages of a client.
+pub struct Arrival {
+    /// In their order.
+    pub messages: VecDeque<String>,
+    /// Told once the session has taken them all. Dropped: the session is over.
+    pub taken: oneshot::Sender<Result<(), Busy>>,
+}
+
+impl Arrival {
+    /// Messages, and where it is told that they are taken.
+    pub fn new(messages: impl IntoIterator<Item = String>) -> (Self, oneshot::Receiver<Result<(), Busy>>) {
+        let (taken, told) = oneshot::channel();
+        (Self { messages: messages.into_iter().collect(), taken }, told)
+    }
+}
+
+/// Too many requests with messages wait for this session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many requests wait for this session")]
+pub struct Busy;
+
+impl Held {
+    /// Takes messages, or lets them wait behind those that wait.
+    pub(super) fn take_arrival(&mut self, arrival: Arrival, ctx: &mut Context<Self>) {
+        if !self.is_open() {
+            // Dropping it tells.
+            return;
+        }
+        if self.arrivals.len() >= ARRIVALS {
+            let _ = arrival.taken.send(Err(Busy));
+            return;
+        }
+        self.arrivals.push_back(arrival);
+        self.take_arrivals(ctx);
+    }
+
+    /// Hands the session what has come, as far as it can take it.
+    pub(super) fn take_arrivals(&mut self, ctx: &mut Context<Self>) {
+        let now = Now::read();
+        let mut actions = Actions::default();
+        while self.is_open()
+            && !self.carried.session.is_blocked()
+            && let Some(arrival) = self.arrivals.front_mut()
+        {
+            if let Some(message) = arrival.messages.pop_front() {
+                self.carried.errands.worker.tally.received(1, message.len());
+                self.carried.session.message(Incoming::Text(&message), now, &mut actions);
+                self.carry_out(&mut actions, ctx);
+            } else if let Some(arrival) = self.arrivals.pop_front() {
+                // Who brought them may have gone; then nobody misses the answer.
+                let _ = arrival.taken.send(Ok(()));
+            }
+        }
+        if self.arrivals.is_empty() {
+            self.arrivals = VecDeque::new();
+        }
+    }
+
+    /// Lets a response carry the session. While another one does, it waits a moment, and is turned away then.
+    pub(super) fn attach(&mut self, response: Response, ctx: &mut Context<Self>) {
+        if matches!(self.phase, Phase::Over(_)) {
+            return;
+        }
+        if self.response.as_ref().is_none_or(|current| current.pipe.is_abandoned()) {
+            return self.take_response(response);
+        }
+        self.turn_next_away();
+        self.next = Some(response);
+        ctx.run_later(HANDOVER, |me, _| me.turn_next_away());
+    }
+
+    fn turn_next_away(&mut self) {
+        if let Some(mut response) = self.next.take() {
+            response.writer.turn_away(&response.pipe);
+        }
+    }
+
+    pub(super) fn take_response(&mut self, mut response: Response) {
+        self.set_attended();
+        response.writer.begin(&response.pipe);
+        self.response = Some(response);
+        // Written, and watched, by the resident future.
+        self.tell_end();
+        self.carried.outbox.wake();
+    }
+}

@@ -1,0 +1,29 @@
+//! The HTTP transports: requests become held sessions, and responses that carry them. `specs/http-transports.md`.
+//!
+//! - [`door`]: what every request passes: origin, limits, drain. - [`refusal`]: errors as JSON with a status.
+//! - [`streaming`]: `http_stream` and `sse`, the client protocol over a response. - [`emulation`]: commands for them.
+
+pub mod door;
+pub mod emulation;
+pub mod refusal;
+pub mod streaming;
+
+use actix_web::web::{self, ServiceConfig};
+
+use crate::transport::held::opening::Local;
+
+/// The HTTP transports' paths.
+pub fn routes(config: &mut ServiceConfig, local: &Local) {
+    config
+        .app_data(web::Data::new(local.clone()))
+        .service(resource("/connection/http_stream").route(web::post().to(streaming::http_stream)))
+        .service(resource("/connection/sse").route(web::get().to(streaming::sse)))
+        .service(resource("/emulation").route(web::post().to(emulation::emulation)));
+}
+
+/// A path that browsers may ask for from elsewhere; methods that it does not have are refused.
+fn resource(path: &str) -> actix_web::Resource {
+    web::resource(path)
+        .route(web::method(actix_web::http::Method::OPTIONS).to(door::preflight))
+        .default_service(web::route().to(door::wrong_method))
+}

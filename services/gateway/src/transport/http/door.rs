@@ -1,0 +1,170 @@
+//! What every request for a session passes: its origin, the node's limits, the drain; and what every response to one
+//! has: the headers for browsers and against proxies that buffer. `specs/http-transports.md`.
+
+use std::net::SocketAddr;
+
+use actix_http::{ConnectionType, Version};
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    body::MessageBody,
+    http::{
+        StatusCode,
+        header::{self, HeaderValue},
+    },
+    web,
+};
+use bytes::Bytes;
+
+use super::refusal::Refusal;
+use crate::{
+    disconnect::{Disconnect, ErrorCode},
+    metrics::RefusalLabel,
+    node::Place,
+    transport::held::opening::Local,
+};
+
+/// How long a browser need not ask again whether it may ask.
+const PREFLIGHT_SECONDS: &str = "7200";
+/// What browsers of other origins may send besides what they always may.
+const ALLOWED_HEADERS: &str = "authorization, cache-control, content-type, if-none-match, last-event-id";
+/// What they may read.
+const EXPOSED_HEADERS: &str = "etag";
+const ALLOWED_METHODS: &str = "GET, POST, OPTIONS";
+
+/// A request at the door.
+pub struct Door {
+    /// Where it is.
+    pub local: Local,
+    /// Who asks.
+    pub peer: Option<SocketAddr>,
+    /// The origin of the page that asks, which may.
+    origin: Option<HeaderValue>,
+    version: Version,
+}
+
+impl Door {
+    /// Looks at who asks.
+    ///
+    /// # Errors
+    /// A page of an origin that may not ask.
+    pub fn of(request: &HttpRequest, local: &web::Data<Local>) -> Result<Self, Refusal> {
+        let origin = request.headers().get(header::ORIGIN);
+        let text = match origin.map(HeaderValue::to_str) {
+            None => None,
+            Some(Ok(text)) => Some(text),
+            Some(Err(_)) => return Err(Refusal::bad_request("the origin is no text")),
+        };
+        if !local.node.origins.allows(text, host(request)) {
+            return Err(Refusal::new(ErrorCode::PERMISSION_DENIED, "this origin is not allowed"));
+        }
+        Ok(Self {
+            local: Local::clone(local),
+            peer: request.peer_addr(),
+            origin: origin.cloned(),
+            version: request.version(),
+        })
+    }
+
+    /// A place for a session that the request is to open.
+    ///
+    /// # Errors
+    /// The node is full or going down, or this address asks too often.
+    pub fn place(&self) -> Result<Place, Refusal> {
+        let node = &self.local.node;
+        if node.is_draining() {
+            return Err(Disconnect::SHUTDOWN.into());
+        }
+        if self.peer.is_some_and(|peer| !node.allows_handshake(peer.ip())) {
+            return Err(Refusal::new(ErrorCode::TOO_MANY_REQUESTS, "too many sessions from this address"));
+        }
+        node.take_place().ok_or_else(|| Disconnect::CONNECTION_LIMIT.into())
+    }
+
+    /// A request's whole body.
+    ///
+    /// # Errors
+    /// It is larger than `most_bytes`, or takes too long, or ends too early.
+    pub async fn body(&self, payload: web::Payload, most_bytes: usize) -> Result<Bytes, Refusal> {
+        let patience = self.local.node.settings.http.request_timeout;
+        match tokio::time::timeout(patience, payload.to_bytes_limited(most_bytes)).await {
+            Ok(Ok(Ok(body))) => Ok(body),
+            Ok(Ok(Err(_))) => Err(Refusal::bad_request("the body cannot be read")),
+            Ok(Err(_)) => Err(Refusal::new(ErrorCode::LIMIT_EXCEEDED, "the body is too large")),
+            Err(_) => {
+                Err(Refusal::bad_request("the body takes too long").with_status(StatusCode::REQUEST_TIMEOUT))
+            }
+        }
+    }
+
+    /// Begins a response.
+    pub fn response(&self, status: StatusCode) -> HttpResponseBuilder {
+        let mut response = HttpResponse::build(status);
+        response.insert_header((header::CACHE_CONTROL, "no-store, no-transform"));
+        if let Some(origin) = &self.origin {
+            response
+                .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()))
+                .insert_header((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true"))
+                .insert_header((header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS))
+                .insert_header((header::VARY, "origin"));
+        }
+        response
+    }
+
+    /// A response that goes on: nothing between us and the client is to hold it back.
+    pub fn stream(&self, content_type: &'static str, body: impl MessageBody + 'static) -> HttpResponse {
+        let mut response = self.response(StatusCode::OK);
+        response
+            .content_type(content_type)
+            .insert_header(("X-Accel-Buffering", "no"))
+            .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
+        let mut response = response
+            .message_body(body)
+            .map_or_else(HttpResponse::from_error, HttpResponse::map_into_boxed_body);
+        if self.version < Version::HTTP_11 {
+            // It knows no chunks: the end of the connection is the end of the response.
+            let head = response.head_mut();
+            head.no_chunking(true);
+            head.set_connection_type(ConnectionType::Close);
+        }
+        response
+    }
+
+    /// Answers that the request leads nowhere.
+    pub fn refuse(&self, refusal: &Refusal) -> HttpResponse {
+        let label = RefusalLabel { status: refusal.status.as_u16() };
+        self.local.node.metrics.handshakes_refused.get_or_create(&label).inc();
+        tracing::debug!(status = label.status, code = refusal.code, reason = %refusal.message, "request refused");
+        let mut response = refusal.response();
+        for (name, value) in self.response(refusal.status).finish().headers() {
+            response.headers_mut().insert(name.clone(), value.clone());
+        }
+        response
+    }
+}
+
+/// The host that the client asked for: the `Host` header, in HTTP/2 the authority.
+fn host(request: &HttpRequest) -> &str {
+    let header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    header.or_else(|| request.uri().authority().map(|authority| authority.as_str())).unwrap_or_default()
+}
+
+/// Whether a page may ask, asked by its browser.
+pub async fn preflight(request: HttpRequest, local: web::Data<Local>) -> HttpResponse {
+    match Door::of(&request, &local) {
+        Ok(door) => door
+            .response(StatusCode::NO_CONTENT)
+            .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, ALLOWED_METHODS))
+            .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS))
+            .insert_header((header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS))
+            .insert_header((header::ALLOW, ALLOWED_METHODS))
+            .finish(),
+        Err(refusal) => refusal.response(),
+    }
+}
+
+/// The path is served, but not by this method.
+pub async fn wrong_method() -> HttpResponse {
+    Refusal::new(ErrorCode::METHOD_NOT_FOUND, "this path is not served by this method")
+        .with_status(StatusCode::METHOD_NOT_ALLOWED)
+        .response()
+}

@@ -1,0 +1,79 @@
+//! `POST /emulation`: commands for a session whose responses go one way. It may land on any worker of the node.
+//! `specs/http-transports.md`, item 8.
+
+use std::borrow::Cow;
+
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::{door::Door, refusal::Refusal};
+use crate::{
+    disconnect::ErrorCode,
+    transport::held::{
+        directory::Owner,
+        opening::Local,
+        visit::{Arrival, Busy, Visit},
+    },
+};
+
+/// How many bytes one of the data may take in the body: `"` is two, a control character six.
+const ESCAPED_BYTES: usize = 6;
+/// Bytes of a body besides the data.
+const ENVELOPE_BYTES: usize = 1024;
+
+/// Commands, and the session that they are for.
+#[derive(Deserialize)]
+struct Emulated<'a> {
+    #[serde(borrow, default)]
+    session: Cow<'a, str>,
+    #[serde(borrow, default)]
+    node: Cow<'a, str>,
+    /// Commands, joined by newlines.
+    #[serde(default)]
+    data: String,
+}
+
+/// Answers 204 once the session has taken the commands.
+pub async fn emulation(request: HttpRequest, payload: web::Payload, local: web::Data<Local>) -> HttpResponse {
+    let door = match Door::of(&request, &local) {
+        Ok(door) => door,
+        Err(refusal) => return refusal.response(),
+    };
+    let most = local.node.settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES) + ENVELOPE_BYTES;
+    let taken = match door.body(payload, most).await {
+        Ok(body) => hand_over(&door.local, &body).await,
+        Err(refusal) => Err(refusal),
+    };
+    match taken {
+        Ok(()) => door.response(StatusCode::NO_CONTENT).finish(),
+        Err(refusal) => door.refuse(&refusal),
+    }
+}
+
+async fn hand_over(local: &Local, body: &Bytes) -> Result<(), Refusal> {
+    let emulated: Emulated<'_> = serde_json::from_slice(body)
+        .map_err(|_| Refusal::bad_request("the body must be an object with session, node and data"))?;
+    if emulated.session.is_empty() || emulated.data.is_empty() {
+        return Err(Refusal::bad_request("session and data must be there"));
+    }
+    if emulated.data.len() > local.node.settings.client.message_max_bytes {
+        return Err(Refusal::new(ErrorCode::LIMIT_EXCEEDED, "the commands are too large"));
+    }
+    let unknown = || {
+        Refusal::new(ErrorCode::NOT_AVAILABLE, "no such session, or it is over")
+            .with_status(StatusCode::NOT_FOUND)
+    };
+    match local.directory.owner(&emulated.node, &emulated.session) {
+        Owner::Here(mailbox) => {
+            let (arrival, taken) = Arrival::new([emulated.data]);
+            mailbox.send(Visit::Deliver(arrival)).await.map_err(|_| unknown())?;
+            match taken.await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(Busy)) => Err(ErrorCode::TOO_MANY_REQUESTS.into()),
+                Err(_) => Err(unknown()),
+            }
+        }
+        Owner::Elsewhere(_) | Owner::Nobody => Err(unknown()),
+    }
+}

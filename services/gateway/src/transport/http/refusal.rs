@@ -1,0 +1,118 @@
+//! What a request for a session is answered when it leads nowhere: a status, and the code of the client protocol as
+//! JSON. Design §7.
+
+use std::borrow::Cow;
+
+use actix_web::{HttpResponse, http::StatusCode};
+use serde::Serialize;
+
+use crate::disconnect::{Disconnect, ErrorCode, Refused};
+
+/// A request that leads nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// Of the client protocol: an error (100 and up) or a disconnect (3000 and up).
+    pub code: u32,
+    /// For people.
+    pub message: Cow<'static, str>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    error: View<'a>,
+}
+
+#[derive(Serialize)]
+struct View<'a> {
+    code: u32,
+    message: &'a str,
+}
+
+impl Refusal {
+    /// An error with a sentence of its own.
+    pub fn new(error: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status: status_of_error(error), code: error.code, message: message.into() }
+    }
+
+    /// The same with another status.
+    #[must_use]
+    pub fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
+    /// The request is malformed.
+    pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorCode::BAD_REQUEST, message)
+    }
+
+    /// Whether the same request may succeed a moment later, here or on another node.
+    pub fn is_temporary(&self) -> bool {
+        self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS
+    }
+
+    /// The response.
+    pub fn response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        response.insert_header(("Cache-Control", "no-store"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.insert_header(("WWW-Authenticate", "Bearer"));
+        }
+        if self.is_temporary() {
+            response.insert_header(("Retry-After", "1"));
+        }
+        response.json(Body { error: View { code: self.code, message: &self.message } })
+    }
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(error: ErrorCode) -> Self {
+        Self::new(error, error.message)
+    }
+}
+
+impl From<Disconnect> for Refusal {
+    fn from(disconnect: Disconnect) -> Self {
+        let status = status_of_disconnect(&disconnect);
+        Self { status, code: u32::from(disconnect.code), message: disconnect.reason }
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Error(error) => error.into(),
+            Refused::Disconnect(disconnect) => disconnect.into(),
+        }
+    }
+}
+
+fn status_of_error(error: ErrorCode) -> StatusCode {
+    match error {
+        ErrorCode::BAD_REQUEST => StatusCode::BAD_REQUEST,
+        ErrorCode::UNAUTHORIZED | ErrorCode::TOKEN_EXPIRED | ErrorCode::EXPIRED => StatusCode::UNAUTHORIZED,
+        ErrorCode::PERMISSION_DENIED => StatusCode::FORBIDDEN,
+        ErrorCode::UNKNOWN_CHANNEL | ErrorCode::METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
+        ErrorCode::ALREADY_SUBSCRIBED | ErrorCode::NOT_AVAILABLE | ErrorCode::UNRECOVERABLE_POSITION => {
+            StatusCode::CONFLICT
+        }
+        ErrorCode::LIMIT_EXCEEDED => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::TOO_MANY_REQUESTS => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::UNAVAILABLE | ErrorCode::UNKNOWN_OUTCOME => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn status_of_disconnect(disconnect: &Disconnect) -> StatusCode {
+    let is = |other: Disconnect| disconnect.code == other.code;
+    if is(Disconnect::INVALID_TOKEN) {
+        StatusCode::UNAUTHORIZED
+    } else if is(Disconnect::BAD_REQUEST) || is(Disconnect::CHANNEL_LIMIT) {
+        StatusCode::BAD_REQUEST
+    } else if disconnect.reconnects() || is(Disconnect::CONNECTION_LIMIT) {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::FORBIDDEN
+    }
+}

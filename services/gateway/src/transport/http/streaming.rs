@@ -1,0 +1,105 @@
+//! The client protocol over a response that goes on: `http_stream` (lines) and `sse` (events). Commands come through
+//! [`super::emulation`]. `specs/http-transports.md`, items 6 and 7.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+
+use super::{door::Door, refusal::Refusal};
+use crate::{
+    hub::fanout::{Encoding, Framing, Protocol},
+    metrics::TransportLabel,
+    session::{
+        Now,
+        client::{ClientSession, TransportTraits},
+    },
+    transport::held::{
+        Lifetime, Response,
+        directory::Directory,
+        opening::{Local, Opening},
+        pipe::pipe,
+        writer::Stream,
+    },
+};
+
+static HTTP_STREAM: TransportLabel = TransportLabel::new("http_stream");
+static SSE: TransportLabel = TransportLabel::new("sse");
+
+/// Type of a response of lines.
+pub(super) const LINES_TYPE: &str = "application/x-ndjson; charset=utf-8";
+/// Type of a response of events.
+pub(super) const EVENTS_TYPE: &str = "text/event-stream; charset=utf-8";
+
+/// `POST /connection/http_stream`: the body is the connect command, the response an object a line.
+pub async fn http_stream(
+    request: HttpRequest,
+    payload: web::Payload,
+    local: web::Data<Local>,
+) -> HttpResponse {
+    let door = match Door::of(&request, &local) {
+        Ok(door) => door,
+        Err(refusal) => return refusal.response(),
+    };
+    let most = local.node.settings.client.message_max_bytes;
+    let opened = match door.body(payload, most).await {
+        Ok(body) => match String::from_utf8(body.into()) {
+            Ok(commands) => open(&door, &HTTP_STREAM, commands),
+            Err(_) => Err(Refusal::bad_request("the body is no UTF-8")),
+        },
+        Err(refusal) => Err(refusal),
+    };
+    opened.unwrap_or_else(|refusal| door.refuse(&refusal))
+}
+
+/// The query of `/connection/sse`.
+#[derive(Deserialize)]
+pub struct ConnectQuery {
+    /// The connect command.
+    #[serde(default)]
+    cf_connect: String,
+}
+
+/// `GET /connection/sse?cf_connect=…`: the query is the connect command, the response an event for each message.
+pub async fn sse(
+    request: HttpRequest,
+    query: Result<web::Query<ConnectQuery>, actix_web::Error>,
+    local: web::Data<Local>,
+) -> HttpResponse {
+    let door = match Door::of(&request, &local) {
+        Ok(door) => door,
+        Err(refusal) => return refusal.response(),
+    };
+    let opened = match query {
+        Ok(query) if !query.cf_connect.is_empty() => open(&door, &SSE, query.into_inner().cf_connect),
+        _ => Err(Refusal::bad_request("cf_connect must be a connect command")),
+    };
+    opened.unwrap_or_else(|refusal| door.refuse(&refusal))
+}
+
+fn open(door: &Door, transport: &'static TransportLabel, commands: String) -> Result<HttpResponse, Refusal> {
+    let place = door.place()?;
+    let (framing, stream, content_type) = if transport == &SSE {
+        (Framing::Events, Stream::Events, EVENTS_TYPE)
+    } else {
+        (Framing::Lines, Stream::Lines, LINES_TYPE)
+    };
+    let node = &door.local.node;
+    let id = Directory::new_id();
+    let traits = TransportTraits { native_ping: false, emulation: Some(id.clone()) };
+    let (writer, body) = pipe();
+    let opening = Opening {
+        session: Box::new(ClientSession::new(node.policy.clone(), traits, Now::read())),
+        encoding: Encoding { protocol: Protocol::Client, framing },
+        outbox_max_bytes: node.settings.client.outbox_max_bytes,
+        transport,
+        protocol: "json",
+        peer: door.peer,
+        response: Response { pipe: writer, writer: Box::new(stream) },
+        lifetime: Lifetime::Response,
+        id: Some(id),
+        messages: vec![commands],
+        place,
+    };
+    // Nobody else has an id of 128 random bits.
+    opening.open(&door.local).map_err(|_| Refusal::from(crate::disconnect::ErrorCode::INTERNAL))?;
+    Ok(door.stream(content_type, body))
+}

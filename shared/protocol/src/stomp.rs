@@ -1,0 +1,30 @@
+//! STOMP 1.0, 1.1 and 1.2: a client's bytes in, [`Frame`]s out; a server's frames as bytes back. `specs/stomp.md`.
+//!
+//! The journey: a transport's bytes, cut anywhere → [`Decoder`] → the gateway's `session/stomp` → [`encode::frame`] → the
+//! outbox. Nothing here knows what a destination is.
+//!
+//! - [`decoder`]: bytes to frames, every limit checked before anything is kept. - [`frame`], [`headers`]: what comes out.
+//! - [`escape`]: what each version writes in place of `:`, LF, CR and `\`. - [`encode`]: frames to bytes.
+//! - [`version`], [`heart_beat`]: what client and server agree on. - [`error`]: what a client can do wrong.
+
+pub mod decoder;
+pub mod encode;
+pub mod error;
+pub mod escape;
+pub mod frame;
+pub mod headers;
+pub mod heart_beat;
+pub mod version;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    decoder::{Decoder, Limits},
+    encode::{FrameWriter, ServerCommand},
+    error::DecodeError,
+    frame::{Command, Frame},
+    headers::Headers,
+    heart_beat::{Agreed, BadHeartBeat, HeartBeat},
+    version::Version,
+};
