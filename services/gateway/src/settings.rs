@@ -5,6 +5,7 @@
 //! separated by commas. Design §9, item 9.
 
 pub mod client;
+pub mod cluster;
 pub mod drain;
 pub mod http;
 pub mod proxies;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     client::{ClientSettings, SubprotocolChoice, WebSocketSettings},
+    cluster::ClusterSettings,
     drain::DrainSettings,
     http::{HttpSettings, TlsSettings},
     proxies::TrustedProxies,
@@ -42,6 +44,8 @@ pub struct Settings {
     pub api: ApiSettings,
     /// What carries publications between nodes.
     pub broker: BrokerSettings,
+    /// How the nodes of a cluster know one another.
+    pub cluster: ClusterSettings,
     /// Going down.
     pub drain: DrainSettings,
     /// Logging.
@@ -198,6 +202,7 @@ impl Settings {
         self.http.validate()?;
         self.websocket.validate()?;
         self.client.validate()?;
+        self.cluster.validate()?;
         self.drain.validate()?;
         self.token.validate().map_err(|error| SettingsError::value("token", error))?;
         TokenVerifier::new(&self.token).map_err(|error| SettingsError::value("token", error))?;
