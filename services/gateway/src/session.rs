@@ -321,6 +321,11 @@ pub trait Session {
     /// The transport begins to say goodbye, for whatever reason: nothing more is taken from the session.
     fn ending(&mut self) {}
 
+    /// Whether the client has said goodbye in the protocol's own words: then it is no failure that it goes.
+    fn has_left(&self) -> bool {
+        false
+    }
+
     /// What the transport failed with, before [`Session::closed`].
     fn failed(&mut self, _error: &(dyn std::error::Error + 'static)) {}
 

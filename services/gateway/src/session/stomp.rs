@@ -305,6 +305,10 @@ impl Session for StompSession {
         self.waiting.len() >= WAITING_FRAMES
     }
 
+    fn has_left(&self) -> bool {
+        self.state == State::Leaving
+    }
+
     fn closed(&mut self, _disconnect: &Disconnect) {
         self.state = State::Ended;
         self.transactions = Transactions::default();
