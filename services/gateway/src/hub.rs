@@ -17,7 +17,7 @@ pub mod interest;
 mod presence;
 pub mod reads;
 pub mod roster;
-mod subscribe;
+pub mod subscribe;
 mod subscription;
 pub mod tally;
 mod timers;

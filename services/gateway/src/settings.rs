@@ -5,8 +5,10 @@
 //! separated by commas. Design §9, item 9.
 
 pub mod client;
+pub mod cluster;
 pub mod drain;
 pub mod http;
+pub mod proxies;
 #[cfg(test)]
 mod tests;
 
@@ -18,8 +20,10 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     client::{ClientSettings, SubprotocolChoice, WebSocketSettings},
+    cluster::ClusterSettings,
     drain::DrainSettings,
     http::{HttpSettings, TlsSettings},
+    proxies::TrustedProxies,
 };
 
 /// All settings of a node.
@@ -40,6 +44,8 @@ pub struct Settings {
     pub api: ApiSettings,
     /// What carries publications between nodes.
     pub broker: BrokerSettings,
+    /// How the nodes of a cluster know one another.
+    pub cluster: ClusterSettings,
     /// Going down.
     pub drain: DrainSettings,
     /// Logging.
@@ -180,7 +186,8 @@ impl Settings {
             .list_separator(",")
             .with_list_parse_key("api.keys")
             .with_list_parse_key("client.allowed_origins")
-            .with_list_parse_key("client.personal_channels");
+            .with_list_parse_key("client.personal_channels")
+            .with_list_parse_key("http.trusted_proxies");
         let settings: Self = config::Config::builder()
             .add_source(config::File::from_str(text, config::FileFormat::Toml))
             .add_source(environment)
@@ -195,6 +202,7 @@ impl Settings {
         self.http.validate()?;
         self.websocket.validate()?;
         self.client.validate()?;
+        self.cluster.validate()?;
         self.drain.validate()?;
         self.token.validate().map_err(|error| SettingsError::value("token", error))?;
         TokenVerifier::new(&self.token).map_err(|error| SettingsError::value("token", error))?;
