@@ -10,11 +10,14 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::hub::tests::HISTORY;
 
+/// Where the answer of a read goes.
+type Answer = oneshot::Sender<Result<HistoryPage, BrokerError>>;
+
 /// A stream whose reads see its top when they are asked for, and are answered when the test says so.
 #[derive(Clone, Default)]
 pub(in crate::hub) struct Stream {
     pub(in crate::hub) top: Arc<AtomicU64>,
-    answers: Arc<Mutex<Vec<oneshot::Sender<Result<HistoryPage, BrokerError>>>>>,
+    answers: Arc<Mutex<Vec<Answer>>>,
     asked: Arc<Mutex<Vec<u64>>>,
 }
 
@@ -113,7 +116,8 @@ async fn different_places_are_read_apart_and_failures_are_shared() {
     let now = reads.now();
     let failing = async {
         stream.until_asked(2).await;
-        (stream.fail(), stream.fail());
+        stream.fail();
+        stream.fail();
     };
     let channel = "a".into();
     let other = reads.read(&channel, Some(7), 10, HISTORY, now);
