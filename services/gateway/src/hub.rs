@@ -5,7 +5,7 @@
 //!
 //! - [`channel`]: one channel's subscriptions and its place in the stream. - [`fanout`]: encode once, deliver.
 //! - [`interest`]: which channels this node wants from the broker. - [`subscribe`]: the steps of a subscription.
-//! - [`catch_up`]: after a gap. - [`presence`]: keeping presence alive. - [`timers`]: deadlines of sessions.
+//! - [`catch_up`]: after a gap. - [`reads`]: one read for all who want it. - [`presence`]: keeping presence alive. - [`timers`]: deadlines of sessions.
 //! - [`farewell`]: the node goes down. - [`worker`]: the thread's inbox and loop. - [`tally`]: what its connections move. - [`roster`]: the worker's sessions by id and user.
 
 mod catch_up;
@@ -15,6 +15,7 @@ pub mod fanout;
 mod farewell;
 pub mod interest;
 mod presence;
+pub mod reads;
 pub mod roster;
 pub mod subscribe;
 mod subscription;
@@ -185,6 +186,11 @@ impl Hub {
         let gap = self.channels.get_mut(name)?.caught_up(missed, &mut self.encoder);
         self.tell_lost(name);
         gap
+    }
+
+    /// Gaps that were told of a channel so far.
+    fn gaps(&self, name: &str) -> Option<u64> {
+        self.channels.get(name).map(Channel::gaps)
     }
 
     /// A channel's retention, while it has subscriptions here.

@@ -28,6 +28,8 @@ pub(super) struct Channel {
     position: Option<Position>,
     /// Events that wait for a history read to end.
     waiting: Option<Vec<Event>>,
+    /// Gaps that were told so far.
+    gaps: u64,
     /// Sessions that lost their place and must be told.
     lost: Vec<SessionKey>,
 }
@@ -48,6 +50,7 @@ impl Channel {
             subscriptions: IndexMap::new(),
             position: None,
             waiting: None,
+            gaps: 0,
             lost: Vec::new(),
         }
     }
@@ -58,6 +61,11 @@ impl Channel {
 
     pub(super) fn retention(&self) -> Retention {
         self.retention
+    }
+
+    /// Gaps that were told so far: who reads history before it has a place compares.
+    pub(super) fn gaps(&self) -> u64 {
+        self.gaps
     }
 
     pub(super) fn join(
@@ -141,6 +149,7 @@ impl Channel {
 
     /// Something may be missing from here on. Returns the position after which history must be read.
     pub(super) fn gap(&mut self) -> Option<Position> {
+        self.gaps += 1;
         if self.waiting.is_some() {
             return None;
         }
@@ -149,7 +158,7 @@ impl Channel {
             return None;
         }
         let oldest =
-            self.subscriptions.values().filter_map(Subscription::seen).min_by_key(|seen| seen.offset);
+            self.subscriptions.values().filter_map(Subscription::told).min_by_key(|told| told.offset);
         let position = self.position.as_ref().or(oldest)?.clone();
         self.waiting = Some(Vec::new());
         Some(position)

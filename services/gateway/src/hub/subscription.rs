@@ -62,9 +62,9 @@ impl Subscription {
         self.seen.is_some()
     }
 
-    /// Where this subscription stands, once its reply is written.
-    pub(super) fn seen(&self) -> Option<&Position> {
-        if self.held_back.is_some() || self.broken { None } else { self.seen.as_ref() }
+    /// Where this subscription stands, from the read on that its reply tells; what comes before that read it need not have.
+    pub(super) fn told(&self) -> Option<&Position> {
+        self.seen.as_ref().filter(|seen| !self.broken && !seen.epoch.is_empty())
     }
 
     pub(super) fn set_seen(&mut self, top: Position) {
