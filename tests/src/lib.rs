@@ -24,6 +24,7 @@ pub mod client;
 pub mod http;
 pub mod node;
 pub mod process;
+pub mod proxy;
 pub mod raw;
 pub mod redis;
 pub mod sockjs;

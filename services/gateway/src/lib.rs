@@ -50,7 +50,7 @@ use crate::{
     settings::Settings,
     transport::{
         client::ClientEndpoint, endpoint::Endpoint, endpoints::Endpoints, handler::HandlerEndpoint,
-        sockjs::options::SockJsEndpoint,
+        sockjs::options::SockJsEndpoint, stomp::StompEndpoint,
     },
 };
 pub use crate::{
@@ -68,9 +68,13 @@ pub use crate::{
 
 /// Path of the client protocol over WebSocket.
 pub const CLIENT_PATH: &str = "/connection/websocket";
+/// Path of STOMP over WebSocket.
+pub const STOMP_PATH: &str = "/stomp";
 
 /// Path of the client protocol over SockJS.
 pub const CLIENT_SOCKJS_PATH: &str = "/connection/sockjs";
+/// Path of STOMP over SockJS.
+pub const STOMP_SOCKJS_PATH: &str = "/stomp/sockjs";
 
 /// A node to be: settings, and the handlers that an embedder adds.
 pub struct Gorani {
@@ -138,9 +142,9 @@ impl Gorani {
     pub fn new(settings: Settings) -> Self {
         let (is_echo, is_sockjs) = (settings.development.echo, settings.development.sockjs_conformance);
         let sockjs = conformance::sockjs(&settings.sockjs);
-        let node =
-            Self { settings, endpoints: Vec::new() }
-                .sockjs(CLIENT_SOCKJS_PATH, SockJs::new(), |node| Arc::new(ClientEndpoint(node.clone())));
+        let node = Self { settings, endpoints: Vec::new() }
+            .sockjs(CLIENT_SOCKJS_PATH, SockJs::new(), |node| Arc::new(ClientEndpoint(node.clone())))
+            .sockjs(STOMP_SOCKJS_PATH, SockJs::new(), |node| Arc::new(StompEndpoint::new(node.clone())));
         if !is_sockjs {
             return if is_echo { node.handler(ECHO_PATH, Echo::registration()) } else { node };
         }
@@ -206,6 +210,7 @@ impl Gorani {
         let node = Node::start(self.settings).await?;
         let mut endpoints = Endpoints::default();
         endpoints.insert(CLIENT_PATH, Arc::new(ClientEndpoint(node.clone())));
+        endpoints.insert(STOMP_PATH, Arc::new(StompEndpoint::new(node.clone())));
         for served in self.endpoints {
             served.enter(&node, &mut endpoints)?;
         }
@@ -221,6 +226,7 @@ impl Gorani {
         let stop = async {
             drain::drain(&node, doors.close()).await;
             handle.stop(true).await;
+            node.retire().await;
         };
         Ok(tokio::join!(stop, server).1?)
     }

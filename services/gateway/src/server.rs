@@ -6,6 +6,7 @@
 mod doors;
 mod limits;
 pub mod socket;
+mod stomp;
 mod tls;
 mod upgrade_list;
 
@@ -116,6 +117,7 @@ pub fn start(node: Arc<Node>, endpoints: Arc<Endpoints>) -> Result<Listening, Se
         .max_concurrent_connections(settings.max_connections)
         .shutdown_timeout(settings.shutdown_timeout.as_secs())
         .disable_signals();
+    let builder = stomp::add(builder, &node)?;
     let server = match tls {
         None => builder.listen("http", listener, move || {
             let upgrades = upgrades(&node, &directory, &endpoints, false);
@@ -152,9 +154,14 @@ fn upgrades(
     endpoints: &Arc<Endpoints>,
     is_secure: bool,
 ) -> Upgrades {
-    let worker = WORKER.with_borrow_mut(|worker| worker.get_or_insert_with(|| node.start_worker()).clone());
-    let local = Local { node: node.clone(), worker, directory: directory.clone(), is_secure };
+    let (worker, directory) = (own_worker(node), directory.clone());
+    let local = Local { node: node.clone(), worker, directory, is_secure };
     Upgrades { local, endpoints: endpoints.clone() }
+}
+
+/// The worker of this thread.
+fn own_worker(node: &Arc<Node>) -> Rc<Worker> {
+    WORKER.with_borrow_mut(|worker| worker.get_or_insert_with(|| node.start_worker()).clone())
 }
 
 /// All that the node serves over HTTP.

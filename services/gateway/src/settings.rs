@@ -5,9 +5,12 @@
 //! separated by commas. Design §9, item 9.
 
 pub mod client;
+pub mod cluster;
 pub mod drain;
 pub mod http;
+pub mod proxies;
 pub mod sockjs;
+pub mod stomp;
 #[cfg(test)]
 mod tests;
 
@@ -19,9 +22,12 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     client::{ClientSettings, SubprotocolChoice, WebSocketSettings},
+    cluster::ClusterSettings,
     drain::DrainSettings,
     http::{HttpSettings, TlsSettings},
+    proxies::TrustedProxies,
     sockjs::SockJsSettings,
+    stomp::{Password, StompSettings, StompTcpSettings, StompUser},
 };
 
 /// All settings of a node.
@@ -36,6 +42,8 @@ pub struct Settings {
     pub sockjs: SockJsSettings,
     /// Clients of the client protocol.
     pub client: ClientSettings,
+    /// Clients of STOMP.
+    pub stomp: StompSettings,
     /// Connection and subscription tokens.
     pub token: TokenSettings,
     /// Options of channels, by namespace.
@@ -44,6 +52,8 @@ pub struct Settings {
     pub api: ApiSettings,
     /// What carries publications between nodes.
     pub broker: BrokerSettings,
+    /// How the nodes of a cluster know one another.
+    pub cluster: ClusterSettings,
     /// Going down.
     pub drain: DrainSettings,
     /// Logging.
@@ -186,7 +196,8 @@ impl Settings {
             .list_separator(",")
             .with_list_parse_key("api.keys")
             .with_list_parse_key("client.allowed_origins")
-            .with_list_parse_key("client.personal_channels");
+            .with_list_parse_key("client.personal_channels")
+            .with_list_parse_key("http.trusted_proxies");
         let settings: Self = config::Config::builder()
             .add_source(config::File::from_str(text, config::FileFormat::Toml))
             .add_source(environment)
@@ -202,6 +213,8 @@ impl Settings {
         self.websocket.validate()?;
         self.sockjs.validate()?;
         self.client.validate()?;
+        self.stomp.validate()?;
+        self.cluster.validate()?;
         self.drain.validate()?;
         self.token.validate().map_err(|error| SettingsError::value("token", error))?;
         TokenVerifier::new(&self.token).map_err(|error| SettingsError::value("token", error))?;

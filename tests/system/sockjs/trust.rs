@@ -106,3 +106,13 @@ fn metrics_tell_the_transports_apart() {
     let (_, metrics) = node.api().get("/metrics");
     assert!(metrics.contains("gorani_connections{transport=\"sockjs_xhr\"} 1"), "{metrics}");
 }
+
+#[test]
+fn stomp_is_spoken_over_sockjs() {
+    let node = Node::start(Settings::open());
+    let session = session("stomp/sockjs");
+    open(&node, &session);
+    sent(&node, &session, &json!(["CONNECT\naccept-version:1.2\nhost:localhost\n\n\0"]).to_string());
+    let body = poll(&node, &session).body;
+    assert!(body.starts_with("a[\"CONNECTED\\n") && body.ends_with("\\u0000\"]\n"), "{body}");
+}

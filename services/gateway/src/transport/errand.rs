@@ -52,6 +52,10 @@ impl Errands {
                 self.worker.hub_mut().release(self.key, &channel);
                 Step::Done
             }
+            Action::Show(channel, view) => {
+                self.worker.hub_mut().show(self.key, &channel, view);
+                Step::Done
+            }
             Action::Replay(channel, publications) => {
                 self.worker.hub_mut().replay(self.key, &channel, publications);
                 Step::Done
@@ -76,12 +80,12 @@ impl Errands {
                 )
             }
             Action::Presence(ticket, channel) => {
-                let read = self.node.broker().presence(&channel);
+                let read = self.node.presence(&channel);
                 let outcome = |clients: Result<_, _>| Outcome::Presence(clients.map_err(ErrorCode::from));
                 Step::Errand(ticket, read.map(outcome).boxed_local())
             }
             Action::PresenceStats(ticket, channel) => {
-                let read = self.node.broker().presence_stats(&channel);
+                let read = self.node.presence_stats(&channel);
                 let outcome = |counts: Result<_, _>| Outcome::PresenceStats(counts.map_err(ErrorCode::from));
                 Step::Errand(ticket, read.map(outcome).boxed_local())
             }

@@ -2,6 +2,7 @@
 //! that the protocol fixes. `specs/sockjs.md`, "Notation", items 5, 7, 31, 33 to 35, 42.
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -27,6 +28,7 @@ use crate::{
     transport::{
         endpoint::{Handshake, Refused, SocketAddresses},
         held::opening::Local,
+        peer::client_address,
     },
 };
 
@@ -35,6 +37,8 @@ pub(super) struct Door<'r> {
     pub(super) request: &'r HttpRequest,
     pub(super) endpoint: Arc<SockJsEndpoint>,
     pub(super) local: &'r Local,
+    /// The client, as far as a balancer's word for it can be believed.
+    peer: Option<SocketAddr>,
     origin: Option<&'r str>,
 }
 
@@ -54,7 +58,8 @@ impl<'r> Door<'r> {
             Some(Ok(origin)) => Some(origin),
             Some(Err(_)) => return Err(plain(StatusCode::BAD_REQUEST, "the origin is no text")),
         };
-        let door = Self { request, endpoint, local, origin };
+        let peer = client_address(&local.node, request.peer_addr(), request.headers());
+        let door = Self { request, endpoint, local, peer, origin };
         let hides_origin = transport.is_some_and(Transport::hides_origin);
         if door.allows(origin) && (origin.is_some() || !hides_origin || door.is_of_allowed_page()) {
             return Ok(door);
@@ -94,7 +99,7 @@ impl<'r> Door<'r> {
             path: self.endpoint.path.clone(),
             query: self.request.query_string().to_owned(),
             headers: self.request.headers().clone().into(),
-            peer: self.request.peer_addr(),
+            peer: self.peer,
             local: self.request.conn_data::<SocketAddresses>().and_then(|addresses| addresses.local),
             is_secure: self.local.is_secure,
             subprotocol: None,
@@ -123,7 +128,7 @@ impl<'r> Door<'r> {
         if node.is_draining() {
             return refuse(503, "this node is draining, try another");
         }
-        if self.request.peer_addr().is_some_and(|peer| !node.allows_handshake(peer.ip())) {
+        if self.peer.is_some_and(|peer| !node.allows_handshake(peer.ip())) {
             return refuse(429, "too many sessions from this address");
         }
         match node.take_place() {

@@ -1,7 +1,7 @@
 //! SockJS's frames over one WebSocket: a session inside another one, which takes batches apart. What goes out is framed by
 //! the hub's encoder. `specs/sockjs.md` item 21.
 
-use std::{error::Error, sync::Arc, task::Context, time::Instant};
+use std::{borrow::Cow, collections::VecDeque, error::Error, sync::Arc, task::Context, time::Instant};
 
 use gorani_protocol::sockjs::{BatchError, BatchLimits, batch};
 
@@ -19,12 +19,27 @@ const TOO_BIG: u16 = 1009;
 pub struct Framed {
     session: Box<dyn Session>,
     limits: BatchLimits,
+    /// Messages of a batch that the session could not take yet: until it has, nothing more is read.
+    waiting: VecDeque<String>,
 }
 
 impl Framed {
     /// The session inside.
     pub fn new(session: Box<dyn Session>, limits: BatchLimits) -> Self {
-        Self { session, limits }
+        Self { session, limits, waiting: VecDeque::new() }
+    }
+
+    /// Hands on what waits, as far as the session can take it.
+    fn hand_on(&mut self, now: Now, actions: &mut Actions) {
+        while !self.session.is_blocked()
+            && !actions.is_closing()
+            && let Some(message) = self.waiting.pop_front()
+        {
+            self.session.message(Incoming::Text(&message), now, actions);
+        }
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
+        }
     }
 }
 
@@ -39,12 +54,8 @@ impl Session for Framed {
         };
         match batch::decode(text.as_bytes(), self.limits) {
             Ok(messages) => {
-                for message in messages {
-                    if actions.is_closing() {
-                        return;
-                    }
-                    self.session.message(Incoming::Text(&message), now, actions);
-                }
+                self.waiting.extend(messages.into_iter().map(Cow::into_owned));
+                self.hand_on(now, actions);
             }
             Err(BatchError::Empty) => {}
             Err(BatchError::Broken) => {
@@ -59,10 +70,12 @@ impl Session for Framed {
 
     fn signal(&mut self, signal: Signal, now: Now, actions: &mut Actions) {
         self.session.signal(signal, now, actions);
+        self.hand_on(now, actions);
     }
 
     fn outcome(&mut self, ticket: Ticket, outcome: Outcome, now: Now, actions: &mut Actions) {
         self.session.outcome(ticket, outcome, now, actions);
+        self.hand_on(now, actions);
     }
 
     fn pong(&mut self, now: Now) {
@@ -78,10 +91,11 @@ impl Session for Framed {
     }
 
     fn is_blocked(&self) -> bool {
-        self.session.is_blocked()
+        !self.waiting.is_empty() || self.session.is_blocked()
     }
 
     fn ending(&mut self) {
+        self.waiting.clear();
         self.session.ending();
     }
 
