@@ -6,11 +6,13 @@
 //!
 //! - [`client`]: the JSON client protocol. - [`handler`]: an embedder's `WebSocketHandler`. - [`handshake`]: the request
 //!   that opened a connection. - [`position`]: how far a receiver has come, as text.
+//! - [`uni`]: receivers without commands.
 
 pub mod client;
 pub mod handler;
 pub mod handshake;
 pub mod position;
+pub mod uni;
 
 use std::{
     sync::Arc,

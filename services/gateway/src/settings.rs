@@ -7,6 +7,7 @@
 pub mod client;
 pub mod drain;
 pub mod http;
+pub mod poll;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ pub use self::{
     client::{ClientSettings, SubprotocolChoice, WebSocketSettings},
     drain::DrainSettings,
     http::{HttpSettings, TlsSettings},
+    poll::PollSettings,
 };
 
 /// All settings of a node.
@@ -32,6 +34,8 @@ pub struct Settings {
     pub websocket: WebSocketSettings,
     /// Clients of the client protocol.
     pub client: ClientSettings,
+    /// Polling and long polling.
+    pub poll: PollSettings,
     /// Connection and subscription tokens.
     pub token: TokenSettings,
     /// Options of channels, by namespace.
@@ -195,6 +199,7 @@ impl Settings {
         self.http.validate()?;
         self.websocket.validate()?;
         self.client.validate()?;
+        self.poll.validate()?;
         self.drain.validate()?;
         self.token.validate().map_err(|error| SettingsError::value("token", error))?;
         TokenVerifier::new(&self.token).map_err(|error| SettingsError::value("token", error))?;
