@@ -14,6 +14,8 @@ FUZZ_FLAGS ?= --sanitizer none --codegen-units 16
 # Arguments of the benchmark: `make bench BENCH_ARGS=--smoke` only proves that it runs, in any build.
 BENCH_ARGS ?=
 BENCH_PROFILE ?= release
+# Arguments of the audit: `make audit AUDIT_ARGS="--scenario kill-node --seconds 60"`.
+AUDIT_ARGS ?=
 # `make up`: how many nodes, and METRICS=1 for Prometheus and Grafana beside them.
 NODES ?= 3
 METRICS ?=
@@ -26,7 +28,7 @@ COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose 
 
 FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz
 
-.PHONY: help run build test test-rust test-e2e test-tools fmt fmt-check lint layers bench fuzz doc ci up down
+.PHONY: help run build test test-rust test-e2e test-tools fmt fmt-check lint layers bench audit fuzz doc ci up down
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -83,6 +85,11 @@ bench: ## measure fan-out, memory, set-up, publishing and latency beside the sto
 	GORANI_BIN=$(TARGET_DIR)/$(BENCH_PROFILE:dev=debug)/gorani \
 		$(CARGO) run --profile $(BENCH_PROFILE) --locked -p gorani-tests --bin bench -- $(BENCH_ARGS)
 
+audit: ## break a cluster in every way while it is under load, and count what is lost, doubled or reordered (AUDIT_ARGS=--brief)
+	$(CARGO) build --profile $(BENCH_PROFILE) --locked -p gorani --bin gorani
+	GORANI_BIN=$(TARGET_DIR)/$(BENCH_PROFILE:dev=debug)/gorani \
+		$(CARGO) run --profile $(BENCH_PROFILE) --locked -p gorani-tests --bin bench -- audit $(AUDIT_ARGS)
+
 fuzz: ## run every fuzz target for FUZZ_SECONDS (30), from its seeds and what it found before
 	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
 	@targets=$$($(FUZZ) list --fuzz-dir tests/fuzz); \
@@ -107,3 +114,4 @@ ci: ## all of the above checks, as the build machine runs them
 	$(MAKE) fuzz FUZZ_SECONDS=15
 	$(MAKE) bench BENCH_ARGS=--smoke BENCH_PROFILE=dev
 	$(MAKE) bench BENCH_ARGS="crowd --nodes 3 --connections 100 --repeats 1" BENCH_PROFILE=dev
+	$(MAKE) audit AUDIT_ARGS=--brief BENCH_PROFILE=dev

@@ -16,6 +16,7 @@
     reason = "no worker of a server runs here: to wait for a process is to look again"
 )]
 
+mod audit;
 mod connections;
 mod crowd;
 mod fanout;
@@ -71,6 +72,8 @@ struct Flags {
 enum Program {
     /// Many connections, spread over the nodes of a cluster, receive a broadcast
     Crowd(crowd::CrowdFlags),
+    /// Whether what is accepted reaches everybody, once and in order, while things break
+    Audit(audit::AuditFlags),
     /// The subscribers of one node of a crowd
     #[command(hide = true)]
     CrowdClient(crowd::client::ClientFlags),
@@ -100,6 +103,7 @@ fn main() -> ExitCode {
     }
     let ended = match &flags.command {
         None => run(&flags),
+        Some(Program::Audit(flags)) => audit::run(flags),
         Some(Program::Crowd(flags)) => crowd::run(flags),
         Some(Program::CrowdClient(flags)) => crowd::client::run(flags),
     };

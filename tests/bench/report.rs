@@ -61,17 +61,22 @@ impl Row {
 pub(crate) fn table(rows: &[Row]) -> String {
     let head = ["measure", "unit", "gateway", "stock", "gateway/stock", "goal"].map(str::to_owned);
     let cells: Vec<[String; 6]> = std::iter::once(head).chain(rows.iter().map(Row::cells)).collect();
-    let widths: [usize; 6] = std::array::from_fn(|column| {
-        cells.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
-    });
+    grid(&cells)
+}
+
+/// A Markdown table of lines of equal length, the first of which is the head.
+pub(crate) fn grid(cells: &[impl AsRef<[String]>]) -> String {
+    let columns = cells.first().map_or(0, |head| head.as_ref().len());
+    let width = |column: usize| cells.iter().map(|row| row.as_ref()[column].chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
     let mut table = String::new();
     for (line, row) in cells.iter().enumerate() {
-        for (cell, width) in row.iter().zip(widths) {
+        for (cell, width) in row.as_ref().iter().zip(&widths) {
             let _ = write!(table, "| {cell:width$} ");
         }
         table.push_str("|\n");
         if line == 0 {
-            for width in widths {
+            for width in &widths {
                 let _ = write!(table, "|{}", "-".repeat(width + 2));
             }
             table.push_str("|\n");

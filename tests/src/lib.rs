@@ -23,5 +23,6 @@ pub mod client;
 pub mod http;
 pub mod node;
 pub mod process;
+pub mod proxy;
 pub mod raw;
 pub mod redis;

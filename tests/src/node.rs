@@ -80,8 +80,11 @@ pub struct Node {
     address: SocketAddr,
     api_key: String,
     output: Arc<Mutex<Vec<u8>>>,
-    _files: TempDir,
+    files: TempDir,
 }
+
+/// The name of a node's settings file.
+const SETTINGS_FILE: &str = "gorani.toml";
 
 impl Node {
     /// Starts the binary with these settings on a free port of the loopback and waits until it is ready.
@@ -99,20 +102,11 @@ impl Node {
         let address = free_address();
         let settings = settings.set("http.address", format!("\"{address}\""));
         let files = TempDir::new().expect("a temporary directory");
-        let file = files.path().join("gorani.toml");
-        std::fs::write(&file, settings.text()).expect("the settings file can be written");
-        let mut child = Command::new(binary::node())
-            .args(["serve", "--config"])
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the node's binary can be started");
+        std::fs::write(files.path().join(SETTINGS_FILE), settings.text())
+            .expect("the settings file can be written");
         let output = Arc::new(Mutex::new(Vec::new()));
-        collect(child.stdout.take(), &output);
-        collect(child.stderr.take(), &output);
-        Self { child, address, api_key: settings.api_key(), output, _files: files }
+        let child = run(&files, &output);
+        Self { child, address, api_key: settings.api_key(), output, files }
     }
 
     /// Waits until `/health/ready` answers 200.
@@ -157,6 +151,11 @@ impl Node {
         self.child.wait().expect("a killed child ends");
     }
 
+    /// Starts it again where it was, with the same settings, after it has ended. Does not wait for readiness.
+    pub fn restart(&mut self) {
+        self.child = run(&self.files, &self.output);
+    }
+
     /// Asks it to end (`SIGTERM`) without waiting.
     pub fn terminate(&self) {
         self.process().signal(Signal::SIGTERM);
@@ -184,6 +183,21 @@ impl Drop for Node {
             eprintln!("--- what the node wrote ---\n{}---", self.output());
         }
     }
+}
+
+/// Starts the binary with the settings file of the directory.
+fn run(files: &TempDir, output: &Arc<Mutex<Vec<u8>>>) -> Child {
+    let mut child = Command::new(binary::node())
+        .args(["serve", "--config"])
+        .arg(files.path().join(SETTINGS_FILE))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the node's binary can be started");
+    collect(child.stdout.take(), output);
+    collect(child.stderr.take(), output);
+    child
 }
 
 /// An address of the loopback on which nothing listens.

@@ -1,6 +1,8 @@
-//! A real redis-server of a test's own: on a free port, in a directory of its own, killed when dropped.
+//! A real redis-server of a test's own: on a free port, in a directory of its own, killed when dropped. Also as a replica, or
+//! as a Sentinel that watches one.
 
 use std::{
+    io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
     thread,
@@ -19,12 +21,20 @@ const READY_WITHIN: Duration = Duration::from_secs(10);
 /// Pause between two looks at a server that does not accept yet.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
 
+/// The name under which a Sentinel of [`Redis::sentinel`] knows what it watches.
+pub const WATCHED: &str = "primary";
+/// What a Sentinel is told of its primary: a failover begins half a second after the primary is gone.
+const SENTINEL_DOWN_AFTER_MS: u32 = 500;
+/// How long Sentinels wait with the next attempt at a failover.
+const SENTINEL_FAILOVER_TIMEOUT_MS: u32 = 3_000;
+
 /// A redis-server that writes every change to its append-only file before it answers, so that it can be killed.
 #[derive(Debug)]
 pub struct Redis {
     child: Child,
     address: SocketAddr,
     files: TempDir,
+    more: Vec<String>,
 }
 
 impl Redis {
@@ -33,9 +43,61 @@ impl Redis {
     /// # Panics
     /// If redis-server is not installed (`make test` installs it) or does not start.
     pub fn start() -> Self {
+        Self::start_with(Vec::new())
+    }
+
+    /// As [`Redis::start`], as a replica of another one.
+    pub fn replica_of(primary: SocketAddr) -> Self {
+        Self::start_with(vec!["--replicaof".to_owned(), primary.ip().to_string(), primary.port().to_string()])
+    }
+
+    fn start_with(more: Vec<String>) -> Self {
         let (address, files) = (free_address(), TempDir::new().expect("a temporary directory"));
-        let child = spawn(address, &files);
-        Self { child, address, files }
+        let child = spawn(address, &files, &more);
+        Self { child, address, files, more }
+    }
+
+    /// A Sentinel that watches a server under the name [`WATCHED`]; `quorum` of them must agree that it is gone.
+    ///
+    /// # Panics
+    /// As [`Redis::start`].
+    pub fn sentinel(primary: SocketAddr, quorum: usize) -> Self {
+        let (address, files) = (free_address(), TempDir::new().expect("a temporary directory"));
+        let file = files.path().join("sentinel.conf");
+        let text = format!(
+            "port {}\nbind {}\nprotected-mode no\nsentinel monitor {WATCHED} {} {} {quorum}\n\
+             sentinel down-after-milliseconds {WATCHED} {SENTINEL_DOWN_AFTER_MS}\n\
+             sentinel failover-timeout {WATCHED} {SENTINEL_FAILOVER_TIMEOUT_MS}\n",
+            address.port(),
+            address.ip(),
+            primary.ip(),
+            primary.port(),
+        );
+        std::fs::write(&file, text).expect("the settings file can be written");
+        let more = vec![file.display().to_string(), "--sentinel".to_owned()];
+        let child = spawn(address, &files, &more);
+        Self { child, address, files, more }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A section of what the server says of itself; empty while it cannot be asked.
+    pub fn info(&self, section: &str) -> String {
+        let ask = || -> std::io::Result<String> {
+            let mut stream = BufReader::new(TcpStream::connect(self.address)?);
+            stream.get_mut().set_read_timeout(Some(READY_WITHIN))?;
+            stream.get_mut().write_all(format!("INFO {section}\r\n").as_bytes())?;
+            let mut head = String::new();
+            stream.read_line(&mut head)?;
+            let length = head.trim().trim_start_matches('$').parse().map_err(std::io::Error::other)?;
+            let mut text = String::new();
+            stream.take(length).read_to_string(&mut text)?;
+            Ok(text)
+        };
+        ask().unwrap_or_default()
     }
 
     /// Its address as the node's settings want it.
@@ -51,7 +113,7 @@ impl Redis {
 
     /// Starts it again where it was, with what it had written.
     pub fn restart(&mut self) {
-        self.child = spawn(self.address, &self.files);
+        self.child = spawn(self.address, &self.files, &self.more);
     }
 
     /// Freezes it (`SIGSTOP`), as a host that hangs.
@@ -73,12 +135,23 @@ impl Drop for Redis {
     }
 }
 
-fn spawn(address: SocketAddr, files: &TempDir) -> Child {
-    let child = Command::new("redis-server")
-        .args(["--bind", &address.ip().to_string(), "--port", &address.port().to_string()])
-        .args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""])
-        .arg("--dir")
-        .arg(files.path())
+fn spawn(address: SocketAddr, files: &TempDir, more: &[String]) -> Child {
+    let mut command = Command::new("redis-server");
+    // A Sentinel has everything in its file, which comes first.
+    let is_sentinel = more.iter().any(|option| option == "--sentinel");
+    if !is_sentinel {
+        command.args(["--bind", &address.ip().to_string(), "--port", &address.port().to_string()]).args([
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "always",
+            "--save",
+            "",
+        ]);
+    }
+    let child = command
+        .args(more)
+        .current_dir(files.path())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

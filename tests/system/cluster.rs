@@ -1,5 +1,12 @@
 //! Several nodes joined by a real Redis: whichever a backend talks to, subscribers of all nodes get everything, in one
 //! order, and Redis may die meanwhile. Design §5.
+//!
+//! - [`orders`], [`pages`]: the API on the whole cluster. - [`deaths`]: nodes that die. - [`users`]: clients with a user id.
+
+mod deaths;
+mod orders;
+mod pages;
+mod users;
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +25,7 @@ const NODES: usize = 3;
 const SOON: Duration = Duration::from_secs(20);
 
 const NAMESPACES: &str = r#"[{ name = "open", allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true },
+ { name = "seen", presence = true, join_leave = true, allow_subscribe_for_client = true },
  { name = "kept", history_size = 1000, history_ttl = "60s", force_recovery = true, presence = true, join_leave = true,
  allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true, allow_presence_for_client = true,
  allow_presence_for_anonymous = true }]"#;

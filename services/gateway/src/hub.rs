@@ -16,7 +16,7 @@ mod farewell;
 pub mod interest;
 mod presence;
 pub mod roster;
-mod subscribe;
+pub mod subscribe;
 mod subscription;
 pub mod tally;
 mod timers;

@@ -166,6 +166,7 @@ impl Gorani {
         let stop = async {
             drain::drain(&node, doors.close()).await;
             handle.stop(true).await;
+            node.retire().await;
         };
         Ok(tokio::join!(stop, server).1?)
     }

@@ -1,6 +1,8 @@
 //! What the node counts, for `GET /metrics`. Counters are moved once per event of a connection or per turn of a
 //! worker, never once per subscriber of a publication.
 
+pub mod cluster;
+
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::{
@@ -8,6 +10,8 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+
+use self::cluster::ClusterMetrics;
 
 /// Labels of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -108,6 +112,8 @@ pub struct Metrics {
     pub channels: Gauge,
     /// Seconds since the start.
     pub uptime_seconds: Gauge<f64, AtomicU64>,
+    /// What has to do with other nodes.
+    pub cluster: ClusterMetrics,
 }
 
 impl Default for Metrics {
@@ -136,6 +142,7 @@ impl Default for Metrics {
         let catch_ups = plain!(Counter, "catch_ups", "History reads after a gap");
         let channels = plain!(Gauge, "channels", "Channels received by this node");
         let uptime_seconds = plain!(Gauge<f64, AtomicU64>, "uptime_seconds", "Seconds since the start");
+        let cluster = ClusterMetrics::register(&mut registry);
         Self {
             registry,
             connections,
@@ -152,6 +159,7 @@ impl Default for Metrics {
             catch_ups,
             channels,
             uptime_seconds,
+            cluster,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! the workers that want the channel → their hubs.
 
 mod admission;
+pub mod cluster;
 mod ending;
 mod keys;
 pub mod publish;
@@ -17,16 +18,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use gorani_auth::{ApiKeys, ChannelRules, Origins, TokenVerifier};
 use gorani_broker::{Broker, BrokerError, Event, Health, MemoryBroker, RedisBroker, Sink};
 use parking_lot::RwLock;
 use rand::Rng;
 
-use self::{admission::Admission, ending::Ending};
+use self::{admission::Admission, cluster::Peers, ending::Ending, query::Counts};
 use crate::{
     hub::{
         control::Control,
         interest::Interest,
+        subscribe::PRESENCE_TTL,
         worker::{Inbox, Worker},
     },
     metrics::Metrics,
@@ -59,6 +62,7 @@ pub struct Node {
     connections: AtomicUsize,
     ending: Ending,
     admission: Admission,
+    peers: Peers,
 }
 
 /// Why a node does not start.
@@ -108,13 +112,15 @@ impl Node {
             node_id: id.clone(),
             key_wanted: tokio::sync::Notify::new(),
         };
+        let metrics = Arc::<Metrics>::default();
+        let (peers, mail) = Peers::new(id.clone(), settings.cluster.lease, PRESENCE_TTL, metrics.clone());
         let node = Arc::new(Self {
             id,
             api_keys: ApiKeys::new(settings.api.keys.clone()).map_err(|error| refused("api.keys", &error))?,
             origins: Origins::new(&settings.client.allowed_origins)
                 .map_err(|error| refused("client.allowed_origins", &error))?,
             policy: Arc::new(policy),
-            metrics: Arc::default(),
+            metrics,
             started: Instant::now(),
             interest: Arc::new(Interest::new(broker.clone())),
             broker,
@@ -122,9 +128,15 @@ impl Node {
             connections: AtomicUsize::new(0),
             ending: Ending::default(),
             admission: Admission::default(),
+            peers,
             settings,
         });
+        node.broker.cluster().hear(&node.id);
         node.broker.start(node.clone()).await?;
+        actix_rt::spawn(node.clone().read_mail(mail));
+        // Before the first connection, so that nobody asks only the others for it.
+        node.announce(Counts::default()).await;
+        actix_rt::spawn(node.clone().keep_lease());
         actix_rt::spawn(node.clone().sweep());
         actix_rt::spawn(node.clone().keep_keys());
         Ok(node)
@@ -208,6 +220,10 @@ impl Sink for Node {
 
     fn on_gap(&self, channel: &Arc<str>) {
         self.each_interested(channel, |inbox| inbox.gap(channel));
+    }
+
+    fn on_message(&self, message: Bytes) {
+        self.peers.deliver(message);
     }
 }
 

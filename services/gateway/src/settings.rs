@@ -5,9 +5,11 @@
 //! separated by commas. Design §9, item 9.
 
 pub mod client;
+pub mod cluster;
 pub mod drain;
 pub mod http;
 pub mod poll;
+pub mod proxies;
 #[cfg(test)]
 mod tests;
 
@@ -19,9 +21,11 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     client::{ClientSettings, SubprotocolChoice, WebSocketSettings},
+    cluster::ClusterSettings,
     drain::DrainSettings,
     http::{HttpSettings, TlsSettings},
     poll::PollSettings,
+    proxies::TrustedProxies,
 };
 
 /// All settings of a node.
@@ -44,6 +48,8 @@ pub struct Settings {
     pub api: ApiSettings,
     /// What carries publications between nodes.
     pub broker: BrokerSettings,
+    /// How the nodes of a cluster know one another.
+    pub cluster: ClusterSettings,
     /// Going down.
     pub drain: DrainSettings,
     /// Logging.
@@ -184,7 +190,8 @@ impl Settings {
             .list_separator(",")
             .with_list_parse_key("api.keys")
             .with_list_parse_key("client.allowed_origins")
-            .with_list_parse_key("client.personal_channels");
+            .with_list_parse_key("client.personal_channels")
+            .with_list_parse_key("http.trusted_proxies");
         let settings: Self = config::Config::builder()
             .add_source(config::File::from_str(text, config::FileFormat::Toml))
             .add_source(environment)
@@ -200,6 +207,7 @@ impl Settings {
         self.websocket.validate()?;
         self.client.validate()?;
         self.poll.validate()?;
+        self.cluster.validate()?;
         self.drain.validate()?;
         self.token.validate().map_err(|error| SettingsError::value("token", error))?;
         TokenVerifier::new(&self.token).map_err(|error| SettingsError::value("token", error))?;

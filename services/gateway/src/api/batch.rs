@@ -44,7 +44,7 @@ pub(super) async fn answer(node: &Arc<Node>, command: Command<'_>, body: &Bytes)
         }
         Command::Channels(request) => Answer::Channels(overview::channels(node, request).await?),
         Command::Connections(request) => Answer::Connections(overview::connections(node, request).await?),
-        Command::Info(_) => Answer::Info(overview::info(node).await),
+        Command::Info(_) => Answer::Info(overview::info(node).await?),
     })
 }
 

@@ -53,7 +53,7 @@ pub(super) async fn presence(
     request: ChannelRequest<'_>,
 ) -> Result<PresenceResult, ApiError> {
     with_presence(node, &request.channel)?;
-    let clients = node.broker().presence(&request.channel).await.map_err(failed)?;
+    let clients = node.presence(&request.channel).await.map_err(failed)?;
     let by_id = clients.iter().map(|info| (info.client.clone(), ClientInfoView::from(&**info)));
     Ok(PresenceResult { presence: by_id.collect() })
 }
@@ -63,7 +63,7 @@ pub(super) async fn presence_stats(
     request: ChannelRequest<'_>,
 ) -> Result<PresenceStatsResult, ApiError> {
     with_presence(node, &request.channel)?;
-    let (num_clients, num_users) = node.broker().presence_stats(&request.channel).await.map_err(failed)?;
+    let (num_clients, num_users) = node.presence_stats(&request.channel).await.map_err(failed)?;
     Ok(PresenceStatsResult { num_clients, num_users })
 }
 

@@ -11,7 +11,7 @@ use actix_web::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::disconnect::ErrorCode;
+use crate::{disconnect::ErrorCode, node::cluster::ClusterError};
 
 /// Bytes of a sentence at most: what a request holds may be quoted in it, and must not make it long.
 const SENTENCE_BYTES: usize = 512;
@@ -111,6 +111,18 @@ impl ApiError {
 impl From<ErrorCode> for ApiError {
     fn from(code: ErrorCode) -> Self {
         Self::new(code, code.message)
+    }
+}
+
+impl From<ClusterError> for ApiError {
+    fn from(error: ClusterError) -> Self {
+        tracing::warn!(%error, "other nodes could not be asked");
+        let code = ErrorCode::from(&error);
+        match error {
+            // What the broker says is for the log.
+            ClusterError::Broker(_) => code.into(),
+            ClusterError::Unanswered(_) | ClusterError::Busy => Self::new(code, error.to_string()),
+        }
     }
 }
 

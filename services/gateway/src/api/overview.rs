@@ -1,8 +1,6 @@
-//! `channels`, `connections` and `info`: questions to the workers, in pages.
+//! `channels`, `connections` and `info`: questions to all nodes, in pages.
 
 use std::sync::Arc;
-
-use wildmatch::WildMatch;
 
 use crate::{
     api::{
@@ -18,17 +16,11 @@ pub(super) async fn channels(
     request: ChannelsRequest<'_>,
 ) -> Result<ChannelsResult, ApiError> {
     let (after, limit) = request.page()?;
-    let pattern = request.pattern()?.map(WildMatch::new);
-    let all = node.channels().await;
-    let wanted = all
-        .into_iter()
-        .filter(|(name, _)| **name > *after && pattern.as_ref().is_none_or(|pattern| pattern.matches(name)));
     // One more than the page holds tells whether there is a next one.
-    let mut page: Vec<_> = wanted.take(limit + 1).collect();
+    let mut page: Vec<_> =
+        node.channels_after(request.pattern()?, &after, limit + 1).await?.into_iter().collect();
     let next_cursor = turn(&mut page, limit, |(name, _)| name);
-    let channels = page
-        .into_iter()
-        .map(|(name, count)| (name.as_ref().to_owned(), ChannelView { num_clients: count as u64 }));
+    let channels = page.into_iter().map(|(name, count)| (name, ChannelView { num_clients: count as u64 }));
     Ok(ChannelsResult { channels: channels.collect(), next_cursor })
 }
 
@@ -38,9 +30,9 @@ pub(super) async fn connections(
 ) -> Result<ConnectionsResult, ApiError> {
     let (after, limit) = request.page()?;
     let mut page: Vec<_> =
-        node.connections_after(request.user.given(), &after, limit + 1).await.into_iter().collect();
+        node.connections_after(request.user.given(), &after, limit + 1).await?.into_iter().collect();
     let next_cursor = turn(&mut page, limit, |(client, _)| client);
-    let connections = page.into_iter().map(|(client, view)| (client, ConnectionView::of(view, &node.id)));
+    let connections = page.into_iter().map(|(client, (node, view))| (client, ConnectionView::of(view, node)));
     Ok(ConnectionsResult { connections: connections.collect(), next_cursor })
 }
 
@@ -51,6 +43,6 @@ fn turn<T>(page: &mut Vec<T>, limit: usize, name: impl Fn(&T) -> &str) -> Option
     page.last().filter(|_| more).map(|last| cursor_after(name(last)))
 }
 
-pub(super) async fn info(node: &Arc<Node>) -> InfoResult {
-    InfoResult { nodes: node.nodes().await.into_iter().map(NodeView::from).collect() }
+pub(super) async fn info(node: &Arc<Node>) -> Result<InfoResult, ApiError> {
+    Ok(InfoResult { nodes: node.nodes().await?.into_iter().map(NodeView::from).collect() })
 }

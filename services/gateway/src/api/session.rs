@@ -1,5 +1,5 @@
-//! `subscribe`, `unsubscribe`, `disconnect` and `refresh`: orders that the node puts to its workers. They are done when
-//! the workers have them; a user without connections is no error.
+//! `subscribe`, `unsubscribe`, `disconnect` and `refresh`: orders for the sessions of all nodes. They are done when
+//! every node's workers have them; a user without connections is no error.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ pub(super) async fn refresh(node: &Arc<Node>, request: RefreshRequest<'_>) -> Re
 }
 
 async fn order(node: &Arc<Node>, control: Control) -> Result<EmptyResult, ApiError> {
-    node.control(control).await;
+    node.order(control).await?;
     Ok(EmptyResult {})
 }
 

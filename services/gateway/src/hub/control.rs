@@ -46,8 +46,22 @@ pub enum Control {
     },
 }
 
+impl Control {
+    /// The client that it concerns alone, if it does.
+    pub fn client(&self) -> Option<&str> {
+        let (Self::Disconnect(target, ..)
+        | Self::Unsubscribe(target, _)
+        | Self::Subscribe(target, _)
+        | Self::Refresh { target, .. }) = self
+        else {
+            return None;
+        };
+        target.client.as_deref()
+    }
+}
+
 /// What the API shows of a connection.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ConnectionView {
     /// User id; empty for anonymous.
     pub user: String,

@@ -111,6 +111,12 @@ impl Interest {
         self.entries.read().get(channel).map_or(0, |entry| entry.workers)
     }
 
+    /// Channels that somebody here wants.
+    pub fn channels(&self) -> Vec<Arc<str>> {
+        let entries = self.entries.read();
+        entries.iter().filter(|(_, entry)| entry.workers != 0).map(|(channel, _)| channel.clone()).collect()
+    }
+
     /// Channels that this node receives.
     pub fn len(&self) -> usize {
         self.entries.read().len()

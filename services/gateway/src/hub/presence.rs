@@ -1,36 +1,91 @@
 //! Keeps the worker's sessions present: an entry that is not refreshed is forgotten, so that the clients of a dead
 //! node vanish with it. Design §5, "Membership".
 
-use std::{rc::Rc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::future::join_all;
+use gorani_broker::{BrokerError, ClientInfo};
 
-use crate::hub::{subscribe::PRESENCE_TTL, worker::Worker};
+use crate::hub::{
+    subscribe::PRESENCE_TTL,
+    worker::{Load, Worker},
+};
 
 /// How often entries are refreshed: twice within their life, so that one failure is survived.
 const REFRESH_EVERY: Duration = Duration::from_secs(25);
 /// Refreshes under way at a time.
 const BATCH: usize = 256;
 
+/// A session that stands in a channel's presence.
+struct Present {
+    info: Arc<ClientInfo>,
+    announce: bool,
+}
+
 impl Worker {
     /// Refreshes presence for ever.
-    pub(super) async fn keep_present(self: Rc<Self>) {
+    pub(super) async fn keep_present(self: Rc<Self>, load: Arc<Load>) {
         loop {
-            tokio::time::sleep(REFRESH_EVERY).await;
-            let present: Vec<_> = {
-                let hub = self.hub();
-                let sessions = hub.roster().all().flat_map(|session| session.present_in());
-                sessions.map(|(channel, info)| (channel.clone(), info.clone())).collect()
+            let restored = tokio::select! {
+                () = tokio::time::sleep(REFRESH_EVERY) => self.refresh_present().await,
+                () = load.lapsed.notified() => self.restore_present().await,
             };
-            for batch in present.chunks(BATCH) {
-                let refreshes = batch
+            if let Err(error) = restored {
+                tracing::warn!(%error, "presence could not be refreshed");
+            }
+        }
+    }
+
+    async fn refresh_present(&self) -> Result<(), BrokerError> {
+        let present: Vec<_> = {
+            let hub = self.hub();
+            let sessions = hub.roster().all().flat_map(|session| session.present_in());
+            sessions.map(|membership| (membership.channel.clone(), membership.info.clone())).collect()
+        };
+        let mut failed = Ok(());
+        for batch in present.chunks(BATCH) {
+            let refreshes = batch
+                .iter()
+                .map(|(channel, info)| self.broker.presence_add(channel, info.clone(), PRESENCE_TTL));
+            if let Some(error) = join_all(refreshes).await.into_iter().find_map(Result::err) {
+                failed = Err(error);
+            }
+        }
+        failed
+    }
+
+    /// Other nodes may have taken this one for dead, and its clients out of presence: they are entered again, and those who
+    /// were out have joined.
+    async fn restore_present(&self) -> Result<(), BrokerError> {
+        let mut channels: HashMap<Arc<str>, Vec<Present>> = HashMap::new();
+        for membership in self.hub().roster().all().flat_map(|session| session.present_in()) {
+            let present = Present { info: membership.info.clone(), announce: membership.announce };
+            channels.entry(membership.channel.clone()).or_default().push(present);
+        }
+        for (channel, sessions) in channels {
+            let there = self.broker.presence(&channel).await?;
+            let there: HashSet<&str> = there.iter().map(|info| info.client.as_str()).collect();
+            for batch in sessions.chunks(BATCH) {
+                let added = batch
                     .iter()
-                    .map(|(channel, info)| self.broker.presence_add(channel, info.clone(), PRESENCE_TTL));
-                let failed = join_all(refreshes).await.into_iter().find_map(Result::err);
-                if let Some(error) = failed {
-                    tracing::warn!(%error, "presence could not be refreshed");
+                    .map(|present| self.broker.presence_add(&channel, present.info.clone(), PRESENCE_TTL));
+                for added in join_all(added).await {
+                    added?;
+                }
+                let out = batch
+                    .iter()
+                    .filter(|present| present.announce && !there.contains(present.info.client.as_str()));
+                let joined = out.map(|present| self.broker.publish_join(&channel, present.info.clone()));
+                for joined in join_all(joined).await {
+                    joined?;
                 }
             }
         }
+        Ok(())
     }
 }

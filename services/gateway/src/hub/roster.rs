@@ -103,11 +103,8 @@ impl Registered {
     }
 
     /// Channels in whose presence it stands.
-    pub(super) fn present_in(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<ClientInfo>)> {
-        self.channels
-            .iter()
-            .filter(|channel| channel.presence)
-            .map(|channel| (&channel.channel, &channel.info))
+    pub(super) fn present_in(&self) -> impl Iterator<Item = &Membership> {
+        self.channels.iter().filter(|membership| membership.presence)
     }
 }
 

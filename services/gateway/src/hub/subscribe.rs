@@ -14,7 +14,7 @@ use crate::{
 /// Publications that one recovery may bring, at most (design §6).
 pub(super) const RECOVERY_PUBLICATIONS: u32 = 300;
 /// Presence is forgotten this long after the last sign of the client's node.
-pub(super) const PRESENCE_TTL: Duration = Duration::from_secs(60);
+pub const PRESENCE_TTL: Duration = Duration::from_secs(60);
 
 impl Worker {
     /// Subscribes a session. Live events are held back until [`crate::hub::Hub::release`]. On an error nothing

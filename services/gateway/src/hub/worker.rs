@@ -55,12 +55,14 @@ pub struct Inbox {
 
 /// What both ends of an inbox know.
 #[derive(Default)]
-struct Load {
+pub(super) struct Load {
     bytes: AtomicUsize,
     /// Channels of which an event did not fit.
     gapped: Mutex<HashSet<Arc<str>>>,
     /// Told of each of them: the inbox may be empty again by then, and nothing else would wake the worker.
     overflowed: Notify,
+    /// The node's lease had ended: what stood in the broker for its sessions may be gone.
+    pub(super) lapsed: Notify,
 }
 
 /// The worker is gone.
@@ -91,6 +93,11 @@ impl Inbox {
     fn mark_gapped(&self, channel: &Arc<str>) {
         self.load.gapped.lock().insert(channel.clone());
         self.load.overflowed.notify_one();
+    }
+
+    /// Has the sessions entered anew into presence.
+    pub fn restore(&self) {
+        self.load.lapsed.notify_one();
     }
 
     /// Hands over an order, waiting for room.
@@ -146,7 +153,7 @@ impl Worker {
         });
         actix_rt::spawn(worker.clone().deliver(receiver, load.clone()));
         actix_rt::spawn(worker.clone().watch_deadlines());
-        actix_rt::spawn(worker.clone().keep_present());
+        actix_rt::spawn(worker.clone().keep_present(load.clone()));
         actix_rt::spawn(worker.clone().keep_counting());
         (worker, Inbox { sender, load })
     }

@@ -1,20 +1,22 @@
-//! Questions to all workers of the node, for the HTTP API: connections, channels, numbers.
+//! Questions to all workers of this node: connections, channels, numbers. The API asks all nodes, see [`super::cluster`].
 
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
+use wildmatch::WildMatch;
 
 use crate::{
     hub::control::{ConnectionView, Question},
     node::Node,
-    session::client::policy::VERSION,
 };
 
 /// Numbers of a node.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counts {
     /// Clients that are connected.
     pub clients: usize,
@@ -52,8 +54,8 @@ impl Node {
         futures_util::future::join_all(answers).await.into_iter().filter_map(Result::ok).collect()
     }
 
-    /// Connections by client id, of one user if named, after the cursor, at most `limit`.
-    pub async fn connections_after(
+    /// Connections of this node by client id, of one user if named, after the cursor, at most `limit`.
+    pub(in crate::node) async fn own_connections(
         &self,
         user: Option<&str>,
         after: &str,
@@ -67,11 +69,25 @@ impl Node {
                 answer,
             })
             .await;
-        answers.into_iter().flatten().collect::<BTreeMap<_, _>>().into_iter().take(limit).collect()
+        first(answers.into_iter().flatten().collect(), limit)
+    }
+
+    /// Channels with subscribers on this node, and how many: those that match, after the cursor, at most `limit`.
+    pub(in crate::node) async fn own_channels(
+        &self,
+        pattern: Option<&str>,
+        after: &str,
+        limit: usize,
+    ) -> BTreeMap<String, usize> {
+        let pattern = pattern.map(WildMatch::new);
+        let is_wanted =
+            |name: &str| name > after && pattern.as_ref().is_none_or(|pattern| pattern.matches(name));
+        let wanted = self.channels().await.into_iter().filter(|(name, _)| is_wanted(name));
+        wanted.take(limit).map(|(name, count)| (name.as_ref().to_owned(), count)).collect()
     }
 
     /// Channels with subscribers on this node, and how many.
-    pub async fn channels(&self) -> BTreeMap<Arc<str>, usize> {
+    async fn channels(&self) -> BTreeMap<Arc<str>, usize> {
         let mut channels = BTreeMap::new();
         for (name, count) in self.ask(Question::Channels).await.into_iter().flatten() {
             *channels.entry(name).or_default() += count;
@@ -80,7 +96,7 @@ impl Node {
     }
 
     /// Numbers of this node.
-    pub async fn counts(&self) -> Counts {
+    pub(in crate::node) async fn counts(&self) -> Counts {
         let answers = self.ask(Question::Counts).await;
         let clients = answers.iter().map(|(clients, _)| clients).sum();
         let users: HashSet<Arc<str>> = answers.into_iter().flat_map(|(_, users)| users).collect();
@@ -88,14 +104,9 @@ impl Node {
         let subscriptions = channels.values().sum();
         Counts { clients, users: users.len(), channels: channels.len(), subscriptions }
     }
+}
 
-    /// The nodes of the cluster; this one is all there is with the memory broker.
-    pub async fn nodes(&self) -> Vec<NodeView> {
-        vec![NodeView {
-            id: self.id.to_string(),
-            version: VERSION.to_owned(),
-            uptime_s: self.started.elapsed().as_secs(),
-            counts: self.counts().await,
-        }]
-    }
+/// The first entries by key.
+pub(super) fn first<K: Ord, V>(all: BTreeMap<K, V>, limit: usize) -> BTreeMap<K, V> {
+    if all.len() <= limit { all } else { all.into_iter().take(limit).collect() }
 }

@@ -76,12 +76,12 @@ impl Errands {
                 )
             }
             Action::Presence(ticket, channel) => {
-                let read = self.node.broker().presence(&channel);
+                let read = self.node.presence(&channel);
                 let outcome = |clients: Result<_, _>| Outcome::Presence(clients.map_err(ErrorCode::from));
                 Step::Errand(ticket, read.map(outcome).boxed_local())
             }
             Action::PresenceStats(ticket, channel) => {
-                let read = self.node.broker().presence_stats(&channel);
+                let read = self.node.presence_stats(&channel);
                 let outcome = |counts: Result<_, _>| Outcome::PresenceStats(counts.map_err(ErrorCode::from));
                 Step::Errand(ticket, read.map(outcome).boxed_local())
             }

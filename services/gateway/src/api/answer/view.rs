@@ -131,10 +131,10 @@ pub struct ConnectionView {
 }
 
 impl ConnectionView {
-    /// A connection of this node.
-    pub(in crate::api) fn of(view: hub::control::ConnectionView, node: &str) -> Self {
+    /// A connection of this node of the cluster.
+    pub(in crate::api) fn of(view: hub::control::ConnectionView, node: String) -> Self {
         let hub::control::ConnectionView { user, transport, protocol, connected_at, channels } = view;
-        Self { user, transport, protocol, node: node.to_owned(), connected_at, channels }
+        Self { user, transport, protocol, node, connected_at, channels }
     }
 }
 

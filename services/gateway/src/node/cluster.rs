@@ -1,0 +1,132 @@
+//! The other nodes: who they are, and what is asked of them. Design §5, "Membership".
+//!
+//! Each node announces itself with a lease and watches those of the others ([`heartbeat`], [`view`]). An order or a question
+//! for the whole cluster goes to the nodes whose lease is running as one message ([`envelope`]), each of them answers, and
+//! it has succeeded when all have ([`correspondence`], [`overview`]). The
+//! clients of a dead node vanish from presence ([`presence`], [`reaper`]). The memory broker has one node, and the same code path.
+
+mod correspondence;
+mod description;
+mod envelope;
+mod heartbeat;
+mod overview;
+mod presence;
+mod reaper;
+mod view;
+mod waiting;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use gorani_broker::BrokerError;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use self::{
+    correspondence::Audience,
+    envelope::{Answer, Ask, Body, Order},
+    view::View,
+    waiting::Waiting,
+};
+use crate::{disconnect::ErrorCode, metrics::Metrics};
+
+/// Messages from other nodes that may wait to be read.
+const MAILBOX_MESSAGES: usize = 4096;
+/// Bytes of them.
+const MAILBOX_BYTES: usize = 64 * 1024 * 1024;
+/// Digits of a node's id, with which the ids of its clients begin.
+const NODE_ID_BYTES: usize = 8;
+
+/// Why the whole cluster could not be asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClusterError {
+    /// The broker did not tell who is there, or did not carry the message.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// These nodes live and did not answer in time: what they did is unknown.
+    #[error("no answer from node {}, outcome unknown", .0.join(", "))]
+    Unanswered(Vec<String>),
+    /// Too many questions wait already; nothing was done.
+    #[error("too many requests to other nodes at the moment")]
+    Busy,
+}
+
+impl From<&ClusterError> for ErrorCode {
+    fn from(error: &ClusterError) -> Self {
+        match error {
+            ClusterError::Broker(error) => error.clone().into(),
+            ClusterError::Unanswered(_) => Self::UNKNOWN_OUTCOME,
+            ClusterError::Busy => Self::TOO_MANY_REQUESTS,
+        }
+    }
+}
+
+/// What a node keeps about the others.
+pub(super) struct Peers {
+    view: Mutex<View>,
+    waiting: Waiting,
+    mailbox: mpsc::Sender<Bytes>,
+    mailbox_bytes: Arc<AtomicUsize>,
+    /// The node has ended its lease for good.
+    retired: AtomicBool,
+    metrics: Arc<Metrics>,
+}
+
+/// The other end of the mailbox.
+pub(super) struct Mail {
+    messages: mpsc::Receiver<Bytes>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Peers {
+    /// `trace`: how long what a node leaves behind in the broker outlives it.
+    pub(super) fn new(
+        own: Arc<str>,
+        lease: Duration,
+        trace: Duration,
+        metrics: Arc<Metrics>,
+    ) -> (Self, Mail) {
+        let (mailbox, messages) = mpsc::channel(MAILBOX_MESSAGES);
+        let mailbox_bytes = Arc::<AtomicUsize>::default();
+        let peers = Self {
+            view: Mutex::new(View::new(own, lease, trace, Instant::now())),
+            waiting: Waiting::default(),
+            mailbox,
+            mailbox_bytes: Arc::clone(&mailbox_bytes),
+            retired: AtomicBool::new(false),
+            metrics,
+        };
+        (peers, Mail { messages, bytes: mailbox_bytes })
+    }
+
+    /// Takes a message in without waiting. One that does not fit is not answered, and whoever wrote it is told by the
+    /// time-out.
+    pub(super) fn deliver(&self, message: Bytes) {
+        let size = message.len();
+        if self.mailbox_bytes.fetch_add(size, Ordering::Relaxed) > MAILBOX_BYTES
+            || self.mailbox.try_send(message).is_err()
+        {
+            self.mailbox_bytes.fetch_sub(size, Ordering::Relaxed);
+            self.metrics.cluster.dropped.inc();
+        }
+    }
+}
+
+impl Mail {
+    async fn next(&mut self) -> Option<Bytes> {
+        let message = self.messages.recv().await?;
+        self.bytes.fetch_sub(message.len(), Ordering::Relaxed);
+        Some(message)
+    }
+}
+
+/// The id of the node that a client is connected to; `None` if the id is none of ours.
+pub(super) fn node_of(client: &str) -> Option<&str> {
+    client.get(..NODE_ID_BYTES).filter(|node| node.bytes().all(|digit| digit.is_ascii_hexdigit()))
+}

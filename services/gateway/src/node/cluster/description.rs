@@ -1,0 +1,44 @@
+//! What a node says of itself with its lease: a small JSON object. Whoever reads it skips what it does not know.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::node::query::Counts;
+
+/// See the module's head. Its id is beside it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(in crate::node) struct Description {
+    /// Version of the server.
+    pub(in crate::node) version: String,
+    /// Seconds since the start.
+    pub(in crate::node) uptime_s: u64,
+    /// Its numbers, some seconds old.
+    pub(in crate::node) counts: Counts,
+}
+
+impl Description {
+    pub(super) fn write(&self) -> Bytes {
+        // A struct of numbers and a text has no reason to fail; without a description the lease counts all the same.
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+
+    /// One that cannot be read says nothing.
+    pub(super) fn read(description: &[u8]) -> Self {
+        serde_json::from_slice(description).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_survives_the_trip_and_one_of_another_version_is_read_as_far_as_it_goes() {
+        let description = Description { version: "1.2.3".to_owned(), uptime_s: 7, counts: Counts::default() };
+        assert_eq!(Description::read(&description.write()), description);
+        let other = Description::read(br#"{"version":"9","mood":"good"}"#);
+        assert_eq!(other, Description { version: "9".to_owned(), ..Description::default() });
+        assert_eq!(Description::read(b"?"), Description::default());
+    }
+}

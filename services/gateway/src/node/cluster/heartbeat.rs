@@ -1,0 +1,77 @@
+//! The node's own lease, and the deaths that it notices when it renews it. Design §5, "Membership".
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use super::{description::Description, view::News};
+use crate::{
+    node::{Node, query::Counts},
+    session::client::policy::VERSION,
+};
+
+/// While the broker does not take an announcement, this is how soon it is tried again: others must not take this node for
+/// dead longer than they have to once the broker is back.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+/// How often the numbers in a description are counted anew: that looks at every session.
+const COUNT_EVERY: Duration = Duration::from_secs(15);
+
+impl Node {
+    /// Renews the lease until the node retires, and has the clients of dead nodes taken out of presence.
+    pub(in crate::node) async fn keep_lease(self: Arc<Self>) {
+        let mut counts = Counts::default();
+        let mut counted_at = Instant::now();
+        while !self.peers.retired.load(Ordering::Acquire) {
+            if counted_at.elapsed() >= COUNT_EVERY {
+                counts = self.counts().await;
+                counted_at = Instant::now();
+            }
+            let renewed = self.announce(counts).await;
+            let pause = if renewed { self.settings.cluster.heartbeat } else { RETRY_AFTER };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Announces this node once; false if the broker did not take it.
+    pub(in crate::node) async fn announce(self: &Arc<Self>, counts: Counts) -> bool {
+        let description = Description {
+            version: VERSION.to_owned(),
+            uptime_s: self.started.elapsed().as_secs(),
+            counts: Counts { clients: self.connections(), ..counts },
+        };
+        let lease = self.settings.cluster.lease;
+        let sent = Instant::now();
+        let announced = match self.broker.cluster().announce(&self.id, description.write(), lease).await {
+            Ok(announced) => announced,
+            Err(error) => {
+                tracing::debug!(%error, "the lease could not be renewed");
+                return false;
+            }
+        };
+        if self.peers.retired.load(Ordering::Acquire) {
+            // It was under way when the node ended its lease.
+            let _ = self.broker.cluster().retire(&self.id).await;
+            return true;
+        }
+        self.metrics.cluster.members.set(i64::try_from(announced.members.len()).unwrap_or(i64::MAX));
+        let News { lapsed, died } = self.peers.view.lock().announced(&announced, sent, Instant::now());
+        if lapsed {
+            tracing::warn!("the lease had ended; presence is entered anew");
+            self.inboxes().iter().for_each(|inbox| inbox.restore());
+        }
+        for node in died {
+            tracing::info!(node, "another node is gone");
+            actix_rt::spawn(self.clone().reap_everywhere(node));
+        }
+        true
+    }
+
+    /// Ends the lease for good: the node is down, and nobody needs to wait for it.
+    pub async fn retire(&self) {
+        self.peers.retired.store(true, Ordering::Release);
+        if let Err(error) = self.broker.cluster().retire(&self.id).await {
+            tracing::warn!(%error, "the lease could not be ended, it will run out");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Orders and questions of the HTTP API, over all nodes: the own sessions and those of the others, merged.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{Answer, Ask, Audience, Body, ClusterError, Order, node_of};
+use crate::{
+    hub::control::{ConnectionView, Control},
+    node::{
+        Node,
+        query::{NodeView, first},
+    },
+    session::client::policy::VERSION,
+};
+
+impl Node {
+    /// Has an order carried out on the sessions of all nodes; of the one node that holds the client, if one is named.
+    ///
+    /// `Ok` when the sessions of every node that lives have it. On an error it may be with some of them, unless the error
+    /// says otherwise.
+    pub async fn order(self: &Arc<Self>, control: Control) -> Result<(), ClusterError> {
+        let holder = control.client().and_then(node_of).map(str::to_owned);
+        let audience = match holder.as_deref() {
+            Some(own) if *own == *self.id => {
+                self.control(control).await;
+                return Ok(());
+            }
+            Some(other) => Audience::Node(other),
+            None => Audience::Others,
+        };
+        let written = match Order::of(&control) {
+            Some(order) => Some(self.write(audience, Body::Order(order)).await?),
+            None => None,
+        };
+        if holder.is_none() {
+            self.control(control).await;
+        }
+        match written {
+            Some(written) => written.answers().await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Connections of all nodes by client id, each with its node: of one user if named, after the cursor, at most `limit`.
+    pub async fn connections_after(
+        self: &Arc<Self>,
+        user: Option<&str>,
+        after: &str,
+        limit: usize,
+    ) -> Result<BTreeMap<String, (String, ConnectionView)>, ClusterError> {
+        let ask = Ask::Connections { user: user.map(str::to_owned), after: after.to_owned(), limit };
+        let asked = self.write(Audience::Others, Body::Ask(ask)).await?;
+        let own = self.own_connections(user, after, limit).await;
+        let mut all: BTreeMap<_, _> = of_node(&self.id, own).collect();
+        for (node, answer) in asked.answers().await? {
+            if let Answer::Connections(connections) = answer {
+                all.extend(of_node(&node, connections));
+            }
+        }
+        // Each node gave its first ones, so the first ones of all are among them.
+        Ok(first(all, limit))
+    }
+
+    /// Channels with subscribers on any node, and how many: those that match, after the cursor, at most `limit`.
+    pub async fn channels_after(
+        self: &Arc<Self>,
+        pattern: Option<&str>,
+        after: &str,
+        limit: usize,
+    ) -> Result<BTreeMap<String, usize>, ClusterError> {
+        let ask = Ask::Channels { pattern: pattern.map(str::to_owned), after: after.to_owned(), limit };
+        let asked = self.write(Audience::Others, Body::Ask(ask)).await?;
+        let mut all = self.own_channels(pattern, after, limit).await;
+        for (_, answer) in asked.answers().await? {
+            if let Answer::Channels(channels) = answer {
+                for (name, count) in channels {
+                    *all.entry(name).or_default() += count;
+                }
+            }
+        }
+        // As above; and whoever has subscribers of one of them counted them.
+        Ok(first(all, limit))
+    }
+
+    /// The nodes of the cluster by id. One that lives and does not answer is shown with what it last said of itself.
+    pub async fn nodes(self: &Arc<Self>) -> Result<Vec<NodeView>, ClusterError> {
+        let asked = self.write(Audience::Others, Body::Ask(Ask::Counts)).await?;
+        let mut nodes = vec![NodeView {
+            id: self.id.to_string(),
+            version: VERSION.to_owned(),
+            uptime_s: self.started.elapsed().as_secs(),
+            counts: self.counts().await,
+        }];
+        let (answers, silent) = asked.answers_in_time().await;
+        let answered = answers.into_iter().map(|(node, answer)| {
+            let counts = if let Answer::Counts(counts) = answer { Some(counts) } else { None };
+            (node, counts)
+        });
+        for (id, counts) in answered.chain(silent.into_iter().map(|node| (node, None))) {
+            let said = self.peers.description(&id);
+            let counts = counts.unwrap_or(said.counts);
+            nodes.push(NodeView { id, version: said.version, uptime_s: said.uptime_s, counts });
+        }
+        nodes.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+        Ok(nodes)
+    }
+}
+
+fn of_node(
+    node: &str,
+    connections: BTreeMap<String, ConnectionView>,
+) -> impl Iterator<Item = (String, (String, ConnectionView))> {
+    connections.into_iter().map(move |(client, view)| (client, (node.to_owned(), view)))
+}

@@ -1,0 +1,299 @@
+//! The correctness audit (`bench audit`): does everything that was accepted reach everybody, once and in order, whatever breaks?
+//!
+//! Backends publish numbered messages at any node of a cluster ([`backend`]), as fast as they are told to, and try again until
+//! they know; subscribers on all nodes write down what they are given ([`subscriber`]); a [`scenario`] breaks something
+//! meanwhile; the nodes' readiness is [`watch`]ed. Then everything is compared ([`check`]) with what was accepted ([`ledger`]).
+
+mod backend;
+mod check;
+mod cluster;
+mod ledger;
+mod scenario;
+mod subscriber;
+mod verdict;
+mod watch;
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum as _};
+
+use self::{
+    check::{Counts, Readiness, check, recovery},
+    cluster::{Cluster, NODES, until},
+    ledger::{Ledger, channel_name},
+    scenario::{Lengths, Scenario},
+    subscriber::{Record, Subscriber},
+    verdict::Verdict,
+    watch::Watch,
+};
+use crate::report;
+
+/// Backends that publish at the same time; each waits for its answers.
+const BACKENDS: u32 = 20;
+/// How long everything may take to be at its place after the last publication.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+/// How often something that must come is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Part of the load that comes before the fault.
+const BEFORE: f64 = 0.3;
+
+/// What is audited, and how much.
+#[derive(Debug, Args)]
+pub(crate) struct AuditFlags {
+    /// What breaks; all of it, one after the other, if nothing is named
+    #[arg(long, value_delimiter = ',', value_enum)]
+    scenario: Vec<Scenario>,
+    /// Seconds of load in each scenario, beside the time that the fault takes
+    #[arg(long, default_value_t = 20)]
+    seconds: u32,
+    /// Subscribers, spread evenly over channels and nodes
+    #[arg(long, default_value_t = 300)]
+    subscribers: usize,
+    /// Channels, all with history
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
+    channels: u16,
+    /// Publications a second, over all channels
+    #[arg(long, default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: u32,
+    /// Short faults and little load: about ten seconds a scenario
+    #[arg(long)]
+    brief: bool,
+    /// Write a dated file under tests/bench/results
+    #[arg(long)]
+    write: bool,
+}
+
+pub(crate) fn run(flags: &AuditFlags) -> io::Result<()> {
+    let load = report::load();
+    gorani_tests::binary::node();
+    let scenarios = if flags.scenario.is_empty() { Scenario::value_variants() } else { &flags.scenario };
+    let mut verdicts = Vec::new();
+    for scenario in scenarios {
+        eprintln!("audit: {}", scenario.name());
+        let verdict = Audit::new(flags, *scenario).run()?;
+        verdict.complaints.iter().for_each(|complaint| eprintln!("audit: {}: {complaint}", scenario.name()));
+        verdicts.push(verdict);
+    }
+    let text = format!(
+        "- {NODES} nodes of 2 workers, {} subscribers on {} channels with history, {} publications a second from {BACKENDS} backends, \
+         {} s of load beside the fault\n- Redis with appendonly, appendfsync always\n\n{}\n{}",
+        flags.subscribers,
+        flags.channels,
+        flags.rate,
+        flags.load().as_secs(),
+        report::grid(&verdict::table(&verdicts)),
+        verdict::LEGEND,
+    );
+    println!("{load}\n{text}");
+    if flags.write {
+        println!("written to {}", report::write_text("audit", &load, &text)?.display());
+    }
+    let failed: Vec<&str> = verdicts
+        .iter()
+        .filter(|verdict| !verdict.is_good())
+        .map(|verdict| verdict.scenario.as_str())
+        .collect();
+    if failed.is_empty() { Ok(()) } else { Err(io::Error::other(format!("failed: {}", failed.join(", ")))) }
+}
+
+impl AuditFlags {
+    fn load(&self) -> Duration {
+        Duration::from_secs(if self.brief { 5 } else { self.seconds.into() })
+    }
+
+    fn lengths(&self) -> Lengths {
+        let [silence, away] = if self.brief { [6, 1] } else { [10, 3] };
+        Lengths { silence: Duration::from_secs(silence), away: Duration::from_secs(away) }
+    }
+}
+
+/// One scenario.
+struct Audit<'a> {
+    flags: &'a AuditFlags,
+    scenario: Scenario,
+    ledger: Arc<Ledger>,
+    records: Vec<Arc<Mutex<Record>>>,
+}
+
+/// The subscribers' thread; it ends when this is dropped.
+struct Listening {
+    stop: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl<'a> Audit<'a> {
+    fn new(flags: &'a AuditFlags, scenario: Scenario) -> Self {
+        let ledger = Arc::new(Ledger::new(flags.channels.into()));
+        let records = (0..flags.subscribers).map(|_| Arc::default()).collect();
+        Self { flags, scenario, ledger, records }
+    }
+
+    fn run(self) -> io::Result<Verdict> {
+        let mut cluster = Cluster::start(self.scenario.kind());
+        let nodes = cluster.addresses();
+        let listening = self.listen(&nodes)?;
+        until("everybody is subscribed", || {
+            self.records.iter().all(|record| record.lock().unwrap().is_subscribed)
+        });
+        let watch = Watch::start(&nodes);
+        let (stop, every) =
+            (Arc::new(AtomicBool::new(false)), Duration::from_secs(1) * BACKENDS / self.flags.rate);
+        let backends: Vec<_> = (0..BACKENDS)
+            .map(|_| {
+                let (ledger, nodes, stop) = (Arc::clone(&self.ledger), nodes.clone(), Arc::clone(&stop));
+                thread::spawn(move || backend::publish(&ledger, &nodes, every, &stop))
+            })
+            .collect();
+        let load = self.flags.load();
+        thread::sleep(load.mul_f64(BEFORE));
+        let faults = self.scenario.inject(&mut cluster, self.flags.lengths());
+        thread::sleep(load.mul_f64(1.0 - BEFORE));
+        stop.store(true, Ordering::Relaxed);
+        for backend in backends {
+            backend.join().map_err(|_| io::Error::other("a backend panicked"))?;
+        }
+        let mut complaints = Vec::new();
+        let streams = self.settle(&cluster, &watch, &mut complaints)?;
+        drop(listening);
+        let mut readiness = Readiness::default();
+        for node in 0..NODES {
+            readiness.check(node, &watch.of(node), &faults);
+        }
+        drop(watch);
+        Ok(self.verdict(&streams, &faults, readiness, complaints))
+    }
+
+    /// Subscribes everybody, on a thread of its own.
+    fn listen(&self, nodes: &[std::net::SocketAddr]) -> io::Result<Listening> {
+        let subscriber = |(index, record): (usize, &Arc<Mutex<Record>>)| Subscriber {
+            channel: channel_name(self.channel_of(index)),
+            nodes: nodes.to_vec(),
+            // Each channel has subscribers on all nodes.
+            first: index / self.ledger.channels.len(),
+            record: Arc::clone(record),
+        };
+        let subscribers: Vec<Subscriber> = self.records.iter().enumerate().map(subscriber).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            runtime.block_on(async {
+                for subscriber in subscribers {
+                    tokio::spawn(subscriber.run());
+                }
+                while !stopped.load(Ordering::Relaxed) {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+            });
+        });
+        Ok(Listening { stop, thread: Some(thread) })
+    }
+
+    fn channel_of(&self, subscriber: usize) -> usize {
+        subscriber % self.ledger.channels.len()
+    }
+
+    /// Waits until all nodes are ready and every subscriber is at the top of its channel; gives what the histories hold.
+    fn settle(
+        &self,
+        cluster: &Cluster,
+        watch: &Watch,
+        complaints: &mut Vec<String>,
+    ) -> io::Result<Vec<Vec<(u32, ledger::Position)>>> {
+        let settled = eventually(|| watch.all_ready());
+        if !settled {
+            complaints.push("not all nodes were ready in the end".to_owned());
+        }
+        let read = |index| backend::history(cluster.nodes[0].address(), index).map_err(io::Error::other);
+        let streams = (0..self.ledger.channels.len()).map(read).collect::<io::Result<Vec<_>>>()?;
+        let is_at_top = |index: usize, record: &Record| {
+            let top = &streams[self.channel_of(index)].1;
+            record.is_subscribed && record.position == *top
+        };
+        let everybody = || {
+            self.records.iter().enumerate().all(|(index, record)| is_at_top(index, &record.lock().unwrap()))
+        };
+        if !eventually(everybody) {
+            let behind = self.records.iter().enumerate();
+            let behind = behind.filter(|(index, record)| !is_at_top(*index, &record.lock().unwrap())).count();
+            complaints.push(format!("{behind} subscribers did not come to the top of their channels"));
+        }
+        Ok(streams.into_iter().map(|(publications, _)| publications).collect())
+    }
+
+    fn verdict(
+        &self,
+        streams: &[Vec<(u32, ledger::Position)>],
+        faults: &[scenario::Fault],
+        readiness: Readiness,
+        mut complaints: Vec<String>,
+    ) -> Verdict {
+        let accepted: Vec<_> = self.ledger.channels.iter().map(ledger::Channel::accepted).collect();
+        let mut counts = Counts::default();
+        let (mut recoveries, mut reconnects, mut insufficient) = (Vec::new(), 0, 0);
+        for (index, record) in self.records.iter().enumerate() {
+            let record = record.lock().unwrap();
+            let accepted = &accepted[self.channel_of(index)];
+            check(&record, accepted, &mut counts);
+            recoveries.extend(faults.iter().filter_map(|fault| recovery(&record, accepted, fault.served)));
+            reconnects += record.reconnects;
+            insufficient += record.insufficient;
+            complaints
+                .extend(record.complaints.iter().map(|complaint| format!("subscriber {index}: {complaint}")));
+        }
+        let forgotten = accepted.iter().zip(streams).map(|(accepted, stream)| {
+            let kept: std::collections::HashSet<u32> = stream.iter().map(|(number, _)| *number).collect();
+            accepted.keys().filter(|number| !kept.contains(number)).count() as u64
+        });
+        let given_up = self.ledger.given_up.load(Ordering::Relaxed);
+        if given_up > 0 {
+            complaints
+                .push(format!("{given_up} publications were not accepted however often they were tried"));
+        }
+        complaints.extend(self.ledger.complaints.lock().unwrap().iter().cloned());
+        complaints.extend(readiness.complaints);
+        recoveries.sort_unstable();
+        Verdict {
+            scenario: self.scenario.name(),
+            accepted: accepted.iter().map(|accepted| accepted.len() as u64).sum(),
+            refused: self.ledger.refused.load(Ordering::Relaxed),
+            unknown: self.ledger.unknown.load(Ordering::Relaxed),
+            counts,
+            forgotten: forgotten.sum(),
+            reconnects,
+            insufficient,
+            recoveries,
+            down: readiness.down,
+            up: readiness.up,
+            complaints,
+        }
+    }
+}
+
+fn eventually(mut holds: impl FnMut() -> bool) -> bool {
+    let give_up = std::time::Instant::now() + SETTLED_WITHIN;
+    while !holds() {
+        if std::time::Instant::now() > give_up {
+            return false;
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+    true
+}

@@ -1,0 +1,100 @@
+//! What an audit found, and how it is shown.
+
+use std::time::Duration;
+
+use super::check::Counts;
+
+/// What the columns say.
+pub(crate) const LEGEND: &str = "\
+accepted: publications that the API answered with 200; tries: attempts answered with 503 and nothing done, and attempts without a known outcome, all
+repeated with their idempotency key. delivered, lost, duplicated, reordered: over all subscribers; told: not delivered, and the subscriber was told by a
+failed recovery. forgotten: accepted, and not in Redis in the end. clients: reconnects, and subscriptions that the node broke off (2500). recovered:
+from the fault's end (of a node: its beginning) until a subscriber had what was sent after it, and so all before. not ready: from the fault's beginning
+until the affected nodes said so, and from its end until they were ready again (longest).\n";
+
+/// The outcome of one scenario.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    pub(crate) scenario: String,
+    pub(crate) accepted: u64,
+    pub(crate) refused: u64,
+    pub(crate) unknown: u64,
+    pub(crate) counts: Counts,
+    /// Accepted, and not in the history in the end: Redis lost it.
+    pub(crate) forgotten: u64,
+    pub(crate) reconnects: usize,
+    pub(crate) insufficient: usize,
+    /// In ascending order.
+    pub(crate) recoveries: Vec<Duration>,
+    pub(crate) down: Vec<Duration>,
+    pub(crate) up: Vec<Duration>,
+    pub(crate) complaints: Vec<String>,
+}
+
+impl Verdict {
+    /// Nothing lost, doubled or out of order; told of a loss only where Redis had one; readiness told the truth.
+    pub(crate) fn is_good(&self) -> bool {
+        let Counts { lost, duplicated, reordered, mixed, told, delivered } = self.counts;
+        [lost, duplicated, reordered, mixed].iter().all(|count| *count == 0)
+            && (told == 0 || self.forgotten > 0)
+            && delivered > 0
+            && self.complaints.is_empty()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let counts = &self.counts;
+        let longest =
+            |times: &[Duration]| times.iter().max().map_or_else(|| "–".to_owned(), |time| seconds(*time));
+        let part = |share: f64| {
+            let last = self.recoveries.len().saturating_sub(1);
+            #[allow(
+                clippy::cast_precision_loss,
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "an index"
+            )]
+            let index = (last as f64 * share).round() as usize;
+            self.recoveries.get(index).map_or_else(|| "–".to_owned(), |time| seconds(*time))
+        };
+        vec![
+            self.scenario.clone(),
+            self.accepted.to_string(),
+            format!("{} / {}", self.refused, self.unknown),
+            counts.delivered.to_string(),
+            counts.lost.to_string(),
+            counts.duplicated.to_string(),
+            (counts.reordered + counts.mixed).to_string(),
+            counts.told.to_string(),
+            self.forgotten.to_string(),
+            format!("{} / {}", self.reconnects, self.insufficient),
+            format!("{} / {} / {}", part(0.5), part(0.99), part(1.0)),
+            format!("{} / {}", longest(&self.down), longest(&self.up)),
+            if self.is_good() { "good".to_owned() } else { format!("FAILED ({})", self.complaints.len()) },
+        ]
+    }
+}
+
+/// The verdicts, a head and a line for each.
+pub(crate) fn table(verdicts: &[Verdict]) -> Vec<Vec<String>> {
+    let head = [
+        "scenario",
+        "accepted",
+        "tries: refused / unknown",
+        "delivered",
+        "lost",
+        "duplicated",
+        "reordered",
+        "told",
+        "forgotten",
+        "clients: reconnects / 2500",
+        "recovered p50 / p99 / max",
+        "not ready after / ready after",
+        "verdict",
+    ];
+    let head = head.map(str::to_owned).to_vec();
+    std::iter::once(head).chain(verdicts.iter().map(Verdict::cells)).collect()
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.2} s", time.as_secs_f64())
+}

@@ -1,0 +1,82 @@
+//! Watches what the nodes say of themselves on `/health/ready`, all the time.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// How often each node is asked.
+const EVERY: Duration = Duration::from_millis(50);
+/// A node that does not answer within this time is not ready: a balancer would not wait longer either.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a node said, ready or not, at some moment between two.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    pub(crate) asked: Instant,
+    pub(crate) answered: Instant,
+    pub(crate) ready: bool,
+}
+
+/// Asks all nodes until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    samples: Vec<Arc<Mutex<Vec<Sample>>>>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Watch {
+    pub(crate) fn start(nodes: &[SocketAddr]) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let samples: Vec<Arc<Mutex<Vec<Sample>>>> = nodes.iter().map(|_| Arc::default()).collect();
+        let watch_one = |(node, samples): (&SocketAddr, &Arc<Mutex<Vec<Sample>>>)| {
+            let (node, samples, stop) = (*node, Arc::clone(samples), Arc::clone(&stop));
+            thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let (asked, ready) = (Instant::now(), is_ready(node));
+                    samples.lock().unwrap().push(Sample { asked, answered: Instant::now(), ready });
+                    thread::sleep(EVERY);
+                }
+            })
+        };
+        let threads = nodes.iter().zip(&samples).map(watch_one).collect();
+        Self { samples, stop, threads }
+    }
+
+    /// What a node said so far, in the order of time.
+    pub(crate) fn of(&self, node: usize) -> Vec<Sample> {
+        self.samples[node].lock().unwrap().clone()
+    }
+
+    /// Whether all said at last that they are ready.
+    pub(crate) fn all_ready(&self) -> bool {
+        self.samples.iter().all(|samples| samples.lock().unwrap().last().is_some_and(|last| last.ready))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn is_ready(node: SocketAddr) -> bool {
+    let ask = || {
+        let mut stream = TcpStream::connect_timeout(&node, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"GET /health/ready HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")?;
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).map(|()| &head == b"HTTP/1.1 200")
+    };
+    ask().unwrap_or(false)
+}

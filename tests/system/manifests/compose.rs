@@ -1,0 +1,134 @@
+//! `deploy/docker-compose.yml`: names, ports, times and secrets; and both tools read it, where one is installed.
+
+use std::{process::Command, time::Duration};
+
+use serde_json::Value;
+
+use super::{check, list, longest_drain, path, read, text, yaml};
+
+fn service<'a>(file: &'a Value, name: &str) -> &'a Value {
+    file.pointer(&format!("/services/{name}")).unwrap_or_else(|| panic!("no service {name}"))
+}
+
+#[test]
+fn any_number_of_nodes_can_be_started() {
+    let file = yaml("docker-compose.yml");
+    for key in ["container_name", "ports", "hostname"] {
+        assert!(service(&file, "gateway").get(key).is_none(), "{key} is there only once");
+    }
+    // docker-compose 1.29 and v2 both read it by the Compose Specification; v2 warns of the key.
+    assert!(file.get("version").is_none());
+}
+
+#[test]
+fn what_is_waited_for_has_a_health_check() {
+    let file = yaml("docker-compose.yml");
+    for (name, needs) in [("gateway", "redis"), ("nginx", "gateway")] {
+        let condition = text(service(&file, name), &format!("/depends_on/{needs}/condition"));
+        assert_eq!(condition, "service_healthy");
+        assert_eq!(list(service(&file, needs), "/healthcheck/test")[0], "CMD");
+    }
+}
+
+#[test]
+fn a_node_has_time_to_drain() {
+    let file = yaml("docker-compose.yml");
+    let grace = humantime::parse_duration(text(service(&file, "gateway"), "/stop_grace_period")).unwrap();
+    assert!(grace > longest_drain() + Duration::from_secs(5), "{grace:?}");
+}
+
+#[test]
+fn ports_lead_from_nginx_to_where_the_nodes_listen() {
+    let file = yaml("docker-compose.yml");
+    assert!(read("gorani.cluster.toml").contains("address = \"0.0.0.0:8000\""));
+    assert!(read("nginx/upstream.dns.conf").contains("server gateway:8000 resolve "));
+    assert!(read("haproxy/nodes.dns.cfg").contains(" gateway:8000 "));
+    let scraped = yaml("prometheus/prometheus.yml");
+    let names = &list(&scraped, "/scrape_configs")[0]["dns_sd_configs"][0];
+    assert_eq!((text(names, "/names/0"), &names["port"]), ("gateway", &Value::from(8000)));
+    let nginx = service(&file, "nginx");
+    let inside = text(nginx, "/ports/0").rsplit(':').next().unwrap();
+    assert!(read("nginx/listen.conf").contains(&format!("listen {inside} ")));
+    assert!(
+        list(nginx, "/healthcheck/test").last().unwrap().as_str().unwrap().contains(&format!(":{inside}/"))
+    );
+    assert!(
+        yaml("grafana/provisioning/datasources/prometheus.yml")["datasources"][0]["url"]
+            == "http://prometheus:9090"
+    );
+}
+
+#[test]
+fn every_file_that_is_mounted_is_there_and_cannot_be_changed() {
+    let file = yaml("docker-compose.yml");
+    let mut files = 0;
+    for service in file["services"].as_object().unwrap().values() {
+        for volume in service["volumes"].as_array().into_iter().flatten() {
+            let parts: Vec<_> = volume.as_str().unwrap().split(':').collect();
+            if let Some(source) = parts[0].strip_prefix("./") {
+                assert!(path(source).exists(), "{source}");
+                assert_eq!(parts[2], "ro", "{source}");
+                files += 1;
+            } else {
+                assert!(file["volumes"].get(parts[0]).is_some(), "{}", parts[0]);
+            }
+        }
+    }
+    assert!(files > 0);
+}
+
+#[test]
+fn secrets_come_by_the_environment_and_none_has_a_default() {
+    let file = yaml("docker-compose.yml");
+    let gateway = service(&file, "gateway");
+    let mut environment = Vec::new();
+    for (name, value) in gateway["environment"].as_object().unwrap() {
+        let value = value.as_str().unwrap();
+        match name.as_str() {
+            "GORANI_CONFIG" => continue,
+            "GORANI__API__KEYS" | "GORANI__TOKEN__HMAC_SECRET" => {
+                assert!(value.starts_with("${GORANI_") && value.contains(":?"), "{value}");
+                environment.push((name.as_str(), "a-secret-of-at-least-thirty-two-bytes"));
+            }
+            _ => environment.push((name.as_str(), value)),
+        }
+    }
+    assert!(text(service(&file, "grafana"), "/environment/GF_SECURITY_ADMIN_PASSWORD").contains(":?"));
+    check(&read("gorani.cluster.toml"), &environment).unwrap();
+}
+
+#[test]
+fn the_keys_of_make_up_are_random_and_good_and_made_once() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let make = |name: &str| {
+        let file = directory.path().join(name);
+        let status = Command::new(path("development-keys.sh")).arg(&file).output().unwrap().status;
+        assert!(status.success());
+        std::fs::read_to_string(file).unwrap()
+    };
+    let (one, other) = (make("one"), make("other"));
+    assert_ne!(one, other);
+    assert_eq!(one, make("one"));
+    let mut keys = one.lines().filter_map(|line| line.split_once('='));
+    assert!(keys.all(|(name, key)| yaml("docker-compose.yml").to_string().contains(name) && key.len() >= 64));
+    assert_eq!(one.lines().filter(|line| line.contains("=dev-")).count(), 3);
+}
+
+/// Debian's docker-compose and docker's plugin differ in what they refuse. Whichever is installed is asked.
+#[test]
+fn the_compose_tools_that_are_installed_read_the_file() {
+    for tool in [&["docker-compose"][..], &["docker", "compose"]] {
+        let mut command = Command::new(tool[0]);
+        command.args(&tool[1..]);
+        let mut version = Command::new(tool[0]);
+        if !version.args(&tool[1..]).arg("version").output().is_ok_and(|output| output.status.success()) {
+            continue;
+        }
+        command.arg("--file").arg(path("docker-compose.yml")).args(["config", "--quiet"]);
+        for name in ["GORANI_API_KEY", "GORANI_TOKEN_SECRET", "GRAFANA_PASSWORD"] {
+            command.env(name, "x");
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{tool:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
