@@ -10,6 +10,7 @@ pub mod drain;
 pub mod http;
 pub mod poll;
 pub mod proxies;
+pub mod stomp;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ pub use self::{
     http::{HttpSettings, TlsSettings},
     poll::PollSettings,
     proxies::TrustedProxies,
+    stomp::{Password, StompSettings, StompTcpSettings, StompUser},
 };
 
 /// All settings of a node.
@@ -40,6 +42,8 @@ pub struct Settings {
     pub client: ClientSettings,
     /// Polling and long polling.
     pub poll: PollSettings,
+    /// Clients of STOMP.
+    pub stomp: StompSettings,
     /// Connection and subscription tokens.
     pub token: TokenSettings,
     /// Options of channels, by namespace.
@@ -207,6 +211,7 @@ impl Settings {
         self.websocket.validate()?;
         self.client.validate()?;
         self.poll.validate()?;
+        self.stomp.validate()?;
         self.cluster.validate()?;
         self.drain.validate()?;
         self.token.validate().map_err(|error| SettingsError::value("token", error))?;
