@@ -50,7 +50,7 @@ use crate::{
     settings::Settings,
     transport::{
         client::ClientEndpoint, endpoint::Endpoint, endpoints::Endpoints, handler::HandlerEndpoint,
-        sockjs::options::SockJsEndpoint, stomp::StompEndpoint,
+        receiver::ReceiverEndpoint, sockjs::options::SockJsEndpoint, stomp::StompEndpoint,
     },
 };
 pub use crate::{
@@ -71,6 +71,8 @@ pub const CLIENT_PATH: &str = "/connection/websocket";
 /// Path of STOMP over WebSocket.
 pub const STOMP_PATH: &str = "/stomp";
 
+/// Path of receivers over WebSocket.
+pub const RECEIVER_PATH: &str = "/connection/uni_websocket";
 /// Path of the client protocol over SockJS.
 pub const CLIENT_SOCKJS_PATH: &str = "/connection/sockjs";
 /// Path of STOMP over SockJS.
@@ -210,6 +212,7 @@ impl Gorani {
         let node = Node::start(self.settings).await?;
         let mut endpoints = Endpoints::default();
         endpoints.insert(CLIENT_PATH, Arc::new(ClientEndpoint(node.clone())));
+        endpoints.insert(RECEIVER_PATH, Arc::new(ReceiverEndpoint(node.clone())));
         endpoints.insert(STOMP_PATH, Arc::new(StompEndpoint::new(node.clone())));
         for served in self.endpoints {
             served.enter(&node, &mut endpoints)?;

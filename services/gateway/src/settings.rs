@@ -8,6 +8,7 @@ pub mod client;
 pub mod cluster;
 pub mod drain;
 pub mod http;
+pub mod poll;
 pub mod proxies;
 pub mod sockjs;
 pub mod stomp;
@@ -25,6 +26,7 @@ pub use self::{
     cluster::ClusterSettings,
     drain::DrainSettings,
     http::{HttpSettings, TlsSettings},
+    poll::PollSettings,
     proxies::TrustedProxies,
     sockjs::SockJsSettings,
     stomp::{Password, StompSettings, StompTcpSettings, StompUser},
@@ -42,6 +44,8 @@ pub struct Settings {
     pub sockjs: SockJsSettings,
     /// Clients of the client protocol.
     pub client: ClientSettings,
+    /// Polling and long polling.
+    pub poll: PollSettings,
     /// Clients of STOMP.
     pub stomp: StompSettings,
     /// Connection and subscription tokens.
@@ -213,6 +217,7 @@ impl Settings {
         self.websocket.validate()?;
         self.sockjs.validate()?;
         self.client.validate()?;
+        self.poll.validate()?;
         self.stomp.validate()?;
         self.cluster.validate()?;
         self.drain.validate()?;

@@ -1,6 +1,6 @@
 //! Requests that receive: they open a session, or carry one that waits. `specs/sockjs.md` items 12 to 16, 19, 23, 25 to 30.
 
-use actix_web::{HttpResponse, body, http::StatusCode};
+use actix_web::{HttpResponse, http::StatusCode};
 use gorani_protocol::sockjs::{Callback, Transport, Wrapping, transport::Direction};
 
 use super::{Door, label, pages, writer::FrameWriter};
@@ -100,7 +100,7 @@ async fn respond(door: &Door<'_>, transport: Transport, body: PipeReader) -> Htt
         return door.stream(transport.content_type(), body);
     }
     // One frame, and its length is known.
-    let Ok(frame) = body::to_bytes(body).await;
+    let frame = body.collect().await.freeze();
     let mut response = door.session_answer(StatusCode::OK, transport.content_type());
     if transport == Transport::Jsonp {
         response.insert_header(("X-Content-Type-Options", "nosniff"));
