@@ -2,6 +2,7 @@
 //! worker, never once per subscriber of a publication.
 
 pub mod cluster;
+pub mod forward;
 
 use std::sync::atomic::AtomicU64;
 
@@ -11,7 +12,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use self::cluster::ClusterMetrics;
+use self::{cluster::ClusterMetrics, forward::ForwardMetrics};
 
 /// Labels of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -114,6 +115,8 @@ pub struct Metrics {
     pub uptime_seconds: Gauge<f64, AtomicU64>,
     /// What has to do with other nodes.
     pub cluster: ClusterMetrics,
+    /// Requests forwarded between nodes.
+    pub forward: ForwardMetrics,
 }
 
 impl Default for Metrics {
@@ -143,6 +146,7 @@ impl Default for Metrics {
         let channels = plain!(Gauge, "channels", "Channels received by this node");
         let uptime_seconds = plain!(Gauge<f64, AtomicU64>, "uptime_seconds", "Seconds since the start");
         let cluster = ClusterMetrics::register(&mut registry);
+        let forward = ForwardMetrics::register(&mut registry);
         Self {
             registry,
             connections,
@@ -160,6 +164,7 @@ impl Default for Metrics {
             channels,
             uptime_seconds,
             cluster,
+            forward,
         }
     }
 }
