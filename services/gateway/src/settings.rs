@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod drain;
 pub mod http;
 pub mod proxies;
+pub mod stomp;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ pub use self::{
     drain::DrainSettings,
     http::{HttpSettings, TlsSettings},
     proxies::TrustedProxies,
+    stomp::{Password, StompSettings, StompTcpSettings, StompUser},
 };
 
 /// All settings of a node.
@@ -36,6 +38,8 @@ pub struct Settings {
     pub websocket: WebSocketSettings,
     /// Clients of the client protocol.
     pub client: ClientSettings,
+    /// Clients of STOMP.
+    pub stomp: StompSettings,
     /// Connection and subscription tokens.
     pub token: TokenSettings,
     /// Options of channels, by namespace.
@@ -202,6 +206,7 @@ impl Settings {
         self.http.validate()?;
         self.websocket.validate()?;
         self.client.validate()?;
+        self.stomp.validate()?;
         self.cluster.validate()?;
         self.drain.validate()?;
         self.token.validate().map_err(|error| SettingsError::value("token", error))?;
