@@ -13,40 +13,47 @@ use serde_json::json;
 use super::{Stream, answer, send, settings};
 
 /// Passes bytes on to a node and keeps those that go to it.
-fn tap() -> (SocketAddr, Arc<Mutex<Option<SocketAddr>>>, Arc<Mutex<Vec<u8>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (address, node, caught) = (
-        listener.local_addr().unwrap(),
-        Arc::<Mutex<Option<SocketAddr>>>::default(),
-        Arc::<Mutex<Vec<u8>>>::default(),
-    );
-    let (to, kept) = (node.clone(), caught.clone());
-    thread::spawn(move || {
-        for mut from in listener.incoming().map_while(Result::ok) {
-            let mut node = TcpStream::connect(to.lock().unwrap().unwrap()).unwrap();
-            let (mut back, mut client, kept) =
-                (node.try_clone().unwrap(), from.try_clone().unwrap(), kept.clone());
-            thread::spawn(move || std::io::copy(&mut back, &mut client));
-            thread::spawn(move || {
-                let mut buffer = [0; 4096];
-                while let Ok(read @ 1..) = from.read(&mut buffer) {
-                    kept.lock().unwrap().extend_from_slice(&buffer[..read]);
-                    if node.write_all(&buffer[..read]).is_err() {
-                        return;
-                    }
-                }
-            });
+struct Tap {
+    address: SocketAddr,
+    node: Arc<Mutex<Option<SocketAddr>>>,
+    caught: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Tap {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (node, caught) = (Arc::<Mutex<Option<SocketAddr>>>::default(), Arc::<Mutex<Vec<u8>>>::default());
+        let (to, kept) = (node.clone(), caught.clone());
+        thread::spawn(move || {
+            for from in listener.incoming().map_while(Result::ok) {
+                let node = TcpStream::connect(to.lock().unwrap().unwrap()).unwrap();
+                let (mut back, mut client) = (node.try_clone().unwrap(), from.try_clone().unwrap());
+                thread::spawn(move || std::io::copy(&mut back, &mut client));
+                let kept = kept.clone();
+                thread::spawn(move || pass(from, node, &kept));
+            }
+        });
+        Self { address, node, caught }
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, kept: &Mutex<Vec<u8>>) {
+    let mut buffer = [0; 4096];
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        kept.lock().unwrap().extend_from_slice(&buffer[..read]);
+        if to.write_all(&buffer[..read]).is_err() {
+            return;
         }
-    });
-    (address, node, caught)
+    }
 }
 
 #[test]
 fn what_was_sealed_is_taken_once_and_only_as_it_was() {
     let redis = Redis::start();
-    let (tapped, behind, caught) = tap();
-    let owner = Node::start(settings(&redis).set("cluster.advertise", format!("\"{tapped}\"")));
-    *behind.lock().unwrap() = Some(owner.address());
+    let tap = Tap::start();
+    let owner = Node::start(settings(&redis).set("cluster.advertise", format!("\"{}\"", tap.address)));
+    *tap.node.lock().unwrap() = Some(owner.address());
     let edge = Node::start(settings(&redis));
     let third = Node::start(settings(&redis));
     let mut stream = Stream::open(owner.address());
@@ -55,7 +62,7 @@ fn what_was_sealed_is_taken_once_and_only_as_it_was() {
     assert_eq!(stream.post(edge.address(), "publish", json!({"channel": "open:a", "data": "once"})), 204);
     assert_eq!(stream.publication(), "once");
 
-    let caught = String::from_utf8(caught.lock().unwrap().clone()).unwrap();
+    let caught = String::from_utf8(tap.caught.lock().unwrap().clone()).unwrap();
     let request = &caught[caught.rfind("POST ").unwrap()..];
     assert!(request.contains("once"), "{request}");
     let refused = |address: SocketAddr, request: &str| {
