@@ -27,4 +27,5 @@ pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod redis;
+pub mod redis_cluster;
 pub mod sockjs;

@@ -18,6 +18,7 @@ mod cluster;
 mod command;
 mod ending;
 mod endless;
+mod forward;
 mod frames;
 mod handshake;
 mod hostile;

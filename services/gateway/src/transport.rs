@@ -12,6 +12,7 @@ pub mod client;
 pub mod endpoint;
 pub mod endpoints;
 pub mod errand;
+pub mod forward;
 pub mod handler;
 pub mod held;
 pub mod http;
