@@ -87,9 +87,7 @@ impl Redis {
     /// A section of what the server says of itself; empty while it cannot be asked.
     pub fn info(&self, section: &str) -> String {
         let ask = || -> std::io::Result<String> {
-            let mut stream = BufReader::new(TcpStream::connect(self.address)?);
-            stream.get_mut().set_read_timeout(Some(READY_WITHIN))?;
-            stream.get_mut().write_all(format!("INFO {section}\r\n").as_bytes())?;
+            let mut stream = self.send(&format!("INFO {section}"))?;
             let mut head = String::new();
             stream.read_line(&mut head)?;
             let length = head.trim().trim_start_matches('$').parse().map_err(std::io::Error::other)?;
@@ -98,6 +96,26 @@ impl Redis {
             Ok(text)
         };
         ask().unwrap_or_default()
+    }
+
+    /// Follows another server from now on: with an address where nobody is, a replica falls behind.
+    ///
+    /// # Panics
+    /// If it does not do so.
+    pub fn follow(&self, primary: SocketAddr) {
+        let mut stream = self
+            .send(&format!("REPLICAOF {} {}", primary.ip(), primary.port()))
+            .expect("a running server takes commands");
+        let mut answer = String::new();
+        stream.read_line(&mut answer).expect("a running server answers");
+        assert!(answer.starts_with("+OK"), "{answer}");
+    }
+
+    fn send(&self, command: &str) -> std::io::Result<BufReader<TcpStream>> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(READY_WITHIN))?;
+        stream.write_all(format!("{command}\r\n").as_bytes())?;
+        Ok(BufReader::new(stream))
     }
 
     /// Its address as the node's settings want it.

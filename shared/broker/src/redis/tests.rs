@@ -4,6 +4,7 @@
 mod contract;
 mod faults;
 mod proxy;
+mod renew;
 mod rig;
 mod sentinel;
 mod server;
