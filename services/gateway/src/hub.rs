@@ -34,7 +34,7 @@ use crate::{
         fanout::Encoder,
         roster::{Roster, SessionKey},
     },
-    session::SubscribeRequest,
+    session::{SubscribeRequest, stomp::view::View},
 };
 
 /// One worker's channels and sessions.
@@ -92,7 +92,7 @@ impl Hub {
             .channels
             .entry(request.channel.clone())
             .or_insert_with(|| Channel::new(request.channel.clone(), request.retention));
-        channel.join(key, session.outbox.clone(), session.encoding, request);
+        channel.join(key, session.outbox.clone(), session.encoding.showing(request.view.as_ref()), request);
         true
     }
 
@@ -104,6 +104,13 @@ impl Hub {
         }
     }
 
+    /// Changes how a session is shown the messages of a channel.
+    pub fn show(&mut self, key: SessionKey, name: &str, view: Arc<View>) {
+        if let Some(channel) = self.channels.get_mut(name) {
+            channel.show(key, view);
+        }
+    }
+
     /// Sends one session publications that it missed, as its encoding has them.
     pub fn replay(&mut self, key: SessionKey, name: &str, publications: Vec<Arc<Publication>>) {
         let Some(session) = self.roster.get(key) else { return };
@@ -112,7 +119,7 @@ impl Hub {
             if publication.exclude_client.is_empty() || publication.exclude_client != *session.client {
                 self.encoder.begin();
                 out.extend_from_slice(&self.encoder.shared(
-                    session.encoding,
+                    &session.encoding,
                     name,
                     &[Event::Publication(publication)],
                 ));

@@ -8,7 +8,9 @@ pub mod client;
 pub mod cluster;
 pub mod drain;
 pub mod http;
+pub mod poll;
 pub mod proxies;
+pub mod stomp;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +25,9 @@ pub use self::{
     cluster::ClusterSettings,
     drain::DrainSettings,
     http::{HttpSettings, TlsSettings},
+    poll::PollSettings,
     proxies::TrustedProxies,
+    stomp::{Password, StompSettings, StompTcpSettings, StompUser},
 };
 
 /// All settings of a node.
@@ -36,6 +40,10 @@ pub struct Settings {
     pub websocket: WebSocketSettings,
     /// Clients of the client protocol.
     pub client: ClientSettings,
+    /// Polling and long polling.
+    pub poll: PollSettings,
+    /// Clients of STOMP.
+    pub stomp: StompSettings,
     /// Connection and subscription tokens.
     pub token: TokenSettings,
     /// Options of channels, by namespace.
@@ -202,6 +210,8 @@ impl Settings {
         self.http.validate()?;
         self.websocket.validate()?;
         self.client.validate()?;
+        self.poll.validate()?;
+        self.stomp.validate()?;
         self.cluster.validate()?;
         self.drain.validate()?;
         self.token.validate().map_err(|error| SettingsError::value("token", error))?;

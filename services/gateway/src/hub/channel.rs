@@ -16,7 +16,7 @@ use crate::{
         subscription::{HELD_BACK_EVENTS, Lost, Subscription, is_same_epoch},
     },
     outbox::Outbox,
-    session::SubscribeRequest,
+    session::{SubscribeRequest, stomp::view::View},
 };
 
 /// A channel with at least one subscription on this worker.
@@ -99,6 +99,12 @@ impl Channel {
     ) {
         self.retention = request.retention;
         self.subscriptions.insert(key, Subscription::new(outbox, encoding, request));
+    }
+
+    pub(super) fn show(&mut self, key: SessionKey, view: Arc<View>) {
+        if let Some(subscription) = self.subscriptions.get_mut(&key) {
+            subscription.show(view);
+        }
     }
 
     pub(super) fn leave(&mut self, key: SessionKey) {

@@ -8,7 +8,7 @@ use gorani_broker::{ClientInfo, Event, Position, Publication};
 use crate::{
     hub::fanout::{Encoder, Encoding, Span},
     outbox::Outbox,
-    session::SubscribeRequest,
+    session::{SubscribeRequest, stomp::view::View},
 };
 
 /// Events held back for one subscription, or during one gap, at most. More than this while one history read is under
@@ -51,6 +51,11 @@ impl Subscription {
             join_leave: request.join_leave,
             broken: false,
         }
+    }
+
+    /// Changes how messages are shown from now on.
+    pub(super) fn show(&mut self, view: Arc<View>) {
+        self.encoding = self.encoding.showing(Some(&view));
     }
 
     pub(super) fn is_positioned(&self) -> bool {
@@ -99,7 +104,7 @@ impl Subscription {
         match self.fit(span)? {
             Fit::Whole if !self.is_excluded(span.excluded) => {
                 // An overflow wakes the connection's actor, which ends it as a slow consumer.
-                let _ = self.outbox.push(encoder.shared(self.encoding, channel, run));
+                let _ = self.outbox.push(encoder.shared(&self.encoding, channel, run));
             }
             Fit::Whole | Fit::Nothing => {}
             Fit::Part => {
@@ -120,7 +125,7 @@ impl Subscription {
         }
         if matches!(self.fit(&span)?, Fit::Whole) && !self.is_excluded(span.excluded) {
             encoder.begin();
-            let _ = self.outbox.push(encoder.shared(self.encoding, channel, run));
+            let _ = self.outbox.push(encoder.shared(&self.encoding, channel, run));
         }
         Ok(())
     }

@@ -70,6 +70,7 @@ impl Client {
             presence: false,
             announce: false,
             join_leave: false,
+            view: None,
         }
     }
 
