@@ -7,6 +7,7 @@ mod admission;
 pub mod cluster;
 mod ending;
 mod keys;
+mod places;
 pub mod publish;
 pub mod query;
 
