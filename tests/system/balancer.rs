@@ -1,6 +1,7 @@
 //! Three nodes on one Redis behind a real balancer, nginx and HAProxy with the files of `deploy/`, without sticky sessions.
 //! Design §5: any load balancer works.
 
+mod clients;
 mod files;
 mod once;
 

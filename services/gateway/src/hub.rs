@@ -5,7 +5,8 @@
 //!
 //! - [`channel`]: one channel's subscriptions and its place in the stream. - [`fanout`]: encode once, deliver.
 //! - [`interest`]: which channels this node wants from the broker. - [`subscribe`]: the steps of a subscription.
-//! - [`catch_up`]: after a gap. - [`presence`], [`places`]: keeping alive what stands in the broker. - [`timers`]: deadlines of sessions.
+//! - [`catch_up`]: after a gap. - [`reads`]: one read for all who want it. - [`presence`], [`places`]: keeping alive what stands in the broker.
+//! - [`timers`]: deadlines of sessions.
 //! - [`farewell`]: the node goes down. - [`worker`]: the thread's inbox and loop. - [`tally`]: what its connections move. - [`roster`]: the worker's sessions by id and user.
 
 mod catch_up;
@@ -16,6 +17,7 @@ mod farewell;
 pub mod interest;
 pub mod places;
 mod presence;
+pub mod reads;
 pub mod roster;
 pub mod subscribe;
 mod subscription;
@@ -34,7 +36,7 @@ use crate::{
         fanout::Encoder,
         roster::{Roster, SessionKey},
     },
-    session::SubscribeRequest,
+    session::{SubscribeRequest, stomp::view::View},
 };
 
 /// One worker's channels and sessions.
@@ -92,7 +94,7 @@ impl Hub {
             .channels
             .entry(request.channel.clone())
             .or_insert_with(|| Channel::new(request.channel.clone(), request.retention));
-        channel.join(key, session.outbox.clone(), session.encoding, request);
+        channel.join(key, session.outbox.clone(), session.encoding.showing(request.view.as_ref()), request);
         true
     }
 
@@ -104,6 +106,13 @@ impl Hub {
         }
     }
 
+    /// Changes how a session is shown the messages of a channel.
+    pub fn show(&mut self, key: SessionKey, name: &str, view: Arc<View>) {
+        if let Some(channel) = self.channels.get_mut(name) {
+            channel.show(key, view);
+        }
+    }
+
     /// Sends one session publications that it missed, as its encoding has them.
     pub fn replay(&mut self, key: SessionKey, name: &str, publications: Vec<Arc<Publication>>) {
         let Some(session) = self.roster.get(key) else { return };
@@ -112,7 +121,7 @@ impl Hub {
             if publication.exclude_client.is_empty() || publication.exclude_client != *session.client {
                 self.encoder.begin();
                 out.extend_from_slice(&self.encoder.shared(
-                    session.encoding,
+                    &session.encoding,
                     name,
                     &[Event::Publication(publication)],
                 ));
@@ -179,6 +188,11 @@ impl Hub {
         let gap = self.channels.get_mut(name)?.caught_up(missed, &mut self.encoder);
         self.tell_lost(name);
         gap
+    }
+
+    /// Gaps that were told of a channel so far.
+    fn gaps(&self, name: &str) -> Option<u64> {
+        self.channels.get(name).map(Channel::gaps)
     }
 
     /// A channel's retention, while it has subscriptions here.

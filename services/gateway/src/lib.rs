@@ -46,6 +46,7 @@ use crate::{
         client::ClientEndpoint,
         endpoint::{Endpoint, Endpoints},
         handler::HandlerEndpoint,
+        stomp::StompEndpoint,
     },
 };
 pub use crate::{
@@ -63,6 +64,8 @@ pub use crate::{
 
 /// Path of the client protocol over WebSocket.
 pub const CLIENT_PATH: &str = "/connection/websocket";
+/// Path of STOMP over WebSocket.
+pub const STOMP_PATH: &str = "/stomp";
 
 /// A node to be: settings, and the handlers that an embedder adds.
 pub struct Gorani {
@@ -137,6 +140,7 @@ impl Gorani {
         let node = Node::start(self.settings).await?;
         let mut endpoints = Endpoints::new();
         endpoints.insert(CLIENT_PATH.to_owned(), Arc::new(ClientEndpoint(node.clone())));
+        endpoints.insert(STOMP_PATH.to_owned(), Arc::new(StompEndpoint::new(node.clone())));
         for (path, make) in self.endpoints {
             if !path.starts_with('/') || path.contains(['?', '#', '{']) {
                 return Err(RunError::Path(

@@ -30,6 +30,7 @@ use crate::{
     hub::{
         control::Control,
         interest::Interest,
+        reads::Reads,
         subscribe::PRESENCE_TTL,
         worker::{Inbox, Worker},
     },
@@ -59,6 +60,7 @@ pub struct Node {
     pub started: Instant,
     broker: Arc<dyn Broker>,
     interest: Arc<Interest>,
+    reads: Arc<Reads>,
     inboxes: RwLock<Vec<Arc<Inbox>>>,
     connections: AtomicUsize,
     ending: Ending,
@@ -124,6 +126,7 @@ impl Node {
             metrics,
             started: Instant::now(),
             interest: Arc::new(Interest::new(broker.clone())),
+            reads: Arc::new(Reads::new(broker.clone())),
             broker,
             inboxes: RwLock::default(),
             connections: AtomicUsize::new(0),
@@ -151,6 +154,7 @@ impl Node {
             self.settings.websocket.compression_threshold_bytes,
             self.broker.clone(),
             self.interest.clone(),
+            self.reads.clone(),
             self.metrics.clone(),
         );
         inboxes.push(Arc::new(inbox));
@@ -220,7 +224,9 @@ impl Sink for Node {
     }
 
     fn on_gap(&self, channel: &Arc<str>) {
-        self.each_interested(channel, |inbox| inbox.gap(channel));
+        // One moment for all workers, so that one read serves them.
+        let moment = self.reads.now();
+        self.each_interested(channel, |inbox| inbox.gap(channel, moment));
     }
 
     fn on_message(&self, message: Bytes) {

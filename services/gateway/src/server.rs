@@ -6,6 +6,7 @@
 mod doors;
 mod limits;
 pub mod socket;
+mod stomp;
 mod tls;
 mod upgrade_list;
 
@@ -115,6 +116,7 @@ pub fn start(node: Arc<Node>, endpoints: Arc<Endpoints>) -> Result<Listening, Se
         .max_concurrent_connections(settings.max_connections)
         .shutdown_timeout(settings.shutdown_timeout.as_secs())
         .disable_signals();
+    let builder = stomp::add(builder, &node)?;
     let server = match tls {
         None => builder.listen("http", listener, move || {
             let upgrades = upgrades(&node, &directory, &endpoints, false);
@@ -151,9 +153,13 @@ fn upgrades(
     endpoints: &Arc<Endpoints>,
     is_secure: bool,
 ) -> Upgrades {
-    let worker = WORKER.with_borrow_mut(|worker| worker.get_or_insert_with(|| node.start_worker()).clone());
-    let local = Local { node: node.clone(), worker, directory: directory.clone() };
+    let local = Local { node: node.clone(), worker: own_worker(node), directory: directory.clone() };
     Upgrades { local, endpoints: endpoints.clone(), is_secure }
+}
+
+/// The worker of this thread.
+fn own_worker(node: &Arc<Node>) -> Rc<Worker> {
+    WORKER.with_borrow_mut(|worker| worker.get_or_insert_with(|| node.start_worker()).clone())
 }
 
 /// All that the node serves over HTTP.

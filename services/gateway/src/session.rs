@@ -4,13 +4,14 @@
 //! transport, so the same session serves WebSocket and every HTTP transport, and is tested without a runtime. The
 //! transport's shell carries the actions out and brings the outcomes back. Design §2 and §3.
 //!
-//! - [`client`]: the JSON client protocol. - [`handler`]: an embedder's `WebSocketHandler`. - [`handshake`]: the request
-//!   that opened a connection. - [`position`]: how far a receiver has come, as text.
+//! - [`client`]: the JSON client protocol. - [`stomp`]: STOMP. - [`handler`]: an embedder's `WebSocketHandler`. -
+//!   [`handshake`]: the request that opened a connection. - [`position`]: how far a receiver has come, as text.
 
 pub mod client;
 pub mod handler;
 pub mod handshake;
 pub mod position;
+pub mod stomp;
 
 use std::{
     sync::Arc,
@@ -23,6 +24,7 @@ use gorani_broker::{
     ClientInfo, HistoryPage, HistoryQuery, Position, Publication, PublishOptions, Published, Retention,
 };
 
+use self::stomp::view::View;
 use crate::disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed};
 
 /// The time as a session sees it, read once for everything that happens in one turn.
@@ -114,6 +116,8 @@ pub struct SubscribeRequest {
     pub announce: bool,
     /// Whether it is told of others that join and leave.
     pub join_leave: bool,
+    /// How a STOMP session shows what comes.
+    pub view: Option<Arc<View>>,
 }
 
 /// A subscription in effect: everything published from now on reaches the session after [`Action::Release`].
@@ -146,6 +150,8 @@ pub enum Action {
     Subscribe(Ticket, SubscribeRequest),
     /// The reply of a subscribe is written: let held back events follow.
     Release(Arc<str>),
+    /// Show the messages of a channel in this way from now on.
+    Show(Arc<str>, Arc<View>),
     /// Send the session publications of a channel, before those held back.
     Replay(Arc<str>, Vec<Arc<Publication>>),
     /// Leave a channel.
@@ -319,6 +325,11 @@ pub trait Session {
 
     /// The transport begins to say goodbye, for whatever reason: nothing more is taken from the session.
     fn ending(&mut self) {}
+
+    /// Whether the client has said goodbye in the protocol's own words: then it is no failure that it goes.
+    fn has_left(&self) -> bool {
+        false
+    }
 
     /// What the transport failed with, before [`Session::closed`].
     fn failed(&mut self, _error: &(dyn std::error::Error + 'static)) {}

@@ -8,6 +8,8 @@ pub mod client;
 pub mod cluster;
 pub mod drain;
 pub mod http;
+pub mod proxies;
+pub mod stomp;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +24,8 @@ pub use self::{
     cluster::ClusterSettings,
     drain::DrainSettings,
     http::{HttpSettings, TlsSettings},
+    proxies::TrustedProxies,
+    stomp::{Password, StompSettings, StompTcpSettings, StompUser},
 };
 
 /// All settings of a node.
@@ -34,6 +38,8 @@ pub struct Settings {
     pub websocket: WebSocketSettings,
     /// Clients of the client protocol.
     pub client: ClientSettings,
+    /// Clients of STOMP.
+    pub stomp: StompSettings,
     /// Connection and subscription tokens.
     pub token: TokenSettings,
     /// Options of channels, by namespace.
@@ -184,7 +190,8 @@ impl Settings {
             .list_separator(",")
             .with_list_parse_key("api.keys")
             .with_list_parse_key("client.allowed_origins")
-            .with_list_parse_key("client.personal_channels");
+            .with_list_parse_key("client.personal_channels")
+            .with_list_parse_key("http.trusted_proxies");
         let settings: Self = config::Config::builder()
             .add_source(config::File::from_str(text, config::FileFormat::Toml))
             .add_source(environment)
@@ -199,6 +206,7 @@ impl Settings {
         self.http.validate()?;
         self.websocket.validate()?;
         self.client.validate()?;
+        self.stomp.validate()?;
         self.cluster.validate()?;
         self.drain.validate()?;
         self.token.validate().map_err(|error| SettingsError::value("token", error))?;

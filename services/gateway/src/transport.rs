@@ -4,7 +4,7 @@
 //! - [`endpoint`]: what stands behind a path: which session, which subprotocols, whose origins. - [`client`], [`handler`]:
 //!   the endpoints of the client protocol and of embedders. - [`errand`]: how a session's actions are carried out on the
 //!   worker and the node. - [`websocket`]: RFC 6455. - [`held`]: sessions that outlive requests, for HTTP.
-//! - [`http`]: the requests.
+//! - [`http`]: the requests. - [`stomp`], [`stomp_tcp`]: STOMP, over WebSocket and over TCP. - `peer`: who makes them, behind a balancer.
 
 mod carrier;
 pub mod client;
@@ -13,4 +13,7 @@ pub mod errand;
 pub mod handler;
 pub mod held;
 pub mod http;
+mod peer;
+pub mod stomp;
+pub mod stomp_tcp;
 pub mod websocket;

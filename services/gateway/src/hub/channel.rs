@@ -16,7 +16,7 @@ use crate::{
         subscription::{HELD_BACK_EVENTS, Lost, Subscription, is_same_epoch},
     },
     outbox::Outbox,
-    session::SubscribeRequest,
+    session::{SubscribeRequest, stomp::view::View},
 };
 
 /// A channel with at least one subscription on this worker.
@@ -28,6 +28,8 @@ pub(super) struct Channel {
     position: Option<Position>,
     /// Events that wait for a history read to end.
     waiting: Option<Vec<Event>>,
+    /// Gaps that were told so far.
+    gaps: u64,
     /// Sessions that lost their place and must be told.
     lost: Vec<SessionKey>,
 }
@@ -48,6 +50,7 @@ impl Channel {
             subscriptions: IndexMap::new(),
             position: None,
             waiting: None,
+            gaps: 0,
             lost: Vec::new(),
         }
     }
@@ -60,6 +63,11 @@ impl Channel {
         self.retention
     }
 
+    /// Gaps that were told so far: who reads history before it has a place compares.
+    pub(super) fn gaps(&self) -> u64 {
+        self.gaps
+    }
+
     pub(super) fn join(
         &mut self,
         key: SessionKey,
@@ -69,6 +77,12 @@ impl Channel {
     ) {
         self.retention = request.retention;
         self.subscriptions.insert(key, Subscription::new(outbox, encoding, request));
+    }
+
+    pub(super) fn show(&mut self, key: SessionKey, view: Arc<View>) {
+        if let Some(subscription) = self.subscriptions.get_mut(&key) {
+            subscription.show(view);
+        }
     }
 
     pub(super) fn leave(&mut self, key: SessionKey) {
@@ -135,6 +149,7 @@ impl Channel {
 
     /// Something may be missing from here on. Returns the position after which history must be read.
     pub(super) fn gap(&mut self) -> Option<Position> {
+        self.gaps += 1;
         if self.waiting.is_some() {
             return None;
         }
@@ -143,7 +158,7 @@ impl Channel {
             return None;
         }
         let oldest =
-            self.subscriptions.values().filter_map(Subscription::seen).min_by_key(|seen| seen.offset);
+            self.subscriptions.values().filter_map(Subscription::told).min_by_key(|told| told.offset);
         let position = self.position.as_ref().or(oldest)?.clone();
         self.waiting = Some(Vec::new());
         Some(position)

@@ -15,13 +15,15 @@ use gorani_protocol::{
 use crate::{
     hub::subscription::follows,
     session::{
+        MessageKind,
         client::views::{info_view, publication_view},
         position,
+        stomp::view::{self, View},
     },
 };
 
 /// How a session's messages become bytes. Sessions with equal encodings share them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoding {
     /// What a message says.
     pub protocol: Protocol,
@@ -29,11 +31,22 @@ pub struct Encoding {
     pub framing: Framing,
 }
 
+impl Encoding {
+    /// The same, for a subscription with a view of its own.
+    pub(super) fn showing(&self, view: Option<&Arc<View>>) -> Self {
+        let protocol = view.map_or_else(|| self.protocol.clone(), |view| Protocol::Stomp(view.clone()));
+        Self { protocol, framing: self.framing }
+    }
+}
+
 /// The protocol of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Protocol {
     /// The JSON client protocol.
     Client,
+    /// STOMP: frames as the session's subscriptions of the channel show them. Equal views share their bytes, and most
+    /// clients of an application have equal ones.
+    Stomp(Arc<View>),
     /// Its objects alone, for receivers without commands.
     Bare,
     /// The same, each after a line that says how far it brings its receiver: see [`crate::session::position`].
@@ -52,6 +65,8 @@ pub enum Framing {
         /// Window of the negotiated extension: 8–15.
         window_bits: u8,
     },
+    /// Nothing around a message: a stream of bytes.
+    Raw,
     /// A line for each message.
     Lines,
     /// A server-sent event for each message.
@@ -106,6 +121,9 @@ pub struct Encoder {
     message: BytesMut,
     deflaters: Vec<(u8, Deflater)>,
     deflate_threshold_bytes: usize,
+    /// Messages without a place in a stream, for the ids that STOMP gives them.
+    serial: u64,
+    message_id: String,
 }
 
 impl Encoder {
@@ -120,21 +138,49 @@ impl Encoder {
     }
 
     /// The bytes of the current run in this encoding, made on first use.
-    pub(super) fn shared(&mut self, encoding: Encoding, channel: &str, run: &[Event]) -> Bytes {
-        if let Some((_, bytes)) = self.done.iter().find(|(known, _)| *known == encoding) {
+    pub(super) fn shared(&mut self, encoding: &Encoding, channel: &str, run: &[Event]) -> Bytes {
+        if let Some((_, bytes)) = self.done.iter().find(|(known, _)| known == encoding) {
             return bytes.clone();
         }
         let mut out = BytesMut::new();
         let mut message = std::mem::take(&mut self.message);
         for event in run {
+            if let Protocol::Stomp(view) = &encoding.protocol {
+                self.show(view, event, encoding.framing, &mut message, &mut out);
+                continue;
+            }
             message.clear();
-            encode_event(encoding.protocol, channel, event, &mut message);
+            encode_event(&encoding.protocol, channel, event, &mut message);
             self.frame_text(encoding.framing, &message, &mut out);
         }
         self.message = message;
         let bytes = out.freeze();
-        self.done.push((encoding, bytes.clone()));
+        self.done.push((encoding.clone(), bytes.clone()));
         bytes
+    }
+
+    /// A MESSAGE frame for each subscription of a view.
+    fn show(
+        &mut self,
+        view: &View,
+        event: &Event,
+        framing: Framing,
+        message: &mut BytesMut,
+        out: &mut BytesMut,
+    ) {
+        let Event::Publication(publication) = event else { return };
+        self.serial += 1;
+        let mut message_id = std::mem::take(&mut self.message_id);
+        view::write_message_id(publication, self.serial, &mut message_id);
+        for shown in &view.shown {
+            message.clear();
+            shown.write(view.version, publication, &message_id, message);
+            match view::message_kind(publication) {
+                MessageKind::Text => self.frame_text(framing, message, out),
+                MessageKind::Binary => self.frame_binary(framing, message, out),
+            }
+        }
+        self.message_id = message_id;
     }
 
     /// Wraps one text message.
@@ -162,6 +208,7 @@ impl Encoder {
             Framing::WebSocket | Framing::WebSocketDeflate { .. } => {
                 websocket::encode::frame(opcode, message, false, out);
             }
+            Framing::Raw => out.extend_from_slice(message),
             Framing::Lines => {
                 out.reserve(message.len() + 1);
                 out.extend_from_slice(message);
@@ -173,7 +220,7 @@ impl Encoder {
 }
 
 /// Writes what a protocol says of an event.
-fn encode_event(protocol: Protocol, channel: &str, event: &Event, out: &mut BytesMut) {
+fn encode_event(protocol: &Protocol, channel: &str, event: &Event, out: &mut BytesMut) {
     match (protocol, event) {
         (Protocol::Client, Event::Publication(publication)) => {
             push::push_publication(channel, &publication_view(publication), out);
@@ -190,7 +237,7 @@ fn encode_event(protocol: Protocol, channel: &str, event: &Event, out: &mut Byte
             out.extend_from_slice(b"\n");
             encode_bare(channel, event, out);
         }
-        (Protocol::Embedded, _) => {}
+        (Protocol::Stomp(_) | Protocol::Embedded, _) => {}
     }
 }
 

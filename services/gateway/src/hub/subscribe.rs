@@ -3,7 +3,7 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use gorani_broker::{BrokerError, HistoryQuery, Position, Publication};
+use gorani_broker::{BrokerError, HistoryPage, Position, Publication};
 
 use crate::{
     disconnect::ErrorCode,
@@ -48,21 +48,16 @@ impl Worker {
         let mut subscribed =
             Subscribed { was_recovering: request.recover.is_some(), ..Subscribed::default() };
         if request.positioned {
-            let query = HistoryQuery {
-                limit: if request.recover.is_some() { RECOVERY_PUBLICATIONS } else { 0 },
-                since: request.recover.as_ref().map(|position| position.offset),
-                reverse: false,
-            };
-            let page = self.broker.history(channel, query, request.retention).await?;
+            let page = self.read_joining(request).await?;
             if let Some(from) = &request.recover
                 && is_recovered(from, &page.publications, &page.top)
                 && size_of(&page.publications) <= request.recover_max_bytes
             {
                 subscribed.recovered = true;
-                subscribed.publications = page.publications;
+                subscribed.publications = page.publications.clone();
             }
             self.hub_mut().set_seen(key, channel, &page.top);
-            subscribed.top = Some(page.top);
+            subscribed.top = Some(page.top.clone());
         }
         if !self.hub().is_member(key, channel) {
             // The session has ended meanwhile: what it enters now, nobody would take out again.
@@ -75,6 +70,21 @@ impl Worker {
             self.broker.publish_join(channel, request.info.clone()).await?;
         }
         Ok(subscribed)
+    }
+
+    /// Reads what a subscription begins with, now that live events reach it.
+    async fn read_joining(&self, request: &SubscribeRequest) -> Result<Arc<HistoryPage>, BrokerError> {
+        let channel = &request.channel;
+        let since = request.recover.as_ref().map(|position| position.offset);
+        let limit = if since.is_some() { RECOVERY_PUBLICATIONS } else { 0 };
+        loop {
+            let gaps = self.hub().gaps(channel);
+            let page = self.reads.read(channel, since, limit, request.retention, self.reads.now()).await?;
+            // A gap that is told meanwhile may lie behind the page, and without a place the hub could not fill it.
+            if self.hub().gaps(channel) == gaps {
+                return Ok(page);
+            }
+        }
     }
 
     /// Ends a subscription.

@@ -8,7 +8,7 @@ use gorani_broker::{ClientInfo, Event, Position, Publication};
 use crate::{
     hub::fanout::{Encoder, Encoding, Span},
     outbox::Outbox,
-    session::SubscribeRequest,
+    session::{SubscribeRequest, stomp::view::View},
 };
 
 /// Events held back for one subscription, or during one gap, at most. More than this while one history read is under
@@ -53,13 +53,18 @@ impl Subscription {
         }
     }
 
+    /// Changes how messages are shown from now on.
+    pub(super) fn show(&mut self, view: Arc<View>) {
+        self.encoding = self.encoding.showing(Some(&view));
+    }
+
     pub(super) fn is_positioned(&self) -> bool {
         self.seen.is_some()
     }
 
-    /// Where this subscription stands, once its reply is written.
-    pub(super) fn seen(&self) -> Option<&Position> {
-        if self.held_back.is_some() || self.broken { None } else { self.seen.as_ref() }
+    /// Where this subscription stands, from the read on that its reply tells; what comes before that read it need not have.
+    pub(super) fn told(&self) -> Option<&Position> {
+        self.seen.as_ref().filter(|seen| !self.broken && !seen.epoch.is_empty())
     }
 
     pub(super) fn set_seen(&mut self, top: Position) {
@@ -99,7 +104,7 @@ impl Subscription {
         match self.fit(span)? {
             Fit::Whole if !self.is_excluded(span.excluded) => {
                 // An overflow wakes the connection's actor, which ends it as a slow consumer.
-                let _ = self.outbox.push(encoder.shared(self.encoding, channel, run));
+                let _ = self.outbox.push(encoder.shared(&self.encoding, channel, run));
             }
             Fit::Whole | Fit::Nothing => {}
             Fit::Part => {
@@ -120,7 +125,7 @@ impl Subscription {
         }
         if matches!(self.fit(&span)?, Fit::Whole) && !self.is_excluded(span.excluded) {
             encoder.begin();
-            let _ = self.outbox.push(encoder.shared(self.encoding, channel, run));
+            let _ = self.outbox.push(encoder.shared(&self.encoding, channel, run));
         }
         Ok(())
     }

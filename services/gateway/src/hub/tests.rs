@@ -17,7 +17,7 @@ use crate::{
     session::{Signal, SubscribeRequest},
 };
 
-const HISTORY: Retention = Retention { size: 10, ttl: Duration::from_secs(60) };
+pub(super) const HISTORY: Retention = Retention { size: 10, ttl: Duration::from_secs(60) };
 pub(super) const NO_HISTORY: Retention = Retention { size: 0, ttl: Duration::ZERO };
 
 /// Stands for a connection's actor: it keeps the signals that it gets.
@@ -37,7 +37,7 @@ impl Handler<Signal> for Mailbox {
 
 /// A session of the test.
 pub(super) struct Client {
-    key: SessionKey,
+    pub(super) key: SessionKey,
     outbox: Outbox,
     signals: Mailbox,
     info: Arc<ClientInfo>,
@@ -59,7 +59,7 @@ impl Client {
         Self { key, outbox, signals, info: Arc::new(info) }
     }
 
-    fn request(&self, retention: Retention, positioned: bool) -> SubscribeRequest {
+    pub(super) fn request(&self, retention: Retention, positioned: bool) -> SubscribeRequest {
         SubscribeRequest {
             channel: "a".into(),
             info: self.info.clone(),
@@ -70,6 +70,7 @@ impl Client {
             presence: false,
             announce: false,
             join_leave: false,
+            view: None,
         }
     }
 

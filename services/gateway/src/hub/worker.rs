@@ -24,6 +24,7 @@ use crate::{
         Hub,
         control::{Control, Question},
         interest::Interest,
+        reads::{Moment, Reads},
         roster::{Registration, SessionKey},
         tally::Tally,
         timers::Timers,
@@ -42,7 +43,7 @@ const TURN_ENTRIES: usize = 512;
 /// What a worker is told.
 enum Entry {
     Event(Arc<str>, Event),
-    Gap(Arc<str>),
+    Gap(Arc<str>, Moment),
     Control(Arc<Control>),
     Question(Question),
 }
@@ -83,9 +84,9 @@ impl Inbox {
         }
     }
 
-    /// Hands over the news that events of a channel may be missing.
-    pub fn gap(&self, channel: &Arc<str>) {
-        if self.sender.try_send(Entry::Gap(channel.clone())).is_err() {
+    /// Hands over the news that events of a channel may be missing that were published before `moment`.
+    pub fn gap(&self, channel: &Arc<str>, moment: Moment) {
+        if self.sender.try_send(Entry::Gap(channel.clone(), moment)).is_err() {
             self.mark_gapped(channel);
         }
     }
@@ -128,6 +129,7 @@ pub struct Worker {
     pub tally: Tally,
     pub(super) broker: Arc<dyn Broker>,
     pub(super) interest: Arc<Interest>,
+    pub(super) reads: Arc<Reads>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -138,6 +140,7 @@ impl Worker {
         deflate_threshold_bytes: usize,
         broker: Arc<dyn Broker>,
         interest: Arc<Interest>,
+        reads: Arc<Reads>,
         metrics: Arc<Metrics>,
     ) -> (Rc<Self>, Inbox) {
         let (sender, receiver) = mpsc::channel(INBOX_ENTRIES);
@@ -149,6 +152,7 @@ impl Worker {
             tally: Tally::default(),
             broker,
             interest,
+            reads,
             metrics,
         });
         actix_rt::spawn(worker.clone().deliver(receiver, load.clone()));
@@ -225,9 +229,9 @@ impl Worker {
                         load.bytes.fetch_sub(size_of_event(&event), Ordering::Relaxed);
                         turn.entry(channel).or_default().push(event);
                     }
-                    Entry::Gap(channel) => {
+                    Entry::Gap(channel, moment) => {
                         self.deliver_turn(&mut turn);
-                        self.on_gap(&channel);
+                        self.on_gap(&channel, moment);
                     }
                     Entry::Control(control) => {
                         self.deliver_turn(&mut turn);
@@ -253,7 +257,7 @@ impl Worker {
         let gapped = std::mem::take(&mut *load.gapped.lock());
         self.metrics.inbox_overflows.inc_by(gapped.len() as u64);
         for channel in gapped {
-            self.on_gap(&channel);
+            self.on_gap(&channel, self.reads.now());
         }
     }
 
@@ -261,15 +265,15 @@ impl Worker {
         for (channel, events) in turn.drain(..) {
             let gap = self.hub_mut().deliver(&channel, events);
             if let Some(position) = gap {
-                self.catch_up(channel, position);
+                self.catch_up(channel, position, self.reads.now());
             }
         }
     }
 
-    fn on_gap(self: &Rc<Self>, channel: &Arc<str>) {
+    fn on_gap(self: &Rc<Self>, channel: &Arc<str>, moment: Moment) {
         let gap = self.hub_mut().gap(channel);
         if let Some(position) = gap {
-            self.catch_up(channel.clone(), position);
+            self.catch_up(channel.clone(), position, moment);
         }
     }
 }

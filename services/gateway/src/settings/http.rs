@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::SettingsError;
+use super::{SettingsError, TrustedProxies};
 
 /// Worker threads at most: the node keeps a bit for each.
 pub const MAX_WORKERS: usize = 128;
@@ -34,6 +34,8 @@ pub struct HttpSettings {
     pub tcp_user_timeout: Duration,
     /// WebSocket handshakes a second from one address at most; 0: no limit.
     pub handshakes_per_second: u32,
+    /// Balancers in front, addresses or networks: what they say of the client's address (`X-Forwarded-For`) is believed.
+    pub trusted_proxies: TrustedProxies,
     /// How long open requests may take to finish when the node is told to stop.
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
@@ -70,6 +72,7 @@ impl Default for HttpSettings {
             keep_alive: Duration::from_secs(75),
             tcp_user_timeout: Duration::from_secs(30),
             handshakes_per_second: 0,
+            trusted_proxies: TrustedProxies::default(),
             shutdown_timeout: Duration::from_secs(5),
             tls: TlsSettings::default(),
         }

@@ -57,6 +57,7 @@ fn what_is_wrong_is_said_in_one_line_that_names_the_key() {
         ("[http]\nadress = '0.0.0.0:80'", "adress"),
         ("[http]\naddress = 'nowhere'", "http.address"),
         ("[http]\nworkers = 1000", "http.workers"),
+        ("[http]\ntrusted_proxies = ['10.0.0.0/33']", "http.trusted_proxies"),
         ("[http]\nworkers = 'many'", "http.workers"),
         ("[http.tls]\ncertificate = 'a.pem'", "http.tls"),
         ("[client]\nping_interval = 25", "client.ping_interval"),
@@ -89,6 +90,7 @@ fn the_environment_goes_over_the_file() {
     let variables = [
         ("GORANI__HTTP__ADDRESS", "0.0.0.0:9000"),
         ("GORANI__HTTP__WORKERS", "3"),
+        ("GORANI__HTTP__TRUSTED_PROXIES", "10.0.0.0/8,::1"),
         ("GORANI__CLIENT__ALLOW_ANONYMOUS", "true"),
         ("GORANI__CLIENT__PING_INTERVAL", "40s"),
         ("GORANI__API__KEYS", "one,two"),
@@ -99,6 +101,7 @@ fn the_environment_goes_over_the_file() {
     let settings = Settings::from_text("[http]\nworkers = 1", environment(&variables)).unwrap();
     assert_eq!(settings.http.address.port(), 9000);
     assert_eq!(settings.http.workers, 3);
+    assert_ne!(settings.http.trusted_proxies, TrustedProxies::default());
     assert!(settings.client.allow_anonymous);
     assert_eq!(settings.client.ping_interval.as_secs(), 40);
     assert_eq!(settings.api.keys, ["one", "two"]);

@@ -63,6 +63,10 @@ impl Errands {
                 self.worker.hub_mut().release(self.key, &channel);
                 Step::Done
             }
+            Action::Show(channel, view) => {
+                self.worker.hub_mut().show(self.key, &channel, view);
+                Step::Done
+            }
             Action::Replay(channel, publications) => {
                 self.worker.hub_mut().replay(self.key, &channel, publications);
                 Step::Done

@@ -56,6 +56,7 @@ impl Connection {
                 presence: false,
                 announce: false,
                 join_leave: false,
+                view: None,
             };
             assert!(hub.join(key, &request));
         }

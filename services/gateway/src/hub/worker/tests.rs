@@ -3,15 +3,19 @@
 
 use std::time::Duration;
 
-use gorani_broker::{MemoryBroker, MemorySettings, Publication};
+use gorani_broker::{MemoryBroker, MemorySettings, Position, Publication};
 
 use super::*;
-use crate::hub::tests::{Client, NO_HISTORY};
+use crate::hub::{
+    reads::tests::Stream,
+    tests::{Client, HISTORY, NO_HISTORY},
+};
 
 fn start() -> (Rc<Worker>, Inbox) {
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));
     let interest = Arc::new(Interest::new(broker.clone()));
-    Worker::start(0, usize::MAX, broker, interest, Arc::default())
+    let reads = Arc::new(Reads::new(broker.clone()));
+    Worker::start(0, usize::MAX, broker, interest, reads, Arc::default())
 }
 
 async fn is_told(client: &Client) -> bool {
@@ -54,4 +58,66 @@ async fn more_events_than_an_inbox_holds_are_told_and_those_that_fitted_are_coun
         actix_rt::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("bytes of the inbox are still counted");
+}
+
+#[actix_rt::test]
+async fn one_read_of_history_serves_all_workers_after_a_gap() {
+    let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));
+    let (stream, interest) = (Stream::default(), Arc::new(Interest::new(broker.clone())));
+    let reads = stream.reads();
+    let workers: Vec<_> = (0..3)
+        .map(|index| {
+            let (interest, reads) = (interest.clone(), reads.clone());
+            Worker::start(index, usize::MAX, broker.clone(), interest, reads, Arc::default())
+        })
+        .collect();
+    let top = Position { offset: 0, epoch: "e".into() };
+    for (worker, _) in &workers {
+        let client = Client::enter(&mut worker.hub_mut(), "one");
+        client.join(&mut worker.hub_mut(), HISTORY, Some(top.clone()));
+    }
+    let moment = reads.now();
+    workers.iter().for_each(|(_, inbox)| inbox.gap(&Arc::from("a"), moment));
+    stream.until_asked(1).await;
+    // All of them have heard of the gap by now: none of them asks alone.
+    actix_rt::time::sleep(Duration::from_millis(20)).await;
+    stream.answer();
+    let caught_up = || workers.iter().all(|(worker, _)| worker.metrics.catch_ups.get() == 1);
+    for _ in 0..200 {
+        if caught_up() {
+            break;
+        }
+        actix_rt::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(caught_up());
+    assert_eq!(stream.asked(), 1);
+}
+
+#[actix_rt::test]
+async fn a_gap_that_is_told_while_a_subscription_reads_its_place_is_not_overlooked() {
+    let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));
+    let (stream, interest) = (Stream::default(), Arc::new(Interest::new(broker.clone())));
+    let reads = stream.reads();
+    let (worker, inbox) =
+        Worker::start(0, usize::MAX, broker.clone(), interest, reads.clone(), Arc::default());
+    broker.start(Arc::new(Nobody)).await.unwrap();
+    let client = Client::enter(&mut worker.hub_mut(), "one");
+    let subscribing = actix_rt::spawn(worker.clone().subscribe(client.key, client.request(HISTORY, true)));
+    stream.until_asked(1).await;
+    // The page is read already when something is published that the broker then fails to deliver.
+    stream.top.store(1, Ordering::SeqCst);
+    inbox.gap(&Arc::from("a"), reads.now());
+    actix_rt::time::sleep(Duration::from_millis(20)).await;
+    stream.answer();
+    stream.until_asked(2).await;
+    stream.answer();
+    assert_eq!(subscribing.await.unwrap().unwrap().top.unwrap().offset, 1);
+}
+
+/// A sink without a node.
+struct Nobody;
+
+impl gorani_broker::Sink for Nobody {
+    fn on_event(&self, _: &Arc<str>, _: Event) {}
+    fn on_gap(&self, _: &Arc<str>) {}
 }

@@ -62,6 +62,7 @@ impl Subscription {
             presence: self.options.presence,
             announce: self.options.join_leave,
             join_leave: self.join_leave,
+            view: None,
         }
     }
 

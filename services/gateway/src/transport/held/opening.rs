@@ -71,7 +71,7 @@ impl Opening {
         let key = worker.register(Registration {
             mailbox: ctx.address().recipient(),
             outbox: outbox.clone(),
-            encoding: self.encoding,
+            encoding: self.encoding.clone(),
             transport: self.transport.transport,
             protocol: self.protocol,
             connected_at_ms: Now::read().unix_ms,

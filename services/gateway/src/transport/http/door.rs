@@ -20,7 +20,7 @@ use crate::{
     disconnect::{Disconnect, ErrorCode},
     metrics::RefusalLabel,
     node::Place,
-    transport::held::opening::Local,
+    transport::{held::opening::Local, peer::client_address},
 };
 
 /// How long a browser need not ask again whether it may ask.
@@ -59,7 +59,7 @@ impl Door {
         }
         Ok(Self {
             local: Local::clone(local),
-            peer: request.peer_addr(),
+            peer: client_address(&local.node, request.peer_addr(), request.headers()),
             origin: origin.cloned(),
             version: request.version(),
         })

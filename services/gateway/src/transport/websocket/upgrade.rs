@@ -22,6 +22,7 @@ use crate::{
         endpoint::{Endpoint, Endpoints, Handshake, Refused, SocketAddresses},
         errand::Errands,
         held::opening::Local,
+        peer::client_address,
     },
 };
 
@@ -122,7 +123,7 @@ impl Upgrades {
         if header_bytes(request) > self.local.node.settings.http.header_max_bytes {
             return Err(Refused::Status(431, "the request's headers are too large".to_owned()));
         }
-        let peer = request.peer_addr();
+        let peer = client_address(&self.local.node, request.peer_addr(), request.headers());
         if peer.is_some_and(|peer| !self.local.node.allows_handshake(peer.ip())) {
             return Err(Refused::Status(429, "too many handshakes from this address".to_owned()));
         }

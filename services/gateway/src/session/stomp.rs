@@ -1,0 +1,321 @@
+//! The session of STOMP 1.0, 1.1 and 1.2: frames in, frames and requests to the node out. `specs/stomp.md`.
+//!
+//! Frames run in the order in which they came. A SEND does not wait for the one before it; a SUBSCRIBE holds back what
+//! follows until it is live, so that a client hears what it sends next. Receipts leave in the order of their frames.
+//! Whatever fails is told with an ERROR, and ends the connection. The same for WebSocket, SockJS and TCP.
+//!
+//! - [`connect`]: the first frame and who may send it. - [`destination`]: what the destinations name. - [`subscriptions`],
+//!   [`sending`], [`transactions`]: what clients ask for. - [`receipts`]: answers in order. - [`clock`]: heart-beats and
+//!   expiry. - [`view`], [`payload`]: publications as frames, and back. - [`failure`]: what an ERROR says.
+
+mod clock;
+mod connect;
+mod destination;
+mod failure;
+mod payload;
+mod receipts;
+mod sending;
+mod subscriptions;
+#[cfg(test)]
+mod tests;
+mod transactions;
+pub mod view;
+
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use gorani_protocol::stomp::{Command, DecodeError, Decoder, Frame, Limits, Version, encode};
+
+use self::{
+    clock::{Clock, is_due},
+    connect::Identity,
+    failure::Failure,
+    receipts::Receipts,
+    subscriptions::Subscription,
+    transactions::Transactions,
+};
+use crate::{
+    disconnect::Disconnect,
+    session::{
+        Action, Actions, Incoming, MessageKind, Now, Outcome, Session, Signal, Ticket, client::policy::Policy,
+    },
+    settings::StompSettings,
+};
+
+/// Frames that may wait before the transport stops reading.
+const WAITING_FRAMES: usize = 256;
+
+/// Where a session stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing but a CONNECT will do.
+    New,
+    /// Open.
+    Open,
+    /// A DISCONNECT was received: what follows is ignored.
+    Leaving,
+    /// Over.
+    Ended,
+}
+
+/// One client's session.
+pub struct StompSession {
+    policy: Arc<Policy>,
+    settings: Arc<StompSettings>,
+    state: State,
+    version: Version,
+    decoder: Decoder,
+    identity: Identity,
+    subscriptions: Vec<Subscription>,
+    receipts: Receipts,
+    transactions: Transactions,
+    /// Frames that wait for one before them.
+    waiting: VecDeque<Frame>,
+    /// What came behind the waiting frames cannot be read.
+    unreadable: Option<Failure>,
+    clock: Clock,
+}
+
+impl StompSession {
+    /// A session for a transport that has just opened.
+    pub fn new(policy: Arc<Policy>, settings: Arc<StompSettings>, now: Now) -> Self {
+        let decoder = Decoder::new(Limits {
+            headers: settings.max_headers,
+            header_bytes: settings.header_max_bytes,
+            head_bytes: settings.head_max_bytes,
+            body_bytes: settings.body_max_bytes,
+        });
+        Self {
+            clock: Clock::new(now, settings.connect_timeout),
+            policy,
+            settings,
+            state: State::New,
+            version: Version::V1_0,
+            decoder,
+            identity: Identity::default(),
+            subscriptions: Vec::new(),
+            receipts: Receipts::default(),
+            transactions: Transactions::default(),
+            waiting: VecDeque::new(),
+            unreadable: None,
+        }
+    }
+
+    fn end(&mut self, disconnect: Disconnect, actions: &mut Actions) {
+        if self.state != State::Ended {
+            self.state = State::Ended;
+            self.waiting = VecDeque::new();
+            self.transactions = Transactions::default();
+            actions.close(disconnect);
+        }
+    }
+
+    /// Tells what failed, and ends. `specs/stomp.md`, items 24, 33, 37, 46, 49.
+    fn fail(&mut self, failure: Failure, actions: &mut Actions) {
+        if matches!(self.state, State::New | State::Open) {
+            failure.write(self.version, actions);
+        }
+        self.end(failure.disconnect, actions);
+    }
+
+    /// Runs a frame, or keeps it if it has to wait.
+    fn take(&mut self, frame: Frame, now: Now, actions: &mut Actions) {
+        if !self.waiting.is_empty() || self.has_to_wait() {
+            self.waiting.push_back(frame);
+        } else {
+            self.run(frame, now, actions);
+        }
+    }
+
+    /// Runs what waited, as far as it can.
+    fn run_waiting(&mut self, now: Now, actions: &mut Actions) {
+        while !self.has_to_wait() {
+            let Some(frame) = self.waiting.pop_front() else { break };
+            self.run(frame, now, actions);
+        }
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
+            if let Some(failure) = self.unreadable.take() {
+                self.fail(failure, actions);
+            }
+        }
+    }
+
+    /// Whether the next frame must not run yet.
+    fn has_to_wait(&self) -> bool {
+        self.receipts.is_full() || self.subscriptions.iter().any(Subscription::is_under_way)
+    }
+
+    fn run(&mut self, frame: Frame, now: Now, actions: &mut Actions) {
+        let result = match (self.state, frame.command) {
+            (State::Leaving | State::Ended, _) => return,
+            (State::New, _) => self.connect(&frame, now, actions),
+            (State::Open, Command::Connect | Command::Stomp) => {
+                Err(Failure::bad("the session is open already"))
+            }
+            (State::Open, Command::Subscribe) => self.subscribe(&frame, now, actions),
+            (State::Open, Command::Unsubscribe) => self.unsubscribe(&frame, actions),
+            (State::Open, Command::Send) => self.send(&frame, now, actions),
+            (State::Open, Command::Ack | Command::Nack) => self.acknowledge(&frame, actions),
+            (State::Open, Command::Begin | Command::Commit | Command::Abort) => {
+                self.transaction(&frame, actions)
+            }
+            (State::Open, Command::Disconnect) => {
+                self.disconnect(&frame);
+                Ok(())
+            }
+        };
+        match result {
+            Ok(()) => self.settle(now, actions),
+            Err(failure) => {
+                let receipt = frame.headers.get("receipt").filter(|_| !frame.command.opens());
+                self.fail(failure.of(frame.command, receipt), actions);
+            }
+        }
+    }
+
+    /// The client says goodbye: open transactions are void, what was asked before is still answered.
+    fn disconnect(&mut self, frame: &Frame) {
+        self.transactions = Transactions::default();
+        self.state = State::Leaving;
+        self.receipts.expect(0, frame.headers.get("receipt"), true);
+    }
+
+    /// Sends the receipts whose turn has come.
+    fn settle(&mut self, now: Now, actions: &mut Actions) {
+        let version = self.version;
+        while let Some(settled) = self.receipts.pop() {
+            if let Some(receipt) = &settled.receipt {
+                settled.write(version, receipt, actions);
+            }
+            if settled.is_last {
+                match settled.receipt {
+                    // The client reads the receipt and closes; only if it does not, the server does.
+                    Some(_) => self.clock.leave_by = Some(now.instant + self.settings.linger),
+                    None => self.end(Disconnect::NORMAL, actions),
+                }
+            }
+        }
+    }
+
+    fn timer(&mut self, now: Now, actions: &mut Actions) {
+        if is_due(self.clock.leave_by, now) {
+            return self.end(Disconnect::NORMAL, actions);
+        }
+        if self.state == State::Leaving {
+            return;
+        }
+        if is_due(self.clock.connect_by, now) {
+            return self.fail(Failure::new(Disconnect::STALE, "no CONNECT in time"), actions);
+        }
+        if is_due(self.clock.expires, now) {
+            return self.fail(Failure::of_disconnect(Disconnect::EXPIRED), actions);
+        }
+        if is_due(self.clock.subscription_expires, now) {
+            return self.fail(Failure::of_disconnect(Disconnect::SUBSCRIPTION_EXPIRED), actions);
+        }
+        if !self.is_blocked() && self.clock.is_silent(now) {
+            return self.fail(Failure::new(Disconnect::NO_PONG, "no heart-beat from the client"), actions);
+        }
+        if self.clock.take_beat(now) {
+            actions.message(MessageKind::Text, |out| out.extend_from_slice(encode::HEART_BEAT));
+        }
+    }
+
+    fn unreadable(&mut self, error: DecodeError, actions: &mut Actions) {
+        let failure = Failure::of_decoder(error, self.decoder.receipt());
+        if self.waiting.is_empty() {
+            self.fail(failure, actions);
+        } else {
+            // What came before it is still done, and may fail first.
+            self.unreadable = Some(failure);
+        }
+    }
+}
+
+impl Session for StompSession {
+    fn opened(&mut self, _now: Now, _actions: &mut Actions) {}
+
+    fn message(&mut self, message: Incoming<'_>, now: Now, actions: &mut Actions) {
+        let mut bytes = match message {
+            Incoming::Text(text) => text.as_bytes(),
+            Incoming::Binary(data) | Incoming::Part { data, .. } => data,
+        };
+        self.clock.hear(now);
+        while matches!(self.state, State::New | State::Open) && self.unreadable.is_none() {
+            match self.decoder.next(&mut bytes) {
+                Ok(Some(frame)) => self.take(frame, now, actions),
+                Ok(None) => return,
+                Err(error) => return self.unreadable(error, actions),
+            }
+        }
+    }
+
+    fn signal(&mut self, signal: Signal, now: Now, actions: &mut Actions) {
+        match signal {
+            Signal::Timer => self.timer(now, actions),
+            Signal::Disconnect(disconnect) => self.fail(Failure::of_disconnect(disconnect), actions),
+            Signal::Unsubscribe(channel, why) => self.lose(&channel, why.reason, actions),
+            Signal::Insufficient(channel) => {
+                self.lose(&channel, Disconnect::INSUFFICIENT_STATE.reason.as_ref(), actions);
+            }
+            // A client of STOMP has no word for a subscription that it did not ask for.
+            Signal::Subscribe(subscribe) => {
+                tracing::info!(channel = subscribe.channel, "a backend cannot subscribe a STOMP client");
+            }
+            Signal::Refresh { expired, expire_at } => {
+                if expired || expire_at.is_some_and(|at| at <= now.unix_s()) {
+                    return self.fail(Failure::of_disconnect(Disconnect::EXPIRED), actions);
+                }
+                self.clock.expires = expire_at.map(|at| clock::end_of(at, now));
+            }
+        }
+    }
+
+    fn outcome(&mut self, ticket: Ticket, outcome: Outcome, now: Now, actions: &mut Actions) {
+        if self.state == State::Ended {
+            return;
+        }
+        let result = match outcome {
+            Outcome::Subscribed(outcome) => self.subscribed(ticket, outcome, actions),
+            Outcome::Published(outcome) => outcome.map(drop).map_err(Failure::from),
+            // No other action of this session has a ticket.
+            Outcome::History(_) | Outcome::Presence(_) | Outcome::PresenceStats(_) => Ok(()),
+        };
+        let frame = self.receipts.done(ticket);
+        if let Err(failure) = result {
+            let receipt = frame.as_ref().and_then(|frame| frame.receipt.as_deref());
+            return self.fail(failure.with_receipt(receipt), actions);
+        }
+        self.settle(now, actions);
+        self.run_waiting(now, actions);
+    }
+
+    fn pong(&mut self, now: Now) {
+        self.clock.hear(now);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Ended => None,
+            _ => self.clock.deadline(!self.is_blocked()),
+        }
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.waiting.len() >= WAITING_FRAMES
+    }
+
+    fn has_left(&self) -> bool {
+        self.state == State::Leaving
+    }
+
+    fn closed(&mut self, _disconnect: &Disconnect) {
+        self.state = State::Ended;
+        self.transactions = Transactions::default();
+    }
+}
+
+/// Adds an action for a channel whose subscription is told.
+fn release(channel: &Arc<str>, actions: &mut Actions) {
+    actions.push(Action::Release(channel.clone()));
+}

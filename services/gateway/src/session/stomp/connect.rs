@@ -1,0 +1,204 @@
+//! From the first frame to CONNECTED: version, credentials, heart-beats. `specs/stomp.md`, items 17 to 27 and 59.
+//!
+//! The passcode is a token (JWT), or with `login` the password of one of `stomp.users`, who are backends. `host` is not
+//! looked at: most clients send none, or whatever is in their URL.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gorani_auth::{ConnectionClaims, Denied, SubscribeGranted, TokenError, personal_channel};
+use gorani_broker::ClientInfo;
+use gorani_protocol::stomp::{Frame, Headers, HeartBeat, ServerCommand, Version, encode};
+
+use super::{State, StompSession, clock::end_of, failure::Failure};
+use crate::{
+    disconnect::{Disconnect, ErrorCode},
+    session::{Action, Actions, MessageKind, Now, client::policy::VERSION},
+};
+
+/// Scheme of an `Authorization` header with a token.
+const BEARER: &str = "Bearer ";
+
+/// Who speaks.
+#[derive(Default)]
+pub(super) struct Identity {
+    pub(super) user: Arc<str>,
+    pub(super) client: Arc<str>,
+    /// JSON of the token's info.
+    info: Bytes,
+    access: Access,
+}
+
+/// What the rules of channels have to say of a session.
+enum Access {
+    /// They decide, but for what its token allows.
+    Client(Box<ConnectionClaims>),
+    /// Nothing: a backend is trusted, as with a key of the API.
+    Backend,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self::Client(Box::default())
+    }
+}
+
+impl Identity {
+    /// Who this client is in a channel.
+    pub(super) fn info_for(&self, channel_info: Bytes) -> Arc<ClientInfo> {
+        Arc::new(ClientInfo {
+            user: self.user.to_string(),
+            client: self.client.to_string(),
+            connection_info: self.info.clone(),
+            channel_info,
+        })
+    }
+
+    pub(super) fn is_backend(&self) -> bool {
+        matches!(self.access, Access::Backend)
+    }
+}
+
+impl StompSession {
+    /// The first frame.
+    pub(super) fn connect(&mut self, frame: &Frame, now: Now, actions: &mut Actions) -> Result<(), Failure> {
+        let headers = &frame.headers;
+        let version = Version::negotiate(headers.get("accept-version")).ok_or_else(Failure::no_version)?;
+        let offer = HeartBeat::parse(headers.get("heart-beat"))
+            .map_err(|_| Failure::bad("heart-beat is not two numbers"))?;
+        self.version = version;
+        self.decoder.set_version(version);
+        let claims = self.credentials(headers, now)?;
+        self.clock.expires = claims.as_ref().and_then(|claims| claims.expires_at).map(|at| end_of(at, now));
+        self.identity = self.identify(claims, headers.get("login").unwrap_or_default());
+        let identity = &self.identity;
+        actions.push(Action::Identify { user: identity.user.clone(), client: identity.client.clone() });
+
+        let millis = |time: std::time::Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        let ours = HeartBeat {
+            sends_ms: millis(self.settings.heart_beat_send),
+            wants_ms: millis(self.settings.heart_beat_receive),
+        };
+        self.clock.start(offer.agree(ours), now);
+        self.state = State::Open;
+        actions.message(MessageKind::Text, |out| {
+            let mut connected = encode::frame(ServerCommand::Connected, version, out)
+                .header("version", version.name())
+                .header("session", &identity.client)
+                .header("server", &format!("gorani/{VERSION}"))
+                .header("heart-beat", &format!("{},{}", ours.sends_ms, ours.wants_ms));
+            if !identity.user.is_empty() {
+                connected = connected.header("user-name", &identity.user);
+            }
+            connected.end();
+        });
+        Ok(())
+    }
+
+    fn identify(&self, claims: Option<Box<ConnectionClaims>>, login: &str) -> Identity {
+        let client = self.policy.new_client_id();
+        match claims {
+            Some(claims) => Identity {
+                user: claims.user.as_str().into(),
+                client,
+                info: claims.info.as_deref().map(raw_bytes).unwrap_or_default(),
+                access: Access::Client(claims),
+            },
+            None => Identity { user: login.into(), client, info: Bytes::new(), access: Access::Backend },
+        }
+    }
+
+    /// What the token claims; `None` for a backend. Nothing of it is told or logged.
+    fn credentials(&self, headers: &Headers, now: Now) -> Result<Option<Box<ConnectionClaims>>, Failure> {
+        let bearer = headers.get("Authorization").and_then(|value| value.strip_prefix(BEARER));
+        let passcode = headers.get("passcode").filter(|passcode| !passcode.is_empty());
+        if let (None, Some(login), Some(passcode)) = (bearer, headers.get("login"), passcode)
+            && let Some(user) = self.settings.user(login)
+        {
+            let denied = || Failure::from(ErrorCode::UNAUTHORIZED);
+            return if user.password.matches(passcode) { Ok(None) } else { Err(denied()) };
+        }
+        match bearer.map(str::trim).or(passcode) {
+            Some(token) => match self.policy.tokens.connection(token, now.unix_s()) {
+                Ok(claims) => Ok(Some(Box::new(claims))),
+                Err(error) => Err(self.refuse_token(error)),
+            },
+            None if self.policy.settings.allow_anonymous => Ok(Some(Box::default())),
+            None => Err(ErrorCode::UNAUTHORIZED.into()),
+        }
+    }
+
+    fn refuse_token(&self, error: TokenError) -> Failure {
+        match error {
+            TokenError::Expired => ErrorCode::TOKEN_EXPIRED.into(),
+            TokenError::UnknownKey => self.await_key(),
+            TokenError::Invalid(reason) => {
+                tracing::info!(%reason, "token refused");
+                Failure::of_disconnect(Disconnect::INVALID_TOKEN)
+            }
+        }
+    }
+
+    /// The key may come with the next fetch of the key set: the client is to try again a little later.
+    fn await_key(&self) -> Failure {
+        self.policy.key_wanted.notify_one();
+        ErrorCode::INTERNAL.into()
+    }
+
+    pub(super) fn refuse_denied(&self, denied: Denied) -> Failure {
+        let error = match denied {
+            Denied::UnknownChannel => ErrorCode::UNKNOWN_CHANNEL,
+            Denied::PermissionDenied => ErrorCode::PERMISSION_DENIED,
+            Denied::BadRequest => ErrorCode::BAD_REQUEST,
+            Denied::NotAvailable => ErrorCode::NOT_AVAILABLE,
+            Denied::TokenExpired => ErrorCode::TOKEN_EXPIRED,
+            Denied::UnknownKey => return self.await_key(),
+            Denied::InvalidToken(reason) => {
+                tracing::info!(%reason, "subscription token refused");
+                ErrorCode::PERMISSION_DENIED
+            }
+        };
+        error.into()
+    }
+
+    /// Whether this session may subscribe to a channel, with the `token` header of its frame if there is one, and what
+    /// for. As in the client protocol; what is a server-side subscription there, a STOMP client may ask for.
+    pub(super) fn may_subscribe<T>(
+        &self,
+        channel: &str,
+        token: Option<&str>,
+        now: Now,
+        granted: impl FnOnce(&SubscribeGranted<'_>) -> T,
+    ) -> Result<T, Failure> {
+        let rules = &self.policy.rules;
+        let denied = |denied| self.refuse_denied(denied);
+        let Access::Client(claims) = &self.identity.access else {
+            return rules.server_side(channel, None).map(|grant| granted(&grant)).map_err(denied);
+        };
+        let user = &*self.identity.user;
+        let is_personal = (self.policy.settings.personal_channels.iter())
+            .any(|name| personal_channel(name, user).is_ok_and(|personal| personal == channel));
+        let listed = claims.server_side().find(|(listed, _)| *listed == channel);
+        if is_personal || listed.is_some() {
+            let claims = listed.and_then(|(_, claims)| claims);
+            return rules.server_side(channel, claims).map(|grant| granted(&grant)).map_err(denied);
+        }
+        let token = token.map(|token| self.policy.tokens.subscription(token, now.unix_s()));
+        let request = gorani_auth::SubscribeRequest {
+            channel,
+            user,
+            client: &self.identity.client,
+            token: token.as_ref().map(Result::as_ref),
+        };
+        let grant = rules.may_subscribe(&request).map_err(denied)?;
+        if grant.expires_at.is_some_and(|at| at <= now.unix_s()) {
+            return Err(ErrorCode::EXPIRED.into());
+        }
+        Ok(granted(&grant))
+    }
+}
+
+/// The bytes of raw JSON.
+pub(super) fn raw_bytes(raw: &serde_json::value::RawValue) -> Bytes {
+    Bytes::copy_from_slice(raw.get().as_bytes())
+}

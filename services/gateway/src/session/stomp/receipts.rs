@@ -1,0 +1,110 @@
+//! Receipts: what a client asked to be told when it is done, told in the order of the frames. `specs/stomp.md`, items 45 and
+//! 46.
+
+use std::collections::VecDeque;
+
+use gorani_protocol::stomp::{ServerCommand, Version, encode};
+
+use crate::session::{Actions, MessageKind, Ticket};
+
+/// Frames whose outcome is awaited at a time; more wait, so that a client cannot flood the broker.
+const UNDER_WAY: usize = 64;
+
+/// Frames that are not done, or whose turn has not come.
+#[derive(Debug, Default)]
+pub(super) struct Receipts {
+    queue: VecDeque<Expected>,
+    next_ticket: u32,
+    outstanding: usize,
+}
+
+/// A frame.
+#[derive(Debug)]
+struct Expected {
+    /// Its tickets are these: as many as are asked for, one after the other.
+    first_ticket: u32,
+    tickets: u32,
+    left: u32,
+    settled: Settled,
+}
+
+/// A frame that is done.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Settled {
+    pub(super) receipt: Option<Box<str>>,
+    /// Nothing follows it.
+    pub(super) is_last: bool,
+    /// More that the receipt says.
+    pub(super) headers: Vec<(&'static str, String)>,
+}
+
+impl Settled {
+    pub(super) fn write(&self, version: Version, receipt: &str, actions: &mut Actions) {
+        actions.message(MessageKind::Text, |out| {
+            let mut frame = encode::frame(ServerCommand::Receipt, version, out).header("receipt-id", receipt);
+            for (name, value) in &self.headers {
+                frame = frame.header(name, value);
+            }
+            frame.end();
+        });
+    }
+}
+
+impl Receipts {
+    /// A frame that waits for so many outcomes; returns the first of its tickets, which follow each other.
+    pub(super) fn expect(&mut self, outcomes: usize, receipt: Option<&str>, is_last: bool) -> Ticket {
+        let tickets = u32::try_from(outcomes).unwrap_or(u32::MAX);
+        let first = self.next_ticket;
+        self.next_ticket = first.wrapping_add(tickets);
+        self.outstanding += outcomes;
+        self.queue.push_back(Expected {
+            first_ticket: first,
+            tickets,
+            left: tickets,
+            settled: Settled { receipt: receipt.map(Into::into), is_last, headers: Vec::new() },
+        });
+        Ticket(first)
+    }
+
+    fn find(&mut self, ticket: Ticket) -> Option<&mut Expected> {
+        self.queue.iter_mut().find(|frame| ticket.0.wrapping_sub(frame.first_ticket) < frame.tickets)
+    }
+
+    /// What is to be told with a receipt.
+    pub(super) fn tell(&mut self, ticket: Ticket, headers: Vec<(&'static str, String)>) {
+        if let Some(frame) = self.find(ticket) {
+            frame.settled.headers = headers;
+        }
+    }
+
+    /// Whether the frame of this ticket asked for a receipt.
+    pub(super) fn is_asked(&mut self, ticket: Ticket) -> bool {
+        self.find(ticket).is_some_and(|frame| frame.settled.receipt.is_some())
+    }
+
+    /// An outcome is there; returns the frame that it belongs to.
+    pub(super) fn done(&mut self, ticket: Ticket) -> Option<Settled> {
+        let frame = self.find(ticket)?;
+        frame.left = frame.left.saturating_sub(1);
+        let settled = frame.settled.clone();
+        self.outstanding = self.outstanding.saturating_sub(1);
+        Some(settled)
+    }
+
+    /// The next frame in line, if it is done.
+    pub(super) fn pop(&mut self) -> Option<Settled> {
+        if self.queue.front()?.left > 0 {
+            return None;
+        }
+        let settled = self.queue.pop_front().map(|frame| frame.settled);
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        settled
+    }
+
+    /// Whether the next frame has to wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.outstanding >= UNDER_WAY
+    }
+}

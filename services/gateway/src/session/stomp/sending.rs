@@ -1,0 +1,79 @@
+//! SEND: a message to a channel, now or with its transaction. `specs/stomp.md`, items 36, 37, 43.
+
+use std::sync::Arc;
+
+use gorani_broker::{Publication, PublishOptions};
+use gorani_protocol::stomp::Frame;
+
+use super::{
+    StompSession,
+    destination::{self, Destination},
+    failure::Failure,
+    payload,
+};
+use crate::{
+    disconnect::ErrorCode,
+    session::{Action, Actions, Now, Ticket, client::policy::retention},
+};
+
+/// A message that was found right.
+#[derive(Debug)]
+pub(super) struct Sending {
+    channel: Arc<str>,
+    publication: Publication,
+    options: PublishOptions,
+}
+
+impl Sending {
+    /// Bytes that it holds, near enough.
+    pub(super) fn bytes(&self) -> usize {
+        let tags: usize = self.publication.tags.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.channel.len() + self.publication.data.len() + tags + size_of::<Self>()
+    }
+
+    /// Sends it.
+    pub(super) fn begin(self, ticket: Ticket, actions: &mut Actions) {
+        actions.push(Action::Publish(ticket, self.channel, self.publication, self.options));
+    }
+}
+
+impl StompSession {
+    pub(super) fn send(&mut self, frame: &Frame, now: Now, actions: &mut Actions) -> Result<(), Failure> {
+        let sending = self.sending(frame, now)?;
+        let receipt = frame.headers.get("receipt");
+        match frame.headers.get("transaction") {
+            Some(transaction) => {
+                self.transactions.keep(transaction, sending, &self.settings)?;
+                self.receipts.expect(0, receipt, false);
+            }
+            None => {
+                let ticket = self.receipts.expect(1, receipt, false);
+                sending.begin(ticket, actions);
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks a SEND: its destination, what it may, what it holds.
+    fn sending(&self, frame: &Frame, now: Now) -> Result<Sending, Failure> {
+        let headers = &frame.headers;
+        let destination = headers.get("destination").ok_or(Failure::bad("no destination"))?;
+        let Destination::Channel(channel) = destination::to_send(destination, &self.identity.user)? else {
+            return Err(ErrorCode::NOT_AVAILABLE.into());
+        };
+        let user = &*self.identity.user;
+        let options = match self.identity.is_backend() {
+            true => self.policy.rules.server_side(&channel, None).map(|granted| granted.options),
+            false => self.policy.rules.may_publish(&channel, user, self.is_subscribed(&channel)).copied(),
+        };
+        let options = options.map_err(|denied| self.refuse_denied(denied))?;
+        let mut publication = payload::publication(headers, frame.body.clone(), now.unix_ms)
+            .map_err(|_| Failure::limit("too many headers of your own, or too long ones"))?;
+        publication.info = Some(self.identity.info_for(bytes::Bytes::new()));
+        Ok(Sending {
+            channel: (*channel).into(),
+            publication,
+            options: PublishOptions { retention: retention(&options), ..PublishOptions::default() },
+        })
+    }
+}

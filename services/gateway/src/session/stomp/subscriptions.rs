@@ -1,0 +1,275 @@
+//! SUBSCRIBE and UNSUBSCRIBE, ACK and NACK. `specs/stomp.md`, items 31 to 34, 38 to 41, 45, 56.
+
+use std::{sync::Arc, time::Instant};
+
+use gorani_auth::ChannelOptions;
+use gorani_broker::Position;
+use gorani_protocol::stomp::{Command, Frame, Version};
+
+use super::{
+    StompSession,
+    clock::end_of,
+    connect::raw_bytes,
+    destination::{self, Destination},
+    failure::Failure,
+    release,
+    view::{self, CHANNEL_ACK, Shown, View},
+};
+use crate::{
+    disconnect::{Disconnect, ErrorCode},
+    session::{Action, Actions, Now, SubscribeRequest, Subscribed, Ticket, client::policy::retention},
+};
+
+/// Bytes of a subscription's id at most: each is kept, and stands in every message.
+const ID_MAX_BYTES: usize = 255;
+
+/// One subscription of the session.
+pub(super) struct Subscription {
+    shown: Shown,
+    channel: Arc<str>,
+    /// Of the request to the node that is under way for it.
+    under_way: Option<Ticket>,
+    expires: Option<Instant>,
+    asked_recovery: bool,
+}
+
+impl Subscription {
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// What identifies it within its session: the id, or the destination where 1.0 gave none.
+    fn name(&self) -> &str {
+        self.shown.id.as_deref().unwrap_or(&self.shown.destination)
+    }
+}
+
+impl StompSession {
+    /// Whether the session is in a channel.
+    pub(super) fn is_subscribed(&self, channel: &str) -> bool {
+        self.subscriptions.iter().any(|subscription| *subscription.channel == *channel)
+    }
+
+    /// How the session shows the messages of a channel.
+    fn view(&self, channel: &str) -> Arc<View> {
+        let of_channel = self.subscriptions.iter().filter(|known| *known.channel == *channel);
+        let shown = of_channel.map(|subscription| subscription.shown.clone()).collect();
+        Arc::new(View { version: self.version, shown })
+    }
+
+    pub(super) fn subscribe(
+        &mut self,
+        frame: &Frame,
+        now: Now,
+        actions: &mut Actions,
+    ) -> Result<(), Failure> {
+        let headers = &frame.headers;
+        let destination = headers.get("destination").ok_or(Failure::bad("no destination"))?;
+        let id = headers.get("id");
+        if id.is_none() && self.version > Version::V1_0 {
+            return Err(Failure::bad("no id"));
+        }
+        if id.is_some_and(|id| id.len() > ID_MAX_BYTES) {
+            return Err(Failure::limit("an id longer than 255 bytes"));
+        }
+        if self.subscriptions.iter().any(|known| known.name() == id.unwrap_or(destination)) {
+            return Err(Failure::bad("a subscription with this id is open"));
+        }
+        if self.subscriptions.len() >= self.policy.settings.max_subscriptions {
+            return Err(Failure::limit("too many subscriptions"));
+        }
+        let acks = acknowledges(headers.get("ack"), self.version)?;
+        let recover = position(headers.get("offset"), headers.get("epoch"))?;
+        let shown = Shown { id: id.map(Into::into), destination: destination.into(), acks };
+        match destination::to_subscribe(destination, &self.identity.user)? {
+            Destination::Channel(channel) => {
+                let channel: Arc<str> = (*channel).into();
+                self.subscribe_channel(frame, channel, shown, recover, now, actions)
+            }
+            Destination::Queue(_) => Err(ErrorCode::NOT_AVAILABLE.into()),
+        }
+    }
+
+    fn subscribe_channel(
+        &mut self,
+        frame: &Frame,
+        channel: Arc<str>,
+        shown: Shown,
+        recover: Option<Position>,
+        now: Now,
+        actions: &mut Actions,
+    ) -> Result<(), Failure> {
+        let token = frame.headers.get("token").filter(|token| !token.is_empty());
+        let (options, info, expires_at) = self.may_subscribe(&channel, token, now, |granted| {
+            (granted.options, granted.info.map(raw_bytes).unwrap_or_default(), granted.expires_at)
+        })?;
+        let is_recoverable = (options.allow_recovery || options.force_recovery) && options.has_history();
+        let asked_recovery = recover.is_some();
+        if asked_recovery && !is_recoverable {
+            return Err(ErrorCode::NOT_AVAILABLE.into());
+        }
+        let is_first = !self.is_subscribed(&channel);
+        if asked_recovery && !is_first {
+            return Err(Failure::bad("only the first subscription of a destination can recover"));
+        }
+        let receipt = frame.headers.get("receipt");
+        let expires = expires_at.map(|at| end_of(at, now));
+        let mut subscription =
+            Subscription { shown, channel: channel.clone(), under_way: None, expires, asked_recovery };
+        if !is_first {
+            self.subscriptions.push(subscription);
+            self.receipts.expect(0, receipt, false);
+            actions.push(Action::Show(channel.clone(), self.view(&channel)));
+        } else {
+            let ticket = self.receipts.expect(1, receipt, false);
+            subscription.under_way = Some(ticket);
+            self.subscriptions.push(subscription);
+            let request = SubscribeRequest {
+                info: self.identity.info_for(info),
+                recover,
+                recover_max_bytes: self.policy.settings.reply_max_bytes,
+                view: Some(self.view(&channel)),
+                ..subscribe_request(channel, &options, is_recoverable)
+            };
+            actions.push(Action::Subscribe(ticket, request));
+        }
+        self.watch_expiry();
+        Ok(())
+    }
+
+    fn watch_expiry(&mut self) {
+        self.clock.subscription_expires = self.subscriptions.iter().filter_map(|known| known.expires).min();
+    }
+
+    /// A SUBSCRIBE has its outcome.
+    pub(super) fn subscribed(
+        &mut self,
+        ticket: Ticket,
+        outcome: Result<Subscribed, ErrorCode>,
+        actions: &mut Actions,
+    ) -> Result<(), Failure> {
+        let subscribed = outcome?;
+        let version = self.version;
+        let is_asked = self.receipts.is_asked(ticket);
+        let Some(subscription) = self.subscriptions.iter_mut().find(|known| known.under_way == Some(ticket))
+        else {
+            return Ok(());
+        };
+        subscription.under_way = None;
+        if subscription.asked_recovery && !subscribed.recovered && !is_asked {
+            // A gap is told, never hidden: without a receipt there is no other word for it.
+            return Err(ErrorCode::UNRECOVERABLE_POSITION.into());
+        }
+        let client = &*self.identity.client;
+        let mut message_id = String::new();
+        for publication in &subscribed.publications {
+            if publication.exclude_client.is_empty() || publication.exclude_client != client {
+                view::write_message_id(publication, 0, &mut message_id);
+                let shown = &subscription.shown;
+                actions.message(view::message_kind(publication), |out| {
+                    shown.write(version, publication, &message_id, out);
+                });
+            }
+        }
+        if is_asked && let Some(top) = &subscribed.top {
+            let mut told = vec![("offset", top.offset.to_string()), ("epoch", top.epoch.to_string())];
+            if subscription.asked_recovery {
+                told.push(("recovered", subscribed.recovered.to_string()));
+            }
+            self.receipts.tell(ticket, told);
+        }
+        release(&subscription.channel, actions);
+        Ok(())
+    }
+
+    pub(super) fn unsubscribe(&mut self, frame: &Frame, actions: &mut Actions) -> Result<(), Failure> {
+        let headers = &frame.headers;
+        let by_destination = headers.get("destination").filter(|_| self.version == Version::V1_0);
+        let name = headers.get("id").or(by_destination).ok_or(Failure::bad("no id"))?;
+        let index = self.subscriptions.iter().position(|known| known.name() == name);
+        let index = index.ok_or(Failure::bad("no subscription with this id"))?;
+        let channel = self.subscriptions.remove(index).channel;
+        self.receipts.expect(0, headers.get("receipt"), false);
+        if self.is_subscribed(&channel) {
+            actions.push(Action::Show(channel.clone(), self.view(&channel)));
+        } else {
+            actions.push(Action::Unsubscribe(channel));
+        }
+        self.watch_expiry();
+        Ok(())
+    }
+
+    /// A subscription cannot go on. STOMP has no word for that but ERROR.
+    pub(super) fn lose(&mut self, channel: &str, why: &str, actions: &mut Actions) {
+        if self.is_subscribed(channel) {
+            let disconnect = Disconnect::new(Disconnect::INSUFFICIENT_STATE.code, why.to_owned());
+            self.fail(Failure::of_disconnect(disconnect), actions);
+        }
+    }
+
+    /// ACK and NACK. A message of a channel goes to every subscriber and waits for nobody: acknowledging it means nothing, but
+    /// it must be one.
+    pub(super) fn acknowledge(&mut self, frame: &Frame, actions: &mut Actions) -> Result<(), Failure> {
+        let headers = &frame.headers;
+        let id = match self.version {
+            Version::V1_2 => headers.get("id").ok_or(Failure::bad("no id"))?,
+            _ => headers.get("message-id").ok_or(Failure::bad("no message-id"))?,
+        };
+        let of = match self.version {
+            Version::V1_1 => Some(headers.get("subscription").ok_or(Failure::bad("no subscription"))?),
+            _ => None,
+        };
+        if headers.get("transaction").is_some() {
+            return self.keep_acknowledgement(frame, actions);
+        }
+        let acknowledges = self.subscriptions.iter().filter(|known| known.shown.acks);
+        let mut fitting = acknowledges.filter(|known| of.is_none_or(|of| known.name() == of));
+        let is_of_channel = self.version != Version::V1_2 || id.starts_with(CHANNEL_ACK);
+        if fitting.next().is_none() || !is_of_channel {
+            return Err(Failure::bad(match frame.command {
+                Command::Nack => "NACK of an unknown message",
+                _ => "ACK of an unknown message",
+            }));
+        }
+        self.receipts.expect(0, headers.get("receipt"), false);
+        Ok(())
+    }
+}
+
+/// What the node is asked for a channel.
+fn subscribe_request(channel: Arc<str>, options: &ChannelOptions, is_recoverable: bool) -> SubscribeRequest {
+    SubscribeRequest {
+        channel,
+        info: Arc::default(),
+        retention: retention(options),
+        // The place is watched wherever the options let a client ask for it.
+        positioned: is_recoverable
+            || ((options.allow_positioning || options.force_positioning) && options.has_history()),
+        recover: None,
+        recover_max_bytes: 0,
+        presence: options.presence,
+        announce: options.join_leave,
+        // STOMP has no word for those who come and go.
+        join_leave: false,
+        view: None,
+    }
+}
+
+/// Whether messages are to be acknowledged.
+fn acknowledges(mode: Option<&str>, version: Version) -> Result<bool, Failure> {
+    match mode {
+        None | Some("auto") => Ok(false),
+        Some("client") => Ok(true),
+        Some("client-individual") if version > Version::V1_0 => Ok(true),
+        Some(_) => Err(Failure::bad("an ack mode that this version does not have")),
+    }
+}
+
+/// Where a client wants to go on.
+fn position(offset: Option<&str>, epoch: Option<&str>) -> Result<Option<Position>, Failure> {
+    let Some(offset) = offset else {
+        return if epoch.is_some() { Err(Failure::bad("an epoch without an offset")) } else { Ok(None) };
+    };
+    let offset = offset.parse().map_err(|_| Failure::bad("the offset is not a number"))?;
+    Ok(Some(Position { offset, epoch: epoch.unwrap_or_default().into() }))
+}

@@ -1,0 +1,254 @@
+//! The session of STOMP without IO: frames in, frames and actions out. Tests are named after the lines of `specs/stomp.md`.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod acknowledging;
+mod connecting;
+mod ending;
+mod heart_beats;
+mod ordering;
+mod sending;
+mod subscribing;
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use gorani_auth::{
+    ChannelRules, ChannelSettings, ConnectionTokenRequest, SubscriptionTokenRequest, TokenSettings,
+    TokenVerifier,
+};
+use serde_json::json;
+
+use super::StompSession;
+use crate::{
+    disconnect::{Disconnect, ErrorCode},
+    session::{
+        Action, Actions, Incoming, Now, Outcome, Session, Signal, SubscribeRequest, Subscribed, Ticket,
+        client::policy::Policy,
+    },
+    settings::{ClientSettings, StompSettings},
+};
+
+const SECRET: &str = "secret-of-the-tests-long-enough-for-hs256";
+const START_S: u64 = 1_800_000_000;
+
+/// A session with its surroundings.
+struct Bench {
+    session: StompSession,
+    now: Now,
+    /// Actions that nobody has answered yet.
+    actions: VecDeque<Action>,
+    closed: Option<Disconnect>,
+}
+
+/// A frame of the server, taken apart without the codec's help.
+#[derive(Debug, Clone, PartialEq)]
+struct Told {
+    command: String,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+impl Told {
+    fn parse(bytes: &[u8]) -> Self {
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        if text == "\n" {
+            return Self { command: "beat".to_owned(), headers: Vec::new(), body: String::new() };
+        }
+        let (head, body) = text.split_once("\n\n").unwrap();
+        let mut lines = head.lines();
+        Self {
+            command: lines.next().unwrap().to_owned(),
+            headers: lines
+                .map(|line| line.split_once(':').unwrap())
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            body: body.strip_suffix('\0').unwrap().to_owned(),
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+fn policy(settings: ClientSettings) -> Arc<Policy> {
+    let channels: ChannelSettings = serde_json::from_value(json!({
+        "defaults": {},
+        "namespaces": [
+            {"name": "open", "allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true,
+             "allow_publish_for_client": true, "allow_publish_for_anonymous": true,
+             "allow_user_limited_channels": true},
+            {"name": "history", "allow_subscribe_for_client": true, "history_size": 10, "history_ttl": "60s",
+             "allow_recovery": true, "presence": true, "join_leave": true},
+            {"name": "closed"}
+        ]
+    }))
+    .unwrap();
+    let tokens = TokenSettings { hmac_secret: SECRET.to_owned(), ..TokenSettings::default() };
+    Arc::new(Policy {
+        rules: ChannelRules::new(&channels).unwrap(),
+        tokens: TokenVerifier::new(&tokens).unwrap(),
+        settings,
+        node_id: "0badcafe".into(),
+        key_wanted: tokio::sync::Notify::new(),
+    })
+}
+
+fn stomp_settings() -> StompSettings {
+    let users = json!([{"name": "shop", "password": "hush"}]);
+    StompSettings {
+        users: serde_json::from_value(users).unwrap(),
+        max_transactions: 2,
+        ..StompSettings::default()
+    }
+}
+
+/// A token of user 42 that is good for so many seconds from the bench's start.
+fn token(ttl: u64, channels: &[&str]) -> String {
+    let request = ConnectionTokenRequest {
+        user: "42".to_owned(),
+        ttl: Some(Duration::from_secs(ttl)),
+        channels: channels.iter().map(ToString::to_string).collect(),
+        info: None,
+        audience: String::new(),
+        issuer: String::new(),
+    };
+    request.sign(SECRET, START_S).unwrap()
+}
+
+fn subscription_token(channel: &str, ttl: u64) -> String {
+    let request = SubscriptionTokenRequest {
+        user: "42".to_owned(),
+        channel: channel.to_owned(),
+        ttl: Some(Duration::from_secs(ttl)),
+        info: None,
+        audience: String::new(),
+        issuer: String::new(),
+    };
+    request.sign(SECRET, START_S).unwrap()
+}
+
+impl Bench {
+    fn new() -> Self {
+        let settings = ClientSettings {
+            allow_anonymous: true,
+            max_subscriptions: 3,
+            personal_channels: vec!["closed:inbox".to_owned()],
+            ..ClientSettings::default()
+        };
+        Self::with(settings, stomp_settings())
+    }
+
+    fn with(settings: ClientSettings, stomp: StompSettings) -> Self {
+        let now = Now { unix_ms: START_S * 1000, ..Now::read() };
+        let session = StompSession::new(policy(settings), Arc::new(stomp), now);
+        Self { session, now, actions: VecDeque::new(), closed: None }
+    }
+
+    /// A session of user 42 in this version.
+    fn connected(version: &str) -> Self {
+        let mut bench = Self::new();
+        let frame = format!("CONNECT\naccept-version:{version}\npasscode:{}\n\n\0", token(3600, &[]));
+        assert_eq!(bench.say(&frame)[0].command, "CONNECTED");
+        bench
+    }
+
+    /// A session that is subscribed, with id 0.
+    fn subscribed(version: &str, destination: &str, more: &str) -> Self {
+        let mut bench = Self::connected(version);
+        let frame = format!("SUBSCRIBE\nid:0\ndestination:{destination}\n{more}\n\0");
+        assert_eq!(bench.say(&frame), []);
+        bench.grant(Subscribed::default());
+        bench
+    }
+
+    fn run(&mut self, call: impl FnOnce(&mut StompSession, Now, &mut Actions)) -> Vec<Told> {
+        let mut actions = Actions::default();
+        call(&mut self.session, self.now, &mut actions);
+        let mut told = Vec::new();
+        actions.drain_messages(|_, message| told.push(Told::parse(message)));
+        for action in actions.take_list() {
+            match action {
+                Action::Close(disconnect) => self.closed = Some(disconnect),
+                action => self.actions.push_back(action),
+            }
+        }
+        told
+    }
+
+    /// The client sends this, and gets that.
+    fn say(&mut self, frames: &str) -> Vec<Told> {
+        self.run(|session, now, actions| session.message(Incoming::Text(frames), now, actions))
+    }
+
+    /// The one frame that the client gets for this.
+    fn ask(&mut self, frames: &str) -> Told {
+        let mut told = self.say(frames);
+        assert_eq!(told.len(), 1, "{told:?}");
+        told.remove(0)
+    }
+
+    /// The reason of the ERROR that ends the session.
+    fn error(&mut self, frames: &str) -> String {
+        let told = self.say(frames);
+        let last = told.last().unwrap_or_else(|| panic!("nothing told: {frames}"));
+        assert_eq!(last.command, "ERROR", "{told:?}");
+        assert!(self.closed.is_some());
+        last.get("message").unwrap().to_owned()
+    }
+
+    fn signal(&mut self, signal: Signal) -> Vec<Told> {
+        self.run(|session, now, actions| session.signal(signal, now, actions))
+    }
+
+    fn settle(&mut self, ticket: Ticket, outcome: Outcome) -> Vec<Told> {
+        self.run(|session, now, actions| session.outcome(ticket, outcome, now, actions))
+    }
+
+    fn next_subscribe(&mut self) -> (Ticket, SubscribeRequest) {
+        loop {
+            match self.actions.pop_front().unwrap() {
+                Action::Subscribe(ticket, request) => return (ticket, request),
+                _ => continue,
+            }
+        }
+    }
+
+    fn next_publish(&mut self) -> (Ticket, String, gorani_broker::Publication) {
+        loop {
+            match self.actions.pop_front().unwrap() {
+                Action::Publish(ticket, channel, publication, _) => {
+                    return (ticket, channel.to_string(), publication);
+                }
+                _ => continue,
+            }
+        }
+    }
+
+    /// The subscription that was asked for last is in effect.
+    fn grant(&mut self, subscribed: Subscribed) -> Vec<Told> {
+        let (ticket, _) = self.next_subscribe();
+        self.settle(ticket, Outcome::Subscribed(Ok(subscribed)))
+    }
+
+    fn published(&mut self, ticket: Ticket, error: Option<ErrorCode>) -> Vec<Told> {
+        let outcome = error.map_or_else(|| Ok(gorani_broker::Published::default()), Err);
+        self.settle(ticket, Outcome::Published(outcome))
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now.instant += time;
+        self.now.unix_ms += u64::try_from(time.as_millis()).unwrap();
+    }
+
+    /// Lets time pass up to the session's next deadline.
+    fn until_deadline(&mut self) -> Vec<Told> {
+        let deadline = self.session.deadline().unwrap();
+        let left = deadline.saturating_duration_since(self.now.instant) + Duration::from_millis(1);
+        self.pass(left);
+        self.signal(Signal::Timer)
+    }
+
+    fn code(&self) -> u16 {
+        self.closed.as_ref().unwrap().code
+    }
+}

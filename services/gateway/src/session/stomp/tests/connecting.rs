@@ -1,0 +1,133 @@
+//! Items 16 to 26 and 59.
+
+use super::*;
+
+fn connect(headers: &str) -> (Bench, Told) {
+    let mut bench = Bench::new();
+    let told = bench.ask(&format!("CONNECT\n{headers}\n\0"));
+    (bench, told)
+}
+
+#[test]
+fn item_17_anything_before_connect_is_an_error() {
+    let mut bench = Bench::new();
+    assert_eq!(
+        bench.error("SEND\ndestination:/topic/open:a\n\n\0"),
+        "the first frame must be CONNECT or STOMP"
+    );
+    assert_eq!(bench.say("CONNECT\n\n\0"), []);
+}
+
+#[test]
+fn item_17_a_client_that_does_not_connect_in_time_is_closed() {
+    let mut bench = Bench::new();
+    bench.pass(Duration::from_secs(59));
+    assert_eq!(bench.signal(Signal::Timer), []);
+    assert_eq!(bench.until_deadline()[0].command, "ERROR");
+    assert_eq!(bench.closed, Some(Disconnect::STALE));
+}
+
+#[test]
+fn item_18_stomp_is_connect() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.ask("STOMP\naccept-version:1.2\n\n\0").get("version"), Some("1.2"));
+}
+
+#[test]
+fn items_19_to_22_the_version_is_negotiated_and_told() {
+    for (headers, version) in
+        [("", "1.0"), ("accept-version:1.2,1.1,1.0\n", "1.2"), ("accept-version:1.0,1.1,2.0\n", "1.1")]
+    {
+        let (_, told) = connect(headers);
+        assert_eq!((told.command.as_str(), told.get("version")), ("CONNECTED", Some(version)));
+        assert!(!told.get("session").unwrap().is_empty());
+        assert!(told.get("server").unwrap().starts_with("gorani/"));
+    }
+}
+
+#[test]
+fn item_21_without_a_common_version_the_known_ones_are_listed() {
+    let mut bench = Bench::new();
+    let told = bench.ask("CONNECT\naccept-version:2.0\n\n\0");
+    assert_eq!((told.command.as_str(), told.get("version")), ("ERROR", Some("1.0,1.1,1.2")));
+    assert_eq!(told.get("content-type"), Some("text/plain"));
+    assert!(bench.closed.is_some());
+}
+
+#[test]
+fn item_23_host_may_be_missing_or_anything() {
+    assert_eq!(connect("accept-version:1.2\nhost:who.knows\n").1.command, "CONNECTED");
+}
+
+#[test]
+fn items_24_and_59_bad_credentials_are_refused_and_not_repeated() {
+    for headers in [
+        "passcode:secret-word\n",
+        "login:guest\npasscode:secret-word\n",
+        "login:shop\npasscode:secret-word\n",
+        "Authorization:Bearer secret-word\n",
+    ] {
+        let mut bench = Bench::new();
+        let told = bench.ask(&format!("CONNECT\naccept-version:1.2\n{headers}\n\0"));
+        assert_eq!(told.command, "ERROR", "{headers}");
+        assert!(!format!("{told:?}").contains("secret-word"));
+        assert!(bench.closed.is_some());
+    }
+}
+
+#[test]
+fn item_59_a_token_is_a_passcode_or_a_bearer() {
+    let token = token(60, &[]);
+    for headers in [format!("login:any\npasscode:{token}\n"), format!("Authorization:Bearer {token}\n")] {
+        let (_, told) = connect(&format!("accept-version:1.2\n{headers}"));
+        assert_eq!(told.get("user-name"), Some("42"), "{told:?}");
+    }
+}
+
+#[test]
+fn item_59_a_backend_has_a_name_and_a_password() {
+    let (mut bench, told) = connect("accept-version:1.2\nlogin:shop\npasscode:hush\n");
+    assert_eq!((told.command.as_str(), told.get("user-name")), ("CONNECTED", Some("shop")));
+    bench.say("SEND\ndestination:/topic/closed:a\n\n1\0SUBSCRIBE\nid:0\ndestination:/topic/closed:a\n\n\0");
+    assert_eq!(bench.next_publish().1, "closed:a");
+    bench.grant(Subscribed::default());
+    assert!(matches!(bench.actions.pop_front(), Some(Action::Release(channel)) if *channel == *"closed:a"));
+    assert_eq!(bench.error("SEND\ndestination:/topic/nowhere:a\n\n\0"), "unknown channel");
+}
+
+#[test]
+fn item_59_nobody_may_connect_without_credentials_unless_the_settings_say_so() {
+    let mut bench = Bench::with(ClientSettings::default(), stomp_settings());
+    assert_eq!(bench.error("CONNECT\naccept-version:1.2\n\n\0"), "unauthorized");
+}
+
+#[test]
+fn item_59_a_session_ends_with_its_token() {
+    let mut bench = Bench::new();
+    bench.say(&format!("CONNECT\naccept-version:1.2\npasscode:{}\n\n\0", token(30, &[])));
+    bench.pass(Duration::from_secs(29));
+    assert_eq!(bench.signal(Signal::Timer), []);
+    let told = bench.until_deadline();
+    assert_eq!(told[0].get("message"), Some("connection expired"));
+    assert_eq!(bench.closed, Some(Disconnect::EXPIRED));
+}
+
+#[test]
+fn item_25_a_second_connect_is_an_error() {
+    assert_eq!(
+        Bench::connected("1.2").error("CONNECT\naccept-version:1.2\n\n\0"),
+        "the session is open already"
+    );
+}
+
+#[test]
+fn item_26_a_heart_beat_that_is_no_pair_of_numbers_is_an_error() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.error("CONNECT\nheart-beat:often\n\n\0"), "heart-beat is not two numbers");
+}
+
+#[test]
+fn item_16_an_unknown_command_is_an_error() {
+    assert_eq!(Bench::connected("1.2").error("PING\n\n\0"), "unknown command");
+    assert_eq!(Bench::connected("1.0").error("NACK\nmessage-id:1\n\n\0"), "unknown command");
+}

@@ -1,0 +1,97 @@
+//! Items 45 and 46: receipts, and frames that wait.
+
+use super::*;
+
+fn send(body: usize) -> String {
+    format!("SEND\ndestination:/topic/open:a\nreceipt:{body}\n\n{body}\0")
+}
+
+#[test]
+fn item_45_every_frame_but_connect_can_have_a_receipt() {
+    let mut bench = Bench::subscribed("1.2", "/topic/open:a", "ack:client\n");
+    for (number, frame) in [
+        "BEGIN\ntransaction:t\n",
+        "SEND\ndestination:/topic/open:a\ntransaction:t\n",
+        "ABORT\ntransaction:t\n",
+        "ACK\nid:c-1\n",
+        "NACK\nid:c-1\n",
+        "UNSUBSCRIBE\nid:0\n",
+        "DISCONNECT\n",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let told = bench.ask(&format!("{frame}receipt:{number}\n\n\0"));
+        assert_eq!(
+            (told.command.as_str(), told.get("receipt-id")),
+            ("RECEIPT", Some(&*number.to_string())),
+            "{frame}"
+        );
+    }
+    let mut bench = Bench::new();
+    assert_eq!(bench.ask("CONNECT\naccept-version:1.2\nreceipt:r\n\n\0").command, "CONNECTED");
+}
+
+#[test]
+fn item_45_a_receipt_of_a_subscribe_comes_when_it_is_live() {
+    let mut bench = Bench::connected("1.2");
+    assert_eq!(bench.say("SUBSCRIBE\nid:0\ndestination:/topic/open:a\nreceipt:r\n\n\0"), []);
+    assert_eq!(bench.grant(Subscribed::default())[0].get("receipt-id"), Some("r"));
+}
+
+#[test]
+fn item_46_receipts_come_in_the_order_of_the_frames() {
+    let mut bench = Bench::connected("1.2");
+    bench.say(&(send(1) + &send(2) + &send(3)));
+    let tickets: Vec<Ticket> = (0..3).map(|_| bench.next_publish().0).collect();
+    assert_eq!(bench.published(tickets[2], None), []);
+    assert_eq!(bench.published(tickets[1], None), []);
+    let told: Vec<_> = bench
+        .published(tickets[0], None)
+        .iter()
+        .map(|told| told.get("receipt-id").unwrap().to_owned())
+        .collect();
+    assert_eq!(told, ["1", "2", "3"]);
+}
+
+#[test]
+fn what_follows_a_subscribe_waits_until_it_is_live() {
+    let mut bench = Bench::connected("1.2");
+    bench.say(&("SUBSCRIBE\nid:0\ndestination:/topic/open:a\n\n\0".to_owned() + &send(1)));
+    let (ticket, _) = bench.next_subscribe();
+    assert!(bench.actions.is_empty());
+    bench.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
+    assert!(matches!(bench.actions.pop_front(), Some(Action::Release(_))));
+    assert_eq!(bench.next_publish().2.data, "1");
+}
+
+#[test]
+fn what_cannot_be_read_is_told_after_what_came_before_it() {
+    let mut bench = Bench::connected("1.2");
+    bench.say(
+        &("SUBSCRIBE\nid:0\ndestination:/topic/open:a\nreceipt:r\n\n\0".to_owned() + &send(1) + "FOO\n\n\0"),
+    );
+    assert_eq!(bench.closed, None);
+    let told = bench.grant(Subscribed::default());
+    let commands: Vec<_> = told.iter().map(|told| told.command.as_str()).collect();
+    assert_eq!(commands, ["RECEIPT", "ERROR"]);
+    assert_eq!(bench.next_publish().2.data, "1");
+}
+
+#[test]
+fn item_60_a_client_that_is_faster_than_the_broker_is_held_back() {
+    let mut bench = Bench::connected("1.2");
+    let all: String = (0..400).map(send).collect();
+    bench.say(&all);
+    assert!(bench.session.is_blocked());
+    let mut done = 0;
+    while let Some(action) = bench.actions.pop_front() {
+        if let Action::Publish(ticket, ..) = action {
+            let told = bench.published(ticket, None);
+            assert_eq!(told[0].get("receipt-id"), Some(&*done.to_string()));
+            done += 1;
+            assert!(bench.actions.len() <= 64);
+        }
+    }
+    assert_eq!((done, bench.session.is_blocked()), (400, false));
+}

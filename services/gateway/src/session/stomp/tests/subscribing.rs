@@ -1,0 +1,228 @@
+//! Items 31 to 36, 45, 55 and 56.
+
+use bytes::BytesMut;
+use gorani_broker::{Position, Publication};
+
+use super::*;
+use crate::session::stomp::view::View;
+
+fn publication(data: &str, offset: u64) -> Arc<Publication> {
+    let epoch = if offset > 0 { "life" } else { "" };
+    Arc::new(Publication {
+        data: data.to_owned().into(),
+        offset,
+        epoch: epoch.into(),
+        ..Publication::default()
+    })
+}
+
+/// What a view makes of a publication.
+fn shown(view: &View, publication: &Publication) -> Vec<Told> {
+    let frames = view.shown.iter().map(|shown| {
+        let mut out = BytesMut::new();
+        shown.write(view.version, publication, "m-1", &mut out);
+        Told::parse(&out)
+    });
+    frames.collect()
+}
+
+#[test]
+fn item_31_a_subscription_needs_an_id_and_a_destination() {
+    for version in ["1.1", "1.2"] {
+        assert_eq!(Bench::connected(version).error("SUBSCRIBE\ndestination:/topic/open:a\n\n\0"), "no id");
+    }
+    assert_eq!(Bench::connected("1.2").error("SUBSCRIBE\nid:0\n\n\0"), "no destination");
+}
+
+#[test]
+fn item_31_in_1_0_the_destination_may_identify_it_and_messages_name_no_subscription() {
+    let mut bench = Bench::connected("1.0");
+    bench.say("SUBSCRIBE\ndestination:/topic/open:a\n\n\0");
+    let (_, request) = bench.next_subscribe();
+    let told = shown(&request.view.unwrap(), &publication("1", 0));
+    assert_eq!((told[0].get("subscription"), told[0].get("destination")), (None, Some("/topic/open:a")));
+}
+
+#[test]
+fn item_32_ids_are_unique_within_a_connection() {
+    let mut bench = Bench::subscribed("1.2", "/topic/open:a", "");
+    let text = bench.error("SUBSCRIBE\nid:0\ndestination:/topic/open:b\n\n\0");
+    assert_eq!(text, "a subscription with this id is open");
+}
+
+#[test]
+fn item_32_two_ids_on_one_destination_get_two_messages() {
+    let mut bench = Bench::subscribed("1.2", "/topic/open:a", "");
+    let told = bench.ask("SUBSCRIBE\nid:1\ndestination:/topic/open:a\nreceipt:r\n\n\0");
+    assert_eq!(told.get("receipt-id"), Some("r"));
+    let Some(Action::Show(channel, view)) = bench.actions.pop_back() else { panic!("no view") };
+    assert_eq!(&*channel, "open:a");
+    let ids: Vec<String> = shown(&view, &publication("1", 0))
+        .iter()
+        .map(|told| told.get("subscription").unwrap().to_owned())
+        .collect();
+    assert_eq!(ids, ["0", "1"]);
+    bench.say("UNSUBSCRIBE\nid:0\n\n\0");
+    let Some(Action::Show(_, view)) = bench.actions.pop_back() else { panic!("no view") };
+    assert_eq!(view.shown.len(), 1);
+    bench.say("UNSUBSCRIBE\nid:1\n\n\0");
+    assert!(matches!(bench.actions.pop_back(), Some(Action::Unsubscribe(_))));
+}
+
+#[test]
+fn item_33_a_denied_subscription_is_told_and_ends_the_session() {
+    let mut bench = Bench::connected("1.2");
+    let told = bench.ask("SUBSCRIBE\nid:0\nreceipt:r\ndestination:/topic/closed:a\n\n\0");
+    assert_eq!(told.get("message"), Some("permission denied"));
+    assert_eq!((told.get("receipt-id"), told.get("code")), (Some("r"), Some("103")));
+    assert_eq!(bench.code(), 3507);
+}
+
+#[test]
+fn item_33_a_subscription_that_the_node_refuses_is_told() {
+    let mut bench = Bench::connected("1.2");
+    bench.say("SUBSCRIBE\nid:0\nreceipt:r\ndestination:/topic/open:a\n\n\0");
+    let (ticket, _) = bench.next_subscribe();
+    let told = bench.settle(ticket, Outcome::Subscribed(Err(ErrorCode::UNAVAILABLE)));
+    assert_eq!((told[0].command.as_str(), told[0].get("receipt-id")), ("ERROR", Some("r")));
+    assert_eq!(told[0].get("reconnect"), Some("true"));
+}
+
+#[test]
+fn item_34_an_unsubscribe_names_an_open_subscription() {
+    let mut bench = Bench::subscribed("1.2", "/topic/open:a", "");
+    assert_eq!(bench.ask("UNSUBSCRIBE\nid:0\nreceipt:r\n\n\0").command, "RECEIPT");
+    assert_eq!(bench.error("UNSUBSCRIBE\nid:0\n\n\0"), "no subscription with this id");
+}
+
+#[test]
+fn item_34_in_1_0_an_unsubscribe_may_name_the_destination() {
+    let mut bench = Bench::connected("1.0");
+    bench.say("SUBSCRIBE\ndestination:/topic/open:a\n\n\0");
+    bench.grant(Subscribed::default());
+    assert_eq!(bench.say("UNSUBSCRIBE\ndestination:/topic/open:a\n\n\0"), []);
+    assert_eq!(bench.closed, None);
+}
+
+#[test]
+fn items_35_and_36_a_message_says_where_it_belongs_and_keeps_the_publishers_headers() {
+    let mut bench = Bench::connected("1.2");
+    bench.say("SUBSCRIBE\nid:0\nack:client\ndestination:/topic/open:a\n\n\0");
+    let (_, request) = bench.next_subscribe();
+    let tags = [("priority", "9"), ("message-id", "forged"), ("content-type", "text/html"), ("a:b", "c\nd")];
+    let tags = tags.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let publication = Publication { data: "고".into(), tags, ..Publication::default() };
+    let told = &shown(&request.view.unwrap(), &publication)[0];
+    assert_eq!(told.get("subscription"), Some("0"));
+    assert_eq!(told.get("destination"), Some("/topic/open\\ca"));
+    assert_eq!(told.get("message-id"), Some("m-1"));
+    assert_eq!(told.get("ack"), Some("c-m-1"));
+    assert_eq!(told.get("content-type"), Some("text/html"));
+    assert_eq!(told.get("priority"), Some("9"));
+    assert_eq!(told.get("a\\cb"), Some("c\\nd"));
+    assert_eq!(told.get("content-length"), Some("3"));
+    assert_eq!(told.headers.iter().filter(|(name, _)| name == "message-id").count(), 1);
+}
+
+#[test]
+fn item_55_a_user_queue_is_the_channel_of_the_user_and_is_shown_as_subscribed() {
+    let mut bench = Bench::connected("1.2");
+    bench.say("SUBSCRIBE\nid:0\ndestination:/user/queue/open:orders\n\n\0");
+    let (_, request) = bench.next_subscribe();
+    assert_eq!(&*request.channel, "open:orders#42");
+    let told = shown(&request.view.unwrap(), &publication("1", 0));
+    assert_eq!(told[0].get("destination"), Some("/user/queue/open\\corders"));
+}
+
+#[test]
+fn item_55_unknown_prefixes_are_errors() {
+    let text = Bench::connected("1.2").error("SUBSCRIBE\nid:0\ndestination:/exchange/a\n\n\0");
+    assert!(text.starts_with("unknown destination"), "{text}");
+}
+
+#[test]
+fn what_the_client_protocol_subscribes_by_itself_a_stomp_client_may_ask_for() {
+    let mut bench = Bench::new();
+    bench.say(&format!("CONNECT\naccept-version:1.2\npasscode:{}\n\n\0", token(60, &["closed:news"])));
+    bench.say("SUBSCRIBE\nid:0\ndestination:/topic/closed:news\n\n\0");
+    bench.grant(Subscribed::default());
+    bench.say("SUBSCRIBE\nid:1\ndestination:/user/queue/closed:inbox\n\n\0");
+    bench.grant(Subscribed::default());
+    assert_eq!(bench.closed, None);
+    assert_eq!(bench.error("SUBSCRIBE\nid:2\ndestination:/topic/closed:other\n\n\0"), "permission denied");
+}
+
+#[test]
+fn a_subscription_token_opens_a_channel_until_it_expires() {
+    let mut bench = Bench::connected("1.2");
+    let token = subscription_token("$closed:a", 20);
+    bench.say(&format!("SUBSCRIBE\nid:0\ndestination:/topic/$closed:a\ntoken:{token}\n\n\0"));
+    bench.grant(Subscribed::default());
+    bench.pass(Duration::from_secs(21));
+    assert_eq!(bench.signal(Signal::Timer)[0].get("message"), Some("subscription expired"));
+}
+
+#[test]
+fn item_56_a_client_recovers_what_it_missed_before_anything_newer() {
+    let mut bench = Bench::connected("1.2");
+    bench.say("SUBSCRIBE\nid:0\ndestination:/topic/history:a\noffset:3\nepoch:life\nreceipt:r\n\n\0");
+    let (ticket, request) = bench.next_subscribe();
+    assert!(request.positioned);
+    assert_eq!(request.recover, Some(Position { offset: 3, epoch: "life".into() }));
+    let subscribed = Subscribed {
+        top: Some(Position { offset: 5, epoch: "life".into() }),
+        was_recovering: true,
+        recovered: true,
+        publications: vec![publication("four", 4), publication("five", 5)],
+    };
+    let told = bench.settle(ticket, Outcome::Subscribed(Ok(subscribed)));
+    let seen: Vec<_> =
+        told.iter().map(|told| (told.command.as_str(), told.get("offset"), told.get("epoch"))).collect();
+    let life = Some("life");
+    assert_eq!(
+        seen,
+        [("MESSAGE", Some("4"), life), ("MESSAGE", Some("5"), life), ("RECEIPT", Some("5"), life)]
+    );
+    assert_eq!(told[2].get("recovered"), Some("true"));
+    assert!(matches!(bench.actions.pop_front(), Some(Action::Release(_))));
+}
+
+#[test]
+fn item_56_a_gap_is_told_with_the_receipt_or_as_an_error() {
+    let lost = || Subscribed {
+        top: Some(Position { offset: 50, epoch: "life".into() }),
+        was_recovering: true,
+        ..Subscribed::default()
+    };
+    let mut bench = Bench::connected("1.2");
+    bench.say("SUBSCRIBE\nid:0\ndestination:/topic/history:a\noffset:3\nreceipt:r\n\n\0");
+    assert_eq!(bench.grant(lost())[0].get("recovered"), Some("false"));
+    let mut bench = Bench::connected("1.2");
+    bench.say("SUBSCRIBE\nid:0\ndestination:/topic/history:a\noffset:3\n\n\0");
+    assert_eq!(bench.grant(lost())[0].get("message"), Some("unrecoverable position"));
+}
+
+#[test]
+fn item_56_a_channel_without_history_cannot_be_recovered() {
+    let mut bench = Bench::connected("1.2");
+    assert_eq!(bench.error("SUBSCRIBE\nid:0\ndestination:/topic/open:a\noffset:3\n\n\0"), "not available");
+    let mut bench = Bench::connected("1.2");
+    assert_eq!(
+        bench.error("SUBSCRIBE\nid:0\ndestination:/topic/history:a\noffset:x\n\n\0"),
+        "the offset is not a number"
+    );
+}
+
+#[test]
+fn item_60_subscriptions_are_bounded() {
+    let mut bench = Bench::connected("1.2");
+    for id in 0..3 {
+        bench.say(&format!("SUBSCRIBE\nid:{id}\ndestination:/topic/open:{id}\n\n\0"));
+        bench.grant(Subscribed::default());
+    }
+    assert_eq!(bench.error("SUBSCRIBE\nid:3\ndestination:/topic/open:3\n\n\0"), "too many subscriptions");
+    let long = "x".repeat(256);
+    let text =
+        Bench::connected("1.2").error(&format!("SUBSCRIBE\nid:{long}\ndestination:/topic/open:a\n\n\0"));
+    assert_eq!(text, "an id longer than 255 bytes");
+}

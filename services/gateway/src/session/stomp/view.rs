@@ -1,0 +1,139 @@
+//! How a session's subscriptions of one channel show its messages: MESSAGE frames. Sessions whose views are equal share the
+//! bytes (`hub/fanout`). `specs/stomp.md`, items 13, 31, 35, 36, 39, 56.
+
+use bytes::BytesMut;
+use gorani_broker::{DataKind, Publication};
+use gorani_protocol::stomp::{ServerCommand, Version, encode};
+
+use crate::session::MessageKind;
+
+/// The subscriptions of one session to one channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// Of the session.
+    pub version: Version,
+    /// In the order in which they were made; a message is shown to each.
+    pub shown: Vec<Shown>,
+}
+
+/// One subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Its id; absent where a client of 1.0 gave none.
+    pub id: Option<Box<str>>,
+    /// As it was subscribed.
+    pub destination: Box<str>,
+    /// Whether the client acknowledges messages.
+    pub acks: bool,
+}
+
+/// A session without subscriptions.
+pub const EMPTY: View = View { version: Version::V1_2, shown: Vec::new() };
+
+/// Headers that the server writes itself, and that no publisher may.
+pub(super) const RESERVED: [&str; 16] = [
+    "destination",
+    "message-id",
+    "subscription",
+    "ack",
+    "content-length",
+    CONTENT_TYPE,
+    "offset",
+    "epoch",
+    "redelivered",
+    "receipt",
+    "receipt-id",
+    "transaction",
+    "user-name",
+    "version",
+    "heart-beat",
+    "session",
+];
+
+/// The header, and the tag of a publication that keeps it where the kind of the data does not say it.
+pub(super) const CONTENT_TYPE: &str = "content-type";
+
+/// The content type of a kind of data.
+pub(super) fn content_type(kind: DataKind) -> &'static str {
+    match kind {
+        DataKind::Json => "application/json",
+        DataKind::Text => "text/plain;charset=utf-8",
+        DataKind::Binary => "application/octet-stream",
+    }
+}
+
+/// Whether the MESSAGE frames of a publication are text.
+pub fn message_kind(publication: &Publication) -> MessageKind {
+    match publication.kind {
+        DataKind::Json | DataKind::Text => MessageKind::Text,
+        DataKind::Binary => MessageKind::Binary,
+    }
+}
+
+/// The id of a message: its place in the stream where it has one, else a number that the writer counts.
+pub fn write_message_id(publication: &Publication, serial: u64, out: &mut String) {
+    use std::fmt::Write as _;
+    out.clear();
+    // Writing to a string cannot fail.
+    let _ = match publication.offset {
+        0 => write!(out, "m-{serial}"),
+        offset => write!(out, "{}-{offset}", publication.epoch),
+    };
+}
+
+/// What stands in an `ack` header before the id of a message of a channel, which nothing waits for.
+pub(super) const CHANNEL_ACK: &str = "c-";
+
+/// What only one copy of a message says.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Delivery<'a> {
+    /// The `ack` header, where it is not that of a channel.
+    pub(super) ack: Option<&'a str>,
+    /// Whether it was delivered before.
+    pub(super) redelivered: bool,
+}
+
+impl Shown {
+    /// Writes a publication of a channel as one MESSAGE frame.
+    pub fn write(&self, version: Version, publication: &Publication, message_id: &str, out: &mut BytesMut) {
+        self.write_delivery(version, publication, message_id, Delivery::default(), out);
+    }
+
+    pub(super) fn write_delivery(
+        &self,
+        version: Version,
+        publication: &Publication,
+        message_id: &str,
+        delivery: Delivery<'_>,
+        out: &mut BytesMut,
+    ) {
+        let tags = &publication.tags;
+        out.reserve(publication.data.len() + FRAME_BYTES);
+        let mut frame = encode::frame(ServerCommand::Message, version, out);
+        if let Some(id) = &self.id {
+            frame = frame.header("subscription", id);
+        }
+        frame = frame.header("message-id", message_id).header("destination", &self.destination);
+        if self.acks && version == Version::V1_2 {
+            frame = match delivery.ack {
+                Some(ack) => frame.header("ack", ack),
+                None => frame.header("ack", &format!("{CHANNEL_ACK}{message_id}")),
+            };
+        }
+        let told = tags.iter().find(|(name, _)| name == CONTENT_TYPE).map(|(_, value)| value.as_str());
+        frame = frame.header(CONTENT_TYPE, told.unwrap_or_else(|| content_type(publication.kind)));
+        if publication.offset > 0 {
+            frame = frame.number("offset", publication.offset).header("epoch", &publication.epoch);
+        }
+        if delivery.redelivered {
+            frame = frame.header("redelivered", "true");
+        }
+        for (name, value) in tags.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str())) {
+            frame = frame.header(name, value);
+        }
+        frame.body(&publication.data);
+    }
+}
+
+/// Bytes of a MESSAGE frame beside its body, mostly.
+const FRAME_BYTES: usize = 256;

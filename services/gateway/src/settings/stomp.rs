@@ -1,0 +1,154 @@
+//! Settings of STOMP clients. `specs/stomp.md`, items 15, 17, 27, 44, 47, 58, 59.
+
+use std::{collections::HashSet, fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+
+use super::{SettingsError, TlsSettings};
+
+/// Clients of STOMP, over WebSocket and TCP. What is not here is as for the client protocol.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StompSettings {
+    /// Backends that come with a name and a password. They may subscribe and send to every channel of a known namespace.
+    pub users: Vec<StompUser>,
+    /// Time for the CONNECT frame.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// How often the node can send a heart-beat; 0: never.
+    #[serde(with = "humantime_serde")]
+    pub heart_beat_send: Duration,
+    /// How often the node wants a heart-beat; 0: never.
+    #[serde(with = "humantime_serde")]
+    pub heart_beat_receive: Duration,
+    /// How long a client that was told the receipt of its DISCONNECT may take to close.
+    #[serde(with = "humantime_serde")]
+    pub linger: Duration,
+    /// Headers of a frame at most.
+    pub max_headers: usize,
+    /// Bytes of one header at most; tokens are headers.
+    pub header_max_bytes: usize,
+    /// Bytes of all headers of a frame at most.
+    pub head_max_bytes: usize,
+    /// Bytes of a frame's body at most.
+    pub body_max_bytes: usize,
+    /// Open transactions of a connection at most.
+    pub max_transactions: usize,
+    /// Messages in all open transactions of a connection at most.
+    pub transaction_max_messages: usize,
+    /// Bytes of those messages at most.
+    pub transaction_max_bytes: usize,
+    /// STOMP on a TCP port of its own.
+    pub tcp: StompTcpSettings,
+}
+
+/// STOMP on a TCP port of its own, for backends.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StompTcpSettings {
+    /// Where: `0.0.0.0:61613`; empty: nowhere.
+    pub address: String,
+    /// Certificate and key; when set, the address speaks TLS only.
+    pub tls: TlsSettings,
+}
+
+impl StompTcpSettings {
+    /// Where it listens, if it does.
+    ///
+    /// # Errors
+    /// An address that cannot be understood.
+    pub fn address(&self) -> Result<Option<std::net::SocketAddr>, std::net::AddrParseError> {
+        if self.address.is_empty() { Ok(None) } else { self.address.parse().map(Some) }
+    }
+}
+
+/// A backend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StompUser {
+    /// The `login` of its CONNECT.
+    pub name: String,
+    /// The `passcode`.
+    pub password: Password,
+}
+
+/// A password, which nothing shows.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Password(String);
+
+impl Password {
+    /// Whether it is this one, found out in a time that does not depend on where the two differ.
+    pub fn matches(&self, presented: &str) -> bool {
+        self.0.as_bytes().ct_eq(presented.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(redacted)")
+    }
+}
+
+impl Default for StompSettings {
+    fn default() -> Self {
+        Self {
+            users: Vec::new(),
+            connect_timeout: Duration::from_secs(60),
+            heart_beat_send: Duration::from_secs(10),
+            heart_beat_receive: Duration::from_secs(10),
+            linger: Duration::from_secs(2),
+            max_headers: 100,
+            header_max_bytes: 16 * 1024,
+            head_max_bytes: 64 * 1024,
+            body_max_bytes: 64 * 1024,
+            max_transactions: 16,
+            transaction_max_messages: 1000,
+            transaction_max_bytes: 1024 * 1024,
+            tcp: StompTcpSettings::default(),
+        }
+    }
+}
+
+impl StompSettings {
+    /// A configured backend.
+    pub fn user(&self, name: &str) -> Option<&StompUser> {
+        self.users.iter().find(|user| user.name == name)
+    }
+
+    pub(super) fn validate(&self) -> Result<(), SettingsError> {
+        let problem = |key, text: &str| Err(SettingsError::value(key, text));
+        let mut names = HashSet::new();
+        for user in &self.users {
+            if user.name.is_empty() || user.password.0.is_empty() {
+                return problem("stomp.users", "a name and a password each");
+            }
+            if !names.insert(&user.name) {
+                return problem("stomp.users", "a name stands there twice");
+            }
+        }
+        if self.connect_timeout.is_zero() {
+            return problem("stomp.connect_timeout", "must be above 0s");
+        }
+        let too_often = |every: Duration| !every.is_zero() && every < Duration::from_secs(1);
+        if too_often(self.heart_beat_send) || too_often(self.heart_beat_receive) {
+            return problem("stomp.heart_beat_send, stomp.heart_beat_receive", "must be 0s or at least 1s");
+        }
+        if self.max_headers < 8 || self.header_max_bytes < 256 || self.body_max_bytes < 128 {
+            return problem(
+                "stomp",
+                "max_headers must be at least 8, header_max_bytes 256 and body_max_bytes 128",
+            );
+        }
+        if self.head_max_bytes < self.header_max_bytes {
+            return problem("stomp.head_max_bytes", "must be at least stomp.header_max_bytes");
+        }
+        self.tcp.address().map_err(|error| SettingsError::value("stomp.tcp.address", error))?;
+        let tls = &self.tcp.tls;
+        if tls.certificate.as_os_str().is_empty() != tls.key.as_os_str().is_empty() {
+            return problem("stomp.tcp.tls", "certificate and key go together");
+        }
+        Ok(())
+    }
+}

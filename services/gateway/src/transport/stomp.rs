@@ -1,0 +1,96 @@
+//! The endpoint of STOMP over WebSocket, `/stomp`. `specs/stomp.md`, items 50 to 54.
+
+use std::sync::Arc;
+
+use gorani_protocol::websocket::SubprotocolPolicy;
+
+use crate::{
+    hub::fanout::Protocol,
+    node::Node,
+    session::{
+        Now, Session,
+        stomp::{StompSession, view},
+    },
+    settings::{StompSettings, SubprotocolChoice},
+    transport::endpoint::{Endpoint, Handshake, Refused},
+};
+
+/// The best first: it is chosen, whatever order a client prefers. It does not bind the version of the session, which the
+/// CONNECT frame negotiates.
+const SUBPROTOCOLS: [&str; 3] = ["v12.stomp", "v11.stomp", "v10.stomp"];
+
+/// What a message may hold beside one frame: line ends, and the command.
+const PADDING_BYTES: usize = 1024;
+
+/// STOMP.
+pub struct StompEndpoint {
+    node: Arc<Node>,
+    settings: Arc<StompSettings>,
+}
+
+impl StompEndpoint {
+    /// The endpoint of a node.
+    pub fn new(node: Arc<Node>) -> Self {
+        let settings = Arc::new(node.settings.stomp.clone());
+        Self { node, settings }
+    }
+
+    /// A session for a connection.
+    pub fn session(&self, now: Now) -> StompSession {
+        StompSession::new(self.node.policy.clone(), self.settings.clone(), now)
+    }
+}
+
+impl Endpoint for StompEndpoint {
+    fn subprotocols(&self) -> &[&'static str] {
+        &SUBPROTOCOLS
+    }
+
+    fn subprotocol_policy(&self) -> SubprotocolPolicy {
+        match self.node.settings.websocket.subprotocols {
+            SubprotocolChoice::Strict => SubprotocolPolicy::Strict,
+            SubprotocolChoice::Lenient => SubprotocolPolicy::Lenient,
+        }
+    }
+
+    fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool {
+        self.node.origins.allows(origin, host)
+    }
+
+    fn protocol(&self) -> Protocol {
+        Protocol::Stomp(Arc::new(view::EMPTY))
+    }
+
+    fn name(&self) -> &'static str {
+        "stomp"
+    }
+
+    fn message_max_bytes(&self) -> usize {
+        self.settings.head_max_bytes + self.settings.body_max_bytes + PADDING_BYTES
+    }
+
+    fn outbox_max_bytes(&self) -> usize {
+        self.node.settings.client.outbox_max_bytes
+    }
+
+    /// Frames are put together by the session, so messages need not be.
+    fn wants_parts(&self) -> bool {
+        true
+    }
+
+    fn open(&self, _handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, Refused> {
+        Ok(Box::new(self.session(now)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gorani_protocol::stomp::{Version, version::VERSIONS};
+
+    use super::*;
+
+    #[test]
+    fn item_50_every_version_has_its_subprotocol_the_best_first() {
+        assert_eq!(VERSIONS.map(Version::subprotocol), SUBPROTOCOLS);
+    }
+}

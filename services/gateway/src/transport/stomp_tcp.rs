@@ -1,0 +1,338 @@
+//! STOMP over plain TCP, for backends and brokers' relays: an actor that owns its socket, and nothing between the socket and
+//! the session. `specs/stomp.md`, item 58.
+//!
+//! As the WebSocket connection ([`crate::transport::websocket`]), without its frames: one resident future writes what the
+//! outbox holds and reads into the worker's buffer; an idle connection holds none.
+
+use std::{
+    cell::RefCell,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context as Task, Poll, ready},
+    time::Instant,
+};
+
+use actix::{fut::ActorFuture, prelude::*};
+use tokio::io::ReadBuf;
+
+use crate::{
+    disconnect::{Disconnect, Refused},
+    hub::{
+        fanout::{Encoding, Framing},
+        roster::Registration,
+        worker::Worker,
+    },
+    metrics::TransportLabel,
+    node::{Node, Place},
+    outbox::Outbox,
+    session::{Actions, Incoming, Now, Signal},
+    transport::{
+        carrier::{Carried, Carrier},
+        endpoint::Endpoint,
+        errand::Errands,
+        stomp::StompEndpoint,
+        websocket::Io,
+    },
+};
+
+/// Label of the counters.
+static TCP: TransportLabel = TransportLabel::new("tcp");
+
+/// Size of a worker's read buffer, shared by all its connections.
+const SCRATCH_BYTES: usize = 64 * 1024;
+/// Buffers one connection may fill in a turn, before its neighbours have theirs.
+const READS_PER_TURN: usize = 4;
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { bytes: vec![0; SCRATCH_BYTES], actions: Actions::default() });
+}
+
+/// What a worker's connections use in turn.
+struct Scratch {
+    bytes: Vec<u8>,
+    actions: Actions,
+}
+
+/// How far a connection has come.
+enum Phase {
+    /// Frames flow.
+    Open,
+    /// What waits is written, until the peer closes or the time is over.
+    Closing(Disconnect, Instant),
+    /// Nothing more to do.
+    Over(Disconnect),
+}
+
+/// A connection that is dropped without a farewell, as when its thread ends.
+static GONE: Disconnect = Disconnect::ABNORMAL;
+
+/// One connection.
+pub struct StompConnection<T: Io> {
+    io: T,
+    carried: Carried,
+    phase: Phase,
+    /// Whether something was written since the last flush of a buffering stream (TLS).
+    needs_flush: bool,
+    _place: Place,
+}
+
+/// Takes an accepted socket; drops it where the node is full, goes down, or does not want this address.
+pub fn take<T: Io>(
+    node: &Arc<Node>,
+    worker: &Rc<Worker>,
+    endpoint: &StompEndpoint,
+    io: T,
+    peer: Option<SocketAddr>,
+) {
+    if node.is_draining() || peer.is_some_and(|peer| !node.allows_handshake(peer.ip())) {
+        return;
+    }
+    let Some(place) = node.take_place() else { return };
+    let now = Now::read();
+    let outbox = Outbox::new(endpoint.outbox_max_bytes());
+    let session = Box::new(endpoint.session(now));
+    StompConnection::create(|ctx: &mut Context<StompConnection<T>>| {
+        let key = worker.register(Registration {
+            mailbox: ctx.address().recipient(),
+            outbox: outbox.clone(),
+            encoding: Encoding { protocol: endpoint.protocol(), framing: Framing::Raw },
+            transport: TCP.transport,
+            protocol: endpoint.name(),
+            connected_at_ms: now.unix_ms,
+        });
+        StompConnection {
+            io,
+            carried: Carried {
+                session,
+                outbox,
+                framing: Framing::Raw,
+                errands: Errands { node: node.clone(), worker: worker.clone(), key },
+                timer: None,
+                transport: &TCP,
+                protocol: endpoint.name(),
+                peer,
+                opened_at: Instant::now(),
+            },
+            phase: Phase::Open,
+            needs_flush: false,
+            _place: place,
+        }
+    });
+}
+
+impl<T: Io> Actor for StompConnection<T> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.carried.tell_opened();
+        let mut actions = Actions::default();
+        self.carried.session.opened(Now::read(), &mut actions);
+        self.carry_out(&mut actions, ctx);
+        self.reschedule();
+        ctx.spawn(Drive);
+    }
+
+    fn stopped(&mut self, _ctx: &mut Self::Context) {
+        let reason = match &self.phase {
+            Phase::Open => &GONE,
+            Phase::Closing(reason, _) | Phase::Over(reason) => reason,
+        };
+        self.carried.tell_closed(reason);
+    }
+}
+
+impl<T: Io> Handler<Signal> for StompConnection<T> {
+    type Result = ();
+
+    fn handle(&mut self, signal: Signal, ctx: &mut Self::Context) {
+        let now = Now::read();
+        if matches!(signal, Signal::Timer) {
+            self.carried.timer = None;
+            if self.farewell_by().is_some_and(|by| by <= now.instant) {
+                self.break_off(Disconnect::ABNORMAL);
+                return ctx.stop();
+            }
+        }
+        if self.is_open() {
+            let mut actions = Actions::default();
+            self.carried.session.signal(signal, now, &mut actions);
+            self.carry_out(&mut actions, ctx);
+        }
+        self.reschedule();
+    }
+}
+
+impl<T: Io> Carrier for StompConnection<T> {
+    fn carried(&mut self) -> &mut Carried {
+        &mut self.carried
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    fn end(&mut self, reason: Disconnect) {
+        if !self.is_open() {
+            return;
+        }
+        self.carried.session.ending();
+        self.carried.errands.worker.leave_all(self.carried.errands.key);
+        let by = Instant::now() + self.carried.errands.node.settings.websocket.close_timeout;
+        // A client that does not read what waits is not waited for.
+        let is_slow = self.carried.outbox.overflow().is_some();
+        self.phase = if is_slow { Phase::Over(reason) } else { Phase::Closing(reason, by) };
+        self.reschedule();
+        self.carried.outbox.wake();
+    }
+
+    fn refuse(&mut self, refused: Refused) {
+        self.end(refused.disconnect());
+    }
+
+    /// TCP has none; the session has its heart-beats.
+    fn ping(&mut self) {}
+
+    fn farewell_by(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Closing(_, by) => Some(by),
+            Phase::Open | Phase::Over(_) => None,
+        }
+    }
+}
+
+/// The resident future: writes, reads, and writes what reading brought.
+struct Drive;
+
+impl<T: Io> ActorFuture<StompConnection<T>> for Drive {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        me: &mut StompConnection<T>,
+        ctx: &mut Context<StompConnection<T>>,
+        task: &mut Task<'_>,
+    ) -> Poll<()> {
+        me.carried.outbox.register(task);
+        let done = SCRATCH.with_borrow_mut(|scratch| me.turn(scratch, ctx, task));
+        if done.is_ready() {
+            ctx.stop();
+        }
+        done
+    }
+}
+
+impl<T: Io> StompConnection<T> {
+    /// The connection is gone: nothing can be sent any more.
+    fn break_off(&mut self, reason: Disconnect) {
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Open) {
+            Phase::Open => Phase::Over(reason),
+            Phase::Closing(reason, _) | Phase::Over(reason) => Phase::Over(reason),
+        };
+    }
+
+    /// One turn. Ready when the connection is over.
+    fn turn(&mut self, scratch: &mut Scratch, ctx: &mut Context<Self>, task: &mut Task<'_>) -> Poll<()> {
+        if self.is_open()
+            && let Some(slow) = self.carried.outbox.overflow()
+        {
+            self.end(slow);
+        }
+        let mut written = self.write(task);
+        let ended = self.read(scratch, ctx, task);
+        if !self.carried.outbox.is_empty() && written.is_ready() {
+            written = self.write(task);
+        }
+        match self.phase {
+            Phase::Over(_) => Poll::Ready(()),
+            Phase::Open => Poll::Pending,
+            Phase::Closing(..) => {
+                ready!(written);
+                // The last frame is out. Closing the own half first lets the peer read it to its end.
+                let _ = Pin::new(&mut self.io).poll_shutdown(task);
+                if ended { Poll::Ready(()) } else { Poll::Pending }
+            }
+        }
+    }
+
+    /// Writes what waits. Ready when nothing does.
+    fn write(&mut self, task: &mut Task<'_>) -> Poll<()> {
+        while !self.carried.outbox.is_empty() {
+            let io = Pin::new(&mut self.io);
+            let result =
+                self.carried.outbox.write_with(|slices| match io.poll_write_vectored(task, slices) {
+                    Poll::Ready(Ok(0)) => Err(Some(io::Error::from(io::ErrorKind::WriteZero))),
+                    Poll::Ready(Ok(written)) => Ok(written),
+                    Poll::Ready(Err(error)) => Err(Some(error)),
+                    Poll::Pending => Err(None),
+                });
+            match result {
+                Ok(written) => {
+                    self.needs_flush = true;
+                    self.carried.errands.worker.tally.sent(written);
+                }
+                Err(None) => return Poll::Pending,
+                Err(Some(error)) => {
+                    self.carried.session.failed(&error);
+                    self.break_off(Disconnect::WRITE_ERROR);
+                    return Poll::Ready(());
+                }
+            }
+        }
+        if self.needs_flush {
+            match ready!(Pin::new(&mut self.io).poll_flush(task)) {
+                Ok(()) => self.needs_flush = false,
+                Err(_) => self.break_off(Disconnect::WRITE_ERROR),
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Reads what there is, within the fair share of a turn. True when nothing more comes.
+    fn read(&mut self, scratch: &mut Scratch, ctx: &mut Context<Self>, task: &mut Task<'_>) -> bool {
+        for _ in 0..READS_PER_TURN {
+            if matches!(self.phase, Phase::Over(_)) {
+                return true;
+            }
+            if self.is_open() && self.carried.session.is_blocked() {
+                // Until an outcome lets the session take more; the peer's bytes wait in the kernel.
+                return false;
+            }
+            let mut buffer = ReadBuf::new(&mut scratch.bytes);
+            match Pin::new(&mut self.io).poll_read(task, &mut buffer) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    let count = buffer.filled().len();
+                    let (bytes, _) = scratch.bytes.split_at_mut(count);
+                    self.take_bytes(bytes, &mut scratch.actions, ctx);
+                }
+                Poll::Ready(result) => {
+                    if let Err(error) = result {
+                        self.carried.session.failed(&error);
+                    }
+                    // A client that closes after the receipt of its DISCONNECT ends as it should.
+                    self.break_off(if self.carried.session.has_left() {
+                        Disconnect::NORMAL
+                    } else {
+                        Disconnect::ABNORMAL
+                    });
+                    return true;
+                }
+            }
+        }
+        task.waker().wake_by_ref();
+        false
+    }
+
+    fn take_bytes(&mut self, bytes: &[u8], actions: &mut Actions, ctx: &mut Context<Self>) {
+        if !self.is_open() {
+            return;
+        }
+        self.carried.session.message(Incoming::Binary(bytes), Now::read(), actions);
+        self.carry_out(actions, ctx);
+        self.carried.errands.worker.tally.received(1, bytes.len());
+        self.reschedule();
+    }
+}
