@@ -6,7 +6,7 @@ use std::rc::Rc;
 use gorani_broker::{Broker, MemoryBroker, MemorySettings, memory::ManualClock};
 
 use super::*;
-use crate::hub::{interest::Interest, tests::Client};
+use crate::hub::{interest::Interest, reads::Reads, tests::Client};
 
 const MORE_THAN_HALF: Duration = Duration::from_secs(40);
 
@@ -22,7 +22,8 @@ impl Bench {
         let broker: Arc<dyn Broker> =
             Arc::new(MemoryBroker::with_clock(MemorySettings::default(), clock.clone()));
         let interest = Arc::new(Interest::new(broker.clone()));
-        let (worker, _) = Worker::start(0, usize::MAX, broker.clone(), interest, Arc::default());
+        let reads = Arc::new(Reads::new(broker.clone()));
+        let (worker, _) = Worker::start(0, usize::MAX, broker.clone(), interest, reads, Arc::default());
         Self { clock, broker, worker }
     }
 
