@@ -2,7 +2,7 @@
 //! order, and Redis may die meanwhile. Design §5.
 //!
 //! - [`orders`], [`pages`]: the API on the whole cluster. - [`deaths`]: nodes that die. - [`holders`]: the limit of a
-//! user's connections. - [`users`]: clients with a user id.
+//!   user's connections. - [`users`]: clients with a user id.
 
 mod deaths;
 mod holders;
