@@ -32,7 +32,7 @@ use gorani_broker::{ClientInfo, Event, Position, Publication, Retention};
 
 use crate::{
     hub::{
-        channel::Channel,
+        channel::{Channel, Mark},
         fanout::Encoder,
         roster::{Roster, SessionKey},
     },
@@ -193,6 +193,11 @@ impl Hub {
     /// Gaps that were told of a channel so far.
     fn gaps(&self, name: &str) -> Option<u64> {
         self.channels.get(name).map(Channel::gaps)
+    }
+
+    /// What was delivered at a channel's position.
+    fn mark(&self, name: &str, position: &Position) -> Option<Mark> {
+        self.channels.get(name)?.mark(position)
     }
 
     /// A channel's retention, while it has subscriptions here.
