@@ -26,4 +26,5 @@ pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod redis;
+pub mod redis_cluster;
 pub mod stream;

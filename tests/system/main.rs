@@ -17,6 +17,7 @@ mod cluster;
 mod command;
 mod ending;
 mod endless;
+mod forward;
 mod frames;
 mod handshake;
 mod hostile;

@@ -27,7 +27,7 @@ pub(super) struct Cluster {
 }
 
 /// A server that belongs to no cluster yet.
-fn lonely(more: &[&str]) -> Server {
+pub(super) fn lonely(more: &[&str]) -> Server {
     let bus_port = free_port().to_string();
     let fixed = [
         "--cluster-enabled",
