@@ -14,6 +14,7 @@ mod verdict;
 mod watch;
 
 use std::{
+    collections::HashSet,
     io,
     sync::{
         Arc, Mutex,
@@ -79,7 +80,7 @@ pub(crate) fn run(flags: &AuditFlags) -> io::Result<()> {
     for scenario in scenarios {
         eprintln!("audit: {}", scenario.name());
         let verdict = Audit::new(flags, *scenario).run()?;
-        verdict.complaints.iter().for_each(|complaint| eprintln!("audit: {}: {complaint}", scenario.name()));
+        verdict.tell();
         verdicts.push(verdict);
     }
     let text = format!(
@@ -258,10 +259,14 @@ impl<'a> Audit<'a> {
             complaints
                 .extend(record.complaints.iter().map(|complaint| format!("subscriber {index}: {complaint}")));
         }
-        let forgotten = accepted.iter().zip(streams).map(|(accepted, stream)| {
-            let kept: std::collections::HashSet<u32> = stream.iter().map(|(number, _)| *number).collect();
-            accepted.keys().filter(|number| !kept.contains(number)).count() as u64
-        });
+        let mut forgotten = Vec::new();
+        for (index, (accepted, stream)) in accepted.iter().zip(streams).enumerate() {
+            let kept: HashSet<u32> = stream.iter().map(|(number, _)| *number).collect();
+            for (number, accepted) in accepted.iter().filter(|(number, _)| !kept.contains(number)) {
+                let ledger::Position { epoch, offset } = &accepted.position;
+                forgotten.push(format!("{number} of {} at {offset} of {epoch}", channel_name(index)));
+            }
+        }
         let given_up = self.ledger.given_up.load(Ordering::Relaxed);
         if given_up > 0 {
             complaints
@@ -276,7 +281,7 @@ impl<'a> Audit<'a> {
             refused: self.ledger.refused.load(Ordering::Relaxed),
             unknown: self.ledger.unknown.load(Ordering::Relaxed),
             counts,
-            forgotten: forgotten.sum(),
+            forgotten,
             reconnects,
             insufficient,
             recoveries,
