@@ -122,6 +122,15 @@ impl Redis {
         ask().unwrap_or_default()
     }
 
+    /// Follows another server from now on: with an address where nobody is, a replica falls behind.
+    ///
+    /// # Panics
+    /// If it does not do so.
+    pub fn follow(&self, primary: SocketAddr) {
+        let answer = self.ask(&format!("REPLICAOF {} {}", primary.ip(), primary.port()));
+        assert!(answer.starts_with("+OK"), "{answer}");
+    }
+
     /// Its address as the node's settings want it.
     pub fn url(&self) -> String {
         format!("redis://{}", self.address)
