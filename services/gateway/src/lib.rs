@@ -159,6 +159,9 @@ impl Gorani {
             }
         }
         let Listening { address, handle, doors, server } = server::start(node.clone(), Arc::new(endpoints))?;
+        if node.settings.http.address.port() == 0 {
+            node.advertise(address).await;
+        }
         tracing::info!(%address, node = %node.id, workers = node.settings.http.worker_count(), "listening");
         started(address, node.clone());
         let mut server = std::pin::pin!(server);

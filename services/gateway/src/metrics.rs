@@ -3,6 +3,7 @@
 
 pub mod broker;
 pub mod cluster;
+pub mod forward;
 
 use std::sync::atomic::AtomicU64;
 
@@ -13,7 +14,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use self::{broker::BrokerMetrics, cluster::ClusterMetrics};
+use self::{broker::BrokerMetrics, cluster::ClusterMetrics, forward::ForwardMetrics};
 
 /// Labels of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -117,6 +118,8 @@ pub struct Metrics {
     pub uptime_seconds: Gauge<f64, AtomicU64>,
     /// What has to do with other nodes.
     pub cluster: ClusterMetrics,
+    /// Requests forwarded between nodes.
+    pub forward: ForwardMetrics,
 }
 
 impl Default for Metrics {
@@ -148,6 +151,7 @@ impl Default for Metrics {
         let broker = BrokerMetrics::default();
         broker.register(&mut registry);
         let cluster = ClusterMetrics::register(&mut registry);
+        let forward = ForwardMetrics::register(&mut registry);
         Self {
             registry,
             broker,
@@ -166,6 +170,7 @@ impl Default for Metrics {
             channels,
             uptime_seconds,
             cluster,
+            forward,
         }
     }
 }

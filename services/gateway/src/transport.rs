@@ -10,6 +10,7 @@ mod carrier;
 pub mod client;
 pub mod endpoint;
 pub mod errand;
+pub mod forward;
 pub mod handler;
 pub mod held;
 pub mod http;

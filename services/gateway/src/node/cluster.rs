@@ -28,6 +28,7 @@ use gorani_broker::BrokerError;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+pub(super) use self::presence::is_of;
 use self::{
     correspondence::Audience,
     envelope::{Answer, Ask, Body, Order},

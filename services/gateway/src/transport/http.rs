@@ -12,9 +12,12 @@ pub mod refusal;
 pub mod streaming;
 pub mod wish;
 
-use actix_web::web::{self, ServiceConfig};
+use actix_web::{
+    middleware::from_fn,
+    web::{self, ServiceConfig},
+};
 
-use crate::transport::held::opening::Local;
+use crate::transport::{forward::gate::gate, held::opening::Local};
 
 /// The HTTP transports' paths.
 pub fn routes(config: &mut ServiceConfig, local: &Local) {
@@ -29,7 +32,7 @@ pub fn routes(config: &mut ServiceConfig, local: &Local) {
         .service(resource("/connection/uni_sse").route(web::get().to(receiving::uni_sse)))
         .service(resource("/connection/http_stream").route(web::post().to(streaming::http_stream)))
         .service(resource("/connection/sse").route(web::get().to(streaming::sse)))
-        .service(resource("/emulation").route(web::post().to(emulation::emulation)));
+        .service(resource("/emulation").route(web::post().to(emulation::emulation)).wrap(from_fn(gate)));
 }
 
 /// A path that browsers may ask for from elsewhere; methods that it does not have are refused.
