@@ -75,10 +75,10 @@ async fn serve(
     };
     let door = match Door::of(&request, endpoint.into_inner(), &local, transport) {
         Ok(door) => door,
-        Err(refusal) => return refusal,
+        Err(refused) => return door::refuse(&local.node, &refused),
     };
     match route {
-        Route::Greeting => only(&request, "GET", &door, || pages::greeting()),
+        Route::Greeting => only(&request, "GET", &door, pages::greeting),
         Route::Info if request.method() == Method::OPTIONS => door.preflight("GET"),
         Route::Info => only(&request, "GET", &door, || pages::info(&door)),
         Route::Iframe => only(&request, "GET", &door, || pages::iframe(&door)),

@@ -24,7 +24,7 @@ use gorani_protocol::sockjs::{
 use super::options::SockJsEndpoint;
 use crate::{
     metrics::RefusalLabel,
-    node::Place,
+    node::{Node, Place},
     transport::{
         endpoint::{Handshake, Refused, SocketAddresses},
         held::opening::Local,
@@ -46,17 +46,17 @@ impl<'r> Door<'r> {
     /// Looks at who asks. `transport`: that of a session's path.
     ///
     /// # Errors
-    /// The answer to a page of an origin that may not connect.
+    /// The page's origin may not connect.
     pub(super) fn of(
         request: &'r HttpRequest,
         endpoint: Arc<SockJsEndpoint>,
         local: &'r Local,
         transport: Option<Transport>,
-    ) -> Result<Self, HttpResponse> {
+    ) -> Result<Self, Refused> {
         let origin = match request.headers().get(header::ORIGIN).map(|value| value.to_str()) {
             None => None,
             Some(Ok(origin)) => Some(origin),
-            Some(Err(_)) => return Err(plain(StatusCode::BAD_REQUEST, "the origin is no text")),
+            Some(Err(_)) => return Err(Refused::Status(400, "the origin is no text".to_owned())),
         };
         let peer = client_address(&local.node, request.peer_addr(), request.headers());
         let door = Self { request, endpoint, local, peer, origin };
@@ -64,7 +64,7 @@ impl<'r> Door<'r> {
         if door.allows(origin) && (origin.is_some() || !hides_origin || door.is_of_allowed_page()) {
             return Ok(door);
         }
-        Err(door.refuse(&Refused::Status(403, "this origin may not connect".to_owned())))
+        Err(Refused::Status(403, "this origin may not connect".to_owned()))
     }
 
     fn allows(&self, origin: Option<&str>) -> bool {
@@ -98,7 +98,7 @@ impl<'r> Door<'r> {
         Handshake {
             path: self.endpoint.path.clone(),
             query: self.request.query_string().to_owned(),
-            headers: self.request.headers().clone().into(),
+            headers: self.request.headers().clone(),
             peer: self.peer,
             local: self.request.conn_data::<SocketAddresses>().and_then(|addresses| addresses.local),
             is_secure: self.local.is_secure,
@@ -197,18 +197,17 @@ impl<'r> Door<'r> {
     pub(super) fn sentence(&self, status: StatusCode, sentence: impl Into<String>) -> HttpResponse {
         self.session_answer(status, headers::PLAIN).body(sentence.into())
     }
+}
 
-    /// Answers that no session is opened.
-    pub(super) fn refuse(&self, refused: &Refused) -> HttpResponse {
-        let (status, sentence) = match refused {
-            Refused::Protocol(refusal) => (refusal.status(), refusal.to_string()),
-            Refused::Status(status, sentence) => (*status, sentence.clone()),
-        };
-        let node = &self.local.node;
-        node.metrics.handshakes_refused.get_or_create(&RefusalLabel { status }).inc();
-        tracing::debug!(status, reason = sentence, "request refused");
-        plain(StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN), &sentence)
-    }
+/// Answers that the request leads nowhere.
+pub(super) fn refuse(node: &Node, refused: &Refused) -> HttpResponse {
+    let (status, sentence) = match refused {
+        Refused::Protocol(refusal) => (refusal.status(), refusal.to_string()),
+        Refused::Status(status, sentence) => (*status, sentence.clone()),
+    };
+    node.metrics.handshakes_refused.get_or_create(&RefusalLabel { status }).inc();
+    tracing::debug!(status, reason = sentence, "request refused");
+    plain(StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN), &sentence)
 }
 
 fn insert(response: &mut HttpResponseBuilder, headers: Vec<Header>) {

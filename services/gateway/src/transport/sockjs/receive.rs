@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, http::StatusCode};
 use gorani_protocol::sockjs::{Callback, Transport, Wrapping, transport::Direction};
 
-use super::{Door, label, pages, writer::FrameWriter};
+use super::{Door, door, label, pages, writer::FrameWriter};
 use crate::{
     hub::fanout::{Encoding, Framing},
     session::Now,
@@ -37,7 +37,7 @@ pub(super) async fn receive(door: &Door<'_>, session: &str, transport: Transport
         let (pipe, body) = pipe();
         let writer = FrameWriter::new(transport, wrapping.clone(), door.endpoint.response_max_bytes);
         if let Err(refused) = come(door, session, transport, pipe, writer) {
-            return door.refuse(&refused);
+            return door::refuse(&door.local.node, &refused);
         }
         // A session that was about to end left nothing: an empty answer would make the client ask at once, again and again.
         if body.begins().await {

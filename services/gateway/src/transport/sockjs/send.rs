@@ -11,7 +11,7 @@ use actix_web::{
 use bytes::Bytes;
 use gorani_protocol::sockjs::{BatchError, Transport, batch, form};
 
-use super::Door;
+use super::{Door, door};
 use crate::transport::held::{
     directory::Owner,
     visit::{Arrival, Busy, Visit},
@@ -48,7 +48,7 @@ pub(super) async fn send(
         return door.sentence(StatusCode::NOT_FOUND, "no such session");
     };
     if let Err(refused) = door.check_principal(&key) {
-        return door.refuse(&refused);
+        return door::refuse(&door.local.node, &refused);
     }
     mailbox.do_send(Visit::Deliver(arrival));
     match taken.await {
