@@ -67,6 +67,9 @@ pub(crate) struct AuditFlags {
     /// Short faults and little load: about ten seconds a scenario
     #[arg(long)]
     brief: bool,
+    /// Scenarios at the same time, each with a cluster of its own
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    parallel: u8,
     /// Write a dated file under tests/bench/results
     #[arg(long)]
     write: bool,
@@ -76,12 +79,21 @@ pub(crate) fn run(flags: &AuditFlags) -> io::Result<()> {
     let load = report::load();
     gorani_tests::binary::node();
     let scenarios = if flags.scenario.is_empty() { Scenario::value_variants() } else { &flags.scenario };
-    let mut verdicts = Vec::new();
-    for scenario in scenarios {
+    let audit = |scenario: Scenario| -> io::Result<Verdict> {
         eprintln!("audit: {}", scenario.name());
-        let verdict = Audit::new(flags, *scenario).run()?;
+        let verdict = Audit::new(flags, scenario).run()?;
         verdict.tell();
-        verdicts.push(verdict);
+        Ok(verdict)
+    };
+    let mut verdicts = Vec::new();
+    for together in scenarios.chunks(flags.parallel.into()) {
+        let ended = thread::scope(|scope| {
+            let begun: Vec<_> = together.iter().map(|scenario| scope.spawn(|| audit(*scenario))).collect();
+            begun.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>()
+        });
+        for verdict in ended {
+            verdicts.push(verdict.map_err(|_| io::Error::other("an audit panicked"))??);
+        }
     }
     let text = format!(
         "- {NODES} nodes of 2 workers, {} subscribers on {} channels with history, {} publications a second from {BACKENDS} backends, \

@@ -37,6 +37,8 @@ pub(crate) enum Scenario {
     SentinelFailover,
     /// The same, with a replica that lags behind: Redis forgets what it has acknowledged
     LossyFailover,
+    /// `kill -9` of a primary of a Redis Cluster; its replica is elected
+    ClusterFailover,
     /// Packets between one node and Redis vanish, without a reset
     BlackHole,
     /// SIGTERM of each node in turn: it drains, and is started again
@@ -65,6 +67,7 @@ impl Scenario {
     pub(crate) fn kind(self) -> Kind {
         match self {
             Self::SentinelFailover | Self::LossyFailover => Kind::Sentinels,
+            Self::ClusterFailover => Kind::Shards,
             Self::BlackHole => Kind::AloneWithProxy,
             _ => Kind::Alone,
         }
@@ -100,7 +103,7 @@ impl Scenario {
                 cluster.redis.resume();
                 vec![Fault { nodes: all, began, served: ended, ended, is_loud: false }]
             }
-            Self::SentinelFailover | Self::LossyFailover => {
+            Self::SentinelFailover | Self::LossyFailover | Self::ClusterFailover => {
                 let replica = cluster.replica.as_ref().expect("this kind has a replica");
                 if self == Self::LossyFailover {
                     replica.follow(free_address());
