@@ -13,6 +13,8 @@ mod drive;
 pub mod opening;
 pub mod pipe;
 pub mod polled;
+#[cfg(test)]
+mod tests;
 pub mod tracked;
 pub mod visit;
 pub mod writer;
@@ -178,19 +180,16 @@ impl Carrier for Held {
             return;
         }
         self.leave_node();
-        let by = match self.lifetime {
+        // A response that nobody reads any more tells nobody.
+        self.response.take_if(|response| response.pipe.is_abandoned());
+        self.phase = match self.lifetime {
             Lifetime::Visits { patience, .. } => {
                 // The session hears now that it is over; only the news of it goes on.
                 self.carried.session.closed(&reason);
-                Some(Instant::now() + patience)
+                Phase::Ended { reason, by: Instant::now() + patience }
             }
-            Lifetime::Response => None,
-        };
-        self.phase = match by {
-            // What is over its limit is not sent on: nothing that is missing is hidden by what comes later.
-            Some(by) => Phase::Ended { reason, by },
-            None if self.response.is_some() => Phase::Ended { reason, by: Instant::now() },
-            None => Phase::Over(reason),
+            Lifetime::Response if self.response.is_some() => Phase::Ended { reason, by: Instant::now() },
+            Lifetime::Response => Phase::Over(reason),
         };
         self.tell_end();
         self.carried.outbox.wake();
@@ -249,6 +248,7 @@ impl Held {
         let Phase::Ended { reason, .. } = &self.phase else { return };
         let Some(Response { pipe, mut writer }) = self.response.take() else { return };
         pipe.widen();
+        // What is over its limit is not sent on: nothing that is missing is hidden by what comes later.
         if self.carried.outbox.overflow().is_none() {
             writer.write(&self.carried.outbox, &pipe);
         }
