@@ -2,7 +2,7 @@
 //!
 //! Nothing here knows the gateway's code. A node is its binary, its settings file and its sockets:
 //! [`node`] starts one, [`process`] reads what the kernel says about it, [`http`] is a backend that publishes,
-//! [`client`] is a well-behaved subscriber (specs/client-protocol.md), and [`raw`] is one that does as it
+//! [`client`] is a well-behaved subscriber (specs/client-protocol.md), [`stream`] reads responses that go on, and [`raw`] is one that does as it
 //! likes with bytes and frames (specs/websocket.md).
 #![allow(
     clippy::unwrap_used,
@@ -27,3 +27,4 @@ pub mod proxy;
 pub mod raw;
 pub mod redis;
 pub mod redis_cluster;
+pub mod stream;

@@ -68,6 +68,8 @@ pub(super) async fn run(shards: Weak<Shards>) {
         drop(shards);
         if is_calm {
             pause = ASK_AGAIN_MIN;
+            // Many doubts at a time are one question.
+            tokio::time::sleep(ASK_AGAIN_MIN).await;
             let _ = timeout(ASK_EVERY, detours.doubted()).await;
         } else {
             tokio::time::sleep(pause).await;

@@ -125,6 +125,19 @@ impl Cluster {
         }
     }
 
+    /// Waits until the replica of a primary has what the primary has: Redis answers before it copies.
+    pub(super) async fn until_copied(&self, primary: usize) {
+        until(async || {
+            let info = text(self.primaries[primary].command(&["INFO", "replication"]).await);
+            let field = |name: &str| {
+                let rest = info.split_once(name).map_or("", |(_, rest)| rest);
+                rest.split([',', '\r']).next().unwrap_or_default().to_owned()
+            };
+            !field("offset=").is_empty() && field("offset=") == field("master_repl_offset:")
+        })
+        .await;
+    }
+
     /// Settings that know one of the servers.
     pub(super) fn settings(&self) -> RedisSettings {
         self.settings_with(quick("redis://127.0.0.1:1/0".to_owned()))
