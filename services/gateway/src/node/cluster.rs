@@ -131,3 +131,6 @@ impl Mail {
 pub(super) fn node_of(client: &str) -> Option<&str> {
     client.get(..NODE_ID_BYTES).filter(|node| node.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
+
+#[cfg(test)]
+mod tests;

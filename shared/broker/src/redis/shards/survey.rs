@@ -42,12 +42,11 @@ pub(super) async fn run(shards: Weak<Shards>) {
     loop {
         let Some(shards) = shards.upgrade() else { return };
         match ask(&shards).await {
+            Ok(map) if map == before => {}
             Ok(map) => {
                 shards.follow(&map);
-                if map != before {
-                    pause = ASK_AGAIN_MIN;
-                    before = map;
-                }
+                pause = ASK_AGAIN_MIN;
+                before = map;
             }
             Err(reason) => {
                 tracing::warn!(reason, "the servers of the Redis Cluster are not known");
