@@ -58,6 +58,7 @@ test-rust: build ## the Rust tests alone
 test-e2e: test-tools build ## the Node, browser and Python tests alone
 	cd tests/e2e && GORANI_BIN=$(TARGET_DIR)/debug/gorani npm test
 	cd tests/e2e && GORANI_BIN=$(TARGET_DIR)/debug/gorani .venv/bin/python cent_test.py
+	cd tests/e2e && GORANI_BIN=$(TARGET_DIR)/debug/gorani .venv/bin/python stomp_test.py
 
 test-tools: ## install what the tests need and the machine lacks
 	@tests/e2e/tools.sh

@@ -26,3 +26,4 @@ pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod redis;
+pub mod stomp;
