@@ -42,7 +42,7 @@ up: ## a cluster in docker: Redis, NODES (3) nodes, nginx; METRICS=1 adds Promet
 	$(COMPOSE) $(if $(METRICS),--profile metrics) up --detach --build --scale gateway=$(NODES)
 	@echo
 	@echo "$(NODES) nodes are up behind nginx, on http://127.0.0.1:8000 unless GORANI_LISTEN says otherwise:"
-	@echo "  . deploy/.env && curl -H \"X-API-Key: \$$GORANI_API_KEY\" -d '{\"channel\":\"app:hello\",\"data\":1}' http://127.0.0.1:8000/api/publish"
+	@echo "  . deploy/.env && curl -H \"X-API-Key: \$$GORANI_API_KEY\" -H 'Content-Type: application/json' -d '{\"channel\":\"app:hello\",\"data\":1}' http://127.0.0.1:8000/api/publish"
 
 down: ## end that cluster; its data stay (docker volume ls)
 	$(COMPOSE) --profile metrics down

@@ -22,10 +22,24 @@ pub struct Proxy {
 
 #[derive(Debug, Default)]
 struct Roads {
-    /// New connections are cut off from the start.
-    is_hole: AtomicBool,
-    /// Whether what is sent over it vanishes, for each connection.
-    cut: Mutex<Vec<Arc<AtomicBool>>>,
+    /// The way to the server and the way back of new connections.
+    of_new: Ways,
+    /// The same of each connection.
+    cut: Mutex<Vec<Ways>>,
+}
+
+/// Whether what is sent to the server vanishes, and whether what it answers does.
+#[derive(Debug, Clone, Default)]
+struct Ways {
+    there: Arc<AtomicBool>,
+    back: Arc<AtomicBool>,
+}
+
+impl Ways {
+    fn set(&self, there: bool, back: bool) {
+        self.there.store(there, Ordering::SeqCst);
+        self.back.store(back, Ordering::SeqCst);
+    }
 }
 
 impl Proxy {
@@ -42,13 +56,13 @@ impl Proxy {
             for near in listener.incoming().map_while(Result::ok) {
                 // A server that is away is shown by the end of the connection.
                 let Ok(far) = TcpStream::connect(server) else { continue };
-                let is_cut = Arc::new(AtomicBool::new(roads.is_hole.load(Ordering::SeqCst)));
-                roads.cut.lock().unwrap().push(Arc::clone(&is_cut));
+                let ways = Ways::default();
+                ways.set(roads.of_new.there.load(Ordering::SeqCst), roads.of_new.back.load(Ordering::SeqCst));
+                roads.cut.lock().unwrap().push(ways.clone());
                 let copy = |stream: &TcpStream| stream.try_clone().expect("a second handle of a socket");
                 let (near_end, far_end) = (copy(&near), copy(&far));
-                let other = Arc::clone(&is_cut);
-                thread::spawn(move || pass(near, far_end, &is_cut));
-                thread::spawn(move || pass(far, near_end, &other));
+                thread::spawn(move || pass(near, far_end, &ways.there));
+                thread::spawn(move || pass(far, near_end, &ways.back));
             }
         });
         proxy
@@ -61,13 +75,22 @@ impl Proxy {
 
     /// From now on everything vanishes, on the connections of now for good, on new ones until [`Proxy::lift`].
     pub fn black_hole(&self) {
-        self.roads.is_hole.store(true, Ordering::SeqCst);
-        self.roads.cut.lock().unwrap().iter().for_each(|cut| cut.store(true, Ordering::SeqCst));
+        self.cut(true, true);
+    }
+
+    /// The same, but the server still hears what it is told: only its answers vanish.
+    pub fn swallow_answers(&self) {
+        self.cut(false, true);
+    }
+
+    fn cut(&self, there: bool, back: bool) {
+        self.roads.of_new.set(there, back);
+        self.roads.cut.lock().unwrap().iter().for_each(|ways| ways.set(there, back));
     }
 
     /// New connections work again. Those made meanwhile stay cut off.
     pub fn lift(&self) {
-        self.roads.is_hole.store(false, Ordering::SeqCst);
+        self.roads.of_new.set(false, false);
         self.roads.cut.lock().unwrap().clear();
     }
 }

@@ -148,6 +148,46 @@ impl RawSocket {
         }
     }
 
+    /// Reads one chunk of an answer that comes in chunks; `None` for the last, empty one.
+    ///
+    /// # Errors
+    /// When the server closes or is silent before its end, or sends something else.
+    pub fn read_chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            if let httparse::Status::Complete((head, length)) = httparse::parse_chunk_size(&self.unread)
+                .map_err(|error| io::Error::other(error.to_string()))?
+            {
+                let length = usize::try_from(length).map_err(io::Error::other)?;
+                while self.unread.len() < head + length + 2 {
+                    self.fill()?;
+                }
+                let chunk = self.unread.drain(..head + length + 2).skip(head).take(length).collect();
+                return Ok((length > 0).then_some(chunk));
+            }
+            self.fill()?;
+        }
+    }
+
+    /// Reads the body of an answer whose head was read.
+    ///
+    /// # Errors
+    /// As [`RawSocket::read_chunk`].
+    pub fn read_body(&mut self, head: &Head) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        if head.header("transfer-encoding").is_some() {
+            while let Some(chunk) = self.read_chunk()? {
+                body.extend(chunk);
+            }
+        } else if let Some(length) = head.header("content-length") {
+            let length = length.parse().map_err(io::Error::other)?;
+            while self.unread.len() < length {
+                self.fill()?;
+            }
+            body.extend(self.unread.drain(..length));
+        }
+        Ok(body)
+    }
+
     /// Reads one frame.
     ///
     /// # Errors

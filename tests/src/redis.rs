@@ -116,6 +116,18 @@ impl Redis {
         self.child = spawn(self.address, &self.files, &self.more);
     }
 
+    /// Makes it forget everything (`FLUSHALL`).
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn forget(&self) {
+        let mut stream = TcpStream::connect(self.address).expect("a running server accepts");
+        stream.write_all(b"FLUSHALL\r\n").expect("a running server reads");
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).expect("a running server answers");
+        assert_eq!(&answer, b"+OK\r\n");
+    }
+
     /// Freezes it (`SIGSTOP`), as a host that hangs.
     pub fn pause(&self) {
         Process::new(self.child.id()).signal(Signal::SIGSTOP);

@@ -4,6 +4,7 @@
 mod clients;
 mod files;
 mod once;
+mod streams;
 
 use std::{net::SocketAddr, time::Duration};
 

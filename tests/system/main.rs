@@ -3,7 +3,7 @@
 //! [`handshake`] and [`frames`] walk through specs/websocket.md on the wire; [`hostile`] and [`endless`] are
 //! peers that mean harm; [`slow`] and [`silent`] are peers that do nothing. What those may not touch is watched
 //! by a [`neighbour`]. [`admission`] is about limits at the door, [`ending`] about a node that is told to stop,
-//! [`stomp`] about STOMP, [`workers`] about several threads, [`balancer`] about nginx and HAProxy in front, [`keys`] about keys that are fetched, [`manifests`] about the files of `deploy/`, [`tls`] and [`command`] about what their names say.
+//! [`stomp`] about STOMP, [`workers`] about several threads, [`balancer`] about nginx and HAProxy in front, [`broker`] about Redis, [`keys`] about keys that are fetched, [`manifests`] about the files of `deploy/`, [`tls`] and [`command`] about what their names say.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 #![allow(
     clippy::disallowed_methods,
@@ -12,10 +12,12 @@
 
 mod admission;
 mod balancer;
+mod broker;
 mod cluster;
 mod command;
 mod ending;
 mod endless;
+mod forward;
 mod frames;
 mod handshake;
 mod hostile;

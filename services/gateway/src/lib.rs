@@ -46,6 +46,7 @@ use crate::{
         client::ClientEndpoint,
         endpoint::{Endpoint, Endpoints},
         handler::HandlerEndpoint,
+        receiver::ReceiverEndpoint,
         stomp::StompEndpoint,
     },
 };
@@ -66,6 +67,9 @@ pub use crate::{
 pub const CLIENT_PATH: &str = "/connection/websocket";
 /// Path of STOMP over WebSocket.
 pub const STOMP_PATH: &str = "/stomp";
+
+/// Path of receivers over WebSocket.
+pub const RECEIVER_PATH: &str = "/connection/uni_websocket";
 
 /// A node to be: settings, and the handlers that an embedder adds.
 pub struct Gorani {
@@ -140,6 +144,7 @@ impl Gorani {
         let node = Node::start(self.settings).await?;
         let mut endpoints = Endpoints::new();
         endpoints.insert(CLIENT_PATH.to_owned(), Arc::new(ClientEndpoint(node.clone())));
+        endpoints.insert(RECEIVER_PATH.to_owned(), Arc::new(ReceiverEndpoint(node.clone())));
         endpoints.insert(STOMP_PATH.to_owned(), Arc::new(StompEndpoint::new(node.clone())));
         for (path, make) in self.endpoints {
             if !path.starts_with('/') || path.contains(['?', '#', '{']) {
@@ -154,6 +159,9 @@ impl Gorani {
             }
         }
         let Listening { address, handle, doors, server } = server::start(node.clone(), Arc::new(endpoints))?;
+        if node.settings.http.address.port() == 0 {
+            node.advertise(address).await;
+        }
         tracing::info!(%address, node = %node.id, workers = node.settings.http.worker_count(), "listening");
         started(address, node.clone());
         let mut server = std::pin::pin!(server);

@@ -1,17 +1,20 @@
 //! What the node counts, for `GET /metrics`. Counters are moved once per event of a connection or per turn of a
-//! worker, never once per subscriber of a publication.
+//! worker, never once per subscriber of a publication. What the broker counts itself is read when somebody asks.
 
+pub mod broker;
 pub mod cluster;
+pub mod forward;
 
 use std::sync::atomic::AtomicU64;
 
+use gorani_broker::BrokerStats;
 use prometheus_client::{
     encoding::{EncodeLabelSet, LabelSetEncoder, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
-use self::cluster::ClusterMetrics;
+use self::{broker::BrokerMetrics, cluster::ClusterMetrics, forward::ForwardMetrics};
 
 /// Labels of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -84,6 +87,7 @@ pub struct RefusalLabel {
 /// All counters of a node.
 pub struct Metrics {
     registry: Registry,
+    broker: BrokerMetrics,
     /// Connections that are open.
     pub connections: Family<TransportLabel, Gauge>,
     /// Connections that were ever opened.
@@ -114,6 +118,8 @@ pub struct Metrics {
     pub uptime_seconds: Gauge<f64, AtomicU64>,
     /// What has to do with other nodes.
     pub cluster: ClusterMetrics,
+    /// Requests forwarded between nodes.
+    pub forward: ForwardMetrics,
 }
 
 impl Default for Metrics {
@@ -142,9 +148,13 @@ impl Default for Metrics {
         let catch_ups = plain!(Counter, "catch_ups", "History reads after a gap");
         let channels = plain!(Gauge, "channels", "Channels received by this node");
         let uptime_seconds = plain!(Gauge<f64, AtomicU64>, "uptime_seconds", "Seconds since the start");
+        let broker = BrokerMetrics::default();
+        broker.register(&mut registry);
         let cluster = ClusterMetrics::register(&mut registry);
+        let forward = ForwardMetrics::register(&mut registry);
         Self {
             registry,
+            broker,
             connections,
             connections_opened,
             disconnects,
@@ -160,13 +170,15 @@ impl Default for Metrics {
             channels,
             uptime_seconds,
             cluster,
+            forward,
         }
     }
 }
 
 impl Metrics {
-    /// The text that Prometheus scrapes (OpenMetrics).
-    pub fn text(&self) -> Result<String, std::fmt::Error> {
+    /// The text that Prometheus scrapes (OpenMetrics), with what the broker says of itself.
+    pub fn text(&self, broker: &BrokerStats) -> Result<String, std::fmt::Error> {
+        self.broker.set(broker);
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)

@@ -3,12 +3,14 @@
 //! Journey 1 and 2 of the design: `api` or a session → [`Node::publish`] → broker → [`Sink::on_event`] → the inboxes of
 //! the workers that want the channel → their hubs.
 
+mod address;
 mod admission;
 pub mod cluster;
 mod ending;
 mod keys;
 pub mod publish;
 pub mod query;
+pub mod secret;
 
 use std::{
     sync::{
@@ -24,7 +26,9 @@ use gorani_broker::{Broker, BrokerError, Event, Health, MemoryBroker, RedisBroke
 use parking_lot::RwLock;
 use rand::Rng;
 
-use self::{admission::Admission, cluster::Peers, ending::Ending, query::Counts};
+use self::{
+    address::Addresses, admission::Admission, cluster::Peers, ending::Ending, query::Counts, secret::Secrets,
+};
 use crate::{
     hub::{
         control::Control,
@@ -65,6 +69,9 @@ pub struct Node {
     ending: Ending,
     admission: Admission,
     peers: Peers,
+    addresses: Addresses,
+    /// What nodes prove one another with.
+    pub secrets: Secrets,
 }
 
 /// Why a node does not start.
@@ -132,11 +139,17 @@ impl Node {
             ending: Ending::default(),
             admission: Admission::default(),
             peers,
+            addresses: Addresses::default(),
+            secrets: Secrets::default(),
             settings,
         });
         node.broker.cluster().hear(&node.id);
         node.broker.start(node.clone()).await?;
         actix_rt::spawn(node.clone().read_mail(mail));
+        actix_rt::spawn(node.clone().keep_secret());
+        if node.settings.http.address.port() != 0 {
+            node.set_address(node.settings.http.address).await;
+        }
         // Before the first connection, so that nobody asks only the others for it.
         node.announce(Counts::default()).await;
         actix_rt::spawn(node.clone().keep_lease());

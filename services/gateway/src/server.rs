@@ -35,6 +35,7 @@ use crate::{
     },
     transport::{
         endpoint::{Endpoints, Refused},
+        forward::{self, Forwarding},
         held::{directory::Directory, opening::Local},
         http,
         websocket::upgrade::{Answer, Upgrades, parse},
@@ -111,6 +112,7 @@ pub fn start(node: Arc<Node>, endpoints: Arc<Endpoints>) -> Result<Listening, Se
     let listening = listener.try_clone().map_err(failed)?;
     let tls = if settings.tls.is_on() { Some(tls::config(&settings.tls)?) } else { None };
     let directory = Arc::new(Directory::new(node.id.clone()));
+    let forwarded = Arc::<forward::Shared>::default();
     let builder = Server::build()
         .workers(settings.worker_count())
         .max_concurrent_connections(settings.max_connections)
@@ -119,7 +121,7 @@ pub fn start(node: Arc<Node>, endpoints: Arc<Endpoints>) -> Result<Listening, Se
     let builder = stomp::add(builder, &node)?;
     let server = match tls {
         None => builder.listen("http", listener, move || {
-            let upgrades = upgrades(&node, &directory, &endpoints, false);
+            let upgrades = upgrades(&node, &directory, &forwarded, &endpoints, false);
             let service =
                 http_service!(node, endpoints, upgrades, TcpStream).map_err(|error| error.to_string());
             fn_service(|stream: TcpStream| async {
@@ -129,7 +131,7 @@ pub fn start(node: Arc<Node>, endpoints: Arc<Endpoints>) -> Result<Listening, Se
             .and_then(service)
         }),
         Some(config) => builder.listen("https", listener, move || {
-            let upgrades = upgrades(&node, &directory, &endpoints, true);
+            let upgrades = upgrades(&node, &directory, &forwarded, &endpoints, true);
             let service =
                 http_service!(node, endpoints, upgrades, tls::Stream).map_err(|error| error.to_string());
             tls::acceptor(config.clone())
@@ -150,10 +152,13 @@ pub fn start(node: Arc<Node>, endpoints: Arc<Endpoints>) -> Result<Listening, Se
 fn upgrades(
     node: &Arc<Node>,
     directory: &Arc<Directory>,
+    forwarded: &Arc<forward::Shared>,
     endpoints: &Arc<Endpoints>,
     is_secure: bool,
 ) -> Upgrades {
-    let local = Local { node: node.clone(), worker: own_worker(node), directory: directory.clone() };
+    let forwarding = Rc::new(Forwarding::new(node.clone(), forwarded.clone()));
+    let worker = own_worker(node);
+    let local = Local { node: node.clone(), worker, directory: directory.clone(), forwarding };
     Upgrades { local, endpoints: endpoints.clone(), is_secure }
 }
 

@@ -5,13 +5,15 @@
 //! transport's shell carries the actions out and brings the outcomes back. Design §2 and §3.
 //!
 //! - [`client`]: the JSON client protocol. - [`stomp`]: STOMP. - [`handler`]: an embedder's `WebSocketHandler`. -
-//!   [`handshake`]: the request that opened a connection. - [`position`]: how far a receiver has come, as text.
+//!   [`handshake`]: the request that opened a connection. - [`position`]: how far a receiver has come, as text. -
+//!   [`uni`]: receivers without commands.
 
 pub mod client;
 pub mod handler;
 pub mod handshake;
 pub mod position;
 pub mod stomp;
+pub mod uni;
 
 use std::{
     sync::Arc,

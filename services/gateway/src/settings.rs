@@ -8,6 +8,7 @@ pub mod client;
 pub mod cluster;
 pub mod drain;
 pub mod http;
+pub mod poll;
 pub mod proxies;
 pub mod stomp;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use self::{
     cluster::ClusterSettings,
     drain::DrainSettings,
     http::{HttpSettings, TlsSettings},
+    poll::PollSettings,
     proxies::TrustedProxies,
     stomp::{Password, StompSettings, StompTcpSettings, StompUser},
 };
@@ -38,6 +40,8 @@ pub struct Settings {
     pub websocket: WebSocketSettings,
     /// Clients of the client protocol.
     pub client: ClientSettings,
+    /// Polling and long polling.
+    pub poll: PollSettings,
     /// Clients of STOMP.
     pub stomp: StompSettings,
     /// Connection and subscription tokens.
@@ -206,6 +210,7 @@ impl Settings {
         self.http.validate()?;
         self.websocket.validate()?;
         self.client.validate()?;
+        self.poll.validate()?;
         self.stomp.validate()?;
         self.cluster.validate()?;
         self.drain.validate()?;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::{BrokerError, ClientInfo, Cluster, Event, Position, Publication};
+use crate::{BrokerError, BrokerStats, ClientInfo, Cluster, Event, Position, Publication};
 
 /// How long a channel keeps what was published. Both must be above zero for the channel to keep history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -194,4 +194,9 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Whether this node would deliver right now. Cheap: answers from what the broker already knows.
     fn health(&self) -> Health;
+
+    /// What it has counted. As cheap.
+    fn stats(&self) -> BrokerStats {
+        BrokerStats::default()
+    }
 }

@@ -15,8 +15,11 @@ pub mod error;
 pub mod memory;
 pub mod publication;
 pub mod redis;
+pub mod stats;
 
-pub use self::redis::{RedisBroker, RedisSettings, RedisSettingsError, SentinelSettings, TlsSettings};
+pub use self::redis::{
+    ClusterSettings, RedisBroker, RedisSettings, RedisSettingsError, SentinelSettings, TlsSettings,
+};
 pub use broker::{
     Broker, Health, HistoryPage, HistoryQuery, Idempotency, PublishOptions, Published, Retention, Sink,
 };
@@ -24,3 +27,4 @@ pub use cluster::{Announced, Cluster, ConnectionEntry, Member};
 pub use error::BrokerError;
 pub use memory::{MemoryBroker, MemorySettings};
 pub use publication::{ClientInfo, DataKind, Event, Position, Publication};
+pub use stats::BrokerStats;

@@ -1,11 +1,12 @@
 //! The broker of a cluster: publications, histories, positions and presence are in Redis. Design §5.
 //!
-//! The journey: `node.publish` → [`RedisBroker::publish`] → `requests` (one queue, pipelines) → a script in Redis, which
-//! publishes → the reader of each interested node's `listener` → `ear` → [`Sink::on_event`].
+//! The journey: `node.publish` → [`RedisBroker::publish`] → `shards` (which server) → `requests` (one queue, pipelines) → a
+//! script in Redis, which publishes → the reader of each interested node's `listener` → `ear` → [`Sink::on_event`].
 //!
-//! - [`settings`]: how the server is reached. - `place`, `link`: connections. - `requests`: what is asked. - `listener`, `ear`: what is
-//!   heard. - `scripts`, `keys`: what happens in Redis, under which names. - `wire`: how events travel. - `answers`: how
-//!   replies are read. - `members`: nodes, connections of users, owners of names.
+//! - [`settings`]: how the servers are reached. - `shards`: one server, or those of a cluster. - `place`, `link`: connections.
+//! - `request`, `requests`: what is asked. - `listener`, `ear`: what is heard. - `scripts`, `keys`: what happens in Redis,
+//!   under which names. - `wire`: how events travel. - `answers`: how replies are read. - `members`: nodes, connections
+//!   of users, owners of names. - `tally`: counters.
 
 mod answers;
 mod ear;
@@ -14,9 +15,12 @@ mod link;
 mod listener;
 mod members;
 mod place;
+mod request;
 mod requests;
 mod scripts;
 pub mod settings;
+mod shards;
+mod tally;
 mod wire;
 
 #[cfg(test)]
@@ -28,23 +32,15 @@ use futures_util::{
     FutureExt as _,
     future::{BoxFuture, ready},
 };
-use parking_lot::Mutex;
 use rand::distr::{Alphanumeric, SampleString as _};
 use redis::{Cmd, cmd};
-use tokio::{runtime::Handle, task::AbortHandle};
+use tokio::runtime::Handle;
 
-pub use self::settings::{RedisSettings, RedisSettingsError, SentinelSettings, TlsSettings};
-use self::{
-    ear::Ear,
-    keys::Keys,
-    link::Dialer,
-    listener::{Keeper, Listener},
-    requests::{Requests, Sender},
-    scripts::Scripts,
-};
+pub use self::settings::{ClusterSettings, RedisSettings, RedisSettingsError, SentinelSettings, TlsSettings};
+use self::{keys::Keys, shards::Shards};
 use crate::{
-    Broker, BrokerError, ClientInfo, Cluster, Health, HistoryPage, HistoryQuery, Publication, PublishOptions,
-    Published, Retention, Sink,
+    Broker, BrokerError, BrokerStats, ClientInfo, Cluster, Health, HistoryPage, HistoryQuery, Publication,
+    PublishOptions, Published, Retention, Sink,
 };
 
 /// Characters of an epoch; as in memory.
@@ -52,46 +48,37 @@ const EPOCH_CHARS: usize = 8;
 /// Characters of the id that a node gives itself for its canary.
 const NODE_ID_CHARS: usize = 16;
 
-/// Carries publications between the nodes that share a Redis server and a prefix.
+/// Carries publications between the nodes that share a Redis server, or a Redis Cluster, and a prefix.
 ///
 /// # Order and threads
-/// Every method puts its request into one queue in the call, so the order of calls is the order of acceptance, whichever
-/// thread calls. Two tasks on the runtime in which [`Broker::start`] is called keep the two connections; that runtime must
-/// live as long as the broker, and every runtime that awaits a call needs its timers on. [`Sink::on_event`] is called by the reader of a connection, one call at a time, under the
-/// lock that `subscribe` takes too: a sink that calls the broker waits for itself for ever.
+/// Every method puts its request into the queue of its server in the call, so the order of calls is the order of acceptance,
+/// whichever thread calls. Two tasks for each server, on the runtime in which [`Broker::start`] is called, keep the two
+/// connections; that runtime must live as long as the broker, and every runtime that awaits a call needs its timers on.
+/// [`Sink::on_event`] is called by the reader of a connection, one call for a channel at a time, under the lock that
+/// `subscribe` takes too: a sink that calls the broker waits for itself for ever.
 ///
 /// # Faults
 /// While the server cannot be reached every call fails at once with [`BrokerError::Unavailable`], and the node is not
 /// ready. Connections are made again with growing random pauses; then everything wanted is subscribed anew and
 /// [`Sink::on_gap`] is told for every channel. A node that does not hear itself connects again. Should the server lose its
 /// scripts they are loaded again; only then a publication may be overtaken by a later one that another node helped.
+/// In a cluster all this is so for each server and its channels. When a slot goes to another server its requests follow, or
+/// fail with [`BrokerError::Unavailable`] where that would change their order, and its channels are told as gaps.
 ///
 /// # Time
 /// Ages are measured by the server's clock.
 pub struct RedisBroker {
     keys: Keys,
-    scripts: Arc<Scripts>,
     settings: RedisSettings,
-    requests: Arc<Requests>,
-    listener: Listener,
-    ear: Arc<Ear>,
-    /// What `start` runs; taken by it.
-    idle: Mutex<Option<(Sender, Keeper)>>,
-    tasks: Mutex<Vec<AbortHandle>>,
+    shards: Arc<Shards>,
 }
 
 impl RedisBroker {
     /// A broker that connects when it is started.
     pub fn new(settings: RedisSettings) -> Result<Self, RedisSettingsError> {
-        let dialer = Dialer::new(&settings)?;
         let keys = Keys::new(&settings.prefix);
-        let scripts = Arc::new(Scripts::new());
-        let ear = Arc::new(Ear::new(keys.canary(&random_name(NODE_ID_CHARS))));
-        let (requests, sender) = Requests::new(&settings, dialer.clone(), Arc::clone(&scripts));
-        let requests = Arc::new(requests);
-        let (listener, keeper) = Listener::new(&settings, dialer, Arc::clone(&requests), Arc::clone(&ear));
-        let idle = Mutex::new(Some((sender, keeper)));
-        Ok(Self { keys, scripts, settings, requests, listener, ear, idle, tasks: Mutex::default() })
+        let shards = Arc::new(Shards::new(settings.clone(), random_name(NODE_ID_CHARS))?);
+        Ok(Self { keys, settings, shards })
     }
 
     /// Sends an event that leaves no trace.
@@ -99,11 +86,20 @@ impl RedisBroker {
         self.tell(&self.keys.events(channel), message)
     }
 
+    /// A publish whose outcome is counted.
+    fn counted(
+        &self,
+        publish: impl Future<Output = Result<Published, BrokerError>> + Send + 'static,
+    ) -> BoxFuture<'static, Result<Published, BrokerError>> {
+        let tally = Arc::clone(self.shards.tally());
+        publish.inspect(move |outcome| tally.published(outcome)).boxed()
+    }
+
     /// Sends a message to all that are subscribed to a pub/sub channel.
     fn tell(&self, name: &str, message: &[u8]) -> BoxFuture<'static, Result<(), BrokerError>> {
-        let mut publish = cmd("PUBLISH");
+        let mut publish = cmd(self.shards.dialect().publish());
         publish.arg(name).arg(message);
-        let made = self.requests.make(publish);
+        let made = self.shards.make(publish);
         async move { made.await.map(drop) }.boxed()
     }
 
@@ -116,11 +112,11 @@ impl RedisBroker {
         let answer_ttl =
             options.idempotency.as_ref().map_or(0, |guard| self.at_least_a_millisecond(guard.ttl));
         let mut call = match &answer {
-            Some(answer) => self.scripts.publish.call(&[&position, &history, answer]),
-            None => self.scripts.publish.call(&[&position, &history]),
+            Some(answer) => self.shards.scripts().publish.call(&[&position, &history, answer]),
+            None => self.shards.scripts().publish.call(&[&position, &history]),
         };
         call.arg(self.keys.events(channel))
-            .arg("PUBLISH")
+            .arg(self.shards.dialect().publish())
             .arg(&wire::PUBLICATION_HEAD)
             .arg(fields)
             .arg(random_name(EPOCH_CHARS))
@@ -145,9 +141,7 @@ impl RedisBroker {
 
 impl Drop for RedisBroker {
     fn drop(&mut self) {
-        for task in self.tasks.lock().drain(..) {
-            task.abort();
-        }
+        self.shards.stop();
     }
 }
 
@@ -161,22 +155,19 @@ impl Broker for RedisBroker {
             let reason = "the broker must be started within a runtime".to_owned();
             return ready(Err(BrokerError::Unavailable(reason))).boxed();
         };
-        let Some((sender, keeper)) = self.idle.lock().take() else {
+        if !self.shards.start(runtime, sink) {
             let reason = "the broker is started already".to_owned();
             return ready(Err(BrokerError::Unavailable(reason))).boxed();
-        };
-        self.ear.set_sink(sink);
-        let tasks =
-            [runtime.spawn(sender.run()), runtime.spawn(keeper.run())].map(|task| task.abort_handle());
-        self.tasks.lock().extend(tasks.clone());
+        }
         let patience = self.settings.connect_timeout + self.settings.request_timeout;
-        let (requests, listening) = (Arc::clone(self.requests.status()), Arc::clone(self.listener.status()));
         let required = self.settings.require_at_start;
+        let shards = Arc::clone(&self.shards);
         async move {
-            let up = async { tokio::join!(requests.wait_up(), listening.wait_up()) };
-            if tokio::time::timeout(patience, up).await.is_err() && required {
-                tasks.iter().for_each(AbortHandle::abort);
-                let reason = requests.trouble().or_else(|| listening.trouble()).unwrap_or_default();
+            if tokio::time::timeout(patience, shards.wait_up()).await.is_err()
+                && required
+                && let Health::NotReady(reason) = shards.health()
+            {
+                shards.stop();
                 return Err(BrokerError::Unavailable(reason));
             }
             Ok(())
@@ -194,10 +185,10 @@ impl Broker for RedisBroker {
         let keeps_history = options.retention.keeps_history() && !options.skip_history;
         if !keeps_history && options.idempotency.is_none() {
             let passed = self.pass_on(channel, &wire::publication_message(&fields));
-            return async move { passed.await.map(|()| Published::default()) }.boxed();
+            return self.counted(async move { passed.await.map(|()| Published::default()) });
         }
-        let made = self.requests.make(self.publish_command(channel, &fields, &options));
-        async move { answers::published(made.await?) }.boxed()
+        let made = self.shards.make(self.publish_command(channel, &fields, &options));
+        self.counted(async move { answers::published(made.await?) })
     }
 
     fn publish_join(
@@ -218,12 +209,13 @@ impl Broker for RedisBroker {
 
     fn subscribe(&self, channels: &[Arc<str>]) -> BoxFuture<'static, Result<(), BrokerError>> {
         let named = channels.iter().map(|channel| (self.keys.events(channel), Arc::clone(channel)));
-        self.listener.subscribe(named.collect()).boxed()
+        self.shards.subscribe(named.collect()).boxed()
     }
 
     fn unsubscribe(&self, channels: &[Arc<str>]) -> BoxFuture<'static, Result<(), BrokerError>> {
         let names = channels.iter().map(|channel| self.keys.events(channel));
-        self.listener.unsubscribe(names.collect()).boxed()
+        self.shards.unsubscribe(names.collect());
+        ready(Ok(())).boxed()
     }
 
     fn history(
@@ -243,7 +235,7 @@ impl Broker for RedisBroker {
             (true, Some(since)) => ("XREVRANGE", since.saturating_sub(1).to_string(), "-".to_owned()),
         };
         let (position, history) = (self.keys.position(channel), self.keys.history(channel));
-        let mut call = self.scripts.history.call(&[&position, &history]);
+        let mut call = self.shards.scripts().history.call(&[&position, &history]);
         call.arg(random_name(EPOCH_CHARS))
             .arg(self.at_least_a_millisecond(self.settings.position_ttl))
             .arg(self.at_least_a_millisecond(retention.ttl))
@@ -251,14 +243,14 @@ impl Broker for RedisBroker {
             .arg(from)
             .arg(to)
             .arg(query.limit);
-        let made = self.requests.make(call);
+        let made = self.shards.make(call);
         async move { answers::history_page(made.await?) }.boxed()
     }
 
     fn remove_history(&self, channel: &str) -> BoxFuture<'static, Result<(), BrokerError>> {
         let mut unlink = cmd("UNLINK");
         unlink.arg(self.keys.history(channel));
-        let made = self.requests.make(unlink);
+        let made = self.shards.make(unlink);
         async move { made.await.map(drop) }.boxed()
     }
 
@@ -268,26 +260,26 @@ impl Broker for RedisBroker {
         info: Arc<ClientInfo>,
         ttl: Duration,
     ) -> BoxFuture<'static, Result<(), BrokerError>> {
-        let mut call = self.roster_call(channel, &self.scripts.presence_add);
+        let mut call = self.roster_call(channel, &self.shards.scripts().presence_add);
         call.arg(&info.client).arg(answers::roster_entry(&info)).arg(self.at_least_a_millisecond(ttl));
-        let made = self.requests.make(call);
+        let made = self.shards.make(call);
         async move { made.await.map(drop) }.boxed()
     }
 
     fn presence_remove(&self, channel: &str, client: &str) -> BoxFuture<'static, Result<(), BrokerError>> {
-        let mut call = self.roster_call(channel, &self.scripts.presence_remove);
+        let mut call = self.roster_call(channel, &self.shards.scripts().presence_remove);
         call.arg(client);
-        let made = self.requests.make(call);
+        let made = self.shards.make(call);
         async move { made.await.map(drop) }.boxed()
     }
 
     fn presence(&self, channel: &str) -> BoxFuture<'static, Result<Vec<Arc<ClientInfo>>, BrokerError>> {
-        let made = self.requests.make(self.roster_call(channel, &self.scripts.presence));
+        let made = self.shards.make(self.roster_call(channel, &self.shards.scripts().presence));
         async move { answers::present(made.await?) }.boxed()
     }
 
     fn presence_stats(&self, channel: &str) -> BoxFuture<'static, Result<(u64, u64), BrokerError>> {
-        let made = self.requests.make(self.roster_call(channel, &self.scripts.presence_stats));
+        let made = self.shards.make(self.roster_call(channel, &self.shards.scripts().presence_stats));
         async move { answers::stats(made.await?) }.boxed()
     }
 
@@ -297,9 +289,9 @@ impl Broker for RedisBroker {
         node: &str,
         limit: u32,
     ) -> BoxFuture<'static, Result<Vec<Arc<ClientInfo>>, BrokerError>> {
-        let mut call = self.roster_call(channel, &self.scripts.presence_reap);
+        let mut call = self.roster_call(channel, &self.shards.scripts().presence_reap);
         call.arg(node).arg(limit);
-        let made = self.requests.make(call);
+        let made = self.shards.make(call);
         async move { answers::present(made.await?) }.boxed()
     }
 
@@ -308,14 +300,24 @@ impl Broker for RedisBroker {
     }
 
     fn health(&self) -> Health {
-        if let Some(reason) = self.requests.status().trouble().or_else(|| self.listener.status().trouble()) {
-            return Health::NotReady(reason);
-        }
-        match self.ear.silence() {
-            Some(silence) if silence > self.settings.canary_timeout => {
-                Health::NotReady("the node does not hear itself".to_owned())
-            }
-            _ => Health::Ready,
+        self.shards.health()
+    }
+
+    fn stats(&self) -> BrokerStats {
+        let tally = self.shards.tally();
+        let (pending_requests, pending_bytes) = self.shards.pending();
+        BrokerStats {
+            servers: self.shards.shards().len(),
+            request_connections_lost: tally.request_connections_lost.get(),
+            listening_connections_lost: tally.listening_connections_lost.get(),
+            pending_requests,
+            pending_bytes,
+            canary_age: self.shards.silence(),
+            messages_received: tally.messages_received.get(),
+            gaps_told: tally.gaps_told.get(),
+            redirected: tally.redirected.get(),
+            publishes_unavailable: tally.publishes_unavailable.get(),
+            publishes_unknown: tally.publishes_unknown.get(),
         }
     }
 }

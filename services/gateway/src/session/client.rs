@@ -5,12 +5,13 @@
 //! `specs/client-protocol.md`.
 //!
 //! - [`policy`]: rules, tokens and limits. - [`connect`]: from the first command to the reply. - [`subscriptions`]:
-//!   subscribe, unsubscribe, refresh of both kinds. - [`requests`]: publish, history, presence. - [`clock`]: heartbeats
+//!   subscribe, unsubscribe, refresh of both kinds. - [`receive`]: for receivers without commands. - [`requests`]: publish, history, presence. - [`clock`]: heartbeats
 //!   and expiry.
 
 mod clock;
 mod connect;
 pub mod policy;
+mod receive;
 mod requests;
 mod subscriptions;
 #[cfg(test)]
@@ -31,7 +32,7 @@ use self::{
     clock::Clock, connect::Connecting, policy::Policy, requests::PendingRequest, subscriptions::Subscription,
 };
 use crate::{
-    disconnect::{Disconnect, ErrorCode},
+    disconnect::{Disconnect, ErrorCode, Refused},
     session::{Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket},
 };
 
@@ -47,6 +48,22 @@ pub struct TransportTraits {
     pub native_ping: bool,
     /// The session's id, where commands come in requests of their own: the client is told it, and sends it with each.
     pub emulation: Option<Arc<str>>,
+    /// How it is spoken to.
+    pub dialect: Dialect,
+    /// Say why the session ends, in an object, although the transport has a way of its own.
+    pub says_goodbye: bool,
+}
+
+/// How a session speaks to its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dialect {
+    /// Replies and pushes, to clients that send commands.
+    #[default]
+    Commands,
+    /// Objects without envelopes, to receivers.
+    Bare,
+    /// The same, each after a line with how far it brings the receiver: see [`crate::session::position`].
+    Tracked,
 }
 
 /// Where a session stands.
@@ -99,11 +116,37 @@ impl ClientSession {
         }
     }
 
-    fn close(&mut self, disconnect: Disconnect, actions: &mut Actions) {
-        if !matches!(self.state, State::Ended) {
-            self.state = State::Ended;
-            self.waiting.clear();
-            actions.close(disconnect);
+    pub(in crate::session) fn close(&mut self, disconnect: Disconnect, actions: &mut Actions) {
+        if matches!(self.state, State::Ended) {
+            return;
+        }
+        self.waiting.clear();
+        let was_connected = matches!(self.state, State::Connected);
+        self.state = State::Ended;
+        if self.traits.dialect == Dialect::Commands {
+            return actions.close(disconnect);
+        }
+        if !was_connected {
+            return actions.push(Action::Refuse(Refused::Disconnect(disconnect)));
+        }
+        if self.traits.says_goodbye {
+            let code = u32::from(disconnect.code);
+            actions.line(|out| client::bare::disconnect(code, &disconnect.reason, out));
+        }
+        actions.close(disconnect);
+    }
+
+    /// Answers a connect that leads nowhere.
+    fn refuse_connect(&mut self, id: u32, refused: Refused, actions: &mut Actions) {
+        match refused {
+            Refused::Disconnect(disconnect) => self.close(disconnect, actions),
+            Refused::Error(error) if self.traits.dialect == Dialect::Commands => {
+                self.refuse(id, error, actions)
+            }
+            Refused::Error(_) => {
+                self.state = State::Ended;
+                actions.push(Action::Refuse(refused));
+            }
         }
     }
 

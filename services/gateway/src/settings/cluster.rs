@@ -1,6 +1,6 @@
 //! Settings of the cluster: leases of nodes, and time for their answers. Design §5, "Membership".
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +13,11 @@ const LEASE_MAX: Duration = Duration::from_secs(300);
 /// The longest wait for other nodes: a backend waits with it.
 const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
+/// The shortest secret: what can be guessed proves nothing.
+const SECRET_MIN_BYTES: usize = 16;
+
 /// How the nodes of a cluster know one another.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClusterSettings {
     /// How often a node says that it is alive.
@@ -26,6 +29,13 @@ pub struct ClusterSettings {
     /// Time for other nodes to answer a question or acknowledge an order.
     #[serde(with = "humantime_serde")]
     pub answer_timeout: Duration,
+    /// Where other nodes reach this one, `host:port`; empty: where it listens, or if that is everywhere, the address that
+    /// this machine has towards Redis.
+    pub advertise: String,
+    /// What nodes prove one another with; empty: they agree on a random one through Redis. The same on all nodes.
+    pub secret: String,
+    /// Requests that this node has forwarded to others and that are under way, at most.
+    pub max_forwarded: usize,
 }
 
 impl Default for ClusterSettings {
@@ -34,7 +44,26 @@ impl Default for ClusterSettings {
             heartbeat: Duration::from_secs(3),
             lease: Duration::from_secs(9),
             answer_timeout: Duration::from_secs(2),
+            advertise: String::new(),
+            secret: String::new(),
+            max_forwarded: 20_000,
         }
+    }
+}
+
+/// Without the secret.
+impl fmt::Debug for ClusterSettings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { heartbeat, lease, answer_timeout, advertise, secret, max_forwarded } = self;
+        formatter
+            .debug_struct("ClusterSettings")
+            .field("heartbeat", heartbeat)
+            .field("lease", lease)
+            .field("answer_timeout", answer_timeout)
+            .field("advertise", advertise)
+            .field("secret", if secret.is_empty() { &"" } else { &"***" })
+            .field("max_forwarded", max_forwarded)
+            .finish()
     }
 }
 
@@ -50,6 +79,26 @@ impl ClusterSettings {
         if self.answer_timeout.is_zero() || self.answer_timeout > ANSWER_TIMEOUT_MAX {
             return problem("cluster.answer_timeout", "must be above 0s and at most 60s");
         }
+        if !self.advertise.is_empty() && !is_address(&self.advertise) {
+            return problem("cluster.advertise", "must be host:port, where other nodes reach this one");
+        }
+        if !self.secret.is_empty() && self.secret.len() < SECRET_MIN_BYTES {
+            return problem("cluster.secret", "must have at least 16 characters");
+        }
+        if self.max_forwarded == 0 {
+            return problem("cluster.max_forwarded", "must be above 0");
+        }
         Ok(())
     }
+}
+
+/// Whether a text is a host and a port.
+fn is_address(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        let is_port = port.parse::<u16>().is_ok_and(|port| port != 0);
+        let is_name = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+        let is_host =
+            !host.is_empty() && (is_name || format!("{host}:1").parse::<std::net::SocketAddrV6>().is_ok());
+        is_port && is_host
+    })
 }

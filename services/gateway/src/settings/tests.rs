@@ -70,6 +70,11 @@ fn what_is_wrong_is_said_in_one_line_that_names_the_key() {
         ("[drain]\nseconds = 4000", "drain.seconds"),
         ("[drain]\ngrace = '2h'", "drain.grace"),
         ("[development]\npage_api_key = true", "api.keys"),
+        ("[cluster]\nadvertise = 'http://node-1:8000'", "cluster.advertise"),
+        ("[cluster]\nadvertise = 'node-1'", "cluster.advertise"),
+        ("[cluster]\nadvertise = '::1:8000'", "cluster.advertise"),
+        ("[cluster]\nsecret = 'short'", "cluster.secret"),
+        ("[cluster]\nmax_forwarded = 0", "cluster.max_forwarded"),
         ("colour = 'blue'", "colour"),
         ("[http", "settings"),
     ] {

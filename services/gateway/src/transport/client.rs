@@ -55,10 +55,7 @@ impl Endpoint for ClientEndpoint {
 
     fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, Refused> {
         let native_ping = handshake.query.split('&').any(|pair| pair == NATIVE_PING);
-        Ok(Box::new(ClientSession::new(
-            self.0.policy.clone(),
-            TransportTraits { native_ping, emulation: None },
-            now,
-        )))
+        let traits = TransportTraits { native_ping, ..TransportTraits::default() };
+        Ok(Box::new(ClientSession::new(self.0.policy.clone(), traits, now)))
     }
 }

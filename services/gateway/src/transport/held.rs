@@ -5,12 +5,15 @@
 //! that stalls holds up nothing but its own outbox, which is bounded. Design §3; `specs/http-transports.md`.
 //!
 //! - [`opening`]: how one begins. - [`visit`]: requests that come for it. - [`drive`]: from the outbox into the response.
-//! - [`pipe`]: the way to another thread. - [`writer`]: how a response is written. - [`directory`]: where sessions are.
+//! - [`pipe`]: the way to another thread. - [`writer`], [`tracked`], [`polled`]: how a response is written. - [`directory`]: where
+//!   sessions are.
 
 pub mod directory;
 mod drive;
 pub mod opening;
 pub mod pipe;
+pub mod polled;
+pub mod tracked;
 pub mod visit;
 pub mod writer;
 

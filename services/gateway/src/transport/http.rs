@@ -1,24 +1,38 @@
 //! The HTTP transports: requests become held sessions, and responses that carry them. `specs/http-transports.md`.
 //!
 //! - [`door`]: what every request passes: origin, limits, drain. - [`refusal`]: errors as JSON with a status.
+//! - [`wish`]: what a receiver asks for. - [`poll`]: polling. - [`receiving`]: streams without commands.
 //! - [`streaming`]: `http_stream` and `sse`, the client protocol over a response. - [`emulation`]: commands for them.
 
 pub mod door;
 pub mod emulation;
+pub mod poll;
+pub mod receiving;
 pub mod refusal;
 pub mod streaming;
+pub mod wish;
 
-use actix_web::web::{self, ServiceConfig};
+use actix_web::{
+    middleware::from_fn,
+    web::{self, ServiceConfig},
+};
 
-use crate::transport::held::opening::Local;
+use crate::transport::{forward::gate::gate, held::opening::Local};
 
 /// The HTTP transports' paths.
 pub fn routes(config: &mut ServiceConfig, local: &Local) {
     config
         .app_data(web::Data::new(local.clone()))
+        .service(resource("/connection/poll").route(web::get().to(poll::poll)))
+        .service(
+            resource("/connection/uni_http_stream")
+                .route(web::get().to(receiving::uni_http_stream))
+                .route(web::post().to(receiving::uni_http_stream)),
+        )
+        .service(resource("/connection/uni_sse").route(web::get().to(receiving::uni_sse)))
         .service(resource("/connection/http_stream").route(web::post().to(streaming::http_stream)))
         .service(resource("/connection/sse").route(web::get().to(streaming::sse)))
-        .service(resource("/emulation").route(web::post().to(emulation::emulation)));
+        .service(resource("/emulation").route(web::post().to(emulation::emulation)).wrap(from_fn(gate)));
 }
 
 /// A path that browsers may ask for from elsewhere; methods that it does not have are refused.

@@ -1,164 +1,393 @@
-//! What this node wants to hear, and the one place from which the sink is called. [`Sink`] (calling rules).
+//! What this node wants to hear from one server, what the server confirmed, and the one place from which the sink is called.
+//! [`Sink`] (calling rules), design §5 (interest, after any loss).
 //!
-//! The connection's reader hands over every message, in order and without waiting. Everything happens under one lock, so
-//! that nothing reaches the sink after an unsubscribe, and no two calls overlap when one connection follows another.
+//! The connection's reader hands over everything that the server pushes, in order and without waiting. Everything happens
+//! under one lock, so that nothing reaches the sink after an unsubscribe, and no two calls overlap when one connection
+//! follows another. What the server pushes is the only truth about what is heard: a name is heard from the confirmation of
+//! its subscription on, and no longer when the server ends that by itself (its slot went to another server).
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, OnceLock},
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use redis::{PushInfo, PushKind, Value};
-use tokio::time::Instant;
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
 
-use super::wire::decode_message;
-use crate::Sink;
+use super::{tally::Tally, wire::decode_message};
+use crate::{BrokerError, Sink};
 
 /// Names of pub/sub channels in Redis.
 pub(super) type Names = Vec<String>;
 
+/// Whom the ears of all servers tell.
+#[derive(Default)]
+pub(super) struct Audience {
+    sink: OnceLock<Arc<dyn Sink>>,
+    /// Messages of nodes come from several servers, and are handed over one at a time.
+    messages: Mutex<()>,
+    tally: Arc<Tally>,
+}
+
+impl Audience {
+    pub(super) fn new(tally: Arc<Tally>) -> Self {
+        Self { tally, ..Self::default() }
+    }
+
+    pub(super) fn set_sink(&self, sink: Arc<dyn Sink>) {
+        let _ = self.sink.set(sink);
+    }
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone)]
+pub(super) enum Matter {
+    /// The events of a channel.
+    Channel(Arc<str>),
+    /// Messages of nodes.
+    Messages,
+}
+
+/// Somebody who waits until names are heard.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    missing: AtomicUsize,
+    reply: Mutex<Option<oneshot::Sender<Result<(), BrokerError>>>>,
+}
+
+impl Waiter {
+    /// One that waits for so many names.
+    pub(super) fn new(names: usize) -> (Arc<Self>, oneshot::Receiver<Result<(), BrokerError>>) {
+        let (reply, answer) = oneshot::channel();
+        let waiter = Self { missing: AtomicUsize::new(names), reply: Mutex::new(Some(reply)) };
+        if names == 0 {
+            waiter.end(Ok(()));
+        }
+        (Arc::new(waiter), answer)
+    }
+
+    /// One of the names is heard.
+    pub(super) fn count_down(&self) {
+        if self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.end(Ok(()));
+        }
+    }
+
+    /// Only the first end counts.
+    pub(super) fn end(&self, answer: Result<(), BrokerError>) {
+        if let Some(reply) = self.reply.lock().take() {
+            let _ = reply.send(answer);
+        }
+    }
+}
+
+/// A name that the node wants to hear.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    matter: Matter,
+    /// Confirmed by the server over the connection of now.
+    is_heard: bool,
+    /// Something may have been missed, which is told when it is heard.
+    has_gap: bool,
+    waiters: Vec<Arc<Waiter>>,
+}
+
+impl Wanted {
+    pub(super) fn new(matter: Matter) -> Self {
+        Self { matter, is_heard: false, has_gap: false, waiters: Vec::new() }
+    }
+}
+
 #[derive(Default)]
 struct State {
-    sink: Option<Arc<dyn Sink>>,
-    /// The connection that is heard; messages of earlier ones are too late.
+    /// The connection that is heard; what earlier ones bring is too late.
     generation: u64,
-    /// Channels by their names in Redis.
-    interest: HashMap<String, Arc<str>>,
-    heard: Option<Instant>,
+    wanted: HashMap<String, Wanted>,
+    /// Those of them that are not heard.
+    unheard: HashSet<String>,
+    /// Since when something is not heard that was.
+    lost: Option<Instant>,
+    /// Unsubscriptions that the server has not confirmed: until then no subscription of the name counts.
+    leaving: HashMap<String, u32>,
+    canary: String,
+    canary_heard: Option<Instant>,
 }
 
 /// See the module's head.
 pub(super) struct Ear {
     state: Mutex<State>,
-    canary: String,
-    /// The names under which this node is sent messages; set before the first connection.
-    messages: OnceLock<Names>,
+    audience: Arc<Audience>,
+    /// Something is not heard that the server has to be asked for.
+    wake: Notify,
 }
 
 impl Ear {
-    pub(super) fn new(canary: String) -> Self {
-        Self { state: Mutex::default(), canary, messages: OnceLock::new() }
+    pub(super) fn new(audience: Arc<Audience>, canary: String) -> Self {
+        let state = State { canary, ..State::default() };
+        Self { state: Mutex::new(state), audience, wake: Notify::new() }
     }
 
     /// The pub/sub channel on which this node hears itself.
-    pub(super) fn canary(&self) -> &str {
-        &self.canary
+    pub(super) fn canary(&self) -> String {
+        self.state.lock().canary.clone()
     }
 
-    pub(super) fn set_sink(&self, sink: Arc<dyn Sink>) {
-        self.state.lock().sink = Some(sink);
-    }
-
-    /// Messages are sent to this node under these names. Only the first call counts.
-    pub(super) fn want_messages(&self, names: Names) {
-        let _ = self.messages.set(names);
-    }
-
-    fn messages(&self) -> &[String] {
-        self.messages.get().map_or(&[], Vec::as_slice)
-    }
-
-    fn is_message(&self, name: &str) -> bool {
-        self.messages().iter().any(|wanted| wanted == name)
+    /// The node hears itself on another one from now on.
+    pub(super) fn set_canary(&self, canary: String) {
+        self.state.lock().canary = canary;
     }
 
     /// A new connection; earlier ones are no longer heard.
     pub(super) fn begin(&self) -> u64 {
         let mut state = self.state.lock();
+        let state = &mut *state;
         state.generation += 1;
+        state.leaving.clear();
+        for (name, wanted) in &mut state.wanted {
+            wanted.is_heard = false;
+            wanted.has_gap = true;
+            if !state.unheard.contains(name) {
+                state.unheard.insert(name.clone());
+            }
+        }
         state.generation
     }
 
     /// How long ago the node heard itself.
     pub(super) fn silence(&self) -> Option<Duration> {
-        self.state.lock().heard.map(|heard| heard.elapsed())
+        self.state.lock().canary_heard.map(|heard| heard.elapsed())
     }
 
     /// The node heard itself, or cannot be expected to yet.
     pub(super) fn heard_now(&self) {
-        self.state.lock().heard = Some(Instant::now());
+        self.state.lock().canary_heard = Some(Instant::now());
     }
 
-    /// Adds to the interest, and does `then` before anybody else can change it.
-    pub(super) fn want<T>(&self, channels: Vec<(String, Arc<str>)>, then: impl FnOnce() -> T) -> T {
+    /// How long something has not been heard that was, although the connection stands.
+    pub(super) fn lost_for(&self) -> Option<Duration> {
+        self.state.lock().lost.map(|lost| lost.elapsed())
+    }
+
+    /// Wants these names, and does `ask` with those that are not heard, before anybody else can change it.
+    pub(super) fn want<T>(
+        &self,
+        names: Vec<(String, Matter)>,
+        waiter: Option<&Arc<Waiter>>,
+        ask: impl FnOnce(Names) -> T,
+    ) -> T {
         let mut state = self.state.lock();
-        state.interest.extend(channels);
-        then()
+        let mut unheard = Names::new();
+        for (name, matter) in names {
+            let wanted = state.wanted.entry(name.clone()).or_insert_with(|| Wanted::new(matter.clone()));
+            wanted.matter = matter;
+            if wanted.is_heard {
+                waiter.into_iter().for_each(|waiter| waiter.count_down());
+            } else {
+                wanted.waiters.extend(waiter.cloned());
+                unheard.push(name);
+            }
+        }
+        state.unheard.extend(unheard.iter().cloned());
+        ask(unheard)
     }
 
-    /// Takes from the interest, and does `then` before anybody else can change it.
-    pub(super) fn drop_interest<T>(&self, names: &Names, then: impl FnOnce() -> T) -> T {
+    /// No longer wants these, and does `ask`, which says whether the server is going to be asked to end them, before anybody
+    /// else can change it.
+    pub(super) fn drop_interest(&self, names: &Names, ask: impl FnOnce() -> bool) {
         let mut state = self.state.lock();
         for name in names {
-            state.interest.remove(name);
+            state.forget(name);
         }
-        then()
+        if ask() {
+            state.leave(names);
+        }
     }
 
     /// Everything wanted now.
     pub(super) fn interest(&self) -> Names {
-        self.messages().iter().chain(self.state.lock().interest.keys()).cloned().collect()
+        self.state.lock().wanted.keys().cloned().collect()
     }
 
-    /// Those of the names that are no longer wanted.
-    pub(super) fn unwanted(&self, names: Names) -> Names {
-        let state = self.state.lock();
-        let is_wanted = |name: &String| state.interest.contains_key(name) || self.is_message(name);
-        names.into_iter().filter(|name| !is_wanted(name)).collect()
+    /// What is wanted and not heard.
+    pub(super) fn unheard(&self) -> Names {
+        self.state.lock().unheard.iter().cloned().collect()
     }
 
-    /// Tells the sink of a gap in each of these channels that is still wanted.
-    pub(super) fn tell_gaps(&self, names: &Names) {
-        for name in names {
-            // Locked for each, so that a large set does not keep messages waiting.
-            let state = self.state.lock();
-            if let (Some(sink), Some(channel)) = (&state.sink, state.interest.get(name)) {
-                sink.on_gap(channel);
+    /// Those of the names that are no longer wanted; the server is going to be asked to end them.
+    pub(super) fn leave_unwanted(&self, names: Names) -> Names {
+        let mut state = self.state.lock();
+        let unwanted = names.into_iter().filter(|name| !state.wanted.contains_key(name)).collect();
+        state.leave(&unwanted);
+        unwanted
+    }
+
+    /// Those who wait learn that the connection is gone; what they want stays wanted.
+    pub(super) fn fail_waiters(&self, reason: &str) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        for name in &state.unheard {
+            for waiter in
+                state.wanted.get_mut(name).map(|wanted| std::mem::take(&mut wanted.waiters)).iter().flatten()
+            {
+                waiter.end(Err(BrokerError::Unavailable(reason.to_owned())));
             }
+        }
+    }
+
+    /// Gives away what is wanted of other servers from now on: nothing of it reaches the sink from here when this returns.
+    pub(super) fn give_away(&self, is_theirs: impl Fn(&str) -> bool) -> Vec<(String, Wanted)> {
+        let mut state = self.state.lock();
+        state.leaving.retain(|name, _| !is_theirs(name));
+        let names: Names = state.wanted.keys().filter(|name| is_theirs(name)).cloned().collect();
+        names.into_iter().filter_map(|name| state.remove(&name).map(|wanted| (name, wanted))).collect()
+    }
+
+    /// Takes over what another server was asked for. It may have missed something by now.
+    pub(super) fn take_over(&self, given: Vec<(String, Wanted)>) {
+        if given.is_empty() {
+            return;
+        }
+        let mut state = self.state.lock();
+        for (name, wanted) in given {
+            state.unheard.insert(name.clone());
+            state.wanted.insert(name, Wanted { is_heard: false, has_gap: true, ..wanted });
+        }
+        state.lost.get_or_insert_with(Instant::now);
+        self.wake.notify_one();
+    }
+
+    /// Resolves when something has to be asked for.
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// What is not heard is to be asked for once more.
+    pub(super) fn wake(&self) {
+        if !self.state.lock().unheard.is_empty() {
+            self.wake.notify_one();
         }
     }
 
     /// What the server pushed over the connection of that generation.
     pub(super) fn hear(&self, generation: u64, pushed: PushInfo) {
-        if !matches!(pushed.kind, PushKind::Message | PushKind::SMessage) {
-            return;
-        }
         let mut parts = pushed.data.into_iter();
-        let (Some(Value::BulkString(name)), Some(Value::BulkString(message))) = (parts.next(), parts.next())
-        else {
-            return;
-        };
+        let Some(Value::BulkString(name)) = parts.next() else { return };
         let Ok(name) = std::str::from_utf8(&name) else { return };
-        if name == self.canary {
-            let mut state = self.state.lock();
-            if state.generation == generation {
-                state.heard = Some(Instant::now());
-            }
-            return;
-        }
-        if self.is_message(name) {
-            let state = self.state.lock();
-            if let Some(sink) = state.sink.as_ref().filter(|_| state.generation == generation) {
-                sink.on_message(Bytes::from(message));
-            }
-            return;
-        }
-        let event = decode_message(Bytes::from(message));
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         if state.generation != generation {
             return;
         }
-        if let (Some(sink), Some(channel)) = (&state.sink, state.interest.get(name)) {
-            match event {
+        match pushed.kind {
+            PushKind::Message | PushKind::SMessage => {
+                if let Some(Value::BulkString(message)) = parts.next() {
+                    self.hear_message(&mut state, name, Bytes::from(message));
+                }
+            }
+            PushKind::Subscribe | PushKind::SSubscribe => self.hear_confirmation(&mut state, name),
+            PushKind::Unsubscribe | PushKind::SUnsubscribe => self.hear_end(&mut state, name),
+            _ => {}
+        }
+    }
+
+    fn hear_message(&self, state: &mut State, name: &str, message: Bytes) {
+        if name == state.canary {
+            state.canary_heard = Some(Instant::now());
+            return;
+        }
+        let wanted = state.wanted.get(name);
+        if !matches!(wanted, Some(Wanted { matter: Matter::Messages, .. })) {
+            // Wanted or not: that it came so far is what counts.
+            self.audience.tally.messages_received.add(1);
+        }
+        let Some(wanted) = wanted.filter(|wanted| wanted.is_heard) else { return };
+        let Some(sink) = self.audience.sink.get() else { return };
+        match &wanted.matter {
+            Matter::Messages => {
+                let _one_at_a_time = self.audience.messages.lock();
+                sink.on_message(message);
+            }
+            Matter::Channel(channel) => match decode_message(message) {
                 Ok(event) => sink.on_event(channel, event),
                 Err(error) => {
                     tracing::warn!(channel = &**channel, %error, "a message cannot be read");
+                    self.audience.tally.gaps_told.add(1);
                     sink.on_gap(channel);
                 }
+            },
+        }
+    }
+
+    /// Now that every later message will be heard, the node can read what it missed.
+    fn hear_confirmation(&self, state: &mut State, name: &str) {
+        if state.leaving.contains_key(name) {
+            return;
+        }
+        let Some(wanted) = state.wanted.get_mut(name).filter(|wanted| !wanted.is_heard) else { return };
+        wanted.is_heard = true;
+        let has_gap = std::mem::take(&mut wanted.has_gap);
+        if let (true, Matter::Channel(channel), Some(sink)) =
+            (has_gap, &wanted.matter, self.audience.sink.get())
+        {
+            self.audience.tally.gaps_told.add(1);
+            sink.on_gap(channel);
+        }
+        for waiter in wanted.waiters.drain(..) {
+            waiter.count_down();
+        }
+        state.settle(name);
+    }
+
+    fn hear_end(&self, state: &mut State, name: &str) {
+        if let Some(count) = state.leaving.get_mut(name) {
+            *count -= 1;
+            if *count == 0 {
+                state.leaving.remove(name);
             }
+            return;
+        }
+        // Nobody asked for this: the slot went to another server.
+        if let Some(wanted) = state.wanted.get_mut(name).filter(|wanted| wanted.is_heard) {
+            wanted.is_heard = false;
+            wanted.has_gap = true;
+            state.unheard.insert(name.to_owned());
+            state.lost.get_or_insert_with(Instant::now);
+            self.wake.notify_one();
+        }
+    }
+}
+
+impl State {
+    fn leave(&mut self, names: &Names) {
+        for name in names {
+            *self.leaving.entry(name.clone()).or_default() += 1;
+        }
+    }
+
+    /// The name counts as not unheard any more.
+    fn settle(&mut self, name: &str) {
+        self.unheard.remove(name);
+        if self.unheard.is_empty() {
+            self.lost = None;
+        }
+    }
+
+    fn remove(&mut self, name: &str) -> Option<Wanted> {
+        self.settle(name);
+        self.wanted.remove(name)
+    }
+
+    fn forget(&mut self, name: &str) {
+        for waiter in self.remove(name).into_iter().flat_map(|wanted| wanted.waiters) {
+            waiter.count_down();
         }
     }
 }

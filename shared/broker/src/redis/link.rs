@@ -1,6 +1,6 @@
 //! A connection to the server: dialling, pausing between attempts, and what is known of its state. Design §5 (after any loss).
 //!
-//! A broker has two, one for requests and one that listens.
+//! A broker has two to each server, one for requests and one that listens.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,6 +28,21 @@ pub(super) struct Dialer {
 impl Dialer {
     pub(super) fn new(settings: &RedisSettings) -> Result<Self, RedisSettingsError> {
         Ok(Self { place: Place::new(settings)?, connect_timeout: settings.connect_timeout })
+    }
+
+    /// One for the server at this host and port, reached in the same way.
+    pub(super) fn at(&self, host: &str, port: u16) -> Self {
+        Self { place: self.place.at(host, port), connect_timeout: self.connect_timeout }
+    }
+
+    /// The host of the server.
+    pub(super) fn host(&self) -> String {
+        self.place.host()
+    }
+
+    /// The server's address, for operators.
+    pub(super) fn server(&self) -> String {
+        self.place.server()
     }
 
     /// A connection that hands what the server pushes to `on_push`, in order, and tells `lost` when it ends. The error is

@@ -2,21 +2,25 @@
 //! any loss, deaf-node detection).
 //!
 //! One task keeps the connection. What it hears goes from the connection's reader straight to the [`Ear`]; the task itself
-//! sends SUBSCRIBE and UNSUBSCRIBE, as many channels at once as wait, in the order of the calls.
+//! sends subscriptions and their ends, as many channels at once as wait, in the order of the calls.
 
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use redis::{aio::MultiplexedConnection, cmd};
+use redis::{
+    Pipeline, Value,
+    aio::{ConnectionLike as _, MultiplexedConnection},
+    cmd,
+};
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
-    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
+    sync::{Notify, mpsc},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
 use super::{
-    ear::{Ear, Names},
+    ear::{Ear, Matter, Names, Waiter},
     link::{Backoff, Dialer, Status},
-    requests::Requests,
+    requests::{Common, Requests, is_redirection},
     settings::RedisSettings,
 };
 use crate::BrokerError;
@@ -25,12 +29,10 @@ use crate::BrokerError;
 const MAX_BATCH: usize = 256;
 /// Calls that may wait.
 const MAX_WAITING: usize = 100_000;
-/// Channels of one command while everything is subscribed anew.
+/// Channels that are asked for at once while everything is subscribed anew.
 const RESUBSCRIBE_CHANNELS: usize = 1000;
-/// Such commands under way at the same time.
+/// Such questions under way at the same time.
 const RESUBSCRIBE_COMMANDS: usize = 8;
-
-type Answer = Result<(), BrokerError>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
@@ -38,11 +40,29 @@ enum Act {
     Unsubscribe,
 }
 
+/// Which of the two kinds of pub/sub is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// A server alone: `PUBLISH`.
+    Plain,
+    /// A server of a cluster: `SPUBLISH`.
+    Sharded,
+}
+
+impl Dialect {
+    /// The command that sends a message.
+    pub(super) fn publish(self) -> &'static str {
+        match self {
+            Self::Plain => "PUBLISH",
+            Self::Sharded => "SPUBLISH",
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Call {
     act: Act,
     names: Names,
-    reply: oneshot::Sender<Answer>,
 }
 
 /// Where interest is told.
@@ -50,30 +70,28 @@ pub(super) struct Listener {
     calls: mpsc::Sender<Call>,
     ear: Arc<Ear>,
     status: Arc<Status>,
-    timeout: Duration,
 }
 
 impl Listener {
     /// The door, and the task that is to be run behind it.
     pub(super) fn new(
         settings: &RedisSettings,
+        dialect: Dialect,
         dialer: Dialer,
         requests: Arc<Requests>,
         ear: Arc<Ear>,
+        common: Common,
     ) -> (Self, Keeper) {
         let (calls, waiting) = mpsc::channel(MAX_WAITING);
         let status = Arc::new(Status::down("the broker is not started"));
-        let listener = Self {
-            calls,
-            ear: Arc::clone(&ear),
-            status: Arc::clone(&status),
-            timeout: settings.request_timeout,
-        };
+        let listener = Self { calls, ear: Arc::clone(&ear), status: Arc::clone(&status) };
         let keeper = Keeper {
             waiting,
+            dialect,
             dialer,
             requests,
             ear,
+            common,
             status,
             backoff: Backoff::new(settings),
             timeout: settings.request_timeout,
@@ -87,63 +105,43 @@ impl Listener {
         &self.status
     }
 
-    /// Has its place in line when it returns; the future resolves when the server has confirmed. After an error the channels
+    /// Has its place in line when it returns; the waiter learns when the server has confirmed. After an error the channels
     /// may still be wanted, and be subscribed with the next connection, until an unsubscribe.
-    pub(super) fn subscribe(
-        &self,
-        channels: Vec<(String, Arc<str>)>,
-    ) -> impl Future<Output = Answer> + Send + 'static + use<> {
-        let names = channels.iter().map(|(name, _)| name.clone()).collect();
-        let called = match self.status.trouble() {
-            Some(reason) => Err(BrokerError::Unavailable(reason)),
-            None => self.ear.want(channels, || self.call(Act::Subscribe, names)),
-        };
-        self.wait(called)
+    pub(super) fn subscribe(&self, names: Vec<(String, Matter)>, waiter: &Arc<Waiter>) {
+        if let Some(reason) = self.status.trouble() {
+            return waiter.end(Err(BrokerError::Unavailable(reason)));
+        }
+        let asked = self.ear.want(names, Some(waiter), |names| self.call(Act::Subscribe, names));
+        if let Err(error) = asked {
+            waiter.end(Err(error));
+        }
     }
 
-    /// As [`Listener::subscribe`]. Nothing reaches the sink any more as soon as this returns.
-    pub(super) fn unsubscribe(&self, names: Names) -> impl Future<Output = Answer> + Send + 'static + use<> {
-        let called = self.ear.drop_interest(&names.clone(), || match self.status.trouble() {
-            // A connection that is not there subscribes to nothing; the next one only to what is wanted.
-            Some(_) => Ok(None),
-            None => self.call(Act::Unsubscribe, names),
+    /// Nothing reaches the sink any more as soon as this returns.
+    pub(super) fn unsubscribe(&self, names: Names) {
+        // A connection that is not there subscribes to nothing; the next one only to what is wanted.
+        self.ear.drop_interest(&names.clone(), || {
+            self.status.trouble().is_none() && self.call(Act::Unsubscribe, names).is_ok()
         });
-        self.wait(called)
     }
 
-    fn call(&self, act: Act, names: Names) -> Result<Option<oneshot::Receiver<Answer>>, BrokerError> {
+    fn call(&self, act: Act, names: Names) -> Result<(), BrokerError> {
         if names.is_empty() {
-            return Ok(None);
+            return Ok(());
         }
-        let (reply, answer) = oneshot::channel();
-        self.calls
-            .try_send(Call { act, names, reply })
-            .map_err(|_| BrokerError::Limit("subscriptions waiting for Redis"))?;
-        Ok(Some(answer))
-    }
-
-    fn wait(
-        &self,
-        called: Result<Option<oneshot::Receiver<Answer>>, BrokerError>,
-    ) -> impl Future<Output = Answer> + Send + 'static + use<> {
-        let deadline = Instant::now() + self.timeout;
-        async move {
-            let Some(answer) = called? else { return Ok(()) };
-            match timeout_at(deadline, answer).await {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(_)) => Err(BrokerError::Unavailable("the connection was lost".to_owned())),
-                Err(_) => Err(BrokerError::UnknownOutcome("time is over".to_owned())),
-            }
-        }
+        let full = BrokerError::Limit("subscriptions waiting for Redis");
+        self.calls.try_send(Call { act, names }).map_err(|_| full)
     }
 }
 
 /// The task that keeps the connection.
 pub(super) struct Keeper {
     waiting: mpsc::Receiver<Call>,
+    dialect: Dialect,
     dialer: Dialer,
     requests: Arc<Requests>,
     ear: Arc<Ear>,
+    common: Common,
     status: Arc<Status>,
     backoff: Backoff,
     timeout: Duration,
@@ -156,92 +154,100 @@ impl Keeper {
     pub(super) async fn run(mut self) {
         while !self.waiting.is_closed() {
             let reason = match self.connect().await {
-                Ok((connection, lost)) => {
+                Ok(line) => {
                     let since = Instant::now();
                     self.status.set_up();
-                    tracing::info!("listening to Redis");
-                    let reason = self.serve(connection, &lost).await;
+                    self.common.doubt();
+                    tracing::info!(server = self.dialer.server(), "listening to Redis");
+                    let reason = self.serve(line).await;
                     self.backoff.lasted(since.elapsed());
+                    self.common.tally.listening_connections_lost.add(1);
                     reason
                 }
                 Err(reason) => reason,
             };
-            tracing::warn!(reason, "not listening to Redis");
+            tracing::warn!(server = self.dialer.server(), reason, "not listening to Redis");
             self.status.set_down(reason.clone());
-            while let Ok(call) = self.waiting.try_recv() {
-                refuse(call, &reason);
-            }
+            self.common.doubt();
+            // The next connection subscribes to what is wanted.
+            while self.waiting.try_recv().is_ok() {}
+            self.ear.fail_waiters(&reason);
             tokio::time::sleep(self.backoff.pause()).await;
         }
     }
 
-    /// A connection that is subscribed to everything wanted, with the gaps told.
-    async fn connect(&self) -> Result<(MultiplexedConnection, Arc<Notify>), String> {
+    /// A connection that is subscribed to everything wanted; the ear has told the gaps.
+    async fn connect(&self) -> Result<Line, String> {
         let lost = Arc::new(Notify::new());
         let generation = self.ear.begin();
         let ear = Arc::clone(&self.ear);
-        let mut connection =
+        let connection =
             self.dialer.dial(Arc::clone(&lost), move |pushed| ear.hear(generation, pushed)).await?;
-        let patience = self.timeout;
-        let first = self.ear.canary().to_owned();
-        within(patience, connection.subscribe(&first)).await?;
+        let canary = self.ear.canary();
+        let line = Line { connection, lost, dialect: self.dialect, patience: self.timeout, canary };
+        line.ask(Act::Subscribe, vec![line.canary.clone()]).await?;
         let wanted = self.ear.interest();
         let mut batches = futures_util::stream::iter(wanted.chunks(RESUBSCRIBE_CHANNELS).map(<[_]>::to_vec))
-            .map(|names| {
-                let mut connection = connection.clone();
-                async move { within(patience, connection.subscribe(&names)).await.map(|()| names) }
-            })
+            .map(|names| line.ask(Act::Subscribe, names))
             .buffered(RESUBSCRIBE_COMMANDS);
-        while let Some(names) = batches.next().await {
-            // Now that every later message will be heard, the node can read what it missed.
-            self.ear.tell_gaps(&names?);
+        while let Some(asked) = batches.next().await {
+            asked?;
         }
         drop(batches);
-        let unwanted = self.ear.unwanted(wanted);
+        let unwanted = self.ear.leave_unwanted(wanted);
         if !unwanted.is_empty() {
-            within(patience, connection.unsubscribe(&unwanted)).await?;
+            line.ask(Act::Unsubscribe, unwanted).await?;
         }
         self.ear.heard_now();
-        Ok((connection, lost))
+        Ok(line)
     }
 
     /// Gives the reason why it ended.
-    async fn serve(&mut self, connection: MultiplexedConnection, lost: &Notify) -> String {
+    async fn serve(&mut self, mut line: Line) -> String {
         let mut under_way = FuturesUnordered::new();
         let mut calls = Vec::with_capacity(MAX_BATCH);
         let mut canary = interval(self.canary_interval);
         canary.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let lost = Arc::clone(&line.lost);
         loop {
             tokio::select! {
                 biased;
                 _ = canary.tick() => {
+                    let name = self.ear.canary();
+                    if name != line.canary {
+                        line.canary.clone_from(&name);
+                        self.ear.heard_now();
+                        under_way.push(line.clone().carry_out(Act::Subscribe, vec![name]));
+                    }
                     if self.ear.silence().is_some_and(|silence| silence > self.canary_timeout) {
                         return "the node does not hear itself".to_owned();
                     }
-                    let mut publish = cmd("PUBLISH");
-                    publish.arg(self.ear.canary()).arg("");
+                    let mut publish = cmd(self.dialect.publish());
+                    publish.arg(&line.canary).arg("");
                     // Whether it was sent shows in whether it is heard.
                     drop(self.requests.make(publish));
-                }
-                Some((calls, ended)) = under_way.next(), if !under_way.is_empty() => {
-                    let calls: Vec<Call> = calls;
-                    match ended {
-                        Ok(()) => calls.into_iter().for_each(|call| drop(call.reply.send(Ok(())))),
-                        Err(reason) => {
-                            let reason: String = reason;
-                            calls.into_iter().for_each(|call| refuse(call, &reason));
-                            return reason;
-                        }
+                    if under_way.is_empty() {
+                        self.ear.wake();
                     }
                 }
+                Some(ended) = under_way.next(), if !under_way.is_empty() => match ended {
+                    Ok(Asked::Understood) => {}
+                    Ok(Asked::Redirected) => self.common.doubt(),
+                    Err(reason) => return reason,
+                },
                 () = lost.notified() => return "the connection was closed".to_owned(),
+                () = self.ear.woken() => {
+                    for names in self.ear.unheard().chunks(RESUBSCRIBE_CHANNELS) {
+                        under_way.push(line.clone().carry_out(Act::Subscribe, names.to_vec()));
+                    }
+                }
                 taken = self.waiting.recv_many(&mut calls, MAX_BATCH) => {
                     if taken == 0 {
                         return "the broker was dropped".to_owned();
                     }
                     // Neighbours of one kind are one command; the order of kinds is kept.
-                    for group in std::mem::take(&mut calls).into_iter().fold(Vec::new(), join_group) {
-                        under_way.push(carry_out(connection.clone(), group, self.timeout));
+                    for call in std::mem::take(&mut calls).into_iter().fold(Vec::new(), join_call) {
+                        under_way.push(line.clone().carry_out(call.act, call.names));
                     }
                 }
             }
@@ -249,44 +255,89 @@ impl Keeper {
     }
 }
 
-fn refuse(call: Call, reason: &str) {
-    let answer = match call.act {
-        Act::Subscribe => Err(BrokerError::Unavailable(reason.to_owned())),
-        // Nothing of it reaches the sink, and the next connection subscribes only to what is wanted.
-        Act::Unsubscribe => Ok(()),
-    };
-    let _ = call.reply.send(answer);
-}
-
-/// Adds a call to the last group if that is of its kind, else begins a new one.
-fn join_group(mut groups: Vec<Vec<Call>>, call: Call) -> Vec<Vec<Call>> {
-    match groups.last_mut() {
-        Some(group) if group.first().is_some_and(|first| first.act == call.act) => group.push(call),
-        _ => groups.push(vec![call]),
+/// Adds a call to the last one if that is of its kind.
+fn join_call(mut calls: Vec<Call>, call: Call) -> Vec<Call> {
+    match calls.last_mut() {
+        Some(last) if last.act == call.act => last.names.extend(call.names),
+        _ => calls.push(call),
     }
-    groups
+    calls
 }
 
-/// Carries out calls of one kind as one command. An error means that the connection cannot be used any more.
-async fn carry_out(
-    mut connection: MultiplexedConnection,
-    calls: Vec<Call>,
-    patience: Duration,
-) -> (Vec<Call>, Result<(), String>) {
-    let names: Vec<&String> = calls.iter().flat_map(|call| &call.names).collect();
-    let ended = match calls.first().map(|call| call.act) {
-        Some(Act::Subscribe) => within(patience, connection.subscribe(&names)).await,
-        _ => within(patience, connection.unsubscribe(&names)).await,
-    };
-    (calls, ended)
+/// What a server said to a question that it took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// The ear hears what it confirmed.
+    Understood,
+    /// Some of the names are not, or not only, the server's.
+    Redirected,
 }
 
-async fn within(
+/// A connection that listens.
+#[derive(Clone)]
+struct Line {
+    connection: MultiplexedConnection,
+    lost: Arc<Notify>,
+    dialect: Dialect,
     patience: Duration,
-    exchange: impl Future<Output = redis::RedisResult<()>>,
-) -> Result<(), String> {
-    match timeout(patience, exchange).await {
-        Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("no answer within {patience:?}")),
+    /// What the node hears itself on.
+    canary: String,
+}
+
+impl Line {
+    async fn carry_out(self, act: Act, names: Names) -> Result<Asked, String> {
+        self.ask(act, names).await
     }
+
+    /// An error means that the connection cannot be used any more.
+    async fn ask(&self, act: Act, names: Names) -> Result<Asked, String> {
+        let mut connection = self.connection.clone();
+        let asked = async {
+            let plain = match (self.dialect, act) {
+                (Dialect::Plain, Act::Subscribe) => connection.subscribe(&names).await,
+                (Dialect::Plain, Act::Unsubscribe) => connection.unsubscribe(&names).await,
+                (Dialect::Sharded, _) => return ask_one_by_one(&mut connection, act, &names).await,
+            };
+            plain.map(|()| Asked::Understood).map_err(|error| error.to_string())
+        };
+        match timeout(self.patience, asked).await {
+            Ok(answer) => answer,
+            Err(_) => Err(format!("no answer within {:?}", self.patience)),
+        }
+    }
+}
+
+/// One command for each name, since those of one command must be of one slot; all are sent together. The library counts
+/// every subscription that the server ends by itself as an answer, too: an answer may be that to an earlier command, but
+/// never comes late, and only errors count here.
+async fn ask_one_by_one(
+    connection: &mut MultiplexedConnection,
+    act: Act,
+    names: &Names,
+) -> Result<Asked, String> {
+    let word = match act {
+        Act::Subscribe => "SSUBSCRIBE",
+        Act::Unsubscribe => "SUNSUBSCRIBE",
+    };
+    let mut pipeline = Pipeline::with_capacity(names.len());
+    for name in names {
+        pipeline.cmd(word).arg(name);
+    }
+    let answers = connection.req_packed_commands(&pipeline, 0, pipeline.len()).await;
+    let mut asked = Asked::Understood;
+    for answer in answers.map_err(|error| error.to_string())? {
+        match answer {
+            Value::ServerError(error) if is_redirection(&error) => asked = Asked::Redirected,
+            Value::ServerError(error)
+                if error.details().is_some_and(|text| text.contains("unknown command")) =>
+            {
+                return Err("a cluster needs Redis 7.0 or later, or Valkey (sharded pub/sub)".to_owned());
+            }
+            Value::ServerError(error) => {
+                return Err(format!("{} {}", error.code(), error.details().unwrap_or_default()));
+            }
+            _ => {}
+        }
+    }
+    Ok(asked)
 }

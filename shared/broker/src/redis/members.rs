@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use redis::cmd;
 
-use super::{RedisBroker, answers};
+use super::{RedisBroker, answers, ear::Matter};
 use crate::{Announced, BrokerError, Cluster, ConnectionEntry, Member};
 
 /// Nothing is replaced: no owner has the empty name.
@@ -15,7 +15,8 @@ const NOBODY: &str = "";
 
 impl Cluster for RedisBroker {
     fn hear(&self, node: &str) {
-        self.ear.want_messages(vec![self.keys.node(node), self.keys.nodes()]);
+        let names = [self.keys.node(node), self.keys.nodes()];
+        self.shards.want_from_start(names.map(|name| (name, Matter::Messages)).into());
     }
 
     fn send(&self, to: Option<&str>, message: Bytes) -> BoxFuture<'static, Result<(), BrokerError>> {
@@ -30,23 +31,23 @@ impl Cluster for RedisBroker {
         lease: Duration,
     ) -> BoxFuture<'static, Result<Announced, BrokerError>> {
         let keys = self.keys.members();
-        let mut call = self.scripts.announce.call(&keys.each_ref().map(String::as_str));
+        let mut call = self.shards.scripts().announce.call(&keys.each_ref().map(String::as_str));
         call.arg(node).arg(&*description).arg(self.at_least_a_millisecond(lease));
-        let made = self.requests.make(call);
+        let made = self.shards.make(call);
         async move { answers::announced(made.await?) }.boxed()
     }
 
     fn retire(&self, node: &str) -> BoxFuture<'static, Result<(), BrokerError>> {
         let keys = self.keys.members();
-        let mut call = self.scripts.retire.call(&keys.each_ref().map(String::as_str));
+        let mut call = self.shards.scripts().retire.call(&keys.each_ref().map(String::as_str));
         call.arg(node);
-        let made = self.requests.make(call);
+        let made = self.shards.make(call);
         async move { made.await.map(drop) }.boxed()
     }
 
     fn members(&self) -> BoxFuture<'static, Result<Vec<Member>, BrokerError>> {
         let keys = self.keys.members();
-        let made = self.requests.make(self.scripts.members.call(&keys.each_ref().map(String::as_str)));
+        let made = self.shards.make(self.shards.scripts().members.call(&keys.each_ref().map(String::as_str)));
         async move { answers::members(made.await?) }.boxed()
     }
 
@@ -57,9 +58,9 @@ impl Cluster for RedisBroker {
         ttl: Duration,
         limit: u32,
     ) -> BoxFuture<'static, Result<ConnectionEntry, BrokerError>> {
-        let mut call = self.scripts.connection_enter.call(&[&self.keys.connections(user)]);
+        let mut call = self.shards.scripts().connection_enter.call(&[&self.keys.connections(user)]);
         call.arg(client).arg(self.at_least_a_millisecond(ttl)).arg(limit);
-        let made = self.requests.make(call);
+        let made = self.shards.make(call);
         async move { answers::connection_entry(made.await?) }.boxed()
     }
 
@@ -69,21 +70,22 @@ impl Cluster for RedisBroker {
         clients: &[&str],
         ttl: Duration,
     ) -> BoxFuture<'static, Result<Vec<String>, BrokerError>> {
-        let mut call = self.scripts.connection_refresh.call(&[&self.keys.connections(user)]);
+        let mut call = self.shards.scripts().connection_refresh.call(&[&self.keys.connections(user)]);
         call.arg(self.at_least_a_millisecond(ttl)).arg(clients);
-        let made = self.requests.make(call);
+        let made = self.shards.make(call);
         async move { answers::clients(made.await?) }.boxed()
     }
 
     fn connection_leave(&self, user: &str, client: &str) -> BoxFuture<'static, Result<(), BrokerError>> {
-        let mut call = self.scripts.connection_leave.call(&[&self.keys.connections(user)]);
+        let mut call = self.shards.scripts().connection_leave.call(&[&self.keys.connections(user)]);
         call.arg(client);
-        let made = self.requests.make(call);
+        let made = self.shards.make(call);
         async move { made.await.map(drop) }.boxed()
     }
 
     fn connection_holders(&self, user: &str) -> BoxFuture<'static, Result<Vec<String>, BrokerError>> {
-        let made = self.requests.make(self.scripts.connection_holders.call(&[&self.keys.connections(user)]));
+        let made =
+            self.shards.make(self.shards.scripts().connection_holders.call(&[&self.keys.connections(user)]));
         async move { answers::clients(made.await?) }.boxed()
     }
 
@@ -94,23 +96,23 @@ impl Cluster for RedisBroker {
         ttl: Duration,
         replacing: Option<&str>,
     ) -> BoxFuture<'static, Result<String, BrokerError>> {
-        let mut call = self.scripts.claim.call(&[&self.keys.owner(name)]);
+        let mut call = self.shards.scripts().claim.call(&[&self.keys.owner(name)]);
         call.arg(owner).arg(self.at_least_a_millisecond(ttl)).arg(replacing.unwrap_or(NOBODY));
-        let made = self.requests.make(call);
+        let made = self.shards.make(call);
         async move { answers::present_owner(made.await?) }.boxed()
     }
 
     fn owner(&self, name: &str) -> BoxFuture<'static, Result<Option<String>, BrokerError>> {
         let mut get = cmd("GET");
         get.arg(self.keys.owner(name));
-        let made = self.requests.make(get);
+        let made = self.shards.make(get);
         async move { answers::owner(made.await?) }.boxed()
     }
 
     fn release(&self, name: &str, owner: &str) -> BoxFuture<'static, Result<(), BrokerError>> {
-        let mut call = self.scripts.release.call(&[&self.keys.owner(name)]);
+        let mut call = self.shards.scripts().release.call(&[&self.keys.owner(name)]);
         call.arg(owner);
-        let made = self.requests.make(call);
+        let made = self.shards.make(call);
         async move { made.await.map(drop) }.boxed()
     }
 }

@@ -58,19 +58,42 @@ impl Place {
             None => self.server.clone(),
             Some(sentinels) => {
                 let (host, port) = sentinels.find_primary(patience).await?;
-                let address = match self.server.addr() {
-                    ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
-                        host,
-                        port,
-                        insecure: *insecure,
-                        tls_params: tls_params.clone(),
-                    },
-                    _ => ConnectionAddr::Tcp(host, port),
-                };
-                self.server.clone().set_addr(address)
+                self.server_at(host, port)
             }
         };
         client(server, &self.certificates).map_err(|error| error.to_string())
+    }
+
+    fn server_at(&self, host: String, port: u16) -> ConnectionInfo {
+        let address = match self.server.addr() {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+                ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
+            }
+            _ => ConnectionAddr::Tcp(host, port),
+        };
+        self.server.clone().set_addr(address)
+    }
+
+    /// The server at this host and port, with the same credentials and certificates.
+    pub(super) fn at(&self, host: &str, port: u16) -> Self {
+        let server = self.server_at(host.to_owned(), port);
+        Self { server, certificates: self.certificates.clone(), sentinels: None }
+    }
+
+    /// The host of the server.
+    pub(super) fn host(&self) -> String {
+        match self.server.addr() {
+            ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => host.clone(),
+            other => other.to_string(),
+        }
+    }
+
+    /// The address of the server, or how it is found.
+    pub(super) fn server(&self) -> String {
+        match &self.sentinels {
+            Some(sentinels) => format!("primary {:?} of the sentinels", sentinels.primary),
+            None => self.server.addr().to_string(),
+        }
     }
 }
 

@@ -3,15 +3,10 @@
 //!
 //! A request takes its place in the queue when it is made. The task takes all that waits, sends it as one pipeline, and
 //! takes the next while the answers are on their way. What was never sent is answered with
-//! [`BrokerError::Unavailable`], what was sent and not answered with [`BrokerError::UnknownOutcome`].
+//! [`BrokerError::Unavailable`], what was sent and not answered with [`BrokerError::UnknownOutcome`]. What a server of a
+//! cluster sent elsewhere goes to the [`Detours`].
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU8, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use redis::{
@@ -19,81 +14,59 @@ use redis::{
     aio::{ConnectionLike as _, MultiplexedConnection},
 };
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
-    time::{Instant, timeout, timeout_at},
+    sync::{Notify, mpsc},
+    time::{Instant, timeout},
 };
 
 use super::{
     link::{Backoff, Dialer, Status},
+    request::{Answer, Limits, Request},
     scripts::Scripts,
     settings::RedisSettings,
+    shards::detours::Detours,
+    tally::Tally,
 };
 use crate::BrokerError;
 
 /// Requests of one pipeline: enough to make the round trip cheap, few enough that the answers come soon.
 const MAX_BATCH: usize = 256;
 
-/// Memory of a request beside its command.
-const REQUEST_BYTES: usize = 256;
-
-/// States of a request. Whoever changes `WAITING` decides what becomes of it.
-const WAITING: u8 = 0;
-const SENT: u8 = 1;
-const GIVEN_UP: u8 = 2;
-
-type Answer = Result<Value, BrokerError>;
-
-/// What a request holds of the bound on bytes, until it is answered.
-#[derive(Debug)]
-struct Charge {
-    bytes: usize,
-    pending_bytes: Arc<AtomicUsize>,
+/// What the connections of all servers of a broker share.
+#[derive(Debug, Clone)]
+pub(super) struct Common {
+    pub(super) limits: Arc<Limits>,
+    pub(super) scripts: Arc<Scripts>,
+    pub(super) tally: Arc<Tally>,
+    /// Where requests wait that a server of a cluster sent elsewhere; none without a cluster.
+    pub(super) detours: Option<Arc<Detours>>,
 }
 
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.pending_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+impl Common {
+    /// Something happened after which the servers of the cluster may be others.
+    pub(super) fn doubt(&self) {
+        if let Some(detours) = &self.detours {
+            detours.doubt();
+        }
     }
 }
 
-#[derive(Debug)]
-struct Request {
-    command: Cmd,
-    state: Arc<AtomicU8>,
-    deadline: Instant,
-    reply: oneshot::Sender<Answer>,
-    charge: Charge,
-    /// Its share of the bound on numbers, until it is answered.
-    permit: OwnedSemaphorePermit,
-}
-
-/// Where requests are made.
+/// Where requests to one server are made.
 #[derive(Debug)]
 pub(super) struct Requests {
     queue: mpsc::Sender<Request>,
-    permits: Arc<Semaphore>,
-    pending_bytes: Arc<AtomicUsize>,
-    max_pending_bytes: usize,
-    timeout: Duration,
+    limits: Arc<Limits>,
     status: Arc<Status>,
 }
 
 impl Requests {
     /// The door, and the task that is to be run behind it.
-    pub(super) fn new(settings: &RedisSettings, dialer: Dialer, scripts: Arc<Scripts>) -> (Self, Sender) {
-        let max_pending = settings.max_pending.min(Semaphore::MAX_PERMITS);
-        let (queue, waiting) = mpsc::channel(max_pending);
+    pub(super) fn new(settings: &RedisSettings, dialer: Dialer, common: Common) -> (Self, Sender) {
+        let limits = Arc::clone(&common.limits);
+        let (queue, waiting) = mpsc::channel(limits.max_pending());
         let status = Arc::new(Status::down("the broker is not started"));
-        let requests = Self {
-            queue,
-            permits: Arc::new(Semaphore::new(max_pending)),
-            pending_bytes: Arc::default(),
-            max_pending_bytes: settings.max_pending_bytes,
-            timeout: settings.request_timeout,
-            status: Arc::clone(&status),
-        };
+        let requests = Self { queue, limits, status: Arc::clone(&status) };
         let backoff = Backoff::new(settings);
-        (requests, Sender { waiting, dialer, scripts, status, backoff, timeout: settings.request_timeout })
+        (requests, Sender { waiting, dialer, common, status, backoff, timeout: settings.request_timeout })
     }
 
     pub(super) fn status(&self) -> &Arc<Status> {
@@ -102,54 +75,25 @@ impl Requests {
 
     /// Makes a request: it has its place in line when this returns. Dropping the future does not take it back.
     pub(super) fn make(&self, command: Cmd) -> impl Future<Output = Answer> + Send + 'static + use<> {
-        let deadline = Instant::now() + self.timeout;
-        let state = Arc::new(AtomicU8::new(WAITING));
-        let made = self.enqueue(command, deadline, Arc::clone(&state));
-        async move {
-            match timeout_at(deadline, made?).await {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(_)) => Err(lost_outcome(&state, "the connection was lost")),
-                Err(_) => Err(lost_outcome(&state, "time is over")),
-            }
-        }
+        let made = match self.status.trouble() {
+            Some(reason) => Err(BrokerError::Unavailable(reason)),
+            None => self.limits.admit(command).map(|(request, caller)| {
+                self.put(request);
+                caller
+            }),
+        };
+        async move { made?.wait().await }
     }
 
-    fn enqueue(
-        &self,
-        command: Cmd,
-        deadline: Instant,
-        state: Arc<AtomicU8>,
-    ) -> Result<oneshot::Receiver<Answer>, BrokerError> {
+    /// Puts a request at the end of the line.
+    pub(super) fn put(&self, request: Request) {
         if let Some(reason) = self.status.trouble() {
-            return Err(BrokerError::Unavailable(reason));
+            return request.fail(&reason);
         }
-        let full = BrokerError::Limit("requests waiting for Redis");
-        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| full.clone())?;
-        let bytes = command.args_iter().map(argument_bytes).sum::<usize>() + REQUEST_BYTES;
-        let before = self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let charge = Charge { bytes, pending_bytes: Arc::clone(&self.pending_bytes) };
-        if before > 0 && before.saturating_add(bytes) > self.max_pending_bytes {
-            return Err(full);
+        // As long as the bounds are; it is closed only when the broker is dropped.
+        if let Err(refused) = self.queue.try_send(request) {
+            refused.into_inner().fail("the broker was dropped");
         }
-        let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Request { command, state, deadline, reply, charge, permit }).map_err(|_| full)?;
-        Ok(answer)
-    }
-}
-
-fn argument_bytes(argument: redis::Arg<&[u8]>) -> usize {
-    match argument {
-        redis::Arg::Simple(bytes) => bytes.len(),
-        _ => 0,
-    }
-}
-
-/// The error of a request that got no answer; if it still waits, it will not be sent.
-fn lost_outcome(state: &AtomicU8, reason: &str) -> BrokerError {
-    if state.compare_exchange(WAITING, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-        BrokerError::Unavailable(reason.to_owned())
-    } else {
-        BrokerError::UnknownOutcome(reason.to_owned())
     }
 }
 
@@ -158,7 +102,7 @@ fn lost_outcome(state: &AtomicU8, reason: &str) -> BrokerError {
 pub(super) struct Sender {
     waiting: mpsc::Receiver<Request>,
     dialer: Dialer,
-    scripts: Arc<Scripts>,
+    common: Common,
     status: Arc<Status>,
     backoff: Backoff,
     timeout: Duration,
@@ -173,17 +117,20 @@ impl Sender {
                 Ok(connection) => {
                     let since = Instant::now();
                     self.status.set_up();
-                    tracing::info!("connected to Redis for requests");
+                    self.common.doubt();
+                    tracing::info!(server = self.dialer.server(), "connected to Redis for requests");
                     let reason = self.serve(connection, &lost).await;
                     self.backoff.lasted(since.elapsed());
+                    self.common.tally.request_connections_lost.add(1);
                     reason
                 }
                 Err(reason) => reason,
             };
-            tracing::warn!(reason, "no connection to Redis for requests");
+            tracing::warn!(server = self.dialer.server(), reason, "no connection to Redis for requests");
             self.status.set_down(reason.clone());
+            self.common.doubt();
             while let Ok(request) = self.waiting.try_recv() {
-                let _ = request.reply.send(Err(BrokerError::Unavailable(reason.clone())));
+                request.fail(&reason);
             }
             tokio::time::sleep(self.backoff.pause()).await;
         }
@@ -193,7 +140,7 @@ impl Sender {
     async fn connect(&self, lost: &Arc<Notify>) -> Result<MultiplexedConnection, String> {
         let mut connection = self.dialer.dial(Arc::clone(lost), |_| ()).await?;
         let mut load = Pipeline::new();
-        for command in self.scripts.load() {
+        for command in self.common.scripts.load() {
             load.add_command(command);
         }
         match timeout(self.timeout, load.exec_async(&mut connection)).await {
@@ -227,7 +174,7 @@ impl Sender {
                         return "the broker was dropped".to_owned();
                     }
                     let batch = std::mem::take(&mut batch);
-                    under_way.push(carry_out(connection.clone(), batch, Arc::clone(&self.scripts), self.timeout));
+                    under_way.push(carry_out(connection.clone(), batch, self.common.clone(), self.timeout));
                 }
             }
         }
@@ -250,56 +197,66 @@ enum Ended {
 async fn carry_out(
     mut connection: MultiplexedConnection,
     batch: Vec<Request>,
-    scripts: Arc<Scripts>,
+    common: Common,
     patience: Duration,
 ) -> Ended {
     let now = Instant::now();
     let mut pipeline = Pipeline::with_capacity(batch.len());
-    let mut senders = Vec::with_capacity(batch.len());
-    for Request { command, state, deadline, reply, charge, permit } in batch {
-        if deadline <= now {
-            let _ = reply.send(Err(lost_outcome(&state, "time is over")));
-        } else if state.compare_exchange(WAITING, SENT, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            pipeline.add_command(command);
-            senders.push((reply, charge, permit));
+    let mut sent = Vec::with_capacity(batch.len());
+    for mut request in batch {
+        if request.is_late(now) {
+            request.fail("time is over");
+        } else if request.begin() {
+            pipeline.add_command(std::mem::take(&mut request.command));
+            sent.push(request);
         }
     }
-    if senders.is_empty() {
+    if sent.is_empty() {
         return Ended::Empty;
     }
-    let exchange = exchange(&mut connection, &pipeline, &scripts);
+    let exchange = exchange(&mut connection, &pipeline, &common.scripts);
     let answers = match timeout(patience, exchange).await {
         Ok(Ok(answers)) => answers,
         Ok(Err(error)) => {
             let reason = error.to_string();
-            fail(senders, &reason);
+            fail(sent, &reason, &common);
             return Ended::Broken(reason);
         }
         Err(_) => {
-            fail(senders, "time is over");
+            fail(sent, "time is over", &common);
             return Ended::Late;
         }
     };
     let mut is_replica = false;
-    for (answer, (reply, ..)) in answers.into_iter().zip(senders) {
-        let answer = match answer {
-            Value::ServerError(error) => {
+    for ((answer, mut request), command) in answers.into_iter().zip(sent).zip(pipeline.cmd_iter()) {
+        let answer = match (&common.detours, answer) {
+            (Some(detours), Value::ServerError(error)) if is_redirection(&error) => {
+                request.command = command.clone();
+                detours.take_back(request, &error);
+                continue;
+            }
+            (_, Value::ServerError(error)) => {
                 is_replica |= error.code() == "READONLY";
                 Err(refusal(&error))
             }
-            answer => Ok(answer),
+            (_, answer) => Ok(answer),
         };
-        let _ = reply.send(answer);
+        if let (Some(detours), Some(place)) = (&common.detours, &request.place) {
+            detours.carried_out(place);
+        }
+        request.answer(answer);
     }
     // After a failover the old primary may be a replica: whoever it follows must be found.
     if is_replica { Ended::Broken("the server is a replica".to_owned()) } else { Ended::Answered }
 }
 
-type Senders = Vec<(oneshot::Sender<Answer>, Charge, OwnedSemaphorePermit)>;
-
-fn fail(senders: Senders, reason: &str) {
-    for (reply, ..) in senders {
-        let _ = reply.send(Err(BrokerError::UnknownOutcome(reason.to_owned())));
+/// Nobody knows what became of them.
+fn fail(sent: Vec<Request>, reason: &str, common: &Common) {
+    for request in sent {
+        if let (Some(detours), Some(place)) = (&common.detours, &request.place) {
+            detours.carried_out(place);
+        }
+        request.fail(reason);
     }
 }
 
@@ -335,12 +292,20 @@ async fn exchange(
     Ok(answers)
 }
 
+/// Whether a server of a cluster did nothing, since the slot is not its own, not its own alone, or nobody's at the moment.
+pub(super) fn is_redirection(error: &ServerError) -> bool {
+    matches!(error.code(), "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN")
+}
+
 /// What an error of the server means. These codes are given before anything was written.
 fn refusal(error: &ServerError) -> BrokerError {
     let reason = format!("{} {}", error.code(), error.details().unwrap_or_default());
     match error.code() {
+        "MOVED" | "ASK" => BrokerError::Unavailable(format!(
+            "the server belongs to a cluster, which the settings do not say (broker.redis.cluster): {reason}"
+        )),
         "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "READONLY" | "OOM" | "MISCONF" | "NOREPLICAS" | "BUSY"
-        | "NOPERM" | "NOAUTH" | "NOSCRIPT" | "TRYAGAIN" | "MOVED" | "ASK" => BrokerError::Unavailable(reason),
+        | "NOPERM" | "NOAUTH" | "NOSCRIPT" | "TRYAGAIN" => BrokerError::Unavailable(reason),
         _ => BrokerError::UnknownOutcome(reason),
     }
 }

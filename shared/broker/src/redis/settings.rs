@@ -2,8 +2,8 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use redis::{ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
-use serde::{Deserialize, Serialize};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::place::Place;
 
@@ -35,6 +35,7 @@ const DEFAULT_MAX_PENDING_BYTES: usize = 64 << 20;
 #[serde(deny_unknown_fields)]
 pub struct SentinelSettings {
     /// Where they are, at least one, each like [`RedisSettings::url`], with credentials of its own if it wants any.
+    #[serde(serialize_with = "urls_without_credentials")]
     pub urls: Vec<String>,
     /// The name under which they know the primary.
     pub primary: String,
@@ -44,6 +45,23 @@ impl fmt::Debug for SentinelSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let urls: Vec<String> = self.urls.iter().map(|url| without_credentials(url)).collect();
         f.debug_struct("SentinelSettings").field("urls", &urls).field("primary", &self.primary).finish()
+    }
+}
+
+/// A Redis Cluster (Redis 7.0 or later, or Valkey), found through some of its servers.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterSettings {
+    /// Where some of its servers are, at least one, each like [`RedisSettings::url`] with database 0; they differ in nothing
+    /// but host and port. The others are found by asking.
+    #[serde(serialize_with = "urls_without_credentials")]
+    pub urls: Vec<String>,
+}
+
+impl fmt::Debug for ClusterSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let urls: Vec<String> = self.urls.iter().map(|url| without_credentials(url)).collect();
+        f.debug_struct("ClusterSettings").field("urls", &urls).finish()
     }
 }
 
@@ -73,7 +91,8 @@ impl TlsSettings {
 #[serde(deny_unknown_fields, default)]
 pub struct RedisSettings {
     /// Where the server is: `redis://[user[:password]@]host[:port][/database]`, `rediss://…` for TLS, or
-    /// `redis+unix:///path`; default `redis://127.0.0.1:6379/0`.
+    /// `redis+unix:///path`; default `redis://127.0.0.1:6379/0`. Shown without user and password.
+    #[serde(serialize_with = "url_without_credentials")]
     pub url: String,
     /// User of Redis's access list; empty: that of the URL, or the default user.
     pub user: String,
@@ -121,6 +140,9 @@ pub struct RedisSettings {
     /// and the user needs the command ROLE too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sentinel: Option<SentinelSettings>,
+    /// A cluster to use instead of one server; absent: none. Then `url` counts for nothing. Not together with `sentinel`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterSettings>,
     /// Certificates, where the URL says TLS.
     #[serde(skip_serializing_if = "TlsSettings::is_unset")]
     pub tls: TlsSettings,
@@ -134,6 +156,7 @@ impl Default for RedisSettings {
             password: String::new(),
             database: None,
             sentinel: None,
+            cluster: None,
             tls: TlsSettings::default(),
             prefix: DEFAULT_PREFIX.to_owned(),
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
@@ -158,6 +181,14 @@ fn without_credentials(url: &str) -> String {
     }
 }
 
+fn url_without_credentials<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&without_credentials(url))
+}
+
+fn urls_without_credentials<S: Serializer>(urls: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(urls.iter().map(|url| without_credentials(url)))
+}
+
 impl fmt::Debug for RedisSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisSettings")
@@ -166,6 +197,7 @@ impl fmt::Debug for RedisSettings {
             .field("password", &if self.password.is_empty() { "" } else { "…" })
             .field("database", &self.database)
             .field("sentinel", &self.sentinel)
+            .field("cluster", &self.cluster)
             .field("tls", &self.tls)
             .field("prefix", &self.prefix)
             .field("connect_timeout", &self.connect_timeout)
@@ -194,6 +226,15 @@ pub enum RedisSettingsError {
     /// There are Sentinels without addresses, or without a name to ask for.
     #[error("sentinel: urls and primary must not be empty")]
     Sentinel,
+    /// There is a cluster without addresses, or with Sentinels.
+    #[error("cluster: urls must not be empty, and there must be no sentinel")]
+    Cluster,
+    /// The servers of a cluster are reached in different ways.
+    #[error("cluster: urls must be redis:// or rediss:// and differ in nothing but host and port")]
+    ClusterUrls,
+    /// A cluster has one database.
+    #[error("cluster: the database must be 0")]
+    ClusterDatabase,
     /// The prefix is empty or has braces, which would spoil the hash tags.
     #[error("prefix: must not be empty and must not contain braces")]
     Prefix,
@@ -211,7 +252,34 @@ impl RedisSettings {
         Place::new(self).map(drop)
     }
 
-    /// The validated settings as the client library wants them.
+    /// The servers of the cluster that are known by the settings.
+    pub(super) fn seeds(&self) -> Result<Vec<(String, u16)>, RedisSettingsError> {
+        let Some(cluster) = &self.cluster else { return Ok(Vec::new()) };
+        if cluster.urls.is_empty() || self.sentinel.is_some() {
+            return Err(RedisSettingsError::Cluster);
+        }
+        let mut first: Option<ConnectionInfo> = None;
+        let mut seeds = Vec::with_capacity(cluster.urls.len());
+        for url in &cluster.urls {
+            let info = read_url(url)?;
+            let first = first.get_or_insert_with(|| info.clone());
+            let (first_redis, redis) = (first.redis_settings(), info.redis_settings());
+            let is_alike = std::mem::discriminant(first.addr()) == std::mem::discriminant(info.addr())
+                && (first_redis.username(), first_redis.password()) == (redis.username(), redis.password());
+            match info.addr() {
+                ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } if is_alike => {
+                    seeds.push((host.clone(), *port));
+                }
+                _ => return Err(RedisSettingsError::ClusterUrls),
+            }
+            if redis.db() != 0 || self.database.is_some_and(|database| database != 0) {
+                return Err(RedisSettingsError::ClusterDatabase);
+            }
+        }
+        Ok(seeds)
+    }
+
+    /// The validated settings as the client library wants them. Of a cluster, the way to its first server.
     pub(super) fn connection_info(&self) -> Result<ConnectionInfo, RedisSettingsError> {
         if self.prefix.is_empty() || self.prefix.contains(['{', '}']) {
             return Err(RedisSettingsError::Prefix);
@@ -235,9 +303,9 @@ impl RedisSettings {
         if self.canary_timeout <= self.canary_interval {
             return Err(RedisSettingsError::CanaryTimeout);
         }
-        let info = (self.url.as_str())
-            .into_connection_info()
-            .map_err(|error| RedisSettingsError::Url(error.category().to_owned()))?;
+        self.seeds()?;
+        let seed = self.cluster.as_ref().and_then(|cluster| cluster.urls.first());
+        let info = read_url(seed.unwrap_or(&self.url))?;
         // RESP3 brings published messages and answers over one connection, told apart.
         let mut redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         if !self.user.is_empty() {
@@ -251,6 +319,10 @@ impl RedisSettings {
         }
         Ok(info.set_redis_settings(redis))
     }
+}
+
+fn read_url(url: &str) -> Result<ConnectionInfo, RedisSettingsError> {
+    url.into_connection_info().map_err(|error| RedisSettingsError::Url(error.category().to_owned()))
 }
 
 #[cfg(test)]

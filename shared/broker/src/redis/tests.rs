@@ -1,6 +1,8 @@
 //! The Redis broker against the contract and against faults, with servers of the tests' own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod cluster;
+mod cluster_faults;
 mod contract;
 mod faults;
 mod proxy;

@@ -57,6 +57,16 @@ impl Node {
         Ok(Correspondence { node: self.clone(), open: Some((missing, question)), deadline })
     }
 
+    /// Reads anew who lives.
+    pub(in crate::node) async fn look_around(&self) -> Result<(), ClusterError> {
+        self.others().await.map(drop)
+    }
+
+    /// Whether this is a node that lives, as far as is known.
+    pub fn is_alive(&self, node: &str) -> bool {
+        self.peers.view.lock().knows(node)
+    }
+
     /// The other nodes that live. Read anew: one that has just begun may hold what is asked for.
     async fn others(&self) -> Result<BTreeSet<String>, ClusterError> {
         let members = self.broker.cluster().members().await?;

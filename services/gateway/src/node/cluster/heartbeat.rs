@@ -39,6 +39,7 @@ impl Node {
             version: VERSION.to_owned(),
             uptime_s: self.started.elapsed().as_secs(),
             counts: Counts { clients: self.connections(), ..counts },
+            address: self.addresses.own(),
         };
         let lease = self.settings.cluster.lease;
         let sent = Instant::now();

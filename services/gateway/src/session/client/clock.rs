@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use gorani_protocol::client::PING;
 use rand::RngExt;
 
-use super::{ClientSession, State, subscriptions::Subscription};
+use super::{ClientSession, Dialect, State, subscriptions::Subscription};
 use crate::{
     disconnect::{Disconnect, Unsubscribed},
     session::{Action, Actions, Now},
@@ -90,6 +90,10 @@ impl ClientSession {
         if is_due(self.clock.next_ping) && matches!(self.state, State::Connected) {
             let settings = &self.policy.settings;
             self.clock.next_ping = Some(now.instant + settings.ping_interval);
+            if self.traits.dialect != Dialect::Commands && !self.traits.native_ping {
+                // Its transport has a heartbeat, and a receiver no way to answer it.
+                return actions.push(Action::Ping);
+            }
             self.clock.pong_by = Some(now.instant + settings.pong_timeout);
             if self.traits.native_ping {
                 actions.push(Action::Ping);

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use gorani_auth::{ConnectionClaims, personal_channel};
-use gorani_broker::Position;
+use gorani_broker::{Position, Publication};
 use gorani_protocol::client::{Connect, ConnectResult, PublicationView, SubscribeResult, reply};
 
 use super::{
-    ClientSession, State,
+    ClientSession, Dialect, State,
     policy::VERSION,
     release,
     requests::PendingRequest,
@@ -24,6 +24,8 @@ use crate::{
 pub(super) struct Connecting {
     id: u32,
     expires_at: Option<u64>,
+    /// A position that cannot be recovered ends it.
+    reject: bool,
     /// Outcomes by channel, as they come.
     subscribed: BTreeMap<Arc<str>, Subscribed>,
     failed: Option<ErrorCode>,
@@ -32,35 +34,55 @@ pub(super) struct Connecting {
 
 impl ClientSession {
     pub(super) fn connect(&mut self, id: u32, connect: &Connect<'_>, now: Now, actions: &mut Actions) {
-        let claims = match self.claims(&connect.token, now) {
-            Ok(claims) => claims,
-            Err(Refused::Error(error)) => return self.refuse(id, error, actions),
-            Err(Refused::Disconnect(disconnect)) => return self.close(disconnect, actions),
-        };
+        match self.admit(&connect.token, now, actions) {
+            Ok((mut subscriptions, expires_at)) => {
+                for subscription in &mut subscriptions {
+                    let recover = connect.subs.get(&*subscription.channel).filter(|recover| recover.recover);
+                    subscription.recover = recover
+                        .filter(|_| subscription.recoverable)
+                        .map(|recover| Position { offset: recover.offset, epoch: (*recover.epoch).into() });
+                }
+                self.begin_connect(id, subscriptions, expires_at, false, now, actions);
+            }
+            Err(refused) => self.refuse_connect(id, refused, actions),
+        }
+    }
+
+    /// Lets a client in by its token: who it is, what it is subscribed to, and when that expires (Unix seconds).
+    pub(super) fn admit(
+        &mut self,
+        token: &str,
+        now: Now,
+        actions: &mut Actions,
+    ) -> Result<(Vec<Subscription>, Option<u64>), Refused> {
+        let claims = self.claims(token, now)?;
         self.user = claims.user.as_str().into();
         self.client = self.policy.new_client_id();
         self.info = claims.info.as_deref().map(raw_bytes).unwrap_or_default();
         actions.push(Action::Identify { user: self.user.clone(), client: self.client.clone() });
+        Ok((self.server_side(&claims)?, claims.expires_at))
+    }
 
-        let requests = match self.server_side(&claims) {
-            Ok(requests) => requests,
-            Err(Refused::Error(error)) => return self.refuse(id, error, actions),
-            Err(Refused::Disconnect(disconnect)) => return self.close(disconnect, actions),
-        };
-        let expires_at = claims.expires_at;
+    /// Begins the subscriptions that come with the connection. `reject`: all are recovered, or none begins.
+    pub(super) fn begin_connect(
+        &mut self,
+        id: u32,
+        subscriptions: Vec<Subscription>,
+        expires_at: Option<u64>,
+        reject: bool,
+        now: Now,
+        actions: &mut Actions,
+    ) {
         self.clock.set_expiry(expires_at.map(|at| self.end_of(at, now)));
         self.state = State::Connecting(Box::new(Connecting {
             id,
             expires_at,
+            reject,
             subscribed: BTreeMap::new(),
             failed: None,
-            under_way: requests.len(),
+            under_way: subscriptions.len(),
         }));
-        for mut subscription in requests {
-            let recover = connect.subs.get(&*subscription.channel).filter(|recover| recover.recover);
-            subscription.recover = recover
-                .filter(|_| subscription.recoverable)
-                .map(|recover| Position { offset: recover.offset, epoch: (*recover.epoch).into() });
+        for subscription in subscriptions {
             let ticket =
                 self.ticket(PendingRequest::ConnectSubscribe { channel: subscription.channel.clone() });
             actions
@@ -115,6 +137,9 @@ impl ClientSession {
         connecting.under_way -= 1;
         match outcome {
             Ok(subscribed) => {
+                if connecting.reject && subscribed.was_recovering && !subscribed.recovered {
+                    connecting.failed = Some(ErrorCode::UNRECOVERABLE_POSITION);
+                }
                 connecting.subscribed.insert(channel, subscribed);
             }
             Err(error) => {
@@ -134,15 +159,19 @@ impl ClientSession {
         }
     }
 
-    fn finish_connect(&mut self, connecting: Connecting, now: Now, actions: &mut Actions) {
+    fn finish_connect(&mut self, mut connecting: Connecting, now: Now, actions: &mut Actions) {
         if let Some(error) = connecting.failed {
             for subscription in std::mem::take(&mut self.subscriptions) {
                 actions.push(Action::Unsubscribe(subscription.channel));
             }
             self.clock.set_expiry(None);
-            return self.refuse(connecting.id, error, actions);
+            return self.refuse_connect(connecting.id, error.into(), actions);
         }
         let settings = &self.policy.settings;
+        let is_receiver = self.traits.dialect != Dialect::Commands;
+        // A receiver is brought what it missed like everything else, an object for each publication.
+        let replayed: Vec<_> =
+            connecting.subscribed.iter_mut().filter(|_| is_receiver).map(take_missed).collect();
         let views: Vec<Vec<PublicationView<'_>>> =
             connecting.subscribed.values().map(|subscribed| views(subscribed, &self.client)).collect();
         let mut subs: Vec<(&str, SubscribeResult<'_>)> = Vec::with_capacity(views.len());
@@ -159,15 +188,24 @@ impl ClientSession {
             data: None,
             subs: &subs,
             ping: u32::try_from(settings.ping_interval.as_secs()).unwrap_or(u32::MAX),
-            pong: !self.traits.native_ping,
+            pong: !self.traits.native_ping && !is_receiver,
             session: self.traits.emulation.as_deref().unwrap_or_default(),
             node: self.traits.emulation.as_ref().map_or("", |_| &*self.policy.node_id),
             time: now.unix_ms,
         };
-        actions.line(|out| reply::reply_connect(connecting.id, &result, out));
+        if is_receiver {
+            self.tell_connected(&result, actions);
+        } else {
+            actions.line(|out| reply::reply_connect(connecting.id, &result, out));
+        }
         self.state = State::Connected;
         self.clock.start(settings.ping_interval, now.instant);
         self.count_success();
+        for (channel, missed) in replayed {
+            if !missed.is_empty() {
+                actions.push(Action::Replay(channel, missed));
+            }
+        }
         for channel in connecting.subscribed.keys() {
             if let Some(subscription) = self.subscription_mut(channel) {
                 subscription.under_way = false;
@@ -213,11 +251,14 @@ impl ClientSession {
         }
         self.clock.set_expiry(expire_at.map(|at| self.end_of(at, now)));
         if matches!(self.state, State::Connected) {
-            actions.line(|out| {
-                gorani_protocol::client::push::push_refresh(expire_at.is_some(), ttl(expire_at, now), out);
-            });
+            self.tell_refreshed(expire_at.is_some(), ttl(expire_at, now), actions);
         }
     }
+}
+
+/// The publications that a subscription recovered.
+fn take_missed((channel, subscribed): (&Arc<str>, &mut Subscribed)) -> (Arc<str>, Vec<Arc<Publication>>) {
+    (channel.clone(), std::mem::take(&mut subscribed.publications))
 }
 
 /// Seconds until this Unix time; 0 where there is none.

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Instant};
 use bytes::Bytes;
 use gorani_auth::{ChannelOptions, SubscribeClaims, SubscribeGranted};
 use gorani_broker::{ClientInfo, Position};
-use gorani_protocol::client::{PublicationView, Subscribe, SubscribePush, SubscribeResult, push, reply};
+use gorani_protocol::client::{PublicationView, Subscribe, SubscribePush, SubscribeResult, reply};
 use serde_json::value::RawValue;
 
 use super::{
@@ -48,6 +48,11 @@ impl Subscription {
     /// Who the client is in this channel.
     pub(super) fn info(&self) -> &Arc<ClientInfo> {
         &self.info
+    }
+
+    /// The options of its channel.
+    pub(super) fn options(&self) -> &ChannelOptions {
+        &self.options
     }
 
     /// What the node is asked to do.
@@ -201,13 +206,18 @@ impl ClientSession {
             .rules
             .server_side(channel, claims)
             .map_err(|denied| self.policy.refuse_denied(denied))?;
-        let mut subscription = self.granted(channel, &granted, true, None);
+        Ok(self.granted_by_server(channel, &granted))
+    }
+
+    /// A subscription that its client does not manage itself.
+    pub(super) fn granted_by_server(&self, channel: &str, granted: &SubscribeGranted<'_>) -> Subscription {
+        let mut subscription = self.granted(channel, granted, true, None);
         let options = &granted.options;
         subscription.recoverable |= options.allow_recovery && options.has_history();
         subscription.positioned |=
             subscription.recoverable || (options.allow_positioning && options.has_history());
         subscription.join_leave = options.join_leave;
-        Ok(subscription)
+        subscription
     }
 
     /// A subscribe of the client has its outcome.
@@ -263,7 +273,7 @@ impl ClientSession {
     /// The server ends a subscription and says why.
     pub(super) fn server_unsubscribe(&mut self, channel: &str, why: Unsubscribed, actions: &mut Actions) {
         let Some(subscription) = self.remove(channel) else { return };
-        actions.line(|out| push::push_unsubscribe(channel, why.code, why.reason, out));
+        self.tell_unsubscribed(channel, why, actions);
         actions.push(Action::Unsubscribe(subscription.channel));
         self.clock.set_subscription_expiry(&self.subscriptions);
     }
@@ -364,20 +374,20 @@ impl ClientSession {
                 return;
             }
         };
-        let client = self.client.clone();
         let Some(subscription) = self.subscription_mut(channel) else { return };
         subscription.under_way = false;
+        let data = subscription.data.clone();
         let requested = subscription.recover.as_ref().filter(|_| subscribed.recovered);
         let pushed = SubscribePush {
             recoverable: subscription.recoverable,
             epoch: subscribed.top.as_ref().map_or("", |top| &top.epoch),
             offset: requested.or(subscribed.top.as_ref()).map_or(0, |position| position.offset),
             positioned: subscription.positioned,
-            data: non_empty(&subscription.data),
+            data: non_empty(&data),
         };
-        actions.line(|out| push::push_subscribe(channel, &pushed, out));
-        for publication in views(&subscribed, &client) {
-            actions.line(|out| push::push_publication(channel, &publication, out));
+        self.tell_subscribed(channel, &pushed, actions);
+        if !subscribed.publications.is_empty() {
+            actions.push(Action::Replay(channel.clone(), subscribed.publications));
         }
         release(channel, actions);
     }

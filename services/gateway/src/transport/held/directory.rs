@@ -38,13 +38,31 @@ pub struct Directory {
     hasher: RandomState,
     /// Sessions that wait for their next response.
     unattended: AtomicUsize,
+    /// Polls that wait for something new.
+    polls: Arc<AtomicUsize>,
+}
+
+/// One of the polls that wait; it does no more when this is dropped.
+#[derive(Debug)]
+pub struct Waiting(Arc<AtomicUsize>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Directory {
     /// An empty directory of the node with this id.
     pub fn new(node: Arc<str>) -> Self {
         let parts = (0..PARTS).map(|_| Mutex::default()).collect();
-        Self { node, parts, hasher: RandomState::new(), unattended: AtomicUsize::new(0) }
+        Self {
+            node,
+            parts,
+            hasher: RandomState::new(),
+            unattended: AtomicUsize::new(0),
+            polls: Arc::default(),
+        }
     }
 
     /// An id for a session of this node: 128 random bits, since who knows it speaks for the session.
@@ -88,6 +106,12 @@ impl Directory {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// One more poll waits; `None` if `most` do already.
+    pub fn begin_poll(&self, most: usize) -> Option<Waiting> {
+        let waiting = Waiting(self.polls.clone());
+        (waiting.0.fetch_add(1, Ordering::Relaxed) < most).then_some(waiting)
     }
 
     /// One more session waits for its next response, unless `most` do already.

@@ -11,7 +11,7 @@ use crate::{
     node::{Node, Place},
     outbox::Outbox,
     session::{Now, Session},
-    transport::{carrier::Carried, errand::Errands},
+    transport::{carrier::Carried, errand::Errands, forward::Forwarding},
 };
 
 /// The node as a request on one of its workers meets it.
@@ -23,6 +23,8 @@ pub struct Local {
     pub worker: Rc<Worker>,
     /// The node's held sessions.
     pub directory: Arc<Directory>,
+    /// Takes requests for sessions of other nodes to them.
+    pub forwarding: Rc<Forwarding>,
 }
 
 /// A session to be held.
@@ -60,7 +62,7 @@ impl Opening {
     /// # Errors
     /// If a session with this id is there already.
     pub fn open(self, local: &Local) -> Result<(), Taken> {
-        let Local { node, worker, directory } = local;
+        let Local { node, worker, directory, .. } = local;
         let ctx = Context::<Held>::new();
         if let Some(id) = &self.id
             && !directory.enter(id, ctx.address().recipient())

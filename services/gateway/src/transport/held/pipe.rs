@@ -14,7 +14,7 @@ use std::{
 };
 
 use actix_web::body::{BodySize, MessageBody};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 
 use crate::disconnect::Refused;
@@ -150,6 +150,15 @@ impl PipeReader {
             Poll::Pending
         })
         .await
+    }
+
+    /// Everything up to the end, for a response that is sent as a whole.
+    pub async fn collect(&self) -> BytesMut {
+        let mut all = BytesMut::new();
+        while let Some(chunk) = poll_fn(|task| self.poll_chunk(task)).await {
+            all.extend_from_slice(&chunk);
+        }
+        all
     }
 
     fn poll_chunk(&self, task: &mut Context<'_>) -> Poll<Option<Bytes>> {

@@ -1,5 +1,5 @@
-//! `POST /emulation`: commands for a session whose responses go one way. It may land on any worker of the node.
-//! `specs/http-transports.md`, item 8.
+//! `POST /emulation`: commands for a session whose responses go one way. It may land on any node, which takes it to the session's
+//! ([`crate::transport::forward`]). `specs/http-transports.md`, item 8.
 
 use std::borrow::Cow;
 
@@ -10,10 +10,13 @@ use serde::Deserialize;
 use super::{door::Door, refusal::Refusal};
 use crate::{
     disconnect::ErrorCode,
-    transport::held::{
-        directory::Owner,
-        opening::Local,
-        visit::{Arrival, Busy, Visit},
+    transport::{
+        forward::Lost,
+        held::{
+            directory::Owner,
+            opening::Local,
+            visit::{Arrival, Busy, Visit},
+        },
     },
 };
 
@@ -41,17 +44,15 @@ pub async fn emulation(request: HttpRequest, payload: web::Payload, local: web::
         Err(refusal) => return refusal.response(),
     };
     let most = local.node.settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES) + ENVELOPE_BYTES;
-    let taken = match door.body(payload, most).await {
-        Ok(body) => hand_over(&door.local, &body).await,
+    let answered = match door.body(payload, most).await {
+        Ok(body) => hand_over(&door, &request, &body).await,
         Err(refusal) => Err(refusal),
     };
-    match taken {
-        Ok(()) => door.response(StatusCode::NO_CONTENT).finish(),
-        Err(refusal) => door.refuse(&refusal),
-    }
+    answered.unwrap_or_else(|refusal| door.refuse(&refusal))
 }
 
-async fn hand_over(local: &Local, body: &Bytes) -> Result<(), Refusal> {
+async fn hand_over(door: &Door, request: &HttpRequest, body: &Bytes) -> Result<HttpResponse, Refusal> {
+    let local = &door.local;
     let emulated: Emulated<'_> = serde_json::from_slice(body)
         .map_err(|_| Refusal::bad_request("the body must be an object with session, node and data"))?;
     if emulated.session.is_empty() || emulated.data.is_empty() {
@@ -69,11 +70,16 @@ async fn hand_over(local: &Local, body: &Bytes) -> Result<(), Refusal> {
             let (arrival, taken) = Arrival::new([emulated.data]);
             mailbox.send(Visit::Deliver(arrival)).await.map_err(|_| unknown())?;
             match taken.await {
-                Ok(Ok(())) => Ok(()),
+                Ok(Ok(())) => Ok(door.response(StatusCode::NO_CONTENT).finish()),
                 Ok(Err(Busy)) => Err(ErrorCode::TOO_MANY_REQUESTS.into()),
                 Err(_) => Err(unknown()),
             }
         }
-        Owner::Elsewhere(_) | Owner::Nobody => Err(unknown()),
+        Owner::Elsewhere(node) => match local.forwarding.relay(&node, request, body).await {
+            Ok(response) => Ok(response),
+            Err(Lost::Busy) => Err(ErrorCode::TOO_MANY_REQUESTS.into()),
+            Err(Lost::Unreachable | Lost::Elsewhere) => Err(unknown()),
+        },
+        Owner::Nobody => Err(unknown()),
     }
 }

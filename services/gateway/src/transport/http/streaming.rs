@@ -84,7 +84,7 @@ fn open(door: &Door, transport: &'static TransportLabel, commands: String) -> Re
     };
     let node = &door.local.node;
     let id = Directory::new_id();
-    let traits = TransportTraits { native_ping: false, emulation: Some(id.clone()) };
+    let traits = TransportTraits { emulation: Some(id.clone()), ..TransportTraits::default() };
     let (writer, body) = pipe();
     let opening = Opening {
         session: Box::new(ClientSession::new(node.policy.clone(), traits, Now::read())),

@@ -12,13 +12,17 @@ local function user_of(entry)
   return string.sub(entry, colon + 1, colon + tonumber(string.sub(entry, 1, colon - 1)))
 end
 
+local function forget_user_of(entry)
+  local user = user_of(entry)
+  if redis.call('HINCRBY', KEYS[3], user, -1) <= 0 then
+    redis.call('HDEL', KEYS[3], user)
+  end
+end
+
 local function leave(client)
   local entry = redis.call('HGET', KEYS[1], client)
   if entry then
-    local user = user_of(entry)
-    if redis.call('HINCRBY', KEYS[3], user, -1) <= 0 then
-      redis.call('HDEL', KEYS[3], user)
-    end
+    forget_user_of(entry)
     redis.call('HDEL', KEYS[1], client)
   end
   redis.call('ZREM', KEYS[2], client)

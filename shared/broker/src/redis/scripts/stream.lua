@@ -40,7 +40,8 @@ local function forget_expired(now, ttl)
       from = '(' .. entry[1]
     end
     if #entries < SCAN_ENTRIES then
-      redis.call('DEL', KEYS[2])
+      -- Not DEL: while its slot goes to another server, a key that is gone cannot be written again.
+      redis.call('XTRIM', KEYS[2], 'MAXLEN', '=', 0)
       redis.call('HDEL', KEYS[1], 'o')
       return
     end

@@ -1,32 +1,55 @@
-//! The contract suite, on three nodes, with a real server and real time.
+//! The contract suite, on three nodes, with real servers and real time: one server, one behind Sentinels, a cluster.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Mutex;
 
 use super::{
     super::{RedisBroker, RedisSettings},
+    cluster::Cluster,
+    sentinel::Trio,
     server::Server,
 };
 use crate::contract::{Harness, Node};
 
-struct Standalone {
-    server: Server,
+/// Servers, and settings that find them; tests that run at the same time share them under different prefixes.
+struct Medium<T> {
+    settings: RedisSettings,
+    _servers: Arc<T>,
 }
 
-impl Standalone {
-    fn start() -> Self {
-        Self { server: Server::start() }
+impl<T: Send + Sync> Medium<T> {
+    async fn shared(
+        place: &Mutex<Weak<T>>,
+        start: impl AsyncFnOnce() -> T,
+        settings: impl FnOnce(&T) -> RedisSettings,
+    ) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let mut place = place.lock().await;
+        let servers = match place.upgrade() {
+            Some(servers) => servers,
+            None => Arc::new(start().await),
+        };
+        *place = Arc::downgrade(&servers);
+        let prefix = format!("test-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let settings = RedisSettings { prefix, require_at_start: true, ..settings(&servers) };
+        Self { settings, _servers: servers }
     }
 }
 
-impl Harness for Standalone {
+impl<T: Send + Sync> Harness for Medium<T> {
     fn max_nodes(&self) -> usize {
         3
     }
 
     async fn node(&self) -> Node {
-        let settings =
-            RedisSettings { url: self.server.url(), require_at_start: true, ..RedisSettings::default() };
-        Node::start(Arc::new(RedisBroker::new(settings).unwrap())).await
+        Node::start(Arc::new(RedisBroker::new(self.settings.clone()).unwrap())).await
     }
 
     fn span(&self) -> Duration {
@@ -38,4 +61,38 @@ impl Harness for Standalone {
     }
 }
 
-crate::broker_contract!(Standalone::start());
+mod standalone {
+    use super::*;
+
+    async fn medium() -> Medium<Server> {
+        let settings = |server: &Server| RedisSettings { url: server.url(), ..RedisSettings::default() };
+        Medium::shared(&Mutex::new(Weak::new()), async || Server::start(), settings).await
+    }
+
+    crate::broker_contract!(medium().await);
+}
+
+mod behind_sentinels {
+    use super::*;
+
+    async fn medium() -> Medium<Trio> {
+        static SERVERS: Mutex<Weak<Trio>> = Mutex::const_new(Weak::new());
+        let settings =
+            |trio: &Trio| RedisSettings { sentinel: Some(trio.settings()), ..RedisSettings::default() };
+        Medium::shared(&SERVERS, Trio::start, settings).await
+    }
+
+    crate::broker_contract!(medium().await);
+}
+
+mod in_a_cluster {
+    use super::*;
+
+    async fn medium() -> Medium<Cluster> {
+        static SERVERS: Mutex<Weak<Cluster>> = Mutex::const_new(Weak::new());
+        let settings = |cluster: &Cluster| cluster.settings_with(RedisSettings::default());
+        Medium::shared(&SERVERS, Cluster::start, settings).await
+    }
+
+    crate::broker_contract!(medium().await);
+}

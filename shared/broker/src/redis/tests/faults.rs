@@ -59,8 +59,9 @@ async fn a_node_hears_its_messages_again_after_the_server_was_lost() {
     let mut node = Rig::start(quick(server.url())).await;
     server.kill();
     node.until_not_ready().await;
+    // One of the two connections may notice later than the other.
     let refused = node.broker.send(None, "lost".into()).await.unwrap_err();
-    assert!(matches!(refused, BrokerError::Unavailable(_)), "{refused:?}");
+    assert!(matches!(refused, BrokerError::Unavailable(_) | BrokerError::UnknownOutcome(_)), "{refused:?}");
     server.restart();
     node.until_ready().await;
     for to in [None, Some(NODE)] {
@@ -195,6 +196,86 @@ async fn a_publish_whose_answer_was_lost_is_not_done_twice_when_it_is_retried_wi
     assert_eq!((retried.position.offset, retried.repeated), (1, true));
     let page = node.broker.history("news", HistoryQuery::default(), retention).await.unwrap();
     assert_eq!(page.top, retried.position);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_script_that_ran_and_whose_answer_was_lost_is_not_run_twice_with_its_key() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.port).await;
+    let node = Rig::start(quick(proxy.url())).await;
+    let mut listener = Rig::start(quick(server.url())).await;
+    listener.subscribe(&["news"]).await;
+    let retention = Retention { size: 10, ttl: Duration::from_secs(60) };
+    let guard = Idempotency { key: "once".to_owned(), ttl: Duration::from_secs(60) };
+    let options = PublishOptions { retention, idempotency: Some(guard), ..Default::default() };
+    let publication = Publication { data: "1".into(), ..Default::default() };
+    proxy.swallow_answers();
+    let asked = Instant::now();
+    let lost = node.broker.publish("news", publication.clone(), options.clone()).await.unwrap_err();
+    assert!(lost.is_unknown_outcome(), "{lost:?}");
+    assert!(asked.elapsed() < 2 * REQUEST_TIMEOUT, "{:?}", asked.elapsed());
+    // It was done all the same.
+    assert_eq!(listener.next().await, event("news", "1"));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let retried = loop {
+        match node.broker.publish("news", publication.clone(), options.clone()).await {
+            Ok(published) => break published,
+            // The connection may still be given up meanwhile.
+            Err(error) => assert!(Instant::now() < deadline, "{error:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    assert_eq!((retried.position.offset, retried.repeated), (1, true));
+    listener.publish("news", "2").await.unwrap();
+    assert_eq!(listener.next().await, event("news", "2"));
+    let stats = node.broker.stats();
+    assert!(stats.publishes_unknown > 0 && stats.request_connections_lost > 0, "{stats:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_server_is_away_every_publish_ends_in_time_and_none_is_half_done() {
+    let mut server = Server::start();
+    let node = Rig::start(quick(server.url())).await;
+    let mut calls = Vec::new();
+    let publish = |number: usize| {
+        let publication = Publication { data: number.to_string().into(), ..Default::default() };
+        let retention = Retention { size: 1000, ttl: Duration::from_secs(60) };
+        let made =
+            node.broker.publish("news", publication, PublishOptions { retention, ..Default::default() });
+        let asked = Instant::now();
+        tokio::spawn(async move { (made.await, asked.elapsed()) })
+    };
+    // Frozen, killed, and away: whatever the state, a call ends.
+    for (state, number) in (0..60).map(|number| (number / 20, number)) {
+        match number {
+            5 => server.freeze(),
+            20 => server.kill(),
+            _ => {}
+        }
+        calls.push((state, publish(number)));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    node.until_not_ready().await;
+    for (state, call) in calls {
+        let (answer, took) = call.await.unwrap();
+        assert!(took < 3 * REQUEST_TIMEOUT, "{took:?}");
+        match answer {
+            Ok(_) => assert_eq!(state, 0),
+            Err(error) => {
+                assert!(
+                    matches!(error, BrokerError::Unavailable(_) | BrokerError::UnknownOutcome(_)),
+                    "{error:?}"
+                );
+            }
+        }
+    }
+    server.restart();
+    node.until_ready().await;
+    assert_eq!(
+        node.publish("news", "after").await.unwrap().position.offset,
+        1,
+        "an empty server, and nothing late"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

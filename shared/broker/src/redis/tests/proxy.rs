@@ -22,6 +22,8 @@ pub(super) struct Proxy {
     only_listeners: Arc<AtomicBool>,
     /// New ones too.
     holding: Arc<AtomicBool>,
+    /// Only what the server says vanishes.
+    only_answers: Arc<AtomicBool>,
 }
 
 impl Proxy {
@@ -31,7 +33,9 @@ impl Proxy {
         let age = watch::Sender::new(0);
         let only_listeners = Arc::new(AtomicBool::new(false));
         let holding = Arc::new(AtomicBool::new(false));
+        let only_answers = Arc::new(AtomicBool::new(false));
         let (ages, only, hold) = (age.clone(), Arc::clone(&only_listeners), Arc::clone(&holding));
+        let answers = Arc::clone(&only_answers);
         tokio::spawn(async move {
             loop {
                 let (near, _) = listener.accept().await.unwrap();
@@ -42,13 +46,14 @@ impl Proxy {
                     subscribed: Arc::new(AtomicBool::new(false)),
                     only_listeners: Arc::clone(&only),
                     holding: Arc::clone(&hold),
+                    only_answers: Arc::clone(&answers),
                 };
                 let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
-                tokio::spawn(gate.clone().pass(near_read, far_write));
-                tokio::spawn(gate.pass(far_read, near_write));
+                tokio::spawn(gate.clone().pass(near_read, far_write, false));
+                tokio::spawn(gate.pass(far_read, near_write, true));
             }
         });
-        Self { port, age, only_listeners, holding }
+        Self { port, age, only_listeners, holding, only_answers }
     }
 
     pub(super) fn url(&self) -> String {
@@ -60,7 +65,13 @@ impl Proxy {
         self.age.send_modify(|age| *age += 1);
     }
 
-    /// The same for those connections alone that listen, and for new ones of that kind until [`Proxy::let_listen`].
+    /// What the server says over the connections of now vanishes; it still hears what it is told.
+    pub(super) fn swallow_answers(&self) {
+        self.only_answers.store(true, Ordering::SeqCst);
+        self.swallow_all();
+    }
+
+    /// The same as [`Proxy::swallow_all`] for those connections alone that listen, and for new ones of that kind until [`Proxy::let_listen`].
     pub(super) fn swallow_listeners(&self) {
         self.only_listeners.store(true, Ordering::SeqCst);
         self.holding.store(true, Ordering::SeqCst);
@@ -81,22 +92,24 @@ struct Gate {
     subscribed: Arc<AtomicBool>,
     only_listeners: Arc<AtomicBool>,
     holding: Arc<AtomicBool>,
+    only_answers: Arc<AtomicBool>,
 }
 
 impl Gate {
-    fn swallows(&self) -> bool {
+    fn swallows(&self, is_answer: bool) -> bool {
         (*self.ages.borrow() > self.born || self.holding.load(Ordering::SeqCst))
             && (self.subscribed.load(Ordering::SeqCst) || !self.only_listeners.load(Ordering::SeqCst))
+            && (is_answer || !self.only_answers.load(Ordering::SeqCst))
     }
 
-    async fn pass(self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+    async fn pass(self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, is_answer: bool) {
         let mut buffer = vec![0; 16 << 10];
         while let Ok(count @ 1..) = from.read(&mut buffer).await {
             let bytes = &buffer[..count];
             if bytes.windows(9).any(|window| window == b"SUBSCRIBE") {
                 self.subscribed.store(true, Ordering::SeqCst);
             }
-            if !self.swallows() && to.write_all(bytes).await.is_err() {
+            if !self.swallows(is_answer) && to.write_all(bytes).await.is_err() {
                 return;
             }
         }

@@ -66,7 +66,7 @@ pub(super) fn quick(url: String) -> RedisSettings {
 
 impl Rig {
     pub(super) async fn start(settings: RedisSettings) -> Self {
-        let (sink, told) = mpsc::channel(10_000);
+        let (sink, told) = mpsc::channel(1_000_000);
         let broker = Arc::new(RedisBroker::new(settings).unwrap());
         broker.hear(NODE);
         broker.start(Arc::new(Passing(sink))).await.unwrap();
@@ -98,7 +98,10 @@ impl Rig {
     }
 
     pub(super) async fn until_not_listening(&self) {
-        until("not listening", || self.broker.listener.status().trouble().is_some()).await;
+        until("not listening", || {
+            self.broker.shards.shards().iter().any(|shard| shard.listener.status().trouble().is_some())
+        })
+        .await;
     }
 
     pub(super) async fn until_not_ready(&self) {

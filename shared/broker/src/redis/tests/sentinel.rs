@@ -14,36 +14,57 @@ fn event(data: &str) -> Told {
     Told::Event("news".into(), data.to_owned())
 }
 
+fn sentinel_settings(sentinels: &[Server]) -> SentinelSettings {
+    SentinelSettings { urls: sentinels.iter().map(Server::url).collect(), primary: "primary".to_owned() }
+}
+
 fn asking(sentinels: &[Server]) -> RedisSettings {
-    let urls = sentinels.iter().map(Server::url).collect();
+    // Nobody listens there: the address must come from the sentinels.
     RedisSettings {
-        sentinel: Some(SentinelSettings { urls, primary: "primary".to_owned() }),
-        // Nobody listens there: the address must come from the sentinels.
+        sentinel: Some(sentinel_settings(sentinels)),
         ..quick("redis://127.0.0.1:1/0".to_owned())
+    }
+}
+
+/// A primary with a replica, watched by three Sentinels that can act.
+pub(super) struct Trio {
+    pub(super) primary: Server,
+    pub(super) replica: Server,
+    pub(super) sentinels: [Server; 3],
+}
+
+impl Trio {
+    pub(super) async fn start() -> Self {
+        let primary = Server::start();
+        let replica = Server::start_with(&["--replicaof", "127.0.0.1", &primary.port.to_string()]);
+        let sentinels = [0; 3].map(|_| Server::sentinel_of(primary.port, QUORUM));
+        // They must know the replica and each other, and the replica must be up to date.
+        primary.until_info("replication", "state=online").await;
+        for sentinel in &sentinels {
+            sentinel.until_info("sentinel", "slaves=1,sentinels=3").await;
+        }
+        Self { primary, replica, sentinels }
+    }
+
+    pub(super) fn settings(&self) -> SentinelSettings {
+        sentinel_settings(&self.sentinels)
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_node_follows_a_failover_and_tells_the_gap() {
-    let mut primary = Server::start();
-    let replica = Server::start_with(&["--replicaof", "127.0.0.1", &primary.port.to_string()]);
-    let sentinels = [0; 3].map(|_| Server::sentinel_of(primary.port, QUORUM));
-    let mut node = Rig::start(asking(&sentinels)).await;
+    let mut trio = Trio::start().await;
+    let mut node = Rig::start(asking(&trio.sentinels)).await;
     node.subscribe(&["news"]).await;
     node.publish("news", "before").await.unwrap();
     assert_eq!(node.next().await, event("before"));
-    // The sentinels must know the replica and each other, and the replica must be up to date, before they can act.
-    primary.until_info("replication", "state=online").await;
-    for sentinel in &sentinels {
-        sentinel.until_info("sentinel", "slaves=1,sentinels=3").await;
-    }
-    primary.kill();
+    trio.primary.kill();
     node.until_not_ready().await;
     assert_eq!(node.next().await, Told::Gap("news".into()));
     node.until_ready().await;
     node.publish("news", "after").await.unwrap();
     assert_eq!(node.next().await, event("after"));
-    replica.until_info("replication", "role:master").await;
+    trio.replica.until_info("replication", "role:master").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -24,7 +24,7 @@ pub(super) struct Server {
     child: Child,
     pub(super) port: u16,
     directory: TempDir,
-    options: Vec<String>,
+    pub(super) options: Vec<String>,
 }
 
 impl Server {

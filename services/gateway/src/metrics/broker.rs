@@ -1,0 +1,81 @@
+//! What the broker counts itself, for `GET /metrics`: read when somebody asks. Design §5 (readiness tells the truth, and
+//! figures show why).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use gorani_broker::BrokerStats;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+/// Labels of a connection to the broker's server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct BrokerConnectionLabel {
+    /// `requests` or `listening`.
+    pub connection: &'static str,
+}
+
+/// What the broker counts itself ([`BrokerStats`]).
+#[derive(Debug, Default)]
+pub(super) struct BrokerMetrics {
+    servers: Gauge,
+    connections_lost: Family<BrokerConnectionLabel, Counter>,
+    pending_requests: Gauge,
+    pending_bytes: Gauge,
+    canary_age: Gauge<f64, AtomicU64>,
+    messages_received: Counter,
+    gaps: Counter,
+    redirected: Counter,
+    publishes_failed: Family<BrokerFailureLabel, Counter>,
+}
+
+/// Labels of a publish that the broker did not accept.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct BrokerFailureLabel {
+    /// `unavailable` (nothing was done) or `unknown`.
+    pub outcome: &'static str,
+}
+
+impl BrokerMetrics {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        macro_rules! register {
+            ($($metric:ident: $name:literal, $help:literal;)+) => {
+                $(registry.register($name, $help, self.$metric.clone());)+
+            };
+        }
+        register! {
+            servers: "broker_servers", "Servers that the broker is to be connected to";
+            connections_lost: "broker_connections_lost", "Connections to the broker's servers that were lost";
+            pending_requests: "broker_pending_requests", "Requests to the broker without an answer";
+            pending_bytes: "broker_pending_bytes", "Bytes of those requests";
+            canary_age: "broker_canary_age_seconds", "Seconds since the node heard itself through the broker";
+            messages_received: "broker_messages_received", "Messages of channels that arrived from the broker's servers";
+            gaps: "broker_gaps", "Gaps that the broker told, by channel";
+            redirected: "broker_redirected", "Requests that a server of a cluster sent elsewhere";
+            publishes_failed: "broker_publishes_failed", "Publishes without success, by outcome";
+        }
+    }
+
+    pub(super) fn set(&self, stats: &BrokerStats) {
+        let gauge = |gauge: &Gauge, value: usize| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        let counter = |counter: &Counter, value: u64| counter.inner().store(value, Ordering::Relaxed);
+        gauge(&self.servers, stats.servers);
+        gauge(&self.pending_requests, stats.pending_requests);
+        gauge(&self.pending_bytes, stats.pending_bytes);
+        self.canary_age.set(stats.canary_age.unwrap_or_default().as_secs_f64());
+        counter(&self.messages_received, stats.messages_received);
+        counter(&self.gaps, stats.gaps_told);
+        counter(&self.redirected, stats.redirected);
+        let lost =
+            [("requests", stats.request_connections_lost), ("listening", stats.listening_connections_lost)];
+        for (connection, value) in lost {
+            counter(&self.connections_lost.get_or_create(&BrokerConnectionLabel { connection }), value);
+        }
+        let failed = [("unavailable", stats.publishes_unavailable), ("unknown", stats.publishes_unknown)];
+        for (outcome, value) in failed {
+            counter(&self.publishes_failed.get_or_create(&BrokerFailureLabel { outcome }), value);
+        }
+    }
+}

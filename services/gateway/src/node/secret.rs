@@ -1,0 +1,115 @@
+//! The secret with which the nodes of a cluster know one another's requests.
+//!
+//! It is in the settings, or the nodes agree on a random one through the broker, which they trust already: the first to
+//! claim its name decides. Every node claims it again once in a while, so it outlives a loss of the broker's data.
+//! Decision record 21.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_lc_rs::hmac::{HMAC_SHA256, Key};
+use parking_lot::RwLock;
+use rand::Rng;
+use tokio::{sync::Mutex, time::Instant};
+
+use crate::{node::Node, settings::BrokerKind};
+
+/// The name whose owner is the secret.
+const NAME: &str = "secret of the cluster";
+/// How long the broker keeps it after the last node has claimed it.
+const TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How often a node makes sure that it has the secret of the others.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// The least time between two looks, whatever forged requests ask for.
+const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(500);
+
+/// One secret, as a key for proofs.
+#[derive(Clone)]
+pub struct Secret {
+    text: Arc<str>,
+    key: Arc<Key>,
+}
+
+impl Secret {
+    /// Any text; its length is for the settings to judge.
+    pub fn new(text: &str) -> Self {
+        Self { text: text.into(), key: Arc::new(Key::new(HMAC_SHA256, text.as_bytes())) }
+    }
+
+    /// The key.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    fn random() -> Self {
+        let mut random = [0; 32];
+        rand::rng().fill_bytes(&mut random);
+        Self::new(&random.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    }
+}
+
+/// The secrets that a node knows.
+pub struct Secrets {
+    /// The one to use, then the one that was used before it.
+    known: RwLock<Vec<Secret>>,
+    /// What this node proposes where there is none.
+    proposal: Secret,
+    looked_at: Mutex<Option<Instant>>,
+}
+
+impl Default for Secrets {
+    fn default() -> Self {
+        Self { known: RwLock::default(), proposal: Secret::random(), looked_at: Mutex::default() }
+    }
+}
+
+impl Secrets {
+    /// Those that are believed. The first is the one to use; none: nobody is believed, and nobody would believe us.
+    pub fn known(&self) -> Vec<Secret> {
+        self.known.read().clone()
+    }
+
+    fn adopt(&self, text: &str) {
+        let mut known = self.known.write();
+        if known.first().is_none_or(|current| *current.text != *text) {
+            known.insert(0, Secret::new(text));
+            known.truncate(2);
+        }
+    }
+}
+
+impl Node {
+    /// Keeps the secret that of the cluster, for ever; returns at once where it is settled.
+    pub(super) async fn keep_secret(self: Arc<Self>) {
+        if !self.settings.cluster.secret.is_empty() {
+            return self.secrets.adopt(&self.settings.cluster.secret);
+        }
+        if self.settings.broker.kind == BrokerKind::Memory {
+            return;
+        }
+        loop {
+            self.renew_secret().await;
+            let is_known = !self.secrets.known.read().is_empty();
+            tokio::time::sleep(if is_known { LOOK_EVERY } else { LOOK_AT_MOST_EVERY }).await;
+        }
+    }
+
+    /// Makes sure that it has the secret of the others, unless that was done a moment ago; without the broker it keeps the
+    /// one that it has.
+    pub async fn renew_secret(&self) {
+        if !self.settings.cluster.secret.is_empty() || self.settings.broker.kind == BrokerKind::Memory {
+            return;
+        }
+        // Who asks meanwhile waits for the same answer.
+        let mut looked_at = self.secrets.looked_at.lock().await;
+        if looked_at.is_some_and(|at| at.elapsed() < LOOK_AT_MOST_EVERY) {
+            return;
+        }
+        let current = self.secrets.known().into_iter().next();
+        let proposed = current.as_ref().unwrap_or(&self.secrets.proposal).text.clone();
+        match self.broker.cluster().claim(NAME, &proposed, TTL, None).await {
+            Ok(agreed) => self.secrets.adopt(&agreed),
+            Err(error) => tracing::debug!(%error, "the secret of the cluster is not known"),
+        }
+        *looked_at = Some(Instant::now());
+    }
+}

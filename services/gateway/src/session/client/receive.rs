@@ -1,0 +1,151 @@
+//! What the client protocol's session does differently for a receiver without commands ([`crate::session::uni`]): what it
+//! is subscribed to comes with its request, and it is told objects without envelopes. `specs/http-transports.md`.
+
+use bytes::BytesMut;
+use gorani_protocol::client::{ConnectResult, SubscribePush, bare, push};
+
+use super::{ClientSession, Dialect, policy::retention, subscriptions::Subscription};
+use crate::{
+    disconnect::{ErrorCode, Refused, Unsubscribed},
+    session::{
+        Actions, Now, position,
+        uni::{Readable, Wish},
+    },
+};
+
+impl ClientSession {
+    /// Connects a receiver. A poll may read the history of its channels, and wants all that it missed or nothing.
+    pub(in crate::session) fn receive(
+        &mut self,
+        wish: &Wish,
+        is_poll: bool,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        let begun = self.admit(&wish.token, now, actions).and_then(|(mut subscriptions, expires_at)| {
+            self.add_wished(wish, &mut subscriptions)?;
+            for subscription in &mut subscriptions {
+                if is_poll {
+                    subscription.recoverable |= self.is_readable(subscription);
+                }
+                let position = wish.positions.get(&subscription.channel);
+                subscription.recover = position.filter(|_| subscription.recoverable).cloned();
+            }
+            Ok((subscriptions, expires_at))
+        });
+        match begun {
+            Ok((subscriptions, expires_at)) => {
+                self.begin_connect(0, subscriptions, expires_at, is_poll, now, actions);
+            }
+            Err(refused) => self.refuse_connect(0, refused, actions),
+        }
+    }
+
+    /// A receiver's channels, and what it may read of them.
+    pub(in crate::session) fn readable(&mut self, wish: &Wish, now: Now) -> Result<Vec<Readable>, Refused> {
+        let (mut subscriptions, _) = self.admit(&wish.token, now, &mut Actions::default())?;
+        self.add_wished(wish, &mut subscriptions)?;
+        let readable = |subscription: &Subscription| Readable {
+            channel: subscription.channel.clone(),
+            retention: self.is_readable(subscription).then(|| retention(subscription.options())),
+        };
+        Ok(subscriptions.iter().map(readable).collect())
+    }
+
+    /// Adds the channels that a receiver asks for by name, as far as its user may have them.
+    fn add_wished(&self, wish: &Wish, subscriptions: &mut Vec<Subscription>) -> Result<(), Refused> {
+        let settings = &self.policy.settings;
+        for channel in &wish.channels {
+            if channel.is_empty() || channel.len() > settings.channel_max_bytes {
+                return Err(ErrorCode::BAD_REQUEST.into());
+            }
+            if subscriptions.iter().any(|known| *known.channel == **channel) {
+                continue;
+            }
+            if subscriptions.len() >= settings.max_subscriptions {
+                return Err(ErrorCode::LIMIT_EXCEEDED.into());
+            }
+            let request = gorani_auth::SubscribeRequest {
+                channel,
+                user: &self.user,
+                client: &self.client,
+                token: None,
+            };
+            let granted = self
+                .policy
+                .rules
+                .may_subscribe(&request)
+                .map_err(|denied| self.policy.refuse_denied(denied))?;
+            // Like a subscription that the server makes: the receiver cannot subscribe again, only come again.
+            subscriptions.push(self.granted_by_server(channel, &granted));
+        }
+        Ok(())
+    }
+
+    /// Whether a receiver may read what a channel keeps: where it could recover, or where history is open to it.
+    fn is_readable(&self, subscription: &Subscription) -> bool {
+        let options = subscription.options();
+        options.has_history()
+            && (subscription.recoverable
+                || self.policy.rules.may_history(&subscription.channel, &self.user, true).is_ok())
+    }
+
+    /// Says an object in the session's dialect: the first to clients with commands, the second to receivers.
+    fn tell(
+        &self,
+        actions: &mut Actions,
+        with_envelope: impl FnOnce(&mut BytesMut),
+        bare: impl FnOnce(&mut BytesMut),
+    ) {
+        match self.traits.dialect {
+            Dialect::Commands => actions.line(with_envelope),
+            Dialect::Bare => actions.line(bare),
+            Dialect::Tracked => actions.line(|out| {
+                // It brings no receiver further.
+                out.extend_from_slice(b"\n");
+                bare(out);
+            }),
+        }
+    }
+
+    /// The first object of a receiver, with where it begins.
+    pub(super) fn tell_connected(&self, result: &ConnectResult<'_>, actions: &mut Actions) {
+        actions.line(|out| {
+            if self.traits.dialect == Dialect::Tracked {
+                let begins = result.subs.iter().filter(|(_, subscribed)| !subscribed.epoch.is_empty());
+                for (index, (channel, subscribed)) in begins.enumerate() {
+                    if index > 0 {
+                        out.extend_from_slice(b".");
+                    }
+                    position::write(channel, subscribed.offset, subscribed.epoch, out);
+                }
+                out.extend_from_slice(b"\n");
+            }
+            bare::connect(result, out);
+        });
+    }
+
+    pub(super) fn tell_unsubscribed(&self, channel: &str, why: Unsubscribed, actions: &mut Actions) {
+        self.tell(
+            actions,
+            |out| push::push_unsubscribe(channel, why.code, why.reason, out),
+            |out| bare::unsubscribe(channel, why.code, why.reason, out),
+        );
+    }
+
+    pub(super) fn tell_subscribed(&self, channel: &str, told: &SubscribePush<'_>, actions: &mut Actions) {
+        self.tell(
+            actions,
+            |out| push::push_subscribe(channel, told, out),
+            |out| bare::subscribe(channel, told, out),
+        );
+    }
+
+    pub(super) fn tell_refreshed(&self, expires: bool, ttl: u32, actions: &mut Actions) {
+        self.tell(
+            actions,
+            |out| push::push_refresh(expires, ttl, out),
+            |out| bare::refresh(expires, ttl, out),
+        );
+    }
+}

@@ -1,0 +1,305 @@
+//! Requests for sessions of other nodes: any balancer may send any request to any node. Design §5 ("No sticky sessions"),
+//! `specs/sockjs.md` items 37 to 43, decision record 21.
+//!
+//! A request that comes for a session of another node goes on to that node as it is, sealed ([`seal`]), and the answer comes
+//! back chunk by chunk ([`wire`], [`body`]), no faster than the client takes it. Who gives up closes, and the other
+//! side sees it at once. The owner lets sealed requests in at its [`gate`]; whatever concerns the session is decided by it
+//! alone. Nothing is forwarded twice.
+
+mod body;
+pub mod gate;
+mod link;
+pub mod seal;
+mod vigil;
+mod window;
+mod wire;
+
+use std::{
+    future::poll_fn,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use actix_http::{ConnectionType, Version};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{
+        Method,
+        header::{self, HeaderMap, HeaderName, HeaderValue},
+    },
+};
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncWriteExt;
+
+use self::{
+    body::{Broken, Incoming, Relayed},
+    link::Links,
+    seal::{SEAL, Seal, Sealed},
+    vigil::Vigil,
+    window::Windows,
+    wire::{Head, Length},
+};
+use crate::node::Node;
+
+/// On an answer of a node that a forwarded request is refused by its gate, and why.
+const REFUSED: HeaderName = HeaderName::from_static("x-gorani-forward-refused");
+/// Why: another secret, so it is looked up again.
+const WRONG_PROOF: &str = "proof";
+/// On an answer of a node that the session is not there: it is lost, or another node's.
+const ELSEWHERE: HeaderName = HeaderName::from_static("x-gorani-forward-elsewhere");
+/// Headers that are of a connection and not of what it carries.
+const OF_CONNECTION: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::TE,
+    header::TRAILER,
+    header::UPGRADE,
+    header::EXPECT,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// Marks a request that another node has forwarded, among its extensions.
+#[derive(Debug, Clone)]
+pub struct Forwarded {
+    /// By which node.
+    pub from: String,
+}
+
+/// Why a request was not answered by another node. None of these was told to the client yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Lost {
+    /// The node is gone, or cannot be reached.
+    #[error("the session's node cannot be reached")]
+    Unreachable,
+    /// It does not have the session.
+    #[error("the session is not on that node")]
+    Elsewhere,
+    /// Too many requests are on their way to other nodes.
+    #[error("too many requests for sessions of other nodes")]
+    Busy,
+}
+
+impl Lost {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Elsewhere => "elsewhere",
+            Self::Busy => "busy",
+        }
+    }
+}
+
+/// What the workers of a node share about forwarding.
+#[derive(Default)]
+pub struct Shared {
+    numbers: AtomicU64,
+    open: AtomicUsize,
+    windows: Windows,
+}
+
+/// Forwards requests from one worker of a node.
+pub struct Forwarding {
+    node: Arc<Node>,
+    shared: Arc<Shared>,
+    links: Rc<Links>,
+    vigil: Rc<Vigil>,
+}
+
+/// One of the requests under way, counted while it is.
+struct Share {
+    node: Arc<Node>,
+    shared: Arc<Shared>,
+}
+
+impl Share {
+    fn broken(&self, error: &Broken) {
+        self.node.metrics.forward.count_sent("broken");
+        tracing::debug!(%error, "an answer of another node broke off");
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.shared.open.fetch_sub(1, Ordering::Relaxed);
+        self.node.metrics.forward.open.dec();
+    }
+}
+
+impl Forwarding {
+    /// For one worker; the workers of a node share `shared`.
+    pub fn new(node: Arc<Node>, shared: Arc<Shared>) -> Self {
+        let settings = &node.settings.http;
+        let links = Rc::new(Links::new(settings.keep_alive, settings.tcp_user_timeout));
+        let vigil = Rc::new(Vigil::new(node.clone()));
+        Self { node, shared, links, vigil }
+    }
+
+    /// Has the node with this id answer the request, whose whole body is `body`.
+    ///
+    /// # Errors
+    /// There is no answer that the client could be given. The request may have been carried out all the same, unless it
+    /// is [`Lost::Elsewhere`] or [`Lost::Busy`].
+    pub async fn relay(
+        &self,
+        owner: &str,
+        request: &HttpRequest,
+        body: &Bytes,
+    ) -> Result<HttpResponse, Lost> {
+        let outcome = self.try_relay(owner, request, body).await;
+        let label = outcome.as_ref().map_or_else(|lost| lost.label(), |_| "answered");
+        self.node.metrics.forward.count_sent(label);
+        outcome
+    }
+
+    async fn try_relay(
+        &self,
+        owner: &str,
+        request: &HttpRequest,
+        body: &Bytes,
+    ) -> Result<HttpResponse, Lost> {
+        // One that was forwarded already would go in circles.
+        if is_forwarded(request) {
+            return Err(Lost::Elsewhere);
+        }
+        let address = self.node.address_of(owner).await.ok_or(Lost::Unreachable)?;
+        for is_last in [false, true] {
+            let answer = self.ask(owner, &address, request, body).await?;
+            match answer.head.headers.get(REFUSED) {
+                Some(why) if why == WRONG_PROOF && !is_last => self.node.renew_secret().await,
+                Some(why) => {
+                    tracing::warn!(node = owner, ?why, "another node refuses what is forwarded to it");
+                    return Err(Lost::Unreachable);
+                }
+                None if answer.head.headers.contains_key(ELSEWHERE) => return Err(Lost::Elsewhere),
+                None => return Ok(answer.into_response(request.version())),
+            }
+        }
+        Err(Lost::Unreachable)
+    }
+
+    async fn ask(
+        &self,
+        owner: &str,
+        address: &str,
+        request: &HttpRequest,
+        body: &Bytes,
+    ) -> Result<Answer, Lost> {
+        let share = self.share()?;
+        let secrets = self.node.secrets.known();
+        let secret = secrets.first().ok_or(Lost::Unreachable)?;
+        let seal = Seal {
+            from: self.node.id.to_string(),
+            to: owner.to_owned(),
+            number: self.shared.numbers.fetch_add(1, Ordering::Relaxed) + 1,
+            client: request.peer_addr(),
+        };
+        let method = request.method();
+        let target = target(request);
+        let seal = seal.write(secret, &Sealed { method: method.as_str(), target, body });
+        let headers = end_to_end(request.headers());
+        let bytes = wire::request(method, target, headers, (SEAL, &seal), body);
+        let lost = |error: &dyn std::fmt::Display| {
+            tracing::debug!(node = owner, %error, "another node does not answer");
+            Lost::Unreachable
+        };
+        let mut gone = Box::pin(self.vigil.gone(owner));
+        let exchange = async {
+            let mut stream = self.links.take(address).await?;
+            stream.write_all(&bytes).await?;
+            Ok::<_, std::io::Error>(stream)
+        };
+        let stream = tokio::select! {
+            stream = exchange => stream.map_err(|error| lost(&error))?,
+            () = &mut gone => return Err(lost(&"its lease is over")),
+        };
+        let mut incoming = Incoming { stream, input: BytesMut::new(), gone };
+        let head = loop {
+            match wire::head(&mut incoming.input, *method == Method::HEAD) {
+                Ok(Some(head)) => break head,
+                Ok(None) => match poll_fn(|task| incoming.poll_more(task)).await {
+                    Ok(0) => return Err(lost(&"it closed the connection")),
+                    Ok(_) => {}
+                    Err(error) => return Err(lost(&error)),
+                },
+                Err(error) => return Err(lost(&error)),
+            }
+        };
+        let home = head.reusable.then(|| (self.links.clone(), address.to_owned()));
+        Ok(Answer { head, incoming, home, share })
+    }
+
+    fn share(&self) -> Result<Share, Lost> {
+        let share = Share { node: self.node.clone(), shared: self.shared.clone() };
+        self.node.metrics.forward.open.inc();
+        let before = self.shared.open.fetch_add(1, Ordering::Relaxed);
+        if before < self.node.settings.cluster.max_forwarded { Ok(share) } else { Err(Lost::Busy) }
+    }
+}
+
+/// An answer of another node, whose body is still to come.
+struct Answer {
+    head: Head,
+    incoming: Incoming,
+    home: Option<(Rc<Links>, String)>,
+    share: Share,
+}
+
+impl Answer {
+    /// The same answer for our client.
+    fn into_response(self, version: Version) -> HttpResponse {
+        let Self { head, incoming, home, share } = self;
+        let mut response = HttpResponse::build(head.status);
+        for (name, value) in end_to_end(&head.headers) {
+            response.append_header((name.clone(), value.clone()));
+        }
+        let body = wire::Body::new(head.length);
+        let mut relayed = Relayed { incoming: Some(incoming), body, length: head.length, home, share };
+        if relayed.body.is_over() {
+            relayed.finish();
+        }
+        let mut response = response
+            .message_body(relayed)
+            .map_or_else(HttpResponse::from_error, HttpResponse::map_into_boxed_body);
+        if version < Version::HTTP_11 && matches!(head.length, Length::Chunks | Length::UntilClose) {
+            // It knows no chunks: the end of the connection is the end of the response.
+            let head = response.head_mut();
+            head.no_chunking(true);
+            head.set_connection_type(ConnectionType::Close);
+        }
+        response
+    }
+}
+
+/// Whether another node has forwarded the request.
+pub fn is_forwarded(request: &HttpRequest) -> bool {
+    actix_web::HttpMessage::extensions(request).contains::<Forwarded>()
+}
+
+/// Answers another node that the session is not here.
+pub fn elsewhere() -> HttpResponse {
+    HttpResponse::NotFound().insert_header((ELSEWHERE, "1")).finish()
+}
+
+/// Path and query of a request, as they stand in its line.
+fn target(request: &HttpRequest) -> &str {
+    request.uri().path_and_query().map_or("/", |target| target.as_str())
+}
+
+/// Headers of what is carried, without those of the connection, and without ours.
+fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    let named = headers.get_all(header::CONNECTION).filter_map(|value| value.to_str().ok());
+    let named: Vec<&str> = named.flat_map(|value| value.split(',').map(str::trim)).collect();
+    headers.iter().filter(move |(name, _)| {
+        let is_of_connection = OF_CONNECTION.contains(name)
+            || named.iter().any(|named| name.as_str().eq_ignore_ascii_case(named));
+        !is_of_connection && !name.as_str().starts_with(SEAL)
+    })
+}
+
+#[cfg(test)]
+mod tests;

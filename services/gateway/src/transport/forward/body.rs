@@ -1,0 +1,138 @@
+//! The body of an answer that another node gives: from its connection into the response, chunk by chunk.
+//!
+//! It is read only when the client takes more, so a slow client holds up its session at the owner, whose outbox is
+//! bounded. Dropped before its end, it closes the connection, and the owner sees the client gone.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use actix_web::body::{BodySize, MessageBody};
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    net::TcpStream,
+};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::{
+    Share,
+    link::Links,
+    wire::{self, Length, Piece, WireError},
+};
+
+/// Bytes read of the socket at once.
+const READ_BYTES: usize = 16 * 1024;
+
+/// Why a body ends early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    /// The connection failed.
+    #[error("the session's node cannot be read: {0}")]
+    Io(#[from] io::Error),
+    /// It ended before the body did.
+    #[error("the session's node broke off")]
+    BrokeOff,
+    /// What came is no body.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// Its lease is over.
+    #[error("the session's node is gone")]
+    Gone,
+}
+
+/// A connection on which an answer comes.
+pub(super) struct Incoming {
+    pub(super) stream: TcpStream,
+    /// What was read and not used yet.
+    pub(super) input: BytesMut,
+    /// Ready when the other node is known to be dead.
+    pub(super) gone: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Incoming {
+    /// Reads more. Nothing more: the other side has ended.
+    pub(super) fn poll_more(&mut self, task: &mut Context<'_>) -> Poll<Result<usize, Broken>> {
+        if self.gone.as_mut().poll(task).is_ready() {
+            return Poll::Ready(Err(Broken::Gone));
+        }
+        if self.input.is_empty() {
+            // Nothing is held while nothing comes.
+            self.input = BytesMut::new();
+        }
+        let mut scratch = [0; READ_BYTES];
+        let mut buffer = ReadBuf::new(&mut scratch);
+        ready!(Pin::new(&mut self.stream).poll_read(task, &mut buffer))?;
+        self.input.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+}
+
+/// See the module's head.
+pub(super) struct Relayed {
+    pub(super) incoming: Option<Incoming>,
+    pub(super) body: wire::Body,
+    pub(super) length: Length,
+    /// Where the connection goes after the end, if it can be used again.
+    pub(super) home: Option<(Rc<Links>, String)>,
+    pub(super) share: Share,
+}
+
+impl Relayed {
+    fn poll_piece(&mut self, task: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(Ok(None)) };
+        loop {
+            match self.body.next(&mut incoming.input)? {
+                Piece::Bytes(bytes) => return Poll::Ready(Ok(Some(bytes))),
+                Piece::End => {
+                    self.finish();
+                    return Poll::Ready(Ok(None));
+                }
+                Piece::Wanting if ready!(incoming.poll_more(task))? > 0 => {}
+                Piece::Wanting if self.body.may_be_closed() => {
+                    self.incoming = None;
+                    return Poll::Ready(Ok(None));
+                }
+                Piece::Wanting => return Poll::Ready(Err(Broken::BrokeOff)),
+            }
+        }
+    }
+
+    /// The whole answer is read.
+    pub(super) fn finish(&mut self) {
+        if let Some(incoming) = self.incoming.take()
+            && incoming.input.is_empty()
+            && let Some((links, address)) = self.home.take()
+        {
+            links.give_back(&address, incoming.stream);
+        }
+    }
+}
+
+impl MessageBody for Relayed {
+    type Error = Broken;
+
+    fn size(&self) -> BodySize {
+        match self.length {
+            Length::None => BodySize::None,
+            Length::Known(length) => BodySize::Sized(length),
+            Length::Chunks | Length::UntilClose => BodySize::Stream,
+        }
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let piece = ready!(self.poll_piece(task));
+        if let Err(error) = &piece {
+            self.share.broken(error);
+            self.incoming = None;
+        }
+        Poll::Ready(piece.transpose())
+    }
+}

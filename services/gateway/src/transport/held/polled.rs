@@ -1,0 +1,139 @@
+//! The answer to a poll: `{"publications":[…],"position":"…"}`, from history or from a session that waited.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use gorani_protocol::client::{bare, json::write_string};
+
+use super::{
+    directory::Waiting,
+    pipe::{Head, PipeWriter},
+    tracked::{is_connect, objects},
+    writer::Writer,
+};
+use crate::{disconnect::Disconnect, outbox::Outbox, session::position::Positions};
+
+/// What an answer holds.
+#[derive(Debug, Default)]
+pub struct Polled {
+    /// From where to ask on.
+    pub positions: Positions,
+    /// Objects, separated by commas.
+    objects: BytesMut,
+    count: usize,
+    /// Channels whose position could not be recovered.
+    lost: Vec<String>,
+}
+
+impl Polled {
+    /// Adds a publication's object.
+    pub fn push(&mut self, object: &[u8]) {
+        if self.count > 0 {
+            self.objects.put_u8(b',');
+        }
+        self.objects.extend_from_slice(object);
+        self.count += 1;
+    }
+
+    /// Publications.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Tells that something is missing in a channel.
+    pub fn lost(&mut self, channel: &str) {
+        self.lost.push(channel.to_owned());
+    }
+
+    /// The answer, to a client that has the one that is `known`.
+    pub fn answer(&self, known: Option<&str>, disconnect: Option<&Disconnect>) -> (Head, BytesMut) {
+        let tag = self.positions.to_string();
+        if known == Some(&*tag) && self.is_empty() && disconnect.is_none() {
+            return (Head { status: 304, tag: Some(tag) }, BytesMut::new());
+        }
+        let mut out = BytesMut::with_capacity(self.objects.len() + 128);
+        out.extend_from_slice(br#"{"publications":["#);
+        out.extend_from_slice(&self.objects);
+        out.extend_from_slice(br#"],"position":"#);
+        write_string(&mut out, &tag);
+        if !self.lost.is_empty() {
+            out.extend_from_slice(br#","unrecovered":["#);
+            for (index, channel) in self.lost.iter().enumerate() {
+                if index > 0 {
+                    out.put_u8(b',');
+                }
+                write_string(&mut out, channel);
+            }
+            out.put_u8(b']');
+        }
+        if let Some(disconnect) = disconnect {
+            let mut object = BytesMut::new();
+            bare::disconnect(u32::from(disconnect.code), &disconnect.reason, &mut object);
+            // Its one field joins those of the answer.
+            out.put_u8(b',');
+            out.extend_from_slice(object.get(1..object.len().saturating_sub(1)).unwrap_or_default());
+        }
+        out.put_u8(b'}');
+        (Head { status: 200, tag: Some(tag) }, out)
+    }
+}
+
+/// Writes the answer of a poll that waits: as soon as there are publications, or at the end.
+pub struct Poll {
+    polled: Polled,
+    limit: usize,
+    known: Option<String>,
+    is_done: bool,
+    _waiting: Waiting,
+}
+
+impl Poll {
+    /// A poll whose answer holds so many publications at most.
+    pub fn new(limit: usize, known: Option<String>, waiting: Waiting) -> Self {
+        Self { polled: Polled::default(), limit, known, is_done: false, _waiting: waiting }
+    }
+
+    fn finish(&mut self, disconnect: Option<&Disconnect>, pipe: &PipeWriter) {
+        if !std::mem::replace(&mut self.is_done, true) {
+            let (head, body) = self.polled.answer(self.known.as_deref(), disconnect);
+            pipe.begin(Ok(head));
+            pipe.push(body.freeze());
+        }
+    }
+}
+
+impl Writer for Poll {
+    fn write(&mut self, outbox: &Outbox, pipe: &PipeWriter) {
+        while let Some(chunk) = outbox.pop() {
+            for (position, object) in objects(&chunk) {
+                let is_connect = is_connect(object);
+                // Joins and leaves are for streams. What is over the limit, the next poll brings.
+                if position.is_empty() || (!is_connect && self.polled.len() >= self.limit) {
+                    continue;
+                }
+                self.polled.positions.advance(position);
+                if !is_connect {
+                    self.polled.push(object);
+                }
+            }
+        }
+        if !self.polled.is_empty() {
+            self.finish(None, pipe);
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    fn ping(&self) -> Bytes {
+        Bytes::new()
+    }
+
+    fn last_words(&mut self, reason: &Disconnect, pipe: &PipeWriter) {
+        self.finish((*reason != Disconnect::NORMAL).then_some(reason), pipe);
+    }
+}

@@ -1,0 +1,82 @@
+//! The endpoint of receivers over WebSocket, `/connection/uni_websocket`: the objects of the other ways to receive without
+//! an SDK, as messages. `specs/http-transports.md`, item 5.
+
+use std::sync::Arc;
+
+use gorani_protocol::websocket::SubprotocolPolicy;
+
+use crate::{
+    hub::fanout::Protocol,
+    metrics::TransportLabel,
+    node::Node,
+    session::{
+        Now, Session,
+        client::{Dialect, TransportTraits},
+        uni::UniSession,
+    },
+    settings::SubprotocolChoice,
+    transport::{
+        endpoint::{Endpoint, Handshake, Refused},
+        http::{
+            refusal::Refusal,
+            wish::{Query, wish},
+        },
+    },
+};
+
+static UNI_WEBSOCKET: TransportLabel = TransportLabel::new("uni_websocket");
+
+/// Receivers over WebSocket.
+pub struct ReceiverEndpoint(pub Arc<Node>);
+
+impl Endpoint for ReceiverEndpoint {
+    fn subprotocols(&self) -> &[&'static str] {
+        &[]
+    }
+
+    fn subprotocol_policy(&self) -> SubprotocolPolicy {
+        match self.0.settings.websocket.subprotocols {
+            SubprotocolChoice::Strict => SubprotocolPolicy::Strict,
+            SubprotocolChoice::Lenient => SubprotocolPolicy::Lenient,
+        }
+    }
+
+    fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool {
+        self.0.origins.allows(origin, host)
+    }
+
+    fn protocol(&self) -> Protocol {
+        Protocol::Bare
+    }
+
+    fn name(&self) -> &'static str {
+        "json"
+    }
+
+    fn transport(&self) -> &'static TransportLabel {
+        &UNI_WEBSOCKET
+    }
+
+    fn message_max_bytes(&self) -> usize {
+        self.0.settings.client.message_max_bytes
+    }
+
+    fn outbox_max_bytes(&self) -> usize {
+        self.0.settings.client.outbox_max_bytes
+    }
+
+    fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, Refused> {
+        let asked = Query::parse(&handshake.query).and_then(|query| wish(&handshake.headers, &query, &[]));
+        let wish = asked.map_err(|Refusal { status, message, .. }| {
+            Refused::Status(status.as_u16(), message.into_owned())
+        })?;
+        // Native pings: a receiver has no words to answer others with.
+        let traits = TransportTraits {
+            native_ping: true,
+            dialect: Dialect::Bare,
+            says_goodbye: true,
+            ..TransportTraits::default()
+        };
+        Ok(Box::new(UniSession::new(self.0.policy.clone(), traits, wish, now)))
+    }
+}

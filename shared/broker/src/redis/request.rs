@@ -1,0 +1,168 @@
+//! One request to a server: its bounds, its place in line, and what its caller learns when there is no answer. Design §6
+//! (everything is bounded), [`crate::Broker`] (Order, Blocking).
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use redis::{Cmd, Value};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::{Instant, timeout_at},
+};
+
+use super::{settings::RedisSettings, shards::detours::Place};
+use crate::BrokerError;
+
+/// Memory of a request beside its command.
+const REQUEST_BYTES: usize = 256;
+
+/// States of a request. Whoever changes `WAITING` decides what becomes of it.
+const WAITING: u8 = 0;
+const SENT: u8 = 1;
+const GIVEN_UP: u8 = 2;
+
+/// What a server answered, errors read.
+pub(super) type Answer = Result<Value, BrokerError>;
+
+/// What all requests of a broker may take together.
+#[derive(Debug)]
+pub(super) struct Limits {
+    permits: Arc<Semaphore>,
+    pending_bytes: Arc<AtomicUsize>,
+    max_pending: usize,
+    max_pending_bytes: usize,
+    timeout: Duration,
+}
+
+/// What a request holds of the bounds, until it is answered.
+#[derive(Debug)]
+struct Charge {
+    bytes: usize,
+    pending_bytes: Arc<AtomicUsize>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.pending_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A request until it is answered; dropped without an answer, its caller learns that there is none.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) command: Cmd,
+    /// Its place among the requests of its slot, in a cluster.
+    pub(super) place: Option<Place>,
+    state: Arc<AtomicU8>,
+    deadline: Instant,
+    reply: oneshot::Sender<Answer>,
+    _charge: Charge,
+}
+
+/// The caller's end of a request.
+#[derive(Debug)]
+pub(super) struct Caller {
+    answer: oneshot::Receiver<Answer>,
+    state: Arc<AtomicU8>,
+    deadline: Instant,
+}
+
+impl Limits {
+    pub(super) fn new(settings: &RedisSettings) -> Self {
+        let max_pending = settings.max_pending.min(Semaphore::MAX_PERMITS);
+        Self {
+            permits: Arc::new(Semaphore::new(max_pending)),
+            pending_bytes: Arc::default(),
+            max_pending,
+            max_pending_bytes: settings.max_pending_bytes,
+            timeout: settings.request_timeout,
+        }
+    }
+
+    /// Requests at most, so that a queue of this length never overflows.
+    pub(super) fn max_pending(&self) -> usize {
+        self.max_pending
+    }
+
+    /// Requests without an answer now, and their bytes.
+    pub(super) fn pending(&self) -> (usize, usize) {
+        let free = self.permits.available_permits();
+        (self.max_pending.saturating_sub(free), self.pending_bytes.load(Ordering::Relaxed))
+    }
+
+    /// A request for this command, if there is room for it.
+    pub(super) fn admit(&self, command: Cmd) -> Result<(Request, Caller), BrokerError> {
+        let full = BrokerError::Limit("requests waiting for Redis");
+        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| full.clone())?;
+        let bytes = command.args_iter().map(argument_bytes).sum::<usize>() + REQUEST_BYTES;
+        let before = self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let charge = Charge { bytes, pending_bytes: Arc::clone(&self.pending_bytes), _permit: permit };
+        if before > 0 && before.saturating_add(bytes) > self.max_pending_bytes {
+            return Err(full);
+        }
+        let (reply, answer) = oneshot::channel();
+        let state = Arc::new(AtomicU8::new(WAITING));
+        let deadline = Instant::now() + self.timeout;
+        let caller = Caller { answer, state: Arc::clone(&state), deadline };
+        Ok((Request { command, place: None, state, deadline, reply, _charge: charge }, caller))
+    }
+}
+
+fn argument_bytes(argument: redis::Arg<&[u8]>) -> usize {
+    match argument {
+        redis::Arg::Simple(bytes) => bytes.len(),
+        _ => 0,
+    }
+}
+
+impl Request {
+    pub(super) fn is_late(&self, now: Instant) -> bool {
+        self.deadline <= now
+    }
+
+    /// It is about to be sent. False if its caller has given up: then it must not be.
+    pub(super) fn begin(&self) -> bool {
+        self.state.compare_exchange(WAITING, SENT, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// It was sent and certainly not carried out: it waits again.
+    pub(super) fn take_back(&self) {
+        self.state.store(WAITING, Ordering::Release);
+    }
+
+    pub(super) fn answer(self, answer: Answer) {
+        let _ = self.reply.send(answer);
+    }
+
+    /// It gets no answer. If it still waits, it will not be sent.
+    pub(super) fn fail(self, reason: &str) {
+        let error = lost_outcome(&self.state, reason);
+        let _ = self.reply.send(Err(error));
+    }
+}
+
+impl Caller {
+    /// The answer; by the deadline, at the latest, an error.
+    pub(super) async fn wait(self) -> Answer {
+        match timeout_at(self.deadline, self.answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(lost_outcome(&self.state, "the connection was lost")),
+            Err(_) => Err(lost_outcome(&self.state, "time is over")),
+        }
+    }
+}
+
+/// The error of a request that got no answer; if it still waits, it will not be sent.
+fn lost_outcome(state: &AtomicU8, reason: &str) -> BrokerError {
+    if state.compare_exchange(WAITING, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        BrokerError::Unavailable(reason.to_owned())
+    } else {
+        BrokerError::UnknownOutcome(reason.to_owned())
+    }
+}

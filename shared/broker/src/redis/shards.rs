@@ -1,0 +1,314 @@
+//! The servers behind a broker: one, or the primaries of a Redis Cluster. Requests and interest go to the one that serves
+//! their slot. Design §5 (Redis kinds), `docs/adr/0011`.
+//!
+//! - [`shard`]: one server. - [`slots`]: which slot is whose. - [`detours`]: requests between two owners of their slot.
+//! - [`survey`]: the task that finds out which servers there are. - `follow`: what changes with them.
+
+pub(super) mod detours;
+mod follow;
+pub(super) mod shard;
+pub(super) mod slots;
+mod survey;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use parking_lot::{Mutex, RwLock};
+use redis::Cmd;
+use tokio::{runtime::Handle, sync::watch, task::AbortHandle, time::timeout};
+
+use self::{
+    detours::Detours,
+    shard::Shard,
+    slots::{Address, SLOTS, Slot, slot_of, slot_of_command},
+};
+use super::{
+    ear::{Audience, Matter, Names, Waiter},
+    keys::Keys,
+    link::Dialer,
+    listener::Dialect,
+    request::{Answer, Limits, Request},
+    requests::Common,
+    scripts::Scripts,
+    settings::{RedisSettings, RedisSettingsError},
+    tally::Tally,
+};
+use crate::{BrokerError, Health, Sink};
+
+/// What a server is called that is the only one.
+const ALONE: &str = "";
+
+/// Why a request cannot be sent that belongs to no server.
+const UNSERVED: &str = "no server of the cluster serves its slot";
+
+/// See the module's head.
+pub(super) struct Shards {
+    settings: RedisSettings,
+    keys: Keys,
+    node: String,
+    dialer: Dialer,
+    seeds: Vec<Address>,
+    common: Common,
+    audience: Arc<Audience>,
+    /// What is wanted from the start on.
+    first_wanted: Mutex<Vec<(String, Matter)>>,
+    routes: RwLock<Routes>,
+    /// Why no map of the cluster is known, if none is.
+    map_trouble: watch::Sender<Option<String>>,
+    runtime: OnceLock<Handle>,
+    survey: Mutex<Option<AbortHandle>>,
+}
+
+/// Who serves what now.
+#[derive(Default)]
+struct Routes {
+    /// By address.
+    shards: BTreeMap<Address, Arc<Shard>>,
+    /// The server of each slot; of a server alone, nothing.
+    owners: Vec<Option<Arc<Shard>>>,
+    /// All servers of which was ever heard lately, replicas too.
+    known: BTreeSet<Address>,
+}
+
+impl Routes {
+    fn owner(&self, slot: Slot) -> Option<&Arc<Shard>> {
+        self.owners.get(usize::from(slot))?.as_ref()
+    }
+}
+
+impl Shards {
+    pub(super) fn new(settings: RedisSettings, node: String) -> Result<Self, RedisSettingsError> {
+        let dialer = Dialer::new(&settings)?;
+        let seeds = settings.seeds()?;
+        let tally = Arc::new(Tally::default());
+        let detours = (!seeds.is_empty()).then(|| Arc::new(Detours::new(Arc::clone(&tally))));
+        let common = Common {
+            limits: Arc::new(Limits::new(&settings)),
+            scripts: Arc::new(Scripts::new()),
+            tally: Arc::clone(&tally),
+            detours,
+        };
+        let owners = if seeds.is_empty() { Vec::new() } else { vec![None; usize::from(SLOTS)] };
+        Ok(Self {
+            keys: Keys::new(&settings.prefix),
+            node,
+            dialer,
+            seeds,
+            common,
+            audience: Arc::new(Audience::new(tally)),
+            first_wanted: Mutex::default(),
+            routes: RwLock::new(Routes { owners, ..Routes::default() }),
+            map_trouble: watch::Sender::new(Some("the broker is not started".to_owned())),
+            runtime: OnceLock::new(),
+            survey: Mutex::default(),
+            settings,
+        })
+    }
+
+    pub(super) fn scripts(&self) -> &Scripts {
+        &self.common.scripts
+    }
+
+    pub(super) fn tally(&self) -> &Arc<Tally> {
+        &self.common.tally
+    }
+
+    fn is_cluster(&self) -> bool {
+        !self.seeds.is_empty()
+    }
+
+    /// How messages are sent.
+    pub(super) fn dialect(&self) -> Dialect {
+        if self.is_cluster() { Dialect::Sharded } else { Dialect::Plain }
+    }
+
+    /// Wants these names as soon as there is a server. To be called before [`Shards::start`].
+    pub(super) fn want_from_start(&self, names: Vec<(String, Matter)>) {
+        let mut first = self.first_wanted.lock();
+        if first.is_empty() {
+            *first = names;
+        }
+    }
+
+    /// Runs the tasks. False if they run already.
+    pub(super) fn start(self: &Arc<Self>, runtime: Handle, sink: Arc<dyn Sink>) -> bool {
+        if self.runtime.set(runtime.clone()).is_err() {
+            return false;
+        }
+        self.audience.set_sink(sink);
+        if self.is_cluster() {
+            let survey = runtime.spawn(survey::run(Arc::downgrade(self)));
+            *self.survey.lock() = Some(survey.abort_handle());
+        } else {
+            let shard = self.open(None, &self.keys.canary(&self.node));
+            let first = std::mem::take(&mut *self.first_wanted.lock());
+            shard.ear.want(first, None, drop);
+            self.routes.write().shards.insert((ALONE.to_owned(), 0), shard);
+            self.map_trouble.send_replace(None);
+        }
+        true
+    }
+
+    /// Ends the tasks.
+    pub(super) fn stop(&self) {
+        if let Some(survey) = self.survey.lock().take() {
+            survey.abort();
+        }
+        for shard in self.routes.read().shards.values() {
+            shard.stop();
+        }
+    }
+
+    fn open(&self, address: Option<&Address>, canary: &str) -> Arc<Shard> {
+        let dialer = match address {
+            Some((host, port)) => self.dialer.at(host, *port),
+            None => self.dialer.clone(),
+        };
+        let (common, audience) = (self.common.clone(), Arc::clone(&self.audience));
+        let shard = Shard::new(&self.settings, self.dialect(), dialer, common, audience, canary.to_owned());
+        if let Some(runtime) = self.runtime.get() {
+            shard.start(runtime);
+        }
+        Arc::new(shard)
+    }
+
+    /// Resolves when every server can be used.
+    pub(super) async fn wait_up(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.map_trouble.subscribe().wait_for(Option::is_none).await;
+        loop {
+            let shards = self.shards();
+            for shard in &shards {
+                shard.wait_up().await;
+            }
+            // Others may have appeared meanwhile.
+            if shards.len() == self.routes.read().shards.len() {
+                return;
+            }
+        }
+    }
+
+    /// The servers of now.
+    pub(super) fn shards(&self) -> Vec<Arc<Shard>> {
+        self.routes.read().shards.values().cloned().collect()
+    }
+
+    /// Makes a request: it has its place in line when this returns. Dropping the future does not take it back.
+    pub(super) fn make(&self, command: Cmd) -> impl Future<Output = Answer> + Send + 'static + use<> {
+        let made = self.common.limits.admit(command).map(|(request, caller)| {
+            self.send(request);
+            caller
+        });
+        async move { made?.wait().await }
+    }
+
+    fn send(&self, mut request: Request) {
+        // Held until the request is in line, so that the owner of its slot stays the same.
+        let routes = self.routes.read();
+        let Some(detours) = &self.common.detours else {
+            return match routes.shards.values().next() {
+                Some(shard) => shard.requests.put(request),
+                None => request.fail("the broker is not started"),
+            };
+        };
+        let Some(slot) = slot_of_command(&request.command) else {
+            return request.fail("a request without a key");
+        };
+        request.place = Some(detours.join(slot));
+        if let Some(request) = detours.pass(request) {
+            self.put(&routes, slot, request);
+        }
+    }
+
+    fn put(&self, routes: &Routes, slot: Slot, request: Request) {
+        match routes.owner(slot) {
+            Some(shard) => shard.requests.put(request),
+            None => request.fail(&self.map_trouble.borrow().clone().unwrap_or_else(|| UNSERVED.to_owned())),
+        }
+    }
+
+    /// Has its place in line when it returns; the future resolves when the servers have confirmed.
+    pub(super) fn subscribe(
+        &self,
+        channels: Vec<(String, Arc<str>)>,
+    ) -> impl Future<Output = Result<(), BrokerError>> + Send + 'static + use<> {
+        let (waiter, answer) = Waiter::new(channels.len());
+        let mut parts: HashMap<Slot, Vec<(String, Matter)>> = HashMap::new();
+        for (name, channel) in channels {
+            let slot = if self.is_cluster() { slot_of(name.as_bytes()) } else { 0 };
+            parts.entry(slot).or_default().push((name, Matter::Channel(channel)));
+        }
+        let routes = self.routes.read();
+        for (slot, names) in parts {
+            match self.listener_of(&routes, slot) {
+                Some(shard) => shard.listener.subscribe(names, &waiter),
+                None => waiter.end(Err(BrokerError::Unavailable(self.no_server()))),
+            }
+        }
+        let patience = self.settings.request_timeout;
+        async move {
+            match timeout(patience, answer).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_)) => Err(BrokerError::Unavailable("the connection was lost".to_owned())),
+                Err(_) => Err(BrokerError::UnknownOutcome("time is over".to_owned())),
+            }
+        }
+    }
+
+    /// Nothing reaches the sink any more as soon as this returns.
+    pub(super) fn unsubscribe(&self, names: Names) {
+        let mut parts: HashMap<Slot, Names> = HashMap::new();
+        for name in names {
+            let slot = if self.is_cluster() { slot_of(name.as_bytes()) } else { 0 };
+            parts.entry(slot).or_default().push(name);
+        }
+        let routes = self.routes.read();
+        for (slot, names) in parts {
+            if let Some(shard) = self.listener_of(&routes, slot) {
+                shard.listener.unsubscribe(names);
+            }
+        }
+    }
+
+    fn listener_of<'a>(&self, routes: &'a Routes, slot: Slot) -> Option<&'a Arc<Shard>> {
+        if self.is_cluster() { routes.owner(slot) } else { routes.shards.values().next() }
+    }
+
+    fn no_server(&self) -> String {
+        self.map_trouble.borrow().clone().unwrap_or_else(|| UNSERVED.to_owned())
+    }
+
+    /// Whether this node would deliver right now.
+    pub(super) fn health(&self) -> Health {
+        if let Some(reason) = self.map_trouble.borrow().clone() {
+            return Health::NotReady(reason);
+        }
+        let routes = self.routes.read();
+        for (address, shard) in &routes.shards {
+            if let Some(reason) = shard.trouble(self.settings.canary_timeout) {
+                return Health::NotReady(if self.is_cluster() {
+                    format!("server {} of the cluster: {reason}", Shard::name(address))
+                } else {
+                    reason
+                });
+            }
+        }
+        if routes.owners.iter().any(Option::is_none) {
+            return Health::NotReady("some slots of the cluster are served by nobody".to_owned());
+        }
+        Health::Ready
+    }
+
+    /// The longest time for which the node has not heard itself through one of the servers.
+    pub(super) fn silence(&self) -> Option<Duration> {
+        self.shards().iter().filter_map(|shard| shard.ear.silence()).max()
+    }
+
+    /// Requests without an answer, and their bytes.
+    pub(super) fn pending(&self) -> (usize, usize) {
+        self.common.limits.pending()
+    }
+}

@@ -1,0 +1,111 @@
+//! One server: its connection for requests and its connection that listens.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::{runtime::Handle, task::AbortHandle};
+
+use super::{
+    super::{
+        ear::{Audience, Ear},
+        link::Dialer,
+        listener::{Dialect, Keeper, Listener},
+        requests::{Common, Requests, Sender},
+        settings::RedisSettings,
+    },
+    slots::Address,
+};
+
+/// See the module's head.
+pub(in crate::redis) struct Shard {
+    pub(super) requests: Arc<Requests>,
+    pub(in crate::redis) listener: Listener,
+    pub(super) ear: Arc<Ear>,
+    host: String,
+    /// What `start` runs; taken by it.
+    idle: Mutex<Option<(Sender, Keeper)>>,
+    tasks: Mutex<Vec<AbortHandle>>,
+}
+
+impl Shard {
+    pub(super) fn new(
+        settings: &RedisSettings,
+        dialect: Dialect,
+        dialer: Dialer,
+        common: Common,
+        audience: Arc<Audience>,
+        canary: String,
+    ) -> Self {
+        let ear = Arc::new(Ear::new(audience, canary));
+        let host = dialer.host();
+        let (requests, sender) = Requests::new(settings, dialer.clone(), common.clone());
+        let requests = Arc::new(requests);
+        let (listener, keeper) =
+            Listener::new(settings, dialect, dialer, Arc::clone(&requests), Arc::clone(&ear), common);
+        let idle = Mutex::new(Some((sender, keeper)));
+        Self { requests, listener, ear, host, idle, tasks: Mutex::default() }
+    }
+
+    /// What operators call it.
+    pub(super) fn name((host, port): &Address) -> String {
+        format!("{host}:{port}")
+    }
+
+    /// Where it was found.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Runs the two tasks.
+    pub(super) fn start(&self, runtime: &Handle) {
+        if let Some((sender, keeper)) = self.idle.lock().take() {
+            let tasks = [runtime.spawn(sender.run()), runtime.spawn(keeper.run())];
+            self.tasks.lock().extend(tasks.map(|task| task.abort_handle()));
+        }
+    }
+
+    /// Ends the two tasks.
+    pub(super) fn stop(&self) {
+        for task in self.tasks.lock().drain(..) {
+            task.abort();
+        }
+    }
+
+    /// Ends them when what is under way has been answered.
+    pub(super) fn retire(self: &Arc<Self>, runtime: &Handle, patience: Duration) {
+        let shard = Arc::clone(self);
+        runtime.spawn(async move {
+            tokio::time::sleep(patience).await;
+            shard.stop();
+        });
+    }
+
+    /// Resolves when both connections can be used.
+    pub(super) async fn wait_up(&self) {
+        tokio::join!(self.requests.status().wait_up(), self.listener.status().wait_up());
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.requests.status().trouble().is_none() && self.listener.status().trouble().is_none()
+    }
+
+    /// Why the node would not deliver through it.
+    pub(super) fn trouble(&self, patience: Duration) -> Option<String> {
+        if let Some(reason) = self.requests.status().trouble().or_else(|| self.listener.status().trouble()) {
+            return Some(reason);
+        }
+        if self.ear.silence().is_some_and(|silence| silence > patience) {
+            return Some("the node does not hear itself".to_owned());
+        }
+        if self.ear.lost_for().is_some_and(|lost| lost > patience) {
+            return Some("channels whose slots were moved are not heard".to_owned());
+        }
+        None
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
