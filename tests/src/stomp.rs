@@ -83,6 +83,14 @@ impl Stomp {
         self.stream.write_all(text.as_bytes()).expect("the connection takes bytes");
     }
 
+    /// Sends text as it is, to a node that may be gone.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn try_say(&mut self, text: &str) -> io::Result<()> {
+        self.stream.write_all(text.as_bytes())
+    }
+
     /// Sends a body with its length.
     ///
     /// # Panics

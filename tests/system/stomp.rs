@@ -1,9 +1,11 @@
 //! STOMP against the real binary, over TCP and WebSocket. specs/stomp.md.
 //!
-//! - [`pairs`]: every protocol reaches every other. - [`malformed`]: what is wrong is told.
+//! - [`pairs`]: every protocol reaches every other. - [`malformed`]: what is wrong is told. -
+//!   [`queues`]: work queues.
 
 mod malformed;
 mod pairs;
+mod queues;
 
 use std::{net::SocketAddr, time::Duration};
 

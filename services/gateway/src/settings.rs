@@ -27,7 +27,7 @@ pub use self::{
     http::{HttpSettings, TlsSettings},
     poll::PollSettings,
     proxies::TrustedProxies,
-    stomp::{Password, StompSettings, StompTcpSettings, StompUser},
+    stomp::{Password, StompQueueSettings, StompSettings, StompTcpSettings, StompUser},
 };
 
 /// All settings of a node.

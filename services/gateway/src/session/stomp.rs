@@ -5,11 +5,12 @@
 //! Whatever fails is told with an ERROR, and ends the connection. The same for WebSocket, SockJS and TCP.
 //!
 //! - [`connect`]: the first frame and who may send it. - [`destination`]: what the destinations name. - [`subscriptions`],
-//!   [`sending`], [`transactions`]: what clients ask for. - [`receipts`]: answers in order. - [`clock`]: heart-beats and
+//!   [`consuming`], [`sending`], [`transactions`]: what clients ask for. - [`receipts`]: answers in order. - [`clock`]: heart-beats and
 //!   expiry. - [`view`], [`payload`]: publications as frames, and back. - [`failure`]: what an ERROR says.
 
 mod clock;
 mod connect;
+mod consuming;
 mod destination;
 mod failure;
 mod payload;
@@ -72,6 +73,10 @@ pub struct StompSession {
     waiting: VecDeque<Frame>,
     /// What came behind the waiting frames cannot be read.
     unreadable: Option<Failure>,
+    /// Queues that were left while messages of them were waited for.
+    left_queues: Vec<(Ticket, Arc<str>)>,
+    /// Messages of queues that were shown.
+    serial: u64,
     clock: Clock,
 }
 
@@ -97,6 +102,8 @@ impl StompSession {
             transactions: Transactions::default(),
             waiting: VecDeque::new(),
             unreadable: None,
+            left_queues: Vec::new(),
+            serial: 0,
         }
     }
 
@@ -278,6 +285,10 @@ impl Session for StompSession {
         let result = match outcome {
             Outcome::Subscribed(outcome) => self.subscribed(ticket, outcome, actions),
             Outcome::Published(outcome) => outcome.map(drop).map_err(Failure::from),
+            Outcome::Settled(outcome) => outcome.map_err(Failure::from),
+            // Who has said goodbye is shown nothing more: what came goes back when the session ends.
+            Outcome::Taken(_) if self.state == State::Leaving => Ok(()),
+            Outcome::Taken(taken) => self.taken(ticket, taken, actions),
             // No other action of this session has a ticket.
             Outcome::History(_) | Outcome::Presence(_) | Outcome::PresenceStats(_) => Ok(()),
         };

@@ -3,6 +3,7 @@
 
 mod acknowledging;
 mod connecting;
+mod consuming;
 mod ending;
 mod heart_beats;
 mod ordering;
