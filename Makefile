@@ -115,4 +115,4 @@ ci: ## all of the above checks, as the build machine runs them
 	$(MAKE) fuzz FUZZ_SECONDS=15
 	$(MAKE) bench BENCH_ARGS=--smoke BENCH_PROFILE=dev
 	$(MAKE) bench BENCH_ARGS="crowd --nodes 3 --connections 100 --repeats 1" BENCH_PROFILE=dev
-	$(MAKE) audit AUDIT_ARGS=--brief BENCH_PROFILE=dev
+	$(MAKE) audit AUDIT_ARGS="--brief --parallel 3" BENCH_PROFILE=dev

@@ -14,6 +14,7 @@ mod verdict;
 mod watch;
 
 use std::{
+    collections::HashSet,
     io,
     sync::{
         Arc, Mutex,
@@ -66,6 +67,9 @@ pub(crate) struct AuditFlags {
     /// Short faults and little load: about ten seconds a scenario
     #[arg(long)]
     brief: bool,
+    /// Scenarios at the same time, each with a cluster of its own
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    parallel: u8,
     /// Write a dated file under tests/bench/results
     #[arg(long)]
     write: bool,
@@ -75,12 +79,21 @@ pub(crate) fn run(flags: &AuditFlags) -> io::Result<()> {
     let load = report::load();
     gorani_tests::binary::node();
     let scenarios = if flags.scenario.is_empty() { Scenario::value_variants() } else { &flags.scenario };
-    let mut verdicts = Vec::new();
-    for scenario in scenarios {
+    let audit = |scenario: Scenario| -> io::Result<Verdict> {
         eprintln!("audit: {}", scenario.name());
-        let verdict = Audit::new(flags, *scenario).run()?;
-        verdict.complaints.iter().for_each(|complaint| eprintln!("audit: {}: {complaint}", scenario.name()));
-        verdicts.push(verdict);
+        let verdict = Audit::new(flags, scenario).run()?;
+        verdict.tell();
+        Ok(verdict)
+    };
+    let mut verdicts = Vec::new();
+    for together in scenarios.chunks(flags.parallel.into()) {
+        let ended = thread::scope(|scope| {
+            let begun: Vec<_> = together.iter().map(|scenario| scope.spawn(|| audit(*scenario))).collect();
+            begun.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>()
+        });
+        for verdict in ended {
+            verdicts.push(verdict.map_err(|_| io::Error::other("an audit panicked"))??);
+        }
     }
     let text = format!(
         "- {NODES} nodes of 2 workers, {} subscribers on {} channels with history, {} publications a second from {BACKENDS} backends, \
@@ -258,10 +271,14 @@ impl<'a> Audit<'a> {
             complaints
                 .extend(record.complaints.iter().map(|complaint| format!("subscriber {index}: {complaint}")));
         }
-        let forgotten = accepted.iter().zip(streams).map(|(accepted, stream)| {
-            let kept: std::collections::HashSet<u32> = stream.iter().map(|(number, _)| *number).collect();
-            accepted.keys().filter(|number| !kept.contains(number)).count() as u64
-        });
+        let mut forgotten = Vec::new();
+        for (index, (accepted, stream)) in accepted.iter().zip(streams).enumerate() {
+            let kept: HashSet<u32> = stream.iter().map(|(number, _)| *number).collect();
+            for (number, accepted) in accepted.iter().filter(|(number, _)| !kept.contains(number)) {
+                let ledger::Position { epoch, offset } = &accepted.position;
+                forgotten.push(format!("{number} of {} at {offset} of {epoch}", channel_name(index)));
+            }
+        }
         let given_up = self.ledger.given_up.load(Ordering::Relaxed);
         if given_up > 0 {
             complaints
@@ -276,7 +293,7 @@ impl<'a> Audit<'a> {
             refused: self.ledger.refused.load(Ordering::Relaxed),
             unknown: self.ledger.unknown.load(Ordering::Relaxed),
             counts,
-            forgotten: forgotten.sum(),
+            forgotten,
             reconnects,
             insufficient,
             recoveries,

@@ -75,6 +75,25 @@ impl Client {
         }
     }
 
+    /// As [`Client::command`] for what may be answered with a close: its code and reason.
+    ///
+    /// # Errors
+    /// When the connection closes first.
+    ///
+    /// # Panics
+    /// If nothing comes in time.
+    pub async fn attempt(&mut self, name: &str, params: Value) -> Result<Value, (u16, String)> {
+        let id = self.post(name, params).await;
+        loop {
+            if let Some(at) = self.replies.iter().position(|reply| reply["id"] == id) {
+                return Ok(self.replies.remove(at).expect("it was found there"));
+            }
+            if !self.turn().await {
+                return Err(self.closed.clone().expect("the end was noted"));
+            }
+        }
+    }
+
     /// As [`Client::command`] for what must succeed: the content of the reply's result.
     ///
     /// # Panics

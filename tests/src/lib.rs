@@ -2,7 +2,7 @@
 //!
 //! Nothing here knows the gateway's code. A node is its binary, its settings file and its sockets:
 //! [`node`] starts one, [`process`] reads what the kernel says about it, [`http`] is a backend that publishes,
-//! [`client`] is a well-behaved subscriber (specs/client-protocol.md), and [`raw`] is one that does as it
+//! [`client`] is a well-behaved subscriber (specs/client-protocol.md), [`stream`] reads responses that go on, and [`raw`] is one that does as it
 //! likes with bytes and frames (specs/websocket.md).
 #![allow(
     clippy::unwrap_used,
@@ -26,4 +26,6 @@ pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod redis;
+pub mod redis_cluster;
 pub mod stomp;
+pub mod stream;

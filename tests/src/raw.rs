@@ -242,6 +242,43 @@ impl RawSocket {
         }
     }
 
+    /// Reads up to `end`, and gives what came before it.
+    ///
+    /// # Errors
+    /// When the server closes or is silent before it.
+    pub fn read_until(&mut self, end: &[u8]) -> io::Result<Vec<u8>> {
+        loop {
+            if let Some(at) = self.unread.windows(end.len()).position(|window| window == end) {
+                let before = self.unread.drain(..at).collect();
+                self.unread.drain(..end.len());
+                return Ok(before);
+            }
+            self.fill()?;
+        }
+    }
+
+    /// Reads so many bytes.
+    ///
+    /// # Errors
+    /// When the server closes or is silent before they are here.
+    pub fn read_exactly(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        while self.unread.len() < count {
+            self.fill()?;
+        }
+        Ok(self.unread.drain(..count).collect())
+    }
+
+    /// Reads what there is, at least one byte.
+    ///
+    /// # Errors
+    /// When the server closes or is silent.
+    pub fn read_some(&mut self) -> io::Result<Vec<u8>> {
+        if self.unread.is_empty() {
+            self.fill()?;
+        }
+        Ok(std::mem::take(&mut self.unread))
+    }
+
     /// Ends the writing half: the server sees the end of the stream.
     pub fn finish(&self) {
         self.stream.shutdown(Shutdown::Write).expect("an open connection can be half-closed");

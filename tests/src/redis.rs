@@ -28,6 +28,9 @@ const SENTINEL_DOWN_AFTER_MS: u32 = 500;
 /// How long Sentinels wait with the next attempt at a failover.
 const SENTINEL_FAILOVER_TIMEOUT_MS: u32 = 3_000;
 
+/// Without an answer for so long, a server of a cluster is believed to be gone.
+const CLUSTER_NODE_TIMEOUT_MS: u32 = 1_000;
+
 /// A redis-server that writes every change to its append-only file before it answers, so that it can be killed.
 #[derive(Debug)]
 pub struct Redis {
@@ -49,6 +52,19 @@ impl Redis {
     /// As [`Redis::start`], as a replica of another one.
     pub fn replica_of(primary: SocketAddr) -> Self {
         Self::start_with(vec!["--replicaof".to_owned(), primary.ip().to_string(), primary.port().to_string()])
+    }
+
+    /// As [`Redis::start`], as a server that may become part of a cluster, with the port of its cluster bus.
+    pub fn of_cluster() -> (Self, u16) {
+        let bus_port = free_address().port();
+        let options = [
+            ("--cluster-enabled", "yes".to_owned()),
+            ("--cluster-port", bus_port.to_string()),
+            ("--cluster-node-timeout", CLUSTER_NODE_TIMEOUT_MS.to_string()),
+            ("--cluster-replica-validity-factor", "0".to_owned()),
+        ];
+        let options = options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
+        (Self::start_with(options.collect()), bus_port)
     }
 
     fn start_with(more: Vec<String>) -> Self {
@@ -86,18 +102,33 @@ impl Redis {
 
     /// A section of what the server says of itself; empty while it cannot be asked.
     pub fn info(&self, section: &str) -> String {
+        self.ask(&format!("INFO {section}"))
+    }
+
+    /// What the server answers to a command whose answer is one text; empty while it cannot be asked.
+    pub fn ask(&self, command: &str) -> String {
         let ask = || -> std::io::Result<String> {
             let mut stream = BufReader::new(TcpStream::connect(self.address)?);
             stream.get_mut().set_read_timeout(Some(READY_WITHIN))?;
-            stream.get_mut().write_all(format!("INFO {section}\r\n").as_bytes())?;
+            stream.get_mut().write_all(format!("{command}\r\n").as_bytes())?;
             let mut head = String::new();
             stream.read_line(&mut head)?;
-            let length = head.trim().trim_start_matches('$').parse().map_err(std::io::Error::other)?;
+            let Some(length) = head.trim().strip_prefix('$') else { return Ok(head) };
+            let length = length.parse().map_err(std::io::Error::other)?;
             let mut text = String::new();
             stream.take(length).read_to_string(&mut text)?;
             Ok(text)
         };
         ask().unwrap_or_default()
+    }
+
+    /// Follows another server from now on: with an address where nobody is, a replica falls behind.
+    ///
+    /// # Panics
+    /// If it does not do so.
+    pub fn follow(&self, primary: SocketAddr) {
+        let answer = self.ask(&format!("REPLICAOF {} {}", primary.ip(), primary.port()));
+        assert!(answer.starts_with("+OK"), "{answer}");
     }
 
     /// Its address as the node's settings want it.

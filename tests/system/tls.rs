@@ -93,6 +93,33 @@ fn plain_http_on_a_tls_port_is_not_served_and_harms_nobody() {
 }
 
 #[test]
+fn streams_go_over_http_2() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    let files = tempfile::TempDir::new().unwrap();
+    let (node, config) = start(files.path());
+    let url = format!("https://localhost:{}/connection/uni_sse?channels=open:a", node.address().port());
+    let mut curl = Command::new("curl")
+        .args(["-skiN", "--http2", "-m", "30", &url])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("curl is installed; `make test` sees to it");
+    let mut lines = BufReader::new(curl.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().starts_with("HTTP/2 200"));
+    let mut data = lines.filter_map(|line| Some(line.strip_prefix("data: ")?.to_owned()));
+    assert!(data.next().unwrap().contains("connect"));
+    for number in 0..3 {
+        let body = json!({"channel": "open:a", "data": number}).to_string();
+        assert!(request(&node, &config, "POST /api/publish", &body).starts_with("HTTP/1.1 200"));
+        let object: Value = serde_json::from_str(&data.next().unwrap()).unwrap();
+        assert_eq!(object["pub"]["data"], number);
+    }
+    curl.kill().unwrap();
+    curl.wait().unwrap();
+}
+
+#[test]
 fn the_command_for_health_checks_trusts_the_node_of_its_settings_and_no_other() {
     use std::process::{Command, Output};
 

@@ -143,7 +143,7 @@ impl ErrorCode {
     pub const UNRECOVERABLE_POSITION: Self = Self::fixed(112, "unrecoverable position");
     /// The broker cannot be reached: nothing was done. HTTP 503.
     pub const UNAVAILABLE: Self = Self { code: 120, message: "broker unavailable", temporary: true };
-    /// The broker did not answer: the outcome is unknown, an idempotency key makes a retry safe. HTTP 503.
+    /// The broker, or a node that lives, did not answer: the outcome is unknown, an idempotency key makes a retry safe. HTTP 503.
     pub const UNKNOWN_OUTCOME: Self =
         Self { code: 121, message: "broker gave no answer, outcome unknown", temporary: true };
 }

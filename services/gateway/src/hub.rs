@@ -5,8 +5,8 @@
 //!
 //! - [`channel`]: one channel's subscriptions and its place in the stream. - [`fanout`]: encode once, deliver.
 //! - [`interest`]: which channels this node wants from the broker. - [`subscribe`]: the steps of a subscription.
-//! - [`catch_up`]: after a gap. - [`reads`]: one read for all who want it. - [`presence`]: keeping presence alive. - [`timers`]: deadlines of sessions.
-//! - [`queue`]: consumers of work queues.
+//! - [`catch_up`]: after a gap. - [`reads`]: one read for all who want it. - [`presence`], [`places`]: keeping alive what stands in the broker.
+//! - [`timers`]: deadlines of sessions. - [`queue`]: consumers of work queues.
 //! - [`farewell`]: the node goes down. - [`worker`]: the thread's inbox and loop. - [`tally`]: what its connections move. - [`roster`]: the worker's sessions by id and user.
 
 mod catch_up;
@@ -15,6 +15,7 @@ pub mod control;
 pub mod fanout;
 mod farewell;
 pub mod interest;
+pub mod places;
 mod presence;
 pub mod queue;
 pub mod reads;
@@ -32,7 +33,7 @@ use gorani_broker::{ClientInfo, Event, Position, Publication, Retention};
 
 use crate::{
     hub::{
-        channel::Channel,
+        channel::{Channel, Mark},
         fanout::Encoder,
         roster::{Roster, SessionKey},
     },
@@ -193,6 +194,11 @@ impl Hub {
     /// Gaps that were told of a channel so far.
     fn gaps(&self, name: &str) -> Option<u64> {
         self.channels.get(name).map(Channel::gaps)
+    }
+
+    /// What was delivered at a channel's position.
+    fn mark(&self, name: &str, position: &Position) -> Option<Mark> {
+        self.channels.get(name)?.mark(position)
     }
 
     /// A channel's retention, while it has subscriptions here.

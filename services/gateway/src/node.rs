@@ -8,6 +8,7 @@ mod admission;
 pub mod cluster;
 mod ending;
 mod keys;
+mod places;
 pub mod publish;
 pub mod query;
 pub mod secret;

@@ -146,6 +146,9 @@ pub enum Action {
         /// Client id.
         client: Arc<str>,
     },
+    /// Take a place among the connections of the user, who are limited. After [`Action::Identify`]; it is given back when the
+    /// session ends.
+    Enter(Ticket, u32),
     /// Join a channel; live events are held back until [`Action::Release`].
     Subscribe(Ticket, SubscribeRequest),
     /// The reply of a subscribe is written: let held back events follow.
@@ -183,6 +186,8 @@ pub enum Action {
 /// How an action with a ticket ended.
 #[derive(Debug)]
 pub enum Outcome {
+    /// Of [`Action::Enter`]; an error is how the session is to end.
+    Entered(Result<(), Disconnect>),
     /// Of [`Action::Subscribe`].
     Subscribed(Result<Subscribed, ErrorCode>),
     /// Of [`Action::Publish`].

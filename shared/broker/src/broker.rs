@@ -158,6 +158,13 @@ pub trait Broker: Send + Sync + 'static {
         retention: Retention,
     ) -> BoxFuture<'static, Result<HistoryPage, BrokerError>>;
 
+    /// The stream was found to have gone back: its medium forgot publications that it had accepted (a failover does that), and
+    /// gives their offsets to others. Begins a new epoch, unless `epoch` is no longer the current one; the publications stay.
+    /// A broker that cannot forget has nothing to do.
+    fn renew(&self, _channel: &str, _epoch: &str) -> BoxFuture<'static, Result<(), BrokerError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Forgets the publications of a channel; its position goes on, so subscribers see no new epoch.
     fn remove_history(&self, channel: &str) -> BoxFuture<'static, Result<(), BrokerError>>;
 

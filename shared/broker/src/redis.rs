@@ -250,6 +250,13 @@ impl Broker for RedisBroker {
         async move { answers::history_page(made.await?) }.boxed()
     }
 
+    fn renew(&self, channel: &str, epoch: &str) -> BoxFuture<'static, Result<(), BrokerError>> {
+        let mut call = self.shards.scripts().renew.call(&[&self.keys.position(channel)]);
+        call.arg(epoch).arg(random_name(EPOCH_CHARS));
+        let made = self.shards.make(call);
+        async move { made.await.map(drop) }.boxed()
+    }
+
     fn remove_history(&self, channel: &str) -> BoxFuture<'static, Result<(), BrokerError>> {
         let mut unlink = cmd("UNLINK");
         unlink.arg(self.keys.history(channel));

@@ -10,6 +10,7 @@ use gorani_tests::{
     node::{Node, Settings},
     proxy::Proxy,
     redis::{Redis, WATCHED},
+    redis_cluster::RedisCluster,
 };
 
 /// Nodes of the cluster.
@@ -33,60 +34,74 @@ pub(crate) enum Kind {
     AloneWithProxy,
     /// A primary, a replica and three Sentinels.
     Sentinels,
+    /// A Redis Cluster: three primaries, each with a replica.
+    Shards,
 }
 
 /// Everything that runs.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
+    /// The server, or the primary that is going to fail.
     pub(crate) redis: Redis,
+    /// Its replica.
     pub(crate) replica: Option<Redis>,
     pub(crate) proxy: Option<Proxy>,
-    _sentinels: Vec<Redis>,
+    /// Sentinels, or the rest of a Redis Cluster.
+    _others: Vec<Redis>,
 }
 
 impl Cluster {
     /// Starts it and waits until every part is ready.
     pub(crate) fn start(kind: Kind) -> Self {
-        let redis = Redis::start();
-        let (mut replica, mut sentinels, mut proxy) = (None, Vec::new(), None);
-        match kind {
-            Kind::Alone => {}
-            Kind::AloneWithProxy => proxy = Some(Proxy::to(redis.address())),
+        let mut proxy = None;
+        let mut settings = Settings::open()
+            .set("http.workers", "2")
+            .set("channel.namespaces", NAMESPACES)
+            .set("broker.kind", "\"redis\"");
+        let (redis, replica, others) = match kind {
+            Kind::Shards => {
+                let RedisCluster { mut primaries, mut replicas } = {
+                    let cluster = RedisCluster::start();
+                    settings = settings.set("broker.redis.cluster.urls", cluster.urls());
+                    cluster
+                };
+                let (redis, replica) = (primaries.remove(0), replicas.remove(0));
+                primaries.extend(replicas);
+                (redis, Some(replica), primaries)
+            }
             Kind::Sentinels => {
-                let copy = Redis::replica_of(redis.address());
+                let redis = Redis::start();
+                let replica = Redis::replica_of(redis.address());
                 until("the replica follows", || redis.info("replication").contains("state=online"));
-                sentinels = (0..SENTINELS).map(|_| Redis::sentinel(redis.address(), QUORUM)).collect();
+                let sentinels: Vec<Redis> =
+                    (0..SENTINELS).map(|_| Redis::sentinel(redis.address(), QUORUM)).collect();
                 for sentinel in &sentinels {
                     until("the Sentinels know each other", || {
                         sentinel.info("sentinel").contains("slaves=1,sentinels=3")
                     });
                 }
-                replica = Some(copy);
+                let urls: Vec<String> =
+                    sentinels.iter().map(|sentinel| format!("\"{}\"", sentinel.url())).collect();
+                settings = settings
+                    .set("broker.redis.sentinel.urls", format!("[{}]", urls.join(", ")))
+                    .set("broker.redis.sentinel.primary", format!("\"{WATCHED}\""));
+                (redis, Some(replica), sentinels)
             }
+            Kind::Alone | Kind::AloneWithProxy => (Redis::start(), None, Vec::new()),
+        };
+        if kind == Kind::AloneWithProxy {
+            proxy = Some(Proxy::to(redis.address()));
         }
         let settings = |index: usize| {
             let address = match &proxy {
                 Some(proxy) if index == 0 => proxy.address(),
                 _ => redis.address(),
             };
-            let settings = Settings::open()
-                .set("http.workers", "2")
-                .set("channel.namespaces", NAMESPACES)
-                .set("broker.kind", "\"redis\"")
-                .set("broker.redis.url", format!("\"redis://{address}\""))
-                .set("log.level", "\"info\"");
-            if sentinels.is_empty() {
-                return settings;
-            }
-            let urls: Vec<String> =
-                sentinels.iter().map(|sentinel| format!("\"{}\"", sentinel.url())).collect();
-            settings
-                .set("broker.redis.sentinel.urls", format!("[{}]", urls.join(", ")))
-                .set("broker.redis.sentinel.primary", format!("\"{WATCHED}\""))
+            settings.clone().set("broker.redis.url", format!("\"redis://{address}\""))
         };
         let nodes = (0..NODES).map(|index| Node::start(settings(index))).collect();
-        Self { nodes, redis, replica, proxy, _sentinels: sentinels }
+        Self { nodes, redis, replica, proxy, _others: others }
     }
 
     /// Where the nodes listen.

@@ -6,8 +6,12 @@ use std::{
 };
 
 use clap::ValueEnum;
+use gorani_tests::node::free_address;
 
 use super::cluster::{Cluster, Kind, NODES, until};
+
+/// How far a replica falls behind.
+const LAG: Duration = Duration::from_millis(500);
 
 /// How long a fault lasts that has a length.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +35,10 @@ pub(crate) enum Scenario {
     FreezeRedis,
     /// `kill -9` of the primary; Sentinels promote its replica
     SentinelFailover,
+    /// The same, with a replica that lags behind: Redis forgets what it has acknowledged
+    LossyFailover,
+    /// `kill -9` of a primary of a Redis Cluster; its replica is elected
+    ClusterFailover,
     /// Packets between one node and Redis vanish, without a reset
     BlackHole,
     /// SIGTERM of each node in turn: it drains, and is started again
@@ -58,7 +66,8 @@ impl Scenario {
 
     pub(crate) fn kind(self) -> Kind {
         match self {
-            Self::SentinelFailover => Kind::Sentinels,
+            Self::SentinelFailover | Self::LossyFailover => Kind::Sentinels,
+            Self::ClusterFailover => Kind::Shards,
             Self::BlackHole => Kind::AloneWithProxy,
             _ => Kind::Alone,
         }
@@ -94,9 +103,14 @@ impl Scenario {
                 cluster.redis.resume();
                 vec![Fault { nodes: all, began, served: ended, ended, is_loud: false }]
             }
-            Self::SentinelFailover => {
-                cluster.redis.kill();
+            Self::SentinelFailover | Self::LossyFailover | Self::ClusterFailover => {
                 let replica = cluster.replica.as_ref().expect("this kind has a replica");
+                if self == Self::LossyFailover {
+                    replica.follow(free_address());
+                    thread::sleep(LAG);
+                }
+                let began = Instant::now();
+                cluster.redis.kill();
                 until("the replica is promoted", || replica.info("replication").contains("role:master"));
                 let ended = Instant::now();
                 vec![Fault { nodes: all, began, served: ended, ended, is_loud: true }]

@@ -12,6 +12,9 @@ failed recovery. forgotten: accepted, and not in Redis in the end. clients: reco
 from the fault's end (of a node: its beginning) until a subscriber had what was sent after it, and so all before. not ready: from the fault's beginning
 until the affected nodes said so, and from its end until they were ready again (longest).\n";
 
+/// Lines of one kind.
+const TOLD_AT_MOST: usize = 20;
+
 /// The outcome of one scenario.
 #[derive(Debug)]
 pub(crate) struct Verdict {
@@ -21,7 +24,7 @@ pub(crate) struct Verdict {
     pub(crate) unknown: u64,
     pub(crate) counts: Counts,
     /// Accepted, and not in the history in the end: Redis lost it.
-    pub(crate) forgotten: u64,
+    pub(crate) forgotten: Vec<String>,
     pub(crate) reconnects: usize,
     pub(crate) insufficient: usize,
     /// In ascending order.
@@ -34,11 +37,24 @@ pub(crate) struct Verdict {
 impl Verdict {
     /// Nothing lost, doubled or out of order; told of a loss only where Redis had one; readiness told the truth.
     pub(crate) fn is_good(&self) -> bool {
-        let Counts { lost, duplicated, reordered, mixed, told, delivered } = self.counts;
+        let Counts { lost, duplicated, reordered, mixed, told, delivered, .. } = self.counts;
         [lost, duplicated, reordered, mixed].iter().all(|count| *count == 0)
-            && (told == 0 || self.forgotten > 0)
+            && (told == 0 || !self.forgotten.is_empty())
             && delivered > 0
             && self.complaints.is_empty()
+    }
+
+    /// Everything that is no number.
+    pub(crate) fn tell(&self) {
+        let say = |what: &str, all: &[String]| {
+            all.iter().take(TOLD_AT_MOST).for_each(|one| eprintln!("audit: {}: {what}{one}", self.scenario));
+            if all.len() > TOLD_AT_MOST {
+                eprintln!("audit: {}: {what}… {} in all", self.scenario, all.len());
+            }
+        };
+        say("", &self.complaints);
+        say("lost: ", &self.counts.which);
+        say("forgotten by Redis: ", &self.forgotten);
     }
 
     fn cells(&self) -> Vec<String> {
@@ -65,7 +81,7 @@ impl Verdict {
             counts.duplicated.to_string(),
             (counts.reordered + counts.mixed).to_string(),
             counts.told.to_string(),
-            self.forgotten.to_string(),
+            self.forgotten.len().to_string(),
             format!("{} / {}", self.reconnects, self.insufficient),
             format!("{} / {} / {}", part(0.5), part(0.99), part(1.0)),
             format!("{} / {}", longest(&self.down), longest(&self.up)),

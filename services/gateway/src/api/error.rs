@@ -27,7 +27,7 @@ const SENTENCE_BYTES: usize = 512;
 /// | 409 | 105, 108 the channel does not keep what was asked for, 109, 110, 112 the position is of another epoch |
 /// | 413 | 106 larger than a limit |
 /// | 429 | 111 too many |
-/// | 503 | 120 nothing was done, 121 the outcome is unknown |
+/// | 503 | 120 nothing was done, 121 the outcome is unknown: the broker or a living node gave no answer |
 /// | 500 | 100, and what has no line here |
 const fn status(code: u32) -> StatusCode {
     match code {

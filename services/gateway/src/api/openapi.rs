@@ -42,7 +42,10 @@ const ERRORS: [(&str, &str); 9] = [
     ("413", "The body or the message is larger than a limit (106)"),
     ("429", "Too many requests at the moment (111)"),
     ("500", "Something failed inside the node (100)"),
-    ("503", "The broker cannot be reached and nothing was done (120), or the outcome is unknown (121)"),
+    (
+        "503",
+        "The broker cannot be reached and nothing was done (120), or the broker or a living node gave no answer and the outcome is unknown (121)",
+    ),
 ];
 
 /// The document.
@@ -73,7 +76,8 @@ pub fn document() -> OpenApi {
     );
     OpenApiBuilder::new()
         .info(InfoBuilder::new().title("Gorani").version(VERSION).description(Some(
-            "The push API for backends. Unknown fields are refused; for a string, null and empty mean absent.",
+            "The push API for backends. Every call acts on the whole cluster, whichever node it is sent to. Unknown fields are \
+             refused; for a string, null and empty mean absent.",
         )))
         .components(Some(components.build()))
         .paths(paths.build())
@@ -142,8 +146,8 @@ const fn summary(method: Method) -> &'static str {
         Method::PresenceStats => "How many clients and users are in a channel",
         Method::History => "A page of what was published to a channel, and its position",
         Method::HistoryRemove => "Forget what was published to a channel; its position stays",
-        Method::Channels => "Channels with subscribers, in pages",
-        Method::Connections => "Clients that are connected, in pages",
+        Method::Channels => "Channels with subscribers on any node, in pages",
+        Method::Connections => "Clients that are connected to any node, in pages",
         Method::Info => "The nodes of the cluster and their numbers",
     }
 }

@@ -8,9 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gorani_broker::{BrokerError, Event, HistoryPage, Position};
+use gorani_broker::{BrokerError, Event, HistoryPage, Position, Publication};
 
-use crate::hub::{reads::Moment, subscription::is_same_epoch, worker::Worker};
+use crate::hub::{channel::Mark, reads::Moment, subscription::is_same_epoch, worker::Worker};
 
 /// Publications read at a time while catching up.
 const PAGE: u32 = 1000;
@@ -38,15 +38,27 @@ impl Worker {
     }
 
     /// Everything after a position up to the top, without a hole; `None` if history cannot tell.
+    ///
+    /// Begins with the publication that was delivered last, to see that it is still there: a failover may have forgotten it,
+    /// and given its offset to another one. Then the epoch is ended, so that everybody learns that it is another stream.
     async fn read_after(&self, channel: &Arc<str>, position: Position, moment: Moment) -> Option<Vec<Event>> {
+        let mark = self.hub().mark(channel, &position);
         let mut missed = Vec::new();
         let mut offset = position.offset;
+        let mut since = offset.saturating_sub(mark.is_some().into());
         loop {
-            let page = self.read_page(channel, offset, moment).await?;
+            let page = self.read_page(channel, since, moment).await?;
             if !is_same_epoch(&page.top.epoch, &position.epoch) {
                 return None;
             }
-            for publication in &page.publications {
+            let is_other = |publication: &Arc<Publication>| {
+                publication.offset == position.offset && mark != Some(Mark::of(publication))
+            };
+            if page.top.offset < offset || page.publications.first().is_some_and(is_other) {
+                self.renew(channel, &position.epoch).await;
+                return None;
+            }
+            for publication in page.publications.iter().filter(|read| read.offset != position.offset) {
                 if publication.offset != offset + 1 {
                     return None;
                 }
@@ -56,9 +68,21 @@ impl Worker {
             if offset >= page.top.offset {
                 return Some(missed);
             }
-            if missed.len() % PAGE as usize != 0 || missed.is_empty() {
+            if page.publications.len() < PAGE as usize {
                 // The page was short of the top: what is missing has left the history already.
                 return None;
+            }
+            since = offset;
+        }
+    }
+
+    /// Ends an epoch whose stream has gone back. Clients that come back must not be told before that all is well.
+    async fn renew(&self, channel: &Arc<str>, epoch: &str) {
+        tracing::warn!(%channel, "the broker has forgotten publications that it had accepted: a new epoch begins");
+        let mut patience = Patience::new();
+        while let Err(error) = self.broker.renew(channel, epoch).await {
+            if !patience.again_after(&error).await {
+                return tracing::warn!(%channel, %error, "a new epoch could not be begun");
             }
         }
     }
@@ -67,23 +91,40 @@ impl Worker {
     /// are read at once; what is published meanwhile waits. `None` when nobody here wants the channel any more, or patience
     /// is at its end.
     async fn read_page(&self, channel: &Arc<str>, since: u64, moment: Moment) -> Option<Arc<HistoryPage>> {
-        let give_up = Instant::now() + PATIENCE;
-        let mut pause = FIRST_PAUSE;
+        let mut patience = Patience::new();
         loop {
             let retention = self.hub().retention(channel)?;
             match self.reads.read(channel, Some(since), PAGE, retention, moment).await {
                 Ok(page) => return Some(page),
-                Err(BrokerError::Unavailable(_) | BrokerError::UnknownOutcome(_) | BrokerError::Limit(_))
-                    if Instant::now() < give_up =>
-                {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LAST_PAUSE);
-                }
                 Err(error) => {
-                    tracing::warn!(%channel, %error, "missed publications could not be read");
-                    return None;
+                    if !patience.again_after(&error).await {
+                        tracing::warn!(%channel, %error, "missed publications could not be read");
+                        return None;
+                    }
                 }
             }
         }
+    }
+}
+
+/// How often a broker that cannot be reached is asked again.
+struct Patience {
+    give_up: Instant,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { give_up: Instant::now() + PATIENCE, pause: FIRST_PAUSE }
+    }
+
+    /// Pauses; false if there is no use in asking again.
+    async fn again_after(&mut self, error: &BrokerError) -> bool {
+        if matches!(error, BrokerError::NoHistory) || Instant::now() >= self.give_up {
+            return false;
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LAST_PAUSE);
+        true
     }
 }

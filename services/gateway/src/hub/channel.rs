@@ -26,12 +26,28 @@ pub(super) struct Channel {
     subscriptions: IndexMap<SessionKey, Subscription>,
     /// The newest publication delivered; absent until it is known.
     position: Option<Position>,
+    /// What was delivered at that position; absent where the position is only known from a read.
+    mark: Option<Mark>,
     /// Events that wait for a history read to end.
     waiting: Option<Vec<Event>>,
     /// Gaps that were told so far.
     gaps: u64,
     /// Sessions that lost their place and must be told.
     lost: Vec<SessionKey>,
+}
+
+/// By what a publication is known again. One that took the place of another, after a failover that forgot the first, was
+/// accepted at another time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    time_ms: u64,
+    bytes: usize,
+}
+
+impl Mark {
+    pub(super) fn of(publication: &Publication) -> Self {
+        Self { time_ms: publication.time_ms, bytes: publication.data.len() }
+    }
 }
 
 /// Where a publication stands against the channel's position.
@@ -49,6 +65,7 @@ impl Channel {
             retention,
             subscriptions: IndexMap::new(),
             position: None,
+            mark: None,
             waiting: None,
             gaps: 0,
             lost: Vec::new(),
@@ -61,6 +78,11 @@ impl Channel {
 
     pub(super) fn retention(&self) -> Retention {
         self.retention
+    }
+
+    /// What was delivered at a position, if the channel stands there.
+    pub(super) fn mark(&self, position: &Position) -> Option<Mark> {
+        self.mark.filter(|_| self.position.as_ref() == Some(position))
     }
 
     /// Gaps that were told so far: who reads history before it has a place compares.
@@ -176,7 +198,7 @@ impl Channel {
             Some(missed) => self.deliver(missed, encoder),
             None => {
                 self.lose(Subscription::is_positioned);
-                self.position = None;
+                (self.position, self.mark) = (None, None);
                 None
             }
         };
@@ -211,6 +233,7 @@ impl Channel {
             Some(position) => return Place::Skips(position.clone()),
         };
         self.position = Some(Position { offset: publication.offset, epoch: publication.epoch.clone() });
+        self.mark = Some(Mark::of(publication));
         place
     }
 

@@ -28,15 +28,19 @@ struct Present {
 }
 
 impl Worker {
-    /// Refreshes presence for ever.
+    /// Refreshes presence and the places among users' connections, for ever.
     pub(super) async fn keep_present(self: Rc<Self>, load: Arc<Load>) {
         loop {
-            let restored = tokio::select! {
-                () = tokio::time::sleep(REFRESH_EVERY) => self.refresh_present().await,
-                () = load.lapsed.notified() => self.restore_present().await,
+            let lapsed = tokio::select! {
+                () = tokio::time::sleep(REFRESH_EVERY) => false,
+                () = load.lapsed.notified() => true,
             };
-            if let Err(error) = restored {
+            let present = if lapsed { self.restore_present().await } else { self.refresh_present().await };
+            if let Err(error) = present {
                 tracing::warn!(%error, "presence could not be refreshed");
+            }
+            if let Err(error) = self.refresh_places().await {
+                tracing::warn!(%error, "places among users' connections could not be refreshed");
             }
         }
     }

@@ -57,6 +57,8 @@ pub struct Registered {
     pub protocol: &'static str,
     /// Milliseconds since the Unix epoch.
     pub connected_at_ms: u64,
+    /// The limit under which it holds a place among its user's connections.
+    pub(super) place: Option<u32>,
     channels: Vec<Membership>,
 }
 
@@ -136,6 +138,7 @@ impl Roster {
                 transport,
                 protocol,
                 connected_at_ms,
+                place: None,
                 channels: Vec::new(),
             },
         );
@@ -202,6 +205,11 @@ impl Roster {
     /// Sessions that have identified themselves.
     pub fn identified(&self) -> impl Iterator<Item = &Registered> {
         self.sessions.values().filter(|session| !session.client.is_empty())
+    }
+
+    /// All sessions with their keys.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (SessionKey, &Registered)> {
+        self.sessions.iter().map(|(key, session)| (*key, session))
     }
 
     /// All sessions.

@@ -105,6 +105,18 @@ impl Client {
         seen
     }
 
+    pub(super) fn key(&self) -> SessionKey {
+        self.key
+    }
+
+    pub(super) async fn was_told_to_end(&self, code: u16) -> bool {
+        tokio::task::yield_now().await;
+        actix_rt::time::sleep(Duration::ZERO).await;
+        let is_end =
+            |signal: &Signal| matches!(signal, Signal::Disconnect(disconnect) if disconnect.code == code);
+        self.signals.0.borrow().iter().any(is_end)
+    }
+
     pub(super) async fn was_told_insufficient(&self) -> bool {
         tokio::task::yield_now().await;
         actix_rt::time::sleep(Duration::ZERO).await;

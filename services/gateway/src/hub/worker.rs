@@ -180,8 +180,9 @@ impl Worker {
         self.hub_mut().roster_mut().register(registration)
     }
 
-    /// Ends all subscriptions of a session.
+    /// Ends all subscriptions of a session, and gives its place among its user's connections back.
     pub fn leave_all(self: &Rc<Self>, key: SessionKey) {
+        self.give_place_back(key);
         let departures = self.hub_mut().leave_all(key);
         for departure in departures {
             self.depart(departure);

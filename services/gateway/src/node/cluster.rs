@@ -28,6 +28,7 @@ use gorani_broker::BrokerError;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+pub(super) use self::presence::is_of;
 use self::{
     correspondence::Audience,
     envelope::{Answer, Ask, Body, Order},
@@ -130,3 +131,6 @@ impl Mail {
 pub(super) fn node_of(client: &str) -> Option<&str> {
     client.get(..NODE_ID_BYTES).filter(|node| node.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
+
+#[cfg(test)]
+mod tests;

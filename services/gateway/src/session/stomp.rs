@@ -24,7 +24,7 @@ pub mod view;
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use gorani_protocol::stomp::{Command, DecodeError, Decoder, Frame, Limits, Version, encode};
+use gorani_protocol::stomp::{Command, DecodeError, Decoder, Frame, HeartBeat, Limits, Version, encode};
 
 use self::{
     clock::{Clock, is_due},
@@ -50,6 +50,8 @@ const WAITING_FRAMES: usize = 256;
 enum State {
     /// Nothing but a CONNECT will do.
     New,
+    /// The CONNECT waits for a place among the user's connections.
+    Entering(HeartBeat),
     /// Open.
     Open,
     /// A DISCONNECT was received: what follows is ignored.
@@ -118,7 +120,7 @@ impl StompSession {
 
     /// Tells what failed, and ends. `specs/stomp.md`, items 24, 33, 37, 46, 49.
     fn fail(&mut self, failure: Failure, actions: &mut Actions) {
-        if matches!(self.state, State::New | State::Open) {
+        if matches!(self.state, State::New | State::Entering(_) | State::Open) {
             failure.write(self.version, actions);
         }
         self.end(failure.disconnect, actions);
@@ -149,12 +151,15 @@ impl StompSession {
 
     /// Whether the next frame must not run yet.
     fn has_to_wait(&self) -> bool {
-        self.receipts.is_full() || self.subscriptions.iter().any(Subscription::is_under_way)
+        matches!(self.state, State::Entering(_))
+            || self.receipts.is_full()
+            || self.subscriptions.iter().any(Subscription::is_under_way)
     }
 
     fn run(&mut self, frame: Frame, now: Now, actions: &mut Actions) {
         let result = match (self.state, frame.command) {
-            (State::Leaving | State::Ended, _) => return,
+            // Frames wait while the session enters.
+            (State::Entering(_) | State::Leaving | State::Ended, _) => return,
             (State::New, _) => self.connect(&frame, now, actions),
             (State::Open, Command::Connect | Command::Stomp) => {
                 Err(Failure::bad("the session is open already"))
@@ -248,7 +253,8 @@ impl Session for StompSession {
             Incoming::Binary(data) | Incoming::Part { data, .. } => data,
         };
         self.clock.hear(now);
-        while matches!(self.state, State::New | State::Open) && self.unreadable.is_none() {
+        while matches!(self.state, State::New | State::Entering(_) | State::Open) && self.unreadable.is_none()
+        {
             match self.decoder.next(&mut bytes) {
                 Ok(Some(frame)) => self.take(frame, now, actions),
                 Ok(None) => return,
@@ -283,6 +289,13 @@ impl Session for StompSession {
             return;
         }
         let result = match outcome {
+            Outcome::Entered(Ok(())) => {
+                self.entered(now, actions);
+                return self.run_waiting(now, actions);
+            }
+            Outcome::Entered(Err(disconnect)) => {
+                return self.fail(Failure::of_disconnect(disconnect).of(Command::Connect, None), actions);
+            }
             Outcome::Subscribed(outcome) => self.subscribed(ticket, outcome, actions),
             Outcome::Published(outcome) => outcome.map(drop).map_err(Failure::from),
             Outcome::Settled(outcome) => outcome.map_err(Failure::from),

@@ -87,6 +87,8 @@ pub struct ClientSettings {
     pub expiry_grace: Duration,
     /// Failed commands after which a connection is ended; a success takes one back. 0: no limit.
     pub max_errors: u32,
+    /// Connections of one user at most, on all nodes together; 0: no limit. Anonymous clients are not counted.
+    pub max_connections_per_user: u32,
     /// Personal channels that users are subscribed to when they connect: `orders` is `orders#42` for user 42.
     pub personal_channels: Vec<String>,
 }
@@ -107,6 +109,7 @@ impl Default for ClientSettings {
             reply_max_bytes: 8 * 1024 * 1024,
             expiry_grace: Duration::from_secs(25),
             max_errors: 1000,
+            max_connections_per_user: 0,
             personal_channels: Vec::new(),
         }
     }

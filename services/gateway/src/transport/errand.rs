@@ -45,8 +45,19 @@ impl Errands {
     pub fn begin(&self, action: Action) -> Step {
         match action {
             Action::Identify { user, client } => {
+                // A client whose first connect failed comes again, under a new id.
+                self.worker.give_place_back(self.key);
                 self.worker.hub_mut().roster_mut().identify(self.key, user, client);
                 Step::Done
+            }
+            Action::Enter(ticket, limit) => {
+                let (user, client) = match self.worker.hub().roster().get(self.key) {
+                    Some(session) => (session.user.clone(), session.client.clone()),
+                    None => Default::default(),
+                };
+                self.worker.hold_place(self.key, limit);
+                let entered = self.node.enter(user, client, limit);
+                Step::Errand(ticket, entered.map(Outcome::Entered).boxed_local())
             }
             Action::Release(channel) => {
                 self.worker.hub_mut().release(self.key, &channel);

@@ -13,6 +13,8 @@ mod drive;
 pub mod opening;
 pub mod pipe;
 pub mod polled;
+#[cfg(test)]
+mod tests;
 pub mod tracked;
 pub mod visit;
 pub mod writer;
@@ -164,15 +166,12 @@ impl Carrier for Held {
             return;
         }
         self.leave_node();
-        let by = match self.lifetime {
-            Lifetime::Visits { patience, .. } => Some(Instant::now() + patience),
-            Lifetime::Response => None,
-        };
-        self.phase = match by {
-            // What is over its limit is not sent on: nothing that is missing is hidden by what comes later.
-            Some(by) => Phase::Untold { reason, by },
-            None if self.response.is_some() => Phase::Untold { reason, by: Instant::now() },
-            None => Phase::Over(reason),
+        // A response that nobody reads any more tells nobody.
+        self.response.take_if(|response| response.pipe.is_abandoned());
+        self.phase = match self.lifetime {
+            Lifetime::Visits { patience, .. } => Phase::Untold { reason, by: Instant::now() + patience },
+            Lifetime::Response if self.response.is_some() => Phase::Untold { reason, by: Instant::now() },
+            Lifetime::Response => Phase::Over(reason),
         };
         self.tell_end();
         self.carried.outbox.wake();
@@ -226,6 +225,7 @@ impl Held {
         let Phase::Untold { reason, .. } = &self.phase else { return };
         let Some(Response { pipe, mut writer }) = self.response.take() else { return };
         pipe.widen();
+        // What is over its limit is not sent on: nothing that is missing is hidden by what comes later.
         if self.carried.outbox.overflow().is_none() {
             writer.write(&self.carried.outbox, &pipe);
         }

@@ -82,6 +82,11 @@ impl Waiter {
         }
     }
 
+    /// Nobody waits any more.
+    fn is_given_up(&self) -> bool {
+        self.reply.lock().as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+
     /// Only the first end counts.
     pub(super) fn end(&self, answer: Result<(), BrokerError>) {
         if let Some(reply) = self.reply.lock().take() {
@@ -192,6 +197,8 @@ impl Ear {
             if wanted.is_heard {
                 waiter.into_iter().for_each(|waiter| waiter.count_down());
             } else {
+                // Those who try again and again while a name is not heard must not pile up.
+                wanted.waiters.retain(|waiter| !waiter.is_given_up());
                 wanted.waiters.extend(waiter.cloned());
                 unheard.push(name);
             }

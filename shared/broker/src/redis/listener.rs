@@ -237,6 +237,8 @@ impl Keeper {
                 },
                 () = lost.notified() => return "the connection was closed".to_owned(),
                 () = self.ear.woken() => {
+                    // A primary that became a replica would take the subscriptions, too.
+                    self.common.doubt();
                     for names in self.ear.unheard().chunks(RESUBSCRIBE_CHANNELS) {
                         under_way.push(line.clone().carry_out(Act::Subscribe, names.to_vec()));
                     }

@@ -32,6 +32,7 @@ impl Code {
 pub(super) struct Scripts {
     pub(super) publish: Code,
     pub(super) history: Code,
+    pub(super) renew: Code,
     pub(super) presence_add: Code,
     pub(super) presence_remove: Code,
     pub(super) presence: Code,
@@ -63,6 +64,7 @@ impl Scripts {
         Self {
             publish: Code::new(stream, include_str!("scripts/publish.lua")),
             history: Code::new(stream, include_str!("scripts/history.lua")),
+            renew: Code::new("", include_str!("scripts/renew.lua")),
             presence_add: Code::new(roster, include_str!("scripts/presence_add.lua")),
             presence_remove: Code::new(roster, include_str!("scripts/presence_remove.lua")),
             presence: Code::new(roster, include_str!("scripts/presence.lua")),
@@ -90,6 +92,7 @@ impl Scripts {
         let Self {
             publish,
             history,
+            renew,
             presence_add,
             presence_remove,
             presence,
@@ -113,6 +116,7 @@ impl Scripts {
         [
             publish,
             history,
+            renew,
             presence_add,
             presence_remove,
             presence,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use gorani_broker::Position;
+use gorani_broker::{Position, Publication};
 use tokio::sync::oneshot;
 
 use super::*;
@@ -17,6 +17,8 @@ type Answer = oneshot::Sender<Result<HistoryPage, BrokerError>>;
 #[derive(Clone, Default)]
 pub(in crate::hub) struct Stream {
     pub(in crate::hub) top: Arc<AtomicU64>,
+    /// What each answer holds.
+    pub(in crate::hub) publications: Arc<Mutex<Vec<Arc<Publication>>>>,
     answers: Arc<Mutex<Vec<Answer>>>,
     asked: Arc<Mutex<Vec<u64>>>,
 }
@@ -51,7 +53,8 @@ impl Stream {
         let answer = self.answers.lock().remove(0);
         let number = self.asked.lock().len() - self.answers.lock().len() - 1;
         let top = Position { offset: *self.asked.lock().get(number).unwrap(), epoch: "e".into() };
-        assert!(answer.send(Ok(HistoryPage { publications: Vec::new(), top })).is_ok());
+        let publications = self.publications.lock().clone();
+        assert!(answer.send(Ok(HistoryPage { publications, top })).is_ok());
     }
 
     fn fail(&self) {

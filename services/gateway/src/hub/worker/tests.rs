@@ -94,6 +94,37 @@ async fn one_read_of_history_serves_all_workers_after_a_gap() {
 }
 
 #[actix_rt::test]
+async fn a_stream_in_which_another_publication_has_the_place_of_a_delivered_one_is_not_continued() {
+    let publication = |offset, time_ms| {
+        Arc::new(Publication { offset, epoch: "e".into(), time_ms, ..Publication::default() })
+    };
+    for (after, goes_on) in [
+        (vec![publication(2, 20), publication(3, 30)], true),
+        (vec![publication(3, 30)], true),
+        (vec![publication(2, 25), publication(3, 30)], false),
+        (Vec::new(), false),
+    ] {
+        let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));
+        let (stream, interest) = (Stream::default(), Arc::new(Interest::new(broker.clone())));
+        let reads = stream.reads();
+        let (worker, inbox) = Worker::start(0, usize::MAX, broker, interest, reads.clone(), Arc::default());
+        let client = Client::enter(&mut worker.hub_mut(), "one");
+        let top = Position { offset: 1, epoch: "e".into() };
+        client.join(&mut worker.hub_mut(), HISTORY, Some(top));
+        worker.hub_mut().deliver("a", vec![Event::Publication(publication(2, 20))]);
+        stream.top.store(after.last().map_or(1, |last| last.offset), Ordering::Relaxed);
+        *stream.publications.lock() = after;
+        inbox.gap(&Arc::from("a"), reads.now());
+        stream.until_asked(1).await;
+        stream.answer();
+        while worker.metrics.catch_ups.get() == 0 {
+            actix_rt::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(client.was_told_insufficient().await, !goes_on);
+    }
+}
+
+#[actix_rt::test]
 async fn a_gap_that_is_told_while_a_subscription_reads_its_place_is_not_overlooked() {
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));
     let (stream, interest) = (Stream::default(), Arc::new(Interest::new(broker.clone())));

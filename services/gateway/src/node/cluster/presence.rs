@@ -22,7 +22,7 @@ impl Node {
         let read = self.broker.presence(&channel);
         async move {
             let mut present = read.await?;
-            let dead = node.dead_among(present.iter().map(|info| info.client.as_str())).await?;
+            let dead = node.dead_among(present.iter().map(|info| info.client.as_str()), false).await?;
             if !dead.is_empty() {
                 present.retain(|info| !is_of(&dead, &info.client));
                 // Nobody may be subscribed here, and whoever noticed the deaths looks only after its own channels.
@@ -56,16 +56,18 @@ impl Node {
         }
     }
 
-    /// The dead ones among the nodes of these clients. The leases are read only if there is a node of which nothing is
-    /// known.
+    /// The dead ones among the nodes of these clients. The leases are read if there is a node of which nothing is known; or,
+    /// where the last second counts (`afresh`), if there is another node at all.
     pub(in crate::node) async fn dead_among<'a>(
         &self,
         clients: impl Iterator<Item = &'a str>,
+        afresh: bool,
     ) -> Result<BTreeSet<String>, BrokerError> {
         let unknown: BTreeSet<String> = {
             let nodes: BTreeSet<&str> = clients.filter_map(node_of).collect();
             let view = self.peers.view.lock();
-            nodes.into_iter().filter(|node| !view.knows(node)).map(str::to_owned).collect()
+            let is_asked = |node: &&str| **node != *self.id && (afresh || !view.knows(node));
+            nodes.into_iter().filter(is_asked).map(str::to_owned).collect()
         };
         if unknown.is_empty() {
             return Ok(unknown);

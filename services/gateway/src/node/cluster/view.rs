@@ -121,7 +121,8 @@ impl View {
         self.nodes.get(node)
     }
 
-    fn is_settled(&self, now: Instant) -> bool {
+    /// Whether a missing lease is a death.
+    pub(super) fn is_settled(&self, now: Instant) -> bool {
         self.settled_at.is_some_and(|at| now >= at)
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Connecting {
     subscribed: BTreeMap<Arc<str>, Subscribed>,
     failed: Option<ErrorCode>,
     under_way: usize,
+    /// Subscriptions that begin when the client has its place among its user's connections.
+    held: Vec<Action>,
 }
 
 impl ClientSession {
@@ -81,14 +83,43 @@ impl ClientSession {
             subscribed: BTreeMap::new(),
             failed: None,
             under_way: subscriptions.len(),
+            held: Vec::new(),
         }));
+        let mut subscribes = Vec::with_capacity(subscriptions.len());
         for subscription in subscriptions {
             let ticket =
                 self.ticket(PendingRequest::ConnectSubscribe { channel: subscription.channel.clone() });
-            actions
+            subscribes
                 .push(Action::Subscribe(ticket, subscription.request(self.policy.settings.reply_max_bytes)));
             self.subscriptions.push(subscription);
         }
+        self.enter(subscribes, now, actions);
+    }
+
+    /// Begins the subscriptions; where the user's connections are limited, not before the client has a place among them.
+    fn enter(&mut self, subscribes: Vec<Action>, now: Now, actions: &mut Actions) {
+        let limit = self.policy.settings.max_connections_per_user;
+        if limit == 0 || self.user.is_empty() {
+            subscribes.into_iter().for_each(|subscribe| actions.push(subscribe));
+            return self.try_finish_connect(now, actions);
+        }
+        let ticket = self.ticket(PendingRequest::Enter);
+        if let State::Connecting(connecting) = &mut self.state {
+            connecting.under_way += 1;
+            connecting.held = subscribes;
+        }
+        actions.push(Action::Enter(ticket, limit));
+    }
+
+    /// The client has its place, or none.
+    pub(super) fn settle_entry(&mut self, outcome: Result<(), Disconnect>, now: Now, actions: &mut Actions) {
+        let State::Connecting(connecting) = &mut self.state else { return };
+        if let Err(disconnect) = outcome {
+            let id = connecting.id;
+            return self.refuse_connect(id, Refused::Disconnect(disconnect), actions);
+        }
+        connecting.under_way -= 1;
+        std::mem::take(&mut connecting.held).into_iter().for_each(|subscribe| actions.push(subscribe));
         self.try_finish_connect(now, actions);
     }
 

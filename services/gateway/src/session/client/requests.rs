@@ -20,6 +20,7 @@ use crate::{
 /// A command, or a step of one, that waits for the node.
 #[derive(Debug)]
 pub(super) enum PendingRequest {
+    Enter,
     ConnectSubscribe { channel: Arc<str> },
     ServerSubscribe { channel: Arc<str> },
     Subscribe { id: u32, channel: Arc<str>, reject: bool },
@@ -108,6 +109,7 @@ impl ClientSession {
         actions: &mut Actions,
     ) {
         match (pending, outcome) {
+            (PendingRequest::Enter, Outcome::Entered(outcome)) => self.settle_entry(outcome, now, actions),
             (PendingRequest::ConnectSubscribe { channel }, Outcome::Subscribed(outcome)) => {
                 self.settle_connect(channel, outcome, now, actions);
             }

@@ -13,11 +13,14 @@ use gorani_protocol::stomp::{Frame, Headers, HeartBeat, ServerCommand, Version, 
 use super::{State, StompSession, clock::end_of, failure::Failure};
 use crate::{
     disconnect::{Disconnect, ErrorCode},
-    session::{Action, Actions, MessageKind, Now, client::policy::VERSION},
+    session::{Action, Actions, MessageKind, Now, Ticket, client::policy::VERSION},
 };
 
 /// Scheme of an `Authorization` header with a token.
 const BEARER: &str = "Bearer ";
+
+/// Names the question whether there is room among the user's connections: there is no other before its answer.
+const ENTRY: Ticket = Ticket(0);
 
 /// Who speaks.
 #[derive(Default)]
@@ -73,7 +76,25 @@ impl StompSession {
         self.identity = self.identify(claims, headers.get("login").unwrap_or_default());
         let identity = &self.identity;
         actions.push(Action::Identify { user: identity.user.clone(), client: identity.client.clone() });
+        let limit = self.policy.settings.max_connections_per_user;
+        if limit == 0 || identity.user.is_empty() || identity.is_backend() {
+            self.open(offer, now, actions);
+        } else {
+            self.state = State::Entering(offer);
+            actions.push(Action::Enter(ENTRY, limit));
+        }
+        Ok(())
+    }
 
+    /// The client has its place among its user's connections.
+    pub(super) fn entered(&mut self, now: Now, actions: &mut Actions) {
+        if let State::Entering(offer) = self.state {
+            self.open(offer, now, actions);
+        }
+    }
+
+    fn open(&mut self, offer: HeartBeat, now: Now, actions: &mut Actions) {
+        let (identity, version) = (&self.identity, self.version);
         let millis = |time: std::time::Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
         let ours = HeartBeat {
             sends_ms: millis(self.settings.heart_beat_send),
@@ -92,7 +113,6 @@ impl StompSession {
             }
             connected.end();
         });
-        Ok(())
     }
 
     fn identify(&self, claims: Option<Box<ConnectionClaims>>, login: &str) -> Identity {

@@ -161,7 +161,7 @@ impl PipeReader {
         all
     }
 
-    fn poll_chunk(&self, task: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    pub(super) fn poll_chunk(&self, task: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut state = self.0.lock();
         if let Some(chunk) = state.chunks.pop_front() {
             let was_full = state.bytes >= ROOM_BYTES;

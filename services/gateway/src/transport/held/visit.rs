@@ -13,7 +13,7 @@ use crate::{
 
 /// How long a response may wait for the end of the one before it to be seen: the client that gave that one up may be back
 /// before the news of it.
-const HANDOVER: Duration = Duration::from_millis(100);
+pub(super) const HANDOVER: Duration = Duration::from_millis(100);
 /// Requests with messages that may wait for a session that is busy.
 const ARRIVALS: usize = 64;
 
@@ -69,14 +69,20 @@ impl Held {
         let mut actions = Actions::default();
         while self.is_open()
             && !self.carried.session.is_blocked()
-            && let Some(arrival) = self.arrivals.front_mut()
+            && let Some(mut arrival) = self.arrivals.pop_front()
         {
-            if let Some(message) = arrival.messages.pop_front() {
+            while self.is_open()
+                && !self.carried.session.is_blocked()
+                && let Some(message) = arrival.messages.pop_front()
+            {
                 self.carried.errands.worker.tally.received(1, message.len());
                 self.carried.session.message(Incoming::Text(&message), now, &mut actions);
                 self.carry_out(&mut actions, ctx);
-            } else if let Some(arrival) = self.arrivals.pop_front() {
-                // Who brought them may have gone; then nobody misses the answer.
+            }
+            if self.is_open() && !arrival.messages.is_empty() {
+                self.arrivals.push_front(arrival);
+            } else {
+                // All are taken, or one of them ended the session. Who brought them may have gone; then nobody misses it.
                 let _ = arrival.taken.send(Ok(()));
             }
         }

@@ -179,3 +179,6 @@ fn enter(line: &mut Line, mut request: Request) {
         line.insert(place.number, request);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,12 +42,11 @@ pub(super) async fn run(shards: Weak<Shards>) {
     loop {
         let Some(shards) = shards.upgrade() else { return };
         match ask(&shards).await {
+            Ok(map) if map == before => {}
             Ok(map) => {
                 shards.follow(&map);
-                if map != before {
-                    pause = ASK_AGAIN_MIN;
-                    before = map;
-                }
+                pause = ASK_AGAIN_MIN;
+                before = map;
             }
             Err(reason) => {
                 tracing::warn!(reason, "the servers of the Redis Cluster are not known");
@@ -68,6 +67,8 @@ pub(super) async fn run(shards: Weak<Shards>) {
         drop(shards);
         if is_calm {
             pause = ASK_AGAIN_MIN;
+            // Many doubts at a time are one question.
+            tokio::time::sleep(ASK_AGAIN_MIN).await;
             let _ = timeout(ASK_EVERY, detours.doubted()).await;
         } else {
             tokio::time::sleep(pause).await;

@@ -27,7 +27,7 @@ pub(super) struct Cluster {
 }
 
 /// A server that belongs to no cluster yet.
-fn lonely(more: &[&str]) -> Server {
+pub(super) fn lonely(more: &[&str]) -> Server {
     let bus_port = free_port().to_string();
     let fixed = [
         "--cluster-enabled",
@@ -123,6 +123,19 @@ impl Cluster {
         for server in &self.primaries {
             until(async || text(server.command(&["CLUSTER", "NODES"]).await).contains("slave")).await;
         }
+    }
+
+    /// Waits until the replica of a primary has what the primary has: Redis answers before it copies.
+    pub(super) async fn until_copied(&self, primary: usize) {
+        until(async || {
+            let info = text(self.primaries[primary].command(&["INFO", "replication"]).await);
+            let field = |name: &str| {
+                let rest = info.split_once(name).map_or("", |(_, rest)| rest);
+                rest.split([',', '\r']).next().unwrap_or_default().to_owned()
+            };
+            !field("offset=").is_empty() && field("offset=") == field("master_repl_offset:")
+        })
+        .await;
     }
 
     /// Settings that know one of the servers.

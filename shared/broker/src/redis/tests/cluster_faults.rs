@@ -29,6 +29,11 @@ fn gap(channel: &str) -> Told {
     Told::Gap(channel.into())
 }
 
+/// Time enough for a planned failover, during which the old primary answers nobody, on a busy machine.
+fn patient(cluster: &Cluster) -> RedisSettings {
+    RedisSettings { request_timeout: Duration::from_secs(8), ..cluster.settings() }
+}
+
 fn slot(channel: &str) -> u16 {
     slot_of(format!("{{{channel}}}").as_bytes())
 }
@@ -54,7 +59,7 @@ async fn insist(node: &Rig, channel: &str, data: &str) -> Published {
             Err(BrokerError::Unavailable(_) | BrokerError::UnknownOutcome(_)) => {}
             Err(error) => panic!("{error:?}"),
         }
-        assert!(asked.elapsed() < 3 * REQUEST_TIMEOUT, "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < 3 * node.broker.settings.request_timeout, "{:?}", asked.elapsed());
         assert!(Instant::now() < give_up, "it is never accepted");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -70,8 +75,7 @@ async fn a_primary_that_is_killed_is_replaced_by_its_replica_and_its_channels_al
     node.subscribe(&channels.each_ref().map(String::as_str)).await;
     let before = insist(&node, &channels[0], "before").await.position;
     assert_eq!(node.next().await, event(&channels[0], "before"));
-    // Redis copies to replicas after it has answered.
-    cluster.primaries[0].command(&["WAIT", "1", "5000"]).await;
+    cluster.until_copied(0).await;
     let server = format!("127.0.0.1:{}", cluster.primaries[0].port);
     cluster.primaries[0].kill();
     node.until_not_ready().await;
@@ -98,6 +102,75 @@ async fn a_primary_that_is_killed_is_replaced_by_its_replica_and_its_channels_al
     assert!(node.told_nothing(), "the other channels have no gap");
 }
 
+/// Publishes to one channel, many at a time, until it is stopped.
+struct Load {
+    channel: String,
+    stop: tokio::sync::oneshot::Sender<()>,
+    work: tokio::task::JoinHandle<(Rig, Vec<(u64, String)>)>,
+}
+
+impl Load {
+    /// A move or a planned failover may refuse publications, but leaves no doubt about any.
+    fn start(publisher: Rig, channel: &str) -> Self {
+        let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+        let to = channel.to_owned();
+        let work = tokio::spawn(async move {
+            let mut accepted = Vec::new();
+            let mut number = 0;
+            while stopped.try_recv().is_err() {
+                // Made in order, before any is awaited.
+                let calls: Vec<_> = (0..20)
+                    .map(|_| {
+                        number += 1;
+                        let publication =
+                            Publication { data: number.to_string().into(), ..Default::default() };
+                        let options = PublishOptions { retention: RETENTION, ..Default::default() };
+                        (number, publisher.broker.publish(&to, publication, options))
+                    })
+                    .collect();
+                let (numbers, calls): (Vec<u32>, Vec<_>) = calls.into_iter().unzip();
+                for (number, answer) in numbers.into_iter().zip(join_all(calls).await) {
+                    match answer {
+                        Ok(published) => accepted.push((published.position.offset, number.to_string())),
+                        Err(BrokerError::Unavailable(_)) => {}
+                        Err(error) => panic!("it leaves a doubt: {error:?}"),
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            (publisher, accepted)
+        });
+        Self { channel: channel.to_owned(), stop, work }
+    }
+
+    /// What was accepted, with one last publication.
+    async fn stop(self) -> (Rig, Vec<(u64, String)>) {
+        self.stop.send(()).unwrap();
+        let (publisher, mut accepted) = self.work.await.unwrap();
+        let last = insist(&publisher, &self.channel, "1000000").await.position.offset;
+        accepted.push((last, "1000000".to_owned()));
+        (publisher, accepted)
+    }
+}
+
+/// The channel keeps exactly what was accepted, with the same offsets, in the order of the calls.
+async fn check_kept(node: &Rig, channel: &str, accepted: &[(u64, String)]) -> Vec<(u64, String)> {
+    let kept = kept(node, channel).await;
+    let differs = kept.iter().zip(accepted).find(|(kept, accepted)| kept != accepted);
+    assert_eq!(differs, None, "kept, and accepted");
+    assert_eq!(kept.len(), accepted.len());
+    assert!(kept.is_sorted_by_key(|(_, number)| number.parse::<u32>().unwrap()), "in the order of the calls");
+    kept
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "it never became true: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// What a node was told of a channel must be in order, and where something is missing there must be a gap.
 fn check_told(told: &[Told], channel: &str, kept: &[(u64, String)]) {
     let mut next = 0;
@@ -120,7 +193,7 @@ fn check_told(told: &[Told], channel: &str, kept: &[(u64, String)]) {
 async fn a_slot_that_moves_under_load_loses_nothing_and_keeps_the_order() {
     let mut cluster = Cluster::start().await;
     let mut listener = Rig::start(cluster.settings()).await;
-    let publisher = Rig::start(cluster.settings()).await;
+    let publisher = Rig::start(patient(&cluster)).await;
     listener.until_ready().await;
     publisher.until_ready().await;
     // Both are of the same server, of which one slot goes to a new one.
@@ -129,57 +202,19 @@ async fn a_slot_that_moves_under_load_loses_nothing_and_keeps_the_order() {
     let stays = (0..).map(|number| format!("{stays}{number}")).find(|name| slot(name) < 5000).unwrap();
     assert_ne!(slot(&moved), slot(&stays));
     listener.subscribe(&[&moved, &stays]).await;
-    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
-    let channel = moved.clone();
-    let load = tokio::spawn(async move {
-        let mut accepted = Vec::new();
-        let mut number = 0;
-        while stopped.try_recv().is_err() {
-            // Many under way at a time, made in order.
-            let calls: Vec<_> = (0..20)
-                .map(|_| {
-                    number += 1;
-                    let publication = Publication { data: number.to_string().into(), ..Default::default() };
-                    let options = PublishOptions { retention: RETENTION, ..Default::default() };
-                    (number, publisher.broker.publish(&channel, publication, options))
-                })
-                .collect();
-            let (numbers, calls): (Vec<u32>, Vec<_>) = calls.into_iter().unzip();
-            for (number, answer) in numbers.into_iter().zip(join_all(calls).await) {
-                match answer {
-                    Ok(published) => accepted.push((published.position.offset, number.to_string())),
-                    Err(BrokerError::Unavailable(_)) => {}
-                    Err(error) => panic!("a move leaves no doubt: {error:?}"),
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        (publisher, accepted)
-    });
+    let load = Load::start(publisher, &moved);
     cluster.grow().await;
     for (from, to) in [(0, 3), (3, 0)] {
         cluster.open(slot(&moved), from, to).await;
         cluster.move_keys(slot(&moved), from, to).await;
         cluster.close(slot(&moved), to).await;
         // The listener has followed when it has heard of the gap.
-        let deadline = Instant::now() + PATIENCE;
         let gaps = if to == 3 { 1 } else { 2 };
-        while listener.broker.stats().gaps_told < gaps {
-            assert!(Instant::now() < deadline, "no gap is told");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until("the gap is told", || listener.broker.stats().gaps_told >= gaps).await;
     }
-    stop.send(()).unwrap();
-    let (publisher, mut accepted) = load.await.unwrap();
-    // After the gap everything is heard again.
-    let last = insist(&publisher, &moved, "1000000").await.position.offset;
-    accepted.push((last, "1000000".to_owned()));
+    let (publisher, accepted) = load.stop().await;
     listener.publish(&stays, "not concerned").await.unwrap();
-    let kept = kept(&publisher, &moved).await;
-    let differs = kept.iter().zip(&accepted).find(|(kept, accepted)| kept != accepted);
-    assert_eq!(differs, None, "exactly what was accepted, with the same offsets");
-    assert_eq!(kept.len(), accepted.len());
-    assert!(kept.is_sorted_by_key(|(_, number)| number.parse::<u32>().unwrap()), "in the order of the calls");
+    let kept = check_kept(&publisher, &moved, &accepted).await;
     let mut told = Vec::new();
     let last = event(&moved, &kept.last().unwrap().1);
     while !told.contains(&event(&stays, "not concerned")) || !told.contains(&last) {
@@ -193,10 +228,69 @@ async fn a_slot_that_moves_under_load_loses_nothing_and_keeps_the_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_planned_failover_under_load_loses_nothing_and_keeps_the_order() {
+    let mut cluster = Cluster::start().await;
+    cluster.back_up(0).await;
+    let mut listener = Rig::start(cluster.settings()).await;
+    let publisher = Rig::start(patient(&cluster)).await;
+    listener.until_ready().await;
+    publisher.until_ready().await;
+    let channel = cluster.channel_of(0);
+    listener.subscribe(&[&channel]).await;
+    let load = Load::start(publisher, &channel);
+    // The old primary lives on, as a replica.
+    cluster.replicas[0].command(&["CLUSTER", "FAILOVER"]).await;
+    until("the gap is told", || listener.broker.stats().gaps_told > 0).await;
+    let (publisher, mut accepted) = load.stop().await;
+    // A replica takes subscriptions too: there may be one more gap until the new primary is heard. Then everything is.
+    let mut told = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    for number in 1_000_001.. {
+        let data = number.to_string();
+        accepted.push((insist(&publisher, &channel, &data).await.position.offset, data));
+        while let Some(more) = listener.next_within(Duration::from_millis(200)).await {
+            told.push(more);
+        }
+        if told.last() == accepted.last().map(|(_, data)| event(&channel, data)).as_ref() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "nothing is heard any more");
+    }
+    let kept = check_kept(&publisher, &channel, &accepted).await;
+    check_told(&told, &channel, &kept);
+    listener.until_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_stood_still_and_was_replaced_is_not_believed_when_it_goes_on() {
+    let mut cluster = Cluster::start().await;
+    cluster.back_up(0).await;
+    let mut node = Rig::start(cluster.settings()).await;
+    node.until_ready().await;
+    let channel = cluster.channel_of(0);
+    node.subscribe(&[&channel]).await;
+    insist(&node, &channel, "before").await;
+    assert_eq!(node.next().await, event(&channel, "before"));
+    cluster.until_copied(0).await;
+    cluster.primaries[0].freeze();
+    insist(&node, &channel, "meanwhile").await;
+    // Told as a gap, or heard after it.
+    assert_eq!(node.next().await, gap(&channel));
+    cluster.primaries[0].thaw();
+    cluster.primaries[0].until_info("replication", "role:slave").await;
+    until("it is left alone", || node.broker.stats().servers == 3).await;
+    let after = insist(&node, &channel, "after").await;
+    while node.next().await != event(&channel, "after") {}
+    let kept = kept(&node, &channel).await;
+    assert_eq!(kept.last(), Some(&(after.position.offset, "after".to_owned())));
+    node.until_ready().await;
+    assert_eq!(node.broker.stats().servers, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_a_slot_is_between_two_servers_its_requests_wait_and_are_never_half_done() {
     let cluster = Cluster::start().await;
-    let settings = RedisSettings { request_timeout: Duration::from_secs(5), ..cluster.settings() };
-    let node = Rig::start(settings).await;
+    let node = Rig::start(patient(&cluster)).await;
     node.until_ready().await;
     let channel = cluster.channel_of(0);
     cluster.open(slot(&channel), 0, 1).await;
@@ -208,11 +302,7 @@ async fn while_a_slot_is_between_two_servers_its_requests_wait_and_are_never_hal
             tokio::spawn(node.broker.publish(&channel, publication, options))
         })
         .collect();
-    let deadline = Instant::now() + PATIENCE;
-    while node.broker.stats().redirected < 5 {
-        assert!(Instant::now() < deadline, "nothing was sent elsewhere");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("all were sent elsewhere", || node.broker.stats().redirected >= 5).await;
     assert!(waiting.iter().all(|publish| !publish.is_finished()));
     cluster.close(slot(&channel), 1).await;
     for (index, publish) in waiting.into_iter().enumerate() {

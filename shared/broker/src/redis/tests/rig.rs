@@ -89,6 +89,11 @@ impl Rig {
         tokio::time::timeout(PATIENCE, self.told.recv()).await.expect("the sink was told nothing").unwrap()
     }
 
+    /// The same, if it comes in time.
+    pub(super) async fn next_within(&mut self, patience: Duration) -> Option<Told> {
+        tokio::time::timeout(patience, self.told.recv()).await.ok()?
+    }
+
     pub(super) fn told_nothing(&mut self) -> bool {
         self.told.is_empty()
     }

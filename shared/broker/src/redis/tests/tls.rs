@@ -33,7 +33,7 @@ async fn the_server_is_reached_by_tls_and_only_when_its_certificate_is_believed(
     let url = format!("rediss://localhost:{port}/0");
     let tls = TlsSettings { ca_file: Some(cert), ..TlsSettings::default() };
     let mut node = Rig::start(RedisSettings { tls, ..quick(url.clone()) }).await;
-    assert_eq!(node.broker.health(), Health::Ready);
+    node.until_ready().await;
     node.subscribe(&["news"]).await;
     node.publish("news", "x").await.unwrap();
     assert_eq!(node.next().await, Told::Event("news".into(), "x".to_owned()));

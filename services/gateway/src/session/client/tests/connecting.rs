@@ -19,6 +19,46 @@ fn a_connect_with_a_token_tells_client_version_expiry_and_heartbeat() {
     }
 }
 
+/// A connect of user 42, whose connections are limited, and the ticket of the question whether there is room.
+fn entering() -> (Bench, Ticket) {
+    let settings = ClientSettings {
+        max_connections_per_user: 3,
+        personal_channels: vec!["open:me".to_owned()],
+        ..settings()
+    };
+    let mut bench = Bench::new(settings);
+    assert!(bench.say(json!({"id": 1, "connect": {"token": token(60, &[])}})).is_empty());
+    let Some(Action::Enter(ticket, 3)) = bench.next() else { panic!("nobody asked whether there is room") };
+    assert!(bench.next().is_none(), "nothing begins before the answer");
+    (bench, ticket)
+}
+
+#[test]
+fn where_connections_are_limited_the_reply_and_the_subscriptions_wait_for_a_place() {
+    let (mut bench, ticket) = entering();
+    assert!(bench.settle(ticket, Outcome::Entered(Ok(()))).is_empty());
+    let (ticket, _) = bench.next_subscribe();
+    let replies = bench.settle(ticket, Outcome::Subscribed(Ok(top(0))));
+    assert!(replies[0]["connect"]["client"].is_string(), "{replies:?}");
+}
+
+#[test]
+fn without_a_place_the_connection_ends_as_the_node_says() {
+    for (disconnect, code) in [(Disconnect::CONNECTION_LIMIT, 3504), (Disconnect::INTERNAL, 3004)] {
+        let (mut bench, ticket) = entering();
+        assert!(bench.settle(ticket, Outcome::Entered(Err(disconnect))).is_empty());
+        assert_eq!(bench.closed_with(), code);
+        assert!(bench.next().is_none());
+    }
+}
+
+#[test]
+fn anonymous_connections_are_not_limited() {
+    let mut bench = Bench::new(ClientSettings { max_connections_per_user: 1, ..settings() });
+    assert!(bench.say(json!({"id": 1, "connect": {}}))[0]["connect"].is_object());
+    assert!(bench.next().is_none());
+}
+
 #[test]
 fn anything_but_a_connect_first_is_a_bad_request() {
     for first in

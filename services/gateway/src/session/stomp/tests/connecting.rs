@@ -131,3 +131,44 @@ fn item_16_an_unknown_command_is_an_error() {
     assert_eq!(Bench::connected("1.2").error("PING\n\n\0"), "unknown command");
     assert_eq!(Bench::connected("1.0").error("NACK\nmessage-id:1\n\n\0"), "unknown command");
 }
+
+/// A client whose user's connections are limited, with a frame behind its CONNECT.
+fn entering(frames: &str) -> (Bench, Ticket) {
+    let settings =
+        ClientSettings { allow_anonymous: true, max_connections_per_user: 3, ..ClientSettings::default() };
+    let mut bench = Bench::with(settings, stomp_settings());
+    assert_eq!(bench.say(frames), []);
+    assert!(matches!(bench.actions.pop_front(), Some(Action::Identify { .. })));
+    let Some(Action::Enter(ticket, 3)) = bench.actions.pop_front() else { panic!("nobody asked for room") };
+    assert!(bench.actions.is_empty(), "nothing begins before the answer");
+    (bench, ticket)
+}
+
+#[test]
+fn where_connections_are_limited_connected_and_what_follows_wait_for_a_place() {
+    let frames = format!("CONNECT\npasscode:{}\n\n\0SEND\ndestination:/topic/open:a\n\nhi\0", token(60, &[]));
+    let (mut bench, ticket) = entering(&frames);
+    assert_eq!(bench.settle(ticket, Outcome::Entered(Ok(())))[0].command, "CONNECTED");
+    assert_eq!(bench.next_publish().1, "open:a");
+}
+
+#[test]
+fn without_a_place_the_connection_ends_with_an_error() {
+    let (mut bench, ticket) = entering(&format!("CONNECT\npasscode:{}\n\n\0", token(60, &[])));
+    let told = bench.settle(ticket, Outcome::Entered(Err(Disconnect::CONNECTION_LIMIT)));
+    assert_eq!((told[0].command.as_str(), told[0].get("message")), ("ERROR", Some("connection limit")));
+    assert_eq!(bench.closed, Some(Disconnect::CONNECTION_LIMIT));
+}
+
+#[test]
+fn anonymous_clients_and_backends_need_no_place() {
+    for headers in ["", "login:shop\npasscode:hush\n"] {
+        let settings = ClientSettings {
+            allow_anonymous: true,
+            max_connections_per_user: 1,
+            ..ClientSettings::default()
+        };
+        let mut bench = Bench::with(settings, stomp_settings());
+        assert_eq!(bench.ask(&format!("CONNECT\n{headers}\n\0")).command, "CONNECTED");
+    }
+}

@@ -1,0 +1,97 @@
+//! The places that sessions take among their user's connections, where those are limited: kept while the session lasts,
+//! given back when it ends. `client.max_connections_per_user`; taking one is [`crate::node`]'s.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use gorani_broker::{BrokerError, ConnectionEntry};
+
+use crate::{
+    disconnect::Disconnect,
+    hub::{roster::SessionKey, worker::Worker},
+    session::Signal,
+};
+
+/// A place is forgotten this long after the last sign of its node. Those of a node whose lease is gone do not count anyhow.
+pub const PLACE_TTL: Duration = Duration::from_secs(60);
+/// Users whose places are refreshed at the same time.
+const BATCH: usize = 256;
+
+/// A session that holds a place.
+struct Holder {
+    key: SessionKey,
+    client: Arc<str>,
+    limit: u32,
+}
+
+impl Worker {
+    /// The session takes a place: from now on it is given back when the session ends. To be called before the broker is
+    /// asked, so that it hears of the end after the beginning.
+    pub fn hold_place(&self, key: SessionKey, limit: u32) {
+        if let Some(session) = self.hub_mut().roster_mut().get_mut(key) {
+            session.place = Some(limit);
+        }
+    }
+
+    /// Gives a session's place back. Only the broker's failure is waited for by nobody: the place is forgotten by itself.
+    pub fn give_place_back(&self, key: SessionKey) {
+        let mut hub = self.hub_mut();
+        let Some(session) = hub.roster_mut().get_mut(key) else { return };
+        if session.place.take().is_some() {
+            drop(self.broker.cluster().connection_leave(&session.user, &session.client));
+        }
+    }
+
+    /// Renews the places of all sessions. One that is lost is taken again if there is still room, else its session ends.
+    pub(super) async fn refresh_places(&self) -> Result<(), BrokerError> {
+        let mut users: HashMap<Arc<str>, Vec<Holder>> = HashMap::new();
+        for (key, session) in self.hub().roster().entries() {
+            if let Some(limit) = session.place {
+                let holder = Holder { key, client: session.client.clone(), limit };
+                users.entry(session.user.clone()).or_default().push(holder);
+            }
+        }
+        let users: Vec<_> = users.into_iter().collect();
+        let mut failed = Ok(());
+        for batch in users.chunks(BATCH) {
+            let refreshed = join_all(batch.iter().map(|(user, holders)| {
+                let clients: Vec<&str> = holders.iter().map(|holder| &*holder.client).collect();
+                self.broker.cluster().connection_refresh(user, &clients, PLACE_TTL)
+            }));
+            for ((user, holders), lost) in batch.iter().zip(refreshed.await) {
+                match lost {
+                    Ok(lost) if lost.is_empty() => {}
+                    Ok(lost) => {
+                        let lost = |holder: &&Holder| lost.iter().any(|client| **client == *holder.client);
+                        for holder in holders.iter().filter(lost) {
+                            if let Err(error) = self.take_place_again(user, holder).await {
+                                failed = Err(error);
+                            }
+                        }
+                    }
+                    Err(error) => failed = Err(error),
+                }
+            }
+        }
+        failed
+    }
+
+    async fn take_place_again(&self, user: &str, holder: &Holder) -> Result<(), BrokerError> {
+        let holds_place = self.hub().roster().get(holder.key).is_some_and(|session| session.place.is_some());
+        if !holds_place {
+            // It has ended meanwhile.
+            return Ok(());
+        }
+        let entry =
+            self.broker.cluster().connection_enter(user, &holder.client, PLACE_TTL, holder.limit).await?;
+        if matches!(entry, ConnectionEntry::Full { .. })
+            && let Some(session) = self.hub().roster().get(holder.key)
+        {
+            session.tell(Signal::Disconnect(Disconnect::CONNECTION_LIMIT));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! One real node, and others that exist only as leases and messages in its broker.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use super::{envelope::Envelope, *};
+use crate::{
+    hub::control::{Control, Target},
+    node::Node,
+    settings::{ClusterSettings, Settings},
+};
+
+const OTHER: &str = "0badcafe";
+const LONG: Duration = Duration::from_secs(300);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
+/// Ends a test that has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn node(answer_timeout: Duration) -> Arc<Node> {
+    let cluster = ClusterSettings { answer_timeout, ..ClusterSettings::default() };
+    Node::start(Settings { cluster, ..Settings::default() }).await.unwrap()
+}
+
+/// Another node announces itself.
+async fn appear(node: &Node, lease: Duration) {
+    node.broker.cluster().announce(OTHER, "?".into(), lease).await.unwrap();
+}
+
+/// Something arrives for the node.
+async fn tell(node: &Node, message: impl Into<Bytes>) {
+    node.broker.cluster().send(Some(&node.id), message.into()).await.unwrap();
+}
+
+fn refresh(client: Option<&str>) -> Control {
+    let target = Target { user: "42".to_owned(), client: client.map(str::to_owned) };
+    Control::Refresh { target, expired: false, expire_at: None }
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let give_up = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < give_up, "it never became true: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_node_that_lives_and_does_not_answer_is_named_and_no_success() {
+    let node = node(ANSWER_TIMEOUT).await;
+    assert_eq!(node.order(refresh(None)).await, Ok(()), "there is nobody else");
+    appear(&node, LONG).await;
+    let silent = ClusterError::Unanswered(vec![OTHER.to_owned()]);
+    assert_eq!(node.order(refresh(None)).await, Err(silent.clone()));
+    assert_eq!(node.order(refresh(Some("0badcafe0123456789abcdef"))).await, Err(silent.clone()));
+    assert_eq!(node.connections_after(None, "", 10).await.map(drop), Err(silent.clone()));
+    assert_eq!(node.channels_after(None, "", 10).await.map(drop), Err(silent.clone()));
+    assert_eq!(ErrorCode::from(&silent), ErrorCode::UNKNOWN_OUTCOME);
+    assert_eq!(node.metrics.cluster.timeouts.get(), 4);
+    let nodes = node.nodes().await.unwrap();
+    let ids: Vec<&str> = nodes.iter().map(|node| node.id.as_str()).collect();
+    let mut expected = [&*node.id, OTHER];
+    expected.sort_unstable();
+    assert_eq!(ids, expected, "info shows it all the same");
+    // What concerns a client here, or of a node that is not there, needs nobody's answer.
+    assert_eq!(node.order(refresh(Some(&node.policy.new_client_id()))).await, Ok(()));
+    assert_eq!(node.order(refresh(Some("00000001aaaaaaaaaaaaaaaa"))).await, Ok(()));
+}
+
+#[actix_rt::test]
+async fn a_node_whose_lease_ends_while_it_is_waited_for_owes_no_answer() {
+    let cluster = ClusterSettings {
+        heartbeat: Duration::from_millis(100),
+        // Far longer than a busy machine stands still.
+        lease: Duration::from_secs(3),
+        answer_timeout: 4 * ANSWER_TIMEOUT,
+        ..ClusterSettings::default()
+    };
+    let node = Node::start(Settings { cluster, ..Settings::default() }).await.unwrap();
+    until("our lease has run long enough", || node.peers.view.lock().is_settled(Instant::now())).await;
+    appear(&node, 2 * ANSWER_TIMEOUT).await;
+    let asked = Instant::now();
+    assert_eq!(node.order(refresh(None)).await, Ok(()));
+    assert!(asked.elapsed() >= 2 * ANSWER_TIMEOUT, "it was waited for");
+}
+
+#[actix_rt::test]
+async fn an_answer_counts_when_it_comes_from_a_node_that_was_asked() {
+    let node = node(PATIENCE).await;
+    appear(&node, LONG).await;
+    let asked = actix_rt::spawn({
+        let node = node.clone();
+        async move { node.order(refresh(None)).await }
+    });
+    until("the order is sent", || node.metrics.cluster.sent.get() == 1).await;
+    for from in ["00000001", OTHER] {
+        assert!(!asked.is_finished());
+        tell(&node, Envelope::new(from, 0, Body::Answer(Answer::Done)).encode().unwrap()).await;
+        until("it is read", || node.metrics.cluster.received.get() == u64::from(from == OTHER) + 1).await;
+    }
+    assert_eq!(asked.await.unwrap(), Ok(()));
+}
+
+#[actix_rt::test]
+async fn what_is_not_understood_is_counted_and_answered_by_nobody() {
+    let node = node(ANSWER_TIMEOUT).await;
+    for message in [r#"{"v":2}"#, "?", "", r#"{"v":1,"from":"0badcafe","id":1,"body":{"sing":"la"}}"#] {
+        tell(&node, message).await;
+    }
+    until("all are read", || node.metrics.cluster.unknown.get() == 4).await;
+    assert_eq!(node.metrics.cluster.sent.get(), 0);
+    // Its own messages to all come back to it.
+    tell(&node, Envelope::new(&node.id, 1, Body::Ask(Ask::Counts)).encode().unwrap()).await;
+    tell(&node, Envelope::new(OTHER, 1, Body::Ask(Ask::Counts)).encode().unwrap()).await;
+    until("the other is answered", || node.metrics.cluster.sent.get() == 1).await;
+    assert_eq!(node.metrics.cluster.received.get(), 1);
+}
+
+#[test]
+fn a_full_mailbox_takes_no_more_and_counts_it() {
+    let metrics = Arc::<Metrics>::default();
+    let (peers, mut mail) = Peers::new("0badcafe".into(), LONG, LONG, metrics.clone());
+    for _ in 0..=MAILBOX_MESSAGES {
+        peers.deliver(Bytes::from_static(b"x"));
+    }
+    assert_eq!(metrics.cluster.dropped.get(), 1);
+    let taken = std::iter::from_fn(|| futures_util::FutureExt::now_or_never(mail.next()).flatten());
+    assert_eq!(taken.count(), MAILBOX_MESSAGES);
+    let large = Bytes::from(vec![0; MAILBOX_BYTES]);
+    (0..3).for_each(|_| peers.deliver(large.clone()));
+    assert_eq!(metrics.cluster.dropped.get(), 2, "two fit: the bound is looked at before the second");
+}

@@ -1,0 +1,248 @@
+//! A held session and the responses that come and go, with a session that says back what it is told.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::{cell::Cell, rc::Rc};
+
+use futures_util::FutureExt;
+
+use super::{
+    directory::Owner,
+    opening::{Local, Opening},
+    pipe::{PipeReader, pipe},
+    visit::{Busy, HANDOVER},
+    writer::Stream,
+    *,
+};
+use crate::{
+    hub::fanout::{Encoding, Framing, Protocol},
+    metrics::TransportLabel,
+    node::Node,
+    session::{Incoming, MessageKind, Outcome, Session, Ticket},
+    settings::Settings,
+    transport::forward::Forwarding,
+};
+
+static LABEL: TransportLabel = TransportLabel::new("test");
+/// Longer than any of this takes.
+const SOON: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// Says back what it is told; `end` ends it.
+struct Echo {
+    is_blocked: Rc<Cell<bool>>,
+}
+
+impl Session for Echo {
+    fn opened(&mut self, _now: Now, _actions: &mut Actions) {}
+
+    fn message(&mut self, message: Incoming<'_>, _now: Now, actions: &mut Actions) {
+        match message {
+            Incoming::Text("end") => actions.close(Disconnect::new(4001, "asked for")),
+            Incoming::Text(text) => {
+                actions.message(MessageKind::Text, |out| out.extend_from_slice(text.as_bytes()));
+            }
+            _ => {}
+        }
+    }
+
+    fn signal(&mut self, _signal: Signal, _now: Now, _actions: &mut Actions) {}
+
+    fn outcome(&mut self, _ticket: Ticket, _outcome: Outcome, _now: Now, _actions: &mut Actions) {}
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.is_blocked.get()
+    }
+
+    fn closed(&mut self, _disconnect: &Disconnect) {}
+}
+
+/// A session under test.
+struct Bench {
+    local: Local,
+    is_blocked: Rc<Cell<bool>>,
+    id: Arc<str>,
+}
+
+impl Bench {
+    /// Opens one, and gives the end of its first response.
+    async fn open(lifetime: Lifetime, outbox_max_bytes: usize) -> (Self, PipeReader) {
+        let node = Node::start(Settings::default()).await.unwrap();
+        let worker = node.start_worker();
+        let directory = Arc::new(Directory::new(node.id.clone()));
+        let forwarding = Rc::new(Forwarding::new(node.clone(), Arc::default()));
+        let local = Local { node, worker, directory, forwarding };
+        let bench = Self { local, is_blocked: Rc::default(), id: Directory::new_id() };
+        let (pipe, reader) = pipe();
+        let opening = Opening {
+            session: Box::new(Echo { is_blocked: bench.is_blocked.clone() }),
+            encoding: Encoding { protocol: Protocol::Embedded, framing: Framing::Lines },
+            outbox_max_bytes,
+            transport: &LABEL,
+            protocol: "test",
+            peer: None,
+            response: response(pipe),
+            lifetime,
+            id: Some(bench.id.clone()),
+            messages: vec!["first".to_owned()],
+            place: bench.local.node.take_place().unwrap(),
+        };
+        assert!(opening.open(&bench.local).is_ok());
+        assert_eq!(read(&reader).await, "first\n");
+        (bench, reader)
+    }
+
+    fn mailbox(&self) -> Option<Recipient<Visit>> {
+        match self.local.directory.owner("", &self.id) {
+            Owner::Here(mailbox) => Some(mailbox),
+            Owner::Elsewhere(_) | Owner::Nobody => None,
+        }
+    }
+
+    /// Brings messages; whether they were taken.
+    async fn bring(&self, messages: &[&str]) -> Option<Result<(), Busy>> {
+        let (arrival, taken) = Arrival::new(messages.iter().map(ToString::to_string));
+        self.mailbox()?.send(Visit::Deliver(arrival)).await.ok()?;
+        taken.await.ok()
+    }
+
+    /// Comes for what waits.
+    async fn attach(&self) -> PipeReader {
+        let (pipe, reader) = pipe();
+        self.mailbox().expect("the session is there").send(Visit::Attach(response(pipe))).await.unwrap();
+        reader
+    }
+
+    async fn ends(&self) {
+        let gone = async {
+            while self.mailbox().is_some() {
+                actix_rt::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        actix_rt::time::timeout(SOON, gone).await.expect("the session ends");
+        assert_eq!(self.local.node.connections(), 0);
+    }
+}
+
+fn response(pipe: PipeWriter) -> Response {
+    Response { pipe, writer: Box::new(Stream::Lines) }
+}
+
+/// What a response says next; empty at its end.
+async fn read(reader: &PipeReader) -> String {
+    let chunk = std::future::poll_fn(|task| reader.poll_chunk(task));
+    let chunk = actix_rt::time::timeout(SOON, chunk).await.expect("the response goes on");
+    chunk.map_or_else(String::new, |bytes| String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+const VISITS: Lifetime = Lifetime::Visits { patience: PATIENCE, most: 1 };
+const PLENTY: usize = 1024 * 1024;
+
+#[actix_rt::test]
+async fn messages_are_taken_in_their_order_and_answered() {
+    let (bench, reader) = Bench::open(VISITS, PLENTY).await;
+    assert_eq!(bench.bring(&["a", "b"]).await, Some(Ok(())));
+    assert_eq!(bench.bring(&["c"]).await, Some(Ok(())));
+    let mut all = String::new();
+    while all.len() < 6 {
+        all.push_str(&read(&reader).await);
+    }
+    assert_eq!(all, "a\nb\nc\n");
+}
+
+#[actix_rt::test]
+async fn a_busy_session_takes_messages_later_and_only_so_many() {
+    let (bench, reader) = Bench::open(VISITS, PLENTY).await;
+    bench.is_blocked.set(true);
+    let mut waiting: Vec<_> = (0..64).map(|_| Box::pin(bench.bring(&["x"]))).collect();
+    for arrival in &mut waiting {
+        assert!(arrival.as_mut().now_or_never().is_none());
+    }
+    assert_eq!(bench.bring(&["y"]).await, Some(Err(Busy)));
+    bench.is_blocked.set(false);
+    // Whatever wakes the session lets it look again; here it is the end of its response.
+    drop(reader);
+    for arrival in waiting {
+        assert_eq!(arrival.await, Some(Ok(())));
+    }
+}
+
+#[actix_rt::test]
+async fn a_session_waits_for_its_next_response_and_brings_what_was_missed() {
+    let (bench, reader) = Bench::open(VISITS, PLENTY).await;
+    drop(reader);
+    assert_eq!(bench.bring(&["missed"]).await, Some(Ok(())));
+    let reader = bench.attach().await;
+    assert_eq!(read(&reader).await, "missed\n");
+    drop(reader);
+    bench.ends().await;
+}
+
+#[actix_rt::test]
+async fn a_session_of_one_response_ends_with_it() {
+    let (bench, reader) = Bench::open(Lifetime::Response, PLENTY).await;
+    drop(reader);
+    bench.ends().await;
+    assert_eq!(bench.bring(&["late"]).await, None);
+}
+
+#[actix_rt::test]
+async fn a_second_response_waits_a_moment_for_the_end_of_the_first_one() {
+    let (bench, first) = Bench::open(VISITS, PLENTY).await;
+    let before = Instant::now();
+    let turned_away = bench.attach().await;
+    assert_eq!(read(&turned_away).await, "");
+    assert!(before.elapsed() >= HANDOVER);
+    let second = bench.attach().await;
+    drop(first);
+    assert_eq!(bench.bring(&["for the second"]).await, Some(Ok(())));
+    assert_eq!(read(&second).await, "for the second\n");
+}
+
+#[actix_rt::test]
+async fn an_end_that_nobody_was_there_to_hear_is_told_to_the_next_response() {
+    let (bench, reader) = Bench::open(VISITS, PLENTY).await;
+    drop(reader);
+    assert_eq!(bench.bring(&["before", "end"]).await, Some(Ok(())));
+    let reader = bench.attach().await;
+    let farewell = "{\"push\":{\"disconnect\":{\"code\":4001,\"reason\":\"asked for\"}}}\n";
+    assert_eq!((read(&reader).await, read(&reader).await), ("before\n".to_owned(), farewell.to_owned()));
+    assert_eq!(read(&reader).await, "");
+    bench.ends().await;
+}
+
+#[actix_rt::test]
+async fn a_response_that_stalls_ends_the_session_as_slow_and_holds_nothing_up() {
+    let (bench, reader) = Bench::open(VISITS, 4096).await;
+    let large = "x".repeat(4000);
+    let mut brought = 0;
+    while bench.bring(&[&large]).await == Some(Ok(())) {
+        brought += 1;
+        assert!(brought < 1000, "nothing bounds it");
+    }
+    bench.ends().await;
+    // What was on its way is there, in order and whole; then why it ended.
+    let mut last = String::new();
+    loop {
+        match read(&reader).await {
+            end if end.is_empty() => break,
+            next => last = next,
+        }
+    }
+    assert!(last.contains("3008"), "{last}");
+}
+
+#[actix_rt::test]
+async fn more_sessions_than_allowed_do_not_wait_for_a_response() {
+    let (bench, reader) = Bench::open(Lifetime::Visits { patience: SOON, most: 0 }, PLENTY).await;
+    drop(reader);
+    while bench.bring(&[]).await.is_some() {
+        tokio::task::yield_now().await;
+    }
+    let told = bench.attach().await;
+    assert!(read(&told).await.contains("3504"));
+    bench.ends().await;
+}

@@ -1,0 +1,6 @@
+-- Ends an epoch whose stream has gone back: a failover forgot publications that had been acknowledged, and their offsets are
+-- given a second time. KEYS[1]: the position. Only the first who notices begins the new epoch. The publications stay.
+if redis.call('HGET', KEYS[1], 'e') == ARGV[1] then
+  redis.call('HSET', KEYS[1], 'e', ARGV[2])
+end
+return 0
