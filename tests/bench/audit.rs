@@ -43,6 +43,8 @@ const BACKENDS: u32 = 20;
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 /// How often something that must come is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Warnings of each node that are shown when something is wrong.
+const WARNINGS_TOLD: usize = 20;
 /// Part of the load that comes before the fault.
 const BEFORE: f64 = 0.3;
 
@@ -190,7 +192,11 @@ impl<'a> Audit<'a> {
             readiness.check(node, &watch.of(node), &faults);
         }
         drop(watch);
-        Ok(self.verdict(&streams, &faults, readiness, complaints))
+        let verdict = self.verdict(&streams, &faults, readiness, complaints);
+        if !verdict.is_good() {
+            tell_warnings(&cluster);
+        }
+        Ok(verdict)
     }
 
     /// Subscribes everybody, on a thread of its own.
@@ -300,6 +306,18 @@ impl<'a> Audit<'a> {
             down: readiness.down,
             up: readiness.up,
             complaints,
+        }
+    }
+}
+
+/// What the nodes wrote that something is wrong, the newest.
+fn tell_warnings(cluster: &Cluster) {
+    for (index, node) in cluster.nodes.iter().enumerate() {
+        let output = node.output();
+        let warnings: Vec<&str> =
+            output.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
+        for line in warnings.iter().rev().take(WARNINGS_TOLD).rev() {
+            eprintln!("audit: node {index}: {line}");
         }
     }
 }

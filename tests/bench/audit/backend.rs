@@ -91,7 +91,7 @@ fn attempt(agent: &Agent, node: SocketAddr, request: &Value) -> Answer {
             epoch: answer["result"]["epoch"].as_str().unwrap_or_default().to_owned(),
             offset: answer["result"]["offset"].as_u64().unwrap_or_default(),
         }),
-        (503, Some(120)) => Answer::Refused,
+        (503, Some(120)) | (429, Some(111)) => Answer::Refused,
         (503, Some(121)) => Answer::Unknown,
         _ => Answer::Unexpected(format!("{status} {body}")),
     }

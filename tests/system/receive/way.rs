@@ -1,6 +1,6 @@
 //! The ways to receive, with one face: what is published in some channels, from a position on, until a farewell.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use gorani_tests::{
     client::PATH,
@@ -131,7 +131,7 @@ enum Line {
 #[derive(Debug)]
 pub(super) struct Receiver {
     way: Way,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     wish: Wish,
     line: Line,
     /// Objects that came and were not taken yet.
@@ -147,7 +147,10 @@ impl Receiver {
     }
 
     pub(super) fn try_open(node: &Node, way: Way, wish: &Wish) -> Result<Self, Refused> {
-        let address = node.address();
+        Self::at(node.address(), way, wish)
+    }
+
+    pub(super) fn at(address: SocketAddr, way: Way, wish: &Wish) -> Result<Self, Refused> {
         let get = |target: String| Stream::open(address, "GET", &target, "", "");
         let connect = json!({"id": 1, "connect": {"token": wish.token}});
         let line = match way {

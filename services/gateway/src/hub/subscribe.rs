@@ -141,7 +141,8 @@ impl From<BrokerError> for ErrorCode {
     fn from(error: BrokerError) -> Self {
         match error {
             BrokerError::NoHistory => Self::NOT_AVAILABLE,
-            BrokerError::Limit(_) => Self::LIMIT_EXCEEDED,
+            // A client that gave up here would stay away; one that is told to wait comes back when the queue is shorter.
+            BrokerError::Limit(_) => Self::TOO_MANY_REQUESTS,
             BrokerError::Unavailable(_) => Self::UNAVAILABLE,
             BrokerError::UnknownOutcome(_) => Self::UNKNOWN_OUTCOME,
         }

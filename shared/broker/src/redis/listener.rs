@@ -219,7 +219,10 @@ impl Keeper {
                         self.ear.heard_now();
                         under_way.push(line.clone().carry_out(Act::Subscribe, vec![name]));
                     }
-                    if self.ear.silence().is_some_and(|silence| silence > self.canary_timeout) {
+                    if self.requests.status().trouble().is_some() {
+                        // Nobody can publish the canary: that is no deafness. This connection is asked itself whether it lives.
+                        under_way.push(line.clone().carry_out(Act::Subscribe, vec![line.canary.clone()]));
+                    } else if self.ear.silence().is_some_and(|silence| silence > self.canary_timeout) {
                         return "the node does not hear itself".to_owned();
                     }
                     let mut publish = cmd(self.dialect.publish());
@@ -231,7 +234,11 @@ impl Keeper {
                     }
                 }
                 Some(ended) = under_way.next(), if !under_way.is_empty() => match ended {
-                    Ok(Asked::Understood) => {}
+                    Ok(Asked::Understood) => {
+                        if self.requests.status().trouble().is_some() {
+                            self.ear.heard_now();
+                        }
+                    }
                     Ok(Asked::Redirected) => self.common.doubt(),
                     Err(reason) => return reason,
                 },

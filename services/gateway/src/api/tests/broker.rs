@@ -140,7 +140,7 @@ async fn failures_of_the_broker_have_their_statuses_and_are_never_a_success() {
     for (error, status, code) in [
         (BrokerError::Unavailable("gone".to_owned()), 503, 120),
         (BrokerError::UnknownOutcome("gone".to_owned()), 503, 121),
-        (BrokerError::Limit("bytes"), 413, 106),
+        (BrokerError::Limit("bytes"), 429, 111),
     ] {
         let api = Api::of(Node::start_with(settings(), Slow::new(0, Some(error))).await.unwrap());
         let publish = json!({"channel": "kept:a", "data": 1});

@@ -118,6 +118,24 @@ async fn a_node_that_went_deaf_notices_and_listens_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_can_only_listen_is_not_ready_and_goes_on_listening_over_the_same_connection() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.port).await;
+    let settings = quick(proxy.url());
+    let longer_than_a_canary = 3 * settings.canary_timeout;
+    let mut node = Rig::start(settings).await;
+    node.subscribe(&["news"]).await;
+    proxy.swallow_requests(true);
+    node.until_not_ready().await;
+    // A connection that is made anew tells a gap.
+    assert!(tokio::time::timeout(longer_than_a_canary, node.next()).await.is_err());
+    proxy.swallow_requests(false);
+    node.until_ready().await;
+    node.publish("news", "after").await.unwrap();
+    assert_eq!(node.next().await, event("news", "after"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_black_hole_on_all_connections_is_left_behind() {
     let server = Server::start();
     let proxy = Proxy::to(server.port).await;

@@ -24,6 +24,8 @@ pub(super) struct Proxy {
     holding: Arc<AtomicBool>,
     /// Only what the server says vanishes.
     only_answers: Arc<AtomicBool>,
+    /// Everything that has subscribed to nothing vanishes.
+    no_requests: Arc<AtomicBool>,
 }
 
 impl Proxy {
@@ -36,6 +38,8 @@ impl Proxy {
         let only_answers = Arc::new(AtomicBool::new(false));
         let (ages, only, hold) = (age.clone(), Arc::clone(&only_listeners), Arc::clone(&holding));
         let answers = Arc::clone(&only_answers);
+        let no_requests = Arc::new(AtomicBool::new(false));
+        let requests = Arc::clone(&no_requests);
         tokio::spawn(async move {
             loop {
                 let (near, _) = listener.accept().await.unwrap();
@@ -47,13 +51,14 @@ impl Proxy {
                     only_listeners: Arc::clone(&only),
                     holding: Arc::clone(&hold),
                     only_answers: Arc::clone(&answers),
+                    no_requests: Arc::clone(&requests),
                 };
                 let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
                 tokio::spawn(gate.clone().pass(near_read, far_write, false));
                 tokio::spawn(gate.pass(far_read, near_write, true));
             }
         });
-        Self { port, age, only_listeners, holding, only_answers }
+        Self { port, age, only_listeners, holding, only_answers, no_requests }
     }
 
     pub(super) fn url(&self) -> String {
@@ -78,6 +83,11 @@ impl Proxy {
         self.swallow_all();
     }
 
+    /// Whether connections that do not listen are a black hole, new ones too.
+    pub(super) fn swallow_requests(&self, swallow: bool) {
+        self.no_requests.store(swallow, Ordering::SeqCst);
+    }
+
     /// Connections that listen work again; what was swallowed stays so.
     pub(super) fn let_listen(&self) {
         self.swallow_all();
@@ -93,10 +103,14 @@ struct Gate {
     only_listeners: Arc<AtomicBool>,
     holding: Arc<AtomicBool>,
     only_answers: Arc<AtomicBool>,
+    no_requests: Arc<AtomicBool>,
 }
 
 impl Gate {
     fn swallows(&self, is_answer: bool) -> bool {
+        if self.no_requests.load(Ordering::SeqCst) && !self.subscribed.load(Ordering::SeqCst) {
+            return true;
+        }
         (*self.ages.borrow() > self.born || self.holding.load(Ordering::SeqCst))
             && (self.subscribed.load(Ordering::SeqCst) || !self.only_listeners.load(Ordering::SeqCst))
             && (is_answer || !self.only_answers.load(Ordering::SeqCst))
