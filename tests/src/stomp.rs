@@ -106,7 +106,7 @@ impl Stomp {
     /// # Panics
     /// If the connection ends first, or nothing comes in time.
     pub fn frame(&mut self) -> Frame {
-        self.next().expect("something comes in time").expect("a frame before the end")
+        self.frame_or_end().expect("something comes in time").expect("a frame before the end")
     }
 
     /// The receipt of this id, which must be the next frame.
@@ -133,7 +133,7 @@ impl Stomp {
     ///
     /// # Errors
     /// When nothing comes in time, or the connection breaks.
-    pub fn next(&mut self) -> io::Result<Option<Frame>> {
+    pub fn frame_or_end(&mut self) -> io::Result<Option<Frame>> {
         loop {
             let beats = self.read.iter().take_while(|byte| **byte == b'\n').count();
             self.read.drain(..beats);
@@ -149,7 +149,7 @@ impl Stomp {
         }
     }
 
-    /// Sets how long [`Stomp::next`] waits.
+    /// Sets how long [`Stomp::frame_or_end`] waits.
     ///
     /// # Panics
     /// If the socket does not take it.

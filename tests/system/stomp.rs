@@ -47,7 +47,7 @@ fn item_58_a_backend_subscribes_sends_and_leaves_over_tcp() {
     assert!(frames.iter().any(|frame| frame.get("receipt-id") == Some("r")));
     client.say("DISCONNECT\nreceipt:bye\n\n\0");
     client.receipt("bye");
-    assert_eq!(client.next().unwrap(), None);
+    assert_eq!(client.frame_or_end().unwrap(), None);
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn item_28_heart_beats_flow_both_ways() {
         (frame.command.as_str(), frame.get("message")),
         ("ERROR", Some("no heart-beat from the client"))
     );
-    assert_eq!(client.next().unwrap(), None);
+    assert_eq!(client.frame_or_end().unwrap(), None);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_node_that_goes_down_tells_its_stomp_clients_and_closes() {
     node.process().signal(Signal::SIGTERM);
     let frame = client.frame();
     assert_eq!((frame.command.as_str(), frame.get("reconnect")), ("ERROR", Some("true")));
-    assert_eq!(client.next().unwrap(), None);
+    assert_eq!(client.frame_or_end().unwrap(), None);
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn item_49_every_kind_of_malformed_input_is_told_and_ends_the_connection() {
         client.say(input);
         let frame = client.frame();
         assert_eq!((frame.command.as_str(), frame.get("message")), ("ERROR", Some(reason)), "{input:.60}");
-        assert_eq!(client.next().unwrap(), None, "{input:.60}");
+        assert_eq!(client.frame_or_end().unwrap(), None, "{input:.60}");
     }
     let mut client = Stomp::open(tcp);
     client.say("GET / HTTP/1.1\r\n\r\n");

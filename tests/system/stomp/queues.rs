@@ -59,7 +59,7 @@ fn item_55_messages_wait_and_each_goes_to_one_of_those_who_listen() {
     let mut got = vec![];
     for client in [&mut one, &mut other] {
         client.wait_at_most(Duration::from_secs(1));
-        got.extend(client.next().ok().flatten());
+        got.extend(client.frame_or_end().ok().flatten());
     }
     assert_eq!(got.iter().map(|message| message.text()).collect::<Vec<_>>(), ["7"]);
 }
@@ -236,7 +236,7 @@ fn every_message_of_a_queue_is_handled_although_a_node_is_killed() {
             // A consumer that works on several at a time: its node never dies with nothing under way.
             let mut under_way = VecDeque::new();
             while !over.load(Ordering::Relaxed) {
-                match client.next() {
+                match client.frame_or_end() {
                     Ok(Some(message)) => {
                         assert_eq!(message.command, "MESSAGE", "{message:?}");
                         let id = message.get("message-id").unwrap().to_owned();
