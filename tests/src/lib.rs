@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows the gateway's code. A node is its binary, its settings file and its sockets:
 //! [`node`] starts one, [`process`] reads what the kernel says about it, [`http`] is a backend that publishes,
+//! [`sockjs`] is a client of SockJS that sees every chunk,
 //! [`client`] is a well-behaved subscriber (specs/client-protocol.md), [`stream`] reads responses that go on, and [`raw`] is one that does as it
 //! likes with bytes and frames (specs/websocket.md).
 #![allow(
@@ -27,5 +28,6 @@ pub mod proxy;
 pub mod raw;
 pub mod redis;
 pub mod redis_cluster;
+pub mod sockjs;
 pub mod stomp;
 pub mod stream;

@@ -148,6 +148,17 @@ impl RawSocket {
         }
     }
 
+    /// Reads so many bytes.
+    ///
+    /// # Errors
+    /// When the server closes or is silent before their end.
+    pub fn read_bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        while self.unread.len() < count {
+            self.fill()?;
+        }
+        Ok(self.unread.drain(..count).collect())
+    }
+
     /// Reads one chunk of an answer that comes in chunks; `None` for the last, empty one.
     ///
     /// # Errors

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use gorani_protocol::sockjs;
+
 /// Why a session ends: a code, a reason for people, and through the code whether a client should come back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disconnect {
@@ -36,6 +38,8 @@ impl Disconnect {
     pub const HANDLER_FAILED: Self = Self::fixed(1011, "internal error");
     /// The connection went away without a word.
     pub const ABNORMAL: Self = Self::fixed(1006, "connection lost");
+    /// SockJS: the request that received was broken off, and with it the session.
+    pub const INTERRUPTED: Self = Self::fixed(sockjs::frame::INTERRUPTED.0, sockjs::frame::INTERRUPTED.1);
     /// The server closed an otherwise healthy connection.
     pub const CONNECTION_CLOSED: Self = Self::fixed(3000, "connection closed");
     /// The node is going down; another one will take the client.

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `main`, [`cli`] | the command: serve, check, token, version |
 //! | [`server`] | listeners, workers, the table of routes |
-//! | [`conformance`] | `/echo`, for trying out |
+//! | [`conformance`] | `/echo` and others, for trying out |
 //! | [`transport`], [`api`], [`page`], [`health`] | the doors for clients, backends, people, operators |
 //! | [`node`] | the broker and the workers; publishing |
 //! | [`hub`] | one per worker: channel → subscriptions; encode once, deliver |
@@ -38,16 +38,19 @@ use std::{future::Future, net::SocketAddr, sync::Arc};
 use gorani_auth::OriginError;
 
 use crate::{
-    conformance::echo::{ECHO_PATH, Echo},
+    conformance::{
+        amplify::{AMPLIFY_PATH, Amplify},
+        broadcast::{BROADCAST_PATH, Broadcast},
+        close::{CLOSE_PATH, Close},
+        echo::{COOKIE_NEEDED_PATH, DISABLED_WEBSOCKET_PATH, ECHO_PATH, Echo, RESPONSE_MAX_BYTES},
+        ticker::{TICKER_PATH, Ticker},
+    },
     node::{Node, NodeError},
     server::{Listening, ServerError},
     settings::Settings,
     transport::{
-        client::ClientEndpoint,
-        endpoint::{Endpoint, Endpoints},
-        handler::HandlerEndpoint,
-        receiver::ReceiverEndpoint,
-        stomp::StompEndpoint,
+        client::ClientEndpoint, endpoint::Endpoint, endpoints::Endpoints, handler::HandlerEndpoint,
+        receiver::ReceiverEndpoint, sockjs::options::SockJsEndpoint, stomp::StompEndpoint,
     },
 };
 pub use crate::{
@@ -60,7 +63,7 @@ pub use crate::{
         },
         handshake::Handshake,
     },
-    transport::handler::Registration,
+    transport::{handler::Registration, sockjs::options::SockJs},
 };
 
 /// Path of the client protocol over WebSocket.
@@ -70,11 +73,48 @@ pub const STOMP_PATH: &str = "/stomp";
 
 /// Path of receivers over WebSocket.
 pub const RECEIVER_PATH: &str = "/connection/uni_websocket";
+/// Path of the client protocol over SockJS.
+pub const CLIENT_SOCKJS_PATH: &str = "/connection/sockjs";
+/// Path of STOMP over SockJS.
+pub const STOMP_SOCKJS_PATH: &str = "/stomp/sockjs";
 
 /// A node to be: settings, and the handlers that an embedder adds.
 pub struct Gorani {
     settings: Settings,
-    endpoints: Vec<(String, MakeEndpoint)>,
+    endpoints: Vec<Served>,
+}
+
+/// What is served on a path.
+struct Served {
+    path: String,
+    make: MakeEndpoint,
+    /// Whether WebSockets are served on the path itself.
+    websocket: bool,
+    /// How it is served over SockJS, if it is.
+    sockjs: Option<SockJs>,
+}
+
+impl Served {
+    fn enter(self, node: &Arc<Node>, endpoints: &mut Endpoints) -> Result<(), RunError> {
+        let Self { path, make, websocket, sockjs } = self;
+        if !path.starts_with('/') || path.contains(['?', '#', '{']) {
+            return Err(RunError::Path(path, "it must begin with a slash and have no query and no pattern"));
+        }
+        if sockjs.is_some() && path.ends_with('/') {
+            return Err(RunError::Path(path, "over SockJS it must not end with a slash"));
+        }
+        let endpoint = make(node).map_err(|error| RunError::Origins(path.clone(), error))?;
+        let mut is_free = true;
+        if let Some(options) = sockjs {
+            let settings = &node.settings.sockjs;
+            is_free &=
+                endpoints.insert_sockjs(SockJsEndpoint::new(&path, endpoint.clone(), &options, settings));
+        }
+        if websocket {
+            is_free &= endpoints.insert(&path, endpoint);
+        }
+        if is_free { Ok(()) } else { Err(RunError::Path(path, "something is served there already")) }
+    }
 }
 
 type MakeEndpoint = Box<dyn FnOnce(&Arc<Node>) -> Result<Arc<dyn Endpoint>, OriginError>>;
@@ -102,9 +142,22 @@ pub enum RunError {
 impl Gorani {
     /// A node with these settings.
     pub fn new(settings: Settings) -> Self {
-        let echo = settings.development.echo;
-        let node = Self { settings, endpoints: Vec::new() };
-        if echo { node.handler(ECHO_PATH, Echo::registration()) } else { node }
+        let (is_echo, is_sockjs) = (settings.development.echo, settings.development.sockjs_conformance);
+        let sockjs = conformance::sockjs(&settings.sockjs);
+        let node = Self { settings, endpoints: Vec::new() }
+            .sockjs(CLIENT_SOCKJS_PATH, SockJs::new(), |node| Arc::new(ClientEndpoint(node.clone())))
+            .sockjs(STOMP_SOCKJS_PATH, SockJs::new(), |node| Arc::new(StompEndpoint::new(node.clone())));
+        if !is_sockjs {
+            return if is_echo { node.handler(ECHO_PATH, Echo::registration()) } else { node };
+        }
+        let echo = |options: SockJs| Echo::registration().sockjs(options);
+        node.handler(ECHO_PATH, echo(sockjs.clone().response_max_bytes(RESPONSE_MAX_BYTES)))
+            .handler(DISABLED_WEBSOCKET_PATH, echo(sockjs.clone().websocket(false)))
+            .handler(COOKIE_NEEDED_PATH, echo(sockjs.clone().cookie_needed(true)))
+            .handler(CLOSE_PATH, Close::registration(sockjs.clone()))
+            .handler(AMPLIFY_PATH, Amplify::registration(sockjs.clone()))
+            .handler(BROADCAST_PATH, Broadcast::registration(sockjs.clone()))
+            .handler(TICKER_PATH, Ticker::registration(sockjs))
     }
 
     /// Serves a handler on a path: `.handler("/chat", Chat::default)`, or with a [`Registration`] where more is to be
@@ -115,10 +168,12 @@ impl Gorani {
         registration: impl Into<Registration<H>>,
     ) -> Self {
         let registration = registration.into();
+        let sockjs = registration.sockjs_options().cloned();
         let make = |node: &Arc<Node>| {
             HandlerEndpoint::new(node.clone(), registration).map(|endpoint| Arc::new(endpoint) as _)
         };
-        self.endpoints.push((path.into(), Box::new(make)));
+        let served = Served { path: path.into(), make: Box::new(make), websocket: true, sockjs };
+        self.endpoints.push(served);
         self
     }
 
@@ -128,7 +183,20 @@ impl Gorani {
         path: impl Into<String>,
         make: impl FnOnce(&Arc<Node>) -> Arc<dyn Endpoint> + 'static,
     ) -> Self {
-        self.endpoints.push((path.into(), Box::new(|node| Ok(make(node)))));
+        let make = Box::new(|node: &Arc<Node>| Ok(make(node)));
+        self.endpoints.push(Served { path: path.into(), make, websocket: true, sockjs: None });
+        self
+    }
+
+    /// Adds an endpoint that is served over SockJS alone, below a path.
+    pub fn sockjs(
+        mut self,
+        path: impl Into<String>,
+        options: SockJs,
+        make: impl FnOnce(&Arc<Node>) -> Arc<dyn Endpoint> + 'static,
+    ) -> Self {
+        let make = Box::new(|node: &Arc<Node>| Ok(make(node)));
+        self.endpoints.push(Served { path: path.into(), make, websocket: false, sockjs: Some(options) });
         self
     }
 
@@ -142,21 +210,12 @@ impl Gorani {
     ) -> Result<(), RunError> {
         server::raise_file_limit(self.settings.http.max_connections);
         let node = Node::start(self.settings).await?;
-        let mut endpoints = Endpoints::new();
-        endpoints.insert(CLIENT_PATH.to_owned(), Arc::new(ClientEndpoint(node.clone())));
-        endpoints.insert(RECEIVER_PATH.to_owned(), Arc::new(ReceiverEndpoint(node.clone())));
-        endpoints.insert(STOMP_PATH.to_owned(), Arc::new(StompEndpoint::new(node.clone())));
-        for (path, make) in self.endpoints {
-            if !path.starts_with('/') || path.contains(['?', '#', '{']) {
-                return Err(RunError::Path(
-                    path,
-                    "it must begin with a slash and have no query and no pattern",
-                ));
-            }
-            let endpoint = make(&node).map_err(|error| RunError::Origins(path.clone(), error))?;
-            if endpoints.insert(path.clone(), endpoint).is_some() {
-                return Err(RunError::Path(path, "something is served there already"));
-            }
+        let mut endpoints = Endpoints::default();
+        endpoints.insert(CLIENT_PATH, Arc::new(ClientEndpoint(node.clone())));
+        endpoints.insert(RECEIVER_PATH, Arc::new(ReceiverEndpoint(node.clone())));
+        endpoints.insert(STOMP_PATH, Arc::new(StompEndpoint::new(node.clone())));
+        for served in self.endpoints {
+            served.enter(&node, &mut endpoints)?;
         }
         let Listening { address, handle, doors, server } = server::start(node.clone(), Arc::new(endpoints))?;
         if node.settings.http.address.port() == 0 {

@@ -34,10 +34,11 @@ use crate::{
         upgrade_list::PlainUpgrade,
     },
     transport::{
-        endpoint::{Endpoints, Refused},
+        endpoint::Refused,
+        endpoints::Endpoints,
         forward::{self, Forwarding},
         held::{directory::Directory, opening::Local},
-        http,
+        http, sockjs,
         websocket::upgrade::{Answer, Upgrades, parse},
     },
 };
@@ -158,8 +159,8 @@ fn upgrades(
 ) -> Upgrades {
     let forwarding = Rc::new(Forwarding::new(node.clone(), forwarded.clone()));
     let worker = own_worker(node);
-    let local = Local { node: node.clone(), worker, directory: directory.clone(), forwarding };
-    Upgrades { local, endpoints: endpoints.clone(), is_secure }
+    let local = Local { node: node.clone(), worker, directory: directory.clone(), forwarding, is_secure };
+    Upgrades { local, endpoints: endpoints.clone() }
 }
 
 /// The worker of this thread.
@@ -181,8 +182,11 @@ fn routes(config: &mut ServiceConfig, endpoints: &Arc<Endpoints>, local: &Local)
     if node.settings.development.page {
         page::routes(config);
     }
-    for path in endpoints.keys() {
+    for path in endpoints.websocket_paths() {
         config.route(path, web::route().to(not_upgraded));
+    }
+    for endpoint in endpoints.sockjs() {
+        sockjs::routes(config, endpoint);
     }
 }
 

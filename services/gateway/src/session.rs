@@ -285,6 +285,11 @@ impl Actions {
         self.list.push(Action::Close(disconnect));
     }
 
+    /// Whether the session ends in this turn: then nothing more is brought to it.
+    pub fn is_closing(&self) -> bool {
+        self.list.iter().any(|action| matches!(action, Action::Close(_) | Action::Refuse(_)))
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty() && self.list.is_empty()
@@ -336,6 +341,12 @@ pub trait Session {
     /// Whether it cannot take more messages for now: the transport stops reading.
     fn is_blocked(&self) -> bool {
         false
+    }
+
+    /// Who the client is, where the request that opened the session said so. Requests that come for the session later must
+    /// be the same client's.
+    fn principal(&self) -> Option<Arc<str>> {
+        None
     }
 
     /// The transport begins to say goodbye, for whatever reason: nothing more is taken from the session.

@@ -10,6 +10,7 @@ pub mod drain;
 pub mod http;
 pub mod poll;
 pub mod proxies;
+pub mod sockjs;
 pub mod stomp;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub use self::{
     http::{HttpSettings, TlsSettings},
     poll::PollSettings,
     proxies::TrustedProxies,
+    sockjs::SockJsSettings,
     stomp::{Password, StompQueueSettings, StompSettings, StompTcpSettings, StompUser},
 };
 
@@ -38,6 +40,8 @@ pub struct Settings {
     pub http: HttpSettings,
     /// WebSocket connections of every kind.
     pub websocket: WebSocketSettings,
+    /// SockJS, for every endpoint that is served over it.
+    pub sockjs: SockJsSettings,
     /// Clients of the client protocol.
     pub client: ClientSettings,
     /// Polling and long polling.
@@ -140,6 +144,8 @@ pub struct DevelopmentSettings {
     pub page_api_key: bool,
     /// Serve `/echo`, which answers every message with itself, for conformance runs.
     pub echo: bool,
+    /// Serve it over SockJS too, and the other endpoints of SockJS's conformance runs: `/close`, `/amplify`, ….
+    pub sockjs_conformance: bool,
 }
 
 /// Why the settings are refused. Each is one line that names the key.
@@ -209,6 +215,7 @@ impl Settings {
     pub fn validate(&self) -> Result<(), SettingsError> {
         self.http.validate()?;
         self.websocket.validate()?;
+        self.sockjs.validate()?;
         self.client.validate()?;
         self.poll.validate()?;
         self.stomp.validate()?;

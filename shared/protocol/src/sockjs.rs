@@ -9,8 +9,8 @@
 //! - [`batch`]: the messages that a client sends. - [`form`]: those of `jsonp_send`.
 //! - [`headers`], [`info`], [`iframe`]: the rest of the answers.
 //!
-//! Messages wait for a client as [`frame::MessageList`]s, which say nothing of a transport: one encoding serves every
-//! subscriber, and a session may go on over another transport.
+//! Messages wait for a client as lists ([`frame::push_message`]), which say nothing of a transport: one encoding serves
+//! every subscriber, and a session may go on over another transport.
 
 pub mod batch;
 pub mod callback;

@@ -7,6 +7,13 @@ use crate::{
 
 /// Where it is served.
 pub const ECHO_PATH: &str = "/echo";
+/// Where it is served without WebSocket.
+pub const DISABLED_WEBSOCKET_PATH: &str = "/disabled_websocket_echo";
+/// Where it is served with a cookie.
+pub const COOKIE_NEEDED_PATH: &str = "/cookie_needed_echo";
+
+/// Bytes after which a streaming response of `/echo` ends: the suites look for it.
+pub const RESPONSE_MAX_BYTES: usize = 4096;
 
 /// The largest messages of the conformance suites have 16 MiB; this leaves room above.
 const MESSAGE_MAX_BYTES: usize = 32 * 1024 * 1024;

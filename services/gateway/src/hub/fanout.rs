@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::{Bytes, BytesMut};
 use gorani_broker::Event;
 use gorani_protocol::{
     client::{bare, push},
-    sse,
+    sockjs, sse,
     websocket::{self, Deflater, Opcode},
 };
 
@@ -71,6 +72,20 @@ pub enum Framing {
     Lines,
     /// A server-sent event for each message.
     Events,
+    /// SockJS over HTTP: lists of messages, which each response makes frames of as its transport has them.
+    SockJs,
+    /// SockJS over WebSocket: a SockJS frame in a WebSocket frame for each message.
+    SockJsWebSocket {
+        /// Window of the negotiated extension, 8–15, where messages are deflated.
+        deflate_window_bits: Option<u8>,
+    },
+}
+
+impl Framing {
+    /// Whether binary messages cannot be sent as they are.
+    fn is_text_only(self) -> bool {
+        matches!(self, Self::SockJs | Self::SockJsWebSocket { .. })
+    }
 }
 
 /// A run of events that belong together: publications that follow each other without a gap and exclude nobody, one
@@ -119,6 +134,8 @@ pub struct Encoder {
     /// What the current run became, for each encoding seen so far: rarely more than two.
     done: Vec<(Encoding, Bytes)>,
     message: BytesMut,
+    /// A SockJS frame before it becomes a WebSocket frame.
+    frame: BytesMut,
     deflaters: Vec<(u8, Deflater)>,
     deflate_threshold_bytes: usize,
     /// Messages without a place in a stream, for the ids that STOMP gives them.
@@ -177,6 +194,11 @@ impl Encoder {
             shown.write(view.version, publication, &message_id, message);
             match view::message_kind(publication) {
                 MessageKind::Text => self.frame_text(framing, message, out),
+                // The frame must stay one, whatever becomes of a body that is no text.
+                MessageKind::Binary if framing.is_text_only() => {
+                    let text = String::from_utf8_lossy(message);
+                    self.frame_text(framing, text.as_bytes(), out);
+                }
                 MessageKind::Binary => self.frame_binary(framing, message, out),
             }
         }
@@ -188,26 +210,19 @@ impl Encoder {
         self.frame(framing, Opcode::Text, message, out);
     }
 
-    /// Wraps one binary message.
+    /// Wraps one binary message. SockJS knows text only: there it is base64.
     pub fn frame_binary(&mut self, framing: Framing, message: &[u8], out: &mut BytesMut) {
-        self.frame(framing, Opcode::Binary, message, out);
+        if framing.is_text_only() {
+            self.frame(framing, Opcode::Text, BASE64.encode(message).as_bytes(), out);
+        } else {
+            self.frame(framing, Opcode::Binary, message, out);
+        }
     }
 
     fn frame(&mut self, framing: Framing, opcode: Opcode, message: &[u8], out: &mut BytesMut) {
         match framing {
-            Framing::WebSocketDeflate { window_bits } if message.len() >= self.deflate_threshold_bytes => {
-                let known = self.deflaters.iter().position(|(bits, _)| *bits == window_bits);
-                let index = known.unwrap_or(self.deflaters.len());
-                if known.is_none() {
-                    self.deflaters.push((window_bits, Deflater::new(window_bits, DEFLATE_LEVEL)));
-                }
-                if let Some((_, deflater)) = self.deflaters.get_mut(index) {
-                    deflater.frame(opcode, message, out);
-                }
-            }
-            Framing::WebSocket | Framing::WebSocketDeflate { .. } => {
-                websocket::encode::frame(opcode, message, false, out);
-            }
+            Framing::WebSocket => websocket::encode::frame(opcode, message, false, out),
+            Framing::WebSocketDeflate { window_bits } => self.deflate(window_bits, opcode, message, out),
             Framing::Raw => out.extend_from_slice(message),
             Framing::Lines => {
                 out.reserve(message.len() + 1);
@@ -215,6 +230,32 @@ impl Encoder {
                 out.extend_from_slice(b"\n");
             }
             Framing::Events => sse::event(message, out),
+            Framing::SockJs => sockjs::frame::push_message(out, message),
+            Framing::SockJsWebSocket { deflate_window_bits } => {
+                let mut frame = std::mem::take(&mut self.frame);
+                frame.clear();
+                sockjs::frame::write_message(&mut frame, message);
+                match deflate_window_bits {
+                    Some(window_bits) => self.deflate(window_bits, opcode, &frame, out),
+                    None => websocket::encode::frame(opcode, &frame, false, out),
+                }
+                self.frame = frame;
+            }
+        }
+    }
+
+    /// A WebSocket frame, deflated if that is worth it.
+    fn deflate(&mut self, window_bits: u8, opcode: Opcode, message: &[u8], out: &mut BytesMut) {
+        if message.len() < self.deflate_threshold_bytes {
+            return websocket::encode::frame(opcode, message, false, out);
+        }
+        let known = self.deflaters.iter().position(|(bits, _)| *bits == window_bits);
+        let index = known.unwrap_or(self.deflaters.len());
+        if known.is_none() {
+            self.deflaters.push((window_bits, Deflater::new(window_bits, DEFLATE_LEVEL)));
+        }
+        if let Some((_, deflater)) = self.deflaters.get_mut(index) {
+            deflater.frame(opcode, message, out);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! An endpoint: what stands behind a path that WebSockets (and later every other transport) can be opened on.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use gorani_protocol::websocket::{Refusal, SubprotocolPolicy};
 
@@ -67,9 +67,14 @@ pub trait Endpoint: Send + Sync + 'static {
         false
     }
 
+    /// Who asks, where the request itself says so: asked again for every request that comes for a session of somebody.
+    ///
+    /// # Errors
+    /// Whoever asks would not be let in.
+    fn principal(&self, _handshake: &Handshake) -> Result<Option<Arc<str>>, Refused> {
+        Ok(None)
+    }
+
     /// Opens a session, or refuses.
     fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, Refused>;
 }
-
-/// The endpoints of a node, by path.
-pub type Endpoints = HashMap<String, Arc<dyn Endpoint>>;

@@ -20,7 +20,10 @@ use crate::{
         },
     },
     settings::SubprotocolChoice,
-    transport::endpoint::{Endpoint, Handshake, Refused},
+    transport::{
+        endpoint::{Endpoint, Handshake, Refused},
+        sockjs::options::SockJs,
+    },
 };
 
 type Make<H> = Box<dyn Fn(&Handshake, &mut Admission) -> Result<H, Refusal> + Send + Sync>;
@@ -34,6 +37,7 @@ pub struct Registration<H> {
     origins: Option<Vec<String>>,
     message_max_bytes: Option<usize>,
     outbox_max_bytes: Option<usize>,
+    sockjs: Option<SockJs>,
 }
 
 /// Name of handlers in logs and in the API, unless they have one of their own.
@@ -56,6 +60,7 @@ impl<H: WebSocketHandler> Registration<H> {
             origins: None,
             message_max_bytes: None,
             outbox_max_bytes: None,
+            sockjs: None,
         }
     }
 
@@ -85,6 +90,20 @@ impl<H: WebSocketHandler> Registration<H> {
     pub fn outbox_max_bytes(mut self, bytes: usize) -> Self {
         self.outbox_max_bytes = Some(bytes);
         self
+    }
+
+    /// Serves the handler over SockJS too, below the same path: clients without WebSocket fall back to HTTP. The handler is the
+    /// same; binary messages reach such a client as base64. Where a guard names a principal, it is asked again by every
+    /// request that comes for the session.
+    #[must_use]
+    pub fn sockjs(mut self, options: SockJs) -> Self {
+        self.sockjs = Some(options);
+        self
+    }
+
+    /// How it is served over SockJS, if it is.
+    pub(crate) fn sockjs_options(&self) -> Option<&SockJs> {
+        self.sockjs.as_ref()
     }
 }
 
@@ -119,6 +138,16 @@ impl<H: WebSocketHandler> HandlerEndpoint<H> {
         H::handshake(handshake, &mut admission)?;
         let handler = (self.registration.make)(handshake, &mut admission)?;
         Ok((handler, admission))
+    }
+
+    /// Asks the guard, and contains what fails in it.
+    fn let_in(&self, handshake: &Handshake) -> Result<(H, Admission), Refused> {
+        let admitted = catch_unwind(AssertUnwindSafe(|| self.admit(handshake))).map_err(|panic| {
+            tracing::error!(path = handshake.path, panic = panic_message(&*panic), "guard panicked");
+            forget_panic(panic);
+            Refused::Status(500, "internal error".to_owned())
+        })?;
+        admitted.map_err(|refusal| Refused::Status(refusal.status(), refusal.sentence().to_owned()))
     }
 }
 
@@ -158,14 +187,13 @@ impl<H: WebSocketHandler> Endpoint for HandlerEndpoint<H> {
         H::wants_partial_messages()
     }
 
+    fn principal(&self, handshake: &Handshake) -> Result<Option<Arc<str>>, Refused> {
+        let (_, admission) = self.let_in(handshake)?;
+        Ok(admission.principal().map(Arc::from))
+    }
+
     fn open(&self, handshake: &Handshake, _now: Now) -> Result<Box<dyn Session>, Refused> {
-        let admitted = catch_unwind(AssertUnwindSafe(|| self.admit(handshake))).map_err(|panic| {
-            tracing::error!(path = handshake.path, panic = panic_message(&*panic), "guard panicked");
-            forget_panic(panic);
-            Refused::Status(500, "internal error".to_owned())
-        })?;
-        let (handler, admission) =
-            admitted.map_err(|refusal| Refused::Status(refusal.status(), refusal.sentence().to_owned()))?;
+        let (handler, admission) = self.let_in(handshake)?;
         let client = &self.node.settings.client;
         let limits = HandlerLimits {
             outbox_max_bytes: self.outbox_max_bytes(),

@@ -46,13 +46,25 @@ use crate::{
 pub enum Lifetime {
     /// As long as the response of the request that opened it.
     Response,
-    /// It waits for its next response.
+    /// It waits for its next response. One that is broken off ends it, since what it carried may be lost.
     Visits {
-        /// For so long.
+        /// For so long; and so long its end is told to every response that comes.
         patience: Duration,
+        /// How long a response may be silent before a heartbeat is written.
+        heartbeat: Duration,
         /// Unless so many sessions of the node wait already.
         most: usize,
     },
+}
+
+impl Lifetime {
+    /// How long a response may be silent, where somebody cares.
+    fn heartbeat(self) -> Option<Duration> {
+        match self {
+            Self::Visits { heartbeat, .. } => Some(heartbeat),
+            Self::Response => None,
+        }
+    }
 }
 
 /// A response that carries a session for a while.
@@ -66,8 +78,8 @@ pub struct Response {
 /// How far a session has come.
 enum Phase {
     Open,
-    /// It has ended, and no response was there to be told: the next one is.
-    Untold {
+    /// It has ended, and who comes is told.
+    Ended {
         reason: Disconnect,
         by: Instant,
     },
@@ -86,6 +98,8 @@ pub struct Held {
     lifetime: Lifetime,
     /// When it ends without a response; while it waits for one.
     attended_by: Option<Instant>,
+    /// When its response has been silent for so long that it is to have a heartbeat.
+    quiet_by: Option<Instant>,
     id: Option<Arc<str>>,
     directory: Arc<Directory>,
     _place: Place,
@@ -114,7 +128,7 @@ impl Actor for Held {
         self.set_attended();
         let reason = match &self.phase {
             Phase::Open => Disconnect::ABNORMAL,
-            Phase::Untold { reason, .. } | Phase::Over(reason) => reason.clone(),
+            Phase::Ended { reason, .. } | Phase::Over(reason) => reason.clone(),
         };
         self.carried.tell_closed(&reason);
     }
@@ -169,8 +183,12 @@ impl Carrier for Held {
         // A response that nobody reads any more tells nobody.
         self.response.take_if(|response| response.pipe.is_abandoned());
         self.phase = match self.lifetime {
-            Lifetime::Visits { patience, .. } => Phase::Untold { reason, by: Instant::now() + patience },
-            Lifetime::Response if self.response.is_some() => Phase::Untold { reason, by: Instant::now() },
+            Lifetime::Visits { patience, .. } => {
+                // The session hears now that it is over; only the news of it goes on.
+                self.carried.session.closed(&reason);
+                Phase::Ended { reason, by: Instant::now() + patience }
+            }
+            Lifetime::Response if self.response.is_some() => Phase::Ended { reason, by: Instant::now() },
             Lifetime::Response => Phase::Over(reason),
         };
         self.tell_end();
@@ -190,8 +208,12 @@ impl Carrier for Held {
     }
 
     fn ping(&mut self) {
+        if let Lifetime::Visits { .. } = self.lifetime {
+            // Whether its client lives is seen by its coming back; heartbeats go by the silence of the response.
+            return self.carried.session.pong(Now::read());
+        }
         // Where bytes wait already, they are the sign of life.
-        if let Some(response) = &self.response
+        if let Some(response) = &mut self.response
             && self.carried.outbox.is_empty()
             && response.pipe.has_room()
         {
@@ -202,10 +224,11 @@ impl Carrier for Held {
     fn farewell_by(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Open => {
-                let by = self.attended_by?;
+                let quiet_by = self.quiet_by.filter(|_| self.response.is_some());
+                let by = [self.attended_by, quiet_by].into_iter().flatten().min()?;
                 Some(self.carried.session.deadline().map_or(by, |deadline| deadline.min(by)))
             }
-            Phase::Untold { by, .. } => Some(*by),
+            Phase::Ended { by, .. } => Some(*by),
             Phase::Over(_) => None,
         }
     }
@@ -222,19 +245,33 @@ impl Held {
 
     /// Tells the response that is there, if one is, why the session has ended.
     fn tell_end(&mut self) {
-        let Phase::Untold { reason, .. } = &self.phase else { return };
+        let Phase::Ended { reason, .. } = &self.phase else { return };
         let Some(Response { pipe, mut writer }) = self.response.take() else { return };
         pipe.widen();
         // What is over its limit is not sent on: nothing that is missing is hidden by what comes later.
         if self.carried.outbox.overflow().is_none() {
             writer.write(&self.carried.outbox, &pipe);
         }
-        if writer.is_done() && matches!(self.lifetime, Lifetime::Visits { .. }) {
+        let is_told_again = matches!(self.lifetime, Lifetime::Visits { .. });
+        if writer.is_done() && is_told_again {
             // It carried what waited; the next one brings the end.
             return;
         }
         writer.last_words(reason, &pipe);
-        self.phase = Phase::Over(reason.clone());
+        if !is_told_again || self.carried.errands.node.is_draining() {
+            self.phase = Phase::Over(reason.clone());
+        }
+    }
+
+    /// The response was broken off by the client or the network.
+    fn lose_broken_response(&mut self) {
+        if self.is_open() && matches!(self.lifetime, Lifetime::Visits { .. }) {
+            self.response = None;
+            // To the session it is a connection lost; the client, should it come back, knows it by another code.
+            self.carried.session.closed(&Disconnect::ABNORMAL);
+            self.end(Disconnect::INTERRUPTED);
+        }
+        self.lose_response(Disconnect::ABNORMAL);
     }
 
     /// The response is gone or has all that it may carry: the session ends with it, or waits for its next one.
@@ -247,7 +284,7 @@ impl Held {
             return;
         }
         match self.lifetime {
-            Lifetime::Visits { patience, most } if self.directory.begin_waiting(most) => {
+            Lifetime::Visits { patience, most, .. } if self.directory.begin_waiting(most) => {
                 self.attended_by = Some(Instant::now() + patience);
             }
             Lifetime::Visits { .. } => self.end(Disconnect::CONNECTION_LIMIT),
@@ -255,6 +292,28 @@ impl Held {
                 self.leave_node();
                 self.phase = Phase::Over(reason);
             }
+        }
+    }
+
+    /// The response has just been written to, or has just come: its silence begins anew.
+    fn begin_silence(&mut self) {
+        if let Lifetime::Visits { heartbeat, .. } = self.lifetime {
+            self.quiet_by = Some(Instant::now() + heartbeat);
+        }
+    }
+
+    /// Writes a heartbeat where the response was silent for long.
+    fn break_silence(&mut self, now: Instant) {
+        if self.quiet_by.is_none_or(|by| by > now) {
+            return;
+        }
+        self.begin_silence();
+        // One that has no room is not silent: its client does not read.
+        if let Some(response) = &mut self.response
+            && response.pipe.has_room()
+        {
+            response.pipe.push(response.writer.ping());
+            self.carried.outbox.wake();
         }
     }
 
@@ -272,8 +331,9 @@ impl Held {
                 self.leave_node();
                 self.phase = Phase::Over(Disconnect::ABNORMAL);
             }
-            Phase::Untold { reason, by } if *by <= now => self.phase = Phase::Over(reason.clone()),
-            _ => return,
+            Phase::Open => return self.break_silence(now),
+            Phase::Ended { reason, by } if *by <= now => self.phase = Phase::Over(reason.clone()),
+            Phase::Ended { .. } | Phase::Over(_) => return,
         }
         self.carried.outbox.wake();
     }

@@ -16,13 +16,15 @@ use actix::prelude::*;
 use bytes::{Bytes, BytesMut};
 use gorani_protocol::{
     client::bare,
-    websocket::{self, Decoder},
+    sockjs,
+    websocket::{self, Decoder, Opcode},
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::{drive::Drive, farewell::Phase};
 use crate::{
     disconnect::{Disconnect, Refused},
+    hub::fanout::Framing,
     metrics::TransportLabel,
     node::Place,
     session::{Actions, Now, Signal},
@@ -122,9 +124,20 @@ impl<T: Io> Carrier for Connection<T> {
     }
 }
 
-/// The close frame for a reason.
-fn close_frame(disconnect: &Disconnect) -> Bytes {
+/// One text message of the transport's own, in a frame.
+fn text_frame(text: &[u8]) -> Bytes {
     let mut out = BytesMut::new();
+    websocket::encode::frame(Opcode::Text, text, false, &mut out);
+    out.freeze()
+}
+
+/// The last words for a reason: the close frame, and where SockJS's frames are spoken, theirs before it.
+fn close_frame(framing: Framing, disconnect: &Disconnect) -> Bytes {
+    let mut out = BytesMut::new();
+    if matches!(framing, Framing::SockJsWebSocket { .. }) {
+        let close = sockjs::frame::close(disconnect.code, &disconnect.reason);
+        websocket::encode::frame(Opcode::Text, &close, false, &mut out);
+    }
     websocket::encode::close(disconnect.code, &disconnect.reason, &mut out);
     out.freeze()
 }

@@ -17,56 +17,23 @@ pub const ANOTHER_CONNECTION: (u16, &str) = (2010, "Another connection still ope
 /// The close frame for a session whose receiver was lost (item 16): code and reason.
 pub const INTERRUPTED: (u16, &str) = (1002, "Connection interrupted");
 
-/// Messages that wait for a frame: JSON strings, separated by commas. What a hub encodes once for all subscribers.
+/// Appends a message to a list of messages that wait for a frame: a JSON string and a comma. The text is UTF-8.
 ///
-/// Lists are joined by commas into one `a[…]`.
-#[derive(Debug, Default)]
-pub struct MessageList(BytesMut);
-
-impl MessageList {
-    /// An empty list.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a message: text in UTF-8.
-    pub fn push(&mut self, text: &[u8]) {
-        push_message(&mut self.0, text);
-    }
-
-    /// The list, ready to be shared.
-    #[must_use]
-    pub fn freeze(self) -> Bytes {
-        self.0.freeze()
-    }
-}
-
-/// Appends a message to a list; a comma stands between two.
+/// Lists say nothing of a transport, and one after the other they are one list: so a hub makes them once for all
+/// subscribers, and what came between two polls leaves in one frame.
 pub fn push_message(list: &mut BytesMut, text: &[u8]) {
-    push_list(list, |list| write_string(list, text));
-}
-
-/// Appends a list to a list.
-pub fn join(list: &mut BytesMut, more: &[u8]) {
-    push_list(list, |list| list.extend_from_slice(more));
-}
-
-fn push_list(list: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
-    if !list.is_empty() {
-        list.put_u8(b',');
-    }
-    write(list);
+    write_string(list, text);
+    list.put_u8(b',');
 }
 
 /// Appends `a[…]` with the messages of these lists, in order.
 pub fn write_messages<'l>(out: &mut BytesMut, lists: impl IntoIterator<Item = &'l [u8]>) {
     out.extend_from_slice(b"a[");
-    for (index, list) in lists.into_iter().enumerate() {
-        if index > 0 {
-            out.put_u8(b',');
-        }
+    for list in lists {
         out.extend_from_slice(list);
+    }
+    if out.ends_with(b",") {
+        out.truncate(out.len() - 1);
     }
     out.put_u8(b']');
 }
@@ -101,23 +68,21 @@ mod tests {
 
     #[test]
     fn item_12_messages_travel_as_one_array_of_strings_in_order() {
-        let mut first = MessageList::new();
-        first.push(b"m1");
-        first.push("m\n2".as_bytes());
-        let mut second = MessageList::new();
-        second.push("라".as_bytes());
+        let (mut first, mut second) = (BytesMut::new(), BytesMut::new());
+        push_message(&mut first, b"m1");
+        push_message(&mut first, b"m\n2");
+        push_message(&mut second, "라,".as_bytes());
+        push_message(&mut second, b"");
         let mut out = BytesMut::new();
-        write_messages(&mut out, [first.freeze().as_ref(), second.freeze().as_ref()]);
-        assert_eq!(out, "a[\"m1\",\"m\\n2\",\"라\"]".as_bytes());
+        write_messages(&mut out, [first.as_ref(), second.as_ref()]);
+        assert_eq!(out, "a[\"m1\",\"m\\n2\",\"라,\",\"\"]".as_bytes());
     }
 
     #[test]
-    fn lists_are_joined_by_commas_and_an_empty_message_is_a_message() {
-        let mut list = BytesMut::new();
-        push_message(&mut list, b"");
-        join(&mut list, b"\"a\",\"b\"");
-        push_message(&mut list, b"c");
-        assert_eq!(list, b"\"\",\"a\",\"b\",\"c\"".as_slice());
+    fn no_messages_are_an_empty_array() {
+        let mut out = BytesMut::new();
+        write_messages(&mut out, []);
+        assert_eq!(out, b"a[]".as_slice());
     }
 
     #[test]

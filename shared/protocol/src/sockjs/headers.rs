@@ -39,15 +39,20 @@ pub fn preflight(origin: Option<&str>, requested_headers: Option<&str>, method: 
     headers.push(("Cache-Control", format!("public, max-age={PREFLIGHT_MAX_AGE_S}")));
     headers.push(("Access-Control-Max-Age", PREFLIGHT_MAX_AGE_S.to_string()));
     headers.push(("Access-Control-Allow-Methods", format!("OPTIONS, {method}")));
-    let requested = requested_headers.filter(|names| {
-        !names.trim().is_empty()
-            && names.len() <= REQUESTED_HEADERS_MAX_BYTES
-            && names.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
-    });
-    if let Some(names) = requested {
+    if let Some(names) = requested(requested_headers) {
         headers.push(("Access-Control-Allow-Headers", names.to_owned()));
     }
     headers
+}
+
+/// The headers that a browser asks to send, as it may be told that it may; nothing where there is nothing.
+#[must_use]
+pub fn requested(headers: Option<&str>) -> Option<&str> {
+    headers.filter(|names| {
+        !names.trim().is_empty()
+            && names.len() <= REQUESTED_HEADERS_MAX_BYTES
+            && names.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+    })
 }
 
 /// The cookie by which a load balancer finds the session again (item 31): what the client has, or a first one. `cookies` are the

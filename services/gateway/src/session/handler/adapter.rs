@@ -204,6 +204,10 @@ impl<H: WebSocketHandler> Session for HandlerSession<H> {
         self.heartbeat.deadline().filter(|_| self.stage == Stage::Open)
     }
 
+    fn principal(&self) -> Option<Arc<str>> {
+        self.handle.shared_principal()
+    }
+
     fn ending(&mut self) {
         if self.stage == Stage::Open {
             self.stage = Stage::Ended;

@@ -31,10 +31,15 @@ pub enum Owner {
     Nobody,
 }
 
+struct Entry {
+    mailbox: Recipient<Visit>,
+    principal: Option<Arc<str>>,
+}
+
 /// The sessions of a node that requests come for, by id. Bounded by the places of the node, of which each has one.
 pub struct Directory {
     node: Arc<str>,
-    parts: Vec<Mutex<HashMap<Arc<str>, Recipient<Visit>>>>,
+    parts: Vec<Mutex<HashMap<Arc<str>, Entry>>>,
     hasher: RandomState,
     /// Sessions that wait for their next response.
     unattended: AtomicUsize,
@@ -78,18 +83,23 @@ impl Directory {
             return Owner::Elsewhere(node.into());
         }
         match self.part(session).lock().get(session) {
-            Some(mailbox) => Owner::Here(mailbox.clone()),
+            Some(entry) => Owner::Here(entry.mailbox.clone()),
             None => Owner::Nobody,
         }
     }
 
+    /// Whose client a session of this node is, where the request that opened it said so.
+    pub fn principal(&self, session: &str) -> Option<Arc<str>> {
+        self.part(session).lock().get(session)?.principal.clone()
+    }
+
     /// Enters a session. False if the id is taken: then another request was faster, and the session is its.
-    pub fn enter(&self, session: &Arc<str>, mailbox: Recipient<Visit>) -> bool {
+    pub fn enter(&self, session: &Arc<str>, mailbox: Recipient<Visit>, principal: Option<Arc<str>>) -> bool {
         let mut part = self.part(session).lock();
         if part.contains_key(session) {
             return false;
         }
-        part.insert(session.clone(), mailbox);
+        part.insert(session.clone(), Entry { mailbox, principal });
         true
     }
 
@@ -125,7 +135,7 @@ impl Directory {
         self.unattended.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn part(&self, session: &str) -> &Mutex<HashMap<Arc<str>, Recipient<Visit>>> {
+    fn part(&self, session: &str) -> &Mutex<HashMap<Arc<str>, Entry>> {
         let hash = self.hasher.hash_one(session);
         let index = usize::try_from(hash % PARTS as u64).unwrap_or_default();
         // There are as many parts as the remainder can be.

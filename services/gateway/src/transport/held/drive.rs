@@ -45,16 +45,21 @@ impl Held {
         while let Some(response) = &mut self.response {
             let has_room = response.pipe.poll_room(task);
             if response.pipe.is_abandoned() {
-                self.lose_response(Disconnect::ABNORMAL);
+                self.lose_broken_response();
                 continue;
             }
-            if has_room && !self.carried.outbox.is_empty() {
+            let has_bytes = has_room && !self.carried.outbox.is_empty();
+            if has_bytes {
                 let before = self.carried.outbox.len_bytes();
                 response.writer.write(&self.carried.outbox, &response.pipe);
                 let moved = before.saturating_sub(self.carried.outbox.len_bytes());
                 self.carried.errands.worker.tally.sent(moved);
             }
-            if !response.writer.is_done() {
+            let is_done = response.writer.is_done();
+            if has_bytes {
+                self.begin_silence();
+            }
+            if !is_done {
                 return;
             }
             self.lose_response(Disconnect::NORMAL);

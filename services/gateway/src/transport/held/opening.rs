@@ -25,6 +25,8 @@ pub struct Local {
     pub directory: Arc<Directory>,
     /// Takes requests for sessions of other nodes to them.
     pub forwarding: Rc<Forwarding>,
+    /// Whether the listener speaks TLS.
+    pub is_secure: bool,
 }
 
 /// A session to be held.
@@ -65,7 +67,7 @@ impl Opening {
         let Local { node, worker, directory, .. } = local;
         let ctx = Context::<Held>::new();
         if let Some(id) = &self.id
-            && !directory.enter(id, ctx.address().recipient())
+            && !directory.enter(id, ctx.address().recipient(), self.session.principal())
         {
             return Err(Taken(self.response));
         }
@@ -101,6 +103,7 @@ impl Opening {
             arrivals,
             lifetime: self.lifetime,
             attended_by: None,
+            quiet_by: self.lifetime.heartbeat().map(|heartbeat| Instant::now() + heartbeat),
             id: self.id,
             directory: directory.clone(),
             _place: self.place,

@@ -152,6 +152,28 @@ impl PipeReader {
         .await
     }
 
+    /// Waits until there are bytes. False if there will be none: the session ended before it had any for this response.
+    pub async fn begins(&self) -> bool {
+        poll_fn(|task| {
+            let mut state = self.0.lock();
+            if !state.chunks.is_empty() || state.ended {
+                return Poll::Ready(!state.chunks.is_empty());
+            }
+            state.reader = Some(task.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The next bytes, if they are there.
+    #[cfg(test)]
+    pub fn try_chunk(&self) -> Option<Bytes> {
+        match self.poll_chunk(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(chunk) => chunk,
+            Poll::Pending => None,
+        }
+    }
+
     /// Everything up to the end, for a response that is sent as a whole.
     pub async fn collect(&self) -> BytesMut {
         let mut all = BytesMut::new();

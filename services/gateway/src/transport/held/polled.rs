@@ -129,7 +129,7 @@ impl Writer for Poll {
         self.is_done
     }
 
-    fn ping(&self) -> Bytes {
+    fn ping(&mut self) -> Bytes {
         Bytes::new()
     }
 

@@ -17,6 +17,7 @@ use crate::{
     hub::fanout::{Encoding, Framing, Protocol},
     metrics::TransportLabel,
     node::Node,
+    outbox::Outbox,
     session::{Incoming, MessageKind, Outcome, Session, Ticket},
     settings::Settings,
     transport::forward::Forwarding,
@@ -70,11 +71,24 @@ struct Bench {
 impl Bench {
     /// Opens one, and gives the end of its first response.
     async fn open(lifetime: Lifetime, outbox_max_bytes: usize) -> (Self, PipeReader) {
+        Self::open_with(lifetime, outbox_max_bytes, Box::new(Stream::Lines)).await
+    }
+
+    /// Opens one whose first response ends with what it brings.
+    async fn open_once(lifetime: Lifetime) -> (Self, PipeReader) {
+        Self::open_with(lifetime, PLENTY, Box::new(Once::default())).await
+    }
+
+    async fn open_with(
+        lifetime: Lifetime,
+        outbox_max_bytes: usize,
+        writer: Box<dyn Writer>,
+    ) -> (Self, PipeReader) {
         let node = Node::start(Settings::default()).await.unwrap();
         let worker = node.start_worker();
         let directory = Arc::new(Directory::new(node.id.clone()));
         let forwarding = Rc::new(Forwarding::new(node.clone(), Arc::default()));
-        let local = Local { node, worker, directory, forwarding };
+        let local = Local { node, worker, directory, forwarding, is_secure: false };
         let bench = Self { local, is_blocked: Rc::default(), id: Directory::new_id() };
         let (pipe, reader) = pipe();
         let opening = Opening {
@@ -84,7 +98,7 @@ impl Bench {
             transport: &LABEL,
             protocol: "test",
             peer: None,
-            response: response(pipe),
+            response: Response { pipe, writer },
             lifetime,
             id: Some(bench.id.clone()),
             messages: vec!["first".to_owned()],
@@ -127,6 +141,29 @@ impl Bench {
     }
 }
 
+/// A response that ends with the first that it brings.
+#[derive(Default)]
+struct Once(bool);
+
+impl Writer for Once {
+    fn write(&mut self, outbox: &Outbox, pipe: &PipeWriter) {
+        if !self.0
+            && let Some(chunk) = outbox.pop()
+        {
+            pipe.push(chunk);
+            self.0 = true;
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.0
+    }
+
+    fn last_words(&mut self, reason: &Disconnect, pipe: &PipeWriter) {
+        Stream::Lines.last_words(reason, pipe);
+    }
+}
+
 fn response(pipe: PipeWriter) -> Response {
     Response { pipe, writer: Box::new(Stream::Lines) }
 }
@@ -138,7 +175,7 @@ async fn read(reader: &PipeReader) -> String {
     chunk.map_or_else(String::new, |bytes| String::from_utf8(bytes.to_vec()).unwrap())
 }
 
-const VISITS: Lifetime = Lifetime::Visits { patience: PATIENCE, most: 1 };
+const VISITS: Lifetime = Lifetime::Visits { patience: PATIENCE, heartbeat: SOON, most: 1 };
 const PLENTY: usize = 1024 * 1024;
 
 #[actix_rt::test]
@@ -155,7 +192,7 @@ async fn messages_are_taken_in_their_order_and_answered() {
 
 #[actix_rt::test]
 async fn a_busy_session_takes_messages_later_and_only_so_many() {
-    let (bench, reader) = Bench::open(VISITS, PLENTY).await;
+    let (bench, _reader) = Bench::open(VISITS, PLENTY).await;
     bench.is_blocked.set(true);
     let mut waiting: Vec<_> = (0..64).map(|_| Box::pin(bench.bring(&["x"]))).collect();
     for arrival in &mut waiting {
@@ -163,8 +200,8 @@ async fn a_busy_session_takes_messages_later_and_only_so_many() {
     }
     assert_eq!(bench.bring(&["y"]).await, Some(Err(Busy)));
     bench.is_blocked.set(false);
-    // Whatever wakes the session lets it look again; here it is the end of its response.
-    drop(reader);
+    // Whatever wakes the session lets it look again; here it is another response.
+    let _turned_away = bench.attach().await;
     for arrival in waiting {
         assert_eq!(arrival.await, Some(Ok(())));
     }
@@ -172,13 +209,11 @@ async fn a_busy_session_takes_messages_later_and_only_so_many() {
 
 #[actix_rt::test]
 async fn a_session_waits_for_its_next_response_and_brings_what_was_missed() {
-    let (bench, reader) = Bench::open(VISITS, PLENTY).await;
-    drop(reader);
+    let (bench, reader) = Bench::open_once(VISITS).await;
+    assert_eq!(read(&reader).await, "");
     assert_eq!(bench.bring(&["missed"]).await, Some(Ok(())));
     let reader = bench.attach().await;
     assert_eq!(read(&reader).await, "missed\n");
-    drop(reader);
-    bench.ends().await;
 }
 
 #[actix_rt::test]
@@ -198,19 +233,31 @@ async fn a_second_response_waits_a_moment_for_the_end_of_the_first_one() {
     assert!(before.elapsed() >= HANDOVER);
     let second = bench.attach().await;
     drop(first);
-    assert_eq!(bench.bring(&["for the second"]).await, Some(Ok(())));
-    assert_eq!(read(&second).await, "for the second\n");
+    // That the first one was broken off counts nevertheless.
+    assert!(read(&second).await.contains("1002"));
+    assert_eq!(bench.bring(&["late"]).await, None);
+    bench.ends().await;
 }
 
 #[actix_rt::test]
 async fn an_end_that_nobody_was_there_to_hear_is_told_to_the_next_response() {
-    let (bench, reader) = Bench::open(VISITS, PLENTY).await;
-    drop(reader);
+    let (bench, _reader) = Bench::open_once(VISITS).await;
     assert_eq!(bench.bring(&["before", "end"]).await, Some(Ok(())));
     let reader = bench.attach().await;
     let farewell = "{\"push\":{\"disconnect\":{\"code\":4001,\"reason\":\"asked for\"}}}\n";
     assert_eq!((read(&reader).await, read(&reader).await), ("before\n".to_owned(), farewell.to_owned()));
     assert_eq!(read(&reader).await, "");
+    // And to the one after it, for a while.
+    assert_eq!(read(&bench.attach().await).await, farewell);
+    bench.ends().await;
+}
+
+#[actix_rt::test]
+async fn a_response_that_is_broken_off_ends_the_session_and_the_next_one_is_told() {
+    let (bench, reader) = Bench::open(VISITS, PLENTY).await;
+    drop(reader);
+    // At once: before the news of the end has come.
+    assert!(read(&bench.attach().await).await.contains("1002"));
     bench.ends().await;
 }
 
@@ -237,8 +284,8 @@ async fn a_response_that_stalls_ends_the_session_as_slow_and_holds_nothing_up() 
 
 #[actix_rt::test]
 async fn more_sessions_than_allowed_do_not_wait_for_a_response() {
-    let (bench, reader) = Bench::open(Lifetime::Visits { patience: SOON, most: 0 }, PLENTY).await;
-    drop(reader);
+    let lifetime = Lifetime::Visits { patience: PATIENCE, heartbeat: SOON, most: 0 };
+    let (bench, _reader) = Bench::open_once(lifetime).await;
     while bench.bring(&[]).await.is_some() {
         tokio::task::yield_now().await;
     }

@@ -51,7 +51,7 @@ impl Writer for TrackedEvents {
         }
     }
 
-    fn ping(&self) -> Bytes {
+    fn ping(&mut self) -> Bytes {
         Bytes::from_static(sse::COMMENT)
     }
 

@@ -96,7 +96,11 @@ impl Held {
         if matches!(self.phase, Phase::Over(_)) {
             return;
         }
-        if self.response.as_ref().is_none_or(|current| current.pipe.is_abandoned()) {
+        if self.response.as_ref().is_some_and(|current| current.pipe.is_abandoned()) {
+            // The client is back before the news that it had gone: that it had gone counts nevertheless.
+            self.lose_broken_response();
+        }
+        if self.response.is_none() {
             return self.take_response(response);
         }
         self.turn_next_away();
@@ -114,6 +118,7 @@ impl Held {
         self.set_attended();
         response.writer.begin(&response.pipe);
         self.response = Some(response);
+        self.begin_silence();
         // Written, and watched, by the resident future.
         self.tell_end();
         self.carried.outbox.wake();

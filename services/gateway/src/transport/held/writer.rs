@@ -29,7 +29,7 @@ pub trait Writer: Send {
     }
 
     /// A heartbeat of the transport's own, for sessions whose protocol has none; empty for none.
-    fn ping(&self) -> Bytes {
+    fn ping(&mut self) -> Bytes {
         Bytes::new()
     }
 
@@ -52,7 +52,7 @@ pub enum Stream {
 }
 
 impl Writer for Stream {
-    fn ping(&self) -> Bytes {
+    fn ping(&mut self) -> Bytes {
         let mut line = BytesMut::from(PING);
         line.extend_from_slice(b"\n");
         match self {

@@ -49,9 +49,17 @@ impl Phase {
 }
 
 impl<T: Io> Connection<T> {
-    /// Ends the session: its subscriptions end now, the close frame is sent, and the peer has a bounded time for its own.
+    /// Ends the session: its subscriptions end now, the close frame is sent, and the peer has a bounded time for its own. With
+    /// [`Disconnect::ABNORMAL`] nothing is sent.
     pub(super) fn close(&mut self, reason: Disconnect) {
-        let frame = close_frame(&reason);
+        if reason.code == GONE.code {
+            // A code that is never on the wire: the connection is cut.
+            self.carried.session.ending();
+            self.carried.errands.worker.leave_all(self.carried.errands.key);
+            self.break_off(reason);
+            return self.carried.outbox.wake();
+        }
+        let frame = close_frame(self.carried.framing, &reason);
         self.begin_farewell(reason, frame, false);
     }
 

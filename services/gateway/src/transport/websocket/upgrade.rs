@@ -5,10 +5,13 @@ use std::{sync::Arc, time::Instant};
 use actix::{Actor, AsyncContext, Context};
 use actix_http::{HttpMessage as _, Request, Version};
 use bytes::Bytes;
-use gorani_protocol::websocket::{Decoder, DeflateParams, Offer, Refusal};
+use gorani_protocol::{
+    sockjs,
+    websocket::{Decoder, DeflateParams, Offer, Refusal},
+};
 use tokio::io::AsyncWriteExt;
 
-use super::{Connection, Io, farewell::Phase};
+use super::{Connection, Io, farewell::Phase, text_frame};
 use crate::{
     hub::{
         fanout::{Encoding, Framing},
@@ -16,13 +19,15 @@ use crate::{
     },
     metrics::RefusalLabel,
     outbox::Outbox,
-    session::Now,
+    session::{Now, Session},
     transport::{
         carrier::Carried,
-        endpoint::{Endpoint, Endpoints, Handshake, Refused, SocketAddresses},
+        endpoint::{Handshake, Refused, SocketAddresses},
+        endpoints::{Endpoints, WebSocketRoute},
         errand::Errands,
         held::opening::Local,
         peer::client_address,
+        sockjs::framed::Framed,
     },
 };
 
@@ -33,13 +38,11 @@ pub struct Upgrades {
     pub local: Local,
     /// What stands behind which path.
     pub endpoints: Arc<Endpoints>,
-    /// Whether the listener speaks TLS.
-    pub is_secure: bool,
 }
 
 /// An upgrade that all parties agreed on.
-struct Agreed {
-    endpoint: Arc<dyn Endpoint>,
+struct Agreed<'e> {
+    route: WebSocketRoute<'e>,
     handshake: Handshake,
     deflate: Option<DeflateParams>,
     response: Vec<u8>,
@@ -50,7 +53,7 @@ impl Upgrades {
     /// `early` are bytes that followed the request in the same packet.
     pub async fn take<T: Io>(self, request: Request, io: T, early: Bytes) {
         let result = self.agree(&request).and_then(|agreed| {
-            let session = agreed.endpoint.open(&agreed.handshake, Now::read())?;
+            let session = agreed.route.endpoint.open(&agreed.handshake, Now::read())?;
             let place = self.local.node.take_place().ok_or_else(|| {
                 Refused::Status(503, "this node holds as many connections as it may".to_owned())
             })?;
@@ -60,19 +63,36 @@ impl Upgrades {
             Ok(opened) => opened,
             Err(refused) => return self.refuse(io, &refused).await,
         };
-        let Agreed { endpoint, handshake, deflate, response } = agreed;
-        let framing = deflate.map_or(Framing::WebSocket, |deflate| Framing::WebSocketDeflate {
-            window_bits: deflate.server_max_window_bits,
-        });
+        let Agreed { route, handshake, deflate, response } = agreed;
+        let WebSocketRoute { endpoint, transport, frames, .. } = route;
+        let window_bits = deflate.map(|deflate| deflate.server_max_window_bits);
+        let framing = match (frames, window_bits) {
+            (Some(_), deflate_window_bits) => Framing::SockJsWebSocket { deflate_window_bits },
+            (None, Some(window_bits)) => Framing::WebSocketDeflate { window_bits },
+            (None, None) => Framing::WebSocket,
+        };
+        let (session, decoder): (Box<dyn Session>, _) = match frames {
+            Some(frames) => (
+                Box::new(Framed::new(session, frames.batch_limits())),
+                Decoder::new(frames.batch_max_bytes, deflate.is_some(), false),
+            ),
+            None => (
+                session,
+                Decoder::new(endpoint.message_max_bytes(), deflate.is_some(), endpoint.wants_parts()),
+            ),
+        };
         let outbox = Outbox::new(endpoint.outbox_max_bytes());
         // The response waits in the outbox like everything else, so whatever the session says first follows it.
         let _ = outbox.push(Bytes::from(response));
+        if frames.is_some() {
+            let _ = outbox.push(text_frame(sockjs::frame::OPEN));
+        }
         Connection::create(|ctx: &mut Context<Connection<T>>| {
             let key = self.local.worker.register(Registration {
                 mailbox: ctx.address().recipient(),
                 outbox: outbox.clone(),
                 encoding: Encoding { protocol: endpoint.protocol(), framing },
-                transport: endpoint.transport().transport,
+                transport: transport.transport,
                 protocol: endpoint.name(),
                 connected_at_ms: Now::read().unix_ms,
             });
@@ -80,11 +100,7 @@ impl Upgrades {
                 io,
                 // An empty rest would still hold the whole read buffer of the HTTP connection.
                 early: Bytes::copy_from_slice(&early),
-                decoder: Decoder::new(
-                    endpoint.message_max_bytes(),
-                    deflate.is_some(),
-                    endpoint.wants_parts(),
-                ),
+                decoder,
                 carried: Carried {
                     session,
                     outbox,
@@ -95,7 +111,7 @@ impl Upgrades {
                         key,
                     },
                     timer: None,
-                    transport: endpoint.transport(),
+                    transport,
                     protocol: endpoint.name(),
                     peer: handshake.peer,
                     opened_at: Instant::now(),
@@ -110,13 +126,13 @@ impl Upgrades {
     }
 
     /// Checks a request against the protocol, the endpoint and the node's limits.
-    fn agree(&self, request: &Request) -> Result<Agreed, Refused> {
+    fn agree(&self, request: &Request) -> Result<Agreed<'_>, Refused> {
         let head = request.head();
-        let path = head.uri.path();
-        let endpoint = self
+        let route = self
             .endpoints
-            .get(path)
+            .websocket(head.uri.path())
             .ok_or_else(|| Refused::Status(404, "no WebSocket is served here".to_owned()))?;
+        let endpoint = route.endpoint;
         if self.local.node.is_draining() {
             return Err(Refusal::Draining.into());
         }
@@ -127,7 +143,11 @@ impl Upgrades {
         if peer.is_some_and(|peer| !self.local.node.allows_handshake(peer.ip())) {
             return Err(Refused::Status(429, "too many handshakes from this address".to_owned()));
         }
-        let offer = parse(head.method.as_str(), head.version, request.headers())?;
+        let offer = if route.is_sockjs {
+            parse_early(head.method.as_str(), head.version, request.headers())
+        } else {
+            parse(head.method.as_str(), head.version, request.headers())
+        }?;
         if !endpoint.allows_origin(offer.origin.as_deref(), &offer.host) {
             return Err(Refusal::OriginForbidden.into());
         }
@@ -136,15 +156,15 @@ impl Upgrades {
             if self.local.node.settings.websocket.compression { offer.negotiate_deflate() } else { None };
         let response = offer.response(subprotocol, deflate.as_ref());
         let handshake = Handshake {
-            path: path.to_owned(),
+            path: route.path.to_owned(),
             query: head.uri.query().unwrap_or_default().to_owned(),
             headers: request.headers().clone(),
             peer,
             local: request.conn_data::<SocketAddresses>().and_then(|addresses| addresses.local),
-            is_secure: self.is_secure,
+            is_secure: self.local.is_secure,
             subprotocol,
         };
-        Ok(Agreed { endpoint: endpoint.clone(), handshake, deflate, response })
+        Ok(Agreed { route, handshake, deflate, response })
     }
 
     /// Answers a handshake that leads nowhere, and closes.
@@ -174,6 +194,26 @@ pub fn parse(
     headers: &actix_http::header::HeaderMap,
 ) -> Result<Offer, Refusal> {
     let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    Offer::parse(method, version == Version::HTTP_11, headers)
+}
+
+/// The same for SockJS, whose suites also come as browsers of the drafts 7 and 8 did: the handshake is that of version 13, with
+/// another name for the origin.
+fn parse_early(
+    method: &str,
+    version: Version,
+    headers: &actix_http::header::HeaderMap,
+) -> Result<Offer, Refusal> {
+    let of = |name: &str| headers.get(name).map(|value| value.as_bytes());
+    if !matches!(of("sec-websocket-version"), Some(b"7" | b"8")) {
+        return parse(method, version, headers);
+    }
+    let has_origin = of("origin").is_some();
+    let headers = headers.iter().map(|(name, value)| match name.as_str() {
+        "sec-websocket-version" => (name.as_str(), b"13".as_slice()),
+        "sec-websocket-origin" if !has_origin => ("origin", value.as_bytes()),
+        name => (name, value.as_bytes()),
+    });
     Offer::parse(method, version == Version::HTTP_11, headers)
 }
 
@@ -207,11 +247,12 @@ impl Answer {
         for (name, value) in self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
-        head.push_str(&format!(
-            "Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}",
-            self.sentence.len(),
-            self.sentence
-        ));
+        // The methods say it all; SockJS asks for an answer without a type here.
+        let sentence = if self.status == 405 { "" } else { &self.sentence };
+        if !sentence.is_empty() {
+            head.push_str("Content-Type: text/plain; charset=utf-8\r\n");
+        }
+        head.push_str(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n{sentence}", sentence.len()));
         head
     }
 }

@@ -107,13 +107,12 @@ fn unwrapped(wrapping: &Wrapping, piece: &[u8]) -> Vec<u8> {
 proptest! {
     #[test]
     fn any_messages_come_out_of_every_wrapping_as_they_went_in(texts in prop::collection::vec("[ -~%</가\u{2028}\0\n]{0,12}", 0..5)) {
-        let mut list = frame::MessageList::new();
+        let mut list = BytesMut::new();
         for text in &texts {
-            list.push(text.as_bytes());
+            frame::push_message(&mut list, text.as_bytes());
         }
-        let list = list.freeze();
         let mut messages = BytesMut::new();
-        frame::write_messages(&mut messages, (!texts.is_empty()).then_some(list.as_ref()));
+        frame::write_messages(&mut messages, [list.as_ref()]);
         for transport in Transport::ALL {
             let Some(wrapping) = Wrapping::of(transport, Some(callback())) else { continue };
             let piece = wrapping.wrap(&messages);

@@ -1,0 +1,131 @@
+//! SockJS: the sessions of an endpoint for clients that cannot, or need not, speak WebSocket. `specs/sockjs.md`.
+//!
+//! Every path below an endpoint's comes here ([`serve`]) except the WebSockets, which leave HTTP before
+//! ([`crate::transport::websocket::upgrade`]). A session is held ([`crate::transport::held`]) and outlives the requests
+//! that receive; which of them may, what a broken one means and how long an end is told, is decided by the session's actor
+//! alone. Who owns a session is asked of the one directory.
+//!
+//! - [`options`]: how an endpoint is served. - `door`: who may ask, and the headers of answers. - `pages`: greeting, info,
+//!   the page for frames. - `receive`, `send`: the two ways. - `writer`: frames into a response. - [`framed`]: frames over
+//!   one WebSocket.
+
+mod door;
+pub mod framed;
+pub mod options;
+mod pages;
+mod receive;
+mod send;
+mod writer;
+
+use std::sync::Arc;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{Method, StatusCode},
+    web::{self, ServiceConfig},
+};
+use gorani_protocol::sockjs::{Route, Transport, transport::Direction};
+
+use self::{door::Door, options::SockJsEndpoint};
+use crate::{metrics::TransportLabel, transport::held::opening::Local};
+
+/// Label of WebSockets with SockJS's frames.
+pub static FRAMED_WEBSOCKET: TransportLabel = TransportLabel::new("sockjs_websocket");
+/// Label of WebSockets without them.
+pub static RAW_WEBSOCKET: TransportLabel = TransportLabel::new("sockjs_websocket_raw");
+static XHR: TransportLabel = TransportLabel::new("sockjs_xhr");
+static XHR_STREAMING: TransportLabel = TransportLabel::new("sockjs_xhr_streaming");
+static EVENT_SOURCE: TransportLabel = TransportLabel::new("sockjs_eventsource");
+static HTML_FILE: TransportLabel = TransportLabel::new("sockjs_htmlfile");
+static JSONP: TransportLabel = TransportLabel::new("sockjs_jsonp");
+
+/// Label of the sessions that a transport opens.
+fn label(transport: Transport) -> &'static TransportLabel {
+    match transport {
+        Transport::Xhr | Transport::XhrSend => &XHR,
+        Transport::XhrStreaming => &XHR_STREAMING,
+        Transport::EventSource => &EVENT_SOURCE,
+        Transport::HtmlFile => &HTML_FILE,
+        Transport::Jsonp | Transport::JsonpSend => &JSONP,
+        Transport::WebSocket => &FRAMED_WEBSOCKET,
+    }
+}
+
+/// The paths of an endpoint.
+pub fn routes(config: &mut ServiceConfig, endpoint: &Arc<SockJsEndpoint>) {
+    // All of them in one: slashes that are too many must not be put right, and the rest is read by the protocol.
+    let paths = format!("{}{{rest:(?:/.*)?}}", endpoint.path);
+    config.service(
+        web::resource(paths).app_data(web::Data::from(endpoint.clone())).route(web::route().to(serve)),
+    );
+}
+
+/// Answers a request below an endpoint's path.
+async fn serve(
+    request: HttpRequest,
+    payload: web::Payload,
+    endpoint: web::Data<SockJsEndpoint>,
+    local: web::Data<Local>,
+) -> HttpResponse {
+    let rest = request.uri().path().strip_prefix(endpoint.path.as_str()).unwrap_or_default();
+    let Some(route) = Route::parse(rest) else { return pages::not_found() };
+    let transport = match route {
+        Route::Session { transport, .. } => Some(transport),
+        _ => None,
+    };
+    let door = match Door::of(&request, endpoint.into_inner(), &local, transport) {
+        Ok(door) => door,
+        Err(refused) => return door::refuse(&local.node, &refused),
+    };
+    match route {
+        Route::Greeting => only(&request, "GET", &door, pages::greeting),
+        Route::Info if request.method() == Method::OPTIONS => door.preflight("GET"),
+        Route::Info => only(&request, "GET", &door, || pages::info(&door)),
+        Route::Iframe => only(&request, "GET", &door, || pages::iframe(&door)),
+        Route::RawWebSocket => not_upgraded(&request, &door),
+        Route::Session { transport: Transport::WebSocket, .. } => not_upgraded(&request, &door),
+        Route::Session { transport, .. }
+            if transport.has_preflight() && request.method() == Method::OPTIONS =>
+        {
+            door.preflight(transport.method())
+        }
+        Route::Session { transport, .. } if *request.method() != *transport.method() => {
+            door::wrong_method(transport.method())
+        }
+        Route::Session { session, transport } => match transport.direction() {
+            Direction::Send => send::send(&door, session, transport, payload).await,
+            _ => receive::receive(&door, session, transport).await,
+        },
+    }
+}
+
+fn only(
+    request: &HttpRequest,
+    method: &'static str,
+    _door: &Door<'_>,
+    answer: impl FnOnce() -> HttpResponse,
+) -> HttpResponse {
+    if *request.method() == *method || request.method() == Method::HEAD {
+        answer()
+    } else {
+        door::wrong_method(method)
+    }
+}
+
+/// A WebSocket's path, asked for without a WebSocket, or on a connection that is not for it alone (item 11).
+fn not_upgraded(request: &HttpRequest, door: &Door<'_>) -> HttpResponse {
+    if !door.endpoint.websocket {
+        return pages::not_found();
+    }
+    if request.method() != Method::GET {
+        return door::wrong_method("GET");
+    }
+    let is_for_websocket =
+        door.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
+    let missing = if is_for_websocket {
+        "\"Connection\" must be \"Upgrade\".\n"
+    } else {
+        "Can \"Upgrade\" only to \"WebSocket\".\n"
+    };
+    door::plain(StatusCode::BAD_REQUEST, missing)
+}

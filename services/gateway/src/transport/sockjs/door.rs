@@ -1,0 +1,232 @@
+//! What every request below a SockJS endpoint passes, and what the answers have in common: origins, cookies, the headers
+//! that the protocol fixes. `specs/sockjs.md`, "Notation", items 5, 7, 31, 33 to 35, 42.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use actix_http::{ConnectionType, Version};
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    body::MessageBody,
+    http::{
+        StatusCode,
+        header::{self, HttpDate},
+    },
+};
+use gorani_protocol::sockjs::{
+    Transport,
+    headers::{self, Header},
+};
+
+use super::options::SockJsEndpoint;
+use crate::{
+    metrics::RefusalLabel,
+    node::{Node, Place},
+    transport::{
+        endpoint::{Handshake, Refused, SocketAddresses},
+        held::opening::Local,
+        peer::client_address,
+    },
+};
+
+/// A request that may ask.
+pub(super) struct Door<'r> {
+    pub(super) request: &'r HttpRequest,
+    pub(super) endpoint: Arc<SockJsEndpoint>,
+    pub(super) local: &'r Local,
+    /// The client, as far as a balancer's word for it can be believed.
+    peer: Option<SocketAddr>,
+    origin: Option<&'r str>,
+}
+
+impl<'r> Door<'r> {
+    /// Looks at who asks. `transport`: that of a session's path.
+    ///
+    /// # Errors
+    /// The page's origin may not connect.
+    pub(super) fn of(
+        request: &'r HttpRequest,
+        endpoint: Arc<SockJsEndpoint>,
+        local: &'r Local,
+        transport: Option<Transport>,
+    ) -> Result<Self, Refused> {
+        let origin = match request.headers().get(header::ORIGIN).map(|value| value.to_str()) {
+            None => None,
+            Some(Ok(origin)) => Some(origin),
+            Some(Err(_)) => return Err(Refused::Status(400, "the origin is no text".to_owned())),
+        };
+        let peer = client_address(&local.node, request.peer_addr(), request.headers());
+        let door = Self { request, endpoint, local, peer, origin };
+        let hides_origin = transport.is_some_and(Transport::hides_origin);
+        if door.allows(origin) && (origin.is_some() || !hides_origin || door.is_of_allowed_page()) {
+            return Ok(door);
+        }
+        Err(Refused::Status(403, "this origin may not connect".to_owned()))
+    }
+
+    fn allows(&self, origin: Option<&str>) -> bool {
+        let host = self.header("host").or_else(|| self.request.uri().authority().map(|host| host.as_str()));
+        self.endpoint.endpoint.allows_origin(origin, host.unwrap_or_default())
+    }
+
+    /// A script tag, a frame and a form carry the visitor's cookies and no `Origin`. Where not every page may connect, they
+    /// must show otherwise that they come from one that may.
+    fn is_of_allowed_page(&self) -> bool {
+        if self.endpoint.is_open_to_all() {
+            return true;
+        }
+        if matches!(self.header("sec-fetch-site"), Some("same-origin" | "none")) {
+            return true;
+        }
+        let Some((scheme, rest)) = self.header("referer").and_then(|referer| referer.split_once("://"))
+        else {
+            return false;
+        };
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        self.allows(Some(&format!("{scheme}://{host}")))
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&'r str> {
+        self.request.headers().get(name)?.to_str().ok()
+    }
+
+    /// The request as guards and sessions see it: on whatever transport, its path is that of the endpoint.
+    pub(super) fn handshake(&self) -> Handshake {
+        Handshake {
+            path: self.endpoint.path.clone(),
+            query: self.request.query_string().to_owned(),
+            headers: self.request.headers().clone(),
+            peer: self.peer,
+            local: self.request.conn_data::<SocketAddresses>().and_then(|addresses| addresses.local),
+            is_secure: self.local.is_secure,
+            subprotocol: None,
+        }
+    }
+
+    /// A session of somebody takes requests of nobody else: its id alone is not much of a secret.
+    ///
+    /// # Errors
+    /// The guard does not let this request in, or as somebody else.
+    pub(super) fn check_principal(&self, key: &str) -> Result<(), Refused> {
+        let Some(owner) = self.local.directory.principal(key) else { return Ok(()) };
+        match self.endpoint.endpoint.principal(&self.handshake())? {
+            Some(principal) if principal == owner => Ok(()),
+            _ => Err(Refused::Status(403, "the session is somebody else's".to_owned())),
+        }
+    }
+
+    /// A place for a session that the request is to open.
+    ///
+    /// # Errors
+    /// The node is going down or full, or this address asks too often.
+    pub(super) fn place(&self) -> Result<Place, Refused> {
+        let node = &self.local.node;
+        let refuse = |status, sentence: &str| Err(Refused::Status(status, sentence.to_owned()));
+        if node.is_draining() {
+            return refuse(503, "this node is draining, try another");
+        }
+        if self.peer.is_some_and(|peer| !node.allows_handshake(peer.ip())) {
+            return refuse(429, "too many sessions from this address");
+        }
+        match node.take_place() {
+            Some(place) => Ok(place),
+            None => refuse(503, "this node holds as many connections as it may"),
+        }
+    }
+
+    /// Begins an answer that nobody may keep.
+    pub(super) fn answer(&self, status: StatusCode, content_type: &'static str) -> HttpResponseBuilder {
+        let mut response = HttpResponse::build(status);
+        response.content_type(content_type).insert_header((header::CACHE_CONTROL, headers::NO_CACHE));
+        insert(&mut response, headers::cors(self.origin));
+        response
+    }
+
+    /// The same for a session's URL, which sets the cookie where one is needed.
+    pub(super) fn session_answer(
+        &self,
+        status: StatusCode,
+        content_type: &'static str,
+    ) -> HttpResponseBuilder {
+        let mut response = self.answer(status, content_type);
+        if let Some(names) = headers::requested(self.header("access-control-request-headers")) {
+            response.insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, names));
+        }
+        if self.endpoint.cookie_needed {
+            let cookies =
+                self.request.headers().get_all(header::COOKIE).filter_map(|value| value.to_str().ok());
+            response.insert_header((header::SET_COOKIE, headers::session_cookie(cookies)));
+        }
+        response
+    }
+
+    /// A session's answer that goes on: nothing between us and the client is to hold it back.
+    pub(super) fn stream(
+        &self,
+        content_type: &'static str,
+        body: impl MessageBody + 'static,
+    ) -> HttpResponse {
+        let mut response = self.session_answer(StatusCode::OK, content_type);
+        response.insert_header(("X-Accel-Buffering", "no"));
+        let mut response = match response.message_body(body) {
+            Ok(response) => response.map_into_boxed_body(),
+            Err(error) => return HttpResponse::from_error(error),
+        };
+        if self.request.version() < Version::HTTP_11 {
+            // It knows no chunks: the end of the connection is the end of the response.
+            let head = response.head_mut();
+            head.no_chunking(true);
+            head.set_connection_type(ConnectionType::Close);
+        }
+        response
+    }
+
+    /// The answer to a browser that asks whether it may ask.
+    pub(super) fn preflight(&self, method: &str) -> HttpResponse {
+        let mut response = HttpResponse::NoContent();
+        response.insert_header((header::EXPIRES, in_seconds(headers::PREFLIGHT_MAX_AGE_S)));
+        let requested = self.header("access-control-request-headers");
+        insert(&mut response, headers::preflight(self.origin, requested, method));
+        response.finish()
+    }
+
+    /// An answer with a sentence, on a session's URL.
+    pub(super) fn sentence(&self, status: StatusCode, sentence: impl Into<String>) -> HttpResponse {
+        self.session_answer(status, headers::PLAIN).body(sentence.into())
+    }
+}
+
+/// Answers that the request leads nowhere.
+pub(super) fn refuse(node: &Node, refused: &Refused) -> HttpResponse {
+    let (status, sentence) = match refused {
+        Refused::Protocol(refusal) => (refusal.status(), refusal.to_string()),
+        Refused::Status(status, sentence) => (*status, sentence.clone()),
+    };
+    node.metrics.handshakes_refused.get_or_create(&RefusalLabel { status }).inc();
+    tracing::debug!(status, reason = sentence, "request refused");
+    plain(StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN), &sentence)
+}
+
+fn insert(response: &mut HttpResponseBuilder, headers: Vec<Header>) {
+    for header in headers {
+        response.insert_header(header);
+    }
+}
+
+/// An answer with a sentence, for whomever.
+pub(super) fn plain(status: StatusCode, sentence: &str) -> HttpResponse {
+    HttpResponse::build(status).content_type(headers::PLAIN).body(sentence.to_owned())
+}
+
+/// The path is served, but by another method (item 11).
+pub(super) fn wrong_method(method: &'static str) -> HttpResponse {
+    HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, method)).finish()
+}
+
+/// A date in the future.
+pub(super) fn in_seconds(seconds: u64) -> String {
+    HttpDate::from(SystemTime::now() + Duration::from_secs(seconds)).to_string()
+}

@@ -1,0 +1,113 @@
+//! SockJS's frames over one WebSocket: a session inside another one, which takes batches apart. What goes out is framed by
+//! the hub's encoder. `specs/sockjs.md` item 21.
+
+use std::{borrow::Cow, collections::VecDeque, error::Error, sync::Arc, task::Context, time::Instant};
+
+use gorani_protocol::sockjs::{BatchError, BatchLimits, batch};
+
+use crate::{
+    disconnect::Disconnect,
+    session::{Actions, Incoming, Now, Outcome, Session, Signal, Ticket},
+};
+
+/// WebSocket: a kind of message that is not accepted.
+const NOT_ACCEPTABLE: u16 = 1003;
+/// WebSocket: the message is too large.
+const TOO_BIG: u16 = 1009;
+
+/// A session that gets its messages in batches.
+pub struct Framed {
+    session: Box<dyn Session>,
+    limits: BatchLimits,
+    /// Messages of a batch that the session could not take yet: until it has, nothing more is read.
+    waiting: VecDeque<String>,
+}
+
+impl Framed {
+    /// The session inside.
+    pub fn new(session: Box<dyn Session>, limits: BatchLimits) -> Self {
+        Self { session, limits, waiting: VecDeque::new() }
+    }
+
+    /// Hands on what waits, as far as the session can take it.
+    fn hand_on(&mut self, now: Now, actions: &mut Actions) {
+        while !self.session.is_blocked()
+            && !actions.is_closing()
+            && let Some(message) = self.waiting.pop_front()
+        {
+            self.session.message(Incoming::Text(&message), now, actions);
+        }
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
+        }
+    }
+}
+
+impl Session for Framed {
+    fn opened(&mut self, now: Now, actions: &mut Actions) {
+        self.session.opened(now, actions);
+    }
+
+    fn message(&mut self, message: Incoming<'_>, now: Now, actions: &mut Actions) {
+        let Incoming::Text(text) = message else {
+            return actions.close(Disconnect::new(NOT_ACCEPTABLE, "binary is not accepted here"));
+        };
+        match batch::decode(text.as_bytes(), self.limits) {
+            Ok(messages) => {
+                self.waiting.extend(messages.into_iter().map(Cow::into_owned));
+                self.hand_on(now, actions);
+            }
+            Err(BatchError::Empty) => {}
+            Err(BatchError::Broken) => {
+                // Without a word of farewell: nothing may follow what is broken.
+                actions.close(Disconnect::ABNORMAL);
+            }
+            Err(error @ (BatchError::TooMany | BatchError::TooLarge)) => {
+                actions.close(Disconnect::new(TOO_BIG, error.to_string()));
+            }
+        }
+    }
+
+    fn signal(&mut self, signal: Signal, now: Now, actions: &mut Actions) {
+        self.session.signal(signal, now, actions);
+        self.hand_on(now, actions);
+    }
+
+    fn outcome(&mut self, ticket: Ticket, outcome: Outcome, now: Now, actions: &mut Actions) {
+        self.session.outcome(ticket, outcome, now, actions);
+        self.hand_on(now, actions);
+    }
+
+    fn pong(&mut self, now: Now) {
+        self.session.pong(now);
+    }
+
+    fn poll_outside(&mut self, task: &mut Context<'_>, actions: &mut Actions) {
+        self.session.poll_outside(task, actions);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.session.deadline()
+    }
+
+    fn is_blocked(&self) -> bool {
+        !self.waiting.is_empty() || self.session.is_blocked()
+    }
+
+    fn ending(&mut self) {
+        self.waiting.clear();
+        self.session.ending();
+    }
+
+    fn failed(&mut self, error: &(dyn Error + 'static)) {
+        self.session.failed(error);
+    }
+
+    fn principal(&self) -> Option<Arc<str>> {
+        self.session.principal()
+    }
+
+    fn closed(&mut self, disconnect: &Disconnect) {
+        self.session.closed(disconnect);
+    }
+}

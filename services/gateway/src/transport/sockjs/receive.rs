@@ -1,0 +1,109 @@
+//! Requests that receive: they open a session, or carry one that waits. `specs/sockjs.md` items 12 to 16, 19, 23, 25 to 30.
+
+use actix_web::{HttpResponse, http::StatusCode};
+use gorani_protocol::sockjs::{Callback, Transport, Wrapping, transport::Direction};
+
+use super::{Door, door, label, pages, writer::FrameWriter};
+use crate::{
+    hub::fanout::{Encoding, Framing},
+    session::Now,
+    transport::{
+        endpoint::Refused,
+        held::{
+            Lifetime, Response,
+            directory::Owner,
+            opening::Opening,
+            pipe::{PipeReader, PipeWriter, pipe},
+            visit::Visit,
+        },
+    },
+};
+
+/// How often a session may end just when the request comes for it.
+const ATTEMPTS: usize = 4;
+
+/// Answers a request that receives.
+pub(super) async fn receive(door: &Door<'_>, session: &str, transport: Transport) -> HttpResponse {
+    let callback = if transport.has_callback() {
+        match Callback::from_query(door.request.query_string()) {
+            Ok(callback) => Some(callback),
+            Err(error) => return door.sentence(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        }
+    } else {
+        None
+    };
+    let Some(wrapping) = Wrapping::of(transport, callback) else { return pages::not_found() };
+    for _ in 0..ATTEMPTS {
+        let (pipe, body) = pipe();
+        let writer = FrameWriter::new(transport, wrapping.clone(), door.endpoint.response_max_bytes);
+        if let Err(refused) = come(door, session, transport, pipe, writer) {
+            return door::refuse(&door.local.node, &refused);
+        }
+        // A session that was about to end left nothing: an empty answer would make the client ask at once, again and again.
+        if body.begins().await {
+            return respond(door, transport, body).await;
+        }
+        actix_rt::task::yield_now().await;
+    }
+    door.sentence(StatusCode::SERVICE_UNAVAILABLE, "the session cannot be reached")
+}
+
+/// Brings a response to its session, which is opened if nobody has it.
+fn come(
+    door: &Door<'_>,
+    session: &str,
+    transport: Transport,
+    pipe: PipeWriter,
+    writer: FrameWriter,
+) -> Result<(), Refused> {
+    let key = door.endpoint.key(session);
+    let directory = &door.local.directory;
+    match directory.owner("", &key) {
+        Owner::Here(mailbox) => {
+            door.check_principal(&key)?;
+            mailbox.do_send(Visit::Attach(Response { pipe, writer: Box::new(writer) }));
+            return Ok(());
+        }
+        Owner::Elsewhere(_) => {
+            return Err(Refused::Status(503, "the session is another node's".to_owned()));
+        }
+        Owner::Nobody => {}
+    }
+    let place = door.place()?;
+    let handshake = door.handshake();
+    let endpoint = &door.endpoint.endpoint;
+    let settings = &door.local.node.settings.sockjs;
+    let opening = Opening {
+        session: endpoint.open(&handshake, Now::read())?,
+        encoding: Encoding { protocol: endpoint.protocol(), framing: Framing::SockJs },
+        outbox_max_bytes: endpoint.outbox_max_bytes(),
+        transport: label(transport),
+        protocol: endpoint.name(),
+        peer: handshake.peer,
+        response: Response { pipe, writer: Box::new(writer.opening()) },
+        lifetime: Lifetime::Visits {
+            patience: settings.disconnect_delay,
+            heartbeat: settings.heartbeat,
+            most: settings.max_waiting,
+        },
+        id: Some(key),
+        messages: Vec::new(),
+        place,
+    };
+    // Taken: another request was faster. This one is answered by that one's session, at the next attempt.
+    let _ = opening.open(door.local);
+    Ok(())
+}
+
+async fn respond(door: &Door<'_>, transport: Transport, body: PipeReader) -> HttpResponse {
+    if transport.direction() == Direction::Stream {
+        return door.stream(transport.content_type(), body);
+    }
+    // One frame, and its length is known.
+    let frame = body.collect().await.freeze();
+    let mut response = door.session_answer(StatusCode::OK, transport.content_type());
+    if transport == Transport::Jsonp {
+        response.insert_header(("X-Content-Type-Options", "nosniff"));
+    }
+    response.body(frame)
+}

@@ -1,0 +1,71 @@
+//! Requests that bring messages: `xhr_send` and `jsonp_send`. They are answered once the session has taken what they
+//! bring. `specs/sockjs.md` items 12, 24, 28.
+
+use std::borrow::Cow;
+
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header},
+    web,
+};
+use bytes::Bytes;
+use gorani_protocol::sockjs::{BatchError, Transport, batch, form};
+
+use super::{Door, door};
+use crate::transport::held::{
+    directory::Owner,
+    visit::{Arrival, Busy, Visit},
+};
+
+/// Answers a request that brings messages.
+pub(super) async fn send(
+    door: &Door<'_>,
+    session: &str,
+    transport: Transport,
+    payload: web::Payload,
+) -> HttpResponse {
+    let body = match body(door, payload).await {
+        Ok(body) => body,
+        Err((status, sentence)) => return door.sentence(status, sentence),
+    };
+    // Any type is legal: what is not a form is taken as it is.
+    let batch = match transport {
+        Transport::JsonpSend => form::payload(door.header(header::CONTENT_TYPE.as_str()), &body),
+        _ => Cow::Borrowed(body.as_ref()),
+    };
+    let messages = match batch::decode(&batch, door.endpoint.batch_limits()) {
+        Ok(messages) => messages.into_iter().map(Cow::into_owned),
+        Err(error @ (BatchError::Empty | BatchError::Broken)) => {
+            return door.sentence(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
+        }
+        Err(error @ (BatchError::TooMany | BatchError::TooLarge)) => {
+            return door.sentence(StatusCode::PAYLOAD_TOO_LARGE, error.to_string());
+        }
+    };
+    let (arrival, taken) = Arrival::new(messages);
+    let key = door.endpoint.key(session);
+    let Owner::Here(mailbox) = door.local.directory.owner("", &key) else {
+        return door.sentence(StatusCode::NOT_FOUND, "no such session");
+    };
+    if let Err(refused) = door.check_principal(&key) {
+        return door::refuse(&door.local.node, &refused);
+    }
+    mailbox.do_send(Visit::Deliver(arrival));
+    match taken.await {
+        Ok(Ok(())) if transport == Transport::JsonpSend => door.sentence(StatusCode::OK, "ok"),
+        Ok(Ok(())) => door.session_answer(StatusCode::NO_CONTENT, transport.content_type()).finish(),
+        Ok(Err(Busy)) => door.sentence(StatusCode::SERVICE_UNAVAILABLE, Busy.to_string()),
+        Err(_) => door.sentence(StatusCode::NOT_FOUND, "no such session"),
+    }
+}
+
+async fn body(door: &Door<'_>, payload: web::Payload) -> Result<Bytes, (StatusCode, &'static str)> {
+    let patience = door.local.node.settings.http.request_timeout;
+    let read = payload.to_bytes_limited(door.endpoint.batch_max_bytes);
+    match tokio::time::timeout(patience, read).await {
+        Ok(Ok(Ok(body))) => Ok(body),
+        Ok(Ok(Err(_))) => Err((StatusCode::BAD_REQUEST, "the body cannot be read")),
+        Ok(Err(_)) => Err((StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")),
+        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the body takes too long")),
+    }
+}
