@@ -142,6 +142,22 @@ test("a channel that is closed is shown as such, and another one still opens", a
   await visitor.close();
 });
 
+test("a visitor chooses the transport, and sees which one is used and what travels", async () => {
+  for (const [way, path] of [["http_stream", "POST /connection/http_stream"], ["sse", "GET /connection/sse"], ["", "Upgrade: websocket"]]) {
+    const { page, ...visitor } = await visitSubscribed();
+    await page.evaluate(() => document.querySelectorAll("details").forEach((details) => (details.open = true)));
+    if (way) await page.selectOption("#way", way);
+    await page.locator("#transport").filter({ hasText: way || "websocket" }).waitFor({ timeout: 15_000 });
+    await page.locator("#facts").filter({ hasText: "subscribed" }).waitFor({ timeout: 15_000 });
+    await node.publish(channel, { text: `over ${way || "websocket"}` });
+    await page.locator("#messages > li").filter({ hasText: `over ${way || "websocket"}` }).waitFor({ timeout: 15_000 });
+    await page.locator("#travel .request").filter({ hasText: path }).first().waitFor({ timeout: 15_000 });
+    await page.locator("#travel .in").filter({ hasText: `over ${way || "websocket"}` }).waitFor({ timeout: 15_000 });
+    assert.deepEqual(visitor.problems, []);
+    await visitor.context.close();
+  }
+});
+
 test("light and dark follow the system, and the button changes them", async () => {
   const light = await visitSubscribed({ colorScheme: "light" });
   const dark = await visitSubscribed({ colorScheme: "dark" });

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { Client, Versions } from "@stomp/stompjs";
+import SockJS from "sockjs-client";
 import WebSocket from "ws";
 
 import { startNode } from "./support/node.js";
@@ -207,3 +208,21 @@ test("bad credentials are refused", async () => {
   assert.equal((await told.promise).headers.message, "unauthorized");
   await client.deactivate();
 });
+
+for (const transport of ["websocket", "xhr-streaming", "xhr-polling"]) {
+  test(`over SockJS, ${transport}, a client subscribes, sends and says goodbye`, async () => {
+    const webSocketFactory = () => new SockJS(`http://127.0.0.1:${node.port}/stomp/sockjs`, null, { transports: [transport] });
+    const { client } = await connected({ brokerURL: undefined, webSocketFactory });
+    const { next } = await subscribed(client, "/topic/open:sockjs");
+    client.publish({ destination: "/topic/open:sockjs", body: "고라니\n\"deer\"" });
+    assert.equal((await next()).body, "고라니\n\"deer\"");
+    await node.api("publish", { channel: "open:sockjs", b64data: "AP8=" });
+    const binary = await next();
+    assert.equal(binary.headers.encoding, "base64");
+    assert.equal(binary.body, "AP8=");
+    const receipt = soon("the receipt of the goodbye");
+    client.onDisconnect = receipt.resolve;
+    await client.deactivate();
+    await receipt.promise;
+  });
+}

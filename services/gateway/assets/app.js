@@ -4,6 +4,7 @@
 import { clearFeed, isEmpty, note, showEmpty, showHistory, showMessage } from "./feed.js";
 import { $, element, plural } from "./page.js";
 import { askPresence, forgetPresent, moved, setYou } from "./presence.js";
+import { endpoints, forgetTravels, watched } from "./travel.js";
 
 // Publications asked of the history when the page opens a channel.
 const FIRST_HISTORY = 50;
@@ -158,7 +159,6 @@ function channelOfAddress() {
 
 // ---------------------------------------------------------------- the connection
 
-const endpoint = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/connection/websocket`;
 let dropTimer = 0;
 let failures = 0;
 
@@ -175,7 +175,10 @@ function showState(state, text, transport = "") {
 }
 
 function open(token) {
-  client = new globalThis.Centrifuge(endpoint, token ? { token, name: "gorani-page" } : { name: "gorani-page" });
+  forgetTravels();
+  const ways = endpoints($("way").value);
+  $("endpoint").textContent = ways[0].endpoint;
+  client = new globalThis.Centrifuge(ways, { ...watched, name: "gorani-page", ...(token && { token }) });
   client.on("connecting", ({ code, reason }) => {
     showState("connecting", failures > 0 || code > 1 ? "Reconnecting" : "Connecting", code > 1 ? `${reason} (${code})` : "");
     forgetPresent("Not known while the line is cut.");
@@ -185,6 +188,7 @@ function open(token) {
     banner("");
     $("client").textContent = id;
     setYou(id);
+    $("endpoint").textContent = ways.find((way) => way.transport === transport).endpoint;
     showState("connected", "Connected", transport);
   });
   client.on("error", ({ error }) => {
@@ -222,6 +226,7 @@ $("drop").addEventListener("click", () => {
   client.disconnect();
 });
 
+$("way").addEventListener("change", () => $("token-form").requestSubmit());
 $("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   clearTimeout(dropTimer);
@@ -337,7 +342,6 @@ async function start() {
   $("version").textContent = page.version ? `v${page.version}` : "";
   $("key").value = page.api_key || "";
   $("token").value = page.token || "";
-  $("endpoint").textContent = endpoint;
   open(page.token || "");
   subscribe(channelOfAddress() || page.channel || "demo:lobby");
 }

@@ -18,11 +18,12 @@ type Asset = (&'static str, &'static str, &'static str);
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-const ASSETS: [Asset; 9] = [
+const ASSETS: [Asset; 10] = [
     ("/", HTML, include_str!("../assets/index.html")),
     ("/app.js", SCRIPT, include_str!("../assets/app.js")),
     ("/feed.js", SCRIPT, include_str!("../assets/feed.js")),
     ("/page.js", SCRIPT, include_str!("../assets/page.js")),
+    ("/travel.js", SCRIPT, include_str!("../assets/travel.js")),
     ("/presence.js", SCRIPT, include_str!("../assets/presence.js")),
     ("/centrifuge.js", SCRIPT, include_str!("../assets/centrifuge.js")),
     (

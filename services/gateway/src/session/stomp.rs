@@ -33,6 +33,7 @@ use self::{
     receipts::Receipts,
     subscriptions::Subscription,
     transactions::Transactions,
+    view::Style,
 };
 use crate::{
     disconnect::Disconnect,
@@ -66,6 +67,8 @@ pub struct StompSession {
     settings: Arc<StompSettings>,
     state: State,
     version: Version,
+    /// Whether the transport carries text alone.
+    text_only: bool,
     decoder: Decoder,
     identity: Identity,
     subscriptions: Vec<Subscription>,
@@ -84,7 +87,7 @@ pub struct StompSession {
 
 impl StompSession {
     /// A session for a transport that has just opened.
-    pub fn new(policy: Arc<Policy>, settings: Arc<StompSettings>, now: Now) -> Self {
+    pub fn new(policy: Arc<Policy>, settings: Arc<StompSettings>, text_only: bool, now: Now) -> Self {
         let decoder = Decoder::new(Limits {
             headers: settings.max_headers,
             header_bytes: settings.header_max_bytes,
@@ -97,6 +100,7 @@ impl StompSession {
             settings,
             state: State::New,
             version: Version::V1_0,
+            text_only,
             decoder,
             identity: Identity::default(),
             subscriptions: Vec::new(),
@@ -107,6 +111,10 @@ impl StompSession {
             left_queues: Vec::new(),
             serial: 0,
         }
+    }
+
+    fn style(&self) -> Style {
+        Style { version: self.version, text_only: self.text_only }
     }
 
     fn end(&mut self, disconnect: Disconnect, actions: &mut Actions) {

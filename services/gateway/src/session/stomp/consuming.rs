@@ -121,7 +121,7 @@ impl StompSession {
             return Ok(());
         }
         let taken = taken?;
-        let version = self.version;
+        let style = self.style();
         let is_it = |known: &&mut Subscription| matches!(&known.source, Source::Queue(consumer) if consumer.taking == Some(ticket));
         let Some(subscription) = self.subscriptions.iter_mut().find(is_it) else { return Ok(()) };
         let Source::Queue(consumer) = &mut subscription.source else { return Ok(()) };
@@ -134,8 +134,8 @@ impl StompSession {
             let ack = format!("{QUEUE_ACK}{serial}");
             let told = Told { ack: Some(&ack), redelivered: delivery.attempt > 1 };
             let publication = &delivery.publication;
-            actions.message(view::message_kind(publication), |out| {
-                subscription.shown.write_delivery(version, publication, &message_id, told, out);
+            actions.message(view::message_kind(publication, style), |out| {
+                subscription.shown.write_delivery(style, publication, &message_id, told, out);
             });
             if subscription.ack_mode == AckMode::Auto {
                 handled.push(delivery.id);

@@ -79,7 +79,7 @@ impl StompSession {
     fn view(&self, channel: &str) -> Arc<View> {
         let of_channel = self.subscriptions.iter().filter(|known| known.is_of(channel));
         let shown = of_channel.map(|subscription| subscription.shown.clone()).collect();
-        Arc::new(View { version: self.version, shown })
+        Arc::new(View { style: self.style(), shown })
     }
 
     pub(super) fn subscribe(
@@ -194,7 +194,7 @@ impl StompSession {
         actions: &mut Actions,
     ) -> Result<(), Failure> {
         let subscribed = outcome?;
-        let version = self.version;
+        let style = self.style();
         let is_asked = self.receipts.is_asked(ticket);
         let Some(subscription) = self.subscriptions.iter_mut().find(|known| known.under_way == Some(ticket))
         else {
@@ -211,8 +211,8 @@ impl StompSession {
             if publication.exclude_client.is_empty() || publication.exclude_client != client {
                 view::write_message_id(publication, 0, &mut message_id);
                 let shown = &subscription.shown;
-                actions.message(view::message_kind(publication), |out| {
-                    shown.write(version, publication, &message_id, out);
+                actions.message(view::message_kind(publication, style), |out| {
+                    shown.write(style, publication, &message_id, out);
                 });
             }
         }
