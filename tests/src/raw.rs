@@ -191,10 +191,7 @@ impl RawSocket {
             }
         } else if let Some(length) = head.header("content-length") {
             let length = length.parse().map_err(io::Error::other)?;
-            while self.unread.len() < length {
-                self.fill()?;
-            }
-            body.extend(self.unread.drain(..length));
+            body = self.read_bytes(length)?;
         }
         Ok(body)
     }

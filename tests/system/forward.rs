@@ -3,6 +3,7 @@
 
 mod emulation;
 mod gate;
+mod sockjs;
 
 use std::net::SocketAddr;
 

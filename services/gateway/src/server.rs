@@ -114,6 +114,7 @@ pub fn start(node: Arc<Node>, endpoints: Arc<Endpoints>) -> Result<Listening, Se
     let tls = if settings.tls.is_on() { Some(tls::config(&settings.tls)?) } else { None };
     let directory = Arc::new(Directory::new(node.id.clone()));
     let forwarded = Arc::<forward::Shared>::default();
+    actix_rt::spawn(forward::claims::keep(node.clone(), forwarded.clone(), directory.clone()));
     let builder = Server::build()
         .workers(settings.worker_count())
         .max_concurrent_connections(settings.max_connections)

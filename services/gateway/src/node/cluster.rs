@@ -18,7 +18,7 @@ mod waiting;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -76,6 +76,8 @@ pub(super) struct Peers {
     mailbox_bytes: Arc<AtomicUsize>,
     /// The node has ended its lease for good.
     retired: AtomicBool,
+    /// How often its lease ran out, or the broker lost it.
+    lapses: AtomicU64,
     metrics: Arc<Metrics>,
 }
 
@@ -101,6 +103,7 @@ impl Peers {
             mailbox,
             mailbox_bytes: Arc::clone(&mailbox_bytes),
             retired: AtomicBool::new(false),
+            lapses: AtomicU64::new(0),
             metrics,
         };
         (peers, Mail { messages, bytes: mailbox_bytes })

@@ -4,11 +4,13 @@
 //! A request that comes for a session of another node goes on to that node as it is, sealed ([`seal`]), and the answer comes
 //! back chunk by chunk ([`wire`], [`body`]), no faster than the client takes it. Who gives up closes, and the other
 //! side sees it at once. The owner lets sealed requests in at its [`gate`]; whatever concerns the session is decided by it
-//! alone. Nothing is forwarded twice.
+//! alone. Nothing is forwarded twice. [`owners`] and [`claims`] say which node has a session whose id does not tell.
 
 mod body;
+pub mod claims;
 pub mod gate;
 mod link;
+pub mod owners;
 pub mod seal;
 mod vigil;
 mod window;
@@ -100,6 +102,8 @@ pub struct Shared {
     numbers: AtomicU64,
     open: AtomicUsize,
     windows: Windows,
+    owners: owners::Cache,
+    claims: claims::Claims,
 }
 
 /// Forwards requests from one worker of a node.

@@ -22,12 +22,19 @@ use std::sync::Arc;
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{Method, StatusCode},
+    middleware::from_fn,
     web::{self, ServiceConfig},
 };
 use gorani_protocol::sockjs::{Route, Transport, transport::Direction};
 
 use self::{door::Door, options::SockJsEndpoint};
-use crate::{metrics::TransportLabel, transport::held::opening::Local};
+use crate::{
+    metrics::TransportLabel,
+    transport::{
+        forward::{gate::gate, owners::Seat},
+        held::opening::Local,
+    },
+};
 
 /// Label of WebSockets with SockJS's frames.
 pub static FRAMED_WEBSOCKET: TransportLabel = TransportLabel::new("sockjs_websocket");
@@ -55,9 +62,8 @@ fn label(transport: Transport) -> &'static TransportLabel {
 pub fn routes(config: &mut ServiceConfig, endpoint: &Arc<SockJsEndpoint>) {
     // All of them in one: slashes that are too many must not be put right, and the rest is read by the protocol.
     let paths = format!("{}{{rest:(?:/.*)?}}", endpoint.path);
-    config.service(
-        web::resource(paths).app_data(web::Data::from(endpoint.clone())).route(web::route().to(serve)),
-    );
+    let endpoint = web::Data::from(endpoint.clone());
+    config.service(web::resource(paths).app_data(endpoint).route(web::route().to(serve)).wrap(from_fn(gate)));
 }
 
 /// Answers a request below an endpoint's path.
@@ -94,8 +100,21 @@ async fn serve(
         }
         Route::Session { session, transport } => match transport.direction() {
             Direction::Send => send::send(&door, session, transport, payload).await,
-            _ => receive::receive(&door, session, transport).await,
+            _ => receive_somewhere(&door, session, transport).await,
         },
+    }
+}
+
+/// A request that receives is answered by its session's node, which may be this one.
+async fn receive_somewhere(door: &Door<'_>, session: &str, transport: Transport) -> HttpResponse {
+    let key = door.endpoint.key(session);
+    if door.local.directory.has(&key) {
+        return receive::receive(door, session, transport).await;
+    }
+    match door.local.forwarding.seat(&key, door.request).await {
+        Seat::Here => receive::receive(door, session, transport).await,
+        Seat::Answered(response) => response,
+        Seat::Unavailable => door.unreachable(),
     }
 }
 

@@ -1,6 +1,10 @@
 //! Asking other nodes and answering them. What is asked has succeeded when every node that lives has answered.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use tokio::{
     sync::Semaphore,
@@ -60,6 +64,11 @@ impl Node {
     /// Reads anew who lives.
     pub(in crate::node) async fn look_around(&self) -> Result<(), ClusterError> {
         self.others().await.map(drop)
+    }
+
+    /// How often this node's lease has run out, or the broker has lost it: then other things may be lost there too.
+    pub fn lapses(&self) -> u64 {
+        self.peers.lapses.load(Ordering::Relaxed)
     }
 
     /// Whether this is a node that lives, as far as is known.

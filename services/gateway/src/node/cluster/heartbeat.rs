@@ -58,6 +58,7 @@ impl Node {
         self.metrics.cluster.members.set(i64::try_from(announced.members.len()).unwrap_or(i64::MAX));
         let News { lapsed, died } = self.peers.view.lock().announced(&announced, sent, Instant::now());
         if lapsed {
+            self.peers.lapses.fetch_add(1, Ordering::Relaxed);
             tracing::warn!("the lease had ended; presence is entered anew");
             self.inboxes().iter().for_each(|inbox| inbox.restore());
         }

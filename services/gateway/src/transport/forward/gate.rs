@@ -85,7 +85,8 @@ async fn admit(forwarding: &Forwarding, request: &mut ServiceRequest) -> Result<
         return Err(SealError::Malformed.into());
     };
     let seal = seal.to_str().map_err(|_| SealError::Malformed)?;
-    let most = node.settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES) + ENVELOPE_BYTES;
+    let message = node.settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES);
+    let most = message.max(node.settings.sockjs.batch_max_bytes) + ENVELOPE_BYTES;
     let body = whole_body(request, most, node.settings.http.request_timeout).await.ok_or(Refusal::Body)?;
     let sealed = Sealed { method: request.method().as_str(), target: target(request.request()), body: &body };
     let opened = match Seal::open(seal, &node.secrets.known(), &sealed) {

@@ -88,6 +88,11 @@ impl Directory {
         }
     }
 
+    /// Whether a session is here.
+    pub fn has(&self, session: &str) -> bool {
+        self.part(session).lock().contains_key(session)
+    }
+
     /// Whose client a session of this node is, where the request that opened it said so.
     pub fn principal(&self, session: &str) -> Option<Arc<str>> {
         self.part(session).lock().get(session)?.principal.clone()

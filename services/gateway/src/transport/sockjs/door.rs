@@ -197,6 +197,11 @@ impl<'r> Door<'r> {
     pub(super) fn sentence(&self, status: StatusCode, sentence: impl Into<String>) -> HttpResponse {
         self.session_answer(status, headers::PLAIN).body(sentence.into())
     }
+
+    /// Answers that nothing can be said of the session at the moment.
+    pub(super) fn unreachable(&self) -> HttpResponse {
+        self.sentence(StatusCode::SERVICE_UNAVAILABLE, "the session cannot be reached")
+    }
 }
 
 /// Answers that the request leads nowhere.

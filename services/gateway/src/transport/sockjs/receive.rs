@@ -45,7 +45,7 @@ pub(super) async fn receive(door: &Door<'_>, session: &str, transport: Transport
         }
         actix_rt::task::yield_now().await;
     }
-    door.sentence(StatusCode::SERVICE_UNAVAILABLE, "the session cannot be reached")
+    door.unreachable()
 }
 
 /// Brings a response to its session, which is opened if nobody has it.

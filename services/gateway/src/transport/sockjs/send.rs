@@ -12,9 +12,12 @@ use bytes::Bytes;
 use gorani_protocol::sockjs::{BatchError, Transport, batch, form};
 
 use super::{Door, door};
-use crate::transport::held::{
-    directory::Owner,
-    visit::{Arrival, Busy, Visit},
+use crate::transport::{
+    forward::owners::Delivery,
+    held::{
+        directory::Owner,
+        visit::{Arrival, Busy, Visit},
+    },
 };
 
 /// Answers a request that brings messages.
@@ -45,7 +48,11 @@ pub(super) async fn send(
     let (arrival, taken) = Arrival::new(messages);
     let key = door.endpoint.key(session);
     let Owner::Here(mailbox) = door.local.directory.owner("", &key) else {
-        return door.sentence(StatusCode::NOT_FOUND, "no such session");
+        return match door.local.forwarding.deliver(&key, door.request, &body).await {
+            Delivery::Answered(response) => response,
+            Delivery::Unknown => door.sentence(StatusCode::NOT_FOUND, "no such session"),
+            Delivery::Unavailable => door.unreachable(),
+        };
     };
     if let Err(refused) = door.check_principal(&key) {
         return door::refuse(&door.local.node, &refused);

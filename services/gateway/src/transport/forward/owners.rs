@@ -1,0 +1,203 @@
+//! Which node has a session whose id does not tell: the one that claimed the id at the broker. `specs/sockjs.md`, items 37,
+//! 38 and 40.
+//!
+//! A claim is as good as the lease of the node that holds it. Whoever gets a receiving request for a session that it does
+//! not have claims the id, and learns whose it is by the same call: then it opens the session, or takes the request to the
+//! owner. An owner that cannot be reached is replaced. What was learned is remembered; if it is wrong, the node that is
+//! asked says so.
+
+use std::{collections::HashMap, mem, sync::Arc};
+
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::{Forwarding, Lost, claims::TTL, elsewhere, is_forwarded};
+use crate::settings::BrokerKind;
+
+/// Owners asked, one after the other, for one request: each of them has just gone.
+const ATTEMPTS: usize = 4;
+/// Owners that are remembered, in each of two generations.
+const REMEMBERED: usize = 32 * 1024;
+
+/// Where a receiving request is answered.
+pub enum Seat {
+    /// Here: the session is opened if it is not there.
+    Here,
+    /// By its owner; this is the answer.
+    Answered(HttpResponse),
+    /// That cannot be found out, or not be done, at the moment.
+    Unavailable,
+}
+
+/// What became of a request that brings messages for a session that is not here.
+pub enum Delivery {
+    /// The owner's answer.
+    Answered(HttpResponse),
+    /// There is no such session.
+    Unknown,
+    /// That cannot be found out, or not be done, at the moment. Nothing was delivered.
+    Unavailable,
+}
+
+/// Owners of sessions on other nodes, as far as is remembered.
+#[derive(Default)]
+pub(super) struct Cache(Mutex<Generations>);
+
+#[derive(Default)]
+struct Generations {
+    young: HashMap<Arc<str>, Arc<str>>,
+    old: HashMap<Arc<str>, Arc<str>>,
+}
+
+impl Cache {
+    fn get(&self, session: &str) -> Option<Arc<str>> {
+        let mut generations = self.0.lock();
+        if let Some(owner) = generations.young.get(session) {
+            return Some(owner.clone());
+        }
+        let (session, owner) = generations.old.remove_entry(session)?;
+        generations.enter(session, owner.clone());
+        Some(owner)
+    }
+
+    fn put(&self, session: &Arc<str>, owner: &str) {
+        self.0.lock().enter(session.clone(), owner.into());
+    }
+
+    fn forget(&self, session: &str) {
+        let mut generations = self.0.lock();
+        generations.young.remove(session);
+        generations.old.remove(session);
+    }
+}
+
+impl Generations {
+    fn enter(&mut self, session: Arc<str>, owner: Arc<str>) {
+        if self.young.len() >= REMEMBERED {
+            self.old = mem::take(&mut self.young);
+        }
+        self.young.insert(session, owner);
+    }
+}
+
+impl Forwarding {
+    /// Finds the place of a receiving request for a session that this node does not have.
+    pub async fn seat(&self, session: &Arc<str>, request: &HttpRequest) -> Seat {
+        // A node that is going down opens no session, so it has nothing to claim.
+        if self.is_alone() || self.node.is_draining() {
+            return Seat::Here;
+        }
+        let (body, came_from_node) = (Bytes::new(), is_forwarded(request));
+        let mut replacing: Option<String> = None;
+        let remembered = if came_from_node { None } else { self.shared.owners.get(session) };
+        if let Some(owner) = remembered {
+            match self.relay(&owner, request, &body).await {
+                Ok(response) => return Seat::Answered(response),
+                Err(Lost::Busy) => return Seat::Unavailable,
+                Err(Lost::Elsewhere) => {}
+                Err(Lost::Unreachable) => replacing = Some(owner.to_string()),
+            }
+            self.shared.owners.forget(session);
+        }
+        for _ in 0..ATTEMPTS {
+            let cluster = self.node.broker().cluster();
+            let owner = match cluster.claim(session, &self.node.id, TTL, replacing.as_deref()).await {
+                Ok(owner) => owner,
+                Err(error) => {
+                    tracing::debug!(%error, "the owner of a session is not known");
+                    return Seat::Unavailable;
+                }
+            };
+            if *owner == *self.node.id {
+                self.shared.claims.enter(session);
+                return Seat::Here;
+            }
+            if came_from_node {
+                return Seat::Answered(elsewhere());
+            }
+            match self.relay(&owner, request, &body).await {
+                Ok(response) => {
+                    self.shared.owners.put(session, &owner);
+                    return Seat::Answered(response);
+                }
+                Err(Lost::Busy) => return Seat::Unavailable,
+                Err(Lost::Elsewhere) => replacing = None,
+                Err(Lost::Unreachable) => replacing = Some(owner),
+            }
+        }
+        Seat::Unavailable
+    }
+
+    /// Takes a request that brings messages to the owner of its session, which this node does not have.
+    pub async fn deliver(&self, session: &Arc<str>, request: &HttpRequest, body: &Bytes) -> Delivery {
+        if self.is_alone() || is_forwarded(request) {
+            return Delivery::Unknown;
+        }
+        let remembered = self.shared.owners.get(session);
+        let mut denial = Delivery::Unknown;
+        if let Some(owner) = &remembered {
+            match self.relay(owner, request, body).await {
+                Ok(response) if response.status() == StatusCode::NOT_FOUND => {
+                    denial = Delivery::Answered(response);
+                }
+                Ok(response) => return Delivery::Answered(response),
+                Err(Lost::Busy) => return Delivery::Unavailable,
+                Err(Lost::Elsewhere | Lost::Unreachable) => {}
+            }
+            self.shared.owners.forget(session);
+        }
+        let owner = match self.node.broker().cluster().owner(session).await {
+            Ok(Some(owner)) if *owner != *self.node.id && remembered.as_deref() != Some(&*owner) => owner,
+            Ok(_) => return denial,
+            Err(error) => {
+                tracing::debug!(%error, "the owner of a session is not known");
+                return Delivery::Unavailable;
+            }
+        };
+        match self.relay(&owner, request, body).await {
+            Ok(response) => {
+                if response.status() != StatusCode::NOT_FOUND {
+                    self.shared.owners.put(session, &owner);
+                }
+                Delivery::Answered(response)
+            }
+            Err(Lost::Busy) => Delivery::Unavailable,
+            Err(Lost::Elsewhere | Lost::Unreachable) => Delivery::Unknown,
+        }
+    }
+
+    /// Whether there can be no other nodes.
+    fn is_alone(&self) -> bool {
+        self.node.settings.broker.kind == BrokerKind::Memory
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_remembered_while_they_are_asked_for_and_bounded() {
+        let cache = Cache::default();
+        let session = |number: usize| -> Arc<str> { format!("/chat/{number}").into() };
+        cache.put(&session(0), "a");
+        for number in 1..5 * REMEMBERED {
+            cache.put(&session(number), "b");
+            assert_eq!(cache.get(&session(0)).as_deref(), Some("a"));
+        }
+        assert_eq!(cache.get(&session(1)), None, "nobody asked for it");
+        let generations = cache.0.lock();
+        assert!(generations.young.len() <= REMEMBERED && generations.old.len() <= REMEMBERED);
+    }
+
+    #[test]
+    fn what_was_wrong_is_forgotten() {
+        let cache = Cache::default();
+        cache.put(&"s".into(), "a");
+        cache.put(&"s".into(), "b");
+        assert_eq!(cache.get("s").as_deref(), Some("b"));
+        cache.forget("s");
+        assert_eq!(cache.get("s"), None);
+    }
+}
