@@ -61,7 +61,7 @@ impl Receiver {
     /// The next action that is not an identification.
     fn next(&mut self) -> Action {
         loop {
-            match self.actions.pop_front().expect("an action") {
+            match self.actions.pop_front().unwrap() {
                 Action::Identify { .. } => {}
                 action => return action,
             }
