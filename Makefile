@@ -28,7 +28,7 @@ COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose 
 
 FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz
 
-.PHONY: help run build test test-rust test-e2e test-tools fmt fmt-check lint layers bench audit fuzz doc ci up down
+.PHONY: help run build test test-rust test-e2e test-spring test-tools fmt fmt-check lint layers bench audit fuzz doc ci up down
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -58,6 +58,10 @@ test-rust: build ## the Rust tests alone
 test-e2e: test-tools build ## the Node, browser and Python tests alone
 	cd tests/e2e && GORANI_BIN=$(TARGET_DIR)/debug/gorani npm test
 	cd tests/e2e && GORANI_BIN=$(TARGET_DIR)/debug/gorani .venv/bin/python cent_test.py
+	cd tests/e2e && GORANI_BIN=$(TARGET_DIR)/debug/gorani .venv/bin/python stomp_test.py
+
+test-spring: build ## Spring's STOMP client, and a Spring Boot application with a broker relay (Java 17, Maven)
+	cd tests/spring && GORANI_BIN=$(TARGET_DIR)/debug/gorani mvn -q -B test
 
 test-tools: ## install what the tests need and the machine lacks
 	@tests/e2e/tools.sh

@@ -2,7 +2,7 @@
 //!
 //! Backends publish numbered messages at any node of a cluster ([`backend`]), as fast as they are told to, and try again until
 //! they know; subscribers on all nodes write down what they are given ([`subscriber`]); a [`scenario`] breaks something
-//! meanwhile; the nodes' readiness is [`watch`]ed. Then everything is compared ([`check`]) with what was accepted ([`ledger`]).
+//! meanwhile; the nodes' readiness is [`watch`]ed. Then everything is compared ([`mod@check`]) with what was accepted ([`ledger`]).
 
 mod backend;
 mod check;

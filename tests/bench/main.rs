@@ -84,6 +84,8 @@ enum Program {
 enum Part {
     /// CPU per delivery
     Fanout,
+    /// CPU per delivery to subscribers of STOMP
+    Stomp,
     /// Memory per idle connection, and CPU to set one up
     Memory,
     /// Publish requests per second
@@ -133,12 +135,13 @@ fn run(flags: &Flags) -> io::Result<()> {
     );
     progress.enable_steady_tick(std::time::Duration::from_millis(250));
     let mut rows: Vec<Row> = Vec::new();
-    for part in [Part::Fanout, Part::Memory, Part::Publish, Part::Latency] {
+    for part in [Part::Fanout, Part::Stomp, Part::Memory, Part::Publish, Part::Latency] {
         if !flags.only.is_empty() && !flags.only.contains(&part) {
             continue;
         }
         let measured = match part {
             Part::Fanout => fanout::measure(&plan, &progress),
+            Part::Stomp => fanout::measure_stomp(&plan, &progress),
             Part::Memory => connections::measure(&plan, &progress),
             Part::Publish => publish::measure(&plan, &progress),
             Part::Latency => latency::measure(&plan, &progress),

@@ -96,8 +96,15 @@ impl Server {
     pub(crate) fn target(&self) -> Target {
         match self.kind {
             Kind::Gateway => Target::channel(self.address(), CHANNEL),
-            Kind::Stock => Target { address: self.address(), path: "/ws", subscribing: None },
+            Kind::Stock => {
+                Target { address: self.address(), path: "/ws", subscribing: None, one_each: false }
+            }
         }
+    }
+
+    /// Where subscribers of STOMP connect; only a node has them.
+    pub(crate) fn stomp_target(&self) -> Target {
+        Target::topic(self.address(), CHANNEL)
     }
 
     /// The HTTP request that publishes `payload_bytes` of data to all subscribers.

@@ -14,7 +14,7 @@ use indicatif::ProgressBar;
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use socket2::SockRef;
 
-use crate::frames::FrameCounter;
+use crate::frames::{FrameCounter, ONE_EACH};
 
 /// Connections that are being set up at the same time: enough to keep the server busy, below any backlog.
 const SETTING_UP_AT_ONCE: usize = 64;
@@ -49,6 +49,8 @@ pub(crate) struct Target {
     pub(crate) path: &'static str,
     /// What a subscriber sends once it is connected: the messages, and what the last reply contains.
     pub(crate) subscribing: Option<(Vec<String>, &'static [u8])>,
+    /// Whether each message is one publication, of no fixed size.
+    pub(crate) one_each: bool,
 }
 
 impl Target {
@@ -56,7 +58,14 @@ impl Target {
     pub(crate) fn channel(address: SocketAddr, channel: &str) -> Self {
         let subscribe = format!(r#"{{"id":2,"subscribe":{{"channel":"{channel}"}}}}"#);
         let commands = vec![r#"{"id":1,"connect":{}}"#.to_owned(), subscribe];
-        Self { address, path: client::PATH, subscribing: Some((commands, br#""id":2"#)) }
+        Self { address, path: client::PATH, subscribing: Some((commands, br#""id":2"#)), one_each: false }
+    }
+
+    /// The same for a client of STOMP.
+    pub(crate) fn topic(address: SocketAddr, channel: &str) -> Self {
+        let subscribe = format!("SUBSCRIBE\nid:0\ndestination:/topic/{channel}\nreceipt:live\n\n\0");
+        let frames = vec!["CONNECT\naccept-version:1.2\n\n\0".to_owned(), subscribe];
+        Self { address, path: "/stomp", subscribing: Some((frames, b"receipt-id:live")), one_each: true }
     }
 }
 
@@ -94,7 +103,7 @@ impl Swarm {
                 .as_ref()
                 .map(|(texts, last)| (texts.iter().flat_map(frame).collect(), *last)),
             live: 0,
-            unit: 0,
+            unit: if target.one_each { ONE_EACH } else { 0 },
             goal: 0,
             at_goal: 0,
         };
@@ -123,7 +132,9 @@ impl Swarm {
 
     /// Forgets the payload size: the next publications are of another.
     pub(crate) fn expect_another_size(&mut self) {
-        self.unit = 0;
+        if self.unit != ONE_EACH {
+            self.unit = 0;
+        }
     }
 
     /// From now on every subscriber shall receive `more` publications.

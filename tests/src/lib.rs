@@ -29,4 +29,5 @@ pub mod raw;
 pub mod redis;
 pub mod redis_cluster;
 pub mod sockjs;
+pub mod stomp;
 pub mod stream;

@@ -4,7 +4,7 @@
 //! peers that mean harm; [`slow`] and [`silent`] are peers that do nothing. What those may not touch is watched
 //! by a [`neighbour`]. [`admission`] is about limits at the door, [`ending`] about a node that is told to stop,
 //! [`sockjs`] walks through specs/sockjs.md,
-//! [`workers`] about several threads, [`balancer`] about nginx and HAProxy in front, [`broker`] about Redis, [`receive`] about every way to receive, [`keys`] about keys that are fetched, [`manifests`] about the files of `deploy/`, [`tls`] and [`command`] about what their names say.
+//! [`stomp`] about STOMP, [`workers`] about several threads, [`balancer`] about nginx and HAProxy in front, [`broker`] about Redis, [`receive`] about every way to receive, [`keys`] about keys that are fetched, [`manifests`] about the files of `deploy/`, [`tls`] and [`command`] about what their names say.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 #![allow(
     clippy::disallowed_methods,
@@ -29,6 +29,7 @@ mod receive;
 mod silent;
 mod slow;
 mod sockjs;
+mod stomp;
 mod tls;
 mod workers;
 

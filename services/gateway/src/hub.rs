@@ -6,7 +6,7 @@
 //! - [`channel`]: one channel's subscriptions and its place in the stream. - [`fanout`]: encode once, deliver.
 //! - [`interest`]: which channels this node wants from the broker. - [`subscribe`]: the steps of a subscription.
 //! - [`catch_up`]: after a gap. - [`reads`]: one read for all who want it. - [`presence`], [`places`]: keeping alive what stands in the broker.
-//! - [`timers`]: deadlines of sessions.
+//! - [`timers`]: deadlines of sessions. - [`queue`]: consumers of work queues.
 //! - [`farewell`]: the node goes down. - [`worker`]: the thread's inbox and loop. - [`tally`]: what its connections move. - [`roster`]: the worker's sessions by id and user.
 
 mod catch_up;
@@ -17,6 +17,7 @@ mod farewell;
 pub mod interest;
 pub mod places;
 mod presence;
+pub mod queue;
 pub mod reads;
 pub mod roster;
 pub mod subscribe;

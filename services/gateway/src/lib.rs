@@ -146,7 +146,9 @@ impl Gorani {
         let sockjs = conformance::sockjs(&settings.sockjs);
         let node = Self { settings, endpoints: Vec::new() }
             .sockjs(CLIENT_SOCKJS_PATH, SockJs::new(), |node| Arc::new(ClientEndpoint(node.clone())))
-            .sockjs(STOMP_SOCKJS_PATH, SockJs::new(), |node| Arc::new(StompEndpoint::new(node.clone())));
+            .sockjs(STOMP_SOCKJS_PATH, SockJs::new(), |node| {
+                Arc::new(StompEndpoint::text_only(node.clone()))
+            });
         if !is_sockjs {
             return if is_echo { node.handler(ECHO_PATH, Echo::registration()) } else { node };
         }

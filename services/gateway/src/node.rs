@@ -23,7 +23,9 @@ use std::{
 
 use bytes::Bytes;
 use gorani_auth::{ApiKeys, ChannelRules, Origins, TokenVerifier};
-use gorani_broker::{Broker, BrokerError, Event, Health, MemoryBroker, RedisBroker, Sink};
+use gorani_broker::{
+    Broker, BrokerError, Event, Health, MemoryBroker, RedisBroker, Sink, queue::QueueLimits,
+};
 use parking_lot::RwLock;
 use rand::Rng;
 
@@ -73,6 +75,8 @@ pub struct Node {
     addresses: Addresses,
     /// What nodes prove one another with.
     pub secrets: Secrets,
+    /// What a work queue may hold.
+    queue_limits: Arc<QueueLimits>,
 }
 
 /// Why a node does not start.
@@ -142,6 +146,7 @@ impl Node {
             peers,
             addresses: Addresses::default(),
             secrets: Secrets::default(),
+            queue_limits: Arc::new(settings.stomp.queue.limits()),
             settings,
         });
         node.broker.cluster().hear(&node.id);

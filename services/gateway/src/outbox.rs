@@ -9,7 +9,7 @@ use std::{
     collections::VecDeque,
     io::IoSlice,
     rc::Rc,
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::{Buf, Bytes};
@@ -28,6 +28,8 @@ struct State {
     /// Bytes at the head, up to the end of the newest large reply, which do not count against the limit.
     exempt_bytes: usize,
     waker: Option<Waker>,
+    /// Those who wait until less waits here.
+    room_wanted: Vec<Waker>,
     /// The writer is woken already and has not come yet.
     woken: bool,
 }
@@ -119,6 +121,19 @@ impl Outbox {
         }
     }
 
+    /// Waits until at most half of what may wait here does, or nothing more is taken.
+    pub async fn room(&self) {
+        std::future::poll_fn(|task| {
+            let mut state = self.0.borrow_mut();
+            if state.overflowed || state.bytes <= state.limit_bytes / 2 {
+                return Poll::Ready(());
+            }
+            state.room_wanted.push(task.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// Wakes the writer although no bytes came.
     pub fn wake(&self) {
         self.0.borrow_mut().wake();
@@ -151,6 +166,7 @@ impl Outbox {
             // Give the capacity back: most connections are idle most of the time.
             state.queue = VecDeque::new();
         }
+        state.tell_room();
         Some(chunk)
     }
 }
@@ -178,12 +194,20 @@ impl State {
 
     fn overflow(&mut self) -> Result<(), Overflow> {
         self.overflowed = true;
+        self.tell_room();
         self.wake();
         Err(Overflow)
     }
 
+    fn tell_room(&mut self) {
+        if !self.room_wanted.is_empty() && (self.overflowed || self.bytes <= self.limit_bytes / 2) {
+            std::mem::take(&mut self.room_wanted).into_iter().for_each(Waker::wake);
+        }
+    }
+
     fn advance(&mut self, mut written: usize) {
         self.bytes = self.bytes.saturating_sub(written);
+        self.tell_room();
         self.exempt_bytes = self.exempt_bytes.saturating_sub(written);
         while written > 0 {
             let Some(front) = self.queue.front_mut() else { break };

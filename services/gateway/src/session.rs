@@ -24,6 +24,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use gorani_broker::{
     ClientInfo, HistoryPage, HistoryQuery, Position, Publication, PublishOptions, Published, Retention,
+    queue::{Delivery, DeliveryId},
 };
 
 use self::stomp::view::View;
@@ -160,6 +161,14 @@ pub enum Action {
     Unsubscribe(Arc<str>),
     /// Publish.
     Publish(Ticket, Arc<str>, Publication, PublishOptions),
+    /// Add a message to a work queue; its outcome is that of a publication.
+    Push(Ticket, Arc<str>, Publication),
+    /// Take so many messages of a work queue, or fewer, as soon as there are any.
+    Take(Ticket, Arc<str>, u32),
+    /// Stop waiting for the messages of this ticket.
+    StopTaking(Ticket),
+    /// These messages of a work queue were handled, or (false) are for others.
+    Settle(Ticket, Arc<str>, Vec<DeliveryId>, bool),
     /// Read history.
     History(Ticket, Arc<str>, HistoryQuery, Retention),
     /// Read presence.
@@ -183,6 +192,10 @@ pub enum Outcome {
     Subscribed(Result<Subscribed, ErrorCode>),
     /// Of [`Action::Publish`].
     Published(Result<Published, ErrorCode>),
+    /// Of [`Action::Take`]; nothing after [`Action::StopTaking`].
+    Taken(Result<Vec<Delivery>, ErrorCode>),
+    /// Of [`Action::Settle`].
+    Settled(Result<(), ErrorCode>),
     /// Of [`Action::History`].
     History(Result<HistoryPage, ErrorCode>),
     /// Of [`Action::Presence`].

@@ -29,7 +29,7 @@ pub use self::{
     poll::PollSettings,
     proxies::TrustedProxies,
     sockjs::SockJsSettings,
-    stomp::{Password, StompSettings, StompTcpSettings, StompUser},
+    stomp::{Password, StompQueueSettings, StompSettings, StompTcpSettings, StompUser},
 };
 
 /// All settings of a node.

@@ -1,5 +1,5 @@
 //! The handler trait over real sockets: a node in this process with handlers of the tests, and clients that know nothing
-//! of it. `specs/websocket.md`, items 3, 8, 14 and 16.
+//! of it. `specs/websocket.md`, items 3, 8, 14 and 16; `specs/sockjs.md`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 #[path = "handler/echo.rs"]
@@ -14,3 +14,5 @@ mod messages;
 mod node;
 #[path = "handler/probe.rs"]
 mod probe;
+#[path = "handler/sockjs.rs"]
+mod sockjs;

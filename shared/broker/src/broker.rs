@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::{BrokerError, BrokerStats, ClientInfo, Cluster, Event, Position, Publication};
+use crate::{BrokerError, BrokerStats, ClientInfo, Cluster, Event, Position, Publication, queue::Queues};
 
 /// How long a channel keeps what was published. Both must be above zero for the channel to keep history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -198,6 +198,11 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Leases of nodes, messages between them, connections of users, owners of names.
     fn cluster(&self) -> &dyn Cluster;
+
+    /// Its work queues, if it has any.
+    fn queues(&self) -> Option<&dyn Queues> {
+        None
+    }
 
     /// Whether this node would deliver right now. Cheap: answers from what the broker already knows.
     fn health(&self) -> Health;

@@ -24,6 +24,7 @@ pub mod messages;
 pub mod order;
 pub mod ownership;
 pub mod presence;
+pub mod queue;
 mod recording_sink;
 pub mod retention;
 mod samples;
@@ -122,6 +123,13 @@ macro_rules! broker_contract {
                 a_key_is_forgotten_when_its_time_is_over,
                 of_concurrent_publications_with_one_key_one_is_published,
                 a_key_guards_a_channel_without_history_too;
+            queue:
+                each_message_goes_to_one_consumer_in_order,
+                what_is_acknowledged_is_gone_and_what_is_given_back_comes_again_first,
+                a_message_that_was_tried_often_enough_is_a_dead_letter,
+                a_queue_is_bounded_in_messages_and_bytes,
+                a_queue_that_nobody_uses_is_forgotten,
+                every_node_that_listens_is_woken;
             presence:
                 those_who_were_added_are_present_on_every_node,
                 those_who_were_removed_are_not_present,
@@ -176,13 +184,14 @@ mod tests {
     //! The list in the macro and the scenarios must be the same.
 
     const LIST: &str = include_str!("contract.rs");
-    const ROOMS: [(&str, &str); 11] = [
+    const ROOMS: [(&str, &str); 12] = [
         ("order", include_str!("contract/order.rs")),
         ("delivery", include_str!("contract/delivery.rs")),
         ("fidelity", include_str!("contract/fidelity.rs")),
         ("history", include_str!("contract/history.rs")),
         ("retention", include_str!("contract/retention.rs")),
         ("idempotency", include_str!("contract/idempotency.rs")),
+        ("queue", include_str!("contract/queue.rs")),
         ("presence", include_str!("contract/presence.rs")),
         ("members", include_str!("contract/members.rs")),
         ("messages", include_str!("contract/messages.rs")),

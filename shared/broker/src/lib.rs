@@ -14,6 +14,7 @@ pub mod contract;
 pub mod error;
 pub mod memory;
 pub mod publication;
+pub mod queue;
 pub mod redis;
 pub mod stats;
 

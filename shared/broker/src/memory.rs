@@ -15,6 +15,7 @@ mod expiring;
 mod ledger;
 mod members;
 mod presence;
+mod queue;
 mod roster;
 pub mod settings;
 mod shard;
@@ -43,6 +44,7 @@ use self::{
     ledger::{BOUNDS, Bound, Ledger},
     members::Members,
     presence::Entry,
+    queue::QueueTable,
     shard::Shard,
 };
 pub use self::{
@@ -52,7 +54,7 @@ pub use self::{
 };
 use crate::{
     Broker, BrokerError, ClientInfo, Cluster, Event, Health, HistoryPage, HistoryQuery, Publication,
-    PublishOptions, Published, Retention, Sink,
+    PublishOptions, Published, Retention, Sink, queue::Queues,
 };
 
 /// Locks among which the channels are spread: several times the workers of a large machine would be wasteful, one per
@@ -88,6 +90,7 @@ pub struct MemoryBroker {
     /// Held by the one call that evicts. Taken before a shard's lock, never while holding one.
     evicting: Mutex<()>,
     members: Members,
+    queues: Mutex<QueueTable>,
 }
 
 impl MemoryBroker {
@@ -105,6 +108,7 @@ impl MemoryBroker {
             clock,
             sink: OnceLock::new(),
             evicting: Mutex::new(()),
+            queues: Mutex::default(),
             members: Members::default(),
         }
     }
@@ -406,6 +410,10 @@ impl Broker for MemoryBroker {
 
     fn cluster(&self) -> &dyn Cluster {
         self
+    }
+
+    fn queues(&self) -> Option<&dyn Queues> {
+        Some(self)
     }
 
     fn health(&self) -> Health {

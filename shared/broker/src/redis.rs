@@ -15,6 +15,7 @@ mod link;
 mod listener;
 mod members;
 mod place;
+mod queue;
 mod request;
 mod requests;
 mod scripts;
@@ -37,10 +38,10 @@ use redis::{Cmd, cmd};
 use tokio::runtime::Handle;
 
 pub use self::settings::{ClusterSettings, RedisSettings, RedisSettingsError, SentinelSettings, TlsSettings};
-use self::{keys::Keys, shards::Shards};
+use self::{keys::Keys, queue::RedisQueues, shards::Shards};
 use crate::{
     Broker, BrokerError, BrokerStats, ClientInfo, Cluster, Health, HistoryPage, HistoryQuery, Publication,
-    PublishOptions, Published, Retention, Sink,
+    PublishOptions, Published, Retention, Sink, queue::Queues,
 };
 
 /// Characters of an epoch; as in memory.
@@ -71,6 +72,7 @@ pub struct RedisBroker {
     keys: Keys,
     settings: RedisSettings,
     shards: Arc<Shards>,
+    queues: RedisQueues,
 }
 
 impl RedisBroker {
@@ -78,7 +80,8 @@ impl RedisBroker {
     pub fn new(settings: RedisSettings) -> Result<Self, RedisSettingsError> {
         let keys = Keys::new(&settings.prefix);
         let shards = Arc::new(Shards::new(settings.clone(), random_name(NODE_ID_CHARS))?);
-        Ok(Self { keys, settings, shards })
+        let queues = RedisQueues { keys: keys.clone(), shards: Arc::clone(&shards) };
+        Ok(Self { keys, settings, shards, queues })
     }
 
     /// Sends an event that leaves no trace.
@@ -304,6 +307,10 @@ impl Broker for RedisBroker {
 
     fn cluster(&self) -> &dyn Cluster {
         self
+    }
+
+    fn queues(&self) -> Option<&dyn Queues> {
+        Some(&self.queues)
     }
 
     fn health(&self) -> Health {

@@ -128,6 +128,16 @@ fn a_refusal_stops_an_event_source_and_is_a_real_status_for_everybody_else() {
 }
 
 #[test]
+fn headers_over_the_limit_are_refused_on_every_path() {
+    let node = Node::start(settings());
+    let large = format!("X-Large: {}\r\n", "x".repeat(17_000));
+    for path in PATHS {
+        let mut response = Stream::open(node.address(), "OPTIONS", path, &large, "");
+        assert_eq!((response.head.status, code_of(&response.rest().unwrap())), (431, 106), "{path}");
+    }
+}
+
+#[test]
 fn anonymous_receivers_are_refused_unless_the_settings_let_them_in() {
     let node = Node::start(settings().set("client.allow_anonymous", "false"));
     let get = |target: &str, extra: &str| Stream::open(node.address(), "GET", target, extra, "").head.status;

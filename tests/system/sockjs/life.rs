@@ -216,3 +216,23 @@ fn a_client_that_never_polls_is_a_slow_consumer_and_is_told() {
     eventually("it is closed", SOON, || send(&node, &session, &message).status() == 404);
     assert_eq!(poll(&node, &session).body, "c[3008,\"slow\"]\n");
 }
+
+#[test]
+fn a_node_that_goes_down_tells_its_sessions_and_does_not_wait_for_those_that_are_over() {
+    let mut node = Node::start(
+        settings()
+            .set("sockjs.disconnect_delay", "\"60s\"")
+            .set("drain.grace", "\"0s\"")
+            .set("drain.seconds", "0")
+            .set("http.shutdown_timeout", "\"60s\""),
+    );
+    open(&node, &session("close"));
+    let streamed = session("echo");
+    let mut stream = Request::post(format!("{streamed}/xhr_streaming")).stream(node.address());
+    stream.chunk().unwrap();
+    assert_eq!(stream.chunk().unwrap(), "o\n");
+    node.terminate();
+    assert_eq!(stream.chunk().unwrap(), "c[3001,\"shutdown\"]\n");
+    assert_eq!(stream.chunk(), None);
+    assert!(node.wait_exit(SOON).is_some(), "it waits for a session that is over");
+}

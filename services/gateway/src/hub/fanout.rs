@@ -191,8 +191,8 @@ impl Encoder {
         view::write_message_id(publication, self.serial, &mut message_id);
         for shown in &view.shown {
             message.clear();
-            shown.write(view.version, publication, &message_id, message);
-            match view::message_kind(publication) {
+            shown.write(view.style, publication, &message_id, message);
+            match view::message_kind(publication, view.style) {
                 MessageKind::Text => self.frame_text(framing, message, out),
                 // The frame must stay one, whatever becomes of a body that is no text.
                 MessageKind::Binary if framing.is_text_only() => {

@@ -14,7 +14,7 @@ use std::{
     time::Instant,
 };
 
-use gorani_broker::{Broker, Event};
+use gorani_broker::{Broker, Event, queue::woken_queue};
 use indexmap::IndexMap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
@@ -24,6 +24,7 @@ use crate::{
         Hub,
         control::{Control, Question},
         interest::Interest,
+        queue::Consumers,
         reads::{Moment, Reads},
         roster::{Registration, SessionKey},
         tally::Tally,
@@ -131,6 +132,7 @@ pub struct Worker {
     pub(super) interest: Arc<Interest>,
     pub(super) reads: Arc<Reads>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) consumers: Consumers,
 }
 
 impl Worker {
@@ -154,6 +156,7 @@ impl Worker {
             interest,
             reads,
             metrics,
+            consumers: Consumers::default(),
         });
         actix_rt::spawn(worker.clone().deliver(receiver, load.clone()));
         actix_rt::spawn(worker.clone().watch_deadlines());
@@ -184,6 +187,7 @@ impl Worker {
         for departure in departures {
             self.depart(departure);
         }
+        self.leave_queues(key);
     }
 
     /// Takes a session out: its subscriptions, its presence, its deadline.
@@ -263,6 +267,10 @@ impl Worker {
 
     fn deliver_turn(self: &Rc<Self>, turn: &mut IndexMap<Arc<str>, Vec<Event>>) {
         for (channel, events) in turn.drain(..) {
+            if let Some(queue) = woken_queue(&channel) {
+                self.wake_queue(queue);
+                continue;
+            }
             let gap = self.hub_mut().deliver(&channel, events);
             if let Some(position) = gap {
                 self.catch_up(channel, position, self.reads.now());
@@ -271,6 +279,9 @@ impl Worker {
     }
 
     fn on_gap(self: &Rc<Self>, channel: &Arc<str>, moment: Moment) {
+        if let Some(queue) = woken_queue(channel) {
+            return self.wake_queue(queue);
+        }
         let gap = self.hub_mut().gap(channel);
         if let Some(position) = gap {
             self.catch_up(channel.clone(), position, moment);

@@ -4,9 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use gorani_auth::{CHANNEL_NAME_MAX_BYTES, ChannelOptions, check_channel_name};
-use gorani_broker::{Idempotency, Publication, PublishOptions, Published, Retention};
+use gorani_broker::{
+    BrokerError, Idempotency, Publication, PublishOptions, Published, Retention, queue::QUEUE_FULL,
+};
 
-use crate::{disconnect::ErrorCode, node::Node, session::client::policy::retention};
+use crate::{disconnect::ErrorCode, hub::queue::TakeRequest, node::Node, session::client::policy::retention};
 
 /// How long an idempotency key is remembered (`specs/http-api.md`).
 const IDEMPOTENCY_TTL: Duration = Duration::from_secs(300);
@@ -75,10 +77,38 @@ impl Node {
             let result = accepted.await;
             node.count_publication(source, result.is_ok());
             result.map_err(|error| {
-                tracing::warn!(%error, "a publication failed");
+                // Not a warning: while Redis is away there would be one for every publication. The counter and the broker tell.
+                tracing::debug!(%error, "a publication failed");
                 ErrorCode::from(error)
             })
         })
+    }
+
+    /// Adds a message to a work queue. It takes its place in line now, not when the future is polled.
+    pub fn push(
+        self: &Arc<Self>,
+        queue: &str,
+        publication: Publication,
+    ) -> BoxFuture<'static, Result<Published, ErrorCode>> {
+        let Some(queues) = self.broker().queues() else {
+            return Box::pin(std::future::ready(Err(ErrorCode::NOT_AVAILABLE)));
+        };
+        let node = Arc::clone(self);
+        let accepted = queues.push(queue, publication, &self.queue_limits);
+        Box::pin(async move {
+            let result = accepted.await;
+            node.count_publication(Source::Client, result.is_ok());
+            result.map(|()| Published::default()).map_err(|error| match error {
+                // The queue is full, and stays so until somebody takes from it: no matter of a moment.
+                BrokerError::Limit(QUEUE_FULL) => ErrorCode::LIMIT_EXCEEDED,
+                error => ErrorCode::from(error),
+            })
+        })
+    }
+
+    /// What the consumers of this node ask of a queue.
+    pub fn take_request(&self, queue: Arc<str>, count: u32) -> TakeRequest {
+        TakeRequest { queue, count, node: self.id.clone(), limits: self.queue_limits.clone() }
     }
 
     fn count_publication(&self, source: Source, accepted: bool) {

@@ -99,6 +99,11 @@ pub struct Part<'a> {
 /// still goes out. No callback but `closed` follows. Other sessions are not affected. A panic in `closed`, or
 /// when the handler is dropped, is logged and ends there.
 ///
+/// # Transports
+/// Registered with `.sockjs(…)`, the same handler serves clients that fall back to HTTP. It sees the path that it was
+/// registered on, and text; what it sends as binary reaches such a client as base64. Its session outlives the requests that
+/// carry it: a client that does not come back within `sockjs.disconnect_delay` is lost (1006).
+///
 /// # Heartbeat
 /// The client is pinged each `client.ping_interval` with WebSocket's own pings, which browsers answer by themselves. One
 /// that gives no sign of life for `client.pong_timeout` is closed with 3012.

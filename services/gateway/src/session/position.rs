@@ -20,7 +20,7 @@ pub struct BadPosition;
 pub struct Positions(BTreeMap<String, Position>);
 
 impl Positions {
-    /// Reads what [`write`] wrote.
+    /// Reads what [`write()`] wrote.
     ///
     /// # Errors
     /// If it is anything else. The empty text is no position in any channel.

@@ -5,11 +5,12 @@
 //! Whatever fails is told with an ERROR, and ends the connection. The same for WebSocket, SockJS and TCP.
 //!
 //! - [`connect`]: the first frame and who may send it. - [`destination`]: what the destinations name. - [`subscriptions`],
-//!   [`sending`], [`transactions`]: what clients ask for. - [`receipts`]: answers in order. - [`clock`]: heart-beats and
+//!   [`consuming`], [`sending`], [`transactions`]: what clients ask for. - [`receipts`]: answers in order. - [`clock`]: heart-beats and
 //!   expiry. - [`view`], [`payload`]: publications as frames, and back. - [`failure`]: what an ERROR says.
 
 mod clock;
 mod connect;
+mod consuming;
 mod destination;
 mod failure;
 mod payload;
@@ -32,6 +33,7 @@ use self::{
     receipts::Receipts,
     subscriptions::Subscription,
     transactions::Transactions,
+    view::Style,
 };
 use crate::{
     disconnect::Disconnect,
@@ -65,6 +67,8 @@ pub struct StompSession {
     settings: Arc<StompSettings>,
     state: State,
     version: Version,
+    /// Whether the transport carries text alone.
+    text_only: bool,
     decoder: Decoder,
     identity: Identity,
     subscriptions: Vec<Subscription>,
@@ -74,12 +78,16 @@ pub struct StompSession {
     waiting: VecDeque<Frame>,
     /// What came behind the waiting frames cannot be read.
     unreadable: Option<Failure>,
+    /// Queues that were left while messages of them were waited for.
+    left_queues: Vec<(Ticket, Arc<str>)>,
+    /// Messages of queues that were shown.
+    serial: u64,
     clock: Clock,
 }
 
 impl StompSession {
     /// A session for a transport that has just opened.
-    pub fn new(policy: Arc<Policy>, settings: Arc<StompSettings>, now: Now) -> Self {
+    pub fn new(policy: Arc<Policy>, settings: Arc<StompSettings>, text_only: bool, now: Now) -> Self {
         let decoder = Decoder::new(Limits {
             headers: settings.max_headers,
             header_bytes: settings.header_max_bytes,
@@ -92,6 +100,7 @@ impl StompSession {
             settings,
             state: State::New,
             version: Version::V1_0,
+            text_only,
             decoder,
             identity: Identity::default(),
             subscriptions: Vec::new(),
@@ -99,7 +108,13 @@ impl StompSession {
             transactions: Transactions::default(),
             waiting: VecDeque::new(),
             unreadable: None,
+            left_queues: Vec::new(),
+            serial: 0,
         }
+    }
+
+    fn style(&self) -> Style {
+        Style { version: self.version, text_only: self.text_only }
     }
 
     fn end(&mut self, disconnect: Disconnect, actions: &mut Actions) {
@@ -291,6 +306,10 @@ impl Session for StompSession {
             }
             Outcome::Subscribed(outcome) => self.subscribed(ticket, outcome, actions),
             Outcome::Published(outcome) => outcome.map(drop).map_err(Failure::from),
+            Outcome::Settled(outcome) => outcome.map_err(Failure::from),
+            // Who has said goodbye is shown nothing more: what came goes back when the session ends.
+            Outcome::Taken(_) if self.state == State::Leaving => Ok(()),
+            Outcome::Taken(taken) => self.taken(ticket, taken, actions),
             // No other action of this session has a ticket.
             Outcome::History(_) | Outcome::Presence(_) | Outcome::PresenceStats(_) => Ok(()),
         };

@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, fmt, time::Duration};
 
+use gorani_broker::queue::QueueLimits;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
@@ -41,6 +42,52 @@ pub struct StompSettings {
     pub transaction_max_bytes: usize,
     /// STOMP on a TCP port of its own.
     pub tcp: StompTcpSettings,
+    /// Work queues.
+    pub queue: StompQueueSettings,
+}
+
+/// Work queues, `/queue/…`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StompQueueSettings {
+    /// Whether clients with a token may use them as they may use the channel of the same name; else backends alone.
+    pub allow_clients: bool,
+    /// Messages of a queue at most, unacknowledged ones included.
+    pub max_messages: u32,
+    /// Bytes of them at most.
+    pub max_bytes: u64,
+    /// Deliveries of a message after which it goes to `/queue/<name>.dead`; 0: never.
+    pub max_attempts: u32,
+    /// Unacknowledged messages of one subscription at most.
+    pub prefetch: u32,
+    /// How long a queue that nobody uses is kept, with its messages.
+    #[serde(with = "humantime_serde")]
+    pub ttl: Duration,
+}
+
+impl Default for StompQueueSettings {
+    fn default() -> Self {
+        Self {
+            allow_clients: false,
+            max_messages: 100_000,
+            max_bytes: 256 * 1024 * 1024,
+            max_attempts: 5,
+            prefetch: 32,
+            ttl: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+impl StompQueueSettings {
+    /// What the broker is told of them.
+    pub fn limits(&self) -> QueueLimits {
+        QueueLimits {
+            max_messages: self.max_messages,
+            max_bytes: self.max_bytes,
+            max_attempts: self.max_attempts,
+            ttl: self.ttl,
+        }
+    }
 }
 
 /// STOMP on a TCP port of its own, for backends.
@@ -107,6 +154,7 @@ impl Default for StompSettings {
             transaction_max_messages: 1000,
             transaction_max_bytes: 1024 * 1024,
             tcp: StompTcpSettings::default(),
+            queue: StompQueueSettings::default(),
         }
     }
 }
@@ -143,6 +191,17 @@ impl StompSettings {
         }
         if self.head_max_bytes < self.header_max_bytes {
             return problem("stomp.head_max_bytes", "must be at least stomp.header_max_bytes");
+        }
+        let queue = &self.queue;
+        if queue.max_messages == 0 || queue.prefetch == 0 || queue.max_bytes < self.body_max_bytes as u64 {
+            return problem(
+                "stomp.queue",
+                "max_messages and prefetch must be above 0, max_bytes at least stomp.body_max_bytes",
+            );
+        }
+        // Three times what a dead node is given: a shorter life would end with its messages under way.
+        if queue.ttl < Duration::from_secs(30) {
+            return problem("stomp.queue.ttl", "must be at least 30s");
         }
         self.tcp.address().map_err(|error| SettingsError::value("stomp.tcp.address", error))?;
         let tls = &self.tcp.tls;

@@ -83,6 +83,23 @@ impl Errands {
                 let published = self.node.publish_with(Source::Client, &channel, publication, options);
                 Step::Errand(ticket, published.map(Outcome::Published).boxed_local())
             }
+            Action::Push(ticket, queue, publication) => {
+                let pushed = self.node.push(&queue, publication);
+                Step::Errand(ticket, pushed.map(Outcome::Published).boxed_local())
+            }
+            Action::Take(ticket, queue, count) => {
+                let request = self.node.take_request(queue, count);
+                let taken = self.worker.clone().take(self.key, ticket, request);
+                Step::Errand(ticket, taken.map(Outcome::Taken).boxed_local())
+            }
+            Action::StopTaking(ticket) => {
+                self.worker.stop_taking(self.key, ticket);
+                Step::Done
+            }
+            Action::Settle(ticket, queue, ids, is_handled) => {
+                let settled = self.worker.clone().settle(queue, ids, is_handled);
+                Step::Errand(ticket, settled.map(Outcome::Settled).boxed_local())
+            }
             Action::History(ticket, channel, query, retention) => {
                 let read = self.node.broker().history(&channel, query, retention);
                 Step::Errand(

@@ -145,6 +145,14 @@ impl Handler<Signal> for Held {
             self.look_at_clock(now.instant);
             is_for_session = self.carried.session.deadline().is_some_and(|deadline| deadline <= now.instant);
         }
+        if let Phase::Ended { reason, .. } = &self.phase
+            && matches!(signal, Signal::Disconnect(_))
+            && self.carried.errands.node.is_draining()
+        {
+            // It ended before; a node that goes down does not wait for somebody to tell it to.
+            self.phase = Phase::Over(reason.clone());
+            self.carried.outbox.wake();
+        }
         if self.is_open() && is_for_session {
             let mut actions = Actions::default();
             self.carried.session.signal(signal, now, &mut actions);

@@ -26,18 +26,24 @@ const PADDING_BYTES: usize = 1024;
 pub struct StompEndpoint {
     node: Arc<Node>,
     settings: Arc<StompSettings>,
+    text_only: bool,
 }
 
 impl StompEndpoint {
     /// The endpoint of a node.
     pub fn new(node: Arc<Node>) -> Self {
         let settings = Arc::new(node.settings.stomp.clone());
-        Self { node, settings }
+        Self { node, settings, text_only: false }
+    }
+
+    /// The same for a transport that carries text alone.
+    pub fn text_only(node: Arc<Node>) -> Self {
+        Self { text_only: true, ..Self::new(node) }
     }
 
     /// A session for a connection.
     pub fn session(&self, now: Now) -> StompSession {
-        StompSession::new(self.node.policy.clone(), self.settings.clone(), now)
+        StompSession::new(self.node.policy.clone(), self.settings.clone(), self.text_only, now)
     }
 }
 

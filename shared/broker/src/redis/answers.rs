@@ -8,7 +8,7 @@ use redis::Value;
 use super::wire;
 use crate::{
     Announced, BrokerError, ClientInfo, ConnectionEntry, HistoryPage, Member, Position, Publication,
-    Published,
+    Published, queue::Delivery,
 };
 
 /// The error of an answer that cannot be read. The request was carried out.
@@ -105,6 +105,20 @@ pub(super) fn connection_entry(answer: Value) -> Result<ConnectionEntry, BrokerE
         Value::Nil => Ok(ConnectionEntry::Entered),
         answer => Ok(ConnectionEntry::Full { holders: clients(answer)? }),
     }
+}
+
+/// `[id, attempt, fields]` of each message of a work queue.
+pub(super) fn deliveries(answer: Value) -> Result<Vec<Delivery>, BrokerError> {
+    values(answer)?
+        .into_iter()
+        .map(|delivery| {
+            let [id, attempt, fields] = array(delivery)?;
+            let publication = wire::decode_publication(bytes(fields)?, 0, Arc::default());
+            let publication = publication.map(Arc::new).map_err(|_| unreadable())?;
+            let attempt = u32::try_from(number(attempt)?).unwrap_or(u32::MAX);
+            Ok(Delivery { id: text(id)?.into(), attempt, publication })
+        })
+        .collect()
 }
 
 /// The owner of a name.

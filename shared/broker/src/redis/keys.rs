@@ -67,6 +67,12 @@ impl Keys {
         self.name("connections", user)
     }
 
+    /// A work queue, by the channel that wakes its consumers: the messages, those that came back, how often each was
+    /// delivered, the leases of its nodes, the bytes held.
+    pub(super) fn queue(&self, wake_channel: &str) -> [String; 5] {
+        ["queue", "returned", "tries", "consumers", "held"].map(|kind| self.name(kind, wake_channel))
+    }
+
     /// The owner of a name.
     pub(super) fn owner(&self, name: &str) -> String {
         self.name("owner", name)

@@ -47,6 +47,11 @@ pub(super) struct Scripts {
     pub(super) connection_holders: Code,
     pub(super) claim: Code,
     pub(super) release: Code,
+    pub(super) queue_push: Code,
+    pub(super) queue_take: Code,
+    pub(super) queue_ack: Code,
+    pub(super) queue_return: Code,
+    pub(super) queue_keep: Code,
 }
 
 impl Scripts {
@@ -55,6 +60,7 @@ impl Scripts {
         let roster = include_str!("scripts/roster.lua");
         let leases = include_str!("scripts/leases.lua");
         let connections = include_str!("scripts/connections.lua");
+        let queue = include_str!("scripts/queue.lua");
         Self {
             publish: Code::new(stream, include_str!("scripts/publish.lua")),
             history: Code::new(stream, include_str!("scripts/history.lua")),
@@ -73,6 +79,11 @@ impl Scripts {
             connection_holders: Code::new(connections, include_str!("scripts/connection_holders.lua")),
             claim: Code::new("", include_str!("scripts/claim.lua")),
             release: Code::new("", include_str!("scripts/release.lua")),
+            queue_push: Code::new(queue, include_str!("scripts/queue_push.lua")),
+            queue_take: Code::new(queue, include_str!("scripts/queue_take.lua")),
+            queue_ack: Code::new(queue, include_str!("scripts/queue_ack.lua")),
+            queue_return: Code::new(queue, include_str!("scripts/queue_return.lua")),
+            queue_keep: Code::new(queue, include_str!("scripts/queue_keep.lua")),
         }
     }
 
@@ -96,6 +107,11 @@ impl Scripts {
             connection_holders,
             claim,
             release,
+            queue_push,
+            queue_take,
+            queue_ack,
+            queue_return,
+            queue_keep,
         } = self;
         [
             publish,
@@ -115,6 +131,11 @@ impl Scripts {
             connection_holders,
             claim,
             release,
+            queue_push,
+            queue_take,
+            queue_ack,
+            queue_return,
+            queue_keep,
         ]
         .map(|code| {
             let mut load = cmd("SCRIPT");

@@ -18,7 +18,7 @@ const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// Default of [`RedisSettings::reconnect_min`].
 const DEFAULT_RECONNECT_MIN: Duration = Duration::from_millis(100);
 /// Default of [`RedisSettings::reconnect_max`]: soon enough after a failover, and no storm on a server that starts.
-const DEFAULT_RECONNECT_MAX: Duration = Duration::from_secs(5);
+const DEFAULT_RECONNECT_MAX: Duration = Duration::from_secs(2);
 /// Default of [`RedisSettings::canary_interval`].
 const DEFAULT_CANARY_INTERVAL: Duration = Duration::from_secs(1);
 /// Default of [`RedisSettings::canary_timeout`]: three canaries missed.
@@ -114,7 +114,7 @@ pub struct RedisSettings {
     /// Upper limit of the first random pause before connecting again; it doubles each time. Above zero, default 100 ms.
     #[serde(with = "humantime_serde")]
     pub reconnect_min: Duration,
-    /// Upper limit of all those pauses; default 5 s.
+    /// Upper limit of all those pauses; default 2 s.
     #[serde(with = "humantime_serde")]
     pub reconnect_max: Duration,
     /// How often the node publishes to itself; above zero, default 1 s.

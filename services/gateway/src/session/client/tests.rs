@@ -3,6 +3,7 @@
 
 mod commands;
 mod connecting;
+mod receiving;
 mod subscribing;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -11,7 +12,7 @@ use gorani_auth::{
     ChannelRules, ChannelSettings, ConnectionTokenRequest, SubscriptionTokenRequest, TokenSettings,
     TokenVerifier,
 };
-use gorani_broker::Position;
+use gorani_broker::{Position, Publication};
 use serde_json::{Value, json};
 
 use super::{ClientSession, TransportTraits, policy::Policy};

@@ -66,6 +66,13 @@ impl Receipts {
         Ticket(first)
     }
 
+    /// A ticket that no frame waits for.
+    pub(super) fn ticket(&mut self) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket = self.next_ticket.wrapping_add(1);
+        ticket
+    }
+
     fn find(&mut self, ticket: Ticket) -> Option<&mut Expected> {
         self.queue.iter_mut().find(|frame| ticket.0.wrapping_sub(frame.first_ticket) < frame.tickets)
     }

@@ -1,4 +1,4 @@
-//! SEND: a message to a channel, now or with its transaction. `specs/stomp.md`, items 36, 37, 43.
+//! SEND: a message to a channel or a queue, now or with its transaction. `specs/stomp.md`, items 36, 37, 43.
 
 use std::sync::Arc;
 
@@ -11,29 +11,31 @@ use super::{
     failure::Failure,
     payload,
 };
-use crate::{
-    disconnect::ErrorCode,
-    session::{Action, Actions, Now, Ticket, client::policy::retention},
-};
+use crate::session::{Action, Actions, Now, Ticket, client::policy::retention};
 
 /// A message that was found right.
 #[derive(Debug)]
 pub(super) struct Sending {
-    channel: Arc<str>,
+    /// Of the channel or the queue.
+    name: Arc<str>,
     publication: Publication,
-    options: PublishOptions,
+    /// Of the channel; a queue has none.
+    options: Option<PublishOptions>,
 }
 
 impl Sending {
     /// Bytes that it holds, near enough.
     pub(super) fn bytes(&self) -> usize {
         let tags: usize = self.publication.tags.iter().map(|(name, value)| name.len() + value.len()).sum();
-        self.channel.len() + self.publication.data.len() + tags + size_of::<Self>()
+        self.name.len() + self.publication.data.len() + tags + size_of::<Self>()
     }
 
     /// Sends it.
     pub(super) fn begin(self, ticket: Ticket, actions: &mut Actions) {
-        actions.push(Action::Publish(ticket, self.channel, self.publication, self.options));
+        actions.push(match self.options {
+            Some(options) => Action::Publish(ticket, self.name, self.publication, options),
+            None => Action::Push(ticket, self.name, self.publication),
+        });
     }
 }
 
@@ -58,22 +60,31 @@ impl StompSession {
     fn sending(&self, frame: &Frame, now: Now) -> Result<Sending, Failure> {
         let headers = &frame.headers;
         let destination = headers.get("destination").ok_or(Failure::bad("no destination"))?;
-        let Destination::Channel(channel) = destination::to_send(destination, &self.identity.user)? else {
-            return Err(ErrorCode::NOT_AVAILABLE.into());
+        let (name, options) = match destination::to_send(destination, &self.identity.user)? {
+            Destination::Channel(channel) => {
+                let options = self.may_send(&channel)?;
+                (Arc::from(&*channel), Some(options))
+            }
+            Destination::Queue(queue) => {
+                self.check_queue(queue, true)?;
+                (Arc::from(queue), None)
+            }
         };
-        let user = &*self.identity.user;
-        let options = match self.identity.is_backend() {
-            true => self.policy.rules.server_side(&channel, None).map(|granted| granted.options),
-            false => self.policy.rules.may_publish(&channel, user, self.is_subscribed(&channel)).copied(),
-        };
-        let options = options.map_err(|denied| self.refuse_denied(denied))?;
         let mut publication = payload::publication(headers, frame.body.clone(), now.unix_ms)
             .map_err(|_| Failure::limit("too many headers of your own, or too long ones"))?;
         publication.info = Some(self.identity.info_for(bytes::Bytes::new()));
-        Ok(Sending {
-            channel: (*channel).into(),
-            publication,
-            options: PublishOptions { retention: retention(&options), ..PublishOptions::default() },
-        })
+        Ok(Sending { name, publication, options })
+    }
+
+    /// Whether the session may send to a channel, and how that is to be treated.
+    fn may_send(&self, channel: &str) -> Result<PublishOptions, Failure> {
+        let user = &*self.identity.user;
+        let options = if self.identity.is_backend() {
+            self.policy.rules.server_side(channel, None).map(|granted| granted.options)
+        } else {
+            self.policy.rules.may_publish(channel, user, self.is_subscribed(channel)).copied()
+        };
+        let options = options.map_err(|denied| self.refuse_denied(denied))?;
+        Ok(PublishOptions { retention: retention(&options), ..PublishOptions::default() })
     }
 }

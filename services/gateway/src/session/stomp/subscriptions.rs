@@ -1,19 +1,20 @@
-//! SUBSCRIBE and UNSUBSCRIBE, ACK and NACK. `specs/stomp.md`, items 31 to 34, 38 to 41, 45, 56.
+//! SUBSCRIBE and UNSUBSCRIBE. `specs/stomp.md`, items 31 to 34, 38, 45, 56.
 
 use std::{sync::Arc, time::Instant};
 
 use gorani_auth::ChannelOptions;
 use gorani_broker::Position;
-use gorani_protocol::stomp::{Command, Frame, Version};
+use gorani_protocol::stomp::{Frame, Version};
 
 use super::{
     StompSession,
     clock::end_of,
     connect::raw_bytes,
+    consuming::{Consumer, prefetch},
     destination::{self, Destination},
     failure::Failure,
     release,
-    view::{self, CHANNEL_ACK, Shown, View},
+    view::{self, Shown, View},
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode},
@@ -23,10 +24,28 @@ use crate::{
 /// Bytes of a subscription's id at most: each is kept, and stands in every message.
 const ID_MAX_BYTES: usize = 255;
 
+/// What a subscription hears.
+pub(super) enum Source {
+    Channel(Arc<str>),
+    Queue(Consumer),
+}
+
+/// How messages are acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AckMode {
+    /// Not at all: a message that is sent is handled.
+    Auto,
+    /// With all before it.
+    Client,
+    /// One by one.
+    Individual,
+}
+
 /// One subscription of the session.
 pub(super) struct Subscription {
-    shown: Shown,
-    channel: Arc<str>,
+    pub(super) shown: Shown,
+    pub(super) source: Source,
+    pub(super) ack_mode: AckMode,
     /// Of the request to the node that is under way for it.
     under_way: Option<Ticket>,
     expires: Option<Instant>,
@@ -39,22 +58,28 @@ impl Subscription {
     }
 
     /// What identifies it within its session: the id, or the destination where 1.0 gave none.
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         self.shown.id.as_deref().unwrap_or(&self.shown.destination)
+    }
+}
+
+impl Subscription {
+    fn is_of(&self, channel: &str) -> bool {
+        matches!(&self.source, Source::Channel(own) if **own == *channel)
     }
 }
 
 impl StompSession {
     /// Whether the session is in a channel.
     pub(super) fn is_subscribed(&self, channel: &str) -> bool {
-        self.subscriptions.iter().any(|subscription| *subscription.channel == *channel)
+        self.subscriptions.iter().any(|known| known.is_of(channel))
     }
 
     /// How the session shows the messages of a channel.
     fn view(&self, channel: &str) -> Arc<View> {
-        let of_channel = self.subscriptions.iter().filter(|known| *known.channel == *channel);
+        let of_channel = self.subscriptions.iter().filter(|known| known.is_of(channel));
         let shown = of_channel.map(|subscription| subscription.shown.clone()).collect();
-        Arc::new(View { version: self.version, shown })
+        Arc::new(View { style: self.style(), shown })
     }
 
     pub(super) fn subscribe(
@@ -78,15 +103,34 @@ impl StompSession {
         if self.subscriptions.len() >= self.policy.settings.max_subscriptions {
             return Err(Failure::limit("too many subscriptions"));
         }
-        let acks = acknowledges(headers.get("ack"), self.version)?;
+        let ack_mode = ack_mode(headers.get("ack"), self.version)?;
         let recover = position(headers.get("offset"), headers.get("epoch"))?;
+        let acks = ack_mode != AckMode::Auto;
         let shown = Shown { id: id.map(Into::into), destination: destination.into(), acks };
         match destination::to_subscribe(destination, &self.identity.user)? {
             Destination::Channel(channel) => {
                 let channel: Arc<str> = (*channel).into();
-                self.subscribe_channel(frame, channel, shown, recover, now, actions)
+                self.subscribe_channel(frame, channel, (shown, ack_mode), recover, now, actions)
             }
-            Destination::Queue(_) => Err(ErrorCode::NOT_AVAILABLE.into()),
+            Destination::Queue(_) if recover.is_some() => {
+                Err(Failure::bad("a queue has no offsets: what is not acknowledged comes again by itself"))
+            }
+            Destination::Queue(queue) => {
+                self.check_queue(queue, false)?;
+                let prefetch = prefetch(headers.get("prefetch-count"), self.settings.queue.prefetch)?;
+                let source = Source::Queue(Consumer::new(queue.into(), prefetch));
+                self.subscriptions.push(Subscription {
+                    shown,
+                    source,
+                    ack_mode,
+                    under_way: None,
+                    expires: None,
+                    asked_recovery: false,
+                });
+                self.receipts.expect(0, headers.get("receipt"), false);
+                self.ask_for_more(actions);
+                Ok(())
+            }
         }
     }
 
@@ -94,7 +138,7 @@ impl StompSession {
         &mut self,
         frame: &Frame,
         channel: Arc<str>,
-        shown: Shown,
+        (shown, ack_mode): (Shown, AckMode),
         recover: Option<Position>,
         now: Now,
         actions: &mut Actions,
@@ -114,8 +158,9 @@ impl StompSession {
         }
         let receipt = frame.headers.get("receipt");
         let expires = expires_at.map(|at| end_of(at, now));
+        let source = Source::Channel(channel.clone());
         let mut subscription =
-            Subscription { shown, channel: channel.clone(), under_way: None, expires, asked_recovery };
+            Subscription { shown, source, ack_mode, under_way: None, expires, asked_recovery };
         if !is_first {
             self.subscriptions.push(subscription);
             self.receipts.expect(0, receipt, false);
@@ -149,7 +194,7 @@ impl StompSession {
         actions: &mut Actions,
     ) -> Result<(), Failure> {
         let subscribed = outcome?;
-        let version = self.version;
+        let style = self.style();
         let is_asked = self.receipts.is_asked(ticket);
         let Some(subscription) = self.subscriptions.iter_mut().find(|known| known.under_way == Some(ticket))
         else {
@@ -166,8 +211,8 @@ impl StompSession {
             if publication.exclude_client.is_empty() || publication.exclude_client != client {
                 view::write_message_id(publication, 0, &mut message_id);
                 let shown = &subscription.shown;
-                actions.message(view::message_kind(publication), |out| {
-                    shown.write(version, publication, &message_id, out);
+                actions.message(view::message_kind(publication, style), |out| {
+                    shown.write(style, publication, &message_id, out);
                 });
             }
         }
@@ -178,7 +223,9 @@ impl StompSession {
             }
             self.receipts.tell(ticket, told);
         }
-        release(&subscription.channel, actions);
+        if let Source::Channel(channel) = &subscription.source {
+            release(channel, actions);
+        }
         Ok(())
     }
 
@@ -188,12 +235,22 @@ impl StompSession {
         let name = headers.get("id").or(by_destination).ok_or(Failure::bad("no id"))?;
         let index = self.subscriptions.iter().position(|known| known.name() == name);
         let index = index.ok_or(Failure::bad("no subscription with this id"))?;
-        let channel = self.subscriptions.remove(index).channel;
+        let left = self.subscriptions.remove(index).source;
         self.receipts.expect(0, headers.get("receipt"), false);
-        if self.is_subscribed(&channel) {
-            actions.push(Action::Show(channel.clone(), self.view(&channel)));
-        } else {
-            actions.push(Action::Unsubscribe(channel));
+        match left {
+            Source::Channel(channel) if self.is_subscribed(&channel) => {
+                actions.push(Action::Show(channel.clone(), self.view(&channel)));
+            }
+            Source::Channel(channel) => actions.push(Action::Unsubscribe(channel)),
+            Source::Queue(mut consumer) => {
+                if let Some(ticket) = consumer.taking {
+                    // What may be on its way goes back when it is here.
+                    self.left_queues.push((ticket, consumer.queue.clone()));
+                    actions.push(Action::StopTaking(ticket));
+                }
+                let ids = consumer.take_all();
+                self.settle_ids(consumer.queue, ids, false, actions);
+            }
         }
         self.watch_expiry();
         Ok(())
@@ -205,34 +262,6 @@ impl StompSession {
             let disconnect = Disconnect::new(Disconnect::INSUFFICIENT_STATE.code, why.to_owned());
             self.fail(Failure::of_disconnect(disconnect), actions);
         }
-    }
-
-    /// ACK and NACK. A message of a channel goes to every subscriber and waits for nobody: acknowledging it means nothing, but
-    /// it must be one.
-    pub(super) fn acknowledge(&mut self, frame: &Frame, actions: &mut Actions) -> Result<(), Failure> {
-        let headers = &frame.headers;
-        let id = match self.version {
-            Version::V1_2 => headers.get("id").ok_or(Failure::bad("no id"))?,
-            _ => headers.get("message-id").ok_or(Failure::bad("no message-id"))?,
-        };
-        let of = match self.version {
-            Version::V1_1 => Some(headers.get("subscription").ok_or(Failure::bad("no subscription"))?),
-            _ => None,
-        };
-        if headers.get("transaction").is_some() {
-            return self.keep_acknowledgement(frame, actions);
-        }
-        let acknowledges = self.subscriptions.iter().filter(|known| known.shown.acks);
-        let mut fitting = acknowledges.filter(|known| of.is_none_or(|of| known.name() == of));
-        let is_of_channel = self.version != Version::V1_2 || id.starts_with(CHANNEL_ACK);
-        if fitting.next().is_none() || !is_of_channel {
-            return Err(Failure::bad(match frame.command {
-                Command::Nack => "NACK of an unknown message",
-                _ => "ACK of an unknown message",
-            }));
-        }
-        self.receipts.expect(0, headers.get("receipt"), false);
-        Ok(())
     }
 }
 
@@ -255,12 +284,12 @@ fn subscribe_request(channel: Arc<str>, options: &ChannelOptions, is_recoverable
     }
 }
 
-/// Whether messages are to be acknowledged.
-fn acknowledges(mode: Option<&str>, version: Version) -> Result<bool, Failure> {
+/// How messages are to be acknowledged.
+fn ack_mode(mode: Option<&str>, version: Version) -> Result<AckMode, Failure> {
     match mode {
-        None | Some("auto") => Ok(false),
-        Some("client") => Ok(true),
-        Some("client-individual") if version > Version::V1_0 => Ok(true),
+        None | Some("auto") => Ok(AckMode::Auto),
+        Some("client") => Ok(AckMode::Client),
+        Some("client-individual") if version > Version::V1_0 => Ok(AckMode::Individual),
         Some(_) => Err(Failure::bad("an ack mode that this version does not have")),
     }
 }

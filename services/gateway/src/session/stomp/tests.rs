@@ -3,6 +3,7 @@
 
 mod acknowledging;
 mod connecting;
+mod consuming;
 mod ending;
 mod heart_beats;
 mod ordering;
@@ -140,7 +141,7 @@ impl Bench {
 
     fn with(settings: ClientSettings, stomp: StompSettings) -> Self {
         let now = Now { unix_ms: START_S * 1000, ..Now::read() };
-        let session = StompSession::new(policy(settings), Arc::new(stomp), now);
+        let session = StompSession::new(policy(settings), Arc::new(stomp), false, now);
         Self { session, now, actions: VecDeque::new(), closed: None }
     }
 

@@ -4,7 +4,7 @@
 
 use gorani_protocol::stomp::{Command, Frame};
 
-use super::{StompSession, failure::Failure, sending::Sending};
+use super::{StompSession, consuming::Acknowledged, failure::Failure, sending::Sending};
 use crate::{
     session::{Actions, Ticket},
     settings::StompSettings,
@@ -22,7 +22,24 @@ pub(super) struct Transactions {
 #[derive(Debug)]
 struct Transaction {
     name: Box<str>,
-    sendings: Vec<Sending>,
+    kept: Vec<Kept>,
+}
+
+/// What is done at COMMIT.
+#[derive(Debug)]
+enum Kept {
+    Send(Sending),
+    /// An ACK (true) or NACK.
+    Settle(Acknowledged, bool),
+}
+
+impl Kept {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Send(sending) => sending.bytes(),
+            Self::Settle(..) => size_of::<Self>(),
+        }
+    }
 }
 
 /// Bytes of a transaction's name at most.
@@ -40,17 +57,17 @@ impl Transactions {
         if self.open.len() >= settings.max_transactions || name.len() > NAME_MAX_BYTES {
             return Err(Failure::limit("too many transactions, or too long a name"));
         }
-        self.open.push(Transaction { name: name.into(), sendings: Vec::new() });
+        self.open.push(Transaction { name: name.into(), kept: Vec::new() });
         Ok(())
     }
 
     /// Takes a transaction out.
-    fn take(&mut self, name: &str) -> Result<Vec<Sending>, Failure> {
+    fn take(&mut self, name: &str) -> Result<Vec<Kept>, Failure> {
         let index = self.position(name).ok_or(Failure::bad("no such transaction"))?;
-        let sendings = self.open.swap_remove(index).sendings;
-        self.messages -= sendings.len();
-        self.bytes -= sendings.iter().map(Sending::bytes).sum::<usize>();
-        Ok(sendings)
+        let kept = self.open.swap_remove(index).kept;
+        self.messages -= kept.len();
+        self.bytes -= kept.iter().map(Kept::bytes).sum::<usize>();
+        Ok(kept)
     }
 
     /// Keeps a message for the COMMIT.
@@ -60,7 +77,22 @@ impl Transactions {
         sending: Sending,
         settings: &StompSettings,
     ) -> Result<(), Failure> {
-        let bytes = sending.bytes();
+        self.add(name, Kept::Send(sending), settings)
+    }
+
+    /// Keeps an ACK (true) or NACK for the COMMIT.
+    pub(super) fn keep_settlement(
+        &mut self,
+        name: &str,
+        about: Acknowledged,
+        is_handled: bool,
+        settings: &StompSettings,
+    ) -> Result<(), Failure> {
+        self.add(name, Kept::Settle(about, is_handled), settings)
+    }
+
+    fn add(&mut self, name: &str, kept: Kept, settings: &StompSettings) -> Result<(), Failure> {
+        let bytes = kept.bytes();
         let transaction = self.open.iter_mut().find(|transaction| *transaction.name == *name);
         let transaction = transaction.ok_or(Failure::bad("no such transaction"))?;
         if self.messages >= settings.transaction_max_messages
@@ -68,7 +100,7 @@ impl Transactions {
         {
             return Err(Failure::limit("the open transactions hold too much"));
         }
-        transaction.sendings.push(sending);
+        transaction.kept.push(kept);
         self.messages += 1;
         self.bytes += bytes;
         Ok(())
@@ -79,34 +111,44 @@ impl StompSession {
     pub(super) fn transaction(&mut self, frame: &Frame, actions: &mut Actions) -> Result<(), Failure> {
         let name = frame.headers.get("transaction").ok_or(Failure::bad("no transaction"))?;
         let receipt = frame.headers.get("receipt");
-        let sendings = match frame.command {
-            Command::Begin => {
-                self.transactions.begin(name, &self.settings)?;
-                Vec::new()
+        match frame.command {
+            Command::Begin => self.transactions.begin(name, &self.settings)?,
+            Command::Commit => {
+                let kept = self.transactions.take(name)?;
+                return self.commit(kept, receipt, actions);
             }
-            Command::Commit => self.transactions.take(name)?,
-            _ => {
-                self.transactions.take(name)?;
-                Vec::new()
-            }
-        };
-        let Ticket(mut ticket) = self.receipts.expect(sendings.len(), receipt, false);
-        for sending in sendings {
-            sending.begin(Ticket(ticket), actions);
-            ticket = ticket.wrapping_add(1);
+            _ => drop(self.transactions.take(name)?),
         }
+        self.receipts.expect(0, receipt, false);
         Ok(())
     }
 
-    /// An ACK or NACK within a transaction: on channels it means nothing, but the transaction must be one.
-    pub(super) fn keep_acknowledgement(
+    /// Carries out what was kept: all of it, or nothing where an acknowledgement has become void.
+    fn commit(
         &mut self,
-        frame: &Frame,
-        _actions: &mut Actions,
+        kept: Vec<Kept>,
+        receipt: Option<&str>,
+        actions: &mut Actions,
     ) -> Result<(), Failure> {
-        let name = frame.headers.get("transaction").unwrap_or_default();
-        self.transactions.position(name).ok_or(Failure::bad("no such transaction"))?;
-        self.receipts.expect(0, frame.headers.get("receipt"), false);
+        let is_void = |kept: &Kept| matches!(kept, Kept::Settle(Acknowledged::Queue(serial), _) if !self.is_unacknowledged(*serial));
+        if kept.iter().any(is_void) {
+            return Err(Failure::bad("a message of this transaction is acknowledged already"));
+        }
+        let waits = |kept: &&Kept| !matches!(kept, Kept::Settle(Acknowledged::Channel, _));
+        let Ticket(mut ticket) = self.receipts.expect(kept.iter().filter(waits).count(), receipt, false);
+        for kept in kept {
+            match kept {
+                Kept::Send(sending) => sending.begin(Ticket(ticket), actions),
+                Kept::Settle(Acknowledged::Channel, _) => continue,
+                Kept::Settle(Acknowledged::Queue(serial), is_handled) => {
+                    if !self.settle_serial(serial, is_handled, Ticket(ticket), actions) {
+                        // Acknowledged together with a later one of the same transaction: that is done.
+                        self.receipts.done(Ticket(ticket));
+                    }
+                }
+            }
+            ticket = ticket.wrapping_add(1);
+        }
         Ok(())
     }
 }

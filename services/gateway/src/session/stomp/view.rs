@@ -1,17 +1,28 @@
 //! How a session's subscriptions of one channel show its messages: MESSAGE frames. Sessions whose views are equal share the
 //! bytes (`hub/fanout`). `specs/stomp.md`, items 13, 31, 35, 36, 39, 56.
 
+use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 use bytes::BytesMut;
 use gorani_broker::{DataKind, Publication};
 use gorani_protocol::stomp::{ServerCommand, Version, encode};
 
 use crate::session::MessageKind;
 
+/// How a session's frames are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    /// Of the session.
+    pub version: Version,
+    /// Whether the transport carries text alone, as SockJS does: bytes that are none are shown as base64, and a header
+    /// `encoding:base64` says so.
+    pub text_only: bool,
+}
+
 /// The subscriptions of one session to one channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
     /// Of the session.
-    pub version: Version,
+    pub style: Style,
     /// In the order in which they were made; a message is shown to each.
     pub shown: Vec<Shown>,
 }
@@ -28,16 +39,17 @@ pub struct Shown {
 }
 
 /// A session without subscriptions.
-pub const EMPTY: View = View { version: Version::V1_2, shown: Vec::new() };
+pub const EMPTY: View = View { style: Style { version: Version::V1_2, text_only: false }, shown: Vec::new() };
 
 /// Headers that the server writes itself, and that no publisher may.
-pub(super) const RESERVED: [&str; 16] = [
+pub(super) const RESERVED: [&str; 17] = [
     "destination",
     "message-id",
     "subscription",
     "ack",
     "content-length",
     CONTENT_TYPE,
+    ENCODING,
     "offset",
     "epoch",
     "redelivered",
@@ -53,6 +65,9 @@ pub(super) const RESERVED: [&str; 16] = [
 /// The header, and the tag of a publication that keeps it where the kind of the data does not say it.
 pub(super) const CONTENT_TYPE: &str = "content-type";
 
+/// The header of a body that is not shown as it is.
+const ENCODING: &str = "encoding";
+
 /// The content type of a kind of data.
 pub(super) fn content_type(kind: DataKind) -> &'static str {
     match kind {
@@ -63,10 +78,10 @@ pub(super) fn content_type(kind: DataKind) -> &'static str {
 }
 
 /// Whether the MESSAGE frames of a publication are text.
-pub fn message_kind(publication: &Publication) -> MessageKind {
+pub fn message_kind(publication: &Publication, style: Style) -> MessageKind {
     match publication.kind {
-        DataKind::Json | DataKind::Text => MessageKind::Text,
-        DataKind::Binary => MessageKind::Binary,
+        DataKind::Binary if !style.text_only => MessageKind::Binary,
+        _ => MessageKind::Text,
     }
 }
 
@@ -95,18 +110,19 @@ pub(super) struct Delivery<'a> {
 
 impl Shown {
     /// Writes a publication of a channel as one MESSAGE frame.
-    pub fn write(&self, version: Version, publication: &Publication, message_id: &str, out: &mut BytesMut) {
-        self.write_delivery(version, publication, message_id, Delivery::default(), out);
+    pub fn write(&self, style: Style, publication: &Publication, message_id: &str, out: &mut BytesMut) {
+        self.write_delivery(style, publication, message_id, Delivery::default(), out);
     }
 
     pub(super) fn write_delivery(
         &self,
-        version: Version,
+        style: Style,
         publication: &Publication,
         message_id: &str,
         delivery: Delivery<'_>,
         out: &mut BytesMut,
     ) {
+        let Style { version, text_only } = style;
         let tags = &publication.tags;
         out.reserve(publication.data.len() + FRAME_BYTES);
         let mut frame = encode::frame(ServerCommand::Message, version, out);
@@ -131,7 +147,11 @@ impl Shown {
         for (name, value) in tags.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str())) {
             frame = frame.header(name, value);
         }
-        frame.body(&publication.data);
+        if text_only && std::str::from_utf8(&publication.data).is_err() {
+            frame.header(ENCODING, "base64").body(BASE64.encode(&publication.data).as_bytes());
+        } else {
+            frame.body(&publication.data);
+        }
     }
 }
 

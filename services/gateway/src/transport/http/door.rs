@@ -20,7 +20,7 @@ use crate::{
     disconnect::{Disconnect, ErrorCode},
     metrics::RefusalLabel,
     node::Place,
-    transport::{held::opening::Local, peer::client_address},
+    transport::{held::opening::Local, peer::client_address, websocket::upgrade::header_bytes},
 };
 
 /// How long a browser need not ask again whether it may ask.
@@ -46,8 +46,12 @@ impl Door {
     /// Looks at who asks.
     ///
     /// # Errors
-    /// A page of an origin that may not ask.
+    /// A page of an origin that may not ask, or headers over the limit.
     pub fn of(request: &HttpRequest, local: &web::Data<Local>) -> Result<Self, Refusal> {
+        if header_bytes(request.uri(), request.headers()) > local.node.settings.http.header_max_bytes {
+            return Err(Refusal::new(ErrorCode::LIMIT_EXCEEDED, "the request's headers are too large")
+                .with_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+        }
         let origin = request.headers().get(header::ORIGIN);
         let text = match origin.map(HeaderValue::to_str) {
             None => None,

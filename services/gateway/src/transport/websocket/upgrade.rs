@@ -136,7 +136,7 @@ impl Upgrades {
         if self.local.node.is_draining() {
             return Err(Refusal::Draining.into());
         }
-        if header_bytes(request) > self.local.node.settings.http.header_max_bytes {
+        if header_bytes(request.uri(), request.headers()) > self.local.node.settings.http.header_max_bytes {
             return Err(Refused::Status(431, "the request's headers are too large".to_owned()));
         }
         let peer = client_address(&self.local.node, request.peer_addr(), request.headers());
@@ -258,7 +258,7 @@ impl Answer {
 }
 
 /// Bytes of a request's line and headers, near enough.
-pub fn header_bytes(request: &Request) -> usize {
-    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-    request.uri().to_string().len() + headers.sum::<usize>()
+pub fn header_bytes(uri: &actix_http::Uri, headers: &actix_http::header::HeaderMap) -> usize {
+    let headers = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    uri.to_string().len() + headers.sum::<usize>()
 }

@@ -20,7 +20,7 @@ fn publication(data: &str, offset: u64) -> Arc<Publication> {
 fn shown(view: &View, publication: &Publication) -> Vec<Told> {
     let frames = view.shown.iter().map(|shown| {
         let mut out = BytesMut::new();
-        shown.write(view.version, publication, "m-1", &mut out);
+        shown.write(view.style, publication, "m-1", &mut out);
         Told::parse(&out)
     });
     frames.collect()
@@ -122,6 +122,23 @@ fn items_35_and_36_a_message_says_where_it_belongs_and_keeps_the_publishers_head
     assert_eq!(told.get("a\\cb"), Some("c\\nd"));
     assert_eq!(told.get("content-length"), Some("3"));
     assert_eq!(told.headers.iter().filter(|(name, _)| name == "message-id").count(), 1);
+}
+
+#[test]
+fn over_a_transport_of_text_alone_bytes_are_shown_as_base64() {
+    use crate::session::stomp::view::{Shown, Style};
+    let style = Style { version: gorani_protocol::stomp::Version::V1_2, text_only: true };
+    let shown_as = Shown { id: None, destination: "/topic/open:a".into(), acks: false };
+    let view = View { style, shown: vec![shown_as] };
+    let of = |data: &'static [u8]| {
+        let kind = gorani_broker::DataKind::Binary;
+        shown(&view, &Publication { data: data.into(), kind, ..Publication::default() }).remove(0)
+    };
+    let told = of(b"\0\xff");
+    assert_eq!((told.get("encoding"), &*told.body), (Some("base64"), "AP8="));
+    assert_eq!(told.get("content-length"), Some("4"));
+    let told = of(b"text");
+    assert_eq!((told.get("encoding"), &*told.body), (None, "text"));
 }
 
 #[test]

@@ -1,0 +1,183 @@
+//! A receiver's session: what it asks for comes with its request, and it is told objects without envelopes.
+//! `specs/http-transports.md`.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    disconnect::{ErrorCode, Refused},
+    session::{
+        client::Dialect,
+        position::Positions,
+        uni::{UniSession, Wish, readable},
+    },
+};
+
+/// A receiver with its surroundings.
+struct Receiver {
+    session: UniSession,
+    now: Now,
+    objects: Vec<Value>,
+    /// What is said of its position before each object.
+    positions: Vec<String>,
+    actions: VecDeque<Action>,
+}
+
+fn wish(token: &str, channels: &[&str], position: &str) -> Wish {
+    Wish {
+        token: token.to_owned(),
+        channels: channels.iter().map(ToString::to_string).collect(),
+        positions: Positions::parse(position).unwrap(),
+    }
+}
+
+impl Receiver {
+    fn open(wish: Wish, patience: Option<Duration>) -> Self {
+        let now = Now { unix_ms: START_S * 1000, ..Now::read() };
+        let traits = TransportTraits { dialect: Dialect::Tracked, ..TransportTraits::default() };
+        let mut session = UniSession::new(policy(settings()), traits, wish, now);
+        if let Some(patience) = patience {
+            session = session.for_poll(patience);
+        }
+        let (objects, positions, actions) = Default::default();
+        let mut me = Self { session, now, objects, positions, actions };
+        me.run(|session, now, actions| session.opened(now, actions));
+        me
+    }
+
+    fn run(&mut self, call: impl FnOnce(&mut UniSession, Now, &mut Actions)) {
+        let mut actions = Actions::default();
+        call(&mut self.session, self.now, &mut actions);
+        actions.drain_messages(|_, message| {
+            let lines: Vec<_> = message.split(|byte| *byte == b'\n').collect();
+            for pair in lines.chunks(2) {
+                self.positions.push(String::from_utf8(pair[0].to_vec()).unwrap());
+                self.objects.push(serde_json::from_slice(pair[1]).unwrap());
+            }
+        });
+        self.actions.extend(actions.take_list());
+    }
+
+    /// The next action that is not an identification.
+    fn next(&mut self) -> Action {
+        loop {
+            match self.actions.pop_front().unwrap() {
+                Action::Identify { .. } => {}
+                action => return action,
+            }
+        }
+    }
+
+    /// Answers the next subscribe; the position that it asked to recover from.
+    fn subscribed(&mut self, subscribed: Subscribed) -> Option<Position> {
+        let Action::Subscribe(ticket, request) = self.next() else { panic!("no subscribe") };
+        self.run(|session, now, actions| {
+            session.outcome(ticket, Outcome::Subscribed(Ok(subscribed)), now, actions);
+        });
+        request.recover
+    }
+}
+
+fn missed(offset: u64) -> Arc<Publication> {
+    Arc::new(Publication { offset, epoch: "e".into(), ..Publication::default() })
+}
+
+#[test]
+fn a_receiver_is_connected_then_brought_what_it_missed_then_what_comes() {
+    let mut receiver = Receiver::open(wish(&token(60, &[]), &["history:a"], "history~3aa.5.e"), None);
+    let recovered = Subscribed {
+        was_recovering: true,
+        recovered: true,
+        publications: vec![missed(6), missed(7)],
+        ..top(7)
+    };
+    assert_eq!(receiver.subscribed(recovered), Some(Position { offset: 5, epoch: "e".into() }));
+    let sub = &receiver.objects[0]["connect"]["subs"]["history:a"];
+    assert_eq!((&sub["recovered"], &sub["publications"]), (&json!(true), &Value::Null));
+    // It begins where it was: the publications themselves bring it further.
+    assert_eq!(receiver.positions, ["history~3aa.5.e"]);
+    assert!(
+        matches!(receiver.next(), Action::Replay(channel, missed) if &*channel == "history:a" && missed.len() == 2)
+    );
+    assert!(matches!(receiver.next(), Action::Release(channel) if &*channel == "history:a"));
+}
+
+#[test]
+fn a_receiver_has_the_permissions_of_the_client_protocol() {
+    let refused = |wish: Wish| match Receiver::open(wish, None).next() {
+        Action::Refuse(refused) => refused,
+        other => panic!("{other:?}"),
+    };
+    let valid = token(60, &[]);
+    assert_eq!(refused(wish(&valid, &["closed:a"], "")), Refused::Error(ErrorCode::PERMISSION_DENIED));
+    assert_eq!(refused(wish(&valid, &["$private"], "")), Refused::Error(ErrorCode::PERMISSION_DENIED));
+    assert_eq!(refused(wish(&valid, &["unknown:a"], "")), Refused::Error(ErrorCode::UNKNOWN_CHANNEL));
+    assert_eq!(refused(wish("", &["history:a"], "")), Refused::Error(ErrorCode::PERMISSION_DENIED));
+    assert_eq!(refused(wish("nonsense", &["open:a"], "")), Refused::Disconnect(Disconnect::INVALID_TOKEN));
+    let many: Vec<String> = (0..129).map(|number| format!("open:{number}")).collect();
+    let many = Wish { channels: many, ..Wish::default() };
+    assert_eq!(refused(many), Refused::Error(ErrorCode::LIMIT_EXCEEDED));
+}
+
+#[test]
+fn channels_of_the_token_come_without_being_named() {
+    let mut receiver =
+        Receiver::open(wish(&token(60, &["closed:mine"]), &["open:a", "closed:mine"], ""), None);
+    receiver.subscribed(Subscribed::default());
+    assert!(receiver.objects.is_empty(), "not all of them are subscribed");
+    receiver.subscribed(Subscribed::default());
+    let subs = receiver.objects[0]["connect"]["subs"].as_object().unwrap();
+    assert_eq!(subs.keys().collect::<Vec<_>>(), ["closed:mine", "open:a"]);
+}
+
+#[test]
+fn a_poll_begins_with_all_that_it_missed_or_not_at_all() {
+    let unrecovered = Subscribed { was_recovering: true, ..top(9) };
+    let wished = || wish(&token(60, &[]), &["history:a"], "history~3aa.5.e");
+    let mut poll = Receiver::open(wished(), Some(Duration::from_secs(5)));
+    poll.subscribed(unrecovered.clone());
+    assert!(matches!(poll.next(), Action::Unsubscribe(_)));
+    let refused = Refused::Error(ErrorCode::UNRECOVERABLE_POSITION);
+    assert!(matches!(poll.next(), Action::Refuse(why) if why == refused));
+    // A stream begins, and says what it could not do.
+    let mut stream = Receiver::open(wished(), None);
+    stream.subscribed(unrecovered);
+    assert_eq!(stream.objects[0]["connect"]["subs"]["history:a"]["was_recovering"], true);
+    assert_eq!(stream.objects[0]["connect"]["subs"]["history:a"].get("recovered"), None);
+    assert_eq!(stream.positions, ["history~3aa.9.e"]);
+}
+
+#[test]
+fn a_poll_ends_when_its_time_is_over() {
+    let mut poll = Receiver::open(wish(&token(60, &[]), &["history:a"], ""), Some(Duration::from_secs(5)));
+    poll.subscribed(top(1));
+    assert!(matches!(poll.next(), Action::Release(_)));
+    let until = poll.session.deadline().unwrap();
+    assert_eq!(until, poll.now.instant + Duration::from_secs(5));
+    poll.now.instant = until;
+    poll.run(|session, now, actions| session.signal(Signal::Timer, now, actions));
+    assert!(matches!(poll.next(), Action::Close(why) if why == Disconnect::NORMAL));
+}
+
+#[test]
+fn a_receiver_is_pinged_without_having_to_answer_and_may_say_nothing() {
+    let mut receiver = Receiver::open(wish(&token(3600, &[]), &["open:a"], ""), None);
+    receiver.subscribed(Subscribed::default());
+    receiver.actions.clear();
+    for _ in 0..3 {
+        receiver.now.instant = receiver.session.deadline().unwrap();
+        receiver.run(|session, now, actions| session.signal(Signal::Timer, now, actions));
+        assert!(matches!(receiver.next(), Action::Ping));
+    }
+    receiver.run(|session, now, actions| session.message(Incoming::Text("{}"), now, actions));
+    assert!(matches!(receiver.next(), Action::Close(why) if why == Disconnect::BAD_REQUEST));
+}
+
+#[test]
+fn only_what_keeps_history_can_be_read_by_polls() {
+    let policy = policy(settings());
+    let now = Now { unix_ms: START_S * 1000, ..Now::read() };
+    let channels = readable(&policy, &wish(&token(60, &[]), &["history:a", "open:a"], ""), now).unwrap();
+    let kept: Vec<_> = channels.iter().map(|channel| channel.retention.is_some()).collect();
+    assert_eq!(kept, [true, false]);
+}

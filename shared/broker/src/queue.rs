@@ -1,0 +1,134 @@
+//! Work queues: each message goes to one consumer, waits while there is none, and comes again until it is acknowledged.
+//! `specs/stomp.md`, items 41 and 55; design §5.
+//!
+//! A queue is made by its first message or consumer and forgotten when it is not used for a while. Consumers are nodes: what
+//! a node took and did not acknowledge is given to others when the node says so, or when nothing is heard of it any more.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+
+use crate::{BrokerError, Publication};
+
+/// What a queue may hold, and how long. The same for every call on one queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// Messages at most, those taken and not acknowledged included.
+    pub max_messages: u32,
+    /// Bytes of them at most.
+    pub max_bytes: u64,
+    /// Deliveries of a message after which it goes to the queue of dead letters instead; 0: never.
+    pub max_attempts: u32,
+    /// How long a queue that nobody uses is kept.
+    pub ttl: Duration,
+}
+
+/// Names a message of a queue until it is acknowledged.
+pub type DeliveryId = Arc<str>;
+
+/// A message that a consumer was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// For its acknowledgement.
+    pub id: DeliveryId,
+    /// 1 for the first consumer that gets it.
+    pub attempt: u32,
+    /// The message.
+    pub publication: Arc<Publication>,
+}
+
+/// How long a node that is not heard of keeps what it took.
+pub const QUEUE_LEASE: Duration = Duration::from_secs(9);
+
+/// How often a node with consumers or unacknowledged messages calls [`Queues::keep`].
+pub const QUEUE_KEEP_EVERY: Duration = Duration::from_secs(3);
+
+/// What [`BrokerError::Limit`] says of a queue that is full.
+pub const QUEUE_FULL: &str = "messages in a queue";
+
+/// Ends the name of the queue of dead letters: those of `jobs` are in `jobs.dead`, and stay there until they are taken.
+pub const DEAD_SUFFIX: &str = ".dead";
+
+/// Tags of a dead letter: the queue that it comes from, and how often it was delivered.
+pub const DEAD_FROM_TAG: &str = "dead-letter-from";
+/// See [`DEAD_FROM_TAG`].
+pub const DEAD_ATTEMPTS_TAG: &str = "dead-letter-attempts";
+
+/// What the channel begins with on which nodes hear that a queue has messages. No client's channel has a space.
+const WAKE_PREFIX: &str = "queue wake ";
+
+/// The channel on which nodes hear that a queue has messages: an event, whatever it says, means to look.
+pub fn wake_channel(queue: &str) -> String {
+    format!("{WAKE_PREFIX}{queue}")
+}
+
+/// The queue of a channel that [`wake_channel`] made.
+pub fn woken_queue(channel: &str) -> Option<&str> {
+    channel.strip_prefix(WAKE_PREFIX)
+}
+
+/// The most often that a message of this queue is delivered: dead letters stay where they are.
+pub(crate) fn max_attempts(queue: &str, limits: &QueueLimits) -> u32 {
+    if queue.ends_with(DEAD_SUFFIX) { 0 } else { limits.max_attempts }
+}
+
+/// A dead letter, and the queue that it belongs in.
+pub(crate) fn dead_letter(queue: &str, delivery: &Delivery) -> (String, Publication) {
+    let mut publication = Publication::clone(&delivery.publication);
+    publication.tags.push((DEAD_FROM_TAG.to_owned(), queue.to_owned()));
+    publication.tags.push((DEAD_ATTEMPTS_TAG.to_owned(), delivery.attempt.to_string()));
+    (format!("{queue}{DEAD_SUFFIX}"), publication)
+}
+
+/// Work queues of a broker.
+///
+/// # Order
+/// Messages are given out in the order in which they were accepted; those that come again, before newer ones. Calls of one
+/// node take effect in the order of the calls.
+///
+/// # Delivery
+/// At least once: a message leaves the queue when it is acknowledged, and not before. What [`Queues::give_back`] or a
+/// node's death returns is delivered again, with a higher attempt.
+///
+/// # Blocking
+/// As [`crate::Broker`].
+pub trait Queues: Send + Sync + 'static {
+    /// Adds a message, and wakes the consumers of all nodes. [`BrokerError::Limit`] when the queue is full.
+    fn push(
+        &self,
+        queue: &str,
+        publication: Publication,
+        limits: &QueueLimits,
+    ) -> BoxFuture<'static, Result<(), BrokerError>>;
+
+    /// Gives up to `count` messages to a node, which holds them from now on. None when there are none: whoever listens on
+    /// [`wake_channel`] hears of the next.
+    fn take(
+        &self,
+        queue: &str,
+        node: &str,
+        count: u32,
+        limits: &QueueLimits,
+    ) -> BoxFuture<'static, Result<Vec<Delivery>, BrokerError>>;
+
+    /// These were handled and are forgotten. Unknown ones are no error.
+    fn acknowledge(&self, queue: &str, ids: &[DeliveryId]) -> BoxFuture<'static, Result<(), BrokerError>>;
+
+    /// A node does not handle these: they are for others, or dead letters after their last attempt. Those that it does not
+    /// hold are no error.
+    fn give_back(
+        &self,
+        queue: &str,
+        node: &str,
+        ids: &[DeliveryId],
+        limits: &QueueLimits,
+    ) -> BoxFuture<'static, Result<(), BrokerError>>;
+
+    /// A node says that it is alive, and gives back what dead nodes hold. To be called every [`QUEUE_KEEP_EVERY`].
+    fn keep(
+        &self,
+        queue: &str,
+        node: &str,
+        limits: &QueueLimits,
+    ) -> BoxFuture<'static, Result<(), BrokerError>>;
+}

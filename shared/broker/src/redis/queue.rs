@@ -1,0 +1,144 @@
+//! Work queues in Redis: a stream with a consumer group each, every step one script. `Queues` in [`crate::queue`] is the
+//! contract. All keys of a queue carry one hash tag.
+
+use std::sync::Arc;
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use redis::{Cmd, Value};
+
+use super::{answers, keys::Keys, scripts::Code, shards::Shards, wire};
+use crate::{
+    BrokerError, Publication,
+    queue::{
+        Delivery, DeliveryId, QUEUE_FULL, QUEUE_LEASE, QueueLimits, Queues, dead_letter, max_attempts,
+        wake_channel,
+    },
+};
+
+/// The queues of a server.
+#[derive(Clone)]
+pub(super) struct RedisQueues {
+    pub(super) keys: Keys,
+    pub(super) shards: Arc<Shards>,
+}
+
+/// What a wake-up says: nothing but that there is something.
+fn wake_message() -> Vec<u8> {
+    wire::publication_message(&[])
+}
+
+fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+impl RedisQueues {
+    fn call(&self, code: &Code, queue: &str) -> Cmd {
+        let keys = self.keys.queue(&wake_channel(queue));
+        code.call(&keys.each_ref().map(String::as_str))
+    }
+
+    fn ask(&self, call: Cmd) -> impl Future<Output = Result<Value, BrokerError>> + Send + 'static + use<> {
+        self.shards.make(call)
+    }
+
+    /// The arguments by which a script wakes the consumers of all nodes.
+    fn wake_with(&self, call: &mut Cmd, queue: &str) {
+        call.arg(self.shards.dialect().publish())
+            .arg(self.keys.events(&wake_channel(queue)))
+            .arg(wake_message());
+    }
+
+    /// Buries what a script gave as dead letters: only when they are in their queue are they taken out of this one.
+    async fn bury(self, queue: String, answer: Value, limits: QueueLimits) -> Result<(), BrokerError> {
+        for delivery in answers::deliveries(answer)? {
+            let (name, letter) = dead_letter(&queue, &delivery);
+            match self.push(&name, letter, &limits).await {
+                Ok(()) => {}
+                Err(BrokerError::Limit(limit)) => tracing::warn!(queue, limit, "a dead letter is lost"),
+                // It is still held by this node: it comes back when the node is believed dead.
+                Err(error) => return Err(error),
+            }
+            self.acknowledge(&queue, &[delivery.id]).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Queues for RedisQueues {
+    fn push(
+        &self,
+        queue: &str,
+        publication: Publication,
+        limits: &QueueLimits,
+    ) -> BoxFuture<'static, Result<(), BrokerError>> {
+        let mut call = self.call(&self.shards.scripts().queue_push, queue);
+        call.arg(wire::encode_publication(&publication))
+            .arg(limits.max_messages)
+            .arg(limits.max_bytes)
+            .arg(millis(limits.ttl));
+        self.wake_with(&mut call, queue);
+        let made = self.ask(call);
+        async move {
+            match made.await? {
+                Value::Int(0) => Err(BrokerError::Limit(QUEUE_FULL)),
+                _ => Ok(()),
+            }
+        }
+        .boxed()
+    }
+
+    fn take(
+        &self,
+        queue: &str,
+        node: &str,
+        count: u32,
+        limits: &QueueLimits,
+    ) -> BoxFuture<'static, Result<Vec<Delivery>, BrokerError>> {
+        let mut call = self.call(&self.shards.scripts().queue_take, queue);
+        call.arg(node).arg(count).arg(millis(QUEUE_LEASE)).arg(millis(limits.ttl));
+        let made = self.ask(call);
+        async move { answers::deliveries(made.await?) }.boxed()
+    }
+
+    fn acknowledge(&self, queue: &str, ids: &[DeliveryId]) -> BoxFuture<'static, Result<(), BrokerError>> {
+        let mut call = self.call(&self.shards.scripts().queue_ack, queue);
+        for id in ids {
+            call.arg(&**id);
+        }
+        let made = self.ask(call);
+        async move { made.await.map(drop) }.boxed()
+    }
+
+    fn give_back(
+        &self,
+        queue: &str,
+        node: &str,
+        ids: &[DeliveryId],
+        limits: &QueueLimits,
+    ) -> BoxFuture<'static, Result<(), BrokerError>> {
+        let mut call = self.call(&self.shards.scripts().queue_return, queue);
+        call.arg(node).arg(max_attempts(queue, limits));
+        self.wake_with(&mut call, queue);
+        for id in ids {
+            call.arg(&**id);
+        }
+        let made = self.ask(call);
+        let (queues, queue, limits) = (self.clone(), queue.to_owned(), limits.clone());
+        async move { queues.bury(queue, made.await?, limits).await }.boxed()
+    }
+
+    fn keep(
+        &self,
+        queue: &str,
+        node: &str,
+        limits: &QueueLimits,
+    ) -> BoxFuture<'static, Result<(), BrokerError>> {
+        let mut call = self.call(&self.shards.scripts().queue_keep, queue);
+        call.arg(node).arg(max_attempts(queue, limits));
+        self.wake_with(&mut call, queue);
+        call.arg(millis(QUEUE_LEASE)).arg(millis(limits.ttl));
+        let made = self.ask(call);
+        let (queues, queue, limits) = (self.clone(), queue.to_owned(), limits.clone());
+        async move { queues.bury(queue, made.await?, limits).await }.boxed()
+    }
+}
