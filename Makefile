@@ -61,6 +61,7 @@ test-e2e: test-tools build ## the Node, browser and Python tests alone
 	cd tests/e2e && GORANI_BIN=$(TARGET_DIR)/debug/gorani .venv/bin/python stomp_test.py
 
 test-spring: build ## Spring's STOMP client, and a Spring Boot application with a broker relay (Java 17, Maven)
+	@tests/spring/tools.sh
 	cd tests/spring && GORANI_BIN=$(TARGET_DIR)/debug/gorani mvn -q -B test
 
 test-tools: ## install what the tests need and the machine lacks
@@ -115,6 +116,7 @@ ci: ## all of the above checks, as the build machine runs them
 	$(MAKE) layers
 	$(MAKE) doc
 	$(MAKE) test
+	$(MAKE) test-spring
 	$(MAKE) fuzz FUZZ_SECONDS=15
 	$(MAKE) bench BENCH_ARGS=--smoke BENCH_PROFILE=dev
 	$(MAKE) bench BENCH_ARGS="crowd --nodes 3 --connections 100 --repeats 1" BENCH_PROFILE=dev
