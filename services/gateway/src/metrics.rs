@@ -112,6 +112,10 @@ pub struct Metrics {
     pub inbox_overflows: Counter,
     /// Reads of history after a gap.
     pub catch_ups: Counter,
+    /// Messages of work queues given to consumers.
+    pub queue_deliveries: Counter,
+    /// Those among them that were given to a consumer before.
+    pub queue_redeliveries: Counter,
     /// Channels that this node receives.
     pub channels: Gauge,
     /// Seconds since the start.
@@ -145,6 +149,10 @@ impl Default for Metrics {
         let bytes_received = plain!(Counter, "bytes_received", "Payload bytes from clients");
         let bytes_sent = plain!(Counter, "bytes_sent", "Bytes written to WebSocket connections");
         let inbox_overflows = plain!(Counter, "inbox_overflows", "Channels that overflowed a worker's inbox");
+        let queue_deliveries =
+            plain!(Counter, "queue_deliveries", "Messages of work queues given to consumers");
+        let queue_redeliveries =
+            plain!(Counter, "queue_redeliveries", "Messages of work queues given to consumers again");
         let catch_ups = plain!(Counter, "catch_ups", "History reads after a gap");
         let channels = plain!(Gauge, "channels", "Channels received by this node");
         let uptime_seconds = plain!(Gauge<f64, AtomicU64>, "uptime_seconds", "Seconds since the start");
@@ -167,6 +175,8 @@ impl Default for Metrics {
             bytes_sent,
             inbox_overflows,
             catch_ups,
+            queue_deliveries,
+            queue_redeliveries,
             channels,
             uptime_seconds,
             cluster,

@@ -43,6 +43,9 @@ pub const QUEUE_LEASE: Duration = Duration::from_secs(9);
 /// How often a node with consumers or unacknowledged messages calls [`Queues::keep`].
 pub const QUEUE_KEEP_EVERY: Duration = Duration::from_secs(3);
 
+/// What [`BrokerError::Limit`] says of a queue that is full.
+pub const QUEUE_FULL: &str = "messages in a queue";
+
 /// Ends the name of the queue of dead letters: those of `jobs` are in `jobs.dead`, and stay there until they are taken.
 pub const DEAD_SUFFIX: &str = ".dead";
 

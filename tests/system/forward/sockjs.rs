@@ -7,6 +7,7 @@ use std::{
 };
 
 use gorani_tests::{
+    balancer::{Balancer, Kind},
     node::{Node, Settings},
     raw::{Head, RawSocket},
     redis::Redis,
@@ -86,6 +87,37 @@ fn a_session_lives_on_one_node_whichever_its_requests_land_on() {
             format!("a[{}]\n", expected.join(","))
         );
     }
+}
+
+/// Every request on a connection of its own, through a balancer that gives each to the next node.
+fn a_session_lives_behind(kind: Kind) {
+    let cluster = cluster();
+    let balancer = Balancer::start(kind, [cluster.address(0), cluster.address(1), cluster.address(2)]);
+    for session in 0..4 {
+        let url = |what: &str| format!("/echo/000/s{session}/{what}");
+        assert_eq!(poll(balancer.address(), &url("xhr")), "o\n");
+        for number in 0..6 {
+            let sent = post(balancer.address(), &url("xhr_send"), &format!("[\"{number}\"]"));
+            assert_eq!((sent.0.status, sent.1.as_str()), (204, ""));
+            assert_eq!(poll(balancer.address(), &url("xhr")), format!("a[\"{number}\"]\n"));
+        }
+        let mut streaming = stream(balancer.address(), &url("xhr_streaming"));
+        post(balancer.address(), &url("xhr_send"), "[\"streamed\"]");
+        assert_eq!(frame(&mut streaming), "a[\"streamed\"]\n");
+    }
+    let forwarded = |node| cluster.count(node, "gorani_forwards_total{outcome=\"answered\"}");
+    // Two of three requests land on another node than the session's.
+    assert!((0..NODES).map(forwarded).sum::<u64>() > 4 * 8, "requests landed on other nodes");
+}
+
+#[test]
+fn behind_nginx_a_session_needs_no_stickiness() {
+    a_session_lives_behind(Kind::Nginx);
+}
+
+#[test]
+fn behind_haproxy_a_session_needs_no_stickiness() {
+    a_session_lives_behind(Kind::Haproxy);
 }
 
 #[test]

@@ -151,6 +151,9 @@ impl Worker {
             match self.listen_and_take(queues, &channel, &name, request).await {
                 Ok(taken) if !taken.is_empty() => {
                     self.consumers.hold(&request.queue, key, &name, &taken);
+                    let again = taken.iter().filter(|delivery| delivery.attempt > 1).count();
+                    self.metrics.queue_deliveries.inc_by(taken.len() as u64);
+                    self.metrics.queue_redeliveries.inc_by(again as u64);
                     if !matches!(stopped.try_recv(), Err(TryRecvError::Closed)) {
                         return Ok(taken);
                     }

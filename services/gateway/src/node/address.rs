@@ -48,7 +48,10 @@ impl Node {
     pub(super) async fn set_address(&self, listening: SocketAddr) {
         let address = own_address(&self.settings, listening).await;
         if address.is_none() && self.settings.broker.kind == BrokerKind::Redis {
-            tracing::warn!("no address for other nodes is found: set cluster.advertise");
+            tracing::warn!(
+                "other nodes cannot take requests to this one: set cluster.advertise, or let the balancer keep clients at \
+                 their node (nodes do not speak TLS with one another)"
+            );
         }
         *self.addresses.own.write() = address.unwrap_or_default();
     }
@@ -84,6 +87,10 @@ impl Node {
 async fn own_address(settings: &Settings, listening: SocketAddr) -> Option<String> {
     if !settings.cluster.advertise.is_empty() {
         return Some(settings.cluster.advertise.clone());
+    }
+    if settings.http.tls.is_on() {
+        // Nodes speak without TLS: only an address that is named can be one where this works.
+        return None;
     }
     if !listening.ip().is_unspecified() {
         return Some(listening.to_string());
@@ -138,6 +145,8 @@ mod tests {
         }
         settings.broker.redis.url = "redis://[::1]:7000".to_owned();
         assert_eq!(own_address(&settings, at("0.0.0.0:8000")).await.as_deref(), Some("[::1]:8000"));
+        settings.http.tls.certificate = "node.pem".into();
+        assert_eq!(own_address(&settings, at("10.1.2.3:8000")).await, None);
         settings.cluster.advertise = "node-1.internal:80".to_owned();
         assert_eq!(own_address(&settings, at("0.0.0.0:8000")).await.as_deref(), Some("node-1.internal:80"));
     }

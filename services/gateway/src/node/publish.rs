@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use gorani_auth::{CHANNEL_NAME_MAX_BYTES, ChannelOptions, check_channel_name};
-use gorani_broker::{Idempotency, Publication, PublishOptions, Published, Retention};
+use gorani_broker::{
+    BrokerError, Idempotency, Publication, PublishOptions, Published, Retention, queue::QUEUE_FULL,
+};
 
 use crate::{disconnect::ErrorCode, hub::queue::TakeRequest, node::Node, session::client::policy::retention};
 
@@ -96,7 +98,11 @@ impl Node {
         Box::pin(async move {
             let result = accepted.await;
             node.count_publication(Source::Client, result.is_ok());
-            result.map(|()| Published::default()).map_err(ErrorCode::from)
+            result.map(|()| Published::default()).map_err(|error| match error {
+                // The queue is full, and stays so until somebody takes from it: no matter of a moment.
+                BrokerError::Limit(QUEUE_FULL) => ErrorCode::LIMIT_EXCEEDED,
+                error => ErrorCode::from(error),
+            })
         })
     }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     BrokerError, Event, Publication,
-    queue::{Delivery, DeliveryId, QueueLimits, Queues, dead_letter, max_attempts, wake_channel},
+    queue::{Delivery, DeliveryId, QUEUE_FULL, QueueLimits, Queues, dead_letter, max_attempts, wake_channel},
 };
 
 /// Queues at most; a new one is refused when all are in use.
@@ -75,7 +75,7 @@ impl Queue {
         let bytes = size(&publication);
         let messages = self.ready.len() + self.taken.len();
         if messages >= limits.max_messages as usize || self.bytes + bytes > limits.max_bytes {
-            return Err(BrokerError::Limit("messages in a queue"));
+            return Err(BrokerError::Limit(QUEUE_FULL));
         }
         self.next += 1;
         self.bytes += bytes;

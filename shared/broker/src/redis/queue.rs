@@ -10,7 +10,8 @@ use super::{answers, keys::Keys, scripts::Code, shards::Shards, wire};
 use crate::{
     BrokerError, Publication,
     queue::{
-        Delivery, DeliveryId, QUEUE_LEASE, QueueLimits, Queues, dead_letter, max_attempts, wake_channel,
+        Delivery, DeliveryId, QUEUE_FULL, QUEUE_LEASE, QueueLimits, Queues, dead_letter, max_attempts,
+        wake_channel,
     },
 };
 
@@ -79,7 +80,7 @@ impl Queues for RedisQueues {
         let made = self.ask(call);
         async move {
             match made.await? {
-                Value::Int(0) => Err(BrokerError::Limit("messages in a queue")),
+                Value::Int(0) => Err(BrokerError::Limit(QUEUE_FULL)),
                 _ => Ok(()),
             }
         }

@@ -8,6 +8,7 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 
+import org.springframework.messaging.MessageDeliveryException;
 import org.springframework.messaging.converter.CompositeMessageConverter;
 import org.springframework.messaging.converter.MappingJackson2MessageConverter;
 import org.springframework.messaging.converter.StringMessageConverter;
@@ -18,8 +19,11 @@ import org.springframework.messaging.simp.stomp.StompSession;
 import org.springframework.messaging.simp.stomp.StompSessionHandlerAdapter;
 import org.springframework.scheduling.concurrent.ThreadPoolTaskScheduler;
 import org.springframework.web.socket.WebSocketHttpHeaders;
+import org.springframework.web.socket.client.WebSocketClient;
 import org.springframework.web.socket.client.standard.StandardWebSocketClient;
 import org.springframework.web.socket.messaging.WebSocketStompClient;
+import org.springframework.web.socket.sockjs.client.SockJsClient;
+import org.springframework.web.socket.sockjs.client.Transport;
 
 /** Spring's own client, with what it hears in line. */
 final class Client implements AutoCloseable {
@@ -30,15 +34,15 @@ final class Client implements AutoCloseable {
   final BlockingQueue<String> errors = new LinkedBlockingQueue<>();
   private final WebSocketStompClient client;
 
-  Client(String url, WebSocketHttpHeaders handshake, StompHeaders connect) throws Exception {
+  Client(WebSocketClient transport, String url, WebSocketHttpHeaders handshake) throws Exception {
     ThreadPoolTaskScheduler scheduler = new ThreadPoolTaskScheduler();
     scheduler.initialize();
-    client = new WebSocketStompClient(new StandardWebSocketClient());
+    client = new WebSocketStompClient(transport);
     client.setMessageConverter(new CompositeMessageConverter(
         List.of(new StringMessageConverter(), new MappingJackson2MessageConverter())));
     client.setTaskScheduler(scheduler);
     client.setDefaultHeartbeat(new long[] {1000, 1000});
-    session = client.connectAsync(url, handshake, connect, new StompSessionHandlerAdapter() {
+    session = client.connectAsync(url, handshake, new StompHeaders(), new StompSessionHandlerAdapter() {
       @Override
       public void handleFrame(StompHeaders headers, Object payload) {
         errors.add(String.valueOf(headers.getFirst("message")));
@@ -54,7 +58,12 @@ final class Client implements AutoCloseable {
   }
 
   Client(String url) throws Exception {
-    this(url, new WebSocketHttpHeaders(), new StompHeaders());
+    this(new StandardWebSocketClient(), url, new WebSocketHttpHeaders());
+  }
+
+  /** Through Spring's SockJS client, with one transport alone. */
+  static Client overSockJs(Transport transport, String url) throws Exception {
+    return new Client(new SockJsClient(List.of(transport)), url, new WebSocketHttpHeaders());
   }
 
   /** A subscription; where the server gives receipts, it is live when this returns. */
@@ -96,8 +105,10 @@ final class Client implements AutoCloseable {
 
   @Override
   public void close() {
-    if (session.isConnected()) {
+    try {
       session.disconnect();
+    } catch (MessageDeliveryException | IllegalStateException gone) {
+      // After an ERROR the server closes; whoever is first, it is over.
     }
     client.stop();
   }

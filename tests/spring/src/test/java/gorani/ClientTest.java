@@ -2,11 +2,16 @@ package gorani;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
+import java.util.List;
 import java.util.Map;
 
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.springframework.web.socket.client.standard.StandardWebSocketClient;
+import org.springframework.web.socket.sockjs.client.RestTemplateXhrTransport;
+import org.springframework.web.socket.sockjs.client.Transport;
+import org.springframework.web.socket.sockjs.client.WebSocketTransport;
 
 /** Spring's WebSocketStompClient, unchanged, against a node. */
 class ClientTest {
@@ -34,6 +39,19 @@ class ClientTest {
       assertEquals(Map.of("text", "고라니: deer"), Client.next(heard));
       node.publish("open:spring", "{\"text\":\"by HTTP\"}");
       assertEquals(Map.of("text", "by HTTP"), Client.next(heard));
+    }
+  }
+
+  @Test
+  void theSockJsClientHearsOverWebSocketAndOverHttp() throws Exception {
+    List<Transport> transports =
+        List.of(new WebSocketTransport(new StandardWebSocketClient()), new RestTemplateXhrTransport());
+    for (Transport transport : transports) {
+      try (Client client = Client.overSockJs(transport, "http://127.0.0.1:" + node.http + "/stomp/sockjs")) {
+        var heard = client.subscribe("/topic/open:sockjs", true);
+        client.session.send("/topic/open:sockjs", Map.of("text", "고라니"));
+        assertEquals(Map.of("text", "고라니"), Client.next(heard));
+      }
     }
   }
 

@@ -24,6 +24,7 @@ import org.springframework.messaging.simp.config.MessageBrokerRegistry;
 import org.springframework.stereotype.Controller;
 import org.springframework.web.socket.WebSocketHandler;
 import org.springframework.web.socket.WebSocketHttpHeaders;
+import org.springframework.web.socket.client.standard.StandardWebSocketClient;
 import org.springframework.web.socket.config.annotation.EnableWebSocketMessageBroker;
 import org.springframework.web.socket.config.annotation.StompEndpointRegistry;
 import org.springframework.web.socket.config.annotation.WebSocketMessageBrokerConfigurer;
@@ -103,8 +104,7 @@ class RelayTest {
     int port = ((ServletWebServerApplicationContext) application).getWebServer().getPort();
     WebSocketHttpHeaders handshake = new WebSocketHttpHeaders();
     handshake.add("X-User", user);
-    return new Client("ws://127.0.0.1:" + port + "/ws", handshake,
-        new org.springframework.messaging.simp.stomp.StompHeaders());
+    return new Client(new StandardWebSocketClient(), "ws://127.0.0.1:" + port + "/ws", handshake);
   }
 
   @Test
