@@ -84,7 +84,8 @@ lint: ## clippy on every target, and the licences and sources of all dependencie
 layers: ## the direction of the dependencies, between crates and between the rooms of the gateway
 	$(CARGO) run --quiet --locked -p gorani-tests --bin layers
 
-# BENCH_ARGS="crowd --write": 5 nodes of 19,000 connections each receive a broadcast.
+# BENCH_ARGS="crowd --write": 5 nodes of 19,000 connections each receive a broadcast. BENCH_ARGS="transports --write": the ways
+# to receive over HTTP beside WebSocket, and a forwarded request beside a local one.
 bench: ## measure fan-out, memory, set-up, publishing and latency beside the stock actors (release build)
 	$(CARGO) build --profile $(BENCH_PROFILE) --locked -p gorani --bin gorani
 	GORANI_BIN=$(TARGET_DIR)/$(BENCH_PROFILE:dev=debug)/gorani \
@@ -120,4 +121,5 @@ ci: ## all of the above checks, as the build machine runs them
 	$(MAKE) fuzz FUZZ_SECONDS=15
 	$(MAKE) bench BENCH_ARGS=--smoke BENCH_PROFILE=dev
 	$(MAKE) bench BENCH_ARGS="crowd --nodes 3 --connections 100 --repeats 1" BENCH_PROFILE=dev
+	$(MAKE) bench BENCH_ARGS="transports --smoke" BENCH_PROFILE=dev
 	$(MAKE) audit AUDIT_ARGS="--brief --parallel 3" BENCH_PROFILE=dev

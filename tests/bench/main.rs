@@ -29,6 +29,7 @@ mod report;
 mod server;
 mod stats;
 mod swarm;
+mod transports;
 
 use std::{io, process::ExitCode};
 
@@ -72,6 +73,8 @@ struct Flags {
 enum Program {
     /// Many connections, spread over the nodes of a cluster, receive a broadcast
     Crowd(crowd::CrowdFlags),
+    /// What it costs to receive over HTTP, beside WebSocket at the same node
+    Transports(transports::TransportsFlags),
     /// Whether what is accepted reaches everybody, once and in order, while things break
     Audit(audit::AuditFlags),
     /// The subscribers of one node of a crowd
@@ -97,7 +100,11 @@ enum Part {
 fn main() -> ExitCode {
     let flags = Flags::parse();
     let optimised = !cfg!(debug_assertions);
-    if flags.write && !optimised {
+    let writes = match &flags.command {
+        Some(Program::Transports(flags)) => flags.write,
+        _ => flags.write,
+    };
+    if writes && !optimised {
         eprintln!(
             "numbers of a debug build are not worth keeping: cargo run --release -p gorani-tests --bin bench"
         );
@@ -106,6 +113,7 @@ fn main() -> ExitCode {
     let ended = match &flags.command {
         None => run(&flags),
         Some(Program::Audit(flags)) => audit::run(flags),
+        Some(Program::Transports(flags)) => transports::run(flags),
         Some(Program::Crowd(flags)) => crowd::run(flags),
         Some(Program::CrowdClient(flags)) => crowd::client::run(flags),
     };

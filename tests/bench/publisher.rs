@@ -76,7 +76,7 @@ impl Publisher {
 }
 
 /// The length of the first answer, head and body, if all of it is there.
-fn answer_length(bytes: &[u8]) -> io::Result<Option<usize>> {
+pub(crate) fn answer_length(bytes: &[u8]) -> io::Result<Option<usize>> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut headers);
     let httparse::Status::Complete(head) = response.parse(bytes).map_err(io::Error::other)? else {

@@ -67,14 +67,10 @@ impl Server {
             Kind::Gateway => binary::node(),
             Kind::Stock => binary::built("gorani-tests", "stock"),
         };
-        let before = if how.pinned { pin_to_core(SERVER_CORE) } else { None };
-        let running = match kind {
+        let running = on_server_core(how.pinned, || match kind {
             Kind::Gateway => Running::Gateway(Node::start(gateway_settings())),
             Kind::Stock => Running::Stock(Stock::start(Command::new(program), how.shared_text)),
-        };
-        if let Some(before) = before {
-            unpin(&before);
-        }
+        });
         Self { kind, running }
     }
 
@@ -131,6 +127,21 @@ impl Server {
     fn request(&self, path: &str, body: &str) -> Vec<u8> {
         post(self.address(), path, body)
     }
+}
+
+/// Starts a node with settings of its own where servers run, and waits until it answers.
+pub(crate) fn start_node(settings: Settings, pinned: bool) -> Node {
+    on_server_core(pinned, || Node::start(settings))
+}
+
+/// What is started meanwhile stays on the servers' core.
+fn on_server_core<T>(pinned: bool, start: impl FnOnce() -> T) -> T {
+    let before = if pinned { pin_to_core(SERVER_CORE) } else { None };
+    let started = start();
+    if let Some(before) = before {
+        unpin(&before);
+    }
+    started
 }
 
 /// A request to the HTTP API, whole.

@@ -4,40 +4,13 @@
 import { clearFeed, isEmpty, note, showEmpty, showHistory, showMessage } from "./feed.js";
 import { $, element, plural } from "./page.js";
 import { askPresence, forgetPresent, moved, setYou } from "./presence.js";
+import "./theme.js";
 import { endpoints, forgetTravels, watched } from "./travel.js";
 
 // Publications asked of the history when the page opens a channel.
 const FIRST_HISTORY = 50;
 // Milliseconds for which "Drop" keeps the line cut, so that there is something to recover.
 const DROP_MS = 3000;
-
-const stored = (name, value) => {
-  try {
-    if (value !== undefined) localStorage.setItem(name, value);
-    return localStorage.getItem(name);
-  } catch {
-    return null; // A browser that keeps nothing still shows the page.
-  }
-};
-
-// ---------------------------------------------------------------- colours
-
-const systemDark = matchMedia("(prefers-color-scheme: dark)");
-const isDark = () => {
-  const chosen = document.documentElement.dataset.theme;
-  return chosen ? chosen === "dark" : systemDark.matches;
-};
-const showTheme = () => $("theme").setAttribute("aria-pressed", String(isDark()));
-const chosenTheme = stored("gorani.theme");
-if (chosenTheme === "dark" || chosenTheme === "light") document.documentElement.dataset.theme = chosenTheme;
-showTheme();
-systemDark.addEventListener("change", showTheme);
-$("theme").addEventListener("click", () => {
-  const next = isDark() ? "light" : "dark";
-  document.documentElement.dataset.theme = next;
-  stored("gorani.theme", next);
-  showTheme();
-});
 
 // ---------------------------------------------------------------- the subscription
 
@@ -65,6 +38,7 @@ function subscribe(name) {
   $("channel").value = name;
   document.title = `${name} · Gorani`;
   history.replaceState(null, "", `#${encodeURIComponent(name)}`);
+  $("compare").href = `compare${location.hash}`;
   clearFeed();
   forgetPresent("");
   showPosition("", 0);

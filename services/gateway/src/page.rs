@@ -1,4 +1,4 @@
-//! The page to try the node with, embedded in the binary. Only with `development.page`.
+//! The page to try the node with, and the one that compares the transports, embedded in the binary. Only with `development.page`.
 
 use actix_web::{
     HttpResponse,
@@ -17,13 +17,15 @@ type Asset = (&'static str, &'static str, &'static str);
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
 
-const ASSETS: [Asset; 10] = [
+const ASSETS: [Asset; 15] = [
     ("/", HTML, include_str!("../assets/index.html")),
     ("/app.js", SCRIPT, include_str!("../assets/app.js")),
     ("/feed.js", SCRIPT, include_str!("../assets/feed.js")),
     ("/page.js", SCRIPT, include_str!("../assets/page.js")),
     ("/travel.js", SCRIPT, include_str!("../assets/travel.js")),
+    ("/theme.js", SCRIPT, include_str!("../assets/theme.js")),
     ("/presence.js", SCRIPT, include_str!("../assets/presence.js")),
     ("/centrifuge.js", SCRIPT, include_str!("../assets/centrifuge.js")),
     (
@@ -31,7 +33,11 @@ const ASSETS: [Asset; 10] = [
         "text/plain; charset=utf-8",
         include_str!("../assets/centrifuge.LICENSE.txt"),
     ),
-    ("/style.css", "text/css; charset=utf-8", include_str!("../assets/style.css")),
+    ("/style.css", STYLE, include_str!("../assets/style.css")),
+    ("/compare", HTML, include_str!("../assets/compare.html")),
+    ("/compare.js", SCRIPT, include_str!("../assets/compare.js")),
+    ("/receivers.js", SCRIPT, include_str!("../assets/receivers.js")),
+    ("/compare.css", STYLE, include_str!("../assets/compare.css")),
     ("/favicon.svg", "image/svg+xml", include_str!("../assets/favicon.svg")),
 ];
 

@@ -1,0 +1,115 @@
+//! The ways to receive that are compared: what each asks for, and when its subscriber is in.
+
+use std::net::SocketAddr;
+
+use gorani_tests::{client, raw};
+
+/// A channel without history, and one with it: see [`Way::channel`].
+const CHANNELS: [&str; 2] = ["bench:1", "kept:1"];
+/// What the reply to the subscribe command has.
+const SUBSCRIBED: &[u8] = br#""id":2"#;
+
+/// A way to receive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    WebSocket,
+    UniSse,
+    UniHttpStream,
+    HttpStream,
+    XhrStreaming,
+    Poll,
+}
+
+impl Way {
+    /// All of them; the first is what the others are compared with.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::WebSocket,
+        Self::UniSse,
+        Self::UniHttpStream,
+        Self::HttpStream,
+        Self::XhrStreaming,
+        Self::Poll,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::WebSocket => "WebSocket",
+            Self::UniSse => "uni_sse",
+            Self::UniHttpStream => "uni_http_stream",
+            Self::HttpStream => "http_stream",
+            Self::XhrStreaming => "SockJS xhr_streaming",
+            Self::Poll => "long polling",
+        }
+    }
+
+    /// Where it subscribes.
+    pub(crate) fn channel(self) -> &'static str {
+        let [plain, kept] = CHANNELS;
+        if self == Self::Poll { kept } else { plain }
+    }
+
+    /// The request that opens it; `number` tells one subscriber from another.
+    pub(crate) fn opening(self, address: SocketAddr, number: usize) -> Vec<u8> {
+        let channel = self.channel();
+        match self {
+            Self::WebSocket => raw::handshake(address, client::PATH, "").into_bytes(),
+            Self::UniSse => get(address, &format!("/connection/uni_sse?channels={channel}")),
+            Self::UniHttpStream => get(address, &format!("/connection/uni_http_stream?channels={channel}")),
+            Self::HttpStream => post(address, "/connection/http_stream", &self.commands()),
+            Self::XhrStreaming => post(address, &format!("{}/xhr_streaming", session(number)), ""),
+            Self::Poll => get(address, &format!("/connection/poll?channels={channel}")),
+        }
+    }
+
+    /// What comes back when the opening request is served, where commands can follow only then.
+    pub(crate) fn opened(self) -> Option<&'static [u8]> {
+        match self {
+            Self::WebSocket => Some(b"\r\n\r\n"),
+            Self::XhrStreaming => Some(b"\no\n"),
+            _ => None,
+        }
+    }
+
+    /// What has come when it is subscribed. A poll is when it has its first answer and has asked again.
+    pub(crate) fn subscribed(self) -> Option<&'static [u8]> {
+        match self {
+            Self::WebSocket | Self::HttpStream => Some(SUBSCRIBED),
+            Self::UniSse | Self::UniHttpStream => Some(br#""connect""#),
+            Self::XhrStreaming => Some(br#"\"id\":2"#),
+            Self::Poll => None,
+        }
+    }
+
+    /// The commands that connect and subscribe.
+    pub(crate) fn commands(self) -> String {
+        let channel = self.channel();
+        format!("{{\"id\":1,\"connect\":{{}}}}\n{{\"id\":2,\"subscribe\":{{\"channel\":\"{channel}\"}}}}")
+    }
+
+    /// The commands as a request of their own, for a session of SockJS.
+    pub(crate) fn sending(self, address: SocketAddr, number: usize) -> Vec<u8> {
+        let body = serde_json::json!([self.commands()]).to_string();
+        post(address, &format!("{}/xhr_send", session(number)), &body)
+    }
+}
+
+/// The poll that waits for what follows a position.
+pub(crate) fn poll_on(address: SocketAddr, position: &str) -> Vec<u8> {
+    let channel = Way::Poll.channel();
+    get(address, &format!("/connection/poll?channels={channel}&wait=60&position={position}"))
+}
+
+fn session(number: usize) -> String {
+    format!("/connection/sockjs/000/s{number}")
+}
+
+fn get(address: SocketAddr, target: &str) -> Vec<u8> {
+    format!("GET {target} HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes()
+}
+
+/// A request with a body.
+pub(crate) fn post(address: SocketAddr, target: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("POST {target} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n{body}")
+        .into_bytes()
+}
