@@ -45,11 +45,16 @@ async fn a_server_that_is_killed_and_restarted_is_told_as_gaps_and_goes_on() {
     assert!(matches!(refused, BrokerError::Unavailable(_)), "{refused:?}");
     assert!(node.told_nothing());
     server.restart();
-    let gaps = [node.next().await, node.next().await];
-    assert!(gaps.contains(&gap("news")) && gaps.contains(&gap("weather")), "{gaps:?}");
+    // A connection that a busy machine breaks off again tells them once more; nothing but gaps comes before all are told.
+    let mut untold = vec![gap("news"), gap("weather")];
+    while !untold.is_empty() {
+        let told = node.next().await;
+        assert!(matches!(told, Told::Gap(_)), "{told:?}");
+        untold.retain(|gap| *gap != told);
+    }
     node.until_ready().await;
     let after = node.publish("news", "after").await.unwrap().position;
-    assert_eq!(node.next().await, event("news", "after"));
+    while node.next().await != event("news", "after") {}
     assert_ne!(after.epoch, before.epoch, "the server kept nothing, and the epoch tells");
 }
 
@@ -121,10 +126,9 @@ async fn a_node_that_went_deaf_notices_and_listens_again() {
 async fn a_node_that_can_only_listen_is_not_ready_and_goes_on_listening_over_the_same_connection() {
     let server = Server::start();
     let proxy = Proxy::to(server.port).await;
-    // Longer than a busy machine makes anybody wait: here a connection that is given up for slowness would count as a fault.
-    let patient = Duration::from_secs(2);
-    let settings =
-        crate::RedisSettings { request_timeout: patient, canary_timeout: patient, ..quick(proxy.url()) };
+    // The requests are found to be away long before the canary is missed, on a busy machine, too: as long as nobody knows that
+    // they are, silence is taken for deafness.
+    let settings = crate::RedisSettings { canary_timeout: 5 * REQUEST_TIMEOUT, ..quick(proxy.url()) };
     let longer_than_a_canary = 2 * settings.canary_timeout;
     let mut node = Rig::start(settings).await;
     node.subscribe(&["news"]).await;
