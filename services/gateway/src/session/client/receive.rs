@@ -26,6 +26,8 @@ impl ClientSession {
             self.add_wished(wish, &mut subscriptions)?;
             for subscription in &mut subscriptions {
                 if is_poll {
+                    // Else every poll that waits would be a join and a leave for the whole channel.
+                    subscription.hide();
                     subscription.recoverable |= self.is_readable(subscription);
                 }
                 let position = wish.positions.get(&subscription.channel);

@@ -35,6 +35,8 @@ pub(super) struct Subscription {
     expires_at: Option<u64>,
     positioned: bool,
     join_leave: bool,
+    /// Others are not told of it, nor it of others.
+    unseen: bool,
     info: Arc<ClientInfo>,
     data: Bytes,
     options: ChannelOptions,
@@ -55,6 +57,12 @@ impl Subscription {
         &self.options
     }
 
+    /// For one that comes and goes too often to be present: nobody is told that it joins and leaves, nor is it told of others.
+    pub(super) fn hide(&mut self) {
+        self.unseen = true;
+        self.join_leave = false;
+    }
+
     /// What the node is asked to do.
     pub(super) fn request(&self, recover_max_bytes: usize) -> SubscribeRequest {
         SubscribeRequest {
@@ -64,8 +72,8 @@ impl Subscription {
             positioned: self.positioned,
             recover: self.recover.clone(),
             recover_max_bytes,
-            presence: self.options.presence,
-            announce: self.options.join_leave,
+            presence: self.options.presence && !self.unseen,
+            announce: self.options.join_leave && !self.unseen,
             join_leave: self.join_leave,
             view: None,
         }
@@ -189,6 +197,7 @@ impl ClientSession {
             expires_at: granted.expires_at,
             positioned: recoverable || (options.force_positioning && options.has_history()),
             join_leave: options.join_leave && options.force_push_join_leave,
+            unseen: false,
             info: self.info_for(granted.info.map(raw_bytes).unwrap_or_default()),
             data: granted.data.map(raw_bytes).unwrap_or_default(),
             options,

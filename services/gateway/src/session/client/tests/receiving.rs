@@ -131,6 +131,15 @@ fn channels_of_the_token_come_without_being_named() {
 }
 
 #[test]
+fn a_stream_is_present_and_announced_and_a_poll_that_comes_and_goes_is_not() {
+    for (patience, is_seen) in [(None, true), (Some(Duration::from_secs(5)), false)] {
+        let mut receiver = Receiver::open(wish(&token(60, &[]), &["history:a"], ""), patience);
+        let Action::Subscribe(_, request) = receiver.next() else { panic!("no subscribe") };
+        assert_eq!([request.presence, request.announce, request.join_leave], [is_seen; 3]);
+    }
+}
+
+#[test]
 fn a_poll_begins_with_all_that_it_missed_or_not_at_all() {
     let unrecovered = Subscribed { was_recovering: true, ..top(9) };
     let wished = || wish(&token(60, &[]), &["history:a"], "history~3aa.5.e");
