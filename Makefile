@@ -85,7 +85,8 @@ layers: ## the direction of the dependencies, between crates and between the roo
 	$(CARGO) run --quiet --locked -p gorani-tests --bin layers
 
 # BENCH_ARGS="crowd --write": 5 nodes of 19,000 connections each receive a broadcast. BENCH_ARGS="transports --write": the ways
-# to receive over HTTP beside WebSocket, and a forwarded request beside a local one.
+# to receive over HTTP beside WebSocket, and a forwarded request beside a local one. BENCH_ARGS="queue --write": messages of a
+# work queue per second, through Redis with one and three nodes, and with the embedded broker.
 bench: ## measure fan-out, memory, set-up, publishing and latency beside the stock actors (release build)
 	$(CARGO) build --profile $(BENCH_PROFILE) --locked -p gorani --bin gorani
 	GORANI_BIN=$(TARGET_DIR)/$(BENCH_PROFILE:dev=debug)/gorani \
@@ -122,4 +123,5 @@ ci: ## all of the above checks, as the build machine runs them
 	$(MAKE) bench BENCH_ARGS=--smoke BENCH_PROFILE=dev
 	$(MAKE) bench BENCH_ARGS="crowd --nodes 3 --connections 100 --repeats 1" BENCH_PROFILE=dev
 	$(MAKE) bench BENCH_ARGS="transports --smoke" BENCH_PROFILE=dev
+	$(MAKE) bench BENCH_ARGS="queue --smoke" BENCH_PROFILE=dev
 	$(MAKE) audit AUDIT_ARGS="--brief --parallel 3" BENCH_PROFILE=dev

@@ -25,6 +25,7 @@ mod latency;
 mod plan;
 mod publish;
 mod publisher;
+mod queue;
 mod report;
 mod server;
 mod stats;
@@ -75,6 +76,8 @@ enum Program {
     Crowd(crowd::CrowdFlags),
     /// What it costs to receive over HTTP, beside WebSocket at the same node
     Transports(transports::TransportsFlags),
+    /// Work-queue messages per second, from SEND to ACK, through Redis and without
+    Queue(queue::QueueFlags),
     /// Whether what is accepted reaches everybody, once and in order, while things break
     Audit(audit::AuditFlags),
     /// The subscribers of one node of a crowd
@@ -102,6 +105,7 @@ fn main() -> ExitCode {
     let optimised = !cfg!(debug_assertions);
     let writes = match &flags.command {
         Some(Program::Transports(flags)) => flags.write,
+        Some(Program::Queue(flags)) => flags.write,
         _ => flags.write,
     };
     if writes && !optimised {
@@ -114,6 +118,7 @@ fn main() -> ExitCode {
         None => run(&flags),
         Some(Program::Audit(flags)) => audit::run(flags),
         Some(Program::Transports(flags)) => transports::run(flags),
+        Some(Program::Queue(flags)) => queue::run(flags),
         Some(Program::Crowd(flags)) => crowd::run(flags),
         Some(Program::CrowdClient(flags)) => crowd::client::run(flags),
     };

@@ -100,6 +100,11 @@ impl Redis {
         self.address
     }
 
+    /// Its process.
+    pub fn process(&self) -> Process {
+        Process::new(self.child.id())
+    }
+
     /// A section of what the server says of itself; empty while it cannot be asked.
     pub fn info(&self, section: &str) -> String {
         self.ask(&format!("INFO {section}"))
@@ -161,12 +166,12 @@ impl Redis {
 
     /// Freezes it (`SIGSTOP`), as a host that hangs.
     pub fn pause(&self) {
-        Process::new(self.child.id()).signal(Signal::SIGSTOP);
+        self.process().signal(Signal::SIGSTOP);
     }
 
     /// Lets it go on.
     pub fn resume(&self) {
-        Process::new(self.child.id()).signal(Signal::SIGCONT);
+        self.process().signal(Signal::SIGCONT);
     }
 }
 

@@ -1,4 +1,4 @@
-//! A client of STOMP (specs/stomp.md) over TCP, for tests: it says what it is told to, and takes frames apart by itself.
+//! A client of STOMP (specs/stomp.md) over TCP, with or without TLS, for tests: it says what it is told to, and takes frames apart by itself.
 
 use std::{
     io::{self, Read, Write},
@@ -37,8 +37,8 @@ impl Frame {
 
 /// One connection.
 #[derive(Debug)]
-pub struct Stomp {
-    stream: TcpStream,
+pub struct Stomp<S = TcpStream> {
+    stream: S,
     read: Vec<u8>,
 }
 
@@ -51,7 +51,7 @@ impl Stomp {
         let stream = TcpStream::connect(address).expect("the node accepts");
         stream.set_nodelay(true).expect("a socket option");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
-        Self { stream, read: Vec::new() }
+        Self::over(stream)
     }
 
     /// Connects with these header lines beside `accept-version:1.2`.
@@ -60,10 +60,33 @@ impl Stomp {
     /// If it is refused.
     pub fn connect(address: SocketAddr, headers: &str) -> Self {
         let mut client = Self::open(address);
-        client.say(&format!("CONNECT\naccept-version:1.2\n{headers}\n\0"));
-        let frame = client.frame();
-        assert_eq!(frame.command, "CONNECTED", "{frame:?}");
+        client.begin(headers);
         client
+    }
+
+    /// Sets how long [`Stomp::frame_or_end`] waits.
+    ///
+    /// # Panics
+    /// If the socket does not take it.
+    pub fn wait_at_most(&self, patience: Duration) {
+        self.stream.set_read_timeout(Some(patience)).expect("a socket option");
+    }
+}
+
+impl<S: Read + Write> Stomp<S> {
+    /// A client on an open stream, whose reads have a timeout; nothing is sent yet.
+    pub fn over(stream: S) -> Self {
+        Self { stream, read: Vec::new() }
+    }
+
+    /// Sends a CONNECT with these header lines beside `accept-version:1.2`, and waits for its answer.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub fn begin(&mut self, headers: &str) {
+        self.say(&format!("CONNECT\naccept-version:1.2\n{headers}\n\0"));
+        let frame = self.frame();
+        assert_eq!(frame.command, "CONNECTED", "{frame:?}");
     }
 
     /// Subscribes, and waits until it is live.
@@ -147,14 +170,6 @@ impl Stomp {
                 count => self.read.extend_from_slice(&buffer[..count]),
             }
         }
-    }
-
-    /// Sets how long [`Stomp::frame_or_end`] waits.
-    ///
-    /// # Panics
-    /// If the socket does not take it.
-    pub fn wait_at_most(&self, patience: Duration) {
-        self.stream.set_read_timeout(Some(patience)).expect("a socket option");
     }
 }
 

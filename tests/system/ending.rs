@@ -21,7 +21,7 @@ fn patient() -> Settings {
     Settings::open().set("websocket.close_timeout", "\"20s\"").set("http.shutdown_timeout", "\"20s\"")
 }
 
-fn is_refused(address: SocketAddr) -> bool {
+pub(crate) fn is_refused(address: SocketAddr) -> bool {
     matches!(TcpStream::connect(address), Err(error) if error.kind() == ErrorKind::ConnectionRefused)
 }
 

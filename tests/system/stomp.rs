@@ -1,11 +1,13 @@
 //! STOMP against the real binary, over TCP and WebSocket. specs/stomp.md.
 //!
 //! - [`pairs`]: every protocol reaches every other. - [`malformed`]: what is wrong is told. -
-//!   [`queues`]: work queues.
+//!   [`queues`]: work queues. - [`secure`]: TLS. - [`slow`]: who does not read.
 
 mod malformed;
 mod pairs;
 mod queues;
+mod secure;
+mod slow;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -118,6 +120,36 @@ fn a_node_that_goes_down_tells_its_stomp_clients_and_closes() {
     let frame = client.frame();
     assert_eq!((frame.command.as_str(), frame.get("reconnect")), ("ERROR", Some("true")));
     assert_eq!(client.frame_or_end().unwrap(), None);
+}
+
+#[test]
+fn a_draining_node_refuses_stomp_connections_while_it_waits_for_those_that_it_has() {
+    let tcp = free_address();
+    let mut node = Node::start(
+        settings(tcp).set("websocket.close_timeout", "\"20s\"").set("http.shutdown_timeout", "\"20s\""),
+    );
+    let mut lingering = Stomp::connect(tcp, "");
+    node.terminate();
+    // It does not close after the last frame, so the node waits for it.
+    assert_eq!(lingering.frame().command, "ERROR");
+    assert!(crate::ending::is_refused(tcp));
+    drop(lingering);
+    assert!(node.wait_exit(Duration::from_secs(10)).expect("it ends").success());
+}
+
+#[test]
+fn without_heart_beats_a_websocket_that_answers_no_ping_is_ended() {
+    let node = Node::start(
+        settings(free_address())
+            .set("client.ping_interval", "\"1s\"")
+            .set("client.pong_timeout", "\"500ms\""),
+    );
+    let mut socket = RawSocket::websocket(node.address(), "/stomp", "");
+    socket.text("CONNECT\naccept-version:1.2\n\n\0").unwrap();
+    assert!(socket.read_frame().unwrap().payload.starts_with(b"CONNECTED\n"));
+    assert_eq!(socket.read_frame().unwrap().opcode, opcode::PING);
+    assert!(socket.read_frame().unwrap().payload.starts_with(b"ERROR\n"));
+    assert_eq!(socket.read_close().unwrap(), (3012, "no pong".to_owned()));
 }
 
 #[test]

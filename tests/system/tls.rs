@@ -1,6 +1,11 @@
 //! TLS: `wss` and `https` with a self-signed certificate on the node's one port. Issue line "TLS by rustls".
 
-use std::{net::TcpStream, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use gorani_tests::{
     client::PATH,
@@ -17,16 +22,18 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::eventually;
 
-/// A node with a certificate of its own for `localhost`, and who trusts it.
-fn start(files: &Path) -> (Node, Arc<ClientConfig>) {
+/// A TLS connection of a client.
+pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
+
+/// Settings of a new certificate for `localhost` at `section` (`http.tls`), and who trusts it.
+pub(crate) fn certified(settings: Settings, section: &str, files: &Path) -> (Settings, Arc<ClientConfig>) {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| files.join(name));
     std::fs::write(&certificate, certified.cert.pem()).unwrap();
     std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
-    let settings = Settings::open()
-        .set("http.tls.certificate", format!("{certificate:?}"))
-        .set("http.tls.key", format!("{key:?}"));
-    let node = Node::spawn(settings);
+    let settings = settings
+        .set(&format!("{section}.certificate"), format!("{certificate:?}"))
+        .set(&format!("{section}.key"), format!("{key:?}"));
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(certified.cert.der().to_vec())).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -34,13 +41,25 @@ fn start(files: &Path) -> (Node, Arc<ClientConfig>) {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let address = node.address();
-    eventually("the node listens", Duration::from_secs(10), || TcpStream::connect(address).is_ok());
-    (node, Arc::new(config))
+    (settings, Arc::new(config))
 }
 
-fn connect(node: &Node, config: &Arc<ClientConfig>) -> StreamOwned<ClientConnection, TcpStream> {
-    let stream = TcpStream::connect(node.address()).unwrap();
+/// A node with a certificate of its own, and who trusts it.
+fn start(files: &Path) -> (Node, Arc<ClientConfig>) {
+    let (settings, config) = certified(Settings::open(), "http.tls", files);
+    let node = Node::spawn(settings);
+    let address = node.address();
+    eventually("the node listens", Duration::from_secs(10), || TcpStream::connect(address).is_ok());
+    (node, config)
+}
+
+fn connect(node: &Node, config: &Arc<ClientConfig>) -> Stream {
+    connect_to(node.address(), config)
+}
+
+/// A connection whose handshake comes with its first bytes.
+pub(crate) fn connect_to(address: SocketAddr, config: &Arc<ClientConfig>) -> Stream {
+    let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     StreamOwned::new(ClientConnection::new(config.clone(), name).unwrap(), stream)

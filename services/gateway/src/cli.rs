@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     RunError,
     node::NodeError,
+    server::ServerError,
     session::client::policy::VERSION,
     settings::{Settings, SettingsError},
 };
@@ -90,6 +91,8 @@ impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Settings(_) | Self::Log(_) => EXIT_SETTINGS,
+            // Files that the settings name: starting again does not help before somebody changes them.
+            Self::Run(RunError::Server(ServerError::Tls(_))) => EXIT_SETTINGS,
             Self::Run(_) | Self::Health(_) | Self::Token(_) => 1,
         }
     }

@@ -110,7 +110,7 @@ pub fn start(node: Arc<Node>, endpoints: Arc<Endpoints>) -> Result<Listening, Se
     let failed = |error| ServerError::Listen(settings.address, error);
     let listener = listen(settings.address, settings.backlog).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let listening = listener.try_clone().map_err(failed)?;
+    let mut listening = vec![listener.try_clone().map_err(failed)?];
     let tls = if settings.tls.is_on() { Some(tls::config(&settings.tls)?) } else { None };
     let directory = Arc::new(Directory::new(node.id.clone()));
     let forwarded = Arc::<forward::Shared>::default();
@@ -120,7 +120,7 @@ pub fn start(node: Arc<Node>, endpoints: Arc<Endpoints>) -> Result<Listening, Se
         .max_concurrent_connections(settings.max_connections)
         .shutdown_timeout(settings.shutdown_timeout.as_secs())
         .disable_signals();
-    let builder = stomp::add(builder, &node)?;
+    let builder = stomp::add(builder, &node, &mut listening)?;
     let server = match tls {
         None => builder.listen("http", listener, move || {
             let upgrades = upgrades(&node, &directory, &forwarded, &endpoints, false);

@@ -1,6 +1,10 @@
 //! The listener of STOMP over TCP, on the workers of the HTTP one. `specs/stomp.md`, item 58.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc};
+use std::{
+    net::{SocketAddr, TcpListener},
+    rc::Rc,
+    sync::Arc,
+};
 
 use actix_server::ServerBuilder;
 use actix_service::{ServiceFactoryExt, fn_service};
@@ -17,13 +21,18 @@ use crate::{
     transport::{stomp::StompEndpoint, stomp_tcp},
 };
 
-/// Adds the listener, where the settings want one.
-pub(super) fn add(builder: ServerBuilder, node: &Arc<Node>) -> Result<ServerBuilder, ServerError> {
+/// Adds the listener, where the settings want one, and to `listening` a second handle of it.
+pub(super) fn add(
+    builder: ServerBuilder,
+    node: &Arc<Node>,
+    listening: &mut Vec<TcpListener>,
+) -> Result<ServerBuilder, ServerError> {
     let settings = &node.settings.stomp.tcp;
     let Some(address) = settings.address().ok().flatten() else { return Ok(builder) };
     let failed = |error| ServerError::Listen(address, error);
     let listener = listen(address, node.settings.http.backlog).map_err(failed)?;
     let bound: SocketAddr = listener.local_addr().map_err(failed)?;
+    listening.push(listener.try_clone().map_err(failed)?);
     tracing::info!(address = %bound, tls = settings.tls.is_on(), "listening for STOMP");
     let node = node.clone();
     let builder = if settings.tls.is_on() {

@@ -61,14 +61,22 @@ enum State {
     Ended,
 }
 
+/// What a transport can do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traits {
+    /// It carries text alone.
+    pub text_only: bool,
+    /// It has pings of its own that every client answers: WebSocket's.
+    pub has_pings: bool,
+}
+
 /// One client's session.
 pub struct StompSession {
     policy: Arc<Policy>,
     settings: Arc<StompSettings>,
     state: State,
     version: Version,
-    /// Whether the transport carries text alone.
-    text_only: bool,
+    traits: Traits,
     decoder: Decoder,
     identity: Identity,
     subscriptions: Vec<Subscription>,
@@ -87,7 +95,7 @@ pub struct StompSession {
 
 impl StompSession {
     /// A session for a transport that has just opened.
-    pub fn new(policy: Arc<Policy>, settings: Arc<StompSettings>, text_only: bool, now: Now) -> Self {
+    pub fn new(policy: Arc<Policy>, settings: Arc<StompSettings>, traits: Traits, now: Now) -> Self {
         let decoder = Decoder::new(Limits {
             headers: settings.max_headers,
             header_bytes: settings.header_max_bytes,
@@ -100,7 +108,7 @@ impl StompSession {
             settings,
             state: State::New,
             version: Version::V1_0,
-            text_only,
+            traits,
             decoder,
             identity: Identity::default(),
             subscriptions: Vec::new(),
@@ -114,7 +122,7 @@ impl StompSession {
     }
 
     fn style(&self) -> Style {
-        Style { version: self.version, text_only: self.text_only }
+        Style { version: self.version, text_only: self.traits.text_only }
     }
 
     fn end(&mut self, disconnect: Disconnect, actions: &mut Actions) {
@@ -236,6 +244,12 @@ impl StompSession {
         if !self.is_blocked() && self.clock.is_silent(now) {
             return self.fail(Failure::new(Disconnect::NO_PONG, "no heart-beat from the client"), actions);
         }
+        if self.clock.is_unanswered(!self.is_blocked(), now) {
+            return self.fail(Failure::new(Disconnect::NO_PONG, "no pong from the client"), actions);
+        }
+        if self.clock.take_ping(now) {
+            actions.push(Action::Ping);
+        }
         if self.clock.take_beat(now) {
             actions.message(MessageKind::Text, |out| out.extend_from_slice(encode::HEART_BEAT));
         }
@@ -329,6 +343,8 @@ impl Session for StompSession {
     fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Ended => None,
+            // Nothing else is looked at any more: a beat that is due would be due again at once.
+            State::Leaving => self.clock.leave_by,
             _ => self.clock.deadline(!self.is_blocked()),
         }
     }

@@ -9,7 +9,7 @@ use crate::{
     node::Node,
     session::{
         Now, Session,
-        stomp::{StompSession, view},
+        stomp::{StompSession, Traits, view},
     },
     settings::{StompSettings, SubprotocolChoice},
     transport::endpoint::{Endpoint, Handshake, Refused},
@@ -41,9 +41,10 @@ impl StompEndpoint {
         Self { text_only: true, ..Self::new(node) }
     }
 
-    /// A session for a connection.
-    pub fn session(&self, now: Now) -> StompSession {
-        StompSession::new(self.node.policy.clone(), self.settings.clone(), self.text_only, now)
+    /// A session for a connection, over a transport with or without pings of its own.
+    pub fn session(&self, has_pings: bool, now: Now) -> StompSession {
+        let traits = Traits { text_only: self.text_only, has_pings };
+        StompSession::new(self.node.policy.clone(), self.settings.clone(), traits, now)
     }
 }
 
@@ -85,7 +86,8 @@ impl Endpoint for StompEndpoint {
     }
 
     fn open(&self, _handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, Refused> {
-        Ok(Box::new(self.session(now)))
+        // SockJS, which carries text alone, has heartbeats that nobody answers.
+        Ok(Box::new(self.session(!self.text_only, now)))
     }
 }
 

@@ -93,7 +93,7 @@ pub fn take<T: Io>(
     let Some(place) = node.take_place() else { return };
     let now = Now::read();
     let outbox = Outbox::new(endpoint.outbox_max_bytes());
-    let session = Box::new(endpoint.session(now));
+    let session = Box::new(endpoint.session(false, now));
     StompConnection::create(|ctx: &mut Context<StompConnection<T>>| {
         let key = worker.register(Registration {
             mailbox: ctx.address().recipient(),

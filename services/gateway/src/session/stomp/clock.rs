@@ -1,9 +1,10 @@
-//! A STOMP session's times: the first frame, heart-beats both ways, expiry, the end. `specs/stomp.md`, items 17, 27 to 29,
-//! 47, 59.
+//! A STOMP session's times: the first frame, heart-beats both ways, the transport's pings where the client has none, expiry,
+//! the end. `specs/stomp.md`, items 17, 27 to 29, 47, 59.
 
 use std::time::{Duration, Instant};
 
 use gorani_protocol::stomp::Agreed;
+use rand::RngExt;
 
 use crate::session::Now;
 
@@ -14,6 +15,15 @@ const MARGIN: u32 = 2;
 /// Far beyond any connection, and safe to add to an `Instant`: a year.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// The transport's own pings.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pings {
+    /// Time between them.
+    pub(super) every: Duration,
+    /// Time for the answer.
+    pub(super) answer_within: Duration,
+}
+
 /// The times of a session.
 #[derive(Debug)]
 pub(super) struct Clock {
@@ -23,6 +33,10 @@ pub(super) struct Clock {
     next_beat: Option<Instant>,
     silence_max: Option<Duration>,
     heard: Instant,
+    /// Absent where the client is to send heart-beats, or the transport has no pings.
+    pings: Option<Pings>,
+    next_ping: Option<Instant>,
+    pong_by: Option<Instant>,
     pub(super) expires: Option<Instant>,
     /// When the earliest subscription ends.
     pub(super) subscription_expires: Option<Instant>,
@@ -38,24 +52,33 @@ impl Clock {
             next_beat: None,
             silence_max: None,
             heard: now.instant,
+            pings: None,
+            next_ping: None,
+            pong_by: None,
             expires: None,
             subscription_expires: None,
             leave_by: None,
         }
     }
 
-    /// The session is open, with these heart-beats.
-    pub(super) fn start(&mut self, agreed: Agreed, now: Now) {
+    /// The session is open, with these heart-beats. A client that promised none may be gone without a word: it is asked with
+    /// the transport's `pings`, the first at a random time in the second half of the interval, so that clients that came
+    /// together do not stay together.
+    pub(super) fn start(&mut self, agreed: Agreed, pings: Option<Pings>, now: Now) {
         self.connect_by = None;
         self.beat_every = agreed.to_client.map(|every| every.mul_f64(BEAT_AT));
         self.next_beat = self.beat_every.map(|every| now.instant + every);
         self.silence_max = agreed.from_client.map(|every| every.saturating_mul(MARGIN));
         self.heard = now.instant;
+        self.pings = pings.filter(|_| agreed.from_client.is_none());
+        self.next_ping =
+            self.pings.map(|pings| now.instant + pings.every.mul_f64(rand::rng().random_range(0.5..1.0)));
     }
 
     /// Something came from the client.
     pub(super) fn hear(&mut self, now: Now) {
         self.heard = now.instant;
+        self.pong_by = None;
     }
 
     /// Whether a beat is to be sent now.
@@ -65,6 +88,23 @@ impl Clock {
             self.next_beat = self.beat_every.map(|every| now.instant + every);
         }
         due
+    }
+
+    /// Whether the client is to be pinged now.
+    pub(super) fn take_ping(&mut self, now: Now) -> bool {
+        let Some(pings) = self.pings.filter(|_| is_due(self.next_ping, now)) else { return false };
+        self.next_ping = Some(now.instant + pings.every);
+        self.pong_by = Some(now.instant + pings.answer_within);
+        true
+    }
+
+    /// Whether a ping was not answered in time. While the session does not read, that proves nothing: the next ping asks again.
+    pub(super) fn is_unanswered(&mut self, reads: bool, now: Now) -> bool {
+        let due = is_due(self.pong_by, now);
+        if due {
+            self.pong_by = None;
+        }
+        due && reads
     }
 
     /// Whether the client has been silent for too long.
@@ -82,8 +122,9 @@ impl Clock {
             return self.leave_by;
         }
         let silent_at = self.silent_at().filter(|_| reads);
+        let pings = [self.next_ping, self.pong_by];
         let all = [self.connect_by, self.next_beat, silent_at, self.expires, self.subscription_expires];
-        all.into_iter().flatten().min()
+        pings.into_iter().chain(all).flatten().min()
     }
 }
 

@@ -10,7 +10,11 @@ use gorani_auth::{ConnectionClaims, Denied, SubscribeGranted, TokenError, person
 use gorani_broker::ClientInfo;
 use gorani_protocol::stomp::{Frame, Headers, HeartBeat, ServerCommand, Version, encode};
 
-use super::{State, StompSession, clock::end_of, failure::Failure};
+use super::{
+    State, StompSession,
+    clock::{Pings, end_of},
+    failure::Failure,
+};
 use crate::{
     disconnect::{Disconnect, ErrorCode},
     session::{Action, Actions, MessageKind, Now, Ticket, client::policy::VERSION},
@@ -100,7 +104,9 @@ impl StompSession {
             sends_ms: millis(self.settings.heart_beat_send),
             wants_ms: millis(self.settings.heart_beat_receive),
         };
-        self.clock.start(offer.agree(ours), now);
+        let settings = &self.policy.settings;
+        let pings = Pings { every: settings.ping_interval, answer_within: settings.pong_timeout };
+        self.clock.start(offer.agree(ours), self.traits.has_pings.then_some(pings), now);
         self.state = State::Open;
         actions.message(MessageKind::Text, |out| {
             let mut connected = encode::frame(ServerCommand::Connected, version, out)

@@ -18,7 +18,7 @@ use gorani_auth::{
 };
 use serde_json::json;
 
-use super::StompSession;
+use super::{StompSession, Traits};
 use crate::{
     disconnect::{Disconnect, ErrorCode},
     session::{
@@ -140,8 +140,12 @@ impl Bench {
     }
 
     fn with(settings: ClientSettings, stomp: StompSettings) -> Self {
+        Self::over(Traits::default(), settings, stomp)
+    }
+
+    fn over(traits: Traits, settings: ClientSettings, stomp: StompSettings) -> Self {
         let now = Now { unix_ms: START_S * 1000, ..Now::read() };
-        let session = StompSession::new(policy(settings), Arc::new(stomp), false, now);
+        let session = StompSession::new(policy(settings), Arc::new(stomp), traits, now);
         Self { session, now, actions: VecDeque::new(), closed: None }
     }
 

@@ -1,4 +1,4 @@
-//! Items 27 to 30.
+//! Items 27 to 30, and the transport's pings for those who agreed to none.
 
 use super::*;
 
@@ -51,4 +51,80 @@ fn item_29_any_bytes_count_and_so_does_a_part_of_a_frame() {
         bench.say(part);
     }
     assert_eq!(bench.closed, None);
+}
+
+/// A session over WebSocket, in whose settings pings come each 25 s and are to be answered within 8 s.
+fn pinged(offer: &str) -> Bench {
+    let settings = ClientSettings { allow_anonymous: true, ..ClientSettings::default() };
+    let traits = Traits { text_only: false, has_pings: true };
+    let mut bench = Bench::over(traits, settings, stomp_settings());
+    let told = bench.ask(&format!("CONNECT\naccept-version:1.2\nheart-beat:{offer}\n\n\0"));
+    assert_eq!(told.command, "CONNECTED");
+    bench.actions.clear();
+    bench
+}
+
+fn is_pinged(bench: &mut Bench) -> bool {
+    bench.actions.drain(..).any(|action| matches!(action, Action::Ping))
+}
+
+#[test]
+fn who_agreed_to_no_beats_is_pinged_and_closed_without_an_answer() {
+    let mut bench = pinged("0,0");
+    let opened = bench.now.instant;
+    assert_eq!(bench.until_deadline(), []);
+    assert!(is_pinged(&mut bench));
+    let waited = bench.now.instant - opened;
+    assert!(waited >= Duration::from_millis(12_500) && waited <= Duration::from_millis(25_001), "{waited:?}");
+    let told = bench.until_deadline();
+    assert_eq!(
+        (told[0].command.as_str(), told[0].get("message")),
+        ("ERROR", Some("no pong from the client"))
+    );
+    assert_eq!(bench.now.instant - opened - waited, Duration::from_millis(8_001));
+    assert_eq!(bench.closed, Some(Disconnect::NO_PONG));
+}
+
+#[test]
+fn a_pong_and_any_bytes_answer_a_ping() {
+    let mut bench = pinged("0,0");
+    for answer in ["pong", "bytes", "pong"] {
+        assert_eq!(bench.until_deadline(), []);
+        assert!(is_pinged(&mut bench));
+        match answer {
+            "pong" => bench.session.pong(bench.now),
+            _ => drop(bench.say("\n")),
+        }
+        bench.pass(Duration::from_secs(9));
+        assert_eq!(bench.signal(Signal::Timer), []);
+        assert!(!is_pinged(&mut bench));
+    }
+    assert_eq!(bench.closed, None);
+}
+
+#[test]
+fn who_promised_beats_is_not_pinged() {
+    let mut bench = pinged("5000,0");
+    assert_eq!(bench.until_deadline()[0].get("message"), Some("no heart-beat from the client"));
+    assert!(!is_pinged(&mut bench));
+}
+
+#[test]
+fn who_wants_beats_and_promised_none_is_pinged_too() {
+    let mut bench = pinged("0,60000");
+    assert_eq!(bench.until_deadline(), []);
+    assert!(is_pinged(&mut bench));
+}
+
+#[test]
+fn who_is_leaving_is_neither_pinged_nor_beaten() {
+    let mut bench = pinged("0,20000");
+    assert_eq!(
+        bench.say("SEND\ndestination:/topic/open:a\nreceipt:r\n\n\0DISCONNECT\nreceipt:bye\n\n\0"),
+        []
+    );
+    assert_eq!(bench.session.deadline(), None);
+    let (ticket, ..) = bench.next_publish();
+    assert_eq!(bench.published(ticket, None).len(), 2);
+    assert_eq!(bench.session.deadline(), Some(bench.now.instant + Duration::from_secs(2)));
 }
