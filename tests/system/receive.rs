@@ -168,6 +168,8 @@ fn a_node_that_stops_tells_every_way_to_come_back_elsewhere() {
     let mut node = Node::start(settings());
     let wish = Wish::channel("news:drain");
     let mut receivers = WAYS.map(|way| Receiver::open(&node, way, &wish));
+    // The poll's question is on its way still.
+    eventually("all sessions are there", SOON, || connections(&node, "") == WAYS.len());
     node.terminate();
     for receiver in &mut receivers {
         assert_eq!(receiver.farewell(), 3001, "over {:?}", receiver.way());
@@ -182,6 +184,7 @@ fn a_backend_ends_a_session_over_every_way() {
         let user = format!("user-{way:?}");
         let wish = Wish { token: token(&user, 600), ..Wish::channel("news:backend") };
         let mut receiver = Receiver::open(&node, way, &wish);
+        eventually("the session is there", SOON, || connections(&node, &user) == 1);
         node.api().ok("disconnect", &json!({"user": user, "code": 4242, "reason": "enough"}));
         assert_eq!(receiver.farewell(), 4242, "over {way:?}");
     }
@@ -204,6 +207,12 @@ fn a_request_that_is_given_up_is_noticed_at_once() {
         drop(receiver);
         eventually("the session is gone", NOTICED_WITHIN, || count() == 0);
     }
+}
+
+/// How many sessions there are, of one user if named.
+fn connections(node: &Node, user: &str) -> usize {
+    let asked = if user.is_empty() { json!({}) } else { json!({"user": user}) };
+    node.api().ok("connections", &asked)["connections"].as_object().expect("an object").len()
 }
 
 /// An error's code in a JSON body.
