@@ -1,6 +1,9 @@
 //! What the kernel says about a process: CPU time in nanoseconds, resident memory, open descriptors, signals.
 
-use std::{fs, time::Duration};
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
@@ -10,6 +13,11 @@ use nix::{
 };
 
 pub use nix::sys::signal::Signal;
+
+/// How long a process may take until it stands still.
+const STILL_WITHIN: Duration = Duration::from_secs(10);
+/// Pause between two looks at one that does not yet.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(1);
 
 /// A process, by its id. It does not own the process: see [`crate::node::Node`].
 #[derive(Debug, Clone, Copy)]
@@ -51,9 +59,27 @@ impl Process {
         fs::read_dir(format!("/proc/{}/task", self.pid)).expect("a living process").count()
     }
 
-    /// Sends a signal: `SIGTERM` drains, `SIGKILL` is a crash, `SIGSTOP` and `SIGCONT` are a frozen host.
+    /// Sends a signal: `SIGTERM` drains, `SIGKILL` is a crash, `SIGSTOP` and `SIGCONT` are a frozen host. After `SIGSTOP` it
+    /// stands still when this returns: on a busy machine its threads do so one after the other.
     pub fn signal(self, signal: Signal) {
         signal::kill(self.pid, signal).expect("a signal reaches a living process");
+        if signal == Signal::SIGSTOP {
+            let give_up = Instant::now() + STILL_WITHIN;
+            while !self.stands_still() {
+                assert!(Instant::now() < give_up, "a process that was told to stop still runs");
+                thread::sleep(LOOK_AGAIN_AFTER);
+            }
+        }
+    }
+
+    /// Whether all its threads are stopped.
+    fn stands_still(self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid)).expect("a living process");
+        threads.flatten().all(|thread| {
+            // `<id> (<name>) <state> …`, where the name may be anything. A thread that has ended meanwhile has no file.
+            let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+        })
     }
 }
 
