@@ -158,7 +158,10 @@ pub(crate) fn post(address: SocketAddr, path: &str, body: &str) -> Vec<u8> {
 pub(crate) fn gateway_settings() -> Settings {
     let namespace =
         r#"{ name = "bench", allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true }"#;
-    Settings::open().set("channel.namespaces", format!("[{namespace}]"))
+    // No heartbeats: they are not what is measured, and the light clients do not answer those of every protocol.
+    Settings::open()
+        .set("channel.namespaces", format!("[{namespace}]"))
+        .set("client.ping_interval", "\"3600s\"")
 }
 
 /// A JSON string that is `bytes` long, its quotes included.
