@@ -3,13 +3,16 @@
 
 use std::{
     collections::VecDeque,
+    io,
     net::SocketAddr,
-    task::{Poll, Waker},
+    pin::Pin,
+    task::{Context as Task, Poll, Waker, ready},
     time::Instant,
 };
 
 use actix::prelude::*;
 use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     disconnect::{Disconnect, Refused},
@@ -19,6 +22,11 @@ use crate::{
     session::{Actions, MessageKind, Now, Outcome, Session, Ticket},
     transport::errand::{Errand, Errands, Step},
 };
+
+/// What a connection can live on: a TCP socket, or TLS on one.
+pub trait Io: AsyncRead + AsyncWrite + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Io for T {}
 
 /// A session with what it needs on its worker.
 pub(super) struct Carried {
@@ -66,6 +74,39 @@ impl Carried {
         } else {
             tracing::info!(transport, protocol, peer, code, reason = why, seconds, "connection closed");
         }
+    }
+
+    /// Writes what waits to a socket, and flushes it where it buffers (TLS). Ready when nothing waits.
+    pub(super) fn write<T: Io>(
+        &mut self,
+        io: &mut T,
+        needs_flush: &mut bool,
+        task: &mut Task<'_>,
+    ) -> Poll<io::Result<()>> {
+        while !self.outbox.is_empty() {
+            let written =
+                self.outbox.write_with(|slices| match Pin::new(&mut *io).poll_write_vectored(task, slices) {
+                    Poll::Ready(Ok(0)) => Err(Some(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(written) => written.map_err(Some),
+                    Poll::Pending => Err(None),
+                });
+            match written {
+                Ok(written) => {
+                    *needs_flush = true;
+                    self.errands.worker.tally.sent(written);
+                }
+                Err(None) => return Poll::Pending,
+                Err(Some(error)) => {
+                    self.session.failed(&error);
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        if *needs_flush {
+            ready!(Pin::new(io).poll_flush(task))?;
+            *needs_flush = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Sends one text message that is not the session's.
@@ -125,7 +166,7 @@ pub(super) trait Carrier: Actor<Context = Context<Self>> {
                     Step::Close(disconnect) => self.end(disconnect),
                     Step::Errand(ticket, mut errand) => {
                         // Mostly the outcome is there at once; only what is not becomes a task of the actor.
-                        let mut task = std::task::Context::from_waker(Waker::noop());
+                        let mut task = Task::from_waker(Waker::noop());
                         match errand.as_mut().poll(&mut task) {
                             Poll::Ready(outcome) => outcomes.push_back((ticket, outcome)),
                             Poll::Pending => self.wait_for(ticket, errand, ctx),

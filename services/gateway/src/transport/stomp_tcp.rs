@@ -6,7 +6,6 @@
 
 use std::{
     cell::RefCell,
-    io,
     net::SocketAddr,
     pin::Pin,
     rc::Rc,
@@ -30,11 +29,10 @@ use crate::{
     outbox::Outbox,
     session::{Actions, Incoming, Now, Signal},
     transport::{
-        carrier::{Carried, Carrier},
+        carrier::{Carried, Carrier, Io},
         endpoint::Endpoint,
         errand::Errands,
         stomp::StompEndpoint,
-        websocket::Io,
     },
 };
 
@@ -259,33 +257,9 @@ impl<T: Io> StompConnection<T> {
 
     /// Writes what waits. Ready when nothing does.
     fn write(&mut self, task: &mut Task<'_>) -> Poll<()> {
-        while !self.carried.outbox.is_empty() {
-            let io = Pin::new(&mut self.io);
-            let result =
-                self.carried.outbox.write_with(|slices| match io.poll_write_vectored(task, slices) {
-                    Poll::Ready(Ok(0)) => Err(Some(io::Error::from(io::ErrorKind::WriteZero))),
-                    Poll::Ready(Ok(written)) => Ok(written),
-                    Poll::Ready(Err(error)) => Err(Some(error)),
-                    Poll::Pending => Err(None),
-                });
-            match result {
-                Ok(written) => {
-                    self.needs_flush = true;
-                    self.carried.errands.worker.tally.sent(written);
-                }
-                Err(None) => return Poll::Pending,
-                Err(Some(error)) => {
-                    self.carried.session.failed(&error);
-                    self.break_off(Disconnect::WRITE_ERROR);
-                    return Poll::Ready(());
-                }
-            }
-        }
-        if self.needs_flush {
-            match ready!(Pin::new(&mut self.io).poll_flush(task)) {
-                Ok(()) => self.needs_flush = false,
-                Err(_) => self.break_off(Disconnect::WRITE_ERROR),
-            }
+        let written = ready!(self.carried.write(&mut self.io, &mut self.needs_flush, task));
+        if written.is_err() {
+            self.break_off(Disconnect::WRITE_ERROR);
         }
         Poll::Ready(())
     }

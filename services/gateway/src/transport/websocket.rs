@@ -19,7 +19,6 @@ use gorani_protocol::{
     sockjs,
     websocket::{self, Decoder, Opcode},
 };
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::{drive::Drive, farewell::Phase};
 use crate::{
@@ -28,13 +27,8 @@ use crate::{
     metrics::TransportLabel,
     node::Place,
     session::{Actions, Now, Signal},
-    transport::carrier::{Carried, Carrier},
+    transport::carrier::{Carried, Carrier, Io},
 };
-
-/// What a connection can live on: a TCP socket, or TLS on one.
-pub trait Io: AsyncRead + AsyncWrite + Unpin + 'static {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Io for T {}
 
 /// Label of the counters.
 pub static WEBSOCKET: TransportLabel = TransportLabel::new("websocket");

@@ -3,7 +3,6 @@
 
 use std::{
     cell::RefCell,
-    io,
     pin::Pin,
     task::{Context as Task, Poll, ready},
 };
@@ -85,42 +84,18 @@ impl<T: Io> Connection<T> {
         if peer_closed || read == Reading::Ended { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Writes what waits. Ready when nothing does.
+    /// Writes what waits, then the answer to the newest ping. Ready when nothing waits.
     fn write(&mut self, task: &mut Task<'_>) -> Poll<()> {
         loop {
-            if self.carried.outbox.is_empty() {
-                let Some(pong) = self.pong.take() else { break };
-                let _ = self.carried.outbox.push(pong);
+            if ready!(self.carried.write(&mut self.io, &mut self.needs_flush, task)).is_err() {
+                self.break_off(Disconnect::WRITE_ERROR);
+                return Poll::Ready(());
             }
-            let io = Pin::new(&mut self.io);
-            let result =
-                self.carried.outbox.write_with(|slices| match io.poll_write_vectored(task, slices) {
-                    Poll::Ready(Ok(0)) => Err(Some(io::Error::from(io::ErrorKind::WriteZero))),
-                    Poll::Ready(Ok(written)) => Ok(written),
-                    Poll::Ready(Err(error)) => Err(Some(error)),
-                    Poll::Pending => Err(None),
-                });
-            match result {
-                Ok(written) => {
-                    self.needs_flush = true;
-                    self.carried.errands.worker.tally.sent(written);
-                }
-                Err(None) => return Poll::Pending,
-                Err(Some(error)) => {
-                    self.carried.session.failed(&error);
-                    self.break_off(Disconnect::WRITE_ERROR);
-                    return Poll::Ready(());
-                }
+            match self.pong.take() {
+                Some(pong) => _ = self.carried.outbox.push(pong),
+                None => return Poll::Ready(()),
             }
         }
-        if self.needs_flush {
-            match Pin::new(&mut self.io).poll_flush(task) {
-                Poll::Ready(Ok(())) => self.needs_flush = false,
-                Poll::Ready(Err(_)) => self.break_off(Disconnect::WRITE_ERROR),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        Poll::Ready(())
     }
 
     /// Reads what there is, within the fair share of a turn.
