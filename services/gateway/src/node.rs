@@ -5,6 +5,7 @@
 
 mod address;
 mod admission;
+pub mod client_network;
 pub mod cluster;
 mod ending;
 mod keys;

@@ -1,4 +1,4 @@
-//! Admission: how many WebSocket handshakes a second one address may make. Off unless set.
+//! Admission: how many WebSocket handshakes a second one address may make (IPv6: one /64). Off unless set.
 
 use std::{
     collections::HashMap,
@@ -8,7 +8,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::node::Node;
+use crate::node::{Node, client_network::ClientNetwork};
 
 /// Addresses remembered at most; beyond them, all that are not in debt are forgotten.
 const ADDRESSES: usize = 100_000;
@@ -16,7 +16,7 @@ const ADDRESSES: usize = 100_000;
 /// A bucket for each address: it holds a second's worth of handshakes.
 #[derive(Default)]
 pub(super) struct Admission {
-    buckets: Mutex<HashMap<IpAddr, Bucket>>,
+    buckets: Mutex<HashMap<ClientNetwork, Bucket>>,
 }
 
 struct Bucket {
@@ -25,7 +25,7 @@ struct Bucket {
 }
 
 impl Admission {
-    fn allows(&self, address: IpAddr, per_second: u32, now: Instant) -> bool {
+    fn allows(&self, address: ClientNetwork, per_second: u32, now: Instant) -> bool {
         let full = f64::from(per_second);
         let refill =
             |bucket: &Bucket| (bucket.left + now.duration_since(bucket.at).as_secs_f64() * full).min(full);
@@ -52,7 +52,7 @@ impl Node {
     pub fn allows_handshake(&self, address: IpAddr) -> bool {
         match self.settings.http.handshakes_per_second {
             0 => true,
-            limit => self.admission.allows(address, limit, Instant::now()),
+            limit => self.admission.allows(address.into(), limit, Instant::now()),
         }
     }
 }
@@ -68,7 +68,8 @@ mod tests {
         let admission = Admission::default();
         let start = Instant::now();
         let [one, other] = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv4Addr::UNSPECIFIED)];
-        let allowed = |address, at| (0..5).filter(|_| admission.allows(address, 3, at)).count();
+        let allowed =
+            |address, at| (0..5).filter(|_| admission.allows(ClientNetwork::from(address), 3, at)).count();
         assert_eq!(allowed(one, start), 3);
         assert_eq!(allowed(other, start), 3);
         assert_eq!(allowed(one, start + Duration::from_secs(1)), 3);
