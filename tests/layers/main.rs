@@ -23,6 +23,7 @@ const ROOMS: &[&[&str]] = &[
     &["hub"],
     &["session", "outbox", "telemetry"],
     &["settings", "metrics", "disconnect"],
+    &["memory"],
 ];
 
 /// Where the rooms are, from the top of the repository.

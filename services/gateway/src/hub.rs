@@ -5,10 +5,11 @@
 //!
 //! - [`channel`]: one channel's subscriptions and its place in the stream. - [`fanout`]: encode once, deliver.
 //! - [`interest`]: which channels this node wants from the broker. - [`subscribe`]: the steps of a subscription.
-//! - [`catch_up`]: after a gap. - [`reads`]: one read for all who want it. - [`presence`], [`places`]: keeping alive what stands in the broker.
+//! - [`budget`]: memory for large replies. - [`catch_up`]: after a gap. - [`reads`]: one read for all who want it. - [`presence`], [`places`]: keeping alive what stands in the broker.
 //! - [`timers`]: deadlines of sessions. - [`queue`]: consumers of work queues.
 //! - [`farewell`]: the node goes down. - [`worker`]: the thread's inbox and loop. - [`tally`]: what its connections move. - [`roster`]: the worker's sessions by id and user.
 
+mod budget;
 mod catch_up;
 mod channel;
 pub mod control;
@@ -37,6 +38,7 @@ use crate::{
         fanout::Encoder,
         roster::{Roster, SessionKey},
     },
+    memory::MemoryBudget,
     session::{SubscribeRequest, stomp::view::View},
 };
 
@@ -46,6 +48,8 @@ pub struct Hub {
     channels: HashMap<Arc<str>, Channel>,
     roster: Roster,
     encoder: Encoder,
+    /// What large replies draw on.
+    pub memory: Arc<MemoryBudget>,
 }
 
 /// What a session leaves behind in a channel, for presence and for those who watch it.
@@ -128,8 +132,11 @@ impl Hub {
                 ));
             }
         }
-        // An overflow is seen by the session's actor, which ends it as slow.
-        let _ = session.outbox.push_reply(out.freeze());
+        let reply = self.memory.clone().reply(out, self.roster.take_reserved(key));
+        if let Some(session) = self.roster.get(key) {
+            // An overflow is seen by the session's actor, which ends it as slow.
+            let _ = session.outbox.push_reply(reply);
+        }
     }
 
     /// Notes the top of the stream that a subscription is told.

@@ -23,6 +23,7 @@ pub mod disconnect;
 pub mod drain;
 pub mod health;
 pub mod hub;
+pub mod memory;
 pub mod metrics;
 pub mod node;
 pub mod outbox;

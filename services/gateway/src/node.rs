@@ -41,6 +41,7 @@ use crate::{
         subscribe::PRESENCE_TTL,
         worker::{Inbox, Worker},
     },
+    memory::{MemoryBudget, limit::budget_bytes},
     metrics::Metrics,
     session::client::policy::Policy,
     settings::{BrokerKind, Settings, SettingsError},
@@ -63,6 +64,8 @@ pub struct Node {
     pub origins: Origins,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Memory for all clients together.
+    pub memory: Arc<MemoryBudget>,
     /// When the node started.
     pub started: Instant,
     broker: Arc<dyn Broker>,
@@ -135,6 +138,10 @@ impl Node {
             origins: Origins::new(&settings.client.allowed_origins)
                 .map_err(|error| refused("client.allowed_origins", &error))?,
             policy: Arc::new(policy),
+            memory: Arc::new(MemoryBudget::new(
+                budget_bytes(settings.memory.max_bytes),
+                settings.memory.replies_max_bytes,
+            )),
             metrics,
             started: Instant::now(),
             interest: Arc::new(Interest::new(broker.clone())),
@@ -175,6 +182,7 @@ impl Node {
             self.interest.clone(),
             self.reads.clone(),
             self.metrics.clone(),
+            self.memory.clone(),
         );
         inboxes.push(Arc::new(inbox));
         worker

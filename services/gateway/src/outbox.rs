@@ -4,8 +4,10 @@
 //! live on one thread, so it needs neither locks nor atomics. Filling an empty outbox wakes the actor once; all that
 //! comes until the actor runs leaves in one vectored write. Design §3.
 
+pub mod holders;
+
 use std::{
-    cell::RefCell,
+    cell::{RefCell, RefMut},
     collections::VecDeque,
     io::IoSlice,
     rc::Rc,
@@ -14,6 +16,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 
+use self::holders::HOLDER_BYTES;
 use crate::disconnect::Disconnect;
 
 /// What a session's writer finds when it looks: bytes to write, an order to end, or neither.
@@ -32,6 +35,10 @@ struct State {
     room_wanted: Vec<Waker>,
     /// The writer is woken already and has not come yet.
     woken: bool,
+    /// It is among this thread's large outboxes.
+    is_listed: bool,
+    /// Bytes taken out so far: tells a client that reads from one that does not.
+    written: u64,
 }
 
 /// Bytes ready for the wire, shared by the hub and the connection's actor. Cloning shares.
@@ -63,6 +70,7 @@ impl Outbox {
             return state.overflow();
         }
         state.put(bytes);
+        self.list(state);
         Ok(())
     }
 
@@ -82,7 +90,17 @@ impl Outbox {
         if is_large {
             state.exempt_bytes = state.bytes;
         }
+        self.list(state);
         Ok(())
+    }
+
+    /// Lists the outbox among the large ones, once it is one.
+    fn list(&self, mut state: RefMut<'_, State>) {
+        if state.bytes >= HOLDER_BYTES && !state.is_listed {
+            state.is_listed = true;
+            drop(state);
+            holders::list(&self.0);
+        }
     }
 
     /// Bytes waiting.
@@ -160,6 +178,7 @@ impl Outbox {
         let mut state = self.0.borrow_mut();
         let chunk = state.queue.pop_front()?;
         state.bytes -= chunk.len();
+        state.written += chunk.len() as u64;
         state.exempt_bytes = state.exempt_bytes.saturating_sub(chunk.len());
         state.front_started = false;
         if state.queue.is_empty() {
@@ -207,6 +226,7 @@ impl State {
 
     fn advance(&mut self, mut written: usize) {
         self.bytes = self.bytes.saturating_sub(written);
+        self.written += written as u64;
         self.tell_room();
         self.exempt_bytes = self.exempt_bytes.saturating_sub(written);
         while written > 0 {

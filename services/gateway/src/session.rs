@@ -290,6 +290,11 @@ impl Actions {
         self.list.iter().any(|action| matches!(action, Action::Close(_) | Action::Refuse(_)))
     }
 
+    /// Bytes of the messages.
+    pub fn message_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty() && self.list.is_empty()

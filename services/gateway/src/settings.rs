@@ -8,6 +8,7 @@ pub mod client;
 pub mod cluster;
 pub mod drain;
 pub mod http;
+pub mod memory;
 pub mod poll;
 pub mod proxies;
 pub mod sockjs;
@@ -26,6 +27,7 @@ pub use self::{
     cluster::ClusterSettings,
     drain::DrainSettings,
     http::{HttpSettings, TlsSettings},
+    memory::MemoryBudgetSettings,
     poll::PollSettings,
     proxies::TrustedProxies,
     sockjs::SockJsSettings,
@@ -44,6 +46,8 @@ pub struct Settings {
     pub sockjs: SockJsSettings,
     /// Clients of the client protocol.
     pub client: ClientSettings,
+    /// Memory for all clients together.
+    pub memory: MemoryBudgetSettings,
     /// Polling and long polling.
     pub poll: PollSettings,
     /// Clients of STOMP.
@@ -217,6 +221,7 @@ impl Settings {
         self.websocket.validate()?;
         self.sockjs.validate()?;
         self.client.validate()?;
+        self.memory.validate(self.client.reply_max_bytes)?;
         self.poll.validate()?;
         self.stomp.validate()?;
         self.cluster.validate()?;

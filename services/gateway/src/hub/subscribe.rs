@@ -30,6 +30,7 @@ impl Worker {
         match self.join_broker(key, &request).await {
             Ok(subscribed) => Ok(subscribed),
             Err(error) => {
+                drop(self.hub_mut().roster_mut().take_reserved(key));
                 self.unsubscribe(key, &request.channel);
                 Err(error)
             }
@@ -53,6 +54,7 @@ impl Worker {
                 && is_recovered(from, &page.publications, &page.top)
                 && size_of(&page.publications) <= request.recover_max_bytes
             {
+                self.reserve_reply(key, size_of(&page.publications))?;
                 subscribed.recovered = true;
                 subscribed.publications = page.publications.clone();
             }
@@ -118,7 +120,7 @@ impl Worker {
 }
 
 /// Bytes of publications.
-fn size_of(publications: &[Arc<Publication>]) -> usize {
+pub fn size_of(publications: &[Arc<Publication>]) -> usize {
     publications.iter().map(|publication| publication.data.len()).sum()
 }
 

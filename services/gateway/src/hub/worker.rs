@@ -30,6 +30,7 @@ use crate::{
         tally::Tally,
         timers::Timers,
     },
+    memory::MemoryBudget,
     metrics::Metrics,
     session::Signal,
 };
@@ -132,6 +133,7 @@ pub struct Worker {
     pub(super) interest: Arc<Interest>,
     pub(super) reads: Arc<Reads>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) memory: Arc<MemoryBudget>,
     pub(super) consumers: Consumers,
 }
 
@@ -144,12 +146,14 @@ impl Worker {
         interest: Arc<Interest>,
         reads: Arc<Reads>,
         metrics: Arc<Metrics>,
+        memory: Arc<MemoryBudget>,
     ) -> (Rc<Self>, Inbox) {
         let (sender, receiver) = mpsc::channel(INBOX_ENTRIES);
         let load = Arc::new(Load::default());
         let worker = Rc::new(Self {
             index,
-            hub: RefCell::new(Hub::new(deflate_threshold_bytes)),
+            hub: RefCell::new(Hub { memory: memory.clone(), ..Hub::new(deflate_threshold_bytes) }),
+            memory,
             timers: Timers::new(),
             tally: Tally::default(),
             broker,
@@ -162,6 +166,7 @@ impl Worker {
         actix_rt::spawn(worker.clone().watch_deadlines());
         actix_rt::spawn(worker.clone().keep_present(load.clone()));
         actix_rt::spawn(worker.clone().keep_counting());
+        actix_rt::spawn(worker.clone().keep_memory());
         (worker, Inbox { sender, load })
     }
 

@@ -45,6 +45,8 @@ use crate::{
 
 /// Frames that may wait before the transport stops reading.
 const WAITING_FRAMES: usize = 256;
+/// Bytes of waiting frames from which on the transport stops reading; what one read brought is still taken.
+const WAITING_BYTES: usize = 256 * 1024;
 
 /// Where a session stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +86,7 @@ pub struct StompSession {
     transactions: Transactions,
     /// Frames that wait for one before them.
     waiting: VecDeque<Frame>,
+    waiting_bytes: usize,
     /// What came behind the waiting frames cannot be read.
     unreadable: Option<Failure>,
     /// Queues that were left while messages of them were waited for.
@@ -115,6 +118,7 @@ impl StompSession {
             receipts: Receipts::default(),
             transactions: Transactions::default(),
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             unreadable: None,
             left_queues: Vec::new(),
             serial: 0,
@@ -129,6 +133,7 @@ impl StompSession {
         if self.state != State::Ended {
             self.state = State::Ended;
             self.waiting = VecDeque::new();
+            self.waiting_bytes = 0;
             self.transactions = Transactions::default();
             actions.close(disconnect);
         }
@@ -145,6 +150,7 @@ impl StompSession {
     /// Runs a frame, or keeps it if it has to wait.
     fn take(&mut self, frame: Frame, now: Now, actions: &mut Actions) {
         if !self.waiting.is_empty() || self.has_to_wait() {
+            self.waiting_bytes += size_of_frame(&frame);
             self.waiting.push_back(frame);
         } else {
             self.run(frame, now, actions);
@@ -155,6 +161,7 @@ impl StompSession {
     fn run_waiting(&mut self, now: Now, actions: &mut Actions) {
         while !self.has_to_wait() {
             let Some(frame) = self.waiting.pop_front() else { break };
+            self.waiting_bytes -= size_of_frame(&frame);
             self.run(frame, now, actions);
         }
         if self.waiting.is_empty() {
@@ -350,7 +357,7 @@ impl Session for StompSession {
     }
 
     fn is_blocked(&self) -> bool {
-        self.waiting.len() >= WAITING_FRAMES
+        self.waiting.len() >= WAITING_FRAMES || self.waiting_bytes >= WAITING_BYTES
     }
 
     fn has_left(&self) -> bool {
@@ -361,6 +368,11 @@ impl Session for StompSession {
         self.state = State::Ended;
         self.transactions = Transactions::default();
     }
+}
+
+/// Bytes that a waiting frame holds, near enough.
+fn size_of_frame(frame: &Frame) -> usize {
+    size_of::<Frame>() + frame.headers.held_bytes() + frame.body.len()
 }
 
 /// Adds an action for a channel whose subscription is told.

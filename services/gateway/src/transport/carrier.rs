@@ -17,11 +17,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::{
     disconnect::{Disconnect, Refused},
     hub::fanout::Framing,
+    memory::LARGE_REPLY_BYTES,
     metrics::TransportLabel,
     outbox::Outbox,
     session::{Actions, MessageKind, Now, Outcome, Session, Ticket},
     transport::errand::{Errand, Errands, Step},
 };
+
+/// Room for the heads of frames around a large reply.
+const FRAMES_BYTES: usize = 1024;
 
 /// What a connection can live on: a TCP socket, or TLS on one.
 pub trait Io: AsyncRead + AsyncWrite + Unpin + 'static {}
@@ -118,6 +122,10 @@ impl Carried {
 
     fn send_messages(&self, actions: &mut Actions) {
         let mut out = BytesMut::new();
+        if actions.message_bytes() >= LARGE_REPLY_BYTES {
+            // In one piece: growing by doubling holds up to three times as much.
+            out.reserve(actions.message_bytes() + FRAMES_BYTES);
+        }
         let mut hub = self.errands.worker.hub_mut();
         let encoder = hub.encoder_mut();
         let framing = self.framing;
@@ -125,9 +133,15 @@ impl Carried {
             MessageKind::Text => encoder.frame_text(framing, message, &mut out),
             MessageKind::Binary => encoder.frame_binary(framing, message, &mut out),
         });
+        let reply = if out.len() < LARGE_REPLY_BYTES {
+            out.freeze()
+        } else {
+            let permit = hub.roster_mut().take_reserved(self.errands.key);
+            hub.memory.reply(out, permit)
+        };
         drop(hub);
         // An overflow is seen by the actor's resident future, which ends the session as slow.
-        let _ = self.outbox.push_reply(out.freeze());
+        let _ = self.outbox.push_reply(reply);
     }
 }
 

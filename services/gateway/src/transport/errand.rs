@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
-    hub::{roster::SessionKey, worker::Worker},
+    hub::{roster::SessionKey, subscribe::size_of, worker::Worker},
     node::{Node, publish::Source},
     session::{Action, Outcome, Ticket},
 };
@@ -101,11 +101,14 @@ impl Errands {
                 Step::Errand(ticket, settled.map(Outcome::Settled).boxed_local())
             }
             Action::History(ticket, channel, query, retention) => {
-                let read = self.node.broker().history(&channel, query, retention);
-                Step::Errand(
-                    ticket,
-                    read.map(|page| Outcome::History(page.map_err(ErrorCode::from))).boxed_local(),
-                )
+                let (me, read) = (self.clone(), self.node.broker().history(&channel, query, retention));
+                let most = self.node.settings.client.reply_max_bytes;
+                let read = async move {
+                    let page = read.await?;
+                    me.worker.reserve_reply(me.key, size_of(&page.publications).min(most))?;
+                    Ok(page)
+                };
+                Step::Errand(ticket, read.map(Outcome::History).boxed_local())
             }
             Action::Presence(ticket, channel) => {
                 let read = self.node.presence(&channel);

@@ -15,7 +15,7 @@ fn start() -> (Rc<Worker>, Inbox) {
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));
     let interest = Arc::new(Interest::new(broker.clone()));
     let reads = Arc::new(Reads::new(broker.clone()));
-    Worker::start(0, usize::MAX, broker, interest, reads, Arc::default())
+    Worker::start(0, usize::MAX, broker, interest, reads, Arc::default(), Arc::default())
 }
 
 async fn is_told(client: &Client) -> bool {
@@ -68,7 +68,7 @@ async fn one_read_of_history_serves_all_workers_after_a_gap() {
     let workers: Vec<_> = (0..3)
         .map(|index| {
             let (interest, reads) = (interest.clone(), reads.clone());
-            Worker::start(index, usize::MAX, broker.clone(), interest, reads, Arc::default())
+            Worker::start(index, usize::MAX, broker.clone(), interest, reads, Arc::default(), Arc::default())
         })
         .collect();
     let top = Position { offset: 0, epoch: "e".into() };
@@ -107,7 +107,7 @@ async fn a_stream_in_which_another_publication_has_the_place_of_a_delivered_one_
         let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));
         let (stream, interest) = (Stream::default(), Arc::new(Interest::new(broker.clone())));
         let reads = stream.reads();
-        let (worker, inbox) = Worker::start(0, usize::MAX, broker, interest, reads.clone(), Arc::default());
+        let (worker, inbox) = Worker::start(0, usize::MAX, broker, interest, reads.clone(), Arc::default(), Arc::default());
         let client = Client::enter(&mut worker.hub_mut(), "one");
         let top = Position { offset: 1, epoch: "e".into() };
         client.join(&mut worker.hub_mut(), HISTORY, Some(top));
@@ -130,7 +130,7 @@ async fn a_gap_that_is_told_while_a_subscription_reads_its_place_is_not_overlook
     let (stream, interest) = (Stream::default(), Arc::new(Interest::new(broker.clone())));
     let reads = stream.reads();
     let (worker, inbox) =
-        Worker::start(0, usize::MAX, broker.clone(), interest, reads.clone(), Arc::default());
+        Worker::start(0, usize::MAX, broker.clone(), interest, reads.clone(), Arc::default(), Arc::default());
     broker.start(Arc::new(Nobody)).await.unwrap();
     let client = Client::enter(&mut worker.hub_mut(), "one");
     let subscribing = actix_rt::spawn(worker.clone().subscribe(client.key, client.request(HISTORY, true)));

@@ -10,12 +10,19 @@ use crate::session::{Actions, MessageKind, Ticket};
 /// Frames whose outcome is awaited at a time; more wait, so that a client cannot flood the broker.
 const UNDER_WAY: usize = 64;
 
+/// Frames whose receipts wait at a time, whether they are done or not.
+const FRAMES_WAITING: usize = 256;
+/// Bytes of the receipts that wait from which on the next frame has to.
+const RECEIPT_BYTES: usize = 64 * 1024;
+
 /// Frames that are not done, or whose turn has not come.
 #[derive(Debug, Default)]
 pub(super) struct Receipts {
     queue: VecDeque<Expected>,
     next_ticket: u32,
     outstanding: usize,
+    /// Bytes of the receipts in the queue.
+    receipt_bytes: usize,
 }
 
 /// A frame.
@@ -57,6 +64,7 @@ impl Receipts {
         let first = self.next_ticket;
         self.next_ticket = first.wrapping_add(tickets);
         self.outstanding += outcomes;
+        self.receipt_bytes += receipt.map_or(0, str::len);
         self.queue.push_back(Expected {
             first_ticket: first,
             tickets,
@@ -104,6 +112,8 @@ impl Receipts {
             return None;
         }
         let settled = self.queue.pop_front().map(|frame| frame.settled);
+        let receipt = settled.as_ref().and_then(|settled| settled.receipt.as_deref());
+        self.receipt_bytes -= receipt.map_or(0, str::len);
         if self.queue.is_empty() {
             self.queue = VecDeque::new();
         }
@@ -113,5 +123,7 @@ impl Receipts {
     /// Whether the next frame has to wait.
     pub(super) fn is_full(&self) -> bool {
         self.outstanding >= UNDER_WAY
+            || self.queue.len() >= FRAMES_WAITING
+            || self.receipt_bytes >= RECEIPT_BYTES
     }
 }

@@ -33,6 +33,11 @@ impl Polled {
         self.count += 1;
     }
 
+    /// Bytes of the publications.
+    pub fn bytes(&self) -> usize {
+        self.objects.len()
+    }
+
     /// Publications.
     pub fn len(&self) -> usize {
         self.count
@@ -85,15 +90,25 @@ impl Polled {
 pub struct Poll {
     polled: Polled,
     limit: usize,
+    most_bytes: usize,
+    /// A publication did not fit: those behind it are for the next poll too.
+    is_full: bool,
     known: Option<String>,
     is_done: bool,
     _waiting: Waiting,
 }
 
 impl Poll {
-    /// A poll whose answer holds so many publications at most.
-    pub fn new(limit: usize, known: Option<String>, waiting: Waiting) -> Self {
-        Self { polled: Polled::default(), limit, known, is_done: false, _waiting: waiting }
+    /// A poll whose answer holds so many publications, and so many bytes of them, at most.
+    pub fn new(limit: usize, most_bytes: usize, known: Option<String>, waiting: Waiting) -> Self {
+        Self { polled: Polled::default(), limit, most_bytes, is_full: false, known, is_done: false, _waiting: waiting }
+    }
+
+    /// Whether a publication joins the answer; the first always does.
+    fn fits(&mut self, object: &[u8]) -> bool {
+        let is_over = self.polled.bytes().saturating_add(object.len()) > self.most_bytes;
+        self.is_full |= self.polled.len() >= self.limit || (is_over && !self.polled.is_empty());
+        !self.is_full
     }
 
     fn finish(&mut self, disconnect: Option<&Disconnect>, pipe: &PipeWriter) {
@@ -111,7 +126,7 @@ impl Writer for Poll {
             for (position, object) in objects(&chunk) {
                 let is_connect = is_connect(object);
                 // Joins and leaves are for streams. What is over the limit, the next poll brings.
-                if position.is_empty() || (!is_connect && self.polled.len() >= self.limit) {
+                if position.is_empty() || (!is_connect && !self.fits(object)) {
                     continue;
                 }
                 self.polled.positions.advance(position);

@@ -11,7 +11,7 @@ use actix_web::{
     http::{StatusCode, header},
     web,
 };
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use gorani_broker::{HistoryPage, HistoryQuery, Position, Publication, Retention};
 use gorani_protocol::client::bare;
 
@@ -24,6 +24,7 @@ use super::{
 use crate::{
     disconnect::{ErrorCode, Refused},
     hub::fanout::Protocol,
+    memory::LARGE_REPLY_BYTES,
     metrics::TransportLabel,
     node::Node,
     session::{
@@ -46,6 +47,8 @@ struct Asked {
     wish: Wish,
     /// Publications in an answer at most.
     limit: usize,
+    /// Bytes of publications in an answer at most.
+    most_bytes: usize,
     /// How long it waits where nothing is new.
     wait: Duration,
     /// The answer that the client has.
@@ -81,7 +84,8 @@ fn asked(request: &HttpRequest, node: &Node) -> Result<Asked, Refusal> {
     let limit = query.number("limit")?.unwrap_or(u64::from(settings.limit));
     let limit = limit.clamp(1, u64::from(node.settings.client.history_max));
     let wait = Duration::from_secs(query.number("wait")?.unwrap_or(0)).min(settings.max_wait);
-    Ok(Asked { wish, limit: usize::try_from(limit).unwrap_or(usize::MAX), wait, known })
+    let most_bytes = node.settings.client.reply_max_bytes;
+    Ok(Asked { wish, limit: usize::try_from(limit).unwrap_or(usize::MAX), most_bytes, wait, known })
 }
 
 async fn answer(door: &Door, asked: Asked) -> Result<HttpResponse, Refusal> {
@@ -106,8 +110,12 @@ async fn answer(door: &Door, asked: Asked) -> Result<HttpResponse, Refusal> {
         return Ok(response);
     }
     let polled = read(node, &asked, &channels).await?;
+    let permit = match polled.bytes() {
+        bytes if bytes < LARGE_REPLY_BYTES => None,
+        bytes => Some(node.memory.try_reply(bytes).ok_or(ErrorCode::TOO_MANY_REQUESTS)?),
+    };
     let (head, body) = polled.answer(asked.known.as_deref(), None);
-    Ok(respond(door, head, body))
+    Ok(respond(door, head, node.memory.reply(body, permit)))
 }
 
 /// Waits for something new. `None` where the position cannot be recovered: what there is must be read then.
@@ -119,10 +127,10 @@ async fn wait(door: &Door, asked: &Asked) -> Result<Option<HttpResponse>, Refusa
     let traits = TransportTraits { dialect: Dialect::Tracked, ..TransportTraits::default() };
     let session =
         UniSession::new(node.policy.clone(), traits, asked.wish.clone(), Now::read()).for_poll(asked.wait);
-    let writer = Poll::new(asked.limit, asked.known.clone(), waiting);
+    let writer = Poll::new(asked.limit, asked.most_bytes, asked.known.clone(), waiting);
     let body = open_session(door, &POLL, Protocol::Tracked, session, writer)?;
     match body.begun().await {
-        Some(Ok(head)) => Ok(Some(respond(door, head, body.collect().await))),
+        Some(Ok(head)) => Ok(Some(respond(door, head, node.memory.reply(body.collect().await, None)))),
         Some(Err(Refused::Error(ErrorCode::UNRECOVERABLE_POSITION))) => Ok(None),
         Some(Err(refused)) => Err(refused.into()),
         // The worker ends.
@@ -130,7 +138,7 @@ async fn wait(door: &Door, asked: &Asked) -> Result<Option<HttpResponse>, Refusa
     }
 }
 
-fn respond(door: &Door, head: Head, body: BytesMut) -> HttpResponse {
+fn respond(door: &Door, head: Head, body: Bytes) -> HttpResponse {
     let status = StatusCode::from_u16(head.status).unwrap_or_default();
     let mut response = door.response(status);
     if let Some(tag) = head.tag {
@@ -139,7 +147,7 @@ fn respond(door: &Door, head: Head, body: BytesMut) -> HttpResponse {
     if status == StatusCode::NOT_MODIFIED {
         return response.finish();
     }
-    response.content_type("application/json").body(body.freeze())
+    response.content_type("application/json").body(body)
 }
 
 /// Reads what is new in each channel from history.
@@ -160,6 +168,7 @@ async fn read(node: &Arc<Node>, asked: &Asked, channels: &[Readable]) -> Result<
             },
             None => read_latest(node, channel, left, retention).await?,
         };
+        let (publications, position) = fitting(publications, position, since, asked.most_bytes, polled.bytes());
         let mut object = BytesMut::new();
         for publication in publications {
             object.clear();
@@ -169,6 +178,28 @@ async fn read(node: &Arc<Node>, asked: &Asked, channels: &[Readable]) -> Result<
         polled.positions.set(channel, position);
     }
     Ok(polled)
+}
+
+/// The oldest of the publications that fit into an answer of `most` bytes that holds `held` of them, and the position
+/// behind them: the next poll goes on from there. An empty answer takes one publication, whatever its size.
+fn fitting(
+    mut publications: Vec<Arc<Publication>>,
+    top: Position,
+    since: Option<&Position>,
+    most: usize,
+    held: usize,
+) -> News {
+    let mut bytes = held;
+    let fits = publications.iter().take_while(|publication| {
+        bytes = bytes.saturating_add(publication.data.len());
+        bytes <= most
+    });
+    let count = fits.count().max(usize::from(held == 0));
+    let Some(first_left) = publications.get(count) else { return (publications, top) };
+    let before = first_left.offset.saturating_sub(1);
+    let offset = if count == 0 { since.map_or(before, |since| since.offset) } else { before };
+    publications.truncate(count);
+    (publications, Position { offset, epoch: top.epoch })
 }
 
 type News = (Vec<Arc<Publication>>, Position);
@@ -216,4 +247,30 @@ async fn read_latest(
 
 fn clamp(limit: usize) -> u32 {
     u32::try_from(limit).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publications(count: u64, bytes: usize) -> Vec<Arc<Publication>> {
+        let publication =
+            |offset| Publication { offset, data: Bytes::from(vec![b'1'; bytes]), ..Publication::default() };
+        (1..=count).map(|offset| Arc::new(publication(offset))).collect()
+    }
+
+    fn fit(count: u64, most: usize, held: usize) -> (usize, u64) {
+        let top = Position { offset: count, ..Position::default() };
+        let (publications, position) = fitting(publications(count, 100), top, None, most, held);
+        (publications.len(), position.offset)
+    }
+
+    #[test]
+    fn an_answer_stops_at_its_bytes_and_says_where_to_go_on() {
+        assert_eq!(fit(10, 1000, 0), (10, 10));
+        assert_eq!(fit(10, 999, 0), (9, 9));
+        assert_eq!(fit(10, 350, 100), (2, 2));
+        assert_eq!(fit(10, 350, 300), (0, 0), "the channel is left for the next poll");
+        assert_eq!(fit(10, 50, 0), (1, 1), "a poll always gets on");
+    }
 }

@@ -1,0 +1,242 @@
+//! The node's memory budget: one number for what clients can make a node hold, and what is held against it.
+//!
+//! Below outboxes, hub and sessions, which draw on it. Every worker publishes the bytes of its large outboxes in steps, so
+//! that a delivery costs no atomic. A large reply holds a [`ReplyPermit`] from the read until its last byte is written.
+//! Decision record 25.
+
+pub mod limit;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+use bytes::{Bytes, BytesMut};
+
+/// Replies from this size on hold a permit; smaller ones are bounded by the outbox they wait in.
+pub const LARGE_REPLY_BYTES: usize = 64 * 1024;
+
+/// Bytes held on behalf of clients, against what may be held. Relaxed: each number stands for itself.
+#[derive(Debug)]
+pub struct MemoryBudget {
+    limit_bytes: usize,
+    replies_max_bytes: usize,
+    outboxes: AtomicUsize,
+    replies: AtomicUsize,
+    broker: AtomicUsize,
+    replies_refused: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Default for MemoryBudget {
+    /// Without limits, for nodes that nobody can reach.
+    fn default() -> Self {
+        Self::new(usize::MAX, usize::MAX)
+    }
+}
+
+impl MemoryBudget {
+    /// A budget of `limit_bytes`, of which large replies may hold `replies_max_bytes`.
+    pub fn new(limit_bytes: usize, replies_max_bytes: usize) -> Self {
+        Self {
+            limit_bytes,
+            replies_max_bytes,
+            outboxes: AtomicUsize::new(0),
+            replies: AtomicUsize::new(0),
+            broker: AtomicUsize::new(0),
+            replies_refused: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+        }
+    }
+
+    /// The budget in bytes.
+    pub fn limit_bytes(&self) -> usize {
+        self.limit_bytes
+    }
+
+    /// Bytes in large outboxes.
+    pub fn outbox_bytes(&self) -> usize {
+        self.outboxes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that large replies hold, from the read until they are written.
+    pub fn reply_bytes(&self) -> usize {
+        self.replies.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the embedded broker.
+    pub fn broker_bytes(&self) -> usize {
+        self.broker.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of all kinds together. A large reply that waits in an outbox counts twice, which errs on the safe side.
+    pub fn used_bytes(&self) -> usize {
+        self.outbox_bytes().saturating_add(self.reply_bytes()).saturating_add(self.broker_bytes())
+    }
+
+    /// True while the budget is used up: new heavy reads get a temporary error.
+    pub fn is_exhausted(&self) -> bool {
+        self.used_bytes() >= self.limit_bytes
+    }
+
+    /// A worker's outboxes hold `to` bytes where they held `from`.
+    pub fn change_outboxes(&self, from: usize, to: usize) {
+        change(&self.outboxes, from, to);
+    }
+
+    /// The embedded broker holds so many bytes.
+    pub fn set_broker(&self, bytes: usize) {
+        self.broker.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Large replies that were refused so far.
+    pub fn replies_refused(&self) -> u64 {
+        self.replies_refused.load(Ordering::Relaxed)
+    }
+
+    /// Connections that were ended so far to free memory.
+    pub fn ended(&self) -> u64 {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// A connection was ended to free memory.
+    pub fn count_ended(&self) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Permission for a reply of `bytes`; `None` while too much is under way. One reply may always be under way, however
+    /// large it is.
+    pub fn try_reply(self: &Arc<Self>, bytes: usize) -> Option<ReplyPermit> {
+        let fits = |held: usize| {
+            let sum = held.saturating_add(bytes);
+            (held == 0 || sum <= self.replies_max_bytes).then_some(sum)
+        };
+        if self.is_exhausted()
+            || self.replies.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_err()
+        {
+            self.replies_refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(ReplyPermit { budget: self.clone(), bytes })
+    }
+
+    /// Freezes a private reply. A large one is counted until its last reference is gone; `permit` is what was reserved
+    /// for it.
+    pub fn reply(self: &Arc<Self>, reply: BytesMut, permit: Option<ReplyPermit>) -> Bytes {
+        if reply.len() < LARGE_REPLY_BYTES {
+            return reply.freeze();
+        }
+        let mut permit = permit.unwrap_or_else(|| ReplyPermit { budget: self.clone(), bytes: 0 });
+        permit.resize(reply.capacity());
+        Bytes::from_owner(CountedReply { reply, _permit: permit })
+    }
+}
+
+fn change(counter: &AtomicUsize, from: usize, to: usize) {
+    if to >= from {
+        counter.fetch_add(to - from, Ordering::Relaxed);
+    } else {
+        counter.fetch_sub(from - to, Ordering::Relaxed);
+    }
+}
+
+/// Bytes that a large reply may hold, given back when dropped.
+#[derive(Debug)]
+pub struct ReplyPermit {
+    budget: Arc<MemoryBudget>,
+    bytes: usize,
+}
+
+impl ReplyPermit {
+    /// Corrects an estimate by the true size.
+    fn resize(&mut self, bytes: usize) {
+        change(&self.budget.replies, self.bytes, bytes);
+        self.bytes = bytes;
+    }
+
+    /// Adds the bytes of another permit of the same budget.
+    pub fn join(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+}
+
+impl Drop for ReplyPermit {
+    fn drop(&mut self) {
+        self.budget.replies.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A reply with its permit: both go together.
+struct CountedReply {
+    reply: BytesMut,
+    _permit: ReplyPermit,
+}
+
+impl AsRef<[u8]> for CountedReply {
+    fn as_ref(&self) -> &[u8] {
+        &self.reply
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn large(bytes: usize) -> BytesMut {
+        BytesMut::from(&*vec![b'x'; bytes])
+    }
+
+    #[test]
+    fn large_replies_are_refused_beyond_their_bound_and_counted_down_when_dropped() {
+        let budget = Arc::new(MemoryBudget::new(usize::MAX, 300_000));
+        let first = budget.try_reply(200_000).unwrap();
+        assert!(budget.try_reply(200_000).is_none());
+        assert_eq!(budget.replies_refused(), 1);
+        let bytes = budget.reply(large(250_000), Some(first));
+        let part = bytes.slice(1..2);
+        drop(bytes);
+        assert!(budget.reply_bytes() >= 250_000, "a slice keeps the whole reply");
+        drop(part);
+        assert_eq!(budget.reply_bytes(), 0);
+    }
+
+    #[test]
+    fn one_reply_may_be_under_way_however_large_it_is() {
+        let budget = Arc::new(MemoryBudget::new(usize::MAX, 100));
+        let only = budget.try_reply(1000).unwrap();
+        assert!(budget.try_reply(1).is_none());
+        drop(only);
+        assert!(budget.try_reply(1).is_some());
+    }
+
+    #[test]
+    fn a_small_reply_is_not_counted_and_gives_its_permit_back() {
+        let budget = Arc::new(MemoryBudget::default());
+        let permit = budget.try_reply(100_000);
+        let _reply = budget.reply(large(100), permit);
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn joined_permits_are_given_back_once() {
+        let budget = Arc::new(MemoryBudget::default());
+        let mut permit = budget.try_reply(100).unwrap();
+        permit.join(budget.try_reply(50).unwrap());
+        assert_eq!(budget.reply_bytes(), 150);
+        drop(permit);
+        assert_eq!(budget.reply_bytes(), 0);
+    }
+
+    #[test]
+    fn an_exhausted_budget_refuses_large_replies() {
+        let budget = Arc::new(MemoryBudget::new(1000, 1000));
+        budget.change_outboxes(0, 900);
+        assert!(!budget.is_exhausted());
+        budget.set_broker(100);
+        assert!(budget.is_exhausted());
+        assert!(budget.try_reply(1).is_none());
+        budget.change_outboxes(900, 0);
+        assert!(budget.try_reply(1).is_some());
+    }
+}

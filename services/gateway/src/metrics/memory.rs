@@ -1,0 +1,57 @@
+//! What the node holds for clients, against its memory budget; read when somebody asks.
+
+use std::sync::atomic::AtomicI64;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+use crate::memory::MemoryBudget;
+
+/// Labels of what holds memory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    /// `outbox`, `reply` or `broker`.
+    kind: &'static str,
+}
+
+/// Gauges of the budget.
+#[derive(Default)]
+pub struct MemoryMetrics {
+    bytes: Family<KindLabel, Gauge>,
+    limit_bytes: Gauge<i64, AtomicI64>,
+    refused: Counter,
+    ended: Counter,
+}
+
+impl MemoryMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register("memory_bytes", "Bytes held for clients, by kind", metrics.bytes.clone());
+        registry.register("memory_limit_bytes", "The memory budget", metrics.limit_bytes.clone());
+        registry.register(
+            "memory_replies_refused",
+            "Large replies refused for lack of memory",
+            metrics.refused.clone(),
+        );
+        registry.register("memory_ended", "Connections ended to free memory", metrics.ended.clone());
+        metrics
+    }
+
+    /// Takes over what the budget says.
+    pub fn set(&self, budget: &MemoryBudget) {
+        let number = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+        for (kind, bytes) in [
+            ("outbox", budget.outbox_bytes()),
+            ("reply", budget.reply_bytes()),
+            ("broker", budget.broker_bytes()),
+        ] {
+            self.bytes.get_or_create(&KindLabel { kind }).set(number(bytes));
+        }
+        self.limit_bytes.set(number(budget.limit_bytes()));
+        self.refused.inc_by(budget.replies_refused().saturating_sub(self.refused.get()));
+        self.ended.inc_by(budget.ended().saturating_sub(self.ended.get()));
+    }
+}
