@@ -24,6 +24,7 @@ mod handshake;
 mod hostile;
 mod keys;
 mod manifests;
+mod memory;
 mod neighbour;
 mod receive;
 mod silent;

@@ -107,7 +107,8 @@ async fn a_stream_in_which_another_publication_has_the_place_of_a_delivered_one_
         let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));
         let (stream, interest) = (Stream::default(), Arc::new(Interest::new(broker.clone())));
         let reads = stream.reads();
-        let (worker, inbox) = Worker::start(0, usize::MAX, broker, interest, reads.clone(), Arc::default(), Arc::default());
+        let (worker, inbox) =
+            Worker::start(0, usize::MAX, broker, interest, reads.clone(), Arc::default(), Arc::default());
         let client = Client::enter(&mut worker.hub_mut(), "one");
         let top = Position { offset: 1, epoch: "e".into() };
         client.join(&mut worker.hub_mut(), HISTORY, Some(top));

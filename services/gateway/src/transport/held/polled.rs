@@ -101,7 +101,15 @@ pub struct Poll {
 impl Poll {
     /// A poll whose answer holds so many publications, and so many bytes of them, at most.
     pub fn new(limit: usize, most_bytes: usize, known: Option<String>, waiting: Waiting) -> Self {
-        Self { polled: Polled::default(), limit, most_bytes, is_full: false, known, is_done: false, _waiting: waiting }
+        Self {
+            polled: Polled::default(),
+            limit,
+            most_bytes,
+            is_full: false,
+            known,
+            is_done: false,
+            _waiting: waiting,
+        }
     }
 
     /// Whether a publication joins the answer; the first always does.

@@ -168,7 +168,8 @@ async fn read(node: &Arc<Node>, asked: &Asked, channels: &[Readable]) -> Result<
             },
             None => read_latest(node, channel, left, retention).await?,
         };
-        let (publications, position) = fitting(publications, position, since, asked.most_bytes, polled.bytes());
+        let (publications, position) =
+            fitting(publications, position, since, asked.most_bytes, polled.bytes());
         let mut object = BytesMut::new();
         for publication in publications {
             object.clear();
