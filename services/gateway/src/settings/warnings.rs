@@ -15,7 +15,7 @@ impl Settings {
             (self.client.allow_anonymous, "client.allow_anonymous lets everybody connect without a token"),
             (self.api.keys.is_empty(), "api.keys is empty: the HTTP API is closed"),
         ];
-        let told = told.into_iter().filter_map(|(holds, text)| holds.then(|| text.to_owned()));
+        let told = told.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text.to_owned());
         let weak = self.weak_secrets().into_iter().map(|key| {
             format!("{key}: a secret of fewer than 16 characters can be guessed; make one with: openssl rand -hex 32")
         });
