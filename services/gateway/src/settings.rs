@@ -74,11 +74,13 @@ pub struct ApiSettings {
     pub keys: Vec<String>,
     /// Bytes of a request's body at most.
     pub body_max_bytes: usize,
+    /// Wrong keys a minute from one address that are answered 401; more are 429. A right key is never refused. 0: no limit.
+    pub wrong_keys_per_minute: u32,
 }
 
 impl Default for ApiSettings {
     fn default() -> Self {
-        Self { keys: Vec::new(), body_max_bytes: 1024 * 1024 }
+        Self { keys: Vec::new(), body_max_bytes: 1024 * 1024, wrong_keys_per_minute: 600 }
     }
 }
 

@@ -6,10 +6,11 @@
 //!
 //! - [`opening`]: how one begins. - [`visit`]: requests that come for it. - [`drive`]: from the outbox into the response.
 //! - [`pipe`]: the way to another thread. - [`writer`], [`tracked`], [`polled`]: how a response is written. - [`directory`]: where
-//!   sessions are.
+//!   sessions are. - `ended`: those that have just ended.
 
 pub mod directory;
 mod drive;
+mod ended;
 pub mod opening;
 pub mod pipe;
 pub mod polled;
@@ -36,10 +37,16 @@ use self::{
 };
 use crate::{
     disconnect::{Disconnect, Refused},
-    node::Place,
+    node::{
+        admission::{attempts::Attempt, refusals::Cause, share::Exhausted},
+        client_network::ClientNetwork,
+    },
     session::{Actions, Now, Signal},
     transport::carrier::{Carried, Carrier},
 };
+
+/// Why a session ends that may not wait: its client is to come back.
+const TOO_MANY_WAIT: &str = "too many sessions wait";
 
 /// How long a session lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,10 +82,18 @@ pub struct Response {
     pub writer: Box<dyn Writer>,
 }
 
+impl Response {
+    /// Tells that the session has ended.
+    pub fn tell_ended(mut self, reason: &Disconnect) {
+        self.writer.begin(&self.pipe);
+        self.writer.last_words(reason, &self.pipe);
+    }
+}
+
 /// How far a session has come.
 enum Phase {
     Open,
-    /// It has ended, and who comes is told.
+    /// It has ended, but something is left that its client is to be brought before it is told.
     Ended {
         reason: Disconnect,
         by: Instant,
@@ -102,7 +117,10 @@ pub struct Held {
     quiet_by: Option<Instant>,
     id: Option<Arc<str>>,
     directory: Arc<Directory>,
-    _place: Place,
+    /// Where it was opened from.
+    network: Option<ClientNetwork>,
+    /// Whether a request has come for it since.
+    is_visited: bool,
 }
 
 impl Actor for Held {
@@ -126,6 +144,9 @@ impl Actor for Held {
             self.directory.leave(&id);
         }
         self.set_attended();
+        if matches!(self.lifetime, Lifetime::Visits { .. }) && !self.carried.is_authenticated {
+            self.count_guess();
+        }
         let reason = match &self.phase {
             Phase::Open => Disconnect::ABNORMAL,
             Phase::Ended { reason, .. } | Phase::Over(reason) => reason.clone(),
@@ -166,6 +187,7 @@ impl Handler<Visit> for Held {
     type Result = ();
 
     fn handle(&mut self, visit: Visit, ctx: &mut Self::Context) {
+        self.is_visited = true;
         match visit {
             Visit::Deliver(arrival) => self.take_arrival(arrival, ctx),
             Visit::Attach(response) => self.attach(response, ctx),
@@ -194,6 +216,7 @@ impl Carrier for Held {
             Lifetime::Visits { patience, .. } => {
                 // The session hears now that it is over; only the news of it goes on.
                 self.carried.session.closed(&reason);
+                self.carried.place = None;
                 Phase::Ended { reason, by: Instant::now() + patience }
             }
             Lifetime::Response if self.response.is_some() => Phase::Ended { reason, by: Instant::now() },
@@ -251,8 +274,25 @@ impl Held {
         self.set_attended();
     }
 
-    /// Tells the response that is there, if one is, why the session has ended.
+    /// Tells the response that is there, if one is, why the session has ended. Where nothing else is left to bring, the
+    /// session is over, and the directory tells those who still come.
     fn tell_end(&mut self) {
+        self.tell_end_to_response();
+        let (Phase::Ended { reason, by }, Lifetime::Visits { most, .. }) = (&self.phase, self.lifetime) else {
+            return;
+        };
+        let (reason, by) = (reason.clone(), *by);
+        let has_more = !self.carried.outbox.is_empty() && self.carried.outbox.overflow().is_none();
+        if has_more && (self.attended_by.is_some() || self.begin_waiting(by, most)) {
+            return;
+        }
+        if let Some(id) = self.id.take() {
+            self.directory.retire(id, reason.clone(), by);
+        }
+        self.phase = Phase::Over(reason);
+    }
+
+    fn tell_end_to_response(&mut self) {
         let Phase::Ended { reason, .. } = &self.phase else { return };
         let Some(Response { pipe, mut writer }) = self.response.take() else { return };
         pipe.widen();
@@ -292,15 +332,35 @@ impl Held {
             return;
         }
         match self.lifetime {
-            Lifetime::Visits { patience, most, .. } if self.directory.begin_waiting(most) => {
-                self.attended_by = Some(Instant::now() + patience);
+            Lifetime::Visits { patience, most, .. } => {
+                if !self.begin_waiting(Instant::now() + patience, most) {
+                    self.end(Disconnect::new(Disconnect::TOO_MANY_REQUESTS.code, TOO_MANY_WAIT));
+                }
             }
-            Lifetime::Visits { .. } => self.end(Disconnect::CONNECTION_LIMIT),
             Lifetime::Response => {
                 self.leave_node();
                 self.phase = Phase::Over(reason);
             }
         }
+    }
+
+    /// It waits for its next response, unless too many do.
+    fn begin_waiting(&mut self, by: Instant, most: usize) -> bool {
+        let cause = match self.directory.begin_waiting(self.network, most) {
+            Ok(()) => {
+                self.attended_by = Some(by);
+                return true;
+            }
+            Err(Exhausted::All) => Cause::Waiting,
+            Err(Exhausted::Network) => Cause::WaitingOfAddress,
+        };
+        self.carried.errands.node.refused(cause, self.network);
+        false
+    }
+
+    /// Whoever opened it may have looked whether somebody has a session with this id.
+    fn count_guess(&self) {
+        self.carried.errands.node.failed_attempt(Attempt::SessionId, self.network);
     }
 
     /// The response has just been written to, or has just come: its silence begins anew.
@@ -328,7 +388,7 @@ impl Held {
     /// It has a response, or needs none any more.
     fn set_attended(&mut self) {
         if self.attended_by.take().is_some() {
-            self.directory.end_waiting();
+            self.directory.end_waiting(self.network);
         }
     }
 
@@ -337,6 +397,9 @@ impl Held {
         match &self.phase {
             Phase::Open if self.attended_by.is_some_and(|by| by <= now) => {
                 self.leave_node();
+                if self.carried.is_authenticated && !self.is_visited {
+                    self.count_guess();
+                }
                 self.phase = Phase::Over(Disconnect::ABNORMAL);
             }
             Phase::Open => return self.break_silence(now),

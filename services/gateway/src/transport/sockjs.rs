@@ -31,6 +31,7 @@ use self::{door::Door, options::SockJsEndpoint};
 use crate::{
     metrics::TransportLabel,
     transport::{
+        endpoint::Refused,
         forward::{gate::gate, owners::Seat},
         held::opening::Local,
     },
@@ -98,6 +99,7 @@ async fn serve(
         Route::Session { transport, .. } if *request.method() != *transport.method() => {
             door::wrong_method(transport.method())
         }
+        Route::Session { .. } if !door.may_name_sessions() => door::refuse(&local.node, &too_many_wrong_ids()),
         Route::Session { session, transport } => match transport.direction() {
             Direction::Send => send::send(&door, session, transport, payload).await,
             _ => receive_somewhere(&door, session, transport).await,
@@ -109,13 +111,27 @@ async fn serve(
 async fn receive_somewhere(door: &Door<'_>, session: &str, transport: Transport) -> HttpResponse {
     let key = door.endpoint.key(session);
     if door.local.directory.has(&key) {
-        return receive::receive(door, session, transport).await;
+        return receive::receive(door, session, transport, None).await;
     }
-    match door.local.forwarding.seat(&key, door.request).await {
-        Seat::Here => receive::receive(door, session, transport).await,
-        Seat::Answered(response) => response,
+    match door.local.forwarding.seat(&key, door.request, || door.place()).await {
+        Seat::Here(place) => {
+            let response = receive::receive(door, session, transport, Some(place)).await;
+            door.local.forwarding.give_back(&key, &door.local.directory);
+            response
+        }
+        Seat::Answered(response) => {
+            if response.status() == StatusCode::NOT_FOUND {
+                door.count_wrong_id();
+            }
+            response
+        }
+        Seat::Refused(refused) => door::refuse(&door.local.node, &refused),
         Seat::Unavailable => door.unreachable(),
     }
+}
+
+fn too_many_wrong_ids() -> Refused {
+    Refused::Status(429, "too many requests for sessions that do not exist".to_owned())
 }
 
 fn only(

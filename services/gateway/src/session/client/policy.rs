@@ -42,7 +42,8 @@ impl Policy {
             TokenError::Expired => ErrorCode::TOKEN_EXPIRED.into(),
             TokenError::UnknownKey => self.await_key(),
             TokenError::Invalid(reason) => {
-                tracing::info!(%reason, "token refused");
+                // Summarised by the node, which counts them: strangers can send as many as they like.
+                tracing::debug!(%reason, "token refused");
                 Refused::Disconnect(Disconnect::INVALID_TOKEN)
             }
         }
