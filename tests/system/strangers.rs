@@ -29,7 +29,13 @@ fn from(address: &str) -> String {
 }
 
 /// A request on a connection of its own: the status, `Retry-After` and the body.
-fn ask(address: SocketAddr, method: &str, target: &str, headers: &str, body: &str) -> (u16, Option<String>, String) {
+fn ask(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &str,
+    body: &str,
+) -> (u16, Option<String>, String) {
     let mut socket = RawSocket::connect(address);
     let length = body.len();
     let request = format!(
@@ -116,6 +122,10 @@ fn sessions_that_do_not_connect_are_limited_by_address_and_one_that_has_connecte
         (0..30).map(|number| shake_hands(&node, &from(&format!("2001:db8::{number:x}")))).collect();
     assert!(six.iter().any(|(_, status, _)| *status == 429));
     assert_eq!(shake_hands(&node, &from("2001:db8:0:1::1")).1, 101);
+    // Who holds connections and says nothing keeps nobody out for long: the oldest are ended for those who come.
+    eventually("the next one takes the place of the oldest", SOON, || shake_hands(&node, &stranger).1 == 101);
+    assert_eq!(held[1].read_close().unwrap(), (3013, "not connected in time, others wait".to_owned()));
+    assert!(refused(&node, "unauthenticated_replaced") > 0);
     drop(held);
     eventually("there is room again", SOON, || shake_hands(&node, &stranger).1 == 101);
 }
@@ -140,7 +150,9 @@ fn every_transport_refuses_who_is_over_the_limit_with_a_status_and_a_time_to_com
         let (status, retry, _) = ask(node.address(), method, target, &stranger, body);
         assert_eq!((status, retry.as_deref()), (503, Some("1")), "{target}");
     }
-    for path in ["/connection/websocket", "/connection/uni_websocket", "/stomp", "/connection/sockjs/websocket"] {
+    for path in
+        ["/connection/websocket", "/connection/uni_websocket", "/stomp", "/connection/sockjs/websocket"]
+    {
         let mut socket = RawSocket::connect(node.address());
         socket.write(handshake(node.address(), path, &stranger).as_bytes()).unwrap();
         let head = socket.read_head().unwrap();

@@ -32,7 +32,7 @@ use rand::Rng;
 
 use self::{
     address::Addresses,
-    admission::{Admission, slots::Source},
+    admission::{Admission, unauthenticated::Permit},
     cluster::Peers,
     ending::Ending,
     query::Counts,
@@ -99,8 +99,8 @@ pub enum NodeError {
 /// One place among the connections of a node, given back when dropped: [`admission::slots`].
 pub struct Place {
     node: Arc<Node>,
-    /// Where its session comes from, until that has authenticated.
-    unauthenticated: Option<Box<Source>>,
+    /// Until its session has authenticated.
+    unauthenticated: Option<Box<Permit>>,
 }
 
 impl Node {

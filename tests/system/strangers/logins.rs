@@ -37,7 +37,8 @@ fn wrong_stomp_logins_are_told_the_same_for_every_name_and_limited_over_tcp_webs
     // Not even the right one is looked at, by whatever way it comes.
     assert_eq!(login(tcp, "shop", RIGHT).0, "ERROR");
     let connect = format!("CONNECT\naccept-version:1.2\nlogin:shop\npasscode:{RIGHT}\n\n\0");
-    let mut websocket = RawSocket::websocket(node.address(), "/stomp", "Sec-WebSocket-Protocol: v12.stomp\r\n");
+    let mut websocket =
+        RawSocket::websocket(node.address(), "/stomp", "Sec-WebSocket-Protocol: v12.stomp\r\n");
     websocket.text(&connect).unwrap();
     let told = String::from_utf8(websocket.read_frame().unwrap().payload).unwrap();
     assert!(told.starts_with("ERROR\nmessage:too many wrong logins"), "{told}");
@@ -87,7 +88,8 @@ fn invalid_tokens_are_limited_by_address_on_every_transport_and_others_come_in()
     for target in ["/connection/uni_sse", "/connection/uni_http_stream", "/connection/poll"] {
         let bearer = "Authorization: Bearer a.b.c\r\n";
         let of = |client: &str| {
-            ask(node.address(), "GET", &format!("{target}?channels=open:a"), &format!("{client}{bearer}"), "").0
+            ask(node.address(), "GET", &format!("{target}?channels=open:a"), &format!("{client}{bearer}"), "")
+                .0
         };
         assert_eq!((of(&stranger), of(&from("192.0.2.2"))), (429, 401), "{target}");
     }

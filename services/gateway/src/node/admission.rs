@@ -2,13 +2,14 @@
 //! count under the client's network. Decision record 24.
 //!
 //! - [`slots`]: a slot for each session. - [`attempts`]: wrong ids, logins, tokens and keys. - [`refusals`]: counters and log
-//!   lines. - `buckets`, `share`: what they count with.
+//!   lines. - `unauthenticated`: those that have not connected. - `buckets`, `share`: what they count with.
 
 pub mod attempts;
 mod buckets;
 pub mod refusals;
 pub(crate) mod share;
 pub mod slots;
+pub(super) mod unauthenticated;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -21,7 +22,7 @@ use self::{
     attempts::Attempts,
     buckets::{Buckets, Rate},
     refusals::{Cause, Refusals},
-    slots::Unauthenticated,
+    unauthenticated::Unauthenticated,
 };
 use crate::node::Node;
 

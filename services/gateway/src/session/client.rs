@@ -33,9 +33,7 @@ use self::{
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
-    session::{
-        Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket, login_limit::LoginLimit,
-    },
+    session::{Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket, login_limit::LoginLimit},
 };
 
 /// Requests to the node under way at a time; more wait, so that a client cannot flood the broker.

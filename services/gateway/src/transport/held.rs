@@ -278,7 +278,8 @@ impl Held {
     /// session is over, and the directory tells those who still come.
     fn tell_end(&mut self) {
         self.tell_end_to_response();
-        let (Phase::Ended { reason, by }, Lifetime::Visits { most, .. }) = (&self.phase, self.lifetime) else {
+        let (Phase::Ended { reason, by }, Lifetime::Visits { most, .. }) = (&self.phase, self.lifetime)
+        else {
             return;
         };
         let (reason, by) = (reason.clone(), *by);

@@ -99,7 +99,9 @@ async fn serve(
         Route::Session { transport, .. } if *request.method() != *transport.method() => {
             door::wrong_method(transport.method())
         }
-        Route::Session { .. } if !door.may_name_sessions() => door::refuse(&local.node, &too_many_wrong_ids()),
+        Route::Session { .. } if !door.may_name_sessions() => {
+            door::refuse(&local.node, &too_many_wrong_ids())
+        }
         Route::Session { session, transport } => match transport.direction() {
             Direction::Send => send::send(&door, session, transport, payload).await,
             _ => receive_somewhere(&door, session, transport).await,

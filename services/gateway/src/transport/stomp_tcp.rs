@@ -104,6 +104,7 @@ pub fn take<T: Io>(
     let outbox = Outbox::new(endpoint.outbox_max_bytes());
     let session = Box::new(endpoint.session(false, peer, now));
     StompConnection::create(|ctx: &mut Context<StompConnection<T>>| {
+        place.runs(ctx.address().recipient());
         let key = worker.register(Registration {
             mailbox: ctx.address().recipient(),
             outbox: outbox.clone(),

@@ -74,9 +74,9 @@ impl Node {
 
     /// An attempt failed. False if the network has made too many.
     pub fn failed_attempt(&self, attempt: Attempt, network: Option<ClientNetwork>) -> bool {
-        let allowed = network
-            .zip(self.rate(attempt))
-            .is_none_or(|(network, rate)| self.admission.attempts.of(attempt).take(network, rate, Instant::now()));
+        let allowed = network.zip(self.rate(attempt)).is_none_or(|(network, rate)| {
+            self.admission.attempts.of(attempt).take(network, rate, Instant::now())
+        });
         let (wrong, over_limit) = attempt.causes();
         self.refused(if allowed { wrong } else { over_limit }, network);
         allowed

@@ -24,6 +24,7 @@ pub enum Cause {
     Unauthenticated,
     UnauthenticatedOfAddress,
     UnauthenticatedOfConnection,
+    UnauthenticatedReplaced,
     Waiting,
     WaitingOfAddress,
     WrongSessionId,
@@ -37,12 +38,13 @@ pub enum Cause {
 }
 
 impl Cause {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::MaxConnections,
         Self::HandshakesPerSecond,
         Self::Unauthenticated,
         Self::UnauthenticatedOfAddress,
         Self::UnauthenticatedOfConnection,
+        Self::UnauthenticatedReplaced,
         Self::Waiting,
         Self::WaitingOfAddress,
         Self::WrongSessionId,
@@ -81,6 +83,9 @@ impl Cause {
                 "unauthenticated_of_connection",
                 "Refused sessions: too many over their connection are unauthenticated",
             ),
+            Self::UnauthenticatedReplaced => {
+                ("unauthenticated_replaced", "Ended unauthenticated sessions for newer ones of their address")
+            }
             Self::Waiting => ("waiting", "Ended sessions: sockjs.max_waiting is reached"),
             Self::WaitingOfAddress => {
                 ("waiting_of_address", "Ended sessions: too many of their address wait for a request")
@@ -101,10 +106,9 @@ impl Cause {
                 "Refused connection tokens: client.wrong_tokens_per_minute of their address is reached",
             ),
             Self::WrongApiKey => ("wrong_api_key", "Wrong API keys"),
-            Self::WrongApiKeyLimit => (
-                "wrong_api_key_limit",
-                "Wrong API keys over api.wrong_keys_per_minute of their address",
-            ),
+            Self::WrongApiKeyLimit => {
+                ("wrong_api_key_limit", "Wrong API keys over api.wrong_keys_per_minute of their address")
+            }
         }
     }
 }

@@ -6,23 +6,21 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::Ordering},
+    time::Instant,
 };
 
-use parking_lot::Mutex;
+use actix::Recipient;
 
-use super::{
-    refusals::Cause,
-    share::{Counts, Exhausted, Share},
+use super::{refusals::Cause, unauthenticated::Most};
+use crate::{
+    node::{Node, Place, client_network::ClientNetwork},
+    session::Signal,
 };
-use crate::node::{Node, Place, client_network::ClientNetwork};
 
 /// Unauthenticated sessions hold one part in so many of a node's slots, unless `client.max_unauthenticated` says otherwise…
 const UNAUTHENTICATED_PARTS: usize = 2;
 /// …and at least so many: a node with few slots is not divided.
 const UNAUTHENTICATED_AT_LEAST: usize = 256;
-
-/// One TCP connection holds at most one part in so many of what its network may.
-const CONNECTION_PARTS: usize = 2;
 
 /// Where a session comes from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -76,41 +74,6 @@ impl NoSlot {
     }
 }
 
-/// Sessions that have not authenticated yet.
-#[derive(Debug, Default)]
-pub(super) struct Unauthenticated {
-    share: Share,
-    connections: Mutex<Counts<SocketAddr>>,
-}
-
-impl Unauthenticated {
-    fn take(&self, source: &Source, most: usize, most_of_connection: usize) -> Result<(), NoSlot> {
-        // One connection leaves half of what its network may hold to the others that come from there.
-        let most_of_connection = most_of_connection.min(self.share.of_network(most).div_ceil(CONNECTION_PARTS));
-        let mut connections = source.connection.map(|connection| (self.connections.lock(), connection));
-        if let Some((connections, connection)) = &connections
-            && connections.get(connection) >= most_of_connection
-        {
-            return Err(NoSlot::UnauthenticatedOfConnection);
-        }
-        self.share.take(source.network(), most).map_err(|exhausted| match exhausted {
-            Exhausted::All => NoSlot::Unauthenticated,
-            Exhausted::Network => NoSlot::UnauthenticatedOfAddress,
-        })?;
-        if let Some((connections, connection)) = &mut connections {
-            connections.add(*connection);
-        }
-        Ok(())
-    }
-
-    pub(super) fn give_back(&self, source: &Source) {
-        self.share.give_back(source.network());
-        if let Some(connection) = source.connection {
-            self.connections.lock().remove(connection);
-        }
-    }
-}
-
 impl Node {
     /// Takes a slot for a session, which has not authenticated yet: [`Place::authenticated`].
     ///
@@ -135,9 +98,12 @@ impl Node {
             0 => (settings.http.max_connections / UNAUTHENTICATED_PARTS).max(UNAUTHENTICATED_AT_LEAST),
             most => most,
         };
-        let most_of_connection = settings.client.max_unauthenticated_per_connection;
-        self.admission.unauthenticated.take(source, most, most_of_connection)?;
-        place.unauthenticated = Some(Box::new(*source));
+        let most = Most { of_node: most, of_connection: settings.client.max_unauthenticated_per_connection };
+        let (permit, has_replaced) = self.admission.unauthenticated.take(source, most, Instant::now())?;
+        if has_replaced {
+            self.refused(Cause::UnauthenticatedReplaced, source.network());
+        }
+        place.unauthenticated = Some(permit);
         Ok(place)
     }
 }
@@ -148,10 +114,17 @@ impl Place {
         self.unauthenticated.is_none()
     }
 
+    /// Its session runs. Until it has authenticated it may be ended for a newer one of its network.
+    pub fn runs(&self, mailbox: Recipient<Signal>) {
+        if let Some(permit) = &self.unauthenticated {
+            self.node.admission.unauthenticated.runs(permit, mailbox);
+        }
+    }
+
     /// Its session has authenticated: it no longer counts among those that have not.
     pub fn authenticated(&mut self) {
-        if let Some(source) = self.unauthenticated.take() {
-            self.node.admission.unauthenticated.give_back(&source);
+        if let Some(permit) = self.unauthenticated.take() {
+            self.node.admission.unauthenticated.give_back(&permit);
         }
     }
 }
@@ -222,7 +195,8 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn unauthenticated_sessions_of_all_together_leave_half_of_the_slots_to_those_that_have_authenticated() {
+    async fn unauthenticated_sessions_of_all_together_leave_half_of_the_slots_to_those_that_have_authenticated()
+     {
         let node = node(1000).await;
         let of_trusted_proxy = |_| Source::default();
         let (mut places, no_slot) = flood(&node, of_trusted_proxy);

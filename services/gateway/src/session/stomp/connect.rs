@@ -17,9 +17,7 @@ use super::{
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode},
-    session::{
-        Action, Actions, MessageKind, Now, Ticket, client::policy::VERSION, login_limit::Credential,
-    },
+    session::{Action, Actions, MessageKind, Now, Ticket, client::policy::VERSION, login_limit::Credential},
 };
 
 /// Scheme of an `Authorization` header with a token.
@@ -161,12 +159,7 @@ impl StompSession {
     /// A name with a passcode, which is the password of a backend, or a token of a client that names itself as it likes.
     /// Whoever is refused does not learn whether there is such a backend: nothing that is done, and nothing that is
     /// answered, depends on it.
-    fn login(
-        &self,
-        login: &str,
-        passcode: &str,
-        now: Now,
-    ) -> Result<Option<Box<ConnectionClaims>>, Failure> {
+    fn login(&self, login: &str, passcode: &str, now: Now) -> Result<Option<Box<ConnectionClaims>>, Failure> {
         self.check_limit(Credential::Password)?;
         if self.settings.admits(login, passcode) {
             return Ok(None);

@@ -158,11 +158,7 @@ impl Directory {
     }
 
     /// One more session waits for its next response, unless `most` do already, or too many of this network among them.
-    pub(super) fn begin_waiting(
-        &self,
-        network: Option<ClientNetwork>,
-        most: usize,
-    ) -> Result<(), Exhausted> {
+    pub(super) fn begin_waiting(&self, network: Option<ClientNetwork>, most: usize) -> Result<(), Exhausted> {
         self.waiting.take(network, most)
     }
 

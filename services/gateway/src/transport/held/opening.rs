@@ -77,6 +77,7 @@ impl Opening {
         {
             return Err(Taken(self.response));
         }
+        self.place.runs(ctx.address().recipient());
         let outbox = Outbox::new(self.outbox_max_bytes);
         let key = worker.register(Registration {
             mailbox: ctx.address().recipient(),

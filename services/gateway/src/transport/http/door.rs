@@ -19,7 +19,10 @@ use super::refusal::Refusal;
 use crate::{
     disconnect::{Disconnect, ErrorCode},
     metrics::RefusalLabel,
-    node::{Place, admission::slots::{NoSlot, Source}},
+    node::{
+        Place,
+        admission::slots::{NoSlot, Source},
+    },
     transport::{
         held::opening::Local,
         peer::{client_address, source},
@@ -92,8 +95,9 @@ impl Door {
         }
         node.take_place(&self.source).map_err(|no_slot| match no_slot {
             NoSlot::Full => Disconnect::CONNECTION_LIMIT.into(),
-            _ => Refusal::new(ErrorCode::TOO_MANY_REQUESTS, no_slot.to_string())
-                .with_status(StatusCode::from_u16(no_slot.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)),
+            _ => Refusal::new(ErrorCode::TOO_MANY_REQUESTS, no_slot.to_string()).with_status(
+                StatusCode::from_u16(no_slot.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+            ),
         })
     }
 

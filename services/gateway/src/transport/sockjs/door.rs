@@ -27,8 +27,8 @@ use crate::{
     node::{Node, Place, admission::attempts::Attempt},
     transport::{
         endpoint::{Handshake, Refused, SocketAddresses},
-        held::opening::Local,
         forward::is_forwarded,
+        held::opening::Local,
         peer::{client_address, source},
     },
 };

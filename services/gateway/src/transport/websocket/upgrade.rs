@@ -90,6 +90,7 @@ impl Upgrades {
             let _ = outbox.push(text_frame(sockjs::frame::OPEN));
         }
         Connection::create(|ctx: &mut Context<Connection<T>>| {
+            place.runs(ctx.address().recipient());
             let key = self.local.worker.register(Registration {
                 mailbox: ctx.address().recipient(),
                 outbox: outbox.clone(),

@@ -236,7 +236,10 @@ fn invalid_tokens_count_and_after_too_many_a_client_is_told_to_come_back() {
     assert_eq!(connect("a.b.c".to_owned()).1, Some(Disconnect::INVALID_TOKEN));
     assert_eq!(*limit.counted.lock(), [Credential::Token]);
     let (replies, closed) = connect(token(60, &[]));
-    assert_eq!((&replies[0]["error"]["code"], &replies[0]["error"]["temporary"]), (&json!(111), &json!(true)));
+    assert_eq!(
+        (&replies[0]["error"]["code"], &replies[0]["error"]["temporary"]),
+        (&json!(111), &json!(true))
+    );
     assert_eq!(closed, None);
 }
 
