@@ -121,7 +121,7 @@ impl Default for ClientSettings {
             max_connections_per_user: 0,
             max_unauthenticated: 0,
             max_unauthenticated_per_connection: 500,
-            wrong_ids_per_minute: 1200,
+            wrong_ids_per_minute: 3000,
             wrong_tokens_per_minute: 6000,
             personal_channels: Vec::new(),
         }

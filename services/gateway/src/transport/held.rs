@@ -6,7 +6,7 @@
 //!
 //! - [`opening`]: how one begins. - [`visit`]: requests that come for it. - [`drive`]: from the outbox into the response.
 //! - [`pipe`]: the way to another thread. - [`writer`], [`tracked`], [`polled`]: how a response is written. - [`directory`]: where
-//!   sessions are. - `ended`: those that have just ended.
+//!   sessions are. - `ended`: those that have just ended. - `waiting`: while nothing happens.
 
 pub mod directory;
 mod drive;
@@ -18,6 +18,7 @@ pub mod polled;
 mod tests;
 pub mod tracked;
 pub mod visit;
+mod waiting;
 pub mod writer;
 
 use std::{
@@ -33,20 +34,15 @@ use self::{
     drive::Drive,
     pipe::PipeWriter,
     visit::{Arrival, Visit},
+    waiting::too_many_wait,
     writer::Writer,
 };
 use crate::{
     disconnect::{Disconnect, Refused},
-    node::{
-        admission::{attempts::Attempt, refusals::Cause, share::Exhausted},
-        client_network::ClientNetwork,
-    },
+    node::client_network::ClientNetwork,
     session::{Actions, Now, Signal},
     transport::carrier::{Carried, Carrier},
 };
-
-/// Why a session ends that may not wait: its client is to come back.
-const TOO_MANY_WAIT: &str = "too many sessions wait";
 
 /// How long a session lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -335,7 +331,7 @@ impl Held {
         match self.lifetime {
             Lifetime::Visits { patience, most, .. } => {
                 if !self.begin_waiting(Instant::now() + patience, most) {
-                    self.end(Disconnect::new(Disconnect::TOO_MANY_REQUESTS.code, TOO_MANY_WAIT));
+                    self.end(too_many_wait());
                 }
             }
             Lifetime::Response => {
@@ -343,70 +339,5 @@ impl Held {
                 self.phase = Phase::Over(reason);
             }
         }
-    }
-
-    /// It waits for its next response, unless too many do.
-    fn begin_waiting(&mut self, by: Instant, most: usize) -> bool {
-        let cause = match self.directory.begin_waiting(self.network, most) {
-            Ok(()) => {
-                self.attended_by = Some(by);
-                return true;
-            }
-            Err(Exhausted::All) => Cause::Waiting,
-            Err(Exhausted::Network) => Cause::WaitingOfAddress,
-        };
-        self.carried.errands.node.refused(cause, self.network);
-        false
-    }
-
-    /// Whoever opened it may have looked whether somebody has a session with this id.
-    fn count_guess(&self) {
-        self.carried.errands.node.failed_attempt(Attempt::SessionId, self.network);
-    }
-
-    /// The response has just been written to, or has just come: its silence begins anew.
-    fn begin_silence(&mut self) {
-        if let Lifetime::Visits { heartbeat, .. } = self.lifetime {
-            self.quiet_by = Some(Instant::now() + heartbeat);
-        }
-    }
-
-    /// Writes a heartbeat where the response was silent for long.
-    fn break_silence(&mut self, now: Instant) {
-        if self.quiet_by.is_none_or(|by| by > now) {
-            return;
-        }
-        self.begin_silence();
-        // One that has no room is not silent: its client does not read.
-        if let Some(response) = &mut self.response
-            && response.pipe.has_room()
-        {
-            response.pipe.push(response.writer.ping());
-            self.carried.outbox.wake();
-        }
-    }
-
-    /// It has a response, or needs none any more.
-    fn set_attended(&mut self) {
-        if self.attended_by.take().is_some() {
-            self.directory.end_waiting(self.network);
-        }
-    }
-
-    /// Ends what has waited too long.
-    fn look_at_clock(&mut self, now: Instant) {
-        match &self.phase {
-            Phase::Open if self.attended_by.is_some_and(|by| by <= now) => {
-                self.leave_node();
-                if self.carried.is_authenticated && !self.is_visited {
-                    self.count_guess();
-                }
-                self.phase = Phase::Over(Disconnect::ABNORMAL);
-            }
-            Phase::Open => return self.break_silence(now),
-            Phase::Ended { reason, by } if *by <= now => self.phase = Phase::Over(reason.clone()),
-            Phase::Ended { .. } | Phase::Over(_) => return,
-        }
-        self.carried.outbox.wake();
     }
 }

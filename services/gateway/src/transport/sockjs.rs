@@ -122,9 +122,7 @@ async fn receive_somewhere(door: &Door<'_>, session: &str, transport: Transport)
             response
         }
         Seat::Answered(response) => {
-            if response.status() == StatusCode::NOT_FOUND {
-                door.count_wrong_id();
-            }
+            door.count_if_wrong(&response);
             response
         }
         Seat::Refused(refused) => door::refuse(&door.local.node, &refused),

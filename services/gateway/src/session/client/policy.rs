@@ -60,7 +60,7 @@ impl Policy {
             Denied::UnknownKey => self.await_key(),
             // The connection has a token of its own and stays, as with every other denied subscription.
             Denied::InvalidToken(reason) => {
-                tracing::info!(%reason, "subscription token refused");
+                tracing::debug!(%reason, "subscription token refused");
                 ErrorCode::PERMISSION_DENIED.into()
             }
         }

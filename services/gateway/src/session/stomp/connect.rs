@@ -217,7 +217,7 @@ impl StompSession {
             Denied::TokenExpired => ErrorCode::TOKEN_EXPIRED,
             Denied::UnknownKey => return self.await_key(),
             Denied::InvalidToken(reason) => {
-                tracing::info!(%reason, "subscription token refused");
+                tracing::debug!(%reason, "subscription token refused");
                 ErrorCode::PERMISSION_DENIED
             }
         };

@@ -147,6 +147,14 @@ impl<'r> Door<'r> {
         self.sentence(StatusCode::NOT_FOUND, NO_SUCH_SESSION)
     }
 
+    /// Counts a wrong id by what the session's node answers.
+    pub(super) fn count_if_wrong(&self, response: &HttpResponse) {
+        // Not there, or somebody else's: there is no other reason for either that this node has not looked for already.
+        if matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::FORBIDDEN) {
+            self.count_wrong_id();
+        }
+    }
+
     /// Counts a wrong id, where the client's request has arrived.
     pub(super) fn count_wrong_id(&self) {
         if !is_forwarded(self.request) {

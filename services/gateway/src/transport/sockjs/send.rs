@@ -57,9 +57,7 @@ pub(super) async fn send(
     let Owner::Here(mailbox) = owner else {
         return match door.local.forwarding.deliver(&key, door.request, &body).await {
             Delivery::Answered(response) => {
-                if response.status() == StatusCode::NOT_FOUND {
-                    door.count_wrong_id();
-                }
+                door.count_if_wrong(&response);
                 response
             }
             Delivery::Unknown => door.no_such_session(),
