@@ -63,6 +63,55 @@ fn shake_hands(node: &Node, headers: &str) -> (RawSocket, u16, Option<String>) {
     (socket, head.status, retry)
 }
 
+/// Asks one after the other over one connection, many at a time: the statuses.
+fn pipeline(
+    address: SocketAddr,
+    requests: impl IntoIterator<Item = (String, String)>,
+) -> Vec<(u16, Option<String>)> {
+    let mut socket = RawSocket::connect(address);
+    let requests: Vec<_> = requests
+        .into_iter()
+        .map(|(target, body)| {
+            format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        })
+        .collect();
+    let mut statuses = Vec::new();
+    for batch in requests.chunks(50) {
+        socket.write(batch.concat().as_bytes()).unwrap();
+        for _ in batch {
+            let head = socket.read_head().unwrap();
+            socket.read_body(&head).unwrap();
+            statuses.push((head.status, head.header("retry-after").map(str::to_owned)));
+        }
+    }
+    statuses
+}
+
+#[test]
+fn sessions_without_credentials_that_wait_for_nobody_leave_slots_to_others_of_their_address() {
+    // A handler without a guard, and anonymous clients: whoever comes has connected.
+    let settings = Settings::open()
+        .set("development.sockjs_conformance", "true")
+        .set("http.max_connections", "1000")
+        .set("sockjs.max_waiting", "800")
+        .set("sockjs.disconnect_delay", "\"60s\"");
+    let connect = json!([json!({"id": 1, "connect": {}}).to_string()]).to_string();
+    for (endpoint, first) in [("echo", None), ("connection/sockjs", Some(connect))] {
+        let node = Node::start(settings.clone());
+        let path = |number| format!("/{endpoint}/0/{number}");
+        let requests = (0..1500).flat_map(|number| {
+            let sent = first.clone().map(|body| (format!("{}/xhr_send", path(number)), body));
+            [(format!("{}/xhr", path(number)), String::new())].into_iter().chain(sent)
+        });
+        let statuses = pipeline(node.address(), requests);
+        assert!(statuses.iter().all(|(status, _)| matches!(status, 200 | 204 | 404)), "{statuses:?}");
+        assert!(refused(&node, "waiting_of_address") > 500, "{endpoint}");
+        assert_eq!(shake_hands(&node, "").1, 101, "{endpoint}");
+        let (_, _, told) = ask(node.address(), "POST", &format!("{}/xhr", path(1499)), "", "");
+        assert_eq!(told, "c[3013,\"too many sessions wait\"]\n", "{endpoint}");
+    }
+}
+
 #[test]
 fn one_tcp_connection_that_opens_sessions_without_end_leaves_slots_to_others_of_its_address() {
     let node = Node::start(
@@ -71,23 +120,8 @@ fn one_tcp_connection_that_opens_sessions_without_end_leaves_slots_to_others_of_
             .set("client.allow_anonymous", "false")
             .set("sockjs.disconnect_delay", "\"60s\""),
     );
-    let mut stranger = RawSocket::connect(node.address());
-    let mut answers = Vec::new();
-    for batch in 0..10 {
-        let requests: String = (0..50)
-            .map(|number| {
-                format!(
-                    "POST /connection/sockjs/0/{batch}-{number}/xhr HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
-                )
-            })
-            .collect();
-        stranger.write(requests.as_bytes()).unwrap();
-        for _ in 0..50 {
-            let head = stranger.read_head().unwrap();
-            stranger.read_body(&head).unwrap();
-            answers.push((head.status, head.header("retry-after").map(str::to_owned)));
-        }
-    }
+    let opening = |number| (format!("/connection/sockjs/0/{number}/xhr"), String::new());
+    let answers = pipeline(node.address(), (0..500).map(opening));
     let opened = answers.iter().filter(|(status, _)| *status == 200).count();
     assert!((16..250).contains(&opened), "{opened}");
     assert_eq!(answers.last(), Some(&(429, Some("1".to_owned()))));
