@@ -63,6 +63,12 @@ fn who_names_too_many_wrong_ids_names_no_more_for_a_while_and_others_do() {
         (retry.as_deref(), body.as_str()),
         (Some("1"), "too many requests for sessions that do not exist")
     );
+    let mut refused_once = RawSocket::connect(node.address());
+    let request =
+        format!("POST {own}/xhr HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n{}\r\n", from(STRANGER));
+    refused_once.write(request.as_bytes()).unwrap();
+    let head = refused_once.read_head().unwrap();
+    assert_eq!((head.status, head.header("connection")), (429, Some("close")));
     // Whether there is such a session shows no longer, however it is asked for.
     for target in
         [format!("{own}/xhr_send"), format!("{own}/xhr"), format!("{}/xhr", session("connection/sockjs"))]

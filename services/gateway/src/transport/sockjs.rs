@@ -19,6 +19,7 @@ mod writer;
 
 use std::sync::Arc;
 
+use actix_http::ConnectionType;
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{Method, StatusCode},
@@ -30,6 +31,7 @@ use gorani_protocol::sockjs::{Route, Transport, transport::Direction};
 use self::{door::Door, options::SockJsEndpoint};
 use crate::{
     metrics::TransportLabel,
+    node::Node,
     transport::{
         endpoint::Refused,
         forward::{gate::gate, owners::Seat},
@@ -99,9 +101,7 @@ async fn serve(
         Route::Session { transport, .. } if *request.method() != *transport.method() => {
             door::wrong_method(transport.method())
         }
-        Route::Session { .. } if !door.may_name_sessions() => {
-            door::refuse(&local.node, &too_many_wrong_ids())
-        }
+        Route::Session { .. } if !door.may_name_sessions() => refuse_guesses(&local.node),
         Route::Session { session, transport } => match transport.direction() {
             Direction::Send => send::send(&door, session, transport, payload).await,
             _ => receive_somewhere(&door, session, transport).await,
@@ -130,8 +130,12 @@ async fn receive_somewhere(door: &Door<'_>, session: &str, transport: Transport)
     }
 }
 
-fn too_many_wrong_ids() -> Refused {
-    Refused::Status(429, "too many requests for sessions that do not exist".to_owned())
+/// Answers a client that has named too many wrong ids, and closes its connection: what it has sent behind costs nothing more.
+fn refuse_guesses(node: &Node) -> HttpResponse {
+    let refused = Refused::Status(429, "too many requests for sessions that do not exist".to_owned());
+    let mut response = door::refuse(node, &refused);
+    response.head_mut().set_connection_type(ConnectionType::Close);
+    response
 }
 
 fn only(
