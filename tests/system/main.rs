@@ -30,6 +30,7 @@ mod silent;
 mod slow;
 mod sockjs;
 mod stomp;
+mod strangers;
 mod tls;
 mod workers;
 

@@ -81,23 +81,25 @@ pub struct ApiSettings {
     pub keys: Vec<String>,
     /// Bytes of a request's body at most.
     pub body_max_bytes: usize,
+    /// Wrong keys a minute from one address that are answered 401; more are 429. A right key is never refused. 0: no limit.
+    pub wrong_keys_per_minute: u32,
 }
 
 impl Default for ApiSettings {
     fn default() -> Self {
-        Self { keys: Vec::new(), body_max_bytes: 1024 * 1024 }
+        Self { keys: Vec::new(), body_max_bytes: 1024 * 1024, wrong_keys_per_minute: 600 }
     }
 }
 
 /// Tells how many keys there are, and none of them.
 impl fmt::Debug for ApiSettings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { keys, body_max_bytes } = self;
-        let keys = format_args!("{} set", keys.len());
+        let Self { keys, body_max_bytes, wrong_keys_per_minute } = self;
         formatter
             .debug_struct("ApiSettings")
-            .field("keys", &keys)
+            .field("keys", &format_args!("{} set", keys.len()))
             .field("body_max_bytes", body_max_bytes)
+            .field("wrong_keys_per_minute", wrong_keys_per_minute)
             .finish()
     }
 }
