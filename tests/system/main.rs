@@ -31,6 +31,7 @@ mod silent;
 mod slow;
 mod sockjs;
 mod stomp;
+mod strangers;
 mod tls;
 mod workers;
 

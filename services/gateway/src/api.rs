@@ -84,7 +84,7 @@ fn wrong_verb(sentence: &'static str, allow: &'static str) -> HttpResponse {
 /// Names of methods are told to those with a key only.
 async fn unknown(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let node = request.app_data::<Data<Node>>().ok_or(ErrorCode::INTERNAL)?;
-    guard::check(&node.api_keys, request.headers())?;
+    guard::check(node, &request)?;
     let name = request.path().rsplit_once("/api/").map_or(request.path(), |(_, name)| name);
     Err(request::unknown_method(name))
 }

@@ -85,6 +85,13 @@ pub struct RefusalLabel {
     pub status: u16,
 }
 
+/// Labels of what was refused by address or by a limit of the node.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CauseLabel {
+    /// `unauthenticated_of_address`, `wrong_session_id`, …
+    pub cause: &'static str,
+}
+
 /// All counters of a node.
 pub struct Metrics {
     registry: Registry,
@@ -97,6 +104,8 @@ pub struct Metrics {
     pub disconnects: Family<DisconnectLabel, Counter>,
     /// Handshakes refused, by status.
     pub handshakes_refused: Family<RefusalLabel, Counter>,
+    /// Sessions, requests and attempts refused, by cause.
+    refused: Family<CauseLabel, Counter>,
     /// Publications of backends and embedders.
     pub api_publications: Publications,
     /// Publications of clients.
@@ -145,6 +154,11 @@ impl Default for Metrics {
         let disconnects = plain!(Family<DisconnectLabel, Counter>, "disconnects", "Ended sessions by code");
         let handshakes_refused =
             plain!(Family<RefusalLabel, Counter>, "handshakes_refused", "Refused handshakes by status");
+        let refused = plain!(
+            Family<CauseLabel, Counter>,
+            "refused",
+            "Sessions, requests and attempts refused, by cause"
+        );
         let publications =
             plain!(Family<PublishLabel, Counter>, "publications", "Publications by source and result");
         let events_received = plain!(Counter, "events_received", "Events delivered by the broker");
@@ -171,6 +185,7 @@ impl Default for Metrics {
             connections_opened,
             disconnects,
             handshakes_refused,
+            refused,
             api_publications: Publications::of(&publications, "api"),
             client_publications: Publications::of(&publications, "client"),
             events_received,
@@ -197,6 +212,11 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+
+    /// Counts something refused.
+    pub fn count_refused(&self, cause: &'static str) {
+        self.refused.get_or_create(&CauseLabel { cause }).inc();
     }
 
     /// Counts the end of a session.

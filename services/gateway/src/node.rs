@@ -4,7 +4,7 @@
 //! the workers that want the channel → their hubs.
 
 mod address;
-mod admission;
+pub mod admission;
 pub mod client_network;
 pub mod cluster;
 mod ending;
@@ -31,7 +31,12 @@ use parking_lot::RwLock;
 use rand::Rng;
 
 use self::{
-    address::Addresses, admission::Admission, cluster::Peers, ending::Ending, query::Counts, secret::Secrets,
+    address::Addresses,
+    admission::{Admission, unauthenticated::Permit},
+    cluster::Peers,
+    ending::Ending,
+    query::Counts,
+    secret::Secrets,
 };
 use crate::{
     hub::{
@@ -94,13 +99,11 @@ pub enum NodeError {
     Broker(#[from] BrokerError),
 }
 
-/// One place among the connections of a node, given back when dropped.
-pub struct Place(Arc<Node>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-    }
+/// One place among the connections of a node, given back when dropped: [`admission::slots`].
+pub struct Place {
+    node: Arc<Node>,
+    /// Until its session has authenticated.
+    unauthenticated: Option<Box<Permit>>,
 }
 
 impl Node {
@@ -197,13 +200,6 @@ impl Node {
         &self.broker
     }
 
-    /// Takes a place for a connection; `None` if the node is full.
-    pub fn take_place(self: &Arc<Self>) -> Option<Place> {
-        let place = Place(self.clone());
-        let before = self.connections.fetch_add(1, Ordering::Relaxed);
-        (before < self.settings.http.max_connections).then_some(place)
-    }
-
     /// Connections that are open.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
@@ -231,7 +227,7 @@ impl Node {
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 
-    /// Once in a while: leaves channels that nobody wants, sets gauges.
+    /// Once in a while: leaves channels that nobody wants, sets gauges, tells what was refused.
     async fn sweep(self: Arc<Self>) {
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
@@ -240,6 +236,7 @@ impl Node {
             }
             self.metrics.channels.set(i64::try_from(self.interest.len()).unwrap_or(i64::MAX));
             self.metrics.uptime_seconds.set(self.started.elapsed().as_secs_f64());
+            self.tell_refusals();
         }
     }
 }

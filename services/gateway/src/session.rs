@@ -5,12 +5,13 @@
 //! transport's shell carries the actions out and brings the outcomes back. Design §2 and §3.
 //!
 //! - [`client`]: the JSON client protocol. - [`stomp`]: STOMP. - [`handler`]: an embedder's `WebSocketHandler`. -
-//!   [`handshake`]: the request that opened a connection. - [`position`]: how far a receiver has come, as text. -
+//!   [`handshake`]: the request that opened a connection. - [`login_limit`]: failed logins. - [`position`]: how far a receiver has come, as text. -
 //!   [`uni`]: receivers without commands.
 
 pub mod client;
 pub mod handler;
 pub mod handshake;
+pub mod login_limit;
 pub mod position;
 pub mod stomp;
 pub mod uni;
@@ -346,6 +347,11 @@ pub trait Session {
     /// Whether it cannot take more messages for now: the transport stops reading.
     fn is_blocked(&self) -> bool {
         false
+    }
+
+    /// Whether the client has connected: who it is, is known, or may stay unknown. Asked until it has.
+    fn has_connected(&self) -> bool {
+        true
     }
 
     /// Who the client is, where the request that opened the session said so. Requests that come for the session later must

@@ -48,7 +48,7 @@ fn too_large(limit_bytes: usize) -> ApiError {
 /// Checks what is known before the body is read.
 fn start(request: &HttpRequest) -> Result<Arc<Node>, ApiError> {
     let node = request.app_data::<Data<Node>>().ok_or(ErrorCode::INTERNAL)?;
-    guard::check(&node.api_keys, request.headers())?;
+    guard::check(node, request)?;
     let announced =
         request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let limit_bytes = node.settings.api.body_max_bytes;

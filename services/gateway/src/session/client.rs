@@ -33,7 +33,7 @@ use self::{
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
-    session::{Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket},
+    session::{Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket, login_limit::LoginLimit},
 };
 
 /// Requests to the node under way at a time; more wait, so that a client cannot flood the broker.
@@ -94,6 +94,8 @@ pub struct ClientSession {
     waiting: VecDeque<Box<[u8]>>,
     errors: u32,
     clock: Clock,
+    /// Until it is connected.
+    login_limit: Option<Arc<dyn LoginLimit>>,
 }
 
 impl ClientSession {
@@ -113,7 +115,15 @@ impl ClientSession {
             waiting: VecDeque::new(),
             errors: 0,
             clock,
+            login_limit: None,
         }
+    }
+
+    /// Limits its failed logins.
+    #[must_use]
+    pub fn with_login_limit(mut self, limit: Arc<dyn LoginLimit>) -> Self {
+        self.login_limit = Some(limit);
+        self
     }
 
     pub(in crate::session) fn close(&mut self, disconnect: Disconnect, actions: &mut Actions) {
@@ -319,6 +329,10 @@ impl Session for ClientSession {
 
     fn deadline(&self) -> Option<Instant> {
         if matches!(self.state, State::Ended) { None } else { self.clock.deadline() }
+    }
+
+    fn has_connected(&self) -> bool {
+        matches!(self.state, State::Connected)
     }
 
     fn is_blocked(&self) -> bool {

@@ -38,7 +38,8 @@ use self::{
 use crate::{
     disconnect::Disconnect,
     session::{
-        Action, Actions, Incoming, MessageKind, Now, Outcome, Session, Signal, Ticket, client::policy::Policy,
+        Action, Actions, Incoming, MessageKind, Now, Outcome, Session, Signal, Ticket,
+        client::policy::Policy, login_limit::LoginLimit,
     },
     settings::StompSettings,
 };
@@ -94,6 +95,8 @@ pub struct StompSession {
     /// Messages of queues that were shown.
     serial: u64,
     clock: Clock,
+    /// Until it is open.
+    login_limit: Option<Arc<dyn LoginLimit>>,
 }
 
 impl StompSession {
@@ -122,7 +125,15 @@ impl StompSession {
             unreadable: None,
             left_queues: Vec::new(),
             serial: 0,
+            login_limit: None,
         }
+    }
+
+    /// Limits its failed logins.
+    #[must_use]
+    pub fn with_login_limit(mut self, limit: Arc<dyn LoginLimit>) -> Self {
+        self.login_limit = Some(limit);
+        self
     }
 
     fn style(&self) -> Style {
@@ -354,6 +365,10 @@ impl Session for StompSession {
             State::Leaving => self.clock.leave_by,
             _ => self.clock.deadline(!self.is_blocked()),
         }
+    }
+
+    fn has_connected(&self) -> bool {
+        matches!(self.state, State::Open | State::Leaving)
     }
 
     fn is_blocked(&self) -> bool {

@@ -25,7 +25,6 @@ use crate::{
     disconnect::{Disconnect, Refused},
     hub::fanout::Framing,
     metrics::TransportLabel,
-    node::Place,
     session::{Actions, Now, Signal},
     transport::carrier::{Carried, Carrier, Io},
 };
@@ -47,7 +46,6 @@ pub struct Connection<T: Io> {
     unreadable: bool,
     /// Whether something was written since the last flush of a buffering stream (TLS).
     needs_flush: bool,
-    _place: Place,
 }
 
 impl<T: Io> Actor for Connection<T> {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use gorani_auth::{ConnectionClaims, personal_channel};
+use gorani_auth::{ConnectionClaims, TokenError, personal_channel};
 use gorani_broker::{Position, Publication};
 use gorani_protocol::client::{Connect, ConnectResult, PublicationView, SubscribeResult, reply};
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
-    session::{Action, Actions, Now, Subscribed},
+    session::{Action, Actions, Now, Subscribed, login_limit::Credential},
 };
 
 /// A connect that waits for its server-side subscriptions.
@@ -133,7 +133,17 @@ impl ClientSession {
                 Err(ErrorCode::UNAUTHORIZED.into())
             };
         }
-        self.policy.tokens.connection(token, now.unix_s()).map_err(|error| self.policy.refuse_token(error))
+        let limit = self.login_limit.as_deref();
+        if limit.is_some_and(|limit| !limit.allows(Credential::Token)) {
+            return Err(ErrorCode::TOO_MANY_REQUESTS.into());
+        }
+        self.policy.tokens.connection(token, now.unix_s()).map_err(|error| {
+            // An expired token was a right one, and an unknown key may be a new one.
+            if let (TokenError::Invalid(_), Some(limit)) = (&error, limit) {
+                limit.failed(Credential::Token);
+            }
+            self.policy.refuse_token(error)
+        })
     }
 
     /// The subscriptions that come with the connection: those of the token and the personal channels.
@@ -230,6 +240,7 @@ impl ClientSession {
             actions.line(|out| reply::reply_connect(connecting.id, &result, out));
         }
         self.state = State::Connected;
+        self.login_limit = None;
         self.clock.start(settings.ping_interval, now.instant);
         self.count_success();
         for (channel, missed) in replayed {

@@ -93,9 +93,6 @@ impl Held {
 
     /// Lets a response carry the session. While another one does, it waits a moment, and is turned away then.
     pub(super) fn attach(&mut self, response: Response, ctx: &mut Context<Self>) {
-        if matches!(self.phase, Phase::Over(_)) {
-            return;
-        }
         if self.response.as_ref().is_some_and(|current| current.pipe.is_abandoned()) {
             // The client is back before the news that it had gone: that it had gone counts nevertheless.
             self.lose_broken_response();
@@ -115,6 +112,13 @@ impl Held {
     }
 
     pub(super) fn take_response(&mut self, mut response: Response) {
+        if let Phase::Over(reason) = &self.phase {
+            // One that left without an end that is told is gone: whoever comes opens another one.
+            if self.id.is_none() {
+                response.tell_ended(reason);
+            }
+            return;
+        }
         self.set_attended();
         response.writer.begin(&response.pipe);
         self.response = Some(response);

@@ -19,8 +19,15 @@ use super::refusal::Refusal;
 use crate::{
     disconnect::{Disconnect, ErrorCode},
     metrics::RefusalLabel,
-    node::Place,
-    transport::{held::opening::Local, peer::client_address, websocket::upgrade::header_bytes},
+    node::{
+        Place,
+        admission::slots::{NoSlot, Source},
+    },
+    transport::{
+        held::opening::Local,
+        peer::{client_address, source},
+        websocket::upgrade::header_bytes,
+    },
 };
 
 /// How long a browser need not ask again whether it may ask.
@@ -37,6 +44,8 @@ pub struct Door {
     pub local: Local,
     /// Who asks.
     pub peer: Option<SocketAddr>,
+    /// Where its sessions come from.
+    source: Source,
     /// The origin of the page that asks, which may.
     origin: Option<HeaderValue>,
     version: Version,
@@ -61,9 +70,12 @@ impl Door {
         if !local.node.origins.allows(text, host(request)) {
             return Err(Refusal::new(ErrorCode::PERMISSION_DENIED, "this origin is not allowed"));
         }
+        let connection = request.peer_addr();
+        let peer = client_address(&local.node, connection, request.headers());
         Ok(Self {
             local: Local::clone(local),
-            peer: client_address(&local.node, request.peer_addr(), request.headers()),
+            peer,
+            source: source(&local.node, peer, connection),
             origin: origin.cloned(),
             version: request.version(),
         })
@@ -81,7 +93,12 @@ impl Door {
         if self.peer.is_some_and(|peer| !node.allows_handshake(peer.ip())) {
             return Err(Refusal::new(ErrorCode::TOO_MANY_REQUESTS, "too many sessions from this address"));
         }
-        node.take_place().ok_or_else(|| Disconnect::CONNECTION_LIMIT.into())
+        node.take_place(&self.source).map_err(|no_slot| match no_slot {
+            NoSlot::Full => Disconnect::CONNECTION_LIMIT.into(),
+            _ => Refusal::new(ErrorCode::TOO_MANY_REQUESTS, no_slot.to_string()).with_status(
+                StatusCode::from_u16(no_slot.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+            ),
+        })
     }
 
     /// A request's whole body.

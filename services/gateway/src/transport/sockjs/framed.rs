@@ -103,6 +103,10 @@ impl Session for Framed {
         self.session.failed(error);
     }
 
+    fn has_connected(&self) -> bool {
+        self.session.has_connected()
+    }
+
     fn principal(&self) -> Option<Arc<str>> {
         self.session.principal()
     }

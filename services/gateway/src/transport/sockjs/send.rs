@@ -11,7 +11,10 @@ use actix_web::{
 use bytes::Bytes;
 use gorani_protocol::sockjs::{BatchError, Transport, batch, form};
 
-use super::{Door, door};
+use super::{
+    Door,
+    door::{self, NO_SUCH_SESSION},
+};
 use crate::transport::{
     forward::owners::Delivery,
     held::{
@@ -47,14 +50,21 @@ pub(super) async fn send(
     };
     let (arrival, taken) = Arrival::new(messages);
     let key = door.endpoint.key(session);
-    let Owner::Here(mailbox) = door.local.directory.owner("", &key) else {
+    let owner = door.local.directory.owner("", &key);
+    if matches!(owner, Owner::Ended(_)) {
+        return door.sentence(StatusCode::NOT_FOUND, NO_SUCH_SESSION);
+    }
+    let Owner::Here(mailbox) = owner else {
         return match door.local.forwarding.deliver(&key, door.request, &body).await {
-            Delivery::Answered(response) => response,
-            Delivery::Unknown => door.sentence(StatusCode::NOT_FOUND, "no such session"),
+            Delivery::Answered(response) => {
+                door.count_if_wrong(&response);
+                response
+            }
+            Delivery::Unknown => door.no_such_session(),
             Delivery::Unavailable => door.unreachable(),
         };
     };
-    if let Err(refused) = door.check_principal(&key) {
+    if let Err(refused) = door.check_owner(&key) {
         return door::refuse(&door.local.node, &refused);
     }
     mailbox.do_send(Visit::Deliver(arrival));
@@ -62,7 +72,7 @@ pub(super) async fn send(
         Ok(Ok(())) if transport == Transport::JsonpSend => door.sentence(StatusCode::OK, "ok"),
         Ok(Ok(())) => door.session_answer(StatusCode::NO_CONTENT, transport.content_type()).finish(),
         Ok(Err(Busy)) => door.sentence(StatusCode::SERVICE_UNAVAILABLE, Busy.to_string()),
-        Err(_) => door.sentence(StatusCode::NOT_FOUND, "no such session"),
+        Err(_) => door.sentence(StatusCode::NOT_FOUND, NO_SUCH_SESSION),
     }
 }
 
