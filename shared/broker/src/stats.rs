@@ -17,6 +17,8 @@ pub struct BrokerStats {
     pub pending_bytes: usize,
     /// How long ago the node heard itself, through the server where that is longest; absent before the first time.
     pub canary_age: Option<Duration>,
+    /// Canaries that a server did not publish: publishing did not work at that moment.
+    pub canaries_refused: u64,
     /// Messages of channels that arrived, wanted or not; messages of nodes and canaries are not among them.
     pub messages_received: u64,
     /// Gaps told to the node, each of one channel.

@@ -25,6 +25,7 @@ pub(super) struct BrokerMetrics {
     pending_requests: Gauge,
     pending_bytes: Gauge,
     canary_age: Gauge<f64, AtomicU64>,
+    canaries_refused: Counter,
     messages_received: Counter,
     gaps: Counter,
     redirected: Counter,
@@ -51,6 +52,7 @@ impl BrokerMetrics {
             pending_requests: "broker_pending_requests", "Requests to the broker without an answer";
             pending_bytes: "broker_pending_bytes", "Bytes of those requests";
             canary_age: "broker_canary_age_seconds", "Seconds since the node heard itself through the broker";
+            canaries_refused: "broker_canaries_refused", "Canaries that a server refused to publish: out of memory, no replica, a failed save, no permission";
             messages_received: "broker_messages_received", "Messages of channels that arrived from the broker's servers";
             gaps: "broker_gaps", "Gaps that the broker told, by channel";
             redirected: "broker_redirected", "Requests that a server of a cluster sent elsewhere";
@@ -65,6 +67,7 @@ impl BrokerMetrics {
         gauge(&self.pending_requests, stats.pending_requests);
         gauge(&self.pending_bytes, stats.pending_bytes);
         self.canary_age.set(stats.canary_age.unwrap_or_default().as_secs_f64());
+        counter(&self.canaries_refused, stats.canaries_refused);
         counter(&self.messages_received, stats.messages_received);
         counter(&self.gaps, stats.gaps_told);
         counter(&self.redirected, stats.redirected);

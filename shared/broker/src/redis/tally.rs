@@ -23,6 +23,7 @@ impl Count {
 pub(super) struct Tally {
     pub(super) request_connections_lost: Count,
     pub(super) listening_connections_lost: Count,
+    pub(super) canaries_refused: Count,
     pub(super) messages_received: Count,
     pub(super) gaps_told: Count,
     pub(super) redirected: Count,
