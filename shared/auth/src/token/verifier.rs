@@ -157,7 +157,7 @@ impl TokenVerifier {
             return Err(invalid(InvalidToken::Audience));
         }
         if registered.not_before.is_some_and(|from| now.saturating_add(self.leeway_s) < from) {
-            return Err(invalid(InvalidToken::NotYetValid));
+            return Err(TokenError::NotYetValid);
         }
         // `exp` is the first second in which the token is no longer good (RFC 7519 §4.1.4). What it opens must not be
         // over before it begins either, hence `expire_at` too.

@@ -156,7 +156,7 @@ impl StompSession {
 
     fn refuse_token(&self, error: TokenError) -> Failure {
         match error {
-            TokenError::Expired => ErrorCode::TOKEN_EXPIRED.into(),
+            TokenError::Expired | TokenError::NotYetValid => ErrorCode::TOKEN_EXPIRED.into(),
             TokenError::UnknownKey => self.await_key(),
             TokenError::Invalid(reason) => {
                 tracing::info!(%reason, "token refused");
