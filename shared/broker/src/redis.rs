@@ -334,6 +334,8 @@ impl Broker for RedisBroker {
             redirected: tally.redirected.get(),
             publishes_unavailable: tally.publishes_unavailable.get(),
             publishes_unknown: tally.publishes_unknown.get(),
+            dead_letters: tally.dead_letters.get(),
+            dead_letters_waiting: tally.dead_letters_waiting.get(),
         }
     }
 }

@@ -29,4 +29,8 @@ pub struct BrokerStats {
     pub publishes_unavailable: u64,
     /// Publishes that ended with [`crate::BrokerError::UnknownOutcome`].
     pub publishes_unknown: u64,
+    /// Messages of work queues that went to their queue of dead letters.
+    pub dead_letters: u64,
+    /// Attempts to move one that failed, since that queue was full or its server away. The message waits and is tried again.
+    pub dead_letters_waiting: u64,
 }

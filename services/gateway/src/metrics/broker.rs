@@ -29,6 +29,7 @@ pub(super) struct BrokerMetrics {
     messages_received: Counter,
     gaps: Counter,
     redirected: Counter,
+    dead_letters: Family<DeadLetterLabel, Counter>,
     publishes_failed: Family<BrokerFailureLabel, Counter>,
 }
 
@@ -36,6 +37,13 @@ pub(super) struct BrokerMetrics {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct BrokerFailureLabel {
     /// `unavailable` (nothing was done) or `unknown`.
+    pub outcome: &'static str,
+}
+
+/// Labels of a message of a work queue that was delivered as often as it may be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DeadLetterLabel {
+    /// `moved`, or `waiting`: an attempt that failed, which is made again.
     pub outcome: &'static str,
 }
 
@@ -56,6 +64,7 @@ impl BrokerMetrics {
             messages_received: "broker_messages_received", "Messages of channels that arrived from the broker's servers";
             gaps: "broker_gaps", "Gaps that the broker told, by channel";
             redirected: "broker_redirected", "Requests that a server of a cluster sent elsewhere";
+            dead_letters: "queue_dead_letters", "Dead letters of work queues: moved to their queue, or attempts to that failed";
             publishes_failed: "broker_publishes_failed", "Publishes without success, by outcome";
         }
     }
@@ -79,6 +88,9 @@ impl BrokerMetrics {
         let failed = [("unavailable", stats.publishes_unavailable), ("unknown", stats.publishes_unknown)];
         for (outcome, value) in failed {
             counter(&self.publishes_failed.get_or_create(&BrokerFailureLabel { outcome }), value);
+        }
+        for (outcome, value) in [("moved", stats.dead_letters), ("waiting", stats.dead_letters_waiting)] {
+            counter(&self.dead_letters.get_or_create(&DeadLetterLabel { outcome }), value);
         }
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct Tally {
     pub(super) redirected: Count,
     pub(super) publishes_unavailable: Count,
     pub(super) publishes_unknown: Count,
+    pub(super) dead_letters: Count,
+    pub(super) dead_letters_waiting: Count,
 }
 
 impl Tally {
