@@ -151,8 +151,14 @@ impl ClientSession {
         let mut all = Vec::new();
         let names = self.policy.settings.personal_channels.iter().filter(|_| !claims.user.is_empty());
         for name in names {
-            let channel = personal_channel(name, &claims.user).map_err(|_| ErrorCode::BAD_REQUEST)?;
-            all.push(self.server_side_subscription(&channel, None)?);
+            // The settings' name is good (`ClientSettings::validate`), so it is the user's id that no channel can carry.
+            match personal_channel(name, &claims.user) {
+                Ok(channel) => all.push(self.server_side_subscription(&channel, None)?),
+                Err(reason) => tracing::info!(
+                    user = ?claims.user, channel = %name, %reason,
+                    "connected without personal channel: the user's id cannot be part of a channel name"
+                ),
+            }
         }
         for (channel, claims) in claims.server_side() {
             let subscription = self.server_side_subscription(channel, claims)?;
