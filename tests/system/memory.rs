@@ -22,13 +22,15 @@ const PUBLICATIONS: usize = 125;
 const PUBLICATION_BYTES: usize = 60_000;
 /// What they may cost all together: 64 MiB of replies, and the copies of those being encoded.
 const REPLIES_GROWTH: u64 = 200 * MIB;
+/// Reads that are answered with an error, many more than there is room for.
+const WRONG_READS: usize = 40;
 /// What receipts of one client may cost.
 const RECEIPTS_GROWTH: u64 = 60 * MIB;
 /// How long the client of the receipts tries to send more.
 const PUSHING: Duration = Duration::from_secs(2);
 
 fn with_history() -> Settings {
-    let namespace = r#"{ name = "open", history_size = 200, history_ttl = "600s", allow_recovery = true, allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true }"#;
+    let namespace = r#"{ name = "open", history_size = 200, history_ttl = "600s", allow_recovery = true, allow_history_for_subscriber = true, allow_history_for_client = true, allow_history_for_anonymous = true, allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true }"#;
     Settings::open().set("channel.namespaces", format!("[{namespace}]"))
 }
 
@@ -78,6 +80,34 @@ fn readers_that_stall_on_large_recoveries_do_not_fill_the_node() {
     eventually("everything is given back", Duration::from_secs(30), || {
         metric(&node, "gorani_memory_bytes{kind=\"reply\"} ") == 0
             && metric(&node, "gorani_memory_bytes{kind=\"outbox\"} ") == 0
+    });
+}
+
+#[test]
+fn reads_that_are_answered_with_an_error_leave_no_reply_counted() {
+    let node = Node::start(with_history());
+    let epoch = fill(&node);
+    let mut reader = connected(&node);
+    let history = |id: usize, epoch: &str| {
+        let since = json!({"offset": 0, "epoch": epoch});
+        json!({"id": id, "history": {"channel": "open:big", "limit": 200, "since": since}}).to_string()
+    };
+    // Eight of them would use up all that large replies may hold, were they kept.
+    for id in 0..WRONG_READS {
+        reader.text(&history(id + 2, "another")).unwrap();
+        let reply = reader.read_frame().unwrap();
+        assert!(String::from_utf8_lossy(&reply.payload).contains("\"code\":112"), "{reply:?}");
+    }
+    assert_eq!(metric(&node, "gorani_memory_bytes{kind=\"reply\"} "), 0);
+    reader.text(&history(WRONG_READS + 2, &epoch)).unwrap();
+    assert!(reader.read_frame().unwrap().payload.len() > PUBLICATIONS * PUBLICATION_BYTES);
+    let mut other = connected(&node);
+    let recovery = json!({"channel": "open:big", "recoverable": true, "recover": true, "offset": 0, "epoch": epoch});
+    other.text(&json!({"id": 2, "subscribe": recovery}).to_string()).unwrap();
+    assert!(other.read_frame().unwrap().payload.len() > PUBLICATIONS * PUBLICATION_BYTES);
+    drop((reader, other));
+    eventually("everything is given back", Duration::from_secs(30), || {
+        metric(&node, "gorani_memory_bytes{kind=\"reply\"} ") == 0
     });
 }
 

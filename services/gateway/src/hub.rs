@@ -38,7 +38,7 @@ use crate::{
         fanout::Encoder,
         roster::{Roster, SessionKey},
     },
-    memory::MemoryBudget,
+    memory::{MemoryBudget, ReplyPermit},
     session::{SubscribeRequest, stomp::view::View},
 };
 
@@ -119,7 +119,13 @@ impl Hub {
     }
 
     /// Sends one session publications that it missed, as its encoding has them.
-    pub fn replay(&mut self, key: SessionKey, name: &str, publications: Vec<Arc<Publication>>) {
+    pub fn replay(
+        &mut self,
+        key: SessionKey,
+        name: &str,
+        publications: Vec<Arc<Publication>>,
+        permit: Option<ReplyPermit>,
+    ) {
         let Some(session) = self.roster.get(key) else { return };
         let mut out = BytesMut::new();
         for publication in publications {
@@ -132,11 +138,8 @@ impl Hub {
                 ));
             }
         }
-        let reply = self.memory.clone().reply(out, self.roster.take_reserved(key));
-        if let Some(session) = self.roster.get(key) {
-            // An overflow is seen by the session's actor, which ends it as slow.
-            let _ = session.outbox.push_reply(reply);
-        }
+        // An overflow is seen by the session's actor, which ends it as slow.
+        let _ = session.outbox.push_reply(self.memory.reply(out, permit));
     }
 
     /// Notes the top of the stream that a subscription is told.

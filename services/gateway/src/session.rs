@@ -29,7 +29,10 @@ use gorani_broker::{
 };
 
 use self::stomp::view::View;
-use crate::disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed};
+use crate::{
+    disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
+    memory::ReplyPermit,
+};
 
 /// The time as a session sees it, read once for everything that happens in one turn.
 #[derive(Debug, Clone, Copy)]
@@ -125,7 +128,7 @@ pub struct SubscribeRequest {
 }
 
 /// A subscription in effect: everything published from now on reaches the session after [`Action::Release`].
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub struct Subscribed {
     /// Top of the stream at the moment of the read; absent where the position is not tracked.
     pub top: Option<Position>,
@@ -135,6 +138,8 @@ pub struct Subscribed {
     pub recovered: bool,
     /// The publications missed, oldest first.
     pub publications: Vec<Arc<Publication>>,
+    /// For the reply that holds them, if it is large.
+    pub permit: Option<ReplyPermit>,
 }
 
 /// What a session wants done. Bytes written to [`Actions`] are sent before the actions of the same turn.
@@ -156,8 +161,8 @@ pub enum Action {
     Release(Arc<str>),
     /// Show the messages of a channel in this way from now on.
     Show(Arc<str>, Arc<View>),
-    /// Send the session publications of a channel, before those held back.
-    Replay(Arc<str>, Vec<Arc<Publication>>),
+    /// Send the session publications of a channel, before those held back, with the permit for them if they are large.
+    Replay(Arc<str>, Vec<Arc<Publication>>, Option<ReplyPermit>),
     /// Leave a channel.
     Unsubscribe(Arc<str>),
     /// Publish.
@@ -197,8 +202,8 @@ pub enum Outcome {
     Taken(Result<Vec<Delivery>, ErrorCode>),
     /// Of [`Action::Settle`].
     Settled(Result<(), ErrorCode>),
-    /// Of [`Action::History`].
-    History(Result<HistoryPage, ErrorCode>),
+    /// Of [`Action::History`], with the permit for a large reply.
+    History(Result<(HistoryPage, Option<ReplyPermit>), ErrorCode>),
     /// Of [`Action::Presence`].
     Presence(Result<Vec<Arc<ClientInfo>>, ErrorCode>),
     /// Of [`Action::PresenceStats`]: clients and users.
@@ -248,6 +253,8 @@ pub struct Actions {
     /// Kind and end of each message in `bytes`.
     messages: Vec<(MessageKind, usize)>,
     list: Vec<Action>,
+    /// For the messages, if they are large.
+    permit: Option<ReplyPermit>,
 }
 
 /// Lines of one turn travel in one message until it has this size: fewer frames, yet the client can start early.
@@ -298,11 +305,20 @@ impl Actions {
 
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.list.is_empty()
+        self.messages.is_empty() && self.list.is_empty() && self.permit.is_none()
     }
 
-    /// Hands each message to `each` and forgets them.
-    pub fn drain_messages(&mut self, mut each: impl FnMut(MessageKind, &[u8])) {
+    /// Keeps the permit of a reply that was written in this turn. Of a reply that is not written it is dropped instead.
+    pub fn hold(&mut self, permit: Option<ReplyPermit>) {
+        match (&mut self.permit, permit) {
+            (Some(held), Some(permit)) => held.join(permit),
+            (held, Some(permit)) => *held = Some(permit),
+            (_, None) => {}
+        }
+    }
+
+    /// Hands each message to `each`, forgets them, and returns the permit for them.
+    pub fn drain_messages(&mut self, mut each: impl FnMut(MessageKind, &[u8])) -> Option<ReplyPermit> {
         let mut start = 0;
         for (kind, end) in self.messages.drain(..) {
             each(kind, self.bytes.get(start..end).unwrap_or_default());
@@ -313,6 +329,7 @@ impl Actions {
         } else {
             self.bytes.clear();
         }
+        self.permit.take()
     }
 
     /// Takes the actions.

@@ -5,8 +5,8 @@ use std::{rc::Rc, time::Duration};
 
 use crate::{
     disconnect::ErrorCode,
-    hub::{roster::SessionKey, worker::Worker},
-    memory::LARGE_REPLY_BYTES,
+    hub::worker::Worker,
+    memory::{LARGE_REPLY_BYTES, ReplyPermit},
     outbox::holders,
 };
 
@@ -30,30 +30,33 @@ impl Worker {
             }
             self.memory.change_outboxes(published, held);
             published = held;
-            if self.memory.is_exhausted() && self.end_largest(0) {
+            if self.memory.is_exhausted()
+                && let Some(bytes) = self.end_largest(0)
+            {
+                tracing::warn!(bytes, "memory.max_bytes is used up; ending the connection with the largest outbox");
                 continue;
             }
             let refused_now = self.memory.replies_refused();
-            if std::mem::replace(&mut refused, refused_now) != refused_now {
-                self.end_largest(STALLED_SURVEYS);
+            if std::mem::replace(&mut refused, refused_now) != refused_now
+                && let Some(bytes) = self.end_largest(STALLED_SURVEYS)
+            {
+                tracing::warn!(bytes, "large replies are refused; ending the largest connection that does not read");
             }
         }
     }
 
-    fn end_largest(&self, stalled: u32) -> bool {
-        let Some(bytes) = holders::end_largest(stalled) else { return false };
+    /// Bytes of the outbox that was ended, if there is one.
+    fn end_largest(&self, stalled: u32) -> Option<usize> {
+        let bytes = holders::end_largest(stalled)?;
         self.memory.count_ended();
-        tracing::warn!(bytes, "memory budget used up; ending the largest holder");
-        true
+        Some(bytes)
     }
 
-    /// Reserves memory for a session's large reply. While there is none the error is temporary.
-    pub fn reserve_reply(&self, key: SessionKey, bytes: usize) -> Result<(), ErrorCode> {
+    /// A permit for a reply of so many bytes; a small one needs none. While there is none the error is temporary.
+    pub fn reserve_reply(&self, bytes: usize) -> Result<Option<ReplyPermit>, ErrorCode> {
         if bytes < LARGE_REPLY_BYTES {
-            return Ok(());
+            return Ok(None);
         }
-        let permit = self.memory.try_reply(bytes).ok_or(ErrorCode::TOO_MANY_REQUESTS)?;
-        self.hub_mut().roster_mut().reserve(key, permit);
-        Ok(())
+        self.memory.try_reply(bytes).map(Some).ok_or(ErrorCode::TOO_MANY_REQUESTS)
     }
 }

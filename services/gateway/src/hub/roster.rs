@@ -8,7 +8,6 @@ use indexmap::IndexSet;
 
 use crate::{
     hub::fanout::Encoding,
-    memory::ReplyPermit,
     outbox::Outbox,
     session::{Signal, SubscribeRequest},
 };
@@ -60,8 +59,6 @@ pub struct Registered {
     pub connected_at_ms: u64,
     /// The limit under which it holds a place among its user's connections.
     pub(super) place: Option<u32>,
-    /// What was reserved for a large reply that is not written yet.
-    reserved: Option<ReplyPermit>,
     channels: Vec<Membership>,
 }
 
@@ -142,7 +139,6 @@ impl Roster {
                 protocol,
                 connected_at_ms,
                 place: None,
-                reserved: None,
                 channels: Vec::new(),
             },
         );
@@ -160,20 +156,6 @@ impl Roster {
         if !user.is_empty() {
             self.users.entry(user).or_default().insert(key);
         }
-    }
-
-    /// Keeps a permit for a session's next large reply.
-    pub fn reserve(&mut self, key: SessionKey, permit: ReplyPermit) {
-        let Some(session) = self.sessions.get_mut(&key) else { return };
-        match &mut session.reserved {
-            Some(reserved) => reserved.join(permit),
-            none => *none = Some(permit),
-        }
-    }
-
-    /// What was reserved for a session's large reply.
-    pub fn take_reserved(&mut self, key: SessionKey) -> Option<ReplyPermit> {
-        self.sessions.get_mut(&key)?.reserved.take()
     }
 
     /// One session.

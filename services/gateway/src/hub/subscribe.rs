@@ -30,7 +30,6 @@ impl Worker {
         match self.join_broker(key, &request).await {
             Ok(subscribed) => Ok(subscribed),
             Err(error) => {
-                drop(self.hub_mut().roster_mut().take_reserved(key));
                 self.unsubscribe(key, &request.channel);
                 Err(error)
             }
@@ -54,7 +53,7 @@ impl Worker {
                 && is_recovered(from, &page.publications, &page.top)
                 && size_of(&page.publications) <= request.recover_max_bytes
             {
-                self.reserve_reply(key, size_of(&page.publications))?;
+                subscribed.permit = self.reserve_reply(size_of(&page.publications))?;
                 subscribed.recovered = true;
                 subscribed.publications = page.publications.clone();
             }

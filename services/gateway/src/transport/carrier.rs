@@ -146,14 +146,13 @@ impl Carried {
         let mut hub = self.errands.worker.hub_mut();
         let encoder = hub.encoder_mut();
         let framing = self.framing;
-        actions.drain_messages(|kind, message| match kind {
+        let permit = actions.drain_messages(|kind, message| match kind {
             MessageKind::Text => encoder.frame_text(framing, message, &mut out),
             MessageKind::Binary => encoder.frame_binary(framing, message, &mut out),
         });
         let reply = if out.len() < LARGE_REPLY_BYTES {
             out.freeze()
         } else {
-            let permit = hub.roster_mut().take_reserved(self.errands.key);
             hub.memory.reply(out, permit)
         };
         drop(hub);

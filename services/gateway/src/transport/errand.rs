@@ -67,8 +67,8 @@ impl Errands {
                 self.worker.hub_mut().show(self.key, &channel, view);
                 Step::Done
             }
-            Action::Replay(channel, publications) => {
-                self.worker.hub_mut().replay(self.key, &channel, publications);
+            Action::Replay(channel, publications, permit) => {
+                self.worker.hub_mut().replay(self.key, &channel, publications, permit);
                 Step::Done
             }
             Action::Unsubscribe(channel) => {
@@ -101,12 +101,12 @@ impl Errands {
                 Step::Errand(ticket, settled.map(Outcome::Settled).boxed_local())
             }
             Action::History(ticket, channel, query, retention) => {
-                let (me, read) = (self.clone(), self.node.broker().history(&channel, query, retention));
+                let (worker, read) = (self.worker.clone(), self.node.broker().history(&channel, query, retention));
                 let most = self.node.settings.client.reply_max_bytes;
                 let read = async move {
                     let page = read.await?;
-                    me.worker.reserve_reply(me.key, size_of(&page.publications).min(most))?;
-                    Ok(page)
+                    let permit = worker.reserve_reply(size_of(&page.publications).min(most))?;
+                    Ok((page, permit))
                 };
                 Step::Errand(ticket, read.map(Outcome::History).boxed_local())
             }

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
+    memory::ReplyPermit,
     session::{Action, Actions, Now, Subscribed, login_limit::Credential},
 };
 
@@ -249,16 +250,17 @@ impl ClientSession {
         self.login_limit = None;
         self.clock.start(settings.ping_interval, now.instant);
         self.count_success();
-        for (channel, missed) in replayed {
+        for (channel, missed, permit) in replayed {
             if !missed.is_empty() {
-                actions.push(Action::Replay(channel, missed));
+                actions.push(Action::Replay(channel, missed, permit));
             }
         }
-        for channel in connecting.subscribed.keys() {
-            if let Some(subscription) = self.subscription_mut(channel) {
+        for (channel, subscribed) in connecting.subscribed {
+            if let Some(subscription) = self.subscription_mut(&channel) {
                 subscription.under_way = false;
             }
-            release(channel, actions);
+            actions.hold(subscribed.permit);
+            release(&channel, actions);
         }
     }
 
@@ -304,9 +306,11 @@ impl ClientSession {
     }
 }
 
-/// The publications that a subscription recovered.
-fn take_missed((channel, subscribed): (&Arc<str>, &mut Subscribed)) -> (Arc<str>, Vec<Arc<Publication>>) {
-    (channel.clone(), std::mem::take(&mut subscribed.publications))
+type Missed = (Arc<str>, Vec<Arc<Publication>>, Option<ReplyPermit>);
+
+/// The publications that a subscription recovered, and the permit for them.
+fn take_missed((channel, subscribed): (&Arc<str>, &mut Subscribed)) -> Missed {
+    (channel.clone(), std::mem::take(&mut subscribed.publications), subscribed.permit.take())
 }
 
 /// Seconds until this Unix time; 0 where there is none.

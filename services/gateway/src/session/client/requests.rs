@@ -123,13 +123,15 @@ impl ClientSession {
                 self.answer(id, outcome, actions, |_, out| reply::reply_empty(id, "publish", out));
             }
             (PendingRequest::History { id, epoch }, Outcome::History(outcome)) => {
-                let outcome = outcome.and_then(|page| match &*epoch {
-                    "" => Ok(page),
-                    epoch if *epoch == *page.top.epoch => Ok(page),
-                    _ => Err(ErrorCode::UNRECOVERABLE_POSITION),
-                });
+                // Of a page that is not shown, the permit goes with the page.
+                let (outcome, permit) = match outcome {
+                    Ok((page, permit)) if epoch.is_empty() || *epoch == *page.top.epoch => (Ok(page), permit),
+                    Ok(_) => (Err(ErrorCode::UNRECOVERABLE_POSITION), None),
+                    Err(error) => (Err(error), None),
+                };
                 let most = self.policy.settings.reply_max_bytes;
                 self.answer(id, outcome, actions, |page, out| write_history(id, &page, most, out));
+                actions.hold(permit);
             }
             (PendingRequest::Presence { id }, Outcome::Presence(outcome)) => {
                 self.answer(id, outcome, actions, |clients, out| write_presence(id, &clients, out));

@@ -262,6 +262,7 @@ impl ClientSession {
         let publications = views(&subscribed, &client);
         let result = subscription.result(&subscribed, &publications, now);
         actions.line(|out| reply::reply_subscribe(id, &result, out));
+        actions.hold(subscribed.permit);
         release(channel, actions);
         self.count_success();
     }
@@ -396,7 +397,7 @@ impl ClientSession {
         };
         self.tell_subscribed(channel, &pushed, actions);
         if !subscribed.publications.is_empty() {
-            actions.push(Action::Replay(channel.clone(), subscribed.publications));
+            actions.push(Action::Replay(channel.clone(), subscribed.publications, subscribed.permit));
         }
         release(channel, actions);
     }

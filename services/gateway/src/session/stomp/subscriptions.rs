@@ -220,6 +220,7 @@ impl StompSession {
                 });
             }
         }
+        actions.hold(subscribed.permit);
         if is_asked && let Some(top) = &subscribed.top {
             let mut told = vec![("offset", top.offset.to_string()), ("epoch", top.epoch.to_string())];
             if subscription.asked_recovery {

@@ -76,14 +76,34 @@ fn history_is_read_within_its_bound_and_its_epoch() {
         bench.say(json!({"id": 3, "history": {"channel": "history:a", "limit": limit, "since": {"offset": 4, "epoch": "e"}}}));
         let Some(Action::History(ticket, _, query, _)) = bench.next() else { panic!("no history") };
         assert_eq!((query.limit, query.since), (expected, Some(4)));
-        let replies = bench.settle(ticket, Outcome::History(Ok(page())));
+        let replies = bench.settle(ticket, Outcome::History(Ok((page(), None))));
         let expected = json!({"publications": [{"data": 5, "offset": 5}], "offset": 5, "epoch": "e"});
         assert_eq!(replies[0]["history"], expected);
     }
     bench
         .say(json!({"id": 4, "history": {"channel": "history:a", "since": {"offset": 4, "epoch": "other"}}}));
     let Some(Action::History(ticket, ..)) = bench.next() else { panic!("no history") };
-    assert_eq!(error_code(&bench.settle(ticket, Outcome::History(Ok(page())))[0]), 112);
+    assert_eq!(error_code(&bench.settle(ticket, Outcome::History(Ok((page(), None))))[0]), 112);
+}
+
+#[test]
+fn a_page_of_another_epoch_gives_its_permit_back_with_the_error() {
+    let budget = Arc::new(crate::memory::MemoryBudget::default());
+    let mut bench = Bench::subscribed("history:a", top(5));
+    bench.next();
+    for (epoch, held) in [("other", 0), ("e", 100)] {
+        bench.say(
+            json!({"id": 3, "history": {"channel": "history:a", "since": {"offset": 4, "epoch": epoch}}}),
+        );
+        let Some(Action::History(ticket, ..)) = bench.next() else { panic!("no history") };
+        let page = HistoryPage { publications: Vec::new(), top: top(5).top.unwrap() };
+        let mut actions = Actions::default();
+        let outcome = Outcome::History(Ok((page, budget.try_reply(100))));
+        bench.session.outcome(ticket, outcome, bench.now, &mut actions);
+        assert_eq!(budget.reply_bytes(), held, "{epoch}");
+        drop(actions.drain_messages(|_, _| {}));
+        assert_eq!(budget.reply_bytes(), 0);
+    }
 }
 
 #[test]

@@ -98,7 +98,7 @@ fn a_receiver_is_connected_then_brought_what_it_missed_then_what_comes() {
     // It begins where it was: the publications themselves bring it further.
     assert_eq!(receiver.positions, ["history~3aa.5.e"]);
     assert!(
-        matches!(receiver.next(), Action::Replay(channel, missed) if &*channel == "history:a" && missed.len() == 2)
+        matches!(receiver.next(), Action::Replay(channel, missed, _) if &*channel == "history:a" && missed.len() == 2)
     );
     assert!(matches!(receiver.next(), Action::Release(channel) if &*channel == "history:a"));
 }
