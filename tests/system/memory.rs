@@ -102,7 +102,8 @@ fn reads_that_are_answered_with_an_error_leave_no_reply_counted() {
     reader.text(&history(WRONG_READS + 2, &epoch)).unwrap();
     assert!(reader.read_frame().unwrap().payload.len() > PUBLICATIONS * PUBLICATION_BYTES);
     let mut other = connected(&node);
-    let recovery = json!({"channel": "open:big", "recoverable": true, "recover": true, "offset": 0, "epoch": epoch});
+    let recovery =
+        json!({"channel": "open:big", "recoverable": true, "recover": true, "offset": 0, "epoch": epoch});
     other.text(&json!({"id": 2, "subscribe": recovery}).to_string()).unwrap();
     assert!(other.read_frame().unwrap().payload.len() > PUBLICATIONS * PUBLICATION_BYTES);
     drop((reader, other));

@@ -16,6 +16,9 @@ use bytes::{Bytes, BytesMut};
 /// Replies from this size on hold a permit; smaller ones are bounded by the outbox they wait in.
 pub const LARGE_REPLY_BYTES: usize = 64 * 1024;
 
+/// Outboxes and replies may hold this part of the budget, however much the embedded broker keeps.
+const CLIENTS_DIVISOR: usize = 4;
+
 /// Bytes held on behalf of clients, against what may be held. Relaxed: each number stands for itself.
 #[derive(Debug)]
 pub struct MemoryBudget {
@@ -69,14 +72,20 @@ impl MemoryBudget {
         self.broker.load(Ordering::Relaxed)
     }
 
-    /// Bytes of all kinds together. A large reply that waits in an outbox counts twice, which errs on the safe side.
-    pub fn used_bytes(&self) -> usize {
-        self.outbox_bytes().saturating_add(self.reply_bytes()).saturating_add(self.broker_bytes())
+    /// Bytes of outboxes and replies. A large reply that waits in an outbox counts twice, which errs on the safe side.
+    pub fn client_bytes(&self) -> usize {
+        self.outbox_bytes().saturating_add(self.reply_bytes())
+    }
+
+    /// Bytes that outboxes and replies may hold: what the embedded broker leaves, and a quarter of the budget at least.
+    /// To end clients gives nothing back of what the broker keeps, so full histories must not lock clients out.
+    pub fn client_limit_bytes(&self) -> usize {
+        self.limit_bytes.saturating_sub(self.broker_bytes()).max(self.limit_bytes / CLIENTS_DIVISOR)
     }
 
     /// True while the budget is used up: new heavy reads get a temporary error.
     pub fn is_exhausted(&self) -> bool {
-        self.used_bytes() >= self.limit_bytes
+        self.client_bytes() >= self.client_limit_bytes()
     }
 
     /// A worker's outboxes hold `to` bytes where they held `from`.
@@ -215,7 +224,7 @@ mod tests {
         let budget = Arc::new(MemoryBudget::default());
         let permit = budget.try_reply(100_000);
         let _reply = budget.reply(large(100), permit);
-        assert_eq!(budget.used_bytes(), 0);
+        assert_eq!(budget.client_bytes(), 0);
     }
 
     #[test]
@@ -238,5 +247,15 @@ mod tests {
         assert!(budget.try_reply(1).is_none());
         budget.change_outboxes(900, 0);
         assert!(budget.try_reply(1).is_some());
+    }
+
+    #[test]
+    fn a_full_broker_leaves_a_quarter_of_the_budget_to_clients() {
+        let budget = Arc::new(MemoryBudget::new(1000, 1000));
+        budget.set_broker(5000);
+        budget.change_outboxes(0, 249);
+        assert!(!budget.is_exhausted());
+        budget.change_outboxes(249, 250);
+        assert!(budget.is_exhausted());
     }
 }

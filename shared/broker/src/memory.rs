@@ -418,7 +418,9 @@ impl Broker for MemoryBroker {
 
     fn stats(&self) -> BrokerStats {
         let (dead_letters, dead_letters_waiting) = self.queues.lock().dead_letters();
-        BrokerStats { dead_letters, dead_letters_waiting, ..BrokerStats::default() }
+        let usage = self.usage();
+        let memory_bytes = usage.history_bytes + usage.queue_bytes + usage.idempotency_bytes;
+        BrokerStats { dead_letters, dead_letters_waiting, memory_bytes, ..BrokerStats::default() }
     }
 
     fn health(&self) -> Health {

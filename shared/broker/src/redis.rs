@@ -323,6 +323,7 @@ impl Broker for RedisBroker {
         let (pending_requests, pending_bytes) = self.shards.pending();
         BrokerStats {
             servers: self.shards.shards().len(),
+            memory_bytes: 0,
             request_connections_lost: tally.request_connections_lost.get(),
             listening_connections_lost: tally.listening_connections_lost.get(),
             pending_requests,

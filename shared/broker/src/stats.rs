@@ -11,6 +11,9 @@ pub struct BrokerStats {
     pub request_connections_lost: u64,
     /// The same of connections that listen.
     pub listening_connections_lost: u64,
+    /// Bytes that the broker itself keeps in this process: histories, queues and idempotency keys; presence is not
+    /// counted in bytes.
+    pub memory_bytes: usize,
     /// Requests without an answer at the moment.
     pub pending_requests: usize,
     /// What they take, in bytes.

@@ -22,9 +22,10 @@ impl Worker {
         let mut refused = 0;
         loop {
             tokio::time::sleep(SURVEY_EVERY).await;
+            self.memory.set_broker(self.broker.stats().memory_bytes);
             let mut held = holders::survey(false);
-            let others = self.memory.used_bytes().saturating_sub(published);
-            if others.saturating_add(held) >= self.memory.limit_bytes() {
+            let others = self.memory.client_bytes().saturating_sub(published);
+            if others.saturating_add(held) >= self.memory.client_limit_bytes() {
                 // Shared chunks were counted once for every subscriber: only now is it worth to look closer.
                 held = holders::survey(true);
             }
@@ -33,14 +34,20 @@ impl Worker {
             if self.memory.is_exhausted()
                 && let Some(bytes) = self.end_largest(0)
             {
-                tracing::warn!(bytes, "memory.max_bytes is used up; ending the connection with the largest outbox");
+                tracing::warn!(
+                    bytes,
+                    "memory.max_bytes is used up; ending the connection with the largest outbox"
+                );
                 continue;
             }
             let refused_now = self.memory.replies_refused();
             if std::mem::replace(&mut refused, refused_now) != refused_now
                 && let Some(bytes) = self.end_largest(STALLED_SURVEYS)
             {
-                tracing::warn!(bytes, "large replies are refused; ending the largest connection that does not read");
+                tracing::warn!(
+                    bytes,
+                    "large replies are refused; ending the largest connection that does not read"
+                );
             }
         }
     }

@@ -150,11 +150,7 @@ impl Carried {
             MessageKind::Text => encoder.frame_text(framing, message, &mut out),
             MessageKind::Binary => encoder.frame_binary(framing, message, &mut out),
         });
-        let reply = if out.len() < LARGE_REPLY_BYTES {
-            out.freeze()
-        } else {
-            hub.memory.reply(out, permit)
-        };
+        let reply = if out.len() < LARGE_REPLY_BYTES { out.freeze() } else { hub.memory.reply(out, permit) };
         drop(hub);
         // An overflow is seen by the actor's resident future, which ends the session as slow.
         let _ = self.outbox.push_reply(reply);

@@ -101,7 +101,8 @@ impl Errands {
                 Step::Errand(ticket, settled.map(Outcome::Settled).boxed_local())
             }
             Action::History(ticket, channel, query, retention) => {
-                let (worker, read) = (self.worker.clone(), self.node.broker().history(&channel, query, retention));
+                let (worker, read) =
+                    (self.worker.clone(), self.node.broker().history(&channel, query, retention));
                 let most = self.node.settings.client.reply_max_bytes;
                 let read = async move {
                     let page = read.await?;

@@ -12,6 +12,8 @@ use super::{
 pub struct MemoryUsage {
     /// Bytes of all histories, as counted against `max_bytes`.
     pub history_bytes: usize,
+    /// Bytes of all queues with their messages, as counted against `max_bytes`.
+    pub queue_bytes: usize,
     /// Channels with a position.
     pub channels: usize,
     /// Clients in presence, once per channel, with those that expired and were not yet swept.
@@ -44,10 +46,15 @@ const MAX_SLACK_BYTES: usize = 1 << 20;
 /// and no more entries than this, so that the one caller who evicts is not kept long.
 const MAX_SLACK_ENTRIES: usize = 256;
 
+/// Queues have at most this part of `max_bytes`, so that they leave room for histories: a history gives way to a queue,
+/// since what is evicted from it shows as a gap, and a message of a queue never gives way.
+const QUEUES_DIVISOR: usize = 2;
+
 /// Counters shared by all shards. Relaxed: each is a number by itself, nothing is read through it.
 #[derive(Debug)]
 pub(super) struct Ledger {
     pub(super) history_bytes: Gauge,
+    pub(super) queue_bytes: Gauge,
     pub(super) positions: Gauge,
     pub(super) presence: Gauge,
     pub(super) answers: Gauge,
@@ -60,6 +67,7 @@ impl Ledger {
     pub(super) fn new(settings: &MemorySettings) -> Self {
         Self {
             history_bytes: Gauge::new(settings.max_bytes, MAX_SLACK_BYTES),
+            queue_bytes: Gauge::new(settings.max_bytes / QUEUES_DIVISOR, 0),
             positions: Gauge::new(settings.max_channels.max(1), MAX_SLACK_ENTRIES),
             presence: Gauge::new(settings.max_presence, 0),
             answers: Gauge::new(settings.max_idempotency_keys, MAX_SLACK_ENTRIES),
@@ -71,7 +79,7 @@ impl Ledger {
     /// Whether there is more than allowed.
     pub(super) fn is_over(&self, bound: Bound) -> bool {
         match bound {
-            Bound::Histories => self.history_bytes.is_over(),
+            Bound::Histories => self.kept_bytes() > self.history_bytes.limit,
             Bound::Positions => self.positions.is_over(),
             Bound::Answers => self.answers.is_over() || self.answer_bytes.is_over(),
         }
@@ -80,15 +88,26 @@ impl Ledger {
     /// Whether an eviction that has begun should go on.
     pub(super) fn is_above_goal(&self, bound: Bound) -> bool {
         match bound {
-            Bound::Histories => self.history_bytes.is_above_goal(),
+            Bound::Histories => self.kept_bytes() > self.history_bytes.goal,
             Bound::Positions => self.positions.is_above_goal(),
             Bound::Answers => self.answers.is_above_goal() || self.answer_bytes.is_above_goal(),
         }
     }
 
+    /// Bytes of histories and queues together.
+    fn kept_bytes(&self) -> usize {
+        self.history_bytes.value().saturating_add(self.queue_bytes.value())
+    }
+
+    /// Whether queues may hold so many bytes more.
+    pub(super) fn has_room_in_queues(&self, bytes: usize) -> bool {
+        self.queue_bytes.value().saturating_add(bytes) <= self.queue_bytes.limit
+    }
+
     pub(super) fn usage(&self) -> MemoryUsage {
         MemoryUsage {
             history_bytes: self.history_bytes.value(),
+            queue_bytes: self.queue_bytes.value(),
             channels: self.positions.value(),
             presence: self.presence.value(),
             idempotency_keys: self.answers.value(),

@@ -1,7 +1,8 @@
 //! Work queues in memory. `Queues` in [`crate::queue`] is the contract.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -13,21 +14,32 @@ use futures_util::{
 use super::{
     MemoryBroker,
     clock::{Nanos, nanos},
+    ledger::Ledger,
+    stream::cost,
 };
 use crate::{
     BrokerError, Event, Publication,
-    queue::{Delivery, DeliveryId, QUEUE_FULL, QueueLimits, Queues, dead_letter, max_attempts, wake_channel},
+    queue::{
+        DEAD_SUFFIX, Delivery, DeliveryId, QUEUE_FULL, QueueLimits, Queues, dead_letter, max_attempts,
+        wake_channel,
+    },
 };
 
 /// Queues at most; a new one is refused when all are in use.
 const MAX_QUEUES: usize = 100_000;
-/// Bytes of a message beside its data, near enough.
-const ENTRY_BYTES: u64 = 256;
+/// Bytes of a queue beside its name and its messages, near enough.
+const QUEUE_BYTES: usize = 512;
+/// Queues whose time each use looks at: expired ones leave faster than new ones come.
+const SWEPT: usize = 2;
 
 /// All queues.
 #[derive(Default)]
 pub(super) struct QueueTable {
-    queues: HashMap<String, Queue>,
+    queues: HashMap<Arc<str>, Queue>,
+    /// One entry for each queue: when to look whether it has expired. Its use does not move the entry.
+    looks: BinaryHeap<Reverse<(Nanos, Arc<str>)>>,
+    /// The highest number that a queue had which is gone, so that an old delivery never names a new message.
+    last_number: u64,
     /// Messages that went to their queue of dead letters, and attempts that failed for want of room there.
     dead_letters: u64,
     dead_letters_waiting: u64,
@@ -41,7 +53,7 @@ struct Queue {
     taken: HashMap<u64, Taken>,
     /// Dead letters that found no room in their queue yet.
     dead: BTreeMap<u64, Entry>,
-    bytes: u64,
+    bytes: usize,
     expires: Nanos,
 }
 
@@ -56,10 +68,6 @@ struct Taken {
     entry: Entry,
 }
 
-fn size(publication: &Publication) -> u64 {
-    publication.data.len() as u64 + ENTRY_BYTES
-}
-
 impl QueueTable {
     /// How many dead letters were moved, and how many attempts to move one failed.
     pub(super) fn dead_letters(&self) -> (u64, u64) {
@@ -67,34 +75,131 @@ impl QueueTable {
     }
 
     /// The queue, made if need be; its time begins anew.
-    fn queue(&mut self, name: &str, limits: &QueueLimits, now: Nanos) -> Result<&mut Queue, BrokerError> {
+    fn queue(
+        &mut self,
+        name: &str,
+        limits: &QueueLimits,
+        now: Nanos,
+        ledger: &Ledger,
+    ) -> Result<&mut Queue, BrokerError> {
+        self.sweep(SWEPT, now, ledger);
+        let expires = now.saturating_add(nanos(limits.ttl));
         if !self.queues.contains_key(name) {
-            if self.queues.len() >= MAX_QUEUES {
-                self.queues.retain(|_, queue| queue.expires > now);
+            if self.queues.len() >= MAX_QUEUES || !ledger.has_room_in_queues(queue_cost(name)) {
+                self.sweep(usize::MAX, now, ledger);
             }
             if self.queues.len() >= MAX_QUEUES {
                 return Err(BrokerError::Limit("queues"));
             }
+            if !ledger.has_room_in_queues(queue_cost(name)) {
+                return Err(BrokerError::Limit(QUEUE_FULL));
+            }
+            let name: Arc<str> = name.into();
+            self.looks.push(Reverse((expires, name.clone())));
+            ledger.queue_bytes.add(queue_cost(&name));
+            self.queues.insert(name, Queue { next: self.last_number, expires, ..Queue::default() });
         }
-        let queue = self.queues.entry(name.to_owned()).or_default();
+        let queue = self.queues.get_mut(name).ok_or(BrokerError::Limit("queues"))?;
         if queue.expires <= now {
             // Nobody used it for so long that it is another one.
+            ledger.queue_bytes.subtract(queue.bytes);
             *queue = Queue { next: queue.next, ..Queue::default() };
         }
-        queue.expires = now.saturating_add(nanos(limits.ttl));
+        queue.expires = expires;
         Ok(queue)
+    }
+
+    /// Removes those of the next queues to look at that have expired.
+    fn sweep(&mut self, most: usize, now: Nanos, ledger: &Ledger) {
+        for _ in 0..most {
+            if self.looks.peek().is_none_or(|Reverse((at, _))| *at > now) {
+                return;
+            }
+            let Some(Reverse((_, name))) = self.looks.pop() else { return };
+            match self.queues.get(&name) {
+                Some(queue) if queue.expires > now => self.looks.push(Reverse((queue.expires, name))),
+                _ => self.remove(&name, ledger),
+            }
+        }
+    }
+
+    fn remove(&mut self, name: &str, ledger: &Ledger) {
+        if let Some(queue) = self.queues.remove(name) {
+            self.last_number = self.last_number.max(queue.next);
+            ledger.queue_bytes.subtract(queue.bytes + queue_cost(name));
+        }
+    }
+
+    /// Adds a message.
+    fn push(
+        &mut self,
+        name: &str,
+        publication: Publication,
+        limits: &QueueLimits,
+        now: Nanos,
+        ledger: &Ledger,
+    ) -> Result<(), BrokerError> {
+        if !ledger.has_room_in_queues(cost(&publication)) {
+            // Queues that have expired may still be counted: without them there may be room.
+            self.sweep(usize::MAX, now, ledger);
+        }
+        self.queue(name, limits, now, ledger)?.push(publication, limits, ledger)
+    }
+
+    /// Moves dead letters to their queue, as far as it has room. Returns how many, and what kept the rest.
+    fn bury(
+        &mut self,
+        name: &str,
+        limits: &QueueLimits,
+        now: Nanos,
+        ledger: &Ledger,
+    ) -> (u64, Result<(), BrokerError>) {
+        let mut moved = 0;
+        loop {
+            let Some(queue) = self.queues.get_mut(name) else { return (moved, Ok(())) };
+            let Some((number, entry)) = queue.dead.pop_first() else { return (moved, Ok(())) };
+            // The letter takes the place of the message.
+            queue.change_bytes(cost(&entry.publication), 0, ledger);
+            let id = number.to_string().into();
+            let delivery = Delivery { id, attempt: entry.attempts, publication: entry.publication.clone() };
+            let (dead_name, letter) = dead_letter(name, &delivery);
+            if let Err(error) = self.push(&dead_name, letter, limits, now, ledger) {
+                if let Some(queue) = self.queues.get_mut(name) {
+                    queue.change_bytes(0, cost(&entry.publication), ledger);
+                    queue.dead.insert(number, entry);
+                }
+                self.dead_letters_waiting += 1;
+                let error = BrokerError::UnknownOutcome(format!("a dead letter has to wait: {error}"));
+                return (moved, Err(error));
+            }
+            moved += 1;
+            self.dead_letters += 1;
+        }
     }
 }
 
+/// Bytes of a queue without its messages.
+fn queue_cost(name: &str) -> usize {
+    QUEUE_BYTES + 2 * name.len()
+}
+
 impl Queue {
-    fn push(&mut self, publication: Publication, limits: &QueueLimits) -> Result<(), BrokerError> {
-        let bytes = size(&publication);
+    fn push(
+        &mut self,
+        publication: Publication,
+        limits: &QueueLimits,
+        ledger: &Ledger,
+    ) -> Result<(), BrokerError> {
+        let bytes = cost(&publication);
         let messages = self.ready.len() + self.taken.len() + self.dead.len();
-        if messages >= limits.max_messages as usize || self.bytes + bytes > limits.max_bytes {
+        if messages >= limits.max_messages as usize
+            || (self.bytes + bytes) as u64 > limits.max_bytes
+            || !ledger.has_room_in_queues(bytes)
+        {
             return Err(BrokerError::Limit(QUEUE_FULL));
         }
         self.next += 1;
-        self.bytes += bytes;
+        self.change_bytes(0, bytes, ledger);
         self.ready.insert(self.next, Entry { publication: Arc::new(publication), attempts: 0 });
         Ok(())
     }
@@ -116,9 +221,15 @@ impl Queue {
         deliveries
     }
 
-    fn forget(&mut self, id: &DeliveryId) {
+    /// Of its bytes, `from` become `to`.
+    fn change_bytes(&mut self, from: usize, to: usize, ledger: &Ledger) {
+        self.bytes = self.bytes - from + to;
+        ledger.queue_bytes.change(from, to);
+    }
+
+    fn forget(&mut self, id: &DeliveryId, ledger: &Ledger) {
         if let Some(taken) = id.parse().ok().and_then(|number: u64| self.taken.remove(&number)) {
-            self.bytes -= size(&taken.entry.publication);
+            self.change_bytes(cost(&taken.entry.publication), 0, ledger);
         }
     }
 
@@ -140,7 +251,9 @@ impl MemoryBroker {
         // Its own memory: a small slice would keep the whole buffer of a connection alive.
         publication.data = bytes::Bytes::copy_from_slice(&publication.data);
         let now = self.now();
-        self.queues.lock().queue(queue, limits, now)?.push(publication, limits)?;
+        self.queues.lock().push(queue, publication, limits, now, &self.ledger)?;
+        // What queues hold, histories have less.
+        self.keep_bounds();
         self.wake(queue)
     }
 
@@ -157,12 +270,12 @@ impl MemoryBroker {
         limits: &QueueLimits,
     ) -> Result<Vec<Delivery>, BrokerError> {
         let now = self.now();
-        Ok(self.queues.lock().queue(queue, limits, now)?.take(node, count))
+        Ok(self.queues.lock().queue(queue, limits, now, &self.ledger)?.take(node, count))
     }
 
     fn acknowledge_now(&self, queue: &str, ids: &[DeliveryId]) {
         if let Some(queue) = self.queues.lock().queues.get_mut(queue) {
-            ids.iter().for_each(|id| queue.forget(id));
+            ids.iter().for_each(|id| queue.forget(id, &self.ledger));
         }
     }
 
@@ -193,7 +306,7 @@ impl MemoryBroker {
         let mut came_back = false;
         {
             let mut table = self.queues.lock();
-            let held = table.queue(queue, limits, now)?;
+            let held = table.queue(queue, limits, now, &self.ledger)?;
             if let Some(holds) = holds {
                 let holds: HashSet<u64> = holds.iter().filter_map(|id| id.parse().ok()).collect();
                 let is_lost =
@@ -212,28 +325,13 @@ impl MemoryBroker {
 
     /// Moves dead letters to their queue, as far as it has room.
     fn bury(&self, queue: &str, limits: &QueueLimits) -> Result<(), BrokerError> {
-        loop {
-            let next = self.queues.lock().queues.get_mut(queue).and_then(|held| held.dead.pop_first());
-            let Some((number, entry)) = next else { return Ok(()) };
-            let id = number.to_string().into();
-            let delivery = Delivery { id, attempt: entry.attempts, publication: entry.publication.clone() };
-            let (name, letter) = dead_letter(queue, &delivery);
-            let pushed = self.push_now(&name, letter, limits);
-            let mut table = self.queues.lock();
-            let table = &mut *table;
-            let Some(held) = table.queues.get_mut(queue) else { return Ok(()) };
-            match pushed {
-                Ok(()) => {
-                    held.bytes -= size(&entry.publication);
-                    table.dead_letters += 1;
-                }
-                Err(error) => {
-                    held.dead.insert(number, entry);
-                    table.dead_letters_waiting += 1;
-                    return Err(BrokerError::UnknownOutcome(format!("a dead letter has to wait: {error}")));
-                }
-            }
+        let now = self.now();
+        let (moved, buried) = self.queues.lock().bury(queue, limits, now, &self.ledger);
+        if moved > 0 {
+            self.keep_bounds();
+            self.wake(&format!("{queue}{DEAD_SUFFIX}"))?;
         }
+        buried
     }
 }
 

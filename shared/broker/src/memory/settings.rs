@@ -22,8 +22,9 @@ const DEFAULT_MAX_IDEMPOTENCY_BYTES: usize = 128 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MemorySettings {
-    /// Memory of all histories together, in bytes, payloads and bookkeeping; default 256 MiB. Above it the oldest
-    /// publications of the channel used longest ago go first; its position stays.
+    /// Memory of all histories and queues together, in bytes, payloads and bookkeeping; default 256 MiB. Above it the
+    /// oldest publications of the channel used longest ago go first; its position stays. Queues, dead letters included,
+    /// may take half of it; beyond, a message is refused ([`crate::BrokerError::Limit`]).
     pub max_bytes: usize,
     /// Channels that have a position, at least 1; default 1,000,000. Above it the channel used longest ago loses its
     /// position and history; its next publication starts a new epoch.

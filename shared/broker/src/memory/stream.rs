@@ -148,7 +148,7 @@ impl Stream {
 
 /// Bytes that a remembered publication holds. A client's info is counted with each of its publications, although they
 /// may share it: it lives as long as any of them.
-fn cost(publication: &Publication) -> usize {
+pub(super) fn cost(publication: &Publication) -> usize {
     let tags: usize = publication.tags.iter().map(|(key, value)| key.capacity() + value.capacity()).sum();
     ENTRY_BYTES
         + publication.data.len()

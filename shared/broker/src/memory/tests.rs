@@ -5,5 +5,6 @@ mod bounds;
 mod contract;
 mod expiry;
 mod model;
+mod queues;
 mod rig;
 mod threads;
