@@ -142,16 +142,16 @@ fn a_stream_is_present_and_announced_and_a_poll_that_comes_and_goes_is_not() {
 
 #[test]
 fn a_poll_begins_with_all_that_it_missed_or_not_at_all() {
-    let unrecovered = Subscribed { was_recovering: true, ..top(9) };
+    let unrecovered = || Subscribed { was_recovering: true, ..top(9) };
     let wished = || wish(&token(60, &[]), &["history:a"], "history~3aa.5.e");
     let mut poll = Receiver::open(wished(), Some(Duration::from_secs(5)));
-    poll.subscribed(unrecovered.clone());
+    poll.subscribed(unrecovered());
     assert!(matches!(poll.next(), Action::Unsubscribe(_)));
     let refused = Refused::Error(ErrorCode::UNRECOVERABLE_POSITION);
     assert!(matches!(poll.next(), Action::Refuse(why) if why == refused));
     // A stream begins, and says what it could not do.
     let mut stream = Receiver::open(wished(), None);
-    stream.subscribed(unrecovered);
+    stream.subscribed(unrecovered());
     assert_eq!(stream.objects[0]["connect"]["subs"]["history:a"]["was_recovering"], true);
     assert_eq!(stream.objects[0]["connect"]["subs"]["history:a"].get("recovered"), None);
     assert_eq!(stream.positions, ["history~3aa.9.e"]);

@@ -191,6 +191,7 @@ fn item_56_a_client_recovers_what_it_missed_before_anything_newer() {
         was_recovering: true,
         recovered: true,
         publications: vec![publication("four", 4), publication("five", 5)],
+        permit: None,
     };
     let told = bench.settle(ticket, Outcome::Subscribed(Ok(subscribed)));
     let seen: Vec<_> =
