@@ -167,7 +167,7 @@ impl Handler<Visit> for Held {
 
     fn handle(&mut self, visit: Visit, ctx: &mut Self::Context) {
         match visit {
-            Visit::Deliver(arrival) => self.take_arrival(arrival, ctx),
+            Visit::Deliver(arrival) => self.take_arrival(arrival),
             Visit::Attach(response) => self.attach(response, ctx),
         }
         self.reschedule();
