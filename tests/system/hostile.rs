@@ -1,5 +1,9 @@
 //! Messages that mean harm: each gets its error, memory stays flat, and a neighbour on the same worker sees
 //! nothing of it (design §6).
+//!
+//! [`turns`]: input that would hold a worker for long.
+
+mod turns;
 
 use std::io::Write;
 

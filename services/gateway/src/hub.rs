@@ -95,7 +95,8 @@ impl Hub {
             .channels
             .entry(request.channel.clone())
             .or_insert_with(|| Channel::new(request.channel.clone(), request.retention));
-        channel.join(key, session.outbox.clone(), session.encoding.showing(request.view.as_ref()), request);
+        let encoding = self.encoder.acquire(&session.encoding.showing(request.view.as_ref()));
+        channel.join(key, session.outbox.clone(), encoding, request);
         true
     }
 
@@ -110,7 +111,7 @@ impl Hub {
     /// Changes how a session is shown the messages of a channel.
     pub fn show(&mut self, key: SessionKey, name: &str, view: Arc<View>) {
         if let Some(channel) = self.channels.get_mut(name) {
-            channel.show(key, view);
+            channel.show(key, &view, &mut self.encoder);
         }
     }
 
@@ -120,12 +121,8 @@ impl Hub {
         let mut out = BytesMut::new();
         for publication in publications {
             if publication.exclude_client.is_empty() || publication.exclude_client != *session.client {
-                self.encoder.begin();
-                out.extend_from_slice(&self.encoder.shared(
-                    &session.encoding,
-                    name,
-                    &[Event::Publication(publication)],
-                ));
+                let event = [Event::Publication(publication)];
+                out.extend_from_slice(&self.encoder.encode(&session.encoding, name, &event));
             }
         }
         // An overflow is seen by the session's actor, which ends it as slow.
@@ -149,7 +146,7 @@ impl Hub {
         let entry = self.roster.get_mut(key)?.remove_channel(name)?;
         let last = match self.channels.get_mut(name) {
             Some(channel) => {
-                channel.leave(key);
+                channel.leave(key, &mut self.encoder);
                 channel.len() == 0 && self.channels.remove(name).is_some()
             }
             None => false,

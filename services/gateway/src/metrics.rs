@@ -10,11 +10,14 @@ use std::sync::atomic::AtomicU64;
 use gorani_broker::BrokerStats;
 use prometheus_client::{
     encoding::{EncodeLabelSet, LabelSetEncoder, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
 use self::{broker::BrokerMetrics, cluster::ClusterMetrics, forward::ForwardMetrics};
+
+/// Buckets of the times for which a worker is held: 5 ms is what one client's input may take.
+const TURN_BUCKETS_SECONDS: [f64; 8] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0];
 
 /// Labels of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -119,6 +122,8 @@ pub struct Metrics {
     pub bytes_sent: Counter,
     /// Channels whose events did not fit into a worker's inbox.
     pub inbox_overflows: Counter,
+    /// Times of a millisecond and more for which a worker was held at a stretch.
+    pub worker_turn_seconds: Histogram,
     /// Reads of history after a gap.
     pub catch_ups: Counter,
     /// Messages of work queues given to consumers.
@@ -168,6 +173,12 @@ impl Default for Metrics {
         let queue_redeliveries =
             plain!(Counter, "queue_redeliveries", "Messages of work queues given to consumers again");
         let catch_ups = plain!(Counter, "catch_ups", "History reads after a gap");
+        let worker_turn_seconds = Histogram::new(TURN_BUCKETS_SECONDS);
+        registry.register(
+            "worker_turn_seconds",
+            "Times for which a worker was held at a stretch; those below a millisecond are not counted",
+            worker_turn_seconds.clone(),
+        );
         let channels = plain!(Gauge, "channels", "Channels received by this node");
         let uptime_seconds = plain!(Gauge<f64, AtomicU64>, "uptime_seconds", "Seconds since the start");
         let broker = BrokerMetrics::default();
@@ -189,6 +200,7 @@ impl Default for Metrics {
             bytes_received,
             bytes_sent,
             inbox_overflows,
+            worker_turn_seconds,
             catch_ups,
             queue_deliveries,
             queue_redeliveries,

@@ -6,6 +6,7 @@
 //!   the endpoints of the client protocol, of receivers without commands and of embedders. - [`errand`]: how a session's actions are carried out on the
 //!   worker and the node. - [`websocket`]: RFC 6455. - [`held`]: sessions that outlive requests, for HTTP.
 //! - [`http`]: the requests. - [`sockjs`]: SockJS. - [`stomp`], [`stomp_tcp`]: STOMP, over WebSocket and over TCP. - `peer`: who makes them, behind a balancer.
+//! - `turn`: how long one client's input holds the worker.
 
 mod carrier;
 pub mod client;
@@ -21,4 +22,5 @@ pub mod receiver;
 pub mod sockjs;
 pub mod stomp;
 pub mod stomp_tcp;
+mod turn;
 pub mod websocket;

@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use gorani_broker::{Broker, Event, queue::woken_queue};
@@ -40,6 +40,10 @@ const INBOX_ENTRIES: usize = 64 * 1024;
 const INBOX_BYTES: usize = 64 * 1024 * 1024;
 /// Entries taken out of the inbox in one turn, so that the worker's connections get theirs.
 const TURN_ENTRIES: usize = 512;
+
+/// Deliveries at a stretch, before the worker's connections get their turn. It is looked at between two channels: the
+/// subscribers of one channel are served together.
+const TURN: Duration = Duration::from_millis(2);
 
 /// What a worker is told.
 enum Entry {
@@ -234,25 +238,39 @@ impl Worker {
                         turn.entry(channel).or_default().push(event);
                     }
                     Entry::Gap(channel, moment) => {
-                        self.deliver_turn(&mut turn);
+                        self.deliver_turn(&mut turn).await;
                         self.on_gap(&channel, moment);
                     }
                     Entry::Control(control) => {
-                        self.deliver_turn(&mut turn);
+                        self.deliver_turn(&mut turn).await;
                         match *control {
                             Control::Drain { over } => self.say_farewell(over),
-                            _ => self.hub().obey(&control),
+                            _ => self.obey(&control).await,
                         }
                     }
                     Entry::Question(question) => {
-                        self.deliver_turn(&mut turn);
+                        self.deliver_turn(&mut turn).await;
                         question.answer(&self.hub());
                     }
                 }
             }
-            self.deliver_turn(&mut turn);
+            self.deliver_turn(&mut turn).await;
             // The connections whose outboxes were filled write now, all of the turn at once.
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// Carries an order out on all its sessions: a user may have tens of thousands.
+    async fn obey(&self, control: &Control) {
+        let keys = self.hub().subjects(control);
+        let mut began = Instant::now();
+        for key in keys {
+            if began.elapsed() >= TURN {
+                self.tally.held(began.elapsed());
+                tokio::task::yield_now().await;
+                began = Instant::now();
+            }
+            self.hub().obey(control, key);
         }
     }
 
@@ -265,8 +283,17 @@ impl Worker {
         }
     }
 
-    fn deliver_turn(self: &Rc<Self>, turn: &mut IndexMap<Arc<str>, Vec<Event>>) {
+    async fn deliver_turn(self: &Rc<Self>, turn: &mut IndexMap<Arc<str>, Vec<Event>>) {
+        if turn.is_empty() {
+            return;
+        }
+        let mut began = Instant::now();
         for (channel, events) in turn.drain(..) {
+            if began.elapsed() >= TURN {
+                self.tally.held(began.elapsed());
+                tokio::task::yield_now().await;
+                began = Instant::now();
+            }
             if let Some(queue) = woken_queue(&channel) {
                 self.wake_queue(queue);
                 continue;
@@ -276,6 +303,7 @@ impl Worker {
                 self.catch_up(channel, position, self.reads.now());
             }
         }
+        self.tally.held(began.elapsed());
     }
 
     fn on_gap(self: &Rc<Self>, channel: &Arc<str>, moment: Moment) {

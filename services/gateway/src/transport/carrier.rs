@@ -21,7 +21,10 @@ use crate::{
     node::Place,
     outbox::Outbox,
     session::{Actions, MessageKind, Now, Outcome, Session, Ticket},
-    transport::errand::{Errand, Errands, Step},
+    transport::{
+        errand::{Errand, Errands, Step},
+        turn::Turn,
+    },
 };
 
 /// What a connection can live on: a TCP socket, or TLS on one.
@@ -202,6 +205,19 @@ pub(super) trait Carrier: Actor<Context = Context<Self>> {
                 None => return,
             }
         }
+    }
+
+    /// Runs what the session holds back, step by step. False if the turn is over before it is done.
+    fn resume(&mut self, turn: &mut Turn, actions: &mut Actions, ctx: &mut Context<Self>) -> bool {
+        while self.is_open() && self.carried().session.has_more() {
+            turn.begin();
+            if turn.is_over() {
+                return false;
+            }
+            self.carried().session.resume(Now::read(), actions);
+            self.carry_out(actions, ctx);
+        }
+        true
     }
 
     /// Makes an errand a task of the actor.

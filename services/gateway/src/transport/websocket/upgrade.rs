@@ -102,7 +102,7 @@ impl Upgrades {
             Connection {
                 io,
                 // An empty rest would still hold the whole read buffer of the HTTP connection.
-                early: Bytes::copy_from_slice(&early),
+                unread: Bytes::copy_from_slice(&early),
                 decoder,
                 carried: Carried {
                     session,
