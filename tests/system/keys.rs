@@ -118,7 +118,7 @@ async fn a_redirect_is_followed_on_the_same_host_and_never_to_another() {
     let elsewhere = serve(Arc::new(Mutex::new(keys.clone())));
     let start = |address: SocketAddr| {
         let url = format!("\"http://{address}/keys.json\"");
-        Node::start(Settings::open().set("client.allow_anonymous", "false").set("token.jwks_url", url))
+        Node::spawn(Settings::open().set("client.allow_anonymous", "false").set("token.jwks_url", url))
     };
 
     // Another port is another host.
@@ -132,6 +132,10 @@ async fn a_redirect_is_followed_on_the_same_host_and_never_to_another() {
     eventually("the refusal is in the log", PATIENCE, || node.output().contains("is not followed"));
     assert!(node.output().contains(&elsewhere.to_string()), "{}", node.output());
     assert!(connect(&node, &issuer.token("42")).await["error"]["code"].is_number());
+    // Without keys every client would be refused.
+    let (status, answer) = node.api().get("/health/ready");
+    assert!(status == 503 && answer.contains("token.jwks_url"), "{status} {answer}");
+    assert_eq!(node.api().get("/health/live").0, 200);
 
     let body = keys.to_string();
     let moved = serve_with(move |first| match first.contains("/keys.json") {
@@ -140,6 +144,25 @@ async fn a_redirect_is_followed_on_the_same_host_and_never_to_another() {
             format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
         }
     });
-    let node = start(moved);
+    let mut node = start(moved);
+    node.wait_ready();
+    assert!(eventually_connect(&node, &issuer.token("42")).await["connect"]["client"].is_string());
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_fetched_at_the_start_are_tried_again_without_a_client_that_asks() {
+    let issuer = Issuer::new("late");
+    let keys = Arc::new(Mutex::new(Value::Null));
+    let address = serve(keys.clone());
+    let mut node = Node::spawn(
+        Settings::open()
+            .set("client.allow_anonymous", "false")
+            .set("token.jwks_url", format!("\"http://{address}/keys.json\"")),
+    );
+    eventually("the failure is in the log", PATIENCE, || {
+        node.output().contains("token keys could not be fetched")
+    });
+    *keys.lock().unwrap() = json!({"keys": [issuer.public()]});
+    node.wait_ready();
     assert!(eventually_connect(&node, &issuer.token("42")).await["connect"]["client"].is_string());
 }

@@ -216,6 +216,10 @@ impl Node {
         if let Health::NotReady(reason) = self.broker.health() {
             reasons.push(("broker", reason));
         }
+        // Every client would be refused.
+        if self.policy.tokens.awaits_keys() {
+            reasons.push(("token", "keys were never fetched from token.jwks_url".to_owned()));
+        }
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 

@@ -24,7 +24,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gorani_auth::{ApiKeys, ChannelRules, ChannelSettings, Origins, TokenSettings, TokenVerifier};
+use gorani_auth::{
+    ApiKeys, ChannelRules, ChannelSettings, Origins, TokenSettings, TokenVerifier, personal_channel,
+};
 use gorani_broker::{MemorySettings, RedisSettings};
 use serde::{Deserialize, Serialize};
 
@@ -229,7 +231,9 @@ impl Settings {
         self.drain.validate()?;
         self.token.validate().map_err(|error| SettingsError::value("token", error))?;
         TokenVerifier::new(&self.token).map_err(|error| SettingsError::value("token", error))?;
-        ChannelRules::new(&self.channel).map_err(|error| SettingsError::value("channel", error))?;
+        let rules =
+            ChannelRules::new(&self.channel).map_err(|error| SettingsError::value("channel", error))?;
+        self.validate_personal_channels(&rules)?;
         ApiKeys::new(self.api.keys.clone()).map_err(|error| SettingsError::value("api.keys", error))?;
         Origins::new(&self.client.allowed_origins)
             .map_err(|error| SettingsError::value("client.allowed_origins", error))?;
@@ -245,6 +249,20 @@ impl Settings {
                 "development.page_api_key",
                 "there is no key in api.keys to give",
             ));
+        }
+        Ok(())
+    }
+
+    /// Each must be the name of a channel of every user, in a namespace that there is.
+    fn validate_personal_channels(&self, rules: &ChannelRules) -> Result<(), SettingsError> {
+        for name in &self.client.personal_channels {
+            let wrong = |problem: &str| {
+                SettingsError::value("client.personal_channels", format!("{name:?}: {problem}"))
+            };
+            let channel = personal_channel(name, "user").map_err(|error| wrong(&error.to_string()))?;
+            if rules.server_side(&channel, None).is_err() {
+                return Err(wrong("its namespace is not in channel.namespaces"));
+            }
         }
         Ok(())
     }

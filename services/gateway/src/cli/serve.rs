@@ -1,38 +1,56 @@
 //! `gorani serve`: runs a node until SIGTERM or SIGINT; a second one ends it at once.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, ConfigFile};
 use crate::{Gorani, telemetry};
 
 pub(super) fn serve(file: &ConfigFile) -> Result<(), CliError> {
-    let settings = file.load()?;
-    telemetry::start(&settings.log)?;
-    for warning in settings.warnings() {
-        tracing::warn!("{warning}");
-    }
     let system = actix_rt::System::new();
-    system.block_on(Gorani::new(settings).run(stop_signal(), |_, _| {})).map_err(CliError::from)
+    system.block_on(async {
+        // Before all else: process 1 of a container ignores a signal that it does not handle yet.
+        let stop = StopSignals::register();
+        let settings = file.load()?;
+        telemetry::start(&settings.log)?;
+        for warning in settings.warnings() {
+            tracing::warn!("{warning}");
+        }
+        Gorani::new(settings).run(StopSignals::received(stop), |_, _| {}).await.map_err(CliError::from)
+    })
 }
 
-/// Ready at the first SIGTERM or SIGINT; from then on the next one ends the process at once.
-async fn stop_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be received; the node runs until it is killed");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that stop a node. What comes after they are registered is kept until somebody asks.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn register() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    actix_rt::spawn(async move {
+
+    async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        tracing::warn!("told to stop again: ending at once");
-        std::process::exit(1);
-    });
+    }
+
+    /// Ready at the first one; from then on the next one ends the process at once.
+    async fn received(registered: std::io::Result<Self>) {
+        let mut signals = match registered {
+            Ok(signals) => signals,
+            Err(error) => {
+                tracing::error!(%error, "signals cannot be received; the node runs until it is killed");
+                return std::future::pending().await;
+            }
+        };
+        signals.next().await;
+        actix_rt::spawn(async move {
+            signals.next().await;
+            tracing::warn!("told to stop again: ending at once");
+            std::process::exit(1);
+        });
+    }
 }

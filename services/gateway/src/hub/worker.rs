@@ -24,6 +24,7 @@ use crate::{
         Hub,
         control::{Control, Question},
         interest::Interest,
+        places::Leaves,
         queue::Consumers,
         reads::{Moment, Reads},
         roster::{Registration, SessionKey},
@@ -137,6 +138,8 @@ pub struct Worker {
     pub(super) reads: Arc<Reads>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) consumers: Consumers,
+    /// Clients that wait to be taken out of their users' connections.
+    pub(super) leaves: Rc<Leaves>,
 }
 
 impl Worker {
@@ -161,6 +164,7 @@ impl Worker {
             reads,
             metrics,
             consumers: Consumers::default(),
+            leaves: Rc::default(),
         });
         actix_rt::spawn(worker.clone().deliver(receiver, load.clone()));
         actix_rt::spawn(worker.clone().watch_deadlines());

@@ -59,6 +59,10 @@ impl Node {
                 }
             }
             tokio::time::sleep(FETCH_AT_MOST_EVERY).await;
+            // Without keys the node is not ready, so no client comes whose token would ask for them.
+            if self.policy.tokens.awaits_keys() {
+                continue;
+            }
             let refresh = self.settings.token.jwks_refresh.saturating_sub(FETCH_AT_MOST_EVERY);
             tokio::select! {
                 () = self.policy.key_wanted.notified() => {}

@@ -156,10 +156,18 @@ impl ClientSession {
         let (mut all, mut known) = (Vec::new(), HashSet::new());
         let names = self.policy.settings.personal_channels.iter().filter(|_| !claims.user.is_empty());
         for name in names {
-            let channel = personal_channel(name, &claims.user).map_err(|_| ErrorCode::BAD_REQUEST)?;
-            let subscription = self.server_side_subscription(&channel, None)?;
-            known.insert(subscription.channel.clone());
-            all.push(subscription);
+            // The settings' name is good (`Settings::validate`), so it is the user's id that no channel can carry.
+            match personal_channel(name, &claims.user) {
+                Ok(channel) => {
+                    let subscription = self.server_side_subscription(&channel, None)?;
+                    known.insert(subscription.channel.clone());
+                    all.push(subscription);
+                }
+                Err(reason) => tracing::info!(
+                    user = ?claims.user, channel = %name, %reason,
+                    "connected without personal channel: the user's id cannot be part of a channel name"
+                ),
+            }
         }
         for (channel, claims) in claims.server_side() {
             if known.contains(channel) {

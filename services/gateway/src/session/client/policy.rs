@@ -39,7 +39,7 @@ impl Policy {
     /// What a bad token means for its bearer.
     pub(super) fn refuse_token(&self, error: TokenError) -> Refused {
         match error {
-            TokenError::Expired => ErrorCode::TOKEN_EXPIRED.into(),
+            TokenError::Expired | TokenError::NotYetValid => ErrorCode::TOKEN_EXPIRED.into(),
             TokenError::UnknownKey => self.await_key(),
             TokenError::Invalid(reason) => {
                 // Summarised by the node, which counts them: strangers can send as many as they like.

@@ -192,7 +192,7 @@ impl StompSession {
 
     fn refuse_token(&self, error: TokenError) -> Failure {
         match error {
-            TokenError::Expired => ErrorCode::TOKEN_EXPIRED.into(),
+            TokenError::Expired | TokenError::NotYetValid => ErrorCode::TOKEN_EXPIRED.into(),
             TokenError::UnknownKey => self.await_key(),
             TokenError::Invalid(reason) => {
                 tracing::debug!(%reason, "token refused");

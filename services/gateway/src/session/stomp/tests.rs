@@ -85,7 +85,9 @@ fn policy(settings: ClientSettings) -> Arc<Policy> {
         ]
     }))
     .unwrap();
-    let tokens = TokenSettings { hmac_secret: SECRET.to_owned(), ..TokenSettings::default() };
+    // Without leeway, so that times are judged to the second.
+    let tokens =
+        TokenSettings { hmac_secret: SECRET.to_owned(), leeway: Duration::ZERO, ..TokenSettings::default() };
     Arc::new(Policy {
         rules: ChannelRules::new(&channels).unwrap(),
         tokens: TokenVerifier::new(&tokens).unwrap(),

@@ -252,3 +252,14 @@ fn a_session_has_connected_when_its_connect_is_answered() {
     let (bench, _) = entering();
     assert!(!bench.session.has_connected());
 }
+
+#[test]
+fn a_user_whose_id_no_channel_can_carry_connects_without_the_personal_channel() {
+    for user in ["two words", "고라니", "CN=x,OU=y", "a#b", &"x".repeat(300)] {
+        let mut bench =
+            Bench::new(ClientSettings { personal_channels: vec!["open:me".to_owned()], ..settings() });
+        let replies = bench.say(json!({"id": 1, "connect": {"token": token_of(user)}}));
+        assert!(replies[0]["connect"]["client"].is_string(), "{user}: {replies:?}");
+        assert!(replies[0]["connect"].get("subs").is_none(), "{user}: {replies:?}");
+    }
+}
