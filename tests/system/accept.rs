@@ -3,8 +3,8 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{Ipv4Addr, SocketAddr},
-    time::Duration,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    time::{Duration, Instant},
 };
 
 use gorani_tests::{
@@ -34,14 +34,19 @@ const BEGINNINGS: [(&str, &[u8]); 4] = [
     ("half a request", b"GET /health/live HTTP/1.1\r\nHost: "),
 ];
 
-/// So many idle connections, and nobody else is closed for them in these tests.
-fn idle(settings: Settings, all: usize, of_an_address: usize) -> Settings {
+/// So many connections without a request, and no time-out closes them in these tests.
+fn handshakes(settings: Settings, all: usize, of_an_address: usize) -> Settings {
     settings
-        .set("http.max_idle_connections", all.to_string())
-        .set("http.max_idle_connections_per_address", of_an_address.to_string())
+        .set("http.max_handshakes", all.to_string())
+        .set("http.max_handshakes_per_address", of_an_address.to_string())
         .set("http.request_timeout", "\"300s\"")
         .set("http.keep_alive", "\"300s\"")
         .set("client.connect_timeout", "\"300s\"")
+}
+
+/// Waits until a port is listened on: the node's own is a moment before those of STOMP.
+fn listens(address: SocketAddr) {
+    eventually("the port is listened on", SOON, || TcpStream::connect(address).is_ok());
 }
 
 fn open_from(source: Ipv4Addr, address: SocketAddr, beginning: &[u8]) -> RawSocket {
@@ -66,7 +71,9 @@ fn is_closed(socket: &RawSocket) -> bool {
 fn ask(node: &Node, request: &str) -> (u16, bool) {
     let mut socket = RawSocket::connect(node.address());
     let (line, rest) = request.split_once('\n').unwrap_or((request, ""));
-    socket.write(format!("{line} HTTP/1.1\r\nHost: a\r\nX-API-Key: {API_KEY}\r\n\r\n{rest}").as_bytes()).unwrap();
+    socket
+        .write(format!("{line} HTTP/1.1\r\nHost: a\r\nX-API-Key: {API_KEY}\r\n\r\n{rest}").as_bytes())
+        .unwrap();
     let head = socket.read_head().unwrap();
     socket.read_body(&head).unwrap();
     (head.status, head.header("connection") == Some("close") && socket.read_to_end().unwrap().is_empty())
@@ -76,12 +83,13 @@ fn ask(node: &Node, request: &str) -> (u16, bool) {
 fn connections_that_never_come_to_a_request_keep_nobody_out_whatever_the_listener() {
     let files = [(); 2].map(|()| tempfile::TempDir::new().unwrap());
     let [stomp, stomps] = [free_address(), free_address()];
-    let settings = || idle(Settings::open(), 40, 40).set("http.workers", "2");
+    let settings = || handshakes(Settings::open(), 40, 40).set("http.workers", "2");
     let over_tls = settings().set("stomp.tcp.address", format!("\"{stomp}\""));
     let (over_tls, trust) = start_with(over_tls, files[0].path());
     let plain = settings().set("stomp.tcp.address", format!("\"{stomps}\""));
     let (plain, trust_stomps) = certified(plain, "stomp.tcp.tls", files[1].path());
     let plain = Node::start(plain);
+    [stomp, stomps].into_iter().for_each(listens);
 
     for (node, address) in
         [(&over_tls, over_tls.address()), (&over_tls, stomp), (&plain, plain.address()), (&plain, stomps)]
@@ -93,10 +101,12 @@ fn connections_that_never_come_to_a_request_keep_nobody_out_whatever_the_listene
                 continue;
             }
             let held: Vec<_> = (0..700).map(|at| open_from(STRANGERS[at % 3], address, bytes)).collect();
-            eventually("all but the bound are closed, the oldest first", SOON, || {
-                held.iter().take(600).all(is_closed_after_answer)
-            });
-            assert!(request(&over_tls, &trust, "GET /health/live", "").starts_with("HTTP/1.1 200"), "{beginning}");
+            let closed = || held.iter().filter(|socket| is_closed_after_answer(socket)).count();
+            eventually("all but as many as may be new are closed", SOON, || closed() >= 700 - 40);
+            assert!(
+                request(&over_tls, &trust, "GET /health/live", "").starts_with("HTTP/1.1 200"),
+                "{beginning}"
+            );
             assert_eq!(plain.api().get("/health/live").0, 200, "{beginning}");
             let mut client = Stomp::open(stomp);
             client.say("CONNECT\naccept-version:1.2\nhost:a\n\n\0");
@@ -114,7 +124,8 @@ fn connections_that_never_come_to_a_request_keep_nobody_out_whatever_the_listene
 #[test]
 fn an_address_pays_for_its_own_silence_and_a_trusted_proxy_for_nobodys() {
     let [stranger, other, proxy] = STRANGERS;
-    let settings = idle(Settings::open(), 1_000, 8).set("http.trusted_proxies", format!("[\"{proxy}\"]"));
+    let settings =
+        handshakes(Settings::open(), 1_000, 8).set("http.trusted_proxies", format!("[\"{proxy}\"]"));
     let node = Node::start(settings);
     let mut others: Vec<_> = (0..8).map(|_| open_from(other, node.address(), b"")).collect();
     let mut proxied: Vec<_> = (0..100).map(|_| open_from(proxy, node.address(), b"")).collect();
@@ -129,40 +140,61 @@ fn an_address_pays_for_its_own_silence_and_a_trusted_proxy_for_nobodys() {
 }
 
 #[test]
-fn connections_that_wait_between_requests_make_room_and_those_with_a_request_do_not() {
-    let node = Node::start(idle(Settings::open(), 10, 10));
+fn on_a_full_node_connections_that_wait_for_their_next_request_make_room_and_others_do_not() {
+    let node = Node::start(handshakes(Settings::open(), 10, 10).set("http.max_connections", "10"));
     let mut streaming = RawSocket::connect(node.address());
     streaming.write(b"GET /connection/uni_sse?channels=open:a HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     assert_eq!(streaming.read_head().unwrap().status, 200);
-    let mut publishing = RawSocket::connect(node.address());
     let body = r#"{"channel":"open:a","data":1}"#;
-    let head = format!(
-        "POST /api/publish HTTP/1.1\r\nHost: a\r\nX-API-Key: {API_KEY}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n",
-        body.len()
-    );
-    publishing.write(head.as_bytes()).unwrap();
+    let mut publishing = RawSocket::connect(node.address());
+    publishing.write(publish_head(body.len()).as_bytes()).unwrap();
+    assert_eq!(publishing.read_head().unwrap().status, 100);
     let client = connected(&node);
-    let mut kept: Vec<_> = (0..50).map(|_| RawSocket::connect(node.address())).collect();
-    for socket in &mut kept {
-        // The first of those that are closed for others have not sent theirs yet.
-        let _ = socket.write(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n");
-    }
-    eventually("the oldest are closed", SOON, || kept.iter().take(40).all(is_closed_or_answered));
-    let over = |kept: &[RawSocket]| kept.iter().filter(|socket| !is_closed_after_answer(socket)).count() <= 10;
-    eventually("no more than the bound stay", SOON, || over(&kept));
+    let kept: Vec<_> = (0..60)
+        .map(|_| {
+            let mut socket = RawSocket::connect(node.address());
+            socket.write(b"GET /connection/poll HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            let head = socket.read_head().unwrap();
+            assert_eq!(head.status, 400, "served, not refused for want of room");
+            socket.read_body(&head).unwrap();
+            socket
+        })
+        .collect();
+    let is_open = |socket: &&RawSocket| !is_closed(socket);
+    eventually("no more stay than the node may hold", SOON, || kept.iter().filter(is_open).count() <= 20);
+    assert!(kept.iter().rev().take(10).all(|socket| !is_closed(socket)), "the oldest are closed first");
     publishing.write(body.as_bytes()).unwrap();
     assert_eq!(publishing.read_head().unwrap().status, 200);
     streaming.read_until(b"\"data\":1").unwrap();
     assert!(!is_closed(&client));
 }
 
-/// A look that reads nothing: something came, or the connection is over.
-fn is_closed_or_answered(socket: &RawSocket) -> bool {
-    socket.stream().set_nonblocking(true).unwrap();
-    let some = !matches!(socket.stream().peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock);
-    socket.stream().set_nonblocking(false).unwrap();
-    some
+#[test]
+fn connections_that_wait_for_their_next_request_are_no_handshakes() {
+    let node = Node::start(handshakes(Settings::open(), 5, 5));
+    let mut kept: Vec<_> = (0..50)
+        .map(|_| {
+            let mut socket = RawSocket::connect(node.address());
+            get_live(&mut socket);
+            socket
+        })
+        .collect();
+    kept.iter_mut().for_each(get_live);
+}
+
+fn get_live(socket: &mut RawSocket) {
+    socket.write(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let head = socket.read_head().unwrap();
+    assert_eq!(head.status, 200);
+    socket.read_body(&head).unwrap();
+}
+
+/// The head of a request to publish, whose body is waited for.
+fn publish_head(length: usize) -> String {
+    format!(
+        "POST /api/publish HTTP/1.1\r\nHost: a\r\nX-API-Key: {API_KEY}\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\nExpect: 100-continue\r\n\r\n"
+    )
 }
 
 /// Reads what came and tells whether the node has closed.
@@ -182,7 +214,7 @@ fn is_closed_after_answer(socket: &RawSocket) -> bool {
 
 #[test]
 fn refused_sessions_that_keep_their_connections_keep_nobody_out() {
-    let node = Node::start(idle(Settings::open(), 20, 20).set("http.max_connections", "10"));
+    let node = Node::start(handshakes(Settings::open(), 20, 20).set("http.max_connections", "10"));
     let sse = b"GET /connection/uni_sse?channels=open:a HTTP/1.1\r\nHost: a\r\n\r\n";
     let mut clients: Vec<_> = (0..60)
         .map(|at| {
@@ -203,16 +235,13 @@ fn refused_sessions_that_keep_their_connections_keep_nobody_out() {
 
 /// A node all of whose connections are taken: by sessions, and by requests that are under way.
 fn full(workers: &str) -> (Node, Vec<RawSocket>) {
-    let settings = idle(Settings::open(), 4, 4).set("http.max_connections", "4").set("http.workers", workers);
+    let settings =
+        handshakes(Settings::open(), 4, 4).set("http.max_connections", "4").set("http.workers", workers);
     let node = Node::start(settings);
     let mut held: Vec<_> = (0..4).map(|_| connected(&node)).collect();
     for _ in 0..4 {
         let mut busy = RawSocket::connect(node.address());
-        let head = format!(
-            "POST /api/publish HTTP/1.1\r\nHost: a\r\nX-API-Key: {API_KEY}\r\nContent-Type: application/json\r\n\
-             Content-Length: 100\r\nExpect: 100-continue\r\n\r\n"
-        );
-        busy.write(head.as_bytes()).unwrap();
+        busy.write(publish_head(100).as_bytes()).unwrap();
         assert_eq!(busy.read_head().unwrap().status, 100);
         held.push(busy);
     }
@@ -244,7 +273,8 @@ fn strangers_cannot_hold_what_is_reserved_for_health() {
     for workers in ["1", "2"] {
         let (node, mut held) = full(workers);
         let unread = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n";
-        for (at, bytes) in [b"".as_slice(), b"GET /health/live HTTP/1.1\r\n", unread].into_iter().enumerate() {
+        for (at, bytes) in [b"".as_slice(), b"GET /health/live HTTP/1.1\r\n", unread].into_iter().enumerate()
+        {
             let strangers: Vec<_> =
                 (0..300).map(|_| open_from(STRANGERS[at], node.address(), bytes)).collect();
             for _ in 0..20 {
@@ -262,8 +292,34 @@ fn strangers_cannot_hold_what_is_reserved_for_health() {
 }
 
 #[test]
+fn a_node_that_is_full_answers_health_over_tls_too() {
+    let files = tempfile::TempDir::new().unwrap();
+    let settings = handshakes(Settings::open(), 2, 2).set("http.max_connections", "2");
+    let (node, trust) = start_with(settings, files.path());
+    let _held: Vec<_> = (0..4)
+        .map(|_| {
+            let mut busy = connect_to(node.address(), &trust);
+            busy.write_all(publish_head(100).as_bytes()).unwrap();
+            let mut answer = [0; 25];
+            busy.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n");
+            busy
+        })
+        .collect();
+    let _strangers: Vec<_> = (0..200)
+        .map(|at| open_from(STRANGERS[at % 3], node.address(), BEGINNINGS[at % BEGINNINGS.len()].1))
+        .collect();
+    for _ in 0..5 {
+        for (path, status) in [("/health/live", 200), ("/metrics", 200), ("/api/info", 503)] {
+            let answer = request(&node, &trust, &format!("GET {path}"), "");
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+        }
+    }
+}
+
+#[test]
 fn a_node_with_few_files_takes_fewer_sessions_and_goes_on_answering() {
-    let settings = idle(Settings::open(), 1_000, 1_000).set("http.workers", "2");
+    let settings = handshakes(Settings::open(), 1_000, 1_000).set("http.workers", "2");
     let node = Node::start_with_files(settings, 96);
     assert!(node.output().contains("too few for http.max_connections"), "{}", node.output());
     let statuses: Vec<_> = (0..200)
@@ -290,10 +346,11 @@ fn a_node_with_few_files_takes_fewer_sessions_and_goes_on_answering() {
 fn handshakes_under_way_do_not_hold_up_the_end_of_a_node() {
     let files = tempfile::TempDir::new().unwrap();
     let stomp = free_address();
-    let settings = idle(Settings::open(), 1_000, 1_000)
+    let settings = handshakes(Settings::open(), 1_000, 1_000)
         .set("stomp.tcp.address", format!("\"{stomp}\""))
         .set("http.shutdown_timeout", "\"300s\"");
     let (mut node, _) = start_with(settings, files.path());
+    listens(stomp);
     let mut held: Vec<_> = BEGINNINGS
         .iter()
         .map(|(_, bytes)| open_from(STRANGERS[0], node.address(), bytes))
@@ -304,8 +361,61 @@ fn handshakes_under_way_do_not_hold_up_the_end_of_a_node() {
         probe.stream().write_all(b"no TLS\r\n\r\n").is_ok() && probe.read_to_end().is_ok()
     });
     node.terminate();
-    assert!(node.wait_exit(SOON).expect("it ends long before the time for handshakes and requests").success());
+    assert!(
+        node.wait_exit(SOON).expect("it ends long before the time for handshakes and requests").success()
+    );
     for socket in &mut held {
         socket.read_to_end().unwrap();
+    }
+}
+
+#[test]
+fn a_client_that_trickles_its_handshake_is_closed_in_time() {
+    let files = tempfile::TempDir::new().unwrap();
+    let (node, _) = start_with(Settings::open(), files.path());
+    let mut socket = RawSocket::connect(node.address());
+    socket.stream().set_read_timeout(Some(TRICKLE)).unwrap();
+    // A record of 512 bytes that holds a ClientHello of 508.
+    let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".iter().copied().chain(std::iter::repeat(7));
+    let started = Instant::now();
+    for byte in hello.take(400) {
+        if socket.write(&[byte]).is_err() || is_closed_within_its_timeout(&mut socket) {
+            assert!(started.elapsed() >= Duration::from_secs(9), "after {:?} already", started.elapsed());
+            return;
+        }
+        assert!(started.elapsed() < Duration::from_secs(10) + SOON, "still open");
+    }
+    panic!("still open after {:?}", started.elapsed());
+}
+
+/// Pause between two bytes of a client that trickles.
+const TRICKLE: Duration = Duration::from_millis(100);
+
+/// Waits for the read time-out of the socket, or for its end.
+fn is_closed_within_its_timeout(socket: &mut RawSocket) -> bool {
+    match socket.read_some() {
+        Ok(_) => false,
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+    }
+}
+
+#[test]
+fn a_stomp_client_that_sends_nothing_is_closed_in_time_and_takes_no_session() {
+    let stomp = free_address();
+    let settings = Settings::open()
+        .set("stomp.tcp.address", format!("\"{stomp}\""))
+        .set("client.connect_timeout", "\"2s\"")
+        .set("http.max_connections", "3");
+    let node = Node::start(settings);
+    listens(stomp);
+    let mut silent: Vec<_> = (0..20).map(|_| RawSocket::connect(stomp)).collect();
+    eventually("all are accepted", SOON, || {
+        let (_, metrics) = node.api().get("/metrics");
+        let open = metrics.lines().find_map(|line| line.strip_prefix("gorani_tcp_connections "));
+        open.is_some_and(|open| open.parse::<usize>().unwrap() >= 20)
+    });
+    drop([connected(&node), connected(&node), connected(&node)]);
+    for socket in &mut silent {
+        assert!(socket.read_to_end().expect("the node closes").is_empty());
     }
 }

@@ -220,7 +220,8 @@ impl Gorani {
         for served in self.endpoints {
             served.enter(&node, &mut endpoints)?;
         }
-        let Listening { address, handle, doors, server } = server::start(node.clone(), Arc::new(endpoints), limits)?;
+        let Listening { address, handle, doors, server } =
+            server::start(node.clone(), Arc::new(endpoints), limits)?;
         if node.settings.http.address.port() == 0 {
             node.advertise(address).await;
         }

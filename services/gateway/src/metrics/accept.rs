@@ -9,15 +9,15 @@ use prometheus_client::{
 /// Why a connection was closed to make room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Shed {
-    /// Its address has as many idle connections as one may have.
+    /// It was new, and its address has as many new connections as one may have.
     Address,
-    /// The node has as many idle connections as it may.
-    Idle,
-    /// The node has as many connections as it may; this one was idle.
+    /// It was new, and the node has as many new connections as it may.
+    Handshakes,
+    /// It was idle, and the node has as many connections as it may.
     Full,
-    /// The node has as many connections as it may; this one was among those that get health and metrics alone.
+    /// It was one of those that get health and metrics alone, and another came.
     Reserved,
-    /// The node drains, and no request had come.
+    /// It was new, and the node drains.
     Drain,
 }
 
@@ -38,7 +38,11 @@ impl AcceptMetrics {
         let open = Gauge::default();
         registry.register("tcp_connections", "Accepted TCP connections that are open", open.clone());
         let shed = Family::default();
-        registry.register("tcp_connections_shed", "TCP connections closed to make room by reason", shed.clone());
+        registry.register(
+            "tcp_connections_shed",
+            "TCP connections closed to make room by reason",
+            shed.clone(),
+        );
         Self { open, shed }
     }
 

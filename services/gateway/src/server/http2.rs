@@ -28,7 +28,9 @@ pub(super) async fn refuse(mut stream: Stream) {
         Ok::<_, io::Error>(())
     });
     match told.await {
-        Ok(Err(error)) => tracing::debug!(%error, "a client of HTTP/2 went before it was told to use HTTP/1.1"),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a client of HTTP/2 went before it was told to use HTTP/1.1")
+        }
         Ok(Ok(())) | Err(_) => tracing::debug!("a client of HTTP/2 was told to use HTTP/1.1"),
     }
 }

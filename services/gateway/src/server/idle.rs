@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::node::client_network::ClientNetwork;
 
-/// Connections in the order in which they became idle. Those without a network count in all, and for no address.
+/// Connections that are new, or those that are kept, in the order in which they became so. Those without a network count in all, and for no address.
 pub(super) struct IdleList<T> {
     next: u64,
     by_age: BTreeMap<u64, T>,
@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn the_oldest_is_told_in_all_and_by_network_and_nothing_stays_of_those_that_left() {
-        let [one, other] = [1, 2].map(|last| ClientNetwork::from(IpAddr::from(Ipv4Addr::new(192, 0, 2, last))));
+        let [one, other] =
+            [1, 2].map(|last| ClientNetwork::from(IpAddr::from(Ipv4Addr::new(192, 0, 2, last))));
         let mut list = IdleList::default();
         let proxied = list.insert(None, "proxied");
         let first = list.insert(Some(one), "first");

@@ -13,8 +13,8 @@ const FILES_AT_START: usize = 16;
 /// Connections in which a worker serves health and metrics when the node holds as many as it may: a probe or two and a scrape,
 /// each from several places, beside strangers who are closed to make room.
 const RESERVED_PER_WORKER: usize = 16;
-/// Where files are short, idle connections may have this part of them, and the reserve that one.
-const IDLE_PART: usize = 8;
+/// Where files are short, handshakes may have this part of them, and the reserve that one.
+const HANDSHAKES_PART: usize = 8;
 const RESERVED_PART: usize = 8;
 
 /// Connections of a node at a time.
@@ -24,10 +24,10 @@ pub struct ConnectionLimits {
     pub sessions: usize,
     /// TCP connections that are served; those over it get health and metrics alone.
     pub connections: usize,
-    /// TCP connections that are idle: in a handshake, silent, or between two requests.
-    pub idle: usize,
+    /// TCP connections among them whose first request has not come.
+    pub handshakes: usize,
     /// The same from one address.
-    pub idle_per_address: usize,
+    pub handshakes_per_address: usize,
     /// TCP connections beyond `connections`.
     pub reserved: usize,
 }
@@ -62,13 +62,13 @@ impl ConnectionLimits {
         let free = files.saturating_sub(spare + FILES_AT_START + workers * FILES_PER_WORKER);
         // Each worker has one of each, or it would serve nobody.
         let reserved = (workers * RESERVED_PER_WORKER).min(free / RESERVED_PART).max(workers);
-        let idle = settings.max_idle_connections.min(free / IDLE_PART).max(workers);
-        let sessions = settings.max_connections.min(free.saturating_sub(reserved + idle)).max(1);
+        let handshakes = settings.max_handshakes.min(free / HANDSHAKES_PART).max(workers);
+        let sessions = settings.max_connections.min(free.saturating_sub(reserved + handshakes)).max(1);
         Self {
             sessions,
-            connections: sessions.saturating_add(idle),
-            idle,
-            idle_per_address: settings.max_idle_connections_per_address.min(idle),
+            connections: sessions.saturating_add(handshakes),
+            handshakes,
+            handshakes_per_address: settings.max_handshakes_per_address.min(handshakes),
             reserved,
         }
     }
@@ -86,7 +86,10 @@ mod tests {
     fn with_files_enough_the_limits_are_those_of_the_settings() {
         for files in [120_000, 1 << 20, usize::MAX] {
             let limits = limits(files);
-            assert_eq!((limits.sessions, limits.idle, limits.idle_per_address), (100_000, 10_000, 2_000));
+            assert_eq!(
+                (limits.sessions, limits.handshakes, limits.handshakes_per_address),
+                (100_000, 10_000, 2_000)
+            );
             assert_eq!((limits.connections, limits.reserved), (110_000, 32));
         }
     }
@@ -95,9 +98,15 @@ mod tests {
     fn all_connections_fit_into_the_files_and_each_kind_has_some() {
         for files in [72, 80, 256, 1_024, 4_096, 65_536, 110_000] {
             let limits = limits(files);
-            assert!(limits.connections + limits.reserved + SPARE_FILES_AT_LEAST <= files, "{files}: {limits:?}");
-            assert!(limits.sessions >= 10 && limits.idle >= 2 && limits.reserved >= 2, "{files}: {limits:?}");
-            assert!(limits.idle_per_address <= limits.idle);
+            assert!(
+                limits.connections + limits.reserved + SPARE_FILES_AT_LEAST <= files,
+                "{files}: {limits:?}"
+            );
+            assert!(
+                limits.sessions >= 10 && limits.handshakes >= 2 && limits.reserved >= 2,
+                "{files}: {limits:?}"
+            );
+            assert!(limits.handshakes_per_address <= limits.handshakes);
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Slots: the TCP connections of one worker, and which of them are closed to make room for others. Record 22.
 //!
-//! A connection is *idle* from its accept to its first request, through TLS and through the request's head, and again between
-//! two requests. Idle connections are bounded, by address and in all; over a bound the oldest is closed, so those who say
-//! nothing never keep others out. When the node holds as many connections as it may and none is idle, a new one gets a
-//! *reserved* slot, in which only health and metrics are served ([`super::under_way`]).
+//! A connection is *new* from its accept to its first request: through TLS, and through the request's head. New ones are
+//! bounded, by address and in all; over a bound the oldest is closed, so those who say nothing never keep others out. Between
+//! two requests a connection is *kept*, and is closed only when the node holds as many connections as it may. When no other
+//! can make room, one more gets a *reserved* slot, in which only health and metrics are served ([`super::under_way`]).
 //!
 //! A worker has its share of each bound: the server deals connections out to the workers in turn.
 
@@ -27,7 +27,8 @@ pub(super) struct Slots {
     node: Arc<Node>,
     limits: ConnectionLimits,
     workers: usize,
-    idle: RefCell<IdleList<Rc<Watched>>>,
+    new: RefCell<IdleList<Rc<Watched>>>,
+    kept: RefCell<IdleList<Rc<Watched>>>,
     reserved: RefCell<Vec<Rc<Watched>>>,
     is_draining: Cell<bool>,
     warned: Cell<Option<Instant>>,
@@ -40,7 +41,8 @@ impl Slots {
             node: node.clone(),
             limits,
             workers: node.settings.http.worker_count().max(1),
-            idle: RefCell::default(),
+            new: RefCell::default(),
+            kept: RefCell::default(),
             reserved: RefCell::default(),
             is_draining: Cell::new(false),
             warned: Cell::new(None),
@@ -64,27 +66,26 @@ impl Slots {
         let http = &self.node.settings.http;
         let network = peer.filter(|peer| !http.trusted_proxies.trusts(*peer)).map(ClientNetwork::from);
         let before = usize::try_from(self.node.metrics.accept.open.inc()).unwrap_or(0);
-        let is_reserved = before >= self.limits.connections && !self.shed_oldest(Shed::Full);
+        let is_reserved = before >= self.limits.connections && !self.shed_for_another();
         if is_reserved {
             self.warn("as many connections as the node may hold: new ones get health and metrics alone");
             if self.reserved.borrow().len() >= self.share(self.limits.reserved) {
                 self.shed_reserved();
             }
         } else {
-            self.make_idle_room(network);
+            self.make_room_for_new(network);
         }
         let watched = Rc::new(Watched {
             slots: self.clone(),
             network,
             is_reserved,
-            is_new: Cell::new(true),
             state: Cell::new(State::UnderWay),
             waker: RefCell::default(),
         });
         if is_reserved {
             self.reserved.borrow_mut().push(watched.clone());
         } else {
-            watched.state.set(State::Idle(self.idle.borrow_mut().insert(network, watched.clone())));
+            watched.state.set(State::New(self.new.borrow_mut().insert(network, watched.clone())));
         }
         Some(Slot { slots: self.clone(), watched: Some(watched) })
     }
@@ -94,28 +95,32 @@ impl Slots {
         bound.div_ceil(self.workers).max(1)
     }
 
-    fn make_idle_room(&self, network: Option<ClientNetwork>) {
+    fn make_room_for_new(&self, network: Option<ClientNetwork>) {
         let of_address = network.and_then(|network| {
-            let idle = self.idle.borrow();
-            (idle.count_of(network) >= self.share(self.limits.idle_per_address))
-                .then(|| idle.oldest_of(network).cloned())
-                .flatten()
+            let new = self.new.borrow();
+            let is_full = new.count_of(network) >= self.share(self.limits.handshakes_per_address);
+            is_full.then(|| new.oldest_of(network).cloned()).flatten()
         });
         if let Some(oldest) = of_address {
-            self.warn("an address has as many idle connections as it may: its oldest is closed");
+            self.warn("http.max_handshakes_per_address reached: the address's oldest is closed");
             oldest.shed(Shed::Address);
         }
-        if self.idle.borrow().len() >= self.share(self.limits.idle) {
-            self.shed_oldest(Shed::Idle);
+        if self.new.borrow().len() >= self.share(self.limits.handshakes) {
+            let oldest = self.new.borrow().oldest().cloned();
+            if let Some(oldest) = oldest {
+                self.warn("http.max_handshakes reached: the oldest is closed");
+                oldest.shed(Shed::Handshakes);
+            }
         }
     }
 
-    /// Closes the connection that has been idle for the longest time. False if none is idle.
-    fn shed_oldest(&self, reason: Shed) -> bool {
-        let oldest = self.idle.borrow().oldest().cloned();
-        let Some(oldest) = oldest else { return false };
-        self.warn("as many idle connections as the node may hold: the oldest are closed");
-        oldest.shed(reason);
+    /// Closes the connection that has waited for its next request for the longest time, else the oldest new one. False if
+    /// there is none.
+    fn shed_for_another(&self) -> bool {
+        let kept = self.kept.borrow().oldest().cloned();
+        let Some(oldest) = kept.or_else(|| self.new.borrow().oldest().cloned()) else { return false };
+        self.warn("as many connections as the node may hold: idle ones are closed");
+        oldest.shed(Shed::Full);
         true
     }
 
@@ -124,8 +129,7 @@ impl Slots {
     fn shed_reserved(&self) {
         let victim = {
             let reserved = self.reserved.borrow();
-            let count_of =
-                |network| reserved.iter().filter(|watched| watched.network == network).count();
+            let count_of = |network| reserved.iter().filter(|watched| watched.network == network).count();
             let most = reserved.iter().map(|watched| count_of(watched.network)).max();
             reserved.iter().find(|watched| Some(count_of(watched.network)) == most).cloned()
         };
@@ -134,12 +138,11 @@ impl Slots {
         }
     }
 
-    /// Takes no more connections, and closes those that never came to a request: a handshake that is under way must not hold
-    /// up the end of the node. The others are ended by what serves them.
+    /// Takes no more connections, and closes the new ones: a handshake that is under way must not hold up the end of the
+    /// node. The others are ended by what serves them.
     fn drain(&self) {
         self.is_draining.set(true);
-        let new: Vec<_> =
-            self.idle.borrow().iter().filter(|watched| watched.is_new.get()).cloned().collect();
+        let new: Vec<_> = self.new.borrow().iter().cloned().collect();
         for watched in new {
             watched.shed(Shed::Drain);
         }
@@ -150,7 +153,7 @@ impl Slots {
         if self.warned.get().is_none_or(|warned| now.duration_since(warned) >= WARN_EVERY) {
             self.warned.set(Some(now));
             let open = self.node.metrics.accept.open.get();
-            tracing::warn!(open, idle_here = self.idle.borrow().len(), "{sentence}");
+            tracing::warn!(open, "{sentence}");
         }
     }
 }
@@ -177,7 +180,7 @@ impl Slot {
         self.watched.as_ref().is_some_and(|watched| watched.is_reserved)
     }
 
-    /// From here on a session has the connection, to its end: it is neither idle nor closed to make room.
+    /// From here on a session has the connection, to its end: it is not closed to make room.
     pub(super) fn settle(&mut self) {
         if let Some(watched) = self.watched.take_if(|watched| !watched.is_reserved) {
             watched.close();
@@ -197,8 +200,10 @@ impl Drop for Slot {
 /// What a connection does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nothing; its number in the list of idle ones.
-    Idle(u64),
+    /// It has not come to its first request; its number among the new ones.
+    New(u64),
+    /// It waits for its next request; its number among those that do.
+    Kept(u64),
     /// A request, or its slot is a reserved one.
     UnderWay,
     /// It is to be closed.
@@ -212,8 +217,6 @@ pub(super) struct Watched {
     slots: Rc<Slots>,
     network: Option<ClientNetwork>,
     pub(super) is_reserved: bool,
-    /// No request has come yet.
-    is_new: Cell<bool>,
     state: Cell<State>,
     waker: RefCell<Option<Waker>>,
 }
@@ -221,19 +224,15 @@ pub(super) struct Watched {
 impl Watched {
     /// A request begins, which is over when the guard is dropped.
     pub(super) fn begin(self: Rc<Self>) -> UnderWay {
-        self.is_new.set(false);
-        if let State::Idle(number) = self.state.get() {
-            self.slots.idle.borrow_mut().remove(self.network, number);
-            self.state.set(State::UnderWay);
+        if matches!(self.state.get(), State::New(_) | State::Kept(_)) {
+            self.forget(State::UnderWay);
         }
         UnderWay(self)
     }
 
     fn end(self: &Rc<Self>) {
         if self.state.get() == State::UnderWay && !self.is_reserved {
-            self.slots.make_idle_room(self.network);
-            let number = self.slots.idle.borrow_mut().insert(self.network, self.clone());
-            self.state.set(State::Idle(number));
+            self.state.set(State::Kept(self.slots.kept.borrow_mut().insert(None, self.clone())));
         }
     }
 
@@ -261,12 +260,15 @@ impl Watched {
         self.forget(State::Closed);
     }
 
+    /// Takes it out of the list that it is in.
     fn forget(&self, next: State) {
-        let before = self.state.replace(next);
-        if let State::Idle(number) = before {
-            self.slots.idle.borrow_mut().remove(self.network, number);
-        } else if self.is_reserved {
-            self.slots.reserved.borrow_mut().retain(|other| !std::ptr::eq(&raw const **other, self));
+        match self.state.replace(next) {
+            State::New(number) => self.slots.new.borrow_mut().remove(self.network, number),
+            State::Kept(number) => self.slots.kept.borrow_mut().remove(None, number),
+            State::UnderWay if self.is_reserved => {
+                self.slots.reserved.borrow_mut().retain(|other| !std::ptr::eq(&raw const **other, self));
+            }
+            State::UnderWay | State::Shed | State::Closed => {}
         }
     }
 }

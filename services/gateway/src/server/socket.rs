@@ -60,8 +60,11 @@ mod tests {
         let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
         let seconds = Duration::from_secs;
-        let settings =
-            HttpSettings { tcp_user_timeout: seconds(7), tcp_keepalive: seconds(42), ..HttpSettings::default() };
+        let settings = HttpSettings {
+            tcp_user_timeout: seconds(7),
+            tcp_keepalive: seconds(42),
+            ..HttpSettings::default()
+        };
         prepare(&accepted, &settings);
         assert!(accepted.nodelay().unwrap());
         let socket = SockRef::from(&accepted);
@@ -79,7 +82,10 @@ mod tests {
         let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
         let zero = Duration::ZERO;
-        prepare(&accepted, &HttpSettings { tcp_user_timeout: zero, tcp_keepalive: zero, ..HttpSettings::default() });
+        prepare(
+            &accepted,
+            &HttpSettings { tcp_user_timeout: zero, tcp_keepalive: zero, ..HttpSettings::default() },
+        );
         let socket = SockRef::from(&accepted);
         assert_eq!((socket.tcp_user_timeout().unwrap(), socket.keepalive().unwrap()), (None, false));
     }

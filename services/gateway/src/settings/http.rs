@@ -24,11 +24,11 @@ pub struct HttpSettings {
     pub backlog: u32,
     /// Sessions at a time, of every transport and protocol, at most. Fewer where the system lets the node open too few files.
     pub max_connections: usize,
-    /// TCP connections at a time that are in a handshake, send nothing, or wait between two requests, at most; over it the
-    /// oldest is closed.
-    pub max_idle_connections: usize,
+    /// TCP connections at a time whose first request has not come, at most: TLS handshakes, and those that send nothing. Over
+    /// it the oldest is closed.
+    pub max_handshakes: usize,
     /// The same from one address (IPv6: one /64) that is no trusted proxy.
-    pub max_idle_connections_per_address: usize,
+    pub max_handshakes_per_address: usize,
     /// Bytes of a request's line and headers at most; over it 431.
     pub header_max_bytes: usize,
     /// Time for a request's headers to arrive.
@@ -78,8 +78,8 @@ impl Default for HttpSettings {
             workers: 0,
             backlog: 4096,
             max_connections: 100_000,
-            max_idle_connections: 10_000,
-            max_idle_connections_per_address: 2_000,
+            max_handshakes: 10_000,
+            max_handshakes_per_address: 2_000,
             header_max_bytes: 16 * 1024,
             request_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),
@@ -101,11 +101,11 @@ impl HttpSettings {
         if self.max_connections == 0 {
             return Err(SettingsError::value("http.max_connections", "must be above 0"));
         }
-        if self.max_idle_connections == 0 {
-            return Err(SettingsError::value("http.max_idle_connections", "must be above 0"));
+        if self.max_handshakes == 0 {
+            return Err(SettingsError::value("http.max_handshakes", "must be above 0"));
         }
-        if self.max_idle_connections_per_address == 0 {
-            return Err(SettingsError::value("http.max_idle_connections_per_address", "must be above 0"));
+        if self.max_handshakes_per_address == 0 {
+            return Err(SettingsError::value("http.max_handshakes_per_address", "must be above 0"));
         }
         if !self.tcp_keepalive.is_zero() && !TCP_KEEPALIVE.contains(&self.tcp_keepalive) {
             return Err(SettingsError::value("http.tcp_keepalive", "must be 0s, or between 1s and 32767s"));
