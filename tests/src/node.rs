@@ -81,6 +81,7 @@ pub struct Node {
     api_key: String,
     output: Arc<Mutex<Vec<u8>>>,
     files: TempDir,
+    file_limit: Option<u64>,
 }
 
 /// The name of a node's settings file.
@@ -97,16 +98,30 @@ impl Node {
         node
     }
 
+    /// As [`Node::start`], with so many open files at most.
+    ///
+    /// # Panics
+    /// As [`Node::start`].
+    pub fn start_with_files(settings: Settings, files: u64) -> Self {
+        let mut node = Self::spawn_under(settings, Some(files));
+        node.wait_ready();
+        node
+    }
+
     /// As [`Node::start`], without waiting for readiness.
     pub fn spawn(settings: Settings) -> Self {
+        Self::spawn_under(settings, None)
+    }
+
+    fn spawn_under(settings: Settings, file_limit: Option<u64>) -> Self {
         let address = free_address();
         let settings = settings.set("http.address", format!("\"{address}\""));
         let files = TempDir::new().expect("a temporary directory");
         std::fs::write(files.path().join(SETTINGS_FILE), settings.text())
             .expect("the settings file can be written");
         let output = Arc::new(Mutex::new(Vec::new()));
-        let child = run(&files, &output);
-        Self { child, address, api_key: settings.api_key(), output, files }
+        let child = run(&files, &output, file_limit);
+        Self { child, address, api_key: settings.api_key(), output, files, file_limit }
     }
 
     /// Waits until `/health/ready` answers 200.
@@ -153,7 +168,7 @@ impl Node {
 
     /// Starts it again where it was, with the same settings, after it has ended. Does not wait for readiness.
     pub fn restart(&mut self) {
-        self.child = run(&self.files, &self.output);
+        self.child = run(&self.files, &self.output, self.file_limit);
     }
 
     /// Asks it to end (`SIGTERM`) without waiting.
@@ -185,9 +200,17 @@ impl Drop for Node {
     }
 }
 
-/// Starts the binary with the settings file of the directory.
-fn run(files: &TempDir, output: &Arc<Mutex<Vec<u8>>>) -> Child {
-    let mut child = Command::new(binary::node())
+/// Starts the binary with the settings file of the directory, with so many open files at most.
+fn run(files: &TempDir, output: &Arc<Mutex<Vec<u8>>>, file_limit: Option<u64>) -> Child {
+    let mut command = match file_limit {
+        None => Command::new(binary::node()),
+        Some(limit) => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]).arg(binary::node());
+            shell
+        }
+    };
+    let mut child = command
         .args(["serve", "--config"])
         .arg(files.path().join(SETTINGS_FILE))
         .stdin(Stdio::null())

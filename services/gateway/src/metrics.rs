@@ -1,6 +1,7 @@
 //! What the node counts, for `GET /metrics`. Counters are moved once per event of a connection or per turn of a
 //! worker, never once per subscriber of a publication. What the broker counts itself is read when somebody asks.
 
+pub mod accept;
 pub mod broker;
 pub mod cluster;
 pub mod forward;
@@ -14,7 +15,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use self::{broker::BrokerMetrics, cluster::ClusterMetrics, forward::ForwardMetrics};
+use self::{accept::AcceptMetrics, broker::BrokerMetrics, cluster::ClusterMetrics, forward::ForwardMetrics};
 
 /// Buckets of the times for which a worker is held: 5 ms is what one client's input may take.
 const TURN_BUCKETS_SECONDS: [f64; 8] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0];
@@ -134,6 +135,8 @@ pub struct Metrics {
     pub channels: Gauge,
     /// Seconds since the start.
     pub uptime_seconds: Gauge<f64, AtomicU64>,
+    /// Accepted TCP connections.
+    pub accept: AcceptMetrics,
     /// What has to do with other nodes.
     pub cluster: ClusterMetrics,
     /// Requests forwarded between nodes.
@@ -183,6 +186,7 @@ impl Default for Metrics {
         let uptime_seconds = plain!(Gauge<f64, AtomicU64>, "uptime_seconds", "Seconds since the start");
         let broker = BrokerMetrics::default();
         broker.register(&mut registry);
+        let accept = AcceptMetrics::register(&mut registry);
         let cluster = ClusterMetrics::register(&mut registry);
         let forward = ForwardMetrics::register(&mut registry);
         Self {
@@ -206,6 +210,7 @@ impl Default for Metrics {
             queue_redeliveries,
             channels,
             uptime_seconds,
+            accept,
             cluster,
             forward,
         }

@@ -163,7 +163,7 @@ impl Door {
     }
 }
 
-/// The host that the client asked for: the `Host` header, in HTTP/2 the authority.
+/// The host that the client asked for: the `Host` header, else that of an absolute request line.
 fn host(request: &HttpRequest) -> &str {
     let header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     header.or_else(|| request.uri().authority().map(|authority| authority.as_str())).unwrap_or_default()

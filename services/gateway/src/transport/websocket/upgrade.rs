@@ -172,7 +172,7 @@ impl Upgrades {
     }
 
     /// Answers a handshake that leads nowhere, and closes.
-    async fn refuse<T: Io>(&self, mut io: T, refused: &Refused) {
+    pub async fn refuse<T: Io>(&self, mut io: T, refused: &Refused) {
         let answer = Answer::of(refused);
         self.local
             .node
