@@ -16,6 +16,7 @@
     reason = "no worker of a server runs here: to wait for a process is to look again"
 )]
 
+mod attack;
 mod audit;
 mod connections;
 mod crowd;
@@ -80,6 +81,8 @@ enum Program {
     Queue(queue::QueueFlags),
     /// Whether what is accepted reaches everybody, once and in order, while things break
     Audit(audit::AuditFlags),
+    /// Hostile clients from ten addresses, and what honest clients notice of them
+    Attack(attack::AttackFlags),
     /// The subscribers of one node of a crowd
     #[command(hide = true)]
     CrowdClient(crowd::client::ClientFlags),
@@ -106,6 +109,7 @@ fn main() -> ExitCode {
     let writes = match &flags.command {
         Some(Program::Transports(flags)) => flags.write,
         Some(Program::Queue(flags)) => flags.write,
+        Some(Program::Attack(flags)) => flags.write,
         _ => flags.write,
     };
     if writes && !optimised {
@@ -117,6 +121,7 @@ fn main() -> ExitCode {
     let ended = match &flags.command {
         None => run(&flags),
         Some(Program::Audit(flags)) => audit::run(flags),
+        Some(Program::Attack(flags)) => attack::run(flags),
         Some(Program::Transports(flags)) => transports::run(flags),
         Some(Program::Queue(flags)) => queue::run(flags),
         Some(Program::Crowd(flags)) => crowd::run(flags),

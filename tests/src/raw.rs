@@ -87,11 +87,19 @@ impl RawSocket {
     /// # Panics
     /// If the server does not accept.
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the server accepts");
-        stream.set_nodelay(true).expect("a socket option");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a socket option");
-        Self { stream, unread: Vec::new() }
+        Self::try_connect(address).expect("the server accepts")
+    }
+
+    /// As [`RawSocket::connect`], to a server that may refuse.
+    ///
+    /// # Errors
+    /// When the server does not accept within [`PATIENCE`].
+    pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { stream, unread: Vec::new() })
     }
 
     /// Connects and shakes hands on `path`, with `extra` header lines (each ended by CRLF).
