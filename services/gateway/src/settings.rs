@@ -10,12 +10,19 @@ pub mod drain;
 pub mod http;
 pub mod poll;
 pub mod proxies;
+mod secrets;
 pub mod sockjs;
+mod source;
 pub mod stomp;
 #[cfg(test)]
 mod tests;
+mod warnings;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use gorani_auth::{ApiKeys, ChannelRules, ChannelSettings, Origins, TokenSettings, TokenVerifier};
 use gorani_broker::{MemorySettings, RedisSettings};
@@ -67,7 +74,7 @@ pub struct Settings {
 }
 
 /// The HTTP API for backends.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiSettings {
     /// Keys that backends may present; several for rotation, none closes the API.
@@ -79,6 +86,19 @@ pub struct ApiSettings {
 impl Default for ApiSettings {
     fn default() -> Self {
         Self { keys: Vec::new(), body_max_bytes: 1024 * 1024 }
+    }
+}
+
+/// Tells how many keys there are, and none of them.
+impl fmt::Debug for ApiSettings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { keys, body_max_bytes } = self;
+        let keys = format_args!("{} set", keys.len());
+        formatter
+            .debug_struct("ApiSettings")
+            .field("keys", &keys)
+            .field("body_max_bytes", body_max_bytes)
+            .finish()
     }
 }
 
@@ -155,8 +175,11 @@ pub enum SettingsError {
     #[error("settings file {0}: {1}")]
     File(PathBuf, #[source] std::io::Error),
     /// Not TOML, an unknown key, a value of the wrong kind.
-    #[error("settings: {}", one_line(&.0.to_string()))]
+    #[error("settings: {}", source::describe(.0))]
     Parse(#[from] config::ConfigError),
+    /// A variable of the environment is no UTF-8.
+    #[error("settings: {0}: the variable is not UTF-8")]
+    Variable(String),
     /// A value out of its range.
     #[error("settings: {key}: {problem}")]
     Value {
@@ -165,12 +188,6 @@ pub enum SettingsError {
         /// What is wrong with its value.
         problem: String,
     },
-}
-
-/// An error of the TOML parser without its picture of the place, which is several lines.
-fn one_line(error: &str) -> String {
-    let told = error.lines().filter(|line| !line.trim().is_empty() && !line.contains('|'));
-    told.collect::<Vec<_>>().join(": ")
 }
 
 impl SettingsError {
@@ -188,25 +205,12 @@ impl Settings {
                 std::fs::read_to_string(path).map_err(|error| SettingsError::File(path.to_owned(), error))?
             }
         };
-        Self::from_text(&text, config::Environment::with_prefix("GORANI"))
+        Self::from_text(&text, &source::environment()?)
     }
 
-    /// Reads TOML text and an environment over it, and checks the whole.
-    pub fn from_text(text: &str, environment: config::Environment) -> Result<Self, SettingsError> {
-        let environment = environment
-            .prefix_separator("__")
-            .separator("__")
-            .try_parsing(true)
-            .list_separator(",")
-            .with_list_parse_key("api.keys")
-            .with_list_parse_key("client.allowed_origins")
-            .with_list_parse_key("client.personal_channels")
-            .with_list_parse_key("http.trusted_proxies");
-        let settings: Self = config::Config::builder()
-            .add_source(config::File::from_str(text, config::FileFormat::Toml))
-            .add_source(environment)
-            .build()?
-            .try_deserialize()?;
+    /// Reads TOML text and the variables of an environment over it, and checks the whole.
+    pub fn from_text(text: &str, variables: &HashMap<String, String>) -> Result<Self, SettingsError> {
+        let settings: Self = source::read(text, variables)?;
         settings.validate()?;
         Ok(settings)
     }
@@ -230,6 +234,7 @@ impl Settings {
         if self.broker.kind == BrokerKind::Redis {
             self.broker.redis.validate().map_err(|error| SettingsError::value("broker.redis", error))?;
         }
+        self.validate_secrets()?;
         if self.api.body_max_bytes < 1024 {
             return Err(SettingsError::value("api.body_max_bytes", "must be at least 1024"));
         }

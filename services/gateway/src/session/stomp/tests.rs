@@ -5,6 +5,7 @@ mod acknowledging;
 mod connecting;
 mod consuming;
 mod ending;
+mod forging;
 mod heart_beats;
 mod ordering;
 mod sending;

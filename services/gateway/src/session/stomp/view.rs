@@ -42,7 +42,7 @@ pub struct Shown {
 pub const EMPTY: View = View { style: Style { version: Version::V1_2, text_only: false }, shown: Vec::new() };
 
 /// Headers that the server writes itself, and that no publisher may.
-pub(super) const RESERVED: [&str; 17] = [
+const RESERVED: [&str; 17] = [
     "destination",
     "message-id",
     "subscription",
@@ -144,15 +144,25 @@ impl Shown {
         if delivery.redelivered {
             frame = frame.header("redelivered", "true");
         }
-        for (name, value) in tags.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str())) {
+        let encoded = (text_only && std::str::from_utf8(&publication.data).is_err())
+            .then(|| BASE64.encode(&publication.data));
+        if encoded.is_some() {
+            frame = frame.header(ENCODING, "base64");
+        }
+        let body = encoded.as_deref().map_or(&*publication.data, str::as_bytes);
+        // All that is the server's stands before what publishers chose: of repeated headers the first counts.
+        frame = frame.content_length(body.len());
+        for (name, value) in tags.iter().filter(|(name, _)| !is_reserved(name)) {
             frame = frame.header(name, value);
         }
-        if text_only && std::str::from_utf8(&publication.data).is_err() {
-            frame.header(ENCODING, "base64").body(BASE64.encode(&publication.data).as_bytes());
-        } else {
-            frame.body(&publication.data);
-        }
+        frame.body(body);
     }
+}
+
+/// Whether the server writes this header itself. Lenient readers trim names and ignore their case, so both are ignored here.
+pub(super) fn is_reserved(name: &str) -> bool {
+    let name = name.trim();
+    RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name))
 }
 
 /// Bytes of a MESSAGE frame beside its body, mostly.
