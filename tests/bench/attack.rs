@@ -38,6 +38,9 @@ pub(crate) const BACKENDS: u32 = 4;
 /// After a phase with attackers, what they left behind may go away for so long; nothing is measured meanwhile.
 const REST: Duration = Duration::from_secs(3);
 
+/// Of `--brief`: one of so many connections, at that part of the pace, since other tests run beside it.
+const BRIEF_PART: u32 = 4;
+
 /// Which attacks, how long, and what is asserted.
 #[derive(Debug, Args)]
 pub(crate) struct AttackFlags {
@@ -56,7 +59,7 @@ pub(crate) struct AttackFlags {
     /// What a node's resident memory may grow by, in MiB
     #[arg(long, default_value_t = 400)]
     memory_mib: u64,
-    /// One short round without its control, whose time is not judged: about half a minute
+    /// One short round at a quarter of the strength, without its control; its time is not judged
     #[arg(long, conflicts_with = "write")]
     brief: bool,
     /// Write a dated file under tests/bench/results
@@ -88,8 +91,10 @@ pub(crate) struct Phase {
 pub(crate) fn run(flags: &AttackFlags) -> io::Result<()> {
     let load = report::load();
     gorani_tests::binary::node();
-    let attacks: Vec<&'static Attack> =
+    let attacks: Vec<&Attack> =
         if flags.only.is_empty() { ATTACKS.iter().collect() } else { flags.only.clone() };
+    let part = if flags.brief { BRIEF_PART } else { 1 };
+    let attacks: Vec<Attack> = attacks.into_iter().map(|attack| attack.divided(part)).collect();
     let (rounds, seconds) = if flags.brief { (1, 6) } else { (flags.rounds, flags.seconds) };
     let stage = Stage::start(flags.rate)?;
     let (sink, length) = (Sink::start()?, Duration::from_secs(seconds.into()));
@@ -132,11 +137,11 @@ fn phase(kind: Kind, length: Duration) -> Phase {
 }
 
 /// A phase with all attackers at once, each attack on a thread of its own.
-fn under(kind: Kind, length: Duration, attacks: &[&'static Attack], targets: &Targets) -> (Phase, Vec<Done>) {
+fn under(kind: Kind, length: Duration, attacks: &[Attack], targets: &Targets) -> (Phase, Vec<Done>) {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let begun: Vec<_> =
-            attacks.iter().map(|attack| scope.spawn(|| play(attack, targets, &stop))).collect();
+            attacks.iter().map(|attack| scope.spawn(|| play(*attack, targets, &stop))).collect();
         let phase = phase(kind, length);
         stop.store(true, Ordering::Relaxed);
         (phase, begun.into_iter().map(|thread| thread.join().unwrap()).collect())

@@ -1,5 +1,9 @@
 //! Messages that mean harm: each gets its error, memory stays flat, and a neighbour on the same worker sees
 //! nothing of it (design §6).
+//!
+//! [`attack`]: all of them at once, against a cluster under load.
+
+mod attack;
 
 use std::io::Write;
 

@@ -72,7 +72,7 @@ struct Connection {
 }
 
 /// Runs until it is told to stop, then drops all its connections.
-pub(crate) fn play(attack: &Attack, targets: &Targets, stop: &AtomicBool) -> Done {
+pub(crate) fn play(attack: Attack, targets: &Targets, stop: &AtomicBool) -> Done {
     let mut done = Done::default();
     let mut connections: Vec<Connection> = Vec::new();
     let began = Instant::now();
@@ -81,7 +81,7 @@ pub(crate) fn play(attack: &Attack, targets: &Targets, stop: &AtomicBool) -> Don
     while !stop.load(Ordering::Relaxed) {
         let due = began.elapsed().as_secs_f64() * f64::from(attack.opens_per_second);
         while connections.len() < attack.connections && (opens as f64) < due {
-            match open(attack, targets, opens as usize) {
+            match open(&attack, targets, opens as usize) {
                 Ok(connection) => {
                     connections.push(connection);
                     done.opened += 1;
@@ -95,7 +95,7 @@ pub(crate) fn play(attack: &Attack, targets: &Targets, stop: &AtomicBool) -> Don
             if connection.close_at.is_some_and(|at| at <= now) {
                 return false;
             }
-            let lives = connection.turn(attack, now, &mut buffer, &mut done);
+            let lives = connection.turn(&attack, now, &mut buffer, &mut done);
             done.ended += u64::from(!lives);
             lives
         });

@@ -1,6 +1,6 @@
 //! The attacks, one entry each: what a hostile client opens, sends and leaves unread, and at what pace.
 
-use std::time::Duration;
+use std::{io::Write as _, sync::LazyLock, time::Duration};
 
 use flate2::{Compression, write::DeflateEncoder};
 use gorani_tests::{
@@ -51,6 +51,15 @@ pub(crate) struct Attack {
     pub(crate) reads: bool,
     /// After so long the client closes a connection by itself.
     pub(crate) lasts: Option<Duration>,
+}
+
+impl Attack {
+    /// The same with one of so many of its connections, opened and repeated that much slower.
+    pub(crate) fn divided(self, by: u32) -> Self {
+        let again = self.again.map(|again| Again { every: again.every * by, ..again });
+        let connections = self.connections.div_ceil(by as usize);
+        Self { connections, opens_per_second: self.opens_per_second.div_ceil(by), again, ..self }
+    }
 }
 
 const SILENT: Attack = Attack {
@@ -196,7 +205,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         opens_per_second: 10,
         opening: |_| {
             let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
-            vec![handshake_at(PATH, offer), frame(true, 4, opcode::TEXT, &bomb())]
+            vec![handshake_at(PATH, offer), frame(true, 4, opcode::TEXT, &BOMB)]
         },
         lasts: Some(Duration::from_secs(1)),
         ..SILENT
@@ -339,16 +348,15 @@ fn histories(count: u32) -> String {
     (0..count).map(one).collect::<Vec<_>>().join("\n")
 }
 
-/// A compressed message of 60 KiB that is 60 MiB long.
-fn bomb() -> Vec<u8> {
-    use std::io::Write as _;
+/// A compressed message of 60 KiB that is 60 MiB long, made once.
+static BOMB: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut deflate = DeflateEncoder::new(Vec::new(), Compression::best());
-    let zeros = vec![b' '; 1024 * 1024];
+    let spaces = vec![b' '; 1024 * 1024];
     for _ in 0..60 {
-        deflate.write_all(&zeros).expect("a vector takes bytes");
+        deflate.write_all(&spaces).expect("a vector takes bytes");
     }
     deflate.finish().expect("a vector takes bytes")
-}
+});
 
 /// A frame of HTTP/2.
 fn h2(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {

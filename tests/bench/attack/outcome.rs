@@ -79,7 +79,7 @@ impl Outcome {
     }
 
     /// For people, and for the dated file.
-    pub(crate) fn text(&self, attacks: &[&Attack], done: &[Done], flags: &AttackFlags) -> String {
+    pub(crate) fn text(&self, attacks: &[Attack], done: &[Done], flags: &AttackFlags) -> String {
         let mut text = format!(
             "- 3 nodes of 2 workers (two plain, one with TLS), Redis with appendfsync always; {} publications a second from {BACKENDS} backends\n\
              - honest subscribers from 127.0.0.1 over WebSocket, SSE, SockJS and STOMP; attackers from 127.0.0.2 to 127.0.0.11\n\
