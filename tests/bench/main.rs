@@ -33,7 +33,7 @@ mod stats;
 mod swarm;
 mod transports;
 
-use std::{io, process::ExitCode};
+use std::{io, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use gorani_tests::process::pin_to_core;
@@ -65,6 +65,9 @@ struct Flags {
     /// A stronger baseline: it shares a message's text instead of copying it for every subscriber
     #[arg(long)]
     shared_text: bool,
+    /// Another binary of the node in the baseline's place, such as one from before a change
+    #[arg(long, conflicts_with = "shared_text")]
+    old: Option<PathBuf>,
     /// Leave the placement of the processes on cores to the kernel
     #[arg(long)]
     no_pin: bool,
@@ -139,12 +142,17 @@ fn main() -> ExitCode {
 fn run(flags: &Flags) -> io::Result<()> {
     // A core for the server and one for the client; with one core there is nothing to keep apart.
     let pinned = !flags.no_pin && std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
-    let start = Start { pinned, shared_text: flags.shared_text };
+    // Kept until the program ends: every server that is started is told of it.
+    let old = flags.old.clone().map(|old| &*Box::leak(old.into_boxed_path()));
+    let start = Start { pinned, shared_text: flags.shared_text, old };
+    let names = if old.is_some() { ["new", "old"] } else { ["gateway", "stock"] };
     let plan = if flags.smoke { Plan::smoke(start) } else { Plan::full(flags.repeats.into(), start) };
     let load = report::load();
     // Built before anything is pinned or timed.
     gorani_tests::binary::node();
-    gorani_tests::binary::built("gorani-tests", "stock");
+    if old.is_none() {
+        gorani_tests::binary::built("gorani-tests", "stock");
+    }
     if pinned {
         pin_to_core(server::CLIENT_CORE);
     }
@@ -168,21 +176,24 @@ fn run(flags: &Flags) -> io::Result<()> {
             Ok(measured) => rows.extend(measured),
             Err(error) => {
                 progress.finish_and_clear();
-                println!("{}", report::table(&rows));
+                println!("{}", report::table(&rows, names));
                 return Err(error);
             }
         }
     }
     progress.finish_and_clear();
+    if old.is_some() {
+        rows.iter_mut().for_each(|row| row.goal = Some(row.unchanged()));
+    }
     if flags.smoke {
         // The goals are about the full counts; with small ones they would only mislead.
         rows.iter_mut().for_each(|row| row.goal = None);
     }
-    println!("{load}\n\n{}", report::table(&rows));
+    println!("{load}\n\n{}", report::table(&rows, names));
     if flags.write {
         let notes =
             if pinned { "- server on core 0, load client on core 1\n" } else { "- not pinned to cores\n" };
-        let path = report::write_file(&flags.name, plan.repeats, &rows, &load, notes)?;
+        let path = report::write_file(&flags.name, plan.repeats, &rows, names, &load, notes)?;
         println!("written to {}", path.display());
     }
     Ok(())

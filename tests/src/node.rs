@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io::Read,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex,
@@ -76,6 +77,7 @@ impl Settings {
 /// A running node. It is killed, and its files are removed, when this is dropped.
 #[derive(Debug)]
 pub struct Node {
+    program: PathBuf,
     child: Child,
     address: SocketAddr,
     api_key: String,
@@ -97,16 +99,30 @@ impl Node {
         node
     }
 
+    /// As [`Node::start`], of another binary than [`binary::node`].
+    ///
+    /// # Panics
+    /// As [`Node::start`].
+    pub fn start_program(program: &Path, settings: Settings) -> Self {
+        let mut node = Self::spawn_program(program, settings);
+        node.wait_ready();
+        node
+    }
+
     /// As [`Node::start`], without waiting for readiness.
     pub fn spawn(settings: Settings) -> Self {
+        Self::spawn_program(&binary::node(), settings)
+    }
+
+    fn spawn_program(program: &Path, settings: Settings) -> Self {
         let address = free_address();
         let settings = settings.set("http.address", format!("\"{address}\""));
         let files = TempDir::new().expect("a temporary directory");
         std::fs::write(files.path().join(SETTINGS_FILE), settings.text())
             .expect("the settings file can be written");
         let output = Arc::new(Mutex::new(Vec::new()));
-        let child = run(&files, &output);
-        Self { child, address, api_key: settings.api_key(), output, files }
+        let child = run(program, &files, &output);
+        Self { program: program.to_owned(), child, address, api_key: settings.api_key(), output, files }
     }
 
     /// Waits until `/health/ready` answers 200.
@@ -153,7 +169,7 @@ impl Node {
 
     /// Starts it again where it was, with the same settings, after it has ended. Does not wait for readiness.
     pub fn restart(&mut self) {
-        self.child = run(&self.files, &self.output);
+        self.child = run(&self.program, &self.files, &self.output);
     }
 
     /// Asks it to end (`SIGTERM`) without waiting.
@@ -186,8 +202,8 @@ impl Drop for Node {
 }
 
 /// Starts the binary with the settings file of the directory.
-fn run(files: &TempDir, output: &Arc<Mutex<Vec<u8>>>) -> Child {
-    let mut child = Command::new(binary::node())
+fn run(program: &Path, files: &TempDir, output: &Arc<Mutex<Vec<u8>>>) -> Child {
+    let mut child = Command::new(program)
         .args(["serve", "--config"])
         .arg(files.path().join(SETTINGS_FILE))
         .stdin(Stdio::null())

@@ -45,7 +45,8 @@ fn a_streaming_response_of_sockjs_ends_after_its_bytes_and_its_session_does_not(
         json!({"id": 1, "connect": {}}).to_string(),
         json!({"id": 2, "subscribe": {"channel": "open:a"}}).to_string(),
     ];
-    let sent = Request::post(format!("{session}/xhr_send")).body(json!(commands).to_string()).ask(node.address());
+    let sent =
+        Request::post(format!("{session}/xhr_send")).body(json!(commands).to_string()).ask(node.address());
     assert_eq!(sent.status(), 204);
     while !stream.chunk().expect("the response goes on").contains("subscribe") {}
     for _ in 0..3 {

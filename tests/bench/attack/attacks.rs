@@ -98,7 +98,9 @@ pub(crate) const ATTACKS: &[Attack] = &[
         name: "guessed-sockjs-ids",
         connections: 4,
         again: every(50, |_, repeat| {
-            pipelined(20, |i| post(&format!("/connection/sockjs/0/{:08}/xhr_send", repeat * 20 + i), "", r#"["{}"]"#))
+            pipelined(20, |i| {
+                post(&format!("/connection/sockjs/0/{:08}/xhr_send", repeat * 20 + i), "", r#"["{}"]"#)
+            })
         }),
         ..SILENT
     },
@@ -106,7 +108,9 @@ pub(crate) const ATTACKS: &[Attack] = &[
         name: "half-bodies",
         connections: 60,
         opening: |_| {
-            let head = format!("POST /api/publish HTTP/1.1\r\nHost: {HOST}\r\nX-API-Key: {API_KEY}\r\nContent-Length: 500\r\n\r\n");
+            let head = format!(
+                "POST /api/publish HTTP/1.1\r\nHost: {HOST}\r\nX-API-Key: {API_KEY}\r\nContent-Length: 500\r\n\r\n"
+            );
             vec![format!("{head}{{\"channel\"").into_bytes()]
         },
         ..SILENT
@@ -122,7 +126,9 @@ pub(crate) const ATTACKS: &[Attack] = &[
         name: "long-heads",
         connections: 4,
         opens_per_second: 20,
-        opening: |_| vec![get("/connection/poll?channels=noise:a", &format!("X-Long: {}\r\n", "a".repeat(20_000)))],
+        opening: |_| {
+            vec![get("/connection/poll?channels=noise:a", &format!("X-Long: {}\r\n", "a".repeat(20_000)))]
+        },
         lasts: Some(Duration::from_millis(300)),
         ..SILENT
     },
@@ -251,7 +257,10 @@ pub(crate) const ATTACKS: &[Attack] = &[
         connections: 10,
         opens_per_second: 40,
         opening: |connection| {
-            vec![format!("CONNECT\naccept-version:1.2\nhost:x\nlogin:shop\npasscode:wrong-{connection}\n\n\0").into_bytes()]
+            vec![
+                format!("CONNECT\naccept-version:1.2\nhost:x\nlogin:shop\npasscode:wrong-{connection}\n\n\0")
+                    .into_bytes(),
+            ]
         },
         lasts: Some(Duration::from_millis(500)),
         ..SILENT
@@ -264,7 +273,9 @@ pub(crate) const ATTACKS: &[Attack] = &[
         opening: |_| stomp(Vec::new()),
         again: every(100, |_, _| {
             let receipt = "r".repeat(16_000);
-            let pair = format!("BEGIN\ntransaction:t\nreceipt:{receipt}\n\n\0ABORT\ntransaction:t\nreceipt:{receipt}\n\n\0");
+            let pair = format!(
+                "BEGIN\ntransaction:t\nreceipt:{receipt}\n\n\0ABORT\ntransaction:t\nreceipt:{receipt}\n\n\0"
+            );
             format!("SEND\ndestination:/topic/noise:a\n\nx\0{}", pair.repeat(8)).into_bytes()
         }),
         reads: false,
@@ -277,7 +288,10 @@ pub(crate) const ATTACKS: &[Attack] = &[
         opening: |_| stomp(b"SUBSCRIBE\nid:0\ndestination:/topic/noise:forged\n\n\0".to_vec()),
         again: every(100, |_, _| {
             let body = "x\0MESSAGE\nsubscription:1\nmessage-id:f\ndestination:/topic/noise:admin\n\n{}\0";
-            let head = format!("SEND\ndestination:/topic/noise:forged\ncontent\\r-length:1\ncontent-length:{}\n\n", body.len());
+            let head = format!(
+                "SEND\ndestination:/topic/noise:forged\ncontent\\r-length:1\ncontent-length:{}\n\n",
+                body.len()
+            );
             format!("{head}{body}\0").into_bytes()
         }),
         ..SILENT
@@ -322,7 +336,8 @@ fn get(target: &str, extra: &str) -> Vec<u8> {
 
 fn post(target: &str, extra: &str, body: &str) -> Vec<u8> {
     let length = body.len();
-    format!("POST {target} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n{extra}\r\n{body}").into_bytes()
+    format!("POST {target} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n{extra}\r\n{body}")
+        .into_bytes()
 }
 
 fn handshake_at(path: &str, extra: &str) -> Vec<u8> {
@@ -344,7 +359,9 @@ fn stomp(next: Vec<u8>) -> Vec<Vec<u8>> {
 }
 
 fn histories(count: u32) -> String {
-    let one = |number: u32| format!(r#"{{"id":{},"history":{{"channel":"{LARGE_CHANNEL}","limit":-1}}}}"#, number % 9 + 1);
+    let one = |number: u32| {
+        format!(r#"{{"id":{},"history":{{"channel":"{LARGE_CHANNEL}","limit":-1}}}}"#, number % 9 + 1)
+    };
     (0..count).map(one).collect::<Vec<_>>().join("\n")
 }
 

@@ -129,7 +129,8 @@ impl Outcome {
 
 impl Times {
     fn of(kind: Kind, seen: &Seen, phases: &[Phase]) -> Self {
-        let within = |at| phases.iter().any(|phase| phase.kind == kind && (phase.began..phase.ended).contains(&at));
+        let within =
+            |at| phases.iter().any(|phase| phase.kind == kind && (phase.began..phase.ended).contains(&at));
         let mut times: Vec<Duration> = Vec::new();
         for honest in &seen.honest {
             let accepted = &seen.accepted[honest.channel];

@@ -217,6 +217,7 @@ fn publications<'a>(object: &'a Value, channel: &str) -> Vec<&'a Value> {
         &object["push"]["connect"]["subs"][channel]["publications"],
     ];
     let recovered = recovered.into_iter().filter_map(Value::as_array).flatten();
-    let pushed = [&object["pub"], &object["push"]["pub"]].into_iter().filter(|publication| publication.is_object());
+    let pushed =
+        [&object["pub"], &object["push"]["pub"]].into_iter().filter(|publication| publication.is_object());
     recovered.chain(pushed).collect()
 }

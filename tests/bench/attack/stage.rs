@@ -119,7 +119,8 @@ impl Stage {
             }
             if index == TLS_NODE {
                 for (key, file) in [("certificate", "certificate.pem"), ("key", "key.pem")] {
-                    settings = settings.set(&format!("http.tls.{key}"), format!("{:?}", files.path().join(file)));
+                    settings =
+                        settings.set(&format!("http.tls.{key}"), format!("{:?}", files.path().join(file)));
                 }
             }
             settings
@@ -157,7 +158,18 @@ impl Stage {
         let mut h2 = ClientConfig::clone(&config);
         h2.alpn_protocols = vec![b"h2".to_vec()];
         let targets = Targets { http: plain, stomp, tls: vec![tls], h2: Arc::new(h2) };
-        Ok(Self { targets, cluster, ledger, honest, watch, resident, stop_backends, stop, backends, _files: files })
+        Ok(Self {
+            targets,
+            cluster,
+            ledger,
+            honest,
+            watch,
+            resident,
+            stop_backends,
+            stop,
+            backends,
+            _files: files,
+        })
     }
 
     /// Ends publishing, waits until all has arrived, and gives what was seen.
@@ -173,7 +185,8 @@ impl Stage {
         let tops = accepted.iter().map(|accepted| accepted.values().map(|one| one.position.offset).max());
         let tops: Vec<u64> = tops.map(Option::unwrap_or_default).collect();
         let give_up = Instant::now() + SETTLED_WITHIN;
-        let is_behind = |honest: &&Honest| honest.record.lock().unwrap().position.offset < tops[honest.channel];
+        let is_behind =
+            |honest: &&Honest| honest.record.lock().unwrap().position.offset < tops[honest.channel];
         while self.honest.iter().any(|honest| is_behind(&honest)) && Instant::now() < give_up {
             thread::sleep(LOOK_EVERY);
         }
@@ -184,7 +197,8 @@ impl Stage {
         self.stop.store(true, Ordering::Relaxed);
         for honest in &self.honest {
             let record = honest.record.lock().unwrap();
-            complaints.extend(record.complaints.iter().map(|complaint| format!("{}: {complaint}", honest.name)));
+            complaints
+                .extend(record.complaints.iter().map(|complaint| format!("{}: {complaint}", honest.name)));
         }
         complaints.extend(self.ledger.complaints.lock().unwrap().iter().cloned());
         let readiness = (0..self.cluster.nodes.len()).map(|node| self.watch.of(node)).collect();
@@ -223,7 +237,12 @@ fn listen(
         for (node, address) in plain.iter().enumerate() {
             // It learns its position by itself.
             let record = new("WebSocket", node, channel, "");
-            subscribers.push(Subscriber { channel: channel_name(channel), nodes: plain.to_vec(), first: node, record });
+            subscribers.push(Subscriber {
+                channel: channel_name(channel),
+                nodes: plain.to_vec(),
+                first: node,
+                record,
+            });
             for way in [Way::Sse, Way::Sockjs] {
                 let record = new(&format!("{way:?}"), node, channel, epoch);
                 readers.push(Reader { way, node: *address, channel: channel_name(channel), record });
@@ -238,7 +257,8 @@ fn listen(
         let stop = Arc::clone(stop);
         thread::spawn(move || reader.run(&stop));
     }
-    let (runtime, stop) = (tokio::runtime::Builder::new_current_thread().enable_all().build()?, Arc::clone(stop));
+    let (runtime, stop) =
+        (tokio::runtime::Builder::new_current_thread().enable_all().build()?, Arc::clone(stop));
     thread::spawn(move || {
         runtime.block_on(async {
             for subscriber in subscribers {
@@ -281,8 +301,7 @@ fn over_tls(node: SocketAddr, config: Arc<ClientConfig>) -> Probe {
 /// A new certificate for `localhost` in a directory of its own, and who trusts it.
 fn certificate() -> io::Result<(TempDir, Arc<ClientConfig>)> {
     let files = TempDir::new()?;
-    let certified =
-        rcgen::generate_simple_self_signed(["localhost".to_owned()]).map_err(io::Error::other)?;
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).map_err(io::Error::other)?;
     std::fs::write(files.path().join("certificate.pem"), certified.cert.pem())?;
     std::fs::write(files.path().join("key.pem"), certified.signing_key.serialize_pem())?;
     let mut roots = RootCertStore::empty();

@@ -7,8 +7,10 @@ use gorani_tests::binary;
 use super::read;
 
 /// Parts of the names of settings that limit something.
-const LIMITING: [&str; 12] =
-    ["max", "limit", "timeout", "_per_", "prefetch", "backlog", "grace", "linger", "lease", "ttl", "leeway", "keep"];
+const LIMITING: [&str; 12] = [
+    "max", "limit", "timeout", "_per_", "prefetch", "backlog", "grace", "linger", "lease", "ttl", "leeway",
+    "keep",
+];
 /// Columns of a row: resource, bound, setting, what the one over it gets, who pays, test.
 const COLUMNS: usize = 6;
 
@@ -17,7 +19,8 @@ fn rows() -> Vec<Vec<String>> {
     let file = binary::workspace().join("services/gateway/docs/limits.md");
     let page = fs::read_to_string(file).unwrap();
     let rows = page.lines().filter(|line| line.starts_with('|'));
-    let rows = rows.map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect());
+    let rows =
+        rows.map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect());
     let rows: Vec<Vec<String>> = rows.collect();
     let rows = rows.into_iter().filter(|row| row[0] != "resource" && !row[0].starts_with("---"));
     let rows: Vec<Vec<String>> = rows.collect();
@@ -38,10 +41,10 @@ fn settings() -> BTreeSet<String> {
         let line = line.trim_start_matches("# ");
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.split(']').next()) {
             section = name.trim_start_matches('[').to_owned();
-        } else if let Some((key, _)) = line.split_once(" = ") {
-            if key.chars().all(|letter| letter.is_ascii_lowercase() || matches!(letter, '_' | '0'..='9')) {
-                settings.insert(format!("{section}.{key}"));
-            }
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && key.chars().all(|letter| letter.is_ascii_lowercase() || matches!(letter, '_' | '0'..='9'))
+        {
+            settings.insert(format!("{section}.{key}"));
         }
     }
     settings
@@ -49,7 +52,8 @@ fn settings() -> BTreeSet<String> {
 
 /// Whether it is the name of a setting, rather than that of a constant.
 fn is_setting(name: &str) -> bool {
-    name.contains('.') && name.chars().all(|letter| letter.is_ascii_lowercase() || matches!(letter, '_' | '.'))
+    name.contains('.')
+        && name.chars().all(|letter| letter.is_ascii_lowercase() || matches!(letter, '_' | '.'))
 }
 
 /// The source of every Rust file below.
@@ -82,7 +86,9 @@ fn every_setting_that_limits_something_is_on_the_page() {
     let limits = |name: &&String| {
         let (section, key) = name.rsplit_once('.').unwrap();
         // Namespaces and their options say what a channel keeps; the page says what bounds a node.
-        !section.starts_with("channel") && !section.is_empty() && LIMITING.iter().any(|part| key.contains(part))
+        !section.starts_with("channel")
+            && !section.is_empty()
+            && LIMITING.iter().any(|part| key.contains(part))
     };
     let missing: Vec<String> =
         settings().iter().filter(limits).filter(|name| !told.contains(name.as_str())).cloned().collect();
