@@ -6,6 +6,7 @@
 
 mod attacker;
 mod attacks;
+mod endpoint;
 mod outcome;
 mod reader;
 mod sink;

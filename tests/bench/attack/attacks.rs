@@ -15,6 +15,8 @@ pub(crate) const LARGE_CHANNEL: &str = "large:history";
 /// Publications in it, and the size of each: one recovery takes 8 MB.
 pub(crate) const LARGE_PUBLICATIONS: usize = 125;
 pub(crate) const LARGE_BYTES: usize = 65_000;
+/// Part of a SockJS message over WebSocket that never ends: most of sockjs.batch_max_bytes.
+const UNFINISHED_BYTES: usize = 900_000;
 /// A request's `Host`; the node does not look at it.
 const HOST: &str = "localhost";
 
@@ -200,7 +202,12 @@ pub(crate) const ATTACKS: &[Attack] = &[
         opens_per_second: 60,
         opening: |connection| {
             let path = format!("/connection/sockjs/0/unfinished-{connection}/websocket");
-            let part = [header(false, 0, opcode::TEXT, 60_000), vec![0; 4], vec![b'['; 60_000]].concat();
+            let part = [
+                header(false, 0, opcode::TEXT, UNFINISHED_BYTES as u64),
+                vec![0; 4],
+                vec![b'['; UNFINISHED_BYTES],
+            ]
+            .concat();
             vec![handshake_at(&path, ""), part]
         },
         ..SILENT

@@ -25,6 +25,9 @@ struct Times {
     median: Duration,
     p99: Duration,
     not_ready: usize,
+    /// Honest newcomers that were not let in, of all.
+    refused: usize,
+    came: usize,
     peak_mib: Vec<u64>,
 }
 
@@ -66,6 +69,9 @@ impl Outcome {
         if attack.not_ready > 0 {
             failures.push(format!("not ready {} times under attack", attack.not_ready));
         }
+        if attack.refused > 0 {
+            failures.push(format!("{} of {} honest newcomers not let in", attack.refused, attack.came));
+        }
         for (node, (peak, before)) in attack.peak_mib.iter().zip(&quiet.peak_mib).enumerate() {
             if peak.saturating_sub(*before) > memory_mib {
                 failures.push(format!("node {node} grew from {before} to {peak} MiB"));
@@ -86,7 +92,15 @@ impl Outcome {
              - control: the attackers' traffic goes to a server that accepts and reads; p99 under attack is compared with p99 under control\n\n",
             flags.rate
         );
-        let head = ["phase", "deliveries", "p50 ms", "p99 ms", "not ready", "peak memory by node, MiB"];
+        let head = [
+            "phase",
+            "deliveries",
+            "p50 ms",
+            "p99 ms",
+            "not ready",
+            "newcomers refused",
+            "peak memory by node, MiB",
+        ];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1e3);
         rows.extend(self.times.iter().filter(|times| times.deliveries > 0).map(|times| {
@@ -96,6 +110,7 @@ impl Outcome {
                 ms(times.median),
                 ms(times.p99),
                 times.not_ready.to_string(),
+                format!("{} of {}", times.refused, times.came),
                 times.peak_mib.iter().map(u64::to_string).collect::<Vec<_>>().join(" / "),
             ]
         }));
@@ -148,12 +163,15 @@ impl Times {
             bytes.map(|sample| sample.bytes).max().unwrap_or_default() / MIB
         };
         let samples = seen.readiness.iter().flatten();
+        let came = || seen.newcomers.iter().filter(|sample| within(sample.asked));
         Self {
             kind,
             deliveries: times.len(),
             median: part(50).copied().unwrap_or_default(),
             p99: part(99).copied().unwrap_or_default(),
             not_ready: samples.filter(|sample| within(sample.asked) && !sample.ready).count(),
+            refused: came().filter(|sample| !sample.ready).count(),
+            came: came().count(),
             peak_mib: (0..seen.readiness.len()).map(peak).collect(),
         }
     }

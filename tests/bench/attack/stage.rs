@@ -21,7 +21,7 @@ use gorani_tests::{
     http::Api,
     node::{API_KEY, free_address},
 };
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, pki_types::ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -29,6 +29,7 @@ use super::{
     BACKENDS,
     attacker::Targets,
     attacks::{LARGE_BYTES, LARGE_CHANNEL, LARGE_PUBLICATIONS},
+    endpoint::{CONNECT, CONNECTED, Endpoint, HANDSHAKE, SWITCHED},
     reader::{Reader, Way},
 };
 use crate::audit::{
@@ -36,7 +37,7 @@ use crate::audit::{
     cluster::{Cluster, Kind, until},
     ledger::{Accepted, Ledger, channel_name},
     subscriber::{Record, Subscriber},
-    watch::{self, Probe, Sample, Watch},
+    watch::{OK, Probe, READY, Sample, Watch},
 };
 
 /// Channels of honest clients.
@@ -45,6 +46,8 @@ const CHANNELS: usize = 4;
 const TLS_NODE: usize = 2;
 /// How often resident memory is read.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often an honest client comes anew, at each node over WebSocket and over STOMP.
+const COME_EVERY: Duration = Duration::from_millis(250);
 /// How long everything may take to arrive after the last publication.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 /// What all clients of a node may hold, in bytes; kept only where the node under test knows the setting.
@@ -78,6 +81,8 @@ pub(crate) struct Seen {
     pub(crate) honest: Vec<Honest>,
     pub(crate) accepted: Vec<HashMap<u32, Accepted>>,
     pub(crate) readiness: Vec<Vec<Sample>>,
+    /// Whether honest clients that came anew were answered.
+    pub(crate) newcomers: Vec<Sample>,
     pub(crate) resident: Vec<Resident>,
     pub(crate) complaints: Vec<String>,
     /// Connections of honest clients that ended while the nodes ran.
@@ -93,6 +98,7 @@ pub(crate) struct Stage {
     ledger: Arc<Ledger>,
     honest: Vec<Honest>,
     watch: Watch,
+    newcomers: Watch,
     resident: Arc<Mutex<Vec<Resident>>>,
     stop_backends: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
@@ -112,8 +118,8 @@ impl Stage {
                 .set("stomp.tcp.address", format!("\"{}\"", stomp[index]))
                 .set("stomp.users", "[{ name = \"shop\", password = \"a-long-password-of-a-shop\" }]")
                 .set("websocket.compression", "true")
-                .set("http.max_connections", "1500")
-                .set("sockjs.max_waiting", "1000");
+                .set("http.max_connections", "800")
+                .set("sockjs.max_waiting", "400");
             if memory {
                 settings = settings.set("memory.max_bytes", MEMORY_BYTES.to_string());
             }
@@ -127,8 +133,7 @@ impl Stage {
         });
         let addresses = cluster.addresses();
         let (plain, tls) = (addresses[..TLS_NODE].to_vec(), addresses[TLS_NODE]);
-        let is_tls_ready = over_tls(tls, Arc::clone(&config));
-        until("the node with TLS is ready", &is_tls_ready);
+        until("the node with TLS is ready", Endpoint::tls(tls, &config).probe(READY, OK));
         let api = Api::new(plain[0], API_KEY);
         for _ in 0..LARGE_PUBLICATIONS {
             api.publish(LARGE_CHANNEL, &json!("x".repeat(LARGE_BYTES)));
@@ -143,9 +148,14 @@ impl Stage {
         until("everybody is subscribed", || {
             honest.iter().all(|honest| honest.record.lock().unwrap().is_subscribed)
         });
-        let mut probes: Vec<Probe> = plain.iter().map(|node| watch::plain(*node)).collect();
-        probes.push(is_tls_ready);
-        let watch = Watch::asking(probes);
+        let mut endpoints: Vec<Endpoint> = plain.iter().map(|node| Endpoint::plain(*node)).collect();
+        endpoints.push(Endpoint::tls(tls, &config));
+        let watch =
+            Watch::asking(endpoints.iter().map(|endpoint| endpoint.probe(READY, OK)).collect(), LOOK_EVERY);
+        let mut newcomers: Vec<Probe> =
+            endpoints.iter().map(|endpoint| endpoint.probe(HANDSHAKE, SWITCHED)).collect();
+        newcomers.extend(stomp.iter().map(|node| Endpoint::plain(*node).probe(CONNECT, CONNECTED)));
+        let newcomers = Watch::asking(newcomers, COME_EVERY);
         let resident = Arc::default();
         watch_memory(&cluster, &resident, &stop);
         let (ledger, stop_backends) = (Arc::new(Ledger::new(CHANNELS)), Arc::new(AtomicBool::new(false)));
@@ -164,6 +174,7 @@ impl Stage {
             ledger,
             honest,
             watch,
+            newcomers,
             resident,
             stop_backends,
             stop,
@@ -202,11 +213,13 @@ impl Stage {
         }
         complaints.extend(self.ledger.complaints.lock().unwrap().iter().cloned());
         let readiness = (0..self.cluster.nodes.len()).map(|node| self.watch.of(node)).collect();
+        let newcomers = (0..2 * self.cluster.nodes.len()).flat_map(|way| self.newcomers.of(way)).collect();
         let resident = self.resident.lock().unwrap().clone();
         Seen {
             honest: self.honest,
             accepted,
             readiness,
+            newcomers,
             resident,
             complaints,
             reconnects,
@@ -285,17 +298,6 @@ fn watch_memory(cluster: &Cluster, resident: &Arc<Mutex<Vec<Resident>>>, stop: &
             thread::sleep(LOOK_EVERY);
         }
     });
-}
-
-fn over_tls(node: SocketAddr, config: Arc<ClientConfig>) -> Probe {
-    Box::new(move || {
-        let ask = || {
-            let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
-            let session = ClientConnection::new(Arc::clone(&config), name).map_err(io::Error::other)?;
-            watch::says_ready(&mut StreamOwned::new(session, watch::connect(node)?))
-        };
-        ask().unwrap_or(false)
-    })
 }
 
 /// A new certificate for `localhost` in a directory of its own, and who trusts it.

@@ -37,11 +37,11 @@ pub(crate) type Probe = Box<dyn Fn() -> bool + Send>;
 
 impl Watch {
     pub(crate) fn start(nodes: &[SocketAddr]) -> Self {
-        Self::asking(nodes.iter().map(|node| plain(*node)).collect())
+        Self::asking(nodes.iter().map(|node| plain(*node)).collect(), EVERY)
     }
 
-    /// With a way to ask for each node.
-    pub(crate) fn asking(probes: Vec<Probe>) -> Self {
+    /// With a way to ask for each node, and a pause between two times.
+    pub(crate) fn asking(probes: Vec<Probe>, every: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let samples: Vec<Arc<Mutex<Vec<Sample>>>> = probes.iter().map(|_| Arc::default()).collect();
         let watch_one = |(is_ready, samples): (Probe, &Arc<Mutex<Vec<Sample>>>)| {
@@ -50,7 +50,7 @@ impl Watch {
                 while !stop.load(Ordering::Relaxed) {
                     let (asked, ready) = (Instant::now(), is_ready());
                     samples.lock().unwrap().push(Sample { asked, answered: Instant::now(), ready });
-                    thread::sleep(EVERY);
+                    thread::sleep(every);
                 }
             })
         };
@@ -79,9 +79,13 @@ impl Drop for Watch {
 }
 
 /// Asks over plain HTTP.
-pub(crate) fn plain(node: SocketAddr) -> Probe {
-    Box::new(move || connect(node).is_ok_and(|mut stream| says_ready(&mut stream).unwrap_or(false)))
+fn plain(node: SocketAddr) -> Probe {
+    Box::new(move || connect(node).is_ok_and(|mut stream| answers(&mut stream, READY, OK).unwrap_or(false)))
 }
+
+/// A request for readiness, and how its answer begins.
+pub(crate) const READY: &[u8] = b"GET /health/ready HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
+pub(crate) const OK: &[u8] = b"HTTP/1.1 200";
 
 /// A connection on which no wait is longer than [`PATIENCE`].
 pub(crate) fn connect(node: SocketAddr) -> io::Result<TcpStream> {
@@ -90,10 +94,10 @@ pub(crate) fn connect(node: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Asks on an open connection.
-pub(crate) fn says_ready(stream: &mut (impl Read + Write)) -> io::Result<bool> {
-    stream.write_all(b"GET /health/ready HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")?;
-    let mut head = [0; 12];
+/// Whether the answer to this request begins so.
+pub(crate) fn answers(stream: &mut (impl Read + Write), request: &[u8], begins: &[u8]) -> io::Result<bool> {
+    stream.write_all(request)?;
+    let mut head = vec![0; begins.len()];
     stream.read_exact(&mut head)?;
-    Ok(&head == b"HTTP/1.1 200")
+    Ok(head == begins)
 }
