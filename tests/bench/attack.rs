@@ -121,7 +121,7 @@ pub(crate) fn run(flags: &AttackFlags) -> io::Result<()> {
         }
         thread::sleep(REST);
     }
-    let seen = stage.finish();
+    let seen = stage.finish(attacks.iter().any(|attack| attack.fills));
     let outcome = Outcome::of(&seen, &phases, flags.memory_mib, flags.brief);
     let text = outcome.text(&attacks, &done, flags);
     println!("{load}\n{text}");

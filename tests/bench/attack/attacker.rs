@@ -23,6 +23,8 @@ use super::{
 /// Attackers come from 127.0.0.2 to 127.0.0.11; honest clients from 127.0.0.1.
 const FIRST_SOURCE: u8 = 2;
 const SOURCES: usize = 10;
+/// The node that is filled.
+pub(crate) const FULL_NODE: usize = 1;
 /// Pause between two looks at all connections of an attack.
 const TURN: Duration = Duration::from_millis(10);
 /// The next of the opening messages is sent after an answer, or after this time without one.
@@ -112,7 +114,8 @@ fn open(attack: &Attack, targets: &Targets, index: usize) -> std::io::Result<Con
         Port::H2 => (&targets.tls, Some(&targets.h2)),
     };
     let source = Ipv4Addr::new(127, 0, 0, FIRST_SOURCE + (index % SOURCES) as u8);
-    let wire = wire::connect(source, addresses[index % addresses.len()], tls, !attack.reads)?;
+    let node = if attack.fills { FULL_NODE } else { index };
+    let wire = wire::connect(source, addresses[node % addresses.len()], tls, !attack.reads)?;
     let now = Instant::now();
     Ok(Connection {
         wire,

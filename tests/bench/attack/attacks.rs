@@ -53,6 +53,8 @@ pub(crate) struct Attack {
     pub(crate) reads: bool,
     /// After so long the client closes a connection by itself.
     pub(crate) lasts: Option<Duration>,
+    /// It takes every place of one node, as clients that may: nobody new gets in there, and health must be answered.
+    pub(crate) fills: bool,
 }
 
 impl Attack {
@@ -73,6 +75,7 @@ const SILENT: Attack = Attack {
     again: None,
     reads: true,
     lasts: None,
+    fills: false,
 };
 
 /// All of them.
@@ -136,9 +139,10 @@ pub(crate) const ATTACKS: &[Attack] = &[
     },
     Attack {
         name: "streams-to-the-limit",
-        connections: 2_000,
+        connections: 1_000,
         opens_per_second: 300,
         opening: |_| vec![get("/connection/uni_sse?channels=noise:idle", "")],
+        fills: true,
         ..SILENT
     },
     Attack {

@@ -27,7 +27,7 @@ use tempfile::TempDir;
 
 use super::{
     BACKENDS,
-    attacker::Targets,
+    attacker::{FULL_NODE, Targets},
     attacks::{LARGE_BYTES, LARGE_CHANNEL, LARGE_PUBLICATIONS},
     endpoint::{CONNECT, CONNECTED, Endpoint, HANDSHAKE, SWITCHED},
     reader::{Reader, Way},
@@ -183,8 +183,8 @@ impl Stage {
         })
     }
 
-    /// Ends publishing, waits until all has arrived, and gives what was seen.
-    pub(crate) fn finish(self) -> Seen {
+    /// Ends publishing, waits until all has arrived, and gives what was seen. Newcomers at a full node do not count.
+    pub(crate) fn finish(self, has_full_node: bool) -> Seen {
         self.stop_backends.store(true, Ordering::Relaxed);
         let mut complaints = Vec::new();
         for backend in self.backends {
@@ -213,7 +213,9 @@ impl Stage {
         }
         complaints.extend(self.ledger.complaints.lock().unwrap().iter().cloned());
         let readiness = (0..self.cluster.nodes.len()).map(|node| self.watch.of(node)).collect();
-        let newcomers = (0..2 * self.cluster.nodes.len()).flat_map(|way| self.newcomers.of(way)).collect();
+        let nodes = self.cluster.nodes.len();
+        let ways = (0..2 * nodes).filter(|way| !has_full_node || way % nodes != FULL_NODE);
+        let newcomers = ways.flat_map(|way| self.newcomers.of(way)).collect();
         let resident = self.resident.lock().unwrap().clone();
         Seen {
             honest: self.honest,
