@@ -89,7 +89,15 @@ impl RawSocket {
     /// # Panics
     /// If the server does not accept.
     pub fn connect(address: SocketAddr) -> Self {
-        Self::over(TcpStream::connect(address).expect("the server accepts"))
+        Self::try_connect(address).expect("the server accepts")
+    }
+
+    /// As [`RawSocket::connect`], to a server that may refuse.
+    ///
+    /// # Errors
+    /// When the server does not accept within [`PATIENCE`].
+    pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        Self::over(TcpStream::connect_timeout(&address, PATIENCE)?)
     }
 
     /// Connects from an address of the loopback of its own: 127.0.0.2 is another client than 127.0.0.1.
@@ -100,14 +108,14 @@ impl RawSocket {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).expect("a socket");
         socket.bind(&SocketAddr::from((source, 0)).into()).expect("an address of the loopback");
         socket.connect(&address.into()).expect("the server accepts");
-        Self::over(socket.into())
+        Self::over(socket.into()).expect("socket options")
     }
 
-    fn over(stream: TcpStream) -> Self {
-        stream.set_nodelay(true).expect("a socket option");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a socket option");
-        Self { stream, unread: Vec::new() }
+    fn over(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { stream, unread: Vec::new() })
     }
 
     /// Connects and shakes hands on `path`, with `extra` header lines (each ended by CRLF).
