@@ -5,6 +5,7 @@
 
 mod doors;
 mod limits;
+mod request;
 pub mod socket;
 mod stomp;
 mod tls;
@@ -19,6 +20,7 @@ use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::{
     App, HttpRequest, HttpResponse,
     dev::AppConfig,
+    middleware::from_fn,
     web::{self, ServiceConfig},
 };
 use tokio::net::TcpStream;
@@ -78,7 +80,7 @@ macro_rules! http_service {
         let user_timeout = settings.tcp_user_timeout;
         let (endpoints, local) = ($endpoints.clone(), $upgrades.local.clone());
         let drained = $node.clone();
-        let app = App::new().configure(move |config| routes(config, &endpoints, &local));
+        let app = App::new().wrap(from_fn(request::check)).configure(move |config| routes(config, &endpoints, &local));
         HttpService::build()
             .keep_alive(settings.keep_alive)
             .client_request_timeout(settings.request_timeout)
@@ -88,14 +90,17 @@ macro_rules! http_service {
             // A node that drains ends kept connections after the request under way, idle ones at once.
             .graceful_shutdown_signal(move || drained.draining())
             .on_connect_ext(move |stream: &PlainUpgrade<$stream>, data| {
-                data.insert(prepare(&stream.0, user_timeout));
+                data.insert(prepare(stream.get_ref(), user_timeout));
+                data.insert(stream.connection());
             })
             .upgrade(fn_service(
                 move |(request, framed): (Request, Framed<PlainUpgrade<$stream>, h1::Codec>)| {
                     let upgrades = $upgrades.clone();
                     async move {
                         let parts = framed.into_parts();
-                        upgrades.take(request, parts.io.0, parts.read_buf.freeze()).await;
+                        if !parts.io.is_closing() {
+                            upgrades.take(request, parts.io.into_inner(), parts.read_buf.freeze()).await;
+                        }
                         Ok::<(), actix_web::Error>(())
                     }
                 },
@@ -128,7 +133,7 @@ pub fn start(node: Arc<Node>, endpoints: Arc<Endpoints>) -> Result<Listening, Se
                 http_service!(node, endpoints, upgrades, TcpStream).map_err(|error| error.to_string());
             fn_service(|stream: TcpStream| async {
                 let peer = stream.peer_addr().ok();
-                Ok::<_, String>((PlainUpgrade(stream), Protocol::Http1, peer))
+                Ok::<_, String>((PlainUpgrade::new(stream), Protocol::Http1, peer))
             })
             .and_then(service)
         }),
@@ -140,7 +145,7 @@ pub fn start(node: Arc<Node>, endpoints: Arc<Endpoints>) -> Result<Listening, Se
                 .map_err(|error| format!("{error:?}"))
                 .map(|stream: tls::Stream| {
                     let (protocol, peer) = (tls::protocol(&stream), stream.get_ref().0.peer_addr().ok());
-                    (PlainUpgrade(stream), protocol, peer)
+                    (PlainUpgrade::new(stream), protocol, peer)
                 })
                 .and_then(service)
         }),
@@ -175,6 +180,7 @@ fn routes(config: &mut ServiceConfig, endpoints: &Arc<Endpoints>, local: &Local)
     config
         .app_data(web::Data::from(node.clone()))
         .app_data(web::Data::new(worker.clone()))
+        .app_data(web::Data::from(endpoints.clone()))
         .route("/health/live", web::get().to(health::live))
         .route("/health/ready", web::get().to(health::ready))
         .route("/metrics", web::get().to(health::metrics))
