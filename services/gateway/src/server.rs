@@ -80,7 +80,9 @@ macro_rules! http_service {
         let user_timeout = settings.tcp_user_timeout;
         let (endpoints, local) = ($endpoints.clone(), $upgrades.local.clone());
         let drained = $node.clone();
-        let app = App::new().wrap(from_fn(request::check)).configure(move |config| routes(config, &endpoints, &local));
+        let app = App::new()
+            .wrap(from_fn(request::check))
+            .configure(move |config| routes(config, &endpoints, &local));
         HttpService::build()
             .keep_alive(settings.keep_alive)
             .client_request_timeout(settings.request_timeout)

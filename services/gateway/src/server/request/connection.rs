@@ -1,7 +1,10 @@
 //! The end of a connection of HTTP/1, told once and kept: between the middleware, which sees answers, and the stream,
 //! which closes.
 
-use std::{cell::{Cell, RefCell}, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
 
 use actix_http::Payload;
 
