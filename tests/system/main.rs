@@ -29,6 +29,7 @@ mod keys;
 mod manifests;
 mod neighbour;
 mod receive;
+mod request;
 mod silent;
 mod slow;
 mod sockjs;

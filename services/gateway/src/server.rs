@@ -8,6 +8,7 @@ mod doors;
 mod http2;
 mod idle;
 mod limits;
+mod request;
 mod slots;
 mod socket;
 mod stomp;
@@ -24,6 +25,7 @@ use actix_service::{ServiceFactoryExt, apply_fn_factory, fn_service, map_config}
 use actix_web::{
     App, HttpRequest, HttpResponse,
     dev::AppConfig,
+    middleware::from_fn,
     web::{self, ServiceConfig},
 };
 use tokio::net::TcpStream;
@@ -87,7 +89,9 @@ macro_rules! http_service {
         let settings = &$node.settings.http;
         let (endpoints, local) = ($endpoints.clone(), $upgrades.local.clone());
         let drained = $node.clone();
-        let app = App::new().configure(move |config| routes(config, &endpoints, &local));
+        let app = App::new()
+            .wrap(from_fn(request::check))
+            .configure(move |config| routes(config, &endpoints, &local));
         HttpService::build()
             .keep_alive(settings.keep_alive)
             .client_request_timeout(settings.request_timeout)
@@ -97,18 +101,22 @@ macro_rules! http_service {
             // A node that drains ends kept connections after the request under way, idle ones at once.
             .graceful_shutdown_signal(move || drained.draining())
             .on_connect_ext(move |stream: &PlainUpgrade<$stream>, data| {
-                let accepted = stream.0.accepted();
+                let accepted = stream.get_ref().accepted();
                 data.insert(accepted.addresses());
                 if let Some(watched) = accepted.slot.watched() {
                     data.insert(watched);
                 }
+                data.insert(stream.connection());
             })
             .upgrade(fn_service(
                 move |(request, framed): (Request, Framed<PlainUpgrade<$stream>, h1::Codec>)| {
                     let upgrades = $upgrades.clone();
                     async move {
                         let parts = framed.into_parts();
-                        let mut stream = parts.io.0;
+                        if parts.io.is_closing() {
+                            return Ok::<(), actix_web::Error>(());
+                        }
+                        let mut stream = parts.io.into_inner();
                         if stream.accepted().slot.is_reserved() {
                             let full = Refused::Status(503, under_way::FULL.to_owned());
                             upgrades.refuse(stream, &full).await;
@@ -190,7 +198,7 @@ const DRAINING: &str = "the node drains";
 /// What actix-http takes of a connection.
 fn of_http<T: OnAccepted>(stream: T) -> (PlainUpgrade<T>, Protocol, Option<SocketAddr>) {
     let peer = stream.accepted().peer();
-    (PlainUpgrade(stream), Protocol::Http1, peer)
+    (PlainUpgrade::new(stream), Protocol::Http1, peer)
 }
 
 fn upgrades(
@@ -222,6 +230,7 @@ fn routes(config: &mut ServiceConfig, endpoints: &Arc<Endpoints>, local: &Local)
     config
         .app_data(web::Data::from(node.clone()))
         .app_data(web::Data::new(worker.clone()))
+        .app_data(web::Data::from(endpoints.clone()))
         .route("/health/live", web::get().to(health::live))
         .route("/health/ready", web::get().to(health::ready))
         .route("/metrics", web::get().to(health::metrics))

@@ -8,6 +8,7 @@
 //! - [`http`]: the requests. - [`sockjs`]: SockJS. - [`stomp`], [`stomp_tcp`]: STOMP, over WebSocket and over TCP. - `peer`: who makes them, behind a balancer.
 //! - `turn`: how long one client's input holds the worker.
 
+pub mod body;
 mod carrier;
 pub mod client;
 pub mod endpoint;
