@@ -71,7 +71,7 @@ impl Held {
             && !self.carried.session.is_blocked()
             && let Some(mut arrival) = self.arrivals.pop_front()
         {
-            while self.is_open()
+            while self.may_act()
                 && !self.carried.session.is_blocked()
                 && let Some(message) = arrival.messages.pop_front()
             {

@@ -178,7 +178,8 @@ impl<T: Io> Connection<T> {
                     break;
                 }
             };
-            if !self.phase.is_open() {
+            // What stands behind an overflow is only looked through for the peer's close frame.
+            if !self.may_act() {
                 continue;
             }
             messages += 1;
