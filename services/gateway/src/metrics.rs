@@ -4,6 +4,7 @@
 pub mod broker;
 pub mod cluster;
 pub mod forward;
+pub mod reads;
 
 use std::sync::atomic::AtomicU64;
 
@@ -14,7 +15,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use self::{broker::BrokerMetrics, cluster::ClusterMetrics, forward::ForwardMetrics};
+use self::{broker::BrokerMetrics, cluster::ClusterMetrics, forward::ForwardMetrics, reads::ReadMetrics};
 
 /// Labels of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -124,6 +125,8 @@ pub struct Metrics {
     pub cluster: ClusterMetrics,
     /// Requests forwarded between nodes.
     pub forward: ForwardMetrics,
+    /// Heavy reads.
+    pub reads: ReadMetrics,
 }
 
 impl Default for Metrics {
@@ -160,6 +163,7 @@ impl Default for Metrics {
         broker.register(&mut registry);
         let cluster = ClusterMetrics::register(&mut registry);
         let forward = ForwardMetrics::register(&mut registry);
+        let reads = ReadMetrics::register(&mut registry);
         Self {
             registry,
             broker,
@@ -181,6 +185,7 @@ impl Default for Metrics {
             uptime_seconds,
             cluster,
             forward,
+            reads,
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod drain;
 pub mod http;
 pub mod poll;
 pub mod proxies;
+pub mod reads;
 pub mod sockjs;
 pub mod stomp;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use self::{
     http::{HttpSettings, TlsSettings},
     poll::PollSettings,
     proxies::TrustedProxies,
+    reads::ReadSettings,
     sockjs::SockJsSettings,
     stomp::{Password, StompQueueSettings, StompSettings, StompTcpSettings, StompUser},
 };
@@ -46,6 +48,8 @@ pub struct Settings {
     pub client: ClientSettings,
     /// Polling and long polling.
     pub poll: PollSettings,
+    /// Heavy reads: history, presence, recovery.
+    pub reads: ReadSettings,
     /// Clients of STOMP.
     pub stomp: StompSettings,
     /// Connection and subscription tokens.
@@ -74,11 +78,13 @@ pub struct ApiSettings {
     pub keys: Vec<String>,
     /// Bytes of a request's body at most.
     pub body_max_bytes: usize,
+    /// Bytes of publications and presence that the answer to one call may hold, a batch included.
+    pub reply_max_bytes: usize,
 }
 
 impl Default for ApiSettings {
     fn default() -> Self {
-        Self { keys: Vec::new(), body_max_bytes: 1024 * 1024 }
+        Self { keys: Vec::new(), body_max_bytes: 1024 * 1024, reply_max_bytes: 8 * 1024 * 1024 }
     }
 }
 

@@ -107,6 +107,8 @@ macro_rules! broker_contract {
                 forward_reads_begin_after_since,
                 reverse_reads_begin_before_since,
                 limit_bounds_a_page_from_its_beginning,
+                bytes_bound_a_page_and_it_says_so,
+                pages_of_few_bytes_cover_the_whole_history,
                 limit_zero_reads_the_position_alone,
                 a_read_beyond_the_top_is_empty,
                 a_stream_never_written_has_an_epoch_that_stays,
@@ -137,6 +139,9 @@ macro_rules! broker_contract {
                 a_refresh_brings_the_newest_info,
                 stats_count_clients_and_distinct_users,
                 presence_of_one_channel_says_nothing_of_another,
+                many_clients_are_read_in_pages,
+                of_many_whose_time_is_over_none_is_shown,
+                all_clients_of_one_node_are_reaped_among_many,
                 clients_of_one_node_are_reaped_and_given,
                 of_concurrent_reapers_each_client_is_given_to_one,
                 those_who_are_forgotten_are_not_reaped;

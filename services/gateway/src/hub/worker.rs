@@ -131,6 +131,7 @@ pub struct Worker {
     pub(super) broker: Arc<dyn Broker>,
     pub(super) interest: Arc<Interest>,
     pub(super) reads: Arc<Reads>,
+    read_turns: Rc<ReadTurns>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) consumers: Consumers,
 }
@@ -155,6 +156,7 @@ impl Worker {
             broker,
             interest,
             reads,
+            read_turns: Rc::default(),
             metrics,
             consumers: Consumers::default(),
         });
@@ -173,6 +175,27 @@ impl Worker {
     /// The hub, to change. Never held over an await or while an actor's code runs.
     pub fn hub_mut(&self) -> RefMut<'_, Hub> {
         self.hub.borrow_mut()
+    }
+
+    /// Waits until another heavy read of the session may begin.
+    pub(super) async fn read_turn(&self, key: SessionKey) -> ReadTurn {
+        self.read_turns.clone().wait(key, self.reads.budget().per_connection()).await
+    }
+
+    /// Reads history for a session, after its reads before.
+    ///
+    /// # Errors
+    /// As [`Reads::read`].
+    pub async fn history(
+        self: Rc<Self>,
+        key: SessionKey,
+        channel: Arc<str>,
+        query: HistoryQuery,
+        retention: Retention,
+    ) -> Result<HistoryPage, BrokerError> {
+        let _turn = self.read_turn(key).await;
+        let read = HistoryRead { channel, query, source: ReadSource::Client };
+        self.reads.read(read, retention, self.reads.now()).await.map(Arc::unwrap_or_clone)
     }
 
     /// Enters a session.
