@@ -15,6 +15,7 @@ pub mod method;
 pub mod openapi;
 mod overview;
 mod publish;
+mod reading;
 pub mod request;
 mod session;
 
@@ -26,7 +27,7 @@ use actix_web::{
     web::{self, Data, ServiceConfig},
 };
 
-use self::{call::Call, error::ApiError, method::Method};
+use self::{call::Call, error::ApiError, method::Method, reading::ReadAllowance};
 use crate::{disconnect::ErrorCode, node::Node};
 
 /// Path of the batch, below `/api/`.
@@ -55,7 +56,8 @@ pub fn routes(config: &mut ServiceConfig, node: &Arc<Node>) {
 /// One call of one method.
 async fn run(method: Method, call: Call) -> Result<HttpResponse, ApiError> {
     let command = request::decode(method, &call.body)?;
-    batch::answer(&call.node, command, &call.body).await?.into_response()
+    let allowance = ReadAllowance::new(&call.node.settings.api);
+    batch::answer(&call.node, command, &call.body, &allowance).await?.into_response()
 }
 
 async fn run_batch(call: Call) -> Result<HttpResponse, ApiError> {

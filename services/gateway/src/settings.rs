@@ -224,6 +224,7 @@ impl Settings {
         self.sockjs.validate()?;
         self.client.validate()?;
         self.poll.validate()?;
+        self.reads.validate()?;
         self.stomp.validate()?;
         self.cluster.validate()?;
         self.drain.validate()?;

@@ -24,7 +24,7 @@ use crate::{
         error::ErrorAnswer,
         method::Method,
         request::{
-            BatchRequest, BroadcastRequest, ChannelRequest, ChannelsRequest, ConnectionsRequest,
+            BatchRequest, BroadcastRequest, ChannelRequest, ChannelsRequest, ConnectionsRequest, PresenceRequest,
             DisconnectRequest, HistoryRequest, InfoRequest, PublishRequest, RefreshRequest, SubscribeRequest,
             UnsubscribeRequest, value::Named,
         },
@@ -124,7 +124,7 @@ fn types(method: Method) -> Types {
         Method::Unsubscribe => of::<UnsubscribeRequest<'_>, EmptyResult>(),
         Method::Disconnect => of::<DisconnectRequest<'_>, EmptyResult>(),
         Method::Refresh => of::<RefreshRequest<'_>, EmptyResult>(),
-        Method::Presence => of::<ChannelRequest<'_>, PresenceResult>(),
+        Method::Presence => of::<PresenceRequest<'_>, PresenceResult>(),
         Method::PresenceStats => of::<ChannelRequest<'_>, PresenceStatsResult>(),
         Method::History => of::<HistoryRequest<'_>, HistoryResult>(),
         Method::HistoryRemove => of::<ChannelRequest<'_>, EmptyResult>(),

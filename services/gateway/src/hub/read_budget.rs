@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::{
     hub::roster::SessionKey,
     metrics::reads::{Counted, ReadMetrics},
-    settings::ReadSettings,
+    settings::{ClientSettings, ReadSettings},
 };
 
 /// Bytes of a read's first page at most: about a millisecond of Redis.
@@ -64,6 +64,7 @@ pub struct ReadBudget {
     api: Lane,
     catch_up: Lane,
     max_wait: Duration,
+    per_connection: usize,
     metrics: ReadMetrics,
 }
 
@@ -75,20 +76,26 @@ pub struct ReadPermit {
 
 impl Default for ReadBudget {
     fn default() -> Self {
-        Self::new(&ReadSettings::default(), ReadMetrics::default())
+        Self::new(&ReadSettings::default(), ClientSettings::default().max_reads, ReadMetrics::default())
     }
 }
 
 impl ReadBudget {
-    /// All permits free.
-    pub fn new(settings: &ReadSettings, metrics: ReadMetrics) -> Self {
+    /// All permits free. `per_connection` is `client.max_reads`.
+    pub fn new(settings: &ReadSettings, per_connection: usize, metrics: ReadMetrics) -> Self {
         Self {
             client: Lane::new(settings.clients, settings.large),
             api: Lane::new(settings.api, settings.large),
             catch_up: Lane::new(settings.catch_up, settings.catch_up),
             max_wait: settings.max_wait,
+            per_connection,
             metrics,
         }
+    }
+
+    /// Reads of one connection at a time.
+    pub fn per_connection(&self) -> usize {
+        self.per_connection
     }
 
     fn lane(&self, source: ReadSource) -> &Lane {

@@ -14,7 +14,9 @@ use std::{
     time::Instant,
 };
 
-use gorani_broker::{Broker, Event, queue::woken_queue};
+use gorani_broker::{
+    Broker, BrokerError, Event, HistoryPage, HistoryQuery, Retention, queue::woken_queue,
+};
 use indexmap::IndexMap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
@@ -25,7 +27,8 @@ use crate::{
         control::{Control, Question},
         interest::Interest,
         queue::Consumers,
-        reads::{Moment, Reads},
+        read_budget::{ReadSource, ReadTurn, ReadTurns},
+        reads::{HistoryRead, Moment, Reads},
         roster::{Registration, SessionKey},
         tally::Tally,
         timers::Timers,
@@ -178,11 +181,11 @@ impl Worker {
     }
 
     /// Waits until another heavy read of the session may begin.
-    pub(super) async fn read_turn(&self, key: SessionKey) -> ReadTurn {
+    pub async fn read_turn(&self, key: SessionKey) -> ReadTurn {
         self.read_turns.clone().wait(key, self.reads.budget().per_connection()).await
     }
 
-    /// Reads history for a session, after its reads before.
+    /// Reads history for a session, after its reads before. Who asks for the same at the same time shares the read.
     ///
     /// # Errors
     /// As [`Reads::read`].
