@@ -25,8 +25,8 @@ use std::{
 use bytes::Bytes;
 use gorani_auth::{ApiKeys, ChannelRules, Origins, TokenVerifier};
 use gorani_broker::{
-    Broker, BrokerError, Event, Health, HistoryPage, HistoryQuery, MemoryBroker, RedisBroker, Retention, Sink,
-    queue::QueueLimits,
+    Broker, BrokerError, Event, Health, HistoryPage, HistoryQuery, MemoryBroker, RedisBroker, Retention,
+    Sink, queue::QueueLimits,
 };
 use parking_lot::RwLock;
 use rand::Rng;

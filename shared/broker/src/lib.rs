@@ -23,7 +23,7 @@ pub use self::redis::{
 };
 pub use broker::{
     Broker, Health, HistoryPage, HistoryQuery, Idempotency, PresencePage, PresenceQuery, PublishOptions,
-        Published, Retention, Sink,
+    Published, Retention, Sink,
 };
 pub use cluster::{Announced, Cluster, ConnectionEntry, Member};
 pub use error::BrokerError;

@@ -84,7 +84,8 @@ pub(super) async fn presence_stats(
     request: ChannelRequest<'_>,
 ) -> Result<PresenceStatsResult, ApiError> {
     with_presence(node, &request.channel)?;
-    let (num_clients, num_users) = node.presence_stats(ReadSource::Api, &request.channel).await.map_err(failed)?;
+    let (num_clients, num_users) =
+        node.presence_stats(ReadSource::Api, &request.channel).await.map_err(failed)?;
     Ok(PresenceStatsResult { num_clients, num_users })
 }
 
@@ -99,7 +100,8 @@ pub(super) async fn history(
     }
     let turn = allowance.begin().await?;
     let query = HistoryQuery { max_bytes: Some(turn.left_bytes()), ..request.query()? };
-    let page = node.history(ReadSource::Api, &request.channel, query, retention(options)).await.map_err(failed)?;
+    let page =
+        node.history(ReadSource::Api, &request.channel, query, retention(options)).await.map_err(failed)?;
     turn.spend(page.publications.iter().map(|publication| publication.content_bytes()).sum());
     if let Some(since) = &request.since
         && !since.epoch.is_empty()

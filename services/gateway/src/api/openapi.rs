@@ -24,9 +24,9 @@ use crate::{
         error::ErrorAnswer,
         method::Method,
         request::{
-            BatchRequest, BroadcastRequest, ChannelRequest, ChannelsRequest, ConnectionsRequest, PresenceRequest,
-            DisconnectRequest, HistoryRequest, InfoRequest, PublishRequest, RefreshRequest, SubscribeRequest,
-            UnsubscribeRequest, value::Named,
+            BatchRequest, BroadcastRequest, ChannelRequest, ChannelsRequest, ConnectionsRequest,
+            DisconnectRequest, HistoryRequest, InfoRequest, PresenceRequest, PublishRequest, RefreshRequest,
+            SubscribeRequest, UnsubscribeRequest, value::Named,
         },
     },
     session::client::policy::VERSION,

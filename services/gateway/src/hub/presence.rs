@@ -80,9 +80,8 @@ impl Worker {
                 for added in join_all(added).await {
                     added?;
                 }
-                let out = batch
-                    .iter()
-                    .filter(|present| present.announce && !there.contains(&present.info.client));
+                let out =
+                    batch.iter().filter(|present| present.announce && !there.contains(&present.info.client));
                 let joined = out.map(|present| self.broker.publish_join(&channel, present.info.clone()));
                 for joined in join_all(joined).await {
                     joined?;
@@ -93,11 +92,7 @@ impl Worker {
     }
 
     /// The client ids of these sessions that stand in a channel's presence.
-    async fn there_among(
-        &self,
-        channel: &str,
-        sessions: &[Present],
-    ) -> Result<HashSet<String>, BrokerError> {
+    async fn there_among(&self, channel: &str, sessions: &[Present]) -> Result<HashSet<String>, BrokerError> {
         let wanted: HashSet<&str> = sessions.iter().map(|present| present.info.client.as_str()).collect();
         let mut there = HashSet::new();
         let mut query = PresenceQuery::default();

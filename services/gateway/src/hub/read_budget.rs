@@ -123,11 +123,7 @@ impl ReadBudget {
         self.permit(source, &self.lane(source).large).await
     }
 
-    async fn permit(
-        &self,
-        source: ReadSource,
-        permits: &Arc<Semaphore>,
-    ) -> Result<ReadPermit, BrokerError> {
+    async fn permit(&self, source: ReadSource, permits: &Arc<Semaphore>) -> Result<ReadPermit, BrokerError> {
         let refused = BrokerError::Limit("heavy reads under way");
         let permit = match Arc::clone(permits).try_acquire_owned() {
             Ok(permit) => permit,

@@ -110,7 +110,8 @@ impl Reads {
             }
             _ => {
                 let begun = self.now();
-                let reading = read_pages(Arc::clone(&self.ask), Arc::clone(&self.budget), key.clone(), retention);
+                let reading =
+                    read_pages(Arc::clone(&self.ask), Arc::clone(&self.budget), key.clone(), retention);
                 let page = reading.map(|page| page.map(Arc::new)).boxed().shared();
                 flights.insert(key.clone(), Flight { begun, page: page.clone(), askers: 1 });
                 Asking { reads: self, key: key.clone(), begun, page }
@@ -169,7 +170,8 @@ async fn read_pages(
         if large.is_none() {
             large = Some(budget.large(source).await?);
         }
-        let left = usize::try_from(query.limit).unwrap_or(usize::MAX).saturating_sub(whole.publications.len());
+        let left =
+            usize::try_from(query.limit).unwrap_or(usize::MAX).saturating_sub(whole.publications.len());
         let next = HistoryQuery {
             limit: u32::try_from(left).unwrap_or(u32::MAX),
             since: Some(last),

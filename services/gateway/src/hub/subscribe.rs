@@ -8,12 +8,8 @@ use gorani_broker::{BrokerError, HistoryPage, HistoryQuery, Position, Publicatio
 use crate::{
     disconnect::ErrorCode,
     hub::{
-        Departure,
-        read_budget::ReadSource,
-        reads::HistoryRead,
-        roster::SessionKey,
-        subscription::is_same_epoch,
-        worker::Worker,
+        Departure, read_budget::ReadSource, reads::HistoryRead, roster::SessionKey,
+        subscription::is_same_epoch, worker::Worker,
     },
     session::{SubscribeRequest, Subscribed},
 };

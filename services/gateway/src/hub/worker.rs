@@ -14,9 +14,7 @@ use std::{
     time::Instant,
 };
 
-use gorani_broker::{
-    Broker, BrokerError, Event, HistoryPage, HistoryQuery, Retention, queue::woken_queue,
-};
+use gorani_broker::{Broker, BrokerError, Event, HistoryPage, HistoryQuery, Retention, queue::woken_queue};
 use indexmap::IndexMap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};

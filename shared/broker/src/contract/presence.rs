@@ -145,7 +145,11 @@ pub async fn those_who_are_forgotten_are_not_reaped(harness: &impl Harness) {
 async fn enter_many(node: &super::Node, of: &str, count: usize, ttl: std::time::Duration) {
     for first in (0..count).step_by(100) {
         let added = (first..count.min(first + 100)).map(|number| {
-            node.broker.presence_add("room", client(&format!("user {}", number % 50), &format!("{of}-{number}")), ttl)
+            node.broker.presence_add(
+                "room",
+                client(&format!("user {}", number % 50), &format!("{of}-{number}")),
+                ttl,
+            )
         });
         for added in futures_util::future::join_all(added).await {
             added.unwrap();

@@ -127,8 +127,7 @@ async fn different_places_are_read_apart_and_failures_are_shared() {
         stream.fail();
         stream.fail();
     };
-    let channel = "a".into();
-    let other = reads.read(&channel, Some(7), 10, HISTORY, now);
+    let other = reads.read(after_offset(7), HISTORY, now);
     let (one, two, other, ()) = tokio::join!(top(&reads, now), top(&reads, now), other, failing);
     assert!(one.is_err() && two.is_err() && other.is_err());
     assert_eq!(stream.asked(), 2);

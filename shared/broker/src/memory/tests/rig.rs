@@ -7,8 +7,8 @@ use futures_util::FutureExt as _;
 
 use super::super::{ManualClock, MemoryBroker, MemorySettings, MemoryUsage};
 use crate::{
-    Broker as _, BrokerError, ClientInfo, HistoryPage, HistoryQuery, Idempotency, Position, PresenceQuery, Publication,
-    PublishOptions, Published, Retention, contract::RecordingSink,
+    Broker as _, BrokerError, ClientInfo, HistoryPage, HistoryQuery, Idempotency, Position, PresenceQuery,
+    Publication, PublishOptions, Published, Retention, contract::RecordingSink,
 };
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);

@@ -11,8 +11,8 @@ use super::{
     server::Server,
 };
 use crate::{
-    Broker as _, BrokerError, Cluster as _, HistoryQuery, Idempotency, PresencePage, PresenceQuery, Publication,
-    PublishOptions, Retention,
+    Broker as _, BrokerError, Cluster as _, HistoryQuery, Idempotency, PresencePage, PresenceQuery,
+    Publication, PublishOptions, Retention,
 };
 
 fn event(channel: &str, data: &str) -> Told {
@@ -324,8 +324,5 @@ async fn more_requests_than_may_wait_are_refused() {
     assert!((10..=20).contains(&refused), "{refused}");
     server.thaw();
     node.until_ready().await;
-    assert_eq!(
-        node.broker.presence("room", PresenceQuery::default()).await,
-        Ok(PresencePage::default())
-    );
+    assert_eq!(node.broker.presence("room", PresenceQuery::default()).await, Ok(PresencePage::default()));
 }
