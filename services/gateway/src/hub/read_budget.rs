@@ -183,7 +183,7 @@ impl ReadTurns {
 
     /// Sessions with reads under way.
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub fn sessions(&self) -> usize {
         self.0.borrow().len()
     }
 }

@@ -63,13 +63,13 @@ async fn a_session_has_two_reads_at_a_time_and_leaves_nothing_behind() {
     let mut third = Box::pin(turns.clone().wait(one, 2));
     assert!(third.as_mut().now_or_never().is_none());
     drop(turns.clone().wait(other, 2).now_or_never().unwrap());
-    assert_eq!(turns.len(), 1);
+    assert_eq!(turns.sessions(), 1);
     drop(first);
     let third = third.await;
     drop(third);
     drop(second);
-    assert_eq!(turns.len(), 0);
+    assert_eq!(turns.sessions(), 0);
     let many = (0..20).map(|_| turns.clone().wait(one, 2).map(drop));
     join_all(many).await;
-    assert_eq!(turns.len(), 0);
+    assert_eq!(turns.sessions(), 0);
 }
