@@ -139,12 +139,12 @@ macro_rules! broker_contract {
                 a_refresh_brings_the_newest_info,
                 stats_count_clients_and_distinct_users,
                 presence_of_one_channel_says_nothing_of_another,
-                many_clients_are_read_in_pages,
-                of_many_whose_time_is_over_none_is_shown,
-                all_clients_of_one_node_are_reaped_among_many,
                 clients_of_one_node_are_reaped_and_given,
                 of_concurrent_reapers_each_client_is_given_to_one,
-                those_who_are_forgotten_are_not_reaped;
+                those_who_are_forgotten_are_not_reaped,
+                many_clients_are_read_in_pages,
+                of_many_whose_time_is_over_none_is_shown,
+                all_clients_of_one_node_are_reaped_among_many;
             members:
                 those_who_announce_are_members_until_they_retire,
                 a_lease_that_is_not_renewed_ends,
