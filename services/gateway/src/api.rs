@@ -16,6 +16,7 @@ pub mod openapi;
 mod overview;
 mod pace;
 mod publish;
+mod reading;
 pub mod request;
 mod session;
 
@@ -27,7 +28,7 @@ use actix_web::{
     web::{self, Data, ServiceConfig},
 };
 
-use self::{call::Call, error::ApiError, method::Method};
+use self::{call::Call, error::ApiError, method::Method, reading::ReadAllowance};
 use crate::{disconnect::ErrorCode, node::Node};
 
 /// Path of the batch, below `/api/`.
@@ -63,7 +64,8 @@ async fn run(method: Method, call: Call) -> Result<HttpResponse, ApiError> {
 
 async fn carry_out(method: Method, call: Call) -> Result<HttpResponse, ApiError> {
     let command = request::decode(method, &call.body)?;
-    batch::answer(&call.node, command, &call.body).await?.into_response()
+    let allowance = ReadAllowance::new(&call.node.settings.api);
+    batch::answer(&call.node, command, &call.body, &allowance).await?.into_response()
 }
 
 async fn run_batch(call: Call) -> Result<HttpResponse, ApiError> {

@@ -5,6 +5,7 @@ pub mod accept;
 pub mod broker;
 pub mod cluster;
 pub mod forward;
+pub mod reads;
 
 use std::sync::atomic::AtomicU64;
 
@@ -15,7 +16,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use self::{accept::AcceptMetrics, broker::BrokerMetrics, cluster::ClusterMetrics, forward::ForwardMetrics};
+use self::{
+    accept::AcceptMetrics, broker::BrokerMetrics, cluster::ClusterMetrics, forward::ForwardMetrics,
+    reads::ReadMetrics,
+};
 
 /// Buckets of the times for which a worker is held: 5 ms is what one client's input may take.
 const TURN_BUCKETS_SECONDS: [f64; 8] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0];
@@ -141,6 +145,8 @@ pub struct Metrics {
     pub cluster: ClusterMetrics,
     /// Requests forwarded between nodes.
     pub forward: ForwardMetrics,
+    /// Heavy reads.
+    pub reads: ReadMetrics,
 }
 
 impl Default for Metrics {
@@ -189,6 +195,7 @@ impl Default for Metrics {
         let accept = AcceptMetrics::register(&mut registry);
         let cluster = ClusterMetrics::register(&mut registry);
         let forward = ForwardMetrics::register(&mut registry);
+        let reads = ReadMetrics::register(&mut registry);
         Self {
             registry,
             broker,
@@ -213,6 +220,7 @@ impl Default for Metrics {
             accept,
             cluster,
             forward,
+            reads,
         }
     }
 }

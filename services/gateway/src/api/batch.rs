@@ -16,6 +16,7 @@ use crate::{
         overview,
         pace::Pace,
         publish,
+        reading::ReadAllowance,
         request::{BatchRequest, Command, decode_named},
         session,
     },
@@ -26,7 +27,12 @@ use crate::{
 const AT_A_TIME: usize = 64;
 
 /// Carries one command out.
-pub(super) async fn answer(node: &Arc<Node>, command: Command<'_>, body: &Bytes) -> Result<Answer, ApiError> {
+pub(super) async fn answer(
+    node: &Arc<Node>,
+    command: Command<'_>,
+    body: &Bytes,
+    allowance: &ReadAllowance,
+) -> Result<Answer, ApiError> {
     Ok(match command {
         Command::Publish(request) => {
             Answer::Publish(publish::finish(node, publish::begin(node, request, body)?).await?)
@@ -39,11 +45,11 @@ pub(super) async fn answer(node: &Arc<Node>, command: Command<'_>, body: &Bytes)
         Command::Unsubscribe(request) => Answer::Unsubscribe(session::unsubscribe(node, request).await?),
         Command::Disconnect(request) => Answer::Disconnect(session::disconnect(node, request).await?),
         Command::Refresh(request) => Answer::Refresh(session::refresh(node, request).await?),
-        Command::Presence(request) => Answer::Presence(channel::presence(node, request).await?),
+        Command::Presence(request) => Answer::Presence(channel::presence(node, request, allowance).await?),
         Command::PresenceStats(request) => {
             Answer::PresenceStats(channel::presence_stats(node, request).await?)
         }
-        Command::History(request) => Answer::History(channel::history(node, request).await?),
+        Command::History(request) => Answer::History(channel::history(node, request, allowance).await?),
         Command::HistoryRemove(request) => {
             Answer::HistoryRemove(channel::history_remove(node, request).await?)
         }
@@ -57,7 +63,12 @@ pub(super) async fn answer(node: &Arc<Node>, command: Command<'_>, body: &Bytes)
 type Answering<'a> = LocalBoxFuture<'a, Result<Answer, ApiError>>;
 
 /// Begins a command: a publication has its place in line when this returns.
-async fn begin<'a>(node: &'a Arc<Node>, command: Command<'a>, body: &Bytes) -> Answering<'a> {
+async fn begin<'a>(
+    node: &'a Arc<Node>,
+    command: Command<'a>,
+    body: &Bytes,
+    allowance: &'a ReadAllowance,
+) -> Answering<'a> {
     match command {
         Command::Publish(request) => match publish::begin(node, request, body) {
             Ok(accepting) => {
@@ -75,7 +86,7 @@ async fn begin<'a>(node: &'a Arc<Node>, command: Command<'a>, body: &Bytes) -> A
         }
         other => {
             let body = body.clone();
-            Box::pin(async move { answer(node, other, &body).await })
+            Box::pin(async move { answer(node, other, &body, allowance).await })
         }
     }
 }
@@ -88,6 +99,7 @@ fn joins(command: &Result<Command<'_>, ApiError>) -> bool {
 /// Carries a batch out; replies are in the order of the commands.
 pub(super) async fn run(node: &Arc<Node>, batch: &BatchRequest<'_>, body: &Bytes) -> BatchResult {
     let parallel = batch.parallel.unwrap_or_default();
+    let allowance = ReadAllowance::new(&node.settings.api);
     let mut replies = Vec::with_capacity(batch.commands.len());
     let mut under_way: Vec<Answering<'_>> = Vec::new();
     let mut pace = Pace::begin();
@@ -98,7 +110,7 @@ pub(super) async fn run(node: &Arc<Node>, batch: &BatchRequest<'_>, body: &Bytes
             settle(&mut under_way, &mut replies).await;
         }
         under_way.push(match command {
-            Ok(command) => begin(node, command, body).await,
+            Ok(command) => begin(node, command, body, &allowance).await,
             Err(error) => Box::pin(ready(Err(error))),
         });
         if alone {

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gorani_broker::{Broker, Event, queue::woken_queue};
+use gorani_broker::{Broker, BrokerError, Event, HistoryPage, HistoryQuery, Retention, queue::woken_queue};
 use indexmap::IndexMap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
@@ -26,7 +26,8 @@ use crate::{
         interest::Interest,
         places::Leaves,
         queue::Consumers,
-        reads::{Moment, Reads},
+        read_budget::{ReadSource, ReadTurn, ReadTurns},
+        reads::{HistoryRead, Moment, Reads},
         roster::{Registration, SessionKey},
         tally::Tally,
         timers::Timers,
@@ -136,6 +137,7 @@ pub struct Worker {
     pub(super) broker: Arc<dyn Broker>,
     pub(super) interest: Arc<Interest>,
     pub(super) reads: Arc<Reads>,
+    read_turns: Rc<ReadTurns>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) consumers: Consumers,
     /// Clients that wait to be taken out of their users' connections.
@@ -162,6 +164,7 @@ impl Worker {
             broker,
             interest,
             reads,
+            read_turns: Rc::default(),
             metrics,
             consumers: Consumers::default(),
             leaves: Rc::default(),
@@ -181,6 +184,27 @@ impl Worker {
     /// The hub, to change. Never held over an await or while an actor's code runs.
     pub fn hub_mut(&self) -> RefMut<'_, Hub> {
         self.hub.borrow_mut()
+    }
+
+    /// Waits until another heavy read of the session may begin.
+    pub async fn read_turn(&self, key: SessionKey) -> ReadTurn {
+        self.read_turns.clone().wait(key, self.reads.budget().per_connection()).await
+    }
+
+    /// Reads history for a session, after its reads before. Who asks for the same at the same time shares the read.
+    ///
+    /// # Errors
+    /// As [`Reads::read`].
+    pub async fn history(
+        self: Rc<Self>,
+        key: SessionKey,
+        channel: Arc<str>,
+        query: HistoryQuery,
+        retention: Retention,
+    ) -> Result<HistoryPage, BrokerError> {
+        let _turn = self.read_turn(key).await;
+        let read = HistoryRead { channel, query, source: ReadSource::Client };
+        self.reads.read(read, retention, self.reads.now()).await.map(Arc::unwrap_or_clone)
     }
 
     /// Enters a session.

@@ -253,6 +253,12 @@ impl ClientSession {
         if matches!(self.state, State::Connecting(_)) || self.pending.len() >= PENDING_REQUESTS {
             return true;
         }
+        if matches!(command.request, Request::History(_) | Request::Presence { .. })
+            && self.pending.values().filter(|pending| pending.is_heavy_read()).count()
+                >= self.policy.settings.max_reads
+        {
+            return true;
+        }
         let channel = match &command.request {
             Request::Subscribe(subscribe) => &subscribe.channel,
             Request::Unsubscribe { channel }

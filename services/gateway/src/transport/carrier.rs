@@ -146,7 +146,7 @@ impl Carried {
             MessageKind::Binary => encoder.frame_binary(framing, message, &mut out),
         });
         drop(hub);
-        // An overflow is seen by the actor's resident future, which ends the session as slow.
+        // An overflow is seen by the caller, which ends the session as slow.
         let _ = self.outbox.push_reply(out.freeze());
     }
 }
@@ -171,12 +171,27 @@ pub(super) trait Carrier: Actor<Context = Context<Self>> {
     /// Until when an end may take, if one is under way.
     fn farewell_by(&self) -> Option<Instant>;
 
-    /// Sends what the session wrote and carries out what it wants, until it wants nothing more.
+    /// Ends a session whose outbox has overflowed; true if the session may still act.
+    fn may_act(&mut self) -> bool {
+        if self.is_open()
+            && let Some(slow) = self.carried().outbox.overflow()
+        {
+            self.end(slow);
+        }
+        self.is_open()
+    }
+
+    /// Sends what the session wrote and carries out what it wants, until it wants nothing more. Once the outbox has
+    /// overflowed nothing is carried out: its replies could not be sent, and the client would not know what took place.
     fn carry_out(&mut self, actions: &mut Actions, ctx: &mut Context<Self>) {
         let mut outcomes: VecDeque<(Ticket, Outcome)> = VecDeque::new();
         loop {
             if !actions.is_empty() && self.is_open() {
                 self.carried().send_messages(actions);
+                if !self.may_act() {
+                    actions.take_list();
+                    return;
+                }
             }
             for action in actions.take_list() {
                 match self.carried().errands.begin(action) {
@@ -223,7 +238,7 @@ pub(super) trait Carrier: Actor<Context = Context<Self>> {
     /// Makes an errand a task of the actor.
     fn wait_for(&mut self, ticket: Ticket, errand: Errand, ctx: &mut Context<Self>) {
         let done = errand.into_actor(self).map(move |outcome, me, ctx| {
-            if !me.is_open() {
+            if !me.may_act() {
                 return;
             }
             let mut actions = Actions::default();

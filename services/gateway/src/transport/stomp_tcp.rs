@@ -346,7 +346,7 @@ impl<T: Io> StompConnection<T> {
     }
 
     fn take_bytes(&mut self, bytes: &[u8], actions: &mut Actions, ctx: &mut Context<Self>) {
-        if !self.is_open() {
+        if !self.may_act() {
             return;
         }
         self.carried.session.message(Incoming::Binary(bytes), Now::read(), actions);

@@ -91,7 +91,7 @@ impl Held {
             && let Some(mut arrival) = self.arrivals.pop_front()
         {
             while is_in_time
-                && self.is_open()
+                && self.may_act()
                 && !self.carried.session.is_blocked()
                 && let Some(message) = arrival.messages.pop_front()
             {

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     disconnect::{ErrorCode, Refused},
-    hub::fanout::Protocol,
+    hub::{fanout::Protocol, read_budget::ReadSource},
     metrics::TransportLabel,
     node::Node,
     session::{
@@ -145,23 +145,26 @@ fn respond(door: &Door, head: Head, body: BytesMut) -> HttpResponse {
 /// Reads what is new in each channel from history.
 async fn read(node: &Arc<Node>, asked: &Asked, channels: &[Readable]) -> Result<Polled, Refusal> {
     let mut polled = Polled::default();
+    let mut left_bytes = node.settings.client.reply_max_bytes as u64;
     for Readable { channel, retention } in channels {
         let retention = retention.unwrap_or_default();
-        let left = asked.limit.saturating_sub(polled.len());
+        let left = if left_bytes == 0 { 0 } else { asked.limit.saturating_sub(polled.len()) };
+        let most = Most { publications: clamp(left), bytes: left_bytes };
         let since = asked.wish.positions.get(channel);
         let (publications, position) = match since {
             Some(since) if left == 0 => (Vec::new(), since.clone()),
-            Some(since) => match read_since(node, channel, since, left, retention).await? {
+            Some(since) => match read_since(node, channel, since, most, retention).await? {
                 Some(news) => news,
                 None => {
                     polled.lost(channel);
-                    read_latest(node, channel, left, retention).await?
+                    read_latest(node, channel, most, retention).await?
                 }
             },
-            None => read_latest(node, channel, left, retention).await?,
+            None => read_latest(node, channel, most, retention).await?,
         };
         let mut object = BytesMut::new();
         for publication in publications {
+            left_bytes = left_bytes.saturating_sub(publication.content_bytes());
             object.clear();
             bare::publication(channel, &publication_view(&publication), &mut object);
             polled.push(&object);
@@ -171,6 +174,19 @@ async fn read(node: &Arc<Node>, asked: &Asked, channels: &[Readable]) -> Result<
     Ok(polled)
 }
 
+/// What one channel may still bring to an answer.
+#[derive(Clone, Copy)]
+struct Most {
+    publications: u32,
+    bytes: u64,
+}
+
+impl Most {
+    fn query(self, since: Option<u64>, reverse: bool) -> HistoryQuery {
+        HistoryQuery { limit: self.publications, since, reverse, max_bytes: Some(self.bytes) }
+    }
+}
+
 type News = (Vec<Arc<Publication>>, Position);
 
 /// What follows a position, without a gap; `None` if there is one.
@@ -178,12 +194,12 @@ async fn read_since(
     node: &Arc<Node>,
     channel: &Arc<str>,
     since: &Position,
-    limit: usize,
+    most: Most,
     retention: Retention,
 ) -> Result<Option<News>, Refusal> {
-    let query = HistoryQuery { limit: clamp(limit), since: Some(since.offset), reverse: false };
-    let HistoryPage { publications, top } =
-        node.broker().history(channel, query, retention).await.map_err(ErrorCode::from)?;
+    let query = most.query(Some(since.offset), false);
+    let HistoryPage { publications, top, .. } =
+        node.history(ReadSource::Client, channel, query, retention).await.map_err(ErrorCode::from)?;
     if !since.epoch.is_empty() && since.epoch != top.epoch {
         return Ok(None);
     }
@@ -204,12 +220,12 @@ async fn read_since(
 async fn read_latest(
     node: &Arc<Node>,
     channel: &Arc<str>,
-    limit: usize,
+    most: Most,
     retention: Retention,
 ) -> Result<News, Refusal> {
-    let query = HistoryQuery { limit: clamp(limit), since: None, reverse: true };
-    let HistoryPage { mut publications, top } =
-        node.broker().history(channel, query, retention).await.map_err(ErrorCode::from)?;
+    let query = most.query(None, true);
+    let HistoryPage { mut publications, top, .. } =
+        node.history(ReadSource::Client, channel, query, retention).await.map_err(ErrorCode::from)?;
     publications.reverse();
     Ok((publications, top))
 }

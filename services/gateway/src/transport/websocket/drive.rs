@@ -205,7 +205,8 @@ impl<T: Io> Connection<T> {
                     break;
                 }
             };
-            if !self.phase.is_open() {
+            // What stands behind an overflow is only looked through for the peer's close frame; the next turn ends the session.
+            if !self.phase.is_open() || self.carried.outbox.overflow().is_some() {
                 continue;
             }
             messages += 1;

@@ -70,7 +70,7 @@ fn history_is_read_within_its_bound_and_its_epoch() {
     bench.next();
     let page = || {
         let publication = Publication { data: Bytes::from_static(b"5"), offset: 5, ..Publication::default() };
-        HistoryPage { publications: vec![Arc::new(publication)], top: top(5).top.unwrap() }
+        HistoryPage { publications: vec![Arc::new(publication)], top: top(5).top.unwrap(), truncated: false }
     };
     for (limit, expected) in [(10, 10), (-1, 300), (1000, 300), (0, 0)] {
         bench.say(json!({"id": 3, "history": {"channel": "history:a", "limit": limit, "since": {"offset": 4, "epoch": "e"}}}));
