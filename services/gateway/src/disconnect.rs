@@ -133,6 +133,9 @@ impl ErrorCode {
     pub const ALREADY_SUBSCRIBED: Self = Self::fixed(105, "already subscribed");
     /// A limit of the settings is reached.
     pub const LIMIT_EXCEEDED: Self = Self::fixed(106, "limit exceeded");
+    /// More clients are present than one answer holds.
+    pub const PRESENCE_TOO_LARGE: Self =
+        Self::fixed(106, "limit exceeded: too many clients, use presence_stats");
     /// The request is malformed or incomplete.
     pub const BAD_REQUEST: Self = Self::fixed(107, "bad request");
     /// The feature is switched off for this channel, or not offered.

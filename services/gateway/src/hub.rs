@@ -5,7 +5,7 @@
 //!
 //! - [`channel`]: one channel's subscriptions and its place in the stream. - [`fanout`]: encode once, deliver.
 //! - [`interest`]: which channels this node wants from the broker. - [`subscribe`]: the steps of a subscription.
-//! - [`budget`]: memory for large replies. - [`catch_up`]: after a gap. - [`reads`]: one read for all who want it. - [`presence`], [`places`]: keeping alive what stands in the broker.
+//! - [`budget`]: memory for large replies. - [`catch_up`]: after a gap. - [`reads`]: one read for all who want it. - [`read_budget`]: how many at a time. - [`presence`], [`places`]: keeping alive what stands in the broker.
 //! - [`timers`]: deadlines of sessions. - [`queue`]: consumers of work queues.
 //! - [`farewell`]: the node goes down. - [`worker`]: the thread's inbox and loop. - [`tally`]: what its connections move. - [`roster`]: the worker's sessions by id and user.
 
@@ -19,6 +19,7 @@ pub mod interest;
 pub mod places;
 mod presence;
 pub mod queue;
+pub mod read_budget;
 pub mod reads;
 pub mod roster;
 pub mod subscribe;
@@ -99,7 +100,8 @@ impl Hub {
             .channels
             .entry(request.channel.clone())
             .or_insert_with(|| Channel::new(request.channel.clone(), request.retention));
-        channel.join(key, session.outbox.clone(), session.encoding.showing(request.view.as_ref()), request);
+        let encoding = self.encoder.acquire(&session.encoding.showing(request.view.as_ref()));
+        channel.join(key, session.outbox.clone(), encoding, request);
         true
     }
 
@@ -114,7 +116,7 @@ impl Hub {
     /// Changes how a session is shown the messages of a channel.
     pub fn show(&mut self, key: SessionKey, name: &str, view: Arc<View>) {
         if let Some(channel) = self.channels.get_mut(name) {
-            channel.show(key, view);
+            channel.show(key, &view, &mut self.encoder);
         }
     }
 
@@ -130,12 +132,8 @@ impl Hub {
         let mut out = BytesMut::new();
         for publication in publications {
             if publication.exclude_client.is_empty() || publication.exclude_client != *session.client {
-                self.encoder.begin();
-                out.extend_from_slice(&self.encoder.shared(
-                    &session.encoding,
-                    name,
-                    &[Event::Publication(publication)],
-                ));
+                let event = [Event::Publication(publication)];
+                out.extend_from_slice(&self.encoder.encode(&session.encoding, name, &event));
             }
         }
         // An overflow is seen by the session's actor, which ends it as slow.
@@ -159,7 +157,7 @@ impl Hub {
         let entry = self.roster.get_mut(key)?.remove_channel(name)?;
         let last = match self.channels.get_mut(name) {
             Some(channel) => {
-                channel.leave(key);
+                channel.leave(key, &mut self.encoder);
                 channel.len() == 0 && self.channels.remove(name).is_some()
             }
             None => false,

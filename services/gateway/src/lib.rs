@@ -47,7 +47,7 @@ use crate::{
         ticker::{TICKER_PATH, Ticker},
     },
     node::{Node, NodeError},
-    server::{Listening, ServerError},
+    server::{ConnectionLimits, Listening, ServerError},
     settings::Settings,
     transport::{
         client::ClientEndpoint, endpoint::Endpoint, endpoints::Endpoints, handler::HandlerEndpoint,
@@ -207,11 +207,12 @@ impl Gorani {
     ///
     /// To be called within an actix system (`#[actix::main]`).
     pub async fn run(
-        self,
+        mut self,
         shutdown: impl Future<Output = ()>,
         started: impl FnOnce(SocketAddr, Arc<Node>),
     ) -> Result<(), RunError> {
-        server::raise_file_limit(self.settings.http.max_connections);
+        let limits = ConnectionLimits::read(&self.settings.http);
+        self.settings.http.max_connections = limits.sessions;
         let mut shutdown = std::pin::pin!(shutdown);
         // A node that waits for its broker can be told to stop as well.
         let node = tokio::select! {
@@ -226,7 +227,8 @@ impl Gorani {
         for served in self.endpoints {
             served.enter(&node, &mut endpoints)?;
         }
-        let Listening { address, handle, doors, server } = server::start(node.clone(), Arc::new(endpoints))?;
+        let Listening { address, handle, doors, server } =
+            server::start(node.clone(), Arc::new(endpoints), limits)?;
         if node.settings.http.address.port() == 0 {
             node.advertise(address).await;
         }

@@ -1,21 +1,29 @@
 //! What the node counts, for `GET /metrics`. Counters are moved once per event of a connection or per turn of a
 //! worker, never once per subscriber of a publication. What the broker counts itself is read when somebody asks.
 
+pub mod accept;
 pub mod broker;
 pub mod cluster;
 pub mod forward;
 pub mod memory;
+pub mod reads;
 
 use std::sync::atomic::AtomicU64;
 
 use gorani_broker::BrokerStats;
 use prometheus_client::{
     encoding::{EncodeLabelSet, LabelSetEncoder, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
-use self::{broker::BrokerMetrics, cluster::ClusterMetrics, forward::ForwardMetrics, memory::MemoryMetrics};
+use self::{
+    accept::AcceptMetrics, broker::BrokerMetrics, cluster::ClusterMetrics, forward::ForwardMetrics,
+    memory::MemoryMetrics, reads::ReadMetrics,
+};
+
+/// Buckets of the times for which a worker is held: 5 ms is what one client's input may take.
+const TURN_BUCKETS_SECONDS: [f64; 8] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0];
 
 /// Labels of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -120,6 +128,8 @@ pub struct Metrics {
     pub bytes_sent: Counter,
     /// Channels whose events did not fit into a worker's inbox.
     pub inbox_overflows: Counter,
+    /// Times of a millisecond and more for which a worker was held at a stretch.
+    pub worker_turn_seconds: Histogram,
     /// Reads of history after a gap.
     pub catch_ups: Counter,
     /// Messages of work queues given to consumers.
@@ -130,12 +140,16 @@ pub struct Metrics {
     pub channels: Gauge,
     /// Seconds since the start.
     pub uptime_seconds: Gauge<f64, AtomicU64>,
+    /// Accepted TCP connections.
+    pub accept: AcceptMetrics,
     /// What has to do with other nodes.
     pub cluster: ClusterMetrics,
     /// Requests forwarded between nodes.
     pub forward: ForwardMetrics,
     /// What is held for clients.
     pub memory: MemoryMetrics,
+    /// Heavy reads.
+    pub reads: ReadMetrics,
 }
 
 impl Default for Metrics {
@@ -171,13 +185,21 @@ impl Default for Metrics {
         let queue_redeliveries =
             plain!(Counter, "queue_redeliveries", "Messages of work queues given to consumers again");
         let catch_ups = plain!(Counter, "catch_ups", "History reads after a gap");
+        let worker_turn_seconds = Histogram::new(TURN_BUCKETS_SECONDS);
+        registry.register(
+            "worker_turn_seconds",
+            "Times for which a worker was held at a stretch; those below a millisecond are not counted",
+            worker_turn_seconds.clone(),
+        );
         let channels = plain!(Gauge, "channels", "Channels received by this node");
         let uptime_seconds = plain!(Gauge<f64, AtomicU64>, "uptime_seconds", "Seconds since the start");
         let broker = BrokerMetrics::default();
         broker.register(&mut registry);
+        let accept = AcceptMetrics::register(&mut registry);
         let cluster = ClusterMetrics::register(&mut registry);
         let forward = ForwardMetrics::register(&mut registry);
         let memory = MemoryMetrics::register(&mut registry);
+        let reads = ReadMetrics::register(&mut registry);
         Self {
             registry,
             broker,
@@ -193,14 +215,17 @@ impl Default for Metrics {
             bytes_received,
             bytes_sent,
             inbox_overflows,
+            worker_turn_seconds,
             catch_ups,
             queue_deliveries,
             queue_redeliveries,
             channels,
             uptime_seconds,
+            accept,
             cluster,
             forward,
             memory,
+            reads,
         }
     }
 }

@@ -25,7 +25,8 @@ use std::{
 use bytes::Bytes;
 use gorani_auth::{ApiKeys, ChannelRules, Origins, TokenVerifier};
 use gorani_broker::{
-    Broker, BrokerError, Event, Health, MemoryBroker, RedisBroker, Sink, queue::QueueLimits,
+    Broker, BrokerError, Event, Health, HistoryPage, HistoryQuery, MemoryBroker, RedisBroker, Retention,
+    Sink, queue::QueueLimits,
 };
 use parking_lot::RwLock;
 use rand::Rng;
@@ -42,7 +43,8 @@ use crate::{
     hub::{
         control::Control,
         interest::Interest,
-        reads::Reads,
+        read_budget::{ReadBudget, ReadSource},
+        reads::{HistoryRead, Reads},
         subscribe::PRESENCE_TTL,
         worker::{Inbox, Worker},
     },
@@ -134,6 +136,8 @@ impl Node {
             key_wanted: tokio::sync::Notify::new(),
         };
         let metrics = Arc::<Metrics>::default();
+        let budget =
+            ReadBudget::new(&settings.reads, settings.client.max_reads, metrics.reads.clone()).into();
         let (peers, mail) = Peers::new(id.clone(), settings.cluster.lease, PRESENCE_TTL, metrics.clone());
         let node = Arc::new(Self {
             id,
@@ -148,7 +152,7 @@ impl Node {
             metrics,
             started: Instant::now(),
             interest: Arc::new(Interest::new(broker.clone())),
-            reads: Arc::new(Reads::new(broker.clone())),
+            reads: Arc::new(Reads::new(broker.clone(), budget)),
             broker,
             inboxes: RwLock::default(),
             connections: AtomicUsize::new(0),
@@ -198,6 +202,26 @@ impl Node {
     /// The broker, for reads of history and presence.
     pub fn broker(&self) -> &Arc<dyn Broker> {
         &self.broker
+    }
+
+    /// Reads history within the node's budget of heavy reads.
+    ///
+    /// # Errors
+    /// The broker's; [`BrokerError::Limit`] where too many reads are under way for too long.
+    pub async fn history(
+        &self,
+        source: ReadSource,
+        channel: &str,
+        query: HistoryQuery,
+        retention: Retention,
+    ) -> Result<HistoryPage, BrokerError> {
+        let read = HistoryRead { channel: channel.into(), query, source };
+        self.reads.read(read, retention, self.reads.now()).await.map(Arc::unwrap_or_clone)
+    }
+
+    /// The budget of heavy reads.
+    pub fn read_budget(&self) -> &ReadBudget {
+        self.reads.budget()
     }
 
     /// Connections that are open.

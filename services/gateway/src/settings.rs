@@ -11,6 +11,7 @@ pub mod http;
 pub mod memory;
 pub mod poll;
 pub mod proxies;
+pub mod reads;
 mod secrets;
 pub mod sockjs;
 mod source;
@@ -39,6 +40,7 @@ pub use self::{
     memory::MemoryBudgetSettings,
     poll::PollSettings,
     proxies::TrustedProxies,
+    reads::ReadSettings,
     sockjs::SockJsSettings,
     stomp::{Password, StompQueueSettings, StompSettings, StompTcpSettings, StompUser},
 };
@@ -59,6 +61,8 @@ pub struct Settings {
     pub memory: MemoryBudgetSettings,
     /// Polling and long polling.
     pub poll: PollSettings,
+    /// Heavy reads: history, presence, recovery.
+    pub reads: ReadSettings,
     /// Clients of STOMP.
     pub stomp: StompSettings,
     /// Connection and subscription tokens.
@@ -89,23 +93,31 @@ pub struct ApiSettings {
     pub body_max_bytes: usize,
     /// Wrong keys a minute from one address that are answered 401; more are 429. A right key is never refused. 0: no limit.
     pub wrong_keys_per_minute: u32,
+    /// Bytes of publications and presence that the answer to one call may hold, a batch included.
+    pub reply_max_bytes: usize,
 }
 
 impl Default for ApiSettings {
     fn default() -> Self {
-        Self { keys: Vec::new(), body_max_bytes: 1024 * 1024, wrong_keys_per_minute: 600 }
+        Self {
+            keys: Vec::new(),
+            body_max_bytes: 1024 * 1024,
+            wrong_keys_per_minute: 600,
+            reply_max_bytes: 8 * 1024 * 1024,
+        }
     }
 }
 
 /// Tells how many keys there are, and none of them.
 impl fmt::Debug for ApiSettings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { keys, body_max_bytes, wrong_keys_per_minute } = self;
+        let Self { keys, body_max_bytes, wrong_keys_per_minute, reply_max_bytes } = self;
         formatter
             .debug_struct("ApiSettings")
             .field("keys", &format_args!("{} set", keys.len()))
             .field("body_max_bytes", body_max_bytes)
             .field("wrong_keys_per_minute", wrong_keys_per_minute)
+            .field("reply_max_bytes", reply_max_bytes)
             .finish()
     }
 }
@@ -231,6 +243,7 @@ impl Settings {
         self.client.validate()?;
         self.memory.validate(self.client.reply_max_bytes)?;
         self.poll.validate()?;
+        self.reads.validate()?;
         self.stomp.validate()?;
         self.cluster.validate()?;
         self.drain.validate()?;
@@ -246,6 +259,9 @@ impl Settings {
             self.broker.redis.validate().map_err(|error| SettingsError::value("broker.redis", error))?;
         }
         self.validate_secrets()?;
+        if self.api.reply_max_bytes < 1024 {
+            return Err(SettingsError::value("api.reply_max_bytes", "must be at least 1024"));
+        }
         if self.api.body_max_bytes < 1024 {
             return Err(SettingsError::value("api.body_max_bytes", "must be at least 1024"));
         }

@@ -54,7 +54,7 @@ pub struct Published {
 }
 
 /// What to read of a channel's history.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct HistoryQuery {
     /// Publications at most; 0 reads the position alone.
     pub limit: u32,
@@ -62,6 +62,9 @@ pub struct HistoryQuery {
     pub since: Option<u64>,
     /// Newest first.
     pub reverse: bool,
+    /// Bytes of the publications at most: data, tags and client info; the first one is given whatever its size. A broker may
+    /// count a few bytes of framing with each. Absent: no bound but `limit`.
+    pub max_bytes: Option<u64>,
 }
 
 /// A page of history, and the top of the stream at the moment of the read.
@@ -71,6 +74,35 @@ pub struct HistoryPage {
     pub publications: Vec<Arc<Publication>>,
     /// The stream's newest offset and its epoch. A stream that was never written gets its epoch by being read.
     pub top: Position,
+    /// `max_bytes` ended the page before `limit` did: more can be read from its last publication on.
+    pub truncated: bool,
+}
+
+/// What to read of a channel's presence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PresenceQuery {
+    /// Where the page before ended ([`PresencePage::cursor`]); empty: the first page.
+    pub cursor: String,
+    /// Clients, about: a page may have a few more, or fewer although it is not the last.
+    pub limit: u32,
+}
+
+impl Default for PresenceQuery {
+    fn default() -> Self {
+        Self { cursor: String::new(), limit: PRESENCE_PAGE }
+    }
+}
+
+/// Clients of a page of presence where the caller has no wish.
+const PRESENCE_PAGE: u32 = 1000;
+
+/// A page of a channel's presence.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PresencePage {
+    /// In no particular order.
+    pub clients: Vec<Arc<ClientInfo>>,
+    /// Where the next page begins; `None`: this is the last one.
+    pub cursor: Option<String>,
 }
 
 /// What a broker knows of its own state.
@@ -179,8 +211,14 @@ pub trait Broker: Send + Sync + 'static {
     /// Takes a client out of a channel's presence. An unknown client is no error.
     fn presence_remove(&self, channel: &str, client: &str) -> BoxFuture<'static, Result<(), BrokerError>>;
 
-    /// The clients present in a channel, on all nodes, in no particular order.
-    fn presence(&self, channel: &str) -> BoxFuture<'static, Result<Vec<Arc<ClientInfo>>, BrokerError>>;
+    /// A page of the clients present in a channel, on all nodes. Over all pages, who is present all the time is given at least
+    /// once, and may be given twice; who comes or goes meanwhile may be given. A cursor of another broker, or none at all, is
+    /// [`BrokerError::BadCursor`].
+    fn presence(
+        &self,
+        channel: &str,
+        query: PresenceQuery,
+    ) -> BoxFuture<'static, Result<PresencePage, BrokerError>>;
 
     /// Numbers of clients and of distinct users present in a channel, on all nodes.
     fn presence_stats(&self, channel: &str) -> BoxFuture<'static, Result<(u64, u64), BrokerError>>;

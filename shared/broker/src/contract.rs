@@ -107,6 +107,8 @@ macro_rules! broker_contract {
                 forward_reads_begin_after_since,
                 reverse_reads_begin_before_since,
                 limit_bounds_a_page_from_its_beginning,
+                bytes_bound_a_page_and_it_says_so,
+                pages_of_few_bytes_cover_the_whole_history,
                 limit_zero_reads_the_position_alone,
                 a_read_beyond_the_top_is_empty,
                 a_stream_never_written_has_an_epoch_that_stays,
@@ -141,7 +143,10 @@ macro_rules! broker_contract {
                 presence_of_one_channel_says_nothing_of_another,
                 clients_of_one_node_are_reaped_and_given,
                 of_concurrent_reapers_each_client_is_given_to_one,
-                those_who_are_forgotten_are_not_reaped;
+                those_who_are_forgotten_are_not_reaped,
+                many_clients_are_read_in_pages,
+                of_many_whose_time_is_over_none_is_shown,
+                all_clients_of_one_node_are_reaped_among_many;
             members:
                 those_who_announce_are_members_until_they_retire,
                 a_lease_that_is_not_renewed_ends,

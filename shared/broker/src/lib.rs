@@ -22,7 +22,8 @@ pub use self::redis::{
     ClusterSettings, RedisBroker, RedisSettings, RedisSettingsError, SentinelSettings, TlsSettings,
 };
 pub use broker::{
-    Broker, Health, HistoryPage, HistoryQuery, Idempotency, PublishOptions, Published, Retention, Sink,
+    Broker, Health, HistoryPage, HistoryQuery, Idempotency, PresencePage, PresenceQuery, PublishOptions,
+    Published, Retention, Sink,
 };
 pub use cluster::{Announced, Cluster, ConnectionEntry, Member};
 pub use error::BrokerError;

@@ -54,7 +54,7 @@ pub use self::{
 };
 use crate::{
     Broker, BrokerError, BrokerStats, ClientInfo, Cluster, Event, Health, HistoryPage, HistoryQuery,
-    Publication, PublishOptions, Published, Retention, Sink, queue::Queues,
+    PresencePage, PresenceQuery, Publication, PublishOptions, Published, Retention, Sink, queue::Queues,
 };
 
 /// Locks among which the channels are spread: several times the workers of a large machine would be wasteful, one per
@@ -373,12 +373,16 @@ impl Broker for MemoryBroker {
         done(Ok(()))
     }
 
-    fn presence(&self, channel: &str) -> BoxFuture<'static, Result<Vec<Arc<ClientInfo>>, BrokerError>> {
+    fn presence(
+        &self,
+        channel: &str,
+        query: PresenceQuery,
+    ) -> BoxFuture<'static, Result<PresencePage, BrokerError>> {
         let (hash, shard) = self.locate(channel);
         let shard = shard.lock();
         let now = self.now();
         let roster = shard.roster(hash, channel);
-        done(Ok(roster.map_or_else(Vec::new, |roster| roster.present(now).map(Arc::clone).collect())))
+        done(Ok(roster.map_or_else(PresencePage::default, |roster| roster.page(&query, now))))
     }
 
     fn presence_stats(&self, channel: &str) -> BoxFuture<'static, Result<(u64, u64), BrokerError>> {
@@ -398,10 +402,9 @@ impl Broker for MemoryBroker {
         let (hash, shard) = self.locate(channel);
         let mut shard = shard.lock();
         let now = self.now();
-        let of_node = |info: &&Arc<ClientInfo>| info.client.starts_with(node);
-        let reaped: Vec<_> = shard.roster(hash, channel).map_or_else(Vec::new, |roster| {
-            roster.present(now).filter(of_node).take(limit).map(Arc::clone).collect()
-        });
+        let roster = shard.roster(hash, channel);
+        let reaped: Vec<_> = roster
+            .map_or_else(Vec::new, |roster| roster.of_node(node, now).take(limit).map(Arc::clone).collect());
         for info in &reaped {
             shard.leave(hash, channel, &info.client, &self.ledger);
         }

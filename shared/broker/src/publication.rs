@@ -65,6 +65,24 @@ pub struct Publication {
     pub exclude_client: String,
 }
 
+impl ClientInfo {
+    /// Bytes of what it holds.
+    pub fn content_bytes(&self) -> u64 {
+        let bytes =
+            self.user.len() + self.client.len() + self.connection_info.len() + self.channel_info.len();
+        bytes as u64
+    }
+}
+
+impl Publication {
+    /// Bytes of its data, tags and client info: what a read of history counts.
+    pub fn content_bytes(&self) -> u64 {
+        let tags: usize = self.tags.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let info = self.info.as_ref().map_or(0, |info| info.content_bytes());
+        (self.data.len() + tags) as u64 + info
+    }
+}
+
 /// What a channel's subscribers are told of, in the broker's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {

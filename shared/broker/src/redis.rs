@@ -35,18 +35,20 @@ use futures_util::{
     future::{BoxFuture, ready},
 };
 use rand::distr::{Alphanumeric, SampleString as _};
-use redis::{Cmd, cmd};
+use redis::{Cmd, Value, cmd};
 use tokio::runtime::Handle;
 
 pub use self::settings::{ClusterSettings, RedisSettings, RedisSettingsError, SentinelSettings, TlsSettings};
 use self::{keys::Keys, queue::RedisQueues, shards::Shards};
 use crate::{
-    Broker, BrokerError, BrokerStats, ClientInfo, Cluster, Health, HistoryPage, HistoryQuery, Publication,
-    PublishOptions, Published, Retention, Sink, queue::Queues,
+    Broker, BrokerError, BrokerStats, ClientInfo, Cluster, Health, HistoryPage, HistoryQuery, PresencePage,
+    PresenceQuery, Publication, PublishOptions, Published, Retention, Sink, queue::Queues,
 };
 
 /// Characters of an epoch; as in memory.
 const EPOCH_CHARS: usize = 8;
+/// Clients of presence that one call looks through for those of a dead node.
+const REAP_SLICE: u32 = 500;
 /// Characters of the id that a node gives itself for its canary.
 const NODE_ID_CHARS: usize = 16;
 
@@ -135,6 +137,26 @@ impl RedisBroker {
     fn at_least_a_millisecond(&self, time: Duration) -> u64 {
         let nanos = time.min(self.settings.position_ttl).as_nanos();
         u64::try_from(nanos.div_ceil(1_000_000)).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// Makes a call again until its answer is whole: each call forgets a slice of the clients whose time is over. The first
+    /// one has its place in line when this returns.
+    fn ask_until<T: Send + 'static>(
+        &self,
+        call: Cmd,
+        read: fn(Value) -> Result<Option<T>, BrokerError>,
+    ) -> BoxFuture<'static, Result<T, BrokerError>> {
+        let shards = Arc::clone(&self.shards);
+        let mut made = shards.make(call.clone()).boxed();
+        async move {
+            loop {
+                match read(made.await?)? {
+                    Some(whole) => return Ok(whole),
+                    None => made = shards.make(call.clone()).boxed(),
+                }
+            }
+        }
+        .boxed()
     }
 
     fn roster_call(&self, channel: &str, code: &scripts::Code) -> Cmd {
@@ -246,7 +268,8 @@ impl Broker for RedisBroker {
             .arg(command)
             .arg(from)
             .arg(to)
-            .arg(query.limit);
+            .arg(query.limit)
+            .arg(query.max_bytes.map_or(0, |bytes| bytes.max(1)));
         let made = self.shards.make(call);
         async move { answers::history_page(made.await?) }.boxed()
     }
@@ -284,14 +307,22 @@ impl Broker for RedisBroker {
         async move { made.await.map(drop) }.boxed()
     }
 
-    fn presence(&self, channel: &str) -> BoxFuture<'static, Result<Vec<Arc<ClientInfo>>, BrokerError>> {
-        let made = self.shards.make(self.roster_call(channel, &self.shards.scripts().presence));
-        async move { answers::present(made.await?) }.boxed()
+    fn presence(
+        &self,
+        channel: &str,
+        query: PresenceQuery,
+    ) -> BoxFuture<'static, Result<PresencePage, BrokerError>> {
+        let cursor = if query.cursor.is_empty() { answers::LAST_CURSOR.to_owned() } else { query.cursor };
+        if cursor.parse::<u64>().is_err() {
+            return ready(Err(BrokerError::BadCursor)).boxed();
+        }
+        let mut call = self.roster_call(channel, &self.shards.scripts().presence);
+        call.arg(cursor).arg(query.limit.max(1));
+        self.ask_until(call, answers::presence_page)
     }
 
     fn presence_stats(&self, channel: &str) -> BoxFuture<'static, Result<(u64, u64), BrokerError>> {
-        let made = self.shards.make(self.roster_call(channel, &self.shards.scripts().presence_stats));
-        async move { answers::stats(made.await?) }.boxed()
+        self.ask_until(self.roster_call(channel, &self.shards.scripts().presence_stats), answers::stats)
     }
 
     fn presence_reap(
@@ -300,10 +331,30 @@ impl Broker for RedisBroker {
         node: &str,
         limit: u32,
     ) -> BoxFuture<'static, Result<Vec<Arc<ClientInfo>>, BrokerError>> {
-        let mut call = self.roster_call(channel, &self.shards.scripts().presence_reap);
-        call.arg(node).arg(limit);
-        let made = self.shards.make(call);
-        async move { answers::present(made.await?) }.boxed()
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let (keys, node, shards) = (self.keys.roster(channel), node.to_owned(), Arc::clone(&self.shards));
+        let slice = move |cursor: &str, left: usize| {
+            let mut call = shards.scripts().presence_reap.call(&keys.each_ref().map(String::as_str));
+            call.arg(&node).arg(left).arg(cursor).arg(REAP_SLICE);
+            shards.make(call)
+        };
+        let first = slice(answers::LAST_CURSOR, limit);
+        async move {
+            let (mut reaped, mut cursor) = answers::reaped(first.await?)?;
+            while let Some(from) = cursor.filter(|_| reaped.len() < limit) {
+                match slice(&from, limit - reaped.len()).await.and_then(answers::reaped) {
+                    Ok((more, next)) => {
+                        reaped.extend(more);
+                        cursor = next;
+                    }
+                    // Those who are out already must be told; the rest is for the next call.
+                    Err(error) if reaped.is_empty() => return Err(error),
+                    Err(_) => return Ok(reaped),
+                }
+            }
+            Ok(reaped)
+        }
+        .boxed()
     }
 
     fn cluster(&self) -> &dyn Cluster {

@@ -52,6 +52,10 @@ pub struct EmptyResult {}
 pub struct PresenceResult {
     /// The clients in the channel, by client id.
     pub presence: BTreeMap<String, ClientInfoView>,
+    /// For the next page; absent on the last one, and where no page was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String)]
+    pub next_cursor: Option<String>,
 }
 
 /// Of `presence_stats`.
@@ -72,6 +76,10 @@ pub struct HistoryResult {
     pub offset: u64,
     /// The stream's epoch.
     pub epoch: String,
+    /// True where `api.reply_max_bytes` ended the page before `limit` did: go on with `since`. Absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub truncated: bool,
 }
 
 /// Of `channels`.

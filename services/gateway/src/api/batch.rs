@@ -13,32 +13,43 @@ use crate::{
         answer::{Answer, BatchResult},
         channel,
         error::ApiError,
-        overview, publish,
+        overview,
+        pace::Pace,
+        publish,
+        reading::ReadAllowance,
         request::{BatchRequest, Command, decode_named},
         session,
     },
     node::Node,
 };
 
+/// Commands of a batch whose answers are waited for together.
+const AT_A_TIME: usize = 64;
+
 /// Carries one command out.
-pub(super) async fn answer(node: &Arc<Node>, command: Command<'_>, body: &Bytes) -> Result<Answer, ApiError> {
+pub(super) async fn answer(
+    node: &Arc<Node>,
+    command: Command<'_>,
+    body: &Bytes,
+    allowance: &ReadAllowance,
+) -> Result<Answer, ApiError> {
     Ok(match command {
         Command::Publish(request) => {
             Answer::Publish(publish::finish(node, publish::begin(node, request, body)?).await?)
         }
         Command::Broadcast(request) => {
-            let accepting = publish::begin_broadcast(node, request, body)?;
+            let accepting = publish::begin_broadcast(node, request, body).await?;
             Answer::Broadcast(publish::finish_broadcast(node, accepting).await)
         }
         Command::Subscribe(request) => Answer::Subscribe(session::subscribe(node, request).await?),
         Command::Unsubscribe(request) => Answer::Unsubscribe(session::unsubscribe(node, request).await?),
         Command::Disconnect(request) => Answer::Disconnect(session::disconnect(node, request).await?),
         Command::Refresh(request) => Answer::Refresh(session::refresh(node, request).await?),
-        Command::Presence(request) => Answer::Presence(channel::presence(node, request).await?),
+        Command::Presence(request) => Answer::Presence(channel::presence(node, request, allowance).await?),
         Command::PresenceStats(request) => {
             Answer::PresenceStats(channel::presence_stats(node, request).await?)
         }
-        Command::History(request) => Answer::History(channel::history(node, request).await?),
+        Command::History(request) => Answer::History(channel::history(node, request, allowance).await?),
         Command::HistoryRemove(request) => {
             Answer::HistoryRemove(channel::history_remove(node, request).await?)
         }
@@ -52,7 +63,12 @@ pub(super) async fn answer(node: &Arc<Node>, command: Command<'_>, body: &Bytes)
 type Answering<'a> = LocalBoxFuture<'a, Result<Answer, ApiError>>;
 
 /// Begins a command: a publication has its place in line when this returns.
-fn begin<'a>(node: &'a Arc<Node>, command: Command<'a>, body: &Bytes) -> Answering<'a> {
+async fn begin<'a>(
+    node: &'a Arc<Node>,
+    command: Command<'a>,
+    body: &Bytes,
+    allowance: &'a ReadAllowance,
+) -> Answering<'a> {
     match command {
         Command::Publish(request) => match publish::begin(node, request, body) {
             Ok(accepting) => {
@@ -61,7 +77,7 @@ fn begin<'a>(node: &'a Arc<Node>, command: Command<'a>, body: &Bytes) -> Answeri
             Err(error) => Box::pin(ready(Err(error))),
         },
         Command::Broadcast(request) => {
-            match publish::begin_broadcast(node, request, body) {
+            match publish::begin_broadcast(node, request, body).await {
                 Ok(accepting) => Box::pin(async move {
                     Ok(Answer::Broadcast(publish::finish_broadcast(node, accepting).await))
                 }),
@@ -70,7 +86,7 @@ fn begin<'a>(node: &'a Arc<Node>, command: Command<'a>, body: &Bytes) -> Answeri
         }
         other => {
             let body = body.clone();
-            Box::pin(async move { answer(node, other, &body).await })
+            Box::pin(async move { answer(node, other, &body, allowance).await })
         }
     }
 }
@@ -83,8 +99,10 @@ fn joins(command: &Result<Command<'_>, ApiError>) -> bool {
 /// Carries a batch out; replies are in the order of the commands.
 pub(super) async fn run(node: &Arc<Node>, batch: &BatchRequest<'_>, body: &Bytes) -> BatchResult {
     let parallel = batch.parallel.unwrap_or_default();
+    let allowance = ReadAllowance::new(&node.settings.api);
     let mut replies = Vec::with_capacity(batch.commands.len());
     let mut under_way: Vec<Answering<'_>> = Vec::new();
+    let mut pace = Pace::begin();
     for named in batch.commands.iter() {
         let command = decode_named(named);
         let alone = !parallel && !joins(&command);
@@ -92,12 +110,13 @@ pub(super) async fn run(node: &Arc<Node>, batch: &BatchRequest<'_>, body: &Bytes
             settle(&mut under_way, &mut replies).await;
         }
         under_way.push(match command {
-            Ok(command) => begin(node, command, body),
+            Ok(command) => begin(node, command, body, &allowance).await,
             Err(error) => Box::pin(ready(Err(error))),
         });
         if alone {
             settle(&mut under_way, &mut replies).await;
         }
+        pace.pause().await;
     }
     settle(&mut under_way, &mut replies).await;
     BatchResult { replies }
@@ -105,6 +124,11 @@ pub(super) async fn run(node: &Arc<Node>, batch: &BatchRequest<'_>, body: &Bytes
 
 /// Waits for all that is under way.
 async fn settle(under_way: &mut Vec<Answering<'_>>, replies: &mut Vec<Answer>) {
-    let settled = join_all(under_way.drain(..)).await.into_iter();
-    replies.extend(settled.map(|result| result.unwrap_or_else(|error| Answer::Error(error.view()))));
+    let mut pace = Pace::begin();
+    while !under_way.is_empty() {
+        let some = under_way.drain(..under_way.len().min(AT_A_TIME));
+        let settled = join_all(some).await.into_iter();
+        replies.extend(settled.map(|result| result.unwrap_or_else(|error| Answer::Error(error.view()))));
+        pace.pause().await;
+    }
 }

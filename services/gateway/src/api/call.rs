@@ -4,6 +4,7 @@
 
 use std::{
     future::Future,
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -12,6 +13,7 @@ use std::{
 use actix_web::{
     FromRequest, HttpRequest,
     dev::Payload,
+    error::PayloadError,
     http::header::CONTENT_LENGTH,
     web::{Bytes, BytesMut, Data},
 };
@@ -38,6 +40,13 @@ pub(super) struct Reading {
     /// A body that came in one piece is not copied.
     first: Bytes,
     rest: BytesMut,
+}
+
+fn unreadable(error: PayloadError) -> ApiError {
+    match &error {
+        PayloadError::Io(cause) if cause.kind() == io::ErrorKind::TimedOut => ApiError::timed_out(),
+        _ => ApiError::bad_request(format!("the body is cut off: {error}")),
+    }
 }
 
 fn too_large(limit_bytes: usize) -> ApiError {
@@ -80,8 +89,7 @@ impl Future for Reading {
             Err(error) => return Poll::Ready(Err(error.take().unwrap_or(ErrorCode::INTERNAL.into()))),
         };
         while let Some(chunk) = ready!(Pin::new(&mut *payload).poll_next(context)) {
-            let chunk =
-                chunk.map_err(|error| ApiError::bad_request(format!("the body is cut off: {error}")))?;
+            let chunk = chunk.map_err(unreadable)?;
             let so_far = this.first.len() + this.rest.len();
             if so_far + chunk.len() > this.limit_bytes {
                 return Poll::Ready(Err(too_large(this.limit_bytes)));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gorani_auth::{ChannelOptions, check_channel_name};
-use gorani_broker::BrokerError;
+use gorani_broker::{BrokerError, HistoryQuery};
 
 use crate::{
     api::{
@@ -11,9 +11,11 @@ use crate::{
             ClientInfoView, EmptyResult, HistoryResult, PresenceResult, PresenceStatsResult, PublicationView,
         },
         error::ApiError,
-        request::{ChannelRequest, HistoryRequest},
+        reading::ReadAllowance,
+        request::{ChannelRequest, HistoryRequest, PresenceRequest},
     },
     disconnect::ErrorCode,
+    hub::read_budget::ReadSource,
     node::Node,
     session::client::policy::retention,
 };
@@ -50,12 +52,31 @@ fn without_history() -> ApiError {
 
 pub(super) async fn presence(
     node: &Arc<Node>,
-    request: ChannelRequest<'_>,
+    request: PresenceRequest<'_>,
+    allowance: &ReadAllowance,
 ) -> Result<PresenceResult, ApiError> {
     with_presence(node, &request.channel)?;
-    let clients = node.presence(&request.channel).await.map_err(failed)?;
+    let turn = allowance.begin().await?;
+    let (clients, next_cursor) = match request.query()? {
+        Some(query) => {
+            let page = node.read_presence_page(&request.channel, query).await.map_err(failed)?;
+            (page.clients, page.cursor)
+        }
+        None => {
+            let clients = node.presence(ReadSource::Api, &request.channel, turn.left_bytes()).await;
+            let clients = clients.map_err(|error| match error {
+                ErrorCode::PRESENCE_TOO_LARGE => ApiError::new(
+                    error,
+                    "limit exceeded: more clients than one answer holds (api.reply_max_bytes): read them in pages, with limit and cursor",
+                ),
+                error => error.into(),
+            })?;
+            (clients, None)
+        }
+    };
+    turn.spend(clients.iter().map(|info| info.content_bytes()).sum());
     let by_id = clients.iter().map(|info| (info.client.clone(), ClientInfoView::from(&**info)));
-    Ok(PresenceResult { presence: by_id.collect() })
+    Ok(PresenceResult { presence: by_id.collect(), next_cursor })
 }
 
 pub(super) async fn presence_stats(
@@ -63,20 +84,25 @@ pub(super) async fn presence_stats(
     request: ChannelRequest<'_>,
 ) -> Result<PresenceStatsResult, ApiError> {
     with_presence(node, &request.channel)?;
-    let (num_clients, num_users) = node.presence_stats(&request.channel).await.map_err(failed)?;
+    let (num_clients, num_users) =
+        node.presence_stats(ReadSource::Api, &request.channel).await.map_err(failed)?;
     Ok(PresenceStatsResult { num_clients, num_users })
 }
 
 pub(super) async fn history(
     node: &Arc<Node>,
     request: HistoryRequest<'_>,
+    allowance: &ReadAllowance,
 ) -> Result<HistoryResult, ApiError> {
     let options = options(node, &request.channel)?;
     if !options.has_history() {
         return Err(without_history());
     }
-    let query = request.query()?;
-    let page = node.broker().history(&request.channel, query, retention(options)).await.map_err(failed)?;
+    let turn = allowance.begin().await?;
+    let query = HistoryQuery { max_bytes: Some(turn.left_bytes()), ..request.query()? };
+    let page =
+        node.history(ReadSource::Api, &request.channel, query, retention(options)).await.map_err(failed)?;
+    turn.spend(page.publications.iter().map(|publication| publication.content_bytes()).sum());
     if let Some(since) = &request.since
         && !since.epoch.is_empty()
         && *since.epoch != *page.top.epoch
@@ -91,6 +117,7 @@ pub(super) async fn history(
             .collect(),
         offset: page.top.offset,
         epoch: page.top.epoch.as_ref().to_owned(),
+        truncated: page.truncated,
     })
 }
 

@@ -14,7 +14,7 @@ use self::value::{List, Named};
 pub use self::{
     channel::{
         ChannelRequest, ChannelsRequest, ConnectionsRequest, HISTORY_PAGE_MAX, HistoryRequest, InfoRequest,
-        PAGE_MAX, PositionRequest, cursor_after,
+        PAGE_MAX, PositionRequest, PresenceRequest, cursor_after,
     },
     publish::{BroadcastRequest, IDEMPOTENCY_KEY_MAX_BYTES, LIST_MAX, Payload, PublishRequest, check_depth},
     session::{DisconnectRequest, DisconnectWith, RefreshRequest, SubscribeRequest, UnsubscribeRequest},
@@ -42,7 +42,7 @@ pub enum Command<'a> {
     /// [`Method::Refresh`].
     Refresh(RefreshRequest<'a>),
     /// [`Method::Presence`].
-    Presence(ChannelRequest<'a>),
+    Presence(PresenceRequest<'a>),
     /// [`Method::PresenceStats`].
     PresenceStats(ChannelRequest<'a>),
     /// [`Method::History`].

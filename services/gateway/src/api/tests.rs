@@ -9,6 +9,7 @@ mod door;
 mod hostile;
 mod openapi;
 mod overview;
+mod pace;
 mod publish;
 mod sessions;
 

@@ -8,9 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gorani_broker::{BrokerError, Event, HistoryPage, Position, Publication};
+use gorani_broker::{BrokerError, Event, HistoryPage, HistoryQuery, Position, Publication};
 
-use crate::hub::{channel::Mark, reads::Moment, subscription::is_same_epoch, worker::Worker};
+use crate::hub::{
+    channel::Mark,
+    read_budget::ReadSource,
+    reads::{HistoryRead, Moment},
+    subscription::is_same_epoch,
+    worker::Worker,
+};
 
 /// Publications read at a time while catching up.
 const PAGE: u32 = 1000;
@@ -68,7 +74,7 @@ impl Worker {
             if offset >= page.top.offset {
                 return Some(missed);
             }
-            if page.publications.len() < PAGE as usize {
+            if page.publications.len() < PAGE as usize && !page.truncated {
                 // The page was short of the top: what is missing has left the history already.
                 return None;
             }
@@ -94,7 +100,9 @@ impl Worker {
         let mut patience = Patience::new();
         loop {
             let retention = self.hub().retention(channel)?;
-            match self.reads.read(channel, Some(since), PAGE, retention, moment).await {
+            let query = HistoryQuery { limit: PAGE, since: Some(since), ..HistoryQuery::default() };
+            let read = HistoryRead { channel: channel.clone(), query, source: ReadSource::CatchUp };
+            match self.reads.read(read, retention, moment).await {
                 Ok(page) => return Some(page),
                 Err(error) => {
                     if !patience.again_after(&error).await {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use gorani_broker::{BrokerError, ClientInfo};
+use gorani_broker::{BrokerError, ClientInfo, PresenceQuery};
 
 use crate::hub::{
     subscribe::PRESENCE_TTL,
@@ -72,8 +72,7 @@ impl Worker {
             channels.entry(membership.channel.clone()).or_default().push(present);
         }
         for (channel, sessions) in channels {
-            let there = self.broker.presence(&channel).await?;
-            let there: HashSet<&str> = there.iter().map(|info| info.client.as_str()).collect();
+            let there = self.there_among(&channel, &sessions).await?;
             for batch in sessions.chunks(BATCH) {
                 let added = batch
                     .iter()
@@ -81,9 +80,8 @@ impl Worker {
                 for added in join_all(added).await {
                     added?;
                 }
-                let out = batch
-                    .iter()
-                    .filter(|present| present.announce && !there.contains(present.info.client.as_str()));
+                let out =
+                    batch.iter().filter(|present| present.announce && !there.contains(&present.info.client));
                 let joined = out.map(|present| self.broker.publish_join(&channel, present.info.clone()));
                 for joined in join_all(joined).await {
                     joined?;
@@ -91,5 +89,21 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// The client ids of these sessions that stand in a channel's presence.
+    async fn there_among(&self, channel: &str, sessions: &[Present]) -> Result<HashSet<String>, BrokerError> {
+        let wanted: HashSet<&str> = sessions.iter().map(|present| present.info.client.as_str()).collect();
+        let mut there = HashSet::new();
+        let mut query = PresenceQuery::default();
+        loop {
+            let page = self.broker.presence(channel, query.clone()).await?;
+            let ours = page.clients.iter().filter(|info| wanted.contains(info.client.as_str()));
+            there.extend(ours.map(|info| info.client.clone()));
+            match page.cursor {
+                Some(cursor) => query.cursor = cursor,
+                None => return Ok(there),
+            }
+        }
     }
 }

@@ -19,6 +19,8 @@ use futures_util::future::{BoxFuture, FutureExt as _, Shared};
 use gorani_broker::{Broker, BrokerError, HistoryPage, HistoryQuery, Retention};
 use parking_lot::Mutex;
 
+use crate::hub::read_budget::{LARGE_PAGE_BYTES, PAGE_BYTES, ReadBudget, ReadSource};
+
 /// A point in the order of what happens on this node; later ones are greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(u64);
@@ -27,10 +29,13 @@ type Page = Result<Arc<HistoryPage>, BrokerError>;
 
 /// What is read: two askers with the same of everything can share.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Key {
-    channel: Arc<str>,
-    since: Option<u64>,
-    limit: u32,
+pub struct HistoryRead {
+    /// The channel.
+    pub channel: Arc<str>,
+    /// Which of its publications.
+    pub query: HistoryQuery,
+    /// Whom it is for.
+    pub source: ReadSource,
 }
 
 /// A read under way.
@@ -41,31 +46,38 @@ struct Flight {
     askers: usize,
 }
 
-/// How a page is asked for. The request has its place in line when it returns.
+/// How a page is asked for.
 type Ask = dyn Fn(&str, HistoryQuery, Retention) -> BoxFuture<'static, Result<HistoryPage, BrokerError>>
     + Send
     + Sync;
 
 /// The reads of a node, for all its workers.
 pub struct Reads {
-    ask: Box<Ask>,
+    ask: Arc<Ask>,
+    budget: Arc<ReadBudget>,
     clock: AtomicU64,
-    flights: Mutex<HashMap<Key, Flight>>,
+    flights: Mutex<HashMap<HistoryRead, Flight>>,
 }
 
 impl Reads {
     /// No read yet.
-    pub fn new(broker: Arc<dyn Broker>) -> Self {
-        Self::with(move |channel, query, retention| broker.history(channel, query, retention))
+    pub fn new(broker: Arc<dyn Broker>, budget: Arc<ReadBudget>) -> Self {
+        Self::with(budget, move |channel, query, retention| broker.history(channel, query, retention))
     }
 
     fn with(
+        budget: Arc<ReadBudget>,
         ask: impl Fn(&str, HistoryQuery, Retention) -> BoxFuture<'static, Result<HistoryPage, BrokerError>>
         + Send
         + Sync
         + 'static,
     ) -> Self {
-        Self { ask: Box::new(ask), clock: AtomicU64::new(0), flights: Mutex::default() }
+        Self { ask: Arc::new(ask), budget, clock: AtomicU64::new(0), flights: Mutex::default() }
+    }
+
+    /// What bounds them.
+    pub fn budget(&self) -> &Arc<ReadBudget> {
+        &self.budget
     }
 
     /// Now: what has happened before is seen by every read that is begun after.
@@ -73,18 +85,13 @@ impl Reads {
         Moment(self.clock.fetch_add(1, Ordering::SeqCst))
     }
 
-    /// The publications of a channel after an offset, in ascending order, read after that moment.
-    pub async fn read(
-        &self,
-        channel: &Arc<str>,
-        since: Option<u64>,
-        limit: u32,
-        retention: Retention,
-        after: Moment,
-    ) -> Page {
-        let key = Key { channel: channel.clone(), since, limit };
+    /// A read that was begun after that moment.
+    ///
+    /// # Errors
+    /// The broker's; [`BrokerError::Limit`] where too many reads are under way for too long.
+    pub async fn read(&self, read: HistoryRead, retention: Retention, after: Moment) -> Page {
         loop {
-            let asking = self.ask(&key, retention, after);
+            let asking = self.ask(&read, retention, after);
             let page = asking.page.clone().await;
             if asking.begun > after {
                 return page;
@@ -93,7 +100,7 @@ impl Reads {
     }
 
     /// Joins the read under way, or begins one.
-    fn ask(&self, key: &Key, retention: Retention, after: Moment) -> Asking<'_> {
+    fn ask(&self, key: &HistoryRead, retention: Retention, after: Moment) -> Asking<'_> {
         let mut flights = self.flights.lock();
         match flights.get_mut(key) {
             // One that is over and was too early is replaced; those who wait for it have it in their hands.
@@ -103,8 +110,8 @@ impl Reads {
             }
             _ => {
                 let begun = self.now();
-                let query = HistoryQuery { limit: key.limit, since: key.since, reverse: false };
-                let reading = (self.ask)(&key.channel, query, retention);
+                let reading =
+                    read_pages(Arc::clone(&self.ask), Arc::clone(&self.budget), key.clone(), retention);
                 let page = reading.map(|page| page.map(Arc::new)).boxed().shared();
                 flights.insert(key.clone(), Flight { begun, page: page.clone(), askers: 1 });
                 Asking { reads: self, key: key.clone(), begun, page }
@@ -116,7 +123,7 @@ impl Reads {
 /// One who waits for a read.
 struct Asking<'a> {
     reads: &'a Reads,
-    key: Key,
+    key: HistoryRead,
     begun: Moment,
     page: Shared<BoxFuture<'static, Page>>,
 }
@@ -133,6 +140,67 @@ impl Drop for Asking<'_> {
             }
         }
     }
+}
+
+/// Reads in pages: a small one first, which mostly is all; then, as a large read, the rest up to the query's limit and bytes.
+async fn read_pages(
+    ask: Arc<Ask>,
+    budget: Arc<ReadBudget>,
+    HistoryRead { channel, mut query, source }: HistoryRead,
+    retention: Retention,
+) -> Result<HistoryPage, BrokerError> {
+    if query.limit == 0 {
+        // The position alone is no heavy read.
+        return ask(&channel, query, retention).await;
+    }
+    let most_bytes = query.max_bytes.unwrap_or(u64::MAX);
+    // A gap is filled page by page by whoever asks.
+    let first_bytes = if source == ReadSource::CatchUp { LARGE_PAGE_BYTES } else { PAGE_BYTES };
+    let permit = budget.page(source).await?;
+    query.max_bytes = Some(most_bytes.min(first_bytes));
+    let mut whole = ask(&channel, query.clone(), retention).await?;
+    drop(permit);
+    if source == ReadSource::CatchUp {
+        return Ok(whole);
+    }
+    let mut bytes = bytes_of(&whole);
+    let mut large = None;
+    while whole.truncated && bytes < most_bytes {
+        let Some(last) = whole.publications.last().map(|publication| publication.offset) else { break };
+        if large.is_none() {
+            large = Some(budget.large(source).await?);
+        }
+        let left =
+            usize::try_from(query.limit).unwrap_or(usize::MAX).saturating_sub(whole.publications.len());
+        let next = HistoryQuery {
+            limit: u32::try_from(left).unwrap_or(u32::MAX),
+            since: Some(last),
+            reverse: query.reverse,
+            max_bytes: Some((most_bytes - bytes).min(LARGE_PAGE_BYTES)),
+        };
+        let page = ask(&channel, next, retention).await?;
+        let follows = if query.reverse { last.checked_sub(1) } else { last.checked_add(1) };
+        let joins = page.publications.first().is_none_or(|first| Some(first.offset) == follows);
+        if page.top.epoch != whole.top.epoch || !joins {
+            // What followed has left the history between two pages. The reader is told that there is more, and sees why when it
+            // reads on.
+            break;
+        }
+        let page_bytes = bytes_of(&page);
+        if bytes.saturating_add(page_bytes) > most_bytes {
+            // A first publication is given whatever its size; here it is not the first.
+            break;
+        }
+        bytes += page_bytes;
+        whole.publications.extend(page.publications);
+        whole.truncated = page.truncated;
+        whole.top = page.top;
+    }
+    Ok(whole)
+}
+
+fn bytes_of(page: &HistoryPage) -> u64 {
+    page.publications.iter().map(|publication| publication.content_bytes()).sum()
 }
 
 #[cfg(test)]

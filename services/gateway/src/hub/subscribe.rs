@@ -3,11 +3,14 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use gorani_broker::{BrokerError, HistoryPage, Position, Publication};
+use gorani_broker::{BrokerError, HistoryPage, HistoryQuery, Position, Publication};
 
 use crate::{
     disconnect::ErrorCode,
-    hub::{Departure, roster::SessionKey, subscription::is_same_epoch, worker::Worker},
+    hub::{
+        Departure, read_budget::ReadSource, reads::HistoryRead, roster::SessionKey,
+        subscription::is_same_epoch, worker::Worker,
+    },
     session::{SubscribeRequest, Subscribed},
 };
 
@@ -48,7 +51,7 @@ impl Worker {
         let mut subscribed =
             Subscribed { was_recovering: request.recover.is_some(), ..Subscribed::default() };
         if request.positioned {
-            let page = self.read_joining(request).await?;
+            let page = self.read_joining(key, request).await?;
             if let Some(from) = &request.recover
                 && is_recovered(from, &page.publications, &page.top)
                 && size_of(&page.publications) <= request.recover_max_bytes
@@ -74,13 +77,22 @@ impl Worker {
     }
 
     /// Reads what a subscription begins with, now that live events reach it.
-    async fn read_joining(&self, request: &SubscribeRequest) -> Result<Arc<HistoryPage>, BrokerError> {
+    async fn read_joining(
+        &self,
+        key: SessionKey,
+        request: &SubscribeRequest,
+    ) -> Result<Arc<HistoryPage>, BrokerError> {
         let channel = &request.channel;
         let since = request.recover.as_ref().map(|position| position.offset);
         let limit = if since.is_some() { RECOVERY_PUBLICATIONS } else { 0 };
+        let query =
+            HistoryQuery { limit, since, reverse: false, max_bytes: Some(request.recover_max_bytes as u64) };
+        let read = HistoryRead { channel: channel.clone(), query, source: ReadSource::Client };
+        // The position alone is no heavy read.
+        let _turn = if since.is_some() { Some(self.read_turn(key).await) } else { None };
         loop {
             let gaps = self.hub().gaps(channel);
-            let page = self.reads.read(channel, since, limit, request.retention, self.reads.now()).await?;
+            let page = self.reads.read(read.clone(), request.retention, self.reads.now()).await?;
             // A gap that is told meanwhile may lie behind the page, and without a place the hub could not fill it.
             if self.hub().gaps(channel) == gaps {
                 return Ok(page);
@@ -144,6 +156,7 @@ impl From<BrokerError> for ErrorCode {
             BrokerError::NoHistory => Self::NOT_AVAILABLE,
             // A client that gave up here would stay away; one that is told to wait comes back when the queue is shorter.
             BrokerError::Limit(_) => Self::TOO_MANY_REQUESTS,
+            BrokerError::BadCursor => Self::BAD_REQUEST,
             BrokerError::Unavailable(_) => Self::UNAVAILABLE,
             BrokerError::UnknownOutcome(_) => Self::UNKNOWN_OUTCOME,
         }

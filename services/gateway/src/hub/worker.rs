@@ -11,27 +11,30 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use gorani_broker::{Broker, Event, queue::woken_queue};
+use gorani_broker::{Broker, Event, HistoryPage, HistoryQuery, Retention, queue::woken_queue};
 use indexmap::IndexMap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
 use crate::{
+    disconnect::ErrorCode,
     hub::{
         Hub,
         control::{Control, Question},
         interest::Interest,
         places::Leaves,
         queue::Consumers,
-        reads::{Moment, Reads},
+        read_budget::{ReadSource, ReadTurn, ReadTurns},
+        reads::{HistoryRead, Moment, Reads},
         roster::{Registration, SessionKey},
+        subscribe::size_of,
         tally::Tally,
         timers::Timers,
     },
-    memory::MemoryBudget,
+    memory::{MemoryBudget, ReplyPermit},
     metrics::Metrics,
     session::Signal,
 };
@@ -42,6 +45,10 @@ const INBOX_ENTRIES: usize = 64 * 1024;
 const INBOX_BYTES: usize = 64 * 1024 * 1024;
 /// Entries taken out of the inbox in one turn, so that the worker's connections get theirs.
 const TURN_ENTRIES: usize = 512;
+
+/// Deliveries at a stretch, before the worker's connections get their turn. It is looked at between two channels: the
+/// subscribers of one channel are served together.
+const TURN: Duration = Duration::from_millis(2);
 
 /// What a worker is told.
 enum Entry {
@@ -133,6 +140,7 @@ pub struct Worker {
     pub(super) broker: Arc<dyn Broker>,
     pub(super) interest: Arc<Interest>,
     pub(super) reads: Arc<Reads>,
+    read_turns: Rc<ReadTurns>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) memory: Arc<MemoryBudget>,
     pub(super) consumers: Consumers,
@@ -162,6 +170,7 @@ impl Worker {
             broker,
             interest,
             reads,
+            read_turns: Rc::default(),
             metrics,
             consumers: Consumers::default(),
             leaves: Rc::default(),
@@ -182,6 +191,29 @@ impl Worker {
     /// The hub, to change. Never held over an await or while an actor's code runs.
     pub fn hub_mut(&self) -> RefMut<'_, Hub> {
         self.hub.borrow_mut()
+    }
+
+    /// Waits until another heavy read of the session may begin.
+    pub async fn read_turn(&self, key: SessionKey) -> ReadTurn {
+        self.read_turns.clone().wait(key, self.reads.budget().per_connection()).await
+    }
+
+    /// Reads history for a session, after its reads before. Who asks for the same at the same time shares the read.
+    ///
+    /// # Errors
+    /// As [`Reads::read`]; [`ErrorCode::TOO_MANY_REQUESTS`] while there is no memory for a large reply.
+    pub async fn history(
+        self: Rc<Self>,
+        key: SessionKey,
+        channel: Arc<str>,
+        query: HistoryQuery,
+        retention: Retention,
+    ) -> Result<(HistoryPage, Option<ReplyPermit>), ErrorCode> {
+        let _turn = self.read_turn(key).await;
+        let read = HistoryRead { channel, query, source: ReadSource::Client };
+        let page = self.reads.read(read, retention, self.reads.now()).await?;
+        let permit = self.reserve_reply(size_of(&page.publications))?;
+        Ok((Arc::unwrap_or_clone(page), permit))
     }
 
     /// Enters a session.
@@ -243,25 +275,39 @@ impl Worker {
                         turn.entry(channel).or_default().push(event);
                     }
                     Entry::Gap(channel, moment) => {
-                        self.deliver_turn(&mut turn);
+                        self.deliver_turn(&mut turn).await;
                         self.on_gap(&channel, moment);
                     }
                     Entry::Control(control) => {
-                        self.deliver_turn(&mut turn);
+                        self.deliver_turn(&mut turn).await;
                         match *control {
                             Control::Drain { over } => self.say_farewell(over),
-                            _ => self.hub().obey(&control),
+                            _ => self.obey(&control).await,
                         }
                     }
                     Entry::Question(question) => {
-                        self.deliver_turn(&mut turn);
+                        self.deliver_turn(&mut turn).await;
                         question.answer(&self.hub());
                     }
                 }
             }
-            self.deliver_turn(&mut turn);
+            self.deliver_turn(&mut turn).await;
             // The connections whose outboxes were filled write now, all of the turn at once.
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// Carries an order out on all its sessions: a user may have tens of thousands.
+    async fn obey(&self, control: &Control) {
+        let keys = self.hub().subjects(control);
+        let mut began = Instant::now();
+        for key in keys {
+            if began.elapsed() >= TURN {
+                self.tally.held(began.elapsed());
+                tokio::task::yield_now().await;
+                began = Instant::now();
+            }
+            self.hub().obey(control, key);
         }
     }
 
@@ -274,8 +320,17 @@ impl Worker {
         }
     }
 
-    fn deliver_turn(self: &Rc<Self>, turn: &mut IndexMap<Arc<str>, Vec<Event>>) {
+    async fn deliver_turn(self: &Rc<Self>, turn: &mut IndexMap<Arc<str>, Vec<Event>>) {
+        if turn.is_empty() {
+            return;
+        }
+        let mut began = Instant::now();
         for (channel, events) in turn.drain(..) {
+            if began.elapsed() >= TURN {
+                self.tally.held(began.elapsed());
+                tokio::task::yield_now().await;
+                began = Instant::now();
+            }
             if let Some(queue) = woken_queue(&channel) {
                 self.wake_queue(queue);
                 continue;
@@ -285,6 +340,7 @@ impl Worker {
                 self.catch_up(channel, position, self.reads.now());
             }
         }
+        self.tally.held(began.elapsed());
     }
 
     fn on_gap(self: &Rc<Self>, channel: &Arc<str>, moment: Moment) {

@@ -77,6 +77,7 @@ impl State {
     fn own_bytes(&self, seen: &mut HashSet<usize>) -> usize {
         let (mut sampled, mut own) = (0_usize, 0_usize);
         for chunk in self.queue.iter().rev().take(SAMPLE_CHUNKS) {
+            let chunk = &chunk.bytes;
             sampled += chunk.len();
             // The end of a chunk stays where it is while its beginning is written.
             if seen.insert(chunk.as_ptr().addr().wrapping_add(chunk.len())) {

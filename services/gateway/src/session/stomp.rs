@@ -5,7 +5,7 @@
 //! Whatever fails is told with an ERROR, and ends the connection. The same for WebSocket, SockJS and TCP.
 //!
 //! - [`connect`]: the first frame and who may send it. - [`destination`]: what the destinations name. - [`subscriptions`],
-//!   [`consuming`], [`sending`], [`transactions`]: what clients ask for. - [`receipts`]: answers in order. - [`clock`]: heart-beats and
+//!   `input`: frames in order. - [`consuming`], [`sending`], [`transactions`]: what clients ask for. - [`receipts`]: answers in order. - [`clock`]: heart-beats and
 //!   expiry. - [`view`], [`payload`]: publications as frames, and back. - [`failure`]: what an ERROR says.
 
 mod clock;
@@ -13,6 +13,7 @@ mod connect;
 mod consuming;
 mod destination;
 mod failure;
+mod input;
 mod payload;
 mod receipts;
 mod sending;
@@ -24,12 +25,14 @@ pub mod view;
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use gorani_protocol::stomp::{Command, DecodeError, Decoder, Frame, HeartBeat, Limits, Version, encode};
+use bytes::BytesMut;
+use gorani_protocol::stomp::{Command, Decoder, Frame, HeartBeat, Limits, Version, encode};
 
 use self::{
     clock::{Clock, is_due},
     connect::Identity,
     failure::Failure,
+    input::size_of_frame,
     receipts::Receipts,
     subscriptions::Subscription,
     transactions::Transactions,
@@ -39,7 +42,7 @@ use crate::{
     disconnect::Disconnect,
     session::{
         Action, Actions, Incoming, MessageKind, Now, Outcome, Session, Signal, Ticket,
-        client::policy::Policy, login_limit::LoginLimit,
+        client::policy::Policy, login_limit::LoginLimit, step::Step,
     },
     settings::StompSettings,
 };
@@ -88,6 +91,9 @@ pub struct StompSession {
     /// Frames that wait for one before them.
     waiting: VecDeque<Frame>,
     waiting_bytes: usize,
+    step: Step,
+    /// Bytes behind them that are not decoded: the step was over, or too many frames wait.
+    undecoded: BytesMut,
     /// What came behind the waiting frames cannot be read.
     unreadable: Option<Failure>,
     /// Queues that were left while messages of them were waited for.
@@ -122,6 +128,8 @@ impl StompSession {
             transactions: Transactions::default(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            step: Step::default(),
+            undecoded: BytesMut::new(),
             unreadable: None,
             left_queues: Vec::new(),
             serial: 0,
@@ -145,6 +153,7 @@ impl StompSession {
             self.state = State::Ended;
             self.waiting = VecDeque::new();
             self.waiting_bytes = 0;
+            self.undecoded = BytesMut::new();
             self.transactions = Transactions::default();
             actions.close(disconnect);
         }
@@ -158,39 +167,11 @@ impl StompSession {
         self.end(failure.disconnect, actions);
     }
 
-    /// Runs a frame, or keeps it if it has to wait.
-    fn take(&mut self, frame: Frame, now: Now, actions: &mut Actions) {
-        if !self.waiting.is_empty() || self.has_to_wait() {
-            self.waiting_bytes += size_of_frame(&frame);
-            self.waiting.push_back(frame);
-        } else {
-            self.run(frame, now, actions);
-        }
-    }
-
-    /// Runs what waited, as far as it can.
-    fn run_waiting(&mut self, now: Now, actions: &mut Actions) {
-        while !self.has_to_wait() {
-            let Some(frame) = self.waiting.pop_front() else { break };
-            self.waiting_bytes -= size_of_frame(&frame);
-            self.run(frame, now, actions);
-        }
-        if self.waiting.is_empty() {
-            self.waiting = VecDeque::new();
-            if let Some(failure) = self.unreadable.take() {
-                self.fail(failure, actions);
-            }
-        }
-    }
-
-    /// Whether the next frame must not run yet.
-    fn has_to_wait(&self) -> bool {
-        matches!(self.state, State::Entering(_))
-            || self.receipts.is_full()
-            || self.subscriptions.iter().any(Subscription::is_under_way)
-    }
-
     fn run(&mut self, frame: Frame, now: Now, actions: &mut Actions) {
+        self.step.count(size_of_frame(&frame));
+        if frame.command.opens() || frame.headers.get("token").is_some() {
+            self.step.count_token();
+        }
         let result = match (self.state, frame.command) {
             // Frames wait while the session enters.
             (State::Entering(_) | State::Leaving | State::Ended, _) => return,
@@ -272,16 +253,6 @@ impl StompSession {
             actions.message(MessageKind::Text, |out| out.extend_from_slice(encode::HEART_BEAT));
         }
     }
-
-    fn unreadable(&mut self, error: DecodeError, actions: &mut Actions) {
-        let failure = Failure::of_decoder(error, self.decoder.receipt());
-        if self.waiting.is_empty() {
-            self.fail(failure, actions);
-        } else {
-            // What came before it is still done, and may fail first.
-            self.unreadable = Some(failure);
-        }
-    }
 }
 
 impl Session for StompSession {
@@ -293,14 +264,11 @@ impl Session for StompSession {
             Incoming::Binary(data) | Incoming::Part { data, .. } => data,
         };
         self.clock.hear(now);
-        while matches!(self.state, State::New | State::Entering(_) | State::Open) && self.unreadable.is_none()
-        {
-            match self.decoder.next(&mut bytes) {
-                Ok(Some(frame)) => self.take(frame, now, actions),
-                Ok(None) => return,
-                Err(error) => return self.unreadable(error, actions),
-            }
+        self.step.begin();
+        if self.undecoded.is_empty() {
+            self.decode(&mut bytes, now, actions);
         }
+        self.undecoded.extend_from_slice(bytes);
     }
 
     fn signal(&mut self, signal: Signal, now: Now, actions: &mut Actions) {
@@ -331,7 +299,7 @@ impl Session for StompSession {
         let result = match outcome {
             Outcome::Entered(Ok(())) => {
                 self.entered(now, actions);
-                return self.run_waiting(now, actions);
+                return self.go_on(now, actions);
             }
             Outcome::Entered(Err(disconnect)) => {
                 return self.fail(Failure::of_disconnect(disconnect).of(Command::Connect, None), actions);
@@ -351,7 +319,7 @@ impl Session for StompSession {
             return self.fail(failure.with_receipt(receipt), actions);
         }
         self.settle(now, actions);
-        self.run_waiting(now, actions);
+        self.go_on(now, actions);
     }
 
     fn pong(&mut self, now: Now) {
@@ -375,6 +343,16 @@ impl Session for StompSession {
         self.waiting.len() >= WAITING_FRAMES || self.waiting_bytes >= WAITING_BYTES
     }
 
+    fn has_more(&self) -> bool {
+        (!self.undecoded.is_empty() && !self.is_blocked())
+            || (self.step.is_over() && !self.waiting.is_empty() && !self.has_to_wait())
+    }
+
+    fn resume(&mut self, now: Now, actions: &mut Actions) {
+        self.step.begin();
+        self.go_on(now, actions);
+    }
+
     fn has_left(&self) -> bool {
         self.state == State::Leaving
     }
@@ -383,11 +361,6 @@ impl Session for StompSession {
         self.state = State::Ended;
         self.transactions = Transactions::default();
     }
-}
-
-/// Bytes that a waiting frame holds, near enough.
-fn size_of_frame(frame: &Frame) -> usize {
-    size_of::<Frame>() + frame.headers.held_bytes() + frame.body.len()
 }
 
 /// Adds an action for a channel whose subscription is told.

@@ -82,6 +82,8 @@ pub struct ClientSettings {
     pub history_max: u32,
     /// Bytes of publications that one recovery or history reply may hold. A recovery of more is told as not recovered.
     pub reply_max_bytes: usize,
+    /// Reads of history, presence and recovery of one connection under way at a time; more wait for them.
+    pub max_reads: usize,
     /// Grace between a token's expiry and the end of what it allowed.
     #[serde(with = "humantime_serde")]
     pub expiry_grace: Duration,
@@ -116,6 +118,7 @@ impl Default for ClientSettings {
             pong_timeout: Duration::from_secs(8),
             history_max: 300,
             reply_max_bytes: 8 * 1024 * 1024,
+            max_reads: 2,
             expiry_grace: Duration::from_secs(25),
             max_errors: 1000,
             max_connections_per_user: 0,
@@ -154,6 +157,9 @@ impl ClientSettings {
         }
         if self.max_unauthenticated_per_connection == 0 {
             return problem("client.max_unauthenticated_per_connection", "must be above 0");
+        }
+        if !(1..=64).contains(&self.max_reads) {
+            return problem("client.max_reads", "must be between 1 and 64");
         }
         if self.history_max == 0 {
             return problem("client.history_max", "must be above 0");

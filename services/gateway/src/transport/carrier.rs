@@ -22,7 +22,10 @@ use crate::{
     node::Place,
     outbox::Outbox,
     session::{Actions, MessageKind, Now, Outcome, Session, Ticket},
-    transport::errand::{Errand, Errands, Step},
+    transport::{
+        errand::{Errand, Errands, Step},
+        turn::Turn,
+    },
 };
 
 /// Room for the heads of frames around a large reply.
@@ -152,7 +155,7 @@ impl Carried {
         });
         let reply = if out.len() < LARGE_REPLY_BYTES { out.freeze() } else { hub.memory.reply(out, permit) };
         drop(hub);
-        // An overflow is seen by the actor's resident future, which ends the session as slow.
+        // An overflow is seen by the caller, which ends the session as slow.
         let _ = self.outbox.push_reply(reply);
     }
 }
@@ -177,12 +180,27 @@ pub(super) trait Carrier: Actor<Context = Context<Self>> {
     /// Until when an end may take, if one is under way.
     fn farewell_by(&self) -> Option<Instant>;
 
-    /// Sends what the session wrote and carries out what it wants, until it wants nothing more.
+    /// Ends a session whose outbox has overflowed; true if the session may still act.
+    fn may_act(&mut self) -> bool {
+        if self.is_open()
+            && let Some(slow) = self.carried().outbox.overflow()
+        {
+            self.end(slow);
+        }
+        self.is_open()
+    }
+
+    /// Sends what the session wrote and carries out what it wants, until it wants nothing more. Once the outbox has
+    /// overflowed nothing is carried out: its replies could not be sent, and the client would not know what took place.
     fn carry_out(&mut self, actions: &mut Actions, ctx: &mut Context<Self>) {
         let mut outcomes: VecDeque<(Ticket, Outcome)> = VecDeque::new();
         loop {
             if !actions.is_empty() && self.is_open() {
                 self.carried().send_messages(actions);
+                if !self.may_act() {
+                    actions.take_list();
+                    return;
+                }
             }
             for action in actions.take_list() {
                 match self.carried().errands.begin(action) {
@@ -213,10 +231,23 @@ pub(super) trait Carrier: Actor<Context = Context<Self>> {
         }
     }
 
+    /// Runs what the session holds back, step by step. False if the turn is over before it is done.
+    fn resume(&mut self, turn: &mut Turn, actions: &mut Actions, ctx: &mut Context<Self>) -> bool {
+        while self.is_open() && self.carried().session.has_more() {
+            turn.begin();
+            if turn.is_over() {
+                return false;
+            }
+            self.carried().session.resume(Now::read(), actions);
+            self.carry_out(actions, ctx);
+        }
+        true
+    }
+
     /// Makes an errand a task of the actor.
     fn wait_for(&mut self, ticket: Ticket, errand: Errand, ctx: &mut Context<Self>) {
         let done = errand.into_actor(self).map(move |outcome, me, ctx| {
-            if !me.is_open() {
+            if !me.may_act() {
                 return;
             }
             let mut actions = Actions::default();

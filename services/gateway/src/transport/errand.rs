@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
-    hub::{roster::SessionKey, subscribe::size_of, worker::Worker},
+    hub::{read_budget::ReadSource, roster::SessionKey, worker::Worker},
     node::{Node, publish::Source},
     session::{Action, Outcome, Ticket},
 };
@@ -101,23 +101,20 @@ impl Errands {
                 Step::Errand(ticket, settled.map(Outcome::Settled).boxed_local())
             }
             Action::History(ticket, channel, query, retention) => {
-                let (worker, read) =
-                    (self.worker.clone(), self.node.broker().history(&channel, query, retention));
-                let most = self.node.settings.client.reply_max_bytes;
-                let read = async move {
-                    let page = read.await?;
-                    let permit = worker.reserve_reply(size_of(&page.publications).min(most))?;
-                    Ok((page, permit))
-                };
+                let read = self.worker.clone().history(self.key, channel, query, retention);
                 Step::Errand(ticket, read.map(Outcome::History).boxed_local())
             }
             Action::Presence(ticket, channel) => {
-                let read = self.node.presence(&channel);
-                let outcome = |clients: Result<_, _>| Outcome::Presence(clients.map_err(ErrorCode::from));
-                Step::Errand(ticket, read.map(outcome).boxed_local())
+                let (worker, node, key) = (self.worker.clone(), self.node.clone(), self.key);
+                let read = async move {
+                    let _turn = worker.read_turn(key).await;
+                    let most_bytes = node.settings.client.reply_max_bytes as u64;
+                    Outcome::Presence(node.presence(ReadSource::Client, &channel, most_bytes).await)
+                };
+                Step::Errand(ticket, read.boxed_local())
             }
             Action::PresenceStats(ticket, channel) => {
-                let read = self.node.presence_stats(&channel);
+                let read = self.node.presence_stats(ReadSource::Client, &channel);
                 let outcome = |counts: Result<_, _>| Outcome::PresenceStats(counts.map_err(ErrorCode::from));
                 Step::Errand(ticket, read.map(outcome).boxed_local())
             }

@@ -185,7 +185,7 @@ impl Handler<Visit> for Held {
     fn handle(&mut self, visit: Visit, ctx: &mut Self::Context) {
         self.is_visited = true;
         match visit {
-            Visit::Deliver(arrival) => self.take_arrival(arrival, ctx),
+            Visit::Deliver(arrival) => self.take_arrival(arrival),
             Visit::Attach(response) => self.attach(response, ctx),
         }
         self.reschedule();

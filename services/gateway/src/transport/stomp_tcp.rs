@@ -37,6 +37,7 @@ use crate::{
         errand::Errands,
         peer::source,
         stomp::StompEndpoint,
+        turn::Turn,
     },
 };
 
@@ -271,7 +272,9 @@ impl<T: Io> StompConnection<T> {
             self.end(slow);
         }
         let mut written = self.write(task);
-        let ended = self.read(scratch, ctx, task);
+        let mut turn = Turn::default();
+        let ended = self.read(scratch, &mut turn, ctx, task);
+        turn.end(&self.carried.errands.worker);
         if !self.carried.outbox.is_empty() && written.is_ready() {
             written = self.write(task);
         }
@@ -297,10 +300,19 @@ impl<T: Io> StompConnection<T> {
     }
 
     /// Reads what there is, within the fair share of a turn. True when nothing more comes.
-    fn read(&mut self, scratch: &mut Scratch, ctx: &mut Context<Self>, task: &mut Task<'_>) -> bool {
+    fn read(
+        &mut self,
+        scratch: &mut Scratch,
+        turn: &mut Turn,
+        ctx: &mut Context<Self>,
+        task: &mut Task<'_>,
+    ) -> bool {
         for _ in 0..READS_PER_TURN {
             if matches!(self.phase, Phase::Over(_)) {
                 return true;
+            }
+            if !self.resume(turn, &mut scratch.actions, ctx) || turn.is_over() {
+                break;
             }
             if self.is_open() && self.carried.session.is_blocked() {
                 // Until an outcome lets the session take more; the peer's bytes wait in the kernel.
@@ -312,6 +324,7 @@ impl<T: Io> StompConnection<T> {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     let count = buffer.filled().len();
                     let (bytes, _) = scratch.bytes.split_at_mut(count);
+                    turn.begin();
                     self.take_bytes(bytes, &mut scratch.actions, ctx);
                 }
                 Poll::Ready(result) => {
@@ -333,7 +346,7 @@ impl<T: Io> StompConnection<T> {
     }
 
     fn take_bytes(&mut self, bytes: &[u8], actions: &mut Actions, ctx: &mut Context<Self>) {
-        if !self.is_open() {
+        if !self.may_act() {
             return;
         }
         self.carried.session.message(Incoming::Binary(bytes), Now::read(), actions);

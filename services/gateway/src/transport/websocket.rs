@@ -35,8 +35,8 @@ pub static WEBSOCKET: TransportLabel = TransportLabel::new("websocket");
 /// One WebSocket connection.
 pub struct Connection<T: Io> {
     io: T,
-    /// Bytes that came with the handshake's packet.
-    early: Bytes,
+    /// Bytes that were received and not decoded: they came with the handshake's packet, or the turn was over before them.
+    unread: Bytes,
     decoder: Decoder,
     carried: Carried,
     phase: Phase,

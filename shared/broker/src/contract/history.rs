@@ -18,7 +18,7 @@ async fn with_ten(harness: &impl Harness) -> Arc<Node> {
 }
 
 async fn read(node: &Node, limit: u32, since: Option<u64>, reverse: bool) -> Vec<u64> {
-    let page = node.read("news", HistoryQuery { limit, since, reverse }, AMPLE).await;
+    let page = node.read("news", HistoryQuery { limit, since, reverse, max_bytes: None }, AMPLE).await;
     assert_eq!(page.top.offset, 10);
     for publication in &page.publications {
         assert_eq!(publication.epoch, page.top.epoch);
@@ -53,6 +53,62 @@ pub async fn limit_bounds_a_page_from_its_beginning(harness: &impl Harness) {
     assert_eq!(read(&node, 1, None, true).await, [10]);
     assert_eq!(read(&node, 2, Some(5), true).await, [4, 3]);
     assert_eq!(read(&node, u32::MAX, None, false).await.len(), 10);
+}
+
+/// Bytes of a publication that are large against what a broker counts besides.
+const LARGE: usize = 10_000;
+
+/// A node with ten large publications in "large".
+async fn with_ten_large(harness: &impl Harness) -> Arc<Node> {
+    let (publisher, reader) = two_ends(harness).await;
+    for _ in 0..10 {
+        publisher.publish("large", "x".repeat(LARGE), kept(AMPLE)).await;
+    }
+    reader
+}
+
+pub async fn bytes_bound_a_page_and_it_says_so(harness: &impl Harness) {
+    let node = with_ten_large(harness).await;
+    // Room for a number of publications and a half; the offsets of the page; whether there is more.
+    let cases: [(usize, HistoryQuery, &[u64], bool); 7] = [
+        (3, HistoryQuery { limit: ALL, ..Default::default() }, &[1, 2, 3], true),
+        (3, HistoryQuery { limit: ALL, since: Some(6), ..Default::default() }, &[7, 8, 9], true),
+        (3, HistoryQuery { limit: ALL, since: Some(7), ..Default::default() }, &[8, 9, 10], false),
+        (3, HistoryQuery { limit: 2, ..Default::default() }, &[1, 2], false),
+        (3, HistoryQuery { limit: ALL, reverse: true, ..Default::default() }, &[10, 9, 8], true),
+        // The first one is given whatever its size.
+        (0, HistoryQuery { limit: ALL, since: Some(4), ..Default::default() }, &[5], true),
+        (10, HistoryQuery { limit: ALL, ..Default::default() }, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], false),
+    ];
+    for (room, query, expected, truncated) in cases {
+        let query = HistoryQuery { max_bytes: Some((room * LARGE + LARGE / 2) as u64), ..query };
+        let page = node.read("large", query.clone(), AMPLE).await;
+        assert_eq!(offsets(&page.publications), expected, "{query:?}");
+        assert_eq!((page.truncated, page.top.offset), (truncated, 10), "{query:?}");
+    }
+}
+
+pub async fn pages_of_few_bytes_cover_the_whole_history(harness: &impl Harness) {
+    let node = two_ends(harness).await.0;
+    for number in 1..=200_usize {
+        node.publish("mixed", "x".repeat(number % 7 * 300 + 1), kept(AMPLE)).await;
+    }
+    for reverse in [false, true] {
+        let mut read = Vec::new();
+        let mut query = HistoryQuery { limit: ALL, reverse, max_bytes: Some(5000), ..Default::default() };
+        loop {
+            let page = node.read("mixed", query.clone(), AMPLE).await;
+            read.extend(offsets(&page.publications));
+            if !page.truncated {
+                break;
+            }
+            query.since = read.last().copied();
+        }
+        if reverse {
+            read.reverse();
+        }
+        assert_eq!(read, (1..=200).collect::<Vec<_>>());
+    }
 }
 
 pub async fn limit_zero_reads_the_position_alone(harness: &impl Harness) {

@@ -21,7 +21,7 @@ pub async fn those_who_were_added_are_present_on_every_node(harness: &impl Harne
         node.broker.presence_add("room", info, LONG).await.unwrap();
     }
     for node in &nodes {
-        let mut present = node.broker.presence("room").await.unwrap();
+        let mut present = node.present_infos("room").await;
         present.sort_by(|one, other| one.client.cmp(&other.client));
         assert_eq!(present, added);
     }
@@ -68,7 +68,7 @@ pub async fn a_refresh_brings_the_newest_info(harness: &impl Harness) {
     };
     one.broker.presence_add("room", with("1"), LONG).await.unwrap();
     one.broker.presence_add("room", with("2"), LONG).await.unwrap();
-    assert_eq!(other.broker.presence("room").await.unwrap(), [with("2")]);
+    assert_eq!(other.present_infos("room").await, [with("2")]);
 }
 
 pub async fn stats_count_clients_and_distinct_users(harness: &impl Harness) {
@@ -139,4 +139,57 @@ pub async fn those_who_are_forgotten_are_not_reaped(harness: &impl Harness) {
         other.broker.presence_reap("room", "0000000a", 10).await.unwrap(),
         [client("1", "0000000a-2")]
     );
+}
+
+/// Enters so many clients of a node, many calls at a time.
+async fn enter_many(node: &super::Node, of: &str, count: usize, ttl: std::time::Duration) {
+    for first in (0..count).step_by(100) {
+        let added = (first..count.min(first + 100)).map(|number| {
+            node.broker.presence_add(
+                "room",
+                client(&format!("user {}", number % 50), &format!("{of}-{number}")),
+                ttl,
+            )
+        });
+        for added in futures_util::future::join_all(added).await {
+            added.unwrap();
+        }
+    }
+}
+
+pub async fn many_clients_are_read_in_pages(harness: &impl Harness) {
+    let (one, other) = two_ends(harness).await;
+    enter_many(&one, "n", 3000, LONG).await;
+    let (present, largest) = other.present_in_pages("room", 100).await;
+    assert_eq!(present.len(), 3000);
+    // About the limit: a page may have a few more.
+    assert!(largest < 400, "{largest} in a page of about 100");
+    assert_eq!(other.broker.presence_stats("room").await, Ok((3000, 50)));
+}
+
+pub async fn of_many_whose_time_is_over_none_is_shown(harness: &impl Harness) {
+    let (one, other) = two_ends(harness).await;
+    enter_many(&one, "gone", 1000, harness.span() * 3).await;
+    one.broker.presence_add("room", client("1", "here"), LONG).await.unwrap();
+    harness.pass(harness.span() * 5).await;
+    assert_eq!(other.broker.presence_stats("room").await, Ok((1, 1)));
+    assert_eq!(other.present("room").await, ["here"]);
+}
+
+pub async fn all_clients_of_one_node_are_reaped_among_many(harness: &impl Harness) {
+    let (one, other) = two_ends(harness).await;
+    enter_many(&one, "here", 1500, LONG).await;
+    enter_many(&one, "dead", 700, LONG).await;
+    let mut reaped = std::collections::HashSet::new();
+    loop {
+        let some = other.broker.presence_reap("room", "dead", 200).await.unwrap();
+        let count = some.len();
+        assert!(count <= 200);
+        reaped.extend(some.into_iter().map(|info| info.client.clone()));
+        if count < 200 {
+            break;
+        }
+    }
+    assert_eq!(reaped.len(), 700);
+    assert_eq!(one.broker.presence_stats("room").await, Ok((1500, 50)));
 }

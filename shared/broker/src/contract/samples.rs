@@ -1,13 +1,13 @@
 //! The publications, options and clients that the scenarios use, and the calls in the short form in which they use them.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use super::{Harness, Node};
 use crate::{
-    ClientInfo, DataKind, Event, HistoryPage, HistoryQuery, Idempotency, Position, Publication,
-    PublishOptions, Published, Retention,
+    ClientInfo, DataKind, Event, HistoryPage, HistoryQuery, Idempotency, Position, PresenceQuery,
+    Publication, PublishOptions, Published, Retention,
 };
 
 /// A retention that covers everything a scenario publishes.
@@ -110,10 +110,31 @@ impl Node {
 
     /// The client ids present, sorted.
     pub(super) async fn present(&self, channel: &str) -> Vec<String> {
-        let present = self.broker.presence(channel).await.unwrap();
+        let present = self.present_infos(channel).await;
         let mut clients: Vec<String> = present.iter().map(|info| info.client.clone()).collect();
         clients.sort();
         clients
+    }
+
+    /// Those present, each once.
+    pub(super) async fn present_infos(&self, channel: &str) -> Vec<Arc<ClientInfo>> {
+        self.present_in_pages(channel, 1000).await.0
+    }
+
+    /// Those present, each once, and the size of the largest page.
+    pub(super) async fn present_in_pages(&self, channel: &str, limit: u32) -> (Vec<Arc<ClientInfo>>, usize) {
+        let mut present = BTreeMap::new();
+        let mut query = PresenceQuery { limit, ..PresenceQuery::default() };
+        let mut largest = 0;
+        loop {
+            let page = self.broker.presence(channel, query.clone()).await.unwrap();
+            largest = largest.max(page.clients.len());
+            present.extend(page.clients.into_iter().map(|info| (info.client.clone(), info)));
+            match page.cursor {
+                Some(cursor) => query.cursor = cursor,
+                None => return (present.into_values().collect(), largest),
+            }
+        }
     }
 
     /// What the sink was given of the channel, once there are `count` events.

@@ -131,18 +131,47 @@ impl Stream {
             let newer = usize::try_from(self.top.saturating_sub(offset)).unwrap_or(usize::MAX);
             count.saturating_sub(newer)
         };
-        let publications = if query.reverse {
+        let mut budget = PageBudget::new(query.max_bytes);
+        let publications: Vec<_> = if query.reverse {
             let end = match query.since {
                 None => count,
                 Some(0) => 0,
                 Some(offset) => up_to(offset - 1),
             };
-            self.entries.range(..end).rev().take(limit).map(|entry| Arc::clone(&entry.publication)).collect()
+            let wanted = self.entries.range(..end).rev().take(limit);
+            wanted.map_while(|entry| budget.take(&entry.publication)).collect()
         } else {
             let start = query.since.map_or(0, up_to);
-            self.entries.range(start..).take(limit).map(|entry| Arc::clone(&entry.publication)).collect()
+            let wanted = self.entries.range(start..).take(limit);
+            wanted.map_while(|entry| budget.take(&entry.publication)).collect()
         };
-        HistoryPage { publications, top: self.position() }
+        HistoryPage { publications, top: self.position(), truncated: budget.is_spent }
+    }
+}
+
+/// Bytes that a page may still take.
+struct PageBudget {
+    left_bytes: u64,
+    is_first: bool,
+    /// A publication did not fit.
+    is_spent: bool,
+}
+
+impl PageBudget {
+    fn new(max_bytes: Option<u64>) -> Self {
+        Self { left_bytes: max_bytes.unwrap_or(u64::MAX), is_first: true, is_spent: false }
+    }
+
+    /// The publication, if it fits or is the first.
+    fn take(&mut self, publication: &Arc<Publication>) -> Option<Arc<Publication>> {
+        let bytes = publication.content_bytes();
+        let is_first = std::mem::replace(&mut self.is_first, false);
+        if bytes > self.left_bytes && !is_first {
+            self.is_spent = true;
+            return None;
+        }
+        self.left_bytes = self.left_bytes.saturating_sub(bytes);
+        Some(Arc::clone(publication))
     }
 }
 

@@ -7,9 +7,12 @@ use redis::Value;
 
 use super::wire;
 use crate::{
-    Announced, BrokerError, ClientInfo, ConnectionEntry, HistoryPage, Member, Position, Publication,
-    Published, queue::Delivery,
+    Announced, BrokerError, ClientInfo, ConnectionEntry, HistoryPage, Member, Position, PresencePage,
+    Publication, Published, queue::Delivery,
 };
+
+/// The cursor of `HSCAN` when all was given; also that of the first page.
+pub(super) const LAST_CURSOR: &str = "0";
 
 /// The error of an answer that cannot be read. The request was carried out.
 fn unreadable() -> BrokerError {
@@ -25,13 +28,14 @@ pub(super) fn published(answer: Value) -> Result<Published, BrokerError> {
 
 /// The answer of `history.lua`.
 pub(super) fn history_page(answer: Value) -> Result<HistoryPage, BrokerError> {
-    let [offset, epoch, entries] = array(answer)?;
+    let [offset, epoch, entries, truncated] = array(answer)?;
     let top = position(offset, epoch)?;
+    let truncated = number(truncated)? == 1;
     let publications = values(entries)?
         .into_iter()
         .map(|entry| history_entry(entry, &top.epoch))
         .collect::<Result<_, _>>()?;
-    Ok(HistoryPage { publications, top })
+    Ok(HistoryPage { publications, top, truncated })
 }
 
 /// `[<offset>-<accepted>, ["b", fields]]`.
@@ -51,8 +55,26 @@ pub(super) fn roster_entry(info: &ClientInfo) -> Vec<u8> {
     entry
 }
 
-/// The answer of `presence.lua`.
-pub(super) fn present(answer: Value) -> Result<Vec<Arc<ClientInfo>>, BrokerError> {
+/// The answer of `presence.lua`; `None` while it has not forgotten all whose time is over.
+pub(super) fn presence_page(answer: Value) -> Result<Option<PresencePage>, BrokerError> {
+    if answer == Value::Nil {
+        return Ok(None);
+    }
+    let [cursor, entries] = array(answer)?;
+    let cursor = text(cursor)?;
+    let clients = clients_of(entries)?;
+    Ok(Some(PresencePage { clients, cursor: (cursor != LAST_CURSOR).then_some(cursor) }))
+}
+
+/// The answer of `presence_reap.lua`: entries, and where the next slice begins.
+pub(super) fn reaped(answer: Value) -> Result<(Vec<Arc<ClientInfo>>, Option<String>), BrokerError> {
+    let [cursor, entries] = array(answer)?;
+    let cursor = text(cursor)?;
+    Ok((clients_of(entries)?, (cursor != LAST_CURSOR).then_some(cursor)))
+}
+
+/// Clients of entries as `roster.lua` has them.
+fn clients_of(answer: Value) -> Result<Vec<Arc<ClientInfo>>, BrokerError> {
     values(answer)?.into_iter().map(client).collect()
 }
 
@@ -68,10 +90,13 @@ fn client(entry: Value) -> Result<Arc<ClientInfo>, BrokerError> {
     wire::decode_client(entry.slice(fields_at..)).map(Arc::new).map_err(|_| unreadable())
 }
 
-/// The answer of `presence_stats.lua`.
-pub(super) fn stats(answer: Value) -> Result<(u64, u64), BrokerError> {
+/// The answer of `presence_stats.lua`; `None` while it has not forgotten all whose time is over.
+pub(super) fn stats(answer: Value) -> Result<Option<(u64, u64)>, BrokerError> {
+    if answer == Value::Nil {
+        return Ok(None);
+    }
     let [clients, users] = array(answer)?;
-    Ok((number(clients)?, number(users)?))
+    Ok(Some((number(clients)?, number(users)?)))
 }
 
 /// The answer of `members.lua`.

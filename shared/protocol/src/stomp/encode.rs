@@ -43,6 +43,11 @@ pub fn frame(command: ServerCommand, version: Version, out: &mut BytesMut) -> Fr
     FrameWriter::begin(command.name(), escaped, out)
 }
 
+/// Goes on with a frame of a server whose command and first headers are written already, or will be put before these bytes.
+pub fn more_headers(version: Version, out: &mut BytesMut) -> FrameWriter<'_> {
+    FrameWriter { out, escaped: Some(version), has_length: false }
+}
+
 /// Begins a client's frame, for tests and tools.
 pub fn client_frame(command: Command, version: Version, out: &mut BytesMut) -> FrameWriter<'_> {
     FrameWriter::begin(command.name(), (!command.opens()).then_some(version), out)

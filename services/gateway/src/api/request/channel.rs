@@ -1,7 +1,7 @@
 //! Questions: about a channel, about all channels, connections and nodes.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use gorani_broker::{HistoryQuery, Position};
+use gorani_broker::{HistoryQuery, Position, PresenceQuery};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -16,6 +16,8 @@ pub const PAGE_MAX: u32 = 1000;
 const PAGE_DEFAULT: u32 = 100;
 /// Bytes of a pattern at most: longer than any channel's name it would find nothing.
 const PATTERN_MAX_BYTES: usize = 255;
+/// Bytes of a cursor of presence at most: longer than any client id.
+const CURSOR_MAX_BYTES: usize = 255;
 
 /// Names a channel.
 #[derive(Deserialize, ToSchema)]
@@ -46,6 +48,42 @@ impl PositionRequest<'_> {
     /// As the broker has it.
     pub fn position(&self) -> Position {
         Position { offset: self.offset.unwrap_or_default(), epoch: (&*self.epoch).into() }
+    }
+}
+
+/// Asks who is in a channel: all, or a page.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PresenceRequest<'a> {
+    /// The channel.
+    #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 255)]
+    pub channel: Text<'a>,
+    /// About so many clients, up to 1000: a page may have a few more or fewer. Absent or 0 without a cursor: all clients.
+    #[serde(default)]
+    #[schema(value_type = u32, maximum = 1000)]
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    #[serde(borrow, default)]
+    #[schema(value_type = String)]
+    pub cursor: Text<'a>,
+}
+
+impl PresenceRequest<'_> {
+    /// The page that is asked for; `None`: all.
+    pub fn query(&self) -> Result<Option<PresenceQuery>, ApiError> {
+        let limit = match self.limit.unwrap_or_default() {
+            0 if self.cursor.is_empty() => return Ok(None),
+            0 => PAGE_DEFAULT,
+            limit if limit > PAGE_MAX => {
+                return Err(ApiError::bad_request(format!("limit: must be at most {PAGE_MAX}")));
+            }
+            limit => limit,
+        };
+        if self.cursor.len() > CURSOR_MAX_BYTES {
+            return Err(ApiError::bad_request("cursor: must be next_cursor of the page before"));
+        }
+        Ok(Some(PresenceQuery { cursor: (*self.cursor).to_owned(), limit }))
     }
 }
 
@@ -85,7 +123,7 @@ impl HistoryRequest<'_> {
             }
         };
         let since = self.since.as_ref().map(|since| since.offset.unwrap_or_default());
-        Ok(HistoryQuery { limit, since, reverse: self.reverse.unwrap_or_default() })
+        Ok(HistoryQuery { limit, since, reverse: self.reverse.unwrap_or_default(), max_bytes: None })
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use gorani_broker::{
     Broker, BrokerError, ClientInfo, Cluster, Health, HistoryPage, HistoryQuery, MemoryBroker,
-    MemorySettings, Publication, PublishOptions, Published, Retention, Sink,
+    MemorySettings, PresencePage, PresenceQuery, Publication, PublishOptions, Published, Retention, Sink,
 };
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -86,8 +86,8 @@ impl Broker for Slow {
     fn presence_remove(&self, channel: &str, client: &str) -> Answer<()> {
         self.inner.presence_remove(channel, client)
     }
-    fn presence(&self, channel: &str) -> Answer<Vec<Arc<ClientInfo>>> {
-        self.inner.presence(channel)
+    fn presence(&self, channel: &str, query: PresenceQuery) -> Answer<PresencePage> {
+        self.inner.presence(channel, query)
     }
     fn presence_stats(&self, channel: &str) -> Answer<(u64, u64)> {
         self.inner.presence_stats(channel)

@@ -22,7 +22,7 @@ impl Bench {
         let broker: Arc<dyn Broker> =
             Arc::new(MemoryBroker::with_clock(MemorySettings::default(), clock.clone()));
         let interest = Arc::new(Interest::new(broker.clone()));
-        let reads = Arc::new(Reads::new(broker.clone()));
+        let reads = Arc::new(Reads::new(broker.clone(), Arc::default()));
         let (worker, _) =
             Worker::start(0, usize::MAX, broker.clone(), interest, reads, Arc::default(), Arc::default());
         Self { clock, broker, worker }

@@ -26,7 +26,7 @@ pub(in crate::hub) struct Stream {
 impl Stream {
     pub(in crate::hub) fn reads(&self) -> Arc<Reads> {
         let stream = self.clone();
-        Arc::new(Reads::with(move |_, _, _| {
+        Arc::new(Reads::with(Arc::default(), move |_, _, _| {
             let (answer, answered) = oneshot::channel();
             stream.asked.lock().push(stream.top.load(Ordering::SeqCst));
             stream.answers.lock().push(answer);
@@ -54,7 +54,7 @@ impl Stream {
         let number = self.asked.lock().len() - self.answers.lock().len() - 1;
         let top = Position { offset: *self.asked.lock().get(number).unwrap(), epoch: "e".into() };
         let publications = self.publications.lock().clone();
-        assert!(answer.send(Ok(HistoryPage { publications, top })).is_ok());
+        assert!(answer.send(Ok(HistoryPage { publications, top, truncated: false })).is_ok());
     }
 
     fn fail(&self) {
@@ -63,8 +63,13 @@ impl Stream {
     }
 }
 
+fn after_offset(offset: u64) -> HistoryRead {
+    let query = HistoryQuery { limit: 10, since: Some(offset), ..HistoryQuery::default() };
+    HistoryRead { channel: "a".into(), query, source: ReadSource::Client }
+}
+
 async fn top(reads: &Reads, after: Moment) -> Result<u64, BrokerError> {
-    Ok(reads.read(&"a".into(), Some(0), 10, HISTORY, after).await?.top.offset)
+    Ok(reads.read(after_offset(0), HISTORY, after).await?.top.offset)
 }
 
 #[tokio::test]
@@ -122,8 +127,7 @@ async fn different_places_are_read_apart_and_failures_are_shared() {
         stream.fail();
         stream.fail();
     };
-    let channel = "a".into();
-    let other = reads.read(&channel, Some(7), 10, HISTORY, now);
+    let other = reads.read(after_offset(7), HISTORY, now);
     let (one, two, other, ()) = tokio::join!(top(&reads, now), top(&reads, now), other, failing);
     assert!(one.is_err() && two.is_err() && other.is_err());
     assert_eq!(stream.asked(), 2);

@@ -14,7 +14,7 @@ use crate::hub::{
 fn start() -> (Rc<Worker>, Inbox) {
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));
     let interest = Arc::new(Interest::new(broker.clone()));
-    let reads = Arc::new(Reads::new(broker.clone()));
+    let reads = Arc::new(Reads::new(broker.clone(), Arc::default()));
     Worker::start(0, usize::MAX, broker, interest, reads, Arc::default(), Arc::default())
 }
 

@@ -6,53 +6,112 @@ use std::{
     time::Instant,
 };
 
-use gorani_broker::{BrokerError, ClientInfo};
+use gorani_broker::{BrokerError, ClientInfo, PresencePage, PresenceQuery};
 
 use super::node_of;
-use crate::node::Node;
+use crate::{disconnect::ErrorCode, hub::read_budget::ReadSource, node::Node};
+
+/// Bytes of a client in presence beside what it holds: its names in JSON.
+const CLIENT_BYTES: u64 = 64;
 
 impl Node {
-    /// The clients present in a channel, on all nodes that live. The broker is asked in the call.
-    pub fn presence(
+    /// The clients present in a channel, on all nodes that live, each once. Read in pages: neither the broker nor a worker is
+    /// held for long, however many there are.
+    ///
+    /// # Errors
+    /// [`ErrorCode::PRESENCE_TOO_LARGE`] where they have more than `most_bytes`; 111 where too many reads are under way.
+    pub async fn presence(
+        self: &Arc<Self>,
+        source: ReadSource,
+        channel: &str,
+        most_bytes: u64,
+    ) -> Result<Vec<Arc<ClientInfo>>, ErrorCode> {
+        let mut permit = self.read_budget().page(source).await?;
+        let mut page = self.presence_page(channel, PresenceQuery::default()).await?;
+        let mut is_large = false;
+        let mut bytes = 0;
+        let mut present = Vec::new();
+        let mut seen = HashSet::new();
+        loop {
+            if page.cursor.is_some() || !seen.is_empty() {
+                // Only over several pages a client may be given twice.
+                page.clients.retain(|info| seen.insert(info.client.clone()));
+            }
+            bytes += page.clients.iter().map(|info| info.content_bytes() + CLIENT_BYTES).sum::<u64>();
+            if bytes > most_bytes {
+                return Err(ErrorCode::PRESENCE_TOO_LARGE);
+            }
+            present.append(&mut page.clients);
+            let Some(cursor) = page.cursor else { return Ok(present) };
+            if !is_large {
+                drop(permit);
+                permit = self.read_budget().large(source).await?;
+                is_large = true;
+            }
+            page = self.presence_page(channel, PresenceQuery { cursor, ..PresenceQuery::default() }).await?;
+        }
+    }
+
+    /// A page of the clients present in a channel, without those of dead nodes. The caller has a permit of the read budget.
+    pub(in crate::node) async fn presence_page(
         self: &Arc<Self>,
         channel: &str,
-    ) -> impl Future<Output = Result<Vec<Arc<ClientInfo>>, BrokerError>> + Send + 'static + use<> {
-        let node = Arc::clone(self);
-        let channel: Arc<str> = channel.into();
-        let read = self.broker.presence(&channel);
-        async move {
-            let mut present = read.await?;
-            let dead = node.dead_among(present.iter().map(|info| info.client.as_str()), false).await?;
-            if !dead.is_empty() {
-                present.retain(|info| !is_of(&dead, &info.client));
-                // Nobody may be subscribed here, and whoever noticed the deaths looks only after its own channels.
-                for dead in dead {
-                    actix_rt::spawn(node.clone().reap(channel.clone(), dead));
-                }
+        query: PresenceQuery,
+    ) -> Result<PresencePage, BrokerError> {
+        let mut page = self.broker.presence(channel, query).await?;
+        let dead = self.dead_among(page.clients.iter().map(|info| info.client.as_str()), false).await?;
+        if !dead.is_empty() {
+            page.clients.retain(|info| !is_of(&dead, &info.client));
+            // Nobody may be subscribed here, and whoever noticed the deaths looks only after its own channels.
+            for dead in dead {
+                actix_rt::spawn(self.clone().reap(channel.into(), dead));
             }
-            Ok(present)
         }
+        Ok(page)
+    }
+
+    /// One page for a backend that reads on by itself.
+    ///
+    /// # Errors
+    /// The broker's; [`BrokerError::Limit`] where too many reads are under way for too long.
+    pub async fn read_presence_page(
+        self: &Arc<Self>,
+        channel: &str,
+        query: PresenceQuery,
+    ) -> Result<PresencePage, BrokerError> {
+        let _permit = self.read_budget().page(ReadSource::Api).await?;
+        self.presence_page(channel, query).await
     }
 
     /// Numbers of clients and of distinct users present in a channel, on all nodes that live.
     pub fn presence_stats(
         self: &Arc<Self>,
+        source: ReadSource,
         channel: &str,
     ) -> impl Future<Output = Result<(u64, u64), BrokerError>> + Send + 'static + use<> {
+        let node = Arc::clone(self);
+        let channel: Arc<str> = channel.into();
         // The broker's own count is cheaper, and right when nobody died lately.
         let is_quiet = self.peers.view.lock().is_quiet(Instant::now());
-        let counted = is_quiet.then(|| self.broker.presence_stats(channel));
-        let listed = (!is_quiet).then(|| self.presence(channel));
+        let counted = is_quiet.then(|| self.broker.presence_stats(&channel));
         async move {
             if let Some(counted) = counted {
                 return counted.await;
             }
-            let present = match listed {
-                Some(listed) => listed.await?,
-                None => Vec::new(),
-            };
-            let users: HashSet<&str> = present.iter().map(|info| info.user.as_str()).collect();
-            Ok((present.len() as u64, users.len() as u64))
+            let _permit = node.read_budget().page(source).await?;
+            let (mut clients, mut users) = (HashSet::new(), HashSet::new());
+            let mut query = PresenceQuery::default();
+            loop {
+                let page = node.presence_page(&channel, query.clone()).await?;
+                for info in page.clients {
+                    users.insert(info.user.clone());
+                    clients.insert(info.client.clone());
+                }
+                match page.cursor {
+                    Some(cursor) => query.cursor = cursor,
+                    None => return Ok((clients.len() as u64, users.len() as u64)),
+                }
+            }
         }
     }
 

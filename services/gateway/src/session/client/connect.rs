@@ -1,6 +1,9 @@
 //! From the connect command to its reply: token, identity, server-side subscriptions. `specs/client-protocol.md`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use gorani_auth::{ConnectionClaims, TokenError, personal_channel};
@@ -58,6 +61,7 @@ impl ClientSession {
         now: Now,
         actions: &mut Actions,
     ) -> Result<(Vec<Subscription>, Option<u64>), Refused> {
+        self.step.count_token();
         let claims = self.claims(token, now)?;
         self.user = claims.user.as_str().into();
         self.client = self.policy.new_client_id();
@@ -149,12 +153,17 @@ impl ClientSession {
 
     /// The subscriptions that come with the connection: those of the token and the personal channels.
     fn server_side(&self, claims: &ConnectionClaims) -> Result<Vec<Subscription>, Refused> {
-        let mut all = Vec::new();
+        let most = self.policy.settings.max_subscriptions;
+        let (mut all, mut known) = (Vec::new(), HashSet::new());
         let names = self.policy.settings.personal_channels.iter().filter(|_| !claims.user.is_empty());
         for name in names {
-            // The settings' name is good (`ClientSettings::validate`), so it is the user's id that no channel can carry.
+            // The settings' name is good (`Settings::validate`), so it is the user's id that no channel can carry.
             match personal_channel(name, &claims.user) {
-                Ok(channel) => all.push(self.server_side_subscription(&channel, None)?),
+                Ok(channel) => {
+                    let subscription = self.server_side_subscription(&channel, None)?;
+                    known.insert(subscription.channel.clone());
+                    all.push(subscription);
+                }
                 Err(reason) => tracing::info!(
                     user = ?claims.user, channel = %name, %reason,
                     "connected without personal channel: the user's id cannot be part of a channel name"
@@ -162,12 +171,18 @@ impl ClientSession {
             }
         }
         for (channel, claims) in claims.server_side() {
+            if known.contains(channel) {
+                continue;
+            }
             let subscription = self.server_side_subscription(channel, claims)?;
-            if !all.iter().any(|known: &Subscription| known.channel == subscription.channel) {
-                all.push(subscription);
+            known.insert(subscription.channel.clone());
+            all.push(subscription);
+            if all.len() > most {
+                // A token may name thousands more: they are not looked at.
+                break;
             }
         }
-        if all.len() > self.policy.settings.max_subscriptions {
+        if all.len() > most {
             return Err(Refused::Disconnect(Disconnect::CHANNEL_LIMIT));
         }
         Ok(all)
@@ -269,6 +284,7 @@ impl ClientSession {
         if token.is_empty() {
             return self.refuse(id, ErrorCode::BAD_REQUEST, actions);
         }
+        self.step.count_token();
         let claims = match self.policy.tokens.connection(token, now.unix_s()) {
             Ok(claims) => claims,
             Err(error) => match self.policy.refuse_token(error) {

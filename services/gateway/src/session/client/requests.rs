@@ -29,6 +29,13 @@ pub(super) enum PendingRequest {
     Presence { id: u32 },
 }
 
+impl PendingRequest {
+    /// Whether it may bring much: such requests wait for one another.
+    pub(super) fn is_heavy_read(&self) -> bool {
+        matches!(self, Self::History { .. } | Self::Presence { .. })
+    }
+}
+
 impl ClientSession {
     pub(super) fn is_connected(&self) -> bool {
         matches!(self.state, State::Connected)
@@ -80,6 +87,7 @@ impl ClientSession {
             limit: u32::try_from(history.limit).map_or(most, |limit| limit.min(most)),
             since: history.since.as_ref().map(|since| since.offset),
             reverse: history.reverse,
+            max_bytes: Some(self.policy.settings.reply_max_bytes as u64),
         };
         let epoch = history.since.as_ref().map_or("", |since| &since.epoch).into();
         let ticket = self.ticket(PendingRequest::History { id, epoch });

@@ -129,6 +129,10 @@ impl Bench {
     fn run(&mut self, call: impl FnOnce(&mut ClientSession, Now, &mut Actions)) -> Vec<Value> {
         let mut actions = Actions::default();
         call(&mut self.session, self.now, &mut actions);
+        // As a transport does, in this turn or the next.
+        while self.session.has_more() {
+            self.session.resume(self.now, &mut actions);
+        }
         let mut lines = Vec::new();
         actions.drain_messages(|_, message| {
             lines.extend(

@@ -172,6 +172,10 @@ impl Bench {
     fn run(&mut self, call: impl FnOnce(&mut StompSession, Now, &mut Actions)) -> Vec<Told> {
         let mut actions = Actions::default();
         call(&mut self.session, self.now, &mut actions);
+        // As a transport does, in this turn or the next.
+        while self.session.has_more() {
+            self.session.resume(self.now, &mut actions);
+        }
         let mut told = Vec::new();
         actions.drain_messages(|_, message| told.push(Told::parse(message)));
         for action in actions.take_list() {

@@ -24,9 +24,9 @@ use crate::{
         admission::slots::{NoSlot, Source},
     },
     transport::{
+        body::{self, BodyError},
         held::opening::Local,
         peer::{client_address, source},
-        websocket::upgrade::header_bytes,
     },
 };
 
@@ -55,12 +55,8 @@ impl Door {
     /// Looks at who asks.
     ///
     /// # Errors
-    /// A page of an origin that may not ask, or headers over the limit.
+    /// A page of an origin that may not ask.
     pub fn of(request: &HttpRequest, local: &web::Data<Local>) -> Result<Self, Refusal> {
-        if header_bytes(request.uri(), request.headers()) > local.node.settings.http.header_max_bytes {
-            return Err(Refusal::new(ErrorCode::LIMIT_EXCEEDED, "the request's headers are too large")
-                .with_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
-        }
         let origin = request.headers().get(header::ORIGIN);
         let text = match origin.map(HeaderValue::to_str) {
             None => None,
@@ -104,17 +100,13 @@ impl Door {
     /// A request's whole body.
     ///
     /// # Errors
-    /// It is larger than `most_bytes`, or takes too long, or ends too early.
-    pub async fn body(&self, payload: web::Payload, most_bytes: usize) -> Result<Bytes, Refusal> {
-        let patience = self.local.node.settings.http.request_timeout;
-        match tokio::time::timeout(patience, payload.to_bytes_limited(most_bytes)).await {
-            Ok(Ok(Ok(body))) => Ok(body),
-            Ok(Ok(Err(_))) => Err(Refusal::bad_request("the body cannot be read")),
-            Ok(Err(_)) => Err(Refusal::new(ErrorCode::LIMIT_EXCEEDED, "the body is too large")),
-            Err(_) => {
-                Err(Refusal::bad_request("the body takes too long").with_status(StatusCode::REQUEST_TIMEOUT))
-            }
-        }
+    /// It is larger than `max_bytes`, or takes too long, or ends too early.
+    pub async fn body(&self, payload: web::Payload, max_bytes: usize) -> Result<Bytes, Refusal> {
+        body::read(payload, max_bytes).await.map_err(|error| {
+            let code =
+                if error == BodyError::TooLarge { ErrorCode::LIMIT_EXCEEDED } else { ErrorCode::BAD_REQUEST };
+            Refusal::new(code, error.to_string()).with_status(error.status())
+        })
     }
 
     /// Begins a response.
@@ -163,7 +155,7 @@ impl Door {
     }
 }
 
-/// The host that the client asked for: the `Host` header, in HTTP/2 the authority.
+/// The host that the client asked for: the `Host` header, else that of an absolute request line.
 fn host(request: &HttpRequest) -> &str {
     let header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     header.or_else(|| request.uri().authority().map(|authority| authority.as_str())).unwrap_or_default()

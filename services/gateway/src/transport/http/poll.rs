@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     disconnect::{ErrorCode, Refused},
-    hub::fanout::Protocol,
+    hub::{fanout::Protocol, read_budget::ReadSource},
     memory::LARGE_REPLY_BYTES,
     metrics::TransportLabel,
     node::Node,
@@ -153,25 +153,26 @@ fn respond(door: &Door, head: Head, body: Bytes) -> HttpResponse {
 /// Reads what is new in each channel from history.
 async fn read(node: &Arc<Node>, asked: &Asked, channels: &[Readable]) -> Result<Polled, Refusal> {
     let mut polled = Polled::default();
+    let mut left_bytes = node.settings.client.reply_max_bytes as u64;
     for Readable { channel, retention } in channels {
         let retention = retention.unwrap_or_default();
-        let left = asked.limit.saturating_sub(polled.len());
+        let left = if left_bytes == 0 { 0 } else { asked.limit.saturating_sub(polled.len()) };
+        let most = Most { publications: clamp(left), bytes: left_bytes };
         let since = asked.wish.positions.get(channel);
         let (publications, position) = match since {
             Some(since) if left == 0 => (Vec::new(), since.clone()),
-            Some(since) => match read_since(node, channel, since, left, retention).await? {
+            Some(since) => match read_since(node, channel, since, most, retention).await? {
                 Some(news) => news,
                 None => {
                     polled.lost(channel);
-                    read_latest(node, channel, left, retention).await?
+                    read_latest(node, channel, most, retention).await?
                 }
             },
-            None => read_latest(node, channel, left, retention).await?,
+            None => read_latest(node, channel, most, retention).await?,
         };
-        let (publications, position) =
-            fitting(publications, position, since, asked.most_bytes, polled.bytes());
         let mut object = BytesMut::new();
         for publication in publications {
+            left_bytes = left_bytes.saturating_sub(publication.content_bytes());
             object.clear();
             bare::publication(channel, &publication_view(&publication), &mut object);
             polled.push(&object);
@@ -181,26 +182,17 @@ async fn read(node: &Arc<Node>, asked: &Asked, channels: &[Readable]) -> Result<
     Ok(polled)
 }
 
-/// The oldest of the publications that fit into an answer of `most` bytes that holds `held` of them, and the position
-/// behind them: the next poll goes on from there. An empty answer takes one publication, whatever its size.
-fn fitting(
-    mut publications: Vec<Arc<Publication>>,
-    top: Position,
-    since: Option<&Position>,
-    most: usize,
-    held: usize,
-) -> News {
-    let mut bytes = held;
-    let fits = publications.iter().take_while(|publication| {
-        bytes = bytes.saturating_add(publication.data.len());
-        bytes <= most
-    });
-    let count = fits.count().max(usize::from(held == 0));
-    let Some(first_left) = publications.get(count) else { return (publications, top) };
-    let before = first_left.offset.saturating_sub(1);
-    let offset = if count == 0 { since.map_or(before, |since| since.offset) } else { before };
-    publications.truncate(count);
-    (publications, Position { offset, epoch: top.epoch })
+/// What one channel may still bring to an answer.
+#[derive(Clone, Copy)]
+struct Most {
+    publications: u32,
+    bytes: u64,
+}
+
+impl Most {
+    fn query(self, since: Option<u64>, reverse: bool) -> HistoryQuery {
+        HistoryQuery { limit: self.publications, since, reverse, max_bytes: Some(self.bytes) }
+    }
 }
 
 type News = (Vec<Arc<Publication>>, Position);
@@ -210,12 +202,12 @@ async fn read_since(
     node: &Arc<Node>,
     channel: &Arc<str>,
     since: &Position,
-    limit: usize,
+    most: Most,
     retention: Retention,
 ) -> Result<Option<News>, Refusal> {
-    let query = HistoryQuery { limit: clamp(limit), since: Some(since.offset), reverse: false };
-    let HistoryPage { publications, top } =
-        node.broker().history(channel, query, retention).await.map_err(ErrorCode::from)?;
+    let query = most.query(Some(since.offset), false);
+    let HistoryPage { publications, top, .. } =
+        node.history(ReadSource::Client, channel, query, retention).await.map_err(ErrorCode::from)?;
     if !since.epoch.is_empty() && since.epoch != top.epoch {
         return Ok(None);
     }
@@ -236,42 +228,16 @@ async fn read_since(
 async fn read_latest(
     node: &Arc<Node>,
     channel: &Arc<str>,
-    limit: usize,
+    most: Most,
     retention: Retention,
 ) -> Result<News, Refusal> {
-    let query = HistoryQuery { limit: clamp(limit), since: None, reverse: true };
-    let HistoryPage { mut publications, top } =
-        node.broker().history(channel, query, retention).await.map_err(ErrorCode::from)?;
+    let query = most.query(None, true);
+    let HistoryPage { mut publications, top, .. } =
+        node.history(ReadSource::Client, channel, query, retention).await.map_err(ErrorCode::from)?;
     publications.reverse();
     Ok((publications, top))
 }
 
 fn clamp(limit: usize) -> u32 {
     u32::try_from(limit).unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn publications(count: u64, bytes: usize) -> Vec<Arc<Publication>> {
-        let publication =
-            |offset| Publication { offset, data: Bytes::from(vec![b'1'; bytes]), ..Publication::default() };
-        (1..=count).map(|offset| Arc::new(publication(offset))).collect()
-    }
-
-    fn fit(count: u64, most: usize, held: usize) -> (usize, u64) {
-        let top = Position { offset: count, ..Position::default() };
-        let (publications, position) = fitting(publications(count, 100), top, None, most, held);
-        (publications.len(), position.offset)
-    }
-
-    #[test]
-    fn an_answer_stops_at_its_bytes_and_says_where_to_go_on() {
-        assert_eq!(fit(10, 1000, 0), (10, 10));
-        assert_eq!(fit(10, 999, 0), (9, 9));
-        assert_eq!(fit(10, 350, 100), (2, 2));
-        assert_eq!(fit(10, 350, 300), (0, 0), "the channel is left for the next poll");
-        assert_eq!(fit(10, 50, 0), (1, 1), "a poll always gets on");
-    }
 }

@@ -8,7 +8,6 @@ use actix_web::{
     http::{StatusCode, header},
     web,
 };
-use bytes::Bytes;
 use gorani_protocol::sockjs::{BatchError, Transport, batch, form};
 
 use super::{
@@ -16,6 +15,7 @@ use super::{
     door::{self, NO_SUCH_SESSION},
 };
 use crate::transport::{
+    body,
     forward::owners::Delivery,
     held::{
         directory::Owner,
@@ -30,9 +30,9 @@ pub(super) async fn send(
     transport: Transport,
     payload: web::Payload,
 ) -> HttpResponse {
-    let body = match body(door, payload).await {
+    let body = match body::read(payload, door.endpoint.batch_max_bytes).await {
         Ok(body) => body,
-        Err((status, sentence)) => return door.sentence(status, sentence),
+        Err(error) => return door.sentence(error.status(), error.to_string()),
     };
     // Any type is legal: what is not a form is taken as it is.
     let batch = match transport {
@@ -73,16 +73,5 @@ pub(super) async fn send(
         Ok(Ok(())) => door.session_answer(StatusCode::NO_CONTENT, transport.content_type()).finish(),
         Ok(Err(Busy)) => door.sentence(StatusCode::SERVICE_UNAVAILABLE, Busy.to_string()),
         Err(_) => door.sentence(StatusCode::NOT_FOUND, NO_SUCH_SESSION),
-    }
-}
-
-async fn body(door: &Door<'_>, payload: web::Payload) -> Result<Bytes, (StatusCode, &'static str)> {
-    let patience = door.local.node.settings.http.request_timeout;
-    let read = payload.to_bytes_limited(door.endpoint.batch_max_bytes);
-    match tokio::time::timeout(patience, read).await {
-        Ok(Ok(Ok(body))) => Ok(body),
-        Ok(Ok(Err(_))) => Err((StatusCode::BAD_REQUEST, "the body cannot be read")),
-        Ok(Err(_)) => Err((StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")),
-        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the body takes too long")),
     }
 }

@@ -102,7 +102,7 @@ impl Upgrades {
             Connection {
                 io,
                 // An empty rest would still hold the whole read buffer of the HTTP connection.
-                early: Bytes::copy_from_slice(&early),
+                unread: Bytes::copy_from_slice(&early),
                 decoder,
                 carried: Carried {
                     session,
@@ -172,7 +172,7 @@ impl Upgrades {
     }
 
     /// Answers a handshake that leads nowhere, and closes.
-    async fn refuse<T: Io>(&self, mut io: T, refused: &Refused) {
+    pub async fn refuse<T: Io>(&self, mut io: T, refused: &Refused) {
         let answer = Answer::of(refused);
         self.local
             .node

@@ -34,7 +34,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (channel.clone(), prop::bool::weighted(0.1), option::weighted(0.2, 0..3_u8))
             .prop_map(|(channel, skip_history, key)| Step::Publish { channel, skip_history, key }),
         6 => (channel.clone(), query).prop_map(|(channel, (limit, since, reverse))| {
-            Step::Read { channel, query: HistoryQuery { limit, since, reverse } }
+            Step::Read { channel, query: HistoryQuery { limit, since, reverse, max_bytes: None } }
         }),
         1 => channel.prop_map(|channel| Step::Remove { channel }),
         3 => select(vec![1, 20, 49, 50, 119, 120, 299, 300, 499, 500]).prop_map(Step::Pass),

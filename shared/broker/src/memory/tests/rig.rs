@@ -7,8 +7,8 @@ use futures_util::FutureExt as _;
 
 use super::super::{ManualClock, MemoryBroker, MemorySettings, MemoryUsage};
 use crate::{
-    Broker as _, BrokerError, ClientInfo, HistoryPage, HistoryQuery, Idempotency, Position, Publication,
-    PublishOptions, Published, Retention, contract::RecordingSink,
+    Broker as _, BrokerError, ClientInfo, HistoryPage, HistoryQuery, Idempotency, Position, PresenceQuery,
+    Publication, PublishOptions, Published, Retention, contract::RecordingSink,
 };
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
@@ -65,7 +65,8 @@ impl Rig {
     }
 
     pub(super) fn present(&self, channel: &str) -> usize {
-        self.broker.presence(channel).now_or_never().unwrap().unwrap().len()
+        let query = PresenceQuery { limit: u32::MAX, ..PresenceQuery::default() };
+        self.broker.presence(channel, query).now_or_never().unwrap().unwrap().clients.len()
     }
 
     pub(super) fn subscribe(&self, channel: &str) {

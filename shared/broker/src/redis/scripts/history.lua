@@ -1,4 +1,5 @@
--- Reads a page. Gives the newest offset, the epoch, and the entries.
+-- Reads a page. Gives the newest offset, the epoch, the entries, and 1 if max_bytes (0: no bound) ended it before the limit.
+local FIRST_SLICE, LARGEST_SLICE = 2, 128
 local candidate, position_ttl, ttl = ARGV[1], ARGV[2], ARGV[3]
 local command, from, to, limit = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 
@@ -6,7 +7,33 @@ local epoch = live(candidate)
 redis.call('PEXPIRE', KEYS[1], position_ttl)
 local offset = redis.call('HGET', KEYS[1], 's') or '0'
 if limit == '0' then
-  return {offset, epoch, {}}
+  return {offset, epoch, {}, 0}
 end
 forget_expired(now_ms(), tonumber(ttl))
-return {offset, epoch, redis.call(command, KEYS[2], from, to, 'COUNT', limit)}
+
+-- Read in slices, so that no more than about max_bytes and one slice are held here at a time.
+local max_bytes, left = tonumber(ARGV[8]), tonumber(limit)
+local entries, bytes, largest, count = {}, 0, 1, FIRST_SLICE
+while left > 0 do
+  local asked = math.min(count, left)
+  local slice = redis.call(command, KEYS[2], from, to, 'COUNT', asked)
+  for _, entry in ipairs(slice) do
+    local size = #entry[2][2]
+    if max_bytes > 0 and #entries > 0 and bytes + size > max_bytes then
+      return {offset, epoch, entries, 1}
+    end
+    entries[#entries + 1] = entry
+    bytes = bytes + size
+    largest = math.max(largest, size)
+  end
+  if #slice < asked then
+    break
+  end
+  left = left - asked
+  from = '(' .. slice[#slice][1]
+  count = math.min(count * 4, LARGEST_SLICE)
+  if max_bytes > 0 then
+    count = math.max(1, math.min(count, math.floor((max_bytes - bytes) / largest)))
+  end
+end
+return {offset, epoch, entries, 0}

@@ -11,7 +11,8 @@ use super::{
     server::Server,
 };
 use crate::{
-    Broker as _, BrokerError, Cluster as _, HistoryQuery, Idempotency, Publication, PublishOptions, Retention,
+    Broker as _, BrokerError, Cluster as _, HistoryQuery, Idempotency, PresencePage, PresenceQuery,
+    Publication, PublishOptions, Retention,
 };
 
 fn event(channel: &str, data: &str) -> Told {
@@ -317,11 +318,11 @@ async fn more_requests_than_may_wait_are_refused() {
     let server = Server::start();
     let node = Rig::start(crate::RedisSettings { max_pending: 10, ..quick(server.url()) }).await;
     server.freeze();
-    let calls: Vec<_> = (0..20).map(|_| node.broker.presence("room")).collect();
+    let calls: Vec<_> = (0..20).map(|_| node.broker.presence("room", PresenceQuery::default())).collect();
     let answers = join_all(calls).await;
     let refused = answers.iter().filter(|answer| matches!(answer, Err(BrokerError::Limit(_)))).count();
     assert!((10..=20).contains(&refused), "{refused}");
     server.thaw();
     node.until_ready().await;
-    assert_eq!(node.broker.presence("room").await, Ok(Vec::new()));
+    assert_eq!(node.broker.presence("room", PresenceQuery::default()).await, Ok(PresencePage::default()));
 }

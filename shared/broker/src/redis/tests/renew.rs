@@ -9,7 +9,7 @@ use super::{
 use crate::{Broker as _, HistoryPage, HistoryQuery, Retention};
 
 async fn read(node: &Rig) -> HistoryPage {
-    let query = HistoryQuery { limit: 10, since: Some(0), reverse: false };
+    let query = HistoryQuery { limit: 10, since: Some(0), ..HistoryQuery::default() };
     let retention = Retention { size: 1000, ttl: Duration::from_secs(60) };
     node.broker.history("news", query, retention).await.unwrap()
 }
