@@ -96,7 +96,7 @@ fn a_page_of_another_epoch_gives_its_permit_back_with_the_error() {
             json!({"id": 3, "history": {"channel": "history:a", "since": {"offset": 4, "epoch": epoch}}}),
         );
         let Some(Action::History(ticket, ..)) = bench.next() else { panic!("no history") };
-        let page = HistoryPage { publications: Vec::new(), top: top(5).top.unwrap() };
+        let page = HistoryPage { publications: Vec::new(), top: top(5).top.unwrap(), truncated: false };
         let mut actions = Actions::default();
         let outcome = Outcome::History(Ok((page, budget.try_reply(100))));
         bench.session.outcome(ticket, outcome, bench.now, &mut actions);
