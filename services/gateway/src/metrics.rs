@@ -4,8 +4,9 @@
 pub mod broker;
 pub mod cluster;
 pub mod forward;
+pub mod sessions;
 
-use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use gorani_broker::BrokerStats;
 use prometheus_client::{
@@ -14,7 +15,9 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use self::{broker::BrokerMetrics, cluster::ClusterMetrics, forward::ForwardMetrics};
+use self::{
+    broker::BrokerMetrics, cluster::ClusterMetrics, forward::ForwardMetrics, sessions::SessionCounts,
+};
 
 /// Labels of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -88,6 +91,8 @@ pub struct RefusalLabel {
 pub struct Metrics {
     registry: Registry,
     broker: BrokerMetrics,
+    /// Clients, users and subscriptions at the moment.
+    pub sessions: Arc<SessionCounts>,
     /// Connections that are open.
     pub connections: Family<TransportLabel, Gauge>,
     /// Connections that were ever opened.
@@ -163,6 +168,7 @@ impl Default for Metrics {
         Self {
             registry,
             broker,
+            sessions: Arc::default(),
             connections,
             connections_opened,
             disconnects,

@@ -22,11 +22,12 @@ use tokio::sync::{Notify, mpsc};
 use crate::{
     hub::{
         Hub,
-        control::{Control, Question},
+        control::Control,
         interest::Interest,
         queue::Consumers,
         reads::{Moment, Reads},
         roster::{Registration, SessionKey},
+        scan::Question,
         tally::Tally,
         timers::Timers,
     },
@@ -72,6 +73,17 @@ pub(super) struct Load {
 #[error("the worker is gone")]
 pub struct WorkerGone;
 
+/// Why a question was not handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unasked {
+    /// The worker does not keep up.
+    #[error("the worker's inbox is full")]
+    Full,
+    /// The worker is gone.
+    #[error("the worker is gone")]
+    Gone,
+}
+
 impl Inbox {
     /// Hands over an event without waiting. An event that does not fit marks its channel as gapped, and the worker
     /// reads it from history.
@@ -107,9 +119,12 @@ impl Inbox {
         self.sender.send(Entry::Control(control)).await.map_err(|_| WorkerGone)
     }
 
-    /// Hands over a question, waiting for room.
-    pub async fn ask(&self, question: Question) -> Result<(), WorkerGone> {
-        self.sender.send(Entry::Question(question)).await.map_err(|_| WorkerGone)
+    /// Hands over a question without waiting.
+    pub fn ask(&self, question: Question) -> Result<(), Unasked> {
+        self.sender.try_send(Entry::Question(question)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Unasked::Full,
+            mpsc::error::TrySendError::Closed(_) => Unasked::Gone,
+        })
     }
 }
 
@@ -129,7 +144,7 @@ pub struct Worker {
     /// What its connections move.
     pub tally: Tally,
     pub(super) broker: Arc<dyn Broker>,
-    pub(super) interest: Arc<Interest>,
+    pub(crate) interest: Arc<Interest>,
     pub(super) reads: Arc<Reads>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) consumers: Consumers,
@@ -149,7 +164,7 @@ impl Worker {
         let load = Arc::new(Load::default());
         let worker = Rc::new(Self {
             index,
-            hub: RefCell::new(Hub::new(deflate_threshold_bytes)),
+            hub: RefCell::new(Hub::counting(deflate_threshold_bytes, metrics.sessions.clone())),
             timers: Timers::new(),
             tally: Tally::default(),
             broker,
@@ -246,7 +261,7 @@ impl Worker {
                     }
                     Entry::Question(question) => {
                         self.deliver_turn(&mut turn);
-                        question.answer(&self.hub());
+                        actix_rt::spawn(question.answer(self.clone()));
                     }
                 }
             }
