@@ -16,6 +16,8 @@ BENCH_ARGS ?=
 BENCH_PROFILE ?= release
 # Arguments of the audit: `make audit AUDIT_ARGS="--scenario kill-node --seconds 60"`.
 AUDIT_ARGS ?=
+# Arguments of the attack: `make attack ATTACK_ARGS="--seconds 60 --only silent-tls,http2-streams"`.
+ATTACK_ARGS ?=
 # `make up`: how many nodes, and METRICS=1 for Prometheus and Grafana beside them.
 NODES ?= 3
 METRICS ?=
@@ -28,7 +30,7 @@ COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose 
 
 FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz
 
-.PHONY: help run build test test-rust test-e2e test-spring test-tools fmt fmt-check lint layers bench audit fuzz doc ci up down
+.PHONY: help run build test test-rust test-e2e test-spring test-tools fmt fmt-check lint layers bench audit attack fuzz doc ci up down
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -96,6 +98,11 @@ audit: ## break a cluster in every way while it is under load, and count what is
 	$(CARGO) build --profile $(BENCH_PROFILE) --locked -p gorani --bin gorani
 	GORANI_BIN=$(TARGET_DIR)/$(BENCH_PROFILE:dev=debug)/gorani \
 		$(CARGO) run --profile $(BENCH_PROFILE) --locked -p gorani-tests --bin bench -- audit $(AUDIT_ARGS)
+
+attack: ## hostile clients from ten addresses against a cluster under load; what honest clients notice (ATTACK_ARGS=--brief)
+	$(CARGO) build --profile $(BENCH_PROFILE) --locked -p gorani --bin gorani
+	GORANI_BIN=$(TARGET_DIR)/$(BENCH_PROFILE:dev=debug)/gorani \
+		$(CARGO) run --profile $(BENCH_PROFILE) --locked -p gorani-tests --bin bench -- attack $(ATTACK_ARGS)
 
 fuzz: ## run every fuzz target for FUZZ_SECONDS (30), from its seeds and what it found before
 	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz

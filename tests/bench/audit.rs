@@ -4,14 +4,14 @@
 //! they know; subscribers on all nodes write down what they are given ([`subscriber`]); a [`scenario`] breaks something
 //! meanwhile; the nodes' readiness is [`watch`]ed. Then everything is compared ([`mod@check`]) with what was accepted ([`ledger`]).
 
-mod backend;
-mod check;
-mod cluster;
-mod ledger;
+pub(crate) mod backend;
+pub(crate) mod check;
+pub(crate) mod cluster;
+pub(crate) mod ledger;
 mod scenario;
-mod subscriber;
+pub(crate) mod subscriber;
 mod verdict;
-mod watch;
+pub(crate) mod watch;
 
 use std::{
     collections::HashSet,

@@ -16,6 +16,7 @@
     reason = "no worker of a server runs here: to wait for a process is to look again"
 )]
 
+mod attack;
 mod audit;
 mod connections;
 mod crowd;
@@ -32,7 +33,7 @@ mod stats;
 mod swarm;
 mod transports;
 
-use std::{io, process::ExitCode};
+use std::{io, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use gorani_tests::process::pin_to_core;
@@ -64,6 +65,9 @@ struct Flags {
     /// A stronger baseline: it shares a message's text instead of copying it for every subscriber
     #[arg(long)]
     shared_text: bool,
+    /// Another binary of the node in the baseline's place, such as one from before a change
+    #[arg(long, conflicts_with = "shared_text")]
+    old: Option<PathBuf>,
     /// Leave the placement of the processes on cores to the kernel
     #[arg(long)]
     no_pin: bool,
@@ -80,6 +84,8 @@ enum Program {
     Queue(queue::QueueFlags),
     /// Whether what is accepted reaches everybody, once and in order, while things break
     Audit(audit::AuditFlags),
+    /// Hostile clients from ten addresses, and what honest clients notice of them
+    Attack(attack::AttackFlags),
     /// The subscribers of one node of a crowd
     #[command(hide = true)]
     CrowdClient(crowd::client::ClientFlags),
@@ -106,6 +112,7 @@ fn main() -> ExitCode {
     let writes = match &flags.command {
         Some(Program::Transports(flags)) => flags.write,
         Some(Program::Queue(flags)) => flags.write,
+        Some(Program::Attack(flags)) => flags.write,
         _ => flags.write,
     };
     if writes && !optimised {
@@ -117,6 +124,7 @@ fn main() -> ExitCode {
     let ended = match &flags.command {
         None => run(&flags),
         Some(Program::Audit(flags)) => audit::run(flags),
+        Some(Program::Attack(flags)) => attack::run(flags),
         Some(Program::Transports(flags)) => transports::run(flags),
         Some(Program::Queue(flags)) => queue::run(flags),
         Some(Program::Crowd(flags)) => crowd::run(flags),
@@ -134,12 +142,17 @@ fn main() -> ExitCode {
 fn run(flags: &Flags) -> io::Result<()> {
     // A core for the server and one for the client; with one core there is nothing to keep apart.
     let pinned = !flags.no_pin && std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
-    let start = Start { pinned, shared_text: flags.shared_text };
+    // Kept until the program ends: every server that is started is told of it.
+    let old = flags.old.clone().map(|old| &*Box::leak(old.into_boxed_path()));
+    let start = Start { pinned, shared_text: flags.shared_text, old };
+    let names = if old.is_some() { ["new", "old"] } else { ["gateway", "stock"] };
     let plan = if flags.smoke { Plan::smoke(start) } else { Plan::full(flags.repeats.into(), start) };
     let load = report::load();
     // Built before anything is pinned or timed.
     gorani_tests::binary::node();
-    gorani_tests::binary::built("gorani-tests", "stock");
+    if old.is_none() {
+        gorani_tests::binary::built("gorani-tests", "stock");
+    }
     if pinned {
         pin_to_core(server::CLIENT_CORE);
     }
@@ -163,21 +176,24 @@ fn run(flags: &Flags) -> io::Result<()> {
             Ok(measured) => rows.extend(measured),
             Err(error) => {
                 progress.finish_and_clear();
-                println!("{}", report::table(&rows));
+                println!("{}", report::table(&rows, names));
                 return Err(error);
             }
         }
     }
     progress.finish_and_clear();
+    if old.is_some() {
+        rows.iter_mut().for_each(|row| row.goal = Some(row.unchanged()));
+    }
     if flags.smoke {
         // The goals are about the full counts; with small ones they would only mislead.
         rows.iter_mut().for_each(|row| row.goal = None);
     }
-    println!("{load}\n\n{}", report::table(&rows));
+    println!("{load}\n\n{}", report::table(&rows, names));
     if flags.write {
         let notes =
             if pinned { "- server on core 0, load client on core 1\n" } else { "- not pinned to cores\n" };
-        let path = report::write_file(&flags.name, plan.repeats, &rows, &load, notes)?;
+        let path = report::write_file(&flags.name, plan.repeats, &rows, names, &load, notes)?;
         println!("written to {}", path.display());
     }
     Ok(())

@@ -30,7 +30,20 @@ pub(crate) struct Row {
     pub(crate) goal: Option<Goal>,
 }
 
+/// What a change may cost where the baseline is the node from before it.
+const UNCHANGED: f64 = 1.02;
+
 impl Row {
+    /// The goal of a comparison with an older binary of the node.
+    pub(crate) fn unchanged(&self) -> Goal {
+        // Rates are better when they are higher, costs when they are lower.
+        if self.unit.contains("/s") {
+            Goal::RatioAtLeast(1.0 / UNCHANGED)
+        } else {
+            Goal::RatioAtMost(UNCHANGED)
+        }
+    }
+
     fn ratio(&self) -> Sample {
         self.gateway.over(&self.stock)
     }
@@ -58,8 +71,9 @@ impl Row {
 }
 
 /// The rows as a Markdown table whose columns are aligned, so that it reads well on a terminal too.
-pub(crate) fn table(rows: &[Row]) -> String {
-    let head = ["measure", "unit", "gateway", "stock", "gateway/stock", "goal"].map(str::to_owned);
+/// The two columns are named for what was compared: the node and the baseline, or a new and an old node.
+pub(crate) fn table(rows: &[Row], [mine, other]: [&str; 2]) -> String {
+    let head = ["measure", "unit", mine, other, &format!("{mine}/{other}"), "goal"].map(str::to_owned);
     let cells: Vec<[String; 6]> = std::iter::once(head).chain(rows.iter().map(Row::cells)).collect();
     grid(&cells)
 }
@@ -91,12 +105,13 @@ pub(crate) fn write_file(
     name: &str,
     repeats: usize,
     rows: &[Row],
+    names: [&str; 2],
     load: &str,
     notes: &str,
 ) -> io::Result<PathBuf> {
     let text = format!(
-        "- {repeats} repeats, gateway and baseline by turns; every cell is the median (least to most)\n{notes}\n{}",
-        table(rows)
+        "- {repeats} repeats, both by turns; every cell is the median (least to most)\n{notes}\n{}",
+        table(rows, names)
     );
     write_text(name, load, &text)
 }

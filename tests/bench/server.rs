@@ -3,6 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
+    path::Path,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -44,6 +45,8 @@ pub(crate) struct Start {
     pub(crate) pinned: bool,
     /// The baseline shares a message's text between subscribers, instead of a copy for each.
     pub(crate) shared_text: bool,
+    /// Another binary of the node takes the baseline's place.
+    pub(crate) old: Option<&'static Path>,
 }
 
 /// A server that runs until this is dropped.
@@ -62,6 +65,10 @@ enum Running {
 impl Server {
     /// Starts one and waits until it answers.
     pub(crate) fn start(kind: Kind, how: Start) -> Self {
+        if let (Kind::Stock, Some(old)) = (kind, how.old) {
+            let node = on_server_core(how.pinned, || Node::start_program(old, gateway_settings()));
+            return Self { kind: Kind::Gateway, running: Running::Gateway(node) };
+        }
         // Built before this thread is pinned, or the compiler would be as well.
         let program = match kind {
             Kind::Gateway => binary::node(),

@@ -23,6 +23,9 @@ const READY_WITHIN: Duration = Duration::from_secs(10);
 /// Pause between two looks at one that does not accept yet.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
 
+/// The file, among its own, that holds what it logs.
+const OUTPUT: &str = "output";
+
 /// Nodes that the files of `deploy/` name.
 pub const NODES: usize = 3;
 
@@ -40,7 +43,7 @@ pub enum Kind {
 pub struct Balancer {
     child: Child,
     address: SocketAddr,
-    _files: TempDir,
+    files: TempDir,
 }
 
 impl Balancer {
@@ -50,10 +53,12 @@ impl Balancer {
     /// If it is not installed (`make test` installs it) or does not start.
     pub fn start(kind: Kind, nodes: [SocketAddr; NODES]) -> Self {
         let (address, files) = (free_address(), TempDir::new().expect("a temporary directory"));
+        let said = fs::OpenOptions::new().create(true).append(true).open(files.path().join(OUTPUT));
+        let said = said.expect("a writable directory");
         let mut child = command(kind, address, nodes, files.path())
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stdout(said.try_clone().expect("a second handle of a file"))
+            .stderr(said)
             .spawn()
             .expect("nginx and haproxy are installed; `make test` sees to it");
         let give_up = Instant::now() + READY_WITHIN;
@@ -64,12 +69,20 @@ impl Balancer {
             assert!(Instant::now() < give_up, "{kind:?} does not accept in time");
             thread::sleep(LOOK_AGAIN_AFTER);
         }
-        Self { child, address, _files: files }
+        Self { child, address, files }
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// All that it has logged so far.
+    ///
+    /// # Panics
+    /// If the file is gone.
+    pub fn output(&self) -> String {
+        fs::read_to_string(self.files.path().join(OUTPUT)).expect("the file of its output")
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io::Read,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex,
@@ -76,11 +77,13 @@ impl Settings {
 /// A running node. It is killed, and its files are removed, when this is dropped.
 #[derive(Debug)]
 pub struct Node {
+    program: PathBuf,
     child: Child,
     address: SocketAddr,
     api_key: String,
     output: Arc<Mutex<Vec<u8>>>,
     files: TempDir,
+    file_limit: Option<u64>,
 }
 
 /// The name of a node's settings file.
@@ -97,16 +100,41 @@ impl Node {
         node
     }
 
+    /// As [`Node::start`], with so many open files at most.
+    ///
+    /// # Panics
+    /// As [`Node::start`].
+    pub fn start_with_files(settings: Settings, files: u64) -> Self {
+        let mut node = Self::spawn_program(&binary::node(), settings, Some(files));
+        node.wait_ready();
+        node
+    }
+
+    /// As [`Node::start`], of another binary than [`binary::node`].
+    ///
+    /// # Panics
+    /// As [`Node::start`].
+    pub fn start_program(program: &Path, settings: Settings) -> Self {
+        let mut node = Self::spawn_program(program, settings, None);
+        node.wait_ready();
+        node
+    }
+
     /// As [`Node::start`], without waiting for readiness.
     pub fn spawn(settings: Settings) -> Self {
+        Self::spawn_program(&binary::node(), settings, None)
+    }
+
+    fn spawn_program(program: &Path, settings: Settings, file_limit: Option<u64>) -> Self {
         let address = free_address();
         let settings = settings.set("http.address", format!("\"{address}\""));
         let files = TempDir::new().expect("a temporary directory");
         std::fs::write(files.path().join(SETTINGS_FILE), settings.text())
             .expect("the settings file can be written");
         let output = Arc::new(Mutex::new(Vec::new()));
-        let child = run(&files, &output);
-        Self { child, address, api_key: settings.api_key(), output, files }
+        let child = run(program, &files, &output, file_limit);
+        let (program, api_key) = (program.to_owned(), settings.api_key());
+        Self { program, child, address, api_key, output, files, file_limit }
     }
 
     /// Waits until `/health/ready` answers 200.
@@ -153,7 +181,7 @@ impl Node {
 
     /// Starts it again where it was, with the same settings, after it has ended. Does not wait for readiness.
     pub fn restart(&mut self) {
-        self.child = run(&self.files, &self.output);
+        self.child = run(&self.program, &self.files, &self.output, self.file_limit);
     }
 
     /// Asks it to end (`SIGTERM`) without waiting.
@@ -185,9 +213,17 @@ impl Drop for Node {
     }
 }
 
-/// Starts the binary with the settings file of the directory.
-fn run(files: &TempDir, output: &Arc<Mutex<Vec<u8>>>) -> Child {
-    let mut child = Command::new(binary::node())
+/// Starts the binary with the settings file of the directory, with so many open files at most.
+fn run(program: &Path, files: &TempDir, output: &Arc<Mutex<Vec<u8>>>, file_limit: Option<u64>) -> Child {
+    let mut command = match file_limit {
+        None => Command::new(program),
+        Some(limit) => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]).arg(program);
+            shell
+        }
+    };
+    let mut child = command
         .args(["serve", "--config"])
         .arg(files.path().join(SETTINGS_FILE))
         .stdin(Stdio::null())

@@ -4,9 +4,11 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
     time::Duration,
 };
+
+use socket2::{Domain, Protocol, Socket, Type};
 
 /// How long one read may wait for bytes.
 pub const PATIENCE: Duration = Duration::from_secs(15);
@@ -87,11 +89,33 @@ impl RawSocket {
     /// # Panics
     /// If the server does not accept.
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the server accepts");
-        stream.set_nodelay(true).expect("a socket option");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a socket option");
-        Self { stream, unread: Vec::new() }
+        Self::try_connect(address).expect("the server accepts")
+    }
+
+    /// As [`RawSocket::connect`], to a server that may refuse.
+    ///
+    /// # Errors
+    /// When the server does not accept within [`PATIENCE`].
+    pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        Self::over(TcpStream::connect_timeout(&address, PATIENCE)?)
+    }
+
+    /// Connects from an address of the loopback of its own: 127.0.0.2 is another client than 127.0.0.1.
+    ///
+    /// # Panics
+    /// If the server does not accept.
+    pub fn connect_from(source: Ipv4Addr, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).expect("a socket");
+        socket.bind(&SocketAddr::from((source, 0)).into()).expect("an address of the loopback");
+        socket.connect(&address.into()).expect("the server accepts");
+        Self::over(socket.into()).expect("socket options")
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { stream, unread: Vec::new() })
     }
 
     /// Connects and shakes hands on `path`, with `extra` header lines (each ended by CRLF).

@@ -34,6 +34,23 @@ fn a_node_that_is_told_to_stop_ends_with_success() {
 }
 
 #[test]
+fn a_node_that_waits_for_its_broker_ends_with_success_when_it_is_told_to_stop() {
+    // Takes connections and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("\"redis://{}/0\"", silent.local_addr().unwrap());
+    let mut node = Node::spawn(
+        Settings::open()
+            .set("broker.kind", "\"redis\"")
+            .set("broker.redis.url", url)
+            .set("broker.redis.connect_timeout", "\"60s\""),
+    );
+    eventually("it has read its settings", SOON, || node.output().contains("allow_anonymous"));
+    node.terminate();
+    let status = node.wait_exit(SOON).expect("it ends");
+    assert!(status.success(), "{status}");
+}
+
+#[test]
 fn clients_are_sent_elsewhere_when_the_node_stops_and_few_do_not_wait_for_the_drains_whole_time() {
     let mut node = Node::start(Settings::open().set("drain.seconds", "600"));
     let mut clients = [subscribed(&node, "open:a"), connected(&node)];

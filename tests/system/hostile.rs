@@ -1,5 +1,10 @@
 //! Messages that mean harm: each gets its error, memory stays flat, and a neighbour on the same worker sees
 //! nothing of it (design §6).
+//!
+//! [`turns`]: input that would hold a worker for long. [`attack`]: all of them at once, against a cluster under load.
+
+mod attack;
+mod turns;
 
 use std::io::Write;
 

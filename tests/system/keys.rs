@@ -17,6 +17,8 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData};
 use serde_json::{Value, json};
 
+use crate::eventually;
+
 /// Long enough for a fetch that was put off by the limit of one in ten seconds.
 const PATIENCE: Duration = Duration::from_secs(25);
 
@@ -46,21 +48,32 @@ impl Issuer {
 
 /// Serves what `keys` holds to whoever asks.
 fn serve(keys: Arc<Mutex<Value>>) -> SocketAddr {
+    serve_with(move |_| {
+        let body = keys.lock().unwrap().to_string();
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+    })
+}
+
+/// Answers each request, of which it is told the first line.
+fn serve_with(mut answer: impl FnMut(&str) -> String + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let first = lines.next().and_then(Result::ok).unwrap_or_default();
             while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-            let body = keys.lock().unwrap().to_string();
-            let head =
-                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
             // A node that has gone does not wait for the answer.
-            let _ = stream.write_all((head + &body).as_bytes());
+            let _ = stream.write_all(answer(&first).as_bytes());
         }
     });
     address
+}
+
+/// A redirect to `location`.
+fn redirect(location: &str) -> String {
+    format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 }
 
 async fn connect(node: &Node, token: &str) -> Value {
@@ -96,4 +109,60 @@ async fn keys_are_fetched_from_their_address_and_again_when_a_token_names_a_new_
     *keys.lock().unwrap() = json!({"keys": [first.public(), second.public()]});
     assert!(eventually_connect(&node, &second.token("43")).await["connect"]["client"].is_string());
     assert!(connect(&node, &first.token("42")).await.get("error").is_none());
+}
+
+#[tokio::test]
+async fn a_redirect_is_followed_on_the_same_host_and_never_to_another() {
+    let issuer = Issuer::new("only");
+    let keys = json!({"keys": [issuer.public()]});
+    let elsewhere = serve(Arc::new(Mutex::new(keys.clone())));
+    let start = |address: SocketAddr| {
+        let url = format!("\"http://{address}/keys.json\"");
+        Node::spawn(Settings::open().set("client.allow_anonymous", "false").set("token.jwks_url", url))
+    };
+
+    // Another port is another host.
+    let (asked, was_asked) = std::sync::mpsc::sync_channel(16);
+    let stranger = serve_with(move |_| {
+        let _ = asked.try_send(());
+        redirect(&format!("http://{elsewhere}/keys.json"))
+    });
+    let node = start(stranger);
+    was_asked.recv_timeout(PATIENCE).unwrap();
+    eventually("the refusal is in the log", PATIENCE, || node.output().contains("is not followed"));
+    assert!(node.output().contains(&elsewhere.to_string()), "{}", node.output());
+    assert!(connect(&node, &issuer.token("42")).await["error"]["code"].is_number());
+    // Without keys every client would be refused.
+    let (status, answer) = node.api().get("/health/ready");
+    assert!(status == 503 && answer.contains("token.jwks_url"), "{status} {answer}");
+    assert_eq!(node.api().get("/health/live").0, 200);
+
+    let body = keys.to_string();
+    let moved = serve_with(move |first| match first.contains("/keys.json") {
+        true => redirect("/moved.json"),
+        false => {
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+        }
+    });
+    let mut node = start(moved);
+    node.wait_ready();
+    assert!(eventually_connect(&node, &issuer.token("42")).await["connect"]["client"].is_string());
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_fetched_at_the_start_are_tried_again_without_a_client_that_asks() {
+    let issuer = Issuer::new("late");
+    let keys = Arc::new(Mutex::new(Value::Null));
+    let address = serve(keys.clone());
+    let mut node = Node::spawn(
+        Settings::open()
+            .set("client.allow_anonymous", "false")
+            .set("token.jwks_url", format!("\"http://{address}/keys.json\"")),
+    );
+    eventually("the failure is in the log", PATIENCE, || {
+        node.output().contains("token keys could not be fetched")
+    });
+    *keys.lock().unwrap() = json!({"keys": [issuer.public()]});
+    node.wait_ready();
+    assert!(eventually_connect(&node, &issuer.token("42")).await["connect"]["client"].is_string());
 }

@@ -2,7 +2,8 @@
 //!
 //! [`handshake`] and [`frames`] walk through specs/websocket.md on the wire; [`hostile`] and [`endless`] are
 //! peers that mean harm; [`slow`] and [`silent`] are peers that do nothing. What those may not touch is watched
-//! by a [`neighbour`]. [`admission`] is about limits at the door, [`ending`] about a node that is told to stop,
+//! by a [`neighbour`]. [`accept`] is about connections that say nothing and nodes that are full, [`admission`]
+//! about limits of sessions, [`bounds`] about times and sizes that no other test shows, [`ending`] about a node that is told to stop,
 //! [`sockjs`] walks through specs/sockjs.md,
 //! [`stomp`] about STOMP, [`workers`] about several threads, [`balancer`] about nginx and HAProxy in front, [`broker`] about Redis, [`receive`] about every way to receive, [`keys`] about keys that are fetched, [`manifests`] about the files of `deploy/`, [`tls`] and [`command`] about what their names say.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
@@ -11,8 +12,10 @@
     reason = "no worker of a server runs here: to wait for a process is to look again"
 )]
 
+mod accept;
 mod admission;
 mod balancer;
+mod bounds;
 mod broker;
 mod cluster;
 mod command;
@@ -26,10 +29,12 @@ mod keys;
 mod manifests;
 mod neighbour;
 mod receive;
+mod request;
 mod silent;
 mod slow;
 mod sockjs;
 mod stomp;
+mod strangers;
 mod tls;
 mod workers;
 

@@ -125,7 +125,7 @@ fn a_bad_token_is_refused_over_every_way() {
 
 #[test]
 fn a_session_ends_with_its_token_over_every_way() {
-    let node = Node::start(settings());
+    let node = Node::start(settings().set("token.leeway", "\"0s\""));
     for way in WAYS {
         let wish = Wish { token: token("42", 2), ..Wish::channel("news:expiry") };
         let mut receiver = Receiver::open(&node, way, &wish);

@@ -3,6 +3,7 @@
 //! - [`pairs`]: every protocol reaches every other. - [`malformed`]: what is wrong is told. -
 //!   [`queues`]: work queues. - [`secure`]: TLS. - [`slow`]: who does not read.
 
+mod away;
 mod malformed;
 mod pairs;
 mod queues;

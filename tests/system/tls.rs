@@ -46,7 +46,12 @@ pub(crate) fn certified(settings: Settings, section: &str, files: &Path) -> (Set
 
 /// A node with a certificate of its own, and who trusts it.
 fn start(files: &Path) -> (Node, Arc<ClientConfig>) {
-    let (settings, config) = certified(Settings::open(), "http.tls", files);
+    start_with(Settings::open(), files)
+}
+
+/// The same with other settings.
+pub(crate) fn start_with(settings: Settings, files: &Path) -> (Node, Arc<ClientConfig>) {
+    let (settings, config) = certified(settings, "http.tls", files);
     let node = Node::spawn(settings);
     let address = node.address();
     eventually("the node listens", Duration::from_secs(10), || TcpStream::connect(address).is_ok());
@@ -66,7 +71,7 @@ pub(crate) fn connect_to(address: SocketAddr, config: &Arc<ClientConfig>) -> Str
 }
 
 /// Sends an HTTP/1.1 request and returns the whole answer.
-fn request(node: &Node, config: &Arc<ClientConfig>, head: &str, body: &str) -> String {
+pub(crate) fn request(node: &Node, config: &Arc<ClientConfig>, head: &str, body: &str) -> String {
     use std::io::{Read, Write};
     let mut stream = connect(node, config);
     let length = body.len();
@@ -112,7 +117,7 @@ fn plain_http_on_a_tls_port_is_not_served_and_harms_nobody() {
 }
 
 #[test]
-fn streams_go_over_http_2() {
+fn a_client_that_offers_http_2_too_streams_over_http_1() {
     use std::io::{BufRead, BufReader};
     use std::process::{Command, Stdio};
 
@@ -125,7 +130,7 @@ fn streams_go_over_http_2() {
         .spawn()
         .expect("curl is installed; `make test` sees to it");
     let mut lines = BufReader::new(curl.stdout.take().unwrap()).lines().map(Result::unwrap);
-    assert!(lines.next().unwrap().starts_with("HTTP/2 200"));
+    assert!(lines.next().unwrap().starts_with("HTTP/1.1 200"));
     let mut data = lines.filter_map(|line| Some(line.strip_prefix("data: ")?.to_owned()));
     assert!(data.next().unwrap().contains("connect"));
     for number in 0..3 {
@@ -136,6 +141,30 @@ fn streams_go_over_http_2() {
     }
     curl.kill().unwrap();
     curl.wait().unwrap();
+}
+
+#[test]
+fn a_client_that_offers_http_2_alone_is_told_to_use_http_1_and_one_that_offers_neither_is_refused() {
+    use std::io::{ErrorKind, Read, Write};
+
+    let files = tempfile::TempDir::new().unwrap();
+    let (node, config) = start(files.path());
+    let offering = |protocol: &[u8]| {
+        let mut config = ClientConfig::clone(&config);
+        config.alpn_protocols = vec![protocol.to_vec()];
+        connect(&node, &Arc::new(config))
+    };
+    let mut stream = offering(b"h2");
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("it closes cleanly");
+    let (settings, goaway) = answer.split_at(9);
+    assert_eq!(settings, [0, 0, 0, 4, 0, 0, 0, 0, 0], "an empty SETTINGS frame");
+    // GOAWAY of 8 bytes on stream 0: no stream was processed, HTTP_1_1_REQUIRED.
+    assert_eq!(goaway, [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xD]);
+    let refused = offering(b"acme").write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidData, "no_application_protocol: {refused}");
+    assert!(request(&node, &config, "GET /health/ready", "").starts_with("HTTP/1.1 200"));
 }
 
 #[test]

@@ -14,11 +14,12 @@ mod guard;
 pub mod method;
 pub mod openapi;
 mod overview;
+mod pace;
 mod publish;
 pub mod request;
 mod session;
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use actix_web::{
     HttpRequest, HttpResponse, Responder, ResponseError,
@@ -54,13 +55,30 @@ pub fn routes(config: &mut ServiceConfig, node: &Arc<Node>) {
 
 /// One call of one method.
 async fn run(method: Method, call: Call) -> Result<HttpResponse, ApiError> {
+    if method == Method::Broadcast {
+        return to_its_end(carry_out(method, call)).await;
+    }
+    carry_out(method, call).await
+}
+
+async fn carry_out(method: Method, call: Call) -> Result<HttpResponse, ApiError> {
     let command = request::decode(method, &call.body)?;
     batch::answer(&call.node, command, &call.body).await?.into_response()
 }
 
 async fn run_batch(call: Call) -> Result<HttpResponse, ApiError> {
-    let request = request::decode_batch(&call.body)?;
-    answer::json(&batch::run(&call.node, &request, &call.body).await)
+    let batch = async move {
+        let request = request::decode_batch(&call.body)?;
+        answer::json(&batch::run(&call.node, &request, &call.body).await)
+    };
+    to_its_end(batch).await
+}
+
+/// Carries out a call that pauses between its publications: all of it, also where the caller does not wait for the answer.
+async fn to_its_end(
+    call: impl Future<Output = Result<HttpResponse, ApiError>> + 'static,
+) -> Result<HttpResponse, ApiError> {
+    actix_web::rt::spawn(call).await.map_err(|_| ErrorCode::INTERNAL)?
 }
 
 async fn document() -> impl Responder {
@@ -84,7 +102,7 @@ fn wrong_verb(sentence: &'static str, allow: &'static str) -> HttpResponse {
 /// Names of methods are told to those with a key only.
 async fn unknown(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let node = request.app_data::<Data<Node>>().ok_or(ErrorCode::INTERNAL)?;
-    guard::check(&node.api_keys, request.headers())?;
+    guard::check(node, &request)?;
     let name = request.path().rsplit_once("/api/").map_or(request.path(), |(_, name)| name);
     Err(request::unknown_method(name))
 }

@@ -105,9 +105,10 @@ impl Cli {
         let result = match self.command {
             None => serve::serve(&self.serve),
             Some(Command::Serve(file)) => serve::serve(&file),
-            Some(Command::Check(file)) => {
-                file.load().map_err(CliError::from).map(|_| println!("settings are fine"))
-            }
+            Some(Command::Check(file)) => file.load().map_err(CliError::from).map(|settings| {
+                settings.warnings().iter().for_each(|warning| eprintln!("gorani: warning: {warning}"));
+                println!("settings are fine");
+            }),
             Some(Command::Health(arguments)) => arguments.ask().map(|answer| println!("{answer}")),
             Some(Command::Token(arguments)) => arguments.make().map(|token| println!("{token}")),
             Some(Command::Version) => {

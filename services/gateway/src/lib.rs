@@ -46,7 +46,7 @@ use crate::{
         ticker::{TICKER_PATH, Ticker},
     },
     node::{Node, NodeError},
-    server::{Listening, ServerError},
+    server::{ConnectionLimits, Listening, ServerError},
     settings::Settings,
     transport::{
         client::ClientEndpoint, endpoint::Endpoint, endpoints::Endpoints, handler::HandlerEndpoint,
@@ -202,16 +202,23 @@ impl Gorani {
         self
     }
 
-    /// Runs until `shutdown` is ready, then drains. `started` is told the address and the node once it listens.
+    /// Runs until `shutdown` is ready, then drains; before it has started it ends at once. `started` is told the address and the node once it listens.
     ///
     /// To be called within an actix system (`#[actix::main]`).
     pub async fn run(
-        self,
+        mut self,
         shutdown: impl Future<Output = ()>,
         started: impl FnOnce(SocketAddr, Arc<Node>),
     ) -> Result<(), RunError> {
-        server::raise_file_limit(self.settings.http.max_connections);
-        let node = Node::start(self.settings).await?;
+        let limits = ConnectionLimits::read(&self.settings.http);
+        self.settings.http.max_connections = limits.sessions;
+        let mut shutdown = std::pin::pin!(shutdown);
+        // A node that waits for its broker can be told to stop as well.
+        let node = tokio::select! {
+            biased;
+            () = &mut shutdown => return Ok(()),
+            node = Node::start(self.settings) => node?,
+        };
         let mut endpoints = Endpoints::default();
         endpoints.insert(CLIENT_PATH, Arc::new(ClientEndpoint(node.clone())));
         endpoints.insert(RECEIVER_PATH, Arc::new(ReceiverEndpoint(node.clone())));
@@ -219,7 +226,8 @@ impl Gorani {
         for served in self.endpoints {
             served.enter(&node, &mut endpoints)?;
         }
-        let Listening { address, handle, doors, server } = server::start(node.clone(), Arc::new(endpoints))?;
+        let Listening { address, handle, doors, server } =
+            server::start(node.clone(), Arc::new(endpoints), limits)?;
         if node.settings.http.address.port() == 0 {
             node.advertise(address).await;
         }
@@ -228,7 +236,7 @@ impl Gorani {
         let mut server = std::pin::pin!(server);
         tokio::select! {
             ended = &mut server => return Ok(ended?),
-            () = shutdown => {}
+            () = &mut shutdown => {}
         }
         // The server carries the stop out itself, so it must go on being polled meanwhile.
         let stop = async {

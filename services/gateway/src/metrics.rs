@@ -1,6 +1,7 @@
 //! What the node counts, for `GET /metrics`. Counters are moved once per event of a connection or per turn of a
 //! worker, never once per subscriber of a publication. What the broker counts itself is read when somebody asks.
 
+pub mod accept;
 pub mod broker;
 pub mod cluster;
 pub mod forward;
@@ -11,13 +12,17 @@ use std::sync::{Arc, atomic::AtomicU64};
 use gorani_broker::BrokerStats;
 use prometheus_client::{
     encoding::{EncodeLabelSet, LabelSetEncoder, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
 use self::{
-    broker::BrokerMetrics, cluster::ClusterMetrics, forward::ForwardMetrics, sessions::SessionCounts,
+    accept::AcceptMetrics, broker::BrokerMetrics, cluster::ClusterMetrics, forward::ForwardMetrics,
+    sessions::SessionCounts,
 };
+
+/// Buckets of the times for which a worker is held: 5 ms is what one client's input may take.
+const TURN_BUCKETS_SECONDS: [f64; 8] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0];
 
 /// Labels of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -87,6 +92,13 @@ pub struct RefusalLabel {
     pub status: u16,
 }
 
+/// Labels of what was refused by address or by a limit of the node.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CauseLabel {
+    /// `unauthenticated_of_address`, `wrong_session_id`, …
+    pub cause: &'static str,
+}
+
 /// All counters of a node.
 pub struct Metrics {
     registry: Registry,
@@ -101,6 +113,8 @@ pub struct Metrics {
     pub disconnects: Family<DisconnectLabel, Counter>,
     /// Handshakes refused, by status.
     pub handshakes_refused: Family<RefusalLabel, Counter>,
+    /// Sessions, requests and attempts refused, by cause.
+    refused: Family<CauseLabel, Counter>,
     /// Publications of backends and embedders.
     pub api_publications: Publications,
     /// Publications of clients.
@@ -115,6 +129,8 @@ pub struct Metrics {
     pub bytes_sent: Counter,
     /// Channels whose events did not fit into a worker's inbox.
     pub inbox_overflows: Counter,
+    /// Times of a millisecond and more for which a worker was held at a stretch.
+    pub worker_turn_seconds: Histogram,
     /// Reads of history after a gap.
     pub catch_ups: Counter,
     /// Messages of work queues given to consumers.
@@ -125,6 +141,8 @@ pub struct Metrics {
     pub channels: Gauge,
     /// Seconds since the start.
     pub uptime_seconds: Gauge<f64, AtomicU64>,
+    /// Accepted TCP connections.
+    pub accept: AcceptMetrics,
     /// What has to do with other nodes.
     pub cluster: ClusterMetrics,
     /// Requests forwarded between nodes.
@@ -147,6 +165,11 @@ impl Default for Metrics {
         let disconnects = plain!(Family<DisconnectLabel, Counter>, "disconnects", "Ended sessions by code");
         let handshakes_refused =
             plain!(Family<RefusalLabel, Counter>, "handshakes_refused", "Refused handshakes by status");
+        let refused = plain!(
+            Family<CauseLabel, Counter>,
+            "refused",
+            "Sessions, requests and attempts refused, by cause"
+        );
         let publications =
             plain!(Family<PublishLabel, Counter>, "publications", "Publications by source and result");
         let events_received = plain!(Counter, "events_received", "Events delivered by the broker");
@@ -159,10 +182,17 @@ impl Default for Metrics {
         let queue_redeliveries =
             plain!(Counter, "queue_redeliveries", "Messages of work queues given to consumers again");
         let catch_ups = plain!(Counter, "catch_ups", "History reads after a gap");
+        let worker_turn_seconds = Histogram::new(TURN_BUCKETS_SECONDS);
+        registry.register(
+            "worker_turn_seconds",
+            "Times for which a worker was held at a stretch; those below a millisecond are not counted",
+            worker_turn_seconds.clone(),
+        );
         let channels = plain!(Gauge, "channels", "Channels received by this node");
         let uptime_seconds = plain!(Gauge<f64, AtomicU64>, "uptime_seconds", "Seconds since the start");
         let broker = BrokerMetrics::default();
         broker.register(&mut registry);
+        let accept = AcceptMetrics::register(&mut registry);
         let cluster = ClusterMetrics::register(&mut registry);
         let forward = ForwardMetrics::register(&mut registry);
         Self {
@@ -173,6 +203,7 @@ impl Default for Metrics {
             connections_opened,
             disconnects,
             handshakes_refused,
+            refused,
             api_publications: Publications::of(&publications, "api"),
             client_publications: Publications::of(&publications, "client"),
             events_received,
@@ -180,11 +211,13 @@ impl Default for Metrics {
             bytes_received,
             bytes_sent,
             inbox_overflows,
+            worker_turn_seconds,
             catch_ups,
             queue_deliveries,
             queue_redeliveries,
             channels,
             uptime_seconds,
+            accept,
             cluster,
             forward,
         }
@@ -198,6 +231,11 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+
+    /// Counts something refused.
+    pub fn count_refused(&self, cause: &'static str) {
+        self.refused.get_or_create(&CauseLabel { cause }).inc();
     }
 
     /// Counts the end of a session.

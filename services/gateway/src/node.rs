@@ -4,7 +4,7 @@
 //! the workers that want the channel → their hubs.
 
 mod address;
-mod admission;
+pub mod admission;
 pub mod client_network;
 pub mod cluster;
 mod ending;
@@ -33,7 +33,11 @@ use rand::Rng;
 use tokio::sync::Semaphore;
 
 use self::{
-    address::Addresses, admission::Admission, cluster::Peers, ending::Ending, query::SCANS_AT_A_TIME,
+    address::Addresses,
+    admission::{Admission, unauthenticated::Permit},
+    cluster::Peers,
+    ending::Ending,
+    query::SCANS_AT_A_TIME,
     secret::Secrets,
 };
 use crate::{
@@ -96,13 +100,11 @@ pub enum NodeError {
     Broker(#[from] BrokerError),
 }
 
-/// One place among the connections of a node, given back when dropped.
-pub struct Place(Arc<Node>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-    }
+/// One place among the connections of a node, given back when dropped: [`admission::slots`].
+pub struct Place {
+    node: Arc<Node>,
+    /// Until its session has authenticated.
+    unauthenticated: Option<Box<Permit>>,
 }
 
 impl Node {
@@ -195,13 +197,6 @@ impl Node {
         &self.broker
     }
 
-    /// Takes a place for a connection; `None` if the node is full.
-    pub fn take_place(self: &Arc<Self>) -> Option<Place> {
-        let place = Place(self.clone());
-        let before = self.connections.fetch_add(1, Ordering::Relaxed);
-        (before < self.settings.http.max_connections).then_some(place)
-    }
-
     /// Connections that are open.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
@@ -232,10 +227,14 @@ impl Node {
         if let Health::NotReady(reason) = self.broker.health() {
             reasons.push(("broker", reason));
         }
+        // Every client would be refused.
+        if self.policy.tokens.awaits_keys() {
+            reasons.push(("token", "keys were never fetched from token.jwks_url".to_owned()));
+        }
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 
-    /// Once in a while: leaves channels that nobody wants, sets gauges.
+    /// Once in a while: leaves channels that nobody wants, sets gauges, tells what was refused.
     async fn sweep(self: Arc<Self>) {
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
@@ -244,6 +243,7 @@ impl Node {
             }
             self.metrics.channels.set(i64::try_from(self.interest.len()).unwrap_or(i64::MAX));
             self.metrics.uptime_seconds.set(self.started.elapsed().as_secs_f64());
+            self.tell_refusals();
         }
     }
 }

@@ -19,10 +19,10 @@ use crate::disconnect::Disconnect;
 /// What a session's writer finds when it looks: bytes to write, an order to end, or neither.
 #[derive(Debug, Default)]
 struct State {
-    queue: VecDeque<Bytes>,
+    queue: VecDeque<Chunk>,
     bytes: usize,
     limit_bytes: usize,
-    /// The front chunk is partly on the wire and must be finished whatever happens.
+    /// The front chunk, or one that it belongs to, is partly on the wire: it must be finished whatever happens.
     front_started: bool,
     overflowed: bool,
     /// Bytes at the head, up to the end of the newest large reply, which do not count against the limit.
@@ -32,6 +32,14 @@ struct State {
     room_wanted: Vec<Waker>,
     /// The writer is woken already and has not come yet.
     woken: bool,
+}
+
+/// Bytes that leave in one piece.
+#[derive(Debug)]
+struct Chunk {
+    bytes: Bytes,
+    /// The next chunk belongs to the same message: both leave, or neither.
+    is_joined: bool,
 }
 
 /// Bytes ready for the wire, shared by the hub and the connection's actor. Cloning shares.
@@ -62,7 +70,28 @@ impl Outbox {
         if counted.saturating_add(bytes.len()) > state.limit_bytes && !state.queue.is_empty() {
             return state.overflow();
         }
-        state.put(bytes);
+        state.put(bytes, false);
+        Ok(())
+    }
+
+    /// Puts pieces in line that belong together, as [`Outbox::push`] does one: all of them leave, or none.
+    pub fn push_joined(&self, pieces: &mut Vec<Bytes>) -> Result<(), Overflow> {
+        let mut state = self.0.borrow_mut();
+        pieces.retain(|piece| !piece.is_empty());
+        let counted = state.bytes.saturating_sub(state.exempt_bytes);
+        let bytes = pieces.iter().map(Bytes::len).sum();
+        if state.overflowed {
+            pieces.clear();
+            return Err(Overflow);
+        }
+        if counted.saturating_add(bytes) > state.limit_bytes && !state.queue.is_empty() {
+            pieces.clear();
+            return state.overflow();
+        }
+        let last = pieces.len().saturating_sub(1);
+        for (index, piece) in pieces.drain(..).enumerate() {
+            state.put(piece, index < last);
+        }
         Ok(())
     }
 
@@ -78,7 +107,7 @@ impl Outbox {
             return state.overflow();
         }
         let is_large = state.bytes.saturating_add(bytes.len()) > state.limit_bytes;
-        state.put(bytes);
+        state.put(bytes, false);
         if is_large {
             state.exempt_bytes = state.bytes;
         }
@@ -100,12 +129,16 @@ impl Outbox {
         self.0.borrow().overflowed.then_some(Disconnect::SLOW)
     }
 
-    /// Drops what waits, but for a chunk that is partly written, and takes `last` as the last bytes of all.
+    /// Drops what waits, but for a message that is partly written, and takes `last` as the last bytes of all.
     pub fn replace_with(&self, last: Bytes) {
         let mut state = self.0.borrow_mut();
-        let started = if state.front_started { state.queue.pop_front() } else { None };
-        state.queue = started.into_iter().chain([last]).collect();
-        state.bytes = state.queue.iter().map(Bytes::len).sum();
+        let mut is_kept = state.front_started;
+        state.queue.retain(|chunk| {
+            let is_next_kept = is_kept && chunk.is_joined;
+            std::mem::replace(&mut is_kept, is_next_kept)
+        });
+        state.queue.push_back(Chunk { bytes: last, is_joined: false });
+        state.bytes = state.queue.iter().map(|chunk| chunk.bytes.len()).sum();
         state.exempt_bytes = 0;
         state.overflowed = true;
         state.wake();
@@ -146,8 +179,8 @@ impl Outbox {
         let mut state = self.0.borrow_mut();
         let mut slices = [IoSlice::new(&[]); VECTORS];
         let mut count = 0;
-        for (slice, bytes) in slices.iter_mut().zip(&state.queue) {
-            *slice = IoSlice::new(bytes);
+        for (slice, chunk) in slices.iter_mut().zip(&state.queue) {
+            *slice = IoSlice::new(&chunk.bytes);
             count += 1;
         }
         let written = write(slices.get(..count).unwrap_or(&[]))?;
@@ -158,10 +191,10 @@ impl Outbox {
     /// Takes the oldest chunk out, for transports that do not write to a socket themselves.
     pub fn pop(&self) -> Option<Bytes> {
         let mut state = self.0.borrow_mut();
-        let chunk = state.queue.pop_front()?;
+        let Chunk { bytes: chunk, is_joined } = state.queue.pop_front()?;
         state.bytes -= chunk.len();
         state.exempt_bytes = state.exempt_bytes.saturating_sub(chunk.len());
-        state.front_started = false;
+        state.front_started = is_joined;
         if state.queue.is_empty() {
             // Give the capacity back: most connections are idle most of the time.
             state.queue = VecDeque::new();
@@ -181,7 +214,7 @@ impl State {
         }
     }
 
-    fn put(&mut self, bytes: Bytes) {
+    fn put(&mut self, bytes: Bytes, is_joined: bool) {
         if bytes.is_empty() {
             return;
         }
@@ -189,7 +222,7 @@ impl State {
             self.wake();
         }
         self.bytes += bytes.len();
-        self.queue.push_back(bytes);
+        self.queue.push_back(Chunk { bytes, is_joined });
     }
 
     fn overflow(&mut self) -> Result<(), Overflow> {
@@ -211,14 +244,14 @@ impl State {
         self.exempt_bytes = self.exempt_bytes.saturating_sub(written);
         while written > 0 {
             let Some(front) = self.queue.front_mut() else { break };
-            if written < front.len() {
-                front.advance(written);
+            if written < front.bytes.len() {
+                front.bytes.advance(written);
                 self.front_started = true;
                 return;
             }
-            written -= front.len();
+            written -= front.bytes.len();
+            self.front_started = front.is_joined;
             self.queue.pop_front();
-            self.front_started = false;
         }
         if self.queue.is_empty() {
             // Give the capacity back: most connections are idle most of the time.
@@ -284,6 +317,31 @@ mod tests {
         let outbox = Outbox::new(10);
         outbox.push_reply(Bytes::from_static(LARGE)).unwrap();
         assert_eq!(outbox.push_reply(Bytes::from_static(b"x")), Err(Overflow));
+    }
+
+    #[test]
+    fn pieces_of_one_message_leave_together_or_not_at_all() {
+        let head_and_rest = || vec![Bytes::from_static(b"head "), Bytes::from_static(b"rest ")];
+        for most in 0..=15 {
+            let outbox = Outbox::new(100);
+            outbox.push_joined(&mut head_and_rest()).unwrap();
+            outbox.push_joined(&mut head_and_rest()).unwrap();
+            let mut all = write_up_to(&outbox, most);
+            outbox.replace_with(Bytes::from_static(b"bye"));
+            while !outbox.is_empty() {
+                all.extend(write_up_to(&outbox, 100));
+            }
+            let messages = most.div_ceil(10);
+            assert_eq!(
+                all,
+                ["head rest ".repeat(messages).as_bytes(), b"bye"].concat(),
+                "{most} bytes written"
+            );
+        }
+        let outbox = Outbox::new(12);
+        outbox.push(Bytes::from_static(b"123")).unwrap();
+        assert_eq!(outbox.push_joined(&mut head_and_rest()), Err(Overflow));
+        assert_eq!(outbox.len_bytes(), 3);
     }
 
     #[test]

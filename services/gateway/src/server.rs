@@ -3,11 +3,17 @@
 //! A request with `Upgrade: websocket` leaves HTTP with its socket ([`crate::transport::websocket::upgrade`]);
 //! everything else is served by the actix-web `App` of [`routes`]. Design §3.
 
+mod accepted;
 mod doors;
+mod http2;
+mod idle;
 mod limits;
-pub mod socket;
+mod request;
+mod slots;
+mod socket;
 mod stomp;
 mod tls;
+mod under_way;
 mod upgrade_list;
 
 use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
@@ -15,22 +21,26 @@ use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
 use actix_codec::Framed;
 use actix_http::{HttpService, Protocol, Request, h1};
 use actix_server::{Server, ServerHandle};
-use actix_service::{ServiceFactoryExt, fn_service, map_config};
+use actix_service::{ServiceFactoryExt, apply_fn_factory, fn_service, map_config};
 use actix_web::{
     App, HttpRequest, HttpResponse,
     dev::AppConfig,
+    middleware::from_fn,
     web::{self, ServiceConfig},
 };
 use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
 
-pub use self::{doors::Doors, limits::raise_file_limit};
+pub use self::{doors::Doors, limits::ConnectionLimits};
 use crate::{
     api, health,
     hub::worker::Worker,
     node::Node,
     page,
     server::{
-        socket::{listen, prepare},
+        accepted::{Accepted, OnAccepted},
+        slots::Slots,
+        socket::listen,
         upgrade_list::PlainUpgrade,
     },
     transport::{
@@ -69,16 +79,19 @@ pub struct Listening {
 thread_local! {
     /// The worker of this thread, made by its first listener.
     static WORKER: std::cell::RefCell<Option<Rc<Worker>>> = const { std::cell::RefCell::new(None) };
+    /// The slots of its connections.
+    static SLOTS: std::cell::RefCell<Option<Rc<Slots>>> = const { std::cell::RefCell::new(None) };
 }
 
 /// What serves the connections of one worker thread. A macro, since the type of the whole cannot be written down.
 macro_rules! http_service {
     ($node:ident, $endpoints:ident, $upgrades:ident, $stream:ty) => {{
         let settings = &$node.settings.http;
-        let user_timeout = settings.tcp_user_timeout;
         let (endpoints, local) = ($endpoints.clone(), $upgrades.local.clone());
         let drained = $node.clone();
-        let app = App::new().configure(move |config| routes(config, &endpoints, &local));
+        let app = App::new()
+            .wrap(from_fn(request::check))
+            .configure(move |config| routes(config, &endpoints, &local));
         HttpService::build()
             .keep_alive(settings.keep_alive)
             .client_request_timeout(settings.request_timeout)
@@ -88,24 +101,43 @@ macro_rules! http_service {
             // A node that drains ends kept connections after the request under way, idle ones at once.
             .graceful_shutdown_signal(move || drained.draining())
             .on_connect_ext(move |stream: &PlainUpgrade<$stream>, data| {
-                data.insert(prepare(&stream.0, user_timeout));
+                let accepted = stream.get_ref().accepted();
+                data.insert(accepted.addresses());
+                if let Some(watched) = accepted.slot.watched() {
+                    data.insert(watched);
+                }
+                data.insert(stream.connection());
             })
             .upgrade(fn_service(
                 move |(request, framed): (Request, Framed<PlainUpgrade<$stream>, h1::Codec>)| {
                     let upgrades = $upgrades.clone();
                     async move {
                         let parts = framed.into_parts();
-                        upgrades.take(request, parts.io.0, parts.read_buf.freeze()).await;
+                        if parts.io.is_closing() {
+                            return Ok::<(), actix_web::Error>(());
+                        }
+                        let mut stream = parts.io.into_inner();
+                        if stream.accepted().slot.is_reserved() {
+                            let full = Refused::Status(503, under_way::FULL.to_owned());
+                            upgrades.refuse(stream, &full).await;
+                        } else {
+                            stream.accepted_mut().slot.settle();
+                            upgrades.take(request, stream, parts.read_buf.freeze()).await;
+                        }
                         Ok::<(), actix_web::Error>(())
                     }
                 },
             ))
-            .finish(map_config(app, |_| AppConfig::default()))
+            .finish(apply_fn_factory(map_config(app, |_| AppConfig::default()), under_way::serve))
     }};
 }
 
 /// Binds and starts the workers.
-pub fn start(node: Arc<Node>, endpoints: Arc<Endpoints>) -> Result<Listening, ServerError> {
+pub fn start(
+    node: Arc<Node>,
+    endpoints: Arc<Endpoints>,
+    limits: ConnectionLimits,
+) -> Result<Listening, ServerError> {
     let settings = node.settings.http.clone();
     let failed = |error| ServerError::Listen(settings.address, error);
     let listener = listen(settings.address, settings.backlog).map_err(failed)?;
@@ -117,38 +149,56 @@ pub fn start(node: Arc<Node>, endpoints: Arc<Endpoints>) -> Result<Listening, Se
     actix_rt::spawn(forward::claims::keep(node.clone(), forwarded.clone(), directory.clone()));
     let builder = Server::build()
         .workers(settings.worker_count())
-        .max_concurrent_connections(settings.max_connections)
+        // A worker at this limit accepts nothing at all; [`Slots`] bound connections instead, and refuse those over it.
+        .max_concurrent_connections(usize::MAX)
         .shutdown_timeout(settings.shutdown_timeout.as_secs())
         .disable_signals();
-    let builder = stomp::add(builder, &node, &mut listening)?;
+    let builder = stomp::add(builder, &node, limits, &mut listening)?;
     let server = match tls {
         None => builder.listen("http", listener, move || {
             let upgrades = upgrades(&node, &directory, &forwarded, &endpoints, false);
+            let (accepting, slots) = (node.clone(), own_slots(&node, limits));
             let service =
-                http_service!(node, endpoints, upgrades, TcpStream).map_err(|error| error.to_string());
-            fn_service(|stream: TcpStream| async {
-                let peer = stream.peer_addr().ok();
-                Ok::<_, String>((PlainUpgrade(stream), Protocol::Http1, peer))
+                http_service!(node, endpoints, upgrades, Accepted).map_err(|error| error.to_string());
+            fn_service(move |stream: TcpStream| {
+                let accepted = Accepted::take(stream, &slots, &accepting.settings.http);
+                std::future::ready(accepted.map(of_http).ok_or_else(|| DRAINING.to_owned()))
             })
             .and_then(service)
         }),
-        Some(config) => builder.listen("https", listener, move || {
-            let upgrades = upgrades(&node, &directory, &forwarded, &endpoints, true);
-            let service =
-                http_service!(node, endpoints, upgrades, tls::Stream).map_err(|error| error.to_string());
-            tls::acceptor(config.clone())
-                .map_err(|error| format!("{error:?}"))
-                .map(|stream: tls::Stream| {
-                    let (protocol, peer) = (tls::protocol(&stream), stream.get_ref().0.peer_addr().ok());
-                    (PlainUpgrade(stream), protocol, peer)
+        Some(config) => {
+            let acceptor = TlsAcceptor::from(Arc::new(config));
+            builder.listen("https", listener, move || {
+                let upgrades = upgrades(&node, &directory, &forwarded, &endpoints, true);
+                let (accepting, slots) = (node.clone(), own_slots(&node, limits));
+                let service =
+                    http_service!(node, endpoints, upgrades, tls::Stream).map_err(|error| error.to_string());
+                let acceptor = acceptor.clone();
+                fn_service(move |stream: TcpStream| {
+                    let accepted = Accepted::take(stream, &slots, &accepting.settings.http);
+                    let acceptor = acceptor.clone();
+                    async move {
+                        let accepted = accepted.ok_or_else(|| DRAINING.to_owned())?;
+                        tls::accept_http(&acceptor, accepted).await.map(of_http)
+                    }
                 })
                 .and_then(service)
-        }),
+            })
+        }
     }
     .map_err(failed)?
     .run();
     let doors = Doors::new(listening, server.handle());
     Ok(Listening { address, handle: server.handle(), doors, server })
+}
+
+/// Why a connection that came through a closing door is dropped.
+const DRAINING: &str = "the node drains";
+
+/// What actix-http takes of a connection.
+fn of_http<T: OnAccepted>(stream: T) -> (PlainUpgrade<T>, Protocol, Option<SocketAddr>) {
+    let peer = stream.accepted().peer();
+    (PlainUpgrade::new(stream), Protocol::Http1, peer)
 }
 
 fn upgrades(
@@ -169,12 +219,18 @@ fn own_worker(node: &Arc<Node>) -> Rc<Worker> {
     WORKER.with_borrow_mut(|worker| worker.get_or_insert_with(|| node.start_worker()).clone())
 }
 
+/// The slots of this thread's connections, of all its listeners.
+fn own_slots(node: &Arc<Node>, limits: ConnectionLimits) -> Rc<Slots> {
+    SLOTS.with_borrow_mut(|slots| slots.get_or_insert_with(|| Slots::new(node, limits)).clone())
+}
+
 /// All that the node serves over HTTP.
 fn routes(config: &mut ServiceConfig, endpoints: &Arc<Endpoints>, local: &Local) {
     let Local { node, worker, .. } = local;
     config
         .app_data(web::Data::from(node.clone()))
         .app_data(web::Data::new(worker.clone()))
+        .app_data(web::Data::from(endpoints.clone()))
         .route("/health/live", web::get().to(health::live))
         .route("/health/ready", web::get().to(health::ready))
         .route("/metrics", web::get().to(health::metrics))

@@ -5,13 +5,15 @@
 //! transport's shell carries the actions out and brings the outcomes back. Design §2 and §3.
 //!
 //! - [`client`]: the JSON client protocol. - [`stomp`]: STOMP. - [`handler`]: an embedder's `WebSocketHandler`. -
-//!   [`handshake`]: the request that opened a connection. - [`position`]: how far a receiver has come, as text. -
-//!   [`uni`]: receivers without commands.
+//!   [`handshake`]: the request that opened a connection. - [`login_limit`]: failed logins. - [`position`]: how far a receiver
+//!   has come, as text. - `step`: how much input is run at once. - [`uni`]: receivers without commands.
 
 pub mod client;
 pub mod handler;
 pub mod handshake;
+pub mod login_limit;
 pub mod position;
+mod step;
 pub mod stomp;
 pub mod uni;
 
@@ -342,6 +344,20 @@ pub trait Session {
     fn is_blocked(&self) -> bool {
         false
     }
+
+    /// Whether the client has connected: who it is, is known, or may stay unknown. Asked until it has.
+    fn has_connected(&self) -> bool {
+        true
+    }
+
+    /// Whether it holds back input that nothing but the length of a step keeps it from running. The transport calls
+    /// [`Session::resume`] before it brings anything else, when the connection's turn is over in its next one.
+    fn has_more(&self) -> bool {
+        false
+    }
+
+    /// Runs the next step of the input that is held back.
+    fn resume(&mut self, _now: Now, _actions: &mut Actions) {}
 
     /// Who the client is, where the request that opened the session said so. Requests that come for the session later must
     /// be the same client's.

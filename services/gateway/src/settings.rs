@@ -10,14 +10,23 @@ pub mod drain;
 pub mod http;
 pub mod poll;
 pub mod proxies;
+mod secrets;
 pub mod sockjs;
+mod source;
 pub mod stomp;
 #[cfg(test)]
 mod tests;
+mod warnings;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    fmt,
+    path::{Path, PathBuf},
+};
 
-use gorani_auth::{ApiKeys, ChannelRules, ChannelSettings, Origins, TokenSettings, TokenVerifier};
+use gorani_auth::{
+    ApiKeys, ChannelRules, ChannelSettings, Origins, TokenSettings, TokenVerifier, personal_channel,
+};
 use gorani_broker::{MemorySettings, RedisSettings};
 use serde::{Deserialize, Serialize};
 
@@ -67,18 +76,33 @@ pub struct Settings {
 }
 
 /// The HTTP API for backends.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiSettings {
     /// Keys that backends may present; several for rotation, none closes the API.
     pub keys: Vec<String>,
     /// Bytes of a request's body at most.
     pub body_max_bytes: usize,
+    /// Wrong keys a minute from one address that are answered 401; more are 429. A right key is never refused. 0: no limit.
+    pub wrong_keys_per_minute: u32,
 }
 
 impl Default for ApiSettings {
     fn default() -> Self {
-        Self { keys: Vec::new(), body_max_bytes: 1024 * 1024 }
+        Self { keys: Vec::new(), body_max_bytes: 1024 * 1024, wrong_keys_per_minute: 600 }
+    }
+}
+
+/// Tells how many keys there are, and none of them.
+impl fmt::Debug for ApiSettings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { keys, body_max_bytes, wrong_keys_per_minute } = self;
+        formatter
+            .debug_struct("ApiSettings")
+            .field("keys", &format_args!("{} set", keys.len()))
+            .field("body_max_bytes", body_max_bytes)
+            .field("wrong_keys_per_minute", wrong_keys_per_minute)
+            .finish()
     }
 }
 
@@ -155,8 +179,11 @@ pub enum SettingsError {
     #[error("settings file {0}: {1}")]
     File(PathBuf, #[source] std::io::Error),
     /// Not TOML, an unknown key, a value of the wrong kind.
-    #[error("settings: {}", one_line(&.0.to_string()))]
+    #[error("settings: {}", source::describe(.0))]
     Parse(#[from] config::ConfigError),
+    /// A variable of the environment is no UTF-8.
+    #[error("settings: {0}: the variable is not UTF-8")]
+    Variable(String),
     /// A value out of its range.
     #[error("settings: {key}: {problem}")]
     Value {
@@ -165,12 +192,6 @@ pub enum SettingsError {
         /// What is wrong with its value.
         problem: String,
     },
-}
-
-/// An error of the TOML parser without its picture of the place, which is several lines.
-fn one_line(error: &str) -> String {
-    let told = error.lines().filter(|line| !line.trim().is_empty() && !line.contains('|'));
-    told.collect::<Vec<_>>().join(": ")
 }
 
 impl SettingsError {
@@ -188,25 +209,12 @@ impl Settings {
                 std::fs::read_to_string(path).map_err(|error| SettingsError::File(path.to_owned(), error))?
             }
         };
-        Self::from_text(&text, config::Environment::with_prefix("GORANI"))
+        Self::from_text(&text, &source::environment()?)
     }
 
-    /// Reads TOML text and an environment over it, and checks the whole.
-    pub fn from_text(text: &str, environment: config::Environment) -> Result<Self, SettingsError> {
-        let environment = environment
-            .prefix_separator("__")
-            .separator("__")
-            .try_parsing(true)
-            .list_separator(",")
-            .with_list_parse_key("api.keys")
-            .with_list_parse_key("client.allowed_origins")
-            .with_list_parse_key("client.personal_channels")
-            .with_list_parse_key("http.trusted_proxies");
-        let settings: Self = config::Config::builder()
-            .add_source(config::File::from_str(text, config::FileFormat::Toml))
-            .add_source(environment)
-            .build()?
-            .try_deserialize()?;
+    /// Reads TOML text and the variables of an environment over it, and checks the whole.
+    pub fn from_text(text: &str, variables: &HashMap<String, String>) -> Result<Self, SettingsError> {
+        let settings: Self = source::read(text, variables)?;
         settings.validate()?;
         Ok(settings)
     }
@@ -223,13 +231,16 @@ impl Settings {
         self.drain.validate()?;
         self.token.validate().map_err(|error| SettingsError::value("token", error))?;
         TokenVerifier::new(&self.token).map_err(|error| SettingsError::value("token", error))?;
-        ChannelRules::new(&self.channel).map_err(|error| SettingsError::value("channel", error))?;
+        let rules =
+            ChannelRules::new(&self.channel).map_err(|error| SettingsError::value("channel", error))?;
+        self.validate_personal_channels(&rules)?;
         ApiKeys::new(self.api.keys.clone()).map_err(|error| SettingsError::value("api.keys", error))?;
         Origins::new(&self.client.allowed_origins)
             .map_err(|error| SettingsError::value("client.allowed_origins", error))?;
         if self.broker.kind == BrokerKind::Redis {
             self.broker.redis.validate().map_err(|error| SettingsError::value("broker.redis", error))?;
         }
+        self.validate_secrets()?;
         if self.api.body_max_bytes < 1024 {
             return Err(SettingsError::value("api.body_max_bytes", "must be at least 1024"));
         }
@@ -238,6 +249,20 @@ impl Settings {
                 "development.page_api_key",
                 "there is no key in api.keys to give",
             ));
+        }
+        Ok(())
+    }
+
+    /// Each must be the name of a channel of every user, in a namespace that there is.
+    fn validate_personal_channels(&self, rules: &ChannelRules) -> Result<(), SettingsError> {
+        for name in &self.client.personal_channels {
+            let wrong = |problem: &str| {
+                SettingsError::value("client.personal_channels", format!("{name:?}: {problem}"))
+            };
+            let channel = personal_channel(name, "user").map_err(|error| wrong(&error.to_string()))?;
+            if rules.server_side(&channel, None).is_err() {
+                return Err(wrong("its namespace is not in channel.namespaces"));
+            }
         }
         Ok(())
     }

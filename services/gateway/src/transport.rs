@@ -6,7 +6,9 @@
 //!   the endpoints of the client protocol, of receivers without commands and of embedders. - [`errand`]: how a session's actions are carried out on the
 //!   worker and the node. - [`websocket`]: RFC 6455. - [`held`]: sessions that outlive requests, for HTTP.
 //! - [`http`]: the requests. - [`sockjs`]: SockJS. - [`stomp`], [`stomp_tcp`]: STOMP, over WebSocket and over TCP. - `peer`: who makes them, behind a balancer.
+//! - `turn`: how long one client's input holds the worker.
 
+pub mod body;
 mod carrier;
 pub mod client;
 pub mod endpoint;
@@ -21,4 +23,5 @@ pub mod receiver;
 pub mod sockjs;
 pub mod stomp;
 pub mod stomp_tcp;
+mod turn;
 pub mod websocket;

@@ -14,7 +14,7 @@ pub(crate) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Resul
 /// from milliseconds by looking at it; only a bare `0` means the same in every unit.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(text.trim()).map_err(|error| {
-        D::Error::custom(format_args!("bad duration {text:?}: {error} (write it as `300s`)"))
-    })
+    // The text is not shown: errors name settings, never their values.
+    humantime::parse_duration(text.trim())
+        .map_err(|_| D::Error::custom("bad duration, write it with a unit: `300s`, `10m`, `1h 30m`"))
 }

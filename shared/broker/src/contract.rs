@@ -129,7 +129,9 @@ macro_rules! broker_contract {
                 a_message_that_was_tried_often_enough_is_a_dead_letter,
                 a_queue_is_bounded_in_messages_and_bytes,
                 a_queue_that_nobody_uses_is_forgotten,
-                every_node_that_listens_is_woken;
+                every_node_that_listens_is_woken,
+                what_a_name_holds_and_its_worker_does_not_comes_back,
+                a_dead_letter_for_which_there_is_no_room_waits_and_is_counted;
             presence:
                 those_who_were_added_are_present_on_every_node,
                 those_who_were_removed_are_not_present,

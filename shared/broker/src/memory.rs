@@ -53,8 +53,8 @@ pub use self::{
     settings::MemorySettings,
 };
 use crate::{
-    Broker, BrokerError, ClientInfo, Cluster, Event, Health, HistoryPage, HistoryQuery, Publication,
-    PublishOptions, Published, Retention, Sink, queue::Queues,
+    Broker, BrokerError, BrokerStats, ClientInfo, Cluster, Event, Health, HistoryPage, HistoryQuery,
+    Publication, PublishOptions, Published, Retention, Sink, queue::Queues,
 };
 
 /// Locks among which the channels are spread: several times the workers of a large machine would be wasteful, one per
@@ -414,6 +414,11 @@ impl Broker for MemoryBroker {
 
     fn queues(&self) -> Option<&dyn Queues> {
         Some(self)
+    }
+
+    fn stats(&self) -> BrokerStats {
+        let (dead_letters, dead_letters_waiting) = self.queues.lock().dead_letters();
+        BrokerStats { dead_letters, dead_letters_waiting, ..BrokerStats::default() }
     }
 
     fn health(&self) -> Health {

@@ -115,7 +115,7 @@ pub trait Queues: Send + Sync + 'static {
     fn acknowledge(&self, queue: &str, ids: &[DeliveryId]) -> BoxFuture<'static, Result<(), BrokerError>>;
 
     /// A node does not handle these: they are for others, or dead letters after their last attempt. Those that it does not
-    /// hold are no error.
+    /// hold are no error. After an error [`Queues::keep`] under this name, with what the node holds, gives them back.
     fn give_back(
         &self,
         queue: &str,
@@ -125,10 +125,16 @@ pub trait Queues: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<(), BrokerError>>;
 
     /// A node says that it is alive, and gives back what dead nodes hold. To be called every [`QUEUE_KEEP_EVERY`].
+    ///
+    /// `holds`: all that the node still holds, where it takes no more under this name. The broker gives the rest back: what a
+    /// lost answer brought to nobody, and what could not be acknowledged or given back while the broker was away.
+    /// Dead letters that find no room in their queue wait in this one and are tried again with each call;
+    /// [`BrokerError::UnknownOutcome`] says that something under this name still has to be given back.
     fn keep(
         &self,
         queue: &str,
         node: &str,
+        holds: Option<&[DeliveryId]>,
         limits: &QueueLimits,
     ) -> BoxFuture<'static, Result<(), BrokerError>>;
 }

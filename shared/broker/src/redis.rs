@@ -4,11 +4,12 @@
 //! script in Redis, which publishes → the reader of each interested node's `listener` → `ear` → [`Sink::on_event`].
 //!
 //! - [`settings`]: how the servers are reached. - `shards`: one server, or those of a cluster. - `place`, `link`: connections.
-//! - `request`, `requests`: what is asked. - `listener`, `ear`: what is heard. - `scripts`, `keys`: what happens in Redis,
+//! - `request`, `requests`: what is asked. - `listener`, `ear`, `canary`: what is heard. - `scripts`, `keys`: what happens in Redis,
 //!   under which names. - `wire`: how events travel. - `answers`: how replies are read. - `members`: nodes, connections
 //!   of users, owners of names. - `tally`: counters.
 
 mod answers;
+mod canary;
 mod ear;
 mod keys;
 mod link;
@@ -327,11 +328,14 @@ impl Broker for RedisBroker {
             pending_requests,
             pending_bytes,
             canary_age: self.shards.silence(),
+            canaries_refused: tally.canaries_refused.get(),
             messages_received: tally.messages_received.get(),
             gaps_told: tally.gaps_told.get(),
             redirected: tally.redirected.get(),
             publishes_unavailable: tally.publishes_unavailable.get(),
             publishes_unknown: tally.publishes_unknown.get(),
+            dead_letters: tally.dead_letters.get(),
+            dead_letters_waiting: tally.dead_letters_waiting.get(),
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct BrokerStats {
     pub pending_bytes: usize,
     /// How long ago the node heard itself, through the server where that is longest; absent before the first time.
     pub canary_age: Option<Duration>,
+    /// Canaries that a server did not publish: publishing did not work at that moment.
+    pub canaries_refused: u64,
     /// Messages of channels that arrived, wanted or not; messages of nodes and canaries are not among them.
     pub messages_received: u64,
     /// Gaps told to the node, each of one channel.
@@ -27,4 +29,8 @@ pub struct BrokerStats {
     pub publishes_unavailable: u64,
     /// Publishes that ended with [`crate::BrokerError::UnknownOutcome`].
     pub publishes_unknown: u64,
+    /// Messages of work queues that went to their queue of dead letters.
+    pub dead_letters: u64,
+    /// Attempts to move one that failed, since that queue was full or its server away. The message waits and is tried again.
+    pub dead_letters_waiting: u64,
 }

@@ -54,6 +54,11 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts it and waits until every part is ready.
     pub(crate) fn start(kind: Kind) -> Self {
+        Self::start_with(kind, |_, settings| settings)
+    }
+
+    /// The same, with more settings for each node. A node with `http.tls` is not asked whether it is ready.
+    pub(crate) fn start_with(kind: Kind, more: impl Fn(usize, Settings) -> Settings) -> Self {
         let mut proxy = None;
         let mut settings = Settings::open()
             .set("http.workers", "2")
@@ -100,7 +105,11 @@ impl Cluster {
             };
             settings.clone().set("broker.redis.url", format!("\"redis://{address}\""))
         };
-        let nodes = (0..NODES).map(|index| Node::start(settings(index))).collect();
+        let nodes = (0..NODES).map(|index| {
+            let settings = more(index, settings(index));
+            if settings.text().contains("http.tls.") { Node::spawn(settings) } else { Node::start(settings) }
+        });
+        let nodes = nodes.collect();
         Self { nodes, redis, replica, proxy, _others: others }
     }
 

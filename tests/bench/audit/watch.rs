@@ -1,7 +1,7 @@
 //! Watches what the nodes say of themselves on `/health/ready`, all the time.
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     sync::{
         Arc, Mutex,
@@ -32,21 +32,29 @@ pub(crate) struct Watch {
     threads: Vec<JoinHandle<()>>,
 }
 
+/// Asks one node whether it is ready.
+pub(crate) type Probe = Box<dyn Fn() -> bool + Send>;
+
 impl Watch {
     pub(crate) fn start(nodes: &[SocketAddr]) -> Self {
+        Self::asking(nodes.iter().map(|node| plain(*node)).collect(), EVERY)
+    }
+
+    /// With a way to ask for each node, and a pause between two times.
+    pub(crate) fn asking(probes: Vec<Probe>, every: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let samples: Vec<Arc<Mutex<Vec<Sample>>>> = nodes.iter().map(|_| Arc::default()).collect();
-        let watch_one = |(node, samples): (&SocketAddr, &Arc<Mutex<Vec<Sample>>>)| {
-            let (node, samples, stop) = (*node, Arc::clone(samples), Arc::clone(&stop));
+        let samples: Vec<Arc<Mutex<Vec<Sample>>>> = probes.iter().map(|_| Arc::default()).collect();
+        let watch_one = |(is_ready, samples): (Probe, &Arc<Mutex<Vec<Sample>>>)| {
+            let (samples, stop) = (Arc::clone(samples), Arc::clone(&stop));
             thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    let (asked, ready) = (Instant::now(), is_ready(node));
+                    let (asked, ready) = (Instant::now(), is_ready());
                     samples.lock().unwrap().push(Sample { asked, answered: Instant::now(), ready });
-                    thread::sleep(EVERY);
+                    thread::sleep(every);
                 }
             })
         };
-        let threads = nodes.iter().zip(&samples).map(watch_one).collect();
+        let threads = probes.into_iter().zip(&samples).map(watch_one).collect();
         Self { samples, stop, threads }
     }
 
@@ -70,13 +78,26 @@ impl Drop for Watch {
     }
 }
 
-fn is_ready(node: SocketAddr) -> bool {
-    let ask = || {
-        let mut stream = TcpStream::connect_timeout(&node, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(b"GET /health/ready HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")?;
-        let mut head = [0; 12];
-        stream.read_exact(&mut head).map(|()| &head == b"HTTP/1.1 200")
-    };
-    ask().unwrap_or(false)
+/// Asks over plain HTTP.
+fn plain(node: SocketAddr) -> Probe {
+    Box::new(move || connect(node).is_ok_and(|mut stream| answers(&mut stream, READY, OK).unwrap_or(false)))
+}
+
+/// A request for readiness, and how its answer begins.
+pub(crate) const READY: &[u8] = b"GET /health/ready HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
+pub(crate) const OK: &[u8] = b"HTTP/1.1 200";
+
+/// A connection on which no wait is longer than [`PATIENCE`].
+pub(crate) fn connect(node: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&node, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// Whether the answer to this request begins so.
+pub(crate) fn answers(stream: &mut (impl Read + Write), request: &[u8], begins: &[u8]) -> io::Result<bool> {
+    stream.write_all(request)?;
+    let mut head = vec![0; begins.len()];
+    stream.read_exact(&mut head)?;
+    Ok(head == begins)
 }

@@ -1,11 +1,21 @@
 //! The balancers' files themselves: both programs take them, and their times fit those of the nodes.
 
-use std::{fs, net::SocketAddr, process::Command, time::Duration};
+use std::{
+    fs,
+    io::Read,
+    net::{Shutdown, SocketAddr, TcpListener},
+    process::Command,
+    time::Duration,
+};
 
 use gorani_tests::{
-    balancer::{Kind, NODES, check, program},
+    balancer::{Balancer, Kind, NODES, check, program},
     binary::workspace,
+    http::Api,
+    raw::RawSocket,
 };
+
+use crate::eventually;
 
 const NOWHERE: [SocketAddr; NODES] =
     [SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9); NODES];
@@ -97,4 +107,50 @@ fn a_balancer_gives_up_an_idle_connection_to_a_node_before_the_node_does() {
         assert!(duration_of(file, "keepalive_timeout") < keep_alive, "{file}");
     }
     assert!(duration_of("haproxy/haproxy.cfg", "timeout server ") < keep_alive);
+}
+
+/// `EventSource` and WebSockets of browsers can send no header, so their tokens stand in the query, which nginx's error log would show.
+#[test]
+fn no_balancer_logs_a_token_whatever_goes_wrong_and_failed_requests_are_logged() {
+    const TOKEN: &str = "canary-c0ffee";
+    let path = format!("/connection/uni_sse?channels=kept:a&token={TOKEN}");
+    // A node that takes the request and hangs up: broken off while its answer is awaited.
+    let hangs_up = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = hangs_up.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in hangs_up.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    });
+    for (kind, nodes) in [
+        (Kind::Nginx, NOWHERE),
+        (Kind::Nginx, [address; NODES]),
+        (Kind::Haproxy, NOWHERE),
+        (Kind::Haproxy, [address; NODES]),
+    ] {
+        let balancer = Balancer::start(kind, nodes);
+        let (status, answer) = Api::new(balancer.address(), "none").get(&path);
+        assert!((500..=504).contains(&status), "{kind:?} {status} {answer}");
+        for hostile in [
+            format!("GET {path} HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n"),
+            format!("GET {path}{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(100_000)),
+            format!("GET {path} HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(100_000)),
+            format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n"),
+            format!("GET {path} HTTP/1.1\r\n"),
+        ] {
+            let mut socket = RawSocket::connect(balancer.address());
+            // It may refuse before all of it is written.
+            let _ = socket.write(hostile.as_bytes());
+            let _ = socket.read_head();
+        }
+        if kind == Kind::Nginx {
+            let line = format!("\"GET /connection/uni_sse\" {status}");
+            eventually("the failure is logged", Duration::from_secs(20), || {
+                balancer.output().contains(&line)
+            });
+        }
+        assert!(!balancer.output().contains(TOKEN), "{kind:?}: {}", balancer.output());
+    }
 }

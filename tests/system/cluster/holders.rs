@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use gorani_tests::{
     client::Client,
     node::{Node, Settings},
+    proxy::Proxy,
     redis::Redis,
 };
 use serde_json::json;
@@ -120,4 +121,25 @@ async fn without_the_broker_clients_are_told_to_come_back() {
     redis.restart();
     eventually("it is ready", SOON, || super::is_ready(&nodes[0]));
     let _client = attempt(&nodes[0]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_user_whose_connection_went_while_redis_was_away_is_let_in_again_soon() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.address());
+    let node =
+        Node::start(limited(&redis, 1).set("broker.redis.url", format!("\"redis://{}/0\"", proxy.address())));
+    let client = attempt(&node).await.unwrap();
+    assert_eq!(attempt(&node).await.err(), Some(3504));
+    proxy.black_hole();
+    eventually("it is known that Redis is away", SOON, || node.api().get("/health/ready").0 == 503);
+    client.close().await;
+    eventually("the session has ended", SOON, || {
+        node.output().contains("connection closed")
+            || node.api().get("/metrics").1.contains("gorani_connections{transport=\"websocket\"} 0")
+    });
+    proxy.lift();
+    eventually("Redis is back", SOON, || node.api().get("/health/ready").0 == 200);
+    // Far less than the minute after which the broker forgets a connection by itself.
+    persist(&node).await;
 }

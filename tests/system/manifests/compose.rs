@@ -86,7 +86,7 @@ fn secrets_come_by_the_environment_and_none_has_a_default() {
         let value = value.as_str().unwrap();
         match name.as_str() {
             "GORANI_CONFIG" => continue,
-            "GORANI__API__KEYS" | "GORANI__TOKEN__HMAC_SECRET" => {
+            "GORANI__API__KEYS" | "GORANI__TOKEN__HMAC_SECRET" | "GORANI__BROKER__REDIS__PASSWORD" => {
                 assert!(value.starts_with("${GORANI_") && value.contains(":?"), "{value}");
                 environment.push((name.as_str(), "a-secret-of-at-least-thirty-two-bytes"));
             }
@@ -111,7 +111,56 @@ fn the_keys_of_make_up_are_random_and_good_and_made_once() {
     assert_eq!(one, make("one"));
     let mut keys = one.lines().filter_map(|line| line.split_once('='));
     assert!(keys.all(|(name, key)| yaml("docker-compose.yml").to_string().contains(name) && key.len() >= 64));
-    assert_eq!(one.lines().filter(|line| line.contains("=dev-")).count(), 3);
+    assert_eq!(one.lines().filter(|line| line.contains("=dev-")).count(), 4);
+}
+
+#[test]
+fn keys_that_an_earlier_version_made_stay_and_get_those_that_are_new() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "GORANI_API_KEY=mine\nGORANI_TOKEN_SECRET=mine too\n").unwrap();
+    let status = Command::new(path("development-keys.sh")).arg(file.path()).output().unwrap().status;
+    assert!(status.success());
+    let keys = std::fs::read_to_string(file.path()).unwrap();
+    assert!(
+        keys.starts_with("GORANI_API_KEY=mine\nGORANI_TOKEN_SECRET=mine too\nGORANI_REDIS_PASSWORD=dev-"),
+        "{keys}"
+    );
+    assert_eq!(keys.lines().count(), 4, "{keys}");
+}
+
+/// The command of the file, run by a real shell with a real Redis where the image has its own.
+#[test]
+fn redis_asks_for_the_password_and_gives_it_to_nobody_else() {
+    let file = yaml("docker-compose.yml");
+    let redis = service(&file, "redis");
+    assert!(text(redis, "/environment/REDISCLI_AUTH").starts_with("${GORANI_REDIS_PASSWORD:?"));
+    let command = list(redis, "/command");
+    assert_eq!((command[0].as_str(), command[1].as_str()), (Some("sh"), Some("-c")));
+    // Compose writes `$$` for a dollar sign that is not its own.
+    let script = command[2].as_str().unwrap().replace("$$", "$");
+    let directory = tempfile::TempDir::new().unwrap();
+    let port = gorani_tests::node::free_address().port();
+    let mut child = Command::new("sh")
+        .args(["-c", &format!("{script} --port {port} --bind 127.0.0.1")])
+        .env("REDISCLI_AUTH", "a password with 'quotes'")
+        .current_dir(directory.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let ping = |password: &str| {
+        let mut cli = Command::new("redis-cli");
+        cli.args(["-p", &port.to_string(), "ping"]).env_remove("REDISCLI_AUTH");
+        if !password.is_empty() {
+            cli.env("REDISCLI_AUTH", password);
+        }
+        String::from_utf8_lossy(&cli.output().unwrap().stdout).into_owned()
+    };
+    crate::eventually("Redis answers", Duration::from_secs(20), || {
+        ping("a password with 'quotes'") == "PONG\n"
+    });
+    assert!(ping("").contains("NOAUTH"));
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 /// Debian's docker-compose and docker's plugin differ in what they refuse. Whichever is installed is asked.
@@ -125,7 +174,7 @@ fn the_compose_tools_that_are_installed_read_the_file() {
             continue;
         }
         command.arg("--file").arg(path("docker-compose.yml")).args(["config", "--quiet"]);
-        for name in ["GORANI_API_KEY", "GORANI_TOKEN_SECRET", "GRAFANA_PASSWORD"] {
+        for name in ["GORANI_API_KEY", "GORANI_TOKEN_SECRET", "GORANI_REDIS_PASSWORD", "GRAFANA_PASSWORD"] {
             command.env(name, "x");
         }
         let output = command.output().unwrap();

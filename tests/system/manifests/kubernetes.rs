@@ -8,15 +8,19 @@ use serde_json::{Value, json};
 use super::{check, list, longest_drain, path, read, text, yaml};
 
 /// Kinds, with the version of the API that has them in every Kubernetes of today.
-const KINDS: [(&str, &str); 7] = [
+const KINDS: [(&str, &str); 8] = [
     ("ConfigMap", "v1"),
     ("Deployment", "apps/v1"),
     ("HorizontalPodAutoscaler", "autoscaling/v2"),
     ("Ingress", "networking.k8s.io/v1"),
+    ("NetworkPolicy", "networking.k8s.io/v1"),
     ("PodDisruptionBudget", "policy/v1"),
     ("Secret", "v1"),
     ("Service", "v1"),
 ];
+
+/// The one object that is not of the nodes.
+const REDIS_POLICY: &str = "networkpolicy.redis.yaml";
 
 /// Where the pods are described in the Deployment.
 const POD: &str = "/spec/template/spec";
@@ -26,7 +30,7 @@ fn objects() -> BTreeMap<String, Value> {
     let mut objects = BTreeMap::new();
     for entry in std::fs::read_dir(path("kubernetes")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        if name != "kustomization.yaml" {
+        if name != "kustomization.yaml" && name != REDIS_POLICY {
             let object = yaml(&format!("kubernetes/{name}"));
             assert!(
                 objects.insert(text(&object, "/kind").to_owned(), object).is_none(),
@@ -184,4 +188,34 @@ fn a_pod_may_do_nothing_that_a_node_does_not_need_and_is_the_user_of_the_image()
         *rights,
         json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}})
     );
+}
+
+#[test]
+fn only_who_needs_the_nodes_reaches_them_and_only_the_nodes_reach_redis() {
+    let objects = objects();
+    let pods = &objects["Deployment"]["spec"]["template"]["metadata"]["labels"];
+    let port = &list(container(&objects["Deployment"]), "/ports")[0]["name"];
+    let policy = &objects["NetworkPolicy"]["spec"];
+    assert_eq!(policy["podSelector"]["matchLabels"], *pods);
+    assert_eq!(policy["policyTypes"], json!(["Ingress"]));
+    let ways = list(policy, "/ingress");
+    for way in ways {
+        assert_eq!(way["ports"], json!([{ "port": port }]));
+        // An empty selector is everybody.
+        let from = &list(way, "/from")[0];
+        let selector = from.get("podSelector").or(from.get("namespaceSelector")).unwrap();
+        assert!(!selector["matchLabels"].as_object().unwrap().is_empty(), "{way}");
+    }
+    assert!(
+        ways.iter().any(|way| way["from"][0]["podSelector"]["matchLabels"] == *pods),
+        "nodes forward to nodes"
+    );
+
+    let redis = yaml(&format!("kubernetes/{REDIS_POLICY}"));
+    assert_eq!(text(&redis, "/kind"), "NetworkPolicy");
+    let ways = list(&redis, "/spec/ingress");
+    assert_eq!(ways[0]["from"], json!([{ "podSelector": { "matchLabels": pods } }]));
+    assert_eq!(ways[0]["ports"], json!([{ "port": 6379 }]));
+    assert_eq!(ways[1]["from"], json!([{ "podSelector": redis["spec"]["podSelector"] }]));
+    assert_eq!(ways.len(), 2);
 }

@@ -202,7 +202,7 @@ fn sessions_that_may_wait_are_bounded() {
     for session in &sessions {
         open(&node, session);
     }
-    assert_eq!(poll(&node, &sessions[2]).body, "c[3504,\"connection limit\"]\n");
+    assert_eq!(poll(&node, &sessions[2]).body, "c[3013,\"too many sessions wait\"]\n");
     sent(&node, &sessions[0], "[\"x\"]");
     assert_eq!(poll(&node, &sessions[0]).body, "a[\"x\"]\n");
 }

@@ -13,12 +13,17 @@ use crate::{
         answer::{Answer, BatchResult},
         channel,
         error::ApiError,
-        overview, publish,
+        overview,
+        pace::Pace,
+        publish,
         request::{BatchRequest, Command, decode_named},
         session,
     },
     node::Node,
 };
+
+/// Commands of a batch whose answers are waited for together.
+const AT_A_TIME: usize = 64;
 
 /// Carries one command out.
 pub(super) async fn answer(node: &Arc<Node>, command: Command<'_>, body: &Bytes) -> Result<Answer, ApiError> {
@@ -27,7 +32,7 @@ pub(super) async fn answer(node: &Arc<Node>, command: Command<'_>, body: &Bytes)
             Answer::Publish(publish::finish(node, publish::begin(node, request, body)?).await?)
         }
         Command::Broadcast(request) => {
-            let accepting = publish::begin_broadcast(node, request, body)?;
+            let accepting = publish::begin_broadcast(node, request, body).await?;
             Answer::Broadcast(publish::finish_broadcast(node, accepting).await)
         }
         Command::Subscribe(request) => Answer::Subscribe(session::subscribe(node, request).await?),
@@ -52,7 +57,7 @@ pub(super) async fn answer(node: &Arc<Node>, command: Command<'_>, body: &Bytes)
 type Answering<'a> = LocalBoxFuture<'a, Result<Answer, ApiError>>;
 
 /// Begins a command: a publication has its place in line when this returns.
-fn begin<'a>(node: &'a Arc<Node>, command: Command<'a>, body: &Bytes) -> Answering<'a> {
+async fn begin<'a>(node: &'a Arc<Node>, command: Command<'a>, body: &Bytes) -> Answering<'a> {
     match command {
         Command::Publish(request) => match publish::begin(node, request, body) {
             Ok(accepting) => {
@@ -61,7 +66,7 @@ fn begin<'a>(node: &'a Arc<Node>, command: Command<'a>, body: &Bytes) -> Answeri
             Err(error) => Box::pin(ready(Err(error))),
         },
         Command::Broadcast(request) => {
-            match publish::begin_broadcast(node, request, body) {
+            match publish::begin_broadcast(node, request, body).await {
                 Ok(accepting) => Box::pin(async move {
                     Ok(Answer::Broadcast(publish::finish_broadcast(node, accepting).await))
                 }),
@@ -85,6 +90,7 @@ pub(super) async fn run(node: &Arc<Node>, batch: &BatchRequest<'_>, body: &Bytes
     let parallel = batch.parallel.unwrap_or_default();
     let mut replies = Vec::with_capacity(batch.commands.len());
     let mut under_way: Vec<Answering<'_>> = Vec::new();
+    let mut pace = Pace::begin();
     for named in batch.commands.iter() {
         let command = decode_named(named);
         let alone = !parallel && !joins(&command);
@@ -92,12 +98,13 @@ pub(super) async fn run(node: &Arc<Node>, batch: &BatchRequest<'_>, body: &Bytes
             settle(&mut under_way, &mut replies).await;
         }
         under_way.push(match command {
-            Ok(command) => begin(node, command, body),
+            Ok(command) => begin(node, command, body).await,
             Err(error) => Box::pin(ready(Err(error))),
         });
         if alone {
             settle(&mut under_way, &mut replies).await;
         }
+        pace.pause().await;
     }
     settle(&mut under_way, &mut replies).await;
     BatchResult { replies }
@@ -105,6 +112,11 @@ pub(super) async fn run(node: &Arc<Node>, batch: &BatchRequest<'_>, body: &Bytes
 
 /// Waits for all that is under way.
 async fn settle(under_way: &mut Vec<Answering<'_>>, replies: &mut Vec<Answer>) {
-    let settled = join_all(under_way.drain(..)).await.into_iter();
-    replies.extend(settled.map(|result| result.unwrap_or_else(|error| Answer::Error(error.view()))));
+    let mut pace = Pace::begin();
+    while !under_way.is_empty() {
+        let some = under_way.drain(..under_way.len().min(AT_A_TIME));
+        let settled = join_all(some).await.into_iter();
+        replies.extend(settled.map(|result| result.unwrap_or_else(|error| Answer::Error(error.view()))));
+        pace.pause().await;
+    }
 }

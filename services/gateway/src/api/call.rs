@@ -4,6 +4,7 @@
 
 use std::{
     future::Future,
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -12,6 +13,7 @@ use std::{
 use actix_web::{
     FromRequest, HttpRequest,
     dev::Payload,
+    error::PayloadError,
     http::header::CONTENT_LENGTH,
     web::{Bytes, BytesMut, Data},
 };
@@ -40,6 +42,13 @@ pub(super) struct Reading {
     rest: BytesMut,
 }
 
+fn unreadable(error: PayloadError) -> ApiError {
+    match &error {
+        PayloadError::Io(cause) if cause.kind() == io::ErrorKind::TimedOut => ApiError::timed_out(),
+        _ => ApiError::bad_request(format!("the body is cut off: {error}")),
+    }
+}
+
 fn too_large(limit_bytes: usize) -> ApiError {
     let sentence = format!("the body is larger than {limit_bytes} bytes (api.body_max_bytes)");
     ApiError::new(ErrorCode::LIMIT_EXCEEDED, sentence)
@@ -48,7 +57,7 @@ fn too_large(limit_bytes: usize) -> ApiError {
 /// Checks what is known before the body is read.
 fn start(request: &HttpRequest) -> Result<Arc<Node>, ApiError> {
     let node = request.app_data::<Data<Node>>().ok_or(ErrorCode::INTERNAL)?;
-    guard::check(&node.api_keys, request.headers())?;
+    guard::check(node, request)?;
     let announced =
         request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let limit_bytes = node.settings.api.body_max_bytes;
@@ -80,8 +89,7 @@ impl Future for Reading {
             Err(error) => return Poll::Ready(Err(error.take().unwrap_or(ErrorCode::INTERNAL.into()))),
         };
         while let Some(chunk) = ready!(Pin::new(&mut *payload).poll_next(context)) {
-            let chunk =
-                chunk.map_err(|error| ApiError::bad_request(format!("the body is cut off: {error}")))?;
+            let chunk = chunk.map_err(unreadable)?;
             let so_far = this.first.len() + this.rest.len();
             if so_far + chunk.len() > this.limit_bytes {
                 return Poll::Ready(Err(too_large(this.limit_bytes)));

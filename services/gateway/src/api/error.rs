@@ -92,6 +92,11 @@ impl ApiError {
         Self { status: StatusCode::METHOD_NOT_ALLOWED, ..Self::bad_request(sentence) }
     }
 
+    /// The body of the call did not come in time.
+    pub(super) fn timed_out() -> Self {
+        Self { status: StatusCode::REQUEST_TIMEOUT, ..Self::bad_request("the body takes too long") }
+    }
+
     /// The code.
     pub fn code(&self) -> ErrorCode {
         self.code

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::BoxFuture;
 use gorani_broker::{Publication, Published};
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
         answer::{BroadcastResult, PublishResponse, PublishResult},
         channel::explain,
         error::ApiError,
+        pace::Pace,
         request::{BroadcastRequest, Payload, PublishRequest},
     },
     disconnect::ErrorCode,
@@ -52,8 +53,9 @@ pub(super) async fn finish(node: &Node, accepting: Accepting) -> Result<PublishR
     Ok(PublishResult { offset: position.offset, epoch: position.epoch.as_ref().to_owned() })
 }
 
-/// Publishes to each channel; all places are taken now. An error in what the channels share is returned at once.
-pub(super) fn begin_broadcast(
+/// Publishes to each channel, in their order; all places are taken when this returns. An error in what the channels share
+/// is returned at once.
+pub(super) async fn begin_broadcast(
     node: &Arc<Node>,
     request: BroadcastRequest<'_>,
     body: &Bytes,
@@ -74,7 +76,14 @@ pub(super) fn begin_broadcast(
         let accepted = node.publish(&channel, publication.clone(), skip_history, key.clone());
         Ok(Accepting { channel, accepted })
     };
-    Ok(request.addresses()?.into_iter().map(publish).collect())
+    let addresses = request.addresses()?;
+    let mut accepting = Vec::with_capacity(addresses.len());
+    let mut pace = Pace::begin();
+    for channel in addresses {
+        accepting.push(publish(channel));
+        pace.pause().await;
+    }
+    Ok(accepting)
 }
 
 /// Waits for the broker's answers.
@@ -82,11 +91,16 @@ pub(super) async fn finish_broadcast(
     node: &Node,
     accepting: Vec<Result<Accepting, ApiError>>,
 ) -> BroadcastResult {
-    let finish_one = async |accepting: Result<Accepting, ApiError>| finish(node, accepting?).await;
-    let responses = join_all(accepting.into_iter().map(finish_one)).await.into_iter();
-    let responses = responses.map(|result| match result {
-        Ok(result) => PublishResponse::Result(result),
-        Err(error) => PublishResponse::Error(error.view()),
-    });
-    BroadcastResult { responses: responses.collect() }
+    let mut responses = Vec::with_capacity(accepting.len());
+    let mut pace = Pace::begin();
+    // One after the other: the broker is at all of them already.
+    for accepting in accepting {
+        let result = async { finish(node, accepting?).await };
+        responses.push(match result.await {
+            Ok(result) => PublishResponse::Result(result),
+            Err(error) => PublishResponse::Error(error.view()),
+        });
+        pace.pause().await;
+    }
+    BroadcastResult { responses }
 }

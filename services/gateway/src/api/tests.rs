@@ -9,6 +9,7 @@ mod door;
 mod hostile;
 mod openapi;
 mod overview;
+mod pace;
 mod publish;
 mod sessions;
 
@@ -42,8 +43,7 @@ fn settings() -> Settings {
         name = "seen"
         presence = true
     "#;
-    let environment = config::Environment::with_prefix("GORANI").source(Some(Default::default()));
-    Settings::from_text(text, environment).unwrap()
+    Settings::from_text(text, &Default::default()).unwrap()
 }
 
 /// A node with a worker, and its API.

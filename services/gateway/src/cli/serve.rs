@@ -1,53 +1,56 @@
 //! `gorani serve`: runs a node until SIGTERM or SIGINT; a second one ends it at once.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, ConfigFile};
-use crate::{Gorani, settings::Settings, telemetry};
+use crate::{Gorani, telemetry};
 
 pub(super) fn serve(file: &ConfigFile) -> Result<(), CliError> {
-    let settings = file.load()?;
-    telemetry::start(&settings.log)?;
-    warn_of_development(&settings);
     let system = actix_rt::System::new();
-    system.block_on(Gorani::new(settings).run(stop_signal(), |_, _| {})).map_err(CliError::from)
-}
-
-/// Says loudly what must not be on in production.
-fn warn_of_development(settings: &Settings) {
-    let development = &settings.development;
-    if development.page_api_key {
-        tracing::warn!("DEVELOPMENT: development.page_api_key gives an API key to whoever opens the page");
-    }
-    if development.echo {
-        tracing::warn!("DEVELOPMENT: development.echo serves /echo to everybody");
-    }
-    if settings.client.allow_anonymous {
-        tracing::warn!("client.allow_anonymous lets everybody connect without a token");
-    }
-    if settings.api.keys.is_empty() {
-        tracing::warn!("api.keys is empty: the HTTP API is closed");
-    }
-}
-
-/// Ready at the first SIGTERM or SIGINT; from then on the next one ends the process at once.
-async fn stop_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be received; the node runs until it is killed");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    actix_rt::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+    system.block_on(async {
+        // Before all else: process 1 of a container ignores a signal that it does not handle yet.
+        let stop = StopSignals::register();
+        let settings = file.load()?;
+        telemetry::start(&settings.log)?;
+        for warning in settings.warnings() {
+            tracing::warn!("{warning}");
         }
-        tracing::warn!("told to stop again: ending at once");
-        std::process::exit(1);
-    });
+        Gorani::new(settings).run(StopSignals::received(stop), |_, _| {}).await.map_err(CliError::from)
+    })
+}
+
+/// The signals that stop a node. What comes after they are registered is kept until somebody asks.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn register() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Ready at the first one; from then on the next one ends the process at once.
+    async fn received(registered: std::io::Result<Self>) {
+        let mut signals = match registered {
+            Ok(signals) => signals,
+            Err(error) => {
+                tracing::error!(%error, "signals cannot be received; the node runs until it is killed");
+                return std::future::pending().await;
+            }
+        };
+        signals.next().await;
+        actix_rt::spawn(async move {
+            signals.next().await;
+            tracing::warn!("told to stop again: ending at once");
+            std::process::exit(1);
+        });
+    }
 }

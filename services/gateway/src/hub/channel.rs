@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 
 use crate::{
     hub::{
-        fanout::{Encoder, Encoding, Span},
+        fanout::{Encoder, EncodingId, Span},
         roster::SessionKey,
         subscription::{HELD_BACK_EVENTS, Lost, Subscription, is_same_epoch},
     },
@@ -90,25 +90,28 @@ impl Channel {
         self.gaps
     }
 
+    /// Enters a subscription of a session that has none here.
     pub(super) fn join(
         &mut self,
         key: SessionKey,
         outbox: Outbox,
-        encoding: Encoding,
+        encoding: EncodingId,
         request: &SubscribeRequest,
     ) {
         self.retention = request.retention;
         self.subscriptions.insert(key, Subscription::new(outbox, encoding, request));
     }
 
-    pub(super) fn show(&mut self, key: SessionKey, view: Arc<View>) {
+    pub(super) fn show(&mut self, key: SessionKey, view: &Arc<View>, encoder: &mut Encoder) {
         if let Some(subscription) = self.subscriptions.get_mut(&key) {
-            subscription.show(view);
+            subscription.show(view, encoder);
         }
     }
 
-    pub(super) fn leave(&mut self, key: SessionKey) {
-        self.subscriptions.swap_remove(&key);
+    pub(super) fn leave(&mut self, key: SessionKey, encoder: &mut Encoder) {
+        if let Some(subscription) = self.subscriptions.swap_remove(&key) {
+            encoder.release(subscription.encoding());
+        }
     }
 
     /// Sessions that lost their place since the last call.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     disconnect::{Disconnect, Unsubscribed},
-    hub::Hub,
+    hub::{Hub, roster::SessionKey},
     session::{ServerSubscribe, Signal},
 };
 
@@ -89,34 +89,38 @@ pub struct ConnectionView {
 }
 
 impl Hub {
-    /// Carries an order out on the worker's sessions.
-    pub(super) fn obey(&self, control: &Control) {
-        let sessions = |target: &Target| self.roster.of(Some(&target.user), target.client.as_deref());
+    /// The sessions that an order is about.
+    pub(super) fn subjects(&self, control: &Control) -> Vec<SessionKey> {
+        let target = match control {
+            Control::Disconnect(target, ..)
+            | Control::Unsubscribe(target, _)
+            | Control::Subscribe(target, _)
+            | Control::Refresh { target, .. } => target,
+            Control::Drain { .. } => return Vec::new(),
+        };
+        self.roster.keys_of(&target.user, target.client.as_deref())
+    }
+
+    /// Carries an order out on one of its sessions.
+    pub(super) fn obey(&self, control: &Control, key: SessionKey) {
+        let Some(session) = self.roster.get(key) else { return };
         match control {
-            Control::Disconnect(target, disconnect, spared) => {
-                for session in sessions(target) {
-                    if !spared.iter().any(|client| **client == *session.client) {
-                        session.tell(Signal::Disconnect(disconnect.clone()));
-                    }
+            Control::Disconnect(_, disconnect, spared) => {
+                if !spared.iter().any(|client| **client == *session.client) {
+                    session.tell(Signal::Disconnect(disconnect.clone()));
                 }
             }
-            Control::Unsubscribe(target, channel) => {
-                for session in sessions(target) {
-                    let names = session.channel_names();
-                    for name in names.into_iter().filter(|name| channel.is_empty() || **name == *channel) {
-                        session.tell(Signal::Unsubscribe(name, Unsubscribed::SERVER));
-                    }
+            Control::Unsubscribe(_, channel) => {
+                let names = session.channel_names();
+                for name in names.into_iter().filter(|name| channel.is_empty() || **name == *channel) {
+                    session.tell(Signal::Unsubscribe(name, Unsubscribed::SERVER));
                 }
             }
-            Control::Subscribe(target, subscribe) => {
-                for session in sessions(target) {
-                    session.tell(Signal::Subscribe(Box::new(subscribe.clone())));
-                }
+            Control::Subscribe(_, subscribe) => {
+                session.tell(Signal::Subscribe(Box::new(subscribe.clone())));
             }
-            Control::Refresh { target, expired, expire_at } => {
-                for session in sessions(target) {
-                    session.tell(Signal::Refresh { expired: *expired, expire_at: *expire_at });
-                }
+            Control::Refresh { expired, expire_at, .. } => {
+                session.tell(Signal::Refresh { expired: *expired, expire_at: *expire_at });
             }
             // It takes time, and is the worker's: see `crate::hub::farewell`.
             Control::Drain { .. } => {}

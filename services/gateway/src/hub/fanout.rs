@@ -1,6 +1,14 @@
 //! Fan-out: events are encoded once for each distinct encoding, and the ready bytes are shared by every subscriber.
 //!
 //! Between a channel's run of events and the outboxes. Design §3.
+//!
+//! - [`encoding`]: what distinguishes them. - [`intern`]: encodings under small numbers. - [`message`]: the frames of STOMP,
+//!   shared but for their ids. - [`deflate`]: compressors.
+
+mod deflate;
+mod encoding;
+mod intern;
+mod message;
 
 use std::sync::Arc;
 
@@ -10,83 +18,24 @@ use gorani_broker::Event;
 use gorani_protocol::{
     client::{bare, push},
     sockjs, sse,
-    websocket::{self, Deflater, Opcode},
+    websocket::{self, Opcode},
 };
 
+pub use self::encoding::{Encoding, Framing, Protocol};
+use self::{
+    deflate::Deflaters,
+    intern::Interner,
+    message::{Copy, MessageFrames},
+};
 use crate::{
     hub::subscription::follows,
+    outbox::Outbox,
     session::{
-        MessageKind,
         client::views::{info_view, publication_view},
         position,
-        stomp::view::{self, View},
+        stomp::view::View,
     },
 };
-
-/// How a session's messages become bytes. Sessions with equal encodings share them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Encoding {
-    /// What a message says.
-    pub protocol: Protocol,
-    /// How the transport wraps it.
-    pub framing: Framing,
-}
-
-impl Encoding {
-    /// The same, for a subscription with a view of its own.
-    pub(super) fn showing(&self, view: Option<&Arc<View>>) -> Self {
-        let protocol = view.map_or_else(|| self.protocol.clone(), |view| Protocol::Stomp(view.clone()));
-        Self { protocol, framing: self.framing }
-    }
-}
-
-/// The protocol of a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Protocol {
-    /// The JSON client protocol.
-    Client,
-    /// STOMP: frames as the session's subscriptions of the channel show them. Equal views share their bytes, and most
-    /// clients of an application have equal ones.
-    Stomp(Arc<View>),
-    /// Its objects alone, for receivers without commands.
-    Bare,
-    /// The same, each after a line that says how far it brings its receiver: see [`crate::session::position`].
-    Tracked,
-    /// An embedder's own: it is never subscribed to channels.
-    Embedded,
-}
-
-/// The framing of a transport.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
-    /// WebSocket frames.
-    WebSocket,
-    /// WebSocket frames, with messages from a size on deflated.
-    WebSocketDeflate {
-        /// Window of the negotiated extension: 8–15.
-        window_bits: u8,
-    },
-    /// Nothing around a message: a stream of bytes.
-    Raw,
-    /// A line for each message.
-    Lines,
-    /// A server-sent event for each message.
-    Events,
-    /// SockJS over HTTP: lists of messages, which each response makes frames of as its transport has them.
-    SockJs,
-    /// SockJS over WebSocket: a SockJS frame in a WebSocket frame for each message.
-    SockJsWebSocket {
-        /// Window of the negotiated extension, 8–15, where messages are deflated.
-        deflate_window_bits: Option<u8>,
-    },
-}
-
-impl Framing {
-    /// Whether binary messages cannot be sent as they are.
-    fn is_text_only(self) -> bool {
-        matches!(self, Self::SockJs | Self::SockJsWebSocket { .. })
-    }
-}
 
 /// A run of events that belong together: publications that follow each other without a gap and exclude nobody, one
 /// publication that excludes somebody, or joins and leaves.
@@ -125,84 +74,130 @@ impl<'a> Span<'a> {
     }
 }
 
-/// Level 1 of 9: a push server spends its time on delivery; higher levels gain a few percent on small JSON.
-const DEFLATE_LEVEL: u32 = 1;
+/// Names an encoding on its worker while it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct EncodingId(u32);
+
+/// An encoding that subscriptions have.
+struct Prepared {
+    /// What the current run became.
+    ready: Option<Bytes>,
+    /// Of STOMP: the subscriptions to which a message is shown.
+    copies: Box<[Copy]>,
+}
 
 /// Turns runs of events, and messages of one session, into ready bytes.
 #[derive(Default)]
 pub struct Encoder {
-    /// What the current run became, for each encoding seen so far: rarely more than two.
-    done: Vec<(Encoding, Bytes)>,
+    /// The encodings of all subscriptions, so that what a run became is found by number, however many there are.
+    encodings: Interner<Encoding, Prepared>,
+    /// Encodings that the current run has bytes for: rarely more than two.
+    ready: Vec<u32>,
+    frames: MessageFrames,
+    deflaters: Deflaters,
     message: BytesMut,
     /// A SockJS frame before it becomes a WebSocket frame.
     frame: BytesMut,
-    deflaters: Vec<(u8, Deflater)>,
-    deflate_threshold_bytes: usize,
-    /// Messages without a place in a stream, for the ids that STOMP gives them.
-    serial: u64,
-    message_id: String,
+    pieces: Vec<Bytes>,
 }
 
 impl Encoder {
     /// An encoder that leaves messages below the threshold uncompressed.
     pub fn new(deflate_threshold_bytes: usize) -> Self {
-        Self { deflate_threshold_bytes, ..Self::default() }
+        Self { deflaters: Deflaters::new(deflate_threshold_bytes), ..Self::default() }
+    }
+
+    /// The number of an encoding, for one more subscription.
+    pub(super) fn acquire(&mut self, encoding: &Encoding) -> EncodingId {
+        let frames = &mut self.frames;
+        EncodingId(self.encodings.acquire(encoding, || {
+            let copies = match &encoding.protocol {
+                Protocol::Stomp(view) => frames.acquire(view, encoding.framing),
+                _ => Box::default(),
+            };
+            Prepared { ready: None, copies }
+        }))
+    }
+
+    /// A subscription of this encoding is gone.
+    pub(super) fn release(&mut self, id: EncodingId) {
+        if let Some(prepared) = self.encodings.release(id.0) {
+            self.frames.release(&prepared.copies);
+        }
+    }
+
+    /// The number of the encoding that shows a view in place of another one, for the same subscription.
+    pub(super) fn show(&mut self, id: EncodingId, view: &Arc<View>) -> EncodingId {
+        let Some(encoding) = self.encodings.key(id.0).map(|encoding| encoding.showing(Some(view))) else {
+            return id;
+        };
+        let shown = self.acquire(&encoding);
+        self.release(id);
+        shown
     }
 
     /// Begins a new run: what was shared before is forgotten.
     pub(super) fn begin(&mut self) {
-        self.done.clear();
+        for id in self.ready.drain(..) {
+            if let Some(prepared) = self.encodings.get_mut(id) {
+                prepared.ready = None;
+            }
+        }
+        self.frames.begin();
     }
 
-    /// The bytes of the current run in this encoding, made on first use.
-    pub(super) fn shared(&mut self, encoding: &Encoding, channel: &str, run: &[Event]) -> Bytes {
-        if let Some((_, bytes)) = self.done.iter().find(|(known, _)| known == encoding) {
-            return bytes.clone();
+    /// Puts the current run into an outbox; its bytes in this encoding are made on first use. An overflow wakes the
+    /// connection's actor, which ends it as a slow consumer.
+    pub(super) fn deliver(&mut self, id: EncodingId, channel: &str, run: &[Event], outbox: &Outbox) {
+        match self.encodings.get(id.0) {
+            Some((Prepared { ready: Some(bytes), .. }, _)) => _ = outbox.push(bytes.clone()),
+            _ => self.deliver_new(id, channel, run, outbox),
         }
+    }
+
+    fn deliver_new(&mut self, id: EncodingId, channel: &str, run: &[Event], outbox: &Outbox) {
+        let Some((prepared, users)) = self.encodings.get(id.0) else { return };
+        let Some(encoding) = self.encodings.key(id.0) else { return };
+        let bytes = if let Protocol::Stomp(_) = encoding.protocol {
+            let framing = encoding.framing;
+            // What nobody shares is not kept either, and need not be in one piece: but a list of SockJS has to be.
+            let splits = users == 1 && framing != Framing::SockJs;
+            let (deflaters, pieces) = (&mut self.deflaters, &mut self.pieces);
+            let last = self.frames.write(&prepared.copies, (framing, run, splits), deflaters, pieces);
+            if !self.pieces.is_empty() {
+                self.pieces.push(last);
+                let _ = outbox.push_joined(&mut self.pieces);
+                return;
+            }
+            if users == 1 {
+                let _ = outbox.push(last);
+                return;
+            }
+            last
+        } else {
+            let encoding = encoding.clone();
+            self.encode(&encoding, channel, run)
+        };
+        if let Some(prepared) = self.encodings.get_mut(id.0) {
+            prepared.ready = Some(bytes.clone());
+            self.ready.push(id.0);
+        }
+        let _ = outbox.push(bytes);
+    }
+
+    /// The bytes of events for one session. A session of STOMP shows nothing without its subscriptions.
+    pub(super) fn encode(&mut self, encoding: &Encoding, channel: &str, run: &[Event]) -> Bytes {
         let mut out = BytesMut::new();
         let mut message = std::mem::take(&mut self.message);
-        for event in run {
-            if let Protocol::Stomp(view) = &encoding.protocol {
-                self.show(view, event, encoding.framing, &mut message, &mut out);
-                continue;
+        if !matches!(encoding.protocol, Protocol::Stomp(_)) {
+            for event in run {
+                message.clear();
+                encode_event(&encoding.protocol, channel, event, &mut message);
+                self.frame_text(encoding.framing, &message, &mut out);
             }
-            message.clear();
-            encode_event(&encoding.protocol, channel, event, &mut message);
-            self.frame_text(encoding.framing, &message, &mut out);
         }
         self.message = message;
-        let bytes = out.freeze();
-        self.done.push((encoding.clone(), bytes.clone()));
-        bytes
-    }
-
-    /// A MESSAGE frame for each subscription of a view.
-    fn show(
-        &mut self,
-        view: &View,
-        event: &Event,
-        framing: Framing,
-        message: &mut BytesMut,
-        out: &mut BytesMut,
-    ) {
-        let Event::Publication(publication) = event else { return };
-        self.serial += 1;
-        let mut message_id = std::mem::take(&mut self.message_id);
-        view::write_message_id(publication, self.serial, &mut message_id);
-        for shown in &view.shown {
-            message.clear();
-            shown.write(view.style, publication, &message_id, message);
-            match view::message_kind(publication, view.style) {
-                MessageKind::Text => self.frame_text(framing, message, out),
-                // The frame must stay one, whatever becomes of a body that is no text.
-                MessageKind::Binary if framing.is_text_only() => {
-                    let text = String::from_utf8_lossy(message);
-                    self.frame_text(framing, text.as_bytes(), out);
-                }
-                MessageKind::Binary => self.frame_binary(framing, message, out),
-            }
-        }
-        self.message_id = message_id;
+        out.freeze()
     }
 
     /// Wraps one text message.
@@ -222,7 +217,9 @@ impl Encoder {
     fn frame(&mut self, framing: Framing, opcode: Opcode, message: &[u8], out: &mut BytesMut) {
         match framing {
             Framing::WebSocket => websocket::encode::frame(opcode, message, false, out),
-            Framing::WebSocketDeflate { window_bits } => self.deflate(window_bits, opcode, message, out),
+            Framing::WebSocketDeflate { window_bits } => {
+                self.deflaters.frame(window_bits, opcode, message, out)
+            }
             Framing::Raw => out.extend_from_slice(message),
             Framing::Lines => {
                 out.reserve(message.len() + 1);
@@ -236,26 +233,11 @@ impl Encoder {
                 frame.clear();
                 sockjs::frame::write_message(&mut frame, message);
                 match deflate_window_bits {
-                    Some(window_bits) => self.deflate(window_bits, opcode, &frame, out),
+                    Some(window_bits) => self.deflaters.frame(window_bits, opcode, &frame, out),
                     None => websocket::encode::frame(opcode, &frame, false, out),
                 }
                 self.frame = frame;
             }
-        }
-    }
-
-    /// A WebSocket frame, deflated if that is worth it.
-    fn deflate(&mut self, window_bits: u8, opcode: Opcode, message: &[u8], out: &mut BytesMut) {
-        if message.len() < self.deflate_threshold_bytes {
-            return websocket::encode::frame(opcode, message, false, out);
-        }
-        let known = self.deflaters.iter().position(|(bits, _)| *bits == window_bits);
-        let index = known.unwrap_or(self.deflaters.len());
-        if known.is_none() {
-            self.deflaters.push((window_bits, Deflater::new(window_bits, DEFLATE_LEVEL)));
-        }
-        if let Some((_, deflater)) = self.deflaters.get_mut(index) {
-            deflater.frame(opcode, message, out);
         }
     }
 }
@@ -289,3 +271,6 @@ fn encode_bare(channel: &str, event: &Event, out: &mut BytesMut) {
         Event::Leave(info) => bare::leave(channel, &info_view(info), out),
     }
 }
+
+#[cfg(test)]
+mod tests;

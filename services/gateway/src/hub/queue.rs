@@ -2,16 +2,12 @@
 //! are none, and give back what a session leaves unacknowledged. `specs/stomp.md`, items 41 and 55.
 //!
 //! Between a session's errands and the broker's queues. What was taken is held here, by session, until it is acknowledged: no
-//! way in which a connection can end loses it. Towards the broker a worker has a name of its own; when an answer is lost the
-//! worker takes a new name, and what the old one may hold comes back as from a dead node.
+//! way in which a connection can end loses it. What the broker has for this worker and the worker does not hold is given back:
+//! see [`consumers`].
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::HashMap,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+mod consumers;
+
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use gorani_broker::{
     BrokerError,
@@ -22,6 +18,8 @@ use tokio::sync::{
     oneshot::{self, error::TryRecvError},
 };
 
+pub use self::consumers::Consumers;
+use self::consumers::{Kept, Settled};
 use crate::{
     disconnect::ErrorCode,
     hub::{roster::SessionKey, worker::Worker},
@@ -44,60 +42,10 @@ pub struct TakeRequest {
     pub limits: Arc<QueueLimits>,
 }
 
-/// The consumers of a worker.
-#[derive(Default)]
-pub struct Consumers {
-    queues: RefCell<HashMap<Arc<str>, Served>>,
-    /// Dropped, they end a taking that waits.
-    takings: RefCell<HashMap<(SessionKey, Ticket), oneshot::Sender<()>>>,
-    /// Counts the names that this worker had.
-    generation: Cell<u32>,
-    is_keeping: Cell<bool>,
-}
-
-/// A queue with consumers, or with messages that they hold.
-struct Served {
-    limits: Arc<QueueLimits>,
-    node: Arc<str>,
-    woken: Rc<Notify>,
-    /// Who holds which message, and under which name of the worker it was taken.
-    held: HashMap<DeliveryId, (SessionKey, Arc<str>)>,
-    /// Takings under way.
-    takers: usize,
-}
-
-impl Consumers {
-    fn name(&self, node: &str, worker: usize) -> Arc<str> {
-        format!("{node}-{worker}-{}", self.generation.get()).into()
-    }
-
-    fn enter(&self, request: &TakeRequest) -> Rc<Notify> {
-        let mut queues = self.queues.borrow_mut();
-        let served = queues.entry(request.queue.clone()).or_insert_with(|| Served {
-            limits: request.limits.clone(),
-            node: request.node.clone(),
-            woken: Rc::default(),
-            held: HashMap::new(),
-            takers: 0,
-        });
-        served.takers += 1;
-        served.woken.clone()
-    }
-
-    fn hold(&self, queue: &str, key: SessionKey, name: &Arc<str>, taken: &[Delivery]) {
-        if let Some(served) = self.queues.borrow_mut().get_mut(queue) {
-            let held = taken.iter().map(|delivery| (delivery.id.clone(), (key, name.clone())));
-            served.held.extend(held);
-        }
-    }
-}
-
 impl Worker {
     /// Wakes the consumers of a queue.
     pub(super) fn wake_queue(&self, queue: &str) {
-        if let Some(served) = self.consumers.queues.borrow().get(queue) {
-            served.woken.notify_waiters();
-        }
+        self.consumers.woken(queue);
     }
 
     /// Takes messages for a session: at least one, however long that takes; none if it was ended by
@@ -147,10 +95,9 @@ impl Worker {
             let heard = woken.notified();
             tokio::pin!(heard);
             heard.as_mut().enable();
-            let name = self.consumers.name(&request.node, self.index);
-            match self.listen_and_take(queues, &channel, &name, request).await {
+            let taken = self.listen_and_take(queues, &channel, key, request).await;
+            match taken {
                 Ok(taken) if !taken.is_empty() => {
-                    self.consumers.hold(&request.queue, key, &name, &taken);
                     let again = taken.iter().filter(|delivery| delivery.attempt > 1).count();
                     self.metrics.queue_deliveries.inc_by(taken.len() as u64);
                     self.metrics.queue_redeliveries.inc_by(again as u64);
@@ -166,15 +113,10 @@ impl Worker {
                     () = heard => {}
                     _ = &mut stopped => return Ok(Vec::new()),
                 },
-                Err(error @ (BrokerError::Unavailable(_) | BrokerError::UnknownOutcome(_))) => {
-                    if error.is_unknown_outcome() {
-                        self.consumers.generation.set(self.consumers.generation.get().wrapping_add(1));
-                    }
-                    tokio::select! {
-                        () = tokio::time::sleep(TRY_AGAIN_AFTER) => {}
-                        _ = &mut stopped => return Ok(Vec::new()),
-                    }
-                }
+                Err(BrokerError::Unavailable(_) | BrokerError::UnknownOutcome(_)) => tokio::select! {
+                    () = tokio::time::sleep(TRY_AGAIN_AFTER) => {}
+                    _ = &mut stopped => return Ok(Vec::new()),
+                },
                 Err(error) => return Err(error.into()),
             }
         }
@@ -184,25 +126,33 @@ impl Worker {
         &self,
         queues: &dyn Queues,
         channel: &Arc<str>,
-        name: &str,
+        key: SessionKey,
         request: &TakeRequest,
     ) -> Result<Vec<Delivery>, BrokerError> {
         if let Some(joined) = self.interest.join(self.index, channel) {
             joined.await?;
         }
-        queues.take(&request.queue, name, request.count, &request.limits).await
+        let queue = &request.queue;
+        let name = match self.consumers.begin_take(queue, self.index) {
+            Some(name) => name,
+            None => {
+                self.keep_names(queues, Some(queue)).await;
+                let busy = || BrokerError::Unavailable("names of this worker are not settled yet".to_owned());
+                self.consumers.begin_take(queue, self.index).ok_or_else(busy)?
+            }
+        };
+        let taken = queues.take(queue, &name, request.count, &request.limits).await;
+        self.consumers.end_take(queue, key, &name, taken.as_deref().unwrap_or_default());
+        if taken.as_ref().is_err_and(BrokerError::is_unknown_outcome) {
+            self.consumers.retire(queue, &name);
+        }
+        taken
     }
 
     /// A taking has ended; without consumers the worker does not listen.
     fn leave_queue(&self, queue: &Arc<str>) {
-        let mut queues = self.consumers.queues.borrow_mut();
-        let Some(served) = queues.get_mut(queue) else { return };
-        served.takers -= 1;
-        if served.takers == 0 {
+        if self.consumers.leave(queue) {
             self.interest.leave(self.index, &wake_channel(queue));
-            if served.held.is_empty() {
-                queues.remove(queue);
-            }
         }
     }
 
@@ -219,14 +169,26 @@ impl Worker {
         is_handled: bool,
     ) -> Result<(), ErrorCode> {
         let Some(queues) = self.broker.queues() else { return Err(ErrorCode::NOT_AVAILABLE) };
-        if is_handled {
-            self.consumers.forget(&queue, &ids);
-            return Ok(queues.acknowledge(&queue, &ids).await?);
-        }
-        for (limits, name, ids) in self.consumers.forget(&queue, &ids) {
-            queues.give_back(&queue, &name, &ids, &limits).await?;
-        }
-        Ok(())
+        let settled = self.consumers.forget(&queue, &ids);
+        let outcome = if is_handled {
+            let acknowledged = queues.acknowledge(&queue, &ids).await;
+            if acknowledged.is_err() {
+                settled.iter().for_each(|settled| self.consumers.retire(&queue, &settled.name));
+            }
+            acknowledged
+        } else {
+            let mut outcome = Ok(());
+            for Settled { limits, name, ids } in settled {
+                let given_back = queues.give_back(&queue, &name, &ids, &limits).await;
+                if given_back.is_err() {
+                    self.consumers.retire(&queue, &name);
+                    outcome = given_back;
+                }
+            }
+            outcome
+        };
+        self.consumers.tidy(&queue);
+        Ok(outcome?)
     }
 
     /// Gives back what a session holds, and ends what it waits for.
@@ -252,50 +214,24 @@ impl Worker {
             loop {
                 tokio::time::sleep(QUEUE_KEEP_EVERY).await;
                 let Some(queues) = worker.broker.queues() else { return };
-                for (queue, node, limits) in worker.consumers.served() {
-                    let name = worker.consumers.name(&node, worker.index);
-                    if let Err(error) = queues.keep(&queue, &name, &limits).await {
-                        tracing::debug!(%queue, %error, "a queue could not be kept");
-                    }
-                }
+                worker.keep_names(queues, None).await;
             }
         });
     }
-}
 
-impl Consumers {
-    /// Takes messages out: by the name under which they were taken.
-    fn forget(&self, queue: &str, ids: &[DeliveryId]) -> Vec<(Arc<QueueLimits>, Arc<str>, Vec<DeliveryId>)> {
-        let mut queues = self.queues.borrow_mut();
-        let Some(served) = queues.get_mut(queue) else { return Vec::new() };
-        let mut by_name: HashMap<Arc<str>, Vec<DeliveryId>> = HashMap::new();
-        for id in ids {
-            if let Some((_, name)) = served.held.remove(id) {
-                by_name.entry(name).or_default().push(id.clone());
+    /// Tells the broker that the names of this worker are alive, and what is held under those that are retired.
+    async fn keep_names(&self, queues: &dyn Queues, only: Option<&str>) {
+        for Kept { queue, name, holds, limits } in self.consumers.kept(only) {
+            match queues.keep(&queue, &name, holds.as_deref(), &limits).await {
+                Ok(()) if holds.is_some() => self.consumers.reconciled(&queue, &name),
+                Ok(()) => {}
+                Err(error) => {
+                    tracing::debug!(%queue, %error, "a queue could not be kept");
+                    if error.is_unknown_outcome() {
+                        self.consumers.retire(&queue, &name);
+                    }
+                }
             }
         }
-        let limits = served.limits.clone();
-        if served.held.is_empty() && served.takers == 0 {
-            queues.remove(queue);
-        }
-        by_name.into_iter().map(|(name, ids)| (limits.clone(), name, ids)).collect()
-    }
-
-    /// What a session holds, by queue.
-    fn held_by(&self, key: SessionKey) -> Vec<(Arc<str>, Vec<DeliveryId>)> {
-        let queues = self.queues.borrow();
-        let of = |served: &Served| -> Vec<DeliveryId> {
-            let held = served.held.iter().filter(|(_, (holder, _))| *holder == key);
-            held.map(|(id, _)| id.clone()).collect()
-        };
-        let all = queues.iter().map(|(queue, served)| (queue.clone(), of(served)));
-        all.filter(|(_, ids)| !ids.is_empty()).collect()
-    }
-
-    fn served(&self) -> Vec<(Arc<str>, Arc<str>, Arc<QueueLimits>)> {
-        let queues = self.queues.borrow();
-        let all =
-            queues.iter().map(|(queue, served)| (queue.clone(), served.node.clone(), served.limits.clone()));
-        all.collect()
     }
 }

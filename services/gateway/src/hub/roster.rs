@@ -213,6 +213,16 @@ impl Roster {
         }
     }
 
+    /// Keys of the sessions of one user and, if named, one client.
+    pub(super) fn keys_of(&self, user: &str, client: Option<&str>) -> Vec<SessionKey> {
+        if let Some(client) = client {
+            let key = self.clients.get(client).copied();
+            let is_of_user = |key: &SessionKey| self.get(*key).is_some_and(|session| &*session.user == user);
+            return key.filter(is_of_user).into_iter().collect();
+        }
+        self.users.get(user).into_iter().flatten().copied().collect()
+    }
+
     /// Sessions that have identified themselves.
     pub fn identified(&self) -> impl Iterator<Item = &Registered> {
         self.sessions.values().filter(|session| !session.client.is_empty())

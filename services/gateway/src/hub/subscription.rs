@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gorani_broker::{ClientInfo, Event, Position, Publication};
 
 use crate::{
-    hub::fanout::{Encoder, Encoding, Span},
+    hub::fanout::{Encoder, EncodingId, Span},
     outbox::Outbox,
     session::{SubscribeRequest, stomp::view::View},
 };
@@ -18,7 +18,7 @@ pub(super) const HELD_BACK_EVENTS: usize = 4096;
 /// A session's place in a channel.
 pub(super) struct Subscription {
     outbox: Outbox,
-    encoding: Encoding,
+    encoding: EncodingId,
     info: Arc<ClientInfo>,
     /// Live events wait here until the reply of the subscribe is written.
     held_back: Option<Vec<Event>>,
@@ -41,7 +41,7 @@ enum Fit {
 }
 
 impl Subscription {
-    pub(super) fn new(outbox: Outbox, encoding: Encoding, request: &SubscribeRequest) -> Self {
+    pub(super) fn new(outbox: Outbox, encoding: EncodingId, request: &SubscribeRequest) -> Self {
         Self {
             outbox,
             encoding,
@@ -54,8 +54,13 @@ impl Subscription {
     }
 
     /// Changes how messages are shown from now on.
-    pub(super) fn show(&mut self, view: Arc<View>) {
-        self.encoding = self.encoding.showing(Some(&view));
+    pub(super) fn show(&mut self, view: &Arc<View>, encoder: &mut Encoder) {
+        self.encoding = encoder.show(self.encoding, view);
+    }
+
+    /// Its encoding, which is released with it.
+    pub(super) fn encoding(&self) -> EncodingId {
+        self.encoding
     }
 
     pub(super) fn is_positioned(&self) -> bool {
@@ -103,8 +108,7 @@ impl Subscription {
         }
         match self.fit(span)? {
             Fit::Whole if !self.is_excluded(span.excluded) => {
-                // An overflow wakes the connection's actor, which ends it as a slow consumer.
-                let _ = self.outbox.push(encoder.shared(&self.encoding, channel, run));
+                encoder.deliver(self.encoding, channel, run, &self.outbox);
             }
             Fit::Whole | Fit::Nothing => {}
             Fit::Part => {
@@ -125,7 +129,7 @@ impl Subscription {
         }
         if matches!(self.fit(&span)?, Fit::Whole) && !self.is_excluded(span.excluded) {
             encoder.begin();
-            let _ = self.outbox.push(encoder.shared(&self.encoding, channel, run));
+            encoder.deliver(self.encoding, channel, run, &self.outbox);
         }
         Ok(())
     }

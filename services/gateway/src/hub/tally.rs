@@ -1,7 +1,11 @@
 //! What a worker's connections move: counted on the worker's own thread and added to the node's counters once a second,
 //! so that threads do not fight over a counter at every write.
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
 
 use crate::hub::worker::Worker;
 
@@ -14,12 +18,29 @@ pub struct Tally {
     bytes_sent: Cell<u64>,
     bytes_received: Cell<u64>,
     messages_received: Cell<u64>,
+    /// Times for which the worker was held at a stretch, where they are worth counting.
+    held: RefCell<Vec<Duration>>,
 }
+
+/// Shorter turns are as they should be, and are not counted: most are of some microseconds.
+const COUNTED_FROM: Duration = Duration::from_millis(1);
+/// Turns that are kept until the next addition: more of [`COUNTED_FROM`] do not fit into the time between two.
+const KEPT_TURNS: usize = 1024;
 
 impl Tally {
     /// Bytes went to a socket.
     pub fn sent(&self, bytes: usize) {
         self.bytes_sent.set(self.bytes_sent.get() + bytes as u64);
+    }
+
+    /// The worker was held for so long: by one connection's input, or by what it delivered at a stretch.
+    pub fn held(&self, time: Duration) {
+        if time >= COUNTED_FROM {
+            let mut held = self.held.borrow_mut();
+            if held.len() < KEPT_TURNS {
+                held.push(time);
+            }
+        }
     }
 
     /// Messages came, with payloads of so many bytes.
@@ -34,7 +55,10 @@ impl Worker {
     pub(super) async fn keep_counting(self: Rc<Self>) {
         loop {
             tokio::time::sleep(ADD_EVERY).await;
-            let Tally { bytes_sent, bytes_received, messages_received } = &self.tally;
+            let Tally { bytes_sent, bytes_received, messages_received, held } = &self.tally;
+            for time in held.take() {
+                self.metrics.worker_turn_seconds.observe(time.as_secs_f64());
+            }
             self.metrics.bytes_sent.inc_by(bytes_sent.take());
             self.metrics.bytes_received.inc_by(bytes_received.take());
             self.metrics.messages_received.inc_by(messages_received.take());

@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use gorani_broker::{Broker, Event, queue::woken_queue};
@@ -24,6 +24,7 @@ use crate::{
         Hub,
         control::Control,
         interest::Interest,
+        places::Leaves,
         queue::Consumers,
         reads::{Moment, Reads},
         roster::{Registration, SessionKey},
@@ -41,6 +42,10 @@ const INBOX_ENTRIES: usize = 64 * 1024;
 const INBOX_BYTES: usize = 64 * 1024 * 1024;
 /// Entries taken out of the inbox in one turn, so that the worker's connections get theirs.
 const TURN_ENTRIES: usize = 512;
+
+/// Deliveries at a stretch, before the worker's connections get their turn. It is looked at between two channels: the
+/// subscribers of one channel are served together.
+const TURN: Duration = Duration::from_millis(2);
 
 /// What a worker is told.
 enum Entry {
@@ -148,6 +153,8 @@ pub struct Worker {
     pub(super) reads: Arc<Reads>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) consumers: Consumers,
+    /// Clients that wait to be taken out of their users' connections.
+    pub(super) leaves: Rc<Leaves>,
 }
 
 impl Worker {
@@ -172,6 +179,7 @@ impl Worker {
             reads,
             metrics,
             consumers: Consumers::default(),
+            leaves: Rc::default(),
         });
         actix_rt::spawn(worker.clone().deliver(receiver, load.clone()));
         actix_rt::spawn(worker.clone().watch_deadlines());
@@ -249,25 +257,39 @@ impl Worker {
                         turn.entry(channel).or_default().push(event);
                     }
                     Entry::Gap(channel, moment) => {
-                        self.deliver_turn(&mut turn);
+                        self.deliver_turn(&mut turn).await;
                         self.on_gap(&channel, moment);
                     }
                     Entry::Control(control) => {
-                        self.deliver_turn(&mut turn);
+                        self.deliver_turn(&mut turn).await;
                         match *control {
                             Control::Drain { over } => self.say_farewell(over),
-                            _ => self.hub().obey(&control),
+                            _ => self.obey(&control).await,
                         }
                     }
                     Entry::Question(question) => {
-                        self.deliver_turn(&mut turn);
+                        self.deliver_turn(&mut turn).await;
                         actix_rt::spawn(question.answer(self.clone()));
                     }
                 }
             }
-            self.deliver_turn(&mut turn);
+            self.deliver_turn(&mut turn).await;
             // The connections whose outboxes were filled write now, all of the turn at once.
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// Carries an order out on all its sessions: a user may have tens of thousands.
+    async fn obey(&self, control: &Control) {
+        let keys = self.hub().subjects(control);
+        let mut began = Instant::now();
+        for key in keys {
+            if began.elapsed() >= TURN {
+                self.tally.held(began.elapsed());
+                tokio::task::yield_now().await;
+                began = Instant::now();
+            }
+            self.hub().obey(control, key);
         }
     }
 
@@ -280,8 +302,17 @@ impl Worker {
         }
     }
 
-    fn deliver_turn(self: &Rc<Self>, turn: &mut IndexMap<Arc<str>, Vec<Event>>) {
+    async fn deliver_turn(self: &Rc<Self>, turn: &mut IndexMap<Arc<str>, Vec<Event>>) {
+        if turn.is_empty() {
+            return;
+        }
+        let mut began = Instant::now();
         for (channel, events) in turn.drain(..) {
+            if began.elapsed() >= TURN {
+                self.tally.held(began.elapsed());
+                tokio::task::yield_now().await;
+                began = Instant::now();
+            }
             if let Some(queue) = woken_queue(&channel) {
                 self.wake_queue(queue);
                 continue;
@@ -291,6 +322,7 @@ impl Worker {
                 self.catch_up(channel, position, self.reads.now());
             }
         }
+        self.tally.held(began.elapsed());
     }
 
     fn on_gap(self: &Rc<Self>, channel: &Arc<str>, moment: Moment) {

@@ -25,9 +25,11 @@ pub(super) struct BrokerMetrics {
     pending_requests: Gauge,
     pending_bytes: Gauge,
     canary_age: Gauge<f64, AtomicU64>,
+    canaries_refused: Counter,
     messages_received: Counter,
     gaps: Counter,
     redirected: Counter,
+    dead_letters: Family<DeadLetterLabel, Counter>,
     publishes_failed: Family<BrokerFailureLabel, Counter>,
 }
 
@@ -35,6 +37,13 @@ pub(super) struct BrokerMetrics {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct BrokerFailureLabel {
     /// `unavailable` (nothing was done) or `unknown`.
+    pub outcome: &'static str,
+}
+
+/// Labels of a message of a work queue that was delivered as often as it may be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DeadLetterLabel {
+    /// `moved`, or `waiting`: an attempt that failed, which is made again.
     pub outcome: &'static str,
 }
 
@@ -51,9 +60,11 @@ impl BrokerMetrics {
             pending_requests: "broker_pending_requests", "Requests to the broker without an answer";
             pending_bytes: "broker_pending_bytes", "Bytes of those requests";
             canary_age: "broker_canary_age_seconds", "Seconds since the node heard itself through the broker";
+            canaries_refused: "broker_canaries_refused", "Canaries that a server refused to publish: out of memory, no replica, a failed save, no permission";
             messages_received: "broker_messages_received", "Messages of channels that arrived from the broker's servers";
             gaps: "broker_gaps", "Gaps that the broker told, by channel";
             redirected: "broker_redirected", "Requests that a server of a cluster sent elsewhere";
+            dead_letters: "queue_dead_letters", "Dead letters of work queues: moved to their queue, or attempts to that failed";
             publishes_failed: "broker_publishes_failed", "Publishes without success, by outcome";
         }
     }
@@ -65,6 +76,7 @@ impl BrokerMetrics {
         gauge(&self.pending_requests, stats.pending_requests);
         gauge(&self.pending_bytes, stats.pending_bytes);
         self.canary_age.set(stats.canary_age.unwrap_or_default().as_secs_f64());
+        counter(&self.canaries_refused, stats.canaries_refused);
         counter(&self.messages_received, stats.messages_received);
         counter(&self.gaps, stats.gaps_told);
         counter(&self.redirected, stats.redirected);
@@ -76,6 +88,9 @@ impl BrokerMetrics {
         let failed = [("unavailable", stats.publishes_unavailable), ("unknown", stats.publishes_unknown)];
         for (outcome, value) in failed {
             counter(&self.publishes_failed.get_or_create(&BrokerFailureLabel { outcome }), value);
+        }
+        for (outcome, value) in [("moved", stats.dead_letters), ("waiting", stats.dead_letters_waiting)] {
+            counter(&self.dead_letters.get_or_create(&DeadLetterLabel { outcome }), value);
         }
     }
 }

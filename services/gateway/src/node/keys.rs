@@ -3,7 +3,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use awc::http::header::LOCATION;
 use gorani_auth::AuthSettingsError;
+use url::Url;
 
 use crate::node::Node;
 
@@ -14,6 +16,9 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a key set at most.
 const KEY_SET_BYTES: usize = gorani_auth::token::JWKS_MAX_BYTES;
 
+/// Redirects that one fetch follows at most.
+const REDIRECTS: usize = 3;
+
 /// Why the key set could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
@@ -23,6 +28,12 @@ enum FetchError {
     Body(#[from] awc::error::PayloadError),
     #[error("answer {0}")]
     Status(awc::http::StatusCode),
+    #[error("token.jwks_url is no URL: {0}")]
+    Url(#[from] url::ParseError),
+    #[error("a redirect to {0} is not followed: keys come from the host of token.jwks_url alone")]
+    Elsewhere(String),
+    #[error("more than {REDIRECTS} redirects")]
+    Redirects,
     #[error(transparent)]
     Keys(#[from] AuthSettingsError),
 }
@@ -31,12 +42,27 @@ impl Node {
     /// Keeps the key set up to date, for ever; returns at once without an address.
     pub(super) async fn keep_keys(self: Arc<Self>) {
         let Some(url) = self.policy.tokens.jwks_url().map(str::to_owned) else { return };
+        let mut failure = String::new();
         loop {
             match self.fetch_keys(&url).await {
-                Ok(count) => tracing::info!(count, "token keys fetched"),
-                Err(error) => tracing::warn!(%error, "token keys could not be fetched"),
+                Ok(count) => {
+                    failure.clear();
+                    tracing::info!(count, "token keys fetched");
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    // The same cause is told once, however often it is tried again.
+                    if error != failure {
+                        tracing::warn!(%error, "token keys could not be fetched");
+                    }
+                    failure = error;
+                }
             }
             tokio::time::sleep(FETCH_AT_MOST_EVERY).await;
+            // Without keys the node is not ready, so no client comes whose token would ask for them.
+            if self.policy.tokens.awaits_keys() {
+                continue;
+            }
             let refresh = self.settings.token.jwks_refresh.saturating_sub(FETCH_AT_MOST_EVERY);
             tokio::select! {
                 () = self.policy.key_wanted.notified() => {}
@@ -46,12 +72,74 @@ impl Node {
     }
 
     async fn fetch_keys(&self, url: &str) -> Result<usize, FetchError> {
-        let client = awc::Client::builder().timeout(FETCH_TIMEOUT).finish();
-        let mut response = client.get(url).send().await?;
-        if !response.status().is_success() {
-            return Err(FetchError::Status(response.status()));
+        let client = awc::Client::builder().timeout(FETCH_TIMEOUT).disable_redirects().finish();
+        let mut url = Url::parse(url)?;
+        for _ in 0..=REDIRECTS {
+            let mut response = client.get(url.as_str()).send().await?;
+            let status = response.status();
+            if status.is_redirection()
+                && let Some(location) = response.headers().get(LOCATION).and_then(|value| value.to_str().ok())
+            {
+                url = redirected(&url, location)?;
+                continue;
+            }
+            if !status.is_success() {
+                return Err(FetchError::Status(status));
+            }
+            let body = response.body().limit(KEY_SET_BYTES).await?;
+            return Ok(self.policy.tokens.install_jwks(&body)?);
         }
-        let body = response.body().limit(KEY_SET_BYTES).await?;
-        Ok(self.policy.tokens.install_jwks(&body)?)
+        Err(FetchError::Redirects)
+    }
+}
+
+/// Where a redirect leads. Whoever answers for the address of the keys can sign tokens, so it stays on the same scheme, host
+/// and port: a redirect that an open redirector or a stranger on the way makes is not followed.
+fn redirected(from: &Url, location: &str) -> Result<Url, FetchError> {
+    let to = from.join(location)?;
+    if to.origin() == from.origin() {
+        return Ok(to);
+    }
+    let (scheme, host) = (to.scheme(), to.host_str().unwrap_or_default());
+    Err(FetchError::Elsewhere(match to.port() {
+        Some(port) => format!("{scheme}://{host}:{port}"),
+        None => format!("{scheme}://{host}"),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_redirect_stays_on_its_scheme_host_and_port() {
+        let from = Url::parse("https://user:hidden@keys.test/v1/jwks").unwrap();
+        for (location, leads_to) in [
+            ("/v2/jwks", Some("https://user:hidden@keys.test/v2/jwks")),
+            ("next", Some("https://user:hidden@keys.test/v1/next")),
+            ("https://keys.test:443/x", Some("https://keys.test/x")),
+            ("//keys.test/x", Some("https://keys.test/x")),
+            ("http://keys.test/v1/jwks", None),
+            ("https://keys.test:8443/x", None),
+            ("https://keys.test.evil.test/x", None),
+            ("https://keys.test@evil.test/x", None),
+            ("//evil.test/x", None),
+            ("\\\\evil.test/x", None),
+            ("file:///etc/passwd", None),
+        ] {
+            let to = redirected(&from, location);
+            match leads_to {
+                Some(url) => assert_eq!(to.unwrap().as_str(), url, "{location}"),
+                None => {
+                    let error = to.unwrap_err().to_string();
+                    assert!(
+                        error.contains("not followed") && !error.contains("hidden"),
+                        "{location}: {error}"
+                    );
+                }
+            }
+        }
     }
 }

@@ -1,21 +1,112 @@
-//! The limit of open files: each connection is one.
+//! How many connections the node takes: what the settings ask for, as far as the system gives it files. Record 22.
 
-/// Files that a node needs besides its connections.
-const SPARE_FILES: u64 = 256;
+use crate::settings::HttpSettings;
 
-/// Raises the soft limit as far as the system lets it, and says so when that is not enough for `connections`.
-pub fn raise_file_limit(connections: usize) {
-    let wanted = connections as u64 + SPARE_FILES;
-    let limit = match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) => limit,
-        Err(error) => return tracing::warn!(%error, "the limit of open files is not known"),
-    };
-    if limit < wanted {
-        tracing::warn!(
-            limit,
-            wanted,
-            "the system lets this process open {limit} files, too few for http.max_connections = {connections}: \
-             raise it (ulimit -n, LimitNOFILE in systemd, ulimits in docker), or lower the setting"
-        );
+/// Files that a node may need besides its connections and its workers: the broker, other nodes, keys.
+const SPARE_FILES: usize = 256;
+/// The same at least, where the limit is tiny.
+const SPARE_FILES_AT_LEAST: usize = 16;
+/// Files of a worker's runtime.
+const FILES_PER_WORKER: usize = 4;
+/// Files of the node's own runtime, its listeners, and the thread that accepts.
+const FILES_AT_START: usize = 16;
+/// Connections in which a worker serves health and metrics when the node holds as many as it may: a probe or two and a scrape,
+/// each from several places, beside strangers who are closed to make room.
+const RESERVED_PER_WORKER: usize = 16;
+/// Where files are short, handshakes may have this part of them, and the reserve that one.
+const HANDSHAKES_PART: usize = 8;
+const RESERVED_PART: usize = 8;
+
+/// Connections of a node at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// Sessions.
+    pub sessions: usize,
+    /// TCP connections that are served; those over it get health and metrics alone.
+    pub connections: usize,
+    /// TCP connections among them whose first request has not come.
+    pub handshakes: usize,
+    /// The same from one address.
+    pub handshakes_per_address: usize,
+    /// TCP connections beyond `connections`.
+    pub reserved: usize,
+}
+
+impl ConnectionLimits {
+    /// Raises the limit of open files as far as the system lets it, and says so when that is not enough for the settings.
+    pub fn read(settings: &HttpSettings) -> Self {
+        let files = match rlimit::increase_nofile_limit(u64::MAX) {
+            Ok(files) => usize::try_from(files).unwrap_or(usize::MAX),
+            Err(error) => {
+                tracing::warn!(%error, "the limit of open files is not known");
+                usize::MAX
+            }
+        };
+        let limits = Self::new(settings, files);
+        if limits.sessions < settings.max_connections {
+            tracing::warn!(
+                files,
+                sessions = limits.sessions,
+                "the system lets this process open {files} files, too few for http.max_connections = {}: it takes {} \
+                 sessions. Raise the limit (ulimit -n, LimitNOFILE in systemd, ulimits in docker), or lower the setting",
+                settings.max_connections,
+                limits.sessions,
+            );
+        }
+        limits
+    }
+
+    fn new(settings: &HttpSettings, files: usize) -> Self {
+        let workers = settings.worker_count();
+        let spare = (files / 8).clamp(SPARE_FILES_AT_LEAST, SPARE_FILES);
+        let free = files.saturating_sub(spare + FILES_AT_START + workers * FILES_PER_WORKER);
+        // Each worker has one of each, or it would serve nobody.
+        let reserved = (workers * RESERVED_PER_WORKER).min(free / RESERVED_PART).max(workers);
+        let handshakes = settings.max_handshakes.min(free / HANDSHAKES_PART).max(workers);
+        let sessions = settings.max_connections.min(free.saturating_sub(reserved + handshakes)).max(1);
+        Self {
+            sessions,
+            connections: sessions.saturating_add(handshakes),
+            handshakes,
+            handshakes_per_address: settings.max_handshakes_per_address.min(handshakes),
+            reserved,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(files: usize) -> ConnectionLimits {
+        ConnectionLimits::new(&HttpSettings { workers: 2, ..HttpSettings::default() }, files)
+    }
+
+    #[test]
+    fn with_files_enough_the_limits_are_those_of_the_settings() {
+        for files in [120_000, 1 << 20, usize::MAX] {
+            let limits = limits(files);
+            assert_eq!(
+                (limits.sessions, limits.handshakes, limits.handshakes_per_address),
+                (100_000, 10_000, 2_000)
+            );
+            assert_eq!((limits.connections, limits.reserved), (110_000, 32));
+        }
+    }
+
+    #[test]
+    fn all_connections_fit_into_the_files_and_each_kind_has_some() {
+        for files in [72, 80, 256, 1_024, 4_096, 65_536, 110_000] {
+            let limits = limits(files);
+            assert!(
+                limits.connections + limits.reserved + SPARE_FILES_AT_LEAST <= files,
+                "{files}: {limits:?}"
+            );
+            assert!(
+                limits.sessions >= 10 && limits.handshakes >= 2 && limits.reserved >= 2,
+                "{files}: {limits:?}"
+            );
+            assert!(limits.handshakes_per_address <= limits.handshakes);
+        }
     }
 }

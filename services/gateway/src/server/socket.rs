@@ -6,40 +6,36 @@ use std::{
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
-use crate::{server::tls, transport::endpoint::SocketAddresses};
+use crate::settings::HttpSettings;
 
-/// A stream with a TCP socket beneath it.
-pub trait OnTcp {
-    /// The socket.
-    fn tcp(&self) -> &TcpStream;
-}
-
-impl OnTcp for TcpStream {
-    fn tcp(&self) -> &TcpStream {
-        self
-    }
-}
-
-impl OnTcp for tls::Stream {
-    fn tcp(&self) -> &TcpStream {
-        self.get_ref().0
-    }
-}
+/// Between two probes of a peer that does not answer the first one.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Probes without an answer, after which the system gives a peer up, where `http.tcp_user_timeout` does not do so before.
+const KEEPALIVE_PROBES: u32 = 3;
 
 /// Sets the options of an accepted socket. Failing to is not fatal: the connection works without.
-pub(super) fn prepare(stream: &impl OnTcp, user_timeout: Duration) -> SocketAddresses {
-    let stream = stream.tcp();
+pub(super) fn prepare(stream: &TcpStream, settings: &HttpSettings) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
-    let user_timeout = (!user_timeout.is_zero()).then_some(user_timeout);
-    if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(user_timeout) {
+    let socket = SockRef::from(stream);
+    let user_timeout = settings.tcp_user_timeout;
+    if let Err(error) = socket.set_tcp_user_timeout((!user_timeout.is_zero()).then_some(user_timeout)) {
         tracing::debug!(%error, "TCP_USER_TIMEOUT");
     }
-    SocketAddresses { local: stream.local_addr().ok() }
+    if settings.tcp_keepalive.is_zero() {
+        return;
+    }
+    let keepalive = TcpKeepalive::new()
+        .with_time(settings.tcp_keepalive)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_PROBES);
+    if let Err(error) = socket.set_tcp_keepalive(&keepalive) {
+        tracing::debug!(%error, "SO_KEEPALIVE");
+    }
 }
 
 /// Listens, with `SO_REUSEADDR` so that a restarted node has its address at once.
@@ -61,12 +57,37 @@ mod tests {
     async fn accepted_sockets_send_at_once_and_give_a_silent_peer_up() {
         let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 16).unwrap();
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
-        let addresses = prepare(&accepted, Duration::from_secs(7));
-        assert_eq!(addresses.local, Some(peer.peer_addr().unwrap()));
+        let seconds = Duration::from_secs;
+        let settings = HttpSettings {
+            tcp_user_timeout: seconds(7),
+            tcp_keepalive: seconds(42),
+            ..HttpSettings::default()
+        };
+        prepare(&accepted, &settings);
         assert!(accepted.nodelay().unwrap());
-        assert_eq!(SockRef::from(&accepted).tcp_user_timeout().unwrap(), Some(Duration::from_secs(7)));
+        let socket = SockRef::from(&accepted);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(seconds(7)));
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), seconds(42));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);
+    }
+
+    #[actix_rt::test]
+    async fn what_is_set_to_0_is_left_to_the_system() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 16).unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let zero = Duration::ZERO;
+        prepare(
+            &accepted,
+            &HttpSettings { tcp_user_timeout: zero, tcp_keepalive: zero, ..HttpSettings::default() },
+        );
+        let socket = SockRef::from(&accepted);
+        assert_eq!((socket.tcp_user_timeout().unwrap(), socket.keepalive().unwrap()), (None, false));
     }
 
     #[test]

@@ -1,18 +1,23 @@
 //! The listener of STOMP over TCP, on the workers of the HTTP one. `specs/stomp.md`, item 58.
 
 use std::{
+    future::poll_fn,
     net::{SocketAddr, TcpListener},
     rc::Rc,
     sync::Arc,
 };
 
 use actix_server::ServerBuilder;
-use actix_service::{ServiceFactoryExt, fn_service};
+use actix_service::fn_service;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
 
 use super::{
-    ServerError, own_worker,
-    socket::{listen, prepare},
+    ConnectionLimits, ServerError,
+    accepted::{Accepted, OnAccepted},
+    own_slots, own_worker,
+    slots::Slots,
+    socket::listen,
     tls,
 };
 use crate::{
@@ -25,6 +30,7 @@ use crate::{
 pub(super) fn add(
     builder: ServerBuilder,
     node: &Arc<Node>,
+    limits: ConnectionLimits,
     listening: &mut Vec<TcpListener>,
 ) -> Result<ServerBuilder, ServerError> {
     let settings = &node.settings.stomp.tcp;
@@ -39,25 +45,30 @@ pub(super) fn add(
         let mut config = tls::config(&settings.tls)?;
         // Nothing is negotiated on top: one protocol is spoken here.
         config.alpn_protocols.clear();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
         builder.listen("stomps", listener, move || {
-            let door = Door::new(&node);
-            tls::acceptor(config.clone()).map_err(|error| format!("{error:?}")).and_then(fn_service(
-                move |stream: tls::Stream| {
-                    let peer = stream.get_ref().0.peer_addr().ok();
-                    prepare(&stream, door.node.settings.http.tcp_user_timeout);
-                    stomp_tcp::take(&door.node, &door.worker, &door.endpoint, stream, peer);
-                    std::future::ready(Ok::<(), String>(()))
-                },
-            ))
+            let (door, acceptor) = (Door::new(&node, limits), acceptor.clone());
+            fn_service(move |stream: TcpStream| {
+                let (door, acceptor) = (door.clone(), acceptor.clone());
+                async move {
+                    if let Some(stream) = door.accept(stream) {
+                        door.serve(tls::accept(&acceptor, stream).await?).await;
+                    }
+                    Ok::<(), String>(())
+                }
+            })
         })
     } else {
         builder.listen("stomp", listener, move || {
-            let door = Door::new(&node);
+            let door = Door::new(&node, limits);
             fn_service(move |stream: TcpStream| {
-                let peer = stream.peer_addr().ok();
-                prepare(&stream, door.node.settings.http.tcp_user_timeout);
-                stomp_tcp::take(&door.node, &door.worker, &door.endpoint, stream, peer);
-                std::future::ready(Ok::<(), String>(()))
+                let door = door.clone();
+                async move {
+                    if let Some(stream) = door.accept(stream) {
+                        door.serve(stream).await;
+                    }
+                    Ok::<(), String>(())
+                }
             })
         })
     };
@@ -68,15 +79,38 @@ pub(super) fn add(
 struct Door {
     node: Arc<Node>,
     worker: Rc<Worker>,
+    slots: Rc<Slots>,
     endpoint: StompEndpoint,
 }
 
 impl Door {
-    fn new(node: &Arc<Node>) -> Rc<Self> {
+    fn new(node: &Arc<Node>, limits: ConnectionLimits) -> Rc<Self> {
         Rc::new(Self {
             node: node.clone(),
             worker: own_worker(node),
+            slots: own_slots(node, limits),
             endpoint: StompEndpoint::new(node.clone()),
         })
+    }
+
+    /// Takes a connection in; `None`, and closed, where only health and metrics are served on new ones.
+    fn accept(&self, stream: TcpStream) -> Option<Accepted> {
+        let accepted = Accepted::take(stream, &self.slots, &self.node.settings.http)?;
+        (!accepted.slot.is_reserved()).then_some(accepted)
+    }
+
+    /// Starts a session with the client's first bytes, so that one that is silent takes no place of a session.
+    async fn serve(&self, mut stream: impl OnAccepted) {
+        let patience = self.node.settings.client.connect_timeout;
+        match tokio::time::timeout(patience, poll_fn(|task| stream.poll_first(task))).await {
+            Ok(Ok(true)) => {
+                let peer = stream.accepted().peer();
+                stream.accepted_mut().slot.settle();
+                stomp_tcp::take(&self.node, &self.worker, &self.endpoint, stream, peer);
+            }
+            Ok(Ok(false)) => tracing::debug!("a STOMP client closed before its first byte"),
+            Ok(Err(error)) => tracing::debug!(%error, "a STOMP connection broke before its first byte"),
+            Err(_) => tracing::debug!("a STOMP client sent nothing in time"),
+        }
     }
 }

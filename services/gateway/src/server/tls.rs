@@ -1,24 +1,19 @@
-//! TLS by rustls: the certificate and the key of the settings.
+//! TLS by rustls: the certificate and the key of the settings, and the handshakes.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use actix_http::Protocol;
-use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
 };
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use tokio::net::TcpStream;
-
+use super::{accepted::Accepted, http2};
 use crate::settings::TlsSettings;
 
 /// A TLS connection.
-pub(crate) type Stream = TlsStream<TcpStream>;
-
-/// HTTP/2 as ALPN names it.
-const HTTP_2: &[u8] = b"h2";
+pub(super) type Stream = TlsStream<Accepted>;
 
 /// Time for a TLS handshake: a few round trips on a bad mobile line.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,22 +41,29 @@ pub(super) fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
-    // WebSockets are opened over HTTP/1.1; clients choose it for them by themselves.
-    config.alpn_protocols = vec![HTTP_2.to_vec(), b"http/1.1".to_vec()];
+    // Chosen in this order; HTTP/2 only where a client offers nothing else, to tell it so ([`http2`]).
+    config.alpn_protocols = vec![b"http/1.1".to_vec(), http2::ALPN.to_vec()];
     Ok(config)
 }
 
-/// Does the handshakes of TLS.
-pub(super) fn acceptor(config: ServerConfig) -> Acceptor {
-    let mut acceptor = Acceptor::new(config);
-    acceptor.set_handshake_timeout(HANDSHAKE_TIMEOUT);
-    acceptor
+/// Does the handshake.
+///
+/// # Errors
+/// It fails or takes too long, or the connection has to make room for others: then it is over.
+pub(super) async fn accept(acceptor: &TlsAcceptor, stream: Accepted) -> Result<Stream, String> {
+    let result = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err("it took too long".to_owned()),
+    };
+    result.inspect_err(|reason| tracing::debug!(reason, "TLS handshake failed"))
 }
 
-/// The HTTP version that client and server agreed on.
-pub(super) fn protocol(stream: &Stream) -> Protocol {
-    match stream.get_ref().1.alpn_protocol() {
-        Some(HTTP_2) => Protocol::Http2,
-        _ => Protocol::Http1,
+/// The same for HTTP: refuses clients that speak HTTP/2 alone.
+pub(super) async fn accept_http(acceptor: &TlsAcceptor, stream: Accepted) -> Result<Stream, String> {
+    let stream = accept(acceptor, stream).await?;
+    if stream.get_ref().1.alpn_protocol() == Some(http2::ALPN) {
+        http2::refuse(stream).await;
+        return Err("HTTP/2".to_owned());
     }
+    Ok(stream)
 }

@@ -8,13 +8,67 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
+use super::request::Connection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A stream whose `Upgrade` lists are made plain.
-pub(super) struct PlainUpgrade<T>(pub(super) T);
+/// Reads of what a client still sends to a connection that ends, in one turn.
+const DISCARDED_READS: usize = 8;
+
+/// A stream whose `Upgrade` lists are made plain, and which ends once its [`Connection`] does.
+pub(super) struct PlainUpgrade<T> {
+    stream: T,
+    connection: Rc<Connection>,
+    has_ended: bool,
+}
+
+impl<T> PlainUpgrade<T> {
+    pub(super) fn new(stream: T) -> Self {
+        Self { stream, connection: Rc::default(), has_ended: false }
+    }
+
+    /// The bare stream.
+    pub(super) fn into_inner(self) -> T {
+        self.stream
+    }
+
+    /// The bare stream, to look at.
+    pub(super) fn get_ref(&self) -> &T {
+        &self.stream
+    }
+
+    /// What the middleware says of the connection's end.
+    pub(super) fn connection(&self) -> Rc<Connection> {
+        self.connection.clone()
+    }
+
+    /// An answer has said `connection: close`.
+    pub(super) fn is_closing(&self) -> bool {
+        self.connection.is_closing()
+    }
+}
+
+impl<T: AsyncRead + Unpin> PlainUpgrade<T> {
+    /// Reads and forgets what comes after the last answer, until the client ends too or its time is over.
+    fn poll_discard(&mut self, task: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        for _ in 0..DISCARDED_READS {
+            if !self.connection.is_over() {
+                ready!(Pin::new(&mut self.stream).poll_read(task, buffer))?;
+            }
+            if buffer.filled().len() == before {
+                self.has_ended = true;
+                return Poll::Ready(Ok(()));
+            }
+            buffer.set_filled(before);
+        }
+        task.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
 
 impl<T: AsyncRead + Unpin> AsyncRead for PlainUpgrade<T> {
     fn poll_read(
@@ -22,8 +76,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for PlainUpgrade<T> {
         task: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.connection.is_refusing() {
+            return self.poll_discard(task, buffer);
+        }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.0).poll_read(task, buffer))?;
+        ready!(Pin::new(&mut self.stream).poll_read(task, buffer))?;
         if let Some(read) = buffer.filled_mut().get_mut(before..) {
             make_plain(read);
         }
@@ -33,15 +90,23 @@ impl<T: AsyncRead + Unpin> AsyncRead for PlainUpgrade<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for PlainUpgrade<T> {
     fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(task, bytes)
+        Pin::new(&mut self.stream).poll_write(task, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(task)
+        if !self.connection.is_refusing() {
+            return Pin::new(&mut self.stream).poll_flush(task);
+        }
+        if self.connection.is_over() && !self.has_ended {
+            // actix-http reads no more where its buffer is full of requests.
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        // All answers are written.
+        Pin::new(&mut self.stream).poll_shutdown(task)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(task)
+        Pin::new(&mut self.stream).poll_shutdown(task)
     }
 
     fn poll_write_vectored(
@@ -49,11 +114,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for PlainUpgrade<T> {
         task: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(task, slices)
+        Pin::new(&mut self.stream).poll_write_vectored(task, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 }
 

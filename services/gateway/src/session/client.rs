@@ -33,7 +33,9 @@ use self::{
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
-    session::{Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket},
+    session::{
+        Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket, login_limit::LoginLimit, step::Step,
+    },
 };
 
 /// Requests to the node under way at a time; more wait, so that a client cannot flood the broker.
@@ -92,8 +94,11 @@ pub struct ClientSession {
     next_ticket: u32,
     /// Lines that wait for a command before them.
     waiting: VecDeque<Box<[u8]>>,
+    step: Step,
     errors: u32,
     clock: Clock,
+    /// Until it is connected.
+    login_limit: Option<Arc<dyn LoginLimit>>,
 }
 
 impl ClientSession {
@@ -111,9 +116,18 @@ impl ClientSession {
             pending: HashMap::new(),
             next_ticket: 0,
             waiting: VecDeque::new(),
+            step: Step::default(),
             errors: 0,
             clock,
+            login_limit: None,
         }
+    }
+
+    /// Limits its failed logins.
+    #[must_use]
+    pub fn with_login_limit(mut self, limit: Arc<dyn LoginLimit>) -> Self {
+        self.login_limit = Some(limit);
+        self
     }
 
     pub(in crate::session) fn close(&mut self, disconnect: Disconnect, actions: &mut Actions) {
@@ -184,20 +198,24 @@ impl ClientSession {
 
     /// Runs one line, or keeps it if it has to wait.
     fn take_line(&mut self, line: &[u8], now: Now, actions: &mut Actions) {
-        if !self.waiting.is_empty() || !self.run_line(line, now, actions) {
+        if !self.waiting.is_empty() || self.step.is_over() || !self.run_line(line, now, actions) {
             self.waiting.push_back(line.into());
         }
     }
 
-    /// Runs what waited, as far as it can.
+    /// Runs what waited, as far as it can in this step.
     fn run_waiting(&mut self, now: Now, actions: &mut Actions) {
-        while let Some(line) = self.waiting.pop_front() {
+        while !self.step.is_over()
+            && let Some(line) = self.waiting.pop_front()
+        {
             if !self.run_line(&line, now, actions) {
                 self.waiting.push_front(line);
                 return;
             }
         }
-        self.waiting = VecDeque::new();
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
+        }
     }
 
     /// Runs one line. False if it has to wait.
@@ -207,12 +225,16 @@ impl ClientSession {
         }
         match client::decode(line, client::JSON_DEPTH) {
             Ok(command) if self.has_to_wait(&command) => return false,
-            Ok(command) => self.run(command, now, actions),
+            Ok(command) => {
+                self.step.count(line.len());
+                self.run(command, now, actions);
+            }
             Err(DecodeError::Malformed(_)) => self.close(Disconnect::BAD_REQUEST, actions),
             Err(DecodeError::Invalid { .. }) if matches!(self.state, State::New) => {
                 self.close(Disconnect::BAD_REQUEST, actions);
             }
             Err(DecodeError::Invalid { id, reason }) => {
+                self.step.count(line.len());
                 let error = match reason {
                     client::Invalid::NoData => ErrorCode::BAD_REQUEST,
                     client::Invalid::NotAvailable => ErrorCode::NOT_AVAILABLE,
@@ -285,6 +307,7 @@ impl Session for ClientSession {
         if lines.peek().is_none() {
             return self.close(Disconnect::BAD_REQUEST, actions);
         }
+        self.step.begin();
         for line in lines {
             self.take_line(line, now, actions);
         }
@@ -321,8 +344,21 @@ impl Session for ClientSession {
         if matches!(self.state, State::Ended) { None } else { self.clock.deadline() }
     }
 
+    fn has_connected(&self) -> bool {
+        matches!(self.state, State::Connected)
+    }
+
     fn is_blocked(&self) -> bool {
         self.waiting.len() >= WAITING_COMMANDS
+    }
+
+    fn has_more(&self) -> bool {
+        self.step.is_over() && !self.waiting.is_empty()
+    }
+
+    fn resume(&mut self, now: Now, actions: &mut Actions) {
+        self.step.begin();
+        self.run_waiting(now, actions);
     }
 
     fn closed(&mut self, _disconnect: &Disconnect) {

@@ -4,18 +4,31 @@
 //! `chat~3alobby.12.x7Qm.news.5.x7Qm`: channel, offset and epoch of each channel, separated by dots. What is neither a
 //! letter, a digit, `-` nor `_` is `~` and two hexadecimal digits, so the text goes unchanged through URLs, headers and
 //! shells.
+//!
+//! A name longer than [`NAME_MAX_BYTES`] stands there as `~h` and a hash: a receiver names its channels when it comes
+//! back, so the position only has to tell them apart. So 128 channels of any names fit into headers that every proxy takes
+//! (decision record 23). The whole name, which earlier versions wrote, is still understood.
 
 use std::{collections::BTreeMap, fmt};
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::{BufMut, BytesMut};
 use gorani_broker::Position;
+
+/// Bytes of a channel's name, escaped, that a position repeats; as many as the hash of a longer one takes.
+pub const NAME_MAX_BYTES: usize = HASH_MARK.len() + HASH_BYTES * 4 / 3;
+/// Begins a hash: no escape, since `h` is no hexadecimal digit.
+const HASH_MARK: &str = "~h";
+/// Bytes of SHA-256 that tell the channels of one receiver apart: two of 128 are alike once in 10^17 receivers.
+const HASH_BYTES: usize = 9;
 
 /// Why a text is no position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a position")]
 pub struct BadPosition;
 
-/// The positions of a receiver, by channel.
+/// The positions of a receiver, by what stands for the channel in the text: its name escaped, or a hash.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Positions(BTreeMap<String, Position>);
 
@@ -34,7 +47,7 @@ impl Positions {
             let (Some(offset), Some(epoch)) = (parts.next(), parts.next()) else { return Err(BadPosition) };
             let offset = offset.parse().map_err(|_| BadPosition)?;
             let position = Position { offset, epoch: unescape(epoch)?.into() };
-            positions.0.insert(unescape(channel)?, position);
+            positions.0.insert(known(channel)?, position);
         }
         Ok(positions)
     }
@@ -49,12 +62,12 @@ impl Positions {
 
     /// Notes one channel's.
     pub fn set(&mut self, channel: &str, position: Position) {
-        self.0.insert(channel.to_owned(), position);
+        self.0.insert(short(channel), position);
     }
 
     /// One channel's.
     pub fn get(&self, channel: &str) -> Option<&Position> {
-        self.0.get(channel)
+        self.0.get(&short(channel))
     }
 }
 
@@ -65,7 +78,7 @@ impl fmt::Display for Positions {
             if !out.is_empty() {
                 out.put_u8(b'.');
             }
-            write(channel, position.offset, &position.epoch, &mut out);
+            write_entry(channel, position.offset, &position.epoch, &mut out);
         }
         formatter.write_str(&String::from_utf8_lossy(&out))
     }
@@ -73,11 +86,38 @@ impl fmt::Display for Positions {
 
 /// Appends one channel's position.
 pub fn write(channel: &str, offset: u64, epoch: &str, out: &mut BytesMut) {
-    escape(channel, out);
+    write_entry(&short(channel), offset, epoch, out);
+}
+
+fn write_entry(short: &str, offset: u64, epoch: &str, out: &mut BytesMut) {
+    out.extend_from_slice(short.as_bytes());
     out.put_u8(b'.');
     out.extend_from_slice(offset.to_string().as_bytes());
     out.put_u8(b'.');
     escape(epoch, out);
+}
+
+/// What stands for a channel.
+fn short(channel: &str) -> String {
+    let mut escaped = BytesMut::with_capacity(channel.len());
+    escape(channel, &mut escaped);
+    if escaped.len() <= NAME_MAX_BYTES {
+        return String::from_utf8_lossy(&escaped).into_owned();
+    }
+    let hash = digest(&SHA256, channel.as_bytes());
+    let hash = hash.as_ref().get(..HASH_BYTES).unwrap_or_default();
+    format!("{HASH_MARK}{}", URL_SAFE_NO_PAD.encode(hash))
+}
+
+/// What stands for a channel, read from a text.
+fn known(text: &str) -> Result<String, BadPosition> {
+    let Some(hash) = text.strip_prefix(HASH_MARK) else {
+        return unescape(text).map(|channel| short(&channel));
+    };
+    match URL_SAFE_NO_PAD.decode(hash) {
+        Ok(bytes) if bytes.len() == HASH_BYTES => Ok(text.to_owned()),
+        _ => Err(BadPosition),
+    }
 }
 
 fn escape(text: &str, out: &mut BytesMut) {
@@ -138,6 +178,47 @@ mod tests {
         assert_eq!(positions.to_string(), "chat~3alobby.12.x7.news.5.x7");
         positions.advance("news.6.x7");
         assert_eq!(positions.get("news").unwrap().offset, 6);
+    }
+
+    #[test]
+    fn positions_in_128_channels_of_the_longest_names_fit_into_4_kib() {
+        let channel = |index: usize| format!("ns:{index:03}{}", "~".repeat(249));
+        let mut positions = Positions::default();
+        for index in 0..128 {
+            assert_eq!(channel(index).len(), 255);
+            positions.set(
+                &channel(index),
+                Position { offset: 1_000_000 + index as u64, epoch: "x7Qm12ab".into() },
+            );
+        }
+        let text = positions.to_string();
+        assert!(text.len() <= 4096, "{} bytes", text.len());
+        let read = Positions::parse(&text).unwrap();
+        for index in 0..128 {
+            assert_eq!(read.get(&channel(index)).unwrap().offset, 1_000_000 + index as u64);
+        }
+        assert_eq!(read.to_string(), text);
+    }
+
+    #[test]
+    fn a_long_name_that_an_earlier_version_wrote_whole_is_understood() {
+        let name = "chat:a-room-with-a-long-name";
+        let old = Positions::parse("chat~3aa-room-with-a-long-name.7.x").unwrap();
+        assert_eq!(old.get(name).unwrap().offset, 7);
+        let mut newer = BytesMut::new();
+        write(name, 8, "x", &mut newer);
+        let mut moved = old;
+        moved.advance(std::str::from_utf8(&newer).unwrap());
+        assert_eq!(moved.to_string().as_bytes(), newer);
+    }
+
+    #[test]
+    fn the_longest_name_written_whole_is_as_long_as_a_hash() {
+        assert_eq!(short(&"a".repeat(NAME_MAX_BYTES)), "a".repeat(NAME_MAX_BYTES));
+        assert_eq!(short(&"a".repeat(NAME_MAX_BYTES + 1)).len(), NAME_MAX_BYTES);
+        for hash in ["~h", "~hAAAA", "~hAAAAAAAAAAAAA", "~hAAAAAAAAAAA="] {
+            assert_eq!(Positions::parse(&format!("{hash}.1.e")), Err(BadPosition), "{hash}");
+        }
     }
 
     #[test]

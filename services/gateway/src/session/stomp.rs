@@ -5,7 +5,7 @@
 //! Whatever fails is told with an ERROR, and ends the connection. The same for WebSocket, SockJS and TCP.
 //!
 //! - [`connect`]: the first frame and who may send it. - [`destination`]: what the destinations name. - [`subscriptions`],
-//!   [`consuming`], [`sending`], [`transactions`]: what clients ask for. - [`receipts`]: answers in order. - [`clock`]: heart-beats and
+//!   `input`: frames in order. - [`consuming`], [`sending`], [`transactions`]: what clients ask for. - [`receipts`]: answers in order. - [`clock`]: heart-beats and
 //!   expiry. - [`view`], [`payload`]: publications as frames, and back. - [`failure`]: what an ERROR says.
 
 mod clock;
@@ -13,6 +13,7 @@ mod connect;
 mod consuming;
 mod destination;
 mod failure;
+mod input;
 mod payload;
 mod receipts;
 mod sending;
@@ -24,12 +25,14 @@ pub mod view;
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use gorani_protocol::stomp::{Command, DecodeError, Decoder, Frame, HeartBeat, Limits, Version, encode};
+use bytes::BytesMut;
+use gorani_protocol::stomp::{Command, Decoder, Frame, HeartBeat, Limits, Version, encode};
 
 use self::{
     clock::{Clock, is_due},
     connect::Identity,
     failure::Failure,
+    input::size_of_frame,
     receipts::Receipts,
     subscriptions::Subscription,
     transactions::Transactions,
@@ -38,7 +41,8 @@ use self::{
 use crate::{
     disconnect::Disconnect,
     session::{
-        Action, Actions, Incoming, MessageKind, Now, Outcome, Session, Signal, Ticket, client::policy::Policy,
+        Action, Actions, Incoming, MessageKind, Now, Outcome, Session, Signal, Ticket,
+        client::policy::Policy, login_limit::LoginLimit, step::Step,
     },
     settings::StompSettings,
 };
@@ -84,6 +88,9 @@ pub struct StompSession {
     transactions: Transactions,
     /// Frames that wait for one before them.
     waiting: VecDeque<Frame>,
+    step: Step,
+    /// Bytes behind them that are not decoded: the step was over, or too many frames wait.
+    undecoded: BytesMut,
     /// What came behind the waiting frames cannot be read.
     unreadable: Option<Failure>,
     /// Queues that were left while messages of them were waited for.
@@ -91,6 +98,8 @@ pub struct StompSession {
     /// Messages of queues that were shown.
     serial: u64,
     clock: Clock,
+    /// Until it is open.
+    login_limit: Option<Arc<dyn LoginLimit>>,
 }
 
 impl StompSession {
@@ -115,10 +124,20 @@ impl StompSession {
             receipts: Receipts::default(),
             transactions: Transactions::default(),
             waiting: VecDeque::new(),
+            step: Step::default(),
+            undecoded: BytesMut::new(),
             unreadable: None,
             left_queues: Vec::new(),
             serial: 0,
+            login_limit: None,
         }
+    }
+
+    /// Limits its failed logins.
+    #[must_use]
+    pub fn with_login_limit(mut self, limit: Arc<dyn LoginLimit>) -> Self {
+        self.login_limit = Some(limit);
+        self
     }
 
     fn style(&self) -> Style {
@@ -129,6 +148,7 @@ impl StompSession {
         if self.state != State::Ended {
             self.state = State::Ended;
             self.waiting = VecDeque::new();
+            self.undecoded = BytesMut::new();
             self.transactions = Transactions::default();
             actions.close(disconnect);
         }
@@ -142,37 +162,11 @@ impl StompSession {
         self.end(failure.disconnect, actions);
     }
 
-    /// Runs a frame, or keeps it if it has to wait.
-    fn take(&mut self, frame: Frame, now: Now, actions: &mut Actions) {
-        if !self.waiting.is_empty() || self.has_to_wait() {
-            self.waiting.push_back(frame);
-        } else {
-            self.run(frame, now, actions);
-        }
-    }
-
-    /// Runs what waited, as far as it can.
-    fn run_waiting(&mut self, now: Now, actions: &mut Actions) {
-        while !self.has_to_wait() {
-            let Some(frame) = self.waiting.pop_front() else { break };
-            self.run(frame, now, actions);
-        }
-        if self.waiting.is_empty() {
-            self.waiting = VecDeque::new();
-            if let Some(failure) = self.unreadable.take() {
-                self.fail(failure, actions);
-            }
-        }
-    }
-
-    /// Whether the next frame must not run yet.
-    fn has_to_wait(&self) -> bool {
-        matches!(self.state, State::Entering(_))
-            || self.receipts.is_full()
-            || self.subscriptions.iter().any(Subscription::is_under_way)
-    }
-
     fn run(&mut self, frame: Frame, now: Now, actions: &mut Actions) {
+        self.step.count(size_of_frame(&frame));
+        if frame.command.opens() || frame.headers.get("token").is_some() {
+            self.step.count_token();
+        }
         let result = match (self.state, frame.command) {
             // Frames wait while the session enters.
             (State::Entering(_) | State::Leaving | State::Ended, _) => return,
@@ -254,16 +248,6 @@ impl StompSession {
             actions.message(MessageKind::Text, |out| out.extend_from_slice(encode::HEART_BEAT));
         }
     }
-
-    fn unreadable(&mut self, error: DecodeError, actions: &mut Actions) {
-        let failure = Failure::of_decoder(error, self.decoder.receipt());
-        if self.waiting.is_empty() {
-            self.fail(failure, actions);
-        } else {
-            // What came before it is still done, and may fail first.
-            self.unreadable = Some(failure);
-        }
-    }
 }
 
 impl Session for StompSession {
@@ -275,14 +259,11 @@ impl Session for StompSession {
             Incoming::Binary(data) | Incoming::Part { data, .. } => data,
         };
         self.clock.hear(now);
-        while matches!(self.state, State::New | State::Entering(_) | State::Open) && self.unreadable.is_none()
-        {
-            match self.decoder.next(&mut bytes) {
-                Ok(Some(frame)) => self.take(frame, now, actions),
-                Ok(None) => return,
-                Err(error) => return self.unreadable(error, actions),
-            }
+        self.step.begin();
+        if self.undecoded.is_empty() {
+            self.decode(&mut bytes, now, actions);
         }
+        self.undecoded.extend_from_slice(bytes);
     }
 
     fn signal(&mut self, signal: Signal, now: Now, actions: &mut Actions) {
@@ -313,7 +294,7 @@ impl Session for StompSession {
         let result = match outcome {
             Outcome::Entered(Ok(())) => {
                 self.entered(now, actions);
-                return self.run_waiting(now, actions);
+                return self.go_on(now, actions);
             }
             Outcome::Entered(Err(disconnect)) => {
                 return self.fail(Failure::of_disconnect(disconnect).of(Command::Connect, None), actions);
@@ -333,7 +314,7 @@ impl Session for StompSession {
             return self.fail(failure.with_receipt(receipt), actions);
         }
         self.settle(now, actions);
-        self.run_waiting(now, actions);
+        self.go_on(now, actions);
     }
 
     fn pong(&mut self, now: Now) {
@@ -349,8 +330,22 @@ impl Session for StompSession {
         }
     }
 
+    fn has_connected(&self) -> bool {
+        matches!(self.state, State::Open | State::Leaving)
+    }
+
     fn is_blocked(&self) -> bool {
         self.waiting.len() >= WAITING_FRAMES
+    }
+
+    fn has_more(&self) -> bool {
+        (!self.undecoded.is_empty() && !self.is_blocked())
+            || (self.step.is_over() && !self.waiting.is_empty() && !self.has_to_wait())
+    }
+
+    fn resume(&mut self, now: Now, actions: &mut Actions) {
+        self.step.begin();
+        self.go_on(now, actions);
     }
 
     fn has_left(&self) -> bool {

@@ -12,6 +12,7 @@ use gorani_broker::Retention;
 use super::{
     Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
     client::{ClientSession, TransportTraits, policy::Policy},
+    login_limit::LoginLimit,
     position::Positions,
 };
 use crate::disconnect::{Disconnect, Refused};
@@ -52,6 +53,13 @@ impl UniSession {
     pub fn new(policy: Arc<Policy>, traits: TransportTraits, wish: Wish, now: Now) -> Self {
         let inner = ClientSession::new(policy, traits, now);
         Self { inner, wish: Some(wish), patience: None, until: None }
+    }
+
+    /// Limits its failed logins.
+    #[must_use]
+    pub fn with_login_limit(mut self, limit: Arc<dyn LoginLimit>) -> Self {
+        self.inner = self.inner.with_login_limit(limit);
+        self
     }
 
     /// The session of a poll: it ends after this time, and does not begin where a position cannot be recovered.
@@ -99,6 +107,10 @@ impl Session for UniSession {
         self.inner.deadline().into_iter().chain(self.until).min()
     }
 
+    fn has_connected(&self) -> bool {
+        self.inner.has_connected()
+    }
+
     fn closed(&mut self, disconnect: &Disconnect) {
         self.inner.closed(disconnect);
     }
@@ -108,6 +120,12 @@ impl Session for UniSession {
 ///
 /// # Errors
 /// The token or a channel is refused.
-pub fn readable(policy: &Arc<Policy>, wish: &Wish, now: Now) -> Result<Vec<Readable>, Refused> {
-    ClientSession::new(policy.clone(), TransportTraits::default(), now).readable(wish, now)
+pub fn readable(
+    policy: &Arc<Policy>,
+    wish: &Wish,
+    limit: Arc<dyn LoginLimit>,
+    now: Now,
+) -> Result<Vec<Readable>, Refused> {
+    let session = ClientSession::new(policy.clone(), TransportTraits::default(), now);
+    session.with_login_limit(limit).readable(wish, now)
 }

@@ -89,6 +89,15 @@ pub struct ClientSettings {
     pub max_errors: u32,
     /// Connections of one user at most, on all nodes together; 0: no limit. Anonymous clients are not counted.
     pub max_connections_per_user: u32,
+    /// Sessions that have not authenticated yet at most, of the node's slots. One address has a part of them. 0: half of
+    /// `http.max_connections`.
+    pub max_unauthenticated: usize,
+    /// The same over one TCP connection that carries many sessions. A trusted proxy's is not limited.
+    pub max_unauthenticated_per_connection: usize,
+    /// Requests with wrong session ids a minute from one address at most; 0: no limit.
+    pub wrong_ids_per_minute: u32,
+    /// Invalid connection tokens a minute from one address at most; 0: no limit.
+    pub wrong_tokens_per_minute: u32,
     /// Personal channels that users are subscribed to when they connect: `orders` is `orders#42` for user 42.
     pub personal_channels: Vec<String>,
 }
@@ -110,6 +119,10 @@ impl Default for ClientSettings {
             expiry_grace: Duration::from_secs(25),
             max_errors: 1000,
             max_connections_per_user: 0,
+            max_unauthenticated: 0,
+            max_unauthenticated_per_connection: 500,
+            wrong_ids_per_minute: 3000,
+            wrong_tokens_per_minute: 6000,
             personal_channels: Vec::new(),
         }
     }
@@ -138,6 +151,9 @@ impl ClientSettings {
         }
         if self.reply_max_bytes < self.message_max_bytes {
             return problem("client.reply_max_bytes", "must be at least client.message_max_bytes");
+        }
+        if self.max_unauthenticated_per_connection == 0 {
+            return problem("client.max_unauthenticated_per_connection", "must be above 0");
         }
         if self.history_max == 0 {
             return problem("client.history_max", "must be above 0");

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::SettingsError;
+use super::{SettingsError, secrets::SECRET_MIN_BYTES};
 
 /// The shortest lease: below it a busy moment looks like a death.
 const LEASE_MIN: Duration = Duration::from_millis(500);
@@ -12,9 +12,6 @@ const LEASE_MIN: Duration = Duration::from_millis(500);
 const LEASE_MAX: Duration = Duration::from_secs(300);
 /// The longest wait for other nodes: a backend waits with it.
 const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(60);
-
-/// The shortest secret: what can be guessed proves nothing.
-const SECRET_MIN_BYTES: usize = 16;
 
 /// How the nodes of a cluster know one another.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! Settings of the listeners and of HTTP itself.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +8,9 @@ use super::{SettingsError, TrustedProxies};
 
 /// Worker threads at most: the node keeps a bit for each.
 pub const MAX_WORKERS: usize = 128;
+
+/// What Linux takes for `TCP_KEEPIDLE`.
+const TCP_KEEPALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(32_767);
 
 /// Listening, TLS, and limits of HTTP.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,8 +22,13 @@ pub struct HttpSettings {
     pub workers: usize,
     /// Connections that may wait to be accepted.
     pub backlog: u32,
-    /// Connections at a time, of every kind, at most.
+    /// Sessions at a time, of every transport and protocol, at most. Fewer where the system lets the node open too few files.
     pub max_connections: usize,
+    /// TCP connections at a time whose first request has not come, at most: TLS handshakes, and those that send nothing. Over
+    /// it the oldest is closed.
+    pub max_handshakes: usize,
+    /// The same from one address (IPv6: one /64) that is no trusted proxy.
+    pub max_handshakes_per_address: usize,
     /// Bytes of a request's line and headers at most; over it 431.
     pub header_max_bytes: usize,
     /// Time for a request's headers to arrive.
@@ -32,6 +40,9 @@ pub struct HttpSettings {
     /// A peer that acknowledges nothing for so long is given up (`TCP_USER_TIMEOUT`); 0 leaves it to the system.
     #[serde(with = "humantime_serde")]
     pub tcp_user_timeout: Duration,
+    /// Silence after which TCP asks whether the peer is still there; 0 leaves it to the system, which does not ask.
+    #[serde(with = "humantime_serde")]
+    pub tcp_keepalive: Duration,
     /// WebSocket handshakes a second from one address at most; 0: no limit.
     pub handshakes_per_second: u32,
     /// Balancers in front, addresses or networks: what they say of the client's address (`X-Forwarded-For`) is believed.
@@ -67,10 +78,13 @@ impl Default for HttpSettings {
             workers: 0,
             backlog: 4096,
             max_connections: 100_000,
+            max_handshakes: 10_000,
+            max_handshakes_per_address: 2_000,
             header_max_bytes: 16 * 1024,
             request_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),
             tcp_user_timeout: Duration::from_secs(30),
+            tcp_keepalive: Duration::from_secs(60),
             handshakes_per_second: 0,
             trusted_proxies: TrustedProxies::default(),
             shutdown_timeout: Duration::from_secs(5),
@@ -86,6 +100,15 @@ impl HttpSettings {
         }
         if self.max_connections == 0 {
             return Err(SettingsError::value("http.max_connections", "must be above 0"));
+        }
+        if self.max_handshakes == 0 {
+            return Err(SettingsError::value("http.max_handshakes", "must be above 0"));
+        }
+        if self.max_handshakes_per_address == 0 {
+            return Err(SettingsError::value("http.max_handshakes_per_address", "must be above 0"));
+        }
+        if !self.tcp_keepalive.is_zero() && !TCP_KEEPALIVE.contains(&self.tcp_keepalive) {
+            return Err(SettingsError::value("http.tcp_keepalive", "must be 0s, or between 1s and 32767s"));
         }
         if !(1024..=128 * 1024).contains(&self.header_max_bytes) {
             return Err(SettingsError::value("http.header_max_bytes", "must be between 1024 and 131072"));

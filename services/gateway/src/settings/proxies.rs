@@ -21,6 +21,9 @@ pub struct Network {
     bits: u8,
 }
 
+/// Bits that all IPv4 addresses have in common where they are written as IPv6.
+const MAPPED_BITS: u8 = 96;
+
 /// The text is no address and no network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("http.trusted_proxies: {0:?} is neither an address nor a network such as 10.0.0.0/8")]
@@ -47,8 +50,18 @@ impl FromStr for Network {
             text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Ok(most), |bits| bits.parse().map_err(|_| wrong()))?;
-        if bits > most { Err(wrong()) } else { Ok(Self { address, bits }) }
+        let bits: u8 = bits.map_or(Ok(most), |bits| bits.parse().map_err(|_| wrong()))?;
+        if bits > most {
+            return Err(wrong());
+        }
+        // An IPv4 network that is written as IPv6 (::ffff:10.0.0.0/104) is the IPv4 network.
+        match address.to_canonical() {
+            canonical if canonical == address => Ok(Self { address, bits }),
+            canonical => match bits.checked_sub(MAPPED_BITS) {
+                Some(bits) => Ok(Self { address: canonical, bits }),
+                None => Err(wrong()),
+            },
+        }
     }
 }
 
@@ -92,10 +105,11 @@ impl TrustedProxies {
                 None => break,
             }
         }
-        client
+        SocketAddr::new(client.ip().to_canonical(), client.port())
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether this is one of them.
+    pub fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.holds(address))
     }
 }
@@ -123,6 +137,14 @@ mod tests {
         assert_eq!(client(&["10.0.0.0/8"], "11.0.0.1", &["198.51.100.7"]), "11.0.0.1");
         assert_eq!(client(&["10.0.0.0/8"], "10.0.0.1", &["198.51.100.7"]), "198.51.100.7");
         assert_eq!(client(&["10.0.0.0/8"], "::ffff:10.0.0.1", &["198.51.100.7"]), "198.51.100.7");
+        assert_eq!(client(&["::ffff:10.0.0.0/104"], "10.0.0.1", &["198.51.100.7"]), "198.51.100.7");
+        assert_eq!(client(&["::ffff:10.0.0.0/104"], "11.0.0.1", &["198.51.100.7"]), "11.0.0.1");
+        // The same client, whichever way it is written.
+        for written in ["198.51.100.7", "::ffff:198.51.100.7", "::ffff:c633:6407", "[::ffff:198.51.100.7]:80"]
+        {
+            assert_eq!(client(&["10.0.0.0/8"], "10.0.0.1", &[written]), "198.51.100.7", "{written}");
+        }
+        assert_eq!(client(&[], "::ffff:198.51.100.7", &[]), "198.51.100.7");
         assert_eq!(client(&["10.0.0.0/8"], "10.0.0.1", &[]), "10.0.0.1");
     }
 
@@ -145,7 +167,16 @@ mod tests {
 
     #[test]
     fn what_is_no_network_is_refused() {
-        for text in ["", "10.0.0.0/33", "10.0.0.0/", "10.0.0/8", "::/129", "balancer", "10.0.0.1:80"] {
+        for text in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0.0/",
+            "10.0.0/8",
+            "::/129",
+            "::ffff:10.0.0.0/8",
+            "balancer",
+            "10.0.0.1:80",
+        ] {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }
         assert_eq!("10.0.0.1".parse::<Network>().unwrap().to_string(), "10.0.0.1/32");

@@ -31,8 +31,10 @@ pub struct SockJsSettings {
     pub batch_max_bytes: usize,
     /// Messages in one request.
     pub batch_max_messages: usize,
-    /// Sessions of the node that may wait for their client's next request at a time.
+    /// Sessions of the node that may wait for their client's next request at a time. One address has a part of them.
     pub max_waiting: usize,
+    /// Whether a session without a principal takes requests of the address alone that opened it.
+    pub bind_to_address: bool,
 }
 
 impl Default for SockJsSettings {
@@ -48,6 +50,7 @@ impl Default for SockJsSettings {
             batch_max_bytes: 1024 * 1024,
             batch_max_messages: 10_000,
             max_waiting: 50_000,
+            bind_to_address: true,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Settings: the file that shows them, what is refused and how it is said.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod secrets;
+
 use std::collections::HashMap;
 
-use config::Environment;
 use serde_json::Value;
 
 use super::*;
@@ -11,13 +12,12 @@ use super::*;
 const SHOWN: &str = include_str!("../../../../deploy/gorani.toml");
 const DEVELOPMENT: &str = include_str!("../../../../deploy/gorani.dev.toml");
 
-fn environment(variables: &[(&str, &str)]) -> Environment {
-    let variables = variables.iter().map(|(name, value)| (name.to_string(), value.to_string()));
-    Environment::with_prefix("GORANI").source(Some(variables.collect::<HashMap<_, _>>()))
+fn environment(variables: &[(&str, &str)]) -> HashMap<String, String> {
+    variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
 fn load(text: &str) -> Result<Settings, String> {
-    Settings::from_text(text, environment(&[])).map_err(|error| error.to_string())
+    Settings::from_text(text, &environment(&[])).map_err(|error| error.to_string())
 }
 
 /// The dotted keys of a table.
@@ -63,6 +63,9 @@ fn what_is_wrong_is_said_in_one_line_that_names_the_key() {
         ("[client]\nping_interval = 25", "client.ping_interval"),
         ("[client]\npong_timeout = '25s'", "client.pong_timeout"),
         ("[client]\nallowed_origins = ['not an origin']", "client.allowed_origins"),
+        ("[client]\npersonal_channels = ['nowhere:orders']", "client.personal_channels"),
+        ("[client]\npersonal_channels = ['orders#42']", "client.personal_channels"),
+        ("[client]\npersonal_channels = ['']", "client.personal_channels"),
         ("[token]\nrsa_public_key = 'x'", "token"),
         ("[[channel.namespaces]]\nname = 'a'\nhistory_sise = 1", "history_sise"),
         ("[[channel.namespaces]]\nname = 'a'\nhistory_size = 1", "history"),
@@ -98,25 +101,26 @@ fn the_environment_goes_over_the_file() {
         ("GORANI__HTTP__TRUSTED_PROXIES", "10.0.0.0/8,::1"),
         ("GORANI__CLIENT__ALLOW_ANONYMOUS", "true"),
         ("GORANI__CLIENT__PING_INTERVAL", "40s"),
-        ("GORANI__API__KEYS", "one,two"),
-        ("GORANI__TOKEN__HMAC_SECRET", "12345"),
+        ("GORANI__API__KEYS", "0123456789012345,0000000000000002"),
+        ("GORANI__TOKEN__HMAC_SECRET", "0012345678901234567890"),
         ("GORANI__CHANNEL__DEFAULTS__HISTORY_SIZE", "5"),
         ("GORANI__CHANNEL__DEFAULTS__HISTORY_TTL", "60s"),
     ];
-    let settings = Settings::from_text("[http]\nworkers = 1", environment(&variables)).unwrap();
+    let settings = Settings::from_text("[http]\nworkers = 1", &environment(&variables)).unwrap();
     assert_eq!(settings.http.address.port(), 9000);
     assert_eq!(settings.http.workers, 3);
     assert_ne!(settings.http.trusted_proxies, TrustedProxies::default());
     assert!(settings.client.allow_anonymous);
     assert_eq!(settings.client.ping_interval.as_secs(), 40);
-    assert_eq!(settings.api.keys, ["one", "two"]);
-    assert_eq!(settings.token.hmac_secret, "12345");
+    // Digits are no number: zeros at the head of a secret stay.
+    assert_eq!(settings.api.keys, ["0123456789012345", "0000000000000002"]);
+    assert_eq!(settings.token.hmac_secret, "0012345678901234567890");
     assert_eq!(settings.channel.defaults.history_size, 5);
 }
 
 #[test]
 fn an_unknown_variable_of_the_environment_stops_the_start() {
     let error =
-        Settings::from_text("", environment(&[("GORANI__HTTP__ADRESS", "x")])).unwrap_err().to_string();
+        Settings::from_text("", &environment(&[("GORANI__HTTP__ADRESS", "x")])).unwrap_err().to_string();
     assert!(error.contains("adress"), "{error}");
 }

@@ -18,9 +18,13 @@ use crate::{
     disconnect::{Disconnect, Refused},
     hub::fanout::Framing,
     metrics::TransportLabel,
+    node::Place,
     outbox::Outbox,
     session::{Actions, MessageKind, Now, Outcome, Session, Ticket},
-    transport::errand::{Errand, Errands, Step},
+    transport::{
+        errand::{Errand, Errands, Step},
+        turn::Turn,
+    },
 };
 
 /// What a connection can live on: a TCP socket, or TLS on one.
@@ -41,14 +45,30 @@ pub(super) struct Carried {
     pub(super) protocol: &'static str,
     pub(super) peer: Option<SocketAddr>,
     pub(super) opened_at: Instant,
+    /// Its slot, until it is over for its client.
+    pub(super) place: Option<Place>,
+    /// Whether its client has connected.
+    pub(super) is_authenticated: bool,
 }
 
 impl Carried {
-    /// Counts and logs a connection that begins.
+    /// Counts a connection that begins. It is worth a line of its own once its client has connected: those of strangers
+    /// would fill the log.
     pub(super) fn tell_opened(&self) {
         let metrics = &self.errands.node.metrics;
         metrics.connections.get_or_create(self.transport).inc();
         metrics.connections_opened.get_or_create(self.transport).inc();
+    }
+
+    /// Logs a connection whose client has just connected, and no longer counts it among the unauthenticated ones.
+    fn look_whether_connected(&mut self) {
+        if self.is_authenticated || !self.session.has_connected() {
+            return;
+        }
+        self.is_authenticated = true;
+        if let Some(place) = &mut self.place {
+            place.authenticated();
+        }
         let peer = self.peer.map(tracing::field::display);
         let (transport, protocol) = (self.transport.transport, self.protocol);
         if self.transport.is_brief {
@@ -69,7 +89,7 @@ impl Carried {
         let (transport, protocol) = (self.transport.transport, self.protocol);
         let (code, why) = (reason.code, &*reason.reason);
         let seconds = self.opened_at.elapsed().as_secs();
-        if self.transport.is_brief {
+        if self.transport.is_brief || !self.is_authenticated {
             tracing::debug!(transport, protocol, peer, code, reason = why, seconds, "connection closed");
         } else {
             tracing::info!(transport, protocol, peer, code, reason = why, seconds, "connection closed");
@@ -177,6 +197,7 @@ pub(super) trait Carrier: Actor<Context = Context<Self>> {
             if !self.is_open() {
                 return;
             }
+            self.carried().look_whether_connected();
             match outcomes.pop_front() {
                 Some((ticket, outcome)) => {
                     self.carried().session.outcome(ticket, outcome, Now::read(), actions);
@@ -184,6 +205,19 @@ pub(super) trait Carrier: Actor<Context = Context<Self>> {
                 None => return,
             }
         }
+    }
+
+    /// Runs what the session holds back, step by step. False if the turn is over before it is done.
+    fn resume(&mut self, turn: &mut Turn, actions: &mut Actions, ctx: &mut Context<Self>) -> bool {
+        while self.is_open() && self.carried().session.has_more() {
+            turn.begin();
+            if turn.is_over() {
+                return false;
+            }
+            self.carried().session.resume(Now::read(), actions);
+            self.carry_out(actions, ctx);
+        }
+        true
     }
 
     /// Makes an errand a task of the actor.

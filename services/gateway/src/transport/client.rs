@@ -56,6 +56,7 @@ impl Endpoint for ClientEndpoint {
     fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, Refused> {
         let native_ping = handshake.query.split('&').any(|pair| pair == NATIVE_PING);
         let traits = TransportTraits { native_ping, ..TransportTraits::default() };
-        Ok(Box::new(ClientSession::new(self.0.policy.clone(), traits, now)))
+        let session = ClientSession::new(self.0.policy.clone(), traits, now);
+        Ok(Box::new(session.with_login_limit(self.0.login_limit(handshake.peer))))
     }
 }

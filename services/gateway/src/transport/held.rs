@@ -6,10 +6,11 @@
 //!
 //! - [`opening`]: how one begins. - [`visit`]: requests that come for it. - [`drive`]: from the outbox into the response.
 //! - [`pipe`]: the way to another thread. - [`writer`], [`tracked`], [`polled`]: how a response is written. - [`directory`]: where
-//!   sessions are.
+//!   sessions are. - `ended`: those that have just ended. - `waiting`: while nothing happens.
 
 pub mod directory;
 mod drive;
+mod ended;
 pub mod opening;
 pub mod pipe;
 pub mod polled;
@@ -17,6 +18,7 @@ pub mod polled;
 mod tests;
 pub mod tracked;
 pub mod visit;
+mod waiting;
 pub mod writer;
 
 use std::{
@@ -32,11 +34,12 @@ use self::{
     drive::Drive,
     pipe::PipeWriter,
     visit::{Arrival, Visit},
+    waiting::too_many_wait,
     writer::Writer,
 };
 use crate::{
     disconnect::{Disconnect, Refused},
-    node::Place,
+    node::client_network::ClientNetwork,
     session::{Actions, Now, Signal},
     transport::carrier::{Carried, Carrier},
 };
@@ -75,10 +78,18 @@ pub struct Response {
     pub writer: Box<dyn Writer>,
 }
 
+impl Response {
+    /// Tells that the session has ended.
+    pub fn tell_ended(mut self, reason: &Disconnect) {
+        self.writer.begin(&self.pipe);
+        self.writer.last_words(reason, &self.pipe);
+    }
+}
+
 /// How far a session has come.
 enum Phase {
     Open,
-    /// It has ended, and who comes is told.
+    /// It has ended, but something is left that its client is to be brought before it is told.
     Ended {
         reason: Disconnect,
         by: Instant,
@@ -102,7 +113,10 @@ pub struct Held {
     quiet_by: Option<Instant>,
     id: Option<Arc<str>>,
     directory: Arc<Directory>,
-    _place: Place,
+    /// Where it was opened from.
+    network: Option<ClientNetwork>,
+    /// Whether a request has come for it since.
+    is_visited: bool,
 }
 
 impl Actor for Held {
@@ -126,6 +140,9 @@ impl Actor for Held {
             self.directory.leave(&id);
         }
         self.set_attended();
+        if matches!(self.lifetime, Lifetime::Visits { .. }) && !self.carried.is_authenticated {
+            self.count_guess();
+        }
         let reason = match &self.phase {
             Phase::Open => Disconnect::ABNORMAL,
             Phase::Ended { reason, .. } | Phase::Over(reason) => reason.clone(),
@@ -166,8 +183,9 @@ impl Handler<Visit> for Held {
     type Result = ();
 
     fn handle(&mut self, visit: Visit, ctx: &mut Self::Context) {
+        self.is_visited = true;
         match visit {
-            Visit::Deliver(arrival) => self.take_arrival(arrival, ctx),
+            Visit::Deliver(arrival) => self.take_arrival(arrival),
             Visit::Attach(response) => self.attach(response, ctx),
         }
         self.reschedule();
@@ -194,6 +212,7 @@ impl Carrier for Held {
             Lifetime::Visits { patience, .. } => {
                 // The session hears now that it is over; only the news of it goes on.
                 self.carried.session.closed(&reason);
+                self.carried.place = None;
                 Phase::Ended { reason, by: Instant::now() + patience }
             }
             Lifetime::Response if self.response.is_some() => Phase::Ended { reason, by: Instant::now() },
@@ -251,8 +270,26 @@ impl Held {
         self.set_attended();
     }
 
-    /// Tells the response that is there, if one is, why the session has ended.
+    /// Tells the response that is there, if one is, why the session has ended. Where nothing else is left to bring, the
+    /// session is over, and the directory tells those who still come.
     fn tell_end(&mut self) {
+        self.tell_end_to_response();
+        let (Phase::Ended { reason, by }, Lifetime::Visits { most, .. }) = (&self.phase, self.lifetime)
+        else {
+            return;
+        };
+        let (reason, by) = (reason.clone(), *by);
+        let has_more = !self.carried.outbox.is_empty() && self.carried.outbox.overflow().is_none();
+        if has_more && (self.attended_by.is_some() || self.begin_waiting(by, most)) {
+            return;
+        }
+        if let Some(id) = self.id.take() {
+            self.directory.retire(id, reason.clone(), by);
+        }
+        self.phase = Phase::Over(reason);
+    }
+
+    fn tell_end_to_response(&mut self) {
         let Phase::Ended { reason, .. } = &self.phase else { return };
         let Some(Response { pipe, mut writer }) = self.response.take() else { return };
         pipe.widen();
@@ -292,57 +329,15 @@ impl Held {
             return;
         }
         match self.lifetime {
-            Lifetime::Visits { patience, most, .. } if self.directory.begin_waiting(most) => {
-                self.attended_by = Some(Instant::now() + patience);
+            Lifetime::Visits { patience, most, .. } => {
+                if !self.begin_waiting(Instant::now() + patience, most) {
+                    self.end(too_many_wait());
+                }
             }
-            Lifetime::Visits { .. } => self.end(Disconnect::CONNECTION_LIMIT),
             Lifetime::Response => {
                 self.leave_node();
                 self.phase = Phase::Over(reason);
             }
         }
-    }
-
-    /// The response has just been written to, or has just come: its silence begins anew.
-    fn begin_silence(&mut self) {
-        if let Lifetime::Visits { heartbeat, .. } = self.lifetime {
-            self.quiet_by = Some(Instant::now() + heartbeat);
-        }
-    }
-
-    /// Writes a heartbeat where the response was silent for long.
-    fn break_silence(&mut self, now: Instant) {
-        if self.quiet_by.is_none_or(|by| by > now) {
-            return;
-        }
-        self.begin_silence();
-        // One that has no room is not silent: its client does not read.
-        if let Some(response) = &mut self.response
-            && response.pipe.has_room()
-        {
-            response.pipe.push(response.writer.ping());
-            self.carried.outbox.wake();
-        }
-    }
-
-    /// It has a response, or needs none any more.
-    fn set_attended(&mut self) {
-        if self.attended_by.take().is_some() {
-            self.directory.end_waiting();
-        }
-    }
-
-    /// Ends what has waited too long.
-    fn look_at_clock(&mut self, now: Instant) {
-        match &self.phase {
-            Phase::Open if self.attended_by.is_some_and(|by| by <= now) => {
-                self.leave_node();
-                self.phase = Phase::Over(Disconnect::ABNORMAL);
-            }
-            Phase::Open => return self.break_silence(now),
-            Phase::Ended { reason, by } if *by <= now => self.phase = Phase::Over(reason.clone()),
-            Phase::Ended { .. } | Phase::Over(_) => return,
-        }
-        self.carried.outbox.wake();
     }
 }

@@ -1,10 +1,10 @@
-//! Who is at the other end of a request: the peer, or the client that a trusted balancer names. Record 14.
+//! Who is at the other end of a request: the peer, or the client that a trusted balancer names. Records 14 and 24.
 
 use std::net::SocketAddr;
 
-use actix_http::header::{HeaderMap, X_FORWARDED_FOR};
+use actix_http::header::HeaderMap;
 
-use crate::node::Node;
+use crate::node::{Node, admission::slots::Source};
 
 /// The client's address as far as it can be believed (`http.trusted_proxies`).
 pub(super) fn client_address(
@@ -12,8 +12,15 @@ pub(super) fn client_address(
     peer: Option<SocketAddr>,
     headers: &HeaderMap,
 ) -> Option<SocketAddr> {
-    // A line that is no text ends what is believed, as any entry does that is no address.
-    let lines: Vec<_> =
-        headers.get_all(X_FORWARDED_FOR).map(|line| line.to_str().unwrap_or_default()).collect();
-    peer.map(|peer| node.settings.http.trusted_proxies.client(peer, lines.into_iter()))
+    node.client_address(peer, headers)
+}
+
+/// Where a session comes from, for the limits. `client` is what [`client_address`] says; `connection` the peer of a TCP
+/// connection that can carry many sessions.
+pub(super) fn source(node: &Node, client: Option<SocketAddr>, connection: Option<SocketAddr>) -> Source {
+    let is_stranger = |address: &SocketAddr| !node.settings.http.trusted_proxies.trusts(address.ip());
+    Source {
+        client: client.filter(is_stranger).map(|address| address.ip()),
+        connection: connection.filter(is_stranger),
+    }
 }

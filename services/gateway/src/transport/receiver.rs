@@ -77,6 +77,7 @@ impl Endpoint for ReceiverEndpoint {
             says_goodbye: true,
             ..TransportTraits::default()
         };
-        Ok(Box::new(UniSession::new(self.0.policy.clone(), traits, wish, now)))
+        let session = UniSession::new(self.0.policy.clone(), traits, wish, now);
+        Ok(Box::new(session.with_login_limit(self.0.login_limit(handshake.peer))))
     }
 }

@@ -19,6 +19,7 @@ mod writer;
 
 use std::sync::Arc;
 
+use actix_http::ConnectionType;
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{Method, StatusCode},
@@ -30,7 +31,9 @@ use gorani_protocol::sockjs::{Route, Transport, transport::Direction};
 use self::{door::Door, options::SockJsEndpoint};
 use crate::{
     metrics::TransportLabel,
+    node::Node,
     transport::{
+        endpoint::Refused,
         forward::{gate::gate, owners::Seat},
         held::opening::Local,
     },
@@ -98,6 +101,7 @@ async fn serve(
         Route::Session { transport, .. } if *request.method() != *transport.method() => {
             door::wrong_method(transport.method())
         }
+        Route::Session { .. } if !door.may_name_sessions() => refuse_guesses(&local.node),
         Route::Session { session, transport } => match transport.direction() {
             Direction::Send => send::send(&door, session, transport, payload).await,
             _ => receive_somewhere(&door, session, transport).await,
@@ -109,13 +113,29 @@ async fn serve(
 async fn receive_somewhere(door: &Door<'_>, session: &str, transport: Transport) -> HttpResponse {
     let key = door.endpoint.key(session);
     if door.local.directory.has(&key) {
-        return receive::receive(door, session, transport).await;
+        return receive::receive(door, session, transport, None).await;
     }
-    match door.local.forwarding.seat(&key, door.request).await {
-        Seat::Here => receive::receive(door, session, transport).await,
-        Seat::Answered(response) => response,
+    match door.local.forwarding.seat(&key, door.request, || door.place()).await {
+        Seat::Here(place) => {
+            let response = receive::receive(door, session, transport, Some(place)).await;
+            door.local.forwarding.give_back(&key, &door.local.directory);
+            response
+        }
+        Seat::Answered(response) => {
+            door.count_if_wrong(&response);
+            response
+        }
+        Seat::Refused(refused) => door::refuse(&door.local.node, &refused),
         Seat::Unavailable => door.unreachable(),
     }
+}
+
+/// Answers a client that has named too many wrong ids, and closes its connection: what it has sent behind costs nothing more.
+fn refuse_guesses(node: &Node) -> HttpResponse {
+    let refused = Refused::Status(429, "too many requests for sessions that do not exist".to_owned());
+    let mut response = door::refuse(node, &refused);
+    response.head_mut().set_connection_type(ConnectionType::Close);
+    response
 }
 
 fn only(

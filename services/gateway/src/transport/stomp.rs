@@ -1,6 +1,6 @@
 //! The endpoint of STOMP over WebSocket, `/stomp`. `specs/stomp.md`, items 50 to 54.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use gorani_protocol::websocket::SubprotocolPolicy;
 
@@ -42,9 +42,10 @@ impl StompEndpoint {
     }
 
     /// A session for a connection, over a transport with or without pings of its own.
-    pub fn session(&self, has_pings: bool, now: Now) -> StompSession {
+    pub fn session(&self, has_pings: bool, peer: Option<SocketAddr>, now: Now) -> StompSession {
         let traits = Traits { text_only: self.text_only, has_pings };
         StompSession::new(self.node.policy.clone(), self.settings.clone(), traits, now)
+            .with_login_limit(self.node.login_limit(peer))
     }
 }
 
@@ -85,9 +86,9 @@ impl Endpoint for StompEndpoint {
         true
     }
 
-    fn open(&self, _handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, Refused> {
+    fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, Refused> {
         // SockJS, which carries text alone, has heartbeats that nobody answers.
-        Ok(Box::new(self.session(!self.text_only, now)))
+        Ok(Box::new(self.session(!self.text_only, handshake.peer, now)))
     }
 }
 

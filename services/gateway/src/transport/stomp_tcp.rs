@@ -5,17 +5,20 @@
 //! outbox holds and reads into the worker's buffer; an idle connection holds none.
 
 use std::{
+    borrow::Cow,
     cell::RefCell,
     net::SocketAddr,
     pin::Pin,
     rc::Rc,
     sync::Arc,
     task::{Context as Task, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use actix::{fut::ActorFuture, prelude::*};
-use tokio::io::ReadBuf;
+use bytes::BytesMut;
+use gorani_protocol::stomp::{ServerCommand, Version, encode};
+use tokio::io::{AsyncWriteExt, ReadBuf};
 
 use crate::{
     disconnect::{Disconnect, Refused},
@@ -25,14 +28,16 @@ use crate::{
         worker::Worker,
     },
     metrics::TransportLabel,
-    node::{Node, Place},
+    node::Node,
     outbox::Outbox,
     session::{Actions, Incoming, Now, Signal},
     transport::{
         carrier::{Carried, Carrier, Io},
         endpoint::Endpoint,
         errand::Errands,
+        peer::source,
         stomp::StompEndpoint,
+        turn::Turn,
     },
 };
 
@@ -41,6 +46,8 @@ static TCP: TransportLabel = TransportLabel::new("tcp");
 
 /// Size of a worker's read buffer, shared by all its connections.
 const SCRATCH_BYTES: usize = 64 * 1024;
+/// Time for the answer to a client that is refused.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Buffers one connection may fill in a turn, before its neighbours have theirs.
 const READS_PER_TURN: usize = 4;
 
@@ -74,10 +81,9 @@ pub struct StompConnection<T: Io> {
     phase: Phase,
     /// Whether something was written since the last flush of a buffering stream (TLS).
     needs_flush: bool,
-    _place: Place,
 }
 
-/// Takes an accepted socket; drops it where the node is full, goes down, or does not want this address.
+/// Takes an accepted socket, or answers with an ERROR where the node is full, goes down, or does not want this address now.
 pub fn take<T: Io>(
     node: &Arc<Node>,
     worker: &Rc<Worker>,
@@ -85,14 +91,21 @@ pub fn take<T: Io>(
     io: T,
     peer: Option<SocketAddr>,
 ) {
-    if node.is_draining() || peer.is_some_and(|peer| !node.allows_handshake(peer.ip())) {
-        return;
+    if node.is_draining() {
+        return refuse(io, Disconnect::SHUTDOWN.reason);
     }
-    let Some(place) = node.take_place() else { return };
+    if peer.is_some_and(|peer| !node.allows_handshake(peer.ip())) {
+        return refuse(io, "too many connections from this address".into());
+    }
+    let place = match node.take_place(&source(node, peer, None)) {
+        Ok(place) => place,
+        Err(no_slot) => return refuse(io, no_slot.to_string().into()),
+    };
     let now = Now::read();
     let outbox = Outbox::new(endpoint.outbox_max_bytes());
-    let session = Box::new(endpoint.session(false, now));
+    let session = Box::new(endpoint.session(false, peer, now));
     StompConnection::create(|ctx: &mut Context<StompConnection<T>>| {
+        place.runs(ctx.address().recipient());
         let key = worker.register(Registration {
             mailbox: ctx.address().recipient(),
             outbox: outbox.clone(),
@@ -113,10 +126,30 @@ pub fn take<T: Io>(
                 protocol: endpoint.name(),
                 peer,
                 opened_at: Instant::now(),
+                place: Some(place),
+                is_authenticated: false,
             },
             phase: Phase::Open,
             needs_flush: false,
-            _place: place,
+        }
+    });
+}
+
+/// Tells a client to come back later, and closes. One that does not read is not waited for.
+fn refuse<T: Io>(mut io: T, reason: Cow<'static, str>) {
+    let mut error = BytesMut::new();
+    encode::frame(ServerCommand::Error, Version::V1_0, &mut error)
+        .header("message", &reason)
+        .header("reconnect", "true")
+        .body(b"");
+    actix_rt::spawn(async move {
+        let told = async {
+            io.write_all(&error).await?;
+            io.shutdown().await
+        };
+        // A client that has gone, or does not take the answer, misses nothing that it could use.
+        if let Ok(Err(error)) = tokio::time::timeout(REFUSAL_TIMEOUT, told).await {
+            tracing::debug!(%error, "a refused STOMP client was not told why");
         }
     });
 }
@@ -239,7 +272,9 @@ impl<T: Io> StompConnection<T> {
             self.end(slow);
         }
         let mut written = self.write(task);
-        let ended = self.read(scratch, ctx, task);
+        let mut turn = Turn::default();
+        let ended = self.read(scratch, &mut turn, ctx, task);
+        turn.end(&self.carried.errands.worker);
         if !self.carried.outbox.is_empty() && written.is_ready() {
             written = self.write(task);
         }
@@ -265,10 +300,19 @@ impl<T: Io> StompConnection<T> {
     }
 
     /// Reads what there is, within the fair share of a turn. True when nothing more comes.
-    fn read(&mut self, scratch: &mut Scratch, ctx: &mut Context<Self>, task: &mut Task<'_>) -> bool {
+    fn read(
+        &mut self,
+        scratch: &mut Scratch,
+        turn: &mut Turn,
+        ctx: &mut Context<Self>,
+        task: &mut Task<'_>,
+    ) -> bool {
         for _ in 0..READS_PER_TURN {
             if matches!(self.phase, Phase::Over(_)) {
                 return true;
+            }
+            if !self.resume(turn, &mut scratch.actions, ctx) || turn.is_over() {
+                break;
             }
             if self.is_open() && self.carried.session.is_blocked() {
                 // Until an outcome lets the session take more; the peer's bytes wait in the kernel.
@@ -280,6 +324,7 @@ impl<T: Io> StompConnection<T> {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     let count = buffer.filled().len();
                     let (bytes, _) = scratch.bytes.split_at_mut(count);
+                    turn.begin();
                     self.take_bytes(bytes, &mut scratch.actions, ctx);
                 }
                 Poll::Ready(result) => {

@@ -25,7 +25,6 @@ use crate::{
     disconnect::{Disconnect, Refused},
     hub::fanout::Framing,
     metrics::TransportLabel,
-    node::Place,
     session::{Actions, Now, Signal},
     transport::carrier::{Carried, Carrier, Io},
 };
@@ -36,8 +35,8 @@ pub static WEBSOCKET: TransportLabel = TransportLabel::new("websocket");
 /// One WebSocket connection.
 pub struct Connection<T: Io> {
     io: T,
-    /// Bytes that came with the handshake's packet.
-    early: Bytes,
+    /// Bytes that were received and not decoded: they came with the handshake's packet, or the turn was over before them.
+    unread: Bytes,
     decoder: Decoder,
     carried: Carried,
     phase: Phase,
@@ -47,7 +46,6 @@ pub struct Connection<T: Io> {
     unreadable: bool,
     /// Whether something was written since the last flush of a buffering stream (TLS).
     needs_flush: bool,
-    _place: Place,
 }
 
 impl<T: Io> Actor for Connection<T> {

@@ -229,7 +229,7 @@ fn by_token<'a>(
     options: &ChannelOptions,
 ) -> Result<SubscribeGranted<'a>, Denied> {
     let claims = token.map_err(|error| match error {
-        TokenError::Expired => Denied::TokenExpired,
+        TokenError::Expired | TokenError::NotYetValid => Denied::TokenExpired,
         TokenError::UnknownKey => Denied::UnknownKey,
         TokenError::Invalid(reason) => Denied::InvalidToken(*reason),
     })?;

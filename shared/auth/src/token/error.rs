@@ -13,6 +13,10 @@ pub enum TokenError {
     /// The signature is good, its time is over: error 109, the client fetches a new one.
     #[error("token expired")]
     Expired,
+    /// The signature is good, its time is still to come (`nbf`): the issuer's clock is ahead of the node's. Error 109 too, after
+    /// which a client tries again with another token.
+    #[error("token not valid yet")]
+    NotYetValid,
     /// It names a key that is not in the installed JWK set, and there is a URL to fetch a newer set from.
     /// Anybody can cause this with a made-up token, so fetches must be rate limited; after a fetch that does
     /// not help it is as good as invalid.
@@ -65,9 +69,6 @@ pub enum InvalidToken {
     /// `aud` does not hold the one of the settings.
     #[error("wrong audience")]
     Audience,
-    /// `nbf` is still to come.
-    #[error("not valid yet")]
-    NotYetValid,
 }
 
 /// Why the token settings, or a JWK set, cannot be used.

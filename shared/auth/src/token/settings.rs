@@ -13,6 +13,9 @@ use super::{jwks, key};
 /// differ by seconds.
 pub const LEEWAY_MAX: Duration = Duration::from_mins(5);
 
+/// Leeway unless told otherwise: clocks that are kept by NTP differ by less, and many libraries write `nbf` = now.
+const LEEWAY_DEFAULT: Duration = Duration::from_secs(5);
+
 /// How often a JWK set is fetched unless told otherwise. New keys are found at once by their unknown `kid`;
 /// the interval is for keys that were withdrawn.
 const JWKS_REFRESH_DEFAULT: Duration = Duration::from_hours(1);
@@ -62,7 +65,7 @@ impl Default for TokenSettings {
             jwks_refresh: JWKS_REFRESH_DEFAULT,
             audience: String::new(),
             issuer: String::new(),
-            leeway: Duration::ZERO,
+            leeway: LEEWAY_DEFAULT,
         }
     }
 }

@@ -9,6 +9,8 @@ mod keys;
 mod settings;
 mod sign;
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use self::keys::{NOW, SECRET};
@@ -16,7 +18,10 @@ use super::*;
 
 /// A verifier with only the secret.
 fn by_secret() -> TokenVerifier {
-    TokenVerifier::new(&TokenSettings { hmac_secret: SECRET.to_owned(), ..TokenSettings::default() }).unwrap()
+    // Without leeway, so that times are judged to the second.
+    let settings =
+        TokenSettings { hmac_secret: SECRET.to_owned(), leeway: Duration::ZERO, ..TokenSettings::default() };
+    TokenVerifier::new(&settings).unwrap()
 }
 
 /// A token with these claims, signed by the secret.

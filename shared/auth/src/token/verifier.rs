@@ -63,6 +63,12 @@ impl TokenVerifier {
         self.jwks_url.as_deref()
     }
 
+    /// Whether keys are to be fetched and there are none yet: until then no token that they sign is good.
+    #[must_use]
+    pub fn awaits_keys(&self) -> bool {
+        self.jwks_url.is_some() && self.jwks.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Puts a JWK set (RFC 7517 JSON, at most [`JWKS_MAX_BYTES`](super::JWKS_MAX_BYTES)) in the place of the
     /// one there is, for all threads at once. Returns how many of its keys are usable; a set that is refused
     /// changes nothing.
@@ -157,7 +163,7 @@ impl TokenVerifier {
             return Err(invalid(InvalidToken::Audience));
         }
         if registered.not_before.is_some_and(|from| now.saturating_add(self.leeway_s) < from) {
-            return Err(invalid(InvalidToken::NotYetValid));
+            return Err(TokenError::NotYetValid);
         }
         // `exp` is the first second in which the token is no longer good (RFC 7519 §4.1.4). What it opens must not be
         // over before it begins either, hence `expire_at` too.

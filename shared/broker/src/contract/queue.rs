@@ -162,3 +162,49 @@ pub async fn every_node_that_listens_is_woken(harness: &impl Harness) {
     one.give_back(&taken).await;
     other.node.heard(&channel, 2).await;
 }
+
+pub async fn what_a_name_holds_and_its_worker_does_not_comes_back(harness: &impl Harness) {
+    let one = Worker::join(harness, "one").await;
+    for text in ["a", "b", "c", "d"] {
+        one.push(text).await;
+    }
+    let kept = one.take(1).await;
+    // The answer to this taking reached nobody.
+    let lost = one.take(2).await;
+    let other = one.queues().take(QUEUE, "other", 1, &limits()).await.unwrap();
+    one.queues().keep(QUEUE, "one", None, &limits()).await.unwrap();
+    assert_eq!(one.take(9).await, [], "a node that still takes may hold all of it");
+    one.queues().keep(QUEUE, "one", Some(&ids(&kept)), &limits()).await.unwrap();
+    let again = one.queues().take(QUEUE, "again", 9, &limits()).await.unwrap();
+    assert_eq!(ids(&again), ids(&lost));
+    assert_eq!(data(&again), [("b".to_owned(), 2), ("c".to_owned(), 2)]);
+    one.acknowledge(&kept).await;
+    one.acknowledge(&other).await;
+    one.acknowledge(&again).await;
+    one.queues().keep(QUEUE, "one", Some(&[]), &limits()).await.unwrap();
+    assert_eq!(one.take(9).await, []);
+}
+
+pub async fn a_dead_letter_for_which_there_is_no_room_waits_and_is_counted(harness: &impl Harness) {
+    let one = Worker::join(harness, "one").await;
+    let once = QueueLimits { max_messages: 1, max_attempts: 1, ..limits() };
+    let before = one.node.broker.stats();
+    one.try_push("jobs.dead", "full", &once).await.unwrap();
+    one.try_push(QUEUE, "poison", &once).await.unwrap();
+    let taken = one.queues().take(QUEUE, "one", 1, &once).await.unwrap();
+    let refused = one.queues().give_back(QUEUE, "one", &ids(&taken), &once).await;
+    assert!(matches!(refused, Err(BrokerError::UnknownOutcome(_))), "{refused:?}");
+    // It is neither lost nor given to anybody.
+    assert_eq!(one.queues().take(QUEUE, "one", 9, &once).await.unwrap(), []);
+    assert!(one.try_push(QUEUE, "more", &once).await.is_err(), "it still counts");
+    assert!(one.queues().keep(QUEUE, "one", Some(&[]), &once).await.is_err());
+    let dead = one.queues().take("jobs.dead", "one", 9, &once).await.unwrap();
+    one.queues().acknowledge("jobs.dead", &ids(&dead)).await.unwrap();
+    one.queues().keep(QUEUE, "one", Some(&[]), &once).await.unwrap();
+    let dead = one.queues().take("jobs.dead", "one", 9, &once).await.unwrap();
+    assert_eq!(data(&dead), first(&["poison"]));
+    one.try_push(QUEUE, "more", &once).await.unwrap();
+    let after = one.node.broker.stats();
+    assert_eq!(after.dead_letters - before.dead_letters, 1);
+    assert_eq!(after.dead_letters_waiting - before.dead_letters_waiting, 2);
+}

@@ -1,7 +1,7 @@
 //! Work queues in memory. `Queues` in [`crate::queue`] is the contract.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -28,6 +28,9 @@ const ENTRY_BYTES: u64 = 256;
 #[derive(Default)]
 pub(super) struct QueueTable {
     queues: HashMap<String, Queue>,
+    /// Messages that went to their queue of dead letters, and attempts that failed for want of room there.
+    dead_letters: u64,
+    dead_letters_waiting: u64,
 }
 
 /// One queue. Numbers grow, so what comes back stands before what is newer.
@@ -35,7 +38,9 @@ pub(super) struct QueueTable {
 struct Queue {
     next: u64,
     ready: BTreeMap<u64, Entry>,
-    taken: HashMap<u64, Entry>,
+    taken: HashMap<u64, Taken>,
+    /// Dead letters that found no room in their queue yet.
+    dead: BTreeMap<u64, Entry>,
     bytes: u64,
     expires: Nanos,
 }
@@ -45,11 +50,22 @@ struct Entry {
     attempts: u32,
 }
 
+/// A message that a node holds.
+struct Taken {
+    node: Arc<str>,
+    entry: Entry,
+}
+
 fn size(publication: &Publication) -> u64 {
     publication.data.len() as u64 + ENTRY_BYTES
 }
 
 impl QueueTable {
+    /// How many dead letters were moved, and how many attempts to move one failed.
+    pub(super) fn dead_letters(&self) -> (u64, u64) {
+        (self.dead_letters, self.dead_letters_waiting)
+    }
+
     /// The queue, made if need be; its time begins anew.
     fn queue(&mut self, name: &str, limits: &QueueLimits, now: Nanos) -> Result<&mut Queue, BrokerError> {
         if !self.queues.contains_key(name) {
@@ -73,7 +89,7 @@ impl QueueTable {
 impl Queue {
     fn push(&mut self, publication: Publication, limits: &QueueLimits) -> Result<(), BrokerError> {
         let bytes = size(&publication);
-        let messages = self.ready.len() + self.taken.len();
+        let messages = self.ready.len() + self.taken.len() + self.dead.len();
         if messages >= limits.max_messages as usize || self.bytes + bytes > limits.max_bytes {
             return Err(BrokerError::Limit(QUEUE_FULL));
         }
@@ -83,7 +99,8 @@ impl Queue {
         Ok(())
     }
 
-    fn take(&mut self, count: u32) -> Vec<Delivery> {
+    fn take(&mut self, node: &str, count: u32) -> Vec<Delivery> {
+        let node: Arc<str> = node.into();
         let mut deliveries = Vec::new();
         while deliveries.len() < count as usize
             && let Some((number, mut entry)) = self.ready.pop_first()
@@ -94,16 +111,22 @@ impl Queue {
                 attempt: entry.attempts,
                 publication: entry.publication.clone(),
             });
-            self.taken.insert(number, entry);
+            self.taken.insert(number, Taken { node: node.clone(), entry });
         }
         deliveries
     }
 
-    fn forget(&mut self, id: &DeliveryId) -> Option<Entry> {
-        let number = id.parse().ok()?;
-        let entry = self.taken.remove(&number)?;
-        self.bytes -= size(&entry.publication);
-        Some(entry)
+    fn forget(&mut self, id: &DeliveryId) {
+        if let Some(taken) = id.parse().ok().and_then(|number: u64| self.taken.remove(&number)) {
+            self.bytes -= size(&taken.entry.publication);
+        }
+    }
+
+    /// A message that a node does not handle: it is for others, or a dead letter after `most` attempts.
+    fn give_back(&mut self, number: u64, most: u32) {
+        let Some(Taken { entry, .. }) = self.taken.remove(&number) else { return };
+        let into = if most > 0 && entry.attempts >= most { &mut self.dead } else { &mut self.ready };
+        into.insert(number, entry);
     }
 }
 
@@ -126,16 +149,20 @@ impl MemoryBroker {
         self.pass_on(&wake_channel(queue), || Event::Publication(Arc::default()))
     }
 
-    fn take_now(&self, queue: &str, count: u32, limits: &QueueLimits) -> Result<Vec<Delivery>, BrokerError> {
+    fn take_now(
+        &self,
+        queue: &str,
+        node: &str,
+        count: u32,
+        limits: &QueueLimits,
+    ) -> Result<Vec<Delivery>, BrokerError> {
         let now = self.now();
-        Ok(self.queues.lock().queue(queue, limits, now)?.take(count))
+        Ok(self.queues.lock().queue(queue, limits, now)?.take(node, count))
     }
 
     fn acknowledge_now(&self, queue: &str, ids: &[DeliveryId]) {
         if let Some(queue) = self.queues.lock().queues.get_mut(queue) {
-            for id in ids {
-                queue.forget(id);
-            }
+            ids.iter().for_each(|id| queue.forget(id));
         }
     }
 
@@ -146,32 +173,67 @@ impl MemoryBroker {
         limits: &QueueLimits,
     ) -> Result<(), BrokerError> {
         let most = max_attempts(queue, limits);
-        let mut dead = Vec::new();
+        if let Some(held) = self.queues.lock().queues.get_mut(queue) {
+            ids.iter().filter_map(|id| id.parse().ok()).for_each(|number| held.give_back(number, most));
+        }
+        let buried = self.bury(queue, limits);
+        self.wake(queue)?;
+        buried
+    }
+
+    fn keep_now(
+        &self,
+        queue: &str,
+        node: &str,
+        holds: Option<&[DeliveryId]>,
+        limits: &QueueLimits,
+    ) -> Result<(), BrokerError> {
+        let now = self.now();
+        let most = max_attempts(queue, limits);
+        let mut came_back = false;
         {
             let mut table = self.queues.lock();
+            let held = table.queue(queue, limits, now)?;
+            if let Some(holds) = holds {
+                let holds: HashSet<u64> = holds.iter().filter_map(|id| id.parse().ok()).collect();
+                let is_lost =
+                    |(number, taken): &(&u64, &Taken)| *taken.node == *node && !holds.contains(number);
+                let lost: Vec<u64> = held.taken.iter().filter(is_lost).map(|(number, _)| *number).collect();
+                came_back = !lost.is_empty();
+                lost.into_iter().for_each(|number| held.give_back(number, most));
+            }
+        }
+        let buried = self.bury(queue, limits);
+        if came_back {
+            self.wake(queue)?;
+        }
+        buried
+    }
+
+    /// Moves dead letters to their queue, as far as it has room.
+    fn bury(&self, queue: &str, limits: &QueueLimits) -> Result<(), BrokerError> {
+        loop {
+            let next = self.queues.lock().queues.get_mut(queue).and_then(|held| held.dead.pop_first());
+            let Some((number, entry)) = next else { return Ok(()) };
+            let id = number.to_string().into();
+            let delivery = Delivery { id, attempt: entry.attempts, publication: entry.publication.clone() };
+            let (name, letter) = dead_letter(queue, &delivery);
+            let pushed = self.push_now(&name, letter, limits);
+            let mut table = self.queues.lock();
+            let table = &mut *table;
             let Some(held) = table.queues.get_mut(queue) else { return Ok(()) };
-            for id in ids {
-                let Ok(number) = id.parse() else { continue };
-                let Some(entry) = held.taken.remove(&number) else { continue };
-                if most > 0 && entry.attempts >= most {
+            match pushed {
+                Ok(()) => {
                     held.bytes -= size(&entry.publication);
-                    dead.push(Delivery {
-                        id: id.clone(),
-                        attempt: entry.attempts,
-                        publication: entry.publication,
-                    });
-                } else {
-                    held.ready.insert(number, entry);
+                    table.dead_letters += 1;
+                }
+                Err(error) => {
+                    held.dead.insert(number, entry);
+                    table.dead_letters_waiting += 1;
+                    return Err(BrokerError::UnknownOutcome(format!("a dead letter has to wait: {error}")));
                 }
             }
         }
-        for delivery in dead {
-            let (name, letter) = dead_letter(queue, &delivery);
-            if let Err(error) = self.push_now(&name, letter, limits) {
-                tracing::warn!(queue, %error, "a dead letter is lost");
-            }
-        }
-        self.wake(queue)
     }
 }
 
@@ -188,11 +250,11 @@ impl Queues for MemoryBroker {
     fn take(
         &self,
         queue: &str,
-        _node: &str,
+        node: &str,
         count: u32,
         limits: &QueueLimits,
     ) -> BoxFuture<'static, Result<Vec<Delivery>, BrokerError>> {
-        ready(self.take_now(queue, count, limits)).boxed()
+        ready(self.take_now(queue, node, count, limits)).boxed()
     }
 
     fn acknowledge(&self, queue: &str, ids: &[DeliveryId]) -> BoxFuture<'static, Result<(), BrokerError>> {
@@ -214,10 +276,10 @@ impl Queues for MemoryBroker {
     fn keep(
         &self,
         queue: &str,
-        _node: &str,
+        node: &str,
+        holds: Option<&[DeliveryId]>,
         limits: &QueueLimits,
     ) -> BoxFuture<'static, Result<(), BrokerError>> {
-        let now = self.now();
-        ready(self.queues.lock().queue(queue, limits, now).map(drop)).boxed()
+        ready(self.keep_now(queue, node, holds, limits)).boxed()
     }
 }

@@ -23,7 +23,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{tally::Tally, wire::decode_message};
+use super::{canary::Canary, tally::Tally, wire::decode_message};
 use crate::{BrokerError, Sink};
 
 /// Names of pub/sub channels in Redis.
@@ -123,8 +123,7 @@ struct State {
     lost: Option<Instant>,
     /// Unsubscriptions that the server has not confirmed: until then no subscription of the name counts.
     leaving: HashMap<String, u32>,
-    canary: String,
-    canary_heard: Option<Instant>,
+    canary: Canary,
 }
 
 /// See the module's head.
@@ -137,18 +136,13 @@ pub(super) struct Ear {
 
 impl Ear {
     pub(super) fn new(audience: Arc<Audience>, canary: String) -> Self {
-        let state = State { canary, ..State::default() };
+        let state = State { canary: Canary::new(canary), ..State::default() };
         Self { state: Mutex::new(state), audience, wake: Notify::new() }
     }
 
-    /// The pub/sub channel on which this node hears itself.
-    pub(super) fn canary(&self) -> String {
-        self.state.lock().canary.clone()
-    }
-
-    /// The node hears itself on another one from now on.
-    pub(super) fn set_canary(&self, canary: String) {
-        self.state.lock().canary = canary;
+    /// What is known of the canaries, for as long as `with` runs.
+    pub(super) fn canary<T>(&self, with: impl FnOnce(&mut Canary) -> T) -> T {
+        with(&mut self.state.lock().canary)
     }
 
     /// A new connection; earlier ones are no longer heard.
@@ -165,16 +159,6 @@ impl Ear {
             }
         }
         state.generation
-    }
-
-    /// How long ago the node heard itself.
-    pub(super) fn silence(&self) -> Option<Duration> {
-        self.state.lock().canary_heard.map(|heard| heard.elapsed())
-    }
-
-    /// The node heard itself, or cannot be expected to yet.
-    pub(super) fn heard_now(&self) {
-        self.state.lock().canary_heard = Some(Instant::now());
     }
 
     /// How long something has not been heard that was, although the connection stands.
@@ -306,9 +290,8 @@ impl Ear {
     }
 
     fn hear_message(&self, state: &mut State, name: &str, message: Bytes) {
-        if name == state.canary {
-            state.canary_heard = Some(Instant::now());
-            return;
+        if name == state.canary.name() {
+            return state.canary.hear(&message);
         }
         let wanted = state.wanted.get(name);
         if !matches!(wanted, Some(Wanted { matter: Matter::Messages, .. })) {

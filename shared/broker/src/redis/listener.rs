@@ -10,7 +10,6 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use redis::{
     Pipeline, Value,
     aio::{ConnectionLike as _, MultiplexedConnection},
-    cmd,
 };
 use tokio::{
     sync::{Notify, mpsc},
@@ -18,8 +17,10 @@ use tokio::{
 };
 
 use super::{
+    canary::Canary,
     ear::{Ear, Matter, Names, Waiter},
     link::{Backoff, Dialer, Status},
+    request::Answer,
     requests::{Common, Requests, is_redirection},
     settings::RedisSettings,
 };
@@ -33,6 +34,8 @@ const MAX_WAITING: usize = 100_000;
 const RESUBSCRIBE_CHANNELS: usize = 1000;
 /// Such questions under way at the same time.
 const RESUBSCRIBE_COMMANDS: usize = 8;
+/// How long the key that a canary writes is kept: what a node leaves behind goes by itself.
+const CANARY_TTL: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
@@ -183,7 +186,7 @@ impl Keeper {
         let ear = Arc::clone(&self.ear);
         let connection =
             self.dialer.dial(Arc::clone(&lost), move |pushed| ear.hear(generation, pushed)).await?;
-        let canary = self.ear.canary();
+        let canary = self.ear.canary(|canary| canary.name().to_owned());
         let line = Line { connection, lost, dialect: self.dialect, patience: self.timeout, canary };
         line.ask(Act::Subscribe, vec![line.canary.clone()]).await?;
         let wanted = self.ear.interest();
@@ -198,13 +201,14 @@ impl Keeper {
         if !unwanted.is_empty() {
             line.ask(Act::Unsubscribe, unwanted).await?;
         }
-        self.ear.heard_now();
+        self.ear.canary(Canary::heard_now);
         Ok(line)
     }
 
     /// Gives the reason why it ended.
     async fn serve(&mut self, mut line: Line) -> String {
         let mut under_way = FuturesUnordered::new();
+        let mut canaries = FuturesUnordered::new();
         let mut calls = Vec::with_capacity(MAX_BATCH);
         let mut canary = interval(self.canary_interval);
         canary.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -213,35 +217,40 @@ impl Keeper {
             tokio::select! {
                 biased;
                 _ = canary.tick() => {
-                    let name = self.ear.canary();
+                    let (name, serial, silence, is_refused) = self.ear.canary(|canary| {
+                        (canary.name().to_owned(), canary.next(), canary.silence(), canary.refusal().is_some())
+                    });
                     if name != line.canary {
                         line.canary.clone_from(&name);
-                        self.ear.heard_now();
+                        self.ear.canary(Canary::heard_now);
                         under_way.push(line.clone().carry_out(Act::Subscribe, vec![name]));
                     }
-                    if self.requests.status().trouble().is_some() {
+                    if is_refused || self.requests.status().trouble().is_some() {
                         // Nobody can publish the canary: that is no deafness. This connection is asked itself whether it lives.
                         under_way.push(line.clone().carry_out(Act::Subscribe, vec![line.canary.clone()]));
-                    } else if self.ear.silence().is_some_and(|silence| silence > self.canary_timeout) {
+                    } else if silence.is_some_and(|silence| silence > self.canary_timeout) {
                         return "the node does not hear itself".to_owned();
                     }
-                    let mut publish = cmd(self.dialect.publish());
-                    publish.arg(&line.canary).arg("");
-                    // Whether it was sent shows in whether it is heard.
-                    drop(self.requests.make(publish));
+                    canaries.push(self.send_canary(&line.canary, serial));
                     if under_way.is_empty() {
                         self.ear.wake();
                     }
                 }
                 Some(ended) = under_way.next(), if !under_way.is_empty() => match ended {
                     Ok(Asked::Understood) => {
-                        if self.requests.status().trouble().is_some() {
-                            self.ear.heard_now();
+                        let is_refused = self.ear.canary(|canary| canary.refusal().is_some());
+                        if is_refused || self.requests.status().trouble().is_some() {
+                            self.ear.canary(Canary::heard_now);
                         }
                     }
                     Ok(Asked::Redirected) => self.common.doubt(),
                     Err(reason) => return reason,
                 },
+                Some((serial, sent)) = canaries.next(), if !canaries.is_empty() => {
+                    if let Err(error) = sent {
+                        self.refuse_canary(serial, &error);
+                    }
+                }
                 () = lost.notified() => return "the connection was closed".to_owned(),
                 () = self.ear.woken() => {
                     // A primary that became a replica would take the subscriptions, too.
@@ -260,6 +269,32 @@ impl Keeper {
                     }
                 }
             }
+        }
+    }
+}
+
+impl Keeper {
+    /// Sends the canary with this number. It ends within the time of a request; heard it is on this connection.
+    fn send_canary(
+        &self,
+        name: &str,
+        serial: u64,
+    ) -> impl Future<Output = (u64, Answer)> + Send + 'static + use<> {
+        let kept_ms = u64::try_from(CANARY_TTL.as_millis()).unwrap_or(u64::MAX);
+        let mut call = self.common.scripts.canary.call(&[name]);
+        call.arg(serial).arg(kept_ms).arg(self.dialect.publish());
+        let made = self.requests.make(call);
+        async move { (serial, made.await) }
+    }
+
+    /// The server did not publish a canary, so it publishes nothing else: the node is not ready.
+    fn refuse_canary(&self, serial: u64, error: &BrokerError) {
+        self.common.tally.canaries_refused.add(1);
+        let reason = error.to_string();
+        let is_new = self.ear.canary(|canary| canary.refuse(serial, reason.clone()));
+        // A lost connection is logged by who keeps it.
+        if is_new && self.requests.status().trouble().is_none() {
+            tracing::warn!(server = self.dialer.server(), reason, "Redis refuses to publish; not ready");
         }
     }
 }

@@ -48,19 +48,28 @@ impl RedisQueues {
             .arg(wake_message());
     }
 
-    /// Buries what a script gave as dead letters: only when they are in their queue are they taken out of this one.
+    /// Buries what a script gave as dead letters: only when they are in their queue are they taken out of this one. Those that
+    /// cannot be, because their queue is full or its server away, stay pending under the node's name, which the error tells.
     async fn bury(self, queue: String, answer: Value, limits: QueueLimits) -> Result<(), BrokerError> {
+        let mut failed = None;
         for delivery in answers::deliveries(answer)? {
             let (name, letter) = dead_letter(&queue, &delivery);
-            match self.push(&name, letter, &limits).await {
-                Ok(()) => {}
-                Err(BrokerError::Limit(limit)) => tracing::warn!(queue, limit, "a dead letter is lost"),
-                // It is still held by this node: it comes back when the node is believed dead.
-                Err(error) => return Err(error),
+            let buried = match self.push(&name, letter, &limits).await {
+                Ok(()) => self.acknowledge(&queue, &[delivery.id]).await,
+                Err(error) => Err(error),
+            };
+            match buried {
+                Ok(()) => self.shards.tally().dead_letters.add(1),
+                Err(error) => {
+                    self.shards.tally().dead_letters_waiting.add(1);
+                    failed = Some(error);
+                }
             }
-            self.acknowledge(&queue, &[delivery.id]).await?;
         }
-        Ok(())
+        match failed {
+            None => Ok(()),
+            Some(error) => Err(BrokerError::UnknownOutcome(format!("a dead letter has to wait: {error}"))),
+        }
     }
 }
 
@@ -131,12 +140,16 @@ impl Queues for RedisQueues {
         &self,
         queue: &str,
         node: &str,
+        holds: Option<&[DeliveryId]>,
         limits: &QueueLimits,
     ) -> BoxFuture<'static, Result<(), BrokerError>> {
         let mut call = self.call(&self.shards.scripts().queue_keep, queue);
         call.arg(node).arg(max_attempts(queue, limits));
         self.wake_with(&mut call, queue);
-        call.arg(millis(QUEUE_LEASE)).arg(millis(limits.ttl));
+        call.arg(millis(QUEUE_LEASE)).arg(millis(limits.ttl)).arg(u8::from(holds.is_some()));
+        for id in holds.unwrap_or_default() {
+            call.arg(&**id);
+        }
         let made = self.ask(call);
         let (queues, queue, limits) = (self.clone(), queue.to_owned(), limits.clone());
         async move { queues.bury(queue, made.await?, limits).await }.boxed()

@@ -55,6 +55,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    canary: "scripts/canary.lua",
     publish: "scripts/stream.lua" "scripts/publish.lua",
     history: "scripts/stream.lua" "scripts/history.lua",
     renew: "scripts/renew.lua",

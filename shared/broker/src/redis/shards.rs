@@ -304,7 +304,7 @@ impl Shards {
 
     /// The longest time for which the node has not heard itself through one of the servers.
     pub(super) fn silence(&self) -> Option<Duration> {
-        self.shards().iter().filter_map(|shard| shard.ear.silence()).max()
+        self.shards().iter().filter_map(|shard| shard.ear.canary(|canary| canary.silence())).max()
     }
 
     /// Requests without an answer, and their bytes.

@@ -23,11 +23,14 @@ impl Count {
 pub(super) struct Tally {
     pub(super) request_connections_lost: Count,
     pub(super) listening_connections_lost: Count,
+    pub(super) canaries_refused: Count,
     pub(super) messages_received: Count,
     pub(super) gaps_told: Count,
     pub(super) redirected: Count,
     pub(super) publishes_unavailable: Count,
     pub(super) publishes_unknown: Count,
+    pub(super) dead_letters: Count,
+    pub(super) dead_letters_waiting: Count,
 }
 
 impl Tally {

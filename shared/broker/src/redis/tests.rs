@@ -6,6 +6,7 @@ mod cluster_faults;
 mod contract;
 mod faults;
 mod proxy;
+mod refusals;
 mod renew;
 mod rig;
 mod sentinel;

@@ -7,9 +7,9 @@ use bytes::{BufMut, BytesMut};
 use serde::de::IgnoredAny;
 use thiserror::Error;
 
-/// How deep arrays and objects may nest in what a client or a backend sends (design §6). A command's own two levels
-/// count too.
-pub const JSON_DEPTH: usize = 32;
+/// How deep arrays and objects may nest in what a client or a backend sends. A command's own two levels count too. As deep as
+/// the JSON libraries of most languages read by default, so that nothing is passed on that a receiver cannot read.
+pub const JSON_DEPTH: usize = 128;
 
 /// Why bytes are not a payload we pass on. Holds a place, never an excerpt: payloads do not belong into logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

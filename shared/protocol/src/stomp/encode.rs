@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 
 use super::{
-    escape::{Part, escape},
+    escape::{Part, escape, is_sayable_name},
     frame::Command,
     version::Version,
 };
@@ -43,6 +43,11 @@ pub fn frame(command: ServerCommand, version: Version, out: &mut BytesMut) -> Fr
     FrameWriter::begin(command.name(), escaped, out)
 }
 
+/// Goes on with a frame of a server whose command and first headers are written already, or will be put before these bytes.
+pub fn more_headers(version: Version, out: &mut BytesMut) -> FrameWriter<'_> {
+    FrameWriter { out, escaped: Some(version), has_length: false }
+}
+
 /// Begins a client's frame, for tests and tools.
 pub fn client_frame(command: Command, version: Version, out: &mut BytesMut) -> FrameWriter<'_> {
     FrameWriter::begin(command.name(), (!command.opens()).then_some(version), out)
@@ -53,22 +58,24 @@ pub fn client_frame(command: Command, version: Version, out: &mut BytesMut) -> F
 pub struct FrameWriter<'a> {
     out: &'a mut BytesMut,
     escaped: Option<Version>,
+    /// `content-length` is written already.
+    has_length: bool,
 }
 
 impl<'a> FrameWriter<'a> {
     fn begin(command: &str, escaped: Option<Version>, out: &'a mut BytesMut) -> Self {
         out.put_slice(command.as_bytes());
         out.put_u8(b'\n');
-        Self { out, escaped }
+        Self { out, escaped, has_length: false }
     }
 
-    /// Adds a header. One without a name is left out: no reader would take it.
+    /// Adds a header. One whose name the reader's version cannot say is left out whole: without the signs that cannot be
+    /// said it would be another name, perhaps one of the server's own. So is one without a name.
     pub fn header(self, name: &str, value: &str) -> Self {
-        let start = self.out.len();
-        escape(name, Part::Name, self.escaped, self.out);
-        if self.out.len() == start {
+        if name.is_empty() || !is_sayable_name(name, self.escaped) {
             return self;
         }
+        escape(name, Part::Name, self.escaped, self.out);
         self.out.put_u8(b':');
         escape(value, Part::Value, self.escaped, self.out);
         self.out.put_u8(b'\n');
@@ -80,12 +87,22 @@ impl<'a> FrameWriter<'a> {
         self.header(name, itoa::Buffer::new().format(value))
     }
 
-    /// Ends the frame with a body and its length; an empty one needs none.
+    /// Tells the length of the body to come. Readers take the first of repeated headers (STOMP 1.2, "Repeated Header
+    /// Entries"), so it is told before headers that somebody else chose. An empty body needs none.
+    pub fn content_length(self, body_bytes: usize) -> Self {
+        if body_bytes == 0 {
+            return self;
+        }
+        let writer = self.number("content-length", u64::try_from(body_bytes).unwrap_or(u64::MAX));
+        Self { has_length: true, ..writer }
+    }
+
+    /// Ends the frame with a body, and its length where that was not told before; an empty one needs none.
     pub fn body(self, body: &[u8]) {
         if body.is_empty() {
             return self.end();
         }
-        let writer = self.number("content-length", u64::try_from(body.len()).unwrap_or(u64::MAX));
+        let writer = if self.has_length { self } else { self.content_length(body.len()) };
         writer.out.put_u8(b'\n');
         writer.out.put_slice(body);
         writer.out.put_u8(b'\0');

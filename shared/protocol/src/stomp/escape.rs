@@ -42,6 +42,18 @@ pub enum Part {
     Value,
 }
 
+/// Whether a reader of `version` can be told this header name in full. `None`: a CONNECTED frame, which is not escaped.
+#[must_use]
+pub fn is_sayable_name(name: &str, version: Option<Version>) -> bool {
+    let version = version.unwrap_or(Version::V1_0);
+    name.bytes().all(|byte| match byte {
+        b'\0' => false,
+        b'\r' => version == Version::V1_2,
+        b'\n' | b':' => version > Version::V1_0,
+        _ => true,
+    })
+}
+
 /// Appends `text` as a part of a header that a reader of `version` takes back. `None`: a CONNECTED frame, which is not
 /// escaped. What cannot be said is left out, so that no header ever begins a second one: CR, LF, and a colon in a name
 /// where there are no escapes, CR in 1.1, NUL anywhere.

@@ -20,6 +20,8 @@ const MIN_ZLIB_WINDOW_BITS: u8 = 9;
 const SMALLEST_WINDOW_BYTES: usize = 256;
 /// What a sync flush ends with, and what is not sent (RFC 7692 §7.2.1).
 pub(super) const FLUSH_TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
+/// Bytes of a stored block beside what it stores.
+pub const STORED_BLOCK_BYTES: usize = 5;
 /// Room for the headers and the flush of the smallest messages.
 const SMALL_OVERHEAD_BYTES: usize = 64;
 /// A scratch buffer that one message made larger than this is given back.
@@ -98,6 +100,17 @@ impl Deflater {
             None => encode::frame(opcode, payload, false, out),
         }
         self.scratch.shrink_to(KEPT_SCRATCH_BYTES);
+    }
+
+    /// Appends a block of up to 65,535 bytes that is stored as it is. What [`Deflater::compress`] makes may follow it in one
+    /// message: the block ends with a whole byte, and what follows refers to nothing before itself. So a part that many
+    /// messages share is compressed once.
+    pub fn stored_block(bytes: &[u8], out: &mut BytesMut) {
+        let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+        out.put_u8(0);
+        out.put_u16_le(length);
+        out.put_u16_le(!length);
+        out.put_slice(bytes.get(..usize::from(length)).unwrap_or(bytes));
     }
 
     /// The length of the compressed message at the front of the scratch buffer, if it is smaller.

@@ -70,6 +70,16 @@ pub fn header(opcode: Opcode, length: usize, compressed: bool, out: &mut BytesMu
     }
 }
 
+/// Bytes of the header of a frame with a payload of `length` bytes.
+#[must_use]
+pub fn header_bytes(length: usize) -> usize {
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(short), _) if short < LENGTH_IN_2_BYTES => 2,
+        (_, Ok(_)) => 4,
+        _ => MAX_HEADER_BYTES,
+    }
+}
+
 fn control(payload: &[u8]) -> &[u8] {
     payload.get(..MAX_CONTROL_BYTES).unwrap_or(payload)
 }

@@ -31,7 +31,8 @@ impl<'b> Input<'b> {
     }
 
     /// The bytes that are not taken yet, still masked.
-    pub(super) fn rest(&self) -> &[u8] {
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
         self.bytes.get(self.at..).unwrap_or_default()
     }
 

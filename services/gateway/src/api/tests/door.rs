@@ -130,3 +130,20 @@ async fn a_body_in_pieces_is_read_whole_up_to_the_limit() {
     let cut = vec![Ok(Bytes::from_static(b"{")), Err(PayloadError::Incomplete(None))];
     assert_eq!(read(&api, cut).await.unwrap_err().code().code, 107);
 }
+
+#[actix_web::test]
+async fn wrong_keys_are_limited_by_address_and_a_right_one_never_is() {
+    let mut settings = settings();
+    settings.api.wrong_keys_per_minute = 3;
+    let api = Api::of(Node::start(settings).await.unwrap());
+    let call = |address: &str, key: &'static str| {
+        let peer = std::net::SocketAddr::new(address.parse().unwrap(), 1);
+        api.send(post("publish").insert_header(("X-API-Key", key)).peer_addr(peer).set_payload(MESSAGE))
+    };
+    for status in [401, 401, 401, 429, 429] {
+        assert_eq!(call("192.0.2.1", "wrong").await.0, status);
+    }
+    assert_eq!(call("192.0.2.1", KEY).await.0, 200);
+    assert_eq!(call("192.0.2.1", "wrong").await.1["error"]["code"], 111);
+    assert_eq!(call("192.0.2.2", "wrong").await.0, 401);
+}

@@ -169,7 +169,7 @@ async fn subscribe_and_unsubscribe_check_the_channel_and_the_user() {
             "user is empty: name a user, or a client that has none"
         );
     }
-    let deep = format!(r#"{{"user":"42","channel":"a","data":{}{}}}"#, "[".repeat(40), "]".repeat(40));
+    let deep = format!(r#"{{"user":"42","channel":"a","data":{}{}}}"#, "[".repeat(140), "]".repeat(140));
     assert!(api.refused("subscribe", deep).await.2.starts_with("data: json nested deeper"));
 }
 

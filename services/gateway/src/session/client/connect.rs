@@ -1,9 +1,12 @@
 //! From the connect command to its reply: token, identity, server-side subscriptions. `specs/client-protocol.md`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
-use gorani_auth::{ConnectionClaims, personal_channel};
+use gorani_auth::{ConnectionClaims, TokenError, personal_channel};
 use gorani_broker::{Position, Publication};
 use gorani_protocol::client::{Connect, ConnectResult, PublicationView, SubscribeResult, reply};
 
@@ -17,7 +20,7 @@ use super::{
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
-    session::{Action, Actions, Now, Subscribed},
+    session::{Action, Actions, Now, Subscribed, login_limit::Credential},
 };
 
 /// A connect that waits for its server-side subscriptions.
@@ -57,6 +60,7 @@ impl ClientSession {
         now: Now,
         actions: &mut Actions,
     ) -> Result<(Vec<Subscription>, Option<u64>), Refused> {
+        self.step.count_token();
         let claims = self.claims(token, now)?;
         self.user = claims.user.as_str().into();
         self.client = self.policy.new_client_id();
@@ -133,24 +137,51 @@ impl ClientSession {
                 Err(ErrorCode::UNAUTHORIZED.into())
             };
         }
-        self.policy.tokens.connection(token, now.unix_s()).map_err(|error| self.policy.refuse_token(error))
+        let limit = self.login_limit.as_deref();
+        if limit.is_some_and(|limit| !limit.allows(Credential::Token)) {
+            return Err(ErrorCode::TOO_MANY_REQUESTS.into());
+        }
+        self.policy.tokens.connection(token, now.unix_s()).map_err(|error| {
+            // An expired token was a right one, and an unknown key may be a new one.
+            if let (TokenError::Invalid(_), Some(limit)) = (&error, limit) {
+                limit.failed(Credential::Token);
+            }
+            self.policy.refuse_token(error)
+        })
     }
 
     /// The subscriptions that come with the connection: those of the token and the personal channels.
     fn server_side(&self, claims: &ConnectionClaims) -> Result<Vec<Subscription>, Refused> {
-        let mut all = Vec::new();
+        let most = self.policy.settings.max_subscriptions;
+        let (mut all, mut known) = (Vec::new(), HashSet::new());
         let names = self.policy.settings.personal_channels.iter().filter(|_| !claims.user.is_empty());
         for name in names {
-            let channel = personal_channel(name, &claims.user).map_err(|_| ErrorCode::BAD_REQUEST)?;
-            all.push(self.server_side_subscription(&channel, None)?);
-        }
-        for (channel, claims) in claims.server_side() {
-            let subscription = self.server_side_subscription(channel, claims)?;
-            if !all.iter().any(|known: &Subscription| known.channel == subscription.channel) {
-                all.push(subscription);
+            // The settings' name is good (`Settings::validate`), so it is the user's id that no channel can carry.
+            match personal_channel(name, &claims.user) {
+                Ok(channel) => {
+                    let subscription = self.server_side_subscription(&channel, None)?;
+                    known.insert(subscription.channel.clone());
+                    all.push(subscription);
+                }
+                Err(reason) => tracing::info!(
+                    user = ?claims.user, channel = %name, %reason,
+                    "connected without personal channel: the user's id cannot be part of a channel name"
+                ),
             }
         }
-        if all.len() > self.policy.settings.max_subscriptions {
+        for (channel, claims) in claims.server_side() {
+            if known.contains(channel) {
+                continue;
+            }
+            let subscription = self.server_side_subscription(channel, claims)?;
+            known.insert(subscription.channel.clone());
+            all.push(subscription);
+            if all.len() > most {
+                // A token may name thousands more: they are not looked at.
+                break;
+            }
+        }
+        if all.len() > most {
             return Err(Refused::Disconnect(Disconnect::CHANNEL_LIMIT));
         }
         Ok(all)
@@ -230,6 +261,7 @@ impl ClientSession {
             actions.line(|out| reply::reply_connect(connecting.id, &result, out));
         }
         self.state = State::Connected;
+        self.login_limit = None;
         self.clock.start(settings.ping_interval, now.instant);
         self.count_success();
         for (channel, missed) in replayed {
@@ -250,6 +282,7 @@ impl ClientSession {
         if token.is_empty() {
             return self.refuse(id, ErrorCode::BAD_REQUEST, actions);
         }
+        self.step.count_token();
         let claims = match self.policy.tokens.connection(token, now.unix_s()) {
             Ok(claims) => claims,
             Err(error) => match self.policy.refuse_token(error) {

@@ -39,10 +39,11 @@ impl Policy {
     /// What a bad token means for its bearer.
     pub(super) fn refuse_token(&self, error: TokenError) -> Refused {
         match error {
-            TokenError::Expired => ErrorCode::TOKEN_EXPIRED.into(),
+            TokenError::Expired | TokenError::NotYetValid => ErrorCode::TOKEN_EXPIRED.into(),
             TokenError::UnknownKey => self.await_key(),
             TokenError::Invalid(reason) => {
-                tracing::info!(%reason, "token refused");
+                // Summarised by the node, which counts them: strangers can send as many as they like.
+                tracing::debug!(%reason, "token refused");
                 Refused::Disconnect(Disconnect::INVALID_TOKEN)
             }
         }
@@ -59,7 +60,7 @@ impl Policy {
             Denied::UnknownKey => self.await_key(),
             // The connection has a token of its own and stays, as with every other denied subscription.
             Denied::InvalidToken(reason) => {
-                tracing::info!(%reason, "subscription token refused");
+                tracing::debug!(%reason, "subscription token refused");
                 ErrorCode::PERMISSION_DENIED.into()
             }
         }

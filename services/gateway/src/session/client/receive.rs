@@ -1,6 +1,8 @@
 //! What the client protocol's session does differently for a receiver without commands ([`crate::session::uni`]): what it
 //! is subscribed to comes with its request, and it is told objects without envelopes. `specs/http-transports.md`.
 
+use std::{collections::HashSet, sync::Arc};
+
 use bytes::BytesMut;
 use gorani_protocol::client::{ConnectResult, SubscribePush, bare, push};
 
@@ -57,11 +59,13 @@ impl ClientSession {
     /// Adds the channels that a receiver asks for by name, as far as its user may have them.
     fn add_wished(&self, wish: &Wish, subscriptions: &mut Vec<Subscription>) -> Result<(), Refused> {
         let settings = &self.policy.settings;
+        let mut known: HashSet<Arc<str>> =
+            subscriptions.iter().map(|subscription| subscription.channel.clone()).collect();
         for channel in &wish.channels {
             if channel.is_empty() || channel.len() > settings.channel_max_bytes {
                 return Err(ErrorCode::BAD_REQUEST.into());
             }
-            if subscriptions.iter().any(|known| *known.channel == **channel) {
+            if known.contains(channel.as_str()) {
                 continue;
             }
             if subscriptions.len() >= settings.max_subscriptions {
@@ -79,7 +83,9 @@ impl ClientSession {
                 .may_subscribe(&request)
                 .map_err(|denied| self.policy.refuse_denied(denied))?;
             // Like a subscription that the server makes: the receiver cannot subscribe again, only come again.
-            subscriptions.push(self.granted_by_server(channel, &granted));
+            let subscription = self.granted_by_server(channel, &granted);
+            known.insert(subscription.channel.clone());
+            subscriptions.push(subscription);
         }
         Ok(())
     }

@@ -119,6 +119,9 @@ impl ClientSession {
 
     /// The client asks for a channel.
     pub(super) fn subscribe(&mut self, id: u32, subscribe: &Subscribe<'_>, now: Now, actions: &mut Actions) {
+        if !subscribe.token.is_empty() {
+            self.step.count_token();
+        }
         match self.grant(subscribe, now) {
             Ok(subscription) => {
                 let reject = subscribe.rejects_unrecovered();
@@ -307,6 +310,7 @@ impl ClientSession {
         now: Now,
         actions: &mut Actions,
     ) {
+        self.step.count_token();
         match self.refreshed(channel, token, now) {
             Ok(expires_at) => {
                 let end = expires_at.map(|at| self.end_of(at, now));

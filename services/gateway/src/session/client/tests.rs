@@ -50,7 +50,9 @@ fn policy(settings: ClientSettings) -> Arc<Policy> {
         ]
     }))
     .unwrap();
-    let tokens = TokenSettings { hmac_secret: SECRET.to_owned(), ..TokenSettings::default() };
+    // Without leeway, so that times are judged to the second.
+    let tokens =
+        TokenSettings { hmac_secret: SECRET.to_owned(), leeway: Duration::ZERO, ..TokenSettings::default() };
     Arc::new(Policy {
         rules: ChannelRules::new(&channels).unwrap(),
         tokens: TokenVerifier::new(&tokens).unwrap(),
@@ -66,8 +68,17 @@ fn settings() -> ClientSettings {
 
 /// A token of user 42 that is good for so many seconds from the bench's start.
 fn token(ttl: u64, channels: &[&str]) -> String {
+    signed("42", ttl, channels)
+}
+
+/// A token of this user, good for a minute.
+fn token_of(user: &str) -> String {
+    signed(user, 60, &[])
+}
+
+fn signed(user: &str, ttl: u64, channels: &[&str]) -> String {
     let request = ConnectionTokenRequest {
-        user: "42".to_owned(),
+        user: user.to_owned(),
         ttl: Some(Duration::from_secs(ttl)),
         channels: channels.iter().map(ToString::to_string).collect(),
         info: None,
@@ -118,6 +129,10 @@ impl Bench {
     fn run(&mut self, call: impl FnOnce(&mut ClientSession, Now, &mut Actions)) -> Vec<Value> {
         let mut actions = Actions::default();
         call(&mut self.session, self.now, &mut actions);
+        // As a transport does, in this turn or the next.
+        while self.session.has_more() {
+            self.session.resume(self.now, &mut actions);
+        }
         let mut lines = Vec::new();
         actions.drain_messages(|_, message| {
             lines.extend(

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode},
-    session::{Action, Actions, MessageKind, Now, Ticket, client::policy::VERSION},
+    session::{Action, Actions, MessageKind, Now, Ticket, client::policy::VERSION, login_limit::Credential},
 };
 
 /// Scheme of an `Authorization` header with a token.
@@ -108,6 +108,7 @@ impl StompSession {
         let pings = Pings { every: settings.ping_interval, answer_within: settings.pong_timeout };
         self.clock.start(offer.agree(ours), self.traits.has_pings.then_some(pings), now);
         self.state = State::Open;
+        self.login_limit = None;
         actions.message(MessageKind::Text, |out| {
             let mut connected = encode::frame(ServerCommand::Connected, version, out)
                 .header("version", version.name())
@@ -138,28 +139,64 @@ impl StompSession {
     fn credentials(&self, headers: &Headers, now: Now) -> Result<Option<Box<ConnectionClaims>>, Failure> {
         let bearer = headers.get("Authorization").and_then(|value| value.strip_prefix(BEARER));
         let passcode = headers.get("passcode").filter(|passcode| !passcode.is_empty());
-        if let (None, Some(login), Some(passcode)) = (bearer, headers.get("login"), passcode)
-            && let Some(user) = self.settings.user(login)
-        {
-            let denied = || Failure::from(ErrorCode::UNAUTHORIZED);
-            return if user.password.matches(passcode) { Ok(None) } else { Err(denied()) };
+        let login = headers.get("login").filter(|_| bearer.is_none() && !self.settings.users.is_empty());
+        if let (Some(login), Some(passcode)) = (login, passcode) {
+            return self.login(login, passcode, now);
         }
         match bearer.map(str::trim).or(passcode) {
-            Some(token) => match self.policy.tokens.connection(token, now.unix_s()) {
-                Ok(claims) => Ok(Some(Box::new(claims))),
-                Err(error) => Err(self.refuse_token(error)),
-            },
+            Some(token) => {
+                self.check_limit(Credential::Token)?;
+                match self.policy.tokens.connection(token, now.unix_s()) {
+                    Ok(claims) => Ok(Some(Box::new(claims))),
+                    Err(error) => Err(self.refuse_token(error)),
+                }
+            }
             None if self.policy.settings.allow_anonymous => Ok(Some(Box::default())),
             None => Err(ErrorCode::UNAUTHORIZED.into()),
         }
     }
 
+    /// A name with a passcode, which is the password of a backend, or a token of a client that names itself as it likes.
+    /// Whoever is refused does not learn whether there is such a backend: nothing that is done, and nothing that is
+    /// answered, depends on it.
+    fn login(&self, login: &str, passcode: &str, now: Now) -> Result<Option<Box<ConnectionClaims>>, Failure> {
+        self.check_limit(Credential::Password)?;
+        if self.settings.admits(login, passcode) {
+            return Ok(None);
+        }
+        match self.policy.tokens.connection(passcode, now.unix_s()) {
+            Ok(claims) => Ok(Some(Box::new(claims))),
+            Err(TokenError::Invalid(_)) => {
+                self.count_failed(Credential::Password);
+                Err(ErrorCode::UNAUTHORIZED.into())
+            }
+            Err(error) => Err(self.refuse_token(error)),
+        }
+    }
+
+    fn check_limit(&self, credential: Credential) -> Result<(), Failure> {
+        if self.login_limit.as_deref().is_none_or(|limit| limit.allows(credential)) {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Disconnect::TOO_MANY_REQUESTS,
+            "too many wrong logins from this address, come back later",
+        ))
+    }
+
+    fn count_failed(&self, credential: Credential) {
+        if let Some(limit) = &self.login_limit {
+            limit.failed(credential);
+        }
+    }
+
     fn refuse_token(&self, error: TokenError) -> Failure {
         match error {
-            TokenError::Expired => ErrorCode::TOKEN_EXPIRED.into(),
+            TokenError::Expired | TokenError::NotYetValid => ErrorCode::TOKEN_EXPIRED.into(),
             TokenError::UnknownKey => self.await_key(),
             TokenError::Invalid(reason) => {
-                tracing::info!(%reason, "token refused");
+                tracing::debug!(%reason, "token refused");
+                self.count_failed(Credential::Token);
                 Failure::of_disconnect(Disconnect::INVALID_TOKEN)
             }
         }
@@ -180,7 +217,7 @@ impl StompSession {
             Denied::TokenExpired => ErrorCode::TOKEN_EXPIRED,
             Denied::UnknownKey => return self.await_key(),
             Denied::InvalidToken(reason) => {
-                tracing::info!(%reason, "subscription token refused");
+                tracing::debug!(%reason, "subscription token refused");
                 ErrorCode::PERMISSION_DENIED
             }
         };

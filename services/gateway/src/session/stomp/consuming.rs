@@ -26,7 +26,7 @@ pub(super) struct Consumer {
     /// Unacknowledged messages at most.
     prefetch: usize,
     pub(super) taking: Option<Ticket>,
-    /// In the order in which they were shown.
+    /// In the order in which they were shown: serials rise.
     unacknowledged: VecDeque<Unacknowledged>,
 }
 
@@ -46,11 +46,14 @@ impl Consumer {
         self.unacknowledged.iter().find(|message| is_it(message)).map(|message| message.serial)
     }
 
+    /// Where the message of this serial stands.
+    fn position(&self, serial: u64) -> Option<usize> {
+        self.unacknowledged.binary_search_by_key(&serial, |message| message.serial).ok()
+    }
+
     /// Takes out the message of this serial, and with `and_earlier` all before it.
     fn take(&mut self, serial: u64, and_earlier: bool) -> Vec<DeliveryId> {
-        let Some(index) = self.unacknowledged.iter().position(|message| message.serial == serial) else {
-            return Vec::new();
-        };
+        let Some(index) = self.position(serial) else { return Vec::new() };
         let first = if and_earlier { 0 } else { index };
         self.unacknowledged.drain(first..=index).map(|message| message.id).collect()
     }
@@ -212,7 +215,7 @@ impl StompSession {
     /// Whether the message of this serial is still to be acknowledged.
     pub(super) fn is_unacknowledged(&self, serial: u64) -> bool {
         self.subscriptions.iter().any(|known| match &known.source {
-            Source::Queue(consumer) => consumer.find(|message| message.serial == serial).is_some(),
+            Source::Queue(consumer) => consumer.position(serial).is_some(),
             Source::Channel(_) => false,
         })
     }

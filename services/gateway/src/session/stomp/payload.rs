@@ -8,7 +8,7 @@ use gorani_protocol::{
     stomp::Headers,
 };
 
-use super::view::{CONTENT_TYPE, RESERVED, content_type};
+use super::view::{CONTENT_TYPE, content_type, is_reserved};
 
 /// Headers that are for the server alone, beside those that it writes itself.
 const NOT_PASSED_ON: [&str; 4] = ["host", "login", "passcode", "Authorization"];
@@ -31,7 +31,7 @@ pub(super) fn publication(headers: &Headers, body: Bytes, time_ms: u64) -> Resul
     if let Some(told) = told.filter(|told| !is_plain(told, kind)) {
         tags.push((CONTENT_TYPE.to_owned(), told.to_owned()));
     }
-    let own = headers.iter().filter(|(name, _)| !RESERVED.contains(name) && !NOT_PASSED_ON.contains(name));
+    let own = headers.iter().filter(|(name, _)| !is_reserved(name) && !NOT_PASSED_ON.contains(name));
     tags.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let bytes: usize = tags.iter().map(|(name, value)| name.len() + value.len()).sum();
     if tags.len() > TAGS_MAX || bytes > TAGS_MAX_BYTES {

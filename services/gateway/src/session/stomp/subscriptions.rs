@@ -103,6 +103,10 @@ impl StompSession {
         if self.subscriptions.len() >= self.policy.settings.max_subscriptions {
             return Err(Failure::limit("too many subscriptions"));
         }
+        // Passed over, a consumer would take away what is meant for another.
+        if headers.get("selector").is_some_and(|selector| !selector.trim().is_empty()) {
+            return Err(Failure::bad("selectors are not supported: subscribe to a destination of its own"));
+        }
         let ack_mode = ack_mode(headers.get("ack"), self.version)?;
         let recover = position(headers.get("offset"), headers.get("epoch"))?;
         let acks = ack_mode != AckMode::Auto;

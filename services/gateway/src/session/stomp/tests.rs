@@ -5,6 +5,7 @@ mod acknowledging;
 mod connecting;
 mod consuming;
 mod ending;
+mod forging;
 mod heart_beats;
 mod ordering;
 mod sending;
@@ -84,7 +85,9 @@ fn policy(settings: ClientSettings) -> Arc<Policy> {
         ]
     }))
     .unwrap();
-    let tokens = TokenSettings { hmac_secret: SECRET.to_owned(), ..TokenSettings::default() };
+    // Without leeway, so that times are judged to the second.
+    let tokens =
+        TokenSettings { hmac_secret: SECRET.to_owned(), leeway: Duration::ZERO, ..TokenSettings::default() };
     Arc::new(Policy {
         rules: ChannelRules::new(&channels).unwrap(),
         tokens: TokenVerifier::new(&tokens).unwrap(),
@@ -169,6 +172,10 @@ impl Bench {
     fn run(&mut self, call: impl FnOnce(&mut StompSession, Now, &mut Actions)) -> Vec<Told> {
         let mut actions = Actions::default();
         call(&mut self.session, self.now, &mut actions);
+        // As a transport does, in this turn or the next.
+        while self.session.has_more() {
+            self.session.resume(self.now, &mut actions);
+        }
         let mut told = Vec::new();
         actions.drain_messages(|_, message| told.push(Told::parse(message)));
         for action in actions.take_list() {

@@ -134,6 +134,8 @@ impl StompSession {
         if kept.iter().any(is_void) {
             return Err(Failure::bad("a message of this transaction is acknowledged already"));
         }
+        // As if each came by itself: what follows waits for the next step.
+        kept.iter().for_each(|kept| self.step.count(kept.bytes()));
         let waits = |kept: &&Kept| !matches!(kept, Kept::Settle(Acknowledged::Channel, _));
         let Ticket(mut ticket) = self.receipts.expect(kept.iter().filter(waits).count(), receipt, false);
         for kept in kept {

@@ -9,7 +9,7 @@ use gorani_protocol::stomp::{ServerCommand, Version, encode};
 use crate::session::MessageKind;
 
 /// How a session's frames are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Style {
     /// Of the session.
     pub version: Version,
@@ -19,7 +19,7 @@ pub struct Style {
 }
 
 /// The subscriptions of one session to one channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct View {
     /// Of the session.
     pub style: Style,
@@ -28,7 +28,7 @@ pub struct View {
 }
 
 /// One subscription.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Shown {
     /// Its id; absent where a client of 1.0 gave none.
     pub id: Option<Box<str>>,
@@ -42,7 +42,7 @@ pub struct Shown {
 pub const EMPTY: View = View { style: Style { version: Version::V1_2, text_only: false }, shown: Vec::new() };
 
 /// Headers that the server writes itself, and that no publisher may.
-pub(super) const RESERVED: [&str; 17] = [
+const RESERVED: [&str; 17] = [
     "destination",
     "message-id",
     "subscription",
@@ -101,7 +101,7 @@ pub(super) const CHANNEL_ACK: &str = "c-";
 
 /// What only one copy of a message says.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Delivery<'a> {
+pub struct Delivery<'a> {
     /// The `ack` header, where it is not that of a channel.
     pub(super) ack: Option<&'a str>,
     /// Whether it was delivered before.
@@ -122,13 +122,31 @@ impl Shown {
         delivery: Delivery<'_>,
         out: &mut BytesMut,
     ) {
+        out.reserve(publication.data.len() + FRAME_BYTES);
+        self.write_start(style, out);
+        self.write_rest(style, publication, message_id, delivery, out);
+    }
+
+    /// Writes what its MESSAGE frames begin with, up to the id: all in which subscriptions of one destination differ.
+    pub fn write_start(&self, style: Style, out: &mut BytesMut) {
+        let frame = encode::frame(ServerCommand::Message, style.version, out);
+        if let Some(id) = &self.id {
+            let _ = frame.header("subscription", id);
+        }
+    }
+
+    /// Writes what follows [`Shown::write_start`], for any id.
+    pub fn write_rest(
+        &self,
+        style: Style,
+        publication: &Publication,
+        message_id: &str,
+        delivery: Delivery<'_>,
+        out: &mut BytesMut,
+    ) {
         let Style { version, text_only } = style;
         let tags = &publication.tags;
-        out.reserve(publication.data.len() + FRAME_BYTES);
-        let mut frame = encode::frame(ServerCommand::Message, version, out);
-        if let Some(id) = &self.id {
-            frame = frame.header("subscription", id);
-        }
+        let mut frame = encode::more_headers(version, out);
         frame = frame.header("message-id", message_id).header("destination", &self.destination);
         if self.acks && version == Version::V1_2 {
             frame = match delivery.ack {
@@ -144,15 +162,25 @@ impl Shown {
         if delivery.redelivered {
             frame = frame.header("redelivered", "true");
         }
-        for (name, value) in tags.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str())) {
+        let encoded = (text_only && std::str::from_utf8(&publication.data).is_err())
+            .then(|| BASE64.encode(&publication.data));
+        if encoded.is_some() {
+            frame = frame.header(ENCODING, "base64");
+        }
+        let body = encoded.as_deref().map_or(&*publication.data, str::as_bytes);
+        // All that is the server's stands before what publishers chose: of repeated headers the first counts.
+        frame = frame.content_length(body.len());
+        for (name, value) in tags.iter().filter(|(name, _)| !is_reserved(name)) {
             frame = frame.header(name, value);
         }
-        if text_only && std::str::from_utf8(&publication.data).is_err() {
-            frame.header(ENCODING, "base64").body(BASE64.encode(&publication.data).as_bytes());
-        } else {
-            frame.body(&publication.data);
-        }
+        frame.body(body);
     }
+}
+
+/// Whether the server writes this header itself. Lenient readers trim names and ignore their case, so both are ignored here.
+pub(super) fn is_reserved(name: &str) -> bool {
+    let name = name.trim();
+    RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name))
 }
 
 /// Bytes of a MESSAGE frame beside its body, mostly.

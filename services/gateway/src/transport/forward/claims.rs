@@ -25,25 +25,59 @@ const OPENING: Duration = Duration::from_secs(10);
 /// Calls to the broker under way at a time.
 const CALLS_AT_A_TIME: usize = 64;
 
-/// Claimed ids, and when each was claimed last.
+/// Claimed ids.
 #[derive(Default)]
-pub(super) struct Claims(Mutex<HashMap<Arc<str>, Instant>>);
+pub(super) struct Claims(Mutex<HashMap<Arc<str>, Claim>>);
+
+struct Claim {
+    /// When it was made, or renewed, last.
+    at: Instant,
+    /// Whether its session was opened; else it is about to be.
+    is_opened: bool,
+}
 
 impl Claims {
     pub(super) fn enter(&self, session: &Arc<str>) {
-        self.0.lock().insert(session.clone(), Instant::now());
+        let mut claims = self.0.lock();
+        let claim = claims.entry(session.clone());
+        claim.or_insert(Claim { at: Instant::now(), is_opened: false }).at = Instant::now();
+    }
+
+    /// The session of this id was opened.
+    pub(super) fn opened(&self, session: &str) {
+        if let Some(claim) = self.0.lock().get_mut(session) {
+            claim.is_opened = true;
+        }
+    }
+
+    /// The id is another node's.
+    pub(super) fn forget(&self, session: &str) {
+        self.0.lock().remove(session);
+    }
+
+    /// Forgets an id whose session was not opened; whether there is such a one.
+    pub(super) fn forget_unopened(&self, session: &str) -> bool {
+        let mut claims = self.0.lock();
+        let is_unopened = claims.get(session).is_some_and(|claim| !claim.is_opened);
+        is_unopened && claims.remove(session).is_some()
+    }
+
+    fn renewed(&self, session: &str) {
+        if let Some(claim) = self.0.lock().get_mut(session) {
+            claim.at = Instant::now();
+        }
     }
 
     /// Those to renew, and those whose sessions are over.
     fn due(&self, directory: &Directory, renew_after: Duration) -> (Vec<Arc<str>>, Vec<Arc<str>>) {
         let (mut stale, mut over) = (Vec::new(), Vec::new());
-        for (session, at) in &*self.0.lock() {
-            let age = at.elapsed();
+        for (session, claim) in &*self.0.lock() {
+            let age = claim.at.elapsed();
             if directory.has(session) {
                 if age >= renew_after {
                     stale.push(session.clone());
                 }
-            } else if age >= OPENING {
+            } else if claim.is_opened || age >= OPENING {
                 over.push(session.clone());
             }
         }
@@ -71,11 +105,11 @@ pub async fn keep(node: Arc<Node>, shared: Arc<Shared>, directory: Arc<Directory
 
 async fn renew(node: &Node, shared: &Shared, session: Arc<str>) {
     match node.broker().cluster().claim(&session, &node.id, TTL, None).await {
-        Ok(owner) if *owner == *node.id => shared.claims.enter(&session),
+        Ok(owner) if *owner == *node.id => shared.claims.renewed(&session),
         Ok(_) => {
             // Somebody could not reach us. No request comes here any more, so the session ends by itself.
             tracing::debug!("another node has claimed a session");
-            shared.claims.0.lock().remove(&session);
+            shared.claims.forget(&session);
         }
         Err(error) => tracing::debug!(%error, "a session's claim could not be renewed"),
     }
@@ -84,7 +118,7 @@ async fn renew(node: &Node, shared: &Shared, session: Arc<str>) {
 async fn release(node: &Node, shared: &Shared, session: Arc<str>) {
     // One that is not given back counts for nothing: this node says that the session is not here.
     let _ = node.broker().cluster().release(&session, &node.id).await;
-    shared.claims.0.lock().remove(&session);
+    shared.claims.forget(&session);
 }
 
 #[cfg(test)]
@@ -97,8 +131,21 @@ mod tests {
         claims.enter(&"new".into());
         assert_eq!(claims.due(&directory, Duration::ZERO), (vec![], vec![]), "it may be about to open");
         if let Some(before) = Instant::now().checked_sub(OPENING) {
-            claims.0.lock().insert("over".into(), before);
+            claims.0.lock().insert("over".into(), Claim { at: before, is_opened: false });
             assert_eq!(claims.due(&directory, Duration::ZERO), (vec![], vec!["over".into()]));
         }
+        claims.opened("new");
+        claims.forget("over");
+        assert_eq!(claims.due(&directory, Duration::ZERO), (vec![], vec!["new".into()]), "it is over");
+    }
+
+    #[test]
+    fn a_claim_is_given_back_at_once_where_its_session_was_not_opened() {
+        let claims = Claims::default();
+        claims.enter(&"refused".into());
+        claims.enter(&"opened".into());
+        claims.opened("opened");
+        assert!(claims.forget_unopened("refused"));
+        assert!(!claims.forget_unopened("refused") && !claims.forget_unopened("opened"));
     }
 }

@@ -10,14 +10,13 @@ use actix_web::{
     middleware::Next,
     web,
 };
-use bytes::Bytes;
 
 use super::{
     Forwarded, Forwarding, REFUSED, WRONG_PROOF,
     seal::{SEAL, Seal, SealError, Sealed},
     target,
 };
-use crate::transport::held::opening::Local;
+use crate::transport::{body, held::opening::Local};
 
 /// Bytes of a forwarded body besides what a message may have, at most.
 const ENVELOPE_BYTES: usize = 64 * 1024;
@@ -87,7 +86,8 @@ async fn admit(forwarding: &Forwarding, request: &mut ServiceRequest) -> Result<
     let seal = seal.to_str().map_err(|_| SealError::Malformed)?;
     let message = node.settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES);
     let most = message.max(node.settings.sockjs.batch_max_bytes) + ENVELOPE_BYTES;
-    let body = whole_body(request, most, node.settings.http.request_timeout).await.ok_or(Refusal::Body)?;
+    let payload = request.extract::<web::Payload>().await.map_err(|_| Refusal::Body)?;
+    let body = body::read(payload, most).await.map_err(|_| Refusal::Body)?;
     let sealed = Sealed { method: request.method().as_str(), target: target(request.request()), body: &body };
     let opened = match Seal::open(seal, &node.secrets.known(), &sealed) {
         Err(SealError::Forged) => {
@@ -109,13 +109,4 @@ async fn admit(forwarding: &Forwarding, request: &mut ServiceRequest) -> Result<
     request.head_mut().peer_addr = opened.client;
     request.extensions_mut().insert(Forwarded { from: opened.from });
     Ok(())
-}
-
-async fn whole_body(
-    request: &mut ServiceRequest,
-    most: usize,
-    patience: std::time::Duration,
-) -> Option<Bytes> {
-    let payload = request.extract::<web::Payload>().await.ok()?;
-    tokio::time::timeout(patience, payload.to_bytes_limited(most)).await.ok()?.ok()?.ok()
 }

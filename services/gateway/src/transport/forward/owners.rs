@@ -13,7 +13,11 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{Forwarding, Lost, claims::TTL, elsewhere, is_forwarded};
-use crate::settings::BrokerKind;
+use crate::{
+    node::Place,
+    settings::BrokerKind,
+    transport::{endpoint::Refused, held::directory::Directory},
+};
 
 /// Owners asked, one after the other, for one request: each of them has just gone.
 const ATTEMPTS: usize = 4;
@@ -22,10 +26,12 @@ const REMEMBERED: usize = 32 * 1024;
 
 /// Where a receiving request is answered.
 pub enum Seat {
-    /// Here: the session is opened if it is not there.
-    Here,
+    /// Here: the session is opened if it is not there. Its slot is taken, and then its id is claimed for this node.
+    Here(Place),
     /// By its owner; this is the answer.
     Answered(HttpResponse),
+    /// Nobody has it, and there is no slot for it here.
+    Refused(Refused),
     /// That cannot be found out, or not be done, at the moment.
     Unavailable,
 }
@@ -82,11 +88,17 @@ impl Generations {
 }
 
 impl Forwarding {
-    /// Finds the place of a receiving request for a session that this node does not have.
-    pub async fn seat(&self, session: &Arc<str>, request: &HttpRequest) -> Seat {
+    /// Finds the place of a receiving request for a session that this node does not have. `slot` takes a slot for it: nothing
+    /// is claimed for who gets none.
+    pub async fn seat(
+        &self,
+        session: &Arc<str>,
+        request: &HttpRequest,
+        slot: impl Fn() -> Result<Place, Refused>,
+    ) -> Seat {
         // A node that is going down opens no session, so it has nothing to claim.
         if self.is_alone() || self.node.is_draining() {
-            return Seat::Here;
+            return slot().map_or_else(Seat::Refused, Seat::Here);
         }
         let (body, came_from_node) = (Bytes::new(), is_forwarded(request));
         let mut replacing: Option<String> = None;
@@ -101,7 +113,14 @@ impl Forwarding {
             self.shared.owners.forget(session);
         }
         for _ in 0..ATTEMPTS {
+            let place = match slot() {
+                Ok(place) => place,
+                Err(refused) if came_from_node => return Seat::Refused(refused),
+                Err(refused) => return self.seat_elsewhere(session, request, refused).await,
+            };
             let cluster = self.node.broker().cluster();
+            // Before it is claimed: a client that goes meanwhile leaves no claim behind.
+            self.shared.claims.enter(session);
             let owner = match cluster.claim(session, &self.node.id, TTL, replacing.as_deref()).await {
                 Ok(owner) => owner,
                 Err(error) => {
@@ -110,9 +129,10 @@ impl Forwarding {
                 }
             };
             if *owner == *self.node.id {
-                self.shared.claims.enter(session);
-                return Seat::Here;
+                return Seat::Here(place);
             }
+            drop(place);
+            self.shared.claims.forget(session);
             if came_from_node {
                 return Seat::Answered(elsewhere());
             }
@@ -127,6 +147,44 @@ impl Forwarding {
             }
         }
         Seat::Unavailable
+    }
+
+    /// Takes a receiving request to the session's owner. This node has no slot to open the session itself.
+    async fn seat_elsewhere(&self, session: &Arc<str>, request: &HttpRequest, refused: Refused) -> Seat {
+        let owner = match self.node.broker().cluster().owner(session).await {
+            Ok(Some(owner)) if *owner != *self.node.id => owner,
+            Ok(_) => return Seat::Refused(refused),
+            Err(error) => {
+                tracing::debug!(%error, "the owner of a session is not known");
+                return Seat::Unavailable;
+            }
+        };
+        match self.relay(&owner, request, &Bytes::new()).await {
+            Ok(response) => {
+                self.shared.owners.put(session, &owner);
+                Seat::Answered(response)
+            }
+            Err(Lost::Busy) => Seat::Unavailable,
+            Err(Lost::Elsewhere | Lost::Unreachable) => Seat::Refused(refused),
+        }
+    }
+
+    /// A session is open whose id this node has claimed.
+    pub fn opened(&self, session: &str) {
+        self.shared.claims.opened(session);
+    }
+
+    /// Gives the claim of an id back that no session was opened for.
+    pub fn give_back(&self, session: &Arc<str>, directory: &Directory) {
+        if self.is_alone() || directory.has(session) || !self.shared.claims.forget_unopened(session) {
+            return;
+        }
+        let (node, session) = (self.node.clone(), session.clone());
+        actix_rt::spawn(async move {
+            if let Err(error) = node.broker().cluster().release(&session, &node.id).await {
+                tracing::debug!(%error, "the claim of a session that was refused is not given back");
+            }
+        });
     }
 
     /// Takes a request that brings messages to the owner of its session, which this node does not have.

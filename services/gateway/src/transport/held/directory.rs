@@ -10,13 +10,21 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 use actix::Recipient;
 use parking_lot::Mutex;
 use rand::Rng;
 
-use super::Visit;
+use super::{Visit, ended::Ended};
+use crate::{
+    disconnect::Disconnect,
+    node::{
+        admission::share::{Exhausted, Share},
+        client_network::ClientNetwork,
+    },
+};
 
 /// Parts of the table, each under a lock of its own: workers rarely meet in one.
 const PARTS: usize = 64;
@@ -27,13 +35,24 @@ pub enum Owner {
     Here(Recipient<Visit>),
     /// The node with this id's.
     Elsewhere(Arc<str>),
+    /// This node's, but it has ended a moment ago, for this reason.
+    Ended(Disconnect),
     /// Nobody's: it never was, or is over.
     Nobody,
 }
 
 struct Entry {
     mailbox: Recipient<Visit>,
-    principal: Option<Arc<str>>,
+    opened_by: OpenedBy,
+}
+
+/// Who opened a session, as far as the request that did tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OpenedBy {
+    /// The principal that the endpoint named.
+    pub principal: Option<Arc<str>>,
+    /// The network that it came from.
+    pub network: Option<ClientNetwork>,
 }
 
 /// The sessions of a node that requests come for, by id. Bounded by the places of the node, of which each has one.
@@ -41,8 +60,10 @@ pub struct Directory {
     node: Arc<str>,
     parts: Vec<Mutex<HashMap<Arc<str>, Entry>>>,
     hasher: RandomState,
+    /// Sessions that have just ended.
+    ended: Ended,
     /// Sessions that wait for their next response.
-    unattended: AtomicUsize,
+    waiting: Share,
     /// Polls that wait for something new.
     polls: Arc<AtomicUsize>,
 }
@@ -65,7 +86,8 @@ impl Directory {
             node,
             parts,
             hasher: RandomState::new(),
-            unattended: AtomicUsize::new(0),
+            ended: Ended::default(),
+            waiting: Share::default(),
             polls: Arc::default(),
         }
     }
@@ -82,35 +104,41 @@ impl Directory {
         if !node.is_empty() && *node != *self.node {
             return Owner::Elsewhere(node.into());
         }
-        match self.part(session).lock().get(session) {
-            Some(entry) => Owner::Here(entry.mailbox.clone()),
-            None => Owner::Nobody,
+        if let Some(entry) = self.part(session).lock().get(session) {
+            return Owner::Here(entry.mailbox.clone());
         }
+        self.ended.get(session).map_or(Owner::Nobody, Owner::Ended)
     }
 
-    /// Whether a session is here.
+    /// Whether a session is here, or has ended here a moment ago.
     pub fn has(&self, session: &str) -> bool {
-        self.part(session).lock().contains_key(session)
+        self.part(session).lock().contains_key(session) || self.ended.get(session).is_some()
     }
 
-    /// Whose client a session of this node is, where the request that opened it said so.
-    pub fn principal(&self, session: &str) -> Option<Arc<str>> {
-        self.part(session).lock().get(session)?.principal.clone()
+    /// Who opened a session of this node.
+    pub fn opened_by(&self, session: &str) -> Option<OpenedBy> {
+        Some(self.part(session).lock().get(session)?.opened_by.clone())
     }
 
     /// Enters a session. False if the id is taken: then another request was faster, and the session is its.
-    pub fn enter(&self, session: &Arc<str>, mailbox: Recipient<Visit>, principal: Option<Arc<str>>) -> bool {
+    pub fn enter(&self, session: &Arc<str>, mailbox: Recipient<Visit>, opened_by: OpenedBy) -> bool {
         let mut part = self.part(session).lock();
-        if part.contains_key(session) {
+        if part.contains_key(session) || self.ended.get(session).is_some() {
             return false;
         }
-        part.insert(session.clone(), Entry { mailbox, principal });
+        part.insert(session.clone(), Entry { mailbox, opened_by });
         true
     }
 
     /// Takes a session out.
     pub fn leave(&self, session: &str) {
         self.part(session).lock().remove(session);
+    }
+
+    /// Takes a session out that has ended; until `by` whoever comes for it is told why.
+    pub(super) fn retire(&self, session: Arc<str>, reason: Disconnect, by: Instant) {
+        self.ended.put(session.clone(), reason, by);
+        self.leave(&session);
     }
 
     /// Sessions.
@@ -129,15 +157,14 @@ impl Directory {
         (waiting.0.fetch_add(1, Ordering::Relaxed) < most).then_some(waiting)
     }
 
-    /// One more session waits for its next response, unless `most` do already.
-    pub(super) fn begin_waiting(&self, most: usize) -> bool {
-        let taken = |count: usize| (count < most).then_some(count + 1);
-        self.unattended.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+    /// One more session waits for its next response, unless `most` do already, or too many of this network among them.
+    pub(super) fn begin_waiting(&self, network: Option<ClientNetwork>, most: usize) -> Result<(), Exhausted> {
+        self.waiting.take(network, most)
     }
 
     /// One fewer does.
-    pub(super) fn end_waiting(&self) {
-        self.unattended.fetch_sub(1, Ordering::Relaxed);
+    pub(super) fn end_waiting(&self, network: Option<ClientNetwork>) {
+        self.waiting.give_back(network);
     }
 
     fn part(&self, session: &str) -> &Mutex<HashMap<Arc<str>, Entry>> {

@@ -4,7 +4,11 @@ use std::{collections::VecDeque, net::SocketAddr, rc::Rc, sync::Arc, time::Insta
 
 use actix::{AsyncContext, Context};
 
-use super::{Held, Lifetime, Phase, Response, directory::Directory, visit::Arrival};
+use super::{
+    Held, Lifetime, Phase, Response,
+    directory::{Directory, OpenedBy},
+    visit::Arrival,
+};
 use crate::{
     hub::{fanout::Encoding, roster::Registration, worker::Worker},
     metrics::TransportLabel,
@@ -66,11 +70,14 @@ impl Opening {
     pub fn open(self, local: &Local) -> Result<(), Taken> {
         let Local { node, worker, directory, .. } = local;
         let ctx = Context::<Held>::new();
+        let network = node.network_of(self.peer);
+        let opened_by = OpenedBy { principal: self.session.principal(), network };
         if let Some(id) = &self.id
-            && !directory.enter(id, ctx.address().recipient(), self.session.principal())
+            && !directory.enter(id, ctx.address().recipient(), opened_by)
         {
             return Err(Taken(self.response));
         }
+        self.place.runs(ctx.address().recipient());
         let outbox = Outbox::new(self.outbox_max_bytes);
         let key = worker.register(Registration {
             mailbox: ctx.address().recipient(),
@@ -96,6 +103,8 @@ impl Opening {
                 protocol: self.protocol,
                 peer: self.peer,
                 opened_at: Instant::now(),
+                place: Some(self.place),
+                is_authenticated: false,
             },
             phase: Phase::Open,
             response: Some(self.response),
@@ -106,7 +115,8 @@ impl Opening {
             quiet_by: self.lifetime.heartbeat().map(|heartbeat| Instant::now() + heartbeat),
             id: self.id,
             directory: directory.clone(),
-            _place: self.place,
+            network,
+            is_visited: false,
         });
         Ok(())
     }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     hub::fanout::{Encoding, Framing, Protocol},
     metrics::TransportLabel,
-    node::Node,
+    node::{Node, admission::slots::Source},
     outbox::Outbox,
     session::{Incoming, MessageKind, Outcome, Session, Ticket},
     settings::Settings,
@@ -102,7 +102,7 @@ impl Bench {
             lifetime,
             id: Some(bench.id.clone()),
             messages: vec!["first".to_owned()],
-            place: bench.local.node.take_place().unwrap(),
+            place: bench.local.node.take_place(&Source::default()).unwrap(),
         };
         assert!(opening.open(&bench.local).is_ok());
         assert_eq!(read(&reader).await, "first\n");
@@ -112,7 +112,7 @@ impl Bench {
     fn mailbox(&self) -> Option<Recipient<Visit>> {
         match self.local.directory.owner("", &self.id) {
             Owner::Here(mailbox) => Some(mailbox),
-            Owner::Elsewhere(_) | Owner::Nobody => None,
+            Owner::Elsewhere(_) | Owner::Ended(_) | Owner::Nobody => None,
         }
     }
 
@@ -126,7 +126,11 @@ impl Bench {
     /// Comes for what waits.
     async fn attach(&self) -> PipeReader {
         let (pipe, reader) = pipe();
-        self.mailbox().expect("the session is there").send(Visit::Attach(response(pipe))).await.unwrap();
+        match self.local.directory.owner("", &self.id) {
+            Owner::Here(mailbox) => mailbox.send(Visit::Attach(response(pipe))).await.unwrap(),
+            Owner::Ended(reason) => response(pipe).tell_ended(&reason),
+            Owner::Elsewhere(_) | Owner::Nobody => panic!("the session is not there"),
+        }
         reader
     }
 
@@ -290,6 +294,69 @@ async fn more_sessions_than_allowed_do_not_wait_for_a_response() {
         tokio::task::yield_now().await;
     }
     let told = bench.attach().await;
-    assert!(read(&told).await.contains("3504"));
+    assert!(read(&told).await.contains("3013"), "its client comes back");
     bench.ends().await;
+}
+
+#[actix_rt::test]
+async fn an_ended_session_holds_no_slot_and_no_actor_while_its_end_is_told() {
+    let lifetime = Lifetime::Visits { patience: SOON, heartbeat: SOON, most: 1 };
+    let (bench, _reader) = Bench::open(lifetime, PLENTY).await;
+    assert_eq!(bench.bring(&["end"]).await, Some(Ok(())));
+    bench.ends().await;
+    assert!(bench.local.directory.is_empty());
+    for _ in 0..3 {
+        assert!(read(&bench.attach().await).await.contains("4001"));
+    }
+}
+
+#[actix_rt::test]
+async fn what_waits_for_its_client_when_a_session_ends_is_brought_before_the_end_and_holds_no_slot() {
+    let lifetime = Lifetime::Visits { patience: SOON, heartbeat: SOON, most: 1 };
+    let (bench, _reader) = Bench::open_once(lifetime).await;
+    assert_eq!(bench.bring(&["before", "end"]).await, Some(Ok(())));
+    assert_eq!(bench.local.node.connections(), 0);
+    assert!(bench.mailbox().is_some());
+    assert_eq!(read(&bench.attach().await).await, "before\n");
+    bench.ends().await;
+}
+
+/// A request that opens a session with this id from this address.
+fn opening(local: &Local, id: &str, address: &str, most: usize) -> (Opening, PipeReader) {
+    let (pipe, reader) = pipe();
+    let peer = std::net::SocketAddr::new(address.parse().unwrap(), 1);
+    let opening = Opening {
+        session: Box::new(Echo { is_blocked: Rc::default() }),
+        encoding: Encoding { protocol: Protocol::Embedded, framing: Framing::Lines },
+        outbox_max_bytes: PLENTY,
+        transport: &LABEL,
+        protocol: "test",
+        peer: Some(peer),
+        response: Response { pipe, writer: Box::new(Once::default()) },
+        lifetime: Lifetime::Visits { patience: SOON, heartbeat: SOON, most },
+        id: Some(id.into()),
+        messages: vec!["first".to_owned()],
+        place: local.node.take_place(&Source { client: Some(peer.ip()), connection: None }).unwrap(),
+    };
+    (opening, reader)
+}
+
+#[actix_rt::test]
+async fn sessions_of_one_network_do_not_take_every_place_among_those_that_wait() {
+    let local = Bench::open(VISITS, PLENTY).await.0.local;
+    let open = async |id: String, address| {
+        let (opening, reader) = opening(&local, &id, address, 100);
+        assert!(opening.open(&local).is_ok());
+        while !read(&reader).await.is_empty() {}
+    };
+    for number in 0..100 {
+        open(format!("one{number}"), "192.0.2.1").await;
+    }
+    // Twenty of a hundred wait; the others were told to come back, and hold nothing.
+    assert_eq!(local.directory.len(), 20);
+    assert!(matches!(local.directory.owner("", "one99"), Owner::Ended(reason) if reason.code == 3013));
+    for number in 0..10 {
+        open(format!("other{number}"), "192.0.2.2").await;
+    }
+    assert_eq!(local.directory.len(), 30);
 }

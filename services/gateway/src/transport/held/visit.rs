@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{Held, Phase, Response};
 use crate::{
     session::{Actions, Incoming, Now},
-    transport::carrier::Carrier,
+    transport::{carrier::Carrier, turn::Turn},
 };
 
 /// How long a response may wait for the end of the one before it to be seen: the client that gave that one up may be back
@@ -50,7 +50,7 @@ pub struct Busy;
 
 impl Held {
     /// Takes messages, or lets them wait behind those that wait.
-    pub(super) fn take_arrival(&mut self, arrival: Arrival, ctx: &mut Context<Self>) {
+    pub(super) fn take_arrival(&mut self, arrival: Arrival) {
         if !self.is_open() {
             // Dropping it tells.
             return;
@@ -60,24 +60,45 @@ impl Held {
             return;
         }
         self.arrivals.push_back(arrival);
-        self.take_arrivals(ctx);
+        // The resident future takes it: all requests that are here share one turn.
+        self.carried.outbox.wake();
     }
 
-    /// Hands the session what has come, as far as it can take it.
+    /// Hands the session what has come, as far as it can take it in this turn.
     pub(super) fn take_arrivals(&mut self, ctx: &mut Context<Self>) {
-        let now = Now::read();
+        let mut turn = Turn::default();
         let mut actions = Actions::default();
-        while self.is_open()
+        if !self.take_within(&mut turn, &mut actions, ctx) {
+            self.carried.outbox.wake();
+        }
+        turn.end(&self.carried.errands.worker);
+    }
+
+    /// False if the turn is over before all is taken that could be.
+    fn take_within(&mut self, turn: &mut Turn, actions: &mut Actions, ctx: &mut Context<Self>) -> bool {
+        if !self.resume(turn, actions, ctx) {
+            return false;
+        }
+        if self.arrivals.is_empty() {
+            return true;
+        }
+        turn.begin();
+        let now = Now::read();
+        let mut is_in_time = true;
+        while is_in_time
+            && self.is_open()
             && !self.carried.session.is_blocked()
             && let Some(mut arrival) = self.arrivals.pop_front()
         {
-            while self.is_open()
+            while is_in_time
+                && self.is_open()
                 && !self.carried.session.is_blocked()
                 && let Some(message) = arrival.messages.pop_front()
             {
                 self.carried.errands.worker.tally.received(1, message.len());
-                self.carried.session.message(Incoming::Text(&message), now, &mut actions);
-                self.carry_out(&mut actions, ctx);
+                self.carried.session.message(Incoming::Text(&message), now, actions);
+                self.carry_out(actions, ctx);
+                is_in_time = self.resume(turn, actions, ctx) && !turn.is_over();
             }
             if self.is_open() && !arrival.messages.is_empty() {
                 self.arrivals.push_front(arrival);
@@ -89,13 +110,11 @@ impl Held {
         if self.arrivals.is_empty() {
             self.arrivals = VecDeque::new();
         }
+        is_in_time
     }
 
     /// Lets a response carry the session. While another one does, it waits a moment, and is turned away then.
     pub(super) fn attach(&mut self, response: Response, ctx: &mut Context<Self>) {
-        if matches!(self.phase, Phase::Over(_)) {
-            return;
-        }
         if self.response.as_ref().is_some_and(|current| current.pipe.is_abandoned()) {
             // The client is back before the news that it had gone: that it had gone counts nevertheless.
             self.lose_broken_response();
@@ -115,6 +134,13 @@ impl Held {
     }
 
     pub(super) fn take_response(&mut self, mut response: Response) {
+        if let Phase::Over(reason) = &self.phase {
+            // One that left without an end that is told is gone: whoever comes opens another one.
+            if self.id.is_none() {
+                response.tell_ended(reason);
+            }
+            return;
+        }
         self.set_attended();
         response.writer.begin(&response.pipe);
         self.response = Some(response);

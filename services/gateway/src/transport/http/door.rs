@@ -19,8 +19,15 @@ use super::refusal::Refusal;
 use crate::{
     disconnect::{Disconnect, ErrorCode},
     metrics::RefusalLabel,
-    node::Place,
-    transport::{held::opening::Local, peer::client_address, websocket::upgrade::header_bytes},
+    node::{
+        Place,
+        admission::slots::{NoSlot, Source},
+    },
+    transport::{
+        body::{self, BodyError},
+        held::opening::Local,
+        peer::{client_address, source},
+    },
 };
 
 /// How long a browser need not ask again whether it may ask.
@@ -37,6 +44,8 @@ pub struct Door {
     pub local: Local,
     /// Who asks.
     pub peer: Option<SocketAddr>,
+    /// Where its sessions come from.
+    source: Source,
     /// The origin of the page that asks, which may.
     origin: Option<HeaderValue>,
     version: Version,
@@ -46,12 +55,8 @@ impl Door {
     /// Looks at who asks.
     ///
     /// # Errors
-    /// A page of an origin that may not ask, or headers over the limit.
+    /// A page of an origin that may not ask.
     pub fn of(request: &HttpRequest, local: &web::Data<Local>) -> Result<Self, Refusal> {
-        if header_bytes(request.uri(), request.headers()) > local.node.settings.http.header_max_bytes {
-            return Err(Refusal::new(ErrorCode::LIMIT_EXCEEDED, "the request's headers are too large")
-                .with_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
-        }
         let origin = request.headers().get(header::ORIGIN);
         let text = match origin.map(HeaderValue::to_str) {
             None => None,
@@ -61,9 +66,12 @@ impl Door {
         if !local.node.origins.allows(text, host(request)) {
             return Err(Refusal::new(ErrorCode::PERMISSION_DENIED, "this origin is not allowed"));
         }
+        let connection = request.peer_addr();
+        let peer = client_address(&local.node, connection, request.headers());
         Ok(Self {
             local: Local::clone(local),
-            peer: client_address(&local.node, request.peer_addr(), request.headers()),
+            peer,
+            source: source(&local.node, peer, connection),
             origin: origin.cloned(),
             version: request.version(),
         })
@@ -81,23 +89,24 @@ impl Door {
         if self.peer.is_some_and(|peer| !node.allows_handshake(peer.ip())) {
             return Err(Refusal::new(ErrorCode::TOO_MANY_REQUESTS, "too many sessions from this address"));
         }
-        node.take_place().ok_or_else(|| Disconnect::CONNECTION_LIMIT.into())
+        node.take_place(&self.source).map_err(|no_slot| match no_slot {
+            NoSlot::Full => Disconnect::CONNECTION_LIMIT.into(),
+            _ => Refusal::new(ErrorCode::TOO_MANY_REQUESTS, no_slot.to_string()).with_status(
+                StatusCode::from_u16(no_slot.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+            ),
+        })
     }
 
     /// A request's whole body.
     ///
     /// # Errors
-    /// It is larger than `most_bytes`, or takes too long, or ends too early.
-    pub async fn body(&self, payload: web::Payload, most_bytes: usize) -> Result<Bytes, Refusal> {
-        let patience = self.local.node.settings.http.request_timeout;
-        match tokio::time::timeout(patience, payload.to_bytes_limited(most_bytes)).await {
-            Ok(Ok(Ok(body))) => Ok(body),
-            Ok(Ok(Err(_))) => Err(Refusal::bad_request("the body cannot be read")),
-            Ok(Err(_)) => Err(Refusal::new(ErrorCode::LIMIT_EXCEEDED, "the body is too large")),
-            Err(_) => {
-                Err(Refusal::bad_request("the body takes too long").with_status(StatusCode::REQUEST_TIMEOUT))
-            }
-        }
+    /// It is larger than `max_bytes`, or takes too long, or ends too early.
+    pub async fn body(&self, payload: web::Payload, max_bytes: usize) -> Result<Bytes, Refusal> {
+        body::read(payload, max_bytes).await.map_err(|error| {
+            let code =
+                if error == BodyError::TooLarge { ErrorCode::LIMIT_EXCEEDED } else { ErrorCode::BAD_REQUEST };
+            Refusal::new(code, error.to_string()).with_status(error.status())
+        })
     }
 
     /// Begins a response.
@@ -146,7 +155,7 @@ impl Door {
     }
 }
 
-/// The host that the client asked for: the `Host` header, in HTTP/2 the authority.
+/// The host that the client asked for: the `Host` header, else that of an absolute request line.
 fn host(request: &HttpRequest) -> &str {
     let header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     header.or_else(|| request.uri().authority().map(|authority| authority.as_str())).unwrap_or_default()

@@ -10,8 +10,9 @@ use serde::Deserialize;
 use super::{door::Door, refusal::Refusal};
 use crate::{
     disconnect::ErrorCode,
+    node::admission::attempts::Attempt,
     transport::{
-        forward::Lost,
+        forward::{Lost, is_forwarded},
         held::{
             directory::Owner,
             opening::Local,
@@ -61,25 +62,38 @@ async fn hand_over(door: &Door, request: &HttpRequest, body: &Bytes) -> Result<H
     if emulated.data.len() > local.node.settings.client.message_max_bytes {
         return Err(Refusal::new(ErrorCode::LIMIT_EXCEEDED, "the commands are too large"));
     }
-    let unknown = || {
-        Refusal::new(ErrorCode::NOT_AVAILABLE, "no such session, or it is over")
-            .with_status(StatusCode::NOT_FOUND)
-    };
     match local.directory.owner(&emulated.node, &emulated.session) {
         Owner::Here(mailbox) => {
             let (arrival, taken) = Arrival::new([emulated.data]);
-            mailbox.send(Visit::Deliver(arrival)).await.map_err(|_| unknown())?;
+            mailbox.send(Visit::Deliver(arrival)).await.map_err(|_| over())?;
             match taken.await {
                 Ok(Ok(())) => Ok(door.response(StatusCode::NO_CONTENT).finish()),
                 Ok(Err(Busy)) => Err(ErrorCode::TOO_MANY_REQUESTS.into()),
-                Err(_) => Err(unknown()),
+                Err(_) => Err(over()),
             }
         }
         Owner::Elsewhere(node) => match local.forwarding.relay(&node, request, body).await {
+            Ok(response) if response.status() == StatusCode::NOT_FOUND => Err(unknown(door, request)),
             Ok(response) => Ok(response),
             Err(Lost::Busy) => Err(ErrorCode::TOO_MANY_REQUESTS.into()),
-            Err(Lost::Unreachable | Lost::Elsewhere) => Err(unknown()),
+            Err(Lost::Unreachable | Lost::Elsewhere) => Err(unknown(door, request)),
         },
-        Owner::Nobody => Err(unknown()),
+        Owner::Ended(_) => Err(over()),
+        Owner::Nobody => Err(unknown(door, request)),
     }
+}
+
+fn over() -> Refusal {
+    Refusal::new(ErrorCode::NOT_AVAILABLE, "no such session, or it is over")
+        .with_status(StatusCode::NOT_FOUND)
+}
+
+/// Nobody has the session: its client is late, or somebody guesses. It is counted where the client's request has arrived;
+/// who names too many is told so. A right id of 128 random bits is nobody's guess, and is never refused.
+fn unknown(door: &Door, request: &HttpRequest) -> Refusal {
+    let node = &door.local.node;
+    if is_forwarded(request) || node.failed_attempt(Attempt::OwnSessionId, node.network_of(door.peer)) {
+        return over();
+    }
+    Refusal::new(ErrorCode::TOO_MANY_REQUESTS, "too many requests for sessions that do not exist")
 }

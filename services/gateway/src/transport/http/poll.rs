@@ -86,7 +86,7 @@ fn asked(request: &HttpRequest, node: &Node) -> Result<Asked, Refusal> {
 
 async fn answer(door: &Door, asked: Asked) -> Result<HttpResponse, Refusal> {
     let node = &door.local.node;
-    let channels = readable(&node.policy, &asked.wish, Now::read())?;
+    let channels = readable(&node.policy, &asked.wish, node.login_limit(door.peer), Now::read())?;
     if channels.is_empty() {
         return Err(Refusal::bad_request("no channels: name some (channels=a,b), or send a token that does"));
     }

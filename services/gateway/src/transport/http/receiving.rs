@@ -102,7 +102,7 @@ pub(super) fn open_session(
     let place = door.place()?;
     let (pipe, body) = pipe();
     let opening = Opening {
-        session: Box::new(session),
+        session: Box::new(session.with_login_limit(door.local.node.login_limit(door.peer))),
         encoding: Encoding { protocol, framing: Framing::Lines },
         outbox_max_bytes: door.local.node.settings.client.outbox_max_bytes,
         transport,

@@ -85,9 +85,10 @@ fn open(door: &Door, transport: &'static TransportLabel, commands: String) -> Re
     let node = &door.local.node;
     let id = Directory::new_id();
     let traits = TransportTraits { emulation: Some(id.clone()), ..TransportTraits::default() };
+    let session = ClientSession::new(node.policy.clone(), traits, Now::read());
     let (writer, body) = pipe();
     let opening = Opening {
-        session: Box::new(ClientSession::new(node.policy.clone(), traits, Now::read())),
+        session: Box::new(session.with_login_limit(node.login_limit(door.peer))),
         encoding: Encoding { protocol: Protocol::Client, framing },
         outbox_max_bytes: node.settings.client.outbox_max_bytes,
         transport,

@@ -24,13 +24,17 @@ use gorani_protocol::sockjs::{
 use super::options::SockJsEndpoint;
 use crate::{
     metrics::RefusalLabel,
-    node::{Node, Place},
+    node::{Node, Place, admission::attempts::Attempt},
     transport::{
         endpoint::{Handshake, Refused, SocketAddresses},
+        forward::is_forwarded,
         held::opening::Local,
-        peer::client_address,
+        peer::{client_address, source},
     },
 };
+
+/// What is told of a session that is not there, and of one that is somebody else's.
+pub(super) const NO_SUCH_SESSION: &str = "no such session";
 
 /// A request that may ask.
 pub(super) struct Door<'r> {
@@ -106,35 +110,81 @@ impl<'r> Door<'r> {
         }
     }
 
-    /// A session of somebody takes requests of nobody else: its id alone is not much of a secret.
+    /// A session of somebody takes requests of nobody else: its id alone is not much of a secret. One of nobody known takes
+    /// requests of the network alone that opened it (`sockjs.bind_to_address`). Decision record 24.
     ///
     /// # Errors
-    /// The guard does not let this request in, or as somebody else.
-    pub(super) fn check_principal(&self, key: &str) -> Result<(), Refused> {
-        let Some(owner) = self.local.directory.principal(key) else { return Ok(()) };
-        match self.endpoint.endpoint.principal(&self.handshake())? {
-            Some(principal) if principal == owner => Ok(()),
-            _ => Err(Refused::Status(403, "the session is somebody else's".to_owned())),
+    /// The guard does not let this request in, or as somebody else; or it comes from elsewhere, and is told that there is
+    /// no such session. Either is counted as a wrong id.
+    pub(super) fn check_owner(&self, key: &str) -> Result<(), Refused> {
+        let Some(opened_by) = self.local.directory.opened_by(key) else { return Ok(()) };
+        let network = self.local.node.network_of(self.peer);
+        let refused = match opened_by.principal {
+            Some(owner) => match self.endpoint.endpoint.principal(&self.handshake()) {
+                Ok(Some(principal)) if principal == owner => return Ok(()),
+                Ok(_) => Refused::Status(403, "the session is somebody else's".to_owned()),
+                Err(refused) => refused,
+            },
+            None if self.local.node.settings.sockjs.bind_to_address && opened_by.network != network => {
+                Refused::Status(404, NO_SUCH_SESSION.to_owned())
+            }
+            None => return Ok(()),
+        };
+        self.count_wrong_id();
+        Err(refused)
+    }
+
+    /// Whether this client may ask for sessions by their ids now, or has named too many that do not exist. A request that
+    /// another node forwards was counted there.
+    pub(super) fn may_name_sessions(&self) -> bool {
+        let node = &self.local.node;
+        is_forwarded(self.request) || node.allows_attempt(Attempt::SessionId, node.network_of(self.peer))
+    }
+
+    /// Answers that there is no such session, and counts it.
+    pub(super) fn no_such_session(&self) -> HttpResponse {
+        self.count_wrong_id();
+        self.sentence(StatusCode::NOT_FOUND, NO_SUCH_SESSION)
+    }
+
+    /// Counts a wrong id by what the session's node answers.
+    pub(super) fn count_if_wrong(&self, response: &HttpResponse) {
+        // Not there, or somebody else's: there is no other reason for either that this node has not looked for already.
+        if matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::FORBIDDEN) {
+            self.count_wrong_id();
+        }
+    }
+
+    /// Counts a wrong id, where the client's request has arrived.
+    pub(super) fn count_wrong_id(&self) {
+        if !is_forwarded(self.request) {
+            let node = &self.local.node;
+            node.failed_attempt(Attempt::SessionId, node.network_of(self.peer));
         }
     }
 
     /// A place for a session that the request is to open.
     ///
     /// # Errors
-    /// The node is going down or full, or this address asks too often.
+    /// The node is going down or full, or holds too many sessions that have not connected.
     pub(super) fn place(&self) -> Result<Place, Refused> {
         let node = &self.local.node;
-        let refuse = |status, sentence: &str| Err(Refused::Status(status, sentence.to_owned()));
         if node.is_draining() {
-            return refuse(503, "this node is draining, try another");
+            return Err(Refused::Status(503, "this node is draining, try another".to_owned()));
         }
-        if self.peer.is_some_and(|peer| !node.allows_handshake(peer.ip())) {
-            return refuse(429, "too many sessions from this address");
+        let source = source(node, self.peer, self.request.peer_addr());
+        node.take_place(&source).map_err(|no_slot| Refused::Status(no_slot.status(), no_slot.to_string()))
+    }
+
+    /// Whether this address may open another session now.
+    ///
+    /// # Errors
+    /// It asks too often.
+    pub(super) fn check_handshakes(&self) -> Result<(), Refused> {
+        if self.peer.is_some_and(|peer| !self.local.node.allows_handshake(peer.ip())) {
+            return Err(Refused::Status(429, "too many sessions from this address".to_owned()));
         }
-        match node.take_place() {
-            Some(place) => Ok(place),
-            None => refuse(503, "this node holds as many connections as it may"),
-        }
+        Ok(())
     }
 
     /// Begins an answer that nobody may keep.
@@ -212,7 +262,11 @@ pub(super) fn refuse(node: &Node, refused: &Refused) -> HttpResponse {
     };
     node.metrics.handshakes_refused.get_or_create(&RefusalLabel { status }).inc();
     tracing::debug!(status, reason = sentence, "request refused");
-    plain(StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN), &sentence)
+    let mut response = plain(StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN), &sentence);
+    if matches!(status, 429 | 503) {
+        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+    }
+    response
 }
 
 fn insert(response: &mut HttpResponseBuilder, headers: Vec<Header>) {

@@ -21,20 +21,28 @@ pub struct Framed {
     limits: BatchLimits,
     /// Messages of a batch that the session could not take yet: until it has, nothing more is read.
     waiting: VecDeque<String>,
+    /// Messages that may still be handed on in this step.
+    left: usize,
 }
+
+/// Messages of a batch that are handed on before the transport looks at the clock.
+const MESSAGES_PER_STEP: usize = 16;
 
 impl Framed {
     /// The session inside.
     pub fn new(session: Box<dyn Session>, limits: BatchLimits) -> Self {
-        Self { session, limits, waiting: VecDeque::new() }
+        Self { session, limits, waiting: VecDeque::new(), left: 0 }
     }
 
-    /// Hands on what waits, as far as the session can take it.
+    /// Hands on what waits, as far as the session can take it in this step.
     fn hand_on(&mut self, now: Now, actions: &mut Actions) {
-        while !self.session.is_blocked()
+        while self.left > 0
+            && !self.session.is_blocked()
+            && !self.session.has_more()
             && !actions.is_closing()
             && let Some(message) = self.waiting.pop_front()
         {
+            self.left -= 1;
             self.session.message(Incoming::Text(&message), now, actions);
         }
         if self.waiting.is_empty() {
@@ -54,6 +62,7 @@ impl Session for Framed {
         };
         match batch::decode(text.as_bytes(), self.limits) {
             Ok(messages) => {
+                self.left = MESSAGES_PER_STEP;
                 self.waiting.extend(messages.into_iter().map(Cow::into_owned));
                 self.hand_on(now, actions);
             }
@@ -94,6 +103,18 @@ impl Session for Framed {
         !self.waiting.is_empty() || self.session.is_blocked()
     }
 
+    fn has_more(&self) -> bool {
+        self.session.has_more() || (self.left == 0 && !self.waiting.is_empty() && !self.session.is_blocked())
+    }
+
+    fn resume(&mut self, now: Now, actions: &mut Actions) {
+        if self.session.has_more() {
+            self.session.resume(now, actions);
+        }
+        self.left = MESSAGES_PER_STEP;
+        self.hand_on(now, actions);
+    }
+
     fn ending(&mut self) {
         self.waiting.clear();
         self.session.ending();
@@ -101,6 +122,10 @@ impl Session for Framed {
 
     fn failed(&mut self, error: &(dyn Error + 'static)) {
         self.session.failed(error);
+    }
+
+    fn has_connected(&self) -> bool {
+        self.session.has_connected()
     }
 
     fn principal(&self) -> Option<Arc<str>> {

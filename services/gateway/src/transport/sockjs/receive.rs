@@ -6,6 +6,7 @@ use gorani_protocol::sockjs::{Callback, Transport, Wrapping, transport::Directio
 use super::{Door, door, label, pages, writer::FrameWriter};
 use crate::{
     hub::fanout::{Encoding, Framing},
+    node::Place,
     session::Now,
     transport::{
         endpoint::Refused,
@@ -22,8 +23,13 @@ use crate::{
 /// How often a session may end just when the request comes for it.
 const ATTEMPTS: usize = 4;
 
-/// Answers a request that receives.
-pub(super) async fn receive(door: &Door<'_>, session: &str, transport: Transport) -> HttpResponse {
+/// Answers a request that receives. `place`: a slot for its session, where that is to be opened.
+pub(super) async fn receive(
+    door: &Door<'_>,
+    session: &str,
+    transport: Transport,
+    mut place: Option<Place>,
+) -> HttpResponse {
     let callback = if transport.has_callback() {
         match Callback::from_query(door.request.query_string()) {
             Ok(callback) => Some(callback),
@@ -36,7 +42,7 @@ pub(super) async fn receive(door: &Door<'_>, session: &str, transport: Transport
     for _ in 0..ATTEMPTS {
         let (pipe, body) = pipe();
         let writer = FrameWriter::new(transport, wrapping.clone(), door.endpoint.response_max_bytes);
-        if let Err(refused) = come(door, session, transport, pipe, writer) {
+        if let Err(refused) = come(door, session, transport, &mut place, pipe, writer) {
             return door::refuse(&door.local.node, &refused);
         }
         // A session that was about to end left nothing: an empty answer would make the client ask at once, again and again.
@@ -53,6 +59,7 @@ fn come(
     door: &Door<'_>,
     session: &str,
     transport: Transport,
+    place: &mut Option<Place>,
     pipe: PipeWriter,
     writer: FrameWriter,
 ) -> Result<(), Refused> {
@@ -60,8 +67,12 @@ fn come(
     let directory = &door.local.directory;
     match directory.owner("", &key) {
         Owner::Here(mailbox) => {
-            door.check_principal(&key)?;
+            door.check_owner(&key)?;
             mailbox.do_send(Visit::Attach(Response { pipe, writer: Box::new(writer) }));
+            return Ok(());
+        }
+        Owner::Ended(reason) => {
+            Response { pipe, writer: Box::new(writer) }.tell_ended(&reason);
             return Ok(());
         }
         Owner::Elsewhere(_) => {
@@ -69,7 +80,11 @@ fn come(
         }
         Owner::Nobody => {}
     }
-    let place = door.place()?;
+    door.check_handshakes()?;
+    let place = match place.take() {
+        Some(place) => place,
+        None => door.place()?,
+    };
     let handshake = door.handshake();
     let endpoint = &door.endpoint.endpoint;
     let settings = &door.local.node.settings.sockjs;
@@ -91,7 +106,9 @@ fn come(
         place,
     };
     // Taken: another request was faster. This one is answered by that one's session, at the next attempt.
-    let _ = opening.open(door.local);
+    if opening.open(door.local).is_ok() {
+        door.local.forwarding.opened(&door.endpoint.key(session));
+    }
     Ok(())
 }
 

@@ -8,11 +8,14 @@ use actix_web::{
     http::{StatusCode, header},
     web,
 };
-use bytes::Bytes;
 use gorani_protocol::sockjs::{BatchError, Transport, batch, form};
 
-use super::{Door, door};
+use super::{
+    Door,
+    door::{self, NO_SUCH_SESSION},
+};
 use crate::transport::{
+    body,
     forward::owners::Delivery,
     held::{
         directory::Owner,
@@ -27,9 +30,9 @@ pub(super) async fn send(
     transport: Transport,
     payload: web::Payload,
 ) -> HttpResponse {
-    let body = match body(door, payload).await {
+    let body = match body::read(payload, door.endpoint.batch_max_bytes).await {
         Ok(body) => body,
-        Err((status, sentence)) => return door.sentence(status, sentence),
+        Err(error) => return door.sentence(error.status(), error.to_string()),
     };
     // Any type is legal: what is not a form is taken as it is.
     let batch = match transport {
@@ -47,14 +50,21 @@ pub(super) async fn send(
     };
     let (arrival, taken) = Arrival::new(messages);
     let key = door.endpoint.key(session);
-    let Owner::Here(mailbox) = door.local.directory.owner("", &key) else {
+    let owner = door.local.directory.owner("", &key);
+    if matches!(owner, Owner::Ended(_)) {
+        return door.sentence(StatusCode::NOT_FOUND, NO_SUCH_SESSION);
+    }
+    let Owner::Here(mailbox) = owner else {
         return match door.local.forwarding.deliver(&key, door.request, &body).await {
-            Delivery::Answered(response) => response,
-            Delivery::Unknown => door.sentence(StatusCode::NOT_FOUND, "no such session"),
+            Delivery::Answered(response) => {
+                door.count_if_wrong(&response);
+                response
+            }
+            Delivery::Unknown => door.no_such_session(),
             Delivery::Unavailable => door.unreachable(),
         };
     };
-    if let Err(refused) = door.check_principal(&key) {
+    if let Err(refused) = door.check_owner(&key) {
         return door::refuse(&door.local.node, &refused);
     }
     mailbox.do_send(Visit::Deliver(arrival));
@@ -62,17 +72,6 @@ pub(super) async fn send(
         Ok(Ok(())) if transport == Transport::JsonpSend => door.sentence(StatusCode::OK, "ok"),
         Ok(Ok(())) => door.session_answer(StatusCode::NO_CONTENT, transport.content_type()).finish(),
         Ok(Err(Busy)) => door.sentence(StatusCode::SERVICE_UNAVAILABLE, Busy.to_string()),
-        Err(_) => door.sentence(StatusCode::NOT_FOUND, "no such session"),
-    }
-}
-
-async fn body(door: &Door<'_>, payload: web::Payload) -> Result<Bytes, (StatusCode, &'static str)> {
-    let patience = door.local.node.settings.http.request_timeout;
-    let read = payload.to_bytes_limited(door.endpoint.batch_max_bytes);
-    match tokio::time::timeout(patience, read).await {
-        Ok(Ok(Ok(body))) => Ok(body),
-        Ok(Ok(Err(_))) => Err((StatusCode::BAD_REQUEST, "the body cannot be read")),
-        Ok(Err(_)) => Err((StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")),
-        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the body takes too long")),
+        Err(_) => door.sentence(StatusCode::NOT_FOUND, NO_SUCH_SESSION),
     }
 }

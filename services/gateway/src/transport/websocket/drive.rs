@@ -16,13 +16,15 @@ use super::{Connection, Io, farewell::Phase};
 use crate::{
     disconnect::Disconnect,
     session::{Actions, Incoming, Now},
-    transport::carrier::Carrier,
+    transport::{carrier::Carrier, turn::Turn},
 };
 
 /// Size of a worker's read buffer, shared by all its connections.
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// Buffers one connection may fill in a turn, before its neighbours have theirs.
 const READS_PER_TURN: usize = 4;
+/// Frames without a message, as pings and fragments, that are taken before the clock is looked at.
+const EVENTS_PER_LOOK: usize = 64;
 /// Bytes that wait in the outbox from which on pongs do not join them. Well below the smallest outbox, 4096 bytes.
 const PONG_BACKLOG_BYTES: usize = 2048;
 
@@ -70,7 +72,9 @@ impl<T: Io> Connection<T> {
         }
         // Writing first: what waits is what the connection was woken for, nearly always.
         let mut written = self.write(task);
-        let read = self.read(scratch, ctx, task);
+        let mut turn = Turn::default();
+        let read = self.read(scratch, &mut turn, ctx, task);
+        turn.end(&self.carried.errands.worker);
         if !self.carried.outbox.is_empty() && written.is_ready() {
             written = self.write(task);
         }
@@ -99,18 +103,28 @@ impl<T: Io> Connection<T> {
     }
 
     /// Reads what there is, within the fair share of a turn.
-    fn read(&mut self, scratch: &mut Scratch, ctx: &mut Context<Self>, task: &mut Task<'_>) -> Reading {
-        if !self.early.is_empty() {
-            let mut early = BytesMut::from(&*std::mem::take(&mut self.early));
-            self.take_bytes(&mut early, &mut scratch.actions, ctx);
-        }
+    fn read(
+        &mut self,
+        scratch: &mut Scratch,
+        turn: &mut Turn,
+        ctx: &mut Context<Self>,
+        task: &mut Task<'_>,
+    ) -> Reading {
         for _ in 0..READS_PER_TURN {
             if matches!(self.phase, Phase::Over(_)) {
                 return Reading::Ended;
             }
+            if !self.resume(turn, &mut scratch.actions, ctx) || turn.is_over() {
+                break;
+            }
             if self.phase.is_open() && self.carried.session.is_blocked() {
                 // Until an outcome lets the session take more; the peer's bytes wait in the kernel.
                 return Reading::Waits;
+            }
+            if !self.unread.is_empty() {
+                let mut unread = BytesMut::from(&*std::mem::take(&mut self.unread));
+                self.take_bytes(&mut unread, turn, &mut scratch.actions, ctx);
+                continue;
             }
             let mut buffer = ReadBuf::new(&mut scratch.bytes);
             match Pin::new(&mut self.io).poll_read(task, &mut buffer) {
@@ -118,7 +132,7 @@ impl<T: Io> Connection<T> {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     let count = buffer.filled().len();
                     let (bytes, _) = scratch.bytes.split_at_mut(count);
-                    self.take_bytes(bytes, &mut scratch.actions, ctx);
+                    self.take_bytes(bytes, turn, &mut scratch.actions, ctx);
                 }
                 Poll::Ready(Ok(())) => {
                     self.break_off(Disconnect::ABNORMAL);
@@ -135,17 +149,30 @@ impl<T: Io> Connection<T> {
         Reading::Waits
     }
 
-    /// Decodes bytes into the session.
-    fn take_bytes(&mut self, bytes: &mut [u8], actions: &mut Actions, ctx: &mut Context<Self>) {
+    /// Decodes bytes into the session, until it can take no more or the turn is over; what is left is kept.
+    fn take_bytes(
+        &mut self,
+        bytes: &mut [u8],
+        turn: &mut Turn,
+        actions: &mut Actions,
+        ctx: &mut Context<Self>,
+    ) {
         if self.unreadable || matches!(self.phase, Phase::Closing { peer_closed: true, .. } | Phase::Over(_))
         {
             return;
         }
+        turn.begin();
         let now = Now::read();
         let mut input = Input::new(bytes);
         let mut messages = 0;
         let mut payload_bytes = 0;
+        let mut events = 0_usize;
         loop {
+            events += 1;
+            if events.is_multiple_of(EVENTS_PER_LOOK) && turn.is_over() {
+                self.unread = Bytes::copy_from_slice(input.rest());
+                break;
+            }
             let event = match self.decoder.next(&mut input) {
                 Ok(Some(event)) => event,
                 Ok(None) => break,
@@ -185,6 +212,15 @@ impl<T: Io> Connection<T> {
             payload_bytes += incoming.len();
             self.carried.session.message(incoming, now, actions);
             self.carry_out(actions, ctx);
+            let is_done = self.resume(turn, actions, ctx);
+            if input.is_empty() {
+                continue;
+            }
+            let is_blocked = self.phase.is_open() && self.carried.session.is_blocked();
+            if !is_done || is_blocked || turn.is_over() {
+                self.unread = Bytes::copy_from_slice(input.rest());
+                break;
+            }
         }
         self.carried.errands.worker.tally.received(messages, payload_bytes);
         self.reschedule();

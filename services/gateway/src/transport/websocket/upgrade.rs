@@ -26,7 +26,7 @@ use crate::{
         endpoints::{Endpoints, WebSocketRoute},
         errand::Errands,
         held::opening::Local,
-        peer::client_address,
+        peer::{client_address, source},
         sockjs::framed::Framed,
     },
 };
@@ -53,10 +53,12 @@ impl Upgrades {
     /// `early` are bytes that followed the request in the same packet.
     pub async fn take<T: Io>(self, request: Request, io: T, early: Bytes) {
         let result = self.agree(&request).and_then(|agreed| {
+            let node = &self.local.node;
+            let source = source(node, agreed.handshake.peer, None);
+            let place = node
+                .take_place(&source)
+                .map_err(|no_slot| Refused::Status(no_slot.status(), no_slot.to_string()))?;
             let session = agreed.route.endpoint.open(&agreed.handshake, Now::read())?;
-            let place = self.local.node.take_place().ok_or_else(|| {
-                Refused::Status(503, "this node holds as many connections as it may".to_owned())
-            })?;
             Ok((agreed, session, place))
         });
         let (agreed, session, place) = match result {
@@ -88,6 +90,7 @@ impl Upgrades {
             let _ = outbox.push(text_frame(sockjs::frame::OPEN));
         }
         Connection::create(|ctx: &mut Context<Connection<T>>| {
+            place.runs(ctx.address().recipient());
             let key = self.local.worker.register(Registration {
                 mailbox: ctx.address().recipient(),
                 outbox: outbox.clone(),
@@ -99,7 +102,7 @@ impl Upgrades {
             Connection {
                 io,
                 // An empty rest would still hold the whole read buffer of the HTTP connection.
-                early: Bytes::copy_from_slice(&early),
+                unread: Bytes::copy_from_slice(&early),
                 decoder,
                 carried: Carried {
                     session,
@@ -115,12 +118,13 @@ impl Upgrades {
                     protocol: endpoint.name(),
                     peer: handshake.peer,
                     opened_at: Instant::now(),
+                    place: Some(place),
+                    is_authenticated: false,
                 },
                 phase: Phase::Open,
                 pong: None,
                 unreadable: false,
                 needs_flush: false,
-                _place: place,
             }
         });
     }
@@ -168,7 +172,7 @@ impl Upgrades {
     }
 
     /// Answers a handshake that leads nowhere, and closes.
-    async fn refuse<T: Io>(&self, mut io: T, refused: &Refused) {
+    pub async fn refuse<T: Io>(&self, mut io: T, refused: &Refused) {
         let answer = Answer::of(refused);
         self.local
             .node
@@ -235,7 +239,8 @@ impl Answer {
                 Self { status: refusal.status(), headers: refusal.headers(), sentence: refusal.to_string() }
             }
             Refused::Status(status, sentence) => {
-                Self { status: *status, headers: &[], sentence: sentence.clone() }
+                let headers: &[_] = if matches!(status, 429 | 503) { &[("Retry-After", "1")] } else { &[] };
+                Self { status: *status, headers, sentence: sentence.clone() }
             }
         }
     }

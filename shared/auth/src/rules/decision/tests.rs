@@ -247,6 +247,7 @@ fn a_token_that_is_refused_is_not_passed_over() {
     let open = rules(ChannelOptions { allow_subscribe_for_client: true, ..ChannelOptions::default() });
     for (error, expected, code) in [
         (TokenError::Expired, Denied::TokenExpired, 109),
+        (TokenError::NotYetValid, Denied::TokenExpired, 109),
         (TokenError::UnknownKey, Denied::UnknownKey, 103),
         (TokenError::Invalid(InvalidToken::Signature), Denied::InvalidToken(InvalidToken::Signature), 103),
     ] {

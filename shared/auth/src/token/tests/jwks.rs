@@ -132,6 +132,7 @@ fn an_unknown_kid_asks_for_a_fetch_and_the_installed_set_answers_it() {
     let verifier = by_url();
     assert!(verifier.is_configured());
     assert_eq!(verifier.jwks_url(), Some("https://keys.test/jwks.json"));
+    assert!(verifier.awaits_keys() && !by_secret().awaits_keys());
     let first = RSA.sign(Algorithm::RS256, Some("first"), &somebody());
     let second = OTHER_RSA.sign(Algorithm::RS256, Some("second"), &somebody());
     let without = RSA.sign(Algorithm::RS256, None, &somebody());
@@ -142,6 +143,7 @@ fn an_unknown_kid_asks_for_a_fetch_and_the_installed_set_answers_it() {
     assert_eq!(verifier.install_jwks(set(&[RSA.jwk(&json!({"kid": "first"}))]).as_bytes()), Ok(1));
     assert!(verifier.connection(&first, NOW).is_ok());
     assert!(verifier.connection(&without, NOW).is_ok());
+    assert!(!verifier.awaits_keys());
     assert_eq!(refused(&verifier, &second), TokenError::UnknownKey);
 
     // Rotated: the new set takes the place of the old one, and withdrawn keys open nothing.

@@ -15,9 +15,11 @@ end
 local offset, epoch = '0', ''
 if size ~= '0' then
   local now = now_ms()
-  epoch = live(candidate, position_ttl)
-  forget_expired(now, tonumber(ttl))
+  epoch = live(candidate)
+  -- First of the writes, as in `live`.
   offset = string.format('%.0f', redis.call('HINCRBY', KEYS[1], 's', 1))
+  redis.call('PEXPIRE', KEYS[1], position_ttl)
+  forget_expired(now, tonumber(ttl))
   local accepted = string.format('%.0f', now)
   redis.call('XADD', KEYS[2], 'MAXLEN', '=', size, offset .. '-' .. accepted, 'b', body)
   redis.call('HSETNX', KEYS[1], 'o', accepted)

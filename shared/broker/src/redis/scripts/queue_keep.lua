@@ -1,4 +1,5 @@
--- A node is alive; what dead nodes hold comes back. Gives {id, attempt, body} of those that are dead letters now.
+-- A node is alive; what dead nodes hold comes back. Where ARGV[8] is 1 the node holds the ids that follow and no others: the
+-- rest of what it has pending comes back as well. Gives {id, attempt, body} of those that are dead letters now.
 local node, most, lease, ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[6]), ARGV[7]
 make_group()
 local now = now_ms()
@@ -17,6 +18,26 @@ for _, gone in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now)) do
     redis.call('ZREM', leases, gone)
     redis.call('XGROUP', 'DELCONSUMER', stream, 'g', gone)
   end
+end
+if ARGV[8] == '1' then
+  local holds = {}
+  for index = 9, #ARGV do
+    holds[ARGV[index]] = true
+  end
+  local from = '-'
+  repeat
+    local pending = redis.call('XPENDING', stream, 'g', from, '+', 1000, node)
+    for _, each in ipairs(pending) do
+      from = '(' .. each[1]
+      if not holds[each[1]] then
+        came_back = true
+        local buried = give_back(each[1], node, node, most)
+        if buried then
+          dead[#dead + 1] = buried
+        end
+      end
+    end
+  until #pending < 1000
 end
 touch(ttl)
 if came_back then

@@ -9,15 +9,16 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- The epoch of the stream's life, which begins now if there is none; the position lives on for position_ttl.
-local function live(candidate, position_ttl)
+-- The epoch of the stream's life, which begins now if there is none. The caller prolongs the position's own life. The first
+-- write of a life is HSET, which Redis refuses when it is out of memory: after any other write it refuses nothing more.
+local function live(candidate)
   local epoch = redis.call('HGET', KEYS[1], 'e')
   if not epoch then
     epoch = candidate
-    redis.call('DEL', KEYS[1], KEYS[2])
     redis.call('HSET', KEYS[1], 'e', epoch)
+    redis.call('HDEL', KEYS[1], 's', 'o')
+    redis.call('DEL', KEYS[2])
   end
-  redis.call('PEXPIRE', KEYS[1], position_ttl)
   return epoch
 end
 

@@ -76,10 +76,11 @@ impl Shards {
             }
             return;
         };
-        if !is(routes.owner(slot_of(shard.ear.canary().as_bytes())), shard)
+        if !is(routes.owner(shard.ear.canary(|canary| slot_of(canary.name().as_bytes()))), shard)
             && let Ok(slot) = Slot::try_from(slot)
         {
-            shard.ear.set_canary(self.canary_in(slot, slot));
+            let name = self.canary_in(slot, slot);
+            shard.ear.canary(|canary| canary.set_name(name));
         }
     }
 

@@ -94,7 +94,12 @@ impl Shard {
         if let Some(reason) = self.requests.status().trouble().or_else(|| self.listener.status().trouble()) {
             return Some(reason);
         }
-        if self.ear.silence().is_some_and(|silence| silence > patience) {
+        let (refusal, silence) =
+            self.ear.canary(|canary| (canary.refusal().map(str::to_owned), canary.silence()));
+        if let Some(reason) = refusal {
+            return Some(format!("Redis refuses to publish: {reason}"));
+        }
+        if silence.is_some_and(|silence| silence > patience) {
             return Some("the node does not hear itself".to_owned());
         }
         if self.ear.lost_for().is_some_and(|lost| lost > patience) {

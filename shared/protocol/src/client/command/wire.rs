@@ -165,7 +165,7 @@ struct ChannelField<'a> {
 struct PublishFields<'a> {
     #[serde(borrow, deserialize_with = "text")]
     channel: Cow<'a, str>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "given")]
     data: Option<&'a RawValue>,
     #[serde(rename = "type", deserialize_with = "nullable")]
     kind: i32,
@@ -231,6 +231,11 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
         T::deserialize(MapAccessDeserializer::new(map)).map(Object)
     }
+}
+
+/// Any JSON value, `null` too: only a field that is not there is absent.
+fn given<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// A field whose `null` is its default.

@@ -119,3 +119,74 @@ fn a_session_that_has_ended_does_nothing_more() {
     assert!(bench.say(json!({"id": 2, "rpc": {"method": "x"}})).is_empty());
     assert_eq!(bench.session.deadline(), None);
 }
+
+#[test]
+fn a_message_of_thousands_of_commands_is_run_in_short_steps_and_in_order() {
+    let mut bench = Bench::subscribed("open:a", Subscribed::default());
+    let line = |id: u32| json!({"id": id, "unsubscribe": {"channel": "x"}}).to_string();
+    let lines: Vec<String> = (3..5003).map(line).collect();
+    let mut actions = Actions::default();
+    let mut seen = 0_u64;
+    let mut steps = 0;
+    bench.session.message(Incoming::Text(&lines.join("\n")), bench.now, &mut actions);
+    loop {
+        let before = seen;
+        actions.drain_messages(|_, message| {
+            for line in message.split(|byte| *byte == b'\n') {
+                let reply: Value = serde_json::from_slice(line).unwrap();
+                assert_eq!(reply["id"], seen + 3);
+                seen += 1;
+            }
+        });
+        assert!(seen - before <= 64, "{} commands in one step", seen - before);
+        steps += 1;
+        if !bench.session.has_more() {
+            break;
+        }
+        assert!(bench.session.is_blocked() || seen > 4700, "the transport reads on behind what waits");
+        bench.session.resume(bench.now, &mut actions);
+    }
+    assert_eq!(seen, 5000);
+    assert!(steps >= 5000 / 64, "{steps} steps");
+}
+
+#[test]
+fn tokens_are_few_in_a_step_since_each_is_a_signature_to_verify() {
+    let mut bench = Bench::subscribed("open:a", Subscribed::default());
+    let line = |id: u32| json!({"id": id, "refresh": {"token": token(3600, &[])}}).to_string();
+    let lines: Vec<String> = (3..53).map(line).collect();
+    let mut actions = Actions::default();
+    bench.session.message(Incoming::Text(&lines.join("\n")), bench.now, &mut actions);
+    let mut replies = 0;
+    actions.drain_messages(|_, message| replies += message.split(|byte| *byte == b'\n').count());
+    assert!(replies <= 3, "{replies} tokens in one step");
+}
+
+#[test]
+fn outcomes_that_come_at_once_do_not_make_a_step_longer() {
+    // As with the embedded broker: each publish has its outcome before the next action.
+    let mut bench = Bench::subscribed("open:a", Subscribed::default());
+    let line = |id: u32| json!({"id": id, "publish": {"channel": "open:a", "data": id}}).to_string();
+    let lines: Vec<String> = (3..1003).map(line).collect();
+    let mut actions = Actions::default();
+    bench.session.message(Incoming::Text(&lines.join("\n")), bench.now, &mut actions);
+    let mut published = 0;
+    loop {
+        let mut in_step = 0;
+        let mut list: VecDeque<Action> = actions.take_list().into();
+        while let Some(action) = list.pop_front() {
+            let Action::Publish(ticket, ..) = action else { continue };
+            in_step += 1;
+            let outcome = Outcome::Published(Ok(Published::default()));
+            bench.session.outcome(ticket, outcome, bench.now, &mut actions);
+            list.extend(actions.take_list());
+        }
+        assert!(in_step <= 64, "{in_step} publishes in one step");
+        published += in_step;
+        if !bench.session.has_more() {
+            break;
+        }
+        bench.session.resume(bench.now, &mut actions);
+    }
+    assert_eq!(published, 1000);
+}

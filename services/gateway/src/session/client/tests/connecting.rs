@@ -1,6 +1,7 @@
 //! Connect, heartbeats, expiry.
 
 use super::*;
+use crate::session::login_limit::{Credential, tests::Failures};
 
 #[test]
 fn a_connect_with_a_token_tells_client_version_expiry_and_heartbeat() {
@@ -218,4 +219,47 @@ fn a_backend_can_refresh_and_expire_a_connection() {
     assert_eq!(pushes, [json!({"push": {"refresh": {"expires": true, "ttl": 100}}})]);
     bench.signal(Signal::Refresh { expired: true, expire_at: None });
     assert_eq!(bench.closed_with(), 3005);
+}
+
+#[test]
+fn invalid_tokens_count_and_after_too_many_a_client_is_told_to_come_back() {
+    let limit = Failures::at_most(1);
+    let connect = |token: String| {
+        let mut bench = Bench::new(settings());
+        bench.session = bench.session.with_login_limit(limit.clone());
+        let replies = bench.say(json!({"id": 1, "connect": {"token": token}}));
+        (replies, bench.closed)
+    };
+    // One that is over was a right one, and is to be had anew.
+    assert_eq!(connect(token(0, &[])).0[0]["error"]["code"], 109);
+    assert!(limit.counted.lock().is_empty());
+    assert_eq!(connect("a.b.c".to_owned()).1, Some(Disconnect::INVALID_TOKEN));
+    assert_eq!(*limit.counted.lock(), [Credential::Token]);
+    let (replies, closed) = connect(token(60, &[]));
+    assert_eq!(
+        (&replies[0]["error"]["code"], &replies[0]["error"]["temporary"]),
+        (&json!(111), &json!(true))
+    );
+    assert_eq!(closed, None);
+}
+
+#[test]
+fn a_session_has_connected_when_its_connect_is_answered() {
+    let mut bench = Bench::new(settings());
+    assert!(!bench.session.has_connected());
+    bench.say(json!({"id": 1, "connect": {"token": token(60, &[])}}));
+    assert!(bench.session.has_connected());
+    let (bench, _) = entering();
+    assert!(!bench.session.has_connected());
+}
+
+#[test]
+fn a_user_whose_id_no_channel_can_carry_connects_without_the_personal_channel() {
+    for user in ["two words", "고라니", "CN=x,OU=y", "a#b", &"x".repeat(300)] {
+        let mut bench =
+            Bench::new(ClientSettings { personal_channels: vec!["open:me".to_owned()], ..settings() });
+        let replies = bench.say(json!({"id": 1, "connect": {"token": token_of(user)}}));
+        assert!(replies[0]["connect"]["client"].is_string(), "{user}: {replies:?}");
+        assert!(replies[0]["connect"].get("subs").is_none(), "{user}: {replies:?}");
+    }
 }

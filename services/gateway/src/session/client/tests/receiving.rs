@@ -8,6 +8,7 @@ use crate::{
     disconnect::{ErrorCode, Refused},
     session::{
         client::Dialect,
+        login_limit::tests::Failures,
         position::Positions,
         uni::{UniSession, Wish, readable},
     },
@@ -186,7 +187,13 @@ fn a_receiver_is_pinged_without_having_to_answer_and_may_say_nothing() {
 fn only_what_keeps_history_can_be_read_by_polls() {
     let policy = policy(settings());
     let now = Now { unix_ms: START_S * 1000, ..Now::read() };
-    let channels = readable(&policy, &wish(&token(60, &[]), &["history:a", "open:a"], ""), now).unwrap();
+    let limit = Failures::at_most(1);
+    let wished = |token: &str| wish(token, &["history:a", "open:a"], "");
+    let channels = readable(&policy, &wished(&token(60, &[])), limit.clone(), now).unwrap();
     let kept: Vec<_> = channels.iter().map(|channel| channel.retention.is_some()).collect();
     assert_eq!(kept, [true, false]);
+    // A wrong token counts, and after too many none is looked at.
+    let refused = |token: &str| readable(&policy, &wished(token), limit.clone(), now).unwrap_err();
+    assert_eq!(refused("a.b.c"), Refused::Disconnect(Disconnect::INVALID_TOKEN));
+    assert_eq!(refused(&token(60, &[])), Refused::Error(ErrorCode::TOO_MANY_REQUESTS));
 }

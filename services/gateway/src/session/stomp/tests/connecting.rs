@@ -1,6 +1,7 @@
 //! Items 16 to 26 and 59.
 
 use super::*;
+use crate::session::login_limit::{Credential, tests::Failures};
 
 fn connect(headers: &str) -> (Bench, Told) {
     let mut bench = Bench::new();
@@ -171,4 +172,69 @@ fn anonymous_clients_and_backends_need_no_place() {
         let mut bench = Bench::with(settings, stomp_settings());
         assert_eq!(bench.ask(&format!("CONNECT\n{headers}\n\0")).command, "CONNECTED");
     }
+}
+
+/// What is told for a login: the ERROR or CONNECTED, and how the session ends.
+fn told(login: &str, passcode: &str, limit: &Arc<Failures>) -> (Told, Option<Disconnect>) {
+    let mut bench = Bench::new();
+    bench.session = bench.session.with_login_limit(limit.clone());
+    let told = bench.ask(&format!("CONNECT\naccept-version:1.2\nlogin:{login}\npasscode:{passcode}\n\n\0"));
+    (told, bench.closed)
+}
+
+/// Passcodes that let nobody in: no password, no token, tokens that are over or of another key.
+fn wrong_passcodes() -> Vec<String> {
+    let forged = token(60, &[]).replace('.', ".x");
+    ["hus", "hush ", "HUSH", "hush-and-more", "a.b.c", &forged, &token(0, &[])].map(str::to_owned).to_vec()
+}
+
+#[test]
+fn item_59_who_is_refused_does_not_learn_whether_there_is_such_a_user() {
+    let limit = Failures::at_most(usize::MAX);
+    for passcode in wrong_passcodes() {
+        let (known, known_end) = told("shop", &passcode, &limit);
+        for login in ["nobody", "shoq", "sho", "shop2", "SHOP"] {
+            let (unknown, unknown_end) = told(login, &passcode, &limit);
+            assert_eq!(unknown.command, "ERROR");
+            assert_eq!((&unknown, &unknown_end), (&known, &known_end), "{login} {passcode}");
+        }
+        let counted = std::mem::take(&mut *limit.counted.lock());
+        assert!(matches!(counted.len(), 0 | 6), "both are counted, or none: {counted:?}");
+    }
+}
+
+#[test]
+fn item_59_a_token_lets_in_whatever_login_is_named() {
+    for login in ["shop", "nobody"] {
+        let (told, _) = told(login, &token(60, &[]), &Failures::at_most(1));
+        assert_eq!(told.get("user-name"), Some("42"), "{login}: {told:?}");
+    }
+}
+
+#[test]
+fn item_59_after_too_many_wrong_logins_none_is_looked_at_and_the_client_comes_back_later() {
+    let limit = Failures::at_most(2);
+    for _ in 0..2 {
+        assert_eq!(told("shop", "wrong", &limit).0.get("message"), Some("unauthorized"));
+    }
+    assert_eq!(*limit.counted.lock(), [Credential::Password; 2]);
+    let (refused, end) = told("shop", "hush", &limit);
+    assert_eq!(
+        (refused.get("message"), refused.get("reconnect")),
+        (Some("too many wrong logins from this address, come back later"), Some("true"))
+    );
+    assert_eq!(end, Some(Disconnect::TOO_MANY_REQUESTS));
+}
+
+#[test]
+fn item_59_a_right_login_costs_nothing_and_a_wrong_token_counts_as_one() {
+    let limit = Failures::at_most(1);
+    for _ in 0..3 {
+        assert_eq!(told("shop", "hush", &limit).0.command, "CONNECTED");
+    }
+    let mut bench = Bench::new();
+    bench.session = bench.session.with_login_limit(limit.clone());
+    bench.say("CONNECT\naccept-version:1.2\nAuthorization:Bearer a.b.c\n\n\0");
+    assert_eq!(bench.closed, Some(Disconnect::INVALID_TOKEN));
+    assert_eq!(*limit.counted.lock(), [Credential::Token]);
 }

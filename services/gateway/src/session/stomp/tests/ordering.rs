@@ -95,3 +95,36 @@ fn item_60_a_client_that_is_faster_than_the_broker_is_held_back() {
     }
     assert_eq!((done, bench.session.is_blocked()), (400, false));
 }
+
+#[test]
+fn a_message_of_thousands_of_frames_is_run_in_short_steps_and_in_order() {
+    let mut bench = Bench::subscribed("1.2", "/topic/open:a", "ack:client\n");
+    let all: String = (0..5000).map(|number| format!("ACK\nid:c-1\nreceipt:{number}\n\n\0")).collect();
+    let mut actions = Actions::default();
+    bench.session.message(Incoming::Text(&all), bench.now, &mut actions);
+    let (mut seen, mut steps) = (0, 0);
+    loop {
+        let before = seen;
+        actions.drain_messages(|_, message| {
+            assert_eq!(Told::parse(message).get("receipt-id"), Some(&*seen.to_string()));
+            seen += 1;
+        });
+        assert!(seen - before <= 64, "{} frames in one step", seen - before);
+        steps += 1;
+        if !bench.session.has_more() {
+            break;
+        }
+        bench.session.resume(bench.now, &mut actions);
+    }
+    assert_eq!((seen, bench.session.is_blocked()), (5000, false));
+    assert!(steps >= 5000 / 64, "{steps} steps");
+}
+
+#[test]
+fn what_cannot_be_read_ends_the_session_after_the_frames_before_it() {
+    let mut bench = Bench::subscribed("1.2", "/topic/open:a", "ack:client\n");
+    let frames: String = (0..500).map(|number| format!("ACK\nid:c-1\nreceipt:{number}\n\n\0")).collect();
+    let told = bench.say(&format!("{frames}NONSENSE\n\n\0"));
+    assert_eq!((told.len(), told[500].command.as_str()), (501, "ERROR"));
+    assert!(bench.closed.is_some());
+}

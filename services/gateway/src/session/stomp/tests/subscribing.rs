@@ -243,3 +243,15 @@ fn item_60_subscriptions_are_bounded() {
         Bench::connected("1.2").error(&format!("SUBSCRIBE\nid:{long}\ndestination:/topic/open:a\n\n\0"));
     assert_eq!(text, "an id longer than 255 bytes");
 }
+
+#[test]
+fn a_selector_is_refused_on_channels_and_queues_and_an_empty_one_is_none() {
+    for destination in ["/topic/open:a", "/queue/jobs"] {
+        let subscribe = format!("SUBSCRIBE\nid:1\ndestination:{destination}\nselector:kind = 'a'\n\n\0");
+        let text = Bench::connected("1.2").error(&subscribe);
+        assert!(text.starts_with("selectors are not supported"), "{text}");
+    }
+    let mut bench = Bench::connected("1.2");
+    bench.say("SUBSCRIBE\nid:1\ndestination:/topic/open:a\nselector: \n\n\0");
+    assert!(bench.closed.is_none());
+}

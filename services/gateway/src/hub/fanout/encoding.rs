@@ -1,0 +1,70 @@
+//! How a session's messages become bytes: its protocol, and the framing of its transport.
+
+use std::sync::Arc;
+
+use crate::session::stomp::view::View;
+
+/// How a session's messages become bytes. Sessions with equal encodings share them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Encoding {
+    /// What a message says.
+    pub protocol: Protocol,
+    /// How the transport wraps it.
+    pub framing: Framing,
+}
+
+impl Encoding {
+    /// The same, for a subscription with a view of its own.
+    pub(in crate::hub) fn showing(&self, view: Option<&Arc<View>>) -> Self {
+        let protocol = view.map_or_else(|| self.protocol.clone(), |view| Protocol::Stomp(view.clone()));
+        Self { protocol, framing: self.framing }
+    }
+}
+
+/// The protocol of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// The JSON client protocol.
+    Client,
+    /// STOMP: frames as the session's subscriptions of the channel show them. Equal views share their bytes, and most
+    /// clients of an application have equal ones.
+    Stomp(Arc<View>),
+    /// Its objects alone, for receivers without commands.
+    Bare,
+    /// The same, each after a line that says how far it brings its receiver: see [`crate::session::position`].
+    Tracked,
+    /// An embedder's own: it is never subscribed to channels.
+    Embedded,
+}
+
+/// The framing of a transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Framing {
+    /// WebSocket frames.
+    WebSocket,
+    /// WebSocket frames, with messages from a size on deflated.
+    WebSocketDeflate {
+        /// Window of the negotiated extension: 8–15.
+        window_bits: u8,
+    },
+    /// Nothing around a message: a stream of bytes.
+    Raw,
+    /// A line for each message.
+    Lines,
+    /// A server-sent event for each message.
+    Events,
+    /// SockJS over HTTP: lists of messages, which each response makes frames of as its transport has them.
+    SockJs,
+    /// SockJS over WebSocket: a SockJS frame in a WebSocket frame for each message.
+    SockJsWebSocket {
+        /// Window of the negotiated extension, 8–15, where messages are deflated.
+        deflate_window_bits: Option<u8>,
+    },
+}
+
+impl Framing {
+    /// Whether binary messages cannot be sent as they are.
+    pub(super) fn is_text_only(self) -> bool {
+        matches!(self, Self::SockJs | Self::SockJsWebSocket { .. })
+    }
+}

@@ -1,0 +1,276 @@
+//! MESSAGE frames of STOMP for many subscriptions: all but the first header, which has the subscription's id, is made
+//! once for all ids, and each subscription costs its own few bytes.
+
+use bytes::{Bytes, BytesMut};
+use gorani_broker::Event;
+use gorani_protocol::{
+    sockjs,
+    websocket::{self, Deflater, Opcode, deflate::STORED_BLOCK_BYTES},
+};
+
+use super::{deflate::Deflaters, encoding::Framing, intern::Interner};
+use crate::session::{
+    MessageKind,
+    stomp::view::{self, Shown, Style, View},
+};
+
+/// From this size on, what frames share is put behind each start as it is; below, a copy costs less than one more piece to
+/// write. By measurement: see the decision record 0027.
+const SPLIT_FROM_BYTES: usize = 1024;
+/// Memory that is kept for the next message.
+const KEPT_BYTES: usize = 64 * 1024;
+/// Bytes of the brackets and quotes of SockJS, at most.
+const BRACKET_BYTES: usize = 8;
+
+/// What the frames of a subscription depend on, besides its id.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct FrameKind {
+    pub(super) style: Style,
+    /// Destination and acknowledgements; the id is left out.
+    pub(super) shown: Shown,
+    pub(super) framing: Framing,
+}
+
+impl FrameKind {
+    pub(super) fn all(view: &View, framing: Framing) -> impl Iterator<Item = Self> {
+        view.shown.iter().map(move |shown| Self {
+            style: view.style,
+            shown: Shown { id: None, ..shown.clone() },
+            framing,
+        })
+    }
+}
+
+/// One subscription of a view.
+pub(super) struct Copy {
+    /// Number of its [`FrameKind`].
+    pub(super) kind: u32,
+    /// What its frames begin with, as the framing has it.
+    pub(super) start: Box<[u8]>,
+}
+
+/// What the frames of one publication share.
+pub(super) struct Shared {
+    opcode: Opcode,
+    /// All behind the start, as the framing has it.
+    rest: Bytes,
+    /// The same, deflated, where the framing deflates it and it becomes smaller.
+    deflated: Option<Bytes>,
+}
+
+/// What stands before and after a message in a frame of SockJS.
+fn brackets(framing: Framing) -> (&'static [u8], &'static [u8]) {
+    match framing {
+        Framing::SockJs => (b"", b","),
+        Framing::SockJsWebSocket { .. } => (b"a[", b"]"),
+        // STOMP is carried by nothing else: over lines and events it would not be readable.
+        _ => (b"", b""),
+    }
+}
+
+fn is_web_socket(framing: Framing) -> bool {
+    use Framing::{SockJsWebSocket, WebSocket, WebSocketDeflate};
+    matches!(framing, WebSocket | WebSocketDeflate { .. } | SockJsWebSocket { .. })
+}
+
+/// Writes `text` as the inside of a JSON string.
+fn escape(text: &[u8], out: &mut BytesMut) {
+    let start = out.len();
+    sockjs::escape::write_string(out, text);
+    // The quotes stand around the whole, which is put together of two such pieces.
+    let end = out.len() - 1;
+    out.copy_within(start + 1..end, start);
+    out.truncate(end - 1);
+}
+
+/// What the frames of a subscription begin with.
+pub(super) fn start(shown: &Shown, style: Style, framing: Framing) -> Box<[u8]> {
+    let mut plain = BytesMut::new();
+    shown.write_start(style, &mut plain);
+    if !framing.is_text_only() {
+        return plain[..].into();
+    }
+    let mut out = BytesMut::from(brackets(framing).0);
+    out.extend_from_slice(b"\"");
+    escape(&plain, &mut out);
+    out[..].into()
+}
+
+impl Shared {
+    /// From what follows the start: a frame's headers and its body.
+    fn new(rest: &[u8], is_text: bool, framing: Framing, deflaters: &mut Deflaters) -> Self {
+        let mut out = BytesMut::with_capacity(rest.len() + BRACKET_BYTES);
+        if framing.is_text_only() {
+            // The frame must stay one, whatever becomes of a body that is no text.
+            escape(String::from_utf8_lossy(rest).as_bytes(), &mut out);
+            out.extend_from_slice(b"\"");
+            out.extend_from_slice(brackets(framing).1);
+        } else {
+            out.extend_from_slice(rest);
+        }
+        let rest = out.freeze();
+        let deflated = match framing {
+            Framing::WebSocketDeflate { window_bits }
+            | Framing::SockJsWebSocket { deflate_window_bits: Some(window_bits) } => {
+                deflaters.deflate(window_bits, &rest)
+            }
+            _ => None,
+        };
+        let opcode = if is_text || framing.is_text_only() { Opcode::Text } else { Opcode::Binary };
+        Self { opcode, rest, deflated }
+    }
+
+    /// The piece behind what [`Shared::write_head`] writes.
+    fn rest(&self) -> &Bytes {
+        self.deflated.as_ref().unwrap_or(&self.rest)
+    }
+
+    /// Bytes of the frame that begins with this start.
+    fn frame_bytes(&self, start: &[u8], framing: Framing) -> usize {
+        if !is_web_socket(framing) {
+            return start.len() + self.rest.len();
+        }
+        let payload = self.payload_bytes(start);
+        websocket::encode::header_bytes(payload) + payload
+    }
+
+    fn payload_bytes(&self, start: &[u8]) -> usize {
+        let around = if self.deflated.is_some() { STORED_BLOCK_BYTES } else { 0 };
+        around + start.len() + self.rest().len()
+    }
+
+    /// Writes the frame up to [`Shared::rest`].
+    fn write_head(&self, start: &[u8], framing: Framing, out: &mut BytesMut) {
+        if is_web_socket(framing) {
+            let payload = self.payload_bytes(start);
+            websocket::encode::header(self.opcode, payload, self.deflated.is_some(), out);
+        }
+        match self.deflated {
+            Some(_) => Deflater::stored_block(start, out),
+            None => out.extend_from_slice(start),
+        }
+    }
+}
+
+/// The frames of the current run, and the kinds of frames that subscriptions have.
+#[derive(Default)]
+pub(super) struct MessageFrames {
+    /// What became of each publication of the run, in order; empty where nobody has asked yet.
+    kinds: Interner<FrameKind, Vec<Shared>>,
+    /// Kinds whose frames are made.
+    made: Vec<u32>,
+    /// Messages without a position in a stream, for the ids that STOMP gives them.
+    serial: u64,
+    /// The serial of the run's first message.
+    first_serial: Option<u64>,
+    message_id: String,
+    message: BytesMut,
+}
+
+impl MessageFrames {
+    /// How many kinds of frames there are.
+    #[cfg(test)]
+    pub(super) fn kinds(&self) -> usize {
+        self.kinds.len()
+    }
+
+    /// Begins a new run.
+    pub(super) fn begin(&mut self) {
+        for kind in self.made.drain(..) {
+            if let Some(shared) = self.kinds.get_mut(kind) {
+                *shared = Vec::new();
+            }
+        }
+        self.first_serial = None;
+    }
+
+    /// The subscriptions of a view, for one more user of each kind.
+    pub(super) fn acquire(&mut self, view: &View, framing: Framing) -> Box<[Copy]> {
+        let kinds = &mut self.kinds;
+        let copies = FrameKind::all(view, framing).zip(&view.shown).map(|(kind, shown)| Copy {
+            kind: kinds.acquire(&kind, Vec::new),
+            start: start(shown, view.style, framing),
+        });
+        copies.collect()
+    }
+
+    /// Ends what [`MessageFrames::acquire`] began.
+    pub(super) fn release(&mut self, copies: &[Copy]) {
+        for copy in copies {
+            self.kinds.release(copy.kind);
+        }
+    }
+
+    /// Makes the frames of a run, each once for each of the copies. Where `splits`, a large part that is shared is not
+    /// copied: the pieces before the last go to `pieces`, and all of them belong together.
+    pub(super) fn write(
+        &mut self,
+        copies: &[Copy],
+        (framing, run, splits): (Framing, &[Event], bool),
+        deflaters: &mut Deflaters,
+        pieces: &mut Vec<Bytes>,
+    ) -> Bytes {
+        for copy in copies {
+            self.make(copy.kind, run, deflaters);
+        }
+        let publications = run.iter().filter(|event| matches!(event, Event::Publication(_))).count();
+        let frames = || {
+            let kinds = &self.kinds;
+            (0..publications).flat_map(move |index| {
+                copies.iter().filter_map(move |copy| Some((copy, kinds.get(copy.kind)?.0.get(index)?)))
+            })
+        };
+        let is_split = |shared: &Shared| splits && shared.rest().len() >= SPLIT_FROM_BYTES;
+        // With the exact capacity, the bytes need no allocation besides their own.
+        let mut bytes = 0;
+        for (copy, shared) in frames() {
+            bytes += shared.frame_bytes(&copy.start, framing);
+            if is_split(shared) {
+                bytes -= shared.rest().len();
+                break;
+            }
+        }
+        let mut out = BytesMut::with_capacity(bytes);
+        for (copy, shared) in frames() {
+            shared.write_head(&copy.start, framing, &mut out);
+            if is_split(shared) {
+                pieces.push(std::mem::take(&mut out).freeze());
+                pieces.push(shared.rest().clone());
+            } else {
+                out.extend_from_slice(shared.rest());
+            }
+        }
+        out.freeze()
+    }
+
+    /// Makes what the frames of a kind share, unless that is done.
+    fn make(&mut self, kind: u32, run: &[Event], deflaters: &mut Deflaters) {
+        let Some((shared, _)) = self.kinds.get(kind) else { return };
+        if !shared.is_empty() {
+            return;
+        }
+        let Some(FrameKind { style, shown, framing }) = self.kinds.key(kind) else { return };
+        let first = *self.first_serial.get_or_insert(self.serial + 1);
+        self.serial = self.serial.max(first + run.len() as u64 - 1);
+        let publications = run.iter().filter_map(|event| match event {
+            Event::Publication(publication) => Some(publication),
+            Event::Join(_) | Event::Leave(_) => None,
+        });
+        let shared = publications.zip(first..).map(|(publication, serial)| {
+            view::write_message_id(publication, serial, &mut self.message_id);
+            self.message.clear();
+            let delivery = view::Delivery::default();
+            shown.write_rest(*style, publication, &self.message_id, delivery, &mut self.message);
+            let is_text = view::message_kind(publication, *style) == MessageKind::Text;
+            Shared::new(&self.message, is_text, *framing, deflaters)
+        });
+        let shared: Vec<Shared> = shared.collect();
+        if self.message.capacity() > KEPT_BYTES {
+            self.message = BytesMut::new();
+        }
+        if let Some(made) = self.kinds.get_mut(kind) {
+            *made = shared;
+        }
+        self.made.push(kind);
+    }
+}

@@ -1,0 +1,236 @@
+//! Frames that share all but an id are, byte for byte, the frames that each subscription would have had by itself.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::time::Duration;
+
+use gorani_broker::{DataKind, Publication};
+use gorani_protocol::{
+    stomp::Version,
+    websocket::{Decoder, Event as Decoded, Input},
+};
+
+use super::*;
+use crate::session::{
+    MessageKind,
+    stomp::view::{self, Shown, Style},
+};
+
+const THRESHOLD_BYTES: usize = 600;
+
+fn framings() -> [Framing; 7] {
+    [
+        Framing::Raw,
+        Framing::WebSocket,
+        Framing::WebSocketDeflate { window_bits: 15 },
+        Framing::WebSocketDeflate { window_bits: 8 },
+        Framing::SockJs,
+        Framing::SockJsWebSocket { deflate_window_bits: None },
+        Framing::SockJsWebSocket { deflate_window_bits: Some(10) },
+    ]
+}
+
+fn shown(id: Option<&str>, acks: bool) -> Shown {
+    Shown { id: id.map(Into::into), destination: "/topic/a".into(), acks }
+}
+
+fn publication(kind: DataKind, data: &[u8], offset: u64) -> Event {
+    Event::Publication(Arc::new(Publication {
+        data: Bytes::copy_from_slice(data),
+        kind,
+        offset,
+        epoch: "e".into(),
+        tags: vec![("colour".to_owned(), "red\n:\\".to_owned())],
+        ..Publication::default()
+    }))
+}
+
+fn taken(outbox: &Outbox) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = outbox.pop() {
+        bytes.extend_from_slice(&chunk);
+    }
+    bytes
+}
+
+/// What a run is for one view, each frame written whole and framed by itself.
+fn by_itself(view: &View, framing: Framing, run: &[Event]) -> Vec<u8> {
+    let mut encoder = Encoder::new(usize::MAX);
+    let (mut out, mut message_id) = (BytesMut::new(), String::new());
+    for (event, serial) in run.iter().zip(1..) {
+        let Event::Publication(publication) = event else { continue };
+        view::write_message_id(publication, serial, &mut message_id);
+        for shown in &view.shown {
+            let mut message = BytesMut::new();
+            shown.write(view.style, publication, &message_id, &mut message);
+            match view::message_kind(publication, view.style) {
+                MessageKind::Text => encoder.frame_text(framing, &message, &mut out),
+                MessageKind::Binary => encoder.frame_binary(framing, &message, &mut out),
+            }
+        }
+    }
+    out.to_vec()
+}
+
+/// The messages in frames of WebSocket.
+fn decoded(mut bytes: Vec<u8>) -> Vec<Vec<u8>> {
+    // A server's frames as a client's: with a mask of zeros.
+    let mut masked = Vec::new();
+    let mut rest = &mut bytes[..];
+    while !rest.is_empty() {
+        let (header, length) = match rest[1] {
+            126 => (4, usize::from(u16::from_be_bytes([rest[2], rest[3]]))),
+            127 => (10, usize::try_from(u64::from_be_bytes(rest[2..10].try_into().unwrap())).unwrap()),
+            short => (2, usize::from(short)),
+        };
+        masked.extend([rest[0], rest[1] | 0x80]);
+        masked.extend(&rest[2..header]);
+        masked.extend([0; 4]);
+        masked.extend(&rest[header..header + length]);
+        rest = &mut rest[header + length..];
+    }
+    let mut decoder = Decoder::new(usize::MAX, true, false);
+    let mut input = Input::new(&mut masked);
+    let mut messages = Vec::new();
+    while let Some(event) = decoder.next(&mut input).unwrap() {
+        messages.push(match event {
+            Decoded::Text(text) => text.as_bytes().to_vec(),
+            Decoded::Binary(data) => data.to_vec(),
+            other => panic!("{other:?}"),
+        });
+    }
+    messages
+}
+
+#[test]
+fn shared_frames_are_those_that_each_would_have_had_by_itself() {
+    let large = format!("[\"{}\",\"하나\"]", "lorem ipsum ".repeat(300));
+    let bodies: [(DataKind, &[u8]); 5] = [
+        (DataKind::Json, b"1"),
+        (DataKind::Text, "\u{2028}\"quoted\"\n".as_bytes()),
+        (DataKind::Json, large.as_bytes()),
+        (DataKind::Binary, b"\xff\x00\xfe"),
+        (DataKind::Text, b""),
+    ];
+    for version in [Version::V1_0, Version::V1_1, Version::V1_2] {
+        for framing in framings() {
+            let style = Style { version, text_only: framing.is_text_only() };
+            let views = [
+                vec![shown(Some("sub-0"), false)],
+                vec![shown(Some("sub-1"), false)],
+                vec![shown(Some("sub-1"), false)],
+                vec![shown(None, false)],
+                vec![shown(Some("a:b\\c\n\"하"), true), shown(Some("sub-0"), false), shown(Some("x"), true)],
+            ];
+            let mut encoder = Encoder::new(THRESHOLD_BYTES);
+            let subscribed = views.map(|shown| {
+                let view = Arc::new(View { style, shown });
+                let protocol = Protocol::Stomp(view.clone());
+                (view, encoder.acquire(&Encoding { protocol, framing }), Outbox::new(usize::MAX))
+            });
+            let run: Vec<Event> = bodies
+                .iter()
+                .zip(0..)
+                .map(|((kind, data), offset)| publication(*kind, data, offset))
+                .collect();
+            encoder.begin();
+            for (view, id, outbox) in &subscribed {
+                encoder.deliver(*id, "a", &run, outbox);
+                let (seen, alone) = (taken(outbox), by_itself(view, framing, &run));
+                let is_deflated = matches!(
+                    framing,
+                    Framing::WebSocketDeflate { .. }
+                        | Framing::SockJsWebSocket { deflate_window_bits: Some(_) }
+                );
+                if is_deflated {
+                    assert!(
+                        framing == (Framing::WebSocketDeflate { window_bits: 8 }) || seen.len() < alone.len()
+                    );
+                    assert_eq!(decoded(seen), decoded(alone), "{version:?} {framing:?} {view:?}");
+                } else {
+                    assert!(seen == alone, "{version:?} {framing:?} {view:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn ids_of_their_own_share_the_bytes_of_a_large_body() {
+    let mut encoder = Encoder::new(usize::MAX);
+    let style = Style { version: Version::V1_2, text_only: false };
+    let subscribed: Vec<_> = (0..100)
+        .map(|number| {
+            let shown = vec![shown(Some(&format!("sub-{number}")), false)];
+            let protocol = Protocol::Stomp(Arc::new(View { style, shown }));
+            (encoder.acquire(&Encoding { protocol, framing: Framing::WebSocket }), Outbox::new(usize::MAX))
+        })
+        .collect();
+    let run = [publication(DataKind::Text, &[b'x'; 64 * 1024], 1)];
+    encoder.begin();
+    let rests: Vec<*const u8> = subscribed
+        .iter()
+        .map(|(id, outbox)| {
+            encoder.deliver(*id, "a", &run, outbox);
+            let chunks: Vec<Bytes> = std::iter::from_fn(|| outbox.pop()).collect();
+            assert_eq!(chunks.len(), 2);
+            assert!(chunks[0].len() < 64, "{} bytes of its own", chunks[0].len());
+            chunks[1].as_ptr()
+        })
+        .collect();
+    assert!(rests.iter().all(|rest| *rest == rests[0]), "the body was copied");
+}
+
+#[test]
+fn encodings_are_forgotten_with_the_last_subscription_that_has_them() {
+    let mut encoder = Encoder::new(usize::MAX);
+    let style = Style { version: Version::V1_2, text_only: false };
+    let view = |number: usize| Arc::new(View { style, shown: vec![shown(Some(&number.to_string()), false)] });
+    let encoding = |number| Encoding { protocol: Protocol::Stomp(view(number)), framing: Framing::Raw };
+    let ids: Vec<EncodingId> = (0..1000).map(|number| encoder.acquire(&encoding(number % 500))).collect();
+    assert_eq!((encoder.encodings.len(), encoder.frames.kinds()), (500, 1));
+    let ids: Vec<EncodingId> = ids.into_iter().map(|id| encoder.show(id, &view(7))).collect();
+    assert_eq!((encoder.encodings.len(), encoder.frames.kinds()), (1, 1));
+    let outbox = Outbox::new(usize::MAX);
+    encoder.deliver(ids[0], "a", &[publication(DataKind::Text, b"x", 1)], &outbox);
+    for id in ids {
+        encoder.release(id);
+    }
+    assert_eq!((encoder.encodings.len(), encoder.frames.kinds()), (0, 0));
+    // What was made for a number is not shown under it to others.
+    let other = encoder.acquire(&Encoding { protocol: Protocol::Client, framing: Framing::Lines });
+    encoder.deliver(other, "a", &[publication(DataKind::Json, b"1", 1)], &outbox);
+    assert!(taken(&outbox).ends_with(b"}\n"));
+}
+
+/// CPU time of this thread for a fan-out to so many subscribers with ids of their own.
+fn cost(subscribers: usize) -> Duration {
+    let mut encoder = Encoder::new(usize::MAX);
+    let style = Style { version: Version::V1_2, text_only: false };
+    let subscribed: Vec<_> = (0..subscribers)
+        .map(|number| {
+            let shown = vec![shown(Some(&format!("sub-{number}")), false)];
+            let protocol = Protocol::Stomp(Arc::new(View { style, shown }));
+            (encoder.acquire(&Encoding { protocol, framing: Framing::WebSocket }), Outbox::new(usize::MAX))
+        })
+        .collect();
+    let run = [publication(DataKind::Text, b"hello", 1)];
+    let began = cpu_time();
+    encoder.begin();
+    for (id, outbox) in &subscribed {
+        encoder.deliver(*id, "a", &run, outbox);
+    }
+    cpu_time() - began
+}
+
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap(), u32::try_from(time.tv_nsec).unwrap())
+}
+
+#[test]
+fn the_cost_of_ids_of_their_own_grows_with_their_number_and_not_with_its_square() {
+    // The least of several, since caches are cold in the first.
+    let least = |subscribers| (0..5).map(|_| cost(subscribers)).min().unwrap();
+    let (few, many) = (least(500), least(8000));
+    assert!(many < few * 16 * 4, "500 cost {few:?}, 8000 cost {many:?}");
+}

@@ -1,0 +1,172 @@
+//! Failed attempts by client network: wrong session ids, logins, tokens and API keys. What is right costs nothing.
+//! Decision record 24.
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use super::{
+    buckets::{Buckets, Rate},
+    refusals::Cause,
+};
+use crate::{
+    node::{Node, client_network::ClientNetwork},
+    session::login_limit::{Credential, LoginLimit},
+};
+
+/// What can be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// The id of a session, where clients make them up.
+    SessionId,
+    /// The id of a session, where the node makes them up.
+    OwnSessionId,
+    /// Name and password of a STOMP user.
+    Login,
+    /// A connection token.
+    Token,
+    /// A key of the HTTP API.
+    ApiKey,
+}
+
+impl Attempt {
+    fn causes(self) -> (Cause, Cause) {
+        match self {
+            Self::SessionId | Self::OwnSessionId => (Cause::WrongSessionId, Cause::WrongSessionIdLimit),
+            Self::Login => (Cause::WrongLogin, Cause::WrongLoginLimit),
+            Self::Token => (Cause::WrongToken, Cause::WrongTokenLimit),
+            Self::ApiKey => (Cause::WrongApiKey, Cause::WrongApiKeyLimit),
+        }
+    }
+}
+
+/// The failed attempts of networks, each kind for itself.
+#[derive(Default)]
+pub(super) struct Attempts {
+    session_ids: Buckets,
+    own_session_ids: Buckets,
+    logins: Buckets,
+    tokens: Buckets,
+    api_keys: Buckets,
+}
+
+impl Attempts {
+    fn of(&self, attempt: Attempt) -> &Buckets {
+        match attempt {
+            Attempt::SessionId => &self.session_ids,
+            Attempt::OwnSessionId => &self.own_session_ids,
+            Attempt::Login => &self.logins,
+            Attempt::Token => &self.tokens,
+            Attempt::ApiKey => &self.api_keys,
+        }
+    }
+}
+
+impl Node {
+    /// Whether an attempt may be made now. Where it may not, that is counted and logged. A client whose network is not
+    /// known is not limited.
+    pub fn allows_attempt(&self, attempt: Attempt, network: Option<ClientNetwork>) -> bool {
+        let Some((network, rate)) = network.zip(self.rate(attempt)) else { return true };
+        let allowed = self.admission.attempts.of(attempt).has(network, rate, Instant::now());
+        if !allowed {
+            self.refused(attempt.causes().1, Some(network));
+        }
+        allowed
+    }
+
+    /// An attempt failed. False if the network has made too many.
+    pub fn failed_attempt(&self, attempt: Attempt, network: Option<ClientNetwork>) -> bool {
+        let allowed = network.zip(self.rate(attempt)).is_none_or(|(network, rate)| {
+            self.admission.attempts.of(attempt).take(network, rate, Instant::now())
+        });
+        let (wrong, over_limit) = attempt.causes();
+        self.refused(if allowed { wrong } else { over_limit }, network);
+        allowed
+    }
+
+    /// `None`: no limit.
+    fn rate(&self, attempt: Attempt) -> Option<Rate> {
+        let settings = &self.settings;
+        let per_minute = match attempt {
+            Attempt::SessionId | Attempt::OwnSessionId => settings.client.wrong_ids_per_minute,
+            Attempt::Login => settings.stomp.wrong_logins_per_minute,
+            Attempt::Token => settings.client.wrong_tokens_per_minute,
+            Attempt::ApiKey => settings.api.wrong_keys_per_minute,
+        };
+        (per_minute > 0).then(|| Rate::per_minute(per_minute))
+    }
+
+    /// The limit of failed logins for a session of the client at this address.
+    pub fn login_limit(self: &Arc<Self>, peer: Option<SocketAddr>) -> Arc<dyn LoginLimit> {
+        Arc::new(ClientLogins { node: self.clone(), network: self.network_of(peer) })
+    }
+
+    /// The network that limits count under: that of the client, unless all that is known of it is its trusted proxy.
+    pub fn network_of(&self, client: Option<SocketAddr>) -> Option<ClientNetwork> {
+        let address = client?.ip();
+        (!self.settings.http.trusted_proxies.trusts(address)).then(|| address.into())
+    }
+}
+
+/// The failed logins of one network.
+struct ClientLogins {
+    node: Arc<Node>,
+    network: Option<ClientNetwork>,
+}
+
+impl ClientLogins {
+    fn attempt(credential: Credential) -> Attempt {
+        match credential {
+            Credential::Password => Attempt::Login,
+            Credential::Token => Attempt::Token,
+        }
+    }
+}
+
+impl LoginLimit for ClientLogins {
+    fn allows(&self, credential: Credential) -> bool {
+        self.node.allows_attempt(Self::attempt(credential), self.network)
+    }
+
+    fn failed(&self, credential: Credential) {
+        self.node.failed_attempt(Self::attempt(credential), self.network);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::settings::Settings;
+
+    async fn node() -> Arc<Node> {
+        let mut settings = Settings::default();
+        settings.stomp.wrong_logins_per_minute = 3;
+        settings.client.wrong_ids_per_minute = 0;
+        settings.http.trusted_proxies = serde_json::from_str(r#"["10.0.0.0/8"]"#).unwrap();
+        Node::start(settings).await.unwrap()
+    }
+
+    fn network(node: &Node, address: &str) -> Option<ClientNetwork> {
+        node.network_of(Some(SocketAddr::new(address.parse().unwrap(), 1)))
+    }
+
+    #[actix_rt::test]
+    async fn a_network_with_too_many_failures_is_refused_and_no_other_one_and_no_other_kind() {
+        let node = node().await;
+        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|address| network(&node, address));
+        let failures: Vec<_> = (0..5).map(|_| node.failed_attempt(Attempt::Login, one)).collect();
+        assert_eq!(failures, [true, true, true, false, false]);
+        assert!(!node.allows_attempt(Attempt::Login, one));
+        assert!(node.allows_attempt(Attempt::Login, other));
+        assert!(node.allows_attempt(Attempt::Token, one));
+    }
+
+    #[actix_rt::test]
+    async fn zero_is_no_limit_and_a_trusted_proxy_alone_is_nobody() {
+        let node = node().await;
+        let one = network(&node, "192.0.2.1");
+        assert!((0..10_000).all(|_| node.failed_attempt(Attempt::SessionId, one)));
+        let proxy = network(&node, "10.1.2.3");
+        assert_eq!(proxy, None);
+        assert!((0..100).all(|_| node.failed_attempt(Attempt::Login, proxy)));
+    }
+}

@@ -1,0 +1,139 @@
+//! Token buckets by client network: how often something may happen for one network.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+use crate::node::client_network::ClientNetwork;
+
+/// Networks remembered at most, in one table of buckets; beyond them, all whose bucket is full are forgotten.
+const NETWORKS: usize = 100_000;
+/// A table that is full is searched for full buckets at most this often.
+const SEARCH_EVERY: Duration = Duration::from_secs(1);
+
+/// How fast a bucket fills, and how much it holds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Rate {
+    /// Tokens a second.
+    pub(super) per_second: f64,
+    /// Tokens at most.
+    pub(super) burst: f64,
+}
+
+impl Rate {
+    /// So many a second, and a second's worth at once.
+    pub(super) fn per_second(count: u32) -> Self {
+        Self { per_second: count.into(), burst: count.into() }
+    }
+
+    /// So many a minute, and a minute's worth at once.
+    pub(super) fn per_minute(count: u32) -> Self {
+        Self { per_second: f64::from(count) / 60.0, burst: count.into() }
+    }
+}
+
+/// A bucket for each network that has taken something lately.
+#[derive(Default)]
+pub(super) struct Buckets(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    buckets: HashMap<ClientNetwork, Bucket>,
+    searched_at: Option<Instant>,
+}
+
+#[derive(Clone, Copy)]
+struct Bucket {
+    left: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    fn left(&self, rate: Rate, now: Instant) -> f64 {
+        let refilled = now.duration_since(self.at).as_secs_f64() * rate.per_second;
+        (self.left + refilled).min(rate.burst)
+    }
+}
+
+impl Buckets {
+    /// Takes one of a network's tokens; false if it has none left.
+    pub(super) fn take(&self, network: ClientNetwork, rate: Rate, now: Instant) -> bool {
+        let mut table = self.0.lock();
+        if table.buckets.len() >= NETWORKS && !table.buckets.contains_key(&network) {
+            table.forget_full(rate, now);
+            if table.buckets.len() >= NETWORKS {
+                return false;
+            }
+        }
+        let bucket = table.buckets.entry(network).or_insert(Bucket { left: rate.burst, at: now });
+        *bucket = Bucket { left: bucket.left(rate, now), at: now };
+        let allowed = bucket.left >= 1.0;
+        if allowed {
+            bucket.left -= 1.0;
+        }
+        allowed
+    }
+
+    /// Whether a network has a token left. Takes none.
+    pub(super) fn has(&self, network: ClientNetwork, rate: Rate, now: Instant) -> bool {
+        self.0.lock().buckets.get(&network).is_none_or(|bucket| bucket.left(rate, now) >= 1.0)
+    }
+}
+
+impl Table {
+    fn forget_full(&mut self, rate: Rate, now: Instant) {
+        if self.searched_at.is_some_and(|at| now.duration_since(at) < SEARCH_EVERY) {
+            return;
+        }
+        self.searched_at = Some(now);
+        self.buckets.retain(|_, bucket| bucket.left(rate, now) < rate.burst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    fn network(number: u32) -> ClientNetwork {
+        IpAddr::from(Ipv4Addr::from_bits(number)).into()
+    }
+
+    #[test]
+    fn a_network_has_its_tokens_each_second_and_does_not_take_those_of_others() {
+        let (buckets, start, rate) = (Buckets::default(), Instant::now(), Rate::per_second(3));
+        let taken = |number, at| (0..5).filter(|_| buckets.take(network(number), rate, at)).count();
+        assert_eq!(taken(1, start), 3);
+        assert_eq!(taken(2, start), 3);
+        assert_eq!(taken(1, start + Duration::from_secs(1)), 3);
+        assert_eq!(taken(1, start + Duration::from_millis(1400)), 1);
+    }
+
+    #[test]
+    fn looking_takes_no_token_and_a_minutes_worth_comes_back_in_a_minute() {
+        let (buckets, start, rate) = (Buckets::default(), Instant::now(), Rate::per_minute(60));
+        assert!(buckets.has(network(1), rate, start));
+        assert_eq!((0..100).filter(|_| buckets.take(network(1), rate, start)).count(), 60);
+        assert!(!buckets.has(network(1), rate, start));
+        assert!(buckets.has(network(1), rate, start + Duration::from_secs(2)));
+        let later = start + Duration::from_secs(60);
+        assert_eq!((0..100).filter(|_| buckets.take(network(1), rate, later)).count(), 60);
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_forgets_only_networks_that_have_taken_nothing_lately() {
+        let (buckets, start, rate) = (Buckets::default(), Instant::now(), Rate::per_second(1));
+        for number in 0..u32::try_from(NETWORKS).unwrap_or_default() {
+            assert!(buckets.take(network(number), rate, start));
+        }
+        let stranger = network(u32::MAX);
+        assert!(!buckets.take(stranger, rate, start));
+        assert_eq!(buckets.0.lock().buckets.len(), NETWORKS);
+        assert!(buckets.take(stranger, rate, start + Duration::from_secs(2)));
+        assert_eq!(buckets.0.lock().buckets.len(), 1);
+    }
+}

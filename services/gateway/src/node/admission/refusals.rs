@@ -1,0 +1,230 @@
+//! What was refused, by cause: counted for `GET /metrics`, and told in one log line for many, since whoever floods a node
+//! must not fill its log as well.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+use crate::node::{Node, client_network::ClientNetwork};
+
+/// A cause is told at most this often.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+/// Networks counted for one line; of more only the total is known.
+const NETWORKS: usize = 64;
+
+/// Why something was refused, or did not go well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is told in words below")]
+pub enum Cause {
+    MaxConnections,
+    HandshakesPerSecond,
+    Unauthenticated,
+    UnauthenticatedOfAddress,
+    UnauthenticatedOfConnection,
+    UnauthenticatedReplaced,
+    Waiting,
+    WaitingOfAddress,
+    WrongSessionId,
+    WrongSessionIdLimit,
+    WrongLogin,
+    WrongLoginLimit,
+    WrongToken,
+    WrongTokenLimit,
+    WrongApiKey,
+    WrongApiKeyLimit,
+}
+
+impl Cause {
+    const ALL: [Self; 16] = [
+        Self::MaxConnections,
+        Self::HandshakesPerSecond,
+        Self::Unauthenticated,
+        Self::UnauthenticatedOfAddress,
+        Self::UnauthenticatedOfConnection,
+        Self::UnauthenticatedReplaced,
+        Self::Waiting,
+        Self::WaitingOfAddress,
+        Self::WrongSessionId,
+        Self::WrongSessionIdLimit,
+        Self::WrongLogin,
+        Self::WrongLoginLimit,
+        Self::WrongToken,
+        Self::WrongTokenLimit,
+        Self::WrongApiKey,
+        Self::WrongApiKeyLimit,
+    ];
+
+    /// The label of its counter.
+    pub fn label(self) -> &'static str {
+        self.names().0
+    }
+
+    fn sentence(self) -> &'static str {
+        self.names().1
+    }
+
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::MaxConnections => ("max_connections", "Refused sessions: http.max_connections is reached"),
+            Self::HandshakesPerSecond => {
+                ("handshakes_per_second", "Refused sessions: http.handshakes_per_second is reached")
+            }
+            Self::Unauthenticated => {
+                ("unauthenticated", "Refused sessions: too many of the node are unauthenticated")
+            }
+            Self::UnauthenticatedOfAddress => (
+                "unauthenticated_of_address",
+                "Refused sessions: too many of their address are unauthenticated",
+            ),
+            Self::UnauthenticatedOfConnection => (
+                "unauthenticated_of_connection",
+                "Refused sessions: too many over their connection are unauthenticated",
+            ),
+            Self::UnauthenticatedReplaced => {
+                ("unauthenticated_replaced", "Ended unauthenticated sessions for newer ones of their address")
+            }
+            Self::Waiting => ("waiting", "Ended sessions: sockjs.max_waiting is reached"),
+            Self::WaitingOfAddress => {
+                ("waiting_of_address", "Ended sessions: too many of their address wait for a request")
+            }
+            Self::WrongSessionId => ("wrong_session_id", "Requests with wrong session ids"),
+            Self::WrongSessionIdLimit => (
+                "wrong_session_id_limit",
+                "Refused requests: client.wrong_ids_per_minute of their address is reached",
+            ),
+            Self::WrongLogin => ("wrong_login", "Wrong STOMP logins"),
+            Self::WrongLoginLimit => (
+                "wrong_login_limit",
+                "Refused STOMP logins: stomp.wrong_logins_per_minute of their address is reached",
+            ),
+            Self::WrongToken => ("wrong_token", "Invalid connection tokens"),
+            Self::WrongTokenLimit => (
+                "wrong_token_limit",
+                "Refused connection tokens: client.wrong_tokens_per_minute of their address is reached",
+            ),
+            Self::WrongApiKey => ("wrong_api_key", "Wrong API keys"),
+            Self::WrongApiKeyLimit => {
+                ("wrong_api_key_limit", "Wrong API keys over api.wrong_keys_per_minute of their address")
+            }
+        }
+    }
+}
+
+/// What was refused since it was told last, by cause.
+#[derive(Default)]
+pub(super) struct Refusals([Mutex<Tally>; Cause::ALL.len()]);
+
+#[derive(Default)]
+struct Tally {
+    count: u64,
+    networks: HashMap<ClientNetwork, u64>,
+    told_at: Option<Instant>,
+}
+
+/// One line of the log.
+#[derive(Debug, PartialEq, Eq)]
+struct Summary {
+    cause: Cause,
+    count: u64,
+    /// Who was refused most often, and how often.
+    most: Option<(ClientNetwork, u64)>,
+}
+
+impl Refusals {
+    fn count(&self, cause: Cause, network: Option<ClientNetwork>) {
+        let Some(tally) = self.0.get(cause as usize) else { return };
+        let mut tally = tally.lock();
+        tally.count += 1;
+        if let Some(network) = network
+            && (tally.networks.len() < NETWORKS || tally.networks.contains_key(&network))
+        {
+            *tally.networks.entry(network).or_default() += 1;
+        }
+    }
+
+    /// What is to be told now.
+    fn due(&self, now: Instant) -> Vec<Summary> {
+        let mut due = Vec::new();
+        for (cause, tally) in Cause::ALL.into_iter().zip(&self.0) {
+            let mut tally = tally.lock();
+            let is_early = tally.told_at.is_some_and(|at| now.duration_since(at) < TELL_EVERY);
+            if tally.count == 0 || is_early {
+                continue;
+            }
+            let most = tally.networks.drain().max_by_key(|(_, count)| *count);
+            due.push(Summary { cause, count: std::mem::take(&mut tally.count), most });
+            tally.told_at = Some(now);
+        }
+        due
+    }
+}
+
+impl Node {
+    /// Counts something that was refused, or did not go well. It is told to the log within a while.
+    pub fn refused(&self, cause: Cause, network: Option<ClientNetwork>) {
+        self.metrics.count_refused(cause.label());
+        self.admission.refusals.count(cause, network);
+    }
+
+    /// Tells the log what was refused lately.
+    pub(in crate::node) fn tell_refusals(&self) {
+        for Summary { cause, count, most } in self.admission.refusals.due(Instant::now()) {
+            let (most_from, most_count) = most.unzip();
+            let most_from = most_from.map(tracing::field::display);
+            tracing::warn!(cause = cause.label(), count, most_from, most_count, "{}", cause.sentence());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    fn network(number: u32) -> ClientNetwork {
+        IpAddr::from(Ipv4Addr::from_bits(number)).into()
+    }
+
+    #[test]
+    fn each_cause_has_its_own_place_and_label() {
+        for (index, cause) in Cause::ALL.into_iter().enumerate() {
+            assert_eq!(cause as usize, index);
+            assert_eq!(Cause::ALL.iter().filter(|other| other.label() == cause.label()).count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_flood_is_one_line_that_names_who_was_refused_most() {
+        let (refusals, now) = (Refusals::default(), Instant::now());
+        for number in 0..10_000 {
+            refusals.count(Cause::WrongToken, Some(network(7)));
+            refusals.count(Cause::WrongToken, Some(network(1000 + number)));
+        }
+        let cause = Cause::WrongToken;
+        assert_eq!(refusals.due(now), [Summary { cause, count: 20_000, most: Some((network(7), 10_000)) }]);
+        assert_eq!(refusals.due(now), []);
+    }
+
+    #[test]
+    fn what_comes_soon_after_a_line_is_in_the_next_one_and_other_causes_do_not_wait_for_it() {
+        let (refusals, now) = (Refusals::default(), Instant::now());
+        let line = |cause, count| Summary { cause, count, most: None };
+        refusals.count(Cause::WrongLogin, None);
+        assert_eq!(refusals.due(now), [line(Cause::WrongLogin, 1)]);
+        refusals.count(Cause::WrongLogin, None);
+        refusals.count(Cause::Waiting, None);
+        assert_eq!(refusals.due(now), [line(Cause::Waiting, 1)]);
+        assert_eq!(refusals.due(now + TELL_EVERY), [line(Cause::WrongLogin, 1)]);
+    }
+
+    #[test]
+    fn the_networks_that_are_counted_are_bounded() {
+        let refusals = Refusals::default();
+        (0..100_000).for_each(|number| refusals.count(Cause::WrongApiKey, Some(network(number))));
+        assert!(refusals.0.iter().all(|tally| tally.lock().networks.len() <= NETWORKS));
+    }
+}

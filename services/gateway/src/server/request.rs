@@ -1,0 +1,112 @@
+//! Rules that hold for every HTTP request, whatever its path: size of its head, time for its body, the end of its
+//! connection, fixed paths as they are written. One middleware around all routes; an upgrade leaves HTTP before it.
+//!
+//! - The head: `http.header_max_bytes`, else 431 and the connection is closed. It is summed after parsing, so that
+//!   actix-http may buffer up to its own 128 KiB first; beyond these it answers 431 itself.
+//! - The body: [`body::TimedBody`] gives it `http.request_timeout`, and more as it makes progress.
+//! - The connection: after an answer that says `connection: close` no other request of it is processed, pipelined ones
+//!   included (RFC 9112 §9.6). actix-http 3 goes on with requests that it has decoded already.
+//! - The path: fixed routes match the path as it was sent. `/%6detrics` is not `/metrics`: a balancer that guards one
+//!   would let the other through.
+
+mod body;
+mod connection;
+
+use std::rc::Rc;
+
+use actix_http::{ConnectionType, Payload, Version};
+use actix_web::{
+    Error, HttpMessage, HttpResponse,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::StatusCode,
+    middleware::Next,
+    web,
+};
+
+use self::body::{BodyState, TimedBody};
+pub(super) use self::connection::Connection;
+use crate::{
+    disconnect::ErrorCode,
+    node::Node,
+    transport::{endpoints::Endpoints, http::refusal::Refusal, websocket::upgrade::header_bytes},
+};
+
+/// The middleware.
+///
+/// # Errors
+/// Those of the service behind it.
+pub(super) async fn check(
+    node: web::Data<Node>,
+    endpoints: web::Data<Endpoints>,
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let settings = &node.settings.http;
+    // HTTP/2 has no order of requests that an end could cut.
+    let is_http1 = request.version() < Version::HTTP_2;
+    let connection = request.conn_data::<Rc<Connection>>().filter(|_| is_http1).cloned();
+    if let Some(connection) = &connection
+        && connection.is_closing()
+    {
+        connection.refuse(settings.shutdown_timeout).await;
+    }
+    let body = limit_body(&mut request, &node);
+    let closes = request.head().connection_type() == ConnectionType::Close;
+    let mut response = match refusal(&request, &node, &endpoints) {
+        Some(response) => request.into_response(response),
+        None => match next.call(request).await {
+            Ok(response) => response.map_into_boxed_body(),
+            Err(error) => {
+                // It would become an answer behind this middleware, unseen.
+                if let (Some(connection), true) = (&connection, closes || body.is_unread()) {
+                    connection.close_after(body.take_unread());
+                }
+                return Err(error);
+            }
+        },
+    };
+    if body.timed_out() {
+        *response.response_mut().status_mut() = StatusCode::REQUEST_TIMEOUT;
+    }
+    let Some(connection) = connection else { return Ok(response) };
+    if body.is_unread() || body.timed_out() {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    let head = response.response().head();
+    if closes || head.connection_type() == ConnectionType::Close {
+        connection.close_after(body.take_unread());
+    }
+    Ok(response)
+}
+
+/// What a request is answered that no route is to see.
+fn refusal(request: &ServiceRequest, node: &Node, endpoints: &Endpoints) -> Option<HttpResponse> {
+    if header_bytes(request.uri(), request.headers()) > node.settings.http.header_max_bytes {
+        let refusal = Refusal::new(ErrorCode::LIMIT_EXCEEDED, "the request's headers are too large")
+            .with_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        let mut response = refusal.response();
+        response.head_mut().set_connection_type(ConnectionType::Close);
+        return Some(response);
+    }
+    is_disguised(request.uri().path(), endpoints).then(|| HttpResponse::NotFound().finish())
+}
+
+/// Whether a path has escapes where only fixed words stand. Behind the path of a SockJS endpoint ids are free to have some.
+fn is_disguised(path: &str, endpoints: &Endpoints) -> bool {
+    let is_below = |base: &str| path.strip_prefix(base).is_some_and(|rest| rest.starts_with('/'));
+    path.contains('%') && !endpoints.sockjs().any(|endpoint| is_below(&endpoint.path))
+}
+
+/// Puts the limit of time around a request's body, where it has one.
+fn limit_body(request: &mut ServiceRequest, node: &Node) -> BodyState {
+    let state = BodyState::default();
+    match request.take_payload() {
+        Payload::None => {}
+        payload => {
+            let body = TimedBody::new(payload, state.clone(), node.settings.http.request_timeout);
+            request.set_payload(Payload::Stream { payload: Box::pin(body) });
+        }
+    }
+    state
+}

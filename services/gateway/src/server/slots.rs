@@ -1,0 +1,283 @@
+//! Slots: the TCP connections of one worker, and which of them are closed to make room for others. Record 22.
+//!
+//! A connection is *new* from its accept to its first request: through TLS, and through the request's head. New ones are
+//! bounded, by address and in all; over a bound the oldest is closed, so those who say nothing never keep others out. Between
+//! two requests a connection is *kept*, and is closed only when the node holds as many connections as it may. When no other
+//! can make room, one more gets a *reserved* slot, in which only health and metrics are served ([`super::under_way`]).
+//!
+//! A worker has its share of each bound: the server deals connections out to the workers in turn.
+
+use std::{
+    cell::{Cell, RefCell},
+    net::IpAddr,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Waker},
+    time::{Duration, Instant},
+};
+
+use super::{idle::IdleList, limits::ConnectionLimits};
+use crate::{metrics::accept::Shed, node::Node, node::client_network::ClientNetwork};
+
+/// A worker warns of connections that it closes or reserves at most so often.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// The slots of one worker.
+pub(super) struct Slots {
+    node: Arc<Node>,
+    limits: ConnectionLimits,
+    workers: usize,
+    new: RefCell<IdleList<Rc<Watched>>>,
+    kept: RefCell<IdleList<Rc<Watched>>>,
+    reserved: RefCell<Vec<Rc<Watched>>>,
+    is_draining: Cell<bool>,
+    warned: Cell<Option<Instant>>,
+}
+
+impl Slots {
+    /// The slots of this thread's worker, its share of `limits`.
+    pub(super) fn new(node: &Arc<Node>, limits: ConnectionLimits) -> Rc<Self> {
+        let slots = Rc::new(Self {
+            node: node.clone(),
+            limits,
+            workers: node.settings.http.worker_count().max(1),
+            new: RefCell::default(),
+            kept: RefCell::default(),
+            reserved: RefCell::default(),
+            is_draining: Cell::new(false),
+            warned: Cell::new(None),
+        });
+        let (draining, of_drain) = (node.draining(), Rc::downgrade(&slots));
+        actix_rt::spawn(async move {
+            draining.await;
+            if let Some(slots) = of_drain.upgrade() {
+                slots.drain();
+            }
+        });
+        slots
+    }
+
+    /// A slot for a connection that was accepted from `peer`; `None` when the node drains. Closes others where a bound is
+    /// reached.
+    pub(super) fn open(self: &Rc<Self>, peer: Option<IpAddr>) -> Option<Slot> {
+        if self.is_draining.get() {
+            return None;
+        }
+        let http = &self.node.settings.http;
+        let network = peer.filter(|peer| !http.trusted_proxies.trusts(*peer)).map(ClientNetwork::from);
+        let before = usize::try_from(self.node.metrics.accept.open.inc()).unwrap_or(0);
+        let is_reserved = before >= self.limits.connections && !self.shed_for_another();
+        if is_reserved {
+            self.warn("as many connections as the node may hold: new ones get health and metrics alone");
+            if self.reserved.borrow().len() >= self.share(self.limits.reserved) {
+                self.shed_reserved();
+            }
+        } else {
+            self.make_room_for_new(network);
+        }
+        let watched = Rc::new(Watched {
+            slots: self.clone(),
+            network,
+            is_reserved,
+            state: Cell::new(State::UnderWay),
+            waker: RefCell::default(),
+        });
+        if is_reserved {
+            self.reserved.borrow_mut().push(watched.clone());
+        } else {
+            watched.state.set(State::New(self.new.borrow_mut().insert(network, watched.clone())));
+        }
+        Some(Slot { slots: self.clone(), watched: Some(watched) })
+    }
+
+    /// What this worker has of a bound of the node.
+    fn share(&self, bound: usize) -> usize {
+        bound.div_ceil(self.workers).max(1)
+    }
+
+    fn make_room_for_new(&self, network: Option<ClientNetwork>) {
+        let of_address = network.and_then(|network| {
+            let new = self.new.borrow();
+            let is_full = new.count_of(network) >= self.share(self.limits.handshakes_per_address);
+            is_full.then(|| new.oldest_of(network).cloned()).flatten()
+        });
+        if let Some(oldest) = of_address {
+            self.warn("http.max_handshakes_per_address reached: the address's oldest is closed");
+            oldest.shed(Shed::Address);
+        }
+        if self.new.borrow().len() >= self.share(self.limits.handshakes) {
+            let oldest = self.new.borrow().oldest().cloned();
+            if let Some(oldest) = oldest {
+                self.warn("http.max_handshakes reached: the oldest is closed");
+                oldest.shed(Shed::Handshakes);
+            }
+        }
+    }
+
+    /// Closes the connection that has waited for its next request for the longest time, else the oldest new one. False if
+    /// there is none.
+    fn shed_for_another(&self) -> bool {
+        let kept = self.kept.borrow().oldest().cloned();
+        let Some(oldest) = kept.or_else(|| self.new.borrow().oldest().cloned()) else { return false };
+        self.warn("as many connections as the node may hold: idle ones are closed");
+        oldest.shed(Shed::Full);
+        true
+    }
+
+    /// Closes the oldest reserved connection of the network that has the most of them, so that one address cannot push out
+    /// the probes of another.
+    fn shed_reserved(&self) {
+        let victim = {
+            let reserved = self.reserved.borrow();
+            let count_of = |network| reserved.iter().filter(|watched| watched.network == network).count();
+            let most = reserved.iter().map(|watched| count_of(watched.network)).max();
+            reserved.iter().find(|watched| Some(count_of(watched.network)) == most).cloned()
+        };
+        if let Some(victim) = victim {
+            victim.shed(Shed::Reserved);
+        }
+    }
+
+    /// Takes no more connections, and closes the new ones: a handshake that is under way must not hold up the end of the
+    /// node. The others are ended by what serves them.
+    fn drain(&self) {
+        self.is_draining.set(true);
+        let new: Vec<_> = self.new.borrow().iter().cloned().collect();
+        for watched in new {
+            watched.shed(Shed::Drain);
+        }
+    }
+
+    fn warn(&self, sentence: &'static str) {
+        let now = Instant::now();
+        if self.warned.get().is_none_or(|warned| now.duration_since(warned) >= WARN_EVERY) {
+            self.warned.set(Some(now));
+            let open = self.node.metrics.accept.open.get();
+            tracing::warn!(open, "{sentence}");
+        }
+    }
+}
+
+/// One accepted connection's slot, given back when dropped.
+pub(super) struct Slot {
+    slots: Rc<Slots>,
+    watched: Option<Rc<Watched>>,
+}
+
+impl Slot {
+    /// True when the connection is to be closed; else `task` is woken when that changes.
+    pub(super) fn is_shed(&self, task: &Context<'_>) -> bool {
+        self.watched.as_ref().is_some_and(|watched| watched.is_shed(task))
+    }
+
+    /// What its requests tell when they begin and end.
+    pub(super) fn watched(&self) -> Option<Rc<Watched>> {
+        self.watched.clone()
+    }
+
+    /// True for a reserved slot.
+    pub(super) fn is_reserved(&self) -> bool {
+        self.watched.as_ref().is_some_and(|watched| watched.is_reserved)
+    }
+
+    /// From here on a session has the connection, to its end: it is not closed to make room.
+    pub(super) fn settle(&mut self) {
+        if let Some(watched) = self.watched.take_if(|watched| !watched.is_reserved) {
+            watched.close();
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(watched) = &self.watched {
+            watched.close();
+        }
+        self.slots.node.metrics.accept.open.dec();
+    }
+}
+
+/// What a connection does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It has not come to its first request; its number among the new ones.
+    New(u64),
+    /// It waits for its next request; its number among those that do.
+    Kept(u64),
+    /// A request, or its slot is a reserved one.
+    UnderWay,
+    /// It is to be closed.
+    Shed,
+    /// It is closed, or a session has it.
+    Closed,
+}
+
+/// A connection that may have to make room for others.
+pub(super) struct Watched {
+    slots: Rc<Slots>,
+    network: Option<ClientNetwork>,
+    pub(super) is_reserved: bool,
+    state: Cell<State>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Watched {
+    /// A request begins, which is over when the guard is dropped.
+    pub(super) fn begin(self: Rc<Self>) -> UnderWay {
+        if matches!(self.state.get(), State::New(_) | State::Kept(_)) {
+            self.forget(State::UnderWay);
+        }
+        UnderWay(self)
+    }
+
+    fn end(self: &Rc<Self>) {
+        if self.state.get() == State::UnderWay && !self.is_reserved {
+            self.state.set(State::Kept(self.slots.kept.borrow_mut().insert(None, self.clone())));
+        }
+    }
+
+    fn is_shed(&self, task: &Context<'_>) -> bool {
+        if self.state.get() == State::Shed {
+            return true;
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(task.waker())) {
+            *waker = Some(task.waker().clone());
+        }
+        false
+    }
+
+    fn shed(&self, reason: Shed) {
+        self.forget(State::Shed);
+        self.slots.node.metrics.accept.count_shed(reason);
+        tracing::debug!(?reason, network = self.network.map(tracing::field::display), "connection closed");
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn close(&self) {
+        self.forget(State::Closed);
+    }
+
+    /// Takes it out of the list that it is in.
+    fn forget(&self, next: State) {
+        match self.state.replace(next) {
+            State::New(number) => self.slots.new.borrow_mut().remove(self.network, number),
+            State::Kept(number) => self.slots.kept.borrow_mut().remove(None, number),
+            State::UnderWay if self.is_reserved => {
+                self.slots.reserved.borrow_mut().retain(|other| !std::ptr::eq(&raw const **other, self));
+            }
+            State::UnderWay | State::Shed | State::Closed => {}
+        }
+    }
+}
+
+/// A request that is under way on a connection.
+pub(super) struct UnderWay(Rc<Watched>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}

@@ -1,0 +1,52 @@
+//! The limit of failed logins, as a session asks for it: the node counts them by the client's network.
+
+/// What a client proves who it is with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credential {
+    /// The password of one of `stomp.users`.
+    Password,
+    /// A connection token.
+    Token,
+}
+
+/// Failed logins of one client's network. Shared by all its sessions.
+pub trait LoginLimit: Send + Sync {
+    /// Whether this kind of credential is looked at now. Where it is not, that is counted.
+    fn allows(&self, credential: Credential) -> bool;
+
+    /// One was wrong.
+    fn failed(&self, credential: Credential);
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    //! A limit for the tests of sessions.
+
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    /// So many failures are allowed; those that were counted.
+    pub(crate) struct Failures {
+        most: usize,
+        pub(crate) counted: Mutex<Vec<Credential>>,
+    }
+
+    impl Failures {
+        pub(crate) fn at_most(most: usize) -> Arc<Self> {
+            Arc::new(Self { most, counted: Mutex::default() })
+        }
+    }
+
+    impl LoginLimit for Failures {
+        fn allows(&self, _credential: Credential) -> bool {
+            self.counted.lock().len() < self.most
+        }
+
+        fn failed(&self, credential: Credential) {
+            self.counted.lock().push(credential);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! From bytes to frames that run: in order, step by step, and those that have to wait after those before them.
+//! `specs/stomp.md`, item 60.
+
+use std::collections::VecDeque;
+
+use bytes::Buf;
+use gorani_protocol::stomp::{DecodeError, Frame};
+
+use super::{State, StompSession, Subscription, failure::Failure};
+use crate::session::{Actions, Now, Session};
+
+/// Bytes of a body that take as much time as a header.
+const HEADER_BYTES: usize = 128;
+
+/// Bytes of a frame, as they count in a step.
+pub(super) fn size_of_frame(frame: &Frame) -> usize {
+    frame.body.len() + frame.headers.len() * HEADER_BYTES
+}
+
+impl StompSession {
+    /// Runs a frame, or keeps it if it has to wait.
+    fn take(&mut self, frame: Frame, now: Now, actions: &mut Actions) {
+        if !self.waiting.is_empty() || self.step.is_over() || self.has_to_wait() {
+            self.step.count(size_of_frame(&frame));
+            self.waiting.push_back(frame);
+        } else {
+            self.run(frame, now, actions);
+        }
+    }
+
+    /// Runs what waited, as far as it can in this step.
+    fn run_waiting(&mut self, now: Now, actions: &mut Actions) {
+        while !self.step.is_over() && !self.has_to_wait() {
+            let Some(frame) = self.waiting.pop_front() else { break };
+            self.run(frame, now, actions);
+        }
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
+            if let Some(failure) = self.unreadable.take() {
+                self.fail(failure, actions);
+            }
+        }
+    }
+
+    /// Whether the next frame must not run yet.
+    pub(super) fn has_to_wait(&self) -> bool {
+        matches!(self.state, State::Entering(_))
+            || self.receipts.is_full()
+            || self.subscriptions.iter().any(Subscription::is_under_way)
+    }
+
+    /// Takes frames out of the bytes, as far as it can in this step. All is taken where the session is at its end.
+    pub(super) fn decode(&mut self, bytes: &mut &[u8], now: Now, actions: &mut Actions) {
+        while matches!(self.state, State::New | State::Entering(_) | State::Open) && self.unreadable.is_none()
+        {
+            if self.step.is_over() || self.is_blocked() {
+                return;
+            }
+            match self.decoder.next(bytes) {
+                Ok(Some(frame)) => self.take(frame, now, actions),
+                Ok(None) => return,
+                Err(error) => self.unreadable(error, actions),
+            }
+        }
+        *bytes = &[];
+    }
+
+    /// Runs what waited and then what is not decoded, as far as it can in this step.
+    pub(super) fn go_on(&mut self, now: Now, actions: &mut Actions) {
+        self.run_waiting(now, actions);
+        if self.undecoded.is_empty() {
+            return;
+        }
+        let undecoded = std::mem::take(&mut self.undecoded);
+        let mut bytes = &undecoded[..];
+        self.decode(&mut bytes, now, actions);
+        let taken = undecoded.len() - bytes.len();
+        let mut rest = undecoded;
+        rest.advance(taken);
+        if !rest.is_empty() {
+            self.undecoded = rest;
+        }
+    }
+
+    fn unreadable(&mut self, error: DecodeError, actions: &mut Actions) {
+        let failure = Failure::of_decoder(error, self.decoder.receipt());
+        if self.waiting.is_empty() {
+            self.fail(failure, actions);
+        } else {
+            // What came before it is still done, and may fail first.
+            self.unreadable = Some(failure);
+        }
+    }
+}

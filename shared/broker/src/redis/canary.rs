@@ -1,0 +1,96 @@
+//! The message by which a node finds out whether it would deliver: it goes the way of a publication, so a server that refuses
+//! to write is found out too, whatever its reason. Design §5 (deaf-node detection; readiness tells the truth).
+//!
+//! Every `canary_interval` the node runs `canary.lua` on each server: it writes a key, as the publish script does, and publishes
+//! a serial number to the node itself. Refused (OOM, NOREPLICAS, MISCONF, READONLY, an access list), the node is not ready until
+//! a canary that was sent later comes home: readiness does not flap while every second attempt fails.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What is known of the canaries of one server.
+#[derive(Debug, Default)]
+pub(super) struct Canary {
+    /// The pub/sub channel, and the key that is written.
+    name: String,
+    sent: u64,
+    heard_at: Option<Instant>,
+    refused: Option<Refused>,
+}
+
+/// The newest canary that the server did not publish.
+#[derive(Debug)]
+struct Refused {
+    serial: u64,
+    reason: String,
+}
+
+impl Canary {
+    pub(super) fn new(name: String) -> Self {
+        Self { name, ..Self::default() }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn set_name(&mut self, name: String) {
+        self.name = name;
+    }
+
+    /// The number of the next one.
+    pub(super) fn next(&mut self) -> u64 {
+        self.sent += 1;
+        self.sent
+    }
+
+    /// One came home.
+    pub(super) fn hear(&mut self, message: &[u8]) {
+        self.heard_at = Some(Instant::now());
+        let serial = std::str::from_utf8(message).ok().and_then(|text| text.parse::<u64>().ok());
+        self.refused.take_if(|refused| serial.is_some_and(|serial| serial > refused.serial));
+    }
+
+    /// One came home, or none can be expected to yet.
+    pub(super) fn heard_now(&mut self) {
+        self.heard_at = Some(Instant::now());
+    }
+
+    /// How long ago the last one came home.
+    pub(super) fn silence(&self) -> Option<Duration> {
+        self.heard_at.map(|heard| heard.elapsed())
+    }
+
+    /// The server did not publish this one. True if the reason is another than that of the last one.
+    pub(super) fn refuse(&mut self, serial: u64, reason: String) -> bool {
+        let is_new = self.refused.as_ref().is_none_or(|refused| refused.reason != reason);
+        self.refused = Some(Refused { serial, reason });
+        is_new
+    }
+
+    /// Why nothing can be published, as far as canaries tell.
+    pub(super) fn refusal(&self) -> Option<&str> {
+        self.refused.as_ref().map(|refused| refused.reason.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_holds_until_a_later_canary_comes_home() {
+        let mut canary = Canary::new("canary".to_owned());
+        let [first, second, third] = [canary.next(), canary.next(), canary.next()];
+        assert!(canary.refuse(second, "OOM".to_owned()));
+        assert!(!canary.refuse(second, "OOM".to_owned()), "the same cause is told once");
+        canary.hear(first.to_string().as_bytes());
+        assert_eq!(canary.refusal(), Some("OOM"), "one that was sent before proves nothing");
+        canary.hear(second.to_string().as_bytes());
+        assert_eq!(canary.refusal(), Some("OOM"));
+        canary.hear(third.to_string().as_bytes());
+        assert_eq!(canary.refusal(), None);
+        assert!(canary.silence().is_some());
+    }
+}

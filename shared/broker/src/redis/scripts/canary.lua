@@ -1,0 +1,4 @@
+-- Goes the way of a publication: writes, then publishes. KEYS[1]: what is written, and the pub/sub channel. ARGV: serial
+-- number, milliseconds the key is kept, PUBLISH or SPUBLISH.
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return redis.call(ARGV[3], KEYS[1], ARGV[1])

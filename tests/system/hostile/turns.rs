@@ -1,0 +1,226 @@
+//! The input of one client does not hold its worker: what would take long is cut into turns, and others have theirs in
+//! between. The node counts turns that are long; each input here would be one by itself.
+
+use std::{io::Write, thread, time::Duration};
+
+use flate2::{Compression, write::DeflateEncoder};
+use gorani_tests::{
+    binary,
+    client::PATH,
+    node::{Node, Settings, free_address},
+    raw::{RawSocket, frame, handshake, opcode},
+    sockjs::{Request, session},
+    stomp::Stomp,
+};
+
+use super::end_of_message;
+use crate::{connected, eventually};
+
+/// What a release holds.
+const LONG_SECONDS: &str = "0.005";
+/// A debug build is up to ten times slower. The time of a turn is looked at there too, so that it is longer only by what the
+/// last step is, and by reading a message or its fragments; without cuts, inputs here make turns of 0.07 s and more in it.
+const LONG_SECONDS_IN_DEBUG: &str = "0.05";
+/// How often each input is played. On a machine with much to do, the kernel stops a worker within its turn now and then; an
+/// input that holds it does so every time.
+const ROUNDS: u64 = 6;
+/// Turns are added to the metrics once a second.
+const COUNTED_WITHIN: Duration = Duration::from_secs(20);
+
+const NAMESPACES: &str = r#"[{ name = "open", allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true, allow_publish_for_client = true, allow_publish_for_anonymous = true }]"#;
+
+fn settings() -> Settings {
+    Settings::open().set("channel.namespaces", NAMESPACES)
+}
+
+fn metric(node: &Node, name: &str) -> u64 {
+    let (_, text) = node.api().get("/metrics");
+    text.lines().find_map(|line| line.strip_prefix(name)).map_or(0, |value| value.trim().parse().unwrap())
+}
+
+fn long_seconds() -> &'static str {
+    let is_release = binary::node().components().any(|part| part.as_os_str() == "release");
+    if is_release { LONG_SECONDS } else { LONG_SECONDS_IN_DEBUG }
+}
+
+/// Turns so far that were long.
+fn long_turns(node: &Node) -> u64 {
+    let all = metric(node, "gorani_worker_turn_seconds_count ");
+    all - metric(node, &format!("gorani_worker_turn_seconds_bucket{{le=\"{}\"}} ", long_seconds()))
+}
+
+/// Plays an input again and again, and checks that it does not make a long turn each time.
+fn is_cut(node: &Node, mut input: impl FnMut()) {
+    let before = long_turns(node);
+    for _ in 0..ROUNDS {
+        input();
+    }
+    // What is counted is added together, so a message that comes later tells that the turns are there.
+    let messages = metric(node, "gorani_messages_received_total ");
+    let _later = connected(node);
+    eventually("the turns are counted", COUNTED_WITHIN, || {
+        metric(node, "gorani_messages_received_total ") > messages
+    });
+    let long = long_turns(node) - before;
+    assert!(long < ROUNDS, "{long} turns of more than {} s in {ROUNDS} rounds", long_seconds());
+}
+
+/// Writes all of it, and reads frames until one has this text.
+fn play(mut socket: RawSocket, bytes: Vec<u8>, last: &str) {
+    let mut writer = socket.stream().try_clone().unwrap();
+    let writing = thread::spawn(move || writer.write_all(&bytes));
+    loop {
+        let frame = socket.read_frame().unwrap();
+        assert_ne!(frame.opcode, opcode::CLOSE, "{:?}", frame.close());
+        if String::from_utf8_lossy(&frame.payload).contains(last) {
+            break;
+        }
+    }
+    writing.join().unwrap().unwrap();
+}
+
+fn text_frames(messages: impl Iterator<Item = String>) -> Vec<u8> {
+    messages.flat_map(|message| frame(true, 0, opcode::TEXT, message.as_bytes())).collect()
+}
+
+fn unsubscribe(id: u32) -> String {
+    format!(r#"{{"id":{id},"unsubscribe":{{"channel":"x"}}}}"#)
+}
+
+#[test]
+fn messages_of_more_than_a_thousand_commands_are_cut() {
+    let node = Node::start(settings());
+    let lines: Vec<String> = (2..30_000).map(unsubscribe).collect();
+    let messages = text_frames(lines.chunks(1300).map(|lines| lines.join("\n")));
+    is_cut(&node, || play(connected(&node), messages.clone(), "{\"id\":29999,"));
+}
+
+#[test]
+fn tens_of_thousands_of_messages_in_one_write_are_cut() {
+    let node = Node::start(settings());
+    let publish = |id| format!(r#"{{"id":{id},"publish":{{"channel":"open:a","data":{id}}}}}"#);
+    let messages = text_frames((2..20_000).map(publish));
+    is_cut(&node, || play(connected(&node), messages.clone(), "{\"id\":19999,"));
+}
+
+#[test]
+fn a_storm_of_subscribes_and_unsubscribes_is_cut() {
+    let node = Node::start(settings());
+    let pair = |id: u32| {
+        let (verb, id) = if id.is_multiple_of(2) { ("subscribe", id) } else { ("unsubscribe", id) };
+        format!(r#"{{"id":{id},"{verb}":{{"channel":"open:{}"}}}}"#, id / 2 % 128)
+    };
+    let messages = text_frames((2..10_000).map(pair));
+    is_cut(&node, || play(connected(&node), messages.clone(), "{\"id\":9999,"));
+}
+
+#[test]
+fn tens_of_thousands_of_deflated_messages_in_one_write_are_cut() {
+    let node = Node::start(settings().set("websocket.compression", "true"));
+    let mut messages = Vec::new();
+    for id in 2..20_000 {
+        let mut deflate = DeflateEncoder::new(Vec::new(), Compression::fast());
+        deflate.write_all(unsubscribe(id).as_bytes()).unwrap();
+        messages.extend(frame(true, 4, opcode::TEXT, &end_of_message(deflate)));
+    }
+    is_cut(&node, || {
+        let mut socket = RawSocket::connect(node.address());
+        let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+        socket.write(handshake(node.address(), PATH, offer).as_bytes()).unwrap();
+        assert_eq!(socket.read_head().unwrap().status, 101);
+        socket.text(r#"{"id":1,"connect":{}}"#).unwrap();
+        play(socket, messages.clone(), "{\"id\":19999,");
+    });
+}
+
+#[test]
+fn tens_of_thousands_of_pings_and_thousands_of_empty_fragments_in_one_write_are_cut() {
+    let node = Node::start(settings());
+    let mut frames = Vec::new();
+    for _ in 0..50_000 {
+        frames.extend(frame(true, 0, opcode::PING, b""));
+    }
+    frames.extend(frame(false, 0, opcode::TEXT, unsubscribe(2).as_bytes()));
+    // The decoder joins the fragments of one read without a pause, which is slow in a debug build alone.
+    for _ in 0..2000 {
+        frames.extend(frame(false, 0, opcode::CONTINUATION, b""));
+    }
+    frames.extend(frame(true, 0, opcode::CONTINUATION, b""));
+    is_cut(&node, || play(connected(&node), frames.clone(), "{\"id\":2,"));
+}
+
+#[test]
+fn a_connect_with_thousands_of_channels_in_its_positions_is_cut_short() {
+    let node = Node::start(settings());
+    let subs: Vec<String> =
+        (0..1500).map(|number| format!(r#""open:{number}":{{"recover":true,"offset":1}}"#)).collect();
+    let connect = format!(r#"{{"id":1,"connect":{{"subs":{{{}}}}}}}"#, subs.join(","));
+    let connect = frame(true, 0, opcode::TEXT, connect.as_bytes());
+    is_cut(&node, || play(RawSocket::websocket(node.address(), PATH, ""), connect.clone(), "{\"id\":1,"));
+}
+
+#[test]
+fn tens_of_thousands_of_stomp_frames_in_one_write_are_cut() {
+    let tcp = free_address();
+    let node = Node::start(settings().set("stomp.tcp.address", format!("\"{tcp}\"")));
+    let send = |number: usize| format!("SEND\ndestination:/topic/open:{}\n\n{number}\0", number % 100);
+    let mut frames: String = (0..20_000).map(send).collect();
+    frames.push_str("BEGIN\ntransaction:t\nreceipt:last\n\n\0");
+    is_cut(&node, || {
+        let mut client = Stomp::connect(tcp, "");
+        client.say(&frames);
+        client.receipt("last");
+    });
+}
+
+#[test]
+fn stomp_frames_with_every_header_that_fits_are_cut() {
+    let tcp = free_address();
+    let node = Node::start(settings().set("stomp.tcp.address", format!("\"{tcp}\"")));
+    let headers: String = (0..20).map(|number| format!("h{number}:{number}\n")).collect();
+    let frame = format!("SEND\ndestination:/topic/open:a\n{headers}\n\0");
+    let mut frames = frame.repeat(2000);
+    frames.push_str("BEGIN\ntransaction:t\nreceipt:last\n\n\0");
+    is_cut(&node, || {
+        let mut client = Stomp::connect(tcp, "");
+        client.say(&frames);
+        client.receipt("last");
+    });
+}
+
+#[test]
+fn a_sockjs_batch_of_ten_thousand_messages_is_cut() {
+    let node = Node::start(settings());
+    let quoted = |text: String| serde_json::Value::from(text).to_string();
+    let messages: Vec<String> = (2..10_000).map(|id| quoted(unsubscribe(id))).collect();
+    let batch = format!("[{}]", messages.join(","));
+    is_cut(&node, || {
+        let session = session("connection/sockjs");
+        let xhr = |path: &str, body: &str| {
+            Request::post(format!("{session}/{path}")).body(body).ask(node.address())
+        };
+        assert_eq!(xhr("xhr", "").body, "o\n");
+        let connect = serde_json::json!([r#"{"id":1,"connect":{}}"#]).to_string();
+        assert_eq!(xhr("xhr_send", &connect).status(), 204);
+        assert_eq!(xhr("xhr_send", &batch).status(), 204);
+        let mut seen = String::new();
+        while !seen.contains("\\\"id\\\":9999,") {
+            seen = xhr("xhr", "").body;
+            assert!(seen.starts_with('a'), "{seen}");
+        }
+    });
+}
+
+#[test]
+fn a_sockjs_batch_over_websocket_is_cut() {
+    let node = Node::start(settings());
+    let quoted = |text: String| serde_json::Value::from(text).to_string();
+    let messages: Vec<String> = (2..9000).map(|id| quoted(unsubscribe(id))).collect();
+    let batch = frame(true, 0, opcode::TEXT, format!("[{}]", messages.join(",")).as_bytes());
+    is_cut(&node, || {
+        let path = format!("{}/websocket", session("connection/sockjs"));
+        let mut socket = RawSocket::websocket(node.address(), &path, "");
+        socket.text(&serde_json::json!([r#"{"id":1,"connect":{}}"#]).to_string()).unwrap();
+        play(socket, batch.clone(), "\\\"id\\\":8999,");
+    });
+}
