@@ -1,3 +1,5 @@
+//! Scans over a worker with real channels and sessions: their order, their slices, and that they miss nothing.
+
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::cell::Cell;
