@@ -8,6 +8,7 @@
 //! - [`budget`]: memory for large replies. - [`catch_up`]: after a gap. - [`reads`]: one read for all who want it. - [`read_budget`]: how many at a time. - [`presence`], [`places`]: keeping alive what stands in the broker.
 //! - [`timers`]: deadlines of sessions. - [`queue`]: consumers of work queues.
 //! - [`farewell`]: the node goes down. - [`worker`]: the thread's inbox and loop. - [`tally`]: what its connections move. - [`roster`]: the worker's sessions by id and user.
+//! - [`scan`]: listing them in slices.
 
 mod budget;
 mod catch_up;
@@ -22,16 +23,18 @@ pub mod queue;
 pub mod read_budget;
 pub mod reads;
 pub mod roster;
+pub mod scan;
 pub mod subscribe;
 mod subscription;
 pub mod tally;
 mod timers;
 pub mod worker;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use gorani_broker::{ClientInfo, Event, Position, Publication, Retention};
+use indexmap::IndexMap;
 
 use crate::{
     hub::{
@@ -40,17 +43,20 @@ use crate::{
         roster::{Roster, SessionKey},
     },
     memory::{MemoryBudget, ReplyPermit},
+    metrics::sessions::SessionCounts,
     session::{SubscribeRequest, stomp::view::View},
 };
 
 /// One worker's channels and sessions.
 #[derive(Default)]
 pub struct Hub {
-    channels: HashMap<Arc<str>, Channel>,
+    /// Walked by index while channels come and go, see [`scan`].
+    channels: IndexMap<Arc<str>, Channel>,
     roster: Roster,
     encoder: Encoder,
     /// What large replies draw on.
     pub memory: Arc<MemoryBudget>,
+    counts: Arc<SessionCounts>,
 }
 
 /// What a session leaves behind in a channel, for presence and for those who watch it.
@@ -71,7 +77,17 @@ pub struct Departure {
 impl Hub {
     /// An empty hub; messages below the threshold are never deflated.
     pub fn new(deflate_threshold_bytes: usize) -> Self {
-        Self { encoder: Encoder::new(deflate_threshold_bytes), ..Self::default() }
+        Self::counting(deflate_threshold_bytes, Arc::default())
+    }
+
+    /// The same; it keeps the node's counts.
+    pub fn counting(deflate_threshold_bytes: usize, counts: Arc<SessionCounts>) -> Self {
+        Self {
+            encoder: Encoder::new(deflate_threshold_bytes),
+            roster: Roster::counting(counts.clone()),
+            counts,
+            ..Self::default()
+        }
     }
 
     /// The worker's sessions.
@@ -84,9 +100,14 @@ impl Hub {
         &mut self.roster
     }
 
-    /// Channels with at least one subscription here, and how many they have.
-    pub fn channels(&self) -> impl Iterator<Item = (&Arc<str>, usize)> {
-        self.channels.iter().map(|(name, channel)| (name, channel.len()))
+    /// Channels with at least one subscription here.
+    pub fn channel_count(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// The channel at an index below [`Hub::channel_count`], and its subscriptions.
+    fn channel_at(&self, index: usize) -> Option<(&Arc<str>, usize)> {
+        self.channels.get_index(index).map(|(name, channel)| (name, channel.len()))
     }
 
     /// Enters a subscription that holds its events back until [`Hub::release`]. False if the session is gone or
@@ -102,6 +123,7 @@ impl Hub {
             .or_insert_with(|| Channel::new(request.channel.clone(), request.retention));
         let encoding = self.encoder.acquire(&session.encoding.showing(request.view.as_ref()));
         channel.join(key, session.outbox.clone(), encoding, request);
+        self.counts.subscribed();
         true
     }
 
@@ -155,10 +177,11 @@ impl Hub {
     /// Takes a subscription out; `None` if there was none.
     pub fn leave(&mut self, key: SessionKey, name: &str) -> Option<Departure> {
         let entry = self.roster.get_mut(key)?.remove_channel(name)?;
+        self.counts.unsubscribed();
         let last = match self.channels.get_mut(name) {
             Some(channel) => {
                 channel.leave(key, &mut self.encoder);
-                channel.len() == 0 && self.channels.remove(name).is_some()
+                channel.len() == 0 && self.channels.swap_remove(name).is_some()
             }
             None => false,
         };

@@ -7,8 +7,9 @@ pub mod cluster;
 pub mod forward;
 pub mod memory;
 pub mod reads;
+pub mod sessions;
 
-use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use gorani_broker::BrokerStats;
 use prometheus_client::{
@@ -19,7 +20,7 @@ use prometheus_client::{
 
 use self::{
     accept::AcceptMetrics, broker::BrokerMetrics, cluster::ClusterMetrics, forward::ForwardMetrics,
-    memory::MemoryMetrics, reads::ReadMetrics,
+    memory::MemoryMetrics, reads::ReadMetrics, sessions::SessionCounts,
 };
 
 /// Buckets of the times for which a worker is held: 5 ms is what one client's input may take.
@@ -104,6 +105,8 @@ pub struct CauseLabel {
 pub struct Metrics {
     registry: Registry,
     broker: BrokerMetrics,
+    /// Clients, users and subscriptions at the moment.
+    pub sessions: Arc<SessionCounts>,
     /// Connections that are open.
     pub connections: Family<TransportLabel, Gauge>,
     /// Connections that were ever opened.
@@ -203,6 +206,7 @@ impl Default for Metrics {
         Self {
             registry,
             broker,
+            sessions: Arc::default(),
             connections,
             connections_opened,
             disconnects,

@@ -23,6 +23,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use gorani_auth::{ApiKeys, ChannelRules, Origins, TokenVerifier};
 use gorani_broker::{
     Broker, BrokerError, Event, Health, HistoryPage, HistoryQuery, MemoryBroker, RedisBroker, Retention,
@@ -30,13 +31,14 @@ use gorani_broker::{
 };
 use parking_lot::RwLock;
 use rand::Rng;
+use tokio::sync::Semaphore;
 
 use self::{
     address::Addresses,
     admission::{Admission, unauthenticated::Permit},
     cluster::Peers,
     ending::Ending,
-    query::Counts,
+    query::SCANS_AT_A_TIME,
     secret::Secrets,
 };
 use crate::{
@@ -84,6 +86,8 @@ pub struct Node {
     admission: Admission,
     peers: Peers,
     addresses: Addresses,
+    /// Scans of the workers that may be under way.
+    scans: Semaphore,
     /// What nodes prove one another with.
     pub secrets: Secrets,
     /// What a work queue may hold.
@@ -160,6 +164,7 @@ impl Node {
             admission: Admission::default(),
             peers,
             addresses: Addresses::default(),
+            scans: Semaphore::new(SCANS_AT_A_TIME),
             secrets: Secrets::default(),
             queue_limits: Arc::new(settings.stomp.queue.limits()),
             settings,
@@ -172,7 +177,7 @@ impl Node {
             node.set_address(node.settings.http.address).await;
         }
         // Before the first connection, so that nobody asks only the others for it.
-        node.announce(Counts::default()).await;
+        node.announce().await;
         actix_rt::spawn(node.clone().keep_lease());
         actix_rt::spawn(node.clone().sweep());
         actix_rt::spawn(node.clone().keep_keys());
@@ -232,11 +237,17 @@ impl Node {
     /// Puts an order to all workers.
     pub async fn control(&self, control: Control) {
         let control = Arc::new(control);
-        for inbox in self.inboxes() {
-            if inbox.control(control.clone()).await.is_err() {
-                tracing::error!("a worker is gone");
-            }
+        // All at once: a worker whose inbox is full does not keep the order from the others.
+        let inboxes = self.inboxes();
+        let handed_over = inboxes.iter().map(|inbox| inbox.control(control.clone()));
+        for gone in join_all(handed_over).await.into_iter().filter_map(Result::err) {
+            tracing::error!(error = %gone, "an order was not handed over");
         }
+    }
+
+    /// The same; false if a worker has no room for it within the time of an answer. The others have it then.
+    pub(in crate::node) async fn control_in_time(&self, control: Control) -> bool {
+        tokio::time::timeout(self.settings.cluster.answer_timeout, self.control(control)).await.is_ok()
     }
 
     /// Whether this node would deliver right now, else why not, by part.

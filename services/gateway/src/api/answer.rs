@@ -110,6 +110,16 @@ pub struct ConnectionsResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String)]
     pub next_cursor: Option<String>,
+    /// False where the page is shorter than `limit` because more did not fit into 5 MiB: go on with `next_cursor`. Absent
+    /// otherwise.
+    #[serde(skip_serializing_if = "is_true")]
+    #[schema(required = false)]
+    pub complete: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 /// Of `info`.

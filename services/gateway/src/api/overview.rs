@@ -29,11 +29,15 @@ pub(super) async fn connections(
     request: ConnectionsRequest<'_>,
 ) -> Result<ConnectionsResult, ApiError> {
     let (after, limit) = request.page()?;
-    let mut page: Vec<_> =
-        node.connections_after(request.user.given(), &after, limit + 1).await?.into_iter().collect();
-    let next_cursor = turn(&mut page, limit, |(client, _)| client);
+    let found = node.connections_after(request.user.given(), &after, limit + 1).await?;
+    let mut page: Vec<_> = found.entries.into_iter().collect();
+    let complete = page.len() > limit || !found.is_cut;
+    let mut next_cursor = turn(&mut page, limit, |(client, _)| client);
+    if !complete {
+        next_cursor = page.last().map(|(client, _)| cursor_after(client));
+    }
     let connections = page.into_iter().map(|(client, (node, view))| (client, ConnectionView::of(view, node)));
-    Ok(ConnectionsResult { connections: connections.collect(), next_cursor })
+    Ok(ConnectionsResult { connections: connections.collect(), next_cursor, complete })
 }
 
 /// Cuts a page to its size; the cursor of the next one, if there is more.

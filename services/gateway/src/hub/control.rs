@@ -1,17 +1,13 @@
-//! Orders and questions that a node puts to all its workers: they come from the HTTP API, of this node or another one.
+//! Orders that a node puts to all its workers, and what it shows of a connection: they come from the HTTP API, of this node or another one.
 //! Design §5, "Membership".
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
 
 use crate::{
     disconnect::{Disconnect, Unsubscribed},
-    hub::{
-        Hub,
-        roster::{Registered, SessionKey},
-    },
+    hub::{Hub, roster::SessionKey},
     session::{ServerSubscribe, Signal},
 };
 
@@ -50,6 +46,20 @@ pub enum Control {
 }
 
 impl Control {
+    /// Orders with the same subject are carried out in the order in which they came: the user, or the client that has none.
+    pub fn subject(&self) -> &str {
+        match self {
+            Self::Disconnect(target, ..)
+            | Self::Unsubscribe(target, _)
+            | Self::Subscribe(target, _)
+            | Self::Refresh { target, .. } => match &target.client {
+                Some(client) if target.user.is_empty() => client,
+                _ => &target.user,
+            },
+            Self::Drain { .. } => "",
+        }
+    }
+
     /// The client that it concerns alone, if it does.
     pub fn client(&self) -> Option<&str> {
         let (Self::Disconnect(target, ..)
@@ -76,58 +86,6 @@ pub struct ConnectionView {
     pub connected_at: u64,
     /// Subscribed channels.
     pub channels: Vec<String>,
-}
-
-/// A question to a worker, with the way back.
-pub enum Question {
-    /// Connections by client id, after the cursor, up to the limit; of one user, if named.
-    Connections {
-        /// Of this user only.
-        user: Option<String>,
-        /// Client ids above this one.
-        after: String,
-        /// At most so many.
-        limit: usize,
-        /// Where the answer goes.
-        answer: oneshot::Sender<BTreeMap<String, ConnectionView>>,
-    },
-    /// Subscribers by channel.
-    Channels(oneshot::Sender<Vec<(Arc<str>, usize)>>),
-    /// Number of clients, and the users.
-    Counts(oneshot::Sender<(usize, Vec<Arc<str>>)>),
-}
-
-impl Question {
-    pub(super) fn answer(self, hub: &Hub) {
-        // Who asked may have gone; then nobody misses the answer.
-        match self {
-            Self::Connections { user, after, limit, answer } => {
-                let _ = answer.send(connections(hub, user.as_deref(), &after, limit));
-            }
-            Self::Channels(answer) => {
-                let _ = answer.send(hub.channels().map(|(name, count)| (name.clone(), count)).collect());
-            }
-            Self::Counts(answer) => {
-                let users = hub.roster().users().cloned().collect();
-                let _ = answer.send((hub.roster().counts().0, users));
-            }
-        }
-    }
-}
-
-fn connections(hub: &Hub, user: Option<&str>, after: &str, limit: usize) -> BTreeMap<String, ConnectionView> {
-    let mut sessions: Vec<&Registered> = hub.roster().of(user, None);
-    sessions.retain(|session| &*session.client > after);
-    sessions.sort_unstable_by(|one, other| one.client.cmp(&other.client));
-    sessions.truncate(limit);
-    let view = |session: &Registered| ConnectionView {
-        user: session.user.to_string(),
-        transport: session.transport.to_owned(),
-        protocol: session.protocol.to_owned(),
-        connected_at: session.connected_at_ms,
-        channels: session.channel_names().iter().map(ToString::to_string).collect(),
-    };
-    sessions.into_iter().map(|session| (session.client.to_string(), view(session))).collect()
 }
 
 impl Hub {

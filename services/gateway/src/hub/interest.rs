@@ -7,13 +7,13 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use futures_util::future::BoxFuture;
-use gorani_broker::{Broker, BrokerError};
+use gorani_broker::{Broker, BrokerError, queue::woken_queue};
 use parking_lot::{Mutex, RwLock};
 
 use crate::settings::http::MAX_WORKERS;
@@ -44,12 +44,20 @@ pub struct Interest {
     order: Mutex<()>,
     entries: RwLock<HashMap<Arc<str>, Entry>>,
     generations: AtomicU64,
+    /// Channels that a worker wants, without those that are woken for a queue; changed under the lock of `entries`.
+    wanted: AtomicUsize,
 }
 
 impl Interest {
     /// No interest yet.
     pub fn new(broker: Arc<dyn Broker>) -> Self {
-        Self { broker, order: Mutex::new(()), entries: RwLock::default(), generations: AtomicU64::new(0) }
+        Self {
+            broker,
+            order: Mutex::new(()),
+            entries: RwLock::default(),
+            generations: AtomicU64::new(0),
+            wanted: AtomicUsize::new(0),
+        }
     }
 
     /// A worker wants a channel. `None` if it is in effect already; else in effect when the future resolves.
@@ -74,6 +82,9 @@ impl Interest {
                 confirmed: false,
                 unwanted_since: None,
             });
+            if entry.workers == 0 && woken_queue(channel).is_none() {
+                self.wanted.fetch_add(1, Ordering::Relaxed);
+            }
             entry.workers |= bit;
             entry.unwanted_since = None;
             if entry.confirmed {
@@ -99,8 +110,12 @@ impl Interest {
     /// A worker no longer wants a channel. The broker is told later, by [`Interest::sweep`].
     pub fn leave(&self, worker: usize, channel: &str) {
         if let Some(entry) = self.entries.write().get_mut(channel) {
+            let before = entry.workers;
             entry.workers &= !(1 << worker);
             if entry.workers == 0 {
+                if before != 0 && woken_queue(channel).is_none() {
+                    self.wanted.fetch_sub(1, Ordering::Relaxed);
+                }
                 entry.unwanted_since = Some(Instant::now());
             }
         }
@@ -115,6 +130,11 @@ impl Interest {
     pub fn channels(&self) -> Vec<Arc<str>> {
         let entries = self.entries.read();
         entries.iter().filter(|(_, entry)| entry.workers != 0).map(|(channel, _)| channel.clone()).collect()
+    }
+
+    /// Number of channels that have subscribers here.
+    pub fn wanted(&self) -> usize {
+        self.wanted.load(Ordering::Relaxed)
     }
 
     /// Channels that this node receives.

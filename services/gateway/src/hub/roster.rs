@@ -4,10 +4,11 @@ use std::{collections::HashMap, sync::Arc};
 
 use actix::Recipient;
 use gorani_broker::ClientInfo;
-use indexmap::IndexSet;
+use indexmap::{IndexMap, IndexSet};
 
 use crate::{
     hub::fanout::Encoding,
+    metrics::sessions::SessionCounts,
     outbox::Outbox,
     session::{Signal, SubscribeRequest},
 };
@@ -114,13 +115,20 @@ impl Registered {
 #[derive(Default)]
 pub struct Roster {
     next_key: SessionKey,
-    sessions: HashMap<SessionKey, Registered>,
+    /// Walked by index while sessions come and go, see [`super::scan`].
+    sessions: IndexMap<SessionKey, Registered>,
     clients: HashMap<Arc<str>, SessionKey>,
     /// Anonymous sessions are not listed: nobody addresses them together.
     users: HashMap<Arc<str>, IndexSet<SessionKey>>,
+    counts: Arc<SessionCounts>,
 }
 
 impl Roster {
+    /// An empty roster that keeps these counts.
+    pub(super) fn counting(counts: Arc<SessionCounts>) -> Self {
+        Self { counts, ..Self::default() }
+    }
+
     /// Enters a session.
     pub fn register(&mut self, registration: Registration) -> SessionKey {
         let Registration { mailbox, outbox, encoding, transport, protocol, connected_at_ms } = registration;
@@ -152,6 +160,7 @@ impl Roster {
         let Some(session) = self.sessions.get_mut(&key) else { return };
         session.user = user.clone();
         session.client = client.clone();
+        self.counts.enter(&user);
         self.clients.insert(client, key);
         if !user.is_empty() {
             self.users.entry(user).or_default().insert(key);
@@ -170,12 +179,14 @@ impl Roster {
     /// Forgets a session.
     pub(super) fn remove(&mut self, key: SessionKey) {
         self.forget_identity(key);
-        self.sessions.remove(&key);
+        self.sessions.swap_remove(&key);
     }
 
     fn forget_identity(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.get(&key) else { return };
-        self.clients.remove(&session.client);
+        if self.clients.remove(&session.client).is_some() {
+            self.counts.leave(&session.user);
+        }
         if let Some(keys) = self.users.get_mut(&session.user) {
             keys.swap_remove(&key);
             if keys.is_empty() {
@@ -237,9 +248,28 @@ impl Roster {
         (self.clients.len(), self.users.len())
     }
 
-    /// Distinct users, for counting over workers.
-    pub fn users(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.users.keys()
+    /// The session at an index; of one user's sessions, if a user is named.
+    pub(super) fn at(&self, user: Option<&str>, index: usize) -> Option<&Registered> {
+        match user {
+            None => self.sessions.get_index(index).map(|(_, session)| session),
+            Some(user) => {
+                let key = self.users.get(user)?.get_index(index)?;
+                self.sessions.get(key)
+            }
+        }
+    }
+
+    /// Indexes that [`Roster::at`] has.
+    pub(super) fn len(&self, user: Option<&str>) -> usize {
+        match user {
+            None => self.sessions.len(),
+            Some(user) => self.users.get(user).map_or(0, IndexSet::len),
+        }
+    }
+
+    /// The session of a client.
+    pub(super) fn client(&self, client: &str) -> Option<&Registered> {
+        self.sessions.get(self.clients.get(client)?)
     }
 
     /// Tells sessions that they lost their place in a channel.

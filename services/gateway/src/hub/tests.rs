@@ -306,5 +306,5 @@ async fn the_last_subscription_that_leaves_says_so() {
     assert!(!hub.leave(one.key, "a").unwrap().last);
     assert!(hub.leave(one.key, "a").is_none());
     assert!(hub.leave_all(two.key)[0].last);
-    assert_eq!(hub.channels().count(), 0);
+    assert_eq!(hub.channel_count(), 0);
 }

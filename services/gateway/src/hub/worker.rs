@@ -23,13 +23,14 @@ use crate::{
     disconnect::ErrorCode,
     hub::{
         Hub,
-        control::{Control, Question},
+        control::Control,
         interest::Interest,
         places::Leaves,
         queue::Consumers,
         read_budget::{ReadSource, ReadTurn, ReadTurns},
         reads::{HistoryRead, Moment, Reads},
         roster::{Registration, SessionKey},
+        scan::Question,
         subscribe::size_of,
         tally::Tally,
         timers::Timers,
@@ -81,6 +82,17 @@ pub(super) struct Load {
 #[error("the worker is gone")]
 pub struct WorkerGone;
 
+/// Why a question was not handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unasked {
+    /// The worker does not keep up.
+    #[error("the worker's inbox is full")]
+    Full,
+    /// The worker is gone.
+    #[error("the worker is gone")]
+    Gone,
+}
+
 impl Inbox {
     /// Hands over an event without waiting. An event that does not fit marks its channel as gapped, and the worker
     /// reads it from history.
@@ -116,9 +128,12 @@ impl Inbox {
         self.sender.send(Entry::Control(control)).await.map_err(|_| WorkerGone)
     }
 
-    /// Hands over a question, waiting for room.
-    pub async fn ask(&self, question: Question) -> Result<(), WorkerGone> {
-        self.sender.send(Entry::Question(question)).await.map_err(|_| WorkerGone)
+    /// Hands over a question without waiting.
+    pub fn ask(&self, question: Question) -> Result<(), Unasked> {
+        self.sender.try_send(Entry::Question(question)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Unasked::Full,
+            mpsc::error::TrySendError::Closed(_) => Unasked::Gone,
+        })
     }
 }
 
@@ -138,7 +153,7 @@ pub struct Worker {
     /// What its connections move.
     pub tally: Tally,
     pub(super) broker: Arc<dyn Broker>,
-    pub(super) interest: Arc<Interest>,
+    pub(crate) interest: Arc<Interest>,
     pub(super) reads: Arc<Reads>,
     read_turns: Rc<ReadTurns>,
     pub(super) metrics: Arc<Metrics>,
@@ -163,7 +178,10 @@ impl Worker {
         let load = Arc::new(Load::default());
         let worker = Rc::new(Self {
             index,
-            hub: RefCell::new(Hub { memory: memory.clone(), ..Hub::new(deflate_threshold_bytes) }),
+            hub: RefCell::new(Hub {
+                memory: memory.clone(),
+                ..Hub::counting(deflate_threshold_bytes, metrics.sessions.clone())
+            }),
             memory,
             timers: Timers::new(),
             tally: Tally::default(),
@@ -287,7 +305,7 @@ impl Worker {
                     }
                     Entry::Question(question) => {
                         self.deliver_turn(&mut turn).await;
-                        question.answer(&self.hub());
+                        actix_rt::spawn(question.answer(self.clone()));
                     }
                 }
             }

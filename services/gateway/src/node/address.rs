@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    node::{Node, query::Counts},
+    node::Node,
     settings::{BrokerKind, Settings},
 };
 
@@ -42,7 +42,7 @@ impl Node {
     /// Where the others reach this node, which listens there; they are told.
     pub async fn advertise(self: &Arc<Self>, listening: SocketAddr) {
         self.set_address(listening).await;
-        self.announce(Counts::default()).await;
+        self.announce().await;
     }
 
     pub(super) async fn set_address(&self, listening: SocketAddr) {

@@ -2,13 +2,14 @@
 //!
 //! Each node announces itself with a lease and watches those of the others ([`heartbeat`], [`view`]). An order or a question
 //! for the whole cluster goes to the nodes whose lease is running as one message ([`envelope`]), each of them answers, and
-//! it has succeeded when all have ([`correspondence`], [`overview`]). The
+//! it has succeeded when all have ([`correspondence`], [`orders`], [`overview`]). The
 //! clients of a dead node vanish from presence ([`presence`], [`reaper`]). The memory broker has one node, and the same code path.
 
 mod correspondence;
 mod description;
 mod envelope;
 mod heartbeat;
+mod orders;
 mod overview;
 mod presence;
 mod reaper;
@@ -26,11 +27,11 @@ use std::{
 use bytes::Bytes;
 use gorani_broker::BrokerError;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 pub(super) use self::presence::is_of;
 use self::{
-    correspondence::Audience,
+    correspondence::{Audience, MembersRead},
     envelope::{Answer, Ask, Body, Order},
     view::View,
     waiting::Waiting,
@@ -53,8 +54,8 @@ pub enum ClusterError {
     /// These nodes live and did not answer in time: what they did is unknown.
     #[error("no answer from node {}, outcome unknown", .0.join(", "))]
     Unanswered(Vec<String>),
-    /// Too many questions wait already; nothing was done.
-    #[error("too many requests to other nodes at the moment")]
+    /// Too many questions wait or are looked into already; nothing was done.
+    #[error("too many requests of this kind at the moment")]
     Busy,
 }
 
@@ -72,6 +73,8 @@ impl From<&ClusterError> for ErrorCode {
 pub(super) struct Peers {
     view: Mutex<View>,
     waiting: Waiting,
+    /// Held while the leases are read.
+    last_read: AsyncMutex<Option<MembersRead>>,
     mailbox: mpsc::Sender<Bytes>,
     mailbox_bytes: Arc<AtomicUsize>,
     /// The node has ended its lease for good.
@@ -100,6 +103,7 @@ impl Peers {
         let peers = Self {
             view: Mutex::new(View::new(own, lease, trace, Instant::now())),
             waiting: Waiting::default(),
+            last_read: AsyncMutex::new(None),
             mailbox,
             mailbox_bytes: Arc::clone(&mailbox_bytes),
             retired: AtomicBool::new(false),

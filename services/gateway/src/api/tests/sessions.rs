@@ -59,6 +59,8 @@ impl Connection {
                 view: None,
             };
             assert!(hub.join(key, &request));
+            // The node's interest counts it; nothing is received here.
+            drop(api.worker.interest.join(api.worker.index, &request.channel));
         }
         connection
     }
@@ -66,7 +68,7 @@ impl Connection {
     /// The signals so far. Orders pass through the worker's inbox and the mailbox: a question behind them, and a turn of
     /// the mailbox, and they are there.
     async fn told(&self, api: &Api) -> Vec<Signal> {
-        api.ok("info", json!({})).await;
+        api.ok("connections", json!({})).await;
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
         self.0.borrow_mut().drain(..).collect()

@@ -14,11 +14,18 @@ use tokio::{
 use super::{
     ClusterError, Mail, Peers,
     envelope::{Answer, Ask, Body, Envelope},
+    orders::Orders,
 };
 use crate::node::Node;
 
-/// Questions of others that are looked into at the same time; orders are carried out one after the other.
+/// Questions of others that are looked into at the same time. One more is not answered: whoever asked is told by the time-out.
 const ANSWERS_AT_A_TIME: usize = 64;
+
+/// A read of the leases, shared by all who called before it began.
+pub(super) struct MembersRead {
+    began: Instant,
+    others: Result<BTreeSet<String>, ClusterError>,
+}
 
 /// Who is asked.
 #[derive(Debug, Clone, Copy)]
@@ -76,10 +83,24 @@ impl Node {
         self.peers.view.lock().knows(node)
     }
 
-    /// The other nodes that live. Read anew: one that has just begun may hold what is asked for.
+    /// The other nodes that live, as a read tells that began after this call: one that has just started may hold what is asked
+    /// for. Calls that come while a read is under way share the next one.
     async fn others(&self) -> Result<BTreeSet<String>, ClusterError> {
-        let members = self.broker.cluster().members().await?;
-        Ok(self.peers.view.lock().others(&members, Instant::now()))
+        let called = Instant::now();
+        let mut last = self.peers.last_read.lock().await;
+        if let Some(read) = &*last
+            && read.began > called
+        {
+            return read.others.clone();
+        }
+        let began = Instant::now();
+        let members = self.broker.cluster().members().await;
+        let others = match members {
+            Ok(members) => Ok(self.peers.view.lock().others(&members, Instant::now())),
+            Err(error) => Err(ClusterError::Broker(error)),
+        };
+        *last = Some(MembersRead { began, others: others.clone() });
+        others
     }
 
     async fn send(&self, to: Option<&str>, id: u64, body: Body) -> Result<(), ClusterError> {
@@ -98,6 +119,7 @@ impl Node {
 
     /// Reads what other nodes write, for ever.
     pub(in crate::node) async fn read_mail(self: Arc<Self>, mut mail: Mail) {
+        let orders = Orders::start(&self);
         let permits = Arc::new(Semaphore::new(ANSWERS_AT_A_TIME));
         while let Some(message) = mail.next().await {
             let Envelope { from, id, body, .. } = match Envelope::decode(&message) {
@@ -113,15 +135,22 @@ impl Node {
             match body {
                 Body::Answer(answer) => self.peers.waiting.settle(id, from, answer),
                 Body::Order(order) => {
-                    self.control(order.into()).await;
-                    self.reply(&from, id, Answer::Done).await;
+                    if !orders.take(from, id, order) {
+                        self.metrics.cluster.dropped.inc();
+                    }
                 }
                 Body::Ask(ask) => {
-                    let Ok(permit) = permits.clone().acquire_owned().await else { return };
+                    // Answers that others wait for may stand behind this question: it must not wait here.
+                    let Ok(permit) = permits.clone().try_acquire_owned() else {
+                        self.metrics.cluster.dropped.inc();
+                        continue;
+                    };
                     let node = self.clone();
                     actix_rt::spawn(async move {
-                        let answer = node.answer(ask).await;
-                        node.reply(&from, id, answer).await;
+                        // A worker that does not answer in time leaves the question open: the time-out tells.
+                        if let Some(answer) = node.answer(ask).await {
+                            node.reply(&from, id, answer).await;
+                        }
                         drop(permit);
                     });
                 }
@@ -129,19 +158,31 @@ impl Node {
         }
     }
 
-    async fn answer(&self, ask: Ask) -> Answer {
-        match ask {
+    async fn answer(&self, ask: Ask) -> Option<Answer> {
+        let answer = match ask {
             Ask::Connections { user, after, limit } => {
-                Answer::Connections(self.own_connections(user.as_deref(), &after, limit).await)
+                let page = self.own_connections(user.as_deref(), &after, limit).await;
+                page.map(|page| match page.is_cut {
+                    false => Answer::Connections(page.entries),
+                    true => Answer::ConnectionsCut(page.entries),
+                })
             }
             Ask::Channels { pattern, after, limit } => {
-                Answer::Channels(self.own_channels(pattern.as_deref(), &after, limit).await)
+                self.own_channels(pattern.as_deref(), &after, limit).await.map(Answer::Channels)
             }
-            Ask::Counts => Answer::Counts(self.counts().await),
+            Ask::Counts => Ok(Answer::Counts(self.counts())),
+        };
+        match answer {
+            Ok(answer) => Some(answer),
+            Err(ClusterError::Busy) => Some(Answer::Busy),
+            Err(error) => {
+                tracing::warn!(%error, "a question of another node is not answered");
+                None
+            }
         }
     }
 
-    async fn reply(&self, to: &str, id: u64, answer: Answer) {
+    pub(super) async fn reply(&self, to: &str, id: u64, answer: Answer) {
         if let Err(error) = self.send(Some(to), id, Body::Answer(answer)).await {
             tracing::warn!(node = to, %error, "another node could not be answered");
         }

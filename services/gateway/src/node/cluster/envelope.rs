@@ -93,6 +93,10 @@ pub(in crate::node) enum Answer {
     /// The order is with the sessions.
     Done,
     Connections(BTreeMap<String, ConnectionView>),
+    /// The same, cut short by the bytes of an answer: there may be more after the last one.
+    ConnectionsCut(BTreeMap<String, ConnectionView>),
+    /// Too many questions of this kind are under way; nothing was done.
+    Busy,
     /// Subscribers by channel.
     Channels(BTreeMap<String, usize>),
     Counts(Counts),

@@ -6,39 +6,29 @@ use std::{
 };
 
 use super::{description::Description, view::News};
-use crate::{
-    node::{Node, query::Counts},
-    session::client::policy::VERSION,
-};
+use crate::{node::Node, session::client::policy::VERSION};
 
 /// While the broker does not take an announcement, this is how soon it is tried again: others must not take this node for
 /// dead longer than they have to once the broker is back.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
-/// How often the numbers in a description are counted anew: that looks at every session.
-const COUNT_EVERY: Duration = Duration::from_secs(15);
 
 impl Node {
     /// Renews the lease until the node retires, and has the clients of dead nodes taken out of presence.
     pub(in crate::node) async fn keep_lease(self: Arc<Self>) {
-        let mut counts = Counts::default();
-        let mut counted_at = Instant::now();
         while !self.peers.retired.load(Ordering::Acquire) {
-            if counted_at.elapsed() >= COUNT_EVERY {
-                counts = self.counts().await;
-                counted_at = Instant::now();
-            }
-            let renewed = self.announce(counts).await;
+            let renewed = self.announce().await;
             let pause = if renewed { self.settings.cluster.heartbeat } else { RETRY_AFTER };
             tokio::time::sleep(pause).await;
         }
     }
 
-    /// Announces this node once; false if the broker did not take it.
-    pub(in crate::node) async fn announce(self: &Arc<Self>, counts: Counts) -> bool {
+    /// Announces this node once; false if the broker did not take it. No worker is asked for anything: one that is held up must not
+    /// end the lease.
+    pub(in crate::node) async fn announce(self: &Arc<Self>) -> bool {
         let description = Description {
             version: VERSION.to_owned(),
             uptime_s: self.started.elapsed().as_secs(),
-            counts: Counts { clients: self.connections(), ..counts },
+            counts: self.counts(),
             address: self.addresses.own(),
         };
         let lease = self.settings.cluster.lease;

@@ -4,10 +4,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Answer, Ask, Audience, Body, ClusterError, Order, node_of};
 use crate::{
-    hub::control::{ConnectionView, Control},
+    hub::{
+        control::{ConnectionView, Control},
+        scan::{Page, size_of_view},
+    },
     node::{
         Node,
-        query::{NodeView, first},
+        query::{NodeView, cut, first, merge},
     },
     session::client::policy::VERSION,
 };
@@ -21,8 +24,7 @@ impl Node {
         let holder = control.client().and_then(node_of).map(str::to_owned);
         let audience = match holder.as_deref() {
             Some(own) if *own == *self.id => {
-                self.control(control).await;
-                return Ok(());
+                return self.carry_out(control).await;
             }
             Some(other) => Audience::Node(other),
             None => Audience::Others,
@@ -32,11 +34,19 @@ impl Node {
             None => None,
         };
         if holder.is_none() {
-            self.control(control).await;
+            self.carry_out(control).await?;
         }
         match written {
             Some(written) => written.answers().await.map(drop),
             None => Ok(()),
+        }
+    }
+
+    async fn carry_out(&self, control: Control) -> Result<(), ClusterError> {
+        if self.control_in_time(control).await {
+            Ok(())
+        } else {
+            Err(ClusterError::Unanswered(vec![self.id.as_ref().to_owned()]))
         }
     }
 
@@ -46,18 +56,23 @@ impl Node {
         user: Option<&str>,
         after: &str,
         limit: usize,
-    ) -> Result<BTreeMap<String, (String, ConnectionView)>, ClusterError> {
+    ) -> Result<Page<(String, ConnectionView)>, ClusterError> {
         let ask = Ask::Connections { user: user.map(str::to_owned), after: after.to_owned(), limit };
         let asked = self.write(Audience::Others, Body::Ask(ask)).await?;
-        let own = self.own_connections(user, after, limit).await;
-        let mut all: BTreeMap<_, _> = of_node(&self.id, own).collect();
+        let own = self.own_connections(user, after, limit).await?;
+        let mut all = of_node(&self.id, own);
         for (node, answer) in asked.answers().await? {
-            if let Answer::Connections(connections) = answer {
-                all.extend(of_node(&node, connections));
-            }
+            let page = match answer {
+                Answer::Connections(entries) => Page { entries, is_cut: false },
+                Answer::ConnectionsCut(entries) => Page { entries, is_cut: true },
+                Answer::Busy => return Err(ClusterError::Busy),
+                _ => continue,
+            };
+            merge(&mut all, of_node(&node, page), |_, _| {});
         }
         // Each node gave its first ones, so the first ones of all are among them.
-        Ok(first(all, limit))
+        cut(&mut all, limit, |client, (_, view)| size_of_view(client, view));
+        Ok(all)
     }
 
     /// Channels with subscribers on any node, and how many: those that match, after the cursor, at most `limit`.
@@ -69,12 +84,16 @@ impl Node {
     ) -> Result<BTreeMap<String, usize>, ClusterError> {
         let ask = Ask::Channels { pattern: pattern.map(str::to_owned), after: after.to_owned(), limit };
         let asked = self.write(Audience::Others, Body::Ask(ask)).await?;
-        let mut all = self.own_channels(pattern, after, limit).await;
+        let mut all = self.own_channels(pattern, after, limit).await?;
         for (_, answer) in asked.answers().await? {
-            if let Answer::Channels(channels) = answer {
-                for (name, count) in channels {
-                    *all.entry(name).or_default() += count;
+            match answer {
+                Answer::Channels(channels) => {
+                    for (name, count) in channels {
+                        *all.entry(name).or_default() += count;
+                    }
                 }
+                Answer::Busy => return Err(ClusterError::Busy),
+                _ => {}
             }
         }
         // As above; and whoever has subscribers of one of them counted them.
@@ -88,7 +107,7 @@ impl Node {
             id: self.id.to_string(),
             version: VERSION.to_owned(),
             uptime_s: self.started.elapsed().as_secs(),
-            counts: self.counts().await,
+            counts: self.counts(),
         }];
         let (answers, silent) = asked.answers_in_time().await;
         let answered = answers.into_iter().map(|(node, answer)| {
@@ -105,9 +124,7 @@ impl Node {
     }
 }
 
-fn of_node(
-    node: &str,
-    connections: BTreeMap<String, ConnectionView>,
-) -> impl Iterator<Item = (String, (String, ConnectionView))> {
-    connections.into_iter().map(move |(client, view)| (client, (node.to_owned(), view)))
+fn of_node(node: &str, page: Page<ConnectionView>) -> Page<(String, ConnectionView)> {
+    let with_node = |(client, view)| (client, (node.to_owned(), view));
+    Page { entries: page.entries.into_iter().map(with_node).collect(), is_cut: page.is_cut }
 }

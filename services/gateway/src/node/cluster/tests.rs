@@ -127,3 +127,58 @@ fn a_full_mailbox_takes_no_more_and_counts_it() {
     (0..3).for_each(|_| peers.deliver(large.clone()));
     assert_eq!(metrics.cluster.dropped.get(), 2, "two fit: the bound is looked at before the second");
 }
+
+/// A worker on a thread of its own that is held up until the sender is dropped, as by an embedder's handler that blocks.
+fn blocked_worker(node: &Arc<Node>) -> (std::sync::mpsc::SyncSender<()>, std::thread::JoinHandle<()>) {
+    let (release, released) = std::sync::mpsc::sync_channel::<()>(0);
+    let (started, has_started) = std::sync::mpsc::sync_channel::<()>(0);
+    let node = node.clone();
+    let thread = std::thread::spawn(move || {
+        actix_rt::System::new().block_on(async move {
+            let _worker = node.start_worker();
+            started.send(()).unwrap();
+            // The thread stands still: nothing else of the worker runs.
+            let _ = released.recv();
+        });
+    });
+    has_started.recv().unwrap();
+    (release, thread)
+}
+
+#[actix_rt::test]
+async fn a_worker_that_blocks_for_longer_than_the_lease_does_not_end_it() {
+    let lease = Duration::from_secs(2);
+    let cluster = ClusterSettings {
+        heartbeat: Duration::from_millis(100),
+        lease,
+        answer_timeout: ANSWER_TIMEOUT,
+        ..ClusterSettings::default()
+    };
+    let node = Node::start(Settings { cluster, ..Settings::default() }).await.unwrap();
+    let (release, thread) = blocked_worker(&node);
+    let started = Instant::now();
+    let own = ClusterError::Unanswered(vec![node.id.to_string()]);
+    while started.elapsed() < 2 * lease {
+        // Whoever asks the worker gets an error in time, and the lease goes on.
+        assert_eq!(node.channels_after(None, "", 10).await.map(drop), Err(own.clone()));
+        assert_eq!(node.nodes().await.unwrap().len(), 1, "its numbers need no worker");
+        let members = node.broker.cluster().members().await.unwrap();
+        assert!(members.iter().any(|member| *member.node == *node.id), "the lease ended");
+    }
+    assert_eq!(node.lapses(), 0);
+    drop(release);
+    thread.join().unwrap();
+}
+
+#[actix_rt::test]
+async fn more_scans_than_a_node_makes_at_a_time_are_refused_after_a_while() {
+    let node = node(ANSWER_TIMEOUT).await;
+    let (release, thread) = blocked_worker(&node);
+    let scans = (0..8).map(|_| node.channels_after(None, "", 10));
+    let results = futures_util::future::join_all(scans).await;
+    let busy = results.iter().filter(|result| **result == Err(ClusterError::Busy)).count();
+    assert_eq!(busy, 8 - crate::node::query::SCANS_AT_A_TIME);
+    assert_eq!(ErrorCode::from(&ClusterError::Busy), ErrorCode::TOO_MANY_REQUESTS);
+    drop(release);
+    thread.join().unwrap();
+}
