@@ -31,7 +31,7 @@ pub struct HttpSettings {
     pub max_handshakes_per_address: usize,
     /// Bytes of a request's line and headers at most; over it 431.
     pub header_max_bytes: usize,
-    /// Time for a request's headers to arrive.
+    /// Time for a request's headers to arrive, and for a body, which has a second more for each 4 KiB that came.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
     /// How long an idle HTTP connection is kept.

@@ -147,3 +147,44 @@ async fn removed_history_is_gone_and_its_position_stays() {
     let second = api.ok("publish", json!({"channel": "kept:a", "data": 1})).await;
     assert_eq!((&second["offset"], &second["epoch"]), (&json!(2), &first["epoch"]));
 }
+
+#[actix_web::test]
+async fn one_answer_holds_so_many_bytes_and_says_how_to_read_on() {
+    let mut settings = settings();
+    settings.api.reply_max_bytes = 4096;
+    let api = Api::of(Node::start(settings).await.unwrap());
+    for _ in 0..10 {
+        api.ok("publish", json!({"channel": "kept:a", "data": "x".repeat(1000)})).await;
+    }
+    let page = api.ok("history", json!({"channel": "kept:a", "limit": 100})).await;
+    let shown = page["publications"].as_array().unwrap().len() as u64;
+    assert!((1..=4).contains(&shown), "{shown}");
+    assert_eq!(page["truncated"], true, "{page}");
+    let since = json!({"offset": shown, "epoch": page["epoch"]});
+    let next = api.ok("history", json!({"channel": "kept:a", "limit": 100, "since": since})).await;
+    assert_eq!(next["publications"][0]["offset"], shown + 1);
+
+    for number in 0..100 {
+        let client = format!("client-{number:03}");
+        let info = Bytes::from(format!("\"{}\"", "y".repeat(200)));
+        let info = ClientInfo { client, connection_info: info, ..ClientInfo::default() };
+        api.node.broker().presence_add("seen:a", Arc::new(info), Duration::from_secs(60)).await.unwrap();
+    }
+    let (status, code, sentence) = api.refused("presence", json!({"channel": "seen:a"})).await;
+    assert_eq!((status, code), (413, 106), "{sentence}");
+    assert!(sentence.contains("cursor"), "{sentence}");
+    let (mut seen, mut cursor) = (std::collections::BTreeSet::new(), Value::Null);
+    loop {
+        let mut request = json!({"channel": "seen:a", "limit": 7});
+        if cursor != Value::Null {
+            request["cursor"] = cursor;
+        }
+        let mut page = api.ok("presence", request).await;
+        seen.extend(page["presence"].as_object().unwrap().keys().cloned());
+        cursor = page["next_cursor"].take();
+        if cursor == Value::Null {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 100);
+}

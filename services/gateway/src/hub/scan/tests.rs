@@ -163,7 +163,6 @@ async fn a_scan_of_many_channels_takes_turns_with_others() {
     let _clients = fill(&worker, MANY_CHANNELS, |number| format!("chat:room-{number:07}"));
     for (pattern, after) in [(None, ""), (None, "chat:room-0025000"), (Some("chat:*99"), "")] {
         let (found, watch) = watched(channels(&worker, pattern, after, 100)).await;
-        println!("{pattern:?} after {after:?}: {} names, {watch:?}", found.entries.len());
         assert_eq!(found.entries.len(), 100);
         watch.assert_slices();
     }
