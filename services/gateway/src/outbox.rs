@@ -133,6 +133,14 @@ impl Outbox {
         }
     }
 
+    /// Overflows now where a reply would: one that is never sent need not be made.
+    pub fn expect_reply(&self) {
+        let mut state = self.0.borrow_mut();
+        if !state.overflowed && state.bytes > state.limit_bytes {
+            let _ = state.overflow();
+        }
+    }
+
     /// Bytes waiting.
     pub fn len_bytes(&self) -> usize {
         self.0.borrow().bytes
@@ -336,8 +344,15 @@ mod tests {
         assert_eq!(outbox.push(Bytes::from_static(b"d")), Err(Overflow));
 
         let outbox = Outbox::new(10);
+        outbox.expect_reply();
         outbox.push_reply(Bytes::from_static(LARGE)).unwrap();
         assert_eq!(outbox.push_reply(Bytes::from_static(b"x")), Err(Overflow));
+
+        // The same, known before the second reply is made.
+        let outbox = Outbox::new(10);
+        outbox.push_reply(Bytes::from_static(LARGE)).unwrap();
+        outbox.expect_reply();
+        assert_eq!(outbox.overflow(), Some(Disconnect::SLOW));
     }
 
     #[test]

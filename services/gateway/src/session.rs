@@ -211,6 +211,13 @@ pub enum Outcome {
     PresenceStats(Result<(u64, u64), ErrorCode>),
 }
 
+impl Outcome {
+    /// Whether its reply may be as large as replies are, and costs as much to write.
+    pub fn has_large_reply(&self) -> bool {
+        matches!(self, Self::History(Ok(_)) | Self::Presence(Ok(_)))
+    }
+}
+
 /// What the node tells one session, through the mailbox of its actor.
 #[derive(Debug, Clone, actix::Message)]
 #[rtype(result = "()")]

@@ -56,9 +56,15 @@ fn wrong_stomp_logins_are_told_the_same_for_every_name_and_limited_over_tcp_webs
 fn a_stomp_client_that_gets_no_slot_is_told_to_come_back() {
     let tcp = free_address();
     let node = Node::start(stomp(tcp).set("client.max_unauthenticated", "16"));
-    let held: Vec<_> = (0..16).map(|_| Stomp::open(tcp)).collect();
-    let refused_client = || {
+    // A session begins with the first byte: a connection that says nothing takes no slot.
+    let open = || {
         let mut client = Stomp::open(tcp);
+        client.say("\n");
+        client
+    };
+    let held: Vec<_> = (0..16).map(|_| open()).collect();
+    let refused_client = || {
+        let mut client = open();
         client.wait_at_most(Duration::from_millis(200));
         match client.frame_or_end() {
             Ok(Some(frame)) => Some((frame.command.clone(), frame.get("reconnect") == Some("true"))),

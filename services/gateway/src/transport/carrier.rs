@@ -190,6 +190,14 @@ pub(super) trait Carrier: Actor<Context = Context<Self>> {
         self.is_open()
     }
 
+    /// As [`Carrier::may_act`]; a reply that the outbox would not take is not even made.
+    fn may_take(&mut self, outcome: &Outcome) -> bool {
+        if outcome.has_large_reply() {
+            self.carried().outbox.expect_reply();
+        }
+        self.may_act()
+    }
+
     /// Sends what the session wrote and carries out what it wants, until it wants nothing more. Once the outbox has
     /// overflowed nothing is carried out: its replies could not be sent, and the client would not know what took place.
     fn carry_out(&mut self, actions: &mut Actions, ctx: &mut Context<Self>) {
@@ -223,10 +231,10 @@ pub(super) trait Carrier: Actor<Context = Context<Self>> {
             }
             self.carried().look_whether_connected();
             match outcomes.pop_front() {
-                Some((ticket, outcome)) => {
+                Some((ticket, outcome)) if self.may_take(&outcome) => {
                     self.carried().session.outcome(ticket, outcome, Now::read(), actions);
                 }
-                None => return,
+                _ => return,
             }
         }
     }
@@ -247,7 +255,7 @@ pub(super) trait Carrier: Actor<Context = Context<Self>> {
     /// Makes an errand a task of the actor.
     fn wait_for(&mut self, ticket: Ticket, errand: Errand, ctx: &mut Context<Self>) {
         let done = errand.into_actor(self).map(move |outcome, me, ctx| {
-            if !me.may_act() {
+            if !me.may_take(&outcome) {
                 return;
             }
             let mut actions = Actions::default();
