@@ -217,8 +217,8 @@ impl Gorani {
         // A node that waits for its broker can be told to stop as well.
         let node = tokio::select! {
             biased;
-            () = &mut shutdown => return Ok(()),
             node = Node::start(self.settings) => node?,
+            () = &mut shutdown => return Ok(()),
         };
         let mut endpoints = Endpoints::default();
         endpoints.insert(CLIENT_PATH, Arc::new(ClientEndpoint(node.clone())));
