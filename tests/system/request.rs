@@ -216,3 +216,24 @@ fn a_receiver_of_128_channels_with_long_names_comes_back_with_a_position_that_ev
     assert!(!said.contains("before"), "what was received comes again");
     assert!(line(&said, "id:").len() <= 4096);
 }
+
+#[test]
+fn answers_of_http_1_0_end_no_kept_connection_of_others() {
+    let node = Node::start(
+        Settings::open()
+            .set("http.workers", "1")
+            .set("channel.namespaces", r#"[{ name = "kept", history_size = 100, history_ttl = "300s" }]"#),
+    );
+    let mut kept = RawSocket::connect(node.address());
+    for round in 0..20 {
+        // As nginx asks by default: one request a connection, of a path whose answers are streams, and of one that is not.
+        for path in ["/connection/poll?channels=kept:a", "/connection/sockjs/info", "/health/live"] {
+            let old = format!("GET {path} HTTP/1.0\r\nHost: x\r\nConnection: close\r\n\r\n");
+            assert!(answers(&node, old.as_bytes()).starts_with("HTTP/1."), "{path}");
+        }
+        kept.write(&publish("kept:b")).unwrap();
+        let head = kept.read_head().unwrap_or_else(|error| panic!("round {round}: {error}"));
+        assert_eq!(head.status, 200, "round {round}");
+        kept.read_body(&head).unwrap();
+    }
+}

@@ -14,7 +14,7 @@ mod connection;
 
 use std::rc::Rc;
 
-use actix_http::{ConnectionType, Payload, Version};
+use actix_http::{ConnectionType, Payload, ResponseHead, Version};
 use actix_web::{
     Error, HttpMessage, HttpResponse,
     body::{BoxBody, MessageBody},
@@ -73,11 +73,19 @@ pub(super) async fn check(
     if body.is_unread() || body.timed_out() {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
-    let head = response.response().head();
-    if closes || head.connection_type() == ConnectionType::Close {
+    if closes || says_close(response.response_mut().head_mut()) {
         connection.close_after(body.take_unread());
     }
     Ok(response)
+}
+
+/// Whether an answer says `connection: close`. A head that comes out of actix-http's pool has the version of its last answer
+/// until it is written, and one of HTTP/1.0 counts as closing by itself.
+fn says_close(head: &mut ResponseHead) -> bool {
+    let version = std::mem::replace(&mut head.version, Version::HTTP_11);
+    let says_close = head.connection_type() == ConnectionType::Close;
+    head.version = version;
+    says_close
 }
 
 /// What a request is answered that no route is to see.

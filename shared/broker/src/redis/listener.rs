@@ -231,7 +231,10 @@ impl Keeper {
                     } else if silence.is_some_and(|silence| silence > self.canary_timeout) {
                         return "the node does not hear itself".to_owned();
                     }
-                    canaries.push(self.send_canary(&line.canary, serial));
+                    // Without a connection for requests nothing would be learnt: readiness tells that already.
+                    if self.requests.status().trouble().is_none() {
+                        canaries.push(self.send_canary(&line.canary, serial));
+                    }
                     if under_way.is_empty() {
                         self.ear.wake();
                     }
