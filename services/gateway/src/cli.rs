@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     RunError,
     node::NodeError,
-    server::ServerError,
+    server::{self, ServerError},
     session::client::policy::VERSION,
     settings::{Settings, SettingsError},
 };
@@ -105,9 +105,12 @@ impl Cli {
         let result = match self.command {
             None => serve::serve(&self.serve),
             Some(Command::Serve(file)) => serve::serve(&file),
-            Some(Command::Check(file)) => file.load().map_err(CliError::from).map(|settings| {
+            Some(Command::Check(file)) => file.load().map_err(CliError::from).and_then(|settings| {
+                // A restart after a good check must not leave nothing running.
+                server::check_tls_files(&settings).map_err(|error| CliError::Run(error.into()))?;
                 settings.warnings().iter().for_each(|warning| eprintln!("gorani: warning: {warning}"));
                 println!("settings are fine");
+                Ok(())
             }),
             Some(Command::Health(arguments)) => arguments.ask().map(|answer| println!("{answer}")),
             Some(Command::Token(arguments)) => arguments.make().map(|token| println!("{token}")),

@@ -43,6 +43,7 @@ use crate::{
         socket::listen,
         upgrade_list::PlainUpgrade,
     },
+    settings::Settings,
     transport::{
         endpoint::Refused,
         endpoints::Endpoints,
@@ -130,6 +131,19 @@ macro_rules! http_service {
             ))
             .finish(apply_fn_factory(map_config(app, |_| AppConfig::default()), under_way::serve))
     }};
+}
+
+/// Opens the certificates and keys that the settings name, as the start does.
+///
+/// # Errors
+/// [`ServerError::Tls`].
+pub fn check_tls_files(settings: &Settings) -> Result<(), ServerError> {
+    for files in [&settings.http.tls, &settings.stomp.tcp.tls] {
+        if files.is_on() {
+            tls::config(files)?;
+        }
+    }
+    Ok(())
 }
 
 /// Binds and starts the workers.

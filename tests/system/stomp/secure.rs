@@ -75,7 +75,20 @@ fn a_certificate_that_cannot_be_used_stops_the_start_as_bad_settings() {
         ("a key of another certificate", good.clone().set("stomp.tcp.tls.key", format!("{strange:?}"))),
         ("a certificate without its key", good.set("stomp.tcp.tls.key", "\"\"")),
     ];
+    let check = |settings: &str| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), settings).unwrap();
+        let mut gorani = std::process::Command::new(gorani_tests::binary::node());
+        gorani.args(["check", "--config"]).arg(file.path()).output().unwrap().status.code()
+    };
+    for section in ["http.tls", "stomp.tcp.tls"] {
+        let (fine, _) = certified(settings(free_address()), section, own.path());
+        assert_eq!(check(&fine.text()), Some(0), "{section}");
+        let strange = fine.set(&format!("{section}.key"), format!("{strange:?}"));
+        assert_eq!(check(&strange.text()), Some(BAD_SETTINGS), "{section}");
+    }
     for (what, settings) in bad {
+        assert_eq!(check(&settings.text()), Some(BAD_SETTINGS), "check of {what}");
         let mut node = Node::spawn(settings);
         let status = node.wait_exit(Duration::from_secs(15)).expect(what);
         assert_eq!(status.code(), Some(BAD_SETTINGS), "{what}: {}", node.output());
