@@ -43,9 +43,7 @@ pub(super) async fn check(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let settings = &node.settings.http;
-    // HTTP/2 has no order of requests that an end could cut.
-    let is_http1 = request.version() < Version::HTTP_2;
-    let connection = request.conn_data::<Rc<Connection>>().filter(|_| is_http1).cloned();
+    let connection = request.conn_data::<Rc<Connection>>().cloned();
     if let Some(connection) = &connection
         && connection.is_closing()
     {
