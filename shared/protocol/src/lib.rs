@@ -1,5 +1,6 @@
 //! The wire formats of Gorani, sans-IO: bytes in, typed messages out, and back. No runtime, no sockets.
 //!
+//! - [`http1`]: where requests begin and end on a connection of HTTP/1.1.
 //! - [`websocket`]: RFC 6455 and RFC 7692 (`specs/websocket.md`).
 //! - [`sse`]: events of an `EventSource`.
 //! - [`client`]: the JSON client protocol (`specs/client-protocol.md`).
@@ -9,6 +10,7 @@
 #![deny(clippy::indexing_slicing)]
 
 pub mod client;
+pub mod http1;
 pub mod sockjs;
 pub mod sse;
 pub mod stomp;

@@ -1,0 +1,340 @@
+//! The requests in the bytes of an HTTP/1.1 connection: where heads begin and end, and their `Upgrade` lists.
+//!
+//! The HTTP library behind decodes the requests; this one only follows it, without a buffer: heads are scanned once, bodies
+//! are skipped by their length. Requests are framed as actix-http 3.20 does (`h1/decoder.rs`, `h1/chunked.rs`). What that
+//! library answers with 400 is [`Phase::Opaque`] here: nothing after it is looked at, since nothing after it is processed.
+//!
+//! `Upgrade: h2c, websocket` (RFC 9110 §7.8) becomes the word `websocket` and blanks, in the head of a GET: actix-http knows no
+//! lists there. All other bytes stay as they are. `specs/websocket.md`, item 1.
+
+mod chunks;
+mod word;
+
+use memchr::memchr;
+
+use self::{chunks::Chunks, word::Word};
+
+/// Bytes of a header line with an `Upgrade` list, at most. A longer one stays as it is, whole or in pieces.
+pub const UPGRADE_LINE_MAX_BYTES: usize = 256;
+
+const UPGRADE: &[u8] = b"upgrade";
+const WEBSOCKET: &[u8] = b"websocket";
+
+/// The place in the stream behind the last byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Between two requests, or before the first.
+    Between,
+    /// The same, after empty lines, which may precede a request (RFC 9112 §2.2).
+    EmptyLines,
+    /// In the head of a request.
+    Head,
+    /// In the body of a request.
+    Body,
+    /// No more requests come: the connection leaves HTTP, or is malformed.
+    Opaque,
+}
+
+/// Follows the requests of one connection.
+#[derive(Debug, Default)]
+pub struct RequestStream {
+    state: State,
+    head: Head,
+    complete_heads: u64,
+}
+
+/// What a head says of its request, as far as it has come.
+#[derive(Debug, Default)]
+struct Head {
+    is_get: bool,
+    is_connect: bool,
+    is_chunked: bool,
+    upgrades: bool,
+    content_length: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Between { after_empty_lines: bool },
+    Method(Word),
+    RequestLine,
+    Name(Word),
+    ContentLength { value: Option<u64>, is_over: bool },
+    TransferEncoding(Word),
+    Upgrade(Word),
+    /// A header that says nothing about where the request ends.
+    OtherHeader,
+    Body { left: u64 },
+    Chunked(Chunks),
+    Opaque,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Between { after_empty_lines: false }
+    }
+}
+
+impl RequestStream {
+    /// Follows the stream through `bytes`, and makes `Upgrade` lists plain in them.
+    ///
+    /// Returns how many of them may be passed on. The rest, at most [`UPGRADE_LINE_MAX_BYTES`], is the beginning of a line
+    /// that may be such a list: the next call has it again, with what followed. Without `may_hold` all are passed on, and
+    /// that line stays as it is.
+    pub fn advance(&mut self, bytes: &mut [u8], may_hold: bool) -> usize {
+        let mut at = 0;
+        // Where the header line began that the stream is in, if it began in `bytes`.
+        let mut line = matches!(self.state, State::Name(word) if word.is_empty()).then_some(0);
+        loop {
+            let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) else { break };
+            at += match &mut self.state {
+                State::Between { .. } => self.before_head(rest),
+                State::Method(_) => self.method(rest),
+                State::RequestLine | State::OtherHeader => match memchr(b'\n', rest) {
+                    Some(end) => {
+                        self.state = State::Name(Word::default());
+                        line = Some(at + end + 1);
+                        end + 1
+                    }
+                    None => rest.len(),
+                },
+                State::Name(_) => {
+                    let used = self.name(rest);
+                    if matches!(self.state, State::Upgrade(_)) && self.head.is_get {
+                        let whole = line.and_then(|line| bytes.get_mut(line..)).map(make_plain);
+                        if let (Some(line), Some(Whole::NotYet), true) = (line, whole, may_hold) {
+                            self.state = State::Name(Word::default());
+                            return line;
+                        }
+                    }
+                    used
+                }
+                State::ContentLength { .. } | State::TransferEncoding(_) | State::Upgrade(_) => {
+                    let used = self.value(rest);
+                    if matches!(self.state, State::Name(_)) {
+                        line = Some(at + used);
+                    }
+                    used
+                }
+                State::Body { left } => {
+                    let used = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
+                    *left -= used as u64;
+                    if *left == 0 {
+                        self.state = State::default();
+                    }
+                    used
+                }
+                State::Chunked(chunks) => {
+                    let used = chunks.advance(rest);
+                    match chunks.end() {
+                        None => {}
+                        Some(Ok(())) => self.state = State::default(),
+                        Some(Err(chunks::Malformed)) => self.state = State::Opaque,
+                    }
+                    used
+                }
+                State::Opaque => rest.len(),
+            };
+        }
+        match (self.state, line) {
+            (State::Name(name), Some(line)) if may_hold && self.head.is_get && name.begins(UPGRADE) => {
+                self.state = State::Name(Word::default());
+                line
+            }
+            _ => bytes.len(),
+        }
+    }
+
+    /// The place in the stream.
+    pub fn phase(&self) -> Phase {
+        match self.state {
+            State::Between { after_empty_lines: false } => Phase::Between,
+            State::Between { after_empty_lines: true } => Phase::EmptyLines,
+            State::Method(_)
+            | State::RequestLine
+            | State::Name(_)
+            | State::ContentLength { .. }
+            | State::TransferEncoding(_)
+            | State::Upgrade(_)
+            | State::OtherHeader => Phase::Head,
+            State::Body { .. } | State::Chunked(_) => Phase::Body,
+            State::Opaque => Phase::Opaque,
+        }
+    }
+
+    /// Heads that have come whole.
+    pub fn complete_heads(&self) -> u64 {
+        self.complete_heads
+    }
+
+    fn before_head(&mut self, bytes: &[u8]) -> usize {
+        let empty = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        if empty < bytes.len() {
+            self.head = Head::default();
+            self.state = State::Method(Word::default());
+        } else {
+            self.state = State::Between { after_empty_lines: true };
+        }
+        empty
+    }
+
+    fn method(&mut self, bytes: &[u8]) -> usize {
+        let State::Method(method) = &mut self.state else { return 0 };
+        for (at, byte) in bytes.iter().enumerate() {
+            match byte {
+                b' ' => {
+                    // Methods are case-sensitive (RFC 9110 §9.1).
+                    self.head.is_get = method.is(b"GET");
+                    self.head.is_connect = method.is(b"CONNECT");
+                    self.state = State::RequestLine;
+                    return at + 1;
+                }
+                b'\n' => {
+                    self.state = State::Opaque;
+                    return at;
+                }
+                byte => method.push(*byte),
+            }
+        }
+        bytes.len()
+    }
+
+    fn name(&mut self, bytes: &[u8]) -> usize {
+        let State::Name(name) = &mut self.state else { return 0 };
+        for (at, byte) in bytes.iter().enumerate() {
+            match byte {
+                b':' => {
+                    self.state = if name.is(b"content-length") {
+                        State::ContentLength { value: None, is_over: false }
+                    } else if name.is(b"transfer-encoding") {
+                        State::TransferEncoding(Word::default())
+                    } else if name.is(UPGRADE) {
+                        State::Upgrade(Word::default())
+                    } else {
+                        State::OtherHeader
+                    };
+                    return at + 1;
+                }
+                b'\n' => {
+                    if name.is_empty() || name.is(b"\r") {
+                        self.end_head();
+                    } else {
+                        self.state = State::Opaque;
+                    }
+                    return at + 1;
+                }
+                byte => {
+                    name.push(byte.to_ascii_lowercase());
+                    if name.is_too_long() {
+                        self.state = State::OtherHeader;
+                        return at + 1;
+                    }
+                }
+            }
+        }
+        bytes.len()
+    }
+
+    /// The value of a header that says where the request ends.
+    fn value(&mut self, bytes: &[u8]) -> usize {
+        for (at, byte) in bytes.iter().enumerate() {
+            let is_blank = matches!(byte, b' ' | b'\t' | b'\r');
+            let is_legal = match &mut self.state {
+                _ if *byte == b'\n' => self.end_value(),
+                State::ContentLength { value, is_over } => {
+                    let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
+                    match digit {
+                        _ if is_blank => {
+                            *is_over = value.is_some();
+                            true
+                        }
+                        Some(digit) if !*is_over => {
+                            *value = value.unwrap_or(0).checked_mul(10).and_then(|ten| ten.checked_add(digit));
+                            value.is_some()
+                        }
+                        _ => false,
+                    }
+                }
+                State::TransferEncoding(word) | State::Upgrade(word) => {
+                    if is_blank {
+                        word.end();
+                    } else {
+                        word.push(byte.to_ascii_lowercase());
+                    }
+                    true
+                }
+                _ => false,
+            };
+            if !is_legal {
+                self.state = State::Opaque;
+            }
+            if !is_legal || *byte == b'\n' {
+                return at + 1;
+            }
+        }
+        bytes.len()
+    }
+
+    /// Takes a value that is whole; false if no request may have it.
+    fn end_value(&mut self) -> bool {
+        let head = &mut self.head;
+        let is_legal = match self.state {
+            State::ContentLength { value: Some(value), .. } => head.content_length.replace(value).is_none(),
+            State::TransferEncoding(word) => {
+                !std::mem::replace(&mut head.is_chunked, true) && word.is(b"chunked")
+            }
+            State::Upgrade(word) => {
+                head.upgrades |= word.is(WEBSOCKET);
+                true
+            }
+            _ => false,
+        };
+        self.state = State::Name(Word::default());
+        is_legal
+    }
+
+    fn end_head(&mut self) {
+        self.complete_heads += 1;
+        let head = &self.head;
+        self.state = match head.content_length {
+            Some(_) if head.is_chunked => State::Opaque,
+            _ if head.is_chunked => State::Chunked(Chunks::default()),
+            _ if head.upgrades => State::Opaque,
+            Some(left @ 1..) => State::Body { left },
+            _ if head.is_connect => State::Opaque,
+            _ => State::default(),
+        };
+    }
+}
+
+/// Whether all of a line is there.
+#[derive(PartialEq)]
+enum Whole {
+    Yes,
+    NotYet,
+    /// It is longer than this looks at.
+    TooLong,
+}
+
+/// Puts `websocket` in the place of a list that holds it, in an `Upgrade` header's line at the beginning of `bytes`.
+fn make_plain(bytes: &mut [u8]) -> Whole {
+    let length = bytes.len().min(UPGRADE_LINE_MAX_BYTES);
+    let Some(within) = bytes.get_mut(..length) else { return Whole::TooLong };
+    let Some(end) = memchr(b'\n', within) else {
+        return if length < UPGRADE_LINE_MAX_BYTES { Whole::NotYet } else { Whole::TooLong };
+    };
+    let Some(value) = within.get_mut(UPGRADE.len() + 1..end) else { return Whole::Yes };
+    let lists_it = value.contains(&b',')
+        && value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(WEBSOCKET));
+    if let Some((word, rest)) = value.split_at_mut_checked(WEBSOCKET.len())
+        && lists_it
+    {
+        word.copy_from_slice(WEBSOCKET);
+        // The carriage return at the end of the line stays.
+        rest.iter_mut().filter(|byte| **byte != b'\r').for_each(|byte| *byte = b' ');
+    }
+    Whole::Yes
+}
+
+#[cfg(test)]
+mod tests;
