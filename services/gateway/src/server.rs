@@ -6,6 +6,7 @@
 mod accepted;
 mod doors;
 mod http2;
+mod http_io;
 mod idle;
 mod limits;
 mod request;
@@ -14,9 +15,8 @@ mod socket;
 mod stomp;
 mod tls;
 mod under_way;
-mod upgrade_list;
 
-use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix_codec::Framed;
 use actix_http::{HttpService, Protocol, Request, h1};
@@ -39,9 +39,9 @@ use crate::{
     page,
     server::{
         accepted::{Accepted, OnAccepted},
+        http_io::{HttpIo, Times},
         slots::Slots,
         socket::listen,
-        upgrade_list::PlainUpgrade,
     },
     settings::Settings,
     transport::{
@@ -95,13 +95,14 @@ macro_rules! http_service {
             .configure(move |config| routes(config, &endpoints, &local));
         HttpService::build()
             .keep_alive(settings.keep_alive)
-            .client_request_timeout(settings.request_timeout)
+            // It times the first head of a connection alone; [`HttpIo`] times each.
+            .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(settings.shutdown_timeout)
             // Else a client that goes away stays unseen until the next write to it.
             .h1_allow_half_closed(false)
             // A node that drains ends kept connections after the request under way, idle ones at once.
             .graceful_shutdown_signal(move || drained.draining())
-            .on_connect_ext(move |stream: &PlainUpgrade<$stream>, data| {
+            .on_connect_ext(move |stream: &HttpIo<$stream>, data| {
                 let accepted = stream.get_ref().accepted();
                 data.insert(accepted.addresses());
                 if let Some(watched) = accepted.slot.watched() {
@@ -110,12 +111,17 @@ macro_rules! http_service {
                 data.insert(stream.connection());
             })
             .upgrade(fn_service(
-                move |(request, framed): (Request, Framed<PlainUpgrade<$stream>, h1::Codec>)| {
+                move |(request, framed): (Request, Framed<HttpIo<$stream>, h1::Codec>)| {
                     let upgrades = $upgrades.clone();
                     async move {
-                        let parts = framed.into_parts();
-                        if parts.io.is_closing() {
+                        let mut parts = framed.into_parts();
+                        if let Err(error) = parts.io.write_answers(&parts.write_buf).await {
+                            tracing::debug!(%error, "a client did not take what was answered before its upgrade");
                             return Ok::<(), actix_web::Error>(());
+                        }
+                        if parts.io.is_closing() {
+                            parts.io.close().await;
+                            return Ok(());
                         }
                         let mut stream = parts.io.into_inner();
                         if stream.accepted().slot.is_reserved() {
@@ -172,11 +178,13 @@ pub fn start(
         None => builder.listen("http", listener, move || {
             let upgrades = upgrades(&node, &directory, &forwarded, &endpoints, false);
             let (accepting, slots) = (node.clone(), own_slots(&node, limits));
+            let times = Rc::new(Times::new(&node.settings.http));
             let service =
                 http_service!(node, endpoints, upgrades, Accepted).map_err(|error| error.to_string());
             fn_service(move |stream: TcpStream| {
                 let accepted = Accepted::take(stream, &slots, &accepting.settings.http);
-                std::future::ready(accepted.map(of_http).ok_or_else(|| DRAINING.to_owned()))
+                let accepted = accepted.map(|accepted| of_http(accepted, &times));
+                std::future::ready(accepted.ok_or_else(|| DRAINING.to_owned()))
             })
             .and_then(service)
         }),
@@ -185,15 +193,17 @@ pub fn start(
             builder.listen("https", listener, move || {
                 let upgrades = upgrades(&node, &directory, &forwarded, &endpoints, true);
                 let (accepting, slots) = (node.clone(), own_slots(&node, limits));
+                let times = Rc::new(Times::new(&node.settings.http));
                 let service =
                     http_service!(node, endpoints, upgrades, tls::Stream).map_err(|error| error.to_string());
                 let acceptor = acceptor.clone();
                 fn_service(move |stream: TcpStream| {
                     let accepted = Accepted::take(stream, &slots, &accepting.settings.http);
-                    let acceptor = acceptor.clone();
+                    let (acceptor, times) = (acceptor.clone(), times.clone());
                     async move {
                         let accepted = accepted.ok_or_else(|| DRAINING.to_owned())?;
-                        tls::accept_http(&acceptor, accepted).await.map(of_http)
+                        let stream = tls::accept_http(&acceptor, accepted).await?;
+                        Ok(of_http(stream, &times))
                     }
                 })
                 .and_then(service)
@@ -210,9 +220,9 @@ pub fn start(
 const DRAINING: &str = "the node drains";
 
 /// What actix-http takes of a connection.
-fn of_http<T: OnAccepted>(stream: T) -> (PlainUpgrade<T>, Protocol, Option<SocketAddr>) {
+fn of_http<T: OnAccepted>(stream: T, times: &Rc<Times>) -> (HttpIo<T>, Protocol, Option<SocketAddr>) {
     let peer = stream.accepted().peer();
-    (PlainUpgrade::new(stream), Protocol::Http1, peer)
+    (HttpIo::new(stream, times.clone()), Protocol::Http1, peer)
 }
 
 fn upgrades(

@@ -25,7 +25,7 @@ use actix_web::{
 };
 
 use self::body::{BodyState, TimedBody};
-pub(super) use self::connection::Connection;
+pub(super) use self::connection::{Answering, Connection};
 use crate::{
     disconnect::ErrorCode,
     node::Node,

@@ -15,7 +15,10 @@ use actix_http::{
 use actix_service::Service;
 use bytes::Bytes;
 
-use super::slots::{UnderWay, Watched};
+use super::{
+    request::{Answering, Connection},
+    slots::{UnderWay, Watched},
+};
 use crate::{disconnect::Disconnect, transport::http::refusal::Refusal};
 
 /// Served when the node holds as many connections as it may.
@@ -36,6 +39,7 @@ where
     let watched = request.conn_data::<Rc<Watched>>().cloned();
     let is_reserved = watched.as_ref().is_some_and(|watched| watched.is_reserved);
     let under_way = watched.map(Watched::begin);
+    let answering = request.conn_data::<Rc<Connection>>().cloned().map(Connection::answer);
     let is_served = !is_reserved || RESERVED_PATHS.contains(&request.path());
     let call = is_served.then(|| service.call(request));
     async move {
@@ -46,7 +50,7 @@ where
         if is_reserved {
             response.head_mut().set_connection_type(ConnectionType::Close);
         }
-        Ok(response.map_body(|_, body| WatchedBody { body, _under_way: under_way }))
+        Ok(response.map_body(|_, body| WatchedBody { body, _under_way: under_way, _answering: answering }))
     }
 }
 
@@ -59,6 +63,7 @@ fn full() -> Response<BoxBody> {
 pub(super) struct WatchedBody {
     body: BoxBody,
     _under_way: Option<UnderWay>,
+    _answering: Option<Answering>,
 }
 
 impl MessageBody for WatchedBody {

@@ -1,8 +1,9 @@
-//! The end of a connection of HTTP/1, told once and kept: between the middleware, which sees answers, and the stream,
-//! which closes.
+//! What is known of a connection of HTTP/1 between the middleware, which sees requests and answers, and the stream, which
+//! times requests and closes: requests without an answer, and the connection's end, told once and kept.
 
 use std::{
     cell::{Cell, RefCell},
+    rc::Rc,
     time::Duration,
 };
 
@@ -15,9 +16,25 @@ pub(in crate::server) struct Connection {
     refusing: Cell<bool>,
     over: Cell<bool>,
     unread: RefCell<Option<Payload>>,
+    unanswered: Cell<u64>,
 }
 
 impl Connection {
+    /// The heads of so many requests more have come.
+    pub(in crate::server) fn count_requests(&self, count: u64) {
+        self.unanswered.set(self.unanswered.get() + count);
+    }
+
+    /// Requests wait for their answers, or their answers are under way.
+    pub(in crate::server) fn is_answering(&self) -> bool {
+        self.unanswered.get() > 0
+    }
+
+    /// A request of it is answered when the guard is dropped.
+    pub(in crate::server) fn answer(self: Rc<Self>) -> Answering {
+        Answering(self)
+    }
+
     /// No further request is processed. `unread`: what is left of the last one's body.
     pub(super) fn close_after(&self, unread: Option<Payload>) {
         self.closing.set(true);
@@ -48,5 +65,14 @@ impl Connection {
         // The stream is polled by the same task: this is its turn to see it.
         tokio::task::yield_now().await;
         std::future::pending().await
+    }
+}
+
+/// A request that is being answered.
+pub(in crate::server) struct Answering(Rc<Connection>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.unanswered.set(self.0.unanswered.get().saturating_sub(1));
     }
 }
