@@ -2,7 +2,8 @@
 //!
 //! The HTTP library behind decodes the requests; this one only follows it, without a buffer: heads are scanned once, bodies
 //! are skipped by their length. Requests are framed as actix-http 3.20 does (`h1/decoder.rs`, `h1/chunked.rs`). What that
-//! library answers with 400 is [`Phase::Opaque`] here: nothing after it is looked at, since nothing after it is processed.
+//! library answers with 400 is [`Phase::Opaque`] here: nothing after it is looked at, since nothing after it is processed. A head
+//! is one to its end all the same, since that library may wait for it before it refuses.
 //!
 //! `Upgrade: h2c, websocket` (RFC 9110 §7.8) becomes the word `websocket` and blanks, in the head of a GET: actix-http knows no
 //! lists there. All other bytes stay as they are. `specs/websocket.md`, item 1.
@@ -51,6 +52,7 @@ struct Head {
     is_chunked: bool,
     upgrades: bool,
     content_length: Option<u64>,
+    is_malformed: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -190,7 +192,8 @@ impl RequestStream {
                     return at + 1;
                 }
                 b'\n' => {
-                    self.state = State::Opaque;
+                    self.head.is_malformed = true;
+                    self.state = State::RequestLine;
                     return at;
                 }
                 byte => method.push(*byte),
@@ -219,7 +222,9 @@ impl RequestStream {
                     if name.is_empty() || name.is(b"\r") {
                         self.end_head();
                     } else {
-                        self.state = State::Opaque;
+                        self.head.is_malformed = true;
+                        self.state = State::OtherHeader;
+                        return at;
                     }
                     return at + 1;
                 }
@@ -266,9 +271,11 @@ impl RequestStream {
                 _ => false,
             };
             if !is_legal {
-                self.state = State::Opaque;
+                self.head.is_malformed = true;
+                self.state = State::OtherHeader;
+                return at;
             }
-            if !is_legal || *byte == b'\n' {
+            if *byte == b'\n' {
                 return at + 1;
             }
         }
@@ -278,7 +285,7 @@ impl RequestStream {
     /// Takes a value that is whole; false if no request may have it.
     fn end_value(&mut self) -> bool {
         let head = &mut self.head;
-        let is_legal = match self.state {
+        match std::mem::replace(&mut self.state, State::Name(Word::default())) {
             State::ContentLength { value: Some(value), .. } => head.content_length.replace(value).is_none(),
             State::TransferEncoding(word) => {
                 !std::mem::replace(&mut head.is_chunked, true) && word.is(b"chunked")
@@ -288,15 +295,14 @@ impl RequestStream {
                 true
             }
             _ => false,
-        };
-        self.state = State::Name(Word::default());
-        is_legal
+        }
     }
 
     fn end_head(&mut self) {
         self.complete_heads += 1;
         let head = &self.head;
         self.state = match head.content_length {
+            _ if head.is_malformed => State::Opaque,
             Some(_) if head.is_chunked => State::Opaque,
             _ if head.is_chunked => State::Chunked(Chunks::default()),
             _ if head.upgrades => State::Opaque,

@@ -3,10 +3,18 @@
 #![no_main]
 
 use actix_codec::Decoder;
-use actix_http::h1::{Codec, Message, MessageType};
+use actix_http::{
+    ServiceConfig,
+    h1::{Codec, Message, MessageType},
+};
 use bytes::BytesMut;
 use gorani_protocol::http1::{Phase, RequestStream, UPGRADE_LINE_MAX_BYTES};
 use libfuzzer_sys::fuzz_target;
+
+thread_local! {
+    /// It starts a task of its clock, for which there has to be a runtime.
+    static CONFIG: ServiceConfig = actix_rt::System::new().block_on(async { ServiceConfig::default() });
+}
 
 fuzz_target!(|data: &[u8]| {
     let Some((&[one, two], stream)) = data.split_first_chunk::<2>() else { return };
@@ -43,7 +51,8 @@ fn follow(mut stream: &[u8], one: usize, two: usize) -> (Vec<u8>, Phase, u64) {
 
 /// Where actix-http answers 400 the connection ends, and nothing needs to agree.
 fn agrees_with_actix(stream: &[u8], phase: Phase, heads: u64) {
-    let (mut codec, mut buffer) = (Codec::default(), BytesMut::from(stream));
+    let mut codec = Codec::new(CONFIG.with(ServiceConfig::clone));
+    let mut buffer = BytesMut::from(stream);
     let (mut decoded, mut is_in_body) = (0, false);
     loop {
         match codec.decode(&mut buffer) {

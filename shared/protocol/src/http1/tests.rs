@@ -112,6 +112,12 @@ fn the_place_in_the_stream_is_known() {
         ("GET / HTTP/1.1\r\nUpgrade: h2c\r\n\r\n", (Phase::Between, 1)),
         ("POST / HTTP/1.1\r\nUpgrade: websocket\r\nContent-Length: 5\r\n\r\n", (Phase::Opaque, 1)),
         ("CONNECT a:1 HTTP/1.1\r\n\r\n", (Phase::Opaque, 1)),
+        // Not refused before its end, so it must not escape the limit of time until then.
+        ("POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n", (Phase::Head, 0)),
+        ("POST / HTTP/1.1\r\nContent-Length: x\r\nContent-Length: 1\r\n", (Phase::Head, 0)),
+        ("POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na", (Phase::Opaque, 1)),
+        ("GET / HTTP/1.1\r\nno header\r\n", (Phase::Head, 0)),
+        ("GET\r\n", (Phase::Head, 0)),
     ] {
         assert_eq!(phase(stream), expected, "{stream:?}");
     }
