@@ -198,7 +198,8 @@ fn empty_lines_keep_a_connection_no_longer_than_silence_does() {
 
 #[test]
 fn a_head_that_stops_is_408_too_where_keep_alive_is_shorter() {
-    let node = Node::start(settings().set("http.keep_alive", "\"1s\"").set("http.request_timeout", "\"10s\""));
+    let node =
+        Node::start(settings().set("http.keep_alive", "\"1s\"").set("http.request_timeout", "\"10s\""));
     let mut socket = connect(node.address());
     socket.write(format!("{GET}{GET}GET / HTTP/1.1\r\n").as_bytes()).unwrap();
     let (statuses, last) = to_the_end(&mut socket);
@@ -272,9 +273,7 @@ fn all_answers_before_an_upgrade_are_received() {
     let node = node();
     let metrics = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
     for (path, upgraded) in [(PATH, 101), ("/nowhere", 404)] {
-        for (before, count) in
-            [(GET, 1), (GET, 2), (GET, 15), (GET, 40), (metrics, 3), (metrics, 200)]
-        {
+        for (before, count) in [(GET, 1), (GET, 2), (GET, 15), (GET, 40), (metrics, 3), (metrics, 200)] {
             let mut socket = connect_narrow(&node);
             let stream = [before.repeat(count), handshake_with_list(path)].concat();
             // A client that sends all before it reads.

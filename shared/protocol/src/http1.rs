@@ -57,16 +57,23 @@ struct Head {
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    Between { after_empty_lines: bool },
+    Between {
+        after_empty_lines: bool,
+    },
     Method(Word),
     RequestLine,
     Name(Word),
-    ContentLength { value: Option<u64>, is_over: bool },
+    ContentLength {
+        value: Option<u64>,
+        is_over: bool,
+    },
     TransferEncoding(Word),
     Upgrade(Word),
     /// A header that says nothing about where the request ends.
     OtherHeader,
-    Body { left: u64 },
+    Body {
+        left: u64,
+    },
     Chunked(Chunks),
     Opaque,
 }
@@ -254,7 +261,8 @@ impl RequestStream {
                             true
                         }
                         Some(digit) if !*is_over => {
-                            *value = value.unwrap_or(0).checked_mul(10).and_then(|ten| ten.checked_add(digit));
+                            *value =
+                                value.unwrap_or(0).checked_mul(10).and_then(|ten| ten.checked_add(digit));
                             value.is_some()
                         }
                         _ => false,

@@ -23,11 +23,11 @@ use std::{
 use gorani_protocol::http1::{Phase, RequestStream};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
+pub(super) use self::wait::Times;
 use self::{
     end::End,
     wait::{Awaited, Wait},
 };
-pub(super) use self::wait::Times;
 use super::request::Connection;
 
 /// Reads of what a client still sends to a connection that ends, in one turn.
@@ -283,3 +283,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HttpIo<T> {
         self.stream.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests;

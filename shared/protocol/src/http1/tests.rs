@@ -187,10 +187,8 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
 fn ends() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
     let list = |value: &str| format!("GET /ws HTTP/1.1\r\nUpgrade:{value}\r\nHost: a\r\n\r\n").into_bytes();
     let upgrade = (list(" h2c , WEBSOCKET"), list("websocket       "));
-    let then = (
-        [upgrade.0.clone(), upgrade.0.clone()].concat(),
-        [upgrade.1.clone(), upgrade.0.clone()].concat(),
-    );
+    let then =
+        ([upgrade.0.clone(), upgrade.0.clone()].concat(), [upgrade.1.clone(), upgrade.0.clone()].concat());
     prop_oneof![Just((vec![], vec![])), Just(upgrade), Just(then)]
 }
 
