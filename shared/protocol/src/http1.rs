@@ -1,9 +1,9 @@
 //! The requests in the bytes of an HTTP/1.1 connection: where heads begin and end, and their `Upgrade` lists.
 //!
 //! The HTTP library behind decodes the requests; this one only follows it, without a buffer: heads are scanned once, bodies
-//! are skipped by their length. Requests are framed as actix-http 3.20 does (`h1/decoder.rs`, `h1/chunked.rs`). What that
-//! library answers with 400 is [`Phase::Opaque`] here: nothing after it is looked at, since nothing after it is processed. A head
-//! is one to its end all the same, since that library may wait for it before it refuses.
+//! are skipped by their length. Requests are framed as actix-http 3.20 does (`h1/decoder.rs`, `h1/chunked.rs`). After a request
+//! that it answers with 400 it processes nothing, so what is said of the stream from there on does not matter. A head is one to
+//! its end even when it is malformed, since that library may wait for the end before it refuses.
 //!
 //! `Upgrade: h2c, websocket` (RFC 9110 §7.8) becomes the word `websocket` and blanks, in the head of a GET: actix-http knows no
 //! lists there. All other bytes stay as they are. `specs/websocket.md`, item 1.
@@ -19,6 +19,8 @@ use self::{chunks::Chunks, word::Word};
 pub const UPGRADE_LINE_MAX_BYTES: usize = 256;
 
 const UPGRADE: &[u8] = b"upgrade";
+const CONTENT_LENGTH: &[u8] = b"content-length";
+const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
 const WEBSOCKET: &[u8] = b"websocket";
 
 /// The place in the stream behind the last byte.
@@ -94,8 +96,7 @@ impl RequestStream {
         let mut at = 0;
         // Where the header line began that the stream is in, if it began in `bytes`.
         let mut line = matches!(self.state, State::Name(word) if word.is_empty()).then_some(0);
-        loop {
-            let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) else { break };
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
             at += match &mut self.state {
                 State::Between { .. } => self.before_head(rest),
                 State::Method(_) => self.method(rest),
@@ -211,12 +212,17 @@ impl RequestStream {
 
     fn name(&mut self, bytes: &[u8]) -> usize {
         let State::Name(name) = &mut self.state else { return 0 };
+        let may_matter = |byte: &u8| matches!(byte, b'c' | b'C' | b't' | b'T' | b'u' | b'U' | b'\r' | b'\n');
+        if name.is_empty() && !bytes.first().is_some_and(may_matter) {
+            self.state = State::OtherHeader;
+            return 0;
+        }
         for (at, byte) in bytes.iter().enumerate() {
             match byte {
                 b':' => {
-                    self.state = if name.is(b"content-length") {
+                    self.state = if name.is(CONTENT_LENGTH) {
                         State::ContentLength { value: None, is_over: false }
-                    } else if name.is(b"transfer-encoding") {
+                    } else if name.is(TRANSFER_ENCODING) {
                         State::TransferEncoding(Word::default())
                     } else if name.is(UPGRADE) {
                         State::Upgrade(Word::default())

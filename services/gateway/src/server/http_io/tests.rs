@@ -142,6 +142,24 @@ async fn a_client_that_does_not_read_the_answer_has_its_ends_time_only() {
     drop(client);
 }
 
+#[actix_rt::test]
+async fn answers_before_an_upgrade_are_written_within_their_time() {
+    tokio::time::pause();
+    let times = Times { head: HEAD_TIME, idle: IDLE_TIME, linger: LINGER };
+    let (mut client, stream) = duplex(16);
+    let mut io = HttpIo::new(stream, Rc::new(times));
+    let answers = [b'a'; 9000];
+    let (written, read) = tokio::join!(io.write_answers(&answers), async {
+        let mut read = vec![0; answers.len()];
+        client.read_exact(&mut read).await.map(|_| read)
+    });
+    written.unwrap();
+    assert_eq!(read.unwrap(), answers);
+    // Two seconds more for 9,000 bytes.
+    let late = timeout(Duration::from_secs(13), io.write_answers(&answers)).await.unwrap();
+    assert_eq!(late.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+}
+
 /// What actix-http decodes: the bytes of each body, and whether it refused something or handed the connection over.
 fn decoded(mut stream: BytesMut, pieces: &[usize]) -> (Vec<Vec<u8>>, bool) {
     let (mut codec, mut buffer, mut bodies) = (Codec::default(), BytesMut::new(), Vec::new());
