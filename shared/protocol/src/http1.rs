@@ -86,6 +86,18 @@ impl Default for State {
     }
 }
 
+impl State {
+    /// Behind the colon of a header with this name, in lower case.
+    fn of_header(name: &[u8]) -> Self {
+        match name {
+            CONTENT_LENGTH => Self::ContentLength { value: None, is_over: false },
+            TRANSFER_ENCODING => Self::TransferEncoding(Word::default()),
+            UPGRADE => Self::Upgrade(Word::default()),
+            _ => Self::OtherHeader,
+        }
+    }
+}
+
 impl RequestStream {
     /// Follows the stream through `bytes`, and makes `Upgrade` lists plain in them.
     ///
@@ -213,33 +225,38 @@ impl RequestStream {
     fn name(&mut self, bytes: &[u8]) -> usize {
         let State::Name(name) = &mut self.state else { return 0 };
         let may_matter = |byte: &u8| matches!(byte, b'c' | b'C' | b't' | b'T' | b'u' | b'U' | b'\r' | b'\n');
-        if name.is_empty() && !bytes.first().is_some_and(may_matter) {
-            self.state = State::OtherHeader;
-            return 0;
+        if name.is_empty() {
+            if !bytes.first().is_some_and(may_matter) {
+                self.state = State::OtherHeader;
+                return 0;
+            }
+            // Mostly the whole name is there.
+            for known in [CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE] {
+                if let Some((name, [b':', ..])) = bytes.split_at_checked(known.len())
+                    && name.eq_ignore_ascii_case(known)
+                {
+                    self.state = State::of_header(known);
+                    return known.len() + 1;
+                }
+            }
+            if bytes.len() > TRANSFER_ENCODING.len() && !matches!(bytes, [b'\r' | b'\n', ..]) {
+                self.state = State::OtherHeader;
+                return 0;
+            }
         }
         for (at, byte) in bytes.iter().enumerate() {
             match byte {
                 b':' => {
-                    self.state = if name.is(CONTENT_LENGTH) {
-                        State::ContentLength { value: None, is_over: false }
-                    } else if name.is(TRANSFER_ENCODING) {
-                        State::TransferEncoding(Word::default())
-                    } else if name.is(UPGRADE) {
-                        State::Upgrade(Word::default())
-                    } else {
-                        State::OtherHeader
-                    };
+                    self.state = State::of_header(name.so_far());
                     return at + 1;
                 }
                 b'\n' => {
                     if name.is_empty() || name.is(b"\r") {
                         self.end_head();
-                    } else {
-                        self.head.is_malformed = true;
-                        self.state = State::OtherHeader;
-                        return at;
+                        return at + 1;
                     }
-                    return at + 1;
+                    self.state = State::OtherHeader;
+                    return at;
                 }
                 byte => {
                     name.push(byte.to_ascii_lowercase());

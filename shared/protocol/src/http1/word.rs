@@ -48,7 +48,8 @@ impl Word {
         !self.is_other && word.starts_with(self.so_far())
     }
 
-    fn so_far(&self) -> &[u8] {
+    /// Its bytes, as far as they have come.
+    pub(super) fn so_far(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.length)).unwrap_or_default()
     }
 }
