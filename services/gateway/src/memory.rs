@@ -23,8 +23,6 @@ pub const LARGE_REPLY_BYTES: usize = 64 * 1024;
 
 /// Clients may hold this part of the budget, however much the broker keeps.
 const CLIENTS_DIVISOR: usize = 4;
-/// Requests that wait for Redis may take this part of the budget at most.
-const PENDING_DIVISOR: usize = 4;
 
 /// Bytes held on behalf of clients, against what may be held. Relaxed: each number stands for itself.
 #[derive(Debug)]
@@ -109,11 +107,6 @@ impl MemoryBudget {
     pub fn client_limit_bytes(&self) -> usize {
         let kept = self.broker_bytes().saturating_add(self.pending_bytes());
         self.limit_bytes.saturating_sub(kept).max(self.limit_bytes / CLIENTS_DIVISOR)
-    }
-
-    /// Bytes that requests to Redis may take while they wait: their part of the budget.
-    pub fn pending_limit_bytes(&self) -> usize {
-        self.limit_bytes / PENDING_DIVISOR
     }
 
     /// True while the budget is used up: new heavy reads get a temporary error.
