@@ -30,8 +30,9 @@ const UNFINISHED_BYTES: usize = 900_000;
 /// Publishes at a time while Redis is frozen, and the bytes of each: many times what may wait for it.
 const FLOOD: usize = 100;
 const FLOOD_BYTES: usize = 200_000;
-/// An eighth of the budget, and one request beyond it.
-const PENDING: u64 = BUDGET * MIB / 8 + FLOOD_BYTES as u64 * 2;
+/// An eighth of the budget, and how many of the publishes fit into it.
+const PENDING: u64 = BUDGET * MIB / 8;
+const WAITING: usize = PENDING as usize / FLOOD_BYTES;
 
 fn small_budget() -> Settings {
     Settings::open().set("memory.max_bytes", (BUDGET * MIB).to_string())
@@ -59,10 +60,14 @@ fn with_news(sockets: Vec<RawSocket>) -> Vec<RawSocket> {
 #[test]
 fn the_largest_holder_of_the_node_is_ended_and_its_neighbours_lose_nothing() {
     const NEWS: u64 = 200;
-    let node =
-        Node::start(small_budget().set("http.workers", "2").set("client.outbox_max_bytes", "1000000000"));
+    let settings = small_budget()
+        .set("http.workers", "2")
+        .set("client.outbox_max_bytes", "1000000000")
+        // Who does not read sees no ping either.
+        .set("client.ping_interval", "\"600s\"");
+    let node = Node::start(settings);
     let api = node.api();
-    let text = "x".repeat(60_000);
+    let text = "x".repeat(300_000);
     // Over the budget a large body is refused for a moment.
     let fill = |channel: &str| {
         let (status, answer) = api.call("publish", &json!({"channel": channel, "data": text}));
@@ -192,7 +197,10 @@ fn bodies_that_stop_stay_within_the_budget_and_the_largest_are_told_to_come_back
             (0..UNFINISHED).map(|_| RawSocket::connect(node.address())).collect();
         for socket in &mut unfinished {
             let written = socket.write(request.as_bytes());
-            assert!(written.is_ok() || metric(&node, "gorani_memory_bodies_refused_total ") > 0, "{written:?}");
+            assert!(
+                written.is_ok() || metric(&node, "gorani_memory_bodies_refused_total ") > 0,
+                "{written:?}"
+            );
         }
         eventually("the largest are refused", PATIENCE, || {
             metric(&node, "gorani_memory_bodies_refused_total ") > 0 && held(&node, "body") < BUDGET * MIB
@@ -232,8 +240,11 @@ fn publish(node: &Node, text: &str) -> io::Result<(u16, u64)> {
 #[test]
 fn a_flood_of_publishes_at_a_frozen_redis_stays_within_its_part_and_is_told() {
     let redis = Redis::start();
-    let settings =
-        small_budget().set("broker.kind", "\"redis\"").set("broker.redis.url", format!("\"{}\"", redis.url()));
+    let settings = small_budget()
+        .set("broker.kind", "\"redis\"")
+        .set("broker.redis.url", format!("\"{}\"", redis.url()))
+        // Those that wait do so until Redis goes on, however busy the machine is.
+        .set("broker.redis.request_timeout", "\"120s\"");
     let node = Node::start(settings);
     let text = "x".repeat(FLOOD_BYTES);
     assert_eq!(publish(&node, &text).unwrap(), (200, 0));
@@ -242,19 +253,20 @@ fn a_flood_of_publishes_at_a_frozen_redis_stays_within_its_part_and_is_told() {
     let (mut most, mut pending) = (0, 0);
     let answers: Vec<(u16, u64)> = thread::scope(|scope| {
         let publishes: Vec<_> = (0..FLOOD).map(|_| scope.spawn(|| publish(&node, &text).unwrap())).collect();
-        while !publishes.iter().all(thread::ScopedJoinHandle::is_finished) {
+        eventually("those for which there is no room are refused", PATIENCE, || {
             most = most.max(node.process().resident_bytes());
             pending = pending.max(held(&node, "pending"));
-        }
+            let answered = publishes.iter().filter(|publish| publish.is_finished()).count();
+            answered >= FLOOD - WAITING && pending > 0
+        });
+        redis.resume();
         publishes.into_iter().map(|publish| publish.join().unwrap()).collect()
     });
-    redis.resume();
-    let refused = answers.iter().filter(|answer| answer.1 == 111).count();
-    assert!(refused > FLOOD / 2, "{answers:?}");
-    for answer in answers {
-        assert!(matches!(answer, (429 | 503, 111) | (503, 120 | 121)), "{answer:?}");
-    }
-    assert!(0 < pending && pending < PENDING, "{pending}");
+    let accepted = answers.iter().filter(|answer| **answer == (200, 0)).count();
+    assert!((1..=WAITING).contains(&accepted), "what waited is not lost: {answers:?}");
+    let is_told = |answer: &&(u16, u64)| matches!(answer, (429 | 503, 111));
+    assert_eq!(answers.iter().filter(is_told).count(), FLOOD - accepted, "{answers:?}");
+    assert!(pending <= PENDING, "{pending}");
     assert!(most < before + GROWTH, "{} MiB, then {} MiB", before / MIB, most / MIB);
     eventually("it goes on", PATIENCE, || publish(&node, &text).unwrap() == (200, 0));
     eventually("everything is given back", PATIENCE, || held(&node, "pending") < FLOOD_BYTES as u64);

@@ -12,7 +12,7 @@ use crate::{
     memory::{
         LARGE_REPLY_BYTES, ReplyPermit,
         holders::{self, Candidate, Held},
-        largest::LargestHolders,
+        largest::Turn,
     },
 };
 
@@ -41,8 +41,12 @@ impl Worker {
             survey = holders::exact_survey();
         }
         self.publish_memory(published, survey.held);
-        let excess = self.memory.excess_bytes();
-        let (count, given_back) = self.end_largest(&self.memory.largest, survey.largest(), excess);
+        let mut turn = self.memory.largest.turn();
+        let (count, given_back) = self.end_largest(&mut turn, survey.largest(), self.memory.excess_bytes());
+        // They are told, and give it back within this turn of the worker.
+        let held = survey.held - given_back;
+        self.publish_memory(published, held);
+        drop(turn);
         if count > 0 {
             let bytes = given_back.total();
             tracing::warn!(count, bytes, "memory.max_bytes is used up; ended the largest holders of memory");
@@ -51,16 +55,17 @@ impl Worker {
         let are_refused = std::mem::replace(refused, refused_now) != refused_now;
         // One is enough where nothing was ended yet.
         let wanted = usize::from(are_refused && count == 0);
-        let (count, stalled) = self.end_largest(&self.memory.stalled, survey.stalled(), wanted);
+        let mut turn = self.memory.stalled.turn();
+        let (count, given_back) = self.end_largest(&mut turn, survey.stalled(), wanted);
+        self.publish_memory(published, held - given_back);
+        drop(turn);
         if count > 0 {
-            let bytes = stalled.total();
+            let bytes = given_back.total();
             tracing::warn!(
                 bytes,
                 "large replies are refused; ended the largest connection that does not read"
             );
         }
-        // They are told, and give it back within this turn of the worker.
-        self.publish_memory(published, survey.held - given_back - stalled);
     }
 
     fn publish_memory(&self, published: &mut Held, held: Held) {
@@ -70,7 +75,7 @@ impl Worker {
 
     /// Ends those of this worker's holders that are among the largest of the node, until these have given back `bytes`.
     /// Returns how many there were and what they give back.
-    fn end_largest(&self, node: &LargestHolders, own: &[Candidate], bytes: usize) -> (usize, Held) {
+    fn end_largest(&self, node: &mut Turn<'_>, own: &[Candidate], bytes: usize) -> (usize, Held) {
         let sizes: Vec<usize> = own.iter().map(Candidate::bytes).collect();
         let count = node.report(self.index, &sizes, bytes, Instant::now());
         let given_back =
