@@ -63,8 +63,9 @@ fn the_largest_holder_of_the_node_is_ended_and_its_neighbours_lose_nothing() {
     let settings = small_budget()
         .set("http.workers", "2")
         .set("client.outbox_max_bytes", "1000000000")
-        // Who does not read sees no ping either.
-        .set("client.ping_interval", "\"600s\"");
+        // Who does not read answers no ping, and its window stays shut.
+        .set("client.ping_interval", "\"600s\"")
+        .set("http.tcp_user_timeout", "\"600s\"");
     let node = Node::start(settings);
     let api = node.api();
     let text = "x".repeat(300_000);
