@@ -1,5 +1,7 @@
 //! The memory of a node stays bounded whatever its clients leave unread or unfinished. Decision record 25.
 
+mod budget;
+
 use std::{
     io::{ErrorKind, Write},
     time::{Duration, Instant},

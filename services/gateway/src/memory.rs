@@ -1,9 +1,12 @@
 //! The node's memory budget: one number for what clients can make a node hold, and what is held against it.
 //!
-//! Below outboxes, hub and sessions, which draw on it. Every worker publishes the bytes of its large outboxes in steps, so
-//! that a delivery costs no atomic. A large reply holds a [`ReplyPermit`] from the read until its last byte is written.
-//! Decision record 25.
+//! Below outboxes, hub and sessions, which draw on it. Every worker publishes in steps what its [`holders`] hold (large
+//! outboxes, unfinished input, bodies of requests), so that a delivery costs no atomic. A large reply holds a
+//! [`ReplyPermit`] from the read until its last byte is written. Over the budget the [`largest`] holders of the node are
+//! ended. Decision record 25.
 
+pub mod holders;
+pub mod largest;
 pub mod limit;
 
 use std::sync::{
@@ -13,10 +16,12 @@ use std::sync::{
 
 use bytes::{Bytes, BytesMut};
 
+use self::{holders::Held, largest::LargestHolders};
+
 /// Replies from this size on hold a permit; smaller ones are bounded by the outbox they wait in.
 pub const LARGE_REPLY_BYTES: usize = 64 * 1024;
 
-/// Outboxes and replies may hold this part of the budget, however much the embedded broker keeps.
+/// Clients may hold this part of the budget, however much the broker keeps.
 const CLIENTS_DIVISOR: usize = 4;
 
 /// Bytes held on behalf of clients, against what may be held. Relaxed: each number stands for itself.
@@ -25,10 +30,18 @@ pub struct MemoryBudget {
     limit_bytes: usize,
     replies_max_bytes: usize,
     outboxes: AtomicUsize,
+    input: AtomicUsize,
+    bodies: AtomicUsize,
     replies: AtomicUsize,
     broker: AtomicUsize,
+    pending: AtomicUsize,
     replies_refused: AtomicU64,
+    bodies_refused: AtomicU64,
     ended: AtomicU64,
+    /// All holders, for the time over the budget.
+    pub largest: LargestHolders,
+    /// Those whose clients do not read, for the time in which large replies are refused.
+    pub stalled: LargestHolders,
 }
 
 impl Default for MemoryBudget {
@@ -45,10 +58,16 @@ impl MemoryBudget {
             limit_bytes,
             replies_max_bytes,
             outboxes: AtomicUsize::new(0),
+            input: AtomicUsize::new(0),
+            bodies: AtomicUsize::new(0),
             replies: AtomicUsize::new(0),
             broker: AtomicUsize::new(0),
+            pending: AtomicUsize::new(0),
             replies_refused: AtomicU64::new(0),
+            bodies_refused: AtomicU64::new(0),
             ended: AtomicU64::new(0),
+            largest: LargestHolders::default(),
+            stalled: LargestHolders::default(),
         }
     }
 
@@ -57,9 +76,10 @@ impl MemoryBudget {
         self.limit_bytes
     }
 
-    /// Bytes in large outboxes.
-    pub fn outbox_bytes(&self) -> usize {
-        self.outboxes.load(Ordering::Relaxed)
+    /// Bytes in large outboxes, unfinished input and bodies.
+    pub fn held(&self) -> Held {
+        let bytes = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
+        Held { outboxes: bytes(&self.outboxes), input: bytes(&self.input), bodies: bytes(&self.bodies) }
     }
 
     /// Bytes that large replies hold, from the read until they are written.
@@ -72,30 +92,54 @@ impl MemoryBudget {
         self.broker.load(Ordering::Relaxed)
     }
 
-    /// Bytes of outboxes and replies. A large reply that waits in an outbox counts twice, which errs on the safe side.
-    pub fn client_bytes(&self) -> usize {
-        self.outbox_bytes().saturating_add(self.reply_bytes())
+    /// Bytes of requests that wait for Redis.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending.load(Ordering::Relaxed)
     }
 
-    /// Bytes that outboxes and replies may hold: what the embedded broker leaves, and a quarter of the budget at least.
-    /// To end clients gives nothing back of what the broker keeps, so full histories must not lock clients out.
+    /// Bytes that clients hold. A large reply that waits in an outbox counts twice, which errs on the safe side.
+    pub fn client_bytes(&self) -> usize {
+        self.held().total().saturating_add(self.reply_bytes())
+    }
+
+    /// Bytes that clients may hold: what the embedded broker and requests to Redis leave, and a quarter of the budget at
+    /// least. To end clients gives nothing back of what these keep, so full histories must not lock clients out.
     pub fn client_limit_bytes(&self) -> usize {
-        self.limit_bytes.saturating_sub(self.broker_bytes()).max(self.limit_bytes / CLIENTS_DIVISOR)
+        let kept = self.broker_bytes().saturating_add(self.pending_bytes());
+        self.limit_bytes.saturating_sub(kept).max(self.limit_bytes / CLIENTS_DIVISOR)
     }
 
     /// True while the budget is used up: new heavy reads get a temporary error.
     pub fn is_exhausted(&self) -> bool {
-        self.client_bytes() >= self.client_limit_bytes()
+        self.excess_bytes() > 0
     }
 
-    /// A worker's outboxes hold `to` bytes where they held `from`.
-    pub fn change_outboxes(&self, from: usize, to: usize) {
-        change(&self.outboxes, from, to);
+    /// Bytes that clients have to give back so that the budget is not used up.
+    pub fn excess_bytes(&self) -> usize {
+        self.client_bytes().saturating_add(1).saturating_sub(self.client_limit_bytes())
     }
 
-    /// The embedded broker holds so many bytes.
-    pub fn set_broker(&self, bytes: usize) {
+    /// A worker's holders hold `to` where they held `from`.
+    pub fn change_held(&self, from: Held, to: Held) {
+        change(&self.outboxes, from.outboxes, to.outboxes);
+        change(&self.input, from.input, to.input);
+        change(&self.bodies, from.bodies, to.bodies);
+    }
+
+    /// The embedded broker holds so many bytes, and requests to Redis so many.
+    pub fn set_broker(&self, bytes: usize, pending_bytes: usize) {
         self.broker.store(bytes, Ordering::Relaxed);
+        self.pending.store(pending_bytes, Ordering::Relaxed);
+    }
+
+    /// Bodies of requests that were refused or broken off so far.
+    pub fn bodies_refused(&self) -> u64 {
+        self.bodies_refused.load(Ordering::Relaxed)
+    }
+
+    /// A body was refused, or broken off to free memory.
+    pub fn count_refused_body(&self) {
+        self.bodies_refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Large replies that were refused so far.
@@ -108,9 +152,9 @@ impl MemoryBudget {
         self.ended.load(Ordering::Relaxed)
     }
 
-    /// A connection was ended to free memory.
-    pub fn count_ended(&self) {
-        self.ended.fetch_add(1, Ordering::Relaxed);
+    /// So many connections were ended to free memory.
+    pub fn count_ended(&self, count: usize) {
+        self.ended.fetch_add(count as u64, Ordering::Relaxed);
     }
 
     /// Permission for a reply of `bytes`; `None` while too much is under way. One reply may always be under way, however
@@ -240,22 +284,26 @@ mod tests {
     #[test]
     fn an_exhausted_budget_refuses_large_replies() {
         let budget = Arc::new(MemoryBudget::new(1000, 1000));
-        budget.change_outboxes(0, 900);
+        let held = Held { outboxes: 500, input: 300, bodies: 90 };
+        budget.change_held(Held::default(), held);
+        budget.set_broker(100, 9);
         assert!(!budget.is_exhausted());
-        budget.set_broker(100);
+        budget.set_broker(100, 10);
         assert!(budget.is_exhausted());
+        assert_eq!(budget.excess_bytes(), 1);
         assert!(budget.try_reply(1).is_none());
-        budget.change_outboxes(900, 0);
+        budget.change_held(held, Held::default());
         assert!(budget.try_reply(1).is_some());
     }
 
     #[test]
     fn a_full_broker_leaves_a_quarter_of_the_budget_to_clients() {
         let budget = Arc::new(MemoryBudget::new(1000, 1000));
-        budget.set_broker(5000);
-        budget.change_outboxes(0, 249);
+        budget.set_broker(5000, 5000);
+        let held = |outboxes| Held { outboxes, ..Held::default() };
+        budget.change_held(held(0), held(249));
         assert!(!budget.is_exhausted());
-        budget.change_outboxes(249, 250);
+        budget.change_held(held(249), held(250));
         assert!(budget.is_exhausted());
     }
 }

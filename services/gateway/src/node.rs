@@ -50,7 +50,10 @@ use crate::{
         subscribe::PRESENCE_TTL,
         worker::{Inbox, Worker},
     },
-    memory::{MemoryBudget, limit::budget_bytes},
+    memory::{
+        MemoryBudget,
+        limit::{budget_bytes, pending_bytes},
+    },
     metrics::Metrics,
     session::client::policy::Policy,
     settings::{BrokerKind, Settings, SettingsError},
@@ -120,7 +123,10 @@ impl Node {
             BrokerKind::Redis => {
                 let refused =
                     |error| SettingsError::Value { key: "broker.redis", problem: format!("{error}") };
-                Arc::new(RedisBroker::new(settings.broker.redis.clone()).map_err(refused)?)
+                let mut redis = settings.broker.redis.clone();
+                redis.max_pending_bytes =
+                    pending_bytes(redis.max_pending_bytes, budget_bytes(settings.memory.max_bytes));
+                Arc::new(RedisBroker::new(redis).map_err(refused)?)
             }
         };
         Self::start_with(settings, broker).await

@@ -4,7 +4,7 @@
 //! live on one thread, so it needs neither locks nor atomics. Filling an empty outbox wakes the actor once; all that
 //! comes until the actor runs leaves in one vectored write. Design §3.
 
-pub mod holders;
+mod holders;
 
 use std::{
     cell::{RefCell, RefMut},
@@ -16,8 +16,10 @@ use std::{
 
 use bytes::{Buf, Bytes};
 
-use self::holders::HOLDER_BYTES;
-use crate::disconnect::Disconnect;
+use crate::{
+    disconnect::Disconnect,
+    memory::holders::{OUTBOX_BYTES, list},
+};
 
 /// What a session's writer finds when it looks: bytes to write, an order to end, or neither.
 #[derive(Debug, Default)]
@@ -35,8 +37,10 @@ struct State {
     room_wanted: Vec<Waker>,
     /// The writer is woken already and has not come yet.
     woken: bool,
-    /// It is among this thread's large outboxes.
+    /// It is among this thread's holders of memory.
     is_listed: bool,
+    /// Unfinished input of the connection, where it is much.
+    input_bytes: u32,
     /// Bytes taken out so far: tells a client that reads from one that does not.
     written: u64,
 }
@@ -124,12 +128,12 @@ impl Outbox {
         Ok(())
     }
 
-    /// Lists the outbox among the large ones, once it is one.
+    /// Lists the outbox among the holders of memory, once it is a large one.
     fn list(&self, mut state: RefMut<'_, State>) {
-        if state.bytes >= HOLDER_BYTES && !state.is_listed {
+        if state.bytes >= OUTBOX_BYTES && !state.is_listed {
             state.is_listed = true;
             drop(state);
-            holders::list(&self.0);
+            list(&self.0);
         }
     }
 

@@ -388,6 +388,12 @@ pub trait Session {
     /// Runs the next step of the input that is held back.
     fn resume(&mut self, _now: Now, _actions: &mut Actions) {}
 
+    /// Bytes of input that it keeps: what cannot run yet, frames that are not complete, transactions. They draw on the node's
+    /// memory budget.
+    fn input_bytes(&self) -> usize {
+        0
+    }
+
     /// Who the client is, where the request that opened the session said so. Requests that come for the session later must
     /// be the same client's.
     fn principal(&self) -> Option<Arc<str>> {

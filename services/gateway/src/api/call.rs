@@ -45,6 +45,7 @@ pub(super) struct Reading {
 fn unreadable(error: PayloadError) -> ApiError {
     match &error {
         PayloadError::Io(cause) if cause.kind() == io::ErrorKind::TimedOut => ApiError::timed_out(),
+        PayloadError::Io(cause) if cause.kind() == io::ErrorKind::OutOfMemory => ApiError::no_memory(),
         _ => ApiError::bad_request(format!("the body is cut off: {error}")),
     }
 }

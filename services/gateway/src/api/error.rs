@@ -97,6 +97,12 @@ impl ApiError {
         Self { status: StatusCode::REQUEST_TIMEOUT, ..Self::bad_request("the body takes too long") }
     }
 
+    /// There is no memory for the body of the call; a moment later there may be.
+    pub(super) fn no_memory() -> Self {
+        let error = Self::new(ErrorCode::TOO_MANY_REQUESTS, "there is no memory for the body now, try again");
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, ..error }
+    }
+
     /// The code.
     pub fn code(&self) -> ErrorCode {
         self.code

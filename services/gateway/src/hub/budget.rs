@@ -1,62 +1,87 @@
-//! A worker's share in the memory budget: it publishes what its outboxes hold, ends the largest holder where too much is
-//! held, and reserves memory for large replies.
+//! A worker's share in the memory budget: it publishes what its clients hold, ends those of them that are the largest of the
+//! node where too much is held, and reserves memory for large replies.
 
-use std::{rc::Rc, time::Duration};
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     disconnect::ErrorCode,
     hub::worker::Worker,
-    memory::{LARGE_REPLY_BYTES, ReplyPermit},
-    outbox::holders,
+    memory::{
+        LARGE_REPLY_BYTES, ReplyPermit,
+        holders::{self, Candidate, Held},
+        largest::Turn,
+    },
 };
 
-/// Time between two looks at the large outboxes.
+/// Time between two surveys of the holders of memory. [`holders::STALLED_SURVEYS`] of them are 2 s.
 const SURVEY_EVERY: Duration = Duration::from_millis(200);
-/// While large replies are refused, who holds memory and read nothing for so many surveys (2 s) is ended.
-const STALLED_SURVEYS: u32 = 10;
 
 impl Worker {
     /// Keeps the budget, for ever.
     pub(super) async fn keep_memory(self: Rc<Self>) {
-        let mut published = 0;
+        let mut published = Held::default();
         let mut refused = 0;
         loop {
             tokio::time::sleep(SURVEY_EVERY).await;
-            self.memory.set_broker(self.broker.stats().memory_bytes);
-            let mut held = holders::survey(false);
-            let others = self.memory.client_bytes().saturating_sub(published);
-            if others.saturating_add(held) >= self.memory.client_limit_bytes() {
-                // Shared chunks were counted once for every subscriber: only now is it worth to look closer.
-                held = holders::survey(true);
-            }
-            self.memory.change_outboxes(published, held);
-            published = held;
-            if self.memory.is_exhausted()
-                && let Some(bytes) = self.end_largest(0)
-            {
-                tracing::warn!(
-                    bytes,
-                    "memory.max_bytes is used up; ending the connection with the largest outbox"
-                );
-                continue;
-            }
-            let refused_now = self.memory.replies_refused();
-            if std::mem::replace(&mut refused, refused_now) != refused_now
-                && let Some(bytes) = self.end_largest(STALLED_SURVEYS)
-            {
-                tracing::warn!(
-                    bytes,
-                    "large replies are refused; ending the largest connection that does not read"
-                );
-            }
+            self.survey_memory(&mut published, &mut refused);
         }
     }
 
-    /// Bytes of the outbox that was ended, if there is one.
-    fn end_largest(&self, stalled: u32) -> Option<usize> {
-        let bytes = holders::end_largest(stalled)?;
-        self.memory.count_ended();
-        Some(bytes)
+    /// One survey. `published` is what the budget knows of this worker, `refused` how many large replies were refused before.
+    fn survey_memory(&self, published: &mut Held, refused: &mut u64) {
+        let broker = self.broker.stats();
+        self.memory.set_broker(broker.memory_bytes, broker.pending_bytes);
+        let mut survey = holders::survey();
+        let others = self.memory.client_bytes().saturating_sub(published.total());
+        if others.saturating_add(survey.held.total()) >= self.memory.client_limit_bytes() {
+            // Shared chunks were counted once for every subscriber: only now is it worth to look closer.
+            survey = holders::exact_survey();
+        }
+        self.publish_memory(published, survey.held);
+        let mut turn = self.memory.largest.turn();
+        let (count, given_back) = self.end_largest(&mut turn, survey.largest(), self.memory.excess_bytes());
+        // They are told, and give it back within this turn of the worker.
+        let held = survey.held - given_back;
+        self.publish_memory(published, held);
+        drop(turn);
+        if count > 0 {
+            let bytes = given_back.total();
+            tracing::warn!(count, bytes, "memory.max_bytes is used up; ended the largest holders of memory");
+        }
+        let refused_now = self.memory.replies_refused();
+        let are_refused = std::mem::replace(refused, refused_now) != refused_now;
+        // One is enough where nothing was ended yet.
+        let wanted = usize::from(are_refused && count == 0);
+        let mut turn = self.memory.stalled.turn();
+        let (count, given_back) = self.end_largest(&mut turn, survey.stalled(), wanted);
+        self.publish_memory(published, held - given_back);
+        drop(turn);
+        if count > 0 {
+            let bytes = given_back.total();
+            tracing::warn!(
+                bytes,
+                "large replies are refused; ended the largest connection that does not read"
+            );
+        }
+    }
+
+    fn publish_memory(&self, published: &mut Held, held: Held) {
+        self.memory.change_held(*published, held);
+        *published = held;
+    }
+
+    /// Ends those of this worker's holders that are among the largest of the node, until these have given back `bytes`.
+    /// Returns how many there were and what they give back.
+    fn end_largest(&self, node: &mut Turn<'_>, own: &[Candidate], bytes: usize) -> (usize, Held) {
+        let sizes: Vec<usize> = own.iter().map(Candidate::bytes).collect();
+        let count = node.report(self.index, &sizes, bytes, Instant::now());
+        let given_back =
+            own.iter().take(count).map(Candidate::end).fold(Held::default(), |sum, held| sum + held);
+        self.memory.count_ended(count);
+        (count, given_back)
     }
 
     /// A permit for a reply of so many bytes; a small one needs none. While there is none the error is temporary.

@@ -7,6 +7,9 @@ use std::{fs, path::Path};
 const SHARE_PERCENT: usize = 60;
 /// Memory to reckon with where the system does not tell: 1 GiB, a small container.
 const UNKNOWN_BYTES: usize = 1 << 30;
+/// Requests that wait for Redis may take this part of the budget at most. What is sent is there twice for a while: as a
+/// command and in the buffer of its connection.
+const PENDING_DIVISOR: usize = 8;
 
 /// The budget in bytes: `max_bytes` if it is set, else a share of the memory of the container or the machine.
 pub fn budget_bytes(max_bytes: usize) -> usize {
@@ -14,6 +17,11 @@ pub fn budget_bytes(max_bytes: usize) -> usize {
         return max_bytes;
     }
     available_bytes(|path| fs::read_to_string(path).ok()).unwrap_or(UNKNOWN_BYTES) / 100 * SHARE_PERCENT
+}
+
+/// Bytes that requests to Redis may take while they wait: what their own setting says, within their part of the budget.
+pub fn pending_bytes(max_pending_bytes: usize, budget_bytes: usize) -> usize {
+    max_pending_bytes.min(budget_bytes / PENDING_DIVISOR)
 }
 
 /// The smallest of the limits of this process's control groups (versions 2 and 1) and the machine's memory, as `read`
@@ -83,5 +91,11 @@ mod tests {
     fn a_setting_wins_over_what_the_system_has() {
         assert_eq!(budget_bytes(12_345), 12_345);
         assert!(budget_bytes(0) > 0);
+    }
+
+    #[test]
+    fn requests_that_wait_for_redis_stay_within_their_part_of_the_budget() {
+        assert_eq!(pending_bytes(1000, 1 << 20), 1000);
+        assert_eq!(pending_bytes(1 << 20, 8000), 1000);
     }
 }

@@ -13,7 +13,7 @@ use crate::memory::MemoryBudget;
 /// Labels of what holds memory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
-    /// `outbox`, `reply` or `broker`.
+    /// `outbox`, `input`, `body`, `reply`, `broker` or `pending`.
     kind: &'static str,
 }
 
@@ -23,6 +23,7 @@ pub struct MemoryMetrics {
     bytes: Family<KindLabel, Gauge>,
     limit_bytes: Gauge<i64, AtomicI64>,
     refused: Counter,
+    bodies_refused: Counter,
     ended: Counter,
 }
 
@@ -36,6 +37,11 @@ impl MemoryMetrics {
             "Large replies refused for lack of memory",
             metrics.refused.clone(),
         );
+        registry.register(
+            "memory_bodies_refused",
+            "Bodies of requests refused or broken off for lack of memory",
+            metrics.bodies_refused.clone(),
+        );
         registry.register("memory_ended", "Connections ended to free memory", metrics.ended.clone());
         metrics
     }
@@ -43,15 +49,20 @@ impl MemoryMetrics {
     /// Takes over what the budget says.
     pub fn set(&self, budget: &MemoryBudget) {
         let number = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let held = budget.held();
         for (kind, bytes) in [
-            ("outbox", budget.outbox_bytes()),
+            ("outbox", held.outboxes),
+            ("input", held.input),
+            ("body", held.bodies),
             ("reply", budget.reply_bytes()),
             ("broker", budget.broker_bytes()),
+            ("pending", budget.pending_bytes()),
         ] {
             self.bytes.get_or_create(&KindLabel { kind }).set(number(bytes));
         }
         self.limit_bytes.set(number(budget.limit_bytes()));
         self.refused.inc_by(budget.replies_refused().saturating_sub(self.refused.get()));
+        self.bodies_refused.inc_by(budget.bodies_refused().saturating_sub(self.bodies_refused.get()));
         self.ended.inc_by(budget.ended().saturating_sub(self.ended.get()));
     }
 }

@@ -1,148 +1,170 @@
-//! The large outboxes of this thread, so that the largest is found without looking at every connection.
-//!
-//! An outbox is listed once it holds [`HOLDER_BYTES`], and taken off the list by the next survey that finds it smaller.
+//! An outbox as a holder of memory: what waits in it, and the unfinished input of its connection. [`crate::memory::holders`].
 
-use std::{
-    cell::RefCell,
-    collections::HashSet,
-    rc::{Rc, Weak},
-};
+use std::cell::RefCell;
 
-use super::State;
+use super::{Outbox, State};
+use crate::memory::holders::{self, Held, Holder, INPUT_BYTES};
 
-/// Bytes from which on an outbox is listed.
-pub const HOLDER_BYTES: usize = 64 * 1024;
-/// Chunks of each outbox that a survey looks at, to tell shared bytes from private ones.
-const SAMPLE_CHUNKS: usize = 16;
+impl Holder for RefCell<State> {
+    fn held(&self) -> Held {
+        let state = self.borrow();
+        Held { outboxes: state.bytes, input: state.input_bytes as usize, bodies: 0 }
+    }
 
-thread_local! {
-    static HOLDERS: RefCell<Vec<Holder>> = const { RefCell::new(Vec::new()) };
-}
+    fn written(&self) -> u64 {
+        self.borrow().written
+    }
 
-struct Holder {
-    outbox: Weak<RefCell<State>>,
-    /// Bytes written so far at the last survey, and surveys since they changed.
-    written: u64,
-    stalled: u32,
-}
-
-/// Lists an outbox.
-pub(super) fn list(outbox: &Rc<RefCell<State>>) {
-    let holder = Holder { outbox: Rc::downgrade(outbox), written: outbox.borrow().written, stalled: 0 };
-    HOLDERS.with_borrow_mut(|holders| holders.push(holder));
-}
-
-/// Bytes of this thread's large outboxes. A chunk that many of them share counts once: `is_exact` samples them for that,
-/// else the bytes are added up, which is an upper bound and cheaper.
-pub fn survey(is_exact: bool) -> usize {
-    let mut seen = HashSet::new();
-    HOLDERS.with_borrow_mut(|holders| {
-        let mut bytes = 0_usize;
-        holders.retain_mut(|holder| {
-            let Some(outbox) = holder.outbox.upgrade() else { return false };
-            let mut state = outbox.borrow_mut();
-            if state.bytes < HOLDER_BYTES {
-                state.is_listed = false;
-                return false;
-            }
-            let has_moved = std::mem::replace(&mut holder.written, state.written) != state.written;
-            holder.stalled = if has_moved { 0 } else { holder.stalled.saturating_add(1) };
-            bytes = bytes.saturating_add(if is_exact { state.own_bytes(&mut seen) } else { state.bytes });
-            true
-        });
-        if holders.is_empty() {
-            *holders = Vec::new();
-        }
-        bytes
-    })
-}
-
-/// Ends the connection of the largest of this thread's outboxes as slow, among those whose client read nothing for so many
-/// surveys. Returns the bytes it holds; `None` if there is none.
-pub fn end_largest(stalled: u32) -> Option<usize> {
-    HOLDERS.with_borrow(|holders| {
-        let outboxes = holders.iter().filter(|holder| holder.stalled >= stalled);
-        let outboxes = outboxes.filter_map(|holder| holder.outbox.upgrade());
-        let largest = outboxes.filter(|outbox| !outbox.borrow().overflowed);
-        let largest = largest.max_by_key(|outbox| outbox.borrow().bytes)?;
-        let mut state = largest.borrow_mut();
-        // The writer is woken, and ends the connection as slow.
-        let _ = state.overflow();
-        Some(state.bytes)
-    })
-}
-
-impl State {
-    /// Bytes, without those of chunks that are in `seen`; reckoned from a sample.
-    fn own_bytes(&self, seen: &mut HashSet<usize>) -> usize {
-        let (mut sampled, mut own) = (0_usize, 0_usize);
-        for chunk in self.queue.iter().rev().take(SAMPLE_CHUNKS) {
+    fn sample(&self, most: usize, look: &mut dyn FnMut(usize, usize)) {
+        for chunk in self.borrow().queue.iter().rev().take(most) {
             let chunk = &chunk.bytes;
-            sampled += chunk.len();
             // The end of a chunk stays where it is while its beginning is written.
-            if seen.insert(chunk.as_ptr().addr().wrapping_add(chunk.len())) {
-                own += chunk.len();
-            }
+            look(chunk.as_ptr().addr().wrapping_add(chunk.len()), chunk.len());
         }
-        if sampled == 0 { self.bytes } else { (self.bytes as u128 * own as u128 / sampled as u128) as usize }
+    }
+
+    fn unlist(&self) {
+        self.borrow_mut().is_listed = false;
+    }
+
+    fn is_ended(&self) -> bool {
+        self.borrow().overflowed
+    }
+
+    fn end(&self) {
+        // The writer is woken, and ends the connection as slow.
+        let _ = self.borrow_mut().overflow();
+    }
+}
+
+impl Outbox {
+    /// Tells what the connection holds of input that is not finished, in bytes: parts of messages, frames that wait,
+    /// transactions. Little of it does not count.
+    pub fn set_input(&self, bytes: usize) {
+        let bytes = if bytes < INPUT_BYTES { 0 } else { u32::try_from(bytes).unwrap_or(u32::MAX) };
+        let mut state = self.0.borrow_mut();
+        if state.input_bytes == bytes {
+            return;
+        }
+        state.input_bytes = bytes;
+        if bytes > 0 && !std::mem::replace(&mut state.is_listed, true) {
+            drop(state);
+            holders::list(&self.0);
+        }
+    }
+
+    /// Bytes of unfinished input, as far as they count.
+    pub fn input_bytes(&self) -> usize {
+        self.0.borrow().input_bytes as usize
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use bytes::Bytes;
 
-    use super::{super::Outbox, *};
+    use super::*;
+    use crate::memory::holders::{OUTBOX_BYTES, STALLED_SURVEYS, exact_survey, survey};
+
+    fn filled(bytes: usize) -> Outbox {
+        let outbox = Outbox::new(1 << 20);
+        outbox.push(Bytes::from(vec![0; bytes])).unwrap();
+        outbox
+    }
 
     #[test]
     fn private_bytes_count_in_full_and_shared_ones_once() {
-        let shared = Bytes::from(vec![0; HOLDER_BYTES]);
+        let shared = Bytes::from(vec![0; OUTBOX_BYTES]);
         let outboxes: Vec<Outbox> = (0..50).map(|_| Outbox::new(1 << 20)).collect();
         for outbox in &outboxes {
             outbox.push(shared.clone()).unwrap();
         }
-        assert_eq!(survey(false), 50 * HOLDER_BYTES);
-        assert_eq!(survey(true), HOLDER_BYTES);
-        let private: Vec<Outbox> = (0..5).map(|_| Outbox::new(1 << 20)).collect();
-        for outbox in &private {
-            outbox.push(Bytes::from(vec![0; HOLDER_BYTES])).unwrap();
-        }
-        assert_eq!(survey(true), 6 * HOLDER_BYTES);
+        assert_eq!(survey().held.total(), 50 * OUTBOX_BYTES);
+        assert_eq!(exact_survey().held.total(), OUTBOX_BYTES);
+        let private: Vec<Outbox> = (0..5).map(|_| filled(OUTBOX_BYTES)).collect();
+        assert_eq!(exact_survey().held.total(), 6 * OUTBOX_BYTES);
         drop((outboxes, private));
-        assert_eq!(survey(false), 0);
+        assert_eq!(survey().held.total(), 0);
+    }
+
+    #[test]
+    fn to_end_who_shares_gives_back_little_so_who_holds_bytes_of_its_own_is_larger() {
+        let shared = Bytes::from(vec![0; 8 * OUTBOX_BYTES]);
+        let sharing: Vec<Outbox> = (0..10).map(|_| Outbox::new(1 << 20)).collect();
+        for outbox in &sharing {
+            outbox.push(shared.clone()).unwrap();
+        }
+        let private = filled(2 * OUTBOX_BYTES);
+        assert_eq!(survey().largest()[0].bytes(), 8 * OUTBOX_BYTES);
+        let exact = exact_survey();
+        assert_eq!(exact.largest()[0].bytes(), 2 * OUTBOX_BYTES);
+        exact.largest()[0].end();
+        assert!(private.overflow().is_some());
     }
 
     #[test]
     fn the_largest_is_ended_first_and_each_only_once() {
-        let (small, large) = (Outbox::new(1 << 20), Outbox::new(1 << 20));
-        small.push(Bytes::from(vec![0; HOLDER_BYTES])).unwrap();
-        large.push(Bytes::from(vec![0; 2 * HOLDER_BYTES])).unwrap();
-        assert_eq!(end_largest(0), Some(2 * HOLDER_BYTES));
+        let (small, large) = (filled(OUTBOX_BYTES), filled(2 * OUTBOX_BYTES));
+        assert_eq!(survey().largest()[0].end().total(), 2 * OUTBOX_BYTES);
         assert!(large.overflow().is_some() && small.overflow().is_none());
-        assert_eq!(end_largest(0), Some(HOLDER_BYTES));
-        assert_eq!(end_largest(0), None);
+        assert_eq!(survey().largest()[0].end().total(), OUTBOX_BYTES);
+        assert!(survey().largest().is_empty());
     }
 
     #[test]
     fn a_client_that_reads_is_not_taken_for_stalled() {
-        let outbox = Outbox::new(1 << 20);
-        outbox.push(Bytes::from(vec![0; 3 * HOLDER_BYTES])).unwrap();
-        survey(false);
+        let outbox = filled(3 * OUTBOX_BYTES);
+        for _ in 0..STALLED_SURVEYS - 1 {
+            survey();
+            exact_survey();
+        }
         outbox.write_with(|_| Ok::<_, ()>(1000)).unwrap();
-        survey(false);
-        assert_eq!(end_largest(1), None);
-        survey(false);
-        assert!(end_largest(1).is_some());
+        for _ in 0..STALLED_SURVEYS {
+            assert!(survey().stalled().is_empty());
+        }
+        assert_eq!(survey().stalled().len(), 1);
     }
 
     #[test]
     fn an_outbox_that_is_read_leaves_the_list_and_may_come_again() {
-        let outbox = Outbox::new(1 << 20);
-        outbox.push(Bytes::from(vec![0; HOLDER_BYTES])).unwrap();
+        let outbox = filled(OUTBOX_BYTES);
         assert!(outbox.pop().is_some());
-        assert_eq!(survey(false), 0);
-        outbox.push(Bytes::from(vec![0; HOLDER_BYTES])).unwrap();
-        assert_eq!(survey(false), HOLDER_BYTES);
+        assert_eq!(survey().held.total(), 0);
+        outbox.push(Bytes::from(vec![0; OUTBOX_BYTES])).unwrap();
+        assert_eq!(survey().held.total(), OUTBOX_BYTES);
+    }
+
+    #[test]
+    fn unfinished_input_counts_from_its_threshold_on_and_ends_its_connection_but_is_never_stalled() {
+        let outbox = Outbox::new(1 << 20);
+        outbox.set_input(INPUT_BYTES - 1);
+        assert_eq!(survey().held, Held::default());
+        outbox.set_input(50_000);
+        outbox.set_input(60_000);
+        let expected = Held { input: 60_000, ..Held::default() };
+        assert_eq!((survey().held, exact_survey().held), (expected, expected));
+        for _ in 0..=STALLED_SURVEYS {
+            assert!(survey().stalled().is_empty(), "it keeps no reply from anybody");
+        }
+        outbox.set_input(0);
+        assert_eq!(survey().held, Held::default());
+        outbox.set_input(INPUT_BYTES);
+        survey().largest()[0].end();
+        assert!(outbox.overflow().is_some());
+    }
+
+    #[test]
+    fn of_more_holders_than_are_ended_at_once_the_largest_are_found() {
+        let outboxes: Vec<Outbox> = (0..1000).map(|_| Outbox::new(1 << 20)).collect();
+        for (index, outbox) in outboxes.iter().enumerate() {
+            outbox.set_input(INPUT_BYTES + index * 7 % 1000);
+        }
+        for survey in [survey(), exact_survey()] {
+            let sizes: Vec<usize> = survey.largest().iter().map(|largest| largest.bytes()).collect();
+            let expected: Vec<usize> =
+                (0..holders::ENDED_AT_ONCE).map(|rank| INPUT_BYTES + 999 - rank).collect();
+            assert_eq!(sizes, expected);
+        }
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! - The head: `http.header_max_bytes`, else 431 and the connection is closed. It is summed after parsing, so that
 //!   actix-http may buffer up to its own 128 KiB first; beyond these it answers 431 itself.
-//! - The body: [`body::TimedBody`] gives it `http.request_timeout`, and more as it makes progress.
+//! - The body: [`body::TimedBody`] gives it `http.request_timeout`, and more as it makes progress. A large one draws on the
+//!   memory budget: 503 where that is used up.
 //! - The connection: after an answer that says `connection: close` no other request of it is processed, pipelined ones
 //!   included (RFC 9112 §9.6). actix-http 3 goes on with requests that it has decoded already.
 //! - The path: fixed routes match the path as it was sent. `/%6detrics` is not `/metrics`: a balancer that guards one
@@ -19,7 +20,10 @@ use actix_web::{
     Error, HttpMessage, HttpResponse,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    http::StatusCode,
+    http::{
+        StatusCode,
+        header::{HeaderValue, RETRY_AFTER},
+    },
     middleware::Next,
     web,
 };
@@ -31,6 +35,9 @@ use crate::{
     node::Node,
     transport::{endpoints::Endpoints, http::refusal::Refusal, websocket::upgrade::header_bytes},
 };
+
+/// When a request may be tried again for which there was no memory: the largest holder is ended long before.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// The middleware.
 ///
@@ -67,8 +74,12 @@ pub(super) async fn check(
     if body.timed_out() {
         *response.response_mut().status_mut() = StatusCode::REQUEST_TIMEOUT;
     }
+    if body.lacked_memory() {
+        *response.response_mut().status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+    }
     let Some(connection) = connection else { return Ok(response) };
-    if body.is_unread() || body.timed_out() {
+    if body.is_unread() || body.timed_out() || body.lacked_memory() {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     if closes || says_close(response.response_mut().head_mut()) {
@@ -110,7 +121,8 @@ fn limit_body(request: &mut ServiceRequest, node: &Node) -> BodyState {
     match request.take_payload() {
         Payload::None => {}
         payload => {
-            let body = TimedBody::new(payload, state.clone(), node.settings.http.request_timeout);
+            let timeout = node.settings.http.request_timeout;
+            let body = TimedBody::new(payload, state.clone(), timeout, node.memory.clone());
             request.set_payload(Payload::Stream { payload: Box::pin(body) });
         }
     }

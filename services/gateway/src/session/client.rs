@@ -94,6 +94,8 @@ pub struct ClientSession {
     next_ticket: u32,
     /// Lines that wait for a command before them.
     waiting: VecDeque<Box<[u8]>>,
+    /// Their bytes.
+    waiting_bytes: u32,
     step: Step,
     errors: u32,
     clock: Clock,
@@ -116,6 +118,7 @@ impl ClientSession {
             pending: HashMap::new(),
             next_ticket: 0,
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             step: Step::default(),
             errors: 0,
             clock,
@@ -134,7 +137,7 @@ impl ClientSession {
         if matches!(self.state, State::Ended) {
             return;
         }
-        self.waiting.clear();
+        self.forget_waiting();
         let was_connected = matches!(self.state, State::Connected);
         self.state = State::Ended;
         if self.traits.dialect == Dialect::Commands {
@@ -199,6 +202,7 @@ impl ClientSession {
     /// Runs one line, or keeps it if it has to wait.
     fn take_line(&mut self, line: &[u8], now: Now, actions: &mut Actions) {
         if !self.waiting.is_empty() || self.step.is_over() || !self.run_line(line, now, actions) {
+            self.waiting_bytes = self.waiting_bytes.saturating_add(size_of_line(line));
             self.waiting.push_back(line.into());
         }
     }
@@ -212,10 +216,16 @@ impl ClientSession {
                 self.waiting.push_front(line);
                 return;
             }
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(size_of_line(&line));
         }
         if self.waiting.is_empty() {
-            self.waiting = VecDeque::new();
+            self.forget_waiting();
         }
+    }
+
+    fn forget_waiting(&mut self) {
+        self.waiting = VecDeque::new();
+        self.waiting_bytes = 0;
     }
 
     /// Runs one line. False if it has to wait.
@@ -302,6 +312,11 @@ impl ClientSession {
     }
 }
 
+/// Bytes that a line holds while it waits, near enough.
+fn size_of_line(line: &[u8]) -> u32 {
+    u32::try_from(line.len() + size_of::<Box<[u8]>>()).unwrap_or(u32::MAX)
+}
+
 impl Session for ClientSession {
     fn opened(&mut self, _now: Now, _actions: &mut Actions) {}
 
@@ -360,6 +375,10 @@ impl Session for ClientSession {
 
     fn has_more(&self) -> bool {
         self.step.is_over() && !self.waiting.is_empty()
+    }
+
+    fn input_bytes(&self) -> usize {
+        self.waiting_bytes as usize
     }
 
     fn resume(&mut self, now: Now, actions: &mut Actions) {

@@ -151,12 +151,18 @@ impl StompSession {
     fn end(&mut self, disconnect: Disconnect, actions: &mut Actions) {
         if self.state != State::Ended {
             self.state = State::Ended;
-            self.waiting = VecDeque::new();
-            self.waiting_bytes = 0;
-            self.undecoded = BytesMut::new();
-            self.transactions = Transactions::default();
+            self.forget_input();
             actions.close(disconnect);
         }
+    }
+
+    /// Gives back what is kept of the input.
+    fn forget_input(&mut self) {
+        self.waiting = VecDeque::new();
+        self.waiting_bytes = 0;
+        self.undecoded = BytesMut::new();
+        self.decoder.forget();
+        self.transactions = Transactions::default();
     }
 
     /// Tells what failed, and ends. `specs/stomp.md`, items 24, 33, 37, 46, 49.
@@ -353,13 +359,22 @@ impl Session for StompSession {
         self.go_on(now, actions);
     }
 
+    fn input_bytes(&self) -> usize {
+        let undecoded = self.undecoded.capacity() + self.decoder.held_bytes();
+        self.waiting_bytes + undecoded + self.transactions.held_bytes()
+    }
+
+    fn ending(&mut self) {
+        self.forget_input();
+    }
+
     fn has_left(&self) -> bool {
         self.state == State::Leaving
     }
 
     fn closed(&mut self, _disconnect: &Disconnect) {
         self.state = State::Ended;
-        self.transactions = Transactions::default();
+        self.forget_input();
     }
 }
 

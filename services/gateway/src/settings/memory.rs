@@ -8,8 +8,8 @@ use super::SettingsError;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MemoryBudgetSettings {
-    /// Bytes for all clients together. 0: 60 % of the memory of the container or the machine. Above it the connection
-    /// that holds most is ended as slow, and large reads get a temporary error.
+    /// Bytes for all clients together. 0: 60 % of the memory of the container or the machine. Above it the connections
+    /// that hold most are ended as slow, and large reads and bodies get a temporary error.
     pub max_bytes: usize,
     /// Bytes of large replies under way, from the read until they are written. One more gets a temporary error.
     pub replies_max_bytes: usize,

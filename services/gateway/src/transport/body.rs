@@ -20,15 +20,19 @@ pub enum BodyError {
     /// It stopped, or trickled.
     #[error("the body takes too long")]
     TimedOut,
+    /// The node's memory budget is used up. A moment later it may not be.
+    #[error("there is no memory for the body now, try again")]
+    NoMemory,
 }
 
 impl BodyError {
-    /// The HTTP status: 400, 413, or 408.
+    /// The HTTP status: 400, 413, 408, or 503.
     pub fn status(self) -> StatusCode {
         match self {
             Self::Unreadable => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TimedOut => StatusCode::REQUEST_TIMEOUT,
+            Self::NoMemory => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -37,6 +41,7 @@ impl From<PayloadError> for BodyError {
     fn from(error: PayloadError) -> Self {
         match error {
             PayloadError::Io(error) if error.kind() == io::ErrorKind::TimedOut => Self::TimedOut,
+            PayloadError::Io(error) if error.kind() == io::ErrorKind::OutOfMemory => Self::NoMemory,
             PayloadError::Overflow => Self::TooLarge,
             _ => Self::Unreadable,
         }
@@ -46,7 +51,7 @@ impl From<PayloadError> for BodyError {
 /// Reads a body of at most `max_bytes`.
 ///
 /// # Errors
-/// It is larger, or takes too long, or ends too early.
+/// It is larger, or takes too long, or ends too early, or there is no memory for it.
 pub async fn read(mut payload: web::Payload, max_bytes: usize) -> Result<Bytes, BodyError> {
     let mut whole = BytesMut::new();
     // A body that came in one piece is not copied.

@@ -180,6 +180,11 @@ pub(super) trait Carrier: Actor<Context = Context<Self>> {
     /// Until when an end may take, if one is under way.
     fn farewell_by(&self) -> Option<Instant>;
 
+    /// Bytes of input that the connection and its session keep because it is not finished.
+    fn input_bytes(&mut self) -> usize {
+        self.carried().session.input_bytes()
+    }
+
     /// Ends a session whose outbox has overflowed; true if the session may still act.
     fn may_act(&mut self) -> bool {
         if self.is_open()
@@ -268,10 +273,13 @@ pub(super) trait Carrier: Actor<Context = Context<Self>> {
         ctx.spawn(done);
     }
 
-    /// Keeps the worker's timer at the session's deadline, or at the end of the farewell.
+    /// Keeps the worker's timer at the session's deadline, or at the end of the farewell, and the memory budget at what the
+    /// input holds.
     fn reschedule(&mut self) {
         let by = self.farewell_by();
+        let input = self.input_bytes();
         let carried = self.carried();
+        carried.outbox.set_input(input);
         let deadline = by.or_else(|| carried.session.deadline());
         carried.timer = carried.errands.worker.set_deadline(carried.errands.key, carried.timer, deadline);
     }

@@ -234,6 +234,11 @@ impl Carrier for Held {
         self.carried.outbox.wake();
     }
 
+    fn input_bytes(&mut self) -> usize {
+        let arrivals: usize = self.arrivals.iter().map(Arrival::bytes).sum();
+        arrivals + self.carried.session.input_bytes()
+    }
+
     fn ping(&mut self) {
         if let Lifetime::Visits { .. } = self.lifetime {
             // Whether its client lives is seen by its coming back; heartbeats go by the silence of the response.
@@ -266,7 +271,7 @@ impl Held {
     fn leave_node(&mut self) {
         self.carried.session.ending();
         self.carried.errands.worker.leave_all(self.carried.errands.key);
-        self.arrivals.clear();
+        self.arrivals = VecDeque::new();
         self.set_attended();
     }
 

@@ -96,6 +96,10 @@ impl<T: Io> Carrier for Connection<T> {
         self.close(reason);
     }
 
+    fn input_bytes(&mut self) -> usize {
+        self.decoder.held_bytes() + self.unread.len() + self.carried.session.input_bytes()
+    }
+
     fn ping(&mut self) {
         let mut out = BytesMut::new();
         websocket::encode::ping(b"", &mut out);

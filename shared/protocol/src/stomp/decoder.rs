@@ -95,6 +95,12 @@ impl Decoder {
             }
     }
 
+    /// Gives back what is kept of a frame that is not complete. Nothing can be read after it: it ends the stream.
+    pub fn forget(&mut self) {
+        self.state = State::Between;
+        self.line = Vec::new();
+    }
+
     fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, DecodeError> {
         loop {
             if matches!(self.state, State::Body { .. }) {

@@ -2,6 +2,10 @@
 //!
 //! A body has `http.request_timeout`, and a second more for each [`MIN_BYTES_PER_SECOND`] that came: a large body on a
 //! slow line arrives, one that stops or trickles ends with an error of kind `TimedOut`, which is answered with 408.
+//!
+//! A large body draws on the node's memory budget while it is read: where that is used up, a body that becomes large is
+//! refused, and one that is among the largest holders of the node is broken off. Either ends with an error of kind
+//! `OutOfMemory`, which is answered with 503. Decision record 25.
 
 use std::{
     cell::{Cell, RefCell},
@@ -9,7 +13,8 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -17,6 +22,11 @@ use actix_http::{Payload, error::PayloadError};
 use bytes::Bytes;
 use futures_util::Stream;
 use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::memory::{
+    MemoryBudget,
+    holders::{self, BODY_BYTES, Held, Holder},
+};
 
 /// Progress that a body must make beyond `http.request_timeout`, in bytes a second: less than the slowest mobile lines do.
 const MIN_BYTES_PER_SECOND: u64 = 4 * 1024;
@@ -29,6 +39,7 @@ pub(super) struct BodyState(Rc<Shared>);
 struct Shared {
     has_rest: Cell<bool>,
     timed_out: Cell<bool>,
+    lacked_memory: Cell<bool>,
     rest: RefCell<Option<Payload>>,
 }
 
@@ -43,9 +54,42 @@ impl BodyState {
         self.0.timed_out.get()
     }
 
+    /// There was no memory for the body.
+    pub(super) fn lacked_memory(&self) -> bool {
+        self.0.lacked_memory.get()
+    }
+
     /// The part that nobody has read. While it lives, actix-http knows that the connection cannot be used again.
     pub(super) fn take_unread(&self) -> Option<Payload> {
         self.0.rest.take()
+    }
+}
+
+/// What a large body holds while it is read.
+#[derive(Default)]
+struct LargeBody {
+    bytes: Cell<usize>,
+    is_ended: Cell<bool>,
+    reader: RefCell<Option<Waker>>,
+}
+
+impl Holder for LargeBody {
+    fn held(&self) -> Held {
+        Held { bodies: self.bytes.get(), ..Held::default() }
+    }
+
+    /// It is large for as long as it is read.
+    fn unlist(&self) {}
+
+    fn is_ended(&self) -> bool {
+        self.is_ended.get()
+    }
+
+    fn end(&self) {
+        self.is_ended.set(true);
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
     }
 }
 
@@ -57,15 +101,45 @@ pub(super) struct TimedBody {
     began: Instant,
     timeout: Duration,
     received_bytes: u64,
+    memory: Arc<MemoryBudget>,
+    large: Option<Rc<LargeBody>>,
     /// Made when the body is first waited for.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl TimedBody {
-    pub(super) fn new(payload: Payload, state: BodyState, timeout: Duration) -> Self {
+    pub(super) fn new(
+        payload: Payload,
+        state: BodyState,
+        timeout: Duration,
+        memory: Arc<MemoryBudget>,
+    ) -> Self {
         state.0.has_rest.set(true);
         let began = Instant::now();
-        Self { payload: Some(payload), state, began, timeout, received_bytes: 0, deadline: None }
+        let payload = Some(payload);
+        Self { payload, state, began, timeout, received_bytes: 0, memory, large: None, deadline: None }
+    }
+
+    /// Counts a body that has become large. False if there is no memory for it.
+    fn hold(&mut self) -> bool {
+        let bytes = usize::try_from(self.received_bytes).unwrap_or(usize::MAX);
+        match &self.large {
+            Some(large) => large.bytes.set(bytes),
+            None if bytes < BODY_BYTES => {}
+            None if self.memory.is_exhausted() => return false,
+            None => {
+                let large = Rc::new(LargeBody { bytes: Cell::new(bytes), ..LargeBody::default() });
+                holders::list(&large);
+                self.large = Some(large);
+            }
+        }
+        true
+    }
+
+    fn lacks_memory(&self) -> PayloadError {
+        self.memory.count_refused_body();
+        self.state.0.lacked_memory.set(true);
+        PayloadError::Io(io::Error::new(io::ErrorKind::OutOfMemory, "there is no memory for the body now"))
     }
 
     fn ends_at(&self) -> Instant {
@@ -78,10 +152,16 @@ impl Stream for TimedBody {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
+        if this.large.as_ref().is_some_and(|large| large.is_ended()) {
+            return Poll::Ready(Some(Err(this.lacks_memory())));
+        }
         let Some(payload) = &mut this.payload else { return Poll::Ready(None) };
         match Pin::new(payload).poll_next(context) {
             Poll::Ready(Some(Ok(chunk))) => {
                 this.received_bytes += chunk.len() as u64;
+                if !this.hold() {
+                    return Poll::Ready(Some(Err(this.lacks_memory())));
+                }
                 return Poll::Ready(Some(Ok(chunk)));
             }
             Poll::Ready(None) => {
@@ -90,6 +170,9 @@ impl Stream for TimedBody {
             }
             Poll::Ready(error) => return Poll::Ready(error),
             Poll::Pending => {}
+        }
+        if let Some(large) = &this.large {
+            large.reader.replace(Some(context.waker().clone()));
         }
         let ends_at = this.ends_at();
         let deadline = this.deadline.get_or_insert_with(|| Box::pin(sleep_until(ends_at)));

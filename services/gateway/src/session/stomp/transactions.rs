@@ -70,6 +70,11 @@ impl Transactions {
         Ok(kept)
     }
 
+    /// Bytes that they keep.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Keeps a message for the COMMIT.
     pub(super) fn keep(
         &mut self,

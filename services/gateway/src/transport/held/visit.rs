@@ -30,17 +30,37 @@ pub enum Visit {
 /// Messages of a client.
 pub struct Arrival {
     /// In their order.
-    pub messages: VecDeque<String>,
+    messages: VecDeque<String>,
+    /// Their bytes.
+    bytes: usize,
     /// Told once the session has taken them all. Dropped: the session is over.
-    pub taken: oneshot::Sender<Result<(), Busy>>,
+    taken: oneshot::Sender<Result<(), Busy>>,
 }
 
 impl Arrival {
     /// Messages, and where it is told that they are taken.
     pub fn new(messages: impl IntoIterator<Item = String>) -> (Self, oneshot::Receiver<Result<(), Busy>>) {
         let (taken, told) = oneshot::channel();
-        (Self { messages: messages.into_iter().collect(), taken }, told)
+        let messages: VecDeque<String> = messages.into_iter().collect();
+        let bytes = messages.iter().map(|message| size_of_message(message)).sum();
+        (Self { messages, bytes, taken }, told)
     }
+
+    /// Bytes that it holds.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn pop(&mut self) -> Option<String> {
+        let message = self.messages.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(size_of_message(&message));
+        Some(message)
+    }
+}
+
+/// Bytes that a message holds while it waits, near enough.
+fn size_of_message(message: &str) -> usize {
+    message.len() + size_of::<String>()
 }
 
 /// Too many requests with messages wait for this session.
@@ -93,7 +113,7 @@ impl Held {
             while is_in_time
                 && self.may_act()
                 && !self.carried.session.is_blocked()
-                && let Some(message) = arrival.messages.pop_front()
+                && let Some(message) = arrival.pop()
             {
                 self.carried.errands.worker.tally.received(1, message.len());
                 self.carried.session.message(Incoming::Text(&message), now, actions);

@@ -100,11 +100,14 @@ impl Door {
     /// A request's whole body.
     ///
     /// # Errors
-    /// It is larger than `max_bytes`, or takes too long, or ends too early.
+    /// It is larger than `max_bytes`, or takes too long, or ends too early, or there is no memory for it.
     pub async fn body(&self, payload: web::Payload, max_bytes: usize) -> Result<Bytes, Refusal> {
         body::read(payload, max_bytes).await.map_err(|error| {
-            let code =
-                if error == BodyError::TooLarge { ErrorCode::LIMIT_EXCEEDED } else { ErrorCode::BAD_REQUEST };
+            let code = match error {
+                BodyError::TooLarge => ErrorCode::LIMIT_EXCEEDED,
+                BodyError::NoMemory => ErrorCode::TOO_MANY_REQUESTS,
+                BodyError::Unreadable | BodyError::TimedOut => ErrorCode::BAD_REQUEST,
+            };
             Refusal::new(code, error.to_string()).with_status(error.status())
         })
     }

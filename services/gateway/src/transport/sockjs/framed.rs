@@ -21,6 +21,8 @@ pub struct Framed {
     limits: BatchLimits,
     /// Messages of a batch that the session could not take yet: until it has, nothing more is read.
     waiting: VecDeque<String>,
+    /// Their bytes.
+    waiting_bytes: usize,
     /// Messages that may still be handed on in this step.
     left: usize,
 }
@@ -31,7 +33,7 @@ const MESSAGES_PER_STEP: usize = 16;
 impl Framed {
     /// The session inside.
     pub fn new(session: Box<dyn Session>, limits: BatchLimits) -> Self {
-        Self { session, limits, waiting: VecDeque::new(), left: 0 }
+        Self { session, limits, waiting: VecDeque::new(), waiting_bytes: 0, left: 0 }
     }
 
     /// Hands on what waits, as far as the session can take it in this step.
@@ -43,12 +45,18 @@ impl Framed {
             && let Some(message) = self.waiting.pop_front()
         {
             self.left -= 1;
+            self.waiting_bytes -= size_of_message(&message);
             self.session.message(Incoming::Text(&message), now, actions);
         }
         if self.waiting.is_empty() {
             self.waiting = VecDeque::new();
         }
     }
+}
+
+/// Bytes that a message holds while it waits, near enough.
+fn size_of_message(message: &str) -> usize {
+    message.len() + size_of::<String>()
 }
 
 impl Session for Framed {
@@ -64,6 +72,7 @@ impl Session for Framed {
             Ok(messages) => {
                 self.left = MESSAGES_PER_STEP;
                 self.waiting.extend(messages.into_iter().map(Cow::into_owned));
+                self.waiting_bytes = self.waiting.iter().map(|message| size_of_message(message)).sum();
                 self.hand_on(now, actions);
             }
             Err(BatchError::Empty) => {}
@@ -115,8 +124,13 @@ impl Session for Framed {
         self.hand_on(now, actions);
     }
 
+    fn input_bytes(&self) -> usize {
+        self.waiting_bytes + self.session.input_bytes()
+    }
+
     fn ending(&mut self) {
-        self.waiting.clear();
+        self.waiting = VecDeque::new();
+        self.waiting_bytes = 0;
         self.session.ending();
     }
 

@@ -65,10 +65,13 @@ impl<T: Io> Connection<T> {
         if self.phase.is_open() {
             if let Some(slow) = self.carried.outbox.overflow() {
                 self.close(slow);
+                self.forget_unfinished();
             } else {
                 self.carried.session.poll_outside(task, &mut scratch.actions);
                 self.carry_out(&mut scratch.actions, ctx);
             }
+        } else if self.carried.outbox.overflow().is_some() {
+            self.forget_unfinished();
         }
         // Writing first: what waits is what the connection was woken for, nearly always.
         let mut written = self.write(task);

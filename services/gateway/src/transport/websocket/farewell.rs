@@ -4,9 +4,12 @@ use std::time::Instant;
 
 use actix::prelude::*;
 use bytes::Bytes;
+use gorani_protocol::websocket::Decoder;
 
 use super::{Connection, Io, close_frame};
-use crate::{disconnect::Disconnect, session::Now, transport::carrier::Carrier};
+use crate::{
+    disconnect::Disconnect, memory::holders::INPUT_BYTES, session::Now, transport::carrier::Carrier,
+};
 
 /// A connection that is dropped without a farewell, as when its thread ends.
 static GONE: Disconnect = Disconnect::ABNORMAL;
@@ -87,6 +90,16 @@ impl<T: Io> Connection<T> {
         self.phase = Phase::Closing { reason, by, peer_closed: by_peer };
         self.reschedule();
         self.carried.outbox.wake();
+    }
+
+    /// A slow connection gives a large unfinished message back now, not after its farewell. What follows cannot be read
+    /// without it: it is thrown away.
+    pub(super) fn forget_unfinished(&mut self) {
+        if !self.unreadable && self.decoder.held_bytes() >= INPUT_BYTES {
+            self.decoder = Decoder::new(0, false, false);
+            self.unreadable = true;
+            self.reschedule();
+        }
     }
 
     /// The connection is gone: nothing can be sent any more.

@@ -1,0 +1,268 @@
+//! What holds much memory on this thread: large outboxes, unfinished input, bodies of requests. They are listed, so that the
+//! largest is found without looking at every connection.
+//!
+//! A holder lists itself once it is large, and is taken off the list by the next survey that finds it small again.
+//! Decision record 25.
+
+use std::{
+    cell::RefCell,
+    cmp::Reverse,
+    collections::HashMap,
+    ops::{Add, Sub},
+    rc::{Rc, Weak},
+};
+
+/// Bytes in an outbox from which on it is listed.
+pub const OUTBOX_BYTES: usize = 64 * 1024;
+/// Bytes of a connection's unfinished input from which on it is counted and listed: several times what is cut in two by
+/// the boundaries of packets.
+pub const INPUT_BYTES: usize = 4 * 1024;
+/// Bytes of a request's body from which on it is counted and listed.
+pub const BODY_BYTES: usize = 16 * 1024;
+/// Surveys for which a client must have read nothing to be taken for stalled: 2 s.
+pub const STALLED_SURVEYS: u32 = 10;
+/// Holders that a worker ends in one survey at most.
+pub const ENDED_AT_ONCE: usize = 64;
+/// Chunks of an outbox that an exact survey looks at, to tell shared bytes from private ones.
+const SAMPLE_CHUNKS: usize = 16;
+/// The same for all outboxes together, which bounds the time of a survey to a few milliseconds.
+const SURVEY_CHUNKS: usize = 16 * 1024;
+
+thread_local! {
+    static HOLDERS: RefCell<Vec<Listed>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Bytes by what holds them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Outboxes.
+    pub outboxes: usize,
+    /// Unfinished messages, frames that wait, transactions.
+    pub input: usize,
+    /// Bodies of requests that are being read.
+    pub bodies: usize,
+}
+
+impl Held {
+    /// All of it.
+    pub fn total(self) -> usize {
+        self.outboxes.saturating_add(self.input).saturating_add(self.bodies)
+    }
+
+    fn is_large(self) -> bool {
+        self.outboxes >= OUTBOX_BYTES || self.input > 0 || self.bodies > 0
+    }
+}
+
+impl Add for Held {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            outboxes: self.outboxes.saturating_add(other.outboxes),
+            input: self.input.saturating_add(other.input),
+            bodies: self.bodies.saturating_add(other.bodies),
+        }
+    }
+}
+
+impl Sub for Held {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self {
+            outboxes: self.outboxes.saturating_sub(other.outboxes),
+            input: self.input.saturating_sub(other.input),
+            bodies: self.bodies.saturating_sub(other.bodies),
+        }
+    }
+}
+
+/// Something of one client that holds memory and can be ended. Called on the thread that listed it.
+pub trait Holder {
+    /// What it holds now; input and bodies below their thresholds count as nothing.
+    fn held(&self) -> Held;
+
+    /// Grows as its client reads what waits for it.
+    fn written(&self) -> u64 {
+        0
+    }
+
+    /// Shows up to `most` of the chunks that wait in it: an address that is the same wherever the chunk waits, and its
+    /// bytes.
+    fn sample(&self, _most: usize, _look: &mut dyn FnMut(usize, usize)) {}
+
+    /// It is off the list: once it is large again it lists itself.
+    fn unlist(&self);
+
+    /// It is being ended, so what it holds is about to be given back.
+    fn is_ended(&self) -> bool;
+
+    /// Has its client ended. It only marks and wakes; nothing of the client's task runs within the call.
+    fn end(&self);
+}
+
+struct Listed {
+    holder: Weak<dyn Holder>,
+    /// [`Holder::written`] at the last survey, and surveys since it changed.
+    written: u64,
+    stalled: u32,
+}
+
+/// Lists a holder.
+pub fn list<H: Holder + 'static>(holder: &Rc<H>) {
+    let listed =
+        Listed { holder: Rc::downgrade(holder) as Weak<dyn Holder>, written: holder.written(), stalled: 0 };
+    HOLDERS.with_borrow_mut(|holders| holders.push(listed));
+}
+
+/// A holder that may be ended.
+pub struct Candidate {
+    held: Held,
+    holder: Rc<dyn Holder>,
+}
+
+/// The largest of many, largest first once it is sorted.
+#[derive(Default)]
+struct Top(Vec<Candidate>);
+
+impl Top {
+    fn offer(&mut self, held: Held, holder: &Rc<dyn Holder>) {
+        self.0.push(Candidate { held, holder: Rc::clone(holder) });
+        if self.0.len() >= 4 * ENDED_AT_ONCE {
+            self.shorten();
+        }
+    }
+
+    fn shorten(&mut self) {
+        self.0.sort_unstable_by_key(|candidate| Reverse(candidate.held.total()));
+        self.0.truncate(ENDED_AT_ONCE);
+    }
+}
+
+/// What this thread's holders hold.
+#[derive(Default)]
+pub struct Survey {
+    /// All of them together.
+    pub held: Held,
+    largest: Top,
+    stalled: Top,
+}
+
+impl Survey {
+    fn add(&mut self, holder: &Rc<dyn Holder>, held: Held, stalled: u32) {
+        if holder.is_ended() {
+            return;
+        }
+        self.largest.offer(held, holder);
+        if stalled >= STALLED_SURVEYS && held.outboxes >= OUTBOX_BYTES {
+            self.stalled.offer(held, holder);
+        }
+    }
+
+    fn sorted(mut self) -> Self {
+        self.largest.shorten();
+        self.stalled.shorten();
+        self
+    }
+
+    /// The largest holders, largest first.
+    pub fn largest(&self) -> &[Candidate] {
+        &self.largest.0
+    }
+
+    /// The largest of those whose clients have read nothing for [`STALLED_SURVEYS`], largest first.
+    pub fn stalled(&self) -> &[Candidate] {
+        &self.stalled.0
+    }
+}
+
+impl Candidate {
+    /// Bytes that it holds; a chunk that several outboxes of an exact survey share is divided among them.
+    pub fn bytes(&self) -> usize {
+        self.held.total()
+    }
+
+    /// Ends it. Returns what it gives back.
+    pub fn end(&self) -> Held {
+        self.holder.end();
+        self.held
+    }
+}
+
+/// Adds up what this thread's holders hold: an upper bound, since a chunk that waits in many outboxes counts once for each.
+pub fn survey() -> Survey {
+    let mut survey = Survey::default();
+    HOLDERS.with_borrow_mut(|holders| {
+        holders.retain_mut(|listed| {
+            let Some(holder) = listed.holder.upgrade() else { return false };
+            let held = holder.held();
+            if !held.is_large() {
+                holder.unlist();
+                return false;
+            }
+            let written = holder.written();
+            let has_moved = std::mem::replace(&mut listed.written, written) != written;
+            listed.stalled = if has_moved { 0 } else { listed.stalled.saturating_add(1) };
+            survey.held = survey.held + held;
+            survey.add(&holder, held, listed.stalled);
+            true
+        });
+        if holders.is_empty() {
+            *holders = Vec::new();
+        }
+    });
+    survey.sorted()
+}
+
+/// The same, after a [`survey`], with each shared chunk counted once. It samples the chunks, which costs more.
+pub fn exact_survey() -> Survey {
+    let mut survey = Survey::default();
+    // By address: outboxes that it waits in.
+    let mut sharers: HashMap<usize, usize> = HashMap::new();
+    HOLDERS.with_borrow(|holders| {
+        let most = (SURVEY_CHUNKS / holders.len().max(1)).clamp(1, SAMPLE_CHUNKS);
+        let alive = || holders.iter().filter_map(|listed| Some((listed.holder.upgrade()?, listed.stalled)));
+        for (holder, _) in alive() {
+            let mut sampled = Sampled::default();
+            holder.sample(most, &mut |address, bytes| {
+                let sharers = sharers.entry(address).or_default();
+                *sharers += 1;
+                sampled.add(bytes, if *sharers == 1 { bytes } else { 0 });
+            });
+            let held = holder.held();
+            survey.held = survey.held + Held { outboxes: sampled.own(held.outboxes), ..held };
+        }
+        for (holder, stalled) in alive() {
+            let mut sampled = Sampled::default();
+            holder.sample(most, &mut |address, bytes| {
+                sampled.add(bytes, bytes / sharers.get(&address).copied().unwrap_or(1).max(1));
+            });
+            let held = holder.held();
+            survey.add(&holder, Held { outboxes: sampled.own(held.outboxes), ..held }, stalled);
+        }
+    });
+    survey.sorted()
+}
+
+/// Bytes looked at, and how many of them are the holder's own.
+#[derive(Default)]
+struct Sampled {
+    bytes: usize,
+    own: usize,
+}
+
+impl Sampled {
+    fn add(&mut self, bytes: usize, own: usize) {
+        self.bytes += bytes;
+        self.own += own;
+    }
+
+    /// The own ones among `all`, reckoned from the sample.
+    fn own(&self, all: usize) -> usize {
+        if self.bytes == 0 {
+            return all;
+        }
+        (all as u128 * self.own as u128 / self.bytes as u128) as usize
+    }
+}
