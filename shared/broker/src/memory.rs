@@ -26,6 +26,7 @@ mod tests;
 
 use std::{
     array,
+    collections::BTreeSet,
     hash::{BuildHasher as _, RandomState},
     sync::{Arc, OnceLock},
     time::Duration,
@@ -387,9 +388,18 @@ impl Broker for MemoryBroker {
 
     fn presence_stats(&self, channel: &str) -> BoxFuture<'static, Result<(u64, u64), BrokerError>> {
         let (hash, shard) = self.locate(channel);
+        let mut shard = shard.lock();
+        done(Ok(shard.presence_stats(hash, channel, self.now(), &self.ledger)))
+    }
+
+    fn presence_nodes(
+        &self,
+        channel: &str,
+        id_bytes: usize,
+    ) -> BoxFuture<'static, Result<BTreeSet<String>, BrokerError>> {
+        let (hash, shard) = self.locate(channel);
         let shard = shard.lock();
-        let now = self.now();
-        done(Ok(shard.roster(hash, channel).map_or((0, 0), |roster| roster.stats(now))))
+        done(Ok(shard.roster(hash, channel).map_or_else(BTreeSet::new, |roster| roster.nodes(id_bytes))))
     }
 
     fn presence_reap(

@@ -6,10 +6,16 @@ use std::{
     time::Instant,
 };
 
+use futures_util::future::join_all;
 use gorani_broker::{BrokerError, ClientInfo, PresencePage, PresenceQuery};
+use tokio::time::timeout;
 
-use super::node_of;
-use crate::{disconnect::ErrorCode, hub::read_budget::ReadSource, node::Node};
+use super::{NODE_ID_BYTES, node_of};
+use crate::{
+    disconnect::ErrorCode,
+    hub::read_budget::{LARGE_PAGE_BYTES, PAGE_BYTES, ReadSource},
+    node::Node,
+};
 
 /// Bytes of a client in presence beside what it holds: its names in JSON.
 const CLIENT_BYTES: u64 = 64;
@@ -27,7 +33,8 @@ impl Node {
         most_bytes: u64,
     ) -> Result<Vec<Arc<ClientInfo>>, ErrorCode> {
         let mut permit = self.read_budget().page(source).await?;
-        let mut page = self.presence_page(channel, PresenceQuery::default()).await?;
+        let first = PresenceQuery { max_bytes: PAGE_BYTES, ..PresenceQuery::default() };
+        let mut page = self.presence_page(channel, first).await?;
         let mut is_large = false;
         let mut bytes = 0;
         let mut present = Vec::new();
@@ -48,7 +55,8 @@ impl Node {
                 permit = self.read_budget().large(source).await?;
                 is_large = true;
             }
-            page = self.presence_page(channel, PresenceQuery { cursor, ..PresenceQuery::default() }).await?;
+            let next = PresenceQuery { cursor, max_bytes: LARGE_PAGE_BYTES, ..PresenceQuery::default() };
+            page = self.presence_page(channel, next).await?;
         }
     }
 
@@ -63,8 +71,9 @@ impl Node {
         if !dead.is_empty() {
             page.clients.retain(|info| !is_of(&dead, &info.client));
             // Nobody may be subscribed here, and whoever noticed the deaths looks only after its own channels.
+            let channel = channel.into();
             for dead in dead {
-                actix_rt::spawn(self.clone().reap(channel.into(), dead));
+                drop(self.reap(&channel, &dead));
             }
         }
         Ok(page)
@@ -99,19 +108,16 @@ impl Node {
                 return counted.await;
             }
             let _permit = node.read_budget().page(source).await?;
-            let (mut clients, mut users) = (HashSet::new(), HashSet::new());
-            let mut query = PresenceQuery::default();
-            loop {
-                let page = node.presence_page(&channel, query.clone()).await?;
-                for info in page.clients {
-                    users.insert(info.user.clone());
-                    clients.insert(info.client.clone());
-                }
-                match page.cursor {
-                    Some(cursor) => query.cursor = cursor,
-                    None => return Ok((clients.len() as u64, users.len() as u64)),
-                }
+            // Once no client of a dead node is left, the broker's count is right. The clients themselves are not read.
+            let nodes = node.broker.presence_nodes(&channel, NODE_ID_BYTES).await?;
+            let dead = node.dead_among(nodes.iter().map(String::as_str), false).await?;
+            let reaping = join_all(dead.iter().map(|dead| node.reap(&channel, dead)));
+            let are_out = timeout(node.settings.reads.max_wait, reaping).await;
+            if !are_out.is_ok_and(|all| all.into_iter().all(|are_out| are_out == Ok(true))) {
+                let reason = "clients of a dead node are still being taken out of presence";
+                return Err(BrokerError::Unavailable(reason.to_owned()));
             }
+            node.broker.presence_stats(&channel).await
         }
     }
 
