@@ -408,17 +408,8 @@ impl Broker for MemoryBroker {
         node: &str,
         limit: u32,
     ) -> BoxFuture<'static, Result<Vec<Arc<ClientInfo>>, BrokerError>> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let (hash, shard) = self.locate(channel);
-        let mut shard = shard.lock();
-        let now = self.now();
-        let roster = shard.roster(hash, channel);
-        let reaped: Vec<_> = roster
-            .map_or_else(Vec::new, |roster| roster.of_node(node, now).take(limit).map(Arc::clone).collect());
-        for info in &reaped {
-            shard.leave(hash, channel, &info.client, &self.ledger);
-        }
-        done(Ok(reaped))
+        done(Ok(shard.lock().reap(hash, channel, (node, limit), self.now(), &self.ledger)))
     }
 
     fn cluster(&self) -> &dyn Cluster {

@@ -158,9 +158,7 @@ fn more_waiting_polls_than_allowed_are_told_to_come_back_later() {
 fn polls_of_one_address_do_not_take_every_place_among_those_that_wait() {
     const MOST: usize = 100;
     let node = Node::start(
-        settings()
-            .set("poll.max_waiting", MOST.to_string())
-            .set("http.trusted_proxies", r#"["127.0.0.1"]"#),
+        settings().set("poll.max_waiting", MOST.to_string()).set("http.trusted_proxies", r#"["127.0.0.1"]"#),
     );
     publish(&node, "news:a", 0..1);
     let first = answer(&node, "channels=news:a");

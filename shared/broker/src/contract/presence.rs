@@ -191,7 +191,8 @@ pub async fn bytes_bound_a_page_of_presence(harness: &impl Harness) {
     }
     assert_eq!(present.len(), 600);
     // One at least.
-    let page = other.broker.presence("room", PresenceQuery { max_bytes: 1, ..PresenceQuery::default() }).await;
+    let page =
+        other.broker.presence("room", PresenceQuery { max_bytes: 1, ..PresenceQuery::default() }).await;
     assert!((1..100).contains(&page.unwrap().clients.len()));
 }
 

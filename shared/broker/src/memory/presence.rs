@@ -56,8 +56,32 @@ impl Shard {
         }
     }
 
+    /// Takes clients of a node out, so many at most; those whose time is over are not among them.
+    pub(super) fn reap(
+        &mut self,
+        hash: u64,
+        name: &str,
+        (node, limit): (&str, u32),
+        now: Nanos,
+        ledger: &Ledger,
+    ) -> Vec<Arc<ClientInfo>> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let Some(roster) = self.roster(hash, name) else { return Vec::new() };
+        let reaped: Vec<_> = roster.of_node(node, now).take(limit).map(Arc::clone).collect();
+        for info in &reaped {
+            self.leave(hash, name, &info.client, ledger);
+        }
+        reaped
+    }
+
     /// Numbers of clients and of distinct users, once those whose time is over are forgotten.
-    pub(super) fn presence_stats(&mut self, hash: u64, name: &str, now: Nanos, ledger: &Ledger) -> (u64, u64) {
+    pub(super) fn presence_stats(
+        &mut self,
+        hash: u64,
+        name: &str,
+        now: Nanos,
+        ledger: &Ledger,
+    ) -> (u64, u64) {
         let Some(slot) = self.channels.find(hash, name) else { return (0, 0) };
         let Some(channel) = self.channels.get_mut(slot) else { return (0, 0) };
         let Some(roster) = &mut channel.roster else { return (0, 0) };
