@@ -109,7 +109,11 @@ impl Errands {
                 let read = async move {
                     let _turn = worker.read_turn(key).await;
                     let most_bytes = node.settings.client.reply_max_bytes as u64;
-                    Outcome::Presence(node.presence(ReadSource::Client, &channel, most_bytes).await)
+                    let clients = node.presence(ReadSource::Client, &channel, most_bytes).await;
+                    Outcome::Presence(clients.and_then(|clients| {
+                        let permit = worker.reserve_reply(Node::presence_bytes(&clients))?;
+                        Ok((clients, permit))
+                    }))
                 };
                 Step::Errand(ticket, read.boxed_local())
             }

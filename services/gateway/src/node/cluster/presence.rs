@@ -44,8 +44,8 @@ impl Node {
                 // Only over several pages a client may be given twice.
                 page.clients.retain(|info| seen.insert(info.client.clone()));
             }
-            bytes += page.clients.iter().map(|info| info.content_bytes() + CLIENT_BYTES).sum::<u64>();
-            if bytes > most_bytes {
+            bytes += Self::presence_bytes(&page.clients);
+            if bytes as u64 > most_bytes {
                 return Err(ErrorCode::PRESENCE_TOO_LARGE);
             }
             present.append(&mut page.clients);
@@ -58,6 +58,12 @@ impl Node {
             let next = PresenceQuery { cursor, max_bytes: LARGE_PAGE_BYTES, ..PresenceQuery::default() };
             page = self.presence_page(channel, next).await?;
         }
+    }
+
+    /// Bytes of clients in a reply.
+    pub fn presence_bytes(clients: &[Arc<ClientInfo>]) -> usize {
+        let bytes: u64 = clients.iter().map(|info| info.content_bytes() + CLIENT_BYTES).sum();
+        usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
     /// A page of the clients present in a channel, without those of dead nodes. The caller has a permit of the read budget.
