@@ -82,3 +82,36 @@ fn many_clients_that_come_back_at_once_all_recover_or_are_told_to_ask_again() {
     // First pages, and large reads.
     assert!(reads <= 4 + 2, "{reads} reads under way");
 }
+
+#[test]
+fn more_than_one_reply_holds_is_told_as_not_recovered_and_read_in_parts() {
+    const REPLY_MAX_BYTES: usize = 100_000;
+    let redis = Redis::start();
+    let node = Node::start(settings(&redis).set("client.reply_max_bytes", REPLY_MAX_BYTES.to_string()));
+    let epoch = fill(&node.api(), "open:big", PUBLICATIONS, PUBLICATION_BYTES);
+    let mut socket = connected(&node);
+    let mut ask = |command: Value| {
+        socket.text(&command.to_string()).unwrap();
+        let frame = socket.read_frame().unwrap();
+        assert!(frame.payload.len() < REPLY_MAX_BYTES + 4096, "{}", frame.payload.len());
+        serde_json::from_slice::<Value>(&frame.payload).unwrap()
+    };
+    let recovery =
+        json!({"channel": "open:big", "recoverable": true, "recover": true, "offset": 0, "epoch": epoch});
+    let reply = ask(json!({"id": 2, "subscribe": recovery}));
+    let result = &reply["subscribe"];
+    assert!(result["recovered"].is_null() && result["publications"].is_null(), "{result}");
+    assert_eq!((&result["was_recovering"], &result["offset"]), (&json!(true), &json!(PUBLICATIONS)));
+    // What it missed is there to be read, a part at a time.
+    let mut offset = 0;
+    while offset < PUBLICATIONS as u64 {
+        let since = json!({"offset": offset, "epoch": epoch});
+        let reply = ask(json!({"id": 3, "history": {"channel": "open:big", "limit": -1, "since": since}}));
+        let publications = reply["history"]["publications"].as_array().unwrap();
+        assert!(!publications.is_empty(), "{reply}");
+        for publication in publications {
+            assert_eq!(publication["offset"], offset + 1);
+            offset += 1;
+        }
+    }
+}

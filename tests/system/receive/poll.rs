@@ -170,8 +170,10 @@ fn polls_of_one_address_do_not_take_every_place_among_those_that_wait() {
     let stranger: Vec<_> =
         (0..20).map(|_| send(node.address(), "GET", &target, &from("2001:db8::1"), "")).collect();
     eventually("those wait", SOON, || node.api().get("/metrics").1.contains(&gauge(20)));
-    let (status, _, body) = ask(&node, &query, &from("2001:db8::ffff:1"));
-    assert_eq!((status, code_of(&body)), (429, 111), "{body}");
+    let mut refused = Stream::open(node.address(), "GET", &target, &from("2001:db8::ffff:1"), "");
+    let body = refused.rest().unwrap();
+    assert_eq!((refused.head.status, refused.head.header("retry-after")), (429, Some("1")));
+    assert_eq!(code_of(&body), 111);
     assert!(body.contains("from this address"), "{body}");
     let told = "gorani_refused_total{cause=\"polls_of_address\"} 1\n";
     assert!(node.api().get("/metrics").1.contains(told));

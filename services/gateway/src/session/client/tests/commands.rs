@@ -210,3 +210,16 @@ fn outcomes_that_come_at_once_do_not_make_a_step_longer() {
     }
     assert_eq!(published, 1000);
 }
+
+#[test]
+fn a_history_command_reads_as_many_publications_and_bytes_as_one_read_may_bring() {
+    let settings = settings();
+    let mut bench = Bench::subscribed("history:a", top(1000));
+    bench.next();
+    for (limit, read) in [(-1, settings.history_max), (100_000, settings.history_max), (7, 7), (0, 0)] {
+        bench.say(json!({"id": 3, "history": {"channel": "history:a", "limit": limit}}));
+        let Some(Action::History(ticket, _, query, _)) = bench.next() else { panic!("no history") };
+        assert_eq!((query.limit, query.max_bytes), (read, Some(settings.reply_max_bytes as u64)), "{limit}");
+        bench.settle(ticket, Outcome::History(Err(ErrorCode::UNAVAILABLE)));
+    }
+}
