@@ -66,9 +66,12 @@ pub(super) fn presence_page(answer: Value) -> Result<Option<PresencePage>, Broke
     Ok(Some(PresencePage { clients, cursor: (cursor != LAST_CURSOR).then_some(cursor) }))
 }
 
+/// Ids of nodes, and where the next slice begins.
+pub(super) type NodesSlice = (Vec<String>, Option<String>);
+
 /// The answer of `presence_nodes.lua`: ids of nodes, and where the next slice begins; `None` while it has not forgotten all
 /// whose time is over.
-pub(super) fn presence_nodes(answer: Value) -> Result<Option<(Vec<String>, Option<String>)>, BrokerError> {
+pub(super) fn presence_nodes(answer: Value) -> Result<Option<NodesSlice>, BrokerError> {
     if answer == Value::Nil {
         return Ok(None);
     }
