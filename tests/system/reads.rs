@@ -34,6 +34,8 @@ fn settings(redis: &Redis) -> Settings {
         .replace('\n', " ");
     Settings::open()
         .set("channel.namespaces", format!("[{namespace}]"))
+        // Some of the clients answer no pings.
+        .set("client.ping_interval", "\"600s\"")
         .set("broker.kind", "\"redis\"")
         .set("broker.redis.url", format!("\"{}\"", redis.url()))
 }

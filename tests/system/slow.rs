@@ -17,7 +17,8 @@ const GONE_WITHIN: Duration = Duration::from_secs(15);
 
 #[test]
 fn a_stalled_reader_is_closed_as_slow_while_its_neighbour_keeps_its_latency() {
-    let node = Node::start(Settings::open());
+    // The close waits for its reader until all is published, which takes long on a busy machine.
+    let node = Node::start(Settings::open().set("websocket.close_timeout", "\"60s\""));
     let mut stalled = subscribed(&node, "open:flood");
     let filling = "x".repeat(MESSAGE_BYTES);
     let api = node.api();

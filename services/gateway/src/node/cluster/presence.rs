@@ -6,11 +6,10 @@ use std::{
     time::Instant,
 };
 
-use futures_util::future::join_all;
 use gorani_broker::{BrokerError, ClientInfo, PresencePage, PresenceQuery};
 use tokio::time::timeout;
 
-use super::{NODE_ID_BYTES, node_of};
+use super::{node_of, reaper::worker_gone};
 use crate::{
     disconnect::ErrorCode,
     hub::read_budget::{LARGE_PAGE_BYTES, PAGE_BYTES, ReadSource},
@@ -113,15 +112,13 @@ impl Node {
             if let Some(counted) = counted {
                 return counted.await;
             }
-            let _permit = node.read_budget().page(source).await?;
             // Once no client of a dead node is left, the broker's count is right. The clients themselves are not read.
-            let nodes = node.broker.presence_nodes(&channel, NODE_ID_BYTES).await?;
-            let dead = node.dead_among(nodes.iter().map(String::as_str), false).await?;
-            let reaping = join_all(dead.iter().map(|dead| node.reap(&channel, dead)));
-            let are_out = timeout(node.settings.reads.max_wait, reaping).await;
-            if !are_out.is_ok_and(|all| all.into_iter().all(|are_out| are_out == Ok(true))) {
-                let reason = "clients of a dead node are still being taken out of presence";
-                return Err(BrokerError::Unavailable(reason.to_owned()));
+            match timeout(node.settings.reads.max_wait, node.reap_all(source, &channel)).await {
+                Ok(are_out) => are_out.unwrap_or_else(|_| Err(worker_gone()))?,
+                Err(_) => {
+                    let reason = "clients of a dead node are still being taken out of presence";
+                    return Err(BrokerError::Unavailable(reason.to_owned()));
+                }
             }
             node.broker.presence_stats(&channel).await
         }

@@ -6,10 +6,12 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::future::{FutureExt as _, Shared, join_all};
+use gorani_broker::BrokerError;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::node::Node;
+use super::NODE_ID_BYTES;
+use crate::{hub::read_budget::ReadSource, node::Node};
 
 /// Clients of one step; a step is one atomic script.
 const CLIENTS_AT_A_TIME: u32 = 500;
@@ -20,12 +22,17 @@ const ATTEMPTS: usize = 10;
 /// Pause between two of them.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// A dead node's clients are being taken out of a channel: ends with true when they are out, else false or an error.
-pub(in crate::node) type Reaping = Shared<oneshot::Receiver<bool>>;
+/// Clients of dead nodes are being taken out of a channel: tells when they are out, or why they are not.
+pub(in crate::node) type Reaping = Shared<oneshot::Receiver<Result<(), BrokerError>>>;
 
-/// What is under way, by channel and dead node: whoever finds the same dead clients meanwhile waits for it.
+/// What is under way, by channel and dead node, or all dead nodes: whoever wants the same meanwhile waits for it.
 #[derive(Default)]
-pub(super) struct UnderWay(Mutex<HashMap<(Arc<str>, String), Reaping>>);
+pub(super) struct UnderWay(Mutex<HashMap<(Arc<str>, Option<String>), Reaping>>);
+
+/// The worker that took clients out has ended.
+pub(super) fn worker_gone() -> BrokerError {
+    BrokerError::Unavailable("the node is shutting down".to_owned())
+}
 
 impl Node {
     /// Looks through the channels that have subscribers here.
@@ -40,7 +47,30 @@ impl Node {
 
     /// Takes all clients of a dead node out of one channel. It goes on where nobody waits for it.
     pub(in crate::node) fn reap(self: &Arc<Self>, channel: &Arc<str>, dead: &str) -> Reaping {
-        let key = (channel.clone(), dead.to_owned());
+        let (node, channel, dead) = (self.clone(), channel.clone(), dead.to_owned());
+        let key = (channel.clone(), Some(dead.clone()));
+        self.reap_once(key, async move { node.take_out(&channel, &dead).await })
+    }
+
+    /// Takes the clients of all dead nodes out of one channel. The nodes are found by the ids of its clients, which are not read
+    /// otherwise. It goes on where nobody waits for it.
+    pub(in crate::node) fn reap_all(self: &Arc<Self>, source: ReadSource, channel: &Arc<str>) -> Reaping {
+        let (node, channel) = (self.clone(), channel.clone());
+        let key = (channel.clone(), None);
+        self.reap_once(key, async move {
+            let _permit = node.read_budget().page(source).await?;
+            let nodes = node.broker.presence_nodes(&channel, NODE_ID_BYTES).await?;
+            let dead = node.dead_among(nodes.iter().map(String::as_str), false).await?;
+            let reaped = join_all(dead.iter().map(|dead| node.reap(&channel, dead))).await;
+            reaped.into_iter().try_for_each(|are_out| are_out.unwrap_or_else(|_| Err(worker_gone())))
+        })
+    }
+
+    fn reap_once(
+        self: &Arc<Self>,
+        key: (Arc<str>, Option<String>),
+        reap: impl Future<Output = Result<(), BrokerError>> + 'static,
+    ) -> Reaping {
         let mut under_way = self.peers.reaping.0.lock();
         if let Some(reaping) = under_way.get(&key) {
             return reaping.clone();
@@ -50,7 +80,7 @@ impl Node {
         under_way.insert(key.clone(), reaping.clone());
         let node = self.clone();
         actix_rt::spawn(async move {
-            let are_out = node.take_out(&key.0, &key.1).await;
+            let are_out = reap.await;
             node.peers.reaping.0.lock().remove(&key);
             // Nobody may wait for it.
             let _ = done.send(are_out);
@@ -58,8 +88,8 @@ impl Node {
         reaping
     }
 
-    /// False: the broker failed too often.
-    async fn take_out(&self, channel: &Arc<str>, dead: &str) -> bool {
+    /// The error: the broker failed too often.
+    async fn take_out(&self, channel: &Arc<str>, dead: &str) -> Result<(), BrokerError> {
         let announces = self.channel_options(channel).is_ok_and(|options| options.join_leave);
         let mut attempts = 0;
         loop {
@@ -69,7 +99,7 @@ impl Node {
                     attempts += 1;
                     if attempts == ATTEMPTS {
                         tracing::warn!(%channel, %error, "clients of a dead node stay present until they expire");
-                        return false;
+                        return Err(error);
                     }
                     tokio::time::sleep(RETRY_AFTER).await;
                     continue;
@@ -86,7 +116,7 @@ impl Node {
                 }
             }
             if u32::try_from(count).is_ok_and(|count| count < CLIENTS_AT_A_TIME) {
-                return true;
+                return Ok(());
             }
         }
     }
