@@ -25,9 +25,12 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Clients of dead nodes are being taken out of a channel: tells when they are out, or why they are not.
 pub(in crate::node) type Reaping = Shared<oneshot::Receiver<Result<(), BrokerError>>>;
 
-/// What is under way, by channel and dead node, or all dead nodes: whoever wants the same meanwhile waits for it.
+/// A channel and a dead node; without a node, all dead ones.
+type ReapingKey = (Arc<str>, Option<String>);
+
+/// What is under way: whoever wants the same meanwhile waits for it.
 #[derive(Default)]
-pub(super) struct UnderWay(Mutex<HashMap<(Arc<str>, Option<String>), Reaping>>);
+pub(super) struct UnderWay(Mutex<HashMap<ReapingKey, Reaping>>);
 
 /// The worker that took clients out has ended.
 pub(super) fn worker_gone() -> BrokerError {
@@ -68,7 +71,7 @@ impl Node {
 
     fn reap_once(
         self: &Arc<Self>,
-        key: (Arc<str>, Option<String>),
+        key: ReapingKey,
         reap: impl Future<Output = Result<(), BrokerError>> + 'static,
     ) -> Reaping {
         let mut under_way = self.peers.reaping.0.lock();
