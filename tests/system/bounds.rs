@@ -7,6 +7,8 @@ use gorani_tests::{
 };
 use serde_json::json;
 
+use crate::{connected, subscribed};
+
 /// A node with STOMP over TCP, and where.
 fn start(key: &str, value: &str) -> (Node, std::net::SocketAddr) {
     let tcp = free_address();
@@ -24,7 +26,27 @@ fn a_stomp_client_that_does_not_connect_in_time_is_ended() {
     let (_node, tcp) = start("stomp.connect_timeout", "\"1s\"");
     let mut client = Stomp::open(tcp);
     client.say("CONNECT\naccept-version:1.2\n");
+    assert_eq!(client.frame().command, "ERROR");
     ends(client);
+}
+
+#[test]
+fn one_client_too_many_for_presence_is_told_to_come_back() {
+    let namespace = r#"{ name = "open", presence = true, allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true }"#;
+    let node = Node::start(
+        Settings::open()
+            .set("channel.namespaces", format!("[{namespace}]"))
+            .set("broker.memory.max_presence", "1"),
+    );
+    let _present = subscribed(&node, "open:a");
+    let mut other = connected(&node);
+    other.text(&json!({"id": 2, "subscribe": {"channel": "open:a"}}).to_string()).unwrap();
+    let reply = serde_json::from_slice::<serde_json::Value>(&other.read_frame().unwrap().payload).unwrap();
+    assert_eq!(
+        (&reply["error"]["code"], &reply["error"]["temporary"]),
+        (&json!(111), &json!(true)),
+        "{reply}"
+    );
 }
 
 #[test]

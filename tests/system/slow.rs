@@ -17,7 +17,8 @@ const GONE_WITHIN: Duration = Duration::from_secs(15);
 
 #[test]
 fn a_stalled_reader_is_closed_as_slow_while_its_neighbour_keeps_its_latency() {
-    let node = Node::start(Settings::open());
+    // The close waits for its reader until all is published, which takes long on a busy machine.
+    let node = Node::start(Settings::open().set("websocket.close_timeout", "\"60s\""));
     let mut stalled = subscribed(&node, "open:flood");
     let filling = "x".repeat(MESSAGE_BYTES);
     let api = node.api();
@@ -67,7 +68,11 @@ fn many_stalled_readers_cost_no_more_than_their_outboxes() {
     const READERS: usize = 20;
     /// The smallest outbox that is allowed to be set.
     const OUTBOX_BYTES: u64 = 65_536;
-    let node = Node::start(Settings::open().set("client.outbox_max_bytes", OUTBOX_BYTES.to_string()));
+    // The close waits for its reader until all is published, which takes long on a busy machine.
+    let settings = Settings::open()
+        .set("websocket.close_timeout", "\"60s\"")
+        .set("client.outbox_max_bytes", OUTBOX_BYTES.to_string());
+    let node = Node::start(settings);
     let mut stalled: Vec<_> = (0..READERS).map(|_| subscribed(&node, "open:flood")).collect();
     let filling = "x".repeat(MESSAGE_BYTES);
     let api = node.api();

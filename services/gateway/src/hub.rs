@@ -159,7 +159,7 @@ impl Hub {
             }
         }
         // An overflow is seen by the session's actor, which ends it as slow.
-        let _ = session.outbox.push_reply(self.memory.reply(out, permit));
+        let _ = session.outbox.push_replay(self.memory.reply(out, permit));
     }
 
     /// Notes the top of the stream that a subscription is told.

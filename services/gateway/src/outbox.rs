@@ -5,6 +5,7 @@
 //! comes until the actor runs leaves in one vectored write. Design §3.
 
 mod holders;
+mod replay;
 
 use std::{
     cell::{RefCell, RefMut},
@@ -112,16 +113,22 @@ impl Outbox {
     /// while it is written: a client that recovers much is not slow for that. But only one such answer waits at a time:
     /// who asks on without reading is slow.
     pub fn push_reply(&self, bytes: Bytes) -> Result<(), Overflow> {
+        self.push_exempt(bytes, false)
+    }
+
+    fn push_exempt(&self, bytes: Bytes, is_replay: bool) -> Result<(), Overflow> {
         let mut state = self.0.borrow_mut();
         if state.overflowed {
             return Err(Overflow);
         }
-        if state.bytes > state.limit_bytes {
+        let exempt = if is_replay { state.exempt_bytes } else { 0 };
+        let before = state.bytes.saturating_sub(exempt);
+        if before > state.limit_bytes {
             return state.overflow();
         }
-        let is_large = state.bytes.saturating_add(bytes.len()) > state.limit_bytes;
+        let is_exempt = is_replay || state.bytes.saturating_add(bytes.len()) > state.limit_bytes;
         state.put(bytes, false);
-        if is_large {
+        if is_exempt {
             state.exempt_bytes = state.bytes;
         }
         self.list(state);

@@ -205,8 +205,8 @@ pub enum Outcome {
     Settled(Result<(), ErrorCode>),
     /// Of [`Action::History`], with the permit for a large reply.
     History(Result<(HistoryPage, Option<ReplyPermit>), ErrorCode>),
-    /// Of [`Action::Presence`].
-    Presence(Result<Vec<Arc<ClientInfo>>, ErrorCode>),
+    /// Of [`Action::Presence`], with the permit for a large reply.
+    Presence(Result<(Vec<Arc<ClientInfo>>, Option<ReplyPermit>), ErrorCode>),
     /// Of [`Action::PresenceStats`]: clients and users.
     PresenceStats(Result<(u64, u64), ErrorCode>),
 }

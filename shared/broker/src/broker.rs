@@ -1,6 +1,6 @@
 //! The contract between a node and whatever carries publications between nodes. Design §4 and §5.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -85,16 +85,20 @@ pub struct PresenceQuery {
     pub cursor: String,
     /// Clients, about: a page may have a few more, or fewer although it is not the last.
     pub limit: u32,
+    /// Bytes of the clients ([`ClientInfo::content_bytes`]), about: the page ends soon after them, and has one client at least.
+    pub max_bytes: u64,
 }
 
 impl Default for PresenceQuery {
     fn default() -> Self {
-        Self { cursor: String::new(), limit: PRESENCE_PAGE }
+        Self { cursor: String::new(), limit: PRESENCE_PAGE, max_bytes: PRESENCE_PAGE_BYTES }
     }
 }
 
 /// Clients of a page of presence where the caller has no wish.
 const PRESENCE_PAGE: u32 = 1000;
+/// Bytes of a page of presence where the caller has no wish.
+const PRESENCE_PAGE_BYTES: u64 = 1024 * 1024;
 
 /// A page of a channel's presence.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -222,6 +226,14 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Numbers of clients and of distinct users present in a channel, on all nodes.
     fn presence_stats(&self, channel: &str) -> BoxFuture<'static, Result<(u64, u64), BrokerError>>;
+
+    /// The nodes with clients in a channel's presence: the first `id_bytes` bytes of their client ids, each once. A client that
+    /// comes or goes meanwhile may count or not. Cheaper than reading the clients, and small however many there are.
+    fn presence_nodes(
+        &self,
+        channel: &str,
+        id_bytes: usize,
+    ) -> BoxFuture<'static, Result<BTreeSet<String>, BrokerError>>;
 
     /// Takes clients of one node out of a channel's presence, `limit` at most, and gives them: those whose client id begins
     /// with `node`. One atomic step: of many callers each client is given to one. Fewer than `limit`: none is left.

@@ -145,8 +145,10 @@ macro_rules! broker_contract {
                 of_concurrent_reapers_each_client_is_given_to_one,
                 those_who_are_forgotten_are_not_reaped,
                 many_clients_are_read_in_pages,
+                bytes_bound_a_page_of_presence,
                 of_many_whose_time_is_over_none_is_shown,
-                all_clients_of_one_node_are_reaped_among_many;
+                all_clients_of_one_node_are_reaped_among_many,
+                nodes_with_clients_are_told_each_once;
             members:
                 those_who_announce_are_members_until_they_retire,
                 a_lease_that_is_not_renewed_ends,

@@ -26,6 +26,7 @@ mod tests;
 
 use std::{
     array,
+    collections::BTreeSet,
     hash::{BuildHasher as _, RandomState},
     sync::{Arc, OnceLock},
     time::Duration,
@@ -387,9 +388,18 @@ impl Broker for MemoryBroker {
 
     fn presence_stats(&self, channel: &str) -> BoxFuture<'static, Result<(u64, u64), BrokerError>> {
         let (hash, shard) = self.locate(channel);
+        let mut shard = shard.lock();
+        done(Ok(shard.presence_stats(hash, channel, self.now(), &self.ledger)))
+    }
+
+    fn presence_nodes(
+        &self,
+        channel: &str,
+        id_bytes: usize,
+    ) -> BoxFuture<'static, Result<BTreeSet<String>, BrokerError>> {
+        let (hash, shard) = self.locate(channel);
         let shard = shard.lock();
-        let now = self.now();
-        done(Ok(shard.roster(hash, channel).map_or((0, 0), |roster| roster.stats(now))))
+        done(Ok(shard.roster(hash, channel).map_or_else(BTreeSet::new, |roster| roster.nodes(id_bytes))))
     }
 
     fn presence_reap(
@@ -398,17 +408,8 @@ impl Broker for MemoryBroker {
         node: &str,
         limit: u32,
     ) -> BoxFuture<'static, Result<Vec<Arc<ClientInfo>>, BrokerError>> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let (hash, shard) = self.locate(channel);
-        let mut shard = shard.lock();
-        let now = self.now();
-        let roster = shard.roster(hash, channel);
-        let reaped: Vec<_> = roster
-            .map_or_else(Vec::new, |roster| roster.of_node(node, now).take(limit).map(Arc::clone).collect());
-        for info in &reaped {
-            shard.leave(hash, channel, &info.client, &self.ledger);
-        }
-        done(Ok(reaped))
+        done(Ok(shard.lock().reap(hash, channel, (node, limit), self.now(), &self.ledger)))
     }
 
     fn cluster(&self) -> &dyn Cluster {

@@ -6,7 +6,7 @@
 //! - [`settings`]: how the servers are reached. - `shards`: one server, or those of a cluster. - `place`, `link`: connections.
 //! - `request`, `requests`: what is asked. - `listener`, `ear`, `canary`: what is heard. - `scripts`, `keys`: what happens in Redis,
 //!   under which names. - `wire`: how events travel. - `answers`: how replies are read. - `members`: nodes, connections
-//!   of users, owners of names. - `tally`: counters.
+//!   of users, owners of names. - `presence`: of a dead node, in slices. - `tally`: counters.
 
 mod answers;
 mod canary;
@@ -16,6 +16,7 @@ mod link;
 mod listener;
 mod members;
 mod place;
+mod presence;
 mod queue;
 mod request;
 mod requests;
@@ -28,7 +29,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures_util::{
     FutureExt as _,
@@ -47,8 +48,6 @@ use crate::{
 
 /// Characters of an epoch; as in memory.
 const EPOCH_CHARS: usize = 8;
-/// Clients of presence that one call looks through for those of a dead node.
-const REAP_SLICE: u32 = 500;
 /// Characters of the id that a node gives itself for its canary.
 const NODE_ID_CHARS: usize = 16;
 
@@ -317,12 +316,20 @@ impl Broker for RedisBroker {
             return ready(Err(BrokerError::BadCursor)).boxed();
         }
         let mut call = self.roster_call(channel, &self.shards.scripts().presence);
-        call.arg(cursor).arg(query.limit.max(1));
+        call.arg(cursor).arg(query.limit.max(1)).arg(query.max_bytes);
         self.ask_until(call, answers::presence_page)
     }
 
     fn presence_stats(&self, channel: &str) -> BoxFuture<'static, Result<(u64, u64), BrokerError>> {
         self.ask_until(self.roster_call(channel, &self.shards.scripts().presence_stats), answers::stats)
+    }
+
+    fn presence_nodes(
+        &self,
+        channel: &str,
+        id_bytes: usize,
+    ) -> BoxFuture<'static, Result<BTreeSet<String>, BrokerError>> {
+        presence::nodes(Arc::clone(&self.shards), self.keys.roster(channel), id_bytes)
     }
 
     fn presence_reap(
@@ -331,30 +338,7 @@ impl Broker for RedisBroker {
         node: &str,
         limit: u32,
     ) -> BoxFuture<'static, Result<Vec<Arc<ClientInfo>>, BrokerError>> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let (keys, node, shards) = (self.keys.roster(channel), node.to_owned(), Arc::clone(&self.shards));
-        let slice = move |cursor: &str, left: usize| {
-            let mut call = shards.scripts().presence_reap.call(&keys.each_ref().map(String::as_str));
-            call.arg(&node).arg(left).arg(cursor).arg(REAP_SLICE);
-            shards.make(call)
-        };
-        let first = slice(answers::LAST_CURSOR, limit);
-        async move {
-            let (mut reaped, mut cursor) = answers::reaped(first.await?)?;
-            while let Some(from) = cursor.filter(|_| reaped.len() < limit) {
-                match slice(&from, limit - reaped.len()).await.and_then(answers::reaped) {
-                    Ok((more, next)) => {
-                        reaped.extend(more);
-                        cursor = next;
-                    }
-                    // Those who are out already must be told; the rest is for the next call.
-                    Err(error) if reaped.is_empty() => return Err(error),
-                    Err(_) => return Ok(reaped),
-                }
-            }
-            Ok(reaped)
-        }
-        .boxed()
+        presence::reap(Arc::clone(&self.shards), self.keys.roster(channel), node.to_owned(), limit)
     }
 
     fn cluster(&self) -> &dyn Cluster {

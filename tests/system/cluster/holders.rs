@@ -8,6 +8,7 @@ use gorani_tests::{
     node::{Node, Settings},
     proxy::Proxy,
     redis::Redis,
+    stream::Stream,
 };
 use serde_json::json;
 
@@ -64,6 +65,11 @@ async fn one_connection_more_than_allowed_is_refused_on_every_node() {
     for node in &nodes {
         assert_eq!(attempt(node).await.err(), Some(3504));
     }
+    // Over HTTP the same, as a status.
+    let target = format!("/connection/uni_sse?channels=open:a&token={}", token("42"));
+    let mut refused = Stream::open(nodes[0].address(), "GET", &target, "", "");
+    let body: serde_json::Value = serde_json::from_str(&refused.rest().unwrap()).unwrap();
+    assert_eq!((refused.head.status, &body["error"]["code"]), (503, &json!(3504)));
     // Others are counted apart, and nobody is not counted.
     drop(connect(&nodes[0], "43").await);
     drop(join_all((0..4).map(|_| Client::connect(nodes[0].address()))).await);

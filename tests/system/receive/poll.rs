@@ -153,3 +153,37 @@ fn more_waiting_polls_than_allowed_are_told_to_come_back_later() {
         ask(&node, &query.replace("wait=60", "wait=1"), "").0 == 200
     });
 }
+
+#[test]
+fn polls_of_one_address_do_not_take_every_place_among_those_that_wait() {
+    const MOST: usize = 100;
+    let node = Node::start(
+        settings().set("poll.max_waiting", MOST.to_string()).set("http.trusted_proxies", r#"["127.0.0.1"]"#),
+    );
+    publish(&node, "news:a", 0..1);
+    let first = answer(&node, "channels=news:a");
+    let query = format!("channels=news:a&wait=60&position={}", position(&first));
+    let target = format!("/connection/poll?{query}");
+    let from = |address: &str| format!("X-Forwarded-For: {address}\r\n");
+    let gauge = |count: usize| format!("gorani_connections{{transport=\"poll\"}} {count}\n");
+    // A quarter of those that are free: with 20 of 100, the next one is the 21st of 20.
+    let stranger: Vec<_> =
+        (0..20).map(|_| send(node.address(), "GET", &target, &from("2001:db8::1"), "")).collect();
+    eventually("those wait", SOON, || node.api().get("/metrics").1.contains(&gauge(20)));
+    let mut refused = Stream::open(node.address(), "GET", &target, &from("2001:db8::ffff:1"), "");
+    let body = refused.rest().unwrap();
+    assert_eq!((refused.head.status, refused.head.header("retry-after")), (429, Some("1")));
+    assert_eq!(code_of(&body), 111);
+    assert!(body.contains("from this address"), "{body}");
+    let told = "gorani_refused_total{cause=\"polls_of_address\"} 1\n";
+    assert!(node.api().get("/metrics").1.contains(told));
+    let other = send(node.address(), "GET", &target, &from("192.0.2.1"), "");
+    eventually("another address waits", SOON, || node.api().get("/metrics").1.contains(&gauge(21)));
+    drop(stranger);
+    eventually("the places are free again", SOON, || {
+        ask(&node, &query.replace("wait=60", "wait=1"), &from("2001:db8::1")).0 == 200
+    });
+    publish(&node, "news:a", 1..2);
+    let body = Stream::read(other).unwrap().rest().unwrap();
+    assert_eq!(numbers(&serde_json::from_str(&body).unwrap()), [1]);
+}

@@ -15,7 +15,7 @@ use crate::{
         request::{ChannelRequest, HistoryRequest, PresenceRequest},
     },
     disconnect::ErrorCode,
-    hub::read_budget::ReadSource,
+    hub::read_budget::{PAGE_BYTES, ReadSource},
     node::Node,
     session::client::policy::retention,
 };
@@ -58,7 +58,8 @@ pub(super) async fn presence(
     with_presence(node, &request.channel)?;
     let turn = allowance.begin().await?;
     let (clients, next_cursor) = match request.query()? {
-        Some(query) => {
+        Some(mut query) => {
+            query.max_bytes = turn.left_bytes().min(PAGE_BYTES);
             let page = node.read_presence_page(&request.channel, query).await.map_err(failed)?;
             (page.clients, page.cursor)
         }

@@ -75,6 +75,8 @@ pub(super) struct Peers {
     waiting: Waiting,
     /// Held while the leases are read.
     last_read: AsyncMutex<Option<MembersRead>>,
+    /// Clients of dead nodes that are being taken out of presence.
+    reaping: reaper::UnderWay,
     mailbox: mpsc::Sender<Bytes>,
     mailbox_bytes: Arc<AtomicUsize>,
     /// The node has ended its lease for good.
@@ -104,6 +106,7 @@ impl Peers {
             view: Mutex::new(View::new(own, lease, trace, Instant::now())),
             waiting: Waiting::default(),
             last_read: AsyncMutex::new(None),
+            reaping: reaper::UnderWay::default(),
             mailbox,
             mailbox_bytes: Arc::clone(&mailbox_bytes),
             retired: AtomicBool::new(false),

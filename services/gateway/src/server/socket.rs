@@ -75,6 +75,17 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);
     }
 
+    #[test]
+    fn no_more_connections_wait_to_be_accepted_than_the_backlog_says() {
+        const BACKLOG: u32 = 4;
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), BACKLOG).unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok();
+        let waiting: Vec<_> = std::iter::from_fn(connect).take(100).collect();
+        // The system lets one more in than it was told.
+        assert!((1..=BACKLOG as usize + 1).contains(&waiting.len()), "{}", waiting.len());
+    }
+
     #[actix_rt::test]
     async fn what_is_set_to_0_is_left_to_the_system() {
         let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 16).unwrap();

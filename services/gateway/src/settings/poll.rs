@@ -15,7 +15,7 @@ pub struct PollSettings {
     /// How long a poll may wait.
     #[serde(with = "humantime_serde")]
     pub max_wait: Duration,
-    /// Polls that may wait at a time; each is a connection too. Over it 429.
+    /// Polls that may wait at a time; each is a connection too, and one address has a part of them. Over it 429.
     pub max_waiting: usize,
 }
 

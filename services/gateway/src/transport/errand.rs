@@ -109,14 +109,22 @@ impl Errands {
                 let read = async move {
                     let _turn = worker.read_turn(key).await;
                     let most_bytes = node.settings.client.reply_max_bytes as u64;
-                    Outcome::Presence(node.presence(ReadSource::Client, &channel, most_bytes).await)
+                    let clients = node.presence(ReadSource::Client, &channel, most_bytes).await;
+                    Outcome::Presence(clients.and_then(|clients| {
+                        let permit = worker.reserve_reply(Node::presence_bytes(&clients))?;
+                        Ok((clients, permit))
+                    }))
                 };
                 Step::Errand(ticket, read.boxed_local())
             }
             Action::PresenceStats(ticket, channel) => {
-                let read = self.node.presence_stats(ReadSource::Client, &channel);
-                let outcome = |counts: Result<_, _>| Outcome::PresenceStats(counts.map_err(ErrorCode::from));
-                Step::Errand(ticket, read.map(outcome).boxed_local())
+                let (worker, node, key) = (self.worker.clone(), self.node.clone(), self.key);
+                let read = async move {
+                    let _turn = worker.read_turn(key).await;
+                    let counts = node.presence_stats(ReadSource::Client, &channel).await;
+                    Outcome::PresenceStats(counts.map_err(ErrorCode::from))
+                };
+                Step::Errand(ticket, read.boxed_local())
             }
             Action::Ping => Step::Ping,
             Action::Refuse(refused) => Step::Refuse(refused),

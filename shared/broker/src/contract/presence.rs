@@ -6,7 +6,7 @@ use super::{
     Harness,
     samples::{LONG, client, nodes, two_ends},
 };
-use crate::ClientInfo;
+use crate::{ClientInfo, PresenceQuery};
 
 pub async fn those_who_were_added_are_present_on_every_node(harness: &impl Harness) {
     let nodes = nodes(harness, 3).await;
@@ -167,6 +167,35 @@ pub async fn many_clients_are_read_in_pages(harness: &impl Harness) {
     assert_eq!(other.broker.presence_stats("room").await, Ok((3000, 50)));
 }
 
+pub async fn bytes_bound_a_page_of_presence(harness: &impl Harness) {
+    const INFO_BYTES: usize = 10_000;
+    let (one, other) = two_ends(harness).await;
+    let large = |number: usize| {
+        let info = "x".repeat(INFO_BYTES).into();
+        Arc::new(ClientInfo { connection_info: info, ..client("1", &format!("n-{number}")).as_ref().clone() })
+    };
+    for number in 0..600 {
+        one.broker.presence_add("room", large(number), LONG).await.unwrap();
+    }
+    let mut query = PresenceQuery { max_bytes: 30 * INFO_BYTES as u64, ..PresenceQuery::default() };
+    let mut present = std::collections::BTreeSet::new();
+    loop {
+        let page = other.broker.presence("room", query.clone()).await.unwrap();
+        // About the bytes: a page may have a few more clients.
+        assert!(page.clients.len() < 150, "{}", page.clients.len());
+        present.extend(page.clients.into_iter().map(|info| info.client.clone()));
+        match page.cursor {
+            Some(cursor) => query.cursor = cursor,
+            None => break,
+        }
+    }
+    assert_eq!(present.len(), 600);
+    // One at least.
+    let page =
+        other.broker.presence("room", PresenceQuery { max_bytes: 1, ..PresenceQuery::default() }).await;
+    assert!((1..100).contains(&page.unwrap().clients.len()));
+}
+
 pub async fn of_many_whose_time_is_over_none_is_shown(harness: &impl Harness) {
     let (one, other) = two_ends(harness).await;
     enter_many(&one, "gone", 1000, harness.span() * 3).await;
@@ -192,4 +221,23 @@ pub async fn all_clients_of_one_node_are_reaped_among_many(harness: &impl Harnes
     }
     assert_eq!(reaped.len(), 700);
     assert_eq!(one.broker.presence_stats("room").await, Ok((1500, 50)));
+}
+
+pub async fn nodes_with_clients_are_told_each_once(harness: &impl Harness) {
+    let (one, other) = two_ends(harness).await;
+    let nodes = |of: &[&str]| -> std::collections::BTreeSet<String> {
+        of.iter().map(|node| (*node).to_owned()).collect()
+    };
+    assert_eq!(other.broker.presence_nodes("room", 8).await, Ok(nodes(&[])));
+    enter_many(&one, "0000000a", 1500, LONG).await;
+    enter_many(&one, "0000000b", 1500, LONG).await;
+    for id in ["0000000c-1", "short"] {
+        one.broker.presence_add("room", client("1", id), LONG).await.unwrap();
+    }
+    one.broker.presence_add("other room", client("1", "0000000d-1"), LONG).await.unwrap();
+    let told = other.broker.presence_nodes("room", 8).await.unwrap();
+    assert_eq!(told, nodes(&["0000000a", "0000000b", "0000000c", "short"]));
+    while !one.broker.presence_reap("room", "0000000b", 500).await.unwrap().is_empty() {}
+    let told = other.broker.presence_nodes("room", 8).await.unwrap();
+    assert!(told.contains("0000000a") && !told.contains("0000000b"), "{told:?}");
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{channels::Channel, clock::Nanos, ledger::Ledger, roster::Roster, shard::Shard};
 use crate::ClientInfo;
 
-/// A roster is not swept again sooner than after this time (a second, in nanoseconds): a sweep looks at all of its
-/// clients. Reads do not wait for it.
+/// A roster is not swept again sooner than after this time (a second, in nanoseconds), so that clients whose times end one
+/// after the other are forgotten together. Reads do not wait for it.
 const ROSTER_SWEEP_PAUSE: Nanos = 1_000_000_000;
 
 /// What became of a request to enter a client.
@@ -54,6 +54,46 @@ impl Shard {
             channel.roster = None;
             self.channels.remove_if_idle(slot);
         }
+    }
+
+    /// Takes clients of a node out, so many at most; those whose time is over are not among them.
+    pub(super) fn reap(
+        &mut self,
+        hash: u64,
+        name: &str,
+        (node, limit): (&str, u32),
+        now: Nanos,
+        ledger: &Ledger,
+    ) -> Vec<Arc<ClientInfo>> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let Some(roster) = self.roster(hash, name) else { return Vec::new() };
+        let reaped: Vec<_> = roster.of_node(node, now).take(limit).map(Arc::clone).collect();
+        for info in &reaped {
+            self.leave(hash, name, &info.client, ledger);
+        }
+        reaped
+    }
+
+    /// Numbers of clients and of distinct users, once those whose time is over are forgotten.
+    pub(super) fn presence_stats(
+        &mut self,
+        hash: u64,
+        name: &str,
+        now: Nanos,
+        ledger: &Ledger,
+    ) -> (u64, u64) {
+        let Some(slot) = self.channels.find(hash, name) else { return (0, 0) };
+        let Some(channel) = self.channels.get_mut(slot) else { return (0, 0) };
+        let Some(roster) = &mut channel.roster else { return (0, 0) };
+        let before = roster.len();
+        roster.expire(now);
+        ledger.presence.change(before, roster.len());
+        let stats = roster.stats();
+        if roster.len() == 0 {
+            channel.roster = None;
+            self.channels.remove_if_idle(slot);
+        }
+        stats
     }
 
     pub(super) fn roster(&self, hash: u64, name: &str) -> Option<&Roster> {

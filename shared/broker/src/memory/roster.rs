@@ -3,7 +3,7 @@
 use std::{
     borrow::Borrow,
     cmp::Ordering,
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Bound,
     sync::Arc,
 };
@@ -41,11 +41,16 @@ impl PartialOrd for ByClient {
     }
 }
 
-/// One channel's presence: each client with the time at which it is forgotten.
+/// One channel's presence: each client with the time at which it is forgotten. No call looks at more clients than it gives or
+/// forgets.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     /// Sorted, so that a page begins where the one before ended.
     clients: BTreeMap<ByClient, Nanos>,
+    /// The same clients by the time at which they are forgotten.
+    deadlines: BTreeSet<(Nanos, ByClient)>,
+    /// Numbers of clients by user; all anonymous clients together are one user.
+    users: HashMap<Box<str>, usize>,
     /// The deadline under which the shard's heap knows it.
     pub(super) armed: Option<Nanos>,
 }
@@ -57,13 +62,29 @@ impl Roster {
 
     /// Enters the client or refreshes it; the newest info counts.
     pub(super) fn add(&mut self, info: Arc<ClientInfo>, deadline: Nanos) {
-        self.clients.remove(info.client.as_str());
+        self.remove(&info.client);
+        match self.users.get_mut(info.user.as_str()) {
+            Some(count) => *count += 1,
+            None => drop(self.users.insert(info.user.as_str().into(), 1)),
+        }
+        self.deadlines.insert((deadline, ByClient(Arc::clone(&info))));
         self.clients.insert(ByClient(info), deadline);
     }
 
     /// Tells whether the client was there.
     pub(super) fn remove(&mut self, client: &str) -> bool {
-        self.clients.remove(client).is_some()
+        let Some((client, deadline)) = self.clients.remove_entry(client) else { return false };
+        self.forget_user_of(&client.0);
+        self.deadlines.remove(&(deadline, client))
+    }
+
+    fn forget_user_of(&mut self, info: &ClientInfo) {
+        if let Some(count) = self.users.get_mut(info.user.as_str()) {
+            *count -= 1;
+            if *count == 0 {
+                self.users.remove(info.user.as_str());
+            }
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -72,28 +93,51 @@ impl Roster {
 
     /// Forgets those whose time is over.
     pub(super) fn expire(&mut self, now: Nanos) {
-        self.clients.retain(|_, deadline| *deadline > now);
+        while self.next_deadline().is_some_and(|deadline| deadline <= now) {
+            if let Some((_, client)) = self.deadlines.pop_first() {
+                self.clients.remove(client.0.client.as_str());
+                self.forget_user_of(&client.0);
+            }
+        }
     }
 
     /// When the next one is to be forgotten.
     pub(super) fn next_deadline(&self) -> Option<Nanos> {
-        self.clients.values().min().copied()
-    }
-
-    /// Those whose time is not over.
-    pub(super) fn present(&self, now: Nanos) -> impl Iterator<Item = &Arc<ClientInfo>> {
-        self.clients.iter().filter(move |(_, deadline)| **deadline > now).map(|(client, _)| &client.0)
+        self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
     /// Clients whose ids come after the cursor; the cursor of a page is the last id in it.
     pub(super) fn page(&self, query: &PresenceQuery, now: Nanos) -> PresencePage {
         let limit = usize::try_from(query.limit.max(1)).unwrap_or(usize::MAX);
         let after = (Bound::Excluded(query.cursor.as_str()), Bound::Unbounded);
-        let mut rest = self.clients.range::<str, _>(after).take(limit.saturating_add(1));
-        let seen: Vec<_> = rest.by_ref().take(limit).collect();
-        let cursor = rest.next().and(seen.last()).map(|(client, _)| client.0.client.clone());
-        let present = seen.into_iter().filter(|(_, deadline)| **deadline > now);
-        PresencePage { clients: present.map(|(client, _)| Arc::clone(&client.0)).collect(), cursor }
+        let mut rest = self.clients.range::<str, _>(after);
+        let (mut clients, mut bytes, mut cursor) = (Vec::new(), 0, None);
+        for (client, deadline) in rest.by_ref().take(limit) {
+            cursor = Some(&client.0.client);
+            if *deadline > now {
+                bytes += client.0.content_bytes();
+                clients.push(Arc::clone(&client.0));
+            }
+            if bytes >= query.max_bytes {
+                break;
+            }
+        }
+        PresencePage { clients, cursor: rest.next().and(cursor).cloned() }
+    }
+
+    /// The first bytes of the client ids, each once. It goes from node to node, not from client to client.
+    pub(super) fn nodes(&self, id_bytes: usize) -> BTreeSet<String> {
+        let mut nodes = BTreeSet::new();
+        let mut next = self.clients.keys().next();
+        while let Some(ByClient(info)) = next {
+            let node = info.client.get(..id_bytes).unwrap_or(&info.client);
+            // What begins with the node's id sorts before this.
+            let behind = format!("{node}{}", char::MAX);
+            let rest = self.clients.range::<str, _>((Bound::Excluded(behind.as_str()), Bound::Unbounded));
+            next = rest.map(|(client, _)| client).next();
+            nodes.insert(node.to_owned());
+        }
+        nodes
     }
 
     /// Those of one node whose time is not over: their ids begin with its own.
@@ -108,9 +152,8 @@ impl Roster {
         of_node.filter(move |(_, deadline)| **deadline > now).map(|(client, _)| &client.0)
     }
 
-    /// Numbers of clients and of distinct users; all anonymous clients together are one user.
-    pub(super) fn stats(&self, now: Nanos) -> (u64, u64) {
-        let users: HashSet<&str> = self.present(now).map(|info| info.user.as_str()).collect();
-        (self.present(now).count() as u64, users.len() as u64)
+    /// Numbers of clients and of distinct users, with those whose time is over and who are not forgotten yet.
+    pub(super) fn stats(&self) -> (u64, u64) {
+        (self.clients.len() as u64, self.users.len() as u64)
     }
 }

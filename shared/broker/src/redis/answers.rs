@@ -66,6 +66,21 @@ pub(super) fn presence_page(answer: Value) -> Result<Option<PresencePage>, Broke
     Ok(Some(PresencePage { clients, cursor: (cursor != LAST_CURSOR).then_some(cursor) }))
 }
 
+/// Ids of nodes, and where the next slice begins.
+pub(super) type NodesSlice = (Vec<String>, Option<String>);
+
+/// The answer of `presence_nodes.lua`: ids of nodes, and where the next slice begins; `None` while it has not forgotten all
+/// whose time is over.
+pub(super) fn presence_nodes(answer: Value) -> Result<Option<NodesSlice>, BrokerError> {
+    if answer == Value::Nil {
+        return Ok(None);
+    }
+    let [cursor, nodes] = array(answer)?;
+    let cursor = text(cursor)?;
+    let nodes = values(nodes)?.into_iter().map(text).collect::<Result<_, _>>()?;
+    Ok(Some((nodes, (cursor != LAST_CURSOR).then_some(cursor))))
+}
+
 /// The answer of `presence_reap.lua`: entries, and where the next slice begins.
 pub(super) fn reaped(answer: Value) -> Result<(Vec<Arc<ClientInfo>>, Option<String>), BrokerError> {
     let [cursor, entries] = array(answer)?;

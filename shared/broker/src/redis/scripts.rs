@@ -62,6 +62,7 @@ scripts! {
     presence_add: "scripts/roster.lua" "scripts/presence_add.lua",
     presence_remove: "scripts/roster.lua" "scripts/presence_remove.lua",
     presence: "scripts/roster.lua" "scripts/presence.lua",
+    presence_nodes: "scripts/roster.lua" "scripts/presence_nodes.lua",
     presence_stats: "scripts/roster.lua" "scripts/presence_stats.lua",
     presence_reap: "scripts/roster.lua" "scripts/presence_reap.lua",
     announce: "scripts/leases.lua" "scripts/announce.lua",

@@ -83,7 +83,7 @@ impl PresenceRequest<'_> {
         if self.cursor.len() > CURSOR_MAX_BYTES {
             return Err(ApiError::bad_request("cursor: must be next_cursor of the page before"));
         }
-        Ok(Some(PresenceQuery { cursor: (*self.cursor).to_owned(), limit }))
+        Ok(Some(PresenceQuery { cursor: (*self.cursor).to_owned(), limit, ..PresenceQuery::default() }))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a broker across a network would see of the API, and what its failures come to.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use gorani_broker::{
@@ -91,6 +91,9 @@ impl Broker for Slow {
     }
     fn presence_stats(&self, channel: &str) -> Answer<(u64, u64)> {
         self.inner.presence_stats(channel)
+    }
+    fn presence_nodes(&self, channel: &str, id_bytes: usize) -> Answer<BTreeSet<String>> {
+        self.inner.presence_nodes(channel, id_bytes)
     }
     fn presence_reap(&self, channel: &str, node: &str, limit: u32) -> Answer<Vec<Arc<ClientInfo>>> {
         self.inner.presence_reap(channel, node, limit)

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use gorani_broker::ClientInfo;
 
 use super::*;
+use crate::{disconnect::ErrorCode, hub::read_budget::ReadSource};
 
 #[actix_web::test]
 async fn presence_shows_who_is_there_and_stats_how_many() {
@@ -187,4 +188,41 @@ async fn one_answer_holds_so_many_bytes_and_says_how_to_read_on() {
         }
     }
     assert_eq!(seen.len(), 100);
+}
+
+#[actix_web::test]
+async fn presence_of_a_hundred_thousand_is_read_in_pages_and_counted_without_reading_it() {
+    const CLIENTS: usize = 100_000;
+    let api = Api::start().await;
+    let broker = api.node.broker();
+    for number in 0..CLIENTS {
+        let info = ClientInfo {
+            user: (number % 5000).to_string(),
+            client: format!("client-{number:06}"),
+            connection_info: Bytes::from_static(b"{\"name\":\"somebody in the crowd\"}"),
+            ..ClientInfo::default()
+        };
+        broker.presence_add("seen:crowd", Arc::new(info), Duration::from_secs(600)).await.unwrap();
+    }
+    let (status, code, sentence) = api.refused("presence", json!({"channel": "seen:crowd"})).await;
+    assert_eq!((status, code), (413, 106), "{sentence}");
+    // As the client protocol asks, which has no pages.
+    let most_bytes = api.node.settings.client.reply_max_bytes as u64;
+    let whole = api.node.presence(ReadSource::Client, "seen:crowd", most_bytes).await;
+    assert_eq!(whole, Err(ErrorCode::PRESENCE_TOO_LARGE));
+    let (mut seen, mut request) =
+        (std::collections::HashSet::new(), json!({"channel": "seen:crowd", "limit": 1000}));
+    loop {
+        let page = api.ok("presence", request.clone()).await;
+        let clients = page["presence"].as_object().unwrap();
+        assert!(clients.len() <= 1000);
+        seen.extend(clients.keys().cloned());
+        match &page["next_cursor"] {
+            Value::Null => break,
+            cursor => request["cursor"] = cursor.clone(),
+        }
+    }
+    assert_eq!(seen.len(), CLIENTS);
+    let stats = api.ok("presence_stats", json!({"channel": "seen:crowd"})).await;
+    assert_eq!(stats, json!({"num_clients": CLIENTS, "num_users": 5000}));
 }

@@ -27,6 +27,8 @@ pub enum Cause {
     UnauthenticatedReplaced,
     Waiting,
     WaitingOfAddress,
+    Polls,
+    PollsOfAddress,
     WrongSessionId,
     WrongSessionIdLimit,
     WrongLogin,
@@ -38,7 +40,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 18] = [
         Self::MaxConnections,
         Self::HandshakesPerSecond,
         Self::Unauthenticated,
@@ -47,6 +49,8 @@ impl Cause {
         Self::UnauthenticatedReplaced,
         Self::Waiting,
         Self::WaitingOfAddress,
+        Self::Polls,
+        Self::PollsOfAddress,
         Self::WrongSessionId,
         Self::WrongSessionIdLimit,
         Self::WrongLogin,
@@ -90,6 +94,8 @@ impl Cause {
             Self::WaitingOfAddress => {
                 ("waiting_of_address", "Ended sessions: too many of their address wait for a request")
             }
+            Self::Polls => ("polls", "Refused polls: poll.max_waiting is reached"),
+            Self::PollsOfAddress => ("polls_of_address", "Refused polls: too many of their address wait"),
             Self::WrongSessionId => ("wrong_session_id", "Requests with wrong session ids"),
             Self::WrongSessionIdLimit => (
                 "wrong_session_id_limit",

@@ -7,9 +7,14 @@ use std::{
 };
 
 use gorani_broker::{BrokerError, ClientInfo, PresencePage, PresenceQuery};
+use tokio::time::timeout;
 
-use super::node_of;
-use crate::{disconnect::ErrorCode, hub::read_budget::ReadSource, node::Node};
+use super::{node_of, reaper::worker_gone};
+use crate::{
+    disconnect::ErrorCode,
+    hub::read_budget::{LARGE_PAGE_BYTES, PAGE_BYTES, ReadSource},
+    node::Node,
+};
 
 /// Bytes of a client in presence beside what it holds: its names in JSON.
 const CLIENT_BYTES: u64 = 64;
@@ -27,7 +32,8 @@ impl Node {
         most_bytes: u64,
     ) -> Result<Vec<Arc<ClientInfo>>, ErrorCode> {
         let mut permit = self.read_budget().page(source).await?;
-        let mut page = self.presence_page(channel, PresenceQuery::default()).await?;
+        let first = PresenceQuery { max_bytes: PAGE_BYTES, ..PresenceQuery::default() };
+        let mut page = self.presence_page(channel, first).await?;
         let mut is_large = false;
         let mut bytes = 0;
         let mut present = Vec::new();
@@ -37,8 +43,8 @@ impl Node {
                 // Only over several pages a client may be given twice.
                 page.clients.retain(|info| seen.insert(info.client.clone()));
             }
-            bytes += page.clients.iter().map(|info| info.content_bytes() + CLIENT_BYTES).sum::<u64>();
-            if bytes > most_bytes {
+            bytes += Self::presence_bytes(&page.clients);
+            if bytes as u64 > most_bytes {
                 return Err(ErrorCode::PRESENCE_TOO_LARGE);
             }
             present.append(&mut page.clients);
@@ -48,8 +54,15 @@ impl Node {
                 permit = self.read_budget().large(source).await?;
                 is_large = true;
             }
-            page = self.presence_page(channel, PresenceQuery { cursor, ..PresenceQuery::default() }).await?;
+            let next = PresenceQuery { cursor, max_bytes: LARGE_PAGE_BYTES, ..PresenceQuery::default() };
+            page = self.presence_page(channel, next).await?;
         }
+    }
+
+    /// Bytes of clients in a reply.
+    pub fn presence_bytes(clients: &[Arc<ClientInfo>]) -> usize {
+        let bytes: u64 = clients.iter().map(|info| info.content_bytes() + CLIENT_BYTES).sum();
+        usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
     /// A page of the clients present in a channel, without those of dead nodes. The caller has a permit of the read budget.
@@ -63,8 +76,9 @@ impl Node {
         if !dead.is_empty() {
             page.clients.retain(|info| !is_of(&dead, &info.client));
             // Nobody may be subscribed here, and whoever noticed the deaths looks only after its own channels.
+            let channel = channel.into();
             for dead in dead {
-                actix_rt::spawn(self.clone().reap(channel.into(), dead));
+                drop(self.reap(&channel, &dead));
             }
         }
         Ok(page)
@@ -98,20 +112,15 @@ impl Node {
             if let Some(counted) = counted {
                 return counted.await;
             }
-            let _permit = node.read_budget().page(source).await?;
-            let (mut clients, mut users) = (HashSet::new(), HashSet::new());
-            let mut query = PresenceQuery::default();
-            loop {
-                let page = node.presence_page(&channel, query.clone()).await?;
-                for info in page.clients {
-                    users.insert(info.user.clone());
-                    clients.insert(info.client.clone());
-                }
-                match page.cursor {
-                    Some(cursor) => query.cursor = cursor,
-                    None => return Ok((clients.len() as u64, users.len() as u64)),
+            // Once no client of a dead node is left, the broker's count is right. The clients themselves are not read.
+            match timeout(node.settings.reads.max_wait, node.reap_all(source, &channel)).await {
+                Ok(are_out) => are_out.unwrap_or_else(|_| Err(worker_gone()))?,
+                Err(_) => {
+                    let reason = "clients of a dead node are still being taken out of presence";
+                    return Err(BrokerError::Unavailable(reason.to_owned()));
                 }
             }
+            node.broker.presence_stats(&channel).await
         }
     }
 

@@ -3,11 +3,15 @@
 //! Every node does so for the channels of its own subscribers; the broker gives each client to one of them, which tells its
 //! leaving: once, and to all.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
+use futures_util::future::{FutureExt as _, Shared, join_all};
+use gorani_broker::BrokerError;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
-use crate::node::Node;
+use super::NODE_ID_BYTES;
+use crate::{hub::read_budget::ReadSource, node::Node};
 
 /// Clients of one step; a step is one atomic script.
 const CLIENTS_AT_A_TIME: u32 = 500;
@@ -18,6 +22,21 @@ const ATTEMPTS: usize = 10;
 /// Pause between two of them.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Clients of dead nodes are being taken out of a channel: tells when they are out, or why they are not.
+pub(in crate::node) type Reaping = Shared<oneshot::Receiver<Result<(), BrokerError>>>;
+
+/// A channel and a dead node; without a node, all dead ones.
+type ReapingKey = (Arc<str>, Option<String>);
+
+/// What is under way: whoever wants the same meanwhile waits for it.
+#[derive(Default)]
+pub(super) struct UnderWay(Mutex<HashMap<ReapingKey, Reaping>>);
+
+/// The worker that took clients out has ended.
+pub(super) fn worker_gone() -> BrokerError {
+    BrokerError::Unavailable("the node is shutting down".to_owned())
+}
+
 impl Node {
     /// Looks through the channels that have subscribers here.
     pub(in crate::node) async fn reap_everywhere(self: Arc<Self>, dead: String) {
@@ -25,22 +44,65 @@ impl Node {
             |channel: &Arc<str>| self.channel_options(channel).is_ok_and(|options| options.presence);
         let channels: Vec<Arc<str>> = self.interest.channels().into_iter().filter(keeps_presence).collect();
         for batch in channels.chunks(CHANNELS_AT_A_TIME) {
-            join_all(batch.iter().map(|channel| self.clone().reap(channel.clone(), dead.clone()))).await;
+            join_all(batch.iter().map(|channel| self.reap(channel, &dead))).await;
         }
     }
 
-    /// Takes all clients of a dead node out of one channel.
-    pub(in crate::node) async fn reap(self: Arc<Self>, channel: Arc<str>, dead: String) {
-        let announces = self.channel_options(&channel).is_ok_and(|options| options.join_leave);
+    /// Takes all clients of a dead node out of one channel. It goes on where nobody waits for it.
+    pub(in crate::node) fn reap(self: &Arc<Self>, channel: &Arc<str>, dead: &str) -> Reaping {
+        let (node, channel, dead) = (self.clone(), channel.clone(), dead.to_owned());
+        let key = (channel.clone(), Some(dead.clone()));
+        self.reap_once(key, async move { node.take_out(&channel, &dead).await })
+    }
+
+    /// Takes the clients of all dead nodes out of one channel. The nodes are found by the ids of its clients, which are not read
+    /// otherwise. It goes on where nobody waits for it.
+    pub(in crate::node) fn reap_all(self: &Arc<Self>, source: ReadSource, channel: &Arc<str>) -> Reaping {
+        let (node, channel) = (self.clone(), channel.clone());
+        let key = (channel.clone(), None);
+        self.reap_once(key, async move {
+            let _permit = node.read_budget().page(source).await?;
+            let nodes = node.broker.presence_nodes(&channel, NODE_ID_BYTES).await?;
+            let dead = node.dead_among(nodes.iter().map(String::as_str), false).await?;
+            let reaped = join_all(dead.iter().map(|dead| node.reap(&channel, dead))).await;
+            reaped.into_iter().try_for_each(|are_out| are_out.unwrap_or_else(|_| Err(worker_gone())))
+        })
+    }
+
+    fn reap_once(
+        self: &Arc<Self>,
+        key: ReapingKey,
+        reap: impl Future<Output = Result<(), BrokerError>> + 'static,
+    ) -> Reaping {
+        let mut under_way = self.peers.reaping.0.lock();
+        if let Some(reaping) = under_way.get(&key) {
+            return reaping.clone();
+        }
+        let (done, reaping) = oneshot::channel();
+        let reaping = reaping.shared();
+        under_way.insert(key.clone(), reaping.clone());
+        let node = self.clone();
+        actix_rt::spawn(async move {
+            let are_out = reap.await;
+            node.peers.reaping.0.lock().remove(&key);
+            // Nobody may wait for it.
+            let _ = done.send(are_out);
+        });
+        reaping
+    }
+
+    /// The error: the broker failed too often.
+    async fn take_out(&self, channel: &Arc<str>, dead: &str) -> Result<(), BrokerError> {
+        let announces = self.channel_options(channel).is_ok_and(|options| options.join_leave);
         let mut attempts = 0;
         loop {
-            let reaped = match self.broker.presence_reap(&channel, &dead, CLIENTS_AT_A_TIME).await {
+            let reaped = match self.broker.presence_reap(channel, dead, CLIENTS_AT_A_TIME).await {
                 Ok(reaped) => reaped,
                 Err(error) => {
                     attempts += 1;
                     if attempts == ATTEMPTS {
                         tracing::warn!(%channel, %error, "clients of a dead node stay present until they expire");
-                        return;
+                        return Err(error);
                     }
                     tokio::time::sleep(RETRY_AFTER).await;
                     continue;
@@ -49,7 +111,7 @@ impl Node {
             let count = reaped.len();
             self.metrics.cluster.reaped.inc_by(count as u64);
             if announces {
-                let told = reaped.into_iter().map(|info| self.broker.publish_leave(&channel, info));
+                let told = reaped.into_iter().map(|info| self.broker.publish_leave(channel, info));
                 // All take their place in line before the first is waited for.
                 let told: Vec<_> = told.collect();
                 if let Some(error) = join_all(told).await.into_iter().find_map(Result::err) {
@@ -57,7 +119,7 @@ impl Node {
                 }
             }
             if u32::try_from(count).is_ok_and(|count| count < CLIENTS_AT_A_TIME) {
-                return;
+                return Ok(());
             }
         }
     }

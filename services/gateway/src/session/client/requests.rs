@@ -142,7 +142,12 @@ impl ClientSession {
                 actions.hold(permit);
             }
             (PendingRequest::Presence { id }, Outcome::Presence(outcome)) => {
+                let (outcome, permit) = match outcome {
+                    Ok((clients, permit)) => (Ok(clients), permit),
+                    Err(error) => (Err(error), None),
+                };
                 self.answer(id, outcome, actions, |clients, out| write_presence(id, &clients, out));
+                actions.hold(permit);
             }
             (PendingRequest::Presence { id }, Outcome::PresenceStats(outcome)) => {
                 self.answer(id, outcome, actions, |(clients, users), out| {

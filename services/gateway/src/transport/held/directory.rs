@@ -6,10 +6,7 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::Instant,
 };
 
@@ -65,16 +62,19 @@ pub struct Directory {
     /// Sessions that wait for their next response.
     waiting: Share,
     /// Polls that wait for something new.
-    polls: Arc<AtomicUsize>,
+    polls: Arc<Share>,
 }
 
 /// One of the polls that wait; it does no more when this is dropped.
 #[derive(Debug)]
-pub struct Waiting(Arc<AtomicUsize>);
+pub struct Waiting {
+    polls: Arc<Share>,
+    network: Option<ClientNetwork>,
+}
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.polls.give_back(self.network);
     }
 }
 
@@ -151,10 +151,14 @@ impl Directory {
         self.len() == 0
     }
 
-    /// One more poll waits; `None` if `most` do already.
-    pub fn begin_poll(&self, most: usize) -> Option<Waiting> {
-        let waiting = Waiting(self.polls.clone());
-        (waiting.0.fetch_add(1, Ordering::Relaxed) < most).then_some(waiting)
+    /// One more poll waits, unless `most` do already, or too many of this network among them.
+    pub(crate) fn begin_poll(
+        &self,
+        network: Option<ClientNetwork>,
+        most: usize,
+    ) -> Result<Waiting, Exhausted> {
+        self.polls.take(network, most)?;
+        Ok(Waiting { polls: self.polls.clone(), network })
     }
 
     /// One more session waits for its next response, unless `most` do already, or too many of this network among them.

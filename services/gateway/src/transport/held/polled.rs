@@ -99,10 +99,17 @@ pub struct Poll {
 }
 
 impl Poll {
-    /// A poll whose answer holds so many publications, and so many bytes of them, at most.
-    pub fn new(limit: usize, most_bytes: usize, known: Option<String>, waiting: Waiting) -> Self {
+    /// A poll of who has come as far as `positions`; its answer holds so many publications, and so many bytes of them, at most.
+    pub fn new(
+        positions: Positions,
+        limit: usize,
+        most_bytes: usize,
+        known: Option<String>,
+        waiting: Waiting,
+    ) -> Self {
         Self {
-            polled: Polled::default(),
+            // Whatever ends it, the answer says from where to ask on.
+            polled: Polled { positions, ..Polled::default() },
             limit,
             most_bytes,
             is_full: false,

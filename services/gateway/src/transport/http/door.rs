@@ -22,6 +22,7 @@ use crate::{
     node::{
         Place,
         admission::slots::{NoSlot, Source},
+        client_network::ClientNetwork,
     },
     transport::{
         body::{self, BodyError},
@@ -75,6 +76,11 @@ impl Door {
             origin: origin.cloned(),
             version: request.version(),
         })
+    }
+
+    /// The client's network, which limits count under.
+    pub(crate) fn network(&self) -> Option<ClientNetwork> {
+        self.source.network()
     }
 
     /// A place for a session that the request is to open.

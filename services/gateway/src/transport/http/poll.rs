@@ -26,7 +26,10 @@ use crate::{
     hub::{fanout::Protocol, read_budget::ReadSource},
     memory::LARGE_REPLY_BYTES,
     metrics::TransportLabel,
-    node::Node,
+    node::{
+        Node,
+        admission::{refusals::Cause, share::Exhausted},
+    },
     session::{
         Now,
         client::{Dialect, TransportTraits, views::publication_view},
@@ -118,20 +121,31 @@ async fn answer(door: &Door, asked: Asked) -> Result<HttpResponse, Refusal> {
     Ok(respond(door, head, node.memory.reply(body, permit)))
 }
 
-/// Waits for something new. `None` where the position cannot be recovered: what there is must be read then.
+/// Waits for something new. `None` where what was missed cannot be recovered, or not now: it must be read from history then.
 async fn wait(door: &Door, asked: &Asked) -> Result<Option<HttpResponse>, Refusal> {
     let node = &door.local.node;
-    let waiting = door.local.directory.begin_poll(node.settings.poll.max_waiting);
-    let waiting =
-        waiting.ok_or_else(|| Refusal::new(ErrorCode::TOO_MANY_REQUESTS, "too many polls wait here"))?;
+    let network = door.network();
+    let waiting = door.local.directory.begin_poll(network, node.settings.poll.max_waiting);
+    let waiting = waiting.map_err(|exhausted| {
+        let (cause, sentence) = match exhausted {
+            Exhausted::All => (Cause::Polls, "too many polls wait here"),
+            Exhausted::Network => (Cause::PollsOfAddress, "too many polls from this address wait"),
+        };
+        node.refused(cause, network);
+        Refusal::new(ErrorCode::TOO_MANY_REQUESTS, sentence)
+    })?;
     let traits = TransportTraits { dialect: Dialect::Tracked, ..TransportTraits::default() };
     let session =
         UniSession::new(node.policy.clone(), traits, asked.wish.clone(), Now::read()).for_poll(asked.wait);
-    let writer = Poll::new(asked.limit, asked.most_bytes, asked.known.clone(), waiting);
+    let positions = asked.wish.positions.clone();
+    let writer = Poll::new(positions, asked.limit, asked.most_bytes, asked.known.clone(), waiting);
     let body = open_session(door, &POLL, Protocol::Tracked, session, writer)?;
     match body.begun().await {
         Some(Ok(head)) => Ok(Some(respond(door, head, node.memory.reply(body.collect().await, None)))),
-        Some(Err(Refused::Error(ErrorCode::UNRECOVERABLE_POSITION))) => Ok(None),
+        // What was missed in all channels together may be more than may be replayed at a time; an answer holds a part of it.
+        Some(Err(Refused::Error(ErrorCode::UNRECOVERABLE_POSITION | ErrorCode::TOO_MANY_REQUESTS))) => {
+            Ok(None)
+        }
         Some(Err(refused)) => Err(refused.into()),
         // The worker ends.
         None => Err(ErrorCode::UNAVAILABLE.into()),

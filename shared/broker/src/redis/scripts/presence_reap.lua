@@ -2,7 +2,8 @@
 -- and their entries; where the number is reached it is the same slice again.
 local node, limit, cursor, count = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 forget_expired(now_ms())
-local page = redis.call('HSCAN', KEYS[1], cursor, 'COUNT', count)
+-- The ids alone are looked through: infos of the living, which may be large, are not read.
+local page = redis.call('ZSCAN', KEYS[2], cursor, 'COUNT', count)
 local entries = {}
 for index = 1, #page[2], 2 do
   local client = page[2][index]
@@ -10,7 +11,10 @@ for index = 1, #page[2], 2 do
     if #entries >= limit then
       return {cursor, entries}
     end
-    entries[#entries + 1] = page[2][index + 1]
+    local entry = redis.call('HGET', KEYS[1], client)
+    if entry then
+      entries[#entries + 1] = entry
+    end
     leave(client)
   end
 end

@@ -313,6 +313,21 @@ async fn a_message_of_an_unknown_format_is_told_as_a_gap() {
     assert_eq!(node.next().await, gap("news"));
 }
 
+#[tokio::test]
+async fn more_bytes_of_requests_than_may_wait_are_refused() {
+    let server = Server::start();
+    let node = Rig::start(crate::RedisSettings { max_pending_bytes: 100_000, ..quick(server.url()) }).await;
+    server.freeze();
+    let large = "x".repeat(20_000);
+    let answers = join_all((0..20).map(|_| node.publish("news", &large))).await;
+    let refused = answers.iter().filter(|answer| matches!(answer, Err(BrokerError::Limit(_)))).count();
+    assert!((14..=20).contains(&refused), "{refused}");
+    server.thaw();
+    // The connection may be given up meanwhile, and made again.
+    let accepted = async { while node.publish("news", "small").await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(20), accepted).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_requests_than_may_wait_are_refused() {
     let server = Server::start();

@@ -113,7 +113,7 @@ fn presence_and_its_numbers_are_read() {
     bench.say(json!({"id": 3, "presence": {"channel": "history:a"}}));
     let Some(Action::Presence(ticket, _)) = bench.next() else { panic!("no presence") };
     let info = bench.session.info_for(Bytes::new());
-    let replies = bench.settle(ticket, Outcome::Presence(Ok(vec![info.clone()])));
+    let replies = bench.settle(ticket, Outcome::Presence(Ok((vec![info.clone()], None))));
     assert_eq!(replies[0]["presence"]["presence"][&info.client]["user"], "42");
     bench.say(json!({"id": 4, "presence_stats": {"channel": "history:a"}}));
     let Some(Action::PresenceStats(ticket, _)) = bench.next() else { panic!("no stats") };
@@ -209,4 +209,17 @@ fn outcomes_that_come_at_once_do_not_make_a_step_longer() {
         bench.session.resume(bench.now, &mut actions);
     }
     assert_eq!(published, 1000);
+}
+
+#[test]
+fn a_history_command_reads_as_many_publications_and_bytes_as_one_read_may_bring() {
+    let settings = settings();
+    let mut bench = Bench::subscribed("history:a", top(1000));
+    bench.next();
+    for (limit, read) in [(-1, settings.history_max), (100_000, settings.history_max), (7, 7), (0, 0)] {
+        bench.say(json!({"id": 3, "history": {"channel": "history:a", "limit": limit}}));
+        let Some(Action::History(ticket, _, query, _)) = bench.next() else { panic!("no history") };
+        assert_eq!((query.limit, query.max_bytes), (read, Some(settings.reply_max_bytes as u64)), "{limit}");
+        bench.settle(ticket, Outcome::History(Err(ErrorCode::UNAVAILABLE)));
+    }
 }

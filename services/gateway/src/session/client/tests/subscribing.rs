@@ -207,3 +207,17 @@ fn a_backend_can_end_a_subscription() {
     assert_eq!(pushes[0]["push"]["unsubscribe"]["code"], 2000);
     assert!(bench.signal(Signal::Unsubscribe("open:a".into(), Unsubscribed::SERVER)).is_empty());
 }
+
+#[test]
+fn the_name_of_a_channel_is_bounded() {
+    let mut bench = Bench::connected();
+    let longest = format!("open:{}", "c".repeat(250));
+    bench.say(json!({"id": 2, "subscribe": {"channel": longest}}));
+    assert_eq!(&*bench.next_subscribe().1.channel, longest);
+    for name in
+        [format!("{longest}c"), "open:two words".to_owned(), "open:\u{ae30}".to_owned(), String::new()]
+    {
+        let replies = bench.say(json!({"id": 3, "subscribe": {"channel": name}}));
+        assert_eq!(error_code(&replies[0]), 107, "{name}");
+    }
+}

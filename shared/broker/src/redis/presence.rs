@@ -1,0 +1,76 @@
+//! Presence of a channel, looked through in slices: other requests run in Redis between two of them. Design §5, "Membership".
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+
+use super::{answers, shards::Shards};
+use crate::{BrokerError, ClientInfo};
+
+/// Clients that one call looks through for those of a dead node.
+const REAP_SLICE: u32 = 500;
+/// Clients whose nodes one call gathers.
+const NODES_SLICE: u32 = 1000;
+
+/// The keys of a channel's presence, see `roster.lua`.
+type RosterKeys = [String; 3];
+
+/// See [`crate::Broker::presence_nodes`].
+pub(super) fn nodes(
+    shards: Arc<Shards>,
+    keys: RosterKeys,
+    id_bytes: usize,
+) -> BoxFuture<'static, Result<BTreeSet<String>, BrokerError>> {
+    let slice = move |cursor: &str| {
+        let mut call = shards.scripts().presence_nodes.call(&keys.each_ref().map(String::as_str));
+        call.arg(cursor).arg(NODES_SLICE).arg(id_bytes);
+        shards.make(call)
+    };
+    let mut made = slice(answers::LAST_CURSOR);
+    async move {
+        let (mut nodes, mut from) = (BTreeSet::new(), answers::LAST_CURSOR.to_owned());
+        loop {
+            if let Some((some, cursor)) = answers::presence_nodes(made.await?)? {
+                nodes.extend(some);
+                match cursor {
+                    Some(cursor) => from = cursor,
+                    None => return Ok(nodes),
+                }
+            }
+            made = slice(&from);
+        }
+    }
+    .boxed()
+}
+
+/// See [`crate::Broker::presence_reap`].
+pub(super) fn reap(
+    shards: Arc<Shards>,
+    keys: RosterKeys,
+    node: String,
+    limit: u32,
+) -> BoxFuture<'static, Result<Vec<Arc<ClientInfo>>, BrokerError>> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let slice = move |cursor: &str, left: usize| {
+        let mut call = shards.scripts().presence_reap.call(&keys.each_ref().map(String::as_str));
+        call.arg(&node).arg(left).arg(cursor).arg(REAP_SLICE);
+        shards.make(call)
+    };
+    let first = slice(answers::LAST_CURSOR, limit);
+    async move {
+        let (mut reaped, mut cursor) = answers::reaped(first.await?)?;
+        while let Some(from) = cursor.filter(|_| reaped.len() < limit) {
+            match slice(&from, limit - reaped.len()).await.and_then(answers::reaped) {
+                Ok((more, next)) => {
+                    reaped.extend(more);
+                    cursor = next;
+                }
+                // Those who are out already must be told; the rest is for the next call.
+                Err(error) if reaped.is_empty() => return Err(error),
+                Err(_) => return Ok(reaped),
+            }
+        }
+        Ok(reaped)
+    }
+    .boxed()
+}
