@@ -124,13 +124,10 @@ impl Hub {
         if !session.add_channel(request) {
             return false;
         }
-        let channel = self
-            .channels
-            .entry(request.channel.clone())
-            .or_insert_with(|| {
-                self.names.insert(request.channel.clone());
-                Channel::new(request.channel.clone(), request.retention)
-            });
+        let channel = self.channels.entry(request.channel.clone()).or_insert_with(|| {
+            self.names.insert(request.channel.clone());
+            Channel::new(request.channel.clone(), request.retention)
+        });
         let encoding = self.encoder.acquire(&session.encoding.showing(request.view.as_ref()));
         channel.join(key, session.outbox.clone(), encoding, request);
         self.counts.subscribed();

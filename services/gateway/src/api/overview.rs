@@ -48,3 +48,29 @@ fn turn<T>(found: Page<T>, limit: usize) -> (Vec<(String, T)>, Option<String>, b
 pub(super) async fn info(node: &Arc<Node>) -> Result<InfoResult, ApiError> {
     Ok(InfoResult { nodes: node.nodes().await?.into_iter().map(NodeView::from).collect() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(names: &[&str], cut_at: Option<&str>) -> Page<()> {
+        let entries = names.iter().map(|name| ((*name).to_owned(), ())).collect();
+        Page { entries, cut_at: cut_at.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_page_that_was_cut_says_so_and_goes_on_where_it_was() {
+        for (found, listed, next, complete) in [
+            (found(&["a", "b"], None), 2, None, true),
+            (found(&["a", "b", "c"], None), 2, Some("b"), true),
+            (found(&["a", "b", "c"], Some("x")), 2, Some("b"), true),
+            (found(&["a"], Some("x")), 1, Some("x"), false),
+            (found(&[], Some("x")), 0, Some("x"), false),
+            (found(&[], None), 0, None, true),
+        ] {
+            let (page, cursor, is_complete) = turn(found, 2);
+            assert_eq!((page.len(), is_complete), (listed, complete));
+            assert_eq!(cursor, next.map(cursor_after));
+        }
+    }
+}

@@ -170,7 +170,12 @@ impl Interest {
     /// Channels that somebody here wants.
     pub fn channels(&self) -> Vec<Arc<str>> {
         let entries = self.entries.read();
-        entries.by_name.iter().filter(|(_, entry)| entry.workers != 0).map(|(channel, _)| channel.clone()).collect()
+        entries
+            .by_name
+            .iter()
+            .filter(|(_, entry)| entry.workers != 0)
+            .map(|(channel, _)| channel.clone())
+            .collect()
     }
 
     /// Number of channels that have subscribers here.
@@ -235,7 +240,11 @@ mod tests {
         assert_eq!((interest.len(), queued(&interest)), (100, 0), "it is wanted");
         interest.leave(0, channel);
         interest.sweep(Instant::now() + LEAVE_AFTER / 2).await.unwrap();
-        assert_eq!((interest.len(), queued(&interest)), (100, 1), "a page that is loaded again costs nothing");
+        assert_eq!(
+            (interest.len(), queued(&interest)),
+            (100, 1),
+            "a page that is loaded again costs nothing"
+        );
         interest.sweep(Instant::now() + 2 * LEAVE_AFTER).await.unwrap();
         assert_eq!((interest.len(), interest.wanted(), queued(&interest)), (99, 99, 0));
     }

@@ -183,15 +183,7 @@ impl<T: Table> Scan<T> {
         } else {
             Bound::Included(table.start().into())
         };
-        Self {
-            table,
-            limit,
-            next,
-            page: Page::default(),
-            bytes: 0,
-            looked_at: 0,
-            spent: Duration::ZERO,
-        }
+        Self { table, limit, next, page: Page::default(), bytes: 0, looked_at: 0, spent: Duration::ZERO }
     }
 
     /// Fills the page and sends it, unless nobody waits for it any more.

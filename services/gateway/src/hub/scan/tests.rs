@@ -108,15 +108,24 @@ async fn a_page_looks_at_as_many_channels_as_it_lists_however_many_there_are() {
 #[actix_rt::test]
 async fn a_page_looks_at_as_many_connections_as_it_lists_whoevers_they_are() {
     let worker = worker();
-    let clients: Vec<_> =
-        (0..3_000).map(|number| Client::enter(&mut worker.hub_mut(), &format!("client{number:04}"))).collect();
+    let clients: Vec<_> = (0..3_000)
+        .map(|number| Client::enter(&mut worker.hub_mut(), &format!("client{number:04}")))
+        .collect();
     for (number, client) in clients.iter().enumerate() {
         let user = if number % 2 == 0 { "even" } else { "odd" };
-        worker.hub_mut().roster_mut().identify(client.key(), user.into(), format!("client{number:04}").into());
+        worker.hub_mut().roster_mut().identify(
+            client.key(),
+            user.into(),
+            format!("client{number:04}").into(),
+        );
     }
-    for (user, after, listed) in
-        [(None, "", 50), (None, "client2990", 9), (Some("even"), "client1000", 50), (Some("odd"), "client2990", 5), (Some("nobody"), "", 0)]
-    {
+    for (user, after, listed) in [
+        (None, "", 50),
+        (None, "client2990", 9),
+        (Some("even"), "client1000", 50),
+        (Some("odd"), "client2990", 5),
+        (Some("nobody"), "", 0),
+    ] {
         let scan = fill_page(&worker, Connections { user: user.map(Arc::from) }, after, 50);
         assert_eq!((scan.page.entries.len(), scan.looked_at, scan.page.cut_at), (listed, listed, None));
         assert!(scan.page.entries.keys().all(|client| &**client > after));
