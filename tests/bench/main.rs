@@ -23,6 +23,7 @@ mod crowd;
 mod fanout;
 mod frames;
 mod latency;
+mod listing;
 mod plan;
 mod publish;
 mod publisher;
@@ -104,6 +105,8 @@ enum Part {
     Publish,
     /// Time from publish to reception
     Latency,
+    /// Pages of a million channels: only where it is named, since it takes minutes
+    Listing,
 }
 
 fn main() -> ExitCode {
@@ -161,8 +164,13 @@ fn run(flags: &Flags) -> io::Result<()> {
     );
     progress.enable_steady_tick(std::time::Duration::from_millis(250));
     let mut rows: Vec<Row> = Vec::new();
-    for part in [Part::Fanout, Part::Stomp, Part::Memory, Part::Publish, Part::Latency] {
-        if !flags.only.is_empty() && !flags.only.contains(&part) {
+    for part in [Part::Fanout, Part::Stomp, Part::Memory, Part::Publish, Part::Latency, Part::Listing] {
+        let is_asked = if flags.only.is_empty() {
+            flags.smoke || part != Part::Listing
+        } else {
+            flags.only.contains(&part)
+        };
+        if !is_asked {
             continue;
         }
         let measured = match part {
@@ -171,6 +179,7 @@ fn run(flags: &Flags) -> io::Result<()> {
             Part::Memory => connections::measure(&plan, &progress),
             Part::Publish => publish::measure(&plan, &progress),
             Part::Latency => latency::measure(&plan, &progress),
+            Part::Listing => listing::measure(&plan, &progress),
         };
         match measured {
             Ok(measured) => rows.extend(measured),

@@ -20,6 +20,8 @@ pub(crate) struct Plan {
     pub(crate) connections: usize,
     /// Publishing: requests of a sequential and of a pipelined repeat, and batches of a batch repeat.
     pub(crate) requests: PublishCounts,
+    /// Listing: channels, each with one subscriber.
+    pub(crate) channels: usize,
     /// Latency: subscribers, publications per second, and for how long.
     pub(crate) latency: LatencyPlan,
 }
@@ -52,6 +54,7 @@ impl Plan {
             payloads_bytes: vec![128, 1024],
             connections: 10_000,
             requests: PublishCounts { sequential: 5_000, pipelined: 40_000, batches: 50, batch_of: 1_000 },
+            channels: 1_000_000,
             latency: LatencyPlan { subscribers: 500, per_second: 100, lasting: Duration::from_secs(4) },
         }
     }
@@ -66,6 +69,7 @@ impl Plan {
             payloads_bytes: vec![128, 1024],
             connections: 200,
             requests: PublishCounts { sequential: 100, pipelined: 320, batches: 2, batch_of: 1_000 },
+            channels: 2_000,
             latency: LatencyPlan { subscribers: 20, per_second: 200, lasting: Duration::from_millis(500) },
         }
     }

@@ -59,12 +59,13 @@ impl Row {
     }
 
     fn cells(&self) -> [String; 6] {
+        let other = |sample: &Sample| if sample.is_empty() { String::new() } else { sample.to_string() };
         [
             self.what.clone(),
             self.unit.to_owned(),
             self.gateway.to_string(),
-            self.stock.to_string(),
-            self.ratio().to_string(),
+            other(&self.stock),
+            other(&self.ratio()),
             self.verdict(),
         ]
     }

@@ -13,6 +13,11 @@ impl Sample {
         self.values.push(value);
     }
 
+    /// Whether it was never measured.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
     /// The middle one; the mean of the two middle ones when their number is even. NaN without repeats.
     pub(crate) fn median(&self) -> f64 {
         let sorted = self.sorted();

@@ -6,6 +6,7 @@
 //! and writes JSON. With a second argument, `shared`, all subscribers share one `ByteString` instead of getting
 //! a copy each: a baseline at its best.
 #![allow(clippy::print_stdout, reason = "a program that says where it listens")]
+#![expect(clippy::disallowed_methods, reason = "the examples send without a bound")]
 
 use actix::prelude::*;
 use actix_web::{App, Error, HttpRequest, HttpResponse, HttpServer, web};

@@ -30,7 +30,7 @@ pub mod tally;
 mod timers;
 pub mod worker;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, ops::Bound, sync::Arc};
 
 use bytes::BytesMut;
 use gorani_broker::{ClientInfo, Event, Position, Publication, Retention};
@@ -50,8 +50,10 @@ use crate::{
 /// One worker's channels and sessions.
 #[derive(Default)]
 pub struct Hub {
-    /// Walked by index while channels come and go, see [`scan`].
+    /// By hash, for deliveries. An index map grows without moving its channels.
     channels: IndexMap<Arc<str>, Channel>,
+    /// The names of `channels` in order, for [`scan`].
+    names: BTreeSet<Arc<str>>,
     roster: Roster,
     encoder: Encoder,
     /// What large replies draw on.
@@ -105,9 +107,14 @@ impl Hub {
         self.channels.len()
     }
 
-    /// The channel at an index below [`Hub::channel_count`], and its subscriptions.
-    fn channel_at(&self, index: usize) -> Option<(&Arc<str>, usize)> {
-        self.channels.get_index(index).map(|(name, channel)| (name, channel.len()))
+    /// Names of those channels, in order.
+    fn channel_names<'a>(&'a self, from: Bound<&str>) -> impl Iterator<Item = &'a Arc<str>> + use<'a> {
+        self.names.range::<str, _>((from, Bound::Unbounded))
+    }
+
+    /// Subscriptions of a channel; `None` if there are none.
+    fn subscribers(&self, name: &str) -> Option<usize> {
+        self.channels.get(name).map(Channel::len)
     }
 
     /// Enters a subscription that holds its events back until [`Hub::release`]. False if the session is gone or
@@ -117,10 +124,10 @@ impl Hub {
         if !session.add_channel(request) {
             return false;
         }
-        let channel = self
-            .channels
-            .entry(request.channel.clone())
-            .or_insert_with(|| Channel::new(request.channel.clone(), request.retention));
+        let channel = self.channels.entry(request.channel.clone()).or_insert_with(|| {
+            self.names.insert(request.channel.clone());
+            Channel::new(request.channel.clone(), request.retention)
+        });
         let encoding = self.encoder.acquire(&session.encoding.showing(request.view.as_ref()));
         channel.join(key, session.outbox.clone(), encoding, request);
         self.counts.subscribed();
@@ -181,7 +188,12 @@ impl Hub {
         let last = match self.channels.get_mut(name) {
             Some(channel) => {
                 channel.leave(key, &mut self.encoder);
-                channel.len() == 0 && self.channels.swap_remove(name).is_some()
+                let is_last = channel.len() == 0;
+                if is_last {
+                    self.channels.swap_remove(name);
+                    self.names.remove(name);
+                }
+                is_last
             }
             None => false,
         };

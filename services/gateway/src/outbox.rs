@@ -144,6 +144,12 @@ impl Outbox {
         }
     }
 
+    /// Ends the connection as an overflow does; false if it ends already.
+    pub fn close_as_slow(&self) -> bool {
+        let mut state = self.0.borrow_mut();
+        !state.overflowed && state.overflow().is_err()
+    }
+
     /// Overflows now where a reply would: one that is never sent need not be made.
     pub fn expect_reply(&self) {
         let mut state = self.0.borrow_mut();

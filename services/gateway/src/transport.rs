@@ -18,6 +18,7 @@ pub mod forward;
 pub mod handler;
 pub mod held;
 pub mod http;
+mod mailbox;
 mod peer;
 pub mod receiver;
 pub mod sockjs;

@@ -91,6 +91,11 @@ pub struct ChannelsResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String)]
     pub next_cursor: Option<String>,
+    /// False where the page is shorter than `limit`, or empty, because few of very many names match the pattern: go on with
+    /// `next_cursor`. Absent otherwise.
+    #[serde(skip_serializing_if = "is_true")]
+    #[schema(required = false)]
+    pub complete: bool,
 }
 
 /// One channel with subscribers.

@@ -4,7 +4,7 @@
 //! broker nothing. Shared by all workers and by the broker's delivery. Design §5, "Interest".
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -34,6 +34,40 @@ struct Entry {
     confirmed: bool,
     /// Since when nobody here wants it.
     unwanted_since: Option<Instant>,
+    /// It stands in [`Entries::unwanted`].
+    is_queued: bool,
+}
+
+#[derive(Default)]
+struct Entries {
+    by_name: HashMap<Arc<str>, Entry>,
+    /// Channels that nobody wanted at some time, and since when, the oldest first: a sweep looks at these alone, however many there
+    /// are. Each stands here once, though it may be wanted again.
+    unwanted: VecDeque<(Instant, Arc<str>)>,
+}
+
+impl Entries {
+    /// Takes those out that nobody has wanted for long enough.
+    fn take_unwanted(&mut self, now: Instant) -> Vec<Arc<str>> {
+        let mut left = Vec::new();
+        while let Some((_, channel)) =
+            self.unwanted.pop_front_if(|(since, _)| now.duration_since(*since) >= LEAVE_AFTER)
+        {
+            let Some(entry) = self.by_name.get_mut(&channel) else { continue };
+            match entry.unwanted_since {
+                // It was wanted again meanwhile, and no longer is.
+                Some(since) if now.duration_since(since) < LEAVE_AFTER => {
+                    self.unwanted.push_back((since, channel));
+                }
+                Some(_) => {
+                    self.by_name.remove(&channel);
+                    left.push(channel);
+                }
+                None => entry.is_queued = false,
+            }
+        }
+        left
+    }
 }
 
 /// The node's interest in channels.
@@ -42,7 +76,7 @@ pub struct Interest {
     /// Held while the broker is told of a change, so that it hears changes in the order in which they were made. It is
     /// not the lock of `entries`: the broker may hold its own locks while it asks for [`Interest::workers`].
     order: Mutex<()>,
-    entries: RwLock<HashMap<Arc<str>, Entry>>,
+    entries: RwLock<Entries>,
     generations: AtomicU64,
     /// Channels that a worker wants, without those that are woken for a queue; changed under the lock of `entries`.
     wanted: AtomicUsize,
@@ -67,7 +101,7 @@ impl Interest {
         channel: &Arc<str>,
     ) -> Option<BoxFuture<'static, Result<(), BrokerError>>> {
         let bit = 1 << worker;
-        if let Some(entry) = self.entries.read().get(channel)
+        if let Some(entry) = self.entries.read().by_name.get(channel)
             && entry.confirmed
             && entry.workers & bit != 0
         {
@@ -76,11 +110,12 @@ impl Interest {
         let order = self.order.lock();
         let generation = {
             let mut entries = self.entries.write();
-            let entry = entries.entry(channel.clone()).or_insert_with(|| Entry {
+            let entry = entries.by_name.entry(channel.clone()).or_insert_with(|| Entry {
                 workers: 0,
                 generation: self.generations.fetch_add(1, Ordering::Relaxed),
                 confirmed: false,
                 unwanted_since: None,
+                is_queued: false,
             });
             if entry.workers == 0 && woken_queue(channel).is_none() {
                 self.wanted.fetch_add(1, Ordering::Relaxed);
@@ -98,7 +133,7 @@ impl Interest {
         let channel = channel.clone();
         Some(Box::pin(async move {
             subscribed.await?;
-            if let Some(entry) = interest.entries.write().get_mut(&channel)
+            if let Some(entry) = interest.entries.write().by_name.get_mut(&channel)
                 && entry.generation == generation
             {
                 entry.confirmed = true;
@@ -108,28 +143,39 @@ impl Interest {
     }
 
     /// A worker no longer wants a channel. The broker is told later, by [`Interest::sweep`].
-    pub fn leave(&self, worker: usize, channel: &str) {
-        if let Some(entry) = self.entries.write().get_mut(channel) {
+    pub fn leave(&self, worker: usize, channel: &Arc<str>) {
+        let mut entries = self.entries.write();
+        let Entries { by_name, unwanted } = &mut *entries;
+        if let Some(entry) = by_name.get_mut(&**channel) {
             let before = entry.workers;
             entry.workers &= !(1 << worker);
             if entry.workers == 0 {
                 if before != 0 && woken_queue(channel).is_none() {
                     self.wanted.fetch_sub(1, Ordering::Relaxed);
                 }
-                entry.unwanted_since = Some(Instant::now());
+                let now = Instant::now();
+                entry.unwanted_since = Some(now);
+                if !std::mem::replace(&mut entry.is_queued, true) {
+                    unwanted.push_back((now, channel.clone()));
+                }
             }
         }
     }
 
     /// The workers that want a channel; none if nobody does.
     pub fn workers(&self, channel: &str) -> WorkerSet {
-        self.entries.read().get(channel).map_or(0, |entry| entry.workers)
+        self.entries.read().by_name.get(channel).map_or(0, |entry| entry.workers)
     }
 
     /// Channels that somebody here wants.
     pub fn channels(&self) -> Vec<Arc<str>> {
         let entries = self.entries.read();
-        entries.iter().filter(|(_, entry)| entry.workers != 0).map(|(channel, _)| channel.clone()).collect()
+        entries
+            .by_name
+            .iter()
+            .filter(|(_, entry)| entry.workers != 0)
+            .map(|(channel, _)| channel.clone())
+            .collect()
     }
 
     /// Number of channels that have subscribers here.
@@ -139,7 +185,7 @@ impl Interest {
 
     /// Channels that this node receives.
     pub fn len(&self) -> usize {
-        self.entries.read().len()
+        self.entries.read().by_name.len()
     }
 
     /// Whether it receives none.
@@ -151,20 +197,74 @@ impl Interest {
     pub async fn sweep(&self, now: Instant) -> Result<(), BrokerError> {
         let unsubscribed = {
             let _order = self.order.lock();
-            let mut unwanted = Vec::new();
-            self.entries.write().retain(|channel, entry| {
-                let leave =
-                    entry.unwanted_since.is_some_and(|since| now.duration_since(since) >= LEAVE_AFTER);
-                if leave {
-                    unwanted.push(channel.clone());
-                }
-                !leave
-            });
+            let unwanted = self.entries.write().take_unwanted(now);
             if unwanted.is_empty() {
                 return Ok(());
             }
             self.broker.unsubscribe(&unwanted)
         };
         unsubscribed.await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use gorani_broker::{MemoryBroker, MemorySettings};
+
+    use super::*;
+
+    fn interest() -> Arc<Interest> {
+        Arc::new(Interest::new(Arc::new(MemoryBroker::new(MemorySettings::default()))))
+    }
+
+    fn queued(interest: &Interest) -> usize {
+        interest.entries.read().unwanted.len()
+    }
+
+    #[actix_rt::test]
+    async fn a_channel_is_left_once_nobody_has_wanted_it_for_a_while_however_often_it_was_wanted_before() {
+        let interest = interest();
+        let names: Vec<Arc<str>> = (0..100).map(|number| number.to_string().into()).collect();
+        for name in &names {
+            drop(interest.join(0, name));
+        }
+        let channel = &names[0];
+        for _ in 0..10 {
+            interest.leave(0, channel);
+            drop(interest.join(0, channel));
+        }
+        assert_eq!(queued(&interest), 1, "a sweep looks at what was left, once");
+        interest.sweep(Instant::now() + 2 * LEAVE_AFTER).await.unwrap();
+        assert_eq!((interest.len(), queued(&interest)), (100, 0), "it is wanted");
+        interest.leave(0, channel);
+        interest.sweep(Instant::now() + LEAVE_AFTER / 2).await.unwrap();
+        assert_eq!(
+            (interest.len(), queued(&interest)),
+            (100, 1),
+            "a page that is loaded again costs nothing"
+        );
+        interest.sweep(Instant::now() + 2 * LEAVE_AFTER).await.unwrap();
+        assert_eq!((interest.len(), interest.wanted(), queued(&interest)), (99, 99, 0));
+    }
+
+    #[actix_rt::test]
+    async fn a_channel_that_was_wanted_again_meanwhile_waits_as_long_as_any_other() {
+        let interest = interest();
+        let channel: Arc<str> = "a".into();
+        drop(interest.join(0, &channel));
+        interest.leave(0, &channel);
+        let first = Instant::now();
+        drop(interest.join(0, &channel));
+        while first.elapsed() < Duration::from_millis(20) {
+            tokio::task::yield_now().await;
+        }
+        interest.leave(0, &channel);
+        // Long enough for the first time, not for the second.
+        interest.sweep(first + LEAVE_AFTER).await.unwrap();
+        assert_eq!((interest.len(), queued(&interest)), (1, 1));
+        interest.sweep(Instant::now() + LEAVE_AFTER).await.unwrap();
+        assert_eq!((interest.len(), queued(&interest)), (0, 0));
     }
 }

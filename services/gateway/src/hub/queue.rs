@@ -152,7 +152,7 @@ impl Worker {
     /// A taking has ended; without consumers the worker does not listen.
     fn leave_queue(&self, queue: &Arc<str>) {
         if self.consumers.leave(queue) {
-            self.interest.leave(self.index, &wake_channel(queue));
+            self.interest.leave(self.index, &wake_channel(queue).into());
         }
     }
 

@@ -1,10 +1,10 @@
 //! The sessions of one worker, by key, by client id and by user, and the channels of each.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
-use actix::Recipient;
+use actix::{Recipient, dev::SendError};
 use gorani_broker::ClientInfo;
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexMap;
 
 use crate::{
     hub::fanout::Encoding,
@@ -77,9 +77,14 @@ impl Registered {
         self.channels.iter().map(|membership| membership.channel.clone()).collect()
     }
 
-    /// Sends a signal to the session's actor.
+    /// Sends a signal to the session's actor. One that does not empty its mailbox is ended as slow, with the code that makes its
+    /// client come back: what it was not told is not hidden from it.
     pub fn tell(&self, signal: Signal) {
-        self.mailbox.do_send(signal);
+        if let Err(SendError::Full(_)) = self.mailbox.try_send(signal)
+            && self.outbox.close_as_slow()
+        {
+            tracing::warn!(client = &*self.client, "mailbox is full; ending the session as slow");
+        }
     }
 
     /// False if it is in the channel already.
@@ -115,11 +120,12 @@ impl Registered {
 #[derive(Default)]
 pub struct Roster {
     next_key: SessionKey,
-    /// Walked by index while sessions come and go, see [`super::scan`].
     sessions: IndexMap<SessionKey, Registered>,
-    clients: HashMap<Arc<str>, SessionKey>,
-    /// Anonymous sessions are not listed: nobody addresses them together.
-    users: HashMap<Arc<str>, IndexSet<SessionKey>>,
+    /// By client id, in the order in which [`super::scan`] lists them.
+    clients: BTreeMap<Arc<str>, SessionKey>,
+    /// By user and client id: those of one user stand together, in the same order. One tree for all users, since most of them have one
+    /// session. Anonymous sessions are not in it: nobody addresses them together.
+    users: BTreeMap<(Arc<str>, Arc<str>), SessionKey>,
     counts: Arc<SessionCounts>,
 }
 
@@ -161,10 +167,10 @@ impl Roster {
         session.user = user.clone();
         session.client = client.clone();
         self.counts.enter(&user);
-        self.clients.insert(client, key);
         if !user.is_empty() {
-            self.users.entry(user).or_default().insert(key);
+            self.users.insert((user, client.clone()), key);
         }
+        self.clients.insert(client, key);
     }
 
     /// One session.
@@ -187,12 +193,7 @@ impl Roster {
         if self.clients.remove(&session.client).is_some() {
             self.counts.leave(&session.user);
         }
-        if let Some(keys) = self.users.get_mut(&session.user) {
-            keys.swap_remove(&key);
-            if keys.is_empty() {
-                self.users.remove(&session.user);
-            }
-        }
+        self.users.remove(&(session.user.clone(), session.client.clone()));
     }
 
     /// Sessions that have identified themselves, of one user and, if named, one client.
@@ -206,8 +207,8 @@ impl Roster {
         }
         match user {
             Some(user) => {
-                let keys = self.users.get(user).into_iter().flatten();
-                keys.filter_map(|key| self.sessions.get(key)).collect()
+                let own = self.of_user(&user.into(), Bound::Unbounded);
+                own.filter_map(|(_, key)| self.sessions.get(&key)).collect()
             }
             None => self.identified().collect(),
         }
@@ -220,7 +221,39 @@ impl Roster {
             let is_of_user = |key: &SessionKey| self.get(*key).is_some_and(|session| &*session.user == user);
             return key.filter(is_of_user).into_iter().collect();
         }
-        self.users.get(user).into_iter().flatten().copied().collect()
+        self.of_user(&user.into(), Bound::Unbounded).map(|(_, key)| key).collect()
+    }
+
+    /// Client ids and keys of a user's sessions, by client id.
+    fn of_user<'a>(
+        &'a self,
+        user: &Arc<str>,
+        from: Bound<&str>,
+    ) -> impl Iterator<Item = (&'a Arc<str>, SessionKey)> + use<'a> {
+        let from = match from {
+            Bound::Unbounded => Bound::Included((user.clone(), Arc::default())),
+            bound => bound.map(|client| (user.clone(), Arc::from(client))),
+        };
+        let user = user.clone();
+        let entries = self.users.range((from, Bound::Unbounded)).take_while(move |((of, _), _)| *of == user);
+        entries.map(|((_, client), key)| (client, *key))
+    }
+
+    /// Client ids of all sessions that have identified themselves, in order.
+    pub(super) fn client_ids<'a>(
+        &'a self,
+        from: Bound<&str>,
+    ) -> impl Iterator<Item = &'a Arc<str>> + use<'a> {
+        self.clients.range::<str, _>((from, Bound::Unbounded)).map(|(client, _)| client)
+    }
+
+    /// Client ids of a user's sessions, in order.
+    pub(super) fn client_ids_of<'a>(
+        &'a self,
+        user: &Arc<str>,
+        from: Bound<&str>,
+    ) -> impl Iterator<Item = &'a Arc<str>> + use<'a> {
+        self.of_user(user, from).map(|(client, _)| client)
     }
 
     /// Sessions that have identified themselves.
@@ -241,30 +274,6 @@ impl Roster {
     /// The keys of all sessions.
     pub(super) fn keys(&self) -> impl Iterator<Item = SessionKey> {
         self.sessions.keys().copied()
-    }
-
-    /// Numbers of sessions and of distinct users.
-    pub fn counts(&self) -> (usize, usize) {
-        (self.clients.len(), self.users.len())
-    }
-
-    /// The session at an index; of one user's sessions, if a user is named.
-    pub(super) fn at(&self, user: Option<&str>, index: usize) -> Option<&Registered> {
-        match user {
-            None => self.sessions.get_index(index).map(|(_, session)| session),
-            Some(user) => {
-                let key = self.users.get(user)?.get_index(index)?;
-                self.sessions.get(key)
-            }
-        }
-    }
-
-    /// Indexes that [`Roster::at`] has.
-    pub(super) fn len(&self, user: Option<&str>) -> usize {
-        match user {
-            None => self.sessions.len(),
-            Some(user) => self.users.get(user).map_or(0, IndexSet::len),
-        }
     }
 
     /// The session of a client.

@@ -1,44 +1,50 @@
-//! Lists a worker's channels and connections in slices of its time, for the HTTP API of this node or another one.
+//! Lists a worker's channels and connections in pages, for the HTTP API of this node or another one.
 //!
-//! A scan walks a table from its end backwards by index. Removing an entry moves the last one, which was seen already, into its
-//! place: so nothing that stays is missed, and neither a copy nor a lock is kept between two slices. Of what it sees it keeps the first
-//! names after the cursor, at most as many as the page holds. Record 28.
+//! Names are kept in order, so a page begins at its cursor (or at the literal beginning of its pattern) and looks only at what comes
+//! next. It takes the worker's time in slices; between two of them only the last name is kept, so neither a copy nor a lock outlives
+//! a slice, and what stays while others come and go is never missed. A pattern that few names match ends its page after a while:
+//! it says how far it looked. Record 28.
 
 use std::{
     collections::BTreeMap,
+    ops::Bound,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
-use wildmatch::WildMatch;
 
+use self::pattern::Pattern;
 use crate::hub::{Hub, control::ConnectionView, roster::Registered, worker::Worker};
+
+mod pattern;
 
 /// Time of a worker that one slice may take before others get their turn. Half of the promised 2 ms: the slice ends with the entry
 /// under way, and a busy machine adds to it.
 const SLICE: Duration = Duration::from_millis(1);
 /// Entries between two looks at the clock. The dearest pattern takes some 0.1 ms for a name of 255 bytes.
 const ENTRIES_PER_LOOK: usize = 8;
+/// Time of a worker that one page may take. A page whose pattern matches too few names by then ends where it has looked.
+const PAGE_TIME: Duration = Duration::from_millis(25);
 /// Bytes of one answer; the entry that passes it is the last.
 pub const ANSWER_BYTES: usize = 5 * 1024 * 1024;
 /// Bytes of an entry besides its names: keys, quotes, numbers.
 const ENTRY_BYTES: usize = 128;
 
 /// Entries by name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
     /// The first ones after the cursor.
     pub entries: BTreeMap<String, T>,
-    /// Whether the byte limit cut them short: there may be more entries after the last one, however few these are.
-    pub is_cut: bool,
+    /// The last name that was looked at, where the page ends before its limit and before the last name of all: there may be more
+    /// entries after it, however few these are.
+    pub cut_at: Option<String>,
 }
 
 impl<T> Default for Page<T> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), is_cut: false }
+        Self { entries: BTreeMap::new(), cut_at: None }
     }
 }
 
@@ -69,124 +75,168 @@ pub enum Question {
 }
 
 impl Question {
-    /// Looks through the worker's table. Ends early when nobody waits for the answer.
+    /// Looks through the worker's names from the cursor on. Ends early when nobody waits for the answer.
     pub(super) async fn answer(self, worker: Rc<Worker>) {
         match self {
             Self::Channels { pattern, after, limit, answer } => {
-                let pattern = pattern.as_deref().map(WildMatch::new);
-                let mut found = First::new(after, limit);
-                let size = |hub: &Hub| hub.channel_count();
-                let visit = |hub: &Hub, index: usize| {
-                    let Some((name, count)) = hub.channel_at(index) else { return };
-                    if found.wants(name) && pattern.as_ref().is_none_or(|pattern| pattern.matches(name)) {
-                        found.insert(name.clone(), count);
-                    }
-                };
-                if walk(&worker, &answer, size, visit).await {
-                    let entries =
-                        found.entries.into_iter().map(|(name, count)| (name.as_ref().to_owned(), count));
-                    // Whoever asked may have gone meanwhile; then nobody misses the answer.
-                    let _ = answer.send(Page { entries: entries.collect(), is_cut: false });
-                }
+                let channels = Channels { pattern: pattern.map(Pattern::new) };
+                Scan::new(channels, &after, limit).answer(&worker, answer).await;
             }
             Self::Connections { user, after, limit, answer } => {
-                let user = user.as_deref();
-                let mut found = First::new(after, limit);
-                let size = |hub: &Hub| hub.roster().len(user);
-                let visit = |hub: &Hub, index: usize| {
-                    let Some(session) = hub.roster().at(user, index) else { return };
-                    if !session.client.is_empty() && found.wants(&session.client) {
-                        found.insert(session.client.clone(), ());
-                    }
-                };
-                if walk(&worker, &answer, size, visit).await {
-                    let _ = answer.send(describe(&worker, found.entries).await);
-                }
+                let connections = Connections { user: user.map(Arc::from) };
+                Scan::new(connections, &after, limit).answer(&worker, answer).await;
             }
         }
     }
 }
 
-/// The first names after a cursor, at most as many as fit.
-struct First<T> {
-    after: String,
+/// Names in order.
+type Names<'a> = Box<dyn Iterator<Item = &'a Arc<str>> + 'a>;
+
+/// What is listed: names, and what there is to tell of each.
+trait Table {
+    /// What is told of a name.
+    type Entry;
+
+    /// The name at which a scan begins that has no cursor yet.
+    fn start(&self) -> &str;
+
+    /// The names from there on that may be wanted.
+    fn names<'a>(&'a self, hub: &'a Hub, from: Bound<&str>) -> Names<'a>;
+
+    /// What is told of one of them, and about how many bytes; `None` if it is not wanted.
+    fn entry(&self, hub: &Hub, name: &str) -> Option<(Self::Entry, usize)>;
+}
+
+/// The channels of a worker.
+struct Channels {
+    pattern: Option<Pattern>,
+}
+
+impl Table for Channels {
+    type Entry = usize;
+
+    fn start(&self) -> &str {
+        self.pattern.as_ref().map_or("", Pattern::literal)
+    }
+
+    fn names<'a>(&'a self, hub: &'a Hub, from: Bound<&str>) -> Names<'a> {
+        let names = hub.channel_names(from);
+        match &self.pattern {
+            Some(pattern) => Box::new(names.take_while(|name| pattern.may_match_from(name))),
+            None => Box::new(names),
+        }
+    }
+
+    fn entry(&self, hub: &Hub, name: &str) -> Option<(usize, usize)> {
+        let is_wanted = self.pattern.as_ref().is_none_or(|pattern| pattern.matches(name));
+        let subscribers = if is_wanted { hub.subscribers(name) } else { None };
+        subscribers.map(|subscribers| (subscribers, size_of_channel(name)))
+    }
+}
+
+/// The clients of a worker; of one user, if named.
+struct Connections {
+    user: Option<Arc<str>>,
+}
+
+impl Table for Connections {
+    type Entry = ConnectionView;
+
+    fn start(&self) -> &str {
+        ""
+    }
+
+    fn names<'a>(&'a self, hub: &'a Hub, from: Bound<&str>) -> Names<'a> {
+        match &self.user {
+            Some(user) => Box::new(hub.roster().client_ids_of(user, from)),
+            None => Box::new(hub.roster().client_ids(from)),
+        }
+    }
+
+    fn entry(&self, hub: &Hub, client: &str) -> Option<(ConnectionView, usize)> {
+        let view = view(hub.roster().client(client)?);
+        let bytes = size_of_view(client, &view);
+        Some((view, bytes))
+    }
+}
+
+/// A page that is being filled.
+struct Scan<T: Table> {
+    table: T,
     limit: usize,
-    entries: BTreeMap<Arc<str>, T>,
+    /// Where the next slice begins.
+    next: Bound<Arc<str>>,
+    page: Page<T::Entry>,
+    bytes: usize,
+    /// Names that were looked at.
+    looked_at: usize,
+    /// Time of the worker that was taken.
+    spent: Duration,
 }
 
-impl<T> First<T> {
-    fn new(after: String, limit: usize) -> Self {
-        Self { after, limit, entries: BTreeMap::new() }
+impl<T: Table> Scan<T> {
+    /// One that has not begun: names above `after`, at most `limit` of them.
+    fn new(table: T, after: &str, limit: usize) -> Self {
+        let next = if after >= table.start() && !after.is_empty() {
+            Bound::Excluded(after.into())
+        } else {
+            Bound::Included(table.start().into())
+        };
+        Self { table, limit, next, page: Page::default(), bytes: 0, looked_at: 0, spent: Duration::ZERO }
     }
 
-    fn wants(&self, name: &str) -> bool {
-        name > self.after.as_str()
-            && (self.entries.len() < self.limit
-                || self.entries.last_key_value().is_some_and(|(last, _)| name < &**last))
-    }
-
-    /// One that comes again takes its own place.
-    fn insert(&mut self, name: Arc<str>, value: T) {
-        self.entries.insert(name, value);
-        if self.entries.len() > self.limit {
-            self.entries.pop_last();
-        }
-    }
-}
-
-/// Visits all indexes of a table from the end, in slices; false if it ended early because nobody waits for the answer.
-async fn walk<A>(
-    worker: &Worker,
-    answer: &oneshot::Sender<A>,
-    size: impl Fn(&Hub) -> usize,
-    mut visit: impl FnMut(&Hub, usize),
-) -> bool {
-    let mut next = size(&worker.hub());
-    while next > 0 {
-        if answer.is_closed() {
-            return false;
-        }
-        let started = Instant::now();
-        {
-            let hub = worker.hub();
-            // It may have become smaller: what was moved away from behind its end was seen.
-            next = next.min(size(&hub));
-            while next > 0 && started.elapsed() < SLICE {
-                for _ in 0..ENTRIES_PER_LOOK.min(next) {
-                    next -= 1;
-                    visit(&hub, next);
-                }
+    /// Fills the page and sends it, unless nobody waits for it any more.
+    async fn answer(mut self, worker: &Worker, answer: oneshot::Sender<Page<T::Entry>>) {
+        while !answer.is_closed() {
+            if self.slice(worker) {
+                // Whoever asked may have gone meanwhile; then nobody misses the answer.
+                let _ = answer.send(self.page);
+                return;
             }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
     }
-    true
+
+    /// Looks at names for as long as a slice lasts; true if the page is done.
+    fn slice(&mut self, worker: &Worker) -> bool {
+        let started = Instant::now();
+        let hub = worker.hub();
+        let mut last = None;
+        let mut done = true;
+        let from = as_str(&self.next);
+        for (index, name) in self.table.names(&hub, from).enumerate() {
+            if self.page.entries.len() >= self.limit {
+                break;
+            }
+            let is_over = index > 0 && index % ENTRIES_PER_LOOK == 0 && started.elapsed() >= SLICE;
+            if is_over || self.bytes >= ANSWER_BYTES {
+                done = false;
+                break;
+            }
+            if let Some((entry, bytes)) = self.table.entry(&hub, name) {
+                self.page.entries.insert(name.as_ref().to_owned(), entry);
+                self.bytes += bytes;
+            }
+            self.looked_at += 1;
+            last = Some(name);
+        }
+        let took = started.elapsed();
+        self.spent += took;
+        worker.tally.held(took);
+        if !done && (self.bytes >= ANSWER_BYTES || self.spent >= PAGE_TIME) {
+            self.page.cut_at = last.map(|name| name.as_ref().to_owned());
+            done = true;
+        }
+        if let Some(last) = last.cloned() {
+            self.next = Bound::Excluded(last);
+        }
+        done
+    }
 }
 
-/// Describes connections, in slices, as far as an answer holds them.
-async fn describe(worker: &Worker, clients: BTreeMap<Arc<str>, ()>) -> Page<ConnectionView> {
-    let mut page = Page::default();
-    let mut bytes = 0;
-    let mut clients = clients.into_keys();
-    loop {
-        let started = Instant::now();
-        {
-            let hub = worker.hub();
-            while started.elapsed() < SLICE {
-                if bytes >= ANSWER_BYTES {
-                    page.is_cut = true;
-                    return page;
-                }
-                let Some(client) = clients.next() else { return page };
-                // It may have gone since it was found.
-                let Some(session) = hub.roster().client(&client) else { continue };
-                let view = view(session);
-                bytes += size_of_view(&client, &view);
-                page.entries.insert(client.as_ref().to_owned(), view);
-            }
-        }
-        tokio::task::yield_now().await;
-    }
+fn as_str(bound: &Bound<Arc<str>>) -> Bound<&str> {
+    bound.as_ref().map(|name| &**name)
 }
 
 fn view(session: &Registered) -> ConnectionView {
@@ -197,6 +247,11 @@ fn view(session: &Registered) -> ConnectionView {
         connected_at: session.connected_at_ms,
         channels: session.channel_names().iter().map(ToString::to_string).collect(),
     }
+}
+
+/// Bytes that a channel takes in an answer, about.
+pub fn size_of_channel(name: &str) -> usize {
+    ENTRY_BYTES + name.len()
 }
 
 /// Bytes that a connection takes in an answer, about.

@@ -109,6 +109,15 @@ impl Client {
         self.key
     }
 
+    /// Signals that it took out of its mailbox.
+    pub(super) fn signals(&self) -> usize {
+        self.signals.0.borrow().len()
+    }
+
+    pub(super) fn is_ended_as_slow(&self) -> bool {
+        self.outbox.overflow().is_some()
+    }
+
     pub(super) async fn was_told_to_end(&self, code: u16) -> bool {
         tokio::task::yield_now().await;
         actix_rt::time::sleep(Duration::ZERO).await;
@@ -293,7 +302,7 @@ async fn a_session_is_found_under_its_newest_identity_alone() {
     let found = |user, client| hub.roster().of(user, client).len();
     assert_eq!((found(None, Some("first")), found(None, Some("second")), found(Some("42"), None)), (0, 0, 0));
     assert_eq!((found(None, Some("third")), found(Some("43"), None)), (1, 1));
-    assert_eq!(hub.roster().counts(), (1, 1));
+    assert_eq!(hub.roster().identified().count(), 1);
 }
 
 #[actix_rt::test]
@@ -307,4 +316,22 @@ async fn the_last_subscription_that_leaves_says_so() {
     assert!(hub.leave(one.key, "a").is_none());
     assert!(hub.leave_all(two.key)[0].last);
     assert_eq!(hub.channel_count(), 0);
+}
+
+#[actix_rt::test]
+async fn a_session_that_does_not_empty_its_mailbox_is_ended_as_slow_and_no_other_is() {
+    let mut hub = Hub::default();
+    let clients = [Client::enter(&mut hub, "slow"), Client::enter(&mut hub, "quick")];
+    hub.roster().get(clients[1].key).unwrap().tell(Signal::Timer);
+    let mut told = 0;
+    while !clients[0].is_ended_as_slow() {
+        hub.roster().get(clients[0].key).unwrap().tell(Signal::Timer);
+        told += 1;
+        assert!(told < 100, "the mailbox has no bound");
+    }
+    assert!(!clients[1].is_ended_as_slow());
+    // What fitted is handed over; the rest waits nowhere.
+    tokio::task::yield_now().await;
+    actix_rt::time::sleep(Duration::ZERO).await;
+    assert_eq!((clients[0].signals(), clients[1].signals()), (told - 1, 1));
 }

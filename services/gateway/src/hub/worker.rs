@@ -302,6 +302,8 @@ impl Worker {
                             Control::Drain { over } => self.say_farewell(over),
                             _ => self.obey(&control).await,
                         }
+                        // Its sessions take it out of their mailboxes before the next one comes.
+                        tokio::task::yield_now().await;
                     }
                     Entry::Question(question) => {
                         self.deliver_turn(&mut turn).await;

@@ -1,7 +1,7 @@
 //! Questions to all workers of this node: connections, channels; and its kept numbers. The API asks all nodes, see
 //! [`super::cluster`].
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -12,13 +12,13 @@ use tokio::{
 use crate::{
     hub::{
         control::ConnectionView,
-        scan::{ANSWER_BYTES, Page, Question, size_of_view},
+        scan::{ANSWER_BYTES, Page, Question, size_of_channel, size_of_view},
         worker::Unasked,
     },
     node::{Node, cluster::ClusterError},
 };
 
-/// Scans of a node at a time: each of them looks at every channel or session.
+/// Scans of a node at a time: each of them may take up to 25 ms of every worker's time.
 pub(in crate::node) const SCANS_AT_A_TIME: usize = 2;
 /// How long a request waits until it may scan. Then it gets a 429.
 const SCAN_WAIT: Duration = Duration::from_millis(500);
@@ -108,7 +108,7 @@ impl Node {
         pattern: Option<&str>,
         after: &str,
         limit: usize,
-    ) -> Result<BTreeMap<String, usize>, ClusterError> {
+    ) -> Result<Page<usize>, ClusterError> {
         let answers = self
             .ask(|answer| Question::Channels {
                 pattern: pattern.map(str::to_owned),
@@ -121,7 +121,8 @@ impl Node {
         for page in answers {
             merge(&mut all, page, |count, more| *count += more);
         }
-        Ok(first(all.entries, limit))
+        cut(&mut all, limit, |name, _| size_of_channel(name));
+        Ok(all)
     }
 
     /// Numbers of this node, as they are kept: no worker is asked.
@@ -136,17 +137,8 @@ impl Node {
     }
 }
 
-/// The first entries by key.
-pub(super) fn first<K: Ord, V>(all: BTreeMap<K, V>, limit: usize) -> BTreeMap<K, V> {
-    if all.len() <= limit { all } else { all.into_iter().take(limit).collect() }
-}
-
-/// Puts two pages together. Where one was cut short, nothing is known of what comes after its last entry.
+/// Puts two pages together. Where one was cut short, nothing is known of what comes after the name at which it was.
 pub(super) fn merge<T>(all: &mut Page<T>, page: Page<T>, add: impl Fn(&mut T, T)) {
-    let end = |page: &Page<T>| {
-        if page.is_cut { page.entries.last_key_value().map(|(name, _)| name.clone()) } else { None }
-    };
-    let ends = [end(all), end(&page)];
     for (name, value) in page.entries {
         match all.entries.entry(name) {
             std::collections::btree_map::Entry::Vacant(free) => {
@@ -155,9 +147,10 @@ pub(super) fn merge<T>(all: &mut Page<T>, page: Page<T>, add: impl Fn(&mut T, T)
             std::collections::btree_map::Entry::Occupied(mut taken) => add(taken.get_mut(), value),
         }
     }
-    all.is_cut |= page.is_cut;
+    let ends = [all.cut_at.take(), page.cut_at];
     if let Some(end) = ends.into_iter().flatten().min() {
         all.entries.retain(|name, _| *name <= end);
+        all.cut_at = Some(end);
     }
 }
 
@@ -165,13 +158,15 @@ pub(super) fn merge<T>(all: &mut Page<T>, page: Page<T>, add: impl Fn(&mut T, T)
 pub(super) fn cut<T>(page: &mut Page<T>, limit: usize, size: impl Fn(&str, &T) -> usize) {
     let mut bytes = 0;
     let mut fitting = 0;
+    let mut last: Option<&String> = None;
     for (name, value) in page.entries.iter().take(limit) {
         if bytes >= ANSWER_BYTES {
-            page.is_cut = true;
+            page.cut_at = last.cloned();
             break;
         }
         bytes += size(name, value);
         fitting += 1;
+        last = Some(name);
     }
     if fitting < page.entries.len() {
         let entries = std::mem::take(&mut page.entries);
@@ -185,27 +180,32 @@ mod tests {
 
     use super::*;
 
-    fn page(names: &[&str], is_cut: bool) -> Page<usize> {
-        Page { entries: names.iter().map(|name| ((*name).to_owned(), 1)).collect(), is_cut }
+    fn page(names: &[&str], cut_at: Option<&str>) -> Page<usize> {
+        let entries = names.iter().map(|name| ((*name).to_owned(), 1)).collect();
+        Page { entries, cut_at: cut_at.map(str::to_owned) }
     }
 
     #[test]
-    fn nothing_is_listed_beyond_the_end_of_a_page_that_was_cut() {
-        let mut all = page(&["a", "d", "f"], false);
-        merge(&mut all, page(&["b", "c"], true), |count, more| *count += more);
-        assert_eq!(all, page(&["a", "b", "c"], true));
-        merge(&mut all, page(&["a", "x"], false), |count, more| *count += more);
-        assert_eq!(all.entries.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
-        assert_eq!((all.entries["a"], all.is_cut), (2, true));
+    fn nothing_is_listed_beyond_the_name_at_which_a_page_was_cut() {
+        let mut all = page(&["a", "d", "f"], None);
+        merge(&mut all, page(&["b", "c"], Some("d")), |count, more| *count += more);
+        assert_eq!(all, page(&["a", "b", "c", "d"], Some("d")));
+        merge(&mut all, page(&["a", "x"], None), |count, more| *count += more);
+        assert_eq!(all.entries.keys().collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+        assert_eq!((all.entries["a"], all.cut_at.as_deref()), (2, Some("d")));
+        // One that found nothing looked less far.
+        merge(&mut all, page(&[], Some("b")), |count, more| *count += more);
+        assert_eq!(all.entries.keys().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(all.cut_at.as_deref(), Some("b"));
     }
 
     #[test]
     fn a_page_ends_with_the_entry_that_passes_the_bytes_of_an_answer() {
-        let mut large = page(&["a", "b", "c"], false);
+        let mut large = page(&["a", "b", "c"], None);
         cut(&mut large, 3, |_, _| ANSWER_BYTES);
-        assert_eq!(large, page(&["a"], true));
-        let mut small = page(&["a", "b", "c"], false);
+        assert_eq!(large, page(&["a"], Some("a")));
+        let mut small = page(&["a", "b", "c"], None);
         cut(&mut small, 2, |_, _| 1);
-        assert_eq!(small, page(&["a", "b"], false));
+        assert_eq!(small, page(&["a", "b"], None));
     }
 }

@@ -35,6 +35,7 @@ use crate::{
         carrier::{Carried, Carrier, Io},
         endpoint::Endpoint,
         errand::Errands,
+        mailbox,
         peer::source,
         stomp::StompEndpoint,
         turn::Turn,
@@ -105,6 +106,7 @@ pub fn take<T: Io>(
     let outbox = Outbox::new(endpoint.outbox_max_bytes());
     let session = Box::new(endpoint.session(false, peer, now));
     StompConnection::create(|ctx: &mut Context<StompConnection<T>>| {
+        ctx.set_mailbox_capacity(mailbox::capacity(&node.settings));
         place.runs(ctx.address().recipient());
         let key = worker.register(Registration {
             mailbox: ctx.address().recipient(),

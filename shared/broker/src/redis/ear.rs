@@ -1,30 +1,29 @@
 //! What this node wants to hear from one server, what the server confirmed, and the one place from which the sink is called.
 //! [`Sink`] (calling rules), design §5 (interest, after any loss).
 //!
-//! The connection's reader hands over everything that the server pushes, in order and without waiting. Everything happens
-//! under one lock, so that nothing reaches the sink after an unsubscribe, and no two calls overlap when one connection
-//! follows another. What the server pushes is the only truth about what is heard: a name is heard from the confirmation of
-//! its subscription on, and no longer when the server ends that by itself (its slot went to another server).
+//! The connection's reader hands over everything that the server pushes, in order and without waiting. The sink is called under one
+//! lock (`delivery`), so that nothing reaches it after an unsubscribe, and no two calls overlap when one connection follows
+//! another. What is wanted and confirmed stands under another lock, which is never held while the sink is called: whoever
+//! subscribes does not wait until the workers' inboxes are filled. What the server pushes is the only truth about what is heard: a
+//! name is heard from the confirmation of its subscription on, and no longer when the server ends that by itself (its slot went
+//! to another server).
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use redis::{PushInfo, PushKind, Value};
-use tokio::{
-    sync::{Notify, oneshot},
-    time::Instant,
-};
+use tokio::{sync::Notify, time::Instant};
 
+pub(super) use self::waiter::Waiter;
 use super::{canary::Canary, tally::Tally, wire::decode_message};
 use crate::{BrokerError, Sink};
+
+mod waiter;
 
 /// Names of pub/sub channels in Redis.
 pub(super) type Names = Vec<String>;
@@ -55,44 +54,6 @@ pub(super) enum Matter {
     Channel(Arc<str>),
     /// Messages of nodes.
     Messages,
-}
-
-/// Somebody who waits until names are heard.
-#[derive(Debug)]
-pub(super) struct Waiter {
-    missing: AtomicUsize,
-    reply: Mutex<Option<oneshot::Sender<Result<(), BrokerError>>>>,
-}
-
-impl Waiter {
-    /// One that waits for so many names.
-    pub(super) fn new(names: usize) -> (Arc<Self>, oneshot::Receiver<Result<(), BrokerError>>) {
-        let (reply, answer) = oneshot::channel();
-        let waiter = Self { missing: AtomicUsize::new(names), reply: Mutex::new(Some(reply)) };
-        if names == 0 {
-            waiter.end(Ok(()));
-        }
-        (Arc::new(waiter), answer)
-    }
-
-    /// One of the names is heard.
-    pub(super) fn count_down(&self) {
-        if self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.end(Ok(()));
-        }
-    }
-
-    /// Nobody waits any more.
-    fn is_given_up(&self) -> bool {
-        self.reply.lock().as_ref().is_none_or(oneshot::Sender::is_closed)
-    }
-
-    /// Only the first end counts.
-    pub(super) fn end(&self, answer: Result<(), BrokerError>) {
-        if let Some(reply) = self.reply.lock().take() {
-            let _ = reply.send(answer);
-        }
-    }
 }
 
 /// A name that the node wants to hear.
@@ -126,8 +87,20 @@ struct State {
     canary: Canary,
 }
 
+/// What the sink is told of one push.
+enum Delivery {
+    /// A message of nodes.
+    Message(Bytes),
+    /// A message of a channel.
+    Event(Arc<str>, Bytes),
+    /// A channel is heard from now on, and may have missed something before.
+    Gap(Arc<str>),
+}
+
 /// See the module's head.
 pub(super) struct Ear {
+    /// Held while the sink is called. Taken before `state`, where both are.
+    delivery: Mutex<()>,
     state: Mutex<State>,
     audience: Arc<Audience>,
     /// Something is not heard that the server has to be asked for.
@@ -137,7 +110,7 @@ pub(super) struct Ear {
 impl Ear {
     pub(super) fn new(audience: Arc<Audience>, canary: String) -> Self {
         let state = State { canary: Canary::new(canary), ..State::default() };
-        Self { state: Mutex::new(state), audience, wake: Notify::new() }
+        Self { delivery: Mutex::default(), state: Mutex::new(state), audience, wake: Notify::new() }
     }
 
     /// What is known of the canaries, for as long as `with` runs.
@@ -194,6 +167,8 @@ impl Ear {
     /// No longer wants these, and does `ask`, which says whether the server is going to be asked to end them, before anybody
     /// else can change it.
     pub(super) fn drop_interest(&self, names: &Names, ask: impl FnOnce() -> bool) {
+        // What is being delivered now may be of one of them.
+        let _delivered = self.delivery.lock();
         let mut state = self.state.lock();
         for name in names {
             state.forget(name);
@@ -236,6 +211,7 @@ impl Ear {
 
     /// Gives away what is wanted of other servers from now on: nothing of it reaches the sink from here when this returns.
     pub(super) fn give_away(&self, is_theirs: impl Fn(&str) -> bool) -> Vec<(String, Wanted)> {
+        let _delivered = self.delivery.lock();
         let mut state = self.state.lock();
         state.leaving.retain(|name, _| !is_theirs(name));
         let names: Names = state.wanted.keys().filter(|name| is_theirs(name)).cloned().collect();
@@ -273,67 +249,70 @@ impl Ear {
         let mut parts = pushed.data.into_iter();
         let Some(Value::BulkString(name)) = parts.next() else { return };
         let Ok(name) = std::str::from_utf8(&name) else { return };
+        // The next push waits until this one is delivered, even where it comes over the next connection.
+        let _delivery = self.delivery.lock();
         let mut state = self.state.lock();
         if state.generation != generation {
             return;
         }
-        match pushed.kind {
+        let (delivery, heard) = match pushed.kind {
             PushKind::Message | PushKind::SMessage => {
-                if let Some(Value::BulkString(message)) = parts.next() {
-                    self.hear_message(&mut state, name, Bytes::from(message));
-                }
+                let Some(Value::BulkString(message)) = parts.next() else { return };
+                (self.hear_message(&mut state, name, Bytes::from(message)), Vec::new())
             }
-            PushKind::Subscribe | PushKind::SSubscribe => self.hear_confirmation(&mut state, name),
-            PushKind::Unsubscribe | PushKind::SUnsubscribe => self.hear_end(&mut state, name),
-            _ => {}
+            PushKind::Subscribe | PushKind::SSubscribe => state.hear_confirmation(name),
+            PushKind::Unsubscribe | PushKind::SUnsubscribe => {
+                self.hear_end(&mut state, name);
+                (None, Vec::new())
+            }
+            _ => (None, Vec::new()),
+        };
+        drop(state);
+        if let (Some(delivery), Some(sink)) = (delivery, self.audience.sink.get()) {
+            self.deliver(delivery, &**sink);
+        }
+        // Whoever waited is told after the gap.
+        for waiter in heard {
+            waiter.count_down();
         }
     }
 
-    fn hear_message(&self, state: &mut State, name: &str, message: Bytes) {
+    fn hear_message(&self, state: &mut State, name: &str, message: Bytes) -> Option<Delivery> {
         if name == state.canary.name() {
-            return state.canary.hear(&message);
+            state.canary.hear(&message);
+            return None;
         }
         let wanted = state.wanted.get(name);
         if !matches!(wanted, Some(Wanted { matter: Matter::Messages, .. })) {
             // Wanted or not: that it came so far is what counts.
             self.audience.tally.messages_received.add(1);
         }
-        let Some(wanted) = wanted.filter(|wanted| wanted.is_heard) else { return };
-        let Some(sink) = self.audience.sink.get() else { return };
-        match &wanted.matter {
-            Matter::Messages => {
-                let _one_at_a_time = self.audience.messages.lock();
-                sink.on_message(message);
-            }
-            Matter::Channel(channel) => match decode_message(message) {
-                Ok(event) => sink.on_event(channel, event),
-                Err(error) => {
-                    tracing::warn!(channel = &**channel, %error, "a message cannot be read");
-                    self.audience.tally.gaps_told.add(1);
-                    sink.on_gap(channel);
-                }
-            },
+        match &wanted.filter(|wanted| wanted.is_heard)?.matter {
+            Matter::Messages => Some(Delivery::Message(message)),
+            Matter::Channel(channel) => Some(Delivery::Event(channel.clone(), message)),
         }
     }
 
-    /// Now that every later message will be heard, the node can read what it missed.
-    fn hear_confirmation(&self, state: &mut State, name: &str) {
-        if state.leaving.contains_key(name) {
-            return;
+    fn deliver(&self, delivery: Delivery, sink: &dyn Sink) {
+        match delivery {
+            Delivery::Message(message) => {
+                let _one_at_a_time = self.audience.messages.lock();
+                sink.on_message(message);
+            }
+            Delivery::Event(channel, message) => match decode_message(message) {
+                Ok(event) => sink.on_event(&channel, event),
+                Err(error) => {
+                    tracing::warn!(channel = &*channel, %error, "a message cannot be read");
+                    self.tell_gap(&channel, sink);
+                }
+            },
+            Delivery::Gap(channel) => self.tell_gap(&channel, sink),
         }
-        let Some(wanted) = state.wanted.get_mut(name).filter(|wanted| !wanted.is_heard) else { return };
-        wanted.is_heard = true;
-        let has_gap = std::mem::take(&mut wanted.has_gap);
-        if let (true, Matter::Channel(channel), Some(sink)) =
-            (has_gap, &wanted.matter, self.audience.sink.get())
-        {
-            self.audience.tally.gaps_told.add(1);
-            sink.on_gap(channel);
-        }
-        for waiter in wanted.waiters.drain(..) {
-            waiter.count_down();
-        }
-        state.settle(name);
+    }
+
+    fn tell_gap(&self, channel: &Arc<str>, sink: &dyn Sink) {
+        self.audience.tally.gaps_told.add(1);
+        sink.on_gap(channel);
     }
 
     fn hear_end(&self, state: &mut State, name: &str) {
@@ -356,6 +335,26 @@ impl Ear {
 }
 
 impl State {
+    /// The server has confirmed a subscription: every later message will be heard, and the node can read what it missed. Returns
+    /// what the sink is told, and who waited.
+    fn hear_confirmation(&mut self, name: &str) -> (Option<Delivery>, Vec<Arc<Waiter>>) {
+        if self.leaving.contains_key(name) {
+            return (None, Vec::new());
+        }
+        let Some(wanted) = self.wanted.get_mut(name).filter(|wanted| !wanted.is_heard) else {
+            return (None, Vec::new());
+        };
+        wanted.is_heard = true;
+        let has_gap = std::mem::take(&mut wanted.has_gap);
+        let gap = match &wanted.matter {
+            Matter::Channel(channel) if has_gap => Some(Delivery::Gap(channel.clone())),
+            _ => None,
+        };
+        let heard = std::mem::take(&mut wanted.waiters);
+        self.settle(name);
+        (gap, heard)
+    }
+
     fn leave(&mut self, names: &Names) {
         for name in names {
             *self.leaving.entry(name.clone()).or_default() += 1;
@@ -381,3 +380,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,8 @@
-//! Scans over a worker with real channels and sessions: their order, their slices, and that they miss nothing.
+//! Scans over a worker with real channels and sessions: their order, their slices, what they look at, and that they miss nothing.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::cell::Cell;
+use std::{cell::Cell, collections::BTreeSet};
 
 use gorani_broker::{Broker, ClientInfo, MemoryBroker, MemorySettings, Retention};
 
@@ -68,61 +68,164 @@ async fn pages_are_the_first_names_after_the_cursor() {
     assert!(channels(&worker, None, "c0999", 3).await.entries.is_empty());
 }
 
+/// Fills a page without giving anybody else a turn.
+fn fill_page<T: Table>(worker: &Worker, table: T, after: &str, limit: usize) -> Scan<T> {
+    let mut scan = Scan::new(table, after, limit);
+    while !scan.slice(worker) {}
+    scan
+}
+
+fn channels_like(pattern: Option<&str>) -> Channels {
+    Channels { pattern: pattern.map(|pattern| Pattern::new(pattern.to_owned())) }
+}
+
 #[actix_rt::test]
-async fn what_stays_while_others_come_and_go_is_never_missed() {
+async fn a_page_looks_at_as_many_channels_as_it_lists_however_many_there_are() {
+    for channels in [1_000, 20_000] {
+        let worker = worker();
+        let _clients = fill(&worker, channels, |number| format!("chat:room-{:05}", number * 7919 % channels));
+        for (pattern, after, listed) in [
+            (None, "", 100),
+            (None, "chat:room-00500", 100),
+            (None, "chat:room-99999", 0),
+            (Some("chat:room-00*"), "", 100),
+            (Some("chat:room-00*"), "chat:room-00500", 100),
+            (Some("chat:room-00?23"), "chat:room-00500", 5),
+            (Some("chat:room-00123"), "", 1),
+            (Some("chat:room-00123"), "chat:room-00123", 0),
+            (Some("chat:room-"), "", 0),
+            (Some("news:*"), "", 0),
+        ] {
+            let scan = fill_page(&worker, channels_like(pattern), after, 100);
+            let (page, looked_at) = (scan.page, scan.looked_at);
+            assert_eq!((page.entries.len(), page.cut_at), (listed, None), "{pattern:?} after {after:?}");
+            let most = if pattern == Some("chat:room-00?23") { 500 } else { 100 };
+            assert!(looked_at <= most, "{looked_at} names for {pattern:?} after {after:?}");
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn a_page_looks_at_as_many_connections_as_it_lists_whoevers_they_are() {
+    let worker = worker();
+    let clients: Vec<_> = (0..3_000)
+        .map(|number| Client::enter(&mut worker.hub_mut(), &format!("client{number:04}")))
+        .collect();
+    for (number, client) in clients.iter().enumerate() {
+        let user = if number % 2 == 0 { "even" } else { "odd" };
+        worker.hub_mut().roster_mut().identify(
+            client.key(),
+            user.into(),
+            format!("client{number:04}").into(),
+        );
+    }
+    for (user, after, listed) in [
+        (None, "", 50),
+        (None, "client2990", 9),
+        (Some("even"), "client1000", 50),
+        (Some("odd"), "client2990", 5),
+        (Some("nobody"), "", 0),
+    ] {
+        let scan = fill_page(&worker, Connections { user: user.map(Arc::from) }, after, 50);
+        assert_eq!((scan.page.entries.len(), scan.looked_at, scan.page.cut_at), (listed, listed, None));
+        assert!(scan.page.entries.keys().all(|client| &**client > after));
+        assert!(scan.page.entries.values().all(|view| user.is_none_or(|user| view.user == user)));
+    }
+}
+
+/// Channels, each of which takes a slice and more.
+struct SlowChannels(Channels);
+
+impl Table for SlowChannels {
+    type Entry = usize;
+
+    fn start(&self) -> &str {
+        self.0.start()
+    }
+
+    fn names<'a>(&'a self, hub: &'a Hub, from: Bound<&str>) -> Names<'a> {
+        self.0.names(hub, from)
+    }
+
+    fn entry(&self, hub: &Hub, name: &str) -> Option<(usize, usize)> {
+        let until = Instant::now() + 2 * SLICE / u32::try_from(ENTRIES_PER_LOOK).unwrap();
+        while Instant::now() < until {}
+        self.0.entry(hub, name)
+    }
+}
+
+#[actix_rt::test]
+async fn what_stays_while_others_come_and_go_is_never_missed_or_listed_twice() {
     let worker = worker();
     let goer = Client::enter(&mut worker.hub_mut(), "goer");
-    for number in 0..50 {
-        join(&worker, goer.key(), format!("goes{number}"));
-    }
-    let stays = fill(&worker, 2000, |number| format!("stays{number:05}"));
-    let (answer, _answered) = oneshot::channel::<()>();
-    let changed = Rc::new(Cell::new(0));
-    let (going, counted) = (worker.clone(), changed.clone());
-    let changes = actix_rt::spawn(async move {
-        // Between the slices of the scan: somebody goes, somebody comes.
-        for number in 0..50 {
-            going.hub_mut().leave(goer.key(), &format!("goes{number}"));
-            join(&going, goer.key(), format!("comes{number}"));
-            counted.set(number + 1);
-            tokio::task::yield_now().await;
+    let mut around = BTreeSet::new();
+    let _stays = fill(&worker, 400, |number| format!("c{number:05}-stays"));
+    let (mut after, mut listed, mut changes, mut slices) = (String::new(), Vec::new(), 0, 0);
+    loop {
+        let mut scan = Scan::new(SlowChannels(channels_like(None)), &after, 150);
+        loop {
+            let done = scan.slice(&worker);
+            slices += 1;
+            // Between two slices somebody goes and somebody comes, before the cursor, at it and after it.
+            for _ in 0..4 {
+                changes += 1;
+                let name = format!("c{:05}-goes", changes * 7 % 400);
+                if around.remove(&name) {
+                    worker.hub_mut().leave(goer.key(), &name);
+                } else {
+                    join(&worker, goer.key(), name.clone());
+                    around.insert(name);
+                }
+            }
+            if done {
+                break;
+            }
         }
-    });
-    let mut seen = std::collections::HashSet::new();
-    let (mut visited, mut changed_meanwhile) = (0, 0);
-    let finished = walk(
-        &worker,
-        &answer,
-        |hub| hub.channel_count(),
-        |hub, index| {
-            visited += 1;
-            if visited % 20 == 0 {
-                // Long enough that the slice ends here.
-                let until = Instant::now() + 2 * SLICE;
-                while Instant::now() < until {}
-            }
-            changed_meanwhile = changed.get();
-            if let Some((name, _)) = hub.channel_at(index) {
-                seen.insert(name.clone());
-            }
-        },
-    )
-    .await;
-    assert!(finished);
-    assert!(changed_meanwhile > 10, "{changed_meanwhile} changes during the scan");
-    changes.await.unwrap();
-    assert_eq!(seen.iter().filter(|name| name.starts_with("stays")).count(), 2000);
-    drop(stays);
+        listed.extend(scan.page.entries.keys().cloned());
+        match scan.page.cut_at.or_else(|| scan.page.entries.keys().last().cloned()) {
+            Some(last) => after = last,
+            None => break,
+        }
+    }
+    assert!(slices >= 400 / ENTRIES_PER_LOOK, "{slices} slices");
+    let distinct: BTreeSet<_> = listed.iter().cloned().collect();
+    assert!(listed.is_sorted() && distinct.len() == listed.len(), "listed twice or out of order");
+    assert_eq!(listed.iter().filter(|name| name.ends_with("stays")).count(), 400);
 }
 
 #[actix_rt::test]
 async fn a_hostile_pattern_over_long_names_takes_no_turn_for_long() {
     let worker = worker();
-    let _clients = fill(&worker, 2000, |number| format!("{}{number:05}", "a".repeat(250)));
+    let name = |number| format!("{}{number:05}", "a".repeat(250));
+    let _clients = fill(&worker, 2000, name);
     let pattern = format!("{}b", "*a".repeat(127));
-    let (found, watch) = watched(channels(&worker, Some(&pattern), "", 10)).await;
-    assert!(found.entries.is_empty());
-    watch.assert_slices();
+    let (mut after, mut pages) = (String::new(), 0);
+    loop {
+        let (found, watch) = watched(channels(&worker, Some(&pattern), &after, 10)).await;
+        assert!(found.entries.is_empty());
+        pages += 1;
+        let Some(cut_at) = found.cut_at else { break };
+        watch.assert_slices();
+        assert!(cut_at > after, "no progress beyond {after}");
+        after = cut_at;
+    }
+    assert!(pages > 1, "2,000 such names do not fit into {PAGE_TIME:?}");
+}
+
+#[actix_rt::test]
+async fn pages_of_a_rare_pattern_find_all_that_match_by_their_cursors() {
+    let worker = worker();
+    let _clients = fill(&worker, 20_000, |number| format!("chat:room-{number:05}"));
+    let (mut after, mut found) = (String::new(), Vec::new());
+    loop {
+        let page = channels(&worker, Some("*-*7777"), &after, 100).await;
+        found.extend(page.entries.into_keys());
+        match page.cut_at {
+            Some(cut_at) => after = cut_at,
+            None => break,
+        }
+    }
+    assert_eq!(found, ["chat:room-07777", "chat:room-17777"]);
 }
 
 #[actix_rt::test]
@@ -145,27 +248,12 @@ async fn connections_that_do_not_fit_into_an_answer_are_cut_and_the_cursor_goes_
         let bytes: usize = page.entries.iter().map(|(client, view)| size_of_view(client, view)).sum();
         assert!(bytes < ANSWER_BYTES + 64 * 1024, "{bytes}");
         (seen, pages) = (seen + page.entries.len(), pages + 1);
-        if !page.is_cut {
-            break;
-        }
-        after = page.entries.last_key_value().unwrap().0.clone();
+        let Some(cut_at) = page.cut_at else { break };
+        assert_eq!(&cut_at, page.entries.last_key_value().unwrap().0);
+        after = cut_at;
     }
     assert_eq!(seen, 300);
     assert!(pages > 1);
-}
-
-/// Channels of the next test. Record 28 has the numbers for a million of them.
-const MANY_CHANNELS: usize = 50_000;
-
-#[actix_rt::test]
-async fn a_scan_of_many_channels_takes_turns_with_others() {
-    let worker = worker();
-    let _clients = fill(&worker, MANY_CHANNELS, |number| format!("chat:room-{number:07}"));
-    for (pattern, after) in [(None, ""), (None, "chat:room-0025000"), (Some("chat:*99"), "")] {
-        let (found, watch) = watched(channels(&worker, pattern, after, 100)).await;
-        assert_eq!(found.entries.len(), 100);
-        watch.assert_slices();
-    }
 }
 
 /// Turns that a neighbour on the same thread had during a scan.

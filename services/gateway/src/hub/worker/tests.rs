@@ -7,6 +7,7 @@ use gorani_broker::{MemoryBroker, MemorySettings, Position, Publication};
 
 use super::*;
 use crate::hub::{
+    control::Target,
     reads::tests::Stream,
     tests::{Client, HISTORY, NO_HISTORY},
 };
@@ -144,6 +145,24 @@ async fn a_gap_that_is_told_while_a_subscription_reads_its_place_is_not_overlook
     stream.until_asked(2).await;
     stream.answer();
     assert_eq!(subscribing.await.unwrap().unwrap().top.unwrap().offset, 1);
+}
+
+#[actix_rt::test]
+async fn many_orders_at_a_time_end_no_session_that_empties_its_mailbox() {
+    let (worker, inbox) = start();
+    let client = Client::enter(&mut worker.hub_mut(), "one");
+    worker.hub_mut().roster_mut().identify(client.key, "42".into(), "one".into());
+    client.join(&mut worker.hub_mut(), NO_HISTORY, None);
+    // Far more than the mailbox of this client holds, all in one turn of the worker.
+    for _ in 0..200 {
+        let target = Target { user: "42".to_owned(), client: None };
+        let order = Control::Refresh { target, expired: false, expire_at: None };
+        inbox.control(Arc::new(order)).await.unwrap();
+    }
+    while client.signals() < 200 {
+        assert!(!client.is_ended_as_slow(), "after {} signals", client.signals());
+        tokio::task::yield_now().await;
+    }
 }
 
 /// A sink without a node.

@@ -130,7 +130,10 @@ impl Unauthenticated {
             return false;
         }
         let reason = Disconnect::new(Disconnect::TOO_MANY_REQUESTS.code, REPLACED);
-        mailbox.do_send(Signal::Disconnect(reason));
+        if mailbox.try_send(Signal::Disconnect(reason)).is_err() {
+            // It is over already, or does not get round to it: nothing is free yet.
+            return false;
+        }
         let number = *number;
         networks.remove(network, number);
         drop(networks);

@@ -16,7 +16,7 @@ use super::{
     envelope::{Answer, Ask, Body, Envelope},
     orders::Orders,
 };
-use crate::node::Node;
+use crate::{hub::scan::Page, node::Node};
 
 /// Questions of others that are looked into at the same time. One more is not answered: whoever asked is told by the time-out.
 const ANSWERS_AT_A_TIME: usize = 64;
@@ -162,13 +162,18 @@ impl Node {
         let answer = match ask {
             Ask::Connections { user, after, limit } => {
                 let page = self.own_connections(user.as_deref(), &after, limit).await;
-                page.map(|page| match page.is_cut {
-                    false => Answer::Connections(page.entries),
-                    true => Answer::ConnectionsCut(page.entries),
+                page.map(|page| match page.cut_at {
+                    None => Answer::Connections(page.entries),
+                    // Every connection that was looked at is an entry: the last one tells where.
+                    Some(_) => Answer::ConnectionsCut(page.entries),
                 })
             }
             Ask::Channels { pattern, after, limit } => {
-                self.own_channels(pattern.as_deref(), &after, limit).await.map(Answer::Channels)
+                let page = self.own_channels(pattern.as_deref(), &after, limit).await;
+                page.map(|Page { entries: channels, cut_at }| match cut_at {
+                    None => Answer::Channels(channels),
+                    Some(until) => Answer::ChannelsCut { channels, until },
+                })
             }
             Ask::Counts => Ok(Answer::Counts(self.counts())),
         };

@@ -99,6 +99,11 @@ pub(in crate::node) enum Answer {
     Busy,
     /// Subscribers by channel.
     Channels(BTreeMap<String, usize>),
+    /// The same, cut short: names after `until` were not looked at.
+    ChannelsCut {
+        channels: BTreeMap<String, usize>,
+        until: String,
+    },
     Counts(Counts),
 }
 

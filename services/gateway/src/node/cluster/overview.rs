@@ -1,16 +1,16 @@
 //! Orders and questions of the HTTP API, over all nodes: the own sessions and those of the others, merged.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{Answer, Ask, Audience, Body, ClusterError, Order, node_of};
 use crate::{
     hub::{
         control::{ConnectionView, Control},
-        scan::{Page, size_of_view},
+        scan::{Page, size_of_channel, size_of_view},
     },
     node::{
         Node,
-        query::{NodeView, cut, first, merge},
+        query::{NodeView, cut, merge},
     },
     session::client::policy::VERSION,
 };
@@ -63,8 +63,11 @@ impl Node {
         let mut all = of_node(&self.id, own);
         for (node, answer) in asked.answers().await? {
             let page = match answer {
-                Answer::Connections(entries) => Page { entries, is_cut: false },
-                Answer::ConnectionsCut(entries) => Page { entries, is_cut: true },
+                Answer::Connections(entries) => Page { entries, cut_at: None },
+                Answer::ConnectionsCut(entries) => {
+                    let cut_at = entries.last_key_value().map(|(client, _)| client.clone());
+                    Page { entries, cut_at }
+                }
                 Answer::Busy => return Err(ClusterError::Busy),
                 _ => continue,
             };
@@ -81,23 +84,22 @@ impl Node {
         pattern: Option<&str>,
         after: &str,
         limit: usize,
-    ) -> Result<BTreeMap<String, usize>, ClusterError> {
+    ) -> Result<Page<usize>, ClusterError> {
         let ask = Ask::Channels { pattern: pattern.map(str::to_owned), after: after.to_owned(), limit };
         let asked = self.write(Audience::Others, Body::Ask(ask)).await?;
         let mut all = self.own_channels(pattern, after, limit).await?;
         for (_, answer) in asked.answers().await? {
-            match answer {
-                Answer::Channels(channels) => {
-                    for (name, count) in channels {
-                        *all.entry(name).or_default() += count;
-                    }
-                }
+            let page = match answer {
+                Answer::Channels(entries) => Page { entries, cut_at: None },
+                Answer::ChannelsCut { channels, until } => Page { entries: channels, cut_at: Some(until) },
                 Answer::Busy => return Err(ClusterError::Busy),
-                _ => {}
-            }
+                _ => continue,
+            };
+            merge(&mut all, page, |count, more| *count += more);
         }
         // As above; and whoever has subscribers of one of them counted them.
-        Ok(first(all, limit))
+        cut(&mut all, limit, |name, _| size_of_channel(name));
+        Ok(all)
     }
 
     /// The nodes of the cluster by id. One that lives and does not answer is shown with what it last said of itself.
@@ -126,5 +128,5 @@ impl Node {
 
 fn of_node(node: &str, page: Page<ConnectionView>) -> Page<(String, ConnectionView)> {
     let with_node = |(client, view)| (client, (node.to_owned(), view));
-    Page { entries: page.entries.into_iter().map(with_node).collect(), is_cut: page.is_cut }
+    Page { entries: page.entries.into_iter().map(with_node).collect(), cut_at: page.cut_at }
 }

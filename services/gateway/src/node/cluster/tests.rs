@@ -8,6 +8,9 @@ use crate::{
     settings::{ClusterSettings, Settings},
 };
 
+mod orders;
+mod redis;
+
 const OTHER: &str = "0badcafe";
 const LONG: Duration = Duration::from_secs(300);
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
@@ -96,6 +99,23 @@ async fn an_answer_counts_when_it_comes_from_a_node_that_was_asked() {
         until("it is read", || node.metrics.cluster.received.get() == u64::from(from == OTHER) + 1).await;
     }
     assert_eq!(asked.await.unwrap(), Ok(()));
+}
+
+#[actix_rt::test]
+async fn a_page_of_channels_ends_where_another_node_has_stopped_looking() {
+    let node = node(PATIENCE).await;
+    let _worker = node.start_worker();
+    appear(&node, LONG).await;
+    let asked = actix_rt::spawn({
+        let node = node.clone();
+        async move { node.channels_after(Some("*a*"), "", 10).await }
+    });
+    until("the question is sent", || node.metrics.cluster.sent.get() == 1).await;
+    let channels = [("a".to_owned(), 2)].into();
+    let answer = Answer::ChannelsCut { channels, until: "b".to_owned() };
+    tell(&node, Envelope::new(OTHER, 0, Body::Answer(answer)).encode().unwrap()).await;
+    let page = asked.await.unwrap().unwrap();
+    assert_eq!((page.entries, page.cut_at.as_deref()), ([("a".to_owned(), 2)].into(), Some("b")));
 }
 
 #[actix_rt::test]

@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use actix::Recipient;
+use actix::{Recipient, dev::SendError};
 use parking_lot::Mutex;
 use rand::Rng;
 
@@ -28,14 +28,25 @@ const PARTS: usize = 64;
 
 /// Whose a session is.
 pub enum Owner {
-    /// This node's: requests for it go there.
-    Here(Recipient<Visit>),
+    /// This node's: requests for it go there by [`Directory::bring`].
+    Here,
     /// The node with this id's.
     Elsewhere(Arc<str>),
     /// This node's, but it has ended a moment ago, for this reason.
     Ended(Disconnect),
     /// Nobody's: it never was, or is over.
     Nobody,
+}
+
+/// Why a request was not brought to its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotBrought {
+    /// Its mailbox is full.
+    #[error("too many requests wait for this session")]
+    Busy,
+    /// It is over.
+    #[error("the session is over")]
+    Over,
 }
 
 struct Entry {
@@ -104,10 +115,21 @@ impl Directory {
         if !node.is_empty() && *node != *self.node {
             return Owner::Elsewhere(node.into());
         }
-        if let Some(entry) = self.part(session).lock().get(session) {
-            return Owner::Here(entry.mailbox.clone());
+        if self.part(session).lock().contains_key(session) {
+            return Owner::Here;
         }
         self.ended.get(session).map_or(Owner::Nobody, Owner::Ended)
+    }
+
+    /// Brings a request to a session of this node, without waiting. All requests share the one end of its mailbox that stands here,
+    /// since every further end would have room for one more.
+    pub fn bring(&self, session: &str, visit: Visit) -> Result<(), NotBrought> {
+        let part = self.part(session).lock();
+        let entry = part.get(session).ok_or(NotBrought::Over)?;
+        entry.mailbox.try_send(visit).map_err(|error| match error {
+            SendError::Full(_) => NotBrought::Busy,
+            SendError::Closed(_) => NotBrought::Over,
+        })
     }
 
     /// Whether a session is here, or has ended here a moment ago.

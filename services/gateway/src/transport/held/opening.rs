@@ -15,7 +15,7 @@ use crate::{
     node::{Node, Place},
     outbox::Outbox,
     session::{Now, Session},
-    transport::{carrier::Carried, errand::Errands, forward::Forwarding},
+    transport::{carrier::Carried, errand::Errands, forward::Forwarding, mailbox},
 };
 
 /// The node as a request on one of its workers meets it.
@@ -69,7 +69,8 @@ impl Opening {
     /// If a session with this id is there already.
     pub fn open(self, local: &Local) -> Result<(), Taken> {
         let Local { node, worker, directory, .. } = local;
-        let ctx = Context::<Held>::new();
+        let mut ctx = Context::<Held>::new();
+        ctx.set_mailbox_capacity(mailbox::capacity(&node.settings));
         let network = node.network_of(self.peer);
         let opened_by = OpenedBy { principal: self.session.principal(), network };
         if let Some(id) = &self.id

@@ -6,7 +6,7 @@ use std::{cell::Cell, rc::Rc};
 use futures_util::FutureExt;
 
 use super::{
-    directory::Owner,
+    directory::{NotBrought, Owner},
     opening::{Local, Opening},
     pipe::{PipeReader, pipe},
     visit::{Busy, HANDOVER},
@@ -20,7 +20,7 @@ use crate::{
     outbox::Outbox,
     session::{Incoming, MessageKind, Outcome, Session, Ticket},
     settings::Settings,
-    transport::forward::Forwarding,
+    transport::{forward::Forwarding, mailbox},
 };
 
 static LABEL: TransportLabel = TransportLabel::new("test");
@@ -109,17 +109,14 @@ impl Bench {
         (bench, reader)
     }
 
-    fn mailbox(&self) -> Option<Recipient<Visit>> {
-        match self.local.directory.owner("", &self.id) {
-            Owner::Here(mailbox) => Some(mailbox),
-            Owner::Elsewhere(_) | Owner::Ended(_) | Owner::Nobody => None,
-        }
+    fn is_there(&self) -> bool {
+        matches!(self.local.directory.owner("", &self.id), Owner::Here)
     }
 
     /// Brings messages; whether they were taken.
     async fn bring(&self, messages: &[&str]) -> Option<Result<(), Busy>> {
         let (arrival, taken) = Arrival::new(messages.iter().map(ToString::to_string));
-        self.mailbox()?.send(Visit::Deliver(arrival)).await.ok()?;
+        self.local.directory.bring(&self.id, Visit::Deliver(arrival)).ok()?;
         taken.await.ok()
     }
 
@@ -127,7 +124,7 @@ impl Bench {
     async fn attach(&self) -> PipeReader {
         let (pipe, reader) = pipe();
         match self.local.directory.owner("", &self.id) {
-            Owner::Here(mailbox) => mailbox.send(Visit::Attach(response(pipe))).await.unwrap(),
+            Owner::Here => self.local.directory.bring(&self.id, Visit::Attach(response(pipe))).unwrap(),
             Owner::Ended(reason) => response(pipe).tell_ended(&reason),
             Owner::Elsewhere(_) | Owner::Nobody => panic!("the session is not there"),
         }
@@ -136,7 +133,7 @@ impl Bench {
 
     async fn ends(&self) {
         let gone = async {
-            while self.mailbox().is_some() {
+            while self.is_there() {
                 actix_rt::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -316,7 +313,7 @@ async fn what_waits_for_its_client_when_a_session_ends_is_brought_before_the_end
     let (bench, _reader) = Bench::open_once(lifetime).await;
     assert_eq!(bench.bring(&["before", "end"]).await, Some(Ok(())));
     assert_eq!(bench.local.node.connections(), 0);
-    assert!(bench.mailbox().is_some());
+    assert!(bench.is_there());
     assert_eq!(read(&bench.attach().await).await, "before\n");
     bench.ends().await;
 }
@@ -359,4 +356,25 @@ async fn sessions_of_one_network_do_not_take_every_place_among_those_that_wait()
         open(format!("other{number}"), "192.0.2.2").await;
     }
     assert_eq!(local.directory.len(), 30);
+}
+
+#[actix_rt::test]
+async fn a_mailbox_takes_so_many_requests_and_the_next_is_told_that_the_session_is_busy() {
+    let (bench, _reader) = Bench::open(VISITS, PLENTY).await;
+    let capacity = mailbox::capacity(&bench.local.node.settings);
+    let mut brought = Vec::new();
+    let refused = loop {
+        let (arrival, taken) = Arrival::new(["x".to_owned()]);
+        match bench.local.directory.bring(&bench.id, Visit::Deliver(arrival)) {
+            Ok(()) => brought.push(taken),
+            Err(refused) => break refused,
+        }
+        assert!(brought.len() <= capacity, "the mailbox has no bound");
+    };
+    assert_eq!((refused, brought.len()), (NotBrought::Busy, capacity));
+    // The session has a turn now: every request that was taken in is answered, and there is room again.
+    for taken in brought {
+        actix_rt::time::timeout(SOON, taken).await.unwrap().unwrap().ok();
+    }
+    assert!(bench.bring(&["y"]).await.is_some());
 }

@@ -14,7 +14,7 @@ use crate::{
     transport::{
         forward::{Lost, is_forwarded},
         held::{
-            directory::Owner,
+            directory::{NotBrought, Owner},
             opening::Local,
             visit::{Arrival, Busy, Visit},
         },
@@ -63,9 +63,13 @@ async fn hand_over(door: &Door, request: &HttpRequest, body: &Bytes) -> Result<H
         return Err(Refusal::new(ErrorCode::LIMIT_EXCEEDED, "the commands are too large"));
     }
     match local.directory.owner(&emulated.node, &emulated.session) {
-        Owner::Here(mailbox) => {
+        Owner::Here => {
             let (arrival, taken) = Arrival::new([emulated.data]);
-            mailbox.send(Visit::Deliver(arrival)).await.map_err(|_| over())?;
+            match local.directory.bring(&emulated.session, Visit::Deliver(arrival)) {
+                Ok(()) => {}
+                Err(NotBrought::Busy) => return Err(ErrorCode::TOO_MANY_REQUESTS.into()),
+                Err(NotBrought::Over) => return Err(over()),
+            }
             match taken.await {
                 Ok(Ok(())) => Ok(door.response(StatusCode::NO_CONTENT).finish()),
                 Ok(Err(Busy)) => Err(ErrorCode::TOO_MANY_REQUESTS.into()),

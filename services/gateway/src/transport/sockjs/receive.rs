@@ -12,7 +12,7 @@ use crate::{
         endpoint::Refused,
         held::{
             Lifetime, Response,
-            directory::Owner,
+            directory::{NotBrought, Owner},
             opening::Opening,
             pipe::{PipeReader, PipeWriter, pipe},
             visit::Visit,
@@ -66,10 +66,14 @@ fn come(
     let key = door.endpoint.key(session);
     let directory = &door.local.directory;
     match directory.owner("", &key) {
-        Owner::Here(mailbox) => {
+        Owner::Here => {
             door.check_owner(&key)?;
-            mailbox.do_send(Visit::Attach(Response { pipe, writer: Box::new(writer) }));
-            return Ok(());
+            let brought = directory.bring(&key, Visit::Attach(Response { pipe, writer: Box::new(writer) }));
+            return match brought {
+                // One that is over left nothing: the next attempt sees that.
+                Ok(()) | Err(NotBrought::Over) => Ok(()),
+                Err(busy @ NotBrought::Busy) => Err(Refused::Status(503, busy.to_string())),
+            };
         }
         Owner::Ended(reason) => {
             Response { pipe, writer: Box::new(writer) }.tell_ended(&reason);

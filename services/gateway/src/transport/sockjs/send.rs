@@ -18,7 +18,7 @@ use crate::transport::{
     body,
     forward::owners::Delivery,
     held::{
-        directory::Owner,
+        directory::{NotBrought, Owner},
         visit::{Arrival, Busy, Visit},
     },
 };
@@ -54,7 +54,7 @@ pub(super) async fn send(
     if matches!(owner, Owner::Ended(_)) {
         return door.sentence(StatusCode::NOT_FOUND, NO_SUCH_SESSION);
     }
-    let Owner::Here(mailbox) = owner else {
+    let Owner::Here = owner else {
         return match door.local.forwarding.deliver(&key, door.request, &body).await {
             Delivery::Answered(response) => {
                 door.count_if_wrong(&response);
@@ -67,7 +67,9 @@ pub(super) async fn send(
     if let Err(refused) = door.check_owner(&key) {
         return door::refuse(&door.local.node, &refused);
     }
-    mailbox.do_send(Visit::Deliver(arrival));
+    if let Err(NotBrought::Busy) = door.local.directory.bring(&key, Visit::Deliver(arrival)) {
+        return door.sentence(StatusCode::SERVICE_UNAVAILABLE, Busy.to_string());
+    }
     match taken.await {
         Ok(Ok(())) if transport == Transport::JsonpSend => door.sentence(StatusCode::OK, "ok"),
         Ok(Ok(())) => door.session_answer(StatusCode::NO_CONTENT, transport.content_type()).finish(),

@@ -26,6 +26,7 @@ use crate::{
         endpoints::{Endpoints, WebSocketRoute},
         errand::Errands,
         held::opening::Local,
+        mailbox,
         peer::{client_address, source},
         sockjs::framed::Framed,
     },
@@ -90,6 +91,7 @@ impl Upgrades {
             let _ = outbox.push(text_frame(sockjs::frame::OPEN));
         }
         Connection::create(|ctx: &mut Context<Connection<T>>| {
+            ctx.set_mailbox_capacity(mailbox::capacity(&self.local.node.settings));
             place.runs(ctx.address().recipient());
             let key = self.local.worker.register(Registration {
                 mailbox: ctx.address().recipient(),

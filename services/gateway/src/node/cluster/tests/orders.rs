@@ -1,0 +1,157 @@
+//! Orders of other nodes: they wait in queues by user, each of them bounded, behind nobody else's.
+
+use std::{cell::RefCell, rc::Rc};
+
+use actix::prelude::*;
+use gorani_broker::Event;
+
+use super::{super::orders::Orders, *};
+use crate::{
+    hub::{
+        fanout::{Encoding, Framing, Protocol},
+        roster::Registration,
+        worker::Worker,
+    },
+    outbox::Outbox,
+    session::{ServerSubscribe, Signal},
+};
+
+/// Orders that wait in one queue, and events in an inbox, at most: more than either holds.
+const MORE_THAN_FIT: usize = 70_000;
+
+/// Stands for a connection's actor: it keeps the channels that it is told to subscribe.
+#[derive(Clone, Default)]
+struct Connection(Rc<RefCell<Vec<String>>>);
+
+impl Actor for Connection {
+    type Context = Context<Self>;
+}
+
+impl Handler<Signal> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, signal: Signal, _: &mut Self::Context) {
+        if let Signal::Subscribe(subscribe) = signal {
+            self.0.borrow_mut().push(subscribe.channel);
+        }
+    }
+}
+
+impl Connection {
+    fn open(worker: &Worker, user: &str) -> Self {
+        let connection = Self::default();
+        let key = worker.register(Registration {
+            mailbox: connection.clone().start().recipient(),
+            outbox: Outbox::new(1 << 20),
+            encoding: Encoding { protocol: Protocol::Client, framing: Framing::WebSocket },
+            transport: "websocket",
+            protocol: "json",
+            connected_at_ms: 0,
+        });
+        worker.hub_mut().roster_mut().identify(key, user.into(), format!("client of {user}").into());
+        connection
+    }
+
+    fn told(&self) -> Vec<String> {
+        self.0.borrow().clone()
+    }
+}
+
+/// An order to subscribe a user to a channel.
+fn subscribe(user: &str, channel: &str) -> Order {
+    let target = Target { user: user.to_owned(), client: None };
+    let subscribe = ServerSubscribe {
+        channel: channel.to_owned(),
+        info: Bytes::new(),
+        data: Bytes::new(),
+        recover: None,
+    };
+    Order::of(&Control::Subscribe(target, subscribe)).unwrap()
+}
+
+async fn settle(holds: impl Fn() -> bool) {
+    until("the orders are carried out", holds).await;
+}
+
+#[actix_rt::test]
+async fn orders_for_one_user_are_carried_out_in_the_order_in_which_they_came() {
+    let node = node(PATIENCE).await;
+    let worker = node.start_worker();
+    let connection = Connection::open(&worker, "42");
+    let orders = Orders::start(&node);
+    let channels: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    for (id, channel) in (0..).zip(&channels) {
+        assert!(orders.take(OTHER.to_owned(), id, subscribe("42", channel)));
+    }
+    settle(|| connection.told().len() == channels.len()).await;
+    assert_eq!(connection.told(), channels);
+}
+
+#[actix_rt::test]
+async fn orders_beyond_a_users_queue_are_not_taken_and_those_of_others_are() {
+    let node = node(PATIENCE).await;
+    let worker = node.start_worker();
+    let connections = [Connection::open(&worker, "42"), Connection::open(&worker, "0")];
+    let orders = Orders::start(&node);
+    // The tasks that empty the queues have no turn meanwhile.
+    let mut taken = 0;
+    while orders.take(OTHER.to_owned(), 0, subscribe("42", "a")) {
+        taken += 1;
+        assert!(taken < MORE_THAN_FIT, "the queue has no bound");
+    }
+    let others = (0..64).filter(|user| orders.take(OTHER.to_owned(), 0, subscribe(&user.to_string(), "b")));
+    assert!(others.count() >= 32, "the users of one queue in sixteen are refused");
+    settle(|| connections[0].told().len() == taken).await;
+    // There is room again.
+    assert!(orders.take(OTHER.to_owned(), 0, subscribe("42", "a")));
+}
+
+#[actix_rt::test]
+async fn an_order_for_which_there_is_no_room_is_counted_and_not_acknowledged() {
+    let node = node(PATIENCE).await;
+    let worker = node.start_worker();
+    let connection = Connection::open(&worker, "42");
+    let orders = 1_000;
+    for id in 0..orders {
+        let message = Envelope::new(OTHER, id, Body::Order(subscribe("42", "a"))).encode().unwrap();
+        // The mailbox of the node is emptied in between.
+        tell(&node, message).await;
+        if id % 100 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let metrics = &node.metrics.cluster;
+    until("every order is acknowledged or counted as dropped", || {
+        metrics.sent.get() + metrics.dropped.get() == orders
+    })
+    .await;
+    // Acknowledged is what the session has, and nothing else.
+    settle(|| connection.told().len() as u64 == metrics.sent.get()).await;
+}
+
+#[actix_rt::test]
+async fn orders_that_wait_for_one_workers_inbox_delay_neither_those_of_other_users_nor_answers() {
+    // One after the other they would take twice as long as this test waits.
+    const WAITING: u64 = 80;
+    let timeout = 2 * PATIENCE / u32::try_from(WAITING).unwrap();
+    let node = node(timeout).await;
+    let worker = node.start_worker();
+    let connection = Connection::open(&worker, "42");
+    let (release, thread) = blocked_worker(&node);
+    let inbox = node.inboxes().pop().unwrap();
+    for _ in 0..MORE_THAN_FIT {
+        inbox.event(&Arc::from("a"), Event::Publication(Arc::default()));
+    }
+    for id in 0..WAITING {
+        let order = Body::Order(subscribe(&format!("other{id}"), "a"));
+        tell(&node, Envelope::new(OTHER, id, order).encode().unwrap()).await;
+    }
+    let order = Body::Order(subscribe("42", "a"));
+    tell(&node, Envelope::new(OTHER, WAITING, order).encode().unwrap()).await;
+    tell(&node, Envelope::new(OTHER, WAITING + 1, Body::Ask(Ask::Counts)).encode().unwrap()).await;
+    // The question came last and is answered first, while nobody has acknowledged an order.
+    until("the question is answered", || node.metrics.cluster.sent.get() == 1).await;
+    until("the worker that has room has the order", || connection.told() == ["a"]).await;
+    drop(release);
+    thread.join().unwrap();
+}
