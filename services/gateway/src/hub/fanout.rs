@@ -98,7 +98,6 @@ pub struct Encoder {
     message: BytesMut,
     /// A SockJS frame before it becomes a WebSocket frame.
     frame: BytesMut,
-    pieces: Vec<Bytes>,
 }
 
 impl Encoder {
@@ -162,18 +161,13 @@ impl Encoder {
             let framing = encoding.framing;
             // What nobody shares is not kept either, and need not be in one piece: but a list of SockJS has to be.
             let splits = users == 1 && framing != Framing::SockJs;
-            let (deflaters, pieces) = (&mut self.deflaters, &mut self.pieces);
-            let last = self.frames.write(&prepared.copies, (framing, run, splits), deflaters, pieces);
-            if !self.pieces.is_empty() {
-                self.pieces.push(last);
-                let _ = outbox.push_joined(&mut self.pieces);
-                return;
-            }
+            let mut pairs = self.frames.pairs(&prepared.copies, (framing, run, splits), &mut self.deflaters);
             if users == 1 {
-                let _ = outbox.push(last);
+                // Nothing is taken after an overflow.
+                let _ = pairs.try_for_each(|(own, shared)| outbox.push_pair(own, shared));
                 return;
             }
-            last
+            pairs.next().map(|(whole, _)| whole).unwrap_or_default()
         } else {
             let encoding = encoding.clone();
             self.encode(&encoding, channel, run)

@@ -76,8 +76,7 @@ impl State {
     /// Bytes, without those of chunks that are in `seen`; reckoned from a sample.
     fn own_bytes(&self, seen: &mut HashSet<usize>) -> usize {
         let (mut sampled, mut own) = (0_usize, 0_usize);
-        for chunk in self.queue.iter().rev().take(SAMPLE_CHUNKS) {
-            let chunk = &chunk.bytes;
+        for chunk in self.queue.newest_first().take(SAMPLE_CHUNKS) {
             sampled += chunk.len();
             // The end of a chunk stays where it is while its beginning is written.
             if seen.insert(chunk.as_ptr().addr().wrapping_add(chunk.len())) {
