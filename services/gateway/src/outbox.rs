@@ -74,9 +74,7 @@ impl Outbox {
     pub fn push_pair(&self, head: Bytes, rest: Bytes) -> Result<(), Overflow> {
         let mut state = self.0.borrow_mut();
         state.admit(head.len().saturating_add(rest.len()))?;
-        let is_joined = !rest.is_empty();
-        state.put(head, is_joined);
-        state.put(rest, false);
+        state.put_pair(head, rest);
         self.list(state);
         Ok(())
     }
@@ -85,6 +83,11 @@ impl Outbox {
     /// while it is written: a client that recovers much is not slow for that. But only one such answer waits at a time:
     /// who asks on without reading is slow.
     pub fn push_reply(&self, bytes: Bytes) -> Result<(), Overflow> {
+        self.push_reply_pair(bytes, Bytes::new())
+    }
+
+    /// As [`Outbox::push_reply`], of a message in two pieces: both leave, or neither.
+    pub fn push_reply_pair(&self, head: Bytes, rest: Bytes) -> Result<(), Overflow> {
         let mut state = self.0.borrow_mut();
         if state.overflowed {
             return Err(Overflow);
@@ -92,9 +95,8 @@ impl Outbox {
         if state.bytes > state.limit_bytes {
             return state.overflow();
         }
-        let is_large = state.bytes.saturating_add(bytes.len()) > state.limit_bytes;
-        state.put(bytes, false);
-        if is_large {
+        state.put_pair(head, rest);
+        if state.bytes > state.limit_bytes {
             state.exempt_bytes = state.bytes;
         }
         self.list(state);
@@ -217,6 +219,12 @@ impl State {
             return self.overflow();
         }
         Ok(())
+    }
+
+    fn put_pair(&mut self, head: Bytes, rest: Bytes) {
+        let is_joined = !rest.is_empty();
+        self.put(head, is_joined);
+        self.put(rest, false);
     }
 
     fn put(&mut self, bytes: Bytes, is_joined: bool) {
@@ -344,6 +352,18 @@ mod tests {
         outbox.push(Bytes::from_static(b"123")).unwrap();
         assert_eq!(outbox.push_pair(head, rest), Err(Overflow));
         assert_eq!(outbox.len_bytes(), 3);
+    }
+
+    #[test]
+    fn a_large_reply_in_two_pieces_is_one_reply() {
+        let outbox = Outbox::new(10);
+        outbox
+            .push_reply_pair(Bytes::from_static(b"head"), Bytes::from_static(b"and more than fits"))
+            .unwrap();
+        outbox.push(Bytes::from_static(b"later")).unwrap();
+        assert_eq!(write_up_to(&outbox, 2), b"he");
+        outbox.replace_with(Bytes::from_static(b"bye"));
+        assert_eq!(write_up_to(&outbox, 100), b"adand more than fitsbye");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 #![deny(clippy::indexing_slicing)]
 
 pub mod client;
+mod escape;
 pub mod sockjs;
 pub mod sse;
 pub mod stomp;

@@ -31,6 +31,7 @@ use crate::{
     hub::subscription::follows,
     outbox::Outbox,
     session::{
+        MessageKind,
         client::views::{info_view, publication_view},
         position,
         stomp::view::View,
@@ -206,6 +207,26 @@ impl Encoder {
         } else {
             self.frame(framing, Opcode::Binary, message, out);
         }
+    }
+
+    /// What stands before a message that the framing leaves as it is, so that a large one need not be copied behind it.
+    /// `None` where the framing changes the message or puts something after it.
+    pub fn head(&self, framing: Framing, kind: MessageKind, bytes: usize) -> Option<Bytes> {
+        let is_as_it_is = match framing {
+            Framing::Raw => return Some(Bytes::new()),
+            Framing::WebSocket => true,
+            Framing::WebSocketDeflate { .. } => !self.deflaters.takes(bytes),
+            Framing::Lines | Framing::Events | Framing::SockJs | Framing::SockJsWebSocket { .. } => false,
+        };
+        let opcode = match kind {
+            MessageKind::Text => Opcode::Text,
+            MessageKind::Binary => Opcode::Binary,
+        };
+        is_as_it_is.then(|| {
+            let mut out = Vec::with_capacity(websocket::encode::header_bytes(bytes));
+            websocket::encode::header(opcode, bytes, false, &mut out);
+            out.into()
+        })
     }
 
     fn frame(&mut self, framing: Framing, opcode: Opcode, message: &[u8], out: &mut BytesMut) {

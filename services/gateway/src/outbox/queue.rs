@@ -7,6 +7,9 @@ use bytes::{Buf, Bytes};
 /// Chunks in one vectored write: the kernel's fast path holds 8 to 64, larger gains nothing measurable.
 const VECTORS: usize = 64;
 
+/// Chunks that a queue has room for when a second one comes.
+const MANY: usize = 8;
+
 /// Bytes that leave in one piece.
 #[derive(Debug)]
 pub(super) struct Chunk {
@@ -36,8 +39,8 @@ impl Queue {
             Self::Empty if !is_joined => *self = Self::One(bytes),
             Self::Many(chunks) => chunks.push_back(Chunk { bytes, is_joined }),
             Self::Empty | Self::One(_) => {
-                // Two for now: mostly it is one message in two pieces, and small allocations are the cheap ones.
-                let mut chunks = VecDeque::with_capacity(2);
+                // A message in two pieces is mostly alone, and small allocations are the cheap ones; others come in numbers.
+                let mut chunks = VecDeque::with_capacity(if is_joined { 2 } else { MANY });
                 if let Self::One(first) = std::mem::take(self) {
                     chunks.push_back(Chunk { bytes: first, is_joined: false });
                 }
@@ -68,25 +71,34 @@ impl Queue {
 
     /// Takes so many bytes out, of those that wait and at least one. Returns whether a message is partly out by that.
     pub(super) fn advance(&mut self, mut written: usize) -> bool {
-        loop {
-            let (front, is_joined) = match self {
-                Self::Empty => return false,
-                Self::One(bytes) => (bytes, false),
-                Self::Many(chunks) => match chunks.front_mut() {
-                    Some(front) => (&mut front.bytes, front.is_joined),
-                    None => return false,
-                },
-            };
-            if written < front.len() {
-                front.advance(written);
+        let chunks = match self {
+            Self::Empty => return false,
+            Self::One(bytes) if written < bytes.len() => {
+                bytes.advance(written);
                 return true;
             }
-            written -= front.len();
-            self.pop();
-            if written == 0 {
-                return is_joined;
+            Self::One(_) => {
+                *self = Self::Empty;
+                return false;
             }
+            Self::Many(chunks) => chunks,
+        };
+        let mut is_started = false;
+        while written > 0 {
+            let Some(front) = chunks.front_mut() else { break };
+            if written < front.bytes.len() {
+                front.bytes.advance(written);
+                return true;
+            }
+            written -= front.bytes.len();
+            is_started = front.is_joined;
+            chunks.pop_front();
         }
+        if chunks.is_empty() {
+            // Give the capacity back: most connections are idle most of the time.
+            *self = Self::Empty;
+        }
+        is_started
     }
 
     /// Shows the oldest chunks, up to [`VECTORS`] of them.

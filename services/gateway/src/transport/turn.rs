@@ -27,6 +27,12 @@ struct Look {
 }
 
 impl Turn {
+    /// A turn that begins now with work that may take milliseconds: it is looked at from the first.
+    pub(super) fn watched() -> Self {
+        let look = Look { after: Duration::ZERO, cpu: cpu_time() };
+        Self { began: Some(Instant::now()), looked: Some(look) }
+    }
+
     /// Input is there.
     pub(super) fn begin(&mut self) {
         self.began.get_or_insert_with(Instant::now);
