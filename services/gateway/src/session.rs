@@ -4,10 +4,11 @@
 //! transport, so the same session serves WebSocket and every HTTP transport, and is tested without a runtime. The
 //! transport's shell carries the actions out and brings the outcomes back. Design §2 and §3.
 //!
-//! - [`client`]: the JSON client protocol. - [`stomp`]: STOMP. - [`handler`]: an embedder's `WebSocketHandler`. -
+//! - [`Actions`]: what it answers with. - [`client`]: the JSON client protocol. - [`stomp`]: STOMP. - [`handler`]: an embedder's `WebSocketHandler`. -
 //!   [`handshake`]: the request that opened a connection. - [`login_limit`]: failed logins. - [`position`]: how far a receiver
 //!   has come, as text. - `step`: how much input is run at once. - [`uni`]: receivers without commands.
 
+mod actions;
 pub mod client;
 pub mod handler;
 pub mod handshake;
@@ -23,12 +24,13 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use gorani_broker::{
     ClientInfo, HistoryPage, HistoryQuery, Position, Publication, PublishOptions, Published, Retention,
     queue::{Delivery, DeliveryId},
 };
 
+pub use self::actions::Actions;
 use self::stomp::view::View;
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
@@ -216,6 +218,16 @@ impl Outcome {
     pub fn has_large_reply(&self) -> bool {
         matches!(self, Self::History(Ok(_)) | Self::Presence(Ok(_)))
     }
+
+    /// Whether writing its reply may take milliseconds.
+    pub fn takes_long(&self) -> bool {
+        match self {
+            Self::History(Ok((_, permit))) => permit.is_some(),
+            Self::Subscribed(Ok(subscribed)) => subscribed.permit.is_some(),
+            Self::Presence(Ok(_)) => true,
+            _ => false,
+        }
+    }
 }
 
 /// What the node tells one session, through the mailbox of its actor.
@@ -252,98 +264,6 @@ pub struct ServerSubscribe {
     pub data: Bytes,
     /// Position to recover from.
     pub recover: Option<Position>,
-}
-
-/// What a session does in one turn: messages to send, in order, then actions, in order.
-#[derive(Debug, Default)]
-pub struct Actions {
-    bytes: BytesMut,
-    /// Kind and end of each message in `bytes`.
-    messages: Vec<(MessageKind, usize)>,
-    list: Vec<Action>,
-    /// For the messages, if they are large.
-    permit: Option<ReplyPermit>,
-}
-
-/// Lines of one turn travel in one message until it has this size: fewer frames, yet the client can start early.
-const JOINED_LINES_BYTES: usize = 16 * 1024;
-
-/// Memory that is kept for the next turn; what a large message took is given back.
-const KEPT_BYTES: usize = 64 * 1024;
-
-impl Actions {
-    /// Writes one message.
-    pub fn message(&mut self, kind: MessageKind, write: impl FnOnce(&mut BytesMut)) {
-        write(&mut self.bytes);
-        self.messages.push((kind, self.bytes.len()));
-    }
-
-    /// Writes one line of a line-delimited protocol; lines of one turn share a message.
-    pub fn line(&mut self, write: impl FnOnce(&mut BytesMut)) {
-        let previous_start = self.messages.iter().rev().nth(1).map_or(0, |(_, end)| *end);
-        match self.messages.last_mut() {
-            Some((MessageKind::Text, end)) if *end - previous_start < JOINED_LINES_BYTES => {
-                self.bytes.extend_from_slice(b"\n");
-                write(&mut self.bytes);
-                *end = self.bytes.len();
-            }
-            _ => self.message(MessageKind::Text, write),
-        }
-    }
-
-    /// Adds an action.
-    pub fn push(&mut self, action: Action) {
-        self.list.push(action);
-    }
-
-    /// Adds the end of the session.
-    pub fn close(&mut self, disconnect: Disconnect) {
-        self.list.push(Action::Close(disconnect));
-    }
-
-    /// Whether the session ends in this turn: then nothing more is brought to it.
-    pub fn is_closing(&self) -> bool {
-        self.list.iter().any(|action| matches!(action, Action::Close(_) | Action::Refuse(_)))
-    }
-
-    /// Bytes of the messages.
-    pub fn message_bytes(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.list.is_empty() && self.permit.is_none()
-    }
-
-    /// Keeps the permit of a reply that was written in this turn. Of a reply that is not written it is dropped instead.
-    pub fn hold(&mut self, permit: Option<ReplyPermit>) {
-        match (&mut self.permit, permit) {
-            (Some(held), Some(permit)) => held.join(permit),
-            (held, Some(permit)) => *held = Some(permit),
-            (_, None) => {}
-        }
-    }
-
-    /// Hands each message to `each`, forgets them, and returns the permit for them.
-    pub fn drain_messages(&mut self, mut each: impl FnMut(MessageKind, &[u8])) -> Option<ReplyPermit> {
-        let mut start = 0;
-        for (kind, end) in self.messages.drain(..) {
-            each(kind, self.bytes.get(start..end).unwrap_or_default());
-            start = end;
-        }
-        if self.bytes.capacity() > KEPT_BYTES {
-            self.bytes = BytesMut::new();
-        } else {
-            self.bytes.clear();
-        }
-        self.permit.take()
-    }
-
-    /// Takes the actions.
-    pub fn take_list(&mut self) -> Vec<Action> {
-        std::mem::take(&mut self.list)
-    }
 }
 
 /// A protocol's side of one connection. All calls come from the connection's actor, one at a time.

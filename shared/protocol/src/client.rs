@@ -19,6 +19,7 @@ pub mod json;
 pub mod push;
 pub mod reply;
 
+pub use crate::escape::escapes;
 pub use command::{
     Command, Connect, DecodeError, History, Invalid, Malformed, Publish, Recover, Request, Since, Subscribe,
 };

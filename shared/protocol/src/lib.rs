@@ -10,6 +10,7 @@
 #![deny(clippy::indexing_slicing)]
 
 pub mod client;
+mod escape;
 pub mod http1;
 pub mod sockjs;
 pub mod sse;

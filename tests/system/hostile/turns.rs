@@ -27,6 +27,12 @@ const ROUNDS: u64 = 6;
 /// Turns are added to the metrics once a second.
 const COUNTED_WITHIN: Duration = Duration::from_secs(20);
 
+const MIB: usize = 1024 * 1024;
+/// Bytes of a publication in a history that is read whole.
+const PUBLICATION_BYTES: usize = 60_000;
+/// The same settings, and a history that anybody may read.
+const WITH_HISTORY: &str = r#"[{ name = "open", history_size = 300, history_ttl = "600s", allow_history_for_client = true, allow_history_for_anonymous = true, allow_publish_for_client = true, allow_publish_for_anonymous = true }]"#;
+
 const NAMESPACES: &str = r#"[{ name = "open", allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true, allow_publish_for_client = true, allow_publish_for_anonymous = true }]"#;
 
 fn settings() -> Settings {
@@ -38,9 +44,12 @@ fn metric(node: &Node, name: &str) -> u64 {
     text.lines().find_map(|line| line.strip_prefix(name)).map_or(0, |value| value.trim().parse().unwrap())
 }
 
+fn is_release() -> bool {
+    binary::node().components().any(|part| part.as_os_str() == "release")
+}
+
 fn long_seconds() -> &'static str {
-    let is_release = binary::node().components().any(|part| part.as_os_str() == "release");
-    if is_release { LONG_SECONDS } else { LONG_SECONDS_IN_DEBUG }
+    if is_release() { LONG_SECONDS } else { LONG_SECONDS_IN_DEBUG }
 }
 
 /// Turns so far that were long.
@@ -223,4 +232,77 @@ fn a_sockjs_batch_over_websocket_is_cut() {
         socket.text(&serde_json::json!([r#"{"id":1,"connect":{}}"#]).to_string()).unwrap();
         play(socket, batch.clone(), "\\\"id\\\":8999,");
     });
+}
+
+/// A node whose channels `open:…` have histories as large as replies may be, each of another content; what their names are.
+fn with_large_histories() -> (Node, [&'static str; 4]) {
+    // A debug build takes tens of times as long to escape text, so that its replies are smaller here.
+    let most_bytes = if is_release() { 8 * MIB } else { MIB / 2 };
+    let tcp = free_address();
+    let settings = Settings::open()
+        .set("channel.namespaces", WITH_HISTORY)
+        .set("stomp.tcp.address", format!("\"{tcp}\""))
+        .set("websocket.compression", "true")
+        .set("client.reply_max_bytes", most_bytes.to_string());
+    let node = Node::start(settings);
+    let fill = |text: &str| text.repeat(PUBLICATION_BYTES / text.len());
+    let contents = [
+        ("open:json", "application/json", format!("[{}0]", fill(r#"{"symbol":"ABC","price":12.5},"#))),
+        ("open:quotes", "text/plain", fill("\"")),
+        ("open:controls", "text/plain", fill("\u{1}")),
+        ("open:binary", "application/octet-stream", fill("x")),
+    ];
+    let mut client = Stomp::connect(tcp, "");
+    for (channel, kind, content) in &contents {
+        let head = format!("SEND\ndestination:/topic/{channel}\ncontent-type:{kind}\nreceipt:{channel}");
+        for _ in 0..most_bytes / PUBLICATION_BYTES + 1 {
+            client.say(&format!("{head}\ncontent-length:{}\n\n{content}\0", content.len()));
+            client.receipt(channel);
+        }
+    }
+    (node, contents.map(|(channel, ..)| channel))
+}
+
+fn ask_for_history(channel: &str) -> String {
+    format!(r#"{{"id":2,"history":{{"channel":"{channel}","limit":300}}}}"#)
+}
+
+#[test]
+fn the_largest_replies_are_written_in_time_whatever_they_hold() {
+    let (node, channels) = with_large_histories();
+    for channel in channels {
+        let ask = frame(true, 0, opcode::TEXT, ask_for_history(channel).as_bytes());
+        is_cut(&node, || play(connected(&node), ask.clone(), "\"history\""));
+    }
+}
+
+#[test]
+fn the_largest_replies_are_written_in_time_where_messages_are_deflated() {
+    let (node, channels) = with_large_histories();
+    for channel in channels {
+        is_cut(&node, || {
+            let mut socket = RawSocket::connect(node.address());
+            let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+            socket.write(handshake(node.address(), PATH, offer).as_bytes()).unwrap();
+            assert_eq!(socket.read_head().unwrap().status, 101);
+            socket.text(r#"{"id":1,"connect":{}}"#).unwrap();
+            assert_eq!(socket.read_frame().unwrap().opcode, opcode::TEXT);
+            socket.text(&ask_for_history(channel)).unwrap();
+            assert!(socket.read_frame().unwrap().payload.len() > PUBLICATION_BYTES);
+        });
+    }
+}
+
+#[test]
+fn the_largest_replies_are_written_in_time_over_sockjs() {
+    let (node, channels) = with_large_histories();
+    for channel in channels {
+        is_cut(&node, || {
+            let path = format!("{}/websocket", session("connection/sockjs"));
+            let mut socket = RawSocket::websocket(node.address(), &path, "");
+            socket.text(&serde_json::json!([r#"{"id":1,"connect":{}}"#]).to_string()).unwrap();
+            let ask = serde_json::json!([ask_for_history(channel)]).to_string();
+            play(socket, frame(true, 0, opcode::TEXT, ask.as_bytes()), "\\\"history\\\"");
+        });
+    }
 }

@@ -31,6 +31,7 @@ use crate::{
     hub::subscription::follows,
     outbox::Outbox,
     session::{
+        MessageKind,
         client::views::{info_view, publication_view},
         position,
         stomp::view::View,
@@ -98,7 +99,6 @@ pub struct Encoder {
     message: BytesMut,
     /// A SockJS frame before it becomes a WebSocket frame.
     frame: BytesMut,
-    pieces: Vec<Bytes>,
 }
 
 impl Encoder {
@@ -162,18 +162,13 @@ impl Encoder {
             let framing = encoding.framing;
             // What nobody shares is not kept either, and need not be in one piece: but a list of SockJS has to be.
             let splits = users == 1 && framing != Framing::SockJs;
-            let (deflaters, pieces) = (&mut self.deflaters, &mut self.pieces);
-            let last = self.frames.write(&prepared.copies, (framing, run, splits), deflaters, pieces);
-            if !self.pieces.is_empty() {
-                self.pieces.push(last);
-                let _ = outbox.push_joined(&mut self.pieces);
-                return;
-            }
+            let mut pairs = self.frames.pairs(&prepared.copies, (framing, run, splits), &mut self.deflaters);
             if users == 1 {
-                let _ = outbox.push(last);
+                // Nothing is taken after an overflow.
+                let _ = pairs.try_for_each(|(own, shared)| outbox.push_pair(own, shared));
                 return;
             }
-            last
+            pairs.next().map(|(whole, _)| whole).unwrap_or_default()
         } else {
             let encoding = encoding.clone();
             self.encode(&encoding, channel, run)
@@ -212,6 +207,26 @@ impl Encoder {
         } else {
             self.frame(framing, Opcode::Binary, message, out);
         }
+    }
+
+    /// What stands before a message that the framing leaves as it is, so that a large one need not be copied behind it.
+    /// `None` where the framing changes the message or puts something after it.
+    pub fn head(&self, framing: Framing, kind: MessageKind, bytes: usize) -> Option<Bytes> {
+        let is_as_it_is = match framing {
+            Framing::Raw => return Some(Bytes::new()),
+            Framing::WebSocket => true,
+            Framing::WebSocketDeflate { .. } => !self.deflaters.takes(bytes),
+            Framing::Lines | Framing::Events | Framing::SockJs | Framing::SockJsWebSocket { .. } => false,
+        };
+        let opcode = match kind {
+            MessageKind::Text => Opcode::Text,
+            MessageKind::Binary => Opcode::Binary,
+        };
+        is_as_it_is.then(|| {
+            let mut out = Vec::with_capacity(websocket::encode::header_bytes(bytes));
+            websocket::encode::header(opcode, bytes, false, &mut out);
+            out.into()
+        })
     }
 
     fn frame(&mut self, framing: Framing, opcode: Opcode, message: &[u8], out: &mut BytesMut) {

@@ -3,19 +3,20 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use gorani_broker::{BrokerError, HistoryPage, HistoryQuery, Position, Publication};
-
 use crate::{
     disconnect::ErrorCode,
     hub::{
         Departure, read_budget::ReadSource, reads::HistoryRead, roster::SessionKey,
         subscription::is_same_epoch, worker::Worker,
     },
-    session::{SubscribeRequest, Subscribed},
+    session::{SubscribeRequest, Subscribed, client::views::reply_bytes},
 };
+use gorani_broker::{BrokerError, HistoryPage, HistoryQuery, Position, Publication};
 
 /// Publications that one recovery may bring, at most (design §6).
 pub(super) const RECOVERY_PUBLICATIONS: u32 = 300;
+/// Over a transport of text, a reply holds this part of what others hold: all of it becomes a JSON string once more.
+const TEXT_ONLY_DIVISOR: usize = 8;
 /// Presence is forgotten this long after the last sign of the client's node.
 pub const PRESENCE_TTL: Duration = Duration::from_secs(60);
 
@@ -39,6 +40,14 @@ impl Worker {
         }
     }
 
+    /// Of `most_bytes` that a reply may hold, what one to this session may: to write it takes at most a few milliseconds,
+    /// however its transport writes it.
+    pub(super) fn reply_max_bytes(&self, key: SessionKey, most_bytes: usize) -> usize {
+        let is_text_only =
+            |key| self.hub().roster().get(key).is_some_and(|session| session.encoding.framing.is_text_only());
+        if is_text_only(key) { most_bytes / TEXT_ONLY_DIVISOR } else { most_bytes }
+    }
+
     async fn join_broker(
         &self,
         key: SessionKey,
@@ -54,7 +63,8 @@ impl Worker {
             let page = self.read_joining(key, request).await?;
             if let Some(from) = &request.recover
                 && is_recovered(from, &page.publications, &page.top)
-                && size_of(&page.publications) <= request.recover_max_bytes
+                && page.publications.iter().map(|publication| reply_bytes(publication)).sum::<usize>()
+                    <= self.reply_max_bytes(key, request.recover_max_bytes)
             {
                 subscribed.permit = self.reserve_reply(size_of(&page.publications))?;
                 subscribed.recovered = true;

@@ -45,11 +45,15 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn enter(hub: &mut Hub, name: &str) -> Self {
+        Self::enter_over(hub, name, Framing::WebSocket)
+    }
+
+    pub(super) fn enter_over(hub: &mut Hub, name: &str, framing: Framing) -> Self {
         let (signals, outbox) = (Mailbox::default(), Outbox::new(1 << 20));
         let key = hub.roster_mut().register(Registration {
             mailbox: signals.clone().start().recipient(),
             outbox: outbox.clone(),
-            encoding: Encoding { protocol: Protocol::Client, framing: Framing::WebSocket },
+            encoding: Encoding { protocol: Protocol::Client, framing },
             transport: "websocket",
             protocol: "json",
             connected_at_ms: 0,

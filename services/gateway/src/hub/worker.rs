@@ -37,7 +37,7 @@ use crate::{
     },
     memory::{MemoryBudget, ReplyPermit},
     metrics::Metrics,
-    session::Signal,
+    session::{Signal, client::views::reply_bytes},
 };
 
 /// Entries an inbox holds before its channels are marked gapped.
@@ -227,11 +227,26 @@ impl Worker {
         query: HistoryQuery,
         retention: Retention,
     ) -> Result<(HistoryPage, Option<ReplyPermit>), ErrorCode> {
+        let most_bytes =
+            query.max_bytes.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+        let most_bytes = self.reply_max_bytes(key, most_bytes);
+        let query = HistoryQuery { max_bytes: Some(most_bytes as u64), ..query };
         let _turn = self.read_turn(key).await;
         let read = HistoryRead { channel, query, source: ReadSource::Client };
         let page = self.reads.read(read, retention, self.reads.now()).await?;
+        let mut page = Arc::unwrap_or_clone(page);
+        // The first may be larger than that by itself; the client reads on from where the page ends.
+        let mut bytes = 0_usize;
+        let fitting = page.publications.iter().take_while(|publication| {
+            let is_first = bytes == 0;
+            bytes = bytes.saturating_add(reply_bytes(publication));
+            is_first || bytes <= most_bytes
+        });
+        let fitting = fitting.count();
+        page.truncated |= fitting < page.publications.len();
+        page.publications.truncate(fitting);
         let permit = self.reserve_reply(size_of(&page.publications))?;
-        Ok((Arc::unwrap_or_clone(page), permit))
+        Ok((page, permit))
     }
 
     /// Enters a session.

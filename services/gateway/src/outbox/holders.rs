@@ -16,8 +16,7 @@ impl Holder for RefCell<State> {
     }
 
     fn sample(&self, most: usize, look: &mut dyn FnMut(usize, usize)) {
-        for chunk in self.borrow().queue.iter().rev().take(most) {
-            let chunk = &chunk.bytes;
+        for chunk in self.borrow().queue.newest_first().take(most) {
             // The end of a chunk stays where it is while its beginning is written.
             look(chunk.as_ptr().addr().wrapping_add(chunk.len()), chunk.len());
         }

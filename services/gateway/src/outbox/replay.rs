@@ -9,7 +9,7 @@ impl Outbox {
     /// Puts what a session missed in one of its channels in line: a part of the answer to its connect, of which any number may
     /// wait. What is large in it has a permit of the memory budget, and it has as many parts as the session has channels.
     pub fn push_replay(&self, bytes: Bytes) -> Result<(), Overflow> {
-        self.push_exempt(bytes, true)
+        self.push_exempt(bytes, Bytes::new(), true)
     }
 }
 

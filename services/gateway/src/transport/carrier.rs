@@ -142,11 +142,18 @@ impl Carried {
 
     fn send_messages(&self, actions: &mut Actions) {
         let mut out = BytesMut::new();
+        let mut hub = self.errands.worker.hub_mut();
         if actions.message_bytes() >= LARGE_REPLY_BYTES {
+            if let Some((kind, bytes)) = actions.only_message()
+                && let Some(head) = hub.encoder_mut().head(self.framing, kind, bytes)
+            {
+                let (message, permit) = actions.take_messages();
+                let _ = self.outbox.push_reply_pair(head, hub.memory.reply(message, permit));
+                return;
+            }
             // In one piece: growing by doubling holds up to three times as much.
             out.reserve(actions.message_bytes() + FRAMES_BYTES);
         }
-        let mut hub = self.errands.worker.hub_mut();
         let encoder = hub.encoder_mut();
         let framing = self.framing;
         let permit = actions.drain_messages(|kind, message| match kind {
@@ -263,10 +270,12 @@ pub(super) trait Carrier: Actor<Context = Context<Self>> {
             if !me.may_take(&outcome) {
                 return;
             }
+            let turn = if outcome.takes_long() { Turn::watched() } else { Turn::default() };
             let mut actions = Actions::default();
             me.carried().session.outcome(ticket, outcome, Now::read(), &mut actions);
             me.carry_out(&mut actions, ctx);
             me.reschedule();
+            turn.end(&me.carried().errands.worker);
             // Reading may have stopped because the session could take no more.
             me.carried().outbox.wake();
         });

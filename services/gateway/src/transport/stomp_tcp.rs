@@ -313,7 +313,7 @@ impl<T: Io> StompConnection<T> {
             if matches!(self.phase, Phase::Over(_)) {
                 return true;
             }
-            if !self.resume(turn, &mut scratch.actions, ctx) || turn.is_over() {
+            if !self.resume(turn, &mut scratch.actions, ctx) || turn.is_late() {
                 break;
             }
             if self.is_open() && self.carried.session.is_blocked() {

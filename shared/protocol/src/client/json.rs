@@ -7,6 +7,8 @@ use bytes::{BufMut, BytesMut};
 use serde::de::IgnoredAny;
 use thiserror::Error;
 
+use crate::escape;
+
 /// How deep arrays and objects may nest in what a client or a backend sends. A command's own two levels count too. As deep as
 /// the JSON libraries of most languages read by default, so that nothing is passed on that a receiver cannot read.
 pub const JSON_DEPTH: usize = 128;
@@ -95,55 +97,8 @@ fn after_string(mut rest: &[u8]) -> &[u8] {
 pub fn write_string(out: &mut BytesMut, text: &str) {
     out.reserve(text.len() + 2);
     out.put_u8(b'"');
-    write_escaped(out, text.as_bytes());
+    escape::write(out, text.as_bytes(), &escape::JSON, escape::is_escaped);
     out.put_u8(b'"');
-}
-
-fn write_escaped(out: &mut BytesMut, bytes: &[u8]) {
-    if !any_escape(bytes) {
-        out.extend_from_slice(bytes);
-        return;
-    }
-    let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| needs_escape(*byte)) {
-        let Some((plain, [byte, tail @ ..])) = rest.split_at_checked(at) else { return };
-        out.extend_from_slice(plain);
-        write_escape(out, *byte);
-        rest = tail;
-    }
-    out.extend_from_slice(rest);
-}
-
-const fn needs_escape(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
-}
-
-/// Without an early exit inside a block, so that the compiler can look at a block's bytes all at once.
-fn any_escape(bytes: &[u8]) -> bool {
-    const BLOCK_BYTES: usize = 32;
-    let blocks = bytes.chunks_exact(BLOCK_BYTES);
-    let in_rest = blocks.remainder().iter().any(|byte| needs_escape(*byte));
-    in_rest
-        || blocks.into_iter().any(|block| block.iter().fold(false, |found, byte| found | needs_escape(*byte)))
-}
-
-fn write_escape(out: &mut BytesMut, byte: u8) {
-    let short = match byte {
-        b'"' | b'\\' => byte,
-        0x08 => b'b',
-        0x0c => b'f',
-        b'\n' => b'n',
-        b'\r' => b'r',
-        b'\t' => b't',
-        _ => {
-            // Below 0x20: the first digit is 0 or 1, the second any.
-            let low = byte & 0x0f;
-            let digit = if low < 10 { b'0' + low } else { b'a' + low - 10 };
-            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', b'0' + (byte >> 4), digit]);
-            return;
-        }
-    };
-    out.extend_from_slice(&[b'\\', short]);
 }
 
 /// Appends an integer in decimal.
@@ -155,13 +110,7 @@ pub fn write_integer(out: &mut BytesMut, number: impl itoa::Integer) {
 /// them only between tokens, so the value stays the same.
 pub fn write_raw(out: &mut BytesMut, json: &[u8]) {
     out.reserve(json.len());
-    let mut rest = json;
-    while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
-        let Some((line, [_, tail @ ..])) = rest.split_at_checked(at) else { return };
-        out.extend_from_slice(line);
-        rest = tail;
-    }
-    out.extend_from_slice(rest);
+    escape::write(out, json, &escape::WITHOUT_NEWLINES, |byte| matches!(byte, b'\n' | b'\r'));
 }
 
 /// Appends bytes as a JSON string of padded standard base64.

@@ -3,33 +3,34 @@
 
 use bytes::{BufMut, BytesMut};
 
-/// Bytes looked at together.
-const BLOCK_BYTES: usize = 32;
+use crate::escape::{self, Replacement, Room};
 
 /// Appends text as a JSON string, quotes included. The text is UTF-8; where it is not, what is wrong is passed on as it
 /// is.
 pub fn write_string(out: &mut BytesMut, text: &[u8]) {
     out.reserve(text.len() + 2);
     out.put_u8(b'"');
+    // Two, since one that a call may change is slower to fill.
+    let (mut room, mut characters) = (Room::new(), Room::new());
     let mut rest = text;
-    while let Some((plain, byte, tail)) = split_at_candidate(rest) {
+    while !rest.is_empty() {
+        let (plain, tail) =
+            rest.split_at_checked(escape::kept_bytes(rest, is_candidate)).unwrap_or((rest, &[]));
         out.extend_from_slice(plain);
         rest = tail;
-        match (byte, tail) {
-            (0xe2 | 0xef, [second, third, after @ ..]) => {
-                let code = three_byte_code(byte, *second, *third);
-                if is_changed_on_the_way(code) {
-                    write_code_unit(out, code);
-                } else {
-                    out.extend_from_slice(&[byte, *second, *third]);
-                }
-                rest = after;
-            }
-            (0xe2 | 0xef, _) => out.put_u8(byte),
-            _ => write_ascii(out, byte),
+        let block = rest.get(..escape::BLOCK_BYTES).unwrap_or(rest);
+        if block.iter().fold(false, |found, byte| found | is_first_of_three(*byte)) {
+            rest = write_characters(rest, &mut characters);
+            characters.flush(out);
+        } else {
+            block
+                .iter()
+                .filter_map(|byte| escape::JSON.get(usize::from(*byte)))
+                .for_each(|same| room.push(same));
+            rest = rest.get(block.len()..).unwrap_or_default();
+            room.flush(out);
         }
     }
-    out.extend_from_slice(rest);
     out.put_u8(b'"');
 }
 
@@ -38,39 +39,39 @@ pub fn write_string(out: &mut BytesMut, text: &[u8]) {
 pub fn write_script_string(out: &mut BytesMut, json: &[u8]) {
     out.reserve(json.len() + 2);
     out.put_u8(b'"');
-    let mut rest = json;
-    while let Some(at) =
-        rest.iter().position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\' | b'<' | b'/'))
-    {
-        let Some((plain, [byte, tail @ ..])) = rest.split_at_checked(at) else { break };
-        out.extend_from_slice(plain);
-        match byte {
-            b'/' => out.extend_from_slice(b"\\/"),
-            b'<' => out.extend_from_slice(b"\\u003c"),
-            byte => write_ascii(out, *byte),
-        }
-        rest = tail;
-    }
-    out.extend_from_slice(rest);
+    escape::write(out, json, &escape::SCRIPT, |byte| escape::is_escaped(byte) || matches!(byte, b'<' | b'/'));
     out.put_u8(b'"');
 }
 
-/// Cuts at the first byte that may need an escape. Without an early exit inside a block, so that the compiler can look at
-/// a block's bytes all at once.
-fn split_at_candidate(bytes: &[u8]) -> Option<(&[u8], u8, &[u8])> {
-    let is_clean = |block: &[u8]| !block.iter().fold(false, |found, byte| found | is_candidate(*byte));
-    let clean_blocks = bytes.chunks_exact(BLOCK_BYTES).take_while(|block| is_clean(block)).count();
-    let skipped = clean_blocks * BLOCK_BYTES;
-    let at = skipped + bytes.get(skipped..)?.iter().position(|byte| is_candidate(*byte))?;
-    match bytes.split_at_checked(at)? {
-        (plain, [byte, tail @ ..]) => Some((plain, *byte, tail)),
-        _ => None,
+/// Writes some of the text, character by character where they have three bytes, and returns what is left.
+fn write_characters<'a>(text: &'a [u8], room: &mut Room) -> &'a [u8] {
+    let mut rest = text;
+    for _ in 0..escape::BLOCK_BYTES {
+        let Some((first, tail)) = rest.split_first() else { break };
+        rest = tail;
+        match tail {
+            [second, third, after @ ..] if is_first_of_three(*first) => {
+                let code = three_byte_code(*first, *second, *third);
+                room.push(&if is_changed_on_the_way(code) {
+                    Replacement::code_unit(code)
+                } else {
+                    Replacement::three(*first, *second, *third)
+                });
+                rest = after;
+            }
+            _ => escape::JSON.get(usize::from(*first)).into_iter().for_each(|same| room.push(same)),
+        }
     }
+    rest
 }
 
 /// The characters above ASCII that are escaped all begin with one of two bytes.
+const fn is_first_of_three(byte: u8) -> bool {
+    (byte == 0xe2) | (byte == 0xef)
+}
+
 const fn is_candidate(byte: u8) -> bool {
-    byte < 0x20 || matches!(byte, b'"' | b'\\' | 0xe2 | 0xef)
+    escape::is_escaped(byte) | is_first_of_three(byte)
 }
 
 const fn three_byte_code(first: u8, second: u8, third: u8) -> u16 {
@@ -80,28 +81,6 @@ const fn three_byte_code(first: u8, second: u8, third: u8) -> u16 {
 /// Characters that some browser is known to change, drop or fail at.
 const fn is_changed_on_the_way(code: u16) -> bool {
     matches!(code, 0x200c..=0x200f | 0x2028..=0x202f | 0x2060..=0x206f | 0xfff0..=0xffff)
-}
-
-/// The short form where there is one, as `JSON.stringify` has it.
-fn write_ascii(out: &mut BytesMut, byte: u8) {
-    let short = match byte {
-        b'"' | b'\\' => byte,
-        0x08 => b'b',
-        0x0c => b'f',
-        b'\n' => b'n',
-        b'\r' => b'r',
-        b'\t' => b't',
-        _ => return write_code_unit(out, u16::from(byte)),
-    };
-    out.extend_from_slice(&[b'\\', short]);
-}
-
-fn write_code_unit(out: &mut BytesMut, code: u16) {
-    const fn digit(value: u16) -> u8 {
-        let value = (value & 0x0f) as u8;
-        if value < 10 { b'0' + value } else { b'a' + value - 10 }
-    }
-    out.extend_from_slice(&[b'\\', b'u', digit(code >> 12), digit(code >> 8), digit(code >> 4), digit(code)]);
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ impl Deflater {
     /// Appends a block of up to 65,535 bytes that is stored as it is. What [`Deflater::compress`] makes may follow it in one
     /// message: the block ends with a whole byte, and what follows refers to nothing before itself. So a part that many
     /// messages share is compressed once.
-    pub fn stored_block(bytes: &[u8], out: &mut BytesMut) {
+    pub fn stored_block(bytes: &[u8], out: &mut impl BufMut) {
         let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
         out.put_u8(0);
         out.put_u16_le(length);

@@ -55,7 +55,7 @@ pub fn frame(opcode: Opcode, payload: &[u8], compressed: bool, out: &mut BytesMu
 }
 
 /// The header of a final frame whose payload, of `length` bytes, the caller puts behind it.
-pub fn header(opcode: Opcode, length: usize, compressed: bool, out: &mut BytesMut) {
+pub fn header(opcode: Opcode, length: usize, compressed: bool, out: &mut impl BufMut) {
     out.put_u8(FIN | if compressed { RSV1 } else { 0 } | opcode as u8);
     match (u8::try_from(length), u16::try_from(length)) {
         (Ok(short), _) if short < LENGTH_IN_2_BYTES => out.put_u8(short),

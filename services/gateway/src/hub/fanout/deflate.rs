@@ -6,6 +6,10 @@ use gorani_protocol::websocket::{self, Deflater, Opcode};
 /// Level 1 of 9: a push server spends its time on delivery; higher levels gain a few percent on small JSON.
 const DEFLATE_LEVEL: u32 = 1;
 
+/// Larger messages are sent as they are: to compress one takes some 10 ms a MiB, and the worker's other connections wait for
+/// it. Decision record 0027.
+const DEFLATE_MAX_BYTES: usize = 256 * 1024;
+
 /// The compressors of one worker.
 #[derive(Default)]
 pub(super) struct Deflaters {
@@ -19,6 +23,11 @@ impl Deflaters {
         Self { by_window: Vec::new(), threshold_bytes }
     }
 
+    /// Whether a message of so many bytes is deflated, if that makes it smaller.
+    pub(super) fn takes(&self, bytes: usize) -> bool {
+        (self.threshold_bytes..=DEFLATE_MAX_BYTES).contains(&bytes)
+    }
+
     fn of(&mut self, window_bits: u8) -> Option<&mut Deflater> {
         let known = self.by_window.iter().position(|(bits, _)| *bits == window_bits);
         let index = known.unwrap_or(self.by_window.len());
@@ -30,7 +39,7 @@ impl Deflaters {
 
     /// A WebSocket frame, deflated if that is worth it.
     pub(super) fn frame(&mut self, window_bits: u8, opcode: Opcode, message: &[u8], out: &mut BytesMut) {
-        if message.len() < self.threshold_bytes {
+        if !self.takes(message.len()) {
             return websocket::encode::frame(opcode, message, false, out);
         }
         if let Some(deflater) = self.of(window_bits) {
@@ -40,7 +49,7 @@ impl Deflaters {
 
     /// A part of a message, deflated if that is worth it.
     pub(super) fn deflate(&mut self, window_bits: u8, part: &[u8]) -> Option<Bytes> {
-        if part.len() < self.threshold_bytes {
+        if !self.takes(part.len()) {
             return None;
         }
         let mut out = BytesMut::new();

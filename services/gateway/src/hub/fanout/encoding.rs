@@ -64,7 +64,7 @@ pub enum Framing {
 
 impl Framing {
     /// Whether binary messages cannot be sent as they are.
-    pub(super) fn is_text_only(self) -> bool {
+    pub(in crate::hub) fn is_text_only(self) -> bool {
         matches!(self, Self::SockJs | Self::SockJsWebSocket { .. })
     }
 }

@@ -140,7 +140,7 @@ impl Shared {
     }
 
     /// Writes the frame up to [`Shared::rest`].
-    fn write_head(&self, start: &[u8], framing: Framing, out: &mut BytesMut) {
+    fn write_head(&self, start: &[u8], framing: Framing, out: &mut Vec<u8>) {
         if is_web_socket(framing) {
             let payload = self.payload_bytes(start);
             websocket::encode::header(self.opcode, payload, self.deflated.is_some(), out);
@@ -201,46 +201,44 @@ impl MessageFrames {
         }
     }
 
-    /// Makes the frames of a run, each once for each of the copies. Where `splits`, a large part that is shared is not
-    /// copied: the pieces before the last go to `pieces`, and all of them belong together.
-    pub(super) fn write(
+    /// Makes the frames of a run, each once for each of the copies, and hands them out from the first on: pairs of what is
+    /// the subscription's own and, where `splits`, a large part that is shared and not copied, which leaves behind it. The
+    /// second of a pair is empty where all is in the first.
+    pub(super) fn pairs(
         &mut self,
         copies: &[Copy],
         (framing, run, splits): (Framing, &[Event], bool),
         deflaters: &mut Deflaters,
-        pieces: &mut Vec<Bytes>,
-    ) -> Bytes {
+    ) -> impl Iterator<Item = (Bytes, Bytes)> {
         for copy in copies {
             self.make(copy.kind, run, deflaters);
         }
         let publications = run.iter().filter(|event| matches!(event, Event::Publication(_))).count();
-        let frames = || {
-            let kinds = &self.kinds;
-            (0..publications).flat_map(move |index| {
-                copies.iter().filter_map(move |copy| Some((copy, kinds.get(copy.kind)?.0.get(index)?)))
-            })
-        };
-        let is_split = |shared: &Shared| splits && shared.rest().len() >= SPLIT_FROM_BYTES;
-        // With the exact capacity, the bytes need no allocation besides their own.
-        let mut bytes = 0;
-        for (copy, shared) in frames() {
-            bytes += shared.frame_bytes(&copy.start, framing);
-            if is_split(shared) {
-                bytes -= shared.rest().len();
-                break;
+        let kinds = &self.kinds;
+        let mut frames = (0..publications).flat_map(move |index| {
+            copies.iter().filter_map(move |copy| Some((copy, kinds.get(copy.kind)?.0.get(index)?)))
+        });
+        let is_split = move |shared: &Shared| splits && shared.rest().len() >= SPLIT_FROM_BYTES;
+        std::iter::from_fn(move || {
+            // With the exact capacity, the bytes need no allocation besides their own.
+            let mut bytes = 0;
+            for (copy, shared) in frames.clone() {
+                bytes += shared.frame_bytes(&copy.start, framing);
+                if is_split(shared) {
+                    bytes -= shared.rest().len();
+                    break;
+                }
             }
-        }
-        let mut out = BytesMut::with_capacity(bytes);
-        for (copy, shared) in frames() {
-            shared.write_head(&copy.start, framing, &mut out);
-            if is_split(shared) {
-                pieces.push(std::mem::take(&mut out).freeze());
-                pieces.push(shared.rest().clone());
-            } else {
+            let mut out = Vec::with_capacity(bytes);
+            for (copy, shared) in frames.by_ref() {
+                shared.write_head(&copy.start, framing, &mut out);
+                if is_split(shared) {
+                    return Some((out.into(), shared.rest().clone()));
+                }
                 out.extend_from_slice(shared.rest());
             }
-        }
-        out.freeze()
+            (!out.is_empty()).then(|| (out.into(), Bytes::new()))
+        })
     }
 
     /// Makes what the frames of a kind share, unless that is done.

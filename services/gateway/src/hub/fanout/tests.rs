@@ -202,6 +202,38 @@ fn encodings_are_forgotten_with_the_last_subscription_that_has_them() {
     assert!(taken(&outbox).ends_with(b"}\n"));
 }
 
+#[test]
+fn what_would_take_long_to_deflate_is_sent_as_it_is() {
+    let framing = Framing::WebSocketDeflate { window_bits: 15 };
+    let mut encoder = Encoder::new(THRESHOLD_BYTES);
+    for (bytes, is_deflated) in
+        [(THRESHOLD_BYTES - 1, false), (THRESHOLD_BYTES, true), (256 * 1024, true), (256 * 1024 + 1, false)]
+    {
+        let (message, mut out) = (vec![b'x'; bytes], BytesMut::new());
+        encoder.frame_text(framing, &message, &mut out);
+        assert_eq!(out.len() < bytes, is_deflated, "{bytes} bytes");
+        let head = encoder.head(framing, MessageKind::Text, bytes);
+        assert_eq!(head.is_none(), is_deflated, "{bytes} bytes");
+        if let Some(head) = head {
+            assert!(out == [&head, &message[..]].concat(), "{bytes} bytes");
+        }
+    }
+}
+
+#[test]
+fn a_head_and_a_message_are_what_the_framing_makes_of_it() {
+    let message = "lorem ipsum ".repeat(10_000);
+    let mut encoder = Encoder::new(usize::MAX);
+    for framing in framings() {
+        let mut out = BytesMut::new();
+        encoder.frame_text(framing, message.as_bytes(), &mut out);
+        match encoder.head(framing, MessageKind::Text, message.len()) {
+            Some(head) => assert!(out == [&head, message.as_bytes()].concat(), "{framing:?}"),
+            None => assert!(framing.is_text_only(), "{framing:?}"),
+        }
+    }
+}
+
 /// CPU time of this thread for a fan-out to so many subscribers with ids of their own.
 fn cost(subscribers: usize) -> Duration {
     let mut encoder = Encoder::new(usize::MAX);

@@ -3,14 +3,16 @@
 
 use std::time::Duration;
 
-use gorani_broker::{MemoryBroker, MemorySettings, Position, Publication};
+use gorani_broker::{DataKind, MemoryBroker, MemorySettings, Position, Publication};
 
 use super::*;
 use crate::hub::{
     control::Target,
+    fanout::Framing,
     reads::tests::Stream,
     tests::{Client, HISTORY, NO_HISTORY},
 };
+use crate::session::SubscribeRequest;
 
 fn start() -> (Rc<Worker>, Inbox) {
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));
@@ -162,6 +164,76 @@ async fn many_orders_at_a_time_end_no_session_that_empties_its_mailbox() {
     while client.signals() < 200 {
         assert!(!client.is_ended_as_slow(), "after {} signals", client.signals());
         tokio::task::yield_now().await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_page_is_shorter_where_its_text_is_full_of_escapes_and_over_a_transport_of_text() {
+    const EACH: usize = 1000;
+    for (framing, kind, fitting) in [
+        (Framing::WebSocket, DataKind::Json, 16),
+        (Framing::WebSocket, DataKind::Binary, 16),
+        (Framing::WebSocket, DataKind::Text, 4),
+        (Framing::SockJs, DataKind::Json, 2),
+        // One is always brought, or the client would never come past it.
+        (Framing::SockJs, DataKind::Text, 1),
+        (Framing::SockJsWebSocket { deflate_window_bits: None }, DataKind::Text, 1),
+    ] {
+        let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));
+        let (stream, interest) = (Stream::default(), Arc::new(Interest::new(broker.clone())));
+        let (worker, _inbox) =
+            Worker::start(0, usize::MAX, broker, interest, stream.reads(), Arc::default(), Arc::default());
+        let client = Client::enter_over(&mut worker.hub_mut(), "one", framing);
+        let publication = Publication { data: vec![b'"'; EACH].into(), kind, ..Publication::default() };
+        *stream.publications.lock() = vec![Arc::new(publication); 20];
+        let query = HistoryQuery { limit: 100, max_bytes: Some(16 * EACH as u64), ..HistoryQuery::default() };
+        let reading = actix_rt::spawn(worker.clone().history(client.key, "a".into(), query, HISTORY));
+        stream.until_asked(1).await;
+        stream.answer();
+        let (page, _permit) = reading.await.unwrap().unwrap();
+        assert_eq!(page.publications.len(), fitting, "{kind:?} {framing:?}");
+        assert!(page.truncated);
+    }
+}
+
+#[actix_rt::test]
+async fn a_recovery_brings_less_over_a_transport_of_text() {
+    for (framing, bytes, is_recovered) in [
+        (Framing::WebSocket, 8000, true),
+        (Framing::WebSocket, 8001, false),
+        (Framing::SockJs, 1000, true),
+        (Framing::SockJs, 1001, false),
+    ] {
+        let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));
+        let (stream, interest) = (Stream::default(), Arc::new(Interest::new(broker.clone())));
+        let (worker, _inbox) = Worker::start(
+            0,
+            usize::MAX,
+            broker.clone(),
+            interest,
+            stream.reads(),
+            Arc::default(),
+            Arc::default(),
+        );
+        broker.start(Arc::new(Nobody)).await.unwrap();
+        let client = Client::enter_over(&mut worker.hub_mut(), "one", framing);
+        let publication = Publication {
+            data: vec![b'1'; bytes].into(),
+            offset: 1,
+            epoch: "e".into(),
+            ..Publication::default()
+        };
+        *stream.publications.lock() = vec![Arc::new(publication)];
+        stream.top.store(1, Ordering::SeqCst);
+        let request = SubscribeRequest {
+            recover: Some(Position { offset: 0, epoch: "e".into() }),
+            recover_max_bytes: 8000,
+            ..client.request(HISTORY, true)
+        };
+        let subscribing = actix_rt::spawn(worker.clone().subscribe(client.key, request));
+        stream.until_asked(1).await;
+        stream.answer();
+        assert_eq!(subscribing.await.unwrap().unwrap().recovered, is_recovered, "{bytes} bytes {framing:?}");
     }
 }
 

@@ -90,15 +90,26 @@ impl ClientSession {
             under_way: subscriptions.len(),
             held: Vec::new(),
         }));
+        let recover_max_bytes = self.recover_max_bytes(&subscriptions);
         let mut subscribes = Vec::with_capacity(subscriptions.len());
         for subscription in subscriptions {
             let ticket =
                 self.ticket(PendingRequest::ConnectSubscribe { channel: subscription.channel.clone() });
-            subscribes
-                .push(Action::Subscribe(ticket, subscription.request(self.policy.settings.reply_max_bytes)));
+            subscribes.push(Action::Subscribe(ticket, subscription.request(recover_max_bytes)));
             self.subscriptions.push(subscription);
         }
         self.enter(subscribes, now, actions);
+    }
+
+    /// What each of these may recover. Where they come in one reply they share what a reply may hold; a message of the largest
+    /// kind is always brought.
+    fn recover_max_bytes(&self, subscriptions: &[Subscription]) -> usize {
+        let most = self.policy.settings.reply_max_bytes;
+        if self.traits.dialect != Dialect::Commands {
+            return most;
+        }
+        let recovering = subscriptions.iter().filter(|subscription| subscription.recover.is_some()).count();
+        (most / recovering.max(1)).max(self.policy.settings.message_max_bytes)
     }
 
     /// Begins the subscriptions; where the user's connections are limited, not before the client has a place among them.

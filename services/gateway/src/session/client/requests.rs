@@ -10,7 +10,7 @@ use gorani_protocol::client::{ClientInfoView, History, HistoryResult, Publicatio
 use super::{
     ClientSession, State,
     policy::retention,
-    views::{info_view, publication_view},
+    views::{info_view, publication_view, reserve},
 };
 use crate::{
     disconnect::{ErrorCode, Refused},
@@ -188,6 +188,7 @@ fn write_history(id: u32, page: &HistoryPage, most_bytes: usize, out: &mut bytes
     });
     let publications: Vec<PublicationView<'_>> =
         fitting.map(|(_, publication)| publication_view(publication)).collect();
+    reserve(&publications, out);
     let result =
         HistoryResult { publications: &publications, offset: page.top.offset, epoch: &page.top.epoch };
     reply::reply_history(id, &result, out);

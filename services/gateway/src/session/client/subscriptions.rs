@@ -15,6 +15,7 @@ use super::{
     policy::retention,
     release,
     requests::PendingRequest,
+    views::reserve,
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
@@ -264,7 +265,10 @@ impl ClientSession {
         subscription.under_way = false;
         let publications = views(&subscribed, &client);
         let result = subscription.result(&subscribed, &publications, now);
-        actions.line(|out| reply::reply_subscribe(id, &result, out));
+        actions.line(|out| {
+            reserve(&publications, out);
+            reply::reply_subscribe(id, &result, out);
+        });
         actions.hold(subscribed.permit);
         release(channel, actions);
         self.count_success();

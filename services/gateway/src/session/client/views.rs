@@ -1,7 +1,8 @@
 //! Broker values as the client protocol shows them: the one place where the two vocabularies meet.
 
+use bytes::BytesMut;
 use gorani_broker::{ClientInfo, DataKind, Publication};
-use gorani_protocol::client::{ClientInfoView, PayloadKind, PublicationView};
+use gorani_protocol::client::{ClientInfoView, PayloadKind, PublicationView, escapes};
 
 /// A publication as the client protocol shows it.
 pub fn publication_view(publication: &Publication) -> PublicationView<'_> {
@@ -19,6 +20,23 @@ pub fn publication_view(publication: &Publication) -> PublicationView<'_> {
     }
 }
 
+/// What a byte that JSON must escape counts for in a reply, besides itself.
+const ESCAPE_BYTES: usize = 3;
+
+/// What a publication counts for in a reply, in bytes: its data, and more for text that is full of what JSON must escape, which
+/// takes as much longer to write. Decision record 0027.
+pub fn reply_bytes(publication: &Publication) -> usize {
+    let escapes = if publication.kind == DataKind::Text { escapes(&publication.data) } else { 0 };
+    publication.data.len().saturating_add(escapes.saturating_mul(ESCAPE_BYTES))
+}
+
+/// Makes room for publications in a reply: growing by doubling would hold up to twice their size for as long as it waits.
+pub fn reserve(publications: &[PublicationView<'_>], out: &mut BytesMut) {
+    /// Keys, offset and time of one.
+    const AROUND_BYTES: usize = 96;
+    out.reserve(publications.iter().map(|publication| publication.data.len() + AROUND_BYTES).sum());
+}
+
 /// A client's information as the client protocol shows it.
 pub fn info_view(info: &ClientInfo) -> ClientInfoView<'_> {
     ClientInfoView {
@@ -26,5 +44,29 @@ pub fn info_view(info: &ClientInfo) -> ClientInfoView<'_> {
         client: &info.client,
         conn_info: &info.connection_info,
         chan_info: &info.channel_info,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn text_counts_for_what_its_escapes_make_of_it_and_other_data_for_what_it_is() {
+        let bytes = |kind, data: &'static [u8]| {
+            reply_bytes(&Publication { kind, data: Bytes::from_static(data), ..Publication::default() })
+        };
+        assert_eq!(bytes(DataKind::Json, br#"["a","b"]"#), 9);
+        assert_eq!(bytes(DataKind::Binary, b"\x01\""), 2);
+        assert_eq!(bytes(DataKind::Text, "plain 하나".as_bytes()), 12);
+        assert_eq!(bytes(DataKind::Text, b"\x01\"\\x"), 4 + 3 * ESCAPE_BYTES);
+        let long = reply_bytes(&Publication {
+            kind: DataKind::Text,
+            data: Bytes::from(vec![b'"'; 1000]),
+            ..Publication::default()
+        });
+        assert_eq!(long, 4000);
     }
 }

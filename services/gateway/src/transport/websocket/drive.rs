@@ -117,7 +117,7 @@ impl<T: Io> Connection<T> {
             if matches!(self.phase, Phase::Over(_)) {
                 return Reading::Ended;
             }
-            if !self.resume(turn, &mut scratch.actions, ctx) || turn.is_over() {
+            if !self.resume(turn, &mut scratch.actions, ctx) || turn.is_late() {
                 break;
             }
             if self.phase.is_open() && self.carried.session.is_blocked() {

@@ -263,3 +263,22 @@ fn a_user_whose_id_no_channel_can_carry_connects_without_the_personal_channel() 
         assert!(replies[0]["connect"].get("subs").is_none(), "{user}: {replies:?}");
     }
 }
+
+#[test]
+fn recoveries_that_come_with_a_connect_share_what_a_reply_may_hold() {
+    let most = settings().reply_max_bytes;
+    let channels: Vec<String> = (0..8).map(|number| format!("history:{number}")).collect();
+    let names: Vec<&str> = channels.iter().map(String::as_str).collect();
+    for (recovering, expected) in [(0, most), (1, most), (4, most / 4)] {
+        let mut bench = Bench::new(settings());
+        let mut subs = serde_json::Map::new();
+        for channel in &channels[..recovering] {
+            subs.insert(channel.clone(), json!({"recover": true, "offset": 1, "epoch": "e"}));
+        }
+        bench.say(json!({"id": 1, "connect": {"token": token(60, &names), "subs": subs}}));
+        for _ in 0..channels.len() {
+            let (_, request) = bench.next_subscribe();
+            assert_eq!(request.recover_max_bytes, expected, "{recovering} recover");
+        }
+    }
+}
