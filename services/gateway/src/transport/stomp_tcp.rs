@@ -309,11 +309,12 @@ impl<T: Io> StompConnection<T> {
         ctx: &mut Context<Self>,
         task: &mut Task<'_>,
     ) -> bool {
+        let mut is_full = false;
         for _ in 0..READS_PER_TURN {
             if matches!(self.phase, Phase::Over(_)) {
                 return true;
             }
-            if !self.resume(turn, &mut scratch.actions, ctx) || turn.is_late() {
+            if !self.resume(turn, &mut scratch.actions, ctx) || turn.is_over_after(is_full) {
                 break;
             }
             if self.is_open() && self.carried.session.is_blocked() {
@@ -325,6 +326,7 @@ impl<T: Io> StompConnection<T> {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     let count = buffer.filled().len();
+                    is_full = buffer.remaining() == 0;
                     let (bytes, _) = scratch.bytes.split_at_mut(count);
                     turn.begin();
                     self.take_bytes(bytes, &mut scratch.actions, ctx);

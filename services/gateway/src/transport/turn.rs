@@ -46,9 +46,12 @@ impl Turn {
         elapsed >= TURN
     }
 
-    /// As [`Turn::is_over`], where it is not known that input is left: mostly none is, and a system call to find the CPU time
-    /// of a turn that ends anyway would be in vain. This reads the wall clock alone, which needs none.
-    pub(super) fn is_late(&self) -> bool {
+    /// As [`Turn::is_over`], after a read that filled the buffer or did not. After one that did not, mostly no input is left, and
+    /// a system call for the CPU time of a turn that ends anyway would be in vain: the wall clock, which needs none, will do.
+    pub(super) fn is_over_after(&mut self, is_buffer_full: bool) -> bool {
+        if is_buffer_full {
+            return self.is_over();
+        }
         self.began.is_some_and(|began| began.elapsed() >= TURN)
     }
 

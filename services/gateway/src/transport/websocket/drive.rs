@@ -113,11 +113,12 @@ impl<T: Io> Connection<T> {
         ctx: &mut Context<Self>,
         task: &mut Task<'_>,
     ) -> Reading {
+        let mut is_full = false;
         for _ in 0..READS_PER_TURN {
             if matches!(self.phase, Phase::Over(_)) {
                 return Reading::Ended;
             }
-            if !self.resume(turn, &mut scratch.actions, ctx) || turn.is_late() {
+            if !self.resume(turn, &mut scratch.actions, ctx) || turn.is_over_after(is_full) {
                 break;
             }
             if self.phase.is_open() && self.carried.session.is_blocked() {
@@ -134,6 +135,7 @@ impl<T: Io> Connection<T> {
                 Poll::Pending => return Reading::Waits,
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     let count = buffer.filled().len();
+                    is_full = buffer.remaining() == 0;
                     let (bytes, _) = scratch.bytes.split_at_mut(count);
                     self.take_bytes(bytes, turn, &mut scratch.actions, ctx);
                 }
