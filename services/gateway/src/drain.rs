@@ -3,10 +3,9 @@
 //!
 //! Which session is told when is decided by [`crate::hub`], so it holds for every transport.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 
 use crate::{hub::control::Control, node::Node};
 

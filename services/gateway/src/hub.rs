@@ -5,7 +5,7 @@
 //!
 //! - [`channel`]: one channel's subscriptions and its place in the stream. - [`fanout`]: encode once, deliver.
 //! - [`interest`]: which channels this node wants from the broker. - [`subscribe`]: the steps of a subscription.
-//! - [`budget`]: memory for large replies. - [`catch_up`]: after a gap. - [`reads`]: one read for all who want it. - [`read_budget`]: how many at a time. - [`presence`], [`places`]: keeping alive what stands in the broker.
+//! - [`budget`]: memory for large replies. - [`catch_up`]: after a gap. - [`reads`]: one read for all who want it. - [`read_budget`]: how many at a time. - [`presence`], [`places`]: keeping alive what stands in the broker. - [`removals`]: taking it out.
 //! - [`timers`]: deadlines of sessions. - [`queue`]: consumers of work queues.
 //! - [`farewell`]: the node goes down. - [`worker`]: the thread's inbox and loop. - [`tally`]: what its connections move. - [`roster`]: the worker's sessions by id and user.
 //! - [`scan`]: listing them in slices.
@@ -22,6 +22,7 @@ mod presence;
 pub mod queue;
 pub mod read_budget;
 pub mod reads;
+mod removals;
 pub mod roster;
 pub mod scan;
 pub mod subscribe;
@@ -38,9 +39,9 @@ use indexmap::IndexMap;
 
 use crate::{
     hub::{
-        channel::{Channel, Mark},
+        channel::{Channel, InboxMark, Mark, Missing},
         fanout::Encoder,
-        roster::{Roster, SessionKey},
+        roster::{Generation, Membership, Roster, SessionKey},
     },
     memory::{MemoryBudget, ReplyPermit},
     metrics::sessions::SessionCounts,
@@ -72,8 +73,17 @@ pub struct Departure {
     pub presence: bool,
     /// Whether others are told.
     pub announce: bool,
+    /// Whether the broker was asked to enter it: only then there is something to take back.
+    pub is_entered: bool,
     /// Whether it was the worker's last subscription of the channel.
     pub last: bool,
+}
+
+impl Departure {
+    /// Of somebody who was told to come back and did not.
+    fn of_absent((channel, info): (Arc<str>, Arc<ClientInfo>)) -> Self {
+        Self { channel, info, presence: true, announce: false, is_entered: true, last: false }
+    }
 }
 
 impl Hub {
@@ -117,13 +127,11 @@ impl Hub {
         self.channels.get(name).map(Channel::len)
     }
 
-    /// Enters a subscription that holds its events back until [`Hub::release`]. False if the session is gone or
-    /// already in the channel.
-    pub fn join(&mut self, key: SessionKey, request: &SubscribeRequest) -> bool {
-        let Some(session) = self.roster.get_mut(key) else { return false };
-        if !session.add_channel(request) {
-            return false;
-        }
+    /// Enters a subscription that holds its events back until [`Hub::release`]. `None` if the session is gone or already in the
+    /// channel.
+    pub fn join(&mut self, key: SessionKey, request: &SubscribeRequest) -> Option<Generation> {
+        let generation = self.roster.join(key, request)?;
+        let session = self.roster.get(key)?;
         let channel = self.channels.entry(request.channel.clone()).or_insert_with(|| {
             self.names.insert(request.channel.clone());
             Channel::new(request.channel.clone(), request.retention)
@@ -131,7 +139,7 @@ impl Hub {
         let encoding = self.encoder.acquire(&session.encoding.showing(request.view.as_ref()));
         channel.join(key, session.outbox.clone(), encoding, request);
         self.counts.subscribed();
-        true
+        Some(generation)
     }
 
     /// Lets a subscription's events through, first those held back.
@@ -176,62 +184,78 @@ impl Hub {
         }
     }
 
-    /// Whether a session is in a channel.
-    fn is_member(&self, key: SessionKey, name: &str) -> bool {
-        self.roster.get(key).is_some_and(|session| session.is_in(name))
+    /// Whether it is still that subscription by which a session is in a channel.
+    fn is_current(&self, key: SessionKey, name: &str, generation: Generation) -> bool {
+        let membership = self.roster.get(key).and_then(|session| session.membership(name));
+        membership.is_some_and(|membership| membership.generation == generation)
+    }
+
+    /// Whether the broker was asked to enter a session into a channel, where it still is.
+    fn is_entered(&self, key: SessionKey, name: &str) -> bool {
+        let membership = self.roster.get(key).and_then(|session| session.membership(name));
+        membership.is_some_and(|membership| membership.is_entered)
     }
 
     /// Takes a subscription out; `None` if there was none.
     pub fn leave(&mut self, key: SessionKey, name: &str) -> Option<Departure> {
-        let entry = self.roster.get_mut(key)?.remove_channel(name)?;
+        let Membership { channel: name, info, presence, announce, is_entered, .. } =
+            self.roster.get_mut(key)?.remove_channel(name)?;
         self.counts.unsubscribed();
-        let last = match self.channels.get_mut(name) {
+        let last = match self.channels.get_mut(&name) {
             Some(channel) => {
                 channel.leave(key, &mut self.encoder);
                 let is_last = channel.len() == 0;
                 if is_last {
-                    self.channels.swap_remove(name);
-                    self.names.remove(name);
+                    self.channels.swap_remove(&name);
+                    self.names.remove(&name);
                 }
                 is_last
             }
             None => false,
         };
-        Some(Departure {
-            channel: entry.channel,
-            info: entry.info,
-            presence: entry.presence,
-            announce: entry.announce,
-            last,
-        })
+        Some(Departure { channel: name, info, presence, announce, is_entered, last })
     }
 
-    /// Takes all subscriptions of a session out.
+    /// Takes all subscriptions of a session out, those included in which it was expected back.
     pub fn leave_all(&mut self, key: SessionKey) -> Vec<Departure> {
         let names = self.roster.get(key).map(|session| session.channel_names()).unwrap_or_default();
-        names.iter().filter_map(|name| self.leave(key, name)).collect()
+        let mut departures: Vec<_> = names.iter().filter_map(|name| self.leave(key, name)).collect();
+        departures.extend(self.roster.absent_of(key).into_iter().map(Departure::of_absent));
+        departures
     }
 
-    /// Delivers events of one channel, in their order. If there is a gap, returns the position after which history
-    /// must be read, and the rest is held back until [`Hub::caught_up`].
-    pub fn deliver(&mut self, name: &str, events: Vec<Event>) -> Option<Position> {
-        let gap = self.channels.get_mut(name)?.deliver(events, &mut self.encoder);
+    /// If a channel has just had its first subscription: the mark in the worker's inbox from which on its events count.
+    fn await_mark(&mut self, name: &str) -> Option<InboxMark> {
+        self.channels.get_mut(name)?.await_mark()
+    }
+
+    /// The mark of a channel has come.
+    fn pass_mark(&mut self, name: &str, mark: InboxMark) {
+        if let Some(channel) = self.channels.get_mut(name) {
+            channel.pass_mark(mark);
+        }
+    }
+
+    /// Delivers events of one channel, in their order. If there is a gap, returns what must be read from history, and the rest
+    /// is held back until [`Hub::caught_up`].
+    fn deliver(&mut self, name: &str, events: Vec<Event>) -> Option<Missing> {
+        let missing = self.channels.get_mut(name)?.deliver(events, &mut self.encoder);
         self.tell_lost(name);
-        gap
+        missing
     }
 
     /// The broker or the inbox may have missed events of this channel. Returns as [`Hub::deliver`].
-    pub fn gap(&mut self, name: &str) -> Option<Position> {
-        let gap = self.channels.get_mut(name)?.gap();
+    fn gap(&mut self, name: &str) -> Option<Missing> {
+        let missing = self.channels.get_mut(name)?.gap();
         self.tell_lost(name);
-        gap
+        missing
     }
 
-    /// Ends a gap with what history told, or `None` if it could not be had. Returns as [`Hub::deliver`].
-    pub fn caught_up(&mut self, name: &str, missed: Option<Vec<Event>>) -> Option<Position> {
-        let gap = self.channels.get_mut(name)?.caught_up(missed, &mut self.encoder);
+    /// Ends a read with what history told, or `None` if it could not be had. Returns as [`Hub::deliver`].
+    fn caught_up(&mut self, name: &str, read: u64, missed: Option<Vec<Event>>) -> Option<Missing> {
+        let missing = self.channels.get_mut(name)?.caught_up(read, missed, &mut self.encoder);
         self.tell_lost(name);
-        gap
+        missing
     }
 
     /// Gaps that were told of a channel so far.

@@ -18,6 +18,7 @@
 
 pub mod api;
 pub mod cli;
+pub mod clock;
 pub mod conformance;
 pub mod disconnect;
 pub mod drain;
@@ -28,9 +29,12 @@ pub mod metrics;
 pub mod node;
 pub mod outbox;
 pub mod page;
+pub mod random;
 pub mod server;
 pub mod session;
 pub mod settings;
+#[cfg(test)]
+mod simulation;
 pub mod telemetry;
 pub mod transport;
 

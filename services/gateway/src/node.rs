@@ -19,7 +19,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -31,7 +31,7 @@ use gorani_broker::{
 };
 use parking_lot::RwLock;
 use rand::Rng;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 use self::{
     address::Addresses,
@@ -137,7 +137,7 @@ impl Node {
         settings.validate()?;
         let refused =
             |key, error: &dyn std::fmt::Display| SettingsError::Value { key, problem: error.to_string() };
-        let id: Arc<str> = format!("{:08x}", rand::rng().next_u32()).into();
+        let id: Arc<str> = format!("{:08x}", crate::random::rng().next_u32()).into();
         let policy = Policy {
             rules: ChannelRules::new(&settings.channel).map_err(|error| refused("channel", &error))?,
             tokens: TokenVerifier::new(&settings.token).map_err(|error| refused("token", &error))?,

@@ -18,21 +18,19 @@ mod step;
 pub mod stomp;
 pub mod uni;
 
-use std::{
-    sync::Arc,
-    task::Context,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, task::Context};
 
 use bytes::Bytes;
 use gorani_broker::{
     ClientInfo, HistoryPage, HistoryQuery, Position, Publication, PublishOptions, Published, Retention,
     queue::{Delivery, DeliveryId},
 };
+use tokio::time::Instant;
 
 pub use self::actions::Actions;
 use self::stomp::view::View;
 use crate::{
+    clock,
     disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
     memory::ReplyPermit,
 };
@@ -49,8 +47,7 @@ pub struct Now {
 impl Now {
     /// Reads both clocks.
     pub fn read() -> Self {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Self { instant: Instant::now(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+        Self { instant: Instant::now(), unix_ms: clock::unix_ms() }
     }
 
     /// Seconds since the Unix epoch.
@@ -168,6 +165,8 @@ pub enum Action {
     Replay(Arc<str>, Vec<Arc<Publication>>, Option<ReplyPermit>),
     /// Leave a channel.
     Unsubscribe(Arc<str>),
+    /// Leave a channel that the client was told to come back to: it stays present for a while.
+    Interrupt(Arc<str>),
     /// Publish.
     Publish(Ticket, Arc<str>, Publication, PublishOptions),
     /// Add a message to a work queue; its outcome is that of a publication.

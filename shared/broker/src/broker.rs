@@ -165,7 +165,8 @@ pub trait Broker: Send + Sync + 'static {
         options: PublishOptions,
     ) -> BoxFuture<'static, Result<Published, BrokerError>>;
 
-    /// Tells the subscribers of a channel that a client joined or left. At most once, no history.
+    /// Tells the subscribers of a channel without presence that a client joined. At most once, no history.
+    /// Where there is presence, [`Broker::presence_add`] tells.
     fn publish_join(
         &self,
         channel: &str,
@@ -205,11 +206,16 @@ pub trait Broker: Send + Sync + 'static {
     fn remove_history(&self, channel: &str) -> BoxFuture<'static, Result<(), BrokerError>>;
 
     /// Enters or refreshes a client in a channel's presence; it is forgotten `ttl` after the last call.
+    ///
+    /// `announce`: subscribers are told of its join, and of its leave when it goes, in the same atomic step that enters it or takes
+    /// it out, whichever node does that and for whatever reason, its time being over included. So joins and leaves of a client
+    /// take turns. One that is there already does not join again.
     fn presence_add(
         &self,
         channel: &str,
         info: Arc<ClientInfo>,
         ttl: Duration,
+        announce: bool,
     ) -> BoxFuture<'static, Result<(), BrokerError>>;
 
     /// Takes a client out of a channel's presence. An unknown client is no error.

@@ -140,6 +140,8 @@ macro_rules! broker_contract {
                 those_who_are_not_refreshed_are_forgotten,
                 a_refresh_brings_the_newest_info,
                 stats_count_clients_and_distinct_users,
+                joins_and_leaves_are_told_by_what_enters_and_takes_out,
+                whoever_finds_that_a_clients_time_is_over_tells_that_it_left,
                 presence_of_one_channel_says_nothing_of_another,
                 clients_of_one_node_are_reaped_and_given,
                 of_concurrent_reapers_each_client_is_given_to_one,

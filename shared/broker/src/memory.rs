@@ -44,7 +44,7 @@ use self::{
     clock::{Nanos, nanos},
     ledger::{BOUNDS, Bound, Ledger},
     members::Members,
-    presence::Entry,
+    presence::{Entering, Entry},
     queue::QueueTable,
     shard::Shard,
 };
@@ -125,6 +125,10 @@ impl MemoryBroker {
 
     fn sink(&self) -> Result<&dyn Sink, BrokerError> {
         self.sink.get().map(AsRef::as_ref).ok_or_else(|| BrokerError::Unavailable(NOT_STARTED.to_owned()))
+    }
+
+    fn started_sink(&self) -> Option<&dyn Sink> {
+        self.sink.get().map(AsRef::as_ref)
     }
 
     /// The channel's hash and its shard. The table within the shard uses the low and the highest bits.
@@ -223,27 +227,36 @@ impl MemoryBroker {
         Ok(page)
     }
 
-    fn enter_now(&self, channel: &str, info: Arc<ClientInfo>, ttl: Duration) -> Result<(), BrokerError> {
-        if self.try_enter(channel, &info, ttl) == Entry::Full {
+    fn enter_now(
+        &self,
+        channel: &str,
+        info: Arc<ClientInfo>,
+        ttl: Duration,
+        announce: bool,
+    ) -> Result<(), BrokerError> {
+        if self.try_enter(channel, &info, ttl, announce) == Entry::Full {
             // Clients whose time is over may still be counted: without them there may be room.
             for shard in &self.shards {
                 let mut shard = shard.lock();
                 let now = self.now();
-                while shard.sweep_roster(now, &self.ledger) {}
+                while shard.sweep_roster(now, &self.ledger, self.started_sink()) {}
             }
-            if self.try_enter(channel, &info, ttl) == Entry::Full {
+            if self.try_enter(channel, &info, ttl, announce) == Entry::Full {
                 return Err(BrokerError::Limit("clients in presence"));
             }
         }
         Ok(())
     }
 
-    fn try_enter(&self, channel: &str, info: &Arc<ClientInfo>, ttl: Duration) -> Entry {
+    fn try_enter(&self, channel: &str, info: &Arc<ClientInfo>, ttl: Duration, announce: bool) -> Entry {
         let (hash, shard) = self.locate(channel);
         let mut shard = shard.lock();
         let now = self.now();
-        shard.sweep_roster(now, &self.ledger);
-        shard.enter(hash, channel, Arc::clone(info), now.saturating_add(nanos(ttl)), &self.ledger)
+        let sink = self.started_sink();
+        shard.sweep_roster(now, &self.ledger, sink);
+        let deadline = now.saturating_add(nanos(ttl));
+        let entering = Entering { info: Arc::clone(info), announce, deadline, now };
+        shard.enter(hash, channel, entering, &self.ledger, sink)
     }
 
     /// Called after each call that may have gone over a bound, without a lock.
@@ -364,13 +377,14 @@ impl Broker for MemoryBroker {
         channel: &str,
         info: Arc<ClientInfo>,
         ttl: Duration,
+        announce: bool,
     ) -> BoxFuture<'static, Result<(), BrokerError>> {
-        done(self.enter_now(channel, info, ttl))
+        done(self.enter_now(channel, info, ttl, announce))
     }
 
     fn presence_remove(&self, channel: &str, client: &str) -> BoxFuture<'static, Result<(), BrokerError>> {
         let (hash, shard) = self.locate(channel);
-        shard.lock().leave(hash, channel, client, &self.ledger);
+        shard.lock().leave(hash, channel, client, &self.ledger, self.started_sink());
         done(Ok(()))
     }
 
@@ -389,7 +403,7 @@ impl Broker for MemoryBroker {
     fn presence_stats(&self, channel: &str) -> BoxFuture<'static, Result<(u64, u64), BrokerError>> {
         let (hash, shard) = self.locate(channel);
         let mut shard = shard.lock();
-        done(Ok(shard.presence_stats(hash, channel, self.now(), &self.ledger)))
+        done(Ok(shard.presence_stats(hash, channel, self.now(), &self.ledger, self.started_sink())))
     }
 
     fn presence_nodes(
@@ -409,7 +423,8 @@ impl Broker for MemoryBroker {
         limit: u32,
     ) -> BoxFuture<'static, Result<Vec<Arc<ClientInfo>>, BrokerError>> {
         let (hash, shard) = self.locate(channel);
-        done(Ok(shard.lock().reap(hash, channel, (node, limit), self.now(), &self.ledger)))
+        let sink = self.started_sink();
+        done(Ok(shard.lock().reap(hash, channel, (node, limit), self.now(), &self.ledger, sink)))
     }
 
     fn cluster(&self) -> &dyn Cluster {

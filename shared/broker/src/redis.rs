@@ -160,7 +160,9 @@ impl RedisBroker {
 
     fn roster_call(&self, channel: &str, code: &scripts::Code) -> Cmd {
         let keys = self.keys.roster(channel);
-        code.call(&keys.each_ref().map(String::as_str))
+        let mut call = code.call(&keys.each_ref().map(String::as_str));
+        call.arg(self.keys.events(channel)).arg(self.shards.dialect().publish());
+        call
     }
 }
 
@@ -292,9 +294,11 @@ impl Broker for RedisBroker {
         channel: &str,
         info: Arc<ClientInfo>,
         ttl: Duration,
+        announce: bool,
     ) -> BoxFuture<'static, Result<(), BrokerError>> {
         let mut call = self.roster_call(channel, &self.shards.scripts().presence_add);
-        call.arg(&info.client).arg(answers::roster_entry(&info)).arg(self.at_least_a_millisecond(ttl));
+        let entry = answers::roster_entry(&info, announce);
+        call.arg(&info.client).arg(entry).arg(self.at_least_a_millisecond(ttl));
         let made = self.shards.make(call);
         async move { made.await.map(drop) }.boxed()
     }
@@ -329,7 +333,8 @@ impl Broker for RedisBroker {
         channel: &str,
         id_bytes: usize,
     ) -> BoxFuture<'static, Result<BTreeSet<String>, BrokerError>> {
-        presence::nodes(Arc::clone(&self.shards), self.keys.roster(channel), id_bytes)
+        let call = self.roster_call(channel, &self.shards.scripts().presence_nodes);
+        presence::nodes(Arc::clone(&self.shards), call, id_bytes)
     }
 
     fn presence_reap(
@@ -338,7 +343,8 @@ impl Broker for RedisBroker {
         node: &str,
         limit: u32,
     ) -> BoxFuture<'static, Result<Vec<Arc<ClientInfo>>, BrokerError>> {
-        presence::reap(Arc::clone(&self.shards), self.keys.roster(channel), node.to_owned(), limit)
+        let call = self.roster_call(channel, &self.shards.scripts().presence_reap);
+        presence::reap(Arc::clone(&self.shards), call, node.to_owned(), limit)
     }
 
     fn cluster(&self) -> &dyn Cluster {

@@ -76,14 +76,7 @@ fn is_cut(node: &Node, mut input: impl FnMut()) {
         metric(node, "gorani_messages_received_total ") > messages
     });
     let long = long_turns(node) - before;
-    let (_, metrics) = node.api().get("/metrics");
-    let turns = || metrics.lines().filter(|line| line.starts_with("gorani_worker_turn_seconds_bucket"));
-    assert!(
-        long < ROUNDS,
-        "{long} turns of more than {} s in {ROUNDS} rounds: {:?}",
-        long_seconds(),
-        turns().collect::<Vec<_>>()
-    );
+    assert!(long < ROUNDS, "{long} turns of more than {} s in {ROUNDS} rounds", long_seconds());
 }
 
 /// Writes all of it, and reads frames until one has this text.
@@ -246,11 +239,10 @@ fn a_sockjs_batch_over_websocket_is_cut() {
     });
 }
 
-/// A node whose channels `open:…` have histories as large as a reply may be there, each of another content; what their names are.
+/// A node whose channels `open:…` have histories as large as replies may be, each of another content; what their names are.
 fn with_large_histories() -> (Node, [&'static str; 4]) {
-    // Half the default, which a release keeps below the bound whatever a reply holds; see the decision record 0027.
     // A debug build takes tens of times as long to escape and to deflate, so that its replies are the smallest here.
-    let most_bytes = if is_release() { 4 * MIB } else { MIB / 16 };
+    let most_bytes = if is_release() { 8 * MIB } else { MIB / 16 };
     let tcp = free_address();
     let settings = Settings::open()
         .set("channel.namespaces", WITH_HISTORY)
@@ -284,7 +276,6 @@ fn ask_for_history(channel: &str) -> String {
 fn the_largest_replies_are_written_in_time_whatever_they_hold() {
     let (node, channels) = with_large_histories();
     for channel in channels {
-        println!("{channel}");
         let ask = frame(true, 0, opcode::TEXT, ask_for_history(channel).as_bytes());
         is_cut(&node, || play(connected(&node), ask.clone(), "\"history\""));
     }
@@ -294,7 +285,6 @@ fn the_largest_replies_are_written_in_time_whatever_they_hold() {
 fn the_largest_replies_are_written_in_time_where_messages_are_deflated() {
     let (node, channels) = with_large_histories();
     for channel in channels {
-        println!("{channel}");
         is_cut(&node, || {
             let mut socket = RawSocket::connect(node.address());
             let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
@@ -312,7 +302,6 @@ fn the_largest_replies_are_written_in_time_where_messages_are_deflated() {
 fn the_largest_replies_are_written_in_time_over_sockjs() {
     let (node, channels) = with_large_histories();
     for channel in channels {
-        println!("{channel}");
         is_cut(&node, || {
             let path = format!("{}/websocket", session("connection/sockjs"));
             let mut socket = RawSocket::websocket(node.address(), &path, "");

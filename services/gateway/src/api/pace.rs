@@ -1,7 +1,9 @@
 //! The pace of a long call: a batch or a broadcast of thousands lets the worker's connections have their turn in between.
 //! Decision record 0027.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// How long a call runs at a stretch.
 const TURN: Duration = Duration::from_millis(2);

@@ -5,10 +5,11 @@
 use std::{
     io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use clap::{Args, ValueEnum};
+use tokio::time::Instant;
 
 use super::{CliError, ConfigFile, pinned};
 use crate::settings::HttpSettings;

@@ -1,10 +1,9 @@
 //! A worker's share in the memory budget: it publishes what its clients hold, ends those of them that are the largest of the
 //! node where too much is held, and reserves memory for large replies.
 
-use std::{
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::{rc::Rc, time::Duration};
+
+use tokio::time::Instant;
 
 use crate::{
     disconnect::ErrorCode,

@@ -2,16 +2,13 @@
 //!
 //! One read for all subscribers of the channel on this node ([`crate::hub::reads`]); newer events wait meanwhile. Design §5.
 
-use std::{
-    rc::Rc,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use gorani_broker::{BrokerError, Event, HistoryPage, HistoryQuery, Position, Publication};
+use tokio::time::Instant;
 
 use crate::hub::{
-    channel::Mark,
+    channel::{Mark, Missing},
     read_budget::ReadSource,
     reads::{HistoryRead, Moment},
     subscription::is_same_epoch,
@@ -28,16 +25,16 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Worker {
-    /// Reads the publications of a channel after `position` and delivers them. What was missed was published before
-    /// `moment`; whatever was after it reaches the inbox.
-    pub(super) fn catch_up(self: &Rc<Self>, channel: Arc<str>, position: Position, mut moment: Moment) {
+    /// Reads the publications of a channel that are missing and delivers them. They were published before `moment`; whatever was
+    /// after it reaches the inbox.
+    pub(super) fn catch_up(self: &Rc<Self>, channel: Arc<str>, missing: Missing, mut moment: Moment) {
         let worker = Rc::clone(self);
         actix_rt::spawn(async move {
-            let mut from = Some(position);
-            while let Some(position) = from {
-                let missed = worker.read_after(&channel, position, moment).await;
+            let mut next = Some(missing);
+            while let Some(Missing { after, read }) = next {
+                let missed = worker.read_after(&channel, after, moment).await;
                 worker.metrics.catch_ups.inc();
-                from = worker.hub_mut().caught_up(&channel, missed);
+                next = worker.hub_mut().caught_up(&channel, read, missed);
                 moment = worker.reads.now();
             }
         });

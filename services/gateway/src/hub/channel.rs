@@ -4,7 +4,10 @@
 //! that skips ahead opens a gap that must be read from history before anything newer is delivered.
 //! `specs/client-protocol.md`, "Recovery".
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use gorani_broker::{Event, Position, Publication, Retention};
 use indexmap::IndexMap;
@@ -28,13 +31,45 @@ pub(super) struct Channel {
     position: Option<Position>,
     /// What was delivered at that position; absent where the position is only known from a read.
     mark: Option<Mark>,
-    /// Events that wait for a history read to end.
-    waiting: Option<Vec<Event>>,
+    /// A read of history that newer events wait for.
+    catching_up: Option<CatchingUp>,
     /// Gaps that were told so far.
     gaps: u64,
+    /// What comes before this mark in the worker's inbox is of an earlier time, when the worker wanted the channel before: it is
+    /// ignored, since what followed it may be missing.
+    begins_at: Option<InboxMark>,
     /// Sessions that lost their place and must be told.
     lost: Vec<SessionKey>,
 }
+
+/// A place in the worker's inbox, from which on a channel's events count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct InboxMark(u64);
+
+/// What was missed is being read from history.
+struct CatchingUp {
+    /// Names the read: the end of an earlier one, which was given up, is not the end of this one.
+    read: u64,
+    /// Where it begins.
+    after: Position,
+    /// Gaps that were told before the read began: what a later one lost may not be in it.
+    gaps: u64,
+    /// Events that came meanwhile.
+    waiting: Vec<Event>,
+}
+
+/// What is missing, and has to be read from history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Missing {
+    /// The last publication that was delivered.
+    pub(super) after: Position,
+    /// Names the read, for [`Channel::caught_up`].
+    pub(super) read: u64,
+}
+
+/// The number of the next read or mark. Of the process, not of the channel: a channel may be left and joined again while one is
+/// under way.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// By what a publication is known again. One that took the place of another, after a failover that forgot the first, was
 /// accepted at another time.
@@ -66,8 +101,9 @@ impl Channel {
             subscriptions: IndexMap::new(),
             position: None,
             mark: None,
-            waiting: None,
+            catching_up: None,
             gaps: 0,
+            begins_at: None,
             lost: Vec::new(),
         }
     }
@@ -138,13 +174,29 @@ impl Channel {
         }
     }
 
-    /// Delivers events in order. Returns the position after which history must be read, if there is a gap; what
-    /// comes after the gap waits for [`Channel::caught_up`].
-    pub(super) fn deliver(&mut self, events: Vec<Event>, encoder: &mut Encoder) -> Option<Position> {
-        if let Some(waiting) = &mut self.waiting {
-            waiting.extend(events);
-            let hangs = waiting.len() > HELD_BACK_EVENTS;
-            return if hangs { self.caught_up(None, encoder) } else { None };
+    /// If this is the channel's first subscription: from now on events count only after the mark that is returned.
+    pub(super) fn await_mark(&mut self) -> Option<InboxMark> {
+        (self.subscriptions.len() == 1)
+            .then(|| *self.begins_at.insert(InboxMark(NEXT.fetch_add(1, Ordering::Relaxed))))
+    }
+
+    /// A mark has come: what follows it counts, if it is this channel's.
+    pub(super) fn pass_mark(&mut self, mark: InboxMark) {
+        if self.begins_at == Some(mark) {
+            self.begins_at = None;
+        }
+    }
+
+    /// Delivers events in order. Returns what must be read from history, if there is a gap; what comes after the gap waits for
+    /// [`Channel::caught_up`].
+    pub(super) fn deliver(&mut self, events: Vec<Event>, encoder: &mut Encoder) -> Option<Missing> {
+        if self.begins_at.is_some() {
+            return None;
+        }
+        if let Some(catching_up) = &mut self.catching_up {
+            catching_up.waiting.extend(events);
+            let (read, hangs) = (catching_up.read, catching_up.waiting.len() > HELD_BACK_EVENTS);
+            return if hangs { self.caught_up(read, None, encoder) } else { None };
         }
         let mut ready: Vec<Event> = Vec::with_capacity(events.len());
         let mut events = events.into_iter();
@@ -163,8 +215,9 @@ impl Channel {
                 }
                 Place::Skips(position) => {
                     self.fan_out(&ready, encoder);
-                    self.waiting = Some(std::iter::once(event).chain(events).collect());
-                    return Some(position);
+                    return Some(
+                        self.begin_catching_up(position, std::iter::once(event).chain(events).collect()),
+                    );
                 }
             }
         }
@@ -172,10 +225,11 @@ impl Channel {
         None
     }
 
-    /// Something may be missing from here on. Returns the position after which history must be read.
-    pub(super) fn gap(&mut self) -> Option<Position> {
+    /// Something may be missing from here on. Returns what must be read from history.
+    pub(super) fn gap(&mut self) -> Option<Missing> {
         self.gaps += 1;
-        if self.waiting.is_some() {
+        if self.catching_up.is_some() {
+            // The read under way may have been too early for this gap: when it ends there is another.
             return None;
         }
         if !self.retention.keeps_history() {
@@ -185,33 +239,43 @@ impl Channel {
         let oldest =
             self.subscriptions.values().filter_map(Subscription::told).min_by_key(|told| told.offset);
         let position = self.position.as_ref().or(oldest)?.clone();
-        self.waiting = Some(Vec::new());
-        Some(position)
+        Some(self.begin_catching_up(position, Vec::new()))
     }
 
-    /// Ends a gap. `missed` are the publications after the position, from history, without a hole; `None` if they
-    /// could not be had: those who track their position are told, the others go on with what there is.
+    fn begin_catching_up(&mut self, after: Position, waiting: Vec<Event>) -> Missing {
+        // Joins and leaves that were lost are in no history: who is told of them comes back and looks who is there.
+        self.lose(Subscription::is_told_of_members);
+        let read = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.catching_up = Some(CatchingUp { read, after: after.clone(), gaps: self.gaps, waiting });
+        Missing { after, read }
+    }
+
+    /// A read of history has ended. `missed` are the publications after the position, without a hole; `None` if they could not
+    /// be had: those who track their position are told, the others go on with what there is. Returns what must be read then,
+    /// because there was another gap meanwhile.
     pub(super) fn caught_up(
         &mut self,
+        read: u64,
         missed: Option<Vec<Event>>,
         encoder: &mut Encoder,
-    ) -> Option<Position> {
-        let waiting = self.waiting.take()?;
-        let gap = match missed {
-            Some(missed) => self.deliver(missed, encoder),
-            None => {
-                self.lose(Subscription::is_positioned);
-                (self.position, self.mark) = (None, None);
-                None
-            }
+    ) -> Option<Missing> {
+        let CatchingUp { after, gaps, waiting, .. } =
+            self.catching_up.take_if(|under_way| under_way.read == read)?;
+        let Some(missed) = missed else {
+            self.lose(Subscription::is_positioned);
+            (self.position, self.mark) = (None, None);
+            return self.deliver(waiting, encoder);
         };
-        match (gap, &mut self.waiting) {
-            (Some(position), Some(still_waiting)) => {
-                still_waiting.extend(waiting);
-                Some(position)
-            }
-            _ => self.deliver(waiting, encoder),
+        let missing = self.deliver(missed, encoder);
+        if let (Some(missing), Some(catching_up)) = (missing, &mut self.catching_up) {
+            catching_up.waiting.extend(waiting);
+            return Some(missing);
         }
+        if gaps != self.gaps {
+            let after = self.position.clone().unwrap_or(after);
+            return Some(self.begin_catching_up(after, waiting));
+        }
+        self.deliver(waiting, encoder)
     }
 
     /// Breaks off the subscriptions that `which` names.

@@ -3,12 +3,10 @@
 //! In the order of a shuffle, each at a random moment of a slot of its own: jittered, at a rate that is never exceeded for
 //! longer than two slots, and independent of how the sessions are connected. Design §5; record 15.
 
-use std::{
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::{rc::Rc, time::Duration};
 
 use rand::{Rng, RngExt as _, seq::SliceRandom as _};
+use tokio::time::Instant;
 
 use crate::{
     disconnect::Disconnect,
@@ -23,7 +21,7 @@ impl Worker {
         if over.is_zero() {
             return keys.into_iter().for_each(|key| self.end(key));
         }
-        let mut random = rand::rng();
+        let mut random = crate::random::rng();
         keys.shuffle(&mut random);
         let moments = moments(keys.len(), over, &mut random);
         let worker = Rc::clone(self);
@@ -31,7 +29,7 @@ impl Worker {
         actix_rt::spawn(async move {
             for (key, moment) in keys.into_iter().zip(moments) {
                 if start.elapsed() < moment {
-                    tokio::time::sleep_until((start + moment).into()).await;
+                    tokio::time::sleep_until(start + moment).await;
                 }
                 worker.end(key);
             }

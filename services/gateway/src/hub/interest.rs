@@ -9,12 +9,13 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
 use gorani_broker::{Broker, BrokerError, queue::woken_queue};
 use parking_lot::{Mutex, RwLock};
+use tokio::time::Instant;
 
 use crate::settings::http::MAX_WORKERS;
 

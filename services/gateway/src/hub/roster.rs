@@ -1,10 +1,11 @@
 //! The sessions of one worker, by key, by client id and by user, and the channels of each.
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
 
 use actix::{Recipient, dev::SendError};
 use gorani_broker::ClientInfo;
 use indexmap::IndexMap;
+use tokio::time::Instant;
 
 use crate::{
     hub::fanout::Encoding,
@@ -69,6 +70,21 @@ pub(super) struct Membership {
     pub(super) info: Arc<ClientInfo>,
     pub(super) presence: bool,
     pub(super) announce: bool,
+    /// Tells it from earlier and later ones of the same session in the same channel.
+    pub(super) generation: Generation,
+    /// The broker was asked to enter it into presence, or to tell of it: it is taken back when it leaves.
+    pub(super) is_entered: bool,
+}
+
+/// Names a subscription of a session in a channel; never used twice on a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generation(u64);
+
+/// A client that was told to come back to a channel: until it does it stays present there.
+pub(super) struct Absent {
+    channel: Arc<str>,
+    info: Arc<ClientInfo>,
+    since: Instant,
 }
 
 impl Registered {
@@ -87,22 +103,16 @@ impl Registered {
         }
     }
 
-    /// False if it is in the channel already.
-    pub(super) fn add_channel(&mut self, request: &SubscribeRequest) -> bool {
-        if self.is_in(&request.channel) {
-            return false;
-        }
-        self.channels.push(Membership {
-            channel: request.channel.clone(),
-            info: request.info.clone(),
-            presence: request.presence,
-            announce: request.announce,
-        });
-        true
+    fn membership_mut(&mut self, name: &str) -> Option<&mut Membership> {
+        self.channels.iter_mut().find(|membership| *membership.channel == *name)
+    }
+
+    pub(super) fn membership(&self, name: &str) -> Option<&Membership> {
+        self.channels.iter().find(|membership| *membership.channel == *name)
     }
 
     pub(super) fn is_in(&self, name: &str) -> bool {
-        self.channels.iter().any(|membership| *membership.channel == *name)
+        self.membership(name).is_some()
     }
 
     pub(super) fn remove_channel(&mut self, name: &str) -> Option<Membership> {
@@ -112,7 +122,7 @@ impl Registered {
 
     /// Channels in whose presence it stands.
     pub(super) fn present_in(&self) -> impl Iterator<Item = &Membership> {
-        self.channels.iter().filter(|membership| membership.presence)
+        self.channels.iter().filter(|membership| membership.presence && membership.is_entered)
     }
 }
 
@@ -127,6 +137,9 @@ pub struct Roster {
     /// session. Anonymous sessions are not in it: nobody addresses them together.
     users: BTreeMap<(Arc<str>, Arc<str>), SessionKey>,
     counts: Arc<SessionCounts>,
+    next_generation: u64,
+    /// Clients that were told to come back to channels.
+    absent: BTreeMap<SessionKey, Vec<Absent>>,
 }
 
 impl Roster {
@@ -180,6 +193,67 @@ impl Roster {
 
     pub(super) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Registered> {
         self.sessions.get_mut(&key)
+    }
+
+    /// Enters a session into a channel. `None` if it is gone, or in the channel already.
+    pub(super) fn join(&mut self, key: SessionKey, request: &SubscribeRequest) -> Option<Generation> {
+        let session = self.sessions.get_mut(&key).filter(|session| !session.is_in(&request.channel))?;
+        let generation = Generation(self.next_generation);
+        self.next_generation += 1;
+        session.channels.push(Membership {
+            channel: request.channel.clone(),
+            info: request.info.clone(),
+            presence: request.presence,
+            announce: request.announce,
+            generation,
+            is_entered: take_absent(&mut self.absent, key, &request.channel),
+        });
+        Some(generation)
+    }
+
+    /// The broker is about to be asked to enter a subscription. False if it is over.
+    pub(super) fn enter(&mut self, key: SessionKey, name: &str, generation: Generation) -> bool {
+        let session = self.sessions.get_mut(&key);
+        match session.and_then(|session| session.membership_mut(name)) {
+            Some(membership) if membership.generation == generation => {
+                membership.is_entered = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The broker was surely not told of a subscription.
+    pub(super) fn not_entered(&mut self, key: SessionKey, name: &str, generation: Generation) {
+        let session = self.sessions.get_mut(&key);
+        if let Some(membership) = session.and_then(|session| session.membership_mut(name))
+            && membership.generation == generation
+        {
+            membership.is_entered = false;
+        }
+    }
+
+    /// A session was told to come back to a channel, in whose presence it stays meanwhile.
+    pub(super) fn expect_back(&mut self, key: SessionKey, channel: Arc<str>, info: Arc<ClientInfo>) {
+        self.absent.entry(key).or_default().push(Absent { channel, info, since: Instant::now() });
+    }
+
+    /// The channels that a session, which is gone, was expected back in.
+    pub(super) fn absent_of(&mut self, key: SessionKey) -> Vec<(Arc<str>, Arc<ClientInfo>)> {
+        let absent = self.absent.remove(&key).unwrap_or_default();
+        absent.into_iter().map(|absent| (absent.channel, absent.info)).collect()
+    }
+
+    /// Those who have not come back for so long are no longer expected.
+    pub(super) fn absent_for(&mut self, time: Duration) -> Vec<(SessionKey, Arc<str>, Arc<ClientInfo>)> {
+        let mut gone = Vec::new();
+        self.absent.retain(|key, channels| {
+            for absent in channels.extract_if(.., |absent| absent.since.elapsed() >= time) {
+                gone.push((*key, absent.channel, absent.info));
+            }
+            !channels.is_empty()
+        });
+        gone
     }
 
     /// Forgets a session.
@@ -287,4 +361,16 @@ impl Roster {
             session.tell(Signal::Insufficient(Arc::from(channel)));
         }
     }
+}
+
+/// Whether the session was expected back in the channel; it is no longer.
+fn take_absent(absent: &mut BTreeMap<SessionKey, Vec<Absent>>, key: SessionKey, channel: &str) -> bool {
+    let Some(channels) = absent.get_mut(&key) else { return false };
+    let before = channels.len();
+    channels.retain(|absent| *absent.channel != *channel);
+    let was_there = channels.len() < before;
+    if channels.is_empty() {
+        absent.remove(&key);
+    }
+    was_there
 }

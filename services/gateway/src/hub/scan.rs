@@ -5,15 +5,9 @@
 //! a slice, and what stays while others come and go is never missed. A pattern that few names match ends its page after a while:
 //! it says how far it looked. Record 28.
 
-use std::{
-    collections::BTreeMap,
-    ops::Bound,
-    rc::Rc,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, ops::Bound, rc::Rc, sync::Arc, time::Duration};
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use self::pattern::Pattern;
 use crate::hub::{Hub, control::ConnectionView, roster::Registered, worker::Worker};

@@ -6,8 +6,13 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use crate::{
     disconnect::ErrorCode,
     hub::{
-        Departure, read_budget::ReadSource, reads::HistoryRead, roster::SessionKey,
-        subscription::is_same_epoch, worker::Worker,
+        Departure,
+        read_budget::ReadSource,
+        reads::HistoryRead,
+        removals::Removal,
+        roster::{Generation, SessionKey},
+        subscription::is_same_epoch,
+        worker::Worker,
     },
     session::{SubscribeRequest, Subscribed, client::views::reply_bytes},
 };
@@ -28,16 +33,15 @@ impl Worker {
         key: SessionKey,
         request: SubscribeRequest,
     ) -> Result<Subscribed, ErrorCode> {
-        if !self.hub_mut().join(key, &request) {
+        let Some(generation) = self.hub_mut().join(key, &request) else {
             return Err(ErrorCode::ALREADY_SUBSCRIBED);
+        };
+        self.mark_begin(&request.channel);
+        let joined = self.join_broker(key, &request, generation).await;
+        if joined.is_err() && self.hub().is_current(key, &request.channel, generation) {
+            self.unsubscribe(key, &request.channel);
         }
-        match self.join_broker(key, &request).await {
-            Ok(subscribed) => Ok(subscribed),
-            Err(error) => {
-                self.unsubscribe(key, &request.channel);
-                Err(error)
-            }
-        }
+        joined
     }
 
     /// Of `most_bytes` that a reply may hold, what one to this session may: to write it takes at most a few milliseconds,
@@ -48,10 +52,13 @@ impl Worker {
         if is_text_only(key) { most_bytes / TEXT_ONLY_DIVISOR } else { most_bytes }
     }
 
+    /// What a session enters after it has left, nobody would take out again; so before each step it is looked whether this
+    /// subscription is still the one by which it is in the channel.
     async fn join_broker(
         &self,
         key: SessionKey,
         request: &SubscribeRequest,
+        generation: Generation,
     ) -> Result<Subscribed, ErrorCode> {
         let channel = &request.channel;
         if let Some(joined) = self.interest.join(self.index, channel) {
@@ -70,19 +77,29 @@ impl Worker {
                 subscribed.recovered = true;
                 subscribed.publications = page.publications.clone();
             }
+            if !self.hub().is_current(key, channel, generation) {
+                return Err(ErrorCode::INTERNAL);
+            }
             self.hub_mut().set_seen(key, channel, &page.top);
             subscribed.top = Some(page.top.clone());
         }
-        if !self.hub().is_member(key, channel) {
-            // The session has ended meanwhile: what it enters now, nobody would take out again.
+        if !request.presence && !request.announce {
+            let is_current = self.hub().is_current(key, channel, generation);
+            return if is_current { Ok(subscribed) } else { Err(ErrorCode::INTERNAL) };
+        }
+        if !self.hub_mut().roster_mut().enter(key, channel, generation) {
             return Err(ErrorCode::INTERNAL);
         }
-        if request.presence {
-            self.broker.presence_add(channel, request.info.clone(), PRESENCE_TTL).await?;
+        let entered = if request.presence {
+            self.broker.presence_add(channel, request.info.clone(), PRESENCE_TTL, request.announce)
+        } else {
+            self.broker.publish_join(channel, request.info.clone())
+        };
+        let entered = entered.await;
+        if matches!(&entered, Err(error) if !error.is_unknown_outcome()) {
+            self.hub_mut().roster_mut().not_entered(key, channel, generation);
         }
-        if request.announce {
-            self.broker.publish_join(channel, request.info.clone()).await?;
-        }
+        entered?;
         Ok(subscribed)
     }
 
@@ -114,29 +131,36 @@ impl Worker {
     pub fn unsubscribe(self: &Rc<Self>, key: SessionKey, channel: &str) {
         let departure = self.hub_mut().leave(key, channel);
         if let Some(departure) = departure {
-            self.depart(departure);
+            self.depart(key, departure);
         }
     }
 
-    /// Tells the broker what a departure means. Requests take their place in line here; only their failure is waited
-    /// for, and told to the log: presence expires by itself.
-    pub(super) fn depart(self: &Rc<Self>, departure: Departure) {
-        let Departure { channel, info, presence, announce, last } = departure;
+    /// Ends a subscription whose client was told to come back at once, as after a gap. It stays present for a while: if it does
+    /// come, nobody is told of a leave and a join.
+    pub fn interrupt(self: &Rc<Self>, key: SessionKey, channel: &str) {
+        let departure = self.hub_mut().leave(key, channel);
+        let Some(departure) = departure else { return };
+        if !departure.presence || !departure.is_entered {
+            return self.depart(key, departure);
+        }
+        let Departure { channel, info, last, .. } = departure;
         if last {
             self.interest.leave(self.index, &channel);
         }
-        let removed = presence.then(|| self.broker.presence_remove(&channel, &info.client));
-        let left = announce.then(|| self.broker.publish_leave(&channel, info));
-        if removed.is_none() && left.is_none() {
-            return;
+        self.hub_mut().roster_mut().expect_back(key, channel, info);
+    }
+
+    /// Tells the broker what a departure means. The request takes its place in line here; it is repeated where it fails.
+    pub(super) fn depart(self: &Rc<Self>, key: SessionKey, departure: Departure) {
+        let Departure { channel, info, presence, announce, is_entered, last } = departure;
+        if last {
+            self.interest.leave(self.index, &channel);
         }
-        actix_rt::spawn(async move {
-            for request in removed.into_iter().chain(left) {
-                if let Err(error) = request.await {
-                    tracing::warn!(%channel, %error, "the broker was not told that a client left");
-                }
-            }
-        });
+        if is_entered && presence {
+            self.remove(Removal::Presence { key, channel, info });
+        } else if is_entered && announce {
+            self.remove(Removal::Leave { channel, info });
+        }
     }
 }
 

@@ -63,6 +63,11 @@ impl Subscription {
         self.encoding
     }
 
+    /// Whether it is told of others that join and leave.
+    pub(super) fn is_told_of_members(&self) -> bool {
+        self.join_leave
+    }
+
     pub(super) fn is_positioned(&self) -> bool {
         self.seen.is_some()
     }

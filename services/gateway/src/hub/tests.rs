@@ -80,7 +80,7 @@ impl Client {
 
     /// Joins channel `a` and is told `top`, if its position is tracked.
     pub(super) fn join(&self, hub: &mut Hub, retention: Retention, top: Option<Position>) {
-        assert!(hub.join(self.key, &self.request(retention, top.is_some())));
+        assert!(hub.join(self.key, &self.request(retention, top.is_some())).is_some());
         if let Some(top) = top {
             hub.set_seen(self.key, "a", &top);
         }
@@ -171,7 +171,7 @@ async fn subscribers_of_one_encoding_share_the_bytes_of_a_turn() {
 async fn live_events_wait_for_the_reply_and_none_is_repeated() {
     let mut hub = Hub::new(usize::MAX);
     let client = Client::enter(&mut hub, "one");
-    assert!(hub.join(client.key, &client.request(HISTORY, true)));
+    assert!(hub.join(client.key, &client.request(HISTORY, true)).is_some());
     assert_eq!(hub.deliver("a", events(4..=6)), None);
     assert!(client.outbox.is_empty());
     // The history read that its reply tells reached up to 5.
@@ -198,12 +198,48 @@ async fn a_gap_is_read_from_history_before_anything_newer_is_delivered() {
     let mut hub = Hub::new(usize::MAX);
     let client = Client::enter(&mut hub, "one");
     client.join(&mut hub, HISTORY, position(0));
-    assert_eq!(hub.deliver("a", events([1, 4])), position(1));
+    let missing = hub.deliver("a", events([1, 4])).unwrap();
+    assert_eq!(Some(missing.after), position(1));
     assert_eq!(hub.deliver("a", events([5])), None);
     assert_eq!(client.seen(), ["1"]);
-    assert_eq!(hub.caught_up("a", Some(events(2..=4))), None);
+    assert_eq!(hub.caught_up("a", missing.read, Some(events(2..=4))), None);
     assert_eq!(client.seen(), ["2", "3", "4", "5"]);
     assert!(!client.was_told_insufficient().await);
+}
+
+#[actix_rt::test]
+async fn a_gap_that_is_told_during_a_read_has_a_read_of_its_own() {
+    let mut hub = Hub::new(usize::MAX);
+    let client = Client::enter(&mut hub, "one");
+    client.join(&mut hub, HISTORY, position(1));
+    let first = hub.gap("a").unwrap();
+    // The page of the first read is on its way when 3 is published and lost.
+    assert_eq!(hub.gap("a"), None);
+    let second = hub.caught_up("a", first.read, Some(events([2]))).unwrap();
+    assert_eq!(client.seen(), ["2"]);
+    assert_eq!(Some(second.after), position(2));
+    assert_eq!(hub.deliver("a", events([4])), None, "it waits for the second read");
+    assert_eq!(hub.caught_up("a", second.read, Some(events([3]))), None);
+    assert_eq!(client.seen(), ["3", "4"]);
+}
+
+#[actix_rt::test]
+async fn the_end_of_a_read_that_was_given_up_is_not_the_end_of_the_next_one() {
+    let mut hub = Hub::new(usize::MAX);
+    let clients = [Client::enter(&mut hub, "one"), Client::enter(&mut hub, "two")];
+    clients[0].join(&mut hub, HISTORY, position(0));
+    let given_up = hub.gap("a").unwrap();
+    // It hangs: more waits for it than may wait.
+    assert_eq!(hub.deliver("a", events(2..=5000)), None);
+    assert!(clients[0].was_told_insufficient().await);
+    hub.leave(clients[0].key, "a");
+    clients[1].join(&mut hub, HISTORY, position(5000));
+    let next = hub.gap("a").unwrap();
+    assert_eq!(hub.caught_up("a", given_up.read, Some(events([1]))), None);
+    assert_eq!(hub.deliver("a", events([5002])), None);
+    assert!(clients[1].seen().is_empty(), "the next read has not ended");
+    assert_eq!(hub.caught_up("a", next.read, Some(events([5001]))), None);
+    assert_eq!(clients[1].seen(), ["5001", "5002"]);
 }
 
 #[actix_rt::test]
@@ -213,8 +249,9 @@ async fn a_gap_that_history_cannot_fill_is_told_to_those_who_track_their_positio
     tracking.join(&mut hub, HISTORY, position(1));
     plain.join(&mut hub, HISTORY, None);
     hub.deliver("a", events([2]));
-    assert_eq!(hub.deliver("a", events([9])), position(2));
-    assert_eq!(hub.caught_up("a", None), None);
+    let missing = hub.deliver("a", events([9])).unwrap();
+    assert_eq!(Some(missing.after), position(2));
+    assert_eq!(hub.caught_up("a", missing.read, None), None);
     assert!(tracking.was_told_insufficient().await);
     assert!(!plain.was_told_insufficient().await);
     assert_eq!(tracking.seen(), ["2"], "nothing after the gap reaches a client that believes it is complete");
@@ -315,7 +352,7 @@ async fn the_last_subscription_that_leaves_says_so() {
     let [one, two] = [Client::enter(&mut hub, "one"), Client::enter(&mut hub, "two")];
     one.join(&mut hub, NO_HISTORY, None);
     two.join(&mut hub, NO_HISTORY, None);
-    assert!(!hub.join(one.key, &one.request(NO_HISTORY, false)), "a session is in a channel once");
+    assert!(hub.join(one.key, &one.request(NO_HISTORY, false)).is_none(), "a session is in a channel once");
     assert!(!hub.leave(one.key, "a").unwrap().last);
     assert!(hub.leave(one.key, "a").is_none());
     assert!(hub.leave_all(two.key)[0].last);

@@ -6,10 +6,10 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::hub::roster::SessionKey;
 

@@ -5,30 +5,33 @@
 
 use std::{
     cell::{Ref, RefCell, RefMut},
-    collections::HashSet,
     rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use gorani_broker::{Broker, Event, HistoryPage, HistoryQuery, Retention, queue::woken_queue};
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 
 use crate::{
     disconnect::ErrorCode,
     hub::{
         Hub,
+        channel::InboxMark,
         control::Control,
         interest::Interest,
-        places::Leaves,
         queue::Consumers,
         read_budget::{ReadSource, ReadTurn, ReadTurns},
         reads::{HistoryRead, Moment, Reads},
+        removals::Removals,
         roster::{Registration, SessionKey},
         scan::Question,
         subscribe::size_of,
@@ -55,6 +58,8 @@ const TURN: Duration = Duration::from_millis(2);
 enum Entry {
     Event(Arc<str>, Event),
     Gap(Arc<str>, Moment),
+    /// From here on the events of a channel count.
+    Mark(Arc<str>, InboxMark),
     Control(Arc<Control>),
     Question(Question),
 }
@@ -70,11 +75,18 @@ pub struct Inbox {
 pub(super) struct Load {
     bytes: AtomicUsize,
     /// Channels of which an event did not fit.
-    gapped: Mutex<HashSet<Arc<str>>>,
+    gapped: Mutex<IndexSet<Arc<str>>>,
     /// Told of each of them: the inbox may be empty again by then, and nothing else would wake the worker.
     overflowed: Notify,
     /// The node's lease had ended: what stood in the broker for its sessions may be gone.
     pub(super) lapsed: Notify,
+}
+
+impl Load {
+    fn mark_gapped(&self, channel: &Arc<str>) {
+        self.gapped.lock().insert(channel.clone());
+        self.overflowed.notify_one();
+    }
 }
 
 /// The worker is gone.
@@ -114,8 +126,7 @@ impl Inbox {
     }
 
     fn mark_gapped(&self, channel: &Arc<str>) {
-        self.load.gapped.lock().insert(channel.clone());
-        self.load.overflowed.notify_one();
+        self.load.mark_gapped(channel);
     }
 
     /// Has the sessions entered anew into presence.
@@ -159,8 +170,11 @@ pub struct Worker {
     pub(super) metrics: Arc<Metrics>,
     pub(super) memory: Arc<MemoryBudget>,
     pub(super) consumers: Consumers,
-    /// Clients that wait to be taken out of their users' connections.
-    pub(super) leaves: Rc<Leaves>,
+    /// What could not be taken out of the broker.
+    pub(super) removals: Removals,
+    /// Its own inbox.
+    inbox: mpsc::WeakSender<Entry>,
+    load: Arc<Load>,
 }
 
 impl Worker {
@@ -191,7 +205,9 @@ impl Worker {
             read_turns: Rc::default(),
             metrics,
             consumers: Consumers::default(),
-            leaves: Rc::default(),
+            removals: Removals::default(),
+            inbox: sender.downgrade(),
+            load: load.clone(),
         });
         actix_rt::spawn(worker.clone().deliver(receiver, load.clone()));
         actix_rt::spawn(worker.clone().watch_deadlines());
@@ -259,7 +275,7 @@ impl Worker {
         self.give_place_back(key);
         let departures = self.hub_mut().leave_all(key);
         for departure in departures {
-            self.depart(departure);
+            self.depart(key, departure);
         }
         self.leave_queues(key);
     }
@@ -311,6 +327,10 @@ impl Worker {
                         self.deliver_turn(&mut turn).await;
                         self.on_gap(&channel, moment);
                     }
+                    Entry::Mark(channel, mark) => {
+                        self.deliver_turn(&mut turn).await;
+                        self.hub_mut().pass_mark(&channel, mark);
+                    }
                     Entry::Control(control) => {
                         self.deliver_turn(&mut turn).await;
                         match *control {
@@ -346,6 +366,17 @@ impl Worker {
         }
     }
 
+    /// A channel may have its first subscription. What stands in the inbox already is of an earlier one, and what was to follow it
+    /// did not come in: so its events count from here on. To be called before the worker wants the channel.
+    pub(super) fn mark_begin(&self, channel: &Arc<str>) {
+        let Some(mark) = self.hub_mut().await_mark(channel) else { return };
+        let Some(inbox) = self.inbox.upgrade() else { return };
+        if inbox.try_send(Entry::Mark(channel.clone(), mark)).is_err() {
+            self.hub_mut().pass_mark(channel, mark);
+            self.load.mark_gapped(channel);
+        }
+    }
+
     /// What did not fit into the inbox is read from history, or told.
     fn tell_gapped(self: &Rc<Self>, load: &Load) {
         let gapped = std::mem::take(&mut *load.gapped.lock());
@@ -370,9 +401,9 @@ impl Worker {
                 self.wake_queue(queue);
                 continue;
             }
-            let gap = self.hub_mut().deliver(&channel, events);
-            if let Some(position) = gap {
-                self.catch_up(channel, position, self.reads.now());
+            let missing = self.hub_mut().deliver(&channel, events);
+            if let Some(missing) = missing {
+                self.catch_up(channel, missing, self.reads.now());
             }
         }
         self.tally.held(began.elapsed());
@@ -382,9 +413,9 @@ impl Worker {
         if let Some(queue) = woken_queue(channel) {
             return self.wake_queue(queue);
         }
-        let gap = self.hub_mut().gap(channel);
-        if let Some(position) = gap {
-            self.catch_up(channel.clone(), position, moment);
+        let missing = self.hub_mut().gap(channel);
+        if let Some(missing) = missing {
+            self.catch_up(channel.clone(), missing, moment);
         }
     }
 }

@@ -2,7 +2,9 @@
 //! to be ended. Locked once for each worker's survey, never by a delivery. A worker keeps the lock until the budget knows what
 //! it gave back, or the next one would end more for the same excess.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use parking_lot::{Mutex, MutexGuard};
 

@@ -11,12 +11,10 @@ pub(crate) mod share;
 pub mod slots;
 pub(super) mod unauthenticated;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Instant,
-};
+use std::net::{IpAddr, SocketAddr};
 
 use actix_http::header::{HeaderMap, X_FORWARDED_FOR};
+use tokio::time::Instant;
 
 use self::{
     attempts::Attempts,

@@ -13,8 +13,10 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use super::{idle::IdleList, limits::ConnectionLimits};
 use crate::{metrics::accept::Shed, node::Node, node::client_network::ClientNetwork};

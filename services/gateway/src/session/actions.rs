@@ -47,6 +47,11 @@ impl Actions {
         self.list.push(action);
     }
 
+    /// The session has left a channel in the same turn in which it was let in: nothing of the channel follows what it wrote.
+    pub fn forget_release(&mut self, channel: &str) {
+        self.list.retain(|action| !matches!(action, Action::Release(released) if **released == *channel));
+    }
+
     /// Adds the end of the session.
     pub fn close(&mut self, disconnect: Disconnect) {
         self.list.push(Action::Close(disconnect));

@@ -21,12 +21,12 @@ pub mod views;
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
-    time::Instant,
 };
 
 use bytes::Bytes;
 use gorani_broker::ClientInfo;
 use gorani_protocol::client::{self, Command, DecodeError, Request};
+use tokio::time::Instant;
 
 use self::{
     clock::Clock, connect::Connecting, policy::Policy, requests::PendingRequest, subscriptions::Subscription,
@@ -353,7 +353,7 @@ impl Session for ClientSession {
         if matches!(self.state, State::Ended) {
             return;
         }
-        self.settle(pending, outcome, now, actions);
+        self.settle(ticket, pending, outcome, now, actions);
         self.run_waiting(now, actions);
     }
 

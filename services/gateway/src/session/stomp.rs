@@ -23,10 +23,11 @@ mod tests;
 mod transactions;
 pub mod view;
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::BytesMut;
 use gorani_protocol::stomp::{Command, Decoder, Frame, HeartBeat, Limits, Version, encode};
+use tokio::time::Instant;
 
 use self::{
     clock::{Clock, is_due},

@@ -1,13 +1,10 @@
 //! A receiver: a session that gets no commands. What it wants comes with the request that opens it; the rest, its token,
 //! its permissions and its recovery, is the client protocol's own. `specs/http-transports.md`, items 1 to 5.
 
-use std::{
-    sync::Arc,
-    task::Context,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, task::Context, time::Duration};
 
 use gorani_broker::Retention;
+use tokio::time::Instant;
 
 use super::{
     Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket,

@@ -7,12 +7,14 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     task::{Context as Task, Poll, Waker, ready},
-    time::Instant,
 };
 
 use actix::prelude::*;
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
 
 use crate::{
     disconnect::{Disconnect, Refused},

@@ -75,6 +75,10 @@ impl Errands {
                 self.worker.unsubscribe(self.key, &channel);
                 Step::Done
             }
+            Action::Interrupt(channel) => {
+                self.worker.interrupt(self.key, &channel);
+                Step::Done
+            }
             Action::Subscribe(ticket, request) => {
                 let subscribed = self.worker.clone().subscribe(self.key, request);
                 Step::Errand(ticket, subscribed.map(Outcome::Subscribed).boxed_local())

@@ -21,13 +21,10 @@ pub mod visit;
 mod waiting;
 pub mod writer;
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use actix::prelude::*;
+use tokio::time::Instant;
 
 use self::{
     directory::Directory,

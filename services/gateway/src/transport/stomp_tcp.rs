@@ -12,13 +12,16 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context as Task, Poll, ready},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use actix::{fut::ActorFuture, prelude::*};
 use bytes::BytesMut;
 use gorani_protocol::stomp::{ServerCommand, Version, encode};
-use tokio::io::{AsyncWriteExt, ReadBuf};
+use tokio::{
+    io::{AsyncWriteExt, ReadBuf},
+    time::Instant,
+};
 
 use crate::{
     disconnect::{Disconnect, Refused},

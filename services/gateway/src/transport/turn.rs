@@ -1,8 +1,9 @@
 //! A connection's turn: how long the input of one client holds its worker before the others have theirs. Decision record 0027.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use tokio::time::Instant;
 
 use crate::hub::worker::Worker;
 

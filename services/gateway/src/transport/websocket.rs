@@ -10,8 +10,6 @@ mod drive;
 mod farewell;
 pub mod upgrade;
 
-use std::time::Instant;
-
 use actix::prelude::*;
 use bytes::{Bytes, BytesMut};
 use gorani_protocol::{
@@ -19,6 +17,7 @@ use gorani_protocol::{
     sockjs,
     websocket::{self, Decoder, Opcode},
 };
+use tokio::time::Instant;
 
 use self::{drive::Drive, farewell::Phase};
 use crate::{

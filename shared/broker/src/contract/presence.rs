@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{
     Harness,
-    samples::{LONG, client, nodes, two_ends},
+    samples::{LONG, client, live, nodes, two_ends},
 };
-use crate::{ClientInfo, PresenceQuery};
+use crate::{ClientInfo, Event, PresenceQuery};
 
 pub async fn those_who_were_added_are_present_on_every_node(harness: &impl Harness) {
     let nodes = nodes(harness, 3).await;
@@ -18,7 +18,7 @@ pub async fn those_who_were_added_are_present_on_every_node(harness: &impl Harne
             ..client(&format!("user {number}"), &format!("client {number}")).as_ref().clone()
         });
         added.push(Arc::clone(&info));
-        node.broker.presence_add("room", info, LONG).await.unwrap();
+        node.broker.presence_add("room", info, LONG, false).await.unwrap();
     }
     for node in &nodes {
         let mut present = node.present_infos("room").await;
@@ -30,7 +30,7 @@ pub async fn those_who_were_added_are_present_on_every_node(harness: &impl Harne
 pub async fn those_who_were_removed_are_not_present(harness: &impl Harness) {
     let (one, other) = two_ends(harness).await;
     for id in ["a", "b", "c"] {
-        one.broker.presence_add("room", client("1", id), LONG).await.unwrap();
+        one.broker.presence_add("room", client("1", id), LONG, false).await.unwrap();
     }
     other.broker.presence_remove("room", "b").await.unwrap();
     assert_eq!(one.present("room").await, ["a", "c"]);
@@ -46,10 +46,10 @@ pub async fn those_who_are_not_refreshed_are_forgotten(harness: &impl Harness) {
     let (one, other) = two_ends(harness).await;
     let span = harness.span();
     for id in ["refreshed", "forgotten"] {
-        one.broker.presence_add("room", client(id, id), 4 * span).await.unwrap();
+        one.broker.presence_add("room", client(id, id), 4 * span, false).await.unwrap();
     }
     harness.pass(3 * span).await;
-    one.broker.presence_add("room", client("refreshed", "refreshed"), 4 * span).await.unwrap();
+    one.broker.presence_add("room", client("refreshed", "refreshed"), 4 * span, false).await.unwrap();
     assert_eq!(other.present("room").await, ["forgotten", "refreshed"]);
     harness.pass(2 * span).await;
     assert_eq!(other.present("room").await, ["refreshed"]);
@@ -57,7 +57,7 @@ pub async fn those_who_are_not_refreshed_are_forgotten(harness: &impl Harness) {
     harness.pass(3 * span).await;
     assert_eq!(other.present("room").await, [""; 0]);
     assert_eq!(other.broker.presence_stats("room").await.unwrap(), (0, 0));
-    other.broker.presence_add("room", client("1", "forgotten"), 4 * span).await.unwrap();
+    other.broker.presence_add("room", client("1", "forgotten"), 4 * span, false).await.unwrap();
     assert_eq!(one.present("room").await, ["forgotten"]);
 }
 
@@ -66,8 +66,8 @@ pub async fn a_refresh_brings_the_newest_info(harness: &impl Harness) {
     let with = |info: &'static str| {
         Arc::new(ClientInfo { connection_info: info.into(), ..client("1", "a").as_ref().clone() })
     };
-    one.broker.presence_add("room", with("1"), LONG).await.unwrap();
-    one.broker.presence_add("room", with("2"), LONG).await.unwrap();
+    one.broker.presence_add("room", with("1"), LONG, false).await.unwrap();
+    one.broker.presence_add("room", with("2"), LONG, false).await.unwrap();
     assert_eq!(other.present_infos("room").await, [with("2")]);
 }
 
@@ -75,10 +75,10 @@ pub async fn stats_count_clients_and_distinct_users(harness: &impl Harness) {
     let (one, other) = two_ends(harness).await;
     assert_eq!(one.broker.presence_stats("room").await.unwrap(), (0, 0));
     for (user, id) in [("42", "phone"), ("42", "laptop"), ("43", "phone 2")] {
-        one.broker.presence_add("room", client(user, id), LONG).await.unwrap();
+        one.broker.presence_add("room", client(user, id), LONG, false).await.unwrap();
     }
     assert_eq!(other.broker.presence_stats("room").await.unwrap(), (3, 2));
-    one.broker.presence_add("room", client("42", "phone"), LONG).await.unwrap();
+    one.broker.presence_add("room", client("42", "phone"), LONG, false).await.unwrap();
     assert_eq!(other.broker.presence_stats("room").await.unwrap(), (3, 2), "a refresh is no arrival");
     one.broker.presence_remove("room", "phone").await.unwrap();
     assert_eq!(other.broker.presence_stats("room").await.unwrap(), (2, 2), "the user has another client");
@@ -86,10 +86,55 @@ pub async fn stats_count_clients_and_distinct_users(harness: &impl Harness) {
     assert_eq!(other.broker.presence_stats("room").await.unwrap(), (1, 1));
 }
 
+pub async fn joins_and_leaves_are_told_by_what_enters_and_takes_out(harness: &impl Harness) {
+    let (publisher, listener) = two_ends(harness).await;
+    listener.subscribe("room").await;
+    let [one, other] = [client("4:2", "0000000a-1"), client("", "0000000a-2")];
+    let broker = &publisher.broker;
+    for info in [&one, &other] {
+        for _ in 0..2 {
+            broker.presence_add("room", Arc::clone(info), LONG, true).await.unwrap();
+        }
+    }
+    broker.presence_add("room", client("1", "0000000a-3"), LONG, false).await.unwrap();
+    for id in ["0000000a-1", "0000000a-1", "0000000a-3", "unknown"] {
+        broker.presence_remove("room", id).await.unwrap();
+    }
+    assert_eq!(broker.presence_reap("room", "0000000a", 10).await.unwrap(), [Arc::clone(&other)]);
+    assert_eq!(broker.presence_reap("room", "0000000a", 10).await.unwrap(), []);
+    publisher.publish("room", "last", live()).await;
+    let heard = listener.heard_events("room", 5).await;
+    let [joins @ .., left, reaped, _last] = &heard[..] else { panic!("{heard:?}") };
+    assert_eq!(joins, [Event::Join(Arc::clone(&one)), Event::Join(Arc::clone(&other))]);
+    assert_eq!([left, reaped], [&Event::Leave(one), &Event::Leave(other)]);
+}
+
+pub async fn whoever_finds_that_a_clients_time_is_over_tells_that_it_left(harness: &impl Harness) {
+    let (publisher, listener) = two_ends(harness).await;
+    listener.subscribe("room").await;
+    let span = harness.span();
+    let [back, gone] = [client("1", "back"), client("2", "gone")];
+    for info in [&back, &gone] {
+        publisher.broker.presence_add("room", Arc::clone(info), 2 * span, true).await.unwrap();
+    }
+    harness.pass(3 * span).await;
+    publisher.broker.presence_add("room", Arc::clone(&back), LONG, true).await.unwrap();
+    assert_eq!(publisher.broker.presence_stats("room").await.unwrap(), (1, 1));
+    let heard = listener.heard_events("room", 5).await;
+    let of = |wanted: &Arc<ClientInfo>| {
+        let is_of =
+            |event: &&Event| matches!(event, Event::Join(info) | Event::Leave(info) if info == wanted);
+        heard.iter().filter(is_of).cloned().collect::<Vec<_>>()
+    };
+    let [join, leave] = [Event::Join, Event::Leave];
+    assert_eq!(of(&back), [join(Arc::clone(&back)), leave(Arc::clone(&back)), join(Arc::clone(&back))]);
+    assert_eq!(of(&gone), [join(Arc::clone(&gone)), leave(Arc::clone(&gone))]);
+}
+
 pub async fn presence_of_one_channel_says_nothing_of_another(harness: &impl Harness) {
     let (one, other) = two_ends(harness).await;
-    one.broker.presence_add("room:1", client("1", "a"), LONG).await.unwrap();
-    one.broker.presence_add("room:2", client("1", "a"), LONG).await.unwrap();
+    one.broker.presence_add("room:1", client("1", "a"), LONG, false).await.unwrap();
+    one.broker.presence_add("room:2", client("1", "a"), LONG, false).await.unwrap();
     one.broker.presence_remove("room:1", "a").await.unwrap();
     assert_eq!(other.present("room:1").await, [""; 0]);
     assert_eq!(other.present("room:2").await, ["a"]);
@@ -99,9 +144,9 @@ pub async fn presence_of_one_channel_says_nothing_of_another(harness: &impl Harn
 pub async fn clients_of_one_node_are_reaped_and_given(harness: &impl Harness) {
     let (one, other) = two_ends(harness).await;
     for (user, id) in [("1", "0000000a-1"), ("1", "0000000a-2"), ("2", "0000000b-1"), ("2", "0000000a-3")] {
-        one.broker.presence_add("room", client(user, id), LONG).await.unwrap();
+        one.broker.presence_add("room", client(user, id), LONG, false).await.unwrap();
     }
-    one.broker.presence_add("other room", client("1", "0000000a-1"), LONG).await.unwrap();
+    one.broker.presence_add("other room", client("1", "0000000a-1"), LONG, false).await.unwrap();
     assert_eq!(other.broker.presence_reap("room", "0000000c", 10).await.unwrap(), []);
     let mut reaped = other.broker.presence_reap("room", "0000000a", 2).await.unwrap();
     assert_eq!(reaped.len(), 2, "the limit");
@@ -118,7 +163,7 @@ pub async fn of_concurrent_reapers_each_client_is_given_to_one(harness: &impl Ha
     let nodes = nodes(harness, 3).await;
     for number in 0..100 {
         let info = client("1", &format!("0000000a-{number:03}"));
-        nodes[0].broker.presence_add("room", info, LONG).await.unwrap();
+        nodes[0].broker.presence_add("room", info, LONG, false).await.unwrap();
     }
     let reapers = nodes.iter().cycle().take(12).map(|node| node.broker.presence_reap("room", "0000000a", 10));
     let reaped = futures_util::future::join_all(reapers).await;
@@ -132,8 +177,8 @@ pub async fn of_concurrent_reapers_each_client_is_given_to_one(harness: &impl Ha
 pub async fn those_who_are_forgotten_are_not_reaped(harness: &impl Harness) {
     let (one, other) = two_ends(harness).await;
     let span = harness.span();
-    one.broker.presence_add("room", client("1", "0000000a-1"), span).await.unwrap();
-    one.broker.presence_add("room", client("1", "0000000a-2"), LONG).await.unwrap();
+    one.broker.presence_add("room", client("1", "0000000a-1"), span, false).await.unwrap();
+    one.broker.presence_add("room", client("1", "0000000a-2"), LONG, false).await.unwrap();
     harness.pass(2 * span).await;
     assert_eq!(
         other.broker.presence_reap("room", "0000000a", 10).await.unwrap(),
@@ -149,6 +194,7 @@ async fn enter_many(node: &super::Node, of: &str, count: usize, ttl: std::time::
                 "room",
                 client(&format!("user {}", number % 50), &format!("{of}-{number}")),
                 ttl,
+                false,
             )
         });
         for added in futures_util::future::join_all(added).await {
@@ -175,7 +221,7 @@ pub async fn bytes_bound_a_page_of_presence(harness: &impl Harness) {
         Arc::new(ClientInfo { connection_info: info, ..client("1", &format!("n-{number}")).as_ref().clone() })
     };
     for number in 0..600 {
-        one.broker.presence_add("room", large(number), LONG).await.unwrap();
+        one.broker.presence_add("room", large(number), LONG, false).await.unwrap();
     }
     let mut query = PresenceQuery { max_bytes: 30 * INFO_BYTES as u64, ..PresenceQuery::default() };
     let mut present = std::collections::BTreeSet::new();
@@ -199,7 +245,7 @@ pub async fn bytes_bound_a_page_of_presence(harness: &impl Harness) {
 pub async fn of_many_whose_time_is_over_none_is_shown(harness: &impl Harness) {
     let (one, other) = two_ends(harness).await;
     enter_many(&one, "gone", 1000, harness.span() * 3).await;
-    one.broker.presence_add("room", client("1", "here"), LONG).await.unwrap();
+    one.broker.presence_add("room", client("1", "here"), LONG, false).await.unwrap();
     harness.pass(harness.span() * 5).await;
     assert_eq!(other.broker.presence_stats("room").await, Ok((1, 1)));
     assert_eq!(other.present("room").await, ["here"]);
@@ -232,9 +278,9 @@ pub async fn nodes_with_clients_are_told_each_once(harness: &impl Harness) {
     enter_many(&one, "0000000a", 1500, LONG).await;
     enter_many(&one, "0000000b", 1500, LONG).await;
     for id in ["0000000c-1", "short"] {
-        one.broker.presence_add("room", client("1", id), LONG).await.unwrap();
+        one.broker.presence_add("room", client("1", id), LONG, false).await.unwrap();
     }
-    one.broker.presence_add("other room", client("1", "0000000d-1"), LONG).await.unwrap();
+    one.broker.presence_add("other room", client("1", "0000000d-1"), LONG, false).await.unwrap();
     let told = other.broker.presence_nodes("room", 8).await.unwrap();
     assert_eq!(told, nodes(&["0000000a", "0000000b", "0000000c", "short"]));
     while !one.broker.presence_reap("room", "0000000b", 500).await.unwrap().is_empty() {}

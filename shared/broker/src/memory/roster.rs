@@ -41,12 +41,31 @@ impl PartialOrd for ByClient {
     }
 }
 
+/// How long a client stays.
+#[derive(Debug, Clone, Copy)]
+struct Stay {
+    deadline: Nanos,
+    /// Others are told of its leave.
+    announce: bool,
+}
+
+/// Clients of whose leave others are told.
+pub(super) type Left = Vec<Arc<ClientInfo>>;
+
+/// What others are told when a client is entered.
+pub(super) struct Added {
+    /// It had left before.
+    pub(super) left: Option<Arc<ClientInfo>>,
+    /// It joined.
+    pub(super) joined: bool,
+}
+
 /// One channel's presence: each client with the time at which it is forgotten. No call looks at more clients than it gives or
 /// forgets.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     /// Sorted, so that a page begins where the one before ended.
-    clients: BTreeMap<ByClient, Nanos>,
+    clients: BTreeMap<ByClient, Stay>,
     /// The same clients by the time at which they are forgotten.
     deadlines: BTreeSet<(Nanos, ByClient)>,
     /// Numbers of clients by user; all anonymous clients together are one user.
@@ -60,22 +79,43 @@ impl Roster {
         self.clients.contains_key(client)
     }
 
-    /// Enters the client or refreshes it; the newest info counts.
-    pub(super) fn add(&mut self, info: Arc<ClientInfo>, deadline: Nanos) {
-        self.remove(&info.client);
+    /// Enters the client or refreshes it; the newest info counts. Tells whether its leave and its join are to be told.
+    pub(super) fn add(
+        &mut self,
+        info: Arc<ClientInfo>,
+        deadline: Nanos,
+        announce: bool,
+        now: Nanos,
+    ) -> Added {
+        let before = self.take(&info.client);
         match self.users.get_mut(info.user.as_str()) {
             Some(count) => *count += 1,
             None => drop(self.users.insert(info.user.as_str().into(), 1)),
         }
         self.deadlines.insert((deadline, ByClient(Arc::clone(&info))));
-        self.clients.insert(ByClient(info), deadline);
+        self.clients.insert(ByClient(info), Stay { deadline, announce });
+        match before {
+            None => Added { left: None, joined: announce },
+            // Its time was over, and nobody had noticed.
+            Some((info, stay)) if stay.deadline <= now => {
+                Added { left: stay.announce.then_some(info), joined: announce }
+            }
+            Some(_) => Added { left: None, joined: false },
+        }
     }
 
-    /// Tells whether the client was there.
-    pub(super) fn remove(&mut self, client: &str) -> bool {
-        let Some((client, deadline)) = self.clients.remove_entry(client) else { return false };
+    /// Takes a client out. `None` if it was not there, else whether others are told of it.
+    pub(super) fn remove(&mut self, client: &str) -> Option<Option<Arc<ClientInfo>>> {
+        let (info, stay) = self.take(client)?;
+        Some(stay.announce.then_some(info))
+    }
+
+    fn take(&mut self, client: &str) -> Option<(Arc<ClientInfo>, Stay)> {
+        let (client, stay) = self.clients.remove_entry(client)?;
         self.forget_user_of(&client.0);
-        self.deadlines.remove(&(deadline, client))
+        let info = Arc::clone(&client.0);
+        self.deadlines.remove(&(stay.deadline, client));
+        Some((info, stay))
     }
 
     fn forget_user_of(&mut self, info: &ClientInfo) {
@@ -91,14 +131,19 @@ impl Roster {
         self.clients.len()
     }
 
-    /// Forgets those whose time is over.
-    pub(super) fn expire(&mut self, now: Nanos) {
+    /// Forgets those whose time is over. Gives those of whom others are told.
+    pub(super) fn expire(&mut self, now: Nanos) -> Left {
+        let mut left = Left::new();
         while self.next_deadline().is_some_and(|deadline| deadline <= now) {
             if let Some((_, client)) = self.deadlines.pop_first() {
-                self.clients.remove(client.0.client.as_str());
+                let stay = self.clients.remove(client.0.client.as_str());
                 self.forget_user_of(&client.0);
+                if stay.is_some_and(|stay| stay.announce) {
+                    left.push(client.0);
+                }
             }
         }
+        left
     }
 
     /// When the next one is to be forgotten.
@@ -112,9 +157,9 @@ impl Roster {
         let after = (Bound::Excluded(query.cursor.as_str()), Bound::Unbounded);
         let mut rest = self.clients.range::<str, _>(after);
         let (mut clients, mut bytes, mut cursor) = (Vec::new(), 0, None);
-        for (client, deadline) in rest.by_ref().take(limit) {
+        for (client, stay) in rest.by_ref().take(limit) {
             cursor = Some(&client.0.client);
-            if *deadline > now {
+            if stay.deadline > now {
                 bytes += client.0.content_bytes();
                 clients.push(Arc::clone(&client.0));
             }
@@ -149,7 +194,7 @@ impl Roster {
         let from = (Bound::Included(node), Bound::Unbounded);
         let of_node = self.clients.range::<str, _>(from);
         let of_node = of_node.take_while(move |(client, _)| client.0.client.starts_with(node));
-        of_node.filter(move |(_, deadline)| **deadline > now).map(|(client, _)| &client.0)
+        of_node.filter(move |(_, stay)| stay.deadline > now).map(|(client, _)| &client.0)
     }
 
     /// Numbers of clients and of distinct users, with those whose time is over and who are not forgotten yet.

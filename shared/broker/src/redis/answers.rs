@@ -48,10 +48,13 @@ fn history_entry(entry: Value, epoch: &Arc<str>) -> Result<Arc<Publication>, Bro
     publication.map(Arc::new).map_err(|_| unreadable())
 }
 
-/// What `roster.lua` calls an entry.
-pub(super) fn roster_entry(info: &ClientInfo) -> Vec<u8> {
+/// What `roster.lua` calls an entry; `announce`: with the mark by which it tells of joins and leaves.
+pub(super) fn roster_entry(info: &ClientInfo, announce: bool) -> Vec<u8> {
     let mut entry = format!("{}:{}", info.user.len(), info.user).into_bytes();
     entry.extend(wire::encode_client(info));
+    if announce {
+        entry.extend(wire::ANNOUNCED);
+    }
     entry
 }
 

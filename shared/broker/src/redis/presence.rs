@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
+use redis::Cmd;
 
 use super::{answers, shards::Shards};
 use crate::{BrokerError, ClientInfo};
@@ -12,17 +13,14 @@ const REAP_SLICE: u32 = 500;
 /// Clients whose nodes one call gathers.
 const NODES_SLICE: u32 = 1000;
 
-/// The keys of a channel's presence, see `roster.lua`.
-type RosterKeys = [String; 3];
-
-/// See [`crate::Broker::presence_nodes`].
+/// See [`crate::Broker::presence_nodes`]. `call`: that of the script, with what `roster.lua` wants.
 pub(super) fn nodes(
     shards: Arc<Shards>,
-    keys: RosterKeys,
+    call: Cmd,
     id_bytes: usize,
 ) -> BoxFuture<'static, Result<BTreeSet<String>, BrokerError>> {
     let slice = move |cursor: &str| {
-        let mut call = shards.scripts().presence_nodes.call(&keys.each_ref().map(String::as_str));
+        let mut call = call.clone();
         call.arg(cursor).arg(NODES_SLICE).arg(id_bytes);
         shards.make(call)
     };
@@ -43,16 +41,16 @@ pub(super) fn nodes(
     .boxed()
 }
 
-/// See [`crate::Broker::presence_reap`].
+/// See [`crate::Broker::presence_reap`]. `call`: that of the script, with what `roster.lua` wants.
 pub(super) fn reap(
     shards: Arc<Shards>,
-    keys: RosterKeys,
+    call: Cmd,
     node: String,
     limit: u32,
 ) -> BoxFuture<'static, Result<Vec<Arc<ClientInfo>>, BrokerError>> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let slice = move |cursor: &str, left: usize| {
-        let mut call = shards.scripts().presence_reap.call(&keys.each_ref().map(String::as_str));
+        let mut call = call.clone();
         call.arg(&node).arg(left).arg(cursor).arg(REAP_SLICE);
         shards.make(call)
     };

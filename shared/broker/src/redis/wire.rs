@@ -48,6 +48,10 @@ mod client {
     pub(super) const CHANNEL_INFO: u8 = 4;
 }
 
+/// Ends the fields of a client of whose join and leave others are told: a field without content, which readers skip. The same stands
+/// in `roster.lua`.
+pub(super) const ANNOUNCED: [u8; FIELD_HEAD_BYTES] = [5, 0, 0, 0, 0];
+
 /// What arrived cannot be read: another program wrote it, or a much newer node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a message of unknown format")]

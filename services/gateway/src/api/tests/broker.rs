@@ -80,8 +80,14 @@ impl Broker for Slow {
     fn remove_history(&self, channel: &str) -> Answer<()> {
         self.inner.remove_history(channel)
     }
-    fn presence_add(&self, channel: &str, info: Arc<ClientInfo>, ttl: Duration) -> Answer<()> {
-        self.inner.presence_add(channel, info, ttl)
+    fn presence_add(
+        &self,
+        channel: &str,
+        info: Arc<ClientInfo>,
+        ttl: Duration,
+        _announce: bool,
+    ) -> Answer<()> {
+        self.inner.presence_add(channel, info, ttl, false)
     }
     fn presence_remove(&self, channel: &str, client: &str) -> Answer<()> {
         self.inner.presence_remove(channel, client)

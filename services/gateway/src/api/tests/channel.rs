@@ -18,7 +18,11 @@ async fn presence_shows_who_is_there_and_stats_how_many() {
             connection_info: Bytes::from_static(br#"{"name":"A"}"#),
             channel_info: if client == "c3" { Bytes::new() } else { Bytes::from_static(b"[1,\n2]") },
         };
-        api.node.broker().presence_add("seen:a", Arc::new(info), Duration::from_secs(60)).await.unwrap();
+        api.node
+            .broker()
+            .presence_add("seen:a", Arc::new(info), Duration::from_secs(60), false)
+            .await
+            .unwrap();
     }
     let presence = api.ok("presence", json!({"channel": "seen:a"})).await;
     assert_eq!(
@@ -169,7 +173,11 @@ async fn one_answer_holds_so_many_bytes_and_says_how_to_read_on() {
         let client = format!("client-{number:03}");
         let info = Bytes::from(format!("\"{}\"", "y".repeat(200)));
         let info = ClientInfo { client, connection_info: info, ..ClientInfo::default() };
-        api.node.broker().presence_add("seen:a", Arc::new(info), Duration::from_secs(60)).await.unwrap();
+        api.node
+            .broker()
+            .presence_add("seen:a", Arc::new(info), Duration::from_secs(60), false)
+            .await
+            .unwrap();
     }
     let (status, code, sentence) = api.refused("presence", json!({"channel": "seen:a"})).await;
     assert_eq!((status, code), (413, 106), "{sentence}");
@@ -202,7 +210,7 @@ async fn presence_of_a_hundred_thousand_is_read_in_pages_and_counted_without_rea
             connection_info: Bytes::from_static(b"{\"name\":\"somebody in the crowd\"}"),
             ..ClientInfo::default()
         };
-        broker.presence_add("seen:crowd", Arc::new(info), Duration::from_secs(600)).await.unwrap();
+        broker.presence_add("seen:crowd", Arc::new(info), Duration::from_secs(600), false).await.unwrap();
     }
     let (status, code, sentence) = api.refused("presence", json!({"channel": "seen:crowd"})).await;
     assert_eq!((status, code), (413, 106), "{sentence}");

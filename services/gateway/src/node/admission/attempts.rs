@@ -1,7 +1,9 @@
 //! Failed attempts by client network: wrong session ids, logins, tokens and API keys. What is right costs nothing.
 //! Decision record 24.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{net::SocketAddr, sync::Arc};
+
+use tokio::time::Instant;
 
 use super::{
     buckets::{Buckets, Rate},

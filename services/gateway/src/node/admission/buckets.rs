@@ -1,11 +1,9 @@
 //! Token buckets by client network: how often something may happen for one network.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Duration};
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::node::client_network::ClientNetwork;
 

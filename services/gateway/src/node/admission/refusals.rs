@@ -1,12 +1,10 @@
 //! What was refused, by cause: counted for `GET /metrics`, and told in one log line for many, since whoever floods a node
 //! must not fill its log as well.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Duration};
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::node::{Node, client_network::ClientNetwork};
 

@@ -6,10 +6,10 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::Ordering},
-    time::Instant,
 };
 
 use actix::Recipient;
+use tokio::time::Instant;
 
 use super::{refusals::Cause, unauthenticated::Most};
 use crate::{

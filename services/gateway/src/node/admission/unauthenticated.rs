@@ -7,11 +7,12 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use actix::Recipient;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::{
     share::{Counts, Exhausted, Share},

@@ -3,12 +3,11 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
-    time::Instant,
 };
 
 use tokio::{
     sync::Semaphore,
-    time::{Instant as Deadline, timeout_at},
+    time::{Instant, timeout_at},
 };
 
 use super::{
@@ -41,7 +40,7 @@ pub(in crate::node) struct Correspondence {
     node: Arc<Node>,
     /// Whose answer is missing, and where it will come; none if there is nobody to ask.
     open: Option<(BTreeSet<String>, super::waiting::Question)>,
-    deadline: Deadline,
+    deadline: Instant,
 }
 
 impl Node {
@@ -51,7 +50,7 @@ impl Node {
         audience: Audience<'_>,
         body: Body,
     ) -> Result<Correspondence, ClusterError> {
-        let deadline = Deadline::now() + self.settings.cluster.answer_timeout;
+        let deadline = Instant::now() + self.settings.cluster.answer_timeout;
         let mut missing = self.others().await?;
         let to = match audience {
             Audience::Others => None,

@@ -2,8 +2,10 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use super::{description::Description, view::News};
 use crate::{node::Node, session::client::policy::VERSION};

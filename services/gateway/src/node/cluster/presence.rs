@@ -3,11 +3,10 @@
 use std::{
     collections::{BTreeSet, HashSet},
     sync::Arc,
-    time::Instant,
 };
 
 use gorani_broker::{BrokerError, ClientInfo, PresencePage, PresenceQuery};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{node_of, reaper::worker_gone};
 use crate::{

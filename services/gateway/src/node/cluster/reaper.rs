@@ -1,7 +1,7 @@
-//! Takes the clients of dead nodes out of presence, and tells that they left. Design §5, "Membership".
+//! Takes the clients of dead nodes out of presence. Design §5, "Membership".
 //!
-//! Every node does so for the channels of its own subscribers; the broker gives each client to one of them, which tells its
-//! leaving: once, and to all.
+//! Every node does so for the channels of its own subscribers; the broker takes each client out once, and tells all that it left in
+//! the same step.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -93,7 +93,6 @@ impl Node {
 
     /// The error: the broker failed too often.
     async fn take_out(&self, channel: &Arc<str>, dead: &str) -> Result<(), BrokerError> {
-        let announces = self.channel_options(channel).is_ok_and(|options| options.join_leave);
         let mut attempts = 0;
         loop {
             let reaped = match self.broker.presence_reap(channel, dead, CLIENTS_AT_A_TIME).await {
@@ -110,14 +109,6 @@ impl Node {
             };
             let count = reaped.len();
             self.metrics.cluster.reaped.inc_by(count as u64);
-            if announces {
-                let told = reaped.into_iter().map(|info| self.broker.publish_leave(channel, info));
-                // All take their place in line before the first is waited for.
-                let told: Vec<_> = told.collect();
-                if let Some(error) = join_all(told).await.into_iter().find_map(Result::err) {
-                    tracing::warn!(%channel, %error, "subscribers were not told that clients of a dead node left");
-                }
-            }
             if u32::try_from(count).is_ok_and(|count| count < CLIENTS_AT_A_TIME) {
                 return Ok(());
             }

@@ -7,10 +7,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use gorani_broker::{Announced, Member};
+use tokio::time::Instant;
 
 use super::description::Description;
 

@@ -1,10 +1,11 @@
 //! A client session's times: the first command, heartbeats, and the expiry of its token and its subscriptions.
 //! `specs/client-protocol.md`, "Framing" and "Tokens".
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gorani_protocol::client::PING;
 use rand::RngExt;
+use tokio::time::Instant;
 
 use super::{ClientSession, Dialect, State, subscriptions::Subscription};
 use crate::{
@@ -39,7 +40,7 @@ impl Clock {
     /// clients that came together do not stay together.
     pub(super) fn start(&mut self, interval: Duration, now: Instant) {
         self.connect_by = None;
-        self.next_ping = Some(now + interval.mul_f64(rand::rng().random_range(0.5..1.0)));
+        self.next_ping = Some(now + interval.mul_f64(crate::random::rng().random_range(0.5..1.0)));
     }
 
     pub(super) fn set_expiry(&mut self, expires: Option<Instant>) {

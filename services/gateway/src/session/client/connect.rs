@@ -21,7 +21,7 @@ use super::{
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     memory::ReplyPermit,
-    session::{Action, Actions, Now, Subscribed, login_limit::Credential},
+    session::{Action, Actions, Now, Subscribed, Ticket, login_limit::Credential},
 };
 
 /// A connect that waits for its server-side subscriptions.
@@ -93,10 +93,8 @@ impl ClientSession {
         let recover_max_bytes = self.recover_max_bytes(&subscriptions);
         let mut subscribes = Vec::with_capacity(subscriptions.len());
         for subscription in subscriptions {
-            let ticket =
-                self.ticket(PendingRequest::ConnectSubscribe { channel: subscription.channel.clone() });
-            subscribes.push(Action::Subscribe(ticket, subscription.request(recover_max_bytes)));
-            self.subscriptions.push(subscription);
+            let pending = PendingRequest::ConnectSubscribe { channel: subscription.channel.clone() };
+            subscribes.push(self.begin_subscription(subscription, pending, recover_max_bytes));
         }
         self.enter(subscribes, now, actions);
     }
@@ -202,6 +200,7 @@ impl ClientSession {
     /// One server-side subscription of a connect has an outcome.
     pub(super) fn settle_connect(
         &mut self,
+        ticket: Ticket,
         channel: Arc<str>,
         outcome: Result<Subscribed, ErrorCode>,
         now: Now,
@@ -218,7 +217,7 @@ impl ClientSession {
             }
             Err(error) => {
                 connecting.failed = Some(error);
-                self.subscriptions.retain(|subscription| subscription.channel != channel);
+                self.subscriptions.retain(|subscription| subscription.under_way != Some(ticket));
             }
         }
         self.try_finish_connect(now, actions);
@@ -283,7 +282,7 @@ impl ClientSession {
         }
         for (channel, subscribed) in connecting.subscribed {
             if let Some(subscription) = self.subscription_mut(&channel) {
-                subscription.under_way = false;
+                subscription.under_way = None;
             }
             actions.hold(subscribed.permit);
             release(&channel, actions);

@@ -32,7 +32,7 @@ pub struct Policy {
 impl Policy {
     /// A client id that no other connection of the cluster has: the node's id, then 64 random bits.
     pub fn new_client_id(&self) -> Arc<str> {
-        let random = rand::rng().next_u64();
+        let random = crate::random::rng().next_u64();
         format!("{}{random:016x}", self.node_id).into()
     }
 

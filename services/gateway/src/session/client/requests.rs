@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     disconnect::{ErrorCode, Refused},
-    session::{Action, Actions, Now, Outcome},
+    session::{Action, Actions, Now, Outcome, Ticket},
 };
 
 /// A command, or a step of one, that waits for the node.
@@ -111,6 +111,7 @@ impl ClientSession {
     /// Answers the command that an outcome belongs to.
     pub(super) fn settle(
         &mut self,
+        ticket: Ticket,
         pending: PendingRequest,
         outcome: Outcome,
         now: Now,
@@ -119,13 +120,13 @@ impl ClientSession {
         match (pending, outcome) {
             (PendingRequest::Enter, Outcome::Entered(outcome)) => self.settle_entry(outcome, now, actions),
             (PendingRequest::ConnectSubscribe { channel }, Outcome::Subscribed(outcome)) => {
-                self.settle_connect(channel, outcome, now, actions);
+                self.settle_connect(ticket, channel, outcome, now, actions);
             }
             (PendingRequest::ServerSubscribe { channel }, Outcome::Subscribed(outcome)) => {
-                self.settle_server_subscribe(&channel, outcome, actions);
+                self.settle_server_subscribe(ticket, &channel, outcome, actions);
             }
             (PendingRequest::Subscribe { id, channel, reject }, Outcome::Subscribed(outcome)) => {
-                self.settle_subscribe(id, &channel, reject, outcome, now, actions);
+                self.settle_subscribe(ticket, id, &channel, reject, outcome, now, actions);
             }
             (PendingRequest::Publish { id }, Outcome::Published(outcome)) => {
                 self.answer(id, outcome, actions, |_, out| reply::reply_empty(id, "publish", out));

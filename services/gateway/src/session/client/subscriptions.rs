@@ -1,13 +1,14 @@
 //! The subscriptions of a session: subscribe, unsubscribe and refresh, asked for by the client or by a backend.
 //! `specs/client-protocol.md`, "Recovery" and "Channels and permissions".
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use gorani_auth::{ChannelOptions, SubscribeClaims, SubscribeGranted};
 use gorani_broker::{ClientInfo, Position};
 use gorani_protocol::client::{PublicationView, Subscribe, SubscribePush, SubscribeResult, reply};
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::{
     ClientSession,
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
-    session::{Action, Actions, Now, ServerSubscribe, SubscribeRequest, Subscribed},
+    session::{Action, Actions, Now, ServerSubscribe, SubscribeRequest, Subscribed, Ticket},
 };
 
 /// A channel that the session is in, or is about to be.
@@ -27,8 +28,8 @@ use crate::{
 pub(super) struct Subscription {
     pub(super) channel: Arc<str>,
     pub(super) server_side: bool,
-    /// The node is still at it.
-    pub(super) under_way: bool,
+    /// The node is still at it, under this ticket.
+    pub(super) under_way: Option<Ticket>,
     pub(super) recoverable: bool,
     pub(super) recover: Option<Position>,
     /// When it ends unless refreshed, grace included.
@@ -45,7 +46,7 @@ pub(super) struct Subscription {
 
 impl Subscription {
     pub(super) fn is_under_way(&self) -> bool {
-        self.under_way
+        self.under_way.is_some()
     }
 
     /// Who the client is in this channel.
@@ -118,6 +119,25 @@ impl ClientSession {
         Some(self.subscriptions.swap_remove(index))
     }
 
+    /// Enters a subscription, which is under way until the outcome with its ticket.
+    pub(super) fn begin_subscription(
+        &mut self,
+        mut subscription: Subscription,
+        pending: PendingRequest,
+        recover_max_bytes: usize,
+    ) -> Action {
+        let ticket = self.ticket(pending);
+        subscription.under_way = Some(ticket);
+        let request = subscription.request(recover_max_bytes);
+        self.subscriptions.push(subscription);
+        Action::Subscribe(ticket, request)
+    }
+
+    /// The subscription that an outcome belongs to; `None` if it has ended meanwhile, whether or not there is a newer one.
+    pub(super) fn under_way(&mut self, channel: &str, ticket: Ticket) -> Option<&mut Subscription> {
+        self.subscription_mut(channel).filter(|subscription| subscription.under_way == Some(ticket))
+    }
+
     /// The client asks for a channel.
     pub(super) fn subscribe(&mut self, id: u32, subscribe: &Subscribe<'_>, now: Now, actions: &mut Actions) {
         if !subscribe.token.is_empty() {
@@ -127,12 +147,11 @@ impl ClientSession {
             Ok(subscription) => {
                 let reject = subscribe.rejects_unrecovered();
                 let pending = PendingRequest::Subscribe { id, channel: subscription.channel.clone(), reject };
-                let ticket = self.ticket(pending);
-                actions.push(Action::Subscribe(
-                    ticket,
-                    subscription.request(self.policy.settings.reply_max_bytes),
+                actions.push(self.begin_subscription(
+                    subscription,
+                    pending,
+                    self.policy.settings.reply_max_bytes,
                 ));
-                self.subscriptions.push(subscription);
                 self.clock.set_subscription_expiry(&self.subscriptions);
             }
             Err(Refused::Error(error)) => self.refuse(id, error, actions),
@@ -194,7 +213,7 @@ impl ClientSession {
         Subscription {
             channel: channel.into(),
             server_side,
-            under_way: true,
+            under_way: None,
             recoverable,
             recover: None,
             expires,
@@ -236,6 +255,7 @@ impl ClientSession {
     /// A subscribe of the client has its outcome.
     pub(super) fn settle_subscribe(
         &mut self,
+        ticket: Ticket,
         id: u32,
         channel: &Arc<str>,
         reject: bool,
@@ -243,6 +263,10 @@ impl ClientSession {
         now: Now,
         actions: &mut Actions,
     ) {
+        if self.under_way(channel, ticket).is_none() {
+            // The server ended it before it had begun, and said so; the command has its answer all the same.
+            return self.refuse(id, outcome.err().unwrap_or(ErrorCode::INTERNAL), actions);
+        }
         let subscribed = match outcome {
             Ok(subscribed) if reject && subscribed.was_recovering && !subscribed.recovered => {
                 actions.push(Action::Unsubscribe(channel.clone()));
@@ -258,11 +282,8 @@ impl ClientSession {
             }
         };
         let client = self.client.clone();
-        let Some(subscription) = self.subscription_mut(channel) else {
-            // The server ended it before it had begun, and said so; the command has its answer all the same.
-            return self.refuse(id, ErrorCode::INTERNAL, actions);
-        };
-        subscription.under_way = false;
+        let Some(subscription) = self.under_way(channel, ticket) else { return };
+        subscription.under_way = None;
         let publications = views(&subscribed, &client);
         let result = subscription.result(&subscribed, &publications, now);
         actions.line(|out| {
@@ -280,6 +301,7 @@ impl ClientSession {
             return self.refuse(id, ErrorCode::BAD_REQUEST, actions);
         }
         if let Some(subscription) = self.remove(channel) {
+            actions.forget_release(channel);
             actions.push(Action::Unsubscribe(subscription.channel));
             self.clock.set_subscription_expiry(&self.subscriptions);
         }
@@ -290,8 +312,13 @@ impl ClientSession {
     /// The server ends a subscription and says why.
     pub(super) fn server_unsubscribe(&mut self, channel: &str, why: Unsubscribed, actions: &mut Actions) {
         let Some(subscription) = self.remove(channel) else { return };
+        actions.forget_release(channel);
         self.tell_unsubscribed(channel, why, actions);
-        actions.push(Action::Unsubscribe(subscription.channel));
+        actions.push(if why == Unsubscribed::INSUFFICIENT_STATE {
+            Action::Interrupt(subscription.channel)
+        } else {
+            Action::Unsubscribe(subscription.channel)
+        });
         self.clock.set_subscription_expiry(&self.subscriptions);
     }
 
@@ -372,14 +399,14 @@ impl ClientSession {
         subscription.info = self.info_for(info);
         subscription.data = data;
         subscription.recover = recover.filter(|_| subscription.recoverable);
-        let ticket = self.ticket(PendingRequest::ServerSubscribe { channel: subscription.channel.clone() });
-        actions.push(Action::Subscribe(ticket, subscription.request(self.policy.settings.reply_max_bytes)));
-        self.subscriptions.push(subscription);
+        let pending = PendingRequest::ServerSubscribe { channel: subscription.channel.clone() };
+        actions.push(self.begin_subscription(subscription, pending, self.policy.settings.reply_max_bytes));
     }
 
     /// A backend's subscription has its outcome.
     pub(super) fn settle_server_subscribe(
         &mut self,
+        ticket: Ticket,
         channel: &Arc<str>,
         outcome: Result<Subscribed, ErrorCode>,
         actions: &mut Actions,
@@ -388,12 +415,14 @@ impl ClientSession {
             Ok(subscribed) => subscribed,
             Err(error) => {
                 tracing::warn!(%channel, %error, "a server-side subscription failed");
-                self.remove(channel);
+                if self.under_way(channel, ticket).is_some() {
+                    self.remove(channel);
+                }
                 return;
             }
         };
-        let Some(subscription) = self.subscription_mut(channel) else { return };
-        subscription.under_way = false;
+        let Some(subscription) = self.under_way(channel, ticket) else { return };
+        subscription.under_way = None;
         let data = subscription.data.clone();
         let requested = subscription.recover.as_ref().filter(|_| subscribed.recovered);
         let pushed = SubscribePush {

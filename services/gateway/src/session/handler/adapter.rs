@@ -6,8 +6,10 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     task::Context,
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use super::{
     Admission, HandlerResult, Part, SessionHandle, WebSocketHandler,

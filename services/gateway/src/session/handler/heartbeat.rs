@@ -1,8 +1,9 @@
 //! The heartbeat of a handler's session: the transport's own pings. `specs/websocket.md`, item 14.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::RngExt;
+use tokio::time::Instant;
 
 /// Time between pings, and for the answer.
 #[derive(Debug, Clone, Copy)]

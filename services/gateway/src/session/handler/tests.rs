@@ -4,15 +4,11 @@
 mod callbacks;
 mod queue;
 
-use std::{
-    error::Error,
-    sync::Arc,
-    task::Context,
-    time::{Duration, Instant},
-};
+use std::{error::Error, sync::Arc, task::Context, time::Duration};
 
 use actix_http::header::HeaderMap;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::{
     Admission, HandlerResult, HandlerSession, Part, SessionHandle, WebSocketHandler, adapter::HandlerLimits,

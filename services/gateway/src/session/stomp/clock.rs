@@ -1,10 +1,11 @@
 //! A STOMP session's times: the first frame, heart-beats both ways, the transport's pings where the client has none, expiry,
 //! the end. `specs/stomp.md`, items 17, 27 to 29, 47, 59.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gorani_protocol::stomp::Agreed;
 use rand::RngExt;
+use tokio::time::Instant;
 
 use crate::session::Now;
 
@@ -71,8 +72,9 @@ impl Clock {
         self.silence_max = agreed.from_client.map(|every| every.saturating_mul(MARGIN));
         self.heard = now.instant;
         self.pings = pings.filter(|_| agreed.from_client.is_none());
-        self.next_ping =
-            self.pings.map(|pings| now.instant + pings.every.mul_f64(rand::rng().random_range(0.5..1.0)));
+        self.next_ping = self
+            .pings
+            .map(|pings| now.instant + pings.every.mul_f64(crate::random::rng().random_range(0.5..1.0)));
     }
 
     /// Something came from the client.

@@ -1,10 +1,11 @@
 //! SUBSCRIBE and UNSUBSCRIBE. `specs/stomp.md`, items 31 to 34, 38, 45, 56.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use gorani_auth::ChannelOptions;
 use gorani_broker::Position;
 use gorani_protocol::stomp::{Frame, Version};
+use tokio::time::Instant;
 
 use super::{
     StompSession,

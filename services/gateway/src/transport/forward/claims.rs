@@ -1,15 +1,11 @@
 //! The ids of sessions that this node has claimed at the broker: kept while the sessions live, given back when they are
 //! over.
 
-use std::{
-    collections::HashMap,
-    mem::replace,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, mem::replace, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::Shared;
 use crate::{node::Node, transport::held::directory::Directory};

@@ -7,12 +7,12 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::Arc,
-    time::Instant,
 };
 
 use actix::{Recipient, dev::SendError};
 use parking_lot::Mutex;
 use rand::Rng;
+use tokio::time::Instant;
 
 use super::{Visit, ended::Ended};
 use crate::{

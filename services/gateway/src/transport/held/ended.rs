@@ -1,8 +1,9 @@
 //! Sessions that have ended, and why: whoever comes for one within a while is told, though its actor and its slot are gone.
 
-use std::{collections::HashMap, mem, sync::Arc, time::Instant};
+use std::{collections::HashMap, mem, sync::Arc};
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::disconnect::Disconnect;
 

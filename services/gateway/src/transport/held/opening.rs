@@ -1,8 +1,9 @@
 //! How a held session begins: from a request to the actor.
 
-use std::{collections::VecDeque, net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
+use std::{collections::VecDeque, net::SocketAddr, rc::Rc, sync::Arc};
 
 use actix::{AsyncContext, Context};
+use tokio::time::Instant;
 
 use super::{
     Held, Lifetime, Phase, Response,

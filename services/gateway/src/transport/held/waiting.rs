@@ -1,7 +1,7 @@
 //! What a held session does while it waits: without a response for the next one, which few may at a time; with one, for
 //! something to write.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use super::{Held, Lifetime, Phase};
 use crate::{

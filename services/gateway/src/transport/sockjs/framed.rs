@@ -1,9 +1,10 @@
 //! SockJS's frames over one WebSocket: a session inside another one, which takes batches apart. What goes out is framed by
 //! the hub's encoder. `specs/sockjs.md` item 21.
 
-use std::{borrow::Cow, collections::VecDeque, error::Error, sync::Arc, task::Context, time::Instant};
+use std::{borrow::Cow, collections::VecDeque, error::Error, sync::Arc, task::Context};
 
 use gorani_protocol::sockjs::{BatchError, BatchLimits, batch};
+use tokio::time::Instant;
 
 use crate::{
     disconnect::Disconnect,

@@ -1,10 +1,9 @@
 //! The ways a WebSocket connection ends, and the bounded time that each has. `specs/websocket.md`, items 8 and 16.
 
-use std::time::Instant;
-
 use actix::prelude::*;
 use bytes::Bytes;
 use gorani_protocol::websocket::Decoder;
+use tokio::time::Instant;
 
 use super::{Connection, Io, close_frame};
 use crate::{

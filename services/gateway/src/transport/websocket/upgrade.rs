@@ -1,6 +1,6 @@
 //! From an HTTP request with `Upgrade: websocket` to the actor that owns the socket. `specs/websocket.md`, items 1 to 4.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use actix::{Actor, AsyncContext, Context};
 use actix_http::{HttpMessage as _, Request, Version};
@@ -9,7 +9,7 @@ use gorani_protocol::{
     sockjs,
     websocket::{Decoder, DeflateParams, Offer, Refusal},
 };
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, time::Instant};
 
 use super::{Connection, Io, farewell::Phase, text_frame};
 use crate::{

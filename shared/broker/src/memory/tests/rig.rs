@@ -61,7 +61,7 @@ impl Rig {
 
     pub(super) fn enter(&self, channel: &str, client: &str, ttl: Duration) -> Result<(), BrokerError> {
         let info = ClientInfo { client: client.to_owned(), ..Default::default() };
-        self.broker.presence_add(channel, Arc::new(info), ttl).now_or_never().unwrap()
+        self.broker.presence_add(channel, Arc::new(info), ttl, false).now_or_never().unwrap()
     }
 
     pub(super) fn present(&self, channel: &str) -> usize {

@@ -63,7 +63,7 @@ fn the_bounds_hold_while_all_threads_evict() {
                         Publication { data: vec![b'x'; number % 2_000].into(), ..Default::default() };
                     rig.broker.publish(&channel, publication, options).now_or_never().unwrap().unwrap();
                     let info = ClientInfo { client: format!("{}", number % 11), ..Default::default() };
-                    drop(rig.broker.presence_add(&channel, Arc::new(info), KEPT.ttl));
+                    drop(rig.broker.presence_add(&channel, Arc::new(info), KEPT.ttl, false));
                     drop(rig.broker.presence_remove(&channel, &format!("{}", number % 7)));
                     drop(rig.broker.history(&channel, HistoryQuery::default(), KEPT));
                     if number % 17 == 0 {

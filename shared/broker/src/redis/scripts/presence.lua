@@ -1,6 +1,6 @@
 -- A page of those present: where the next one begins, and the entries. Nil while there are more to be forgotten first. The
 -- hash is read in small steps, so that the page ends soon after the bytes that it may have.
-local cursor, limit, max_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local cursor, limit, max_bytes = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local STEP = 32
 if not forget_expired(now_ms()) then
   return false

@@ -1,6 +1,6 @@
 -- The nodes of a slice of those present: where the next slice begins, and the first bytes of the client ids, each once.
 -- Nil while there are more to be forgotten first. The infos are not read.
-local cursor, count, id_bytes = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local cursor, count, id_bytes = ARGV[3], ARGV[4], tonumber(ARGV[5])
 if not forget_expired(now_ms()) then
   return false
 end

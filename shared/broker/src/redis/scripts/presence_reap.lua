@@ -1,6 +1,6 @@
 -- Takes the clients of one node out of a slice of the presence, a number of them at most. Gives where the next slice begins,
 -- and their entries; where the number is reached it is the same slice again.
-local node, limit, cursor, count = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local node, limit, cursor, count = ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
 forget_expired(now_ms())
 -- The ids alone are looked through: infos of the living, which may be large, are not read.
 local page = redis.call('ZSCAN', KEYS[2], cursor, 'COUNT', count)

@@ -1,3 +1,3 @@
 -- Takes a client out.
-leave(ARGV[1])
+leave(ARGV[3])
 return 0

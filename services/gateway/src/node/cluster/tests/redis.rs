@@ -63,7 +63,7 @@ async fn a_node_whose_worker_blocks_for_longer_than_the_lease_is_not_taken_for_d
     let (blocked, other) = (redis.node(cluster.clone()).await, redis.node(cluster).await);
     let client = blocked.policy.new_client_id();
     let info = Arc::new(ClientInfo { client: client.to_string(), ..ClientInfo::default() });
-    blocked.broker.presence_add("news", info, LONG).await.unwrap();
+    blocked.broker.presence_add("news", info, LONG, false).await.unwrap();
     until("they know each other", || other.is_alive(&blocked.id) && blocked.is_alive(&other.id)).await;
     until("leases have run long enough", || other.peers.view.lock().is_settled(Instant::now())).await;
     let (release, thread) = blocked_worker(&blocked);

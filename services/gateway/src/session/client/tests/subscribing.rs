@@ -148,7 +148,8 @@ fn commands_of_a_channel_wait_for_its_subscribe_and_keep_their_order() {
     let ids: Vec<_> = replies.iter().map(|reply| reply["id"].as_u64().unwrap()).collect();
     assert_eq!(ids, [2, 3, 4]);
     let rest: Vec<_> = std::iter::from_fn(|| bench.next()).collect();
-    assert!(matches!(&rest[..], [Action::Release(_), Action::Unsubscribe(_)]), "{rest:?}");
+    // It was in the channel for no time: what was held back for it must not follow the reply to its unsubscribe.
+    assert!(matches!(&rest[..], [Action::Unsubscribe(_)]), "{rest:?}");
 }
 
 #[test]

@@ -1,0 +1,146 @@
+//! What a session leaves behind in the broker and has to be taken out: its connection among its user's, its presence, a leave
+//! that others are to be told. What could not be, because the broker was away, is tried again until the broker forgets it by itself:
+//! else a user would be locked out, and observers would see somebody who is gone.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::future::{BoxFuture, join_all};
+use gorani_broker::{BrokerError, ClientInfo};
+use tokio::time::Instant;
+
+use crate::hub::{places::PLACE_TTL, roster::SessionKey, subscribe::PRESENCE_TTL, worker::Worker};
+
+/// Removals that are asked for again at the same time.
+const BATCH: usize = 256;
+/// Pause before the broker is asked again.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// Removals that wait at most; further ones are left to the broker, where they expire.
+const WAITING: usize = 100_000;
+
+/// What is to be taken out of the broker.
+pub(super) enum Removal {
+    /// A client among its user's connections.
+    Connection {
+        /// The user.
+        user: Arc<str>,
+        /// The client's id.
+        client: Arc<str>,
+    },
+    /// A client in a channel's presence, unless its session is in the channel again.
+    Presence {
+        /// The session.
+        key: SessionKey,
+        /// The channel.
+        channel: Arc<str>,
+        /// Who it is.
+        info: Arc<ClientInfo>,
+    },
+    /// A client of a channel without presence, whose leave others are told.
+    Leave {
+        /// The channel.
+        channel: Arc<str>,
+        /// Who it is.
+        info: Arc<ClientInfo>,
+    },
+}
+
+impl Removal {
+    /// After this time the broker has forgotten it.
+    fn ttl(&self) -> Duration {
+        match self {
+            Self::Connection { .. } => PLACE_TTL,
+            Self::Presence { .. } | Self::Leave { .. } => PRESENCE_TTL,
+        }
+    }
+
+    /// Whether the broker is to be asked again after this error.
+    fn is_unsettled(&self, error: &BrokerError) -> bool {
+        // A leave that may have been told is not told twice.
+        !matches!(self, Self::Leave { .. }) || !error.is_unknown_outcome()
+    }
+}
+
+/// Removals that failed.
+#[derive(Default)]
+pub(super) struct Removals {
+    again: RefCell<VecDeque<(Removal, Instant)>>,
+    is_running: Cell<bool>,
+}
+
+impl Removals {
+    fn put_back(&self, removal: Removal, until: Instant) {
+        let mut again = self.again.borrow_mut();
+        if again.len() < WAITING {
+            again.push_back((removal, until));
+        } else {
+            tracing::warn!("too many clients to take out of the broker; they expire by themselves");
+        }
+    }
+
+    /// Takes the next ones that are not over.
+    fn next(&self) -> Vec<(Removal, Instant)> {
+        let (now, mut again) = (Instant::now(), self.again.borrow_mut());
+        let count = again.len().min(BATCH);
+        again.drain(..count).filter(|(_, until)| *until > now).collect()
+    }
+}
+
+impl Worker {
+    /// Takes something out of the broker, and tries again later if that fails. The request is in line when this returns.
+    pub(super) fn remove(self: &Rc<Self>, removal: Removal) {
+        let until = Instant::now() + removal.ttl();
+        let Some(asked) = self.ask_to_remove(&removal) else { return };
+        let worker = Rc::clone(self);
+        actix_rt::spawn(async move {
+            if let Err(error) = asked.await
+                && removal.is_unsettled(&error)
+            {
+                worker.removals.put_back(removal, until);
+                worker.remove_again().await;
+            }
+        });
+    }
+
+    /// `None` if it is to stay.
+    fn ask_to_remove(&self, removal: &Removal) -> Option<BoxFuture<'static, Result<(), BrokerError>>> {
+        match removal {
+            Removal::Connection { user, client } => {
+                Some(self.broker.cluster().connection_leave(user, client))
+            }
+            Removal::Presence { key, channel, info } => {
+                let is_back = self.hub().is_entered(*key, channel);
+                (!is_back).then(|| self.broker.presence_remove(channel, &info.client))
+            }
+            Removal::Leave { channel, info } => Some(self.broker.publish_leave(channel, info.clone())),
+        }
+    }
+
+    /// Asks for all that wait until none does. One at a time runs.
+    async fn remove_again(&self) {
+        if self.removals.is_running.replace(true) {
+            return;
+        }
+        while !self.removals.again.borrow().is_empty() {
+            tokio::time::sleep(AGAIN_AFTER).await;
+            let batch = self.removals.next();
+            let asked = batch.into_iter().filter_map(|(removal, until)| {
+                let asked = self.ask_to_remove(&removal)?;
+                Some(async move { (asked.await, removal, until) })
+            });
+            for (outcome, removal, until) in join_all(asked).await {
+                if let Err(error) = outcome
+                    && removal.is_unsettled(&error)
+                {
+                    self.removals.put_back(removal, until);
+                }
+            }
+        }
+        self.removals.is_running.set(false);
+    }
+}

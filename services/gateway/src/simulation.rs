@@ -1,0 +1,180 @@
+//! A cluster in a simulated world: several nodes with real workers, sessions and hubs, clients and a broker's server, without
+//! threads, sockets and wall clock. A seed draws which of all that is under way happens next, and what breaks; the same seed
+//! does the same again. `make simulate SEEDS=…` runs as many seeds as one likes.
+//!
+//! The code under test is the real one. Simulated are the broker behind [`gorani_broker::Broker`] ([`server`], [`network`],
+//! [`broker`]), the clients ([`client`]), and time (tokio's paused clock and [`crate::clock`]).
+//!
+//! - [`schedule`]: steps, written and read. - [`draw`]: drawing them. - [`world`]: carrying them out. - [`process`]: a node.
+//! - [`ledger`]: what was accepted, and so what each client must have had.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+
+mod broker;
+mod client;
+mod draw;
+mod ledger;
+mod network;
+mod process;
+mod schedule;
+mod server;
+mod world;
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant as RealTime},
+};
+
+use self::{draw::Draw, schedule::Step, world::World};
+use crate::{clock, random};
+
+/// Steps of a run.
+const STEPS: usize = 400;
+/// Runs that the shortening of a failing schedule may take.
+const SHORTENING_RUNS: usize = 600;
+/// Kinds of faults after which a simulation ends.
+const FAULTS_TOLD: usize = 8;
+/// How long `make test` simulates.
+const TIME: Duration = Duration::from_secs(20);
+
+/// How a run ended.
+struct Run {
+    steps: Vec<Step>,
+    trace: Vec<String>,
+    wrong: Vec<String>,
+}
+
+/// Runs steps of a source until it has no more, then lets all come to rest and checks it.
+fn run(seed: u64, mut next: impl FnMut(&World) -> Option<Step>) -> Run {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        random::simulated::seed(Some(seed));
+        let mut world = World::new();
+        let mut steps = Vec::new();
+        let mut wrong = Vec::new();
+        while let Some(step) = next(&world) {
+            if world.carry_out(&step).await {
+                steps.push(step);
+            }
+            wrong = world.violations();
+            if !wrong.is_empty() {
+                break;
+            }
+        }
+        if wrong.is_empty() {
+            world.settle(true).await;
+            wrong = world.violations();
+        }
+        if wrong.is_empty() {
+            wrong = world.check();
+        }
+        if wrong.is_empty() {
+            world.trace.push("all clients go".to_owned());
+            world.clients.iter_mut().for_each(client::Client::disconnect);
+            world.settle(false).await;
+            wrong = world.violations();
+        }
+        if wrong.is_empty() {
+            wrong = world.check_empty();
+        }
+        let trace = std::mem::take(&mut world.trace);
+        drop(world);
+        clock::simulated::set(false);
+        random::simulated::seed(None);
+        Run { steps, trace, wrong }
+    })
+}
+
+/// Draws a schedule from a seed and runs it.
+fn run_seed(seed: u64, steps: usize) -> Run {
+    let mut draw = Draw::new(seed);
+    let mut left = steps;
+    run(seed, |world| {
+        left = left.checked_sub(1)?;
+        Some(draw.next(world))
+    })
+}
+
+/// Runs a given schedule.
+fn run_schedule(seed: u64, steps: &[Step]) -> Run {
+    let mut steps = steps.iter().cloned();
+    run(seed, |_| steps.next())
+}
+
+/// The first thing that is wrong, without the ids and numbers in it.
+fn kind_of(run: &Run) -> Option<String> {
+    let is_name =
+        |word: &&str| word.contains(|letter: char| letter.is_ascii_digit() || ":{".contains(letter));
+    let words =
+        |wrong: &String| wrong.split_whitespace().filter(|word| !is_name(word)).collect::<Vec<_>>().join(" ");
+    run.wrong.first().map(words)
+}
+
+/// Shortens a failing run, and tells it as a schedule that replays.
+fn tell(seed: u64, failed: &Run) -> String {
+    let fault = kind_of(failed);
+    let fails = |steps: &[Step]| kind_of(&run_schedule(seed, steps)) == fault;
+    let shorter = schedule::shorten(failed.steps.clone(), SHORTENING_RUNS, fails);
+    let last = run_schedule(seed, &shorter);
+    let Run { wrong, trace, .. } = if kind_of(&last) == fault { &last } else { failed };
+    let schedule: Vec<String> = shorter.iter().map(ToString::to_string).collect();
+    format!(
+        "seed {seed}:\n  {}\nschedule ({} of {} steps):\n{}\nwhat happened:\n{}\n",
+        wrong.join("\n  "),
+        shorter.len(),
+        failed.steps.len(),
+        schedule.join("\n"),
+        trace.join("\n"),
+    )
+}
+
+#[test]
+fn the_same_seed_does_the_same_again() {
+    for seed in 1..6 {
+        let (one, other) = (run_seed(seed, STEPS), run_seed(seed, STEPS));
+        assert_eq!(one.trace, other.trace, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_step_is_read_as_it_is_written() {
+    for seed in 1..20 {
+        for step in run_seed(seed, 100).steps {
+            assert_eq!(step.to_string().parse::<Step>().ok(), Some(step));
+        }
+    }
+}
+
+/// `SEEDS`: how many seeds, in place of a time. `SEED`: one seed. `SCHEDULE`: a file with a schedule, and `SEED` its seed.
+#[test]
+fn nothing_is_lost_doubled_or_reordered_untold_whatever_breaks() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    if let Ok(file) = std::env::var("SCHEDULE") {
+        let text = std::fs::read_to_string(file).unwrap();
+        let steps: Vec<Step> = text.lines().map(|line| line.parse().unwrap()).collect();
+        let replayed = run_schedule(number("SEED").unwrap_or(0), &steps);
+        assert!(replayed.wrong.is_empty(), "{:#?}\n{}", replayed.wrong, replayed.trace.join("\n"));
+        return;
+    }
+    let first = number("SEED").unwrap_or(1);
+    let count = number("SEED").map(|_| 1).or_else(|| number("SEEDS"));
+    let began = RealTime::now();
+    let (mut steps, mut seed) = (0, first);
+    // Each kind of fault once.
+    let mut faults = BTreeMap::new();
+    while count.map_or(began.elapsed() < TIME, |count| seed < first + count) && faults.len() < FAULTS_TOLD {
+        let run = run_seed(seed, STEPS);
+        steps += run.trace.len();
+        if let Some(kind) = kind_of(&run) {
+            faults.entry(kind).or_insert_with(|| {
+                let told = tell(seed, &run);
+                // At once: the next one may take long.
+                println!("{told}");
+                told
+            });
+        }
+        seed += 1;
+    }
+    println!("{} seeds, {steps} steps, {:.1?}", seed - first, began.elapsed());
+    assert!(faults.is_empty(), "{} kinds of faults, told above", faults.len());
+}

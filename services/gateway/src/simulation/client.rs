@@ -1,0 +1,507 @@
+//! A client of the client protocol, as its libraries are: it subscribes, recovers, and notes what it is told. What contradicts the
+//! ledger is a violation.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use serde_json::Value;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, DuplexStream, ReadBuf};
+
+use super::ledger::Ledger;
+
+/// Bytes that the client's socket holds on either side.
+pub(super) const SOCKET_BYTES: usize = 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Subscribing,
+    Subscribed,
+    Unsubscribing,
+}
+
+#[derive(Debug)]
+enum Command {
+    Connect,
+    Subscribe(Arc<str>),
+    Unsubscribe(Arc<str>),
+    Publish,
+    Presence,
+    History,
+}
+
+/// What the client knows of a channel.
+struct Subscription {
+    phase: Phase,
+    /// The command that its phase comes from.
+    command: u32,
+    /// Whether its user wants it.
+    is_wanted: bool,
+    /// Where it stands in a stream: epoch and offset.
+    position: Option<(String, u64)>,
+    /// The last publication that it had, or that stood at its position.
+    last: Option<u64>,
+    /// Publications that were accepted when it was told that it is subscribed.
+    accepted_before: usize,
+    /// Joins that were told by then.
+    joins_before: usize,
+    /// Of each member that it heard of: whether it is there.
+    members: BTreeMap<String, bool>,
+}
+
+/// See the module's head.
+#[derive(Default)]
+pub(super) struct Client {
+    pub(super) name: String,
+    stream: Option<DuplexStream>,
+    /// The process that it is connected to.
+    pub(super) process: Option<usize>,
+    received: Vec<u8>,
+    to_send: Vec<u8>,
+    is_upgraded: bool,
+    /// Client id, once it has connected.
+    pub(super) id: Option<String>,
+    next_command: u32,
+    pending: BTreeMap<u32, Command>,
+    subscriptions: BTreeMap<Arc<str>, Subscription>,
+    /// What it was told lately, for the trace.
+    pub(super) told: Vec<String>,
+}
+
+impl Client {
+    pub(super) fn new(name: String) -> Self {
+        Self { name, ..Self::default() }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.id.is_some()
+    }
+
+    /// Begins a connection over this end of a stream.
+    pub(super) fn connect(&mut self, stream: DuplexStream, process: usize) {
+        self.stream = Some(stream);
+        self.process = Some(process);
+        self.send(Command::Connect, "\"connect\":{}");
+    }
+
+    /// The connection breaks.
+    pub(super) fn disconnect(&mut self) {
+        self.stream = None;
+        self.process = None;
+        self.received.clear();
+        self.to_send.clear();
+        self.is_upgraded = false;
+        self.id = None;
+        self.pending.clear();
+        for subscription in self.subscriptions.values_mut() {
+            subscription.phase = Phase::Idle;
+            subscription.members.clear();
+        }
+    }
+
+    /// Channels that are wanted and not asked for.
+    pub(super) fn unasked(&self) -> Vec<Arc<str>> {
+        let unasked =
+            |subscription: &Subscription| subscription.is_wanted && subscription.phase == Phase::Idle;
+        self.subscriptions
+            .iter()
+            .filter(|(_, subscription)| unasked(subscription))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    pub(super) fn wanted(&self) -> Vec<Arc<str>> {
+        self.subscriptions
+            .iter()
+            .filter(|(_, subscription)| subscription.is_wanted)
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// Asks for a channel; from where it stands, if it has stood somewhere. False if that makes no sense now.
+    pub(super) fn subscribe(&mut self, channel: &Arc<str>) -> bool {
+        let subscription = self.subscriptions.entry(channel.clone()).or_insert_with(|| Subscription {
+            phase: Phase::Idle,
+            command: 0,
+            is_wanted: false,
+            position: None,
+            last: None,
+            accepted_before: 0,
+            joins_before: 0,
+            members: BTreeMap::new(),
+        });
+        if subscription.phase != Phase::Idle {
+            return false;
+        }
+        subscription.is_wanted = true;
+        if self.id.is_none() {
+            return true;
+        }
+        subscription.phase = Phase::Subscribing;
+        subscription.command = self.next_command + 1;
+        let mut body = format!("\"subscribe\":{{\"channel\":\"{channel}\",\"join_leave\":true");
+        if let Some((epoch, offset)) = &subscription.position {
+            let _ = write!(body, ",\"recover\":true,\"epoch\":\"{epoch}\",\"offset\":{offset}");
+        }
+        body.push('}');
+        self.send(Command::Subscribe(channel.clone()), &body);
+        true
+    }
+
+    /// Leaves a channel for good. False if it is not in it.
+    pub(super) fn unsubscribe(&mut self, channel: &Arc<str>) -> bool {
+        let Some(subscription) = self.subscriptions.get_mut(channel).filter(|found| found.is_wanted) else {
+            return false;
+        };
+        subscription.is_wanted = false;
+        (subscription.position, subscription.last) = (None, None);
+        if matches!(subscription.phase, Phase::Subscribing | Phase::Subscribed) {
+            subscription.phase = Phase::Unsubscribing;
+            subscription.command = self.next_command + 1;
+            self.send(
+                Command::Unsubscribe(channel.clone()),
+                &format!("\"unsubscribe\":{{\"channel\":\"{channel}\"}}"),
+            );
+        }
+        true
+    }
+
+    pub(super) fn publish(&mut self, channel: &str, data: &str) -> bool {
+        if self.id.is_none() {
+            return false;
+        }
+        self.send(Command::Publish, &format!("\"publish\":{{\"channel\":\"{channel}\",\"data\":{data}}}"));
+        true
+    }
+
+    pub(super) fn presence(&mut self, channel: &str) -> bool {
+        if self.id.is_none() {
+            return false;
+        }
+        self.send(Command::Presence, &format!("\"presence\":{{\"channel\":\"{channel}\"}}"));
+        true
+    }
+
+    pub(super) fn history(&mut self, channel: &str) -> bool {
+        if self.id.is_none() {
+            return false;
+        }
+        self.send(Command::History, &format!("\"history\":{{\"channel\":\"{channel}\",\"limit\":10}}"));
+        true
+    }
+
+    fn send(&mut self, command: Command, body: &str) {
+        self.next_command += 1;
+        let id = self.next_command;
+        self.pending.insert(id, command);
+        self.frame(1, format!("{{\"id\":{id},{body}}}").as_bytes());
+    }
+
+    /// Writes a masked frame; the mask is zero.
+    fn frame(&mut self, opcode: u8, payload: &[u8]) {
+        self.to_send.push(0x80 | opcode);
+        match u8::try_from(payload.len()) {
+            Ok(length @ ..126) => self.to_send.push(0x80 | length),
+            _ => {
+                self.to_send.push(0x80 | 126);
+                self.to_send
+                    .extend_from_slice(&u16::try_from(payload.len()).unwrap_or(u16::MAX).to_be_bytes());
+            }
+        }
+        self.to_send.extend_from_slice(&[0; 4]);
+        self.to_send.extend_from_slice(payload);
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        let Some(stream) = &mut self.stream else { return };
+        while !self.to_send.is_empty() {
+            match Pin::new(&mut *stream).poll_write(&mut Context::from_waker(Waker::noop()), &self.to_send) {
+                Poll::Ready(Ok(count @ 1..)) => drop(self.to_send.drain(..count)),
+                Poll::Ready(_) | Poll::Pending => return,
+            }
+        }
+    }
+
+    /// Reads what its socket holds. False if there was nothing.
+    pub(super) fn read(&mut self, ledger: &mut Ledger) -> bool {
+        self.flush();
+        let Some(stream) = &mut self.stream else { return false };
+        let mut space = [0; SOCKET_BYTES];
+        let mut buffer = ReadBuf::new(&mut space);
+        match Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                self.received.extend_from_slice(buffer.filled())
+            }
+            Poll::Ready(_) => {
+                self.told.push("end".to_owned());
+                self.disconnect();
+                return true;
+            }
+        }
+        if !self.is_upgraded {
+            let Some(end) = self.received.windows(4).position(|window| window == b"\r\n\r\n") else {
+                return true;
+            };
+            if !self.received.starts_with(b"HTTP/1.1 101") {
+                ledger.violations.push(format!("{}: the handshake was refused", self.name));
+            }
+            self.received.drain(..end + 4);
+            self.is_upgraded = true;
+        }
+        while let Some((opcode, payload)) = self.next_frame() {
+            match opcode {
+                1 => {
+                    for line in payload.split(|byte| *byte == b'\n') {
+                        self.told.push(String::from_utf8_lossy(line).into_owned());
+                        self.take(line, ledger);
+                    }
+                }
+                8 => {
+                    self.frame(8, payload.get(..2).unwrap_or_default());
+                    self.told.push(format!(
+                        "close {}",
+                        String::from_utf8_lossy(payload.get(2..).unwrap_or_default())
+                    ));
+                    self.disconnect();
+                    return true;
+                }
+                _ => {}
+            }
+        }
+        true
+    }
+
+    fn next_frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        let (head, length) = match *self.received.get(1)? {
+            126 => (4, usize::from(u16::from_be_bytes([*self.received.get(2)?, *self.received.get(3)?]))),
+            127 => {
+                let bytes = self.received.get(2..10)?.try_into().ok()?;
+                (10, usize::try_from(u64::from_be_bytes(bytes)).ok()?)
+            }
+            length => (2, usize::from(length)),
+        };
+        let payload = self.received.get(head..head + length)?.to_vec();
+        let opcode = *self.received.first()? & 0xf;
+        self.received.drain(..head + length);
+        Some((opcode, payload))
+    }
+
+    fn take(&mut self, line: &[u8], ledger: &mut Ledger) {
+        let Ok(message) = serde_json::from_slice::<Value>(line) else {
+            ledger.violations.push(format!("{}: not JSON: {}", self.name, String::from_utf8_lossy(line)));
+            return;
+        };
+        if message.as_object().is_some_and(serde_json::Map::is_empty) {
+            return self.frame(1, b"{}");
+        }
+        let wrong = match message.get("push") {
+            Some(push) => self.take_push(push, ledger),
+            None => self.take_reply(&message, ledger),
+        };
+        if let Err(wrong) = wrong {
+            ledger.violations.push(format!("{}: {wrong}: {message}", self.name));
+        }
+    }
+
+    fn take_reply(&mut self, reply: &Value, ledger: &Ledger) -> Result<(), String> {
+        let id = reply.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
+        let command = self.pending.remove(&id).ok_or("a reply to no command")?;
+        let error = reply.get("error");
+        match command {
+            Command::Connect => match reply.pointer("/connect/client").and_then(Value::as_str) {
+                Some(client) => self.id = Some(client.to_owned()),
+                None => self.disconnect(),
+            },
+            Command::Subscribe(channel) => {
+                // The reply of an earlier subscribe, which the server ended meanwhile, says nothing of this one.
+                let is_current =
+                    |found: &&mut Subscription| found.phase == Phase::Subscribing && found.command == id;
+                let Some(subscription) = self.subscriptions.get_mut(&channel).filter(is_current) else {
+                    return Ok(());
+                };
+                match reply.get("subscribe") {
+                    Some(result) => subscription.begin(&channel, result, ledger)?,
+                    None => subscription.phase = Phase::Idle,
+                }
+            }
+            Command::Unsubscribe(channel) => {
+                if error.is_some() {
+                    return Err("an unsubscribe failed".to_owned());
+                }
+                let is_current = |found: &&mut Subscription| found.command == id;
+                if let Some(subscription) = self.subscriptions.get_mut(&channel).filter(is_current) {
+                    subscription.phase = Phase::Idle;
+                    subscription.members.clear();
+                }
+            }
+            Command::Publish | Command::Presence | Command::History => {}
+        }
+        Ok(())
+    }
+
+    fn take_push(&mut self, push: &Value, ledger: &Ledger) -> Result<(), String> {
+        if push.get("disconnect").is_some() {
+            return Ok(());
+        }
+        let channel = push.get("channel").and_then(Value::as_str).ok_or("a push without a channel")?;
+        let subscription =
+            self.subscriptions.get_mut(channel).ok_or("a push of a channel that was never wanted")?;
+        if let Some(unsubscribe) = push.get("unsubscribe") {
+            subscription.phase = Phase::Idle;
+            subscription.members.clear();
+            if unsubscribe.get("code").and_then(Value::as_u64).is_none_or(|code| code < 2500) {
+                subscription.is_wanted = false;
+                (subscription.position, subscription.last) = (None, None);
+            }
+            return Ok(());
+        }
+        match subscription.phase {
+            Phase::Subscribed => {}
+            // Until the answer comes the server may still send.
+            Phase::Unsubscribing => return Ok(()),
+            Phase::Idle | Phase::Subscribing => return Err("a push outside of a subscription".to_owned()),
+        }
+        if let Some(publication) = push.get("pub") {
+            return subscription.next(channel, publication, ledger);
+        }
+        for (kind, is_there) in [("join", true), ("leave", false)] {
+            if let Some(client) =
+                push.get(kind).and_then(|event| event.pointer("/info/client")).and_then(Value::as_str)
+            {
+                let before = subscription.members.insert(client.to_owned(), is_there);
+                if before == Some(is_there) {
+                    return Err(format!("a second {kind} of the same client"));
+                }
+                return Ok(());
+            }
+        }
+        Err("an unknown push".to_owned())
+    }
+
+    /// At the end, when nothing moves any more: what does not agree with the ledger.
+    pub(super) fn check(
+        &self,
+        ledger: &Ledger,
+        top: impl Fn(&str) -> Option<(Arc<str>, u64)>,
+        is_there: impl Fn(&str, &str) -> bool,
+    ) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (id, command) in &self.pending {
+            wrong.push(format!("{}: command {id} ({command:?}) was never answered", self.name));
+        }
+        for (channel, subscription) in
+            self.subscriptions.iter().filter(|(_, subscription)| subscription.is_wanted)
+        {
+            if subscription.phase != Phase::Subscribed {
+                wrong.push(format!("{}: {channel} is wanted and {:?}", self.name, subscription.phase));
+                continue;
+            }
+            let tip = ledger.tip(channel);
+            // A stream that began anew and has no publication yet is told with its first.
+            if let (Some((epoch, offset)), Some((top_epoch, top))) = (&subscription.position, top(channel))
+                && tip.is_some()
+                && (**epoch != *top_epoch || *offset != top)
+            {
+                wrong.push(format!(
+                    "{}: {channel} ends at {epoch}/{offset}, the stream at {top_epoch}/{top}",
+                    self.name
+                ));
+            }
+            let is_behind =
+                ledger.count(channel) > subscription.accepted_before || subscription.last.is_some();
+            if is_behind && tip.is_some() && subscription.last != tip {
+                wrong.push(format!(
+                    "{}: {channel} ends with {:?}, the stream with {tip:?}",
+                    self.name, subscription.last
+                ));
+            }
+            for (client, believed) in &subscription.members {
+                if *believed != is_there(channel, client) {
+                    wrong.push(format!("{}: {channel} shows {client} as there: {believed}", self.name));
+                }
+            }
+            for client in ledger.joins_after(channel, subscription.joins_before) {
+                if !subscription.members.contains_key(client) {
+                    wrong.push(format!("{}: {channel} was not told of the join of {client}", self.name));
+                }
+            }
+        }
+        wrong
+    }
+}
+
+impl Subscription {
+    /// The reply of a subscribe.
+    fn begin(&mut self, channel: &str, result: &Value, ledger: &Ledger) -> Result<(), String> {
+        self.phase = Phase::Subscribed;
+        self.accepted_before = ledger.count(channel);
+        self.joins_before = ledger.joins_after(channel, 0).len();
+        self.members.clear();
+        let epoch = result.get("epoch").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let offset = result.get("offset").and_then(Value::as_u64).unwrap_or(0);
+        let is_recovered = result.get("recovered").and_then(Value::as_bool).unwrap_or(false);
+        if !is_recovered {
+            // Told: whatever it had missed, it knows that it did.
+            self.last = None;
+            self.position = (!epoch.is_empty()).then_some((epoch, offset));
+            return Ok(());
+        }
+        let Some((known, from)) = self.position.clone() else {
+            return Err("recovered from nowhere".to_owned());
+        };
+        if known != epoch {
+            return Err("recovered in another epoch".to_owned());
+        }
+        for publication in result.get("publications").and_then(Value::as_array).into_iter().flatten() {
+            self.next(channel, publication, ledger)?;
+        }
+        // The reply has the offset from which it recovered, or that of the top.
+        match &self.position {
+            Some((_, reached)) if *reached != offset && from != offset => {
+                Err(format!("recovered from {from} up to {reached} and not up to {offset}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A publication, live or recovered.
+    fn next(&mut self, channel: &str, publication: &Value, ledger: &Ledger) -> Result<(), String> {
+        let number =
+            publication.pointer("/data/n").and_then(Value::as_u64).ok_or("a publication without a number")?;
+        let accepted = ledger.get(channel, number).ok_or("a publication that was never accepted")?;
+        let offset = publication.get("offset").and_then(Value::as_u64).unwrap_or(0);
+        if offset != accepted.offset {
+            return Err(format!("offset {offset} in place of {}", accepted.offset));
+        }
+        if let Some((epoch, position)) = &mut self.position
+            && offset != 0
+        {
+            if **epoch != *accepted.epoch {
+                return Err(format!("a publication of epoch {} after {epoch}", accepted.epoch));
+            }
+            if offset != *position + 1 {
+                return Err(format!("offset {offset} after {position}"));
+            }
+            *position = offset;
+        }
+        if self.last.is_some() && accepted.previous != self.last {
+            return Err(format!(
+                "{number} follows {:?} and was given after {:?}",
+                accepted.previous, self.last
+            ));
+        }
+        self.last = Some(number);
+        Ok(())
+    }
+}

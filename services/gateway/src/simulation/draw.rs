@@ -1,0 +1,116 @@
+//! Draws the next step by chance. What breaks is drawn for the whole run first: a run in which little breaks goes deeper than one in
+//! which everything does.
+
+use std::sync::Arc;
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+
+use super::{
+    schedule::Step,
+    world::{CHANNELS, CLIENTS, PROCESSES, WORKERS, World},
+};
+
+/// How likely something is to be drawn, against the others.
+type Weight = u32;
+
+/// What can break in a run.
+const FAULTS: usize = 9;
+
+/// See the module's head.
+pub(super) struct Draw {
+    random: StdRng,
+    /// Channels and clients of this run: with few of them more happens to each.
+    channels: Vec<&'static str>,
+    clients: usize,
+    faults: [bool; FAULTS],
+    fault_weight: Weight,
+}
+
+impl Draw {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let faults = std::array::from_fn(|_| random.random_bool(0.4));
+        let fault_weight = random.random_range(1..8);
+        let count = random.random_range(1..=CHANNELS.len());
+        let channels = CHANNELS.sample(&mut random, count).copied().collect();
+        let clients = random.random_range(1..=CLIENTS);
+        Self { random, channels, clients, faults, fault_weight }
+    }
+
+    /// The next step in this world.
+    pub(super) fn next(&mut self, world: &World) -> Step {
+        let mut choices: Vec<(Weight, Step)> = Vec::with_capacity(64);
+        choices.extend(world.movements().into_iter().map(|step| (12, step)));
+        self.add_clients(world, &mut choices);
+        self.add_faults(world, &mut choices);
+        let total: Weight = choices.iter().map(|(weight, _)| weight).sum();
+        let mut drawn = self.random.random_range(0..total.max(1));
+        for (weight, step) in choices {
+            if drawn < weight {
+                return step;
+            }
+            drawn -= weight;
+        }
+        Step::Wait(1)
+    }
+
+    fn channel(&mut self) -> Arc<str> {
+        Arc::from(*self.channels.choose(&mut self.random).unwrap_or(&CHANNELS[0]))
+    }
+
+    fn add_clients(&mut self, world: &World, choices: &mut Vec<(Weight, Step)>) {
+        for (index, client) in world.clients.iter().enumerate().take(self.clients) {
+            if !client.is_open() {
+                let (process, worker) =
+                    (self.random.random_range(0..PROCESSES), self.random.random_range(0..WORKERS));
+                choices.push((10, Step::Connect(index, process, worker)));
+                continue;
+            }
+            choices.push((1, Step::Disconnect(index)));
+            if !client.is_connected() {
+                continue;
+            }
+            choices.extend(client.unasked().into_iter().map(|channel| (6, Step::Subscribe(index, channel))));
+            choices.push((4, Step::Subscribe(index, self.channel())));
+            choices.push((2, Step::Unsubscribe(index, self.channel())));
+            choices.push((2, Step::Publish(index, self.channel())));
+            choices.push((1, Step::Presence(index, self.channel())));
+            choices.push((1, Step::History(index, self.channel())));
+            choices.push((
+                1,
+                Step::ApiUnsubscribe(self.random.random_range(0..PROCESSES), index, self.channel()),
+            ));
+        }
+        choices.push((6, Step::ApiPublish(self.random.random_range(0..PROCESSES), self.channel())));
+        let time = *[1, 20, 60, 300, 1100, 4000, 11_000, 26_000].choose(&mut self.random).unwrap_or(&1);
+        choices.push((3, Step::Wait(time)));
+    }
+
+    fn add_faults(&mut self, world: &World, choices: &mut Vec<(Weight, Step)>) {
+        let process = self.random.random_range(0..PROCESSES);
+        let worker = self.random.random_range(0..WORKERS);
+        let count = self.random.random_range(0..3);
+        let client = self.random.random_range(0..CLIENTS);
+        // Whatever broke is mended sooner or later.
+        choices.push((4, Step::Heal(process)));
+        choices.push((2, Step::Thaw(process, worker)));
+        if world.processes.get(process).is_some_and(Option::is_none) {
+            choices.push((4, Step::Start(process)));
+        }
+        let faults = [
+            Step::Kill(process, count),
+            Step::Freeze(process, worker),
+            Step::Lose(process, self.channel()),
+            Step::Cut(process, count),
+            Step::Failover(count),
+            Step::Expire(self.channel()),
+            Step::Forget(self.channel()),
+            Step::Wait(45_000),
+            Step::Disconnect(client),
+        ];
+        let (weight, is_on) = (self.fault_weight, self.faults);
+        choices.extend(
+            faults.into_iter().zip(is_on).filter(|(_, is_on)| *is_on).map(|(step, _)| (weight, step)),
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! The truth that clients are held against: what the server accepted, in its order.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use gorani_broker::Publication;
+
+/// A publication that was accepted.
+#[derive(Debug, Clone)]
+pub(super) struct Accepted {
+    /// 0 where the channel keeps no history.
+    pub(super) offset: u64,
+    pub(super) epoch: Arc<str>,
+    /// The publication before it in the stream as it was then.
+    pub(super) previous: Option<u64>,
+}
+
+#[derive(Default)]
+struct Line {
+    /// Publications of the stream as it is now, oldest first: their numbers.
+    numbers: Vec<u64>,
+    all: BTreeMap<u64, Accepted>,
+    /// Of each client that was announced: what was told last.
+    members: BTreeMap<String, Told>,
+    /// Joins that were told, in their order.
+    joins: Vec<String>,
+}
+
+/// What was told of a client last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Joined,
+    Left,
+    /// Its join got lost with a connection, and its node cannot know whether it was told.
+    Unknown,
+}
+
+/// See the module's head.
+#[derive(Default)]
+pub(super) struct Ledger {
+    lines: BTreeMap<Arc<str>, Line>,
+    /// What must not happen, and did.
+    pub(super) violations: Vec<String>,
+}
+
+/// The number that the simulation writes into each publication's data: `{"n":7}`.
+pub(super) fn number_of(data: &[u8]) -> Option<u64> {
+    serde_json::from_slice::<serde_json::Value>(data).ok()?.get("n")?.as_u64()
+}
+
+impl Ledger {
+    fn line(&mut self, channel: &str) -> &mut Line {
+        if !self.lines.contains_key(channel) {
+            self.lines.insert(channel.into(), Line::default());
+        }
+        self.lines.entry(channel.into()).or_default()
+    }
+
+    pub(super) fn accepted(&mut self, channel: &str, publication: &Publication) {
+        let Some(number) = number_of(&publication.data) else {
+            self.violations.push(format!("{channel}: a publication without a number was accepted"));
+            return;
+        };
+        let line = self.line(channel);
+        let previous = line.numbers.last().copied();
+        line.numbers.push(number);
+        let accepted = Accepted { offset: publication.offset, epoch: publication.epoch.clone(), previous };
+        line.all.insert(number, accepted);
+    }
+
+    /// The stream ends with this offset now: what came after it is forgotten.
+    pub(super) fn went_back(&mut self, channel: &str, top: u64) {
+        let line = self.line(channel);
+        let all = &line.all;
+        line.numbers.retain(|number| all.get(number).is_some_and(|accepted| accepted.offset <= top));
+    }
+
+    pub(super) fn begins_anew(&mut self, channel: &str) {
+        self.line(channel).numbers.clear();
+    }
+
+    pub(super) fn joined(&mut self, channel: &str, client: &str) {
+        let line = self.line(channel);
+        line.joins.push(client.to_owned());
+        if line.members.insert(client.to_owned(), Told::Joined) == Some(Told::Joined) {
+            self.violations.push(format!("{channel}: a join of {client} is told twice"));
+        }
+    }
+
+    pub(super) fn left(&mut self, channel: &str, client: &str) {
+        let before = self.line(channel).members.insert(client.to_owned(), Told::Left);
+        if !matches!(before, Some(Told::Joined | Told::Unknown)) {
+            self.violations.push(format!("{channel}: a leave of {client} is told without its join"));
+        }
+    }
+
+    /// A join was lost with the connection of its node, which is told that the outcome is unknown.
+    pub(super) fn join_lost(&mut self, channel: &str, client: &str) {
+        let members = &mut self.line(channel).members;
+        if members.get(client) != Some(&Told::Joined) {
+            members.insert(client.to_owned(), Told::Unknown);
+        }
+    }
+
+    /// A publication by its number.
+    pub(super) fn get(&self, channel: &str, number: u64) -> Option<&Accepted> {
+        self.lines.get(channel)?.all.get(&number)
+    }
+
+    /// The newest publication of the stream.
+    pub(super) fn tip(&self, channel: &str) -> Option<u64> {
+        self.lines.get(channel)?.numbers.last().copied()
+    }
+
+    /// How many publications were ever accepted.
+    pub(super) fn count(&self, channel: &str) -> usize {
+        self.lines.get(channel).map_or(0, |line| line.all.len())
+    }
+
+    /// How many joins were told so far; and those after so many.
+    pub(super) fn joins_after(&self, channel: &str, count: usize) -> &[String] {
+        self.lines.get(channel).and_then(|line| line.joins.get(count..)).unwrap_or_default()
+    }
+}

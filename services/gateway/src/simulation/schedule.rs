@@ -1,0 +1,154 @@
+//! The steps of a simulation: how they are written, drawn and shortened.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+/// One movement of the simulated world. A step that makes no sense where it stands does nothing, so that any part of a schedule
+/// is a schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A process starts.
+    Start(usize),
+    /// A process ends at once; of each line of requests the server carries out so many.
+    Kill(usize, usize),
+    /// A worker's thread stands still.
+    Freeze(usize, usize),
+    /// It goes on.
+    Thaw(usize, usize),
+    /// The server carries the first request of a line out.
+    Execute(usize, Arc<str>),
+    /// The first answer of a line arrives.
+    Answer(usize, Arc<str>),
+    /// The first of what was pushed for a channel arrives.
+    Receive(usize, Arc<str>),
+    /// What was pushed for a channel is lost, and the link notices.
+    Lose(usize, Arc<str>),
+    /// A process loses its link; of each line of requests the server carries out so many.
+    Cut(usize, usize),
+    /// It has it back.
+    Heal(usize),
+    /// All lose their links, and the server forgets so many publications of each stream.
+    Failover(usize),
+    /// The history of a channel expires.
+    Expire(Arc<str>),
+    /// The whole stream of a channel expires.
+    Forget(Arc<str>),
+    /// So many milliseconds pass.
+    Wait(usize),
+    /// A client connects to a worker of a process.
+    Connect(usize, usize, usize),
+    /// A client's connection breaks.
+    Disconnect(usize),
+    /// A client reads what its socket holds.
+    Read(usize),
+    Subscribe(usize, Arc<str>),
+    Unsubscribe(usize, Arc<str>),
+    /// A client publishes.
+    Publish(usize, Arc<str>),
+    /// A client asks who is there.
+    Presence(usize, Arc<str>),
+    /// A client asks for history.
+    History(usize, Arc<str>),
+    /// A backend publishes through a process.
+    ApiPublish(usize, Arc<str>),
+    /// A backend ends a client's subscription through a process.
+    ApiUnsubscribe(usize, usize, Arc<str>),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start(process) => write!(f, "start {process}"),
+            Self::Kill(process, count) => write!(f, "kill {process} {count}"),
+            Self::Freeze(process, worker) => write!(f, "freeze {process} {worker}"),
+            Self::Thaw(process, worker) => write!(f, "thaw {process} {worker}"),
+            Self::Execute(process, line) => write!(f, "execute {process} {line}"),
+            Self::Answer(process, line) => write!(f, "answer {process} {line}"),
+            Self::Receive(process, channel) => write!(f, "receive {process} {channel}"),
+            Self::Lose(process, channel) => write!(f, "lose {process} {channel}"),
+            Self::Cut(process, count) => write!(f, "cut {process} {count}"),
+            Self::Heal(process) => write!(f, "heal {process}"),
+            Self::Failover(count) => write!(f, "failover {count}"),
+            Self::Expire(channel) => write!(f, "expire {channel}"),
+            Self::Forget(channel) => write!(f, "forget {channel}"),
+            Self::Wait(milliseconds) => write!(f, "wait {milliseconds}"),
+            Self::Connect(client, process, worker) => write!(f, "connect {client} {process} {worker}"),
+            Self::Disconnect(client) => write!(f, "disconnect {client}"),
+            Self::Read(client) => write!(f, "read {client}"),
+            Self::Subscribe(client, channel) => write!(f, "subscribe {client} {channel}"),
+            Self::Unsubscribe(client, channel) => write!(f, "unsubscribe {client} {channel}"),
+            Self::Publish(client, channel) => write!(f, "publish {client} {channel}"),
+            Self::Presence(client, channel) => write!(f, "presence {client} {channel}"),
+            Self::History(client, channel) => write!(f, "history {client} {channel}"),
+            Self::ApiPublish(process, channel) => write!(f, "api-publish {process} {channel}"),
+            Self::ApiUnsubscribe(process, client, channel) => {
+                write!(f, "api-unsubscribe {process} {client} {channel}")
+            }
+        }
+    }
+}
+
+/// A line that is no step.
+#[derive(Debug)]
+pub(super) struct NoStep;
+
+impl FromStr for Step {
+    type Err = NoStep;
+
+    fn from_str(line: &str) -> Result<Self, NoStep> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let number = |index: usize| words.get(index).and_then(|word| word.parse().ok()).ok_or(NoStep);
+        let name = |index: usize| words.get(index).map(|word| Arc::from(*word)).ok_or(NoStep);
+        Ok(match *words.first().ok_or(NoStep)? {
+            "start" => Self::Start(number(1)?),
+            "kill" => Self::Kill(number(1)?, number(2)?),
+            "freeze" => Self::Freeze(number(1)?, number(2)?),
+            "thaw" => Self::Thaw(number(1)?, number(2)?),
+            "execute" => Self::Execute(number(1)?, name(2)?),
+            "answer" => Self::Answer(number(1)?, name(2)?),
+            "receive" => Self::Receive(number(1)?, name(2)?),
+            "lose" => Self::Lose(number(1)?, name(2)?),
+            "cut" => Self::Cut(number(1)?, number(2)?),
+            "heal" => Self::Heal(number(1)?),
+            "failover" => Self::Failover(number(1)?),
+            "expire" => Self::Expire(name(1)?),
+            "forget" => Self::Forget(name(1)?),
+            "wait" => Self::Wait(number(1)?),
+            "connect" => Self::Connect(number(1)?, number(2)?, number(3)?),
+            "disconnect" => Self::Disconnect(number(1)?),
+            "read" => Self::Read(number(1)?),
+            "subscribe" => Self::Subscribe(number(1)?, name(2)?),
+            "unsubscribe" => Self::Unsubscribe(number(1)?, name(2)?),
+            "publish" => Self::Publish(number(1)?, name(2)?),
+            "presence" => Self::Presence(number(1)?, name(2)?),
+            "history" => Self::History(number(1)?, name(2)?),
+            "api-publish" => Self::ApiPublish(number(1)?, name(2)?),
+            "api-unsubscribe" => Self::ApiUnsubscribe(number(1)?, number(2)?, name(3)?),
+            _ => return Err(NoStep),
+        })
+    }
+}
+
+/// Takes steps out of a failing schedule for as long as it fails: halves first, then ever smaller pieces. `fails` is asked at
+/// most `runs` times.
+pub(super) fn shorten(mut steps: Vec<Step>, mut runs: usize, fails: impl Fn(&[Step]) -> bool) -> Vec<Step> {
+    let mut piece = steps.len() / 2;
+    while piece > 0 && runs > 0 {
+        let mut start = 0;
+        while start < steps.len() && runs > 0 {
+            let end = (start + piece).min(steps.len());
+            let shorter: Vec<Step> =
+                steps.iter().take(start).chain(steps.iter().skip(end)).cloned().collect();
+            runs -= 1;
+            if fails(&shorter) {
+                steps = shorter;
+            } else {
+                start = end;
+            }
+        }
+        piece = if piece == 1 { 0 } else { piece.div_ceil(2) };
+        if piece == 1 && start == 0 {
+            break;
+        }
+    }
+    steps
+}

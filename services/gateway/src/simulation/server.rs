@@ -1,0 +1,335 @@
+//! The broker's server in the simulation: what Redis is in a cluster. It carries requests out one at a time, and hands what it
+//! pushes to the links of the nodes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use gorani_broker::{
+    Announced, BrokerError, ClientInfo, ConnectionEntry, Event, HistoryPage, HistoryQuery, Member, Position,
+    PresencePage, PresenceQuery, Publication, PublishOptions, Published, Retention,
+};
+use tokio::time::Instant;
+
+use super::ledger::Ledger;
+
+/// What the server pushes to a node.
+#[derive(Clone)]
+pub(super) enum Push {
+    Event(Event),
+    Gap,
+    Message(Bytes),
+}
+
+/// The channel under which messages between nodes stand in a link's queue.
+pub(super) const MESSAGES: &str = "(messages)";
+
+#[derive(Default)]
+struct Stream {
+    epoch: Arc<str>,
+    top: u64,
+    publications: Vec<(Arc<Publication>, Instant)>,
+}
+
+struct Present {
+    info: Arc<ClientInfo>,
+    until: Instant,
+    announce: bool,
+}
+
+/// See the module's head.
+#[derive(Default)]
+pub(super) struct Server {
+    streams: BTreeMap<Arc<str>, Stream>,
+    presence: BTreeMap<Arc<str>, BTreeMap<String, Present>>,
+    leases: BTreeMap<String, (Bytes, Instant)>,
+    connections: BTreeMap<String, BTreeMap<String, Instant>>,
+    owners: BTreeMap<String, (String, Instant)>,
+    /// Nodes that receive a channel.
+    pub(super) subscribers: BTreeMap<Arc<str>, BTreeSet<usize>>,
+    /// Ids by which nodes hear messages.
+    pub(super) hearing: BTreeMap<usize, String>,
+    epochs: u64,
+    /// What was accepted.
+    pub(super) ledger: Ledger,
+    /// Subscriptions of nodes that it has just confirmed.
+    pub(super) confirmed: Vec<(usize, Arc<str>)>,
+    /// What is on its way to the nodes.
+    pub(super) pushed: Vec<(usize, Arc<str>, Push)>,
+}
+
+impl Server {
+    pub(super) fn publish(
+        &mut self,
+        channel: &Arc<str>,
+        mut publication: Publication,
+        options: &PublishOptions,
+    ) -> Published {
+        let mut position = Position::default();
+        if options.retention.keeps_history() && !options.skip_history {
+            let stream = self.stream(channel);
+            stream.top += 1;
+            position = Position { offset: stream.top, epoch: stream.epoch.clone() };
+            (publication.offset, publication.epoch) = (position.offset, position.epoch.clone());
+            let kept = Arc::new(publication.clone());
+            stream.publications.push((kept, Instant::now() + options.retention.ttl));
+            let surplus = stream.publications.len().saturating_sub(options.retention.size as usize);
+            stream.publications.drain(..surplus);
+        }
+        self.ledger.accepted(channel, &publication);
+        self.push(channel, &Event::Publication(Arc::new(publication)));
+        Published { position, repeated: false }
+    }
+
+    fn push(&mut self, channel: &Arc<str>, event: &Event) {
+        for node in self.subscribers.get(channel).into_iter().flatten() {
+            self.pushed.push((*node, channel.clone(), Push::Event(event.clone())));
+        }
+    }
+
+    fn stream(&mut self, channel: &Arc<str>) -> &mut Stream {
+        if !self.streams.contains_key(channel) {
+            self.epochs += 1;
+            let epoch = format!("e{}", self.epochs).into();
+            self.streams.insert(channel.clone(), Stream { epoch, ..Stream::default() });
+        }
+        self.streams.entry(channel.clone()).or_default()
+    }
+
+    pub(super) fn history(
+        &mut self,
+        channel: &Arc<str>,
+        query: &HistoryQuery,
+        retention: Retention,
+    ) -> Result<HistoryPage, BrokerError> {
+        if !retention.keeps_history() {
+            return Err(BrokerError::NoHistory);
+        }
+        let now = Instant::now();
+        let stream = self.stream(channel);
+        stream.publications.retain(|(_, until)| *until > now);
+        let top = Position { offset: stream.top, epoch: stream.epoch.clone() };
+        // A history keeps no epochs: what is read is of the stream's epoch of now.
+        let epoch = stream.epoch.clone();
+        let of_now = |(publication, _): &(Arc<Publication>, Instant)| {
+            Arc::new(Publication { epoch: epoch.clone(), ..Publication::clone(publication) })
+        };
+        let all = stream.publications.iter().map(of_now);
+        let mut publications: Vec<_> = match (query.reverse, query.since) {
+            (false, since) => all.filter(|read| since.is_none_or(|since| read.offset > since)).collect(),
+            (true, since) => all.rev().filter(|read| since.is_none_or(|since| read.offset < since)).collect(),
+        };
+        publications.truncate(query.limit as usize);
+        Ok(HistoryPage { publications, top, truncated: false })
+    }
+
+    pub(super) fn renew(&mut self, channel: &Arc<str>, epoch: &str) {
+        if self.streams.get(channel).is_some_and(|stream| &*stream.epoch == epoch) {
+            self.epochs += 1;
+            let next: Arc<str> = format!("e{}", self.epochs).into();
+            if let Some(stream) = self.streams.get_mut(channel) {
+                stream.epoch = next;
+            }
+        }
+    }
+
+    /// A failover to a replica that had not received the newest `count` publications of any channel.
+    pub(super) fn forget_newest(&mut self, count: u64) {
+        for (channel, stream) in &mut self.streams {
+            stream.top = stream.top.saturating_sub(count);
+            let top = stream.top;
+            stream.publications.retain(|(publication, _)| publication.offset <= top);
+            self.ledger.went_back(channel, stream.top);
+        }
+    }
+
+    /// The history of a channel expires; its position stays.
+    pub(super) fn expire(&mut self, channel: &str) {
+        if let Some(stream) = self.streams.get_mut(channel) {
+            stream.publications.clear();
+        }
+    }
+
+    /// The whole stream expires: the next use begins a new epoch.
+    pub(super) fn forget_stream(&mut self, channel: &str) {
+        if self.streams.remove(channel).is_some() {
+            self.ledger.begins_anew(channel);
+        }
+    }
+
+    /// Top of a stream, if there is one.
+    pub(super) fn top(&self, channel: &str) -> Option<(Arc<str>, u64)> {
+        self.streams.get(channel).map(|stream| (stream.epoch.clone(), stream.top))
+    }
+
+    pub(super) fn join(&mut self, channel: &Arc<str>, info: Arc<ClientInfo>) {
+        self.ledger.joined(channel, &info.client);
+        self.push(channel, &Event::Join(info));
+    }
+
+    pub(super) fn leave(&mut self, channel: &Arc<str>, info: Arc<ClientInfo>) {
+        self.ledger.left(channel, &info.client);
+        self.push(channel, &Event::Leave(info));
+    }
+
+    pub(super) fn presence_add(
+        &mut self,
+        channel: &Arc<str>,
+        info: Arc<ClientInfo>,
+        ttl: Duration,
+        announce: bool,
+    ) {
+        self.present(channel);
+        let present = Present { info: info.clone(), until: Instant::now() + ttl, announce };
+        let before = self.presence.entry(channel.clone()).or_default().insert(info.client.clone(), present);
+        if before.is_none() && announce {
+            self.join(channel, info);
+        }
+    }
+
+    pub(super) fn presence_remove(&mut self, channel: &Arc<str>, client: &str) {
+        let removed = self.presence.get_mut(channel).and_then(|clients| clients.remove(client));
+        if let Some(Present { info, announce: true, .. }) = removed {
+            self.leave(channel, info);
+        }
+    }
+
+    /// Clients present in a channel, by id.
+    pub(super) fn present(&mut self, channel: &Arc<str>) -> Vec<Arc<ClientInfo>> {
+        let now = Instant::now();
+        let clients = self.presence.entry(channel.clone()).or_default();
+        let expired: Vec<String> =
+            clients.iter().filter(|(_, present)| present.until <= now).map(|(id, _)| id.clone()).collect();
+        for client in expired {
+            self.presence_remove(channel, &client);
+        }
+        let clients = self.presence.entry(channel.clone()).or_default();
+        clients.values().map(|present| present.info.clone()).collect()
+    }
+
+    pub(super) fn presence_page(&mut self, channel: &Arc<str>, query: &PresenceQuery) -> PresencePage {
+        let after = |info: &Arc<ClientInfo>| info.client > query.cursor;
+        let mut clients: Vec<_> = self.present(channel).into_iter().filter(after).collect();
+        let is_last = clients.len() <= query.limit as usize;
+        clients.truncate(query.limit as usize);
+        let cursor = clients.last().filter(|_| !is_last).map(|info| info.client.clone());
+        PresencePage { clients, cursor }
+    }
+
+    pub(super) fn presence_reap(
+        &mut self,
+        channel: &Arc<str>,
+        node: &str,
+        limit: u32,
+    ) -> Vec<Arc<ClientInfo>> {
+        let of_node = |info: &Arc<ClientInfo>| info.client.starts_with(node);
+        let mut reaped: Vec<_> = self.present(channel).into_iter().filter(of_node).collect();
+        reaped.truncate(limit as usize);
+        for info in &reaped {
+            self.presence_remove(channel, &info.client);
+        }
+        reaped
+    }
+
+    pub(super) fn send(&mut self, to: Option<&str>, message: &Bytes) {
+        for (node, id) in &self.hearing {
+            if to.is_none_or(|to| to == id) {
+                self.pushed.push((*node, MESSAGES.into(), Push::Message(message.clone())));
+            }
+        }
+    }
+
+    pub(super) fn members(&mut self) -> Vec<Member> {
+        let now = Instant::now();
+        self.leases.retain(|_, (_, until)| *until > now);
+        let member = |(node, (description, _)): (&String, &(Bytes, Instant))| Member {
+            node: node.clone(),
+            description: description.clone(),
+        };
+        self.leases.iter().map(member).collect()
+    }
+
+    pub(super) fn announce(&mut self, node: &str, description: Bytes, lease: Duration) -> Announced {
+        let renewed = self.members().iter().any(|member| member.node == node);
+        self.leases.insert(node.to_owned(), (description, Instant::now() + lease));
+        Announced { renewed, members: self.members() }
+    }
+
+    pub(super) fn retire(&mut self, node: &str) {
+        self.leases.remove(node);
+    }
+
+    pub(super) fn holders(&mut self, user: &str) -> Vec<String> {
+        let now = Instant::now();
+        let Some(clients) = self.connections.get_mut(user) else { return Vec::new() };
+        clients.retain(|_, until| *until > now);
+        clients.keys().cloned().collect()
+    }
+
+    pub(super) fn connection_enter(
+        &mut self,
+        user: &str,
+        client: &str,
+        ttl: Duration,
+        limit: u32,
+    ) -> ConnectionEntry {
+        let holders = self.holders(user);
+        if !holders.iter().any(|holder| holder == client) && holders.len() >= limit as usize {
+            return ConnectionEntry::Full { holders };
+        }
+        self.connections.entry(user.to_owned()).or_default().insert(client.to_owned(), Instant::now() + ttl);
+        ConnectionEntry::Entered
+    }
+
+    pub(super) fn connection_refresh(
+        &mut self,
+        user: &str,
+        clients: &[String],
+        ttl: Duration,
+    ) -> Vec<String> {
+        let holders = self.holders(user);
+        let (entered, gone): (Vec<_>, Vec<_>) =
+            clients.iter().cloned().partition(|client| holders.contains(client));
+        for client in entered {
+            self.connections.entry(user.to_owned()).or_default().insert(client, Instant::now() + ttl);
+        }
+        gone
+    }
+
+    pub(super) fn connection_leave(&mut self, user: &str, client: &str) {
+        if let Some(clients) = self.connections.get_mut(user) {
+            clients.remove(client);
+        }
+    }
+
+    pub(super) fn claim(
+        &mut self,
+        name: &str,
+        owner: &str,
+        ttl: Duration,
+        replacing: Option<&str>,
+    ) -> String {
+        let current = self.owner(name);
+        let is_free = current.as_deref().is_none_or(|current| current == owner || Some(current) == replacing);
+        if !is_free {
+            return current.unwrap_or_default();
+        }
+        self.owners.insert(name.to_owned(), (owner.to_owned(), Instant::now() + ttl));
+        owner.to_owned()
+    }
+
+    pub(super) fn owner(&mut self, name: &str) -> Option<String> {
+        let now = Instant::now();
+        self.owners.retain(|_, (_, until)| *until > now);
+        self.owners.get(name).map(|(owner, _)| owner.clone())
+    }
+
+    pub(super) fn release(&mut self, name: &str, owner: &str) {
+        if self.owner(name).as_deref() == Some(owner) {
+            self.owners.remove(name);
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! The simulated world: processes, clients and the network between them. It carries steps out, one after the other, and looks
+//! after each whether what must hold holds.
+
+use std::{cell::Cell, collections::BTreeSet, rc::Rc, time::Duration};
+
+use bytes::Bytes;
+use gorani_auth::{ChannelOptions, ChannelSettings, NamespaceSettings};
+use gorani_broker::Publication;
+
+use super::{
+    client::{Client, SOCKET_BYTES},
+    network::Network,
+    process::Process,
+    schedule::Step,
+};
+use crate::{
+    clock,
+    hub::control::{Control, Target},
+    settings::Settings,
+};
+
+/// Processes, workers of each, clients.
+pub(super) const PROCESSES: usize = 2;
+pub(super) const WORKERS: usize = 2;
+pub(super) const CLIENTS: usize = 3;
+/// With history and recovery; with history of two publications; without history.
+pub(super) const CHANNELS: [&str; 3] = ["kept:a", "short:b", "live:c"];
+/// Time after the last step within which everything has to be in order again.
+const SETTLED_AFTER: Duration = Duration::from_secs(150);
+/// A pause between two rounds of settling.
+const ROUND: Duration = Duration::from_secs(2);
+/// Movements of one round at most; more are a loop without an end.
+const MOVEMENTS: usize = 20_000;
+
+/// See the module's head.
+pub(super) struct World {
+    pub(super) network: Network,
+    pub(super) processes: Vec<Option<Process>>,
+    pub(super) clients: Vec<Client>,
+    next_number: u64,
+    /// Requests of backends that have not ended.
+    asked: Vec<Asked>,
+    /// What was done, in words.
+    pub(super) trace: Vec<String>,
+}
+
+/// A request of a backend.
+struct Asked {
+    what: String,
+    link: usize,
+    ended: Rc<Cell<bool>>,
+}
+
+fn settings() -> Settings {
+    let mut settings = Settings::default();
+    settings.http.address.set_port(0);
+    settings.client.allow_anonymous = true;
+    settings.client.outbox_max_bytes = 16 * 1024;
+    let open = ChannelOptions {
+        presence: true,
+        join_leave: true,
+        allow_subscribe_for_client: true,
+        allow_subscribe_for_anonymous: true,
+        allow_publish_for_subscriber: true,
+        allow_publish_for_anonymous: true,
+        allow_presence_for_subscriber: true,
+        allow_presence_for_anonymous: true,
+        ..ChannelOptions::default()
+    };
+    let kept = ChannelOptions {
+        history_size: 10,
+        history_ttl: Duration::from_secs(300),
+        force_recovery: true,
+        force_positioning: true,
+        allow_recovery: true,
+        allow_positioning: true,
+        allow_history_for_subscriber: true,
+        allow_history_for_anonymous: true,
+        ..open
+    };
+    let short = ChannelOptions { history_size: 2, ..kept };
+    let namespace = |name: &str, options| NamespaceSettings { name: name.to_owned(), options };
+    settings.channel = ChannelSettings {
+        namespaces: vec![namespace("kept", kept), namespace("short", short), namespace("live", open)],
+        ..ChannelSettings::default()
+    };
+    settings
+}
+
+impl Drop for World {
+    /// The nodes hold the network and the network the nodes.
+    fn drop(&mut self) {
+        self.network.0.lock().links.clear();
+    }
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        clock::simulated::set(true);
+        let network = Network::default();
+        let processes = (0..PROCESSES).map(|_| Some(Process::start(&network, settings(), WORKERS))).collect();
+        let clients = (0..CLIENTS).map(|index| Client::new(format!("client {index}"))).collect();
+        Self { network, processes, clients, next_number: 0, asked: Vec::new(), trace: Vec::new() }
+    }
+
+    /// Carries a step out and whatever follows from it. False if it made no sense.
+    pub(super) async fn carry_out(&mut self, step: &Step) -> bool {
+        let Some(said) = self.begin(step).await else { return false };
+        self.trace.push(if said.is_empty() { step.to_string() } else { format!("{step}: {said}") });
+        self.run();
+        true
+    }
+
+    /// Runs all processes until nothing more can run.
+    fn run(&mut self) {
+        loop {
+            let mut has_run = false;
+            for process in self.processes.iter_mut().flatten() {
+                has_run |= process.run();
+            }
+            if !has_run {
+                return;
+            }
+        }
+    }
+
+    fn link(&self, process: usize) -> Option<usize> {
+        self.processes.get(process)?.as_ref().map(|process| process.link)
+    }
+
+    async fn begin(&mut self, step: &Step) -> Option<String> {
+        let done = |is_done: bool| is_done.then(String::new);
+        match step {
+            Step::Start(process) => {
+                let slot = self.processes.get_mut(*process).filter(|slot| slot.is_none())?;
+                *slot = Some(Process::start(&self.network, settings(), WORKERS));
+                done(true)
+            }
+            Step::Kill(process, executed) => {
+                self.processes.get_mut(*process)?.take()?.kill(*executed);
+                done(true)
+            }
+            Step::Freeze(process, worker) => {
+                done(self.processes.get_mut(*process)?.as_mut()?.freeze(*worker, true))
+            }
+            Step::Thaw(process, worker) => {
+                done(self.processes.get_mut(*process)?.as_mut()?.freeze(*worker, false))
+            }
+            Step::Execute(process, line) => self.network.execute(self.link(*process)?, line),
+            Step::Answer(process, line) => self.network.answer(self.link(*process)?, line),
+            Step::Receive(process, channel) => {
+                self.network.receive(self.link(*process)?, channel).map(str::to_owned)
+            }
+            Step::Lose(process, channel) => done(self.network.lose(self.link(*process)?, channel)),
+            Step::Cut(process, executed) => done(self.network.cut(self.link(*process)?, *executed)),
+            Step::Heal(process) => {
+                let process = self.processes.get(*process)?.as_ref()?;
+                done(self.network.heal(process.link, process.id()))
+            }
+            Step::Failover(count) => {
+                for process in self.processes.iter().flatten() {
+                    self.network.cut(process.link, 0);
+                }
+                self.network.0.lock().server.forget_newest(*count as u64);
+                done(true)
+            }
+            Step::Expire(channel) => {
+                self.network.0.lock().server.expire(channel);
+                done(true)
+            }
+            Step::Forget(channel) => {
+                self.network.0.lock().server.forget_stream(channel);
+                done(true)
+            }
+            Step::Wait(milliseconds) => {
+                self.pass(Duration::from_millis(*milliseconds as u64)).await;
+                done(true)
+            }
+            Step::ApiPublish(process, channel) => self.api_publish(*process, channel),
+            Step::ApiUnsubscribe(process, client, channel) => {
+                self.api_unsubscribe(*process, *client, channel)
+            }
+            step => self.begin_of_client(step),
+        }
+    }
+
+    fn begin_of_client(&mut self, step: &Step) -> Option<String> {
+        let done = |is_done: bool| is_done.then(String::new);
+        match step {
+            Step::Connect(client, process, worker) => {
+                let client = self.clients.get_mut(*client).filter(|client| !client.is_open())?;
+                let accepting = self.processes.get_mut(*process)?.as_mut()?;
+                let (near, far) = tokio::io::duplex(SOCKET_BYTES);
+                let is_accepted = accepting.accept(far, *worker);
+                if is_accepted {
+                    client.connect(near, *process);
+                }
+                done(is_accepted)
+            }
+            Step::Disconnect(client) => {
+                let client = self.clients.get_mut(*client).filter(|client| client.is_open())?;
+                client.disconnect();
+                done(true)
+            }
+            Step::Read(client) => {
+                let client = self.clients.get_mut(*client)?;
+                if !client.read(&mut self.network.0.lock().server.ledger) {
+                    return None;
+                }
+                Some(std::mem::take(&mut client.told).join(" "))
+            }
+            Step::Subscribe(client, channel) => done(self.clients.get_mut(*client)?.subscribe(channel)),
+            Step::Unsubscribe(client, channel) => done(self.clients.get_mut(*client)?.unsubscribe(channel)),
+            Step::Publish(client, channel) => {
+                let data = self.next_data();
+                done(self.clients.get_mut(*client)?.publish(channel, &data))
+            }
+            Step::Presence(client, channel) => done(self.clients.get_mut(*client)?.presence(channel)),
+            Step::History(client, channel) => done(self.clients.get_mut(*client)?.history(channel)),
+            _ => None,
+        }
+    }
+
+    fn next_data(&mut self) -> String {
+        self.next_number += 1;
+        format!("{{\"n\":{}}}", self.next_number)
+    }
+
+    fn api_publish(&mut self, process: usize, channel: &str) -> Option<String> {
+        let data = Bytes::from(self.next_data());
+        let process = self.processes.get(process)?.as_ref()?;
+        let node = process.node.clone()?;
+        let publication = Publication { data, time_ms: clock::unix_ms(), ..Publication::default() };
+        let published = node.publish(channel, publication, false, None);
+        let ended = Rc::new(Cell::new(false));
+        self.asked.push(Asked {
+            what: format!("publish {channel}"),
+            link: process.link,
+            ended: ended.clone(),
+        });
+        process.spawn(async move {
+            // Whatever it is: a backend is told.
+            let _ = published.await;
+            ended.set(true);
+        });
+        Some(format!("number {}", self.next_number))
+    }
+
+    fn api_unsubscribe(&mut self, process: usize, client: usize, channel: &str) -> Option<String> {
+        let id = self.clients.get(client)?.id.clone()?;
+        let process = self.processes.get(process)?.as_ref()?;
+        let node = process.node.clone()?;
+        let target = Target { user: String::new(), client: Some(id) };
+        let control = Control::Unsubscribe(target, channel.to_owned());
+        process.spawn(async move { node.control(control).await });
+        Some(String::new())
+    }
+
+    /// Lets time pass, so that timers fire.
+    async fn pass(&mut self, time: Duration) {
+        tokio::time::advance(time).await;
+        tokio::task::yield_now().await;
+    }
+
+    /// What must not have happened, and did.
+    pub(super) fn violations(&self) -> Vec<String> {
+        let mut violations = self.network.0.lock().server.ledger.violations.clone();
+        if self.processes.iter().flatten().any(Process::is_spinning) {
+            violations.push("tasks wake one another without an end".to_owned());
+        }
+        violations
+    }
+
+    /// Nothing breaks any more: everything goes its way until all is in order, or ought to be.
+    pub(super) async fn settle(&mut self, reconnect: bool) {
+        let mut passed = Duration::ZERO;
+        while passed < SETTLED_AFTER && self.violations().is_empty() {
+            for index in 0..self.processes.len() {
+                self.carry_out(&Step::Start(index)).await;
+                self.carry_out(&Step::Heal(index)).await;
+            }
+            self.processes.iter_mut().flatten().for_each(Process::thaw);
+            for index in 0..self.clients.len() {
+                if reconnect {
+                    self.carry_out(&Step::Connect(index, index % PROCESSES, index)).await;
+                }
+                for channel in self.clients.get(index).map(Client::unasked).unwrap_or_default() {
+                    self.carry_out(&Step::Subscribe(index, channel)).await;
+                }
+            }
+            self.run();
+            self.flow().await;
+            self.trace.push(format!("wait {}", ROUND.as_millis()));
+            self.pass(ROUND).await;
+            self.run();
+            passed += ROUND;
+        }
+        self.flow().await;
+    }
+
+    /// Carries out all that is under way, in order.
+    async fn flow(&mut self) {
+        for _ in 0..MOVEMENTS {
+            let steps = self.movements();
+            let mut has_moved = false;
+            for step in steps {
+                has_moved |= self.carry_out(&step).await;
+            }
+            if !has_moved {
+                return;
+            }
+        }
+        self.network.0.lock().server.ledger.violations.push("it does not come to rest".to_owned());
+    }
+
+    /// All that is under way: one step for each line.
+    pub(super) fn movements(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let state = self.network.0.lock();
+        for (index, process) in self.processes.iter().enumerate() {
+            let Some(link) = process.as_ref().and_then(|process| state.links.get(process.link)) else {
+                continue;
+            };
+            steps.extend(link.waiting.keys().map(|line| Step::Execute(index, line.as_str().into())));
+            steps.extend(link.answers.keys().map(|line| Step::Answer(index, line.as_str().into())));
+            steps.extend(link.pushed.keys().map(|channel| Step::Receive(index, channel.clone())));
+        }
+        steps.extend(
+            (0..self.clients.len())
+                .filter(|index| self.clients.get(*index).is_some_and(Client::is_open))
+                .map(Step::Read),
+        );
+        steps
+    }
+
+    /// What is not in order although all had the time to be.
+    pub(super) fn check(&self) -> Vec<String> {
+        let state = &mut *self.network.0.lock();
+        let mut wrong = state.server.ledger.violations.clone();
+        let there = |channel: &str, id: &str| {
+            self.clients.iter().any(|client| {
+                client.id.as_deref() == Some(id) && client.wanted().iter().any(|name| **name == *channel)
+            })
+        };
+        for client in &self.clients {
+            let top = |channel: &str| state.server.top(channel);
+            wrong.extend(client.check(&state.server.ledger, top, there));
+        }
+        for channel in CHANNELS {
+            let present: BTreeSet<String> =
+                state.server.present(&channel.into()).iter().map(|info| info.client.clone()).collect();
+            for id in self.clients.iter().filter_map(|client| client.id.as_ref()) {
+                if there(channel, id) && !present.contains(id) {
+                    wrong.push(format!("{channel}: {id} is not present"));
+                }
+            }
+            for id in present.iter().filter(|id| !there(channel, id)) {
+                wrong.push(format!("{channel}: {id} is a ghost in presence"));
+            }
+        }
+        for asked in self.asked.iter().filter(|asked| !asked.ended.get()) {
+            // Whoever asked a process that was killed sees that the connection is gone.
+            if state.links.get(asked.link).is_some_and(|link| !link.is_dead) {
+                wrong.push(format!("{} was never answered", asked.what));
+            }
+        }
+        wrong
+    }
+
+    /// All clients have gone: what is left of them although all had the time to go.
+    pub(super) fn check_empty(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (index, process) in self.processes.iter().enumerate() {
+            let Some(process) = process else { continue };
+            for worker in process.workers() {
+                let hub = worker.hub();
+                if hub.channel_count() > 0 {
+                    wrong.push(format!(
+                        "process {index}: worker {} keeps {} channels",
+                        worker.index,
+                        hub.channel_count()
+                    ));
+                }
+                if hub.roster().all().count() > 0 {
+                    wrong.push(format!("process {index}: worker {} keeps sessions", worker.index));
+                }
+                if !worker.interest.is_empty() {
+                    wrong.push(format!(
+                        "process {index} keeps interest in {} channels",
+                        worker.interest.len()
+                    ));
+                }
+            }
+            if process.node.as_ref().is_some_and(|node| node.connections() > 0) {
+                wrong.push(format!("process {index} counts connections"));
+            }
+        }
+        let state = &mut *self.network.0.lock();
+        for channel in CHANNELS {
+            if !state.server.present(&channel.into()).is_empty() {
+                wrong.push(format!("{channel}: presence is not empty"));
+            }
+            if state.server.subscribers.get(channel).is_some_and(|nodes| !nodes.is_empty()) {
+                wrong.push(format!("{channel}: a node is subscribed still"));
+            }
+        }
+        wrong.extend(state.server.ledger.violations.iter().cloned());
+        wrong
+    }
+}
