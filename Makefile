@@ -30,7 +30,7 @@ COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose 
 
 FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz
 
-.PHONY: help run build test test-rust test-e2e test-spring test-tools fmt fmt-check lint layers bench audit attack turns fuzz doc ci up down
+.PHONY: help run build test test-rust test-e2e test-spring test-tools fmt fmt-check lint layers bench audit attack turns simulate fuzz doc ci up down
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -108,6 +108,10 @@ turns: ## hostile input against a release build: no turn of a worker over 5 ms (
 	$(CARGO) build --profile $(BENCH_PROFILE) --locked -p gorani --bin gorani
 	GORANI_BIN=$(TARGET_DIR)/$(BENCH_PROFILE:dev=debug)/gorani \
 		$(CARGO) test --locked -p gorani-tests --test system hostile::turns -- --test-threads 1
+
+SEEDS ?= 1000
+simulate: ## nodes in a simulated world, for SEEDS seeds (SEED=… for one, SCHEDULE=file to replay its steps)
+	SEEDS=$(SEEDS) $(CARGO) test --profile $(BENCH_PROFILE) --locked -p gorani --lib simulation::nothing -- --nocapture
 
 fuzz: ## run every fuzz target for FUZZ_SECONDS (30), from its seeds and what it found before
 	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 /// The rooms of the gateway from the top to the bottom: a room may use rooms of later lines only, so those of one line know nothing
 /// of one another. A new room gets its place here.
 const ROOMS: &[&[&str]] = &[
-    &["main", "cli", "lib"],
+    &["main", "cli", "lib", "simulation"],
     &["server", "conformance"],
     &["transport", "api", "page", "health"],
     &["drain"],
@@ -24,6 +24,7 @@ const ROOMS: &[&[&str]] = &[
     &["session", "outbox", "telemetry"],
     &["settings", "metrics", "disconnect"],
     &["memory"],
+    &["clock", "random"],
 ];
 
 /// Where the rooms are, from the top of the repository.

@@ -6,7 +6,7 @@
 //! [`broker`]), the clients ([`client`]), and time (tokio's paused clock and [`crate::clock`]).
 //!
 //! - [`schedule`]: steps, written and read. - [`draw`]: drawing them. - [`world`]: carrying them out. - [`process`]: a node.
-//! - [`ledger`]: what was accepted, and so what each client must have had.
+//! - [`ledger`]: what was accepted. - [`subscription`]: what each client must have had.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod broker;
@@ -17,6 +17,8 @@ mod network;
 mod process;
 mod schedule;
 mod server;
+mod settings;
+mod subscription;
 mod world;
 
 use std::{

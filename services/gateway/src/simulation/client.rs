@@ -12,18 +12,13 @@ use std::{
 use serde_json::Value;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, DuplexStream, ReadBuf};
 
-use super::ledger::Ledger;
+use super::{
+    ledger::Ledger,
+    subscription::{Phase, Subscription},
+};
 
 /// Bytes that the client's socket holds on either side.
 pub(super) const SOCKET_BYTES: usize = 1024;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Idle,
-    Subscribing,
-    Subscribed,
-    Unsubscribing,
-}
 
 #[derive(Debug)]
 enum Command {
@@ -33,25 +28,6 @@ enum Command {
     Publish,
     Presence,
     History,
-}
-
-/// What the client knows of a channel.
-struct Subscription {
-    phase: Phase,
-    /// The command that its phase comes from.
-    command: u32,
-    /// Whether its user wants it.
-    is_wanted: bool,
-    /// Where it stands in a stream: epoch and offset.
-    position: Option<(String, u64)>,
-    /// The last publication that it had, or that stood at its position.
-    last: Option<u64>,
-    /// Publications that were accepted when it was told that it is subscribed.
-    accepted_before: usize,
-    /// Joins that were told by then.
-    joins_before: usize,
-    /// Of each member that it heard of: whether it is there.
-    members: BTreeMap<String, bool>,
 }
 
 /// See the module's head.
@@ -407,101 +383,8 @@ impl Client {
                 wrong.push(format!("{}: {channel} is wanted and {:?}", self.name, subscription.phase));
                 continue;
             }
-            let tip = ledger.tip(channel);
-            // A stream that began anew and has no publication yet is told with its first.
-            if let (Some((epoch, offset)), Some((top_epoch, top))) = (&subscription.position, top(channel))
-                && tip.is_some()
-                && (**epoch != *top_epoch || *offset != top)
-            {
-                wrong.push(format!(
-                    "{}: {channel} ends at {epoch}/{offset}, the stream at {top_epoch}/{top}",
-                    self.name
-                ));
-            }
-            let is_behind =
-                ledger.count(channel) > subscription.accepted_before || subscription.last.is_some();
-            if is_behind && tip.is_some() && subscription.last != tip {
-                wrong.push(format!(
-                    "{}: {channel} ends with {:?}, the stream with {tip:?}",
-                    self.name, subscription.last
-                ));
-            }
-            for (client, believed) in &subscription.members {
-                if *believed != is_there(channel, client) {
-                    wrong.push(format!("{}: {channel} shows {client} as there: {believed}", self.name));
-                }
-            }
-            for client in ledger.joins_after(channel, subscription.joins_before) {
-                if !subscription.members.contains_key(client) {
-                    wrong.push(format!("{}: {channel} was not told of the join of {client}", self.name));
-                }
-            }
+            wrong.extend(subscription.check(&self.name, channel, ledger, top(channel), &is_there));
         }
         wrong
-    }
-}
-
-impl Subscription {
-    /// The reply of a subscribe.
-    fn begin(&mut self, channel: &str, result: &Value, ledger: &Ledger) -> Result<(), String> {
-        self.phase = Phase::Subscribed;
-        self.accepted_before = ledger.count(channel);
-        self.joins_before = ledger.joins_after(channel, 0).len();
-        self.members.clear();
-        let epoch = result.get("epoch").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let offset = result.get("offset").and_then(Value::as_u64).unwrap_or(0);
-        let is_recovered = result.get("recovered").and_then(Value::as_bool).unwrap_or(false);
-        if !is_recovered {
-            // Told: whatever it had missed, it knows that it did.
-            self.last = None;
-            self.position = (!epoch.is_empty()).then_some((epoch, offset));
-            return Ok(());
-        }
-        let Some((known, from)) = self.position.clone() else {
-            return Err("recovered from nowhere".to_owned());
-        };
-        if known != epoch {
-            return Err("recovered in another epoch".to_owned());
-        }
-        for publication in result.get("publications").and_then(Value::as_array).into_iter().flatten() {
-            self.next(channel, publication, ledger)?;
-        }
-        // The reply has the offset from which it recovered, or that of the top.
-        match &self.position {
-            Some((_, reached)) if *reached != offset && from != offset => {
-                Err(format!("recovered from {from} up to {reached} and not up to {offset}"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// A publication, live or recovered.
-    fn next(&mut self, channel: &str, publication: &Value, ledger: &Ledger) -> Result<(), String> {
-        let number =
-            publication.pointer("/data/n").and_then(Value::as_u64).ok_or("a publication without a number")?;
-        let accepted = ledger.get(channel, number).ok_or("a publication that was never accepted")?;
-        let offset = publication.get("offset").and_then(Value::as_u64).unwrap_or(0);
-        if offset != accepted.offset {
-            return Err(format!("offset {offset} in place of {}", accepted.offset));
-        }
-        if let Some((epoch, position)) = &mut self.position
-            && offset != 0
-        {
-            if **epoch != *accepted.epoch {
-                return Err(format!("a publication of epoch {} after {epoch}", accepted.epoch));
-            }
-            if offset != *position + 1 {
-                return Err(format!("offset {offset} after {position}"));
-            }
-            *position = offset;
-        }
-        if self.last.is_some() && accepted.previous != self.last {
-            return Err(format!(
-                "{number} follows {:?} and was given after {:?}",
-                accepted.previous, self.last
-            ));
-        }
-        self.last = Some(number);
-        Ok(())
     }
 }

@@ -4,7 +4,6 @@
 use std::{cell::Cell, collections::BTreeSet, rc::Rc, time::Duration};
 
 use bytes::Bytes;
-use gorani_auth::{ChannelOptions, ChannelSettings, NamespaceSettings};
 use gorani_broker::Publication;
 
 use super::{
@@ -12,11 +11,11 @@ use super::{
     network::Network,
     process::Process,
     schedule::Step,
+    settings::settings,
 };
 use crate::{
     clock,
     hub::control::{Control, Target},
-    settings::Settings,
 };
 
 /// Processes, workers of each, clients.
@@ -49,42 +48,6 @@ struct Asked {
     what: String,
     link: usize,
     ended: Rc<Cell<bool>>,
-}
-
-fn settings() -> Settings {
-    let mut settings = Settings::default();
-    settings.http.address.set_port(0);
-    settings.client.allow_anonymous = true;
-    settings.client.outbox_max_bytes = 16 * 1024;
-    let open = ChannelOptions {
-        presence: true,
-        join_leave: true,
-        allow_subscribe_for_client: true,
-        allow_subscribe_for_anonymous: true,
-        allow_publish_for_subscriber: true,
-        allow_publish_for_anonymous: true,
-        allow_presence_for_subscriber: true,
-        allow_presence_for_anonymous: true,
-        ..ChannelOptions::default()
-    };
-    let kept = ChannelOptions {
-        history_size: 10,
-        history_ttl: Duration::from_secs(300),
-        force_recovery: true,
-        force_positioning: true,
-        allow_recovery: true,
-        allow_positioning: true,
-        allow_history_for_subscriber: true,
-        allow_history_for_anonymous: true,
-        ..open
-    };
-    let short = ChannelOptions { history_size: 2, ..kept };
-    let namespace = |name: &str, options| NamespaceSettings { name: name.to_owned(), options };
-    settings.channel = ChannelSettings {
-        namespaces: vec![namespace("kept", kept), namespace("short", short), namespace("live", open)],
-        ..ChannelSettings::default()
-    };
-    settings
 }
 
 impl Drop for World {

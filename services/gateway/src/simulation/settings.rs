@@ -1,0 +1,44 @@
+//! The settings of the simulated nodes: everybody may do everything, and outboxes are small.
+
+use std::time::Duration;
+
+use gorani_auth::{ChannelOptions, ChannelSettings, NamespaceSettings};
+
+use crate::settings::Settings;
+
+/// See the module's head.
+pub(super) fn settings() -> Settings {
+    let mut settings = Settings::default();
+    settings.http.address.set_port(0);
+    settings.client.allow_anonymous = true;
+    settings.client.outbox_max_bytes = 16 * 1024;
+    let open = ChannelOptions {
+        presence: true,
+        join_leave: true,
+        allow_subscribe_for_client: true,
+        allow_subscribe_for_anonymous: true,
+        allow_publish_for_subscriber: true,
+        allow_publish_for_anonymous: true,
+        allow_presence_for_subscriber: true,
+        allow_presence_for_anonymous: true,
+        ..ChannelOptions::default()
+    };
+    let kept = ChannelOptions {
+        history_size: 10,
+        history_ttl: Duration::from_secs(300),
+        force_recovery: true,
+        force_positioning: true,
+        allow_recovery: true,
+        allow_positioning: true,
+        allow_history_for_subscriber: true,
+        allow_history_for_anonymous: true,
+        ..open
+    };
+    let short = ChannelOptions { history_size: 2, ..kept };
+    let namespace = |name: &str, options| NamespaceSettings { name: name.to_owned(), options };
+    settings.channel = ChannelSettings {
+        namespaces: vec![namespace("kept", kept), namespace("short", short), namespace("live", open)],
+        ..ChannelSettings::default()
+    };
+    settings
+}
