@@ -33,7 +33,9 @@ const PUSHING: Duration = Duration::from_secs(2);
 
 fn with_history() -> Settings {
     let namespace = r#"{ name = "open", history_size = 200, history_ttl = "600s", allow_recovery = true, allow_history_for_subscriber = true, allow_history_for_client = true, allow_history_for_anonymous = true, allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true }"#;
-    Settings::open().set("channel.namespaces", format!("[{namespace}]"))
+    Settings::open()
+        .set("channel.namespaces", format!("[{namespace}]"))
+        .set("client.reply_max_bytes", (8 * MIB).to_string())
 }
 
 /// Fills `open:big` with more than 7 MiB; returns its epoch.

@@ -34,6 +34,7 @@ fn settings(redis: &Redis) -> Settings {
         .replace('\n', " ");
     Settings::open()
         .set("channel.namespaces", format!("[{namespace}]"))
+        .set("client.reply_max_bytes", (8 * MIB).to_string())
         // Some of the clients answer no pings.
         .set("client.ping_interval", "\"600s\"")
         .set("broker.kind", "\"redis\"")

@@ -200,6 +200,10 @@ impl Roster {
         let session = self.sessions.get_mut(&key).filter(|session| !session.is_in(&request.channel))?;
         let generation = Generation(self.next_generation);
         self.next_generation += 1;
+        if session.channels.is_empty() {
+            // Most sessions are in one channel.
+            session.channels.reserve_exact(1);
+        }
         session.channels.push(Membership {
             channel: request.channel.clone(),
             info: request.info.clone(),

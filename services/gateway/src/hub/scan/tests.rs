@@ -195,9 +195,10 @@ async fn what_stays_while_others_come_and_go_is_never_missed_or_listed_twice() {
 
 #[actix_rt::test]
 async fn a_hostile_pattern_over_long_names_takes_no_turn_for_long() {
+    const NAMES: usize = 20_000;
     let worker = worker();
     let name = |number| format!("{}{number:05}", "a".repeat(250));
-    let _clients = fill(&worker, 2000, name);
+    let _clients = fill(&worker, NAMES, name);
     let pattern = format!("{}b", "*a".repeat(127));
     let (mut after, mut pages) = (String::new(), 0);
     loop {
@@ -209,7 +210,7 @@ async fn a_hostile_pattern_over_long_names_takes_no_turn_for_long() {
         assert!(cut_at > after, "no progress beyond {after}");
         after = cut_at;
     }
-    assert!(pages > 1, "2,000 such names do not fit into {PAGE_TIME:?}");
+    assert!(pages > 1, "{NAMES} such names do not fit into {PAGE_TIME:?}");
 }
 
 #[actix_rt::test]

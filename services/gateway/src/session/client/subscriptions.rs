@@ -129,6 +129,10 @@ impl ClientSession {
         let ticket = self.ticket(pending);
         subscription.under_way = Some(ticket);
         let request = subscription.request(recover_max_bytes);
+        if self.subscriptions.is_empty() {
+            // Most clients have one, and a vector would have room for four of them.
+            self.subscriptions.reserve_exact(1);
+        }
         self.subscriptions.push(subscription);
         Action::Subscribe(ticket, request)
     }
