@@ -76,7 +76,14 @@ fn is_cut(node: &Node, mut input: impl FnMut()) {
         metric(node, "gorani_messages_received_total ") > messages
     });
     let long = long_turns(node) - before;
-    assert!(long < ROUNDS, "{long} turns of more than {} s in {ROUNDS} rounds", long_seconds());
+    let (_, metrics) = node.api().get("/metrics");
+    let turns = || metrics.lines().filter(|line| line.starts_with("gorani_worker_turn_seconds_bucket"));
+    assert!(
+        long < ROUNDS,
+        "{long} turns of more than {} s in {ROUNDS} rounds: {:?}",
+        long_seconds(),
+        turns().collect::<Vec<_>>()
+    );
 }
 
 /// Writes all of it, and reads frames until one has this text.
@@ -239,10 +246,11 @@ fn a_sockjs_batch_over_websocket_is_cut() {
     });
 }
 
-/// A node whose channels `open:…` have histories as large as replies may be, each of another content; what their names are.
+/// A node whose channels `open:…` have histories as large as a reply may be there, each of another content; what their names are.
 fn with_large_histories() -> (Node, [&'static str; 4]) {
+    // The default, which a release keeps below the bound whatever a reply holds; see the decision record 0027.
     // A debug build takes tens of times as long to escape and to deflate, so that its replies are the smallest here.
-    let most_bytes = if is_release() { 8 * MIB } else { MIB / 16 };
+    let most_bytes = if is_release() { 4 * MIB } else { MIB / 16 };
     let tcp = free_address();
     let settings = Settings::open()
         .set("channel.namespaces", WITH_HISTORY)

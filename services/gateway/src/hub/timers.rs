@@ -70,7 +70,7 @@ impl Timers {
                     let at = self.start + TICK * u32::try_from(tick).unwrap_or(u32::MAX);
                     tokio::select! {
                         () = self.changed.notified() => continue,
-                        () = tokio::time::sleep_until(at.into()) => {}
+                        () = tokio::time::sleep_until(at) => {}
                     }
                     let mut due = self.due.borrow_mut();
                     let later = due.split_off(&(tick + 1, SessionKey::FIRST));

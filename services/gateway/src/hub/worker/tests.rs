@@ -185,7 +185,7 @@ async fn a_page_is_shorter_where_its_text_is_full_of_escapes_and_over_a_transpor
             Worker::start(0, usize::MAX, broker, interest, stream.reads(), Arc::default(), Arc::default());
         let client = Client::enter_over(&mut worker.hub_mut(), "one", framing);
         let publication = Publication { data: vec![b'"'; EACH].into(), kind, ..Publication::default() };
-        *stream.publications.lock() = vec![Arc::new(publication); 20];
+        *stream.publications.lock() = std::iter::repeat_n(Arc::new(publication), 20).collect();
         let query = HistoryQuery { limit: 100, max_bytes: Some(16 * EACH as u64), ..HistoryQuery::default() };
         let reading = actix_rt::spawn(worker.clone().history(client.key, "a".into(), query, HISTORY));
         stream.until_asked(1).await;

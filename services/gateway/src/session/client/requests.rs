@@ -10,6 +10,7 @@ use gorani_protocol::client::{ClientInfoView, History, HistoryResult, Publicatio
 use super::{
     ClientSession, State,
     policy::retention,
+    subscriptions::SubscribeCommand,
     views::{info_view, publication_view, reserve},
 };
 use crate::{
@@ -126,7 +127,8 @@ impl ClientSession {
                 self.settle_server_subscribe(ticket, &channel, outcome, actions);
             }
             (PendingRequest::Subscribe { id, channel, reject }, Outcome::Subscribed(outcome)) => {
-                self.settle_subscribe(ticket, id, &channel, reject, outcome, now, actions);
+                let command = SubscribeCommand { ticket, id, channel: &channel, reject };
+                self.settle_subscribe(command, outcome, now, actions);
             }
             (PendingRequest::Publish { id }, Outcome::Published(outcome)) => {
                 self.answer(id, outcome, actions, |_, out| reply::reply_empty(id, "publish", out));

@@ -44,6 +44,15 @@ pub(super) struct Subscription {
     options: ChannelOptions,
 }
 
+/// A subscribe of the client that has its outcome.
+pub(super) struct SubscribeCommand<'a> {
+    pub(super) ticket: Ticket,
+    pub(super) id: u32,
+    pub(super) channel: &'a Arc<str>,
+    /// A position that cannot be recovered is an error.
+    pub(super) reject: bool,
+}
+
 impl Subscription {
     pub(super) fn is_under_way(&self) -> bool {
         self.under_way.is_some()
@@ -259,10 +268,7 @@ impl ClientSession {
     /// A subscribe of the client has its outcome.
     pub(super) fn settle_subscribe(
         &mut self,
-        ticket: Ticket,
-        id: u32,
-        channel: &Arc<str>,
-        reject: bool,
+        SubscribeCommand { ticket, id, channel, reject }: SubscribeCommand<'_>,
         outcome: Result<Subscribed, ErrorCode>,
         now: Now,
         actions: &mut Actions,
