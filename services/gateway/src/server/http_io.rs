@@ -1,6 +1,6 @@
 //! The stream from which actix-http reads requests, and to which it writes answers.
 //!
-//! It follows the requests ([`http1`]) for what actix-http 3 does not do:
+//! It follows the requests ([`gorani_protocol::http1`]) for what actix-http 3 does not do:
 //! - A head has `http.request_timeout` on every request of a connection, from its first byte, or from the end of the answer
 //!   before it; else 408 and the end. actix-http times the first head alone, so its own timer is off.
 //! - Empty lines between two requests keep a connection no longer than silence does: `http.keep_alive`.
