@@ -117,7 +117,7 @@ impl Default for ClientSettings {
             ping_interval: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(8),
             history_max: 300,
-            reply_max_bytes: 4 * 1024 * 1024,
+            reply_max_bytes: 8 * 1024 * 1024,
             max_reads: 2,
             expiry_grace: Duration::from_secs(25),
             max_errors: 1000,
