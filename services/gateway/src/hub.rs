@@ -7,7 +7,7 @@
 //! - [`interest`]: which channels this node wants from the broker. - [`subscribe`]: the steps of a subscription.
 //! - [`budget`]: memory for large replies. - [`catch_up`]: after a gap. - [`reads`]: one read for all who want it. - [`read_budget`]: how many at a time. - [`presence`], [`places`]: keeping alive what stands in the broker. - [`removals`]: taking it out.
 //! - [`timers`]: deadlines of sessions. - [`queue`]: consumers of work queues.
-//! - [`farewell`]: the node goes down. - [`worker`]: the thread's inbox and loop. - [`tally`]: what its connections move. - [`roster`]: the worker's sessions by id and user.
+//! - [`farewell`]: the node goes down. - [`inbox`], [`worker`]: the thread's inbox and loop. - [`tally`]: what its connections move. - [`roster`]: the worker's sessions by id and user.
 //! - [`scan`]: listing them in slices.
 
 mod budget;
@@ -16,6 +16,7 @@ mod channel;
 pub mod control;
 pub mod fanout;
 mod farewell;
+pub mod inbox;
 pub mod interest;
 pub mod places;
 mod presence;

@@ -44,11 +44,12 @@ use self::{
 use crate::{
     hub::{
         control::Control,
+        inbox::Inbox,
         interest::Interest,
         read_budget::{ReadBudget, ReadSource},
         reads::{HistoryRead, Reads},
         subscribe::PRESENCE_TTL,
-        worker::{Inbox, Worker},
+        worker::Worker,
     },
     memory::{
         MemoryBudget,

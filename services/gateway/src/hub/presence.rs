@@ -10,7 +10,7 @@ use crate::hub::{
     removals::Removal,
     roster::{Membership, SessionKey},
     subscribe::PRESENCE_TTL,
-    worker::{Load, Worker},
+    worker::Worker,
 };
 
 /// How often entries are refreshed: twice within their life, so that one failure is survived.
@@ -24,13 +24,13 @@ const BATCH: usize = 256;
 
 impl Worker {
     /// Refreshes presence and the places among users' connections, for ever.
-    pub(super) async fn keep_present(self: Rc<Self>, load: Arc<Load>) {
+    pub(super) async fn keep_present(self: Rc<Self>) {
         let mut pause = REFRESH_EVERY;
         loop {
             // Other nodes may have taken this one for dead, and its clients out of presence.
             tokio::select! {
                 biased;
-                () = load.lapsed.notified() => {}
+                () = self.inbox.load.lapsed.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
             let gone = self.hub_mut().roster_mut().absent_for(EXPECTED_BACK);

@@ -1,4 +1,4 @@
-//! One worker thread: its inbox, which any thread may fill without waiting, and the loop that empties it into the hub.
+//! One worker thread: the loop that empties its inbox into the hub, and all that its sessions ask of it.
 //!
 //! Between [`crate::node`], which hands over what the broker delivered, and the worker's [`Hub`]. All that has come by
 //! the time the loop runs is delivered together: no timer, no sleep. Design §3 and §5.
@@ -6,34 +6,26 @@
 use std::{
     cell::{Ref, RefCell, RefMut},
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use gorani_broker::{Broker, Event, HistoryPage, HistoryQuery, Retention, queue::woken_queue};
-use indexmap::{IndexMap, IndexSet};
-use parking_lot::Mutex;
-use tokio::{
-    sync::{Notify, mpsc},
-    time::Instant,
-};
+use indexmap::IndexMap;
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     disconnect::ErrorCode,
     hub::{
         Hub,
-        channel::InboxMark,
         control::Control,
+        inbox::{Entry, Inbox, OwnInbox, size_of_event},
         interest::Interest,
         queue::Consumers,
         read_budget::{ReadSource, ReadTurn, ReadTurns},
         reads::{HistoryRead, Moment, Reads},
         removals::Removals,
         roster::{Registration, SessionKey},
-        scan::Question,
         subscribe::size_of,
         tally::Tally,
         timers::Timers,
@@ -43,117 +35,12 @@ use crate::{
     session::{Signal, client::views::reply_bytes},
 };
 
-/// Entries an inbox holds before its channels are marked gapped.
-const INBOX_ENTRIES: usize = 64 * 1024;
-/// Payload bytes an inbox holds before its channels are marked gapped.
-const INBOX_BYTES: usize = 64 * 1024 * 1024;
 /// Entries taken out of the inbox in one turn, so that the worker's connections get theirs.
 const TURN_ENTRIES: usize = 512;
 
 /// Deliveries at a stretch, before the worker's connections get their turn. It is looked at between two channels: the
 /// subscribers of one channel are served together.
 const TURN: Duration = Duration::from_millis(2);
-
-/// What a worker is told.
-enum Entry {
-    Event(Arc<str>, Event),
-    Gap(Arc<str>, Moment),
-    /// From here on the events of a channel count.
-    Mark(Arc<str>, InboxMark),
-    Control(Arc<Control>),
-    Question(Question),
-}
-
-/// The end of an inbox that other threads hold.
-pub struct Inbox {
-    sender: mpsc::Sender<Entry>,
-    load: Arc<Load>,
-}
-
-/// What both ends of an inbox know.
-#[derive(Default)]
-pub(super) struct Load {
-    bytes: AtomicUsize,
-    /// Channels of which an event did not fit.
-    gapped: Mutex<IndexSet<Arc<str>>>,
-    /// Told of each of them: the inbox may be empty again by then, and nothing else would wake the worker.
-    overflowed: Notify,
-    /// The node's lease had ended: what stood in the broker for its sessions may be gone.
-    pub(super) lapsed: Notify,
-}
-
-impl Load {
-    fn mark_gapped(&self, channel: &Arc<str>) {
-        self.gapped.lock().insert(channel.clone());
-        self.overflowed.notify_one();
-    }
-}
-
-/// The worker is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the worker is gone")]
-pub struct WorkerGone;
-
-/// Why a question was not handed over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unasked {
-    /// The worker does not keep up.
-    #[error("the worker's inbox is full")]
-    Full,
-    /// The worker is gone.
-    #[error("the worker is gone")]
-    Gone,
-}
-
-impl Inbox {
-    /// Hands over an event without waiting. An event that does not fit marks its channel as gapped, and the worker
-    /// reads it from history.
-    pub fn event(&self, channel: &Arc<str>, event: Event) {
-        let size = size_of_event(&event);
-        if self.load.bytes.fetch_add(size, Ordering::Relaxed) > INBOX_BYTES
-            || self.sender.try_send(Entry::Event(channel.clone(), event)).is_err()
-        {
-            self.load.bytes.fetch_sub(size, Ordering::Relaxed);
-            self.mark_gapped(channel);
-        }
-    }
-
-    /// Hands over the news that events of a channel may be missing that were published before `moment`.
-    pub fn gap(&self, channel: &Arc<str>, moment: Moment) {
-        if self.sender.try_send(Entry::Gap(channel.clone(), moment)).is_err() {
-            self.mark_gapped(channel);
-        }
-    }
-
-    fn mark_gapped(&self, channel: &Arc<str>) {
-        self.load.mark_gapped(channel);
-    }
-
-    /// Has the sessions entered anew into presence.
-    pub fn restore(&self) {
-        self.load.lapsed.notify_one();
-    }
-
-    /// Hands over an order, waiting for room.
-    pub async fn control(&self, control: Arc<Control>) -> Result<(), WorkerGone> {
-        self.sender.send(Entry::Control(control)).await.map_err(|_| WorkerGone)
-    }
-
-    /// Hands over a question without waiting.
-    pub fn ask(&self, question: Question) -> Result<(), Unasked> {
-        self.sender.try_send(Entry::Question(question)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Unasked::Full,
-            mpsc::error::TrySendError::Closed(_) => Unasked::Gone,
-        })
-    }
-}
-
-fn size_of_event(event: &Event) -> usize {
-    match event {
-        Event::Publication(publication) => publication.data.len(),
-        Event::Join(_) | Event::Leave(_) => 0,
-    }
-}
 
 /// A worker thread's own things.
 pub struct Worker {
@@ -172,9 +59,7 @@ pub struct Worker {
     pub(super) consumers: Consumers,
     /// What could not be taken out of the broker.
     pub(super) removals: Removals,
-    /// Its own inbox.
-    inbox: mpsc::WeakSender<Entry>,
-    load: Arc<Load>,
+    pub(super) inbox: OwnInbox,
 }
 
 impl Worker {
@@ -188,8 +73,7 @@ impl Worker {
         metrics: Arc<Metrics>,
         memory: Arc<MemoryBudget>,
     ) -> (Rc<Self>, Inbox) {
-        let (sender, receiver) = mpsc::channel(INBOX_ENTRIES);
-        let load = Arc::new(Load::default());
+        let (inbox, receiver) = Inbox::new();
         let worker = Rc::new(Self {
             index,
             hub: RefCell::new(Hub {
@@ -206,15 +90,14 @@ impl Worker {
             metrics,
             consumers: Consumers::default(),
             removals: Removals::default(),
-            inbox: sender.downgrade(),
-            load: load.clone(),
+            inbox: inbox.of_worker(),
         });
-        actix_rt::spawn(worker.clone().deliver(receiver, load.clone()));
+        actix_rt::spawn(worker.clone().deliver(receiver));
         actix_rt::spawn(worker.clone().watch_deadlines());
-        actix_rt::spawn(worker.clone().keep_present(load.clone()));
+        actix_rt::spawn(worker.clone().keep_present());
         actix_rt::spawn(worker.clone().keep_counting());
         actix_rt::spawn(worker.clone().keep_memory());
-        (worker, Inbox { sender, load })
+        (worker, inbox)
     }
 
     /// The hub, to read.
@@ -307,14 +190,15 @@ impl Worker {
         }
     }
 
-    async fn deliver(self: Rc<Self>, mut inbox: mpsc::Receiver<Entry>, load: Arc<Load>) {
+    async fn deliver(self: Rc<Self>, mut inbox: mpsc::Receiver<Entry>) {
+        let load = &self.inbox.load;
         let mut entries = Vec::with_capacity(TURN_ENTRIES);
         // Events of one turn by channel: consecutive publications of a channel are encoded and queued together.
         let mut turn: IndexMap<Arc<str>, Vec<Event>> = IndexMap::new();
         loop {
             tokio::select! {
                 biased;
-                () = load.overflowed.notified() => self.tell_gapped(&load),
+                () = load.overflowed.notified() => self.tell_gapped(),
                 received = inbox.recv_many(&mut entries, TURN_ENTRIES) => if received == 0 { return },
             }
             for entry in entries.drain(..) {
@@ -369,17 +253,17 @@ impl Worker {
     /// A channel may have its first subscription. What stands in the inbox already is of an earlier one, and what was to follow it
     /// did not come in: so its events count from here on. To be called before the worker wants the channel.
     pub(super) fn mark_begin(&self, channel: &Arc<str>) {
-        let Some(mark) = self.hub_mut().await_mark(channel) else { return };
-        let Some(inbox) = self.inbox.upgrade() else { return };
-        if inbox.try_send(Entry::Mark(channel.clone(), mark)).is_err() {
+        let mark = self.hub_mut().await_mark(channel);
+        if let Some(mark) = mark
+            && !self.inbox.mark(channel, mark)
+        {
             self.hub_mut().pass_mark(channel, mark);
-            self.load.mark_gapped(channel);
         }
     }
 
     /// What did not fit into the inbox is read from history, or told.
-    fn tell_gapped(self: &Rc<Self>, load: &Load) {
-        let gapped = std::mem::take(&mut *load.gapped.lock());
+    fn tell_gapped(self: &Rc<Self>) {
+        let gapped = std::mem::take(&mut *self.inbox.load.gapped.lock());
         self.metrics.inbox_overflows.inc_by(gapped.len() as u64);
         for channel in gapped {
             self.on_gap(&channel, self.reads.now());

@@ -12,8 +12,8 @@ use tokio::{
 use crate::{
     hub::{
         control::ConnectionView,
+        inbox::Unasked,
         scan::{ANSWER_BYTES, Page, Question, size_of_channel, size_of_view},
-        worker::Unasked,
     },
     node::{Node, cluster::ClusterError},
 };

@@ -9,6 +9,7 @@ use super::*;
 use crate::hub::{
     control::Target,
     fanout::Framing,
+    inbox::INBOX_ENTRIES,
     reads::tests::Stream,
     tests::{Client, HISTORY, NO_HISTORY},
 };
@@ -33,12 +34,12 @@ async fn is_told(client: &Client) -> bool {
 
 #[actix_rt::test]
 async fn an_overflow_that_is_noticed_when_the_inbox_is_empty_again_is_told_at_once() {
-    let (worker, inbox) = start();
+    let (worker, _inbox) = start();
     let client = Client::enter(&mut worker.hub_mut(), "one");
     client.join(&mut worker.hub_mut(), NO_HISTORY, None);
     // The worker has seen its empty inbox and sleeps.
     actix_rt::time::sleep(Duration::from_millis(10)).await;
-    inbox.mark_gapped(&Arc::from("a"));
+    worker.inbox.load.mark_gapped(&Arc::from("a"));
     assert!(is_told(&client).await);
     assert_eq!(worker.metrics.inbox_overflows.get(), 1);
 }
@@ -55,7 +56,7 @@ async fn more_events_than_an_inbox_holds_are_told_and_those_that_fitted_are_coun
     }
     assert!(is_told(&client).await);
     for _ in 0..200 {
-        if inbox.load.bytes.load(Ordering::Relaxed) == 0 {
+        if worker.inbox.load.bytes.load(Ordering::Relaxed) == 0 {
             return;
         }
         actix_rt::time::sleep(Duration::from_millis(10)).await;
