@@ -16,6 +16,7 @@ mod ledger;
 mod network;
 mod process;
 mod schedule;
+mod scripts;
 mod server;
 mod settings;
 mod subscription;
@@ -45,16 +46,27 @@ struct Run {
     wrong: Vec<String>,
 }
 
-/// Runs steps of a source until it has no more, then lets all come to rest and checks it.
-fn run(seed: u64, mut next: impl FnMut(&World) -> Option<Step>) -> Run {
+/// A world of its own, in which chance follows from the seed.
+fn simulated<T>(seed: u64, act: impl AsyncFnOnce(&mut World) -> T) -> T {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         random::simulated::seed(Some(seed));
         let mut world = World::new();
+        let result = act(&mut world).await;
+        drop(world);
+        clock::simulated::set(false);
+        random::simulated::seed(None);
+        result
+    })
+}
+
+/// Runs steps of a source until it has no more, then lets all come to rest and checks it.
+fn run(seed: u64, mut next: impl FnMut(&World) -> Option<Step>) -> Run {
+    simulated(seed, async |world| {
         let mut steps = Vec::new();
         let mut wrong = Vec::new();
-        while let Some(step) = next(&world) {
+        while let Some(step) = next(world) {
             if world.carry_out(&step).await {
                 steps.push(step);
             }
@@ -64,26 +76,9 @@ fn run(seed: u64, mut next: impl FnMut(&World) -> Option<Step>) -> Run {
             }
         }
         if wrong.is_empty() {
-            world.settle(true).await;
-            wrong = world.violations();
+            wrong = world.end().await;
         }
-        if wrong.is_empty() {
-            wrong = world.check();
-        }
-        if wrong.is_empty() {
-            world.trace.push("all clients go".to_owned());
-            world.clients.iter_mut().for_each(client::Client::disconnect);
-            world.settle(false).await;
-            wrong = world.violations();
-        }
-        if wrong.is_empty() {
-            wrong = world.check_empty();
-        }
-        let trace = std::mem::take(&mut world.trace);
-        drop(world);
-        clock::simulated::set(false);
-        random::simulated::seed(None);
-        Run { steps, trace, wrong }
+        Run { steps, trace: std::mem::take(&mut world.trace), wrong }
     })
 }
 

@@ -34,6 +34,8 @@ enum Command {
 #[derive(Default)]
 pub(super) struct Client {
     pub(super) name: String,
+    /// It asks to be told of others that join and leave.
+    watches: bool,
     stream: Option<DuplexStream>,
     /// The process that it is connected to.
     pub(super) process: Option<usize>,
@@ -50,8 +52,8 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(name: String) -> Self {
-        Self { name, ..Self::default() }
+    pub(super) fn new(name: String, watches: bool) -> Self {
+        Self { name, watches, ..Self::default() }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -105,7 +107,9 @@ impl Client {
 
     /// Asks for a channel; from where it stands, if it has stood somewhere. False if that makes no sense now.
     pub(super) fn subscribe(&mut self, channel: &Arc<str>) -> bool {
+        let watches = self.watches;
         let subscription = self.subscriptions.entry(channel.clone()).or_insert_with(|| Subscription {
+            watches,
             phase: Phase::Idle,
             command: 0,
             is_wanted: false,
@@ -124,7 +128,7 @@ impl Client {
         }
         subscription.phase = Phase::Subscribing;
         subscription.command = self.next_command + 1;
-        let mut body = format!("\"subscribe\":{{\"channel\":\"{channel}\",\"join_leave\":true");
+        let mut body = format!("\"subscribe\":{{\"channel\":\"{channel}\",\"join_leave\":{watches}");
         if let Some((epoch, offset)) = &subscription.position {
             let _ = write!(body, ",\"recover\":true,\"epoch\":\"{epoch}\",\"offset\":{offset}");
         }

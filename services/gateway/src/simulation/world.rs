@@ -22,6 +22,8 @@ use crate::{
 pub(super) const PROCESSES: usize = 2;
 pub(super) const WORKERS: usize = 2;
 pub(super) const CLIENTS: usize = 3;
+/// The client that is told of joins and leaves. After a gap it is sent away, so the others must not be as it is.
+pub(super) const WATCHER: usize = 1;
 /// With history and recovery; with history of two publications; without history.
 pub(super) const CHANNELS: [&str; 3] = ["kept:a", "short:b", "live:c"];
 /// Time after the last step within which everything has to be in order again.
@@ -62,7 +64,8 @@ impl World {
         clock::simulated::set(true);
         let network = Network::default();
         let processes = (0..PROCESSES).map(|_| Some(Process::start(&network, settings(), WORKERS))).collect();
-        let clients = (0..CLIENTS).map(|index| Client::new(format!("client {index}"))).collect();
+        let clients =
+            (0..CLIENTS).map(|index| Client::new(format!("client {index}"), index == WATCHER)).collect();
         Self { network, processes, clients, next_number: 0, asked: Vec::new(), trace: Vec::new() }
     }
 
@@ -70,20 +73,20 @@ impl World {
     pub(super) async fn carry_out(&mut self, step: &Step) -> bool {
         let Some(said) = self.begin(step).await else { return false };
         self.trace.push(if said.is_empty() { step.to_string() } else { format!("{step}: {said}") });
-        self.run();
+        self.run().await;
         true
     }
 
     /// Runs all processes until nothing more can run.
-    fn run(&mut self) {
-        loop {
-            let mut has_run = false;
+    async fn run(&mut self) {
+        let mut has_run = true;
+        while has_run {
+            has_run = false;
             for process in self.processes.iter_mut().flatten() {
                 has_run |= process.run();
             }
-            if !has_run {
-                return;
-            }
+            // Tasks that have yielded are woken when the runtime has its turn.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -234,8 +237,25 @@ impl World {
         violations
     }
 
+    /// Nothing breaks any more: all comes to rest, then all clients go. Gives what is not in order at either end.
+    pub(super) async fn end(&mut self) -> Vec<String> {
+        self.settle(true).await;
+        let mut wrong = self.violations();
+        if wrong.is_empty() {
+            wrong = self.check();
+        }
+        if !wrong.is_empty() {
+            return wrong;
+        }
+        self.trace.push("all clients go".to_owned());
+        self.clients.iter_mut().for_each(Client::disconnect);
+        self.settle(false).await;
+        wrong = self.violations();
+        if wrong.is_empty() { self.check_empty() } else { wrong }
+    }
+
     /// Nothing breaks any more: everything goes its way until all is in order, or ought to be.
-    pub(super) async fn settle(&mut self, reconnect: bool) {
+    async fn settle(&mut self, reconnect: bool) {
         let mut passed = Duration::ZERO;
         while passed < SETTLED_AFTER && self.violations().is_empty() {
             for index in 0..self.processes.len() {
@@ -251,18 +271,18 @@ impl World {
                     self.carry_out(&Step::Subscribe(index, channel)).await;
                 }
             }
-            self.run();
             self.flow().await;
             self.trace.push(format!("wait {}", ROUND.as_millis()));
             self.pass(ROUND).await;
-            self.run();
+            self.run().await;
             passed += ROUND;
         }
         self.flow().await;
     }
 
     /// Carries out all that is under way, in order.
-    async fn flow(&mut self) {
+    pub(super) async fn flow(&mut self) {
+        self.run().await;
         for _ in 0..MOVEMENTS {
             let steps = self.movements();
             let mut has_moved = false;
@@ -297,7 +317,7 @@ impl World {
     }
 
     /// What is not in order although all had the time to be.
-    pub(super) fn check(&self) -> Vec<String> {
+    fn check(&self) -> Vec<String> {
         let state = &mut *self.network.0.lock();
         let mut wrong = state.server.ledger.violations.clone();
         let there = |channel: &str, id: &str| {
@@ -331,7 +351,7 @@ impl World {
     }
 
     /// All clients have gone: what is left of them although all had the time to go.
-    pub(super) fn check_empty(&self) -> Vec<String> {
+    fn check_empty(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         for (index, process) in self.processes.iter().enumerate() {
             let Some(process) = process else { continue };
