@@ -96,27 +96,3 @@ fn a_watcher_that_does_not_come_back_after_a_gap_leaves() {
         assert_eq!(world.end().await, [""; 0]);
     });
 }
-
-#[test]
-fn the_outcome_of_a_subscription_that_was_ended_does_nothing_to_the_next_one() {
-    simulated(1, async |world| {
-        world.flow().await;
-        play(world, "connect 0 0 0").await;
-        world.flow().await;
-        // The backend ends it while its history is read; the client asks again; then the first read fails.
-        play(
-            world,
-            "subscribe 0 kept:a
-            execute 0 (pubsub)kept:a
-            answer 0 (pubsub)kept:a
-            api-unsubscribe 0 0 kept:a
-            read 0
-            subscribe 0 kept:a
-            cut 0 0
-            read 0
-            heal 0",
-        )
-        .await;
-        assert_eq!(world.end().await, [""; 0]);
-    });
-}

@@ -238,6 +238,37 @@ async fn a_recovery_brings_less_over_a_transport_of_text() {
     }
 }
 
+#[actix_rt::test]
+async fn a_subscription_that_was_ended_while_it_read_does_nothing_to_the_next_one() {
+    let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));
+    let (stream, interest) = (Stream::default(), Arc::new(Interest::new(broker.clone())));
+    let (worker, _inbox) = Worker::start(
+        0,
+        usize::MAX,
+        broker.clone(),
+        interest,
+        stream.reads(),
+        Arc::default(),
+        Arc::default(),
+    );
+    broker.start(Arc::new(Nobody)).await.unwrap();
+    let client = Client::enter(&mut worker.hub_mut(), "one");
+    let request = SubscribeRequest { presence: true, ..client.request(HISTORY, true) };
+    let first = actix_rt::spawn(worker.clone().subscribe(client.key, request.clone()));
+    stream.until_asked(1).await;
+    worker.unsubscribe(client.key, "a");
+    let second = actix_rt::spawn(worker.clone().subscribe(client.key, request));
+    stream.top.store(7, Ordering::SeqCst);
+    stream.answer();
+    assert_eq!(first.await.unwrap().map(|_| ()), Err(ErrorCode::INTERNAL));
+    stream.until_asked(2).await;
+    stream.answer();
+    assert_eq!(second.await.unwrap().unwrap().top.unwrap().offset, 7);
+    assert_eq!(broker.presence_stats("a").await, Ok((1, 1)));
+    worker.unsubscribe(client.key, "a");
+    assert_eq!(broker.presence_stats("a").await, Ok((0, 0)));
+}
+
 /// A sink without a node.
 struct Nobody;
 

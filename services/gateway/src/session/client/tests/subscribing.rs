@@ -4,7 +4,10 @@ use bytes::Bytes;
 use gorani_broker::Publication;
 
 use super::*;
-use crate::{disconnect::Unsubscribed, session::ServerSubscribe};
+use crate::{
+    disconnect::{ErrorCode, Unsubscribed},
+    session::ServerSubscribe,
+};
 
 #[test]
 fn a_subscribe_is_answered_before_its_events_are_released() {
@@ -199,6 +202,25 @@ fn a_subscribe_that_the_server_ends_before_it_has_begun_is_answered() {
     assert_eq!(bench.signal(Signal::Unsubscribe("open:a".into(), Unsubscribed::SERVER)).len(), 1);
     let replies = bench.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
     assert_eq!(error_code(&replies[0]), 100);
+}
+
+#[test]
+fn an_outcome_acts_on_its_own_subscription_and_not_on_a_newer_one_of_the_channel() {
+    for (outcome, code) in [(Err(ErrorCode::UNAVAILABLE), 120), (Ok(top(3)), 100)] {
+        let mut bench = Bench::connected();
+        bench.say(json!({"id": 2, "subscribe": {"channel": "history:a"}}));
+        let (first, _) = bench.next_subscribe();
+        bench.signal(Signal::Unsubscribe("history:a".into(), Unsubscribed::SERVER));
+        assert!(matches!(bench.next(), Some(Action::Unsubscribe(_))));
+        bench.say(json!({"id": 3, "subscribe": {"channel": "history:a"}}));
+        let (second, _) = bench.next_subscribe();
+        assert_eq!(error_code(&bench.settle(first, Outcome::Subscribed(outcome))[0]), code);
+        assert!(bench.next().is_none(), "nothing is released or left");
+        let replies = bench.settle(second, Outcome::Subscribed(Ok(top(5))));
+        assert_eq!(replies[0]["id"], 3);
+        assert!(replies[0].get("subscribe").is_some(), "{replies:?}");
+        assert!(matches!(bench.next(), Some(Action::Release(_))));
+    }
 }
 
 #[test]
