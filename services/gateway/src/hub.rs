@@ -187,8 +187,13 @@ impl Hub {
 
     /// Whether it is still that subscription by which a session is in a channel.
     fn is_current(&self, key: SessionKey, name: &str, generation: Generation) -> bool {
+        self.generation(key, name) == Some(generation)
+    }
+
+    /// The subscription by which a session is in a channel.
+    fn generation(&self, key: SessionKey, name: &str) -> Option<Generation> {
         let membership = self.roster.get(key).and_then(|session| session.membership(name));
-        membership.is_some_and(|membership| membership.generation == generation)
+        membership.map(|membership| membership.generation)
     }
 
     /// Whether the broker was asked to enter a session into a channel, where it still is.

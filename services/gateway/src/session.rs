@@ -161,7 +161,7 @@ pub enum Action {
     Release(Arc<str>),
     /// Show the messages of a channel in this way from now on.
     Show(Arc<str>, Arc<View>),
-    /// Send the session publications of a channel, before those held back, with the permit for them if they are large.
+    /// Send the session publications of a channel, with the permit for them if they are large, and let held back events follow.
     Replay(Arc<str>, Vec<Arc<Publication>>, Option<ReplyPermit>),
     /// Leave a channel.
     Unsubscribe(Arc<str>),

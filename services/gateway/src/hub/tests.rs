@@ -80,15 +80,20 @@ impl Client {
 
     /// Joins channel `a` and is told `top`, if its position is tracked.
     pub(super) fn join(&self, hub: &mut Hub, retention: Retention, top: Option<Position>) {
+        self.begin(hub, retention, top);
+        hub.release(self.key, "a");
+    }
+
+    /// As [`Client::join`], but what is published is held back.
+    pub(super) fn begin(&self, hub: &mut Hub, retention: Retention, top: Option<Position>) {
         assert!(hub.join(self.key, &self.request(retention, top.is_some())).is_some());
         if let Some(top) = top {
             hub.set_seen(self.key, "a", &top);
         }
-        hub.release(self.key, "a");
     }
 
     /// Data of the publications that wait for it, and `join`/`leave`.
-    fn seen(&self) -> Vec<String> {
+    pub(super) fn seen(&self) -> Vec<String> {
         let mut bytes = Vec::new();
         while let Some(chunk) = self.outbox.pop() {
             bytes.extend_from_slice(&chunk);

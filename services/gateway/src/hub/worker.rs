@@ -3,6 +3,8 @@
 //! Between [`crate::node`], which hands over what the broker delivered, and the worker's [`Hub`]. All that has come by
 //! the time the loop runs is delivered together: no timer, no sleep. Design §3 and §5.
 
+mod replay;
+
 use std::{
     cell::{Ref, RefCell, RefMut},
     rc::Rc,

@@ -44,13 +44,26 @@ impl Actions {
 
     /// Sends a message that is written already, with the permit for it.
     pub fn whole_message(&mut self, kind: MessageKind, bytes: BytesMut, permit: Option<ReplyPermit>) {
-        if self.bytes.is_empty() {
-            self.bytes = bytes;
+        let messages = vec![(kind, bytes.len())];
+        self.append(Self { bytes, messages, list: Vec::new(), permit });
+    }
+
+    /// Sends messages that are written already, with the permit for them.
+    pub fn append(&mut self, messages: Self) {
+        let start = self.bytes.len();
+        if start == 0 {
+            self.bytes = messages.bytes;
         } else {
-            self.bytes.extend_from_slice(&bytes);
+            self.bytes.extend_from_slice(&messages.bytes);
         }
-        self.messages.push((kind, self.bytes.len()));
-        self.hold(permit);
+        self.messages.extend(messages.messages.into_iter().map(|(kind, end)| (kind, start + end)));
+        self.list.extend(messages.list);
+        self.hold(messages.permit);
+    }
+
+    /// Makes room for messages of so many bytes.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
     }
 
     /// Adds an action.
@@ -60,7 +73,9 @@ impl Actions {
 
     /// The session has left a channel in the same turn in which it was let in: nothing of the channel follows what it wrote.
     pub fn forget_release(&mut self, channel: &str) {
-        self.list.retain(|action| !matches!(action, Action::Release(released) if **released == *channel));
+        self.list.retain(|action| {
+            !matches!(action, Action::Release(left) | Action::Replay(left, ..) if **left == *channel)
+        });
     }
 
     /// Adds the end of the session.

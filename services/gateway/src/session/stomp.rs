@@ -5,7 +5,7 @@
 //! Whatever fails is told with an ERROR, and ends the connection. The same for WebSocket, SockJS and TCP.
 //!
 //! - [`connect`]: the first frame and who may send it. - [`destination`]: what the destinations name. - [`subscriptions`],
-//!   `input`: frames in order. - [`consuming`], [`sending`], [`transactions`]: what clients ask for. - [`receipts`]: answers in order. - [`clock`]: heart-beats and
+//!   `input`: frames in order. - [`recovering`]: what was missed, where it is much. - [`consuming`], [`sending`], [`transactions`]: what clients ask for. - [`receipts`]: answers in order. - [`clock`]: heart-beats and
 //!   expiry. - [`view`], [`payload`]: publications as frames, and back. - [`failure`]: what an ERROR says.
 
 mod clock;
@@ -16,6 +16,7 @@ mod failure;
 mod input;
 mod payload;
 mod receipts;
+mod recovering;
 mod sending;
 mod subscriptions;
 #[cfg(test)]
@@ -35,6 +36,7 @@ use self::{
     failure::Failure,
     input::size_of_frame,
     receipts::Receipts,
+    recovering::Recovering,
     subscriptions::Subscription,
     transactions::Transactions,
     view::Style,
@@ -92,6 +94,8 @@ pub struct StompSession {
     /// Frames that wait for one before them.
     waiting: VecDeque<Frame>,
     waiting_bytes: usize,
+    /// Recoveries that are being written, the oldest first.
+    recovering: VecDeque<Recovering>,
     step: Step,
     /// Bytes behind them that are not decoded: the step was over, or too many frames wait.
     undecoded: BytesMut,
@@ -129,6 +133,7 @@ impl StompSession {
             transactions: Transactions::default(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            recovering: VecDeque::new(),
             step: Step::default(),
             undecoded: BytesMut::new(),
             unreadable: None,
@@ -159,6 +164,7 @@ impl StompSession {
 
     /// Gives back what is kept of the input.
     fn forget_input(&mut self) {
+        self.recovering = VecDeque::new();
         self.waiting = VecDeque::new();
         self.waiting_bytes = 0;
         self.undecoded = BytesMut::new();
@@ -311,6 +317,9 @@ impl Session for StompSession {
             Outcome::Entered(Err(disconnect)) => {
                 return self.fail(Failure::of_disconnect(disconnect).of(Command::Connect, None), actions);
             }
+            Outcome::Subscribed(Ok(subscribed)) if subscribed.permit.is_some() => {
+                return self.recovering.push_back(Recovering::new(ticket, subscribed));
+            }
             Outcome::Subscribed(outcome) => self.subscribed(ticket, outcome, actions),
             Outcome::Published(outcome) => outcome.map(drop).map_err(Failure::from),
             Outcome::Settled(outcome) => outcome.map_err(Failure::from),
@@ -351,13 +360,16 @@ impl Session for StompSession {
     }
 
     fn has_more(&self) -> bool {
-        (!self.undecoded.is_empty() && !self.is_blocked())
+        !self.recovering.is_empty()
+            || (!self.undecoded.is_empty() && !self.is_blocked())
             || (self.step.is_over() && !self.waiting.is_empty() && !self.has_to_wait())
     }
 
     fn resume(&mut self, now: Now, actions: &mut Actions) {
         self.step.begin();
-        self.go_on(now, actions);
+        if !self.write_recovered(now, actions) {
+            self.go_on(now, actions);
+        }
     }
 
     fn input_bytes(&self) -> usize {

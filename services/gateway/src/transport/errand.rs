@@ -68,7 +68,7 @@ impl Errands {
                 Step::Done
             }
             Action::Replay(channel, publications, permit) => {
-                self.worker.hub_mut().replay(self.key, &channel, publications, permit);
+                self.worker.replay(self.key, channel, publications, permit);
                 Step::Done
             }
             Action::Unsubscribe(channel) => {

@@ -276,3 +276,56 @@ impl gorani_broker::Sink for Nobody {
     fn on_event(&self, _: &Arc<str>, _: Event) {}
     fn on_gap(&self, _: &Arc<str>) {}
 }
+
+/// So many publications after offset 0, each with its offset.
+fn missed(count: u64) -> Vec<Arc<Publication>> {
+    let publication = |offset: u64| Publication {
+        offset,
+        epoch: "e".into(),
+        data: offset.to_string().into(),
+        ..Publication::default()
+    };
+    (1..=count).map(|offset| Arc::new(publication(offset))).collect()
+}
+
+#[actix_rt::test]
+async fn much_that_was_missed_comes_in_pieces_before_what_is_published_meanwhile() {
+    let (worker, _inbox) = start();
+    let client = Client::enter(&mut worker.hub_mut(), "one");
+    client.begin(&mut worker.hub_mut(), HISTORY, Some(Position { offset: 2000, epoch: "e".into() }));
+    let permit = worker.memory.try_reply(100_000);
+    worker.replay(client.key, "a".into(), missed(2000), permit);
+    let next =
+        Publication { offset: 2001, epoch: "e".into(), data: b"2001"[..].into(), ..Publication::default() };
+    worker.hub_mut().deliver("a", vec![Event::Publication(Arc::new(next))]);
+    let mut turns = 0;
+    let mut offsets = Vec::new();
+    while offsets.len() < 2001 {
+        tokio::task::yield_now().await;
+        let seen = client.seen();
+        turns += usize::from(!seen.is_empty());
+        offsets.extend(seen);
+    }
+    assert!(turns > 3, "{turns} turns");
+    let expected: Vec<String> = (1..=2001).map(|offset| offset.to_string()).collect();
+    assert_eq!(offsets, expected);
+    assert_eq!(worker.memory.reply_bytes(), 0);
+}
+
+#[actix_rt::test]
+async fn who_leaves_while_pieces_come_gets_no_more_of_them_and_none_in_a_newer_subscription() {
+    let (worker, _inbox) = start();
+    let client = Client::enter(&mut worker.hub_mut(), "one");
+    client.begin(&mut worker.hub_mut(), HISTORY, Some(Position { offset: 2000, epoch: "e".into() }));
+    worker.replay(client.key, "a".into(), missed(2000), worker.memory.try_reply(100_000));
+    while client.seen().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    worker.hub_mut().leave(client.key, "a");
+    client.begin(&mut worker.hub_mut(), HISTORY, Some(Position { offset: 2000, epoch: "e".into() }));
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(client.seen(), Vec::<String>::new());
+    assert_eq!(worker.memory.reply_bytes(), 0);
+}

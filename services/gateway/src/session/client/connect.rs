@@ -293,12 +293,15 @@ impl ClientSession {
         self.connected(now);
         for (channel, missed, permit) in replayed {
             if !missed.is_empty() {
+                connecting.subscribed.remove(&channel);
+                if let Some(subscription) = self.subscription_mut(&channel) {
+                    subscription.under_way = None;
+                }
                 actions.push(Action::Replay(channel, missed, permit));
             }
         }
-        for (channel, subscribed) in connecting.subscribed {
-            actions.hold(subscribed.permit);
-            self.let_in(&channel, actions);
+        for channel in connecting.subscribed.keys() {
+            self.let_in(channel, actions);
         }
     }
 

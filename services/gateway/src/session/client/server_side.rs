@@ -113,9 +113,10 @@ impl ClientSession {
             data: non_empty(&data),
         };
         self.tell_subscribed(channel, &pushed, actions);
-        if !subscribed.publications.is_empty() {
+        if subscribed.publications.is_empty() {
+            release(channel, actions);
+        } else {
             actions.push(Action::Replay(channel.clone(), subscribed.publications, subscribed.permit));
         }
-        release(channel, actions);
     }
 }

@@ -191,6 +191,11 @@ impl StompSession {
         self.clock.subscription_expires = self.subscriptions.iter().filter_map(|known| known.expires).min();
     }
 
+    /// The subscription of which the request to the node has this ticket.
+    pub(super) fn under_way(&self, ticket: Ticket) -> Option<&Subscription> {
+        self.subscriptions.iter().find(|known| known.under_way == Some(ticket))
+    }
+
     /// A SUBSCRIBE has its outcome.
     pub(super) fn subscribed(
         &mut self,
@@ -221,7 +226,6 @@ impl StompSession {
                 });
             }
         }
-        actions.hold(subscribed.permit);
         if is_asked && let Some(top) = &subscribed.top {
             let mut told = vec![("offset", top.offset.to_string()), ("epoch", top.epoch.to_string())];
             if subscription.asked_recovery {

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use gorani_broker::{Position, Publication};
 
 use super::*;
-use crate::session::stomp::view::View;
+use crate::{memory::MemoryBudget, session::stomp::view::View};
 
 fn publication(data: &str, offset: u64) -> Arc<Publication> {
     let epoch = if offset > 0 { "life" } else { "" };
@@ -203,6 +203,44 @@ fn item_56_a_client_recovers_what_it_missed_before_anything_newer() {
     );
     assert_eq!(told[2].get("recovered"), Some("true"));
     assert!(matches!(bench.actions.pop_front(), Some(Action::Release(_))));
+}
+
+#[test]
+fn a_large_recovery_is_written_in_pieces_and_sent_at_once_before_its_receipt() {
+    let budget = Arc::new(MemoryBudget::default());
+    let mut bench = Bench::connected("1.2");
+    bench.say("SUBSCRIBE\nid:0\ndestination:/topic/history:a\noffset:0\nepoch:life\nreceipt:r\n\n\0");
+    let (ticket, _) = bench.next_subscribe();
+    let data = "x".repeat(1000);
+    let subscribed = Subscribed {
+        top: Some(Position { offset: 300, epoch: "life".into() }),
+        was_recovering: true,
+        recovered: true,
+        publications: (1..=300).map(|offset| publication(&data, offset)).collect(),
+        permit: budget.try_reply(100),
+    };
+    let mut actions = Actions::default();
+    bench.session.outcome(ticket, Outcome::Subscribed(Ok(subscribed)), bench.now, &mut actions);
+    let mut pieces = 0;
+    while bench.session.has_more() {
+        assert!(actions.is_empty());
+        // What follows waits until the subscription has begun.
+        if pieces == 1 {
+            let next = "UNSUBSCRIBE\nid:0\nreceipt:u\n\n\0";
+            bench.session.message(Incoming::Text(next), bench.now, &mut actions);
+        }
+        bench.session.resume(bench.now, &mut actions);
+        pieces += 1;
+    }
+    assert!(pieces > 3, "{pieces}");
+    let told = bench.run(|_, _, given| std::mem::swap(given, &mut actions));
+    let (messages, receipts) = told.split_at(told.len() - 2);
+    let offsets: Vec<_> =
+        messages.iter().map(|told| told.get("offset").unwrap().parse::<u64>().unwrap()).collect();
+    assert_eq!(offsets, (1..=300).collect::<Vec<u64>>());
+    let receipts: Vec<_> = receipts.iter().map(|told| told.get("receipt-id").unwrap()).collect();
+    assert_eq!(receipts, ["r", "u"]);
+    assert_eq!(budget.reply_bytes(), 0);
 }
 
 #[test]
