@@ -248,8 +248,7 @@ fn a_sockjs_batch_over_websocket_is_cut() {
 
 /// A node whose channels `open:…` have histories as large as a reply may be there, each of another content; what their names are.
 fn with_large_histories() -> (Node, [&'static str; 4]) {
-    // Half the default, which a release keeps below the bound whatever a reply holds; see the decision record 0027.
-    // A debug build takes tens of times as long to escape and to deflate, so that its replies are the smallest here.
+    // The default. A debug build takes tens of times as long to escape and to deflate, so that its replies are smaller.
     let most_bytes = if is_release() { 8 * MIB } else { MIB / 16 };
     let tcp = free_address();
     let settings = Settings::open()
