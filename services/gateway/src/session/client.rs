@@ -11,7 +11,7 @@
 mod clock;
 mod connect;
 pub mod policy;
-mod receive;
+pub(in crate::session) mod receive;
 mod requests;
 mod subscriptions;
 #[cfg(test)]

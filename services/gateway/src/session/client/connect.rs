@@ -21,7 +21,9 @@ use super::{
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     memory::ReplyPermit,
-    session::{Action, Actions, Now, Subscribed, Ticket, login_limit::Credential},
+    session::{
+        Action, Actions, Now, Subscribed, Ticket, login_limit::Credential, position::Unrecovered,
+    },
 };
 
 /// A connect that waits for its server-side subscriptions.
@@ -44,9 +46,10 @@ impl ClientSession {
             Ok((mut subscriptions, expires_at)) => {
                 for subscription in &mut subscriptions {
                     let recover = connect.subs.get(&*subscription.channel).filter(|recover| recover.recover);
-                    subscription.recover = recover
-                        .filter(|_| subscription.recoverable)
-                        .map(|recover| Position { offset: recover.offset, epoch: (*recover.epoch).into() });
+                    if let Some(recover) = recover {
+                        let epoch = (*recover.epoch).into();
+                        subscription.recover_from(Position { offset: recover.offset, epoch });
+                    }
                 }
                 self.begin_connect(id, subscriptions, expires_at, false, now, actions);
             }
@@ -210,7 +213,10 @@ impl ClientSession {
         connecting.under_way -= 1;
         match outcome {
             Ok(subscribed) => {
-                if connecting.reject && subscribed.was_recovering && !subscribed.recovered {
+                let subscription = self.subscriptions.iter().find(|known| known.channel == channel);
+                let is_unrecovered =
+                    subscription.is_some_and(|known| known.unrecovered(&subscribed).is_some());
+                if connecting.reject && is_unrecovered {
                     connecting.failed = Some(ErrorCode::UNRECOVERABLE_POSITION);
                 }
                 connecting.subscribed.insert(channel, subscribed);
@@ -250,7 +256,12 @@ impl ClientSession {
         let mut subs: Vec<(&str, SubscribeResult<'_>)> = Vec::with_capacity(views.len());
         for ((channel, subscribed), publications) in connecting.subscribed.iter().zip(&views) {
             if let Some(subscription) = self.subscriptions.iter().find(|known| known.channel == *channel) {
-                subs.push((channel, subscription.result(subscribed, publications, now)));
+                let mut result = subscription.result(subscribed, publications, now);
+                if is_receiver {
+                    result.unrecovered_reason =
+                        subscription.unrecovered(subscribed).map_or("", Unrecovered::reason);
+                }
+                subs.push((channel, result));
             }
         }
         let result = ConnectResult {

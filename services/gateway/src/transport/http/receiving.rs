@@ -9,9 +9,10 @@ use actix_web::{
 
 use super::{
     door::Door,
+    query::Query,
     refusal::Refusal,
     streaming::{EVENTS_TYPE, LINES_TYPE},
-    wish::{Query, wish},
+    wish::wish,
 };
 use crate::{
     disconnect::ErrorCode,
@@ -46,7 +47,8 @@ pub async fn uni_http_stream(
     };
     let streamed = async {
         let body = door.body(payload, local.node.settings.client.message_max_bytes).await?;
-        let wish = wish(request.headers(), &Query::parse(request.query_string())?, &body)?;
+        let query = Query::parse(request.query_string());
+        let wish = wish(request.headers(), &query, &body, &local.node.policy.rules)?;
         let body = open(&door, &UNI_HTTP_STREAM, Protocol::Bare, Dialect::Bare, wish, Stream::BareLines)?;
         begun(&body).await?;
         Ok(door.stream(LINES_TYPE, body))
@@ -61,7 +63,8 @@ pub async fn uni_sse(request: HttpRequest, local: web::Data<Local>) -> HttpRespo
         Err(refusal) => return refusal.response(),
     };
     let streamed = async {
-        let wish = wish(request.headers(), &Query::parse(request.query_string())?, &[])?;
+        let query = Query::parse(request.query_string());
+        let wish = wish(request.headers(), &query, &[], &local.node.policy.rules)?;
         let writer = TrackedEvents::default();
         let body = open(&door, &UNI_SSE, Protocol::Tracked, Dialect::Tracked, wish, writer)?;
         begun(&body).await?;
