@@ -35,10 +35,13 @@ use crate::{
         position::Positions,
         uni::{UniSession, Unreadable, Wish},
     },
-    transport::held::{
-        opening::Local,
-        pipe::Head,
-        polled::{Poll, Polled},
+    transport::{
+        head::is_head,
+        held::{
+            opening::Local,
+            pipe::Head,
+            polled::{Poll, Polled},
+        },
     },
 };
 
@@ -83,8 +86,9 @@ fn asked(request: &HttpRequest, node: &Node) -> Result<Asked, Refusal> {
     let limit = query.number("limit")?.unwrap_or(u64::from(settings.limit));
     let limit = limit.clamp(1, u64::from(node.settings.client.history_max));
     let wait = Duration::from_secs(query.number("wait")?.unwrap_or(0)).min(settings.max_wait);
-    // Whatever there is to say, somebody who names `*` does not want it: there is nothing to wait for.
-    let wait = if known.is_any() { Duration::ZERO } else { wait };
+    // Whatever there is to say, somebody who names `*` or asks for the head alone does not want it: there is nothing to wait
+    // for.
+    let wait = if known.is_any() || is_head(request) { Duration::ZERO } else { wait };
     let most_bytes = node.settings.client.reply_max_bytes;
     Ok(Asked { wish, limit: usize::try_from(limit).unwrap_or(usize::MAX), most_bytes, wait, known })
 }

@@ -21,14 +21,17 @@ use crate::{
     session::{
         Now,
         client::{Dialect, TransportTraits},
-        uni::{UniSession, Wish},
+        uni::{self, UniSession, Wish},
     },
-    transport::held::{
-        Lifetime, Response,
-        opening::{Local, Opening},
-        pipe::{PipeReader, pipe},
-        tracked::TrackedEvents,
-        writer::{Stream, Writer},
+    transport::{
+        head::is_head,
+        held::{
+            Lifetime, Response,
+            opening::{Local, Opening},
+            pipe::{PipeReader, ended, pipe},
+            tracked::TrackedEvents,
+            writer::{Stream, Writer},
+        },
     },
 };
 
@@ -49,6 +52,10 @@ pub async fn uni_http_stream(
         let body = door.body(payload, local.node.settings.client.message_max_bytes).await?;
         let query = Query::parse(request.query_string());
         let wish = wish(request.headers(), &query, &body, &local.node.policy.rules)?;
+        if is_head(&request) {
+            check(&door, &wish)?;
+            return Ok(door.stream(LINES_TYPE, ended()));
+        }
         let body = open(&door, &UNI_HTTP_STREAM, Protocol::Bare, Dialect::Bare, wish, Stream::BareLines)?;
         begun(&body).await?;
         Ok(door.stream(LINES_TYPE, body))
@@ -65,6 +72,10 @@ pub async fn uni_sse(request: HttpRequest, local: web::Data<Local>) -> HttpRespo
     let streamed = async {
         let query = Query::parse(request.query_string());
         let wish = wish(request.headers(), &query, &[], &local.node.policy.rules)?;
+        if is_head(&request) {
+            check(&door, &wish)?;
+            return Ok(door.stream(EVENTS_TYPE, ended()));
+        }
         let writer = TrackedEvents::default();
         let body = open(&door, &UNI_SSE, Protocol::Tracked, Dialect::Tracked, wish, writer)?;
         begun(&body).await?;
@@ -78,6 +89,13 @@ pub async fn uni_sse(request: HttpRequest, local: web::Data<Local>) -> HttpRespo
         }
         response
     })
+}
+
+/// Whether a receiver would be let in.
+fn check(door: &Door, wish: &Wish) -> Result<(), Refusal> {
+    door.check_room()?;
+    let node = &door.local.node;
+    Ok(uni::check(node.policy.clone(), wish, node.login_limit(door.peer), Now::read())?)
 }
 
 /// Opens the session of a receiver; its response is what comes out of the pipe.
