@@ -174,3 +174,20 @@ fn a_full_node_says_so_by_head_and_gives_no_place_away() {
     assert_eq!(stream.head.status, 200);
     crate::eventually("the node is full", std::time::Duration::from_secs(10), || ask(&node) == 503);
 }
+
+#[test]
+fn head_among_requests_in_one_piece_is_answered_in_its_place() {
+    let node = Node::start(settings());
+    for methods in [["HEAD", "GET", "GET"], ["GET", "HEAD", "GET"], ["HEAD", "HEAD", "GET"], ["GET", "GET", "HEAD"]] {
+        let mut socket = RawSocket::connect(node.address());
+        let ask = |method: &str| format!("{method} /health/live HTTP/1.1\r\nHost: x\r\n\r\n");
+        socket.write(methods.map(ask).concat().as_bytes()).unwrap();
+        for method in methods {
+            let head = socket.read_head().unwrap_or_else(|error| panic!("{methods:?}: {error}"));
+            assert_eq!((head.status, head.header("content-length")), (200, Some("17")), "{methods:?}");
+            if method == "GET" {
+                assert_eq!(socket.read_body(&head).unwrap(), br#"{"status":"live"}"#, "{methods:?}");
+            }
+        }
+    }
+}

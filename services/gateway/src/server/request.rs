@@ -30,6 +30,8 @@ use actix_web::{
     web,
 };
 
+use gorani_protocol::http1::HEAD_METHOD;
+
 use self::body::{BodyState, TimedBody};
 pub(super) use self::connection::{Answering, Connection};
 use crate::{
@@ -58,7 +60,7 @@ pub(super) async fn check(
     {
         connection.refuse(settings.shutdown_timeout).await;
     }
-    let is_head = request.method() == Method::HEAD;
+    let is_head = request.method() == Method::HEAD || request.method().as_str() == HEAD_METHOD;
     if is_head {
         request.head_mut().method = Method::GET;
         head::mark(&request);
@@ -79,7 +81,7 @@ pub(super) async fn check(
         },
     };
     if is_head {
-        response = response.map_body(|_, body| head::Unsent(body.size()).boxed());
+        response = head::without_body(response);
     }
     if body.timed_out() {
         *response.response_mut().status_mut() = StatusCode::REQUEST_TIMEOUT;
