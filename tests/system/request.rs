@@ -280,7 +280,12 @@ fn a_compressed_body_is_415_on_every_path_that_reads_one_and_leaves_the_others_a
         }
     }
     let body = json!({"channel": "kept:a", "data": 1}).to_string();
-    for coding in ["", "Content-Encoding: identity\r\n", "Content-Encoding: Identity, identity\r\n", "Content-Encoding: \r\n"] {
+    for coding in [
+        "",
+        "Content-Encoding: identity\r\n",
+        "Content-Encoding: Identity, identity\r\n",
+        "Content-Encoding: \r\n",
+    ] {
         assert_eq!(statuses(&ask("POST", "/api/publish", coding, &body)), [200], "{coding}");
     }
     // Where there is no body, nothing is encoded.

@@ -129,7 +129,8 @@ impl RequestStream {
                 State::Method(_) => {
                     let used = self.method(rest);
                     if self.head.is_head
-                        && let Some(method) = request.take().and_then(|from| bytes.get_mut(from..from + HEAD.len()))
+                        && let Some(method) =
+                            request.take().and_then(|from| bytes.get_mut(from..from + HEAD.len()))
                     {
                         method.copy_from_slice(HEAD_METHOD.as_bytes());
                     }

@@ -158,8 +158,11 @@ fn many_channels_are_named_and_resumed_in_every_way_by_every_get() {
     for (number, channel) in channels.iter().enumerate() {
         publish(&node, channel, number as u64..number as u64 + 2);
     }
-    let expected: BTreeMap<_, _> =
-        channels.iter().enumerate().map(|(n, channel)| (channel.clone(), vec![json!(n), json!(n + 1)])).collect();
+    let expected: BTreeMap<_, _> = channels
+        .iter()
+        .enumerate()
+        .map(|(n, channel)| (channel.clone(), vec![json!(n), json!(n + 1)]))
+        .collect();
     for get in GETS {
         for named in &named {
             let mut receiver = Receiver::open(&node, get, &format!("{named}&lastEventId={start}"), "");
@@ -195,7 +198,11 @@ fn an_id_that_is_no_position_begins_and_is_told_in_every_channel() {
             ] {
                 let receiver = Receiver::open(&node, get, &format!("{query}{extra}"), &headers);
                 for channel in ["news:a", "news:b"] {
-                    assert_eq!(receiver.unrecovered(channel).as_deref(), Some("bad_position"), "{get:?} {id}");
+                    assert_eq!(
+                        receiver.unrecovered(channel).as_deref(),
+                        Some("bad_position"),
+                        "{get:?} {id}"
+                    );
                 }
             }
         }

@@ -87,9 +87,8 @@ impl Positions {
     #[must_use]
     pub fn furthest(mut self, second: Self) -> Self {
         for (channel, position) in second.0 {
-            let is_further = |known: &Position| {
-                known.epoch == position.epoch && known.offset > position.offset
-            };
+            let is_further =
+                |known: &Position| known.epoch == position.epoch && known.offset > position.offset;
             if !self.0.get(&channel).is_some_and(is_further) {
                 self.0.insert(channel, position);
             }

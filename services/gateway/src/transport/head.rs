@@ -20,16 +20,16 @@ use actix_web::{
 use bytes::Bytes;
 
 /// A request that was HEAD.
-struct Marked;
+struct HeadRequest;
 
 /// Marks a request.
 pub fn mark(request: &impl HttpMessage) {
-    request.extensions_mut().insert(Marked);
+    request.extensions_mut().insert(HeadRequest);
 }
 
 /// Whether a request is answered without a body, and opens nothing.
 pub fn is_head(request: &impl HttpMessage) -> bool {
-    request.extensions().contains::<Marked>()
+    request.extensions().contains::<HeadRequest>()
 }
 
 /// The same answer without its body.
@@ -51,13 +51,13 @@ pub fn without_body(mut response: ServiceResponse<BoxBody>) -> ServiceResponse<B
     }
     let size = if has_body && size != BodySize::None { BodySize::Stream } else { BodySize::None };
     response.response_mut().head_mut().no_chunking(true);
-    response.map_body(|_, _| Unsent(size).boxed())
+    response.map_body(|_, _| EmptyBody(size).boxed())
 }
 
 /// A body of which nothing is sent.
-struct Unsent(BodySize);
+struct EmptyBody(BodySize);
 
-impl MessageBody for Unsent {
+impl MessageBody for EmptyBody {
     type Error = std::convert::Infallible;
 
     fn size(&self) -> BodySize {

@@ -63,8 +63,7 @@ impl Endpoint for ReceiverEndpoint {
     }
 
     fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, Refused> {
-        let asked =
-            wish(&handshake.headers, &Query::parse(&handshake.query), &[], &self.0.policy.rules);
+        let asked = wish(&handshake.headers, &Query::parse(&handshake.query), &[], &self.0.policy.rules);
         let wish = asked.map_err(|Refusal { status, message, .. }| {
             Refused::Status(status.as_u16(), message.into_owned())
         })?;

@@ -148,11 +148,7 @@ fn only(
     _door: &Door<'_>,
     answer: impl FnOnce() -> HttpResponse,
 ) -> HttpResponse {
-    if *request.method() == *method {
-        answer()
-    } else {
-        door::wrong_method(method)
-    }
+    if *request.method() == *method { answer() } else { door::wrong_method(method) }
 }
 
 /// A WebSocket's path, asked for without a WebSocket, or on a connection that is not for it alone (item 11).

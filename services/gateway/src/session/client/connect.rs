@@ -21,9 +21,7 @@ use super::{
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     memory::ReplyPermit,
-    session::{
-        Action, Actions, Now, Subscribed, Ticket, login_limit::Credential, position::Unrecovered,
-    },
+    session::{Action, Actions, Now, Subscribed, Ticket, login_limit::Credential, position::Unrecovered},
 };
 
 /// A connect that waits for its server-side subscriptions.

@@ -107,7 +107,7 @@ impl Door {
     ///
     /// # Errors
     /// The node is full or going down.
-    pub fn check_room(&self) -> Result<(), Refusal> {
+    pub fn check_capacity(&self) -> Result<(), Refusal> {
         let node = &self.local.node;
         if node.is_draining() {
             return Err(Disconnect::SHUTDOWN.into());

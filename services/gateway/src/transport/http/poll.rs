@@ -16,9 +16,10 @@ use actix_web::{
 use bytes::{Bytes, BytesMut};
 use gorani_protocol::client::bare;
 
-use self::news::{News, Room};
+use self::news::{Budget, News};
 use super::{
-    door::Door, if_none_match::IfNoneMatch, query::Query, receiving::open_session, refusal::Refusal, wish::wish,
+    door::Door, if_none_match::IfNoneMatch, query::Query, receiving::open_session, refusal::Refusal,
+    wish::wish,
 };
 use crate::{
     disconnect::{ErrorCode, Refused},
@@ -98,14 +99,15 @@ async fn answer(door: &Door, asked: Asked) -> Result<HttpResponse, Refusal> {
     let traits = TransportTraits { dialect: Dialect::Tracked, ..TransportTraits::default() };
     let limit = node.login_limit(door.peer);
     let policy = node.policy.clone();
-    let (session, channels) =
-        UniSession::poll(policy, traits, &asked.wish, limit, asked.wait, Now::read())?;
+    let (session, channels) = UniSession::poll(policy, traits, &asked.wish, limit, asked.wait, Now::read())?;
     if channels.is_empty() {
         return Err(Refusal::bad_request("no channels: name some (channels=a,b), or send a token that does"));
     }
     let kept: Vec<_> = channels
         .iter()
-        .map(|readable| Ok((readable, readable.retention.map_err(|why| cannot_poll(&readable.channel, why))?)))
+        .map(|readable| {
+            Ok((readable, readable.retention.map_err(|why| cannot_poll(&readable.channel, why))?))
+        })
         .collect::<Result<_, Refusal>>()?;
     let knows_all = channels.iter().all(|readable| readable.since.is_some());
     if !asked.wait.is_zero()
@@ -114,10 +116,10 @@ async fn answer(door: &Door, asked: Asked) -> Result<HttpResponse, Refusal> {
     {
         return Ok(response);
     }
-    let room = Room { publications: asked.limit, bytes: asked.most_bytes as u64 };
+    let budget = Budget { publications: asked.limit, bytes: asked.most_bytes as u64 };
     let mut polled = Polled::default();
     let mut object = BytesMut::new();
-    for News { channel, publications, position, unrecovered } in news::read(node, &kept, room).await? {
+    for News { channel, publications, position, unrecovered } in news::read(node, &kept, budget).await? {
         if let Some(why) = unrecovered {
             polled.lost(&channel, why);
         }

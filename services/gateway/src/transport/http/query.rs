@@ -128,7 +128,9 @@ mod tests {
 
     #[test]
     fn a_list_is_between_commas_however_they_are_sent() {
-        for query in ["channels=n:a,n:b,m:c", "channels=n%3Aa%2Cn:b%2cm:c", "channels=,n:a,,n:b&channels=m:c,"] {
+        for query in
+            ["channels=n:a,n:b,m:c", "channels=n%3Aa%2Cn:b%2cm:c", "channels=,n:a,,n:b&channels=m:c,"]
+        {
             for rules in [closed(), open()] {
                 assert_eq!(Query::parse(query).channels(&rules), ["n:a", "n:b", "m:c"], "{query}");
             }

@@ -93,7 +93,7 @@ pub async fn uni_sse(request: HttpRequest, local: web::Data<Local>) -> HttpRespo
 
 /// Whether a receiver would be let in.
 fn check(door: &Door, wish: &Wish) -> Result<(), Refusal> {
-    door.check_room()?;
+    door.check_capacity()?;
     let node = &door.local.node;
     Ok(uni::check(node.policy.clone(), wish, node.login_limit(door.peer), Now::read())?)
 }

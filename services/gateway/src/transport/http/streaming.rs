@@ -73,7 +73,7 @@ pub async fn sse(
     };
     let opened = match query {
         Ok(query) if !query.cf_connect.is_empty() && is_head(&request) => {
-            door.check_room().map(|()| door.stream(EVENTS_TYPE, ended()))
+            door.check_capacity().map(|()| door.stream(EVENTS_TYPE, ended()))
         }
         Ok(query) if !query.cf_connect.is_empty() => open(&door, &SSE, query.into_inner().cf_connect),
         _ => Err(Refusal::bad_request("cf_connect must be a connect command")),

@@ -186,7 +186,7 @@ impl<'r> Door<'r> {
     ///
     /// # Errors
     /// The node is going down or full, or the client would not be let in.
-    pub(super) fn check_room(&self) -> Result<(), Refused> {
+    pub(super) fn check_capacity(&self) -> Result<(), Refused> {
         let node = &self.local.node;
         if node.is_draining() {
             return Err(Refused::Status(503, DRAINING.to_owned()));

@@ -62,7 +62,7 @@ pub(super) fn head(door: &Door<'_>, session: &str, transport: Transport) -> Http
         return door.sentence(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
     }
     let key = door.endpoint.key(session);
-    let may = if door.local.directory.has(&key) { door.check_owner(&key) } else { door.check_room() };
+    let may = if door.local.directory.has(&key) { door.check_owner(&key) } else { door.check_capacity() };
     if let Err(refused) = may {
         return door::refuse(&door.local.node, &refused);
     }
@@ -71,7 +71,9 @@ pub(super) fn head(door: &Door<'_>, session: &str, transport: Transport) -> Http
     }
     // The length of a frame that is not there cannot be told.
     let mut response = frame_answer(door, transport);
-    response.message_body(body::None::new()).map_or_else(HttpResponse::from_error, HttpResponse::map_into_boxed_body)
+    response
+        .message_body(body::None::new())
+        .map_or_else(HttpResponse::from_error, HttpResponse::map_into_boxed_body)
 }
 
 /// Brings a response to its session, which is opened if nobody has it.

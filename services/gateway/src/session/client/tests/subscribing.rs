@@ -144,7 +144,8 @@ fn a_recovery_that_failed_tells_the_top_or_an_error_if_the_client_wants_that() {
 fn a_recovery_that_the_channel_does_not_allow_is_told_like_one_that_failed() {
     for (flag, expected) in [(0, 0), (2, 112)] {
         let mut bench = Bench::connected();
-        let subscribe = json!({"channel": "open:a", "recover": true, "offset": 3, "epoch": "e", "flag": flag});
+        let subscribe =
+            json!({"channel": "open:a", "recover": true, "offset": 3, "epoch": "e", "flag": flag});
         bench.say(json!({"id": 2, "subscribe": subscribe}));
         let (ticket, request) = bench.next_subscribe();
         assert_eq!(request.recover, None);

@@ -24,30 +24,34 @@ pub(super) struct News {
     pub(super) unrecovered: Option<Unrecovered>,
 }
 
-/// What may still come.
+/// What an answer may still take.
 #[derive(Clone, Copy)]
-pub(super) struct Room {
+pub(super) struct Budget {
     pub(super) publications: usize,
     pub(super) bytes: u64,
 }
 
-impl Room {
-    fn is_full(self) -> bool {
+impl Budget {
+    fn is_spent(self) -> bool {
         self.publications == 0 || self.bytes == 0
     }
 
     fn query(self, since: Option<u64>, reverse: bool) -> HistoryQuery {
-        let publications = if self.is_full() { 0 } else { self.publications };
+        let publications = if self.is_spent() { 0 } else { self.publications };
         let limit = u32::try_from(publications).unwrap_or(u32::MAX);
         HistoryQuery { limit, since, reverse, max_bytes: Some(self.bytes) }
     }
 
-    /// Takes as many of these as there is room for. The first of all is taken whatever its size, as brokers do.
-    fn take<'p>(&mut self, publications: impl Iterator<Item = &'p Arc<Publication>>, is_first: bool) -> usize {
+    /// Takes as many of these as it allows. The first of all is taken whatever its size, as brokers do.
+    fn take<'p>(
+        &mut self,
+        publications: impl Iterator<Item = &'p Arc<Publication>>,
+        is_first: bool,
+    ) -> usize {
         let mut taken = 0;
         for publication in publications {
             let bytes = publication.content_bytes();
-            if self.is_full() || (bytes > self.bytes && !(is_first && taken == 0)) {
+            if self.is_spent() || (bytes > self.bytes && !(is_first && taken == 0)) {
                 break;
             }
             self.publications -= 1;
@@ -69,11 +73,11 @@ struct Page {
 }
 
 impl Page {
-    /// Leaves out what there is no room for: of news the end, which the next poll brings; of the latest the beginning.
-    fn fit(mut self, room: &mut Room, is_first: bool) -> Self {
+    /// Leaves out what is over the budget: of news the end, which the next poll brings; of the latest the beginning.
+    fn fit(mut self, budget: &mut Budget, is_first: bool) -> Self {
         match &self.since {
             Some(since) => {
-                let taken = room.take(self.publications.iter(), is_first);
+                let taken = budget.take(self.publications.iter(), is_first);
                 if taken < self.publications.len() {
                     self.publications.truncate(taken);
                     let last = self.publications.last();
@@ -81,7 +85,7 @@ impl Page {
                 }
             }
             None => {
-                let taken = room.take(self.publications.iter().rev(), is_first);
+                let taken = budget.take(self.publications.iter().rev(), is_first);
                 self.publications.drain(..self.publications.len() - taken);
             }
         }
@@ -96,28 +100,29 @@ impl Page {
 pub(super) async fn read(
     node: &Arc<Node>,
     channels: &[(&Readable, Retention)],
-    room: Room,
+    budget: Budget,
 ) -> Result<Vec<News>, ErrorCode> {
     let most = node.read_budget().per_connection();
-    read_by(channels, room, most, |readable, retention, room| page(node, readable, room, retention)).await
+    read_by(channels, budget, most, |readable, retention, budget| page(node, readable, budget, retention))
+        .await
 }
 
 /// The same with a reader of its own. `most`: channels that are read side by side.
 async fn read_by<'c, F: Future<Output = Result<Page, ErrorCode>>>(
     channels: &[(&'c Readable, Retention)],
-    mut room: Room,
+    mut budget: Budget,
     most: usize,
-    reader: impl Fn(&'c Readable, Retention, Room) -> F,
+    reader: impl Fn(&'c Readable, Retention, Budget) -> F,
 ) -> Result<Vec<News>, ErrorCode> {
     let mut all = Vec::with_capacity(channels.len());
     let mut is_first = true;
     for side_by_side in channels.chunks(most.max(1)) {
-        // Together they bring no more than there is room for, and a publication each that is larger than its share.
-        let share = Room { bytes: room.bytes.div_ceil(side_by_side.len() as u64), ..room };
+        // Together they bring no more than the budget, and a publication each that is larger than its share.
+        let share = Budget { bytes: budget.bytes.div_ceil(side_by_side.len() as u64), ..budget };
         let pages = side_by_side.iter().map(|(readable, retention)| reader(readable, *retention, share));
         let pages = try_join_all(pages).await?;
         for ((readable, _), page) in side_by_side.iter().zip(pages) {
-            let Page { publications, position, unrecovered, .. } = page.fit(&mut room, is_first);
+            let Page { publications, position, unrecovered, .. } = page.fit(&mut budget, is_first);
             is_first &= publications.is_empty();
             all.push(News { channel: readable.channel.clone(), publications, position, unrecovered });
         }
@@ -129,22 +134,22 @@ async fn read_by<'c, F: Future<Output = Result<Page, ErrorCode>>>(
 async fn page(
     node: &Arc<Node>,
     readable: &Readable,
-    room: Room,
+    budget: Budget,
     retention: Retention,
 ) -> Result<Page, ErrorCode> {
     let Readable { channel, since, .. } = readable;
     let mut unrecovered = readable.unrecovered;
     if let Some(since) = since {
-        if room.is_full() {
+        if budget.is_spent() {
             let (publications, position) = (Vec::new(), since.clone());
             return Ok(Page { publications, position, since: Some(since.clone()), unrecovered });
         }
-        if let Some((publications, position)) = read_since(node, channel, since, room, retention).await? {
+        if let Some((publications, position)) = read_since(node, channel, since, budget, retention).await? {
             return Ok(Page { publications, position, since: Some(since.clone()), unrecovered });
         }
         unrecovered = Some(Unrecovered::Lost);
     }
-    let (publications, position) = read_latest(node, channel, room, retention).await?;
+    let (publications, position) = read_latest(node, channel, budget, retention).await?;
     Ok(Page { publications, position, since: None, unrecovered })
 }
 
@@ -153,10 +158,10 @@ async fn read_since(
     node: &Arc<Node>,
     channel: &Arc<str>,
     since: &Position,
-    room: Room,
+    budget: Budget,
     retention: Retention,
 ) -> Result<Option<(Vec<Arc<Publication>>, Position)>, ErrorCode> {
-    let query = room.query(Some(since.offset), false);
+    let query = budget.query(Some(since.offset), false);
     let HistoryPage { publications, top, .. } =
         node.history(ReadSource::Client, channel, query, retention).await?;
     if !since.epoch.is_empty() && since.epoch != top.epoch {
@@ -179,10 +184,10 @@ async fn read_since(
 async fn read_latest(
     node: &Arc<Node>,
     channel: &Arc<str>,
-    room: Room,
+    budget: Budget,
     retention: Retention,
 ) -> Result<(Vec<Arc<Publication>>, Position), ErrorCode> {
-    let query = room.query(None, true);
+    let query = budget.query(None, true);
     let HistoryPage { mut publications, top, .. } =
         node.history(ReadSource::Client, channel, query, retention).await?;
     publications.reverse();

@@ -1,4 +1,4 @@
-//! Many channels in one answer: everything once and in order over many polls, within the room, side by side.
+//! Many channels in one answer: everything once and in order over many polls, within the budget, side by side.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::{collections::BTreeMap, time::Duration};
@@ -48,9 +48,9 @@ impl Poller {
     }
 
     /// Polls once; publications that came.
-    async fn poll(&mut self, node: &Arc<Node>, room: Room) -> usize {
+    async fn poll(&mut self, node: &Arc<Node>, budget: Budget) -> usize {
         let channels: Vec<_> = self.channels.iter().map(|readable| (readable, RETENTION)).collect();
-        let all = read(node, &channels, room).await.unwrap();
+        let all = read(node, &channels, budget).await.unwrap();
         assert_eq!(all.len(), self.channels.len());
         let (mut count, mut bytes) = (0, 0);
         for (readable, news) in self.channels.iter_mut().zip(all) {
@@ -58,12 +58,13 @@ impl Poller {
             readable.since = Some(news.position);
             count += news.publications.len();
             bytes += news.publications.iter().map(|publication| publication.content_bytes()).sum::<u64>();
-            let numbers = news.publications.iter().map(|publication| {
-                std::str::from_utf8(&publication.data).unwrap().parse::<u64>().unwrap()
-            });
+            let numbers = news
+                .publications
+                .iter()
+                .map(|publication| std::str::from_utf8(&publication.data).unwrap().parse::<u64>().unwrap());
             self.seen.entry(news.channel.to_string()).or_default().extend(numbers);
         }
-        assert!(count <= room.publications && (bytes <= room.bytes || count == 1), "{count}, {bytes}");
+        assert!(count <= budget.publications && (bytes <= budget.bytes || count == 1), "{count}, {bytes}");
         count
     }
 }
@@ -72,19 +73,20 @@ impl Poller {
 async fn polls_one_after_the_other_bring_everything_once_and_in_order_whatever_room_an_answer_has() {
     let names = ["a", "b", "c", "d", "e"];
     for max_reads in [1, 2, 3, 64] {
-        for room in [(1, 1 << 20), (3, 1 << 20), (100, 1), (100, BYTES), (100, 3 * BYTES + 1), (100, 1 << 20)]
+        for budget in
+            [(1, 1 << 20), (3, 1 << 20), (100, 1), (100, BYTES), (100, 3 * BYTES + 1), (100, 1 << 20)]
         {
-            let room = Room { publications: room.0, bytes: room.1 };
+            let budget = Budget { publications: budget.0, bytes: budget.1 };
             let node = node(max_reads).await;
             let mut poller = Poller::new(&names);
-            assert_eq!(poller.poll(&node, room).await, 0);
+            assert_eq!(poller.poll(&node, budget).await, 0);
             for (index, name) in names.into_iter().enumerate() {
                 publish(&node, name, 0..index as u64 * 3).await;
             }
-            while poller.poll(&node, room).await > 0 {}
+            while poller.poll(&node, budget).await > 0 {}
             for (index, name) in names.into_iter().enumerate() {
                 let expected: Vec<u64> = (0..index as u64 * 3).collect();
-                assert_eq!(poller.seen[name], expected, "{name}, {max_reads} at a time, {}", room.bytes);
+                assert_eq!(poller.seen[name], expected, "{name}, {max_reads} at a time, {}", budget.bytes);
             }
         }
     }
@@ -97,13 +99,13 @@ async fn a_first_poll_brings_the_newest_of_each_channel_that_there_is_room_for()
         publish(&node, name, 0..5).await;
     }
     let mut poller = Poller::new(&["a", "b", "c"]);
-    assert_eq!(poller.poll(&node, Room { publications: 7, bytes: 1 << 20 }).await, 7);
+    assert_eq!(poller.poll(&node, Budget { publications: 7, bytes: 1 << 20 }).await, 7);
     assert_eq!(poller.seen["a"], [0, 1, 2, 3, 4]);
     assert_eq!(poller.seen["b"], [3, 4]);
     assert!(poller.seen["c"].is_empty());
     // From there on nothing is missed.
     publish(&node, "c", 5..7).await;
-    assert_eq!(poller.poll(&node, Room { publications: 7, bytes: 1 << 20 }).await, 2);
+    assert_eq!(poller.poll(&node, Budget { publications: 7, bytes: 1 << 20 }).await, 2);
     assert_eq!(poller.seen["c"], [5, 6]);
 }
 
@@ -114,13 +116,13 @@ async fn what_is_lost_in_one_channel_is_told_beside_the_news_of_others() {
         publish(&node, name, 0..4).await;
     }
     let mut poller = Poller::new(&["a", "b", "c"]);
-    poller.poll(&node, Room { publications: 100, bytes: 1 << 20 }).await;
+    poller.poll(&node, Budget { publications: 100, bytes: 1 << 20 }).await;
     publish(&node, "a", 4..6).await;
     poller.channels[1].since = Some(Position { offset: 2, epoch: "another".into() });
     poller.channels[2].since = None;
     poller.channels[2].unrecovered = Some(Unrecovered::BadPosition);
     let channels: Vec<_> = poller.channels.iter().map(|readable| (readable, RETENTION)).collect();
-    let all = read(&node, &channels, Room { publications: 100, bytes: 1 << 20 }).await.unwrap();
+    let all = read(&node, &channels, Budget { publications: 100, bytes: 1 << 20 }).await.unwrap();
     let told: Vec<_> = all.iter().map(|news| (news.publications.len(), news.unrecovered)).collect();
     let expected = [(2, None), (4, Some(Unrecovered::Lost)), (4, Some(Unrecovered::BadPosition))];
     assert_eq!(told, expected);
@@ -132,11 +134,11 @@ async fn as_many_channels_are_read_side_by_side_as_a_connection_may() {
     const PATIENCE: Duration = Duration::from_secs(20);
     let poller = Poller::new(&["a", "b", "c", "d", "e", "f"]);
     let channels: Vec<_> = poller.channels.iter().map(|readable| (readable, RETENTION)).collect();
-    let room = Room { publications: 10, bytes: 301 };
+    let budget = Budget { publications: 10, bytes: 301 };
     // None ends before three are under way, and so do the next three.
     let barrier = Barrier::new(3);
     let under_way = std::cell::Cell::new(0_usize);
-    let reads = read_by(&channels, room, 3, |readable, _, share| {
+    let reads = read_by(&channels, budget, 3, |readable, _, share| {
         assert_eq!((share.publications, share.bytes), (10, 101), "each has its share");
         let (barrier, under_way) = (&barrier, &under_way);
         async move {
@@ -157,7 +159,7 @@ async fn as_many_channels_are_read_side_by_side_as_a_connection_may() {
 async fn a_read_that_fails_fails_the_poll() {
     let poller = Poller::new(&["a", "b"]);
     let channels: Vec<_> = poller.channels.iter().map(|readable| (readable, RETENTION)).collect();
-    let failed = read_by(&channels, Room { publications: 1, bytes: 1 }, 2, |readable, _, _| async {
+    let failed = read_by(&channels, Budget { publications: 1, bytes: 1 }, 2, |readable, _, _| async {
         match &*readable.channel {
             "a" => std::future::pending().await,
             _ => Err(ErrorCode::UNAVAILABLE),
