@@ -19,7 +19,7 @@ use futures_util::future::{BoxFuture, FutureExt as _, Shared};
 use gorani_broker::{Broker, BrokerError, HistoryPage, HistoryQuery, Retention};
 use parking_lot::Mutex;
 
-use crate::hub::read_budget::{LARGE_PAGE_BYTES, PAGE_BYTES, ReadBudget, ReadSource};
+use crate::hub::read_budget::{PAGE_BYTES, ReadBudget, ReadSource};
 
 /// A point in the order of what happens on this node; later ones are greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,7 +142,7 @@ impl Drop for Asking<'_> {
     }
 }
 
-/// Reads in pages: a small one first, which mostly is all; then, as a large read, the rest up to the query's limit and bytes.
+/// Reads in pages: one first, which mostly is all; then, as a large read, the rest up to the query's limit and bytes.
 async fn read_pages(
     ask: Arc<Ask>,
     budget: Arc<ReadBudget>,
@@ -154,12 +154,11 @@ async fn read_pages(
         return ask(&channel, query, retention).await;
     }
     let most_bytes = query.max_bytes.unwrap_or(u64::MAX);
-    // A gap is filled page by page by whoever asks.
-    let first_bytes = if source == ReadSource::CatchUp { LARGE_PAGE_BYTES } else { PAGE_BYTES };
     let permit = budget.page(source).await?;
-    query.max_bytes = Some(most_bytes.min(first_bytes));
+    query.max_bytes = Some(most_bytes.min(PAGE_BYTES));
     let mut whole = ask(&channel, query.clone(), retention).await?;
     drop(permit);
+    // A gap is filled page by page by whoever asks.
     if source == ReadSource::CatchUp {
         return Ok(whole);
     }
@@ -176,7 +175,7 @@ async fn read_pages(
             limit: u32::try_from(left).unwrap_or(u32::MAX),
             since: Some(last),
             reverse: query.reverse,
-            max_bytes: Some((most_bytes - bytes).min(LARGE_PAGE_BYTES)),
+            max_bytes: Some((most_bytes - bytes).min(PAGE_BYTES)),
         };
         let page = ask(&channel, next, retention).await?;
         let follows = if query.reverse { last.checked_sub(1) } else { last.checked_add(1) };

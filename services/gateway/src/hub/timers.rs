@@ -35,9 +35,11 @@ impl Timers {
         }
     }
 
+    /// The first tick that is not before the deadline. By nanoseconds: a session that is woken a fraction of a
+    /// millisecond too early finds nothing due, asks for the same tick, and is woken again without a pause.
     fn tick_of(&self, deadline: Instant) -> u64 {
-        let millis = deadline.saturating_duration_since(self.start).as_millis();
-        u64::try_from(millis.div_ceil(TICK.as_millis())).unwrap_or(u64::MAX)
+        let nanos = deadline.saturating_duration_since(self.start).as_nanos();
+        u64::try_from(nanos.div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX)
     }
 
     /// Moves a session's deadline; returns the tick to give as `old` next time.
@@ -98,6 +100,17 @@ mod tests {
         timers.set(third, removed, None);
         assert_eq!(timers.expired().await, [second]);
         assert_eq!(timers.expired().await, [first]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_deadline_comes_too_early() {
+        let timers = Timers::new();
+        for micros in [1, 999, 1000, 49_999, 50_000, 50_001, 100_400, 25_000_400] {
+            let deadline = timers.start + Duration::from_micros(micros);
+            timers.set(SessionKey::FIRST, None, Some(deadline));
+            assert_eq!(timers.expired().await, [SessionKey::FIRST]);
+            assert!(Instant::now() >= deadline, "{micros} us");
+        }
     }
 
     #[tokio::test(start_paused = true)]

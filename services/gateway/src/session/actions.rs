@@ -42,6 +42,17 @@ impl Actions {
         }
     }
 
+    /// Sends a message that is written already, with the permit for it.
+    pub fn whole_message(&mut self, kind: MessageKind, bytes: BytesMut, permit: Option<ReplyPermit>) {
+        if self.bytes.is_empty() {
+            self.bytes = bytes;
+        } else {
+            self.bytes.extend_from_slice(&bytes);
+        }
+        self.messages.push((kind, self.bytes.len()));
+        self.hold(permit);
+    }
+
     /// Adds an action.
     pub fn push(&mut self, action: Action) {
         self.list.push(action);

@@ -4,15 +4,18 @@
 //! the same channel) holds back those behind it, bounded. Between a transport's shell and the node.
 //! `specs/client-protocol.md`.
 //!
-//! - [`policy`]: rules, tokens and limits. - [`connect`]: from the first command to the reply. - [`subscriptions`]:
-//!   subscribe, unsubscribe, refresh of both kinds. - [`receive`]: for receivers without commands. - [`requests`]: publish, history, presence. - [`clock`]: heartbeats
+//! - [`policy`]: rules, tokens and limits. - [`commands`]: in order, and which have to wait. - [`connect`]: from the first command to the reply. - [`subscriptions`]:
+//!   subscribe, unsubscribe, refresh of both kinds. - [`receive`]: for receivers without commands. - [`requests`]: publish, history, presence. - [`large_reply`]: replies of megabytes. - [`clock`]: heartbeats
 //!   and expiry.
 
 mod clock;
+mod commands;
 mod connect;
+mod large_reply;
 pub mod policy;
 pub(in crate::session) mod receive;
 mod requests;
+mod server_side;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -25,11 +28,12 @@ use std::{
 
 use bytes::Bytes;
 use gorani_broker::ClientInfo;
-use gorani_protocol::client::{self, Command, DecodeError, Request};
+use gorani_protocol::client;
 use tokio::time::Instant;
 
 use self::{
-    clock::Clock, connect::Connecting, policy::Policy, requests::PendingRequest, subscriptions::Subscription,
+    clock::Clock, connect::Connecting, large_reply::LargeReply, policy::Policy, requests::PendingRequest,
+    subscriptions::Subscription,
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
@@ -38,8 +42,6 @@ use crate::{
     },
 };
 
-/// Requests to the node under way at a time; more wait, so that a client cannot flood the broker.
-const PENDING_REQUESTS: usize = 64;
 /// Commands that may wait before the transport stops reading.
 const WAITING_COMMANDS: usize = 256;
 
@@ -96,6 +98,8 @@ pub struct ClientSession {
     waiting: VecDeque<Box<[u8]>>,
     /// Their bytes.
     waiting_bytes: u32,
+    /// Replies that are being written, the oldest first.
+    large_replies: VecDeque<LargeReply>,
     step: Step,
     errors: u32,
     clock: Clock,
@@ -119,6 +123,7 @@ impl ClientSession {
             next_ticket: 0,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            large_replies: VecDeque::new(),
             step: Step::default(),
             errors: 0,
             clock,
@@ -138,6 +143,7 @@ impl ClientSession {
             return;
         }
         self.forget_waiting();
+        self.large_replies = VecDeque::new();
         let was_connected = matches!(self.state, State::Connected);
         self.state = State::Ended;
         if self.traits.dialect == Dialect::Commands {
@@ -198,123 +204,6 @@ impl ClientSession {
             channel_info,
         })
     }
-
-    /// Runs one line, or keeps it if it has to wait.
-    fn take_line(&mut self, line: &[u8], now: Now, actions: &mut Actions) {
-        if !self.waiting.is_empty() || self.step.is_over() || !self.run_line(line, now, actions) {
-            self.waiting_bytes = self.waiting_bytes.saturating_add(size_of_line(line));
-            self.waiting.push_back(line.into());
-        }
-    }
-
-    /// Runs what waited, as far as it can in this step.
-    fn run_waiting(&mut self, now: Now, actions: &mut Actions) {
-        while !self.step.is_over()
-            && let Some(line) = self.waiting.pop_front()
-        {
-            if !self.run_line(&line, now, actions) {
-                self.waiting.push_front(line);
-                return;
-            }
-            self.waiting_bytes = self.waiting_bytes.saturating_sub(size_of_line(&line));
-        }
-        if self.waiting.is_empty() {
-            self.forget_waiting();
-        }
-    }
-
-    fn forget_waiting(&mut self) {
-        self.waiting = VecDeque::new();
-        self.waiting_bytes = 0;
-    }
-
-    /// Runs one line. False if it has to wait.
-    fn run_line(&mut self, line: &[u8], now: Now, actions: &mut Actions) -> bool {
-        if matches!(self.state, State::Ended) {
-            return true;
-        }
-        match client::decode(line, client::JSON_DEPTH) {
-            Ok(command) if self.has_to_wait(&command) => return false,
-            Ok(command) => {
-                self.step.count(line.len());
-                self.run(command, now, actions);
-            }
-            Err(DecodeError::Malformed(_)) => self.close(Disconnect::BAD_REQUEST, actions),
-            Err(DecodeError::Invalid { .. }) if matches!(self.state, State::New) => {
-                self.close(Disconnect::BAD_REQUEST, actions);
-            }
-            Err(DecodeError::Invalid { id, reason }) => {
-                self.step.count(line.len());
-                let error = match reason {
-                    client::Invalid::NoData => ErrorCode::BAD_REQUEST,
-                    client::Invalid::NotAvailable => ErrorCode::NOT_AVAILABLE,
-                };
-                self.refuse(id, error, actions);
-            }
-        }
-        true
-    }
-
-    /// Whether a command must not run yet.
-    fn has_to_wait(&self, command: &Command<'_>) -> bool {
-        if matches!(command.request, Request::Pong) {
-            return false;
-        }
-        if matches!(self.state, State::Connecting(_)) || self.pending.len() >= PENDING_REQUESTS {
-            return true;
-        }
-        if matches!(command.request, Request::History(_) | Request::Presence { .. })
-            && self.pending.values().filter(|pending| pending.is_heavy_read()).count()
-                >= self.policy.settings.max_reads
-        {
-            return true;
-        }
-        let channel = match &command.request {
-            Request::Subscribe(subscribe) => &subscribe.channel,
-            Request::Unsubscribe { channel }
-            | Request::Presence { channel }
-            | Request::PresenceStats { channel }
-            | Request::SubRefresh { channel, .. } => channel,
-            Request::Publish(publish) => &publish.channel,
-            Request::History(history) => &history.channel,
-            _ => return false,
-        };
-        self.subscription(channel).is_some_and(Subscription::is_under_way)
-    }
-
-    fn run(&mut self, command: Command<'_>, now: Now, actions: &mut Actions) {
-        let id = command.id;
-        if matches!(self.state, State::New) {
-            return match command.request {
-                Request::Connect(connect) => self.connect(id, &connect, now, actions),
-                _ => self.close(Disconnect::BAD_REQUEST, actions),
-            };
-        }
-        match command.request {
-            Request::Connect(_) => self.close(Disconnect::BAD_REQUEST, actions),
-            Request::Pong => {
-                if !self.clock.take_pong(self.traits.native_ping) {
-                    self.close(Disconnect::BAD_REQUEST, actions);
-                }
-            }
-            Request::Subscribe(subscribe) => self.subscribe(id, &subscribe, now, actions),
-            Request::Unsubscribe { channel } => self.unsubscribe(id, &channel, actions),
-            Request::Publish(publish) => self.publish(id, &publish, now, actions),
-            Request::History(history) => self.history(id, &history, actions),
-            Request::Presence { channel } => self.presence(id, &channel, false, actions),
-            Request::PresenceStats { channel } => self.presence(id, &channel, true, actions),
-            Request::Refresh { token } => self.refresh(id, &token, now, actions),
-            Request::SubRefresh { channel, token } => self.sub_refresh(id, &channel, &token, now, actions),
-            // Answered so until a backend can be wired; a send has no reply.
-            Request::Rpc { .. } => self.refuse(id, ErrorCode::NOT_AVAILABLE, actions),
-            Request::Send { .. } => {}
-        }
-    }
-}
-
-/// Bytes that a line holds while it waits, near enough.
-fn size_of_line(line: &[u8]) -> u32 {
-    u32::try_from(line.len() + size_of::<Box<[u8]>>()).unwrap_or(u32::MAX)
 }
 
 impl Session for ClientSession {
@@ -374,7 +263,7 @@ impl Session for ClientSession {
     }
 
     fn has_more(&self) -> bool {
-        self.step.is_over() && !self.waiting.is_empty()
+        !self.large_replies.is_empty() || (self.step.is_over() && !self.waiting.is_empty())
     }
 
     fn input_bytes(&self) -> usize {
@@ -383,7 +272,9 @@ impl Session for ClientSession {
 
     fn resume(&mut self, now: Now, actions: &mut Actions) {
         self.step.begin();
-        self.run_waiting(now, actions);
+        if !self.write_large_reply(now, actions) || self.large_replies.is_empty() {
+            self.run_waiting(now, actions);
+        }
     }
 
     fn closed(&mut self, _disconnect: &Disconnect) {

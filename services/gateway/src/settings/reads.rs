@@ -10,13 +10,13 @@ use super::SettingsError;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReadSettings {
-    /// Reads for clients, each of up to 256 KiB.
+    /// Reads for clients, each of up to 128 KiB.
     pub clients: usize,
     /// Those for clients that bring more, up to `client.reply_max_bytes` each; as many again for the API.
     pub large: usize,
-    /// Reads for backends, each of up to 256 KiB.
+    /// Reads for backends, each of up to 128 KiB.
     pub api: usize,
-    /// Reads that fill gaps of subscribers, each of up to 1 MiB.
+    /// Reads that fill gaps of subscribers, each of up to 128 KiB.
     pub catch_up: usize,
     /// How long a read for a client or a backend waits for its turn; then it gets the temporary error 111 (HTTP 429).
     #[serde(with = "humantime_serde")]

@@ -33,6 +33,10 @@ use crate::{
 /// Room for the heads of frames around a large reply.
 const FRAMES_BYTES: usize = 1024;
 
+/// Bytes that are written before others have their turn: the kernel takes half a millisecond to copy a MiB, and a peer that
+/// reads as fast would be written to without an end.
+const WRITTEN_PER_TURN: usize = 1024 * 1024;
+
 /// What a connection can live on: a TCP socket, or TLS on one.
 pub trait Io: AsyncRead + AsyncWrite + Unpin + 'static {}
 
@@ -102,14 +106,19 @@ impl Carried {
         }
     }
 
-    /// Writes what waits to a socket, and flushes it where it buffers (TLS). Ready when nothing waits.
+    /// Writes what waits to a socket, as far as a turn goes, and flushes it where it buffers (TLS). Ready when nothing waits.
     pub(super) fn write<T: Io>(
         &mut self,
         io: &mut T,
         needs_flush: &mut bool,
         task: &mut Task<'_>,
     ) -> Poll<io::Result<()>> {
+        let mut bytes = 0;
         while !self.outbox.is_empty() {
+            if bytes >= WRITTEN_PER_TURN {
+                task.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let written =
                 self.outbox.write_with(|slices| match Pin::new(&mut *io).poll_write_vectored(task, slices) {
                     Poll::Ready(Ok(0)) => Err(Some(io::ErrorKind::WriteZero.into())),
@@ -118,6 +127,7 @@ impl Carried {
                 });
             match written {
                 Ok(written) => {
+                    bytes += written;
                     *needs_flush = true;
                     self.errands.worker.tally.sent(written);
                 }

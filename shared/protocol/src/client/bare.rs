@@ -11,6 +11,7 @@ use super::{
         ClientInfoView, PublicationView, SubscribePush, write_code, write_event, write_info_only,
         write_publication, write_refresh, write_subscribe,
     },
+    reply::Lists,
     reply::{ConnectResult, write_connect},
 };
 
@@ -18,7 +19,7 @@ use super::{
 pub fn connect(result: &ConnectResult<'_>, out: &mut BytesMut) {
     let mut outer = Object::open(out);
     let mut inner = Object::open(outer.field("connect"));
-    write_connect(&mut inner, result);
+    write_connect(&mut inner, result, &mut Lists::Written);
     inner.close();
     outer.close();
 }

@@ -6,6 +6,13 @@ use bytes::BytesMut;
 use super::json::{Object, write_integer, write_string};
 use super::push::{ClientInfoView, PublicationView, write_client_info, write_publications};
 
+mod around;
+
+pub use self::around::{
+    reply_connect_around, reply_history_around, reply_presence_around, reply_subscribe_around,
+    write_listed_client, write_listed_publication,
+};
+
 /// The answer to connect. Empty and zero fields are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ConnectResult<'a> {
@@ -73,10 +80,10 @@ pub struct HistoryResult<'a> {
 
 /// `{"id":…,"connect":{…}}`
 pub fn reply_connect(id: u32, result: &ConnectResult<'_>, out: &mut BytesMut) {
-    reply(id, "connect", out, |object| write_connect(object, result));
+    reply(id, "connect", out, |object| write_connect(object, result, &mut Lists::Written));
 }
 
-pub(crate) fn write_connect(object: &mut Object<'_>, result: &ConnectResult<'_>) {
+pub(crate) fn write_connect(object: &mut Object<'_>, result: &ConnectResult<'_>, lists: &mut Lists) {
     object.string("client", result.client).string("version", result.version);
     object.flag("expires", result.expires).integer("ttl", result.ttl);
     object.raw("data", result.data.unwrap_or_default());
@@ -84,7 +91,7 @@ pub(crate) fn write_connect(object: &mut Object<'_>, result: &ConnectResult<'_>)
         let mut subs = Object::open(object.field("subs"));
         for (channel, subscription) in result.subs {
             let mut entry = Object::open(subs.entry(channel));
-            write_subscription(&mut entry, subscription);
+            write_subscription(&mut entry, subscription, lists);
             entry.close();
         }
         subs.close();
@@ -95,7 +102,7 @@ pub(crate) fn write_connect(object: &mut Object<'_>, result: &ConnectResult<'_>)
 
 /// `{"id":…,"subscribe":{…}}`
 pub fn reply_subscribe(id: u32, result: &SubscribeResult<'_>, out: &mut BytesMut) {
-    reply(id, "subscribe", out, |object| write_subscription(object, result));
+    reply(id, "subscribe", out, |object| write_subscription(object, result, &mut Lists::Written));
 }
 
 /// `{"id":…,"<kind>":{}}`, for `unsubscribe` and `publish`, whose success says nothing more.
@@ -175,11 +182,21 @@ fn reply(id: u32, kind: &'static str, out: &mut BytesMut, body: impl FnOnce(&mut
     outer.close();
 }
 
-fn write_subscription(object: &mut Object<'_>, result: &SubscribeResult<'_>) {
+/// What becomes of the lists of publications in a reply.
+pub(crate) enum Lists {
+    /// They are written.
+    Written,
+    /// They are written later, at these places.
+    Later(Vec<usize>),
+}
+
+fn write_subscription(object: &mut Object<'_>, result: &SubscribeResult<'_>, lists: &mut Lists) {
     object.flag("expires", result.expires).integer("ttl", result.ttl);
     object.flag("recoverable", result.recoverable).string("epoch", result.epoch);
-    if !result.publications.is_empty() {
-        write_publications(object.field("publications"), result.publications);
+    match lists {
+        Lists::Written if result.publications.is_empty() => {}
+        Lists::Written => write_publications(object.field("publications"), result.publications),
+        Lists::Later(places) => places.push(around::empty_list(object.field("publications"))),
     }
     if !result.unrecovered_reason.is_empty() {
         // A flag that is not set is left out everywhere else. This one is said: something is missing.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::{node_of, reaper::worker_gone};
 use crate::{
     disconnect::ErrorCode,
-    hub::read_budget::{LARGE_PAGE_BYTES, PAGE_BYTES, ReadSource},
+    hub::read_budget::{PAGE_BYTES, ReadSource},
     node::Node,
 };
 
@@ -53,7 +53,7 @@ impl Node {
                 permit = self.read_budget().large(source).await?;
                 is_large = true;
             }
-            let next = PresenceQuery { cursor, max_bytes: LARGE_PAGE_BYTES, ..PresenceQuery::default() };
+            let next = PresenceQuery { cursor, max_bytes: PAGE_BYTES, ..PresenceQuery::default() };
             page = self.presence_page(channel, next).await?;
         }
     }

@@ -5,13 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use gorani_auth::{ConnectionClaims, TokenError, personal_channel};
 use gorani_broker::{Position, Publication};
 use gorani_protocol::client::{Connect, ConnectResult, PublicationView, SubscribeResult, reply};
 
 use super::{
     ClientSession, Dialect, State,
+    large_reply::{LargeReply, Then},
     policy::VERSION,
     release,
     requests::PendingRequest,
@@ -244,16 +245,22 @@ impl ClientSession {
             self.clock.set_expiry(None);
             return self.refuse_connect(connecting.id, error.into(), actions);
         }
+        // One that the server ended meanwhile, and said so, is no part of the reply.
+        connecting.subscribed.retain(|channel, _| self.subscription(channel).is_some());
         let settings = &self.policy.settings;
         let is_receiver = self.traits.dialect != Dialect::Commands;
+        let is_large = connecting.subscribed.values().any(|subscribed| subscribed.permit.is_some());
         // A receiver is brought what it missed like everything else, an object for each publication.
         let replayed: Vec<_> =
             connecting.subscribed.iter_mut().filter(|_| is_receiver).map(take_missed).collect();
+        let is_large = is_large && !is_receiver;
+        let shown = connecting.subscribed.values().filter(|_| !is_large);
         let views: Vec<Vec<PublicationView<'_>>> =
-            connecting.subscribed.values().map(|subscribed| views(subscribed, &self.client)).collect();
-        let mut subs: Vec<(&str, SubscribeResult<'_>)> = Vec::with_capacity(views.len());
-        for ((channel, subscribed), publications) in connecting.subscribed.iter().zip(&views) {
-            if let Some(subscription) = self.subscriptions.iter().find(|known| known.channel == *channel) {
+            shown.map(|subscribed| views(subscribed, &self.client)).collect();
+        let views = views.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
+        let mut subs: Vec<(&str, SubscribeResult<'_>)> = Vec::with_capacity(connecting.subscribed.len());
+        for ((channel, subscribed), publications) in connecting.subscribed.iter().zip(views) {
+            if let Some(subscription) = self.subscription(channel) {
                 let mut result = subscription.result(subscribed, publications, now);
                 if is_receiver {
                     result.unrecovered_reason =
@@ -275,26 +282,48 @@ impl ClientSession {
             node: self.traits.emulation.as_ref().map_or("", |_| &*self.policy.node_id),
             time: now.unix_ms,
         };
+        if is_large {
+            let mut around = BytesMut::new();
+            let places = reply::reply_connect_around(connecting.id, &result, &mut around);
+            let subscribed = std::mem::take(&mut connecting.subscribed);
+            let mut reply =
+                LargeReply::new(around, Then::Connected { channels: subscribed.keys().cloned().collect() });
+            reply.add_recovered(places, subscribed.into_values(), &self.client);
+            // As long as it is written, the client is not connected, and nothing else is said to it.
+            connecting.under_way = 1;
+            self.state = State::Connecting(Box::new(connecting));
+            return self.begin_large_reply(reply);
+        }
         if is_receiver {
             self.tell_connected(&result, actions);
         } else {
             actions.line(|out| reply::reply_connect(connecting.id, &result, out));
         }
-        self.state = State::Connected;
-        self.login_limit = None;
-        self.clock.start(settings.ping_interval, now.instant);
-        self.count_success();
+        self.connected(now);
         for (channel, missed, permit) in replayed {
             if !missed.is_empty() {
                 actions.push(Action::Replay(channel, missed, permit));
             }
         }
         for (channel, subscribed) in connecting.subscribed {
-            if let Some(subscription) = self.subscription_mut(&channel) {
-                subscription.under_way = None;
-            }
             actions.hold(subscribed.permit);
-            release(&channel, actions);
+            self.let_in(&channel, actions);
+        }
+    }
+
+    /// The reply to the connect is written.
+    pub(super) fn connected(&mut self, now: Now) {
+        self.state = State::Connected;
+        self.login_limit = None;
+        self.clock.start(self.policy.settings.ping_interval, now.instant);
+        self.count_success();
+    }
+
+    /// A subscription of the connect begins, unless the server ended it meanwhile.
+    pub(super) fn let_in(&mut self, channel: &Arc<str>, actions: &mut Actions) {
+        if let Some(subscription) = self.subscription_mut(channel) {
+            subscription.under_way = None;
+            release(channel, actions);
         }
     }
 

@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use gorani_auth::Denied;
 use gorani_broker::{ClientInfo, DataKind, HistoryPage, HistoryQuery, Publication, PublishOptions};
 use gorani_protocol::client::{ClientInfoView, History, HistoryResult, PublicationView, Publish, reply};
 
 use super::{
     ClientSession, State,
+    large_reply::{LargeReply, Then},
     policy::retention,
     subscriptions::SubscribeCommand,
     views::{info_view, publication_view, reserve},
 };
 use crate::{
     disconnect::{ErrorCode, Refused},
+    memory::ReplyPermit,
     session::{Action, Actions, Now, Outcome, Ticket},
 };
 
@@ -140,17 +142,30 @@ impl ClientSession {
                     Ok(_) => (Err(ErrorCode::UNRECOVERABLE_POSITION), None),
                     Err(error) => (Err(error), None),
                 };
-                let most = self.policy.settings.reply_max_bytes;
-                self.answer(id, outcome, actions, |page, out| write_history(id, &page, most, out));
-                actions.hold(permit);
+                match (outcome, permit) {
+                    (Ok(page), Some(permit)) => self.begin_large_history(id, page, permit),
+                    (outcome, _) => {
+                        self.answer(id, outcome, actions, |page, out| write_history(id, &page, out))
+                    }
+                }
             }
             (PendingRequest::Presence { id }, Outcome::Presence(outcome)) => {
                 let (outcome, permit) = match outcome {
                     Ok((clients, permit)) => (Ok(clients), permit),
                     Err(error) => (Err(error), None),
                 };
-                self.answer(id, outcome, actions, |clients, out| write_presence(id, &clients, out));
-                actions.hold(permit);
+                match (outcome, permit) {
+                    (Ok(clients), Some(permit)) => {
+                        let mut around = BytesMut::new();
+                        let places = reply::reply_presence_around(id, &mut around);
+                        let mut reply = LargeReply::new(around, Then::Answered);
+                        reply.add_clients(places, clients, permit);
+                        self.begin_large_reply(reply);
+                    }
+                    (outcome, _) => {
+                        self.answer(id, outcome, actions, |clients, out| write_presence(id, &clients, out));
+                    }
+                }
             }
             (PendingRequest::Presence { id }, Outcome::PresenceStats(outcome)) => {
                 self.answer(id, outcome, actions, |(clients, users), out| {
@@ -165,12 +180,30 @@ impl ClientSession {
         }
     }
 
+    /// As much of a page as one reply may hold, at least one publication: the client reads on from there.
+    fn begin_large_history(&mut self, id: u32, mut page: HistoryPage, permit: ReplyPermit) {
+        let most = self.policy.settings.reply_max_bytes;
+        let mut bytes = 0;
+        let beyond = page.publications.iter().position(|publication| {
+            let is_first = bytes == 0;
+            bytes += publication.data.len();
+            !is_first && bytes > most
+        });
+        page.publications.truncate(beyond.unwrap_or(usize::MAX));
+        let result = HistoryResult { publications: &[], offset: page.top.offset, epoch: &page.top.epoch };
+        let mut around = BytesMut::new();
+        let places = reply::reply_history_around(id, &result, &mut around);
+        let mut reply = LargeReply::new(around, Then::Answered);
+        reply.add_publications(places, page.publications, permit);
+        self.begin_large_reply(reply);
+    }
+
     fn answer<T>(
         &mut self,
         id: u32,
         outcome: Result<T, ErrorCode>,
         actions: &mut Actions,
-        write: impl FnOnce(T, &mut bytes::BytesMut),
+        write: impl FnOnce(T, &mut BytesMut),
     ) {
         match outcome {
             Ok(value) => {
@@ -182,22 +215,16 @@ impl ClientSession {
     }
 }
 
-/// Writes as much of a page as one reply may hold, at least one publication: the client reads on from there.
-fn write_history(id: u32, page: &HistoryPage, most_bytes: usize, out: &mut bytes::BytesMut) {
-    let mut bytes = 0;
-    let fitting = page.publications.iter().enumerate().take_while(|(index, publication)| {
-        bytes += publication.data.len();
-        *index == 0 || bytes <= most_bytes
-    });
+fn write_history(id: u32, page: &HistoryPage, out: &mut BytesMut) {
     let publications: Vec<PublicationView<'_>> =
-        fitting.map(|(_, publication)| publication_view(publication)).collect();
+        page.publications.iter().map(|publication| publication_view(publication)).collect();
     reserve(&publications, out);
     let result =
         HistoryResult { publications: &publications, offset: page.top.offset, epoch: &page.top.epoch };
     reply::reply_history(id, &result, out);
 }
 
-fn write_presence(id: u32, clients: &[Arc<ClientInfo>], out: &mut bytes::BytesMut) {
+fn write_presence(id: u32, clients: &[Arc<ClientInfo>], out: &mut BytesMut) {
     let clients: Vec<(&str, ClientInfoView<'_>)> =
         clients.iter().map(|info| (info.client.as_str(), info_view(info))).collect();
     reply::reply_presence(id, &clients, out);

@@ -3,26 +3,25 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use gorani_auth::{ChannelOptions, SubscribeClaims, SubscribeGranted};
+use bytes::{Bytes, BytesMut};
+use gorani_auth::{ChannelOptions, SubscribeGranted};
 use gorani_broker::{ClientInfo, Position};
-use gorani_protocol::client::{PublicationView, Subscribe, SubscribePush, SubscribeResult, reply};
+use gorani_protocol::client::{PublicationView, Subscribe, SubscribeResult, reply};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::{
     ClientSession,
     connect::{non_empty, ttl, views},
+    large_reply::{LargeReply, Then},
     policy::retention,
     release,
     requests::PendingRequest,
     views::reserve,
 };
 use crate::{
-    disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
-    session::{
-        Action, Actions, Now, ServerSubscribe, SubscribeRequest, Subscribed, Ticket, position::Unrecovered,
-    },
+    disconnect::{ErrorCode, Refused},
+    session::{Action, Actions, Now, SubscribeRequest, Subscribed, Ticket, position::Unrecovered},
 };
 
 /// A channel that the session is in, or is about to be.
@@ -39,12 +38,12 @@ pub(super) struct Subscription {
     /// When it ends unless refreshed, grace included.
     pub(super) expires: Option<Instant>,
     expires_at: Option<u64>,
-    positioned: bool,
-    join_leave: bool,
+    pub(super) positioned: bool,
+    pub(super) join_leave: bool,
     /// Others are not told of it, nor it of others.
     unseen: bool,
-    info: Arc<ClientInfo>,
-    data: Bytes,
+    pub(super) info: Arc<ClientInfo>,
+    pub(super) data: Bytes,
     options: ChannelOptions,
 }
 
@@ -143,7 +142,7 @@ impl ClientSession {
     }
 
     /// Takes a subscription out of the session.
-    fn remove(&mut self, channel: &str) -> Option<Subscription> {
+    pub(super) fn remove(&mut self, channel: &str) -> Option<Subscription> {
         let index = self.subscriptions.iter().position(|subscription| *subscription.channel == *channel)?;
         Some(self.subscriptions.swap_remove(index))
     }
@@ -236,7 +235,7 @@ impl ClientSession {
     }
 
     /// A subscription as the options of its channel have it.
-    fn granted(
+    pub(super) fn granted(
         &self,
         channel: &str,
         granted: &SubscribeGranted<'_>,
@@ -261,31 +260,6 @@ impl ClientSession {
             data: granted.data.map(raw_bytes).unwrap_or_default(),
             options,
         }
-    }
-
-    /// A subscription that comes with the connection: its client tracks the position of every history channel.
-    pub(super) fn server_side_subscription(
-        &self,
-        channel: &str,
-        claims: Option<&SubscribeClaims>,
-    ) -> Result<Subscription, Refused> {
-        let granted = self
-            .policy
-            .rules
-            .server_side(channel, claims)
-            .map_err(|denied| self.policy.refuse_denied(denied))?;
-        Ok(self.granted_by_server(channel, &granted))
-    }
-
-    /// A subscription that its client does not manage itself.
-    pub(super) fn granted_by_server(&self, channel: &str, granted: &SubscribeGranted<'_>) -> Subscription {
-        let mut subscription = self.granted(channel, granted, true, None);
-        let options = &granted.options;
-        subscription.recoverable |= options.allow_recovery && options.has_history();
-        subscription.positioned |=
-            subscription.recoverable || (options.allow_positioning && options.has_history());
-        subscription.join_leave = options.join_leave;
-        subscription
     }
 
     /// A subscribe of the client has its outcome.
@@ -316,6 +290,15 @@ impl ClientSession {
         };
         let client = self.client.clone();
         let Some(subscription) = self.under_way(channel, ticket) else { return };
+        if subscribed.permit.is_some() {
+            let mut around = BytesMut::new();
+            let result = subscription.result(&subscribed, &[], now);
+            let places = reply::reply_subscribe_around(id, &result, &mut around);
+            let mut reply =
+                LargeReply::new(around, Then::Subscribed { ticket, id, channel: channel.clone() });
+            reply.add_recovered(places, [subscribed], &client);
+            return self.begin_large_reply(reply);
+        }
         subscription.under_way = None;
         let publications = views(&subscribed, &client);
         let result = subscription.result(&subscribed, &publications, now);
@@ -323,7 +306,6 @@ impl ClientSession {
             reserve(&publications, out);
             reply::reply_subscribe(id, &result, out);
         });
-        actions.hold(subscribed.permit);
         release(channel, actions);
         self.count_success();
     }
@@ -340,30 +322,6 @@ impl ClientSession {
         }
         self.count_success();
         actions.line(|out| reply::reply_empty(id, "unsubscribe", out));
-    }
-
-    /// The server ends a subscription and says why.
-    pub(super) fn server_unsubscribe(&mut self, channel: &str, why: Unsubscribed, actions: &mut Actions) {
-        let Some(subscription) = self.remove(channel) else { return };
-        actions.forget_release(channel);
-        self.tell_unsubscribed(channel, why, actions);
-        actions.push(if why == Unsubscribed::INSUFFICIENT_STATE {
-            Action::Interrupt(subscription.channel)
-        } else {
-            Action::Unsubscribe(subscription.channel)
-        });
-        self.clock.set_subscription_expiry(&self.subscriptions);
-    }
-
-    /// The stream of a channel broke: the client has to come back to it and recover.
-    pub(super) fn lose_place(&mut self, channel: &str, actions: &mut Actions) {
-        match self.subscription(channel) {
-            Some(subscription) if subscription.server_side => {
-                self.close(Disconnect::INSUFFICIENT_STATE, actions)
-            }
-            Some(_) => self.server_unsubscribe(channel, Unsubscribed::INSUFFICIENT_STATE, actions),
-            None => {}
-        }
     }
 
     /// A new token for a subscription.
@@ -414,62 +372,6 @@ impl ClientSession {
             return Err(ErrorCode::EXPIRED.into());
         }
         Ok(granted.expires_at)
-    }
-
-    /// A backend subscribes the client.
-    pub(super) fn server_subscribe(&mut self, subscribe: ServerSubscribe, actions: &mut Actions) {
-        let ServerSubscribe { channel, info, data, recover } = subscribe;
-        if !self.is_connected() || self.subscription(&channel).is_some() {
-            return;
-        }
-        if self.subscriptions.len() >= self.policy.settings.max_subscriptions {
-            return self.close(Disconnect::CHANNEL_LIMIT, actions);
-        }
-        let Ok(mut subscription) = self.server_side_subscription(&channel, None) else {
-            tracing::warn!(channel, "a backend subscribed a client to an unknown channel");
-            return;
-        };
-        subscription.info = self.info_for(info);
-        subscription.data = data;
-        subscription.recover = recover.filter(|_| subscription.recoverable);
-        let pending = PendingRequest::ServerSubscribe { channel: subscription.channel.clone() };
-        actions.push(self.begin_subscription(subscription, pending, self.policy.settings.reply_max_bytes));
-    }
-
-    /// A backend's subscription has its outcome.
-    pub(super) fn settle_server_subscribe(
-        &mut self,
-        ticket: Ticket,
-        channel: &Arc<str>,
-        outcome: Result<Subscribed, ErrorCode>,
-        actions: &mut Actions,
-    ) {
-        let subscribed = match outcome {
-            Ok(subscribed) => subscribed,
-            Err(error) => {
-                tracing::warn!(%channel, %error, "a server-side subscription failed");
-                if self.under_way(channel, ticket).is_some() {
-                    self.remove(channel);
-                }
-                return;
-            }
-        };
-        let Some(subscription) = self.under_way(channel, ticket) else { return };
-        subscription.under_way = None;
-        let data = subscription.data.clone();
-        let requested = subscription.recover.as_ref().filter(|_| subscribed.recovered);
-        let pushed = SubscribePush {
-            recoverable: subscription.recoverable,
-            epoch: subscribed.top.as_ref().map_or("", |top| &top.epoch),
-            offset: requested.or(subscribed.top.as_ref()).map_or(0, |position| position.offset),
-            positioned: subscription.positioned,
-            data: non_empty(&data),
-        };
-        self.tell_subscribed(channel, &pushed, actions);
-        if !subscribed.publications.is_empty() {
-            actions.push(Action::Replay(channel.clone(), subscribed.publications, subscribed.permit));
-        }
-        release(channel, actions);
     }
 }
 

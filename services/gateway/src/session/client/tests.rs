@@ -3,6 +3,7 @@
 
 mod commands;
 mod connecting;
+mod large_replies;
 mod receiving;
 mod subscribing;
 

@@ -101,6 +101,10 @@ fn a_page_of_another_epoch_gives_its_permit_back_with_the_error() {
         let outcome = Outcome::History(Ok((page, budget.try_reply(100))));
         bench.session.outcome(ticket, outcome, bench.now, &mut actions);
         assert_eq!(budget.reply_bytes(), held, "{epoch}");
+        while bench.session.has_more() {
+            bench.session.resume(bench.now, &mut actions);
+        }
+        assert_eq!(budget.reply_bytes(), held, "{epoch}");
         drop(actions.drain_messages(|_, _| {}));
         assert_eq!(budget.reply_bytes(), 0);
     }

@@ -185,6 +185,23 @@ fn a_receiver_that_names_a_position_of_no_use_is_told_why_it_begins_anew() {
 }
 
 #[test]
+fn the_token_of_a_poll_is_looked_at_once_whether_it_waits_or_not() {
+    let now = Now { unix_ms: START_S * 1000, ..Now::read() };
+    let traits = TransportTraits { dialect: Dialect::Tracked, ..TransportTraits::default() };
+    let limit = Failures::at_most(1);
+    let wish = wish(&token(60, &["closed:mine"]), &["history:a"], "history~3aa.5.e");
+    let patience = Duration::from_secs(5);
+    let (mut session, channels) =
+        UniSession::poll(policy(settings()), traits, &wish, limit.clone(), patience, now).unwrap();
+    assert_eq!(channels.len(), 2);
+    let mut actions = Actions::default();
+    session.opened(now, &mut actions);
+    let subscribes = actions.take_list().into_iter().filter(|action| matches!(action, Action::Subscribe(..)));
+    assert_eq!(subscribes.count(), 2);
+    assert_eq!(limit.asked.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+#[test]
 fn a_poll_ends_when_its_time_is_over() {
     let mut poll = Receiver::open(wish(&token(60, &[]), &["history:a"], ""), Some(Duration::from_secs(5)));
     poll.subscribed(top(1));

@@ -1,0 +1,133 @@
+//! Commands run in the order in which they came. One that has to wait holds back those behind it, bounded.
+
+use std::collections::VecDeque;
+
+use gorani_protocol::client::{self, Command, DecodeError, Request};
+
+use super::{ClientSession, State, subscriptions::Subscription};
+use crate::{
+    disconnect::{Disconnect, ErrorCode},
+    session::{Actions, Now},
+};
+
+/// Requests to the node under way at a time; more wait, so that a client cannot flood the broker.
+const PENDING_REQUESTS: usize = 64;
+
+impl ClientSession {
+    /// Runs one line, or keeps it if it has to wait.
+    pub(super) fn take_line(&mut self, line: &[u8], now: Now, actions: &mut Actions) {
+        if !self.waiting.is_empty() || self.step.is_over() || !self.run_line(line, now, actions) {
+            self.waiting_bytes = self.waiting_bytes.saturating_add(size_of_line(line));
+            self.waiting.push_back(line.into());
+        }
+    }
+
+    /// Runs what waited, as far as it can in this step.
+    pub(super) fn run_waiting(&mut self, now: Now, actions: &mut Actions) {
+        while !self.step.is_over()
+            && let Some(line) = self.waiting.pop_front()
+        {
+            if !self.run_line(&line, now, actions) {
+                self.waiting.push_front(line);
+                return;
+            }
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(size_of_line(&line));
+        }
+        if self.waiting.is_empty() {
+            self.forget_waiting();
+        }
+    }
+
+    pub(super) fn forget_waiting(&mut self) {
+        self.waiting = VecDeque::new();
+        self.waiting_bytes = 0;
+    }
+
+    /// Runs one line. False if it has to wait.
+    fn run_line(&mut self, line: &[u8], now: Now, actions: &mut Actions) -> bool {
+        if matches!(self.state, State::Ended) {
+            return true;
+        }
+        match client::decode(line, client::JSON_DEPTH) {
+            Ok(command) if self.has_to_wait(&command) => return false,
+            Ok(command) => {
+                self.step.count(line.len());
+                self.run(command, now, actions);
+            }
+            Err(DecodeError::Malformed(_)) => self.close(Disconnect::BAD_REQUEST, actions),
+            Err(DecodeError::Invalid { .. }) if matches!(self.state, State::New) => {
+                self.close(Disconnect::BAD_REQUEST, actions);
+            }
+            Err(DecodeError::Invalid { id, reason }) => {
+                self.step.count(line.len());
+                let error = match reason {
+                    client::Invalid::NoData => ErrorCode::BAD_REQUEST,
+                    client::Invalid::NotAvailable => ErrorCode::NOT_AVAILABLE,
+                };
+                self.refuse(id, error, actions);
+            }
+        }
+        true
+    }
+
+    /// Whether a command must not run yet.
+    fn has_to_wait(&self, command: &Command<'_>) -> bool {
+        if matches!(command.request, Request::Pong) {
+            return false;
+        }
+        if matches!(self.state, State::Connecting(_)) || self.pending.len() >= PENDING_REQUESTS {
+            return true;
+        }
+        if matches!(command.request, Request::History(_) | Request::Presence { .. })
+            && self.pending.values().filter(|pending| pending.is_heavy_read()).count() + self.large_replies()
+                >= self.policy.settings.max_reads
+        {
+            return true;
+        }
+        let channel = match &command.request {
+            Request::Subscribe(subscribe) => &subscribe.channel,
+            Request::Unsubscribe { channel }
+            | Request::Presence { channel }
+            | Request::PresenceStats { channel }
+            | Request::SubRefresh { channel, .. } => channel,
+            Request::Publish(publish) => &publish.channel,
+            Request::History(history) => &history.channel,
+            _ => return false,
+        };
+        self.subscription(channel).is_some_and(Subscription::is_under_way)
+    }
+
+    fn run(&mut self, command: Command<'_>, now: Now, actions: &mut Actions) {
+        let id = command.id;
+        if matches!(self.state, State::New) {
+            return match command.request {
+                Request::Connect(connect) => self.connect(id, &connect, now, actions),
+                _ => self.close(Disconnect::BAD_REQUEST, actions),
+            };
+        }
+        match command.request {
+            Request::Connect(_) => self.close(Disconnect::BAD_REQUEST, actions),
+            Request::Pong => {
+                if !self.clock.take_pong(self.traits.native_ping) {
+                    self.close(Disconnect::BAD_REQUEST, actions);
+                }
+            }
+            Request::Subscribe(subscribe) => self.subscribe(id, &subscribe, now, actions),
+            Request::Unsubscribe { channel } => self.unsubscribe(id, &channel, actions),
+            Request::Publish(publish) => self.publish(id, &publish, now, actions),
+            Request::History(history) => self.history(id, &history, actions),
+            Request::Presence { channel } => self.presence(id, &channel, false, actions),
+            Request::PresenceStats { channel } => self.presence(id, &channel, true, actions),
+            Request::Refresh { token } => self.refresh(id, &token, now, actions),
+            Request::SubRefresh { channel, token } => self.sub_refresh(id, &channel, &token, now, actions),
+            // Answered so until a backend can be wired; a send has no reply.
+            Request::Rpc { .. } => self.refuse(id, ErrorCode::NOT_AVAILABLE, actions),
+            Request::Send { .. } => {}
+        }
+    }
+}
+
+/// Bytes that a line holds while it waits, near enough.
+fn size_of_line(line: &[u8]) -> u32 {
+    u32::try_from(line.len() + size_of::<Box<[u8]>>()).unwrap_or(u32::MAX)
+}

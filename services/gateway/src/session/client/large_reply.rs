@@ -1,0 +1,226 @@
+//! Large replies: history, presence and recoveries of megabytes, written a piece at a time. A piece is a step of the session
+//! ([`crate::session::step`]), so that the transport looks at the clock between two of them. The reply is the session's
+//! until it is whole, and is sent as one message: what others send meanwhile comes before it. Decision record 0027.
+
+use std::{collections::VecDeque, sync::Arc, vec};
+
+use bytes::{Buf as _, BytesMut};
+use gorani_broker::{ClientInfo, Publication};
+use gorani_protocol::client::reply::{write_listed_client, write_listed_publication};
+
+use super::{
+    ClientSession, State, release,
+    views::{info_view, publication_view},
+};
+use crate::{
+    disconnect::{ErrorCode, Unsubscribed},
+    memory::ReplyPermit,
+    session::{Actions, MessageKind, Now, Subscribed, Ticket},
+};
+
+/// Bytes of a piece, and at least one entry: a fraction of a millisecond.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// Bytes around the data of one entry: keys, offset and time, or the names of a client.
+const AROUND_BYTES: usize = 96;
+
+/// A step of the session once a reply is written.
+pub(super) enum Then {
+    /// A command has its answer.
+    Answered,
+    /// A subscription begins.
+    Subscribed { ticket: Ticket, id: u32, channel: Arc<str> },
+    /// The connection begins, with its subscriptions.
+    Connected { channels: Vec<Arc<str>> },
+}
+
+/// Entries of a list of the reply.
+enum Entries {
+    Publications(vec::IntoIter<Arc<Publication>>),
+    Clients(vec::IntoIter<Arc<ClientInfo>>),
+}
+
+impl Entries {
+    /// Writes the next entry. False if there is none.
+    fn write_next(&mut self, is_first: bool, out: &mut BytesMut) -> bool {
+        match self {
+            Self::Publications(publications) => {
+                let Some(publication) = publications.next() else { return false };
+                write_listed_publication(is_first, &publication_view(&publication), out);
+            }
+            Self::Clients(clients) => {
+                let Some(info) = clients.next() else { return false };
+                write_listed_client(is_first, &info.client, &info_view(&info), out);
+            }
+        }
+        true
+    }
+}
+
+/// A reply that is being written.
+pub(super) struct LargeReply {
+    /// The reply with empty lists, as far as it is not written.
+    around: BytesMut,
+    /// Each list, and how many bytes of `around` come before it and after the one before.
+    lists: VecDeque<(usize, Entries)>,
+    /// Bytes of the reply when it is whole, about.
+    bytes: usize,
+    out: BytesMut,
+    permit: Option<ReplyPermit>,
+    then: Then,
+}
+
+impl LargeReply {
+    /// A reply of which the lists are missing.
+    pub(super) fn new(around: BytesMut, then: Then) -> Self {
+        let bytes = around.len();
+        Self { around, lists: VecDeque::new(), bytes, out: BytesMut::new(), permit: None, then }
+    }
+
+    /// The publications of a history.
+    pub(super) fn add_publications(
+        &mut self,
+        places: Vec<usize>,
+        publications: Vec<Arc<Publication>>,
+        permit: ReplyPermit,
+    ) {
+        self.bytes +=
+            publications.iter().map(|publication| publication.data.len() + AROUND_BYTES).sum::<usize>();
+        self.add(places, [Entries::Publications(publications.into_iter())]);
+        self.hold(permit);
+    }
+
+    /// The clients of a presence.
+    pub(super) fn add_clients(
+        &mut self,
+        places: Vec<usize>,
+        clients: Vec<Arc<ClientInfo>>,
+        permit: ReplyPermit,
+    ) {
+        let size =
+            |info: &Arc<ClientInfo>| info.connection_info.len() + info.channel_info.len() + AROUND_BYTES;
+        self.bytes += clients.iter().map(size).sum::<usize>();
+        self.add(places, [Entries::Clients(clients.into_iter())]);
+        self.hold(permit);
+    }
+
+    /// What each subscription recovered, without what excludes this client.
+    pub(super) fn add_recovered(
+        &mut self,
+        places: Vec<usize>,
+        subscribed: impl IntoIterator<Item = Subscribed>,
+        client: &str,
+    ) {
+        let mut lists = Vec::with_capacity(places.len());
+        for Subscribed { mut publications, permit, .. } in subscribed {
+            publications.retain(|publication| {
+                publication.exclude_client.is_empty() || publication.exclude_client != client
+            });
+            self.bytes +=
+                publications.iter().map(|publication| publication.data.len() + AROUND_BYTES).sum::<usize>();
+            lists.push(Entries::Publications(publications.into_iter()));
+            permit.into_iter().for_each(|permit| self.hold(permit));
+        }
+        self.add(places, lists);
+    }
+
+    fn add(&mut self, places: Vec<usize>, lists: impl IntoIterator<Item = Entries>) {
+        let mut before = 0;
+        for (place, list) in places.into_iter().zip(lists) {
+            self.lists.push_back((place - before, list));
+            before = place;
+        }
+    }
+
+    fn hold(&mut self, permit: ReplyPermit) {
+        match &mut self.permit {
+            Some(held) => held.join(permit),
+            None => self.permit = Some(permit),
+        }
+    }
+
+    /// Writes a piece. True once the reply is whole.
+    fn write_piece(&mut self) -> bool {
+        if self.out.capacity() == 0 {
+            // At once: growing by doubling would hold up to twice as much. Pages of it are touched as they are written.
+            self.out.reserve(self.bytes);
+        }
+        let until = self.out.len() + PIECE_BYTES;
+        while let Some((before, list)) = self.lists.front_mut() {
+            if *before > 0 {
+                self.out.extend_from_slice(&self.around.split_to(std::mem::take(before)));
+            }
+            let mut is_first = self.out.last().is_some_and(|last| matches!(last, b'[' | b'{'));
+            while list.write_next(is_first, &mut self.out) {
+                is_first = false;
+                if self.out.len() >= until {
+                    return false;
+                }
+            }
+            self.lists.pop_front();
+        }
+        self.out.extend_from_slice(&self.around);
+        self.around.advance(self.around.len());
+        true
+    }
+}
+
+impl ClientSession {
+    /// Replies that are being written; as long as there are any, heavy reads wait.
+    pub(super) fn large_replies(&self) -> usize {
+        self.large_replies.len()
+    }
+
+    pub(super) fn begin_large_reply(&mut self, reply: LargeReply) {
+        self.large_replies.push_back(reply);
+    }
+
+    /// Writes a piece of the oldest large reply, and sends it once it is whole. False if there is none.
+    pub(super) fn write_large_reply(&mut self, now: Now, actions: &mut Actions) -> bool {
+        let Some(reply) = self.large_replies.front_mut() else { return false };
+        if reply.write_piece()
+            && let Some(reply) = self.large_replies.pop_front()
+        {
+            self.finish_large_reply(reply, now, actions);
+        }
+        if self.large_replies.is_empty() {
+            self.large_replies = VecDeque::new();
+        }
+        true
+    }
+
+    fn finish_large_reply(&mut self, reply: LargeReply, now: Now, actions: &mut Actions) {
+        let LargeReply { out, permit, then, .. } = reply;
+        match then {
+            Then::Answered => {
+                actions.whole_message(MessageKind::Text, out, permit);
+                self.count_success();
+            }
+            Then::Subscribed { ticket, id, channel } => match self.under_way(&channel, ticket) {
+                Some(subscription) => {
+                    subscription.under_way = None;
+                    actions.whole_message(MessageKind::Text, out, permit);
+                    release(&channel, actions);
+                    self.count_success();
+                }
+                // The server ended it meanwhile, and said so; the command has its answer all the same.
+                None => self.refuse(id, ErrorCode::INTERNAL, actions),
+            },
+            Then::Connected { channels } => {
+                if !matches!(self.state, State::Connecting(_)) {
+                    return;
+                }
+                actions.whole_message(MessageKind::Text, out, permit);
+                self.connected(now);
+                for channel in channels {
+                    if self.subscription(&channel).is_some() {
+                        self.let_in(&channel, actions);
+                    } else {
+                        // Ended while the reply was written, which tells of it still.
+                        self.tell_unsubscribed(&channel, Unsubscribed::SERVER, actions);
+                    }
+                }
+            }
+        }
+    }
+}

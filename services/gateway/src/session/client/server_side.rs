@@ -1,0 +1,121 @@
+//! Subscriptions that the server makes and ends: those that come with the connection, and what a backend asks for.
+
+use std::sync::Arc;
+
+use gorani_auth::{SubscribeClaims, SubscribeGranted};
+use gorani_protocol::client::SubscribePush;
+
+use super::{
+    ClientSession, connect::non_empty, release, requests::PendingRequest, subscriptions::Subscription,
+};
+use crate::{
+    disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
+    session::{Action, Actions, ServerSubscribe, Subscribed, Ticket},
+};
+
+impl ClientSession {
+    /// A subscription that comes with the connection: its client tracks the position of every history channel.
+    pub(super) fn server_side_subscription(
+        &self,
+        channel: &str,
+        claims: Option<&SubscribeClaims>,
+    ) -> Result<Subscription, Refused> {
+        let granted = self
+            .policy
+            .rules
+            .server_side(channel, claims)
+            .map_err(|denied| self.policy.refuse_denied(denied))?;
+        Ok(self.granted_by_server(channel, &granted))
+    }
+
+    /// A subscription that its client does not manage itself.
+    pub(super) fn granted_by_server(&self, channel: &str, granted: &SubscribeGranted<'_>) -> Subscription {
+        let mut subscription = self.granted(channel, granted, true, None);
+        let options = &granted.options;
+        subscription.recoverable |= options.allow_recovery && options.has_history();
+        subscription.positioned |=
+            subscription.recoverable || (options.allow_positioning && options.has_history());
+        subscription.join_leave = options.join_leave;
+        subscription
+    }
+
+    /// The server ends a subscription and says why.
+    pub(super) fn server_unsubscribe(&mut self, channel: &str, why: Unsubscribed, actions: &mut Actions) {
+        let Some(subscription) = self.remove(channel) else { return };
+        actions.forget_release(channel);
+        self.tell_unsubscribed(channel, why, actions);
+        actions.push(if why == Unsubscribed::INSUFFICIENT_STATE {
+            Action::Interrupt(subscription.channel)
+        } else {
+            Action::Unsubscribe(subscription.channel)
+        });
+        self.clock.set_subscription_expiry(&self.subscriptions);
+    }
+
+    /// The stream of a channel broke: the client has to come back to it and recover.
+    pub(super) fn lose_place(&mut self, channel: &str, actions: &mut Actions) {
+        match self.subscription(channel) {
+            Some(subscription) if subscription.server_side => {
+                self.close(Disconnect::INSUFFICIENT_STATE, actions)
+            }
+            Some(_) => self.server_unsubscribe(channel, Unsubscribed::INSUFFICIENT_STATE, actions),
+            None => {}
+        }
+    }
+
+    /// A backend subscribes the client.
+    pub(super) fn server_subscribe(&mut self, subscribe: ServerSubscribe, actions: &mut Actions) {
+        let ServerSubscribe { channel, info, data, recover } = subscribe;
+        if !self.is_connected() || self.subscription(&channel).is_some() {
+            return;
+        }
+        if self.subscriptions.len() >= self.policy.settings.max_subscriptions {
+            return self.close(Disconnect::CHANNEL_LIMIT, actions);
+        }
+        let Ok(mut subscription) = self.server_side_subscription(&channel, None) else {
+            tracing::warn!(channel, "a backend subscribed a client to an unknown channel");
+            return;
+        };
+        subscription.info = self.info_for(info);
+        subscription.data = data;
+        subscription.recover = recover.filter(|_| subscription.recoverable);
+        let pending = PendingRequest::ServerSubscribe { channel: subscription.channel.clone() };
+        actions.push(self.begin_subscription(subscription, pending, self.policy.settings.reply_max_bytes));
+    }
+
+    /// A backend's subscription has its outcome.
+    pub(super) fn settle_server_subscribe(
+        &mut self,
+        ticket: Ticket,
+        channel: &Arc<str>,
+        outcome: Result<Subscribed, ErrorCode>,
+        actions: &mut Actions,
+    ) {
+        let subscribed = match outcome {
+            Ok(subscribed) => subscribed,
+            Err(error) => {
+                tracing::warn!(%channel, %error, "a server-side subscription failed");
+                if self.under_way(channel, ticket).is_some() {
+                    self.remove(channel);
+                }
+                return;
+            }
+        };
+        let Some(subscription) = self.under_way(channel, ticket) else { return };
+        subscription.under_way = None;
+        let data = subscription.data.clone();
+        let requested = subscription.recover.as_ref().filter(|_| subscribed.recovered);
+        let pushed = SubscribePush {
+            recoverable: subscription.recoverable,
+            epoch: subscribed.top.as_ref().map_or("", |top| &top.epoch),
+            offset: requested.or(subscribed.top.as_ref()).map_or(0, |position| position.offset),
+            positioned: subscription.positioned,
+            data: non_empty(&data),
+        };
+        self.tell_subscribed(channel, &pushed, actions);
+        if !subscribed.publications.is_empty() {
+            actions.push(Action::Replay(channel.clone(), subscribed.publications, subscribed.permit));
+        }
+        release(channel, actions);
+    }
+}
