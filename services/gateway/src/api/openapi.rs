@@ -40,7 +40,7 @@ const ERRORS: [(&str, &str); 10] = [
     ("405", "The path takes another verb (107)"),
     ("409", "The channel keeps no presence or history (108), or the position is of another epoch (112)"),
     ("413", "The body or the message is larger than a limit (106)"),
-    ("415", "The body is compressed (107): send it as it is"),
+    ("415", "The body is compressed (107, its `reason` is `unsupported_content_encoding`): send it as it is"),
     ("429", "Too many requests at the moment (111)"),
     ("500", "Something failed inside the node (100)"),
     (
