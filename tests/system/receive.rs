@@ -1,11 +1,13 @@
 //! One list of scenarios over every way to receive: connect, order, recovery after a break, refusal, expiry, a reader that
 //! stalls, a node that goes down. specs/http-transports.md.
 //!
-//! - [`way`]: the ways. - [`nodes`]: the same over several nodes. - [`poll`], [`http`]: what only some of them have.
+//! - [`way`]: the ways. - [`nodes`]: the same over several nodes. - [`poll`], [`http`]: what only some of them have. - [`resume`]: each way to
+//!   name channels and positions.
 
 mod http;
 mod nodes;
 mod poll;
+mod resume;
 mod way;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

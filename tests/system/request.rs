@@ -237,3 +237,65 @@ fn answers_of_http_1_0_end_no_kept_connection_of_others() {
         kept.read_body(&head).unwrap();
     }
 }
+
+#[test]
+fn a_compressed_body_is_415_on_every_path_that_reads_one_and_leaves_the_others_alone() {
+    let node = node();
+    let gzipped = "\u{1f}\u{8}not really";
+    let key = gorani_tests::node::API_KEY;
+    let ask = |method: &str, path: &str, coding: &str, body: &str| {
+        let length = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\nConnection: close\r\nContent-Length: {length}\r\n"
+        );
+        answers(&node, format!("{head}{coding}\r\n{body}").as_bytes())
+    };
+    for path in [
+        "/api/publish",
+        "/api/batch",
+        "/api/nothing",
+        "/connection/http_stream",
+        "/connection/uni_http_stream?channels=kept:a",
+        "/emulation",
+        "/connection/sockjs/000/s/xhr_send",
+        "/connection/sockjs/000/s/jsonp_send",
+        "/connection/sockjs/000/s/xhr",
+        "/nowhere",
+    ] {
+        for coding in [
+            "Content-Encoding: gzip\r\n",
+            "Content-Encoding: br\r\n",
+            "content-encoding: DEFLATE\r\n",
+            "Content-Encoding: identity, zstd\r\n",
+            "Content-Encoding: identity\r\nContent-Encoding: gzip\r\n",
+            "Content-Encoding: x-anything\r\n",
+        ] {
+            let answer = ask("POST", path, coding, gzipped);
+            assert_eq!(statuses(&answer), [415], "{path} {coding}");
+            assert!(answer.contains("\r\naccept-encoding: identity\r\n"), "{answer}");
+            let body = answer.split("\r\n\r\n").nth(1).unwrap();
+            let error: Value = serde_json::from_str(body).unwrap();
+            assert_eq!(error["error"]["code"], 107, "{body}");
+            assert_eq!(error["error"]["reason"], "unsupported_content_encoding", "{body}");
+        }
+    }
+    let body = json!({"channel": "kept:a", "data": 1}).to_string();
+    for coding in [
+        "",
+        "Content-Encoding: identity\r\n",
+        "Content-Encoding: Identity, identity\r\n",
+        "Content-Encoding: \r\n",
+    ] {
+        assert_eq!(statuses(&ask("POST", "/api/publish", coding, &body)), [200], "{coding}");
+    }
+    // Where there is no body, nothing is encoded.
+    assert_eq!(statuses(&ask("GET", "/health/live", "Content-Encoding: gzip\r\n", "")), [200]);
+    // Nor does one in chunks pass.
+    let chunked = format!(
+        "POST /api/publish HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n"
+    );
+    assert_eq!(statuses(&answers(&node, chunked.as_bytes())), [415]);
+    // And nothing was published but what should be.
+    let history = node.api().ok("history", &json!({"channel": "kept:a", "limit": 10}));
+    assert_eq!(history["publications"].as_array().unwrap().len(), 4);
+}

@@ -45,12 +45,7 @@ pub fn routes(config: &mut ServiceConfig, node: &Arc<Node>) {
     }
     let only = web::post().to(run_batch);
     config.service(web::resource(BATCH).route(only).default_service(web::to(post_only)));
-    config.service(
-        web::resource(OPENAPI)
-            .route(web::get().to(document))
-            .route(web::head().to(document))
-            .default_service(web::to(get_only)),
-    );
+    config.service(web::resource(OPENAPI).route(web::get().to(document)).default_service(web::to(get_only)));
     config.default_service(web::to(unknown));
 }
 

@@ -236,6 +236,11 @@ impl Node {
         self.reads.budget()
     }
 
+    /// Whether there is room for no further session now. Nothing is taken: [`Node::take_place`] may be refused all the same.
+    pub fn is_full(&self) -> bool {
+        self.connections() >= self.settings.http.max_connections
+    }
+
     /// Connections that are open.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)

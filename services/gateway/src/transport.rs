@@ -6,7 +6,7 @@
 //!   the endpoints of the client protocol, of receivers without commands and of embedders. - [`errand`]: how a session's actions are carried out on the
 //!   worker and the node. - [`websocket`]: RFC 6455. - [`held`]: sessions that outlive requests, for HTTP.
 //! - [`http`]: the requests. - [`sockjs`]: SockJS. - [`stomp`], [`stomp_tcp`]: STOMP, over WebSocket and over TCP. - `peer`: who makes them, behind a balancer.
-//! - `turn`: how long one client's input holds the worker.
+//! - [`head`]: HEAD, wherever GET is. - `turn`: how long one client's input holds the worker.
 
 pub mod body;
 mod carrier;
@@ -16,6 +16,7 @@ pub mod endpoints;
 pub mod errand;
 pub mod forward;
 pub mod handler;
+pub mod head;
 pub mod held;
 pub mod http;
 mod mailbox;

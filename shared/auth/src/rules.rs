@@ -43,6 +43,13 @@ impl ChannelRules {
         self.of_namespace(ChannelName::parse(channel).namespace)
     }
 
+    /// May any client at all have this channel by its own wish, without a token that names it? False for an unknown namespace,
+    /// and for one whose options leave subscribing to backends and tokens.
+    pub fn is_open_to_clients(&self, channel: &str) -> bool {
+        self.options(channel)
+            .is_ok_and(|options| options.allow_subscribe_for_client || options.allow_user_limited_channels)
+    }
+
     fn of_namespace(&self, namespace: Option<&str>) -> Result<&ChannelOptions, UnknownNamespace> {
         match namespace {
             None => Ok(&self.defaults),

@@ -6,7 +6,11 @@
 //! its end even when it is malformed, since that library may wait for the end before it refuses.
 //!
 //! `Upgrade: h2c, websocket` (RFC 9110 §7.8) becomes the word `websocket` and blanks, in the head of a GET: actix-http knows no
-//! lists there. All other bytes stay as they are. `specs/websocket.md`, item 1.
+//! lists there. `specs/websocket.md`, item 1.
+//!
+//! The method HEAD becomes [`HEAD_METHOD`]: actix-http leaves out the body of an answer if the last request that it has decoded is
+//! HEAD, whichever request it answers. A GET that comes in one piece with a HEAD would have no body, and its client would read the
+//! next answer's head in its place. All other bytes stay as they are.
 
 mod chunks;
 mod word;
@@ -15,6 +19,9 @@ use memchr::memchr;
 
 use self::{chunks::Chunks, word::Word};
 
+/// Stands for the method HEAD behind the stream. Methods are case-sensitive (RFC 9110 §9.1), so no client means anything else by it.
+pub const HEAD_METHOD: &str = "Head";
+
 /// Bytes of a header line with an `Upgrade` list, at most. A longer one stays as it is, whole or in pieces.
 pub const UPGRADE_LINE_MAX_BYTES: usize = 256;
 
@@ -22,6 +29,7 @@ const UPGRADE: &[u8] = b"upgrade";
 const CONTENT_LENGTH: &[u8] = b"content-length";
 const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
 const WEBSOCKET: &[u8] = b"websocket";
+const HEAD: &[u8] = b"HEAD";
 
 /// The place in the stream behind the last byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +58,7 @@ pub struct RequestStream {
 #[derive(Debug, Default)]
 struct Head {
     is_get: bool,
+    is_head: bool,
     is_connect: bool,
     is_chunked: bool,
     upgrades: bool,
@@ -99,19 +108,34 @@ impl State {
 }
 
 impl RequestStream {
-    /// Follows the stream through `bytes`, and makes `Upgrade` lists plain in them.
+    /// Follows the stream through `bytes`, makes `Upgrade` lists plain in them, and renames HEAD.
     ///
     /// Returns how many of them may be passed on. The rest, at most [`UPGRADE_LINE_MAX_BYTES`], is the beginning of a line
-    /// that may be such a list: the next call has it again, with what followed. Without `may_hold` all are passed on, and
-    /// that line stays as it is.
+    /// that may be such a list or begin with HEAD: the next call has it again, with what followed. Without `may_hold` all are
+    /// passed on, and that line stays as it is.
     pub fn advance(&mut self, bytes: &mut [u8], may_hold: bool) -> usize {
         let mut at = 0;
         // Where the header line began that the stream is in, if it began in `bytes`.
         let mut line = matches!(self.state, State::Name(word) if word.is_empty()).then_some(0);
+        // The same for the line of the request.
+        let mut request = matches!(self.state, State::Method(word) if word.is_empty()).then_some(0);
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
             at += match &mut self.state {
-                State::Between { .. } => self.before_head(rest),
-                State::Method(_) => self.method(rest),
+                State::Between { .. } => {
+                    let used = self.before_head(rest);
+                    request = Some(at + used);
+                    used
+                }
+                State::Method(_) => {
+                    let used = self.method(rest);
+                    if self.head.is_head
+                        && let Some(method) =
+                            request.take().and_then(|from| bytes.get_mut(from..from + HEAD.len()))
+                    {
+                        method.copy_from_slice(HEAD_METHOD.as_bytes());
+                    }
+                    used
+                }
                 State::RequestLine | State::OtherHeader => match memchr(b'\n', rest) {
                     Some(end) => {
                         self.state = State::Name(Word::default());
@@ -158,8 +182,12 @@ impl RequestStream {
                 State::Opaque => rest.len(),
             };
         }
-        match (self.state, line) {
-            (State::Name(name), Some(line)) if may_hold && self.head.is_get && name.begins(UPGRADE) => {
+        match (self.state, line.filter(|_| may_hold), request.filter(|_| may_hold)) {
+            (State::Method(method), _, Some(request)) if method.begins(HEAD) => {
+                self.state = State::Method(Word::default());
+                request
+            }
+            (State::Name(name), Some(line), _) if self.head.is_get && name.begins(UPGRADE) => {
                 self.state = State::Name(Word::default());
                 line
             }
@@ -207,6 +235,7 @@ impl RequestStream {
                 b' ' => {
                     // Methods are case-sensitive (RFC 9110 §9.1).
                     self.head.is_get = method.is(b"GET");
+                    self.head.is_head = method.is(HEAD);
                     self.head.is_connect = method.is(b"CONNECT");
                     self.state = State::RequestLine;
                     return at + 1;

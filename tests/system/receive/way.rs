@@ -421,6 +421,6 @@ impl Receiver {
 }
 
 /// Text for a query.
-fn percent(text: &str) -> String {
+pub(super) fn percent(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }

@@ -33,13 +33,14 @@ use crate::{
 };
 
 /// Statuses that an answer may have besides 200, and what they mean.
-const ERRORS: [(&str, &str); 9] = [
+const ERRORS: [(&str, &str); 10] = [
     ("400", "The request is malformed (107)"),
     ("401", "No API key, or a wrong one (101)"),
     ("404", "The channel's namespace (102) or the method (104) does not exist"),
     ("405", "The path takes another verb (107)"),
     ("409", "The channel keeps no presence or history (108), or the position is of another epoch (112)"),
     ("413", "The body or the message is larger than a limit (106)"),
+    ("415", "The body is compressed (107, its `reason` is `unsupported_content_encoding`): send it as it is"),
     ("429", "Too many requests at the moment (111)"),
     ("500", "Something failed inside the node (100)"),
     (

@@ -4,7 +4,7 @@
 //! - A head has `http.request_timeout` on every request of a connection, from its first byte, or from the end of the answer
 //!   before it; else 408 and the end. actix-http times the first head alone, so its own timer is off.
 //! - Empty lines between two requests keep a connection no longer than silence does: `http.keep_alive`.
-//! - `Upgrade` lists are made plain. Record 9.
+//! - `Upgrade` lists are made plain. Record 9. HEAD is renamed ([`gorani_protocol::http1`]).
 //! - After `connection: close` the stream ends ([`Connection`]).
 //!
 //! While a request is answered nothing is timed here, and no byte of an answer or a body is looked at or copied.

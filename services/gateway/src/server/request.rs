@@ -5,8 +5,10 @@
 //!   actix-http may buffer up to its own 128 KiB first; beyond these it answers 431 itself.
 //! - The body: [`body::TimedBody`] gives it `http.request_timeout`, and more as it makes progress. A large one draws on the
 //!   memory budget: 503 where that is used up.
+//!   A compressed one is refused with 415.
 //! - The connection: after an answer that says `connection: close` no other request of it is processed, pipelined ones
 //!   included (RFC 9112 §9.6). actix-http 3 goes on with requests that it has decoded already.
+//! - HEAD: a GET whose answer has no body, on every path ([`head`]).
 //! - The path: fixed routes match the path as it was sent. `/%6detrics` is not `/metrics`: a balancer that guards one
 //!   would let the other through.
 
@@ -21,19 +23,21 @@ use actix_web::{
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
-        StatusCode,
-        header::{HeaderValue, RETRY_AFTER},
+        Method, StatusCode,
+        header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, RETRY_AFTER},
     },
     middleware::Next,
     web,
 };
+
+use gorani_protocol::http1::HEAD_METHOD;
 
 use self::body::{BodyState, TimedBody};
 pub(super) use self::connection::{Answering, Connection};
 use crate::{
     disconnect::ErrorCode,
     node::Node,
-    transport::{endpoints::Endpoints, http::refusal::Refusal, websocket::upgrade::header_bytes},
+    transport::{endpoints::Endpoints, head, http::refusal::Refusal, websocket::upgrade::header_bytes},
 };
 
 /// When a request may be tried again for which there was no memory: the largest holder is ended long before.
@@ -56,9 +60,14 @@ pub(super) async fn check(
     {
         connection.refuse(settings.shutdown_timeout).await;
     }
+    let is_head = request.method() == Method::HEAD || request.method().as_str() == HEAD_METHOD;
+    if is_head {
+        request.head_mut().method = Method::GET;
+        head::mark(&request);
+    }
     let body = limit_body(&mut request, &node);
     let closes = request.head().connection_type() == ConnectionType::Close;
-    let mut response = match refusal(&request, &node, &endpoints) {
+    let mut response = match refusal(&request, &node, &endpoints, &body) {
         Some(response) => request.into_response(response),
         None => match next.call(request).await {
             Ok(response) => response.map_into_boxed_body(),
@@ -71,6 +80,9 @@ pub(super) async fn check(
             }
         },
     };
+    if is_head {
+        response = head::without_body(response);
+    }
     if body.timed_out() {
         *response.response_mut().status_mut() = StatusCode::REQUEST_TIMEOUT;
     }
@@ -98,7 +110,12 @@ fn says_close(head: &mut ResponseHead) -> bool {
 }
 
 /// What a request is answered that no route is to see.
-fn refusal(request: &ServiceRequest, node: &Node, endpoints: &Endpoints) -> Option<HttpResponse> {
+fn refusal(
+    request: &ServiceRequest,
+    node: &Node,
+    endpoints: &Endpoints,
+    body: &BodyState,
+) -> Option<HttpResponse> {
     if header_bytes(request.uri(), request.headers()) > node.settings.http.header_max_bytes {
         let refusal = Refusal::new(ErrorCode::LIMIT_EXCEEDED, "the request's headers are too large")
             .with_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
@@ -106,7 +123,23 @@ fn refusal(request: &ServiceRequest, node: &Node, endpoints: &Endpoints) -> Opti
         response.head_mut().set_connection_type(ConnectionType::Close);
         return Some(response);
     }
+    if body.is_unread() && is_encoded(request.headers()) {
+        let refusal = Refusal::bad_request("a body is taken as it is: content-encoding must be identity")
+            .with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+            .with_reason("unsupported_content_encoding");
+        let mut response = refusal.response();
+        response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        return Some(response);
+    }
     is_disguised(request.uri().path(), endpoints).then(|| HttpResponse::NotFound().finish())
+}
+
+/// Whether a body is compressed, or changed in another way (RFC 9110 §8.4). No route undoes that.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_ENCODING).any(|codings| {
+        let mut codings = codings.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
+    })
 }
 
 /// Whether a path has escapes where only fixed words stand. Behind the path of a SockJS endpoint ids are free to have some.

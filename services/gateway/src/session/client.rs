@@ -13,7 +13,7 @@ mod commands;
 mod connect;
 mod large_reply;
 pub mod policy;
-mod receive;
+pub(in crate::session) mod receive;
 mod requests;
 mod server_side;
 mod subscriptions;

@@ -22,26 +22,31 @@ pub trait LoginLimit: Send + Sync {
 pub(crate) mod tests {
     //! A limit for the tests of sessions.
 
-    use std::sync::Arc;
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
 
     use parking_lot::Mutex;
 
     use super::*;
 
-    /// So many failures are allowed; those that were counted.
+    /// So many failures are allowed; those that were counted, and how often it was asked.
     pub(crate) struct Failures {
         most: usize,
+        pub(crate) asked: AtomicUsize,
         pub(crate) counted: Mutex<Vec<Credential>>,
     }
 
     impl Failures {
         pub(crate) fn at_most(most: usize) -> Arc<Self> {
-            Arc::new(Self { most, counted: Mutex::default() })
+            Arc::new(Self { most, asked: AtomicUsize::new(0), counted: Mutex::default() })
         }
     }
 
     impl LoginLimit for Failures {
         fn allows(&self, _credential: Credential) -> bool {
+            self.asked.fetch_add(1, Ordering::Relaxed);
             self.counted.lock().len() < self.most
         }
 

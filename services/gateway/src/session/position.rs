@@ -28,6 +28,28 @@ const HASH_BYTES: usize = 9;
 #[error("not a position")]
 pub struct BadPosition;
 
+/// Why a client does not go on from the position that it named. The reasons are stable: clients are told them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unrecovered {
+    /// The text is no position of ours.
+    BadPosition,
+    /// The channel's options let this client neither recover (`allow_recovery`) nor read its history.
+    NotAllowed,
+    /// The stream has begun anew since, or its history does not go back that far.
+    Lost,
+}
+
+impl Unrecovered {
+    /// As clients are told.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::BadPosition => "bad_position",
+            Self::NotAllowed => "recovery_not_allowed",
+            Self::Lost => "position_lost",
+        }
+    }
+}
+
 /// The positions of a receiver, by what stands for the channel in the text: its name escaped, or a hash.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Positions(BTreeMap<String, Position>);
@@ -58,6 +80,20 @@ impl Positions {
         if let Ok(newer) = Self::parse(text) {
             self.0.extend(newer.0);
         }
+    }
+
+    /// Of two texts of one receiver, the position further on in each channel. Where a stream has begun anew in between, that of
+    /// the second.
+    #[must_use]
+    pub fn furthest(mut self, second: Self) -> Self {
+        for (channel, position) in second.0 {
+            let is_further =
+                |known: &Position| known.epoch == position.epoch && known.offset > position.offset;
+            if !self.0.get(&channel).is_some_and(is_further) {
+                self.0.insert(channel, position);
+            }
+        }
+        self
     }
 
     /// Notes one channel's.

@@ -3,14 +3,14 @@
 
 use std::{sync::Arc, task::Context, time::Duration};
 
-use gorani_broker::Retention;
+use gorani_broker::{Position, Retention};
 use tokio::time::Instant;
 
 use super::{
     Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
-    client::{ClientSession, TransportTraits, policy::Policy},
+    client::{ClientSession, TransportTraits, policy::Policy, receive::Admitted},
     login_limit::LoginLimit,
-    position::Positions,
+    position::{Positions, Unrecovered},
 };
 use crate::disconnect::{Disconnect, Refused};
 
@@ -23,33 +23,87 @@ pub struct Wish {
     pub channels: Vec<String>,
     /// How far it has come.
     pub positions: Positions,
+    /// It named a position that is none of ours: it is told that nothing was recovered.
+    pub is_unreadable: bool,
 }
 
-/// A channel that a receiver may read.
+/// A channel of a poll, with what it may read of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Readable {
     /// The channel.
     pub channel: Arc<str>,
-    /// How long it keeps publications; `None`: it keeps none that this receiver may read.
-    pub retention: Option<Retention>,
+    /// How long it keeps publications, or why this receiver reads none.
+    pub retention: Result<Retention, Unreadable>,
+    /// How far the receiver has come; `None`: it did not say, or not so that it helps.
+    pub since: Option<Position>,
+    /// The position that it named is of no use already.
+    pub unrecovered: Option<Unrecovered>,
+}
+
+/// Why a channel cannot be polled. The reasons are stable: clients are told them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreadable {
+    /// It keeps no history (`history_size`, `history_ttl`).
+    NoHistory,
+    /// It keeps some, and its options let this receiver neither recover from it (`allow_recovery`) nor read it
+    /// (`allow_history_for_…`).
+    NotAllowed,
+}
+
+impl Unreadable {
+    /// As clients are told.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NoHistory => "no_history",
+            Self::NotAllowed => Unrecovered::NotAllowed.reason(),
+        }
+    }
 }
 
 /// A receiver's session.
 pub struct UniSession {
     inner: ClientSession,
     /// Taken when the transport opens.
-    wish: Option<Wish>,
+    begin: Option<Begin>,
     /// A poll's: how long it waits.
     patience: Option<Duration>,
     /// When that is over.
     until: Option<Instant>,
 }
 
+/// How a session begins.
+enum Begin {
+    /// Its token and channels are looked at when the transport opens.
+    Wish(Wish),
+    /// They have been.
+    Admitted(Admitted),
+}
+
 impl UniSession {
     /// A session for a transport whose traits have a dialect for receivers.
     pub fn new(policy: Arc<Policy>, traits: TransportTraits, wish: Wish, now: Now) -> Self {
         let inner = ClientSession::new(policy, traits, now);
-        Self { inner, wish: Some(wish), patience: None, until: None }
+        Self { inner, begin: Some(Begin::Wish(wish)), patience: None, until: None }
+    }
+
+    /// The session of a poll, and what it may read of its channels. It has been let in already, so a poll that reads and then
+    /// waits has its token verified once. It ends after `patience`, and does not begin where a position cannot be recovered.
+    ///
+    /// # Errors
+    /// The token or a channel is refused.
+    pub fn poll(
+        policy: Arc<Policy>,
+        traits: TransportTraits,
+        wish: &Wish,
+        limit: Arc<dyn LoginLimit>,
+        patience: Duration,
+        now: Now,
+    ) -> Result<(Self, Vec<Readable>), Refused> {
+        let mut inner = ClientSession::new(policy, traits, now).with_login_limit(limit);
+        let admitted = inner.admit_receiver(wish, true, now)?;
+        let readable = inner.readable(&admitted);
+        let begin = Some(Begin::Admitted(admitted));
+        Ok((Self { inner, begin, patience: Some(patience), until: None }, readable))
     }
 
     /// Limits its failed logins.
@@ -58,21 +112,17 @@ impl UniSession {
         self.inner = self.inner.with_login_limit(limit);
         self
     }
-
-    /// The session of a poll: it ends after this time, and does not begin where a position cannot be recovered.
-    #[must_use]
-    pub fn for_poll(mut self, patience: Duration) -> Self {
-        self.patience = Some(patience);
-        self
-    }
 }
 
 impl Session for UniSession {
     fn opened(&mut self, now: Now, actions: &mut Actions) {
         self.until = self.patience.map(|patience| now.instant + patience);
-        if let Some(wish) = self.wish.take() {
-            self.inner.receive(&wish, self.patience.is_some(), now, actions);
-        }
+        let admitted = match self.begin.take() {
+            Some(Begin::Wish(wish)) => self.inner.admit_receiver(&wish, false, now),
+            Some(Begin::Admitted(admitted)) => Ok(admitted),
+            None => return,
+        };
+        self.inner.receive(admitted, now, actions);
     }
 
     fn message(&mut self, _message: Incoming<'_>, _now: Now, actions: &mut Actions) {
@@ -113,16 +163,11 @@ impl Session for UniSession {
     }
 }
 
-/// The channels of a receiver, and what it may read of them, without a session of its own.
+/// Whether a receiver would be let in, without a session of its own.
 ///
 /// # Errors
 /// The token or a channel is refused.
-pub fn readable(
-    policy: &Arc<Policy>,
-    wish: &Wish,
-    limit: Arc<dyn LoginLimit>,
-    now: Now,
-) -> Result<Vec<Readable>, Refused> {
-    let session = ClientSession::new(policy.clone(), TransportTraits::default(), now);
-    session.with_login_limit(limit).readable(wish, now)
+pub fn check(policy: Arc<Policy>, wish: &Wish, limit: Arc<dyn LoginLimit>, now: Now) -> Result<(), Refused> {
+    let session = ClientSession::new(policy, TransportTraits::default(), now);
+    session.with_login_limit(limit).admit_receiver(wish, false, now).map(drop)
 }

@@ -1,12 +1,14 @@
 //! The HTTP transports: requests become held sessions, and responses that carry them. `specs/http-transports.md`.
 //!
 //! - [`door`]: what every request passes: origin, limits, drain. - [`refusal`]: errors as JSON with a status.
-//! - [`wish`]: what a receiver asks for. - [`poll`]: polling. - [`receiving`]: streams without commands.
+//! - [`wish`]: what a receiver asks for, in its [`query`] and elsewhere. - [`poll`]: polling, with [`if_none_match`]. - [`receiving`]: streams without commands.
 //! - [`streaming`]: `http_stream` and `sse`, the client protocol over a response. - [`emulation`]: commands for them.
 
 pub mod door;
 pub mod emulation;
+pub mod if_none_match;
 pub mod poll;
+pub mod query;
 pub mod receiving;
 pub mod refusal;
 pub mod streaming;

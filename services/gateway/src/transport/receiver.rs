@@ -17,10 +17,7 @@ use crate::{
     settings::SubprotocolChoice,
     transport::{
         endpoint::{Endpoint, Handshake, Refused},
-        http::{
-            refusal::Refusal,
-            wish::{Query, wish},
-        },
+        http::{query::Query, refusal::Refusal, wish::wish},
     },
 };
 
@@ -66,7 +63,7 @@ impl Endpoint for ReceiverEndpoint {
     }
 
     fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, Refused> {
-        let asked = Query::parse(&handshake.query).and_then(|query| wish(&handshake.headers, &query, &[]));
+        let asked = wish(&handshake.headers, &Query::parse(&handshake.query), &[], &self.0.policy.rules);
         let wish = asked.map_err(|Refusal { status, message, .. }| {
             Refused::Status(status.as_u16(), message.into_owned())
         })?;

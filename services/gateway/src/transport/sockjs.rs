@@ -35,6 +35,7 @@ use crate::{
     transport::{
         endpoint::Refused,
         forward::{gate::gate, owners::Seat},
+        head::is_head,
         held::opening::Local,
     },
 };
@@ -102,6 +103,9 @@ async fn serve(
             door::wrong_method(transport.method())
         }
         Route::Session { .. } if !door.may_name_sessions() => refuse_guesses(&local.node),
+        Route::Session { session, transport } if is_head(&request) => {
+            receive::head(&door, session, transport)
+        }
         Route::Session { session, transport } => match transport.direction() {
             Direction::Send => send::send(&door, session, transport, payload).await,
             _ => receive_somewhere(&door, session, transport).await,
@@ -144,11 +148,7 @@ fn only(
     _door: &Door<'_>,
     answer: impl FnOnce() -> HttpResponse,
 ) -> HttpResponse {
-    if *request.method() == *method || request.method() == Method::HEAD {
-        answer()
-    } else {
-        door::wrong_method(method)
-    }
+    if *request.method() == *method { answer() } else { door::wrong_method(method) }
 }
 
 /// A WebSocket's path, asked for without a WebSocket, or on a connection that is not for it alone (item 11).

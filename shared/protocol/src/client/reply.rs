@@ -63,6 +63,8 @@ pub struct SubscribeResult<'a> {
     pub data: Option<&'a [u8]>,
     /// Whether the client asked for recovery.
     pub was_recovering: bool,
+    /// Told to receivers: why nothing was recovered although the client asked. Empty: it was, or the client did not ask.
+    pub unrecovered_reason: &'a str,
 }
 
 /// The answer to history.
@@ -196,9 +198,14 @@ fn write_subscription(object: &mut Object<'_>, result: &SubscribeResult<'_>, lis
         Lists::Written => write_publications(object.field("publications"), result.publications),
         Lists::Later(places) => places.push(around::empty_list(object.field("publications"))),
     }
+    if !result.unrecovered_reason.is_empty() {
+        // A flag that is not set is left out everywhere else. This one is said: something is missing.
+        object.field("recovered").extend_from_slice(b"false");
+    }
     object.flag("recovered", result.recovered).integer("offset", result.offset);
     object.flag("positioned", result.positioned).raw("data", result.data.unwrap_or_default());
     object.flag("was_recovering", result.was_recovering);
+    object.string("unrecovered_reason", result.unrecovered_reason);
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Heads are found where they are, however the stream is cut, and nothing but `Upgrade` lists changes.
+//! Heads are found where they are, however the stream is cut, and nothing but `Upgrade` lists and the method HEAD changes.
 
 use proptest::prelude::*;
 
-use super::{Phase, RequestStream, UPGRADE_LINE_MAX_BYTES};
+use super::{HEAD_METHOD, Phase, RequestStream, UPGRADE_LINE_MAX_BYTES};
 
 /// What comes out of `stream` in pieces of these sizes, in turn, and the follower at its end.
 fn follow(stream: &[u8], sizes: &[usize]) -> (Vec<u8>, RequestStream) {
@@ -54,6 +54,33 @@ fn a_list_is_made_plain_in_a_later_request_too() {
     ] {
         assert_eq!(passed(&format!("{first}{list}")), format!("{first}{plain}"));
     }
+}
+
+#[test]
+fn head_is_renamed_and_nothing_that_begins_like_it() {
+    let head = "HEAD / HTTP/1.1\r\nHost: HEAD \r\n\r\n";
+    let renamed = head.replacen("HEAD", HEAD_METHOD, 1);
+    assert_eq!(passed(head), renamed);
+    assert_eq!(passed(&format!("\r\n{head}\r\n\r\n{head}")), format!("\r\n{renamed}\r\n\r\n{renamed}"));
+    let post = "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nHEAD ";
+    assert_eq!(passed(&format!("{post}{head}{post}")), format!("{post}{renamed}{post}"));
+    for other in [
+        "HEADS / HTTP/1.1\r\n\r\n",
+        "HEA / HTTP/1.1\r\n\r\n",
+        "head / HTTP/1.1\r\n\r\n",
+        "HEAD\r\n",
+        "HEAD",
+        "H",
+    ] {
+        assert_eq!(passed(other), other);
+    }
+    // What is held back is the beginning of a head: its time runs.
+    let mut requests = RequestStream::default();
+    assert_eq!(requests.advance(&mut b"GET / HTTP/1.1\r\n\r\nHEA".to_vec(), true), 18);
+    assert_eq!((requests.phase(), requests.complete_heads()), (Phase::Head, 1));
+    let mut rest = b"HEAD / HTTP/1.1\r\n\r\n".to_vec();
+    assert_eq!(requests.advance(&mut rest, true), rest.len());
+    assert_eq!((rest.as_slice(), requests.complete_heads()), (&b"Head / HTTP/1.1\r\n\r\n"[..], 2));
 }
 
 #[test]
@@ -138,7 +165,19 @@ fn a_head_of_any_size_is_followed_and_at_most_one_line_of_it_is_held() {
     }
 }
 
-/// A request in which nothing changes.
+/// A request as it comes out.
+fn renamed(request: &[u8]) -> Vec<u8> {
+    let mut renamed = request.to_vec();
+    let begins = request.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or_default();
+    if let Some(method) = renamed.get_mut(begins..begins + 5)
+        && method == b"HEAD "
+    {
+        method.copy_from_slice(format!("{HEAD_METHOD} ").as_bytes());
+    }
+    renamed
+}
+
+/// A request in which nothing changes but the method HEAD.
 fn requests() -> impl Strategy<Value = Vec<u8>> {
     let list = "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: h2c, websocket\r\n\r\n";
     let body = prop_oneof![
@@ -203,7 +242,8 @@ proptest! {
         let count = requests.len() as u64;
         let upgrades = !end.0.is_empty();
         let stream = [requests.concat(), end.0].concat();
-        let expected = [requests.concat(), end.1].concat();
+        let renamed: Vec<_> = requests.iter().map(|request| renamed(request)).collect();
+        let expected = [renamed.concat(), end.1].concat();
         for sizes in [&[stream.len()], &[1], &sizes[..]] {
             let (passed, follower) = follow(&stream, sizes);
             prop_assert_eq!(&passed, &expected);

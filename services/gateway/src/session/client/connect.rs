@@ -22,7 +22,7 @@ use super::{
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     memory::ReplyPermit,
-    session::{Action, Actions, Now, Subscribed, Ticket, login_limit::Credential},
+    session::{Action, Actions, Now, Subscribed, Ticket, login_limit::Credential, position::Unrecovered},
 };
 
 /// A connect that waits for its server-side subscriptions.
@@ -45,9 +45,10 @@ impl ClientSession {
             Ok((mut subscriptions, expires_at)) => {
                 for subscription in &mut subscriptions {
                     let recover = connect.subs.get(&*subscription.channel).filter(|recover| recover.recover);
-                    subscription.recover = recover
-                        .filter(|_| subscription.recoverable)
-                        .map(|recover| Position { offset: recover.offset, epoch: (*recover.epoch).into() });
+                    if let Some(recover) = recover {
+                        let epoch = (*recover.epoch).into();
+                        subscription.recover_from(Position { offset: recover.offset, epoch });
+                    }
                 }
                 self.begin_connect(id, subscriptions, expires_at, false, now, actions);
             }
@@ -211,7 +212,10 @@ impl ClientSession {
         connecting.under_way -= 1;
         match outcome {
             Ok(subscribed) => {
-                if connecting.reject && subscribed.was_recovering && !subscribed.recovered {
+                let subscription = self.subscriptions.iter().find(|known| known.channel == channel);
+                let is_unrecovered =
+                    subscription.is_some_and(|known| known.unrecovered(&subscribed).is_some());
+                if connecting.reject && is_unrecovered {
                     connecting.failed = Some(ErrorCode::UNRECOVERABLE_POSITION);
                 }
                 connecting.subscribed.insert(channel, subscribed);
@@ -257,7 +261,12 @@ impl ClientSession {
         let mut subs: Vec<(&str, SubscribeResult<'_>)> = Vec::with_capacity(connecting.subscribed.len());
         for ((channel, subscribed), publications) in connecting.subscribed.iter().zip(views) {
             if let Some(subscription) = self.subscription(channel) {
-                subs.push((channel, subscription.result(subscribed, publications, now)));
+                let mut result = subscription.result(subscribed, publications, now);
+                if is_receiver {
+                    result.unrecovered_reason =
+                        subscription.unrecovered(subscribed).map_or("", Unrecovered::reason);
+                }
+                subs.push((channel, result));
             }
         }
         let result = ConnectResult {

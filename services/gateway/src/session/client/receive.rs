@@ -10,50 +10,84 @@ use super::{ClientSession, Dialect, policy::retention, subscriptions::Subscripti
 use crate::{
     disconnect::{ErrorCode, Refused, Unsubscribed},
     session::{
-        Actions, Now, position,
-        uni::{Readable, Wish},
+        Action, Actions, Now,
+        position::{self, Unrecovered},
+        uni::{Readable, Unreadable, Wish},
     },
 };
 
+/// A receiver that has been let in: what it will be subscribed to, from where on, and when its token expires.
+pub(in crate::session) struct Admitted {
+    subscriptions: Vec<Subscription>,
+    /// Unix seconds.
+    expires_at: Option<u64>,
+    is_poll: bool,
+}
+
 impl ClientSession {
-    /// Connects a receiver. A poll may read the history of its channels, and wants all that it missed or nothing.
-    pub(in crate::session) fn receive(
+    /// Lets a receiver in. A poll may read the history of its channels, and wants all that it missed or nothing.
+    ///
+    /// # Errors
+    /// The token or a channel is refused.
+    pub(in crate::session) fn admit_receiver(
         &mut self,
         wish: &Wish,
         is_poll: bool,
         now: Now,
+    ) -> Result<Admitted, Refused> {
+        // Who it is, is told when it begins.
+        let (mut subscriptions, expires_at) = self.admit(&wish.token, now, &mut Actions::default())?;
+        self.add_wished(wish, &mut subscriptions)?;
+        for subscription in &mut subscriptions {
+            if is_poll {
+                // Else every poll that waits would be a join and a leave for the whole channel.
+                subscription.hide();
+                subscription.recoverable |= self.may_read(subscription);
+            }
+            match wish.positions.get(&subscription.channel) {
+                Some(position) => subscription.recover_from(position.clone()),
+                None if wish.is_unreadable => subscription.unrecovered = Some(Unrecovered::BadPosition),
+                None => {}
+            }
+        }
+        Ok(Admitted { subscriptions, expires_at, is_poll })
+    }
+
+    /// Begins what was admitted.
+    pub(in crate::session) fn receive(
+        &mut self,
+        admitted: Result<Admitted, Refused>,
+        now: Now,
         actions: &mut Actions,
     ) {
-        let begun = self.admit(&wish.token, now, actions).and_then(|(mut subscriptions, expires_at)| {
-            self.add_wished(wish, &mut subscriptions)?;
-            for subscription in &mut subscriptions {
-                if is_poll {
-                    // Else every poll that waits would be a join and a leave for the whole channel.
-                    subscription.hide();
-                    subscription.recoverable |= self.is_readable(subscription);
-                }
-                let position = wish.positions.get(&subscription.channel);
-                subscription.recover = position.filter(|_| subscription.recoverable).cloned();
-            }
-            Ok((subscriptions, expires_at))
-        });
-        match begun {
-            Ok((subscriptions, expires_at)) => {
+        match admitted {
+            Ok(Admitted { subscriptions, expires_at, is_poll }) => {
+                actions.push(Action::Identify { user: self.user.clone(), client: self.client.clone() });
                 self.begin_connect(0, subscriptions, expires_at, is_poll, now, actions);
             }
             Err(refused) => self.refuse_connect(0, refused, actions),
         }
     }
 
-    /// A receiver's channels, and what it may read of them.
-    pub(in crate::session) fn readable(&mut self, wish: &Wish, now: Now) -> Result<Vec<Readable>, Refused> {
-        let (mut subscriptions, _) = self.admit(&wish.token, now, &mut Actions::default())?;
-        self.add_wished(wish, &mut subscriptions)?;
-        let readable = |subscription: &Subscription| Readable {
-            channel: subscription.channel.clone(),
-            retention: self.is_readable(subscription).then(|| retention(subscription.options())),
+    /// The channels of a poll, and what it may read of them.
+    pub(in crate::session) fn readable(&self, admitted: &Admitted) -> Vec<Readable> {
+        let readable = |subscription: &Subscription| {
+            let options = subscription.options();
+            let retention = if !options.has_history() {
+                Err(Unreadable::NoHistory)
+            } else if subscription.recoverable {
+                Ok(retention(options))
+            } else {
+                Err(Unreadable::NotAllowed)
+            };
+            Readable {
+                channel: subscription.channel.clone(),
+                retention,
+                since: subscription.recover.clone(),
+                unrecovered: subscription.unrecovered,
+            }
         };
-        Ok(subscriptions.iter().map(readable).collect())
+        admitted.subscriptions.iter().map(readable).collect()
     }
 
     /// Adds the channels that a receiver asks for by name, as far as its user may have them.
@@ -90,12 +124,10 @@ impl ClientSession {
         Ok(())
     }
 
-    /// Whether a receiver may read what a channel keeps: where it could recover, or where history is open to it.
-    fn is_readable(&self, subscription: &Subscription) -> bool {
-        let options = subscription.options();
-        options.has_history()
-            && (subscription.recoverable
-                || self.policy.rules.may_history(&subscription.channel, &self.user, true).is_ok())
+    /// Whether history is open to a receiver, also where it may not recover from it.
+    fn may_read(&self, subscription: &Subscription) -> bool {
+        subscription.options().has_history()
+            && self.policy.rules.may_history(&subscription.channel, &self.user, true).is_ok()
     }
 
     /// Says an object in the session's dialect: the first to clients with commands, the second to receivers.

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     disconnect::{ErrorCode, Refused},
-    session::{Action, Actions, Now, SubscribeRequest, Subscribed, Ticket},
+    session::{Action, Actions, Now, SubscribeRequest, Subscribed, Ticket, position::Unrecovered},
 };
 
 /// A channel that the session is in, or is about to be.
@@ -33,6 +33,8 @@ pub(super) struct Subscription {
     pub(super) under_way: Option<Ticket>,
     pub(super) recoverable: bool,
     pub(super) recover: Option<Position>,
+    /// Its client named a position, from which nothing is tried to be recovered.
+    pub(super) unrecovered: Option<Unrecovered>,
     /// When it ends unless refreshed, grace included.
     pub(super) expires: Option<Instant>,
     expires_at: Option<u64>,
@@ -67,6 +69,21 @@ impl Subscription {
     /// The options of its channel.
     pub(super) fn options(&self) -> &ChannelOptions {
         &self.options
+    }
+
+    /// The client has come as far as this.
+    pub(super) fn recover_from(&mut self, position: Position) {
+        if self.recoverable {
+            self.recover = Some(position);
+        } else {
+            self.unrecovered = Some(Unrecovered::NotAllowed);
+        }
+    }
+
+    /// Why the client does not go on from where it was, if it said where that was.
+    pub(super) fn unrecovered(&self, subscribed: &Subscribed) -> Option<Unrecovered> {
+        let is_lost = subscribed.was_recovering && !subscribed.recovered;
+        self.unrecovered.or(is_lost.then_some(Unrecovered::Lost))
     }
 
     /// For one that comes and goes too often to be present: nobody is told that it joins and leaves, nor is it told of others.
@@ -109,7 +126,8 @@ impl Subscription {
             offset: requested.or(subscribed.top.as_ref()).map_or(0, |position| position.offset),
             positioned: self.positioned,
             data: non_empty(&self.data),
-            was_recovering: subscribed.was_recovering,
+            was_recovering: subscribed.was_recovering || self.unrecovered.is_some(),
+            unrecovered_reason: "",
         }
     }
 }
@@ -209,8 +227,10 @@ impl ClientSession {
         subscription.positioned |= subscription.recoverable
             || (subscribe.positioned && options.allow_positioning && options.has_history());
         subscription.join_leave |= subscribe.join_leave && options.join_leave;
-        subscription.recover = (subscribe.recover && subscription.recoverable)
-            .then(|| Position { offset: subscribe.offset, epoch: (*subscribe.epoch).into() });
+        if subscribe.recover {
+            subscription
+                .recover_from(Position { offset: subscribe.offset, epoch: (*subscribe.epoch).into() });
+        }
         Ok(subscription)
     }
 
@@ -230,6 +250,7 @@ impl ClientSession {
             under_way: None,
             recoverable,
             recover: None,
+            unrecovered: None,
             expires,
             expires_at: granted.expires_at,
             positioned: recoverable || (options.force_positioning && options.has_history()),
@@ -249,12 +270,12 @@ impl ClientSession {
         now: Now,
         actions: &mut Actions,
     ) {
-        if self.under_way(channel, ticket).is_none() {
+        let Some(subscription) = self.under_way(channel, ticket) else {
             // The server ended it before it had begun, and said so; the command has its answer all the same.
             return self.refuse(id, outcome.err().unwrap_or(ErrorCode::INTERNAL), actions);
-        }
+        };
         let subscribed = match outcome {
-            Ok(subscribed) if reject && subscribed.was_recovering && !subscribed.recovered => {
+            Ok(subscribed) if reject && subscription.unrecovered(&subscribed).is_some() => {
                 actions.push(Action::Unsubscribe(channel.clone()));
                 Err(ErrorCode::UNRECOVERABLE_POSITION)
             }

@@ -71,6 +71,11 @@ pub fn pipe() -> (PipeWriter, PipeReader) {
     (PipeWriter(state.clone()), PipeReader(state))
 }
 
+/// The end of a response whose session does not exist: nothing comes.
+pub fn ended() -> PipeReader {
+    pipe().1
+}
+
 /// The session's end. Dropping it ends the response after what is in the pipe.
 #[derive(Debug)]
 pub struct PipeWriter(Arc<Mutex<State>>);

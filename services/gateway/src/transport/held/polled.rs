@@ -1,4 +1,5 @@
-//! The answer to a poll: `{"publications":[…],"position":"…"}`, from history or from a session that waited.
+//! The answer to a poll: `{"publications":[…],"position":"…"}`, where something is missing with `"unrecovered":["a"]` and
+//! `"unrecovered_reasons":{"a":"position_lost"}` ([`Unrecovered::reason`]), from history or from a session that waited.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use gorani_protocol::client::{bare, json::write_string};
@@ -9,7 +10,12 @@ use super::{
     tracked::{is_connect, objects},
     writer::Writer,
 };
-use crate::{disconnect::Disconnect, outbox::Outbox, session::position::Positions};
+use crate::{
+    disconnect::Disconnect,
+    outbox::Outbox,
+    session::position::{Positions, Unrecovered},
+    transport::http::if_none_match::IfNoneMatch,
+};
 
 /// What an answer holds.
 #[derive(Debug, Default)]
@@ -19,8 +25,8 @@ pub struct Polled {
     /// Objects, separated by commas.
     objects: BytesMut,
     count: usize,
-    /// Channels whose position could not be recovered.
-    lost: Vec<String>,
+    /// Channels whose position could not be recovered, and why.
+    lost: Vec<(String, Unrecovered)>,
 }
 
 impl Polled {
@@ -49,14 +55,14 @@ impl Polled {
     }
 
     /// Tells that something is missing in a channel.
-    pub fn lost(&mut self, channel: &str) {
-        self.lost.push(channel.to_owned());
+    pub fn lost(&mut self, channel: &str, why: Unrecovered) {
+        self.lost.push((channel.to_owned(), why));
     }
 
-    /// The answer, to a client that has the one that is `known`.
-    pub fn answer(&self, known: Option<&str>, disconnect: Option<&Disconnect>) -> (Head, BytesMut) {
+    /// The answer, to a client that has those that are `known`. Nothing that is lost, and no end, is kept from it.
+    pub fn answer(&self, known: &IfNoneMatch, disconnect: Option<&Disconnect>) -> (Head, BytesMut) {
         let tag = self.positions.to_string();
-        if known == Some(&*tag) && self.is_empty() && disconnect.is_none() {
+        if known.matches(&tag) && self.lost.is_empty() && disconnect.is_none() {
             return (Head { status: 304, tag: Some(tag) }, BytesMut::new());
         }
         let mut out = BytesMut::with_capacity(self.objects.len() + 128);
@@ -66,13 +72,18 @@ impl Polled {
         write_string(&mut out, &tag);
         if !self.lost.is_empty() {
             out.extend_from_slice(br#","unrecovered":["#);
-            for (index, channel) in self.lost.iter().enumerate() {
-                if index > 0 {
-                    out.put_u8(b',');
-                }
+            for (index, (channel, _)) in self.lost.iter().enumerate() {
+                separate(index, &mut out);
                 write_string(&mut out, channel);
             }
-            out.put_u8(b']');
+            out.extend_from_slice(br#"],"unrecovered_reasons":{"#);
+            for (index, (channel, why)) in self.lost.iter().enumerate() {
+                separate(index, &mut out);
+                write_string(&mut out, channel);
+                out.put_u8(b':');
+                write_string(&mut out, why.reason());
+            }
+            out.put_u8(b'}');
         }
         if let Some(disconnect) = disconnect {
             let mut object = BytesMut::new();
@@ -86,6 +97,12 @@ impl Polled {
     }
 }
 
+fn separate(index: usize, out: &mut BytesMut) {
+    if index > 0 {
+        out.put_u8(b',');
+    }
+}
+
 /// Writes the answer of a poll that waits: as soon as there are publications, or at the end.
 pub struct Poll {
     polled: Polled,
@@ -93,7 +110,7 @@ pub struct Poll {
     most_bytes: usize,
     /// A publication did not fit: those behind it are for the next poll too.
     is_full: bool,
-    known: Option<String>,
+    known: IfNoneMatch,
     is_done: bool,
     _waiting: Waiting,
 }
@@ -104,7 +121,7 @@ impl Poll {
         positions: Positions,
         limit: usize,
         most_bytes: usize,
-        known: Option<String>,
+        known: IfNoneMatch,
         waiting: Waiting,
     ) -> Self {
         Self {
@@ -128,7 +145,7 @@ impl Poll {
 
     fn finish(&mut self, disconnect: Option<&Disconnect>, pipe: &PipeWriter) {
         if !std::mem::replace(&mut self.is_done, true) {
-            let (head, body) = self.polled.answer(self.known.as_deref(), disconnect);
+            let (head, body) = self.polled.answer(&self.known, disconnect);
             pipe.begin(Ok(head));
             pipe.push(body.freeze());
         }

@@ -103,6 +103,18 @@ impl Door {
         })
     }
 
+    /// Looks whether the node would take a session now, and takes nothing.
+    ///
+    /// # Errors
+    /// The node is full or going down.
+    pub fn check_capacity(&self) -> Result<(), Refusal> {
+        let node = &self.local.node;
+        if node.is_draining() {
+            return Err(Disconnect::SHUTDOWN.into());
+        }
+        if node.is_full() { Err(Disconnect::CONNECTION_LIMIT.into()) } else { Ok(()) }
+    }
+
     /// A request's whole body.
     ///
     /// # Errors

@@ -4,7 +4,9 @@
 //! A poll that does not wait reads history. One that waits is a session like a stream's, which ends with its first
 //! publications: while it waits it is an entry in the hub, and costs neither a thread nor a request to the broker.
 
-use std::{sync::Arc, time::Duration};
+mod news;
+
+use std::time::Duration;
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -12,18 +14,16 @@ use actix_web::{
     web,
 };
 use bytes::{Bytes, BytesMut};
-use gorani_broker::{HistoryPage, HistoryQuery, Position, Publication, Retention};
 use gorani_protocol::client::bare;
 
+use self::news::{Budget, News};
 use super::{
-    door::Door,
-    receiving::open_session,
-    refusal::Refusal,
-    wish::{Query, parse_position, wish},
+    door::Door, if_none_match::IfNoneMatch, query::Query, receiving::open_session, refusal::Refusal,
+    wish::wish,
 };
 use crate::{
     disconnect::{ErrorCode, Refused},
-    hub::{fanout::Protocol, read_budget::ReadSource},
+    hub::fanout::Protocol,
     memory::LARGE_REPLY_BYTES,
     metrics::TransportLabel,
     node::{
@@ -34,12 +34,15 @@ use crate::{
         Now,
         client::{Dialect, TransportTraits, views::publication_view},
         position::Positions,
-        uni::{Readable, UniSession, Wish, readable},
+        uni::{UniSession, Unreadable, Wish},
     },
-    transport::held::{
-        opening::Local,
-        pipe::Head,
-        polled::{Poll, Polled},
+    transport::{
+        head::is_head,
+        held::{
+            opening::Local,
+            pipe::Head,
+            polled::{Poll, Polled},
+        },
     },
 };
 
@@ -54,8 +57,8 @@ struct Asked {
     most_bytes: usize,
     /// How long it waits where nothing is new.
     wait: Duration,
-    /// The answer that the client has.
-    known: Option<String>,
+    /// The answers that the client has.
+    known: IfNoneMatch,
 }
 
 /// Answers a poll.
@@ -73,56 +76,85 @@ pub async fn poll(request: HttpRequest, local: web::Data<Local>) -> HttpResponse
 
 fn asked(request: &HttpRequest, node: &Node) -> Result<Asked, Refusal> {
     let settings = &node.settings.poll;
-    let query = Query::parse(request.query_string())?;
-    let mut wish = wish(request.headers(), &query, &[])?;
-    let known = request.headers().get(header::IF_NONE_MATCH).and_then(|tag| tag.to_str().ok());
-    let known = known.map(|tag| tag.trim().trim_start_matches("W/").trim_matches('"').to_owned());
-    if let Some(known) = &known
-        && wish.positions == Positions::default()
-        && let Ok(positions) = parse_position(known)
-    {
+    let query = Query::parse(request.query_string());
+    let mut wish = wish(request.headers(), &query, &[], &node.policy.rules)?;
+    let known = IfNoneMatch::parse(request.headers());
+    if wish.positions == Positions::default() && !wish.is_unreadable {
         // Who has an answer has come as far as it says.
-        wish.positions = positions;
+        wish.is_unreadable = known.is_unreadable();
+        wish.positions = known.positions().unwrap_or_default();
     }
     let limit = query.number("limit")?.unwrap_or(u64::from(settings.limit));
     let limit = limit.clamp(1, u64::from(node.settings.client.history_max));
     let wait = Duration::from_secs(query.number("wait")?.unwrap_or(0)).min(settings.max_wait);
+    // Whatever there is to say, somebody who names `*` or asks for the head alone does not want it: there is nothing to wait
+    // for.
+    let wait = if known.is_any() || is_head(request) { Duration::ZERO } else { wait };
     let most_bytes = node.settings.client.reply_max_bytes;
     Ok(Asked { wish, limit: usize::try_from(limit).unwrap_or(usize::MAX), most_bytes, wait, known })
 }
 
 async fn answer(door: &Door, asked: Asked) -> Result<HttpResponse, Refusal> {
     let node = &door.local.node;
-    let channels = readable(&node.policy, &asked.wish, node.login_limit(door.peer), Now::read())?;
+    let traits = TransportTraits { dialect: Dialect::Tracked, ..TransportTraits::default() };
+    let limit = node.login_limit(door.peer);
+    let policy = node.policy.clone();
+    let (session, channels) = UniSession::poll(policy, traits, &asked.wish, limit, asked.wait, Now::read())?;
     if channels.is_empty() {
         return Err(Refusal::bad_request("no channels: name some (channels=a,b), or send a token that does"));
     }
-    if let Some(Readable { channel, .. }) = channels.iter().find(|channel| channel.retention.is_none()) {
-        return Err(Refusal::new(
-            ErrorCode::NOT_AVAILABLE,
-            format!(
-                "channel {channel} keeps no history to read from, so it cannot be polled: receive it as a stream"
-            ),
-        ));
-    }
-    let knows_all = channels.iter().all(|channel| asked.wish.positions.get(&channel.channel).is_some());
+    let kept: Vec<_> = channels
+        .iter()
+        .map(|readable| {
+            Ok((readable, readable.retention.map_err(|why| cannot_poll(&readable.channel, why))?))
+        })
+        .collect::<Result<_, Refusal>>()?;
+    let knows_all = channels.iter().all(|readable| readable.since.is_some());
     if !asked.wait.is_zero()
         && knows_all
-        && let Some(response) = wait(door, &asked).await?
+        && let Some(response) = wait(door, &asked, session).await?
     {
         return Ok(response);
     }
-    let polled = read(node, &asked, &channels).await?;
+    let budget = Budget { publications: asked.limit, bytes: asked.most_bytes as u64 };
+    let mut polled = Polled::default();
+    let mut object = BytesMut::new();
+    for News { channel, publications, position, unrecovered } in news::read(node, &kept, budget).await? {
+        if let Some(why) = unrecovered {
+            polled.lost(&channel, why);
+        }
+        for publication in publications {
+            object.clear();
+            bare::publication(&channel, &publication_view(&publication), &mut object);
+            polled.push(&object);
+        }
+        polled.positions.set(&channel, position);
+    }
     let permit = match polled.bytes() {
         bytes if bytes < LARGE_REPLY_BYTES => None,
         bytes => Some(node.memory.try_reply(bytes).ok_or(ErrorCode::TOO_MANY_REQUESTS)?),
     };
-    let (head, body) = polled.answer(asked.known.as_deref(), None);
+    let (head, body) = polled.answer(&asked.known, None);
     Ok(respond(door, head, node.memory.reply(body, permit)))
 }
 
+/// Says why a channel cannot be polled.
+fn cannot_poll(channel: &str, why: Unreadable) -> Refusal {
+    let sentence = match why {
+        Unreadable::NoHistory => {
+            format!(
+                "channel {channel} keeps no history to read from, so it cannot be polled: receive it as a stream"
+            )
+        }
+        Unreadable::NotAllowed => format!(
+            "channel {channel} cannot be polled: its options let this client neither recover (allow_recovery) nor read its history (allow_history_for_client, allow_history_for_subscriber): receive it as a stream"
+        ),
+    };
+    Refusal::new(ErrorCode::NOT_AVAILABLE, sentence).with_reason(why.reason())
+}
+
 /// Waits for something new. `None` where what was missed cannot be recovered, or not now: it must be read from history then.
-async fn wait(door: &Door, asked: &Asked) -> Result<Option<HttpResponse>, Refusal> {
+async fn wait(door: &Door, asked: &Asked, session: UniSession) -> Result<Option<HttpResponse>, Refusal> {
     let node = &door.local.node;
     let network = door.network();
     let waiting = door.local.directory.begin_poll(network, node.settings.poll.max_waiting);
@@ -134,9 +166,6 @@ async fn wait(door: &Door, asked: &Asked) -> Result<Option<HttpResponse>, Refusa
         node.refused(cause, network);
         Refusal::new(ErrorCode::TOO_MANY_REQUESTS, sentence)
     })?;
-    let traits = TransportTraits { dialect: Dialect::Tracked, ..TransportTraits::default() };
-    let session =
-        UniSession::new(node.policy.clone(), traits, asked.wish.clone(), Now::read()).for_poll(asked.wait);
     let positions = asked.wish.positions.clone();
     let writer = Poll::new(positions, asked.limit, asked.most_bytes, asked.known.clone(), waiting);
     let body = open_session(door, &POLL, Protocol::Tracked, session, writer)?;
@@ -162,96 +191,4 @@ fn respond(door: &Door, head: Head, body: Bytes) -> HttpResponse {
         return response.finish();
     }
     response.content_type("application/json").body(body)
-}
-
-/// Reads what is new in each channel from history.
-async fn read(node: &Arc<Node>, asked: &Asked, channels: &[Readable]) -> Result<Polled, Refusal> {
-    let mut polled = Polled::default();
-    let mut left_bytes = node.settings.client.reply_max_bytes as u64;
-    for Readable { channel, retention } in channels {
-        let retention = retention.unwrap_or_default();
-        let left = if left_bytes == 0 { 0 } else { asked.limit.saturating_sub(polled.len()) };
-        let most = Most { publications: clamp(left), bytes: left_bytes };
-        let since = asked.wish.positions.get(channel);
-        let (publications, position) = match since {
-            Some(since) if left == 0 => (Vec::new(), since.clone()),
-            Some(since) => match read_since(node, channel, since, most, retention).await? {
-                Some(news) => news,
-                None => {
-                    polled.lost(channel);
-                    read_latest(node, channel, most, retention).await?
-                }
-            },
-            None => read_latest(node, channel, most, retention).await?,
-        };
-        let mut object = BytesMut::new();
-        for publication in publications {
-            left_bytes = left_bytes.saturating_sub(publication.content_bytes());
-            object.clear();
-            bare::publication(channel, &publication_view(&publication), &mut object);
-            polled.push(&object);
-        }
-        polled.positions.set(channel, position);
-    }
-    Ok(polled)
-}
-
-/// What one channel may still bring to an answer.
-#[derive(Clone, Copy)]
-struct Most {
-    publications: u32,
-    bytes: u64,
-}
-
-impl Most {
-    fn query(self, since: Option<u64>, reverse: bool) -> HistoryQuery {
-        HistoryQuery { limit: self.publications, since, reverse, max_bytes: Some(self.bytes) }
-    }
-}
-
-type News = (Vec<Arc<Publication>>, Position);
-
-/// What follows a position, without a gap; `None` if there is one.
-async fn read_since(
-    node: &Arc<Node>,
-    channel: &Arc<str>,
-    since: &Position,
-    most: Most,
-    retention: Retention,
-) -> Result<Option<News>, Refusal> {
-    let query = most.query(Some(since.offset), false);
-    let HistoryPage { publications, top, .. } =
-        node.history(ReadSource::Client, channel, query, retention).await.map_err(ErrorCode::from)?;
-    if !since.epoch.is_empty() && since.epoch != top.epoch {
-        return Ok(None);
-    }
-    let mut offset = since.offset;
-    for publication in &publications {
-        if publication.offset != offset + 1 {
-            return Ok(None);
-        }
-        offset = publication.offset;
-    }
-    if publications.is_empty() && top.offset != since.offset {
-        return Ok(None);
-    }
-    Ok(Some((publications, Position { offset, epoch: top.epoch })))
-}
-
-/// The latest publications, the oldest first.
-async fn read_latest(
-    node: &Arc<Node>,
-    channel: &Arc<str>,
-    most: Most,
-    retention: Retention,
-) -> Result<News, Refusal> {
-    let query = most.query(None, true);
-    let HistoryPage { mut publications, top, .. } =
-        node.history(ReadSource::Client, channel, query, retention).await.map_err(ErrorCode::from)?;
-    publications.reverse();
-    Ok((publications, top))
-}
-
-fn clamp(limit: usize) -> u32 {
-    u32::try_from(limit).unwrap_or(u32::MAX)
 }

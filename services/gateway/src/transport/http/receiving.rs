@@ -9,9 +9,10 @@ use actix_web::{
 
 use super::{
     door::Door,
+    query::Query,
     refusal::Refusal,
     streaming::{EVENTS_TYPE, LINES_TYPE},
-    wish::{Query, wish},
+    wish::wish,
 };
 use crate::{
     disconnect::ErrorCode,
@@ -20,14 +21,17 @@ use crate::{
     session::{
         Now,
         client::{Dialect, TransportTraits},
-        uni::{UniSession, Wish},
+        uni::{self, UniSession, Wish},
     },
-    transport::held::{
-        Lifetime, Response,
-        opening::{Local, Opening},
-        pipe::{PipeReader, pipe},
-        tracked::TrackedEvents,
-        writer::{Stream, Writer},
+    transport::{
+        head::is_head,
+        held::{
+            Lifetime, Response,
+            opening::{Local, Opening},
+            pipe::{PipeReader, ended, pipe},
+            tracked::TrackedEvents,
+            writer::{Stream, Writer},
+        },
     },
 };
 
@@ -46,7 +50,12 @@ pub async fn uni_http_stream(
     };
     let streamed = async {
         let body = door.body(payload, local.node.settings.client.message_max_bytes).await?;
-        let wish = wish(request.headers(), &Query::parse(request.query_string())?, &body)?;
+        let query = Query::parse(request.query_string());
+        let wish = wish(request.headers(), &query, &body, &local.node.policy.rules)?;
+        if is_head(&request) {
+            check(&door, &wish)?;
+            return Ok(door.stream(LINES_TYPE, ended()));
+        }
         let body = open(&door, &UNI_HTTP_STREAM, Protocol::Bare, Dialect::Bare, wish, Stream::BareLines)?;
         begun(&body).await?;
         Ok(door.stream(LINES_TYPE, body))
@@ -61,7 +70,12 @@ pub async fn uni_sse(request: HttpRequest, local: web::Data<Local>) -> HttpRespo
         Err(refusal) => return refusal.response(),
     };
     let streamed = async {
-        let wish = wish(request.headers(), &Query::parse(request.query_string())?, &[])?;
+        let query = Query::parse(request.query_string());
+        let wish = wish(request.headers(), &query, &[], &local.node.policy.rules)?;
+        if is_head(&request) {
+            check(&door, &wish)?;
+            return Ok(door.stream(EVENTS_TYPE, ended()));
+        }
         let writer = TrackedEvents::default();
         let body = open(&door, &UNI_SSE, Protocol::Tracked, Dialect::Tracked, wish, writer)?;
         begun(&body).await?;
@@ -75,6 +89,13 @@ pub async fn uni_sse(request: HttpRequest, local: web::Data<Local>) -> HttpRespo
         }
         response
     })
+}
+
+/// Whether a receiver would be let in.
+fn check(door: &Door, wish: &Wish) -> Result<(), Refusal> {
+    door.check_capacity()?;
+    let node = &door.local.node;
+    Ok(uni::check(node.policy.clone(), wish, node.login_limit(door.peer), Now::read())?)
 }
 
 /// Opens the session of a receiver; its response is what comes out of the pipe.

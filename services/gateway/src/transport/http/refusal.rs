@@ -17,6 +17,8 @@ pub struct Refusal {
     pub code: u32,
     /// For people.
     pub message: Cow<'static, str>,
+    /// Which case of the code it is, where programs want to tell them apart. Stable.
+    pub reason: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -28,18 +30,26 @@ struct Body<'a> {
 struct View<'a> {
     code: u32,
     message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
 }
 
 impl Refusal {
     /// An error with a sentence of its own.
     pub fn new(error: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status: status_of_error(error), code: error.code, message: message.into() }
+        Self { status: status_of_error(error), code: error.code, message: message.into(), reason: None }
     }
 
     /// The same with another status.
     #[must_use]
     pub fn with_status(self, status: StatusCode) -> Self {
         Self { status, ..self }
+    }
+
+    /// The same, with its reason for programs.
+    #[must_use]
+    pub fn with_reason(self, reason: &'static str) -> Self {
+        Self { reason: Some(reason), ..self }
     }
 
     /// The request is malformed.
@@ -62,7 +72,7 @@ impl Refusal {
         if self.is_temporary() {
             response.insert_header(("Retry-After", "1"));
         }
-        response.json(Body { error: View { code: self.code, message: &self.message } })
+        response.json(Body { error: View { code: self.code, message: &self.message, reason: self.reason } })
     }
 }
 
@@ -75,7 +85,7 @@ impl From<ErrorCode> for Refusal {
 impl From<Disconnect> for Refusal {
     fn from(disconnect: Disconnect) -> Self {
         let status = status_of_disconnect(&disconnect);
-        Self { status, code: u32::from(disconnect.code), message: disconnect.reason }
+        Self { status, code: u32::from(disconnect.code), message: disconnect.reason, reason: None }
     }
 }
 

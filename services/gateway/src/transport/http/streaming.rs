@@ -12,12 +12,15 @@ use crate::{
         Now,
         client::{ClientSession, TransportTraits},
     },
-    transport::held::{
-        Lifetime, Response,
-        directory::Directory,
-        opening::{Local, Opening},
-        pipe::pipe,
-        writer::Stream,
+    transport::{
+        head::is_head,
+        held::{
+            Lifetime, Response,
+            directory::Directory,
+            opening::{Local, Opening},
+            pipe::{ended, pipe},
+            writer::Stream,
+        },
     },
 };
 
@@ -69,6 +72,9 @@ pub async fn sse(
         Err(refusal) => return refusal.response(),
     };
     let opened = match query {
+        Ok(query) if !query.cf_connect.is_empty() && is_head(&request) => {
+            door.check_capacity().map(|()| door.stream(EVENTS_TYPE, ended()))
+        }
         Ok(query) if !query.cf_connect.is_empty() => open(&door, &SSE, query.into_inner().cf_connect),
         _ => Err(Refusal::bad_request("cf_connect must be a connect command")),
     };

@@ -1,45 +1,17 @@
 //! What a receiver asks for, read from its request: the query, a JSON body, and two headers. `specs/http-transports.md`.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use actix_http::header::HeaderMap;
+use gorani_auth::ChannelRules;
 use gorani_broker::Position;
 use serde::Deserialize;
 
-use super::refusal::Refusal;
+use super::{query::Query, refusal::Refusal};
 use crate::session::{position::Positions, uni::Wish};
 
 /// What a browser sends when it comes back to a stream of events.
 const LAST_EVENT_ID: &str = "last-event-id";
-
-/// Parameters of a query, in their order.
-pub struct Query(Vec<(String, String)>);
-
-impl Query {
-    /// Reads a query.
-    ///
-    /// # Errors
-    /// If it is not one.
-    pub fn parse(query: &str) -> Result<Self, Refusal> {
-        let pairs = actix_web::web::Query::<Vec<(String, String)>>::from_query(query);
-        Ok(Self(pairs.map_err(|_| Refusal::bad_request("the query cannot be read"))?.into_inner()))
-    }
-
-    /// The first parameter of this name.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
-    /// A parameter that is a number.
-    ///
-    /// # Errors
-    /// If it is there and is none.
-    pub fn number(&self, name: &'static str) -> Result<Option<u64>, Refusal> {
-        let read =
-            |text: &str| text.parse().map_err(|_| Refusal::bad_request(format!("{name} must be a number")));
-        self.get(name).map(read).transpose()
-    }
-}
 
 /// A JSON body, for who would rather not put a token into a query.
 #[derive(Debug, Default, Deserialize)]
@@ -60,13 +32,20 @@ struct Sub {
     epoch: String,
 }
 
-/// What a request asks for. The header `Last-Event-ID` goes over the parameter `position`, and `Authorization` over
-/// `token`.
+/// What a request asks for. The header `Last-Event-ID` goes over the parameter that polyfills send in its place, that over
+/// `position`, and `Authorization` over `token`.
+///
+/// The id of the last event is what a client remembers by itself. One that is no position refuses nothing, since an
+/// `EventSource` would never come back: the receiver begins, and is told that nothing was recovered.
 ///
 /// # Errors
 /// Something in it cannot be read.
-pub fn wish(headers: &HeaderMap, query: &Query, body: &[u8]) -> Result<Wish, Refusal> {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+pub fn wish(
+    headers: &HeaderMap,
+    query: &Query<'_>,
+    body: &[u8],
+    rules: &ChannelRules,
+) -> Result<Wish, Refusal> {
     let body: Body = if body.trim_ascii().is_empty() {
         Body::default()
     } else {
@@ -75,19 +54,15 @@ pub fn wish(headers: &HeaderMap, query: &Query, body: &[u8]) -> Result<Wish, Ref
         })?
     };
     let mut channels = body.channels;
-    let named = query.0.iter().filter(|(name, _)| name == "channels" || name == "channel");
-    channels.extend(
-        named.flat_map(|(_, names)| names.split(',')).filter(|name| !name.is_empty()).map(str::to_owned),
-    );
-    let bearer = header("authorization").and_then(|value| {
+    channels.extend(query.channels(rules));
+    let bearer = headers.get("authorization").and_then(|value| value.to_str().ok()).and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
-    let position = header(LAST_EVENT_ID)
-        .filter(|id| !id.is_empty())
-        .or_else(|| query.get("position"))
-        .unwrap_or(&body.position);
-    let mut positions = parse_position(position)?;
+    let (mut positions, is_unreadable) = match last_event_id(headers, query) {
+        Some(id) => Positions::parse(&id).map_or((Positions::default(), true), |known| (known, false)),
+        None => (parse_position(query.get("position").unwrap_or(&body.position))?, false),
+    };
     for (channel, sub) in body.subs {
         if sub.recover {
             positions.set(&channel, Position { offset: sub.offset, epoch: sub.epoch.into() });
@@ -97,7 +72,13 @@ pub fn wish(headers: &HeaderMap, query: &Query, body: &[u8]) -> Result<Wish, Ref
         }
     }
     let token = bearer.or_else(|| query.get("token")).unwrap_or(&body.token).to_owned();
-    Ok(Wish { token, channels, positions })
+    Ok(Wish { token, channels, positions, is_unreadable })
+}
+
+/// The id of the last event that a client has: not empty, and perhaps no text of ours.
+fn last_event_id<'r>(headers: &'r HeaderMap, query: &'r Query<'_>) -> Option<Cow<'r, str>> {
+    let header = headers.get(LAST_EVENT_ID).map(|id| String::from_utf8_lossy(id.as_bytes()));
+    header.filter(|id| !id.is_empty()).or_else(|| query.last_event_id().map(Cow::from))
 }
 
 /// Reads a position.
@@ -115,13 +96,17 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use actix_http::header::{HeaderName, HeaderValue};
+    use gorani_auth::ChannelSettings;
 
     fn read(headers: &[(&'static str, &'static str)], query: &str, body: &str) -> Result<Wish, Refusal> {
         let headers = headers
             .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .map(|(name, value)| {
+                (HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap())
+            })
             .collect();
-        wish(&headers, &Query::parse(query).unwrap(), body.as_bytes())
+        let rules = ChannelRules::new(&ChannelSettings::default()).unwrap();
+        wish(&headers, &Query::parse(query), body.as_bytes(), &rules)
     }
 
     #[test]
@@ -140,6 +125,29 @@ mod tests {
         let wish = read(&headers, "channels=a&token=t&position=a.7.x", "").unwrap();
         assert_eq!(wish.token, "h");
         assert_eq!(wish.positions.get("a").unwrap().offset, 9);
+    }
+
+    #[test]
+    fn the_last_event_id_goes_over_the_position_that_the_address_began_with() {
+        let query = "channels=a&position=a.7.x&lastEventId=a.8.x";
+        assert_eq!(read(&[], query, "").unwrap().positions.get("a").unwrap().offset, 8);
+        let wish = read(&[("last-event-id", "a.9.x")], query, "").unwrap();
+        assert_eq!(wish.positions.get("a").unwrap().offset, 9);
+        // None yet: an empty id is none.
+        let wish = read(&[("last-event-id", "")], "channels=a&position=a.7.x&lastEventId=", "").unwrap();
+        assert_eq!((wish.positions.get("a").unwrap().offset, wish.is_unreadable), (7, false));
+    }
+
+    #[test]
+    fn a_last_event_id_that_is_no_position_is_told_and_not_refused() {
+        for id in ["nonsense", "42", "a.7", "고라니", "a.x.e", "a 1", "%00"] {
+            let wish = read(&[("last-event-id", id)], "channels=a&position=a.7.x", "").unwrap();
+            assert_eq!((wish.is_unreadable, wish.positions), (true, Positions::default()), "{id}");
+            let wish = read(&[], &format!("channels=a&lastEventId={id}"), "").unwrap();
+            assert!(wish.is_unreadable, "{id}");
+        }
+        let wish = read(&[], "channels=a&lastEventId=%ff", "").unwrap();
+        assert!(wish.is_unreadable);
     }
 
     #[test]

@@ -24,7 +24,10 @@ use gorani_protocol::sockjs::{
 use super::options::SockJsEndpoint;
 use crate::{
     metrics::RefusalLabel,
-    node::{Node, Place, admission::attempts::Attempt},
+    node::{
+        Node, Place,
+        admission::{attempts::Attempt, slots::NoSlot},
+    },
     transport::{
         endpoint::{Handshake, Refused, SocketAddresses},
         forward::is_forwarded,
@@ -35,6 +38,9 @@ use crate::{
 
 /// What is told of a session that is not there, and of one that is somebody else's.
 pub(super) const NO_SUCH_SESSION: &str = "no such session";
+
+/// What is told by a node that goes down.
+const DRAINING: &str = "this node is draining, try another";
 
 /// A request that may ask.
 pub(super) struct Door<'r> {
@@ -170,10 +176,25 @@ impl<'r> Door<'r> {
     pub(super) fn place(&self) -> Result<Place, Refused> {
         let node = &self.local.node;
         if node.is_draining() {
-            return Err(Refused::Status(503, "this node is draining, try another".to_owned()));
+            return Err(Refused::Status(503, DRAINING.to_owned()));
         }
         let source = source(node, self.peer, self.request.peer_addr());
         node.take_place(&source).map_err(|no_slot| Refused::Status(no_slot.status(), no_slot.to_string()))
+    }
+
+    /// Looks whether the node would take a session of this client now, and takes nothing.
+    ///
+    /// # Errors
+    /// The node is going down or full, or the client would not be let in.
+    pub(super) fn check_capacity(&self) -> Result<(), Refused> {
+        let node = &self.local.node;
+        if node.is_draining() {
+            return Err(Refused::Status(503, DRAINING.to_owned()));
+        }
+        if node.is_full() {
+            return Err(Refused::Status(NoSlot::Full.status(), NoSlot::Full.to_string()));
+        }
+        self.endpoint.endpoint.principal(&self.handshake()).map(drop)
     }
 
     /// Whether this address may open another session now.

@@ -1,6 +1,6 @@
 //! Requests that receive: they open a session, or carry one that waits. `specs/sockjs.md` items 12 to 16, 19, 23, 25 to 30.
 
-use actix_web::{HttpResponse, http::StatusCode};
+use actix_web::{HttpResponse, HttpResponseBuilder, body, http::StatusCode};
 use gorani_protocol::sockjs::{Callback, Transport, Wrapping, transport::Direction};
 
 use super::{Door, door, label, pages, writer::FrameWriter};
@@ -14,7 +14,7 @@ use crate::{
             Lifetime, Response,
             directory::{NotBrought, Owner},
             opening::Opening,
-            pipe::{PipeReader, PipeWriter, pipe},
+            pipe::{PipeReader, PipeWriter, ended, pipe},
             visit::Visit,
         },
     },
@@ -52,6 +52,28 @@ pub(super) async fn receive(
         actix_rt::task::yield_now().await;
     }
     door.unreachable()
+}
+
+/// Answers HEAD: what a request that receives would be answered, without one. A session is neither opened nor touched.
+pub(super) fn head(door: &Door<'_>, session: &str, transport: Transport) -> HttpResponse {
+    if transport.has_callback()
+        && let Err(error) = Callback::from_query(door.request.query_string())
+    {
+        return door.sentence(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
+    }
+    let key = door.endpoint.key(session);
+    let may = if door.local.directory.has(&key) { door.check_owner(&key) } else { door.check_capacity() };
+    if let Err(refused) = may {
+        return door::refuse(&door.local.node, &refused);
+    }
+    if transport.direction() == Direction::Stream {
+        return door.stream(transport.content_type(), ended());
+    }
+    // The length of a frame that is not there cannot be told.
+    let mut response = frame_answer(door, transport);
+    response
+        .message_body(body::None::new())
+        .map_or_else(HttpResponse::from_error, HttpResponse::map_into_boxed_body)
 }
 
 /// Brings a response to its session, which is opened if nobody has it.
@@ -122,9 +144,14 @@ async fn respond(door: &Door<'_>, transport: Transport, body: PipeReader) -> Htt
     }
     // One frame, and its length is known.
     let frame = body.collect().await.freeze();
+    frame_answer(door, transport).body(frame)
+}
+
+/// Begins an answer of one frame.
+fn frame_answer(door: &Door<'_>, transport: Transport) -> HttpResponseBuilder {
     let mut response = door.session_answer(StatusCode::OK, transport.content_type());
     if transport == Transport::Jsonp {
         response.insert_header(("X-Content-Type-Options", "nosniff"));
     }
-    response.body(frame)
+    response
 }

@@ -64,6 +64,7 @@ fn subscribe_shows_every_field_it_has_in_a_fixed_order() {
         positioned: true,
         data: Some(b"[]"),
         was_recovering: true,
+        unrecovered_reason: "",
     };
     assert_eq!(
         written(|out| reply_subscribe(2, &result, out)),
@@ -76,6 +77,15 @@ fn subscribe_shows_every_field_it_has_in_a_fixed_order() {
     assert_eq!(
         written(|out| reply_subscribe(2, &SubscribeResult::default(), out)),
         r#"{"id":2,"subscribe":{}}"#
+    );
+    let lost = SubscribeResult {
+        was_recovering: true,
+        unrecovered_reason: "position_lost",
+        ..SubscribeResult::default()
+    };
+    assert_eq!(
+        written(|out| reply_subscribe(2, &lost, out)),
+        r#"{"id":2,"subscribe":{"recovered":false,"was_recovering":true,"unrecovered_reason":"position_lost"}}"#
     );
 }
 

@@ -10,7 +10,7 @@ use crate::{
         client::Dialect,
         login_limit::tests::Failures,
         position::Positions,
-        uni::{UniSession, Wish, readable},
+        uni::{UniSession, Unreadable, Wish},
     },
 };
 
@@ -29,6 +29,7 @@ fn wish(token: &str, channels: &[&str], position: &str) -> Wish {
         token: token.to_owned(),
         channels: channels.iter().map(ToString::to_string).collect(),
         positions: Positions::parse(position).unwrap(),
+        is_unreadable: false,
     }
 }
 
@@ -36,10 +37,13 @@ impl Receiver {
     fn open(wish: Wish, patience: Option<Duration>) -> Self {
         let now = Now { unix_ms: START_S * 1000, ..Now::read() };
         let traits = TransportTraits { dialect: Dialect::Tracked, ..TransportTraits::default() };
-        let mut session = UniSession::new(policy(settings()), traits, wish, now);
-        if let Some(patience) = patience {
-            session = session.for_poll(patience);
-        }
+        let policy = policy(settings());
+        let session = match patience {
+            None => UniSession::new(policy, traits, wish, now),
+            Some(patience) => {
+                UniSession::poll(policy, traits, &wish, Failures::at_most(1), patience, now).unwrap().0
+            }
+        };
         let (objects, positions, actions) = Default::default();
         let mut me = Self { session, now, objects, positions, actions };
         me.run(|session, now, actions| session.opened(now, actions));
@@ -152,8 +156,48 @@ fn a_poll_begins_with_all_that_it_missed_or_not_at_all() {
     let mut stream = Receiver::open(wished(), None);
     stream.subscribed(unrecovered());
     assert_eq!(stream.objects[0]["connect"]["subs"]["history:a"]["was_recovering"], true);
-    assert_eq!(stream.objects[0]["connect"]["subs"]["history:a"].get("recovered"), None);
+    assert_eq!(stream.objects[0]["connect"]["subs"]["history:a"]["recovered"], false);
+    assert_eq!(stream.objects[0]["connect"]["subs"]["history:a"]["unrecovered_reason"], "position_lost");
     assert_eq!(stream.positions, ["history~3aa.9.e"]);
+}
+
+#[test]
+fn a_receiver_that_names_a_position_of_no_use_is_told_why_it_begins_anew() {
+    // `open:a` keeps nothing, and nobody's Last-Event-ID is a position in `history:a`.
+    let not_allowed = wish(&token(60, &[]), &["open:a"], "open~3aa.5.e");
+    let bad = Wish { is_unreadable: true, ..wish(&token(60, &[]), &["history:a"], "") };
+    for (wish, reason) in [(not_allowed, "recovery_not_allowed"), (bad, "bad_position")] {
+        let channel = wish.channels[0].clone();
+        let mut stream = Receiver::open(wish, None);
+        assert_eq!(stream.subscribed(top(9)), None, "nothing is tried");
+        let sub = &stream.objects[0]["connect"]["subs"][&channel];
+        assert_eq!((&sub["was_recovering"], &sub["recovered"]), (&json!(true), &json!(false)), "{reason}");
+        assert_eq!(sub["unrecovered_reason"], reason);
+    }
+    // Who names none is told nothing of the kind.
+    let mut stream = Receiver::open(wish(&token(60, &[]), &["history:a"], ""), None);
+    stream.subscribed(top(9));
+    let sub = &stream.objects[0]["connect"]["subs"]["history:a"];
+    for field in ["was_recovering", "recovered", "unrecovered_reason"] {
+        assert_eq!(sub.get(field), None);
+    }
+}
+
+#[test]
+fn the_token_of_a_poll_is_looked_at_once_whether_it_waits_or_not() {
+    let now = Now { unix_ms: START_S * 1000, ..Now::read() };
+    let traits = TransportTraits { dialect: Dialect::Tracked, ..TransportTraits::default() };
+    let limit = Failures::at_most(1);
+    let wish = wish(&token(60, &["closed:mine"]), &["history:a"], "history~3aa.5.e");
+    let patience = Duration::from_secs(5);
+    let (mut session, channels) =
+        UniSession::poll(policy(settings()), traits, &wish, limit.clone(), patience, now).unwrap();
+    assert_eq!(channels.len(), 2);
+    let mut actions = Actions::default();
+    session.opened(now, &mut actions);
+    let subscribes = actions.take_list().into_iter().filter(|action| matches!(action, Action::Subscribe(..)));
+    assert_eq!(subscribes.count(), 2);
+    assert_eq!(limit.asked.load(std::sync::atomic::Ordering::Relaxed), 1);
 }
 
 #[test]
@@ -188,11 +232,16 @@ fn only_what_keeps_history_can_be_read_by_polls() {
     let now = Now { unix_ms: START_S * 1000, ..Now::read() };
     let limit = Failures::at_most(1);
     let wished = |token: &str| wish(token, &["history:a", "open:a"], "");
-    let channels = readable(&policy, &wished(&token(60, &[])), limit.clone(), now).unwrap();
-    let kept: Vec<_> = channels.iter().map(|channel| channel.retention.is_some()).collect();
-    assert_eq!(kept, [true, false]);
+    let read = |token: &str| {
+        let traits = TransportTraits { dialect: Dialect::Tracked, ..TransportTraits::default() };
+        UniSession::poll(policy.clone(), traits, &wished(token), limit.clone(), Duration::ZERO, now)
+            .map(|(_, channels)| channels)
+    };
+    let channels = read(&token(60, &[])).unwrap();
+    let kept: Vec<_> = channels.iter().map(|channel| channel.retention.err()).collect();
+    assert_eq!(kept, [None, Some(Unreadable::NoHistory)]);
     // A wrong token counts, and after too many none is looked at.
-    let refused = |token: &str| readable(&policy, &wished(token), limit.clone(), now).unwrap_err();
+    let refused = |token: &str| read(token).unwrap_err();
     assert_eq!(refused("a.b.c"), Refused::Disconnect(Disconnect::INVALID_TOKEN));
     assert_eq!(refused(&token(60, &[])), Refused::Error(ErrorCode::TOO_MANY_REQUESTS));
 }

@@ -141,6 +141,23 @@ fn a_recovery_that_failed_tells_the_top_or_an_error_if_the_client_wants_that() {
 }
 
 #[test]
+fn a_recovery_that_the_channel_does_not_allow_is_told_like_one_that_failed() {
+    for (flag, expected) in [(0, 0), (2, 112)] {
+        let mut bench = Bench::connected();
+        let subscribe =
+            json!({"channel": "open:a", "recover": true, "offset": 3, "epoch": "e", "flag": flag});
+        bench.say(json!({"id": 2, "subscribe": subscribe}));
+        let (ticket, request) = bench.next_subscribe();
+        assert_eq!(request.recover, None);
+        let replies = bench.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
+        assert_eq!(error_code(&replies[0]), expected);
+        if expected == 0 {
+            assert_eq!(replies[0]["subscribe"], json!({"was_recovering": true}));
+        }
+    }
+}
+
+#[test]
 fn commands_of_a_channel_wait_for_its_subscribe_and_keep_their_order() {
     let mut bench = Bench::connected();
     bench.say(json!({"id": 2, "subscribe": {"channel": "open:a"}}));

@@ -1,0 +1,70 @@
+//! HEAD: answered wherever GET is, with the status and the headers that GET has, and without a body (RFC 9110 §9.3.2).
+//!
+//! The server's middleware makes a GET of it (from [`gorani_protocol::http1::HEAD_METHOD`]) before routing, with this mark, and empties the body of whatever is answered
+//! (`server/request.rs`). Routes whose GET opens a session look for the mark and open none.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use actix_web::{
+    HttpMessage,
+    body::{BodySize, BoxBody, MessageBody},
+    dev::ServiceResponse,
+    http::{
+        StatusCode,
+        header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING},
+    },
+};
+use bytes::Bytes;
+
+/// A request that was HEAD.
+struct HeadRequest;
+
+/// Marks a request.
+pub fn mark(request: &impl HttpMessage) {
+    request.extensions_mut().insert(HeadRequest);
+}
+
+/// Whether a request is answered without a body, and opens nothing.
+pub fn is_head(request: &impl HttpMessage) -> bool {
+    request.extensions().contains::<HeadRequest>()
+}
+
+/// The same answer without its body.
+///
+/// What tells the body's length is written as a header like others, and the body as one that ends at once: for actix-http it was
+/// another method ([`gorani_protocol::http1::HEAD_METHOD`]), and it would wait for so many bytes.
+pub fn without_body(mut response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    let has_body = !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let size = response.response().body().size();
+    let is_chunked = response.response_mut().head_mut().chunked();
+    match size {
+        BodySize::Sized(bytes) if has_body => {
+            response.headers_mut().insert(CONTENT_LENGTH, bytes.into());
+        }
+        BodySize::Stream if is_chunked => {
+            response.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        BodySize::None | BodySize::Sized(_) | BodySize::Stream => {}
+    }
+    let size = if has_body && size != BodySize::None { BodySize::Stream } else { BodySize::None };
+    response.response_mut().head_mut().no_chunking(true);
+    response.map_body(|_, _| EmptyBody(size).boxed())
+}
+
+/// A body of which nothing is sent.
+struct EmptyBody(BodySize);
+
+impl MessageBody for EmptyBody {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        self.0
+    }
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Poll::Ready(None)
+    }
+}
