@@ -81,6 +81,18 @@ impl Subscription {
         self.seen = Some(top);
     }
 
+    /// The epoch `old` ended: up to the offset `shared` the stream is that of `epoch`.
+    pub(super) fn go_over(&mut self, old: &Arc<str>, epoch: &Arc<str>, shared: u64) -> Result<(), Lost> {
+        let Some(seen) = self.seen.as_mut().filter(|seen| is_same_epoch(&seen.epoch, old)) else {
+            return Ok(());
+        };
+        if seen.offset > shared {
+            return Err(Lost);
+        }
+        seen.epoch = epoch.clone();
+        Ok(())
+    }
+
     /// Nothing more is delivered. False if that was so already.
     pub(super) fn break_off(&mut self) -> bool {
         self.held_back = None;

@@ -220,11 +220,11 @@ async fn read_since(
     retention: Retention,
 ) -> Result<Option<News>, Refusal> {
     let query = most.query(Some(since.offset), false);
-    let HistoryPage { publications, top, .. } =
-        node.history(ReadSource::Client, channel, query, retention).await.map_err(ErrorCode::from)?;
-    if !since.epoch.is_empty() && since.epoch != top.epoch {
+    let page = node.history(ReadSource::Client, channel, query, retention).await.map_err(ErrorCode::from)?;
+    if !page.continues(since) {
         return Ok(None);
     }
+    let HistoryPage { publications, top, .. } = page;
     let mut offset = since.offset;
     for publication in &publications {
         if publication.offset != offset + 1 {
