@@ -106,13 +106,18 @@ async fn over_the_client_protocol(node: &Node, from: &Position) -> Back {
     (reply["recovered"] == json!(true)).then(|| numbers(&reply["publications"]))
 }
 
-fn over_events(node: &Node, from: &Position) -> Back {
+/// `count`: publications that are awaited, each in an event of its own.
+fn over_events(node: &Node, from: &Position, count: usize) -> Back {
     let target = format!("/connection/uni_sse?channels={CHANNEL}");
     let id = format!("Last-Event-ID: {}\r\n", from.text());
     let mut stream = Stream::open(node.address(), "GET", &target, &id, "");
     let first: Value = serde_json::from_str(&stream.event().unwrap().unwrap().data).unwrap();
     let told = &first["connect"]["subs"][CHANNEL];
-    (told["recovered"] == json!(true)).then(|| numbers(&told["publications"]))
+    if told["recovered"] != json!(true) {
+        return None;
+    }
+    let mut next = || -> Value { serde_json::from_str(&stream.event().unwrap().unwrap().data).unwrap() };
+    Some((0..count).map(|_| next()["pub"]["data"].as_u64().unwrap()).collect())
 }
 
 fn over_polls(node: &Node, from: &Position) -> Back {
@@ -173,7 +178,8 @@ async fn who_had_what_a_failover_forgot_is_told_so_over_whatever_it_comes_back()
     ] {
         let node = &pair.node;
         assert_eq!(over_the_client_protocol(node, position).await, expected, "{position:?}");
-        assert_eq!(over_events(node, position), expected, "events, {position:?}");
+        let count = expected.as_ref().map_or(0, Vec::len);
+        assert_eq!(over_events(node, position, count), expected, "events, {position:?}");
         assert_eq!(over_polls(node, position), expected, "polls, {position:?}");
         assert_eq!(over_stomp(stomp, position), expected, "STOMP, {position:?}");
         assert_eq!(over_the_api(node, position), expected, "history, {position:?}");
@@ -183,8 +189,10 @@ async fn who_had_what_a_failover_forgot_is_told_so_over_whatever_it_comes_back()
 #[test]
 fn a_failover_that_forgot_nothing_is_seen_by_no_receiver_over_any_way() {
     let mut pair = Pair::start(|settings| settings);
+    // A poll that comes while Redis is away is answered with 503: it has no connection that could wait.
+    let ways = WAYS.iter().filter(|way| **way != Way::Poll);
     let mut receivers: Vec<Receiver> =
-        WAYS.iter().map(|way| Receiver::open(&pair.node, *way, &Wish::channel(CHANNEL))).collect();
+        ways.map(|way| Receiver::open(&pair.node, *way, &Wish::channel(CHANNEL))).collect();
     pair.publish(1..=3);
     let expect = |receivers: &mut Vec<Receiver>, numbers: std::ops::RangeInclusive<u64>| {
         for receiver in receivers {
