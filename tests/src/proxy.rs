@@ -52,11 +52,8 @@ impl Proxy {
     pub fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let roads = Arc::new(Roads {
-            server: Mutex::new(server),
-            of_new: Ways::default(),
-            cut: Mutex::default(),
-        });
+        let roads =
+            Arc::new(Roads { server: Mutex::new(server), of_new: Ways::default(), cut: Mutex::default() });
         let proxy = Self { address, roads: Arc::clone(&roads) };
         thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {

@@ -14,7 +14,7 @@ mod messages;
 mod node;
 #[path = "handler/probe.rs"]
 mod probe;
-#[path = "handler/stopping.rs"]
-mod stopping;
 #[path = "handler/sockjs.rs"]
 mod sockjs;
+#[path = "handler/stopping.rs"]
+mod stopping;

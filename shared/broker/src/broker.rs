@@ -87,9 +87,7 @@ impl HistoryPage {
     pub fn continues(&self, position: &Position) -> bool {
         let is_shared =
             |shared: &Position| shared.epoch == position.epoch && position.offset <= shared.offset;
-        position.epoch.is_empty()
-            || position.epoch == self.top.epoch
-            || self.ancestors.iter().any(is_shared)
+        position.epoch.is_empty() || position.epoch == self.top.epoch || self.ancestors.iter().any(is_shared)
     }
 }
 

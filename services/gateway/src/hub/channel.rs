@@ -220,12 +220,7 @@ impl Channel {
     }
 
     /// `asks`: history is asked what became of the stream where a publication has another epoch; else it is taken as a new one.
-    fn deliver_in_order(
-        &mut self,
-        events: Vec<Event>,
-        encoder: &mut Encoder,
-        asks: bool,
-    ) -> Option<Missing> {
+    fn deliver_in_order(&mut self, events: Vec<Event>, encoder: &mut Encoder, asks: bool) -> Option<Missing> {
         let mut ready: Vec<Event> = Vec::with_capacity(events.len());
         let mut events = events.into_iter();
         while let Some(event) = events.next() {
@@ -314,7 +309,8 @@ impl Channel {
 
     /// The stream goes on in another epoch, which is the same up to an offset: so do those that have not come further.
     fn go_over(&mut self, old: &Arc<str>, epoch: &Arc<str>, shared: u64) {
-        if let Some(position) = self.position.as_mut().filter(|position| is_same_epoch(&position.epoch, old)) {
+        if let Some(position) = self.position.as_mut().filter(|position| is_same_epoch(&position.epoch, old))
+        {
             position.epoch = epoch.clone();
         }
         for (key, subscription) in &mut self.subscriptions {

@@ -65,7 +65,8 @@ impl Node {
             }
         };
         let is_order = matches!(body, Body::Order(_));
-        let understands = |node: &String| kinds::is_understood(self.peers.description(node).understands, &body);
+        let understands =
+            |node: &String| kinds::is_understood(self.peers.description(node).understands, &body);
         let (asked, unable): (BTreeSet<String>, BTreeSet<String>) =
             missing.into_iter().partition(understands);
         let unable: Vec<String> = unable.into_iter().collect();

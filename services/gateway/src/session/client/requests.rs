@@ -139,7 +139,9 @@ impl ClientSession {
             (PendingRequest::History { id, since }, Outcome::History(outcome)) => {
                 // Of a page that is not shown, the permit goes with the page.
                 let (outcome, permit) = match outcome {
-                    Ok((page, permit)) if since.is_none_or(|since| page.continues(&since)) => (Ok(page), permit),
+                    Ok((page, permit)) if since.is_none_or(|since| page.continues(&since)) => {
+                        (Ok(page), permit)
+                    }
                     Ok(_) => (Err(ErrorCode::UNRECOVERABLE_POSITION), None),
                     Err(error) => (Err(error), None),
                 };
