@@ -254,7 +254,11 @@ impl Hub {
 
     /// Ends a read with what history told, or `None` if it could not be had. Returns as [`Hub::deliver`].
     fn caught_up(&mut self, name: &str, read: u64, missed: Option<Missed>) -> Option<Missing> {
-        let missing = self.channels.get_mut(name)?.caught_up(read, missed, &mut self.encoder);
+        let channel = self.channels.get_mut(name)?;
+        let missing = channel.caught_up(read, missed, &mut self.encoder);
+        if let Some((ended, moved)) = channel.take_moved() {
+            self.roster.tell_epoch_ended(&ended, &moved);
+        }
         self.tell_lost(name);
         missing
     }

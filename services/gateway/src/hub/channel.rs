@@ -19,7 +19,7 @@ use crate::{
         subscription::{HELD_BACK_EVENTS, Lost, Subscription, is_same_epoch},
     },
     outbox::Outbox,
-    session::{SubscribeRequest, stomp::view::View},
+    session::{EndedEpoch, SubscribeRequest, stomp::view::View},
 };
 
 /// A channel with at least one subscription on this worker.
@@ -40,6 +40,8 @@ pub(super) struct Channel {
     begins_at: Option<InboxMark>,
     /// Sessions that lost their place and must be told.
     lost: Vec<SessionKey>,
+    /// Sessions that went over to another epoch and must be told.
+    moved: Option<Box<Moved>>,
 }
 
 /// A place in the worker's inbox, from which on a channel's events count.
@@ -66,6 +68,9 @@ pub(super) struct Missing {
     /// Names the read, for [`Channel::caught_up`].
     pub(super) read: u64,
 }
+
+/// An epoch that ended, and the sessions that went over to the next one.
+pub(super) type Moved = (EndedEpoch, Vec<SessionKey>);
 
 /// What a read of history found after a position.
 #[derive(Debug)]
@@ -123,6 +128,7 @@ impl Channel {
             gaps: 0,
             begins_at: None,
             lost: Vec::new(),
+            moved: None,
         }
     }
 
@@ -171,6 +177,11 @@ impl Channel {
     /// Sessions that lost their place since the last call.
     pub(super) fn take_lost(&mut self) -> Vec<SessionKey> {
         std::mem::take(&mut self.lost)
+    }
+
+    /// Sessions that went over to another epoch since the last call.
+    pub(super) fn take_moved(&mut self) -> Option<Moved> {
+        self.moved.take().map(|moved| *moved)
     }
 
     /// The top that the subscription's reply tells; publications up to it are not delivered to it again.
@@ -313,11 +324,16 @@ impl Channel {
         {
             position.epoch = epoch.clone();
         }
+        let mut moved = Vec::new();
         for (key, subscription) in &mut self.subscriptions {
-            if subscription.go_over(old, epoch, shared) == Err(Lost) && subscription.break_off() {
-                self.lost.push(*key);
+            match subscription.go_over(old, epoch, shared) {
+                Ok(true) => moved.push(*key),
+                Err(Lost) if subscription.break_off() => self.lost.push(*key),
+                _ => {}
             }
         }
+        let ended = EndedEpoch { channel: self.name.clone(), epoch: old.clone(), next: epoch.clone() };
+        self.moved = Some(Box::new((ended, moved)));
     }
 
     /// Breaks off the subscriptions that `which` names.

@@ -6,10 +6,11 @@
 //!
 //! - [`policy`]: rules, tokens and limits. - [`connect`]: from the first command to the reply. - [`subscriptions`]:
 //!   subscribe, unsubscribe, refresh of both kinds. - [`receive`]: for receivers without commands. - [`requests`]: publish, history, presence. - [`clock`]: heartbeats
-//!   and expiry.
+//!   and expiry. - [`epochs`]: those that ended while the client stayed.
 
 mod clock;
 mod connect;
+mod epochs;
 pub mod policy;
 mod receive;
 mod requests;
@@ -29,7 +30,8 @@ use gorani_protocol::client::{self, Command, DecodeError, Request};
 use tokio::time::Instant;
 
 use self::{
-    clock::Clock, connect::Connecting, policy::Policy, requests::PendingRequest, subscriptions::Subscription,
+    clock::Clock, connect::Connecting, epochs::Epochs, policy::Policy, requests::PendingRequest,
+    subscriptions::Subscription,
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
@@ -99,6 +101,7 @@ pub struct ClientSession {
     step: Step,
     errors: u32,
     clock: Clock,
+    epochs: Option<Box<Epochs>>,
     /// Until it is connected.
     login_limit: Option<Arc<dyn LoginLimit>>,
 }
@@ -122,6 +125,7 @@ impl ClientSession {
             step: Step::default(),
             errors: 0,
             clock,
+            epochs: None,
             login_limit: None,
         }
     }
@@ -340,6 +344,7 @@ impl Session for ClientSession {
             Signal::Disconnect(disconnect) => self.close(disconnect, actions),
             Signal::Unsubscribe(channel, why) => self.server_unsubscribe(&channel, why, actions),
             Signal::Insufficient(channel) => self.lose_place(&channel, actions),
+            Signal::EpochEnded(ended) => self.epoch_ended(*ended, now),
             Signal::Subscribe(subscribe) => self.server_subscribe(*subscribe, actions),
             Signal::Refresh { expired, expire_at } => self.server_refresh(expired, expire_at, now, actions),
         }
@@ -362,7 +367,10 @@ impl Session for ClientSession {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        if matches!(self.state, State::Ended) { None } else { self.clock.deadline() }
+        if matches!(self.state, State::Ended) {
+            return None;
+        }
+        [self.clock.deadline(), self.epochs_by()].into_iter().flatten().min()
     }
 
     fn has_connected(&self) -> bool {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gorani_broker::{Event, Position, Publication};
 
-use super::{Client, HISTORY, Hub, Missed, events, position, publication};
+use super::{Client, HISTORY, Hub, Missed, Signal, events, position, publication};
 
 /// Publications of the epoch after the failover.
 fn events_after(offsets: impl IntoIterator<Item = u64>) -> Vec<Event> {
@@ -30,6 +30,8 @@ async fn subscribers_go_on_in_the_epoch_after_a_failover_if_they_had_nothing_tha
     assert_eq!(hub.deliver("a", events_after([5])), None);
     assert_eq!(one.seen(), ["5"]);
     assert!(!one.was_told_insufficient().await);
+    let is_ended = |signal: &Signal| matches!(signal, Signal::EpochEnded(ended) if *ended.epoch == *"e" && *ended.next == *"next");
+    assert_eq!(one.signals.0.borrow().iter().filter(|signal| is_ended(signal)).count(), 1);
     assert!(ahead.was_told_insufficient().await);
     assert!(ahead.seen().is_empty());
 }

@@ -157,7 +157,8 @@ impl ClientSession {
             self.step.count_token();
         }
         match self.grant(subscribe, now) {
-            Ok(subscription) => {
+            Ok(mut subscription) => {
+                self.renew_epoch(&subscribe.channel, subscription.recover.as_mut());
                 let reject = subscribe.rejects_unrecovered();
                 let pending = PendingRequest::Subscribe { id, channel: subscription.channel.clone(), reject };
                 actions.push(self.begin_subscription(
@@ -311,6 +312,7 @@ impl ClientSession {
             return self.refuse(id, ErrorCode::BAD_REQUEST, actions);
         }
         if let Some(subscription) = self.remove(channel) {
+            self.forget_epoch(channel, false);
             actions.forget_release(channel);
             actions.push(Action::Unsubscribe(subscription.channel));
             self.clock.set_subscription_expiry(&self.subscriptions);
@@ -322,6 +324,7 @@ impl ClientSession {
     /// The server ends a subscription and says why.
     pub(super) fn server_unsubscribe(&mut self, channel: &str, why: Unsubscribed, actions: &mut Actions) {
         let Some(subscription) = self.remove(channel) else { return };
+        self.forget_epoch(channel, why == Unsubscribed::INSUFFICIENT_STATE);
         actions.forget_release(channel);
         self.tell_unsubscribed(channel, why, actions);
         actions.push(if why == Unsubscribed::INSUFFICIENT_STATE {
