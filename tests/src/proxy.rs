@@ -20,8 +20,10 @@ pub struct Proxy {
     roads: Arc<Roads>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Roads {
+    /// Where new connections lead.
+    server: Mutex<SocketAddr>,
     /// The way to the server and the way back of new connections.
     of_new: Ways,
     /// The same of each connection.
@@ -50,11 +52,13 @@ impl Proxy {
     pub fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let roads = Arc::new(Roads::default());
+        let roads =
+            Arc::new(Roads { server: Mutex::new(server), of_new: Ways::default(), cut: Mutex::default() });
         let proxy = Self { address, roads: Arc::clone(&roads) };
         thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
                 // A server that is away is shown by the end of the connection.
+                let server = *roads.server.lock().unwrap();
                 let Ok(far) = TcpStream::connect(server) else { continue };
                 let ways = Ways::default();
                 ways.set(roads.of_new.there.load(Ordering::SeqCst), roads.of_new.back.load(Ordering::SeqCst));
@@ -71,6 +75,14 @@ impl Proxy {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// New connections lead to another server.
+    ///
+    /// # Panics
+    /// If another thread has panicked meanwhile.
+    pub fn lead_to(&self, server: SocketAddr) {
+        *self.roads.server.lock().unwrap() = server;
     }
 
     /// From now on everything vanishes, on the connections of now for good, on new ones until [`Proxy::lift`].

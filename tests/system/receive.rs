@@ -1,9 +1,10 @@
 //! One list of scenarios over every way to receive: connect, order, recovery after a break, refusal, expiry, a reader that
 //! stalls, a node that goes down. specs/http-transports.md.
 //!
-//! - [`way`]: the ways. - [`nodes`]: the same over several nodes. - [`poll`], [`http`]: what only some of them have. - [`resume`]: each way to
-//!   name channels and positions.
+//! - [`way`]: the ways. - [`nodes`]: the same over several nodes. - [`failover`]: when Redis forgets. - [`poll`], [`http`]: what only
+//! some of them have. - [`resume`]: each way to name channels and positions.
 
+mod failover;
 mod http;
 mod nodes;
 mod poll;

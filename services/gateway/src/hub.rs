@@ -40,7 +40,7 @@ use indexmap::IndexMap;
 
 use crate::{
     hub::{
-        channel::{Channel, InboxMark, Mark, Missing},
+        channel::{Channel, InboxMark, Mark, Missed, Missing},
         fanout::Encoder,
         roster::{Generation, Membership, Roster, SessionKey},
     },
@@ -258,8 +258,12 @@ impl Hub {
     }
 
     /// Ends a read with what history told, or `None` if it could not be had. Returns as [`Hub::deliver`].
-    fn caught_up(&mut self, name: &str, read: u64, missed: Option<Vec<Event>>) -> Option<Missing> {
-        let missing = self.channels.get_mut(name)?.caught_up(read, missed, &mut self.encoder);
+    fn caught_up(&mut self, name: &str, read: u64, missed: Option<Missed>) -> Option<Missing> {
+        let channel = self.channels.get_mut(name)?;
+        let missing = channel.caught_up(read, missed, &mut self.encoder);
+        if let Some((ended, moved)) = channel.take_moved() {
+            self.roster.tell_epoch_ended(&ended, &moved);
+        }
         self.tell_lost(name);
         missing
     }

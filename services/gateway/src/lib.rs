@@ -207,7 +207,8 @@ impl Gorani {
         self
     }
 
-    /// Runs until `shutdown` is ready, then drains; before it has started it ends at once. `started` is told the address and the node once it listens.
+    /// Runs until `shutdown` is ready, then drains; before it has started it ends at once. When it has returned, nothing of the node
+    /// goes on: no task, no listener, no connection. `started` is told the address and the node once it listens.
     ///
     /// To be called within an actix system (`#[actix::main]`).
     pub async fn run(
@@ -224,6 +225,7 @@ impl Gorani {
             node = Node::start(self.settings) => node?,
             () = &mut shutdown => return Ok(()),
         };
+        let _stopping = StopOnDrop(node.clone());
         let mut endpoints = Endpoints::default();
         endpoints.insert(CLIENT_PATH, Arc::new(ClientEndpoint(node.clone())));
         endpoints.insert(RECEIVER_PATH, Arc::new(ReceiverEndpoint(node.clone())));
@@ -250,5 +252,14 @@ impl Gorani {
             node.retire().await;
         };
         Ok(tokio::join!(stop, server).1?)
+    }
+}
+
+/// Ends the tasks of a node, however its run ends.
+struct StopOnDrop(Arc<Node>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }

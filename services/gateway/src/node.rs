@@ -13,10 +13,11 @@ mod places;
 pub mod publish;
 pub mod query;
 pub mod secret;
+mod tasks;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -40,6 +41,7 @@ use self::{
     ending::Ending,
     query::SCANS_AT_A_TIME,
     secret::Secrets,
+    tasks::Tasks,
 };
 use crate::{
     hub::{
@@ -96,6 +98,7 @@ pub struct Node {
     pub secrets: Secrets,
     /// What a work queue may hold.
     queue_limits: Arc<QueueLimits>,
+    tasks: Tasks,
 }
 
 /// Why a node does not start.
@@ -133,7 +136,7 @@ impl Node {
         Self::start_with(settings, broker).await
     }
 
-    /// The same with a broker of the caller's, whatever `broker.kind` says.
+    /// The same with a broker of the caller's, whatever `broker.kind` says. Its tasks run until [`Node::stop`].
     pub async fn start_with(settings: Settings, broker: Arc<dyn Broker>) -> Result<Arc<Self>, NodeError> {
         settings.validate()?;
         let refused =
@@ -174,20 +177,21 @@ impl Node {
             scans: Semaphore::new(SCANS_AT_A_TIME),
             secrets: Secrets::default(),
             queue_limits: Arc::new(settings.stomp.queue.limits()),
+            tasks: Tasks::default(),
             settings,
         });
         node.broker.cluster().hear(&node.id);
-        node.broker.start(node.clone()).await?;
-        actix_rt::spawn(node.clone().read_mail(mail));
-        actix_rt::spawn(node.clone().keep_secret());
+        node.broker.start(Arc::new(Subscriber(Arc::downgrade(&node)))).await?;
+        node.spawn(node.clone().read_mail(mail));
+        node.spawn(node.clone().keep_secret());
         if node.settings.http.address.port() != 0 {
             node.set_address(node.settings.http.address).await;
         }
         // Before the first connection, so that nobody asks only the others for it.
         node.announce().await;
-        actix_rt::spawn(node.clone().keep_lease());
-        actix_rt::spawn(node.clone().sweep());
-        actix_rt::spawn(node.clone().keep_keys());
+        node.spawn(node.clone().keep_lease());
+        node.spawn(node.clone().sweep());
+        node.spawn(node.clone().keep_keys());
         Ok(node)
     }
 
@@ -288,6 +292,29 @@ impl Node {
             self.metrics.channels.set(i64::try_from(self.interest.len()).unwrap_or(i64::MAX));
             self.metrics.uptime_seconds.set(self.started.elapsed().as_secs_f64());
             self.tell_refusals();
+        }
+    }
+}
+
+/// What the broker holds of the node: a node that nobody else holds is gone, and the broker with it.
+struct Subscriber(Weak<Node>);
+
+impl Sink for Subscriber {
+    fn on_event(&self, channel: &Arc<str>, event: Event) {
+        if let Some(node) = self.0.upgrade() {
+            node.on_event(channel, event);
+        }
+    }
+
+    fn on_gap(&self, channel: &Arc<str>) {
+        if let Some(node) = self.0.upgrade() {
+            node.on_gap(channel);
+        }
+    }
+
+    fn on_message(&self, message: Bytes) {
+        if let Some(node) = self.0.upgrade() {
+            node.on_message(message);
         }
     }
 }

@@ -166,7 +166,7 @@ pub fn start(
     let tls = if settings.tls.is_on() { Some(tls::config(&settings.tls)?) } else { None };
     let directory = Arc::new(Directory::new(node.id.clone()));
     let forwarded = Arc::<forward::Shared>::default();
-    actix_rt::spawn(forward::claims::keep(node.clone(), forwarded.clone(), directory.clone()));
+    node.spawn(forward::claims::keep(node.clone(), forwarded.clone(), directory.clone()));
     let builder = Server::build()
         .workers(settings.worker_count())
         // A worker at this limit accepts nothing at all; [`Slots`] bound connections instead, and refuse those over it.

@@ -250,6 +250,19 @@ pub enum Signal {
     },
     /// The stream of a channel broke and could not be caught up.
     Insufficient(Arc<str>),
+    /// The epoch of a channel ended, and nothing was lost: the session goes on in the next one.
+    EpochEnded(Box<EndedEpoch>),
+}
+
+/// An epoch that ended at a failover of the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedEpoch {
+    /// The channel.
+    pub channel: Arc<str>,
+    /// The epoch that ended.
+    pub epoch: Arc<str>,
+    /// The one in which the stream goes on.
+    pub next: Arc<str>,
 }
 
 /// A subscription that a backend made for a client.

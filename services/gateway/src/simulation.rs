@@ -84,7 +84,7 @@ fn run(seed: u64, mut next: impl FnMut(&World) -> Option<Step>) -> Run {
 
 /// Draws a schedule from a seed and runs it.
 fn run_seed(seed: u64, steps: usize) -> Run {
-    let mut draw = Draw::new(seed, std::env::var_os("FORGETS").is_some());
+    let mut draw = Draw::new(seed);
     let mut left = steps;
     run(seed, |world| {
         left = left.checked_sub(1)?;
@@ -143,7 +143,6 @@ fn a_step_is_read_as_it_is_written() {
 }
 
 /// `SEEDS`: how many seeds, in place of a time. `SEED`: one seed. `SCHEDULE`: a file with a schedule, and `SEED` its seed.
-/// `FORGETS`: failovers forget publications, which finds a fault that is not mended yet.
 #[test]
 fn nothing_is_lost_doubled_or_reordered_untold_whatever_breaks() {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());

@@ -16,3 +16,5 @@ mod node;
 mod probe;
 #[path = "handler/sockjs.rs"]
 mod sockjs;
+#[path = "handler/stopping.rs"]
+mod stopping;

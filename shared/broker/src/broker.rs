@@ -76,6 +76,19 @@ pub struct HistoryPage {
     pub top: Position,
     /// `max_bytes` ended the page before `limit` did: more can be read from its last publication on.
     pub truncated: bool,
+    /// Earlier epochs of the stream, each with the last offset up to which its publications are those of this one. Such an epoch
+    /// ended where the broker's medium may have forgotten publications that it had accepted (a failover does that).
+    pub ancestors: Vec<Position>,
+}
+
+impl HistoryPage {
+    /// Whether who stands at `position` has had the beginning of this stream: what follows its offset here is what it is missing.
+    /// A position without an epoch is taken at its word.
+    pub fn continues(&self, position: &Position) -> bool {
+        let is_shared =
+            |shared: &Position| shared.epoch == position.epoch && position.offset <= shared.offset;
+        position.epoch.is_empty() || position.epoch == self.top.epoch || self.ancestors.iter().any(is_shared)
+    }
 }
 
 /// What to read of a channel's presence.

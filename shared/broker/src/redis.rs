@@ -6,12 +6,14 @@
 //! - [`settings`]: how the servers are reached. - `shards`: one server, or those of a cluster. - `place`, `link`: connections.
 //! - `request`, `requests`: what is asked. - `listener`, `ear`, `canary`: what is heard. - `scripts`, `keys`: what happens in Redis,
 //!   under which names. - `wire`: how events travel. - `answers`: how replies are read. - `members`: nodes, connections
-//!   of users, owners of names. - `presence`: of a dead node, in slices. - `tally`: counters.
+//!   of users, owners of names. - `presence`: of a dead node, in slices. - `life`: of a server, which ends with a restart or
+//!   a failover. - `tally`: counters.
 
 mod answers;
 mod canary;
 mod ear;
 mod keys;
+mod life;
 mod link;
 mod listener;
 mod members;
@@ -214,7 +216,7 @@ impl Broker for RedisBroker {
             let passed = self.pass_on(channel, &wire::publication_message(&fields));
             return self.counted(async move { passed.await.map(|()| Published::default()) });
         }
-        let made = self.shards.make(self.publish_command(channel, &fields, &options));
+        let made = self.shards.make_on_stream(self.publish_command(channel, &fields, &options));
         self.counted(async move { answers::published(made.await?) })
     }
 
@@ -271,7 +273,7 @@ impl Broker for RedisBroker {
             .arg(to)
             .arg(query.limit)
             .arg(query.max_bytes.map_or(0, |bytes| bytes.max(1)));
-        let made = self.shards.make(call);
+        let made = self.shards.make_on_stream(call);
         async move { answers::history_page(made.await?) }.boxed()
     }
 

@@ -105,8 +105,7 @@ pub(super) async fn history(
         node.history(ReadSource::Api, &request.channel, query, retention(options)).await.map_err(failed)?;
     turn.spend(page.publications.iter().map(|publication| publication.content_bytes()).sum());
     if let Some(since) = &request.since
-        && !since.epoch.is_empty()
-        && *since.epoch != *page.top.epoch
+        && !page.continues(&since.position())
     {
         return Err(ErrorCode::UNRECOVERABLE_POSITION.into());
     }

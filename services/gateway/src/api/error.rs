@@ -132,7 +132,9 @@ impl From<ClusterError> for ApiError {
         match error {
             // What the broker says is for the log.
             ClusterError::Broker(_) => code.into(),
-            ClusterError::Unanswered(_) | ClusterError::Busy => Self::new(code, error.to_string()),
+            ClusterError::Unanswered(_) | ClusterError::Unsupported { .. } | ClusterError::Busy => {
+                Self::new(code, error.to_string())
+            }
         }
     }
 }

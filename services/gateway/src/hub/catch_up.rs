@@ -8,7 +8,7 @@ use gorani_broker::{BrokerError, Event, HistoryPage, HistoryQuery, Position, Pub
 use tokio::time::Instant;
 
 use crate::hub::{
-    channel::{Mark, Missing},
+    channel::{Mark, Missed, Missing},
     read_budget::ReadSource,
     reads::{HistoryRead, Moment},
     subscription::is_same_epoch,
@@ -40,25 +40,37 @@ impl Worker {
         });
     }
 
-    /// Everything after a position up to the top, without a hole; `None` if history cannot tell.
+    /// Everything after a position up to the top, without a hole; `None` if history cannot tell. The stream may have another
+    /// epoch meanwhile, if it is the same up to the position.
     ///
     /// Begins with the publication that was delivered last, to see that it is still there: a failover may have forgotten it,
     /// and given its offset to another one. Then the epoch is ended, so that everybody learns that it is another stream.
-    async fn read_after(&self, channel: &Arc<str>, position: Position, moment: Moment) -> Option<Vec<Event>> {
+    async fn read_after(&self, channel: &Arc<str>, position: Position, moment: Moment) -> Option<Missed> {
         let mark = self.hub().mark(channel, &position);
         let mut missed = Vec::new();
+        let mut epoch = position.epoch.clone();
         let mut offset = position.offset;
         let mut since = offset.saturating_sub(mark.is_some().into());
         loop {
             let page = self.read_page(channel, since, moment).await?;
-            if !is_same_epoch(&page.top.epoch, &position.epoch) {
+            if !page.continues(&position) {
                 return None;
+            }
+            if !is_same_epoch(&page.top.epoch, &epoch) {
+                // What was read before has the old epoch.
+                epoch = page.top.epoch.clone();
+                missed.clear();
+                if offset > position.offset {
+                    offset = position.offset;
+                    since = offset.saturating_sub(mark.is_some().into());
+                    continue;
+                }
             }
             let is_other = |publication: &Arc<Publication>| {
                 publication.offset == position.offset && mark != Some(Mark::of(publication))
             };
             if page.top.offset < offset || page.publications.first().is_some_and(is_other) {
-                self.renew(channel, &position.epoch).await;
+                self.renew(channel, &page.top.epoch).await;
                 return None;
             }
             for publication in page.publications.iter().filter(|read| read.offset != position.offset) {
@@ -69,7 +81,7 @@ impl Worker {
                 missed.push(Event::Publication(publication.clone()));
             }
             if offset >= page.top.offset {
-                return Some(missed);
+                return Some(Missed { events: missed, epoch, ancestors: page.ancestors.clone() });
             }
             if page.publications.len() < PAGE as usize && !page.truncated {
                 // The page was short of the top: what is missing has left the history already.

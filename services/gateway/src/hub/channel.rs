@@ -19,7 +19,7 @@ use crate::{
         subscription::{HELD_BACK_EVENTS, Lost, Subscription, is_same_epoch},
     },
     outbox::Outbox,
-    session::{SubscribeRequest, stomp::view::View},
+    session::{EndedEpoch, SubscribeRequest, stomp::view::View},
 };
 
 /// A channel with at least one subscription on this worker.
@@ -40,6 +40,8 @@ pub(super) struct Channel {
     begins_at: Option<InboxMark>,
     /// Sessions that lost their place and must be told.
     lost: Vec<SessionKey>,
+    /// Sessions that went over to another epoch and must be told.
+    moved: Option<Box<Moved>>,
 }
 
 /// A place in the worker's inbox, from which on a channel's events count.
@@ -65,6 +67,27 @@ pub(super) struct Missing {
     pub(super) after: Position,
     /// Names the read, for [`Channel::caught_up`].
     pub(super) read: u64,
+}
+
+/// An epoch that ended, and the sessions that went over to the next one.
+pub(super) type Moved = (EndedEpoch, Vec<SessionKey>);
+
+/// What a read of history found after a position.
+#[derive(Debug)]
+pub(super) struct Missed {
+    /// Publications without a hole.
+    pub(super) events: Vec<Event>,
+    /// The stream's epoch of now.
+    pub(super) epoch: Arc<str>,
+    /// Those before it, as in [`gorani_broker::HistoryPage`].
+    pub(super) ancestors: Vec<Position>,
+}
+
+impl Missed {
+    /// The last offset that an earlier epoch has in common with the one of now.
+    fn shared_with(&self, epoch: &Arc<str>) -> Option<u64> {
+        self.ancestors.iter().find(|shared| is_same_epoch(&shared.epoch, epoch)).map(|shared| shared.offset)
+    }
 }
 
 /// The number of the next read or mark. Of the process, not of the channel: a channel may be left and joined again while one is
@@ -105,6 +128,7 @@ impl Channel {
             gaps: 0,
             begins_at: None,
             lost: Vec::new(),
+            moved: None,
         }
     }
 
@@ -155,6 +179,11 @@ impl Channel {
         std::mem::take(&mut self.lost)
     }
 
+    /// Sessions that went over to another epoch since the last call.
+    pub(super) fn take_moved(&mut self) -> Option<Moved> {
+        self.moved.take().map(|moved| *moved)
+    }
+
     /// The top that the subscription's reply tells; publications up to it are not delivered to it again.
     pub(super) fn set_seen(&mut self, key: SessionKey, top: &Position) {
         if let Some(subscription) = self.subscriptions.get_mut(&key) {
@@ -198,11 +227,16 @@ impl Channel {
             let (read, hangs) = (catching_up.read, catching_up.waiting.len() > HELD_BACK_EVENTS);
             return if hangs { self.caught_up(read, None, encoder) } else { None };
         }
+        self.deliver_in_order(events, encoder, self.retention.keeps_history())
+    }
+
+    /// `asks`: history is asked what became of the stream where a publication has another epoch; else it is taken as a new one.
+    fn deliver_in_order(&mut self, events: Vec<Event>, encoder: &mut Encoder, asks: bool) -> Option<Missing> {
         let mut ready: Vec<Event> = Vec::with_capacity(events.len());
         let mut events = events.into_iter();
         while let Some(event) = events.next() {
             let place = match &event {
-                Event::Publication(publication) => self.place(publication),
+                Event::Publication(publication) => self.place(publication, asks),
                 Event::Join(_) | Event::Leave(_) => Place::Next,
             };
             match place {
@@ -250,23 +284,29 @@ impl Channel {
         Missing { after, read }
     }
 
-    /// A read of history has ended. `missed` are the publications after the position, without a hole; `None` if they could not
-    /// be had: those who track their position are told, the others go on with what there is. Returns what must be read then,
+    /// A read of history has ended. `missed` is what follows the position; `None` if it could not be had: those who track their position are told, the others go on with what there is. Returns what must be read then,
     /// because there was another gap meanwhile.
     pub(super) fn caught_up(
         &mut self,
         read: u64,
-        missed: Option<Vec<Event>>,
+        missed: Option<Missed>,
         encoder: &mut Encoder,
     ) -> Option<Missing> {
-        let CatchingUp { after, gaps, waiting, .. } =
+        let CatchingUp { mut after, gaps, mut waiting, .. } =
             self.catching_up.take_if(|under_way| under_way.read == read)?;
         let Some(missed) = missed else {
             self.lose(Subscription::is_positioned);
             (self.position, self.mark) = (None, None);
-            return self.deliver(waiting, encoder);
+            return self.deliver_in_order(waiting, encoder, false);
         };
-        let missing = self.deliver(missed, encoder);
+        if let Some(shared) = missed.shared_with(&after.epoch) {
+            self.go_over(&after.epoch, &missed.epoch, shared);
+            after.epoch = missed.epoch.clone();
+        }
+        // What came in an earlier epoch is forgotten, or among what was read.
+        let is_old = |event: &Event| matches!(event, Event::Publication(of) if missed.shared_with(&of.epoch).is_some());
+        waiting.retain(|event| !is_old(event));
+        let missing = self.deliver(missed.events, encoder);
         if let (Some(missing), Some(catching_up)) = (missing, &mut self.catching_up) {
             catching_up.waiting.extend(waiting);
             return Some(missing);
@@ -275,7 +315,25 @@ impl Channel {
             let after = self.position.clone().unwrap_or(after);
             return Some(self.begin_catching_up(after, waiting));
         }
-        self.deliver(waiting, encoder)
+        self.deliver_in_order(waiting, encoder, false)
+    }
+
+    /// The stream goes on in another epoch, which is the same up to an offset: so do those that have not come further.
+    fn go_over(&mut self, old: &Arc<str>, epoch: &Arc<str>, shared: u64) {
+        if let Some(position) = self.position.as_mut().filter(|position| is_same_epoch(&position.epoch, old))
+        {
+            position.epoch = epoch.clone();
+        }
+        let mut moved = Vec::new();
+        for (key, subscription) in &mut self.subscriptions {
+            match subscription.go_over(old, epoch, shared) {
+                Ok(true) => moved.push(*key),
+                Err(Lost) if subscription.break_off() => self.lost.push(*key),
+                _ => {}
+            }
+        }
+        let ended = EndedEpoch { channel: self.name.clone(), epoch: old.clone(), next: epoch.clone() };
+        self.moved = Some(Box::new((ended, moved)));
     }
 
     /// Breaks off the subscriptions that `which` names.
@@ -288,13 +346,18 @@ impl Channel {
     }
 
     /// Where a publication stands; the channel's position moves on with it if it is next.
-    fn place(&mut self, publication: &Publication) -> Place {
+    fn place(&mut self, publication: &Publication, asks: bool) -> Place {
         if publication.offset == 0 {
             return Place::Next;
         }
         let place = match &self.position {
             None => Place::Next,
-            Some(position) if !is_same_epoch(&position.epoch, &publication.epoch) => Place::NewEpoch,
+            Some(position) if !is_same_epoch(&position.epoch, &publication.epoch) => {
+                if asks {
+                    return Place::Skips(position.clone());
+                }
+                Place::NewEpoch
+            }
             Some(position) if publication.offset <= position.offset => return Place::Old,
             Some(position) if publication.offset == position.offset + 1 => Place::Next,
             Some(position) => return Place::Skips(position.clone()),

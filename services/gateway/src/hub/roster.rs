@@ -11,7 +11,7 @@ use crate::{
     hub::fanout::Encoding,
     metrics::sessions::SessionCounts,
     outbox::Outbox,
-    session::{Signal, SubscribeRequest},
+    session::{EndedEpoch, Signal, SubscribeRequest},
 };
 
 /// Names a session on its worker; never used twice.
@@ -357,6 +357,13 @@ impl Roster {
     /// The session of a client.
     pub(super) fn client(&self, client: &str) -> Option<&Registered> {
         self.sessions.get(self.clients.get(client)?)
+    }
+
+    /// Tells sessions that the epoch of a channel ended, and that they go on in the next one.
+    pub(super) fn tell_epoch_ended(&self, ended: &EndedEpoch, keys: &[SessionKey]) {
+        for session in keys.iter().filter_map(|key| self.sessions.get(key)) {
+            session.tell(Signal::EpochEnded(Box::new(ended.clone())));
+        }
     }
 
     /// Tells sessions that they lost their place in a channel.

@@ -11,7 +11,6 @@ use crate::{
         reads::HistoryRead,
         removals::Removal,
         roster::{Generation, SessionKey},
-        subscription::is_same_epoch,
         worker::Worker,
     },
     session::{SubscribeRequest, Subscribed, client::views::reply_bytes},
@@ -69,7 +68,7 @@ impl Worker {
         if request.positioned {
             let page = self.read_joining(key, request).await?;
             if let Some(from) = &request.recover
-                && is_recovered(from, &page.publications, &page.top)
+                && is_recovered(from, &page)
                 && page.publications.iter().map(|publication| reply_bytes(publication)).sum::<usize>()
                     <= self.reply_max_bytes(key, request.recover_max_bytes)
             {
@@ -169,19 +168,19 @@ pub fn size_of(publications: &[Arc<Publication>]) -> usize {
     publications.iter().map(|publication| publication.data.len()).sum()
 }
 
-/// Whether `publications` are everything between what the client has seen and the top.
-fn is_recovered(from: &Position, publications: &[Arc<Publication>], top: &Position) -> bool {
-    if !from.epoch.is_empty() && !is_same_epoch(&from.epoch, &top.epoch) {
+/// Whether the page's publications are everything between what the client has seen and the top.
+fn is_recovered(from: &Position, page: &HistoryPage) -> bool {
+    if !page.continues(from) {
         return false;
     }
     let mut offset = from.offset;
-    for publication in publications {
+    for publication in &page.publications {
         if publication.offset != offset + 1 {
             return false;
         }
         offset = publication.offset;
     }
-    offset == top.offset
+    offset == page.top.offset
 }
 
 impl From<BrokerError> for ErrorCode {

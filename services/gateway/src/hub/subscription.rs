@@ -81,6 +81,17 @@ impl Subscription {
         self.seen = Some(top);
     }
 
+    /// The epoch `old` ended: up to the offset `shared` the stream is that of `epoch`. Whether its client goes over to that.
+    pub(super) fn go_over(&mut self, old: &Arc<str>, epoch: &Arc<str>, shared: u64) -> Result<bool, Lost> {
+        let is_of_it = |seen: &&mut Position| !self.broken && is_same_epoch(&seen.epoch, old);
+        let Some(seen) = self.seen.as_mut().filter(is_of_it) else { return Ok(false) };
+        if seen.offset > shared {
+            return Err(Lost);
+        }
+        seen.epoch = epoch.clone();
+        Ok(true)
+    }
+
     /// Nothing more is delivered. False if that was so already.
     pub(super) fn break_off(&mut self) -> bool {
         self.held_back = None;

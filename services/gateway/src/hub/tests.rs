@@ -7,8 +7,11 @@ use actix::prelude::*;
 use bytes::Bytes;
 use gorani_broker::{ClientInfo, Event, Position, Publication, Retention};
 
+mod forks;
+
 use super::{
     Hub,
+    channel::Missed,
     fanout::{Encoding, Framing, Protocol},
     roster::{Registration, SessionKey},
 };
@@ -159,6 +162,11 @@ fn events(offsets: impl IntoIterator<Item = u64>) -> Vec<Event> {
     offsets.into_iter().map(|offset| Event::Publication(Arc::new(publication(offset)))).collect()
 }
 
+/// What a read found: these publications.
+fn missed(offsets: impl IntoIterator<Item = u64>) -> Option<Missed> {
+    Some(Missed { events: events(offsets), epoch: "e".into(), ancestors: Vec::new() })
+}
+
 #[actix_rt::test]
 async fn subscribers_of_one_encoding_share_the_bytes_of_a_turn() {
     let mut hub = Hub::new(usize::MAX);
@@ -207,7 +215,7 @@ async fn a_gap_is_read_from_history_before_anything_newer_is_delivered() {
     assert_eq!(Some(missing.after), position(1));
     assert_eq!(hub.deliver("a", events([5])), None);
     assert_eq!(client.seen(), ["1"]);
-    assert_eq!(hub.caught_up("a", missing.read, Some(events(2..=4))), None);
+    assert_eq!(hub.caught_up("a", missing.read, missed(2..=4)), None);
     assert_eq!(client.seen(), ["2", "3", "4", "5"]);
     assert!(!client.was_told_insufficient().await);
 }
@@ -220,11 +228,11 @@ async fn a_gap_that_is_told_during_a_read_has_a_read_of_its_own() {
     let first = hub.gap("a").unwrap();
     // The page of the first read is on its way when 3 is published and lost.
     assert_eq!(hub.gap("a"), None);
-    let second = hub.caught_up("a", first.read, Some(events([2]))).unwrap();
+    let second = hub.caught_up("a", first.read, missed([2])).unwrap();
     assert_eq!(client.seen(), ["2"]);
     assert_eq!(Some(second.after), position(2));
     assert_eq!(hub.deliver("a", events([4])), None, "it waits for the second read");
-    assert_eq!(hub.caught_up("a", second.read, Some(events([3]))), None);
+    assert_eq!(hub.caught_up("a", second.read, missed([3])), None);
     assert_eq!(client.seen(), ["3", "4"]);
 }
 
@@ -240,10 +248,10 @@ async fn the_end_of_a_read_that_was_given_up_is_not_the_end_of_the_next_one() {
     hub.leave(clients[0].key, "a");
     clients[1].join(&mut hub, HISTORY, position(5000));
     let next = hub.gap("a").unwrap();
-    assert_eq!(hub.caught_up("a", given_up.read, Some(events([1]))), None);
+    assert_eq!(hub.caught_up("a", given_up.read, missed([1])), None);
     assert_eq!(hub.deliver("a", events([5002])), None);
     assert!(clients[1].seen().is_empty(), "the next read has not ended");
-    assert_eq!(hub.caught_up("a", next.read, Some(events([5001]))), None);
+    assert_eq!(hub.caught_up("a", next.read, missed([5001])), None);
     assert_eq!(clients[1].seen(), ["5001", "5002"]);
 }
 
@@ -278,7 +286,9 @@ async fn a_new_epoch_is_told_and_never_mixed_with_the_old_one() {
     let client = Client::enter(&mut hub, "one");
     client.join(&mut hub, HISTORY, position(7));
     let other = Publication { epoch: "f".into(), ..publication(8) };
-    assert_eq!(hub.deliver("a", vec![Event::Publication(Arc::new(other))]), None);
+    let missing = hub.deliver("a", vec![Event::Publication(Arc::new(other))]).unwrap();
+    assert!(!client.was_told_insufficient().await, "history is asked first");
+    assert_eq!(hub.caught_up("a", missing.read, None), None);
     assert!(client.seen().is_empty());
     assert!(client.was_told_insufficient().await);
 }

@@ -2,13 +2,14 @@
 //!
 //! Each node announces itself with a lease and watches those of the others ([`heartbeat`], [`view`]). An order or a question
 //! for the whole cluster goes to the nodes whose lease is running as one message ([`envelope`]), each of them answers, and
-//! it has succeeded when all have ([`correspondence`], [`orders`], [`overview`]). The
+//! it has succeeded when all have ([`correspondence`], [`orders`], [`overview`], [`kinds`]). The
 //! clients of a dead node vanish from presence ([`presence`], [`reaper`]). The memory broker has one node, and the same code path.
 
 mod correspondence;
 mod description;
 mod envelope;
 mod heartbeat;
+mod kinds;
 mod orders;
 mod overview;
 mod presence;
@@ -57,6 +58,14 @@ pub enum ClusterError {
     /// These nodes live and did not answer in time: what they did is unknown.
     #[error("no answer from node {}, outcome unknown", .0.join(", "))]
     Unanswered(Vec<String>),
+    /// These nodes do not know this kind of request, since they are of another version: id and version of each.
+    #[error("node {} of this cluster does not understand this request", .nodes.join(", "))]
+    Unsupported {
+        /// `0badcafe (version 0.3.0)`.
+        nodes: Vec<String>,
+        /// Other nodes may have carried it out.
+        is_partly_done: bool,
+    },
     /// Too many questions wait or are looked into already; nothing was done.
     #[error("too many requests of this kind at the moment")]
     Busy,
@@ -67,6 +76,8 @@ impl From<&ClusterError> for ErrorCode {
         match error {
             ClusterError::Broker(error) => error.clone().into(),
             ClusterError::Unanswered(_) => Self::UNKNOWN_OUTCOME,
+            ClusterError::Unsupported { is_partly_done: true, .. } => Self::UNKNOWN_OUTCOME,
+            ClusterError::Unsupported { .. } => Self::UNAVAILABLE,
             ClusterError::Busy => Self::TOO_MANY_REQUESTS,
         }
     }

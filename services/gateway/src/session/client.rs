@@ -6,11 +6,12 @@
 //!
 //! - [`policy`]: rules, tokens and limits. - [`commands`]: in order, and which have to wait. - [`connect`]: from the first command to the reply. - [`subscriptions`]:
 //!   subscribe, unsubscribe, refresh of both kinds. - [`receive`]: for receivers without commands. - [`requests`]: publish, history, presence. - [`large_reply`]: replies of megabytes. - [`clock`]: heartbeats
-//!   and expiry.
+//!   and expiry. - [`epochs`]: those that ended while the client stayed.
 
 mod clock;
 mod commands;
 mod connect;
+mod epochs;
 mod large_reply;
 pub mod policy;
 pub(in crate::session) mod receive;
@@ -32,7 +33,7 @@ use gorani_protocol::client;
 use tokio::time::Instant;
 
 use self::{
-    clock::Clock, connect::Connecting, large_reply::LargeReply, policy::Policy, requests::PendingRequest,
+    clock::Clock, connect::Connecting, epochs::Epochs, large_reply::LargeReply, policy::Policy, requests::PendingRequest,
     subscriptions::Subscription,
 };
 use crate::{
@@ -103,6 +104,7 @@ pub struct ClientSession {
     step: Step,
     errors: u32,
     clock: Clock,
+    epochs: Option<Box<Epochs>>,
     /// Until it is connected.
     login_limit: Option<Arc<dyn LoginLimit>>,
 }
@@ -127,6 +129,7 @@ impl ClientSession {
             step: Step::default(),
             errors: 0,
             clock,
+            epochs: None,
             login_limit: None,
         }
     }
@@ -229,6 +232,7 @@ impl Session for ClientSession {
             Signal::Disconnect(disconnect) => self.close(disconnect, actions),
             Signal::Unsubscribe(channel, why) => self.server_unsubscribe(&channel, why, actions),
             Signal::Insufficient(channel) => self.lose_place(&channel, actions),
+            Signal::EpochEnded(ended) => self.epoch_ended(*ended, now),
             Signal::Subscribe(subscribe) => self.server_subscribe(*subscribe, actions),
             Signal::Refresh { expired, expire_at } => self.server_refresh(expired, expire_at, now, actions),
         }
@@ -251,7 +255,10 @@ impl Session for ClientSession {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        if matches!(self.state, State::Ended) { None } else { self.clock.deadline() }
+        if matches!(self.state, State::Ended) {
+            return None;
+        }
+        [self.clock.deadline(), self.epochs_by()].into_iter().flatten().min()
     }
 
     fn has_connected(&self) -> bool {

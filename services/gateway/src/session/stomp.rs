@@ -292,6 +292,8 @@ impl Session for StompSession {
             Signal::Insufficient(channel) => {
                 self.lose(&channel, Disconnect::INSUFFICIENT_STATE.reason.as_ref(), actions);
             }
+            // Each message tells its epoch.
+            Signal::EpochEnded(_) => {}
             // A client of STOMP has no word for a subscription that it did not ask for.
             Signal::Subscribe(subscribe) => {
                 tracing::info!(channel = subscribe.channel, "a backend cannot subscribe a STOMP client");

@@ -22,21 +22,19 @@ pub(super) struct Draw {
     /// Channels and clients of this run: with few of them more happens to each.
     channels: Vec<&'static str>,
     clients: usize,
-    /// Failovers forget publications. Record 31: what they forget while nobody is subscribed is not noticed yet.
-    forgets: bool,
     faults: [bool; FAULTS],
     fault_weight: Weight,
 }
 
 impl Draw {
-    pub(super) fn new(seed: u64, forgets: bool) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let faults = std::array::from_fn(|_| random.random_bool(0.4));
         let fault_weight = random.random_range(1..8);
         let count = random.random_range(1..=CHANNELS.len());
         let channels = CHANNELS.sample(&mut random, count).copied().collect();
         let clients = random.random_range(1..=CLIENTS);
-        Self { random, forgets, channels, clients, faults, fault_weight }
+        Self { random, channels, clients, faults, fault_weight }
     }
 
     /// The next step in this world.
@@ -104,7 +102,7 @@ impl Draw {
             Step::Freeze(process, worker),
             Step::Lose(process, self.channel()),
             Step::Cut(process, count),
-            Step::Failover(if self.forgets { count } else { 0 }),
+            Step::Failover(count),
             Step::Expire(self.channel()),
             Step::Forget(self.channel()),
             Step::Wait(45_000),

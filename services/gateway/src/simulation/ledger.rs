@@ -38,6 +38,8 @@ enum Told {
 #[derive(Default)]
 pub(super) struct Ledger {
     lines: BTreeMap<Arc<str>, Line>,
+    /// Of each epoch that began at a failover: the one before it.
+    before: BTreeMap<Arc<str>, Arc<str>>,
     /// What must not happen, and did.
     pub(super) violations: Vec<String>,
 }
@@ -65,6 +67,26 @@ impl Ledger {
         line.numbers.push(number);
         let accepted = Accepted { offset: publication.offset, epoch: publication.epoch.clone(), previous };
         line.all.insert(number, accepted);
+    }
+
+    /// An epoch ended at a failover, and the next one begins with its publications.
+    pub(super) fn forked(&mut self, before: &Arc<str>, epoch: &Arc<str>) {
+        self.before.insert(epoch.clone(), before.clone());
+    }
+
+    /// Whether one of two epochs began with the publications of the other.
+    pub(super) fn is_related(&self, one: &str, other: &str) -> bool {
+        let descends = |from: &str, to: &str| {
+            let mut epoch = from;
+            while epoch != to {
+                match self.before.get(epoch) {
+                    Some(before) => epoch = before,
+                    None => return false,
+                }
+            }
+            true
+        };
+        descends(one, other) || descends(other, one)
     }
 
     /// The stream ends with this offset now: what came after it is forgotten.

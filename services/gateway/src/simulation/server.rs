@@ -32,6 +32,9 @@ struct Stream {
     epoch: Arc<str>,
     top: u64,
     publications: Vec<(Arc<Publication>, Instant)>,
+    /// The server's life in which the epoch began.
+    life: u64,
+    ancestors: Vec<Position>,
 }
 
 struct Present {
@@ -53,6 +56,8 @@ pub(super) struct Server {
     /// Ids by which nodes hear messages.
     pub(super) hearing: BTreeMap<usize, String>,
     epochs: u64,
+    /// Another one after each failover.
+    life: u64,
     /// What was accepted.
     pub(super) ledger: Ledger,
     /// Subscriptions of nodes that it has just confirmed.
@@ -94,9 +99,17 @@ impl Server {
         if !self.streams.contains_key(channel) {
             self.epochs += 1;
             let epoch = format!("e{}", self.epochs).into();
-            self.streams.insert(channel.clone(), Stream { epoch, ..Stream::default() });
+            self.streams.insert(channel.clone(), Stream { epoch, life: self.life, ..Stream::default() });
         }
-        self.streams.entry(channel.clone()).or_default()
+        let stream = self.streams.entry(channel.clone()).or_default();
+        if stream.life != self.life {
+            self.epochs += 1;
+            let before = std::mem::replace(&mut stream.epoch, format!("e{}", self.epochs).into());
+            self.ledger.forked(&before, &stream.epoch);
+            stream.ancestors.push(Position { offset: stream.top, epoch: before });
+            stream.life = self.life;
+        }
+        stream
     }
 
     pub(super) fn history(
@@ -123,7 +136,7 @@ impl Server {
             (true, since) => all.rev().filter(|read| since.is_none_or(|since| read.offset < since)).collect(),
         };
         publications.truncate(query.limit as usize);
-        Ok(HistoryPage { publications, top, truncated: false })
+        Ok(HistoryPage { publications, top, truncated: false, ancestors: stream.ancestors.clone() })
     }
 
     pub(super) fn renew(&mut self, channel: &Arc<str>, epoch: &str) {
@@ -132,12 +145,14 @@ impl Server {
             let next: Arc<str> = format!("e{}", self.epochs).into();
             if let Some(stream) = self.streams.get_mut(channel) {
                 stream.epoch = next;
+                stream.ancestors.clear();
             }
         }
     }
 
     /// A failover to a replica that had not received the newest `count` publications of any channel.
     pub(super) fn forget_newest(&mut self, count: u64) {
+        self.life += 1;
         for (channel, stream) in &mut self.streams {
             stream.top = stream.top.saturating_sub(count);
             let top = stream.top;

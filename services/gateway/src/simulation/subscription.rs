@@ -54,9 +54,10 @@ impl Subscription {
         let Some((known, from)) = self.position.clone() else {
             return Err("recovered from nowhere".to_owned());
         };
-        if known != epoch {
+        if !ledger.is_related(&known, &epoch) {
             return Err("recovered in another epoch".to_owned());
         }
+        self.position = Some((epoch, from));
         for publication in result.get("publications").and_then(Value::as_array).into_iter().flatten() {
             self.next(channel, publication, ledger)?;
         }
@@ -81,7 +82,7 @@ impl Subscription {
         if let Some((epoch, position)) = &mut self.position
             && offset != 0
         {
-            if **epoch != *accepted.epoch {
+            if !ledger.is_related(epoch, &accepted.epoch) {
                 return Err(format!("a publication of epoch {} after {epoch}", accepted.epoch));
             }
             if offset != *position + 1 {
@@ -113,7 +114,7 @@ impl Subscription {
         // A stream that began anew and has no publication yet is told with its first.
         if let (Some((epoch, offset)), Some((top_epoch, top))) = (&self.position, top)
             && tip.is_some()
-            && (**epoch != *top_epoch || *offset != top)
+            && (!ledger.is_related(epoch, &top_epoch) || *offset != top)
         {
             wrong.push(format!(
                 "{}: {channel} ends at {epoch}/{offset}, the stream at {top_epoch}/{top}",

@@ -59,6 +59,8 @@ pub(super) struct Carried {
     pub(super) place: Option<Place>,
     /// Whether its client has connected.
     pub(super) is_authenticated: bool,
+    /// Whether the session was told that it has ended.
+    pub(super) is_closed: bool,
 }
 
 impl Carried {
@@ -88,10 +90,17 @@ impl Carried {
         }
     }
 
+    /// Tells the session that it has ended, once: the first reason counts.
+    pub(super) fn close_session(&mut self, reason: &Disconnect) {
+        if !std::mem::replace(&mut self.is_closed, true) {
+            self.session.closed(reason);
+        }
+    }
+
     /// Takes the session out of its worker, and counts and logs its end.
     pub(super) fn tell_closed(&mut self, reason: &Disconnect) {
         self.errands.worker.deregister(self.errands.key, self.timer.take());
-        self.session.closed(reason);
+        self.close_session(reason);
         let metrics = &self.errands.node.metrics;
         metrics.connections.get_or_create(self.transport).dec();
         metrics.count_disconnect(reason.code);
@@ -139,7 +148,10 @@ impl Carried {
             }
         }
         if *needs_flush {
-            ready!(Pin::new(io).poll_flush(task))?;
+            if let Err(error) = ready!(Pin::new(io).poll_flush(task)) {
+                self.session.failed(&error);
+                return Poll::Ready(Err(error));
+            }
             *needs_flush = false;
         }
         Poll::Ready(Ok(()))
@@ -196,8 +208,9 @@ pub(super) trait Carrier: Actor<Context = Context<Self>> {
     /// Sends the transport's own ping.
     fn ping(&mut self);
 
-    /// Until when an end may take, if one is under way.
-    fn farewell_by(&self) -> Option<Instant>;
+    /// When the transport itself next wants [`Signal::Timer`](crate::session::Signal::Timer): at the end of a farewell, or while the
+    /// session lasts for whatever the transport watches.
+    fn transport_deadline(&self) -> Option<Instant>;
 
     /// Bytes of input that the connection and its session keep because it is not finished.
     fn input_bytes(&mut self) -> usize {
@@ -294,14 +307,15 @@ pub(super) trait Carrier: Actor<Context = Context<Self>> {
         ctx.spawn(done);
     }
 
-    /// Keeps the worker's timer at the session's deadline, or at the end of the farewell, and the memory budget at what the
-    /// input holds.
+    /// Keeps the worker's timer at the next deadline, that of the transport or of a session that lasts, and the memory budget at what
+    /// the input holds.
     fn reschedule(&mut self) {
-        let by = self.farewell_by();
+        let (by, is_open) = (self.transport_deadline(), self.is_open());
         let input = self.input_bytes();
         let carried = self.carried();
         carried.outbox.set_input(input);
-        let deadline = by.or_else(|| carried.session.deadline());
+        let of_session = if is_open { carried.session.deadline() } else { None };
+        let deadline = [by, of_session].into_iter().flatten().min();
         carried.timer = carried.errands.worker.set_deadline(carried.errands.key, carried.timer, deadline);
     }
 }

@@ -199,24 +199,7 @@ impl Carrier for Held {
     }
 
     fn end(&mut self, reason: Disconnect) {
-        if !self.is_open() {
-            return;
-        }
-        self.leave_node();
-        // A response that nobody reads any more tells nobody.
-        self.response.take_if(|response| response.pipe.is_abandoned());
-        self.phase = match self.lifetime {
-            Lifetime::Visits { patience, .. } => {
-                // The session hears now that it is over; only the news of it goes on.
-                self.carried.session.closed(&reason);
-                self.carried.place = None;
-                Phase::Ended { reason, by: Instant::now() + patience }
-            }
-            Lifetime::Response if self.response.is_some() => Phase::Ended { reason, by: Instant::now() },
-            Lifetime::Response => Phase::Over(reason),
-        };
-        self.tell_end();
-        self.carried.outbox.wake();
+        self.end_as(&reason.clone(), reason);
     }
 
     fn refuse(&mut self, refused: Refused) {
@@ -250,12 +233,11 @@ impl Carrier for Held {
         }
     }
 
-    fn farewell_by(&self) -> Option<Instant> {
+    fn transport_deadline(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Open => {
                 let quiet_by = self.quiet_by.filter(|_| self.response.is_some());
-                let by = [self.attended_by, quiet_by].into_iter().flatten().min()?;
-                Some(self.carried.session.deadline().map_or(by, |deadline| deadline.min(by)))
+                [self.attended_by, quiet_by].into_iter().flatten().min()
             }
             Phase::Ended { by, .. } => Some(*by),
             Phase::Over(_) => None,
@@ -264,6 +246,28 @@ impl Carrier for Held {
 }
 
 impl Held {
+    /// Ends an open session: it hears of one reason, its client of another.
+    fn end_as(&mut self, heard: &Disconnect, reason: Disconnect) {
+        if !self.is_open() {
+            return;
+        }
+        self.leave_node();
+        // A response that nobody reads any more tells nobody.
+        self.response.take_if(|response| response.pipe.is_abandoned());
+        self.phase = match self.lifetime {
+            Lifetime::Visits { patience, .. } => {
+                // The session hears now that it is over; only the news of it goes on.
+                self.carried.close_session(heard);
+                self.carried.place = None;
+                Phase::Ended { reason, by: Instant::now() + patience }
+            }
+            Lifetime::Response if self.response.is_some() => Phase::Ended { reason, by: Instant::now() },
+            Lifetime::Response => Phase::Over(reason),
+        };
+        self.tell_end();
+        self.carried.outbox.wake();
+    }
+
     /// The session is over: it leaves its channels now.
     fn leave_node(&mut self) {
         self.carried.session.ending();
@@ -315,8 +319,7 @@ impl Held {
         if self.is_open() && matches!(self.lifetime, Lifetime::Visits { .. }) {
             self.response = None;
             // To the session it is a connection lost; the client, should it come back, knows it by another code.
-            self.carried.session.closed(&Disconnect::ABNORMAL);
-            self.end(Disconnect::INTERRUPTED);
+            self.end_as(&Disconnect::ABNORMAL, Disconnect::INTERRUPTED);
         }
         self.lose_response(Disconnect::ABNORMAL);
     }

@@ -133,6 +133,7 @@ pub fn take<T: Io>(
                 opened_at: Instant::now(),
                 place: Some(place),
                 is_authenticated: false,
+                is_closed: false,
             },
             phase: Phase::Open,
             needs_flush: false,
@@ -187,7 +188,7 @@ impl<T: Io> Handler<Signal> for StompConnection<T> {
         let now = Now::read();
         if matches!(signal, Signal::Timer) {
             self.carried.timer = None;
-            if self.farewell_by().is_some_and(|by| by <= now.instant) {
+            if self.transport_deadline().is_some_and(|by| by <= now.instant) {
                 self.break_off(Disconnect::ABNORMAL);
                 return ctx.stop();
             }
@@ -231,7 +232,7 @@ impl<T: Io> Carrier for StompConnection<T> {
     /// TCP has none; the session has its heart-beats.
     fn ping(&mut self) {}
 
-    fn farewell_by(&self) -> Option<Instant> {
+    fn transport_deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Closing(_, by) => Some(by),
             Phase::Open | Phase::Over(_) => None,

@@ -114,7 +114,7 @@ impl<T: Io> Carrier for Connection<T> {
         self.close(refused.disconnect());
     }
 
-    fn farewell_by(&self) -> Option<Instant> {
+    fn transport_deadline(&self) -> Option<Instant> {
         self.phase.deadline()
     }
 }

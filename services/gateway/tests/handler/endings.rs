@@ -1,6 +1,10 @@
 //! Every way in which a session can end, and that the handler hears of each exactly once.
 
-use std::io::Write as _;
+use std::{
+    io::{ErrorKind, Read as _, Write as _},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
 
 use gorani::SendError;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
@@ -65,6 +69,58 @@ fn the_handler_closes() {
 fn a_client_that_ignores_our_close_is_dropped_in_time() {
     // Its close frame never comes, since it never reads ours.
     ends(Bench::start(), |client| client.send("close"), &["text close", "closed 4000 asked to"]);
+}
+
+/// Asks the handler to close, and reads its close frame: the rest of the connection.
+fn closing(bench: &Bench) -> TcpStream {
+    let mut client = bench.node.open("/probe");
+    client.send("close");
+    let stream = client.0.get_ref().try_clone().unwrap();
+    // Not by the client's library, which answers.
+    let mut frame = [0; 2 + 2 + "asked to".len()];
+    (&stream).read_exact(&mut frame).unwrap();
+    assert_eq!(frame[..4], [0x88, 10, 0x0F, 0xA0]);
+    std::mem::forget(client);
+    stream
+}
+
+#[test]
+fn the_end_of_the_connection_follows_the_clients_close_frame() {
+    let mut patient = settings();
+    patient.websocket.close_timeout = PATIENCE;
+    let bench = Bench::start_with(patient, "");
+    let mut stream = closing(&bench);
+    stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let waits = stream.read(&mut [0]).unwrap_err();
+    assert!(matches!(waits.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{waits}");
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let answered = Instant::now();
+    stream.write_all(b"\x88\x82\0\0\0\0\x0F\xA0").unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    assert!(answered.elapsed() < PATIENCE / 2);
+    assert_eq!(bench.until_closed().last().unwrap(), "closed 4000 asked to");
+}
+
+#[test]
+fn the_end_of_the_connection_follows_the_time_for_a_close_frame_that_never_comes() {
+    let bench = Bench::start();
+    let mut stream = closing(&bench);
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    assert_eq!(bench.until_closed().last().unwrap(), "closed 4000 asked to");
+}
+
+#[test]
+fn a_client_that_breaks_the_protocol_sees_the_end_at_once() {
+    let mut patient = settings();
+    patient.websocket.close_timeout = PATIENCE;
+    let bench = Bench::start_with(patient, "");
+    let mut client = bench.node.open("/probe");
+    let began = Instant::now();
+    client.0.get_mut().write_all(b"\xC1\x80\0\0\0\0").unwrap();
+    let mut rest = Vec::new();
+    client.0.get_mut().read_to_end(&mut rest).unwrap();
+    assert_eq!(rest[..4], [0x88, rest[1], 0x03, 0xEA]);
+    assert!(began.elapsed() < PATIENCE / 2);
 }
 
 #[test]

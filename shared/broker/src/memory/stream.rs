@@ -145,7 +145,7 @@ impl Stream {
             let wanted = self.entries.range(start..).take(limit);
             wanted.map_while(|entry| budget.take(&entry.publication)).collect()
         };
-        HistoryPage { publications, top: self.position(), truncated: budget.is_spent }
+        HistoryPage { publications, top: self.position(), truncated: budget.is_spent, ancestors: Vec::new() }
     }
 }
 

@@ -28,14 +28,25 @@ pub(super) fn published(answer: Value) -> Result<Published, BrokerError> {
 
 /// The answer of `history.lua`.
 pub(super) fn history_page(answer: Value) -> Result<HistoryPage, BrokerError> {
-    let [offset, epoch, entries, truncated] = array(answer)?;
+    let [offset, epoch, entries, truncated, forks] = array(answer)?;
     let top = position(offset, epoch)?;
     let truncated = number(truncated)? == 1;
     let publications = values(entries)?
         .into_iter()
         .map(|entry| history_entry(entry, &top.epoch))
         .collect::<Result<_, _>>()?;
-    Ok(HistoryPage { publications, top, truncated })
+    Ok(HistoryPage { publications, top, truncated, ancestors: ancestors(&text(forks)?)? })
+}
+
+/// `<epoch> <offset>` of each earlier epoch, with spaces between, as `stream.lua` writes them.
+fn ancestors(forks: &str) -> Result<Vec<Position>, BrokerError> {
+    let mut ancestors = Vec::new();
+    let mut words = forks.split_ascii_whitespace();
+    while let Some(epoch) = words.next() {
+        let offset = words.next().and_then(|offset| offset.parse().ok()).ok_or_else(unreadable)?;
+        ancestors.push(Position { offset, epoch: epoch.into() });
+    }
+    Ok(ancestors)
 }
 
 /// `[<offset>-<accepted>, ["b", fields]]`.

@@ -59,6 +59,8 @@ pub(super) struct Request {
     pub(super) command: Cmd,
     /// Its place among the requests of its slot, in a cluster.
     pub(super) place: Option<Place>,
+    /// The life of the server is added as the last argument when it is sent.
+    needs_life: bool,
     state: Arc<AtomicU8>,
     deadline: Instant,
     reply: oneshot::Sender<Answer>,
@@ -97,7 +99,7 @@ impl Limits {
     }
 
     /// A request for this command, if there is room for it.
-    pub(super) fn admit(&self, command: Cmd) -> Result<(Request, Caller), BrokerError> {
+    pub(super) fn admit(&self, command: Cmd, needs_life: bool) -> Result<(Request, Caller), BrokerError> {
         let full = BrokerError::Limit("requests waiting for Redis");
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| full.clone())?;
         let bytes = command.args_iter().map(argument_bytes).sum::<usize>() + REQUEST_BYTES;
@@ -110,20 +112,42 @@ impl Limits {
         let state = Arc::new(AtomicU8::new(WAITING));
         let deadline = Instant::now() + self.timeout;
         let caller = Caller { answer, state: Arc::clone(&state), deadline };
-        Ok((Request { command, place: None, state, deadline, reply, _charge: charge }, caller))
+        Ok((Request { command, place: None, needs_life, state, deadline, reply, _charge: charge }, caller))
     }
 }
 
 fn argument_bytes(argument: redis::Arg<&[u8]>) -> usize {
+    simple(argument).map_or(0, <[u8]>::len)
+}
+
+fn simple(argument: redis::Arg<&[u8]>) -> Option<&[u8]> {
     match argument {
-        redis::Arg::Simple(bytes) => bytes.len(),
-        _ => 0,
+        redis::Arg::Simple(bytes) => Some(bytes),
+        _ => None,
     }
 }
 
 impl Request {
     pub(super) fn is_late(&self, now: Instant) -> bool {
         self.deadline <= now
+    }
+
+    /// The command as it is sent to a server of this life.
+    pub(super) fn command_for(&mut self, life: &str) -> Cmd {
+        let mut command = std::mem::take(&mut self.command);
+        if self.needs_life {
+            command.arg(life);
+        }
+        command
+    }
+
+    /// It is to be sent to another server than the one that got `sent`.
+    pub(super) fn restore(&mut self, sent: &Cmd) {
+        let arguments: Vec<&[u8]> = sent.args_iter().filter_map(simple).collect();
+        let kept = arguments.len() - usize::from(self.needs_life && !arguments.is_empty());
+        let mut command = Cmd::new();
+        command.arg(arguments.get(..kept));
+        self.command = command;
     }
 
     /// It is about to be sent. False if its caller has given up: then it must not be.

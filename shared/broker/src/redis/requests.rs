@@ -15,10 +15,11 @@ use redis::{
 };
 use tokio::{
     sync::{Notify, mpsc},
-    time::{Instant, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
 
 use super::{
+    life::{self, Life},
     link::{Backoff, Dialer, Status},
     request::{Answer, Limits, Request},
     scripts::Scripts,
@@ -30,6 +31,8 @@ use crate::BrokerError;
 
 /// Requests of one pipeline: enough to make the round trip cheap, few enough that the answers come soon.
 const MAX_BATCH: usize = 256;
+/// Between two looks at the server's life, which changes under a connection when the first replica comes.
+const LOOK_AT_LIFE_EVERY: Duration = Duration::from_secs(10);
 
 /// What the connections of all servers of a broker share.
 #[derive(Debug, Clone)]
@@ -77,7 +80,7 @@ impl Requests {
     pub(super) fn make(&self, command: Cmd) -> impl Future<Output = Answer> + Send + 'static + use<> {
         let made = match self.status.trouble() {
             Some(reason) => Err(BrokerError::Unavailable(reason)),
-            None => self.limits.admit(command).map(|(request, caller)| {
+            None => self.limits.admit(command, false).map(|(request, caller)| {
                 self.put(request);
                 caller
             }),
@@ -114,12 +117,12 @@ impl Sender {
         while !self.waiting.is_closed() {
             let lost = Arc::new(Notify::new());
             let reason = match self.connect(&lost).await {
-                Ok(connection) => {
+                Ok((connection, life)) => {
                     let since = Instant::now();
                     self.status.set_up();
                     self.common.doubt();
                     tracing::info!(server = self.dialer.server(), "connected to Redis for requests");
-                    let reason = self.serve(connection, &lost).await;
+                    let reason = self.serve(connection, life, &lost).await;
                     self.backoff.lasted(since.elapsed());
                     self.common.tally.request_connections_lost.add(1);
                     reason
@@ -137,7 +140,7 @@ impl Sender {
     }
 
     /// A connection to a server that knows the scripts. One that cannot take them yet (it still loads its data) is refused.
-    async fn connect(&self, lost: &Arc<Notify>) -> Result<MultiplexedConnection, String> {
+    async fn connect(&self, lost: &Arc<Notify>) -> Result<(MultiplexedConnection, Life), String> {
         let mut connection = self.dialer.dial(Arc::clone(lost), |_| ()).await?;
         let mut load = Pipeline::new();
         for command in self.common.scripts.load() {
@@ -147,12 +150,22 @@ impl Sender {
             Ok(loaded) => loaded.map_err(|error| format!("cannot load scripts: {error}"))?,
             Err(_) => return Err(format!("no answer within {:?}", self.timeout)),
         }
-        Ok(connection)
+        let life = life::read(connection.clone(), self.timeout).await?;
+        if life.is_empty() {
+            tracing::warn!(
+                server = self.dialer.server(),
+                "Redis does not tell its replication id (INFO replication); failovers that lose publications go unnoticed"
+            );
+        }
+        Ok((connection, life))
     }
 
     /// Gives the reason why it ended.
-    async fn serve(&mut self, connection: MultiplexedConnection, lost: &Notify) -> String {
+    async fn serve(&mut self, connection: MultiplexedConnection, mut life: Life, lost: &Notify) -> String {
         let mut under_way = FuturesUnordered::new();
+        let mut lives = FuturesUnordered::new();
+        let mut look = interval_at(Instant::now() + LOOK_AT_LIFE_EVERY, LOOK_AT_LIFE_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(MAX_BATCH);
         let mut last_answer = Instant::now();
         loop {
@@ -169,12 +182,23 @@ impl Sender {
                     Ended::Broken(reason) => return reason,
                 },
                 () = lost.notified() => return "the connection was closed".to_owned(),
+                Some(read) = lives.next(), if !lives.is_empty() => match read {
+                    Ok(now) => life = life::newer(life, now),
+                    Err(reason) => return reason,
+                },
+                _ = look.tick() => lives.push(life::read(connection.clone(), self.timeout)),
                 taken = self.waiting.recv_many(&mut batch, MAX_BATCH) => {
                     if taken == 0 {
                         return "the broker was dropped".to_owned();
                     }
                     let batch = std::mem::take(&mut batch);
-                    under_way.push(carry_out(connection.clone(), batch, self.common.clone(), self.timeout));
+                    under_way.push(carry_out(
+                        connection.clone(),
+                        batch,
+                        Arc::clone(&life),
+                        self.common.clone(),
+                        self.timeout,
+                    ));
                 }
             }
         }
@@ -197,6 +221,7 @@ enum Ended {
 async fn carry_out(
     mut connection: MultiplexedConnection,
     batch: Vec<Request>,
+    life: Life,
     common: Common,
     patience: Duration,
 ) -> Ended {
@@ -207,7 +232,7 @@ async fn carry_out(
         if request.is_late(now) {
             request.fail("time is over");
         } else if request.begin() {
-            pipeline.add_command(std::mem::take(&mut request.command));
+            pipeline.add_command(request.command_for(&life));
             sent.push(request);
         }
     }
@@ -231,7 +256,7 @@ async fn carry_out(
     for ((answer, mut request), command) in answers.into_iter().zip(sent).zip(pipeline.cmd_iter()) {
         let answer = match (&common.detours, answer) {
             (Some(detours), Value::ServerError(error)) if is_redirection(&error) => {
-                request.command = command.clone();
+                request.restore(command);
                 detours.take_back(request, &error);
                 continue;
             }

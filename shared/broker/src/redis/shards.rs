@@ -198,7 +198,23 @@ impl Shards {
 
     /// Makes a request: it has its place in line when this returns. Dropping the future does not take it back.
     pub(super) fn make(&self, command: Cmd) -> impl Future<Output = Answer> + Send + 'static + use<> {
-        let made = self.common.limits.admit(command).map(|(request, caller)| {
+        self.make_request(command, false)
+    }
+
+    /// As [`Shards::make`], for a script of `stream.lua`: the life of the server becomes its last argument.
+    pub(super) fn make_on_stream(
+        &self,
+        command: Cmd,
+    ) -> impl Future<Output = Answer> + Send + 'static + use<> {
+        self.make_request(command, true)
+    }
+
+    fn make_request(
+        &self,
+        command: Cmd,
+        needs_life: bool,
+    ) -> impl Future<Output = Answer> + Send + 'static + use<> {
+        let made = self.common.limits.admit(command, needs_life).map(|(request, caller)| {
             self.send(request);
             caller
         });

@@ -54,7 +54,7 @@ impl Stream {
         let number = self.asked.lock().len() - self.answers.lock().len() - 1;
         let top = Position { offset: *self.asked.lock().get(number).unwrap(), epoch: "e".into() };
         let publications = self.publications.lock().clone();
-        assert!(answer.send(Ok(HistoryPage { publications, top, truncated: false })).is_ok());
+        assert!(answer.send(Ok(HistoryPage { publications, top, ..HistoryPage::default() })).is_ok());
     }
 
     fn fail(&self) {

@@ -12,7 +12,8 @@ use tokio::{
 
 use super::{
     ClusterError, Mail, Peers,
-    envelope::{Answer, Ask, Body, Envelope},
+    envelope::{Answer, Ask, Body, Envelope, Unreadable},
+    kinds,
     orders::Orders,
 };
 use crate::{hub::scan::Page, node::Node};
@@ -40,11 +41,15 @@ pub(in crate::node) struct Correspondence {
     node: Arc<Node>,
     /// Whose answer is missing, and where it will come; none if there is nobody to ask.
     open: Option<(BTreeSet<String>, super::waiting::Question)>,
+    /// Nodes that do not know this kind of question, and were not asked.
+    unable: Vec<String>,
+    is_order: bool,
     deadline: Instant,
 }
 
 impl Node {
-    /// Writes to other nodes. When this resolves the message is with the broker; then its answers can be waited for.
+    /// Writes to other nodes. When this resolves the message is with the broker; then its answers can be waited for. An order that
+    /// one of them does not know is sent to none.
     pub(in crate::node) async fn write(
         self: &Arc<Self>,
         audience: Audience<'_>,
@@ -59,12 +64,36 @@ impl Node {
                 Some(id)
             }
         };
-        if missing.is_empty() {
-            return Ok(Correspondence { node: self.clone(), open: None, deadline });
+        let is_order = matches!(body, Body::Order(_));
+        let understands =
+            |node: &String| kinds::is_understood(self.peers.description(node).understands, &body);
+        let (asked, unable): (BTreeSet<String>, BTreeSet<String>) =
+            missing.into_iter().partition(understands);
+        let unable: Vec<String> = unable.into_iter().collect();
+        if is_order && !unable.is_empty() {
+            return Err(self.unsupported(&unable, false));
         }
-        let question = self.peers.waiting.begin(missing.len()).ok_or(ClusterError::Busy)?;
-        self.send(to, question.id, body).await?;
-        Ok(Correspondence { node: self.clone(), open: Some((missing, question)), deadline })
+        if asked.is_empty() {
+            return Ok(Correspondence { node: self.clone(), open: None, unable, is_order, deadline });
+        }
+        let question = self.peers.waiting.begin(asked.len()).ok_or(ClusterError::Busy)?;
+        if unable.is_empty() {
+            self.send(to, question.id, body).await?;
+        } else {
+            for node in &asked {
+                self.send(Some(node), question.id, body.clone()).await?;
+            }
+        }
+        Ok(Correspondence { node: self.clone(), open: Some((asked, question)), unable, is_order, deadline })
+    }
+
+    /// The error that names nodes of another version.
+    fn unsupported(&self, nodes: &[String], is_partly_done: bool) -> ClusterError {
+        let named = |node: &String| match &*self.peers.description(node).version {
+            "" => node.clone(),
+            version => format!("{node} (version {version})"),
+        };
+        ClusterError::Unsupported { nodes: nodes.iter().map(named).collect(), is_partly_done }
     }
 
     /// Reads anew who lives.
@@ -124,6 +153,21 @@ impl Node {
             let Envelope { from, id, body, .. } = match Envelope::decode(&message) {
                 Ok(envelope) if *envelope.from == *self.id => continue,
                 Ok(envelope) => envelope,
+                Err(Unreadable::Body { from, .. }) if *from == *self.id => continue,
+                Err(Unreadable::Body { from, id, is_answer, error }) => {
+                    self.metrics.cluster.unknown.inc();
+                    tracing::debug!(node = from, %error, "a message of another node is not understood");
+                    if is_answer {
+                        self.peers.waiting.settle(id, from, Answer::Unsupported);
+                    } else if let Ok(permit) = permits.clone().try_acquire_owned() {
+                        let node = self.clone();
+                        actix_rt::spawn(async move {
+                            node.reply(&from, id, Answer::Unsupported).await;
+                            drop(permit);
+                        });
+                    }
+                    continue;
+                }
                 Err(error) => {
                     self.metrics.cluster.unknown.inc();
                     tracing::debug!(%error, "a message of another node is not understood");
@@ -196,14 +240,24 @@ impl Node {
 impl Correspondence {
     /// Waits for the answers of all. A node whose lease ended meanwhile owes none.
     pub(in crate::node) async fn answers(self) -> Result<Vec<(String, Answer)>, ClusterError> {
+        let (node, is_order) = (self.node.clone(), self.is_order);
+        if !self.unable.is_empty() {
+            return Err(node.unsupported(&self.unable, false));
+        }
         let (answers, missing) = self.answers_in_time().await;
+        let is_unsupported = |(_, answer): &&(String, Answer)| matches!(answer, Answer::Unsupported);
+        let unable: Vec<String> =
+            answers.iter().filter(is_unsupported).map(|(from, _)| from.clone()).collect();
+        if !unable.is_empty() {
+            return Err(node.unsupported(&unable, is_order));
+        }
         if missing.is_empty() { Ok(answers) } else { Err(ClusterError::Unanswered(missing)) }
     }
 
-    /// The answers that came in time, and the nodes that live and gave none.
+    /// The answers that came in time, and the nodes that live and gave none or could give none.
     pub(in crate::node) async fn answers_in_time(self) -> (Vec<(String, Answer)>, Vec<String>) {
         let mut answers = Vec::new();
-        let Some((mut missing, mut question)) = self.open else { return (answers, Vec::new()) };
+        let Some((mut missing, mut question)) = self.open else { return (answers, self.unable) };
         while !missing.is_empty() {
             let Ok((from, answer)) = timeout_at(self.deadline, question.answer()).await else { break };
             if missing.remove(&from) {
@@ -217,7 +271,7 @@ impl Correspondence {
                 missing.retain(|node| live.contains(node));
             }
         }
-        (answers, missing.into_iter().collect())
+        (answers, missing.into_iter().chain(self.unable).collect())
     }
 }
 

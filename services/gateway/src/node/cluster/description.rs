@@ -17,6 +17,8 @@ pub(in crate::node) struct Description {
     pub(in crate::node) counts: Counts,
     /// Where other nodes reach it: `host:port`; empty if it does not know.
     pub(in crate::node) address: String,
+    /// What can be asked of it: see [`super::kinds`]; 0 if it does not tell.
+    pub(in crate::node) understands: u64,
 }
 
 impl Description {
@@ -38,7 +40,8 @@ mod tests {
     #[test]
     fn a_description_survives_the_trip_and_one_of_another_version_is_read_as_far_as_it_goes() {
         let (version, address) = ("1.2.3".to_owned(), "10.0.0.1:8000".to_owned());
-        let description = Description { version, uptime_s: 7, counts: Counts::default(), address };
+        let description =
+            Description { version, uptime_s: 7, address, understands: 5, ..Description::default() };
         assert_eq!(Description::read(&description.write()), description);
         let other = Description::read(br#"{"version":"9","mood":"good"}"#);
         assert_eq!(other, Description { version: "9".to_owned(), ..Description::default() });

@@ -1,7 +1,10 @@
 //! What nodes write to one another: orders, questions and answers, in an envelope with a version. Design §5, "Membership".
 //!
-//! JSON. A new kind or field needs no new version: a node that does not know a kind does not answer, and whoever asked is
-//! told by the time-out; unknown fields are skipped. A new version is for envelopes that older nodes could not open.
+//! JSON. A new kind or field needs no new version: a node that does not know a kind answers [`Answer::Unsupported`] at once, and
+//! its lease tells which it knows ([`kinds`]), so that others need not ask; unknown fields are skipped. A new version is for
+//! envelopes that older nodes could not open. Record 35.
+//!
+//! [`kinds`]: super::kinds
 
 use std::collections::BTreeMap;
 
@@ -97,6 +100,8 @@ pub(in crate::node) enum Answer {
     ConnectionsCut(BTreeMap<String, ConnectionView>),
     /// Too many questions of this kind are under way; nothing was done.
     Busy,
+    /// The node does not know this kind of order or question; nothing was done.
+    Unsupported,
     /// Subscribers by channel.
     Channels(BTreeMap<String, usize>),
     /// The same, cut short: names after `until` were not looked at.
@@ -114,6 +119,15 @@ pub(super) enum Unreadable {
     Version(u8),
     #[error("{0}")]
     Content(#[from] serde_json::Error),
+    /// The envelope can be read, and not what it holds: a newer node wrote it.
+    #[error("from node {from}: {error}")]
+    Body {
+        from: String,
+        id: u64,
+        /// Else it is an order or a question, and somebody waits for an answer.
+        is_answer: bool,
+        error: serde_json::Error,
+    },
 }
 
 impl Envelope {
@@ -131,8 +145,24 @@ impl Envelope {
             v: u8,
         }
         match serde_json::from_slice::<Head>(message)?.v {
-            VERSION => Ok(serde_json::from_slice(message)?),
+            VERSION => serde_json::from_slice(message).map_err(|error| Self::without_body(message, error)),
             other => Err(Unreadable::Version(other)),
+        }
+    }
+
+    /// Why a message is not understood of which the head is.
+    fn without_body(message: &[u8], error: serde_json::Error) -> Unreadable {
+        #[derive(Deserialize)]
+        struct Sealed {
+            from: String,
+            id: u64,
+            body: serde_json::Map<String, serde_json::Value>,
+        }
+        match serde_json::from_slice::<Sealed>(message) {
+            Ok(Sealed { from, id, body }) => {
+                Unreadable::Body { from, id, is_answer: body.contains_key("answer"), error }
+            }
+            Err(error) => error.into(),
         }
     }
 }
@@ -222,8 +252,13 @@ mod tests {
         let read = |text: &str| Envelope::decode(text.as_bytes());
         let newer = read(r#"{"v":2,"letter":[]}"#);
         assert!(matches!(newer, Err(Unreadable::Version(2))), "{newer:?}");
-        assert!(read(r#"{"v":1,"from":"a","id":1,"body":{"dance":{}}}"#).is_err());
-        assert!(read("").is_err());
+        for (kind, is_of_answer) in [("dance", false), ("answer", true)] {
+            let unknown = read(&format!(r#"{{"v":1,"from":"a","id":7,"body":{{"{kind}":{{"song":1}}}}}}"#));
+            let Err(Unreadable::Body { from, id, is_answer, .. }) = unknown else { panic!("{unknown:?}") };
+            assert_eq!((from.as_str(), id, is_answer), ("a", 7, is_of_answer));
+        }
+        assert!(matches!(read(r#"{"v":1,"body":{"ask":{"song":1}}}"#), Err(Unreadable::Content(_))));
+        assert!(matches!(read(""), Err(Unreadable::Content(_))));
         let known = read(
             r#"{"v":1,"from":"a","id":1,"mood":1,"body":{"ask":{"channels":{"after":"","limit":1,"x":0}}}}"#,
         );

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{description::Description, view::News};
+use super::{description::Description, kinds, view::News};
 use crate::{node::Node, session::client::policy::VERSION};
 
 /// While the broker does not take an announcement, this is how soon it is tried again: others must not take this node for
@@ -32,6 +32,7 @@ impl Node {
             uptime_s: self.started.elapsed().as_secs(),
             counts: self.counts(),
             address: self.addresses.own(),
+            understands: kinds::ALL,
         };
         let lease = self.settings.cluster.lease;
         let sent = Instant::now();
@@ -56,7 +57,7 @@ impl Node {
         }
         for node in died {
             tracing::info!(node, "another node is gone");
-            actix_rt::spawn(self.clone().reap_everywhere(node));
+            self.spawn(self.clone().reap_everywhere(node));
         }
         true
     }

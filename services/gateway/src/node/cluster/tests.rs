@@ -10,6 +10,7 @@ use crate::{
 
 mod orders;
 mod redis;
+mod versions;
 
 const OTHER: &str = "0badcafe";
 const LONG: Duration = Duration::from_secs(300);
@@ -119,17 +120,20 @@ async fn a_page_of_channels_ends_where_another_node_has_stopped_looking() {
 }
 
 #[actix_rt::test]
-async fn what_is_not_understood_is_counted_and_answered_by_nobody() {
+async fn what_is_not_understood_is_counted_and_answered_where_somebody_waits_for_an_answer() {
     let node = node(ANSWER_TIMEOUT).await;
-    for message in [r#"{"v":2}"#, "?", "", r#"{"v":1,"from":"0badcafe","id":1,"body":{"sing":"la"}}"#] {
+    let of_newer = |body: &str| format!(r#"{{"v":1,"from":"0badcafe","id":1,"body":{body}}}"#);
+    let ask = of_newer(r#"{"sing":"la"}"#);
+    let answer = of_newer(r#"{"answer":{"song":"la"}}"#);
+    for message in [r#"{"v":2}"#.to_owned(), "?".to_owned(), String::new(), ask, answer] {
         tell(&node, message).await;
     }
-    until("all are read", || node.metrics.cluster.unknown.get() == 4).await;
-    assert_eq!(node.metrics.cluster.sent.get(), 0);
+    until("all are read", || node.metrics.cluster.unknown.get() == 5).await;
+    until("the question is answered", || node.metrics.cluster.sent.get() == 1).await;
     // Its own messages to all come back to it.
     tell(&node, Envelope::new(&node.id, 1, Body::Ask(Ask::Counts)).encode().unwrap()).await;
     tell(&node, Envelope::new(OTHER, 1, Body::Ask(Ask::Counts)).encode().unwrap()).await;
-    until("the other is answered", || node.metrics.cluster.sent.get() == 1).await;
+    until("the other is answered", || node.metrics.cluster.sent.get() == 2).await;
     assert_eq!(node.metrics.cluster.received.get(), 1);
 }
 

@@ -88,6 +88,7 @@ impl ClientSession {
         if is_due(self.clock.subscription_expires) {
             self.expire_subscriptions(now, actions);
         }
+        self.look_at_epochs(now, actions);
         if is_due(self.clock.next_ping) && matches!(self.state, State::Connected) {
             let settings = &self.policy.settings;
             self.clock.next_ping = Some(now.instant + settings.ping_interval);

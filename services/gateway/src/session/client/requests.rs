@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use gorani_auth::Denied;
-use gorani_broker::{ClientInfo, DataKind, HistoryPage, HistoryQuery, Publication, PublishOptions};
+use gorani_broker::{ClientInfo, DataKind, HistoryPage, HistoryQuery, Position, Publication, PublishOptions};
 use gorani_protocol::client::{ClientInfoView, History, HistoryResult, PublicationView, Publish, reply};
 
 use super::{
@@ -28,7 +28,7 @@ pub(super) enum PendingRequest {
     ServerSubscribe { channel: Arc<str> },
     Subscribe { id: u32, channel: Arc<str>, reject: bool },
     Publish { id: u32 },
-    History { id: u32, epoch: Box<str> },
+    History { id: u32, since: Option<Position> },
     Presence { id: u32 },
 }
 
@@ -92,8 +92,11 @@ impl ClientSession {
             reverse: history.reverse,
             max_bytes: Some(self.policy.settings.reply_max_bytes as u64),
         };
-        let epoch = history.since.as_ref().map_or("", |since| &since.epoch).into();
-        let ticket = self.ticket(PendingRequest::History { id, epoch });
+        let since = history
+            .since
+            .as_ref()
+            .map(|since| Position { offset: since.offset, epoch: (*since.epoch).into() });
+        let ticket = self.ticket(PendingRequest::History { id, since });
         actions.push(Action::History(ticket, channel.into(), query, retention));
     }
 
@@ -135,10 +138,12 @@ impl ClientSession {
             (PendingRequest::Publish { id }, Outcome::Published(outcome)) => {
                 self.answer(id, outcome, actions, |_, out| reply::reply_empty(id, "publish", out));
             }
-            (PendingRequest::History { id, epoch }, Outcome::History(outcome)) => {
+            (PendingRequest::History { id, since }, Outcome::History(outcome)) => {
                 // Of a page that is not shown, the permit goes with the page.
                 let (outcome, permit) = match outcome {
-                    Ok((page, permit)) if epoch.is_empty() || *epoch == *page.top.epoch => (Ok(page), permit),
+                    Ok((page, permit)) if since.is_none_or(|since| page.continues(&since)) => {
+                        (Ok(page), permit)
+                    }
                     Ok(_) => (Err(ErrorCode::UNRECOVERABLE_POSITION), None),
                     Err(error) => (Err(error), None),
                 };

@@ -42,6 +42,7 @@ impl ClientSession {
     /// The server ends a subscription and says why.
     pub(super) fn server_unsubscribe(&mut self, channel: &str, why: Unsubscribed, actions: &mut Actions) {
         let Some(subscription) = self.remove(channel) else { return };
+        self.forget_epoch(channel, why == Unsubscribed::INSUFFICIENT_STATE);
         actions.forget_release(channel);
         self.tell_unsubscribed(channel, why, actions);
         actions.push(if why == Unsubscribed::INSUFFICIENT_STATE {

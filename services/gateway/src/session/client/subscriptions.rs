@@ -176,7 +176,8 @@ impl ClientSession {
             self.step.count_token();
         }
         match self.grant(subscribe, now) {
-            Ok(subscription) => {
+            Ok(mut subscription) => {
+                self.renew_epoch(&subscribe.channel, subscription.recover.as_mut());
                 let reject = subscribe.rejects_unrecovered();
                 let pending = PendingRequest::Subscribe { id, channel: subscription.channel.clone(), reject };
                 actions.push(self.begin_subscription(
@@ -316,6 +317,7 @@ impl ClientSession {
             return self.refuse(id, ErrorCode::BAD_REQUEST, actions);
         }
         if let Some(subscription) = self.remove(channel) {
+            self.forget_epoch(channel, false);
             actions.forget_release(channel);
             actions.push(Action::Unsubscribe(subscription.channel));
             self.clock.set_subscription_expiry(&self.subscriptions);

@@ -3,6 +3,7 @@
 
 mod commands;
 mod connecting;
+mod epochs;
 mod large_replies;
 mod receiving;
 mod subscribing;

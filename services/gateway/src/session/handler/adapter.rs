@@ -186,7 +186,8 @@ impl<H: WebSocketHandler> Session for HandlerSession<H> {
             Signal::Refresh { expired: false, .. }
             | Signal::Subscribe(_)
             | Signal::Unsubscribe(..)
-            | Signal::Insufficient(_) => {}
+            | Signal::Insufficient(_)
+            | Signal::EpochEnded(_) => {}
         }
     }
 

@@ -107,6 +107,7 @@ impl Opening {
                 opened_at: Instant::now(),
                 place: Some(self.place),
                 is_authenticated: false,
+                is_closed: false,
             },
             phase: Phase::Open,
             response: Some(self.response),

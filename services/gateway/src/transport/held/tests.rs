@@ -1,7 +1,12 @@
 //! A held session and the responses that come and go, with a session that says back what it is told.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use std::{cell::Cell, rc::Rc};
+mod closed;
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use futures_util::FutureExt;
 
@@ -31,6 +36,8 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// Says back what it is told; `end` ends it.
 struct Echo {
     is_blocked: Rc<Cell<bool>>,
+    /// The codes with which it was told that it is closed, and 0 for whatever came after that.
+    closed: Rc<RefCell<Vec<u16>>>,
 }
 
 impl Session for Echo {
@@ -58,13 +65,22 @@ impl Session for Echo {
         self.is_blocked.get()
     }
 
-    fn closed(&mut self, _disconnect: &Disconnect) {}
+    fn ending(&mut self) {
+        if !self.closed.borrow().is_empty() {
+            self.closed.borrow_mut().push(0);
+        }
+    }
+
+    fn closed(&mut self, disconnect: &Disconnect) {
+        self.closed.borrow_mut().push(disconnect.code);
+    }
 }
 
 /// A session under test.
 struct Bench {
     local: Local,
     is_blocked: Rc<Cell<bool>>,
+    closed: Rc<RefCell<Vec<u16>>>,
     id: Arc<str>,
 }
 
@@ -89,10 +105,11 @@ impl Bench {
         let directory = Arc::new(Directory::new(node.id.clone()));
         let forwarding = Rc::new(Forwarding::new(node.clone(), Arc::default()));
         let local = Local { node, worker, directory, forwarding, is_secure: false };
-        let bench = Self { local, is_blocked: Rc::default(), id: Directory::new_id() };
+        let (is_blocked, closed) = Default::default();
+        let bench = Self { local, is_blocked, closed, id: Directory::new_id() };
         let (pipe, reader) = pipe();
         let opening = Opening {
-            session: Box::new(Echo { is_blocked: bench.is_blocked.clone() }),
+            session: Box::new(Echo { is_blocked: bench.is_blocked.clone(), closed: bench.closed.clone() }),
             encoding: Encoding { protocol: Protocol::Embedded, framing: Framing::Lines },
             outbox_max_bytes,
             transport: &LABEL,
@@ -323,7 +340,7 @@ fn opening(local: &Local, id: &str, address: &str, most: usize) -> (Opening, Pip
     let (pipe, reader) = pipe();
     let peer = std::net::SocketAddr::new(address.parse().unwrap(), 1);
     let opening = Opening {
-        session: Box::new(Echo { is_blocked: Rc::default() }),
+        session: Box::new(Echo { is_blocked: Rc::default(), closed: Rc::default() }),
         encoding: Encoding { protocol: Protocol::Embedded, framing: Framing::Lines },
         outbox_max_bytes: PLENTY,
         transport: &LABEL,

@@ -86,9 +86,19 @@ impl<T: Io> Connection<T> {
         }
         let Phase::Closing { peer_closed, .. } = self.phase else { return Poll::Pending };
         ready!(written);
-        // Our close frame is out. After the peer's own (or its end), the server goes first, as RFC 6455 7.1.1 has it.
-        let _ = Pin::new(&mut self.io).poll_shutdown(task);
-        if peer_closed || read == Reading::Ended { Poll::Ready(()) } else { Poll::Pending }
+        let is_answered = peer_closed || read == Reading::Ended;
+        if !is_answered && !self.unreadable {
+            // Our close frame is out, and the peer has its time to answer (RFC 6455 7.1.1).
+            return Poll::Pending;
+        }
+        // The server goes first. A peer whose frames cannot be read may answer or not: it is told at once that nothing more comes,
+        // and what it still sends is thrown away until its end, lest a reset take our close frame from it.
+        let shut = Pin::new(&mut self.io).poll_shutdown(task);
+        if !is_answered {
+            return Poll::Pending;
+        }
+        // It may fail: then there is nobody to be told.
+        shut.map(drop)
     }
 
     /// Writes what waits, then the answer to the newest ping. Ready when nothing waits.

@@ -122,6 +122,7 @@ impl Upgrades {
                     opened_at: Instant::now(),
                     place: Some(place),
                     is_authenticated: false,
+                    is_closed: false,
                 },
                 phase: Phase::Open,
                 pong: None,

@@ -1,13 +1,16 @@
--- Reads a page. Gives the newest offset, the epoch, the entries, and 1 if max_bytes (0: no bound) ended it before the limit.
+-- Reads a page. Gives the newest offset, the epoch, the entries, 1 if max_bytes (0: no bound) ended it before the limit, and
+-- where earlier epochs ended.
 local FIRST_SLICE, LARGEST_SLICE = 2, 128
 local candidate, position_ttl, ttl = ARGV[1], ARGV[2], ARGV[3]
 local command, from, to, limit = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local life = ARGV[9]
 
-local epoch = live(candidate)
+local epoch = live(candidate, life)
 redis.call('PEXPIRE', KEYS[1], position_ttl)
-local offset = redis.call('HGET', KEYS[1], 's') or '0'
+local stands = redis.call('HMGET', KEYS[1], 's', 'f')
+local offset, forks = stands[1] or '0', stands[2] or ''
 if limit == '0' then
-  return {offset, epoch, {}, 0}
+  return {offset, epoch, {}, 0, forks}
 end
 forget_expired(now_ms(), tonumber(ttl))
 
@@ -20,7 +23,7 @@ while left > 0 do
   for _, entry in ipairs(slice) do
     local size = #entry[2][2]
     if max_bytes > 0 and #entries > 0 and bytes + size > max_bytes then
-      return {offset, epoch, entries, 1}
+      return {offset, epoch, entries, 1, forks}
     end
     entries[#entries + 1] = entry
     bytes = bytes + size
@@ -36,4 +39,4 @@ while left > 0 do
     count = math.max(1, math.min(count, math.floor((max_bytes - bytes) / largest)))
   end
 end
-return {offset, epoch, entries, 0}
+return {offset, epoch, entries, 0, forks}

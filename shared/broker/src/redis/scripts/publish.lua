@@ -2,7 +2,7 @@
 -- Gives offset, epoch, and 1 if an earlier publication with the same key answered.
 local events, command, head, body = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local candidate, size, ttl = ARGV[5], ARGV[6], ARGV[7]
-local position_ttl, answer_ttl = ARGV[8], ARGV[9]
+local position_ttl, answer_ttl, life = ARGV[8], ARGV[9], ARGV[10]
 
 if answer_ttl ~= '0' then
   local first = redis.call('GET', KEYS[3])
@@ -15,7 +15,7 @@ end
 local offset, epoch = '0', ''
 if size ~= '0' then
   local now = now_ms()
-  epoch = live(candidate)
+  epoch = live(candidate, life)
   -- First of the writes, as in `live`.
   offset = string.format('%.0f', redis.call('HINCRBY', KEYS[1], 's', 1))
   redis.call('PEXPIRE', KEYS[1], position_ttl)

@@ -70,7 +70,11 @@ fn history_is_read_within_its_bound_and_its_epoch() {
     bench.next();
     let page = || {
         let publication = Publication { data: Bytes::from_static(b"5"), offset: 5, ..Publication::default() };
-        HistoryPage { publications: vec![Arc::new(publication)], top: top(5).top.unwrap(), truncated: false }
+        HistoryPage {
+            publications: vec![Arc::new(publication)],
+            top: top(5).top.unwrap(),
+            ..HistoryPage::default()
+        }
     };
     for (limit, expected) in [(10, 10), (-1, 300), (1000, 300), (0, 0)] {
         bench.say(json!({"id": 3, "history": {"channel": "history:a", "limit": limit, "since": {"offset": 4, "epoch": "e"}}}));
@@ -96,7 +100,8 @@ fn a_page_of_another_epoch_gives_its_permit_back_with_the_error() {
             json!({"id": 3, "history": {"channel": "history:a", "since": {"offset": 4, "epoch": epoch}}}),
         );
         let Some(Action::History(ticket, ..)) = bench.next() else { panic!("no history") };
-        let page = HistoryPage { publications: Vec::new(), top: top(5).top.unwrap(), truncated: false };
+        let page =
+            HistoryPage { publications: Vec::new(), top: top(5).top.unwrap(), ..HistoryPage::default() };
         let mut actions = Actions::default();
         let outcome = Outcome::History(Ok((page, budget.try_reply(100))));
         bench.session.outcome(ticket, outcome, bench.now, &mut actions);

@@ -162,11 +162,11 @@ async fn read_since(
     retention: Retention,
 ) -> Result<Option<(Vec<Arc<Publication>>, Position)>, ErrorCode> {
     let query = budget.query(Some(since.offset), false);
-    let HistoryPage { publications, top, .. } =
-        node.history(ReadSource::Client, channel, query, retention).await?;
-    if !since.epoch.is_empty() && since.epoch != top.epoch {
+    let page = node.history(ReadSource::Client, channel, query, retention).await?;
+    if !page.continues(since) {
         return Ok(None);
     }
+    let HistoryPage { publications, top, .. } = page;
     let mut offset = since.offset;
     for publication in &publications {
         if publication.offset != offset + 1 {

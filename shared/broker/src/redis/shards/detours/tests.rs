@@ -26,7 +26,7 @@ impl Rig {
     fn sent(&self, slot: Slot, name: &str) -> (Request, Caller) {
         let mut command = cmd("GET");
         command.arg(name);
-        let (mut request, caller) = self.limits.admit(command).unwrap();
+        let (mut request, caller) = self.limits.admit(command, false).unwrap();
         request.place = Some(self.detours.join(slot));
         assert!(request.begin());
         (request, caller)

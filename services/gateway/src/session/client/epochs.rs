@@ -1,0 +1,100 @@
+//! Epochs that ended while the client stayed connected: the stream of a channel goes on in another one, the client was given
+//! everything, and knows it by the epoch of its subscribe still. Its protocol has no word for a new one but to subscribe anew. So it
+//! is told to, a while later, and recovers at once; without that it would be told that something is missing when it next comes
+//! back, although nothing is. Record 34.
+
+use std::{sync::Arc, time::Duration};
+
+use gorani_broker::Position;
+use rand::RngExt;
+use tokio::time::Instant;
+
+use super::{ClientSession, Dialect};
+use crate::{
+    disconnect::Unsubscribed,
+    session::{Actions, EndedEpoch, Now},
+};
+
+/// Between these times after a failover clients are told to subscribe anew, so that they do not all come at once.
+const SOONEST: Duration = Duration::from_secs(10);
+const LATEST: Duration = Duration::from_secs(100);
+
+/// What a session notes of ended epochs. Most have none. At most one entry of each subscription.
+#[derive(Debug, Default)]
+pub(super) struct Epochs {
+    /// Subscriptions whose client knows an epoch that has ended.
+    stale: Vec<EndedEpoch>,
+    /// When their clients are told.
+    by: Option<Instant>,
+    /// Those that were told, and may come back with the epoch that has ended: what they had is of the one of now.
+    told: Vec<EndedEpoch>,
+}
+
+impl ClientSession {
+    /// When it is to look at its epochs.
+    pub(super) fn epochs_by(&self) -> Option<Instant> {
+        self.epochs.as_ref().and_then(|epochs| epochs.by)
+    }
+
+    /// The epoch of a channel ended, and its client goes on in the next one.
+    pub(super) fn epoch_ended(&mut self, ended: EndedEpoch, now: Now) {
+        // Receivers are told the epoch with each publication; what the server subscribed, only a new connection could renew.
+        let is_concerned =
+            self.subscription(&ended.channel).is_some_and(|known| known.recoverable && !known.server_side);
+        if self.traits.dialect != Dialect::Commands || !is_concerned {
+            return;
+        }
+        let epochs = self.epochs.get_or_insert_default();
+        match epochs.stale.iter_mut().find(|known| known.channel == ended.channel) {
+            // Its client knows the first of them.
+            Some(known) => known.next = ended.next,
+            None => epochs.stale.push(ended),
+        }
+        let pause = crate::random::rng().random_range(SOONEST..LATEST);
+        epochs.by.get_or_insert(now.instant + pause);
+    }
+
+    /// Tells the client to subscribe anew, if it is time.
+    pub(super) fn look_at_epochs(&mut self, now: Now, actions: &mut Actions) {
+        let Some(epochs) =
+            self.epochs.as_mut().filter(|epochs| epochs.by.is_some_and(|by| by <= now.instant))
+        else {
+            return;
+        };
+        epochs.by = None;
+        epochs.told = Vec::new();
+        let channels: Vec<Arc<str>> = epochs.stale.iter().map(|ended| ended.channel.clone()).collect();
+        for channel in channels {
+            self.server_unsubscribe(&channel, Unsubscribed::INSUFFICIENT_STATE, actions);
+        }
+    }
+
+    /// A subscription has ended. `comes_back`: its client was told to come back to where it is.
+    pub(super) fn forget_epoch(&mut self, channel: &str, comes_back: bool) {
+        let Some(epochs) = &mut self.epochs else { return };
+        epochs.told.retain(|ended| *ended.channel != *channel);
+        if let Some(index) = epochs.stale.iter().position(|ended| *ended.channel == *channel) {
+            let ended = epochs.stale.swap_remove(index);
+            if comes_back {
+                epochs.told.push(ended);
+            }
+        }
+        if epochs.stale.is_empty() && epochs.told.is_empty() {
+            self.epochs = None;
+        }
+    }
+
+    /// The position from which a client recovers, in the epoch in which it went on without knowing.
+    pub(super) fn renew_epoch(&mut self, channel: &str, from: Option<&mut Position>) {
+        let told = self
+            .epochs
+            .as_ref()
+            .and_then(|epochs| epochs.told.iter().find(|ended| *ended.channel == *channel));
+        if let (Some(ended), Some(from)) = (told, from)
+            && from.epoch == ended.epoch
+        {
+            from.epoch = ended.next.clone();
+        }
+        self.forget_epoch(channel, false);
+    }
+}
