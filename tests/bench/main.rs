@@ -25,6 +25,7 @@ mod frames;
 mod latency;
 mod listing;
 mod plan;
+mod progress;
 mod publish;
 mod publisher;
 mod queue;
@@ -113,6 +114,7 @@ fn main() -> ExitCode {
     let flags = Flags::parse();
     let optimised = !cfg!(debug_assertions);
     let writes = match &flags.command {
+        Some(Program::Crowd(flags)) => flags.write,
         Some(Program::Transports(flags)) => flags.write,
         Some(Program::Queue(flags)) => flags.write,
         Some(Program::Attack(flags)) => flags.write,
