@@ -5,6 +5,7 @@ mod cluster;
 mod cluster_faults;
 mod contract;
 mod faults;
+mod leases;
 mod positions;
 mod proxy;
 mod refusals;
