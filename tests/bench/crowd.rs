@@ -32,8 +32,11 @@ const IN_FLIGHT: [u64; 3] = [1, 8, 32];
 
 /// Nodes of `--million`, and connections of each: the fewest nodes whose processes open less than 20,000 files each.
 const MILLION: (u16, u32) = (53, 18_900);
-/// Connections of a node at most: a process that is allowed 20,000 files has some open besides.
-const CONNECTIONS_AT_MOST: i64 = 19_900;
+/// Connections of a node at most: a process that is allowed 20,000 files has some open besides, and [`HANDSHAKES`] of them wait for
+/// handshakes.
+pub(crate) const CONNECTIONS_AT_MOST: u32 = 19_400;
+/// Handshakes that a full node may have under way: by default an eighth of the files would be kept for them.
+pub(crate) const HANDSHAKES: u32 = 256;
 /// Memory that one more connection takes in all, in bytes: of the node, of the subscriber, and of the kernel for the sockets
 /// of both. Measured with a million: 10.3 GB.
 const BYTES_PER_CONNECTION: u64 = 10_500;
@@ -48,7 +51,7 @@ pub(crate) struct CrowdFlags {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=64))]
     nodes: u16,
     /// Connections of each node; the limit of open files of a process bounds them
-    #[arg(long, default_value_t = 19_000, value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_AT_MOST))]
+    #[arg(long, default_value_t = 19_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(CONNECTIONS_AT_MOST)))]
     connections: u32,
     /// How often each broadcast is repeated
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
@@ -168,7 +171,10 @@ pub(crate) fn run(flags: &CrowdFlags) -> io::Result<()> {
 }
 
 fn settings(redis: &Redis) -> Settings {
-    gateway_settings().set("broker.kind", "\"redis\"").set("broker.redis.url", format!("\"{}\"", redis.url()))
+    gateway_settings()
+        .set("broker.kind", "\"redis\"")
+        .set("broker.redis.url", format!("\"{}\"", redis.url()))
+        .set("http.max_handshakes", HANDSHAKES.to_string())
 }
 
 /// One round: so many publications at once, until every subscriber has all of them. Milliseconds that it took, and

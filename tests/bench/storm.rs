@@ -30,7 +30,7 @@ use gorani_tests::{
 use self::{clients::Clients, outcome::Counts, report::Storm};
 use crate::{
     audit::{backend, ledger::Ledger},
-    crowd::client::monotonic,
+    crowd::{CONNECTIONS_AT_MOST, HANDSHAKES, client::monotonic},
     progress::Progress,
 };
 
@@ -38,8 +38,8 @@ use crate::{
 const BACKENDS: u32 = 8;
 /// Load before the nodes are killed, and after all clients are back.
 const LOAD: Duration = Duration::from_secs(3);
-/// Connections of a process at most: it is allowed 20,000 files and has some open besides.
-const CONNECTIONS_AT_MOST: u32 = 19_900;
+/// Connections of a node that clients return to, at most: a process is allowed 20,000 files, and an eighth is for handshakes.
+const ROOM: u32 = 17_000;
 /// Every publication of a run is kept; a recovery brings 300 at most (design §6).
 const NAMESPACES: &str = r#"[{ name = "audit", history_size = 100000, history_ttl = "1h", force_recovery = true, force_positioning = true, allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true }]"#;
 
@@ -53,7 +53,7 @@ pub(crate) struct StormFlags {
     #[arg(long, default_value_t = 19_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(CONNECTIONS_AT_MOST)))]
     clients: u32,
     /// Nodes that remain
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16))]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=16))]
     others: u16,
     /// Clients that each of those has before
     #[arg(long, default_value_t = 500)]
@@ -78,7 +78,7 @@ pub(crate) fn run(flags: &StormFlags) -> io::Result<()> {
     let mut storms = Vec::new();
     for killed in &flags.killed {
         let returning = u32::from(*killed) * flags.clients;
-        let room = u32::from(flags.others) * (CONNECTIONS_AT_MOST.saturating_sub(flags.bystanders));
+        let room = u32::from(flags.others) * ROOM.saturating_sub(flags.bystanders);
         if returning > room {
             let sentence = format!("{returning} clients do not fit in the {room} connections of the other nodes");
             return Err(io::Error::other(sentence));
@@ -108,7 +108,9 @@ fn storm(flags: &StormFlags, killed: u16) -> io::Result<Storm> {
     let mut progress = Progress::begin("nodes started", count.into())?;
     let mut nodes = Vec::new();
     for started in 1..=count {
-        nodes.push(Node::start(settings.clone()));
+        // Those that are killed are full before; the others need room for handshakes.
+        let full = settings.clone().set("http.max_handshakes", HANDSHAKES.to_string());
+        nodes.push(Node::start(if started <= killed { full } else { settings.clone() }));
         progress.set(started.into());
     }
     drop(progress);

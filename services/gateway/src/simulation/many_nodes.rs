@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Nodes in `make test`.
-const NODES: usize = 200;
+const NODES: usize = 100;
 /// One of so many nodes dies.
 const DYING_PART: usize = 10;
 /// Nodes with a client that is present in [`CHANNEL`] and outlives them.
