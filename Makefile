@@ -86,7 +86,9 @@ lint: ## clippy on every target, and the licences and sources of all dependencie
 layers: ## the direction of the dependencies, between crates and between the rooms of the gateway
 	$(CARGO) run --quiet --locked -p gorani-tests --bin layers
 
-# BENCH_ARGS="crowd --write": 5 nodes of 19,000 connections each receive a broadcast. BENCH_ARGS="transports --write": the ways
+# BENCH_ARGS="crowd --write": 5 nodes of 19,000 connections each receive a broadcast; crowd --million: 53 nodes, 1,001,700
+# connections, about 11 GB of memory. BENCH_ARGS="storm --write": nodes with 19,000 clients each are killed, and all clients
+# return to the others and recover. BENCH_ARGS="transports --write": the ways
 # to receive over HTTP beside WebSocket, and a forwarded request beside a local one. BENCH_ARGS="queue --write": messages of a
 # work queue per second, through Redis with one and three nodes, and with the embedded broker.
 bench: ## measure fan-out, memory, set-up, publishing and latency beside the stock actors (release build)
@@ -110,8 +112,12 @@ turns: ## hostile input against a release build: no turn of a worker over 5 ms (
 		$(CARGO) test --locked -p gorani-tests --test system hostile::turns -- --test-threads 1
 
 SEEDS ?= 1000
-simulate: ## nodes in a simulated world, for SEEDS seeds (SEED=… for one, SCHEDULE=file to replay its steps)
+simulate: ## nodes in a simulated world, for SEEDS seeds (SEED=… for one, SCHEDULE=file to replay its steps; NODES=1000: a large cluster)
+ifeq ($(origin NODES),command line)
+	NODES=$(NODES) $(CARGO) test --profile $(BENCH_PROFILE) --locked -p gorani --lib simulation::many_nodes -- --nocapture
+else
 	SEEDS=$(SEEDS) $(CARGO) test --profile $(BENCH_PROFILE) --locked -p gorani --lib simulation::nothing -- --nocapture
+endif
 
 fuzz: ## run every fuzz target for FUZZ_SECONDS (30), from its seeds and what it found before
 	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz

@@ -60,7 +60,7 @@ fn one(kind: Kind, plan: &Plan, progress: &ProgressBar) -> io::Result<Cost> {
     let server = Server::start(kind, plan.start);
     let process = server.process();
     let (memory, cpu) = (process.resident_bytes(), process.cpu());
-    let mut swarm = Swarm::subscribe(&server.target(), plan.connections, &ProgressBar::hidden())?;
+    let mut swarm = Swarm::subscribe(&server.target(), plan.connections, |_| Ok(()))?;
     let spent = process.cpu() - cpu;
     let settled = std::time::Instant::now() + SETTLING;
     while std::time::Instant::now() < settled {

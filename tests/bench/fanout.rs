@@ -90,7 +90,10 @@ impl Side {
         progress: &ProgressBar,
     ) -> io::Result<Self> {
         let server = Server::start(kind, plan.start);
-        let swarm = Swarm::subscribe(&target(&server), plan.subscribers, progress)?;
+        let swarm = Swarm::subscribe(&target(&server), plan.subscribers, |joined| {
+            progress.set_position(joined as u64);
+            Ok(())
+        })?;
         Ok(Self { server, swarm })
     }
 

@@ -58,7 +58,7 @@ pub(crate) fn measure(plan: &Plan, progress: &ProgressBar) -> io::Result<Vec<Row
 impl Side {
     fn prepare(kind: Kind, plan: &Plan) -> io::Result<Self> {
         let server = Server::start(kind, plan.start);
-        let swarm = Swarm::subscribe(&server.target(), plan.latency.subscribers, &ProgressBar::hidden())?;
+        let swarm = Swarm::subscribe(&server.target(), plan.latency.subscribers, |_| Ok(()))?;
         Ok(Self { server, swarm, published: 0 })
     }
 

@@ -25,12 +25,14 @@ mod frames;
 mod latency;
 mod listing;
 mod plan;
+mod progress;
 mod publish;
 mod publisher;
 mod queue;
 mod report;
 mod server;
 mod stats;
+mod storm;
 mod swarm;
 mod transports;
 
@@ -83,6 +85,8 @@ enum Program {
     Transports(transports::TransportsFlags),
     /// Work-queue messages per second, from SEND to ACK, through Redis and without
     Queue(queue::QueueFlags),
+    /// Nodes are killed under load, and all their clients return to the others and recover
+    Storm(storm::StormFlags),
     /// Whether what is accepted reaches everybody, once and in order, while things break
     Audit(audit::AuditFlags),
     /// Hostile clients from ten addresses, and what honest clients notice of them
@@ -90,6 +94,9 @@ enum Program {
     /// The subscribers of one node of a crowd
     #[command(hide = true)]
     CrowdClient(crowd::client::ClientFlags),
+    /// The clients of one node of a storm
+    #[command(hide = true)]
+    StormClient(storm::clients::ClientFlags),
 }
 
 /// What can be measured.
@@ -113,6 +120,8 @@ fn main() -> ExitCode {
     let flags = Flags::parse();
     let optimised = !cfg!(debug_assertions);
     let writes = match &flags.command {
+        Some(Program::Crowd(flags)) => flags.write,
+        Some(Program::Storm(flags)) => flags.write,
         Some(Program::Transports(flags)) => flags.write,
         Some(Program::Queue(flags)) => flags.write,
         Some(Program::Attack(flags)) => flags.write,
@@ -132,6 +141,8 @@ fn main() -> ExitCode {
         Some(Program::Queue(flags)) => queue::run(flags),
         Some(Program::Crowd(flags)) => crowd::run(flags),
         Some(Program::CrowdClient(flags)) => crowd::client::run(flags),
+        Some(Program::Storm(flags)) => storm::run(flags),
+        Some(Program::StormClient(flags)) => storm::clients::run(flags),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -162,6 +162,14 @@ pub(crate) fn load() -> String {
     }
 }
 
+/// Memory in bytes that the machine can still give to programs.
+pub(crate) fn available_bytes() -> u64 {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.unwrap_or_default() * 1024
+}
+
 /// When the binary under test was built: a commit alone does not say that it is of that commit.
 fn built_at() -> String {
     let modified = fs::metadata(gorani_tests::binary::node()).and_then(|metadata| metadata.modified());

@@ -10,7 +10,6 @@ use std::{
 };
 
 use gorani_tests::{client, raw};
-use indicatif::ProgressBar;
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use socket2::SockRef;
 
@@ -88,8 +87,12 @@ pub(crate) struct Swarm {
 }
 
 impl Swarm {
-    /// Connects and subscribes `count` times.
-    pub(crate) fn subscribe(target: &Target, count: usize, progress: &ProgressBar) -> io::Result<Self> {
+    /// Connects and subscribes `count` times. `joined` is told how many are subscribed whenever there are more.
+    pub(crate) fn subscribe(
+        target: &Target,
+        count: usize,
+        mut joined: impl FnMut(usize) -> io::Result<()>,
+    ) -> io::Result<Self> {
         let frame = |text: &String| raw::frame(true, 0, raw::opcode::TEXT, text.as_bytes());
         let mut swarm = Self {
             address: target.address,
@@ -117,7 +120,7 @@ impl Swarm {
             swarm.pump(Some(Duration::from_millis(100)), |_, _| {})?;
             if swarm.live > before {
                 last_progress = Instant::now();
-                progress.inc((swarm.live - before) as u64);
+                joined(swarm.live)?;
             } else if last_progress.elapsed() > PATIENCE {
                 return Err(stalled(&format!("{} of {count} subscribed", swarm.live)));
             }

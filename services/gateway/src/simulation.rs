@@ -6,13 +6,14 @@
 //! [`broker`]), the clients ([`client`]), and time (tokio's paused clock and [`crate::clock`]).
 //!
 //! - [`schedule`]: steps, written and read. - [`draw`]: drawing them. - [`world`]: carrying them out. - [`process`]: a node.
-//! - [`ledger`]: what was accepted. - [`subscription`]: what each client must have had.
+//! - [`ledger`]: what was accepted. - [`subscription`]: what each client must have had. - [`many_nodes`]: a large cluster.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod broker;
 mod client;
 mod draw;
 mod ledger;
+mod many_nodes;
 mod network;
 mod process;
 mod schedule;

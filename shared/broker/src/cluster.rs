@@ -4,7 +4,7 @@
 //! Every [`crate::Broker`] gives its own by [`crate::Broker::cluster`]. It knows nothing of what a message or a description
 //! means.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -21,14 +21,19 @@ pub struct Member {
 }
 
 /// The answer to [`Cluster::announce`].
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announced {
     /// Whether the node's lease was still running when it was renewed. False at its first announcement, after its
     /// lease ran out, and when the broker lost its data: then others may be missing among the members although they live.
     pub renewed: bool,
-    /// Those whose lease is running, this node among them, by id.
-    pub members: Vec<Member>,
+    /// Those whose lease is running, this node among them, by id. The same `Arc` as before where nobody came and nobody went:
+    /// who is there is always of now, what they say of themselves may be of the last change, or [`FULL_EVERY`] announcements old.
+    pub members: Arc<[Member]>,
 }
+
+/// So many announcements of a node bring at least one whole list of members; the others say only whether it is still the same. With
+/// it, every announcement of every node would carry all nodes: a million entries per heartbeat in a cluster of a thousand.
+pub const FULL_EVERY: u32 = 10;
 
 /// The answer to [`Cluster::connection_enter`].
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -155,7 +155,8 @@ macro_rules! broker_contract {
                 those_who_announce_are_members_until_they_retire,
                 a_lease_that_is_not_renewed_ends,
                 the_newest_description_counts,
-                an_announcement_tells_whether_the_lease_was_running;
+                an_announcement_tells_whether_the_lease_was_running,
+                every_announcement_tells_who_is_there_now;
             messages:
                 a_message_to_a_node_reaches_that_node_alone,
                 a_message_to_all_reaches_every_node_once,

@@ -25,7 +25,7 @@ pub use broker::{
     Broker, Health, HistoryPage, HistoryQuery, Idempotency, PresencePage, PresenceQuery, PublishOptions,
     Published, Retention, Sink,
 };
-pub use cluster::{Announced, Cluster, ConnectionEntry, Member};
+pub use cluster::{Announced, Cluster, ConnectionEntry, FULL_EVERY, Member};
 pub use error::BrokerError;
 pub use memory::{MemoryBroker, MemorySettings};
 pub use publication::{ClientInfo, DataKind, Event, Position, Publication};

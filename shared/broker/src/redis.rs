@@ -5,7 +5,7 @@
 //!
 //! - [`settings`]: how the servers are reached. - `shards`: one server, or those of a cluster. - `place`, `link`: connections.
 //! - `request`, `requests`: what is asked. - `listener`, `ear`, `canary`: what is heard. - `scripts`, `keys`: what happens in Redis,
-//!   under which names. - `wire`: how events travel. - `answers`: how replies are read. - `members`: nodes, connections
+//!   under which names. - `wire`: how events travel. - `answers`: how replies are read. - `members`, `leases`: nodes, connections
 //!   of users, owners of names. - `presence`: of a dead node, in slices. - `life`: of a server, which ends with a restart or
 //!   a failover. - `tally`: counters.
 
@@ -13,6 +13,7 @@ mod answers;
 mod canary;
 mod ear;
 mod keys;
+mod leases;
 mod life;
 mod link;
 mod listener;
@@ -42,7 +43,7 @@ use redis::{Cmd, Value, cmd};
 use tokio::runtime::Handle;
 
 pub use self::settings::{ClusterSettings, RedisSettings, RedisSettingsError, SentinelSettings, TlsSettings};
-use self::{keys::Keys, queue::RedisQueues, shards::Shards};
+use self::{keys::Keys, leases::Leases, queue::RedisQueues, shards::Shards};
 use crate::{
     Broker, BrokerError, BrokerStats, ClientInfo, Cluster, Health, HistoryPage, HistoryQuery, PresencePage,
     PresenceQuery, Publication, PublishOptions, Published, Retention, Sink, queue::Queues,
@@ -77,6 +78,7 @@ pub struct RedisBroker {
     settings: RedisSettings,
     shards: Arc<Shards>,
     queues: RedisQueues,
+    leases: Leases,
 }
 
 impl RedisBroker {
@@ -85,7 +87,7 @@ impl RedisBroker {
         let keys = Keys::new(&settings.prefix);
         let shards = Arc::new(Shards::new(settings.clone(), random_name(NODE_ID_CHARS))?);
         let queues = RedisQueues { keys: keys.clone(), shards: Arc::clone(&shards) };
-        Ok(Self { keys, settings, shards, queues })
+        Ok(Self { keys, settings, shards, queues, leases: Leases::default() })
     }
 
     /// Sends an event that leaves no trace.

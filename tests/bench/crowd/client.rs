@@ -1,24 +1,28 @@
 //! The subscribers of one node, in a process of their own, and the parent's end of it.
 //!
-//! They speak in lines: the child says `live` once all are subscribed; the parent says `expect <n>`, the child `expecting`;
-//! once every subscriber has so many more, the child says `all <nanoseconds of the monotonic clock>`.
+//! They speak in lines: the child says `joined <n>` while they subscribe and `live` once all are; the parent says
+//! `expect <n>`, the child `expecting`; once every subscriber has so many more, the child says `all <nanoseconds of the
+//! monotonic clock>`.
 
 use std::{
     io::{self, BufRead as _, BufReader, Write as _},
     net::SocketAddr,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::mpsc::{TryRecvError, sync_channel},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use clap::Args;
-use indicatif::ProgressBar;
+use gorani_tests::process::Process;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::swarm::{Swarm, Target};
 
 /// How long the child waits for the network before it looks whether the parent says something.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// How often the child says how far it is.
+const TELL_EVERY: Duration = Duration::from_millis(250);
 
 /// What the child is told on its command line.
 #[derive(Debug, Args)]
@@ -36,7 +40,14 @@ pub(crate) fn monotonic() -> Duration {
 /// The child's program.
 pub(crate) fn run(flags: &ClientFlags) -> io::Result<()> {
     let target = Target::channel(flags.address, &flags.channel);
-    let mut swarm = Swarm::subscribe(&target, flags.count as usize, &ProgressBar::hidden())?;
+    let mut told = Instant::now();
+    let mut swarm = Swarm::subscribe(&target, flags.count as usize, |joined| {
+        if told.elapsed() < TELL_EVERY {
+            return Ok(());
+        }
+        told = Instant::now();
+        say(&format!("joined {joined}"))
+    })?;
     say("live")?;
     let (sender, orders) = sync_channel(1);
     std::thread::spawn(move || {
@@ -81,8 +92,13 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    /// Starts a child and waits until all its subscribers are subscribed.
-    pub(crate) fn start(address: SocketAddr, channel: &str, count: u32) -> io::Result<Self> {
+    /// Starts a child and waits until all its subscribers are subscribed. `joined` is told how many are, now and then.
+    pub(crate) fn start(
+        address: SocketAddr,
+        channel: &str,
+        count: u32,
+        mut joined: impl FnMut(u64),
+    ) -> io::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["crowd-client", &address.to_string(), channel, &count.to_string()])
             .stdin(Stdio::piped())
@@ -91,8 +107,14 @@ impl Clients {
         let orders = child.stdin.take().expect("the pipe was asked for");
         let answers = BufReader::new(child.stdout.take().expect("the pipe was asked for"));
         let mut clients = Self { child, orders, answers };
-        clients.answer("live")?;
-        Ok(clients)
+        loop {
+            let line = clients.line()?;
+            match line.strip_prefix("joined ").and_then(|count| count.parse().ok()) {
+                Some(count) => joined(count),
+                None if line == "live" => return Ok(clients),
+                None => return Err(io::Error::other(format!("the subscribers said {line:?} instead of live"))),
+            }
+        }
     }
 
     /// Every subscriber shall receive `more` publications from now on.
@@ -109,12 +131,22 @@ impl Clients {
 
     /// What follows `word` on the child's next line.
     fn answer(&mut self, word: &str) -> io::Result<String> {
-        let mut line = String::new();
-        self.answers.read_line(&mut line)?;
-        match line.trim().strip_prefix(word) {
+        let line = self.line()?;
+        match line.strip_prefix(word) {
             Some(rest) => Ok(rest.trim().to_owned()),
             None => Err(io::Error::other(format!("the subscribers said {line:?} instead of {word}"))),
         }
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        Ok(line.trim().to_owned())
+    }
+
+    /// What the kernel knows of the child.
+    pub(crate) fn process(&self) -> Process {
+        Process::new(self.child.id())
     }
 }
 

@@ -40,6 +40,12 @@ impl Secret {
         &self.key
     }
 
+    /// The secret itself.
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     fn random() -> Self {
         let mut random = [0; 32];
         rand::rng().fill_bytes(&mut random);

@@ -1,7 +1,9 @@
 //! Slots: the TCP connections of one worker, and which of them are closed to make room for others. Record 22.
 //!
 //! A connection is *new* from its accept to its first request: through TLS, and through the request's head. New ones are
-//! bounded, by address and in all; over a bound the oldest is closed, so those who say nothing never keep others out. Between
+//! bounded, by address and in all; over a bound the oldest is closed, so those who say nothing never keep others out. Over the
+//! bound in all it has a second first, as long as the node has connections left: in a storm of clients that return, whoever was
+//! closed before the worker came to read its request would come again, and so would everybody (record 36). Between
 //! two requests a connection is *kept*, and is closed only when the node holds as many connections as it may. When no other
 //! can make room, one more gets a *reserved* slot, in which only health and metrics are served ([`super::under_way`]).
 //!
@@ -24,6 +26,12 @@ use crate::{metrics::accept::Shed, node::Node, node::client_network::ClientNetwo
 /// A worker warns of connections that it closes or reserves at most so often.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
+/// A new connection has so long for its first request before it is closed for newer ones: a few round trips of a far client, and
+/// the time that a worker needs to come to it.
+const NEW_FOR: Duration = Duration::from_secs(1);
+/// Connections that are closed in one turn of the worker.
+const SHED_AT_ONCE: usize = 256;
+
 /// The slots of one worker.
 pub(super) struct Slots {
     node: Arc<Node>,
@@ -33,6 +41,8 @@ pub(super) struct Slots {
     kept: RefCell<IdleList<Rc<Watched>>>,
     reserved: RefCell<Vec<Rc<Watched>>>,
     is_draining: Cell<bool>,
+    /// A task waits until the oldest of too many new ones have had their time.
+    is_clearing: Cell<bool>,
     warned: Cell<Option<Instant>>,
 }
 
@@ -47,6 +57,7 @@ impl Slots {
             kept: RefCell::default(),
             reserved: RefCell::default(),
             is_draining: Cell::new(false),
+            is_clearing: Cell::new(false),
             warned: Cell::new(None),
         });
         let (draining, of_drain) = (node.draining(), Rc::downgrade(&slots));
@@ -81,6 +92,7 @@ impl Slots {
             slots: self.clone(),
             network,
             is_reserved,
+            since: Instant::now(),
             state: Cell::new(State::UnderWay),
             waker: RefCell::default(),
         });
@@ -97,7 +109,7 @@ impl Slots {
         bound.div_ceil(self.workers).max(1)
     }
 
-    fn make_room_for_new(&self, network: Option<ClientNetwork>) {
+    fn make_room_for_new(self: &Rc<Self>, network: Option<ClientNetwork>) {
         let of_address = network.and_then(|network| {
             let new = self.new.borrow();
             let is_full = new.count_of(network) >= self.share(self.limits.handshakes_per_address);
@@ -107,13 +119,43 @@ impl Slots {
             self.warn("http.max_handshakes_per_address reached: the address's oldest is closed");
             oldest.shed(Shed::Address);
         }
-        if self.new.borrow().len() >= self.share(self.limits.handshakes) {
-            let oldest = self.new.borrow().oldest().cloned();
-            if let Some(oldest) = oldest {
-                self.warn("http.max_handshakes reached: the oldest is closed");
-                oldest.shed(Shed::Handshakes);
-            }
+        let most = self.share(self.limits.handshakes);
+        // One more is about to come.
+        if let Some(first) = self.shed_surplus(most - 1)
+            && !self.is_clearing.replace(true)
+        {
+            let slots = Rc::downgrade(self);
+            actix_rt::spawn(async move {
+                let mut next = Some(first);
+                while let Some(until) = next {
+                    tokio::time::sleep_until(until).await;
+                    let Some(slots) = slots.upgrade() else { return };
+                    next = slots.shed_surplus(most);
+                    slots.is_clearing.set(next.is_some());
+                }
+            });
         }
+    }
+
+    /// Closes the oldest new ones, until there are so many or the oldest has not had its time. Gives when to look again.
+    fn shed_surplus(&self, most: usize) -> Option<Instant> {
+        let now = Instant::now();
+        for _ in 0..SHED_AT_ONCE {
+            let oldest = {
+                let new = self.new.borrow();
+                if new.len() <= most {
+                    return None;
+                }
+                new.oldest().cloned()?
+            };
+            let until = oldest.since + NEW_FOR;
+            if until > now {
+                return Some(until);
+            }
+            self.warn("http.max_handshakes reached: the oldest is closed");
+            oldest.shed(Shed::Handshakes);
+        }
+        Some(now)
     }
 
     /// Closes the connection that has waited for its next request for the longest time, else the oldest new one. False if
@@ -219,6 +261,7 @@ pub(super) struct Watched {
     slots: Rc<Slots>,
     network: Option<ClientNetwork>,
     pub(super) is_reserved: bool,
+    since: Instant,
     state: Cell<State>,
     waker: RefCell<Option<Waker>>,
 }
@@ -283,3 +326,6 @@ impl Drop for UnderWay {
         self.0.end();
     }
 }
+
+#[cfg(test)]
+mod tests;

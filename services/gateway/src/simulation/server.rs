@@ -270,7 +270,7 @@ impl Server {
     pub(super) fn announce(&mut self, node: &str, description: Bytes, lease: Duration) -> Announced {
         let renewed = self.members().iter().any(|member| member.node == node);
         self.leases.insert(node.to_owned(), (description, Instant::now() + lease));
-        Announced { renewed, members: self.members() }
+        Announced { renewed, members: self.members().into() }
     }
 
     pub(super) fn retire(&mut self, node: &str) {

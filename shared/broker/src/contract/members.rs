@@ -55,7 +55,7 @@ pub async fn an_announcement_tells_whether_the_lease_was_running(harness: &impl 
     let span = harness.span();
     let announced = one.cluster().announce("0000000a", "a".into(), 2 * span).await.unwrap();
     assert!(!announced.renewed);
-    assert_eq!(announced.members, one.cluster().members().await.unwrap());
+    assert_eq!(*announced.members, one.cluster().members().await.unwrap());
     let announced = other.cluster().announce("0000000b", "b".into(), LONG).await.unwrap();
     assert!(!announced.renewed);
     assert_eq!(announced.members.len(), 2);
@@ -64,4 +64,29 @@ pub async fn an_announcement_tells_whether_the_lease_was_running(harness: &impl 
     assert!(!one.cluster().announce("0000000a", "a".into(), LONG).await.unwrap().renewed);
     one.cluster().retire("0000000a").await.unwrap();
     assert!(!one.cluster().announce("0000000a", "a".into(), LONG).await.unwrap().renewed);
+}
+
+/// However often it was told the same before, and whoever makes the change.
+pub async fn every_announcement_tells_who_is_there_now(harness: &impl Harness) {
+    let (one, other) = two_ends(harness).await;
+    let span = harness.span();
+    let told = async || -> Vec<String> {
+        let announced = one.cluster().announce("0000000a", "a".into(), LONG).await.unwrap();
+        announced.members.iter().map(|member| member.node.clone()).collect()
+    };
+    for _ in 0..3 {
+        assert_eq!(told().await, ["0000000a"]);
+    }
+    other.cluster().announce("0000000b", "b".into(), LONG).await.unwrap();
+    assert_eq!(told().await, ["0000000a", "0000000b"]);
+    // One comes and one goes between two announcements: as many as before.
+    other.cluster().announce("0000000c", "c".into(), LONG).await.unwrap();
+    other.cluster().retire("0000000b").await.unwrap();
+    assert_eq!(told().await, ["0000000a", "0000000c"]);
+    other.cluster().announce("0000000d", "d".into(), span).await.unwrap();
+    assert_eq!(told().await, ["0000000a", "0000000c", "0000000d"]);
+    harness.pass(2 * span).await;
+    // Whoever looks first clears the lease that is over away.
+    assert_eq!(other.cluster().members().await.unwrap().len(), 2);
+    assert_eq!(told().await, ["0000000a", "0000000c"]);
 }

@@ -86,7 +86,7 @@ impl MemoryBroker {
         if !leases.put(node, description, deadline(now, lease), now, MAX_NODES) {
             return Err(BrokerError::Limit("nodes"));
         }
-        Ok(Announced { renewed, members: Members::live(&leases, now) })
+        Ok(Announced { renewed, members: Members::live(&leases, now).into() })
     }
 
     fn enter_connection(

@@ -7,7 +7,7 @@ use redis::Value;
 
 use super::wire;
 use crate::{
-    Announced, BrokerError, ClientInfo, ConnectionEntry, HistoryPage, Member, Position, PresencePage,
+    BrokerError, ClientInfo, ConnectionEntry, HistoryPage, Member, Position, PresencePage,
     Publication, Published, queue::Delivery,
 };
 
@@ -140,10 +140,12 @@ fn member(entry: Value) -> Result<Member, BrokerError> {
     Ok(Member { node: text(node)?, description: bytes(description)? })
 }
 
-/// The answer of `announce.lua`.
-pub(super) fn announced(answer: Value) -> Result<Announced, BrokerError> {
-    let [renewed, live] = array(answer)?;
-    Ok(Announced { renewed: number(renewed)? == 1, members: members(live)? })
+/// The answer of `announce.lua`: whether the lease was running, the revision of the members, and they, unless they are known.
+pub(super) fn announced(answer: Value) -> Result<(bool, String, Option<Vec<Member>>), BrokerError> {
+    let mut answer = values(answer)?.into_iter();
+    let mut next = || answer.next().ok_or_else(unreadable);
+    let (renewed, revision) = (number(next()?)? == 1, text(next()?)?);
+    Ok((renewed, revision, answer.next().map(members).transpose()?))
 }
 
 /// Client ids, sorted.

@@ -31,10 +31,16 @@ impl Cluster for RedisBroker {
         lease: Duration,
     ) -> BoxFuture<'static, Result<Announced, BrokerError>> {
         let keys = self.keys.members();
+        let known = self.leases.known();
         let mut call = self.shards.scripts().announce.call(&keys.each_ref().map(String::as_str));
-        call.arg(node).arg(&*description).arg(self.at_least_a_millisecond(lease));
+        call.arg(node).arg(&*description).arg(self.at_least_a_millisecond(lease)).arg(&known.revision);
         let made = self.shards.make(call);
-        async move { answers::announced(made.await?) }.boxed()
+        let leases = self.leases.clone();
+        async move {
+            let (renewed, revision, members) = answers::announced(made.await?)?;
+            Ok(Announced { renewed, members: leases.learn(known, revision, members) })
+        }
+        .boxed()
     }
 
     fn retire(&self, node: &str) -> BoxFuture<'static, Result<(), BrokerError>> {

@@ -6,6 +6,7 @@ mod cluster_faults;
 mod contract;
 mod faults;
 mod forks;
+mod leases;
 mod positions;
 mod proxy;
 mod refusals;

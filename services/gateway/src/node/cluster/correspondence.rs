@@ -278,6 +278,6 @@ impl Correspondence {
 impl Peers {
     /// What a node said of itself.
     pub(in crate::node) fn description(&self, node: &str) -> super::description::Description {
-        self.view.lock().description(node).cloned().unwrap_or_default()
+        self.view.lock().description(node).unwrap_or_default()
     }
 }

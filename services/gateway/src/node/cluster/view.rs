@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use gorani_broker::{Announced, Member};
 use tokio::time::Instant;
 
@@ -31,7 +32,10 @@ pub(super) struct View {
     lease: Duration,
     /// How long what a dead node left behind lasts.
     trace: Duration,
-    nodes: BTreeMap<String, Description>,
+    /// With what each said of itself.
+    nodes: BTreeMap<String, Bytes>,
+    /// The members of the last announcement: where they are the same there is nothing to look at, however many they are.
+    last: Arc<[Member]>,
     /// When the lease was last renewed, as far as is known; `None` until the first announcement.
     renewed_at: Option<Instant>,
     /// From when on a missing lease is a death; `None` until the first announcement.
@@ -47,6 +51,7 @@ impl View {
             lease,
             trace,
             nodes: BTreeMap::new(),
+            last: Arc::default(),
             renewed_at: None,
             settled_at: None,
             quiet_at: now + trace + lease,
@@ -62,9 +67,14 @@ impl View {
         if lapsed {
             self.settled_at = Some(now + self.lease);
         }
-        self.meet(&announced.members);
+        if !Arc::ptr_eq(&self.last, &announced.members) {
+            self.meet(&announced.members);
+            self.last = Arc::clone(&announced.members);
+        }
         let mut died = Vec::new();
-        if self.is_settled(now) {
+        // All members are known by now: who else is known is not among them.
+        let others = announced.members.iter().filter(|member| *member.node != *self.own).count();
+        if self.is_settled(now) && self.nodes.len() > others {
             let live: BTreeSet<&str> = announced.members.iter().map(|member| member.node.as_str()).collect();
             died.extend(self.nodes.keys().filter(|node| !live.contains(node.as_str())).cloned());
         }
@@ -118,8 +128,8 @@ impl View {
     }
 
     /// What a node said of itself.
-    pub(super) fn description(&self, node: &str) -> Option<&Description> {
-        self.nodes.get(node)
+    pub(super) fn description(&self, node: &str) -> Option<Description> {
+        self.nodes.get(node).map(|description| Description::read(description))
     }
 
     /// Whether a missing lease is a death.
@@ -129,7 +139,10 @@ impl View {
 
     fn meet(&mut self, members: &[Member]) {
         for member in members.iter().filter(|member| *member.node != *self.own) {
-            self.nodes.insert(member.node.clone(), Description::read(&member.description));
+            match self.nodes.get_mut(&member.node) {
+                Some(description) => description.clone_from(&member.description),
+                None => drop(self.nodes.insert(member.node.clone(), member.description.clone())),
+            }
         }
     }
 
@@ -164,7 +177,7 @@ mod tests {
 
     impl View {
         fn told(&mut self, renewed: bool, nodes: &[&str], now: Instant) -> News {
-            self.announced(&Announced { renewed, members: members(nodes) }, now, now)
+            self.announced(&Announced { renewed, members: members(nodes).into() }, now, now)
         }
     }
 

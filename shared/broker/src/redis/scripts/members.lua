@@ -1,3 +1,5 @@
 -- All whose lease is running.
-forget_expired(now_ms())
+if forget_expired(now_ms()) > 0 then
+  note_change()
+end
 return members()

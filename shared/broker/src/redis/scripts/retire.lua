@@ -1,3 +1,5 @@
 -- Ends a lease.
-retire(ARGV[1])
+if retire(ARGV[1]) > 0 then
+  note_change()
+end
 return 0
