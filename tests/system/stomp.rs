@@ -1,9 +1,10 @@
 //! STOMP against the real binary, over TCP and WebSocket. specs/stomp.md.
 //!
-//! - [`pairs`]: every protocol reaches every other. - [`malformed`]: what is wrong is told. -
+//! - [`pairs`]: every protocol reaches every other. - [`malformed`]: what is wrong is told. - [`line_ends`]: behind frames. -
 //!   [`queues`]: work queues. - [`secure`]: TLS. - [`slow`]: who does not read.
 
 mod away;
+mod line_ends;
 mod malformed;
 mod pairs;
 mod queues;

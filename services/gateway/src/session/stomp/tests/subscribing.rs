@@ -127,7 +127,8 @@ fn items_35_and_36_a_message_says_where_it_belongs_and_keeps_the_publishers_head
 #[test]
 fn over_a_transport_of_text_alone_bytes_are_shown_as_base64() {
     use crate::session::stomp::view::{Shown, Style};
-    let style = Style { version: gorani_protocol::stomp::Version::V1_2, text_only: true };
+    let style =
+        Style { version: gorani_protocol::stomp::Version::V1_2, text_only: true, trailing_eol: false };
     let shown_as = Shown { id: None, destination: "/topic/open:a".into(), acks: false };
     let view = View { style, shown: vec![shown_as] };
     let of = |data: &'static [u8]| {
