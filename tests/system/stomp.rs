@@ -1,7 +1,8 @@
 //! STOMP against the real binary, over TCP and WebSocket. specs/stomp.md.
 //!
 //! - [`pairs`]: every protocol reaches every other. - [`malformed`]: what is wrong is told. - [`line_ends`]: behind frames. -
-//!   [`queues`]: work queues. - [`secure`]: TLS. - [`slow`]: who does not read.
+//!   [`queues`]: work queues. - [`secure`]: TLS. - [`slow`]: who does not read. - [`users`]: whom a
+//!   user's destination reaches.
 
 mod away;
 mod line_ends;
@@ -10,6 +11,7 @@ mod pairs;
 mod queues;
 mod secure;
 mod slow;
+mod users;
 
 use std::{net::SocketAddr, time::Duration};
 
