@@ -230,7 +230,10 @@ impl StompSession {
             if settled.is_last {
                 match settled.receipt {
                     // The client reads the receipt and closes; only if it does not, the server does.
-                    Some(_) => self.clock.leave_by = Some(now.instant + self.settings.linger),
+                    Some(_) => {
+                        self.clock.leave_by = Some(now.instant + self.settings.linger);
+                        self.leave_channels(actions);
+                    }
                     None => self.end(Disconnect::NORMAL, actions),
                 }
             }

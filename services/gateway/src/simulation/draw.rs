@@ -1,6 +1,8 @@
 //! Draws the next step by chance. What breaks is drawn for the whole run first: a run in which little breaks goes deeper than one in
 //! which everything does.
 
+mod stomp;
+
 use std::sync::Arc;
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
@@ -26,6 +28,8 @@ pub(super) struct Draw {
     forgets: bool,
     faults: [bool; FAULTS],
     fault_weight: Weight,
+    /// In runs with clients of STOMP.
+    stomp: Option<stomp::StompDraw>,
 }
 
 impl Draw {
@@ -36,7 +40,8 @@ impl Draw {
         let count = random.random_range(1..=CHANNELS.len());
         let channels = CHANNELS.sample(&mut random, count).copied().collect();
         let clients = random.random_range(1..=CLIENTS);
-        Self { random, forgets, channels, clients, faults, fault_weight }
+        let stomp = stomp::StompDraw::of_seed(seed);
+        Self { random, forgets, channels, clients, faults, fault_weight, stomp }
     }
 
     /// The next step in this world.
@@ -44,6 +49,7 @@ impl Draw {
         let mut choices: Vec<(Weight, Step)> = Vec::with_capacity(64);
         choices.extend(world.movements().into_iter().map(|step| (12, step)));
         self.add_clients(world, &mut choices);
+        self.add_stomp(world, &mut choices);
         self.add_faults(world, &mut choices);
         let total: Weight = choices.iter().map(|(weight, _)| weight).sum();
         let mut drawn = self.random.random_range(0..total.max(1));

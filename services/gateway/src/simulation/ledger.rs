@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use gorani_broker::Publication;
 
+use super::jobs::Jobs;
+
 /// A publication that was accepted.
 #[derive(Debug, Clone)]
 pub(super) struct Accepted {
@@ -38,6 +40,8 @@ enum Told {
 #[derive(Default)]
 pub(super) struct Ledger {
     lines: BTreeMap<Arc<str>, Line>,
+    /// Messages of work queues.
+    pub(super) jobs: Jobs,
     /// What must not happen, and did.
     pub(super) violations: Vec<String>,
 }
@@ -99,6 +103,12 @@ impl Ledger {
         if members.get(client) != Some(&Told::Joined) {
             members.insert(client.to_owned(), Told::Unknown);
         }
+    }
+
+    /// The server has forgotten a message of a queue, as one that was handled.
+    pub(super) fn acknowledged(&mut self, queue: &str, id: u64) {
+        self.jobs.removed(queue, id);
+        self.violations.append(&mut self.jobs.violations);
     }
 
     /// A publication by its number.
