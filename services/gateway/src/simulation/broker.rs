@@ -10,7 +10,8 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt as _, join_all, pending, ready};
 use gorani_broker::{
     Announced, Broker, BrokerError, ClientInfo, Cluster, ConnectionEntry, Health, HistoryPage, HistoryQuery,
-    Member, PresencePage, PresenceQuery, Publication, PublishOptions, Published, Retention, Sink, queue::Queues,
+    Member, PresencePage, PresenceQuery, Publication, PublishOptions, Published, Retention, Sink,
+    queue::Queues,
 };
 use parking_lot::Mutex;
 use tokio::sync::oneshot;

@@ -38,7 +38,8 @@ impl World {
             wrong.extend(left);
         }
         let ids = self.clients.iter().filter_map(|client| client.id.as_ref());
-        let ids: Vec<&String> = ids.chain(self.stomp.iter().filter_map(|client| client.id.as_ref())).collect();
+        let ids: Vec<&String> =
+            ids.chain(self.stomp.iter().filter_map(|client| client.id.as_ref())).collect();
         for channel in CHANNELS {
             let present: BTreeSet<String> =
                 state.server.present(&channel.into()).iter().map(|info| info.client.clone()).collect();

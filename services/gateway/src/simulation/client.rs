@@ -107,7 +107,8 @@ impl Client {
     /// Asks for a channel; from where it stands, if it has stood somewhere. False if that makes no sense now.
     pub(super) fn subscribe(&mut self, channel: &Arc<str>) -> bool {
         let watches = self.watches;
-        let subscription = self.subscriptions.entry(channel.clone()).or_insert_with(|| Subscription::new(watches));
+        let subscription =
+            self.subscriptions.entry(channel.clone()).or_insert_with(|| Subscription::new(watches));
         if subscription.phase != Phase::Idle {
             return false;
         }

@@ -36,11 +36,13 @@ impl Draw {
     pub(super) fn new(seed: u64, forgets: bool) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let faults = std::array::from_fn(|_| random.random_bool(0.4));
-        let fault_weight = random.random_range(1..8);
+        let fault_weight: Weight = random.random_range(1..8);
         let count = random.random_range(1..=CHANNELS.len());
         let channels = CHANNELS.sample(&mut random, count).copied().collect();
         let clients = random.random_range(1..=CLIENTS);
         let stomp = stomp::StompDraw::of_seed(seed);
+        let clients = stomp.as_ref().map_or(clients, |stomp| stomp.others.min(clients));
+        let fault_weight = if stomp.is_some() { fault_weight.div_ceil(3) } else { fault_weight };
         Self { random, forgets, channels, clients, faults, fault_weight, stomp }
     }
 
@@ -89,7 +91,9 @@ impl Draw {
                 Step::ApiUnsubscribe(self.random.random_range(0..PROCESSES), index, self.channel()),
             ));
         }
-        choices.push((6, Step::ApiPublish(self.random.random_range(0..PROCESSES), self.channel())));
+        let channels = self.stomp.as_ref().map_or(1, |stomp| stomp.channels);
+        choices
+            .push((6 * channels, Step::ApiPublish(self.random.random_range(0..PROCESSES), self.channel())));
         let time = *[1, 20, 60, 300, 1100, 4000, 11_000, 26_000].choose(&mut self.random).unwrap_or(&1);
         choices.push((3, Step::Wait(time)));
     }

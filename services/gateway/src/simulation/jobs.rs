@@ -136,7 +136,8 @@ impl Jobs {
     /// The server forgets a message as handled.
     pub(super) fn removed(&mut self, queue: &str, id: u64) {
         let Some(known) = self.known.get(&Job { queue: queue.into(), id }) else { return };
-        let is_buried = known.is_dead && self.buried.contains(&(format!("{queue}{DEAD_SUFFIX}"), known.number));
+        let is_buried =
+            known.is_dead && self.buried.contains(&(format!("{queue}{DEAD_SUFFIX}"), known.number));
         // Without acknowledgements a message that was taken is on its way, and may be lost with the connection.
         if !known.is_acknowledged && !is_buried && !is_automatic(queue) {
             self.violations.push(format!("{queue}: {} is gone, and nobody has handled it", known.number));
@@ -162,6 +163,7 @@ impl Jobs {
             !known.is_shown && !known.is_dead && !known.is_excused && !is_there(job)
         };
         let all = self.known.iter().filter(unseen);
-        all.map(|(job, known)| format!("{}: {} is gone, and nobody has seen it", job.queue, known.number)).collect()
+        all.map(|(job, known)| format!("{}: {} is gone, and nobody has seen it", job.queue, known.number))
+            .collect()
     }
 }

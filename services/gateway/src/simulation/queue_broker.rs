@@ -91,9 +91,8 @@ impl Queues for SimBroker {
     fn give_back(&self, queue: &str, node: &str, ids: &[DeliveryId], limits: &QueueLimits) -> Answer<()> {
         let (node, ids, most) = (node.to_owned(), ids.to_vec(), most(queue, limits));
         let label = format!("give back {queue} of {node} {ids:?}");
-        let dead = self.queue(queue, label, move |server, name| {
-            Ok(server.queue_give_back(name, &node, &ids, most))
-        });
+        let dead =
+            self.queue(queue, label, move |server, name| Ok(server.queue_give_back(name, &node, &ids, most)));
         self.bury(queue, dead, limits)
     }
 

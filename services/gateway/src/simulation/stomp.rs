@@ -266,6 +266,9 @@ impl StompClient {
                 Err("an ACK is confirmed, and the queue has the message still".to_owned())
             }
             Asked::Publish(..) | Asked::Send(..) | Asked::Settle(_) => Ok(()),
+            Asked::Goodbye if !self.received.is_empty() => {
+                Err("something follows the receipt of a DISCONNECT".to_owned())
+            }
             Asked::Goodbye => {
                 self.disconnect(&mut server.ledger.jobs);
                 Ok(())
@@ -305,7 +308,8 @@ impl Channel {
         let (recovered, live): (Vec<Value>, Vec<Value>) = std::mem::take(&mut self.early)
             .into_iter()
             .partition(|publication| is_recovered && of(publication) <= offset);
-        let result = json!({"epoch": epoch, "offset": offset, "recovered": is_recovered, "publications": recovered});
+        let result =
+            json!({"epoch": epoch, "offset": offset, "recovered": is_recovered, "publications": recovered});
         self.subscription.begin(name, &result, &server.ledger)?;
         live.iter().try_for_each(|publication| self.subscription.next(name, publication, &server.ledger))
     }

@@ -73,7 +73,8 @@ impl World {
         let processes = (0..PROCESSES).map(|_| Some(Process::start(&network, settings(), WORKERS))).collect();
         let clients =
             (0..CLIENTS).map(|index| Client::new(format!("client {index}"), index == WATCHER)).collect();
-        let stomp = (CLIENTS..CLIENTS + STOMP_CLIENTS).map(|index| StompClient::new(format!("client {index}")));
+        let stomp =
+            (CLIENTS..CLIENTS + STOMP_CLIENTS).map(|index| StompClient::new(format!("client {index}")));
         let stomp = stomp.collect();
         Self { network, processes, clients, stomp, next_number: 0, asked: Vec::new(), trace: Vec::new() }
     }

@@ -16,9 +16,11 @@ pub(super) struct StompDraw {
     /// Its own, so that runs without them stay what they are.
     random: StdRng,
     clients: usize,
+    /// Clients of the client protocol at most.
+    pub(super) others: usize,
     /// How likely queues are used, and channels.
     queues: Weight,
-    channels: Weight,
+    pub(super) channels: Weight,
     /// How likely a message is acknowledged, and refused.
     acks: Weight,
     nacks: Weight,
@@ -32,8 +34,9 @@ impl StompDraw {
         let mut random = StdRng::seed_from_u64(!seed);
         let clients = random.random_range(1..=STOMP_CLIENTS);
         let (queues, channels) = *[(1, 0), (0, 1), (1, 1)].choose(&mut random).unwrap_or(&(1, 1));
-        let (acks, nacks) = (random.random_range(0..6), random.random_range(0..4));
-        Some(Self { random, clients, queues, channels, acks, nacks })
+        let others = random.random_range(0..=1);
+        let (acks, nacks) = (random.random_range(0..20), random.random_range(0..12));
+        Some(Self { random, clients, others, queues, channels, acks, nacks })
     }
 
     fn queue(&mut self) -> Arc<str> {
@@ -49,7 +52,7 @@ impl Draw {
             if !client.is_open() {
                 let (process, worker) =
                     (draw.random.random_range(0..PROCESSES), draw.random.random_range(0..WORKERS));
-                choices.push((10, Step::Connect(index, process, worker)));
+                choices.push((20, Step::Connect(index, process, worker)));
                 continue;
             }
             choices.push((1, Step::Disconnect(index)));
@@ -59,16 +62,16 @@ impl Draw {
             choices.push((1, Step::Goodbye(index)));
             let (queues, channels) = (draw.queues, draw.channels);
             let unasked = client.unasked().into_iter();
-            choices.extend(unasked.map(|channel| (6, Step::Subscribe(index, channel))));
-            choices.push((4 * channels, Step::Subscribe(index, self.channel())));
+            choices.extend(unasked.map(|channel| (12, Step::Subscribe(index, channel))));
+            choices.push((10 * channels, Step::Subscribe(index, self.channel())));
             choices.push((2 * channels, Step::Unsubscribe(index, self.channel())));
-            choices.push((2 * channels, Step::Publish(index, self.channel())));
+            choices.push((6 * channels, Step::Publish(index, self.channel())));
             let mode = draw.random.random_range(0..3);
-            choices.push((6 * queues, Step::Consume(index, mode, draw.queue())));
-            choices.push((queues, Step::Leave(index, draw.queue())));
+            choices.push((20 * queues, Step::Consume(index, mode, draw.queue())));
+            choices.push((2 * queues, Step::Leave(index, draw.queue())));
             // Dead letters come from queues alone.
             let queue = QUEUES.choose(&mut draw.random).unwrap_or(&QUEUES[0]);
-            choices.push((5 * queues, Step::Send(index, Arc::from(*queue))));
+            choices.push((8 * queues, Step::Send(index, Arc::from(*queue))));
             let held = client.held().count();
             if held > 0 {
                 let one = draw.random.random_range(0..held);

@@ -40,7 +40,8 @@ impl StompClient {
         subscription.phase = Phase::Subscribing;
         subscription.command = next;
         channel.id = format!("c{next}");
-        let mut frame = format!("SUBSCRIBE\nid:{}\ndestination:/topic/{}\n", channel.id, frame::escaped(name));
+        let mut frame =
+            format!("SUBSCRIBE\nid:{}\ndestination:/topic/{}\n", channel.id, frame::escaped(name));
         if let Some((epoch, offset)) = &subscription.position {
             let _ = writeln!(frame, "epoch:{epoch}\noffset:{offset}");
         }
@@ -128,7 +129,12 @@ impl StompClient {
     }
 
     /// Acknowledges one of the messages that it holds, or refuses it. False if there is no such message.
-    pub(in crate::simulation) fn settle(&mut self, index: usize, is_handled: bool, server: &mut Server) -> bool {
+    pub(in crate::simulation) fn settle(
+        &mut self,
+        index: usize,
+        is_handled: bool,
+        server: &mut Server,
+    ) -> bool {
         let Some(job) = self.held().nth(index).cloned() else { return false };
         if !self.is_connected() {
             return false;

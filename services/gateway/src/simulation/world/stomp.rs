@@ -74,8 +74,7 @@ impl World {
 
     fn stomp_settle(&mut self, client: usize, index: usize, is_handled: bool) -> Option<String> {
         let network = self.network.clone();
-        let is_settled =
-            self.stomp_client(client)?.settle(index, is_handled, &mut network.0.lock().server);
+        let is_settled = self.stomp_client(client)?.settle(index, is_handled, &mut network.0.lock().server);
         is_settled.then(String::new)
     }
 
