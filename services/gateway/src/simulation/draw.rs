@@ -42,14 +42,15 @@ impl Draw {
         let clients = random.random_range(1..=CLIENTS);
         let stomp = stomp::StompDraw::of_seed(seed);
         let clients = stomp.as_ref().map_or(clients, |stomp| stomp.others.min(clients));
-        let fault_weight = if stomp.is_some() { fault_weight.div_ceil(3) } else { fault_weight };
         Self { random, forgets, channels, clients, faults, fault_weight, stomp }
     }
 
     /// The next step in this world.
     pub(super) fn next(&mut self, world: &World) -> Step {
         let mut choices: Vec<(Weight, Step)> = Vec::with_capacity(64);
-        choices.extend(world.movements().into_iter().map(|step| (12, step)));
+        // Queues need many movements for one message: there less breaks and ends between two of them.
+        let pace = if self.stomp.is_some() { 4 } else { 1 };
+        choices.extend(world.movements().into_iter().map(|step| (12 * pace, step)));
         self.add_clients(world, &mut choices);
         self.add_stomp(world, &mut choices);
         self.add_faults(world, &mut choices);
@@ -104,10 +105,11 @@ impl Draw {
         let count = self.random.random_range(0..3);
         let client = self.random.random_range(0..CLIENTS);
         // Whatever broke is mended sooner or later.
-        choices.push((4, Step::Heal(process)));
-        choices.push((2, Step::Thaw(process, worker)));
+        let pace = if self.stomp.is_some() { 4 } else { 1 };
+        choices.push((4 * pace, Step::Heal(process)));
+        choices.push((2 * pace, Step::Thaw(process, worker)));
         if world.processes.get(process).is_some_and(Option::is_none) {
-            choices.push((4, Step::Start(process)));
+            choices.push((4 * pace, Step::Start(process)));
         }
         let faults = [
             Step::Kill(process, count),

@@ -41,6 +41,8 @@ struct Known {
     attempts: u32,
     /// It was shown to a consumer.
     is_shown: bool,
+    /// It was, without a word of an earlier delivery.
+    is_first_shown: bool,
     /// A consumer acknowledged it.
     is_acknowledged: bool,
     /// It was given away as a dead letter.
@@ -116,7 +118,8 @@ impl Jobs {
         if known.number != number {
             return Err(format!("{number} in place of {}", known.number));
         }
-        if known.is_shown && !is_redelivered {
+        // The first to be given it may read that last of all.
+        if !is_redelivered && std::mem::replace(&mut known.is_first_shown, true) {
             return Err("it was shown before, which is not told".to_owned());
         }
         if is_redelivered && known.attempts < 2 {

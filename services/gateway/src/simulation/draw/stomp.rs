@@ -11,6 +11,9 @@ use crate::simulation::{
     world::{CLIENTS, PROCESSES, STOMP_CLIENTS, WORKERS, World},
 };
 
+/// Messages in queues from which on more are seldom sent.
+const ENOUGH: usize = 4;
+
 /// What is drawn for a run with such clients.
 pub(super) struct StompDraw {
     /// Its own, so that runs without them stay what they are.
@@ -35,7 +38,7 @@ impl StompDraw {
         let clients = random.random_range(1..=STOMP_CLIENTS);
         let (queues, channels) = *[(1, 0), (0, 1), (1, 1)].choose(&mut random).unwrap_or(&(1, 1));
         let others = random.random_range(0..=1);
-        let (acks, nacks) = (random.random_range(0..20), random.random_range(0..12));
+        let (acks, nacks) = (random.random_range(0..80), random.random_range(0..40));
         Some(Self { random, clients, others, queues, channels, acks, nacks })
     }
 
@@ -48,11 +51,13 @@ impl StompDraw {
 impl Draw {
     pub(super) fn add_stomp(&mut self, world: &World, choices: &mut Vec<(Weight, Step)>) {
         let Some(mut draw) = self.stomp.take() else { return };
+        // Full queues refuse everything: that is to happen, and seldom.
+        let sends = if world.network.0.lock().server.queued().count() < ENOUGH { 24 } else { 2 };
         for (index, client) in (CLIENTS..).zip(&world.stomp).take(draw.clients) {
             if !client.is_open() {
                 let (process, worker) =
                     (draw.random.random_range(0..PROCESSES), draw.random.random_range(0..WORKERS));
-                choices.push((20, Step::Connect(index, process, worker)));
+                choices.push((60, Step::Connect(index, process, worker)));
                 continue;
             }
             choices.push((1, Step::Disconnect(index)));
@@ -62,16 +67,16 @@ impl Draw {
             choices.push((1, Step::Goodbye(index)));
             let (queues, channels) = (draw.queues, draw.channels);
             let unasked = client.unasked().into_iter();
-            choices.extend(unasked.map(|channel| (12, Step::Subscribe(index, channel))));
-            choices.push((10 * channels, Step::Subscribe(index, self.channel())));
-            choices.push((2 * channels, Step::Unsubscribe(index, self.channel())));
-            choices.push((6 * channels, Step::Publish(index, self.channel())));
+            choices.extend(unasked.map(|channel| (40, Step::Subscribe(index, channel))));
+            choices.push((30 * channels, Step::Subscribe(index, self.channel())));
+            choices.push((4 * channels, Step::Unsubscribe(index, self.channel())));
+            choices.push((20 * channels, Step::Publish(index, self.channel())));
             let mode = draw.random.random_range(0..3);
-            choices.push((20 * queues, Step::Consume(index, mode, draw.queue())));
-            choices.push((2 * queues, Step::Leave(index, draw.queue())));
+            choices.push((60 * queues, Step::Consume(index, mode, draw.queue())));
+            choices.push((4 * queues, Step::Leave(index, draw.queue())));
             // Dead letters come from queues alone.
             let queue = QUEUES.choose(&mut draw.random).unwrap_or(&QUEUES[0]);
-            choices.push((8 * queues, Step::Send(index, Arc::from(*queue))));
+            choices.push((sends * queues, Step::Send(index, Arc::from(*queue))));
             let held = client.held().count();
             if held > 0 {
                 let one = draw.random.random_range(0..held);
