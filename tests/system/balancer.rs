@@ -3,6 +3,7 @@
 
 mod clients;
 mod files;
+mod gone;
 mod once;
 mod streams;
 

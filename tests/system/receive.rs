@@ -2,7 +2,7 @@
 //! stalls, a node that goes down. specs/http-transports.md.
 //!
 //! - [`way`]: the ways. - [`nodes`]: the same over several nodes. - [`failover`]: when Redis forgets. - [`poll`], [`http`]: what only
-//! some of them have. - [`resume`]: each way to name channels and positions.
+//!   some of them have. - [`resume`]: each way to name channels and positions.
 
 mod failover;
 mod http;

@@ -1,14 +1,17 @@
 //! STOMP against the real binary, over TCP and WebSocket. specs/stomp.md.
 //!
-//! - [`pairs`]: every protocol reaches every other. - [`malformed`]: what is wrong is told. -
-//!   [`queues`]: work queues. - [`secure`]: TLS. - [`slow`]: who does not read.
+//! - [`pairs`]: every protocol reaches every other. - [`malformed`]: what is wrong is told. - [`line_ends`]: behind frames. -
+//!   [`queues`]: work queues. - [`secure`]: TLS. - [`slow`]: who does not read. - [`users`]: whom a
+//!   user's destination reaches.
 
 mod away;
+mod line_ends;
 mod malformed;
 mod pairs;
 mod queues;
 mod secure;
 mod slow;
+mod users;
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -3,23 +3,29 @@
 //! does the same again. `make simulate SEEDS=…` runs as many seeds as one likes.
 //!
 //! The code under test is the real one. Simulated are the broker behind [`gorani_broker::Broker`] ([`server`], [`network`],
-//! [`broker`]), the clients ([`client`]), and time (tokio's paused clock and [`crate::clock`]).
+//! [`broker`]), the clients ([`client`], [`stomp`]), and time (tokio's paused clock and [`crate::clock`]).
 //!
 //! - [`schedule`]: steps, written and read. - [`draw`]: drawing them. - [`world`]: carrying them out. - [`process`]: a node.
-//! - [`ledger`]: what was accepted. - [`subscription`]: what each client must have had. - [`many_nodes`]: a large cluster.
+//! - [`ledger`]: what was accepted. - [`subscription`]: what each client must have had. - [`jobs`]: the same of work queues. -
+//!   [`check`]: what is left at the end. - [`many_nodes`]: a large cluster.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod broker;
+mod check;
 mod client;
 mod draw;
+mod jobs;
 mod ledger;
 mod many_nodes;
 mod network;
 mod process;
+mod queue_broker;
+mod queues;
 mod schedule;
 mod scripts;
 mod server;
 mod settings;
+mod stomp;
 mod subscription;
 mod world;
 
@@ -143,6 +149,7 @@ fn a_step_is_read_as_it_is_written() {
     }
 }
 
+/// `TRACE`: every run is told, also where nothing is wrong.
 /// `SEEDS`: how many seeds, in place of a time. `SEED`: one seed. `SCHEDULE`: a file with a schedule, and `SEED` its seed.
 #[test]
 fn nothing_is_lost_doubled_or_reordered_untold_whatever_breaks() {
@@ -163,6 +170,9 @@ fn nothing_is_lost_doubled_or_reordered_untold_whatever_breaks() {
     while count.map_or(began.elapsed() < TIME, |count| seed < first + count) && faults.len() < FAULTS_TOLD {
         let run = run_seed(seed, STEPS);
         steps += run.trace.len();
+        if std::env::var_os("TRACE").is_some() {
+            println!("seed {seed}:\n{}\n", run.trace.join("\n"));
+        }
         if let Some(kind) = kind_of(&run) {
             faults.entry(kind).or_insert_with(|| {
                 let told = tell(seed, &run);

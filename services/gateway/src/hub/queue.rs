@@ -7,7 +7,13 @@
 
 mod consumers;
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{
+    future::{Future as _, poll_fn},
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use gorani_broker::{
     BrokerError,
@@ -163,6 +169,25 @@ impl Worker {
 
     /// These messages were handled, or are for others.
     pub async fn settle(
+        self: Rc<Self>,
+        queue: Arc<str>,
+        ids: Vec<DeliveryId>,
+        is_handled: bool,
+    ) -> Result<(), ErrorCode> {
+        let mut settling = Box::pin(self.settle_held(queue, ids, is_handled));
+        let looked = poll_fn(|task| Poll::Ready(settling.as_mut().poll(task))).await;
+        if let Poll::Ready(settled) = looked {
+            return settled;
+        }
+        // A task of its own: what becomes of a message must be known also when the connection ends before the answer.
+        let (told, outcome) = oneshot::channel();
+        actix_rt::spawn(async move {
+            let _ = told.send(settling.await);
+        });
+        outcome.await.unwrap_or(Err(ErrorCode::INTERNAL))
+    }
+
+    async fn settle_held(
         self: Rc<Self>,
         queue: Arc<str>,
         ids: Vec<DeliveryId>,

@@ -58,7 +58,7 @@ pub struct Worker {
     read_turns: Rc<ReadTurns>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) memory: Arc<MemoryBudget>,
-    pub(super) consumers: Consumers,
+    pub(crate) consumers: Consumers,
     /// What could not be taken out of the broker.
     pub(super) removals: Removals,
     pub(super) inbox: OwnInbox,

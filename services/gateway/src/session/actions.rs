@@ -1,8 +1,10 @@
 //! What a session does in one turn, until the transport's shell takes it: messages to send, then actions to carry out.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 
-use super::{Action, MessageKind};
+use super::{Action, MessageKind, stomp::view::View};
 use crate::{disconnect::Disconnect, memory::ReplyPermit};
 
 /// What a session does in one turn: messages to send, in order, then actions, in order.
@@ -76,6 +78,16 @@ impl Actions {
         self.list.retain(|action| {
             !matches!(action, Action::Release(left) | Action::Replay(left, ..) if **left == *channel)
         });
+    }
+
+    /// Shows a channel from now on with this view, which is the newest of this turn. If the session was let in in the same
+    /// turn, also what was held back until then: it follows all that the session wrote.
+    pub fn show(&mut self, channel: Arc<str>, view: Arc<View>) {
+        self.list.retain(|action| !matches!(action, Action::Show(shown, _) if **shown == *channel));
+        let is_release =
+            |action: &Action| matches!(action, Action::Release(released) if **released == *channel);
+        let index = self.list.iter().position(is_release).unwrap_or(self.list.len());
+        self.list.insert(index, Action::Show(channel, view));
     }
 
     /// Adds the end of the session.

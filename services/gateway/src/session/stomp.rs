@@ -77,6 +77,8 @@ pub struct Traits {
     pub text_only: bool,
     /// It has pings of its own that every client answers: WebSocket's.
     pub has_pings: bool,
+    /// Its frames follow each other in one stream of bytes, and an EOL stands behind each.
+    pub trailing_eol: bool,
 }
 
 /// One client's session.
@@ -151,7 +153,11 @@ impl StompSession {
     }
 
     fn style(&self) -> Style {
-        Style { version: self.version, text_only: self.traits.text_only }
+        Style {
+            version: self.version,
+            text_only: self.traits.text_only,
+            trailing_eol: self.traits.trailing_eol,
+        }
     }
 
     fn end(&mut self, disconnect: Disconnect, actions: &mut Actions) {
@@ -175,7 +181,7 @@ impl StompSession {
     /// Tells what failed, and ends. `specs/stomp.md`, items 24, 33, 37, 46, 49.
     fn fail(&mut self, failure: Failure, actions: &mut Actions) {
         if matches!(self.state, State::New | State::Entering(_) | State::Open) {
-            failure.write(self.version, actions);
+            failure.write(self.style(), actions);
         }
         self.end(failure.disconnect, actions);
     }
@@ -222,15 +228,18 @@ impl StompSession {
 
     /// Sends the receipts whose turn has come.
     fn settle(&mut self, now: Now, actions: &mut Actions) {
-        let version = self.version;
+        let style = self.style();
         while let Some(settled) = self.receipts.pop() {
             if let Some(receipt) = &settled.receipt {
-                settled.write(version, receipt, actions);
+                settled.write(style, receipt, actions);
             }
             if settled.is_last {
                 match settled.receipt {
                     // The client reads the receipt and closes; only if it does not, the server does.
-                    Some(_) => self.clock.leave_by = Some(now.instant + self.settings.linger),
+                    Some(_) => {
+                        self.clock.leave_by = Some(now.instant + self.settings.linger);
+                        self.leave_channels(actions);
+                    }
                     None => self.end(Disconnect::NORMAL, actions),
                 }
             }

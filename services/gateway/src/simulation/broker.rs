@@ -11,6 +11,7 @@ use futures_util::future::{BoxFuture, FutureExt as _, join_all, pending, ready};
 use gorani_broker::{
     Announced, Broker, BrokerError, ClientInfo, Cluster, ConnectionEntry, Health, HistoryPage, HistoryQuery,
     Member, PresencePage, PresenceQuery, Publication, PublishOptions, Published, Retention, Sink,
+    queue::Queues,
 };
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -24,6 +25,7 @@ use super::{
 const CLUSTER: &str = "(cluster)";
 
 /// The broker of one node.
+#[derive(Clone)]
 pub(super) struct SimBroker {
     pub(super) network: Network,
     pub(super) link: usize,
@@ -31,7 +33,7 @@ pub(super) struct SimBroker {
     pub(super) id: Arc<Mutex<Option<String>>>,
 }
 
-type Answer<T> = BoxFuture<'static, Result<T, BrokerError>>;
+pub(super) type Answer<T> = BoxFuture<'static, Result<T, BrokerError>>;
 
 impl SimBroker {
     fn request<T: Send + 'static>(
@@ -43,7 +45,7 @@ impl SimBroker {
         self.fallible(line, label, None, move |server| Ok(run(server)))
     }
 
-    fn fallible<T: Send + 'static>(
+    pub(super) fn fallible<T: Send + 'static>(
         &self,
         line: &str,
         label: String,
@@ -210,6 +212,10 @@ impl Broker for SimBroker {
         let (name, node): (Arc<str>, _) = (channel.into(), node.to_owned());
         let label = format!("reap {channel} {node}");
         self.request(channel, label, move |server| server.presence_reap(&name, &node, limit))
+    }
+
+    fn queues(&self) -> Option<&dyn Queues> {
+        Some(self)
     }
 
     fn cluster(&self) -> &dyn Cluster {

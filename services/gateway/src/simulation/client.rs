@@ -81,8 +81,7 @@ impl Client {
         self.id = None;
         self.pending.clear();
         for subscription in self.subscriptions.values_mut() {
-            subscription.phase = Phase::Idle;
-            subscription.members.clear();
+            subscription.lose_connection();
         }
     }
 
@@ -108,17 +107,8 @@ impl Client {
     /// Asks for a channel; from where it stands, if it has stood somewhere. False if that makes no sense now.
     pub(super) fn subscribe(&mut self, channel: &Arc<str>) -> bool {
         let watches = self.watches;
-        let subscription = self.subscriptions.entry(channel.clone()).or_insert_with(|| Subscription {
-            watches,
-            phase: Phase::Idle,
-            command: 0,
-            is_wanted: false,
-            position: None,
-            last: None,
-            accepted_before: 0,
-            joins_before: 0,
-            members: BTreeMap::new(),
-        });
+        let subscription =
+            self.subscriptions.entry(channel.clone()).or_insert_with(|| Subscription::new(watches));
         if subscription.phase != Phase::Idle {
             return false;
         }

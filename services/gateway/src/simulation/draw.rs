@@ -1,6 +1,8 @@
 //! Draws the next step by chance. What breaks is drawn for the whole run first: a run in which little breaks goes deeper than one in
 //! which everything does.
 
+mod stomp;
+
 use std::sync::Arc;
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
@@ -24,24 +26,31 @@ pub(super) struct Draw {
     clients: usize,
     faults: [bool; FAULTS],
     fault_weight: Weight,
+    /// In runs with clients of STOMP.
+    stomp: Option<stomp::StompDraw>,
 }
 
 impl Draw {
     pub(super) fn new(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let faults = std::array::from_fn(|_| random.random_bool(0.4));
-        let fault_weight = random.random_range(1..8);
+        let fault_weight: Weight = random.random_range(1..8);
         let count = random.random_range(1..=CHANNELS.len());
         let channels = CHANNELS.sample(&mut random, count).copied().collect();
         let clients = random.random_range(1..=CLIENTS);
-        Self { random, channels, clients, faults, fault_weight }
+        let stomp = stomp::StompDraw::of_seed(seed);
+        let clients = stomp.as_ref().map_or(clients, |stomp| stomp.others.min(clients));
+        Self { random, channels, clients, faults, fault_weight, stomp }
     }
 
     /// The next step in this world.
     pub(super) fn next(&mut self, world: &World) -> Step {
         let mut choices: Vec<(Weight, Step)> = Vec::with_capacity(64);
-        choices.extend(world.movements().into_iter().map(|step| (12, step)));
+        // Queues need many movements for one message: there less breaks and ends between two of them.
+        let pace = if self.stomp.is_some() { 4 } else { 1 };
+        choices.extend(world.movements().into_iter().map(|step| (12 * pace, step)));
         self.add_clients(world, &mut choices);
+        self.add_stomp(world, &mut choices);
         self.add_faults(world, &mut choices);
         let total: Weight = choices.iter().map(|(weight, _)| weight).sum();
         let mut drawn = self.random.random_range(0..total.max(1));
@@ -81,7 +90,9 @@ impl Draw {
                 Step::ApiUnsubscribe(self.random.random_range(0..PROCESSES), index, self.channel()),
             ));
         }
-        choices.push((6, Step::ApiPublish(self.random.random_range(0..PROCESSES), self.channel())));
+        let channels = self.stomp.as_ref().map_or(1, |stomp| stomp.channels);
+        choices
+            .push((6 * channels, Step::ApiPublish(self.random.random_range(0..PROCESSES), self.channel())));
         let time = *[1, 20, 60, 300, 1100, 4000, 11_000, 26_000].choose(&mut self.random).unwrap_or(&1);
         choices.push((3, Step::Wait(time)));
     }
@@ -92,10 +103,11 @@ impl Draw {
         let count = self.random.random_range(0..3);
         let client = self.random.random_range(0..CLIENTS);
         // Whatever broke is mended sooner or later.
-        choices.push((4, Step::Heal(process)));
-        choices.push((2, Step::Thaw(process, worker)));
+        let pace = if self.stomp.is_some() { 4 } else { 1 };
+        choices.push((4 * pace, Step::Heal(process)));
+        choices.push((2 * pace, Step::Thaw(process, worker)));
         if world.processes.get(process).is_some_and(Option::is_none) {
-            choices.push((4, Step::Start(process)));
+            choices.push((4 * pace, Step::Start(process)));
         }
         let faults = [
             Step::Kill(process, count),

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use gorani_broker::Publication;
 
+use super::jobs::Jobs;
+
 /// A publication that was accepted.
 #[derive(Debug, Clone)]
 pub(super) struct Accepted {
@@ -40,6 +42,8 @@ pub(super) struct Ledger {
     lines: BTreeMap<Arc<str>, Line>,
     /// Of each epoch that began at a failover: the one before it.
     before: BTreeMap<Arc<str>, Arc<str>>,
+    /// Messages of work queues.
+    pub(super) jobs: Jobs,
     /// What must not happen, and did.
     pub(super) violations: Vec<String>,
 }
@@ -121,6 +125,12 @@ impl Ledger {
         if members.get(client) != Some(&Told::Joined) {
             members.insert(client.to_owned(), Told::Unknown);
         }
+    }
+
+    /// The server has forgotten a message of a queue, as one that was handled.
+    pub(super) fn acknowledged(&mut self, queue: &str, id: u64) {
+        self.jobs.removed(queue, id);
+        self.violations.append(&mut self.jobs.violations);
     }
 
     /// A publication by its number.

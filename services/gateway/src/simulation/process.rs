@@ -26,6 +26,8 @@ use crate::{
         endpoints::Endpoints,
         forward::Forwarding,
         held::{directory::Directory, opening::Local},
+        stomp::StompEndpoint,
+        stomp_tcp,
         websocket::upgrade::Upgrades,
     },
 };
@@ -104,7 +106,7 @@ impl Process {
         thread.tasks.spawn_local(async move {
             // A broker that is away: a supervisor starts the process again.
             loop {
-                if let Ok(node) = Node::start_with(settings.clone(), Arc::new(clone(&broker))).await {
+                if let Ok(node) = Node::start_with(settings.clone(), Arc::new(broker.clone())).await {
                     *started.borrow_mut() = Some(node);
                     return;
                 }
@@ -186,6 +188,25 @@ impl Process {
         true
     }
 
+    /// Accepts a connection of STOMP over TCP on a worker. False while the node is not there.
+    pub(super) fn accept_stomp(&mut self, stream: DuplexStream, worker: usize) -> bool {
+        let (Some(node), false) = (self.node.clone(), self.upgrades.is_empty()) else { return false };
+        let worker = worker % self.upgrades.len();
+        let (Some(upgrades), Some(thread)) = (self.upgrades.get(worker), self.threads.get(worker + 1)) else {
+            return false;
+        };
+        let of_worker = upgrades.local.worker.clone();
+        thread.tasks.spawn_local(async move {
+            stomp_tcp::take(&node, &of_worker, &StompEndpoint::new(node.clone()), stream, None);
+        });
+        true
+    }
+
+    /// Whether one of its threads stands still.
+    pub(super) fn is_frozen(&self) -> bool {
+        self.threads.iter().any(|thread| thread.is_frozen)
+    }
+
     /// Runs something of the backend's on the node's own thread.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         if let Some(thread) = self.threads.first() {
@@ -228,8 +249,4 @@ impl Process {
     pub(super) fn kill(self, executed: usize) {
         self.network.kill(self.link, executed);
     }
-}
-
-fn clone(broker: &SimBroker) -> SimBroker {
-    SimBroker { network: broker.network.clone(), link: broker.link, id: broker.id.clone() }
 }

@@ -44,6 +44,18 @@ pub(super) enum Step {
     Unsubscribe(usize, Arc<str>),
     /// A client publishes.
     Publish(usize, Arc<str>),
+    /// A client of STOMP begins to consume a queue, in the first, second or third mode of acknowledging.
+    Consume(usize, usize, Arc<str>),
+    /// It ends that.
+    Leave(usize, Arc<str>),
+    /// It sends to a queue.
+    Send(usize, Arc<str>),
+    /// It acknowledges one of the messages that it holds.
+    Ack(usize, usize),
+    /// It refuses one.
+    Nack(usize, usize),
+    /// It says goodbye.
+    Goodbye(usize),
     /// A client asks who is there.
     Presence(usize, Arc<str>),
     /// A client asks for history.
@@ -77,6 +89,12 @@ impl fmt::Display for Step {
             Self::Subscribe(client, channel) => write!(f, "subscribe {client} {channel}"),
             Self::Unsubscribe(client, channel) => write!(f, "unsubscribe {client} {channel}"),
             Self::Publish(client, channel) => write!(f, "publish {client} {channel}"),
+            Self::Consume(client, mode, queue) => write!(f, "consume {client} {mode} {queue}"),
+            Self::Leave(client, queue) => write!(f, "leave {client} {queue}"),
+            Self::Send(client, queue) => write!(f, "send {client} {queue}"),
+            Self::Ack(client, index) => write!(f, "ack {client} {index}"),
+            Self::Nack(client, index) => write!(f, "nack {client} {index}"),
+            Self::Goodbye(client) => write!(f, "goodbye {client}"),
             Self::Presence(client, channel) => write!(f, "presence {client} {channel}"),
             Self::History(client, channel) => write!(f, "history {client} {channel}"),
             Self::ApiPublish(process, channel) => write!(f, "api-publish {process} {channel}"),
@@ -97,7 +115,11 @@ impl FromStr for Step {
     fn from_str(line: &str) -> Result<Self, NoStep> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number = |index: usize| words.get(index).and_then(|word| word.parse().ok()).ok_or(NoStep);
-        let name = |index: usize| words.get(index).map(|word| Arc::from(*word)).ok_or(NoStep);
+        // Names stand last, and some have spaces in them.
+        let name = |index: usize| {
+            let words = words.get(index..).filter(|words| !words.is_empty()).ok_or(NoStep)?;
+            Ok(Arc::from(words.join(" ")))
+        };
         Ok(match *words.first().ok_or(NoStep)? {
             "start" => Self::Start(number(1)?),
             "kill" => Self::Kill(number(1)?, number(2)?),
@@ -119,6 +141,12 @@ impl FromStr for Step {
             "subscribe" => Self::Subscribe(number(1)?, name(2)?),
             "unsubscribe" => Self::Unsubscribe(number(1)?, name(2)?),
             "publish" => Self::Publish(number(1)?, name(2)?),
+            "consume" => Self::Consume(number(1)?, number(2)?, name(3)?),
+            "leave" => Self::Leave(number(1)?, name(2)?),
+            "send" => Self::Send(number(1)?, name(2)?),
+            "ack" => Self::Ack(number(1)?, number(2)?),
+            "nack" => Self::Nack(number(1)?, number(2)?),
+            "goodbye" => Self::Goodbye(number(1)?),
             "presence" => Self::Presence(number(1)?, name(2)?),
             "history" => Self::History(number(1)?, name(2)?),
             "api-publish" => Self::ApiPublish(number(1)?, name(2)?),

@@ -1,5 +1,7 @@
 //! Schedules by hand, for races that chance seldom draws.
 
+mod queues;
+
 use std::sync::Arc;
 
 use super::{schedule::Step, simulated, world::World};

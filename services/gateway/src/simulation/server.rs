@@ -14,7 +14,7 @@ use gorani_broker::{
 };
 use tokio::time::Instant;
 
-use super::ledger::Ledger;
+use super::{ledger::Ledger, queues::Queue};
 
 /// What the server pushes to a node.
 #[derive(Clone)]
@@ -51,6 +51,9 @@ pub(super) struct Server {
     leases: BTreeMap<String, (Bytes, Instant)>,
     connections: BTreeMap<String, BTreeMap<String, Instant>>,
     owners: BTreeMap<String, (String, Instant)>,
+    pub(super) queues: BTreeMap<Arc<str>, Queue>,
+    /// Counts the messages of all queues.
+    pub(super) next_message: u64,
     /// Nodes that receive a channel.
     pub(super) subscribers: BTreeMap<Arc<str>, BTreeSet<usize>>,
     /// Ids by which nodes hear messages.
@@ -89,7 +92,7 @@ impl Server {
         Published { position, repeated: false }
     }
 
-    fn push(&mut self, channel: &Arc<str>, event: &Event) {
+    pub(super) fn push(&mut self, channel: &Arc<str>, event: &Event) {
         for node in self.subscribers.get(channel).into_iter().flatten() {
             self.pushed.push((*node, channel.clone(), Push::Event(event.clone())));
         }

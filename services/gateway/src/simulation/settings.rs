@@ -3,8 +3,15 @@
 use std::time::Duration;
 
 use gorani_auth::{ChannelOptions, ChannelSettings, NamespaceSettings};
+use serde_json::json;
 
 use crate::settings::Settings;
+
+use super::jobs::{ATTEMPTS, MOST_MESSAGES};
+
+/// The backend as which clients of STOMP come.
+pub(super) const STOMP_USER: &str = "shop";
+pub(super) const STOMP_PASSWORD: &str = "hush";
 
 /// See the module's head.
 pub(super) fn settings() -> Settings {
@@ -12,6 +19,10 @@ pub(super) fn settings() -> Settings {
     settings.http.address.set_port(0);
     settings.client.allow_anonymous = true;
     settings.client.outbox_max_bytes = 16 * 1024;
+    settings.stomp.users =
+        serde_json::from_value(json!([{"name": STOMP_USER, "password": STOMP_PASSWORD}])).unwrap();
+    settings.stomp.queue.max_attempts = ATTEMPTS;
+    settings.stomp.queue.max_messages = MOST_MESSAGES;
     let open = ChannelOptions {
         presence: true,
         join_leave: true,

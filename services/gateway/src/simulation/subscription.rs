@@ -36,6 +36,26 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
+    pub(super) fn new(watches: bool) -> Self {
+        Self {
+            watches,
+            phase: Phase::Idle,
+            command: 0,
+            is_wanted: false,
+            position: None,
+            last: None,
+            accepted_before: 0,
+            joins_before: 0,
+            members: BTreeMap::new(),
+        }
+    }
+
+    /// Its connection has ended.
+    pub(super) fn lose_connection(&mut self) {
+        self.phase = Phase::Idle;
+        self.members.clear();
+    }
+
     /// The reply of a subscribe.
     pub(super) fn begin(&mut self, channel: &str, result: &Value, ledger: &Ledger) -> Result<(), String> {
         self.phase = Phase::Subscribed;

@@ -1,7 +1,9 @@
 //! The simulated world: processes, clients and the network between them. It carries steps out, one after the other, and looks
 //! after each whether what must hold holds.
 
-use std::{cell::Cell, collections::BTreeSet, rc::Rc, time::Duration};
+mod stomp;
+
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use gorani_broker::Publication;
@@ -12,6 +14,7 @@ use super::{
     process::Process,
     schedule::Step,
     settings::settings,
+    stomp::StompClient,
 };
 use crate::{
     clock,
@@ -22,6 +25,8 @@ use crate::{
 pub(super) const PROCESSES: usize = 2;
 pub(super) const WORKERS: usize = 2;
 pub(super) const CLIENTS: usize = 3;
+/// Clients of STOMP.
+pub(super) const STOMP_CLIENTS: usize = 2;
 /// The client that is told of joins and leaves. After a gap it is sent away, so the others must not be as it is.
 pub(super) const WATCHER: usize = 1;
 /// With history and recovery; with history of two publications; without history.
@@ -38,18 +43,20 @@ pub(super) struct World {
     pub(super) network: Network,
     pub(super) processes: Vec<Option<Process>>,
     pub(super) clients: Vec<Client>,
-    next_number: u64,
+    /// Their numbers follow those of the others.
+    pub(super) stomp: Vec<StompClient>,
+    pub(super) next_number: u64,
     /// Requests of backends that have not ended.
-    asked: Vec<Asked>,
+    pub(super) asked: Vec<Asked>,
     /// What was done, in words.
     pub(super) trace: Vec<String>,
 }
 
 /// A request of a backend.
-struct Asked {
-    what: String,
-    link: usize,
-    ended: Rc<Cell<bool>>,
+pub(super) struct Asked {
+    pub(super) what: String,
+    pub(super) link: usize,
+    pub(super) ended: Rc<Cell<bool>>,
 }
 
 impl Drop for World {
@@ -66,7 +73,10 @@ impl World {
         let processes = (0..PROCESSES).map(|_| Some(Process::start(&network, settings(), WORKERS))).collect();
         let clients =
             (0..CLIENTS).map(|index| Client::new(format!("client {index}"), index == WATCHER)).collect();
-        Self { network, processes, clients, next_number: 0, asked: Vec::new(), trace: Vec::new() }
+        let stomp =
+            (CLIENTS..CLIENTS + STOMP_CLIENTS).map(|index| StompClient::new(format!("client {index}")));
+        let stomp = stomp.collect();
+        Self { network, processes, clients, stomp, next_number: 0, asked: Vec::new(), trace: Vec::new() }
     }
 
     /// Carries a step out and whatever follows from it. False if it made no sense.
@@ -146,7 +156,7 @@ impl World {
             Step::ApiUnsubscribe(process, client, channel) => {
                 self.api_unsubscribe(*process, *client, channel)
             }
-            step => self.begin_of_client(step),
+            step => self.begin_of_stomp(step).or_else(|| self.begin_of_client(step)),
         }
     }
 
@@ -187,7 +197,7 @@ impl World {
         }
     }
 
-    fn next_data(&mut self) -> String {
+    pub(super) fn next_data(&mut self) -> String {
         self.next_number += 1;
         format!("{{\"n\":{}}}", self.next_number)
     }
@@ -213,7 +223,10 @@ impl World {
     }
 
     fn api_unsubscribe(&mut self, process: usize, client: usize, channel: &str) -> Option<String> {
-        let id = self.clients.get(client)?.id.clone()?;
+        let id = match self.clients.get(client) {
+            Some(client) => client.id.clone()?,
+            None => self.stomp.get(client.checked_sub(CLIENTS)?)?.id.clone()?,
+        };
         let process = self.processes.get(process)?.as_ref()?;
         let node = process.node.clone()?;
         let target = Target { user: String::new(), client: Some(id) };
@@ -230,7 +243,10 @@ impl World {
 
     /// What must not have happened, and did.
     pub(super) fn violations(&self) -> Vec<String> {
-        let mut violations = self.network.0.lock().server.ledger.violations.clone();
+        let state = self.network.0.lock();
+        let ledger = &state.server.ledger;
+        let mut violations: Vec<String> =
+            ledger.violations.iter().chain(&ledger.jobs.violations).cloned().collect();
         if self.processes.iter().flatten().any(Process::is_spinning) {
             violations.push("tasks wake one another without an end".to_owned());
         }
@@ -249,6 +265,7 @@ impl World {
         }
         self.trace.push("all clients go".to_owned());
         self.clients.iter_mut().for_each(Client::disconnect);
+        self.end_stomp();
         self.settle(false).await;
         wrong = self.violations();
         if wrong.is_empty() { self.check_empty() } else { wrong }
@@ -270,6 +287,9 @@ impl World {
                 for channel in self.clients.get(index).map(Client::unasked).unwrap_or_default() {
                     self.carry_out(&Step::Subscribe(index, channel)).await;
                 }
+            }
+            if reconnect {
+                self.settle_stomp().await;
             }
             self.flow().await;
             self.trace.push(format!("wait {}", ROUND.as_millis()));
@@ -313,81 +333,8 @@ impl World {
                 .filter(|index| self.clients.get(*index).is_some_and(Client::is_open))
                 .map(Step::Read),
         );
+        let is_open = |(_, client): &(usize, &StompClient)| client.is_open();
+        steps.extend((CLIENTS..).zip(&self.stomp).filter(is_open).map(|(index, _)| Step::Read(index)));
         steps
-    }
-
-    /// What is not in order although all had the time to be.
-    fn check(&self) -> Vec<String> {
-        let state = &mut *self.network.0.lock();
-        let mut wrong = state.server.ledger.violations.clone();
-        let there = |channel: &str, id: &str| {
-            self.clients.iter().any(|client| {
-                client.id.as_deref() == Some(id) && client.wanted().iter().any(|name| **name == *channel)
-            })
-        };
-        for client in &self.clients {
-            let top = |channel: &str| state.server.top(channel);
-            wrong.extend(client.check(&state.server.ledger, top, there));
-        }
-        for channel in CHANNELS {
-            let present: BTreeSet<String> =
-                state.server.present(&channel.into()).iter().map(|info| info.client.clone()).collect();
-            for id in self.clients.iter().filter_map(|client| client.id.as_ref()) {
-                if there(channel, id) && !present.contains(id) {
-                    wrong.push(format!("{channel}: {id} is not present"));
-                }
-            }
-            for id in present.iter().filter(|id| !there(channel, id)) {
-                wrong.push(format!("{channel}: {id} is a ghost in presence"));
-            }
-        }
-        for asked in self.asked.iter().filter(|asked| !asked.ended.get()) {
-            // Whoever asked a process that was killed sees that the connection is gone.
-            if state.links.get(asked.link).is_some_and(|link| !link.is_dead) {
-                wrong.push(format!("{} was never answered", asked.what));
-            }
-        }
-        wrong
-    }
-
-    /// All clients have gone: what is left of them although all had the time to go.
-    fn check_empty(&self) -> Vec<String> {
-        let mut wrong = Vec::new();
-        for (index, process) in self.processes.iter().enumerate() {
-            let Some(process) = process else { continue };
-            for worker in process.workers() {
-                let hub = worker.hub();
-                if hub.channel_count() > 0 {
-                    wrong.push(format!(
-                        "process {index}: worker {} keeps {} channels",
-                        worker.index,
-                        hub.channel_count()
-                    ));
-                }
-                if hub.roster().all().count() > 0 {
-                    wrong.push(format!("process {index}: worker {} keeps sessions", worker.index));
-                }
-                if !worker.interest.is_empty() {
-                    wrong.push(format!(
-                        "process {index} keeps interest in {} channels",
-                        worker.interest.len()
-                    ));
-                }
-            }
-            if process.node.as_ref().is_some_and(|node| node.connections() > 0) {
-                wrong.push(format!("process {index} counts connections"));
-            }
-        }
-        let state = &mut *self.network.0.lock();
-        for channel in CHANNELS {
-            if !state.server.present(&channel.into()).is_empty() {
-                wrong.push(format!("{channel}: presence is not empty"));
-            }
-            if state.server.subscribers.get(channel).is_some_and(|nodes| !nodes.is_empty()) {
-                wrong.push(format!("{channel}: a node is subscribed still"));
-            }
-        }
-        wrong.extend(state.server.ledger.violations.iter().cloned());
-        wrong
     }
 }

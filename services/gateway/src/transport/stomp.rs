@@ -41,9 +41,18 @@ impl StompEndpoint {
         Self { text_only: true, ..Self::new(node) }
     }
 
-    /// A session for a connection, over a transport with or without pings of its own.
-    pub fn session(&self, has_pings: bool, peer: Option<SocketAddr>, now: Now) -> StompSession {
-        let traits = Traits { text_only: self.text_only, has_pings };
+    /// A session for a connection over WebSocket or SockJS. The latter has heartbeats that nobody answers.
+    fn framed_session(&self, peer: Option<SocketAddr>, now: Now) -> StompSession {
+        let has_pings = !self.text_only;
+        self.session(Traits { text_only: self.text_only, has_pings, trailing_eol: false }, peer, now)
+    }
+
+    /// A session for a connection over TCP.
+    pub fn tcp_session(&self, peer: Option<SocketAddr>, now: Now) -> StompSession {
+        self.session(Traits { text_only: false, has_pings: false, trailing_eol: true }, peer, now)
+    }
+
+    fn session(&self, traits: Traits, peer: Option<SocketAddr>, now: Now) -> StompSession {
         StompSession::new(self.node.policy.clone(), self.settings.clone(), traits, now)
             .with_login_limit(self.node.login_limit(peer))
     }
@@ -87,8 +96,7 @@ impl Endpoint for StompEndpoint {
     }
 
     fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, Refused> {
-        // SockJS, which carries text alone, has heartbeats that nobody answers.
-        Ok(Box::new(self.session(!self.text_only, handshake.peer, now)))
+        Ok(Box::new(self.framed_session(handshake.peer, now)))
     }
 }
 

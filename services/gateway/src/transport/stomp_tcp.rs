@@ -107,7 +107,7 @@ pub fn take<T: Io>(
     };
     let now = Now::read();
     let outbox = Outbox::new(endpoint.outbox_max_bytes());
-    let session = Box::new(endpoint.session(false, peer, now));
+    let session = Box::new(endpoint.tcp_session(peer, now));
     StompConnection::create(|ctx: &mut Context<StompConnection<T>>| {
         ctx.set_mailbox_capacity(mailbox::capacity(&node.settings));
         place.runs(ctx.address().recipient());
@@ -148,6 +148,8 @@ fn refuse<T: Io>(mut io: T, reason: Cow<'static, str>) {
         .header("message", &reason)
         .header("reconnect", "true")
         .body(b"");
+    // As behind every frame over TCP, see `Style::trailing_eol`.
+    error.extend_from_slice(b"\n");
     actix_rt::spawn(async move {
         let told = async {
             io.write_all(&error).await?;

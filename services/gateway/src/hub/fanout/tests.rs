@@ -113,7 +113,8 @@ fn shared_frames_are_those_that_each_would_have_had_by_itself() {
     ];
     for version in [Version::V1_0, Version::V1_1, Version::V1_2] {
         for framing in framings() {
-            let style = Style { version, text_only: framing.is_text_only() };
+            let style =
+                Style { version, text_only: framing.is_text_only(), trailing_eol: framing == Framing::Raw };
             let views = [
                 vec![shown(Some("sub-0"), false)],
                 vec![shown(Some("sub-1"), false)],
@@ -157,7 +158,7 @@ fn shared_frames_are_those_that_each_would_have_had_by_itself() {
 #[test]
 fn ids_of_their_own_share_the_bytes_of_a_large_body() {
     let mut encoder = Encoder::new(usize::MAX);
-    let style = Style { version: Version::V1_2, text_only: false };
+    let style = Style { version: Version::V1_2, text_only: false, trailing_eol: false };
     let subscribed: Vec<_> = (0..100)
         .map(|number| {
             let shown = vec![shown(Some(&format!("sub-{number}")), false)];
@@ -183,7 +184,7 @@ fn ids_of_their_own_share_the_bytes_of_a_large_body() {
 #[test]
 fn encodings_are_forgotten_with_the_last_subscription_that_has_them() {
     let mut encoder = Encoder::new(usize::MAX);
-    let style = Style { version: Version::V1_2, text_only: false };
+    let style = Style { version: Version::V1_2, text_only: false, trailing_eol: false };
     let view = |number: usize| Arc::new(View { style, shown: vec![shown(Some(&number.to_string()), false)] });
     let encoding = |number| Encoding { protocol: Protocol::Stomp(view(number)), framing: Framing::Raw };
     let ids: Vec<EncodingId> = (0..1000).map(|number| encoder.acquire(&encoding(number % 500))).collect();
@@ -237,7 +238,7 @@ fn a_head_and_a_message_are_what_the_framing_makes_of_it() {
 /// CPU time of this thread for a fan-out to so many subscribers with ids of their own.
 fn cost(subscribers: usize) -> Duration {
     let mut encoder = Encoder::new(usize::MAX);
-    let style = Style { version: Version::V1_2, text_only: false };
+    let style = Style { version: Version::V1_2, text_only: false, trailing_eol: false };
     let subscribed: Vec<_> = (0..subscribers)
         .map(|number| {
             let shown = vec![shown(Some(&format!("sub-{number}")), false)];

@@ -84,6 +84,12 @@ impl Served {
 }
 
 impl Consumers {
+    /// Queues that are served, and takings that wait.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.queues.borrow().len() + self.takings.borrow().len()
+    }
+
     /// A session begins to take.
     pub(super) fn enter(&self, request: &TakeRequest) -> Rc<Notify> {
         let mut queues = self.queues.borrow_mut();

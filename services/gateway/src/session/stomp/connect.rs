@@ -98,7 +98,8 @@ impl StompSession {
     }
 
     fn open(&mut self, offer: HeartBeat, now: Now, actions: &mut Actions) {
-        let (identity, version) = (&self.identity, self.version);
+        let (identity, style) = (&self.identity, self.style());
+        let version = style.version;
         let millis = |time: std::time::Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
         let ours = HeartBeat {
             sends_ms: millis(self.settings.heart_beat_send),
@@ -119,6 +120,7 @@ impl StompSession {
                 connected = connected.header("user-name", &identity.user);
             }
             connected.end();
+            style.end_frame(out);
         });
     }
 

@@ -4,6 +4,7 @@
 //! /topic/chat:lobby        the channel chat:lobby
 //! /user/queue/orders       the channel orders#42, for user 42 who asks
 //! /user/43/queue/orders    the channel orders#43, to send to
+//! /user/a%2Fb/queue/orders the channel orders#a/b: a user's id is percent-encoded, and decoded once
 //! /queue/jobs              the work queue jobs
 //! ```
 
@@ -35,6 +36,12 @@ pub(super) enum DestinationError {
     /// A user destination of a session without a user, or of a user whose name cannot stand in a channel's.
     #[error("a user destination needs a user, and a name without # and ,")]
     User,
+    /// `/user/queue/queue/…`: the channel `queue/…` of the sender, or a channel of the user `queue`.
+    #[error("whose destination it is cannot be told: write %71ueue for the user queue")]
+    Ambiguous,
+    /// A `%` in a user's id that is not followed by two hexadecimal digits, or bytes that are no text.
+    #[error("the user's id is not percent-encoded: write %25 for %")]
+    Encoding,
     /// Nothing behind the prefix, or too much.
     #[error("the destination has no name")]
     Name,
@@ -51,15 +58,20 @@ pub(super) fn to_subscribe<'a>(text: &'a str, user: &str) -> Result<Destination<
     }
 }
 
-/// What `text` names for one who sends.
+/// What `text` names for one who sends. Whom it reaches is never a guess: an id is decoded once, and whole, and what could be
+/// read as two users is refused.
 pub(super) fn to_send<'a>(text: &'a str, sender: &str) -> Result<Destination<'a>, DestinationError> {
     let Some(rest) = text.strip_prefix(USER) else { return shared(text) };
     if let Some(name) = rest.strip_prefix(USER_QUEUE) {
-        return personal(name, sender);
+        return if name.starts_with(USER_QUEUE) {
+            Err(DestinationError::Ambiguous)
+        } else {
+            personal(name, sender)
+        };
     }
     let (user, name) = rest.split_once('/').ok_or(DestinationError::Prefix)?;
     let name = name.strip_prefix(USER_QUEUE).ok_or(DestinationError::Prefix)?;
-    personal(name, &unquoted(user))
+    personal(name, &decoded(user)?)
 }
 
 fn shared(text: &str) -> Result<Destination<'_>, DestinationError> {
@@ -85,13 +97,38 @@ fn personal<'a>(name: &str, user: &str) -> Result<Destination<'a>, DestinationEr
     }
 }
 
-/// A user id with `%2F` for `/`, as clients write it that put ids into paths.
-fn unquoted(user: &str) -> Cow<'_, str> {
-    if user.contains('%') { user.replace("%2F", "/").replace("%2f", "/").into() } else { user.into() }
+/// A user's id without its percent-encoding (RFC 3986, 2.1), as clients write it that put ids into paths.
+fn decoded(user: &str) -> Result<Cow<'_, str>, DestinationError> {
+    if !user.contains('%') {
+        return Ok(user.into());
+    }
+    let mut bytes = Vec::with_capacity(user.len());
+    let mut rest = user.as_bytes();
+    while let [first, behind @ ..] = rest {
+        rest = match (first, behind) {
+            (b'%', [high, low, behind @ ..]) => {
+                bytes.push(hexadecimal(*high)? << 4 | hexadecimal(*low)?);
+                behind
+            }
+            (b'%', _) => return Err(DestinationError::Encoding),
+            (byte, behind) => {
+                bytes.push(*byte);
+                behind
+            }
+        };
+    }
+    String::from_utf8(bytes).map(Cow::Owned).map_err(|_| DestinationError::Encoding)
+}
+
+fn hexadecimal(digit: u8) -> Result<u8, DestinationError> {
+    let value = char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    value.ok_or(DestinationError::Encoding)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::strategy::Strategy as _;
+
     use super::*;
 
     fn channel(name: &str) -> Result<Destination<'_>, DestinationError> {
@@ -125,6 +162,99 @@ mod tests {
         assert_eq!(to_send("/user/4,5/queue/orders", ""), Err(DestinationError::User));
         assert_eq!(to_subscribe("/user/queue/orders#43", "42"), Err(DestinationError::User));
         assert_eq!(to_subscribe("/user/queue/", "42"), Err(DestinationError::Name));
+    }
+
+    #[test]
+    fn item_55_the_id_of_a_user_is_decoded_once() {
+        for (written, meant) in [
+            ("a%2fb", "a/b"),
+            ("a%252Fb", "a%2Fb"),
+            ("a%25252Fb", "a%252Fb"),
+            ("4%32", "42"),
+            ("a%40b.c", "a@b.c"),
+            ("oauth:4%3A2", "oauth:4:2"),
+            ("%71ueue", "queue"),
+            ("50%25", "50%"),
+        ] {
+            assert_eq!(reaches(written), Ok(format!("orders#{meant}")), "{written}");
+        }
+        for wrong in ["50%", "50%2", "50%zz", "%+1", "% 1", "%%", "%ff", "%C3"] {
+            assert_eq!(reaches(wrong), Err(DestinationError::Encoding), "{wrong}");
+        }
+        // Decoded, they would name other users too, or none.
+        for wrong in ["", "43%2C42", "43%2342", "43%00", "43%0A", "%20", "%C3%BC"] {
+            assert_eq!(reaches(wrong), Err(DestinationError::User), "{wrong}");
+        }
+        // The name behind it is taken as it is.
+        assert_eq!(to_send("/user/43/queue/a%2342", ""), channel("a%2342#43"));
+        assert_eq!(to_send("/user/43/queue/a#42", ""), Err(DestinationError::User));
+        assert_eq!(to_subscribe("/user/queue/a%2342", "43"), channel("a%2342#43"));
+    }
+
+    #[test]
+    fn item_55_a_destination_that_could_be_read_as_two_users_is_refused_to_who_sends() {
+        assert_eq!(to_send("/user/queue/queue/orders", "42"), Err(DestinationError::Ambiguous));
+        assert_eq!(to_send("/user/%71ueue/queue/orders", "42"), channel("orders#queue"));
+        assert_eq!(to_send("/user/42/queue/queue/orders", "42"), channel("queue/orders#42"));
+        // A subscription is always one's own.
+        assert_eq!(to_subscribe("/user/queue/queue/orders", "42"), channel("queue/orders#42"));
+    }
+
+    fn encoded(user: &str) -> String {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~!*'()".contains(&byte);
+        let sign = |byte: u8| if plain(byte) { char::from(byte).into() } else { format!("%{byte:02X}") };
+        if user == "queue" { "%71ueue".to_owned() } else { user.bytes().map(sign).collect() }
+    }
+
+    /// As it stands in a path of a subscription to `/user/queue/orders`.
+    fn subscribes_to(user: &str) -> Result<String, DestinationError> {
+        match to_subscribe("/user/queue/orders", user)? {
+            Destination::Channel(channel) => Ok(channel.into_owned()),
+            Destination::Queue(_) => panic!("a queue"),
+        }
+    }
+
+    fn reaches(user: &str) -> Result<String, DestinationError> {
+        match to_send(&format!("/user/{user}/queue/orders"), "42")? {
+            Destination::Channel(channel) => Ok(channel.into_owned()),
+            Destination::Queue(_) => panic!("a queue"),
+        }
+    }
+
+    const PIECES: [&str; 16] =
+        ["%", "2F", "25", "23", "2C", "/", "#", ",", "queue", "user", ":", "$", "a", "42", "ü", " "];
+
+    /// Ids with much in them that means something somewhere.
+    fn id() -> impl proptest::strategy::Strategy<Value = String> {
+        proptest::collection::vec(proptest::sample::select(&PIECES[..]), 0..6)
+            .prop_map(|pieces| pieces.concat())
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_sent_to_an_encoded_id_reaches_exactly_that_user(user in id(), other in id()) {
+            // Whoever can subscribe can be reached, and nobody else gets it.
+            match subscribes_to(&user) {
+                Ok(channel) => {
+                    proptest::prop_assert_eq!(reaches(&encoded(&user)), Ok(channel.clone()));
+                    if other != user {
+                        proptest::prop_assert_ne!(subscribes_to(&other), Ok(channel));
+                    }
+                }
+                Err(_) => proptest::prop_assert_eq!(reaches(&encoded(&user)), Err(DestinationError::User)),
+            }
+        }
+
+        #[test]
+        fn whatever_stands_for_an_id_reaches_one_user_at_most(written in id()) {
+            // More than an id would be more than one part of a path.
+            let written = written.replace('/', "");
+            if let Ok(channel) = reaches(&written) {
+                let users: Vec<&str> = gorani_auth::ChannelName::parse(&channel).users().collect();
+                proptest::prop_assert_eq!(users.len(), 1);
+                proptest::prop_assert_eq!(reaches(&encoded(users[0])), Ok(channel.clone()));
+            }
+        }
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use gorani_protocol::stomp::{Command, DecodeError, ServerCommand, Version, encode, version::VERSION_LIST};
+use gorani_protocol::stomp::{Command, DecodeError, ServerCommand, encode, version::VERSION_LIST};
 use rand::RngExt;
 
-use super::destination::DestinationError;
+use super::{destination::DestinationError, view::Style};
 use crate::{
     disconnect::{Disconnect, ErrorCode},
     session::{Actions, MessageKind},
@@ -79,9 +79,9 @@ impl Failure {
     }
 
     /// Writes the ERROR.
-    pub(super) fn write(&self, version: Version, actions: &mut Actions) {
+    pub(super) fn write(&self, style: Style, actions: &mut Actions) {
         actions.message(MessageKind::Text, |out| {
-            let mut frame = encode::frame(ServerCommand::Error, version, out)
+            let mut frame = encode::frame(ServerCommand::Error, style.version, out)
                 .header("message", &self.text)
                 .header("content-type", "text/plain");
             if let Some(receipt) = &self.receipt {
@@ -103,6 +103,7 @@ impl Failure {
                 (None, _) => self.text.to_string(),
             };
             frame.body(body.as_bytes());
+            style.end_frame(out);
         });
     }
 }

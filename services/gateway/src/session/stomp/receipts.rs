@@ -3,8 +3,9 @@
 
 use std::collections::VecDeque;
 
-use gorani_protocol::stomp::{ServerCommand, Version, encode};
+use gorani_protocol::stomp::{ServerCommand, encode};
 
+use super::view::Style;
 use crate::session::{Actions, MessageKind, Ticket};
 
 /// Frames whose outcome is awaited at a time; more wait, so that a client cannot flood the broker.
@@ -46,13 +47,15 @@ pub(super) struct Settled {
 }
 
 impl Settled {
-    pub(super) fn write(&self, version: Version, receipt: &str, actions: &mut Actions) {
+    pub(super) fn write(&self, style: Style, receipt: &str, actions: &mut Actions) {
         actions.message(MessageKind::Text, |out| {
-            let mut frame = encode::frame(ServerCommand::Receipt, version, out).header("receipt-id", receipt);
+            let mut frame =
+                encode::frame(ServerCommand::Receipt, style.version, out).header("receipt-id", receipt);
             for (name, value) in &self.headers {
                 frame = frame.header(name, value);
             }
             frame.end();
+            style.end_frame(out);
         });
     }
 }

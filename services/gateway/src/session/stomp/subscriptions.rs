@@ -169,7 +169,8 @@ impl StompSession {
         if !is_first {
             self.subscriptions.push(subscription);
             self.receipts.expect(0, receipt, false);
-            actions.push(Action::Show(channel.clone(), self.view(&channel)));
+            let view = self.view(&channel);
+            actions.show(channel, view);
         } else {
             let ticket = self.receipts.expect(1, receipt, false);
             subscription.under_way = Some(ticket);
@@ -185,6 +186,25 @@ impl StompSession {
         }
         self.watch_expiry();
         Ok(())
+    }
+
+    /// The session is over but for its end: no message follows what it has just written.
+    pub(super) fn leave_channels(&mut self, actions: &mut Actions) {
+        let mut left: Vec<Arc<str>> = Vec::new();
+        self.subscriptions.retain(|subscription| match &subscription.source {
+            Source::Channel(channel) => {
+                if !left.contains(channel) {
+                    left.push(channel.clone());
+                }
+                false
+            }
+            Source::Queue(_) => true,
+        });
+        for channel in left {
+            actions.forget_release(&channel);
+            actions.push(Action::Unsubscribe(channel));
+        }
+        self.watch_expiry();
     }
 
     fn watch_expiry(&mut self) {
@@ -249,9 +269,14 @@ impl StompSession {
         self.receipts.expect(0, headers.get("receipt"), false);
         match left {
             Source::Channel(channel) if self.is_subscribed(&channel) => {
-                actions.push(Action::Show(channel.clone(), self.view(&channel)));
+                // Of what was held back nothing follows the receipt.
+                let view = self.view(&channel);
+                actions.show(channel, view);
             }
-            Source::Channel(channel) => actions.push(Action::Unsubscribe(channel)),
+            Source::Channel(channel) => {
+                actions.forget_release(&channel);
+                actions.push(Action::Unsubscribe(channel));
+            }
             Source::Queue(mut consumer) => {
                 if let Some(ticket) = consumer.taking {
                     // What may be on its way goes back when it is here.

@@ -16,6 +16,18 @@ pub struct Style {
     /// Whether the transport carries text alone, as SockJS does: bytes that are none are shown as base64, and a header
     /// `encoding:base64` says so.
     pub text_only: bool,
+    /// Whether an EOL follows the NUL of each frame. Over TCP some clients count on it, as other servers send it: php-stomp
+    /// takes the byte behind a NUL for the EOL, and would lose the first letter of the next frame.
+    pub trailing_eol: bool,
+}
+
+impl Style {
+    /// Writes what follows the NUL of a frame.
+    pub(super) fn end_frame(self, out: &mut BytesMut) {
+        if self.trailing_eol {
+            out.extend_from_slice(b"\n");
+        }
+    }
 }
 
 /// The subscriptions of one session to one channel.
@@ -39,7 +51,10 @@ pub struct Shown {
 }
 
 /// A session without subscriptions.
-pub const EMPTY: View = View { style: Style { version: Version::V1_2, text_only: false }, shown: Vec::new() };
+pub const EMPTY: View = View {
+    style: Style { version: Version::V1_2, text_only: false, trailing_eol: false },
+    shown: Vec::new(),
+};
 
 /// Headers that the server writes itself, and that no publisher may.
 const RESERVED: [&str; 17] = [
@@ -144,7 +159,7 @@ impl Shown {
         delivery: Delivery<'_>,
         out: &mut BytesMut,
     ) {
-        let Style { version, text_only } = style;
+        let Style { version, text_only, .. } = style;
         let tags = &publication.tags;
         let mut frame = encode::more_headers(version, out);
         frame = frame.header("message-id", message_id).header("destination", &self.destination);
@@ -174,6 +189,7 @@ impl Shown {
             frame = frame.header(name, value);
         }
         frame.body(body);
+        style.end_frame(out);
     }
 }
 

@@ -67,7 +67,7 @@ fn a_history_in_pieces_is_the_history_at_once() {
             let page = HistoryPage {
                 publications: publications(count),
                 top: top(count).top.unwrap(),
-                truncated: false,
+                ..HistoryPage::default()
             };
             let (steps, reply) = steps(&mut bench, (ticket, Outcome::History(Ok((page, permit)))));
             assert_eq!(steps > 5, is_large && count == 700, "{steps} steps");
@@ -214,7 +214,8 @@ fn heavy_reads_wait_while_large_replies_are_written() {
     let history = |id: u32| json!({"id": id, "history": {"channel": "history:a", "limit": -1}}).to_string();
     bench.say_text(&history(3));
     let Some(Action::History(ticket, ..)) = bench.next() else { panic!("no history") };
-    let page = HistoryPage { publications: publications(500), top: top(500).top.unwrap(), truncated: false };
+    let page =
+        HistoryPage { publications: publications(500), top: top(500).top.unwrap(), ..HistoryPage::default() };
     let mut actions = Actions::default();
     let outcome = Outcome::History(Ok((page, budget.try_reply(100))));
     bench.session.outcome(ticket, outcome, bench.now, &mut actions);

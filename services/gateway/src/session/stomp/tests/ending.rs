@@ -42,6 +42,19 @@ fn item_49_nothing_follows_an_error() {
 }
 
 #[test]
+fn item_47_no_message_follows_the_receipt_of_a_disconnect() {
+    let mut bench = Bench::connected("1.2");
+    let subscribe = |id: u32| format!("SUBSCRIBE\nid:{id}\ndestination:/topic/open:a\n\n\0");
+    let frames = format!("{}{}DISCONNECT\nreceipt:bye\n\n\0", subscribe(0), subscribe(1));
+    assert_eq!(bench.say(&frames), []);
+    // What was held back for it would be released behind the receipt.
+    assert_eq!(bench.grant(Subscribed::default())[0].get("receipt-id"), Some("bye"));
+    let last =
+        bench.actions.drain(..).filter(|action| !matches!(action, Action::Show(..))).collect::<Vec<_>>();
+    assert!(matches!(&last[..], [Action::Unsubscribe(channel)] if &**channel == "open:a"), "{last:?}");
+}
+
+#[test]
 fn item_49_an_error_names_the_frame() {
     let mut bench = Bench::connected("1.2");
     let told = bench.ask("SUBSCRIBE\nid:0\ndestination:/topic/closed:a\n\n\0");

@@ -90,7 +90,13 @@ fn check(publication: &Publication) {
         let shown = Shown { id: Some("s-1".into()), destination: "/topic/n:a".into(), acks: true };
         let delivery = Delivery { ack: Some("a-1"), redelivered: false };
         let mut out = BytesMut::new();
-        shown.write_delivery(Style { version, text_only }, publication, "e-7", delivery, &mut out);
+        shown.write_delivery(
+            Style { version, text_only, trailing_eol: false },
+            publication,
+            "e-7",
+            delivery,
+            &mut out,
+        );
         for is_lenient in [false, true] {
             let read = Read::only(&out, version, is_lenient);
             for (name, value) in OURS {
@@ -199,7 +205,12 @@ fn a_name_that_the_readers_version_cannot_say_is_left_out_whole() {
         for (version, is_said) in VERSIONS.into_iter().zip(said) {
             let shown = Shown { id: None, destination: "/topic/n:a".into(), acks: false };
             let mut out = BytesMut::new();
-            shown.write(Style { version, text_only: false }, &publication, "e-7", &mut out);
+            shown.write(
+                Style { version, text_only: false, trailing_eol: false },
+                &publication,
+                "e-7",
+                &mut out,
+            );
             assert_eq!(
                 Read::only(&out, version, false).first(name),
                 is_said.then_some("1"),

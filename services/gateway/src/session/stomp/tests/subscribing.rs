@@ -70,6 +70,30 @@ fn item_32_two_ids_on_one_destination_get_two_messages() {
 }
 
 #[test]
+fn item_34_what_was_held_back_does_not_follow_the_receipt_of_an_unsubscribe_in_the_same_turn() {
+    let mut bench = Bench::connected("1.2");
+    let frames = "SUBSCRIBE\nid:0\ndestination:/topic/open:a\n\n\0UNSUBSCRIBE\nid:0\nreceipt:r\n\n\0";
+    assert_eq!(bench.say(frames), []);
+    assert_eq!(bench.grant(Subscribed::default())[0].get("receipt-id"), Some("r"));
+    assert!(matches!(bench.actions.pop_front(), Some(Action::Unsubscribe(_))));
+    assert!(bench.actions.is_empty(), "{:?}", bench.actions);
+}
+
+#[test]
+fn item_34_what_was_held_back_is_shown_to_the_subscriptions_that_are_left() {
+    let mut bench = Bench::connected("1.2");
+    let subscribe = |id: u32| format!("SUBSCRIBE\nid:{id}\ndestination:/topic/open:a\n\n\0");
+    let frames = format!("{}{}UNSUBSCRIBE\nid:0\nreceipt:r\n\n\0", subscribe(0), subscribe(1));
+    assert_eq!(bench.say(&frames), []);
+    assert_eq!(bench.grant(Subscribed::default())[0].get("receipt-id"), Some("r"));
+    let actions: Vec<Action> = bench.actions.drain(..).collect();
+    // The view that is in effect when what was held back is released.
+    let [Action::Show(_, view), Action::Release(_)] = &actions[..] else { panic!("{actions:?}") };
+    assert_eq!(view.shown.len(), 1);
+    assert_eq!(view.shown[0].id.as_deref(), Some("1"));
+}
+
+#[test]
 fn item_33_a_denied_subscription_is_told_and_ends_the_session() {
     let mut bench = Bench::connected("1.2");
     let told = bench.ask("SUBSCRIBE\nid:0\nreceipt:r\ndestination:/topic/closed:a\n\n\0");
@@ -127,7 +151,8 @@ fn items_35_and_36_a_message_says_where_it_belongs_and_keeps_the_publishers_head
 #[test]
 fn over_a_transport_of_text_alone_bytes_are_shown_as_base64() {
     use crate::session::stomp::view::{Shown, Style};
-    let style = Style { version: gorani_protocol::stomp::Version::V1_2, text_only: true };
+    let style =
+        Style { version: gorani_protocol::stomp::Version::V1_2, text_only: true, trailing_eol: false };
     let shown_as = Shown { id: None, destination: "/topic/open:a".into(), acks: false };
     let view = View { style, shown: vec![shown_as] };
     let of = |data: &'static [u8]| {

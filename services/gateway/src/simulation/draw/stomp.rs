@@ -1,0 +1,91 @@
+//! What clients of STOMP may do next. Every other seed has some, so that the rest of a run goes deeper without them.
+
+use std::sync::Arc;
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+
+use super::{Draw, Weight};
+use crate::simulation::{
+    jobs::QUEUES,
+    schedule::Step,
+    world::{CLIENTS, PROCESSES, STOMP_CLIENTS, WORKERS, World},
+};
+
+/// Messages in queues from which on more are seldom sent.
+const ENOUGH: usize = 4;
+
+/// What is drawn for a run with such clients.
+pub(super) struct StompDraw {
+    /// Its own, so that runs without them stay what they are.
+    random: StdRng,
+    clients: usize,
+    /// Clients of the client protocol at most.
+    pub(super) others: usize,
+    /// How likely queues are used, and channels.
+    queues: Weight,
+    pub(super) channels: Weight,
+    /// How likely a message is acknowledged, and refused.
+    acks: Weight,
+    nacks: Weight,
+}
+
+impl StompDraw {
+    pub(super) fn of_seed(seed: u64) -> Option<Self> {
+        if seed.is_multiple_of(2) {
+            return None;
+        }
+        let mut random = StdRng::seed_from_u64(!seed);
+        let clients = random.random_range(1..=STOMP_CLIENTS);
+        let (queues, channels) = *[(1, 0), (0, 1), (1, 1)].choose(&mut random).unwrap_or(&(1, 1));
+        let others = random.random_range(0..=1);
+        let (acks, nacks) = (random.random_range(0..80), random.random_range(0..40));
+        Some(Self { random, clients, others, queues, channels, acks, nacks })
+    }
+
+    fn queue(&mut self) -> Arc<str> {
+        let queue = QUEUES.choose(&mut self.random).unwrap_or(&QUEUES[0]);
+        if self.random.random_bool(0.1) { format!("{queue}.dead").into() } else { Arc::from(*queue) }
+    }
+}
+
+impl Draw {
+    pub(super) fn add_stomp(&mut self, world: &World, choices: &mut Vec<(Weight, Step)>) {
+        let Some(mut draw) = self.stomp.take() else { return };
+        // Full queues refuse everything: that is to happen, and seldom.
+        let sends = if world.network.0.lock().server.queued().count() < ENOUGH { 24 } else { 2 };
+        for (index, client) in (CLIENTS..).zip(&world.stomp).take(draw.clients) {
+            if !client.is_open() {
+                let (process, worker) =
+                    (draw.random.random_range(0..PROCESSES), draw.random.random_range(0..WORKERS));
+                choices.push((60, Step::Connect(index, process, worker)));
+                continue;
+            }
+            choices.push((1, Step::Disconnect(index)));
+            if !client.is_connected() {
+                continue;
+            }
+            choices.push((1, Step::Goodbye(index)));
+            let (queues, channels) = (draw.queues, draw.channels);
+            let unasked = client.unasked().into_iter();
+            choices.extend(unasked.map(|channel| (40, Step::Subscribe(index, channel))));
+            choices.push((30 * channels, Step::Subscribe(index, self.channel())));
+            choices.push((4 * channels, Step::Unsubscribe(index, self.channel())));
+            choices.push((20 * channels, Step::Publish(index, self.channel())));
+            let mode = draw.random.random_range(0..3);
+            choices.push((60 * queues, Step::Consume(index, mode, draw.queue())));
+            choices.push((4 * queues, Step::Leave(index, draw.queue())));
+            // Dead letters come from queues alone.
+            let queue = QUEUES.choose(&mut draw.random).unwrap_or(&QUEUES[0]);
+            choices.push((sends * queues, Step::Send(index, Arc::from(*queue))));
+            let held = client.held().count();
+            if held > 0 {
+                let one = draw.random.random_range(0..held);
+                choices.push((draw.acks, Step::Ack(index, one)));
+                choices.push((draw.nacks, Step::Nack(index, one)));
+            }
+            let process = draw.random.random_range(0..PROCESSES);
+            choices.push((channels, Step::ApiUnsubscribe(process, index, self.channel())));
+        }
+        self.stomp = Some(draw);
+    }
+}
