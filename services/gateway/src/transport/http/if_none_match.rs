@@ -23,7 +23,7 @@ impl IfNoneMatch {
             let mut rest = line.trim_matches(is_separator);
             while !rest.is_empty() {
                 let (tag, behind) = first(rest);
-                known.is_any |= tag == "*" && !rest.starts_with('"');
+                known.is_any |= rest.split(',').next().is_some_and(|item| item.trim() == "*");
                 if !tag.is_empty() {
                     known.tags.push(tag.to_owned());
                 }
@@ -74,6 +74,7 @@ fn first(list: &str) -> (&str, &str) {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use actix_http::header::HeaderValue;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -106,8 +107,9 @@ mod tests {
         let any = read(&["*"]);
         assert!(any.is_any() && any.matches("a.1.x") && !any.is_unreadable());
         assert_eq!(any.positions(), None);
-        let quoted = read(&[r#""*""#]);
-        assert!(!quoted.is_any() && quoted.is_unreadable());
+        for quoted in [r#""*""#, r#"W/"*""#, "**"] {
+            assert!(!read(&[quoted]).is_any() && read(&[quoted]).is_unreadable(), "{quoted}");
+        }
     }
 
     #[test]
@@ -127,6 +129,21 @@ mod tests {
         // Who puts its position between quotes has none in the beginning.
         for none in [&[][..], &[""], &[" , "], &[r#""""#], &[r#"W/"""#]] {
             assert!(!read(none).is_unreadable());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_header_and_a_tag_of_ours_is_found_among_others(
+            line in "[ -~\u{80}-\u{2ff}]{0,40}",
+            others in proptest::collection::vec("[!#-~]{0,10}", 0..4),
+            at in 0..4_usize,
+        ) {
+            let _ = (read(&[&line]).positions(), read(&[&line]).is_unreadable());
+            let mut tags: Vec<_> = others.iter().map(|other| format!("W/\"{other}\"")).collect();
+            tags.insert(at.min(tags.len()), "\"a.1.x\"".to_owned());
+            let known = read(&[&tags.join(", ")]);
+            prop_assert!(known.matches("a.1.x") && !known.is_any() && !known.is_unreadable());
         }
     }
 }

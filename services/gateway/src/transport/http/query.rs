@@ -106,8 +106,9 @@ fn split(list: &str, rules: &ChannelRules, channels: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use gorani_auth::ChannelSettings;
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
@@ -177,5 +178,26 @@ mod tests {
         assert!(query.number("limit").is_err());
         assert_eq!(query.number("wait"), Ok(Some(5)));
         assert_eq!(query.number("position"), Ok(None));
+    }
+
+    proptest! {
+        #[test]
+        fn names_come_back_however_a_list_is_written(
+            names in proptest::collection::vec("[a-z:#$~&=%+ -]{1,12}", 1..8),
+            is_encoded in any::<bool>(),
+        ) {
+            let encode = |name: &String| form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>();
+            let encoded: Vec<_> = names.iter().map(encode).collect();
+            let list = format!("channels={}", encoded.join(if is_encoded { "%2C" } else { "," }));
+            prop_assert_eq!(Query::parse(&list).channels(&open()), &names[..]);
+            let each: String = encoded.iter().map(|name| format!("&channel={name}")).collect();
+            prop_assert_eq!(Query::parse(&each).channels(&closed()), &names[..]);
+        }
+
+        #[test]
+        fn any_text_is_a_query(text in "\\PC{0,60}") {
+            let query = Query::parse(&text);
+            let _ = (query.channels(&closed()), query.last_event_id().map(str::len), query.number("wait"));
+        }
     }
 }
