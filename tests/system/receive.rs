@@ -1,8 +1,8 @@
 //! One list of scenarios over every way to receive: connect, order, recovery after a break, refusal, expiry, a reader that
 //! stalls, a node that goes down. specs/http-transports.md.
 //!
-//! - [`way`]: the ways. - [`nodes`]: the same over several nodes. - [`failover`]: when Redis forgets. - [`poll`], [`http`]: what only
-//! some of them have.
+//! - [`way`]: the ways. - [`nodes`]: the same over several nodes. - [`poll`], [`http`]: what only some of them have.
+//! - [`failover`]: when Redis forgets.
 
 mod failover;
 mod http;

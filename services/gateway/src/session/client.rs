@@ -30,8 +30,7 @@ use gorani_protocol::client::{self, Command, DecodeError, Request};
 use tokio::time::Instant;
 
 use self::{
-    clock::Clock, connect::Connecting, epochs::Epochs, policy::Policy, requests::PendingRequest,
-    subscriptions::Subscription,
+    clock::Clock, connect::Connecting, policy::Policy, requests::PendingRequest, subscriptions::Subscription,
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
@@ -101,7 +100,6 @@ pub struct ClientSession {
     step: Step,
     errors: u32,
     clock: Clock,
-    epochs: Option<Box<Epochs>>,
     /// Until it is connected.
     login_limit: Option<Arc<dyn LoginLimit>>,
 }
@@ -125,7 +123,6 @@ impl ClientSession {
             step: Step::default(),
             errors: 0,
             clock,
-            epochs: None,
             login_limit: None,
         }
     }
@@ -367,10 +364,7 @@ impl Session for ClientSession {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        if matches!(self.state, State::Ended) {
-            return None;
-        }
-        [self.clock.deadline(), self.epochs_by()].into_iter().flatten().min()
+        if matches!(self.state, State::Ended) { None } else { self.clock.deadline() }
     }
 
     fn has_connected(&self) -> bool {
