@@ -33,7 +33,7 @@ use gorani_protocol::client;
 use tokio::time::Instant;
 
 use self::{
-    clock::Clock, connect::Connecting, epochs::Epochs, large_reply::LargeReply, policy::Policy,
+    clock::Clock, connect::Connecting, large_reply::LargeReply, policy::Policy,
     requests::PendingRequest, subscriptions::Subscription,
 };
 use crate::{
@@ -104,7 +104,6 @@ pub struct ClientSession {
     step: Step,
     errors: u32,
     clock: Clock,
-    epochs: Option<Box<Epochs>>,
     /// Until it is connected.
     login_limit: Option<Arc<dyn LoginLimit>>,
 }
@@ -129,7 +128,6 @@ impl ClientSession {
             step: Step::default(),
             errors: 0,
             clock,
-            epochs: None,
             login_limit: None,
         }
     }
@@ -255,10 +253,7 @@ impl Session for ClientSession {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        if matches!(self.state, State::Ended) {
-            return None;
-        }
-        [self.clock.deadline(), self.epochs_by()].into_iter().flatten().min()
+        if matches!(self.state, State::Ended) { None } else { self.clock.deadline() }
     }
 
     fn has_connected(&self) -> bool {

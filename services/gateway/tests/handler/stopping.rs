@@ -24,18 +24,14 @@ struct Redis {
 }
 
 impl Redis {
-    fn start() -> Self {
+    async fn start() -> Self {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let port = address.port().to_string();
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port]);
         let child = command.stdout(Stdio::null()).spawn().unwrap();
         let redis = Self { child, address };
-        let give_up = Instant::now() + PATIENCE;
-        while TcpStream::connect(address).is_err() {
-            assert!(Instant::now() < give_up, "redis-server does not accept");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        until("redis-server accepts", || TcpStream::connect(address).is_ok()).await;
         redis
     }
 
@@ -109,7 +105,7 @@ async fn come_and_go(settings: impl Fn() -> Settings, is_quiet: impl Fn() -> boo
 
 #[actix_rt::test]
 async fn nodes_on_redis_that_have_stopped_leave_no_task_no_listener_and_no_connection() {
-    let redis = Redis::start();
+    let redis = Redis::start().await;
     let on_redis = || {
         let mut settings = settings();
         settings.broker.kind = BrokerKind::Redis;

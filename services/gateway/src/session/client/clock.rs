@@ -7,7 +7,7 @@ use gorani_protocol::client::PING;
 use rand::RngExt;
 use tokio::time::Instant;
 
-use super::{ClientSession, Dialect, State, subscriptions::Subscription};
+use super::{ClientSession, Dialect, State, epochs::Epochs, subscriptions::Subscription};
 use crate::{
     disconnect::{Disconnect, Unsubscribed},
     session::{Action, Actions, Now},
@@ -23,6 +23,8 @@ pub(super) struct Clock {
     expires: Option<Instant>,
     /// When the earliest subscription ends unless refreshed, grace included.
     subscription_expires: Option<Instant>,
+    /// Epochs that ended, and when its client is told.
+    pub(super) epochs: Option<Box<Epochs>>,
 }
 
 impl Clock {
@@ -33,6 +35,7 @@ impl Clock {
             pong_by: None,
             expires: None,
             subscription_expires: None,
+            epochs: None,
         }
     }
 
@@ -60,7 +63,8 @@ impl Clock {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         let all = [self.connect_by, self.next_ping, self.pong_by, self.expires, self.subscription_expires];
-        all.into_iter().flatten().min()
+        let of_epochs = self.epochs.as_ref().and_then(|epochs| epochs.by);
+        all.into_iter().chain([of_epochs]).flatten().min()
     }
 }
 

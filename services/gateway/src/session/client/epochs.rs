@@ -25,17 +25,12 @@ pub(super) struct Epochs {
     /// Subscriptions whose client knows an epoch that has ended.
     stale: Vec<EndedEpoch>,
     /// When their clients are told.
-    by: Option<Instant>,
+    pub(super) by: Option<Instant>,
     /// Those that were told, and may come back with the epoch that has ended: what they had is of the one of now.
     told: Vec<EndedEpoch>,
 }
 
 impl ClientSession {
-    /// When it is to look at its epochs.
-    pub(super) fn epochs_by(&self) -> Option<Instant> {
-        self.epochs.as_ref().and_then(|epochs| epochs.by)
-    }
-
     /// The epoch of a channel ended, and its client goes on in the next one.
     pub(super) fn epoch_ended(&mut self, ended: EndedEpoch, now: Now) {
         // Receivers are told the epoch with each publication; what the server subscribed, only a new connection could renew.
@@ -44,7 +39,7 @@ impl ClientSession {
         if self.traits.dialect != Dialect::Commands || !is_concerned {
             return;
         }
-        let epochs = self.epochs.get_or_insert_default();
+        let epochs = self.clock.epochs.get_or_insert_default();
         match epochs.stale.iter_mut().find(|known| known.channel == ended.channel) {
             // Its client knows the first of them.
             Some(known) => known.next = ended.next,
@@ -57,7 +52,7 @@ impl ClientSession {
     /// Tells the client to subscribe anew, if it is time.
     pub(super) fn look_at_epochs(&mut self, now: Now, actions: &mut Actions) {
         let Some(epochs) =
-            self.epochs.as_mut().filter(|epochs| epochs.by.is_some_and(|by| by <= now.instant))
+            self.clock.epochs.as_mut().filter(|epochs| epochs.by.is_some_and(|by| by <= now.instant))
         else {
             return;
         };
@@ -71,7 +66,7 @@ impl ClientSession {
 
     /// A subscription has ended. `comes_back`: its client was told to come back to where it is.
     pub(super) fn forget_epoch(&mut self, channel: &str, comes_back: bool) {
-        let Some(epochs) = &mut self.epochs else { return };
+        let Some(epochs) = &mut self.clock.epochs else { return };
         epochs.told.retain(|ended| *ended.channel != *channel);
         if let Some(index) = epochs.stale.iter().position(|ended| *ended.channel == *channel) {
             let ended = epochs.stale.swap_remove(index);
@@ -80,13 +75,14 @@ impl ClientSession {
             }
         }
         if epochs.stale.is_empty() && epochs.told.is_empty() {
-            self.epochs = None;
+            self.clock.epochs = None;
         }
     }
 
     /// The position from which a client recovers, in the epoch in which it went on without knowing.
     pub(super) fn renew_epoch(&mut self, channel: &str, from: Option<&mut Position>) {
         let told = self
+            .clock
             .epochs
             .as_ref()
             .and_then(|epochs| epochs.told.iter().find(|ended| *ended.channel == *channel));

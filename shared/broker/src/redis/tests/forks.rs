@@ -134,3 +134,20 @@ async fn a_stream_remembers_so_many_failovers_and_no_more() {
     expected.resize(KEPT + 2, true);
     assert_eq!(continued, expected);
 }
+
+#[tokio::test]
+async fn a_node_that_may_not_ask_for_the_life_of_its_server_does_all_but_notice_failovers() {
+    let mut server = Server::start();
+    server.command(&["ACL", "SETUSER", "default", "-info"]).await;
+    let node = Rig::start(quick(server.url())).await;
+    let one = publish(&node, "1").await;
+    server.command(&["SAVE"]).await;
+    server.kill();
+    node.until_not_ready().await;
+    server.restart();
+    server.command(&["ACL", "SETUSER", "default", "-info"]).await;
+    node.until_ready().await;
+    let two = publish(&node, "2").await;
+    assert_eq!((two.offset, &two.epoch), (2, &one.epoch));
+    assert!(read(&node).await.ancestors.is_empty());
+}

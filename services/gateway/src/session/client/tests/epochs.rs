@@ -30,13 +30,15 @@ fn a_client_whose_epoch_ended_is_told_later_to_come_back_and_goes_on_in_the_next
     assert!(bench.signal(ended("e", "f")).is_empty());
     // A second failover before it is told.
     assert!(bench.signal(ended("f", "g")).is_empty());
-    assert!(bench.session.epochs_by().is_some());
+    let is_due =
+        |bench: &Bench| bench.session.clock.epochs.as_ref().is_some_and(|epochs| epochs.by.is_some());
+    assert!(is_due(&bench));
     let pushes = bench.pass(SOON_S);
     assert!(pushes.iter().any(|push| push["push"]["unsubscribe"]["code"] == 2500), "{pushes:?}");
     assert!(matches!(bench.next(), Some(Action::Interrupt(_))));
-    assert!(bench.session.epochs_by().is_none());
+    assert!(!is_due(&bench));
     assert_eq!(come_back(&mut bench, "e"), Some(Position { offset: 4, epoch: "g".into() }));
-    assert!(bench.session.epochs.is_none(), "it is known no more");
+    assert!(bench.session.clock.epochs.is_none(), "it is known no more");
 }
 
 #[test]
@@ -70,5 +72,5 @@ fn a_client_that_the_server_subscribed_is_not_sent_away() {
     let (ticket, _) = bench.next_subscribe();
     bench.settle(ticket, Outcome::Subscribed(Ok(top(4))));
     bench.signal(ended("e", "f"));
-    assert!(bench.session.epochs.is_none());
+    assert!(bench.session.clock.epochs.is_none());
 }
