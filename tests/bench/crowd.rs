@@ -164,7 +164,11 @@ pub(crate) fn run(flags: &CrowdFlags) -> io::Result<()> {
     let text = describe(flags, &memory, &resident, &broadcasts);
     println!("{load}\n\n{text}");
     if flags.write {
-        let path = report::write_text(if flags.million { "crowd-million" } else { "crowd" }, &load, &format!("\n{text}"))?;
+        let path = report::write_text(
+            if flags.million { "crowd-million" } else { "crowd" },
+            &load,
+            &format!("\n{text}"),
+        )?;
         println!("written to {}", path.display());
     }
     Ok(())
@@ -209,12 +213,7 @@ fn events(node: &Node) -> u64 {
     value.and_then(|value| value.trim().parse().ok()).expect("the node counts events")
 }
 
-fn describe(
-    flags: &CrowdFlags,
-    memory: &Sample,
-    resident: &Resident,
-    broadcasts: &[Broadcast],
-) -> String {
+fn describe(flags: &CrowdFlags, memory: &Sample, resident: &Resident, broadcasts: &[Broadcast]) -> String {
     let (nodes, connections) = flags.size();
     let total = u64::from(nodes) * u64::from(connections);
     let gb = |bytes: u64| format!("{:.2} GB", bytes as f64 / 1e9);

@@ -80,7 +80,8 @@ pub(crate) fn run(flags: &StormFlags) -> io::Result<()> {
         let returning = u32::from(*killed) * flags.clients;
         let room = u32::from(flags.others) * ROOM.saturating_sub(flags.bystanders);
         if returning > room {
-            let sentence = format!("{returning} clients do not fit in the {room} connections of the other nodes");
+            let sentence =
+                format!("{returning} clients do not fit in the {room} connections of the other nodes");
             return Err(io::Error::other(sentence));
         }
         storms.push(storm(flags, *killed)?);
@@ -122,7 +123,12 @@ fn storm(flags: &StormFlags, killed: u16) -> io::Result<Storm> {
     let (mut away, mut bystanders, mut first) = (Vec::new(), Vec::new(), 0);
     for node in &nodes {
         let joined = |joined| progress.set(u64::from(first) + joined);
-        away.push(Clients::start(node.address(), &addresses, [first, flags.clients, flags.channels], joined)?);
+        away.push(Clients::start(
+            node.address(),
+            &addresses,
+            [first, flags.clients, flags.channels],
+            joined,
+        )?);
         first += flags.clients;
     }
     for node in &others {
@@ -192,7 +198,8 @@ fn finish(
         let (_, top) = backend::history(node, index).map_err(io::Error::other)?;
         tops.push(top.offset);
         for (number, accepted) in channel.accepted() {
-            counts.content(index, &subscriber::Publication { data: number, offset: accepted.position.offset });
+            counts
+                .content(index, &subscriber::Publication { data: number, offset: accepted.position.offset });
         }
     }
     for mut clients in away.into_iter().chain(bystanders) {

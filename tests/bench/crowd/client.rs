@@ -112,7 +112,9 @@ impl Clients {
             match line.strip_prefix("joined ").and_then(|count| count.parse().ok()) {
                 Some(count) => joined(count),
                 None if line == "live" => return Ok(clients),
-                None => return Err(io::Error::other(format!("the subscribers said {line:?} instead of live"))),
+                None => {
+                    return Err(io::Error::other(format!("the subscribers said {line:?} instead of live")));
+                }
             }
         }
     }

@@ -155,7 +155,8 @@ impl<'a> Storm<'a> {
             }
             if let Some((tops, until)) = &tops {
                 let is_behind = |subscriber: &&Subscriber| {
-                    subscriber.phase != Phase::Live || tops.get(subscriber.channel) != Some(&subscriber.offset)
+                    subscriber.phase != Phase::Live
+                        || tops.get(subscriber.channel) != Some(&subscriber.offset)
                 };
                 let behind = self.subscribers.iter().filter(is_behind).count();
                 if behind == 0 || Instant::now() > *until {

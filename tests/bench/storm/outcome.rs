@@ -86,7 +86,8 @@ impl Counts {
 
     /// Whether every client had everything once and in order, and nothing happened that should not.
     pub(super) fn is_good(&self) -> bool {
-        let wrong = [self.lost, self.doubled, self.reordered, self.mixed, self.told, self.behind, self.complained];
+        let wrong =
+            [self.lost, self.doubled, self.reordered, self.mixed, self.told, self.behind, self.complained];
         wrong.iter().all(|count| *count == 0)
     }
 }

@@ -41,7 +41,8 @@ impl Storm {
 
     fn goal(&self) -> String {
         let goal = GOALS.iter().find(|(returning, _)| *returning == self.returning);
-        let verdict = |within: &Duration| if self.seconds(1.0) <= within.as_secs_f64() { "met" } else { "MISSED" };
+        let verdict =
+            |within: &Duration| if self.seconds(1.0) <= within.as_secs_f64() { "met" } else { "MISSED" };
         goal.map_or_else(String::new, |(_, within)| format!("{} s: {}", within.as_secs(), verdict(within)))
     }
 }
@@ -51,13 +52,31 @@ pub(super) fn describe(flags: &StormFlags, storms: &[Storm]) -> String {
     let seconds = |value: f64| format!("{value:.2}");
     let each = |value: Duration, of: u32| format!("{:.0}", value.as_secs_f64() * 1e6 / f64::from(of));
     let head = [
-        "clients that return", "first, s", "median, s", "99 %, s", "last, s", "goal", "CPU of nodes, µs each",
-        "of Redis, µs each", "of clients, µs each", "commands of Redis each",
+        "clients that return",
+        "first, s",
+        "median, s",
+        "99 %, s",
+        "last, s",
+        "goal",
+        "CPU of nodes, µs each",
+        "of Redis, µs each",
+        "of clients, µs each",
+        "commands of Redis each",
     ];
     let mut times = vec![head.map(str::to_owned)];
     let head = [
-        "clients that return", "published", "received", "recovered", "lost", "doubled", "reordered", "mixed",
-        "told", "behind", "sent away", "refused for now",
+        "clients that return",
+        "published",
+        "received",
+        "recovered",
+        "lost",
+        "doubled",
+        "reordered",
+        "mixed",
+        "told",
+        "behind",
+        "sent away",
+        "refused for now",
     ];
     let mut correctness = vec![head.map(str::to_owned)];
     let mut complaints = String::new();

@@ -348,12 +348,20 @@ mod tests {
         let reply = |text: &str, subscriber: &mut Subscriber, counts: &mut Counts| {
             subscriber.message(text.as_bytes(), counts).unwrap();
         };
-        reply(r#"{"id":2,"subscribe":{"recoverable":true,"epoch":"a","offset":7}}"#, &mut subscriber, &mut counts);
+        reply(
+            r#"{"id":2,"subscribe":{"recoverable":true,"epoch":"a","offset":7}}"#,
+            &mut subscriber,
+            &mut counts,
+        );
         let recovered = r#"{"id":2,"subscribe":{"recoverable":true,"recovered":true,"epoch":"a","offset":9,
             "publications":[{"data":8,"offset":8},{"data":9,"offset":9}]}}"#;
         reply(recovered, &mut subscriber, &mut counts);
         assert_eq!((counts.recovered, counts.told, counts.lost, subscriber.offset), (2, 0, 0, 9));
-        reply(r#"{"id":2,"subscribe":{"recoverable":true,"epoch":"b","offset":1}}"#, &mut subscriber, &mut counts);
+        reply(
+            r#"{"id":2,"subscribe":{"recoverable":true,"epoch":"b","offset":1}}"#,
+            &mut subscriber,
+            &mut counts,
+        );
         assert_eq!((counts.told, subscriber.offset), (1, 1));
     }
 

@@ -152,7 +152,8 @@ impl Fleet {
 
     /// Whether each node that runs knows of exactly so many, itself included.
     fn all_know_of(&self, count: usize) -> bool {
-        let members = |process: &Process| process.node.as_ref().map(|node| node.metrics.cluster.members.get());
+        let members =
+            |process: &Process| process.node.as_ref().map(|node| node.metrics.cluster.members.get());
         self.processes.iter().flatten().all(|process| members(process) == i64::try_from(count).ok())
     }
 
@@ -251,7 +252,11 @@ async fn scenario(nodes: usize) -> Vec<(&'static str, Counts)> {
 
     fleet.pass(LEASES_RUN_OUT).await;
     assert!(fleet.all_know_of(nodes - dying));
-    assert_eq!(fleet.present(), STAYING_CLIENTS + 1, "clients of the dead are out, but for the one that is claimed");
+    assert_eq!(
+        fleet.present(),
+        STAYING_CLIENTS + 1,
+        "clients of the dead are out, but for the one that is claimed"
+    );
     assert_eq!(fleet.violations(), [""; 0], "each left once");
     told.push(("deaths are noticed", fleet.counted()));
 

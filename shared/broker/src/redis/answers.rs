@@ -7,8 +7,8 @@ use redis::Value;
 
 use super::wire;
 use crate::{
-    BrokerError, ClientInfo, ConnectionEntry, HistoryPage, Member, Position, PresencePage,
-    Publication, Published, queue::Delivery,
+    BrokerError, ClientInfo, ConnectionEntry, HistoryPage, Member, Position, PresencePage, Publication,
+    Published, queue::Delivery,
 };
 
 /// The cursor of `HSCAN` when all was given; also that of the first page.

@@ -33,7 +33,8 @@ async fn while_nobody_comes_and_goes_the_members_are_carried_seldom() {
     }
     let first = announce(&rig, "00000000").await;
     assert_eq!(first.members.len(), NODES);
-    let all_bytes: usize = first.members.iter().map(|member| member.node.len() + member.description.len()).sum();
+    let all_bytes: usize =
+        first.members.iter().map(|member| member.node.len() + member.description.len()).sum();
     let before = sent_bytes(&server).await;
     let mut whole = 0;
     let mut last = first.members;
