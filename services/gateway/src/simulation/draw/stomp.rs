@@ -21,6 +21,8 @@ pub(super) struct StompDraw {
     clients: usize,
     /// Clients of the client protocol at most.
     pub(super) others: usize,
+    /// Process and worker, where all connect to the same: consumers of one worker share its name towards the broker.
+    place: Option<(usize, usize)>,
     /// How likely queues are used, and channels.
     queues: Weight,
     pub(super) channels: Weight,
@@ -36,10 +38,12 @@ impl StompDraw {
         }
         let mut random = StdRng::seed_from_u64(!seed);
         let clients = random.random_range(1..=STOMP_CLIENTS);
-        let (queues, channels) = *[(1, 0), (0, 1), (1, 1)].choose(&mut random).unwrap_or(&(1, 1));
+        let (queues, channels) = *[(1, 0), (1, 0), (0, 1), (1, 1)].choose(&mut random).unwrap_or(&(1, 1));
         let others = random.random_range(0..=1);
+        let place = (random.random_range(0..PROCESSES), random.random_range(0..WORKERS));
+        let place = random.random_bool(0.5).then_some(place);
         let (acks, nacks) = (random.random_range(0..80), random.random_range(0..40));
-        Some(Self { random, clients, others, queues, channels, acks, nacks })
+        Some(Self { random, clients, others, place, queues, channels, acks, nacks })
     }
 
     fn queue(&mut self) -> Arc<str> {
@@ -55,8 +59,8 @@ impl Draw {
         let sends = if world.network.0.lock().server.queued().count() < ENOUGH { 24 } else { 2 };
         for (index, client) in (CLIENTS..).zip(&world.stomp).take(draw.clients) {
             if !client.is_open() {
-                let (process, worker) =
-                    (draw.random.random_range(0..PROCESSES), draw.random.random_range(0..WORKERS));
+                let anywhere = (draw.random.random_range(0..PROCESSES), draw.random.random_range(0..WORKERS));
+                let (process, worker) = draw.place.unwrap_or(anywhere);
                 choices.push((60, Step::Connect(index, process, worker)));
                 continue;
             }
