@@ -33,8 +33,8 @@ use gorani_protocol::client;
 use tokio::time::Instant;
 
 use self::{
-    clock::Clock, connect::Connecting, large_reply::LargeReply, policy::Policy,
-    requests::PendingRequest, subscriptions::Subscription,
+    clock::Clock, connect::Connecting, large_reply::LargeReply, policy::Policy, requests::PendingRequest,
+    subscriptions::Subscription,
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},

@@ -12,6 +12,7 @@ use std::{
 };
 
 use gorani_broker::queue::{Delivery, DeliveryId, QueueLimits};
+use indexmap::IndexMap;
 use tokio::sync::{Notify, oneshot};
 
 use super::TakeRequest;
