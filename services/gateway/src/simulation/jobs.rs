@@ -73,7 +73,7 @@ impl Jobs {
     pub(super) fn accepted(&mut self, queue: &str, id: u64, number: u64) {
         if let Some(from) = queue.strip_suffix(DEAD_SUFFIX) {
             let of = |(job, known): &(&Job, &Known)| *job.queue == *from && known.number == number;
-            if !self.known.iter().find(of).is_some_and(|(_, known)| known.attempts >= ATTEMPTS) {
+            if self.known.iter().find(of).is_none_or(|(_, known)| known.attempts < ATTEMPTS) {
                 self.violations.push(format!("{from}: {number} is a dead letter before its last attempt"));
             }
             self.buried.insert((queue.to_owned(), number));

@@ -6,12 +6,12 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     rc::Rc,
     sync::Arc,
 };
 
 use gorani_broker::queue::{Delivery, DeliveryId, QueueLimits};
+use indexmap::IndexMap;
 use tokio::sync::{Notify, oneshot};
 
 use super::TakeRequest;
@@ -20,12 +20,12 @@ use crate::{hub::roster::SessionKey, session::Ticket};
 /// Names of a queue at most: one to take under, and retired ones. Above it the retired ones come first.
 const NAMES: usize = 4;
 
-/// The consumers of a worker.
+/// The consumers of a worker. Its maps keep an order, so that a simulated run is the same each time.
 #[derive(Default)]
 pub struct Consumers {
-    queues: RefCell<HashMap<Arc<str>, Served>>,
+    queues: RefCell<IndexMap<Arc<str>, Served>>,
     /// Dropped, they end a taking that waits.
-    pub(super) takings: RefCell<HashMap<(SessionKey, Ticket), oneshot::Sender<()>>>,
+    pub(super) takings: RefCell<IndexMap<(SessionKey, Ticket), oneshot::Sender<()>>>,
     /// Counts the names that this worker had.
     generation: Cell<u32>,
     pub(super) is_keeping: Cell<bool>,
@@ -37,7 +37,7 @@ struct Served {
     node: Arc<str>,
     woken: Rc<Notify>,
     /// Who holds which message, and under which name of the worker it was taken.
-    held: HashMap<DeliveryId, (SessionKey, Arc<str>)>,
+    held: IndexMap<DeliveryId, (SessionKey, Arc<str>)>,
     /// Sessions that take.
     takers: usize,
     /// The last one is taken under unless it is retired.
@@ -97,7 +97,7 @@ impl Consumers {
             limits: request.limits.clone(),
             node: request.node.clone(),
             woken: Rc::default(),
-            held: HashMap::new(),
+            held: IndexMap::new(),
             takers: 0,
             names: Vec::new(),
         });
@@ -112,7 +112,7 @@ impl Consumers {
         served.takers -= 1;
         let is_last = served.takers == 0;
         if served.is_idle() {
-            queues.remove(queue);
+            queues.swap_remove(queue);
         }
         is_last
     }
@@ -166,7 +166,7 @@ impl Consumers {
             served.names.retain(|name| *name.text != *text);
         }
         if served.is_idle() {
-            queues.remove(queue);
+            queues.swap_remove(queue);
         }
     }
 
@@ -174,9 +174,9 @@ impl Consumers {
     pub(super) fn forget(&self, queue: &str, ids: &[DeliveryId]) -> Vec<Settled> {
         let mut queues = self.queues.borrow_mut();
         let Some(served) = queues.get_mut(queue) else { return Vec::new() };
-        let mut by_name: HashMap<Arc<str>, Vec<DeliveryId>> = HashMap::new();
+        let mut by_name: IndexMap<Arc<str>, Vec<DeliveryId>> = IndexMap::new();
         for id in ids {
-            if let Some((_, name)) = served.held.remove(id) {
+            if let Some((_, name)) = served.held.swap_remove(id) {
                 by_name.entry(name).or_default().push(id.clone());
             }
         }
@@ -188,7 +188,7 @@ impl Consumers {
     pub(super) fn tidy(&self, queue: &str) {
         let mut queues = self.queues.borrow_mut();
         if queues.get(queue).is_some_and(Served::is_idle) {
-            queues.remove(queue);
+            queues.swap_remove(queue);
         }
     }
 

@@ -210,14 +210,14 @@ mod tests {
     fn subscribes_to(user: &str) -> Result<String, DestinationError> {
         match to_subscribe("/user/queue/orders", user)? {
             Destination::Channel(channel) => Ok(channel.into_owned()),
-            Destination::Queue(_) => panic!("a queue"),
+            Destination::Queue(queue) => Ok(format!("the queue {queue}")),
         }
     }
 
     fn reaches(user: &str) -> Result<String, DestinationError> {
         match to_send(&format!("/user/{user}/queue/orders"), "42")? {
             Destination::Channel(channel) => Ok(channel.into_owned()),
-            Destination::Queue(_) => panic!("a queue"),
+            Destination::Queue(queue) => Ok(format!("the queue {queue}")),
         }
     }
 

@@ -95,7 +95,8 @@ impl Failure {
             }
             if self.disconnect.reconnects() {
                 frame = frame.header("reconnect", "true");
-                frame = frame.number("reconnect-after", rand::rng().random_range(0..RETURN_WITHIN_MS));
+                frame =
+                    frame.number("reconnect-after", crate::random::rng().random_range(0..RETURN_WITHIN_MS));
             }
             let body = match (self.command, self.lists_versions) {
                 (_, true) => format!("Supported versions are {VERSION_LIST}"),
