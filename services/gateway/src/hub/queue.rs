@@ -74,7 +74,7 @@ impl Worker {
         // A task of its own: an answer of the broker is never lost with the connection that it was for.
         actix_rt::spawn(async move {
             let taken = worker.wait_and_take(key, &request, &woken, stopped).await;
-            worker.consumers.takings.borrow_mut().remove(&(key, ticket));
+            worker.consumers.takings.borrow_mut().swap_remove(&(key, ticket));
             worker.leave_queue(&request.queue);
             let _ = told.send(taken);
         });
@@ -164,7 +164,7 @@ impl Worker {
 
     /// Ends a taking that waits.
     pub fn stop_taking(&self, key: SessionKey, ticket: Ticket) {
-        self.consumers.takings.borrow_mut().remove(&(key, ticket));
+        self.consumers.takings.borrow_mut().swap_remove(&(key, ticket));
     }
 
     /// These messages were handled, or are for others.

@@ -6,7 +6,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     rc::Rc,
     sync::Arc,
 };
@@ -21,12 +20,12 @@ use crate::{hub::roster::SessionKey, session::Ticket};
 /// Names of a queue at most: one to take under, and retired ones. Above it the retired ones come first.
 const NAMES: usize = 4;
 
-/// The consumers of a worker.
+/// The consumers of a worker. Its maps keep an order, so that a simulated run is the same each time.
 #[derive(Default)]
 pub struct Consumers {
     queues: RefCell<IndexMap<Arc<str>, Served>>,
     /// Dropped, they end a taking that waits.
-    pub(super) takings: RefCell<HashMap<(SessionKey, Ticket), oneshot::Sender<()>>>,
+    pub(super) takings: RefCell<IndexMap<(SessionKey, Ticket), oneshot::Sender<()>>>,
     /// Counts the names that this worker had.
     generation: Cell<u32>,
     pub(super) is_keeping: Cell<bool>,
