@@ -3,7 +3,7 @@
 //! The journey: `node.publish` → [`MemoryBroker::publish`] (idempotency, offset, history, under the lock of the channel's
 //! shard) → [`Sink::on_event`], before the call returns.
 //!
-//! - [`settings`]: its limits. - [`clock`]: its time. - `shard`: the channels that share a lock, with `channels` (table and
+//! - [`settings`]: its limits. - [`clock`]: its time. - `publish`: the first step. - `shard`: the channels that share a lock, with `channels` (table and
 //!   lines by last use), `stream` (position and history), `roster` and `presence`, `answers` (idempotency), `deadlines`.
 //! - `members`, `expiring`: nodes, connections of users, owners of names. - `ledger`: what is held against what may be held.
 
@@ -15,6 +15,7 @@ mod expiring;
 mod ledger;
 mod members;
 mod presence;
+mod publish;
 mod queue;
 mod roster;
 pub mod settings;
@@ -32,26 +33,24 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures_util::{
     FutureExt as _,
     future::{BoxFuture, ready},
 };
 use parking_lot::Mutex;
 
+pub use self::{
+    clock::{Clock, ManualClock, SystemClock},
+    ledger::MemoryUsage,
+    settings::MemorySettings,
+};
 use self::{
-    answers::{answer_key, answer_ttl},
     clock::{Nanos, nanos},
     ledger::{BOUNDS, Bound, Ledger},
     members::Members,
     presence::{Entering, Entry},
     queue::QueueTable,
     shard::Shard,
-};
-pub use self::{
-    clock::{Clock, ManualClock, SystemClock},
-    ledger::MemoryUsage,
-    settings::MemorySettings,
 };
 use crate::{
     Broker, BrokerError, BrokerStats, ClientInfo, Cluster, Event, Health, HistoryPage, HistoryQuery,
@@ -144,67 +143,6 @@ impl MemoryBroker {
         let (hash, shard) = self.locate(channel);
         deliver(&shard.lock(), hash, channel, sink, event);
         Ok(())
-    }
-
-    fn publish_now(
-        &self,
-        channel: &str,
-        mut publication: Publication,
-        options: &PublishOptions,
-    ) -> Result<Published, BrokerError> {
-        let keeps_history = options.retention.keeps_history() && !options.skip_history;
-        publication.offset = 0;
-        publication.epoch = Arc::default();
-        if !keeps_history && options.idempotency.is_none() {
-            self.pass_on(channel, || Event::Publication(Arc::new(publication)))?;
-            return Ok(Published::default());
-        }
-        if keeps_history {
-            publication.data = Bytes::copy_from_slice(&publication.data);
-        }
-        let answer =
-            options.idempotency.as_ref().map(|guard| (answer_key(channel, guard), answer_ttl(guard)));
-        let published = self.publish_kept(channel, publication, options.retention, keeps_history, answer)?;
-        self.keep_bounds();
-        Ok(published)
-    }
-
-    /// A publication that leaves a trace: in the history, among the answers, or both.
-    fn publish_kept(
-        &self,
-        channel: &str,
-        publication: Publication,
-        retention: Retention,
-        keeps_history: bool,
-        answer: Option<(String, Nanos)>,
-    ) -> Result<Published, BrokerError> {
-        let sink = self.sink()?;
-        let (hash, shard) = self.locate(channel);
-        let mut shard = shard.lock();
-        // Under the lock, so that within a shard time never goes back.
-        let now = self.now();
-        shard.sweep(now, &self.ledger);
-        if let Some((key, _)) = &answer
-            && let Some(position) = shard.answers.find(key, now)
-        {
-            return Ok(Published { position, repeated: true });
-        }
-        let mut published = Published::default();
-        if keeps_history {
-            let (channel, publication) =
-                shard.append(hash, channel, publication, retention, now, &self.ledger)?;
-            published.position.offset = publication.offset;
-            published.position.epoch = Arc::clone(&publication.epoch);
-            if channel.subscribed {
-                sink.on_event(&channel.name, Event::Publication(publication));
-            }
-        } else {
-            deliver(&shard, hash, channel, sink, || Event::Publication(Arc::new(publication)));
-        }
-        if let Some((key, ttl)) = answer {
-            shard.answers.remember(key, published.position.clone(), ttl, now, &self.ledger);
-        }
-        Ok(published)
     }
 
     fn history_now(

@@ -27,25 +27,18 @@ pub mod view;
 use std::{collections::VecDeque, sync::Arc};
 
 use bytes::BytesMut;
-use gorani_protocol::stomp::{Command, Decoder, Frame, HeartBeat, Limits, Version, encode};
+use gorani_protocol::stomp::{Command, Decoder, Frame, HeartBeat, Limits, Version};
 use tokio::time::Instant;
 
 use self::{
-    clock::{Clock, is_due},
-    connect::Identity,
-    failure::Failure,
-    input::size_of_frame,
-    receipts::Receipts,
-    recovering::Recovering,
-    subscriptions::Subscription,
-    transactions::Transactions,
-    view::Style,
+    clock::Clock, connect::Identity, failure::Failure, input::size_of_frame, receipts::Receipts,
+    recovering::Recovering, subscriptions::Subscription, transactions::Transactions, view::Style,
 };
 use crate::{
     disconnect::Disconnect,
     session::{
-        Action, Actions, Incoming, MessageKind, Now, Outcome, Session, Signal, Ticket,
-        client::policy::Policy, login_limit::LoginLimit, step::Step,
+        Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket, client::policy::Policy,
+        login_limit::LoginLimit, step::Step,
     },
     settings::StompSettings,
 };
@@ -243,36 +236,6 @@ impl StompSession {
                     None => self.end(Disconnect::NORMAL, actions),
                 }
             }
-        }
-    }
-
-    fn timer(&mut self, now: Now, actions: &mut Actions) {
-        if is_due(self.clock.leave_by, now) {
-            return self.end(Disconnect::NORMAL, actions);
-        }
-        if self.state == State::Leaving {
-            return;
-        }
-        if is_due(self.clock.connect_by, now) {
-            return self.fail(Failure::new(Disconnect::STALE, "no CONNECT in time"), actions);
-        }
-        if is_due(self.clock.expires, now) {
-            return self.fail(Failure::of_disconnect(Disconnect::EXPIRED), actions);
-        }
-        if is_due(self.clock.subscription_expires, now) {
-            return self.fail(Failure::of_disconnect(Disconnect::SUBSCRIPTION_EXPIRED), actions);
-        }
-        if !self.is_blocked() && self.clock.is_silent(now) {
-            return self.fail(Failure::new(Disconnect::NO_PONG, "no heart-beat from the client"), actions);
-        }
-        if self.clock.is_unanswered(!self.is_blocked(), now) {
-            return self.fail(Failure::new(Disconnect::NO_PONG, "no pong from the client"), actions);
-        }
-        if self.clock.take_ping(now) {
-            actions.push(Action::Ping);
-        }
-        if self.clock.take_beat(now) {
-            actions.message(MessageKind::Text, |out| out.extend_from_slice(encode::HEART_BEAT));
         }
     }
 }

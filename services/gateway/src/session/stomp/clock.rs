@@ -3,11 +3,15 @@
 
 use std::time::Duration;
 
-use gorani_protocol::stomp::Agreed;
+use gorani_protocol::stomp::{Agreed, encode};
 use rand::RngExt;
 use tokio::time::Instant;
 
-use crate::session::Now;
+use super::{State, StompSession, failure::Failure};
+use crate::{
+    disconnect::Disconnect,
+    session::{Action, Actions, MessageKind, Now, Session as _},
+};
 
 /// Of the time in which the server promised to send something: the rest is for the way to the client.
 const BEAT_AT: f64 = 0.8;
@@ -127,6 +131,39 @@ impl Clock {
         let pings = [self.next_ping, self.pong_by];
         let all = [self.connect_by, self.next_beat, silent_at, self.expires, self.subscription_expires];
         pings.into_iter().chain(all).flatten().min()
+    }
+}
+
+impl StompSession {
+    /// A time may have come.
+    pub(super) fn timer(&mut self, now: Now, actions: &mut Actions) {
+        if is_due(self.clock.leave_by, now) {
+            return self.end(Disconnect::NORMAL, actions);
+        }
+        if self.state == State::Leaving {
+            return;
+        }
+        if is_due(self.clock.connect_by, now) {
+            return self.fail(Failure::new(Disconnect::STALE, "no CONNECT in time"), actions);
+        }
+        if is_due(self.clock.expires, now) {
+            return self.fail(Failure::of_disconnect(Disconnect::EXPIRED), actions);
+        }
+        if is_due(self.clock.subscription_expires, now) {
+            return self.fail(Failure::of_disconnect(Disconnect::SUBSCRIPTION_EXPIRED), actions);
+        }
+        if !self.is_blocked() && self.clock.is_silent(now) {
+            return self.fail(Failure::new(Disconnect::NO_PONG, "no heart-beat from the client"), actions);
+        }
+        if self.clock.is_unanswered(!self.is_blocked(), now) {
+            return self.fail(Failure::new(Disconnect::NO_PONG, "no pong from the client"), actions);
+        }
+        if self.clock.take_ping(now) {
+            actions.push(Action::Ping);
+        }
+        if self.clock.take_beat(now) {
+            actions.message(MessageKind::Text, |out| out.extend_from_slice(encode::HEART_BEAT));
+        }
     }
 }
 
