@@ -60,6 +60,17 @@ pub(crate) struct Record {
     pub(crate) complaints: Vec<String>,
 }
 
+impl Record {
+    /// Whether this was the last publication that it had.
+    pub(crate) fn had_last(&self, newest: u32) -> bool {
+        let last = self.entries.iter().rev().find_map(|entry| match entry {
+            Entry::Publication { number, .. } => Some(*number),
+            Entry::Told { .. } => None,
+        });
+        last == Some(newest)
+    }
+}
+
 /// One subscriber of one channel.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
@@ -212,11 +223,9 @@ impl Subscriber {
         if record.position.epoch.is_empty() {
             record.position = position;
         } else if reply["recovered"] == true {
-            // An equal epoch is what recovered means; the publications bring the offset.
-            if position.epoch != record.position.epoch {
-                let complaint = format!("recovered into another epoch: {reply}");
-                record.complaints.push(complaint);
-            }
+            // Another epoch continues the one before (record 34); whether nothing is missing is checked by numbers. The
+            // publications bring the offset.
+            record.position.epoch = position.epoch;
         } else {
             let before = std::mem::replace(&mut record.position, position.clone());
             record.entries.push(Entry::Told { before, after: position });

@@ -20,7 +20,7 @@ use gorani_broker::{BrokerError, HistoryPage, HistoryQuery, Position, Publicatio
 /// Publications that one recovery may bring, at most (design §6).
 pub(super) const RECOVERY_PUBLICATIONS: u32 = 300;
 /// Over a transport of text, a reply holds this part of what others hold: all of it becomes a JSON string once more.
-const TEXT_ONLY_DIVISOR: usize = 8;
+const TEXT_ONLY_DIVISOR: usize = 16;
 /// Presence is forgotten this long after the last sign of the client's node.
 pub const PRESENCE_TTL: Duration = Duration::from_secs(60);
 

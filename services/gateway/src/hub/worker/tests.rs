@@ -172,9 +172,9 @@ async fn many_orders_at_a_time_end_no_session_that_empties_its_mailbox() {
 async fn a_page_is_shorter_where_its_text_is_full_of_escapes_and_over_a_transport_of_text() {
     const EACH: usize = 1000;
     for (framing, kind, fitting) in [
-        (Framing::WebSocket, DataKind::Json, 16),
-        (Framing::WebSocket, DataKind::Binary, 16),
-        (Framing::WebSocket, DataKind::Text, 4),
+        (Framing::WebSocket, DataKind::Json, 32),
+        (Framing::WebSocket, DataKind::Binary, 32),
+        (Framing::WebSocket, DataKind::Text, 8),
         (Framing::SockJs, DataKind::Json, 2),
         // One is always brought, or the client would never come past it.
         (Framing::SockJs, DataKind::Text, 1),
@@ -186,8 +186,8 @@ async fn a_page_is_shorter_where_its_text_is_full_of_escapes_and_over_a_transpor
             Worker::start(0, usize::MAX, broker, interest, stream.reads(), Arc::default(), Arc::default());
         let client = Client::enter_over(&mut worker.hub_mut(), "one", framing);
         let publication = Publication { data: vec![b'"'; EACH].into(), kind, ..Publication::default() };
-        *stream.publications.lock() = std::iter::repeat_n(Arc::new(publication), 20).collect();
-        let query = HistoryQuery { limit: 100, max_bytes: Some(16 * EACH as u64), ..HistoryQuery::default() };
+        *stream.publications.lock() = std::iter::repeat_n(Arc::new(publication), 40).collect();
+        let query = HistoryQuery { limit: 100, max_bytes: Some(32 * EACH as u64), ..HistoryQuery::default() };
         let reading = actix_rt::spawn(worker.clone().history(client.key, "a".into(), query, HISTORY));
         stream.until_asked(1).await;
         stream.answer();
@@ -200,8 +200,8 @@ async fn a_page_is_shorter_where_its_text_is_full_of_escapes_and_over_a_transpor
 #[actix_rt::test]
 async fn a_recovery_brings_less_over_a_transport_of_text() {
     for (framing, bytes, is_recovered) in [
-        (Framing::WebSocket, 8000, true),
-        (Framing::WebSocket, 8001, false),
+        (Framing::WebSocket, 16_000, true),
+        (Framing::WebSocket, 16_001, false),
         (Framing::SockJs, 1000, true),
         (Framing::SockJs, 1001, false),
     ] {
@@ -228,7 +228,7 @@ async fn a_recovery_brings_less_over_a_transport_of_text() {
         stream.top.store(1, Ordering::SeqCst);
         let request = SubscribeRequest {
             recover: Some(Position { offset: 0, epoch: "e".into() }),
-            recover_max_bytes: 8000,
+            recover_max_bytes: 16_000,
             ..client.request(HISTORY, true)
         };
         let subscribing = actix_rt::spawn(worker.clone().subscribe(client.key, request));
