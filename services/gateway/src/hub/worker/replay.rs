@@ -6,7 +6,10 @@ use std::{rc::Rc, sync::Arc};
 use gorani_broker::Publication;
 
 use super::Worker;
-use crate::{hub::roster::SessionKey, memory::ReplyPermit};
+use crate::{
+    hub::roster::{Generation, SessionKey},
+    memory::ReplyPermit,
+};
 
 /// Bytes that are sent at a stretch, and at least one publication; then other connections have their turn.
 const PIECE_BYTES: usize = 32 * 1024;
@@ -29,17 +32,19 @@ impl Worker {
             hub.replay(key, &channel, publications, None);
             return hub.release(key, &channel);
         }
-        actix_rt::spawn(self.clone().replay_in_pieces(key, channel, publications, permit));
+        // Of now: when the task begins, the session may have left the channel and come back.
+        let Some(generation) = self.hub().generation(key, &channel) else { return };
+        actix_rt::spawn(self.clone().replay_in_pieces(key, channel, generation, publications, permit));
     }
 
     async fn replay_in_pieces(
         self: Rc<Self>,
         key: SessionKey,
         channel: Arc<str>,
+        generation: Generation,
         publications: Vec<Arc<Publication>>,
         mut permit: Option<ReplyPermit>,
     ) {
-        let Some(generation) = self.hub().generation(key, &channel) else { return };
         let mut left = publications.into_iter().peekable();
         while left.peek().is_some() {
             let mut bytes = 0;
@@ -50,7 +55,7 @@ impl Worker {
             }
             {
                 let mut hub = self.hub_mut();
-                if hub.generation(key, &channel) != Some(generation) {
+                if !hub.is_current(key, &channel, generation) {
                     return;
                 }
                 // The permit is for all pieces, and goes with the last.
@@ -59,7 +64,7 @@ impl Worker {
             }
             tokio::task::yield_now().await;
         }
-        if self.hub().generation(key, &channel) == Some(generation) {
+        if self.hub().is_current(key, &channel, generation) {
             self.hub_mut().release(key, &channel);
         }
     }
