@@ -169,7 +169,7 @@ impl Hub {
         let Some(session) = self.roster.get(key) else { return };
         let mut out = BytesMut::new();
         for publication in publications {
-            if publication.exclude_client.is_empty() || publication.exclude_client != *session.client {
+            if publication.is_for(&session.client) {
                 let event = [Event::Publication(publication)];
                 out.extend_from_slice(&self.encoder.encode(&session.encoding, name, &event));
             }

@@ -207,9 +207,13 @@ impl ReplyPermit {
         self.bytes = bytes;
     }
 
-    /// Adds the bytes of another permit of the same budget.
-    pub fn join(&mut self, mut other: Self) {
-        self.bytes += std::mem::take(&mut other.bytes);
+    /// Adds the bytes of another permit of the same budget, if there is one.
+    pub fn join(held: &mut Option<Self>, other: Option<Self>) {
+        match (held, other) {
+            (Some(held), Some(mut other)) => held.bytes += std::mem::take(&mut other.bytes),
+            (held, Some(other)) => *held = Some(other),
+            (_, None) => {}
+        }
     }
 }
 
@@ -274,8 +278,10 @@ mod tests {
     #[test]
     fn joined_permits_are_given_back_once() {
         let budget = Arc::new(MemoryBudget::default());
-        let mut permit = budget.try_reply(100).unwrap();
-        permit.join(budget.try_reply(50).unwrap());
+        let mut permit = None;
+        ReplyPermit::join(&mut permit, budget.try_reply(100));
+        ReplyPermit::join(&mut permit, budget.try_reply(50));
+        ReplyPermit::join(&mut permit, None);
         assert_eq!(budget.reply_bytes(), 150);
         drop(permit);
         assert_eq!(budget.reply_bytes(), 0);

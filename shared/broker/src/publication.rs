@@ -75,6 +75,11 @@ impl ClientInfo {
 }
 
 impl Publication {
+    /// Whether a client is shown it: all but the one that it excludes.
+    pub fn is_for(&self, client: &str) -> bool {
+        self.exclude_client.is_empty() || self.exclude_client != client
+    }
+
     /// Bytes of its data, tags and client info: what a read of history counts.
     pub fn content_bytes(&self) -> u64 {
         let tags: usize = self.tags.iter().map(|(key, value)| key.len() + value.len()).sum();

@@ -112,11 +112,7 @@ impl Actions {
 
     /// Keeps the permit of a reply that was written in this turn. Of a reply that is not written it is dropped instead.
     pub fn hold(&mut self, permit: Option<ReplyPermit>) {
-        match (&mut self.permit, permit) {
-            (Some(held), Some(permit)) => held.join(permit),
-            (held, Some(permit)) => *held = Some(permit),
-            (_, None) => {}
-        }
+        ReplyPermit::join(&mut self.permit, permit);
     }
 
     /// Hands each message to `each`, forgets them, and returns the permit for them.

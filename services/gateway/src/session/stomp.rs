@@ -291,8 +291,11 @@ impl Session for StompSession {
             Outcome::Entered(Err(disconnect)) => {
                 return self.fail(Failure::of_disconnect(disconnect).of(Command::Connect, None), actions);
             }
-            Outcome::Subscribed(Ok(subscribed)) if subscribed.permit.is_some() => {
-                return self.recovering.push_back(Recovering::new(ticket, subscribed));
+            Outcome::Subscribed(Ok(subscribed)) if !subscribed.publications.is_empty() => {
+                self.recovering.push_back(Recovering::new(ticket, subscribed));
+                // Mostly it is whole by one piece.
+                self.write_recovered(now, actions);
+                return;
             }
             Outcome::Subscribed(outcome) => self.subscribed(ticket, outcome, actions),
             Outcome::Published(outcome) => outcome.map(drop).map_err(Failure::from),

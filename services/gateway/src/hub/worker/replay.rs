@@ -9,13 +9,11 @@ use super::Worker;
 use crate::{
     hub::roster::{Generation, SessionKey},
     memory::ReplyPermit,
+    session::client::views::AROUND_BYTES,
 };
 
 /// Bytes that are sent at a stretch, and at least one publication; then other connections have their turn.
 const PIECE_BYTES: usize = 32 * 1024;
-
-/// Bytes around the data of one publication, about.
-const AROUND_BYTES: usize = 96;
 
 impl Worker {
     /// Sends a session what it missed in a channel, and lets the channel's events follow. What is large has a permit, and is

@@ -388,9 +388,7 @@ pub(super) fn ttl(expires_at: Option<u64>, now: Now) -> u32 {
 
 /// Recovered publications as a reply shows them, without those that exclude this client.
 pub(super) fn views<'a>(subscribed: &'a Subscribed, client: &str) -> Vec<PublicationView<'a>> {
-    let publications = subscribed.publications.iter();
-    let seen = publications
-        .filter(|publication| publication.exclude_client.is_empty() || publication.exclude_client != client);
+    let seen = subscribed.publications.iter().filter(|publication| publication.is_for(client));
     seen.map(|publication| publication_view(publication)).collect()
 }
 

@@ -4,13 +4,13 @@
 
 use std::{collections::VecDeque, sync::Arc, vec};
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use gorani_broker::{ClientInfo, Publication};
 use gorani_protocol::client::reply::{write_listed_client, write_listed_publication};
 
 use super::{
     ClientSession, State, release,
-    views::{info_view, publication_view},
+    views::{AROUND_BYTES, info_view, publication_view},
 };
 use crate::{
     disconnect::{ErrorCode, Unsubscribed},
@@ -20,9 +20,6 @@ use crate::{
 
 /// Bytes of a piece, and at least one entry: a fraction of a millisecond.
 const PIECE_BYTES: usize = 64 * 1024;
-
-/// Bytes around the data of one entry: keys, offset and time, or the names of a client.
-const AROUND_BYTES: usize = 96;
 
 /// A step of the session once a reply is written.
 pub(super) enum Then {
@@ -41,6 +38,23 @@ enum Entries {
 }
 
 impl Entries {
+    fn publications(publications: Vec<Arc<Publication>>) -> Self {
+        Self::Publications(publications.into_iter())
+    }
+
+    /// Bytes that they take in the reply, about.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Publications(publications) => {
+                publications.as_slice().iter().map(|publication| publication.data.len() + AROUND_BYTES).sum()
+            }
+            Self::Clients(clients) => {
+                let size = |info: &Arc<ClientInfo>| info.connection_info.len() + info.channel_info.len();
+                clients.as_slice().iter().map(|info| size(info) + AROUND_BYTES).sum()
+            }
+        }
+    }
+
     /// Writes the next entry. False if there is none.
     fn write_next(&mut self, is_first: bool, out: &mut BytesMut) -> bool {
         match self {
@@ -84,10 +98,8 @@ impl LargeReply {
         publications: Vec<Arc<Publication>>,
         permit: ReplyPermit,
     ) {
-        self.bytes +=
-            publications.iter().map(|publication| publication.data.len() + AROUND_BYTES).sum::<usize>();
-        self.add(places, [Entries::Publications(publications.into_iter())]);
-        self.hold(permit);
+        self.add(places, [Entries::publications(publications)]);
+        ReplyPermit::join(&mut self.permit, Some(permit));
     }
 
     /// The clients of a presence.
@@ -97,11 +109,8 @@ impl LargeReply {
         clients: Vec<Arc<ClientInfo>>,
         permit: ReplyPermit,
     ) {
-        let size =
-            |info: &Arc<ClientInfo>| info.connection_info.len() + info.channel_info.len() + AROUND_BYTES;
-        self.bytes += clients.iter().map(size).sum::<usize>();
         self.add(places, [Entries::Clients(clients.into_iter())]);
-        self.hold(permit);
+        ReplyPermit::join(&mut self.permit, Some(permit));
     }
 
     /// What each subscription recovered, without what excludes this client.
@@ -113,13 +122,9 @@ impl LargeReply {
     ) {
         let mut lists = Vec::with_capacity(places.len());
         for Subscribed { mut publications, permit, .. } in subscribed {
-            publications.retain(|publication| {
-                publication.exclude_client.is_empty() || publication.exclude_client != client
-            });
-            self.bytes +=
-                publications.iter().map(|publication| publication.data.len() + AROUND_BYTES).sum::<usize>();
-            lists.push(Entries::Publications(publications.into_iter()));
-            permit.into_iter().for_each(|permit| self.hold(permit));
+            publications.retain(|publication| publication.is_for(client));
+            lists.push(Entries::publications(publications));
+            ReplyPermit::join(&mut self.permit, permit);
         }
         self.add(places, lists);
     }
@@ -127,15 +132,9 @@ impl LargeReply {
     fn add(&mut self, places: Vec<usize>, lists: impl IntoIterator<Item = Entries>) {
         let mut before = 0;
         for (place, list) in places.into_iter().zip(lists) {
+            self.bytes += list.bytes();
             self.lists.push_back((place - before, list));
             before = place;
-        }
-    }
-
-    fn hold(&mut self, permit: ReplyPermit) {
-        match &mut self.permit {
-            Some(held) => held.join(permit),
-            None => self.permit = Some(permit),
         }
     }
 
@@ -160,7 +159,6 @@ impl LargeReply {
             self.lists.pop_front();
         }
         self.out.extend_from_slice(&self.around);
-        self.around.advance(self.around.len());
         true
     }
 }

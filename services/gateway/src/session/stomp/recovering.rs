@@ -1,4 +1,4 @@
-//! Large recoveries, written a piece at a time: a piece is a step of the session ([`crate::session::step`]), so that the
+//! What a subscription missed, written a piece at a time: a piece is a step of the session ([`crate::session::step`]), so that the
 //! transport looks at the clock between two of them. All messages are sent together when the last is written.
 
 use std::{collections::VecDeque, sync::Arc, vec};
@@ -34,7 +34,7 @@ impl Recovering {
 }
 
 impl StompSession {
-    /// Writes a piece of the oldest large recovery. Once it is whole it is sent, and its subscription begins. False if there is
+    /// Writes a piece of the oldest recovery. Once it is whole it is sent, and its subscription begins. False if there is
     /// none.
     pub(super) fn write_recovered(&mut self, now: Now, actions: &mut Actions) -> bool {
         let Some(mut recovering) = self.recovering.pop_front() else { return false };
@@ -58,7 +58,7 @@ impl StompSession {
         let mut message_id = String::new();
         let until = recovering.written.message_bytes() + PIECE_BYTES;
         for publication in recovering.publications.by_ref() {
-            if publication.exclude_client.is_empty() || publication.exclude_client != *self.identity.client {
+            if publication.is_for(&self.identity.client) {
                 view::write_message_id(&publication, 0, &mut message_id);
                 recovering.written.message(view::message_kind(&publication, style), |out| {
                     subscription.shown.write(style, &publication, &message_id, out);

@@ -15,7 +15,7 @@ use super::{
     destination::{self, Destination},
     failure::Failure,
     release,
-    view::{self, Shown, View},
+    view::{Shown, View},
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode},
@@ -216,7 +216,7 @@ impl StompSession {
         self.subscriptions.iter().find(|known| known.under_way == Some(ticket))
     }
 
-    /// A SUBSCRIBE has its outcome.
+    /// A SUBSCRIBE has its outcome; what it missed is written.
     pub(super) fn subscribed(
         &mut self,
         ticket: Ticket,
@@ -224,7 +224,6 @@ impl StompSession {
         actions: &mut Actions,
     ) -> Result<(), Failure> {
         let subscribed = outcome?;
-        let style = self.style();
         let is_asked = self.receipts.is_asked(ticket);
         let Some(subscription) = self.subscriptions.iter_mut().find(|known| known.under_way == Some(ticket))
         else {
@@ -234,17 +233,6 @@ impl StompSession {
         if subscription.asked_recovery && !subscribed.recovered && !is_asked {
             // A gap is told, never hidden: without a receipt there is no other word for it.
             return Err(ErrorCode::UNRECOVERABLE_POSITION.into());
-        }
-        let client = &*self.identity.client;
-        let mut message_id = String::new();
-        for publication in &subscribed.publications {
-            if publication.exclude_client.is_empty() || publication.exclude_client != client {
-                view::write_message_id(publication, 0, &mut message_id);
-                let shown = &subscription.shown;
-                actions.message(view::message_kind(publication, style), |out| {
-                    shown.write(style, publication, &message_id, out);
-                });
-            }
         }
         if is_asked && let Some(top) = &subscribed.top {
             let mut told = vec![("offset", top.offset.to_string()), ("epoch", top.epoch.to_string())];
