@@ -196,7 +196,7 @@ fn one(
     let node: SocketAddr = nodes.first().expect("at least one").address();
     let requests = post(node, "/api/publish", &command(CHANNEL, PAYLOAD_BYTES)).repeat(in_flight as usize);
     let before = cpu();
-    let begun = client::monotonic();
+    let begun = crate::client_process::monotonic();
     publisher.send(&requests)?;
     let mut ended = begun;
     for clients in &mut *crowd {

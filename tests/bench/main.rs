@@ -18,6 +18,7 @@
 
 mod attack;
 mod audit;
+mod client_process;
 mod connections;
 mod crowd;
 mod fanout;

@@ -30,7 +30,8 @@ use gorani_tests::{
 use self::{clients::Clients, outcome::Counts, report::Storm};
 use crate::{
     audit::{backend, ledger::Ledger},
-    crowd::{CONNECTIONS_AT_MOST, HANDSHAKES, client::monotonic},
+    client_process::monotonic,
+    crowd::{CONNECTIONS_AT_MOST, HANDSHAKES},
     progress::Progress,
 };
 

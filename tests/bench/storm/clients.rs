@@ -7,10 +7,9 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, BufRead as _, BufReader, Write as _},
+    io,
     net::SocketAddr,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::mpsc::{Receiver, TryRecvError, sync_channel},
+    sync::mpsc::{Receiver, TryRecvError},
     time::{Duration, Instant},
 };
 
@@ -23,14 +22,13 @@ use super::{
     outcome::Counts,
     subscriber::{Change, Phase, Subscriber},
 };
-use crate::{audit::ledger::channel_name, crowd::client::monotonic};
+use crate::{
+    audit::ledger::channel_name,
+    client_process::{ClientProcess, LOOK_EVERY, TELL_EVERY, monotonic, orders, say},
+};
 
 /// Connections that are set up at the same time before the storm; in it there is no limit.
 const SETTING_UP_AT_ONCE: usize = 64;
-/// How long the child waits for the network before it looks whether the parent says something.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// How often the child says how far it is.
-const TELL_EVERY: Duration = Duration::from_millis(250);
 /// Pause before a client that was refused tries again, in milliseconds, at random.
 const PAUSE_MS: std::ops::Range<u64> = 100..500;
 /// How long all clients may take to come to the top of their channels in the end.
@@ -57,14 +55,7 @@ pub(crate) struct ClientFlags {
 
 /// The child's program.
 pub(crate) fn run(flags: &ClientFlags) -> io::Result<()> {
-    let (sender, orders) = sync_channel(1);
-    std::thread::spawn(move || {
-        for line in io::stdin().lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
+    let orders = orders();
     let mut clients = Storm::new(flags)?;
     clients.join()?;
     say("live")?;
@@ -259,93 +250,45 @@ impl<'a> Storm<'a> {
     }
 }
 
-fn say(line: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}")?;
-    out.flush()
-}
-
-/// The parent's end; the child is ended when this is dropped.
+/// The parent's end.
 #[derive(Debug)]
-pub(super) struct Clients {
-    child: Child,
-    orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
+pub(super) struct Clients(ClientProcess);
 
 impl Clients {
-    /// Starts a child and waits until all its clients are subscribed. `joined` is told how many are, now and then.
+    /// Starts a process whose clients are all subscribed. `joined` is told how many are, now and then.
     pub(super) fn start(
         home: SocketAddr,
         others: &[SocketAddr],
         [first, count, channels]: [u32; 3],
-        mut joined: impl FnMut(u64),
+        joined: impl FnMut(u64),
     ) -> io::Result<Self> {
         let others: Vec<String> = others.iter().map(ToString::to_string).collect();
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["storm-client", &home.to_string(), &others.join(",")])
-            .args(["--first", &first.to_string(), "--count", &count.to_string()])
-            .args(["--channels", &channels.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let orders = child.stdin.take().expect("the pipe was asked for");
-        let answers = BufReader::new(child.stdout.take().expect("the pipe was asked for"));
-        let mut clients = Self { child, orders, answers };
-        loop {
-            let line = clients.line()?;
-            match line.strip_prefix("joined ").and_then(|count| count.parse().ok()) {
-                Some(count) => joined(count),
-                None if line == "live" => return Ok(clients),
-                None => return Err(unexpected(&line)),
-            }
+        let mut arguments = vec!["storm-client".to_owned(), home.to_string(), others.join(",")];
+        for (name, value) in [("--first", first), ("--count", count), ("--channels", channels)] {
+            arguments.extend([name.to_owned(), value.to_string()]);
         }
+        ClientProcess::start(&arguments, joined).map(Self)
     }
 
     /// Their node is about to be killed.
     pub(super) fn send_away(&mut self) -> io::Result<()> {
-        writeln!(self.orders, "away")?;
-        self.expect("prepared")
+        self.0.order("away")?;
+        self.0.answer("prepared").map(drop)
     }
 
     /// Waits until all are recovered.
     pub(super) fn wait_for_return(&mut self) -> io::Result<()> {
-        self.expect("back")
+        self.0.answer("back").map(drop)
     }
 
-    fn expect(&mut self, expected: &str) -> io::Result<()> {
-        let line = self.line()?;
-        if line == expected { Ok(()) } else { Err(unexpected(&line)) }
-    }
-
-    /// Waits until all are at the tops of their channels; what they saw.
+    /// Waits until all are at the tops of their channels; the counts of what they saw.
     pub(super) fn finish(&mut self, tops: &[u64]) -> io::Result<Counts> {
         let tops: Vec<String> = tops.iter().map(ToString::to_string).collect();
-        writeln!(self.orders, "finish {}", tops.join(" "))?;
-        let line = self.line()?;
-        let counts = line.strip_prefix("outcome ").ok_or_else(|| unexpected(&line))?;
-        serde_json::from_str(counts).map_err(io::Error::other)
+        self.0.order(format_args!("finish {}", tops.join(" ")))?;
+        serde_json::from_str(&self.0.answer("outcome")?).map_err(io::Error::other)
     }
 
     pub(super) fn process(&self) -> Process {
-        Process::new(self.child.id())
+        self.0.process()
     }
-
-    fn line(&mut self) -> io::Result<String> {
-        let mut line = String::new();
-        self.answers.read_line(&mut line)?;
-        Ok(line.trim().to_owned())
-    }
-}
-
-impl Drop for Clients {
-    fn drop(&mut self) {
-        // Both fail only when it is gone already, which is what is wanted.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn unexpected(line: &str) -> io::Error {
-    io::Error::other(format!("the clients said {line:?}"))
 }
