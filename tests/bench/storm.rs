@@ -44,10 +44,10 @@ const ROOM: u32 = 17_000;
 /// Every publication of a run is kept; a recovery brings 300 at most (design §6).
 const NAMESPACES: &str = r#"[{ name = "audit", history_size = 100000, history_ttl = "1h", force_recovery = true, force_positioning = true, allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true }]"#;
 
-/// How strong a storm.
+/// The strength of a storm.
 #[derive(Debug, Args)]
 pub(crate) struct StormFlags {
-    /// How many nodes are killed at once; several storms one after the other
+    /// Number of nodes that are killed at once; several storms one after the other
     #[arg(long, value_delimiter = ',', default_values_t = [1, 3], value_parser = clap::value_parser!(u16).range(1..=16))]
     killed: Vec<u16>,
     /// Clients of each of them

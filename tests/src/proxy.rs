@@ -22,7 +22,7 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct Roads {
-    /// Where new connections lead.
+    /// The address to which new connections lead.
     server: Mutex<SocketAddr>,
     /// The way to the server and the way back of new connections.
     of_new: Ways,

@@ -97,7 +97,7 @@ fn lasting(head: &Head, target: &str) -> BTreeMap<String, String> {
     head.headers.iter().filter(|(name, _)| lasts(name)).cloned().collect()
 }
 
-/// How many sessions were opened, whether they are there or not.
+/// Sessions that were opened, whether they are there or not.
 fn opened(node: &Node) -> u64 {
     let text = node.api().get("/metrics").1;
     let counts = text.lines().filter_map(|line| line.strip_prefix("gorani_connections_opened_total"));

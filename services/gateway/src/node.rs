@@ -240,7 +240,7 @@ impl Node {
         self.reads.budget()
     }
 
-    /// Whether there is room for no further session now. Nothing is taken: [`Node::take_place`] may be refused all the same.
+    /// True if there is room for no further session now. Nothing is taken: [`Node::take_place`] may be refused all the same.
     pub fn is_full(&self) -> bool {
         self.connections() >= self.settings.http.max_connections
     }
@@ -296,7 +296,7 @@ impl Node {
     }
 }
 
-/// What the broker holds of the node: a node that nobody else holds is gone, and the broker with it.
+/// The node as the broker holds it: a node that nobody else holds is gone, and the broker with it.
 struct Subscriber(Weak<Node>);
 
 impl Sink for Subscriber {

@@ -82,7 +82,7 @@ pub struct HistoryPage {
 }
 
 impl HistoryPage {
-    /// Whether who stands at `position` has had the beginning of this stream: what follows its offset here is what it is missing.
+    /// True if who stands at `position` has had the beginning of this stream: what follows its offset here is what it is missing.
     /// A position without an epoch is taken at its word.
     pub fn continues(&self, position: &Position) -> bool {
         let is_shared =

@@ -75,7 +75,7 @@ impl ClientInfo {
 }
 
 impl Publication {
-    /// Whether a client is shown it: all but the one that it excludes.
+    /// True if a client is shown it: all but the one that it excludes.
     pub fn is_for(&self, client: &str) -> bool {
         self.exclude_client.is_empty() || self.exclude_client != client
     }

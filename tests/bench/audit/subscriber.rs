@@ -61,7 +61,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Whether this was the last publication that it had.
+    /// True if this was the last publication that it had.
     pub(crate) fn had_last(&self, newest: u32) -> bool {
         let last = self.entries.iter().rev().find_map(|entry| match entry {
             Entry::Publication { number, .. } => Some(*number),

@@ -19,7 +19,7 @@ use crate::{
     swarm::{Swarm, Target},
 };
 
-/// What the child is told on its command line.
+/// The command line of the child.
 #[derive(Debug, Args)]
 pub(crate) struct ClientFlags {
     address: SocketAddr,

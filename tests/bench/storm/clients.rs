@@ -31,12 +31,12 @@ use crate::{
 const SETTING_UP_AT_ONCE: usize = 64;
 /// Pause before a client that was refused tries again, in milliseconds, at random.
 const PAUSE_MS: std::ops::Range<u64> = 100..500;
-/// How long all clients may take to come to the top of their channels in the end.
+/// Time for all clients to come to the top of their channels in the end.
 const AT_TOP_WITHIN: Duration = Duration::from_secs(30);
 const READ_BYTES: usize = 64 * 1024;
 const EVENTS: usize = 1024;
 
-/// What the child is told on its command line.
+/// The command line of the child.
 #[derive(Debug, Args)]
 pub(crate) struct ClientFlags {
     /// The node that the clients begin at

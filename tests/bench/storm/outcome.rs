@@ -31,9 +31,9 @@ pub(super) struct Counts {
     pub(super) behind: u64,
     /// Temporary errors, by code.
     pub(super) refused: BTreeMap<u32, u64>,
-    /// What was at each position: channel, offset, number.
+    /// The publication at each position: channel, offset, number.
     pub(super) contents: BTreeMap<usize, BTreeMap<u64, u32>>,
-    /// When clients whose node was killed were recovered, in nanoseconds of the monotonic clock.
+    /// Times at which clients whose node was killed were recovered, in nanoseconds of the monotonic clock.
     pub(super) recovered_at: Vec<u64>,
     pub(super) complaints: Vec<String>,
     pub(super) complained: u64,
@@ -84,7 +84,7 @@ impl Counts {
         self.complaints.truncate(COMPLAINTS_KEPT);
     }
 
-    /// Whether every client had everything once and in order, and nothing happened that should not.
+    /// True if every client had everything once and in order, and nothing happened that should not.
     pub(super) fn is_good(&self) -> bool {
         let wrong =
             [self.lost, self.doubled, self.reordered, self.mixed, self.told, self.behind, self.complained];

@@ -8,7 +8,7 @@ use crate::report::grid;
 /// Clients that return, and the time within which the last of them shall be recovered.
 const GOALS: [(u32, Duration); 2] = [(19_000, Duration::from_secs(3)), (57_000, Duration::from_secs(12))];
 
-/// What one storm was.
+/// The figures of one storm.
 pub(super) struct Storm {
     /// Clients whose node was killed.
     pub(super) returning: u32,
@@ -31,7 +31,7 @@ impl Storm {
         self.counts.is_good() && self.given_up == 0
     }
 
-    /// When this part of the clients was recovered, in seconds after the kill.
+    /// The time at which this part of the clients was recovered, in seconds after the kill.
     fn seconds(&self, part: f64) -> f64 {
         let times = &self.counts.recovered_at;
         let index = ((times.len().saturating_sub(1)) as f64 * part).round() as usize;

@@ -19,7 +19,7 @@ const FIRST_ADDRESS: u32 = 0x7F01_0000;
 /// A message of a node is at most so large.
 const MESSAGE_MAX_BYTES: u64 = 4 << 20;
 
-/// Where a connection is.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// There is none.
@@ -34,7 +34,7 @@ pub(super) enum Phase {
     Live,
 }
 
-/// What a look at the connection brought.
+/// The result of a look at the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
     /// Nothing that the caller must know.

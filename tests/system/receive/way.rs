@@ -1,6 +1,8 @@
 //! The ways to receive, with one face: what is published in some channels, from a position on, until a farewell.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+mod wish;
+
+use std::net::SocketAddr;
 
 use gorani_tests::{
     client::PATH,
@@ -10,6 +12,7 @@ use gorani_tests::{
 };
 use serde_json::{Value, json};
 
+pub(super) use self::wish::Wish;
 use super::code_of;
 
 /// A way to receive.
@@ -52,60 +55,6 @@ impl Way {
     /// Whether a refusal is the status of a response.
     pub(super) fn has_statuses(self) -> bool {
         matches!(self, Self::UniHttpStream | Self::UniSse | Self::Poll)
-    }
-}
-
-/// What to receive.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Wish {
-    pub(super) token: String,
-    pub(super) channels: Vec<String>,
-    /// A position as the way before said it: an event's id, a poll's position.
-    pub(super) position: String,
-    /// Offset and epoch by channel, for ways whose client counts itself.
-    pub(super) offsets: BTreeMap<String, (u64, String)>,
-}
-
-impl Wish {
-    pub(super) fn channel(channel: &str) -> Self {
-        Self { channels: vec![channel.to_owned()], ..Self::default() }
-    }
-
-    pub(super) fn channels(channels: &[String]) -> Self {
-        Self { channels: channels.to_vec(), ..Self::default() }
-    }
-
-    fn query(&self) -> String {
-        let mut query = format!("channels={}", self.channels.join(","));
-        for (name, value) in [("token", &self.token), ("position", &self.position)] {
-            if !value.is_empty() {
-                query.push_str(&format!("&{name}={value}"));
-            }
-        }
-        query
-    }
-
-    /// The position as a client writes it that counts itself: channel, offset and epoch, all between dots.
-    fn counted(&self) -> Self {
-        let escaped = |text: &str| -> String {
-            let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-            text.chars()
-                .map(|c| if plain(&c) { c.to_string() } else { format!("~{:02x}", c as u32) })
-                .collect()
-        };
-        let parts: Vec<String> = self
-            .offsets
-            .iter()
-            .map(|(channel, (offset, epoch))| format!("{}.{offset}.{}", escaped(channel), escaped(epoch)))
-            .collect();
-        Self { position: parts.join("."), ..self.clone() }
-    }
-
-    fn subs(&self) -> Value {
-        let sub = |(channel, (offset, epoch)): (&String, &(u64, String))| {
-            (channel.clone(), json!({"recover": true, "offset": offset, "epoch": epoch}))
-        };
-        self.offsets.iter().map(sub).collect()
     }
 }
 

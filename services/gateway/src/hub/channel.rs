@@ -72,7 +72,7 @@ pub(super) struct Missing {
 /// An epoch that ended, and the sessions that went over to the next one.
 pub(super) type Moved = (EndedEpoch, Vec<SessionKey>);
 
-/// What a read of history found after a position.
+/// The result of a read of history after a position.
 #[derive(Debug)]
 pub(super) struct Missed {
     /// Publications without a hole.

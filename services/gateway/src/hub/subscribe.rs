@@ -168,7 +168,7 @@ pub fn size_of(publications: &[Arc<Publication>]) -> usize {
     publications.iter().map(|publication| publication.data.len()).sum()
 }
 
-/// Whether the page's publications are everything between what the client has seen and the top.
+/// True if the page's publications are everything between what the client has seen and the top.
 fn is_recovered(from: &Position, page: &HistoryPage) -> bool {
     if !page.continues(from) {
         return false;

@@ -162,7 +162,7 @@ fn events(offsets: impl IntoIterator<Item = u64>) -> Vec<Event> {
     offsets.into_iter().map(|offset| Event::Publication(Arc::new(publication(offset)))).collect()
 }
 
-/// What a read found: these publications.
+/// The publications that a read found.
 fn missed(offsets: impl IntoIterator<Item = u64>) -> Option<Missed> {
     Some(Missed { events: events(offsets), epoch: "e".into(), ancestors: Vec::new() })
 }

@@ -134,7 +134,7 @@ fn refusal(
     is_disguised(request.uri().path(), endpoints).then(|| HttpResponse::NotFound().finish())
 }
 
-/// Whether a body is compressed, or changed in another way (RFC 9110 §8.4). No route undoes that.
+/// True if a body is compressed, or changed in another way (RFC 9110 §8.4). No route undoes that.
 fn is_encoded(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_ENCODING).any(|codings| {
         let mut codings = codings.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);

@@ -32,9 +32,9 @@ pub struct Wish {
 pub struct Readable {
     /// The channel.
     pub channel: Arc<str>,
-    /// How long it keeps publications, or why this receiver reads none.
+    /// The retention of its publications, or the reason why this receiver reads none.
     pub retention: Result<Retention, Unreadable>,
-    /// How far the receiver has come; `None`: it did not say, or not so that it helps.
+    /// The positions that the receiver has reached; `None`: it did not say, or not so that it helps.
     pub since: Option<Position>,
     /// The position that it named is of no use already.
     pub unrecovered: Option<Unrecovered>,
@@ -71,7 +71,7 @@ pub struct UniSession {
     until: Option<Instant>,
 }
 
-/// How a session begins.
+/// The beginning of a session.
 enum Begin {
     /// Its token and channels are looked at when the transport opens.
     Wish(Wish),
@@ -163,7 +163,7 @@ impl Session for UniSession {
     }
 }
 
-/// Whether a receiver would be let in, without a session of its own.
+/// True if a receiver would be let in, without a session of its own.
 ///
 /// # Errors
 /// The token or a channel is refused.

@@ -47,7 +47,7 @@ pub(super) struct Client {
     next_command: u32,
     pending: BTreeMap<u32, Command>,
     subscriptions: BTreeMap<Arc<str>, Subscription>,
-    /// What it was told lately, for the trace.
+    /// The last things that it was told, for the trace.
     pub(super) told: Vec<String>,
 }
 

@@ -14,7 +14,7 @@ pub(super) const ATTEMPTS: u32 = 3;
 /// Messages of a queue at most.
 pub(super) const MOST_MESSAGES: u32 = 8;
 
-/// Whether what is shown of a queue counts as handled.
+/// True if what is shown of a queue counts as handled.
 pub(super) fn is_automatic(queue: &str) -> bool {
     queue.starts_with("live:auto")
 }
@@ -26,7 +26,7 @@ pub(super) struct Job {
     pub(super) id: u64,
 }
 
-/// Who gave a message back.
+/// The consumer that gave a message back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BackBy {
     /// The node whose consumer had it.
@@ -82,7 +82,7 @@ impl Jobs {
         self.known.insert(Job { queue: queue.into(), id }, Known { number, ..Known::default() });
     }
 
-    /// Whether a message with this number was accepted by a queue.
+    /// True if a message with this number was accepted by a queue.
     pub(super) fn is_accepted(&self, queue: &str, number: u64) -> bool {
         self.accepted.contains(&(queue.to_owned(), number))
     }
@@ -147,7 +147,7 @@ impl Jobs {
         }
     }
 
-    /// Whether the node of its consumer gave a message back, and no other can have it.
+    /// True if the node of its consumer gave a message back, and no other can have it.
     pub(super) fn was_given_back(&self, job: &Job) -> bool {
         let is_it = |known: &Known| known.came_back == Some(BackBy::Consumer) && !known.lost_lease;
         self.known.get(job).is_some_and(is_it)

@@ -78,7 +78,7 @@ impl Ledger {
         self.before.insert(epoch.clone(), before.clone());
     }
 
-    /// Whether one of two epochs began with the publications of the other.
+    /// True if one of two epochs began with the publications of the other.
     pub(super) fn is_related(&self, one: &str, other: &str) -> bool {
         let descends = |from: &str, to: &str| {
             let mut epoch = from;

@@ -43,7 +43,7 @@ const CLAIMED_FOR: Duration = Duration::from_secs(15);
 /// Movements after which it does not come to rest.
 const ROUNDS: usize = 10_000;
 
-/// How often each kind of request was carried out, and each kind of push delivered.
+/// The number of requests of each kind that were carried out, and each kind of push delivered.
 type Counts = BTreeMap<String, u64>;
 
 /// See the module's head.
@@ -55,7 +55,7 @@ struct Fleet {
     counts: Counts,
 }
 
-/// What an order came to, once it has ended.
+/// The result of an order, once it has ended.
 type Ended = Rc<RefCell<Option<Result<(), ClusterError>>>>;
 
 impl Drop for Fleet {
@@ -145,12 +145,12 @@ impl Fleet {
         ended
     }
 
-    /// What was counted since the last time.
+    /// The counts since the last time.
     fn counted(&mut self) -> Counts {
         std::mem::take(&mut self.counts)
     }
 
-    /// Whether each node that runs knows of exactly so many, itself included.
+    /// True if each node that runs knows of exactly so many, itself included.
     fn all_know_of(&self, count: usize) -> bool {
         let members =
             |process: &Process| process.node.as_ref().map(|node| node.metrics.cluster.members.get());

@@ -202,7 +202,7 @@ impl Process {
         true
     }
 
-    /// Whether one of its threads stands still.
+    /// True if one of its threads stands still.
     pub(super) fn is_frozen(&self) -> bool {
         self.threads.iter().any(|thread| thread.is_frozen)
     }

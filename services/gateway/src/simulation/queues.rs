@@ -55,7 +55,7 @@ impl Queue {
     }
 }
 
-/// What became of a message that was given back.
+/// The fate of a message that was given back.
 enum GivenBack {
     Others,
     Dead(Delivery),
@@ -192,12 +192,12 @@ impl Server {
         dead
     }
 
-    /// Whether a queue has this message still.
+    /// True if a queue has this message still.
     pub(super) fn queue_has(&self, job: &Job) -> bool {
         self.queues.get(&*job.queue).is_some_and(|queue| queue.messages.contains_key(&job.id))
     }
 
-    /// What is in a queue: id, and the name that holds it.
+    /// The messages of a queue: id, and the name that holds it.
     pub(super) fn queued(&self) -> impl Iterator<Item = (Job, Option<&str>)> {
         self.queues.iter().flat_map(|(name, queue)| {
             let job = |id: u64| Job { queue: name.clone(), id };

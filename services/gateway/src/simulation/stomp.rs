@@ -27,7 +27,7 @@ use super::{
     subscription::{Phase, Subscription},
 };
 
-/// What a receipt was asked for.
+/// The command that a receipt was asked for.
 #[derive(Debug)]
 enum Asked {
     Subscribe(Arc<str>),
@@ -68,9 +68,9 @@ pub(super) struct StompClient {
     channels: BTreeMap<Arc<str>, Channel>,
     /// By id of the subscription; those that were left stay until that is confirmed.
     consumers: BTreeMap<String, Consumer>,
-    /// Whether it has taken part at all.
+    /// True if it has taken part at all.
     pub(super) is_used: bool,
-    /// What it was told lately, for the trace.
+    /// The last things that it was told, for the trace.
     pub(super) told: Vec<String>,
 }
 

@@ -16,7 +16,7 @@ pub(super) enum Phase {
 
 /// What the client knows of a channel.
 pub(super) struct Subscription {
-    /// Whether it is told of others that join and leave.
+    /// True if it is told of others that join and leave.
     pub(super) watches: bool,
     pub(super) phase: Phase,
     /// The command that its phase comes from.

@@ -59,7 +59,7 @@ pub(super) struct Carried {
     pub(super) place: Option<Place>,
     /// Whether its client has connected.
     pub(super) is_authenticated: bool,
-    /// Whether the session was told that it has ended.
+    /// True if the session was told that it has ended.
     pub(super) is_closed: bool,
 }
 
@@ -208,7 +208,7 @@ pub(super) trait Carrier: Actor<Context = Context<Self>> {
     /// Sends the transport's own ping.
     fn ping(&mut self);
 
-    /// When the transport itself next wants [`Signal::Timer`](crate::session::Signal::Timer): at the end of a farewell, or while the
+    /// The time at which the transport itself next wants [`Signal::Timer`](crate::session::Signal::Timer): at the end of a farewell, or while the
     /// session lasts for whatever the transport watches.
     fn transport_deadline(&self) -> Option<Instant>;
 

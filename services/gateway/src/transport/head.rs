@@ -27,7 +27,7 @@ pub fn mark(request: &impl HttpMessage) {
     request.extensions_mut().insert(HeadRequest);
 }
 
-/// Whether a request is answered without a body, and opens nothing.
+/// True if a request is answered without a body, and opens nothing.
 pub fn is_head(request: &impl HttpMessage) -> bool {
     request.extensions().contains::<HeadRequest>()
 }

@@ -15,12 +15,12 @@ pub(super) struct Known {
     age: u32,
 }
 
-/// What the last announcement brought. Clones share it.
+/// The result of the last announcement. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Leases(Arc<Mutex<Known>>);
 
 impl Leases {
-    /// What the next announcement may build on; nothing where the members were not read for long.
+    /// The state on which the next announcement may build; nothing where the members were not read for long.
     pub(super) fn known(&self) -> Known {
         let mut known = self.0.lock();
         known.age += 1;

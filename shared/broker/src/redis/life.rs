@@ -14,7 +14,7 @@ pub(super) type Life = Arc<str>;
 
 /// Hexadecimal digits that tell lives apart; `stream.lua` takes as many.
 const LIFE_CHARS: usize = 16;
-/// What stands before it in `INFO replication`.
+/// The key before it in `INFO replication`.
 const FIELD: &str = "master_replid:";
 
 /// Asks a server. The error is for operators, and means that the connection cannot be used.

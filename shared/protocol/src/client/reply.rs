@@ -182,7 +182,7 @@ fn reply(id: u32, kind: &'static str, out: &mut BytesMut, body: impl FnOnce(&mut
     outer.close();
 }
 
-/// What becomes of the lists of publications in a reply.
+/// Lists of publications in a reply: written with it, or later.
 pub(crate) enum Lists {
     /// They are written.
     Written,

@@ -4,7 +4,7 @@ use memchr::memchr;
 
 use super::{UPGRADE, UPGRADE_LINE_MAX_BYTES, WEBSOCKET};
 
-/// Whether all of a line is there.
+/// True if all of a line is there.
 #[derive(PartialEq)]
 pub(super) enum Whole {
     Yes,

@@ -17,7 +17,7 @@ pub(in crate::node) struct Description {
     pub(in crate::node) counts: Counts,
     /// Where other nodes reach it: `host:port`; empty if it does not know.
     pub(in crate::node) address: String,
-    /// What can be asked of it: see [`super::kinds`]; 0 if it does not tell.
+    /// The kinds of requests that it understands: see [`super::kinds`]; 0 if it does not tell.
     pub(in crate::node) understands: u64,
 }
 

@@ -10,7 +10,7 @@ const FIRST: u64 = 0b111_1111;
 /// All that this version understands.
 pub(super) const ALL: u64 = FIRST;
 
-/// Whether a node understands what is written to it. `told`: by its lease; 0 where it tells nothing.
+/// True if a node understands what is written to it. `told`: by its lease; 0 where it tells nothing.
 pub(super) fn is_understood(told: u64, body: &Body) -> bool {
     let known = if told == 0 { FIRST } else { told };
     known & bit(body) == bit(body)

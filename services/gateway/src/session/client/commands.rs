@@ -70,7 +70,7 @@ impl ClientSession {
         true
     }
 
-    /// Whether a command must not run yet.
+    /// True if a command must not run yet.
     fn has_to_wait(&self, command: &Command<'_>) -> bool {
         if matches!(command.request, Request::Pong) {
             return false;

@@ -19,12 +19,12 @@ use crate::{
 const SOONEST: Duration = Duration::from_secs(10);
 const LATEST: Duration = Duration::from_secs(100);
 
-/// What a session notes of ended epochs. Most have none. At most one entry of each subscription.
+/// A session's notes of ended epochs. Most have none. At most one entry of each subscription.
 #[derive(Debug, Default)]
 pub(super) struct Epochs {
     /// Subscriptions whose client knows an epoch that has ended.
     stale: Vec<EndedEpoch>,
-    /// When their clients are told.
+    /// The time at which their clients are told.
     pub(super) by: Option<Instant>,
     /// Those that were told, and may come back with the epoch that has ended: what they had is of the one of now.
     told: Vec<EndedEpoch>,

@@ -113,7 +113,7 @@ impl LargeReply {
         ReplyPermit::join(&mut self.permit, Some(permit));
     }
 
-    /// What each subscription recovered, without what excludes this client.
+    /// The publications that each subscription recovered, without what excludes this client.
     pub(super) fn add_recovered(
         &mut self,
         places: Vec<usize>,

@@ -124,7 +124,7 @@ impl ClientSession {
         Ok(())
     }
 
-    /// Whether history is open to a receiver, also where it may not recover from it.
+    /// True if history is open to a receiver, also where it may not recover from it.
     fn may_read(&self, subscription: &Subscription) -> bool {
         subscription.options().has_history()
             && self.policy.rules.may_history(&subscription.channel, &self.user, true).is_ok()

@@ -58,7 +58,7 @@ pub(super) fn to_subscribe<'a>(text: &'a str, user: &str) -> Result<Destination<
     }
 }
 
-/// What `text` names for one who sends. Whom it reaches is never a guess: an id is decoded once, and whole, and what could be
+/// The destination that `text` names for one who sends. Whom it reaches is never a guess: an id is decoded once, and whole, and what could be
 /// read as two users is refused.
 pub(super) fn to_send<'a>(text: &'a str, sender: &str) -> Result<Destination<'a>, DestinationError> {
     let Some(rest) = text.strip_prefix(USER) else { return shared(text) };

@@ -31,7 +31,7 @@ pub(super) enum Source {
     Queue(Consumer),
 }
 
-/// How messages are acknowledged.
+/// The mode of acknowledging.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AckMode {
     /// Not at all: a message that is sent is handled.

@@ -16,7 +16,7 @@ pub struct Style {
     /// Whether the transport carries text alone, as SockJS does: bytes that are none are shown as base64, and a header
     /// `encoding:base64` says so.
     pub text_only: bool,
-    /// Whether an EOL follows the NUL of each frame. Over TCP some clients count on it, as other servers send it: php-stomp
+    /// True if an EOL follows the NUL of each frame. Over TCP some clients count on it, as other servers send it: php-stomp
     /// takes the byte behind a NUL for the EOL, and would lose the first letter of the next frame.
     pub trailing_eol: bool,
 }

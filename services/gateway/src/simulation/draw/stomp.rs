@@ -23,10 +23,10 @@ pub(super) struct StompDraw {
     pub(super) others: usize,
     /// Process and worker, where all connect to the same: consumers of one worker share its name towards the broker.
     place: Option<(usize, usize)>,
-    /// How likely queues are used, and channels.
+    /// The chances of queues and of channels.
     queues: Weight,
     pub(super) channels: Weight,
-    /// How likely a message is acknowledged, and refused.
+    /// The chances that a message is acknowledged, and refused.
     acks: Weight,
     nacks: Weight,
 }

@@ -11,7 +11,7 @@ use crate::simulation::{
 /// Messages that are not acknowledged at most.
 pub(super) const PREFETCH: usize = 2;
 
-/// How messages are acknowledged.
+/// The mode of acknowledging.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::simulation) enum AckMode {
     Auto,

@@ -5,7 +5,7 @@ use actix_http::header::{HeaderMap, IF_NONE_MATCH};
 
 use crate::session::position::Positions;
 
-/// What the header says.
+/// The content of the header.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IfNoneMatch {
     /// `*`: whatever answer there is.
@@ -33,24 +33,24 @@ impl IfNoneMatch {
         known
     }
 
-    /// Whether the client has the answer with this tag.
+    /// True if the client has the answer with this tag.
     pub fn matches(&self, tag: &str) -> bool {
         self.is_any || self.tags.iter().any(|known| known == tag)
     }
 
-    /// Whether it is `*`, which matches any answer.
+    /// True if it is `*`, which matches any answer.
     pub fn is_any(&self) -> bool {
         self.is_any
     }
 
-    /// How far the client has come: in each channel as far as the furthest of its answers. `None` without the header, and where
+    /// The positions that the client has reached: in each channel as far as the furthest of its answers. `None` without the header, and where
     /// no tag of it is a position though some should be.
     pub fn positions(&self) -> Option<Positions> {
         let read = |tag: &String| Positions::parse(tag).ok();
         self.tags.iter().filter_map(read).reduce(Positions::furthest)
     }
 
-    /// Whether the client names answers that are none of ours.
+    /// True if the client names answers that are none of ours.
     pub fn is_unreadable(&self) -> bool {
         !self.is_any && !self.tags.is_empty() && self.positions().is_none()
     }

@@ -91,7 +91,7 @@ pub async fn uni_sse(request: HttpRequest, local: web::Data<Local>) -> HttpRespo
     })
 }
 
-/// Whether a receiver would be let in.
+/// True if a receiver would be let in.
 fn check(door: &Door, wish: &Wish) -> Result<(), Refusal> {
     door.check_capacity()?;
     let node = &door.local.node;

@@ -13,7 +13,7 @@ use crate::{
     session::{position::Unrecovered, uni::Readable},
 };
 
-/// What one channel brings.
+/// The part of one channel.
 pub(super) struct News {
     pub(super) channel: Arc<str>,
     /// In order.
@@ -24,7 +24,7 @@ pub(super) struct News {
     pub(super) unrecovered: Option<Unrecovered>,
 }
 
-/// What an answer may still take.
+/// The room that is left in an answer.
 #[derive(Clone, Copy)]
 pub(super) struct Budget {
     pub(super) publications: usize,
@@ -62,7 +62,7 @@ impl Budget {
     }
 }
 
-/// What one read brought.
+/// The result of one read.
 struct Page {
     publications: Vec<Arc<Publication>>,
     /// Top of the stream, or of the page.
@@ -153,7 +153,7 @@ async fn page(
     Ok(Page { publications, position, since: None, unrecovered })
 }
 
-/// What follows a position, without a gap; `None` if there is one.
+/// The publications after a position, without a gap; `None` if there is one.
 async fn read_since(
     node: &Arc<Node>,
     channel: &Arc<str>,
