@@ -63,8 +63,19 @@ impl ClientProcess {
 
     fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();
-        self.answers.read_line(&mut line)?;
+        if self.answers.read_line(&mut line)? == 0 {
+            let status = self.child.wait()?;
+            return Err(io::Error::other(format!("a process of clients ended: {status}")));
+        }
         Ok(line.trim().to_owned())
+    }
+
+    /// An error if the process has ended.
+    pub(crate) fn check(&mut self) -> io::Result<()> {
+        match self.child.try_wait()? {
+            Some(status) => Err(io::Error::other(format!("a process of clients ended: {status}"))),
+            None => Ok(()),
+        }
     }
 
     /// The process as the kernel knows it.

@@ -116,6 +116,7 @@ pub(crate) fn run(flags: &CrowdFlags) -> io::Result<()> {
             progress.set(before + joined);
         })?);
         progress.set(before + u64::from(connections));
+        crowd.iter_mut().try_for_each(Clients::check)?;
     }
     drop(progress);
     let full: Vec<u64> = nodes.iter().map(|node| node.process().resident_bytes()).collect();
@@ -179,6 +180,8 @@ fn settings(redis: &Redis) -> Settings {
         .set("broker.kind", "\"redis\"")
         .set("broker.redis.url", format!("\"{}\"", redis.url()))
         .set("http.max_handshakes", HANDSHAKES.to_string())
+        // Without heartbeats TCP would ask a million peers, on a loopback that drops what is over 1,000 packets of a burst.
+        .set("http.tcp_keepalive", "\"0s\"")
 }
 
 /// One round: so many publications at once, until every subscriber has all of them. Milliseconds that it took, and

@@ -88,6 +88,11 @@ impl Clients {
         nanoseconds.parse().map(Duration::from_nanos).map_err(io::Error::other)
     }
 
+    /// An error if its process has ended, which it does when a subscriber loses its connection.
+    pub(crate) fn check(&mut self) -> io::Result<()> {
+        self.0.check()
+    }
+
     /// The process as the kernel knows it.
     pub(crate) fn process(&self) -> Process {
         self.0.process()

@@ -65,7 +65,9 @@ impl Pair {
         let answer = self.replica.ask("REPLICAOF NO ONE");
         assert!(answer.starts_with("+OK"), "{answer}");
         self.road.lead_to(self.replica.address());
-        eventually("the node is ready", SOON, || self.node.api().get("/health/ready").0 == 200);
+        // Readiness may not have noticed that Redis was away: only a publication tells that it is back.
+        let probe = json!({"channel": "news:probe", "data": 0});
+        eventually("publications work again", SOON, || self.node.api().call("publish", &probe).0 == 200);
     }
 
     fn publish(&self, numbers: std::ops::RangeInclusive<u64>) -> Position {

@@ -37,10 +37,12 @@ pub struct HttpSettings {
     /// How long an idle HTTP connection is kept.
     #[serde(with = "humantime_serde")]
     pub keep_alive: Duration,
-    /// A peer that acknowledges nothing for so long is given up (`TCP_USER_TIMEOUT`); 0 leaves it to the system.
+    /// A peer that acknowledges nothing for so long is given up (`TCP_USER_TIMEOUT`); 0 leaves it to the system. While
+    /// `tcp_keepalive` is on, it is at least that and 30 s: three probes, so that one lost probe ends nothing.
     #[serde(with = "humantime_serde")]
     pub tcp_user_timeout: Duration,
-    /// Silence after which TCP asks whether the peer is still there; 0 leaves it to the system, which does not ask.
+    /// Silence after which TCP asks whether the peer is still there, for each connection between half of it and all of it;
+    /// 0 leaves it to the system, which does not ask.
     #[serde(with = "humantime_serde")]
     pub tcp_keepalive: Duration,
     /// WebSocket handshakes a second from one address at most; 0: no limit.
@@ -83,7 +85,7 @@ impl Default for HttpSettings {
             header_max_bytes: 16 * 1024,
             request_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),
-            tcp_user_timeout: Duration::from_secs(30),
+            tcp_user_timeout: Duration::from_secs(90),
             tcp_keepalive: Duration::from_secs(60),
             handshakes_per_second: 0,
             trusted_proxies: TrustedProxies::default(),
