@@ -5,6 +5,7 @@
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use gorani_broker::{BrokerError, Event, HistoryPage, HistoryQuery, Position, Publication};
+use rand::RngExt as _;
 use tokio::time::Instant;
 
 use crate::hub::{
@@ -19,7 +20,7 @@ use crate::hub::{
 const PAGE: u32 = 1000;
 /// How long a broker that cannot be reached is tried again; then the subscribers are told, and come back by themselves.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Pause before the second try; it doubles…
+/// Longest pause before the second try; it doubles…
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// …up to this.
 const LAST_PAUSE: Duration = Duration::from_secs(1);
@@ -135,13 +136,46 @@ impl Patience {
         Self { give_up: Instant::now() + PATIENCE, pause: FIRST_PAUSE }
     }
 
+    /// A time between half of the pause and all of it. After a loss of the broker every channel of every node begins to read at
+    /// once; without chance they would all come again at once too.
+    fn jittered(&self) -> Duration {
+        crate::random::rng().random_range(self.pause / 2..=self.pause)
+    }
+
     /// Pauses; false if there is no use in asking again.
     async fn again_after(&mut self, error: &BrokerError) -> bool {
         if matches!(error, BrokerError::NoHistory) || Instant::now() >= self.give_up {
             return false;
         }
-        tokio::time::sleep(self.pause).await;
+        tokio::time::sleep(self.jittered()).await;
         self.pause = (self.pause * 2).min(LAST_PAUSE);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[actix_rt::test]
+    async fn retries_of_many_channels_are_spread_and_their_pauses_grow() {
+        let patience: Vec<_> = (0..100).map(|_| Patience::new()).collect();
+        let pauses: BTreeSet<Duration> = patience.iter().map(Patience::jittered).collect();
+        assert!(pauses.len() > 90, "{} of 100 pauses differ", pauses.len());
+        assert!(pauses.iter().all(|pause| (FIRST_PAUSE / 2..=FIRST_PAUSE).contains(pause)));
+        tokio::time::pause();
+        let mut patience = Patience::new();
+        let mut longest = FIRST_PAUSE;
+        for _ in 0..8 {
+            let begun = Instant::now();
+            assert!(patience.again_after(&BrokerError::Unavailable("gone".to_owned())).await);
+            let paused = begun.elapsed();
+            let slack = Duration::from_millis(2);
+            assert!((longest / 2..=longest + slack).contains(&paused), "{paused:?} of {longest:?}");
+            longest = (longest * 2).min(LAST_PAUSE);
+        }
+        assert!(!patience.again_after(&BrokerError::NoHistory).await);
     }
 }
