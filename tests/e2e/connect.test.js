@@ -98,6 +98,19 @@ test("a refresh with a token of another user is not accepted", async () => {
   assert.ok(code >= 3500 && code < 4000, `code ${code}`);
 });
 
+test("a client whose new token has expired already comes back with another one", async () => {
+  let asked = 0;
+  const client = await clients.connect(node.websocket, {
+    getToken: async () => {
+      asked += 1;
+      return sign({ sub: "42", exp: inSeconds(asked === 2 ? -60 : 2) });
+    },
+  });
+  const { code } = await next(client, "connecting");
+  assert.equal(code, 3005);
+  await next(client, "connected");
+});
+
 test("rpc is answered 108 while no backend is wired", async () => {
   const client = await clients.connect(node.websocket);
   assert.equal(await rejection(client.rpc("anything", { a: 1 })), 108);

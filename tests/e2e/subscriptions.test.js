@@ -87,6 +87,37 @@ test("a subscription token is refreshed before it expires, without subscribing a
   assert.deepEqual(again, []);
 });
 
+test("a subscription whose new token has expired already is subscribed again with another one", async () => {
+  const client = await clients.connect(node.websocket, as("42"));
+  let asked = 0;
+  const sub = await subscribe(client, "$open:stale", {
+    getToken: async ({ channel }) => {
+      asked += 1;
+      return sign({ sub: "42", channel, exp: inSeconds(asked === 2 ? -60 : 2) });
+    },
+  });
+  const { code } = await next(sub, "subscribing");
+  assert.equal(code, 2501);
+  await next(sub, "subscribed");
+});
+
+test("a subscription that a backend made is recovered when its client returns", async () => {
+  const client = await clients.connect(node.websocket, as("returning"));
+  const seen = collect(client, "publication", ({ data }) => data);
+  const subscribed = next(client, "subscribed");
+  await node.api("subscribe", { user: "returning", channel: "forced:returning" });
+  await subscribed;
+  await node.publish("forced:returning", 1);
+  await seen.reached(1);
+  client.disconnect();
+  await node.publish("forced:returning", 2);
+  client.connect();
+  await seen.reached(2);
+  await node.publish("forced:returning", 3);
+  await seen.reached(3);
+  assert.deepEqual(seen, [1, 2, 3]);
+});
+
 test("channels of the connection token are subscribed by the node", async () => {
   const claims = { channels: ["closed:news"], subs: { "closed:alerts": { info: { seat: 1 } } } };
   const client = clients.make(node.websocket, as("42", claims));

@@ -119,6 +119,11 @@ impl ErrorCode {
         Self { code, message, temporary: false }
     }
 
+    /// The same error, where the same request may succeed a moment later.
+    pub(crate) const fn temporarily(self) -> Self {
+        Self { temporary: true, ..self }
+    }
+
     /// Something failed inside the node or its broker.
     pub const INTERNAL: Self = Self { code: 100, message: "internal server error", temporary: true };
     /// No valid credentials.

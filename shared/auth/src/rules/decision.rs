@@ -100,13 +100,13 @@ impl ChannelRules {
     pub fn may_subscribe<'a>(&self, request: &SubscribeRequest<'a>) -> Result<SubscribeGranted<'a>, Denied> {
         let (name, options) = self.open(request.channel)?;
         if let Some(token) = request.token {
-            return by_token(request, token, options);
+            return by_token(request, token, with_recovery(name, request.user, *options));
         }
         if name.is_private {
             return Err(Denied::PermissionDenied);
         }
-        let granted =
-            |by| SubscribeGranted { options: *options, by, expires_at: None, info: None, data: None };
+        let options = with_recovery(name, request.user, *options);
+        let granted = |by| SubscribeGranted { options, by, expires_at: None, info: None, data: None };
         if name.is_user_limited() {
             if !name.lists_user(request.user) {
                 return Err(Denied::PermissionDenied);
@@ -123,16 +123,18 @@ impl ChannelRules {
         Err(Denied::PermissionDenied)
     }
 
-    /// A subscription that the connection token asks for (its `channels` or `subs`): the backend signed it,
-    /// so only the name and the namespace are checked. Such a subscription lives as long as the connection.
+    /// A subscription that the connection token of `user` asks for (its `channels` or `subs`): the backend signed
+    /// it, so only the name and the namespace are checked. Such a subscription lives as long as the connection.
     pub fn server_side<'a>(
         &self,
         channel: &str,
+        user: &str,
         claims: Option<&'a SubscribeClaims>,
     ) -> Result<SubscribeGranted<'a>, Denied> {
-        let (_, options) = self.open(channel)?;
+        let (name, options) = self.open(channel)?;
+        let options = with_recovery(name, user, *options);
         Ok(SubscribeGranted {
-            options: claims.map_or(*options, |claims| overridden(*options, claims.overrides)),
+            options: claims.map_or(options, |claims| overridden(options, claims.overrides)),
             by: GrantedBy::ConnectionToken,
             expires_at: None,
             info: claims.and_then(|claims| claims.info.as_deref()),
@@ -186,12 +188,7 @@ impl ChannelRules {
         if !options.has_history() {
             return Err(Denied::NotAvailable);
         }
-        let allowed = Allowed {
-            subscriber: options.allow_history_for_subscriber,
-            client: options.allow_history_for_client,
-            anonymous: options.allow_history_for_anonymous,
-        };
-        allowed.check(name, user, is_subscribed).map(|()| options)
+        history_allowed(options).check(name, user, is_subscribed).map(|()| options)
     }
 
     /// The first two questions of every decision: is it a name, and is its namespace known?
@@ -201,6 +198,25 @@ impl ChannelRules {
         let options = self.of_namespace(name.namespace).map_err(|_| Denied::UnknownChannel)?;
         Ok((name, options))
     }
+}
+
+/// Who may read the history of a channel.
+fn history_allowed(options: &ChannelOptions) -> Allowed {
+    Allowed {
+        subscriber: options.allow_history_for_subscriber,
+        client: options.allow_history_for_client,
+        anonymous: options.allow_history_for_anonymous,
+    }
+}
+
+/// The options for a subscriber: who may read the history may ask for recovery and for a position too, which tell nothing more.
+/// So it is in the Centrifuge world, and settings from there say no more than `allow_history_…`.
+fn with_recovery(name: ChannelName<'_>, user: &str, mut options: ChannelOptions) -> ChannelOptions {
+    if options.has_history() && history_allowed(&options).check(name, user, true).is_ok() {
+        options.allow_recovery = true;
+        options.allow_positioning = true;
+    }
+    options
 }
 
 /// The three `allow_…_for_…` options of one command.
@@ -226,7 +242,7 @@ impl Allowed {
 fn by_token<'a>(
     request: &SubscribeRequest<'a>,
     token: Result<&'a SubscriptionClaims, &'a TokenError>,
-    options: &ChannelOptions,
+    options: ChannelOptions,
 ) -> Result<SubscribeGranted<'a>, Denied> {
     let claims = token.map_err(|error| match error {
         TokenError::Expired | TokenError::NotYetValid => Denied::TokenExpired,
@@ -238,7 +254,7 @@ fn by_token<'a>(
         return Err(Denied::PermissionDenied);
     }
     Ok(SubscribeGranted {
-        options: overridden(*options, claims.overrides),
+        options: overridden(options, claims.overrides),
         by: GrantedBy::SubscriptionToken,
         expires_at: claims.expires_at,
         info: claims.info.as_deref(),

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::error::{InvalidToken, TokenError};
 
@@ -20,7 +21,7 @@ pub struct ConnectionClaims {
     pub issued_at: Option<u64>,
     /// `jti`: id of the token.
     pub id: Option<String>,
-    /// JSON that others see of this connection (`conn_info`). Without raw newlines.
+    /// JSON that others see of this connection (`conn_info`): `info` or `b64info`. Without raw newlines.
     pub info: Option<Box<RawValue>>,
     /// JSON for the node and its backend only, never sent to clients. Without raw newlines.
     pub meta: Option<Box<RawValue>>,
@@ -41,17 +42,24 @@ impl ConnectionClaims {
 
 /// What a connection token says about one channel of its `subs`.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[serde(from = "SubscribePayload")]
 pub struct SubscribeClaims {
-    /// JSON that others see of this subscription (`chan_info`). Without raw newlines.
-    #[serde(deserialize_with = "raw")]
+    /// JSON that others see of this subscription (`chan_info`): `info` or `b64info`. Without raw newlines.
     pub info: Option<Box<RawValue>>,
-    /// JSON for the client, in the subscription's `data`. Without raw newlines.
-    #[serde(deserialize_with = "raw")]
+    /// JSON for the client, in the subscription's `data`: `data` or `b64data`. Without raw newlines.
     pub data: Option<Box<RawValue>>,
     /// Changed options of the channel.
-    #[serde(rename = "override")]
     pub overrides: OptionOverrides,
+}
+
+impl From<SubscribePayload> for SubscribeClaims {
+    fn from(payload: SubscribePayload) -> Self {
+        Self {
+            info: payload.b64info.or(payload.info),
+            data: payload.b64data.or(payload.data),
+            overrides: payload.overrides,
+        }
+    }
 }
 
 /// Claims of a subscription token.
@@ -70,9 +78,9 @@ pub struct SubscriptionClaims {
     pub issued_at: Option<u64>,
     /// `jti`: id of the token.
     pub id: Option<String>,
-    /// JSON that others see of this subscription (`chan_info`). Without raw newlines.
+    /// JSON that others see of this subscription (`chan_info`): `info` or `b64info`. Without raw newlines.
     pub info: Option<Box<RawValue>>,
-    /// JSON for the client, in the subscription's `data`. Without raw newlines.
+    /// JSON for the client, in the subscription's `data`: `data` or `b64data`. Without raw newlines.
     pub data: Option<Box<RawValue>>,
     /// Changed options of the channel.
     pub overrides: OptionOverrides,
@@ -98,6 +106,22 @@ pub struct OptionOverrides {
     /// See [`ChannelOptions::force_positioning`](crate::ChannelOptions::force_positioning).
     #[serde(deserialize_with = "boxed_bool")]
     pub force_positioning: Option<bool>,
+}
+
+/// The JSON of one channel in `subs`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SubscribePayload {
+    #[serde(deserialize_with = "raw")]
+    info: Option<Box<RawValue>>,
+    #[serde(deserialize_with = "base64_raw")]
+    b64info: Option<Box<RawValue>>,
+    #[serde(deserialize_with = "raw")]
+    data: Option<Box<RawValue>>,
+    #[serde(deserialize_with = "base64_raw")]
+    b64data: Option<Box<RawValue>>,
+    #[serde(rename = "override")]
+    overrides: OptionOverrides,
 }
 
 /// What the two kinds of tokens share, and is checked the same way.
@@ -127,8 +151,12 @@ pub(super) struct Payload {
     aud: Option<Audience>,
     #[serde(deserialize_with = "raw")]
     info: Option<Box<RawValue>>,
+    #[serde(deserialize_with = "base64_raw")]
+    b64info: Option<Box<RawValue>>,
     #[serde(deserialize_with = "raw")]
     data: Option<Box<RawValue>>,
+    #[serde(deserialize_with = "base64_raw")]
+    b64data: Option<Box<RawValue>>,
     #[serde(deserialize_with = "raw")]
     meta: Option<Box<RawValue>>,
     channels: Option<Vec<String>>,
@@ -177,7 +205,7 @@ impl Payload {
             expires_at,
             issued_at: self.iat,
             id: self.jti,
-            info: self.info,
+            info: self.b64info.or(self.info),
             meta: self.meta,
             channels,
             subs: subs.into_iter().map(|(channel, claims)| (channel, claims.unwrap_or_default())).collect(),
@@ -194,8 +222,8 @@ impl Payload {
             expires_at,
             issued_at: self.iat,
             id: self.jti,
-            info: self.info,
-            data: self.data,
+            info: self.b64info.or(self.info),
+            data: self.b64data.or(self.data),
             overrides: self.overrides.unwrap_or_default(),
         })
     }
@@ -235,15 +263,31 @@ fn boxed_bool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>
     Ok(Option::<Value>::deserialize(deserializer)?.map(|value| value.value))
 }
 
-/// Raw JSON; `null` is none. Newlines between its parts are taken out, since a frame separates messages by
-/// them.
+/// Raw JSON; `null` is none.
 fn raw<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
     let value = Option::<Box<RawValue>>::deserialize(deserializer)?;
-    match value {
-        Some(value) if value.get().contains(['\n', '\r']) => {
-            let text = value.get().replace(['\n', '\r'], "");
-            RawValue::from_string(text).map(Some).map_err(serde::de::Error::custom)
-        }
-        value => Ok(value),
+    value.map(without_newlines).transpose().map_err(serde::de::Error::custom)
+}
+
+/// Bytes in base64, as issuers for binary clients write `info` and `data`. Bytes that are JSON are that JSON; others stay a
+/// text in base64, as binary publications do. An empty text is none.
+fn base64_raw<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let bytes = BASE64.decode(&text).map_err(serde::de::Error::custom)?;
+    let json = String::from_utf8(bytes).ok().and_then(|json| RawValue::from_string(json).ok());
+    let value = match json {
+        Some(json) => without_newlines(json),
+        None => to_raw_value(&text),
+    };
+    value.map(Some).map_err(serde::de::Error::custom)
+}
+
+/// Newlines between the parts of JSON are taken out, since a frame separates messages by them.
+fn without_newlines(value: Box<RawValue>) -> Result<Box<RawValue>, serde_json::Error> {
+    if value.get().contains(['\n', '\r']) {
+        return RawValue::from_string(value.get().replace(['\n', '\r'], ""));
     }
+    Ok(value)
 }

@@ -103,8 +103,8 @@ pub struct BroadcastRequest<'a> {
 pub enum Payload<'a> {
     /// A JSON value.
     Json(&'a str),
-    /// Bytes.
-    Binary(Vec<u8>),
+    /// Bytes. Those that are a JSON value are published as JSON: typed languages send all that they have as bytes.
+    Bytes(Vec<u8>),
 }
 
 impl<'a> Payload<'a> {
@@ -116,7 +116,7 @@ impl<'a> Payload<'a> {
             }
             (_, Some(base64)) => BASE64
                 .decode(base64)
-                .map(Self::Binary)
+                .map(Self::Bytes)
                 .map_err(|error| ApiError::bad_request(format!("b64data: not base64: {error}"))),
             (Some(json), None) => check_depth("data", json).map(|()| Self::Json(json)),
             (None, None) => Err(ApiError::bad_request("data or b64data is missing")),
@@ -127,7 +127,10 @@ impl<'a> Payload<'a> {
     pub fn into_data(self, body: &Bytes) -> (DataKind, Bytes) {
         match self {
             Self::Json(json) => (DataKind::Json, body.slice_ref(json.as_bytes())),
-            Self::Binary(bytes) => (DataKind::Binary, bytes.into()),
+            Self::Bytes(bytes) if json_compact_check(&bytes, JSON_DEPTH).is_ok() => {
+                (DataKind::Json, bytes.into())
+            }
+            Self::Bytes(bytes) => (DataKind::Binary, bytes.into()),
         }
     }
 }

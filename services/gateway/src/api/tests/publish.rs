@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+
 use super::*;
 
 #[actix_web::test]
@@ -53,6 +55,27 @@ async fn all_fields_reach_the_publication() {
     assert_eq!(publication.tags.len(), 2);
     assert_eq!(publication.exclude_client, "c1");
     assert!(publication.time_ms > 1_600_000_000_000);
+}
+
+#[actix_web::test]
+async fn bytes_that_are_json_are_published_as_json() {
+    let api = Api::start().await;
+    let too_deep = BASE64.encode("[".repeat(200) + &"]".repeat(200));
+    for (base64, kind) in [
+        ("eyJhIjogMX0=", gorani_broker::DataKind::Json),
+        ("MTI=", gorani_broker::DataKind::Json),
+        ("eyJhIjogMX0K", gorani_broker::DataKind::Json),
+        ("aGVsbG8=", gorani_broker::DataKind::Binary),
+        ("eyJhIjo=", gorani_broker::DataKind::Binary),
+        (&*too_deep, gorani_broker::DataKind::Binary),
+    ] {
+        api.ok("broadcast", json!({"channels": ["kept:a"], "b64data": base64})).await;
+        let retention = api.node.channel_retention("kept:a").unwrap();
+        let query = gorani_broker::HistoryQuery { limit: 1, reverse: true, ..Default::default() };
+        let page = api.node.broker().history("kept:a", query, retention).await.unwrap();
+        assert_eq!(page.publications[0].kind, kind, "{base64}");
+        assert_eq!(page.publications[0].data[..], BASE64.decode(base64).unwrap()[..]);
+    }
 }
 
 #[actix_web::test]

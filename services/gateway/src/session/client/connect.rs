@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -43,6 +44,9 @@ impl ClientSession {
     pub(super) fn connect(&mut self, id: u32, connect: &Connect<'_>, now: Now, actions: &mut Actions) {
         match self.admit(&connect.token, now, actions) {
             Ok((mut subscriptions, expires_at)) => {
+                if let Err(disconnect) = self.add_returning(&connect.subs, &mut subscriptions) {
+                    return self.refuse_connect(id, Refused::Disconnect(disconnect), actions);
+                }
                 for subscription in &mut subscriptions {
                     let recover = connect.subs.get(&*subscription.channel).filter(|recover| recover.recover);
                     if let Some(recover) = recover {
@@ -276,7 +280,8 @@ impl ClientSession {
             ttl: ttl(connecting.expires_at, now),
             data: None,
             subs: &subs,
-            ping: u32::try_from(settings.ping_interval.as_secs()).unwrap_or(u32::MAX),
+            // The transport's own pings are seen by no SDK: one that was promised others would wait for them.
+            ping: if self.traits.native_ping { 0 } else { seconds(settings.ping_interval) },
             pong: !self.traits.native_ping && !is_receiver,
             session: self.traits.emulation.as_deref().unwrap_or_default(),
             node: self.traits.emulation.as_ref().map_or("", |_| &*self.policy.node_id),
@@ -338,6 +343,11 @@ impl ClientSession {
         self.step.count_token();
         let claims = match self.policy.tokens.connection(token, now.unix_s()) {
             Ok(claims) => claims,
+            // SDKs end for good on an error of a refresh that is not temporary. After this they come back with a new token.
+            Err(TokenError::Expired) => return self.close(Disconnect::EXPIRED, actions),
+            Err(TokenError::NotYetValid) => {
+                return self.refuse(id, ErrorCode::TOKEN_EXPIRED.temporarily(), actions);
+            }
             Err(error) => match self.policy.refuse_token(error) {
                 Refused::Error(error) => return self.refuse(id, error, actions),
                 Refused::Disconnect(disconnect) => return self.close(disconnect, actions),
@@ -371,6 +381,10 @@ impl ClientSession {
             self.tell_refreshed(expire_at.is_some(), ttl(expire_at, now), actions);
         }
     }
+}
+
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
 }
 
 type Missed = (Arc<str>, Vec<Arc<Publication>>, Option<ReplyPermit>);

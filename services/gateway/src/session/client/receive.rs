@@ -42,7 +42,6 @@ impl ClientSession {
             if is_poll {
                 // Else every poll that waits would be a join and a leave for the whole channel.
                 subscription.hide();
-                subscription.recoverable |= self.may_read(subscription);
             }
             match wish.positions.get(&subscription.channel) {
                 Some(position) => subscription.recover_from(position.clone()),
@@ -96,38 +95,18 @@ impl ClientSession {
         let mut known: HashSet<Arc<str>> =
             subscriptions.iter().map(|subscription| subscription.channel.clone()).collect();
         for channel in &wish.channels {
-            if channel.is_empty() || channel.len() > settings.channel_max_bytes {
-                return Err(ErrorCode::BAD_REQUEST.into());
-            }
             if known.contains(channel.as_str()) {
                 continue;
             }
             if subscriptions.len() >= settings.max_subscriptions {
                 return Err(ErrorCode::LIMIT_EXCEEDED.into());
             }
-            let request = gorani_auth::SubscribeRequest {
-                channel,
-                user: &self.user,
-                client: &self.client,
-                token: None,
-            };
-            let granted = self
-                .policy
-                .rules
-                .may_subscribe(&request)
-                .map_err(|denied| self.policy.refuse_denied(denied))?;
             // Like a subscription that the server makes: the receiver cannot subscribe again, only come again.
-            let subscription = self.granted_by_server(channel, &granted);
+            let subscription = self.subscription_by_name(channel)?;
             known.insert(subscription.channel.clone());
             subscriptions.push(subscription);
         }
         Ok(())
-    }
-
-    /// True if history is open to a receiver, also where it may not recover from it.
-    fn may_read(&self, subscription: &Subscription) -> bool {
-        subscription.options().has_history()
-            && self.policy.rules.may_history(&subscription.channel, &self.user, true).is_ok()
     }
 
     /// Says an object in the session's dialect: the first to clients with commands, the second to receivers.

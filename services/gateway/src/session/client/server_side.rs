@@ -1,9 +1,13 @@
 //! Subscriptions that the server makes and ends: those that come with the connection, and what a backend asks for.
 
-use std::sync::Arc;
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use gorani_auth::{SubscribeClaims, SubscribeGranted};
-use gorani_protocol::client::SubscribePush;
+use gorani_protocol::client::{Recover, SubscribePush};
 
 use super::{
     ClientSession, connect::non_empty, release, requests::PendingRequest, subscriptions::Subscription,
@@ -23,7 +27,7 @@ impl ClientSession {
         let granted = self
             .policy
             .rules
-            .server_side(channel, claims)
+            .server_side(channel, &self.user, claims)
             .map_err(|denied| self.policy.refuse_denied(denied))?;
         Ok(self.granted_by_server(channel, &granted))
     }
@@ -37,6 +41,37 @@ impl ClientSession {
             subscription.recoverable || (options.allow_positioning && options.has_history());
         subscription.join_leave = options.join_leave;
         subscription
+    }
+
+    /// A subscription that a client names in its connect, without a token of its own.
+    pub(super) fn subscription_by_name(&self, channel: &str) -> Result<Subscription, Refused> {
+        if channel.is_empty() || channel.len() > self.policy.settings.channel_max_bytes {
+            return Err(ErrorCode::BAD_REQUEST.into());
+        }
+        let request =
+            gorani_auth::SubscribeRequest { channel, user: &self.user, client: &self.client, token: None };
+        let granted =
+            self.policy.rules.may_subscribe(&request).map_err(|denied| self.policy.refuse_denied(denied))?;
+        Ok(self.granted_by_server(channel, &granted))
+    }
+
+    /// Adds the server-side subscriptions that a returning client had, as far as its user may subscribe to their channels:
+    /// a backend had made them, and would not learn that they are gone. Others are no error; the client sees that they are missing.
+    pub(super) fn add_returning(
+        &self,
+        returning: &BTreeMap<Cow<'_, str>, Recover<'_>>,
+        subscriptions: &mut Vec<Subscription>,
+    ) -> Result<(), Disconnect> {
+        let known: HashSet<Arc<str>> =
+            subscriptions.iter().map(|subscription| subscription.channel.clone()).collect();
+        for channel in returning.keys().filter(|channel| !known.contains(&***channel)) {
+            let Ok(subscription) = self.subscription_by_name(channel) else { continue };
+            if subscriptions.len() >= self.policy.settings.max_subscriptions {
+                return Err(Disconnect::CHANNEL_LIMIT);
+            }
+            subscriptions.push(subscription);
+        }
+        Ok(())
     }
 
     /// The server ends a subscription and says why.

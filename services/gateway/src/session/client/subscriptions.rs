@@ -20,7 +20,7 @@ use super::{
     views::reserve,
 };
 use crate::{
-    disconnect::{ErrorCode, Refused},
+    disconnect::{ErrorCode, Refused, Unsubscribed},
     session::{Action, Actions, Now, SubscribeRequest, Subscribed, Ticket, position::Unrecovered},
 };
 
@@ -348,6 +348,12 @@ impl ClientSession {
                 actions.line(|out| {
                     reply::reply_sub_refresh(id, expires_at.is_some(), ttl(expires_at, now), out);
                 });
+            }
+            Err(Refused::Error(error @ (ErrorCode::TOKEN_EXPIRED | ErrorCode::EXPIRED))) => {
+                // SDKs give a subscription up for good on an error that is not temporary. After this they subscribe with a new
+                // token, and look at no answer to the refresh.
+                self.server_unsubscribe(channel, Unsubscribed::EXPIRED, actions);
+                self.refuse(id, error.temporarily(), actions);
             }
             Err(Refused::Error(error)) => self.refuse(id, error, actions),
             Err(Refused::Disconnect(disconnect)) => self.close(disconnect, actions),

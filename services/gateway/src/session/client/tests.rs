@@ -48,6 +48,8 @@ fn policy(settings: ClientSettings) -> Arc<Policy> {
              "presence": true, "allow_presence_for_subscriber": true, "join_leave": true},
             {"name": "forced", "allow_subscribe_for_client": true, "history_size": 10, "history_ttl": "60s",
              "force_recovery": true},
+            {"name": "readable", "allow_subscribe_for_client": true, "history_size": 10, "history_ttl": "60s",
+             "allow_history_for_client": true},
             {"name": "closed"}
         ]
     }))
@@ -88,6 +90,12 @@ fn signed(user: &str, ttl: u64, channels: &[&str]) -> String {
         issuer: String::new(),
     };
     request.sign(SECRET, START_S).unwrap()
+}
+
+/// A token with these claims.
+fn sign_claims(claims: &Value) -> String {
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).unwrap()
 }
 
 fn subscription_token(channel: &str, ttl: u64) -> String {

@@ -237,16 +237,16 @@ impl StompSession {
     ) -> Result<T, Failure> {
         let rules = &self.policy.rules;
         let denied = |denied| self.refuse_denied(denied);
-        let Access::Client(claims) = &self.identity.access else {
-            return rules.server_side(channel, None).map(|grant| granted(&grant)).map_err(denied);
-        };
         let user = &*self.identity.user;
+        let Access::Client(claims) = &self.identity.access else {
+            return rules.server_side(channel, user, None).map(|grant| granted(&grant)).map_err(denied);
+        };
         let is_personal = (self.policy.settings.personal_channels.iter())
             .any(|name| personal_channel(name, user).is_ok_and(|personal| personal == channel));
         let listed = claims.server_side().find(|(listed, _)| *listed == channel);
         if is_personal || listed.is_some() {
             let claims = listed.and_then(|(_, claims)| claims);
-            return rules.server_side(channel, claims).map(|grant| granted(&grant)).map_err(denied);
+            return rules.server_side(channel, user, claims).map(|grant| granted(&grant)).map_err(denied);
         }
         let token = token.map(|token| self.policy.tokens.subscription(token, now.unix_s()));
         let request = gorani_auth::SubscribeRequest {

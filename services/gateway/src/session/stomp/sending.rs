@@ -80,7 +80,7 @@ impl StompSession {
     fn may_send(&self, channel: &str) -> Result<PublishOptions, Failure> {
         let user = &*self.identity.user;
         let options = if self.identity.is_backend() {
-            self.policy.rules.server_side(channel, None).map(|granted| granted.options)
+            self.policy.rules.server_side(channel, user, None).map(|granted| granted.options)
         } else {
             self.policy.rules.may_publish(channel, user, self.is_subscribed(channel)).copied()
         };

@@ -52,6 +52,28 @@ fn all_claims_of_a_subscription_token_are_read() {
 }
 
 #[test]
+fn info_and_data_in_base64_are_the_json_that_their_bytes_are() {
+    // {"a":1} with a newline before it, and three bytes that are no JSON.
+    let (json, bytes) = ("CnsiYSI6MX0=", "AP8B");
+    let connection = signed(&json!({
+        "sub": "42", "info": {"kept": false}, "b64info": json,
+        "subs": {"news": {"b64info": bytes, "b64data": json}, "chat": {"info": 1, "b64info": ""}},
+    }));
+    let claims = by_secret().connection(&connection, NOW).unwrap();
+    assert_eq!(claims.info.unwrap().get(), r#"{"a":1}"#);
+    let told = |raw: &Option<Box<serde_json::value::RawValue>>| raw.as_ref().map(|raw| raw.get().to_owned());
+    assert_eq!(told(&claims.subs["news"].info).as_deref(), Some(r#""AP8B""#));
+    assert_eq!(told(&claims.subs["news"].data).as_deref(), Some(r#"{"a":1}"#));
+    assert_eq!(told(&claims.subs["chat"].info).as_deref(), Some("1"));
+    let subscription = signed(&json!({"sub": "42", "channel": "news", "b64info": json, "b64data": bytes}));
+    let claims = by_secret().subscription(&subscription, NOW).unwrap();
+    assert_eq!(claims.info.unwrap().get(), r#"{"a":1}"#);
+    assert_eq!(claims.data.unwrap().get(), r#""AP8B""#);
+    let bad = signed(&json!({"sub": "42", "b64info": "no base64"}));
+    assert!(matches!(by_secret().connection(&bad, NOW), Err(TokenError::Invalid(_))));
+}
+
+#[test]
 fn an_empty_connection_token_is_an_anonymous_user_for_ever() {
     let claims = by_secret().connection(&signed(&json!({})), NOW).unwrap();
     assert_eq!((claims.user.as_str(), claims.expires_at), ("", None));

@@ -133,7 +133,12 @@ fn native_pings_replace_the_protocols_own() {
     let mut bench = Bench::new(settings());
     bench.session.traits = TransportTraits { native_ping: true, ..TransportTraits::default() };
     let replies = bench.say(json!({"id": 1, "connect": {}}));
-    assert_eq!(replies[0]["connect"]["pong"], Value::Null);
+    let connect = &replies[0]["connect"];
+    assert_eq!(
+        (&connect["ping"], &connect["pong"]),
+        (&Value::Null, &Value::Null),
+        "an SDK would wait for them"
+    );
     assert!(bench.pass(25).is_empty());
     assert!(matches!(bench.next(), Some(Action::Ping)));
     bench.session.pong(bench.now);
@@ -152,6 +157,50 @@ fn an_expired_connection_ends_after_the_grace_and_a_refresh_prolongs_it() {
     bench.say_text("{}");
     bench.pass(30);
     assert_eq!(bench.closed_with(), 3005);
+}
+
+#[test]
+fn a_refresh_with_a_token_that_is_not_valid_now_ends_no_client_for_good() {
+    let mut bench = Bench::connected();
+    let late = token(5, &[]);
+    bench.now.unix_ms += 6_000;
+    assert!(bench.say(json!({"id": 2, "refresh": {"token": late}})).is_empty());
+    assert_eq!(bench.closed_with(), 3005);
+
+    let mut bench = Bench::connected();
+    let claims = json!({"sub": "42", "nbf": START_S + 60});
+    let replies = bench.say(json!({"id": 2, "refresh": {"token": sign_claims(&claims)}}));
+    assert_eq!(replies[0]["error"], json!({"code": 109, "message": "token expired", "temporary": true}));
+    assert_eq!(bench.closed_with(), 0);
+}
+
+#[test]
+fn a_returning_client_has_its_server_side_subscriptions_again_as_far_as_its_user_may_subscribe() {
+    let mut bench = Bench::new(settings());
+    let position = json!({"recover": true, "offset": 3, "epoch": "e"});
+    let subs = json!({
+        "history:a": position, "open:b": {}, "closed:c": position, "nowhere:d": position, "two words": position, "": position,
+    });
+    bench.say(json!({"id": 1, "connect": {"token": token(60, &[]), "subs": subs}}));
+    let (history, request) = bench.next_subscribe();
+    assert_eq!((&*request.channel, request.recover.map(|position| position.offset)), ("history:a", Some(3)));
+    let (open, request) = bench.next_subscribe();
+    assert_eq!((&*request.channel, request.recover), ("open:b", None));
+    assert!(bench.next().is_none(), "others are passed over");
+    assert!(bench.settle(open, Outcome::Subscribed(Ok(Subscribed::default()))).is_empty());
+    let recovered = Subscribed { was_recovering: true, recovered: true, ..top(3) };
+    let replies = bench.settle(history, Outcome::Subscribed(Ok(recovered)));
+    let subs = replies[0]["connect"]["subs"].as_object().unwrap();
+    assert_eq!(subs.keys().collect::<Vec<_>>(), ["history:a", "open:b"]);
+    assert_eq!(subs["history:a"]["recovered"], true);
+}
+
+#[test]
+fn a_returning_client_with_more_subscriptions_than_allowed_is_told_so() {
+    let mut bench = Bench::new(ClientSettings { max_subscriptions: 2, ..settings() });
+    let subs = json!({"open:a": {}, "open:b": {}, "open:c": {}});
+    bench.say(json!({"id": 1, "connect": {"token": token(60, &[]), "subs": subs}}));
+    assert_eq!(bench.closed_with(), 3505);
 }
 
 #[test]

@@ -66,6 +66,36 @@ fn a_subscription_token_opens_a_private_channel_and_expires() {
 }
 
 #[test]
+fn a_sub_refresh_with_an_expired_token_lets_the_client_subscribe_again() {
+    let mut bench = Bench::connected();
+    let subscribe = json!({"channel": "$closed:a", "token": subscription_token("$closed:a", 60)});
+    bench.say(json!({"id": 2, "subscribe": subscribe}));
+    let (ticket, _) = bench.next_subscribe();
+    bench.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
+    let late = subscription_token("$closed:a", 5);
+    bench.now.unix_ms += 6_000;
+    let told = bench.say(json!({"id": 3, "sub_refresh": {"channel": "$closed:a", "token": late}}));
+    assert_eq!(
+        told[0]["push"]["unsubscribe"]["code"], 2501,
+        "before the error, which an SDK would not forgive"
+    );
+    assert_eq!(told[1]["error"], json!({"code": 109, "message": "token expired", "temporary": true}));
+    assert!(bench.closed.is_none());
+    let subscribe = json!({"channel": "$closed:a", "token": subscription_token("$closed:a", 60)});
+    assert!(bench.say(json!({"id": 4, "subscribe": subscribe})).is_empty(), "it is under way");
+}
+
+#[test]
+fn who_may_read_the_history_may_recover() {
+    let mut bench = Bench::connected();
+    let wanted = json!({"channel": "readable:a", "recoverable": true, "positioned": true});
+    bench.say(json!({"id": 2, "subscribe": wanted}));
+    let (ticket, request) = bench.next_subscribe();
+    assert!(request.positioned);
+    assert_eq!(bench.settle(ticket, Outcome::Subscribed(Ok(top(5))))[0]["subscribe"]["recoverable"], true);
+}
+
+#[test]
 fn a_bad_subscription_token_is_refused_and_an_expired_one_said_to_be() {
     let mut bench = Bench::connected();
     let other = subscription_token("$closed:b", 60);
