@@ -19,6 +19,7 @@ from cent import (
     AsyncClient,
     BatchRequest,
     BroadcastRequest,
+    CentApiResponseError,
     CentTransportError,
     CentUnauthorizedError,
     ChannelsRequest,
@@ -139,11 +140,14 @@ class CentTest(unittest.TestCase):
         node = self.client.info(InfoRequest()).nodes[0]
         self.assertTrue(node.uid and node.version)
 
-    def test_errors_have_their_statuses(self):
-        for channel, status in (("nowhere:a", 404), ("", 400)):
-            with self.assertRaises(CentTransportError) as raised:
+    def test_errors_have_their_codes(self):
+        for channel, code in (("nowhere:a", 102), ("", 107)):
+            with self.assertRaises(CentApiResponseError) as raised:
                 self.client.publish(PublishRequest(channel=channel, data=1))
-            self.assertEqual(raised.exception.status_code, status)
+            self.assertEqual(raised.exception.code, code)
+        with self.assertRaises(CentApiResponseError) as raised:
+            self.client.presence(PresenceRequest(channel="none"))
+        self.assertEqual(raised.exception.code, 108)
         with Client(f"{self.url}/api", "wrong") as stranger, self.assertRaises(CentUnauthorizedError):
             stranger.publish(PublishRequest(channel="a", data=1))
 

@@ -61,7 +61,8 @@ impl Api {
     /// If there is no HTTP answer.
     pub fn post(&self, path: &str, body: &[u8]) -> (u16, String) {
         let request = self.agent.post(format!("{}{path}", self.base)).content_type("application/json");
-        let response = request.header("X-API-Key", &self.key).send(body);
+        let request = request.header("X-API-Key", &self.key).header("X-Gorani-Error-Mode", "status");
+        let response = request.send(body);
         read(response.unwrap_or_else(|error| panic!("POST {path}: {error}"))).expect("a readable body")
     }
 

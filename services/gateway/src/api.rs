@@ -10,6 +10,7 @@ mod batch;
 mod call;
 mod channel;
 pub mod error;
+mod error_mode;
 mod guard;
 pub mod method;
 pub mod openapi;
@@ -51,10 +52,13 @@ pub fn routes(config: &mut ServiceConfig, node: &Arc<Node>) {
 
 /// One call of one method.
 async fn run(method: Method, call: Call) -> Result<HttpResponse, ApiError> {
-    if method == Method::Broadcast {
-        return to_its_end(carry_out(method, call)).await;
-    }
-    carry_out(method, call).await
+    let mode = call.error_mode;
+    let answered = if method == Method::Broadcast {
+        to_its_end(carry_out(method, call)).await
+    } else {
+        carry_out(method, call).await
+    };
+    answered.or_else(|error| error.told_by(mode))
 }
 
 async fn carry_out(method: Method, call: Call) -> Result<HttpResponse, ApiError> {
@@ -64,11 +68,12 @@ async fn carry_out(method: Method, call: Call) -> Result<HttpResponse, ApiError>
 }
 
 async fn run_batch(call: Call) -> Result<HttpResponse, ApiError> {
+    let mode = call.error_mode;
     let batch = async move {
         let request = request::decode_batch(&call.body)?;
         answer::json(&batch::run(&call.node, &request, &call.body).await)
     };
-    to_its_end(batch).await
+    to_its_end(batch).await.or_else(|error| error.told_by(mode))
 }
 
 /// Carries out a call that pauses between its publications: all of it, also where the caller does not wait for the answer.

@@ -95,6 +95,8 @@ pub struct ApiSettings {
     pub wrong_keys_per_minute: u32,
     /// Bytes of publications and presence that the answer to one call may hold, a batch included.
     pub reply_max_bytes: usize,
+    /// The place where errors of calls are told, unless their header says it.
+    pub error_mode: ErrorMode,
 }
 
 impl Default for ApiSettings {
@@ -104,6 +106,7 @@ impl Default for ApiSettings {
             body_max_bytes: 1024 * 1024,
             wrong_keys_per_minute: 600,
             reply_max_bytes: 8 * 1024 * 1024,
+            error_mode: ErrorMode::Body,
         }
     }
 }
@@ -111,15 +114,27 @@ impl Default for ApiSettings {
 /// Tells how many keys there are, and none of them.
 impl fmt::Debug for ApiSettings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { keys, body_max_bytes, wrong_keys_per_minute, reply_max_bytes } = self;
+        let Self { keys, body_max_bytes, wrong_keys_per_minute, reply_max_bytes, error_mode } = self;
         formatter
             .debug_struct("ApiSettings")
             .field("keys", &format_args!("{} set", keys.len()))
             .field("body_max_bytes", body_max_bytes)
             .field("wrong_keys_per_minute", wrong_keys_per_minute)
             .field("reply_max_bytes", reply_max_bytes)
+            .field("error_mode", error_mode)
             .finish()
     }
+}
+
+/// `api.error_mode`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ErrorMode {
+    /// What is wrong with the call itself is told in the body of a 200.
+    #[default]
+    Body,
+    /// Every error has its HTTP status.
+    Status,
 }
 
 /// What carries publications between nodes.

@@ -20,9 +20,10 @@ use actix_web::{
 use futures_util::Stream;
 
 use crate::{
-    api::{error::ApiError, guard},
+    api::{error::ApiError, error_mode, guard},
     disconnect::ErrorCode,
     node::Node,
+    settings::ErrorMode,
 };
 
 /// A call with a valid key.
@@ -31,11 +32,13 @@ pub(super) struct Call {
     pub(super) node: Arc<Node>,
     /// The whole body.
     pub(super) body: Bytes,
+    /// The place where its errors are told.
+    pub(super) error_mode: ErrorMode,
 }
 
 /// A call being read.
 pub(super) struct Reading {
-    start: Result<(Arc<Node>, Payload), Option<ApiError>>,
+    start: Result<(Arc<Node>, ErrorMode, Payload), Option<ApiError>>,
     limit_bytes: usize,
     /// A body that came in one piece is not copied.
     first: Bytes,
@@ -56,16 +59,17 @@ fn too_large(limit_bytes: usize) -> ApiError {
 }
 
 /// Checks what is known before the body is read.
-fn start(request: &HttpRequest) -> Result<Arc<Node>, ApiError> {
+fn start(request: &HttpRequest) -> Result<(Arc<Node>, ErrorMode), ApiError> {
     let node = request.app_data::<Data<Node>>().ok_or(ErrorCode::INTERNAL)?;
     guard::check(node, request)?;
+    let error_mode = error_mode::of_call(node.settings.api.error_mode, request.headers())?;
     let announced =
         request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let limit_bytes = node.settings.api.body_max_bytes;
     if announced.is_some_and(|announced: u64| announced > limit_bytes as u64) {
         return Err(too_large(limit_bytes));
     }
-    Ok(Arc::clone(node))
+    Ok((Arc::clone(node), error_mode))
 }
 
 impl FromRequest for Call {
@@ -74,8 +78,8 @@ impl FromRequest for Call {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Reading {
         let started = start(request);
-        let limit_bytes = started.as_ref().map_or(0, |node| node.settings.api.body_max_bytes);
-        let start = started.map(|node| (node, payload.take())).map_err(Some);
+        let limit_bytes = started.as_ref().map_or(0, |(node, _)| node.settings.api.body_max_bytes);
+        let start = started.map(|(node, mode)| (node, mode, payload.take())).map_err(Some);
         Reading { start, limit_bytes, first: Bytes::new(), rest: BytesMut::new() }
     }
 }
@@ -85,7 +89,7 @@ impl Future for Reading {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let (node, payload) = match &mut this.start {
+        let (node, error_mode, payload) = match &mut this.start {
             Ok(started) => started,
             Err(error) => return Poll::Ready(Err(error.take().unwrap_or(ErrorCode::INTERNAL.into()))),
         };
@@ -109,6 +113,6 @@ impl Future for Reading {
         } else {
             std::mem::take(&mut this.rest).freeze()
         };
-        Poll::Ready(Ok(Call { node: node.clone(), body: whole }))
+        Poll::Ready(Ok(Call { node: node.clone(), body: whole, error_mode: *error_mode }))
     }
 }

@@ -11,12 +11,13 @@ use actix_web::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{disconnect::ErrorCode, node::cluster::ClusterError};
+use crate::{disconnect::ErrorCode, node::cluster::ClusterError, settings::ErrorMode};
 
 /// Bytes of a sentence at most: what a request holds may be quoted in it, and must not make it long.
 const SENTENCE_BYTES: usize = 512;
 
-/// The HTTP status of a code.
+/// The HTTP status of a code. Those of 102, 103, 105 to 110 and 112 only where the caller wants statuses ([`ErrorMode`]), and in what
+/// is refused before the call is decoded.
 ///
 /// | status | code |
 /// |---|---|
@@ -101,6 +102,18 @@ impl ApiError {
     pub(super) fn no_memory() -> Self {
         let error = Self::new(ErrorCode::TOO_MANY_REQUESTS, "there is no memory for the body now, try again");
         Self { status: StatusCode::SERVICE_UNAVAILABLE, ..error }
+    }
+
+    /// The answer to a call that had its key and its body. What is wrong with the call itself goes where the mode says. What the
+    /// node or the cluster could not do keeps its status: a backend that looks at nothing else must not take it for success.
+    pub(super) fn told_by(self, mode: ErrorMode) -> Result<HttpResponse, Self> {
+        let is_the_calls = matches!(self.code.code, 102..=103 | 105..=110 | 112);
+        match mode {
+            ErrorMode::Body if is_the_calls => {
+                Ok(HttpResponse::Ok().json(ErrorAnswer { error: self.view() }))
+            }
+            _ => Err(self),
+        }
     }
 
     /// The code.

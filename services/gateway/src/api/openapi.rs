@@ -78,7 +78,9 @@ pub fn document() -> OpenApi {
     OpenApiBuilder::new()
         .info(InfoBuilder::new().title("Gorani").version(VERSION).description(Some(
             "The push API for backends. Every call acts on the whole cluster, whichever node it is sent to. Unknown fields are \
-             refused; for a string, null and empty mean absent.",
+             refused; for a string, null and empty mean absent. Errors of a call are answered with 200 and `error`, unless \
+             `api.error_mode` is `status` or the call has the header `X-Gorani-Error-Mode: status` (or \
+             `X-Centrifugo-Error-Mode: transport`).",
         )))
         .components(Some(components.build()))
         .paths(paths.build())
@@ -156,7 +158,10 @@ const fn summary(method: Method) -> &'static str {
 fn operation(name: &str, summary: &str, request: RefOr<Schema>, result: RefOr<Schema>) -> OperationBuilder {
     let json = |schema| ContentBuilder::new().schema(Some(schema)).build();
     let body = RequestBodyBuilder::new().content("application/json", json(request)).build();
-    let done = ResponseBuilder::new().description("Done").content("application/json", json(result));
+    let answer = OneOfBuilder::new().item(result).item(reference::<ErrorAnswer>()).into();
+    let done = ResponseBuilder::new()
+        .description("Done; or, with `api.error_mode = \"body\"`, what is wrong with the call (102, 103, 105 to 110, 112)")
+        .content("application/json", json(answer));
     let mut operation = OperationBuilder::new()
         .operation_id(Some(name))
         .summary(Some(summary))

@@ -6,6 +6,7 @@ mod batch;
 mod broker;
 mod channel;
 mod door;
+mod error_mode;
 mod hostile;
 mod openapi;
 mod overview;
@@ -24,7 +25,13 @@ use actix_web::{
 use serde_json::{Value, json};
 
 use super::{openapi::document_text, routes};
-use crate::{hub::worker::Worker, node::Node, settings::Settings};
+use crate::{
+    api::error::ApiError,
+    disconnect::ErrorCode,
+    hub::worker::Worker,
+    node::Node,
+    settings::{ErrorMode, Settings},
+};
 
 const KEY: &str = "first-key";
 const SECOND_KEY: &str = "second-key";
@@ -90,7 +97,9 @@ impl Api {
 
     /// A call with a key and this body.
     async fn raw(&self, method: &str, body: impl Into<web::Bytes>) -> (StatusCode, Value) {
-        self.send(post(method).insert_header(("X-API-Key", KEY)).set_payload(body)).await
+        let request =
+            post(method).insert_header(("X-API-Key", KEY)).insert_header(("X-Gorani-Error-Mode", "status"));
+        self.send(request.set_payload(body)).await
     }
 
     /// A call that succeeds: its result.
