@@ -174,7 +174,7 @@ fn tens_of_thousands_of_pings_and_thousands_of_empty_fragments_in_one_write_are_
 fn a_connect_with_thousands_of_channels_in_its_positions_is_cut_short() {
     let node = Node::start(settings());
     let subs: Vec<String> =
-        (0..1500).map(|number| format!(r#""open:{number}":{{"recover":true,"offset":1}}"#)).collect();
+        (0..1500).map(|number| format!(r#""nowhere:{number}":{{"recover":true,"offset":1}}"#)).collect();
     let connect = format!(r#"{{"id":1,"connect":{{"subs":{{{}}}}}}}"#, subs.join(","));
     let connect = frame(true, 0, opcode::TEXT, connect.as_bytes());
     is_cut(&node, || play(RawSocket::websocket(node.address(), PATH, ""), connect.clone(), "{\"id\":1,"));
