@@ -28,16 +28,12 @@ pub struct TrackedEvents {
 
 impl Writer for TrackedEvents {
     fn write(&mut self, outbox: &Outbox, pipe: &PipeWriter) {
-        while pipe.has_room()
-            && let Some(chunk) = outbox.pop()
-        {
-            if !std::mem::replace(&mut self.has_begun, true) {
-                let mut out = BytesMut::new();
-                sse::retry(rand::rng().random_range(RETRY_MIN..RETRY_MAX), &mut out);
-                pipe.push(out.freeze());
-            }
-            pipe.push(self.ids.complete(chunk));
+        if !outbox.is_empty() && !std::mem::replace(&mut self.has_begun, true) {
+            let mut out = BytesMut::new();
+            sse::retry(rand::rng().random_range(RETRY_MIN..RETRY_MAX), &mut out);
+            pipe.push(out.freeze());
         }
+        pipe.fill(|| Some(self.ids.complete(outbox.pop()?)));
     }
 
     fn ping(&mut self) -> Bytes {

@@ -59,7 +59,7 @@ pub async fn uni_http_stream(
         let encoding = Encoding { protocol: Protocol::Bare, framing: Framing::Lines };
         let body = open(&door, &UNI_HTTP_STREAM, encoding, Dialect::Bare, wish, Stream::BareLines)?;
         begun(&body).await?;
-        Ok(door.stream(LINES_TYPE, body))
+        Ok(door.stream_session(LINES_TYPE, body))
     };
     streamed.await.unwrap_or_else(|refusal: Refusal| door.refuse(&refusal))
 }
@@ -81,7 +81,7 @@ pub async fn uni_sse(request: HttpRequest, local: web::Data<Local>) -> HttpRespo
         let encoding = Encoding { protocol: Protocol::Tracked, framing: Framing::TrackedEvents };
         let body = open(&door, &UNI_SSE, encoding, Dialect::Tracked, wish, writer)?;
         begun(&body).await?;
-        Ok(door.stream(EVENTS_TYPE, body))
+        Ok(door.stream_session(EVENTS_TYPE, body))
     };
     streamed.await.unwrap_or_else(|refusal: Refusal| {
         let mut response = door.refuse(&refusal);
