@@ -285,7 +285,7 @@ impl MessageBody for PipeReader {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -316,6 +316,34 @@ mod tests {
         assert!(reader.poll_chunk(&mut task).is_ready());
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
         assert!(writer.has_room());
+    }
+
+    #[test]
+    fn a_pipe_is_filled_until_it_has_no_room_and_emptied_at_once_in_order() {
+        let (writer, reader) = pipe();
+        let ((read, reading), (wrote, writing)) = (woken(), woken());
+        let (mut of_reader, mut of_writer) = (Context::from_waker(&reading), Context::from_waker(&writing));
+        let mut chunks = VecDeque::new();
+        assert!(reader.poll_chunks(&mut of_reader, &mut chunks).is_pending());
+        assert!(writer.poll_room(&mut of_writer));
+        let mut left: VecDeque<Bytes> = (0..5).map(|byte| Bytes::from(vec![byte; ROOM_BYTES / 2])).collect();
+        writer.fill(|| left.pop_front());
+        assert_eq!((left.len(), read.0.load(Ordering::Relaxed)), (3, 1));
+        writer.fill(|| left.pop_front());
+        assert_eq!(left.len(), 3, "it has no room");
+        assert_eq!(reader.poll_chunks(&mut of_reader, &mut chunks), Poll::Ready(true));
+        assert_eq!(chunks.iter().map(|chunk| chunk[0]).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!((reader.len_bytes(), wrote.0.load(Ordering::Relaxed)), (0, 1));
+        chunks.clear();
+        writer.widen();
+        writer.fill(|| left.pop_front());
+        assert!(left.is_empty() && reader.poll_end(&mut of_reader).is_pending());
+        drop(writer);
+        assert!(reader.poll_end(&mut of_reader).is_ready());
+        assert_eq!(reader.poll_chunks(&mut of_reader, &mut chunks), Poll::Ready(true));
+        assert_eq!(chunks.len(), 3);
+        chunks.clear();
+        assert_eq!(reader.poll_chunks(&mut of_reader, &mut chunks), Poll::Ready(false));
     }
 
     #[test]
