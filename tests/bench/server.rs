@@ -141,6 +141,11 @@ pub(crate) fn start_node(settings: Settings, pinned: bool) -> Node {
     on_server_core(pinned, || Node::start(settings))
 }
 
+/// The same of another binary than the one under test.
+pub(crate) fn start_program(program: &Path, settings: Settings, pinned: bool) -> Node {
+    on_server_core(pinned, || Node::start_program(program, settings))
+}
+
 /// What is started meanwhile stays on the servers' core.
 fn on_server_core<T>(pinned: bool, start: impl FnOnce() -> T) -> T {
     let before = if pinned { pin_to_core(SERVER_CORE) } else { None };

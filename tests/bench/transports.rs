@@ -9,7 +9,11 @@ mod marks;
 mod subscribers;
 mod way;
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 use gorani_tests::{
@@ -21,7 +25,7 @@ use self::{forwarded::Cost, subscribers::Subscribers, way::Way};
 use crate::{
     publisher::Publisher,
     report,
-    server::{CLIENT_CORE, command, post, start_node},
+    server::{CLIENT_CORE, command, post, start_program},
     stats::Sample,
 };
 
@@ -50,6 +54,9 @@ pub(crate) struct TransportsFlags {
     /// Leave the placement of the processes on cores to the kernel
     #[arg(long)]
     no_pin: bool,
+    /// Another binary of the node, such as one from before a change: it is measured by turns with this one
+    #[arg(long, value_name = "BINARY")]
+    old: Option<PathBuf>,
     /// Write a dated file under tests/bench/results
     #[arg(long, conflicts_with = "smoke")]
     pub(crate) write: bool,
@@ -59,12 +66,14 @@ pub(crate) struct TransportsFlags {
 struct Plan {
     repeats: u16,
     pinned: bool,
+    /// Binaries that are measured; what is said of one is said of the first.
+    nodes: Vec<PathBuf>,
     /// Idle connections.
     connections: usize,
     /// Subscribers of a fan-out.
     subscribers: usize,
     /// Publications at once, and how many such rounds make one repeat.
-    in_flight: [(u64, u64); 2],
+    in_flight: [(u64, u64); 3],
     /// Echoes of one repeat, for each place where the requests go.
     echoes: usize,
 }
@@ -74,12 +83,26 @@ impl Plan {
         let pinned = !flags.no_pin && std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
         if flags.smoke {
             // Enough for a stream of SockJS to be ended and asked again.
-            let in_flight = [(1, 2), (32, 25)];
-            return Self { repeats: 1, pinned, connections: 100, subscribers: 30, in_flight, echoes: 20 };
+            let in_flight = [(1, 2), (8, 2), (32, 25)];
+            let nodes = Self::nodes(flags);
+            return Self {
+                repeats: 1,
+                pinned,
+                nodes,
+                connections: 100,
+                subscribers: 30,
+                in_flight,
+                echoes: 20,
+            };
         }
-        let in_flight = [(1, 200), (32, 40)];
-        let repeats = flags.repeats;
-        Self { repeats, pinned, connections: 10_000, subscribers: 500, in_flight, echoes: 2_000 }
+        let in_flight = [(1, 200), (8, 80), (32, 40)];
+        let (repeats, nodes) = (flags.repeats, Self::nodes(flags));
+        Self { repeats, pinned, nodes, connections: 10_000, subscribers: 500, in_flight, echoes: 2_000 }
+    }
+
+    /// The node, and the older one behind it.
+    fn nodes(flags: &TransportsFlags) -> Vec<PathBuf> {
+        [gorani_tests::binary::node()].into_iter().chain(flags.old.clone()).collect()
     }
 }
 
@@ -88,24 +111,28 @@ impl Plan {
 struct Row {
     kilobytes: Sample,
     /// CPU of a delivery in µs, as [`Plan::in_flight`].
-    microseconds: [Sample; 2],
+    microseconds: [Sample; 3],
 }
 
 pub(crate) fn run(flags: &TransportsFlags) -> io::Result<()> {
     let load = report::load();
+    // The node is built before this thread is pinned, or the compiler would be as well.
     let plan = Plan::of(flags);
-    // Built before this thread is pinned, or the compiler would be as well.
-    gorani_tests::binary::node();
     if plan.pinned {
         pin_to_core(CLIENT_CORE);
     }
-    let mut rows: Vec<Row> = Way::ALL.iter().map(|_| Row::default()).collect();
+    let new_rows = || -> Vec<Row> { Way::ALL.iter().map(|_| Row::default()).collect() };
+    let mut rows: Vec<Vec<Row>> = plan.nodes.iter().map(|_| new_rows()).collect();
     let mut requests: Vec<Cost> = forwarded::PLACES.iter().map(|_| Cost::default()).collect();
     for repeat in 0..plan.repeats {
-        for (way, row) in Way::ALL.into_iter().zip(&mut rows) {
+        for (index, way) in Way::ALL.into_iter().enumerate() {
             eprintln!("repeat {} of {}: {}", repeat + 1, plan.repeats, way.name());
-            row.kilobytes.push(idle(way, &plan).map_err(|error| named(way, &error))?);
-            fan_out(way, &plan, row).map_err(|error| named(way, &error))?;
+            for (program, rows) in plan.nodes.iter().zip(&mut rows) {
+                let node = || start(&plan, program);
+                let row = &mut rows[index];
+                row.kilobytes.push(idle(&node(), way, &plan).map_err(|error| named(way, &error))?);
+                fan_out(&node(), way, &plan, row).map_err(|error| named(way, &error))?;
+            }
         }
         eprintln!("repeat {} of {}: forwarded requests", repeat + 1, plan.repeats);
         forwarded::measure(plan.echoes, plan.pinned, &mut requests)?;
@@ -123,33 +150,31 @@ fn named(way: Way, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", way.name()))
 }
 
-fn start(plan: &Plan) -> Node {
+fn start(plan: &Plan, program: &Path) -> Node {
     let settings = Settings::open()
         .set("channel.namespaces", NAMESPACES)
         .set("client.ping_interval", PING_INTERVAL)
         .set("sockjs.heartbeat", PING_INTERVAL);
-    start_node(settings, plan.pinned)
+    start_program(program, settings, plan.pinned)
 }
 
 /// KB of resident memory for each idle subscribed connection of a fresh node.
-fn idle(way: Way, plan: &Plan) -> io::Result<f64> {
-    let node = start(plan);
+fn idle(node: &Node, way: Way, plan: &Plan) -> io::Result<f64> {
     let empty = node.process().resident_bytes();
     let mut subscribers = Subscribers::subscribe(node.address(), way, plan.connections)?;
     subscribers.rest(SETTLING)?;
     let grown = node.process().resident_bytes().saturating_sub(empty);
     // They are idle, not dead: one publication must reach every one of them.
     let mut publisher = Publisher::connect(node.address())?;
-    round(&mut subscribers, &mut publisher, &request(&node, way), 1)?;
+    round(&mut subscribers, &mut publisher, &request(node, way), 1)?;
     Ok(grown as f64 / 1e3 / plan.connections as f64)
 }
 
 /// µs of CPU of the node for each delivery.
-fn fan_out(way: Way, plan: &Plan, row: &mut Row) -> io::Result<()> {
-    let node = start(plan);
+fn fan_out(node: &Node, way: Way, plan: &Plan, row: &mut Row) -> io::Result<()> {
     let mut subscribers = Subscribers::subscribe(node.address(), way, plan.subscribers)?;
     let mut publisher = Publisher::connect(node.address())?;
-    let one = request(&node, way);
+    let one = request(node, way);
     for ((in_flight, rounds), sample) in plan.in_flight.into_iter().zip(&mut row.microseconds) {
         let requests = one.repeat(in_flight as usize);
         // Fills every cache and buffer.
@@ -183,19 +208,36 @@ fn request(node: &Node, way: Way) -> Vec<u8> {
     post(node.address(), "/api/publish", &command(way.channel(), PAYLOAD_BYTES))
 }
 
-fn describe(plan: &Plan, rows: &[Row], requests: &[Cost]) -> String {
-    let [(few, _), (many, _)] = plan.in_flight;
-    let mut cells = vec![vec![
-        "transport".to_owned(),
-        "KB per idle connection".to_owned(),
-        "over WebSocket".to_owned(),
-        format!("µs per delivery, {few} in flight"),
-        "over WebSocket".to_owned(),
-        format!("µs per delivery, {many} in flight"),
-        "over WebSocket".to_owned(),
-    ]];
+fn describe(plan: &Plan, rows: &[Vec<Row>], requests: &[Cost]) -> String {
+    let [rows, old @ ..] = rows else { return String::new() };
     let base = rows.first().expect("WebSocket is the first way");
-    for (way, row) in Way::ALL.into_iter().zip(rows) {
+    let beside = Way::ALL.into_iter().zip(rows).map(|(way, row)| (way, row, base));
+    let mut tables = table(plan, "over WebSocket", beside);
+    if let [old, ..] = old {
+        let beside = Way::ALL.into_iter().zip(rows).zip(old).map(|((way, row), old)| (way, row, old));
+        tables.push_str("\nThe same over the older node, both measured by turns:\n\n");
+        tables.push_str(&table(plan, "over the older node", beside));
+    }
+    format!(
+        "{} idle subscribed connections, then a fan-out of {PAYLOAD_BYTES} B to {} of one channel; repeats by turns: {}; one worker{}. \
+         The publish requests are part of the cost.\nA long poll is asked again as soon as it is answered, and its channel keeps \
+         history, as that of events with ids does; a SockJS stream is asked again whenever the node ends it (128 KiB).\n\n{tables}\n{}",
+        plan.connections,
+        plan.subscribers,
+        plan.repeats,
+        if plan.pinned { ", nodes on core 0, clients on core 1" } else { "" },
+        forwarded::describe(plan.echoes, requests),
+    )
+}
+
+/// A line for each way, beside what it is compared with.
+fn table<'a>(plan: &Plan, other: &str, rows: impl Iterator<Item = (Way, &'a Row, &'a Row)>) -> String {
+    let mut head = vec!["transport".to_owned(), "KB per idle connection".to_owned(), other.to_owned()];
+    for (in_flight, _) in plan.in_flight {
+        head.extend([format!("µs per delivery, {in_flight} in flight"), other.to_owned()]);
+    }
+    let mut cells = vec![head];
+    for (way, row, base) in rows {
         let mut line = vec![way.name().to_owned()];
         let mut add = |sample: &Sample, base: &Sample| {
             line.extend([sample.to_string(), sample.over(base).to_string()]);
@@ -206,15 +248,5 @@ fn describe(plan: &Plan, rows: &[Row], requests: &[Cost]) -> String {
         }
         cells.push(line);
     }
-    format!(
-        "{} idle subscribed connections, then a fan-out of {PAYLOAD_BYTES} B to {} of one channel; repeats by turns: {}; one worker{}. \
-         The publish requests are part of the cost.\nA long poll is asked again as soon as it is answered, and its channel keeps \
-         history; a SockJS stream is asked again whenever the node ends it (128 KiB).\n\n{}\n{}",
-        plan.connections,
-        plan.subscribers,
-        plan.repeats,
-        if plan.pinned { ", nodes on core 0, clients on core 1" } else { "" },
-        report::grid(&cells),
-        forwarded::describe(plan.echoes, requests),
-    )
+    report::grid(&cells)
 }

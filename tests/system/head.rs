@@ -12,6 +12,8 @@ use gorani_tests::{
 const CHANGING: [&str; 2] = ["date", "expires"];
 /// The length of these differs with time, or with what GET opens.
 const GROWING: [&str; 3] = ["/metrics", "/connection/sockjs/info", "/jsonp"];
+/// A stream takes its connection over and says `connection: close`. HEAD opens none, and its connection goes on.
+const TAKEN_OVER: [&str; 3] = ["/connection/uni_http_stream", "/connection/uni_sse", "/connection/sse"];
 
 /// Every route of a node, and for those with parameters every kind of answer.
 const ROUTES: [&str; 46] = [
@@ -93,7 +95,10 @@ fn head(node: &Node, target: &str, extra: &str) -> Head {
 /// Headers that say the same each time.
 fn lasting(head: &Head, target: &str) -> BTreeMap<String, String> {
     let grows = GROWING.iter().any(|growing| target.contains(growing));
-    let lasts = |name: &str| !(CHANGING.contains(&name) || grows && name == "content-length");
+    let streams = TAKEN_OVER.iter().any(|stream| target.starts_with(stream));
+    let lasts = |name: &str| {
+        !(CHANGING.contains(&name) || grows && name == "content-length" || streams && name == "connection")
+    };
     head.headers.iter().filter(|(name, _)| lasts(name)).cloned().collect()
 }
 

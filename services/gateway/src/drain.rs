@@ -49,7 +49,7 @@ fn spread(connections: usize, seconds: u32) -> Duration {
 
 async fn wait_until_empty(node: &Node, patience: Duration) {
     let until = Instant::now() + patience;
-    while node.connections() > 0 && Instant::now() < until {
+    while node.connections() + node.open_responses() > 0 && Instant::now() < until {
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -9,6 +9,7 @@ pub mod client_network;
 pub mod cluster;
 mod ending;
 mod keys;
+pub mod open_responses;
 mod places;
 pub mod publish;
 pub mod query;
@@ -88,6 +89,7 @@ pub struct Node {
     reads: Arc<Reads>,
     inboxes: RwLock<Vec<Arc<Inbox>>>,
     connections: AtomicUsize,
+    open_responses: AtomicUsize,
     ending: Ending,
     admission: Admission,
     peers: Peers,
@@ -170,6 +172,7 @@ impl Node {
             broker,
             inboxes: RwLock::default(),
             connections: AtomicUsize::new(0),
+            open_responses: AtomicUsize::new(0),
             ending: Ending::default(),
             admission: Admission::default(),
             peers,

@@ -4,12 +4,15 @@
 //! everything else is served by the actix-web `App` of [`routes`]. Design §3.
 
 mod accepted;
+mod chunk;
+mod detaching;
 mod doors;
 mod http2;
 mod http_io;
 mod idle;
 mod limits;
 mod request;
+mod response_stream;
 mod slots;
 mod socket;
 mod stomp;
@@ -39,7 +42,8 @@ use crate::{
     page,
     server::{
         accepted::{Accepted, OnAccepted},
-        http_io::{HttpIo, Times},
+        detaching::Detaching,
+        http_io::Times,
         slots::Slots,
         socket::listen,
     },
@@ -102,7 +106,11 @@ macro_rules! http_service {
             .h1_allow_half_closed(false)
             // A node that drains ends kept connections after the request under way, idle ones at once.
             .graceful_shutdown_signal(move || drained.draining())
-            .on_connect_ext(move |stream: &HttpIo<$stream>, data| {
+            .on_connect_ext(move |stream: &Detaching<$stream>, data| {
+                if let Some(detachable) = stream.detachable() {
+                    data.insert(detachable);
+                }
+                let Some(stream) = stream.http() else { return };
                 let accepted = stream.get_ref().accepted();
                 data.insert(accepted.addresses());
                 if let Some(watched) = accepted.slot.watched() {
@@ -111,19 +119,20 @@ macro_rules! http_service {
                 data.insert(stream.connection());
             })
             .upgrade(fn_service(
-                move |(request, framed): (Request, Framed<HttpIo<$stream>, h1::Codec>)| {
+                move |(request, framed): (Request, Framed<Detaching<$stream>, h1::Codec>)| {
                     let upgrades = $upgrades.clone();
                     async move {
-                        let mut parts = framed.into_parts();
-                        if let Err(error) = parts.io.write_answers(&parts.write_buf).await {
+                        let parts = framed.into_parts();
+                        let Some(mut io) = parts.io.into_http() else { return Ok(()) };
+                        if let Err(error) = io.write_answers(&parts.write_buf).await {
                             tracing::debug!(%error, "a client did not take what was answered before its upgrade");
                             return Ok::<(), actix_web::Error>(());
                         }
-                        if parts.io.is_closing() {
-                            parts.io.close().await;
+                        if io.is_closing() {
+                            io.close().await;
                             return Ok(());
                         }
-                        let mut stream = parts.io.into_inner();
+                        let mut stream = io.into_inner();
                         if stream.accepted().slot.is_reserved() {
                             let full = Refused::Status(503, under_way::FULL.to_owned());
                             upgrades.refuse(stream, &full).await;
@@ -220,9 +229,9 @@ pub fn start(
 const DRAINING: &str = "the node drains";
 
 /// What actix-http takes of a connection.
-fn of_http<T: OnAccepted>(stream: T, times: &Rc<Times>) -> (HttpIo<T>, Protocol, Option<SocketAddr>) {
+fn of_http<T: OnAccepted>(stream: T, times: &Rc<Times>) -> (Detaching<T>, Protocol, Option<SocketAddr>) {
     let peer = stream.accepted().peer();
-    (HttpIo::new(stream, times.clone()), Protocol::Http1, peer)
+    (Detaching::new(stream, times.clone()), Protocol::Http1, peer)
 }
 
 fn upgrades(

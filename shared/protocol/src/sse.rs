@@ -7,6 +7,9 @@ use bytes::{BufMut, BytesMut};
 /// A heartbeat: a comment, which no listener hears.
 pub const COMMENT: &[u8] = b":\n\n";
 
+/// Begins the line that names an event.
+pub const ID: &[u8] = b"id: ";
+
 /// Appends an event with this data. What a reader gets has `\n` for every line break in it.
 pub fn event(data: &[u8], out: &mut BytesMut) {
     out.reserve(data.len() + 8);
@@ -28,7 +31,7 @@ pub fn event(data: &[u8], out: &mut BytesMut) {
 /// Appends the line that names the event which follows: a browser sends it back when it returns. A line break or a zero
 /// byte would make it no id; ours have none.
 pub fn id(id: &str, out: &mut BytesMut) {
-    out.extend_from_slice(b"id: ");
+    out.extend_from_slice(ID);
     out.extend_from_slice(id.as_bytes());
     out.put_u8(b'\n');
 }

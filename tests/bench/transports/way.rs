@@ -14,7 +14,10 @@ const SUBSCRIBED: &[u8] = br#""id":2"#;
 pub(crate) enum Way {
     WebSocket,
     UniSse,
+    /// The same of a channel with history: each event has an id.
+    UniSseKept,
     UniHttpStream,
+    Sse,
     HttpStream,
     XhrStreaming,
     Poll,
@@ -22,10 +25,12 @@ pub(crate) enum Way {
 
 impl Way {
     /// All of them; the first is what the others are compared with.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::WebSocket,
         Self::UniSse,
+        Self::UniSseKept,
         Self::UniHttpStream,
+        Self::Sse,
         Self::HttpStream,
         Self::XhrStreaming,
         Self::Poll,
@@ -35,6 +40,8 @@ impl Way {
         match self {
             Self::WebSocket => "WebSocket",
             Self::UniSse => "uni_sse",
+            Self::UniSseKept => "uni_sse with ids",
+            Self::Sse => "sse",
             Self::UniHttpStream => "uni_http_stream",
             Self::HttpStream => "http_stream",
             Self::XhrStreaming => "SockJS xhr_streaming",
@@ -45,7 +52,7 @@ impl Way {
     /// Where it subscribes.
     pub(crate) fn channel(self) -> &'static str {
         let [plain, kept] = CHANNELS;
-        if self == Self::Poll { kept } else { plain }
+        if matches!(self, Self::Poll | Self::UniSseKept) { kept } else { plain }
     }
 
     /// The request that opens it; `number` tells one subscriber from another.
@@ -53,7 +60,14 @@ impl Way {
         let channel = self.channel();
         match self {
             Self::WebSocket => raw::handshake(address, client::PATH, "").into_bytes(),
-            Self::UniSse => get(address, &format!("/connection/uni_sse?channels={channel}")),
+            Self::UniSse | Self::UniSseKept => {
+                get(address, &format!("/connection/uni_sse?channels={channel}"))
+            }
+            // The second command goes along, percent-encoded as the first.
+            Self::Sse => {
+                let commands: String = self.commands().bytes().map(|byte| format!("%{byte:02x}")).collect();
+                get(address, &format!("/connection/sse?cf_connect={commands}"))
+            }
             Self::UniHttpStream => get(address, &format!("/connection/uni_http_stream?channels={channel}")),
             Self::HttpStream => post(address, "/connection/http_stream", &self.commands()),
             Self::XhrStreaming => post(address, &format!("{}/xhr_streaming", session(number)), ""),
@@ -73,8 +87,8 @@ impl Way {
     /// What has come when it is subscribed. A poll is when it has its first answer and has asked again.
     pub(crate) fn subscribed(self) -> Option<&'static [u8]> {
         match self {
-            Self::WebSocket | Self::HttpStream => Some(SUBSCRIBED),
-            Self::UniSse | Self::UniHttpStream => Some(br#""connect""#),
+            Self::WebSocket | Self::HttpStream | Self::Sse => Some(SUBSCRIBED),
+            Self::UniSse | Self::UniSseKept | Self::UniHttpStream => Some(br#""connect""#),
             Self::XhrStreaming => Some(br#"\"id\":2"#),
             Self::Poll => None,
         }

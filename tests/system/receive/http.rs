@@ -85,6 +85,44 @@ fn an_http_1_0_client_gets_a_stream_without_chunks_that_ends_with_the_connection
 }
 
 #[test]
+fn a_stream_is_the_last_answer_of_its_connection_and_ends_whole_with_it() {
+    let mut node = Node::start(settings());
+    let connect = r#"{"id":1,"connect":{}}"#;
+    let requests = [
+        "GET /connection/uni_sse?channels=news:last HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+        "GET /connection/uni_http_stream?channels=news:last HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+        "GET /connection/sse?cf_connect=%7B%22id%22:1,%22connect%22:%7B%7D%7D HTTP/1.1\r\nHost: x\r\n\r\n"
+            .to_owned(),
+        format!(
+            "POST /connection/http_stream HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{connect}",
+            connect.len()
+        ),
+    ];
+    let mut sockets: Vec<RawSocket> = Vec::new();
+    for request in requests {
+        let mut socket = RawSocket::connect(node.address());
+        // Another answer goes before it, and a request behind it comes too late.
+        let around = "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
+        socket.write(format!("{around}{request}{around}").as_bytes()).unwrap();
+        sockets.push(socket);
+    }
+    for socket in &mut sockets {
+        let first = socket.read_head().unwrap();
+        socket.read_body(&first).unwrap();
+        let head = socket.read_head().unwrap();
+        assert_eq!((head.status, head.header("connection")), (200, Some("close")));
+    }
+    node.terminate();
+    for mut socket in sockets {
+        let rest = socket.read_to_end().unwrap();
+        let rest = String::from_utf8(rest).unwrap();
+        assert!(rest.contains("3001") && rest.ends_with("\r\n0\r\n\r\n"), "{rest}");
+        assert!(!rest.contains("HTTP/1.1"), "{rest}");
+    }
+    node.wait_exit(super::SOON).expect("it ends");
+}
+
+#[test]
 fn responses_that_go_on_say_that_nobody_may_hold_them_back() {
     let node = Node::start(settings());
     for target in ["/connection/uni_sse?channels=news:a", "/connection/uni_http_stream?channels=news:a"] {

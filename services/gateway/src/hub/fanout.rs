@@ -216,7 +216,11 @@ impl Encoder {
             Framing::Raw => return Some(Bytes::new()),
             Framing::WebSocket => true,
             Framing::WebSocketDeflate { .. } => !self.deflaters.takes(bytes),
-            Framing::Lines | Framing::Events | Framing::SockJs | Framing::SockJsWebSocket { .. } => false,
+            Framing::Lines
+            | Framing::Events
+            | Framing::TrackedEvents
+            | Framing::SockJs
+            | Framing::SockJsWebSocket { .. } => false,
         };
         let opcode = match kind {
             MessageKind::Text => Opcode::Text,
@@ -242,6 +246,14 @@ impl Encoder {
                 out.extend_from_slice(b"\n");
             }
             Framing::Events => sse::event(message, out),
+            Framing::TrackedEvents => {
+                for (position, object) in position::objects(message) {
+                    if !position.is_empty() {
+                        sse::id(position, out);
+                    }
+                    sse::event(object, out);
+                }
+            }
             Framing::SockJs => sockjs::frame::push_message(out, message),
             Framing::SockJsWebSocket { deflate_window_bits } => {
                 let mut frame = std::mem::take(&mut self.frame);

@@ -17,7 +17,6 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use gorani_protocol::http1::{Phase, RequestStream};
@@ -32,9 +31,6 @@ use super::request::Connection;
 
 /// Reads of what a client still sends to a connection that ends, in one turn.
 const DISCARDED_READS: usize = 8;
-
-/// Bytes a second in which a client must take what was answered before it upgrades, beyond `http.request_timeout`.
-const MIN_BYTES_PER_SECOND: usize = 4 * 1024;
 
 /// A connection of HTTP/1.
 pub(super) struct HttpIo<T> {
@@ -133,9 +129,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> HttpIo<T> {
         if answers.is_empty() {
             return Ok(());
         }
-        let more = u64::try_from(answers.len() / MIN_BYTES_PER_SECOND).unwrap_or(u64::MAX);
-        let patience = self.times.head + Duration::from_secs(more);
-        tokio::time::timeout(patience, async {
+        tokio::time::timeout(self.times.to_take(answers.len()), async {
             self.stream.write_all(answers).await?;
             self.stream.flush().await
         })

@@ -125,6 +125,17 @@ pub fn write(channel: &str, offset: u64, epoch: &str, out: &mut BytesMut) {
     write_entry(&short(channel), offset, epoch, out);
 }
 
+/// The objects of a tracked session's message or chunk, each with the position that it brings its reader to (empty: no
+/// further): it stands in a line of its own before the object.
+pub fn objects(chunk: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
+    let mut lines = chunk.split(|byte| *byte == b'\n');
+    std::iter::from_fn(move || {
+        let position = lines.next()?;
+        let object = lines.next()?;
+        Some((std::str::from_utf8(position).unwrap_or_default(), object))
+    })
+}
+
 fn write_entry(short: &str, offset: u64, epoch: &str, out: &mut BytesMut) {
     out.extend_from_slice(short.as_bytes());
     out.put_u8(b'.');

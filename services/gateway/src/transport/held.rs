@@ -6,8 +6,9 @@
 //!
 //! - [`opening`]: how one begins. - [`visit`]: requests that come for it. - [`drive`]: from the outbox into the response.
 //! - [`pipe`]: the way to another thread. - [`writer`], [`tracked`], [`polled`]: how a response is written. - [`directory`]: where
-//!   sessions are. - `ended`: those that have just ended. - `waiting`: while nothing happens.
+//!   sessions are. - [`detached`]: responses that leave HTTP. - `ended`: those that have just ended. - `waiting`: while nothing happens.
 
+pub mod detached;
 pub mod directory;
 mod drive;
 mod ended;

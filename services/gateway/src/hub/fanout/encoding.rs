@@ -53,6 +53,8 @@ pub enum Framing {
     Lines,
     /// A server-sent event for each message.
     Events,
+    /// The same for [`Protocol::Tracked`]: the line before an object is the event's id, for receivers of this channel alone.
+    TrackedEvents,
     /// SockJS over HTTP: lists of messages, which each response makes frames of as its transport has them.
     SockJs,
     /// SockJS over WebSocket: a SockJS frame in a WebSocket frame for each message.

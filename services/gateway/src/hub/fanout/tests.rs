@@ -267,3 +267,24 @@ fn the_cost_of_ids_of_their_own_grows_with_their_number_and_not_with_its_square(
     let (few, many) = (least(500), least(8000));
     assert!(many < few * 16 * 4, "500 cost {few:?}, 8000 cost {many:?}");
 }
+
+#[test]
+fn events_with_ids_are_made_once_for_all_receivers_of_a_channel() {
+    let mut encoder = Encoder::new(THRESHOLD_BYTES);
+    let encoding = Encoding { protocol: Protocol::Tracked, framing: Framing::TrackedEvents };
+    let id = encoder.acquire(&encoding);
+    let run = [publication(DataKind::Json, b"{}", 7), publication(DataKind::Json, b"[1]", 8)];
+    let outboxes = [(); 2].map(|()| Outbox::new(10_000));
+    encoder.begin();
+    for outbox in &outboxes {
+        encoder.deliver(id, "a:b", &run, outbox);
+    }
+    let [first, second] = outboxes.map(|outbox| outbox.pop().unwrap());
+    assert_eq!(first.as_ptr(), second.as_ptr());
+    let text = std::str::from_utf8(&first).unwrap();
+    let events: Vec<&str> = text.split_terminator("\n\n").collect();
+    assert_eq!(events.len(), 2);
+    for (event, start) in events.into_iter().zip(["id: a~3ab.7.e\ndata: {", "id: a~3ab.8.e\ndata: {"]) {
+        assert!(event.starts_with(start), "{event}");
+    }
+}

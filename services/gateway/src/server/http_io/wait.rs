@@ -11,6 +11,9 @@ use tokio::time::{Sleep, sleep};
 
 use crate::settings::HttpSettings;
 
+/// Bytes a second in which a client must take its last bytes, beyond `http.request_timeout`.
+const MIN_BYTES_PER_SECOND: usize = 4 * 1024;
+
 /// Limits of time of a connection.
 pub(in crate::server) struct Times {
     /// For a head: `http.request_timeout`.
@@ -22,6 +25,11 @@ pub(in crate::server) struct Times {
 }
 
 impl Times {
+    /// For a client to take so many last bytes.
+    pub(in crate::server) fn to_take(&self, bytes: usize) -> Duration {
+        self.head + Duration::from_secs(u64::try_from(bytes / MIN_BYTES_PER_SECOND).unwrap_or(u64::MAX))
+    }
+
     pub(in crate::server) fn new(settings: &HttpSettings) -> Self {
         Self { head: settings.request_timeout, idle: settings.keep_alive, linger: settings.shutdown_timeout }
     }

@@ -8,6 +8,7 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     future::poll_fn,
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -50,6 +51,17 @@ struct State {
 impl State {
     fn has_room(&self) -> bool {
         self.wide || self.bytes < ROOM_BYTES
+    }
+
+    fn poll_end(&mut self, task: &mut Context<'_>) -> Poll<()> {
+        if self.ended {
+            return Poll::Ready(());
+        }
+        match &mut self.reader {
+            Some(reader) => reader.clone_from(task.waker()),
+            none => *none = Some(task.waker().clone()),
+        }
+        Poll::Pending
     }
 
     fn wake_reader(&mut self) {
@@ -115,6 +127,24 @@ impl PipeWriter {
         if !state.abandoned {
             state.bytes += bytes.len();
             state.chunks.push_back(bytes);
+            state.wake_reader();
+        }
+    }
+
+    /// Puts in what `next` gives, as long as there is room.
+    pub fn fill(&self, mut next: impl FnMut() -> Option<Bytes>) {
+        let mut state = self.0.lock();
+        let mut is_filled = false;
+        while state.has_room()
+            && let Some(bytes) = next()
+        {
+            if !state.abandoned && !bytes.is_empty() {
+                state.bytes += bytes.len();
+                state.chunks.push_back(bytes);
+                is_filled = true;
+            }
+        }
+        if is_filled {
             state.wake_reader();
         }
     }
@@ -188,6 +218,31 @@ impl PipeReader {
         all
     }
 
+    /// Moves all bytes that are there to `chunks`, which is empty. False at the end: then there are none and none will be.
+    pub fn poll_chunks(&self, task: &mut Context<'_>, chunks: &mut VecDeque<Bytes>) -> Poll<bool> {
+        let mut state = self.0.lock();
+        if !state.chunks.is_empty() {
+            let was_full = state.bytes >= ROOM_BYTES;
+            state.bytes = 0;
+            mem::swap(&mut state.chunks, chunks);
+            if was_full {
+                state.wake_writer();
+            }
+            return Poll::Ready(true);
+        }
+        state.poll_end(task).map(|()| false)
+    }
+
+    /// Bytes that are in the pipe.
+    pub fn len_bytes(&self) -> usize {
+        self.0.lock().bytes
+    }
+
+    /// Ready once the session has ended; what it wrote may still be in the pipe.
+    pub fn poll_end(&self, task: &mut Context<'_>) -> Poll<()> {
+        self.0.lock().poll_end(task)
+    }
+
     pub(super) fn poll_chunk(&self, task: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut state = self.0.lock();
         if let Some(chunk) = state.chunks.pop_front() {
@@ -201,11 +256,7 @@ impl PipeReader {
             }
             return Poll::Ready(Some(chunk));
         }
-        if state.ended {
-            return Poll::Ready(None);
-        }
-        state.reader = Some(task.waker().clone());
-        Poll::Pending
+        state.poll_end(task).map(|()| None)
     }
 }
 
@@ -234,7 +285,7 @@ impl MessageBody for PipeReader {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -265,6 +316,34 @@ mod tests {
         assert!(reader.poll_chunk(&mut task).is_ready());
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
         assert!(writer.has_room());
+    }
+
+    #[test]
+    fn a_pipe_is_filled_until_it_has_no_room_and_emptied_at_once_in_order() {
+        let (writer, reader) = pipe();
+        let ((read, reading), (wrote, writing)) = (woken(), woken());
+        let (mut of_reader, mut of_writer) = (Context::from_waker(&reading), Context::from_waker(&writing));
+        let mut chunks = VecDeque::new();
+        assert!(reader.poll_chunks(&mut of_reader, &mut chunks).is_pending());
+        assert!(writer.poll_room(&mut of_writer));
+        let mut left: VecDeque<Bytes> = (0..5).map(|byte| Bytes::from(vec![byte; ROOM_BYTES / 2])).collect();
+        writer.fill(|| left.pop_front());
+        assert_eq!((left.len(), read.0.load(Ordering::Relaxed)), (3, 1));
+        writer.fill(|| left.pop_front());
+        assert_eq!(left.len(), 3, "it has no room");
+        assert_eq!(reader.poll_chunks(&mut of_reader, &mut chunks), Poll::Ready(true));
+        assert_eq!(chunks.iter().map(|chunk| chunk[0]).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!((reader.len_bytes(), wrote.0.load(Ordering::Relaxed)), (0, 1));
+        chunks.clear();
+        writer.widen();
+        writer.fill(|| left.pop_front());
+        assert!(left.is_empty() && reader.poll_end(&mut of_reader).is_pending());
+        drop(writer);
+        assert!(reader.poll_end(&mut of_reader).is_ready());
+        assert_eq!(reader.poll_chunks(&mut of_reader, &mut chunks), Poll::Ready(true));
+        assert_eq!(chunks.len(), 3);
+        chunks.clear();
+        assert_eq!(reader.poll_chunks(&mut of_reader, &mut chunks), Poll::Ready(false));
     }
 
     #[test]

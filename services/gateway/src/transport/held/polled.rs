@@ -7,13 +7,12 @@ use gorani_protocol::client::{bare, json::write_string};
 use super::{
     directory::Waiting,
     pipe::{Head, PipeWriter},
-    tracked::{is_connect, objects},
     writer::Writer,
 };
 use crate::{
     disconnect::Disconnect,
     outbox::Outbox,
-    session::position::{Positions, Unrecovered},
+    session::position::{Positions, Unrecovered, objects},
     transport::http::if_none_match::IfNoneMatch,
 };
 
@@ -95,6 +94,11 @@ impl Polled {
         out.put_u8(b'}');
         (Head { status: 200, tag: Some(tag) }, out)
     }
+}
+
+/// True for the first object of all.
+fn is_connect(object: &[u8]) -> bool {
+    object.starts_with(br#"{"connect":"#)
 }
 
 fn separate(index: usize, out: &mut BytesMut) {

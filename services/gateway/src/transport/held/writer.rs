@@ -16,11 +16,7 @@ pub trait Writer: Send {
 
     /// Moves what waits into the response, while there is room. What stays waits on, within the outbox's limit.
     fn write(&mut self, outbox: &Outbox, pipe: &PipeWriter) {
-        while pipe.has_room()
-            && let Some(chunk) = outbox.pop()
-        {
-            pipe.push(chunk);
-        }
+        pipe.fill(|| outbox.pop());
     }
 
     /// Whether the response has all that it may carry and ends, while the session goes on or ends with it.

@@ -1,7 +1,7 @@
 //! What every request for a session passes: its origin, the node's limits, the drain; and what every response to one
 //! has: the headers for browsers and against proxies that buffer. `specs/http-transports.md`.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, rc::Rc};
 
 use actix_http::{ConnectionType, Version};
 use actix_web::{
@@ -26,7 +26,11 @@ use crate::{
     },
     transport::{
         body::{self, BodyError},
-        held::opening::Local,
+        held::{
+            detached::{Detachable, Detached, DetachedBody},
+            opening::Local,
+            pipe::PipeReader,
+        },
         peer::{client_address, source},
     },
 };
@@ -50,6 +54,8 @@ pub struct Door {
     /// The origin of the page that asks, which may.
     origin: Option<HeaderValue>,
     version: Version,
+    /// The request's connection, where a response may take it over.
+    connection: Option<Rc<Detachable>>,
 }
 
 impl Door {
@@ -75,6 +81,7 @@ impl Door {
             source: source(&local.node, peer, connection),
             origin: origin.cloned(),
             version: request.version(),
+            connection: request.conn_data::<Rc<Detachable>>().cloned(),
         })
     }
 
@@ -160,6 +167,20 @@ impl Door {
             head.no_chunking(true);
             head.set_connection_type(ConnectionType::Close);
         }
+        response
+    }
+
+    /// The same with the bytes of a session that lasts as long as the response. It takes the connection over, so no other
+    /// request follows on it.
+    pub fn stream_session(&self, content_type: &'static str, body: PipeReader) -> HttpResponse {
+        let Some(connection) = &self.connection else { return self.stream(content_type, body) };
+        let response = Detached {
+            pipe: body,
+            is_chunked: self.version >= Version::HTTP_11,
+            open: self.local.node.open_response(),
+        };
+        let mut response = self.stream(content_type, DetachedBody::new(connection.clone(), response));
+        response.head_mut().set_connection_type(ConnectionType::Close);
         response
     }
 

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     disconnect::{ErrorCode, Refused},
-    hub::fanout::Protocol,
+    hub::fanout::{Encoding, Framing, Protocol},
     memory::LARGE_REPLY_BYTES,
     metrics::TransportLabel,
     node::{
@@ -168,7 +168,8 @@ async fn wait(door: &Door, asked: &Asked, session: UniSession) -> Result<Option<
     })?;
     let positions = asked.wish.positions.clone();
     let writer = Poll::new(positions, asked.limit, asked.most_bytes, asked.known.clone(), waiting);
-    let body = open_session(door, &POLL, Protocol::Tracked, session, writer)?;
+    let encoding = Encoding { protocol: Protocol::Tracked, framing: Framing::Lines };
+    let body = open_session(door, &POLL, encoding, session, writer)?;
     match body.begun().await {
         Some(Ok(head)) => Ok(Some(respond(door, head, node.memory.reply(body.collect().await, None)))),
         // What was missed in all channels together may be more than may be replayed at a time; an answer holds a part of it.

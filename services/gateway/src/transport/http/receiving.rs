@@ -56,9 +56,10 @@ pub async fn uni_http_stream(
             check(&door, &wish)?;
             return Ok(door.stream(LINES_TYPE, ended()));
         }
-        let body = open(&door, &UNI_HTTP_STREAM, Protocol::Bare, Dialect::Bare, wish, Stream::BareLines)?;
+        let encoding = Encoding { protocol: Protocol::Bare, framing: Framing::Lines };
+        let body = open(&door, &UNI_HTTP_STREAM, encoding, Dialect::Bare, wish, Stream::BareLines)?;
         begun(&body).await?;
-        Ok(door.stream(LINES_TYPE, body))
+        Ok(door.stream_session(LINES_TYPE, body))
     };
     streamed.await.unwrap_or_else(|refusal: Refusal| door.refuse(&refusal))
 }
@@ -77,9 +78,10 @@ pub async fn uni_sse(request: HttpRequest, local: web::Data<Local>) -> HttpRespo
             return Ok(door.stream(EVENTS_TYPE, ended()));
         }
         let writer = TrackedEvents::default();
-        let body = open(&door, &UNI_SSE, Protocol::Tracked, Dialect::Tracked, wish, writer)?;
+        let encoding = Encoding { protocol: Protocol::Tracked, framing: Framing::TrackedEvents };
+        let body = open(&door, &UNI_SSE, encoding, Dialect::Tracked, wish, writer)?;
         begun(&body).await?;
-        Ok(door.stream(EVENTS_TYPE, body))
+        Ok(door.stream_session(EVENTS_TYPE, body))
     };
     streamed.await.unwrap_or_else(|refusal: Refusal| {
         let mut response = door.refuse(&refusal);
@@ -102,21 +104,21 @@ fn check(door: &Door, wish: &Wish) -> Result<(), Refusal> {
 pub(super) fn open(
     door: &Door,
     transport: &'static TransportLabel,
-    protocol: Protocol,
+    encoding: Encoding,
     dialect: Dialect,
     wish: Wish,
     writer: impl Writer + 'static,
 ) -> Result<PipeReader, Refusal> {
     let traits = TransportTraits { dialect, ..TransportTraits::default() };
     let session = UniSession::new(door.local.node.policy.clone(), traits, wish, Now::read());
-    open_session(door, transport, protocol, session, writer)
+    open_session(door, transport, encoding, session, writer)
 }
 
 /// The same with a session that is made already.
 pub(super) fn open_session(
     door: &Door,
     transport: &'static TransportLabel,
-    protocol: Protocol,
+    encoding: Encoding,
     session: UniSession,
     writer: impl Writer + 'static,
 ) -> Result<PipeReader, Refusal> {
@@ -124,7 +126,7 @@ pub(super) fn open_session(
     let (pipe, body) = pipe();
     let opening = Opening {
         session: Box::new(session.with_login_limit(door.local.node.login_limit(door.peer))),
-        encoding: Encoding { protocol, framing: Framing::Lines },
+        encoding,
         outbox_max_bytes: door.local.node.settings.client.outbox_max_bytes,
         transport,
         protocol: "json",

@@ -108,5 +108,5 @@ fn open(door: &Door, transport: &'static TransportLabel, commands: String) -> Re
     };
     // Nobody else has an id of 128 random bits.
     opening.open(&door.local).map_err(|_| Refusal::from(crate::disconnect::ErrorCode::INTERNAL))?;
-    Ok(door.stream(content_type, body))
+    Ok(door.stream_session(content_type, body))
 }
