@@ -8,7 +8,7 @@ use gorani_protocol::{client::bare, sse};
 use rand::RngExt;
 
 use super::{pipe::PipeWriter, writer::Writer};
-use crate::{disconnect::Disconnect, outbox::Outbox, session::position::Positions};
+use crate::{disconnect::Disconnect, outbox::Outbox, random, session::position::Positions};
 
 /// A browser that lost the stream comes back after this, at least…
 const RETRY_MIN: Duration = Duration::from_millis(500);
@@ -39,7 +39,7 @@ impl Writer for TrackedEvents {
         {
             for (position, object) in objects(&chunk) {
                 if is_connect(object) {
-                    sse::retry(rand::rng().random_range(RETRY_MIN..RETRY_MAX), &mut out);
+                    sse::retry(random::rng().random_range(RETRY_MIN..RETRY_MAX), &mut out);
                 }
                 if !position.is_empty() {
                     self.positions.advance(position);
