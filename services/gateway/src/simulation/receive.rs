@@ -96,8 +96,13 @@ pub(super) trait Receiver {
     /// The last things that it was told, for the trace.
     fn take_told(&mut self) -> String;
 
-    /// Its connections break.
+    /// It goes, and its connections break.
     fn disconnect(&mut self);
+
+    /// Its connections break. It may come back as if nothing had happened. `is_running`: its process sees that at once.
+    fn lose_connections(&mut self, _is_running: bool) {
+        self.disconnect();
+    }
 
     fn subscribe(&mut self, channel: &Arc<str>) -> bool;
 

@@ -56,6 +56,11 @@ impl Exchange {
             Err(mpsc::error::TryRecvError::Disconnected) => Some(Part::Broken),
         }
     }
+
+    /// True if nothing has arrived that the client has not read.
+    pub(in crate::simulation) fn is_silent(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 type Serve = Box<dyn Fn(Request) -> LocalBoxFuture<'static, ServiceResponse<BoxBody>>>;

@@ -58,7 +58,7 @@ impl Poller {
     fn request(&self, seconds: usize) -> TestRequest {
         let channels: Vec<&str> = self.wanted.iter().map(|channel| &**channel).collect();
         let mut uri = format!("/connection/poll?channels={}&wait={seconds}", channels.join(","));
-        if self.requests % 3 == 2 {
+        if self.requests % 4 > 1 {
             uri.push_str("&limit=1");
         }
         let token = ConnectionTokenRequest {
@@ -215,16 +215,19 @@ impl Receiver for Poller {
     }
 
     fn choose(&self, index: usize, choices: &mut Choices<'_>) {
-        let channel = choices.channels.choose(choices.random).copied().unwrap_or("kept:a");
+        // Those of the run as a rule; a run without any has one all the same.
+        let is_of_run = |channel: &&str| choices.channels.contains(channel);
+        let of_run: Vec<&str> = WITH_HISTORY.into_iter().filter(is_of_run).collect();
+        let channel = of_run.choose(choices.random).copied().unwrap_or(WITH_HISTORY[0]);
         if self.asked.is_some() {
-            return choices.steps.push((1, Step::Disconnect(index)));
+            return choices.steps.push((2, Step::Disconnect(index)));
         }
         choices.steps.push((1, Step::Unsubscribe(index, channel.into())));
-        choices.steps.push((if self.is_used() { 1 } else { 10 }, Step::Subscribe(index, channel.into())));
+        choices.steps.push((if self.is_used() { 4 } else { 10 }, Step::Subscribe(index, channel.into())));
         if self.is_used() {
             let (process, worker) =
                 (choices.random.random_range(0..PROCESSES), choices.random.random_range(0..WORKERS));
-            let seconds = *[0, 5, 25, 25].choose(choices.random).unwrap_or(&0);
+            let seconds = *[0, 0, 5, 25].choose(choices.random).unwrap_or(&0);
             choices.steps.push((24, Step::Poll(index, process, worker, seconds)));
         }
     }

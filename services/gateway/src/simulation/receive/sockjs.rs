@@ -56,6 +56,8 @@ pub(super) struct SockJsClient {
     post: Option<Asked>,
     told: Vec<String>,
     is_used: bool,
+    /// A poll of its session broke off.
+    is_interrupted: bool,
 }
 
 impl SockJsClient {
@@ -69,6 +71,7 @@ impl SockJsClient {
             post: None,
             told: Vec::new(),
             is_used: false,
+            is_interrupted: false,
         }
     }
 
@@ -88,6 +91,9 @@ impl SockJsClient {
             // It waited for too long, and this is a new session of the same name.
             b"o\n" if is_opened => self.disconnect(),
             b"o\n" => self.client.connect_carried(self.owner.unwrap_or_default()),
+            [b'a' | b'h', ..] if self.is_interrupted => {
+                return Err("it goes on after a poll that broke off".to_owned());
+            }
             b"h\n" if is_opened => {}
             [b'a', list @ ..] if is_opened => {
                 let messages: Vec<String> = serde_json::from_slice(list).map_err(|_| "no list")?;
@@ -200,7 +206,18 @@ impl Receiver for SockJsClient {
 
     fn disconnect(&mut self) {
         self.client.disconnect();
-        (self.owner, self.poll, self.post) = (None, None, None);
+        (self.owner, self.poll, self.post, self.is_interrupted) = (None, None, None, false);
+    }
+
+    /// A poll that breaks off before it was answered is made again, and must be told that the session is over. Where an
+    /// answer may have been on its way nobody can know what was lost, so that this client gives its session up, as its
+    /// library always does.
+    fn lose_connections(&mut self, is_running: bool) {
+        let is_silent = self.poll.as_ref().is_some_and(|poll| poll.status == 0 && poll.exchange.is_silent());
+        if !is_running || !is_silent || self.post.is_some() || !self.client.is_open() {
+            return self.disconnect();
+        }
+        (self.poll, self.is_interrupted) = (None, true);
     }
 
     fn subscribe(&mut self, channel: &Arc<str>) -> bool {
@@ -250,7 +267,7 @@ impl Receiver for SockJsClient {
             let worker = choices.random.random_range(0..WORKERS);
             return choices.steps.push((10, Step::Connect(index, process, worker)));
         }
-        choices.steps.push((1, Step::Disconnect(index)));
+        choices.steps.push((2, Step::Disconnect(index)));
         if !self.client.is_connected() {
             return;
         }

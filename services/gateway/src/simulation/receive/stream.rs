@@ -91,7 +91,10 @@ impl StreamReader {
         if let Some(data) = field("data: ") {
             self.take_object(data, ledger)?;
         }
-        let Some(id) = field("id: ") else { return Ok(()) };
+        let Some(id) = field("id: ") else {
+            let brings_further = event.contains("\"pub\"") && event.contains("\"offset\"");
+            return if brings_further { Err("a publication without an id".to_owned()) } else { Ok(()) };
+        };
         id.clone_into(&mut self.last_event_id);
         let positions = Positions::parse(id).map_err(|error| error.to_string())?;
         for (channel, known) in self.known.iter().filter(|(_, known)| known.phase == Phase::Subscribed) {
@@ -253,13 +256,13 @@ impl Receiver for StreamReader {
         let channel: Arc<str> = choices.channels.choose(choices.random).copied().unwrap_or("kept:a").into();
         let process = choices.random.random_range(0..PROCESSES);
         if self.is_open() {
-            choices.steps.push((1, Step::Disconnect(index)));
+            choices.steps.push((4, Step::Disconnect(index)));
             return choices.steps.push((1, Step::ApiUnsubscribe(process, index, channel)));
         }
         choices.steps.push((1, Step::Unsubscribe(index, channel.clone())));
         choices.steps.push((if self.is_used() { 2 } else { 10 }, Step::Subscribe(index, channel)));
         let worker = choices.random.random_range(0..WORKERS);
-        choices.steps.push((8, Step::Connect(index, process, worker)));
+        choices.steps.push((24, Step::Connect(index, process, worker)));
     }
 
     fn settle(&self, index: usize) -> Vec<Step> {

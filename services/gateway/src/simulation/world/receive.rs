@@ -25,7 +25,10 @@ impl World {
                 has_read.then(|| receiver.take_told())
             }
             Step::Disconnect(client) => {
-                self.receiver(*client).filter(|it| it.is_open())?.disconnect();
+                let owner = self.receiver(*client).filter(|it| it.is_open())?.owner();
+                let process = owner.and_then(|owner| self.processes.get(owner)?.as_ref());
+                let is_running = process.is_some_and(|process| !process.is_frozen());
+                self.receiver(*client)?.lose_connections(is_running);
                 done(true)
             }
             Step::Subscribe(client, channel) => done(self.receiver(*client)?.subscribe(channel)),
