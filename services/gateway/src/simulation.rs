@@ -21,6 +21,7 @@ mod network;
 mod process;
 mod queue_broker;
 mod queues;
+mod receive;
 mod schedule;
 mod scripts;
 mod server;

@@ -18,7 +18,11 @@ impl World {
                 self.clients.iter().find(|client| client.id.as_deref() == Some(id)).map(Client::wanted);
             let of_stomp =
                 || self.stomp.iter().find(|client| client.id.as_deref() == Some(id)).map(StompClient::wanted);
-            let wanted = of_client.or_else(of_stomp).unwrap_or_default();
+            let of_receiver = || {
+                let receiver = self.receivers.iter().find(|receiver| receiver.id() == Some(id));
+                receiver.map(|receiver| receiver.present_in())
+            };
+            let wanted = of_client.or_else(of_stomp).or_else(of_receiver).unwrap_or_default();
             wanted.iter().any(|name| **name == *channel)
         };
         for client in &self.clients {
@@ -27,6 +31,10 @@ impl World {
         }
         for client in &self.stomp {
             wrong.extend(client.check(&state.server));
+        }
+        for receiver in &self.receivers {
+            let top = |channel: &str| state.server.top(channel);
+            wrong.extend(receiver.check(&state.server.ledger, &top, &there));
         }
         wrong.extend(state.server.ledger.jobs.unseen(|job| state.server.queue_has(job)));
         if self.stomp.iter().any(|client| client.is_used) {
@@ -37,9 +45,9 @@ impl World {
             });
             wrong.extend(left);
         }
-        let ids = self.clients.iter().filter_map(|client| client.id.as_ref());
-        let ids: Vec<&String> =
-            ids.chain(self.stomp.iter().filter_map(|client| client.id.as_ref())).collect();
+        let ids = self.clients.iter().filter_map(|client| client.id.as_deref());
+        let ids = ids.chain(self.stomp.iter().filter_map(|client| client.id.as_deref()));
+        let ids: Vec<&str> = ids.chain(self.receivers.iter().filter_map(|receiver| receiver.id())).collect();
         for channel in CHANNELS {
             let present: BTreeSet<String> =
                 state.server.present(&channel.into()).iter().map(|info| info.client.clone()).collect();
@@ -87,6 +95,9 @@ impl World {
                         worker.interest.len()
                     ));
                 }
+            }
+            if process.held_sessions() + process.waiting() > 0 {
+                wrong.push(format!("process {index} keeps sessions or polls of HTTP"));
             }
             if process.node.as_ref().is_some_and(|node| node.connections() > 0) {
                 wrong.push(format!("process {index} counts connections"));

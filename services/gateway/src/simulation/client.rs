@@ -37,6 +37,8 @@ pub(super) struct Client {
     /// It asks to be told of others that join and leave.
     watches: bool,
     stream: Option<DuplexStream>,
+    /// What it has to say, where something else than a WebSocket carries it.
+    pub(super) carried: Option<Vec<String>>,
     /// The process that it is connected to.
     pub(super) process: Option<usize>,
     received: Vec<u8>,
@@ -57,7 +59,7 @@ impl Client {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.stream.is_some()
+        self.stream.is_some() || self.carried.is_some()
     }
 
     pub(super) fn is_connected(&self) -> bool {
@@ -71,9 +73,15 @@ impl Client {
         self.send(Command::Connect, "\"connect\":{}");
     }
 
+    /// Begins a connection that something else carries.
+    pub(super) fn connect_carried(&mut self, process: usize) {
+        (self.carried, self.process) = (Some(Vec::new()), Some(process));
+        self.send(Command::Connect, "\"connect\":{}");
+    }
+
     /// The connection breaks.
     pub(super) fn disconnect(&mut self) {
-        self.stream = None;
+        (self.stream, self.carried) = (None, None);
         self.process = None;
         self.received.clear();
         self.to_send.clear();
@@ -178,6 +186,9 @@ impl Client {
 
     /// Writes a masked frame; the mask is zero.
     fn frame(&mut self, opcode: u8, payload: &[u8]) {
+        if let Some(carried) = &mut self.carried {
+            return carried.push(String::from_utf8_lossy(payload).into_owned());
+        }
         self.to_send.push(0x80 | opcode);
         match u8::try_from(payload.len()) {
             Ok(length @ ..126) => self.to_send.push(0x80 | length),
@@ -224,7 +235,11 @@ impl Client {
                 return true;
             };
             if !self.received.starts_with(b"HTTP/1.1 101") {
-                ledger.violations.push(format!("{}: the handshake was refused", self.name));
+                ledger.violations.push(format!(
+                    "{}: the handshake was refused: {}",
+                    self.name,
+                    String::from_utf8_lossy(&self.received)
+                ));
             }
             self.received.drain(..end + 4);
             self.is_upgraded = true;
@@ -267,7 +282,8 @@ impl Client {
         Some((opcode, payload))
     }
 
-    fn take(&mut self, line: &[u8], ledger: &mut Ledger) {
+    /// Takes a line of the client protocol.
+    pub(super) fn take(&mut self, line: &[u8], ledger: &mut Ledger) {
         let Ok(message) = serde_json::from_slice::<Value>(line) else {
             ledger.violations.push(format!("{}: not JSON: {}", self.name, String::from_utf8_lossy(line)));
             return;

@@ -1,6 +1,7 @@
 //! Draws the next step by chance. What breaks is drawn for the whole run first: a run in which little breaks goes deeper than one in
 //! which everything does.
 
+mod receive;
 mod stomp;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
 use super::{
+    receive::receivers,
     schedule::Step,
     world::{CHANNELS, CLIENTS, PROCESSES, WORKERS, World},
 };
@@ -28,6 +30,8 @@ pub(super) struct Draw {
     fault_weight: Weight,
     /// In runs with clients of STOMP.
     stomp: Option<stomp::StompDraw>,
+    /// In runs with clients that receive over HTTP.
+    receive: Option<receive::ReceiveDraw>,
 }
 
 impl Draw {
@@ -40,17 +44,19 @@ impl Draw {
         let clients = random.random_range(1..=CLIENTS);
         let stomp = stomp::StompDraw::of_seed(seed);
         let clients = stomp.as_ref().map_or(clients, |stomp| stomp.others.min(clients));
-        Self { random, channels, clients, faults, fault_weight, stomp }
+        let receive = receive::ReceiveDraw::of_seed(seed, receivers().len());
+        let clients = receive.as_ref().map_or(clients, |receive| receive.others.min(clients));
+        Self { random, channels, clients, faults, fault_weight, stomp, receive }
     }
 
     /// The next step in this world.
     pub(super) fn next(&mut self, world: &World) -> Step {
         let mut choices: Vec<(Weight, Step)> = Vec::with_capacity(64);
-        // Queues need many movements for one message: there less breaks and ends between two of them.
-        let pace = if self.stomp.is_some() { 4 } else { 1 };
+        let pace = self.pace();
         choices.extend(world.movements().into_iter().map(|step| (12 * pace, step)));
         self.add_clients(world, &mut choices);
         self.add_stomp(world, &mut choices);
+        self.add_receivers(world, &mut choices);
         self.add_faults(world, &mut choices);
         let total: Weight = choices.iter().map(|(weight, _)| weight).sum();
         let mut drawn = self.random.random_range(0..total.max(1));
@@ -61,6 +67,11 @@ impl Draw {
             drawn -= weight;
         }
         Step::Wait(1)
+    }
+
+    /// Queues and requests need many movements for one message: there less breaks and ends between two of them.
+    fn pace(&self) -> Weight {
+        if self.stomp.is_some() || self.receive.is_some() { 4 } else { 1 }
     }
 
     fn channel(&mut self) -> Arc<str> {
@@ -91,6 +102,7 @@ impl Draw {
             ));
         }
         let channels = self.stomp.as_ref().map_or(1, |stomp| stomp.channels);
+        let channels = if self.receive.is_some() { receive::PUBLICATIONS } else { channels };
         choices
             .push((6 * channels, Step::ApiPublish(self.random.random_range(0..PROCESSES), self.channel())));
         let time = *[1, 20, 60, 300, 1100, 4000, 11_000, 26_000].choose(&mut self.random).unwrap_or(&1);
@@ -103,7 +115,7 @@ impl Draw {
         let count = self.random.random_range(0..3);
         let client = self.random.random_range(0..CLIENTS);
         // Whatever broke is mended sooner or later.
-        let pace = if self.stomp.is_some() { 4 } else { 1 };
+        let pace = self.pace();
         choices.push((4 * pace, Step::Heal(process)));
         choices.push((2 * pace, Step::Thaw(process, worker)));
         if world.processes.get(process).is_some_and(Option::is_none) {

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use gorani_broker::Publication;
+use gorani_broker::{ClientInfo, Publication};
 
-use super::jobs::Jobs;
+use super::{jobs::Jobs, settings::POLLING_USER};
 
 /// A publication that was accepted.
 #[derive(Debug, Clone)]
@@ -102,6 +102,13 @@ impl Ledger {
 
     pub(super) fn begins_anew(&mut self, channel: &str) {
         self.line(channel).numbers.clear();
+    }
+
+    /// A client is shown to others in a channel, as one that joins or that is present.
+    pub(super) fn shown(&mut self, channel: &str, info: &ClientInfo) {
+        if info.user == POLLING_USER {
+            self.violations.push(format!("{channel}: a poll is shown as {}", info.client));
+        }
     }
 
     pub(super) fn joined(&mut self, channel: &str, client: &str) {

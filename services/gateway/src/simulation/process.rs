@@ -1,5 +1,7 @@
 //! A node of the simulated cluster: the real [`Node`] with real workers, whose tasks run only when a step says so.
 
+mod http;
+
 use std::{
     cell::RefCell,
     future::Future as _,
@@ -16,6 +18,7 @@ use actix_http::header::{CONNECTION, HOST, HeaderValue, SEC_WEBSOCKET_KEY, SEC_W
 use bytes::Bytes;
 use tokio::{io::DuplexStream, task::LocalSet};
 
+pub(super) use self::http::{Exchange, Part};
 use super::{broker::SimBroker, network::Network};
 use crate::{
     CLIENT_PATH,
@@ -92,6 +95,8 @@ pub(super) struct Process {
     pub(super) node: Option<Arc<Node>>,
     workers: usize,
     upgrades: Vec<Upgrades>,
+    /// For requests over HTTP, from the first one on.
+    routes: Vec<Rc<http::Routes>>,
 }
 
 impl Process {
@@ -122,6 +127,7 @@ impl Process {
             node: None,
             workers,
             upgrades: Vec::new(),
+            routes: Vec::new(),
         }
     }
 
@@ -174,6 +180,8 @@ impl Process {
         };
         let mut request = actix_http::Request::new();
         let head = request.head_mut();
+        // Heads are pooled, and keep what a request before it had.
+        head.method = actix_http::Method::GET;
         head.uri = actix_http::Uri::from_static(CLIENT_PATH);
         for (name, value) in [
             (HOST, "simulation"),

@@ -56,6 +56,10 @@ pub(super) enum Step {
     Nack(usize, usize),
     /// It says goodbye.
     Goodbye(usize),
+    /// A client that receives over HTTP asks a worker of a process, and waits for so many seconds at most.
+    Poll(usize, usize, usize, usize),
+    /// A client of SockJS sends what it has to say to a worker of its session's process.
+    Post(usize, usize),
     /// A client asks who is there.
     Presence(usize, Arc<str>),
     /// A client asks for history.
@@ -95,6 +99,10 @@ impl fmt::Display for Step {
             Self::Ack(client, index) => write!(f, "ack {client} {index}"),
             Self::Nack(client, index) => write!(f, "nack {client} {index}"),
             Self::Goodbye(client) => write!(f, "goodbye {client}"),
+            Self::Poll(client, process, worker, seconds) => {
+                write!(f, "poll {client} {process} {worker} {seconds}")
+            }
+            Self::Post(client, worker) => write!(f, "post {client} {worker}"),
             Self::Presence(client, channel) => write!(f, "presence {client} {channel}"),
             Self::History(client, channel) => write!(f, "history {client} {channel}"),
             Self::ApiPublish(process, channel) => write!(f, "api-publish {process} {channel}"),
@@ -147,6 +155,8 @@ impl FromStr for Step {
             "ack" => Self::Ack(number(1)?, number(2)?),
             "nack" => Self::Nack(number(1)?, number(2)?),
             "goodbye" => Self::Goodbye(number(1)?),
+            "poll" => Self::Poll(number(1)?, number(2)?, number(3)?, number(4)?),
+            "post" => Self::Post(number(1)?, number(2)?),
             "presence" => Self::Presence(number(1)?, name(2)?),
             "history" => Self::History(number(1)?, name(2)?),
             "api-publish" => Self::ApiPublish(number(1)?, name(2)?),

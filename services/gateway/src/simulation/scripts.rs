@@ -1,6 +1,7 @@
 //! Schedules by hand, for races that chance seldom draws.
 
 mod queues;
+mod receive;
 
 use std::sync::Arc;
 

@@ -184,6 +184,7 @@ impl Server {
     }
 
     pub(super) fn join(&mut self, channel: &Arc<str>, info: Arc<ClientInfo>) {
+        self.ledger.shown(channel, &info);
         self.ledger.joined(channel, &info.client);
         self.push(channel, &Event::Join(info));
     }
@@ -200,6 +201,7 @@ impl Server {
         ttl: Duration,
         announce: bool,
     ) {
+        self.ledger.shown(channel, &info);
         self.present(channel);
         let present = Present { info: info.clone(), until: Instant::now() + ttl, announce };
         let before = self.presence.entry(channel.clone()).or_default().insert(info.client.clone(), present);

@@ -12,12 +12,17 @@ use super::jobs::{ATTEMPTS, MOST_MESSAGES};
 /// The backend as which clients of STOMP come.
 pub(super) const STOMP_USER: &str = "shop";
 pub(super) const STOMP_PASSWORD: &str = "hush";
+/// The user that polls, and nothing else.
+pub(super) const POLLING_USER: &str = "poller";
+/// Signs its tokens.
+pub(super) const TOKEN_SECRET: &str = "secret-of-the-simulation-long-enough-for-hs256";
 
 /// See the module's head.
 pub(super) fn settings() -> Settings {
     let mut settings = Settings::default();
     settings.http.address.set_port(0);
     settings.client.allow_anonymous = true;
+    settings.token.hmac_secret = TOKEN_SECRET.to_owned();
     settings.client.outbox_max_bytes = 16 * 1024;
     settings.stomp.users =
         serde_json::from_value(json!([{"name": STOMP_USER, "password": STOMP_PASSWORD}])).unwrap();

@@ -1,6 +1,7 @@
 //! The simulated world: processes, clients and the network between them. It carries steps out, one after the other, and looks
 //! after each whether what must hold holds.
 
+mod receive;
 mod stomp;
 
 use std::{cell::Cell, rc::Rc, time::Duration};
@@ -12,6 +13,7 @@ use super::{
     client::{Client, SOCKET_BYTES},
     network::Network,
     process::Process,
+    receive::{FIRST, Receiver, receivers},
     schedule::Step,
     settings::settings,
     stomp::StompClient,
@@ -45,6 +47,8 @@ pub(super) struct World {
     pub(super) clients: Vec<Client>,
     /// Their numbers follow those of the others.
     pub(super) stomp: Vec<StompClient>,
+    /// Theirs follow those.
+    pub(super) receivers: Vec<Box<dyn Receiver>>,
     pub(super) next_number: u64,
     /// Requests of backends that have not ended.
     pub(super) asked: Vec<Asked>,
@@ -76,7 +80,16 @@ impl World {
         let stomp =
             (CLIENTS..CLIENTS + STOMP_CLIENTS).map(|index| StompClient::new(format!("client {index}")));
         let stomp = stomp.collect();
-        Self { network, processes, clients, stomp, next_number: 0, asked: Vec::new(), trace: Vec::new() }
+        Self {
+            network,
+            processes,
+            clients,
+            stomp,
+            receivers: receivers(),
+            next_number: 0,
+            asked: Vec::new(),
+            trace: Vec::new(),
+        }
     }
 
     /// Carries a step out and whatever follows from it. False if it made no sense.
@@ -156,7 +169,10 @@ impl World {
             Step::ApiUnsubscribe(process, client, channel) => {
                 self.api_unsubscribe(*process, *client, channel)
             }
-            step => self.begin_of_stomp(step).or_else(|| self.begin_of_client(step)),
+            step => {
+                let begun = self.begin_of_receiver(step).or_else(|| self.begin_of_stomp(step));
+                begun.or_else(|| self.begin_of_client(step))
+            }
         }
     }
 
@@ -225,7 +241,8 @@ impl World {
     fn api_unsubscribe(&mut self, process: usize, client: usize, channel: &str) -> Option<String> {
         let id = match self.clients.get(client) {
             Some(client) => client.id.clone()?,
-            None => self.stomp.get(client.checked_sub(CLIENTS)?)?.id.clone()?,
+            None if client < FIRST => self.stomp.get(client.checked_sub(CLIENTS)?)?.id.clone()?,
+            None => self.receivers.get(client.checked_sub(FIRST)?)?.id()?.to_owned(),
         };
         let process = self.processes.get(process)?.as_ref()?;
         let node = process.node.clone()?;
@@ -266,6 +283,7 @@ impl World {
         self.trace.push("all clients go".to_owned());
         self.clients.iter_mut().for_each(Client::disconnect);
         self.end_stomp();
+        self.receivers.iter_mut().for_each(|receiver| receiver.disconnect());
         self.settle(false).await;
         wrong = self.violations();
         if wrong.is_empty() { self.check_empty() } else { wrong }
@@ -290,6 +308,7 @@ impl World {
             }
             if reconnect {
                 self.settle_stomp().await;
+                self.settle_receivers().await;
             }
             self.flow().await;
             self.trace.push(format!("wait {}", ROUND.as_millis()));
@@ -335,6 +354,7 @@ impl World {
         );
         let is_open = |(_, client): &(usize, &StompClient)| client.is_open();
         steps.extend((CLIENTS..).zip(&self.stomp).filter(is_open).map(|(index, _)| Step::Read(index)));
+        steps.extend((FIRST..).zip(&self.receivers).flat_map(|(index, receiver)| receiver.movements(index)));
         steps
     }
 }

@@ -96,6 +96,12 @@ impl Share {
         of_network(most.saturating_sub(self.0.lock().total))
     }
 
+    /// How many are held.
+    #[cfg(test)]
+    pub(crate) fn total(&self) -> usize {
+        self.0.lock().total
+    }
+
     /// Gives one back.
     pub(crate) fn give_back(&self, network: Option<ClientNetwork>) {
         let mut held = self.0.lock();

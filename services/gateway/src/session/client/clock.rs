@@ -81,7 +81,9 @@ impl ClientSession {
     pub(super) fn timer(&mut self, now: Now, actions: &mut Actions) {
         let is_due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now.instant);
         if is_due(self.clock.connect_by) {
-            return self.close(Disconnect::STALE, actions);
+            // A client that has said connect has done its part: it is to come again, which a stale one is not.
+            let is_waiting = matches!(self.state, State::Connecting(_));
+            return self.close(if is_waiting { Disconnect::INTERNAL } else { Disconnect::STALE }, actions);
         }
         if is_due(self.clock.pong_by) {
             return self.close(Disconnect::NO_PONG, actions);

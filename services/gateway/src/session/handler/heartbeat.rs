@@ -5,6 +5,8 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::time::Instant;
 
+use crate::random;
+
 /// Time between pings, and for the answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Heartbeat {
@@ -31,7 +33,7 @@ impl Heartbeat {
     /// The session is open: the first ping comes at a random time in the second half of the interval, so that
     /// clients that came together do not stay together.
     pub(super) fn start(&mut self, now: Instant) {
-        self.next_ping = Some(now + self.interval.mul_f64(rand::rng().random_range(0.5..1.0)));
+        self.next_ping = Some(now + self.interval.mul_f64(random::rng().random_range(0.5..1.0)));
     }
 
     /// The client gave a sign of life: a pong, or a message, behind which its pong may have to wait.

@@ -144,7 +144,12 @@ impl StompSession {
             return;
         }
         if is_due(self.clock.connect_by, now) {
-            return self.fail(Failure::new(Disconnect::STALE, "no CONNECT in time"), actions);
+            let failure = match self.state {
+                // It has done its part, and is to come again.
+                State::Entering(_) => Failure::new(Disconnect::INTERNAL, "the CONNECT takes too long"),
+                _ => Failure::new(Disconnect::STALE, "no CONNECT in time"),
+            };
+            return self.fail(failure, actions);
         }
         if is_due(self.clock.expires, now) {
             return self.fail(Failure::of_disconnect(Disconnect::EXPIRED), actions);

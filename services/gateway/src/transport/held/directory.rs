@@ -193,6 +193,12 @@ impl Directory {
         self.waiting.give_back(network);
     }
 
+    /// Polls that wait, and sessions that wait for their next response.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.polls.total() + self.waiting.total()
+    }
+
     fn part(&self, session: &str) -> &Mutex<HashMap<Arc<str>, Entry>> {
         let hash = self.hasher.hash_one(session);
         let index = usize::try_from(hash % PARTS as u64).unwrap_or_default();

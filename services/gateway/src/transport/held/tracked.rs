@@ -12,7 +12,7 @@ use memchr::memchr;
 use rand::RngExt;
 
 use super::{pipe::PipeWriter, writer::Writer};
-use crate::{disconnect::Disconnect, outbox::Outbox};
+use crate::{disconnect::Disconnect, outbox::Outbox, random};
 
 /// A browser that lost the stream comes back after this, at least…
 const RETRY_MIN: Duration = Duration::from_millis(500);
@@ -30,7 +30,7 @@ impl Writer for TrackedEvents {
     fn write(&mut self, outbox: &Outbox, pipe: &PipeWriter) {
         if !outbox.is_empty() && !std::mem::replace(&mut self.has_begun, true) {
             let mut out = BytesMut::new();
-            sse::retry(rand::rng().random_range(RETRY_MIN..RETRY_MAX), &mut out);
+            sse::retry(random::rng().random_range(RETRY_MIN..RETRY_MAX), &mut out);
             pipe.push(out.freeze());
         }
         pipe.fill(|| Some(self.ids.complete(outbox.pop()?)));

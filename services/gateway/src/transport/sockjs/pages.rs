@@ -12,6 +12,7 @@ use gorani_protocol::sockjs::{
 use rand::Rng;
 
 use super::door::{Door, in_seconds, plain};
+use crate::random;
 
 /// Nothing is there.
 pub(super) fn not_found() -> HttpResponse {
@@ -28,7 +29,7 @@ pub(super) fn info(door: &Door<'_>) -> HttpResponse {
     let info = Info {
         websocket: door.endpoint.websocket,
         cookie_needed: door.endpoint.cookie_needed,
-        entropy: rand::rng().next_u32(),
+        entropy: random::rng().next_u32(),
         base_url: &door.endpoint.base_url,
     };
     let mut body = BytesMut::new();

@@ -94,6 +94,23 @@ fn who_does_not_connect_in_time_is_stale() {
 }
 
 #[test]
+fn a_client_whose_connect_takes_too_long_is_to_come_again() {
+    let (mut for_a_place, _) = entering();
+    let mut for_a_channel = Bench::new(settings());
+    for_a_channel.say(json!({"id": 1, "connect": {"token": token(60, &["open:a"])}}));
+    let mut with_a_part = Bench::new(settings());
+    with_a_part.say(json!({"id": 1, "connect": {"token": token(60, &["open:a", "open:b"])}}));
+    let (ticket, _) = with_a_part.next_subscribe();
+    with_a_part.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
+    for bench in [&mut for_a_place, &mut for_a_channel, &mut with_a_part] {
+        bench.pass(10);
+        assert_eq!(bench.closed_with(), 3004);
+        assert!(bench.closed.as_ref().unwrap().reconnects());
+        assert_eq!(bench.session.deadline(), None);
+    }
+}
+
+#[test]
 fn tokens_are_told_apart_bad_expired_and_missing() {
     let mut bench = Bench::new(settings());
     bench.now.unix_ms += 61_000;

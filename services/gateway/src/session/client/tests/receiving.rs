@@ -162,6 +162,21 @@ fn a_poll_begins_with_all_that_it_missed_or_not_at_all() {
 }
 
 #[test]
+fn a_receiver_that_waits_too_long_for_the_broker_is_to_come_again() {
+    for patience in [None, Some(Duration::from_secs(60))] {
+        let mut receiver = Receiver::open(wish(&token(60, &[]), &["history:a"], "history~3aa.5.e"), patience);
+        assert!(matches!(receiver.next(), Action::Subscribe(..)));
+        receiver.now.instant += Duration::from_secs(10);
+        assert!(receiver.session.deadline().unwrap() <= receiver.now.instant);
+        receiver.run(|session, now, actions| session.signal(Signal::Timer, now, actions));
+        let Action::Refuse(refused) = receiver.next() else { panic!("it goes on waiting") };
+        assert_eq!(refused, Refused::Disconnect(Disconnect::INTERNAL));
+        // An `EventSource` comes back after that, and not after 204.
+        assert!(crate::transport::http::refusal::Refusal::from(refused).is_temporary());
+    }
+}
+
+#[test]
 fn a_receiver_that_names_a_position_of_no_use_is_told_why_it_begins_anew() {
     // `open:a` keeps nothing, and nobody's Last-Event-ID is a position in `history:a`.
     let not_allowed = wish(&token(60, &[]), &["open:a"], "open~3aa.5.e");

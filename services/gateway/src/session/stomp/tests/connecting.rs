@@ -162,6 +162,14 @@ fn without_a_place_the_connection_ends_with_an_error() {
 }
 
 #[test]
+fn a_client_whose_connect_takes_too_long_is_to_come_again() {
+    let (mut bench, _) = entering(&format!("CONNECT\npasscode:{}\n\n\0", token(60, &[])));
+    let told = bench.until_deadline();
+    assert_eq!((told[0].command.as_str(), told[0].get("reconnect")), ("ERROR", Some("true")));
+    assert_eq!(bench.closed, Some(Disconnect::INTERNAL));
+}
+
+#[test]
 fn anonymous_clients_and_backends_need_no_place() {
     for headers in ["", "login:shop\npasscode:hush\n"] {
         let settings = ClientSettings {
