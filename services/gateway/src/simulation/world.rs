@@ -10,6 +10,8 @@ use gorani_broker::Publication;
 
 use super::{
     client::{Client, SOCKET_BYTES},
+    counts::Counts,
+    leaks::Ended,
     network::Network,
     process::Process,
     schedule::Step,
@@ -48,8 +50,13 @@ pub(super) struct World {
     pub(super) next_number: u64,
     /// Requests of backends that have not ended.
     pub(super) asked: Vec<Asked>,
-    /// What was done, in words.
+    /// What was done, in words; nothing where nobody reads it.
     pub(super) trace: Vec<String>,
+    pub(super) is_traced: bool,
+    /// Steps that were carried out, by kind.
+    pub(super) steps: Counts,
+    /// Processes that were killed.
+    pub(super) ended: Ended,
 }
 
 /// A request of a backend.
@@ -76,13 +83,38 @@ impl World {
         let stomp =
             (CLIENTS..CLIENTS + STOMP_CLIENTS).map(|index| StompClient::new(format!("client {index}")));
         let stomp = stomp.collect();
-        Self { network, processes, clients, stomp, next_number: 0, asked: Vec::new(), trace: Vec::new() }
+        Self {
+            network,
+            processes,
+            clients,
+            stomp,
+            next_number: 0,
+            asked: Vec::new(),
+            trace: Vec::new(),
+            is_traced: true,
+            steps: Counts::default(),
+            ended: Ended::default(),
+        }
+    }
+
+    fn note(&mut self, what: impl FnOnce() -> String) {
+        if self.is_traced {
+            self.trace.push(what());
+        }
+    }
+
+    /// The end of the world: all its processes end. Nothing may be left of them.
+    pub(super) fn leave(mut self) -> Ended {
+        let mut ended = std::mem::take(&mut self.ended);
+        self.processes.iter().flatten().for_each(|process| ended.add(process));
+        ended
     }
 
     /// Carries a step out and whatever follows from it. False if it made no sense.
     pub(super) async fn carry_out(&mut self, step: &Step) -> bool {
         let Some(said) = self.begin(step).await else { return false };
-        self.trace.push(if said.is_empty() { step.to_string() } else { format!("{step}: {said}") });
+        self.steps.add(step.name());
+        self.note(|| if said.is_empty() { step.to_string() } else { format!("{step}: {said}") });
         self.run().await;
         true
     }
@@ -113,7 +145,9 @@ impl World {
                 done(true)
             }
             Step::Kill(process, executed) => {
-                self.processes.get_mut(*process)?.take()?.kill(*executed);
+                let process = self.processes.get_mut(*process)?.take()?;
+                self.ended.add(&process);
+                process.kill(*executed);
                 done(true)
             }
             Step::Freeze(process, worker) => {
@@ -250,6 +284,7 @@ impl World {
         if self.processes.iter().flatten().any(Process::is_spinning) {
             violations.push("tasks wake one another without an end".to_owned());
         }
+        violations.extend(self.ended.leaks());
         violations
     }
 
@@ -263,7 +298,7 @@ impl World {
         if !wrong.is_empty() {
             return wrong;
         }
-        self.trace.push("all clients go".to_owned());
+        self.note(|| "all clients go".to_owned());
         self.clients.iter_mut().for_each(Client::disconnect);
         self.end_stomp();
         self.settle(false).await;
@@ -292,7 +327,7 @@ impl World {
                 self.settle_stomp().await;
             }
             self.flow().await;
-            self.trace.push(format!("wait {}", ROUND.as_millis()));
+            self.note(|| format!("wait {}", ROUND.as_millis()));
             self.pass(ROUND).await;
             self.run().await;
             passed += ROUND;
