@@ -112,9 +112,9 @@ impl Client {
         if subscription.phase != Phase::Idle {
             return false;
         }
-        subscription.is_wanted = true;
+        let was_wanted = std::mem::replace(&mut subscription.is_wanted, true);
         if self.id.is_none() {
-            return true;
+            return !was_wanted;
         }
         subscription.phase = Phase::Subscribing;
         subscription.command = self.next_command + 1;

@@ -11,6 +11,7 @@ use gorani_broker::Publication;
 use super::{
     client::{Client, SOCKET_BYTES},
     counts::Counts,
+    embedded,
     leaks::Ended,
     network::Network,
     process::Process,
@@ -43,6 +44,8 @@ const MOVEMENTS: usize = 20_000;
 /// See the module's head.
 pub(super) struct World {
     pub(super) network: Network,
+    /// Its only process has the embedded broker.
+    is_embedded: bool,
     pub(super) processes: Vec<Option<Process>>,
     pub(super) clients: Vec<Client>,
     /// Their numbers follow those of the others.
@@ -73,11 +76,20 @@ impl Drop for World {
     }
 }
 
+fn start(network: &Network, is_embedded: bool) -> Process {
+    match is_embedded {
+        true => Process::start_embedded(network, settings(), WORKERS),
+        false => Process::start(network, settings(), WORKERS),
+    }
+}
+
 impl World {
-    pub(super) fn new() -> Self {
+    /// With the embedded broker there is one process.
+    pub(super) fn new(is_embedded: bool) -> Self {
         clock::simulated::set(true);
         let network = Network::default();
-        let processes = (0..PROCESSES).map(|_| Some(Process::start(&network, settings(), WORKERS))).collect();
+        let count = if is_embedded { 1 } else { PROCESSES };
+        let processes = (0..count).map(|_| Some(start(&network, is_embedded))).collect();
         let clients =
             (0..CLIENTS).map(|index| Client::new(format!("client {index}"), index == WATCHER)).collect();
         let stomp =
@@ -85,6 +97,7 @@ impl World {
         let stomp = stomp.collect();
         Self {
             network,
+            is_embedded,
             processes,
             clients,
             stomp,
@@ -139,9 +152,18 @@ impl World {
     async fn begin(&mut self, step: &Step) -> Option<String> {
         let done = |is_done: bool| is_done.then(String::new);
         match step {
+            // There is no link that they could concern.
+            Step::Execute(..) | Step::Answer(..) | Step::Receive(..) | Step::Lose(..) if self.is_embedded => {
+                None
+            }
+            Step::Cut(..) | Step::Heal(_) | Step::Failover(_) | Step::Forget(_) if self.is_embedded => None,
+            Step::Expire(channel) if self.is_embedded => {
+                let memory = self.network.0.lock().server.embedded.clone();
+                done(embedded::expire(&memory, channel))
+            }
             Step::Start(process) => {
                 let slot = self.processes.get_mut(*process).filter(|slot| slot.is_none())?;
-                *slot = Some(Process::start(&self.network, settings(), WORKERS));
+                *slot = Some(start(&self.network, self.is_embedded));
                 done(true)
             }
             Step::Kill(process, executed) => {
@@ -317,7 +339,7 @@ impl World {
             self.processes.iter_mut().flatten().for_each(Process::thaw);
             for index in 0..self.clients.len() {
                 if reconnect {
-                    self.carry_out(&Step::Connect(index, index % PROCESSES, index)).await;
+                    self.carry_out(&Step::Connect(index, index % self.processes.len(), index)).await;
                 }
                 for channel in self.clients.get(index).map(Client::unasked).unwrap_or_default() {
                     self.carry_out(&Step::Subscribe(index, channel)).await;
