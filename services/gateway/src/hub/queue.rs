@@ -93,9 +93,11 @@ impl Worker {
         loop {
             let outbox = self.hub().roster().get(key).map(|session| session.outbox.clone());
             let Some(outbox) = outbox else { return Ok(Vec::new()) };
+            // In this order: a session that has left the queue takes nothing more, and the simulation can repeat it.
             tokio::select! {
-                () = outbox.room() => {}
+                biased;
                 _ = &mut stopped => return Ok(Vec::new()),
+                () = outbox.room() => {}
             }
             // Listening first: what comes from now on is either taken or heard of.
             let heard = woken.notified();
@@ -116,12 +118,14 @@ impl Worker {
                     return Ok(Vec::new());
                 }
                 Ok(_) => tokio::select! {
-                    () = heard => {}
+                    biased;
                     _ = &mut stopped => return Ok(Vec::new()),
+                    () = heard => {}
                 },
                 Err(BrokerError::Unavailable(_) | BrokerError::UnknownOutcome(_)) => tokio::select! {
-                    () = tokio::time::sleep(TRY_AGAIN_AFTER) => {}
+                    biased;
                     _ = &mut stopped => return Ok(Vec::new()),
+                    () = tokio::time::sleep(TRY_AGAIN_AFTER) => {}
                 },
                 Err(error) => return Err(error.into()),
             }

@@ -65,6 +65,7 @@ impl Node {
             }
             let refresh = self.settings.token.jwks_refresh.saturating_sub(FETCH_AT_MOST_EVERY);
             tokio::select! {
+                biased;
                 () = self.policy.key_wanted.notified() => {}
                 () = tokio::time::sleep(refresh) => {}
             }

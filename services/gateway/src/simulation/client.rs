@@ -120,9 +120,9 @@ impl Client {
         if subscription.phase != Phase::Idle {
             return false;
         }
-        subscription.is_wanted = true;
+        let was_wanted = std::mem::replace(&mut subscription.is_wanted, true);
         if self.id.is_none() {
-            return true;
+            return !was_wanted;
         }
         subscription.phase = Phase::Subscribing;
         subscription.command = self.next_command + 1;
@@ -338,12 +338,14 @@ impl Client {
 
     fn take_push(&mut self, push: &Value, ledger: &Ledger) -> Result<(), String> {
         if push.get("disconnect").is_some() {
+            ledger.counts.add("connections closed by nodes");
             return Ok(());
         }
         let channel = push.get("channel").and_then(Value::as_str).ok_or("a push without a channel")?;
         let subscription =
             self.subscriptions.get_mut(channel).ok_or("a push of a channel that was never wanted")?;
         if let Some(unsubscribe) = push.get("unsubscribe") {
+            ledger.counts.add("subscriptions ended by nodes");
             subscription.phase = Phase::Idle;
             subscription.members.clear();
             if unsubscribe.get("code").and_then(Value::as_u64).is_none_or(|code| code < 2500) {

@@ -7,6 +7,8 @@ use std::{
 
 use gorani_broker::queue::DEAD_SUFFIX;
 
+use super::counts::Counts;
+
 /// Queues of a run. From the first messages are taken with acknowledgements, from the other without.
 pub(super) const QUEUES: [&str; 2] = ["live:jobs", "live:auto"];
 /// Attempts of a message before it is a dead letter.
@@ -62,6 +64,8 @@ pub(super) struct Jobs {
     buried: BTreeSet<(String, u64)>,
     /// Numbers of messages that were sent to a queue and accepted.
     accepted: BTreeSet<(String, u64)>,
+    /// What took place.
+    pub(super) counts: Counts,
     pub(super) violations: Vec<String>,
 }
 
@@ -77,6 +81,9 @@ impl Jobs {
                 self.violations.push(format!("{from}: {number} is a dead letter before its last attempt"));
             }
             self.buried.insert((queue.to_owned(), number));
+            self.counts.add("dead letters");
+        } else {
+            self.counts.add("queue messages accepted");
         }
         self.accepted.insert((queue.to_owned(), number));
         self.known.insert(Job { queue: queue.into(), id }, Known { number, ..Known::default() });
@@ -101,6 +108,7 @@ impl Jobs {
         if let Some(known) = self.get_mut(queue, id) {
             known.came_back = Some(by);
             known.lost_lease |= by == BackBy::Lease;
+            self.counts.add("queue messages that came back");
         }
     }
 
@@ -126,6 +134,11 @@ impl Jobs {
             return Err("it was delivered to nobody before, and is told as delivered again".to_owned());
         }
         known.is_shown = true;
+        self.counts.add(if is_redelivered {
+            "queue messages shown again"
+        } else {
+            "queue messages shown first"
+        });
         Ok(())
     }
 

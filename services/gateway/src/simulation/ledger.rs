@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use gorani_broker::{ClientInfo, Publication};
 
-use super::{jobs::Jobs, settings::POLLING_USER};
+use super::{counts::Counts, jobs::Jobs, settings::POLLING_USER};
 
 /// A publication that was accepted.
 #[derive(Debug, Clone)]
@@ -44,6 +44,8 @@ pub(super) struct Ledger {
     before: BTreeMap<Arc<str>, Arc<str>>,
     /// Messages of work queues.
     pub(super) jobs: Jobs,
+    /// What took place.
+    pub(super) counts: Counts,
     /// What must not happen, and did.
     pub(super) violations: Vec<String>,
 }
@@ -66,6 +68,7 @@ impl Ledger {
             self.violations.push(format!("{channel}: a publication without a number was accepted"));
             return;
         };
+        self.counts.add("publications accepted");
         let line = self.line(channel);
         let previous = line.numbers.last().copied();
         line.numbers.push(number);
@@ -75,6 +78,7 @@ impl Ledger {
 
     /// An epoch ended at a failover, and the next one begins with its publications.
     pub(super) fn forked(&mut self, before: &Arc<str>, epoch: &Arc<str>) {
+        self.counts.add("epochs that followed another");
         self.before.insert(epoch.clone(), before.clone());
     }
 
@@ -112,6 +116,7 @@ impl Ledger {
     }
 
     pub(super) fn joined(&mut self, channel: &str, client: &str) {
+        self.counts.add("joins told");
         let line = self.line(channel);
         line.joins.push(client.to_owned());
         if line.members.insert(client.to_owned(), Told::Joined) == Some(Told::Joined) {
@@ -120,6 +125,7 @@ impl Ledger {
     }
 
     pub(super) fn left(&mut self, channel: &str, client: &str) {
+        self.counts.add("leaves told");
         let before = self.line(channel).members.insert(client.to_owned(), Told::Left);
         if !matches!(before, Some(Told::Joined | Told::Unknown)) {
             self.violations.push(format!("{channel}: a leave of {client} is told without its join"));

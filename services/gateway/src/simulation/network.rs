@@ -132,10 +132,16 @@ impl Network {
     pub(super) fn receive(&self, link: usize, channel: &str) -> Option<&'static str> {
         let (sink, channel, push) = {
             let mut state = self.0.lock();
+            let state = &mut *state;
             let link = state.links.get_mut(link)?;
             let channel = link.pushed.keys().find(|name| ***name == *channel)?.clone();
             let queue = link.pushed.get_mut(&channel)?;
             let push = queue.pop_front()?;
+            state.server.ledger.counts.add(match push {
+                Push::Event(_) => "events received by nodes",
+                Push::Gap => "gaps told to nodes",
+                Push::Message(_) => "messages between nodes",
+            });
             if queue.is_empty() {
                 link.pushed.remove(&channel);
             }

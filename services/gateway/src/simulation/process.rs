@@ -16,10 +16,11 @@ use std::{
 
 use actix_http::header::{CONNECTION, HOST, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use bytes::Bytes;
+use gorani_broker::Broker;
 use tokio::{io::DuplexStream, task::LocalSet};
 
 pub(super) use self::http::{Exchange, Part};
-use super::{broker::SimBroker, network::Network};
+use super::{broker::SimBroker, embedded::EmbeddedBroker, network::Network};
 use crate::{
     CLIENT_PATH,
     node::Node,
@@ -104,14 +105,30 @@ impl Process {
     pub(super) fn start(network: &Network, settings: Settings, workers: usize) -> Self {
         let link = network.add_link();
         let id = Arc::default();
-        let broker = SimBroker { network: network.clone(), link, id: Arc::clone(&id) };
+        let broker = Arc::new(SimBroker { network: network.clone(), link, id: Arc::clone(&id) });
+        Self::start_with(network, settings, workers, (link, id, broker))
+    }
+
+    /// The same, with an embedded broker that ends with it.
+    pub(super) fn start_embedded(network: &Network, settings: Settings, workers: usize) -> Self {
+        let link = network.add_link();
+        let broker = Arc::new(EmbeddedBroker::start(network));
+        Self::start_with(network, settings, workers, (link, Arc::default(), broker))
+    }
+
+    fn start_with(
+        network: &Network,
+        settings: Settings,
+        workers: usize,
+        (link, id, broker): (usize, Arc<parking_lot::Mutex<Option<String>>>, Arc<dyn Broker>),
+    ) -> Self {
         let thread = Thread::new();
         let starting = Rc::new(RefCell::new(None));
         let started = Rc::clone(&starting);
         thread.tasks.spawn_local(async move {
             // A broker that is away: a supervisor starts the process again.
             loop {
-                if let Ok(node) = Node::start_with(settings.clone(), Arc::new(broker.clone())).await {
+                if let Ok(node) = Node::start_with(settings.clone(), broker.clone()).await {
                     *started.borrow_mut() = Some(node);
                     return;
                 }

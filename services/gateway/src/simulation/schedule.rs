@@ -70,44 +70,83 @@ pub(super) enum Step {
     ApiUnsubscribe(usize, usize, Arc<str>),
 }
 
+impl Step {
+    /// The word that it is written with.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Start(..) => "start",
+            Self::Kill(..) => "kill",
+            Self::Freeze(..) => "freeze",
+            Self::Thaw(..) => "thaw",
+            Self::Execute(..) => "execute",
+            Self::Answer(..) => "answer",
+            Self::Receive(..) => "receive",
+            Self::Lose(..) => "lose",
+            Self::Cut(..) => "cut",
+            Self::Heal(..) => "heal",
+            Self::Failover(..) => "failover",
+            Self::Expire(..) => "expire",
+            Self::Forget(..) => "forget",
+            Self::Wait(..) => "wait",
+            Self::Connect(..) => "connect",
+            Self::Disconnect(..) => "disconnect",
+            Self::Read(..) => "read",
+            Self::Subscribe(..) => "subscribe",
+            Self::Unsubscribe(..) => "unsubscribe",
+            Self::Publish(..) => "publish",
+            Self::Consume(..) => "consume",
+            Self::Leave(..) => "leave",
+            Self::Send(..) => "send",
+            Self::Ack(..) => "ack",
+            Self::Nack(..) => "nack",
+            Self::Goodbye(..) => "goodbye",
+            Self::Poll(..) => "poll",
+            Self::Post(..) => "post",
+            Self::Presence(..) => "presence",
+            Self::History(..) => "history",
+            Self::ApiPublish(..) => "api-publish",
+            Self::ApiUnsubscribe(..) => "api-unsubscribe",
+        }
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.name())?;
         match self {
-            Self::Start(process) => write!(f, "start {process}"),
-            Self::Kill(process, count) => write!(f, "kill {process} {count}"),
-            Self::Freeze(process, worker) => write!(f, "freeze {process} {worker}"),
-            Self::Thaw(process, worker) => write!(f, "thaw {process} {worker}"),
-            Self::Execute(process, line) => write!(f, "execute {process} {line}"),
-            Self::Answer(process, line) => write!(f, "answer {process} {line}"),
-            Self::Receive(process, channel) => write!(f, "receive {process} {channel}"),
-            Self::Lose(process, channel) => write!(f, "lose {process} {channel}"),
-            Self::Cut(process, count) => write!(f, "cut {process} {count}"),
-            Self::Heal(process) => write!(f, "heal {process}"),
-            Self::Failover(count) => write!(f, "failover {count}"),
-            Self::Expire(channel) => write!(f, "expire {channel}"),
-            Self::Forget(channel) => write!(f, "forget {channel}"),
-            Self::Wait(milliseconds) => write!(f, "wait {milliseconds}"),
-            Self::Connect(client, process, worker) => write!(f, "connect {client} {process} {worker}"),
-            Self::Disconnect(client) => write!(f, "disconnect {client}"),
-            Self::Read(client) => write!(f, "read {client}"),
-            Self::Subscribe(client, channel) => write!(f, "subscribe {client} {channel}"),
-            Self::Unsubscribe(client, channel) => write!(f, "unsubscribe {client} {channel}"),
-            Self::Publish(client, channel) => write!(f, "publish {client} {channel}"),
-            Self::Consume(client, mode, queue) => write!(f, "consume {client} {mode} {queue}"),
-            Self::Leave(client, queue) => write!(f, "leave {client} {queue}"),
-            Self::Send(client, queue) => write!(f, "send {client} {queue}"),
-            Self::Ack(client, index) => write!(f, "ack {client} {index}"),
-            Self::Nack(client, index) => write!(f, "nack {client} {index}"),
-            Self::Goodbye(client) => write!(f, "goodbye {client}"),
+            Self::Start(number)
+            | Self::Heal(number)
+            | Self::Failover(number)
+            | Self::Wait(number)
+            | Self::Disconnect(number)
+            | Self::Read(number)
+            | Self::Goodbye(number) => write!(f, " {number}"),
+            Self::Kill(number, other)
+            | Self::Freeze(number, other)
+            | Self::Thaw(number, other)
+            | Self::Cut(number, other)
+            | Self::Ack(number, other)
+            | Self::Nack(number, other)
+            | Self::Post(number, other) => write!(f, " {number} {other}"),
+            Self::Expire(name) | Self::Forget(name) => write!(f, " {name}"),
+            Self::Execute(number, name)
+            | Self::Answer(number, name)
+            | Self::Receive(number, name)
+            | Self::Lose(number, name)
+            | Self::Subscribe(number, name)
+            | Self::Unsubscribe(number, name)
+            | Self::Publish(number, name)
+            | Self::Leave(number, name)
+            | Self::Send(number, name)
+            | Self::Presence(number, name)
+            | Self::History(number, name)
+            | Self::ApiPublish(number, name) => write!(f, " {number} {name}"),
+            Self::Connect(client, process, worker) => write!(f, " {client} {process} {worker}"),
             Self::Poll(client, process, worker, seconds) => {
-                write!(f, "poll {client} {process} {worker} {seconds}")
+                write!(f, " {client} {process} {worker} {seconds}")
             }
-            Self::Post(client, worker) => write!(f, "post {client} {worker}"),
-            Self::Presence(client, channel) => write!(f, "presence {client} {channel}"),
-            Self::History(client, channel) => write!(f, "history {client} {channel}"),
-            Self::ApiPublish(process, channel) => write!(f, "api-publish {process} {channel}"),
-            Self::ApiUnsubscribe(process, client, channel) => {
-                write!(f, "api-unsubscribe {process} {client} {channel}")
+            Self::Consume(number, other, name) | Self::ApiUnsubscribe(number, other, name) => {
+                write!(f, " {number} {other} {name}")
             }
         }
     }

@@ -3,18 +3,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use bytes::Bytes;
 use gorani_broker::{
-    Announced, BrokerError, ClientInfo, ConnectionEntry, Event, HistoryPage, HistoryQuery, Member, Position,
-    PresencePage, PresenceQuery, Publication, PublishOptions, Published, Retention,
+    Announced, BrokerError, ClientInfo, ConnectionEntry, Event, HistoryPage, HistoryQuery, Member,
+    MemoryBroker, Position, PresencePage, PresenceQuery, Publication, PublishOptions, Published, Retention,
 };
 use tokio::time::Instant;
 
-use super::{ledger::Ledger, queues::Queue};
+use super::{embedded, ledger::Ledger, queues::Queue};
 
 /// What the server pushes to a node.
 #[derive(Clone)]
@@ -61,6 +61,10 @@ pub(super) struct Server {
     epochs: u64,
     /// Another one after each failover.
     life: u64,
+    /// The embedded broker of the only node, in place of all this.
+    pub(super) embedded: Weak<MemoryBroker>,
+    /// Where its streams stand.
+    embedded_tops: BTreeMap<Arc<str>, Position>,
     /// What was accepted.
     pub(super) ledger: Ledger,
     /// Subscriptions of nodes that it has just confirmed.
@@ -180,7 +184,23 @@ impl Server {
 
     /// Top of a stream, if there is one.
     pub(super) fn top(&self, channel: &str) -> Option<(Arc<str>, u64)> {
-        self.streams.get(channel).map(|stream| (stream.epoch.clone(), stream.top))
+        let embedded = || self.embedded_tops.get(channel).map(|top| (top.epoch.clone(), top.offset));
+        self.streams.get(channel).map(|stream| (stream.epoch.clone(), stream.top)).or_else(embedded)
+    }
+
+    /// Where a stream of the embedded broker stands. Another epoch is another stream.
+    pub(super) fn embedded_stands(&mut self, channel: &str, position: &Position) {
+        let before = self.embedded_tops.insert(channel.into(), position.clone());
+        if before.is_some_and(|before| before.epoch != position.epoch) {
+            self.ledger.begins_anew(channel);
+        }
+    }
+
+    /// The process of the embedded broker has ended, and all with it.
+    pub(super) fn forget_embedded(&mut self) {
+        for channel in std::mem::take(&mut self.embedded_tops).into_keys() {
+            self.ledger.begins_anew(&channel);
+        }
     }
 
     pub(super) fn join(&mut self, channel: &Arc<str>, info: Arc<ClientInfo>) {
@@ -219,6 +239,9 @@ impl Server {
 
     /// Clients present in a channel, by id.
     pub(super) fn present(&mut self, channel: &Arc<str>) -> Vec<Arc<ClientInfo>> {
+        if self.embedded.strong_count() > 0 {
+            return embedded::present(&self.embedded, channel);
+        }
         let now = Instant::now();
         let clients = self.presence.entry(channel.clone()).or_default();
         let expired: Vec<String> =

@@ -65,6 +65,11 @@ impl Subscription {
         let epoch = result.get("epoch").and_then(Value::as_str).unwrap_or_default().to_owned();
         let offset = result.get("offset").and_then(Value::as_u64).unwrap_or(0);
         let is_recovered = result.get("recovered").and_then(Value::as_bool).unwrap_or(false);
+        ledger.counts.add(match (is_recovered, &self.position) {
+            (true, _) => "subscriptions recovered",
+            (false, Some(_)) => "subscriptions told that they are not recovered",
+            (false, None) => "subscriptions begun",
+        });
         if !is_recovered {
             // Told: whatever it had missed, it knows that it did.
             self.last = None;
@@ -117,6 +122,7 @@ impl Subscription {
             ));
         }
         self.last = Some(number);
+        ledger.counts.add("publications received by clients");
         Ok(())
     }
 

@@ -11,6 +11,9 @@ use gorani_broker::Publication;
 
 use super::{
     client::{Client, SOCKET_BYTES},
+    counts::Counts,
+    embedded,
+    leaks::Ended,
     network::Network,
     process::Process,
     receive::{FIRST, Receiver, receivers},
@@ -43,6 +46,8 @@ const MOVEMENTS: usize = 20_000;
 /// See the module's head.
 pub(super) struct World {
     pub(super) network: Network,
+    /// Its only process has the embedded broker.
+    is_embedded: bool,
     pub(super) processes: Vec<Option<Process>>,
     pub(super) clients: Vec<Client>,
     /// Their numbers follow those of the others.
@@ -52,8 +57,13 @@ pub(super) struct World {
     pub(super) next_number: u64,
     /// Requests of backends that have not ended.
     pub(super) asked: Vec<Asked>,
-    /// What was done, in words.
+    /// What was done, in words; nothing where nobody reads it.
     pub(super) trace: Vec<String>,
+    pub(super) is_traced: bool,
+    /// Steps that were carried out, by kind.
+    pub(super) steps: Counts,
+    /// Processes that were killed.
+    pub(super) ended: Ended,
 }
 
 /// A request of a backend.
@@ -70,11 +80,20 @@ impl Drop for World {
     }
 }
 
+fn start(network: &Network, is_embedded: bool) -> Process {
+    match is_embedded {
+        true => Process::start_embedded(network, settings(), WORKERS),
+        false => Process::start(network, settings(), WORKERS),
+    }
+}
+
 impl World {
-    pub(super) fn new() -> Self {
+    /// With the embedded broker there is one process.
+    pub(super) fn new(is_embedded: bool) -> Self {
         clock::simulated::set(true);
         let network = Network::default();
-        let processes = (0..PROCESSES).map(|_| Some(Process::start(&network, settings(), WORKERS))).collect();
+        let count = if is_embedded { 1 } else { PROCESSES };
+        let processes = (0..count).map(|_| Some(start(&network, is_embedded))).collect();
         let clients =
             (0..CLIENTS).map(|index| Client::new(format!("client {index}"), index == WATCHER)).collect();
         let stomp =
@@ -82,6 +101,7 @@ impl World {
         let stomp = stomp.collect();
         Self {
             network,
+            is_embedded,
             processes,
             clients,
             stomp,
@@ -89,13 +109,30 @@ impl World {
             next_number: 0,
             asked: Vec::new(),
             trace: Vec::new(),
+            is_traced: true,
+            steps: Counts::default(),
+            ended: Ended::default(),
         }
+    }
+
+    fn note(&mut self, what: impl FnOnce() -> String) {
+        if self.is_traced {
+            self.trace.push(what());
+        }
+    }
+
+    /// The end of the world: all its processes end. Nothing may be left of them.
+    pub(super) fn leave(mut self) -> Ended {
+        let mut ended = std::mem::take(&mut self.ended);
+        self.processes.iter().flatten().for_each(|process| ended.add(process));
+        ended
     }
 
     /// Carries a step out and whatever follows from it. False if it made no sense.
     pub(super) async fn carry_out(&mut self, step: &Step) -> bool {
         let Some(said) = self.begin(step).await else { return false };
-        self.trace.push(if said.is_empty() { step.to_string() } else { format!("{step}: {said}") });
+        self.steps.add(step.name());
+        self.note(|| if said.is_empty() { step.to_string() } else { format!("{step}: {said}") });
         self.run().await;
         true
     }
@@ -120,13 +157,24 @@ impl World {
     async fn begin(&mut self, step: &Step) -> Option<String> {
         let done = |is_done: bool| is_done.then(String::new);
         match step {
+            // There is no link that they could concern.
+            Step::Execute(..) | Step::Answer(..) | Step::Receive(..) | Step::Lose(..) if self.is_embedded => {
+                None
+            }
+            Step::Cut(..) | Step::Heal(_) | Step::Failover(_) | Step::Forget(_) if self.is_embedded => None,
+            Step::Expire(channel) if self.is_embedded => {
+                let memory = self.network.0.lock().server.embedded.clone();
+                done(embedded::expire(&memory, channel))
+            }
             Step::Start(process) => {
                 let slot = self.processes.get_mut(*process).filter(|slot| slot.is_none())?;
-                *slot = Some(Process::start(&self.network, settings(), WORKERS));
+                *slot = Some(start(&self.network, self.is_embedded));
                 done(true)
             }
             Step::Kill(process, executed) => {
-                self.processes.get_mut(*process)?.take()?.kill(*executed);
+                let process = self.processes.get_mut(*process)?.take()?;
+                self.ended.add(&process);
+                process.kill(*executed);
                 done(true)
             }
             Step::Freeze(process, worker) => {
@@ -267,6 +315,7 @@ impl World {
         if self.processes.iter().flatten().any(Process::is_spinning) {
             violations.push("tasks wake one another without an end".to_owned());
         }
+        violations.extend(self.ended.leaks());
         violations
     }
 
@@ -280,7 +329,7 @@ impl World {
         if !wrong.is_empty() {
             return wrong;
         }
-        self.trace.push("all clients go".to_owned());
+        self.note(|| "all clients go".to_owned());
         self.clients.iter_mut().for_each(Client::disconnect);
         self.end_stomp();
         self.receivers.iter_mut().for_each(|receiver| receiver.disconnect());
@@ -300,7 +349,7 @@ impl World {
             self.processes.iter_mut().flatten().for_each(Process::thaw);
             for index in 0..self.clients.len() {
                 if reconnect {
-                    self.carry_out(&Step::Connect(index, index % PROCESSES, index)).await;
+                    self.carry_out(&Step::Connect(index, index % self.processes.len(), index)).await;
                 }
                 for channel in self.clients.get(index).map(Client::unasked).unwrap_or_default() {
                     self.carry_out(&Step::Subscribe(index, channel)).await;
@@ -311,7 +360,7 @@ impl World {
                 self.settle_receivers().await;
             }
             self.flow().await;
-            self.trace.push(format!("wait {}", ROUND.as_millis()));
+            self.note(|| format!("wait {}", ROUND.as_millis()));
             self.pass(ROUND).await;
             self.run().await;
             passed += ROUND;

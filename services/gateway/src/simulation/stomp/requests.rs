@@ -33,9 +33,9 @@ impl StompClient {
         if subscription.phase != Phase::Idle {
             return false;
         }
-        subscription.is_wanted = true;
+        let was_wanted = std::mem::replace(&mut subscription.is_wanted, true);
         if !is_connected {
-            return true;
+            return !was_wanted;
         }
         subscription.phase = Phase::Subscribing;
         subscription.command = next;

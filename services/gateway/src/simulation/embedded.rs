@@ -1,0 +1,176 @@
+//! The embedded broker under the only node of a simulated world: the real [`MemoryBroker`] over simulated time. What it accepts goes
+//! into the ledger; what it forgets with its process, and when a position is too old, begins anew there.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use futures_util::future::{BoxFuture, FutureExt as _, ready};
+use gorani_broker::{
+    Broker, BrokerError, BrokerStats, ClientInfo, Cluster, Health, HistoryPage, HistoryQuery, MemoryBroker,
+    MemorySettings, Position, PresencePage, PresenceQuery, Publication, PublishOptions, Published, Retention,
+    Sink, memory::Clock, queue::Queues,
+};
+use tokio::time::Instant;
+
+use super::network::Network;
+
+/// One of so many seeds has the embedded broker. It has no clients of STOMP.
+const EVERY: u64 = 8;
+
+/// True if the world of a seed has one node with the embedded broker.
+pub(super) fn is_embedded(seed: u64) -> bool {
+    seed % EVERY == EVERY / 2
+}
+
+/// The simulation's clock.
+struct SimulatedClock(Instant);
+
+impl Clock for SimulatedClock {
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+type Answer<T> = BoxFuture<'static, Result<T, BrokerError>>;
+
+/// See the module's head.
+pub(super) struct EmbeddedBroker {
+    network: Network,
+    memory: Arc<MemoryBroker>,
+}
+
+impl EmbeddedBroker {
+    /// The broker of a process that starts: it knows nothing of what was before.
+    pub(super) fn start(network: &Network) -> Self {
+        let clock = Arc::new(SimulatedClock(Instant::now()));
+        let memory = Arc::new(MemoryBroker::with_clock(MemorySettings::default(), clock));
+        let mut state = network.0.lock();
+        state.server.embedded = Arc::downgrade(&memory);
+        state.server.forget_embedded();
+        drop(state);
+        Self { network: network.clone(), memory }
+    }
+
+    /// Where a stream stands, as the broker says.
+    fn stands(&self, channel: &str, position: &Position) {
+        if !position.epoch.is_empty() {
+            self.network.0.lock().server.embedded_stands(channel, position);
+        }
+    }
+}
+
+impl Broker for EmbeddedBroker {
+    fn start(&self, sink: Arc<dyn Sink>) -> Answer<()> {
+        self.memory.start(sink)
+    }
+
+    fn publish(&self, channel: &str, publication: Publication, options: PublishOptions) -> Answer<Published> {
+        let mut accepted = publication.clone();
+        // Its answers are there when the call returns.
+        let Some(result) = self.memory.publish(channel, publication, options).now_or_never() else {
+            return ready(Err(BrokerError::Unavailable("an answer that is not there".to_owned()))).boxed();
+        };
+        if let Ok(published) = &result {
+            self.stands(channel, &published.position);
+            (accepted.offset, accepted.epoch) = (published.position.offset, published.position.epoch.clone());
+            self.network.0.lock().server.ledger.accepted(channel, &accepted);
+        }
+        ready(result).boxed()
+    }
+
+    fn publish_join(&self, channel: &str, info: Arc<ClientInfo>) -> Answer<()> {
+        self.memory.publish_join(channel, info)
+    }
+
+    fn publish_leave(&self, channel: &str, info: Arc<ClientInfo>) -> Answer<()> {
+        self.memory.publish_leave(channel, info)
+    }
+
+    fn subscribe(&self, channels: &[Arc<str>]) -> Answer<()> {
+        self.memory.subscribe(channels)
+    }
+
+    fn unsubscribe(&self, channels: &[Arc<str>]) -> Answer<()> {
+        self.memory.unsubscribe(channels)
+    }
+
+    fn history(&self, channel: &str, query: HistoryQuery, retention: Retention) -> Answer<HistoryPage> {
+        let Some(result) = self.memory.history(channel, query, retention).now_or_never() else {
+            return ready(Err(BrokerError::Unavailable("an answer that is not there".to_owned()))).boxed();
+        };
+        if let Ok(page) = &result {
+            self.stands(channel, &page.top);
+        }
+        ready(result).boxed()
+    }
+
+    fn renew(&self, channel: &str, epoch: &str) -> Answer<()> {
+        self.memory.renew(channel, epoch)
+    }
+
+    fn remove_history(&self, channel: &str) -> Answer<()> {
+        self.memory.remove_history(channel)
+    }
+
+    fn presence_add(
+        &self,
+        channel: &str,
+        info: Arc<ClientInfo>,
+        ttl: Duration,
+        announce: bool,
+    ) -> Answer<()> {
+        self.memory.presence_add(channel, info, ttl, announce)
+    }
+
+    fn presence_remove(&self, channel: &str, client: &str) -> Answer<()> {
+        self.memory.presence_remove(channel, client)
+    }
+
+    fn presence(&self, channel: &str, query: PresenceQuery) -> Answer<PresencePage> {
+        self.memory.presence(channel, query)
+    }
+
+    fn presence_stats(&self, channel: &str) -> Answer<(u64, u64)> {
+        self.memory.presence_stats(channel)
+    }
+
+    fn presence_nodes(&self, channel: &str, id_bytes: usize) -> Answer<BTreeSet<String>> {
+        self.memory.presence_nodes(channel, id_bytes)
+    }
+
+    fn presence_reap(&self, channel: &str, node: &str, limit: u32) -> Answer<Vec<Arc<ClientInfo>>> {
+        self.memory.presence_reap(channel, node, limit)
+    }
+
+    fn cluster(&self) -> &dyn Cluster {
+        self.memory.cluster()
+    }
+
+    fn queues(&self) -> Option<&dyn Queues> {
+        self.memory.queues()
+    }
+
+    fn health(&self) -> Health {
+        self.memory.health()
+    }
+
+    fn stats(&self) -> BrokerStats {
+        self.memory.stats()
+    }
+}
+
+/// Clients present in a channel of an embedded broker, by id; nobody once its process has ended.
+pub(super) fn present(memory: &Weak<MemoryBroker>, channel: &str) -> Vec<Arc<ClientInfo>> {
+    let Some(memory) = memory.upgrade() else { return Vec::new() };
+    let page = memory.presence(channel, PresenceQuery::default()).now_or_never();
+    page.and_then(Result::ok).map(|page| page.clients).unwrap_or_default()
+}
+
+/// The history of a channel expires. False if the process of the broker has ended.
+pub(super) fn expire(memory: &Weak<MemoryBroker>, channel: &str) -> bool {
+    let removed = memory.upgrade().and_then(|memory| memory.remove_history(channel).now_or_never());
+    removed.is_some_and(|removed| removed.is_ok())
+}
