@@ -145,3 +145,6 @@ impl Patience {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -260,3 +260,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
