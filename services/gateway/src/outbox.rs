@@ -162,6 +162,7 @@ impl Outbox {
         state.bytes = state.queue.newest_first().map(Bytes::len).sum();
         state.exempt_bytes = 0;
         state.overflowed = true;
+        state.tell_room();
         state.wake();
     }
 

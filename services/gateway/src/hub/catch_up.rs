@@ -154,28 +154,4 @@ impl Patience {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[actix_rt::test]
-    async fn retries_of_many_channels_are_spread_and_their_pauses_grow() {
-        let patience: Vec<_> = (0..100).map(|_| Patience::new()).collect();
-        let pauses: BTreeSet<Duration> = patience.iter().map(Patience::jittered).collect();
-        assert!(pauses.len() > 90, "{} of 100 pauses differ", pauses.len());
-        assert!(pauses.iter().all(|pause| (FIRST_PAUSE / 2..=FIRST_PAUSE).contains(pause)));
-        tokio::time::pause();
-        let mut patience = Patience::new();
-        let mut longest = FIRST_PAUSE;
-        for _ in 0..8 {
-            let begun = Instant::now();
-            assert!(patience.again_after(&BrokerError::Unavailable("gone".to_owned())).await);
-            let paused = begun.elapsed();
-            let slack = Duration::from_millis(2);
-            assert!((longest / 2..=longest + slack).contains(&paused), "{paused:?} of {longest:?}");
-            longest = (longest * 2).min(LAST_PAUSE);
-        }
-        assert!(!patience.again_after(&BrokerError::NoHistory).await);
-    }
-}
+mod tests;

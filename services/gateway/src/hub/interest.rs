@@ -268,4 +268,64 @@ mod tests {
         interest.sweep(Instant::now() + LEAVE_AFTER).await.unwrap();
         assert_eq!((interest.len(), queued(&interest)), (0, 0));
     }
+
+    #[actix_rt::test]
+    async fn each_worker_is_told_of_the_channels_that_it_wants_and_the_broker_is_asked_once() {
+        let interest = interest();
+        assert!(interest.is_empty() && interest.channels().is_empty());
+        let channel: Arc<str> = "a".into();
+        interest.join(1, &channel).unwrap().await.unwrap();
+        assert_eq!((interest.workers("a"), interest.workers("b"), interest.is_empty()), (0b10, 0, false));
+        assert!(interest.join(1, &channel).is_none() && interest.join(3, &channel).is_none());
+        assert_eq!((interest.workers("a"), interest.wanted()), (0b1010, 1));
+        interest.leave(1, &channel);
+        interest.leave(1, &channel);
+        assert_eq!((interest.workers("a"), interest.wanted()), (0b1000, 1));
+        assert_eq!(interest.channels(), [channel.clone()]);
+        interest.leave(3, &channel);
+        interest.leave(3, &channel);
+        assert_eq!((interest.workers("a"), interest.wanted(), interest.len()), (0, 0, 1));
+        assert!(interest.channels().is_empty(), "it is received still, and nobody wants it");
+    }
+
+    #[actix_rt::test]
+    async fn an_answer_to_an_earlier_subscription_does_not_confirm_the_next_one() {
+        let interest = interest();
+        let channel: Arc<str> = "a".into();
+        let first = interest.join(0, &channel).unwrap();
+        interest.leave(0, &channel);
+        interest.sweep(Instant::now() + 2 * LEAVE_AFTER).await.unwrap();
+        let next = interest.join(0, &channel).unwrap();
+        first.await.unwrap();
+        assert!(interest.join(0, &channel).is_some(), "the broker may not have it yet");
+        next.await.unwrap();
+        assert!(interest.join(0, &channel).is_none());
+    }
+
+    #[actix_rt::test]
+    async fn queues_that_wake_a_worker_are_no_channels_of_subscribers() {
+        let interest = interest();
+        let channel: Arc<str> = gorani_broker::queue::wake_channel("jobs").into();
+        drop(interest.join(0, &channel));
+        assert_eq!((interest.wanted(), interest.len()), (0, 1));
+        interest.leave(0, &channel);
+        assert_eq!(interest.wanted(), 0);
+    }
+
+    #[actix_rt::test]
+    async fn a_channel_is_left_to_the_moment() {
+        tokio::time::pause();
+        let interest = interest();
+        let channel: Arc<str> = "a".into();
+        for _ in 0..2 {
+            drop(interest.join(0, &channel));
+            interest.leave(0, &channel);
+            tokio::time::advance(LEAVE_AFTER / 2).await;
+        }
+        // Half a second after the second time.
+        interest.sweep(Instant::now() + LEAVE_AFTER / 2 - Duration::from_nanos(1)).await.unwrap();
+        assert_eq!(interest.len(), 1);
+        interest.sweep(Instant::now() + LEAVE_AFTER / 2).await.unwrap();
+        assert_eq!(interest.len(), 0);
+    }
 }

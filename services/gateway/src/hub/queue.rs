@@ -264,3 +264,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,3 +144,6 @@ impl Worker {
         self.removals.is_running.set(false);
     }
 }
+
+#[cfg(test)]
+mod tests;

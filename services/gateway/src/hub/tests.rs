@@ -7,7 +7,13 @@ use actix::prelude::*;
 use bytes::Bytes;
 use gorani_broker::{ClientInfo, Event, Position, Publication, Retention};
 
+mod budget;
+mod control;
+pub(in crate::hub) mod faulty;
 mod forks;
+mod inbox;
+mod presence;
+mod roster;
 
 use super::{
     Hub,
@@ -131,21 +137,18 @@ impl Client {
     }
 
     pub(super) async fn was_told_to_end(&self, code: u16) -> bool {
-        tokio::task::yield_now().await;
-        actix_rt::time::sleep(Duration::ZERO).await;
-        let is_end =
-            |signal: &Signal| matches!(signal, Signal::Disconnect(disconnect) if disconnect.code == code);
-        self.signals.0.borrow().iter().any(is_end)
+        self.was_told(|signal| matches!(signal, Signal::Disconnect(disconnect) if disconnect.code == code))
+            .await
     }
 
     pub(super) async fn was_told_insufficient(&self) -> bool {
+        self.was_told(|signal| matches!(signal, Signal::Insufficient(channel) if **channel == *"a")).await
+    }
+
+    pub(super) async fn was_told(&self, is_it: impl Fn(&Signal) -> bool) -> bool {
         tokio::task::yield_now().await;
         actix_rt::time::sleep(Duration::ZERO).await;
-        self.signals
-            .0
-            .borrow()
-            .iter()
-            .any(|signal| matches!(signal, Signal::Insufficient(channel) if **channel == *"a"))
+        self.signals.0.borrow().iter().any(is_it)
     }
 }
 

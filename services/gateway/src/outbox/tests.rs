@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 use super::*;
 
+mod limits;
+mod waking;
+
 fn write_up_to(outbox: &Outbox, most: usize) -> Vec<u8> {
     let mut seen = Vec::new();
     outbox

@@ -10,6 +10,8 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::hub::tests::HISTORY;
 
+mod pages;
+
 /// Where the answer of a read goes.
 type Answer = oneshot::Sender<Result<HistoryPage, BrokerError>>;
 

@@ -7,12 +7,12 @@ use gorani_broker::{Event, Position, Publication};
 use super::{Client, HISTORY, Hub, Missed, Signal, events, position, publication};
 
 /// Publications of the epoch after the failover.
-fn events_after(offsets: impl IntoIterator<Item = u64>) -> Vec<Event> {
+pub(super) fn events_after(offsets: impl IntoIterator<Item = u64>) -> Vec<Event> {
     let of_next = |offset| Publication { epoch: "next".into(), ..publication(offset) };
     offsets.into_iter().map(|offset| Event::Publication(Arc::new(of_next(offset)))).collect()
 }
 
-fn found(offsets: impl IntoIterator<Item = u64>, shared: u64) -> Option<Missed> {
+pub(super) fn found(offsets: impl IntoIterator<Item = u64>, shared: u64) -> Option<Missed> {
     let ancestors = vec![Position { offset: shared, epoch: "e".into() }];
     Some(Missed { events: events_after(offsets), epoch: "next".into(), ancestors })
 }
