@@ -165,7 +165,8 @@ async fn a_broker_that_is_away_is_asked_again_ever_more_slowly_and_then_the_gap_
     gap.assert_is_told().await;
     assert!((PATIENCE..PATIENCE + 2 * LAST_PAUSE).contains(&began.elapsed()), "{:?}", began.elapsed());
     let asked = gap.since().len();
-    assert!((60..70).contains(&asked), "once a second in the end, not {asked} times");
+    // A pause is between half a second and a second in the end.
+    assert!((60..125).contains(&asked), "{asked} times");
     let began = Instant::now();
     Gap::filled_with([Err(BrokerError::NoHistory)]).await.assert_is_told().await;
     assert!(began.elapsed() < FIRST_PAUSE, "there is no use in asking again");
