@@ -3,7 +3,7 @@
 //! does the same again. `make simulate SEEDS=…` runs as many seeds as one likes.
 //!
 //! The code under test is the real one. Simulated are the broker behind [`gorani_broker::Broker`] ([`server`], [`network`],
-//! [`broker`]), the clients ([`client`], [`stomp`]), and time (tokio's paused clock and [`crate::clock`]).
+//! [`broker`]), the clients ([`client`], [`stomp`], [`receive`]), and time (tokio's paused clock and [`crate::clock`]).
 //!
 //! - [`schedule`]: steps, written and read. - [`draw`]: drawing them. - [`world`]: carrying them out. - [`process`]: a node.
 //! - [`ledger`]: what was accepted. - [`subscription`]: what each client must have had. - [`jobs`]: the same of work queues. -
