@@ -3,7 +3,8 @@
 //! does the same again. `make simulate SEEDS=…` runs as many seeds as one likes.
 //!
 //! The code under test is the real one. Simulated are the broker behind [`gorani_broker::Broker`] ([`server`], [`network`],
-//! [`broker`]; in a share of the seeds it is the embedded one: [`embedded`]), the clients ([`client`], [`stomp`]), and time (tokio's paused clock and [`crate::clock`]).
+//! [`broker`]; in a share of the seeds it is the embedded one: [`embedded`]), the clients ([`client`], [`stomp`], [`receive`]),
+//! and time (tokio's paused clock and [`crate::clock`]).
 //!
 //! - [`schedule`]: steps, written and read. - [`draw`]: drawing them. - [`world`]: carrying them out. - [`process`]: a node.
 //! - [`ledger`]: what was accepted. - [`subscription`]: what each client must have had. - [`jobs`]: the same of work queues. -

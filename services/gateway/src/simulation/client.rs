@@ -235,11 +235,7 @@ impl Client {
                 return true;
             };
             if !self.received.starts_with(b"HTTP/1.1 101") {
-                ledger.violations.push(format!(
-                    "{}: the handshake was refused: {}",
-                    self.name,
-                    String::from_utf8_lossy(&self.received)
-                ));
+                ledger.violations.push(format!("{}: the handshake was refused", self.name));
             }
             self.received.drain(..end + 4);
             self.is_upgraded = true;

@@ -62,6 +62,9 @@ pub(super) struct Choices<'d> {
     pub(super) steps: &'d mut Vec<(u32, Step)>,
 }
 
+/// Where the stream of a channel ends: epoch and offset.
+pub(super) type Top<'t> = dyn Fn(&str) -> Option<(Arc<str>, u64)> + 't;
+
 /// A client that receives over HTTP. A step that makes no sense to it does nothing, and says so.
 pub(super) trait Receiver {
     /// True if a request of its is under way, or a session of its lasts.
@@ -142,10 +145,5 @@ pub(super) trait Receiver {
     fn settle(&self, index: usize) -> Vec<Step>;
 
     /// At the end, when nothing moves any more: what does not agree with the ledger.
-    fn check(
-        &self,
-        ledger: &Ledger,
-        top: &dyn Fn(&str) -> Option<(Arc<str>, u64)>,
-        is_there: &dyn Fn(&str, &str) -> bool,
-    ) -> Vec<String>;
+    fn check(&self, ledger: &Ledger, top: &Top<'_>, is_there: &dyn Fn(&str, &str) -> bool) -> Vec<String>;
 }

@@ -12,7 +12,7 @@ use gorani_auth::ConnectionTokenRequest;
 use rand::{RngExt as _, seq::IndexedRandom as _};
 use serde_json::Value;
 
-use super::{Choices, Receiver, TEMPORARY, Target, WITH_HISTORY};
+use super::{Choices, Receiver, TEMPORARY, Target, Top, WITH_HISTORY};
 use crate::{
     clock,
     session::position::Positions,
@@ -236,12 +236,7 @@ impl Receiver for Poller {
         vec![Step::Poll(index, index % PROCESSES, index, 0)]
     }
 
-    fn check(
-        &self,
-        ledger: &Ledger,
-        top: &dyn Fn(&str) -> Option<(Arc<str>, u64)>,
-        _is_there: &dyn Fn(&str, &str) -> bool,
-    ) -> Vec<String> {
+    fn check(&self, ledger: &Ledger, top: &Top<'_>, _is_there: &dyn Fn(&str, &str) -> bool) -> Vec<String> {
         let mut wrong = Vec::new();
         if self.asked.is_some() {
             wrong.push(format!("{}: a poll was never answered", self.name));

@@ -7,7 +7,7 @@ use actix_web::test::TestRequest;
 use rand::{RngExt as _, seq::IndexedRandom as _};
 use serde_json::json;
 
-use super::{Choices, Receiver, TEMPORARY, Target};
+use super::{Choices, Receiver, TEMPORARY, Target, Top};
 use crate::{
     CLIENT_SOCKJS_PATH,
     simulation::{
@@ -292,12 +292,7 @@ impl Receiver for SockJsClient {
         steps
     }
 
-    fn check(
-        &self,
-        ledger: &Ledger,
-        top: &dyn Fn(&str) -> Option<(Arc<str>, u64)>,
-        is_there: &dyn Fn(&str, &str) -> bool,
-    ) -> Vec<String> {
+    fn check(&self, ledger: &Ledger, top: &Top<'_>, is_there: &dyn Fn(&str, &str) -> bool) -> Vec<String> {
         let mut wrong = self.client.check(ledger, top, is_there);
         if self.post.is_some() {
             wrong.push(format!("{}: a request with messages was never answered", self.client.name));

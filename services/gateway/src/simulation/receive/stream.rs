@@ -10,7 +10,7 @@ use actix_web::test::TestRequest;
 use rand::{RngExt as _, seq::IndexedRandom as _};
 use serde_json::{Map, Value, json};
 
-use super::{Choices, Receiver, TEMPORARY, Target};
+use super::{Choices, Receiver, TEMPORARY, Target, Top};
 use crate::{
     session::position::Positions,
     simulation::{
@@ -269,12 +269,7 @@ impl Receiver for StreamReader {
         vec![Step::Connect(index, index % PROCESSES, index)]
     }
 
-    fn check(
-        &self,
-        ledger: &Ledger,
-        top: &dyn Fn(&str) -> Option<(Arc<str>, u64)>,
-        is_there: &dyn Fn(&str, &str) -> bool,
-    ) -> Vec<String> {
+    fn check(&self, ledger: &Ledger, top: &Top<'_>, is_there: &dyn Fn(&str, &str) -> bool) -> Vec<String> {
         let mut wrong = Vec::new();
         for (channel, known) in self.wanted() {
             if known.phase != Phase::Subscribed {

@@ -126,3 +126,33 @@ fn status_of_disconnect(disconnect: &Disconnect) -> StatusCode {
         StatusCode::FORBIDDEN
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_to_come_again_is_told_so_by_the_status_too() {
+        // Else an `EventSource` is answered 204, and never comes back.
+        for disconnect in [
+            Disconnect::CONNECTION_CLOSED,
+            Disconnect::SHUTDOWN,
+            Disconnect::INTERNAL,
+            Disconnect::SLOW,
+            Disconnect::INSUFFICIENT_STATE,
+            Disconnect::FORCE_RECONNECT,
+            Disconnect::TOO_MANY_REQUESTS,
+        ] {
+            assert!(
+                disconnect.reconnects() && Refusal::from(disconnect.clone()).is_temporary(),
+                "{disconnect:?}"
+            );
+        }
+        for disconnect in [Disconnect::STALE, Disconnect::INVALID_TOKEN, Disconnect::PERMISSION_DENIED] {
+            assert!(
+                !disconnect.reconnects() && !Refusal::from(disconnect.clone()).is_temporary(),
+                "{disconnect:?}"
+            );
+        }
+    }
+}

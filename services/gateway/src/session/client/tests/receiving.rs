@@ -171,8 +171,7 @@ fn a_receiver_that_waits_too_long_for_the_broker_is_to_come_again() {
         receiver.run(|session, now, actions| session.signal(Signal::Timer, now, actions));
         let Action::Refuse(refused) = receiver.next() else { panic!("it goes on waiting") };
         assert_eq!(refused, Refused::Disconnect(Disconnect::INTERNAL));
-        // An `EventSource` comes back after that, and not after 204.
-        assert!(crate::transport::http::refusal::Refusal::from(refused).is_temporary());
+        assert!(refused.disconnect().reconnects());
     }
 }
 
