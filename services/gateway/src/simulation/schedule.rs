@@ -56,6 +56,12 @@ pub(super) enum Step {
     Nack(usize, usize),
     /// It says goodbye.
     Goodbye(usize),
+    /// It begins a transaction: what it sends and acknowledges from now on is part of it.
+    Begin(usize),
+    /// It ends the transaction, and all of it happens.
+    Commit(usize),
+    /// It ends the transaction, and nothing of it happens.
+    Abort(usize),
     /// A client asks who is there.
     Presence(usize, Arc<str>),
     /// A client asks for history.
@@ -96,6 +102,9 @@ impl Step {
             Self::Ack(..) => "ack",
             Self::Nack(..) => "nack",
             Self::Goodbye(..) => "goodbye",
+            Self::Begin(..) => "begin",
+            Self::Commit(..) => "commit",
+            Self::Abort(..) => "abort",
             Self::Presence(..) => "presence",
             Self::History(..) => "history",
             Self::ApiPublish(..) => "api-publish",
@@ -114,7 +123,10 @@ impl fmt::Display for Step {
             | Self::Wait(number)
             | Self::Disconnect(number)
             | Self::Read(number)
-            | Self::Goodbye(number) => write!(f, " {number}"),
+            | Self::Goodbye(number)
+            | Self::Begin(number)
+            | Self::Commit(number)
+            | Self::Abort(number) => write!(f, " {number}"),
             Self::Kill(number, other)
             | Self::Freeze(number, other)
             | Self::Thaw(number, other)
@@ -184,6 +196,9 @@ impl FromStr for Step {
             "ack" => Self::Ack(number(1)?, number(2)?),
             "nack" => Self::Nack(number(1)?, number(2)?),
             "goodbye" => Self::Goodbye(number(1)?),
+            "begin" => Self::Begin(number(1)?),
+            "commit" => Self::Commit(number(1)?),
+            "abort" => Self::Abort(number(1)?),
             "presence" => Self::Presence(number(1)?, name(2)?),
             "history" => Self::History(number(1)?, name(2)?),
             "api-publish" => Self::ApiPublish(number(1)?, name(2)?),
