@@ -1,6 +1,9 @@
 //! The truth that clients are held against: what the server accepted, in its order.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use gorani_broker::{ClientInfo, Publication};
 
@@ -42,6 +45,8 @@ pub(super) struct Ledger {
     lines: BTreeMap<Arc<str>, Line>,
     /// Of each epoch that began at a failover: the one before it.
     before: BTreeMap<Arc<str>, Arc<str>>,
+    /// Numbers that stand in transactions and were not committed: none of them may be accepted.
+    pub(super) uncommitted: BTreeSet<u64>,
     /// Messages of work queues.
     pub(super) jobs: Jobs,
     /// What took place.
@@ -68,12 +73,27 @@ impl Ledger {
             self.violations.push(format!("{channel}: a publication without a number was accepted"));
             return;
         };
+        self.check_committed(channel, number);
         self.counts.add("publications accepted");
         let line = self.line(channel);
         let previous = line.numbers.last().copied();
         line.numbers.push(number);
         let accepted = Accepted { offset: publication.offset, epoch: publication.epoch.clone(), previous };
         line.all.insert(number, accepted);
+    }
+
+    /// What stood in a transaction is about to happen.
+    pub(super) fn commit(&mut self, numbers: impl Iterator<Item = u64>) {
+        for number in numbers {
+            self.uncommitted.remove(&number);
+        }
+    }
+
+    /// A publication or a message of a queue is accepted.
+    pub(super) fn check_committed(&mut self, name: &str, number: u64) {
+        if self.uncommitted.contains(&number) {
+            self.violations.push(format!("{name}: {number} of a transaction without a COMMIT was accepted"));
+        }
     }
 
     /// An epoch ended at a failover, and the next one begins with its publications.

@@ -81,6 +81,7 @@ impl Server {
         let number = number_of(&publication.data).unwrap_or(0);
         let message = Message { publication: Arc::new(publication), attempts: 0, owner: None };
         queue.messages.insert(id, message);
+        self.ledger.check_committed(name, number);
         self.ledger.jobs.accepted(name, id, number);
         self.wake(name);
         Ok(())

@@ -60,6 +60,12 @@ pub(super) enum Step {
     Poll(usize, usize, usize, usize),
     /// A client of SockJS sends what it has to say to a worker of its session's process.
     Post(usize, usize),
+    /// It begins a transaction: what it sends and acknowledges from now on is part of it.
+    Begin(usize),
+    /// It ends the transaction, and all of it happens.
+    Commit(usize),
+    /// It ends the transaction, and nothing of it happens.
+    Abort(usize),
     /// A client asks who is there.
     Presence(usize, Arc<str>),
     /// A client asks for history.
@@ -102,6 +108,9 @@ impl Step {
             Self::Goodbye(..) => "goodbye",
             Self::Poll(..) => "poll",
             Self::Post(..) => "post",
+            Self::Begin(..) => "begin",
+            Self::Commit(..) => "commit",
+            Self::Abort(..) => "abort",
             Self::Presence(..) => "presence",
             Self::History(..) => "history",
             Self::ApiPublish(..) => "api-publish",
@@ -120,7 +129,10 @@ impl fmt::Display for Step {
             | Self::Wait(number)
             | Self::Disconnect(number)
             | Self::Read(number)
-            | Self::Goodbye(number) => write!(f, " {number}"),
+            | Self::Goodbye(number)
+            | Self::Begin(number)
+            | Self::Commit(number)
+            | Self::Abort(number) => write!(f, " {number}"),
             Self::Kill(number, other)
             | Self::Freeze(number, other)
             | Self::Thaw(number, other)
@@ -196,6 +208,9 @@ impl FromStr for Step {
             "goodbye" => Self::Goodbye(number(1)?),
             "poll" => Self::Poll(number(1)?, number(2)?, number(3)?, number(4)?),
             "post" => Self::Post(number(1)?, number(2)?),
+            "begin" => Self::Begin(number(1)?),
+            "commit" => Self::Commit(number(1)?),
+            "abort" => Self::Abort(number(1)?),
             "presence" => Self::Presence(number(1)?, name(2)?),
             "history" => Self::History(number(1)?, name(2)?),
             "api-publish" => Self::ApiPublish(number(1)?, name(2)?),

@@ -1,11 +1,12 @@
 //! A client of STOMP over TCP in the simulation: it subscribes to channels, recovers, consumes work queues, and notes what it is
 //! told. What contradicts the ledger is a violation.
 //!
-//! - [`requests`]: what it asks for. - [`frame`]: frames taken apart. - [`consumer`]: what it was given of queues.
+//! - [`requests`]: what it asks for. - [`transaction`]: what it asks for together. - [`frame`]: frames taken apart. - [`consumer`]: what it was given of queues.
 
 mod consumer;
 mod frame;
 mod requests;
+mod transaction;
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, DuplexStream, ReadBuf};
 
 pub(super) use self::consumer::AckMode;
-use self::{consumer::Consumer, frame::Frame};
+use self::{consumer::Consumer, frame::Frame, transaction::Transaction};
 use super::{
     client::SOCKET_BYTES,
     jobs::{Job, Jobs},
@@ -38,6 +39,8 @@ enum Asked {
     Send(Arc<str>, u64),
     /// These were handled.
     Settle(Vec<Job>),
+    /// These were sent, with true if to a queue, and these handled.
+    Commit(Vec<(Arc<str>, u64, bool)>, Vec<Job>),
     Goodbye,
 }
 
@@ -68,6 +71,8 @@ pub(super) struct StompClient {
     channels: BTreeMap<Arc<str>, Channel>,
     /// By id of the subscription; those that were left stay until that is confirmed.
     consumers: BTreeMap<String, Consumer>,
+    /// The transaction that is open.
+    transaction: Option<Transaction>,
     /// True if it has taken part at all.
     pub(super) is_used: bool,
     /// The last things that it was told, for the trace.
@@ -264,6 +269,17 @@ impl StompClient {
             }
             Asked::Settle(jobs) if jobs.iter().any(|job| server.queue_has(job)) => {
                 Err("an ACK is confirmed, and the queue has the message still".to_owned())
+            }
+            Asked::Commit(sends, jobs) => {
+                let is_accepted = |(name, number, is_queue): &(Arc<str>, u64, bool)| match is_queue {
+                    true => server.ledger.jobs.is_accepted(name, *number),
+                    false => server.ledger.get(name, *number).is_some(),
+                };
+                if !sends.iter().all(is_accepted) || jobs.iter().any(|job| server.queue_has(job)) {
+                    return Err("a COMMIT is confirmed, and not all of it happened".to_owned());
+                }
+                server.ledger.counts.add("transactions committed");
+                Ok(())
             }
             Asked::Publish(..) | Asked::Send(..) | Asked::Settle(_) => Ok(()),
             Asked::Goodbye if !self.received.is_empty() => {

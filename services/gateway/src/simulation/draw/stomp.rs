@@ -69,6 +69,11 @@ impl Draw {
                 continue;
             }
             choices.push((1, Step::Goodbye(index)));
+            if client.has_transaction() {
+                choices.extend([(12, Step::Commit(index)), (6, Step::Abort(index))]);
+            } else {
+                choices.push((4, Step::Begin(index)));
+            }
             let (queues, channels) = (draw.queues, draw.channels);
             let unasked = client.unasked().into_iter();
             choices.extend(unasked.map(|channel| (40, Step::Subscribe(index, channel))));

@@ -85,11 +85,16 @@ impl Consumer {
         Ok(())
     }
 
+    /// These are not acknowledged after all.
+    pub(super) fn hold_again(&mut self, jobs: Vec<(Job, String)>) {
+        self.held.splice(0..0, jobs);
+    }
+
     /// Takes a message out, and with mode `client` all before it: what its ACK says, and what that acknowledges.
-    pub(super) fn settle(&mut self, job: &Job) -> Option<(String, Vec<Job>)> {
+    pub(super) fn settle(&mut self, job: &Job) -> Option<(String, Vec<(Job, String)>)> {
         let index = self.held.iter().position(|(held, _)| held == job)?;
         let ack = self.held.get(index)?.1.clone();
         let first = if self.mode == AckMode::Client { 0 } else { index };
-        Some((ack, self.held.drain(first..=index).map(|(job, _)| job).collect()))
+        Some((ack, self.held.drain(first..=index).collect()))
     }
 }

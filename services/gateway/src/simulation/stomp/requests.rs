@@ -6,6 +6,7 @@ use super::{
     AckMode, Asked, Channel, StompClient,
     consumer::{self, Consumer},
     frame,
+    transaction::NAME,
 };
 use crate::simulation::{
     jobs::Job,
@@ -14,7 +15,7 @@ use crate::simulation::{
 };
 
 impl StompClient {
-    fn ask(&mut self, asked: Asked) -> u32 {
+    pub(super) fn ask(&mut self, asked: Asked) -> u32 {
         self.next_receipt += 1;
         self.pending.insert(self.next_receipt, asked);
         self.next_receipt
@@ -70,9 +71,25 @@ impl StompClient {
     }
 
     /// Publishes to a channel, or sends to a queue.
-    pub(in crate::simulation) fn publish(&mut self, name: &Arc<str>, number: u64, is_queue: bool) -> bool {
+    pub(in crate::simulation) fn publish(
+        &mut self,
+        name: &Arc<str>,
+        number: u64,
+        is_queue: bool,
+        server: &mut Server,
+    ) -> bool {
         if !self.is_connected() {
             return false;
+        }
+        if let Some(transaction) = &mut self.transaction {
+            transaction.send(name, number, is_queue);
+            server.ledger.uncommitted.insert(number);
+            let prefix = if is_queue { "queue" } else { "topic" };
+            self.send(format!(
+                "SEND\ndestination:/{prefix}/{}\ncontent-type:application/json\ntransaction:{NAME}\n\n{{\"n\":{number}}}\0",
+                frame::escaped(name),
+            ));
+            return true;
         }
         let (prefix, asked) = match is_queue {
             true => ("queue", Asked::Send(name.clone(), number)),
@@ -139,8 +156,15 @@ impl StompClient {
         if !self.is_connected() {
             return false;
         }
-        let holder = self.consumers.values_mut().find(|consumer| consumer.held().any(|held| *held == job));
-        let Some((ack, settled)) = holder.and_then(|consumer| consumer.settle(&job)) else { return false };
+        let holder = self.consumers.iter_mut().find(|(_, consumer)| consumer.held().any(|held| *held == job));
+        let Some((id, consumer)) = holder else { return false };
+        let Some((ack, settled)) = consumer.settle(&job) else { return false };
+        if let (true, Some(transaction)) = (is_handled, &mut self.transaction) {
+            transaction.settle(id, settled);
+            self.send(format!("ACK\nid:{ack}\ntransaction:{NAME}\n\n\0"));
+            return true;
+        }
+        let settled = settled.into_iter().map(|(job, _)| job).collect();
         let (command, settled) = match is_handled {
             true => ("ACK", settled),
             false => ("NACK", Vec::new()),

@@ -60,6 +60,12 @@ impl World {
             Step::Leave(client, queue) => done(self.stomp_client(*client)?.leave(queue)),
             Step::Ack(client, index) => self.stomp_settle(*client, *index, true),
             Step::Nack(client, index) => self.stomp_settle(*client, *index, false),
+            Step::Begin(client) => done(self.stomp_client(*client)?.begin()),
+            Step::Commit(client) => {
+                let network = self.network.clone();
+                done(self.stomp_client(*client)?.commit(&mut network.0.lock().server))
+            }
+            Step::Abort(client) => done(self.stomp_client(*client)?.abort()),
             Step::Goodbye(client) => done(self.stomp_client(*client)?.say_goodbye()),
             _ => None,
         }
@@ -67,7 +73,9 @@ impl World {
 
     fn stomp_send(&mut self, client: usize, name: &Arc<str>, is_queue: bool) -> Option<String> {
         let number = self.next_number + 1;
-        let is_sent = self.stomp_client(client)?.publish(name, number, is_queue);
+        let network = self.network.clone();
+        let server = &mut network.0.lock().server;
+        let is_sent = self.stomp_client(client)?.publish(name, number, is_queue, server);
         self.next_number = number;
         is_sent.then(|| format!("number {number}"))
     }
@@ -85,6 +93,7 @@ impl World {
                 continue;
             }
             self.carry_out(&Step::Connect(client, client % PROCESSES, client)).await;
+            self.carry_out(&Step::Commit(client)).await;
             for channel in self.stomp_client(client).map(|client| client.unasked()).unwrap_or_default() {
                 self.carry_out(&Step::Subscribe(client, channel)).await;
             }
