@@ -65,3 +65,21 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_are_kept_from_a_millisecond_on_and_no_more_than_fit_between_two_additions() {
+        let tally = Tally::default();
+        tally.held(COUNTED_FROM - Duration::from_nanos(1));
+        assert!(tally.held.borrow().is_empty());
+        tally.held(COUNTED_FROM);
+        assert_eq!(*tally.held.borrow(), [COUNTED_FROM]);
+        for _ in 0..2 * KEPT_TURNS {
+            tally.held(COUNTED_FROM);
+        }
+        assert_eq!(tally.held.borrow().len(), KEPT_TURNS);
+    }
+}

@@ -14,6 +14,7 @@ mod forks;
 mod inbox;
 mod presence;
 mod roster;
+mod subscribing;
 
 use super::{
     Hub,

@@ -219,3 +219,6 @@ impl Consumers {
         wanted.flat_map(of).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! What a channel's options make of a subscription: every combination of them, for each who may ask.
+
+use gorani_auth::{ChannelOptions, GrantedBy, SubscribeGranted};
+
+use super::*;
+use crate::session::client::subscriptions::Subscription;
+
+const OPTIONS: usize = 7;
+
+/// Every combination of the options that matter here.
+fn combinations() -> impl Iterator<Item = ChannelOptions> {
+    (0..1_u32 << OPTIONS).map(|bits| {
+        let is = |bit: u32| bits & (1 << bit) != 0;
+        ChannelOptions {
+            force_recovery: is(0),
+            allow_recovery: is(1),
+            force_positioning: is(2),
+            allow_positioning: is(3),
+            join_leave: is(4),
+            force_push_join_leave: is(5),
+            history_size: if is(6) { 10 } else { 0 },
+            history_ttl: Duration::from_secs(60),
+            ..ChannelOptions::default()
+        }
+    })
+}
+
+fn granted(options: &ChannelOptions) -> SubscribeGranted<'static> {
+    SubscribeGranted {
+        options: options.clone(),
+        by: GrantedBy::Options,
+        expires_at: None,
+        info: None,
+        data: None,
+    }
+}
+
+fn traits(subscription: &Subscription) -> [bool; 3] {
+    [subscription.recoverable, subscription.positioned, subscription.join_leave]
+}
+
+#[test]
+fn what_the_server_subscribes_has_all_that_the_options_allow() {
+    let bench = Bench::connected();
+    for options in combinations() {
+        let subscription = bench.session.granted_by_server("a", &granted(&options));
+        let history = options.has_history();
+        let recoverable = history && (options.force_recovery || options.allow_recovery);
+        let positioned = history && (recoverable || options.force_positioning || options.allow_positioning);
+        assert_eq!(traits(&subscription), [recoverable, positioned, options.join_leave], "{options:?}");
+        assert!(subscription.server_side);
+    }
+}
+
+#[test]
+fn what_nobody_asks_for_is_had_only_where_the_options_force_it() {
+    let bench = Bench::connected();
+    for options in combinations() {
+        let subscription = bench.session.granted("a", &granted(&options), false, None);
+        let history = options.has_history();
+        let recoverable = history && options.force_recovery;
+        let positioned = history && (options.force_recovery || options.force_positioning);
+        let join_leave = options.join_leave && options.force_push_join_leave;
+        assert_eq!(traits(&subscription), [recoverable, positioned, join_leave], "{options:?}");
+        let mut hidden = subscription;
+        hidden.hide();
+        let request = hidden.request(10);
+        assert!(!request.presence && !request.announce && !request.join_leave);
+    }
+}
+
+#[test]
+fn a_client_is_given_what_it_asks_for_as_far_as_the_options_of_the_channel_allow_it() {
+    let asked = |channel: &str, asks: Value| {
+        let mut bench = Bench::connected();
+        let mut subscribe = json!({"channel": channel});
+        subscribe.as_object_mut().unwrap().extend(asks.as_object().unwrap().clone());
+        bench.say(json!({"id": 2, "subscribe": subscribe}));
+        bench.next_subscribe();
+        traits(bench.session.subscription(channel).unwrap())
+    };
+    assert_eq!(asked("history:a", json!({})), [false, false, false]);
+    assert_eq!(asked("history:a", json!({"positioned": true})), [false, true, false]);
+    assert_eq!(asked("history:a", json!({"recoverable": true})), [true, true, false]);
+    assert_eq!(asked("history:a", json!({"join_leave": true})), [false, false, true]);
+    let all = json!({"recoverable": true, "positioned": true, "join_leave": true});
+    assert_eq!(asked("history:a", all.clone()), [true, true, true]);
+    assert_eq!(asked("open:a", all.clone()), [false, false, false], "nothing of it is there");
+    assert_eq!(asked("forced:a", json!({})), [true, true, false]);
+    assert_eq!(asked("forced:a", all), [true, true, false]);
+}
+
+#[test]
+fn an_empty_name_or_token_and_one_byte_too_many_are_bad_requests() {
+    let longest = |more: usize| format!("open:{}", "x".repeat(settings().channel_max_bytes - 5 + more));
+    let mut bench = Bench::connected();
+    for channel in [String::new(), longest(1)] {
+        let replies = bench.say(json!({"id": 2, "subscribe": {"channel": channel}}));
+        assert_eq!(error_code(&replies[0]), 107);
+    }
+    bench.say(json!({"id": 3, "subscribe": {"channel": longest(0)}}));
+    bench.next_subscribe();
+    for (channel, token) in [("", "token"), ("open:a", ""), ("", "")] {
+        let replies = bench.say(json!({"id": 4, "sub_refresh": {"channel": channel, "token": token}}));
+        assert_eq!(error_code(&replies[0]), 107);
+    }
+}
