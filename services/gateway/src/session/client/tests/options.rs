@@ -27,7 +27,7 @@ fn combinations() -> impl Iterator<Item = ChannelOptions> {
 
 fn granted(options: &ChannelOptions) -> SubscribeGranted<'static> {
     SubscribeGranted {
-        options: options.clone(),
+        options: *options,
         by: GrantedBy::Options,
         expires_at: None,
         info: None,
