@@ -112,7 +112,6 @@ macro_rules! http_service {
                 }
                 let Some(stream) = stream.http() else { return };
                 let accepted = stream.get_ref().accepted();
-                data.insert(accepted.addresses());
                 if let Some(watched) = accepted.slot.watched() {
                     data.insert(watched);
                 }

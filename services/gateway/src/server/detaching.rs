@@ -30,9 +30,10 @@ pub(super) enum Detaching<T> {
     Detached,
 }
 
-impl<T> Detaching<T> {
+impl<T: OnAccepted> Detaching<T> {
     pub(super) fn new(stream: T, times: Rc<Times>) -> Self {
-        Self::Http { io: HttpIo::new(stream, times.clone()), detachable: Rc::default(), times }
+        let detachable = Rc::new(Detachable::new(stream.accepted().addresses()));
+        Self::Http { io: HttpIo::new(stream, times.clone()), detachable, times }
     }
 
     /// The connection, unless a response has it.

@@ -16,7 +16,7 @@ use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 
 use super::pipe::PipeReader;
-use crate::node::open_responses::OpenResponse;
+use crate::{node::open_responses::OpenResponse, transport::endpoint::SocketAddresses};
 
 /// The rest of a response, behind its head.
 pub struct Detached {
@@ -29,30 +29,39 @@ pub struct Detached {
 }
 
 /// A connection of HTTP/1, as the handlers of its requests see it.
-#[derive(Default)]
-pub struct Detachable(RefCell<Option<Detached>>);
+pub struct Detachable {
+    /// Its own addresses. Here, since each entry of a connection's data costs every idle connection.
+    pub addresses: SocketAddresses,
+    /// Boxed: most connections have none.
+    waiting: RefCell<Option<Box<Detached>>>,
+}
 
 impl Detachable {
+    /// A connection with these addresses.
+    pub fn new(addresses: SocketAddresses) -> Self {
+        Self { addresses, waiting: RefCell::default() }
+    }
+
     /// The response that waits for the connection.
     pub fn take(&self) -> Option<Detached> {
-        self.0.take()
+        self.waiting.take().map(|response| *response)
     }
 
     fn is_waiting(&self) -> bool {
-        self.0.borrow().is_some()
+        self.waiting.borrow().is_some()
     }
 }
 
 /// The body of a response that leaves HTTP. For actix-http it has no bytes, and ends once the connection is taken over.
 pub struct DetachedBody {
     connection: Rc<Detachable>,
-    response: Option<Detached>,
+    response: Option<Box<Detached>>,
 }
 
 impl DetachedBody {
     /// The body of this response on this connection.
     pub fn new(connection: Rc<Detachable>, response: Detached) -> Self {
-        Self { connection, response: Some(response) }
+        Self { connection, response: Some(Box::new(response)) }
     }
 }
 
@@ -65,7 +74,7 @@ impl MessageBody for DetachedBody {
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         if let Some(response) = self.response.take() {
-            self.connection.0.replace(Some(response));
+            self.connection.waiting.replace(Some(response));
         }
         // actix-http writes what it has now, and is woken when the connection is taken over.
         if self.connection.is_waiting() { Poll::Pending } else { Poll::Ready(None) }

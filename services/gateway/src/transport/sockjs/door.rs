@@ -3,6 +3,7 @@
 
 use std::{
     net::SocketAddr,
+    rc::Rc,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -29,9 +30,9 @@ use crate::{
         admission::{attempts::Attempt, slots::NoSlot},
     },
     transport::{
-        endpoint::{Handshake, Refused, SocketAddresses},
+        endpoint::{Handshake, Refused},
         forward::is_forwarded,
-        held::opening::Local,
+        held::{detached::Detachable, opening::Local},
         peer::{client_address, source},
     },
 };
@@ -110,7 +111,10 @@ impl<'r> Door<'r> {
             query: self.request.query_string().to_owned(),
             headers: self.request.headers().clone(),
             peer: self.peer,
-            local: self.request.conn_data::<SocketAddresses>().and_then(|addresses| addresses.local),
+            local: self
+                .request
+                .conn_data::<Rc<Detachable>>()
+                .and_then(|connection| connection.addresses.local),
             is_secure: self.local.is_secure,
             subprotocol: None,
         }

@@ -1,6 +1,6 @@
 //! From an HTTP request with `Upgrade: websocket` to the actor that owns the socket. `specs/websocket.md`, items 1 to 4.
 
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
 
 use actix::{Actor, AsyncContext, Context};
 use actix_http::{HttpMessage as _, Request, Version};
@@ -22,10 +22,10 @@ use crate::{
     session::{Now, Session},
     transport::{
         carrier::Carried,
-        endpoint::{Handshake, Refused, SocketAddresses},
+        endpoint::{Handshake, Refused},
         endpoints::{Endpoints, WebSocketRoute},
         errand::Errands,
-        held::opening::Local,
+        held::{detached::Detachable, opening::Local},
         mailbox,
         peer::{client_address, source},
         sockjs::framed::Framed,
@@ -167,7 +167,7 @@ impl Upgrades {
             query: head.uri.query().unwrap_or_default().to_owned(),
             headers: request.headers().clone(),
             peer,
-            local: request.conn_data::<SocketAddresses>().and_then(|addresses| addresses.local),
+            local: request.conn_data::<Rc<Detachable>>().and_then(|connection| connection.addresses.local),
             is_secure: self.local.is_secure,
             subprotocol,
         };
