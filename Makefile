@@ -112,7 +112,7 @@ turns: ## hostile input against a release build: no turn of a worker over 5 ms (
 		$(CARGO) test --locked -p gorani-tests --test system hostile::turns -- --test-threads 1
 
 SEEDS ?= 1000
-simulate: ## nodes in a simulated world, for SEEDS seeds (SEED=… for one, SCHEDULE=file to replay its steps; NODES=1000: a large cluster)
+simulate: ## nodes in a simulated world, for SEEDS seeds (from FROM on; SEED=… for one, SCHEDULE=file to replay its steps; NODES=1000: a large cluster)
 ifeq ($(origin NODES),command line)
 	NODES=$(NODES) $(CARGO) test --profile $(BENCH_PROFILE) --locked -p gorani --lib simulation::many_nodes -- --nocapture
 else

@@ -1,5 +1,6 @@
 //! Schedules by hand, for races that chance seldom draws.
 
+mod failovers;
 mod queues;
 mod receive;
 

@@ -157,13 +157,17 @@ impl Server {
         }
     }
 
-    /// A failover to a replica that had not received the newest `count` publications of any channel.
+    /// A failover to a replica that had not received the newest `count` publications of any channel. What a replica has is a beginning
+    /// of what was done: without a publication it has no epoch that began after it either.
     pub(super) fn forget_newest(&mut self, count: u64) {
         self.life += 1;
         for (channel, stream) in &mut self.streams {
             stream.top = stream.top.saturating_sub(count);
             let top = stream.top;
             stream.publications.retain(|(publication, _)| publication.offset <= top);
+            while let Some(before) = stream.ancestors.pop_if(|before| before.offset > top) {
+                stream.epoch = before.epoch;
+            }
             self.ledger.went_back(channel, stream.top);
         }
     }
