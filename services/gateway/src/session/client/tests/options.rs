@@ -26,13 +26,7 @@ fn combinations() -> impl Iterator<Item = ChannelOptions> {
 }
 
 fn granted(options: &ChannelOptions) -> SubscribeGranted<'static> {
-    SubscribeGranted {
-        options: options.clone(),
-        by: GrantedBy::Options,
-        expires_at: None,
-        info: None,
-        data: None,
-    }
+    SubscribeGranted { options: *options, by: GrantedBy::Options, expires_at: None, info: None, data: None }
 }
 
 fn traits(subscription: &Subscription) -> [bool; 3] {
