@@ -13,6 +13,7 @@ pub(in crate::hub) mod faulty;
 mod forks;
 mod inbox;
 mod presence;
+mod receivers;
 mod roster;
 mod subscribing;
 

@@ -77,3 +77,15 @@ async fn a_place_that_was_lost_is_taken_again_and_without_room_the_session_ends(
     }
     assert_eq!(ended, 1);
 }
+
+#[actix_rt::test]
+async fn of_two_sessions_the_one_whose_place_was_lost_takes_it_again() {
+    let bench = Bench::start();
+    let _sessions = [bench.holder("one").await, bench.holder("other").await];
+    bench.clock.advance(MORE_THAN_HALF);
+    bench.broker.cluster().connection_refresh("42", &["one"], PLACE_TTL).await.unwrap();
+    bench.clock.advance(MORE_THAN_HALF);
+    assert_eq!(bench.holders().await, ["one"]);
+    bench.worker.refresh_places().await.unwrap();
+    assert_eq!(bench.holders().await, ["one", "other"]);
+}

@@ -49,6 +49,7 @@ async fn surveys(count: u32) {
 #[actix_rt::test]
 async fn what_clients_hold_is_published_while_they_hold_it() {
     let bench = Bench::start(usize::MAX, usize::MAX);
+    assert!(Arc::ptr_eq(&bench.worker.hub().memory, &bench.memory), "replies draw on the same budget");
     let client = bench.private(100 * KIB);
     surveys(1).await;
     assert_eq!(bench.memory.client_bytes(), 100 * KIB);

@@ -80,7 +80,9 @@ async fn a_node_that_goes_down_ends_its_sessions_spread_over_the_time_or_all_at_
         }
         for tenth in 1..=10 {
             tokio::time::sleep(over / 10).await;
-            assert_eq!(told(&clients).await, tenth);
+            // To look takes some milliseconds, in which the next one may be told.
+            let told = told(&clients).await;
+            assert!((tenth..=tenth + 1).contains(&told), "{told} after {tenth} tenths of the time");
         }
     }
 }

@@ -91,6 +91,9 @@ async fn a_session_that_ends_while_it_is_expected_back_leaves_every_channel() {
     let again = SubscribeRequest { channel: "b".into(), ..request(&client, true) };
     assert!(worker.hub_mut().join(client.key, &again).is_some());
     assert!(worker.hub().is_entered(client.key, "b"), "it never left");
+    let new = SubscribeRequest { channel: "new".into(), ..request(&client, true) };
+    assert!(worker.hub_mut().join(client.key, &new).is_some());
+    assert!(!worker.hub().is_entered(client.key, "new"), "nobody expected it there");
     worker.deregister(client.key, None);
     pass(1).await;
     for channel in ["a", "b", "c"] {

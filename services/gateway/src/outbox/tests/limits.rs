@@ -112,7 +112,9 @@ fn an_outbox_is_listed_as_large_from_the_threshold_on_and_once() {
     outbox.push(Bytes::from_static(b"1")).unwrap();
     outbox.push_pair(Bytes::from_static(b"2"), Bytes::from_static(b"3")).unwrap();
     outbox.push_reply(Bytes::from_static(b"4")).unwrap();
+    assert_eq!(outbox.input_bytes(), 0);
     outbox.set_input(1 << 14);
+    assert_eq!(outbox.input_bytes(), 1 << 14);
     assert_eq!(survey().held.total(), OUTBOX_BYTES + 3 + (1 << 14));
     for large in [Outbox::push_pair, Outbox::push_reply_pair] {
         let outbox = Outbox::new(1 << 20);

@@ -325,3 +325,27 @@ fn position(offset: Option<&str>, epoch: Option<&str>) -> Result<Option<Position
     let offset = offset.parse().map_err(|_| Failure::bad("the offset is not a number"))?;
     Ok(Some(Position { offset, epoch: epoch.unwrap_or_default().into() }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_place_is_watched_wherever_the_options_let_a_client_ask_for_it() {
+        for bits in 0..16_u32 {
+            let is = |bit: u32| bits & (1 << bit) != 0;
+            let options = ChannelOptions {
+                allow_positioning: is(0),
+                force_positioning: is(1),
+                history_size: if is(2) { 10 } else { 0 },
+                history_ttl: Duration::from_secs(60),
+                ..ChannelOptions::default()
+            };
+            let request = subscribe_request("a".into(), &options, is(3));
+            let may_ask = options.allow_positioning || options.force_positioning;
+            assert_eq!(request.positioned, is(3) || (may_ask && options.has_history()), "{options:?}");
+        }
+    }
+}

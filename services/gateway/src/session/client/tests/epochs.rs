@@ -33,6 +33,8 @@ fn a_client_whose_epoch_ended_is_told_later_to_come_back_and_goes_on_in_the_next
     let is_due =
         |bench: &Bench| bench.session.clock.epochs.as_ref().is_some_and(|epochs| epochs.by.is_some());
     assert!(is_due(&bench));
+    let by = bench.session.clock.epochs.as_ref().and_then(|epochs| epochs.by).unwrap();
+    assert!(by >= bench.now.instant + std::time::Duration::from_secs(10), "not all at once");
     let pushes = bench.pass(SOON_S);
     assert!(pushes.iter().any(|push| push["push"]["unsubscribe"]["code"] == 2500), "{pushes:?}");
     assert!(matches!(bench.next(), Some(Action::Interrupt(_))));

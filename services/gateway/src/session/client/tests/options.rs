@@ -3,7 +3,7 @@
 use gorani_auth::{ChannelOptions, GrantedBy, SubscribeGranted};
 
 use super::*;
-use crate::session::client::subscriptions::Subscription;
+use crate::session::client::subscriptions::{Subscription, raw_bytes};
 
 const OPTIONS: usize = 7;
 
@@ -98,4 +98,10 @@ fn an_empty_name_or_token_and_one_byte_too_many_are_bad_requests() {
         let replies = bench.say(json!({"id": 4, "sub_refresh": {"channel": channel, "token": token}}));
         assert_eq!(error_code(&replies[0]), 107);
     }
+}
+
+#[test]
+fn raw_json_is_taken_as_it_is_written() {
+    let raw = serde_json::value::RawValue::from_string(r#"{"a" : 1}"#.to_owned()).unwrap();
+    assert_eq!(raw_bytes(&raw), r#"{"a" : 1}"#);
 }
