@@ -94,8 +94,9 @@ impl Worker {
             let outbox = self.hub().roster().get(key).map(|session| session.outbox.clone());
             let Some(outbox) = outbox else { return Ok(Vec::new()) };
             tokio::select! {
-                () = outbox.room() => {}
+                biased;
                 _ = &mut stopped => return Ok(Vec::new()),
+                () = outbox.room() => {}
             }
             // Listening first: what comes from now on is either taken or heard of.
             let heard = woken.notified();
@@ -116,12 +117,14 @@ impl Worker {
                     return Ok(Vec::new());
                 }
                 Ok(_) => tokio::select! {
-                    () = heard => {}
+                    biased;
                     _ = &mut stopped => return Ok(Vec::new()),
+                    () = heard => {}
                 },
                 Err(BrokerError::Unavailable(_) | BrokerError::UnknownOutcome(_)) => tokio::select! {
-                    () = tokio::time::sleep(TRY_AGAIN_AFTER) => {}
+                    biased;
                     _ = &mut stopped => return Ok(Vec::new()),
+                    () = tokio::time::sleep(TRY_AGAIN_AFTER) => {}
                 },
                 Err(error) => return Err(error.into()),
             }

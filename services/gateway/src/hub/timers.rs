@@ -71,8 +71,9 @@ impl Timers {
                 Some(tick) => {
                     let at = self.start + TICK * u32::try_from(tick).unwrap_or(u32::MAX);
                     tokio::select! {
-                        () = self.changed.notified() => continue,
+                        biased;
                         () = tokio::time::sleep_until(at) => {}
+                        () = self.changed.notified() => continue,
                     }
                     let mut due = self.due.borrow_mut();
                     let later = due.split_off(&(tick + 1, SessionKey::FIRST));
