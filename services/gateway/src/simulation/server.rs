@@ -160,6 +160,8 @@ impl Server {
             stream.top = stream.top.saturating_sub(count);
             let top = stream.top;
             stream.publications.retain(|(publication, _)| publication.offset <= top);
+            // What the replica knows of earlier epochs is as old as the rest of it.
+            stream.ancestors.iter_mut().for_each(|shared| shared.offset = shared.offset.min(top));
             self.ledger.went_back(channel, stream.top);
         }
     }
