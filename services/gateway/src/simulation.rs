@@ -135,7 +135,8 @@ fn tell(seed: u64, failed: &Run) -> String {
 
 #[test]
 fn the_same_seed_does_the_same_again() {
-    for seed in 1..6 {
+    // Of each kind of run; in 7, 11 and 26 queues and dead nodes once followed the order of a table.
+    for seed in [1, 2, 3, 4, 6, 7, 11, 26] {
         let (one, other) = (run_seed(seed, STEPS), run_seed(seed, STEPS));
         assert_eq!(one.trace, other.trace, "seed {seed}");
     }
