@@ -163,7 +163,7 @@ fn tell(seed: u64, failed: &Run) -> String {
 
 #[test]
 fn the_same_seed_does_the_same_again() {
-    for seed in 1..24 {
+    for seed in (1..24).chain([26]) {
         let (one, other) = (run_seed(seed, STEPS, true), run_seed(seed, STEPS, true));
         assert_eq!(one.steps, other.steps, "seed {seed}");
         // The embedded broker draws its epochs elsewhere.

@@ -9,7 +9,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use futures_util::future::{FutureExt as _, Shared, join_all};
 use gorani_broker::BrokerError;
 use parking_lot::Mutex;
-use rand::RngExt as _;
+use rand::{RngExt as _, seq::SliceRandom as _};
 use tokio::sync::oneshot;
 
 use super::NODE_ID_BYTES;
@@ -47,7 +47,10 @@ impl Node {
     pub(in crate::node) async fn reap_everywhere(self: Arc<Self>, dead: String) {
         let keeps_presence =
             |channel: &Arc<str>| self.channel_options(channel).is_ok_and(|options| options.presence);
-        let channels: Vec<Arc<str>> = self.interest.channels().into_iter().filter(keeps_presence).collect();
+        let mut channels: Vec<Arc<str>> =
+            self.interest.channels().into_iter().filter(keeps_presence).collect();
+        // In an order of its own, so that the nodes do not all claim the same ones first.
+        channels.shuffle(&mut random::rng());
         let left_to_others = self.reap_claimed(channels, &dead).await;
         if !left_to_others.is_empty() {
             let pause = random::rng().random_range(CLAIM..2 * CLAIM);

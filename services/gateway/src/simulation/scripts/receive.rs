@@ -102,3 +102,17 @@ fn a_session_of_sockjs_whose_poll_broke_off_is_over() {
         assert_eq!(world.end().await, [""; 0]);
     });
 }
+
+#[test]
+fn a_poll_is_told_that_a_second_failover_took_what_the_first_had_left() {
+    simulated(1, async |world| {
+        flow(world, "subscribe 5 short:b\napi-publish 1 short:b\npoll 5 1 1 0").await;
+        flow(world, "api-publish 1 short:b\napi-publish 1 short:b\nfailover 2\nheal 0\nheal 1").await;
+        flow(world, "api-publish 0 short:b\nfailover 2\nheal 0\nheal 1\napi-publish 1 short:b").await;
+        let from = world.trace.len();
+        flow(world, "poll 5 1 1 0").await;
+        let told = told(world, from);
+        assert!(told.contains(r#""unrecovered_reasons":{"short:b":"position_lost"}"#), "{told}");
+        assert_eq!(world.end().await, [""; 0]);
+    });
+}
