@@ -1,4 +1,4 @@
-//! Turns of a worker: what takes no time needs one, and a channel begins behind what its inbox held before.
+//! Turns of a worker: what takes no time needs one, and a channel begins behind what its inbox held before. Pages of history.
 
 use futures_util::FutureExt as _;
 
@@ -58,4 +58,13 @@ async fn what_stands_in_the_inbox_when_a_channel_begins_is_not_delivered_and_wha
         seen.extend(client.seen());
     }
     assert_eq!(seen, ["2"]);
+}
+
+#[actix_rt::test]
+async fn a_history_that_is_read_whole_is_not_called_truncated() {
+    let (worker, _inbox) = start();
+    let client = Client::enter(&mut worker.hub_mut(), "one");
+    let query = HistoryQuery { limit: 100, ..HistoryQuery::default() };
+    let (page, _permit) = worker.history(client.key(), "a".into(), query, HISTORY).await.unwrap();
+    assert!(page.publications.is_empty() && !page.truncated);
 }
