@@ -21,7 +21,8 @@ fn short_names() -> ClientSettings {
 }
 
 /// Names at the bound, over it and empty, and whether they are accepted.
-const NAMES: [(&str, bool); 4] = [("open:a", true), ("open:12345", true), ("open:123456", false), ("", false)];
+const NAMES: [(&str, bool); 4] =
+    [("open:a", true), ("open:12345", true), ("open:123456", false), ("", false)];
 
 fn receiver(settings: ClientSettings, channels: &[&str], positions: &str) -> Result<UniSession, Refused> {
     let wish = Wish {
