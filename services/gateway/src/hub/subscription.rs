@@ -186,3 +186,6 @@ pub(super) fn follows(before: &Publication, after: &Publication) -> bool {
         offset => after.offset == offset + 1 && is_same_epoch(&before.epoch, &after.epoch),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,7 +105,9 @@ async fn a_page_that_ends_short_of_the_top_or_has_a_hole_is_told() {
     let mut holed = page(2..=6, 6);
     holed.publications.remove(2);
     for missing in [page(2..=5, 10), holed, page(5..=10, 10)] {
-        Gap::filled_with([Ok(missing)]).await.assert_is_told().await;
+        let gap = Gap::filled_with([Ok(missing)]).await;
+        gap.assert_is_told().await;
+        assert_eq!(gap.since(), [1], "what has left the history is not asked for again");
     }
 }
 
@@ -128,6 +130,7 @@ async fn a_failover_between_two_pages_begins_the_read_anew() {
     let gap = Gap::filled_with([Ok(cut), Ok(page_after(6..=8, 8, 5)), Ok(same)]).await;
     gap.assert_goes_on_with(3..=8).await;
     assert_eq!(gap.since(), [1, 5, 1]);
+    assert_eq!(gap.worker.metrics.catch_ups.get(), 1, "it is one read");
     let gap = Gap::filled_with([Ok(after)]).await;
     gap.assert_goes_on_with(3..=8).await;
     assert_eq!(gap.since(), [1], "the first page is of the new epoch already");

@@ -56,3 +56,27 @@ impl Deflaters {
         self.of(window_bits)?.compress(part, &mut out).then(|| out.freeze())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_has_one_compressor_however_often_it_is_used() {
+        let mut deflaters = Deflaters::new(0);
+        for _ in 0..3 {
+            for window_bits in [15, 9, 12] {
+                assert!(deflaters.deflate(window_bits, &[b'x'; 100]).is_some());
+            }
+        }
+        assert_eq!(deflaters.by_window.iter().map(|(bits, _)| *bits).collect::<Vec<_>>(), [15, 9, 12]);
+    }
+
+    #[test]
+    fn a_part_is_deflated_from_the_threshold_up_to_the_limit() {
+        let mut deflaters = Deflaters::new(600);
+        let sizes = [599, 600, DEFLATE_MAX_BYTES, DEFLATE_MAX_BYTES + 1];
+        let deflated = sizes.map(|bytes| deflaters.deflate(15, &vec![b'x'; bytes]).is_some());
+        assert_eq!(deflated, [false, true, true, false]);
+    }
+}

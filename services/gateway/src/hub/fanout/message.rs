@@ -272,3 +272,6 @@ impl MessageFrames {
         self.made.push(kind);
     }
 }
+
+#[cfg(test)]
+mod tests;

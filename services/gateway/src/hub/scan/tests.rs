@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod slices;
+
 use std::{cell::Cell, collections::BTreeSet};
 
 use gorani_broker::{Broker, ClientInfo, MemoryBroker, MemorySettings, Retention};

@@ -67,3 +67,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

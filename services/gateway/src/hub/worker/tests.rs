@@ -1,6 +1,8 @@
 //! The inbox: what does not fit is told, whenever it is noticed.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod turns;
+
 use std::time::Duration;
 
 use gorani_broker::{DataKind, MemoryBroker, MemorySettings, Position, Publication};

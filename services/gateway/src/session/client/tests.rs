@@ -5,6 +5,7 @@ mod commands;
 mod connecting;
 mod epochs;
 mod large_replies;
+mod limits;
 mod options;
 mod receiving;
 mod subscribing;

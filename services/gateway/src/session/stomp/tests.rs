@@ -7,6 +7,7 @@ mod consuming;
 mod ending;
 mod forging;
 mod heart_beats;
+mod limits;
 mod ordering;
 mod sending;
 mod subscribing;
@@ -81,6 +82,7 @@ fn policy(settings: ClientSettings) -> Arc<Policy> {
              "allow_user_limited_channels": true},
             {"name": "history", "allow_subscribe_for_client": true, "history_size": 10, "history_ttl": "60s",
              "allow_recovery": true, "presence": true, "join_leave": true},
+            {"name": "kept", "allow_subscribe_for_client": true, "history_size": 10, "history_ttl": "60s"},
             {"name": "closed"}
         ]
     }))
