@@ -5,7 +5,7 @@
 //! `specs/client-protocol.md`.
 //!
 //! - [`policy`]: rules, tokens and limits. - [`commands`]: in order, and which have to wait. - [`connect`]: from the first command to the reply. - [`subscriptions`]:
-//!   subscribe, unsubscribe, refresh of both kinds. - [`receive`]: for receivers without commands. - [`requests`]: publish, history, presence. - [`large_reply`]: replies of megabytes. - [`clock`]: heartbeats
+//!   subscribe, unsubscribe, sub_refresh. - [`refresh`]: of the connection. - [`receive`]: for receivers without commands. - [`requests`]: publish, history, presence. - [`large_reply`]: replies of megabytes. - [`clock`]: heartbeats
 //!   and expiry. - [`epochs`]: those that ended while the client stayed.
 
 mod clock;
@@ -15,6 +15,7 @@ mod epochs;
 mod large_reply;
 pub mod policy;
 pub(in crate::session) mod receive;
+mod refresh;
 mod requests;
 mod server_side;
 mod subscriptions;

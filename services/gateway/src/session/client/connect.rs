@@ -334,53 +334,6 @@ impl ClientSession {
             release(channel, actions);
         }
     }
-
-    /// A new token for the connection.
-    pub(super) fn refresh(&mut self, id: u32, token: &str, now: Now, actions: &mut Actions) {
-        if token.is_empty() {
-            return self.refuse(id, ErrorCode::BAD_REQUEST, actions);
-        }
-        self.step.count_token();
-        let claims = match self.policy.tokens.connection(token, now.unix_s()) {
-            Ok(claims) => claims,
-            // SDKs end for good on an error of a refresh that is not temporary. After this they come back with a new token.
-            Err(TokenError::Expired) => return self.close(Disconnect::EXPIRED, actions),
-            Err(TokenError::NotYetValid) => {
-                return self.refuse(id, ErrorCode::TOKEN_EXPIRED.temporarily(), actions);
-            }
-            Err(error) => match self.policy.refuse_token(error) {
-                Refused::Error(error) => return self.refuse(id, error, actions),
-                Refused::Disconnect(disconnect) => return self.close(disconnect, actions),
-            },
-        };
-        if claims.user != *self.user {
-            return self.close(Disconnect::INVALID_TOKEN, actions);
-        }
-        let expires_at = claims.expires_at;
-        self.clock.set_expiry(expires_at.map(|at| self.end_of(at, now)));
-        self.count_success();
-        let client = &self.client;
-        actions.line(|out| {
-            reply::reply_refresh(id, client, VERSION, expires_at.is_some(), ttl(expires_at, now), out);
-        });
-    }
-
-    /// A backend prolongs the connection's life, or ends it.
-    pub(super) fn server_refresh(
-        &mut self,
-        expired: bool,
-        expire_at: Option<u64>,
-        now: Now,
-        actions: &mut Actions,
-    ) {
-        if expired || expire_at.is_some_and(|at| at <= now.unix_s()) {
-            return self.close(Disconnect::EXPIRED, actions);
-        }
-        self.clock.set_expiry(expire_at.map(|at| self.end_of(at, now)));
-        if matches!(self.state, State::Connected) {
-            self.tell_refreshed(expire_at.is_some(), ttl(expire_at, now), actions);
-        }
-    }
 }
 
 fn seconds(time: Duration) -> u32 {
