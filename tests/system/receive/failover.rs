@@ -65,9 +65,13 @@ impl Pair {
         let answer = self.replica.ask("REPLICAOF NO ONE");
         assert!(answer.starts_with("+OK"), "{answer}");
         self.road.lead_to(self.replica.address());
-        // Readiness may not have noticed that Redis was away: only a publication tells that it is back.
+        // Readiness may not have noticed that Redis was away: only a request tells that it is back.
         let probe = json!({"channel": "news:probe", "data": 0});
         eventually("publications work again", SOON, || self.node.api().call("publish", &probe).0 == 200);
+        // Subscriptions go over a connection of their own.
+        let receive = "/connection/uni_sse?channels=news:probe";
+        let status = || Stream::open(self.node.address(), "GET", receive, "", "").head.status;
+        eventually("subscriptions work again", SOON, || status() == 200);
     }
 
     fn publish(&self, numbers: std::ops::RangeInclusive<u64>) -> Position {
