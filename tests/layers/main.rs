@@ -24,7 +24,7 @@ const ROOMS: &[&[&str]] = &[
     &["session", "outbox", "telemetry"],
     &["settings", "metrics", "disconnect"],
     &["memory"],
-    &["clock", "random"],
+    &["clock", "random", "forward_broker"],
 ];
 
 /// Where the rooms are, from the top of the repository.

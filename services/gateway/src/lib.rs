@@ -16,6 +16,10 @@
 //!
 //! To embed it, with a handler of one's own on a path, see [`Gorani::handler`] and [`WebSocketHandler`].
 
+#[cfg(test)]
+#[macro_use]
+mod forward_broker;
+
 pub mod api;
 pub mod cli;
 pub mod clock;

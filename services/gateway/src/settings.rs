@@ -130,7 +130,7 @@ impl fmt::Debug for ApiSettings {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ErrorMode {
-    /// What is wrong with the call itself is told in the body of a 200.
+    /// Errors of the call itself are told in the body of a 200.
     #[default]
     Body,
     /// Every error has its HTTP status.

@@ -62,7 +62,7 @@ struct Run {
     wrong: Vec<String>,
     /// Steps that were carried out, those after the drawn ones included.
     carried_out: Counts,
-    /// What came of them.
+    /// The outcomes of them.
     outcomes: Counts,
 }
 

@@ -18,7 +18,7 @@ const SMALL_BYTES: usize = 1024;
 /// Pieces that an idle chunk keeps room for.
 const KEPT_PIECES: usize = 4;
 
-/// What is left to write of a chunk.
+/// The part of a chunk that is not written yet.
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
     size: [u8; SIZE_BYTES],
@@ -108,7 +108,7 @@ impl Chunk {
         }
     }
 
-    /// What is left, in order.
+    /// The part that is left, in order.
     fn slices(&self) -> impl Iterator<Item = &[u8]> {
         let size = self.size.get(SIZE_BYTES - self.size_left..).unwrap_or_default();
         let tail = TAIL.get(TAIL.len() - self.tail_left..).unwrap_or_default();

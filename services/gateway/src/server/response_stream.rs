@@ -37,7 +37,7 @@ pub(super) struct ResponseStream {
     pipe: PipeReader,
     is_chunked: bool,
     times: Rc<Times>,
-    /// What is being written.
+    /// The chunk that is being written.
     chunk: Chunk,
     /// Something was written since the last flush of a buffering stream (TLS).
     needs_flush: bool,

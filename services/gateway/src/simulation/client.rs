@@ -37,7 +37,7 @@ pub(super) struct Client {
     /// It asks to be told of others that join and leave.
     watches: bool,
     stream: Option<DuplexStream>,
-    /// What it has to say, where something else than a WebSocket carries it.
+    /// The commands that it has to send, where something else than a WebSocket carries them.
     pub(super) carried: Option<Vec<String>>,
     /// The process that it is connected to.
     pub(super) process: Option<usize>,

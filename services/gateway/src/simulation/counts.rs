@@ -9,7 +9,7 @@ use std::{
 
 use super::Run;
 
-/// How often a long run says how far it is.
+/// Time between two reports of a long run.
 const TOLD_EVERY: Duration = Duration::from_secs(30);
 
 /// Numbers by what was counted. A run counts beside its other work, so that counting needs no `&mut`.

@@ -2,16 +2,14 @@
 //! into the ledger; what it forgets with its process, and when a position is too old, begins anew there.
 
 use std::{
-    collections::BTreeSet,
     sync::{Arc, Weak},
     time::Duration,
 };
 
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use gorani_broker::{
-    Broker, BrokerError, BrokerStats, ClientInfo, Cluster, Health, HistoryPage, HistoryQuery, MemoryBroker,
-    MemorySettings, Position, PresencePage, PresenceQuery, Publication, PublishOptions, Published, Retention,
-    Sink, memory::Clock, queue::Queues,
+    Broker, BrokerError, ClientInfo, HistoryPage, HistoryQuery, MemoryBroker, MemorySettings, Position,
+    PresenceQuery, Publication, PublishOptions, Published, Retention, memory::Clock,
 };
 use tokio::time::Instant;
 
@@ -54,7 +52,7 @@ impl EmbeddedBroker {
         Self { network: network.clone(), memory }
     }
 
-    /// Where a stream stands, as the broker says.
+    /// The position of a stream, as the broker says.
     fn stands(&self, channel: &str, position: &Position) {
         if !position.epoch.is_empty() {
             self.network.0.lock().server.embedded_stands(channel, position);
@@ -63,9 +61,9 @@ impl EmbeddedBroker {
 }
 
 impl Broker for EmbeddedBroker {
-    fn start(&self, sink: Arc<dyn Sink>) -> Answer<()> {
-        self.memory.start(sink)
-    }
+    forward_broker!(
+        memory: start, publish_join, publish_leave, subscribe, unsubscribe, renew, remove_history, presence_add, presence_remove, presence, presence_stats, presence_nodes, presence_reap, cluster, queues, health, stats
+    );
 
     fn publish(&self, channel: &str, publication: Publication, options: PublishOptions) -> Answer<Published> {
         let mut accepted = publication.clone();
@@ -81,22 +79,6 @@ impl Broker for EmbeddedBroker {
         ready(result).boxed()
     }
 
-    fn publish_join(&self, channel: &str, info: Arc<ClientInfo>) -> Answer<()> {
-        self.memory.publish_join(channel, info)
-    }
-
-    fn publish_leave(&self, channel: &str, info: Arc<ClientInfo>) -> Answer<()> {
-        self.memory.publish_leave(channel, info)
-    }
-
-    fn subscribe(&self, channels: &[Arc<str>]) -> Answer<()> {
-        self.memory.subscribe(channels)
-    }
-
-    fn unsubscribe(&self, channels: &[Arc<str>]) -> Answer<()> {
-        self.memory.unsubscribe(channels)
-    }
-
     fn history(&self, channel: &str, query: HistoryQuery, retention: Retention) -> Answer<HistoryPage> {
         let Some(result) = self.memory.history(channel, query, retention).now_or_never() else {
             return ready(Err(BrokerError::Unavailable("an answer that is not there".to_owned()))).boxed();
@@ -105,60 +87,6 @@ impl Broker for EmbeddedBroker {
             self.stands(channel, &page.top);
         }
         ready(result).boxed()
-    }
-
-    fn renew(&self, channel: &str, epoch: &str) -> Answer<()> {
-        self.memory.renew(channel, epoch)
-    }
-
-    fn remove_history(&self, channel: &str) -> Answer<()> {
-        self.memory.remove_history(channel)
-    }
-
-    fn presence_add(
-        &self,
-        channel: &str,
-        info: Arc<ClientInfo>,
-        ttl: Duration,
-        announce: bool,
-    ) -> Answer<()> {
-        self.memory.presence_add(channel, info, ttl, announce)
-    }
-
-    fn presence_remove(&self, channel: &str, client: &str) -> Answer<()> {
-        self.memory.presence_remove(channel, client)
-    }
-
-    fn presence(&self, channel: &str, query: PresenceQuery) -> Answer<PresencePage> {
-        self.memory.presence(channel, query)
-    }
-
-    fn presence_stats(&self, channel: &str) -> Answer<(u64, u64)> {
-        self.memory.presence_stats(channel)
-    }
-
-    fn presence_nodes(&self, channel: &str, id_bytes: usize) -> Answer<BTreeSet<String>> {
-        self.memory.presence_nodes(channel, id_bytes)
-    }
-
-    fn presence_reap(&self, channel: &str, node: &str, limit: u32) -> Answer<Vec<Arc<ClientInfo>>> {
-        self.memory.presence_reap(channel, node, limit)
-    }
-
-    fn cluster(&self) -> &dyn Cluster {
-        self.memory.cluster()
-    }
-
-    fn queues(&self) -> Option<&dyn Queues> {
-        self.memory.queues()
-    }
-
-    fn health(&self) -> Health {
-        self.memory.health()
-    }
-
-    fn stats(&self) -> BrokerStats {
-        self.memory.stats()
     }
 }
 

@@ -64,7 +64,7 @@ pub(super) struct Jobs {
     buried: BTreeSet<(String, u64)>,
     /// Numbers of messages that were sent to a queue and accepted.
     accepted: BTreeSet<(String, u64)>,
-    /// What took place.
+    /// The things that took place.
     pub(super) counts: Counts,
     pub(super) violations: Vec<String>,
 }

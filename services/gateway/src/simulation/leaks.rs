@@ -1,4 +1,4 @@
-//! What is left in memory of processes that have ended: a node that is gone is held by nothing, or an embedder that starts and stops
+//! Processes that have ended, and are still in memory: a node that is gone is held by nothing, or an embedder that starts and stops
 //! nodes grows for ever.
 
 use std::{

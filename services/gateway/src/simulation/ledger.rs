@@ -49,7 +49,7 @@ pub(super) struct Ledger {
     pub(super) uncommitted: BTreeSet<u64>,
     /// Messages of work queues.
     pub(super) jobs: Jobs,
-    /// What took place.
+    /// The things that took place.
     pub(super) counts: Counts,
     /// What must not happen, and did.
     pub(super) violations: Vec<String>,
@@ -82,7 +82,7 @@ impl Ledger {
         line.all.insert(number, accepted);
     }
 
-    /// What stood in a transaction is about to happen.
+    /// The frames of a transaction are about to be carried out.
     pub(super) fn commit(&mut self, numbers: impl Iterator<Item = u64>) {
         for number in numbers {
             self.uncommitted.remove(&number);

@@ -53,7 +53,7 @@ impl Target<'_> {
     }
 }
 
-/// What the drawing of steps may choose from.
+/// The choices of the drawing of steps.
 pub(super) struct Choices<'d> {
     pub(super) random: &'d mut StdRng,
     /// Channels of this run.
@@ -62,7 +62,7 @@ pub(super) struct Choices<'d> {
     pub(super) steps: &'d mut Vec<(u32, Step)>,
 }
 
-/// Where the stream of a channel ends: epoch and offset.
+/// The end of a channel's stream: epoch and offset.
 pub(super) type Top<'t> = dyn Fn(&str) -> Option<(Arc<str>, u64)> + 't;
 
 /// A client that receives over HTTP. A step that makes no sense to it does nothing, and says so.
@@ -133,15 +133,15 @@ pub(super) trait Receiver {
         Vec::new()
     }
 
-    /// What is under way, and goes on by itself.
+    /// The steps that are under way, and go on by themselves.
     fn movements(&self, index: usize) -> Vec<Step> {
         if self.is_open() { vec![Step::Read(index)] } else { Vec::new() }
     }
 
-    /// What it may do next.
+    /// The steps that it may take next.
     fn choose(&self, index: usize, choices: &mut Choices<'_>);
 
-    /// What it does at the end of a run, when everything is to come to rest.
+    /// Its part at the end of a run, when everything is to come to rest.
     fn settle(&self, index: usize) -> Vec<Step>;
 
     /// At the end, when nothing moves any more: what does not agree with the ledger.

@@ -63,7 +63,7 @@ pub(super) struct Server {
     life: u64,
     /// The embedded broker of the only node, in place of all this.
     pub(super) embedded: Weak<MemoryBroker>,
-    /// Where its streams stand.
+    /// The positions of its streams.
     embedded_tops: BTreeMap<Arc<str>, Position>,
     /// What was accepted.
     pub(super) ledger: Ledger,
@@ -192,7 +192,7 @@ impl Server {
         self.streams.get(channel).map(|stream| (stream.epoch.clone(), stream.top)).or_else(embedded)
     }
 
-    /// Where a stream of the embedded broker stands. Another epoch is another stream.
+    /// The position of a stream of the embedded broker. Another epoch is another stream.
     pub(super) fn embedded_stands(&mut self, channel: &str, position: &Position) {
         let before = self.embedded_tops.insert(channel.into(), position.clone());
         if before.is_some_and(|before| before.epoch != position.epoch) {

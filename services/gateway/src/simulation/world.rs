@@ -52,7 +52,7 @@ pub(super) struct World {
     pub(super) next_number: u64,
     /// Requests of backends that have not ended.
     pub(super) asked: Vec<Asked>,
-    /// What was done, in words; nothing where nobody reads it.
+    /// The steps that were carried out, in words; nothing where nobody reads it.
     pub(super) trace: Vec<String>,
     pub(super) is_traced: bool,
     /// Steps that were carried out, by kind.

@@ -200,7 +200,7 @@ impl ChannelRules {
     }
 }
 
-/// Who may read the history of a channel.
+/// The permissions to read the history of a channel.
 fn history_allowed(options: &ChannelOptions) -> Allowed {
     Allowed {
         subscriber: options.allow_history_for_subscriber,

@@ -1,11 +1,11 @@
 //! What a broker across a network would see of the API, and what its failures come to.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use gorani_broker::{
-    Broker, BrokerError, ClientInfo, Cluster, Health, HistoryPage, HistoryQuery, MemoryBroker,
-    MemorySettings, PresencePage, PresenceQuery, Publication, PublishOptions, Published, Retention, Sink,
+    Broker, BrokerError, HistoryPage, HistoryQuery, MemoryBroker, MemorySettings, Publication,
+    PublishOptions, Published, Retention,
 };
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -40,9 +40,10 @@ impl Slow {
 type Answer<T> = BoxFuture<'static, Result<T, BrokerError>>;
 
 impl Broker for Slow {
-    fn start(&self, sink: Arc<dyn Sink>) -> Answer<()> {
-        self.inner.start(sink)
-    }
+    forward_broker!(
+        inner: start, publish_join, publish_leave, subscribe, unsubscribe, renew, remove_history, presence_add, presence_remove, presence, presence_stats, presence_nodes, presence_reap, cluster, health
+    );
+
     fn publish(&self, channel: &str, publication: Publication, options: PublishOptions) -> Answer<Published> {
         self.note("publish");
         let answer = match &self.fails_with {
@@ -58,57 +59,12 @@ impl Broker for Slow {
             answer.await
         })
     }
-    fn publish_join(&self, channel: &str, info: Arc<ClientInfo>) -> Answer<()> {
-        self.inner.publish_join(channel, info)
-    }
-    fn publish_leave(&self, channel: &str, info: Arc<ClientInfo>) -> Answer<()> {
-        self.inner.publish_leave(channel, info)
-    }
-    fn subscribe(&self, channels: &[Arc<str>]) -> Answer<()> {
-        self.inner.subscribe(channels)
-    }
-    fn unsubscribe(&self, channels: &[Arc<str>]) -> Answer<()> {
-        self.inner.unsubscribe(channels)
-    }
     fn history(&self, channel: &str, query: HistoryQuery, retention: Retention) -> Answer<HistoryPage> {
         self.note("history");
         match &self.fails_with {
             Some(error) => std::future::ready(Err(error.clone())).boxed(),
             None => self.inner.history(channel, query, retention),
         }
-    }
-    fn remove_history(&self, channel: &str) -> Answer<()> {
-        self.inner.remove_history(channel)
-    }
-    fn presence_add(
-        &self,
-        channel: &str,
-        info: Arc<ClientInfo>,
-        ttl: Duration,
-        _announce: bool,
-    ) -> Answer<()> {
-        self.inner.presence_add(channel, info, ttl, false)
-    }
-    fn presence_remove(&self, channel: &str, client: &str) -> Answer<()> {
-        self.inner.presence_remove(channel, client)
-    }
-    fn presence(&self, channel: &str, query: PresenceQuery) -> Answer<PresencePage> {
-        self.inner.presence(channel, query)
-    }
-    fn presence_stats(&self, channel: &str) -> Answer<(u64, u64)> {
-        self.inner.presence_stats(channel)
-    }
-    fn presence_nodes(&self, channel: &str, id_bytes: usize) -> Answer<BTreeSet<String>> {
-        self.inner.presence_nodes(channel, id_bytes)
-    }
-    fn presence_reap(&self, channel: &str, node: &str, limit: u32) -> Answer<Vec<Arc<ClientInfo>>> {
-        self.inner.presence_reap(channel, node, limit)
-    }
-    fn cluster(&self) -> &dyn Cluster {
-        &self.inner
-    }
-    fn health(&self) -> Health {
-        self.inner.health()
     }
 }
 

@@ -67,7 +67,7 @@ impl Bench {
         self.worker.clone().settle("q".into(), ids, is_handled).await.unwrap();
     }
 
-    /// What another node finds in the queue.
+    /// The messages that another node finds in the queue.
     async fn left(&self) -> Vec<(Delivery, String)> {
         let queues = self.broker.queues().unwrap();
         queues.keep("q", "other", None, &self.limits).await.unwrap();

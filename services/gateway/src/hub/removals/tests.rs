@@ -1,4 +1,4 @@
-//! What could not be taken out of the broker is asked for again, and not for ever.
+//! A removal that failed is asked for again, and not for ever.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use gorani_broker::Broker as _;

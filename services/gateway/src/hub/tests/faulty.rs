@@ -1,18 +1,11 @@
 //! A broker that fails when the test says so, and notes what it was asked.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    future::ready,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, future::ready, rc::Rc, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use gorani_broker::{
-    Broker, BrokerError, ClientInfo, Cluster, Health, HistoryPage, HistoryQuery, MemoryBroker,
-    MemorySettings, PresencePage, PresenceQuery, Publication, PublishOptions, Published, Retention, Sink,
-    queue::Queues,
+    Broker, BrokerError, ClientInfo, HistoryPage, HistoryQuery, MemoryBroker, MemorySettings, Publication,
+    PublishOptions, Published, Retention, Sink,
 };
 use parking_lot::Mutex;
 
@@ -59,7 +52,7 @@ impl Faulty {
         *self.fails.lock() = None;
     }
 
-    /// How often it was asked for that so far.
+    /// The number of times that it was asked for that so far.
     pub(in crate::hub) fn count(&self, call: &str) -> usize {
         self.calls.lock().iter().filter(|known| **known == call).count()
     }
@@ -82,9 +75,10 @@ impl Sink for Nobody {
 }
 
 impl Broker for Faulty {
-    fn start(&self, sink: Arc<dyn Sink>) -> Answer<()> {
-        self.inner.start(sink)
-    }
+    forward_broker!(
+        inner: start, subscribe, unsubscribe, remove_history, presence, presence_stats, presence_nodes, presence_reap, cluster, queues, health
+    );
+
     fn publish(&self, channel: &str, publication: Publication, options: PublishOptions) -> Answer<Published> {
         self.inner.publish(channel, publication, options)
     }
@@ -94,12 +88,6 @@ impl Broker for Faulty {
     fn publish_leave(&self, channel: &str, info: Arc<ClientInfo>) -> Answer<()> {
         self.ask("leave", || self.inner.publish_leave(channel, info))
     }
-    fn subscribe(&self, channels: &[Arc<str>]) -> Answer<()> {
-        self.inner.subscribe(channels)
-    }
-    fn unsubscribe(&self, channels: &[Arc<str>]) -> Answer<()> {
-        self.inner.unsubscribe(channels)
-    }
     fn history(&self, channel: &str, query: HistoryQuery, retention: Retention) -> Answer<HistoryPage> {
         self.queries.lock().push(query.clone());
         let mut pages = self.pages.lock();
@@ -108,9 +96,6 @@ impl Broker for Faulty {
     }
     fn renew(&self, channel: &str, epoch: &str) -> Answer<()> {
         self.ask("renew", || self.inner.renew(channel, epoch))
-    }
-    fn remove_history(&self, channel: &str) -> Answer<()> {
-        self.inner.remove_history(channel)
     }
     fn presence_add(
         &self,
@@ -123,26 +108,5 @@ impl Broker for Faulty {
     }
     fn presence_remove(&self, channel: &str, client: &str) -> Answer<()> {
         self.ask("presence_remove", || self.inner.presence_remove(channel, client))
-    }
-    fn presence(&self, channel: &str, query: PresenceQuery) -> Answer<PresencePage> {
-        self.inner.presence(channel, query)
-    }
-    fn presence_stats(&self, channel: &str) -> Answer<(u64, u64)> {
-        self.inner.presence_stats(channel)
-    }
-    fn presence_nodes(&self, channel: &str, id_bytes: usize) -> Answer<BTreeSet<String>> {
-        self.inner.presence_nodes(channel, id_bytes)
-    }
-    fn presence_reap(&self, channel: &str, node: &str, limit: u32) -> Answer<Vec<Arc<ClientInfo>>> {
-        self.inner.presence_reap(channel, node, limit)
-    }
-    fn cluster(&self) -> &dyn Cluster {
-        &self.inner
-    }
-    fn queues(&self) -> Option<&dyn Queues> {
-        Some(&self.inner)
-    }
-    fn health(&self) -> Health {
-        self.inner.health()
     }
 }

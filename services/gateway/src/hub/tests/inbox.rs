@@ -1,4 +1,4 @@
-//! What fits into an inbox, to the byte, and marks in it.
+//! The room of an inbox, to the byte, and marks in it.
 
 use std::sync::{Arc, atomic::Ordering};
 

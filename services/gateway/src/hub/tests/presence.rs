@@ -1,4 +1,4 @@
-//! Who stands in presence stays there while its session lasts, and for a while when it was told to come back.
+//! A client stays in presence while its session lasts, and for a while when it was told to come back.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What receivers without commands are sent: bare objects, and how far each one brings them.
+//! The objects that receivers without commands are sent, and the positions that each one brings them to.
 
 use std::sync::Arc;
 

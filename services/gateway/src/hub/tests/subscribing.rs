@@ -1,4 +1,4 @@
-//! What of a subscription is entered into the broker and taken out again, and what it is told of its place.
+//! The entries of a subscription in the broker, their removal, and its position.
 
 use std::{sync::Arc, time::Duration};
 

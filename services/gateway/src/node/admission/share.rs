@@ -96,7 +96,7 @@ impl Share {
         of_network(most.saturating_sub(self.0.lock().total))
     }
 
-    /// How many are held.
+    /// The number that is held.
     #[cfg(test)]
     pub(crate) fn total(&self) -> usize {
         self.0.lock().total

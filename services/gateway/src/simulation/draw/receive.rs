@@ -1,4 +1,4 @@
-//! What clients that receive over HTTP may do next. Every fourth seed has some, so that the rest of a run goes deeper without
+//! The next steps of clients that receive over HTTP. Every fourth seed has some, so that the rest of a run goes deeper without
 //! them.
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
@@ -13,7 +13,7 @@ use crate::simulation::{
 /// So many times more is published in such runs.
 pub(super) const PUBLICATIONS: Weight = 8;
 
-/// What is drawn for a run with such clients.
+/// The chances of a run with such clients.
 pub(super) struct ReceiveDraw {
     /// Its own, so that runs without them stay what they are.
     random: StdRng,

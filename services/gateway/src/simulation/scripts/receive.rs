@@ -12,7 +12,7 @@ async fn flow(world: &mut World, steps: &str) {
     }
 }
 
-/// What was told since a place in the trace.
+/// The lines of the trace since a place in it.
 fn told(world: &World, from: usize) -> String {
     world.trace.get(from..).unwrap_or_default().join("\n")
 }

@@ -9,7 +9,7 @@ use crate::simulation::{jobs::Job, server::Server};
 /// The only one that is open at a time has this name.
 pub(super) const NAME: &str = "t";
 
-/// What stands in the open transaction.
+/// The content of the open transaction.
 #[derive(Default)]
 pub(super) struct Transaction {
     /// Name, number, and true if it goes to a queue.

@@ -1,4 +1,4 @@
-//! Who holds which message, under which name it was taken, and when a queue is forgotten.
+//! The holder of each message, the name under which it was taken, and the end of a queue.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::time::Duration;

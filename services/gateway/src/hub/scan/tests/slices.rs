@@ -1,4 +1,4 @@
-//! When a slice and a page end, by a clock that stands until an entry takes time.
+//! The ends of slices and pages, by a clock that stands until an entry takes time.
 
 use futures_util::FutureExt as _;
 

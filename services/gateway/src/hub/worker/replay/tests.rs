@@ -1,4 +1,4 @@
-//! What is sent at a stretch, to the byte.
+//! The bytes that are sent at a stretch.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use futures_util::FutureExt as _;

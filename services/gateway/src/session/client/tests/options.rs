@@ -1,4 +1,4 @@
-//! What a channel's options make of a subscription: every combination of them, for each who may ask.
+//! The subscription that a channel's options give: every combination of them, for each who may ask.
 
 use gorani_auth::{ChannelOptions, GrantedBy, SubscribeGranted};
 
