@@ -160,7 +160,7 @@ pub enum Action {
     /// The reply of a subscribe is written: let held back events follow.
     Release(Arc<str>),
     /// Show the messages of a channel in this way from now on.
-    Show(Arc<str>, Arc<View>),
+    SetHeaders(Arc<str>, Arc<View>),
     /// Send the session publications of a channel, with the permit for them if they are large, and let held back events follow.
     Replay(Arc<str>, Vec<Arc<Publication>>, Option<ReplyPermit>),
     /// Leave a channel.
@@ -170,13 +170,13 @@ pub enum Action {
     /// Publish.
     Publish(Ticket, Arc<str>, Publication, PublishOptions),
     /// Add a message to a work queue; its outcome is that of a publication.
-    Push(Ticket, Arc<str>, Publication),
+    PushToQueue(Ticket, Arc<str>, Publication),
     /// Take so many messages of a work queue, or fewer, as soon as there are any.
-    Take(Ticket, Arc<str>, u32),
+    Fetch(Ticket, Arc<str>, u32),
     /// Stop waiting for the messages of this ticket.
-    StopTaking(Ticket),
+    StopFetching(Ticket),
     /// These messages of a work queue were handled, or (false) are for others.
-    Settle(Ticket, Arc<str>, Vec<DeliveryId>, bool),
+    Acknowledge(Ticket, Arc<str>, Vec<DeliveryId>, bool),
     /// Read history.
     History(Ticket, Arc<str>, HistoryQuery, Retention),
     /// Read presence.
@@ -201,9 +201,9 @@ pub enum Outcome {
     /// Of [`Action::Publish`].
     Published(Result<Published, ErrorCode>),
     /// Of [`Action::Take`]; nothing after [`Action::StopTaking`].
-    Taken(Result<Vec<Delivery>, ErrorCode>),
+    Fetched(Result<Vec<Delivery>, ErrorCode>),
     /// Of [`Action::Settle`].
-    Settled(Result<(), ErrorCode>),
+    Acknowledged(Result<(), ErrorCode>),
     /// Of [`Action::History`], with the permit for a large reply.
     History(Result<(HistoryPage, Option<ReplyPermit>), ErrorCode>),
     /// Of [`Action::Presence`], with the permit for a large reply.

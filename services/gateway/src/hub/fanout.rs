@@ -25,7 +25,7 @@ pub use self::encoding::{Encoding, Framing, Protocol};
 use self::{
     deflate::Deflaters,
     intern::Interner,
-    message::{Copy, MessageFrames},
+    message::{MessageFrames, SubscriptionCopy},
 };
 use crate::{
     hub::subscription::follows,
@@ -40,7 +40,7 @@ use crate::{
 
 /// A run of events that belong together: publications that follow each other without a gap and exclude nobody, one
 /// publication that excludes somebody, or joins and leaves.
-pub(super) struct Span<'a> {
+pub(super) struct EventBatch<'a> {
     /// Offsets of the first and the last publication and their epoch; absent where there are no offsets.
     pub(super) offsets: Option<(u64, u64, &'a Arc<str>)>,
     /// Client that must not get it; empty for nobody.
@@ -49,7 +49,7 @@ pub(super) struct Span<'a> {
     pub(super) is_presence: bool,
 }
 
-impl<'a> Span<'a> {
+impl<'a> EventBatch<'a> {
     /// Describes a run, as cut by [`Span::length`].
     pub(super) fn of(run: &'a [Event]) -> Self {
         match (run.first(), run.last()) {
@@ -84,7 +84,7 @@ struct Prepared {
     /// What the current run became.
     ready: Option<Bytes>,
     /// Of STOMP: the subscriptions to which a message is shown.
-    copies: Box<[Copy]>,
+    copies: Box<[SubscriptionCopy]>,
 }
 
 /// Turns runs of events, and messages of one session, into ready bytes.
@@ -127,8 +127,9 @@ impl Encoder {
     }
 
     /// The number of the encoding that shows a view in place of another one, for the same subscription.
-    pub(super) fn show(&mut self, id: EncodingId, view: &Arc<View>) -> EncodingId {
-        let Some(encoding) = self.encodings.key(id.0).map(|encoding| encoding.showing(Some(view))) else {
+    pub(super) fn set_headers(&mut self, id: EncodingId, view: &Arc<View>) -> EncodingId {
+        let Some(encoding) = self.encodings.key(id.0).map(|encoding| encoding.with_headers(Some(view)))
+        else {
             return id;
         };
         let shown = self.acquire(&encoding);

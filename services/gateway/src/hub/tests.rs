@@ -8,20 +8,20 @@ use bytes::Bytes;
 use gorani_broker::{ClientInfo, Event, Position, Publication, Retention};
 
 mod budget;
-mod control;
+mod command;
 pub(in crate::hub) mod faulty;
 mod forks;
 mod inbox;
 mod presence;
 mod receivers;
-mod roster;
+mod registry;
 mod subscribing;
 
 use super::{
     Hub,
-    channel::Missed,
+    channel::CatchUpResult,
     fanout::{Encoding, Framing, Protocol},
-    roster::{Registration, SessionKey},
+    registry::{SessionKey, SessionRegistration},
 };
 use crate::{
     outbox::Outbox,
@@ -61,7 +61,7 @@ impl Client {
 
     pub(super) fn enter_over(hub: &mut Hub, name: &str, framing: Framing) -> Self {
         let (signals, outbox) = (Mailbox::default(), Outbox::new(1 << 20));
-        let key = hub.roster_mut().register(Registration {
+        let key = hub.registry_mut().register(SessionRegistration {
             mailbox: signals.clone().start().recipient(),
             outbox: outbox.clone(),
             encoding: Encoding { protocol: Protocol::Client, framing },
@@ -69,7 +69,7 @@ impl Client {
             protocol: "json",
             connected_at_ms: 0,
         });
-        hub.roster_mut().identify(key, "".into(), name.into());
+        hub.registry_mut().identify(key, "".into(), name.into());
         let info = ClientInfo { client: name.to_owned(), ..ClientInfo::default() };
         Self { key, outbox, signals, info: Arc::new(info) }
     }
@@ -168,8 +168,8 @@ fn events(offsets: impl IntoIterator<Item = u64>) -> Vec<Event> {
 }
 
 /// The publications that a read found.
-fn missed(offsets: impl IntoIterator<Item = u64>) -> Option<Missed> {
-    Some(Missed { events: events(offsets), epoch: "e".into(), ancestors: Vec::new() })
+fn missed(offsets: impl IntoIterator<Item = u64>) -> Option<CatchUpResult> {
+    Some(CatchUpResult { events: events(offsets), epoch: "e".into(), ancestors: Vec::new() })
 }
 
 #[actix_rt::test]
@@ -358,12 +358,12 @@ async fn one_slow_consumer_stops_and_its_neighbour_gets_everything() {
 async fn a_session_is_found_under_its_newest_identity_alone() {
     let mut hub = Hub::new(usize::MAX);
     let client = Client::enter(&mut hub, "first");
-    hub.roster_mut().identify(client.key, "42".into(), "second".into());
-    hub.roster_mut().identify(client.key, "43".into(), "third".into());
-    let found = |user, client| hub.roster().of(user, client).len();
+    hub.registry_mut().identify(client.key, "42".into(), "second".into());
+    hub.registry_mut().identify(client.key, "43".into(), "third".into());
+    let found = |user, client| hub.registry().of(user, client).len();
     assert_eq!((found(None, Some("first")), found(None, Some("second")), found(Some("42"), None)), (0, 0, 0));
     assert_eq!((found(None, Some("third")), found(Some("43"), None)), (1, 1));
-    assert_eq!(hub.roster().identified().count(), 1);
+    assert_eq!(hub.registry().identified().count(), 1);
 }
 
 #[actix_rt::test]
@@ -383,10 +383,10 @@ async fn the_last_subscription_that_leaves_says_so() {
 async fn a_session_that_does_not_empty_its_mailbox_is_ended_as_slow_and_no_other_is() {
     let mut hub = Hub::default();
     let clients = [Client::enter(&mut hub, "slow"), Client::enter(&mut hub, "quick")];
-    hub.roster().get(clients[1].key).unwrap().tell(Signal::Timer);
+    hub.registry().get(clients[1].key).unwrap().signal(Signal::Timer);
     let mut told = 0;
     while !clients[0].is_ended_as_slow() {
-        hub.roster().get(clients[0].key).unwrap().tell(Signal::Timer);
+        hub.registry().get(clients[0].key).unwrap().signal(Signal::Timer);
         told += 1;
         assert!(told < 100, "the mailbox has no bound");
     }

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use crate::hub::roster::SessionKey;
+use crate::hub::registry::SessionKey;
 
 /// Deadlines are met with this precision: fine against limits of seconds, coarse enough to share a wake-up.
 const TICK: Duration = Duration::from_millis(50);

@@ -83,11 +83,11 @@ impl Actions {
     /// Shows a channel from now on with this view, which is the newest of this turn. If the session was let in in the same
     /// turn, also what was held back until then: it follows all that the session wrote.
     pub fn show(&mut self, channel: Arc<str>, view: Arc<View>) {
-        self.list.retain(|action| !matches!(action, Action::Show(shown, _) if **shown == *channel));
+        self.list.retain(|action| !matches!(action, Action::SetHeaders(shown, _) if **shown == *channel));
         let is_release =
             |action: &Action| matches!(action, Action::Release(released) if **released == *channel);
         let index = self.list.iter().position(is_release).unwrap_or(self.list.len());
-        self.list.insert(index, Action::Show(channel, view));
+        self.list.insert(index, Action::SetHeaders(channel, view));
     }
 
     /// Adds the end of the session.

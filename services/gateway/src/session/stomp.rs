@@ -299,10 +299,10 @@ impl Session for StompSession {
             }
             Outcome::Subscribed(outcome) => self.subscribed(ticket, outcome, actions),
             Outcome::Published(outcome) => outcome.map(drop).map_err(Failure::from),
-            Outcome::Settled(outcome) => outcome.map_err(Failure::from),
+            Outcome::Acknowledged(outcome) => outcome.map_err(Failure::from),
             // Who has said goodbye is shown nothing more: what came goes back when the session ends.
-            Outcome::Taken(_) if self.state == State::Leaving => Ok(()),
-            Outcome::Taken(taken) => self.taken(ticket, taken, actions),
+            Outcome::Fetched(_) if self.state == State::Leaving => Ok(()),
+            Outcome::Fetched(taken) => self.taken(ticket, taken, actions),
             // No other action of this session has a ticket.
             Outcome::History(_) | Outcome::Presence(_) | Outcome::PresenceStats(_) => Ok(()),
         };

@@ -83,7 +83,7 @@ impl World {
                         hub.channel_count()
                     ));
                 }
-                if hub.roster().all().count() > 0 {
+                if hub.registry().all().count() > 0 {
                     wrong.push(format!("process {index}: worker {} keeps sessions", worker.index));
                 }
                 if worker.consumers.count() > 0 {

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     clock,
-    hub::control::{Control, Target},
+    hub::session_command::{SessionCommand, SessionTarget},
     node::cluster::ClusterError,
     random,
     settings::{BrokerKind, Settings},
@@ -137,9 +137,10 @@ impl Fleet {
         let process = self.processes.get(process).unwrap().as_ref().unwrap();
         let (node, ended) = (process.node.clone().unwrap(), Ended::default());
         let into = ended.clone();
-        let target = Target { user: "nobody".to_owned(), client: None };
+        let target = SessionTarget { user: "nobody".to_owned(), client: None };
         process.spawn(async move {
-            let outcome = node.order(Control::Refresh { target, expired: true, expire_at: None }).await;
+            let outcome =
+                node.send_command(SessionCommand::Refresh { target, expired: true, expire_at: None }).await;
             *into.borrow_mut() = Some(outcome);
         });
         ended

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     clock,
-    hub::control::{Control, Target},
+    hub::session_command::{SessionCommand, SessionTarget},
 };
 
 /// Processes, workers of each, clients.
@@ -289,9 +289,9 @@ impl World {
         };
         let process = self.processes.get(process)?.as_ref()?;
         let node = process.node.clone()?;
-        let target = Target { user: String::new(), client: Some(id) };
-        let control = Control::Unsubscribe(target, channel.to_owned());
-        process.spawn(async move { node.control(control).await });
+        let target = SessionTarget { user: String::new(), client: Some(id) };
+        let command = SessionCommand::Unsubscribe(target, channel.to_owned());
+        process.spawn(async move { node.dispatch_command(command).await });
         Some(String::new())
     }
 

@@ -4,7 +4,7 @@
 //! writes what its outbox holds. One resident future does all reading and writing ([`drive`]). An idle connection holds
 //! no buffer. Design §3; `specs/websocket.md`.
 //!
-//! - [`upgrade`]: from the HTTP request to the actor. - [`drive`]: reading and writing. - [`farewell`]: the ways to end.
+//! - [`upgrade`]: from the HTTP request to the actor. - [`drive`]: reading and writing. - [`close message`]: the ways to end.
 
 mod close;
 mod task;

@@ -8,7 +8,7 @@ use super::{
     publish::LIST_MAX,
     value::{Json, List, Text},
 };
-use crate::{api::error::ApiError, disconnect::Disconnect, hub::control::Target};
+use crate::{api::error::ApiError, disconnect::Disconnect, hub::session_command::SessionTarget};
 
 /// Bytes of a disconnect's reason at most: what a close frame holds beside the code.
 const REASON_MAX_BYTES: usize = 123;
@@ -131,37 +131,37 @@ pub struct RefreshRequest<'a> {
 }
 
 /// Whose connections are meant.
-fn target(user: &Text<'_>, client: &Text<'_>) -> Result<Target, ApiError> {
+fn target(user: &Text<'_>, client: &Text<'_>) -> Result<SessionTarget, ApiError> {
     if user.is_empty() && client.is_empty() {
         return Err(ApiError::bad_request("user is empty: name a user, or a client that has none"));
     }
-    Ok(Target { user: user.to_string(), client: client.given().map(str::to_owned) })
+    Ok(SessionTarget { user: user.to_string(), client: client.given().map(str::to_owned) })
 }
 
 impl SubscribeRequest<'_> {
     /// Whose connections are meant.
-    pub fn target(&self) -> Result<Target, ApiError> {
+    pub fn target(&self) -> Result<SessionTarget, ApiError> {
         target(&self.user, &self.client)
     }
 }
 
 impl UnsubscribeRequest<'_> {
     /// Whose connections are meant.
-    pub fn target(&self) -> Result<Target, ApiError> {
+    pub fn target(&self) -> Result<SessionTarget, ApiError> {
         target(&self.user, &self.client)
     }
 }
 
 impl RefreshRequest<'_> {
     /// Whose connections are meant.
-    pub fn target(&self) -> Result<Target, ApiError> {
+    pub fn target(&self) -> Result<SessionTarget, ApiError> {
         target(&self.user, &self.client)
     }
 }
 
 impl DisconnectRequest<'_> {
     /// Whose connections are meant.
-    pub fn target(&self) -> Result<Target, ApiError> {
+    pub fn target(&self) -> Result<SessionTarget, ApiError> {
         target(&self.user, &self.client)
     }
 

@@ -10,7 +10,7 @@ use crate::{
     disconnect::{Disconnect, Unsubscribed},
     hub::{
         fanout::{Encoding, Framing, Protocol},
-        roster::Registration,
+        registry::SessionRegistration,
     },
     outbox::Outbox,
     session::{Signal, SubscribeRequest},
@@ -35,7 +35,7 @@ impl Connection {
     /// A client that is connected, and subscribed to these channels.
     pub(super) fn open(api: &Api, user: &str, client: &str, channels: &[&str]) -> Self {
         let connection = Self::default();
-        let key = api.worker.register(Registration {
+        let key = api.worker.register(SessionRegistration {
             mailbox: connection.clone().start().recipient(),
             outbox: Outbox::new(1 << 20),
             encoding: Encoding { protocol: Protocol::Client, framing: Framing::WebSocket },
@@ -44,7 +44,7 @@ impl Connection {
             connected_at_ms: 1_700_000_000_000,
         });
         let mut hub = api.worker.hub_mut();
-        hub.roster_mut().identify(key, user.into(), client.into());
+        hub.registry_mut().identify(key, user.into(), client.into());
         for channel in channels {
             let request = SubscribeRequest {
                 channel: Arc::from(*channel),

@@ -15,7 +15,7 @@ pub struct Encoding {
 
 impl Encoding {
     /// The same, for a subscription with a view of its own.
-    pub(in crate::hub) fn showing(&self, view: Option<&Arc<View>>) -> Self {
+    pub(in crate::hub) fn with_headers(&self, view: Option<&Arc<View>>) -> Self {
         let protocol = view.map_or_else(|| self.protocol.clone(), |view| Protocol::Stomp(view.clone()));
         Self { protocol, framing: self.framing }
     }

@@ -42,7 +42,7 @@ impl FrameKind {
 }
 
 /// One subscription of a view.
-pub(super) struct Copy {
+pub(super) struct SubscriptionCopy {
     /// Number of its [`FrameKind`].
     pub(super) kind: u32,
     /// What its frames begin with, as the framing has it.
@@ -50,7 +50,7 @@ pub(super) struct Copy {
 }
 
 /// What the frames of one publication share.
-pub(super) struct Shared {
+pub(super) struct SharedFrames {
     opcode: Opcode,
     /// All behind the start, as the framing has it.
     rest: Bytes,
@@ -96,7 +96,7 @@ pub(super) fn start(shown: &Shown, style: Style, framing: Framing) -> Box<[u8]> 
     out[..].into()
 }
 
-impl Shared {
+impl SharedFrames {
     /// From what follows the start: a frame's headers and its body.
     fn new(rest: &[u8], is_text: bool, framing: Framing, deflaters: &mut Deflaters) -> Self {
         let mut out = BytesMut::with_capacity(rest.len() + BRACKET_BYTES);
@@ -156,7 +156,7 @@ impl Shared {
 #[derive(Default)]
 pub(super) struct MessageFrames {
     /// What became of each publication of the run, in order; empty where nobody has asked yet.
-    kinds: Interner<FrameKind, Vec<Shared>>,
+    kinds: Interner<FrameKind, Vec<SharedFrames>>,
     /// Kinds whose frames are made.
     made: Vec<u32>,
     /// Messages without a position in a stream, for the ids that STOMP gives them.
@@ -185,9 +185,9 @@ impl MessageFrames {
     }
 
     /// The subscriptions of a view, for one more user of each kind.
-    pub(super) fn acquire(&mut self, view: &View, framing: Framing) -> Box<[Copy]> {
+    pub(super) fn acquire(&mut self, view: &View, framing: Framing) -> Box<[SubscriptionCopy]> {
         let kinds = &mut self.kinds;
-        let copies = FrameKind::all(view, framing).zip(&view.shown).map(|(kind, shown)| Copy {
+        let copies = FrameKind::all(view, framing).zip(&view.shown).map(|(kind, shown)| SubscriptionCopy {
             kind: kinds.acquire(&kind, Vec::new),
             start: start(shown, view.style, framing),
         });
@@ -195,7 +195,7 @@ impl MessageFrames {
     }
 
     /// Ends what [`MessageFrames::acquire`] began.
-    pub(super) fn release(&mut self, copies: &[Copy]) {
+    pub(super) fn release(&mut self, copies: &[SubscriptionCopy]) {
         for copy in copies {
             self.kinds.release(copy.kind);
         }
@@ -206,7 +206,7 @@ impl MessageFrames {
     /// second of a pair is empty where all is in the first.
     pub(super) fn pairs(
         &mut self,
-        copies: &[Copy],
+        copies: &[SubscriptionCopy],
         (framing, run, splits): (Framing, &[Event], bool),
         deflaters: &mut Deflaters,
     ) -> impl Iterator<Item = (Bytes, Bytes)> {
@@ -218,7 +218,7 @@ impl MessageFrames {
         let mut frames = (0..publications).flat_map(move |index| {
             copies.iter().filter_map(move |copy| Some((copy, kinds.get(copy.kind)?.0.get(index)?)))
         });
-        let is_split = move |shared: &Shared| splits && shared.rest().len() >= SPLIT_FROM_BYTES;
+        let is_split = move |shared: &SharedFrames| splits && shared.rest().len() >= SPLIT_FROM_BYTES;
         std::iter::from_fn(move || {
             // With the exact capacity, the bytes need no allocation besides their own.
             let mut bytes = 0;
@@ -260,9 +260,9 @@ impl MessageFrames {
             let delivery = view::Delivery::default();
             shown.write_rest(*style, publication, &self.message_id, delivery, &mut self.message);
             let is_text = view::message_kind(publication, *style) == MessageKind::Text;
-            Shared::new(&self.message, is_text, *framing, deflaters)
+            SharedFrames::new(&self.message, is_text, *framing, deflaters)
         });
-        let shared: Vec<Shared> = shared.collect();
+        let shared: Vec<SharedFrames> = shared.collect();
         if self.message.capacity() > KEPT_BYTES {
             self.message = BytesMut::new();
         }

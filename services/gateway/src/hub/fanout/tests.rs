@@ -189,7 +189,7 @@ fn encodings_are_forgotten_with_the_last_subscription_that_has_them() {
     let encoding = |number| Encoding { protocol: Protocol::Stomp(view(number)), framing: Framing::Raw };
     let ids: Vec<EncodingId> = (0..1000).map(|number| encoder.acquire(&encoding(number % 500))).collect();
     assert_eq!((encoder.encodings.len(), encoder.frames.kinds()), (500, 1));
-    let ids: Vec<EncodingId> = ids.into_iter().map(|id| encoder.show(id, &view(7))).collect();
+    let ids: Vec<EncodingId> = ids.into_iter().map(|id| encoder.set_headers(id, &view(7))).collect();
     assert_eq!((encoder.encodings.len(), encoder.frames.kinds()), (1, 1));
     let outbox = Outbox::new(usize::MAX);
     encoder.deliver(ids[0], "a", &[publication(DataKind::Text, b"x", 1)], &outbox);

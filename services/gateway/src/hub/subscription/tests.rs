@@ -19,10 +19,10 @@ fn subscription(encoder: &mut Encoder, join_leave: bool) -> (Subscription, Outbo
     (subscription, outbox)
 }
 
-fn take(subscription: &mut Subscription, event: Event, encoder: &mut Encoder) -> Result<(), Lost> {
+fn take(subscription: &mut Subscription, event: Event, encoder: &mut Encoder) -> Result<(), PositionLost> {
     let run = [event];
     encoder.begin();
-    subscription.take_run("a", &run, &Span::of(&run), encoder)
+    subscription.take_run("a", &run, &EventBatch::of(&run), encoder)
 }
 
 fn publication(offset: u64) -> Event {
@@ -50,7 +50,7 @@ async fn a_publication_without_a_position_reaches_who_tracks_one_and_moves_nobod
         assert_eq!(take(&mut subscription, publication(offset), &mut encoder), Ok(()), "{offset}");
         assert!(outbox.pop().is_some(), "{offset}");
     }
-    assert_eq!(subscription.told(), Some(&Position { offset: 7, epoch: "e".into() }));
+    assert_eq!(subscription.last_delivered(), Some(&Position { offset: 7, epoch: "e".into() }));
 }
 
 #[actix_rt::test]
@@ -58,11 +58,11 @@ async fn only_who_follows_the_epoch_that_ended_goes_over_to_the_next() {
     let mut encoder = Encoder::new(usize::MAX);
     let (mut subscription, _outbox) = subscription(&mut encoder, false);
     let [other, old, new]: [Arc<str>; 3] = ["other".into(), "e".into(), "new".into()];
-    assert_eq!(subscription.go_over(&other, &new, 9), Ok(false));
-    assert_eq!(subscription.told(), Some(&Position { offset: 5, epoch: old.clone() }));
-    assert_eq!(subscription.go_over(&old, &new, 4), Err(Lost));
-    assert_eq!(subscription.go_over(&old, &new, 5), Ok(true));
-    assert_eq!(subscription.told(), Some(&Position { offset: 5, epoch: new.clone() }));
-    assert!(subscription.break_off());
-    assert_eq!(subscription.go_over(&new, &old, 9), Ok(false), "it was told that it lost its place");
+    assert_eq!(subscription.change_epoch(&other, &new, 9), Ok(false));
+    assert_eq!(subscription.last_delivered(), Some(&Position { offset: 5, epoch: old.clone() }));
+    assert_eq!(subscription.change_epoch(&old, &new, 4), Err(PositionLost));
+    assert_eq!(subscription.change_epoch(&old, &new, 5), Ok(true));
+    assert_eq!(subscription.last_delivered(), Some(&Position { offset: 5, epoch: new.clone() }));
+    assert!(subscription.end());
+    assert_eq!(subscription.change_epoch(&new, &old, 9), Ok(false), "it was told that it lost its place");
 }

@@ -7,7 +7,7 @@ use gorani_broker::{ClientInfo, Event, Publication};
 
 use super::{Client, HISTORY, Hub, events, position};
 use crate::hub::{
-    inbox::{Entry, INBOX_ENTRIES, Inbox},
+    inbox::{INBOX_ENTRIES, Inbox, InboxEntry},
     subscription::HELD_BACK_EVENTS,
 };
 
@@ -49,7 +49,7 @@ async fn a_mark_stands_behind_what_is_there_or_its_channel_is_gapped() {
     let own = inbox.of_worker();
     assert!(own.mark(&channel, mark));
     assert!(
-        matches!(receiver.try_recv(), Ok(Entry::Mark(marked, found)) if marked == channel && found == mark)
+        matches!(receiver.try_recv(), Ok(InboxEntry::Mark(marked, found)) if marked == channel && found == mark)
     );
     assert!(own.load.gapped.lock().is_empty());
     for _ in 0..INBOX_ENTRIES {

@@ -7,8 +7,8 @@ use gorani_broker::{Position, Publication};
 use super::{Client, HISTORY, Hub, NO_HISTORY, events, faulty::Faulty, missed, position, publication};
 use crate::{
     hub::{
-        control::ConnectionView,
         scan::{size_of_channel, size_of_view},
+        session_command::ConnectionInfo,
         subscribe::size_of,
         subscription::follows,
     },
@@ -32,7 +32,7 @@ async fn what_is_entered_into_the_broker_is_what_is_taken_out() {
         assert_eq!([broker.count("presence_add"), broker.count("join")], entered);
         worker.deregister(client.key, None);
         assert_eq!([broker.count("presence_remove"), broker.count("leave")], taken_out);
-        assert!(worker.hub().roster().get(client.key).is_none());
+        assert!(worker.hub().registry().get(client.key).is_none());
         assert_eq!(worker.interest.wanted(), 0);
     }
 }
@@ -129,8 +129,8 @@ async fn what_connections_move_is_added_to_the_counters_once_a_second() {
     tokio::time::pause();
     let (worker, _inbox) = Faulty::new().worker().await;
     for _ in 0..2 {
-        worker.tally.sent(100);
-        worker.tally.received(3, 200);
+        worker.traffic.sent(100);
+        worker.traffic.received(3, 200);
     }
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let metrics = &worker.metrics;
@@ -144,7 +144,7 @@ async fn what_connections_move_is_added_to_the_counters_once_a_second() {
 fn an_entry_of_a_list_is_as_large_as_its_names_and_what_stands_around_them() {
     assert_eq!(size_of_channel("12345"), 133);
     let channels = ["1234", "12"].map(str::to_owned).to_vec();
-    let view = ConnectionView {
+    let view = ConnectionInfo {
         user: "42".to_owned(),
         transport: String::new(),
         protocol: String::new(),

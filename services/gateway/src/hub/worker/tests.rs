@@ -9,10 +9,10 @@ use gorani_broker::{DataKind, MemoryBroker, MemorySettings, Position, Publicatio
 
 use super::*;
 use crate::hub::{
-    control::Target,
     fanout::Framing,
+    history_reads::tests::Stream,
     inbox::INBOX_ENTRIES,
-    reads::tests::Stream,
+    session_command::SessionTarget,
     tests::{Client, HISTORY, NO_HISTORY},
 };
 use crate::session::SubscribeRequest;
@@ -20,7 +20,7 @@ use crate::session::SubscribeRequest;
 fn start() -> (Rc<Worker>, Inbox) {
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));
     let interest = Arc::new(Interest::new(broker.clone()));
-    let reads = Arc::new(Reads::new(broker.clone(), Arc::default()));
+    let reads = Arc::new(HistoryReads::new(broker.clone(), Arc::default()));
     Worker::start(0, usize::MAX, broker, interest, reads, Arc::default(), Arc::default())
 }
 
@@ -156,13 +156,13 @@ async fn a_gap_that_is_told_while_a_subscription_reads_its_place_is_not_overlook
 async fn many_orders_at_a_time_end_no_session_that_empties_its_mailbox() {
     let (worker, inbox) = start();
     let client = Client::enter(&mut worker.hub_mut(), "one");
-    worker.hub_mut().roster_mut().identify(client.key, "42".into(), "one".into());
+    worker.hub_mut().registry_mut().identify(client.key, "42".into(), "one".into());
     client.join(&mut worker.hub_mut(), NO_HISTORY, None);
     // Far more than the mailbox of this client holds, all in one turn of the worker.
     for _ in 0..200 {
-        let target = Target { user: "42".to_owned(), client: None };
-        let order = Control::Refresh { target, expired: false, expire_at: None };
-        inbox.control(Arc::new(order)).await.unwrap();
+        let target = SessionTarget { user: "42".to_owned(), client: None };
+        let order = SessionCommand::Refresh { target, expired: false, expire_at: None };
+        inbox.dispatch_command(Arc::new(order)).await.unwrap();
     }
     while client.signals() < 200 {
         assert!(!client.is_ended_as_slow(), "after {} signals", client.signals());

@@ -35,7 +35,7 @@ type ReapingKey = (Arc<str>, Option<String>);
 
 /// What is under way: whoever wants the same meanwhile waits for it.
 #[derive(Default)]
-pub(super) struct UnderWay(Mutex<HashMap<ReapingKey, Reaping>>);
+pub(super) struct ReapInProgress(Mutex<HashMap<ReapingKey, Reaping>>);
 
 /// The worker that took clients out has ended.
 pub(super) fn worker_gone() -> BrokerError {

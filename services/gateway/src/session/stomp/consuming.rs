@@ -105,7 +105,7 @@ impl StompSession {
                 let ticket = self.receipts.ticket();
                 consumer.taking = Some(ticket);
                 let count = u32::try_from(room).unwrap_or(u32::MAX);
-                actions.push(Action::Take(ticket, consumer.queue.clone(), count));
+                actions.push(Action::Fetch(ticket, consumer.queue.clone(), count));
             }
         }
     }
@@ -163,7 +163,7 @@ impl StompSession {
     ) {
         if !ids.is_empty() {
             let ticket = self.receipts.ticket();
-            actions.push(Action::Settle(ticket, queue, ids, is_handled));
+            actions.push(Action::Acknowledge(ticket, queue, ids, is_handled));
         }
     }
 
@@ -203,7 +203,7 @@ impl StompSession {
             let Source::Queue(consumer) = &mut subscription.source else { continue };
             let ids = consumer.take(serial, and_earlier);
             if !ids.is_empty() {
-                actions.push(Action::Settle(ticket, consumer.queue.clone(), ids, is_handled));
+                actions.push(Action::Acknowledge(ticket, consumer.queue.clone(), ids, is_handled));
                 is_found = true;
                 break;
             }

@@ -34,7 +34,7 @@ impl Sending {
     pub(super) fn begin(self, ticket: Ticket, actions: &mut Actions) {
         actions.push(match self.options {
             Some(options) => Action::Publish(ticket, self.name, self.publication, options),
-            None => Action::Push(ticket, self.name, self.publication),
+            None => Action::PushToQueue(ticket, self.name, self.publication),
         });
     }
 }

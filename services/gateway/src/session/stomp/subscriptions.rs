@@ -269,7 +269,7 @@ impl StompSession {
                 if let Some(ticket) = consumer.taking {
                     // What may be on its way goes back when it is here.
                     self.left_queues.push((ticket, consumer.queue.clone()));
-                    actions.push(Action::StopTaking(ticket));
+                    actions.push(Action::StopFetching(ticket));
                 }
                 let ids = consumer.take_all();
                 self.settle_ids(consumer.queue, ids, false, actions);

@@ -28,7 +28,7 @@ use crate::{
     metrics::TransportLabel,
     node::{
         Node,
-        admission::{refusals::Cause, share::Exhausted},
+        admission::{fair_share::Exhausted, refusals::RefusalCause},
     },
     session::{
         Now,
@@ -175,8 +175,8 @@ async fn wait(
     let waiting = context.local.registry.begin_poll(network, node.settings.poll.max_waiting);
     let waiting = waiting.map_err(|exhausted| {
         let (cause, sentence) = match exhausted {
-            Exhausted::All => (Cause::Polls, "too many polls wait here"),
-            Exhausted::Network => (Cause::PollsOfAddress, "too many polls from this address wait"),
+            Exhausted::All => (RefusalCause::Polls, "too many polls wait here"),
+            Exhausted::Network => (RefusalCause::PollsOfAddress, "too many polls from this address wait"),
         };
         node.refused(cause, network);
         HttpRefusal::new(ErrorCode::TOO_MANY_REQUESTS, sentence)

@@ -18,7 +18,7 @@ use super::{SessionRequest, ended_sessions::EndedSessions};
 use crate::{
     disconnect::Disconnect,
     node::{
-        admission::share::{Exhausted, Share},
+        admission::fair_share::{Exhausted, FairShare},
         client_network::ClientNetwork,
     },
 };
@@ -71,15 +71,15 @@ pub struct HttpSessionRegistry {
     /// Sessions that have just ended.
     ended: EndedSessions,
     /// Sessions that wait for their next response.
-    waiting: Share,
+    waiting: FairShare,
     /// Polls that wait for something new.
-    polls: Arc<Share>,
+    polls: Arc<FairShare>,
 }
 
 /// One of the polls that wait; it does no more when this is dropped.
 #[derive(Debug)]
 pub struct WaitingPoll {
-    polls: Arc<Share>,
+    polls: Arc<FairShare>,
     network: Option<ClientNetwork>,
 }
 
@@ -98,7 +98,7 @@ impl HttpSessionRegistry {
             parts,
             hasher: RandomState::new(),
             ended: EndedSessions::default(),
-            waiting: Share::default(),
+            waiting: FairShare::default(),
             polls: Arc::default(),
         }
     }

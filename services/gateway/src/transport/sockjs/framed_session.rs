@@ -78,7 +78,7 @@ impl Session for FramedSession {
             }
             Err(BatchError::Empty) => {}
             Err(BatchError::Broken) => {
-                // Without a word of farewell: nothing may follow what is broken.
+                // Without a word of close message: nothing may follow what is broken.
                 actions.close(Disconnect::ABNORMAL);
             }
             Err(error @ (BatchError::TooMany | BatchError::TooLarge)) => {

@@ -11,7 +11,7 @@ use crate::{
     transport::connection_state::ConnectionActor,
 };
 
-/// A connection that is dropped without a farewell, as when its thread ends.
+/// A connection that is dropped without a close message, as when its thread ends.
 static GONE: Disconnect = Disconnect::ABNORMAL;
 
 /// How far a connection has come.
@@ -92,7 +92,7 @@ impl<T: Io> WebSocketConnection<T> {
         self.state.outbox.wake();
     }
 
-    /// A slow connection gives a large unfinished message back now, not after its farewell. What follows cannot be read
+    /// A slow connection gives a large unfinished message back now, not after its close message. What follows cannot be read
     /// without it: it is thrown away.
     pub(super) fn forget_unfinished(&mut self) {
         if !self.unreadable && self.decoder.held_bytes() >= INPUT_BYTES {

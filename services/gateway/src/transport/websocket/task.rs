@@ -242,7 +242,7 @@ impl<T: Io> WebSocketConnection<T> {
                 break;
             }
         }
-        self.state.runner.worker.tally.received(messages, payload_bytes);
+        self.state.runner.worker.traffic.received(messages, payload_bytes);
         self.reschedule();
     }
 }

@@ -15,7 +15,7 @@ use super::{Io, WebSocketConnection, close::ConnectionPhase, text_frame};
 use crate::{
     hub::{
         fanout::{Encoding, Framing},
-        roster::Registration,
+        registry::SessionRegistration,
     },
     metrics::RefusalLabel,
     outbox::Outbox,
@@ -57,7 +57,7 @@ impl Upgrades {
             let node = &self.local.node;
             let source = source(node, agreed.handshake.peer, None);
             let place = node
-                .take_place(&source)
+                .acquire_permit(&source)
                 .map_err(|no_slot| EndpointRefused::Status(no_slot.status(), no_slot.to_string()))?;
             let session = agreed.route.endpoint.open(&agreed.handshake, Now::read())?;
             Ok((agreed, session, place))
@@ -92,8 +92,8 @@ impl Upgrades {
         }
         WebSocketConnection::create(|ctx: &mut Context<WebSocketConnection<T>>| {
             ctx.set_mailbox_capacity(mailbox::capacity(&self.local.node.settings));
-            place.runs(ctx.address().recipient());
-            let key = self.local.worker.register(Registration {
+            place.set_actor(ctx.address().recipient());
+            let key = self.local.worker.register(SessionRegistration {
                 mailbox: ctx.address().recipient(),
                 outbox: outbox.clone(),
                 encoding: Encoding { protocol: endpoint.protocol(), framing },

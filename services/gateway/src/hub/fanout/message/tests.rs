@@ -30,7 +30,7 @@ fn whole(pairs: impl Iterator<Item = (Bytes, Bytes)>) -> Vec<u8> {
 }
 
 /// The header `message-id` of each message of a run, in one kind of frames.
-fn message_ids(frames: &mut MessageFrames, copies: &[Copy], run: &[Event]) -> Vec<String> {
+fn message_ids(frames: &mut MessageFrames, copies: &[SubscriptionCopy], run: &[Event]) -> Vec<String> {
     let mut deflaters = Deflaters::new(usize::MAX);
     let bytes = whole(frames.pairs(copies, (Framing::Raw, run, true), &mut deflaters));
     let text = String::from_utf8(bytes).unwrap();
@@ -50,7 +50,7 @@ fn the_size_of_a_frame_is_known_before_it_is_written() {
     let mut deflaters = Deflaters::new(THRESHOLD_BYTES);
     for framing in framings {
         for bytes in [0, 10, 100, 200, 5_000, 70_000] {
-            let shared = Shared::new(&vec![b'x'; bytes], true, framing, &mut deflaters);
+            let shared = SharedFrames::new(&vec![b'x'; bytes], true, framing, &mut deflaters);
             for id in ["s", "a-long-id-of-a-subscription"] {
                 let start = start(&shown(id, false), view(framing, Vec::new()).style, framing);
                 let mut written = Vec::new();

@@ -55,7 +55,7 @@ fn item_32_two_ids_on_one_destination_get_two_messages() {
     let mut bench = Bench::subscribed("1.2", "/topic/open:a", "");
     let told = bench.ask("SUBSCRIBE\nid:1\ndestination:/topic/open:a\nreceipt:r\n\n\0");
     assert_eq!(told.get("receipt-id"), Some("r"));
-    let Some(Action::Show(channel, view)) = bench.actions.pop_back() else { panic!("no view") };
+    let Some(Action::SetHeaders(channel, view)) = bench.actions.pop_back() else { panic!("no view") };
     assert_eq!(&*channel, "open:a");
     let ids: Vec<String> = shown(&view, &publication("1", 0))
         .iter()
@@ -63,7 +63,7 @@ fn item_32_two_ids_on_one_destination_get_two_messages() {
         .collect();
     assert_eq!(ids, ["0", "1"]);
     bench.say("UNSUBSCRIBE\nid:0\n\n\0");
-    let Some(Action::Show(_, view)) = bench.actions.pop_back() else { panic!("no view") };
+    let Some(Action::SetHeaders(_, view)) = bench.actions.pop_back() else { panic!("no view") };
     assert_eq!(view.shown.len(), 1);
     bench.say("UNSUBSCRIBE\nid:1\n\n\0");
     assert!(matches!(bench.actions.pop_back(), Some(Action::Unsubscribe(_))));
@@ -88,7 +88,7 @@ fn item_34_what_was_held_back_is_shown_to_the_subscriptions_that_are_left() {
     assert_eq!(bench.grant(Subscribed::default())[0].get("receipt-id"), Some("r"));
     let actions: Vec<Action> = bench.actions.drain(..).collect();
     // The view that is in effect when what was held back is released.
-    let [Action::Show(_, view), Action::Release(_)] = &actions[..] else { panic!("{actions:?}") };
+    let [Action::SetHeaders(_, view), Action::Release(_)] = &actions[..] else { panic!("{actions:?}") };
     assert_eq!(view.shown.len(), 1);
     assert_eq!(view.shown[0].id.as_deref(), Some("1"));
 }

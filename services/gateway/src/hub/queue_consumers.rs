@@ -25,10 +25,10 @@ use tokio::sync::{
 };
 
 pub use self::consumers::Consumers;
-use self::consumers::{Kept, Settled};
+use self::consumers::{Acknowledgement, Renewal};
 use crate::{
     disconnect::ErrorCode,
-    hub::{roster::SessionKey, worker::Worker},
+    hub::{registry::SessionKey, worker::Worker},
     session::Ticket,
 };
 
@@ -37,7 +37,7 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What a session wants of a queue.
 #[derive(Debug, Clone)]
-pub struct TakeRequest {
+pub struct FetchRequest {
     /// The queue.
     pub queue: Arc<str>,
     /// Messages at most.
@@ -51,16 +51,16 @@ pub struct TakeRequest {
 impl Worker {
     /// Wakes the consumers of a queue.
     pub(super) fn wake_queue(&self, queue: &str) {
-        self.consumers.woken(queue);
+        self.consumers.wake(queue);
     }
 
     /// Takes messages for a session: at least one, however long that takes; none if it was ended by
     /// [`Worker::stop_taking`].
-    pub async fn take(
+    pub async fn fetch(
         self: Rc<Self>,
         key: SessionKey,
         ticket: Ticket,
-        request: TakeRequest,
+        request: FetchRequest,
     ) -> Result<Vec<Delivery>, ErrorCode> {
         if self.broker.queues().is_none() {
             return Err(ErrorCode::NOT_AVAILABLE);
@@ -73,25 +73,25 @@ impl Worker {
         let worker = Rc::clone(&self);
         // A task of its own: an answer of the broker is never lost with the connection that it was for.
         actix_rt::spawn(async move {
-            let taken = worker.wait_and_take(key, &request, &woken, stopped).await;
+            let fetched = worker.wait_and_fetch(key, &request, &woken, stopped).await;
             worker.consumers.takings.borrow_mut().swap_remove(&(key, ticket));
             worker.leave_queue(&request.queue);
-            let _ = told.send(taken);
+            let _ = told.send(fetched);
         });
         outcome.await.unwrap_or_else(|_| Ok(Vec::new()))
     }
 
-    async fn wait_and_take(
+    async fn wait_and_fetch(
         self: &Rc<Self>,
         key: SessionKey,
-        request: &TakeRequest,
+        request: &FetchRequest,
         woken: &Notify,
         mut stopped: oneshot::Receiver<()>,
     ) -> Result<Vec<Delivery>, ErrorCode> {
         let Some(queues) = self.broker.queues() else { return Err(ErrorCode::NOT_AVAILABLE) };
         let channel: Arc<str> = wake_channel(&request.queue).into();
         loop {
-            let outbox = self.hub().roster().get(key).map(|session| session.outbox.clone());
+            let outbox = self.hub().registry().get(key).map(|session| session.outbox.clone());
             let Some(outbox) = outbox else { return Ok(Vec::new()) };
             // In this order: a session that has left the queue takes nothing more, and the simulation can repeat it.
             tokio::select! {
@@ -103,18 +103,18 @@ impl Worker {
             let heard = woken.notified();
             tokio::pin!(heard);
             heard.as_mut().enable();
-            let taken = self.listen_and_take(queues, &channel, key, request).await;
-            match taken {
-                Ok(taken) if !taken.is_empty() => {
-                    let again = taken.iter().filter(|delivery| delivery.attempt > 1).count();
-                    self.metrics.queue_deliveries.inc_by(taken.len() as u64);
+            let fetched = self.listen_and_fetch(queues, &channel, key, request).await;
+            match fetched {
+                Ok(fetched) if !fetched.is_empty() => {
+                    let again = fetched.iter().filter(|delivery| delivery.attempt > 1).count();
+                    self.metrics.queue_deliveries.inc_by(fetched.len() as u64);
                     self.metrics.queue_redeliveries.inc_by(again as u64);
                     if !matches!(stopped.try_recv(), Err(TryRecvError::Closed)) {
-                        return Ok(taken);
+                        return Ok(fetched);
                     }
                     // Nobody waits for it any more.
-                    let ids = taken.into_iter().map(|delivery| delivery.id).collect();
-                    let _ = self.clone().settle(request.queue.clone(), ids, false).await;
+                    let ids = fetched.into_iter().map(|delivery| delivery.id).collect();
+                    let _ = self.clone().acknowledge(request.queue.clone(), ids, false).await;
                     return Ok(Vec::new());
                 }
                 Ok(_) => tokio::select! {
@@ -132,31 +132,31 @@ impl Worker {
         }
     }
 
-    async fn listen_and_take(
+    async fn listen_and_fetch(
         &self,
         queues: &dyn Queues,
         channel: &Arc<str>,
         key: SessionKey,
-        request: &TakeRequest,
+        request: &FetchRequest,
     ) -> Result<Vec<Delivery>, BrokerError> {
         if let Some(joined) = self.interest.join(self.index, channel) {
             joined.await?;
         }
         let queue = &request.queue;
-        let name = match self.consumers.begin_take(queue, self.index) {
+        let name = match self.consumers.begin_fetch(queue, self.index) {
             Some(name) => name,
             None => {
                 self.keep_names(queues, Some(queue)).await;
                 let busy = || BrokerError::Unavailable("names of this worker are not settled yet".to_owned());
-                self.consumers.begin_take(queue, self.index).ok_or_else(busy)?
+                self.consumers.begin_fetch(queue, self.index).ok_or_else(busy)?
             }
         };
-        let taken = queues.take(queue, &name, request.count, &request.limits).await;
-        self.consumers.end_take(queue, key, &name, taken.as_deref().unwrap_or_default());
-        if taken.as_ref().is_err_and(BrokerError::is_unknown_outcome) {
+        let fetched = queues.take(queue, &name, request.count, &request.limits).await;
+        self.consumers.end_fetch(queue, key, &name, fetched.as_deref().unwrap_or_default());
+        if fetched.as_ref().is_err_and(BrokerError::is_unknown_outcome) {
             self.consumers.retire(queue, &name);
         }
-        taken
+        fetched
     }
 
     /// A taking has ended; without consumers the worker does not listen.
@@ -167,18 +167,18 @@ impl Worker {
     }
 
     /// Ends a taking that waits.
-    pub fn stop_taking(&self, key: SessionKey, ticket: Ticket) {
+    pub fn stop_fetching(&self, key: SessionKey, ticket: Ticket) {
         self.consumers.takings.borrow_mut().swap_remove(&(key, ticket));
     }
 
     /// These messages were handled, or are for others.
-    pub async fn settle(
+    pub async fn acknowledge(
         self: Rc<Self>,
         queue: Arc<str>,
         ids: Vec<DeliveryId>,
         is_handled: bool,
     ) -> Result<(), ErrorCode> {
-        let mut settling = Box::pin(self.settle_held(queue, ids, is_handled));
+        let mut settling = Box::pin(self.acknowledge_held(queue, ids, is_handled));
         let looked = poll_fn(|task| Poll::Ready(settling.as_mut().poll(task))).await;
         if let Poll::Ready(settled) = looked {
             return settled;
@@ -191,7 +191,7 @@ impl Worker {
         outcome.await.unwrap_or(Err(ErrorCode::INTERNAL))
     }
 
-    async fn settle_held(
+    async fn acknowledge_held(
         self: Rc<Self>,
         queue: Arc<str>,
         ids: Vec<DeliveryId>,
@@ -207,7 +207,7 @@ impl Worker {
             acknowledged
         } else {
             let mut outcome = Ok(());
-            for Settled { limits, name, ids } in settled {
+            for Acknowledgement { limits, name, ids } in settled {
                 let given_back = queues.give_back(&queue, &name, &ids, &limits).await;
                 if given_back.is_err() {
                     self.consumers.retire(&queue, &name);
@@ -224,7 +224,7 @@ impl Worker {
     pub(super) fn leave_queues(self: &Rc<Self>, key: SessionKey) {
         self.consumers.takings.borrow_mut().retain(|(holder, _), _| *holder != key);
         for (queue, ids) in self.consumers.held_by(key) {
-            let given_back = self.clone().settle(queue.clone(), ids, false);
+            let given_back = self.clone().acknowledge(queue.clone(), ids, false);
             actix_rt::spawn(async move {
                 if let Err(error) = given_back.await {
                     tracing::warn!(%queue, %error, "messages of a queue could not be given back");
@@ -250,7 +250,7 @@ impl Worker {
 
     /// Tells the broker that the names of this worker are alive, and what is held under those that are retired.
     async fn keep_names(&self, queues: &dyn Queues, only: Option<&str>) {
-        for Kept { queue, name, holds, limits } in self.consumers.kept(only) {
+        for Renewal { queue, name, holds, limits } in self.consumers.kept(only) {
             match queues.keep(&queue, &name, holds.as_deref(), &limits).await {
                 Ok(()) if holds.is_some() => self.consumers.reconciled(&queue, &name),
                 Ok(()) => {}

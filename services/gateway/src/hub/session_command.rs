@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     disconnect::{Disconnect, Unsubscribed},
-    hub::{Hub, roster::SessionKey},
+    hub::{Hub, registry::SessionKey},
     session::{ServerSubscribe, Signal},
 };
 
 /// Which sessions an order concerns.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Target {
+pub struct SessionTarget {
     /// All sessions of this user…
     pub user: String,
     /// …or only this client of theirs.
@@ -22,17 +22,17 @@ pub struct Target {
 
 /// An order for the sessions of a user.
 #[derive(Debug, Clone)]
-pub enum Control {
+pub enum SessionCommand {
     /// End their connections, but for the clients listed.
-    Disconnect(Target, Disconnect, Vec<String>),
+    Disconnect(SessionTarget, Disconnect, Vec<String>),
     /// End their subscription of a channel; an empty channel means all.
-    Unsubscribe(Target, String),
+    Unsubscribe(SessionTarget, String),
     /// Subscribe them.
-    Subscribe(Target, ServerSubscribe),
+    Subscribe(SessionTarget, ServerSubscribe),
     /// Prolong or end their connections' life.
     Refresh {
         /// Whose.
-        target: Target,
+        target: SessionTarget,
         /// End it now.
         expired: bool,
         /// Unix seconds.
@@ -45,7 +45,7 @@ pub enum Control {
     },
 }
 
-impl Control {
+impl SessionCommand {
     /// Orders with the same subject are carried out in the order in which they came: the user, or the client that has none.
     pub fn subject(&self) -> &str {
         match self {
@@ -75,7 +75,7 @@ impl Control {
 
 /// What the API shows of a connection.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ConnectionView {
+pub struct ConnectionInfo {
     /// User id; empty for anonymous.
     pub user: String,
     /// `websocket`, …
@@ -90,40 +90,40 @@ pub struct ConnectionView {
 
 impl Hub {
     /// The sessions that an order is about.
-    pub(super) fn subjects(&self, control: &Control) -> Vec<SessionKey> {
-        let target = match control {
-            Control::Disconnect(target, ..)
-            | Control::Unsubscribe(target, _)
-            | Control::Subscribe(target, _)
-            | Control::Refresh { target, .. } => target,
-            Control::Drain { .. } => return Vec::new(),
+    pub(super) fn subjects(&self, command: &SessionCommand) -> Vec<SessionKey> {
+        let target = match command {
+            SessionCommand::Disconnect(target, ..)
+            | SessionCommand::Unsubscribe(target, _)
+            | SessionCommand::Subscribe(target, _)
+            | SessionCommand::Refresh { target, .. } => target,
+            SessionCommand::Drain { .. } => return Vec::new(),
         };
-        self.roster.keys_of(&target.user, target.client.as_deref())
+        self.registry.keys_of(&target.user, target.client.as_deref())
     }
 
     /// Carries an order out on one of its sessions.
-    pub(super) fn obey(&self, control: &Control, key: SessionKey) {
-        let Some(session) = self.roster.get(key) else { return };
-        match control {
-            Control::Disconnect(_, disconnect, spared) => {
+    pub(super) fn apply(&self, command: &SessionCommand, key: SessionKey) {
+        let Some(session) = self.registry.get(key) else { return };
+        match command {
+            SessionCommand::Disconnect(_, disconnect, spared) => {
                 if !spared.iter().any(|client| **client == *session.client) {
-                    session.tell(Signal::Disconnect(disconnect.clone()));
+                    session.signal(Signal::Disconnect(disconnect.clone()));
                 }
             }
-            Control::Unsubscribe(_, channel) => {
+            SessionCommand::Unsubscribe(_, channel) => {
                 let names = session.channel_names();
                 for name in names.into_iter().filter(|name| channel.is_empty() || **name == *channel) {
-                    session.tell(Signal::Unsubscribe(name, Unsubscribed::SERVER));
+                    session.signal(Signal::Unsubscribe(name, Unsubscribed::SERVER));
                 }
             }
-            Control::Subscribe(_, subscribe) => {
-                session.tell(Signal::Subscribe(Box::new(subscribe.clone())));
+            SessionCommand::Subscribe(_, subscribe) => {
+                session.signal(Signal::Subscribe(Box::new(subscribe.clone())));
             }
-            Control::Refresh { expired, expire_at, .. } => {
-                session.tell(Signal::Refresh { expired: *expired, expire_at: *expire_at });
+            SessionCommand::Refresh { expired, expire_at, .. } => {
+                session.signal(Signal::Refresh { expired: *expired, expire_at: *expire_at });
             }
             // It takes time, and is the worker's: see `crate::hub::farewell`.
-            Control::Drain { .. } => {}
+            SessionCommand::Drain { .. } => {}
         }
     }
 }

@@ -31,7 +31,7 @@ async fn read(
     let pages = Mutex::new(VecDeque::from(pages.to_vec()));
     let asked = Arc::new(Mutex::new(Vec::new()));
     let queries = asked.clone();
-    let ask: Arc<Ask> = Arc::new(move |_: &str, query, _| {
+    let ask: Arc<PageReader> = Arc::new(move |_: &str, query, _| {
         queries.lock().push(query);
         let page = pages.lock().pop_front().unwrap();
         async move { Ok(page) }.boxed()
@@ -154,13 +154,13 @@ async fn a_read_is_shared_until_the_last_of_its_askers_is_gone() {
     assert_eq!(top(&reads, before).await, Ok(0));
     assert_eq!(stream.asked(), 1);
     drop((second, third));
-    assert!(reads.flights.lock().is_empty());
+    assert!(reads.in_flight.lock().is_empty());
 }
 
 #[test]
 fn reads_keep_the_budget_that_they_are_given() {
     let budget = Arc::new(ReadBudget::new(&ReadSettings::default(), 5, ReadMetrics::default()));
-    let reads = Reads::with(budget.clone(), |_, _, _| async { Ok(page(&[], false)) }.boxed());
+    let reads = HistoryReads::with(budget.clone(), |_, _, _| async { Ok(page(&[], false)) }.boxed());
     assert!(Arc::ptr_eq(reads.budget(), &budget));
     assert_eq!(reads.budget().per_connection(), 5);
     let labels = [ReadSource::Client, ReadSource::Api, ReadSource::CatchUp].map(ReadSource::label);

@@ -8,10 +8,10 @@ use gorani_broker::Publication;
 
 use super::*;
 
-fn request(queue: &str) -> TakeRequest {
+fn request(queue: &str) -> FetchRequest {
     let ttl = Duration::from_secs(60);
     let limits = QueueLimits { max_messages: 10, max_bytes: 1000, max_attempts: 0, ttl };
-    TakeRequest { queue: queue.into(), count: 10, node: "node".into(), limits: Arc::new(limits) }
+    FetchRequest { queue: queue.into(), count: 10, node: "node".into(), limits: Arc::new(limits) }
 }
 
 fn delivery(id: &str) -> Delivery {
@@ -25,9 +25,9 @@ fn keys() -> [SessionKey; 2] {
 /// Takes these messages for a session; returns the name they were taken under.
 fn take(consumers: &Consumers, key: SessionKey, ids: &[&str]) -> Arc<str> {
     consumers.enter(&request("q"));
-    let name = consumers.begin_take("q", 3).unwrap();
-    let taken: Vec<Delivery> = ids.iter().map(|id| delivery(id)).collect();
-    consumers.end_take("q", key, &name, &taken);
+    let name = consumers.begin_fetch("q", 3).unwrap();
+    let fetched: Vec<Delivery> = ids.iter().map(|id| delivery(id)).collect();
+    consumers.end_fetch("q", key, &name, &fetched);
     name
 }
 
@@ -79,7 +79,7 @@ fn nothing_more_is_taken_under_a_retired_name_and_what_is_held_under_it_is_told_
     assert_eq!(&*first, "node-3-0");
     assert_eq!(take(&consumers, one, &["b"]), first);
     assert_eq!(kept(&consumers), [("node-3-0".to_owned(), None)]);
-    let under_way = consumers.begin_take("q", 3).unwrap();
+    let under_way = consumers.begin_fetch("q", 3).unwrap();
     assert_eq!(under_way, first);
     consumers.retire("q", "another");
     assert_eq!(kept(&consumers), [("node-3-0".to_owned(), None)]);
@@ -87,7 +87,7 @@ fn nothing_more_is_taken_under_a_retired_name_and_what_is_held_under_it_is_told_
     assert_eq!(kept(&consumers), [("node-3-0".to_owned(), None)], "a request is under way");
     let next = take(&consumers, two, &["c"]);
     assert_eq!(&*next, "node-3-1");
-    consumers.end_take("q", one, &under_way, &[delivery("d")]);
+    consumers.end_fetch("q", one, &under_way, &[delivery("d")]);
     let held: Vec<DeliveryId> = ["a", "b", "d"].map(DeliveryId::from).to_vec();
     assert_eq!(kept(&consumers), [("node-3-0".to_owned(), Some(held)), ("node-3-1".to_owned(), None)]);
     consumers.reconciled("q", &first);
@@ -116,10 +116,10 @@ fn so_many_names_may_be_retired_and_then_nothing_is_taken() {
         let name = take(&consumers, keys()[0], &[]);
         consumers.retire("q", &name);
     }
-    assert_eq!(consumers.begin_take("q", 3), None);
-    assert_eq!(consumers.begin_take("unknown", 3), None);
+    assert_eq!(consumers.begin_fetch("q", 3), None);
+    assert_eq!(consumers.begin_fetch("unknown", 3), None);
     consumers.reconciled("q", "node-3-0");
-    assert!(consumers.begin_take("q", 3).is_some());
+    assert!(consumers.begin_fetch("q", 3).is_some());
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn messages_of_one_request_are_settled_by_the_names_they_were_taken_under_and_qu
     consumers.retire("q", &first);
     let next = take(&consumers, one, &["b", "c"]);
     consumers.enter(&request("other"));
-    consumers.begin_take("other", 3).unwrap();
+    consumers.begin_fetch("other", 3).unwrap();
     assert_eq!((consumers.kept(None).len(), consumers.kept(Some("q")).len()), (3, 2));
     let settled = consumers.forget("q", &["c".into(), "a".into(), "b".into()]);
     let settled: Vec<_> = settled.into_iter().map(|settled| (settled.name, settled.ids)).collect();
@@ -147,7 +147,7 @@ async fn all_who_take_from_a_queue_are_woken() {
     one.as_mut().enable();
     two.as_mut().enable();
     other.as_mut().enable();
-    consumers.woken("q");
+    consumers.wake("q");
     tokio::join!(one, two);
     assert!(other.now_or_never().is_none());
 }

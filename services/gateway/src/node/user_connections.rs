@@ -6,7 +6,7 @@ use gorani_broker::{BrokerError, ConnectionEntry};
 
 use crate::{
     disconnect::Disconnect,
-    hub::places::PLACE_TTL,
+    hub::user_limit::PLACE_TTL,
     node::{Node, cluster::is_of},
 };
 
@@ -18,7 +18,7 @@ impl Node {
     ///
     /// An error is how the client's session is to end: with 3504 if there is no place, with 3004 (come back) if the broker
     /// does not tell: a limit that opens whenever the broker is away is none.
-    pub fn enter(
+    pub fn enter_user(
         self: &Arc<Self>,
         user: Arc<str>,
         client: Arc<str>,

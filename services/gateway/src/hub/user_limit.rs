@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 
 use crate::{
     disconnect::Disconnect,
-    hub::{removals::Removal, roster::SessionKey, worker::Worker},
+    hub::{registry::SessionKey, removals::Removal, worker::Worker},
     session::Signal,
 };
 
@@ -19,7 +19,7 @@ pub const PLACE_TTL: Duration = Duration::from_secs(60);
 const BATCH: usize = 256;
 
 /// A session that holds a place.
-struct Holder {
+struct UserSlot {
     key: SessionKey,
     client: Arc<str>,
     limit: u32,
@@ -28,17 +28,17 @@ struct Holder {
 impl Worker {
     /// The session takes a place: from now on it is given back when the session ends. To be called before the broker is
     /// asked, so that it hears of the end after the beginning.
-    pub fn hold_place(&self, key: SessionKey, limit: u32) {
-        if let Some(session) = self.hub_mut().roster_mut().get_mut(key) {
+    pub fn hold_user_slot(&self, key: SessionKey, limit: u32) {
+        if let Some(session) = self.hub_mut().registry_mut().get_mut(key) {
             session.place = Some(limit);
         }
     }
 
     /// Takes a session out of its user's connections, if it counts there. The request is in line when this returns.
-    pub fn give_place_back(self: &Rc<Self>, key: SessionKey) {
+    pub fn release_user_slot(self: &Rc<Self>, key: SessionKey) {
         let removal = {
             let mut hub = self.hub_mut();
-            let Some(session) = hub.roster_mut().get_mut(key) else { return };
+            let Some(session) = hub.registry_mut().get_mut(key) else { return };
             if session.place.take().is_none() {
                 return;
             }
@@ -48,11 +48,11 @@ impl Worker {
     }
 
     /// Renews the places of all sessions. One that is lost is taken again if there is still room, else its session ends.
-    pub(super) async fn refresh_places(&self) -> Result<(), BrokerError> {
-        let mut users: IndexMap<Arc<str>, Vec<Holder>> = IndexMap::new();
-        for (key, session) in self.hub().roster().entries() {
+    pub(super) async fn refresh_user_slots(&self) -> Result<(), BrokerError> {
+        let mut users: IndexMap<Arc<str>, Vec<UserSlot>> = IndexMap::new();
+        for (key, session) in self.hub().registry().entries() {
             if let Some(limit) = session.place {
-                let holder = Holder { key, client: session.client.clone(), limit };
+                let holder = UserSlot { key, client: session.client.clone(), limit };
                 users.entry(session.user.clone()).or_default().push(holder);
             }
         }
@@ -67,9 +67,9 @@ impl Worker {
                 match lost {
                     Ok(lost) if lost.is_empty() => {}
                     Ok(lost) => {
-                        let lost = |holder: &&Holder| lost.iter().any(|client| **client == *holder.client);
+                        let lost = |holder: &&UserSlot| lost.iter().any(|client| **client == *holder.client);
                         for holder in holders.iter().filter(lost) {
-                            if let Err(error) = self.take_place_again(user, holder).await {
+                            if let Err(error) = self.retake_user_slot(user, holder).await {
                                 failed = Err(error);
                             }
                         }
@@ -81,8 +81,9 @@ impl Worker {
         failed
     }
 
-    async fn take_place_again(&self, user: &str, holder: &Holder) -> Result<(), BrokerError> {
-        let holds_place = self.hub().roster().get(holder.key).is_some_and(|session| session.place.is_some());
+    async fn retake_user_slot(&self, user: &str, holder: &UserSlot) -> Result<(), BrokerError> {
+        let holds_place =
+            self.hub().registry().get(holder.key).is_some_and(|session| session.place.is_some());
         if !holds_place {
             // It has ended meanwhile.
             return Ok(());
@@ -90,9 +91,9 @@ impl Worker {
         let entry =
             self.broker.cluster().connection_enter(user, &holder.client, PLACE_TTL, holder.limit).await?;
         if matches!(entry, ConnectionEntry::Full { .. })
-            && let Some(session) = self.hub().roster().get(holder.key)
+            && let Some(session) = self.hub().registry().get(holder.key)
         {
-            session.tell(Signal::Disconnect(Disconnect::CONNECTION_LIMIT));
+            session.signal(Signal::Disconnect(Disconnect::CONNECTION_LIMIT));
         }
         Ok(())
     }

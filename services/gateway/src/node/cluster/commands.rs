@@ -8,8 +8,8 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::envelope::{Answer, Order};
-use crate::{hub::control::Control, node::Node};
+use super::envelope::{ClusterAnswer, ClusterCommand};
+use crate::{hub::session_command::SessionCommand, node::Node};
 
 /// Queues that are worked off side by side; each user has one of them.
 const QUEUES: usize = 16;
@@ -17,42 +17,42 @@ const QUEUES: usize = 16;
 const ORDERS_PER_QUEUE: usize = 256;
 
 /// An order, and who waits for its acknowledgement.
-struct Received {
+struct ReceivedCommand {
     from: String,
     id: u64,
-    control: Control,
+    command: SessionCommand,
 }
 
 /// The queues of orders.
-pub(super) struct Orders {
+pub(super) struct CommandQueues {
     hasher: RandomState,
-    queues: Vec<mpsc::Sender<Received>>,
+    queues: Vec<mpsc::Sender<ReceivedCommand>>,
 }
 
-impl Orders {
+impl CommandQueues {
     /// Starts the tasks that carry the orders out.
     pub(super) fn start(node: &Arc<Node>) -> Self {
         let queue = |_| {
             let (sender, orders) = mpsc::channel(ORDERS_PER_QUEUE);
-            actix_rt::spawn(carry_out(node.clone(), orders));
+            actix_rt::spawn(run(node.clone(), orders));
             sender
         };
         Self { hasher: RandomState::new(), queues: (0..QUEUES).map(queue).collect() }
     }
 
     /// Takes an order in without waiting; false if there is no room for it.
-    pub(super) fn take(&self, from: String, id: u64, order: Order) -> bool {
-        let control = Control::from(order);
-        let index = self.hasher.hash_one(control.subject()) % QUEUES as u64;
+    pub(super) fn take(&self, from: String, id: u64, command: ClusterCommand) -> bool {
+        let command = SessionCommand::from(command);
+        let index = self.hasher.hash_one(command.subject()) % QUEUES as u64;
         let queue = usize::try_from(index).ok().and_then(|index| self.queues.get(index));
-        queue.is_some_and(|queue| queue.try_send(Received { from, id, control }).is_ok())
+        queue.is_some_and(|queue| queue.try_send(ReceivedCommand { from, id, command }).is_ok())
     }
 }
 
-async fn carry_out(node: Arc<Node>, mut orders: mpsc::Receiver<Received>) {
-    while let Some(Received { from, id, control }) = orders.recv().await {
-        if node.control_in_time(control).await {
-            node.reply(&from, id, Answer::Done).await;
+async fn run(node: Arc<Node>, mut orders: mpsc::Receiver<ReceivedCommand>) {
+    while let Some(ReceivedCommand { from, id, command }) = orders.recv().await {
+        if node.dispatch_command_in_time(command).await {
+            node.reply(&from, id, ClusterAnswer::Done).await;
         } else {
             tracing::warn!(node = from, "a worker did not take an order of another node in time");
         }

@@ -5,7 +5,7 @@ use gorani_broker::{Broker, Event, MemoryBroker, MemorySettings, Publication, Si
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::hub::{inbox::Inbox, interest::Interest, reads::Reads, tests::Client};
+use crate::hub::{history_reads::HistoryReads, inbox::Inbox, interest::Interest, tests::Client};
 
 /// A node of one worker.
 struct Node(Arc<Interest>, Inbox);
@@ -33,7 +33,7 @@ impl Bench {
         tokio::time::pause();
         let broker = Arc::new(MemoryBroker::new(MemorySettings::default()));
         let interest = Arc::new(Interest::new(broker.clone()));
-        let reads = Arc::new(Reads::new(broker.clone(), Arc::default()));
+        let reads = Arc::new(HistoryReads::new(broker.clone(), Arc::default()));
         let (worker, inbox) = Worker::start(
             7,
             usize::MAX,
@@ -52,9 +52,9 @@ impl Bench {
 
     fn take(&self, session: usize, ticket: u32) -> Taking {
         let (queue, node) = ("q".into(), "node".into());
-        let request = TakeRequest { queue, count: 10, node, limits: self.limits.clone() };
+        let request = FetchRequest { queue, count: 10, node, limits: self.limits.clone() };
         let key = self.sessions[session].key();
-        actix_rt::spawn(self.worker.clone().take(key, Ticket(ticket), request))
+        actix_rt::spawn(self.worker.clone().fetch(key, Ticket(ticket), request))
     }
 
     async fn push(&self, text: &'static str) {
@@ -62,17 +62,17 @@ impl Bench {
         self.broker.queues().unwrap().push("q", publication, &self.limits).await.unwrap();
     }
 
-    async fn settle(&self, taken: &[Delivery], is_handled: bool) {
-        let ids = taken.iter().map(|delivery| delivery.id.clone()).collect();
-        self.worker.clone().settle("q".into(), ids, is_handled).await.unwrap();
+    async fn settle(&self, fetched: &[Delivery], is_handled: bool) {
+        let ids = fetched.iter().map(|delivery| delivery.id.clone()).collect();
+        self.worker.clone().acknowledge("q".into(), ids, is_handled).await.unwrap();
     }
 
     /// The messages that another node finds in the queue.
     async fn left(&self) -> Vec<(Delivery, String)> {
         let queues = self.broker.queues().unwrap();
         queues.keep("q", "other", None, &self.limits).await.unwrap();
-        let taken = queues.take("q", "other", 10, &self.limits).await.unwrap();
-        taken.into_iter().map(|delivery| (delivery.clone(), text(&delivery))).collect()
+        let fetched = queues.take("q", "other", 10, &self.limits).await.unwrap();
+        fetched.into_iter().map(|delivery| (delivery.clone(), text(&delivery))).collect()
     }
 }
 
@@ -80,8 +80,8 @@ fn text(delivery: &Delivery) -> String {
     String::from_utf8(delivery.publication.data.to_vec()).unwrap()
 }
 
-fn texts(taken: &[Delivery]) -> Vec<(String, u32)> {
-    taken.iter().map(|delivery| (text(delivery), delivery.attempt)).collect()
+fn texts(fetched: &[Delivery]) -> Vec<(String, u32)> {
+    fetched.iter().map(|delivery| (text(delivery), delivery.attempt)).collect()
 }
 
 async fn pass(milliseconds: u64) {
@@ -96,12 +96,12 @@ async fn a_consumer_waits_until_a_message_wakes_it_and_an_acknowledged_one_is_go
     assert!(!waiting.is_finished());
     assert_eq!(bench.worker.interest.len(), 1);
     bench.push("a").await;
-    let taken = waiting.await.unwrap().unwrap();
-    assert_eq!(texts(&taken), [("a".to_owned(), 1)]);
+    let fetched = waiting.await.unwrap().unwrap();
+    assert_eq!(texts(&fetched), [("a".to_owned(), 1)]);
     assert_eq!(bench.worker.metrics.queue_deliveries.get(), 1);
     assert_eq!(bench.worker.metrics.queue_redeliveries.get(), 0);
     assert!(bench.left().await.is_empty(), "it is held");
-    bench.settle(&taken, true).await;
+    bench.settle(&fetched, true).await;
     assert!(bench.left().await.is_empty(), "it is handled");
     assert_eq!(bench.worker.consumers.count(), 0);
     assert!(bench.worker.interest.channels().is_empty(), "nobody listens any more");
@@ -111,10 +111,10 @@ async fn a_consumer_waits_until_a_message_wakes_it_and_an_acknowledged_one_is_go
 async fn a_message_that_is_given_back_goes_to_the_next_consumer_and_is_counted() {
     let bench = Bench::start().await;
     bench.push("a").await;
-    let taken = bench.take(0, 1).await.unwrap().unwrap();
+    let fetched = bench.take(0, 1).await.unwrap().unwrap();
     let next = bench.take(1, 1);
     pass(10).await;
-    bench.settle(&taken, false).await;
+    bench.settle(&fetched, false).await;
     assert_eq!(texts(&next.await.unwrap().unwrap()), [("a".to_owned(), 2)]);
     assert_eq!(bench.worker.metrics.queue_deliveries.get(), 2);
     assert_eq!(bench.worker.metrics.queue_redeliveries.get(), 1);
@@ -125,7 +125,7 @@ async fn a_taking_that_is_stopped_ends_with_nothing_and_others_go_on() {
     let bench = Bench::start().await;
     let [stopped, other] = [bench.take(0, 1), bench.take(0, 2)];
     pass(10).await;
-    bench.worker.stop_taking(bench.sessions[0].key(), Ticket(1));
+    bench.worker.stop_fetching(bench.sessions[0].key(), Ticket(1));
     assert_eq!(stopped.await.unwrap().unwrap().len(), 0);
     bench.push("a").await;
     assert_eq!(other.await.unwrap().unwrap().len(), 1);
@@ -162,7 +162,7 @@ async fn a_message_whose_asker_is_gone_is_given_back() {
 #[actix_rt::test]
 async fn a_consumer_that_does_not_read_is_given_nothing() {
     let bench = Bench::start().await;
-    let outbox = bench.worker.hub().roster().get(bench.sessions[0].key()).unwrap().outbox.clone();
+    let outbox = bench.worker.hub().registry().get(bench.sessions[0].key()).unwrap().outbox.clone();
     outbox.push(vec![0; 900_000].into()).unwrap();
     bench.push("a").await;
     let waiting = bench.take(0, 1);

@@ -23,9 +23,9 @@ use crate::hub::read_budget::{PAGE_BYTES, ReadBudget, ReadSource};
 
 /// A point in the order of what happens on this node; later ones are greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(u64);
+pub struct ReadVersion(u64);
 
-type Page = Result<Arc<HistoryPage>, BrokerError>;
+type SharedPage = Result<Arc<HistoryPage>, BrokerError>;
 
 /// What is read: two askers with the same of everything can share.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -39,27 +39,27 @@ pub struct HistoryRead {
 }
 
 /// A read under way.
-struct Flight {
-    begun: Moment,
-    page: Shared<BoxFuture<'static, Page>>,
+struct InFlightRead {
+    begun: ReadVersion,
+    page: Shared<BoxFuture<'static, SharedPage>>,
     /// Those who wait for it; the last one takes it out.
     askers: usize,
 }
 
 /// How a page is asked for.
-type Ask = dyn Fn(&str, HistoryQuery, Retention) -> BoxFuture<'static, Result<HistoryPage, BrokerError>>
+type PageReader = dyn Fn(&str, HistoryQuery, Retention) -> BoxFuture<'static, Result<HistoryPage, BrokerError>>
     + Send
     + Sync;
 
 /// The reads of a node, for all its workers.
-pub struct Reads {
-    ask: Arc<Ask>,
+pub struct HistoryReads {
+    ask: Arc<PageReader>,
     budget: Arc<ReadBudget>,
     clock: AtomicU64,
-    flights: Mutex<HashMap<HistoryRead, Flight>>,
+    in_flight: Mutex<HashMap<HistoryRead, InFlightRead>>,
 }
 
-impl Reads {
+impl HistoryReads {
     /// No read yet.
     pub fn new(broker: Arc<dyn Broker>, budget: Arc<ReadBudget>) -> Self {
         Self::with(budget, move |channel, query, retention| broker.history(channel, query, retention))
@@ -72,7 +72,7 @@ impl Reads {
         + Sync
         + 'static,
     ) -> Self {
-        Self { ask: Arc::new(ask), budget, clock: AtomicU64::new(0), flights: Mutex::default() }
+        Self { ask: Arc::new(ask), budget, clock: AtomicU64::new(0), in_flight: Mutex::default() }
     }
 
     /// What bounds them.
@@ -81,15 +81,15 @@ impl Reads {
     }
 
     /// Now: what has happened before is seen by every read that is begun after.
-    pub fn now(&self) -> Moment {
-        Moment(self.clock.fetch_add(1, Ordering::SeqCst))
+    pub fn now(&self) -> ReadVersion {
+        ReadVersion(self.clock.fetch_add(1, Ordering::SeqCst))
     }
 
     /// A read that was begun after that moment.
     ///
     /// # Errors
     /// The broker's; [`BrokerError::Limit`] where too many reads are under way for too long.
-    pub async fn read(&self, read: HistoryRead, retention: Retention, after: Moment) -> Page {
+    pub async fn read(&self, read: HistoryRead, retention: Retention, after: ReadVersion) -> SharedPage {
         loop {
             let asking = self.ask(&read, retention, after);
             let page = asking.page.clone().await;
@@ -100,43 +100,51 @@ impl Reads {
     }
 
     /// Joins the read under way, or begins one.
-    fn ask(&self, key: &HistoryRead, retention: Retention, after: Moment) -> Asking<'_> {
-        let mut flights = self.flights.lock();
-        match flights.get_mut(key) {
+    fn ask(&self, key: &HistoryRead, retention: Retention, after: ReadVersion) -> ReadWaiter<'_> {
+        let mut in_flight = self.in_flight.lock();
+        match in_flight.get_mut(key) {
             // One that is over and was too early is replaced; those who wait for it have it in their hands.
-            Some(flight) if flight.begun > after || flight.page.peek().is_none() => {
-                flight.askers += 1;
-                Asking { reads: self, key: key.clone(), begun: flight.begun, page: flight.page.clone() }
+            Some(in_read_in_read_in_flight)
+                if in_read_in_read_in_flight.begun > after
+                    || in_read_in_read_in_flight.page.peek().is_none() =>
+            {
+                in_read_in_read_in_flight.askers += 1;
+                ReadWaiter {
+                    reads: self,
+                    key: key.clone(),
+                    begun: in_read_in_read_in_flight.begun,
+                    page: in_read_in_read_in_flight.page.clone(),
+                }
             }
             _ => {
                 let begun = self.now();
                 let reading =
                     read_pages(Arc::clone(&self.ask), Arc::clone(&self.budget), key.clone(), retention);
                 let page = reading.map(|page| page.map(Arc::new)).boxed().shared();
-                flights.insert(key.clone(), Flight { begun, page: page.clone(), askers: 1 });
-                Asking { reads: self, key: key.clone(), begun, page }
+                in_flight.insert(key.clone(), InFlightRead { begun, page: page.clone(), askers: 1 });
+                ReadWaiter { reads: self, key: key.clone(), begun, page }
             }
         }
     }
 }
 
 /// One who waits for a read.
-struct Asking<'a> {
-    reads: &'a Reads,
+struct ReadWaiter<'a> {
+    reads: &'a HistoryReads,
     key: HistoryRead,
-    begun: Moment,
-    page: Shared<BoxFuture<'static, Page>>,
+    begun: ReadVersion,
+    page: Shared<BoxFuture<'static, SharedPage>>,
 }
 
-impl Drop for Asking<'_> {
+impl Drop for ReadWaiter<'_> {
     fn drop(&mut self) {
-        let mut flights = self.reads.flights.lock();
-        if let Some(flight) = flights.get_mut(&self.key)
-            && flight.begun == self.begun
+        let mut in_flight = self.reads.in_flight.lock();
+        if let Some(in_read_in_read_in_flight) = in_flight.get_mut(&self.key)
+            && in_read_in_read_in_flight.begun == self.begun
         {
-            flight.askers -= 1;
-            if flight.askers == 0 {
-                flights.remove(&self.key);
+            in_read_in_read_in_flight.askers -= 1;
+            if in_read_in_read_in_flight.askers == 0 {
+                in_flight.remove(&self.key);
             }
         }
     }
@@ -144,7 +152,7 @@ impl Drop for Asking<'_> {
 
 /// Reads in pages: one first, which mostly is all; then, as a large read, the rest up to the query's limit and bytes.
 async fn read_pages(
-    ask: Arc<Ask>,
+    ask: Arc<PageReader>,
     budget: Arc<ReadBudget>,
     HistoryRead { channel, mut query, source }: HistoryRead,
     retention: Retention,

@@ -29,15 +29,15 @@ pub(crate) enum Exhausted {
 
 /// Counts of holders by some key. Keys without holders are not kept.
 #[derive(Debug)]
-pub(super) struct Counts<K>(HashMap<K, usize>);
+pub(super) struct HolderCounts<K>(HashMap<K, usize>);
 
-impl<K> Default for Counts<K> {
+impl<K> Default for HolderCounts<K> {
     fn default() -> Self {
         Self(HashMap::new())
     }
 }
 
-impl<K: Eq + Hash> Counts<K> {
+impl<K: Eq + Hash> HolderCounts<K> {
     pub(super) fn get(&self, key: &K) -> usize {
         self.0.get(key).copied().unwrap_or_default()
     }
@@ -62,15 +62,15 @@ impl<K: Eq + Hash> Counts<K> {
 
 /// What is held, in all and by network. Bounded by what may be held.
 #[derive(Debug, Default)]
-pub(crate) struct Share(Mutex<Held>);
+pub(crate) struct FairShare(Mutex<FairShareHeld>);
 
 #[derive(Debug, Default)]
-struct Held {
+struct FairShareHeld {
     total: usize,
-    networks: Counts<ClientNetwork>,
+    networks: HolderCounts<ClientNetwork>,
 }
 
-impl Share {
+impl FairShare {
     /// Takes one of `most`. Without a network only the total counts.
     ///
     /// # Errors
@@ -128,13 +128,13 @@ mod tests {
     }
 
     /// Takes as many as a network can have.
-    fn flood(share: &Share, network: Option<ClientNetwork>, most: usize) -> usize {
+    fn flood(share: &FairShare, network: Option<ClientNetwork>, most: usize) -> usize {
         (0..2 * most).filter(|_| share.take(network, most).is_ok()).count()
     }
 
     #[test]
     fn one_network_gets_a_fifth_and_ten_leave_room_for_the_next() {
-        let share = Share::default();
+        let share = FairShare::default();
         assert_eq!(flood(&share, network(0), 50_000), 10_000);
         assert_eq!(share.take(network(0), 50_000), Err(Exhausted::Network));
         for number in 1..10 {
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn what_is_given_back_can_be_had_again_and_leaves_nothing_behind() {
-        let share = Share::default();
+        let share = FairShare::default();
         let taken = flood(&share, network(1), 1000);
         for _ in 0..taken {
             share.give_back(network(1));
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn small_limits_are_not_divided_and_the_total_always_holds() {
-        let share = Share::default();
+        let share = FairShare::default();
         assert_eq!(flood(&share, network(1), 2), 2);
         assert_eq!(share.take(network(2), 2), Err(Exhausted::All));
         assert_eq!(share.take(None, 2), Err(Exhausted::All));

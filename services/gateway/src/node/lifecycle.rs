@@ -6,7 +6,7 @@ use crate::node::Node;
 
 /// The way down.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
+enum LifecycleStage {
     #[default]
     Running,
     /// It says that it is not ready, and serves on.
@@ -16,41 +16,41 @@ enum Stage {
 }
 
 /// The stage, and whoever waits for it.
-pub(super) struct Ending(watch::Sender<Stage>);
+pub(super) struct Lifecycle(watch::Sender<LifecycleStage>);
 
-impl Default for Ending {
+impl Default for Lifecycle {
     fn default() -> Self {
-        Self(watch::Sender::new(Stage::default()))
+        Self(watch::Sender::new(LifecycleStage::default()))
     }
 }
 
 impl Node {
     /// Whether the node is told to stop: it is not ready, though it may serve on for the grace of `drain.grace`.
-    pub fn is_leaving(&self) -> bool {
-        *self.ending.0.borrow() >= Stage::Leaving
+    pub fn is_shutting_down(&self) -> bool {
+        *self.lifecycle.0.borrow() >= LifecycleStage::Leaving
     }
 
     /// Whether the node takes no new sessions any more. Every door asks before it opens one.
     pub fn is_draining(&self) -> bool {
-        *self.ending.0.borrow() == Stage::Draining
+        *self.lifecycle.0.borrow() == LifecycleStage::Draining
     }
 
     /// Not ready from here on.
-    pub fn begin_leaving(&self) {
-        self.ending.0.send_replace(Stage::Leaving);
+    pub fn begin_shutdown(&self) {
+        self.lifecycle.0.send_replace(LifecycleStage::Leaving);
     }
 
     /// No new sessions from here on.
     pub fn begin_drain(&self) {
-        self.ending.0.send_replace(Stage::Draining);
+        self.lifecycle.0.send_replace(LifecycleStage::Draining);
     }
 
     /// Resolves when the node takes no new sessions any more.
     pub fn draining(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
-        let mut stage = self.ending.0.subscribe();
+        let mut stage = self.lifecycle.0.subscribe();
         async move {
             // It fails only when the node is gone.
-            let _ = stage.wait_for(|stage| *stage == Stage::Draining).await;
+            let _ = stage.wait_for(|stage| *stage == LifecycleStage::Draining).await;
         }
     }
 }

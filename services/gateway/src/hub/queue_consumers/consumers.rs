@@ -14,8 +14,8 @@ use gorani_broker::queue::{Delivery, DeliveryId, QueueLimits};
 use indexmap::IndexMap;
 use tokio::sync::{Notify, oneshot};
 
-use super::TakeRequest;
-use crate::{hub::roster::SessionKey, session::Ticket};
+use super::FetchRequest;
+use crate::{hub::registry::SessionKey, session::Ticket};
 
 /// Names of a queue at most: one to take under, and retired ones. Above it the retired ones come first.
 const NAMES: usize = 4;
@@ -23,7 +23,7 @@ const NAMES: usize = 4;
 /// The consumers of a worker. Its maps keep an order, so that a simulated run is the same each time.
 #[derive(Default)]
 pub struct Consumers {
-    queues: RefCell<IndexMap<Arc<str>, Served>>,
+    queues: RefCell<IndexMap<Arc<str>, ConsumedQueue>>,
     /// Dropped, they end a taking that waits.
     pub(super) takings: RefCell<IndexMap<(SessionKey, Ticket), oneshot::Sender<()>>>,
     /// Counts the names that this worker had.
@@ -32,7 +32,7 @@ pub struct Consumers {
 }
 
 /// A queue with consumers, or with messages that they hold.
-struct Served {
+struct ConsumedQueue {
     limits: Arc<QueueLimits>,
     node: Arc<str>,
     woken: Rc<Notify>,
@@ -41,11 +41,11 @@ struct Served {
     /// Sessions that take.
     takers: usize,
     /// The last one is taken under unless it is retired.
-    names: Vec<Name>,
+    names: Vec<ConsumerName>,
 }
 
 /// A name of the worker towards the broker.
-struct Name {
+struct ConsumerName {
     text: Arc<str>,
     /// Requests under way that take under it.
     taking: usize,
@@ -53,7 +53,7 @@ struct Name {
 }
 
 /// What the broker is to be told of a name.
-pub(super) struct Kept {
+pub(super) struct Renewal {
     pub(super) queue: Arc<str>,
     pub(super) name: Arc<str>,
     /// All that is held under it, where nothing more is taken under it.
@@ -62,14 +62,14 @@ pub(super) struct Kept {
 }
 
 /// Messages that are to be settled, taken under one name.
-pub(super) struct Settled {
+pub(super) struct Acknowledgement {
     pub(super) limits: Arc<QueueLimits>,
     pub(super) name: Arc<str>,
     pub(super) ids: Vec<DeliveryId>,
 }
 
-impl Served {
-    fn name(&mut self, text: &str) -> Option<&mut Name> {
+impl ConsumedQueue {
+    fn name(&mut self, text: &str) -> Option<&mut ConsumerName> {
         self.names.iter_mut().find(|name| *name.text == *text)
     }
 
@@ -91,9 +91,9 @@ impl Consumers {
     }
 
     /// A session begins to take.
-    pub(super) fn enter(&self, request: &TakeRequest) -> Rc<Notify> {
+    pub(super) fn enter(&self, request: &FetchRequest) -> Rc<Notify> {
         let mut queues = self.queues.borrow_mut();
-        let served = queues.entry(request.queue.clone()).or_insert_with(|| Served {
+        let served = queues.entry(request.queue.clone()).or_insert_with(|| ConsumedQueue {
             limits: request.limits.clone(),
             node: request.node.clone(),
             woken: Rc::default(),
@@ -117,14 +117,14 @@ impl Consumers {
         is_last
     }
 
-    pub(super) fn woken(&self, queue: &str) {
+    pub(super) fn wake(&self, queue: &str) {
         if let Some(served) = self.queues.borrow().get(queue) {
             served.woken.notify_waiters();
         }
     }
 
     /// The name for a request that takes, until [`Consumers::end_take`]. `None` while too many names are retired.
-    pub(super) fn begin_take(&self, queue: &str, worker: usize) -> Option<Arc<str>> {
+    pub(super) fn begin_fetch(&self, queue: &str, worker: usize) -> Option<Arc<str>> {
         let mut queues = self.queues.borrow_mut();
         let served = queues.get_mut(queue)?;
         if served.names.last().is_none_or(|name| name.is_retired) {
@@ -133,7 +133,7 @@ impl Consumers {
             }
             let text = format!("{}-{worker}-{}", served.node, self.generation.get()).into();
             self.generation.set(self.generation.get().wrapping_add(1));
-            served.names.push(Name { text, taking: 0, is_retired: false });
+            served.names.push(ConsumerName { text, taking: 0, is_retired: false });
         }
         let name = served.names.last_mut()?;
         name.taking += 1;
@@ -141,10 +141,10 @@ impl Consumers {
     }
 
     /// A request that took under a name has its answer: these are the session's now.
-    pub(super) fn end_take(&self, queue: &str, key: SessionKey, name: &Arc<str>, taken: &[Delivery]) {
+    pub(super) fn end_fetch(&self, queue: &str, key: SessionKey, name: &Arc<str>, fetched: &[Delivery]) {
         let mut queues = self.queues.borrow_mut();
         let Some(served) = queues.get_mut(queue) else { return };
-        let held = taken.iter().map(|delivery| (delivery.id.clone(), (key, name.clone())));
+        let held = fetched.iter().map(|delivery| (delivery.id.clone(), (key, name.clone())));
         served.held.extend(held);
         if let Some(name) = served.name(name) {
             name.taking -= 1;
@@ -171,7 +171,7 @@ impl Consumers {
     }
 
     /// Takes messages out of who holds them.
-    pub(super) fn forget(&self, queue: &str, ids: &[DeliveryId]) -> Vec<Settled> {
+    pub(super) fn forget(&self, queue: &str, ids: &[DeliveryId]) -> Vec<Acknowledgement> {
         let mut queues = self.queues.borrow_mut();
         let Some(served) = queues.get_mut(queue) else { return Vec::new() };
         let mut by_name: IndexMap<Arc<str>, Vec<DeliveryId>> = IndexMap::new();
@@ -181,13 +181,13 @@ impl Consumers {
             }
         }
         let limits = served.limits.clone();
-        by_name.into_iter().map(|(name, ids)| Settled { limits: limits.clone(), name, ids }).collect()
+        by_name.into_iter().map(|(name, ids)| Acknowledgement { limits: limits.clone(), name, ids }).collect()
     }
 
     /// Forgets a queue that nobody needs any more.
     pub(super) fn tidy(&self, queue: &str) {
         let mut queues = self.queues.borrow_mut();
-        if queues.get(queue).is_some_and(Served::is_idle) {
+        if queues.get(queue).is_some_and(ConsumedQueue::is_idle) {
             queues.swap_remove(queue);
         }
     }
@@ -195,7 +195,7 @@ impl Consumers {
     /// What a session holds, by queue.
     pub(super) fn held_by(&self, key: SessionKey) -> Vec<(Arc<str>, Vec<DeliveryId>)> {
         let queues = self.queues.borrow();
-        let of = |served: &Served| -> Vec<DeliveryId> {
+        let of = |served: &ConsumedQueue| -> Vec<DeliveryId> {
             let held = served.held.iter().filter(|(_, (holder, _))| *holder == key);
             held.map(|(id, _)| id.clone()).collect()
         };
@@ -204,11 +204,11 @@ impl Consumers {
     }
 
     /// All names that the broker is to be told of, of one queue if named.
-    pub(super) fn kept(&self, only: Option<&str>) -> Vec<Kept> {
+    pub(super) fn kept(&self, only: Option<&str>) -> Vec<Renewal> {
         let queues = self.queues.borrow();
         let wanted = queues.iter().filter(|(queue, _)| only.is_none_or(|only| *only == ***queue));
-        let of = |(queue, served): (&Arc<str>, &Served)| -> Vec<Kept> {
-            let kept = served.names.iter().map(|name| Kept {
+        let of = |(queue, served): (&Arc<str>, &ConsumedQueue)| -> Vec<Renewal> {
+            let kept = served.names.iter().map(|name| Renewal {
                 queue: queue.clone(),
                 name: name.text.clone(),
                 holds: (name.is_retired && name.taking == 0).then(|| served.held_under(&name.text)),

@@ -29,7 +29,7 @@ impl SessionKey {
 }
 
 /// What a transport tells of itself when it registers its session.
-pub struct Registration {
+pub struct SessionRegistration {
     /// Mailbox of the connection's actor.
     pub mailbox: Recipient<Signal>,
     /// Where its bytes wait.
@@ -45,7 +45,7 @@ pub struct Registration {
 }
 
 /// A session as its worker knows it.
-pub struct Registered {
+pub struct SessionEntry {
     mailbox: Recipient<Signal>,
     pub(super) outbox: Outbox,
     pub(super) encoding: Encoding,
@@ -61,11 +61,11 @@ pub struct Registered {
     pub connected_at_ms: u64,
     /// The limit under which it holds a place among its user's connections.
     pub(super) place: Option<u32>,
-    channels: Vec<Membership>,
+    channels: Vec<ChannelMembership>,
 }
 
 /// A channel of a session, with what is to be done when it leaves.
-pub(super) struct Membership {
+pub(super) struct ChannelMembership {
     pub(super) channel: Arc<str>,
     pub(super) info: Arc<ClientInfo>,
     pub(super) presence: bool,
@@ -81,13 +81,13 @@ pub(super) struct Membership {
 pub struct Generation(u64);
 
 /// A client that was told to come back to a channel: until it does it stays present there.
-pub(super) struct Absent {
+pub(super) struct AbsentClient {
     channel: Arc<str>,
     info: Arc<ClientInfo>,
     since: Instant,
 }
 
-impl Registered {
+impl SessionEntry {
     /// The channels it is in.
     pub fn channel_names(&self) -> Vec<Arc<str>> {
         self.channels.iter().map(|membership| membership.channel.clone()).collect()
@@ -95,7 +95,7 @@ impl Registered {
 
     /// Sends a signal to the session's actor. One that does not empty its mailbox is ended as slow, with the code that makes its
     /// client come back: what it was not told is not hidden from it.
-    pub fn tell(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         if let Err(SendError::Full(_)) = self.mailbox.try_send(signal)
             && self.outbox.close_as_slow()
         {
@@ -103,11 +103,11 @@ impl Registered {
         }
     }
 
-    fn membership_mut(&mut self, name: &str) -> Option<&mut Membership> {
+    fn membership_mut(&mut self, name: &str) -> Option<&mut ChannelMembership> {
         self.channels.iter_mut().find(|membership| *membership.channel == *name)
     }
 
-    pub(super) fn membership(&self, name: &str) -> Option<&Membership> {
+    pub(super) fn membership(&self, name: &str) -> Option<&ChannelMembership> {
         self.channels.iter().find(|membership| *membership.channel == *name)
     }
 
@@ -115,22 +115,22 @@ impl Registered {
         self.membership(name).is_some()
     }
 
-    pub(super) fn remove_channel(&mut self, name: &str) -> Option<Membership> {
+    pub(super) fn remove_channel(&mut self, name: &str) -> Option<ChannelMembership> {
         let index = self.channels.iter().position(|membership| &*membership.channel == name)?;
         Some(self.channels.swap_remove(index))
     }
 
     /// Channels in whose presence it stands.
-    pub(super) fn present_in(&self) -> impl Iterator<Item = &Membership> {
+    pub(super) fn present_in(&self) -> impl Iterator<Item = &ChannelMembership> {
         self.channels.iter().filter(|membership| membership.presence && membership.is_entered)
     }
 }
 
 /// All sessions of a worker.
 #[derive(Default)]
-pub struct Roster {
+pub struct SessionRegistry {
     next_key: SessionKey,
-    sessions: IndexMap<SessionKey, Registered>,
+    sessions: IndexMap<SessionKey, SessionEntry>,
     /// By client id, in the order in which [`super::scan`] lists them.
     clients: BTreeMap<Arc<str>, SessionKey>,
     /// By user and client id: those of one user stand together, in the same order. One tree for all users, since most of them have one
@@ -139,24 +139,25 @@ pub struct Roster {
     counts: Arc<SessionCounts>,
     next_generation: u64,
     /// Clients that were told to come back to channels.
-    absent: BTreeMap<SessionKey, Vec<Absent>>,
+    absent: BTreeMap<SessionKey, Vec<AbsentClient>>,
 }
 
-impl Roster {
-    /// An empty roster that keeps these counts.
+impl SessionRegistry {
+    /// An empty registry that keeps these counts.
     pub(super) fn counting(counts: Arc<SessionCounts>) -> Self {
         Self { counts, ..Self::default() }
     }
 
     /// Enters a session.
-    pub fn register(&mut self, registration: Registration) -> SessionKey {
-        let Registration { mailbox, outbox, encoding, transport, protocol, connected_at_ms } = registration;
+    pub fn register(&mut self, registration: SessionRegistration) -> SessionKey {
+        let SessionRegistration { mailbox, outbox, encoding, transport, protocol, connected_at_ms } =
+            registration;
         let key = self.next_key;
         self.next_key = key.next();
         let nobody: Arc<str> = Arc::default();
         self.sessions.insert(
             key,
-            Registered {
+            SessionEntry {
                 mailbox,
                 outbox,
                 encoding,
@@ -187,11 +188,11 @@ impl Roster {
     }
 
     /// One session.
-    pub fn get(&self, key: SessionKey) -> Option<&Registered> {
+    pub fn get(&self, key: SessionKey) -> Option<&SessionEntry> {
         self.sessions.get(&key)
     }
 
-    pub(super) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Registered> {
+    pub(super) fn get_mut(&mut self, key: SessionKey) -> Option<&mut SessionEntry> {
         self.sessions.get_mut(&key)
     }
 
@@ -204,7 +205,7 @@ impl Roster {
             // Most sessions are in one channel.
             session.channels.reserve_exact(1);
         }
-        session.channels.push(Membership {
+        session.channels.push(ChannelMembership {
             channel: request.channel.clone(),
             info: request.info.clone(),
             presence: request.presence,
@@ -239,7 +240,7 @@ impl Roster {
 
     /// A session was told to come back to a channel, in whose presence it stays meanwhile.
     pub(super) fn expect_back(&mut self, key: SessionKey, channel: Arc<str>, info: Arc<ClientInfo>) {
-        self.absent.entry(key).or_default().push(Absent { channel, info, since: Instant::now() });
+        self.absent.entry(key).or_default().push(AbsentClient { channel, info, since: Instant::now() });
     }
 
     /// The channels that a session, which is gone, was expected back in.
@@ -275,7 +276,7 @@ impl Roster {
     }
 
     /// Sessions that have identified themselves, of one user and, if named, one client.
-    pub fn of(&self, user: Option<&str>, client: Option<&str>) -> Vec<&Registered> {
+    pub fn of(&self, user: Option<&str>, client: Option<&str>) -> Vec<&SessionEntry> {
         if let Some(client) = client {
             let session = self.clients.get(client).and_then(|key| self.sessions.get(key));
             return session
@@ -335,17 +336,17 @@ impl Roster {
     }
 
     /// Sessions that have identified themselves.
-    pub fn identified(&self) -> impl Iterator<Item = &Registered> {
+    pub fn identified(&self) -> impl Iterator<Item = &SessionEntry> {
         self.sessions.values().filter(|session| !session.client.is_empty())
     }
 
     /// All sessions with their keys.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (SessionKey, &Registered)> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = (SessionKey, &SessionEntry)> {
         self.sessions.iter().map(|(key, session)| (*key, session))
     }
 
     /// All sessions.
-    pub fn all(&self) -> impl Iterator<Item = &Registered> {
+    pub fn all(&self) -> impl Iterator<Item = &SessionEntry> {
         self.sessions.values()
     }
 
@@ -355,27 +356,27 @@ impl Roster {
     }
 
     /// The session of a client.
-    pub(super) fn client(&self, client: &str) -> Option<&Registered> {
+    pub(super) fn client(&self, client: &str) -> Option<&SessionEntry> {
         self.sessions.get(self.clients.get(client)?)
     }
 
     /// Tells sessions that the epoch of a channel ended, and that they go on in the next one.
-    pub(super) fn tell_epoch_ended(&self, ended: &EndedEpoch, keys: &[SessionKey]) {
+    pub(super) fn signal_epoch_ended(&self, ended: &EndedEpoch, keys: &[SessionKey]) {
         for session in keys.iter().filter_map(|key| self.sessions.get(key)) {
-            session.tell(Signal::EpochEnded(Box::new(ended.clone())));
+            session.signal(Signal::EpochEnded(Box::new(ended.clone())));
         }
     }
 
     /// Tells sessions that they lost their place in a channel.
-    pub(super) fn tell_insufficient(&self, channel: &str, keys: &[SessionKey]) {
+    pub(super) fn signal_insufficient_state(&self, channel: &str, keys: &[SessionKey]) {
         for session in keys.iter().filter_map(|key| self.sessions.get(key)) {
-            session.tell(Signal::Insufficient(Arc::from(channel)));
+            session.signal(Signal::Insufficient(Arc::from(channel)));
         }
     }
 }
 
 /// Whether the session was expected back in the channel; it is no longer.
-fn take_absent(absent: &mut BTreeMap<SessionKey, Vec<Absent>>, key: SessionKey, channel: &str) -> bool {
+fn take_absent(absent: &mut BTreeMap<SessionKey, Vec<AbsentClient>>, key: SessionKey, channel: &str) -> bool {
     let Some(channels) = absent.get_mut(&key) else { return false };
     let before = channels.len();
     channels.retain(|absent| *absent.channel != *channel);

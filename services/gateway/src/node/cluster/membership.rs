@@ -14,11 +14,11 @@ use bytes::Bytes;
 use gorani_broker::{Announced, Member};
 use tokio::time::Instant;
 
-use super::description::Description;
+use super::description::NodeDescription;
 
 /// What an announcement brought to light.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct News {
+pub(super) struct MembershipChange {
     /// Our own lease had ended in between.
     pub(super) lapsed: bool,
     /// Who died.
@@ -27,7 +27,7 @@ pub(super) struct News {
 
 /// See the module's head.
 #[derive(Debug)]
-pub(super) struct View {
+pub(super) struct MembershipView {
     own: Arc<str>,
     lease: Duration,
     /// How long what a dead node left behind lasts.
@@ -44,7 +44,7 @@ pub(super) struct View {
     quiet_at: Instant,
 }
 
-impl View {
+impl MembershipView {
     pub(super) fn new(own: Arc<str>, lease: Duration, trace: Duration, now: Instant) -> Self {
         Self {
             own,
@@ -59,7 +59,12 @@ impl View {
     }
 
     /// Takes the answer to an announcement in, which was sent at `sent`.
-    pub(super) fn announced(&mut self, announced: &Announced, sent: Instant, now: Instant) -> News {
+    pub(super) fn announced(
+        &mut self,
+        announced: &Announced,
+        sent: Instant,
+        now: Instant,
+    ) -> MembershipChange {
         // An announcement whose answer was lost may have renewed a lease that had ended: then this one found it running.
         let before = self.renewed_at.replace(sent);
         let in_time = before.is_some_and(|before| now.duration_since(before) < self.lease);
@@ -68,7 +73,7 @@ impl View {
             self.settled_at = Some(now + self.lease);
         }
         if !Arc::ptr_eq(&self.last, &announced.members) {
-            self.meet(&announced.members);
+            self.observe(&announced.members);
             self.last = Arc::clone(&announced.members);
         }
         let mut died = Vec::new();
@@ -82,7 +87,7 @@ impl View {
             self.nodes.remove(node);
             self.note_death(now);
         }
-        News { lapsed: lapsed && before.is_some(), died }
+        MembershipChange { lapsed: lapsed && before.is_some(), died }
     }
 
     /// Takes in whose lease is running, and gives all who have to be reckoned with: them, and while the leases cannot be
@@ -92,7 +97,7 @@ impl View {
             // Our own lease is gone, so those of others may be gone for the same reason.
             self.settled_at = Some(now + self.lease);
         }
-        self.meet(members);
+        self.observe(members);
         let believed = self.nodes.keys().filter(|_| !self.is_settled(now)).cloned();
         let live = members.iter().map(|member| member.node.clone());
         live.chain(believed).filter(|node| **node != *self.own).collect()
@@ -128,8 +133,8 @@ impl View {
     }
 
     /// What a node said of itself.
-    pub(super) fn description(&self, node: &str) -> Option<Description> {
-        self.nodes.get(node).map(|description| Description::read(description))
+    pub(super) fn description(&self, node: &str) -> Option<NodeDescription> {
+        self.nodes.get(node).map(|description| NodeDescription::read(description))
     }
 
     /// Whether a missing lease is a death.
@@ -137,7 +142,7 @@ impl View {
         self.settled_at.is_some_and(|at| now >= at)
     }
 
-    fn meet(&mut self, members: &[Member]) {
+    fn observe(&mut self, members: &[Member]) {
         for member in members.iter().filter(|member| *member.node != *self.own) {
             match self.nodes.get_mut(&member.node) {
                 Some(description) => description.clone_from(&member.description),
@@ -167,26 +172,26 @@ mod tests {
         nodes.iter().map(|node| (*node).to_owned()).collect()
     }
 
-    fn nothing() -> News {
-        News { lapsed: false, died: Vec::new() }
+    fn nothing() -> MembershipChange {
+        MembershipChange { lapsed: false, died: Vec::new() }
     }
 
-    fn died(node: &str) -> News {
-        News { died: vec![node.to_owned()], ..nothing() }
+    fn died(node: &str) -> MembershipChange {
+        MembershipChange { died: vec![node.to_owned()], ..nothing() }
     }
 
-    impl View {
-        fn told(&mut self, renewed: bool, nodes: &[&str], now: Instant) -> News {
+    impl MembershipView {
+        fn told(&mut self, renewed: bool, nodes: &[&str], now: Instant) -> MembershipChange {
             self.announced(&Announced { renewed, members: members(nodes).into() }, now, now)
         }
     }
 
-    fn new(now: Instant) -> View {
-        View::new("me".into(), LEASE, TRACE, now)
+    fn new(now: Instant) -> MembershipView {
+        MembershipView::new("me".into(), LEASE, TRACE, now)
     }
 
     /// A view that has been renewing its lease until `now`, with these others.
-    fn settled(nodes: &[&str], now: Instant) -> View {
+    fn settled(nodes: &[&str], now: Instant) -> MembershipView {
         let start = now - 2 * LEASE;
         let mut view = new(start);
         assert_eq!(view.told(false, nodes, start), nothing());
@@ -213,7 +218,10 @@ mod tests {
         // The second: an announcement without an answer renewed it, so that the next one found it running.
         for (renewed, back) in [(false, now + LEASE / 2), (true, now + LEASE)] {
             let mut view = settled(&["a", "b", "me"], now);
-            assert_eq!(view.told(renewed, &["b", "me"], back), News { lapsed: true, ..nothing() });
+            assert_eq!(
+                view.told(renewed, &["b", "me"], back),
+                MembershipChange { lapsed: true, ..nothing() }
+            );
             assert_eq!(view.others(&members(&["b", "me"]), back), set(&["a", "b"]));
             assert_eq!(view.told(true, &["b", "me"], back + LEASE / 2), nothing());
             assert_eq!(view.told(true, &["b", "me"], back + LEASE), died("a"));

@@ -33,18 +33,18 @@ async fn what_an_earlier_subscription_does_to_the_broker_is_not_said_of_the_next
     let client = Client::enter(&mut hub, "one");
     let request = client.request(NO_HISTORY, false);
     let first = hub.join(client.key, &request).unwrap();
-    assert!(hub.roster_mut().enter(client.key, "a", first));
+    assert!(hub.registry_mut().enter(client.key, "a", first));
     assert!(hub.is_entered(client.key, "a"));
     assert!(hub.leave(client.key, "a").unwrap().is_entered);
     let next = hub.join(client.key, &request).unwrap();
     assert!(!hub.is_current(client.key, "a", first) && hub.is_current(client.key, "a", next));
-    assert!(!hub.roster_mut().enter(client.key, "a", first));
-    assert!(!hub.roster_mut().enter(client.key, "b", next));
+    assert!(!hub.registry_mut().enter(client.key, "a", first));
+    assert!(!hub.registry_mut().enter(client.key, "b", next));
     assert!(!hub.is_entered(client.key, "a"));
-    assert!(hub.roster_mut().enter(client.key, "a", next));
-    hub.roster_mut().not_entered(client.key, "a", first);
+    assert!(hub.registry_mut().enter(client.key, "a", next));
+    hub.registry_mut().not_entered(client.key, "a", first);
     assert!(hub.is_entered(client.key, "a"));
-    hub.roster_mut().not_entered(client.key, "a", next);
+    hub.registry_mut().not_entered(client.key, "a", next);
     assert!(!hub.is_entered(client.key, "a"));
 }
 
@@ -52,20 +52,27 @@ async fn what_an_earlier_subscription_does_to_the_broker_is_not_said_of_the_next
 async fn a_session_that_is_gone_is_found_in_no_way() {
     let mut hub = Hub::new(usize::MAX);
     let [one, two] = [Client::enter(&mut hub, "one"), Client::enter(&mut hub, "two")];
-    hub.roster_mut().identify(one.key, "42".into(), "one".into());
+    hub.registry_mut().identify(one.key, "42".into(), "one".into());
     let count = |hub: &Hub| {
-        let roster = hub.roster();
-        [roster.all().count(), roster.keys().count(), roster.entries().count(), roster.identified().count()]
+        let registry = hub.registry();
+        [
+            registry.all().count(),
+            registry.keys().count(),
+            registry.entries().count(),
+            registry.identified().count(),
+        ]
     };
     assert_eq!(count(&hub), [2; 4]);
-    assert_eq!(hub.roster().of(Some("42"), Some("one")).len(), 1);
-    assert!(hub.roster().of(Some("42"), Some("two")).is_empty());
-    assert!(hub.roster().client("one").is_some());
-    hub.roster_mut().remove(one.key);
+    assert_eq!(hub.registry().of(Some("42"), Some("one")).len(), 1);
+    assert!(hub.registry().of(Some("42"), Some("two")).is_empty());
+    assert!(hub.registry().client("one").is_some());
+    hub.registry_mut().remove(one.key);
     assert_eq!(count(&hub), [1; 4]);
-    assert!(hub.roster().get(one.key).is_none() && hub.roster().client("one").is_none());
-    assert!(hub.roster().of(Some("42"), None).is_empty() && hub.roster().of(None, Some("one")).is_empty());
-    assert_eq!(hub.roster().keys().next(), Some(two.key));
+    assert!(hub.registry().get(one.key).is_none() && hub.registry().client("one").is_none());
+    assert!(
+        hub.registry().of(Some("42"), None).is_empty() && hub.registry().of(None, Some("one")).is_empty()
+    );
+    assert_eq!(hub.registry().keys().next(), Some(two.key));
     assert!(hub.join(one.key, &one.request(NO_HISTORY, false)).is_none());
 }
 
@@ -92,13 +99,13 @@ async fn a_session_is_in_no_channel_after_all_were_left() {
     let mut hub = Hub::new(usize::MAX);
     let client = Client::enter(&mut hub, "one");
     client.join(&mut hub, HISTORY, None);
-    let departures = hub.leave_all(client.key);
-    assert_eq!(departures.iter().map(|departure| &*departure.channel).collect::<Vec<_>>(), ["a"]);
-    assert!(hub.roster().get(client.key).unwrap().channel_names().is_empty());
+    let removed = hub.leave_all(client.key);
+    assert_eq!(removed.iter().map(|removed| &*removed.channel).collect::<Vec<_>>(), ["a"]);
+    assert!(hub.registry().get(client.key).unwrap().channel_names().is_empty());
     hub.deliver("a", events([1]));
     assert!(client.outbox.is_empty());
     let channel: Arc<str> = "a".into();
-    assert!(!hub.roster().get(client.key).unwrap().is_in(&channel));
+    assert!(!hub.registry().get(client.key).unwrap().is_in(&channel));
 }
 
 #[test]
@@ -118,7 +125,7 @@ async fn a_session_is_shown_messages_as_it_asked_last() {
         Arc::new(view::View { shown: ids.iter().map(|id| shown(id)).collect(), ..view::EMPTY.clone() })
     };
     let stomp = Encoding { protocol: Protocol::Stomp(view(&[])), framing: Framing::Raw };
-    hub.roster_mut().get_mut(client.key).unwrap().encoding = stomp;
+    hub.registry_mut().get_mut(client.key).unwrap().encoding = stomp;
     let request = crate::session::SubscribeRequest {
         view: Some(view(&["first"])),
         ..client.request(NO_HISTORY, false)
@@ -132,7 +139,7 @@ async fn a_session_is_shown_messages_as_it_asked_last() {
             text.push_str(std::str::from_utf8(&chunk).unwrap());
         }
         let ids = [text.contains("subscription:first"), text.contains("subscription:second")];
-        hub.show(client.key, "a", view(&["first", "second"]));
+        hub.set_headers(client.key, "a", view(&["first", "second"]));
         ids
     };
     assert_eq!(seen(), [true, false]);

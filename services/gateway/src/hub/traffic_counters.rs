@@ -14,7 +14,7 @@ const ADD_EVERY: Duration = Duration::from_secs(1);
 
 /// Counts since the last addition.
 #[derive(Default)]
-pub struct Tally {
+pub struct TrafficCounters {
     bytes_sent: Cell<u64>,
     bytes_received: Cell<u64>,
     messages_received: Cell<u64>,
@@ -27,7 +27,7 @@ const COUNTED_FROM: Duration = Duration::from_millis(1);
 /// Turns that are kept until the next addition: more of [`COUNTED_FROM`] do not fit into the time between two.
 const KEPT_TURNS: usize = 1024;
 
-impl Tally {
+impl TrafficCounters {
     /// Bytes went to a socket.
     pub fn sent(&self, bytes: usize) {
         self.bytes_sent.set(self.bytes_sent.get() + bytes as u64);
@@ -52,10 +52,10 @@ impl Tally {
 
 impl Worker {
     /// Adds the counts to the node's, for ever.
-    pub(super) async fn keep_counting(self: Rc<Self>) {
+    pub(super) async fn flush_periodically(self: Rc<Self>) {
         loop {
             tokio::time::sleep(ADD_EVERY).await;
-            let Tally { bytes_sent, bytes_received, messages_received, held } = &self.tally;
+            let TrafficCounters { bytes_sent, bytes_received, messages_received, held } = &self.traffic;
             for time in held.take() {
                 self.metrics.worker_turn_seconds.observe(time.as_secs_f64());
             }
@@ -72,14 +72,14 @@ mod tests {
 
     #[test]
     fn turns_are_kept_from_a_millisecond_on_and_no_more_than_fit_between_two_additions() {
-        let tally = Tally::default();
-        tally.held(COUNTED_FROM - Duration::from_nanos(1));
-        assert!(tally.held.borrow().is_empty());
-        tally.held(COUNTED_FROM);
-        assert_eq!(*tally.held.borrow(), [COUNTED_FROM]);
+        let traffic = TrafficCounters::default();
+        traffic.held(COUNTED_FROM - Duration::from_nanos(1));
+        assert!(traffic.held.borrow().is_empty());
+        traffic.held(COUNTED_FROM);
+        assert_eq!(*traffic.held.borrow(), [COUNTED_FROM]);
         for _ in 0..2 * KEPT_TURNS {
-            tally.held(COUNTED_FROM);
+            traffic.held(COUNTED_FROM);
         }
-        assert_eq!(tally.held.borrow().len(), KEPT_TURNS);
+        assert_eq!(traffic.held.borrow().len(), KEPT_TURNS);
     }
 }

@@ -11,12 +11,12 @@ use tokio::{
 };
 
 use super::{
-    ClusterError, Mail, Peers,
-    envelope::{Answer, Ask, Body, Envelope, Unreadable},
+    ClusterError, ClusterInbox, Peers,
+    commands::CommandQueues,
+    envelope::{ClusterAnswer, ClusterQuery, Envelope, EnvelopeBody, EnvelopeError},
     kinds,
-    orders::Orders,
 };
-use crate::{hub::scan::Page, node::Node};
+use crate::{hub::scan::ScanPage, node::Node};
 
 /// Questions of others that are looked into at the same time. One more is not answered: whoever asked is told by the time-out.
 const ANSWERS_AT_A_TIME: usize = 64;
@@ -29,7 +29,7 @@ pub(super) struct MembersRead {
 
 /// Who is asked.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::node) enum Audience<'a> {
+pub(in crate::node) enum Recipients<'a> {
     /// Every other node.
     Others,
     /// One other node; it need not be there.
@@ -37,10 +37,10 @@ pub(in crate::node) enum Audience<'a> {
 }
 
 /// A message that is under way.
-pub(in crate::node) struct Correspondence {
+pub(in crate::node) struct PendingMessage {
     node: Arc<Node>,
     /// Whose answer is missing, and where it will come; none if there is nobody to ask.
-    open: Option<(BTreeSet<String>, super::waiting::Question)>,
+    open: Option<(BTreeSet<String>, super::pending_queries::PendingQuery)>,
     /// Nodes that do not know this kind of question, and were not asked.
     unable: Vec<String>,
     is_order: bool,
@@ -52,19 +52,19 @@ impl Node {
     /// one of them does not know is sent to none.
     pub(in crate::node) async fn write(
         self: &Arc<Self>,
-        audience: Audience<'_>,
-        body: Body,
-    ) -> Result<Correspondence, ClusterError> {
+        audience: Recipients<'_>,
+        body: EnvelopeBody,
+    ) -> Result<PendingMessage, ClusterError> {
         let deadline = Instant::now() + self.settings.cluster.answer_timeout;
         let mut missing = self.others().await?;
         let to = match audience {
-            Audience::Others => None,
-            Audience::Node(id) => {
+            Recipients::Others => None,
+            Recipients::Node(id) => {
                 missing.retain(|node| node == id);
                 Some(id)
             }
         };
-        let is_order = matches!(body, Body::Order(_));
+        let is_order = matches!(body, EnvelopeBody::Order(_));
         let understands =
             |node: &String| kinds::is_understood(self.peers.description(node).understands, &body);
         let (asked, unable): (BTreeSet<String>, BTreeSet<String>) =
@@ -74,7 +74,7 @@ impl Node {
             return Err(self.unsupported(&unable, false));
         }
         if asked.is_empty() {
-            return Ok(Correspondence { node: self.clone(), open: None, unable, is_order, deadline });
+            return Ok(PendingMessage { node: self.clone(), open: None, unable, is_order, deadline });
         }
         let question = self.peers.waiting.begin(asked.len()).ok_or(ClusterError::Busy)?;
         if unable.is_empty() {
@@ -84,7 +84,7 @@ impl Node {
                 self.send(Some(node), question.id, body.clone()).await?;
             }
         }
-        Ok(Correspondence { node: self.clone(), open: Some((asked, question)), unable, is_order, deadline })
+        Ok(PendingMessage { node: self.clone(), open: Some((asked, question)), unable, is_order, deadline })
     }
 
     /// The error that names nodes of another version.
@@ -97,7 +97,7 @@ impl Node {
     }
 
     /// Reads anew who lives.
-    pub(in crate::node) async fn look_around(&self) -> Result<(), ClusterError> {
+    pub(in crate::node) async fn refresh_members(&self) -> Result<(), ClusterError> {
         self.others().await.map(drop)
     }
 
@@ -131,7 +131,7 @@ impl Node {
         others
     }
 
-    async fn send(&self, to: Option<&str>, id: u64, body: Body) -> Result<(), ClusterError> {
+    async fn send(&self, to: Option<&str>, id: u64, body: EnvelopeBody) -> Result<(), ClusterError> {
         match Envelope::new(&self.id, id, body).encode() {
             Ok(message) => {
                 self.metrics.cluster.sent.inc();
@@ -146,23 +146,23 @@ impl Node {
     }
 
     /// Reads what other nodes write, for ever.
-    pub(in crate::node) async fn read_mail(self: Arc<Self>, mut mail: Mail) {
-        let orders = Orders::start(&self);
+    pub(in crate::node) async fn read_inbox(self: Arc<Self>, mut mail: ClusterInbox) {
+        let orders = CommandQueues::start(&self);
         let permits = Arc::new(Semaphore::new(ANSWERS_AT_A_TIME));
         while let Some(message) = mail.next().await {
             let Envelope { from, id, body, .. } = match Envelope::decode(&message) {
                 Ok(envelope) if *envelope.from == *self.id => continue,
                 Ok(envelope) => envelope,
-                Err(Unreadable::Body { from, .. }) if *from == *self.id => continue,
-                Err(Unreadable::Body { from, id, is_answer, error }) => {
+                Err(EnvelopeError::Body { from, .. }) if *from == *self.id => continue,
+                Err(EnvelopeError::Body { from, id, is_answer, error }) => {
                     self.metrics.cluster.unknown.inc();
                     tracing::debug!(node = from, %error, "a message of another node is not understood");
                     if is_answer {
-                        self.peers.waiting.settle(id, from, Answer::Unsupported);
+                        self.peers.waiting.settle(id, from, ClusterAnswer::Unsupported);
                     } else if let Ok(permit) = permits.clone().try_acquire_owned() {
                         let node = self.clone();
                         actix_rt::spawn(async move {
-                            node.reply(&from, id, Answer::Unsupported).await;
+                            node.reply(&from, id, ClusterAnswer::Unsupported).await;
                             drop(permit);
                         });
                     }
@@ -176,13 +176,13 @@ impl Node {
             };
             self.metrics.cluster.received.inc();
             match body {
-                Body::Answer(answer) => self.peers.waiting.settle(id, from, answer),
-                Body::Order(order) => {
-                    if !orders.take(from, id, order) {
+                EnvelopeBody::Answer(answer) => self.peers.waiting.settle(id, from, answer),
+                EnvelopeBody::Order(command) => {
+                    if !orders.take(from, id, command) {
                         self.metrics.cluster.dropped.inc();
                     }
                 }
-                Body::Ask(ask) => {
+                EnvelopeBody::Ask(ask) => {
                     // Answers that others wait for may stand behind this question: it must not wait here.
                     let Ok(permit) = permits.clone().try_acquire_owned() else {
                         self.metrics.cluster.dropped.inc();
@@ -201,28 +201,28 @@ impl Node {
         }
     }
 
-    async fn answer(&self, ask: Ask) -> Option<Answer> {
+    async fn answer(&self, ask: ClusterQuery) -> Option<ClusterAnswer> {
         let answer = match ask {
-            Ask::Connections { user, after, limit } => {
+            ClusterQuery::Connections { user, after, limit } => {
                 let page = self.own_connections(user.as_deref(), &after, limit).await;
                 page.map(|page| match page.cut_at {
-                    None => Answer::Connections(page.entries),
+                    None => ClusterAnswer::Connections(page.entries),
                     // Every connection that was looked at is an entry: the last one tells where.
-                    Some(_) => Answer::ConnectionsCut(page.entries),
+                    Some(_) => ClusterAnswer::ConnectionsCut(page.entries),
                 })
             }
-            Ask::Channels { pattern, after, limit } => {
+            ClusterQuery::Channels { pattern, after, limit } => {
                 let page = self.own_channels(pattern.as_deref(), &after, limit).await;
-                page.map(|Page { entries: channels, cut_at }| match cut_at {
-                    None => Answer::Channels(channels),
-                    Some(until) => Answer::ChannelsCut { channels, until },
+                page.map(|ScanPage { entries: channels, cut_at }| match cut_at {
+                    None => ClusterAnswer::Channels(channels),
+                    Some(until) => ClusterAnswer::ChannelsCut { channels, until },
                 })
             }
-            Ask::Counts => Ok(Answer::Counts(self.counts())),
+            ClusterQuery::Counts => Ok(ClusterAnswer::Counts(self.counts())),
         };
         match answer {
             Ok(answer) => Some(answer),
-            Err(ClusterError::Busy) => Some(Answer::Busy),
+            Err(ClusterError::Busy) => Some(ClusterAnswer::Busy),
             Err(error) => {
                 tracing::warn!(%error, "a question of another node is not answered");
                 None
@@ -230,22 +230,23 @@ impl Node {
         }
     }
 
-    pub(super) async fn reply(&self, to: &str, id: u64, answer: Answer) {
-        if let Err(error) = self.send(Some(to), id, Body::Answer(answer)).await {
+    pub(super) async fn reply(&self, to: &str, id: u64, answer: ClusterAnswer) {
+        if let Err(error) = self.send(Some(to), id, EnvelopeBody::Answer(answer)).await {
             tracing::warn!(node = to, %error, "another node could not be answered");
         }
     }
 }
 
-impl Correspondence {
+impl PendingMessage {
     /// Waits for the answers of all. A node whose lease ended meanwhile owes none.
-    pub(in crate::node) async fn answers(self) -> Result<Vec<(String, Answer)>, ClusterError> {
+    pub(in crate::node) async fn answers(self) -> Result<Vec<(String, ClusterAnswer)>, ClusterError> {
         let (node, is_order) = (self.node.clone(), self.is_order);
         if !self.unable.is_empty() {
             return Err(node.unsupported(&self.unable, false));
         }
         let (answers, missing) = self.answers_in_time().await;
-        let is_unsupported = |(_, answer): &&(String, Answer)| matches!(answer, Answer::Unsupported);
+        let is_unsupported =
+            |(_, answer): &&(String, ClusterAnswer)| matches!(answer, ClusterAnswer::Unsupported);
         let unable: Vec<String> =
             answers.iter().filter(is_unsupported).map(|(from, _)| from.clone()).collect();
         if !unable.is_empty() {
@@ -255,7 +256,7 @@ impl Correspondence {
     }
 
     /// The answers that came in time, and the nodes that live and gave none or could give none.
-    pub(in crate::node) async fn answers_in_time(self) -> (Vec<(String, Answer)>, Vec<String>) {
+    pub(in crate::node) async fn answers_in_time(self) -> (Vec<(String, ClusterAnswer)>, Vec<String>) {
         let mut answers = Vec::new();
         let Some((mut missing, mut question)) = self.open else { return (answers, self.unable) };
         while !missing.is_empty() {
@@ -277,7 +278,7 @@ impl Correspondence {
 
 impl Peers {
     /// What a node said of itself.
-    pub(in crate::node) fn description(&self, node: &str) -> super::description::Description {
+    pub(in crate::node) fn description(&self, node: &str) -> super::description::NodeDescription {
         self.view.lock().description(node).unwrap_or_default()
     }
 }

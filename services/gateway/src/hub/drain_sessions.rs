@@ -10,14 +10,14 @@ use tokio::time::Instant;
 
 use crate::{
     disconnect::Disconnect,
-    hub::{roster::SessionKey, worker::Worker},
+    hub::{registry::SessionKey, worker::Worker},
     session::Signal,
 };
 
 impl Worker {
     /// Tells every session of now to come back elsewhere, over that time; at once if it is zero.
-    pub(super) fn say_farewell(self: &Rc<Self>, over: Duration) {
-        let mut keys: Vec<SessionKey> = self.hub().roster().keys().collect();
+    pub(super) fn drain_sessions(self: &Rc<Self>, over: Duration) {
+        let mut keys: Vec<SessionKey> = self.hub().registry().keys().collect();
         if over.is_zero() {
             return keys.into_iter().for_each(|key| self.end(key));
         }
@@ -37,8 +37,8 @@ impl Worker {
     }
 
     fn end(&self, key: SessionKey) {
-        if let Some(session) = self.hub().roster().get(key) {
-            session.tell(Signal::Disconnect(Disconnect::SHUTDOWN));
+        if let Some(session) = self.hub().registry().get(key) {
+            session.signal(Signal::Disconnect(Disconnect::SHUTDOWN));
         }
     }
 }

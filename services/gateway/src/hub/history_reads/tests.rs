@@ -26,9 +26,9 @@ pub(in crate::hub) struct Stream {
 }
 
 impl Stream {
-    pub(in crate::hub) fn reads(&self) -> Arc<Reads> {
+    pub(in crate::hub) fn reads(&self) -> Arc<HistoryReads> {
         let stream = self.clone();
-        Arc::new(Reads::with(Arc::default(), move |_, _, _| {
+        Arc::new(HistoryReads::with(Arc::default(), move |_, _, _| {
             let (answer, answered) = oneshot::channel();
             stream.asked.lock().push(stream.top.load(Ordering::SeqCst));
             stream.answers.lock().push(answer);
@@ -70,7 +70,7 @@ fn after_offset(offset: u64) -> HistoryRead {
     HistoryRead { channel: "a".into(), query, source: ReadSource::Client }
 }
 
-async fn top(reads: &Reads, after: Moment) -> Result<u64, BrokerError> {
+async fn top(reads: &HistoryReads, after: ReadVersion) -> Result<u64, BrokerError> {
     Ok(reads.read(after_offset(0), HISTORY, after).await?.top.offset)
 }
 
@@ -86,7 +86,7 @@ async fn all_who_miss_the_same_share_one_read() {
     let (tops, ()) = tokio::join!(join_all((0..5).map(|_| top(&reads, gap))), answering);
     assert_eq!(tops, vec![Ok(0); 5]);
     assert_eq!(stream.asked(), 1);
-    assert!(reads.flights.lock().is_empty());
+    assert!(reads.in_flight.lock().is_empty());
 }
 
 #[tokio::test]
@@ -116,7 +116,7 @@ async fn nobody_is_given_a_page_that_was_read_before_live_events_reached_him() {
         assert_eq!(top.await.unwrap(), Ok(1));
     }
     assert_eq!(stream.asked(), 2, "and share the next one");
-    assert!(reads.flights.lock().is_empty());
+    assert!(reads.in_flight.lock().is_empty());
 }
 
 #[tokio::test]
@@ -141,7 +141,7 @@ async fn a_read_that_nobody_waits_for_any_more_is_forgotten_and_holds_nobody_up(
     let reads = stream.reads();
     let abandoned = tokio::time::timeout(Duration::from_millis(5), top(&reads, reads.now()));
     assert!(abandoned.await.is_err());
-    assert!(reads.flights.lock().is_empty());
+    assert!(reads.in_flight.lock().is_empty());
     let answering = async {
         stream.until_asked(2).await;
         stream.answers.lock().remove(0);

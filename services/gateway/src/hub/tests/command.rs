@@ -5,18 +5,18 @@ use std::{sync::Arc, time::Duration};
 use super::{Client, Hub, faulty::Faulty};
 use crate::{
     disconnect::Disconnect,
-    hub::control::{Control, Target},
+    hub::session_command::{SessionCommand, SessionTarget},
     session::ServerSubscribe,
 };
 
 /// Every order for one target.
-fn orders(user: &str, client: Option<&str>) -> [Control; 4] {
-    let target = || Target { user: user.to_owned(), client: client.map(str::to_owned) };
+fn orders(user: &str, client: Option<&str>) -> [SessionCommand; 4] {
+    let target = || SessionTarget { user: user.to_owned(), client: client.map(str::to_owned) };
     [
-        Control::Disconnect(target(), Disconnect::SHUTDOWN, Vec::new()),
-        Control::Unsubscribe(target(), "a".to_owned()),
-        Control::Subscribe(target(), ServerSubscribe::default()),
-        Control::Refresh { target: target(), expired: false, expire_at: None },
+        SessionCommand::Disconnect(target(), Disconnect::SHUTDOWN, Vec::new()),
+        SessionCommand::Unsubscribe(target(), "a".to_owned()),
+        SessionCommand::Subscribe(target(), ServerSubscribe::default()),
+        SessionCommand::Refresh { target: target(), expired: false, expire_at: None },
     ]
 }
 
@@ -25,11 +25,11 @@ fn orders_for_one_user_have_one_subject_and_those_for_an_anonymous_client_are_ab
     for (user, client, subject) in
         [("42", None, "42"), ("42", Some("one"), "42"), ("", Some("one"), "one"), ("", None, "")]
     {
-        for order in orders(user, client) {
-            assert_eq!((order.subject(), order.client()), (subject, client));
+        for command in orders(user, client) {
+            assert_eq!((command.subject(), command.client()), (subject, client));
         }
     }
-    let drain = Control::Drain { over: Duration::ZERO };
+    let drain = SessionCommand::Drain { over: Duration::ZERO };
     assert_eq!((drain.subject(), drain.client()), ("", None));
 }
 
@@ -39,7 +39,7 @@ async fn only_the_sessions_of_the_target_are_found() {
     let clients = ["one", "two", "three"].map(|name| Client::enter(&mut hub, name));
     for client in &clients[..2] {
         let name = client.info.client.as_str().into();
-        hub.roster_mut().identify(client.key, "42".into(), name);
+        hub.registry_mut().identify(client.key, "42".into(), name);
     }
     for (user, client, expected) in [
         ("42", None, vec![clients[0].key, clients[1].key]),
@@ -48,13 +48,13 @@ async fn only_the_sessions_of_the_target_are_found() {
         ("", Some("three"), vec![clients[2].key]),
         ("43", None, vec![]),
     ] {
-        for order in orders(user, client) {
-            let mut found = hub.subjects(&order);
+        for command in orders(user, client) {
+            let mut found = hub.subjects(&command);
             found.sort_unstable();
             assert_eq!(found, expected);
         }
     }
-    assert!(hub.subjects(&Control::Drain { over: Duration::ZERO }).is_empty());
+    assert!(hub.subjects(&SessionCommand::Drain { over: Duration::ZERO }).is_empty());
 }
 
 async fn told(clients: &[Client]) -> usize {
@@ -72,7 +72,7 @@ async fn a_node_that_goes_down_ends_its_sessions_spread_over_the_time_or_all_at_
         let (worker, inbox) = Faulty::new().worker().await;
         let clients: Vec<Client> =
             (0..10).map(|number| Client::enter(&mut worker.hub_mut(), &number.to_string())).collect();
-        inbox.control(Arc::new(Control::Drain { over })).await.unwrap();
+        inbox.dispatch_command(Arc::new(SessionCommand::Drain { over })).await.unwrap();
         tokio::time::sleep(Duration::from_millis(1)).await;
         if over.is_zero() {
             assert_eq!(told(&clients).await, 10);
