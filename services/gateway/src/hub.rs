@@ -46,7 +46,7 @@ use crate::{
     },
     memory::{MemoryBudget, ReplyPermit},
     metrics::sessions::SessionCounts,
-    session::{SubscribeRequest, stomp::view::View},
+    session::{SubscribeParams, stomp::message_headers::MessageHeaders},
 };
 
 /// One worker's channels and sessions.
@@ -130,14 +130,14 @@ impl Hub {
 
     /// Enters a subscription that holds its events back until [`Hub::release`]. `None` if the session is gone or already in the
     /// channel.
-    pub fn join(&mut self, key: SessionKey, request: &SubscribeRequest) -> Option<Generation> {
+    pub fn join(&mut self, key: SessionKey, request: &SubscribeParams) -> Option<Generation> {
         let generation = self.registry.join(key, request)?;
         let session = self.registry.get(key)?;
         let channel = self.channels.entry(request.channel.clone()).or_insert_with(|| {
             self.names.insert(request.channel.clone());
             Channel::new(request.channel.clone(), request.retention)
         });
-        let encoding = self.encoder.acquire(&session.encoding.with_headers(request.view.as_ref()));
+        let encoding = self.encoder.acquire(&session.encoding.with_headers(request.headers.as_ref()));
         channel.join(key, session.outbox.clone(), encoding, request);
         self.counts.subscribed();
         Some(generation)
@@ -152,9 +152,9 @@ impl Hub {
     }
 
     /// Changes how a session is shown the messages of a channel.
-    pub fn set_headers(&mut self, key: SessionKey, name: &str, view: Arc<View>) {
+    pub fn set_headers(&mut self, key: SessionKey, name: &str, headers: Arc<MessageHeaders>) {
         if let Some(channel) = self.channels.get_mut(name) {
-            channel.set_headers(key, &view, &mut self.encoder);
+            channel.set_headers(key, &headers, &mut self.encoder);
         }
     }
 

@@ -28,7 +28,7 @@ use gorani_broker::{
 use tokio::time::Instant;
 
 pub use self::actions::Actions;
-use self::stomp::view::View;
+use self::stomp::message_headers::MessageHeaders;
 use crate::{
     clock,
     disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
@@ -104,7 +104,7 @@ pub struct Ticket(pub u32);
 
 /// How a session wants to be subscribed.
 #[derive(Debug, Clone)]
-pub struct SubscribeRequest {
+pub struct SubscribeParams {
     /// The channel.
     pub channel: Arc<str>,
     /// Who subscribes, as presence and joins show it.
@@ -124,7 +124,7 @@ pub struct SubscribeRequest {
     /// Whether it is told of others that join and leave.
     pub join_leave: bool,
     /// How a STOMP session shows what comes.
-    pub view: Option<Arc<View>>,
+    pub headers: Option<Arc<MessageHeaders>>,
 }
 
 /// A subscription in effect: everything published from now on reaches the session after [`Action::Release`].
@@ -156,11 +156,11 @@ pub enum Action {
     /// session ends.
     Enter(Ticket, u32),
     /// Join a channel; live events are held back until [`Action::Release`].
-    Subscribe(Ticket, SubscribeRequest),
+    Subscribe(Ticket, SubscribeParams),
     /// The reply of a subscribe is written: let held back events follow.
     Release(Arc<str>),
     /// Show the messages of a channel in this way from now on.
-    SetHeaders(Arc<str>, Arc<View>),
+    SetHeaders(Arc<str>, Arc<MessageHeaders>),
     /// Send the session publications of a channel, with the permit for them if they are large, and let held back events follow.
     Replay(Arc<str>, Vec<Arc<Publication>>, Option<ReplyPermit>),
     /// Leave a channel.

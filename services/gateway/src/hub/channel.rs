@@ -19,7 +19,7 @@ use crate::{
         subscription::{HELD_BACK_EVENTS, PositionLost, Subscription, is_same_epoch},
     },
     outbox::Outbox,
-    session::{EndedEpoch, SubscribeRequest, stomp::view::View},
+    session::{EndedEpoch, SubscribeParams, stomp::message_headers::MessageHeaders},
 };
 
 /// A channel with at least one subscription on this worker.
@@ -156,15 +156,20 @@ impl Channel {
         key: SessionKey,
         outbox: Outbox,
         encoding: EncodingId,
-        request: &SubscribeRequest,
+        request: &SubscribeParams,
     ) {
         self.retention = request.retention;
         self.subscriptions.insert(key, Subscription::new(outbox, encoding, request));
     }
 
-    pub(super) fn set_headers(&mut self, key: SessionKey, view: &Arc<View>, encoder: &mut Encoder) {
+    pub(super) fn set_headers(
+        &mut self,
+        key: SessionKey,
+        headers: &Arc<MessageHeaders>,
+        encoder: &mut Encoder,
+    ) {
         if let Some(subscription) = self.subscriptions.get_mut(&key) {
-            subscription.set_headers(view, encoder);
+            subscription.set_headers(headers, encoder);
         }
     }
 

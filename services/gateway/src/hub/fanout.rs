@@ -34,7 +34,7 @@ use crate::{
         MessageKind,
         client::views::{info_view, publication_view},
         position,
-        stomp::view::View,
+        stomp::message_headers::MessageHeaders,
     },
 };
 
@@ -112,7 +112,7 @@ impl Encoder {
         let frames = &mut self.frames;
         EncodingId(self.encodings.acquire(encoding, || {
             let copies = match &encoding.protocol {
-                Protocol::Stomp(view) => frames.acquire(view, encoding.framing),
+                Protocol::Stomp(headers) => frames.acquire(headers, encoding.framing),
                 _ => Box::default(),
             };
             Prepared { ready: None, copies }
@@ -126,9 +126,9 @@ impl Encoder {
         }
     }
 
-    /// The number of the encoding that shows a view in place of another one, for the same subscription.
-    pub(super) fn set_headers(&mut self, id: EncodingId, view: &Arc<View>) -> EncodingId {
-        let Some(encoding) = self.encodings.key(id.0).map(|encoding| encoding.with_headers(Some(view)))
+    /// The number of the encoding that shows a headers in place of another one, for the same subscription.
+    pub(super) fn set_headers(&mut self, id: EncodingId, headers: &Arc<MessageHeaders>) -> EncodingId {
+        let Some(encoding) = self.encodings.key(id.0).map(|encoding| encoding.with_headers(Some(headers)))
         else {
             return id;
         };
@@ -219,7 +219,7 @@ impl Encoder {
             Framing::WebSocketDeflate { .. } => !self.deflaters.takes(bytes),
             Framing::Lines
             | Framing::Events
-            | Framing::TrackedEvents
+            | Framing::EventsWithIds
             | Framing::SockJs
             | Framing::SockJsWebSocket { .. } => false,
         };
@@ -247,7 +247,7 @@ impl Encoder {
                 out.extend_from_slice(b"\n");
             }
             Framing::Events => sse::event(message, out),
-            Framing::TrackedEvents => {
+            Framing::EventsWithIds => {
                 for (position, object) in position::objects(message) {
                     if !position.is_empty() {
                         sse::id(position, out);
@@ -278,8 +278,8 @@ fn encode_event(protocol: &Protocol, channel: &str, event: &Event, out: &mut Byt
         }
         (Protocol::Client, Event::Join(info)) => push::push_join(channel, &info_view(info), out),
         (Protocol::Client, Event::Leave(info)) => push::push_leave(channel, &info_view(info), out),
-        (Protocol::Bare, event) => encode_bare(channel, event, out),
-        (Protocol::Tracked, event) => {
+        (Protocol::Plain, event) => encode_bare(channel, event, out),
+        (Protocol::WithPositions, event) => {
             if let Event::Publication(publication) = event
                 && publication.offset > 0
             {

@@ -11,7 +11,7 @@ use crate::{
     hub::fanout::Encoding,
     metrics::sessions::SessionCounts,
     outbox::Outbox,
-    session::{EndedEpoch, Signal, SubscribeRequest},
+    session::{EndedEpoch, Signal, SubscribeParams},
 };
 
 /// Names a session on its worker; never used twice.
@@ -197,7 +197,7 @@ impl SessionRegistry {
     }
 
     /// Enters a session into a channel. `None` if it is gone, or in the channel already.
-    pub(super) fn join(&mut self, key: SessionKey, request: &SubscribeRequest) -> Option<Generation> {
+    pub(super) fn join(&mut self, key: SessionKey, request: &SubscribeParams) -> Option<Generation> {
         let session = self.sessions.get_mut(&key).filter(|session| !session.is_in(&request.channel))?;
         let generation = Generation(self.next_generation);
         self.next_generation += 1;

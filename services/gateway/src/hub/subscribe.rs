@@ -13,7 +13,7 @@ use crate::{
         removals::Removal,
         worker::Worker,
     },
-    session::{SubscribeRequest, Subscribed, client::views::reply_bytes},
+    session::{SubscribeParams, Subscribed, client::views::reply_bytes},
 };
 use gorani_broker::{BrokerError, HistoryPage, HistoryQuery, Position, Publication};
 
@@ -30,7 +30,7 @@ impl Worker {
     pub async fn subscribe(
         self: Rc<Self>,
         key: SessionKey,
-        request: SubscribeRequest,
+        request: SubscribeParams,
     ) -> Result<Subscribed, ErrorCode> {
         let Some(generation) = self.hub_mut().join(key, &request) else {
             return Err(ErrorCode::ALREADY_SUBSCRIBED);
@@ -57,7 +57,7 @@ impl Worker {
     async fn join_broker(
         &self,
         key: SessionKey,
-        request: &SubscribeRequest,
+        request: &SubscribeParams,
         generation: Generation,
     ) -> Result<Subscribed, ErrorCode> {
         let channel = &request.channel;
@@ -107,7 +107,7 @@ impl Worker {
     async fn read_joining(
         &self,
         key: SessionKey,
-        request: &SubscribeRequest,
+        request: &SubscribeParams,
     ) -> Result<Arc<HistoryPage>, BrokerError> {
         let channel = &request.channel;
         let since = request.recover.as_ref().map(|position| position.offset);

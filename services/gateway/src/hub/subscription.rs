@@ -8,7 +8,7 @@ use gorani_broker::{ClientInfo, Event, Position, Publication};
 use crate::{
     hub::fanout::{Encoder, EncodingId, EventBatch},
     outbox::Outbox,
-    session::{SubscribeRequest, stomp::view::View},
+    session::{SubscribeParams, stomp::message_headers::MessageHeaders},
 };
 
 /// Events held back for one subscription, or during one gap, at most. More than this while one history read is under
@@ -41,7 +41,7 @@ enum Fit {
 }
 
 impl Subscription {
-    pub(super) fn new(outbox: Outbox, encoding: EncodingId, request: &SubscribeRequest) -> Self {
+    pub(super) fn new(outbox: Outbox, encoding: EncodingId, request: &SubscribeParams) -> Self {
         Self {
             outbox,
             encoding,
@@ -54,8 +54,8 @@ impl Subscription {
     }
 
     /// Changes how messages are shown from now on.
-    pub(super) fn set_headers(&mut self, view: &Arc<View>, encoder: &mut Encoder) {
-        self.encoding = encoder.set_headers(self.encoding, view);
+    pub(super) fn set_headers(&mut self, headers: &Arc<MessageHeaders>, encoder: &mut Encoder) {
+        self.encoding = encoder.set_headers(self.encoding, headers);
     }
 
     /// Its encoding, which is released with it.

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     outbox::Outbox,
-    session::{Signal, SubscribeRequest},
+    session::{Signal, SubscribeParams},
 };
 
 pub(super) const HISTORY: Retention = Retention { size: 10, ttl: Duration::from_secs(60) };
@@ -74,8 +74,8 @@ impl Client {
         Self { key, outbox, signals, info: Arc::new(info) }
     }
 
-    pub(super) fn request(&self, retention: Retention, positioned: bool) -> SubscribeRequest {
-        SubscribeRequest {
+    pub(super) fn request(&self, retention: Retention, positioned: bool) -> SubscribeParams {
+        SubscribeParams {
             channel: "a".into(),
             info: self.info.clone(),
             retention,
@@ -85,7 +85,7 @@ impl Client {
             presence: false,
             announce: false,
             join_leave: false,
-            view: None,
+            headers: None,
         }
     }
 
@@ -326,7 +326,7 @@ async fn a_client_that_is_excluded_gets_what_comes_after_without_a_gap() {
 async fn joins_and_leaves_reach_only_those_who_asked_in_order_with_publications() {
     let mut hub = Hub::new(usize::MAX);
     let [asked, other] = [Client::enter(&mut hub, "asked"), Client::enter(&mut hub, "other")];
-    hub.join(asked.key, &SubscribeRequest { join_leave: true, ..asked.request(NO_HISTORY, false) });
+    hub.join(asked.key, &SubscribeParams { join_leave: true, ..asked.request(NO_HISTORY, false) });
     hub.release(asked.key, "a");
     other.join(&mut hub, NO_HISTORY, None);
     let info = other.info.clone();

@@ -14,7 +14,7 @@ pub mod admission;
 pub mod attributes;
 pub mod handle;
 mod heartbeat;
-mod queue;
+mod outgoing_queue;
 #[cfg(test)]
 mod tests;
 

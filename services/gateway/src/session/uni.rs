@@ -80,7 +80,7 @@ enum UniStart {
 }
 
 impl UniSession {
-    /// A session for a transport whose traits have a dialect for receivers.
+    /// A session for a transport whose traits have a output format for receivers.
     pub fn new(policy: Arc<Policy>, traits: TransportTraits, receive_query: ReceiveQuery, now: Now) -> Self {
         let inner = ClientSession::new(policy, traits, now);
         Self { inner, begin: Some(UniStart::Wish(receive_query)), patience: None, until: None }

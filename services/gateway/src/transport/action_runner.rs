@@ -63,8 +63,8 @@ impl ActionRunner {
                 self.worker.hub_mut().release(self.key, &channel);
                 Effect::Done
             }
-            Action::SetHeaders(channel, view) => {
-                self.worker.hub_mut().set_headers(self.key, &channel, view);
+            Action::SetHeaders(channel, headers) => {
+                self.worker.hub_mut().set_headers(self.key, &channel, headers);
                 Effect::Done
             }
             Action::Replay(channel, publications, permit) => {

@@ -13,7 +13,7 @@ use crate::{
         registry::SessionRegistration,
     },
     outbox::Outbox,
-    session::{Signal, SubscribeRequest},
+    session::{Signal, SubscribeParams},
 };
 
 /// Stands for a connection's actor: it keeps the signals that it gets.
@@ -46,7 +46,7 @@ impl Connection {
         let mut hub = api.worker.hub_mut();
         hub.registry_mut().identify(key, user.into(), client.into());
         for channel in channels {
-            let request = SubscribeRequest {
+            let request = SubscribeParams {
                 channel: Arc::from(*channel),
                 info: Arc::new(ClientInfo::default()),
                 retention: Retention::default(),
@@ -56,7 +56,7 @@ impl Connection {
                 presence: false,
                 announce: false,
                 join_leave: false,
-                view: None,
+                headers: None,
             };
             assert!(hub.join(key, &request).is_some());
             // The node's interest counts it; nothing is received here.

@@ -11,7 +11,7 @@ use gorani_protocol::{
 use super::{deflate::Deflaters, encoding::Framing, intern::Interner};
 use crate::session::{
     MessageKind,
-    stomp::view::{self, Shown, Style, View},
+    stomp::message_headers::{self, FrameStyle, MessageHeaders, SubscriptionHeaders},
 };
 
 /// From this size on, what frames share is put behind each start as it is; below, a copy costs less than one more piece to
@@ -25,23 +25,23 @@ const BRACKET_BYTES: usize = 8;
 /// What the frames of a subscription depend on, besides its id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct FrameKind {
-    pub(super) style: Style,
+    pub(super) style: FrameStyle,
     /// Destination and acknowledgements; the id is left out.
-    pub(super) shown: Shown,
+    pub(super) subscription: SubscriptionHeaders,
     pub(super) framing: Framing,
 }
 
 impl FrameKind {
-    pub(super) fn all(view: &View, framing: Framing) -> impl Iterator<Item = Self> {
-        view.shown.iter().map(move |shown| Self {
-            style: view.style,
-            shown: Shown { id: None, ..shown.clone() },
+    pub(super) fn all(headers: &MessageHeaders, framing: Framing) -> impl Iterator<Item = Self> {
+        headers.subscriptions.iter().map(move |subscription| Self {
+            style: headers.style,
+            subscription: SubscriptionHeaders { id: None, ..subscription.clone() },
             framing,
         })
     }
 }
 
-/// One subscription of a view.
+/// One subscription of a headers.
 pub(super) struct SubscriptionCopy {
     /// Number of its [`FrameKind`].
     pub(super) kind: u32,
@@ -84,9 +84,9 @@ fn escape(text: &[u8], out: &mut BytesMut) {
 }
 
 /// What the frames of a subscription begin with.
-pub(super) fn start(shown: &Shown, style: Style, framing: Framing) -> Box<[u8]> {
+pub(super) fn start(subscription: &SubscriptionHeaders, style: FrameStyle, framing: Framing) -> Box<[u8]> {
     let mut plain = BytesMut::new();
-    shown.write_start(style, &mut plain);
+    subscription.write_start(style, &mut plain);
     if !framing.is_text_only() {
         return plain[..].into();
     }
@@ -184,13 +184,16 @@ impl MessageFrames {
         self.first_serial = None;
     }
 
-    /// The subscriptions of a view, for one more user of each kind.
-    pub(super) fn acquire(&mut self, view: &View, framing: Framing) -> Box<[SubscriptionCopy]> {
+    /// The subscriptions of a headers, for one more user of each kind.
+    pub(super) fn acquire(&mut self, headers: &MessageHeaders, framing: Framing) -> Box<[SubscriptionCopy]> {
         let kinds = &mut self.kinds;
-        let copies = FrameKind::all(view, framing).zip(&view.shown).map(|(kind, shown)| SubscriptionCopy {
-            kind: kinds.acquire(&kind, Vec::new),
-            start: start(shown, view.style, framing),
-        });
+        let copies =
+            FrameKind::all(headers, framing).zip(&headers.subscriptions).map(|(kind, subscription)| {
+                SubscriptionCopy {
+                    kind: kinds.acquire(&kind, Vec::new),
+                    start: start(subscription, headers.style, framing),
+                }
+            });
         copies.collect()
     }
 
@@ -247,7 +250,7 @@ impl MessageFrames {
         if !shared.is_empty() {
             return;
         }
-        let Some(FrameKind { style, shown, framing }) = self.kinds.key(kind) else { return };
+        let Some(FrameKind { style, subscription, framing }) = self.kinds.key(kind) else { return };
         let first = *self.first_serial.get_or_insert(self.serial + 1);
         self.serial = self.serial.max(first + run.len() as u64 - 1);
         let publications = run.iter().filter_map(|event| match event {
@@ -255,11 +258,11 @@ impl MessageFrames {
             Event::Join(_) | Event::Leave(_) => None,
         });
         let shared = publications.zip(first..).map(|(publication, serial)| {
-            view::write_message_id(publication, serial, &mut self.message_id);
+            message_headers::write_message_id(publication, serial, &mut self.message_id);
             self.message.clear();
-            let delivery = view::Delivery::default();
-            shown.write_rest(*style, publication, &self.message_id, delivery, &mut self.message);
-            let is_text = view::message_kind(publication, *style) == MessageKind::Text;
+            let delivery = message_headers::DeliveryHeaders::default();
+            subscription.write_rest(*style, publication, &self.message_id, delivery, &mut self.message);
+            let is_text = message_headers::message_kind(publication, *style) == MessageKind::Text;
             SharedFrames::new(&self.message, is_text, *framing, deflaters)
         });
         let shared: Vec<SharedFrames> = shared.collect();

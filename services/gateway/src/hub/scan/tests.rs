@@ -11,7 +11,7 @@ use gorani_broker::{Broker, ClientInfo, MemoryBroker, MemorySettings, Retention}
 use super::*;
 use crate::{
     hub::{history_reads::HistoryReads, interest::Interest, registry::SessionKey, tests::Client},
-    session::SubscribeRequest,
+    session::SubscribeParams,
 };
 
 fn worker() -> Rc<Worker> {
@@ -23,7 +23,7 @@ fn worker() -> Rc<Worker> {
 }
 
 fn join(worker: &Worker, key: SessionKey, channel: String) {
-    let request = SubscribeRequest {
+    let request = SubscribeParams {
         channel: channel.into(),
         info: Arc::new(ClientInfo::default()),
         retention: Retention::default(),
@@ -33,7 +33,7 @@ fn join(worker: &Worker, key: SessionKey, channel: String) {
         presence: false,
         announce: false,
         join_leave: false,
-        view: None,
+        headers: None,
     };
     assert!(worker.hub_mut().join(key, &request).is_some());
 }

@@ -11,8 +11,8 @@ use crate::hub::{
 /// A subscription that tracks its position, and what it is told is counted in.
 fn subscription(encoder: &mut Encoder, join_leave: bool) -> (Subscription, Outbox) {
     let client = Client::enter(&mut Hub::new(usize::MAX), "one");
-    let request = SubscribeRequest { join_leave, ..client.request(HISTORY, true) };
-    let encoding = encoder.acquire(&Encoding { protocol: Protocol::Bare, framing: Framing::Raw });
+    let request = SubscribeParams { join_leave, ..client.request(HISTORY, true) };
+    let encoding = encoder.acquire(&Encoding { protocol: Protocol::Plain, framing: Framing::Raw });
     let outbox = Outbox::new(1 << 20);
     let mut subscription = Subscription::new(outbox.clone(), encoding, &request);
     subscription.set_seen(Position { offset: 5, epoch: "e".into() });

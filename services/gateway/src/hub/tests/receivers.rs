@@ -19,14 +19,17 @@ fn a_publication_with_a_place_brings_a_tracking_receiver_to_it_and_nothing_else_
     let without = || Event::Publication(Arc::new(publication(0)));
     let info = Arc::new(ClientInfo { client: "one".to_owned(), ..ClientInfo::default() });
     assert!(
-        sent(Protocol::Tracked, placed()).starts_with("a.5.e\n{"),
+        sent(Protocol::WithPositions, placed()).starts_with("a.5.e\n{"),
         "{}",
-        sent(Protocol::Tracked, placed())
+        sent(Protocol::WithPositions, placed())
     );
     for event in [without(), Event::Join(info.clone()), Event::Leave(info)] {
-        let (tracked, bare) = (sent(Protocol::Tracked, event.clone()), sent(Protocol::Bare, event));
+        let (tracked, bare) = (sent(Protocol::WithPositions, event.clone()), sent(Protocol::Plain, event));
         assert!(bare.starts_with('{'), "{bare}");
         assert_eq!(tracked, format!("\n{bare}"));
     }
-    assert_eq!(sent(Protocol::Tracked, placed()), format!("a.5.e\n{}", sent(Protocol::Bare, placed())));
+    assert_eq!(
+        sent(Protocol::WithPositions, placed()),
+        format!("a.5.e\n{}", sent(Protocol::Plain, placed()))
+    );
 }

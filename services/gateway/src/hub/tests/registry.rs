@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Client, HISTORY, Hub, NO_HISTORY, Signal, events, forks, position};
 use crate::{
     hub::fanout::{Encoding, Framing, Protocol},
-    session::{MessageKind, stomp::view},
+    session::{MessageKind, stomp::message_headers},
 };
 
 #[actix_rt::test]
@@ -120,14 +120,21 @@ fn a_hub_deflates_from_its_threshold_on() {
 async fn a_session_is_shown_messages_as_it_asked_last() {
     let mut hub = Hub::new(usize::MAX);
     let client = Client::enter(&mut hub, "one");
-    let shown = |id: &str| view::Shown { id: Some(id.into()), destination: "/a".into(), acks: false };
-    let view = |ids: &[&str]| {
-        Arc::new(view::View { shown: ids.iter().map(|id| shown(id)).collect(), ..view::EMPTY.clone() })
+    let shown = |id: &str| message_headers::SubscriptionHeaders {
+        id: Some(id.into()),
+        destination: "/a".into(),
+        acks: false,
     };
-    let stomp = Encoding { protocol: Protocol::Stomp(view(&[])), framing: Framing::Raw };
+    let headers = |ids: &[&str]| {
+        Arc::new(message_headers::MessageHeaders {
+            subscriptions: ids.iter().map(|id| shown(id)).collect(),
+            ..message_headers::EMPTY.clone()
+        })
+    };
+    let stomp = Encoding { protocol: Protocol::Stomp(headers(&[])), framing: Framing::Raw };
     hub.registry_mut().get_mut(client.key).unwrap().encoding = stomp;
-    let request = crate::session::SubscribeRequest {
-        view: Some(view(&["first"])),
+    let request = crate::session::SubscribeParams {
+        headers: Some(headers(&["first"])),
         ..client.request(NO_HISTORY, false)
     };
     assert!(hub.join(client.key, &request).is_some());
@@ -139,7 +146,7 @@ async fn a_session_is_shown_messages_as_it_asked_last() {
             text.push_str(std::str::from_utf8(&chunk).unwrap());
         }
         let ids = [text.contains("subscription:first"), text.contains("subscription:second")];
-        hub.set_headers(client.key, "a", view(&["first", "second"]));
+        hub.set_headers(client.key, "a", headers(&["first", "second"]));
         ids
     };
     assert_eq!(seen(), [true, false]);

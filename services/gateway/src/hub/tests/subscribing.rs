@@ -12,7 +12,7 @@ use crate::{
         subscribe::size_of,
         subscription::follows,
     },
-    session::{Signal, SubscribeRequest},
+    session::{Signal, SubscribeParams},
 };
 
 #[actix_rt::test]
@@ -26,7 +26,7 @@ async fn what_is_entered_into_the_broker_is_what_is_taken_out() {
         let broker = Faulty::new();
         let (worker, _inbox) = broker.worker().await;
         let client = Client::enter(&mut worker.hub_mut(), "one");
-        let request = SubscribeRequest { presence, announce, ..client.request(HISTORY, true) };
+        let request = SubscribeParams { presence, announce, ..client.request(HISTORY, true) };
         let subscribed = worker.clone().subscribe(client.key, request).await.unwrap();
         assert!(!subscribed.was_recovering && !subscribed.recovered);
         assert_eq!([broker.count("presence_add"), broker.count("join")], entered);
@@ -51,7 +51,7 @@ async fn a_client_recovers_what_history_has_without_a_hole_and_is_told_where_it_
         }
         let client = Client::enter(&mut worker.hub_mut(), "one");
         let recover = Some(Position { offset, epoch: epoch.map_or(top.epoch.clone(), Arc::from) });
-        let request = SubscribeRequest { recover, ..client.request(HISTORY, true) };
+        let request = SubscribeParams { recover, ..client.request(HISTORY, true) };
         let subscribed = worker.clone().subscribe(client.key, request).await.unwrap();
         assert!(subscribed.was_recovering);
         assert_eq!((subscribed.recovered, subscribed.top), (recovered, Some(top)));
@@ -65,7 +65,7 @@ async fn a_client_recovers_what_history_has_without_a_hole_and_is_told_where_it_
 async fn who_is_told_of_joins_and_leaves_is_told_of_a_gap_though_it_tracks_no_position() {
     let mut hub = Hub::new(usize::MAX);
     let [watching, plain] = [Client::enter(&mut hub, "watching"), Client::enter(&mut hub, "plain")];
-    let request = SubscribeRequest { join_leave: true, ..watching.request(HISTORY, false) };
+    let request = SubscribeParams { join_leave: true, ..watching.request(HISTORY, false) };
     hub.join(watching.key, &request);
     hub.release(watching.key, "a");
     plain.join(&mut hub, HISTORY, None);
@@ -144,14 +144,14 @@ async fn what_connections_move_is_added_to_the_counters_once_a_second() {
 fn an_entry_of_a_list_is_as_large_as_its_names_and_what_stands_around_them() {
     assert_eq!(size_of_channel("12345"), 133);
     let channels = ["1234", "12"].map(str::to_owned).to_vec();
-    let view = ConnectionInfo {
+    let headers = ConnectionInfo {
         user: "42".to_owned(),
         transport: String::new(),
         protocol: String::new(),
         connected_at: 0,
         channels,
     };
-    assert_eq!(size_of_view("client", &view), 128 + 6 + 2 + 7 + 5);
+    assert_eq!(size_of_view("client", &headers), 128 + 6 + 2 + 7 + 5);
 }
 
 #[actix_rt::test]

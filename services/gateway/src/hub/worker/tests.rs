@@ -15,7 +15,7 @@ use crate::hub::{
     session_command::SessionTarget,
     tests::{Client, HISTORY, NO_HISTORY},
 };
-use crate::session::SubscribeRequest;
+use crate::session::SubscribeParams;
 
 fn start() -> (Rc<Worker>, Inbox) {
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));
@@ -228,7 +228,7 @@ async fn a_recovery_brings_less_over_a_transport_of_text() {
         };
         *stream.publications.lock() = vec![Arc::new(publication)];
         stream.top.store(1, Ordering::SeqCst);
-        let request = SubscribeRequest {
+        let request = SubscribeParams {
             recover: Some(Position { offset: 0, epoch: "e".into() }),
             recover_max_bytes: 16_000,
             ..client.request(HISTORY, true)
@@ -255,7 +255,7 @@ async fn a_subscription_that_was_ended_while_it_read_does_nothing_to_the_next_on
     );
     broker.start(Arc::new(Nobody)).await.unwrap();
     let client = Client::enter(&mut worker.hub_mut(), "one");
-    let request = SubscribeRequest { presence: true, ..client.request(HISTORY, true) };
+    let request = SubscribeParams { presence: true, ..client.request(HISTORY, true) };
     let first = actix_rt::spawn(worker.clone().subscribe(client.key, request.clone()));
     stream.until_asked(1).await;
     worker.unsubscribe(client.key, "a");

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use gorani_protocol::client::{self, Command, DecodeError, Request};
 
-use super::{ClientSession, State, subscriptions::Subscription};
+use super::{ClientSession, ClientState, subscriptions::ClientSubscription};
 use crate::{
     disconnect::{Disconnect, ErrorCode},
     session::{Actions, Now},
@@ -45,7 +45,7 @@ impl ClientSession {
 
     /// Runs one line. False if it has to wait.
     fn run_line(&mut self, line: &[u8], now: Now, actions: &mut Actions) -> bool {
-        if matches!(self.state, State::Ended) {
+        if matches!(self.state, ClientState::Ended) {
             return true;
         }
         match client::decode(line, client::JSON_DEPTH) {
@@ -55,7 +55,7 @@ impl ClientSession {
                 self.run(command, now, actions);
             }
             Err(DecodeError::Malformed(_)) => self.close(Disconnect::BAD_REQUEST, actions),
-            Err(DecodeError::Invalid { .. }) if matches!(self.state, State::New) => {
+            Err(DecodeError::Invalid { .. }) if matches!(self.state, ClientState::New) => {
                 self.close(Disconnect::BAD_REQUEST, actions);
             }
             Err(DecodeError::Invalid { id, reason }) => {
@@ -75,7 +75,7 @@ impl ClientSession {
         if matches!(command.request, Request::Pong) {
             return false;
         }
-        if matches!(self.state, State::Connecting(_)) || self.pending.len() >= PENDING_REQUESTS {
+        if matches!(self.state, ClientState::Connecting(_)) || self.pending.len() >= PENDING_REQUESTS {
             return true;
         }
         if matches!(command.request, Request::History(_) | Request::Presence { .. })
@@ -94,12 +94,12 @@ impl ClientSession {
             Request::History(history) => &history.channel,
             _ => return false,
         };
-        self.subscription(channel).is_some_and(Subscription::is_under_way)
+        self.subscription(channel).is_some_and(ClientSubscription::is_under_way)
     }
 
     fn run(&mut self, command: Command<'_>, now: Now, actions: &mut Actions) {
         let id = command.id;
-        if matches!(self.state, State::New) {
+        if matches!(self.state, ClientState::New) {
             return match command.request {
                 Request::Connect(connect) => self.connect(id, &connect, now, actions),
                 _ => self.close(Disconnect::BAD_REQUEST, actions),

@@ -8,8 +8,8 @@ use gorani_broker::{ClientInfo, DataKind, HistoryPage, HistoryQuery, Position, P
 use gorani_protocol::client::{ClientInfoView, History, HistoryResult, PublicationView, Publish, reply};
 
 use super::{
-    ClientSession, State,
-    large_reply::{LargeReply, Then},
+    ClientSession, ClientState,
+    large_reply::{LargeReply, NextStep},
     policy::retention,
     subscriptions::SubscribeCommand,
     views::{info_view, publication_view, reserve},
@@ -41,7 +41,7 @@ impl PendingRequest {
 
 impl ClientSession {
     pub(super) fn is_connected(&self) -> bool {
-        matches!(self.state, State::Connected)
+        matches!(self.state, ClientState::Connected)
     }
 
     fn is_subscribed(&self, channel: &str) -> bool {
@@ -115,7 +115,7 @@ impl ClientSession {
     }
 
     /// Answers the command that an outcome belongs to.
-    pub(super) fn settle(
+    pub(super) fn on_outcome(
         &mut self,
         ticket: Ticket,
         pending: PendingRequest,
@@ -124,16 +124,16 @@ impl ClientSession {
         actions: &mut Actions,
     ) {
         match (pending, outcome) {
-            (PendingRequest::Enter, Outcome::Entered(outcome)) => self.settle_entry(outcome, now, actions),
+            (PendingRequest::Enter, Outcome::Entered(outcome)) => self.on_entered(outcome, now, actions),
             (PendingRequest::ConnectSubscribe { channel }, Outcome::Subscribed(outcome)) => {
-                self.settle_connect(ticket, channel, outcome, now, actions);
+                self.on_server_subscribed(ticket, channel, outcome, now, actions);
             }
             (PendingRequest::ServerSubscribe { channel }, Outcome::Subscribed(outcome)) => {
-                self.settle_server_subscribe(ticket, &channel, outcome, actions);
+                self.on_server_subscribe_outcome(ticket, &channel, outcome, actions);
             }
             (PendingRequest::Subscribe { id, channel, reject }, Outcome::Subscribed(outcome)) => {
                 let command = SubscribeCommand { ticket, id, channel: &channel, reject };
-                self.settle_subscribe(command, outcome, now, actions);
+                self.on_subscribed(command, outcome, now, actions);
             }
             (PendingRequest::Publish { id }, Outcome::Published(outcome)) => {
                 self.answer(id, outcome, actions, |_, out| reply::reply_empty(id, "publish", out));
@@ -163,7 +163,7 @@ impl ClientSession {
                     (Ok(clients), Some(permit)) => {
                         let mut around = BytesMut::new();
                         let places = reply::reply_presence_around(id, &mut around);
-                        let mut reply = LargeReply::new(around, Then::Answered);
+                        let mut reply = LargeReply::new(around, NextStep::Answered);
                         reply.add_clients(places, clients, permit);
                         self.begin_large_reply(reply);
                     }
@@ -198,7 +198,7 @@ impl ClientSession {
         let result = HistoryResult { publications: &[], offset: page.top.offset, epoch: &page.top.epoch };
         let mut around = BytesMut::new();
         let places = reply::reply_history_around(id, &result, &mut around);
-        let mut reply = LargeReply::new(around, Then::Answered);
+        let mut reply = LargeReply::new(around, NextStep::Answered);
         reply.add_publications(places, page.publications, permit);
         self.begin_large_reply(reply);
     }

@@ -23,7 +23,7 @@ use super::{ClientSession, TransportTraits, policy::Policy};
 use crate::{
     disconnect::Disconnect,
     session::{
-        Action, Actions, Incoming, Now, Outcome, Session, Signal, SubscribeRequest, Subscribed, Ticket,
+        Action, Actions, Incoming, Now, Outcome, Session, Signal, SubscribeParams, Subscribed, Ticket,
     },
     settings::ClientSettings,
 };
@@ -195,7 +195,7 @@ impl Bench {
         }
     }
 
-    fn next_subscribe(&mut self) -> (Ticket, SubscribeRequest) {
+    fn next_subscribe(&mut self) -> (Ticket, SubscribeParams) {
         match self.next() {
             Some(Action::Subscribe(ticket, request)) => (ticket, request),
             other => panic!("{other:?} is no subscribe"),

@@ -11,8 +11,8 @@ use gorani_broker::ClientInfo;
 use gorani_protocol::stomp::{Frame, Headers, HeartBeat, ServerCommand, Version, encode};
 
 use super::{
-    State, StompSession,
-    clock::{Pings, end_of},
+    StompSession, StompState,
+    deadlines::{Pings, end_of},
     failure::Failure,
 };
 use crate::{
@@ -84,7 +84,7 @@ impl StompSession {
         if limit == 0 || identity.user.is_empty() || identity.is_backend() {
             self.open(offer, now, actions);
         } else {
-            self.state = State::Entering(offer);
+            self.state = StompState::Entering(offer);
             actions.push(Action::Enter(ENTRY, limit));
         }
         Ok(())
@@ -92,7 +92,7 @@ impl StompSession {
 
     /// The client has its place among its user's connections.
     pub(super) fn entered(&mut self, now: Now, actions: &mut Actions) {
-        if let State::Entering(offer) = self.state {
+        if let StompState::Entering(offer) = self.state {
             self.open(offer, now, actions);
         }
     }
@@ -108,7 +108,7 @@ impl StompSession {
         let settings = &self.policy.settings;
         let pings = Pings { every: settings.ping_interval, answer_within: settings.pong_timeout };
         self.clock.start(offer.agree(ours), self.traits.has_pings.then_some(pings), now);
-        self.state = State::Open;
+        self.state = StompState::Open;
         self.login_limit = None;
         actions.message(MessageKind::Text, |out| {
             let mut connected = encode::frame(ServerCommand::Connected, version, out)

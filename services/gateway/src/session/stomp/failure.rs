@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use gorani_protocol::stomp::{Command, DecodeError, ServerCommand, encode, version::VERSION_LIST};
 use rand::RngExt;
 
-use super::{destination::DestinationError, view::Style};
+use super::{destination::DestinationError, message_headers::FrameStyle};
 use crate::{
     disconnect::{Disconnect, ErrorCode},
     session::{Actions, MessageKind},
@@ -79,7 +79,7 @@ impl Failure {
     }
 
     /// Writes the ERROR.
-    pub(super) fn write(&self, style: Style, actions: &mut Actions) {
+    pub(super) fn write(&self, style: FrameStyle, actions: &mut Actions) {
         actions.message(MessageKind::Text, |out| {
             let mut frame = encode::frame(ServerCommand::Error, style.version, out)
                 .header("message", &self.text)

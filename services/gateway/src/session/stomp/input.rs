@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bytes::Buf;
 use gorani_protocol::stomp::{DecodeError, Frame};
 
-use super::{State, StompSession, Subscription, failure::Failure};
+use super::{StompSession, StompState, StompSubscription, failure::Failure};
 use crate::session::{Actions, Now, Session};
 
 /// Bytes of a body that take as much time as a header.
@@ -51,14 +51,15 @@ impl StompSession {
 
     /// Whether the next frame must not run yet.
     pub(super) fn has_to_wait(&self) -> bool {
-        matches!(self.state, State::Entering(_))
+        matches!(self.state, StompState::Entering(_))
             || self.receipts.is_full()
-            || self.subscriptions.iter().any(Subscription::is_under_way)
+            || self.subscriptions.iter().any(StompSubscription::is_under_way)
     }
 
     /// Takes frames out of the bytes, as far as it can in this step. All is taken where the session is at its end.
     pub(super) fn decode(&mut self, bytes: &mut &[u8], now: Now, actions: &mut Actions) {
-        while matches!(self.state, State::New | State::Entering(_) | State::Open) && self.unreadable.is_none()
+        while matches!(self.state, StompState::New | StompState::Entering(_) | StompState::Open)
+            && self.unreadable.is_none()
         {
             if self.budget.is_over() || self.is_blocked() {
                 return;
@@ -81,9 +82,9 @@ impl StompSession {
         let undecoded = std::mem::take(&mut self.undecoded);
         let mut bytes = &undecoded[..];
         self.decode(&mut bytes, now, actions);
-        let taken = undecoded.len() - bytes.len();
+        let fetched = undecoded.len() - bytes.len();
         let mut rest = undecoded;
-        rest.advance(taken);
+        rest.advance(fetched);
         if !rest.is_empty() {
             self.undecoded = rest;
         }

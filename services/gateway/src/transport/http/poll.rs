@@ -32,7 +32,7 @@ use crate::{
     },
     session::{
         Now,
-        client::{Dialect, TransportTraits, views::publication_view},
+        client::{OutputFormat, TransportTraits, views::publication_view},
         position::Positions,
         uni::{NotPollable, ReceiveQuery, UniSession},
     },
@@ -102,7 +102,7 @@ fn poll_query(request: &HttpRequest, node: &Node) -> Result<PollQuery, HttpRefus
 
 async fn answer(context: &RequestContext, asked: PollQuery) -> Result<HttpResponse, HttpRefusal> {
     let node = &context.local.node;
-    let traits = TransportTraits { dialect: Dialect::Tracked, ..TransportTraits::default() };
+    let traits = TransportTraits { format: OutputFormat::WithPositions, ..TransportTraits::default() };
     let limit = node.login_limit(context.peer);
     let policy = node.policy.clone();
     let (session, channels) =
@@ -183,7 +183,7 @@ async fn wait(
     })?;
     let positions = asked.receive_query.positions.clone();
     let writer = PollWriter::new(positions, asked.limit, asked.most_bytes, asked.known.clone(), waiting);
-    let encoding = Encoding { protocol: Protocol::Tracked, framing: Framing::Lines };
+    let encoding = Encoding { protocol: Protocol::WithPositions, framing: Framing::Lines };
     let body = open_session(context, &POLL, encoding, session, writer)?;
     match body.begun().await {
         Some(Ok(head)) => Ok(Some(respond(context, head, node.memory.reply(body.collect().await, None)))),

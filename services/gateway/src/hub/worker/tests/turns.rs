@@ -32,7 +32,7 @@ async fn events_of_many_channels_are_delivered_in_one_turn_while_there_is_time()
     let (worker, _inbox) = start();
     let client = Client::enter(&mut worker.hub_mut(), "one");
     for channel in ["a", "b", "c"] {
-        let request = SubscribeRequest { channel: channel.into(), ..client.request(NO_HISTORY, false) };
+        let request = SubscribeParams { channel: channel.into(), ..client.request(NO_HISTORY, false) };
         assert!(worker.hub_mut().join(client.key(), &request).is_some());
         worker.hub_mut().release(client.key(), channel);
     }

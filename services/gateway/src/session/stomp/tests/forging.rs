@@ -9,8 +9,8 @@ use gorani_protocol::stomp::{Command, Decoder, Limits, Version, encode};
 use proptest::{collection::vec, prelude::*};
 
 use crate::session::stomp::{
+    message_headers::{DeliveryHeaders, FrameStyle, SubscriptionHeaders},
     payload,
-    view::{Delivery, Shown, Style},
 };
 
 const VERSIONS: [Version; 3] = [Version::V1_0, Version::V1_1, Version::V1_2];
@@ -87,11 +87,12 @@ fn unescaped(text: &str, version: Version) -> String {
 /// Checks the frame that a subscriber of each version gets of a publication.
 fn check(publication: &Publication) {
     for (version, text_only) in VERSIONS.into_iter().flat_map(|version| [(version, false), (version, true)]) {
-        let shown = Shown { id: Some("s-1".into()), destination: "/topic/n:a".into(), acks: true };
-        let delivery = Delivery { ack: Some("a-1"), redelivered: false };
+        let shown =
+            SubscriptionHeaders { id: Some("s-1".into()), destination: "/topic/n:a".into(), acks: true };
+        let delivery = DeliveryHeaders { ack: Some("a-1"), redelivered: false };
         let mut out = BytesMut::new();
         shown.write_delivery(
-            Style { version, text_only, trailing_eol: false },
+            FrameStyle { version, text_only, trailing_eol: false },
             publication,
             "e-7",
             delivery,
@@ -203,10 +204,10 @@ fn a_name_that_the_readers_version_cannot_say_is_left_out_whole() {
             Publication { data: Bytes::from_static(b"body"), tags: tag(name), ..Publication::default() };
         check(&publication);
         for (version, is_said) in VERSIONS.into_iter().zip(said) {
-            let shown = Shown { id: None, destination: "/topic/n:a".into(), acks: false };
+            let shown = SubscriptionHeaders { id: None, destination: "/topic/n:a".into(), acks: false };
             let mut out = BytesMut::new();
             shown.write(
-                Style { version, text_only: false, trailing_eol: false },
+                FrameStyle { version, text_only: false, trailing_eol: false },
                 &publication,
                 "e-7",
                 &mut out,

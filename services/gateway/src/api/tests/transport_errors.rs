@@ -4,7 +4,7 @@ use actix_web::{FromRequest as _, dev::Payload, error::PayloadError, web::Bytes}
 use futures_util::stream;
 
 use super::*;
-use crate::api::{call::Call, error::ApiError};
+use crate::api::{call::ApiCall, error::ApiError};
 
 const MESSAGE: &str = r#"{"channel":"news","data":1}"#;
 
@@ -108,7 +108,7 @@ async fn read(api: &Api, pieces: Vec<Result<Bytes, PayloadError>>) -> Result<Byt
     let data = web::Data::from(api.node.clone());
     let request = TestRequest::default().app_data(data).insert_header(("X-API-Key", KEY)).to_http_request();
     let mut payload: Payload = Payload::Stream { payload: Box::pin(stream::iter(pieces)) };
-    Call::from_request(&request, &mut payload).await.map(|call| call.body)
+    ApiCall::from_request(&request, &mut payload).await.map(|call| call.body)
 }
 
 #[actix_web::test]

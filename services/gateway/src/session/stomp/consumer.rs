@@ -9,8 +9,8 @@ use gorani_protocol::stomp::{Command, Frame, Version};
 use super::{
     StompSession,
     failure::Failure,
-    subscriptions::{AckMode, Source, Subscription},
-    view::{self, CHANNEL_ACK, Delivery as Told},
+    message_headers::{self, CHANNEL_ACK, DeliveryHeaders as Told},
+    subscriptions::{AckMode, StompSubscription, SubscriptionSource},
 };
 use crate::{
     disconnect::ErrorCode,
@@ -21,7 +21,7 @@ use crate::{
 const QUEUE_ACK: &str = "q-";
 
 /// A subscription's side of a queue.
-pub(super) struct Consumer {
+pub(super) struct QueueConsumer {
     pub(super) queue: Arc<str>,
     /// Unacknowledged messages at most.
     prefetch: usize,
@@ -37,7 +37,7 @@ struct Unacknowledged {
     id: DeliveryId,
 }
 
-impl Consumer {
+impl QueueConsumer {
     pub(super) fn new(queue: Arc<str>, prefetch: usize) -> Self {
         Self { queue, prefetch, taking: None, unacknowledged: VecDeque::new() }
     }
@@ -52,14 +52,14 @@ impl Consumer {
     }
 
     /// Takes out the message of this serial, and with `and_earlier` all before it.
-    fn take(&mut self, serial: u64, and_earlier: bool) -> Vec<DeliveryId> {
+    fn fetch(&mut self, serial: u64, and_earlier: bool) -> Vec<DeliveryId> {
         let Some(index) = self.position(serial) else { return Vec::new() };
         let first = if and_earlier { 0 } else { index };
         self.unacknowledged.drain(first..=index).map(|message| message.id).collect()
     }
 
     /// All that is not acknowledged.
-    pub(super) fn take_all(&mut self) -> Vec<DeliveryId> {
+    pub(super) fn fetch_all(&mut self) -> Vec<DeliveryId> {
         self.unacknowledged.drain(..).map(|message| message.id).collect()
     }
 }
@@ -99,7 +99,7 @@ impl StompSession {
     /// Asks for as many messages as the subscriptions have room for.
     pub(super) fn ask_for_more(&mut self, actions: &mut Actions) {
         for subscription in &mut self.subscriptions {
-            let Source::Queue(consumer) = &mut subscription.source else { continue };
+            let SubscriptionSource::Queue(consumer) = &mut subscription.source else { continue };
             let room = consumer.prefetch.saturating_sub(consumer.unacknowledged.len());
             if consumer.taking.is_none() && room > 0 {
                 let ticket = self.receipts.ticket();
@@ -111,33 +111,34 @@ impl StompSession {
     }
 
     /// Messages came.
-    pub(super) fn taken(
+    pub(super) fn on_fetched(
         &mut self,
         ticket: Ticket,
-        taken: Result<Vec<Delivery>, ErrorCode>,
+        fetched: Result<Vec<Delivery>, ErrorCode>,
         actions: &mut Actions,
     ) -> Result<(), Failure> {
         if let Some(index) = self.left_queues.iter().position(|(left, _)| *left == ticket) {
             let (_, queue) = self.left_queues.swap_remove(index);
-            let ids: Vec<DeliveryId> = taken.unwrap_or_default().into_iter().map(|taken| taken.id).collect();
-            self.settle_ids(queue, ids, false, actions);
+            let ids: Vec<DeliveryId> =
+                fetched.unwrap_or_default().into_iter().map(|fetched| fetched.id).collect();
+            self.acknowledge_ids(queue, ids, false, actions);
             return Ok(());
         }
-        let taken = taken?;
+        let fetched = fetched?;
         let style = self.style();
-        let is_it = |known: &&mut Subscription| matches!(&known.source, Source::Queue(consumer) if consumer.taking == Some(ticket));
+        let is_it = |known: &&mut StompSubscription| matches!(&known.source, SubscriptionSource::Queue(consumer) if consumer.taking == Some(ticket));
         let Some(subscription) = self.subscriptions.iter_mut().find(is_it) else { return Ok(()) };
-        let Source::Queue(consumer) = &mut subscription.source else { return Ok(()) };
+        let SubscriptionSource::Queue(consumer) = &mut subscription.source else { return Ok(()) };
         consumer.taking = None;
         let mut handled = Vec::new();
-        for delivery in taken {
+        for delivery in fetched {
             self.serial += 1;
             let serial = self.serial;
             let message_id = format!("{}:{}", consumer.queue, delivery.id);
             let ack = format!("{QUEUE_ACK}{serial}");
             let told = Told { ack: Some(&ack), redelivered: delivery.attempt > 1 };
             let publication = &delivery.publication;
-            actions.message(view::message_kind(publication, style), |out| {
+            actions.message(message_headers::message_kind(publication, style), |out| {
                 subscription.shown.write_delivery(style, publication, &message_id, told, out);
             });
             if subscription.ack_mode == AckMode::Auto {
@@ -148,13 +149,13 @@ impl StompSession {
             }
         }
         let queue = consumer.queue.clone();
-        self.settle_ids(queue, handled, true, actions);
+        self.acknowledge_ids(queue, handled, true, actions);
         self.ask_for_more(actions);
         Ok(())
     }
 
     /// Settles messages for which no receipt is asked.
-    pub(super) fn settle_ids(
+    pub(super) fn acknowledge_ids(
         &mut self,
         queue: Arc<str>,
         ids: Vec<DeliveryId>,
@@ -173,7 +174,7 @@ impl StompSession {
         let is_handled = frame.command == Command::Ack;
         let receipt = frame.headers.get("receipt");
         if let Some(transaction) = frame.headers.get("transaction") {
-            self.transactions.keep_settlement(transaction, about, is_handled, &self.settings)?;
+            self.transactions.keep_acknowledgement(transaction, about, is_handled, &self.settings)?;
             self.receipts.expect(0, receipt, false);
             return Ok(());
         }
@@ -183,14 +184,14 @@ impl StompSession {
             }
             Acknowledged::Queue(serial) => {
                 let ticket = self.receipts.expect(1, receipt, false);
-                self.settle_serial(serial, is_handled, ticket, actions);
+                self.acknowledge_serial(serial, is_handled, ticket, actions);
             }
         }
         Ok(())
     }
 
     /// Settles the message of a serial, and what is acknowledged with it. False if it is settled already.
-    pub(super) fn settle_serial(
+    pub(super) fn acknowledge_serial(
         &mut self,
         serial: u64,
         is_handled: bool,
@@ -200,8 +201,8 @@ impl StompSession {
         let mut is_found = false;
         for subscription in &mut self.subscriptions {
             let and_earlier = subscription.ack_mode == AckMode::Client;
-            let Source::Queue(consumer) = &mut subscription.source else { continue };
-            let ids = consumer.take(serial, and_earlier);
+            let SubscriptionSource::Queue(consumer) = &mut subscription.source else { continue };
+            let ids = consumer.fetch(serial, and_earlier);
             if !ids.is_empty() {
                 actions.push(Action::Acknowledge(ticket, consumer.queue.clone(), ids, is_handled));
                 is_found = true;
@@ -215,8 +216,8 @@ impl StompSession {
     /// Whether the message of this serial is still to be acknowledged.
     pub(super) fn is_unacknowledged(&self, serial: u64) -> bool {
         self.subscriptions.iter().any(|known| match &known.source {
-            Source::Queue(consumer) => consumer.position(serial).is_some(),
-            Source::Channel(_) => false,
+            SubscriptionSource::Queue(consumer) => consumer.position(serial).is_some(),
+            SubscriptionSource::Channel(_) => false,
         })
     }
 
@@ -241,7 +242,8 @@ impl StompSession {
                     Err(unknown())
                 };
             }
-            let is_of_channel = |known: &Subscription| matches!(known.source, Source::Channel(_));
+            let is_of_channel =
+                |known: &StompSubscription| matches!(known.source, SubscriptionSource::Channel(_));
             return match id.starts_with(CHANNEL_ACK) && acknowledging.any(is_of_channel) {
                 true => Ok(Acknowledged::Channel),
                 false => Err(unknown()),
@@ -255,8 +257,8 @@ impl StompSession {
         let mut found = Err(unknown());
         for subscription in acknowledging.filter(|known| name.is_none_or(|name| known.name() == name)) {
             match &subscription.source {
-                Source::Channel(_) => found = Ok(Acknowledged::Channel),
-                Source::Queue(consumer) => {
+                SubscriptionSource::Channel(_) => found = Ok(Acknowledged::Channel),
+                SubscriptionSource::Queue(consumer) => {
                     if let Some(serial) = consumer.find(|message| *message.message_id == *message_id) {
                         return Ok(Acknowledged::Queue(serial));
                     }

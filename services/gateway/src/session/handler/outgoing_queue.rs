@@ -17,23 +17,23 @@ const MESSAGE_COST_BYTES: usize = 32;
 
 /// Messages on their way to the actor, bounded in bytes.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct HandlerQueue {
     limit_bytes: usize,
-    state: Mutex<State>,
+    state: Mutex<HandlerQueueState>,
     actor: AtomicWaker,
 }
 
 #[derive(Debug)]
-struct State {
+struct HandlerQueueState {
     messages: VecDeque<(MessageKind, Bytes)>,
     bytes: usize,
-    stage: Stage,
+    stage: QueueStage,
     /// A callback runs: the actor looks here when it returns and need not be woken.
     attended: bool,
 }
 
 #[derive(Debug)]
-enum Stage {
+enum QueueStage {
     Open,
     /// To be ended when what was sent before is taken.
     Ending(Disconnect),
@@ -42,10 +42,15 @@ enum Stage {
     Over,
 }
 
-impl Queue {
+impl HandlerQueue {
     /// A queue that takes up to `limit_bytes` between two looks of the actor.
     pub(super) fn new(limit_bytes: usize) -> Self {
-        let state = State { messages: VecDeque::new(), bytes: 0, stage: Stage::Open, attended: false };
+        let state = HandlerQueueState {
+            messages: VecDeque::new(),
+            bytes: 0,
+            stage: QueueStage::Open,
+            attended: false,
+        };
         Self { limit_bytes, state: Mutex::new(state), actor: AtomicWaker::new() }
     }
 
@@ -54,15 +59,15 @@ impl Queue {
         let cost = data.len().saturating_add(MESSAGE_COST_BYTES);
         let mut state = self.state.lock();
         match state.stage {
-            Stage::Open => {}
-            Stage::Slow => return Err(SendError::Slow),
-            Stage::Ending(_) | Stage::Over => return Err(SendError::Closed),
+            QueueStage::Open => {}
+            QueueStage::Slow => return Err(SendError::Slow),
+            QueueStage::Ending(_) | QueueStage::Over => return Err(SendError::Closed),
         }
         if cost > self.limit_bytes {
             return Err(SendError::TooBig { bytes: data.len(), limit_bytes: self.limit_bytes });
         }
         let result = if state.bytes.saturating_add(cost) > self.limit_bytes {
-            state.stage = Stage::Slow;
+            state.stage = QueueStage::Slow;
             state.forget();
             Err(SendError::Slow)
         } else {
@@ -82,10 +87,10 @@ impl Queue {
     /// Asks for the end, behind what was sent before. Nothing happens if it was asked for already.
     pub(super) fn end(&self, disconnect: Disconnect) {
         let mut state = self.state.lock();
-        if !matches!(state.stage, Stage::Open) {
+        if !matches!(state.stage, QueueStage::Open) {
             return;
         }
-        state.stage = Stage::Ending(disconnect);
+        state.stage = QueueStage::Ending(disconnect);
         let wakes = !state.attended;
         drop(state);
         if wakes {
@@ -94,7 +99,7 @@ impl Queue {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.state.lock().stage, Stage::Open)
+        matches!(self.state.lock().stage, QueueStage::Open)
     }
 
     /// Remembers whom to wake.
@@ -114,12 +119,12 @@ impl Queue {
         state.bytes = 0;
         let messages = std::mem::take(&mut state.messages);
         let end = match state.stage {
-            Stage::Open | Stage::Over => None,
-            Stage::Slow => Some(Disconnect::SLOW),
-            Stage::Ending(ref mut disconnect) => Some(std::mem::replace(disconnect, Disconnect::NORMAL)),
+            QueueStage::Open | QueueStage::Over => None,
+            QueueStage::Slow => Some(Disconnect::SLOW),
+            QueueStage::Ending(ref mut disconnect) => Some(std::mem::replace(disconnect, Disconnect::NORMAL)),
         };
         if end.is_some() {
-            state.stage = Stage::Over;
+            state.stage = QueueStage::Over;
         }
         // Other threads need not wait while the bytes are copied.
         drop(state);
@@ -136,12 +141,12 @@ impl Queue {
     /// The session is over: what waits is forgotten and nothing more is taken.
     pub(super) fn shut(&self) {
         let mut state = self.state.lock();
-        state.stage = Stage::Over;
+        state.stage = QueueStage::Over;
         state.forget();
     }
 }
 
-impl State {
+impl HandlerQueueState {
     fn forget(&mut self) {
         self.messages = VecDeque::new();
         self.bytes = 0;

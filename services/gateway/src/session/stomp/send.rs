@@ -15,7 +15,7 @@ use crate::session::{Action, Actions, Now, Ticket, client::policy::retention};
 
 /// A message that was found right.
 #[derive(Debug)]
-pub(super) struct Sending {
+pub(super) struct ValidSend {
     /// Of the channel or the queue.
     name: Arc<str>,
     publication: Publication,
@@ -23,7 +23,7 @@ pub(super) struct Sending {
     options: Option<PublishOptions>,
 }
 
-impl Sending {
+impl ValidSend {
     /// Bytes that it holds, near enough.
     pub(super) fn bytes(&self) -> usize {
         let tags: usize = self.publication.tags.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -57,7 +57,7 @@ impl StompSession {
     }
 
     /// Checks a SEND: its destination, what it may, what it holds.
-    fn sending(&self, frame: &Frame, now: Now) -> Result<Sending, Failure> {
+    fn sending(&self, frame: &Frame, now: Now) -> Result<ValidSend, Failure> {
         let headers = &frame.headers;
         let destination = headers.get("destination").ok_or(Failure::bad("no destination"))?;
         let (name, options) = match destination::to_send(destination, &self.identity.user)? {
@@ -73,7 +73,7 @@ impl StompSession {
         let mut publication = payload::publication(headers, frame.body.clone(), now.unix_ms)
             .map_err(|_| Failure::limit("too many headers of your own, or too long ones"))?;
         publication.info = Some(self.identity.info_for(bytes::Bytes::new()));
-        Ok(Sending { name, publication, options })
+        Ok(ValidSend { name, publication, options })
     }
 
     /// Whether the session may send to a channel, and how that is to be treated.

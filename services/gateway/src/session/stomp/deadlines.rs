@@ -7,7 +7,7 @@ use gorani_protocol::stomp::{Agreed, encode};
 use rand::RngExt;
 use tokio::time::Instant;
 
-use super::{State, StompSession, failure::Failure};
+use super::{StompSession, StompState, failure::Failure};
 use crate::{
     disconnect::Disconnect,
     session::{Action, Actions, MessageKind, Now, Session as _},
@@ -31,7 +31,7 @@ pub(super) struct Pings {
 
 /// The times of a session.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(super) struct StompDeadlines {
     /// Until when the first frame must have come; absent once it has.
     pub(super) connect_by: Option<Instant>,
     beat_every: Option<Duration>,
@@ -49,7 +49,7 @@ pub(super) struct Clock {
     pub(super) leave_by: Option<Instant>,
 }
 
-impl Clock {
+impl StompDeadlines {
     pub(super) fn new(now: Now, connect_timeout: Duration) -> Self {
         Self {
             connect_by: Some(now.instant + connect_timeout),
@@ -82,7 +82,7 @@ impl Clock {
     }
 
     /// Something came from the client.
-    pub(super) fn hear(&mut self, now: Now) {
+    pub(super) fn on_input(&mut self, now: Now) {
         self.heard = now.instant;
         self.pong_by = None;
     }
@@ -140,13 +140,13 @@ impl StompSession {
         if is_due(self.clock.leave_by, now) {
             return self.end(Disconnect::NORMAL, actions);
         }
-        if self.state == State::Leaving {
+        if self.state == StompState::Leaving {
             return;
         }
         if is_due(self.clock.connect_by, now) {
             let failure = match self.state {
                 // It has done its part, and is to come again.
-                State::Entering(_) => Failure::new(Disconnect::INTERNAL, "the CONNECT takes too long"),
+                StompState::Entering(_) => Failure::new(Disconnect::INTERNAL, "the CONNECT takes too long"),
                 _ => Failure::new(Disconnect::STALE, "no CONNECT in time"),
             };
             return self.fail(failure, actions);

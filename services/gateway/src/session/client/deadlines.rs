@@ -7,14 +7,14 @@ use gorani_protocol::client::PING;
 use rand::RngExt;
 use tokio::time::Instant;
 
-use super::{ClientSession, Dialect, State, epochs::Epochs, subscriptions::Subscription};
+use super::{ClientSession, ClientState, OutputFormat, epochs::Epochs, subscriptions::ClientSubscription};
 use crate::{
     disconnect::{Disconnect, Unsubscribed},
     session::{Action, Actions, Now},
 };
 
 /// The times of a session.
-pub(super) struct Clock {
+pub(super) struct ClientDeadlines {
     /// Until when the client must be connected; absent once it is.
     connect_by: Option<Instant>,
     next_ping: Option<Instant>,
@@ -27,7 +27,7 @@ pub(super) struct Clock {
     pub(super) epochs: Option<Box<Epochs>>,
 }
 
-impl Clock {
+impl ClientDeadlines {
     pub(super) fn new(connect_by: Instant) -> Self {
         Self {
             connect_by: Some(connect_by),
@@ -51,7 +51,7 @@ impl Clock {
     }
 
     /// Looks for the earliest expiry among the subscriptions.
-    pub(super) fn set_subscription_expiry(&mut self, subscriptions: &[Subscription]) {
+    pub(super) fn set_subscription_expiry(&mut self, subscriptions: &[ClientSubscription]) {
         self.subscription_expires =
             subscriptions.iter().filter_map(|subscription| subscription.expires).min();
     }
@@ -82,7 +82,7 @@ impl ClientSession {
         let is_due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now.instant);
         if is_due(self.clock.connect_by) {
             // A client that has said connect has done its part: it is to come again, which a stale one is not.
-            let is_waiting = matches!(self.state, State::Connecting(_));
+            let is_waiting = matches!(self.state, ClientState::Connecting(_));
             return self.close(if is_waiting { Disconnect::INTERNAL } else { Disconnect::STALE }, actions);
         }
         if is_due(self.clock.pong_by) {
@@ -95,10 +95,10 @@ impl ClientSession {
             self.expire_subscriptions(now, actions);
         }
         self.look_at_epochs(now, actions);
-        if is_due(self.clock.next_ping) && matches!(self.state, State::Connected) {
+        if is_due(self.clock.next_ping) && matches!(self.state, ClientState::Connected) {
             let settings = &self.policy.settings;
             self.clock.next_ping = Some(now.instant + settings.ping_interval);
-            if self.traits.dialect != Dialect::Commands && !self.traits.native_ping {
+            if self.traits.format != OutputFormat::Commands && !self.traits.native_ping {
                 // Its transport has a heartbeat, and a receiver no way to answer it.
                 return actions.push(Action::Ping);
             }
@@ -113,7 +113,7 @@ impl ClientSession {
 
     fn expire_subscriptions(&mut self, now: Now, actions: &mut Actions) {
         let expired =
-            |subscription: &&Subscription| subscription.expires.is_some_and(|end| end <= now.instant);
+            |subscription: &&ClientSubscription| subscription.expires.is_some_and(|end| end <= now.instant);
         let expired: Vec<_> = self.subscriptions.iter().filter(expired).cloned().collect();
         for subscription in expired {
             if subscription.server_side {

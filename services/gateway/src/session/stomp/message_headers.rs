@@ -1,4 +1,4 @@
-//! How a session's subscriptions of one channel show its messages: MESSAGE frames. Sessions whose views are equal share the
+//! How a session's subscriptions of one channel show its messages: MESSAGE frames. Sessions whose headers are equal share the
 //! bytes (`hub/fanout`). `specs/stomp.md`, items 13, 31, 35, 36, 39, 56.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
@@ -10,10 +10,10 @@ use crate::session::MessageKind;
 
 /// How a session's frames are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Style {
+pub struct FrameStyle {
     /// Of the session.
     pub version: Version,
-    /// Whether the transport carries text alone, as SockJS does: bytes that are none are shown as base64, and a header
+    /// Whether the transport carries text alone, as SockJS does: bytes that are none are subscription as base64, and a header
     /// `encoding:base64` says so.
     pub text_only: bool,
     /// True if an EOL follows the NUL of each frame. Over TCP some clients count on it, as other servers send it: php-stomp
@@ -21,7 +21,7 @@ pub struct Style {
     pub trailing_eol: bool,
 }
 
-impl Style {
+impl FrameStyle {
     /// Writes what follows the NUL of a frame.
     pub(super) fn end_frame(self, out: &mut BytesMut) {
         if self.trailing_eol {
@@ -32,16 +32,16 @@ impl Style {
 
 /// The subscriptions of one session to one channel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct View {
+pub struct MessageHeaders {
     /// Of the session.
-    pub style: Style,
-    /// In the order in which they were made; a message is shown to each.
-    pub shown: Vec<Shown>,
+    pub style: FrameStyle,
+    /// In the order in which they were made; a message is subscription to each.
+    pub subscriptions: Vec<SubscriptionHeaders>,
 }
 
 /// One subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Shown {
+pub struct SubscriptionHeaders {
     /// Its id; absent where a client of 1.0 gave none.
     pub id: Option<Box<str>>,
     /// As it was subscribed.
@@ -51,9 +51,9 @@ pub struct Shown {
 }
 
 /// A session without subscriptions.
-pub const EMPTY: View = View {
-    style: Style { version: Version::V1_2, text_only: false, trailing_eol: false },
-    shown: Vec::new(),
+pub const EMPTY: MessageHeaders = MessageHeaders {
+    style: FrameStyle { version: Version::V1_2, text_only: false, trailing_eol: false },
+    subscriptions: Vec::new(),
 };
 
 /// Headers that the server writes itself, and that no publisher may.
@@ -80,7 +80,7 @@ const RESERVED: [&str; 17] = [
 /// The header, and the tag of a publication that keeps it where the kind of the data does not say it.
 pub(super) const CONTENT_TYPE: &str = "content-type";
 
-/// The header of a body that is not shown as it is.
+/// The header of a body that is not subscription as it is.
 const ENCODING: &str = "encoding";
 
 /// The content type of a kind of data.
@@ -93,7 +93,7 @@ pub(super) fn content_type(kind: DataKind) -> &'static str {
 }
 
 /// Whether the MESSAGE frames of a publication are text.
-pub fn message_kind(publication: &Publication, style: Style) -> MessageKind {
+pub fn message_kind(publication: &Publication, style: FrameStyle) -> MessageKind {
     match publication.kind {
         DataKind::Binary if !style.text_only => MessageKind::Binary,
         _ => MessageKind::Text,
@@ -116,25 +116,25 @@ pub(super) const CHANNEL_ACK: &str = "c-";
 
 /// What only one copy of a message says.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Delivery<'a> {
+pub struct DeliveryHeaders<'a> {
     /// The `ack` header, where it is not that of a channel.
     pub(super) ack: Option<&'a str>,
     /// Whether it was delivered before.
     pub(super) redelivered: bool,
 }
 
-impl Shown {
+impl SubscriptionHeaders {
     /// Writes a publication of a channel as one MESSAGE frame.
-    pub fn write(&self, style: Style, publication: &Publication, message_id: &str, out: &mut BytesMut) {
-        self.write_delivery(style, publication, message_id, Delivery::default(), out);
+    pub fn write(&self, style: FrameStyle, publication: &Publication, message_id: &str, out: &mut BytesMut) {
+        self.write_delivery(style, publication, message_id, DeliveryHeaders::default(), out);
     }
 
     pub(super) fn write_delivery(
         &self,
-        style: Style,
+        style: FrameStyle,
         publication: &Publication,
         message_id: &str,
-        delivery: Delivery<'_>,
+        delivery: DeliveryHeaders<'_>,
         out: &mut BytesMut,
     ) {
         out.reserve(publication.data.len() + FRAME_BYTES);
@@ -143,7 +143,7 @@ impl Shown {
     }
 
     /// Writes what its MESSAGE frames begin with, up to the id: all in which subscriptions of one destination differ.
-    pub fn write_start(&self, style: Style, out: &mut BytesMut) {
+    pub fn write_start(&self, style: FrameStyle, out: &mut BytesMut) {
         let frame = encode::frame(ServerCommand::Message, style.version, out);
         if let Some(id) = &self.id {
             let _ = frame.header("subscription", id);
@@ -153,13 +153,13 @@ impl Shown {
     /// Writes what follows [`Shown::write_start`], for any id.
     pub fn write_rest(
         &self,
-        style: Style,
+        style: FrameStyle,
         publication: &Publication,
         message_id: &str,
-        delivery: Delivery<'_>,
+        delivery: DeliveryHeaders<'_>,
         out: &mut BytesMut,
     ) {
-        let Style { version, text_only, .. } = style;
+        let FrameStyle { version, text_only, .. } = style;
         let tags = &publication.tags;
         let mut frame = encode::more_headers(version, out);
         frame = frame.header("message-id", message_id).header("destination", &self.destination);

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc, vec};
 
 use gorani_broker::Publication;
 
-use super::{StompSession, view};
+use super::{StompSession, message_headers};
 use crate::session::{Actions, Now, Outcome, Session as _, Subscribed, Ticket};
 
 /// Bytes of a piece, and at least one message: a fraction of a millisecond.
@@ -15,7 +15,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 const HEADERS_BYTES: usize = 160;
 
 /// A recovery that is being written.
-pub(super) struct Recovering {
+pub(super) struct RecoveryInProgress {
     ticket: Ticket,
     publications: vec::IntoIter<Arc<Publication>>,
     written: Actions,
@@ -23,7 +23,7 @@ pub(super) struct Recovering {
     subscribed: Subscribed,
 }
 
-impl Recovering {
+impl RecoveryInProgress {
     pub(super) fn new(ticket: Ticket, mut subscribed: Subscribed) -> Self {
         let publications = std::mem::take(&mut subscribed.publications);
         let mut written = Actions::default();
@@ -39,7 +39,7 @@ impl StompSession {
     pub(super) fn write_recovered(&mut self, now: Now, actions: &mut Actions) -> bool {
         let Some(mut recovering) = self.recovering.pop_front() else { return false };
         if self.write_piece(&mut recovering) {
-            let Recovering { ticket, written, subscribed, .. } = recovering;
+            let RecoveryInProgress { ticket, written, subscribed, .. } = recovering;
             actions.append(written);
             self.outcome(ticket, Outcome::Subscribed(Ok(subscribed)), now, actions);
         } else {
@@ -52,15 +52,15 @@ impl StompSession {
     }
 
     /// True if nothing is left to write.
-    fn write_piece(&self, recovering: &mut Recovering) -> bool {
+    fn write_piece(&self, recovering: &mut RecoveryInProgress) -> bool {
         let Some(subscription) = self.under_way(recovering.ticket) else { return true };
         let style = self.style();
         let mut message_id = String::new();
         let until = recovering.written.message_bytes() + PIECE_BYTES;
         for publication in recovering.publications.by_ref() {
             if publication.is_for(&self.identity.client) {
-                view::write_message_id(&publication, 0, &mut message_id);
-                recovering.written.message(view::message_kind(&publication, style), |out| {
+                message_headers::write_message_id(&publication, 0, &mut message_id);
+                recovering.written.message(message_headers::message_kind(&publication, style), |out| {
                     subscription.shown.write(style, &publication, &message_id, out);
                 });
             }
