@@ -35,7 +35,7 @@ pub mod worker;
 use std::{collections::BTreeSet, ops::Bound, sync::Arc};
 
 use bytes::BytesMut;
-use gorani_broker::{ClientInfo, Event, Position, Publication, Retention};
+use gorani_broker::{ChannelEvent, ClientInfo, Position, Publication, Retention};
 use indexmap::IndexMap;
 
 use crate::{
@@ -170,7 +170,7 @@ impl Hub {
         let mut out = BytesMut::new();
         for publication in publications {
             if publication.is_for(&session.client) {
-                let event = [Event::Publication(publication)];
+                let event = [ChannelEvent::Publication(publication)];
                 out.extend_from_slice(&self.encoder.encode(&session.encoding, name, &event));
             }
         }
@@ -244,7 +244,7 @@ impl Hub {
 
     /// Delivers events of one channel, in their order. If there is a gap, returns what must be read from history, and the rest
     /// is held back until [`Hub::caught_up`].
-    fn deliver(&mut self, name: &str, events: Vec<Event>) -> Option<MissingRange> {
+    fn deliver(&mut self, name: &str, events: Vec<ChannelEvent>) -> Option<MissingRange> {
         let missing = self.channels.get_mut(name)?.deliver(events, &mut self.encoder);
         self.signal_lost(name);
         missing

@@ -28,8 +28,8 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use gorani_auth::{ApiKeys, ChannelRules, Origins, TokenVerifier};
 use gorani_broker::{
-    Broker, BrokerError, Event, Health, HistoryPage, HistoryQuery, MemoryBroker, RedisBroker, Retention,
-    Sink, queue::QueueLimits,
+    Broker, BrokerError, ChannelEvent, Health, HistoryPage, HistoryQuery, MemoryBroker, RedisBroker,
+    Retention, Sink, queue::QueueLimits,
 };
 use parking_lot::RwLock;
 use rand::Rng;
@@ -183,7 +183,7 @@ impl Node {
             tasks: Tasks::default(),
             settings,
         });
-        node.broker.cluster().hear(&node.id);
+        node.broker.cluster().listen(&node.id);
         node.broker.start(Arc::new(BrokerSink(Arc::downgrade(&node)))).await?;
         node.spawn(node.clone().read_inbox(mail));
         node.spawn(node.clone().keep_secret());
@@ -305,7 +305,7 @@ impl Node {
 struct BrokerSink(Weak<Node>);
 
 impl Sink for BrokerSink {
-    fn on_event(&self, channel: &Arc<str>, event: Event) {
+    fn on_event(&self, channel: &Arc<str>, event: ChannelEvent) {
         if let Some(node) = self.0.upgrade() {
             node.on_event(channel, event);
         }
@@ -325,7 +325,7 @@ impl Sink for BrokerSink {
 }
 
 impl Sink for Node {
-    fn on_event(&self, channel: &Arc<str>, event: Event) {
+    fn on_event(&self, channel: &Arc<str>, event: ChannelEvent) {
         self.metrics.events_received.inc();
         self.each_interested(channel, |inbox| inbox.event(channel, event.clone()));
     }

@@ -23,7 +23,7 @@ use std::{sync::Arc, task::Context};
 use bytes::Bytes;
 use gorani_broker::{
     ClientInfo, HistoryPage, HistoryQuery, Position, Publication, PublishOptions, Published, Retention,
-    queue::{Delivery, DeliveryId},
+    queue::{DeliveryId, QueueDelivery},
 };
 use tokio::time::Instant;
 
@@ -201,7 +201,7 @@ pub enum Outcome {
     /// Of [`Action::Publish`].
     Published(Result<Published, ErrorCode>),
     /// Of [`Action::Take`]; nothing after [`Action::StopTaking`].
-    Fetched(Result<Vec<Delivery>, ErrorCode>),
+    Fetched(Result<Vec<QueueDelivery>, ErrorCode>),
     /// Of [`Action::Settle`].
     Acknowledged(Result<(), ErrorCode>),
     /// Of [`Action::History`], with the permit for a large reply.

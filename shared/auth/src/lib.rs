@@ -21,7 +21,7 @@ pub use channel::{
 pub use origin::{OriginError, Origins};
 pub use rules::{
     ChannelOptions, ChannelRules, ChannelSettings, ChannelSettingsError, Denied, GrantedBy,
-    NamespaceSettings, SubscribeGranted, SubscribeRequest, UnknownNamespace,
+    NamespaceSettings, SubscribeCheck, SubscribeGranted, UnknownNamespace,
 };
 pub use token::{
     AuthSettingsError, ConnectionClaims, ConnectionTokenRequest, InvalidToken, OptionOverrides, SignError,

@@ -8,7 +8,7 @@ mod settings;
 
 use std::collections::HashMap;
 
-pub use self::decision::{Denied, GrantedBy, SubscribeGranted, SubscribeRequest};
+pub use self::decision::{Denied, GrantedBy, SubscribeCheck, SubscribeGranted};
 pub use self::options::{ChannelOptions, NamespaceSettings};
 pub use self::settings::{
     ChannelSettings, ChannelSettingsError, HISTORY_SIZE_MAX, NAMESPACE_NAME_MAX_BYTES, OptionsProblem,

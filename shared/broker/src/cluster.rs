@@ -62,7 +62,7 @@ pub enum ConnectionEntry {
 pub trait Cluster: Send + Sync + 'static {
     /// This node wants the messages sent to `node` and to all, by [`crate::Sink::on_message`], from when
     /// [`crate::Broker::start`] resolves. Called at most once, before `start`; a later call changes nothing.
-    fn hear(&self, node: &str);
+    fn listen(&self, node: &str);
 
     /// Sends a message to one node, or to all that hear: the sender too, if it hears. At most once; `Ok` says nothing of
     /// whether anybody heard. Messages of one sender with the same `to` arrive in the order of the calls. The caller

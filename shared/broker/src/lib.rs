@@ -28,5 +28,5 @@ pub use broker::{
 pub use cluster::{Announced, Cluster, ConnectionEntry, FULL_EVERY, Member};
 pub use error::BrokerError;
 pub use memory::{MemoryBroker, MemorySettings};
-pub use publication::{ClientInfo, DataKind, Event, Position, Publication};
+pub use publication::{ChannelEvent, ClientInfo, DataKind, Position, Publication};
 pub use stats::BrokerStats;

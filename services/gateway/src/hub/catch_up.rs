@@ -4,7 +4,7 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use gorani_broker::{BrokerError, Event, HistoryPage, HistoryQuery, Position, Publication};
+use gorani_broker::{BrokerError, ChannelEvent, HistoryPage, HistoryQuery, Position, Publication};
 use rand::RngExt as _;
 use tokio::time::Instant;
 
@@ -89,7 +89,7 @@ impl Worker {
                     return None;
                 }
                 offset = publication.offset;
-                missed.push(Event::Publication(publication.clone()));
+                missed.push(ChannelEvent::Publication(publication.clone()));
             }
             if offset >= page.top.offset {
                 return Some(CatchUpResult { events: missed, epoch, ancestors: page.ancestors.clone() });

@@ -9,7 +9,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use gorani_broker::{Event, Position, Publication, Retention};
+use gorani_broker::{ChannelEvent, Position, Publication, Retention};
 use indexmap::IndexMap;
 
 use crate::{
@@ -57,7 +57,7 @@ struct CatchingUp {
     /// Gaps that were told before the read began: what a later one lost may not be in it.
     gaps: u64,
     /// Events that came meanwhile.
-    waiting: Vec<Event>,
+    waiting: Vec<ChannelEvent>,
 }
 
 /// What is missing, and has to be read from history.
@@ -76,7 +76,7 @@ pub(super) type EpochChange = (EndedEpoch, Vec<SessionKey>);
 #[derive(Debug)]
 pub(super) struct CatchUpResult {
     /// Publications without a hole.
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<ChannelEvent>,
     /// The stream's epoch of now.
     pub(super) epoch: Arc<str>,
     /// Those before it, as in [`gorani_broker::HistoryPage`].
@@ -223,7 +223,11 @@ impl Channel {
 
     /// Delivers events in order. Returns what must be read from history, if there is a gap; what comes after the gap waits for
     /// [`Channel::caught_up`].
-    pub(super) fn deliver(&mut self, events: Vec<Event>, encoder: &mut Encoder) -> Option<MissingRange> {
+    pub(super) fn deliver(
+        &mut self,
+        events: Vec<ChannelEvent>,
+        encoder: &mut Encoder,
+    ) -> Option<MissingRange> {
         if self.begins_at.is_some() {
             return None;
         }
@@ -238,16 +242,16 @@ impl Channel {
     /// `asks`: history is asked what became of the stream where a publication has another epoch; else it is taken as a new one.
     fn deliver_in_order(
         &mut self,
-        events: Vec<Event>,
+        events: Vec<ChannelEvent>,
         encoder: &mut Encoder,
         asks: bool,
     ) -> Option<MissingRange> {
-        let mut ready: Vec<Event> = Vec::with_capacity(events.len());
+        let mut ready: Vec<ChannelEvent> = Vec::with_capacity(events.len());
         let mut events = events.into_iter();
         while let Some(event) = events.next() {
             let place = match &event {
-                Event::Publication(publication) => self.offset_order(publication, asks),
-                Event::Join(_) | Event::Leave(_) => OffsetOrder::Next,
+                ChannelEvent::Publication(publication) => self.offset_order(publication, asks),
+                ChannelEvent::Join(_) | ChannelEvent::Leave(_) => OffsetOrder::Next,
             };
             match place {
                 OffsetOrder::Next => ready.push(event),
@@ -289,7 +293,7 @@ impl Channel {
         Some(self.begin_catching_up(position, Vec::new()))
     }
 
-    fn begin_catching_up(&mut self, after: Position, waiting: Vec<Event>) -> MissingRange {
+    fn begin_catching_up(&mut self, after: Position, waiting: Vec<ChannelEvent>) -> MissingRange {
         // Joins and leaves that were lost are in no history: who is told of them comes back and looks who is there.
         self.lose(Subscription::receives_join_leave);
         let read = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -317,7 +321,7 @@ impl Channel {
             after.epoch = missed.epoch.clone();
         }
         // What came in an earlier epoch is forgotten, or among what was read.
-        let is_old = |event: &Event| matches!(event, Event::Publication(of) if missed.shared_with(&of.epoch).is_some());
+        let is_old = |event: &ChannelEvent| matches!(event, ChannelEvent::Publication(of) if missed.shared_with(&of.epoch).is_some());
         waiting.retain(|event| !is_old(event));
         let missing = self.deliver(missed.events, encoder);
         if let (Some(missing), Some(catching_up)) = (missing, &mut self.catching_up) {
@@ -381,7 +385,7 @@ impl Channel {
     }
 
     /// Delivers events that are in order, in runs that all subscriptions of an encoding share.
-    fn fan_out(&mut self, events: &[Event], encoder: &mut Encoder) {
+    fn fan_out(&mut self, events: &[ChannelEvent], encoder: &mut Encoder) {
         let mut rest = events;
         while !rest.is_empty() {
             let (run, others) = rest.split_at(EventBatch::length(rest));

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::{Bytes, BytesMut};
-use gorani_broker::Event;
+use gorani_broker::ChannelEvent;
 use gorani_protocol::{
     client::{bare, push},
     sockjs, sse,
@@ -51,9 +51,9 @@ pub(super) struct EventBatch<'a> {
 
 impl<'a> EventBatch<'a> {
     /// Describes a run, as cut by [`Span::length`].
-    pub(super) fn of(run: &'a [Event]) -> Self {
+    pub(super) fn of(run: &'a [ChannelEvent]) -> Self {
         match (run.first(), run.last()) {
-            (Some(Event::Publication(first)), Some(Event::Publication(last))) => Self {
+            (Some(ChannelEvent::Publication(first)), Some(ChannelEvent::Publication(last))) => Self {
                 offsets: (first.offset > 0).then_some((first.offset, last.offset, &first.epoch)),
                 excluded: &first.exclude_client,
                 is_presence: false,
@@ -63,12 +63,12 @@ impl<'a> EventBatch<'a> {
     }
 
     /// Length of the run at the head of `events`, at least 1.
-    pub(super) fn length(events: &[Event]) -> usize {
-        let joined = |pair: &[Event]| match pair {
-            [Event::Publication(one), Event::Publication(two)] => {
+    pub(super) fn length(events: &[ChannelEvent]) -> usize {
+        let joined = |pair: &[ChannelEvent]| match pair {
+            [ChannelEvent::Publication(one), ChannelEvent::Publication(two)] => {
                 one.exclude_client.is_empty() && two.exclude_client.is_empty() && follows(one, two)
             }
-            [Event::Publication(_), _] | [_, Event::Publication(_)] => false,
+            [ChannelEvent::Publication(_), _] | [_, ChannelEvent::Publication(_)] => false,
             _ => true,
         };
         1 + events.windows(2).take_while(|pair| joined(pair)).count()
@@ -149,14 +149,14 @@ impl Encoder {
 
     /// Puts the current run into an outbox; its bytes in this encoding are made on first use. An overflow wakes the
     /// connection's actor, which ends it as a slow consumer.
-    pub(super) fn deliver(&mut self, id: EncodingId, channel: &str, run: &[Event], outbox: &Outbox) {
+    pub(super) fn deliver(&mut self, id: EncodingId, channel: &str, run: &[ChannelEvent], outbox: &Outbox) {
         match self.encodings.get(id.0) {
             Some((Prepared { ready: Some(bytes), .. }, _)) => _ = outbox.push(bytes.clone()),
             _ => self.deliver_new(id, channel, run, outbox),
         }
     }
 
-    fn deliver_new(&mut self, id: EncodingId, channel: &str, run: &[Event], outbox: &Outbox) {
+    fn deliver_new(&mut self, id: EncodingId, channel: &str, run: &[ChannelEvent], outbox: &Outbox) {
         let Some((prepared, users)) = self.encodings.get(id.0) else { return };
         let Some(encoding) = self.encodings.key(id.0) else { return };
         let bytes = if let Protocol::Stomp(_) = encoding.protocol {
@@ -182,7 +182,7 @@ impl Encoder {
     }
 
     /// The bytes of events for one session. A session of STOMP shows nothing without its subscriptions.
-    pub(super) fn encode(&mut self, encoding: &Encoding, channel: &str, run: &[Event]) -> Bytes {
+    pub(super) fn encode(&mut self, encoding: &Encoding, channel: &str, run: &[ChannelEvent]) -> Bytes {
         let mut out = BytesMut::new();
         let mut message = std::mem::take(&mut self.message);
         if !matches!(encoding.protocol, Protocol::Stomp(_)) {
@@ -271,16 +271,16 @@ impl Encoder {
 }
 
 /// Writes what a protocol says of an event.
-fn encode_event(protocol: &Protocol, channel: &str, event: &Event, out: &mut BytesMut) {
+fn encode_event(protocol: &Protocol, channel: &str, event: &ChannelEvent, out: &mut BytesMut) {
     match (protocol, event) {
-        (Protocol::Client, Event::Publication(publication)) => {
+        (Protocol::Client, ChannelEvent::Publication(publication)) => {
             push::push_publication(channel, &publication_view(publication), out);
         }
-        (Protocol::Client, Event::Join(info)) => push::push_join(channel, &info_view(info), out),
-        (Protocol::Client, Event::Leave(info)) => push::push_leave(channel, &info_view(info), out),
+        (Protocol::Client, ChannelEvent::Join(info)) => push::push_join(channel, &info_view(info), out),
+        (Protocol::Client, ChannelEvent::Leave(info)) => push::push_leave(channel, &info_view(info), out),
         (Protocol::Plain, event) => encode_bare(channel, event, out),
         (Protocol::WithPositions, event) => {
-            if let Event::Publication(publication) = event
+            if let ChannelEvent::Publication(publication) = event
                 && publication.offset > 0
             {
                 position::write(channel, publication.offset, &publication.epoch, out);
@@ -292,11 +292,13 @@ fn encode_event(protocol: &Protocol, channel: &str, event: &Event, out: &mut Byt
     }
 }
 
-fn encode_bare(channel: &str, event: &Event, out: &mut BytesMut) {
+fn encode_bare(channel: &str, event: &ChannelEvent, out: &mut BytesMut) {
     match event {
-        Event::Publication(publication) => bare::publication(channel, &publication_view(publication), out),
-        Event::Join(info) => bare::join(channel, &info_view(info), out),
-        Event::Leave(info) => bare::leave(channel, &info_view(info), out),
+        ChannelEvent::Publication(publication) => {
+            bare::publication(channel, &publication_view(publication), out)
+        }
+        ChannelEvent::Join(info) => bare::join(channel, &info_view(info), out),
+        ChannelEvent::Leave(info) => bare::leave(channel, &info_view(info), out),
     }
 }
 

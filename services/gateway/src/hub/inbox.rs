@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use gorani_broker::Event;
+use gorani_broker::ChannelEvent;
 use indexmap::IndexSet;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
@@ -21,7 +21,7 @@ pub(super) const INBOX_ENTRIES: usize = 64 * 1024;
 const INBOX_BYTES: usize = 64 * 1024 * 1024;
 /// One thing that a worker is told.
 pub(super) enum InboxEntry {
-    Event(Arc<str>, Event),
+    Event(Arc<str>, ChannelEvent),
     Gap(Arc<str>, ReadVersion),
     /// From here on the events of a channel count.
     Mark(Arc<str>, InboxMark),
@@ -102,7 +102,7 @@ impl Inbox {
 
     /// Hands over an event without waiting. An event that does not fit marks its channel as gapped, and the worker
     /// reads it from history.
-    pub fn event(&self, channel: &Arc<str>, event: Event) {
+    pub fn event(&self, channel: &Arc<str>, event: ChannelEvent) {
         let size = size_of_event(&event);
         if self.load.bytes.fetch_add(size, Ordering::Relaxed) > INBOX_BYTES
             || self.sender.try_send(InboxEntry::Event(channel.clone(), event)).is_err()
@@ -139,9 +139,9 @@ impl Inbox {
 }
 
 /// Payload bytes of an event.
-pub(super) fn size_of_event(event: &Event) -> usize {
+pub(super) fn size_of_event(event: &ChannelEvent) -> usize {
     match event {
-        Event::Publication(publication) => publication.data.len(),
-        Event::Join(_) | Event::Leave(_) => 0,
+        ChannelEvent::Publication(publication) => publication.data.len(),
+        ChannelEvent::Join(_) | ChannelEvent::Leave(_) => 0,
     }
 }

@@ -17,7 +17,7 @@ use std::{
 
 use gorani_broker::{
     BrokerError,
-    queue::{Delivery, DeliveryId, QUEUE_KEEP_EVERY, QueueLimits, Queues, wake_channel},
+    queue::{DeliveryId, QUEUE_KEEP_EVERY, QueueDelivery, QueueLimits, Queues, wake_channel},
 };
 use tokio::sync::{
     Notify,
@@ -61,7 +61,7 @@ impl Worker {
         key: SessionKey,
         ticket: Ticket,
         request: FetchRequest,
-    ) -> Result<Vec<Delivery>, ErrorCode> {
+    ) -> Result<Vec<QueueDelivery>, ErrorCode> {
         if self.broker.queues().is_none() {
             return Err(ErrorCode::NOT_AVAILABLE);
         }
@@ -87,7 +87,7 @@ impl Worker {
         request: &FetchRequest,
         woken: &Notify,
         mut stopped: oneshot::Receiver<()>,
-    ) -> Result<Vec<Delivery>, ErrorCode> {
+    ) -> Result<Vec<QueueDelivery>, ErrorCode> {
         let Some(queues) = self.broker.queues() else { return Err(ErrorCode::NOT_AVAILABLE) };
         let channel: Arc<str> = wake_channel(&request.queue).into();
         loop {
@@ -138,7 +138,7 @@ impl Worker {
         channel: &Arc<str>,
         key: SessionKey,
         request: &FetchRequest,
-    ) -> Result<Vec<Delivery>, BrokerError> {
+    ) -> Result<Vec<QueueDelivery>, BrokerError> {
         if let Some(joined) = self.interest.join(self.index, channel) {
             joined.await?;
         }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use gorani_broker::{ClientInfo, Event, Position, Publication};
+use gorani_broker::{ChannelEvent, ClientInfo, Position, Publication};
 
 use crate::{
     hub::fanout::{Encoder, EncodingId, EventBatch},
@@ -21,7 +21,7 @@ pub(super) struct Subscription {
     encoding: EncodingId,
     info: Arc<ClientInfo>,
     /// Live events wait here until the reply of the subscribe is written.
-    held_back: Option<Vec<Event>>,
+    held_back: Option<Vec<ChannelEvent>>,
     /// Position up to which the client has everything; absent where it is not tracked.
     seen: Option<Position>,
     join_leave: bool,
@@ -116,7 +116,7 @@ impl Subscription {
     pub(super) fn take_run(
         &mut self,
         channel: &str,
-        run: &[Event],
+        run: &[ChannelEvent],
         batch: &EventBatch<'_>,
         encoder: &mut Encoder,
     ) -> Result<(), PositionLost> {
@@ -142,7 +142,12 @@ impl Subscription {
         Ok(())
     }
 
-    fn take_one(&mut self, channel: &str, event: &Event, encoder: &mut Encoder) -> Result<(), PositionLost> {
+    fn take_one(
+        &mut self,
+        channel: &str,
+        event: &ChannelEvent,
+        encoder: &mut Encoder,
+    ) -> Result<(), PositionLost> {
         let run = std::slice::from_ref(event);
         let batch = EventBatch::of(run);
         if batch.is_presence && !self.join_leave {

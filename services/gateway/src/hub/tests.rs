@@ -5,7 +5,7 @@ use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use bytes::Bytes;
-use gorani_broker::{ClientInfo, Event, Position, Publication, Retention};
+use gorani_broker::{ChannelEvent, ClientInfo, Position, Publication, Retention};
 
 mod budget;
 mod command;
@@ -163,8 +163,8 @@ fn publication(offset: u64) -> Publication {
     Publication { data: Bytes::from(offset.to_string()), offset, epoch, ..Publication::default() }
 }
 
-fn events(offsets: impl IntoIterator<Item = u64>) -> Vec<Event> {
-    offsets.into_iter().map(|offset| Event::Publication(Arc::new(publication(offset)))).collect()
+fn events(offsets: impl IntoIterator<Item = u64>) -> Vec<ChannelEvent> {
+    offsets.into_iter().map(|offset| ChannelEvent::Publication(Arc::new(publication(offset)))).collect()
 }
 
 /// The publications that a read found.
@@ -291,7 +291,7 @@ async fn a_new_epoch_is_told_and_never_mixed_with_the_old_one() {
     let client = Client::enter(&mut hub, "one");
     client.join(&mut hub, HISTORY, position(7));
     let other = Publication { epoch: "f".into(), ..publication(8) };
-    let missing = hub.deliver("a", vec![Event::Publication(Arc::new(other))]).unwrap();
+    let missing = hub.deliver("a", vec![ChannelEvent::Publication(Arc::new(other))]).unwrap();
     assert!(!client.was_told_insufficient().await, "history is asked first");
     assert_eq!(hub.caught_up("a", missing.read, None), None);
     assert!(client.seen().is_empty());
@@ -315,7 +315,10 @@ async fn a_client_that_is_excluded_gets_what_comes_after_without_a_gap() {
     one.join(&mut hub, HISTORY, position(0));
     two.join(&mut hub, HISTORY, position(0));
     let mut all = events(1..=3);
-    all[1] = Event::Publication(Arc::new(Publication { exclude_client: "one".to_owned(), ..publication(2) }));
+    all[1] = ChannelEvent::Publication(Arc::new(Publication {
+        exclude_client: "one".to_owned(),
+        ..publication(2)
+    }));
     hub.deliver("a", all);
     assert_eq!(one.seen(), ["1", "3"]);
     assert_eq!(two.seen(), ["1", "2", "3"]);
@@ -330,9 +333,9 @@ async fn joins_and_leaves_reach_only_those_who_asked_in_order_with_publications(
     hub.release(asked.key, "a");
     other.join(&mut hub, NO_HISTORY, None);
     let info = other.info.clone();
-    let mut all = vec![Event::Join(info.clone())];
+    let mut all = vec![ChannelEvent::Join(info.clone())];
     all.extend(events([0, 0]));
-    all.push(Event::Leave(info));
+    all.push(ChannelEvent::Leave(info));
     hub.deliver("a", all);
     assert_eq!(asked.seen(), ["join", "0", "0", "leave"]);
     assert_eq!(other.seen(), ["0", "0"]);
@@ -346,7 +349,7 @@ async fn one_slow_consumer_stops_and_its_neighbour_gets_everything() {
     quick.join(&mut hub, NO_HISTORY, None);
     let large = Publication { data: Bytes::from(format!("{:0>60000}", "")), ..publication(0) };
     for _ in 0..40 {
-        hub.deliver("a", vec![Event::Publication(Arc::new(large.clone()))]);
+        hub.deliver("a", vec![ChannelEvent::Publication(Arc::new(large.clone()))]);
         assert!(quick.outbox.pop().is_some());
     }
     assert!(slow.outbox.overflow().is_some());

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use gorani_broker::{Broker, Event, HistoryPage, HistoryQuery, Retention, queue::woken_queue};
+use gorani_broker::{Broker, ChannelEvent, HistoryPage, HistoryQuery, Retention, queue::woken_queue};
 use indexmap::IndexMap;
 use tokio::{sync::mpsc, time::Instant};
 
@@ -196,7 +196,7 @@ impl Worker {
         let load = &self.inbox.load;
         let mut entries = Vec::with_capacity(TURN_ENTRIES);
         // Events of one turn by channel: consecutive publications of a channel are encoded and queued together.
-        let mut turn: IndexMap<Arc<str>, Vec<Event>> = IndexMap::new();
+        let mut turn: IndexMap<Arc<str>, Vec<ChannelEvent>> = IndexMap::new();
         loop {
             tokio::select! {
                 biased;
@@ -272,7 +272,7 @@ impl Worker {
         }
     }
 
-    async fn deliver_turn(self: &Rc<Self>, turn: &mut IndexMap<Arc<str>, Vec<Event>>) {
+    async fn deliver_turn(self: &Rc<Self>, turn: &mut IndexMap<Arc<str>, Vec<ChannelEvent>>) {
         if turn.is_empty() {
             return;
         }

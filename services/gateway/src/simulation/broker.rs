@@ -229,7 +229,7 @@ impl Broker for SimBroker {
 }
 
 impl Cluster for SimBroker {
-    fn hear(&self, node: &str) {
+    fn listen(&self, node: &str) {
         *self.id.lock() = Some(node.to_owned());
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use gorani_broker::{
     BrokerError, Publication,
-    queue::{DEAD_ATTEMPTS_TAG, DEAD_FROM_TAG, DEAD_SUFFIX, Delivery, DeliveryId, QueueLimits, Queues},
+    queue::{DEAD_ATTEMPTS_TAG, DEAD_FROM_TAG, DEAD_SUFFIX, DeliveryId, QueueDelivery, QueueLimits, Queues},
 };
 
 use super::{
@@ -38,7 +38,7 @@ impl SimBroker {
     fn bury(
         &self,
         queue: &str,
-        dead: Answer<Vec<Delivery>>,
+        dead: Answer<Vec<QueueDelivery>>,
         limits: &QueueLimits,
     ) -> BoxFuture<'static, Result<(), BrokerError>> {
         let (broker, queue, limits) = (self.clone(), queue.to_owned(), limits.clone());
@@ -73,7 +73,7 @@ impl Queues for SimBroker {
         self.queue(queue, label, move |server, name| server.queue_push(name, publication, &limits))
     }
 
-    fn take(&self, queue: &str, node: &str, count: u32, _limits: &QueueLimits) -> Answer<Vec<Delivery>> {
+    fn take(&self, queue: &str, node: &str, count: u32, _limits: &QueueLimits) -> Answer<Vec<QueueDelivery>> {
         let node = node.to_owned();
         self.queue(queue, format!("take {queue} for {node}, {count}"), move |server, name| {
             Ok(server.queue_take(name, &node, count))

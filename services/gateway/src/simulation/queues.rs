@@ -7,8 +7,8 @@ use std::{
 };
 
 use gorani_broker::{
-    BrokerError, Event, Publication,
-    queue::{Delivery, DeliveryId, QUEUE_FULL, QUEUE_LEASE, QueueLimits, wake_channel},
+    BrokerError, ChannelEvent, Publication,
+    queue::{DeliveryId, QUEUE_FULL, QUEUE_LEASE, QueueDelivery, QueueLimits, wake_channel},
 };
 use tokio::time::Instant;
 
@@ -42,7 +42,7 @@ impl Queue {
         if most > 0 && message.attempts >= most {
             message.owner = Some(heir.to_owned());
             let (attempt, publication) = (message.attempts, message.publication.clone());
-            return Some(GivenBack::Dead(Delivery { id: id.to_string().into(), attempt, publication }));
+            return Some(GivenBack::Dead(QueueDelivery { id: id.to_string().into(), attempt, publication }));
         }
         message.owner = None;
         self.back.push_back(id);
@@ -58,7 +58,7 @@ impl Queue {
 /// The fate of a message that was given back.
 enum GivenBack {
     Others,
-    Dead(Delivery),
+    Dead(QueueDelivery),
 }
 
 fn numbers(ids: &[DeliveryId]) -> Vec<u64> {
@@ -88,10 +88,10 @@ impl Server {
     }
 
     fn wake(&mut self, name: &str) {
-        self.push(&wake_channel(name).into(), &Event::Publication(Arc::default()));
+        self.push(&wake_channel(name).into(), &ChannelEvent::Publication(Arc::default()));
     }
 
-    pub(super) fn queue_take(&mut self, name: &str, node: &str, count: u32) -> Vec<Delivery> {
+    pub(super) fn queue_take(&mut self, name: &str, node: &str, count: u32) -> Vec<QueueDelivery> {
         let queue = self.queues.entry(name.into()).or_default();
         queue.leases.insert(node.to_owned(), Instant::now() + QUEUE_LEASE);
         let Queue { messages, back, .. } = queue;
@@ -106,7 +106,10 @@ impl Server {
             message.attempts += 1;
             message.owner = Some(node.to_owned());
             let publication = message.publication.clone();
-            taken.push((id, Delivery { id: id.to_string().into(), attempt: message.attempts, publication }));
+            taken.push((
+                id,
+                QueueDelivery { id: id.to_string().into(), attempt: message.attempts, publication },
+            ));
         }
         for (id, delivery) in &taken {
             self.ledger.jobs.taken(name, *id, delivery.attempt);
@@ -131,7 +134,7 @@ impl Server {
         node: &str,
         ids: &[DeliveryId],
         most: u32,
-    ) -> Vec<Delivery> {
+    ) -> Vec<QueueDelivery> {
         let dead = self.come_back(name, &numbers(ids), (node, node), most, BackBy::Consumer);
         self.wake(name);
         dead
@@ -143,7 +146,7 @@ impl Server {
         node: &str,
         holds: Option<&[DeliveryId]>,
         most: u32,
-    ) -> Vec<Delivery> {
+    ) -> Vec<QueueDelivery> {
         let now = Instant::now();
         let queue = self.queues.entry(name.into()).or_default();
         queue.leases.insert(node.to_owned(), now + QUEUE_LEASE);
@@ -177,7 +180,7 @@ impl Server {
         (owner, heir): (&str, &str),
         most: u32,
         by: BackBy,
-    ) -> Vec<Delivery> {
+    ) -> Vec<QueueDelivery> {
         let mut dead = Vec::new();
         for id in ids {
             let Some(queue) = self.queues.get_mut(name) else { continue };

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use gorani_broker::{
-    Announced, BrokerError, ClientInfo, ConnectionEntry, Event, HistoryPage, HistoryQuery, Member,
+    Announced, BrokerError, ChannelEvent, ClientInfo, ConnectionEntry, HistoryPage, HistoryQuery, Member,
     MemoryBroker, Position, PresencePage, PresenceQuery, Publication, PublishOptions, Published, Retention,
 };
 use tokio::time::Instant;
@@ -19,7 +19,7 @@ use super::{embedded, ledger::Ledger, queues::Queue};
 /// What the server pushes to a node.
 #[derive(Clone)]
 pub(super) enum Push {
-    Event(Event),
+    Event(ChannelEvent),
     Gap,
     Message(Bytes),
 }
@@ -92,11 +92,11 @@ impl Server {
             stream.publications.drain(..surplus);
         }
         self.ledger.accepted(channel, &publication);
-        self.push(channel, &Event::Publication(Arc::new(publication)));
+        self.push(channel, &ChannelEvent::Publication(Arc::new(publication)));
         Published { position, repeated: false }
     }
 
-    pub(super) fn push(&mut self, channel: &Arc<str>, event: &Event) {
+    pub(super) fn push(&mut self, channel: &Arc<str>, event: &ChannelEvent) {
         for node in self.subscribers.get(channel).into_iter().flatten() {
             self.pushed.push((*node, channel.clone(), Push::Event(event.clone())));
         }
@@ -210,12 +210,12 @@ impl Server {
     pub(super) fn join(&mut self, channel: &Arc<str>, info: Arc<ClientInfo>) {
         self.ledger.shown(channel, &info);
         self.ledger.joined(channel, &info.client);
-        self.push(channel, &Event::Join(info));
+        self.push(channel, &ChannelEvent::Join(info));
     }
 
     pub(super) fn leave(&mut self, channel: &Arc<str>, info: Arc<ClientInfo>) {
         self.ledger.left(channel, &info.client);
-        self.push(channel, &Event::Leave(info));
+        self.push(channel, &ChannelEvent::Leave(info));
     }
 
     pub(super) fn presence_add(

@@ -33,7 +33,7 @@ impl Keys {
     }
 
     /// The clients present, when they are forgotten, and how many each user has.
-    pub(super) fn roster(&self, channel: &str) -> [String; 3] {
+    pub(super) fn presence_set(&self, channel: &str) -> [String; 3] {
         ["clients", "deadlines", "users"].map(|kind| self.name(kind, channel))
     }
 
@@ -115,7 +115,7 @@ mod tests {
         let channels = ["a", "{a}b", "}{", "{}", "}", "%7B", "{", "", "%", "a:b"];
         let mut tags = HashSet::new();
         for channel in channels {
-            let [clients, deadlines, users] = keys.roster(channel);
+            let [clients, deadlines, users] = keys.presence_set(channel);
             let names = [
                 keys.position(channel),
                 keys.history(channel),

@@ -52,7 +52,7 @@ impl Gap {
         let client = Client::enter(&mut worker.hub_mut(), "one");
         client.join(&mut worker.hub_mut(), HISTORY, Some(Position { offset: 1, epoch: E.into() }));
         let last = page(2..=2, 2).publications.remove(0);
-        worker.hub_mut().deliver("a", vec![Event::Publication(last)]);
+        worker.hub_mut().deliver("a", vec![ChannelEvent::Publication(last)]);
         assert_eq!(client.seen(), ["2"]);
         inbox.gap(&Arc::from("a"), worker.reads.now());
         Self { broker, worker, client, _inbox: inbox }

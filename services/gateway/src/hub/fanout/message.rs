@@ -2,7 +2,7 @@
 //! once for all ids, and each subscription costs its own few bytes.
 
 use bytes::{Bytes, BytesMut};
-use gorani_broker::Event;
+use gorani_broker::ChannelEvent;
 use gorani_protocol::{
     sockjs,
     websocket::{self, Deflater, Opcode, deflate::STORED_BLOCK_BYTES},
@@ -210,13 +210,13 @@ impl MessageFrames {
     pub(super) fn pairs(
         &mut self,
         copies: &[SubscriptionCopy],
-        (framing, run, splits): (Framing, &[Event], bool),
+        (framing, run, splits): (Framing, &[ChannelEvent], bool),
         deflaters: &mut Deflaters,
     ) -> impl Iterator<Item = (Bytes, Bytes)> {
         for copy in copies {
             self.make(copy.kind, run, deflaters);
         }
-        let publications = run.iter().filter(|event| matches!(event, Event::Publication(_))).count();
+        let publications = run.iter().filter(|event| matches!(event, ChannelEvent::Publication(_))).count();
         let kinds = &self.kinds;
         let mut frames = (0..publications).flat_map(move |index| {
             copies.iter().filter_map(move |copy| Some((copy, kinds.get(copy.kind)?.0.get(index)?)))
@@ -245,7 +245,7 @@ impl MessageFrames {
     }
 
     /// Makes what the frames of a kind share, unless that is done.
-    fn make(&mut self, kind: u32, run: &[Event], deflaters: &mut Deflaters) {
+    fn make(&mut self, kind: u32, run: &[ChannelEvent], deflaters: &mut Deflaters) {
         let Some((shared, _)) = self.kinds.get(kind) else { return };
         if !shared.is_empty() {
             return;
@@ -254,8 +254,8 @@ impl MessageFrames {
         let first = *self.first_serial.get_or_insert(self.serial + 1);
         self.serial = self.serial.max(first + run.len() as u64 - 1);
         let publications = run.iter().filter_map(|event| match event {
-            Event::Publication(publication) => Some(publication),
-            Event::Join(_) | Event::Leave(_) => None,
+            ChannelEvent::Publication(publication) => Some(publication),
+            ChannelEvent::Join(_) | ChannelEvent::Leave(_) => None,
         });
         let shared = publications.zip(first..).map(|(publication, serial)| {
             message_headers::write_message_id(publication, serial, &mut self.message_id);

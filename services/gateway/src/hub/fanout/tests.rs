@@ -33,8 +33,8 @@ fn subscription(id: Option<&str>, acks: bool) -> SubscriptionHeaders {
     SubscriptionHeaders { id: id.map(Into::into), destination: "/topic/a".into(), acks }
 }
 
-fn publication(kind: DataKind, data: &[u8], offset: u64) -> Event {
-    Event::Publication(Arc::new(Publication {
+fn publication(kind: DataKind, data: &[u8], offset: u64) -> ChannelEvent {
+    ChannelEvent::Publication(Arc::new(Publication {
         data: Bytes::copy_from_slice(data),
         kind,
         offset,
@@ -53,11 +53,11 @@ fn taken(outbox: &Outbox) -> Vec<u8> {
 }
 
 /// What a run is for one headers, each frame written whole and framed by itself.
-fn by_itself(headers: &MessageHeaders, framing: Framing, run: &[Event]) -> Vec<u8> {
+fn by_itself(headers: &MessageHeaders, framing: Framing, run: &[ChannelEvent]) -> Vec<u8> {
     let mut encoder = Encoder::new(usize::MAX);
     let (mut out, mut message_id) = (BytesMut::new(), String::new());
     for (event, serial) in run.iter().zip(1..) {
-        let Event::Publication(publication) = event else { continue };
+        let ChannelEvent::Publication(publication) = event else { continue };
         message_headers::write_message_id(publication, serial, &mut message_id);
         for subscription in &headers.subscriptions {
             let mut message = BytesMut::new();
@@ -135,7 +135,7 @@ fn shared_frames_are_those_that_each_would_have_had_by_itself() {
                 let protocol = Protocol::Stomp(headers.clone());
                 (headers, encoder.acquire(&Encoding { protocol, framing }), Outbox::new(usize::MAX))
             });
-            let run: Vec<Event> = bodies
+            let run: Vec<ChannelEvent> = bodies
                 .iter()
                 .zip(0..)
                 .map(|((kind, data), offset)| publication(*kind, data, offset))

@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use gorani_broker::queue::{Delivery, DeliveryId, QueueLimits};
+use gorani_broker::queue::{DeliveryId, QueueDelivery, QueueLimits};
 use indexmap::IndexMap;
 use tokio::sync::{Notify, oneshot};
 
@@ -141,7 +141,7 @@ impl Consumers {
     }
 
     /// A request that took under a name has its answer: these are the session's now.
-    pub(super) fn end_fetch(&self, queue: &str, key: SessionKey, name: &Arc<str>, fetched: &[Delivery]) {
+    pub(super) fn end_fetch(&self, queue: &str, key: SessionKey, name: &Arc<str>, fetched: &[QueueDelivery]) {
         let mut queues = self.queues.borrow_mut();
         let Some(served) = queues.get_mut(queue) else { return };
         let held = fetched.iter().map(|delivery| (delivery.id.clone(), (key, name.clone())));

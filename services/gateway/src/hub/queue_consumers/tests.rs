@@ -1,7 +1,7 @@
 //! Consumers of a work queue on one worker, over the broker that runs within it.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use gorani_broker::{Broker, Event, MemoryBroker, MemorySettings, Publication, Sink};
+use gorani_broker::{Broker, ChannelEvent, MemoryBroker, MemorySettings, Publication, Sink};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -11,7 +11,7 @@ use crate::hub::{history_reads::HistoryReads, inbox::Inbox, interest::Interest, 
 struct Node(Arc<Interest>, Inbox);
 
 impl Sink for Node {
-    fn on_event(&self, channel: &Arc<str>, event: Event) {
+    fn on_event(&self, channel: &Arc<str>, event: ChannelEvent) {
         if self.0.workers(channel) != 0 {
             self.1.event(channel, event);
         }
@@ -26,7 +26,7 @@ struct Bench {
     sessions: [Client; 2],
 }
 
-type Taking = JoinHandle<Result<Vec<Delivery>, ErrorCode>>;
+type Taking = JoinHandle<Result<Vec<QueueDelivery>, ErrorCode>>;
 
 impl Bench {
     async fn start() -> Self {
@@ -62,13 +62,13 @@ impl Bench {
         self.broker.queues().unwrap().push("q", publication, &self.limits).await.unwrap();
     }
 
-    async fn settle(&self, fetched: &[Delivery], is_handled: bool) {
+    async fn settle(&self, fetched: &[QueueDelivery], is_handled: bool) {
         let ids = fetched.iter().map(|delivery| delivery.id.clone()).collect();
         self.worker.clone().acknowledge("q".into(), ids, is_handled).await.unwrap();
     }
 
     /// The messages that another node finds in the queue.
-    async fn left(&self) -> Vec<(Delivery, String)> {
+    async fn left(&self) -> Vec<(QueueDelivery, String)> {
         let queues = self.broker.queues().unwrap();
         queues.keep("q", "other", None, &self.limits).await.unwrap();
         let fetched = queues.take("q", "other", 10, &self.limits).await.unwrap();
@@ -76,11 +76,11 @@ impl Bench {
     }
 }
 
-fn text(delivery: &Delivery) -> String {
+fn text(delivery: &QueueDelivery) -> String {
     String::from_utf8(delivery.publication.data.to_vec()).unwrap()
 }
 
-fn texts(fetched: &[Delivery]) -> Vec<(String, u32)> {
+fn texts(fetched: &[QueueDelivery]) -> Vec<(String, u32)> {
     fetched.iter().map(|delivery| (text(delivery), delivery.attempt)).collect()
 }
 

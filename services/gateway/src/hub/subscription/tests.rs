@@ -19,15 +19,24 @@ fn subscription(encoder: &mut Encoder, join_leave: bool) -> (Subscription, Outbo
     (subscription, outbox)
 }
 
-fn take(subscription: &mut Subscription, event: Event, encoder: &mut Encoder) -> Result<(), PositionLost> {
+fn take(
+    subscription: &mut Subscription,
+    event: ChannelEvent,
+    encoder: &mut Encoder,
+) -> Result<(), PositionLost> {
     let run = [event];
     encoder.begin();
     subscription.take_run("a", &run, &EventBatch::of(&run), encoder)
 }
 
-fn publication(offset: u64) -> Event {
+fn publication(offset: u64) -> ChannelEvent {
     let epoch = if offset > 0 { "e".into() } else { "".into() };
-    Event::Publication(Arc::new(Publication { data: "1".into(), offset, epoch, ..Publication::default() }))
+    ChannelEvent::Publication(Arc::new(Publication {
+        data: "1".into(),
+        offset,
+        epoch,
+        ..Publication::default()
+    }))
 }
 
 #[actix_rt::test]
@@ -35,7 +44,7 @@ async fn joins_that_came_before_the_reply_are_told_after_it() {
     let mut encoder = Encoder::new(usize::MAX);
     let (mut subscription, outbox) = subscription(&mut encoder, true);
     let info = Arc::new(ClientInfo { client: "two".to_owned(), ..ClientInfo::default() });
-    assert_eq!(take(&mut subscription, Event::Join(info), &mut encoder), Ok(()));
+    assert_eq!(take(&mut subscription, ChannelEvent::Join(info), &mut encoder), Ok(()));
     assert!(outbox.is_empty(), "it is held back");
     assert_eq!(subscription.release("a", &mut encoder), Ok(()));
     assert!(!outbox.is_empty());

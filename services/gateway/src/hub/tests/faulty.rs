@@ -70,7 +70,7 @@ impl Faulty {
 struct Nobody;
 
 impl Sink for Nobody {
-    fn on_event(&self, _: &Arc<str>, _: gorani_broker::Event) {}
+    fn on_event(&self, _: &Arc<str>, _: gorani_broker::ChannelEvent) {}
     fn on_gap(&self, _: &Arc<str>) {}
 }
 

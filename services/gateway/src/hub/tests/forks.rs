@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use gorani_broker::{Event, Position, Publication};
+use gorani_broker::{ChannelEvent, Position, Publication};
 
 use super::{CatchUpResult, Client, HISTORY, Hub, Signal, events, position, publication};
 
 /// Publications of the epoch after the failover.
-pub(super) fn events_after(offsets: impl IntoIterator<Item = u64>) -> Vec<Event> {
+pub(super) fn events_after(offsets: impl IntoIterator<Item = u64>) -> Vec<ChannelEvent> {
     let of_next = |offset| Publication { epoch: "next".into(), ..publication(offset) };
-    offsets.into_iter().map(|offset| Event::Publication(Arc::new(of_next(offset)))).collect()
+    offsets.into_iter().map(|offset| ChannelEvent::Publication(Arc::new(of_next(offset)))).collect()
 }
 
 pub(super) fn found(offsets: impl IntoIterator<Item = u64>, shared: u64) -> Option<CatchUpResult> {

@@ -106,7 +106,7 @@ async fn the_one_that_is_excluded_is_excluded_also_from_what_was_held_back() {
         client.begin(&mut hub, NO_HISTORY, None);
     }
     let own = Publication { exclude_client: "one".to_owned(), ..publication(0) };
-    hub.deliver("a", vec![gorani_broker::Event::Publication(Arc::new(own))]);
+    hub.deliver("a", vec![gorani_broker::ChannelEvent::Publication(Arc::new(own))]);
     for client in [&one, &two] {
         hub.release(client.key, "a");
     }

@@ -52,7 +52,8 @@ async fn more_events_than_an_inbox_holds_are_told_and_those_that_fitted_are_coun
     let client = Client::enter(&mut worker.hub_mut(), "one");
     client.join(&mut worker.hub_mut(), NO_HISTORY, None);
     let channel: Arc<str> = "a".into();
-    let event = Event::Publication(Arc::new(Publication { data: b"1"[..].into(), ..Publication::default() }));
+    let event =
+        ChannelEvent::Publication(Arc::new(Publication { data: b"1"[..].into(), ..Publication::default() }));
     for _ in 0..=INBOX_ENTRIES {
         inbox.event(&channel, event.clone());
     }
@@ -118,7 +119,7 @@ async fn a_stream_in_which_another_publication_has_the_place_of_a_delivered_one_
         let client = Client::enter(&mut worker.hub_mut(), "one");
         let top = Position { offset: 1, epoch: "e".into() };
         client.join(&mut worker.hub_mut(), HISTORY, Some(top));
-        worker.hub_mut().deliver("a", vec![Event::Publication(publication(2, 20))]);
+        worker.hub_mut().deliver("a", vec![ChannelEvent::Publication(publication(2, 20))]);
         stream.top.store(after.last().map_or(1, |last| last.offset), Ordering::Relaxed);
         *stream.publications.lock() = after;
         inbox.gap(&Arc::from("a"), reads.now());
@@ -275,7 +276,7 @@ async fn a_subscription_that_was_ended_while_it_read_does_nothing_to_the_next_on
 struct Nobody;
 
 impl gorani_broker::Sink for Nobody {
-    fn on_event(&self, _: &Arc<str>, _: Event) {}
+    fn on_event(&self, _: &Arc<str>, _: ChannelEvent) {}
     fn on_gap(&self, _: &Arc<str>) {}
 }
 
@@ -299,7 +300,7 @@ async fn much_that_was_missed_comes_in_pieces_before_what_is_published_meanwhile
     worker.replay(client.key, "a".into(), missed(2000), permit);
     let next =
         Publication { offset: 2001, epoch: "e".into(), data: b"2001"[..].into(), ..Publication::default() };
-    worker.hub_mut().deliver("a", vec![Event::Publication(Arc::new(next))]);
+    worker.hub_mut().deliver("a", vec![ChannelEvent::Publication(Arc::new(next))]);
     let mut turns = 0;
     let mut offsets = Vec::new();
     while offsets.len() < 2001 {

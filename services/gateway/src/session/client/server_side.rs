@@ -53,7 +53,7 @@ impl ClientSession {
             return Err(ErrorCode::BAD_REQUEST.into());
         }
         let request =
-            gorani_auth::SubscribeRequest { channel, user: &self.user, client: &self.client, token: None };
+            gorani_auth::SubscribeCheck { channel, user: &self.user, client: &self.client, token: None };
         let granted =
             self.policy.rules.may_subscribe(&request).map_err(|denied| self.policy.refuse_denied(denied))?;
         Ok(self.granted_by_server(channel, &granted))

@@ -210,7 +210,7 @@ impl ClientSession {
         }
         let token = (!subscribe.token.is_empty())
             .then(|| self.policy.tokens.subscription(&subscribe.token, now.unix_s()));
-        let request = gorani_auth::SubscribeRequest {
+        let request = gorani_auth::SubscribeCheck {
             channel,
             user: &self.user,
             client: &self.client,
@@ -368,7 +368,7 @@ impl ClientSession {
             return Err(ErrorCode::PERMISSION_DENIED.into());
         }
         let claims = self.policy.tokens.subscription(token, now.unix_s());
-        let request = gorani_auth::SubscribeRequest {
+        let request = gorani_auth::SubscribeCheck {
             channel,
             user: &self.user,
             client: &self.client,

@@ -249,7 +249,7 @@ impl StompSession {
             return rules.server_side(channel, user, claims).map(|grant| granted(&grant)).map_err(denied);
         }
         let token = token.map(|token| self.policy.tokens.subscription(token, now.unix_s()));
-        let request = gorani_auth::SubscribeRequest {
+        let request = gorani_auth::SubscribeCheck {
             channel,
             user,
             client: &self.identity.client,

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use gorani_auth::check_channel_name;
-use gorani_broker::queue::{DEAD_SUFFIX, Delivery, DeliveryId};
+use gorani_broker::queue::{DEAD_SUFFIX, DeliveryId, QueueDelivery};
 use gorani_protocol::stomp::{Command, Frame, Version};
 
 use super::{
@@ -90,7 +90,7 @@ impl StompSession {
             rules.may_publish(queue, user, false).map(drop)
         } else {
             let client = &*self.identity.client;
-            let request = gorani_auth::SubscribeRequest { channel: queue, user, client, token: None };
+            let request = gorani_auth::SubscribeCheck { channel: queue, user, client, token: None };
             rules.may_subscribe(&request).map(drop)
         };
         allowed.map_err(|denied| self.refuse_denied(denied))
@@ -114,7 +114,7 @@ impl StompSession {
     pub(super) fn on_fetched(
         &mut self,
         ticket: Ticket,
-        fetched: Result<Vec<Delivery>, ErrorCode>,
+        fetched: Result<Vec<QueueDelivery>, ErrorCode>,
         actions: &mut Actions,
     ) -> Result<(), Failure> {
         if let Some(index) = self.left_queues.iter().position(|(left, _)| *left == ticket) {

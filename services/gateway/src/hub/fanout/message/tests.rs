@@ -23,9 +23,9 @@ fn headers(framing: Framing, subscription: Vec<SubscriptionHeaders>) -> MessageH
 }
 
 /// A publication without a position.
-fn text(bytes: usize) -> Event {
+fn text(bytes: usize) -> ChannelEvent {
     let data = vec![b'x'; bytes].into();
-    Event::Publication(Arc::new(Publication { data, kind: DataKind::Text, ..Publication::default() }))
+    ChannelEvent::Publication(Arc::new(Publication { data, kind: DataKind::Text, ..Publication::default() }))
 }
 
 fn whole(pairs: impl Iterator<Item = (Bytes, Bytes)>) -> Vec<u8> {
@@ -33,7 +33,7 @@ fn whole(pairs: impl Iterator<Item = (Bytes, Bytes)>) -> Vec<u8> {
 }
 
 /// The header `message-id` of each message of a run, in one kind of frames.
-fn message_ids(frames: &mut MessageFrames, copies: &[SubscriptionCopy], run: &[Event]) -> Vec<String> {
+fn message_ids(frames: &mut MessageFrames, copies: &[SubscriptionCopy], run: &[ChannelEvent]) -> Vec<String> {
     let mut deflaters = Deflaters::new(usize::MAX);
     let bytes = whole(frames.pairs(copies, (Framing::Raw, run, true), &mut deflaters));
     let text = String::from_utf8(bytes).unwrap();

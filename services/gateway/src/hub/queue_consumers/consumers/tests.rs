@@ -14,8 +14,8 @@ fn request(queue: &str) -> FetchRequest {
     FetchRequest { queue: queue.into(), count: 10, node: "node".into(), limits: Arc::new(limits) }
 }
 
-fn delivery(id: &str) -> Delivery {
-    Delivery { id: id.into(), attempt: 1, publication: Arc::new(Publication::default()) }
+fn delivery(id: &str) -> QueueDelivery {
+    QueueDelivery { id: id.into(), attempt: 1, publication: Arc::new(Publication::default()) }
 }
 
 fn keys() -> [SessionKey; 2] {
@@ -26,7 +26,7 @@ fn keys() -> [SessionKey; 2] {
 fn take(consumers: &Consumers, key: SessionKey, ids: &[&str]) -> Arc<str> {
     consumers.enter(&request("q"));
     let name = consumers.begin_fetch("q", 3).unwrap();
-    let fetched: Vec<Delivery> = ids.iter().map(|id| delivery(id)).collect();
+    let fetched: Vec<QueueDelivery> = ids.iter().map(|id| delivery(id)).collect();
     consumers.end_fetch("q", key, &name, &fetched);
     name
 }

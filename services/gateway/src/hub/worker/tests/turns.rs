@@ -5,8 +5,11 @@ use futures_util::FutureExt as _;
 use super::*;
 use crate::disconnect::Disconnect;
 
-fn event(number: u64) -> Event {
-    Event::Publication(Arc::new(Publication { data: number.to_string().into(), ..Publication::default() }))
+fn event(number: u64) -> ChannelEvent {
+    ChannelEvent::Publication(Arc::new(Publication {
+        data: number.to_string().into(),
+        ..Publication::default()
+    }))
 }
 
 #[actix_rt::test]

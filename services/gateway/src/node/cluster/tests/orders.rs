@@ -3,7 +3,7 @@
 use std::{cell::RefCell, rc::Rc};
 
 use actix::prelude::*;
-use gorani_broker::Event;
+use gorani_broker::ChannelEvent;
 
 use super::{super::commands::CommandQueues, *};
 use crate::{
@@ -140,7 +140,7 @@ async fn orders_that_wait_for_one_workers_inbox_delay_neither_those_of_other_use
     let (release, thread) = blocked_worker(&node);
     let inbox = node.inboxes().pop().unwrap();
     for _ in 0..MORE_THAN_FIT {
-        inbox.event(&Arc::from("a"), Event::Publication(Arc::default()));
+        inbox.event(&Arc::from("a"), ChannelEvent::Publication(Arc::default()));
     }
     for id in 0..WAITING {
         let command = EnvelopeBody::Order(subscribe(&format!("other{id}"), "a"));

@@ -2,7 +2,7 @@
 
 use gorani_broker::{
     Publication,
-    queue::{Delivery, DeliveryId},
+    queue::{DeliveryId, QueueDelivery},
 };
 
 use super::*;
@@ -35,12 +35,12 @@ fn next_settle(bench: &mut Bench) -> (Ticket, Vec<String>, bool) {
     }
 }
 
-fn delivery(id: &str, attempt: u32) -> Delivery {
+fn delivery(id: &str, attempt: u32) -> QueueDelivery {
     let publication = Arc::new(Publication { data: id.to_owned().into(), ..Publication::default() });
-    Delivery { id: DeliveryId::from(id), attempt, publication }
+    QueueDelivery { id: DeliveryId::from(id), attempt, publication }
 }
 
-fn bring(bench: &mut Bench, ticket: Ticket, deliveries: Vec<Delivery>) -> Vec<Told> {
+fn bring(bench: &mut Bench, ticket: Ticket, deliveries: Vec<QueueDelivery>) -> Vec<Told> {
     bench.settle(ticket, Outcome::Fetched(Ok(deliveries)))
 }
 

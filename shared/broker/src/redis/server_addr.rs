@@ -13,7 +13,7 @@ use super::settings::{RedisSettings, RedisSettingsError, TlsSettings};
 
 /// Where to connect, with credentials and certificates.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct ServerAddr {
     server: ConnectionInfo,
     certificates: TlsCertificates,
     sentinels: Option<Sentinels>,
@@ -25,7 +25,7 @@ struct Sentinels {
     primary: String,
 }
 
-impl Place {
+impl ServerAddr {
     /// Reads the certificates; opens no connection.
     pub(super) fn new(settings: &RedisSettings) -> Result<Self, RedisSettingsError> {
         let server = settings.connection_info()?;

@@ -8,7 +8,7 @@ use redis::Value;
 use super::wire;
 use crate::{
     BrokerError, ClientInfo, ConnectionEntry, HistoryPage, Member, Position, PresencePage, Publication,
-    Published, queue::Delivery,
+    Published, queue::QueueDelivery,
 };
 
 /// The cursor of `HSCAN` when all was given; also that of the first page.
@@ -59,8 +59,8 @@ fn history_entry(entry: Value, epoch: &Arc<str>) -> Result<Arc<Publication>, Bro
     publication.map(Arc::new).map_err(|_| unreadable())
 }
 
-/// What `roster.lua` calls an entry; `announce`: with the mark by which it tells of joins and leaves.
-pub(super) fn roster_entry(info: &ClientInfo, announce: bool) -> Vec<u8> {
+/// What `presence_set.lua` calls an entry; `announce`: with the mark by which it tells of joins and leaves.
+pub(super) fn presence_set_entry(info: &ClientInfo, announce: bool) -> Vec<u8> {
     let mut entry = format!("{}:{}", info.user.len(), info.user).into_bytes();
     entry.extend(wire::encode_client(info));
     if announce {
@@ -102,7 +102,7 @@ pub(super) fn reaped(answer: Value) -> Result<(Vec<Arc<ClientInfo>>, Option<Stri
     Ok((clients_of(entries)?, (cursor != LAST_CURSOR).then_some(cursor)))
 }
 
-/// Clients of entries as `roster.lua` has them.
+/// Clients of entries as `presence_set.lua` has them.
 fn clients_of(answer: Value) -> Result<Vec<Arc<ClientInfo>>, BrokerError> {
     values(answer)?.into_iter().map(client).collect()
 }
@@ -164,7 +164,7 @@ pub(super) fn connection_entry(answer: Value) -> Result<ConnectionEntry, BrokerE
 }
 
 /// `[id, attempt, fields]` of each message of a work queue.
-pub(super) fn deliveries(answer: Value) -> Result<Vec<Delivery>, BrokerError> {
+pub(super) fn deliveries(answer: Value) -> Result<Vec<QueueDelivery>, BrokerError> {
     values(answer)?
         .into_iter()
         .map(|delivery| {
@@ -172,7 +172,7 @@ pub(super) fn deliveries(answer: Value) -> Result<Vec<Delivery>, BrokerError> {
             let publication = wire::decode_publication(bytes(fields)?, 0, Arc::default());
             let publication = publication.map(Arc::new).map_err(|_| unreadable())?;
             let attempt = u32::try_from(number(attempt)?).unwrap_or(u32::MAX);
-            Ok(Delivery { id: text(id)?.into(), attempt, publication })
+            Ok(QueueDelivery { id: text(id)?.into(), attempt, publication })
         })
         .collect()
 }

@@ -20,26 +20,26 @@ use redis::{PushInfo, PushKind, Value};
 use tokio::{sync::Notify, time::Instant};
 
 pub(super) use self::waiter::Waiter;
-use super::{canary::Canary, tally::Tally, wire::decode_message};
+use super::{canary::Canary, counters::Counters, wire::decode_message};
 use crate::{BrokerError, Sink};
 
 mod waiter;
 
 /// Names of pub/sub channels in Redis.
-pub(super) type Names = Vec<String>;
+pub(super) type RedisChannels = Vec<String>;
 
-/// Whom the ears of all servers tell.
+/// Whom the pub/sub connections of all servers tell.
 #[derive(Default)]
-pub(super) struct Audience {
+pub(super) struct SinkHandle {
     sink: OnceLock<Arc<dyn Sink>>,
     /// Messages of nodes come from several servers, and are handed over one at a time.
     messages: Mutex<()>,
-    tally: Arc<Tally>,
+    counters: Arc<Counters>,
 }
 
-impl Audience {
-    pub(super) fn new(tally: Arc<Tally>) -> Self {
-        Self { tally, ..Self::default() }
+impl SinkHandle {
+    pub(super) fn new(counters: Arc<Counters>) -> Self {
+        Self { counters, ..Self::default() }
     }
 
     pub(super) fn set_sink(&self, sink: Arc<dyn Sink>) {
@@ -49,7 +49,7 @@ impl Audience {
 
 /// What a name stands for.
 #[derive(Debug, Clone)]
-pub(super) enum Matter {
+pub(super) enum SubscriptionKind {
     /// The events of a channel.
     Channel(Arc<str>),
     /// Messages of nodes.
@@ -58,8 +58,8 @@ pub(super) enum Matter {
 
 /// A name that the node wants to hear.
 #[derive(Debug)]
-pub(super) struct Wanted {
-    matter: Matter,
+pub(super) struct WantedChannel {
+    kind: SubscriptionKind,
     /// Confirmed by the server over the connection of now.
     is_heard: bool,
     /// Something may have been missed, which is told when it is heard.
@@ -67,17 +67,17 @@ pub(super) struct Wanted {
     waiters: Vec<Arc<Waiter>>,
 }
 
-impl Wanted {
-    pub(super) fn new(matter: Matter) -> Self {
-        Self { matter, is_heard: false, has_gap: false, waiters: Vec::new() }
+impl WantedChannel {
+    pub(super) fn new(kind: SubscriptionKind) -> Self {
+        Self { kind, is_heard: false, has_gap: false, waiters: Vec::new() }
     }
 }
 
 #[derive(Default)]
-struct State {
+struct PubSubState {
     /// The connection that is heard; what earlier ones bring is too late.
     generation: u64,
-    wanted: HashMap<String, Wanted>,
+    wanted: HashMap<String, WantedChannel>,
     /// Those of them that are not heard.
     unheard: HashSet<String>,
     /// Since when something is not heard that was.
@@ -88,7 +88,7 @@ struct State {
 }
 
 /// What the sink is told of one push.
-enum Delivery {
+enum SinkEvent {
     /// A message of nodes.
     Message(Bytes),
     /// A message of a channel.
@@ -98,19 +98,19 @@ enum Delivery {
 }
 
 /// See the module's head.
-pub(super) struct Ear {
+pub(super) struct PubSub {
     /// Held while the sink is called. Taken before `state`, where both are.
     delivery: Mutex<()>,
-    state: Mutex<State>,
-    audience: Arc<Audience>,
+    state: Mutex<PubSubState>,
+    sink: Arc<SinkHandle>,
     /// Something is not heard that the server has to be asked for.
     wake: Notify,
 }
 
-impl Ear {
-    pub(super) fn new(audience: Arc<Audience>, canary: String) -> Self {
-        let state = State { canary: Canary::new(canary), ..State::default() };
-        Self { delivery: Mutex::default(), state: Mutex::new(state), audience, wake: Notify::new() }
+impl PubSub {
+    pub(super) fn new(sink: Arc<SinkHandle>, canary: String) -> Self {
+        let state = PubSubState { canary: Canary::new(canary), ..PubSubState::default() };
+        Self { delivery: Mutex::default(), state: Mutex::new(state), sink, wake: Notify::new() }
     }
 
     /// What is known of the canaries, for as long as `with` runs.
@@ -142,15 +142,15 @@ impl Ear {
     /// Wants these names, and does `ask` with those that are not heard, before anybody else can change it.
     pub(super) fn want<T>(
         &self,
-        names: Vec<(String, Matter)>,
+        names: Vec<(String, SubscriptionKind)>,
         waiter: Option<&Arc<Waiter>>,
-        ask: impl FnOnce(Names) -> T,
+        ask: impl FnOnce(RedisChannels) -> T,
     ) -> T {
         let mut state = self.state.lock();
-        let mut unheard = Names::new();
-        for (name, matter) in names {
-            let wanted = state.wanted.entry(name.clone()).or_insert_with(|| Wanted::new(matter.clone()));
-            wanted.matter = matter;
+        let mut unheard = RedisChannels::new();
+        for (name, kind) in names {
+            let wanted = state.wanted.entry(name.clone()).or_insert_with(|| WantedChannel::new(kind.clone()));
+            wanted.kind = kind;
             if wanted.is_heard {
                 waiter.into_iter().for_each(|waiter| waiter.count_down());
             } else {
@@ -166,7 +166,7 @@ impl Ear {
 
     /// No longer wants these, and does `ask`, which says whether the server is going to be asked to end them, before anybody
     /// else can change it.
-    pub(super) fn drop_interest(&self, names: &Names, ask: impl FnOnce() -> bool) {
+    pub(super) fn drop_interest(&self, names: &RedisChannels, ask: impl FnOnce() -> bool) {
         // What is being delivered now may be of one of them.
         let _delivered = self.delivery.lock();
         let mut state = self.state.lock();
@@ -179,17 +179,17 @@ impl Ear {
     }
 
     /// Everything wanted now.
-    pub(super) fn interest(&self) -> Names {
+    pub(super) fn interest(&self) -> RedisChannels {
         self.state.lock().wanted.keys().cloned().collect()
     }
 
     /// What is wanted and not heard.
-    pub(super) fn unheard(&self) -> Names {
+    pub(super) fn unconfirmed(&self) -> RedisChannels {
         self.state.lock().unheard.iter().cloned().collect()
     }
 
     /// Those of the names that are no longer wanted; the server is going to be asked to end them.
-    pub(super) fn leave_unwanted(&self, names: Names) -> Names {
+    pub(super) fn leave_unwanted(&self, names: RedisChannels) -> RedisChannels {
         let mut state = self.state.lock();
         let unwanted = names.into_iter().filter(|name| !state.wanted.contains_key(name)).collect();
         state.leave(&unwanted);
@@ -210,30 +210,30 @@ impl Ear {
     }
 
     /// Gives away what is wanted of other servers from now on: nothing of it reaches the sink from here when this returns.
-    pub(super) fn give_away(&self, is_theirs: impl Fn(&str) -> bool) -> Vec<(String, Wanted)> {
+    pub(super) fn hand_over(&self, is_theirs: impl Fn(&str) -> bool) -> Vec<(String, WantedChannel)> {
         let _delivered = self.delivery.lock();
         let mut state = self.state.lock();
         state.leaving.retain(|name, _| !is_theirs(name));
-        let names: Names = state.wanted.keys().filter(|name| is_theirs(name)).cloned().collect();
+        let names: RedisChannels = state.wanted.keys().filter(|name| is_theirs(name)).cloned().collect();
         names.into_iter().filter_map(|name| state.remove(&name).map(|wanted| (name, wanted))).collect()
     }
 
     /// Takes over what another server was asked for. It may have missed something by now.
-    pub(super) fn take_over(&self, given: Vec<(String, Wanted)>) {
+    pub(super) fn take_over(&self, given: Vec<(String, WantedChannel)>) {
         if given.is_empty() {
             return;
         }
         let mut state = self.state.lock();
         for (name, wanted) in given {
             state.unheard.insert(name.clone());
-            state.wanted.insert(name, Wanted { is_heard: false, has_gap: true, ..wanted });
+            state.wanted.insert(name, WantedChannel { is_heard: false, has_gap: true, ..wanted });
         }
         state.lost.get_or_insert_with(Instant::now);
         self.wake.notify_one();
     }
 
     /// Resolves when something has to be asked for.
-    pub(super) async fn woken(&self) {
+    pub(super) async fn on_wake(&self) {
         self.wake.notified().await;
     }
 
@@ -245,7 +245,7 @@ impl Ear {
     }
 
     /// What the server pushed over the connection of that generation.
-    pub(super) fn hear(&self, generation: u64, pushed: PushInfo) {
+    pub(super) fn on_push(&self, generation: u64, pushed: PushInfo) {
         let mut parts = pushed.data.into_iter();
         let Some(Value::BulkString(name)) = parts.next() else { return };
         let Ok(name) = std::str::from_utf8(&name) else { return };
@@ -258,17 +258,17 @@ impl Ear {
         let (delivery, heard) = match pushed.kind {
             PushKind::Message | PushKind::SMessage => {
                 let Some(Value::BulkString(message)) = parts.next() else { return };
-                (self.hear_message(&mut state, name, Bytes::from(message)), Vec::new())
+                (self.on_message(&mut state, name, Bytes::from(message)), Vec::new())
             }
-            PushKind::Subscribe | PushKind::SSubscribe => state.hear_confirmation(name),
+            PushKind::Subscribe | PushKind::SSubscribe => state.on_subscribed(name),
             PushKind::Unsubscribe | PushKind::SUnsubscribe => {
-                self.hear_end(&mut state, name);
+                self.on_unsubscribed(&mut state, name);
                 (None, Vec::new())
             }
             _ => (None, Vec::new()),
         };
         drop(state);
-        if let (Some(delivery), Some(sink)) = (delivery, self.audience.sink.get()) {
+        if let (Some(delivery), Some(sink)) = (delivery, self.sink.sink.get()) {
             self.deliver(delivery, &**sink);
         }
         // Whoever waited is told after the gap.
@@ -277,45 +277,45 @@ impl Ear {
         }
     }
 
-    fn hear_message(&self, state: &mut State, name: &str, message: Bytes) -> Option<Delivery> {
+    fn on_message(&self, state: &mut PubSubState, name: &str, message: Bytes) -> Option<SinkEvent> {
         if name == state.canary.name() {
-            state.canary.hear(&message);
+            state.canary.on_received(&message);
             return None;
         }
         let wanted = state.wanted.get(name);
-        if !matches!(wanted, Some(Wanted { matter: Matter::Messages, .. })) {
+        if !matches!(wanted, Some(WantedChannel { kind: SubscriptionKind::Messages, .. })) {
             // Wanted or not: that it came so far is what counts.
-            self.audience.tally.messages_received.add(1);
+            self.sink.counters.messages_received.add(1);
         }
-        match &wanted.filter(|wanted| wanted.is_heard)?.matter {
-            Matter::Messages => Some(Delivery::Message(message)),
-            Matter::Channel(channel) => Some(Delivery::Event(channel.clone(), message)),
+        match &wanted.filter(|wanted| wanted.is_heard)?.kind {
+            SubscriptionKind::Messages => Some(SinkEvent::Message(message)),
+            SubscriptionKind::Channel(channel) => Some(SinkEvent::Event(channel.clone(), message)),
         }
     }
 
-    fn deliver(&self, delivery: Delivery, sink: &dyn Sink) {
+    fn deliver(&self, delivery: SinkEvent, sink: &dyn Sink) {
         match delivery {
-            Delivery::Message(message) => {
-                let _one_at_a_time = self.audience.messages.lock();
+            SinkEvent::Message(message) => {
+                let _one_at_a_time = self.sink.messages.lock();
                 sink.on_message(message);
             }
-            Delivery::Event(channel, message) => match decode_message(message) {
+            SinkEvent::Event(channel, message) => match decode_message(message) {
                 Ok(event) => sink.on_event(&channel, event),
                 Err(error) => {
                     tracing::warn!(channel = &*channel, %error, "a message cannot be read");
                     self.tell_gap(&channel, sink);
                 }
             },
-            Delivery::Gap(channel) => self.tell_gap(&channel, sink),
+            SinkEvent::Gap(channel) => self.tell_gap(&channel, sink),
         }
     }
 
     fn tell_gap(&self, channel: &Arc<str>, sink: &dyn Sink) {
-        self.audience.tally.gaps_told.add(1);
+        self.sink.counters.gaps_told.add(1);
         sink.on_gap(channel);
     }
 
-    fn hear_end(&self, state: &mut State, name: &str) {
+    fn on_unsubscribed(&self, state: &mut PubSubState, name: &str) {
         if let Some(count) = state.leaving.get_mut(name) {
             *count -= 1;
             if *count == 0 {
@@ -334,10 +334,10 @@ impl Ear {
     }
 }
 
-impl State {
+impl PubSubState {
     /// The server has confirmed a subscription: every later message will be heard, and the node can read what it missed. Returns
     /// what the sink is told, and who waited.
-    fn hear_confirmation(&mut self, name: &str) -> (Option<Delivery>, Vec<Arc<Waiter>>) {
+    fn on_subscribed(&mut self, name: &str) -> (Option<SinkEvent>, Vec<Arc<Waiter>>) {
         if self.leaving.contains_key(name) {
             return (None, Vec::new());
         }
@@ -346,8 +346,8 @@ impl State {
         };
         wanted.is_heard = true;
         let has_gap = std::mem::take(&mut wanted.has_gap);
-        let gap = match &wanted.matter {
-            Matter::Channel(channel) if has_gap => Some(Delivery::Gap(channel.clone())),
+        let gap = match &wanted.kind {
+            SubscriptionKind::Channel(channel) if has_gap => Some(SinkEvent::Gap(channel.clone())),
             _ => None,
         };
         let heard = std::mem::take(&mut wanted.waiters);
@@ -355,7 +355,7 @@ impl State {
         (gap, heard)
     }
 
-    fn leave(&mut self, names: &Names) {
+    fn leave(&mut self, names: &RedisChannels) {
         for name in names {
             *self.leaving.entry(name.clone()).or_default() += 1;
         }
@@ -369,7 +369,7 @@ impl State {
         }
     }
 
-    fn remove(&mut self, name: &str) -> Option<Wanted> {
+    fn remove(&mut self, name: &str) -> Option<WantedChannel> {
         self.settle(name);
         self.wanted.remove(name)
     }

@@ -8,18 +8,18 @@ use std::{
 
 use super::{
     clock::{Nanos, nanos},
-    ledger::Ledger,
+    usage_budget::UsageBudget,
 };
 use crate::{Idempotency, Position};
 
 /// Bytes of one remembered key beside its text: its places in the table and in the line, both of which may be twice as
 /// large as needed, and the counters of the shared text.
 const ANSWER_BYTES: usize = 2
-    * (size_of::<(Arc<str>, Answer)>() + size_of::<Arc<str>>() + 2 * size_of::<u64>())
+    * (size_of::<(Arc<str>, IdempotentAnswer)>() + size_of::<Arc<str>>() + 2 * size_of::<u64>())
     + 2 * size_of::<usize>();
 
 #[derive(Debug)]
-struct Answer {
+struct IdempotentAnswer {
     position: Position,
     deadline: Nanos,
     ticket: u64,
@@ -27,8 +27,8 @@ struct Answer {
 
 /// One shard's answers: a table by key, and the line in which they were given, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Answers {
-    table: HashMap<Arc<str>, Answer>,
+pub(super) struct IdempotentAnswers {
+    table: HashMap<Arc<str>, IdempotentAnswer>,
     line: VecDeque<Given>,
     next_ticket: u64,
 }
@@ -41,7 +41,7 @@ struct Given {
     at: Nanos,
 }
 
-impl Answers {
+impl IdempotentAnswers {
     /// The answer given earlier, if it is still remembered.
     pub(super) fn find(&self, key: &str, now: Nanos) -> Option<Position> {
         let answer = self.table.get(key)?;
@@ -55,15 +55,15 @@ impl Answers {
         position: Position,
         ttl: Nanos,
         now: Nanos,
-        ledger: &Ledger,
+        usage: &UsageBudget,
     ) {
         let key: Arc<str> = key.into();
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        ledger.answers.add(1);
-        ledger.answer_bytes.add(ANSWER_BYTES + key.len());
+        usage.answers.add(1);
+        usage.answer_bytes.add(ANSWER_BYTES + key.len());
         self.line.push_back(Given { key: Arc::clone(&key), ticket, at: now });
-        self.table.insert(key, Answer { position, deadline: now.saturating_add(ttl), ticket });
+        self.table.insert(key, IdempotentAnswer { position, deadline: now.saturating_add(ttl), ticket });
     }
 
     /// When the oldest one was given.
@@ -72,10 +72,10 @@ impl Answers {
     }
 
     /// Forgets the oldest one.
-    pub(super) fn forget_oldest(&mut self, ledger: &Ledger) {
+    pub(super) fn forget_oldest(&mut self, usage: &UsageBudget) {
         let Some(given) = self.line.pop_front() else { return };
-        ledger.answers.subtract(1);
-        ledger.answer_bytes.subtract(ANSWER_BYTES + given.key.len());
+        usage.answers.subtract(1);
+        usage.answer_bytes.subtract(ANSWER_BYTES + given.key.len());
         if self.table.get(&given.key).is_some_and(|answer| answer.ticket == given.ticket) {
             self.table.remove(&given.key);
         }
@@ -86,12 +86,12 @@ impl Answers {
     }
 
     /// Forgets the oldest one if its time is over; tells whether it was. One behind a longer-lived one waits for it.
-    pub(super) fn forget_expired(&mut self, now: Nanos, ledger: &Ledger) -> bool {
+    pub(super) fn forget_expired(&mut self, now: Nanos, usage: &UsageBudget) -> bool {
         let Some(given) = self.line.front() else { return false };
         let lives = (self.table.get(&given.key))
             .is_some_and(|answer| answer.ticket == given.ticket && answer.deadline > now);
         if !lives {
-            self.forget_oldest(ledger);
+            self.forget_oldest(usage);
         }
         !lives
     }

@@ -6,9 +6,9 @@ use crate::BrokerError;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
-pub(super) struct Count(AtomicU64);
+pub(super) struct Counter(AtomicU64);
 
-impl Count {
+impl Counter {
     pub(super) fn add(&self, number: u64) {
         self.0.fetch_add(number, Ordering::Relaxed);
     }
@@ -20,20 +20,20 @@ impl Count {
 
 /// All counters of a broker; see [`crate::BrokerStats`].
 #[derive(Debug, Default)]
-pub(super) struct Tally {
-    pub(super) request_connections_lost: Count,
-    pub(super) listening_connections_lost: Count,
-    pub(super) canaries_refused: Count,
-    pub(super) messages_received: Count,
-    pub(super) gaps_told: Count,
-    pub(super) redirected: Count,
-    pub(super) publishes_unavailable: Count,
-    pub(super) publishes_unknown: Count,
-    pub(super) dead_letters: Count,
-    pub(super) dead_letters_waiting: Count,
+pub(super) struct Counters {
+    pub(super) request_connections_lost: Counter,
+    pub(super) listening_connections_lost: Counter,
+    pub(super) canaries_refused: Counter,
+    pub(super) messages_received: Counter,
+    pub(super) gaps_told: Counter,
+    pub(super) redirected: Counter,
+    pub(super) publishes_unavailable: Counter,
+    pub(super) publishes_unknown: Counter,
+    pub(super) dead_letters: Counter,
+    pub(super) dead_letters_waiting: Counter,
 }
 
-impl Tally {
+impl Counters {
     /// Counts how a publish ended.
     pub(super) fn published<T>(&self, outcome: &Result<T, BrokerError>) {
         match outcome {

@@ -4,7 +4,7 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::*;
-use crate::Event;
+use crate::ChannelEvent;
 
 /// Ends a test that has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -23,7 +23,7 @@ impl Slow {
 }
 
 impl Sink for Slow {
-    fn on_event(&self, channel: &Arc<str>, _: Event) {
+    fn on_event(&self, channel: &Arc<str>, _: ChannelEvent) {
         self.tell(format!("event {channel}"));
     }
 
@@ -33,7 +33,7 @@ impl Sink for Slow {
 }
 
 struct Bench {
-    ear: Arc<Ear>,
+    pubsub: Arc<PubSub>,
     told: Receiver<String>,
     go_on: SyncSender<()>,
 }
@@ -41,9 +41,9 @@ struct Bench {
 fn bench() -> Bench {
     let (tell, told) = sync_channel(16);
     let (go_on, may_go_on) = sync_channel(16);
-    let audience = Arc::new(Audience::default());
-    audience.set_sink(Arc::new(Slow { told: tell, go_on: Mutex::new(may_go_on) }));
-    Bench { ear: Arc::new(Ear::new(audience, "canary".to_owned())), told, go_on }
+    let sink = Arc::new(SinkHandle::default());
+    sink.set_sink(Arc::new(Slow { told: tell, go_on: Mutex::new(may_go_on) }));
+    Bench { pubsub: Arc::new(PubSub::new(sink, "canary".to_owned())), told, go_on }
 }
 
 impl Bench {
@@ -52,29 +52,29 @@ impl Bench {
     }
 
     fn want(&self, name: &str) {
-        self.ear.want(vec![(name.to_owned(), Matter::Channel(name.into()))], None, drop);
+        self.pubsub.want(vec![(name.to_owned(), SubscriptionKind::Channel(name.into()))], None, drop);
     }
 
     fn push(&self, generation: u64, kind: PushKind, name: &str) {
         let data = vec![Value::BulkString(name.into()), Value::BulkString(b"unreadable".to_vec())];
-        self.ear.hear(generation, PushInfo { kind, data });
+        self.pubsub.on_push(generation, PushInfo { kind, data });
     }
 
     /// Does something on a thread of its own; the receiver is told when it is done.
-    fn meanwhile(&self, what: impl FnOnce(&Ear) + Send + 'static) -> Receiver<()> {
+    fn meanwhile(&self, what: impl FnOnce(&PubSub) + Send + 'static) -> Receiver<()> {
         let (done, is_done) = sync_channel(1);
-        let ear = self.ear.clone();
+        let pubsub = self.pubsub.clone();
         std::thread::spawn(move || {
-            what(&ear);
+            what(&pubsub);
             done.send(()).unwrap();
         });
         is_done
     }
 
     fn hear_meanwhile(&self, generation: u64, kind: PushKind, name: &'static str) -> Receiver<()> {
-        self.meanwhile(move |ear| {
+        self.meanwhile(move |pubsub| {
             let data = vec![Value::BulkString(name.into()), Value::BulkString(b"unreadable".to_vec())];
-            ear.hear(generation, PushInfo { kind, data });
+            pubsub.on_push(generation, PushInfo { kind, data });
         })
     }
 }
@@ -82,15 +82,15 @@ impl Bench {
 #[test]
 fn whoever_subscribes_does_not_wait_for_a_delivery() {
     let bench = bench();
-    let generation = bench.ear.begin();
+    let generation = bench.pubsub.begin();
     bench.want("a");
     bench.push(generation, PushKind::Subscribe, "a");
     let delivered = bench.hear_meanwhile(generation, PushKind::Message, "a");
     // A message that cannot be read is told as a gap.
     assert_eq!(bench.next(), "gap a");
-    let subscribed = bench.meanwhile(|ear| {
-        ear.want(vec![("b".to_owned(), Matter::Channel("b".into()))], None, drop);
-        assert_eq!(ear.unheard(), ["b"]);
+    let subscribed = bench.meanwhile(|pubsub| {
+        pubsub.want(vec![("b".to_owned(), SubscriptionKind::Channel("b".into()))], None, drop);
+        assert_eq!(pubsub.unconfirmed(), ["b"]);
     });
     subscribed.recv_timeout(PATIENCE).unwrap();
     bench.go_on.send(()).unwrap();
@@ -100,13 +100,13 @@ fn whoever_subscribes_does_not_wait_for_a_delivery() {
 #[test]
 fn deliveries_of_two_connections_do_not_overlap() {
     let bench = bench();
-    let first = bench.ear.begin();
+    let first = bench.pubsub.begin();
     bench.want("a");
     bench.push(first, PushKind::Subscribe, "a");
     let delivered = bench.hear_meanwhile(first, PushKind::Message, "a");
     assert_eq!(bench.next(), "gap a");
     // The next connection is there while a message of this one is being delivered.
-    let second = bench.ear.begin();
+    let second = bench.pubsub.begin();
     let confirmed = bench.hear_meanwhile(second, PushKind::Subscribe, "a");
     assert!(confirmed.recv_timeout(Duration::from_millis(50)).is_err());
     assert!(bench.told.try_recv().is_err(), "the sink was called twice at a time");
@@ -123,12 +123,12 @@ fn deliveries_of_two_connections_do_not_overlap() {
 #[test]
 fn nothing_is_delivered_after_an_unsubscribe_and_a_delivery_under_way_is_waited_for() {
     let bench = bench();
-    let generation = bench.ear.begin();
+    let generation = bench.pubsub.begin();
     bench.want("a");
     bench.push(generation, PushKind::Subscribe, "a");
     let delivered = bench.hear_meanwhile(generation, PushKind::Message, "a");
     assert_eq!(bench.next(), "gap a");
-    let left = bench.meanwhile(|ear| ear.drop_interest(&vec!["a".to_owned()], || true));
+    let left = bench.meanwhile(|pubsub| pubsub.drop_interest(&vec!["a".to_owned()], || true));
     assert!(left.recv_timeout(Duration::from_millis(50)).is_err());
     bench.go_on.send(()).unwrap();
     delivered.recv_timeout(PATIENCE).unwrap();
@@ -142,8 +142,8 @@ fn a_subscription_is_confirmed_to_those_who_wait_after_its_gap_was_told() {
     let bench = bench();
     bench.want("a");
     let (waiter, mut answer) = Waiter::new(1);
-    bench.ear.want(vec![("a".to_owned(), Matter::Channel("a".into()))], Some(&waiter), drop);
-    let generation = bench.ear.begin();
+    bench.pubsub.want(vec![("a".to_owned(), SubscriptionKind::Channel("a".into()))], Some(&waiter), drop);
+    let generation = bench.pubsub.begin();
     let heard = bench.hear_meanwhile(generation, PushKind::Subscribe, "a");
     assert_eq!(bench.next(), "gap a");
     assert!(answer.try_recv().is_err());

@@ -35,8 +35,8 @@ impl Shards {
                     {
                         moved.entry(address.clone()).or_default().insert(slot);
                     }
-                    if let Some(detours) = &self.common.detours {
-                        detours.owner_changed(slot);
+                    if let Some(redirects) = &self.common.redirects {
+                        redirects.owner_changed(slot);
                     }
                 }
             }
@@ -45,20 +45,20 @@ impl Shards {
             let Some(shard) = routes.shards.get(address).cloned() else { continue };
             tracing::info!(server = %Shard::name(address), slots = slots.len(), "slots went to other servers");
             let mut by_owner: HashMap<Slot, Vec<_>> = HashMap::new();
-            for (name, wanted) in shard.ear.give_away(|name| slots.contains(&slot_of(name.as_bytes()))) {
+            for (name, wanted) in shard.pubsub.hand_over(|name| slots.contains(&slot_of(name.as_bytes()))) {
                 by_owner.entry(slot_of(name.as_bytes())).or_default().push((name, wanted));
             }
             for (slot, given) in by_owner {
                 if let Some(owner) = routes.owner(slot) {
-                    owner.ear.take_over(given);
+                    owner.pubsub.take_over(given);
                 }
             }
             self.retire_or_renew(routes, address, &shard);
         }
         for (name, matter) in std::mem::take(&mut *self.first_wanted.lock()) {
             if let Some(owner) = routes.owner(slot_of(name.as_bytes())) {
-                owner.ear.want(vec![(name, matter)], None, drop);
-                owner.ear.wake();
+                owner.pubsub.want(vec![(name, matter)], None, drop);
+                owner.pubsub.wake();
             }
         }
         routes.known.clone_from(&map.servers);
@@ -76,11 +76,11 @@ impl Shards {
             }
             return;
         };
-        if !is(routes.owner(shard.ear.canary(|canary| slot_of(canary.name().as_bytes()))), shard)
+        if !is(routes.owner(shard.pubsub.canary(|canary| slot_of(canary.name().as_bytes()))), shard)
             && let Ok(slot) = Slot::try_from(slot)
         {
             let name = self.canary_in(slot, slot);
-            shard.ear.canary(|canary| canary.set_name(name));
+            shard.pubsub.canary(|canary| canary.set_name(name));
         }
     }
 
@@ -98,9 +98,9 @@ impl Shards {
 
     /// Sends what waited for its slot to have one owner.
     pub(super) fn settle(&self) {
-        if let Some(detours) = &self.common.detours {
+        if let Some(redirects) = &self.common.redirects {
             let routes = self.routes.write();
-            detours.settle(|slot, request| self.put(&routes, slot, request));
+            redirects.settle(|slot, request| self.put(&routes, slot, request));
         }
     }
 }

@@ -19,44 +19,44 @@ use redis::ServerError;
 use tokio::sync::Notify;
 
 use super::{
-    super::{request::Request, tally::Tally},
+    super::{counters::Counters, request::Request},
     slots::{SLOTS, Slot},
 };
 
 /// Waiting requests of one slot, by their numbers.
-type Line = BTreeMap<u64, Request>;
+type RedirectQueue = BTreeMap<u64, Request>;
 
 /// See the module's head.
 #[derive(Debug)]
-pub(in crate::redis) struct Detours {
+pub(in crate::redis) struct Redirects {
     /// Numbers the requests in the order in which they are made.
     next: AtomicU64,
     /// Requests of each slot that a server has.
     standing: Arc<[AtomicU32]>,
     /// The open slots.
-    lines: Mutex<HashMap<Slot, Line>>,
+    lines: Mutex<HashMap<Slot, RedirectQueue>>,
     /// How many they are: nothing is locked while there are none.
     open: AtomicUsize,
     doubts: Notify,
-    tally: Arc<Tally>,
+    counters: Arc<Counters>,
 }
 
 /// The place of a request among those of its slot.
 #[derive(Debug)]
-pub(in crate::redis) struct Place {
+pub(in crate::redis) struct RedirectTicket {
     slot: Slot,
     number: u64,
-    at_server: Option<Standing>,
+    at_server: Option<StandingRequest>,
 }
 
 /// One request that a server has.
 #[derive(Debug)]
-struct Standing {
+struct StandingRequest {
     slot: Slot,
     counts: Arc<[AtomicU32]>,
 }
 
-impl Drop for Standing {
+impl Drop for StandingRequest {
     fn drop(&mut self) {
         if let Some(count) = self.counts.get(usize::from(self.slot)) {
             count.fetch_sub(1, Ordering::AcqRel);
@@ -64,29 +64,29 @@ impl Drop for Standing {
     }
 }
 
-impl Detours {
-    pub(super) fn new(tally: Arc<Tally>) -> Self {
+impl Redirects {
+    pub(super) fn new(counters: Arc<Counters>) -> Self {
         Self {
             next: AtomicU64::new(0),
             standing: (0..SLOTS).map(|_| AtomicU32::new(0)).collect(),
             lines: Mutex::default(),
             open: AtomicUsize::new(0),
             doubts: Notify::new(),
-            tally,
+            counters,
         }
     }
 
     /// The place of a request that is made now.
-    pub(super) fn join(&self, slot: Slot) -> Place {
+    pub(super) fn join(&self, slot: Slot) -> RedirectTicket {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        Place { slot, number, at_server: Some(self.stand(slot)) }
+        RedirectTicket { slot, number, at_server: Some(self.stand(slot)) }
     }
 
-    fn stand(&self, slot: Slot) -> Standing {
+    fn stand(&self, slot: Slot) -> StandingRequest {
         if let Some(count) = self.standing.get(usize::from(slot)) {
             count.fetch_add(1, Ordering::AcqRel);
         }
-        Standing { slot, counts: Arc::clone(&self.standing) }
+        StandingRequest { slot, counts: Arc::clone(&self.standing) }
     }
 
     fn is_standing(&self, slot: Slot) -> bool {
@@ -107,17 +107,17 @@ impl Detours {
 
     /// A server did not carry this out.
     pub(in crate::redis) fn take_back(&self, request: Request, error: &ServerError) {
-        self.tally.redirected.add(1);
+        self.counters.redirected.add(1);
         request.take_back();
         let Some(slot) = request.place.as_ref().map(|place| place.slot) else {
             return request.fail(&format!("{} {}", error.code(), error.details().unwrap_or_default()));
         };
         enter(self.line(&mut self.lines.lock(), slot), request);
-        self.doubt();
+        self.mark_unverified();
     }
 
     /// A request was carried out, or nobody knows: those before it must not be any more.
-    pub(in crate::redis) fn carried_out(&self, place: &Place) {
+    pub(in crate::redis) fn carried_out(&self, place: &RedirectTicket) {
         if !self.has_open() {
             return;
         }
@@ -136,10 +136,10 @@ impl Detours {
         }
     }
 
-    fn line<'a>(&self, lines: &'a mut HashMap<Slot, Line>, slot: Slot) -> &'a mut Line {
+    fn line<'a>(&self, lines: &'a mut HashMap<Slot, RedirectQueue>, slot: Slot) -> &'a mut RedirectQueue {
         lines.entry(slot).or_insert_with(|| {
             self.open.fetch_add(1, Ordering::AcqRel);
-            Line::new()
+            RedirectQueue::new()
         })
     }
 
@@ -163,17 +163,17 @@ impl Detours {
     }
 
     /// Something happened after which the servers may be others.
-    pub(in crate::redis) fn doubt(&self) {
+    pub(in crate::redis) fn mark_unverified(&self) {
         self.doubts.notify_one();
     }
 
     /// Resolves when somebody doubts.
-    pub(super) async fn doubted(&self) {
+    pub(super) async fn unverified(&self) {
         self.doubts.notified().await;
     }
 }
 
-fn enter(line: &mut Line, mut request: Request) {
+fn enter(line: &mut RedirectQueue, mut request: Request) {
     if let Some(place) = &mut request.place {
         place.at_server = None;
         line.insert(place.number, request);

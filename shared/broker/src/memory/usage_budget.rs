@@ -26,7 +26,7 @@ pub struct MemoryUsage {
 
 /// The three things that are evicted, longest unused first, when there is too much of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bound {
+pub(super) enum EvictionKind {
     /// Publications in histories.
     Histories,
     /// Channels with a position.
@@ -36,7 +36,8 @@ pub(super) enum Bound {
 }
 
 /// Every bound, in the order in which they are looked after.
-pub(super) const BOUNDS: [Bound; 3] = [Bound::Histories, Bound::Positions, Bound::Answers];
+pub(super) const BOUNDS: [EvictionKind; 3] =
+    [EvictionKind::Histories, EvictionKind::Positions, EvictionKind::Answers];
 
 /// An eviction goes on to a little below the limit, so that at the limit not every single publish has to evict:
 /// this part of the limit,
@@ -52,7 +53,7 @@ const QUEUES_DIVISOR: usize = 2;
 
 /// Counters shared by all shards. Relaxed: each is a number by itself, nothing is read through it.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct UsageBudget {
     pub(super) history_bytes: Gauge,
     pub(super) queue_bytes: Gauge,
     pub(super) positions: Gauge,
@@ -63,7 +64,7 @@ pub(super) struct Ledger {
     pub(super) position_ttl: Nanos,
 }
 
-impl Ledger {
+impl UsageBudget {
     pub(super) fn new(settings: &MemorySettings) -> Self {
         Self {
             history_bytes: Gauge::new(settings.max_bytes, MAX_SLACK_BYTES),
@@ -77,20 +78,20 @@ impl Ledger {
     }
 
     /// Whether there is more than allowed.
-    pub(super) fn is_over(&self, bound: Bound) -> bool {
+    pub(super) fn is_over(&self, bound: EvictionKind) -> bool {
         match bound {
-            Bound::Histories => self.kept_bytes() > self.history_bytes.limit,
-            Bound::Positions => self.positions.is_over(),
-            Bound::Answers => self.answers.is_over() || self.answer_bytes.is_over(),
+            EvictionKind::Histories => self.kept_bytes() > self.history_bytes.limit,
+            EvictionKind::Positions => self.positions.is_over(),
+            EvictionKind::Answers => self.answers.is_over() || self.answer_bytes.is_over(),
         }
     }
 
     /// Whether an eviction that has begun should go on.
-    pub(super) fn is_above_goal(&self, bound: Bound) -> bool {
+    pub(super) fn is_above_goal(&self, bound: EvictionKind) -> bool {
         match bound {
-            Bound::Histories => self.kept_bytes() > self.history_bytes.goal,
-            Bound::Positions => self.positions.is_above_goal(),
-            Bound::Answers => self.answers.is_above_goal() || self.answer_bytes.is_above_goal(),
+            EvictionKind::Histories => self.kept_bytes() > self.history_bytes.goal,
+            EvictionKind::Positions => self.positions.is_above_goal(),
+            EvictionKind::Answers => self.answers.is_above_goal() || self.answer_bytes.is_above_goal(),
         }
     }
 

@@ -8,18 +8,18 @@ use redis::{Value, cmd};
 use super::*;
 use crate::{
     BrokerError, RedisSettings,
-    redis::request::{Caller, Limits},
+    redis::request::{Caller, RequestLimits},
 };
 
 struct Rig {
-    detours: Detours,
-    limits: Limits,
+    redirects: Redirects,
+    limits: RequestLimits,
 }
 
 impl Rig {
     fn new() -> Self {
-        let limits = Limits::new(&RedisSettings::default());
-        Self { detours: Detours::new(Arc::default()), limits }
+        let limits = RequestLimits::new(&RedisSettings::default());
+        Self { redirects: Redirects::new(Arc::default()), limits }
     }
 
     /// A request that a server has.
@@ -27,7 +27,7 @@ impl Rig {
         let mut command = cmd("GET");
         command.arg(name);
         let (mut request, caller) = self.limits.admit(command, false).unwrap();
-        request.place = Some(self.detours.join(slot));
+        request.place = Some(self.redirects.join(slot));
         assert!(request.begin());
         (request, caller)
     }
@@ -36,18 +36,18 @@ impl Rig {
         let Value::ServerError(error) = redis::parse_redis_value(b"-MOVED 7 10.0.0.1:1\r\n").unwrap() else {
             panic!("no error")
         };
-        self.detours.take_back(request, &error);
+        self.redirects.take_back(request, &error);
     }
 
     fn carry_out(&self, request: Request) {
-        self.detours.carried_out(request.place.as_ref().unwrap());
+        self.redirects.carried_out(request.place.as_ref().unwrap());
         request.answer(Ok(Value::Okay));
     }
 
     /// The requests that are sent now.
     fn settle(&self) -> Vec<(String, Request)> {
         let sent = RefCell::new(Vec::new());
-        self.detours.settle(|_, request| {
+        self.redirects.settle(|_, request| {
             let name = request.command.args_iter().nth(1).unwrap();
             let redis::Arg::Simple(name) = name else { panic!("no name") };
             let name = String::from_utf8(name.to_vec()).unwrap();
@@ -68,16 +68,16 @@ async fn what_was_sent_elsewhere_is_sent_again_in_its_order_with_those_made_late
     let (second, _second) = rig.sent(7, "second");
     rig.take_back(second);
     let (third, _third) = rig.sent(7, "third");
-    assert!(rig.detours.pass(third).is_none(), "the slot is open");
+    assert!(rig.redirects.pass(third).is_none(), "the slot is open");
     let (other, _other) = rig.sent(8, "other");
-    assert!(rig.detours.pass(other).is_some(), "another slot is not");
+    assert!(rig.redirects.pass(other).is_some(), "another slot is not");
     assert!(rig.settle().is_empty(), "a server still has the first");
     rig.take_back(first);
     let sent = rig.settle();
     assert_eq!(names(&sent), ["first", "second", "third"]);
-    assert!(!rig.detours.has_open());
+    assert!(!rig.redirects.has_open());
     drop(sent);
-    assert!(!rig.detours.is_standing(7));
+    assert!(!rig.redirects.is_standing(7));
 }
 
 #[tokio::test]
@@ -97,12 +97,12 @@ async fn one_that_was_overtaken_is_never_sent_again_and_nothing_of_it_was_done()
 #[tokio::test]
 async fn after_a_change_of_owner_new_requests_wait_for_those_that_the_old_one_has() {
     let rig = Rig::new();
-    rig.detours.owner_changed(7);
-    assert!(!rig.detours.has_open(), "nobody has anything of it");
+    rig.redirects.owner_changed(7);
+    assert!(!rig.redirects.has_open(), "nobody has anything of it");
     let (old, _old) = rig.sent(7, "old");
-    rig.detours.owner_changed(7);
+    rig.redirects.owner_changed(7);
     let (new, _new) = rig.sent(7, "new");
-    assert!(rig.detours.pass(new).is_none());
+    assert!(rig.redirects.pass(new).is_none());
     assert!(rig.settle().is_empty());
     rig.carry_out(old);
     assert_eq!(names(&rig.settle()), ["new"]);

@@ -28,7 +28,7 @@ const ASK_AGAIN_MIN: Duration = Duration::from_millis(20);
 const ASK_AGAIN_MAX: Duration = Duration::from_millis(500);
 
 /// What one server knows.
-struct View {
+struct ServerView {
     is_ok: bool,
     /// The newest configuration that it knows of.
     epoch: u64,
@@ -57,19 +57,19 @@ pub(super) async fn run(shards: Weak<Shards>) {
             }
         }
         for shard in shards.shards() {
-            shard.ear.wake();
+            shard.pubsub.wake();
         }
         shards.settle();
-        let Some(detours) = shards.common.detours.clone() else { return };
-        let is_calm = !detours.has_open()
+        let Some(redirects) = shards.common.redirects.clone() else { return };
+        let is_calm = !redirects.has_open()
             && shards.map_trouble.borrow().is_none()
-            && shards.shards().iter().all(|shard| shard.is_up() && shard.ear.lost_for().is_none());
+            && shards.shards().iter().all(|shard| shard.is_up() && shard.pubsub.lost_for().is_none());
         drop(shards);
         if is_calm {
             pause = ASK_AGAIN_MIN;
             // Many doubts at a time are one question.
             tokio::time::sleep(ASK_AGAIN_MIN).await;
-            let _ = timeout(ASK_EVERY, detours.doubted()).await;
+            let _ = timeout(ASK_EVERY, redirects.unverified()).await;
         } else {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(ASK_AGAIN_MAX);
@@ -87,7 +87,7 @@ async fn ask(shards: &Shards) -> Result<SlotMap, String> {
         .map(|(address, shard)| (address.clone(), Arc::clone(shard)))
         .collect();
     let mut asked = BTreeSet::new();
-    let mut questions: FuturesUnordered<BoxFuture<'_, Result<View, String>>> = FuturesUnordered::new();
+    let mut questions: FuturesUnordered<BoxFuture<'_, Result<ServerView, String>>> = FuturesUnordered::new();
     for (address, shard) in &connected {
         if shard.requests.status().trouble().is_none() {
             asked.insert(address.clone());
@@ -119,7 +119,7 @@ async fn ask(shards: &Shards) -> Result<SlotMap, String> {
     best.map(|view| view.map).filter(|map| !map.ranges.is_empty()).ok_or(trouble)
 }
 
-async fn ask_connected(shard: &Shard) -> Result<View, String> {
+async fn ask_connected(shard: &Shard) -> Result<ServerView, String> {
     let info = shard.requests.make(cluster_info());
     let slots = shard.requests.make(cluster_slots());
     let (info, slots) = tokio::join!(info, slots);
@@ -127,7 +127,7 @@ async fn ask_connected(shard: &Shard) -> Result<View, String> {
     read_view(&info.map_err(reason)?, &slots.map_err(reason)?, shard.host())
 }
 
-async fn ask_stranger(shards: &Shards, (host, port): Address) -> Result<View, String> {
+async fn ask_stranger(shards: &Shards, (host, port): Address) -> Result<ServerView, String> {
     let asked = async {
         let dialer = shards.dialer.at(&host, port);
         let mut connection = dialer.dial(Arc::new(Notify::new()), |_| ()).await?;
@@ -154,7 +154,7 @@ fn cluster_slots() -> redis::Cmd {
     slots
 }
 
-fn read_view(info: &Value, slots: &Value, host: &str) -> Result<View, String> {
+fn read_view(info: &Value, slots: &Value, host: &str) -> Result<ServerView, String> {
     let text = match info {
         Value::BulkString(text) => String::from_utf8_lossy(text),
         Value::VerbatimString { text, .. } => text.as_str().into(),
@@ -166,7 +166,7 @@ fn read_view(info: &Value, slots: &Value, host: &str) -> Result<View, String> {
     };
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let map = SlotMap::read(slots, host).ok_or("an answer of unknown shape")?;
-    Ok(View {
+    Ok(ServerView {
         is_ok: field("cluster_state:") == Some("ok"),
         epoch: field("cluster_current_epoch:").and_then(|epoch| epoch.parse().ok()).unwrap_or_default(),
         map,

@@ -8,7 +8,7 @@ use redis::{AsyncConnectionConfig, PushInfo, PushKind, aio::MultiplexedConnectio
 use tokio::sync::{Notify, watch};
 
 use super::{
-    place::{Place, check_role},
+    server_addr::{ServerAddr, check_role},
     settings::{RedisSettings, RedisSettingsError},
 };
 
@@ -21,13 +21,13 @@ const MAX_DOUBLINGS: u32 = 20;
 /// Opens connections.
 #[derive(Debug, Clone)]
 pub(super) struct Dialer {
-    place: Place,
+    place: ServerAddr,
     connect_timeout: Duration,
 }
 
 impl Dialer {
     pub(super) fn new(settings: &RedisSettings) -> Result<Self, RedisSettingsError> {
-        Ok(Self { place: Place::new(settings)?, connect_timeout: settings.connect_timeout })
+        Ok(Self { place: ServerAddr::new(settings)?, connect_timeout: settings.connect_timeout })
     }
 
     /// One for the server at this host and port, reached in the same way.
@@ -113,9 +113,9 @@ impl Backoff {
 
 /// What is known of a connection: nothing is wrong, or the reason why it cannot be used.
 #[derive(Debug)]
-pub(super) struct Status(watch::Sender<Option<String>>);
+pub(super) struct ConnectionStatus(watch::Sender<Option<String>>);
 
-impl Status {
+impl ConnectionStatus {
     pub(super) fn down(reason: &str) -> Self {
         Self(watch::Sender::new(Some(reason.to_owned())))
     }

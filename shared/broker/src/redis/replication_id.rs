@@ -10,7 +10,7 @@ use redis::{aio::MultiplexedConnection, cmd};
 use tokio::time::timeout;
 
 /// The first [`LIFE_CHARS`] of the replication id; empty where the server does not tell it.
-pub(super) type Life = Arc<str>;
+pub(super) type ReplicationId = Arc<str>;
 
 /// Hexadecimal digits that tell lives apart; `stream.lua` takes as many.
 const LIFE_CHARS: usize = 16;
@@ -18,24 +18,27 @@ const LIFE_CHARS: usize = 16;
 const FIELD: &str = "master_replid:";
 
 /// Asks a server. The error is for operators, and means that the connection cannot be used.
-pub(super) async fn read(mut connection: MultiplexedConnection, patience: Duration) -> Result<Life, String> {
+pub(super) async fn read(
+    mut connection: MultiplexedConnection,
+    patience: Duration,
+) -> Result<ReplicationId, String> {
     let mut info = cmd("INFO");
     info.arg("replication");
     match timeout(patience, info.query_async::<String>(&mut connection)).await {
         Ok(Ok(text)) => Ok(life_in(&text)),
         // Not allowed, or unknown to a server that is not quite Redis.
         Ok(Err(error)) if error.is_unrecoverable_error() => Err(error.to_string()),
-        Ok(Err(_)) => Ok(Life::default()),
+        Ok(Err(_)) => Ok(ReplicationId::default()),
         Err(_) => Err(format!("no answer within {patience:?}")),
     }
 }
 
 /// What is known after another look. A busy server tells nothing, and is the same as before.
-pub(super) fn newer(before: Life, now: Life) -> Life {
+pub(super) fn newer(before: ReplicationId, now: ReplicationId) -> ReplicationId {
     if now.is_empty() { before } else { now }
 }
 
-fn life_in(info: &str) -> Life {
+fn life_in(info: &str) -> ReplicationId {
     let id = info.lines().find_map(|line| line.strip_prefix(FIELD)).unwrap_or_default().trim();
     id.get(..LIFE_CHARS).unwrap_or_default().into()
 }

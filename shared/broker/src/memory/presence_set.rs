@@ -43,17 +43,17 @@ impl PartialOrd for ByClient {
 
 /// How long a client stays.
 #[derive(Debug, Clone, Copy)]
-struct Stay {
+struct PresenceLife {
     deadline: Nanos,
     /// Others are told of its leave.
     announce: bool,
 }
 
 /// Clients of whose leave others are told.
-pub(super) type Left = Vec<Arc<ClientInfo>>;
+pub(super) type LeftClients = Vec<Arc<ClientInfo>>;
 
 /// What others are told when a client is entered.
-pub(super) struct Added {
+pub(super) struct AddedClient {
     /// It had left before.
     pub(super) left: Option<Arc<ClientInfo>>,
     /// It joined.
@@ -63,9 +63,9 @@ pub(super) struct Added {
 /// One channel's presence: each client with the time at which it is forgotten. No call looks at more clients than it gives or
 /// forgets.
 #[derive(Debug, Default)]
-pub(super) struct Roster {
+pub(super) struct PresenceSet {
     /// Sorted, so that a page begins where the one before ended.
-    clients: BTreeMap<ByClient, Stay>,
+    clients: BTreeMap<ByClient, PresenceLife>,
     /// The same clients by the time at which they are forgotten.
     deadlines: BTreeSet<(Nanos, ByClient)>,
     /// Numbers of clients by user; all anonymous clients together are one user.
@@ -74,7 +74,7 @@ pub(super) struct Roster {
     pub(super) armed: Option<Nanos>,
 }
 
-impl Roster {
+impl PresenceSet {
     pub(super) fn contains(&self, client: &str) -> bool {
         self.clients.contains_key(client)
     }
@@ -86,21 +86,21 @@ impl Roster {
         deadline: Nanos,
         announce: bool,
         now: Nanos,
-    ) -> Added {
+    ) -> AddedClient {
         let before = self.take(&info.client);
         match self.users.get_mut(info.user.as_str()) {
             Some(count) => *count += 1,
             None => drop(self.users.insert(info.user.as_str().into(), 1)),
         }
         self.deadlines.insert((deadline, ByClient(Arc::clone(&info))));
-        self.clients.insert(ByClient(info), Stay { deadline, announce });
+        self.clients.insert(ByClient(info), PresenceLife { deadline, announce });
         match before {
-            None => Added { left: None, joined: announce },
+            None => AddedClient { left: None, joined: announce },
             // Its time was over, and nobody had noticed.
             Some((info, stay)) if stay.deadline <= now => {
-                Added { left: stay.announce.then_some(info), joined: announce }
+                AddedClient { left: stay.announce.then_some(info), joined: announce }
             }
-            Some(_) => Added { left: None, joined: false },
+            Some(_) => AddedClient { left: None, joined: false },
         }
     }
 
@@ -110,7 +110,7 @@ impl Roster {
         Some(stay.announce.then_some(info))
     }
 
-    fn take(&mut self, client: &str) -> Option<(Arc<ClientInfo>, Stay)> {
+    fn take(&mut self, client: &str) -> Option<(Arc<ClientInfo>, PresenceLife)> {
         let (client, stay) = self.clients.remove_entry(client)?;
         self.forget_user_of(&client.0);
         let info = Arc::clone(&client.0);
@@ -132,8 +132,8 @@ impl Roster {
     }
 
     /// Forgets those whose time is over. Gives those of whom others are told.
-    pub(super) fn expire(&mut self, now: Nanos) -> Left {
-        let mut left = Left::new();
+    pub(super) fn expire(&mut self, now: Nanos) -> LeftClients {
+        let mut left = LeftClients::new();
         while self.next_deadline().is_some_and(|deadline| deadline <= now) {
             if let Some((_, client)) = self.deadlines.pop_first() {
                 let stay = self.clients.remove(client.0.client.as_str());
