@@ -1,4 +1,4 @@
-//! The HTTP push API: the door for backends. `POST /api/<method>` with a key, JSON in and out. `specs/http-api.md`.
+//! The HTTP push API: the door for backends. `POST /api/<method>` with a key, JSON in and out. `docs/protocols/http.md` §4, §5.
 //!
 //! The journey of a call: `guard` (the key) → `call` (the body) → [`request`] (decoded) → `batch` (carried out by
 //! `publish`, `session`, `channel` or `overview`) → [`answer`], or [`error`].

@@ -1,5 +1,5 @@
 //! Going down: not ready, no new connections, then the sessions are told to come back elsewhere, not all at once.
-//! Design §5; record 15.
+//! `docs/architecture.md` §5.10; record 15.
 //!
 //! Which session is told when is decided by [`crate::hub`], so it holds for every transport.
 

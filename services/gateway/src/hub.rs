@@ -1,7 +1,7 @@
 //! The hub of one worker thread: which of its sessions is subscribed to which channel, and the delivery to them.
 //!
 //! Between the node, which hands it events in the broker's order, and the outboxes of the worker's sessions. Nothing
-//! here is shared with another thread. Design §3; recovery rules of `specs/client-protocol.md`.
+//! here is shared with another thread. `docs/architecture.md` §3.4; recovery: `docs/protocols/client.md` §6.
 //!
 //! - [`channel`]: one channel's subscriptions and its place in the stream. - [`fanout`]: encode once, deliver.
 //! - [`interest`]: which channels this node wants from the broker. - [`subscribe`]: the steps of a subscription.

@@ -1,6 +1,6 @@
 //! The node: the broker, the workers and what they share. Publications go out through it, and come back through it.
 //!
-//! Journey 1 and 2 of the design: `api` or a session → [`Node::publish`] → broker → [`Sink::on_event`] → the inboxes of
+//! The first two journeys of `docs/architecture.md` §2.3: `api` or a session → [`Node::publish`] → broker → [`Sink::on_event`] → the inboxes of
 //! the workers that want the channel → their hubs.
 
 mod address;

@@ -2,7 +2,7 @@
 //!
 //! A session gets messages, signals, outcomes and the time; it answers with [`Actions`]. It does no IO and knows no
 //! transport, so the same session serves WebSocket and every HTTP transport, and is tested without a runtime. The
-//! transport's shell carries the actions out and brings the outcomes back. Design §2 and §3.
+//! transport's shell carries the actions out and brings the outcomes back. `docs/architecture.md` §3.9.
 //!
 //! - [`Actions`]: what it answers with. - [`client`]: the JSON client protocol. - [`stomp`]: STOMP. - [`handler`]: an embedder's `WebSocketHandler`. -
 //!   [`handshake`]: the request that opened a connection. - [`login_limit`]: failed logins. - [`position`]: how far a receiver

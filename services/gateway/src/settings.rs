@@ -2,7 +2,7 @@
 //!
 //! `deploy/gorani.toml` shows every key with its default, and a test keeps the two equal. Environment variables are
 //! `GORANI__` and the key in capitals, with `__` between the parts: `GORANI__HTTP__ADDRESS=0.0.0.0:8000`. Lists are
-//! separated by commas. Design §9, item 9.
+//! separated by commas. `docs/architecture.md` §9.9.
 
 pub mod client;
 pub mod cluster;

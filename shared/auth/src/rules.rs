@@ -1,5 +1,5 @@
 //! The rules of the channels: the settings made ready for use. Asked on every command of every client, and
-//! for every publication. `specs/client-protocol.md` "Channels and permissions"; design §4 (closed by
+//! for every publication. `docs/protocols/client.md` §9; `docs/architecture.md` §4.2 (closed by
 //! default).
 
 mod decision;

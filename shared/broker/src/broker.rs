@@ -1,4 +1,4 @@
-//! The contract between a node and whatever carries publications between nodes. Design §4 and §5.
+//! The contract between a node and whatever carries publications between nodes. `docs/architecture.md` §4, §5.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
 //! What nodes know of one another, beside publications: who is alive, messages between nodes, who holds a user's
-//! connections, who owns a name. Design §5, "Membership".
+//! connections, who owns a name. `docs/architecture.md` §5.7.
 //!
 //! Every [`crate::Broker`] gives its own by [`crate::Broker::cluster`]. It knows nothing of what a message or a description
 //! means.

@@ -1,5 +1,5 @@
-//! What every [`Broker`] must do, as scenarios that any implementation runs. Design §4 (the memory broker and Redis pass
-//! the same suite), §9 (10).
+//! What every [`Broker`] must do, as scenarios that any implementation runs. `docs/architecture.md` §4.6 (the memory broker and Redis pass
+//! the same suite).
 //!
 //! An implementation writes a [`Harness`] and one line, `gorani_broker::broker_contract!(MyHarness::connect().await)`; that
 //! becomes one `#[tokio::test]` per scenario, named like it. The expression is evaluated for each scenario and must give a

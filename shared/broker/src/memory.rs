@@ -1,4 +1,4 @@
-//! The broker of a cluster of one node: everything is in this process's memory. Design §4.
+//! The broker of a cluster of one node: everything is in this process's memory. `docs/architecture.md` §4.
 //!
 //! The journey: `node.publish` → [`MemoryBroker::publish`] (idempotency, offset, history, under the lock of the channel's
 //! shard) → [`Sink::on_event`], before the call returns.

@@ -1,5 +1,5 @@
 //! What travels through a broker: publications, joins and leaves, and the position of a publication in its stream.
-//! Design §4.
+//! `docs/architecture.md` §4.1.
 
 use std::sync::Arc;
 

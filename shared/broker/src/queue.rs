@@ -1,5 +1,5 @@
 //! Work queues: each message goes to one consumer, waits while there is none, and comes again until it is acknowledged.
-//! `specs/stomp.md`, items 41 and 55; design §5.
+//! `docs/protocols/stomp.md` §7; `docs/architecture.md` §4.9.
 //!
 //! A queue is made by its first message or consumer and forgotten when it is not used for a while. Consumers are nodes: what
 //! a node took and did not acknowledge is given to others when the node says so, or when nothing is heard of it any more.

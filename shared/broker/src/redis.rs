@@ -1,4 +1,4 @@
-//! The broker of a cluster: publications, histories, positions and presence are in Redis. Design §5.
+//! The broker of a cluster: publications, histories, positions and presence are in Redis. `docs/architecture.md` §5.
 //!
 //! The journey: `node.publish` → [`RedisBroker::publish`] → `shards` (which server) → `requests` (one queue, pipelines) → a
 //! script in Redis, which publishes → the reader of each interested node's `listener` → `pubsub` → [`Sink::on_event`].

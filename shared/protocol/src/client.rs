@@ -1,4 +1,4 @@
-//! The client protocol (JSON): commands in, replies and pushes out. `specs/client-protocol.md`.
+//! The client protocol (JSON): commands in, replies and pushes out. `docs/protocols/client.md`.
 //!
 //! Between a transport, which has a frame of bytes, and a session, which thinks in commands:
 //!

@@ -6,7 +6,7 @@
 //! its end even when it is malformed, since that library may wait for the end before it refuses.
 //!
 //! `Upgrade: h2c, websocket` (RFC 9110 §7.8) becomes the word `websocket` and blanks, in the head of a GET: actix-http knows no
-//! lists there. `specs/websocket.md`, item 1.
+//! lists there. `docs/protocols/websocket.md` §1.1.
 //!
 //! The method HEAD becomes [`HEAD_METHOD`]: actix-http leaves out the body of an answer if the last request that it has decoded is
 //! HEAD, whichever request it answers. A GET that comes in one piece with a HEAD would have no body, and its client would read the

@@ -2,7 +2,7 @@
 //!
 //! It stands between the socket and the session. [`Offer`] judges the client's request and writes the 101;
 //! [`Decoder`] turns the bytes that follow into [`Event`]s; [`encode`] and [`Deflater`] make the frames that go out.
-//! RFC 6455 and RFC 7692; the checklist is `specs/websocket.md`.
+//! RFC 6455 and RFC 7692; our rules are `docs/protocols/websocket.md`.
 //!
 //! ```
 //! use gorani_protocol::websocket::{Decoder, Event, Input};

@@ -1,4 +1,4 @@
-//! What the API answers: the type of each result, and how it is wrapped. `specs/http-api.md`, the table.
+//! What the API answers: the type of each result, and how it is wrapped. `docs/protocols/http.md` §5.
 
 mod view;
 

@@ -1,4 +1,4 @@
-//! One call as it comes in: the key is checked, then the body is read up to `api.body_max_bytes`. `specs/http-api.md`.
+//! One call as it comes in: the key is checked, then the body is read up to `api.body_max_bytes`. `docs/protocols/http.md` §4.4.
 //!
 //! An extractor of its own, since the stock one copies every body and answers errors that are not JSON.
 

@@ -1,4 +1,4 @@
-//! The key check: the first thing that happens to a call, before its body is read. `specs/http-api.md`, design §8.
+//! The key check: the first thing that happens to a call, before its body is read. `docs/protocols/http.md` §4.2.
 
 use actix_web::{
     HttpRequest,

@@ -1,5 +1,5 @@
 //! The OpenAPI document, made from the types that requests are decoded into and answers are written from.
-//! `specs/http-api.md`.
+//! `docs/protocols/http.md` §4.12.
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,4 @@
-//! `publish` and `broadcast`: from the request to [`Node::publish`]. Journey 1 of design §2.
+//! `publish` and `broadcast`: from the request to [`Node::publish`]. `docs/architecture.md` §2.3.
 
 use std::{borrow::Cow, sync::Arc};
 

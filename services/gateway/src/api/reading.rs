@@ -1,5 +1,5 @@
 //! What the reads of history and presence of one call may bring: one at a time, and so many bytes together, whether it is a
-//! call of one method or a batch of thousands. `docs/adr/0026`.
+//! call of one method or a batch of thousands. Decision record 26.
 
 use std::cell::Cell;
 

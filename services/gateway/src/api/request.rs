@@ -1,4 +1,4 @@
-//! What backends ask for: the decoder of bodies, and the type of each request. `specs/http-api.md`, the table.
+//! What backends ask for: the decoder of bodies, and the type of each request. `docs/protocols/http.md` §5.
 //!
 //! Pure: no node, no server, so that it is fuzzed by itself. Unknown fields are refused with their name.
 

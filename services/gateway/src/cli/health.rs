@@ -1,6 +1,6 @@
 //! `gorani health`: asks the node of this machine how it is. For the health checks of containers, which hold no HTTP client.
 //!
-//! It reads the same settings as `gorani serve`, so it knows the address and the certificate. `specs/http-api.md`, health.
+//! It reads the same settings as `gorani serve`, so it knows the address and the certificate. `docs/protocols/http.md` §6.
 
 use std::{
     io::{self, Read, Write},

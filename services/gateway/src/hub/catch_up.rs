@@ -1,6 +1,6 @@
 //! After a gap: reads what was missed from history, and hands it to the hub before anything newer.
 //!
-//! One read for all subscribers of the channel on this node ([`crate::hub::reads`]); newer events wait meanwhile. Design §5.
+//! One read for all subscribers of the channel on this node ([`crate::hub::reads`]); newer events wait meanwhile. `docs/architecture.md` §5.4.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 

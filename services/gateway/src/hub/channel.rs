@@ -2,7 +2,7 @@
 //!
 //! Order and completeness are decided here: an event that is older than the channel's position is a duplicate, one
 //! that skips ahead opens a gap that must be read from history before anything newer is delivered.
-//! `specs/client-protocol.md`, "Recovery".
+//! `docs/protocols/client.md` §6.
 
 use std::sync::{
     Arc,

@@ -1,7 +1,7 @@
 //! The end of all sessions of a worker, spread over a time, so that those who come back elsewhere do not come all at once.
 //!
 //! In the order of a shuffle, each at a random moment of a slot of its own: jittered, at a rate that is never exceeded for
-//! longer than two slots, and independent of how the sessions are connected. Design §5; record 15.
+//! longer than two slots, and independent of how the sessions are connected. `docs/architecture.md` §5.10; record 15.
 
 use std::{rc::Rc, time::Duration};
 

@@ -1,6 +1,6 @@
 //! Fan-out: events are encoded once for each distinct encoding, and the ready bytes are shared by every subscriber.
 //!
-//! Between a channel's run of events and the outboxes. Design §3.
+//! Between a channel's run of events and the outboxes. `docs/architecture.md` §3.4.
 //!
 //! - [`encoding`]: what distinguishes them. - [`intern`]: encodings under small numbers. - [`message`]: the frames of STOMP,
 //!   shared but for their ids. - [`deflate`]: compressors.

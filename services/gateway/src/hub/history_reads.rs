@@ -5,7 +5,7 @@
 //! before live events reach him; whoever fills a gap must not miss what was lost after the page was read. So everyone brings
 //! a [`Moment`] from which on live events reach him, and takes only a page whose read was *begun* after it. Who comes while an
 //! earlier read is under way waits for its end, and shares the next one with all who came meanwhile: at most two reads for any
-//! number of askers. Design §5, "one read per channel per node".
+//! number of askers. `docs/architecture.md` §5.4.
 
 use std::{
     collections::HashMap,

@@ -1,7 +1,7 @@
 //! Which channels this node wants from the broker, and which of its workers want them.
 //!
 //! A node subscribes a channel on its first local subscriber and unsubscribes late, so that a page reload costs the
-//! broker nothing. Shared by all workers and by the broker's delivery. Design §5, "Interest".
+//! broker nothing. Shared by all workers and by the broker's delivery. `docs/architecture.md` §5.1.
 
 use std::{
     collections::{HashMap, VecDeque},

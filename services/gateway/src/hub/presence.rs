@@ -1,5 +1,5 @@
 //! Keeps the worker's sessions present: an entry that is not refreshed is forgotten, so that the clients of a dead
-//! node vanish with it. Design §5, "Membership".
+//! node vanish with it. `docs/architecture.md` §5.7.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 

@@ -3,7 +3,7 @@
 //!
 //! Each read begins with a page of at most [`PAGE_BYTES`]. Most end there. One that brings more takes a permit for large
 //! reads, of which there are few, so what all reads hold together is bounded in bytes. Reads for clients, for backends and
-//! for gaps have permits of their own: none of them stands in another's line. `docs/adr/0026`.
+//! for gaps have permits of their own: none of them stands in another's line. Decision record 26.
 //!
 //! One connection has only `client.max_reads` at a time ([`ReadTurns`]), so that many requests of one do not stand before
 //! those of others.

@@ -1,5 +1,5 @@
 //! Orders that a node puts to all its workers, and what it shows of a connection: they come from the HTTP API, of this node or another one.
-//! Design §5, "Membership".
+//! `docs/architecture.md` §5.7.
 
 use std::time::Duration;
 

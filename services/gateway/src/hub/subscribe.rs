@@ -1,5 +1,5 @@
 //! The steps of a subscription, in the order that loses nothing: hold live events back, join the hub and the broker,
-//! read history, answer, release. `specs/client-protocol.md`, "Recovery".
+//! read history, answer, release. `docs/protocols/client.md` §6.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
 };
 use gorani_broker::{BrokerError, HistoryPage, HistoryQuery, Position, Publication};
 
-/// Publications that one recovery may bring, at most (design §6).
+/// Publications that one recovery may bring, at most.
 pub(super) const RECOVERY_PUBLICATIONS: u32 = 300;
 /// Over a transport of text, a reply holds this part of what others hold: all of it becomes a JSON string once more.
 const TEXT_ONLY_DIVISOR: usize = 16;

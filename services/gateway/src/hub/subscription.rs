@@ -1,5 +1,5 @@
 //! One session's place in a channel: what it has seen, what is held back for it, and whether an event fits on that.
-//! `specs/client-protocol.md`, "Recovery".
+//! `docs/protocols/client.md` §6.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Deadlines of a worker's sessions, under one timer: heartbeats, token expiry, time limits.
 //!
 //! Deadlines are rounded up to ticks, so that the many sessions of a worker wake its thread a few times a second and
-//! not once each. `specs/websocket.md`, item 14.
+//! not once each. `docs/protocols/websocket.md` §14.
 
 use std::{
     cell::{Cell, RefCell},

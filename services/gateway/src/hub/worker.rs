@@ -1,7 +1,7 @@
 //! One worker thread: the loop that empties its inbox into the hub, and all that its sessions ask of it.
 //!
 //! Between [`crate::node`], which hands over what the broker delivered, and the worker's [`Hub`]. All that has come by
-//! the time the loop runs is delivered together: no timer, no sleep. Design §3 and §5.
+//! the time the loop runs is delivered together: no timer, no sleep. `docs/architecture.md` §3.4, §5.4.
 
 mod replay;
 

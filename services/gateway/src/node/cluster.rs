@@ -1,4 +1,4 @@
-//! The other nodes: who they are, and what is asked of them. Design §5, "Membership".
+//! The other nodes: who they are, and what is asked of them. `docs/architecture.md` §5.7.
 //!
 //! Each node announces itself with a lease and watches those of the others ([`heartbeat`], [`view`]). An order or a question
 //! for the whole cluster goes to the nodes whose lease is running as one message ([`envelope`]), each of them answers, and

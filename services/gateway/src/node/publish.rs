@@ -12,7 +12,7 @@ use crate::{
     disconnect::ErrorCode, hub::queue_consumers::FetchRequest, node::Node, session::client::policy::retention,
 };
 
-/// How long an idempotency key is remembered (`specs/http-api.md`).
+/// How long an idempotency key is remembered (`docs/protocols/http.md` §5.5).
 const IDEMPOTENCY_TTL: Duration = Duration::from_secs(300);
 /// Bytes of an idempotency key at most.
 const IDEMPOTENCY_KEY_BYTES: usize = 255;

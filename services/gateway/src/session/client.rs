@@ -2,7 +2,7 @@
 //!
 //! Commands run in the order in which they came; a command that has to wait (for the connect to end, for a subscribe of
 //! the same channel) holds back those behind it, bounded. Between a transport's shell and the node.
-//! `specs/client-protocol.md`.
+//! `docs/protocols/client.md` §11.
 //!
 //! - [`policy`]: rules, tokens and limits. - [`commands`]: in order, and which have to wait. - [`connect`]: from the first command to the reply. - [`subscriptions`]:
 //!   subscribe, unsubscribe, sub_refresh. - [`refresh`]: of the connection. - [`receive`]: for receivers without commands. - [`requests`]: publish, history, presence. - [`large_reply`]: replies of megabytes. - [`clock`]: heartbeats

@@ -1,4 +1,4 @@
-//! The session of STOMP 1.0, 1.1 and 1.2: frames in, frames and requests to the node out. `specs/stomp.md`.
+//! The session of STOMP 1.0, 1.1 and 1.2: frames in, frames and requests to the node out. `docs/protocols/stomp.md`.
 //!
 //! Frames run in the order in which they came. A SEND does not wait for the one before it; a SUBSCRIBE holds back what
 //! follows until it is live, so that a client hears what it sends next. Receipts leave in the order of their frames.
@@ -172,7 +172,7 @@ impl StompSession {
         self.transactions = Transactions::default();
     }
 
-    /// Tells what failed, and ends. `specs/stomp.md`, items 24, 33, 37, 46, 49.
+    /// Tells what failed, and ends. `docs/protocols/stomp.md` §9.3 and §10.
     fn fail(&mut self, failure: Failure, actions: &mut Actions) {
         if matches!(self.state, StompState::New | StompState::Entering(_) | StompState::Open) {
             failure.write(self.style(), actions);

@@ -1,5 +1,5 @@
 //! A receiver: a session that gets no commands. What it wants comes with the request that opens it; the rest, its token,
-//! its permissions and its recovery, is the client protocol's own. `specs/http-transports.md`, items 1 to 5.
+//! its permissions and its recovery, is the client protocol's own. `docs/protocols/http.md` §7.
 
 use std::{sync::Arc, task::Context, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Settings of the cluster: leases of nodes, and time for their answers. Design §5, "Membership".
+//! Settings of the cluster: leases of nodes, and time for their answers. `docs/architecture.md` §5.7.
 
 use std::{fmt, time::Duration};
 

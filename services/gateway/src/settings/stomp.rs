@@ -1,4 +1,4 @@
-//! Settings of STOMP clients. `specs/stomp.md`, items 15, 17, 27, 44, 47, 58, 59.
+//! Settings of STOMP clients. `docs/protocols/stomp.md`.
 
 use std::{collections::HashSet, fmt, time::Duration};
 

@@ -1,5 +1,5 @@
 //! What every transport's actor does for the session it carries: sends what the session writes, runs its actions, keeps
-//! its deadline. The WebSocket connection and the sessions held for HTTP share it. Design §2.
+//! its deadline. The WebSocket connection and the sessions held for HTTP share it. `docs/architecture.md` §3.9.
 
 use std::{
     collections::VecDeque,

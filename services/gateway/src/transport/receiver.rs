@@ -1,5 +1,5 @@
 //! The endpoint of receivers over WebSocket, `/connection/uni_websocket`: the objects of the other ways to receive without
-//! an SDK, as messages. `specs/http-transports.md`, item 5.
+//! an SDK, as messages. `docs/protocols/http.md` §11.
 
 use std::sync::Arc;
 

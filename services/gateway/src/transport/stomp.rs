@@ -1,4 +1,4 @@
-//! The endpoint of STOMP over WebSocket, `/stomp`. `specs/stomp.md`, items 50 to 54.
+//! The endpoint of STOMP over WebSocket, `/stomp`. `docs/protocols/stomp.md` §11.1 to §11.3.
 
 use std::{net::SocketAddr, sync::Arc};
 

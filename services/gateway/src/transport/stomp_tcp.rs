@@ -1,5 +1,5 @@
 //! STOMP over plain TCP, for backends and brokers' relays: an actor that owns its socket, and nothing between the socket and
-//! the session. `specs/stomp.md`, item 58.
+//! the session. `docs/protocols/stomp.md` §11.4.
 //!
 //! As the WebSocket connection ([`crate::transport::websocket`]), without its frames: one resident future writes what the
 //! outbox holds and reads into the worker's buffer; an idle connection holds none.

@@ -2,7 +2,7 @@
 //!
 //! It lives on the worker that accepted it, decodes frames into its session, carries out what the session wants, and
 //! writes what its outbox holds. One resident future does all reading and writing ([`drive`]). An idle connection holds
-//! no buffer. Design §3; `specs/websocket.md`.
+//! no buffer. `docs/architecture.md` §3.3; `docs/protocols/websocket.md`.
 //!
 //! - [`upgrade`]: from the HTTP request to the actor. - [`drive`]: reading and writing. - [`close message`]: the ways to end.
 

@@ -1,6 +1,6 @@
 //! The decisions: may this client subscribe, publish, see presence, read history? Pure functions of the
-//! rules, the client and its token; the session asks and acts. `specs/client-protocol.md` "Channels and
-//! permissions", "Codes".
+//! rules, the client and its token; the session asks and acts. `docs/protocols/client.md` §9
+//! and §12.1.
 
 use serde_json::value::RawValue;
 
@@ -94,7 +94,7 @@ pub struct SubscribeGranted<'a> {
 }
 
 impl ChannelRules {
-    /// May this client subscribe? In the order of the spec: private prefix, subscription token (where given,
+    /// May this client subscribe? In the order of `docs/protocols/client.md` §9.6: private prefix, subscription token (where given,
     /// it alone decides), user-limited, options; else 103. A name with `#` is never opened by the options to
     /// users that it does not list.
     pub fn may_subscribe<'a>(&self, request: &SubscribeCheck<'a>) -> Result<SubscribeGranted<'a>, Denied> {

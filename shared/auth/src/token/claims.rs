@@ -1,5 +1,5 @@
 //! What tokens say: the claims of connection and subscription tokens, read from their signed JSON.
-//! `specs/client-protocol.md` "Tokens". Claims that are not ours are ignored, as JWT asks.
+//! `docs/protocols/client.md` §10.3 to §10.5. Claims that are not ours are ignored, as JWT asks.
 
 use std::collections::{BTreeMap, BTreeSet};
 

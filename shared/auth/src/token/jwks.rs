@@ -1,4 +1,4 @@
-//! JWK sets: the public keys of an identity provider. RFC 7517; `specs/client-protocol.md` "Tokens".
+//! JWK sets: the public keys of an identity provider. RFC 7517; `docs/protocols/client.md` §10.2.
 //!
 //! A set from outside is read leniently by key and strictly by use: a key that cannot check our signatures
 //! (for encryption, of an unknown kind, symmetric) is skipped, because providers publish such keys beside the

@@ -1,6 +1,6 @@
 //! One key that can check signatures, with the algorithms it is good for. The algorithm must fit the key's
 //! kind: else a token could be "signed" by HMAC with a public key as its secret. RFC 8725 §3.1;
-//! `specs/client-protocol.md` "Tokens".
+//! `docs/protocols/client.md` §10.1.
 
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
 use jsonwebtoken::{Algorithm, DecodingKey};

@@ -1,5 +1,5 @@
 //! Signs tokens, for `gorani token` on the command line and for tests. Backends use any JWT library.
-//! Issue part 9; `specs/client-protocol.md` "Tokens".
+//! `docs/protocols/client.md` §10.3 and §10.4.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! Checks tokens: picks the key, the signature, then the claims. Called by the sessions of every worker
-//! thread. `specs/client-protocol.md` "Tokens"; RFC 8725 (what goes wrong with JWTs).
+//! thread. `docs/protocols/client.md` §10; RFC 8725 (what goes wrong with JWTs).
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -18,7 +18,7 @@ use super::settings::TokenSettings;
 /// KiB) that tokens travel in elsewhere; usual ones have 200 to 2,000 bytes.
 pub const TOKEN_MAX_BYTES: usize = 16 * 1024;
 
-/// Deepest nesting of the claims, as everywhere in the node (design §6): parts of them go to other clients.
+/// Deepest nesting of the claims, less deep than messages: parts of them go to other clients.
 pub const TOKEN_MAX_JSON_DEPTH: usize = 32;
 
 /// The keys of the settings and of the JWK set, ready for use. Share it in an `Arc`; a check blocks nobody,

@@ -1,4 +1,4 @@
-//! Reading what was published. [`crate::Broker::history`], specs/http-api.md (history), specs/client-protocol.md (Recovery).
+//! Reading what was published. [`crate::Broker::history`], `docs/protocols/http.md` §5.13, `docs/protocols/client.md` §6.
 
 use std::sync::Arc;
 
@@ -120,7 +120,7 @@ pub async fn limit_zero_reads_the_position_alone(harness: &impl Harness) {
 pub async fn a_read_beyond_the_top_is_empty(harness: &impl Harness) {
     let node = with_ten(harness).await;
     assert_eq!(read(&node, ALL, Some(11), false).await, [0; 0]);
-    // The largest offset that a client can name (specs/client-protocol.md: below 2^53).
+    // The largest offset that a client can name (`docs/protocols/client.md` §2.2: below 2^53).
     assert_eq!(read(&node, ALL, Some((1 << 53) - 1), false).await, [0; 0]);
     assert_eq!(read(&node, ALL, Some((1 << 53) - 1), true).await.len(), 10);
 }

@@ -1,4 +1,4 @@
-//! A retried publication is published once. [`crate::Idempotency`], specs/http-api.md (`idempotency_key`).
+//! A retried publication is published once. [`crate::Idempotency`], `docs/protocols/http.md` §5.5.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Which nodes are alive. [`crate::Cluster::announce`], design §5 ("Membership").
+//! Which nodes are alive. [`crate::Cluster::announce`], `docs/architecture.md` §5.7.
 
 use super::{
     ContractNode, Harness,

@@ -1,4 +1,4 @@
-//! The answers given to publications with an idempotency key. specs/http-api.md (`idempotency_key`).
+//! The answers given to publications with an idempotency key. `docs/protocols/http.md` §5.5.
 
 use std::{
     collections::{HashMap, VecDeque},

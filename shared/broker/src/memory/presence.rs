@@ -1,4 +1,4 @@
-//! Presence, as one shard keeps it. Design §4, specs/client-protocol.md (presence, presence_stats).
+//! Presence, as one shard keeps it. `docs/architecture.md` §4.8, `docs/protocols/client.md` §8.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! One channel's stream: its position and the publications it still remembers. Design §4 (Position), specs/client-protocol.md,
-//! Recovery.
+//! One channel's stream: its position and the publications it still remembers. `docs/architecture.md` §4.6, `docs/protocols/client.md` §6.1
+//! and §6.11.
 
 use std::{collections::VecDeque, mem::size_of, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! A connection to the server: dialling, pausing between attempts, and what is known of its state. Design §5 (after any loss).
+//! A connection to the server: dialling, pausing between attempts, and what is known of its state. `docs/architecture.md` §5.5.
 //!
 //! A broker has two to each server, one for requests and one that listens.
 

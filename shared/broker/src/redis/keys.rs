@@ -1,4 +1,4 @@
-//! The names of keys and pub/sub channels in Redis. Design §5 (all keys of a channel carry one hash tag, a key prefix).
+//! The names of keys and pub/sub channels in Redis. `docs/architecture.md` §5.2, §5.3.
 //!
 //! `<prefix>:<kind>:{<channel>}`, so that `<prefix>:*` covers everything for an access list. In the hash tag `%`, `{` and `}`
 //! are percent-encoded: every name is told from every other one, and the tag is the whole name.

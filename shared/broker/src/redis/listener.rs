@@ -1,4 +1,4 @@
-//! The connection that listens: interest in channels, resubscribing after a loss, and the canary. Design §5 (interest, after
+//! The connection that listens: interest in channels, resubscribing after a loss, and the canary. `docs/architecture.md` §5.1, §5.5, §5.6 (interest, after
 //! any loss, deaf-node detection).
 //!
 //! One task keeps the connection. What it hears goes from the connection's reader straight to the [`Ear`]; the task itself

@@ -1,5 +1,5 @@
 //! What nodes know of one another, in Redis: each step a script on keys of one hash tag; messages by pub/sub.
-//! [`Cluster`], design §5 ("Membership").
+//! [`Cluster`], `docs/architecture.md` §5.7.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Presence of a channel, looked through in slices: other requests run in Redis between two of them. Design §5, "Membership".
+//! Presence of a channel, looked through in slices: other requests run in Redis between two of them. `docs/architecture.md` §4.8; record 26.
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -1,5 +1,5 @@
 //! What this node wants to hear from one server, what the server confirmed, and the one place from which the sink is called.
-//! [`Sink`] (calling rules), design §5 (interest, after any loss).
+//! [`Sink`] (calling rules), `docs/architecture.md` §5.1, §5.5.
 //!
 //! The connection's reader hands over everything that the server pushes, in order and without waiting. The sink is called under one
 //! lock (`delivery`), so that nothing reaches it after an unsubscribe, and no two calls overlap when one connection follows

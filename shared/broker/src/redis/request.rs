@@ -1,4 +1,4 @@
-//! One request to a server: its bounds, its place in line, and what its caller learns when there is no answer. Design §6
+//! One request to a server: its bounds, its place in line, and what its caller learns when there is no answer. `docs/architecture.md` §6
 //! (everything is bounded), [`crate::Broker`] (Order, Blocking).
 
 use std::{

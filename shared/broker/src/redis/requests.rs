@@ -1,4 +1,4 @@
-//! The connection for requests: a bounded queue, and one task that sends what is in it as pipelines. Design §5 (publishes
+//! The connection for requests: a bounded queue, and one task that sends what is in it as pipelines. `docs/architecture.md` §5.2 (publishes
 //! are pipelined as they come, without sleeping), [`crate::Broker`] (Order, Blocking).
 //!
 //! A request takes its place in the queue when it is made. The task takes all that waits, sends it as one pipeline, and

@@ -1,4 +1,4 @@
-//! The scripts that run in Redis, each one atomic step. Design §5 (one Lua script per publish).
+//! The scripts that run in Redis, each one atomic step. `docs/architecture.md` §5.2.
 //!
 //! Called by digest; a server that lost them (restart, failover, `SCRIPT FLUSH`) is given all of them again, see
 //! `requests`.

@@ -1,4 +1,4 @@
-//! Which server is to be connected to: the one of the URL, or the primary that the Sentinels name. Design §5 (Redis kinds).
+//! Which server is to be connected to: the one of the URL, or the primary that the Sentinels name. `docs/architecture.md` §5.3.
 
 use std::{collections::HashMap, fs, path::Path, time::Duration};
 

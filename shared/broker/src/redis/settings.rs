@@ -1,4 +1,4 @@
-//! The settings of the Redis broker. Design §5, §6 (every limit has a setting).
+//! The settings of the Redis broker. `docs/architecture.md` §5.3, §6.
 
 use std::{fmt, path::PathBuf, time::Duration};
 

@@ -1,5 +1,5 @@
 //! The servers behind a broker: one, or the primaries of a Redis Cluster. Requests and interest go to the one that serves
-//! their slot. Design §5 (Redis kinds), `docs/adr/0011`.
+//! their slot. `docs/architecture.md` §5.3; record 11.
 //!
 //! - [`shard`]: one server. - [`slots`]: which slot is whose. - [`redirects`]: requests between two owners of their slot.
 //! - [`survey`]: the task that finds out which servers there are. - `follow`: what changes with them.

@@ -201,7 +201,7 @@ fn put(out: &mut Vec<u8>, name: u8, content: &[u8]) {
 
 fn put_always(out: &mut Vec<u8>, name: u8, content: &[u8]) {
     out.put_u8(name);
-    // Contents are bounded far below 4 GiB by the limits of messages (design §6) and by Redis's own 512 MiB.
+    // Contents are bounded far below 4 GiB by the limits of messages (`docs/limits.md`) and by Redis's own 512 MiB.
     out.put_u32_le(u32::try_from(content.len()).unwrap_or(u32::MAX));
     out.put_slice(content);
 }

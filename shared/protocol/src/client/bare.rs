@@ -1,5 +1,5 @@
 //! What a receiver without commands is told: the objects of the client protocol without the envelopes of replies and
-//! pushes. `specs/http-transports.md`, items 1 to 5.
+//! pushes. `docs/protocols/http.md` §7.10.
 //!
 //! Every writer appends one object without a newline, as those of [`super::push`] and [`super::reply`].
 

@@ -1,5 +1,5 @@
 //! What a client sends: a frame is cut into [`lines`], and [`decode`] reads one command from each, borrowing from it.
-//! Between a transport and its session; `specs/client-protocol.md` Framing and Messages.
+//! Between a transport and its session; `docs/protocols/client.md` §1 and §2.
 //!
 //! Leniency is that of the Centrifuge servers: unknown fields are ignored at every level (a newer SDK sends more than we
 //! know) and `null` counts as absent everywhere (so `"data":null` is no data). Strict is what could be read in two ways:

@@ -1,5 +1,5 @@
 //! JSON as the client protocol needs it: strings, numbers and raw payloads written straight into a buffer, and the
-//! check of a payload's form and depth. Below [`super::reply`] and [`super::push`]; `specs/client-protocol.md` Framing.
+//! check of a payload's form and depth. Below [`super::reply`] and [`super::push`]; `docs/protocols/client.md` §1.6 to §1.11.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

@@ -1,5 +1,5 @@
 //! What the server sends unasked: `{"push":{…}}` and the ping. The hub encodes a publication here once for all
-//! subscribers that speak this protocol. `specs/client-protocol.md` Messages.
+//! subscribers that speak this protocol. `docs/protocols/client.md` §2.
 
 use bytes::{BufMut, BytesMut};
 

@@ -1,5 +1,5 @@
 //! The answers to commands: `{"id":…,` the command's key with its result, or `"error"`, `}`. Written by the session into
-//! the connection's outbox. `specs/client-protocol.md` Messages.
+//! the connection's outbox. `docs/protocols/client.md` §2.
 
 use bytes::BytesMut;
 

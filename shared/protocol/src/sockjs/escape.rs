@@ -1,5 +1,5 @@
 //! Strings as SockJS sends them: JSON, and besides what JSON must escape, the characters that browsers were found to
-//! change or drop on the way. `specs/sockjs.md` item 32.
+//! change or drop on the way. `docs/protocols/sockjs.md` §3.5.
 
 use bytes::{BufMut, BytesMut};
 
@@ -35,7 +35,7 @@ pub fn write_string(out: &mut BytesMut, text: &[u8]) {
 }
 
 /// Appends text that is JSON already as a JSON string that may stand inside `<script>`: besides quotes and backslashes,
-/// `<` and `/` are escaped, so that no message can end the script (item 27).
+/// `<` and `/` are escaped, so that no message can end the script (`docs/protocols/sockjs.md` §5.8).
 pub fn write_script_string(out: &mut BytesMut, json: &[u8]) {
     out.reserve(json.len() + 2);
     out.put_u8(b'"');

@@ -1,4 +1,4 @@
-//! Bytes to frames, however the bytes are cut. `specs/stomp.md`, items 1 to 17.
+//! Bytes to frames, however the bytes are cut. `docs/protocols/stomp.md` §1.
 //!
 //! Lines go into the headers as they end; a body grows with what arrives, never with what `content-length` announces.
 //! Every limit is checked before the bytes that break it are kept.

@@ -1,4 +1,4 @@
-//! Frames to bytes, escaped as the reader's version has it. `specs/stomp.md`, items 8, 9, 13.
+//! Frames to bytes, escaped as the reader's version has it. `docs/protocols/stomp.md` §1.8 to §1.10 and §1.13.
 
 use bytes::{BufMut, BytesMut};
 

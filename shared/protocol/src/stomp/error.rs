@@ -1,5 +1,5 @@
 //! What a client can do wrong on the wire. Each ends the connection: the text is the `message` of an ERROR frame.
-//! `specs/stomp.md`, items 2, 5, 7, 11, 12, 14, 15, 16, 17.
+//! `docs/protocols/stomp.md` §1.
 
 use super::frame::Command;
 

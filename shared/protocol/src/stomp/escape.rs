@@ -1,4 +1,4 @@
-//! Escapes of header names and values: none in 1.0, `\n \c \\` in 1.1, `\r` too in 1.2. `specs/stomp.md`, items 7 to 9.
+//! Escapes of header names and values: none in 1.0, `\n \c \\` in 1.1, `\r` too in 1.2. `docs/protocols/stomp.md` §1.7 to §1.9.
 
 use bytes::{BufMut, BytesMut};
 use memchr::memchr;

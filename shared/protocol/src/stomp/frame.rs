@@ -1,4 +1,4 @@
-//! What a client says: a command, headers, and with SEND a body. `specs/stomp.md`, items 1, 12, 16.
+//! What a client says: a command, headers, and with SEND a body. `docs/protocols/stomp.md` §1.1, §1.12 and §1.16.
 
 use std::fmt;
 

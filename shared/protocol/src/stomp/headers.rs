@@ -1,4 +1,4 @@
-//! The headers of a frame: two allocations for all of them. `specs/stomp.md`, items 5, 6, 10.
+//! The headers of a frame: two allocations for all of them. `docs/protocols/stomp.md` §1.5, §1.6 and §1.10.
 
 use std::fmt;
 

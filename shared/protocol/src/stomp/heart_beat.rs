@@ -1,4 +1,4 @@
-//! Heart-beats: what each side offers and wants, and what follows from it. `specs/stomp.md`, items 26 to 29.
+//! Heart-beats: what each side offers and wants, and what follows from it. `docs/protocols/stomp.md` §3.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! The decoder: the bytes of one connection in, in whatever pieces, and its messages out. RFC 6455 §5 and §6.2,
-//! RFC 7692 §6.2; `specs/websocket.md` 5 to 8, 12.
+//! RFC 7692 §6.2; `docs/protocols/websocket.md` §5 to §8, §12.
 //!
 //! Between messages a decoder is three words and holds no memory. What arrives in one piece is lent from the read
 //! buffer; what does not is kept in one box, which is given back with the message. Memory grows with

@@ -1,5 +1,5 @@
 //! The offers in `Sec-WebSocket-Extensions`: which of them are permessage-deflate and can be met.
-//! RFC 6455 §9.1, RFC 7692 §5 and §7.1; `specs/websocket.md` 11.
+//! RFC 6455 §9.1, RFC 7692 §5 and §7.1; `docs/protocols/websocket.md` §11.
 
 use super::handshake::is_token_byte;
 

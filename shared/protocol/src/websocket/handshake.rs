@@ -1,7 +1,7 @@
 //! The opening handshake: a request's head in, an [`Offer`] or a [`Refusal`] out, and the 101 that accepts it.
 //!
 //! The gateway asks here before it takes the socket from HTTP; whether the origin is welcome is its own policy.
-//! RFC 6455 §4.2 and §11.3; `specs/websocket.md` 1 to 4.
+//! RFC 6455 §4.2 and §11.3; `docs/protocols/websocket.md` §1 to §4.
 
 use base64::{
     Engine, alphabet,

@@ -1,5 +1,5 @@
 //! permessage-deflate, inwards: a compressed message in, at most the limit of bytes out. RFC 7692 §7.2.2;
-//! `specs/websocket.md` 12.
+//! `docs/protocols/websocket.md` §12.
 
 use std::cell::RefCell;
 

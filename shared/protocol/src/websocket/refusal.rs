@@ -1,4 +1,4 @@
-//! Why a WebSocket is not opened, and the HTTP answer that says so. RFC 6455 §4.2.2, §4.4; `specs/websocket.md` 1, 3.
+//! Why a WebSocket is not opened, and the HTTP answer that says so. RFC 6455 §4.2.2, §4.4; `docs/protocols/websocket.md` §1, §3.
 
 /// How many bytes of the client's subprotocols an answer repeats.
 const REPEATED_BYTES: usize = 128;

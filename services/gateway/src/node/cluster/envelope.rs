@@ -1,4 +1,4 @@
-//! What nodes write to one another: orders, questions and answers, in an envelope with a version. Design §5, "Membership".
+//! What nodes write to one another: orders, questions and answers, in an envelope with a version. `docs/architecture.md` §5.7.
 //!
 //! JSON. A new kind or field needs no new version: a node that does not know a kind answers [`Answer::Unsupported`] at once, and
 //! its lease tells which it knows ([`kinds`]), so that others need not ask; unknown fields are skipped. A new version is for

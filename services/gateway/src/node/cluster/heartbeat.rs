@@ -1,4 +1,4 @@
-//! The node's own lease, and the deaths that it notices when it renews it. Design §5, "Membership".
+//! The node's own lease, and the deaths that it notices when it renews it. `docs/architecture.md` §5.7.
 
 use std::{
     sync::{Arc, atomic::Ordering},

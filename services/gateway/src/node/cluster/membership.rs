@@ -1,4 +1,4 @@
-//! What this node knows of the others: who is alive. Design §5, "Membership".
+//! What this node knows of the others: who is alive. `docs/architecture.md` §5.7.
 //!
 //! A pure table: leases in, deaths out. A node is dead when its lease is gone while ours was running all the time. Where
 //! our own lease ran out, or the broker lost its data, the leases of others may be missing although they live: then, for

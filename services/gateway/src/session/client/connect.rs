@@ -1,4 +1,4 @@
-//! From the connect command to its reply: token, identity, server-side subscriptions. `specs/client-protocol.md`.
+//! From the connect command to its reply: token, identity, server-side subscriptions. `docs/protocols/client.md` §3.
 
 use std::{
     collections::{BTreeMap, HashSet},

@@ -1,5 +1,5 @@
 //! A client session's times: the first command, heartbeats, and the expiry of its token and its subscriptions.
-//! `specs/client-protocol.md`, "Framing" and "Tokens".
+//! `docs/protocols/client.md` §4 and §10.12.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! What the client protocol's session does differently for a receiver without commands ([`crate::session::uni`]): what it
-//! is subscribed to comes with its request, and it is told objects without envelopes. `specs/http-transports.md`.
+//! is subscribed to comes with its request, and it is told objects without envelopes. `docs/protocols/http.md` §7.
 
 use std::{collections::HashSet, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! The connection's life is prolonged: by its client with a new token, or by a backend. `specs/client-protocol.md`, "Tokens".
+//! The connection's life is prolonged: by its client with a new token, or by a backend. `docs/protocols/client.md` §10.
 
 use gorani_auth::TokenError;
 use gorani_protocol::client::reply;

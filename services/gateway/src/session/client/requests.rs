@@ -1,4 +1,4 @@
-//! Publish, history and presence: what a session asks of the node, and the replies. `specs/client-protocol.md`.
+//! Publish, history and presence: what a session asks of the node, and the replies. `docs/protocols/client.md` §8.
 
 use std::sync::Arc;
 

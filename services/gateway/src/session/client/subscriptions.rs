@@ -1,5 +1,5 @@
 //! The subscriptions of a session: subscribe, unsubscribe and refresh, asked for by the client or by a backend.
-//! `specs/client-protocol.md`, "Recovery" and "Channels and permissions".
+//! `docs/protocols/client.md` §5 and §6.
 
 use std::sync::Arc;
 

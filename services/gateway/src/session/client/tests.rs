@@ -1,4 +1,4 @@
-//! The session of the client protocol without IO: lines in, lines and actions out. `specs/client-protocol.md`.
+//! The session of the client protocol without IO: lines in, lines and actions out. `docs/protocols/client.md`.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod commands;

@@ -1,4 +1,4 @@
-//! From the first frame to CONNECTED: version, credentials, heart-beats. `specs/stomp.md`, items 17 to 27 and 59.
+//! From the first frame to CONNECTED: version, credentials, heart-beats. `docs/protocols/stomp.md` §2 and §3.
 //!
 //! The passcode is a token (JWT), or with `login` the password of one of `stomp.users`, who are backends. `host` is not
 //! looked at: most clients send none, or whatever is in their URL.

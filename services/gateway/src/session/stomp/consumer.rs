@@ -1,4 +1,4 @@
-//! Subscriptions of work queues: what is taken, shown, acknowledged and given back. `specs/stomp.md`, items 38 to 41, 55, 60.
+//! Subscriptions of work queues: what is taken, shown, acknowledged and given back. `docs/protocols/stomp.md` §7.
 
 use std::{collections::VecDeque, sync::Arc};
 

@@ -1,5 +1,5 @@
 //! A STOMP session's times: the first frame, heart-beats both ways, the transport's pings where the client has none, expiry,
-//! the end. `specs/stomp.md`, items 17, 27 to 29, 47, 59.
+//! the end. `docs/protocols/stomp.md` §2.2, §2.12, §3 and §10.5.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Failures: what an ERROR frame says, and how the connection ends. `specs/stomp.md`, items 21, 24, 46, 49.
+//! Failures: what an ERROR frame says, and how the connection ends. `docs/protocols/stomp.md` §2.4, §9.3 and §10.
 
 use std::borrow::Cow;
 

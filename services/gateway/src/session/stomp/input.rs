@@ -1,5 +1,5 @@
 //! From bytes to frames that run: in order, step by step, and those that have to wait after those before them.
-//! `specs/stomp.md`, item 60.
+//! `docs/protocols/stomp.md` §12.
 
 use std::collections::VecDeque;
 

@@ -1,5 +1,5 @@
 //! How a session's subscriptions of one channel show its messages: MESSAGE frames. Sessions whose headers are equal share the
-//! bytes (`hub/fanout`). `specs/stomp.md`, items 13, 31, 35, 36, 39, 56.
+//! bytes (`hub/fanout`). `docs/protocols/stomp.md` §5.8 to §5.11.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 use bytes::BytesMut;

@@ -1,5 +1,5 @@
 //! A SEND's body and headers as a publication: its kind by the content type, and the publisher's own headers as tags.
-//! `specs/stomp.md`, items 13, 36, 57; design §4.
+//! `docs/protocols/stomp.md` §6.2 to §6.4; `docs/architecture.md` §4.1.
 
 use bytes::Bytes;
 use gorani_broker::{DataKind, Publication};

@@ -1,5 +1,5 @@
-//! Receipts: what a client asked to be told when it is done, told in the order of the frames. `specs/stomp.md`, items 45 and
-//! 46.
+//! Receipts: what a client asked to be told when it is done, told in the order of the frames. `docs/protocols/stomp.md` §9.1
+//! and §9.2.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! SEND: a message to a channel or a queue, now or with its transaction. `specs/stomp.md`, items 36, 37, 43.
+//! SEND: a message to a channel or a queue, now or with its transaction. `docs/protocols/stomp.md` §6.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! SUBSCRIBE and UNSUBSCRIBE. `specs/stomp.md`, items 31 to 34, 38, 45, 56.
+//! SUBSCRIBE and UNSUBSCRIBE. `docs/protocols/stomp.md` §5.
 
 use std::sync::Arc;
 

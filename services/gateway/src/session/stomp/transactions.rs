@@ -1,4 +1,4 @@
-//! Transactions: what is kept until COMMIT, bounded. `specs/stomp.md`, items 42 to 44.
+//! Transactions: what is kept until COMMIT, bounded. `docs/protocols/stomp.md` §8.
 //!
 //! Checked when it comes, carried out in order at COMMIT and nothing in between; whatever ends the session forgets it.
 

@@ -1,5 +1,5 @@
-//! Which node has a session whose id does not tell: the one that claimed the id at the broker. `specs/sockjs.md`, items 37,
-//! 38 and 40.
+//! Which node has a session whose id does not tell: the one that claimed the id at the broker. `docs/protocols/sockjs.md` §8.1,
+//! §8.2 and §8.4.
 //!
 //! A claim is as good as the lease of the node that holds it. Whoever gets a receiving request for a session that it does
 //! not have claims the id, and learns whose it is by the same call: then it opens the session, or takes the request to the

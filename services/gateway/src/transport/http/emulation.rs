@@ -1,5 +1,5 @@
 //! `POST /emulation`: commands for a session whose responses go one way. It may land on any node, which takes it to the session's
-//! ([`crate::transport::forward`]). `specs/http-transports.md`, item 8.
+//! ([`crate::transport::forward`]). `docs/protocols/http.md` §13.
 
 use std::borrow::Cow;
 

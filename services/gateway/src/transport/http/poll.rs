@@ -1,5 +1,5 @@
 //! `GET /connection/poll`: what is new since a position, at once, or as soon as there is something. Each answer says from
-//! where to ask on, so nothing is missed between two polls. `specs/http-transports.md`, items 1 and 2.
+//! where to ask on, so nothing is missed between two polls. `docs/protocols/http.md` §8.
 //!
 //! A poll that does not wait reads history. One that waits is a session like a stream's, which ends with its first
 //! publications: while it waits it is an entry in the hub, and costs neither a thread nor a request to the broker.

@@ -1,5 +1,5 @@
 //! Receiving without an SDK: `uni_http_stream` (an object a line) and `uni_sse` (an event for each object, whose id says
-//! how far it brings its reader). `specs/http-transports.md`, items 3 and 4.
+//! how far it brings its reader). `docs/protocols/http.md` §9, §10.
 
 use actix_web::{
     HttpRequest, HttpResponse,

@@ -1,5 +1,5 @@
 //! What every request for a session passes: its origin, the node's limits, the drain; and what every response to one
-//! has: the headers for browsers and against proxies that buffer. `specs/http-transports.md`.
+//! has: the headers for browsers and against proxies that buffer. `docs/protocols/http.md` §2.
 
 use std::{net::SocketAddr, rc::Rc};
 

@@ -1,7 +1,7 @@
 //! Where the sessions are that requests come for, on whatever thread: the one place that knows.
 //!
 //! A session that outlives its requests, or takes commands in requests of their own, enters here under an id that
-//! nobody can guess. A request for it may land on any worker of the node. `specs/http-transports.md`, item 8.
+//! nobody can guess. A request for it may land on any worker of the node. `docs/protocols/http.md` §12.3, §13.3.
 
 use std::{
     collections::HashMap,

@@ -1,5 +1,5 @@
 //! SockJS's frames over one WebSocket: a session inside another one, which takes batches apart. What goes out is framed by
-//! the hub's encoder. `specs/sockjs.md` item 21.
+//! the hub's encoder. `docs/protocols/sockjs.md` §5.1.
 
 use std::{borrow::Cow, collections::VecDeque, error::Error, sync::Arc, task::Context};
 

@@ -1,4 +1,4 @@
-//! Requests that receive: they open a session, or carry one that waits. `specs/sockjs.md` items 12 to 16, 19, 23, 25 to 30.
+//! Requests that receive: they open a session, or carry one that waits. `docs/protocols/sockjs.md` §4 and §5.
 
 use actix_web::{HttpResponse, HttpResponseBuilder, body, http::StatusCode};
 use gorani_protocol::sockjs::{Callback, Transport, Wrapping, transport::Direction};

@@ -1,5 +1,5 @@
 //! What every request below a SockJS endpoint passes, and what the answers have in common: origins, cookies, the headers
-//! that the protocol fixes. `specs/sockjs.md`, "Notation", items 5, 7, 31, 33 to 35, 42.
+//! that the protocol fixes. `docs/protocols/sockjs.md` §6 and §7.
 
 use std::{
     net::SocketAddr,
@@ -306,7 +306,7 @@ pub(super) fn plain(status: StatusCode, sentence: &str) -> HttpResponse {
     HttpResponse::build(status).content_type(headers::PLAIN).body(sentence.to_owned())
 }
 
-/// The path is served, but by another method (item 11).
+/// The path is served, but by another method (`docs/protocols/sockjs.md` §2.4).
 pub(super) fn wrong_method(method: &'static str) -> HttpResponse {
     HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, method)).finish()
 }

@@ -1,4 +1,4 @@
-//! The ways a WebSocket connection ends, and the bounded time that each has. `specs/websocket.md`, items 8 and 16.
+//! The ways a WebSocket connection ends, and the bounded time that each has. `docs/protocols/websocket.md` §8, §16.
 
 use actix::prelude::*;
 use bytes::Bytes;

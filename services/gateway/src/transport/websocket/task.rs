@@ -1,5 +1,5 @@
 //! The one resident future of a connection: writes what the outbox holds, then reads through the worker's buffer.
-//! actix polls it after the mailbox, so all that a turn brought leaves in one write. Design §3.
+//! actix polls it after the mailbox, so all that a turn brought leaves in one write. `docs/architecture.md` §3.3.
 
 use std::{
     cell::RefCell,

@@ -1,4 +1,4 @@
-//! From an HTTP request with `Upgrade: websocket` to the actor that owns the socket. `specs/websocket.md`, items 1 to 4.
+//! From an HTTP request with `Upgrade: websocket` to the actor that owns the socket. `docs/protocols/websocket.md` §1 to §4.
 
 use std::{rc::Rc, sync::Arc};
 

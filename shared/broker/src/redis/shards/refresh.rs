@@ -1,5 +1,5 @@
 //! Following the map of a Redis Cluster: connections to servers that appear, and what goes with slots that get another server.
-//! Design §5 (after any loss), `docs/adr/0011`.
+//! `docs/architecture.md` §5.5; record 11.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -1,5 +1,5 @@
 //! Finding out which servers a Redis Cluster has and which slots they serve: at the start, once in a while, and whenever
-//! somebody doubts. Design §5 (Redis kinds, after any loss).
+//! somebody doubts. `docs/architecture.md` §5.3, §5.5.
 //!
 //! Servers learn of a change one after the other. So most of them are asked, and the one that knows of the newest
 //! configuration is believed.

@@ -1,4 +1,4 @@
-//! How commands look in logs: never with a token, a header or a payload (design §8, §9).
+//! How commands look in logs: never with a token, a header or a payload (`docs/architecture.md` §8.3).
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
 //! The other direction: a command as a client writes it. For clients in Rust (load generators, black-box tests) and for
-//! the proof that decoding loses nothing. `specs/client-protocol.md` Messages.
+//! the proof that decoding loses nothing. `docs/protocols/client.md` §2.
 
 use bytes::BytesMut;
 use serde_json::value::RawValue;

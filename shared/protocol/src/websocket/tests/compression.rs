@@ -1,4 +1,4 @@
-//! Lines 11 to 13: compressed messages in and out.
+//! `docs/protocols/websocket.md` §11 to §13: compressed messages in and out.
 
 use bytes::BytesMut;
 use flate2::{Compress, Compression, FlushCompress};

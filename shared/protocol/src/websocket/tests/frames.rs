@@ -1,4 +1,4 @@
-//! Lines 5, 6 and 10: headers, and what the server's own frames look like.
+//! `docs/protocols/websocket.md` §5, §6, §10: headers, and what the server's own frames look like.
 
 use bytes::BytesMut;
 use proptest::prelude::*;

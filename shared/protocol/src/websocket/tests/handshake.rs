@@ -1,4 +1,4 @@
-//! Lines 1 to 4: the opening handshake.
+//! `docs/protocols/websocket.md` §1 to §4: the opening handshake.
 
 use crate::websocket::{Offer, Refusal, SubprotocolPolicy, accept_key};
 

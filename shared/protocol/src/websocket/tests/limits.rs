@@ -1,4 +1,4 @@
-//! Lines 5 and 6: what a connection may cost, idle, busy and under attack.
+//! `docs/protocols/websocket.md` §5, §6: what a connection may cost, idle, busy and under attack.
 
 use super::client::{
     BINARY, CONTINUATION, FIN, Heard, LIMIT, PING, RSV1, TEXT, compressed, deflating, error_of, frame,

@@ -1,4 +1,4 @@
-//! Line 11: the offers of permessage-deflate and the answers to them.
+//! `docs/protocols/websocket.md` §11: the offers of permessage-deflate and the answers to them.
 
 use crate::websocket::{DeflateParams, Offer, Refusal};
 

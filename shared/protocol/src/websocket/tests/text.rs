@@ -1,4 +1,4 @@
-//! Line 7: text is UTF-8, and is found not to be at the first byte that shows it.
+//! `docs/protocols/websocket.md` §7: text is UTF-8, and is found not to be at the first byte that shows it.
 
 use super::client::{BINARY, CONTINUATION, FIN, Heard, PING, TEXT, error, frame, header, hear, heard, plain};
 use crate::websocket::{Decoder, ProtocolError, mask};

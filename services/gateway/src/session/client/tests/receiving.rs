@@ -1,5 +1,5 @@
 //! A receiver's session: what it asks for comes with its request, and it is told objects without envelopes.
-//! `specs/http-transports.md`.
+//! `docs/protocols/http.md` §7.
 
 use serde_json::{Value, json};
 
