@@ -34,9 +34,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     client::{ClientSettings, SubprotocolChoice, WebSocketSettings},
-    cluster::ClusterSettings,
+    cluster::MembershipSettings,
     drain::DrainSettings,
-    http::{HttpSettings, TlsSettings},
+    http::{HttpSettings, HttpTlsSettings},
     memory::MemoryBudgetSettings,
     poll::PollSettings,
     proxies::TrustedProxies,
@@ -74,7 +74,7 @@ pub struct Settings {
     /// What carries publications between nodes.
     pub broker: BrokerSettings,
     /// How the nodes of a cluster know one another.
-    pub cluster: ClusterSettings,
+    pub cluster: MembershipSettings,
     /// Going down.
     pub drain: DrainSettings,
     /// Logging.

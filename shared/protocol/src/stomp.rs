@@ -20,11 +20,11 @@ pub mod version;
 mod tests;
 
 pub use self::{
-    decoder::{Decoder, Limits},
-    encode::{FrameWriter, ServerCommand},
-    error::DecodeError,
-    frame::{Command, Frame},
+    decoder::{StompDecoder, StompLimits},
+    encode::{ServerCommand, StompFrameWriter},
+    error::StompDecodeError,
+    frame::{StompCommand, StompFrame},
     headers::Headers,
-    heart_beat::{Agreed, BadHeartBeat, HeartBeat},
+    heart_beat::{AgreedHeartBeat, BadHeartBeat, HeartBeat},
     version::Version,
 };

@@ -36,11 +36,11 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
-pub use decoder::Decoder;
+pub use decoder::WebSocketDecoder;
 pub use deflate::{DeflateParams, Deflater};
 pub use error::ProtocolError;
-pub use event::{CloseFrame, Event, MessageKind};
+pub use event::{CloseFrame, WebSocketEvent, WebSocketMessageKind};
 pub use frame::Opcode;
-pub use handshake::{Offer, Refusal, SubprotocolPolicy, accept_key};
+pub use handshake::{HandshakeRefusal, Offer, SubprotocolPolicy, accept_key};
 pub use inflate::Inflater;
 pub use input::Input;

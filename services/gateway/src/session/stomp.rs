@@ -27,7 +27,7 @@ mod transactions;
 use std::{collections::VecDeque, sync::Arc};
 
 use bytes::BytesMut;
-use gorani_protocol::stomp::{Command, Decoder, Frame, HeartBeat, Limits, Version};
+use gorani_protocol::stomp::{HeartBeat, StompCommand, StompDecoder, StompFrame, StompLimits, Version};
 use tokio::time::Instant;
 
 use self::{
@@ -82,13 +82,13 @@ pub struct StompSession {
     state: StompState,
     version: Version,
     traits: StompTraits,
-    decoder: Decoder,
+    decoder: StompDecoder,
     identity: Identity,
     subscriptions: Vec<StompSubscription>,
     receipts: Receipts,
     transactions: Transactions,
     /// Frames that wait for one before them.
-    waiting: VecDeque<Frame>,
+    waiting: VecDeque<StompFrame>,
     waiting_bytes: usize,
     /// Recoveries that are being written, the oldest first.
     recovering: VecDeque<RecoveryInProgress>,
@@ -109,7 +109,7 @@ pub struct StompSession {
 impl StompSession {
     /// A session for a transport that has just opened.
     pub fn new(policy: Arc<Policy>, settings: Arc<StompSettings>, traits: StompTraits, now: Now) -> Self {
-        let decoder = Decoder::new(Limits {
+        let decoder = StompDecoder::new(StompLimits {
             headers: settings.max_headers,
             header_bytes: settings.header_max_bytes,
             head_bytes: settings.head_max_bytes,
@@ -180,7 +180,7 @@ impl StompSession {
         self.end(failure.disconnect, actions);
     }
 
-    fn run(&mut self, frame: Frame, now: Now, actions: &mut Actions) {
+    fn run(&mut self, frame: StompFrame, now: Now, actions: &mut Actions) {
         self.budget.count(size_of_frame(&frame));
         if frame.command.opens() || frame.headers.get("token").is_some() {
             self.budget.count_token();
@@ -189,17 +189,17 @@ impl StompSession {
             // Frames wait while the session enters.
             (StompState::Entering(_) | StompState::Leaving | StompState::Ended, _) => return,
             (StompState::New, _) => self.connect(&frame, now, actions),
-            (StompState::Open, Command::Connect | Command::Stomp) => {
+            (StompState::Open, StompCommand::Connect | StompCommand::Stomp) => {
                 Err(Failure::bad("the session is open already"))
             }
-            (StompState::Open, Command::Subscribe) => self.subscribe(&frame, now, actions),
-            (StompState::Open, Command::Unsubscribe) => self.unsubscribe(&frame, actions),
-            (StompState::Open, Command::Send) => self.send(&frame, now, actions),
-            (StompState::Open, Command::Ack | Command::Nack) => self.acknowledge(&frame, actions),
-            (StompState::Open, Command::Begin | Command::Commit | Command::Abort) => {
+            (StompState::Open, StompCommand::Subscribe) => self.subscribe(&frame, now, actions),
+            (StompState::Open, StompCommand::Unsubscribe) => self.unsubscribe(&frame, actions),
+            (StompState::Open, StompCommand::Send) => self.send(&frame, now, actions),
+            (StompState::Open, StompCommand::Ack | StompCommand::Nack) => self.acknowledge(&frame, actions),
+            (StompState::Open, StompCommand::Begin | StompCommand::Commit | StompCommand::Abort) => {
                 self.transaction(&frame, actions)
             }
-            (StompState::Open, Command::Disconnect) => {
+            (StompState::Open, StompCommand::Disconnect) => {
                 self.disconnect(&frame);
                 Ok(())
             }
@@ -214,7 +214,7 @@ impl StompSession {
     }
 
     /// The client says goodbye: open transactions are void, what was asked before is still answered.
-    fn disconnect(&mut self, frame: &Frame) {
+    fn disconnect(&mut self, frame: &StompFrame) {
         self.transactions = Transactions::default();
         self.state = StompState::Leaving;
         self.receipts.expect(0, frame.headers.get("receipt"), true);
@@ -290,7 +290,8 @@ impl Session for StompSession {
                 return self.go_on(now, actions);
             }
             Outcome::Entered(Err(disconnect)) => {
-                return self.fail(Failure::of_disconnect(disconnect).of(Command::Connect, None), actions);
+                return self
+                    .fail(Failure::of_disconnect(disconnect).of(StompCommand::Connect, None), actions);
             }
             Outcome::Subscribed(Ok(subscribed)) if !subscribed.publications.is_empty() => {
                 self.recovering.push_back(RecoveryInProgress::new(ticket, subscribed));

@@ -13,29 +13,29 @@ use gorani_broker::{
 use tokio::time::Instant;
 
 use super::{
+    delivery_log::number_of,
     jobs::{BackBy, Job},
-    ledger::number_of,
-    server::Server,
+    server::SimServer,
 };
 
 /// Messages of one queue.
 #[derive(Default)]
-pub(super) struct Queue {
-    messages: BTreeMap<u64, Message>,
+pub(super) struct SimQueue {
+    messages: BTreeMap<u64, SimMessage>,
     /// Those that came back, in the order in which they did. They go out before the others.
     back: VecDeque<u64>,
     /// Until when a name is believed alive.
     leases: BTreeMap<String, Instant>,
 }
 
-struct Message {
+struct SimMessage {
     publication: Arc<Publication>,
     attempts: u32,
     /// The name that holds it.
     owner: Option<String>,
 }
 
-impl Queue {
+impl SimQueue {
     /// A message of a name is for others, or is given to `heir` as a dead letter.
     fn give_back(&mut self, id: u64, owner: &str, heir: &str, most: u32) -> Option<GivenBack> {
         let message = self.messages.get_mut(&id).filter(|found| found.owner.as_deref() == Some(owner))?;
@@ -65,7 +65,7 @@ fn numbers(ids: &[DeliveryId]) -> Vec<u64> {
     ids.iter().filter_map(|id| id.parse().ok()).collect()
 }
 
-impl Server {
+impl SimServer {
     pub(super) fn queue_push(
         &mut self,
         name: &str,
@@ -79,7 +79,7 @@ impl Server {
         self.next_message += 1;
         let id = self.next_message;
         let number = number_of(&publication.data).unwrap_or(0);
-        let message = Message { publication: Arc::new(publication), attempts: 0, owner: None };
+        let message = SimMessage { publication: Arc::new(publication), attempts: 0, owner: None };
         queue.messages.insert(id, message);
         self.ledger.check_committed(name, number);
         self.ledger.jobs.accepted(name, id, number);
@@ -94,7 +94,7 @@ impl Server {
     pub(super) fn queue_take(&mut self, name: &str, node: &str, count: u32) -> Vec<QueueDelivery> {
         let queue = self.queues.entry(name.into()).or_default();
         queue.leases.insert(node.to_owned(), Instant::now() + QUEUE_LEASE);
-        let Queue { messages, back, .. } = queue;
+        let SimQueue { messages, back, .. } = queue;
         let fresh = messages.iter().filter(|(_, message)| message.owner.is_none() && message.attempts == 0);
         let mut fresh = fresh.map(|(id, _)| *id).collect::<Vec<_>>().into_iter();
         let mut taken = Vec::new();

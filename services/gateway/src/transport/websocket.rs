@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use gorani_protocol::{
     client::bare,
     sockjs,
-    websocket::{self, Decoder, Opcode},
+    websocket::{self, Opcode, WebSocketDecoder},
 };
 use tokio::time::Instant;
 
@@ -36,7 +36,7 @@ pub struct WebSocketConnection<T: Io> {
     io: T,
     /// Bytes that were received and not decoded: they came with the handshake's packet, or the turn was over before them.
     unread: Bytes,
-    decoder: Decoder,
+    decoder: WebSocketDecoder,
     state: ConnectionState,
     phase: ConnectionPhase,
     /// Payload of the newest ping that is not answered yet.

@@ -132,12 +132,12 @@ pub fn write_base64(out: &mut BytesMut, bytes: &[u8]) {
 ///
 /// Field names are written as they are: pass only names that need no escape.
 #[derive(Debug)]
-pub(crate) struct Object<'o> {
+pub(crate) struct ObjectWriter<'o> {
     out: &'o mut BytesMut,
     first: bool,
 }
 
-impl<'o> Object<'o> {
+impl<'o> ObjectWriter<'o> {
     /// Opens the object.
     pub(crate) fn open(out: &'o mut BytesMut) -> Self {
         out.put_u8(b'{');

@@ -6,7 +6,7 @@ use std::time::Duration;
 use gorani_broker::{DataKind, Publication};
 use gorani_protocol::{
     stomp::Version,
-    websocket::{Decoder, Event as Decoded, Input},
+    websocket::{Input, WebSocketDecoder, WebSocketEvent as Decoded},
 };
 
 use super::*;
@@ -88,7 +88,7 @@ fn decoded(mut bytes: Vec<u8>) -> Vec<Vec<u8>> {
         masked.extend(&rest[header..header + length]);
         rest = &mut rest[header + length..];
     }
-    let mut decoder = Decoder::new(usize::MAX, true, false);
+    let mut decoder = WebSocketDecoder::new(usize::MAX, true, false);
     let mut input = Input::new(&mut masked);
     let mut messages = Vec::new();
     while let Some(event) = decoder.next(&mut input).unwrap() {

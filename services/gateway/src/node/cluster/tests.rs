@@ -5,7 +5,7 @@ use super::{envelope::Envelope, *};
 use crate::{
     hub::session_command::{SessionCommand, SessionTarget},
     node::Node,
-    settings::{ClusterSettings, Settings},
+    settings::{MembershipSettings, Settings},
 };
 
 mod orders;
@@ -19,7 +19,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn node(answer_timeout: Duration) -> Arc<Node> {
-    let cluster = ClusterSettings { answer_timeout, ..ClusterSettings::default() };
+    let cluster = MembershipSettings { answer_timeout, ..MembershipSettings::default() };
     Node::start(Settings { cluster, ..Settings::default() }).await.unwrap()
 }
 
@@ -70,12 +70,12 @@ async fn a_node_that_lives_and_does_not_answer_is_named_and_no_success() {
 
 #[actix_rt::test]
 async fn a_node_whose_lease_ends_while_it_is_waited_for_owes_no_answer() {
-    let cluster = ClusterSettings {
+    let cluster = MembershipSettings {
         heartbeat: Duration::from_millis(100),
         // Far longer than a busy machine stands still.
         lease: Duration::from_secs(3),
         answer_timeout: 4 * ANSWER_TIMEOUT,
-        ..ClusterSettings::default()
+        ..MembershipSettings::default()
     };
     let node = Node::start(Settings { cluster, ..Settings::default() }).await.unwrap();
     until("our lease has run long enough", || node.peers.view.lock().is_settled(Instant::now())).await;
@@ -173,11 +173,11 @@ fn blocked_worker(node: &Arc<Node>) -> (std::sync::mpsc::SyncSender<()>, std::th
 #[actix_rt::test]
 async fn a_worker_that_blocks_for_longer_than_the_lease_does_not_end_it() {
     let lease = Duration::from_secs(2);
-    let cluster = ClusterSettings {
+    let cluster = MembershipSettings {
         heartbeat: Duration::from_millis(100),
         lease,
         answer_timeout: ANSWER_TIMEOUT,
-        ..ClusterSettings::default()
+        ..MembershipSettings::default()
     };
     let node = Node::start(Settings { cluster, ..Settings::default() }).await.unwrap();
     let (release, thread) = blocked_worker(&node);

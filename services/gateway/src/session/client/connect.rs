@@ -9,7 +9,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use gorani_auth::{ConnectionClaims, TokenError, personal_channel};
 use gorani_broker::{Position, Publication};
-use gorani_protocol::client::{Connect, ConnectResult, PublicationView, SubscribeResult, reply};
+use gorani_protocol::client::{Connect, ConnectResult, PublicationFields, SubscribeResult, reply};
 
 use super::{
     ClientSession, ClientState, OutputFormat,
@@ -259,7 +259,7 @@ impl ClientSession {
             connecting.subscribed.iter_mut().filter(|_| is_receiver).map(take_missed).collect();
         let is_large = is_large && !is_receiver;
         let shown = connecting.subscribed.values().filter(|_| !is_large);
-        let views: Vec<Vec<PublicationView<'_>>> =
+        let views: Vec<Vec<PublicationFields<'_>>> =
             shown.map(|subscribed| views(subscribed, &self.client)).collect();
         let views = views.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
         let mut subs: Vec<(&str, SubscribeResult<'_>)> = Vec::with_capacity(connecting.subscribed.len());
@@ -356,7 +356,7 @@ pub(super) fn ttl(expires_at: Option<u64>, now: Now) -> u32 {
 }
 
 /// Recovered publications as a reply shows them, without those that exclude this client.
-pub(super) fn views<'a>(subscribed: &'a Subscribed, client: &str) -> Vec<PublicationView<'a>> {
+pub(super) fn views<'a>(subscribed: &'a Subscribed, client: &str) -> Vec<PublicationFields<'a>> {
     let seen = subscribed.publications.iter().filter(|publication| publication.is_for(client));
     seen.map(|publication| publication_view(publication)).collect()
 }

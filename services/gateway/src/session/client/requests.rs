@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use gorani_auth::Denied;
 use gorani_broker::{ClientInfo, DataKind, HistoryPage, HistoryQuery, Position, Publication, PublishOptions};
-use gorani_protocol::client::{ClientInfoView, History, HistoryResult, PublicationView, Publish, reply};
+use gorani_protocol::client::{ClientInfoFields, History, HistoryReply, PublicationFields, Publish, reply};
 
 use super::{
     ClientSession, ClientState,
@@ -195,7 +195,7 @@ impl ClientSession {
             !is_first && bytes > most
         });
         page.publications.truncate(beyond.unwrap_or(usize::MAX));
-        let result = HistoryResult { publications: &[], offset: page.top.offset, epoch: &page.top.epoch };
+        let result = HistoryReply { publications: &[], offset: page.top.offset, epoch: &page.top.epoch };
         let mut around = BytesMut::new();
         let places = reply::reply_history_around(id, &result, &mut around);
         let mut reply = LargeReply::new(around, NextStep::Answered);
@@ -221,16 +221,16 @@ impl ClientSession {
 }
 
 fn write_history(id: u32, page: &HistoryPage, out: &mut BytesMut) {
-    let publications: Vec<PublicationView<'_>> =
+    let publications: Vec<PublicationFields<'_>> =
         page.publications.iter().map(|publication| publication_view(publication)).collect();
     reserve(&publications, out);
     let result =
-        HistoryResult { publications: &publications, offset: page.top.offset, epoch: &page.top.epoch };
+        HistoryReply { publications: &publications, offset: page.top.offset, epoch: &page.top.epoch };
     reply::reply_history(id, &result, out);
 }
 
 fn write_presence(id: u32, clients: &[Arc<ClientInfo>], out: &mut BytesMut) {
-    let clients: Vec<(&str, ClientInfoView<'_>)> =
+    let clients: Vec<(&str, ClientInfoFields<'_>)> =
         clients.iter().map(|info| (info.client.as_str(), info_view(info))).collect();
     reply::reply_presence(id, &clients, out);
 }

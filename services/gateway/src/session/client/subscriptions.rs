@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use gorani_auth::{ChannelOptions, SubscribeGranted};
 use gorani_broker::{ClientInfo, Position};
-use gorani_protocol::client::{PublicationView, Subscribe, SubscribeResult, reply};
+use gorani_protocol::client::{PublicationFields, Subscribe, SubscribeResult, reply};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
@@ -112,7 +112,7 @@ impl ClientSubscription {
     pub(super) fn result<'a>(
         &'a self,
         subscribed: &'a Subscribed,
-        publications: &'a [PublicationView<'a>],
+        publications: &'a [PublicationFields<'a>],
         now: Now,
     ) -> SubscribeResult<'a> {
         let requested = self.recover.as_ref().filter(|_| subscribed.recovered);

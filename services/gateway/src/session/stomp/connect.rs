@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gorani_auth::{ConnectionClaims, Denied, SubscribeGranted, TokenError, personal_channel};
 use gorani_broker::ClientInfo;
-use gorani_protocol::stomp::{Frame, Headers, HeartBeat, ServerCommand, Version, encode};
+use gorani_protocol::stomp::{Headers, HeartBeat, ServerCommand, StompFrame, Version, encode};
 
 use super::{
     StompSession, StompState,
@@ -68,7 +68,12 @@ impl Identity {
 
 impl StompSession {
     /// The first frame.
-    pub(super) fn connect(&mut self, frame: &Frame, now: Now, actions: &mut Actions) -> Result<(), Failure> {
+    pub(super) fn connect(
+        &mut self,
+        frame: &StompFrame,
+        now: Now,
+        actions: &mut Actions,
+    ) -> Result<(), Failure> {
         let headers = &frame.headers;
         let version = Version::negotiate(headers.get("accept-version")).ok_or_else(Failure::no_version)?;
         let offer = HeartBeat::parse(headers.get("heart-beat"))

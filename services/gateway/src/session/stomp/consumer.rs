@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use gorani_auth::check_channel_name;
 use gorani_broker::queue::{DEAD_SUFFIX, DeliveryId, QueueDelivery};
-use gorani_protocol::stomp::{Command, Frame, Version};
+use gorani_protocol::stomp::{StompCommand, StompFrame, Version};
 
 use super::{
     StompSession,
@@ -169,9 +169,9 @@ impl StompSession {
     }
 
     /// ACK and NACK.
-    pub(super) fn acknowledge(&mut self, frame: &Frame, actions: &mut Actions) -> Result<(), Failure> {
+    pub(super) fn acknowledge(&mut self, frame: &StompFrame, actions: &mut Actions) -> Result<(), Failure> {
         let about = self.acknowledged(frame)?;
-        let is_handled = frame.command == Command::Ack;
+        let is_handled = frame.command == StompCommand::Ack;
         let receipt = frame.headers.get("receipt");
         if let Some(transaction) = frame.headers.get("transaction") {
             self.transactions.keep_acknowledgement(transaction, about, is_handled, &self.settings)?;
@@ -223,11 +223,11 @@ impl StompSession {
 
     /// What a frame is about. A message of a channel goes to every subscriber and waits for nobody: acknowledging it means
     /// nothing, but it must be one.
-    fn acknowledged(&self, frame: &Frame) -> Result<Acknowledged, Failure> {
+    fn acknowledged(&self, frame: &StompFrame) -> Result<Acknowledged, Failure> {
         let headers = &frame.headers;
         let unknown = || {
             Failure::bad(match frame.command {
-                Command::Nack => "NACK of an unknown message",
+                StompCommand::Nack => "NACK of an unknown message",
                 _ => "ACK of an unknown message",
             })
         };

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use gorani_protocol::stomp::{Agreed, encode};
+use gorani_protocol::stomp::{AgreedHeartBeat, encode};
 use rand::RngExt;
 use tokio::time::Instant;
 
@@ -69,7 +69,7 @@ impl StompDeadlines {
     /// The session is open, with these heart-beats. A client that promised none may be gone without a word: it is asked with
     /// the transport's `pings`, the first at a random time in the second half of the interval, so that clients that came
     /// together do not stay together.
-    pub(super) fn start(&mut self, agreed: Agreed, pings: Option<Pings>, now: Now) {
+    pub(super) fn start(&mut self, agreed: AgreedHeartBeat, pings: Option<Pings>, now: Now) {
         self.connect_by = None;
         self.beat_every = agreed.to_client.map(|every| every.mul_f64(BEAT_AT));
         self.next_beat = self.beat_every.map(|every| now.instant + every);

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::Buf;
-use gorani_protocol::stomp::{DecodeError, Frame};
+use gorani_protocol::stomp::{StompDecodeError, StompFrame};
 
 use super::{StompSession, StompState, StompSubscription, failure::Failure};
 use crate::session::{Actions, Now, Session};
@@ -13,18 +13,18 @@ use crate::session::{Actions, Now, Session};
 const HEADER_BYTES: usize = 128;
 
 /// Bytes of a frame, as they count in a step.
-pub(super) fn size_of_frame(frame: &Frame) -> usize {
+pub(super) fn size_of_frame(frame: &StompFrame) -> usize {
     frame.body.len() + frame.headers.len() * HEADER_BYTES
 }
 
 /// Bytes that a waiting frame holds, near enough.
-fn held_bytes(frame: &Frame) -> usize {
-    size_of::<Frame>() + frame.headers.held_bytes() + frame.body.len()
+fn held_bytes(frame: &StompFrame) -> usize {
+    size_of::<StompFrame>() + frame.headers.held_bytes() + frame.body.len()
 }
 
 impl StompSession {
     /// Runs a frame, or keeps it if it has to wait.
-    fn take(&mut self, frame: Frame, now: Now, actions: &mut Actions) {
+    fn take(&mut self, frame: StompFrame, now: Now, actions: &mut Actions) {
         if !self.waiting.is_empty() || self.budget.is_over() || self.has_to_wait() {
             self.budget.count(size_of_frame(&frame));
             self.waiting_bytes += held_bytes(&frame);
@@ -90,7 +90,7 @@ impl StompSession {
         }
     }
 
-    fn unreadable(&mut self, error: DecodeError, actions: &mut Actions) {
+    fn unreadable(&mut self, error: StompDecodeError, actions: &mut Actions) {
         let failure = Failure::of_decoder(error, self.decoder.receipt());
         if self.waiting.is_empty() {
             self.fail(failure, actions);

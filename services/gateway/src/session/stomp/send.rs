@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gorani_broker::{Publication, PublishOptions};
-use gorani_protocol::stomp::Frame;
+use gorani_protocol::stomp::StompFrame;
 
 use super::{
     StompSession,
@@ -40,7 +40,12 @@ impl ValidSend {
 }
 
 impl StompSession {
-    pub(super) fn send(&mut self, frame: &Frame, now: Now, actions: &mut Actions) -> Result<(), Failure> {
+    pub(super) fn send(
+        &mut self,
+        frame: &StompFrame,
+        now: Now,
+        actions: &mut Actions,
+    ) -> Result<(), Failure> {
         let sending = self.sending(frame, now)?;
         let receipt = frame.headers.get("receipt");
         match frame.headers.get("transaction") {
@@ -57,7 +62,7 @@ impl StompSession {
     }
 
     /// Checks a SEND: its destination, what it may, what it holds.
-    fn sending(&self, frame: &Frame, now: Now) -> Result<ValidSend, Failure> {
+    fn sending(&self, frame: &StompFrame, now: Now) -> Result<ValidSend, Failure> {
         let headers = &frame.headers;
         let destination = headers.get("destination").ok_or(Failure::bad("no destination"))?;
         let (name, options) = match destination::to_send(destination, &self.identity.user)? {

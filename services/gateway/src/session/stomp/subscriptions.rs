@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gorani_auth::ChannelOptions;
 use gorani_broker::Position;
-use gorani_protocol::stomp::{Frame, Version};
+use gorani_protocol::stomp::{StompFrame, Version};
 use tokio::time::Instant;
 
 use super::{
@@ -85,7 +85,7 @@ impl StompSession {
 
     pub(super) fn subscribe(
         &mut self,
-        frame: &Frame,
+        frame: &StompFrame,
         now: Now,
         actions: &mut Actions,
     ) -> Result<(), Failure> {
@@ -141,7 +141,7 @@ impl StompSession {
 
     fn subscribe_channel(
         &mut self,
-        frame: &Frame,
+        frame: &StompFrame,
         channel: Arc<str>,
         (shown, ack_mode): (SubscriptionHeaders, AckMode),
         recover: Option<Position>,
@@ -247,7 +247,7 @@ impl StompSession {
         Ok(())
     }
 
-    pub(super) fn unsubscribe(&mut self, frame: &Frame, actions: &mut Actions) -> Result<(), Failure> {
+    pub(super) fn unsubscribe(&mut self, frame: &StompFrame, actions: &mut Actions) -> Result<(), Failure> {
         let headers = &frame.headers;
         let by_destination = headers.get("destination").filter(|_| self.version == Version::V1_0);
         let name = headers.get("id").or(by_destination).ok_or(Failure::bad("no id"))?;

@@ -2,7 +2,7 @@
 //!
 //! Checked when it comes, carried out in order at COMMIT and nothing in between; whatever ends the session forgets it.
 
-use gorani_protocol::stomp::{Command, Frame};
+use gorani_protocol::stomp::{StompCommand, StompFrame};
 
 use super::{StompSession, consumer::Acknowledged, failure::Failure, send::ValidSend};
 use crate::{
@@ -113,12 +113,12 @@ impl Transactions {
 }
 
 impl StompSession {
-    pub(super) fn transaction(&mut self, frame: &Frame, actions: &mut Actions) -> Result<(), Failure> {
+    pub(super) fn transaction(&mut self, frame: &StompFrame, actions: &mut Actions) -> Result<(), Failure> {
         let name = frame.headers.get("transaction").ok_or(Failure::bad("no transaction"))?;
         let receipt = frame.headers.get("receipt");
         match frame.command {
-            Command::Begin => self.transactions.begin(name, &self.settings)?,
-            Command::Commit => {
+            StompCommand::Begin => self.transactions.begin(name, &self.settings)?,
+            StompCommand::Commit => {
                 let kept = self.transactions.take(name)?;
                 return self.commit(kept, receipt, actions);
             }

@@ -2,7 +2,7 @@
 
 use actix::prelude::*;
 use bytes::Bytes;
-use gorani_protocol::websocket::Decoder;
+use gorani_protocol::websocket::WebSocketDecoder;
 use tokio::time::Instant;
 
 use super::{Io, WebSocketConnection, close_frame};
@@ -96,7 +96,7 @@ impl<T: Io> WebSocketConnection<T> {
     /// without it: it is thrown away.
     pub(super) fn forget_unfinished(&mut self) {
         if !self.unreadable && self.decoder.held_bytes() >= INPUT_BYTES {
-            self.decoder = Decoder::new(0, false, false);
+            self.decoder = WebSocketDecoder::new(0, false, false);
             self.unreadable = true;
             self.reschedule();
         }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::{Connect, Publish, Request, Subscribe};
+use super::{ClientRequest, Connect, Publish, Subscribe};
 
-impl fmt::Debug for Request<'_> {
+impl fmt::Debug for ClientRequest<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(connect) => connect.fmt(formatter),

@@ -5,7 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 use gorani_broker::{DataKind, Publication};
-use gorani_protocol::stomp::{Command, Decoder, Limits, Version, encode};
+use gorani_protocol::stomp::{StompCommand, StompDecoder, StompLimits, Version, encode};
 use proptest::{collection::vec, prelude::*};
 
 use crate::session::stomp::{
@@ -21,8 +21,8 @@ const OURS: [(&str, &str); 4] =
 const SIGNS: [&str; 9] = ["\r", "\n", "\0", ":", "\\", "\\r", "\\c", " ", "\t"];
 
 /// Of the decoder that reads the SENDs.
-const LIMITS: Limits =
-    Limits { headers: 100, header_bytes: 16 * 1024, head_bytes: 64 * 1024, body_bytes: 64 * 1024 };
+const LIMITS: StompLimits =
+    StompLimits { headers: 100, header_bytes: 16 * 1024, head_bytes: 64 * 1024, body_bytes: 64 * 1024 };
 
 /// A MESSAGE frame as a client reads it: of repeated headers the first counts (STOMP 1.2, "Repeated Header Entries").
 struct Read {
@@ -173,13 +173,13 @@ proptest! {
     #[test]
     fn headers_of_a_send_forge_nothing(tags in tags(), body in bodies(), origin in prop::sample::select(VERSIONS.to_vec())) {
         let mut wire = BytesMut::new();
-        let mut frame = encode::client_frame(Command::Send, origin, &mut wire).header("destination", "/topic/n:a");
+        let mut frame = encode::client_frame(StompCommand::Send, origin, &mut wire).header("destination", "/topic/n:a");
         frame = frame.content_length(body.len());
         for (name, value) in &tags {
             frame = frame.header(name, value);
         }
         frame.body(&body);
-        let mut decoder = Decoder::new(LIMITS);
+        let mut decoder = StompDecoder::new(LIMITS);
         decoder.set_version(origin);
         // What the decoder refuses is published by nobody.
         if let Ok(Some(frame)) = decoder.next(&mut &wire[..]) {

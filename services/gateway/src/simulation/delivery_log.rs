@@ -7,11 +7,11 @@ use std::{
 
 use gorani_broker::{ClientInfo, Publication};
 
-use super::{counts::Counts, jobs::Jobs, settings::POLLING_USER};
+use super::{counts::RunCounts, jobs::Jobs, settings::POLLING_USER};
 
 /// A publication that was accepted.
 #[derive(Debug, Clone)]
-pub(super) struct Accepted {
+pub(super) struct AcceptedPublication {
     /// 0 where the channel keeps no history.
     pub(super) offset: u64,
     pub(super) epoch: Arc<str>,
@@ -20,19 +20,19 @@ pub(super) struct Accepted {
 }
 
 #[derive(Default)]
-struct Line {
+struct LedgerLine {
     /// Publications of the stream as it is now, oldest first: their numbers.
     numbers: Vec<u64>,
-    all: BTreeMap<u64, Accepted>,
+    all: BTreeMap<u64, AcceptedPublication>,
     /// Of each client that was announced: what was told last.
-    members: BTreeMap<String, Told>,
+    members: BTreeMap<String, LastPosition>,
     /// Joins that were told, in their order.
     joins: Vec<String>,
 }
 
 /// What was told of a client last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum LastPosition {
     Joined,
     Left,
     /// Its join got lost with a connection, and its node cannot know whether it was told.
@@ -41,8 +41,8 @@ enum Told {
 
 /// See the module's head.
 #[derive(Default)]
-pub(super) struct Ledger {
-    lines: BTreeMap<Arc<str>, Line>,
+pub(super) struct DeliveryLog {
+    lines: BTreeMap<Arc<str>, LedgerLine>,
     /// Of each epoch that began at a failover: the one before it.
     before: BTreeMap<Arc<str>, Arc<str>>,
     /// Numbers that stand in transactions and were not committed: none of them may be accepted.
@@ -50,7 +50,7 @@ pub(super) struct Ledger {
     /// Messages of work queues.
     pub(super) jobs: Jobs,
     /// The things that took place.
-    pub(super) counts: Counts,
+    pub(super) counts: RunCounts,
     /// What must not happen, and did.
     pub(super) violations: Vec<String>,
 }
@@ -60,10 +60,10 @@ pub(super) fn number_of(data: &[u8]) -> Option<u64> {
     serde_json::from_slice::<serde_json::Value>(data).ok()?.get("n")?.as_u64()
 }
 
-impl Ledger {
-    fn line(&mut self, channel: &str) -> &mut Line {
+impl DeliveryLog {
+    fn line(&mut self, channel: &str) -> &mut LedgerLine {
         if !self.lines.contains_key(channel) {
-            self.lines.insert(channel.into(), Line::default());
+            self.lines.insert(channel.into(), LedgerLine::default());
         }
         self.lines.entry(channel.into()).or_default()
     }
@@ -78,7 +78,8 @@ impl Ledger {
         let line = self.line(channel);
         let previous = line.numbers.last().copied();
         line.numbers.push(number);
-        let accepted = Accepted { offset: publication.offset, epoch: publication.epoch.clone(), previous };
+        let accepted =
+            AcceptedPublication { offset: publication.offset, epoch: publication.epoch.clone(), previous };
         line.all.insert(number, accepted);
     }
 
@@ -139,15 +140,15 @@ impl Ledger {
         self.counts.add("joins told");
         let line = self.line(channel);
         line.joins.push(client.to_owned());
-        if line.members.insert(client.to_owned(), Told::Joined) == Some(Told::Joined) {
+        if line.members.insert(client.to_owned(), LastPosition::Joined) == Some(LastPosition::Joined) {
             self.violations.push(format!("{channel}: a join of {client} is told twice"));
         }
     }
 
     pub(super) fn left(&mut self, channel: &str, client: &str) {
         self.counts.add("leaves told");
-        let before = self.line(channel).members.insert(client.to_owned(), Told::Left);
-        if !matches!(before, Some(Told::Joined | Told::Unknown)) {
+        let before = self.line(channel).members.insert(client.to_owned(), LastPosition::Left);
+        if !matches!(before, Some(LastPosition::Joined | LastPosition::Unknown)) {
             self.violations.push(format!("{channel}: a leave of {client} is told without its join"));
         }
     }
@@ -155,8 +156,8 @@ impl Ledger {
     /// A join was lost with the connection of its node, which is told that the outcome is unknown.
     pub(super) fn join_lost(&mut self, channel: &str, client: &str) {
         let members = &mut self.line(channel).members;
-        if members.get(client) != Some(&Told::Joined) {
-            members.insert(client.to_owned(), Told::Unknown);
+        if members.get(client) != Some(&LastPosition::Joined) {
+            members.insert(client.to_owned(), LastPosition::Unknown);
         }
     }
 
@@ -167,7 +168,7 @@ impl Ledger {
     }
 
     /// A publication by its number.
-    pub(super) fn get(&self, channel: &str, number: u64) -> Option<&Accepted> {
+    pub(super) fn get(&self, channel: &str, number: u64) -> Option<&AcceptedPublication> {
         self.lines.get(channel)?.all.get(&number)
     }
 
