@@ -17,7 +17,7 @@ use std::process::ExitCode;
 const ROOMS: &[&[&str]] = &[
     &["main", "cli", "lib", "simulation"],
     &["server", "conformance"],
-    &["transport", "api", "page", "health"],
+    &["receive", "sockjs", "api", "page", "health", "endpoints", "http", "forward", "http_session", "connection"],
     &["drain"],
     &["node"],
     &["hub"],

@@ -8,7 +8,7 @@ pub mod close;
 pub mod echo;
 pub mod ticker;
 
-use crate::{settings::SockJsSettings, transport::sockjs::options::SockJs};
+use crate::{settings::SockJsSettings, sockjs::options::SockJs};
 
 /// Where the page for hidden frames has the client library from when the settings name none: nothing is served there, but
 /// the page is.

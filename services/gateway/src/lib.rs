@@ -24,9 +24,14 @@ pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod conformance;
+pub mod connection;
 pub mod disconnect;
 pub mod drain;
+pub mod endpoints;
+pub mod forward;
 pub mod health;
+pub mod http;
+pub mod http_session;
 pub mod hub;
 pub mod memory;
 pub mod metrics;
@@ -34,13 +39,14 @@ pub mod node;
 pub mod outbox;
 pub mod page;
 pub mod random;
+pub mod receive;
 pub mod server;
 pub mod session;
 pub mod settings;
 #[cfg(test)]
 mod simulation;
+pub mod sockjs;
 pub mod telemetry;
-pub mod transport;
 
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
@@ -54,16 +60,18 @@ use crate::{
         echo::{COOKIE_NEEDED_PATH, DISABLED_WEBSOCKET_PATH, ECHO_PATH, Echo, RESPONSE_MAX_BYTES},
         ticker::{TICKER_PATH, Ticker},
     },
+    endpoints::{
+        Endpoints, client::ClientEndpoint, embedder::HandlerEndpoint, endpoint::Endpoint,
+        receiver::ReceiverEndpoint, stomp::StompEndpoint,
+    },
     node::{Node, NodeError},
     server::{ConnectionLimits, Listening, ServerError},
     settings::Settings,
-    transport::{
-        client::ClientEndpoint, endpoint::Endpoint, endpoints::Endpoints, handler::HandlerEndpoint,
-        receiver::ReceiverEndpoint, sockjs::options::SockJsEndpoint, stomp::StompEndpoint,
-    },
+    sockjs::options::SockJsEndpoint,
 };
 pub use crate::{
     disconnect::Disconnect,
+    endpoints::embedder::HandlerRegistration,
     session::{
         MessageKind,
         handler::{
@@ -72,7 +80,7 @@ pub use crate::{
         },
         handshake::Handshake,
     },
-    transport::{handler::HandlerRegistration, sockjs::options::SockJs},
+    sockjs::options::SockJs,
 };
 
 /// Path of the client protocol over WebSocket.

@@ -1,6 +1,6 @@
 //! The listeners, the workers, and the table of all HTTP routes.
 //!
-//! A request with `Upgrade: websocket` leaves HTTP with its socket ([`crate::transport::websocket::upgrade`]);
+//! A request with `Upgrade: websocket` leaves HTTP with its socket ([`crate::connection::websocket::upgrade`]);
 //! everything else is served by the actix-web `App` of [`routes`]. `docs/architecture.md` §3.2.
 
 mod accepted;
@@ -36,10 +36,15 @@ use tokio_rustls::TlsAcceptor;
 
 pub use self::{limits::ConnectionLimits, listeners::Listeners};
 use crate::{
-    api, health,
+    api,
+    connection::websocket::upgrade::{HandshakeAnswer, Upgrades, parse},
+    endpoints::{Endpoints, endpoint::EndpointRefused},
+    forward::{self, Forwarder},
+    health,
+    http_session::{new_session::WorkerContext, registry::HttpSessionRegistry},
     hub::worker::Worker,
     node::Node,
-    page,
+    page, receive,
     server::{
         accepted::{AcceptedConnection, OnAccepted},
         detaching::Detaching,
@@ -48,15 +53,7 @@ use crate::{
         socket::listen,
     },
     settings::Settings,
-    transport::{
-        endpoint::EndpointRefused,
-        endpoints::Endpoints,
-        forward::{self, Forwarder},
-        http,
-        http_session::{new_session::WorkerContext, registry::HttpSessionRegistry},
-        sockjs,
-        websocket::upgrade::{HandshakeAnswer, Upgrades, parse},
-    },
+    sockjs,
 };
 
 /// Why a server does not start.
@@ -269,7 +266,7 @@ fn routes(config: &mut ServiceConfig, endpoints: &Arc<Endpoints>, local: &Worker
         .route("/health/ready", web::get().to(health::ready))
         .route("/metrics", web::get().to(health::metrics))
         .service(web::scope("/api").configure(|scope| api::routes(scope, node)));
-    http::routes(config, local);
+    receive::routes(config, local);
     if node.settings.development.page {
         page::routes(config);
     }

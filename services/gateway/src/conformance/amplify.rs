@@ -1,8 +1,9 @@
 //! `/amplify`: answers a number with so many doublings of a letter.
 
 use crate::{
+    endpoints::embedder::HandlerRegistration,
     session::handler::{HandlerResult, SessionHandle, WebSocketHandler},
-    transport::{handler::HandlerRegistration, sockjs::options::SockJs},
+    sockjs::options::SockJs,
 };
 
 /// Where it is served.

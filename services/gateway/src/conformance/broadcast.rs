@@ -7,8 +7,9 @@ use parking_lot::Mutex;
 
 use crate::{
     disconnect::Disconnect,
+    endpoints::embedder::HandlerRegistration,
     session::handler::{HandlerResult, SessionHandle, WebSocketHandler},
-    transport::{handler::HandlerRegistration, sockjs::options::SockJs},
+    sockjs::options::SockJs,
 };
 
 /// Where it is served.

@@ -1,8 +1,9 @@
 //! `/close`: closes every session as soon as it is open.
 
 use crate::{
+    endpoints::embedder::HandlerRegistration,
     session::handler::{HandlerResult, SessionHandle, WebSocketHandler},
-    transport::{handler::HandlerRegistration, sockjs::options::SockJs},
+    sockjs::options::SockJs,
 };
 
 /// Where it is served.

@@ -1,8 +1,8 @@
 //! `/echo`: answers every message with itself, text as text and binary as binary.
 
 use crate::{
+    endpoints::embedder::HandlerRegistration,
     session::handler::{HandlerResult, SessionHandle, WebSocketHandler},
-    transport::handler::HandlerRegistration,
 };
 
 /// Where it is served.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::{
     disconnect::Disconnect,
+    endpoints::embedder::HandlerRegistration,
     session::handler::{HandlerResult, SessionHandle, WebSocketHandler},
-    transport::{handler::HandlerRegistration, sockjs::options::SockJs},
+    sockjs::options::SockJs,
 };
 
 /// Where it is served.

@@ -35,9 +35,11 @@ use gorani_protocol::http1::HEAD_METHOD;
 use self::body::{BodyState, TimedBody};
 pub(super) use self::connection::{HttpConnection, RequestInProgress};
 use crate::{
+    connection::websocket::upgrade::header_bytes,
     disconnect::ErrorCode,
+    endpoints::Endpoints,
+    http::{head, refusal::HttpRefusal},
     node::Node,
-    transport::{endpoints::Endpoints, head, http::refusal::HttpRefusal, websocket::upgrade::header_bytes},
 };
 
 /// When a request may be tried again for which there was no memory: the largest holder is ended long before.

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{chunk::PendingChunk, http_io::Times};
-use crate::transport::http_session::pipe::PipeReader;
+use crate::http_session::pipe::PipeReader;
 
 /// Bytes of one read of what is forgotten.
 const DISCARDED_BYTES: usize = 1024;

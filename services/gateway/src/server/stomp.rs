@@ -20,11 +20,7 @@ use super::{
     socket::listen,
     tls,
 };
-use crate::{
-    hub::worker::Worker,
-    node::Node,
-    transport::{stomp::StompEndpoint, stomp_tcp},
-};
+use crate::{connection::stomp_tcp, endpoints::stomp::StompEndpoint, hub::worker::Worker, node::Node};
 
 /// Adds the listener, where the settings want one, and to `listening` a second handle of it.
 pub(super) fn add(

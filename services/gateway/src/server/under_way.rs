@@ -19,7 +19,7 @@ use super::{
     request::{HttpConnection, RequestInProgress},
     slots::{RequestUnderWay, Watched},
 };
-use crate::{disconnect::Disconnect, transport::http::refusal::HttpRefusal};
+use crate::{disconnect::Disconnect, http::refusal::HttpRefusal};
 
 /// Served when the node holds as many connections as it may.
 const RESERVED_PATHS: [&str; 3] = ["/health/live", "/health/ready", "/metrics"];

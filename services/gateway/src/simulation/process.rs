@@ -23,17 +23,12 @@ pub(super) use self::http::{AnswerPart, Exchange};
 use super::{broker::SimBroker, embedded::EmbeddedBroker, network::SimNetwork};
 use crate::{
     CLIENT_PATH,
+    connection::{stomp_tcp, websocket::upgrade::Upgrades},
+    endpoints::{Endpoints, client::ClientEndpoint, stomp::StompEndpoint},
+    forward::Forwarder,
+    http_session::{new_session::WorkerContext, registry::HttpSessionRegistry},
     node::Node,
     settings::Settings,
-    transport::{
-        client::ClientEndpoint,
-        endpoints::Endpoints,
-        forward::Forwarder,
-        http_session::{new_session::WorkerContext, registry::HttpSessionRegistry},
-        stomp::StompEndpoint,
-        stomp_tcp,
-        websocket::upgrade::Upgrades,
-    },
 };
 
 /// Polls of one thread's tasks without a step between them, after which they are taken for a loop without an end.

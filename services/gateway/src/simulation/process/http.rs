@@ -18,14 +18,12 @@ use tokio::sync::{OnceCell, mpsc};
 use super::Process;
 use crate::{
     CLIENT_SOCKJS_PATH,
-    transport::{
-        client::ClientEndpoint,
-        http,
-        http_session::new_session::WorkerContext,
-        sockjs::{
-            self,
-            options::{SockJs, SockJsEndpoint},
-        },
+    endpoints::client::ClientEndpoint,
+    http_session::new_session::WorkerContext,
+    receive,
+    sockjs::{
+        self,
+        options::{SockJs, SockJsEndpoint},
     },
 };
 
@@ -77,7 +75,7 @@ impl ProcessRoutes {
         let settings = &local.node.settings.sockjs;
         let endpoint = Arc::new(SockJsEndpoint::new(CLIENT_SOCKJS_PATH, endpoint, &SockJs::new(), settings));
         let app = App::new().configure(|config| {
-            http::routes(config, local);
+            receive::routes(config, local);
             sockjs::routes(config, &endpoint);
         });
         let app = init_service(app).await;

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use super::{
-    super::{
-        client::SimClient, process::Process, receive::FIRST, schedule::ScheduleStep, stomp::StompClient,
-    },
-    CLIENTS, World,
+use super::{CLIENTS, World};
+use crate::simulation::{
+    client::SimClient, process::Process, receive::FIRST, schedule::ScheduleStep, stomp::StompClient,
 };
 
 /// Time after the last step within which everything has to be in order again.

@@ -5,7 +5,8 @@ use std::{cell::RefCell, rc::Rc};
 use actix::prelude::*;
 use gorani_broker::ChannelEvent;
 
-use super::{super::commands::CommandQueues, *};
+use super::*;
+use crate::node::cluster::commands::CommandQueues;
 use crate::{
     hub::{
         fanout::{Encoding, Framing, Protocol},

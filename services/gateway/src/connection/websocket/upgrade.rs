@@ -1,0 +1,274 @@
+//! From an HTTP request with `Upgrade: websocket` to the actor that owns the socket. `docs/protocols/websocket.md` §1 to §4.
+
+use std::{rc::Rc, sync::Arc};
+
+use actix::{Actor, AsyncContext, Context};
+use actix_http::{HttpMessage as _, Request, Version};
+use bytes::Bytes;
+use gorani_protocol::{
+    sockjs,
+    websocket::{DeflateParams, HandshakeRefusal, Offer, WebSocketDecoder},
+};
+use tokio::{io::AsyncWriteExt, time::Instant};
+
+use super::{Io, WebSocketConnection, close::ConnectionPhase, text_frame};
+use crate::{
+    connection::{action_runner::ActionRunner, mailbox, state::ConnectionState},
+    endpoints::{
+        Endpoints, WebSocketRoute,
+        endpoint::{EndpointRefused, Handshake},
+    },
+    http::peer::{client_address, source},
+    http_session::{detached::Detachable, new_session::WorkerContext},
+    hub::{
+        fanout::{Encoding, Framing},
+        registry::SessionRegistration,
+    },
+    metrics::RefusalLabel,
+    outbox::Outbox,
+    session::{Now, Session},
+    sockjs::framed_session::FramedSession,
+};
+
+/// What the upgrades of a worker need.
+#[derive(Clone)]
+pub struct Upgrades {
+    /// The node and the worker of this thread.
+    pub local: WorkerContext,
+    /// What stands behind which path.
+    pub endpoints: Arc<Endpoints>,
+}
+
+/// An upgrade that all parties agreed on.
+struct AgreedUpgrade<'e> {
+    route: WebSocketRoute<'e>,
+    handshake: Handshake,
+    deflate: Option<DeflateParams>,
+    response: Vec<u8>,
+}
+
+impl Upgrades {
+    /// Takes a socket out of HTTP: starts its actor, or answers why not and closes it.
+    /// `early` are bytes that followed the request in the same packet.
+    pub async fn take<T: Io>(self, request: Request, io: T, early: Bytes) {
+        let result = self.agree(&request).and_then(|agreed| {
+            let node = &self.local.node;
+            let source = source(node, agreed.handshake.peer, None);
+            let place = node
+                .acquire_permit(&source)
+                .map_err(|no_slot| EndpointRefused::Status(no_slot.status(), no_slot.to_string()))?;
+            let session = agreed.route.endpoint.open(&agreed.handshake, Now::read())?;
+            Ok((agreed, session, place))
+        });
+        let (agreed, session, place) = match result {
+            Ok(opened) => opened,
+            Err(refused) => return self.refuse(io, &refused).await,
+        };
+        let AgreedUpgrade { route, handshake, deflate, response } = agreed;
+        let WebSocketRoute { endpoint, transport, frames, .. } = route;
+        let window_bits = deflate.map(|deflate| deflate.server_max_window_bits);
+        let framing = match (frames, window_bits) {
+            (Some(_), deflate_window_bits) => Framing::SockJsWebSocket { deflate_window_bits },
+            (None, Some(window_bits)) => Framing::WebSocketDeflate { window_bits },
+            (None, None) => Framing::WebSocket,
+        };
+        let (session, decoder): (Box<dyn Session>, _) = match frames {
+            Some(frames) => (
+                Box::new(FramedSession::new(session, frames.batch_limits())),
+                WebSocketDecoder::new(frames.batch_max_bytes, deflate.is_some(), false),
+            ),
+            None => (
+                session,
+                WebSocketDecoder::new(
+                    endpoint.message_max_bytes(),
+                    deflate.is_some(),
+                    endpoint.wants_parts(),
+                ),
+            ),
+        };
+        let outbox = Outbox::new(endpoint.outbox_max_bytes());
+        // The response waits in the outbox like everything else, so whatever the session says first follows it.
+        let _ = outbox.push(Bytes::from(response));
+        if frames.is_some() {
+            let _ = outbox.push(text_frame(sockjs::frame::OPEN));
+        }
+        WebSocketConnection::create(|ctx: &mut Context<WebSocketConnection<T>>| {
+            ctx.set_mailbox_capacity(mailbox::capacity(&self.local.node.settings));
+            place.set_actor(ctx.address().recipient());
+            let key = self.local.worker.register(SessionRegistration {
+                mailbox: ctx.address().recipient(),
+                outbox: outbox.clone(),
+                encoding: Encoding { protocol: endpoint.protocol(), framing },
+                transport: transport.transport,
+                protocol: endpoint.name(),
+                connected_at_ms: Now::read().unix_ms,
+            });
+            WebSocketConnection {
+                io,
+                // An empty rest would still hold the whole read buffer of the HTTP connection.
+                unread: Bytes::copy_from_slice(&early),
+                decoder,
+                state: ConnectionState {
+                    session,
+                    outbox,
+                    framing,
+                    runner: ActionRunner {
+                        node: self.local.node.clone(),
+                        worker: self.local.worker.clone(),
+                        key,
+                    },
+                    timer: None,
+                    transport,
+                    protocol: endpoint.name(),
+                    peer: handshake.peer,
+                    opened_at: Instant::now(),
+                    place: Some(place),
+                    is_authenticated: false,
+                    is_closed: false,
+                },
+                phase: ConnectionPhase::Open,
+                pong: None,
+                unreadable: false,
+                needs_flush: false,
+            }
+        });
+    }
+
+    /// Checks a request against the protocol, the endpoint and the node's limits.
+    fn agree(&self, request: &Request) -> Result<AgreedUpgrade<'_>, EndpointRefused> {
+        let head = request.head();
+        let route = self
+            .endpoints
+            .websocket(head.uri.path())
+            .ok_or_else(|| EndpointRefused::Status(404, "no WebSocket is served here".to_owned()))?;
+        let endpoint = route.endpoint;
+        if self.local.node.is_draining() {
+            return Err(HandshakeRefusal::Draining.into());
+        }
+        if header_bytes(request.uri(), request.headers()) > self.local.node.settings.http.header_max_bytes {
+            return Err(EndpointRefused::Status(431, "the request's headers are too large".to_owned()));
+        }
+        let peer = client_address(&self.local.node, request.peer_addr(), request.headers());
+        if peer.is_some_and(|peer| !self.local.node.allows_handshake(peer.ip())) {
+            return Err(EndpointRefused::Status(429, "too many handshakes from this address".to_owned()));
+        }
+        let offer = if route.is_sockjs {
+            parse_early(head.method.as_str(), head.version, request.headers())
+        } else {
+            parse(head.method.as_str(), head.version, request.headers())
+        }?;
+        if !endpoint.allows_origin(offer.origin.as_deref(), &offer.host) {
+            return Err(HandshakeRefusal::OriginForbidden.into());
+        }
+        let subprotocol = offer.choose_subprotocol(endpoint.subprotocols(), endpoint.subprotocol_policy())?;
+        let deflate =
+            if self.local.node.settings.websocket.compression { offer.negotiate_deflate() } else { None };
+        let response = offer.response(subprotocol, deflate.as_ref());
+        let handshake = Handshake {
+            path: route.path.to_owned(),
+            query: head.uri.query().unwrap_or_default().to_owned(),
+            headers: request.headers().clone(),
+            peer,
+            local: request.conn_data::<Rc<Detachable>>().and_then(|connection| connection.addresses.local),
+            is_secure: self.local.is_secure,
+            subprotocol,
+        };
+        Ok(AgreedUpgrade { route, handshake, deflate, response })
+    }
+
+    /// Answers a handshake that leads nowhere, and closes.
+    pub async fn refuse<T: Io>(&self, mut io: T, refused: &EndpointRefused) {
+        let answer = HandshakeAnswer::of(refused);
+        self.local
+            .node
+            .metrics
+            .handshakes_refused
+            .get_or_create(&RefusalLabel { status: answer.status })
+            .inc();
+        tracing::debug!(status = answer.status, reason = answer.sentence, "handshake refused");
+        let patience = self.local.node.settings.websocket.close_timeout;
+        let written = tokio::time::timeout(patience, async {
+            io.write_all(answer.response().as_bytes()).await?;
+            io.shutdown().await
+        });
+        // The peer may be gone already; then nobody misses the answer.
+        let _ = written.await;
+    }
+}
+
+/// Reads the parts of a handshake.
+pub fn parse(
+    method: &str,
+    version: Version,
+    headers: &actix_http::header::HeaderMap,
+) -> Result<Offer, HandshakeRefusal> {
+    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    Offer::parse(method, version == Version::HTTP_11, headers)
+}
+
+/// The same for SockJS, whose suites also come as browsers of the drafts 7 and 8 did: the handshake is that of version 13, with
+/// another name for the origin.
+fn parse_early(
+    method: &str,
+    version: Version,
+    headers: &actix_http::header::HeaderMap,
+) -> Result<Offer, HandshakeRefusal> {
+    let of = |name: &str| headers.get(name).map(|value| value.as_bytes());
+    if !matches!(of("sec-websocket-version"), Some(b"7" | b"8")) {
+        return parse(method, version, headers);
+    }
+    let has_origin = of("origin").is_some();
+    let headers = headers.iter().map(|(name, value)| match name.as_str() {
+        "sec-websocket-version" => (name.as_str(), b"13".as_slice()),
+        "sec-websocket-origin" if !has_origin => ("origin", value.as_bytes()),
+        name => (name, value.as_bytes()),
+    });
+    Offer::parse(method, version == Version::HTTP_11, headers)
+}
+
+/// An HTTP answer to a handshake that leads nowhere.
+pub struct HandshakeAnswer {
+    /// The status.
+    pub status: u16,
+    /// Headers besides those of every answer.
+    pub headers: &'static [(&'static str, &'static str)],
+    /// The body: one sentence.
+    pub sentence: String,
+}
+
+impl HandshakeAnswer {
+    /// The answer to a refusal.
+    pub fn of(refused: &EndpointRefused) -> Self {
+        match refused {
+            EndpointRefused::Protocol(refusal) => {
+                Self { status: refusal.status(), headers: refusal.headers(), sentence: refusal.to_string() }
+            }
+            EndpointRefused::Status(status, sentence) => {
+                let headers: &[_] = if matches!(status, 429 | 503) { &[("Retry-After", "1")] } else { &[] };
+                Self { status: *status, headers, sentence: sentence.clone() }
+            }
+        }
+    }
+
+    fn response(&self) -> String {
+        let reason =
+            actix_http::StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
+        let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason.unwrap_or("Refused"));
+        for (name, value) in self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        // The methods say it all; SockJS asks for an answer without a type here.
+        let sentence = if self.status == 405 { "" } else { &self.sentence };
+        if !sentence.is_empty() {
+            head.push_str("Content-Type: text/plain; charset=utf-8\r\n");
+        }
+        head.push_str(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n{sentence}", sentence.len()));
+        head
+    }
+}
+
+/// Bytes of a request's line and headers, near enough.
+pub fn header_bytes(uri: &actix_http::Uri, headers: &actix_http::header::HeaderMap) -> usize {
+    let headers = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    uri.to_string().len() + headers.sum::<usize>()
+}

@@ -1,0 +1,94 @@
+//! Endpoints by path: the table that the server and the upgrade ask.
+//!
+//! - [`endpoint`]: the trait: which session, which subprotocols, whose origins.
+//! - [`client`], [`receiver`], [`stomp`]: the client protocol, receivers without commands, STOMP.
+//! - [`embedder`]: handlers of applications that embed the node.
+
+pub mod client;
+pub mod embedder;
+pub mod endpoint;
+pub mod receiver;
+pub mod stomp;
+
+use std::{collections::HashMap, sync::Arc};
+
+use gorani_protocol::sockjs::{Route, Transport};
+
+use crate::{
+    endpoints::endpoint::Endpoint,
+    metrics::TransportLabel,
+    sockjs::{FRAMED_WEBSOCKET, RAW_WEBSOCKET, options::SockJsEndpoint},
+};
+
+/// The endpoints of a node, by path.
+#[derive(Default)]
+pub struct Endpoints {
+    websocket: HashMap<String, Arc<dyn Endpoint>>,
+    sockjs: HashMap<String, Arc<SockJsEndpoint>>,
+}
+
+/// What a WebSocket at some path is.
+pub struct WebSocketRoute<'e> {
+    /// What stands behind the path.
+    pub endpoint: &'e Arc<dyn Endpoint>,
+    /// The endpoint's path: with SockJS, that of the request goes on behind it.
+    pub path: &'e str,
+    /// Label of its connections among the counters.
+    pub transport: &'static TransportLabel,
+    /// Whether it is below an endpoint that is served over SockJS.
+    pub is_sockjs: bool,
+    /// Whose frames are spoken, where they are SockJS's.
+    pub frames: Option<&'e SockJsEndpoint>,
+}
+
+impl Endpoints {
+    /// Serves an endpoint's WebSockets on a path. False if something is there already.
+    pub fn insert(&mut self, path: &str, endpoint: Arc<dyn Endpoint>) -> bool {
+        self.websocket.insert(path.to_owned(), endpoint).is_none()
+    }
+
+    /// Serves an endpoint over SockJS below its path. False if something is there already.
+    pub fn insert_sockjs(&mut self, endpoint: SockJsEndpoint) -> bool {
+        self.sockjs.insert(endpoint.path.clone(), Arc::new(endpoint)).is_none()
+    }
+
+    /// Paths that WebSockets alone are served on.
+    pub fn websocket_paths(&self) -> impl Iterator<Item = &str> {
+        self.websocket.keys().map(String::as_str).filter(|path| !self.sockjs.contains_key(*path))
+    }
+
+    /// The endpoints that are served over SockJS.
+    pub fn sockjs(&self) -> impl Iterator<Item = &Arc<SockJsEndpoint>> {
+        self.sockjs.values()
+    }
+
+    /// What a WebSocket at this path is; `None` if none is served there.
+    pub fn websocket(&self, path: &str) -> Option<WebSocketRoute<'_>> {
+        if let Some((path, endpoint)) = self.websocket.get_key_value(path) {
+            let transport = endpoint.transport();
+            return Some(WebSocketRoute { endpoint, path, transport, is_sockjs: false, frames: None });
+        }
+        let below = path.strip_suffix("/websocket")?;
+        let (served, frames) = match self.sockjs.get(below) {
+            Some(served) => (served, None),
+            None => {
+                let (server, _session) = below.rsplit_once('/')?;
+                let (base, _server) = server.rsplit_once('/')?;
+                let served = self.sockjs.get(base)?;
+                let rest = path.get(base.len()..)?;
+                match Route::parse(rest)? {
+                    Route::Session { transport: Transport::WebSocket, .. } => {}
+                    _ => return None,
+                }
+                (served, Some(&**served))
+            }
+        };
+        served.websocket.then_some(WebSocketRoute {
+            endpoint: &served.endpoint,
+            path: &served.path,
+            transport: if frames.is_some() { &FRAMED_WEBSOCKET } else { &RAW_WEBSOCKET },
+            is_sockjs: true,
+            frames,
+        })
+    }
+}

@@ -1,0 +1,62 @@
+//! The endpoint of the client protocol, `/connection/websocket`. `docs/protocols/client.md`.
+
+use std::sync::Arc;
+
+use gorani_protocol::websocket::SubprotocolPolicy;
+
+use crate::{
+    endpoints::endpoint::{Endpoint, EndpointRefused, Handshake},
+    hub::fanout::Protocol,
+    node::Node,
+    session::{
+        Now, Session,
+        client::{ClientSession, TransportTraits},
+    },
+    settings::SubprotocolChoice,
+};
+
+/// The query that asks for the transport's own pings.
+const NATIVE_PING: &str = "cf_ws_frame_ping_pong=true";
+
+/// The client protocol as JSON.
+pub struct ClientEndpoint(pub Arc<Node>);
+
+impl Endpoint for ClientEndpoint {
+    fn subprotocols(&self) -> &[&'static str] {
+        &[]
+    }
+
+    fn subprotocol_policy(&self) -> SubprotocolPolicy {
+        match self.0.settings.websocket.subprotocols {
+            SubprotocolChoice::Strict => SubprotocolPolicy::Strict,
+            SubprotocolChoice::Lenient => SubprotocolPolicy::Lenient,
+        }
+    }
+
+    fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool {
+        self.0.origins.allows(origin, host)
+    }
+
+    fn protocol(&self) -> Protocol {
+        Protocol::Client
+    }
+
+    fn name(&self) -> &'static str {
+        "json"
+    }
+
+    fn message_max_bytes(&self) -> usize {
+        self.0.settings.client.message_max_bytes
+    }
+
+    fn outbox_max_bytes(&self) -> usize {
+        self.0.settings.client.outbox_max_bytes
+    }
+
+    fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, EndpointRefused> {
+        let native_ping = handshake.query.split('&').any(|pair| pair == NATIVE_PING);
+        let traits = TransportTraits { native_ping, ..TransportTraits::default() };
+        let session = ClientSession::new(self.0.policy.clone(), traits, now);
+        Ok(Box::new(session.with_login_limit(self.0.login_limit(handshake.peer))))
+    }
+}

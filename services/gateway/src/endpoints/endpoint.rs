@@ -1,0 +1,80 @@
+//! An endpoint: what stands behind a path that WebSockets (and later every other transport) can be opened on.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use gorani_protocol::websocket::{HandshakeRefusal, SubprotocolPolicy};
+
+pub use crate::session::handshake::Handshake;
+use crate::{
+    connection::websocket::WEBSOCKET,
+    hub::fanout::Protocol,
+    metrics::TransportLabel,
+    session::{Now, Session},
+};
+
+/// Addresses of a connection, kept with it for its requests.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SocketAddresses {
+    /// Our end.
+    pub local: Option<SocketAddr>,
+}
+
+/// Why an endpoint does not open a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndpointRefused {
+    /// For a reason of the WebSocket protocol.
+    Protocol(HandshakeRefusal),
+    /// For the endpoint's own reason: an HTTP status (4xx or 5xx) and a sentence.
+    Status(u16, String),
+}
+
+impl From<HandshakeRefusal> for EndpointRefused {
+    fn from(refusal: HandshakeRefusal) -> Self {
+        Self::Protocol(refusal)
+    }
+}
+
+/// What stands behind a path.
+pub trait Endpoint: Send + Sync + 'static {
+    /// Subprotocols that it speaks, the preferred first; empty: none has a meaning here.
+    fn subprotocols(&self) -> &[&'static str];
+
+    /// What becomes of a client that offers only others.
+    fn subprotocol_policy(&self) -> SubprotocolPolicy;
+
+    /// Whether a page of this origin may connect. `None`: not a browser.
+    fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool;
+
+    /// What its sessions speak.
+    fn protocol(&self) -> Protocol;
+
+    /// Its name in logs and in the API: `json`, …
+    fn name(&self) -> &'static str;
+
+    /// Label of its connections among the counters.
+    fn transport(&self) -> &'static TransportLabel {
+        &WEBSOCKET
+    }
+
+    /// Bytes of a message at most.
+    fn message_max_bytes(&self) -> usize;
+
+    /// Bytes that may wait for a client at most.
+    fn outbox_max_bytes(&self) -> usize;
+
+    /// Whether its sessions take messages in parts.
+    fn wants_parts(&self) -> bool {
+        false
+    }
+
+    /// Who asks, where the request itself says so: asked again for every request that comes for a session of somebody.
+    ///
+    /// # Errors
+    /// Whoever asks would not be let in.
+    fn principal(&self, _handshake: &Handshake) -> Result<Option<Arc<str>>, EndpointRefused> {
+        Ok(None)
+    }
+
+    /// Opens a session, or refuses.
+    fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, EndpointRefused>;
+}

@@ -1,0 +1,80 @@
+//! The endpoint of receivers over WebSocket, `/connection/uni_websocket`: the objects of the other ways to receive without
+//! an SDK, as messages. `docs/protocols/http.md` §11.
+
+use std::sync::Arc;
+
+use gorani_protocol::websocket::SubprotocolPolicy;
+
+use crate::{
+    endpoints::endpoint::{Endpoint, EndpointRefused, Handshake},
+    http::refusal::HttpRefusal,
+    hub::fanout::Protocol,
+    metrics::TransportLabel,
+    node::Node,
+    receive::{query::Query, receive_query::receive_query},
+    session::{
+        Now, Session,
+        client::{OutputFormat, TransportTraits},
+        uni::UniSession,
+    },
+    settings::SubprotocolChoice,
+};
+
+static UNI_WEBSOCKET: TransportLabel = TransportLabel::new("uni_websocket");
+
+/// Receivers over WebSocket.
+pub struct ReceiverEndpoint(pub Arc<Node>);
+
+impl Endpoint for ReceiverEndpoint {
+    fn subprotocols(&self) -> &[&'static str] {
+        &[]
+    }
+
+    fn subprotocol_policy(&self) -> SubprotocolPolicy {
+        match self.0.settings.websocket.subprotocols {
+            SubprotocolChoice::Strict => SubprotocolPolicy::Strict,
+            SubprotocolChoice::Lenient => SubprotocolPolicy::Lenient,
+        }
+    }
+
+    fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool {
+        self.0.origins.allows(origin, host)
+    }
+
+    fn protocol(&self) -> Protocol {
+        Protocol::Plain
+    }
+
+    fn name(&self) -> &'static str {
+        "json"
+    }
+
+    fn transport(&self) -> &'static TransportLabel {
+        &UNI_WEBSOCKET
+    }
+
+    fn message_max_bytes(&self) -> usize {
+        self.0.settings.client.message_max_bytes
+    }
+
+    fn outbox_max_bytes(&self) -> usize {
+        self.0.settings.client.outbox_max_bytes
+    }
+
+    fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, EndpointRefused> {
+        let asked =
+            receive_query(&handshake.headers, &Query::parse(&handshake.query), &[], &self.0.policy.rules);
+        let receive_query = asked.map_err(|HttpRefusal { status, message, .. }| {
+            EndpointRefused::Status(status.as_u16(), message.into_owned())
+        })?;
+        // Native pings: a receiver has no words to answer others with.
+        let traits = TransportTraits {
+            native_ping: true,
+            format: OutputFormat::Plain,
+            says_goodbye: true,
+            ..TransportTraits::default()
+        };
+        let session = UniSession::new(self.0.policy.clone(), traits, receive_query, now);
+        Ok(Box::new(session.with_login_limit(self.0.login_limit(handshake.peer))))
+    }
+}

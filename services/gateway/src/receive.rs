@@ -1,0 +1,45 @@
+//! Receiving over HTTP: requests become sessions, and responses carry them. `docs/protocols/http.md` §7 to §13.
+//!
+//! - [`query`], [`receive_query`]: what a receiver asks for, in its query, body and headers.
+//! - [`poll`]: polling, with [`if_none_match`].
+//! - [`unidirectional`]: streams without commands.
+//! - [`client_stream`]: `http_stream` and `sse`, the client protocol over a response.
+//! - [`emulation`]: commands for the sessions of [`client_stream`].
+
+pub mod client_stream;
+pub mod emulation;
+pub mod if_none_match;
+pub mod poll;
+pub mod query;
+pub mod receive_query;
+pub mod unidirectional;
+
+use actix_web::{
+    middleware::from_fn,
+    web::{self, ServiceConfig},
+};
+
+use crate::{forward::accept::accept, http_session::new_session::WorkerContext};
+
+/// The HTTP transports' paths.
+pub fn routes(config: &mut ServiceConfig, local: &WorkerContext) {
+    config
+        .app_data(web::Data::new(local.clone()))
+        .service(resource("/connection/poll").route(web::get().to(poll::poll)))
+        .service(
+            resource("/connection/uni_http_stream")
+                .route(web::get().to(unidirectional::uni_http_stream))
+                .route(web::post().to(unidirectional::uni_http_stream)),
+        )
+        .service(resource("/connection/uni_sse").route(web::get().to(unidirectional::uni_sse)))
+        .service(resource("/connection/http_stream").route(web::post().to(client_stream::http_stream)))
+        .service(resource("/connection/sse").route(web::get().to(client_stream::sse)))
+        .service(resource("/emulation").route(web::post().to(emulation::emulation)).wrap(from_fn(accept)));
+}
+
+/// A path that browsers may ask for from elsewhere; methods that it does not have are refused.
+fn resource(path: &str) -> actix_web::Resource {
+    web::resource(path)
+        .route(web::method(actix_web::http::Method::OPTIONS).to(crate::http::request_context::preflight))
+        .default_service(web::route().to(crate::http::request_context::wrong_method))
+}

@@ -1,0 +1,110 @@
+//! `POST /emulation`: commands for a session whose responses go one way. It may land on any node, which takes it to the session's
+//! ([`crate::forward`]). `docs/protocols/http.md` §13.
+
+use std::borrow::Cow;
+
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use bytes::Bytes;
+use serde::Deserialize;
+
+use crate::http::{refusal::HttpRefusal, request_context::RequestContext};
+use crate::{
+    disconnect::ErrorCode,
+    forward::{ForwardError, is_forwarded},
+    http_session::{
+        new_session::WorkerContext,
+        registry::{DeliveryError, SessionOwner},
+        request::{Busy, InboundMessages, SessionRequest},
+    },
+    node::admission::attempts::AttemptKind,
+};
+
+/// How many bytes one of the data may take in the body: `"` is two, a control character six.
+const ESCAPED_BYTES: usize = 6;
+/// Bytes of a body besides the data.
+const ENVELOPE_BYTES: usize = 1024;
+
+/// Commands, and the session that they are for.
+#[derive(Deserialize)]
+struct EmulationRequest<'a> {
+    #[serde(borrow, default)]
+    session: Cow<'a, str>,
+    #[serde(borrow, default)]
+    node: Cow<'a, str>,
+    /// Commands, joined by newlines.
+    #[serde(default)]
+    data: String,
+}
+
+/// Answers 204 once the session has taken the commands.
+pub async fn emulation(
+    request: HttpRequest,
+    payload: web::Payload,
+    local: web::Data<WorkerContext>,
+) -> HttpResponse {
+    let context = match RequestContext::of(&request, &local) {
+        Ok(context) => context,
+        Err(refusal) => return refusal.response(),
+    };
+    let most = local.node.settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES) + ENVELOPE_BYTES;
+    let answered = match context.body(payload, most).await {
+        Ok(body) => deliver(&context, &request, &body).await,
+        Err(refusal) => Err(refusal),
+    };
+    answered.unwrap_or_else(|refusal| context.refuse(&refusal))
+}
+
+async fn deliver(
+    context: &RequestContext,
+    request: &HttpRequest,
+    body: &Bytes,
+) -> Result<HttpResponse, HttpRefusal> {
+    let local = &context.local;
+    let emulated: EmulationRequest<'_> = serde_json::from_slice(body)
+        .map_err(|_| HttpRefusal::bad_request("the body must be an object with session, node and data"))?;
+    if emulated.session.is_empty() || emulated.data.is_empty() {
+        return Err(HttpRefusal::bad_request("session and data must be there"));
+    }
+    if emulated.data.len() > local.node.settings.client.message_max_bytes {
+        return Err(HttpRefusal::new(ErrorCode::LIMIT_EXCEEDED, "the commands are too large"));
+    }
+    match local.registry.owner(&emulated.node, &emulated.session) {
+        SessionOwner::Here => {
+            let (messages, taken) = InboundMessages::new([emulated.data]);
+            match local.registry.deliver(&emulated.session, SessionRequest::Send(messages)) {
+                Ok(()) => {}
+                Err(DeliveryError::Busy) => return Err(ErrorCode::TOO_MANY_REQUESTS.into()),
+                Err(DeliveryError::Over) => return Err(over()),
+            }
+            match taken.await {
+                Ok(Ok(())) => Ok(context.response(StatusCode::NO_CONTENT).finish()),
+                Ok(Err(Busy)) => Err(ErrorCode::TOO_MANY_REQUESTS.into()),
+                Err(_) => Err(over()),
+            }
+        }
+        SessionOwner::Elsewhere(node) => match local.forwarder.relay(&node, request, body).await {
+            Ok(response) if response.status() == StatusCode::NOT_FOUND => Err(unknown(context, request)),
+            Ok(response) => Ok(response),
+            Err(ForwardError::Busy) => Err(ErrorCode::TOO_MANY_REQUESTS.into()),
+            Err(ForwardError::Unreachable | ForwardError::Elsewhere) => Err(unknown(context, request)),
+        },
+        SessionOwner::Ended(_) => Err(over()),
+        SessionOwner::Nobody => Err(unknown(context, request)),
+    }
+}
+
+fn over() -> HttpRefusal {
+    HttpRefusal::new(ErrorCode::NOT_AVAILABLE, "no such session, or it is over")
+        .with_status(StatusCode::NOT_FOUND)
+}
+
+/// Nobody has the session: its client is late, or somebody guesses. It is counted where the client's request has arrived;
+/// who names too many is told so. A right id of 128 random bits is nobody's guess, and is never refused.
+fn unknown(context: &RequestContext, request: &HttpRequest) -> HttpRefusal {
+    let node = &context.local.node;
+    if is_forwarded(request) || node.failed_attempt(AttemptKind::OwnSessionId, node.network_of(context.peer))
+    {
+        return over();
+    }
+    HttpRefusal::new(ErrorCode::TOO_MANY_REQUESTS, "too many requests for sessions that do not exist")
+}

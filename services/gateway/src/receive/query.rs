@@ -1,0 +1,204 @@
+//! The query of a receiver's request: named values, numbers, and channels. `docs/protocols/http.md` §7.1, §7.2.
+
+use std::borrow::Cow;
+
+use gorani_auth::ChannelRules;
+
+use crate::http::refusal::HttpRefusal;
+
+/// Names that EventSource polyfills give the parameter that stands for the header `Last-Event-ID`, in lower case and without
+/// `-` and `_`: browsers let scripts set no such header for `XMLHttpRequest`s of other origins without a preflight.
+///
+/// - `lastEventId`: event-source-polyfill (`lastEventIdQueryParameterName`), event-source, Mercure's `lastEventID`.
+/// - `Last-Event-ID`, `last_event_id`: Mercure, and servers that repeat the header's name.
+/// - `evs_last_event_id`: amvtek's EventSource.
+const LAST_EVENT_ID: [&str; 2] = ["lasteventid", "evslasteventid"];
+
+/// One parameter.
+struct Parameter<'q> {
+    name: Cow<'q, str>,
+    value: Cow<'q, str>,
+    /// The value as it was sent.
+    raw: &'q str,
+}
+
+/// Parameters of a query, in their order.
+pub struct Query<'q>(Vec<Parameter<'q>>);
+
+impl<'q> Query<'q> {
+    /// Reads a query. Every text is one: bytes that are no UTF-8 become U+FFFD.
+    pub fn parse(query: &'q str) -> Self {
+        let parameter = |raw: &'q str| {
+            let (name, value) = form_urlencoded::parse(raw.as_bytes()).next()?;
+            let raw = raw.split_once('=').map_or("", |(_, raw)| raw);
+            Some(Parameter { name, value, raw })
+        };
+        Self(query.split('&').filter_map(parameter).collect())
+    }
+
+    /// The first parameter of this name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|parameter| parameter.name == name).map(|parameter| &*parameter.value)
+    }
+
+    /// A parameter that is a number.
+    ///
+    /// # Errors
+    /// If it is there and is none.
+    pub fn number(&self, name: &'static str) -> Result<Option<u64>, HttpRefusal> {
+        let read = |text: &str| {
+            text.parse().map_err(|_| HttpRefusal::bad_request(format!("{name} must be a number")))
+        };
+        self.get(name).map(read).transpose()
+    }
+
+    /// The id of the last event that the client has, which a polyfill could not send as a header. Never empty: a polyfill
+    /// that has seen no event sends an empty one, or none.
+    pub fn last_event_id(&self) -> Option<&str> {
+        let is_id = |parameter: &&Parameter<'_>| {
+            let letters = parameter.name.chars().filter(|letter| !matches!(letter, '-' | '_'));
+            let name: String = letters.map(|letter| letter.to_ascii_lowercase()).collect();
+            LAST_EVENT_ID.contains(&&*name) && !parameter.value.is_empty()
+        };
+        self.0.iter().find(is_id).map(|parameter| &*parameter.value)
+    }
+
+    /// Channels, in their order.
+    ///
+    /// - `channel=` names one, whatever is in the name. It may be repeated.
+    /// - `channels=` is a list between commas. `URLSearchParams` and its like send every comma as `%2C`, so that one separates
+    ///   too, with one exception: behind the `#` of a user-limited channel it goes on with the users, where the piece behind
+    ///   it can be no channel of this node, because it has no namespace and channels without one are closed to clients.
+    pub fn channels(&self, rules: &ChannelRules) -> Vec<String> {
+        let mut channels = Vec::new();
+        for Parameter { name, value, raw } in &self.0 {
+            match &**name {
+                "channel" if !value.is_empty() => channels.push(value.to_string()),
+                "channels" => raw.split(',').for_each(|piece| split(&decode(piece), rules, &mut channels)),
+                _ => {}
+            }
+        }
+        channels
+    }
+}
+
+/// A piece of a value.
+fn decode(raw: &str) -> String {
+    // A `=` before it: else a `=` in the piece would separate a name from it.
+    let piece = format!("={raw}");
+    let decoded = form_urlencoded::parse(piece.as_bytes()).next();
+    decoded.map(|(_, value)| value.into_owned()).unwrap_or_default()
+}
+
+/// Takes a list apart whose commas were sent as `%2C`.
+fn split(list: &str, rules: &ChannelRules, channels: &mut Vec<String>) {
+    let first = channels.len();
+    for piece in list.split(',').filter(|piece| !piece.is_empty()) {
+        let is_user = !piece.contains(['$', ':', '#']) && !rules.is_open_to_clients(piece);
+        match channels.get_mut(first..).and_then(<[String]>::last_mut) {
+            Some(channel) if is_user && channel.contains('#') => {
+                channel.push(',');
+                channel.push_str(piece);
+            }
+            _ => channels.push(piece.to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use gorani_auth::ChannelSettings;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn rules(settings: Value) -> ChannelRules {
+        ChannelRules::new(&serde_json::from_value::<ChannelSettings>(settings).unwrap()).unwrap()
+    }
+
+    /// Channels without a namespace are closed to clients.
+    fn closed() -> ChannelRules {
+        rules(json!({"namespaces": [{"name": "n", "allow_user_limited_channels": true}, {"name": "m"}]}))
+    }
+
+    /// And here they are not.
+    fn open() -> ChannelRules {
+        rules(json!({"defaults": {"allow_subscribe_for_client": true}, "namespaces": [{"name": "n"}]}))
+    }
+
+    #[test]
+    fn a_list_is_between_commas_however_they_are_sent() {
+        for query in
+            ["channels=n:a,n:b,m:c", "channels=n%3Aa%2Cn:b%2cm:c", "channels=,n:a,,n:b&channels=m:c,"]
+        {
+            for rules in [closed(), open()] {
+                assert_eq!(Query::parse(query).channels(&rules), ["n:a", "n:b", "m:c"], "{query}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_parameter_for_one_channel_is_never_split() {
+        let query = "channel=n:x%2342%2C43&channel=n:a,b&channels=m:c&channel=&channel=x=y";
+        assert_eq!(Query::parse(query).channels(&open()), ["n:x#42,43", "n:a,b", "m:c", "x=y"]);
+    }
+
+    #[test]
+    fn an_encoded_comma_goes_on_with_the_users_of_a_channel_where_nothing_else_can_be_meant() {
+        let read = |query: &str, rules: &ChannelRules| Query::parse(query).channels(rules);
+        assert_eq!(read("channels=n:x%2342%2C43%2C44", &closed()), ["n:x#42,43,44"]);
+        assert_eq!(read("channels=n:x%2342%2C43,n:y", &closed()), ["n:x#42,43", "n:y"]);
+        // A list as it always was: channels with a namespace, other user-limited channels, private ones.
+        assert_eq!(read("channels=n:x%2342%2Cm:y", &closed()), ["n:x#42", "m:y"]);
+        assert_eq!(read("channels=n:x%2342%2Cunknown:y", &closed()), ["n:x#42", "unknown:y"]);
+        assert_eq!(read("channels=n:x%2342%2Cy%2342%2C$z", &closed()), ["n:x#42", "y#42", "$z"]);
+        // Channels without a namespace, where clients may have them.
+        assert_eq!(read("channels=n:x%2342%2Cnews", &open()), ["n:x#42", "news"]);
+        // A comma as it is always separates, and so do two parameters.
+        assert_eq!(read("channels=n:x%2342,43", &closed()), ["n:x#42", "43"]);
+        assert_eq!(read("channels=n:x%2342&channels=43", &closed()), ["n:x#42", "43"]);
+        assert_eq!(read("channels=n:x%2C43", &closed()), ["n:x", "43"]);
+    }
+
+    #[test]
+    fn the_last_event_of_a_polyfill_is_found_under_its_names() {
+        for name in ["lastEventId", "lastEventID", "Last-Event-ID", "last_event_id", "evs_last_event_id"] {
+            let query = format!("channels=a&{name}=&{name}=a.7.x%20y");
+            assert_eq!(Query::parse(&query).last_event_id(), Some("a.7.x y"), "{name}");
+        }
+        assert_eq!(Query::parse("lastEventId=&eventId=1").last_event_id(), None);
+    }
+
+    #[test]
+    fn what_is_no_utf_8_is_read_all_the_same() {
+        let query = Query::parse("&&=&channels&token=%ff+a&limit=x&wait=5");
+        assert_eq!(query.get("token"), Some("\u{fffd} a"));
+        assert_eq!(query.channels(&open()), [""; 0]);
+        assert!(query.number("limit").is_err());
+        assert_eq!(query.number("wait"), Ok(Some(5)));
+        assert_eq!(query.number("position"), Ok(None));
+    }
+
+    proptest! {
+        #[test]
+        fn names_come_back_however_a_list_is_written(
+            names in proptest::collection::vec("[a-z:#$~&=%+ -]{1,12}", 1..8),
+            is_encoded in any::<bool>(),
+        ) {
+            let encode = |name: &String| form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>();
+            let encoded: Vec<_> = names.iter().map(encode).collect();
+            let list = format!("channels={}", encoded.join(if is_encoded { "%2C" } else { "," }));
+            prop_assert_eq!(Query::parse(&list).channels(&open()), &names[..]);
+            let each: String = encoded.iter().map(|name| format!("&channel={name}")).collect();
+            prop_assert_eq!(Query::parse(&each).channels(&closed()), &names[..]);
+        }
+
+        #[test]
+        fn any_text_is_a_query(text in "\\PC{0,60}") {
+            let query = Query::parse(&text);
+            let _ = (query.channels(&closed()), query.last_event_id().map(str::len), query.number("wait"));
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! SockJS: the sessions of an endpoint for clients that cannot, or need not, speak WebSocket. `docs/protocols/sockjs.md`.
+//!
+//! Every path below an endpoint's comes here ([`serve`]) except the WebSockets, which leave HTTP before
+//! ([`crate::connection::websocket::upgrade`]). A session is held ([`crate::transport::held`]) and outlives the requests
+//! that receive; which of them may, what a broken one means and how long an end is told, is decided by the session's actor
+//! alone. Who owns a session is asked of the one registry.
+//!
+//! - [`options`]: how an endpoint is served. - `context`: who may ask, and the headers of answers. - `pages`: greeting, info,
+//!   the page for frames. - `receive`, `send`: the two ways. - `writer`: frames into a response. - [`framed`]: frames over
+//!   one WebSocket.
+
+pub mod framed_session;
+pub mod options;
+mod pages;
+mod receive;
+mod request;
+mod send;
+mod writer;
+
+use std::sync::Arc;
+
+use actix_http::ConnectionType;
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{Method, StatusCode},
+    middleware::from_fn,
+    web::{self, ServiceConfig},
+};
+use gorani_protocol::sockjs::{Route, Transport, transport::Direction};
+
+use self::{options::SockJsEndpoint, request::SockJsRequest};
+use crate::{
+    endpoints::endpoint::EndpointRefused,
+    forward::{accept::accept, routing::SessionRoute},
+    http::head::is_head,
+    http_session::new_session::WorkerContext,
+    metrics::TransportLabel,
+    node::Node,
+};
+
+/// Label of WebSockets with SockJS's frames.
+pub static FRAMED_WEBSOCKET: TransportLabel = TransportLabel::new("sockjs_websocket");
+/// Label of WebSockets without them.
+pub static RAW_WEBSOCKET: TransportLabel = TransportLabel::new("sockjs_websocket_raw");
+static XHR: TransportLabel = TransportLabel::new("sockjs_xhr");
+static XHR_STREAMING: TransportLabel = TransportLabel::new("sockjs_xhr_streaming");
+static EVENT_SOURCE: TransportLabel = TransportLabel::new("sockjs_eventsource");
+static HTML_FILE: TransportLabel = TransportLabel::new("sockjs_htmlfile");
+static JSONP: TransportLabel = TransportLabel::new("sockjs_jsonp");
+
+/// Label of the sessions that a transport opens.
+fn label(transport: Transport) -> &'static TransportLabel {
+    match transport {
+        Transport::Xhr | Transport::XhrSend => &XHR,
+        Transport::XhrStreaming => &XHR_STREAMING,
+        Transport::EventSource => &EVENT_SOURCE,
+        Transport::HtmlFile => &HTML_FILE,
+        Transport::Jsonp | Transport::JsonpSend => &JSONP,
+        Transport::WebSocket => &FRAMED_WEBSOCKET,
+    }
+}
+
+/// The paths of an endpoint.
+pub fn routes(config: &mut ServiceConfig, endpoint: &Arc<SockJsEndpoint>) {
+    // All of them in one: slashes that are too many must not be put right, and the rest is read by the protocol.
+    let paths = format!("{}{{rest:(?:/.*)?}}", endpoint.path);
+    let endpoint = web::Data::from(endpoint.clone());
+    config
+        .service(web::resource(paths).app_data(endpoint).route(web::route().to(serve)).wrap(from_fn(accept)));
+}
+
+/// Answers a request below an endpoint's path.
+async fn serve(
+    request: HttpRequest,
+    payload: web::Payload,
+    endpoint: web::Data<SockJsEndpoint>,
+    local: web::Data<WorkerContext>,
+) -> HttpResponse {
+    let rest = request.uri().path().strip_prefix(endpoint.path.as_str()).unwrap_or_default();
+    let Some(route) = Route::parse(rest) else { return pages::not_found() };
+    let transport = match route {
+        Route::Session { transport, .. } => Some(transport),
+        _ => None,
+    };
+    let context = match SockJsRequest::of(&request, endpoint.into_inner(), &local, transport) {
+        Ok(context) => context,
+        Err(refused) => return request::refuse(&local.node, &refused),
+    };
+    match route {
+        Route::Greeting => only(&request, "GET", &context, pages::greeting),
+        Route::Info if request.method() == Method::OPTIONS => context.preflight("GET"),
+        Route::Info => only(&request, "GET", &context, || pages::info(&context)),
+        Route::Iframe => only(&request, "GET", &context, || pages::iframe(&context)),
+        Route::RawWebSocket => not_upgraded(&request, &context),
+        Route::Session { transport: Transport::WebSocket, .. } => not_upgraded(&request, &context),
+        Route::Session { transport, .. }
+            if transport.has_preflight() && request.method() == Method::OPTIONS =>
+        {
+            context.preflight(transport.method())
+        }
+        Route::Session { transport, .. } if *request.method() != *transport.method() => {
+            request::wrong_method(transport.method())
+        }
+        Route::Session { .. } if !context.may_name_sessions() => refuse_guesses(&local.node),
+        Route::Session { session, transport } if is_head(&request) => {
+            receive::head(&context, session, transport)
+        }
+        Route::Session { session, transport } => match transport.direction() {
+            Direction::Send => send::send(&context, session, transport, payload).await,
+            _ => receive_somewhere(&context, session, transport).await,
+        },
+    }
+}
+
+/// A request that receives is answered by its session's node, which may be this one.
+async fn receive_somewhere(context: &SockJsRequest<'_>, session: &str, transport: Transport) -> HttpResponse {
+    let key = context.endpoint.key(session);
+    if context.local.registry.has(&key) {
+        return receive::receive(context, session, transport, None).await;
+    }
+    match context.local.forwarder.route(&key, context.request, || context.acquire_permit()).await {
+        SessionRoute::Here(place) => {
+            let response = receive::receive(context, session, transport, Some(place)).await;
+            context.local.forwarder.give_back(&key, &context.local.registry);
+            response
+        }
+        SessionRoute::Answered(response) => {
+            context.count_if_wrong(&response);
+            response
+        }
+        SessionRoute::Refused(refused) => request::refuse(&context.local.node, &refused),
+        SessionRoute::Unavailable => context.unreachable(),
+    }
+}
+
+/// Answers a client that has named too many wrong ids, and closes its connection: what it has sent behind costs nothing more.
+fn refuse_guesses(node: &Node) -> HttpResponse {
+    let refused = EndpointRefused::Status(429, "too many requests for sessions that do not exist".to_owned());
+    let mut response = request::refuse(node, &refused);
+    response.head_mut().set_connection_type(ConnectionType::Close);
+    response
+}
+
+fn only(
+    request: &HttpRequest,
+    method: &'static str,
+    _request: &SockJsRequest<'_>,
+    answer: impl FnOnce() -> HttpResponse,
+) -> HttpResponse {
+    if *request.method() == *method { answer() } else { request::wrong_method(method) }
+}
+
+/// A WebSocket's path, asked for without a WebSocket, or on a connection that is not for it alone (`docs/protocols/sockjs.md` §2.3).
+fn not_upgraded(request: &HttpRequest, context: &SockJsRequest<'_>) -> HttpResponse {
+    if !context.endpoint.websocket {
+        return pages::not_found();
+    }
+    if request.method() != Method::GET {
+        return request::wrong_method("GET");
+    }
+    let is_for_websocket =
+        context.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
+    let missing = if is_for_websocket {
+        "\"Connection\" must be \"Upgrade\".\n"
+    } else {
+        "Can \"Upgrade\" only to \"WebSocket\".\n"
+    };
+    request::plain(StatusCode::BAD_REQUEST, missing)
+}

@@ -1,0 +1,121 @@
+//! How one endpoint is served over SockJS: what an embedder says of it, and with the node's settings what holds.
+
+use std::sync::Arc;
+
+use gorani_protocol::sockjs::{BatchLimits, iframe::IframePage};
+
+use crate::{endpoints::endpoint::Endpoint, settings::SockJsSettings};
+
+/// How a handler is served over SockJS, where that differs from the settings `sockjs`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SockJs {
+    websocket: Option<bool>,
+    cookie_needed: Option<bool>,
+    client_url: Option<String>,
+    response_max_bytes: Option<usize>,
+}
+
+impl SockJs {
+    /// As the settings say.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether WebSocket is served below the path too.
+    #[must_use]
+    pub fn websocket(mut self, served: bool) -> Self {
+        self.websocket = Some(served);
+        self
+    }
+
+    /// Whether a cookie is set for load balancers.
+    #[must_use]
+    pub fn cookie_needed(mut self, needed: bool) -> Self {
+        self.cookie_needed = Some(needed);
+        self
+    }
+
+    /// Where the page for hidden frames loads sockjs-client from.
+    #[must_use]
+    pub fn client_url(mut self, url: impl Into<String>) -> Self {
+        self.client_url = Some(url.into());
+        self
+    }
+
+    /// Bytes after which a streaming response ends.
+    #[must_use]
+    pub fn response_max_bytes(mut self, bytes: usize) -> Self {
+        self.response_max_bytes = Some(bytes);
+        self
+    }
+}
+
+/// An endpoint as it is served over SockJS below a path.
+pub struct SockJsEndpoint {
+    /// The path, without a final slash.
+    pub path: String,
+    /// What stands behind it.
+    pub endpoint: Arc<dyn Endpoint>,
+    /// Whether WebSocket is served.
+    pub websocket: bool,
+    /// Whether a cookie is set.
+    pub cookie_needed: bool,
+    /// Where clients are sent; empty: here.
+    pub base_url: String,
+    /// The page for hidden frames, where there is one.
+    pub(super) page: Option<IframePage>,
+    /// Bytes after which a streaming response ends.
+    pub(super) response_max_bytes: usize,
+    /// Bytes of a request with messages.
+    pub batch_max_bytes: usize,
+    batch_max_messages: usize,
+}
+
+/// A message may take so much more in a batch than it has bytes: its escapes, mostly of quotes and line ends.
+const ESCAPING: usize = 2;
+
+impl SockJsEndpoint {
+    /// An endpoint below a path.
+    pub fn new(path: &str, endpoint: Arc<dyn Endpoint>, options: &SockJs, settings: &SockJsSettings) -> Self {
+        let client_url = options.client_url.as_deref().unwrap_or(&settings.client_url);
+        let mut served = Self {
+            path: path.trim_end_matches('/').to_owned(),
+            websocket: options.websocket.unwrap_or(settings.websocket),
+            cookie_needed: options.cookie_needed.unwrap_or(settings.cookie_needed),
+            base_url: settings.base_url.clone(),
+            page: None,
+            response_max_bytes: options.response_max_bytes.unwrap_or(settings.response_max_bytes),
+            batch_max_bytes: settings
+                .batch_max_bytes
+                .max(endpoint.message_max_bytes().saturating_mul(ESCAPING)),
+            batch_max_messages: settings.batch_max_messages,
+            endpoint,
+        };
+        // A page that any site may put into a frame speaks with the cookies of its visitors: only where all may connect.
+        if !client_url.is_empty() && served.is_open_to_all() {
+            served.page = Some(IframePage::new(client_url));
+        }
+        served
+    }
+
+    /// Whether pages of every origin may connect.
+    pub(super) fn is_open_to_all(&self) -> bool {
+        // Two origins that nobody lists.
+        let allows = |origin| self.endpoint.allows_origin(Some(origin), "");
+        allows("null") && allows("https://any.invalid")
+    }
+
+    /// Bounds of a batch from a client.
+    pub fn batch_limits(&self) -> BatchLimits {
+        BatchLimits {
+            max_messages: self.batch_max_messages,
+            message_max_bytes: self.endpoint.message_max_bytes(),
+        }
+    }
+
+    /// What a session is called among those of the node. Two endpoints may have sessions with the same id.
+    pub(super) fn key(&self, session: &str) -> Arc<str> {
+        // The id of no other session begins with a slash.
+        format!("{}/{session}", self.path).into()
+    }
+}
