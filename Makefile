@@ -83,8 +83,9 @@ lint: ## clippy on every target, and the licences and sources of all dependencie
 		echo "lint: cargo-deny is not installed, so bans, licences and sources were NOT checked (cargo install --locked cargo-deny)"; \
 	fi
 
-layers: ## the direction of the dependencies, between crates and between the rooms of the gateway
-	$(CARGO) run --quiet --locked -p gorani-tests --bin layers
+# LAYERS_ARGS=--write takes from the lists of exceptions what is gone, LAYERS_ARGS=--explain tells where each of them comes from.
+layers: ## the direction of the dependencies, between crates, rooms and files; type names and words that are not to be used
+	$(CARGO) run --quiet --locked -p gorani-tests --bin layers -- $(LAYERS_ARGS)
 
 # BENCH_ARGS="crowd --write": 5 nodes of 19,000 connections each receive a broadcast; crowd --million: 53 nodes, 1,001,700
 # connections, about 11 GB of memory. BENCH_ARGS="storm --write": nodes with 19,000 clients each are killed, and all clients

@@ -1,16 +1,29 @@
 //! `make layers`: does every part use only what stands below it (design §2)? Exit code 1, and one line for each place that does not.
 //!
-//! - [`crates`]: the packages of the workspace, asked of `cargo metadata`. - [`rooms`]: the top-level modules of the gateway, read
-//!   from its sources. - [`files`]: what every Rust file must look like.
+//! - [`crates`]: the packages of the workspace, asked of `cargo metadata`.
+//! - [`rooms`]: the top-level modules of the gateway.
+//! - [`circles`]: files that use one another. [`tree`] says which file uses which.
+//! - [`files`]: what every Rust file must look like.
+//!
+//! What is wrong today and tolerated stands in [`lists`] beside this program.
 
+mod circles;
 mod crates;
 mod files;
+mod lists;
 mod rooms;
 mod source;
+mod syntax;
+mod tree;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::lists::{Allowed, Found, List};
+use crate::tree::{Tree, Uses};
 
 /// The rooms of the gateway from the top to the bottom: a room may use rooms of later lines only, so those of one line know nothing
 /// of one another. A new room gets its place here.
@@ -27,26 +40,41 @@ const ROOMS: &[&[&str]] = &[
     &["clock", "random", "forward_broker"],
 ];
 
-/// Where the rooms are, from the top of the repository.
-const GATEWAY_SOURCES: &str = "services/gateway/src";
+/// The sources of the gateway, from the top of the repository.
+const GATEWAY: &str = "services/gateway/src";
+
+/// The sources whose files and names are looked at.
+const CRATES: &[&str] = &[GATEWAY, "shared/auth/src", "shared/broker/src", "shared/protocol/src"];
 
 /// Directories whose Rust files are looked at.
 const SOURCE_DIRECTORIES: &[&str] = &["services", "shared", "tests"];
 
+#[derive(Parser)]
+#[command(about = "Checks the direction of dependencies, circles of files, and names")]
+struct Options {
+    /// Writes the lists of exceptions anew from what occurs now
+    #[arg(long)]
+    write: bool,
+    /// Tells where each exception comes from, and each use inside a circle of files
+    #[arg(long)]
+    explain: bool,
+    /// The repository; the one this program was built in by default
+    top: Option<PathBuf>,
+}
+
+/// What one rule with a list of exceptions found.
+struct Rule {
+    list: List,
+    found: Found,
+    check: fn(&List, &Found, &Allowed) -> Vec<String>,
+}
+
 fn main() -> ExitCode {
-    let top = std::env::args_os().nth(1).map_or_else(repository, PathBuf::from);
+    let options = Options::parse();
     let mut out = std::io::stdout().lock();
-    match check(&top) {
-        Ok(violations) if violations.is_empty() => {
-            let _ = writeln!(out, "layers: every part uses only what stands below it");
-            ExitCode::SUCCESS
-        }
-        Ok(violations) => {
-            for violation in &violations {
-                let _ = writeln!(out, "layers: {violation}");
-            }
-            ExitCode::FAILURE
-        }
+    match run(&options, &mut out) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
         Err(error) => {
             let _ = writeln!(out, "layers: cannot look: {error}");
             ExitCode::FAILURE
@@ -60,11 +88,55 @@ fn repository() -> PathBuf {
     package.parent().unwrap_or(package).to_path_buf()
 }
 
-/// Everything that is wrong under `top`, one line each.
-fn check(top: &Path) -> std::io::Result<Vec<String>> {
-    let mut violations = crates::check(&crates::metadata(top)?);
-    let sources = source::read(top, SOURCE_DIRECTORIES)?;
-    violations.extend(rooms::check(ROOMS, GATEWAY_SOURCES, &sources));
+/// Does what the options say and returns the number of violations.
+fn run(options: &Options, out: &mut impl Write) -> std::io::Result<usize> {
+    let top = options.top.clone().unwrap_or_else(repository);
+    let sources = source::read(&top, SOURCE_DIRECTORIES, CRATES)?;
+    let trees: Vec<Tree<'_>> = CRATES.iter().map(|directory| Tree::new(directory, &sources)).collect();
+    let uses: Uses<'_> = trees.iter().flat_map(Tree::uses).collect();
+    let rules = rules(&uses);
+    if options.explain {
+        explain(&rules, &uses, out)?;
+    }
+    let mut violations = crates::check(&crates::metadata(&top)?);
+    for tree in trees.iter().filter(|tree| tree.directory == GATEWAY) {
+        violations.extend(rooms::check(ROOMS, tree));
+    }
     violations.extend(files::check(&sources));
-    Ok(violations)
+    for Rule { list, found, check } in &rules {
+        if options.write {
+            let before = list.read(&top)?.len();
+            list.write(&top, found)?;
+            writeln!(out, "layers: {}: {before} before, {} now", list.file, found.len())?;
+        } else {
+            violations.extend(check(list, found, &list.read(&top)?));
+        }
+    }
+    for violation in &violations {
+        writeln!(out, "layers: {violation}")?;
+    }
+    if violations.is_empty() {
+        writeln!(out, "layers: every part uses only what stands below it")?;
+    }
+    Ok(violations.len())
+}
+
+fn rules(uses: &Uses<'_>) -> Vec<Rule> {
+    vec![Rule { list: circles::LIST, found: circles::find(uses), check: circles::check }]
+}
+
+/// Says where each exception comes from, and after a circle each use inside it.
+fn explain(rules: &[Rule], uses: &Uses<'_>, out: &mut impl Write) -> std::io::Result<()> {
+    for Rule { list, found, .. } in rules {
+        for (entry, (_, places)) in found {
+            writeln!(out, "{}: {entry}: {places}", list.file)?;
+            let files: Vec<&str> = entry.split(' ').collect();
+            for (from, used) in uses.iter().filter(|(from, _)| files.contains(from)) {
+                for (to, using) in used.iter().filter(|(to, _)| files.contains(to)) {
+                    writeln!(out, "    {from}:{} -> {to} `{}`", using.line, using.what)?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
