@@ -1,12 +1,13 @@
 //! `make layers`: does every part use only what stands below it (design §2)? Exit code 1, and one line for each place that does not.
 //!
 //! - [`crates`]: the packages of the workspace, asked of `cargo metadata`.
-//! - [`rooms`]: the top-level modules of the gateway.
+//! - [`rooms`]: the top-level modules of the gateway; [`arrows`]: the modules inside its large rooms.
 //! - [`circles`]: files that use one another. [`tree`] says which file uses which.
 //! - [`files`]: what every Rust file must look like.
 //!
 //! What is wrong today and tolerated stands in [`lists`] beside this program.
 
+mod arrows;
 mod circles;
 mod crates;
 mod files;
@@ -43,8 +44,28 @@ const ROOMS: &[&[&str]] = &[
 /// The sources of the gateway, from the top of the repository.
 const GATEWAY: &str = "services/gateway/src";
 
-/// The sources whose files and names are looked at.
-const CRATES: &[&str] = &[GATEWAY, "shared/auth/src", "shared/broker/src", "shared/protocol/src"];
+/// The sources whose files and names are looked at, and their rooms whose second level is.
+const CRATES: &[(&str, &[&str])] = &[
+    (
+        GATEWAY,
+        &[
+            "transport",
+            "session",
+            "hub",
+            "node",
+            "connection",
+            "http_session",
+            "receive",
+            "sockjs",
+            "forward",
+            "http",
+            "endpoints",
+        ],
+    ),
+    ("shared/auth/src", &[]),
+    ("shared/broker/src", &["redis"]),
+    ("shared/protocol/src", &[]),
+];
 
 /// Directories whose Rust files are looked at.
 const SOURCE_DIRECTORIES: &[&str] = &["services", "shared", "tests"];
@@ -91,8 +112,9 @@ fn repository() -> PathBuf {
 /// Does what the options say and returns the number of violations.
 fn run(options: &Options, out: &mut impl Write) -> std::io::Result<usize> {
     let top = options.top.clone().unwrap_or_else(repository);
-    let sources = source::read(&top, SOURCE_DIRECTORIES, CRATES)?;
-    let trees: Vec<Tree<'_>> = CRATES.iter().map(|directory| Tree::new(directory, &sources)).collect();
+    let directories: Vec<&str> = CRATES.iter().map(|(directory, _)| *directory).collect();
+    let sources = source::read(&top, SOURCE_DIRECTORIES, &directories)?;
+    let trees: Vec<Tree<'_>> = directories.iter().map(|directory| Tree::new(directory, &sources)).collect();
     let uses: Uses<'_> = trees.iter().flat_map(Tree::uses).collect();
     let rules = rules(&uses);
     if options.explain {
@@ -122,7 +144,11 @@ fn run(options: &Options, out: &mut impl Write) -> std::io::Result<usize> {
 }
 
 fn rules(uses: &Uses<'_>) -> Vec<Rule> {
-    vec![Rule { list: circles::LIST, found: circles::find(uses), check: circles::check }]
+    let arrows = CRATES.iter().flat_map(|(directory, rooms)| arrows::find(uses, directory, rooms)).collect();
+    vec![
+        Rule { list: circles::LIST, found: circles::find(uses), check: circles::check },
+        Rule { list: arrows::LIST, found: arrows, check: List::check },
+    ]
 }
 
 /// Says where each exception comes from, and after a circle each use inside it.
