@@ -3,6 +3,7 @@
 //! - [`crates`]: the packages of the workspace, asked of `cargo metadata`.
 //! - [`rooms`]: the top-level modules of the gateway; [`arrows`]: the modules inside its large rooms.
 //! - [`circles`]: files that use one another. [`tree`] says which file uses which.
+//! - [`double_names`]: type names that are defined more than once.
 //! - [`files`]: what every Rust file must look like.
 //!
 //! What is wrong today and tolerated stands in [`lists`] beside this program.
@@ -10,6 +11,7 @@
 mod arrows;
 mod circles;
 mod crates;
+mod double_names;
 mod files;
 mod lists;
 mod rooms;
@@ -116,7 +118,7 @@ fn run(options: &Options, out: &mut impl Write) -> std::io::Result<usize> {
     let sources = source::read(&top, SOURCE_DIRECTORIES, &directories)?;
     let trees: Vec<Tree<'_>> = directories.iter().map(|directory| Tree::new(directory, &sources)).collect();
     let uses: Uses<'_> = trees.iter().flat_map(Tree::uses).collect();
-    let rules = rules(&uses);
+    let rules = rules(&trees, &uses);
     if options.explain {
         explain(&rules, &uses, out)?;
     }
@@ -143,11 +145,12 @@ fn run(options: &Options, out: &mut impl Write) -> std::io::Result<usize> {
     Ok(violations.len())
 }
 
-fn rules(uses: &Uses<'_>) -> Vec<Rule> {
+fn rules(trees: &[Tree<'_>], uses: &Uses<'_>) -> Vec<Rule> {
     let arrows = CRATES.iter().flat_map(|(directory, rooms)| arrows::find(uses, directory, rooms)).collect();
     vec![
         Rule { list: circles::LIST, found: circles::find(uses), check: circles::check },
         Rule { list: arrows::LIST, found: arrows, check: List::check },
+        Rule { list: double_names::LIST, found: double_names::find(trees), check: List::check },
     ]
 }
 
