@@ -16,7 +16,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const SESSIONS_PER_SECOND: f64 = 100.0;
 
 /// Ends all sessions with 3001, and waits until they are gone or `http.shutdown_timeout` is over after the last was told.
-/// `stop_accepting` closes the doors while connections go on.
+/// `stop_accepting` closes the listeners while connections go on.
 pub async fn drain(node: &Arc<Node>, stop_accepting: impl Future<Output = ()>) {
     node.begin_leaving();
     let grace = node.settings.drain.grace;

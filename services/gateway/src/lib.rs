@@ -8,7 +8,7 @@
 //! | `main`, [`cli`] | the command: serve, check, token, version |
 //! | [`server`] | listeners, workers, the table of routes |
 //! | [`conformance`] | `/echo` and others, for trying out |
-//! | [`transport`], [`api`], [`page`], [`health`] | the doors for clients, backends, people, operators |
+//! | [`transport`], [`api`], [`page`], [`health`] | the listeners for clients, backends, people, operators |
 //! | [`node`] | the broker and the workers; publishing |
 //! | [`hub`] | one per worker: channel → subscriptions; encode once, deliver |
 //! | [`session`], [`outbox`] | a client's protocol as a state machine; its waiting bytes |
@@ -72,7 +72,7 @@ pub use crate::{
         },
         handshake::Handshake,
     },
-    transport::{handler::Registration, sockjs::options::SockJs},
+    transport::{handler::HandlerRegistration, sockjs::options::SockJs},
 };
 
 /// Path of the client protocol over WebSocket.
@@ -176,7 +176,7 @@ impl Gorani {
     pub fn handler<H: WebSocketHandler>(
         mut self,
         path: impl Into<String>,
-        registration: impl Into<Registration<H>>,
+        registration: impl Into<HandlerRegistration<H>>,
     ) -> Self {
         let registration = registration.into();
         let sockjs = registration.sockjs_options().cloned();
@@ -237,7 +237,7 @@ impl Gorani {
         for served in self.endpoints {
             served.enter(&node, &mut endpoints)?;
         }
-        let Listening { address, handle, doors, server } =
+        let Listening { address, handle, listeners, server } =
             server::start(node.clone(), Arc::new(endpoints), limits)?;
         if node.settings.http.address.port() == 0 {
             node.advertise(address).await;
@@ -251,7 +251,7 @@ impl Gorani {
         }
         // The server carries the stop out itself, so it must go on being polled meanwhile.
         let stop = async {
-            drain::drain(&node, doors.close()).await;
+            drain::drain(&node, listeners.close()).await;
             handle.stop(true).await;
             node.retire().await;
         };

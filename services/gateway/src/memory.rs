@@ -16,7 +16,7 @@ use std::sync::{
 
 use bytes::{Bytes, BytesMut};
 
-use self::{holders::Held, largest::LargestHolders};
+use self::{holders::HeldBytes, largest::LargestHolders};
 
 /// Replies from this size on hold a permit; smaller ones are bounded by the outbox they wait in.
 pub const LARGE_REPLY_BYTES: usize = 64 * 1024;
@@ -77,9 +77,9 @@ impl MemoryBudget {
     }
 
     /// Bytes in large outboxes, unfinished input and bodies.
-    pub fn held(&self) -> Held {
+    pub fn held(&self) -> HeldBytes {
         let bytes = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
-        Held { outboxes: bytes(&self.outboxes), input: bytes(&self.input), bodies: bytes(&self.bodies) }
+        HeldBytes { outboxes: bytes(&self.outboxes), input: bytes(&self.input), bodies: bytes(&self.bodies) }
     }
 
     /// Bytes that large replies hold, from the read until they are written.
@@ -120,7 +120,7 @@ impl MemoryBudget {
     }
 
     /// A worker's holders hold `to` where they held `from`.
-    pub fn change_held(&self, from: Held, to: Held) {
+    pub fn change_held(&self, from: HeldBytes, to: HeldBytes) {
         change(&self.outboxes, from.outboxes, to.outboxes);
         change(&self.input, from.input, to.input);
         change(&self.bodies, from.bodies, to.bodies);
@@ -290,15 +290,15 @@ mod tests {
     #[test]
     fn an_exhausted_budget_refuses_large_replies() {
         let budget = Arc::new(MemoryBudget::new(1000, 1000));
-        let held = Held { outboxes: 500, input: 300, bodies: 90 };
-        budget.change_held(Held::default(), held);
+        let held = HeldBytes { outboxes: 500, input: 300, bodies: 90 };
+        budget.change_held(HeldBytes::default(), held);
         budget.set_broker(100, 9);
         assert!(!budget.is_exhausted());
         budget.set_broker(100, 10);
         assert!(budget.is_exhausted());
         assert_eq!(budget.excess_bytes(), 1);
         assert!(budget.try_reply(1).is_none());
-        budget.change_held(held, Held::default());
+        budget.change_held(held, HeldBytes::default());
         assert!(budget.try_reply(1).is_some());
     }
 
@@ -306,7 +306,7 @@ mod tests {
     fn a_full_broker_leaves_a_quarter_of_the_budget_to_clients() {
         let budget = Arc::new(MemoryBudget::new(1000, 1000));
         budget.set_broker(5000, 5000);
-        let held = |outboxes| Held { outboxes, ..Held::default() };
+        let held = |outboxes| HeldBytes { outboxes, ..HeldBytes::default() };
         budget.change_held(held(0), held(249));
         assert!(!budget.is_exhausted());
         budget.change_held(held(249), held(250));

@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 
-use self::queue::{Chunk, Queue};
+use self::queue::{OutboxChunk, OutboxQueue};
 use crate::{
     disconnect::Disconnect,
     memory::holders::{OUTBOX_BYTES, list},
@@ -25,8 +25,8 @@ use crate::{
 
 /// What a session's writer finds when it looks: bytes to write, an order to end, or neither.
 #[derive(Debug, Default)]
-struct State {
-    queue: Queue,
+struct OutboxState {
+    queue: OutboxQueue,
     bytes: usize,
     limit_bytes: usize,
     /// The front chunk, or one that it belongs to, is partly on the wire: it must be finished whatever happens.
@@ -50,7 +50,7 @@ struct State {
 
 /// Bytes ready for the wire, shared by the hub and the connection's actor. Cloning shares.
 #[derive(Debug, Clone, Default)]
-pub struct Outbox(Rc<RefCell<State>>);
+pub struct Outbox(Rc<RefCell<OutboxState>>);
 
 /// The outbox is over its limit; the connection is to be closed as a slow consumer ([`Disconnect::SLOW`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub struct Overflow;
 impl Outbox {
     /// An empty outbox that takes up to `limit_bytes` at a time.
     pub fn new(limit_bytes: usize) -> Self {
-        Self(Rc::new(RefCell::new(State { limit_bytes, ..State::default() })))
+        Self(Rc::new(RefCell::new(OutboxState { limit_bytes, ..OutboxState::default() })))
     }
 
     /// Puts bytes in line and wakes the writer if it had nothing to do.
@@ -114,7 +114,7 @@ impl Outbox {
     }
 
     /// Lists the outbox among the holders of memory, once it is a large one.
-    fn list(&self, mut state: RefMut<'_, State>) {
+    fn list(&self, mut state: RefMut<'_, OutboxState>) {
         if state.bytes >= OUTBOX_BYTES && !state.is_listed {
             state.is_listed = true;
             drop(state);
@@ -205,7 +205,7 @@ impl Outbox {
     /// Takes the oldest chunk out, for transports that do not write to a socket themselves.
     pub fn pop(&self) -> Option<Bytes> {
         let mut state = self.0.borrow_mut();
-        let Chunk { bytes: chunk, is_joined } = state.queue.pop()?;
+        let OutboxChunk { bytes: chunk, is_joined } = state.queue.pop()?;
         state.bytes -= chunk.len();
         state.written += chunk.len() as u64;
         state.exempt_bytes = state.exempt_bytes.saturating_sub(chunk.len());
@@ -215,7 +215,7 @@ impl Outbox {
     }
 }
 
-impl State {
+impl OutboxState {
     /// Waking only marks a task of this thread as ready; nothing of it runs before this borrow has ended.
     fn wake(&mut self) {
         if let Some(waker) = &self.waker

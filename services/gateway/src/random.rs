@@ -6,15 +6,15 @@ use std::convert::Infallible;
 use rand::{Rng as _, TryRng};
 
 /// The generator of this thread.
-pub fn rng() -> Chance {
-    Chance
+pub fn rng() -> NodeRng {
+    NodeRng
 }
 
 /// See [`rng`].
 #[derive(Debug, Clone, Copy)]
-pub struct Chance;
+pub struct NodeRng;
 
-impl TryRng for Chance {
+impl TryRng for NodeRng {
     type Error = Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {

@@ -6,11 +6,11 @@
 mod accepted;
 mod chunk;
 mod detaching;
-mod doors;
 mod http2;
 mod http_io;
 mod idle;
 mod limits;
+mod listeners;
 mod request;
 mod response_stream;
 mod slots;
@@ -34,14 +34,14 @@ use actix_web::{
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-pub use self::{doors::Doors, limits::ConnectionLimits};
+pub use self::{limits::ConnectionLimits, listeners::Listeners};
 use crate::{
     api, health,
     hub::worker::Worker,
     node::Node,
     page,
     server::{
-        accepted::{Accepted, OnAccepted},
+        accepted::{AcceptedConnection, OnAccepted},
         detaching::Detaching,
         http_io::Times,
         slots::Slots,
@@ -49,12 +49,13 @@ use crate::{
     },
     settings::Settings,
     transport::{
-        endpoint::Refused,
+        endpoint::EndpointRefused,
         endpoints::Endpoints,
-        forward::{self, Forwarding},
-        held::{directory::Directory, opening::Local},
-        http, sockjs,
-        websocket::upgrade::{Answer, Upgrades, parse},
+        forward::{self, Forwarder},
+        http,
+        http_session::{new_session::WorkerContext, registry::HttpSessionRegistry},
+        sockjs,
+        websocket::upgrade::{HandshakeAnswer, Upgrades, parse},
     },
 };
 
@@ -76,7 +77,7 @@ pub struct Listening {
     /// To stop it.
     pub handle: ServerHandle,
     /// To stop accepting before that.
-    pub doors: Doors,
+    pub listeners: Listeners,
     /// Ends when it has stopped.
     pub server: Server,
 }
@@ -133,7 +134,7 @@ macro_rules! http_service {
                         }
                         let mut stream = io.into_inner();
                         if stream.accepted().slot.is_reserved() {
-                            let full = Refused::Status(503, under_way::FULL.to_owned());
+                            let full = EndpointRefused::Status(503, under_way::FULL.to_owned());
                             upgrades.refuse(stream, &full).await;
                         } else {
                             stream.accepted_mut().slot.settle();
@@ -172,9 +173,9 @@ pub fn start(
     let address = listener.local_addr().map_err(failed)?;
     let mut listening = vec![listener.try_clone().map_err(failed)?];
     let tls = if settings.tls.is_on() { Some(tls::config(&settings.tls)?) } else { None };
-    let directory = Arc::new(Directory::new(node.id.clone()));
-    let forwarded = Arc::<forward::Shared>::default();
-    node.spawn(forward::claims::keep(node.clone(), forwarded.clone(), directory.clone()));
+    let registry = Arc::new(HttpSessionRegistry::new(node.id.clone()));
+    let forwarded = Arc::<forward::ForwardState>::default();
+    node.spawn(forward::session_claims::keep(node.clone(), forwarded.clone(), registry.clone()));
     let builder = Server::build()
         .workers(settings.worker_count())
         // A worker at this limit accepts nothing at all; [`Slots`] bound connections instead, and refuse those over it.
@@ -184,13 +185,13 @@ pub fn start(
     let builder = stomp::add(builder, &node, limits, &mut listening)?;
     let server = match tls {
         None => builder.listen("http", listener, move || {
-            let upgrades = upgrades(&node, &directory, &forwarded, &endpoints, false);
+            let upgrades = upgrades(&node, &registry, &forwarded, &endpoints, false);
             let (accepting, slots) = (node.clone(), own_slots(&node, limits));
             let times = Rc::new(Times::new(&node.settings.http));
-            let service =
-                http_service!(node, endpoints, upgrades, Accepted).map_err(|error| error.to_string());
+            let service = http_service!(node, endpoints, upgrades, AcceptedConnection)
+                .map_err(|error| error.to_string());
             fn_service(move |stream: TcpStream| {
-                let accepted = Accepted::take(stream, &slots, &accepting.settings.http);
+                let accepted = AcceptedConnection::take(stream, &slots, &accepting.settings.http);
                 let accepted = accepted.map(|accepted| of_http(accepted, &times));
                 std::future::ready(accepted.ok_or_else(|| DRAINING.to_owned()))
             })
@@ -199,14 +200,14 @@ pub fn start(
         Some(config) => {
             let acceptor = TlsAcceptor::from(Arc::new(config));
             builder.listen("https", listener, move || {
-                let upgrades = upgrades(&node, &directory, &forwarded, &endpoints, true);
+                let upgrades = upgrades(&node, &registry, &forwarded, &endpoints, true);
                 let (accepting, slots) = (node.clone(), own_slots(&node, limits));
                 let times = Rc::new(Times::new(&node.settings.http));
-                let service =
-                    http_service!(node, endpoints, upgrades, tls::Stream).map_err(|error| error.to_string());
+                let service = http_service!(node, endpoints, upgrades, tls::TlsConnection)
+                    .map_err(|error| error.to_string());
                 let acceptor = acceptor.clone();
                 fn_service(move |stream: TcpStream| {
-                    let accepted = Accepted::take(stream, &slots, &accepting.settings.http);
+                    let accepted = AcceptedConnection::take(stream, &slots, &accepting.settings.http);
                     let (acceptor, times) = (acceptor.clone(), times.clone());
                     async move {
                         let accepted = accepted.ok_or_else(|| DRAINING.to_owned())?;
@@ -220,8 +221,8 @@ pub fn start(
     }
     .map_err(failed)?
     .run();
-    let doors = Doors::new(listening, server.handle());
-    Ok(Listening { address, handle: server.handle(), doors, server })
+    let listeners = Listeners::new(listening, server.handle());
+    Ok(Listening { address, handle: server.handle(), listeners, server })
 }
 
 /// Why a connection that came through a closing door is dropped.
@@ -235,14 +236,15 @@ fn of_http<T: OnAccepted>(stream: T, times: &Rc<Times>) -> (Detaching<T>, Protoc
 
 fn upgrades(
     node: &Arc<Node>,
-    directory: &Arc<Directory>,
-    forwarded: &Arc<forward::Shared>,
+    registry: &Arc<HttpSessionRegistry>,
+    forwarded: &Arc<forward::ForwardState>,
     endpoints: &Arc<Endpoints>,
     is_secure: bool,
 ) -> Upgrades {
-    let forwarding = Rc::new(Forwarding::new(node.clone(), forwarded.clone()));
+    let forwarder = Rc::new(Forwarder::new(node.clone(), forwarded.clone()));
     let worker = own_worker(node);
-    let local = Local { node: node.clone(), worker, directory: directory.clone(), forwarding, is_secure };
+    let local =
+        WorkerContext { node: node.clone(), worker, registry: registry.clone(), forwarder, is_secure };
     Upgrades { local, endpoints: endpoints.clone() }
 }
 
@@ -257,8 +259,8 @@ fn own_slots(node: &Arc<Node>, limits: ConnectionLimits) -> Rc<Slots> {
 }
 
 /// All that the node serves over HTTP.
-fn routes(config: &mut ServiceConfig, endpoints: &Arc<Endpoints>, local: &Local) {
-    let Local { node, worker, .. } = local;
+fn routes(config: &mut ServiceConfig, endpoints: &Arc<Endpoints>, local: &WorkerContext) {
+    let WorkerContext { node, worker, .. } = local;
     config
         .app_data(web::Data::from(node.clone()))
         .app_data(web::Data::new(worker.clone()))
@@ -282,10 +284,13 @@ fn routes(config: &mut ServiceConfig, endpoints: &Arc<Endpoints>, local: &Local)
 /// A WebSocket's path, asked for without a WebSocket: says what is missing.
 async fn not_upgraded(request: HttpRequest) -> HttpResponse {
     let refusal = match parse(request.method().as_str(), request.version(), request.headers()) {
-        Err(refusal) => Refused::Protocol(refusal),
-        Ok(_) => Refused::Status(400, "the upgrade was not asked for on a connection of its own".to_owned()),
+        Err(refusal) => EndpointRefused::Protocol(refusal),
+        Ok(_) => EndpointRefused::Status(
+            400,
+            "the upgrade was not asked for on a connection of its own".to_owned(),
+        ),
     };
-    let answer = Answer::of(&refusal);
+    let answer = HandshakeAnswer::of(&refusal);
     let status = actix_web::http::StatusCode::from_u16(answer.status).unwrap_or_default();
     let mut response = HttpResponse::build(status);
     for header in answer.headers {

@@ -12,9 +12,9 @@ mod actions;
 pub mod client;
 pub mod handler;
 pub mod handshake;
+mod input_budget;
 pub mod login_limit;
 pub mod position;
-mod step;
 pub mod stomp;
 pub mod uni;
 

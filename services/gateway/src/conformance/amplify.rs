@@ -2,7 +2,7 @@
 
 use crate::{
     session::handler::{HandlerResult, SessionHandle, WebSocketHandler},
-    transport::{handler::Registration, sockjs::options::SockJs},
+    transport::{handler::HandlerRegistration, sockjs::options::SockJs},
 };
 
 /// Where it is served.
@@ -17,8 +17,8 @@ pub struct Amplify;
 
 impl Amplify {
     /// As it is served.
-    pub fn registration(sockjs: SockJs) -> Registration<Self> {
-        Registration::new(Self::default).name("amplify").sockjs(sockjs)
+    pub fn registration(sockjs: SockJs) -> HandlerRegistration<Self> {
+        HandlerRegistration::new(Self::default).name("amplify").sockjs(sockjs)
     }
 }
 

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::{
     disconnect::Disconnect,
     session::handler::{HandlerResult, SessionHandle, WebSocketHandler},
-    transport::{handler::Registration, sockjs::options::SockJs},
+    transport::{handler::HandlerRegistration, sockjs::options::SockJs},
 };
 
 /// Where it is served.
@@ -24,9 +24,9 @@ pub struct Broadcast {
 
 impl Broadcast {
     /// As it is served.
-    pub fn registration(sockjs: SockJs) -> Registration<Self> {
+    pub fn registration(sockjs: SockJs) -> HandlerRegistration<Self> {
         let room = Room::default();
-        Registration::new(move || Self { room: room.clone() }).name("broadcast").sockjs(sockjs)
+        HandlerRegistration::new(move || Self { room: room.clone() }).name("broadcast").sockjs(sockjs)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     session::handler::{HandlerResult, SessionHandle, WebSocketHandler},
-    transport::{handler::Registration, sockjs::options::SockJs},
+    transport::{handler::HandlerRegistration, sockjs::options::SockJs},
 };
 
 /// Where it is served.
@@ -14,8 +14,8 @@ pub struct Close;
 
 impl Close {
     /// As it is served.
-    pub fn registration(sockjs: SockJs) -> Registration<Self> {
-        Registration::new(Self::default).name("close").sockjs(sockjs)
+    pub fn registration(sockjs: SockJs) -> HandlerRegistration<Self> {
+        HandlerRegistration::new(Self::default).name("close").sockjs(sockjs)
     }
 }
 

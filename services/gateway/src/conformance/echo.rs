@@ -2,7 +2,7 @@
 
 use crate::{
     session::handler::{HandlerResult, SessionHandle, WebSocketHandler},
-    transport::handler::Registration,
+    transport::handler::HandlerRegistration,
 };
 
 /// Where it is served.
@@ -26,8 +26,8 @@ pub struct Echo;
 
 impl Echo {
     /// As it is served: for clients from anywhere, with messages of any size that the suites send.
-    pub fn registration() -> Registration<Self> {
-        Registration::new(Self::default)
+    pub fn registration() -> HandlerRegistration<Self> {
+        HandlerRegistration::new(Self::default)
             .name("echo")
             .message_max_bytes(MESSAGE_MAX_BYTES)
             .outbox_max_bytes(OUTBOX_MAX_BYTES)

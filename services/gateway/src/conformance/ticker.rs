@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     disconnect::Disconnect,
     session::handler::{HandlerResult, SessionHandle, WebSocketHandler},
-    transport::{handler::Registration, sockjs::options::SockJs},
+    transport::{handler::HandlerRegistration, sockjs::options::SockJs},
 };
 
 /// Where it is served.
@@ -21,8 +21,8 @@ pub struct Ticker {
 
 impl Ticker {
     /// As it is served.
-    pub fn registration(sockjs: SockJs) -> Registration<Self> {
-        Registration::new(Self::default).name("ticker").sockjs(sockjs)
+    pub fn registration(sockjs: SockJs) -> HandlerRegistration<Self> {
+        HandlerRegistration::new(Self::default).name("ticker").sockjs(sockjs)
     }
 }
 

@@ -10,8 +10,8 @@ use crate::{
     hub::worker::Worker,
     memory::{
         LARGE_REPLY_BYTES, ReplyPermit,
-        holders::{self, Candidate, Held},
-        largest::Turn,
+        holders::{self, Candidate, HeldBytes},
+        largest::ShedTurn,
     },
 };
 
@@ -21,7 +21,7 @@ const SURVEY_EVERY: Duration = Duration::from_millis(200);
 impl Worker {
     /// Keeps the budget, for ever.
     pub(super) async fn keep_memory(self: Rc<Self>) {
-        let mut published = Held::default();
+        let mut published = HeldBytes::default();
         let mut refused = 0;
         loop {
             tokio::time::sleep(SURVEY_EVERY).await;
@@ -30,7 +30,7 @@ impl Worker {
     }
 
     /// One survey. `published` is what the budget knows of this worker, `refused` how many large replies were refused before.
-    fn survey_memory(&self, published: &mut Held, refused: &mut u64) {
+    fn survey_memory(&self, published: &mut HeldBytes, refused: &mut u64) {
         let broker = self.broker.stats();
         self.memory.set_broker(broker.memory_bytes, broker.pending_bytes);
         let mut survey = holders::survey();
@@ -67,18 +67,18 @@ impl Worker {
         }
     }
 
-    fn publish_memory(&self, published: &mut Held, held: Held) {
+    fn publish_memory(&self, published: &mut HeldBytes, held: HeldBytes) {
         self.memory.change_held(*published, held);
         *published = held;
     }
 
     /// Ends those of this worker's holders that are among the largest of the node, until these have given back `bytes`.
     /// Returns how many there were and what they give back.
-    fn end_largest(&self, node: &mut Turn<'_>, own: &[Candidate], bytes: usize) -> (usize, Held) {
+    fn end_largest(&self, node: &mut ShedTurn<'_>, own: &[Candidate], bytes: usize) -> (usize, HeldBytes) {
         let sizes: Vec<usize> = own.iter().map(Candidate::bytes).collect();
         let count = node.report(self.index, &sizes, bytes, Instant::now());
         let given_back =
-            own.iter().take(count).map(Candidate::end).fold(Held::default(), |sum, held| sum + held);
+            own.iter().take(count).map(Candidate::end).fold(HeldBytes::default(), |sum, held| sum + held);
         self.memory.count_ended(count);
         (count, given_back)
     }

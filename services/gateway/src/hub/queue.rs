@@ -1,7 +1,7 @@
 //! Consumers of work queues on one worker: they take messages while their sessions have room, wait to be woken where there
 //! are none, and give back what a session leaves unacknowledged. `specs/stomp.md`, items 41 and 55.
 //!
-//! Between a session's errands and the broker's queues. What was taken is held here, by session, until it is acknowledged: no
+//! Between a session's actions and the broker's queues. What was taken is held here, by session, until it is acknowledged: no
 //! way in which a connection can end loses it. What the broker has for this worker and the worker does not hold is given back:
 //! see [`consumers`].
 

@@ -34,7 +34,7 @@ thread_local! {
 
 /// Bytes by what holds them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct HeldBytes {
     /// Outboxes.
     pub outboxes: usize,
     /// Unfinished messages, frames that wait, transactions.
@@ -43,7 +43,7 @@ pub struct Held {
     pub bodies: usize,
 }
 
-impl Held {
+impl HeldBytes {
     /// All of it.
     pub fn total(self) -> usize {
         self.outboxes.saturating_add(self.input).saturating_add(self.bodies)
@@ -54,7 +54,7 @@ impl Held {
     }
 }
 
-impl Add for Held {
+impl Add for HeldBytes {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
@@ -66,7 +66,7 @@ impl Add for Held {
     }
 }
 
-impl Sub for Held {
+impl Sub for HeldBytes {
     type Output = Self;
 
     fn sub(self, other: Self) -> Self {
@@ -79,9 +79,9 @@ impl Sub for Held {
 }
 
 /// Something of one client that holds memory and can be ended. Called on the thread that listed it.
-pub trait Holder {
+pub trait MemoryHolder {
     /// What it holds now; input and bodies below their thresholds count as nothing.
-    fn held(&self) -> Held;
+    fn held(&self) -> HeldBytes;
 
     /// Grows as its client reads what waits for it.
     fn written(&self) -> u64 {
@@ -103,31 +103,34 @@ pub trait Holder {
 }
 
 struct Listed {
-    holder: Weak<dyn Holder>,
+    holder: Weak<dyn MemoryHolder>,
     /// [`Holder::written`] at the last survey, and surveys since it changed.
     written: u64,
     stalled: u32,
 }
 
 /// Lists a holder.
-pub fn list<H: Holder + 'static>(holder: &Rc<H>) {
-    let listed =
-        Listed { holder: Rc::downgrade(holder) as Weak<dyn Holder>, written: holder.written(), stalled: 0 };
+pub fn list<H: MemoryHolder + 'static>(holder: &Rc<H>) {
+    let listed = Listed {
+        holder: Rc::downgrade(holder) as Weak<dyn MemoryHolder>,
+        written: holder.written(),
+        stalled: 0,
+    };
     HOLDERS.with_borrow_mut(|holders| holders.push(listed));
 }
 
 /// A holder that may be ended.
 pub struct Candidate {
-    held: Held,
-    holder: Rc<dyn Holder>,
+    held: HeldBytes,
+    holder: Rc<dyn MemoryHolder>,
 }
 
 /// The largest of many, largest first once it is sorted.
 #[derive(Default)]
-struct Top(Vec<Candidate>);
+struct LargestFirst(Vec<Candidate>);
 
-impl Top {
-    fn offer(&mut self, held: Held, holder: &Rc<dyn Holder>) {
+impl LargestFirst {
+    fn offer(&mut self, held: HeldBytes, holder: &Rc<dyn MemoryHolder>) {
         self.0.push(Candidate { held, holder: Rc::clone(holder) });
         if self.0.len() >= 4 * ENDED_AT_ONCE {
             self.shorten();
@@ -142,15 +145,15 @@ impl Top {
 
 /// What this thread's holders hold.
 #[derive(Default)]
-pub struct Survey {
+pub struct MemorySurvey {
     /// All of them together.
-    pub held: Held,
-    largest: Top,
-    stalled: Top,
+    pub held: HeldBytes,
+    largest: LargestFirst,
+    stalled: LargestFirst,
 }
 
-impl Survey {
-    fn add(&mut self, holder: &Rc<dyn Holder>, held: Held, stalled: u32) {
+impl MemorySurvey {
+    fn add(&mut self, holder: &Rc<dyn MemoryHolder>, held: HeldBytes, stalled: u32) {
         if holder.is_ended() {
             return;
         }
@@ -184,15 +187,15 @@ impl Candidate {
     }
 
     /// Ends it. Returns what it gives back.
-    pub fn end(&self) -> Held {
+    pub fn end(&self) -> HeldBytes {
         self.holder.end();
         self.held
     }
 }
 
 /// Adds up what this thread's holders hold: an upper bound, since a chunk that waits in many outboxes counts once for each.
-pub fn survey() -> Survey {
-    let mut survey = Survey::default();
+pub fn survey() -> MemorySurvey {
+    let mut survey = MemorySurvey::default();
     HOLDERS.with_borrow_mut(|holders| {
         holders.retain_mut(|listed| {
             let Some(holder) = listed.holder.upgrade() else { return false };
@@ -216,8 +219,8 @@ pub fn survey() -> Survey {
 }
 
 /// The same, after a [`survey`], with each shared chunk counted once. It samples the chunks, which costs more.
-pub fn exact_survey() -> Survey {
-    let mut survey = Survey::default();
+pub fn exact_survey() -> MemorySurvey {
+    let mut survey = MemorySurvey::default();
     // By address: outboxes that it waits in.
     let mut sharers: HashMap<usize, usize> = HashMap::new();
     HOLDERS.with_borrow(|holders| {
@@ -231,7 +234,7 @@ pub fn exact_survey() -> Survey {
                 sampled.add(bytes, if *sharers == 1 { bytes } else { 0 });
             });
             let held = holder.held();
-            survey.held = survey.held + Held { outboxes: sampled.own(held.outboxes), ..held };
+            survey.held = survey.held + HeldBytes { outboxes: sampled.own(held.outboxes), ..held };
         }
         for (holder, stalled) in alive() {
             let mut sampled = Sampled::default();
@@ -239,7 +242,7 @@ pub fn exact_survey() -> Survey {
                 sampled.add(bytes, bytes / sharers.get(&address).copied().unwrap_or(1).max(1));
             });
             let held = holder.held();
-            survey.add(&holder, Held { outboxes: sampled.own(held.outboxes), ..held }, stalled);
+            survey.add(&holder, HeldBytes { outboxes: sampled.own(held.outboxes), ..held }, stalled);
         }
     });
     survey.sorted()

@@ -12,26 +12,26 @@ use parking_lot::{Mutex, MutexGuard};
 const REPORT_LASTS: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-struct Report {
+struct HoldersReport {
     at: Instant,
     sizes_bytes: Vec<usize>,
 }
 
 /// What all workers reported last.
 #[derive(Debug, Default)]
-pub struct LargestHolders(Mutex<Vec<Option<Report>>>);
+pub struct LargestHolders(Mutex<Vec<Option<HoldersReport>>>);
 
 /// The turn of one worker: no other one decides meanwhile.
-pub struct Turn<'a>(MutexGuard<'a, Vec<Option<Report>>>);
+pub struct ShedTurn<'a>(MutexGuard<'a, Vec<Option<HoldersReport>>>);
 
 impl LargestHolders {
     /// Begins a worker's turn.
-    pub fn turn(&self) -> Turn<'_> {
-        Turn(self.0.lock())
+    pub fn turn(&self) -> ShedTurn<'_> {
+        ShedTurn(self.0.lock())
     }
 }
 
-impl Turn<'_> {
+impl ShedTurn<'_> {
     /// Takes the sizes of a worker's largest holders, largest first. Returns how many of them, from the first on, are among
     /// the largest of the node that hold `excess_bytes` together: those it is to end.
     pub fn report(
@@ -48,7 +48,7 @@ impl Turn<'_> {
         let count = if excess_bytes == 0 {
             0
         } else {
-            let fresh = |report: &&Report| now.saturating_duration_since(report.at) < REPORT_LASTS;
+            let fresh = |report: &&HoldersReport| now.saturating_duration_since(report.at) < REPORT_LASTS;
             let others = reports.iter().enumerate().filter(|(index, _)| *index != worker);
             let others = others.filter_map(|(_, report)| report.as_ref()).filter(fresh);
             let mut all: Vec<(usize, bool)> = others
@@ -67,7 +67,7 @@ impl Turn<'_> {
         };
         if let Some(report) = reports.get_mut(worker) {
             let remaining = sizes_bytes.get(count..).unwrap_or_default();
-            *report = Some(Report { at: now, sizes_bytes: remaining.to_vec() });
+            *report = Some(HoldersReport { at: now, sizes_bytes: remaining.to_vec() });
         }
         count
     }

@@ -1,4 +1,4 @@
-//! How far a node is on its way down. [`crate::drain`] moves it on; doors and health ask.
+//! How far a node is on its way down. [`crate::drain`] moves it on; listeners and health ask.
 
 use tokio::sync::watch;
 

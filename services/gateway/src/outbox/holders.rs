@@ -2,13 +2,13 @@
 
 use std::cell::RefCell;
 
-use super::{Outbox, State};
-use crate::memory::holders::{self, Held, Holder, INPUT_BYTES};
+use super::{Outbox, OutboxState};
+use crate::memory::holders::{self, HeldBytes, INPUT_BYTES, MemoryHolder};
 
-impl Holder for RefCell<State> {
-    fn held(&self) -> Held {
+impl MemoryHolder for RefCell<OutboxState> {
+    fn held(&self) -> HeldBytes {
         let state = self.borrow();
-        Held { outboxes: state.bytes, input: state.input_bytes as usize, bodies: 0 }
+        HeldBytes { outboxes: state.bytes, input: state.input_bytes as usize, bodies: 0 }
     }
 
     fn written(&self) -> u64 {
@@ -138,16 +138,16 @@ mod tests {
     fn unfinished_input_counts_from_its_threshold_on_and_ends_its_connection_but_is_never_stalled() {
         let outbox = Outbox::new(1 << 20);
         outbox.set_input(INPUT_BYTES - 1);
-        assert_eq!(survey().held, Held::default());
+        assert_eq!(survey().held, HeldBytes::default());
         outbox.set_input(50_000);
         outbox.set_input(60_000);
-        let expected = Held { input: 60_000, ..Held::default() };
+        let expected = HeldBytes { input: 60_000, ..HeldBytes::default() };
         assert_eq!((survey().held, exact_survey().held), (expected, expected));
         for _ in 0..=STALLED_SURVEYS {
             assert!(survey().stalled().is_empty(), "it keeps no reply from anybody");
         }
         outbox.set_input(0);
-        assert_eq!(survey().held, Held::default());
+        assert_eq!(survey().held, HeldBytes::default());
         outbox.set_input(INPUT_BYTES);
         survey().largest()[0].end();
         assert!(outbox.overflow().is_some());

@@ -12,7 +12,7 @@ const MANY: usize = 8;
 
 /// Bytes that leave in one piece.
 #[derive(Debug)]
-pub(super) struct Chunk {
+pub(super) struct OutboxChunk {
     pub(super) bytes: Bytes,
     /// The next chunk belongs to the same message: both leave, or neither.
     pub(super) is_joined: bool,
@@ -20,16 +20,16 @@ pub(super) struct Chunk {
 
 /// Chunks in order; none of them is empty.
 #[derive(Debug, Default)]
-pub(super) enum Queue {
+pub(super) enum OutboxQueue {
     #[default]
     Empty,
     /// One that belongs to no other.
     One(Bytes),
     /// At least one, after there were more.
-    Many(VecDeque<Chunk>),
+    Many(VecDeque<OutboxChunk>),
 }
 
-impl Queue {
+impl OutboxQueue {
     pub(super) fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
     }
@@ -37,26 +37,26 @@ impl Queue {
     pub(super) fn push(&mut self, bytes: Bytes, is_joined: bool) {
         match self {
             Self::Empty if !is_joined => *self = Self::One(bytes),
-            Self::Many(chunks) => chunks.push_back(Chunk { bytes, is_joined }),
+            Self::Many(chunks) => chunks.push_back(OutboxChunk { bytes, is_joined }),
             Self::Empty | Self::One(_) => {
                 // A message in two pieces is mostly alone, and small allocations are the cheap ones; others come in numbers.
                 let mut chunks = VecDeque::with_capacity(if is_joined { 2 } else { MANY });
                 if let Self::One(first) = std::mem::take(self) {
-                    chunks.push_back(Chunk { bytes: first, is_joined: false });
+                    chunks.push_back(OutboxChunk { bytes: first, is_joined: false });
                 }
-                chunks.push_back(Chunk { bytes, is_joined });
+                chunks.push_back(OutboxChunk { bytes, is_joined });
                 *self = Self::Many(chunks);
             }
         }
     }
 
-    pub(super) fn pop(&mut self) -> Option<Chunk> {
+    pub(super) fn pop(&mut self) -> Option<OutboxChunk> {
         match self {
             Self::Empty => None,
             Self::One(bytes) => {
                 let bytes = std::mem::take(bytes);
                 *self = Self::Empty;
-                Some(Chunk { bytes, is_joined: false })
+                Some(OutboxChunk { bytes, is_joined: false })
             }
             Self::Many(chunks) => {
                 let chunk = chunks.pop_front();

@@ -14,19 +14,19 @@ use tokio::{
 };
 
 use super::{
-    slots::{Slot, Slots},
+    slots::{ConnectionSlot, Slots},
     socket, tls,
 };
 use crate::{settings::HttpSettings, transport::endpoint::SocketAddresses};
 
 /// A TCP connection of this node.
-pub(super) struct Accepted {
+pub(super) struct AcceptedConnection {
     tcp: TcpStream,
     /// Its slot.
-    pub(super) slot: Slot,
+    pub(super) slot: ConnectionSlot,
 }
 
-impl Accepted {
+impl AcceptedConnection {
     /// Takes a connection in: sets its options and gives it a slot. `None`, and closed, when the node drains.
     pub(super) fn take(tcp: TcpStream, slots: &Rc<Slots>, settings: &HttpSettings) -> Option<Self> {
         let slot = slots.open(tcp.peer_addr().ok().map(|peer| peer.ip()))?;
@@ -49,7 +49,7 @@ impl Accepted {
     }
 }
 
-impl AsyncRead for Accepted {
+impl AsyncRead for AcceptedConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         task: &mut Context<'_>,
@@ -60,7 +60,7 @@ impl AsyncRead for Accepted {
     }
 }
 
-impl AsyncWrite for Accepted {
+impl AsyncWrite for AcceptedConnection {
     fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check(task)?;
         Pin::new(&mut self.tcp).poll_write(task, bytes)
@@ -91,21 +91,21 @@ impl AsyncWrite for Accepted {
 /// A stream on an accepted connection.
 pub(super) trait OnAccepted: AsyncRead + AsyncWrite + Unpin + 'static {
     /// The connection.
-    fn accepted(&self) -> &Accepted;
+    fn accepted(&self) -> &AcceptedConnection;
 
     /// The same, to change it.
-    fn accepted_mut(&mut self) -> &mut Accepted;
+    fn accepted_mut(&mut self) -> &mut AcceptedConnection;
 
     /// Ready when the peer's first bytes are there, which stay unread; false if it closed instead.
     fn poll_first(&mut self, task: &mut Context<'_>) -> Poll<io::Result<bool>>;
 }
 
-impl OnAccepted for Accepted {
-    fn accepted(&self) -> &Accepted {
+impl OnAccepted for AcceptedConnection {
+    fn accepted(&self) -> &AcceptedConnection {
         self
     }
 
-    fn accepted_mut(&mut self) -> &mut Accepted {
+    fn accepted_mut(&mut self) -> &mut AcceptedConnection {
         self
     }
 
@@ -116,12 +116,12 @@ impl OnAccepted for Accepted {
     }
 }
 
-impl OnAccepted for tls::Stream {
-    fn accepted(&self) -> &Accepted {
+impl OnAccepted for tls::TlsConnection {
+    fn accepted(&self) -> &AcceptedConnection {
         self.get_ref().0
     }
 
-    fn accepted_mut(&mut self) -> &mut Accepted {
+    fn accepted_mut(&mut self) -> &mut AcceptedConnection {
         self.get_mut().0
     }
 

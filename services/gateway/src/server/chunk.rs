@@ -20,7 +20,7 @@ const KEPT_PIECES: usize = 4;
 
 /// The part of a chunk that is not written yet.
 #[derive(Debug, Default)]
-pub(super) struct Chunk {
+pub(super) struct PendingChunk {
     size: [u8; SIZE_BYTES],
     /// Bytes of `size` that are not written, at its end.
     size_left: usize,
@@ -31,7 +31,7 @@ pub(super) struct Chunk {
     tail_left: usize,
 }
 
-impl Chunk {
+impl PendingChunk {
     /// The pieces, to fill an empty chunk before [`Chunk::begin`].
     pub(super) fn pieces_mut(&mut self) -> &mut VecDeque<Bytes> {
         &mut self.pieces
@@ -146,14 +146,14 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    fn chunk(pieces: &[&'static str], is_chunked: bool) -> Chunk {
-        let mut chunk = Chunk::default();
+    fn chunk(pieces: &[&'static str], is_chunked: bool) -> PendingChunk {
+        let mut chunk = PendingChunk::default();
         chunk.pieces_mut().extend(pieces.iter().map(|piece| Bytes::from_static(piece.as_bytes())));
         chunk.begin(is_chunked);
         chunk
     }
 
-    fn left(chunk: &Chunk) -> Vec<u8> {
+    fn left(chunk: &PendingChunk) -> Vec<u8> {
         let mut copied = Vec::new();
         chunk.copy_to(&mut copied);
         let sliced =
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn the_last_chunk_is_empty_and_http_1_0_has_none() {
         for (is_chunked, last) in [(true, LAST), (false, b"".as_slice())] {
-            let mut chunk = Chunk::default();
+            let mut chunk = PendingChunk::default();
             chunk.begin_last(is_chunked);
             assert_eq!(left(&chunk), last);
         }

@@ -17,7 +17,7 @@ use super::{
     http_io::{HttpIo, Times},
     response_stream::ResponseStream,
 };
-use crate::transport::held::detached::{Detachable, Detached};
+use crate::transport::http_session::detached::{Detachable, Detached};
 
 /// A connection of HTTP/1 until a response takes it over.
 pub(super) enum Detaching<T> {

@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::tls::Stream;
+use super::tls::TlsConnection;
 
 /// How ALPN names it.
 pub(super) const ALPN: &[u8] = b"h2";
@@ -20,7 +20,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 64 * 1024;
 
 /// Tells the client to use HTTP/1.1, and closes.
-pub(super) async fn refuse(mut stream: Stream) {
+pub(super) async fn refuse(mut stream: TlsConnection) {
     let told = tokio::time::timeout(LINGER, async {
         stream.write_all(&ANSWER).await?;
         stream.shutdown().await?;

@@ -24,10 +24,10 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 pub(super) use self::wait::Times;
 use self::{
-    end::End,
-    wait::{Awaited, Wait},
+    end::ConnectionEnd,
+    wait::{Awaited, ReadDeadline},
 };
-use super::request::Connection;
+use super::request::HttpConnection;
 
 /// Reads of what a client still sends to a connection that ends, in one turn.
 const DISCARDED_READS: usize = 8;
@@ -35,17 +35,17 @@ const DISCARDED_READS: usize = 8;
 /// A connection of HTTP/1.
 pub(super) struct HttpIo<T> {
     stream: T,
-    connection: Rc<Connection>,
+    connection: Rc<HttpConnection>,
     times: Rc<Times>,
     requests: RequestStream,
     /// The beginning of a line that may be an `Upgrade` list.
     held: Vec<u8>,
-    wait: Option<Wait>,
+    wait: Option<ReadDeadline>,
     /// The client has not taken all that was answered.
     is_write_blocked: bool,
     /// The client has sent its end.
     has_ended: bool,
-    end: Option<Box<End>>,
+    end: Option<Box<ConnectionEnd>>,
 }
 
 impl<T> HttpIo<T> {
@@ -74,7 +74,7 @@ impl<T> HttpIo<T> {
     }
 
     /// What the middleware says of the connection's end.
-    pub(super) fn connection(&self) -> Rc<Connection> {
+    pub(super) fn connection(&self) -> Rc<HttpConnection> {
         self.connection.clone()
     }
 
@@ -112,7 +112,7 @@ impl<T> HttpIo<T> {
         let times = &self.times;
         let wait = match &mut self.wait {
             Some(wait) if wait.is_for(awaited, heads) => wait,
-            other => other.insert(Wait::new(awaited, heads, times)),
+            other => other.insert(ReadDeadline::new(awaited, heads, times)),
         };
         ready!(wait.poll(task));
         self.wait = None;
@@ -139,7 +139,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> HttpIo<T> {
 
     /// Ends the connection after its last answer, so that the client can read it.
     pub(super) async fn close(mut self) {
-        let end = self.end.insert(Box::new(End::new(Vec::new(), self.times.linger)));
+        let end = self.end.insert(Box::new(ConnectionEnd::new(Vec::new(), self.times.linger)));
         let closed = std::future::poll_fn(|task| end.poll(&mut self.stream, task)).await;
         if let Err(error) = closed {
             tracing::debug!(%error, "a client went before its connection was closed");
@@ -220,7 +220,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for HttpIo<T> {
             return Poll::Ready(result);
         }
         let awaited = ready!(self.poll_overdue(task));
-        self.end = Some(Box::new(End::overdue(awaited, self.times.linger)));
+        self.end = Some(Box::new(ConnectionEnd::overdue(awaited, self.times.linger)));
         // For actix-http the client has ended: it comes to `poll_shutdown`.
         Poll::Ready(Ok(()))
     }
@@ -255,7 +255,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HttpIo<T> {
         let this = &mut *self;
         if this.end.is_none() && this.requests.complete_heads() > 0 && this.awaited() == Some(Awaited::Head) {
             // `http.keep_alive` is over before `http.request_timeout`.
-            this.end = Some(Box::new(End::overdue(Awaited::Head, this.times.linger)));
+            this.end = Some(Box::new(ConnectionEnd::overdue(Awaited::Head, this.times.linger)));
         }
         match &mut this.end {
             Some(end) => end.poll(&mut this.stream, task),

@@ -33,11 +33,11 @@ use actix_web::{
 use gorani_protocol::http1::HEAD_METHOD;
 
 use self::body::{BodyState, TimedBody};
-pub(super) use self::connection::{Answering, Connection};
+pub(super) use self::connection::{HttpConnection, RequestInProgress};
 use crate::{
     disconnect::ErrorCode,
     node::Node,
-    transport::{endpoints::Endpoints, head, http::refusal::Refusal, websocket::upgrade::header_bytes},
+    transport::{endpoints::Endpoints, head, http::refusal::HttpRefusal, websocket::upgrade::header_bytes},
 };
 
 /// When a request may be tried again for which there was no memory: the largest holder is ended long before.
@@ -54,7 +54,7 @@ pub(super) async fn check(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let settings = &node.settings.http;
-    let connection = request.conn_data::<Rc<Connection>>().cloned();
+    let connection = request.conn_data::<Rc<HttpConnection>>().cloned();
     if let Some(connection) = &connection
         && connection.is_closing()
     {
@@ -117,14 +117,14 @@ fn refusal(
     body: &BodyState,
 ) -> Option<HttpResponse> {
     if header_bytes(request.uri(), request.headers()) > node.settings.http.header_max_bytes {
-        let refusal = Refusal::new(ErrorCode::LIMIT_EXCEEDED, "the request's headers are too large")
+        let refusal = HttpRefusal::new(ErrorCode::LIMIT_EXCEEDED, "the request's headers are too large")
             .with_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
         let mut response = refusal.response();
         response.head_mut().set_connection_type(ConnectionType::Close);
         return Some(response);
     }
     if body.is_unread() && is_encoded(request.headers()) {
-        let refusal = Refusal::bad_request("a body is taken as it is: content-encoding must be identity")
+        let refusal = HttpRefusal::bad_request("a body is taken as it is: content-encoding must be identity")
             .with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE)
             .with_reason("unsupported_content_encoding");
         let mut response = refusal.response();

@@ -18,8 +18,8 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{chunk::Chunk, http_io::Times};
-use crate::transport::held::pipe::PipeReader;
+use super::{chunk::PendingChunk, http_io::Times};
+use crate::transport::http_session::pipe::PipeReader;
 
 /// Bytes of one read of what is forgotten.
 const DISCARDED_BYTES: usize = 1024;
@@ -38,7 +38,7 @@ pub(super) struct ResponseStream {
     is_chunked: bool,
     times: Rc<Times>,
     /// The chunk that is being written.
-    chunk: Chunk,
+    chunk: PendingChunk,
     /// Something was written since the last flush of a buffering stream (TLS).
     needs_flush: bool,
     /// The last bytes are in `chunk`, or written.
@@ -53,7 +53,7 @@ impl ResponseStream {
             pipe,
             is_chunked,
             times,
-            chunk: Chunk::default(),
+            chunk: PendingChunk::default(),
             needs_flush: false,
             is_last: false,
             end: None,
@@ -130,7 +130,7 @@ impl ResponseStream {
 
 /// Writes of a chunk what the stream takes: small pieces together, large ones from where they are.
 fn poll_chunk<T: AsyncWrite + Unpin>(
-    chunk: &Chunk,
+    chunk: &PendingChunk,
     stream: &mut T,
     task: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {

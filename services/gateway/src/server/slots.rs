@@ -72,7 +72,7 @@ impl Slots {
 
     /// A slot for a connection that was accepted from `peer`; `None` when the node drains. Closes others where a bound is
     /// reached.
-    pub(super) fn open(self: &Rc<Self>, peer: Option<IpAddr>) -> Option<Slot> {
+    pub(super) fn open(self: &Rc<Self>, peer: Option<IpAddr>) -> Option<ConnectionSlot> {
         if self.is_draining.get() {
             return None;
         }
@@ -93,15 +93,15 @@ impl Slots {
             network,
             is_reserved,
             since: Instant::now(),
-            state: Cell::new(State::UnderWay),
+            state: Cell::new(SlotState::UnderWay),
             waker: RefCell::default(),
         });
         if is_reserved {
             self.reserved.borrow_mut().push(watched.clone());
         } else {
-            watched.state.set(State::New(self.new.borrow_mut().insert(network, watched.clone())));
+            watched.state.set(SlotState::New(self.new.borrow_mut().insert(network, watched.clone())));
         }
-        Some(Slot { slots: self.clone(), watched: Some(watched) })
+        Some(ConnectionSlot { slots: self.clone(), watched: Some(watched) })
     }
 
     /// What this worker has of a bound of the node.
@@ -203,12 +203,12 @@ impl Slots {
 }
 
 /// One accepted connection's slot, given back when dropped.
-pub(super) struct Slot {
+pub(super) struct ConnectionSlot {
     slots: Rc<Slots>,
     watched: Option<Rc<Watched>>,
 }
 
-impl Slot {
+impl ConnectionSlot {
     /// True when the connection is to be closed; else `task` is woken when that changes.
     pub(super) fn is_shed(&self, task: &Context<'_>) -> bool {
         self.watched.as_ref().is_some_and(|watched| watched.is_shed(task))
@@ -232,7 +232,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         if let Some(watched) = &self.watched {
             watched.close();
@@ -243,7 +243,7 @@ impl Drop for Slot {
 
 /// What a connection does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum SlotState {
     /// It has not come to its first request; its number among the new ones.
     New(u64),
     /// It waits for its next request; its number among those that do.
@@ -262,27 +262,27 @@ pub(super) struct Watched {
     network: Option<ClientNetwork>,
     pub(super) is_reserved: bool,
     since: Instant,
-    state: Cell<State>,
+    state: Cell<SlotState>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Watched {
     /// A request begins, which is over when the guard is dropped.
-    pub(super) fn begin(self: Rc<Self>) -> UnderWay {
-        if matches!(self.state.get(), State::New(_) | State::Kept(_)) {
-            self.forget(State::UnderWay);
+    pub(super) fn begin(self: Rc<Self>) -> RequestUnderWay {
+        if matches!(self.state.get(), SlotState::New(_) | SlotState::Kept(_)) {
+            self.forget(SlotState::UnderWay);
         }
-        UnderWay(self)
+        RequestUnderWay(self)
     }
 
     fn end(self: &Rc<Self>) {
-        if self.state.get() == State::UnderWay && !self.is_reserved {
-            self.state.set(State::Kept(self.slots.kept.borrow_mut().insert(None, self.clone())));
+        if self.state.get() == SlotState::UnderWay && !self.is_reserved {
+            self.state.set(SlotState::Kept(self.slots.kept.borrow_mut().insert(None, self.clone())));
         }
     }
 
     fn is_shed(&self, task: &Context<'_>) -> bool {
-        if self.state.get() == State::Shed {
+        if self.state.get() == SlotState::Shed {
             return true;
         }
         let mut waker = self.waker.borrow_mut();
@@ -293,7 +293,7 @@ impl Watched {
     }
 
     fn shed(&self, reason: Shed) {
-        self.forget(State::Shed);
+        self.forget(SlotState::Shed);
         self.slots.node.metrics.accept.count_shed(reason);
         tracing::debug!(?reason, network = self.network.map(tracing::field::display), "connection closed");
         if let Some(waker) = self.waker.take() {
@@ -302,26 +302,26 @@ impl Watched {
     }
 
     fn close(&self) {
-        self.forget(State::Closed);
+        self.forget(SlotState::Closed);
     }
 
     /// Takes it out of the list that it is in.
-    fn forget(&self, next: State) {
+    fn forget(&self, next: SlotState) {
         match self.state.replace(next) {
-            State::New(number) => self.slots.new.borrow_mut().remove(self.network, number),
-            State::Kept(number) => self.slots.kept.borrow_mut().remove(None, number),
-            State::UnderWay if self.is_reserved => {
+            SlotState::New(number) => self.slots.new.borrow_mut().remove(self.network, number),
+            SlotState::Kept(number) => self.slots.kept.borrow_mut().remove(None, number),
+            SlotState::UnderWay if self.is_reserved => {
                 self.slots.reserved.borrow_mut().retain(|other| !std::ptr::eq(&raw const **other, self));
             }
-            State::UnderWay | State::Shed | State::Closed => {}
+            SlotState::UnderWay | SlotState::Shed | SlotState::Closed => {}
         }
     }
 }
 
 /// A request that is under way on a connection.
-pub(super) struct UnderWay(Rc<Watched>);
+pub(super) struct RequestUnderWay(Rc<Watched>);
 
-impl Drop for UnderWay {
+impl Drop for RequestUnderWay {
     fn drop(&mut self) {
         self.0.end();
     }

@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     ConnectionLimits, ServerError,
-    accepted::{Accepted, OnAccepted},
+    accepted::{AcceptedConnection, OnAccepted},
     own_slots, own_worker,
     slots::Slots,
     socket::listen,
@@ -47,7 +47,7 @@ pub(super) fn add(
         config.alpn_protocols.clear();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         builder.listen("stomps", listener, move || {
-            let (door, acceptor) = (Door::new(&node, limits), acceptor.clone());
+            let (door, acceptor) = (StompListener::new(&node, limits), acceptor.clone());
             fn_service(move |stream: TcpStream| {
                 let (door, acceptor) = (door.clone(), acceptor.clone());
                 async move {
@@ -60,7 +60,7 @@ pub(super) fn add(
         })
     } else {
         builder.listen("stomp", listener, move || {
-            let door = Door::new(&node, limits);
+            let door = StompListener::new(&node, limits);
             fn_service(move |stream: TcpStream| {
                 let door = door.clone();
                 async move {
@@ -76,14 +76,14 @@ pub(super) fn add(
 }
 
 /// What the connections of one worker need.
-struct Door {
+struct StompListener {
     node: Arc<Node>,
     worker: Rc<Worker>,
     slots: Rc<Slots>,
     endpoint: StompEndpoint,
 }
 
-impl Door {
+impl StompListener {
     fn new(node: &Arc<Node>, limits: ConnectionLimits) -> Rc<Self> {
         Rc::new(Self {
             node: node.clone(),
@@ -94,8 +94,8 @@ impl Door {
     }
 
     /// Takes a connection in; `None`, and closed, where only health and metrics are served on new ones.
-    fn accept(&self, stream: TcpStream) -> Option<Accepted> {
-        let accepted = Accepted::take(stream, &self.slots, &self.node.settings.http)?;
+    fn accept(&self, stream: TcpStream) -> Option<AcceptedConnection> {
+        let accepted = AcceptedConnection::take(stream, &self.slots, &self.node.settings.http)?;
         (!accepted.slot.is_reserved()).then_some(accepted)
     }
 

@@ -9,11 +9,11 @@ use rustls::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{accepted::Accepted, http2};
+use super::{accepted::AcceptedConnection, http2};
 use crate::settings::TlsSettings;
 
 /// A TLS connection.
-pub(super) type Stream = TlsStream<Accepted>;
+pub(super) type TlsConnection = TlsStream<AcceptedConnection>;
 
 /// Time for a TLS handshake: a few round trips on a bad mobile line.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,7 +50,10 @@ pub(super) fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
 ///
 /// # Errors
 /// It fails or takes too long, or the connection has to make room for others: then it is over.
-pub(super) async fn accept(acceptor: &TlsAcceptor, stream: Accepted) -> Result<Stream, String> {
+pub(super) async fn accept(
+    acceptor: &TlsAcceptor,
+    stream: AcceptedConnection,
+) -> Result<TlsConnection, String> {
     let result = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(result) => result.map_err(|error| error.to_string()),
         Err(_) => Err("it took too long".to_owned()),
@@ -59,7 +62,10 @@ pub(super) async fn accept(acceptor: &TlsAcceptor, stream: Accepted) -> Result<S
 }
 
 /// The same for HTTP: refuses clients that speak HTTP/2 alone.
-pub(super) async fn accept_http(acceptor: &TlsAcceptor, stream: Accepted) -> Result<Stream, String> {
+pub(super) async fn accept_http(
+    acceptor: &TlsAcceptor,
+    stream: AcceptedConnection,
+) -> Result<TlsConnection, String> {
     let stream = accept(acceptor, stream).await?;
     if stream.get_ref().1.alpn_protocol() == Some(http2::ALPN) {
         http2::refuse(stream).await;

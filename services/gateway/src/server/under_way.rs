@@ -16,10 +16,10 @@ use actix_service::Service;
 use bytes::Bytes;
 
 use super::{
-    request::{Answering, Connection},
-    slots::{UnderWay, Watched},
+    request::{HttpConnection, RequestInProgress},
+    slots::{RequestUnderWay, Watched},
 };
-use crate::{disconnect::Disconnect, transport::http::refusal::Refusal};
+use crate::{disconnect::Disconnect, transport::http::refusal::HttpRefusal};
 
 /// Served when the node holds as many connections as it may.
 const RESERVED_PATHS: [&str; 3] = ["/health/live", "/health/ready", "/metrics"];
@@ -39,7 +39,7 @@ where
     let watched = request.conn_data::<Rc<Watched>>().cloned();
     let is_reserved = watched.as_ref().is_some_and(|watched| watched.is_reserved);
     let under_way = watched.map(Watched::begin);
-    let answering = request.conn_data::<Rc<Connection>>().cloned().map(Connection::answer);
+    let answering = request.conn_data::<Rc<HttpConnection>>().cloned().map(HttpConnection::answer);
     let is_served = !is_reserved || RESERVED_PATHS.contains(&request.path());
     let call = is_served.then(|| service.call(request));
     async move {
@@ -55,15 +55,15 @@ where
 }
 
 fn full() -> Response<BoxBody> {
-    let refusal = Refusal { message: FULL.into(), ..Refusal::from(Disconnect::CONNECTION_LIMIT) };
+    let refusal = HttpRefusal { message: FULL.into(), ..HttpRefusal::from(Disconnect::CONNECTION_LIMIT) };
     refusal.response().into()
 }
 
 /// A response's body; the request is under way until it is dropped.
 pub(super) struct WatchedBody {
     body: BoxBody,
-    _under_way: Option<UnderWay>,
-    _answering: Option<Answering>,
+    _under_way: Option<RequestUnderWay>,
+    _answering: Option<RequestInProgress>,
 }
 
 impl MessageBody for WatchedBody {

@@ -40,7 +40,8 @@ use self::{
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     session::{
-        Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket, login_limit::LoginLimit, step::Step,
+        Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket, input_budget::InputBudget,
+        login_limit::LoginLimit,
     },
 };
 
@@ -102,7 +103,7 @@ pub struct ClientSession {
     waiting_bytes: u32,
     /// Replies that are being written, the oldest first.
     large_replies: VecDeque<LargeReply>,
-    step: Step,
+    budget: InputBudget,
     errors: u32,
     clock: Clock,
     /// Until it is connected.
@@ -126,7 +127,7 @@ impl ClientSession {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             large_replies: VecDeque::new(),
-            step: Step::default(),
+            budget: InputBudget::default(),
             errors: 0,
             clock,
             login_limit: None,
@@ -219,7 +220,7 @@ impl Session for ClientSession {
         if lines.peek().is_none() {
             return self.close(Disconnect::BAD_REQUEST, actions);
         }
-        self.step.begin();
+        self.budget.begin();
         for line in lines {
             self.take_line(line, now, actions);
         }
@@ -266,7 +267,7 @@ impl Session for ClientSession {
     }
 
     fn has_more(&self) -> bool {
-        !self.large_replies.is_empty() || (self.step.is_over() && !self.waiting.is_empty())
+        !self.large_replies.is_empty() || (self.budget.is_over() && !self.waiting.is_empty())
     }
 
     fn input_bytes(&self) -> usize {
@@ -274,7 +275,7 @@ impl Session for ClientSession {
     }
 
     fn resume(&mut self, now: Now, actions: &mut Actions) {
-        self.step.begin();
+        self.budget.begin();
         if !self.write_large_reply(now, actions) || self.large_replies.is_empty() {
             self.run_waiting(now, actions);
         }

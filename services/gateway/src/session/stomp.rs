@@ -38,7 +38,7 @@ use crate::{
     disconnect::Disconnect,
     session::{
         Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket, client::policy::Policy,
-        login_limit::LoginLimit, step::Step,
+        input_budget::InputBudget, login_limit::LoginLimit,
     },
     settings::StompSettings,
 };
@@ -91,7 +91,7 @@ pub struct StompSession {
     waiting_bytes: usize,
     /// Recoveries that are being written, the oldest first.
     recovering: VecDeque<Recovering>,
-    step: Step,
+    budget: InputBudget,
     /// Bytes behind them that are not decoded: the step was over, or too many frames wait.
     undecoded: BytesMut,
     /// What came behind the waiting frames cannot be read.
@@ -129,7 +129,7 @@ impl StompSession {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             recovering: VecDeque::new(),
-            step: Step::default(),
+            budget: InputBudget::default(),
             undecoded: BytesMut::new(),
             unreadable: None,
             left_queues: Vec::new(),
@@ -180,9 +180,9 @@ impl StompSession {
     }
 
     fn run(&mut self, frame: Frame, now: Now, actions: &mut Actions) {
-        self.step.count(size_of_frame(&frame));
+        self.budget.count(size_of_frame(&frame));
         if frame.command.opens() || frame.headers.get("token").is_some() {
-            self.step.count_token();
+            self.budget.count_token();
         }
         let result = match (self.state, frame.command) {
             // Frames wait while the session enters.
@@ -249,7 +249,7 @@ impl Session for StompSession {
             Incoming::Binary(data) | Incoming::Part { data, .. } => data,
         };
         self.clock.hear(now);
-        self.step.begin();
+        self.budget.begin();
         if self.undecoded.is_empty() {
             self.decode(&mut bytes, now, actions);
         }
@@ -339,11 +339,11 @@ impl Session for StompSession {
     fn has_more(&self) -> bool {
         !self.recovering.is_empty()
             || (!self.undecoded.is_empty() && !self.is_blocked())
-            || (self.step.is_over() && !self.waiting.is_empty() && !self.has_to_wait())
+            || (self.budget.is_over() && !self.waiting.is_empty() && !self.has_to_wait())
     }
 
     fn resume(&mut self, now: Now, actions: &mut Actions) {
-        self.step.begin();
+        self.budget.begin();
         if !self.write_recovered(now, actions) {
             self.go_on(now, actions);
         }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
-    client::{ClientSession, TransportTraits, policy::Policy, receive::Admitted},
+    client::{ClientSession, TransportTraits, policy::Policy, receive::AdmittedReceiver},
     login_limit::LoginLimit,
     position::{Positions, Unrecovered},
 };
@@ -16,7 +16,7 @@ use crate::disconnect::{Disconnect, Refused};
 
 /// What a receiver asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wish {
+pub struct ReceiveQuery {
     /// Its connection token; empty for none.
     pub token: String,
     /// Channels besides those of the token.
@@ -29,11 +29,11 @@ pub struct Wish {
 
 /// A channel of a poll, with what it may read of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Readable {
+pub struct PollableChannel {
     /// The channel.
     pub channel: Arc<str>,
     /// The retention of its publications, or the reason why this receiver reads none.
-    pub retention: Result<Retention, Unreadable>,
+    pub retention: Result<Retention, NotPollable>,
     /// The positions that the receiver has reached; `None`: it did not say, or not so that it helps.
     pub since: Option<Position>,
     /// The position that it named is of no use already.
@@ -42,7 +42,7 @@ pub struct Readable {
 
 /// Why a channel cannot be polled. The reasons are stable: clients are told them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unreadable {
+pub enum NotPollable {
     /// It keeps no history (`history_size`, `history_ttl`).
     NoHistory,
     /// It keeps some, and its options let this receiver neither recover from it (`allow_recovery`) nor read it
@@ -50,7 +50,7 @@ pub enum Unreadable {
     NotAllowed,
 }
 
-impl Unreadable {
+impl NotPollable {
     /// As clients are told.
     pub fn reason(self) -> &'static str {
         match self {
@@ -64,7 +64,7 @@ impl Unreadable {
 pub struct UniSession {
     inner: ClientSession,
     /// Taken when the transport opens.
-    begin: Option<Begin>,
+    begin: Option<UniStart>,
     /// A poll's: how long it waits.
     patience: Option<Duration>,
     /// When that is over.
@@ -72,18 +72,18 @@ pub struct UniSession {
 }
 
 /// The beginning of a session.
-enum Begin {
+enum UniStart {
     /// Its token and channels are looked at when the transport opens.
-    Wish(Wish),
+    Wish(ReceiveQuery),
     /// They have been.
-    Admitted(Admitted),
+    Admitted(AdmittedReceiver),
 }
 
 impl UniSession {
     /// A session for a transport whose traits have a dialect for receivers.
-    pub fn new(policy: Arc<Policy>, traits: TransportTraits, wish: Wish, now: Now) -> Self {
+    pub fn new(policy: Arc<Policy>, traits: TransportTraits, receive_query: ReceiveQuery, now: Now) -> Self {
         let inner = ClientSession::new(policy, traits, now);
-        Self { inner, begin: Some(Begin::Wish(wish)), patience: None, until: None }
+        Self { inner, begin: Some(UniStart::Wish(receive_query)), patience: None, until: None }
     }
 
     /// The session of a poll, and what it may read of its channels. It has been let in already, so a poll that reads and then
@@ -94,15 +94,15 @@ impl UniSession {
     pub fn poll(
         policy: Arc<Policy>,
         traits: TransportTraits,
-        wish: &Wish,
+        receive_query: &ReceiveQuery,
         limit: Arc<dyn LoginLimit>,
         patience: Duration,
         now: Now,
-    ) -> Result<(Self, Vec<Readable>), Refused> {
+    ) -> Result<(Self, Vec<PollableChannel>), Refused> {
         let mut inner = ClientSession::new(policy, traits, now).with_login_limit(limit);
-        let admitted = inner.admit_receiver(wish, true, now)?;
+        let admitted = inner.admit_receiver(receive_query, true, now)?;
         let readable = inner.readable(&admitted);
-        let begin = Some(Begin::Admitted(admitted));
+        let begin = Some(UniStart::Admitted(admitted));
         Ok((Self { inner, begin, patience: Some(patience), until: None }, readable))
     }
 
@@ -118,8 +118,8 @@ impl Session for UniSession {
     fn opened(&mut self, now: Now, actions: &mut Actions) {
         self.until = self.patience.map(|patience| now.instant + patience);
         let admitted = match self.begin.take() {
-            Some(Begin::Wish(wish)) => self.inner.admit_receiver(&wish, false, now),
-            Some(Begin::Admitted(admitted)) => Ok(admitted),
+            Some(UniStart::Wish(receive_query)) => self.inner.admit_receiver(&receive_query, false, now),
+            Some(UniStart::Admitted(admitted)) => Ok(admitted),
             None => return,
         };
         self.inner.receive(admitted, now, actions);
@@ -167,7 +167,12 @@ impl Session for UniSession {
 ///
 /// # Errors
 /// The token or a channel is refused.
-pub fn check(policy: Arc<Policy>, wish: &Wish, limit: Arc<dyn LoginLimit>, now: Now) -> Result<(), Refused> {
+pub fn check(
+    policy: Arc<Policy>,
+    receive_query: &ReceiveQuery,
+    limit: Arc<dyn LoginLimit>,
+    now: Now,
+) -> Result<(), Refused> {
     let session = ClientSession::new(policy, TransportTraits::default(), now);
-    session.with_login_limit(limit).admit_receiver(wish, false, now).map(drop)
+    session.with_login_limit(limit).admit_receiver(receive_query, false, now).map(drop)
 }

@@ -28,8 +28,8 @@ use crate::{
     transport::{
         client::ClientEndpoint,
         endpoints::Endpoints,
-        forward::Forwarding,
-        held::{directory::Directory, opening::Local},
+        forward::Forwarder,
+        http_session::{new_session::WorkerContext, registry::HttpSessionRegistry},
         stomp::StompEndpoint,
         stomp_tcp,
         websocket::upgrade::Upgrades,
@@ -164,17 +164,17 @@ impl Process {
     }
 
     fn start_workers(&mut self, node: &Arc<Node>) {
-        let directory = Arc::new(Directory::new(node.id.clone()));
+        let registry = Arc::new(HttpSessionRegistry::new(node.id.clone()));
         let mut endpoints = Endpoints::default();
         endpoints.insert(CLIENT_PATH, Arc::new(ClientEndpoint(node.clone())));
         let endpoints = Arc::new(endpoints);
         for _ in 0..self.workers {
             let thread = Thread::new();
             let entered = thread.tasks.enter();
-            let local = Local {
+            let local = WorkerContext {
                 worker: node.start_worker(),
-                directory: directory.clone(),
-                forwarding: Rc::new(Forwarding::new(node.clone(), Arc::default())),
+                registry: registry.clone(),
+                forwarder: Rc::new(Forwarder::new(node.clone(), Arc::default())),
                 node: node.clone(),
                 is_secure: false,
             };

@@ -12,7 +12,7 @@ use crate::{
         client::{ClientSession, TransportTraits},
     },
     settings::SubprotocolChoice,
-    transport::endpoint::{Endpoint, Handshake, Refused},
+    transport::endpoint::{Endpoint, EndpointRefused, Handshake},
 };
 
 /// The query that asks for the transport's own pings.
@@ -53,7 +53,7 @@ impl Endpoint for ClientEndpoint {
         self.0.settings.client.outbox_max_bytes
     }
 
-    fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, Refused> {
+    fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, EndpointRefused> {
         let native_ping = handshake.query.split('&').any(|pair| pair == NATIVE_PING);
         let traits = TransportTraits { native_ping, ..TransportTraits::default() };
         let session = ClientSession::new(self.0.policy.clone(), traits, now);

@@ -21,14 +21,14 @@ pub struct SocketAddresses {
 
 /// Why an endpoint does not open a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refused {
+pub enum EndpointRefused {
     /// For a reason of the WebSocket protocol.
     Protocol(Refusal),
     /// For the endpoint's own reason: an HTTP status (4xx or 5xx) and a sentence.
     Status(u16, String),
 }
 
-impl From<Refusal> for Refused {
+impl From<Refusal> for EndpointRefused {
     fn from(refusal: Refusal) -> Self {
         Self::Protocol(refusal)
     }
@@ -71,10 +71,10 @@ pub trait Endpoint: Send + Sync + 'static {
     ///
     /// # Errors
     /// Whoever asks would not be let in.
-    fn principal(&self, _handshake: &Handshake) -> Result<Option<Arc<str>>, Refused> {
+    fn principal(&self, _handshake: &Handshake) -> Result<Option<Arc<str>>, EndpointRefused> {
         Ok(None)
     }
 
     /// Opens a session, or refuses.
-    fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, Refused>;
+    fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, EndpointRefused>;
 }

@@ -1,19 +1,19 @@
 //! Requests for sessions of other nodes: any balancer may send any request to any node. Design §5 ("No sticky sessions"),
 //! `specs/sockjs.md` items 37 to 43, decision record 21.
 //!
-//! A request that comes for a session of another node goes on to that node as it is, sealed ([`seal`]), and the answer comes
+//! A request that comes for a session of another node goes on to that node as it is, signed ([`signature`]), and the answer comes
 //! back chunk by chunk ([`wire`], [`body`]), no faster than the client takes it. Who gives up closes, and the other
-//! side sees it at once. The owner lets sealed requests in at its [`gate`]; whatever concerns the session is decided by it
+//! side sees it at once. The owner lets signed requests in at its [`accept`]; whatever concerns the session is decided by it
 //! alone. Nothing is forwarded twice. [`owners`] and [`claims`] say which node has a session whose id does not tell.
 
+pub mod accept;
 mod body;
-pub mod claims;
-pub mod gate;
-mod link;
-pub mod owners;
-pub mod seal;
-mod vigil;
-mod window;
+mod connection_pool;
+mod liveness;
+mod replay_window;
+pub mod routing;
+pub mod session_claims;
+pub mod signature;
 mod wire;
 
 use std::{
@@ -37,16 +37,16 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
 
 use self::{
-    body::{Broken, Incoming, Relayed},
-    link::Links,
-    seal::{SEAL, Seal, Sealed},
-    vigil::Vigil,
-    window::Windows,
-    wire::{Head, Length},
+    body::{BodyCutOff, RelayedBody, ResponseConnection},
+    connection_pool::ConnectionPool,
+    liveness::PeerLiveness,
+    replay_window::ReplayWindows,
+    signature::{ForwardSignature, SEAL, SignedFields},
+    wire::{BodyLength, ForwardedHead},
 };
 use crate::node::Node;
 
-/// On an answer of a node that a forwarded request is refused by its gate, and why.
+/// On an answer of a node that a forwarded request is refused by its accept, and why.
 const REFUSED: HeaderName = HeaderName::from_static("x-gorani-forward-refused");
 /// Why: another secret, so it is looked up again.
 const WRONG_PROOF: &str = "proof";
@@ -74,7 +74,7 @@ pub struct Forwarded {
 
 /// Why a request was not answered by another node. None of these was told to the client yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Lost {
+pub enum ForwardError {
     /// The node is gone, or cannot be reached.
     #[error("the session's node cannot be reached")]
     Unreachable,
@@ -86,7 +86,7 @@ pub enum Lost {
     Busy,
 }
 
-impl Lost {
+impl ForwardError {
     fn label(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
@@ -98,49 +98,49 @@ impl Lost {
 
 /// What the workers of a node share about forwarding.
 #[derive(Default)]
-pub struct Shared {
+pub struct ForwardState {
     numbers: AtomicU64,
     open: AtomicUsize,
-    windows: Windows,
-    owners: owners::Cache,
-    claims: claims::Claims,
+    windows: ReplayWindows,
+    owners: routing::OwnerCache,
+    claims: session_claims::SessionClaims,
 }
 
 /// Forwards requests from one worker of a node.
-pub struct Forwarding {
+pub struct Forwarder {
     node: Arc<Node>,
-    shared: Arc<Shared>,
-    links: Rc<Links>,
-    vigil: Rc<Vigil>,
+    shared: Arc<ForwardState>,
+    pool: Rc<ConnectionPool>,
+    liveness: Rc<PeerLiveness>,
 }
 
 /// One of the requests under way, counted while it is.
-struct Share {
+struct InFlightRequest {
     node: Arc<Node>,
-    shared: Arc<Shared>,
+    shared: Arc<ForwardState>,
 }
 
-impl Share {
-    fn broken(&self, error: &Broken) {
+impl InFlightRequest {
+    fn broken(&self, error: &BodyCutOff) {
         self.node.metrics.forward.count_sent("broken");
         tracing::debug!(%error, "an answer of another node broke off");
     }
 }
 
-impl Drop for Share {
+impl Drop for InFlightRequest {
     fn drop(&mut self) {
         self.shared.open.fetch_sub(1, Ordering::Relaxed);
         self.node.metrics.forward.open.dec();
     }
 }
 
-impl Forwarding {
+impl Forwarder {
     /// For one worker; the workers of a node share `shared`.
-    pub fn new(node: Arc<Node>, shared: Arc<Shared>) -> Self {
+    pub fn new(node: Arc<Node>, shared: Arc<ForwardState>) -> Self {
         let settings = &node.settings.http;
-        let links = Rc::new(Links::new(settings.keep_alive, settings.tcp_user_timeout));
-        let vigil = Rc::new(Vigil::new(node.clone()));
-        Self { node, shared, links, vigil }
+        let pool = Rc::new(ConnectionPool::new(settings.keep_alive, settings.tcp_user_timeout));
+        let liveness = Rc::new(PeerLiveness::new(node.clone()));
+        Self { node, shared, pool, liveness }
     }
 
     /// Has the node with this id answer the request, whose whole body is `body`.
@@ -153,7 +153,7 @@ impl Forwarding {
         owner: &str,
         request: &HttpRequest,
         body: &Bytes,
-    ) -> Result<HttpResponse, Lost> {
+    ) -> Result<HttpResponse, ForwardError> {
         let outcome = self.try_relay(owner, request, body).await;
         let label = outcome.as_ref().map_or_else(|lost| lost.label(), |_| "answered");
         self.node.metrics.forward.count_sent(label);
@@ -165,25 +165,25 @@ impl Forwarding {
         owner: &str,
         request: &HttpRequest,
         body: &Bytes,
-    ) -> Result<HttpResponse, Lost> {
+    ) -> Result<HttpResponse, ForwardError> {
         // One that was forwarded already would go in circles.
         if is_forwarded(request) {
-            return Err(Lost::Elsewhere);
+            return Err(ForwardError::Elsewhere);
         }
-        let address = self.node.address_of(owner).await.ok_or(Lost::Unreachable)?;
+        let address = self.node.address_of(owner).await.ok_or(ForwardError::Unreachable)?;
         for is_last in [false, true] {
             let answer = self.ask(owner, &address, request, body).await?;
             match answer.head.headers.get(REFUSED) {
                 Some(why) if why == WRONG_PROOF && !is_last => self.node.renew_secret().await,
                 Some(why) => {
                     tracing::warn!(node = owner, ?why, "another node refuses what is forwarded to it");
-                    return Err(Lost::Unreachable);
+                    return Err(ForwardError::Unreachable);
                 }
-                None if answer.head.headers.contains_key(ELSEWHERE) => return Err(Lost::Elsewhere),
+                None if answer.head.headers.contains_key(ELSEWHERE) => return Err(ForwardError::Elsewhere),
                 None => return Ok(answer.into_response(request.version())),
             }
         }
-        Err(Lost::Unreachable)
+        Err(ForwardError::Unreachable)
     }
 
     async fn ask(
@@ -192,11 +192,11 @@ impl Forwarding {
         address: &str,
         request: &HttpRequest,
         body: &Bytes,
-    ) -> Result<Answer, Lost> {
+    ) -> Result<ForwardResponse, ForwardError> {
         let share = self.share()?;
         let secrets = self.node.secrets.known();
-        let secret = secrets.first().ok_or(Lost::Unreachable)?;
-        let seal = Seal {
+        let secret = secrets.first().ok_or(ForwardError::Unreachable)?;
+        let signature = ForwardSignature {
             from: self.node.id.to_string(),
             to: owner.to_owned(),
             number: self.shared.numbers.fetch_add(1, Ordering::Relaxed) + 1,
@@ -204,16 +204,16 @@ impl Forwarding {
         };
         let method = request.method();
         let target = target(request);
-        let seal = seal.write(secret, &Sealed { method: method.as_str(), target, body });
+        let signature = signature.write(secret, &SignedFields { method: method.as_str(), target, body });
         let headers = end_to_end(request.headers());
-        let bytes = wire::request(method, target, headers, (SEAL, &seal), body);
+        let bytes = wire::request(method, target, headers, (SEAL, &signature), body);
         let lost = |error: &dyn std::fmt::Display| {
             tracing::debug!(node = owner, %error, "another node does not answer");
-            Lost::Unreachable
+            ForwardError::Unreachable
         };
-        let mut gone = Box::pin(self.vigil.gone(owner));
+        let mut gone = Box::pin(self.liveness.gone(owner));
         let exchange = async {
-            let mut stream = self.links.take(address).await?;
+            let mut stream = self.pool.take(address).await?;
             stream.write_all(&bytes).await?;
             Ok::<_, std::io::Error>(stream)
         };
@@ -221,7 +221,7 @@ impl Forwarding {
             stream = exchange => stream.map_err(|error| lost(&error))?,
             () = &mut gone => return Err(lost(&"its lease is over")),
         };
-        let mut incoming = Incoming { stream, input: BytesMut::new(), gone };
+        let mut incoming = ResponseConnection { stream, input: BytesMut::new(), gone };
         let head = loop {
             match wire::head(&mut incoming.input, *method == Method::HEAD) {
                 Ok(Some(head)) => break head,
@@ -233,27 +233,27 @@ impl Forwarding {
                 Err(error) => return Err(lost(&error)),
             }
         };
-        let home = head.reusable.then(|| (self.links.clone(), address.to_owned()));
-        Ok(Answer { head, incoming, home, share })
+        let home = head.reusable.then(|| (self.pool.clone(), address.to_owned()));
+        Ok(ForwardResponse { head, incoming, home, share })
     }
 
-    fn share(&self) -> Result<Share, Lost> {
-        let share = Share { node: self.node.clone(), shared: self.shared.clone() };
+    fn share(&self) -> Result<InFlightRequest, ForwardError> {
+        let share = InFlightRequest { node: self.node.clone(), shared: self.shared.clone() };
         self.node.metrics.forward.open.inc();
         let before = self.shared.open.fetch_add(1, Ordering::Relaxed);
-        if before < self.node.settings.cluster.max_forwarded { Ok(share) } else { Err(Lost::Busy) }
+        if before < self.node.settings.cluster.max_forwarded { Ok(share) } else { Err(ForwardError::Busy) }
     }
 }
 
 /// An answer of another node, whose body is still to come.
-struct Answer {
-    head: Head,
-    incoming: Incoming,
-    home: Option<(Rc<Links>, String)>,
-    share: Share,
+struct ForwardResponse {
+    head: ForwardedHead,
+    incoming: ResponseConnection,
+    home: Option<(Rc<ConnectionPool>, String)>,
+    share: InFlightRequest,
 }
 
-impl Answer {
+impl ForwardResponse {
     /// The same answer for our client.
     fn into_response(self, version: Version) -> HttpResponse {
         let Self { head, incoming, home, share } = self;
@@ -261,15 +261,15 @@ impl Answer {
         for (name, value) in end_to_end(&head.headers) {
             response.append_header((name.clone(), value.clone()));
         }
-        let body = wire::Body::new(head.length);
-        let mut relayed = Relayed { incoming: Some(incoming), body, length: head.length, home, share };
+        let body = wire::BodyDecoder::new(head.length);
+        let mut relayed = RelayedBody { incoming: Some(incoming), body, length: head.length, home, share };
         if relayed.body.is_over() {
             relayed.finish();
         }
         let mut response = response
             .message_body(relayed)
             .map_or_else(HttpResponse::from_error, HttpResponse::map_into_boxed_body);
-        if version < Version::HTTP_11 && matches!(head.length, Length::Chunks | Length::UntilClose) {
+        if version < Version::HTTP_11 && matches!(head.length, BodyLength::Chunks | BodyLength::UntilClose) {
             // It knows no chunks: the end of the connection is the end of the response.
             let head = response.head_mut();
             head.no_chunking(true);

@@ -21,18 +21,18 @@ use crate::{
     },
     settings::SubprotocolChoice,
     transport::{
-        endpoint::{Endpoint, Handshake, Refused},
+        endpoint::{Endpoint, EndpointRefused, Handshake},
         sockjs::options::SockJs,
     },
 };
 
-type Make<H> = Box<dyn Fn(&Handshake, &mut Admission) -> Result<H, Refusal> + Send + Sync>;
+type MakeHandler<H> = Box<dyn Fn(&Handshake, &mut Admission) -> Result<H, Refusal> + Send + Sync>;
 
 /// How a handler is served: how one is made for each connection, and what differs from the node's settings.
 ///
 /// A factory alone will do where nothing differs: `.handler("/chat", Chat::default)`.
-pub struct Registration<H> {
-    make: Make<H>,
+pub struct HandlerRegistration<H> {
+    make: MakeHandler<H>,
     name: &'static str,
     origins: Option<Vec<String>>,
     message_max_bytes: Option<usize>,
@@ -43,7 +43,7 @@ pub struct Registration<H> {
 /// Name of handlers in logs and in the API, unless they have one of their own.
 const DEFAULT_NAME: &str = "handler";
 
-impl<H: WebSocketHandler> Registration<H> {
+impl<H: WebSocketHandler> HandlerRegistration<H> {
     /// Handlers are made by this factory, one for each connection, on the worker's thread.
     pub fn new(factory: impl Fn() -> H + Send + Sync + 'static) -> Self {
         Self::guarded(move |_, _| Ok(factory()))
@@ -107,7 +107,7 @@ impl<H: WebSocketHandler> Registration<H> {
     }
 }
 
-impl<H: WebSocketHandler, F: Fn() -> H + Send + Sync + 'static> From<F> for Registration<H> {
+impl<H: WebSocketHandler, F: Fn() -> H + Send + Sync + 'static> From<F> for HandlerRegistration<H> {
     fn from(factory: F) -> Self {
         Self::new(factory)
     }
@@ -116,7 +116,7 @@ impl<H: WebSocketHandler, F: Fn() -> H + Send + Sync + 'static> From<F> for Regi
 /// The endpoint of a handler.
 pub struct HandlerEndpoint<H> {
     node: Arc<Node>,
-    registration: Registration<H>,
+    registration: HandlerRegistration<H>,
     origins: Origins,
 }
 
@@ -125,7 +125,7 @@ impl<H: WebSocketHandler> HandlerEndpoint<H> {
     ///
     /// # Errors
     /// An origin that cannot be understood.
-    pub fn new(node: Arc<Node>, registration: Registration<H>) -> Result<Self, OriginError> {
+    pub fn new(node: Arc<Node>, registration: HandlerRegistration<H>) -> Result<Self, OriginError> {
         let origins = match &registration.origins {
             Some(origins) => Origins::new(origins),
             None => Origins::new(H::origins()),
@@ -141,13 +141,13 @@ impl<H: WebSocketHandler> HandlerEndpoint<H> {
     }
 
     /// Asks the guard, and contains what fails in it.
-    fn let_in(&self, handshake: &Handshake) -> Result<(H, Admission), Refused> {
+    fn let_in(&self, handshake: &Handshake) -> Result<(H, Admission), EndpointRefused> {
         let admitted = catch_unwind(AssertUnwindSafe(|| self.admit(handshake))).map_err(|panic| {
             tracing::error!(path = handshake.path, panic = panic_message(&*panic), "guard panicked");
             forget_panic(panic);
-            Refused::Status(500, "internal error".to_owned())
+            EndpointRefused::Status(500, "internal error".to_owned())
         })?;
-        admitted.map_err(|refusal| Refused::Status(refusal.status(), refusal.sentence().to_owned()))
+        admitted.map_err(|refusal| EndpointRefused::Status(refusal.status(), refusal.sentence().to_owned()))
     }
 }
 
@@ -187,12 +187,12 @@ impl<H: WebSocketHandler> Endpoint for HandlerEndpoint<H> {
         H::wants_partial_messages()
     }
 
-    fn principal(&self, handshake: &Handshake) -> Result<Option<Arc<str>>, Refused> {
+    fn principal(&self, handshake: &Handshake) -> Result<Option<Arc<str>>, EndpointRefused> {
         let (_, admission) = self.let_in(handshake)?;
         Ok(admission.principal().map(Arc::from))
     }
 
-    fn open(&self, handshake: &Handshake, _now: Now) -> Result<Box<dyn Session>, Refused> {
+    fn open(&self, handshake: &Handshake, _now: Now) -> Result<Box<dyn Session>, EndpointRefused> {
         let (handler, admission) = self.let_in(handshake)?;
         let client = &self.node.settings.client;
         let limits = HandlerLimits {

@@ -16,8 +16,8 @@ use crate::{
     },
     settings::SubprotocolChoice,
     transport::{
-        endpoint::{Endpoint, Handshake, Refused},
-        http::{query::Query, refusal::Refusal, wish::wish},
+        endpoint::{Endpoint, EndpointRefused, Handshake},
+        http::{query::Query, receive_query::receive_query, refusal::HttpRefusal},
     },
 };
 
@@ -62,10 +62,11 @@ impl Endpoint for ReceiverEndpoint {
         self.0.settings.client.outbox_max_bytes
     }
 
-    fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, Refused> {
-        let asked = wish(&handshake.headers, &Query::parse(&handshake.query), &[], &self.0.policy.rules);
-        let wish = asked.map_err(|Refusal { status, message, .. }| {
-            Refused::Status(status.as_u16(), message.into_owned())
+    fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, EndpointRefused> {
+        let asked =
+            receive_query(&handshake.headers, &Query::parse(&handshake.query), &[], &self.0.policy.rules);
+        let receive_query = asked.map_err(|HttpRefusal { status, message, .. }| {
+            EndpointRefused::Status(status.as_u16(), message.into_owned())
         })?;
         // Native pings: a receiver has no words to answer others with.
         let traits = TransportTraits {
@@ -74,7 +75,7 @@ impl Endpoint for ReceiverEndpoint {
             says_goodbye: true,
             ..TransportTraits::default()
         };
-        let session = UniSession::new(self.0.policy.clone(), traits, wish, now);
+        let session = UniSession::new(self.0.policy.clone(), traits, receive_query, now);
         Ok(Box::new(session.with_login_limit(self.0.login_limit(handshake.peer))))
     }
 }

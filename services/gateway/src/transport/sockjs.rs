@@ -3,17 +3,17 @@
 //! Every path below an endpoint's comes here ([`serve`]) except the WebSockets, which leave HTTP before
 //! ([`crate::transport::websocket::upgrade`]). A session is held ([`crate::transport::held`]) and outlives the requests
 //! that receive; which of them may, what a broken one means and how long an end is told, is decided by the session's actor
-//! alone. Who owns a session is asked of the one directory.
+//! alone. Who owns a session is asked of the one registry.
 //!
-//! - [`options`]: how an endpoint is served. - `door`: who may ask, and the headers of answers. - `pages`: greeting, info,
+//! - [`options`]: how an endpoint is served. - `context`: who may ask, and the headers of answers. - `pages`: greeting, info,
 //!   the page for frames. - `receive`, `send`: the two ways. - `writer`: frames into a response. - [`framed`]: frames over
 //!   one WebSocket.
 
-mod door;
-pub mod framed;
+pub mod framed_session;
 pub mod options;
 mod pages;
 mod receive;
+mod request;
 mod send;
 mod writer;
 
@@ -28,15 +28,15 @@ use actix_web::{
 };
 use gorani_protocol::sockjs::{Route, Transport, transport::Direction};
 
-use self::{door::Door, options::SockJsEndpoint};
+use self::{options::SockJsEndpoint, request::SockJsRequest};
 use crate::{
     metrics::TransportLabel,
     node::Node,
     transport::{
-        endpoint::Refused,
-        forward::{gate::gate, owners::Seat},
+        endpoint::EndpointRefused,
+        forward::{accept::accept, routing::SessionRoute},
         head::is_head,
-        held::opening::Local,
+        http_session::new_session::WorkerContext,
     },
 };
 
@@ -67,7 +67,8 @@ pub fn routes(config: &mut ServiceConfig, endpoint: &Arc<SockJsEndpoint>) {
     // All of them in one: slashes that are too many must not be put right, and the rest is read by the protocol.
     let paths = format!("{}{{rest:(?:/.*)?}}", endpoint.path);
     let endpoint = web::Data::from(endpoint.clone());
-    config.service(web::resource(paths).app_data(endpoint).route(web::route().to(serve)).wrap(from_fn(gate)));
+    config
+        .service(web::resource(paths).app_data(endpoint).route(web::route().to(serve)).wrap(from_fn(accept)));
 }
 
 /// Answers a request below an endpoint's path.
@@ -75,7 +76,7 @@ async fn serve(
     request: HttpRequest,
     payload: web::Payload,
     endpoint: web::Data<SockJsEndpoint>,
-    local: web::Data<Local>,
+    local: web::Data<WorkerContext>,
 ) -> HttpResponse {
     let rest = request.uri().path().strip_prefix(endpoint.path.as_str()).unwrap_or_default();
     let Some(route) = Route::parse(rest) else { return pages::not_found() };
@@ -83,61 +84,61 @@ async fn serve(
         Route::Session { transport, .. } => Some(transport),
         _ => None,
     };
-    let door = match Door::of(&request, endpoint.into_inner(), &local, transport) {
-        Ok(door) => door,
-        Err(refused) => return door::refuse(&local.node, &refused),
+    let context = match SockJsRequest::of(&request, endpoint.into_inner(), &local, transport) {
+        Ok(context) => context,
+        Err(refused) => return request::refuse(&local.node, &refused),
     };
     match route {
-        Route::Greeting => only(&request, "GET", &door, pages::greeting),
-        Route::Info if request.method() == Method::OPTIONS => door.preflight("GET"),
-        Route::Info => only(&request, "GET", &door, || pages::info(&door)),
-        Route::Iframe => only(&request, "GET", &door, || pages::iframe(&door)),
-        Route::RawWebSocket => not_upgraded(&request, &door),
-        Route::Session { transport: Transport::WebSocket, .. } => not_upgraded(&request, &door),
+        Route::Greeting => only(&request, "GET", &context, pages::greeting),
+        Route::Info if request.method() == Method::OPTIONS => context.preflight("GET"),
+        Route::Info => only(&request, "GET", &context, || pages::info(&context)),
+        Route::Iframe => only(&request, "GET", &context, || pages::iframe(&context)),
+        Route::RawWebSocket => not_upgraded(&request, &context),
+        Route::Session { transport: Transport::WebSocket, .. } => not_upgraded(&request, &context),
         Route::Session { transport, .. }
             if transport.has_preflight() && request.method() == Method::OPTIONS =>
         {
-            door.preflight(transport.method())
+            context.preflight(transport.method())
         }
         Route::Session { transport, .. } if *request.method() != *transport.method() => {
-            door::wrong_method(transport.method())
+            request::wrong_method(transport.method())
         }
-        Route::Session { .. } if !door.may_name_sessions() => refuse_guesses(&local.node),
+        Route::Session { .. } if !context.may_name_sessions() => refuse_guesses(&local.node),
         Route::Session { session, transport } if is_head(&request) => {
-            receive::head(&door, session, transport)
+            receive::head(&context, session, transport)
         }
         Route::Session { session, transport } => match transport.direction() {
-            Direction::Send => send::send(&door, session, transport, payload).await,
-            _ => receive_somewhere(&door, session, transport).await,
+            Direction::Send => send::send(&context, session, transport, payload).await,
+            _ => receive_somewhere(&context, session, transport).await,
         },
     }
 }
 
 /// A request that receives is answered by its session's node, which may be this one.
-async fn receive_somewhere(door: &Door<'_>, session: &str, transport: Transport) -> HttpResponse {
-    let key = door.endpoint.key(session);
-    if door.local.directory.has(&key) {
-        return receive::receive(door, session, transport, None).await;
+async fn receive_somewhere(context: &SockJsRequest<'_>, session: &str, transport: Transport) -> HttpResponse {
+    let key = context.endpoint.key(session);
+    if context.local.registry.has(&key) {
+        return receive::receive(context, session, transport, None).await;
     }
-    match door.local.forwarding.seat(&key, door.request, || door.place()).await {
-        Seat::Here(place) => {
-            let response = receive::receive(door, session, transport, Some(place)).await;
-            door.local.forwarding.give_back(&key, &door.local.directory);
+    match context.local.forwarder.route(&key, context.request, || context.acquire_permit()).await {
+        SessionRoute::Here(place) => {
+            let response = receive::receive(context, session, transport, Some(place)).await;
+            context.local.forwarder.give_back(&key, &context.local.registry);
             response
         }
-        Seat::Answered(response) => {
-            door.count_if_wrong(&response);
+        SessionRoute::Answered(response) => {
+            context.count_if_wrong(&response);
             response
         }
-        Seat::Refused(refused) => door::refuse(&door.local.node, &refused),
-        Seat::Unavailable => door.unreachable(),
+        SessionRoute::Refused(refused) => request::refuse(&context.local.node, &refused),
+        SessionRoute::Unavailable => context.unreachable(),
     }
 }
 
 /// Answers a client that has named too many wrong ids, and closes its connection: what it has sent behind costs nothing more.
 fn refuse_guesses(node: &Node) -> HttpResponse {
-    let refused = Refused::Status(429, "too many requests for sessions that do not exist".to_owned());
-    let mut response = door::refuse(node, &refused);
+    let refused = EndpointRefused::Status(429, "too many requests for sessions that do not exist".to_owned());
+    let mut response = request::refuse(node, &refused);
     response.head_mut().set_connection_type(ConnectionType::Close);
     response
 }
@@ -145,26 +146,26 @@ fn refuse_guesses(node: &Node) -> HttpResponse {
 fn only(
     request: &HttpRequest,
     method: &'static str,
-    _door: &Door<'_>,
+    _request: &SockJsRequest<'_>,
     answer: impl FnOnce() -> HttpResponse,
 ) -> HttpResponse {
-    if *request.method() == *method { answer() } else { door::wrong_method(method) }
+    if *request.method() == *method { answer() } else { request::wrong_method(method) }
 }
 
 /// A WebSocket's path, asked for without a WebSocket, or on a connection that is not for it alone (item 11).
-fn not_upgraded(request: &HttpRequest, door: &Door<'_>) -> HttpResponse {
-    if !door.endpoint.websocket {
+fn not_upgraded(request: &HttpRequest, context: &SockJsRequest<'_>) -> HttpResponse {
+    if !context.endpoint.websocket {
         return pages::not_found();
     }
     if request.method() != Method::GET {
-        return door::wrong_method("GET");
+        return request::wrong_method("GET");
     }
     let is_for_websocket =
-        door.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
+        context.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
     let missing = if is_for_websocket {
         "\"Connection\" must be \"Upgrade\".\n"
     } else {
         "Can \"Upgrade\" only to \"WebSocket\".\n"
     };
-    door::plain(StatusCode::BAD_REQUEST, missing)
+    request::plain(StatusCode::BAD_REQUEST, missing)
 }

@@ -12,7 +12,7 @@ use crate::{
         stomp::{StompSession, Traits, view},
     },
     settings::{StompSettings, SubprotocolChoice},
-    transport::endpoint::{Endpoint, Handshake, Refused},
+    transport::endpoint::{Endpoint, EndpointRefused, Handshake},
 };
 
 /// The best first: it is chosen, whatever order a client prefers. It does not bind the version of the session, which the
@@ -95,7 +95,7 @@ impl Endpoint for StompEndpoint {
         true
     }
 
-    fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, Refused> {
+    fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, EndpointRefused> {
         Ok(Box::new(self.framed_session(handshake.peer, now)))
     }
 }

@@ -35,9 +35,9 @@ use crate::{
     outbox::Outbox,
     session::{Actions, Incoming, Now, Signal},
     transport::{
-        carrier::{Carried, Carrier, Io},
+        action_runner::ActionRunner,
+        connection_state::{ConnectionActor, ConnectionState, Io},
         endpoint::Endpoint,
-        errand::Errands,
         mailbox,
         peer::source,
         stomp::StompEndpoint,
@@ -56,17 +56,17 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 const READS_PER_TURN: usize = 4;
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { bytes: vec![0; SCRATCH_BYTES], actions: Actions::default() });
+    static SCRATCH: RefCell<StompReadBuffer> = RefCell::new(StompReadBuffer { bytes: vec![0; SCRATCH_BYTES], actions: Actions::default() });
 }
 
 /// What a worker's connections use in turn.
-struct Scratch {
+struct StompReadBuffer {
     bytes: Vec<u8>,
     actions: Actions,
 }
 
 /// How far a connection has come.
-enum Phase {
+enum StompPhase {
     /// Frames flow.
     Open,
     /// What waits is written, until the peer closes or the time is over.
@@ -81,8 +81,8 @@ static GONE: Disconnect = Disconnect::ABNORMAL;
 /// One connection.
 pub struct StompConnection<T: Io> {
     io: T,
-    carried: Carried,
-    phase: Phase,
+    state: ConnectionState,
+    phase: StompPhase,
     /// Whether something was written since the last flush of a buffering stream (TLS).
     needs_flush: bool,
 }
@@ -121,11 +121,11 @@ pub fn take<T: Io>(
         });
         StompConnection {
             io,
-            carried: Carried {
+            state: ConnectionState {
                 session,
                 outbox,
                 framing: Framing::Raw,
-                errands: Errands { node: node.clone(), worker: worker.clone(), key },
+                runner: ActionRunner { node: node.clone(), worker: worker.clone(), key },
                 timer: None,
                 transport: &TCP,
                 protocol: endpoint.name(),
@@ -135,7 +135,7 @@ pub fn take<T: Io>(
                 is_authenticated: false,
                 is_closed: false,
             },
-            phase: Phase::Open,
+            phase: StompPhase::Open,
             needs_flush: false,
         }
     });
@@ -166,20 +166,20 @@ impl<T: Io> Actor for StompConnection<T> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.carried.tell_opened();
+        self.state.count_opened();
         let mut actions = Actions::default();
-        self.carried.session.opened(Now::read(), &mut actions);
-        self.carry_out(&mut actions, ctx);
+        self.state.session.opened(Now::read(), &mut actions);
+        self.run_actions(&mut actions, ctx);
         self.reschedule();
-        ctx.spawn(Drive);
+        ctx.spawn(StompTask);
     }
 
     fn stopped(&mut self, _ctx: &mut Self::Context) {
         let reason = match &self.phase {
-            Phase::Open => &GONE,
-            Phase::Closing(reason, _) | Phase::Over(reason) => reason,
+            StompPhase::Open => &GONE,
+            StompPhase::Closing(reason, _) | StompPhase::Over(reason) => reason,
         };
-        self.carried.tell_closed(reason);
+        self.state.deregister(reason);
     }
 }
 
@@ -189,42 +189,42 @@ impl<T: Io> Handler<Signal> for StompConnection<T> {
     fn handle(&mut self, signal: Signal, ctx: &mut Self::Context) {
         let now = Now::read();
         if matches!(signal, Signal::Timer) {
-            self.carried.timer = None;
+            self.state.timer = None;
             if self.transport_deadline().is_some_and(|by| by <= now.instant) {
-                self.break_off(Disconnect::ABNORMAL);
+                self.abort(Disconnect::ABNORMAL);
                 return ctx.stop();
             }
         }
         if self.is_open() {
             let mut actions = Actions::default();
-            self.carried.session.signal(signal, now, &mut actions);
-            self.carry_out(&mut actions, ctx);
+            self.state.session.signal(signal, now, &mut actions);
+            self.run_actions(&mut actions, ctx);
         }
         self.reschedule();
     }
 }
 
-impl<T: Io> Carrier for StompConnection<T> {
-    fn carried(&mut self) -> &mut Carried {
-        &mut self.carried
+impl<T: Io> ConnectionActor for StompConnection<T> {
+    fn state(&mut self) -> &mut ConnectionState {
+        &mut self.state
     }
 
     fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Open)
+        matches!(self.phase, StompPhase::Open)
     }
 
     fn end(&mut self, reason: Disconnect) {
         if !self.is_open() {
             return;
         }
-        self.carried.session.ending();
-        self.carried.errands.worker.leave_all(self.carried.errands.key);
-        let by = Instant::now() + self.carried.errands.node.settings.websocket.close_timeout;
+        self.state.session.ending();
+        self.state.runner.worker.leave_all(self.state.runner.key);
+        let by = Instant::now() + self.state.runner.node.settings.websocket.close_timeout;
         // A client that does not read what waits is not waited for.
-        let is_slow = self.carried.outbox.overflow().is_some();
-        self.phase = if is_slow { Phase::Over(reason) } else { Phase::Closing(reason, by) };
+        let is_slow = self.state.outbox.overflow().is_some();
+        self.phase = if is_slow { StompPhase::Over(reason) } else { StompPhase::Closing(reason, by) };
         self.reschedule();
-        self.carried.outbox.wake();
+        self.state.outbox.wake();
     }
 
     fn refuse(&mut self, refused: Refused) {
@@ -236,16 +236,16 @@ impl<T: Io> Carrier for StompConnection<T> {
 
     fn transport_deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Closing(_, by) => Some(by),
-            Phase::Open | Phase::Over(_) => None,
+            StompPhase::Closing(_, by) => Some(by),
+            StompPhase::Open | StompPhase::Over(_) => None,
         }
     }
 }
 
 /// The resident future: writes, reads, and writes what reading brought.
-struct Drive;
+struct StompTask;
 
-impl<T: Io> ActorFuture<StompConnection<T>> for Drive {
+impl<T: Io> ActorFuture<StompConnection<T>> for StompTask {
     type Output = ();
 
     fn poll(
@@ -254,7 +254,7 @@ impl<T: Io> ActorFuture<StompConnection<T>> for Drive {
         ctx: &mut Context<StompConnection<T>>,
         task: &mut Task<'_>,
     ) -> Poll<()> {
-        me.carried.outbox.register(task);
+        me.state.outbox.register(task);
         let done = SCRATCH.with_borrow_mut(|scratch| me.turn(scratch, ctx, task));
         if done.is_ready() {
             ctx.stop();
@@ -265,31 +265,36 @@ impl<T: Io> ActorFuture<StompConnection<T>> for Drive {
 
 impl<T: Io> StompConnection<T> {
     /// The connection is gone: nothing can be sent any more.
-    fn break_off(&mut self, reason: Disconnect) {
-        self.phase = match std::mem::replace(&mut self.phase, Phase::Open) {
-            Phase::Open => Phase::Over(reason),
-            Phase::Closing(reason, _) | Phase::Over(reason) => Phase::Over(reason),
+    fn abort(&mut self, reason: Disconnect) {
+        self.phase = match std::mem::replace(&mut self.phase, StompPhase::Open) {
+            StompPhase::Open => StompPhase::Over(reason),
+            StompPhase::Closing(reason, _) | StompPhase::Over(reason) => StompPhase::Over(reason),
         };
     }
 
     /// One turn. Ready when the connection is over.
-    fn turn(&mut self, scratch: &mut Scratch, ctx: &mut Context<Self>, task: &mut Task<'_>) -> Poll<()> {
+    fn turn(
+        &mut self,
+        scratch: &mut StompReadBuffer,
+        ctx: &mut Context<Self>,
+        task: &mut Task<'_>,
+    ) -> Poll<()> {
         if self.is_open()
-            && let Some(slow) = self.carried.outbox.overflow()
+            && let Some(slow) = self.state.outbox.overflow()
         {
             self.end(slow);
         }
         let mut written = self.write(task);
         let mut turn = Turn::default();
         let ended = self.read(scratch, &mut turn, ctx, task);
-        turn.end(&self.carried.errands.worker);
-        if !self.carried.outbox.is_empty() && written.is_ready() {
+        turn.end(&self.state.runner.worker);
+        if !self.state.outbox.is_empty() && written.is_ready() {
             written = self.write(task);
         }
         match self.phase {
-            Phase::Over(_) => Poll::Ready(()),
-            Phase::Open => Poll::Pending,
-            Phase::Closing(..) => {
+            StompPhase::Over(_) => Poll::Ready(()),
+            StompPhase::Open => Poll::Pending,
+            StompPhase::Closing(..) => {
                 ready!(written);
                 // The last frame is out. Closing the own half first lets the peer read it to its end.
                 let _ = Pin::new(&mut self.io).poll_shutdown(task);
@@ -300,9 +305,9 @@ impl<T: Io> StompConnection<T> {
 
     /// Writes what waits. Ready when nothing does.
     fn write(&mut self, task: &mut Task<'_>) -> Poll<()> {
-        let written = ready!(self.carried.write(&mut self.io, &mut self.needs_flush, task));
+        let written = ready!(self.state.write(&mut self.io, &mut self.needs_flush, task));
         if written.is_err() {
-            self.break_off(Disconnect::WRITE_ERROR);
+            self.abort(Disconnect::WRITE_ERROR);
         }
         Poll::Ready(())
     }
@@ -310,20 +315,20 @@ impl<T: Io> StompConnection<T> {
     /// Reads what there is, within the fair share of a turn. True when nothing more comes.
     fn read(
         &mut self,
-        scratch: &mut Scratch,
+        scratch: &mut StompReadBuffer,
         turn: &mut Turn,
         ctx: &mut Context<Self>,
         task: &mut Task<'_>,
     ) -> bool {
         let mut is_full = false;
         for _ in 0..READS_PER_TURN {
-            if matches!(self.phase, Phase::Over(_)) {
+            if matches!(self.phase, StompPhase::Over(_)) {
                 return true;
             }
             if !self.resume(turn, &mut scratch.actions, ctx) || turn.is_over_after(is_full) {
                 break;
             }
-            if self.is_open() && self.carried.session.is_blocked() {
+            if self.is_open() && self.state.session.is_blocked() {
                 // Until an outcome lets the session take more; the peer's bytes wait in the kernel.
                 return false;
             }
@@ -339,10 +344,10 @@ impl<T: Io> StompConnection<T> {
                 }
                 Poll::Ready(result) => {
                     if let Err(error) = result {
-                        self.carried.session.failed(&error);
+                        self.state.session.failed(&error);
                     }
                     // A client that closes after the receipt of its DISCONNECT ends as it should.
-                    self.break_off(if self.carried.session.has_left() {
+                    self.abort(if self.state.session.has_left() {
                         Disconnect::NORMAL
                     } else {
                         Disconnect::ABNORMAL
@@ -359,9 +364,9 @@ impl<T: Io> StompConnection<T> {
         if !self.may_act() {
             return;
         }
-        self.carried.session.message(Incoming::Binary(bytes), Now::read(), actions);
-        self.carry_out(actions, ctx);
-        self.carried.errands.worker.tally.received(1, bytes.len());
+        self.state.session.message(Incoming::Binary(bytes), Now::read(), actions);
+        self.run_actions(actions, ctx);
+        self.state.runner.worker.tally.received(1, bytes.len());
         self.reschedule();
     }
 }

@@ -6,8 +6,8 @@
 //!
 //! - [`upgrade`]: from the HTTP request to the actor. - [`drive`]: reading and writing. - [`farewell`]: the ways to end.
 
-mod drive;
-mod farewell;
+mod close;
+mod task;
 pub mod upgrade;
 
 use actix::prelude::*;
@@ -19,26 +19,26 @@ use gorani_protocol::{
 };
 use tokio::time::Instant;
 
-use self::{drive::Drive, farewell::Phase};
+use self::{close::ConnectionPhase, task::WebSocketTask};
 use crate::{
     disconnect::{Disconnect, Refused},
     hub::fanout::Framing,
     metrics::TransportLabel,
     session::{Actions, Now, Signal},
-    transport::carrier::{Carried, Carrier, Io},
+    transport::connection_state::{ConnectionActor, ConnectionState, Io},
 };
 
 /// Label of the counters.
 pub static WEBSOCKET: TransportLabel = TransportLabel::new("websocket");
 
 /// One WebSocket connection.
-pub struct Connection<T: Io> {
+pub struct WebSocketConnection<T: Io> {
     io: T,
     /// Bytes that were received and not decoded: they came with the handshake's packet, or the turn was over before them.
     unread: Bytes,
     decoder: Decoder,
-    carried: Carried,
-    phase: Phase,
+    state: ConnectionState,
+    phase: ConnectionPhase,
     /// Payload of the newest ping that is not answered yet.
     pong: Option<Bytes>,
     /// The peer broke the framing: what still comes from it is thrown away.
@@ -47,44 +47,44 @@ pub struct Connection<T: Io> {
     needs_flush: bool,
 }
 
-impl<T: Io> Actor for Connection<T> {
+impl<T: Io> Actor for WebSocketConnection<T> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.carried.tell_opened();
+        self.state.count_opened();
         let mut actions = Actions::default();
-        self.carried.session.opened(Now::read(), &mut actions);
-        self.carry_out(&mut actions, ctx);
+        self.state.session.opened(Now::read(), &mut actions);
+        self.run_actions(&mut actions, ctx);
         self.reschedule();
-        ctx.spawn(Drive);
+        ctx.spawn(WebSocketTask);
     }
 
     fn stopped(&mut self, _ctx: &mut Self::Context) {
-        self.carried.tell_closed(self.phase.reason());
+        self.state.deregister(self.phase.reason());
     }
 }
 
-impl<T: Io> Handler<Signal> for Connection<T> {
+impl<T: Io> Handler<Signal> for WebSocketConnection<T> {
     type Result = ();
 
     fn handle(&mut self, signal: Signal, ctx: &mut Self::Context) {
         let now = Now::read();
         if matches!(signal, Signal::Timer) {
-            self.carried.timer = None;
-            self.check_farewell(now, ctx);
+            self.state.timer = None;
+            self.check_close(now, ctx);
         }
         if self.phase.is_open() {
             let mut actions = Actions::default();
-            self.carried.session.signal(signal, now, &mut actions);
-            self.carry_out(&mut actions, ctx);
+            self.state.session.signal(signal, now, &mut actions);
+            self.run_actions(&mut actions, ctx);
         }
         self.reschedule();
     }
 }
 
-impl<T: Io> Carrier for Connection<T> {
-    fn carried(&mut self) -> &mut Carried {
-        &mut self.carried
+impl<T: Io> ConnectionActor for WebSocketConnection<T> {
+    fn state(&mut self) -> &mut ConnectionState {
+        &mut self.state
     }
 
     fn is_open(&self) -> bool {
@@ -96,20 +96,20 @@ impl<T: Io> Carrier for Connection<T> {
     }
 
     fn input_bytes(&mut self) -> usize {
-        self.decoder.held_bytes() + self.unread.len() + self.carried.session.input_bytes()
+        self.decoder.held_bytes() + self.unread.len() + self.state.session.input_bytes()
     }
 
     fn ping(&mut self) {
         let mut out = BytesMut::new();
         websocket::encode::ping(b"", &mut out);
-        let _ = self.carried.outbox.push(out.freeze());
+        let _ = self.state.outbox.push(out.freeze());
     }
 
     fn refuse(&mut self, refused: Refused) {
         if let Refused::Error(error) = &refused {
             let mut object = BytesMut::new();
             bare::error(error.code, error.message, error.temporary, &mut object);
-            self.carried.send_text(&object);
+            self.state.send_text(&object);
         }
         self.close(refused.disconnect());
     }

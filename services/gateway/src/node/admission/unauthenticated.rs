@@ -1,7 +1,7 @@
 //! Sessions that have not authenticated yet: how many a node holds, a network, and a TCP connection.
 //!
 //! Where a network holds as many as it may, its newest one takes the place of its oldest, if that has had the time that
-//! honest clients need. So a stranger behind the same address as many others (a carrier's, or a balancer that nobody
+//! honest clients need. So a stranger behind the same address as many others (a connection state's, or a balancer that nobody
 //! trusts) does not keep them out by holding connections that never say anything. Decision record 24.
 
 use std::{

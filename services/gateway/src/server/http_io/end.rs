@@ -23,7 +23,7 @@ use super::{DISCARDED_READS, wait::Awaited};
 const DISCARDED_BYTES: usize = 1024;
 
 /// The end.
-pub(super) struct End {
+pub(super) struct ConnectionEnd {
     /// What is left to write.
     answer: Vec<u8>,
     written: usize,
@@ -31,7 +31,7 @@ pub(super) struct End {
     over: Pin<Box<Sleep>>,
 }
 
-impl End {
+impl ConnectionEnd {
     /// An end with `answer`, written and read by the client within `time`.
     pub(super) fn new(answer: Vec<u8>, time: Duration) -> Self {
         Self { answer, written: 0, is_shut: false, over: Box::pin(sleep(time)) }

@@ -45,14 +45,14 @@ pub(super) enum Awaited {
 }
 
 /// The wait. However many bytes come meanwhile, its end stays.
-pub(super) struct Wait {
+pub(super) struct ReadDeadline {
     awaited: Awaited,
     /// Heads before it.
     heads: u64,
     sleep: Pin<Box<Sleep>>,
 }
 
-impl Wait {
+impl ReadDeadline {
     pub(super) fn new(awaited: Awaited, heads: u64, times: &Times) -> Self {
         let time = match awaited {
             Awaited::Head => times.head,

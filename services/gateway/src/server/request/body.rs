@@ -25,7 +25,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::memory::{
     MemoryBudget,
-    holders::{self, BODY_BYTES, Held, Holder},
+    holders::{self, BODY_BYTES, HeldBytes, MemoryHolder},
 };
 
 /// Progress that a body must make beyond `http.request_timeout`, in bytes a second: less than the slowest mobile lines do.
@@ -33,10 +33,10 @@ const MIN_BYTES_PER_SECOND: u64 = 4 * 1024;
 
 /// How far the body of a request has been read.
 #[derive(Clone, Default)]
-pub(super) struct BodyState(Rc<Shared>);
+pub(super) struct BodyState(Rc<SharedBodyState>);
 
 #[derive(Default)]
-struct Shared {
+struct SharedBodyState {
     has_rest: Cell<bool>,
     timed_out: Cell<bool>,
     lacked_memory: Cell<bool>,
@@ -73,9 +73,9 @@ struct LargeBody {
     reader: RefCell<Option<Waker>>,
 }
 
-impl Holder for LargeBody {
-    fn held(&self) -> Held {
-        Held { bodies: self.bytes.get(), ..Held::default() }
+impl MemoryHolder for LargeBody {
+    fn held(&self) -> HeldBytes {
+        HeldBytes { bodies: self.bytes.get(), ..HeldBytes::default() }
     }
 
     /// It is large for as long as it is read.

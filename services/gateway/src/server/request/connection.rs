@@ -11,7 +11,7 @@ use actix_http::Payload;
 
 /// A connection of HTTP/1.
 #[derive(Default)]
-pub(in crate::server) struct Connection {
+pub(in crate::server) struct HttpConnection {
     closing: Cell<bool>,
     refusing: Cell<bool>,
     over: Cell<bool>,
@@ -19,7 +19,7 @@ pub(in crate::server) struct Connection {
     unanswered: Cell<u64>,
 }
 
-impl Connection {
+impl HttpConnection {
     /// The heads of so many requests more have come.
     pub(in crate::server) fn count_requests(&self, count: u64) {
         self.unanswered.set(self.unanswered.get() + count);
@@ -31,8 +31,8 @@ impl Connection {
     }
 
     /// A request of it is answered when the guard is dropped.
-    pub(in crate::server) fn answer(self: Rc<Self>) -> Answering {
-        Answering(self)
+    pub(in crate::server) fn answer(self: Rc<Self>) -> RequestInProgress {
+        RequestInProgress(self)
     }
 
     /// No further request is processed. `unread`: what is left of the last one's body.
@@ -69,9 +69,9 @@ impl Connection {
 }
 
 /// A request that is being answered.
-pub(in crate::server) struct Answering(Rc<Connection>);
+pub(in crate::server) struct RequestInProgress(Rc<HttpConnection>);
 
-impl Drop for Answering {
+impl Drop for RequestInProgress {
     fn drop(&mut self) {
         self.0.unanswered.set(self.0.unanswered.get().saturating_sub(1));
     }

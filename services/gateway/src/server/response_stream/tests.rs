@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
 use super::*;
 use crate::settings::HttpSettings;
-use crate::transport::held::pipe::{PipeWriter, pipe};
+use crate::transport::http_session::pipe::{PipeWriter, pipe};
 
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// Less than a pipe has room for.

@@ -32,12 +32,12 @@ fn with_slots(test: impl AsyncFnOnce(Rc<Slots>)) {
 }
 
 /// So many connections, each from an address of its own.
-fn open(slots: &Rc<Slots>, count: usize) -> Vec<Slot> {
+fn open(slots: &Rc<Slots>, count: usize) -> Vec<ConnectionSlot> {
     let address = |at: usize| Ipv4Addr::from(0x0A00_0000 + u32::try_from(at).unwrap());
     (0..count).map(|at| slots.open(Some(address(at).into())).unwrap()).collect()
 }
 
-fn shed(slots: &[Slot]) -> usize {
+fn shed(slots: &[ConnectionSlot]) -> usize {
     slots.iter().filter(|slot| slot.is_shed(&Context::from_waker(Waker::noop()))).count()
 }
 

@@ -16,7 +16,7 @@ const PENDING_REQUESTS: usize = 64;
 impl ClientSession {
     /// Runs one line, or keeps it if it has to wait.
     pub(super) fn take_line(&mut self, line: &[u8], now: Now, actions: &mut Actions) {
-        if !self.waiting.is_empty() || self.step.is_over() || !self.run_line(line, now, actions) {
+        if !self.waiting.is_empty() || self.budget.is_over() || !self.run_line(line, now, actions) {
             self.waiting_bytes = self.waiting_bytes.saturating_add(size_of_line(line));
             self.waiting.push_back(line.into());
         }
@@ -24,7 +24,7 @@ impl ClientSession {
 
     /// Runs what waited, as far as it can in this step.
     pub(super) fn run_waiting(&mut self, now: Now, actions: &mut Actions) {
-        while !self.step.is_over()
+        while !self.budget.is_over()
             && let Some(line) = self.waiting.pop_front()
         {
             if !self.run_line(&line, now, actions) {
@@ -51,7 +51,7 @@ impl ClientSession {
         match client::decode(line, client::JSON_DEPTH) {
             Ok(command) if self.has_to_wait(&command) => return false,
             Ok(command) => {
-                self.step.count(line.len());
+                self.budget.count(line.len());
                 self.run(command, now, actions);
             }
             Err(DecodeError::Malformed(_)) => self.close(Disconnect::BAD_REQUEST, actions),
@@ -59,7 +59,7 @@ impl ClientSession {
                 self.close(Disconnect::BAD_REQUEST, actions);
             }
             Err(DecodeError::Invalid { id, reason }) => {
-                self.step.count(line.len());
+                self.budget.count(line.len());
                 let error = match reason {
                     client::Invalid::NoData => ErrorCode::BAD_REQUEST,
                     client::Invalid::NotAvailable => ErrorCode::NOT_AVAILABLE,

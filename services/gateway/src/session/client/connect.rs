@@ -67,7 +67,7 @@ impl ClientSession {
         now: Now,
         actions: &mut Actions,
     ) -> Result<(Vec<Subscription>, Option<u64>), Refused> {
-        self.step.count_token();
+        self.budget.count_token();
         let claims = self.claims(token, now)?;
         self.user = claims.user.as_str().into();
         self.client = self.policy.new_client_id();

@@ -12,12 +12,12 @@ use crate::{
     session::{
         Action, Actions, Now,
         position::{self, Unrecovered},
-        uni::{Readable, Unreadable, Wish},
+        uni::{NotPollable, PollableChannel, ReceiveQuery},
     },
 };
 
 /// A receiver that has been let in: what it will be subscribed to, from where on, and when its token expires.
-pub(in crate::session) struct Admitted {
+pub(in crate::session) struct AdmittedReceiver {
     subscriptions: Vec<Subscription>,
     /// Unix seconds.
     expires_at: Option<u64>,
@@ -31,36 +31,39 @@ impl ClientSession {
     /// The token or a channel is refused.
     pub(in crate::session) fn admit_receiver(
         &mut self,
-        wish: &Wish,
+        receive_query: &ReceiveQuery,
         is_poll: bool,
         now: Now,
-    ) -> Result<Admitted, Refused> {
+    ) -> Result<AdmittedReceiver, Refused> {
         // Who it is, is told when it begins.
-        let (mut subscriptions, expires_at) = self.admit(&wish.token, now, &mut Actions::default())?;
-        self.add_wished(wish, &mut subscriptions)?;
+        let (mut subscriptions, expires_at) =
+            self.admit(&receive_query.token, now, &mut Actions::default())?;
+        self.add_requested(receive_query, &mut subscriptions)?;
         for subscription in &mut subscriptions {
             if is_poll {
                 // Else every poll that waits would be a join and a leave for the whole channel.
                 subscription.hide();
             }
-            match wish.positions.get(&subscription.channel) {
+            match receive_query.positions.get(&subscription.channel) {
                 Some(position) => subscription.recover_from(position.clone()),
-                None if wish.is_unreadable => subscription.unrecovered = Some(Unrecovered::BadPosition),
+                None if receive_query.is_unreadable => {
+                    subscription.unrecovered = Some(Unrecovered::BadPosition)
+                }
                 None => {}
             }
         }
-        Ok(Admitted { subscriptions, expires_at, is_poll })
+        Ok(AdmittedReceiver { subscriptions, expires_at, is_poll })
     }
 
     /// Begins what was admitted.
     pub(in crate::session) fn receive(
         &mut self,
-        admitted: Result<Admitted, Refused>,
+        admitted: Result<AdmittedReceiver, Refused>,
         now: Now,
         actions: &mut Actions,
     ) {
         match admitted {
-            Ok(Admitted { subscriptions, expires_at, is_poll }) => {
+            Ok(AdmittedReceiver { subscriptions, expires_at, is_poll }) => {
                 actions.push(Action::Identify { user: self.user.clone(), client: self.client.clone() });
                 self.begin_connect(0, subscriptions, expires_at, is_poll, now, actions);
             }
@@ -69,17 +72,17 @@ impl ClientSession {
     }
 
     /// The channels of a poll, and what it may read of them.
-    pub(in crate::session) fn readable(&self, admitted: &Admitted) -> Vec<Readable> {
+    pub(in crate::session) fn readable(&self, admitted: &AdmittedReceiver) -> Vec<PollableChannel> {
         let readable = |subscription: &Subscription| {
             let options = subscription.options();
             let retention = if !options.has_history() {
-                Err(Unreadable::NoHistory)
+                Err(NotPollable::NoHistory)
             } else if subscription.recoverable {
                 Ok(retention(options))
             } else {
-                Err(Unreadable::NotAllowed)
+                Err(NotPollable::NotAllowed)
             };
-            Readable {
+            PollableChannel {
                 channel: subscription.channel.clone(),
                 retention,
                 since: subscription.recover.clone(),
@@ -90,11 +93,15 @@ impl ClientSession {
     }
 
     /// Adds the channels that a receiver asks for by name, as far as its user may have them.
-    fn add_wished(&self, wish: &Wish, subscriptions: &mut Vec<Subscription>) -> Result<(), Refused> {
+    fn add_requested(
+        &self,
+        receive_query: &ReceiveQuery,
+        subscriptions: &mut Vec<Subscription>,
+    ) -> Result<(), Refused> {
         let settings = &self.policy.settings;
         let mut known: HashSet<Arc<str>> =
             subscriptions.iter().map(|subscription| subscription.channel.clone()).collect();
-        for channel in &wish.channels {
+        for channel in &receive_query.channels {
             if known.contains(channel.as_str()) {
                 continue;
             }

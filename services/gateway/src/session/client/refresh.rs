@@ -15,7 +15,7 @@ impl ClientSession {
         if token.is_empty() {
             return self.refuse(id, ErrorCode::BAD_REQUEST, actions);
         }
-        self.step.count_token();
+        self.budget.count_token();
         let claims = match self.policy.tokens.connection(token, now.unix_s()) {
             Ok(claims) => claims,
             // SDKs end for good on an error of a refresh that is not temporary. After this they come back with a new token.

@@ -173,7 +173,7 @@ impl ClientSession {
     /// The client asks for a channel.
     pub(super) fn subscribe(&mut self, id: u32, subscribe: &Subscribe<'_>, now: Now, actions: &mut Actions) {
         if !subscribe.token.is_empty() {
-            self.step.count_token();
+            self.budget.count_token();
         }
         match self.grant(subscribe, now) {
             Ok(mut subscription) => {
@@ -335,7 +335,7 @@ impl ClientSession {
         now: Now,
         actions: &mut Actions,
     ) {
-        self.step.count_token();
+        self.budget.count_token();
         match self.refreshed(channel, token, now) {
             Ok(expires_at) => {
                 let end = expires_at.map(|at| self.end_of(at, now));

@@ -25,8 +25,8 @@ fn held_bytes(frame: &Frame) -> usize {
 impl StompSession {
     /// Runs a frame, or keeps it if it has to wait.
     fn take(&mut self, frame: Frame, now: Now, actions: &mut Actions) {
-        if !self.waiting.is_empty() || self.step.is_over() || self.has_to_wait() {
-            self.step.count(size_of_frame(&frame));
+        if !self.waiting.is_empty() || self.budget.is_over() || self.has_to_wait() {
+            self.budget.count(size_of_frame(&frame));
             self.waiting_bytes += held_bytes(&frame);
             self.waiting.push_back(frame);
         } else {
@@ -36,7 +36,7 @@ impl StompSession {
 
     /// Runs what waited, as far as it can in this step.
     fn run_waiting(&mut self, now: Now, actions: &mut Actions) {
-        while !self.step.is_over() && !self.has_to_wait() {
+        while !self.budget.is_over() && !self.has_to_wait() {
             let Some(frame) = self.waiting.pop_front() else { break };
             self.waiting_bytes -= held_bytes(&frame);
             self.run(frame, now, actions);
@@ -60,7 +60,7 @@ impl StompSession {
     pub(super) fn decode(&mut self, bytes: &mut &[u8], now: Now, actions: &mut Actions) {
         while matches!(self.state, State::New | State::Entering(_) | State::Open) && self.unreadable.is_none()
         {
-            if self.step.is_over() || self.is_blocked() {
+            if self.budget.is_over() || self.is_blocked() {
                 return;
             }
             match self.decoder.next(bytes) {

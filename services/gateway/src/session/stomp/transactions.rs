@@ -140,7 +140,7 @@ impl StompSession {
             return Err(Failure::bad("a message of this transaction is acknowledged already"));
         }
         // As if each came by itself: what follows waits for the next step.
-        kept.iter().for_each(|kept| self.step.count(kept.bytes()));
+        kept.iter().for_each(|kept| self.budget.count(kept.bytes()));
         let waits = |kept: &&Kept| !matches!(kept, Kept::Settle(Acknowledged::Channel, _));
         let Ticket(mut ticket) = self.receipts.expect(kept.iter().filter(waits).count(), receipt, false);
         for kept in kept {

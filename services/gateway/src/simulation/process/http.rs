@@ -20,8 +20,8 @@ use crate::{
     CLIENT_SOCKJS_PATH,
     transport::{
         client::ClientEndpoint,
-        held::opening::Local,
         http,
+        http_session::new_session::WorkerContext,
         sockjs::{
             self,
             options::{SockJs, SockJsEndpoint},
@@ -67,12 +67,12 @@ type Serve = Box<dyn Fn(Request) -> LocalBoxFuture<'static, ServiceResponse<BoxB
 
 /// The routes of a worker, made for its first request.
 pub(super) struct Routes {
-    local: Local,
+    local: WorkerContext,
     serve: OnceCell<Serve>,
 }
 
 impl Routes {
-    async fn make(local: &Local) -> Serve {
+    async fn make(local: &WorkerContext) -> Serve {
         let endpoint = Arc::new(ClientEndpoint(local.node.clone()));
         let settings = &local.node.settings.sockjs;
         let endpoint = Arc::new(SockJsEndpoint::new(CLIENT_SOCKJS_PATH, endpoint, &SockJs::new(), settings));
@@ -124,11 +124,11 @@ impl Process {
 
     /// Held sessions that requests come for.
     pub(in crate::simulation) fn held_sessions(&self) -> usize {
-        self.upgrades.first().map_or(0, |upgrades| upgrades.local.directory.len())
+        self.upgrades.first().map_or(0, |upgrades| upgrades.local.registry.len())
     }
 
     /// Polls that wait, and held sessions that wait for their next request.
     pub(in crate::simulation) fn waiting(&self) -> usize {
-        self.upgrades.first().map_or(0, |upgrades| upgrades.local.directory.waiting())
+        self.upgrades.first().map_or(0, |upgrades| upgrades.local.registry.waiting())
     }
 }

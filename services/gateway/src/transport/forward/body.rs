@@ -20,9 +20,9 @@ use tokio::{
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
-    Share,
-    link::Links,
-    wire::{self, Length, Piece, WireError},
+    InFlightRequest,
+    connection_pool::ConnectionPool,
+    wire::{self, BodyLength, BodyPart, WireError},
 };
 
 /// Bytes read of the socket at once.
@@ -30,7 +30,7 @@ const READ_BYTES: usize = 16 * 1024;
 
 /// Why a body ends early.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Broken {
+pub(super) enum BodyCutOff {
     /// The connection failed.
     #[error("the session's node cannot be read: {0}")]
     Io(#[from] io::Error),
@@ -46,7 +46,7 @@ pub(super) enum Broken {
 }
 
 /// A connection on which an answer comes.
-pub(super) struct Incoming {
+pub(super) struct ResponseConnection {
     pub(super) stream: TcpStream,
     /// What was read and not used yet.
     pub(super) input: BytesMut,
@@ -54,11 +54,11 @@ pub(super) struct Incoming {
     pub(super) gone: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-impl Incoming {
+impl ResponseConnection {
     /// Reads more. Nothing more: the other side has ended.
-    pub(super) fn poll_more(&mut self, task: &mut Context<'_>) -> Poll<Result<usize, Broken>> {
+    pub(super) fn poll_more(&mut self, task: &mut Context<'_>) -> Poll<Result<usize, BodyCutOff>> {
         if self.gone.as_mut().poll(task).is_ready() {
-            return Poll::Ready(Err(Broken::Gone));
+            return Poll::Ready(Err(BodyCutOff::Gone));
         }
         if self.input.is_empty() {
             // Nothing is held while nothing comes.
@@ -73,31 +73,31 @@ impl Incoming {
 }
 
 /// See the module's head.
-pub(super) struct Relayed {
-    pub(super) incoming: Option<Incoming>,
-    pub(super) body: wire::Body,
-    pub(super) length: Length,
+pub(super) struct RelayedBody {
+    pub(super) incoming: Option<ResponseConnection>,
+    pub(super) body: wire::BodyDecoder,
+    pub(super) length: BodyLength,
     /// Where the connection goes after the end, if it can be used again.
-    pub(super) home: Option<(Rc<Links>, String)>,
-    pub(super) share: Share,
+    pub(super) home: Option<(Rc<ConnectionPool>, String)>,
+    pub(super) share: InFlightRequest,
 }
 
-impl Relayed {
-    fn poll_piece(&mut self, task: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
+impl RelayedBody {
+    fn poll_piece(&mut self, task: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BodyCutOff>> {
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(Ok(None)) };
         loop {
             match self.body.next(&mut incoming.input)? {
-                Piece::Bytes(bytes) => return Poll::Ready(Ok(Some(bytes))),
-                Piece::End => {
+                BodyPart::Bytes(bytes) => return Poll::Ready(Ok(Some(bytes))),
+                BodyPart::End => {
                     self.finish();
                     return Poll::Ready(Ok(None));
                 }
-                Piece::Wanting if ready!(incoming.poll_more(task))? > 0 => {}
-                Piece::Wanting if self.body.may_be_closed() => {
+                BodyPart::Wanting if ready!(incoming.poll_more(task))? > 0 => {}
+                BodyPart::Wanting if self.body.may_be_closed() => {
                     self.incoming = None;
                     return Poll::Ready(Ok(None));
                 }
-                Piece::Wanting => return Poll::Ready(Err(Broken::BrokeOff)),
+                BodyPart::Wanting => return Poll::Ready(Err(BodyCutOff::BrokeOff)),
             }
         }
     }
@@ -106,21 +106,21 @@ impl Relayed {
     pub(super) fn finish(&mut self) {
         if let Some(incoming) = self.incoming.take()
             && incoming.input.is_empty()
-            && let Some((links, address)) = self.home.take()
+            && let Some((pool, address)) = self.home.take()
         {
-            links.give_back(&address, incoming.stream);
+            pool.give_back(&address, incoming.stream);
         }
     }
 }
 
-impl MessageBody for Relayed {
-    type Error = Broken;
+impl MessageBody for RelayedBody {
+    type Error = BodyCutOff;
 
     fn size(&self) -> BodySize {
         match self.length {
-            Length::None => BodySize::None,
-            Length::Known(length) => BodySize::Sized(length),
-            Length::Chunks | Length::UntilClose => BodySize::Stream,
+            BodyLength::None => BodySize::None,
+            BodyLength::Known(length) => BodySize::Sized(length),
+            BodyLength::Chunks | BodyLength::UntilClose => BodySize::Stream,
         }
     }
 

@@ -23,7 +23,7 @@ const OWNER: &str = "0000000b";
 
 /// One node, and the place of another one.
 struct Pair {
-    forwarding: Rc<Forwarding>,
+    forwarder: Rc<Forwarder>,
     node: Arc<Node>,
     broker: Arc<MemoryBroker>,
     owner: TcpListener,
@@ -37,8 +37,8 @@ impl Pair {
         let broker = Arc::new(MemoryBroker::new(MemorySettings::default()));
         let owner = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let node = Node::start_with(settings, broker.clone()).await.unwrap();
-        let forwarding = Rc::new(Forwarding::new(node.clone(), Arc::default()));
-        let pair = Self { forwarding, node, broker, owner };
+        let forwarder = Rc::new(Forwarder::new(node.clone(), Arc::default()));
+        let pair = Self { forwarder, node, broker, owner };
         let address = pair.owner.local_addr().unwrap();
         let description = format!("{{\"address\":\"{address}\"}}");
         pair.broker.cluster().announce(OWNER, description.into(), PATIENCE).await.unwrap();
@@ -54,10 +54,10 @@ impl Pair {
         &self,
         request: TestRequest,
         body: &'static str,
-    ) -> tokio::task::JoinHandle<Result<HttpResponse, Lost>> {
-        let (forwarding, request) = (self.forwarding.clone(), request.to_http_request());
+    ) -> tokio::task::JoinHandle<Result<HttpResponse, ForwardError>> {
+        let (forwarder, request) = (self.forwarder.clone(), request.to_http_request());
         actix_rt::spawn(async move {
-            forwarding.relay(OWNER, &request, &Bytes::from_static(body.as_bytes())).await
+            forwarder.relay(OWNER, &request, &Bytes::from_static(body.as_bytes())).await
         })
     }
 
@@ -103,10 +103,10 @@ async fn a_request_goes_on_as_it_came_but_for_the_headers_of_the_connection() {
     let mut lines: Vec<&str> = head.split("\r\n").collect();
     assert_eq!(lines.remove(0), "POST /chat/000/s%20x/xhr?a=b HTTP/1.1");
     lines.sort_unstable();
-    let seal = lines.pop().unwrap().strip_prefix("x-gorani-forward: ").unwrap();
+    let signature = lines.pop().unwrap().strip_prefix("x-gorani-forward: ").unwrap();
     assert_eq!(lines, ["content-length: 5", "cookie: a=b", "host: push.example.com"]);
-    let sealed = Sealed { method: "POST", target: "/chat/000/s%20x/xhr?a=b", body: b"[\"x\"]" };
-    let opened = Seal::open(seal, &pair.node.secrets.known(), &sealed).unwrap();
+    let signed = SignedFields { method: "POST", target: "/chat/000/s%20x/xhr?a=b", body: b"[\"x\"]" };
+    let opened = ForwardSignature::open(signature, &pair.node.secrets.known(), &signed).unwrap();
     assert_eq!((&*opened.from, &*opened.to, opened.number), (&*pair.node.id, OWNER, 1));
     assert_eq!(opened.client, Some("192.0.2.1:4711".parse().unwrap()));
     owner
@@ -238,13 +238,13 @@ async fn what_the_gate_refuses_is_lost_and_a_wrong_proof_is_tried_again() {
             owner = pair.accept().await;
         }
     }
-    assert_eq!(answer.await.unwrap().unwrap_err(), Lost::Unreachable);
+    assert_eq!(answer.await.unwrap().unwrap_err(), ForwardError::Unreachable);
     let answer = pair.relay(poll(), "");
     let mut owner = pair.accept().await;
     read_request(&mut owner, "\r\n\r\n").await;
     let elsewhere = b"HTTP/1.1 404 Not Found\r\nx-gorani-forward-elsewhere: 1\r\ncontent-length: 0\r\n\r\n";
     owner.write_all(elsewhere).await.unwrap();
-    assert_eq!(answer.await.unwrap().unwrap_err(), Lost::Elsewhere);
+    assert_eq!(answer.await.unwrap().unwrap_err(), ForwardError::Elsewhere);
 }
 
 #[actix_rt::test]
@@ -252,20 +252,23 @@ async fn nobody_is_asked_who_is_not_there_and_no_more_than_the_setting_says() {
     let pair = Pair::new(|settings| settings.cluster.max_forwarded = 1).await;
     let request = poll().to_http_request();
     assert_eq!(
-        pair.forwarding.relay("0000000c", &request, &Bytes::new()).await.unwrap_err(),
-        Lost::Unreachable
+        pair.forwarder.relay("0000000c", &request, &Bytes::new()).await.unwrap_err(),
+        ForwardError::Unreachable
     );
     assert_eq!(
-        pair.forwarding.relay(&pair.node.id, &request, &Bytes::new()).await.unwrap_err(),
-        Lost::Unreachable
+        pair.forwarder.relay(&pair.node.id, &request, &Bytes::new()).await.unwrap_err(),
+        ForwardError::Unreachable
     );
     let first = pair.relay(poll(), "");
     let owner = pair.accept().await;
-    assert_eq!(pair.relay(poll(), "").await.unwrap().unwrap_err(), Lost::Busy);
+    assert_eq!(pair.relay(poll(), "").await.unwrap().unwrap_err(), ForwardError::Busy);
     drop(owner);
-    assert_eq!(first.await.unwrap().unwrap_err(), Lost::Unreachable);
+    assert_eq!(first.await.unwrap().unwrap_err(), ForwardError::Unreachable);
     drop(pair.owner);
-    assert_eq!(pair.forwarding.relay(OWNER, &request, &Bytes::new()).await.unwrap_err(), Lost::Unreachable);
+    assert_eq!(
+        pair.forwarder.relay(OWNER, &request, &Bytes::new()).await.unwrap_err(),
+        ForwardError::Unreachable
+    );
     assert_eq!(pair.node.metrics.forward.open.get(), 0);
 }
 
@@ -293,5 +296,8 @@ async fn what_was_forwarded_once_is_not_forwarded_again() {
     let pair = Pair::new(|_| {}).await;
     let request = poll().to_http_request();
     request.extensions_mut().insert(Forwarded { from: "0000000c".to_owned() });
-    assert_eq!(pair.forwarding.relay(OWNER, &request, &Bytes::new()).await.unwrap_err(), Lost::Elsewhere);
+    assert_eq!(
+        pair.forwarder.relay(OWNER, &request, &Bytes::new()).await.unwrap_err(),
+        ForwardError::Elsewhere
+    );
 }

@@ -25,20 +25,20 @@ pub(super) struct WireError(&'static str);
 
 /// How an answer begins.
 #[derive(Debug, Clone)]
-pub(super) struct Head {
+pub(super) struct ForwardedHead {
     /// Its status.
     pub(super) status: StatusCode,
     /// Its headers, all of them.
     pub(super) headers: HeaderMap,
     /// How long its body is.
-    pub(super) length: Length,
+    pub(super) length: BodyLength,
     /// Whether the connection can carry another request afterwards.
     pub(super) reusable: bool,
 }
 
 /// How long a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Length {
+pub(super) enum BodyLength {
     /// There is none, whatever the headers say.
     None,
     /// So many bytes.
@@ -51,7 +51,7 @@ pub(super) enum Length {
 
 /// What comes next of a body.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(super) enum BodyPart {
     /// Bytes: of a chunked body a whole chunk.
     Bytes(Bytes),
     /// Nothing without more from the socket.
@@ -65,7 +65,7 @@ pub(super) fn request<'a>(
     method: &Method,
     target: &str,
     headers: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
-    seal: (&str, &str),
+    signature: (&str, &str),
     body: &[u8],
 ) -> BytesMut {
     let mut out = BytesMut::with_capacity(1024 + body.len());
@@ -75,7 +75,7 @@ pub(super) fn request<'a>(
     for (name, value) in headers {
         header(&mut out, name.as_str(), value.as_bytes());
     }
-    header(&mut out, seal.0, seal.1.as_bytes());
+    header(&mut out, signature.0, signature.1.as_bytes());
     if !body.is_empty() || *method == Method::POST {
         header(&mut out, CONTENT_LENGTH.as_str(), body.len().to_string().as_bytes());
     }
@@ -95,7 +95,7 @@ fn header(out: &mut BytesMut, name: &str, value: &[u8]) {
 ///
 /// # Errors
 /// If it is no answer, or too large.
-pub(super) fn head(input: &mut BytesMut, bodiless: bool) -> Result<Option<Head>, WireError> {
+pub(super) fn head(input: &mut BytesMut, bodiless: bool) -> Result<Option<ForwardedHead>, WireError> {
     let mut parsed = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut answer = httparse::Response::new(&mut parsed);
     let used = match answer.parse(input) {
@@ -118,18 +118,18 @@ pub(super) fn head(input: &mut BytesMut, bodiless: bool) -> Result<Option<Head>,
     }
     let mut reusable = answer.version == Some(1) && !says(&headers, CONNECTION, "close");
     let length = if bodiless || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
-        Length::None
+        BodyLength::None
     } else if says(&headers, TRANSFER_ENCODING, "chunked") {
-        Length::Chunks
+        BodyLength::Chunks
     } else if let Some(length) = headers.get(CONTENT_LENGTH) {
         let length = length.to_str().ok().and_then(|length| length.parse().ok());
-        Length::Known(length.ok_or(WireError("bad length"))?)
+        BodyLength::Known(length.ok_or(WireError("bad length"))?)
     } else {
         reusable = false;
-        Length::UntilClose
+        BodyLength::UntilClose
     };
     input.advance(used);
-    Ok(Some(Head { status, headers, length, reusable }))
+    Ok(Some(ForwardedHead { status, headers, length, reusable }))
 }
 
 fn says(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
@@ -139,10 +139,10 @@ fn says(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
 
 /// Takes a body apart.
 #[derive(Debug)]
-pub(super) struct Body(State);
+pub(super) struct BodyDecoder(BodyDecoderState);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum BodyDecoderState {
     Rest(u64),
     Length,
     /// Within a chunk of which so much is left.
@@ -155,76 +155,77 @@ enum State {
     Over,
 }
 
-impl Body {
+impl BodyDecoder {
     /// A body of this length.
-    pub(super) fn new(length: Length) -> Self {
+    pub(super) fn new(length: BodyLength) -> Self {
         Self(match length {
-            Length::None | Length::Known(0) => State::Over,
-            Length::Known(length) => State::Rest(length),
-            Length::Chunks => State::Length,
-            Length::UntilClose => State::UntilClose,
+            BodyLength::None | BodyLength::Known(0) => BodyDecoderState::Over,
+            BodyLength::Known(length) => BodyDecoderState::Rest(length),
+            BodyLength::Chunks => BodyDecoderState::Length,
+            BodyLength::UntilClose => BodyDecoderState::UntilClose,
         })
     }
 
     /// Whether it is over.
     pub(super) fn is_over(&self) -> bool {
-        self.0 == State::Over
+        self.0 == BodyDecoderState::Over
     }
 
     /// Whether the end of the connection is its end.
     pub(super) fn may_be_closed(&self) -> bool {
-        matches!(self.0, State::Over | State::UntilClose)
+        matches!(self.0, BodyDecoderState::Over | BodyDecoderState::UntilClose)
     }
 
     /// Takes what comes next off the front of what was read.
     ///
     /// # Errors
     /// If it is no body.
-    pub(super) fn next(&mut self, input: &mut BytesMut) -> Result<Piece, WireError> {
+    pub(super) fn next(&mut self, input: &mut BytesMut) -> Result<BodyPart, WireError> {
         loop {
             match self.0 {
-                State::Over => return Ok(Piece::End),
-                State::Rest(rest) => {
+                BodyDecoderState::Over => return Ok(BodyPart::End),
+                BodyDecoderState::Rest(rest) => {
                     let taken = up_to(input, rest);
                     if taken.is_empty() {
-                        return Ok(Piece::Wanting);
+                        return Ok(BodyPart::Wanting);
                     }
                     let rest = rest - taken.len() as u64;
-                    self.0 = if rest == 0 { State::Over } else { State::Rest(rest) };
-                    return Ok(Piece::Bytes(taken));
+                    self.0 = if rest == 0 { BodyDecoderState::Over } else { BodyDecoderState::Rest(rest) };
+                    return Ok(BodyPart::Bytes(taken));
                 }
-                State::UntilClose if input.is_empty() => return Ok(Piece::Wanting),
-                State::UntilClose => return Ok(Piece::Bytes(input.split().freeze())),
-                State::Length => {
-                    let Some(line) = line(input)? else { return Ok(Piece::Wanting) };
+                BodyDecoderState::UntilClose if input.is_empty() => return Ok(BodyPart::Wanting),
+                BodyDecoderState::UntilClose => return Ok(BodyPart::Bytes(input.split().freeze())),
+                BodyDecoderState::Length => {
+                    let Some(line) = line(input)? else { return Ok(BodyPart::Wanting) };
                     self.0 = match length(&line)? {
-                        0 => State::Trailer,
-                        length => State::Chunk(length),
+                        0 => BodyDecoderState::Trailer,
+                        length => BodyDecoderState::Chunk(length),
                     };
                 }
-                State::Chunk(rest) => {
+                BodyDecoderState::Chunk(rest) => {
                     let whole = usize::try_from(rest).unwrap_or(usize::MAX).min(CHUNK_MAX_BYTES);
                     if input.len() < whole {
                         input.reserve(whole - input.len());
-                        return Ok(Piece::Wanting);
+                        return Ok(BodyPart::Wanting);
                     }
                     let rest = rest - whole as u64;
-                    self.0 = if rest == 0 { State::LineEnd } else { State::Chunk(rest) };
-                    return Ok(Piece::Bytes(input.split_to(whole).freeze()));
+                    self.0 =
+                        if rest == 0 { BodyDecoderState::LineEnd } else { BodyDecoderState::Chunk(rest) };
+                    return Ok(BodyPart::Bytes(input.split_to(whole).freeze()));
                 }
-                State::LineEnd => {
-                    let Some(line) = line(input)? else { return Ok(Piece::Wanting) };
+                BodyDecoderState::LineEnd => {
+                    let Some(line) = line(input)? else { return Ok(BodyPart::Wanting) };
                     if !line.is_empty() {
                         return Err(WireError("bad end of a chunk"));
                     }
-                    self.0 = State::Length;
+                    self.0 = BodyDecoderState::Length;
                 }
-                State::Trailer => {
-                    let Some(line) = line(input)? else { return Ok(Piece::Wanting) };
+                BodyDecoderState::Trailer => {
+                    let Some(line) = line(input)? else { return Ok(BodyPart::Wanting) };
                     if !line.is_empty() {
                         return Err(WireError("trailers"));
                     }
-                    self.0 = State::Over;
+                    self.0 = BodyDecoderState::Over;
                 }
             }
         }

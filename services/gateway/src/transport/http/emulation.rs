@@ -7,16 +7,16 @@ use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{door::Door, refusal::Refusal};
+use super::{refusal::HttpRefusal, request_context::RequestContext};
 use crate::{
     disconnect::ErrorCode,
     node::admission::attempts::Attempt,
     transport::{
-        forward::{Lost, is_forwarded},
-        held::{
-            directory::{NotBrought, Owner},
-            opening::Local,
-            visit::{Arrival, Busy, Visit},
+        forward::{ForwardError, is_forwarded},
+        http_session::{
+            new_session::WorkerContext,
+            registry::{DeliveryError, SessionOwner},
+            request::{Busy, InboundMessages, SessionRequest},
         },
     },
 };
@@ -28,7 +28,7 @@ const ENVELOPE_BYTES: usize = 1024;
 
 /// Commands, and the session that they are for.
 #[derive(Deserialize)]
-struct Emulated<'a> {
+struct EmulationRequest<'a> {
     #[serde(borrow, default)]
     session: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -39,65 +39,73 @@ struct Emulated<'a> {
 }
 
 /// Answers 204 once the session has taken the commands.
-pub async fn emulation(request: HttpRequest, payload: web::Payload, local: web::Data<Local>) -> HttpResponse {
-    let door = match Door::of(&request, &local) {
-        Ok(door) => door,
+pub async fn emulation(
+    request: HttpRequest,
+    payload: web::Payload,
+    local: web::Data<WorkerContext>,
+) -> HttpResponse {
+    let context = match RequestContext::of(&request, &local) {
+        Ok(context) => context,
         Err(refusal) => return refusal.response(),
     };
     let most = local.node.settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES) + ENVELOPE_BYTES;
-    let answered = match door.body(payload, most).await {
-        Ok(body) => hand_over(&door, &request, &body).await,
+    let answered = match context.body(payload, most).await {
+        Ok(body) => deliver(&context, &request, &body).await,
         Err(refusal) => Err(refusal),
     };
-    answered.unwrap_or_else(|refusal| door.refuse(&refusal))
+    answered.unwrap_or_else(|refusal| context.refuse(&refusal))
 }
 
-async fn hand_over(door: &Door, request: &HttpRequest, body: &Bytes) -> Result<HttpResponse, Refusal> {
-    let local = &door.local;
-    let emulated: Emulated<'_> = serde_json::from_slice(body)
-        .map_err(|_| Refusal::bad_request("the body must be an object with session, node and data"))?;
+async fn deliver(
+    context: &RequestContext,
+    request: &HttpRequest,
+    body: &Bytes,
+) -> Result<HttpResponse, HttpRefusal> {
+    let local = &context.local;
+    let emulated: EmulationRequest<'_> = serde_json::from_slice(body)
+        .map_err(|_| HttpRefusal::bad_request("the body must be an object with session, node and data"))?;
     if emulated.session.is_empty() || emulated.data.is_empty() {
-        return Err(Refusal::bad_request("session and data must be there"));
+        return Err(HttpRefusal::bad_request("session and data must be there"));
     }
     if emulated.data.len() > local.node.settings.client.message_max_bytes {
-        return Err(Refusal::new(ErrorCode::LIMIT_EXCEEDED, "the commands are too large"));
+        return Err(HttpRefusal::new(ErrorCode::LIMIT_EXCEEDED, "the commands are too large"));
     }
-    match local.directory.owner(&emulated.node, &emulated.session) {
-        Owner::Here => {
-            let (arrival, taken) = Arrival::new([emulated.data]);
-            match local.directory.bring(&emulated.session, Visit::Deliver(arrival)) {
+    match local.registry.owner(&emulated.node, &emulated.session) {
+        SessionOwner::Here => {
+            let (messages, taken) = InboundMessages::new([emulated.data]);
+            match local.registry.deliver(&emulated.session, SessionRequest::Send(messages)) {
                 Ok(()) => {}
-                Err(NotBrought::Busy) => return Err(ErrorCode::TOO_MANY_REQUESTS.into()),
-                Err(NotBrought::Over) => return Err(over()),
+                Err(DeliveryError::Busy) => return Err(ErrorCode::TOO_MANY_REQUESTS.into()),
+                Err(DeliveryError::Over) => return Err(over()),
             }
             match taken.await {
-                Ok(Ok(())) => Ok(door.response(StatusCode::NO_CONTENT).finish()),
+                Ok(Ok(())) => Ok(context.response(StatusCode::NO_CONTENT).finish()),
                 Ok(Err(Busy)) => Err(ErrorCode::TOO_MANY_REQUESTS.into()),
                 Err(_) => Err(over()),
             }
         }
-        Owner::Elsewhere(node) => match local.forwarding.relay(&node, request, body).await {
-            Ok(response) if response.status() == StatusCode::NOT_FOUND => Err(unknown(door, request)),
+        SessionOwner::Elsewhere(node) => match local.forwarder.relay(&node, request, body).await {
+            Ok(response) if response.status() == StatusCode::NOT_FOUND => Err(unknown(context, request)),
             Ok(response) => Ok(response),
-            Err(Lost::Busy) => Err(ErrorCode::TOO_MANY_REQUESTS.into()),
-            Err(Lost::Unreachable | Lost::Elsewhere) => Err(unknown(door, request)),
+            Err(ForwardError::Busy) => Err(ErrorCode::TOO_MANY_REQUESTS.into()),
+            Err(ForwardError::Unreachable | ForwardError::Elsewhere) => Err(unknown(context, request)),
         },
-        Owner::Ended(_) => Err(over()),
-        Owner::Nobody => Err(unknown(door, request)),
+        SessionOwner::Ended(_) => Err(over()),
+        SessionOwner::Nobody => Err(unknown(context, request)),
     }
 }
 
-fn over() -> Refusal {
-    Refusal::new(ErrorCode::NOT_AVAILABLE, "no such session, or it is over")
+fn over() -> HttpRefusal {
+    HttpRefusal::new(ErrorCode::NOT_AVAILABLE, "no such session, or it is over")
         .with_status(StatusCode::NOT_FOUND)
 }
 
 /// Nobody has the session: its client is late, or somebody guesses. It is counted where the client's request has arrived;
 /// who names too many is told so. A right id of 128 random bits is nobody's guess, and is never refused.
-fn unknown(door: &Door, request: &HttpRequest) -> Refusal {
-    let node = &door.local.node;
-    if is_forwarded(request) || node.failed_attempt(Attempt::OwnSessionId, node.network_of(door.peer)) {
+fn unknown(context: &RequestContext, request: &HttpRequest) -> HttpRefusal {
+    let node = &context.local.node;
+    if is_forwarded(request) || node.failed_attempt(Attempt::OwnSessionId, node.network_of(context.peer)) {
         return over();
     }
-    Refusal::new(ErrorCode::TOO_MANY_REQUESTS, "too many requests for sessions that do not exist")
+    HttpRefusal::new(ErrorCode::TOO_MANY_REQUESTS, "too many requests for sessions that do not exist")
 }

@@ -4,7 +4,7 @@
 //! A poll that does not wait reads history. One that waits is a session like a stream's, which ends with its first
 //! publications: while it waits it is an entry in the hub, and costs neither a thread nor a request to the broker.
 
-mod news;
+mod channel_answer;
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use actix_web::{
 use bytes::{Bytes, BytesMut};
 use gorani_protocol::client::bare;
 
-use self::news::{Budget, News};
+use self::channel_answer::{AnswerBudget, ChannelAnswer};
 use super::{
-    door::Door, if_none_match::IfNoneMatch, query::Query, receiving::open_session, refusal::Refusal,
-    wish::wish,
+    if_none_match::IfNoneMatch, query::Query, receive_query::receive_query, receiving::open_session,
+    refusal::HttpRefusal, request_context::RequestContext,
 };
 use crate::{
     disconnect::{ErrorCode, Refused},
@@ -34,14 +34,14 @@ use crate::{
         Now,
         client::{Dialect, TransportTraits, views::publication_view},
         position::Positions,
-        uni::{UniSession, Unreadable, Wish},
+        uni::{NotPollable, ReceiveQuery, UniSession},
     },
     transport::{
         head::is_head,
-        held::{
-            opening::Local,
-            pipe::Head,
-            polled::{Poll, Polled},
+        http_session::{
+            new_session::WorkerContext,
+            pipe::ResponseHead,
+            poll_writer::{PollAnswer, PollWriter},
         },
     },
 };
@@ -49,8 +49,8 @@ use crate::{
 static POLL: TransportLabel = TransportLabel::brief("poll");
 
 /// What a poll asks for.
-struct Asked {
-    wish: Wish,
+struct PollQuery {
+    receive_query: ReceiveQuery,
     /// Publications in an answer at most.
     limit: usize,
     /// Bytes of publications in an answer at most.
@@ -62,27 +62,27 @@ struct Asked {
 }
 
 /// Answers a poll.
-pub async fn poll(request: HttpRequest, local: web::Data<Local>) -> HttpResponse {
-    let door = match Door::of(&request, &local) {
-        Ok(door) => door,
+pub async fn poll(request: HttpRequest, local: web::Data<WorkerContext>) -> HttpResponse {
+    let context = match RequestContext::of(&request, &local) {
+        Ok(context) => context,
         Err(refusal) => return refusal.response(),
     };
-    match asked(&request, &local.node) {
-        Ok(asked) => answer(&door, asked).await,
+    match poll_query(&request, &local.node) {
+        Ok(asked) => answer(&context, asked).await,
         Err(refusal) => Err(refusal),
     }
-    .unwrap_or_else(|refusal| door.refuse(&refusal))
+    .unwrap_or_else(|refusal| context.refuse(&refusal))
 }
 
-fn asked(request: &HttpRequest, node: &Node) -> Result<Asked, Refusal> {
+fn poll_query(request: &HttpRequest, node: &Node) -> Result<PollQuery, HttpRefusal> {
     let settings = &node.settings.poll;
     let query = Query::parse(request.query_string());
-    let mut wish = wish(request.headers(), &query, &[], &node.policy.rules)?;
+    let mut receive_query = receive_query(request.headers(), &query, &[], &node.policy.rules)?;
     let known = IfNoneMatch::parse(request.headers());
-    if wish.positions == Positions::default() && !wish.is_unreadable {
+    if receive_query.positions == Positions::default() && !receive_query.is_unreadable {
         // Who has an answer has come as far as it says.
-        wish.is_unreadable = known.is_unreadable();
-        wish.positions = known.positions().unwrap_or_default();
+        receive_query.is_unreadable = known.is_unreadable();
+        receive_query.positions = known.positions().unwrap_or_default();
     }
     let limit = query.number("limit")?.unwrap_or(u64::from(settings.limit));
     let limit = limit.clamp(1, u64::from(node.settings.client.history_max));
@@ -91,35 +91,46 @@ fn asked(request: &HttpRequest, node: &Node) -> Result<Asked, Refusal> {
     // for.
     let wait = if known.is_any() || is_head(request) { Duration::ZERO } else { wait };
     let most_bytes = node.settings.client.reply_max_bytes;
-    Ok(Asked { wish, limit: usize::try_from(limit).unwrap_or(usize::MAX), most_bytes, wait, known })
+    Ok(PollQuery {
+        receive_query,
+        limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        most_bytes,
+        wait,
+        known,
+    })
 }
 
-async fn answer(door: &Door, asked: Asked) -> Result<HttpResponse, Refusal> {
-    let node = &door.local.node;
+async fn answer(context: &RequestContext, asked: PollQuery) -> Result<HttpResponse, HttpRefusal> {
+    let node = &context.local.node;
     let traits = TransportTraits { dialect: Dialect::Tracked, ..TransportTraits::default() };
-    let limit = node.login_limit(door.peer);
+    let limit = node.login_limit(context.peer);
     let policy = node.policy.clone();
-    let (session, channels) = UniSession::poll(policy, traits, &asked.wish, limit, asked.wait, Now::read())?;
+    let (session, channels) =
+        UniSession::poll(policy, traits, &asked.receive_query, limit, asked.wait, Now::read())?;
     if channels.is_empty() {
-        return Err(Refusal::bad_request("no channels: name some (channels=a,b), or send a token that does"));
+        return Err(HttpRefusal::bad_request(
+            "no channels: name some (channels=a,b), or send a token that does",
+        ));
     }
     let kept: Vec<_> = channels
         .iter()
         .map(|readable| {
             Ok((readable, readable.retention.map_err(|why| cannot_poll(&readable.channel, why))?))
         })
-        .collect::<Result<_, Refusal>>()?;
+        .collect::<Result<_, HttpRefusal>>()?;
     let knows_all = channels.iter().all(|readable| readable.since.is_some());
     if !asked.wait.is_zero()
         && knows_all
-        && let Some(response) = wait(door, &asked, session).await?
+        && let Some(response) = wait(context, &asked, session).await?
     {
         return Ok(response);
     }
-    let budget = Budget { publications: asked.limit, bytes: asked.most_bytes as u64 };
-    let mut polled = Polled::default();
+    let budget = AnswerBudget { publications: asked.limit, bytes: asked.most_bytes as u64 };
+    let mut polled = PollAnswer::default();
     let mut object = BytesMut::new();
-    for News { channel, publications, position, unrecovered } in news::read(node, &kept, budget).await? {
+    for ChannelAnswer { channel, publications, position, unrecovered } in
+        channel_answer::read(node, &kept, budget).await?
+    {
         if let Some(why) = unrecovered {
             polled.lost(&channel, why);
         }
@@ -135,43 +146,47 @@ async fn answer(door: &Door, asked: Asked) -> Result<HttpResponse, Refusal> {
         bytes => Some(node.memory.try_reply(bytes).ok_or(ErrorCode::TOO_MANY_REQUESTS)?),
     };
     let (head, body) = polled.answer(&asked.known, None);
-    Ok(respond(door, head, node.memory.reply(body, permit)))
+    Ok(respond(context, head, node.memory.reply(body, permit)))
 }
 
 /// Says why a channel cannot be polled.
-fn cannot_poll(channel: &str, why: Unreadable) -> Refusal {
+fn cannot_poll(channel: &str, why: NotPollable) -> HttpRefusal {
     let sentence = match why {
-        Unreadable::NoHistory => {
+        NotPollable::NoHistory => {
             format!(
                 "channel {channel} keeps no history to read from, so it cannot be polled: receive it as a stream"
             )
         }
-        Unreadable::NotAllowed => format!(
+        NotPollable::NotAllowed => format!(
             "channel {channel} cannot be polled: its options let this client neither recover (allow_recovery) nor read its history (allow_history_for_client, allow_history_for_subscriber): receive it as a stream"
         ),
     };
-    Refusal::new(ErrorCode::NOT_AVAILABLE, sentence).with_reason(why.reason())
+    HttpRefusal::new(ErrorCode::NOT_AVAILABLE, sentence).with_reason(why.reason())
 }
 
 /// Waits for something new. `None` where what was missed cannot be recovered, or not now: it must be read from history then.
-async fn wait(door: &Door, asked: &Asked, session: UniSession) -> Result<Option<HttpResponse>, Refusal> {
-    let node = &door.local.node;
-    let network = door.network();
-    let waiting = door.local.directory.begin_poll(network, node.settings.poll.max_waiting);
+async fn wait(
+    context: &RequestContext,
+    asked: &PollQuery,
+    session: UniSession,
+) -> Result<Option<HttpResponse>, HttpRefusal> {
+    let node = &context.local.node;
+    let network = context.network();
+    let waiting = context.local.registry.begin_poll(network, node.settings.poll.max_waiting);
     let waiting = waiting.map_err(|exhausted| {
         let (cause, sentence) = match exhausted {
             Exhausted::All => (Cause::Polls, "too many polls wait here"),
             Exhausted::Network => (Cause::PollsOfAddress, "too many polls from this address wait"),
         };
         node.refused(cause, network);
-        Refusal::new(ErrorCode::TOO_MANY_REQUESTS, sentence)
+        HttpRefusal::new(ErrorCode::TOO_MANY_REQUESTS, sentence)
     })?;
-    let positions = asked.wish.positions.clone();
-    let writer = Poll::new(positions, asked.limit, asked.most_bytes, asked.known.clone(), waiting);
+    let positions = asked.receive_query.positions.clone();
+    let writer = PollWriter::new(positions, asked.limit, asked.most_bytes, asked.known.clone(), waiting);
     let encoding = Encoding { protocol: Protocol::Tracked, framing: Framing::Lines };
-    let body = open_session(door, &POLL, encoding, session, writer)?;
+    let body = open_session(context, &POLL, encoding, session, writer)?;
     match body.begun().await {
-        Some(Ok(head)) => Ok(Some(respond(door, head, node.memory.reply(body.collect().await, None)))),
+        Some(Ok(head)) => Ok(Some(respond(context, head, node.memory.reply(body.collect().await, None)))),
         // What was missed in all channels together may be more than may be replayed at a time; an answer holds a part of it.
         Some(Err(Refused::Error(ErrorCode::UNRECOVERABLE_POSITION | ErrorCode::TOO_MANY_REQUESTS))) => {
             Ok(None)
@@ -182,9 +197,9 @@ async fn wait(door: &Door, asked: &Asked, session: UniSession) -> Result<Option<
     }
 }
 
-fn respond(door: &Door, head: Head, body: Bytes) -> HttpResponse {
+fn respond(context: &RequestContext, head: ResponseHead, body: Bytes) -> HttpResponse {
     let status = StatusCode::from_u16(head.status).unwrap_or_default();
-    let mut response = door.response(status);
+    let mut response = context.response(status);
     if let Some(tag) = head.tag {
         response.insert_header((header::ETAG, format!("\"{tag}\"")));
     }

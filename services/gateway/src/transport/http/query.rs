@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use gorani_auth::ChannelRules;
 
-use super::refusal::Refusal;
+use super::refusal::HttpRefusal;
 
 /// Names that EventSource polyfills give the parameter that stands for the header `Last-Event-ID`, in lower case and without
 /// `-` and `_`: browsers let scripts set no such header for `XMLHttpRequest`s of other origins without a preflight.
@@ -45,9 +45,10 @@ impl<'q> Query<'q> {
     ///
     /// # Errors
     /// If it is there and is none.
-    pub fn number(&self, name: &'static str) -> Result<Option<u64>, Refusal> {
-        let read =
-            |text: &str| text.parse().map_err(|_| Refusal::bad_request(format!("{name} must be a number")));
+    pub fn number(&self, name: &'static str) -> Result<Option<u64>, HttpRefusal> {
+        let read = |text: &str| {
+            text.parse().map_err(|_| HttpRefusal::bad_request(format!("{name} must be a number")))
+        };
         self.get(name).map(read).transpose()
     }
 

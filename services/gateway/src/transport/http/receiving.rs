@@ -8,11 +8,11 @@ use actix_web::{
 };
 
 use super::{
-    door::Door,
     query::Query,
-    refusal::Refusal,
+    receive_query::receive_query,
+    refusal::HttpRefusal,
+    request_context::RequestContext,
     streaming::{EVENTS_TYPE, LINES_TYPE},
-    wish::wish,
 };
 use crate::{
     disconnect::ErrorCode,
@@ -21,16 +21,16 @@ use crate::{
     session::{
         Now,
         client::{Dialect, TransportTraits},
-        uni::{self, UniSession, Wish},
+        uni::{self, ReceiveQuery, UniSession},
     },
     transport::{
         head::is_head,
-        held::{
+        http_session::{
             Lifetime, Response,
-            opening::{Local, Opening},
+            event_id_writer::EventIdWriter,
+            new_session::{NewSession, WorkerContext},
             pipe::{PipeReader, ended, pipe},
-            tracked::TrackedEvents,
-            writer::{Stream, Writer},
+            writer::{ResponseWriter, StreamWriter},
         },
     },
 };
@@ -42,95 +42,102 @@ static UNI_SSE: TransportLabel = TransportLabel::new("uni_sse");
 pub async fn uni_http_stream(
     request: HttpRequest,
     payload: web::Payload,
-    local: web::Data<Local>,
+    local: web::Data<WorkerContext>,
 ) -> HttpResponse {
-    let door = match Door::of(&request, &local) {
-        Ok(door) => door,
+    let context = match RequestContext::of(&request, &local) {
+        Ok(context) => context,
         Err(refusal) => return refusal.response(),
     };
     let streamed = async {
-        let body = door.body(payload, local.node.settings.client.message_max_bytes).await?;
+        let body = context.body(payload, local.node.settings.client.message_max_bytes).await?;
         let query = Query::parse(request.query_string());
-        let wish = wish(request.headers(), &query, &body, &local.node.policy.rules)?;
+        let receive_query = receive_query(request.headers(), &query, &body, &local.node.policy.rules)?;
         if is_head(&request) {
-            check(&door, &wish)?;
-            return Ok(door.stream(LINES_TYPE, ended()));
+            check(&context, &receive_query)?;
+            return Ok(context.stream(LINES_TYPE, ended()));
         }
         let encoding = Encoding { protocol: Protocol::Bare, framing: Framing::Lines };
-        let body = open(&door, &UNI_HTTP_STREAM, encoding, Dialect::Bare, wish, Stream::BareLines)?;
+        let body = open(
+            &context,
+            &UNI_HTTP_STREAM,
+            encoding,
+            Dialect::Bare,
+            receive_query,
+            StreamWriter::BareLines,
+        )?;
         begun(&body).await?;
-        Ok(door.stream_session(LINES_TYPE, body))
+        Ok(context.stream_session(LINES_TYPE, body))
     };
-    streamed.await.unwrap_or_else(|refusal: Refusal| door.refuse(&refusal))
+    streamed.await.unwrap_or_else(|refusal: HttpRefusal| context.refuse(&refusal))
 }
 
 /// `GET /connection/uni_sse`.
-pub async fn uni_sse(request: HttpRequest, local: web::Data<Local>) -> HttpResponse {
-    let door = match Door::of(&request, &local) {
-        Ok(door) => door,
+pub async fn uni_sse(request: HttpRequest, local: web::Data<WorkerContext>) -> HttpResponse {
+    let context = match RequestContext::of(&request, &local) {
+        Ok(context) => context,
         Err(refusal) => return refusal.response(),
     };
     let streamed = async {
         let query = Query::parse(request.query_string());
-        let wish = wish(request.headers(), &query, &[], &local.node.policy.rules)?;
+        let receive_query = receive_query(request.headers(), &query, &[], &local.node.policy.rules)?;
         if is_head(&request) {
-            check(&door, &wish)?;
-            return Ok(door.stream(EVENTS_TYPE, ended()));
+            check(&context, &receive_query)?;
+            return Ok(context.stream(EVENTS_TYPE, ended()));
         }
-        let writer = TrackedEvents::default();
+        let writer = EventIdWriter::default();
         let encoding = Encoding { protocol: Protocol::Tracked, framing: Framing::TrackedEvents };
-        let body = open(&door, &UNI_SSE, encoding, Dialect::Tracked, wish, writer)?;
+        let body = open(&context, &UNI_SSE, encoding, Dialect::Tracked, receive_query, writer)?;
         begun(&body).await?;
-        Ok(door.stream_session(EVENTS_TYPE, body))
+        Ok(context.stream_session(EVENTS_TYPE, body))
     };
-    streamed.await.unwrap_or_else(|refusal: Refusal| {
-        let mut response = door.refuse(&refusal);
+    streamed.await.unwrap_or_else(|refusal: HttpRefusal| {
+        let mut response = context.refuse(&refusal);
         if is_event_source(&request) && !refusal.is_temporary() {
             // An EventSource reads no body; this is the status that tells it not to come back.
-            response = door.response(StatusCode::NO_CONTENT).finish();
+            response = context.response(StatusCode::NO_CONTENT).finish();
         }
         response
     })
 }
 
 /// True if a receiver would be let in.
-fn check(door: &Door, wish: &Wish) -> Result<(), Refusal> {
-    door.check_capacity()?;
-    let node = &door.local.node;
-    Ok(uni::check(node.policy.clone(), wish, node.login_limit(door.peer), Now::read())?)
+fn check(context: &RequestContext, receive_query: &ReceiveQuery) -> Result<(), HttpRefusal> {
+    context.check_capacity()?;
+    let node = &context.local.node;
+    Ok(uni::check(node.policy.clone(), receive_query, node.login_limit(context.peer), Now::read())?)
 }
 
 /// Opens the session of a receiver; its response is what comes out of the pipe.
 pub(super) fn open(
-    door: &Door,
+    context: &RequestContext,
     transport: &'static TransportLabel,
     encoding: Encoding,
     dialect: Dialect,
-    wish: Wish,
-    writer: impl Writer + 'static,
-) -> Result<PipeReader, Refusal> {
+    receive_query: ReceiveQuery,
+    writer: impl ResponseWriter + 'static,
+) -> Result<PipeReader, HttpRefusal> {
     let traits = TransportTraits { dialect, ..TransportTraits::default() };
-    let session = UniSession::new(door.local.node.policy.clone(), traits, wish, Now::read());
-    open_session(door, transport, encoding, session, writer)
+    let session = UniSession::new(context.local.node.policy.clone(), traits, receive_query, Now::read());
+    open_session(context, transport, encoding, session, writer)
 }
 
 /// The same with a session that is made already.
 pub(super) fn open_session(
-    door: &Door,
+    context: &RequestContext,
     transport: &'static TransportLabel,
     encoding: Encoding,
     session: UniSession,
-    writer: impl Writer + 'static,
-) -> Result<PipeReader, Refusal> {
-    let place = door.place()?;
+    writer: impl ResponseWriter + 'static,
+) -> Result<PipeReader, HttpRefusal> {
+    let place = context.acquire_permit()?;
     let (pipe, body) = pipe();
-    let opening = Opening {
-        session: Box::new(session.with_login_limit(door.local.node.login_limit(door.peer))),
+    let opening = NewSession {
+        session: Box::new(session.with_login_limit(context.local.node.login_limit(context.peer))),
         encoding,
-        outbox_max_bytes: door.local.node.settings.client.outbox_max_bytes,
+        outbox_max_bytes: context.local.node.settings.client.outbox_max_bytes,
         transport,
         protocol: "json",
-        peer: door.peer,
+        peer: context.peer,
         response: Response { pipe, writer: Box::new(writer) },
         lifetime: Lifetime::Response,
         id: None,
@@ -138,12 +145,12 @@ pub(super) fn open_session(
         place,
     };
     // Only an id can be taken, and it has none.
-    opening.open(&door.local).map_err(|_| Refusal::from(ErrorCode::INTERNAL))?;
+    opening.open(&context.local).map_err(|_| HttpRefusal::from(ErrorCode::INTERNAL))?;
     Ok(body)
 }
 
 /// Waits until the session has begun.
-async fn begun(body: &PipeReader) -> Result<(), Refusal> {
+async fn begun(body: &PipeReader) -> Result<(), HttpRefusal> {
     match body.begun().await {
         Some(Err(refused)) => Err(refused.into()),
         Some(Ok(_)) | None => Ok(()),

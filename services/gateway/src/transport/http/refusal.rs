@@ -10,7 +10,7 @@ use crate::disconnect::{Disconnect, ErrorCode, Refused};
 
 /// A request that leads nowhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct HttpRefusal {
     /// The HTTP status.
     pub status: StatusCode,
     /// Of the client protocol: an error (100 and up) or a disconnect (3000 and up).
@@ -22,19 +22,19 @@ pub struct Refusal {
 }
 
 #[derive(Serialize)]
-struct Body<'a> {
-    error: View<'a>,
+struct RefusalBody<'a> {
+    error: RefusalError<'a>,
 }
 
 #[derive(Serialize)]
-struct View<'a> {
+struct RefusalError<'a> {
     code: u32,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
 }
 
-impl Refusal {
+impl HttpRefusal {
     /// An error with a sentence of its own.
     pub fn new(error: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self { status: status_of_error(error), code: error.code, message: message.into(), reason: None }
@@ -72,24 +72,26 @@ impl Refusal {
         if self.is_temporary() {
             response.insert_header(("Retry-After", "1"));
         }
-        response.json(Body { error: View { code: self.code, message: &self.message, reason: self.reason } })
+        response.json(RefusalBody {
+            error: RefusalError { code: self.code, message: &self.message, reason: self.reason },
+        })
     }
 }
 
-impl From<ErrorCode> for Refusal {
+impl From<ErrorCode> for HttpRefusal {
     fn from(error: ErrorCode) -> Self {
         Self::new(error, error.message)
     }
 }
 
-impl From<Disconnect> for Refusal {
+impl From<Disconnect> for HttpRefusal {
     fn from(disconnect: Disconnect) -> Self {
         let status = status_of_disconnect(&disconnect);
         Self { status, code: u32::from(disconnect.code), message: disconnect.reason, reason: None }
     }
 }
 
-impl From<Refused> for Refusal {
+impl From<Refused> for HttpRefusal {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Error(error) => error.into(),
@@ -144,13 +146,13 @@ mod tests {
             Disconnect::TOO_MANY_REQUESTS,
         ] {
             assert!(
-                disconnect.reconnects() && Refusal::from(disconnect.clone()).is_temporary(),
+                disconnect.reconnects() && HttpRefusal::from(disconnect.clone()).is_temporary(),
                 "{disconnect:?}"
             );
         }
         for disconnect in [Disconnect::STALE, Disconnect::INVALID_TOKEN, Disconnect::PERMISSION_DENIED] {
             assert!(
-                !disconnect.reconnects() && !Refusal::from(disconnect.clone()).is_temporary(),
+                !disconnect.reconnects() && !HttpRefusal::from(disconnect.clone()).is_temporary(),
                 "{disconnect:?}"
             );
         }

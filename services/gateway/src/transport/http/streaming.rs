@@ -4,7 +4,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
-use super::{door::Door, refusal::Refusal};
+use super::{refusal::HttpRefusal, request_context::RequestContext};
 use crate::{
     hub::fanout::{Encoding, Framing, Protocol},
     metrics::TransportLabel,
@@ -14,12 +14,12 @@ use crate::{
     },
     transport::{
         head::is_head,
-        held::{
+        http_session::{
             Lifetime, Response,
-            directory::Directory,
-            opening::{Local, Opening},
+            new_session::{NewSession, WorkerContext},
             pipe::{ended, pipe},
-            writer::Stream,
+            registry::HttpSessionRegistry,
+            writer::StreamWriter,
         },
     },
 };
@@ -36,21 +36,21 @@ pub(super) const EVENTS_TYPE: &str = "text/event-stream; charset=utf-8";
 pub async fn http_stream(
     request: HttpRequest,
     payload: web::Payload,
-    local: web::Data<Local>,
+    local: web::Data<WorkerContext>,
 ) -> HttpResponse {
-    let door = match Door::of(&request, &local) {
-        Ok(door) => door,
+    let context = match RequestContext::of(&request, &local) {
+        Ok(context) => context,
         Err(refusal) => return refusal.response(),
     };
     let most = local.node.settings.client.message_max_bytes;
-    let opened = match door.body(payload, most).await {
+    let opened = match context.body(payload, most).await {
         Ok(body) => match String::from_utf8(body.into()) {
-            Ok(commands) => open(&door, &HTTP_STREAM, commands),
-            Err(_) => Err(Refusal::bad_request("the body is no UTF-8")),
+            Ok(commands) => open(&context, &HTTP_STREAM, commands),
+            Err(_) => Err(HttpRefusal::bad_request("the body is no UTF-8")),
         },
         Err(refusal) => Err(refusal),
     };
-    opened.unwrap_or_else(|refusal| door.refuse(&refusal))
+    opened.unwrap_or_else(|refusal| context.refuse(&refusal))
 }
 
 /// The query of `/connection/sse`.
@@ -65,41 +65,45 @@ pub struct ConnectQuery {
 pub async fn sse(
     request: HttpRequest,
     query: Result<web::Query<ConnectQuery>, actix_web::Error>,
-    local: web::Data<Local>,
+    local: web::Data<WorkerContext>,
 ) -> HttpResponse {
-    let door = match Door::of(&request, &local) {
-        Ok(door) => door,
+    let context = match RequestContext::of(&request, &local) {
+        Ok(context) => context,
         Err(refusal) => return refusal.response(),
     };
     let opened = match query {
         Ok(query) if !query.cf_connect.is_empty() && is_head(&request) => {
-            door.check_capacity().map(|()| door.stream(EVENTS_TYPE, ended()))
+            context.check_capacity().map(|()| context.stream(EVENTS_TYPE, ended()))
         }
-        Ok(query) if !query.cf_connect.is_empty() => open(&door, &SSE, query.into_inner().cf_connect),
-        _ => Err(Refusal::bad_request("cf_connect must be a connect command")),
+        Ok(query) if !query.cf_connect.is_empty() => open(&context, &SSE, query.into_inner().cf_connect),
+        _ => Err(HttpRefusal::bad_request("cf_connect must be a connect command")),
     };
-    opened.unwrap_or_else(|refusal| door.refuse(&refusal))
+    opened.unwrap_or_else(|refusal| context.refuse(&refusal))
 }
 
-fn open(door: &Door, transport: &'static TransportLabel, commands: String) -> Result<HttpResponse, Refusal> {
-    let place = door.place()?;
+fn open(
+    context: &RequestContext,
+    transport: &'static TransportLabel,
+    commands: String,
+) -> Result<HttpResponse, HttpRefusal> {
+    let place = context.acquire_permit()?;
     let (framing, stream, content_type) = if transport == &SSE {
-        (Framing::Events, Stream::Events, EVENTS_TYPE)
+        (Framing::Events, StreamWriter::Events, EVENTS_TYPE)
     } else {
-        (Framing::Lines, Stream::Lines, LINES_TYPE)
+        (Framing::Lines, StreamWriter::Lines, LINES_TYPE)
     };
-    let node = &door.local.node;
-    let id = Directory::new_id();
+    let node = &context.local.node;
+    let id = HttpSessionRegistry::new_id();
     let traits = TransportTraits { emulation: Some(id.clone()), ..TransportTraits::default() };
     let session = ClientSession::new(node.policy.clone(), traits, Now::read());
     let (writer, body) = pipe();
-    let opening = Opening {
-        session: Box::new(session.with_login_limit(node.login_limit(door.peer))),
+    let opening = NewSession {
+        session: Box::new(session.with_login_limit(node.login_limit(context.peer))),
         encoding: Encoding { protocol: Protocol::Client, framing },
         outbox_max_bytes: node.settings.client.outbox_max_bytes,
         transport,
         protocol: "json",
-        peer: door.peer,
+        peer: context.peer,
         response: Response { pipe: writer, writer: Box::new(stream) },
         lifetime: Lifetime::Response,
         id: Some(id),
@@ -107,6 +111,6 @@ fn open(door: &Door, transport: &'static TransportLabel, commands: String) -> Re
         place,
     };
     // Nobody else has an id of 128 random bits.
-    opening.open(&door.local).map_err(|_| Refusal::from(crate::disconnect::ErrorCode::INTERNAL))?;
-    Ok(door.stream_session(content_type, body))
+    opening.open(&context.local).map_err(|_| HttpRefusal::from(crate::disconnect::ErrorCode::INTERNAL))?;
+    Ok(context.stream_session(content_type, body))
 }

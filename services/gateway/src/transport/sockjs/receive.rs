@@ -3,19 +3,19 @@
 use actix_web::{HttpResponse, HttpResponseBuilder, body, http::StatusCode};
 use gorani_protocol::sockjs::{Callback, Transport, Wrapping, transport::Direction};
 
-use super::{Door, door, label, pages, writer::FrameWriter};
+use super::{SockJsRequest, label, pages, request, writer::SockJsFrameWriter};
 use crate::{
     hub::fanout::{Encoding, Framing},
     node::Place,
     session::Now,
     transport::{
-        endpoint::Refused,
-        held::{
+        endpoint::EndpointRefused,
+        http_session::{
             Lifetime, Response,
-            directory::{NotBrought, Owner},
-            opening::Opening,
+            new_session::NewSession,
             pipe::{PipeReader, PipeWriter, ended, pipe},
-            visit::Visit,
+            registry::{DeliveryError, SessionOwner},
+            request::SessionRequest,
         },
     },
 };
@@ -25,15 +25,15 @@ const ATTEMPTS: usize = 4;
 
 /// Answers a request that receives. `place`: a slot for its session, where that is to be opened.
 pub(super) async fn receive(
-    door: &Door<'_>,
+    context: &SockJsRequest<'_>,
     session: &str,
     transport: Transport,
     mut place: Option<Place>,
 ) -> HttpResponse {
     let callback = if transport.has_callback() {
-        match Callback::from_query(door.request.query_string()) {
+        match Callback::from_query(context.request.query_string()) {
             Ok(callback) => Some(callback),
-            Err(error) => return door.sentence(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+            Err(error) => return context.message(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         }
     } else {
         None
@@ -41,80 +41,82 @@ pub(super) async fn receive(
     let Some(wrapping) = Wrapping::of(transport, callback) else { return pages::not_found() };
     for _ in 0..ATTEMPTS {
         let (pipe, body) = pipe();
-        let writer = FrameWriter::new(transport, wrapping.clone(), door.endpoint.response_max_bytes);
-        if let Err(refused) = come(door, session, transport, &mut place, pipe, writer) {
-            return door::refuse(&door.local.node, &refused);
+        let writer = SockJsFrameWriter::new(transport, wrapping.clone(), context.endpoint.response_max_bytes);
+        if let Err(refused) = attach(context, session, transport, &mut place, pipe, writer) {
+            return request::refuse(&context.local.node, &refused);
         }
         // A session that was about to end left nothing: an empty answer would make the client ask at once, again and again.
         if body.begins().await {
-            return respond(door, transport, body).await;
+            return respond(context, transport, body).await;
         }
         actix_rt::task::yield_now().await;
     }
-    door.unreachable()
+    context.unreachable()
 }
 
 /// Answers HEAD: what a request that receives would be answered, without one. A session is neither opened nor touched.
-pub(super) fn head(door: &Door<'_>, session: &str, transport: Transport) -> HttpResponse {
+pub(super) fn head(context: &SockJsRequest<'_>, session: &str, transport: Transport) -> HttpResponse {
     if transport.has_callback()
-        && let Err(error) = Callback::from_query(door.request.query_string())
+        && let Err(error) = Callback::from_query(context.request.query_string())
     {
-        return door.sentence(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
+        return context.message(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
     }
-    let key = door.endpoint.key(session);
-    let may = if door.local.directory.has(&key) { door.check_owner(&key) } else { door.check_capacity() };
+    let key = context.endpoint.key(session);
+    let may =
+        if context.local.registry.has(&key) { context.check_owner(&key) } else { context.check_capacity() };
     if let Err(refused) = may {
-        return door::refuse(&door.local.node, &refused);
+        return request::refuse(&context.local.node, &refused);
     }
     if transport.direction() == Direction::Stream {
-        return door.stream(transport.content_type(), ended());
+        return context.stream(transport.content_type(), ended());
     }
     // The length of a frame that is not there cannot be told.
-    let mut response = frame_answer(door, transport);
+    let mut response = frame_answer(context, transport);
     response
         .message_body(body::None::new())
         .map_or_else(HttpResponse::from_error, HttpResponse::map_into_boxed_body)
 }
 
 /// Brings a response to its session, which is opened if nobody has it.
-fn come(
-    door: &Door<'_>,
+fn attach(
+    context: &SockJsRequest<'_>,
     session: &str,
     transport: Transport,
     place: &mut Option<Place>,
     pipe: PipeWriter,
-    writer: FrameWriter,
-) -> Result<(), Refused> {
-    let key = door.endpoint.key(session);
-    let directory = &door.local.directory;
-    match directory.owner("", &key) {
-        Owner::Here => {
-            door.check_owner(&key)?;
-            let brought = directory.bring(&key, Visit::Attach(Response { pipe, writer: Box::new(writer) }));
+    writer: SockJsFrameWriter,
+) -> Result<(), EndpointRefused> {
+    let key = context.endpoint.key(session);
+    let registry = &context.local.registry;
+    match registry.owner("", &key) {
+        SessionOwner::Here => {
+            context.check_owner(&key)?;
+            let brought =
+                registry.deliver(&key, SessionRequest::Attach(Response { pipe, writer: Box::new(writer) }));
             return match brought {
                 // One that is over left nothing: the next attempt sees that.
-                Ok(()) | Err(NotBrought::Over) => Ok(()),
-                Err(busy @ NotBrought::Busy) => Err(Refused::Status(503, busy.to_string())),
+                Ok(()) | Err(DeliveryError::Over) => Ok(()),
+                Err(busy @ DeliveryError::Busy) => Err(EndpointRefused::Status(503, busy.to_string())),
             };
         }
-        Owner::Ended(reason) => {
+        SessionOwner::Ended(reason) => {
             Response { pipe, writer: Box::new(writer) }.tell_ended(&reason);
             return Ok(());
         }
-        Owner::Elsewhere(_) => {
-            return Err(Refused::Status(503, "the session is another node's".to_owned()));
+        SessionOwner::Elsewhere(_) => {
+            return Err(EndpointRefused::Status(503, "the session is another node's".to_owned()));
         }
-        Owner::Nobody => {}
+        SessionOwner::Nobody => {}
     }
-    door.check_handshakes()?;
+    context.check_handshakes()?;
     let place = match place.take() {
         Some(place) => place,
-        None => door.place()?,
+        None => context.acquire_permit()?,
     };
-    let handshake = door.handshake();
-    let endpoint = &door.endpoint.endpoint;
-    let settings = &door.local.node.settings.sockjs;
-    let opening = Opening {
+    let handshake = context.handshake();
+    let endpoint = &context.endpoint.endpoint;
+    let settings = &context.local.node.settings.sockjs;
+    let opening = NewSession {
         session: endpoint.open(&handshake, Now::read())?,
         encoding: Encoding { protocol: endpoint.protocol(), framing: Framing::SockJs },
         outbox_max_bytes: endpoint.outbox_max_bytes(),
@@ -132,24 +134,24 @@ fn come(
         place,
     };
     // Taken: another request was faster. This one is answered by that one's session, at the next attempt.
-    if opening.open(door.local).is_ok() {
-        door.local.forwarding.opened(&door.endpoint.key(session));
+    if opening.open(context.local).is_ok() {
+        context.local.forwarder.opened(&context.endpoint.key(session));
     }
     Ok(())
 }
 
-async fn respond(door: &Door<'_>, transport: Transport, body: PipeReader) -> HttpResponse {
+async fn respond(context: &SockJsRequest<'_>, transport: Transport, body: PipeReader) -> HttpResponse {
     if transport.direction() == Direction::Stream {
-        return door.stream(transport.content_type(), body);
+        return context.stream(transport.content_type(), body);
     }
     // One frame, and its length is known.
     let frame = body.collect().await.freeze();
-    frame_answer(door, transport).body(frame)
+    frame_answer(context, transport).body(frame)
 }
 
 /// Begins an answer of one frame.
-fn frame_answer(door: &Door<'_>, transport: Transport) -> HttpResponseBuilder {
-    let mut response = door.session_answer(StatusCode::OK, transport.content_type());
+fn frame_answer(context: &SockJsRequest<'_>, transport: Transport) -> HttpResponseBuilder {
+    let mut response = context.session_answer(StatusCode::OK, transport.content_type());
     if transport == Transport::Jsonp {
         response.insert_header(("X-Content-Type-Options", "nosniff"));
     }

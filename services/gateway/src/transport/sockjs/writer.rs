@@ -7,11 +7,11 @@ use gorani_protocol::sockjs::{Transport, Wrapping, frame, transport::Direction};
 use crate::{
     disconnect::Disconnect,
     outbox::Outbox,
-    transport::held::{pipe::PipeWriter, writer::Writer},
+    transport::http_session::{pipe::PipeWriter, writer::ResponseWriter},
 };
 
 /// Writes frames to one response.
-pub(super) struct FrameWriter {
+pub(super) struct SockJsFrameWriter {
     wrapping: Wrapping,
     is_poll: bool,
     /// Whether this is the first response of its session.
@@ -21,7 +21,7 @@ pub(super) struct FrameWriter {
     is_done: bool,
 }
 
-impl FrameWriter {
+impl SockJsFrameWriter {
     /// The writer of a response: after `limit_bytes` it ends.
     pub(super) fn new(transport: Transport, wrapping: Wrapping, limit_bytes: usize) -> Self {
         Self {
@@ -47,7 +47,7 @@ impl FrameWriter {
     }
 }
 
-impl Writer for FrameWriter {
+impl ResponseWriter for SockJsFrameWriter {
     fn begin(&mut self, pipe: &PipeWriter) {
         // The prelude does not count: it is the same for all.
         pipe.push(self.wrapping.prelude());
@@ -81,13 +81,13 @@ impl Writer for FrameWriter {
         self.wrap(frame::HEARTBEAT)
     }
 
-    fn turn_away(&mut self, pipe: &PipeWriter) {
+    fn reject(&mut self, pipe: &PipeWriter) {
         let (code, reason) = frame::ANOTHER_CONNECTION;
         pipe.push(self.wrapping.prelude());
         pipe.push(self.wrap(&frame::close(code, reason)));
     }
 
-    fn last_words(&mut self, reason: &Disconnect, pipe: &PipeWriter) {
+    fn close_message(&mut self, reason: &Disconnect, pipe: &PipeWriter) {
         pipe.push(self.wrap(&frame::close(reason.code, &reason.reason)));
     }
 }
@@ -98,11 +98,11 @@ mod tests {
     use gorani_protocol::sockjs::Callback;
 
     use super::*;
-    use crate::transport::held::pipe::{PipeReader, pipe};
+    use crate::transport::http_session::pipe::{PipeReader, pipe};
 
-    fn writer(transport: Transport, limit_bytes: usize) -> FrameWriter {
+    fn writer(transport: Transport, limit_bytes: usize) -> SockJsFrameWriter {
         let callback = Callback::from_query("c=cb").unwrap();
-        FrameWriter::new(transport, Wrapping::of(transport, Some(callback)).unwrap(), limit_bytes)
+        SockJsFrameWriter::new(transport, Wrapping::of(transport, Some(callback)).unwrap(), limit_bytes)
     }
 
     fn chunks(reader: &PipeReader) -> Vec<String> {
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn item_14_who_is_turned_away_gets_a_whole_response_of_its_transport() {
         let (pipe, reader) = pipe();
-        writer(Transport::EventSource, 4096).turn_away(&pipe);
+        writer(Transport::EventSource, 4096).reject(&pipe);
         let told = "data: c[2010,\"Another connection still open\"]\r\n\r\n";
         assert_eq!(chunks(&reader), ["\r\n", told]);
     }

@@ -11,7 +11,7 @@ use gorani_protocol::{
 };
 use tokio::{io::AsyncWriteExt, time::Instant};
 
-use super::{Connection, Io, farewell::Phase, text_frame};
+use super::{Io, WebSocketConnection, close::ConnectionPhase, text_frame};
 use crate::{
     hub::{
         fanout::{Encoding, Framing},
@@ -21,14 +21,14 @@ use crate::{
     outbox::Outbox,
     session::{Now, Session},
     transport::{
-        carrier::Carried,
-        endpoint::{Handshake, Refused},
+        action_runner::ActionRunner,
+        connection_state::ConnectionState,
+        endpoint::{EndpointRefused, Handshake},
         endpoints::{Endpoints, WebSocketRoute},
-        errand::Errands,
-        held::{detached::Detachable, opening::Local},
+        http_session::{detached::Detachable, new_session::WorkerContext},
         mailbox,
         peer::{client_address, source},
-        sockjs::framed::Framed,
+        sockjs::framed_session::FramedSession,
     },
 };
 
@@ -36,13 +36,13 @@ use crate::{
 #[derive(Clone)]
 pub struct Upgrades {
     /// The node and the worker of this thread.
-    pub local: Local,
+    pub local: WorkerContext,
     /// What stands behind which path.
     pub endpoints: Arc<Endpoints>,
 }
 
 /// An upgrade that all parties agreed on.
-struct Agreed<'e> {
+struct AgreedUpgrade<'e> {
     route: WebSocketRoute<'e>,
     handshake: Handshake,
     deflate: Option<DeflateParams>,
@@ -58,7 +58,7 @@ impl Upgrades {
             let source = source(node, agreed.handshake.peer, None);
             let place = node
                 .take_place(&source)
-                .map_err(|no_slot| Refused::Status(no_slot.status(), no_slot.to_string()))?;
+                .map_err(|no_slot| EndpointRefused::Status(no_slot.status(), no_slot.to_string()))?;
             let session = agreed.route.endpoint.open(&agreed.handshake, Now::read())?;
             Ok((agreed, session, place))
         });
@@ -66,7 +66,7 @@ impl Upgrades {
             Ok(opened) => opened,
             Err(refused) => return self.refuse(io, &refused).await,
         };
-        let Agreed { route, handshake, deflate, response } = agreed;
+        let AgreedUpgrade { route, handshake, deflate, response } = agreed;
         let WebSocketRoute { endpoint, transport, frames, .. } = route;
         let window_bits = deflate.map(|deflate| deflate.server_max_window_bits);
         let framing = match (frames, window_bits) {
@@ -76,7 +76,7 @@ impl Upgrades {
         };
         let (session, decoder): (Box<dyn Session>, _) = match frames {
             Some(frames) => (
-                Box::new(Framed::new(session, frames.batch_limits())),
+                Box::new(FramedSession::new(session, frames.batch_limits())),
                 Decoder::new(frames.batch_max_bytes, deflate.is_some(), false),
             ),
             None => (
@@ -90,7 +90,7 @@ impl Upgrades {
         if frames.is_some() {
             let _ = outbox.push(text_frame(sockjs::frame::OPEN));
         }
-        Connection::create(|ctx: &mut Context<Connection<T>>| {
+        WebSocketConnection::create(|ctx: &mut Context<WebSocketConnection<T>>| {
             ctx.set_mailbox_capacity(mailbox::capacity(&self.local.node.settings));
             place.runs(ctx.address().recipient());
             let key = self.local.worker.register(Registration {
@@ -101,16 +101,16 @@ impl Upgrades {
                 protocol: endpoint.name(),
                 connected_at_ms: Now::read().unix_ms,
             });
-            Connection {
+            WebSocketConnection {
                 io,
                 // An empty rest would still hold the whole read buffer of the HTTP connection.
                 unread: Bytes::copy_from_slice(&early),
                 decoder,
-                carried: Carried {
+                state: ConnectionState {
                     session,
                     outbox,
                     framing,
-                    errands: Errands {
+                    runner: ActionRunner {
                         node: self.local.node.clone(),
                         worker: self.local.worker.clone(),
                         key,
@@ -124,7 +124,7 @@ impl Upgrades {
                     is_authenticated: false,
                     is_closed: false,
                 },
-                phase: Phase::Open,
+                phase: ConnectionPhase::Open,
                 pong: None,
                 unreadable: false,
                 needs_flush: false,
@@ -133,22 +133,22 @@ impl Upgrades {
     }
 
     /// Checks a request against the protocol, the endpoint and the node's limits.
-    fn agree(&self, request: &Request) -> Result<Agreed<'_>, Refused> {
+    fn agree(&self, request: &Request) -> Result<AgreedUpgrade<'_>, EndpointRefused> {
         let head = request.head();
         let route = self
             .endpoints
             .websocket(head.uri.path())
-            .ok_or_else(|| Refused::Status(404, "no WebSocket is served here".to_owned()))?;
+            .ok_or_else(|| EndpointRefused::Status(404, "no WebSocket is served here".to_owned()))?;
         let endpoint = route.endpoint;
         if self.local.node.is_draining() {
             return Err(Refusal::Draining.into());
         }
         if header_bytes(request.uri(), request.headers()) > self.local.node.settings.http.header_max_bytes {
-            return Err(Refused::Status(431, "the request's headers are too large".to_owned()));
+            return Err(EndpointRefused::Status(431, "the request's headers are too large".to_owned()));
         }
         let peer = client_address(&self.local.node, request.peer_addr(), request.headers());
         if peer.is_some_and(|peer| !self.local.node.allows_handshake(peer.ip())) {
-            return Err(Refused::Status(429, "too many handshakes from this address".to_owned()));
+            return Err(EndpointRefused::Status(429, "too many handshakes from this address".to_owned()));
         }
         let offer = if route.is_sockjs {
             parse_early(head.method.as_str(), head.version, request.headers())
@@ -171,12 +171,12 @@ impl Upgrades {
             is_secure: self.local.is_secure,
             subprotocol,
         };
-        Ok(Agreed { route, handshake, deflate, response })
+        Ok(AgreedUpgrade { route, handshake, deflate, response })
     }
 
     /// Answers a handshake that leads nowhere, and closes.
-    pub async fn refuse<T: Io>(&self, mut io: T, refused: &Refused) {
-        let answer = Answer::of(refused);
+    pub async fn refuse<T: Io>(&self, mut io: T, refused: &EndpointRefused) {
+        let answer = HandshakeAnswer::of(refused);
         self.local
             .node
             .metrics
@@ -225,7 +225,7 @@ fn parse_early(
 }
 
 /// An HTTP answer to a handshake that leads nowhere.
-pub struct Answer {
+pub struct HandshakeAnswer {
     /// The status.
     pub status: u16,
     /// Headers besides those of every answer.
@@ -234,14 +234,14 @@ pub struct Answer {
     pub sentence: String,
 }
 
-impl Answer {
+impl HandshakeAnswer {
     /// The answer to a refusal.
-    pub fn of(refused: &Refused) -> Self {
+    pub fn of(refused: &EndpointRefused) -> Self {
         match refused {
-            Refused::Protocol(refusal) => {
+            EndpointRefused::Protocol(refusal) => {
                 Self { status: refusal.status(), headers: refusal.headers(), sentence: refusal.to_string() }
             }
-            Refused::Status(status, sentence) => {
+            EndpointRefused::Status(status, sentence) => {
                 let headers: &[_] = if matches!(status, 429 | 503) { &[("Retry-After", "1")] } else { &[] };
                 Self { status: *status, headers, sentence: sentence.clone() }
             }

@@ -10,7 +10,7 @@ use crate::{
         client::Dialect,
         login_limit::tests::Failures,
         position::Positions,
-        uni::{UniSession, Wish},
+        uni::{ReceiveQuery, UniSession},
     },
 };
 
@@ -25,7 +25,7 @@ const NAMES: [(&str, bool); 4] =
     [("open:a", true), ("open:12345", true), ("open:123456", false), ("", false)];
 
 fn receiver(settings: ClientSettings, channels: &[&str], positions: &str) -> Result<UniSession, Refused> {
-    let wish = Wish {
+    let receive_query = ReceiveQuery {
         token: token(60, &[]),
         channels: channels.iter().map(ToString::to_string).collect(),
         positions: Positions::parse(positions).unwrap(),
@@ -34,7 +34,7 @@ fn receiver(settings: ClientSettings, channels: &[&str], positions: &str) -> Res
     let now = Now { unix_ms: START_S * 1000, ..Now::read() };
     let traits = TransportTraits { dialect: Dialect::Tracked, ..TransportTraits::default() };
     let patience = Duration::from_secs(5);
-    UniSession::poll(policy(settings), traits, &wish, Failures::at_most(1), patience, now)
+    UniSession::poll(policy(settings), traits, &receive_query, Failures::at_most(1), patience, now)
         .map(|(session, _)| session)
 }
 

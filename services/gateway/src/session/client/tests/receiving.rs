@@ -10,7 +10,7 @@ use crate::{
         client::Dialect,
         login_limit::tests::Failures,
         position::Positions,
-        uni::{UniSession, Unreadable, Wish},
+        uni::{NotPollable, ReceiveQuery, UniSession},
     },
 };
 
@@ -24,8 +24,8 @@ struct Receiver {
     actions: VecDeque<Action>,
 }
 
-fn wish(token: &str, channels: &[&str], position: &str) -> Wish {
-    Wish {
+fn receive_query(token: &str, channels: &[&str], position: &str) -> ReceiveQuery {
+    ReceiveQuery {
         token: token.to_owned(),
         channels: channels.iter().map(ToString::to_string).collect(),
         positions: Positions::parse(position).unwrap(),
@@ -34,14 +34,16 @@ fn wish(token: &str, channels: &[&str], position: &str) -> Wish {
 }
 
 impl Receiver {
-    fn open(wish: Wish, patience: Option<Duration>) -> Self {
+    fn open(receive_query: ReceiveQuery, patience: Option<Duration>) -> Self {
         let now = Now { unix_ms: START_S * 1000, ..Now::read() };
         let traits = TransportTraits { dialect: Dialect::Tracked, ..TransportTraits::default() };
         let policy = policy(settings());
         let session = match patience {
-            None => UniSession::new(policy, traits, wish, now),
+            None => UniSession::new(policy, traits, receive_query, now),
             Some(patience) => {
-                UniSession::poll(policy, traits, &wish, Failures::at_most(1), patience, now).unwrap().0
+                UniSession::poll(policy, traits, &receive_query, Failures::at_most(1), patience, now)
+                    .unwrap()
+                    .0
             }
         };
         let (objects, positions, actions) = Default::default();
@@ -89,7 +91,8 @@ fn missed(offset: u64) -> Arc<Publication> {
 
 #[test]
 fn a_receiver_is_connected_then_brought_what_it_missed_then_what_comes() {
-    let mut receiver = Receiver::open(wish(&token(60, &[]), &["history:a"], "history~3aa.5.e"), None);
+    let mut receiver =
+        Receiver::open(receive_query(&token(60, &[]), &["history:a"], "history~3aa.5.e"), None);
     let recovered = Subscribed {
         was_recovering: true,
         recovered: true,
@@ -108,25 +111,37 @@ fn a_receiver_is_connected_then_brought_what_it_missed_then_what_comes() {
 
 #[test]
 fn a_receiver_has_the_permissions_of_the_client_protocol() {
-    let refused = |wish: Wish| match Receiver::open(wish, None).next() {
+    let refused = |receive_query: ReceiveQuery| match Receiver::open(receive_query, None).next() {
         Action::Refuse(refused) => refused,
         other => panic!("{other:?}"),
     };
     let valid = token(60, &[]);
-    assert_eq!(refused(wish(&valid, &["closed:a"], "")), Refused::Error(ErrorCode::PERMISSION_DENIED));
-    assert_eq!(refused(wish(&valid, &["$private"], "")), Refused::Error(ErrorCode::PERMISSION_DENIED));
-    assert_eq!(refused(wish(&valid, &["unknown:a"], "")), Refused::Error(ErrorCode::UNKNOWN_CHANNEL));
-    assert_eq!(refused(wish("", &["history:a"], "")), Refused::Error(ErrorCode::PERMISSION_DENIED));
-    assert_eq!(refused(wish("nonsense", &["open:a"], "")), Refused::Disconnect(Disconnect::INVALID_TOKEN));
+    assert_eq!(
+        refused(receive_query(&valid, &["closed:a"], "")),
+        Refused::Error(ErrorCode::PERMISSION_DENIED)
+    );
+    assert_eq!(
+        refused(receive_query(&valid, &["$private"], "")),
+        Refused::Error(ErrorCode::PERMISSION_DENIED)
+    );
+    assert_eq!(
+        refused(receive_query(&valid, &["unknown:a"], "")),
+        Refused::Error(ErrorCode::UNKNOWN_CHANNEL)
+    );
+    assert_eq!(refused(receive_query("", &["history:a"], "")), Refused::Error(ErrorCode::PERMISSION_DENIED));
+    assert_eq!(
+        refused(receive_query("nonsense", &["open:a"], "")),
+        Refused::Disconnect(Disconnect::INVALID_TOKEN)
+    );
     let many: Vec<String> = (0..129).map(|number| format!("open:{number}")).collect();
-    let many = Wish { channels: many, ..Wish::default() };
+    let many = ReceiveQuery { channels: many, ..ReceiveQuery::default() };
     assert_eq!(refused(many), Refused::Error(ErrorCode::LIMIT_EXCEEDED));
 }
 
 #[test]
 fn channels_of_the_token_come_without_being_named() {
     let mut receiver =
-        Receiver::open(wish(&token(60, &["closed:mine"]), &["open:a", "closed:mine"], ""), None);
+        Receiver::open(receive_query(&token(60, &["closed:mine"]), &["open:a", "closed:mine"], ""), None);
     receiver.subscribed(Subscribed::default());
     assert!(receiver.objects.is_empty(), "not all of them are subscribed");
     receiver.subscribed(Subscribed::default());
@@ -137,7 +152,7 @@ fn channels_of_the_token_come_without_being_named() {
 #[test]
 fn a_stream_is_present_and_announced_and_a_poll_that_comes_and_goes_is_not() {
     for (patience, is_seen) in [(None, true), (Some(Duration::from_secs(5)), false)] {
-        let mut receiver = Receiver::open(wish(&token(60, &[]), &["history:a"], ""), patience);
+        let mut receiver = Receiver::open(receive_query(&token(60, &[]), &["history:a"], ""), patience);
         let Action::Subscribe(_, request) = receiver.next() else { panic!("no subscribe") };
         assert_eq!([request.presence, request.announce, request.join_leave], [is_seen; 3]);
     }
@@ -146,7 +161,7 @@ fn a_stream_is_present_and_announced_and_a_poll_that_comes_and_goes_is_not() {
 #[test]
 fn a_poll_begins_with_all_that_it_missed_or_not_at_all() {
     let unrecovered = || Subscribed { was_recovering: true, ..top(9) };
-    let wished = || wish(&token(60, &[]), &["history:a"], "history~3aa.5.e");
+    let wished = || receive_query(&token(60, &[]), &["history:a"], "history~3aa.5.e");
     let mut poll = Receiver::open(wished(), Some(Duration::from_secs(5)));
     poll.subscribed(unrecovered());
     assert!(matches!(poll.next(), Action::Unsubscribe(_)));
@@ -164,7 +179,8 @@ fn a_poll_begins_with_all_that_it_missed_or_not_at_all() {
 #[test]
 fn a_receiver_that_waits_too_long_for_the_broker_is_to_come_again() {
     for patience in [None, Some(Duration::from_secs(60))] {
-        let mut receiver = Receiver::open(wish(&token(60, &[]), &["history:a"], "history~3aa.5.e"), patience);
+        let mut receiver =
+            Receiver::open(receive_query(&token(60, &[]), &["history:a"], "history~3aa.5.e"), patience);
         assert!(matches!(receiver.next(), Action::Subscribe(..)));
         receiver.now.instant += Duration::from_secs(10);
         assert!(receiver.session.deadline().unwrap() <= receiver.now.instant);
@@ -178,18 +194,18 @@ fn a_receiver_that_waits_too_long_for_the_broker_is_to_come_again() {
 #[test]
 fn a_receiver_that_names_a_position_of_no_use_is_told_why_it_begins_anew() {
     // `open:a` keeps nothing, and nobody's Last-Event-ID is a position in `history:a`.
-    let not_allowed = wish(&token(60, &[]), &["open:a"], "open~3aa.5.e");
-    let bad = Wish { is_unreadable: true, ..wish(&token(60, &[]), &["history:a"], "") };
-    for (wish, reason) in [(not_allowed, "recovery_not_allowed"), (bad, "bad_position")] {
-        let channel = wish.channels[0].clone();
-        let mut stream = Receiver::open(wish, None);
+    let not_allowed = receive_query(&token(60, &[]), &["open:a"], "open~3aa.5.e");
+    let bad = ReceiveQuery { is_unreadable: true, ..receive_query(&token(60, &[]), &["history:a"], "") };
+    for (receive_query, reason) in [(not_allowed, "recovery_not_allowed"), (bad, "bad_position")] {
+        let channel = receive_query.channels[0].clone();
+        let mut stream = Receiver::open(receive_query, None);
         assert_eq!(stream.subscribed(top(9)), None, "nothing is tried");
         let sub = &stream.objects[0]["connect"]["subs"][&channel];
         assert_eq!((&sub["was_recovering"], &sub["recovered"]), (&json!(true), &json!(false)), "{reason}");
         assert_eq!(sub["unrecovered_reason"], reason);
     }
     // Who names none is told nothing of the kind.
-    let mut stream = Receiver::open(wish(&token(60, &[]), &["history:a"], ""), None);
+    let mut stream = Receiver::open(receive_query(&token(60, &[]), &["history:a"], ""), None);
     stream.subscribed(top(9));
     let sub = &stream.objects[0]["connect"]["subs"]["history:a"];
     for field in ["was_recovering", "recovered", "unrecovered_reason"] {
@@ -202,10 +218,10 @@ fn the_token_of_a_poll_is_looked_at_once_whether_it_waits_or_not() {
     let now = Now { unix_ms: START_S * 1000, ..Now::read() };
     let traits = TransportTraits { dialect: Dialect::Tracked, ..TransportTraits::default() };
     let limit = Failures::at_most(1);
-    let wish = wish(&token(60, &["closed:mine"]), &["history:a"], "history~3aa.5.e");
+    let receive_query = receive_query(&token(60, &["closed:mine"]), &["history:a"], "history~3aa.5.e");
     let patience = Duration::from_secs(5);
     let (mut session, channels) =
-        UniSession::poll(policy(settings()), traits, &wish, limit.clone(), patience, now).unwrap();
+        UniSession::poll(policy(settings()), traits, &receive_query, limit.clone(), patience, now).unwrap();
     assert_eq!(channels.len(), 2);
     let mut actions = Actions::default();
     session.opened(now, &mut actions);
@@ -216,7 +232,8 @@ fn the_token_of_a_poll_is_looked_at_once_whether_it_waits_or_not() {
 
 #[test]
 fn a_poll_ends_when_its_time_is_over() {
-    let mut poll = Receiver::open(wish(&token(60, &[]), &["history:a"], ""), Some(Duration::from_secs(5)));
+    let mut poll =
+        Receiver::open(receive_query(&token(60, &[]), &["history:a"], ""), Some(Duration::from_secs(5)));
     poll.subscribed(top(1));
     assert!(matches!(poll.next(), Action::Release(_)));
     let until = poll.session.deadline().unwrap();
@@ -228,7 +245,7 @@ fn a_poll_ends_when_its_time_is_over() {
 
 #[test]
 fn a_receiver_is_pinged_without_having_to_answer_and_may_say_nothing() {
-    let mut receiver = Receiver::open(wish(&token(3600, &[]), &["open:a"], ""), None);
+    let mut receiver = Receiver::open(receive_query(&token(3600, &[]), &["open:a"], ""), None);
     receiver.subscribed(Subscribed::default());
     receiver.actions.clear();
     for _ in 0..3 {
@@ -245,7 +262,7 @@ fn only_what_keeps_history_can_be_read_by_polls() {
     let policy = policy(settings());
     let now = Now { unix_ms: START_S * 1000, ..Now::read() };
     let limit = Failures::at_most(1);
-    let wished = |token: &str| wish(token, &["history:a", "open:a"], "");
+    let wished = |token: &str| receive_query(token, &["history:a", "open:a"], "");
     let read = |token: &str| {
         let traits = TransportTraits { dialect: Dialect::Tracked, ..TransportTraits::default() };
         UniSession::poll(policy.clone(), traits, &wished(token), limit.clone(), Duration::ZERO, now)
@@ -253,7 +270,7 @@ fn only_what_keeps_history_can_be_read_by_polls() {
     };
     let channels = read(&token(60, &[])).unwrap();
     let kept: Vec<_> = channels.iter().map(|channel| channel.retention.err()).collect();
-    assert_eq!(kept, [None, Some(Unreadable::NoHistory)]);
+    assert_eq!(kept, [None, Some(NotPollable::NoHistory)]);
     // A wrong token counts, and after too many none is looked at.
     let refused = |token: &str| read(token).unwrap_err();
     assert_eq!(refused("a.b.c"), Refused::Disconnect(Disconnect::INVALID_TOKEN));

@@ -6,7 +6,7 @@ const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: 1
     2\r\no\n\r\n5\r\na[\"\n\n\r\n0\r\n\r\n";
 
 /// Everything of an answer that arrives in parts of `step` bytes.
-fn read(bytes: &[u8], step: usize) -> Result<(Head, Vec<Bytes>, bool), WireError> {
+fn read(bytes: &[u8], step: usize) -> Result<(ForwardedHead, Vec<Bytes>, bool), WireError> {
     let (mut input, mut pieces) = (BytesMut::new(), Vec::new());
     let mut parts = bytes.chunks(step);
     let head = loop {
@@ -18,12 +18,12 @@ fn read(bytes: &[u8], step: usize) -> Result<(Head, Vec<Bytes>, bool), WireError
             },
         }
     };
-    let mut body = Body::new(head.length);
+    let mut body = BodyDecoder::new(head.length);
     loop {
         match body.next(&mut input)? {
-            Piece::Bytes(piece) => pieces.push(piece),
-            Piece::End => return Ok((head, pieces, true)),
-            Piece::Wanting => match parts.next() {
+            BodyPart::Bytes(piece) => pieces.push(piece),
+            BodyPart::End => return Ok((head, pieces, true)),
+            BodyPart::Wanting => match parts.next() {
                 Some(part) => input.extend_from_slice(part),
                 None => return Ok((head, pieces, body.may_be_closed())),
             },
@@ -35,7 +35,7 @@ fn read(bytes: &[u8], step: usize) -> Result<(Head, Vec<Bytes>, bool), WireError
 fn a_chunk_comes_out_as_it_went_in_however_it_was_cut() {
     for step in 1..CHUNKED.len() {
         let (head, pieces, is_whole) = read(CHUNKED, step).unwrap();
-        assert_eq!((head.status.as_u16(), head.length, head.reusable), (200, Length::Chunks, true));
+        assert_eq!((head.status.as_u16(), head.length, head.reusable), (200, BodyLength::Chunks, true));
         assert_eq!(head.headers.get_all("x-a").count(), 2);
         assert_eq!(pieces, [&b"o\n"[..], b"a[\"\n\n"], "cut each {step}");
         assert!(is_whole);
@@ -54,13 +54,13 @@ fn a_chunked_body_that_breaks_off_is_not_taken_for_whole() {
 fn other_lengths_are_kept() {
     let known = b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\nConnection: close\r\n\r\ngone";
     let (head, pieces, is_whole) = read(known, 1000).unwrap();
-    assert_eq!((head.length, head.reusable, is_whole), (Length::Known(4), false, true));
+    assert_eq!((head.length, head.reusable, is_whole), (BodyLength::Known(4), false, true));
     assert_eq!(pieces, ["gone"]);
     assert!(!read(&known[..known.len() - 1], 3).unwrap().2);
     let (head, pieces, is_whole) = read(b"HTTP/1.1 204 No Content\r\n\r\n", 5).unwrap();
-    assert_eq!((head.length, head.reusable, is_whole, pieces.len()), (Length::None, true, true, 0));
+    assert_eq!((head.length, head.reusable, is_whole, pieces.len()), (BodyLength::None, true, true, 0));
     let (head, pieces, is_whole) = read(b"HTTP/1.1 200 OK\r\n\r\nto the end", 1000).unwrap();
-    assert_eq!((head.length, head.reusable, is_whole), (Length::UntilClose, false, true));
+    assert_eq!((head.length, head.reusable, is_whole), (BodyLength::UntilClose, false, true));
     assert_eq!(pieces, ["to the end"]);
 }
 
@@ -100,14 +100,14 @@ fn a_request_is_written_as_it_is_read() {
     let mut headers = HeaderMap::new();
     headers.insert(HeaderName::from_static("host"), HeaderValue::from_static("push.example.com"));
     headers.append(HeaderName::from_static("cookie"), HeaderValue::from_static("a=b"));
-    let written = request(&Method::POST, "/x?y=%20", headers.iter(), ("seal", "1 2"), b"body");
+    let written = request(&Method::POST, "/x?y=%20", headers.iter(), ("signature", "1 2"), b"body");
     let text = String::from_utf8(written.to_vec()).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     let mut lines: Vec<&str> = head.split("\r\n").collect();
     assert_eq!(lines.remove(0), "POST /x?y=%20 HTTP/1.1");
     lines.sort_unstable();
-    assert_eq!(lines, ["content-length: 4", "cookie: a=b", "host: push.example.com", "seal: 1 2"]);
+    assert_eq!(lines, ["content-length: 4", "cookie: a=b", "host: push.example.com", "signature: 1 2"]);
     assert_eq!(body, "body");
-    let empty = request(&Method::GET, "/", HeaderMap::new().iter(), ("seal", "1"), b"");
+    let empty = request(&Method::GET, "/", HeaderMap::new().iter(), ("signature", "1"), b"");
     assert_eq!(empty, "GET / HTTP/1.1\r\nseal: 1\r\n\r\n");
 }

@@ -1,0 +1,37 @@
+//! The listening sockets, to close them while the connections that came through them go on.
+
+use std::{
+    net::{Shutdown, TcpListener},
+    time::Duration,
+};
+
+use actix_server::ServerHandle;
+use socket2::SockRef;
+
+/// The thread that accepts hears of a pause a moment later; the end of the socket before that it would take for an error.
+const PAUSE_IS_HEARD_WITHIN: Duration = Duration::from_millis(20);
+
+/// The ways in.
+pub struct Listeners {
+    listeners: Vec<TcpListener>,
+    server: ServerHandle,
+}
+
+impl Listeners {
+    /// `listeners` are second handles of the sockets on which the server accepts.
+    pub(super) fn new(listeners: Vec<TcpListener>, server: ServerHandle) -> Self {
+        Self { listeners, server }
+    }
+
+    /// Closes them: from here on connecting is refused, which every balancer takes as a reason to try another node. A pause
+    /// alone would leave clients waiting in the socket's backlog.
+    pub async fn close(&self) {
+        self.server.pause().await;
+        tokio::time::sleep(PAUSE_IS_HEARD_WITHIN).await;
+        for listener in &self.listeners {
+            if let Err(error) = SockRef::from(listener).shutdown(Shutdown::Read) {
+                tracing::warn!(%error, "a listening socket cannot be closed");
+            }
+        }
+    }
+}

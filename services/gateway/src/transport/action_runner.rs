@@ -1,0 +1,138 @@
+//! ActionRunner: the actions of a session that the worker or the node carries out, and that come back with an outcome.
+//! The same for every transport.
+
+use std::{future::Future, pin::Pin, rc::Rc, sync::Arc};
+
+use futures_util::FutureExt;
+
+use crate::{
+    disconnect::{Disconnect, ErrorCode, Refused},
+    hub::{read_budget::ReadSource, roster::SessionKey, worker::Worker},
+    node::{Node, publish::Source},
+    session::{Action, Outcome, Ticket},
+};
+
+/// The outcome of an action, to come; mostly it is there at the first look.
+pub type PendingAction = Pin<Box<dyn Future<Output = Outcome>>>;
+
+/// Who runs a session's actions.
+#[derive(Clone)]
+pub struct ActionRunner {
+    /// The node.
+    pub node: Arc<Node>,
+    /// The worker of the session.
+    pub worker: Rc<Worker>,
+    /// The session.
+    pub key: SessionKey,
+}
+
+/// What is left of an action after it was looked at.
+pub enum Effect {
+    /// It is done.
+    Done,
+    /// Its outcome will come.
+    Pending(Ticket, PendingAction),
+    /// The transport is to ping the peer.
+    Ping,
+    /// The transport is to answer that the session does not begin.
+    Refuse(Refused),
+    /// The transport is to end the connection.
+    Close(Disconnect),
+}
+
+impl ActionRunner {
+    /// Carries out an action, or begins to.
+    pub fn run(&self, action: Action) -> Effect {
+        match action {
+            Action::Identify { user, client } => {
+                // A client whose first connect failed comes again, under a new id.
+                self.worker.give_place_back(self.key);
+                self.worker.hub_mut().roster_mut().identify(self.key, user, client);
+                Effect::Done
+            }
+            Action::Enter(ticket, limit) => {
+                let (user, client) = match self.worker.hub().roster().get(self.key) {
+                    Some(session) => (session.user.clone(), session.client.clone()),
+                    None => Default::default(),
+                };
+                self.worker.hold_place(self.key, limit);
+                let entered = self.node.enter(user, client, limit);
+                Effect::Pending(ticket, entered.map(Outcome::Entered).boxed_local())
+            }
+            Action::Release(channel) => {
+                self.worker.hub_mut().release(self.key, &channel);
+                Effect::Done
+            }
+            Action::Show(channel, view) => {
+                self.worker.hub_mut().show(self.key, &channel, view);
+                Effect::Done
+            }
+            Action::Replay(channel, publications, permit) => {
+                self.worker.replay(self.key, channel, publications, permit);
+                Effect::Done
+            }
+            Action::Unsubscribe(channel) => {
+                self.worker.unsubscribe(self.key, &channel);
+                Effect::Done
+            }
+            Action::Interrupt(channel) => {
+                self.worker.interrupt(self.key, &channel);
+                Effect::Done
+            }
+            Action::Subscribe(ticket, request) => {
+                let subscribed = self.worker.clone().subscribe(self.key, request);
+                Effect::Pending(ticket, subscribed.map(Outcome::Subscribed).boxed_local())
+            }
+            Action::Publish(ticket, channel, publication, options) => {
+                let published = self.node.publish_with(Source::Client, &channel, publication, options);
+                Effect::Pending(ticket, published.map(Outcome::Published).boxed_local())
+            }
+            Action::Push(ticket, queue, publication) => {
+                let pushed = self.node.push(&queue, publication);
+                Effect::Pending(ticket, pushed.map(Outcome::Published).boxed_local())
+            }
+            Action::Take(ticket, queue, count) => {
+                let request = self.node.take_request(queue, count);
+                let taken = self.worker.clone().take(self.key, ticket, request);
+                Effect::Pending(ticket, taken.map(Outcome::Taken).boxed_local())
+            }
+            Action::StopTaking(ticket) => {
+                self.worker.stop_taking(self.key, ticket);
+                Effect::Done
+            }
+            Action::Settle(ticket, queue, ids, is_handled) => {
+                let settled = self.worker.clone().settle(queue, ids, is_handled);
+                Effect::Pending(ticket, settled.map(Outcome::Settled).boxed_local())
+            }
+            Action::History(ticket, channel, query, retention) => {
+                let read = self.worker.clone().history(self.key, channel, query, retention);
+                Effect::Pending(ticket, read.map(Outcome::History).boxed_local())
+            }
+            Action::Presence(ticket, channel) => {
+                let (worker, node, key) = (self.worker.clone(), self.node.clone(), self.key);
+                let read = async move {
+                    let _turn = worker.read_turn(key).await;
+                    let most_bytes = node.settings.client.reply_max_bytes as u64;
+                    let clients = node.presence(ReadSource::Client, &channel, most_bytes).await;
+                    Outcome::Presence(clients.and_then(|clients| {
+                        let permit = worker.reserve_reply(Node::presence_bytes(&clients))?;
+                        Ok((clients, permit))
+                    }))
+                };
+                Effect::Pending(ticket, read.boxed_local())
+            }
+            Action::PresenceStats(ticket, channel) => {
+                let (worker, node, key) = (self.worker.clone(), self.node.clone(), self.key);
+                let read = async move {
+                    let _turn = worker.read_turn(key).await;
+                    let counts = node.presence_stats(ReadSource::Client, &channel).await;
+                    Outcome::PresenceStats(counts.map_err(ErrorCode::from))
+                };
+                Effect::Pending(ticket, read.boxed_local())
+            }
+            Action::Ping => Effect::Ping,
+            Action::Refuse(refused) => Effect::Refuse(refused),
+            Action::Close(disconnect) => Effect::Close(disconnect),
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! What every transport's actor does for the session it carries: sends what the session writes, runs its actions, keeps
+//! its deadline. The WebSocket connection and the sessions held for HTTP share it. Design §2.
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context as Task, Poll, Waker, ready},
+};
+
+use actix::prelude::*;
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+
+use crate::{
+    disconnect::{Disconnect, Refused},
+    hub::fanout::Framing,
+    memory::LARGE_REPLY_BYTES,
+    metrics::TransportLabel,
+    node::Place,
+    outbox::Outbox,
+    session::{Actions, MessageKind, Now, Outcome, Session, Ticket},
+    transport::{
+        action_runner::{ActionRunner, Effect, PendingAction},
+        turn::Turn,
+    },
+};
+
+/// Room for the heads of frames around a large reply.
+const FRAMES_BYTES: usize = 1024;
+
+/// Bytes that are written before others have their turn: the kernel takes half a millisecond to copy a MiB, and a peer that
+/// reads as fast would be written to without an end.
+const WRITTEN_PER_TURN: usize = 1024 * 1024;
+
+/// What a connection can live on: a TCP socket, or TLS on one.
+pub trait Io: AsyncRead + AsyncWrite + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Io for T {}
+
+/// A session with what it needs on its worker.
+pub(super) struct ConnectionState {
+    pub(super) session: Box<dyn Session>,
+    pub(super) outbox: Outbox,
+    pub(super) framing: Framing,
+    pub(super) runner: ActionRunner,
+    /// Where the session's deadline stands among the worker's timers.
+    pub(super) timer: Option<u64>,
+    pub(super) transport: &'static TransportLabel,
+    /// What it speaks: `json`, …
+    pub(super) protocol: &'static str,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) opened_at: Instant,
+    /// Its slot, until it is over for its client.
+    pub(super) place: Option<Place>,
+    /// Whether its client has connected.
+    pub(super) is_authenticated: bool,
+    /// True if the session was told that it has ended.
+    pub(super) is_closed: bool,
+}
+
+impl ConnectionState {
+    /// Counts a connection that begins. It is worth a line of its own once its client has connected: those of strangers
+    /// would fill the log.
+    pub(super) fn count_opened(&self) {
+        let metrics = &self.runner.node.metrics;
+        metrics.connections.get_or_create(self.transport).inc();
+        metrics.connections_opened.get_or_create(self.transport).inc();
+    }
+
+    /// Logs a connection whose client has just connected, and no longer counts it among the unauthenticated ones.
+    fn note_authenticated(&mut self) {
+        if self.is_authenticated || !self.session.has_connected() {
+            return;
+        }
+        self.is_authenticated = true;
+        if let Some(place) = &mut self.place {
+            place.authenticated();
+        }
+        let peer = self.peer.map(tracing::field::display);
+        let (transport, protocol) = (self.transport.transport, self.protocol);
+        if self.transport.is_brief {
+            tracing::debug!(transport, protocol, peer, "connection opened");
+        } else {
+            tracing::info!(transport, protocol, peer, "connection opened");
+        }
+    }
+
+    /// Tells the session that it has ended, once: the first reason counts.
+    pub(super) fn close_session(&mut self, reason: &Disconnect) {
+        if !std::mem::replace(&mut self.is_closed, true) {
+            self.session.closed(reason);
+        }
+    }
+
+    /// Takes the session out of its worker, and counts and logs its end.
+    pub(super) fn deregister(&mut self, reason: &Disconnect) {
+        self.runner.worker.deregister(self.runner.key, self.timer.take());
+        self.close_session(reason);
+        let metrics = &self.runner.node.metrics;
+        metrics.connections.get_or_create(self.transport).dec();
+        metrics.count_disconnect(reason.code);
+        let peer = self.peer.map(tracing::field::display);
+        let (transport, protocol) = (self.transport.transport, self.protocol);
+        let (code, why) = (reason.code, &*reason.reason);
+        let seconds = self.opened_at.elapsed().as_secs();
+        if self.transport.is_brief || !self.is_authenticated {
+            tracing::debug!(transport, protocol, peer, code, reason = why, seconds, "connection closed");
+        } else {
+            tracing::info!(transport, protocol, peer, code, reason = why, seconds, "connection closed");
+        }
+    }
+
+    /// Writes what waits to a socket, as far as a turn goes, and flushes it where it buffers (TLS). Ready when nothing waits.
+    pub(super) fn write<T: Io>(
+        &mut self,
+        io: &mut T,
+        needs_flush: &mut bool,
+        task: &mut Task<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut bytes = 0;
+        while !self.outbox.is_empty() {
+            if bytes >= WRITTEN_PER_TURN {
+                task.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let written = self.outbox.write_with(|slices| {
+                let io = Pin::new(&mut *io);
+                // One chunk, the usual case, costs the kernel less by `send` than by `writev`.
+                let written = match slices {
+                    [chunk] => io.poll_write(task, chunk),
+                    chunks => io.poll_write_vectored(task, chunks),
+                };
+                match written {
+                    Poll::Ready(Ok(0)) => Err(Some(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(written) => written.map_err(Some),
+                    Poll::Pending => Err(None),
+                }
+            });
+            match written {
+                Ok(written) => {
+                    bytes += written;
+                    *needs_flush = true;
+                    self.runner.worker.tally.sent(written);
+                }
+                Err(None) => return Poll::Pending,
+                Err(Some(error)) => {
+                    self.session.failed(&error);
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        if *needs_flush {
+            if let Err(error) = ready!(Pin::new(io).poll_flush(task)) {
+                self.session.failed(&error);
+                return Poll::Ready(Err(error));
+            }
+            *needs_flush = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends one text message that is not the session's.
+    pub(super) fn send_text(&self, message: &[u8]) {
+        let mut out = BytesMut::new();
+        self.runner.worker.hub_mut().encoder_mut().frame_text(self.framing, message, &mut out);
+        let _ = self.outbox.push_reply(out.freeze());
+    }
+
+    fn send_messages(&self, actions: &mut Actions) {
+        let mut out = BytesMut::new();
+        let mut hub = self.runner.worker.hub_mut();
+        if actions.message_bytes() >= LARGE_REPLY_BYTES {
+            if let Some((kind, bytes)) = actions.only_message()
+                && let Some(head) = hub.encoder_mut().head(self.framing, kind, bytes)
+            {
+                let (message, permit) = actions.take_messages();
+                let _ = self.outbox.push_reply_pair(head, hub.memory.reply(message, permit));
+                return;
+            }
+            // In one piece: growing by doubling holds up to three times as much.
+            out.reserve(actions.message_bytes() + FRAMES_BYTES);
+        }
+        let encoder = hub.encoder_mut();
+        let framing = self.framing;
+        let permit = actions.drain_messages(|kind, message| match kind {
+            MessageKind::Text => encoder.frame_text(framing, message, &mut out),
+            MessageKind::Binary => encoder.frame_binary(framing, message, &mut out),
+        });
+        let reply = if out.len() < LARGE_REPLY_BYTES { out.freeze() } else { hub.memory.reply(out, permit) };
+        drop(hub);
+        // An overflow is seen by the caller, which ends the session as slow.
+        let _ = self.outbox.push_reply(reply);
+    }
+}
+
+/// An actor of a worker that carries a session.
+pub(super) trait ConnectionActor: Actor<Context = Context<Self>> {
+    /// The session and its surroundings.
+    fn state(&mut self) -> &mut ConnectionState;
+
+    /// Whether the session may still act.
+    fn is_open(&self) -> bool;
+
+    /// The session, or what befell it, ends it.
+    fn end(&mut self, reason: Disconnect);
+
+    /// The session never begins.
+    fn refuse(&mut self, refused: Refused);
+
+    /// Sends the transport's own ping.
+    fn ping(&mut self);
+
+    /// The time at which the transport itself next wants [`Signal::Timer`](crate::session::Signal::Timer): at the end of a farewell, or while the
+    /// session lasts for whatever the transport watches.
+    fn transport_deadline(&self) -> Option<Instant>;
+
+    /// Bytes of input that the connection and its session keep because it is not finished.
+    fn input_bytes(&mut self) -> usize {
+        self.state().session.input_bytes()
+    }
+
+    /// Ends a session whose outbox has overflowed; true if the session may still act.
+    fn may_act(&mut self) -> bool {
+        if self.is_open()
+            && let Some(slow) = self.state().outbox.overflow()
+        {
+            self.end(slow);
+        }
+        self.is_open()
+    }
+
+    /// As [`Carrier::may_act`]; a reply that the outbox would not take is not even made.
+    fn may_take(&mut self, outcome: &Outcome) -> bool {
+        if outcome.has_large_reply() {
+            self.state().outbox.expect_reply();
+        }
+        self.may_act()
+    }
+
+    /// Sends what the session wrote and carries out what it wants, until it wants nothing more. Once the outbox has
+    /// overflowed nothing is carried out: its replies could not be sent, and the client would not know what took place.
+    fn run_actions(&mut self, actions: &mut Actions, ctx: &mut Context<Self>) {
+        let mut outcomes: VecDeque<(Ticket, Outcome)> = VecDeque::new();
+        loop {
+            if !actions.is_empty() && self.is_open() {
+                self.state().send_messages(actions);
+                if !self.may_act() {
+                    actions.take_list();
+                    return;
+                }
+            }
+            for action in actions.take_list() {
+                match self.state().runner.run(action) {
+                    Effect::Done => {}
+                    Effect::Ping => self.ping(),
+                    Effect::Refuse(refused) => self.refuse(refused),
+                    Effect::Close(disconnect) => self.end(disconnect),
+                    Effect::Pending(ticket, mut errand) => {
+                        // Mostly the outcome is there at once; only what is not becomes a task of the actor.
+                        let mut task = Task::from_waker(Waker::noop());
+                        match errand.as_mut().poll(&mut task) {
+                            Poll::Ready(outcome) => outcomes.push_back((ticket, outcome)),
+                            Poll::Pending => self.await_outcome(ticket, errand, ctx),
+                        }
+                    }
+                }
+            }
+            if !self.is_open() {
+                return;
+            }
+            self.state().note_authenticated();
+            match outcomes.pop_front() {
+                Some((ticket, outcome)) if self.may_take(&outcome) => {
+                    self.state().session.outcome(ticket, outcome, Now::read(), actions);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Runs what the session holds back, step by step. False if the turn is over before it is done.
+    fn resume(&mut self, turn: &mut Turn, actions: &mut Actions, ctx: &mut Context<Self>) -> bool {
+        while self.is_open() && self.state().session.has_more() {
+            turn.begin();
+            if turn.is_over() {
+                return false;
+            }
+            self.state().session.resume(Now::read(), actions);
+            self.run_actions(actions, ctx);
+        }
+        true
+    }
+
+    /// Makes an pending action a task of the actor.
+    fn await_outcome(&mut self, ticket: Ticket, errand: PendingAction, ctx: &mut Context<Self>) {
+        let done = errand.into_actor(self).map(move |outcome, me, ctx| {
+            if !me.may_take(&outcome) {
+                return;
+            }
+            let turn = if outcome.takes_long() { Turn::watched() } else { Turn::default() };
+            let mut actions = Actions::default();
+            me.state().session.outcome(ticket, outcome, Now::read(), &mut actions);
+            me.run_actions(&mut actions, ctx);
+            me.reschedule();
+            turn.end(&me.state().runner.worker);
+            // Reading may have stopped because the session could take no more.
+            me.state().outbox.wake();
+        });
+        ctx.spawn(done);
+    }
+
+    /// Keeps the worker's timer at the next deadline, that of the transport or of a session that lasts, and the memory budget at what
+    /// the input holds.
+    fn reschedule(&mut self) {
+        let (by, is_open) = (self.transport_deadline(), self.is_open());
+        let input = self.input_bytes();
+        let carried = self.state();
+        carried.outbox.set_input(input);
+        let of_session = if is_open { carried.session.deadline() } else { None };
+        let deadline = [by, of_session].into_iter().flatten().min();
+        carried.timer = carried.runner.worker.set_deadline(carried.runner.key, carried.timer, deadline);
+    }
+}

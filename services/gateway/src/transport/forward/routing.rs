@@ -1,0 +1,266 @@
+//! Which node has a session whose id does not tell: the one that claimed the id at the broker. `specs/sockjs.md`, items 37,
+//! 38 and 40.
+//!
+//! A claim is as good as the lease of the node that holds it. Whoever gets a receiving request for a session that it does
+//! not have claims the id, and learns whose it is by the same call: then it opens the session, or takes the request to the
+//! owner. An owner that cannot be reached is replaced. What was learned is remembered; if it is wrong, the node that is
+//! asked says so.
+
+use std::{collections::HashMap, mem, sync::Arc};
+
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::{ForwardError, Forwarder, elsewhere, is_forwarded, session_claims::TTL};
+use crate::{
+    node::Place,
+    settings::BrokerKind,
+    transport::{endpoint::EndpointRefused, http_session::registry::HttpSessionRegistry},
+};
+
+/// Owners asked, one after the other, for one request: each of them has just gone.
+const ATTEMPTS: usize = 4;
+/// Owners that are remembered, in each of two generations.
+const REMEMBERED: usize = 32 * 1024;
+
+/// Where a receiving request is answered.
+pub enum SessionRoute {
+    /// Here: the session is opened if it is not there. Its slot is taken, and then its id is claimed for this node.
+    Here(Place),
+    /// By its owner; this is the answer.
+    Answered(HttpResponse),
+    /// Nobody has it, and there is no slot for it here.
+    Refused(EndpointRefused),
+    /// That cannot be found out, or not be done, at the moment.
+    Unavailable,
+}
+
+/// What became of a request that brings messages for a session that is not here.
+pub enum SendOutcome {
+    /// The owner's answer.
+    Answered(HttpResponse),
+    /// There is no such session.
+    Unknown,
+    /// That cannot be found out, or not be done, at the moment. Nothing was delivered.
+    Unavailable,
+}
+
+/// Owners of sessions on other nodes, as far as is remembered.
+#[derive(Default)]
+pub(super) struct OwnerCache(Mutex<OwnerGenerations>);
+
+#[derive(Default)]
+struct OwnerGenerations {
+    young: HashMap<Arc<str>, Arc<str>>,
+    old: HashMap<Arc<str>, Arc<str>>,
+}
+
+impl OwnerCache {
+    fn get(&self, session: &str) -> Option<Arc<str>> {
+        let mut generations = self.0.lock();
+        if let Some(owner) = generations.young.get(session) {
+            return Some(owner.clone());
+        }
+        let (session, owner) = generations.old.remove_entry(session)?;
+        generations.enter(session, owner.clone());
+        Some(owner)
+    }
+
+    fn put(&self, session: &Arc<str>, owner: &str) {
+        self.0.lock().enter(session.clone(), owner.into());
+    }
+
+    fn forget(&self, session: &str) {
+        let mut generations = self.0.lock();
+        generations.young.remove(session);
+        generations.old.remove(session);
+    }
+}
+
+impl OwnerGenerations {
+    fn enter(&mut self, session: Arc<str>, owner: Arc<str>) {
+        if self.young.len() >= REMEMBERED {
+            self.old = mem::take(&mut self.young);
+        }
+        self.young.insert(session, owner);
+    }
+}
+
+impl Forwarder {
+    /// Finds the place of a receiving request for a session that this node does not have. `slot` takes a slot for it: nothing
+    /// is claimed for who gets none.
+    pub async fn route(
+        &self,
+        session: &Arc<str>,
+        request: &HttpRequest,
+        slot: impl Fn() -> Result<Place, EndpointRefused>,
+    ) -> SessionRoute {
+        // A node that is going down opens no session, so it has nothing to claim.
+        if self.is_alone() || self.node.is_draining() {
+            return slot().map_or_else(SessionRoute::Refused, SessionRoute::Here);
+        }
+        let (body, came_from_node) = (Bytes::new(), is_forwarded(request));
+        let mut replacing: Option<String> = None;
+        let remembered = if came_from_node { None } else { self.shared.owners.get(session) };
+        if let Some(owner) = remembered {
+            match self.relay(&owner, request, &body).await {
+                Ok(response) => return SessionRoute::Answered(response),
+                Err(ForwardError::Busy) => return SessionRoute::Unavailable,
+                Err(ForwardError::Elsewhere) => {}
+                Err(ForwardError::Unreachable) => replacing = Some(owner.to_string()),
+            }
+            self.shared.owners.forget(session);
+        }
+        for _ in 0..ATTEMPTS {
+            let place = match slot() {
+                Ok(place) => place,
+                Err(refused) if came_from_node => return SessionRoute::Refused(refused),
+                Err(refused) => return self.route_to_owner(session, request, refused).await,
+            };
+            let cluster = self.node.broker().cluster();
+            // Before it is claimed: a client that goes meanwhile leaves no claim behind.
+            self.shared.claims.enter(session);
+            let owner = match cluster.claim(session, &self.node.id, TTL, replacing.as_deref()).await {
+                Ok(owner) => owner,
+                Err(error) => {
+                    tracing::debug!(%error, "the owner of a session is not known");
+                    return SessionRoute::Unavailable;
+                }
+            };
+            if *owner == *self.node.id {
+                return SessionRoute::Here(place);
+            }
+            drop(place);
+            self.shared.claims.forget(session);
+            if came_from_node {
+                return SessionRoute::Answered(elsewhere());
+            }
+            match self.relay(&owner, request, &body).await {
+                Ok(response) => {
+                    self.shared.owners.put(session, &owner);
+                    return SessionRoute::Answered(response);
+                }
+                Err(ForwardError::Busy) => return SessionRoute::Unavailable,
+                Err(ForwardError::Elsewhere) => replacing = None,
+                Err(ForwardError::Unreachable) => replacing = Some(owner),
+            }
+        }
+        SessionRoute::Unavailable
+    }
+
+    /// Takes a receiving request to the session's owner. This node has no slot to open the session itself.
+    async fn route_to_owner(
+        &self,
+        session: &Arc<str>,
+        request: &HttpRequest,
+        refused: EndpointRefused,
+    ) -> SessionRoute {
+        let owner = match self.node.broker().cluster().owner(session).await {
+            Ok(Some(owner)) if *owner != *self.node.id => owner,
+            Ok(_) => return SessionRoute::Refused(refused),
+            Err(error) => {
+                tracing::debug!(%error, "the owner of a session is not known");
+                return SessionRoute::Unavailable;
+            }
+        };
+        match self.relay(&owner, request, &Bytes::new()).await {
+            Ok(response) => {
+                self.shared.owners.put(session, &owner);
+                SessionRoute::Answered(response)
+            }
+            Err(ForwardError::Busy) => SessionRoute::Unavailable,
+            Err(ForwardError::Elsewhere | ForwardError::Unreachable) => SessionRoute::Refused(refused),
+        }
+    }
+
+    /// A session is open whose id this node has claimed.
+    pub fn opened(&self, session: &str) {
+        self.shared.claims.opened(session);
+    }
+
+    /// Gives the claim of an id back that no session was opened for.
+    pub fn give_back(&self, session: &Arc<str>, registry: &HttpSessionRegistry) {
+        if self.is_alone() || registry.has(session) || !self.shared.claims.forget_unopened(session) {
+            return;
+        }
+        let (node, session) = (self.node.clone(), session.clone());
+        actix_rt::spawn(async move {
+            if let Err(error) = node.broker().cluster().release(&session, &node.id).await {
+                tracing::debug!(%error, "the claim of a session that was refused is not given back");
+            }
+        });
+    }
+
+    /// Takes a request that brings messages to the owner of its session, which this node does not have.
+    pub async fn deliver(&self, session: &Arc<str>, request: &HttpRequest, body: &Bytes) -> SendOutcome {
+        if self.is_alone() || is_forwarded(request) {
+            return SendOutcome::Unknown;
+        }
+        let remembered = self.shared.owners.get(session);
+        let mut denial = SendOutcome::Unknown;
+        if let Some(owner) = &remembered {
+            match self.relay(owner, request, body).await {
+                Ok(response) if response.status() == StatusCode::NOT_FOUND => {
+                    denial = SendOutcome::Answered(response);
+                }
+                Ok(response) => return SendOutcome::Answered(response),
+                Err(ForwardError::Busy) => return SendOutcome::Unavailable,
+                Err(ForwardError::Elsewhere | ForwardError::Unreachable) => {}
+            }
+            self.shared.owners.forget(session);
+        }
+        let owner = match self.node.broker().cluster().owner(session).await {
+            Ok(Some(owner)) if *owner != *self.node.id && remembered.as_deref() != Some(&*owner) => owner,
+            Ok(_) => return denial,
+            Err(error) => {
+                tracing::debug!(%error, "the owner of a session is not known");
+                return SendOutcome::Unavailable;
+            }
+        };
+        match self.relay(&owner, request, body).await {
+            Ok(response) => {
+                if response.status() != StatusCode::NOT_FOUND {
+                    self.shared.owners.put(session, &owner);
+                }
+                SendOutcome::Answered(response)
+            }
+            Err(ForwardError::Busy) => SendOutcome::Unavailable,
+            Err(ForwardError::Elsewhere | ForwardError::Unreachable) => SendOutcome::Unknown,
+        }
+    }
+
+    /// Whether there can be no other nodes.
+    fn is_alone(&self) -> bool {
+        self.node.settings.broker.kind == BrokerKind::Memory
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_remembered_while_they_are_asked_for_and_bounded() {
+        let cache = OwnerCache::default();
+        let session = |number: usize| -> Arc<str> { format!("/chat/{number}").into() };
+        cache.put(&session(0), "a");
+        for number in 1..5 * REMEMBERED {
+            cache.put(&session(number), "b");
+            assert_eq!(cache.get(&session(0)).as_deref(), Some("a"));
+        }
+        assert_eq!(cache.get(&session(1)), None, "nobody asked for it");
+        let generations = cache.0.lock();
+        assert!(generations.young.len() <= REMEMBERED && generations.old.len() <= REMEMBERED);
+    }
+
+    #[test]
+    fn what_was_wrong_is_forgotten() {
+        let cache = OwnerCache::default();
+        cache.put(&"s".into(), "a");
+        cache.put(&"s".into(), "b");
+        assert_eq!(cache.get("s").as_deref(), Some("b"));
+        cache.forget("s");
+        assert_eq!(cache.get("s"), None);
+    }
+}

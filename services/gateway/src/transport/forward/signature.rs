@@ -1,0 +1,193 @@
+//! The signature of a forwarded request: which node forwards it, to which one, for whom, and the proof that it is one of ours.
+//!
+//! One header. The proof is HMAC-SHA256 over all that is said and over the request's method, target and body, with the
+//! secret of the cluster. A number that grows with every request of a node takes the place of the time: clocks need not
+//! agree, and no request is taken twice ([`super::window`]). Decision record 21.
+
+use std::net::SocketAddr;
+
+use aws_lc_rs::hmac::{sign, verify};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use crate::node::secret::Secret;
+
+/// The header that carries it.
+pub const SEAL: &str = "x-gorani-forward";
+/// First word of the header and of what is signed; another format gets another one.
+const VERSION: &str = "1";
+/// For a client whose address is not known.
+const NOBODY: &str = "-";
+
+/// What is signed of a request besides the signature itself.
+#[derive(Debug, Clone, Copy)]
+pub struct SignedFields<'a> {
+    /// `POST`, …
+    pub method: &'a str,
+    /// Path and query, as they stand in the request's line.
+    pub target: &'a str,
+    /// The whole body.
+    pub body: &'a [u8],
+}
+
+/// What the header says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForwardSignature {
+    /// The node that forwards.
+    pub from: String,
+    /// The node that it forwards to.
+    pub to: String,
+    /// The how manieth request that `from` forwards.
+    pub number: u64,
+    /// The client's address, as `from` sees it.
+    pub client: Option<SocketAddr>,
+}
+
+/// Why a header is no signature, or not one of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureError {
+    /// It does not look like one.
+    #[error("not a signature")]
+    Malformed,
+    /// Made with another secret, or for another request.
+    #[error("wrong proof")]
+    Forged,
+}
+
+impl ForwardSignature {
+    /// The header's value.
+    pub fn write(&self, secret: &Secret, signed: &SignedFields<'_>) -> String {
+        let said = self.said();
+        let proof = sign(secret.key(), &message(&said, signed));
+        format!("{said} {}", URL_SAFE_NO_PAD.encode(proof.as_ref()))
+    }
+
+    /// Reads a header's value, and believes it if its proof was made with one of the secrets.
+    ///
+    /// # Errors
+    /// See [`SealError`].
+    pub fn open(value: &str, secrets: &[Secret], signed: &SignedFields<'_>) -> Result<Self, SignatureError> {
+        let (said, proof) = value.rsplit_once(' ').ok_or(SignatureError::Malformed)?;
+        let proof = URL_SAFE_NO_PAD.decode(proof).map_err(|_| SignatureError::Malformed)?;
+        let mut words = said.split(' ');
+        let (Some(VERSION), Some(from), Some(to), Some(number), Some(client), None) =
+            (words.next(), words.next(), words.next(), words.next(), words.next(), words.next())
+        else {
+            return Err(SignatureError::Malformed);
+        };
+        let client = match client {
+            NOBODY => None,
+            address => Some(address.parse().map_err(|_| SignatureError::Malformed)?),
+        };
+        let number = number.parse().map_err(|_| SignatureError::Malformed)?;
+        let message = message(said, signed);
+        // Compares in constant time.
+        if !secrets.iter().any(|secret| verify(secret.key(), &message, &proof).is_ok()) {
+            return Err(SignatureError::Forged);
+        }
+        Ok(Self { from: from.to_owned(), to: to.to_owned(), number, client })
+    }
+
+    fn said(&self) -> String {
+        let client = self.client.map_or_else(|| NOBODY.to_owned(), |client| client.to_string());
+        format!("{VERSION} {} {} {} {client}", self.from, self.to, self.number)
+    }
+}
+
+/// What is signed: nothing of it can be taken for another part, since neither words nor methods nor targets have line ends.
+fn message(said: &str, signed: &SignedFields<'_>) -> Vec<u8> {
+    let SignedFields { method, target, body } = signed;
+    let mut message = format!("gorani forward {said}\n{method} {target}\n").into_bytes();
+    message.extend_from_slice(body);
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    const SEALED: SignedFields<'_> = SignedFields { method: "POST", target: "/emulation?a=b", body: b"{}" };
+
+    fn signature() -> ForwardSignature {
+        let client = Some("[2001:db8::1]:4711".parse().unwrap());
+        ForwardSignature { from: "0000000a".to_owned(), to: "0000000b".to_owned(), number: 7, client }
+    }
+
+    fn secrets() -> [Secret; 2] {
+        [Secret::new("the secret"), Secret::new("the one before")]
+    }
+
+    #[test]
+    fn what_is_signed_is_read_again() {
+        for secret in secrets() {
+            for signature in [signature(), ForwardSignature { client: None, number: u64::MAX, ..signature() }]
+            {
+                assert_eq!(
+                    ForwardSignature::open(&signature.write(&secret, &SEALED), &secrets(), &SEALED),
+                    Ok(signature)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_is_changed_breaks_it() {
+        let written = signature().write(&secrets()[0], &SEALED);
+        for other in [
+            SignedFields { method: "GET", ..SEALED },
+            SignedFields { target: "/emulation?a=c", ..SEALED },
+            SignedFields { body: b"{} ", ..SEALED },
+            SignedFields { body: b"", ..SEALED },
+        ] {
+            assert_eq!(
+                ForwardSignature::open(&written, &secrets(), &other),
+                Err(SignatureError::Forged),
+                "{other:?}"
+            );
+        }
+        let proof = written.rsplit_once(' ').unwrap().1;
+        for said in [
+            "1 0000000a 0000000b 8 [2001:db8::1]:4711",
+            "1 0000000a 0000000a 7 [2001:db8::1]:4711",
+            "1 0000000c 0000000b 7 [2001:db8::1]:4711",
+            "1 0000000a 0000000b 7 -",
+        ] {
+            let changed = format!("{said} {proof}");
+            assert_eq!(
+                ForwardSignature::open(&changed, &secrets(), &SEALED),
+                Err(SignatureError::Forged),
+                "{said}"
+            );
+        }
+        assert_eq!(
+            ForwardSignature::open(&written, &[Secret::new("wrong")], &SEALED),
+            Err(SignatureError::Forged)
+        );
+        assert_eq!(ForwardSignature::open(&written, &[], &SEALED), Err(SignatureError::Forged));
+    }
+
+    #[test]
+    fn anything_else_is_no_signature() {
+        let written = signature().write(&secrets()[0], &SEALED);
+        let longer = written.replacen("1 ", "1 x ", 1);
+        let other_version = written.replacen('1', "2", 1);
+        for text in [
+            "",
+            "1",
+            "1 a b",
+            "1 a b c d e",
+            "1 a b 1 nowhere AAAA",
+            "1 a b -1 - AAAA",
+            "1 a b 1 - =",
+            &longer,
+            &other_version,
+            &written[1..],
+        ] {
+            assert_eq!(
+                ForwardSignature::open(text, &secrets(), &SEALED),
+                Err(SignatureError::Malformed),
+                "{text:?}"
+            );
+        }
+    }
+}

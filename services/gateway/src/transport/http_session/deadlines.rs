@@ -1,0 +1,84 @@
+//! What a held session does while it waits: without a response for the next one, which few may at a time; with one, for
+//! something to write.
+
+use tokio::time::Instant;
+
+use super::{HttpSession, HttpSessionPhase, Lifetime};
+use crate::{
+    disconnect::Disconnect,
+    node::admission::{attempts::Attempt, refusals::Cause, share::Exhausted},
+};
+
+/// Why a session ends that may not wait. Its client comes back.
+pub(super) fn too_many_wait() -> Disconnect {
+    Disconnect::new(Disconnect::TOO_MANY_REQUESTS.code, "too many sessions wait")
+}
+
+impl HttpSession {
+    /// It waits for its next response, unless too many do.
+    pub(super) fn begin_waiting(&mut self, by: Instant, most: usize) -> bool {
+        let cause = match self.registry.begin_waiting(self.network, most) {
+            Ok(()) => {
+                self.attach_deadline = Some(by);
+                return true;
+            }
+            Err(Exhausted::All) => Cause::Waiting,
+            Err(Exhausted::Network) => Cause::WaitingOfAddress,
+        };
+        self.state.runner.node.refused(cause, self.network);
+        false
+    }
+
+    /// Whoever opened it may have looked whether somebody has a session with this id.
+    pub(super) fn count_guess(&self) {
+        self.state.runner.node.failed_attempt(Attempt::SessionId, self.network);
+    }
+
+    /// The response has just been written to, or has just come: its silence begins anew.
+    pub(super) fn restart_heartbeat(&mut self) {
+        if let Lifetime::Visits { heartbeat, .. } = self.lifetime {
+            self.heartbeat_deadline = Some(Instant::now() + heartbeat);
+        }
+    }
+
+    /// Writes a heartbeat where the response was silent for long.
+    fn send_heartbeat(&mut self, now: Instant) {
+        if self.heartbeat_deadline.is_none_or(|by| by > now) {
+            return;
+        }
+        self.restart_heartbeat();
+        // One that has no room is not silent: its client does not read.
+        if let Some(response) = &mut self.response
+            && response.pipe.has_room()
+        {
+            response.pipe.push(response.writer.ping());
+            self.state.outbox.wake();
+        }
+    }
+
+    /// It has a response, or needs none any more.
+    pub(super) fn set_attach_deadline(&mut self) {
+        if self.attach_deadline.take().is_some() {
+            self.registry.end_waiting(self.network);
+        }
+    }
+
+    /// Ends what has waited too long.
+    pub(super) fn check_deadlines(&mut self, now: Instant) {
+        match &self.phase {
+            HttpSessionPhase::Open if self.attach_deadline.is_some_and(|by| by <= now) => {
+                self.leave_node();
+                if self.state.is_authenticated && !self.has_been_attached {
+                    self.count_guess();
+                }
+                self.phase = HttpSessionPhase::Over(Disconnect::ABNORMAL);
+            }
+            HttpSessionPhase::Open => return self.send_heartbeat(now),
+            HttpSessionPhase::Ended { reason, by } if *by <= now => {
+                self.phase = HttpSessionPhase::Over(reason.clone())
+            }
+            HttpSessionPhase::Ended { .. } | HttpSessionPhase::Over(_) => return,
+        }
+        self.state.outbox.wake();
+    }
+}

@@ -1,0 +1,214 @@
+//! Where the sessions are that requests come for, on whatever thread: the one place that knows.
+//!
+//! A session that outlives its requests, or takes commands in requests of their own, enters here under an id that
+//! nobody can guess. A request for it may land on any worker of the node. `specs/http-transports.md`, item 8.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
+
+use actix::{Recipient, dev::SendError};
+use parking_lot::Mutex;
+use rand::Rng;
+use tokio::time::Instant;
+
+use super::{SessionRequest, ended_sessions::EndedSessions};
+use crate::{
+    disconnect::Disconnect,
+    node::{
+        admission::share::{Exhausted, Share},
+        client_network::ClientNetwork,
+    },
+};
+
+/// Parts of the table, each under a lock of its own: workers rarely meet in one.
+const PARTS: usize = 64;
+
+/// Whose a session is.
+pub enum SessionOwner {
+    /// This node's: requests for it go there by [`Directory::bring`].
+    Here,
+    /// The node with this id's.
+    Elsewhere(Arc<str>),
+    /// This node's, but it has ended a moment ago, for this reason.
+    Ended(Disconnect),
+    /// Nobody's: it never was, or is over.
+    Nobody,
+}
+
+/// Why a request was not brought to its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DeliveryError {
+    /// Its mailbox is full.
+    #[error("too many requests wait for this session")]
+    Busy,
+    /// It is over.
+    #[error("the session is over")]
+    Over,
+}
+
+struct HttpSessionEntry {
+    mailbox: Recipient<SessionRequest>,
+    opened_by: OpenedBy,
+}
+
+/// Who opened a session, as far as the request that did tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OpenedBy {
+    /// The principal that the endpoint named.
+    pub principal: Option<Arc<str>>,
+    /// The network that it came from.
+    pub network: Option<ClientNetwork>,
+}
+
+/// The sessions of a node that requests come for, by id. Bounded by the places of the node, of which each has one.
+pub struct HttpSessionRegistry {
+    node: Arc<str>,
+    parts: Vec<Mutex<HashMap<Arc<str>, HttpSessionEntry>>>,
+    hasher: RandomState,
+    /// Sessions that have just ended.
+    ended: EndedSessions,
+    /// Sessions that wait for their next response.
+    waiting: Share,
+    /// Polls that wait for something new.
+    polls: Arc<Share>,
+}
+
+/// One of the polls that wait; it does no more when this is dropped.
+#[derive(Debug)]
+pub struct WaitingPoll {
+    polls: Arc<Share>,
+    network: Option<ClientNetwork>,
+}
+
+impl Drop for WaitingPoll {
+    fn drop(&mut self) {
+        self.polls.give_back(self.network);
+    }
+}
+
+impl HttpSessionRegistry {
+    /// An empty registry of the node with this id.
+    pub fn new(node: Arc<str>) -> Self {
+        let parts = (0..PARTS).map(|_| Mutex::default()).collect();
+        Self {
+            node,
+            parts,
+            hasher: RandomState::new(),
+            ended: EndedSessions::default(),
+            waiting: Share::default(),
+            polls: Arc::default(),
+        }
+    }
+
+    /// An id for a session of this node: 128 random bits, since who knows it speaks for the session.
+    pub fn new_id() -> Arc<str> {
+        let mut random = [0; 16];
+        rand::rng().fill_bytes(&mut random);
+        format!("{:032x}", u128::from_be_bytes(random)).into()
+    }
+
+    /// Whose a session is. `node` is the node that the request names; empty: it does not say.
+    pub fn owner(&self, node: &str, session: &str) -> SessionOwner {
+        if !node.is_empty() && *node != *self.node {
+            return SessionOwner::Elsewhere(node.into());
+        }
+        if self.part(session).lock().contains_key(session) {
+            return SessionOwner::Here;
+        }
+        self.ended.get(session).map_or(SessionOwner::Nobody, SessionOwner::Ended)
+    }
+
+    /// Brings a request to a session of this node, without waiting. All requests share the one end of its mailbox that stands here,
+    /// since every further end would have room for one more.
+    pub fn deliver(&self, session: &str, request: SessionRequest) -> Result<(), DeliveryError> {
+        let part = self.part(session).lock();
+        let entry = part.get(session).ok_or(DeliveryError::Over)?;
+        entry.mailbox.try_send(request).map_err(|error| match error {
+            SendError::Full(_) => DeliveryError::Busy,
+            SendError::Closed(_) => DeliveryError::Over,
+        })
+    }
+
+    /// Whether a session is here, or has ended here a moment ago.
+    pub fn has(&self, session: &str) -> bool {
+        self.part(session).lock().contains_key(session) || self.ended.get(session).is_some()
+    }
+
+    /// Who opened a session of this node.
+    pub fn opened_by(&self, session: &str) -> Option<OpenedBy> {
+        Some(self.part(session).lock().get(session)?.opened_by.clone())
+    }
+
+    /// Enters a session. False if the id is taken: then another request was faster, and the session is its.
+    pub fn register(
+        &self,
+        session: &Arc<str>,
+        mailbox: Recipient<SessionRequest>,
+        opened_by: OpenedBy,
+    ) -> bool {
+        let mut part = self.part(session).lock();
+        if part.contains_key(session) || self.ended.get(session).is_some() {
+            return false;
+        }
+        part.insert(session.clone(), HttpSessionEntry { mailbox, opened_by });
+        true
+    }
+
+    /// Takes a session out.
+    pub fn deregister(&self, session: &str) {
+        self.part(session).lock().remove(session);
+    }
+
+    /// Takes a session out that has ended; until `by` whoever comes for it is told why.
+    pub(super) fn expire(&self, session: Arc<str>, reason: Disconnect, by: Instant) {
+        self.ended.put(session.clone(), reason, by);
+        self.deregister(&session);
+    }
+
+    /// Sessions.
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.lock().len()).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One more poll waits, unless `most` do already, or too many of this network among them.
+    pub(crate) fn begin_poll(
+        &self,
+        network: Option<ClientNetwork>,
+        most: usize,
+    ) -> Result<WaitingPoll, Exhausted> {
+        self.polls.take(network, most)?;
+        Ok(WaitingPoll { polls: self.polls.clone(), network })
+    }
+
+    /// One more session waits for its next response, unless `most` do already, or too many of this network among them.
+    pub(super) fn begin_waiting(&self, network: Option<ClientNetwork>, most: usize) -> Result<(), Exhausted> {
+        self.waiting.take(network, most)
+    }
+
+    /// One fewer does.
+    pub(super) fn end_waiting(&self, network: Option<ClientNetwork>) {
+        self.waiting.give_back(network);
+    }
+
+    /// Polls that wait, and sessions that wait for their next response.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.polls.total() + self.waiting.total()
+    }
+
+    fn part(&self, session: &str) -> &Mutex<HashMap<Arc<str>, HttpSessionEntry>> {
+        let hash = self.hasher.hash_one(session);
+        let index = usize::try_from(hash % PARTS as u64).unwrap_or_default();
+        // There are as many parts as the remainder can be.
+        #[allow(clippy::indexing_slicing, reason = "the remainder of the division by the length")]
+        &self.parts[index]
+    }
+}
