@@ -4,6 +4,7 @@
 //! - [`rooms`]: the top-level modules of the gateway; [`arrows`]: the modules inside its large rooms.
 //! - [`circles`]: files that use one another. [`tree`] says which file uses which.
 //! - [`double_names`]: type names that are defined more than once.
+//! - [`glossary`]: words that names do not use.
 //! - [`files`]: what every Rust file must look like.
 //!
 //! What is wrong today and tolerated stands in [`lists`] beside this program.
@@ -13,6 +14,7 @@ mod circles;
 mod crates;
 mod double_names;
 mod files;
+mod glossary;
 mod lists;
 mod rooms;
 mod source;
@@ -25,6 +27,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::glossary::Glossary;
 use crate::lists::{Allowed, Found, List};
 use crate::tree::{Tree, Uses};
 
@@ -118,7 +121,8 @@ fn run(options: &Options, out: &mut impl Write) -> std::io::Result<usize> {
     let sources = source::read(&top, SOURCE_DIRECTORIES, &directories)?;
     let trees: Vec<Tree<'_>> = directories.iter().map(|directory| Tree::new(directory, &sources)).collect();
     let uses: Uses<'_> = trees.iter().flat_map(Tree::uses).collect();
-    let rules = rules(&trees, &uses);
+    let glossary = Glossary::parse(&std::fs::read_to_string(top.join(glossary::FILE))?);
+    let rules = rules(&trees, &uses, &glossary);
     if options.explain {
         explain(&rules, &uses, out)?;
     }
@@ -127,6 +131,7 @@ fn run(options: &Options, out: &mut impl Write) -> std::io::Result<usize> {
         violations.extend(rooms::check(ROOMS, tree));
     }
     violations.extend(files::check(&sources));
+    violations.extend(glossary.violations);
     for Rule { list, found, check } in &rules {
         if options.write {
             let before = list.read(&top)?.len();
@@ -145,12 +150,13 @@ fn run(options: &Options, out: &mut impl Write) -> std::io::Result<usize> {
     Ok(violations.len())
 }
 
-fn rules(trees: &[Tree<'_>], uses: &Uses<'_>) -> Vec<Rule> {
+fn rules(trees: &[Tree<'_>], uses: &Uses<'_>, glossary: &Glossary) -> Vec<Rule> {
     let arrows = CRATES.iter().flat_map(|(directory, rooms)| arrows::find(uses, directory, rooms)).collect();
     vec![
         Rule { list: circles::LIST, found: circles::find(uses), check: circles::check },
         Rule { list: arrows::LIST, found: arrows, check: List::check },
         Rule { list: double_names::LIST, found: double_names::find(trees), check: List::check },
+        Rule { list: glossary::LIST, found: glossary.find(trees), check: List::check },
     ]
 }
 

@@ -318,24 +318,26 @@ fn line_of(name: &syn::Ident) -> usize {
     name.span().start().line
 }
 
-/// Whether an attribute leaves its item to tests: `#[test]`, `#[cfg(test)]` and `#[cfg(all(test, …))]`.
+/// Whether an attribute leaves its item to tests: `#[test]`, `#[cfg(test)]`, and `#[cfg(any(test, feature = "…"))]`, which lends what
+/// tests are made of to the tests of other crates.
 fn for_tests(attribute: &Attribute) -> bool {
-    if attribute.path().is_ident("test") {
-        return true;
-    }
-    let syn::Meta::List(list) = &attribute.meta else { return false };
-    let names = |tokens: TokenStream| {
-        tokens.into_iter().any(|token| matches!(token, TokenTree::Ident(name) if name == "test"))
-    };
-    let mut tokens = list.tokens.clone().into_iter();
-    let within_all = match (tokens.next(), tokens.next()) {
-        (Some(TokenTree::Ident(name)), Some(TokenTree::Group(group))) => {
-            name == "all" && names(group.stream())
+    fn names(tokens: TokenStream, found: &mut Vec<String>) {
+        for token in tokens {
+            match token {
+                TokenTree::Ident(name) => found.push(shown(&name)),
+                TokenTree::Group(group) => names(group.stream(), found),
+                _ => {}
+            }
         }
-        (Some(TokenTree::Ident(name)), None) => name == "test",
-        _ => false,
-    };
-    list.path.is_ident("cfg") && within_all
+    }
+    let mut found = Vec::new();
+    if let syn::Meta::List(list) = &attribute.meta
+        && list.path.is_ident("cfg")
+    {
+        names(list.tokens.clone(), &mut found);
+    }
+    let has = |name: &str| found.iter().any(|found| found == name);
+    attribute.path().is_ident("test") || (has("test") && !has("not"))
 }
 
 fn attributes_of(item: &Item) -> &[Attribute] {
