@@ -18,25 +18,32 @@ type Circle<'a> = Vec<&'a str>;
 /// Every circle of `uses`: its files, and a shortest way around.
 pub(crate) fn find(uses: &Uses<'_>) -> Found {
     let circles = components(uses);
-    circles.iter().map(|circle| (circle.join(" "), (1, way_around(uses, circle)))).collect()
+    circles.iter().map(|circle| (circle.join(" "), (1, way_around(uses, circle, circle)))).collect()
 }
 
-/// What `found` and the list do not share; a listed circle that lost files is told as one line.
-pub(crate) fn check(list: &List, found: &Found, allowed: &Allowed) -> Vec<String> {
-    let files = |circle: &str| circle.split(' ').map(str::to_owned).collect::<BTreeSet<_>>();
-    let part_of = |circle: &str, whole: &str| circle != whole && files(circle).is_subset(&files(whole));
-    let mut now = found.clone();
-    let mut then = allowed.clone();
+/// What `found` and the list do not share. Of a listed circle that lost or won files, only that is told.
+pub(crate) fn check(uses: &Uses<'_>, found: &Found, allowed: &Allowed) -> Vec<String> {
+    let (mut now, mut then) = (found.clone(), allowed.clone());
     let mut violations = Vec::new();
-    for listed in allowed.keys() {
-        let parts: Vec<&String> = found.keys().filter(|circle| part_of(circle, listed)).collect();
-        if !parts.is_empty() {
-            then.remove(listed);
-            parts.iter().for_each(|part| drop(now.remove(*part)));
-            violations.push(format!("{listed}: smaller now: take it from {} with {WRITE}", list.file));
-        }
+    for (name, (_, way)) in found.iter().filter(|(name, _)| !allowed.contains_key(*name)) {
+        let circle: Circle<'_> = name.split(' ').collect();
+        let shares = |listed: &&String| listed.split(' ').any(|file| circle.contains(&file));
+        let listed: Vec<&String> = allowed.keys().filter(shares).collect();
+        let known: BTreeSet<&str> = listed.iter().flat_map(|listed| listed.split(' ')).collect();
+        let Some(first) = listed.first().and_then(|listed| listed.split(' ').next()) else { continue };
+        let joined: Circle<'_> = circle.iter().copied().filter(|file| !known.contains(file)).collect();
+        violations.push(if let Some(file) = joined.first() {
+            let way = way_around(uses, &circle, &joined);
+            format!("{file} joins the circle of {first}: {way}: {}", LIST.hint)
+        } else if listed.len() > 1 {
+            format!("the circles of {first} and others become one: {way}: {}", LIST.hint)
+        } else {
+            format!("the circle of {first} lost files: take them from {} with {WRITE}", LIST.file)
+        });
+        now.remove(name);
+        listed.iter().for_each(|listed| drop(then.remove(*listed)));
     }
-    violations.extend(list.check(&now, &then));
+    violations.extend(LIST.check(&now, &then));
     violations
 }
 
@@ -55,9 +62,9 @@ fn components<'a>(uses: &Uses<'a>) -> Vec<Circle<'a>> {
     circles
 }
 
-/// A shortest way around in `circle`, as `a.rs:12 uses b::B, b.rs:3 uses a::A`.
-fn way_around(uses: &Uses<'_>, circle: &[&str]) -> String {
-    let ways = circle.iter().filter_map(|&start| {
+/// A shortest way around in `circle` through one of `some`, as `a.rs:12 uses b::B, b.rs:3 uses a::A`.
+fn way_around(uses: &Uses<'_>, circle: &[&str], some: &[&str]) -> String {
+    let ways = some.iter().filter_map(|&start| {
         let before = paths(uses, start, |file| circle.contains(&file));
         let mut steps = Vec::new();
         let mut at = start;
@@ -194,14 +201,27 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_that_lost_a_file_must_be_listed_anew_and_one_that_won_a_file_is_refused() {
-        let files =
-            [("src/a.rs", "use crate::b::B; pub struct A;"), ("src/b.rs", "use crate::a::A; pub struct B;")];
-        let found = circles(&files);
-        assert_eq!(check(&LIST, &found, &listed(&["src/a.rs src/b.rs"])), [""; 0]);
-        let smaller = check(&LIST, &found, &listed(&["src/a.rs src/b.rs src/c.rs"]));
-        assert!(smaller.len() == 1 && smaller[0].contains("smaller now"), "{smaller:?}");
-        let new = check(&LIST, &found, &listed(&[]));
-        assert!(new.len() == 1 && new[0].contains(LIST.hint), "{new:?}");
+    fn a_circle_that_lost_or_won_a_file_or_joined_another_is_told_once() {
+        let files = [
+            ("src/lib.rs", ""),
+            ("src/a.rs", "use crate::b::B; pub struct A;"),
+            ("src/b.rs", "use crate::a::A; use crate::c::C; pub struct B;"),
+            ("src/c.rs", "use crate::b::B; pub struct C;"),
+        ];
+        let sources = sources(&files);
+        let uses = Tree::new("src", &sources).uses();
+        let found = find(&uses);
+        let told = |circles: &[&str], part: &str| {
+            let told = check(&uses, &found, &listed(circles));
+            assert!(told.len() == 1 && told[0].contains(part), "{told:?}");
+        };
+        assert_eq!(check(&uses, &found, &listed(&["src/a.rs src/b.rs src/c.rs"])), [""; 0]);
+        told(&[], LIST.hint);
+        told(&["src/a.rs src/b.rs src/c.rs src/d.rs"], "lost files");
+        told(
+            &["src/a.rs src/b.rs"],
+            "src/c.rs joins the circle of src/a.rs: src/c.rs:1 uses `crate::b::B`, src/b.rs:1 uses",
+        );
+        told(&["src/a.rs src/b.rs", "src/c.rs src/d.rs"], "become one");
     }
 }

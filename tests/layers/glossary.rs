@@ -17,7 +17,7 @@ pub(crate) const LIST: List = List {
     file: "old_words.txt",
     title: "Words that the glossary replaces, and in how many names they still stand. Entries only leave.",
     counted: true,
-    hint: "take the word that services/gateway/docs/glossary.md gives",
+    hint: "services/gateway/docs/glossary.md has the words",
 };
 
 /// The section whose words nobody else uses, and how many they may be.
@@ -29,8 +29,8 @@ const SHOWN: usize = 5;
 /// The glossary as read.
 #[derive(Default)]
 pub(crate) struct Glossary {
-    /// Word → the names where it may stand.
-    refused: BTreeMap<String, BTreeSet<String>>,
+    /// Word → what to say instead, and the names where it may stand.
+    refused: BTreeMap<String, (String, BTreeSet<String>)>,
     /// What is wrong with the page itself.
     pub(crate) violations: Vec<String>,
 }
@@ -48,7 +48,7 @@ impl Glossary {
                 continue;
             }
             let Some(item) = text.strip_prefix("- ") else { continue };
-            let Some((word, known)) = word_of(item) else {
+            let Some((word, meaning, known)) = word_of(item) else {
                 refuse("a line of the glossary is `- **word** — meaning.` or `- ~~word~~ → word to use`");
                 continue;
             };
@@ -64,9 +64,9 @@ impl Glossary {
                 refuse(&format!("{own} words of our own, the most is {MAX_OWN}: take the field's word"));
             }
             if !known {
-                let names = item.split_once("(but: ").map_or("", |(_, names)| names);
+                let (instead, names) = meaning.split_once(" (but: ").unwrap_or((meaning, ""));
                 let names = names.split('`').skip(1).step_by(2).map(str::to_owned).collect();
-                glossary.refused.insert(word.clone(), names);
+                glossary.refused.insert(word.clone(), (instead.to_owned(), names));
             }
             before = word;
         }
@@ -78,22 +78,24 @@ impl Glossary {
         let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (name, place) in trees.iter().flat_map(names) {
             let parts = parts(name);
-            for (word, exceptions) in &self.refused {
+            for (word, (_, exceptions)) in &self.refused {
                 if !exceptions.contains(name) && stands_in(word, &parts) {
                     places.entry(word).or_default().push(format!("`{name}` {place}"));
                 }
             }
         }
-        let shown = |places: &[String]| {
+        let shown = |word: &str, places: &[String]| {
+            let instead = self.refused.get(word).map_or("", |(instead, _)| instead);
             let more = if places.len() > SHOWN { ", …" } else { "" };
-            format!("in {}{more}", places.get(..SHOWN).unwrap_or(places).join(", "))
+            let places = places.get(..SHOWN).unwrap_or(places).join(", ");
+            format!("say {instead}, not this word in {places}{more}")
         };
-        places.into_iter().map(|(word, at)| (word.to_owned(), (at.len(), shown(&at)))).collect()
+        places.into_iter().map(|(word, at)| (word.to_owned(), (at.len(), shown(word, &at)))).collect()
     }
 }
 
-/// The word of an item, and whether it is one to use.
-fn word_of(item: &str) -> Option<(&str, bool)> {
+/// The word of an item, what the item says of it, and whether it is one to use.
+fn word_of(item: &str) -> Option<(&str, &str, bool)> {
     let known = || item.strip_prefix("**")?.split_once("** — ");
     let refused = || item.strip_prefix("~~")?.split_once("~~ → ");
     let (word, rest, known) = match (known(), refused()) {
@@ -101,7 +103,7 @@ fn word_of(item: &str) -> Option<(&str, bool)> {
         (_, Some((word, rest))) => (word, rest, false),
         _ => return None,
     };
-    (!word.trim().is_empty() && !rest.trim().is_empty()).then_some((word, known))
+    (!word.trim().is_empty() && !rest.trim().is_empty()).then_some((word, rest, known))
 }
 
 /// Every name of a type, a module, a file and a function outside tests, and where it is.

@@ -41,9 +41,8 @@ impl List {
     }
 
     /// Replaces the file by what occurs now; reasons stay.
-    pub(crate) fn write(&self, top: &Path, found: &Found) -> io::Result<()> {
-        let allowed = self.read(top)?;
-        std::fs::write(top.join(DIRECTORY).join(self.file), self.format(found, &allowed))
+    pub(crate) fn write(&self, top: &Path, found: &Found, allowed: &Allowed) -> io::Result<()> {
+        std::fs::write(top.join(DIRECTORY).join(self.file), self.format(found, allowed))
     }
 
     fn parse(&self, text: &str) -> Allowed {

@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::glossary::Glossary;
-use crate::lists::{Allowed, Found, List};
+use crate::lists::{Found, List};
 use crate::tree::{Tree, Uses};
 
 /// The rooms of the gateway from the top to the bottom: a room may use rooms of later lines only, so those of one line know nothing
@@ -92,7 +92,6 @@ struct Options {
 struct Rule {
     list: List,
     found: Found,
-    check: fn(&List, &Found, &Allowed) -> Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -132,13 +131,19 @@ fn run(options: &Options, out: &mut impl Write) -> std::io::Result<usize> {
     }
     violations.extend(files::check(&sources));
     violations.extend(glossary.violations);
-    for Rule { list, found, check } in &rules {
+    for Rule { list, found } in &rules {
+        let allowed = list.read(&top)?;
         if options.write {
-            let before = list.read(&top)?.len();
-            list.write(&top, found)?;
-            writeln!(out, "layers: {}: {before} before, {} now", list.file, found.len())?;
+            list.write(&top, found, &allowed)?;
+            let new = found
+                .iter()
+                .filter(|(entry, (count, _))| allowed.get(*entry).is_none_or(|(known, _)| known < count));
+            let (before, now, new) = (allowed.len(), found.len(), new.count());
+            writeln!(out, "layers: {}: {before} entries before, {now} now, {new} new or larger", list.file)?;
+        } else if list.file == circles::LIST.file {
+            violations.extend(circles::check(&uses, found, &allowed));
         } else {
-            violations.extend(check(list, found, &list.read(&top)?));
+            violations.extend(list.check(found, &allowed));
         }
     }
     for violation in &violations {
@@ -153,10 +158,10 @@ fn run(options: &Options, out: &mut impl Write) -> std::io::Result<usize> {
 fn rules(trees: &[Tree<'_>], uses: &Uses<'_>, glossary: &Glossary) -> Vec<Rule> {
     let arrows = CRATES.iter().flat_map(|(directory, rooms)| arrows::find(uses, directory, rooms)).collect();
     vec![
-        Rule { list: circles::LIST, found: circles::find(uses), check: circles::check },
-        Rule { list: arrows::LIST, found: arrows, check: List::check },
-        Rule { list: double_names::LIST, found: double_names::find(trees), check: List::check },
-        Rule { list: glossary::LIST, found: glossary.find(trees), check: List::check },
+        Rule { list: circles::LIST, found: circles::find(uses) },
+        Rule { list: arrows::LIST, found: arrows },
+        Rule { list: double_names::LIST, found: double_names::find(trees) },
+        Rule { list: glossary::LIST, found: glossary.find(trees) },
     ]
 }
 
