@@ -18,6 +18,8 @@ BENCH_PROFILE ?= release
 AUDIT_ARGS ?=
 # Arguments of the attack: `make attack ATTACK_ARGS="--seconds 60 --only silent-tls,http2-streams"`.
 ATTACK_ARGS ?=
+# Arguments of the check of layers: --write takes what is gone from its lists of exceptions, --explain tells where each comes from.
+LAYERS_ARGS ?=
 # `make up`: how many nodes, and METRICS=1 for Prometheus and Grafana beside them.
 NODES ?= 3
 METRICS ?=
@@ -83,7 +85,6 @@ lint: ## clippy on every target, and the licences and sources of all dependencie
 		echo "lint: cargo-deny is not installed, so bans, licences and sources were NOT checked (cargo install --locked cargo-deny)"; \
 	fi
 
-# LAYERS_ARGS=--write takes from the lists of exceptions what is gone, LAYERS_ARGS=--explain tells where each of them comes from.
 layers: ## the direction of the dependencies, between crates, rooms and files; type names and words that are not to be used
 	$(CARGO) run --quiet --locked -p gorani-tests --bin layers -- $(LAYERS_ARGS)
 

@@ -150,6 +150,9 @@ mod tests {
             "mod channel; use channel::Channel; pub struct Hub(Channel);",
             "mod channel; pub use channel::Channel; pub struct Hub(Channel);",
             "mod channel; pub struct Hub; fn f() { channel::open() }",
+            "mod channel; pub struct Hub { #[serde(with = \"channel::open\")] a: u8 }",
+            "mod channel; use channel::*; pub struct Hub; fn f(_: Channel) {}",
+            "mod channel; pub struct Hub; fn f() { use channel::open as f; f() }",
             "mod channel; pub struct Hub; fn f() { select! { a = x.y(&channel::Channel) => {} } }",
         ] {
             let child = "use super::Hub; pub struct Channel; pub fn open() {}";

@@ -2,7 +2,7 @@
 //!
 //! Paths inside macro calls count as well; those in comments do not.
 
-use proc_macro2::{Spacing, TokenStream, TokenTree};
+use proc_macro2::{Spacing, Span, TokenStream, TokenTree};
 use syn::ext::IdentExt;
 use syn::visit::{self, Visit};
 use syn::{Attribute, ImplItem, Item, UseTree, Visibility};
@@ -99,7 +99,7 @@ impl Reader {
 
     fn define(&mut self, kind: Kind, name: &syn::Ident) {
         let test = self.tests > 0;
-        let definition = Definition { kind, name: shown(name), line: line_of(name), test };
+        let definition = Definition { kind, name: shown(name), line: line_of(name.span()), test };
         if let Some(module) = self.module() {
             module.definitions.push(definition);
         }
@@ -133,16 +133,14 @@ impl Reader {
                 return group.items.iter().for_each(|tree| self.import(tree, path, exported));
             }
             UseTree::Name(name) if name.ident == "self" => {
-                (path.last().cloned().unwrap_or_default(), path.to_vec(), line_of(&name.ident))
+                (path.last().cloned().unwrap_or_default(), path.to_vec(), line_of(name.ident.span()))
             }
-            UseTree::Name(name) => (shown(&name.ident), with(&name.ident), line_of(&name.ident)),
+            UseTree::Name(name) => (shown(&name.ident), with(&name.ident), line_of(name.ident.span())),
             UseTree::Rename(name) if name.ident == "self" => {
-                (shown(&name.rename), path.to_vec(), line_of(&name.ident))
+                (shown(&name.rename), path.to_vec(), line_of(name.ident.span()))
             }
-            UseTree::Rename(name) => (shown(&name.rename), with(&name.ident), line_of(&name.ident)),
-            UseTree::Glob(glob) => {
-                ("*".to_owned(), path.to_vec(), glob.star_token.spans.first().map_or(0, |s| s.start().line))
-            }
+            UseTree::Rename(name) => (shown(&name.rename), with(&name.ident), line_of(name.ident.span())),
+            UseTree::Glob(glob) => ("*".to_owned(), path.to_vec(), line_of(glob.star_token.span)),
         };
         let mention = Mention { path, line, test: self.tests > 0 };
         if let Some(module) = self.module() {
@@ -150,7 +148,17 @@ impl Reader {
         }
     }
 
-    /// Finds the paths in the tokens of a macro call.
+    /// Takes a path in quotes for one, as in `#[serde(with = "crate::duration")]`.
+    fn quoted(&mut self, literal: &str, line: usize) {
+        let path = literal.trim_matches('"');
+        let is_path =
+            path.contains("::") && path.chars().all(|c| c.is_alphanumeric() || c == '_' || c == ':');
+        if is_path {
+            self.mention(path.split("::").map(str::to_owned).collect(), line);
+        }
+    }
+
+    /// Finds the paths in the tokens of a macro call or an attribute.
     fn tokens(&mut self, tokens: TokenStream) {
         let mut path = Vec::new();
         let mut line = 0;
@@ -162,7 +170,7 @@ impl Reader {
                 TokenTree::Ident(name) => {
                     if !joined {
                         self.mention(std::mem::take(&mut path), line);
-                        line = line_of(&name);
+                        line = line_of(name.span());
                     }
                     if !dotted {
                         path.push(shown(&name));
@@ -180,7 +188,10 @@ impl Reader {
                     self.tokens(group.stream());
                 }
                 TokenTree::Punct(point) => (joined, dotted) = (false, point.as_char() == '.'),
-                TokenTree::Literal(_) => (joined, dotted) = (false, false),
+                TokenTree::Literal(literal) => {
+                    (joined, dotted) = (false, false);
+                    self.quoted(&literal.to_string(), line_of(literal.span()));
+                }
             }
         }
         self.mention(path, line);
@@ -291,7 +302,7 @@ impl<'ast> Visit<'ast> for Reader {
     fn visit_path(&mut self, path: &'ast syn::Path) {
         if let (None, Some(first)) = (&path.leading_colon, path.segments.first()) {
             let names = path.segments.iter().map(|segment| shown(&segment.ident)).collect();
-            self.mention(names, line_of(&first.ident));
+            self.mention(names, line_of(first.ident.span()));
         }
         visit::visit_path(self, path);
     }
@@ -314,8 +325,8 @@ fn shown(name: &syn::Ident) -> String {
     name.unraw().to_string()
 }
 
-fn line_of(name: &syn::Ident) -> usize {
-    name.span().start().line
+fn line_of(span: Span) -> usize {
+    span.start().line
 }
 
 /// Whether an attribute leaves its item to tests: `#[test]`, `#[cfg(test)]`, and `#[cfg(any(test, feature = "…"))]`, which lends what
