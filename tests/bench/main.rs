@@ -1,4 +1,4 @@
-//! The bench: what the node costs, measured beside a stock actix server in the same run (design §3, §9 rule 12).
+//! The bench: what the node costs, measured beside a stock actix server in the same run (`docs/architecture.md` §3.1, §9.12).
 //!
 //! It starts both servers with one worker each, is their only client, reads their CPU time and memory from the
 //! kernel, and prints one table. `--write` keeps it as a dated file. Speed never decides the exit code: only

@@ -1,6 +1,6 @@
 //! A work queue of STOMP from end to end (`bench queue`): how many messages a second go from a SEND to the receipt of their
-//! ACK, through Redis and with the embedded broker, and what that costs the nodes and Redis. `specs/stomp.md`, items 38 to 41
-//! and 55.
+//! ACK, through Redis and with the embedded broker, and what that costs the nodes and Redis. `docs/protocols/stomp.md` §7
+//! and §4.
 
 mod work;
 

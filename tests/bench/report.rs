@@ -1,4 +1,4 @@
-//! What was measured, as an aligned table for people and as a dated file (design §9, rule 12).
+//! What was measured, as an aligned table for people and as a dated file (`docs/architecture.md` §9.12).
 
 use std::{fmt::Write as _, fs, io, path::PathBuf, process::Command, time::SystemTime};
 

@@ -41,7 +41,7 @@ const BACKENDS: u32 = 8;
 const LOAD: Duration = Duration::from_secs(3);
 /// Connections of a node that clients return to, at most: a process is allowed 20,000 files, and an eighth is for handshakes.
 const ROOM: u32 = 17_000;
-/// Every publication of a run is kept; a recovery brings 300 at most (design §6).
+/// Every publication of a run is kept; a recovery brings 300 at most.
 const NAMESPACES: &str = r#"[{ name = "audit", history_size = 100000, history_ttl = "1h", force_recovery = true, force_positioning = true, allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true }]"#;
 
 /// The strength of a storm.

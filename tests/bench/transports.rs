@@ -2,7 +2,7 @@
 //! connection, CPU of a delivery, and a request for a session of another node against one for a session of its own.
 //!
 //! All clients are the same light ones ([`subscribers`]), WebSocket's too, so that only the node's side differs.
-//! `specs/http-transports.md`, `specs/sockjs.md` items 37 to 43.
+//! `docs/protocols/http.md` §7 to §13, `docs/protocols/sockjs.md` §8.
 
 mod forwarded;
 mod marks;

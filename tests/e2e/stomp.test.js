@@ -1,4 +1,4 @@
-// The published STOMP client, @stomp/stompjs 7, against the binary. specs/stomp.md.
+// The published STOMP client, @stomp/stompjs 7, against the binary. docs/protocols/stomp.md.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";

@@ -1,4 +1,4 @@
-"""STOMP with the unmodified `stomp.py`: 1.0, 1.1 and 1.2 over TCP, and over WebSocket. specs/stomp.md.
+"""STOMP with the unmodified `stomp.py`: 1.0, 1.1 and 1.2 over TCP, and over WebSocket. docs/protocols/stomp.md.
 
 Starts the binary named by GORANI_BIN (default target/debug/gorani) with settings of its own on free ports.
 """

@@ -1,4 +1,4 @@
-//! The direction between packages (design §2): shared crates never depend on one another, the wire formats know no runtime, and the
+//! The direction between packages (`docs/architecture.md` §2.1): shared crates never depend on one another, the wire formats know no runtime, and the
 //! tests see the gateway as a process.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! What every Rust file must look like (design §9): an opening that says what it is, and a length that one can read.
+//! What every Rust file must look like (`docs/architecture.md` §9.1): an opening that says what it is, and a length that one can read.
 
 use crate::source::Source;
 

@@ -1,4 +1,4 @@
-//! `make layers`: does every part use only what stands below it (design §2)? Exit code 1, and one line for each place that does not.
+//! `make layers`: does every part use only what stands below it (`docs/architecture.md` §2.2)? Exit code 1, and one line for each place that does not.
 //!
 //! - [`crates`]: the packages of the workspace, asked of `cargo metadata`.
 //! - [`rooms`]: the top-level modules of the gateway; [`arrows`]: the modules inside its large rooms.

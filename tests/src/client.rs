@@ -1,4 +1,4 @@
-//! A well-behaved client of the client protocol (specs/client-protocol.md) over WebSocket, for tests.
+//! A well-behaved client of the client protocol (`docs/protocols/client.md`) over WebSocket, for tests.
 //!
 //! It answers the server's pings, matches replies to commands by their id, and keeps pushes in the order in
 //! which they came.

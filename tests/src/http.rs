@@ -1,4 +1,4 @@
-//! A backend: calls the HTTP push API (specs/http-api.md) and reads the node's pages.
+//! A backend: calls the HTTP push API (`docs/protocols/http.md` §4 to §6) and reads the node's pages.
 
 use std::{net::SocketAddr, time::Duration};
 

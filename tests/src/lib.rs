@@ -3,8 +3,8 @@
 //! Nothing here knows the gateway's code. A node is its binary, its settings file and its sockets:
 //! [`node`] starts one, [`process`] reads what the kernel says about it, [`http`] is a backend that publishes,
 //! [`sockjs`] is a client of SockJS that sees every chunk,
-//! [`client`] is a well-behaved subscriber (specs/client-protocol.md), [`stream`] reads responses that go on, and [`raw`] is one that does as it
-//! likes with bytes and frames (specs/websocket.md).
+//! [`client`] is a well-behaved subscriber (`docs/protocols/client.md`), [`stream`] reads responses that go on, and [`raw`] is one that does as it
+//! likes with bytes and frames (`docs/protocols/websocket.md`).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

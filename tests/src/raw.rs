@@ -24,7 +24,7 @@ pub mod opcode {
     pub const PONG: u8 = 0xA;
 }
 
-/// The handshake of the founding example: key and accept of RFC 6455, section 1.3.
+/// The handshake of the example of RFC 6455 §1.3: its key and its accept.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// What a server answers to [`KEY`].
 pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";

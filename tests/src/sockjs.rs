@@ -1,4 +1,4 @@
-//! A client of SockJS (specs/sockjs.md) that looks at every header and every chunk.
+//! A client of SockJS (`docs/protocols/sockjs.md`) that looks at every header and every chunk.
 //!
 //! Blocking, a connection for each request, with a bound on every wait.
 

@@ -1,4 +1,4 @@
-//! A client of STOMP (specs/stomp.md) over TCP, with or without TLS, for tests: it says what it is told to, and takes frames apart by itself.
+//! A client of STOMP (`docs/protocols/stomp.md`) over TCP, with or without TLS, for tests: it says what it is told to, and takes frames apart by itself.
 
 use std::{
     io::{self, Read, Write},

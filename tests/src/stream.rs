@@ -1,5 +1,5 @@
 //! A reader of HTTP responses that go on: plain requests over TCP, bodies with and without chunks, lines and events.
-//! specs/http-transports.md.
+//! `docs/protocols/http.md` §7 to §13.
 
 use std::{
     io::{self, ErrorKind},

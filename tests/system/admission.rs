@@ -1,4 +1,4 @@
-//! Who is let in: limits on connections, handshakes and headers, each with its own answer. Design §6.
+//! Who is let in: limits on connections, handshakes and headers, each with its own answer. `docs/architecture.md` §6.
 
 use gorani_tests::{
     client::PATH,

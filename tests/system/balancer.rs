@@ -1,5 +1,5 @@
 //! Three nodes on one Redis behind a real balancer, nginx and HAProxy with the files of `deploy/`, without sticky sessions.
-//! Design §5: any load balancer works.
+//! `docs/architecture.md` §5.8: any load balancer works.
 
 mod clients;
 mod files;

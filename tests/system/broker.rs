@@ -1,5 +1,5 @@
 //! What a node's broker does to its backends and to other nodes: answers in time when Redis is away, retries that are safe,
-//! and messages that go only where they are wanted. Design §4 (delivery), §5 (interest).
+//! and messages that go only where they are wanted. `docs/architecture.md` §4.5, §5.1.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
 //! Sessions over HTTP in a cluster without sticky sessions: requests land on whatever node and reach their session.
-//! `specs/http-transports.md` item 8, `specs/sockjs.md` items 37 to 43.
+//! `docs/protocols/http.md` §13, `docs/protocols/sockjs.md` §8.
 
 mod emulation;
 mod gate;

@@ -1,4 +1,4 @@
-//! Frames on the wire: specs/websocket.md, items 5 to 9.
+//! Frames on the wire: `docs/protocols/websocket.md` §5 to §9.
 
 use gorani_tests::{
     node::{Node, Settings},

@@ -1,4 +1,4 @@
-//! The handshake on the wire: specs/websocket.md, items 1, 2 and 4.
+//! The handshake on the wire: `docs/protocols/websocket.md` §1, §2, §4.
 
 use gorani_tests::{
     client::PATH,

@@ -1,5 +1,5 @@
 //! Messages that mean harm: each gets its error, memory stays flat, and a neighbour on the same worker sees
-//! nothing of it (design §6).
+//! nothing of it (`docs/architecture.md` §6).
 //!
 //! [`turns`]: input that would hold a worker for long. [`attack`]: all of them at once, against a cluster under load.
 

@@ -1,5 +1,5 @@
 //! Tokens whose keys come from an address: fetched at the start, and again when a token names a key that is new.
-//! specs/client-protocol.md, "Tokens".
+//! `docs/protocols/client.md` §10.2 and §10.11.
 
 use std::{
     io::{BufRead, BufReader, Write},

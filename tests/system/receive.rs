@@ -1,5 +1,5 @@
 //! One list of scenarios over every way to receive: connect, order, recovery after a break, refusal, expiry, a reader that
-//! stalls, a node that goes down. specs/http-transports.md.
+//! stalls, a node that goes down. `docs/protocols/http.md` §7 to §13.
 //!
 //! - [`way`]: the ways. - [`nodes`]: the same over several nodes. - [`failover`]: when Redis forgets. - [`poll`], [`http`]: what only
 //!   some of them have. - [`resume`]: each way to name channels and positions.

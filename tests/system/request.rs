@@ -1,5 +1,5 @@
 //! Rules of every HTTP request, whatever its path: its head's size, its body's time, the end of its connection, its path as
-//! it was sent, and a position that survives its way back. specs/http-api.md and specs/http-transports.md.
+//! it was sent, and a position that survives its way back. `docs/protocols/http.md` §1, §7.6.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! Peers that say nothing: no first command, no pong, no answer to a close, half a connection. Each has its time
-//! and is freed after it. specs/websocket.md, items 8, 14 and 15.
+//! and is freed after it. `docs/protocols/websocket.md` §8, §14, §15.
 
 use std::time::{Duration, Instant};
 

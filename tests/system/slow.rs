@@ -1,5 +1,5 @@
-//! A reader that stalls: it costs at most its outbox, is told 3008, and nobody else notices. specs/websocket.md,
-//! item 16; the failure this guards against is an actor that is not polled while its client does not read.
+//! A reader that stalls: it costs at most its outbox, is told 3008, and nobody else notices. `docs/protocols/websocket.md` §16.
+//! The failure this guards against is an actor that is not polled while its client does not read.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! SockJS on the wire: specs/sockjs.md, items 1 to 36, chunk by chunk where an item says so. Every test's name begins with
-//! its items.
+//! SockJS on the wire: `docs/protocols/sockjs.md` §1 to §6, chunk by chunk where a rule says so. Every test's name begins with
+//! its items, for which §11 has the rules.
 
 mod frames;
 mod life;

@@ -1,4 +1,4 @@
-//! Several workers: whichever accepted a connection, it gets everything, in one order. Design §3 and §4.
+//! Several workers: whichever accepted a connection, it gets everything, in one order. `docs/architecture.md` §3.4, §4.4.
 
 use gorani_tests::{
     client::Client,

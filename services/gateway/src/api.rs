@@ -1,4 +1,4 @@
-//! The HTTP push API: the door for backends. `POST /api/<method>` with a key, JSON in and out. `specs/http-api.md`.
+//! The HTTP push API: the door for backends. `POST /api/<method>` with a key, JSON in and out. `docs/protocols/http.md` §4, §5.
 //!
 //! The journey of a call: `guard` (the key) → `call` (the body) → [`request`] (decoded) → `batch` (carried out by
 //! `publish`, `session`, `channel` or `overview`) → [`answer`], or [`error`].
@@ -29,7 +29,7 @@ use actix_web::{
     web::{self, Data, ServiceConfig},
 };
 
-use self::{call::Call, error::ApiError, method::Method, reading::ReadAllowance};
+use self::{call::ApiCall, error::ApiError, method::Method, reading::ReadAllowance};
 use crate::{disconnect::ErrorCode, node::Node};
 
 /// Path of the batch, below `/api/`.
@@ -51,7 +51,7 @@ pub fn routes(config: &mut ServiceConfig, node: &Arc<Node>) {
 }
 
 /// One call of one method.
-async fn run(method: Method, call: Call) -> Result<HttpResponse, ApiError> {
+async fn run(method: Method, call: ApiCall) -> Result<HttpResponse, ApiError> {
     let mode = call.error_mode;
     let answered = if method == Method::Broadcast {
         to_its_end(carry_out(method, call)).await
@@ -61,13 +61,13 @@ async fn run(method: Method, call: Call) -> Result<HttpResponse, ApiError> {
     answered.or_else(|error| error.told_by(mode))
 }
 
-async fn carry_out(method: Method, call: Call) -> Result<HttpResponse, ApiError> {
+async fn carry_out(method: Method, call: ApiCall) -> Result<HttpResponse, ApiError> {
     let command = request::decode(method, &call.body)?;
     let allowance = ReadAllowance::new(&call.node.settings.api);
     batch::answer(&call.node, command, &call.body, &allowance).await?.into_response()
 }
 
-async fn run_batch(call: Call) -> Result<HttpResponse, ApiError> {
+async fn run_batch(call: ApiCall) -> Result<HttpResponse, ApiError> {
     let mode = call.error_mode;
     let batch = async move {
         let request = request::decode_batch(&call.body)?;

@@ -25,7 +25,7 @@ const EXIT_SETTINGS: u8 = 78;
 #[command(name = "gorani", version, about, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<CliCommand>,
     #[command(flatten)]
     serve: ConfigFile,
 }
@@ -45,7 +45,7 @@ impl ConfigFile {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Run a node (the default).
     Serve(ConfigFile),
     /// Read and check the settings, and say what is wrong with them.
@@ -104,17 +104,17 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let result = match self.command {
             None => serve::serve(&self.serve),
-            Some(Command::Serve(file)) => serve::serve(&file),
-            Some(Command::Check(file)) => file.load().map_err(CliError::from).and_then(|settings| {
+            Some(CliCommand::Serve(file)) => serve::serve(&file),
+            Some(CliCommand::Check(file)) => file.load().map_err(CliError::from).and_then(|settings| {
                 // A restart after a good check must not leave nothing running.
                 server::check_tls_files(&settings).map_err(|error| CliError::Run(error.into()))?;
                 settings.warnings().iter().for_each(|warning| eprintln!("gorani: warning: {warning}"));
                 println!("settings are fine");
                 Ok(())
             }),
-            Some(Command::Health(arguments)) => arguments.ask().map(|answer| println!("{answer}")),
-            Some(Command::Token(arguments)) => arguments.make().map(|token| println!("{token}")),
-            Some(Command::Version) => {
+            Some(CliCommand::Health(arguments)) => arguments.ask().map(|answer| println!("{answer}")),
+            Some(CliCommand::Token(arguments)) => arguments.make().map(|token| println!("{token}")),
+            Some(CliCommand::Version) => {
                 println!("gorani {VERSION}");
                 Ok(())
             }

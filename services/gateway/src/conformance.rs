@@ -1,6 +1,6 @@
 //! Endpoints for conformance runs: `/echo` with `development.echo`, and over SockJS all of them with
 //! `development.sockjs_conformance`. They are written with the trait that embedders use, so they double as its examples.
-//! `specs/sockjs.md`, "Endpoints for conformance runs".
+//! `docs/protocols/sockjs.md` §9.
 
 pub mod amplify;
 pub mod broadcast;

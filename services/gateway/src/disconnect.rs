@@ -1,7 +1,7 @@
 //! The one table of codes that clients see: disconnects, unsubscribes, and errors of commands.
 //!
 //! Every way a session can end, on whatever transport, is a value of this file; over WebSocket it is the close frame's
-//! code and reason. `specs/client-protocol.md`, "Codes".
+//! code and reason. `docs/protocols/client.md` §12.
 
 use std::borrow::Cow;
 

@@ -1,5 +1,5 @@
 //! Going down: not ready, no new connections, then the sessions are told to come back elsewhere, not all at once.
-//! Design §5; record 15.
+//! `docs/architecture.md` §5.10; record 15.
 //!
 //! Which session is told when is decided by [`crate::hub`], so it holds for every transport.
 
@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{hub::control::Control, node::Node};
+use crate::{hub::session_command::SessionCommand, node::Node};
 
 /// How often the connections that are left are counted.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -18,7 +18,7 @@ const SESSIONS_PER_SECOND: f64 = 100.0;
 /// Ends all sessions with 3001, and waits until they are gone or `http.shutdown_timeout` is over after the last was told.
 /// `stop_accepting` closes the listeners while connections go on.
 pub async fn drain(node: &Arc<Node>, stop_accepting: impl Future<Output = ()>) {
-    node.begin_leaving();
+    node.begin_shutdown();
     let grace = node.settings.drain.grace;
     if !grace.is_zero() {
         tracing::info!(?grace, "told to stop: not ready, still serving");
@@ -30,11 +30,11 @@ pub async fn drain(node: &Arc<Node>, stop_accepting: impl Future<Output = ()>) {
     let over = spread(connections, node.settings.drain.seconds);
     tracing::info!(connections, ?over, "draining");
     if !over.is_zero() {
-        node.control(Control::Drain { over }).await;
+        node.dispatch_command(SessionCommand::Drain { over }).await;
         wait_until_empty(node, over).await;
     }
     // Whoever came through a door that was closing just then.
-    node.control(Control::Drain { over: Duration::ZERO }).await;
+    node.dispatch_command(SessionCommand::Drain { over: Duration::ZERO }).await;
     wait_until_empty(node, node.settings.http.shutdown_timeout).await;
     tracing::info!(connections = node.connections(), "drained");
 }

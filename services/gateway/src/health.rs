@@ -1,4 +1,4 @@
-//! Health and metrics: whether the process lives, whether it would deliver, and what it counts. `specs/http-api.md`.
+//! Health and metrics: whether the process lives, whether it would deliver, and what it counts. `docs/protocols/http.md` §6.
 
 use actix_web::{HttpResponse, web};
 use serde_json::json;

@@ -1,52 +1,52 @@
 //! The hub of one worker thread: which of its sessions is subscribed to which channel, and the delivery to them.
 //!
 //! Between the node, which hands it events in the broker's order, and the outboxes of the worker's sessions. Nothing
-//! here is shared with another thread. Design §3; recovery rules of `specs/client-protocol.md`.
+//! here is shared with another thread. `docs/architecture.md` §3.4; recovery: `docs/protocols/client.md` §6.
 //!
 //! - [`channel`]: one channel's subscriptions and its place in the stream. - [`fanout`]: encode once, deliver.
 //! - [`interest`]: which channels this node wants from the broker. - [`subscribe`]: the steps of a subscription.
 //! - [`budget`]: memory for large replies. - [`catch_up`]: after a gap. - [`reads`]: one read for all who want it. - [`read_budget`]: how many at a time. - [`presence`], [`places`]: keeping alive what stands in the broker. - [`removals`]: taking it out.
 //! - [`timers`]: deadlines of sessions. - [`queue`]: consumers of work queues.
-//! - [`farewell`]: the node goes down. - [`inbox`], [`worker`]: the thread's inbox and loop. - [`tally`]: what its connections move. - [`roster`]: the worker's sessions by id and user.
+//! - [`farewell`]: the node goes down. - [`inbox`], [`worker`]: the thread's inbox and loop. - [`traffic counters`]: what its connections move. - [`registry`]: the worker's sessions by id and user.
 //! - [`scan`]: listing them in slices.
 
 mod budget;
 mod catch_up;
 mod channel;
-pub mod control;
+mod drain_sessions;
 pub mod fanout;
-mod farewell;
+pub mod history_reads;
 pub mod inbox;
 pub mod interest;
-pub mod places;
 mod presence;
-pub mod queue;
+pub mod queue_consumers;
 pub mod read_budget;
-pub mod reads;
+pub mod registry;
 mod removals;
-pub mod roster;
 pub mod scan;
+pub mod session_command;
 pub mod subscribe;
 mod subscription;
-pub mod tally;
 mod timers;
+pub mod traffic_counters;
+pub mod user_limit;
 pub mod worker;
 
 use std::{collections::BTreeSet, ops::Bound, sync::Arc};
 
 use bytes::BytesMut;
-use gorani_broker::{ClientInfo, Event, Position, Publication, Retention};
+use gorani_broker::{ChannelEvent, ClientInfo, Position, Publication, Retention};
 use indexmap::IndexMap;
 
 use crate::{
     hub::{
-        channel::{Channel, InboxMark, Mark, Missed, Missing},
+        channel::{CatchUpResult, Channel, Fingerprint, InboxMark, MissingRange},
         fanout::Encoder,
-        roster::{Generation, Membership, Roster, SessionKey},
+        registry::{ChannelMembership, Generation, SessionKey, SessionRegistry},
     },
     memory::{MemoryBudget, ReplyPermit},
     metrics::sessions::SessionCounts,
-    session::{SubscribeRequest, stomp::view::View},
+    session::{SubscribeParams, stomp::message_headers::MessageHeaders},
 };
 
 /// One worker's channels and sessions.
@@ -56,7 +56,7 @@ pub struct Hub {
     channels: IndexMap<Arc<str>, Channel>,
     /// The names of `channels` in order, for [`scan`].
     names: BTreeSet<Arc<str>>,
-    roster: Roster,
+    registry: SessionRegistry,
     encoder: Encoder,
     /// What large replies draw on.
     pub memory: Arc<MemoryBudget>,
@@ -65,7 +65,7 @@ pub struct Hub {
 
 /// What a session leaves behind in a channel, for presence and for those who watch it.
 #[derive(Debug, Clone)]
-pub struct Departure {
+pub struct RemovedSubscription {
     /// The channel.
     pub channel: Arc<str>,
     /// Who left.
@@ -80,7 +80,7 @@ pub struct Departure {
     pub last: bool,
 }
 
-impl Departure {
+impl RemovedSubscription {
     /// Of somebody who was told to come back and did not.
     fn of_absent((channel, info): (Arc<str>, Arc<ClientInfo>)) -> Self {
         Self { channel, info, presence: true, announce: false, is_entered: true, last: false }
@@ -97,20 +97,20 @@ impl Hub {
     pub fn counting(deflate_threshold_bytes: usize, counts: Arc<SessionCounts>) -> Self {
         Self {
             encoder: Encoder::new(deflate_threshold_bytes),
-            roster: Roster::counting(counts.clone()),
+            registry: SessionRegistry::counting(counts.clone()),
             counts,
             ..Self::default()
         }
     }
 
     /// The worker's sessions.
-    pub fn roster(&self) -> &Roster {
-        &self.roster
+    pub fn registry(&self) -> &SessionRegistry {
+        &self.registry
     }
 
     /// The worker's sessions, to change.
-    pub fn roster_mut(&mut self) -> &mut Roster {
-        &mut self.roster
+    pub fn registry_mut(&mut self) -> &mut SessionRegistry {
+        &mut self.registry
     }
 
     /// Channels with at least one subscription here.
@@ -130,14 +130,14 @@ impl Hub {
 
     /// Enters a subscription that holds its events back until [`Hub::release`]. `None` if the session is gone or already in the
     /// channel.
-    pub fn join(&mut self, key: SessionKey, request: &SubscribeRequest) -> Option<Generation> {
-        let generation = self.roster.join(key, request)?;
-        let session = self.roster.get(key)?;
+    pub fn join(&mut self, key: SessionKey, request: &SubscribeParams) -> Option<Generation> {
+        let generation = self.registry.join(key, request)?;
+        let session = self.registry.get(key)?;
         let channel = self.channels.entry(request.channel.clone()).or_insert_with(|| {
             self.names.insert(request.channel.clone());
             Channel::new(request.channel.clone(), request.retention)
         });
-        let encoding = self.encoder.acquire(&session.encoding.showing(request.view.as_ref()));
+        let encoding = self.encoder.acquire(&session.encoding.with_headers(request.headers.as_ref()));
         channel.join(key, session.outbox.clone(), encoding, request);
         self.counts.subscribed();
         Some(generation)
@@ -147,14 +147,14 @@ impl Hub {
     pub fn release(&mut self, key: SessionKey, name: &str) {
         if let Some(channel) = self.channels.get_mut(name) {
             channel.release(key, &mut self.encoder);
-            self.tell_lost(name);
+            self.signal_lost(name);
         }
     }
 
     /// Changes how a session is shown the messages of a channel.
-    pub fn show(&mut self, key: SessionKey, name: &str, view: Arc<View>) {
+    pub fn set_headers(&mut self, key: SessionKey, name: &str, headers: Arc<MessageHeaders>) {
         if let Some(channel) = self.channels.get_mut(name) {
-            channel.show(key, &view, &mut self.encoder);
+            channel.set_headers(key, &headers, &mut self.encoder);
         }
     }
 
@@ -166,11 +166,11 @@ impl Hub {
         publications: Vec<Arc<Publication>>,
         permit: Option<ReplyPermit>,
     ) {
-        let Some(session) = self.roster.get(key) else { return };
+        let Some(session) = self.registry.get(key) else { return };
         let mut out = BytesMut::new();
         for publication in publications {
             if publication.is_for(&session.client) {
-                let event = [Event::Publication(publication)];
+                let event = [ChannelEvent::Publication(publication)];
                 out.extend_from_slice(&self.encoder.encode(&session.encoding, name, &event));
             }
         }
@@ -192,20 +192,20 @@ impl Hub {
 
     /// The subscription by which a session is in a channel.
     fn generation(&self, key: SessionKey, name: &str) -> Option<Generation> {
-        let membership = self.roster.get(key).and_then(|session| session.membership(name));
+        let membership = self.registry.get(key).and_then(|session| session.membership(name));
         membership.map(|membership| membership.generation)
     }
 
     /// Whether the broker was asked to enter a session into a channel, where it still is.
     fn is_entered(&self, key: SessionKey, name: &str) -> bool {
-        let membership = self.roster.get(key).and_then(|session| session.membership(name));
+        let membership = self.registry.get(key).and_then(|session| session.membership(name));
         membership.is_some_and(|membership| membership.is_entered)
     }
 
     /// Takes a subscription out; `None` if there was none.
-    pub fn leave(&mut self, key: SessionKey, name: &str) -> Option<Departure> {
-        let Membership { channel: name, info, presence, announce, is_entered, .. } =
-            self.roster.get_mut(key)?.remove_channel(name)?;
+    pub fn leave(&mut self, key: SessionKey, name: &str) -> Option<RemovedSubscription> {
+        let ChannelMembership { channel: name, info, presence, announce, is_entered, .. } =
+            self.registry.get_mut(key)?.remove_channel(name)?;
         self.counts.unsubscribed();
         let last = match self.channels.get_mut(&name) {
             Some(channel) => {
@@ -219,15 +219,15 @@ impl Hub {
             }
             None => false,
         };
-        Some(Departure { channel: name, info, presence, announce, is_entered, last })
+        Some(RemovedSubscription { channel: name, info, presence, announce, is_entered, last })
     }
 
     /// Takes all subscriptions of a session out, those included in which it was expected back.
-    pub fn leave_all(&mut self, key: SessionKey) -> Vec<Departure> {
-        let names = self.roster.get(key).map(|session| session.channel_names()).unwrap_or_default();
-        let mut departures: Vec<_> = names.iter().filter_map(|name| self.leave(key, name)).collect();
-        departures.extend(self.roster.absent_of(key).into_iter().map(Departure::of_absent));
-        departures
+    pub fn leave_all(&mut self, key: SessionKey) -> Vec<RemovedSubscription> {
+        let names = self.registry.get(key).map(|session| session.channel_names()).unwrap_or_default();
+        let mut removed: Vec<_> = names.iter().filter_map(|name| self.leave(key, name)).collect();
+        removed.extend(self.registry.absent_of(key).into_iter().map(RemovedSubscription::of_absent));
+        removed
     }
 
     /// If a channel has just had its first subscription: the mark in the worker's inbox from which on its events count.
@@ -244,27 +244,27 @@ impl Hub {
 
     /// Delivers events of one channel, in their order. If there is a gap, returns what must be read from history, and the rest
     /// is held back until [`Hub::caught_up`].
-    fn deliver(&mut self, name: &str, events: Vec<Event>) -> Option<Missing> {
+    fn deliver(&mut self, name: &str, events: Vec<ChannelEvent>) -> Option<MissingRange> {
         let missing = self.channels.get_mut(name)?.deliver(events, &mut self.encoder);
-        self.tell_lost(name);
+        self.signal_lost(name);
         missing
     }
 
     /// The broker or the inbox may have missed events of this channel. Returns as [`Hub::deliver`].
-    fn gap(&mut self, name: &str) -> Option<Missing> {
+    fn gap(&mut self, name: &str) -> Option<MissingRange> {
         let missing = self.channels.get_mut(name)?.gap();
-        self.tell_lost(name);
+        self.signal_lost(name);
         missing
     }
 
     /// Ends a read with what history told, or `None` if it could not be had. Returns as [`Hub::deliver`].
-    fn caught_up(&mut self, name: &str, read: u64, missed: Option<Missed>) -> Option<Missing> {
+    fn caught_up(&mut self, name: &str, read: u64, missed: Option<CatchUpResult>) -> Option<MissingRange> {
         let channel = self.channels.get_mut(name)?;
         let missing = channel.caught_up(read, missed, &mut self.encoder);
         if let Some((ended, moved)) = channel.take_moved() {
-            self.roster.tell_epoch_ended(&ended, &moved);
+            self.registry.signal_epoch_ended(&ended, &moved);
         }
-        self.tell_lost(name);
+        self.signal_lost(name);
         missing
     }
 
@@ -274,8 +274,8 @@ impl Hub {
     }
 
     /// What was delivered at a channel's position.
-    fn mark(&self, name: &str, position: &Position) -> Option<Mark> {
-        self.channels.get(name)?.mark(position)
+    fn fingerprint(&self, name: &str, position: &Position) -> Option<Fingerprint> {
+        self.channels.get(name)?.fingerprint(position)
     }
 
     /// A channel's retention, while it has subscriptions here.
@@ -288,9 +288,9 @@ impl Hub {
         &mut self.encoder
     }
 
-    fn tell_lost(&mut self, name: &str) {
+    fn signal_lost(&mut self, name: &str) {
         if let Some(channel) = self.channels.get_mut(name) {
-            self.roster.tell_insufficient(name, &channel.take_lost());
+            self.registry.signal_insufficient_state(name, &channel.take_lost());
         }
     }
 }

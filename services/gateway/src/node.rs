@@ -1,20 +1,20 @@
 //! The node: the broker, the workers and what they share. Publications go out through it, and come back through it.
 //!
-//! Journey 1 and 2 of the design: `api` or a session → [`Node::publish`] → broker → [`Sink::on_event`] → the inboxes of
+//! The first two journeys of `docs/architecture.md` §2.3: `api` or a session → [`Node::publish`] → broker → [`Sink::on_event`] → the inboxes of
 //! the workers that want the channel → their hubs.
 
 mod address;
 pub mod admission;
 pub mod client_network;
 pub mod cluster;
-mod ending;
 mod keys;
+mod lifecycle;
 pub mod open_responses;
-mod places;
 pub mod publish;
 pub mod query;
 pub mod secret;
 mod tasks;
+mod user_connections;
 
 use std::{
     sync::{
@@ -28,8 +28,8 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use gorani_auth::{ApiKeys, ChannelRules, Origins, TokenVerifier};
 use gorani_broker::{
-    Broker, BrokerError, Event, Health, HistoryPage, HistoryQuery, MemoryBroker, RedisBroker, Retention,
-    Sink, queue::QueueLimits,
+    Broker, BrokerError, ChannelEvent, Health, HistoryPage, HistoryQuery, MemoryBroker, RedisBroker,
+    Retention, Sink, queue::QueueLimits,
 };
 use parking_lot::RwLock;
 use rand::Rng;
@@ -37,20 +37,20 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use self::{
     address::Addresses,
-    admission::{Admission, unauthenticated::Permit},
+    admission::{AdmissionControl, unauthenticated::UnauthenticatedPermit},
     cluster::Peers,
-    ending::Ending,
+    lifecycle::Lifecycle,
     query::SCANS_AT_A_TIME,
-    secret::Secrets,
+    secret::ClusterSecrets,
     tasks::Tasks,
 };
 use crate::{
     hub::{
-        control::Control,
+        history_reads::{HistoryRead, HistoryReads},
         inbox::Inbox,
         interest::Interest,
         read_budget::{ReadBudget, ReadSource},
-        reads::{HistoryRead, Reads},
+        session_command::SessionCommand,
         subscribe::PRESENCE_TTL,
         worker::Worker,
     },
@@ -86,18 +86,18 @@ pub struct Node {
     pub started: Instant,
     broker: Arc<dyn Broker>,
     interest: Arc<Interest>,
-    reads: Arc<Reads>,
+    reads: Arc<HistoryReads>,
     inboxes: RwLock<Vec<Arc<Inbox>>>,
     connections: AtomicUsize,
     open_responses: AtomicUsize,
-    ending: Ending,
-    admission: Admission,
+    lifecycle: Lifecycle,
+    admission: AdmissionControl,
     peers: Peers,
     addresses: Addresses,
     /// Scans of the workers that may be under way.
     scans: Semaphore,
     /// What nodes prove one another with.
-    pub secrets: Secrets,
+    pub secrets: ClusterSecrets,
     /// What a work queue may hold.
     queue_limits: Arc<QueueLimits>,
     tasks: Tasks,
@@ -115,10 +115,10 @@ pub enum NodeError {
 }
 
 /// One place among the connections of a node, given back when dropped: [`admission::slots`].
-pub struct Place {
+pub struct ConnectionPermit {
     node: Arc<Node>,
     /// Until its session has authenticated.
-    unauthenticated: Option<Box<Permit>>,
+    unauthenticated: Option<Box<UnauthenticatedPermit>>,
 }
 
 impl Node {
@@ -168,24 +168,24 @@ impl Node {
             metrics,
             started: Instant::now(),
             interest: Arc::new(Interest::new(broker.clone())),
-            reads: Arc::new(Reads::new(broker.clone(), budget)),
+            reads: Arc::new(HistoryReads::new(broker.clone(), budget)),
             broker,
             inboxes: RwLock::default(),
             connections: AtomicUsize::new(0),
             open_responses: AtomicUsize::new(0),
-            ending: Ending::default(),
-            admission: Admission::default(),
+            lifecycle: Lifecycle::default(),
+            admission: AdmissionControl::default(),
             peers,
             addresses: Addresses::default(),
             scans: Semaphore::new(SCANS_AT_A_TIME),
-            secrets: Secrets::default(),
+            secrets: ClusterSecrets::default(),
             queue_limits: Arc::new(settings.stomp.queue.limits()),
             tasks: Tasks::default(),
             settings,
         });
-        node.broker.cluster().hear(&node.id);
-        node.broker.start(Arc::new(Subscriber(Arc::downgrade(&node)))).await?;
-        node.spawn(node.clone().read_mail(mail));
+        node.broker.cluster().listen(&node.id);
+        node.broker.start(Arc::new(BrokerSink(Arc::downgrade(&node)))).await?;
+        node.spawn(node.clone().read_inbox(mail));
         node.spawn(node.clone().keep_secret());
         if node.settings.http.address.port() != 0 {
             node.set_address(node.settings.http.address).await;
@@ -254,25 +254,27 @@ impl Node {
     }
 
     /// Puts an order to all workers.
-    pub async fn control(&self, control: Control) {
-        let control = Arc::new(control);
+    pub async fn dispatch_command(&self, command: SessionCommand) {
+        let command = Arc::new(command);
         // All at once: a worker whose inbox is full does not keep the order from the others.
         let inboxes = self.inboxes();
-        let handed_over = inboxes.iter().map(|inbox| inbox.control(control.clone()));
+        let handed_over = inboxes.iter().map(|inbox| inbox.dispatch_command(command.clone()));
         for gone in join_all(handed_over).await.into_iter().filter_map(Result::err) {
             tracing::error!(error = %gone, "an order was not handed over");
         }
     }
 
     /// The same; false if a worker has no room for it within the time of an answer. The others have it then.
-    pub(in crate::node) async fn control_in_time(&self, control: Control) -> bool {
-        tokio::time::timeout(self.settings.cluster.answer_timeout, self.control(control)).await.is_ok()
+    pub(in crate::node) async fn dispatch_command_in_time(&self, command: SessionCommand) -> bool {
+        tokio::time::timeout(self.settings.cluster.answer_timeout, self.dispatch_command(command))
+            .await
+            .is_ok()
     }
 
     /// Whether this node would deliver right now, else why not, by part.
     pub fn readiness(&self) -> Result<(), Vec<(&'static str, String)>> {
         let mut reasons = Vec::new();
-        if self.is_leaving() {
+        if self.is_shutting_down() {
             reasons.push(("node", "draining".to_owned()));
         }
         if let Health::NotReady(reason) = self.broker.health() {
@@ -294,16 +296,16 @@ impl Node {
             }
             self.metrics.channels.set(i64::try_from(self.interest.len()).unwrap_or(i64::MAX));
             self.metrics.uptime_seconds.set(self.started.elapsed().as_secs_f64());
-            self.tell_refusals();
+            self.log_refusals();
         }
     }
 }
 
 /// The node as the broker holds it: a node that nobody else holds is gone, and the broker with it.
-struct Subscriber(Weak<Node>);
+struct BrokerSink(Weak<Node>);
 
-impl Sink for Subscriber {
-    fn on_event(&self, channel: &Arc<str>, event: Event) {
+impl Sink for BrokerSink {
+    fn on_event(&self, channel: &Arc<str>, event: ChannelEvent) {
         if let Some(node) = self.0.upgrade() {
             node.on_event(channel, event);
         }
@@ -323,7 +325,7 @@ impl Sink for Subscriber {
 }
 
 impl Sink for Node {
-    fn on_event(&self, channel: &Arc<str>, event: Event) {
+    fn on_event(&self, channel: &Arc<str>, event: ChannelEvent) {
         self.metrics.events_received.inc();
         self.each_interested(channel, |inbox| inbox.event(channel, event.clone()));
     }

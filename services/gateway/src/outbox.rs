@@ -2,7 +2,7 @@
 //!
 //! It stands between a worker's hub, which fills it, and the connection's actor, which writes it to the socket. Both
 //! live on one thread, so it needs neither locks nor atomics. Filling an empty outbox wakes the actor once; all that
-//! comes until the actor runs leaves in one vectored write. Design §3.
+//! comes until the actor runs leaves in one vectored write. `docs/architecture.md` §3.5.
 
 mod holders;
 mod queue;

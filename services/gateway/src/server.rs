@@ -1,7 +1,7 @@
 //! The listeners, the workers, and the table of all HTTP routes.
 //!
 //! A request with `Upgrade: websocket` leaves HTTP with its socket ([`crate::transport::websocket::upgrade`]);
-//! everything else is served by the actix-web `App` of [`routes`]. Design §3.
+//! everything else is served by the actix-web `App` of [`routes`]. `docs/architecture.md` §3.2.
 
 mod accepted;
 mod chunk;

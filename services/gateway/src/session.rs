@@ -2,7 +2,7 @@
 //!
 //! A session gets messages, signals, outcomes and the time; it answers with [`Actions`]. It does no IO and knows no
 //! transport, so the same session serves WebSocket and every HTTP transport, and is tested without a runtime. The
-//! transport's shell carries the actions out and brings the outcomes back. Design §2 and §3.
+//! transport's shell carries the actions out and brings the outcomes back. `docs/architecture.md` §3.9.
 //!
 //! - [`Actions`]: what it answers with. - [`client`]: the JSON client protocol. - [`stomp`]: STOMP. - [`handler`]: an embedder's `WebSocketHandler`. -
 //!   [`handshake`]: the request that opened a connection. - [`login_limit`]: failed logins. - [`position`]: how far a receiver
@@ -23,12 +23,12 @@ use std::{sync::Arc, task::Context};
 use bytes::Bytes;
 use gorani_broker::{
     ClientInfo, HistoryPage, HistoryQuery, Position, Publication, PublishOptions, Published, Retention,
-    queue::{Delivery, DeliveryId},
+    queue::{DeliveryId, QueueDelivery},
 };
 use tokio::time::Instant;
 
 pub use self::actions::Actions;
-use self::stomp::view::View;
+use self::stomp::message_headers::MessageHeaders;
 use crate::{
     clock,
     disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
@@ -104,7 +104,7 @@ pub struct Ticket(pub u32);
 
 /// How a session wants to be subscribed.
 #[derive(Debug, Clone)]
-pub struct SubscribeRequest {
+pub struct SubscribeParams {
     /// The channel.
     pub channel: Arc<str>,
     /// Who subscribes, as presence and joins show it.
@@ -124,7 +124,7 @@ pub struct SubscribeRequest {
     /// Whether it is told of others that join and leave.
     pub join_leave: bool,
     /// How a STOMP session shows what comes.
-    pub view: Option<Arc<View>>,
+    pub headers: Option<Arc<MessageHeaders>>,
 }
 
 /// A subscription in effect: everything published from now on reaches the session after [`Action::Release`].
@@ -156,11 +156,11 @@ pub enum Action {
     /// session ends.
     Enter(Ticket, u32),
     /// Join a channel; live events are held back until [`Action::Release`].
-    Subscribe(Ticket, SubscribeRequest),
+    Subscribe(Ticket, SubscribeParams),
     /// The reply of a subscribe is written: let held back events follow.
     Release(Arc<str>),
     /// Show the messages of a channel in this way from now on.
-    Show(Arc<str>, Arc<View>),
+    SetHeaders(Arc<str>, Arc<MessageHeaders>),
     /// Send the session publications of a channel, with the permit for them if they are large, and let held back events follow.
     Replay(Arc<str>, Vec<Arc<Publication>>, Option<ReplyPermit>),
     /// Leave a channel.
@@ -170,13 +170,13 @@ pub enum Action {
     /// Publish.
     Publish(Ticket, Arc<str>, Publication, PublishOptions),
     /// Add a message to a work queue; its outcome is that of a publication.
-    Push(Ticket, Arc<str>, Publication),
+    PushToQueue(Ticket, Arc<str>, Publication),
     /// Take so many messages of a work queue, or fewer, as soon as there are any.
-    Take(Ticket, Arc<str>, u32),
+    Fetch(Ticket, Arc<str>, u32),
     /// Stop waiting for the messages of this ticket.
-    StopTaking(Ticket),
+    StopFetching(Ticket),
     /// These messages of a work queue were handled, or (false) are for others.
-    Settle(Ticket, Arc<str>, Vec<DeliveryId>, bool),
+    Acknowledge(Ticket, Arc<str>, Vec<DeliveryId>, bool),
     /// Read history.
     History(Ticket, Arc<str>, HistoryQuery, Retention),
     /// Read presence.
@@ -201,9 +201,9 @@ pub enum Outcome {
     /// Of [`Action::Publish`].
     Published(Result<Published, ErrorCode>),
     /// Of [`Action::Take`]; nothing after [`Action::StopTaking`].
-    Taken(Result<Vec<Delivery>, ErrorCode>),
+    Fetched(Result<Vec<QueueDelivery>, ErrorCode>),
     /// Of [`Action::Settle`].
-    Settled(Result<(), ErrorCode>),
+    Acknowledged(Result<(), ErrorCode>),
     /// Of [`Action::History`], with the permit for a large reply.
     History(Result<(HistoryPage, Option<ReplyPermit>), ErrorCode>),
     /// Of [`Action::Presence`], with the permit for a large reply.

@@ -2,7 +2,7 @@
 //!
 //! `deploy/gorani.toml` shows every key with its default, and a test keeps the two equal. Environment variables are
 //! `GORANI__` and the key in capitals, with `__` between the parts: `GORANI__HTTP__ADDRESS=0.0.0.0:8000`. Lists are
-//! separated by commas. Design §9, item 9.
+//! separated by commas. `docs/architecture.md` §9.9.
 
 pub mod client;
 pub mod cluster;
@@ -34,9 +34,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     client::{ClientSettings, SubprotocolChoice, WebSocketSettings},
-    cluster::ClusterSettings,
+    cluster::MembershipSettings,
     drain::DrainSettings,
-    http::{HttpSettings, TlsSettings},
+    http::{HttpSettings, HttpTlsSettings},
     memory::MemoryBudgetSettings,
     poll::PollSettings,
     proxies::TrustedProxies,
@@ -74,7 +74,7 @@ pub struct Settings {
     /// What carries publications between nodes.
     pub broker: BrokerSettings,
     /// How the nodes of a cluster know one another.
-    pub cluster: ClusterSettings,
+    pub cluster: MembershipSettings,
     /// Going down.
     pub drain: DrainSettings,
     /// Logging.

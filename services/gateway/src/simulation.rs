@@ -16,11 +16,11 @@ mod broker;
 mod check;
 mod client;
 mod counts;
+mod delivery_log;
 mod draw;
 mod embedded;
 mod jobs;
 mod leaks;
-mod ledger;
 mod many_nodes;
 mod network;
 mod process;
@@ -38,9 +38,9 @@ mod world;
 use std::{collections::BTreeMap, time::Duration};
 
 use self::{
-    counts::{Counts, LongRun},
+    counts::{LongRun, RunCounts},
     draw::Draw,
-    schedule::Step,
+    schedule::ScheduleStep,
     world::World,
 };
 use crate::{clock, random};
@@ -56,14 +56,14 @@ const TIME: Duration = Duration::from_secs(20);
 
 /// How a run ended.
 struct Run {
-    steps: Vec<Step>,
+    steps: Vec<ScheduleStep>,
     /// Empty where nobody reads it.
     trace: Vec<String>,
     wrong: Vec<String>,
     /// Steps that were carried out, those after the drawn ones included.
-    carried_out: Counts,
+    carried_out: RunCounts,
     /// The outcomes of them.
-    outcomes: Counts,
+    outcomes: RunCounts,
 }
 
 /// A world of its own, in which chance follows from the seed.
@@ -89,7 +89,7 @@ fn simulated_with_leaks<T>(seed: u64, act: impl AsyncFnOnce(&mut World) -> T) ->
 }
 
 /// Runs steps of a source until it has no more, then lets all come to rest and checks it.
-fn run(seed: u64, is_traced: bool, mut next: impl FnMut(&World) -> Option<Step>) -> Run {
+fn run(seed: u64, is_traced: bool, mut next: impl FnMut(&World) -> Option<ScheduleStep>) -> Run {
     let (mut run, leaks) = simulated_with_leaks(seed, async |world| {
         world.is_traced = is_traced;
         let mut steps = Vec::new();
@@ -109,7 +109,7 @@ fn run(seed: u64, is_traced: bool, mut next: impl FnMut(&World) -> Option<Step>)
         let trace = std::mem::take(&mut world.trace);
         let carried_out = std::mem::take(&mut world.steps);
         let ledger = &world.network.0.lock().server.ledger;
-        let outcomes = Counts::default();
+        let outcomes = RunCounts::default();
         outcomes.include(&ledger.counts);
         outcomes.include(&ledger.jobs.counts);
         Run { steps, trace, wrong, carried_out, outcomes }
@@ -129,7 +129,7 @@ fn run_seed(seed: u64, steps: usize, is_traced: bool) -> Run {
 }
 
 /// Runs a given schedule.
-fn run_schedule(seed: u64, steps: &[Step]) -> Run {
+fn run_schedule(seed: u64, steps: &[ScheduleStep]) -> Run {
     let mut steps = steps.iter().cloned();
     run(seed, true, |_| steps.next())
 }
@@ -146,7 +146,7 @@ fn kind_of(run: &Run) -> Option<String> {
 /// Shortens a failing run, and tells it as a schedule that replays.
 fn tell(seed: u64, failed: &Run) -> String {
     let fault = kind_of(failed);
-    let fails = |steps: &[Step]| kind_of(&run_schedule(seed, steps)) == fault;
+    let fails = |steps: &[ScheduleStep]| kind_of(&run_schedule(seed, steps)) == fault;
     let shorter = schedule::shorten(failed.steps.clone(), SHORTENING_RUNS, fails);
     let last = run_schedule(seed, &shorter);
     let Run { wrong, trace, .. } = if kind_of(&last) == fault { &last } else { failed };
@@ -177,7 +177,7 @@ fn the_same_seed_does_the_same_again() {
 fn a_step_is_read_as_it_is_written() {
     for seed in 1..20 {
         for step in run_seed(seed, 100, false).steps {
-            assert_eq!(step.to_string().parse::<Step>().ok(), Some(step));
+            assert_eq!(step.to_string().parse::<ScheduleStep>().ok(), Some(step));
         }
     }
 }
@@ -194,7 +194,7 @@ fn number(name: &str) -> Option<u64> {
 fn nothing_is_lost_doubled_or_reordered_untold_whatever_breaks() {
     if let Ok(file) = std::env::var("SCHEDULE") {
         let text = std::fs::read_to_string(file).unwrap();
-        let steps: Vec<Step> = text.lines().map(|line| line.parse().unwrap()).collect();
+        let steps: Vec<ScheduleStep> = text.lines().map(|line| line.parse().unwrap()).collect();
         let replayed = run_schedule(number("SEED").unwrap_or(0), &steps);
         assert!(replayed.wrong.is_empty(), "{:#?}\n{}", replayed.wrong, replayed.trace.join("\n"));
         return;

@@ -1,5 +1,5 @@
 //! Logging: one line an event on standard error, for people on a terminal and as JSON elsewhere. Never payloads or
-//! tokens. Design §9, item 8.
+//! tokens. `docs/architecture.md` §8.3, §9.8.
 
 use std::io::{self, IsTerminal};
 

@@ -1,5 +1,5 @@
 //! Transports: thin shells around a session. They move bytes, carry out what the session wants, and know nothing of
-//! what the messages mean. Design §2.
+//! what the messages mean. `docs/architecture.md` §2.2.
 //!
 //! - [`endpoint`]: what stands behind a path: which session, which subprotocols, whose origins; [`endpoints`]: all of
 //!   them. - [`client`], [`receiver`], [`handler`]:

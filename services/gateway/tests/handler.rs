@@ -1,5 +1,5 @@
 //! The handler trait over real sockets: a node in this process with handlers of the tests, and clients that know nothing
-//! of it. `specs/websocket.md`, items 3, 8, 14 and 16; `specs/sockjs.md`.
+//! of it. `docs/protocols/websocket.md` §3, §8, §14, §16; `docs/protocols/sockjs.md`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 #[path = "handler/echo.rs"]

@@ -1,5 +1,5 @@
 //! The keys of the backends: which of them opens the HTTP API. First thing on the journey of a publish from
-//! outside. `specs/http-api.md`, first paragraph; design §8.
+//! outside. `docs/protocols/http.md` §4.2.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
 //! Channel names: what is one, and what its parts mean. Checked at every door before a name is used anywhere
-//! else. `specs/client-protocol.md` "Channels and permissions"; design §4.
+//! else. `docs/protocols/client.md` §9; `docs/architecture.md` §4.2.
 //!
 //! ```text
 //! $chat:room#42,43
@@ -10,7 +10,7 @@
 //! private: subscribing needs a subscription token
 //! ```
 
-/// Default and largest length of a channel name, in bytes (design §6). Redis keys and STOMP headers carry
+/// Default and largest length of a channel name, in bytes. Redis keys and STOMP headers carry
 /// names, so it is kept small.
 pub const CHANNEL_NAME_MAX_BYTES: usize = 255;
 
@@ -120,7 +120,7 @@ impl<'a> ChannelName<'a> {
 }
 
 /// The personal channel of a user: `name#user`. The one place where it is formed; the publish API, the client
-/// protocol and STOMP's `/user/queue/…` all come here (design §4).
+/// protocol and STOMP's `/user/queue/…` all come here (`docs/architecture.md` §4.3).
 ///
 /// Refused when the result would not belong to exactly this user: an empty id, or one with `,` or `#`, or a
 /// name that has its own users already; also when the result is no channel name.

@@ -5,7 +5,7 @@
 //!
 //! Pure functions and values: no IO, no clock (the caller passes the time), no runtime. Everything is closed
 //! until a setting opens it. Secrets never reach an error, a log line or a `Debug` output.
-//! `specs/client-protocol.md` "Channels and permissions", "Tokens"; `specs/http-api.md`; design §4, §8.
+//! `docs/protocols/client.md` §9 and §10; `docs/protocols/http.md` §4.2; `docs/architecture.md` §4, §8.
 
 pub mod api_key;
 pub mod channel;
@@ -21,7 +21,7 @@ pub use channel::{
 pub use origin::{OriginError, Origins};
 pub use rules::{
     ChannelOptions, ChannelRules, ChannelSettings, ChannelSettingsError, Denied, GrantedBy,
-    NamespaceSettings, SubscribeGranted, SubscribeRequest, UnknownNamespace,
+    NamespaceSettings, SubscribeCheck, SubscribeGranted, UnknownNamespace,
 };
 pub use token::{
     AuthSettingsError, ConnectionClaims, ConnectionTokenRequest, InvalidToken, OptionOverrides, SignError,

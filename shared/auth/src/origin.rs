@@ -1,5 +1,5 @@
 //! Origins: which web pages may open a connection. Asked once in every handshake that a browser makes.
-//! Design §8 (closed by default: no cross-origin); RFC 6454 for the shape of an origin.
+//! `docs/architecture.md` §8.1 (closed by default: no other origin); RFC 6454 for the shape of an origin.
 
 use wildmatch::WildMatch;
 

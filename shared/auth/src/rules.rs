@@ -1,5 +1,5 @@
 //! The rules of the channels: the settings made ready for use. Asked on every command of every client, and
-//! for every publication. `specs/client-protocol.md` "Channels and permissions"; design §4 (closed by
+//! for every publication. `docs/protocols/client.md` §9; `docs/architecture.md` §4.2 (closed by
 //! default).
 
 mod decision;
@@ -8,7 +8,7 @@ mod settings;
 
 use std::collections::HashMap;
 
-pub use self::decision::{Denied, GrantedBy, SubscribeGranted, SubscribeRequest};
+pub use self::decision::{Denied, GrantedBy, SubscribeCheck, SubscribeGranted};
 pub use self::options::{ChannelOptions, NamespaceSettings};
 pub use self::settings::{
     ChannelSettings, ChannelSettingsError, HISTORY_SIZE_MAX, NAMESPACE_NAME_MAX_BYTES, OptionsProblem,

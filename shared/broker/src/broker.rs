@@ -1,11 +1,13 @@
-//! The contract between a node and whatever carries publications between nodes. Design §4 and §5.
+//! The contract between a node and whatever carries publications between nodes. `docs/architecture.md` §4, §5.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::{BrokerError, BrokerStats, ClientInfo, Cluster, Event, Position, Publication, queue::Queues};
+use crate::{
+    BrokerError, BrokerStats, ChannelEvent, ClientInfo, Cluster, Position, Publication, queue::Queues,
+};
 
 /// How long a channel keeps what was published. Both must be above zero for the channel to keep history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -137,7 +139,7 @@ pub trait Sink: Send + Sync + 'static {
     ///
     /// Called from any thread, and for one channel never concurrently: the order of calls is the channel's order.
     /// It must return at once: it only puts the event into bounded queues, never waits, never calls the broker back.
-    fn on_event(&self, channel: &Arc<str>, event: Event);
+    fn on_event(&self, channel: &Arc<str>, event: ChannelEvent);
 
     /// The broker cannot say whether it missed events of this channel (a lost connection, a full queue): the node
     /// must compare positions and read history before it goes on. Same calling rules as [`Sink::on_event`].

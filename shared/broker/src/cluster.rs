@@ -1,5 +1,5 @@
 //! What nodes know of one another, beside publications: who is alive, messages between nodes, who holds a user's
-//! connections, who owns a name. Design §5, "Membership".
+//! connections, who owns a name. `docs/architecture.md` §5.7.
 //!
 //! Every [`crate::Broker`] gives its own by [`crate::Broker::cluster`]. It knows nothing of what a message or a description
 //! means.
@@ -62,7 +62,7 @@ pub enum ConnectionEntry {
 pub trait Cluster: Send + Sync + 'static {
     /// This node wants the messages sent to `node` and to all, by [`crate::Sink::on_message`], from when
     /// [`crate::Broker::start`] resolves. Called at most once, before `start`; a later call changes nothing.
-    fn hear(&self, node: &str);
+    fn listen(&self, node: &str);
 
     /// Sends a message to one node, or to all that hear: the sender too, if it hears. At most once; `Ok` says nothing of
     /// whether anybody heard. Messages of one sender with the same `to` arrive in the order of the calls. The caller

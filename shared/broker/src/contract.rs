@@ -1,5 +1,5 @@
-//! What every [`Broker`] must do, as scenarios that any implementation runs. Design §4 (the memory broker and Redis pass
-//! the same suite), §9 (10).
+//! What every [`Broker`] must do, as scenarios that any implementation runs. `docs/architecture.md` §4.6 (the memory broker and Redis pass
+//! the same suite).
 //!
 //! An implementation writes a [`Harness`] and one line, `gorani_broker::broker_contract!(MyHarness::connect().await)`; that
 //! becomes one `#[tokio::test]` per scenario, named like it. The expression is evaluated for each scenario and must give a
@@ -36,17 +36,17 @@ use crate::{Broker, Cluster};
 
 /// One node's end of the medium: its broker, started, the sink that it was started with, and the id under which it hears
 /// messages ([`Cluster::hear`], called before the start).
-pub struct Node {
+pub struct ContractNode {
     pub id: String,
     pub broker: Arc<dyn Broker>,
     pub sink: Arc<RecordingSink>,
 }
 
-impl Node {
+impl ContractNode {
     /// A broker that is not started yet, started here.
     pub async fn start(broker: Arc<dyn Broker>) -> Self {
         let id = format!("{:08x}", rand::random::<u32>());
-        broker.cluster().hear(&id);
+        broker.cluster().listen(&id);
         let sink = Arc::new(RecordingSink::default());
         broker.start(Arc::clone(&sink) as _).await.unwrap();
         Self { id, broker, sink }
@@ -63,7 +63,7 @@ pub trait Harness: Sync {
     fn max_nodes(&self) -> usize;
 
     /// Joins one more node. Called [`Harness::max_nodes`] times at most.
-    fn node(&self) -> impl Future<Output = Node> + Send;
+    fn node(&self) -> impl Future<Output = ContractNode> + Send;
 
     /// The unit of the scenarios' expiry times: long against what a few calls take, and a whole number of the medium's
     /// steps of time. With real waiting about 300 ms do; a scenario waits for ten of them at most.

@@ -1,6 +1,6 @@
 //! How publications cross nodes: the [`Broker`] trait, the values that travel through it, and its implementations.
 //!
-//! The journey of a publication (design §2): `node.publish` → [`Broker::publish`] → (memory, or Redis and back) →
+//! The journey of a publication (`docs/architecture.md` §2.3): `node.publish` → [`Broker::publish`] → (memory, or Redis and back) →
 //! [`Sink::on_event`] of every interested node → the hubs of that node. A broker knows no session and no HTTP.
 //!
 //! - [`publication`]: what travels. - [`broker`], [`cluster`]: the contract. - [`memory`]: one node, in this process.
@@ -28,5 +28,5 @@ pub use broker::{
 pub use cluster::{Announced, Cluster, ConnectionEntry, FULL_EVERY, Member};
 pub use error::BrokerError;
 pub use memory::{MemoryBroker, MemorySettings};
-pub use publication::{ClientInfo, DataKind, Event, Position, Publication};
+pub use publication::{ChannelEvent, ClientInfo, DataKind, Position, Publication};
 pub use stats::BrokerStats;

@@ -1,26 +1,26 @@
-//! The broker of a cluster of one node: everything is in this process's memory. Design §4.
+//! The broker of a cluster of one node: everything is in this process's memory. `docs/architecture.md` §4.
 //!
 //! The journey: `node.publish` → [`MemoryBroker::publish`] (idempotency, offset, history, under the lock of the channel's
 //! shard) → [`Sink::on_event`], before the call returns.
 //!
 //! - [`settings`]: its limits. - [`clock`]: its time. - `publish`: the first step. - `shard`: the channels that share a lock, with `channels` (table and
-//!   lines by last use), `stream` (position and history), `roster` and `presence`, `answers` (idempotency), `deadlines`.
-//! - `members`, `expiring`: nodes, connections of users, owners of names. - `ledger`: what is held against what may be held.
+//!   lines by last use), `stream` (position and history), `presence_set` and `presence`, `idempotency`, `deadlines`.
+//! - `members`, `expiring`: nodes, connections of users, owners of names. - `usage_budget`: what is held against what may be held.
 
-mod answers;
 mod channels;
 pub mod clock;
 mod deadlines;
 mod expiring;
-mod ledger;
+mod idempotency;
 mod members;
 mod presence;
+mod presence_set;
 mod publish;
 mod queue;
-mod roster;
 pub mod settings;
 mod shard;
 mod stream;
+mod usage_budget;
 
 #[cfg(test)]
 mod tests;
@@ -41,19 +41,19 @@ use parking_lot::Mutex;
 
 pub use self::{
     clock::{Clock, ManualClock, SystemClock},
-    ledger::MemoryUsage,
     settings::MemorySettings,
+    usage_budget::MemoryUsage,
 };
 use self::{
     clock::{Nanos, nanos},
-    ledger::{BOUNDS, Bound, Ledger},
-    members::Members,
-    presence::{Entering, Entry},
+    members::MemoryCluster,
+    presence::{EnterResult, Entering},
     queue::QueueTable,
-    shard::Shard,
+    shard::ChannelShard,
+    usage_budget::{BOUNDS, EvictionKind, UsageBudget},
 };
 use crate::{
-    Broker, BrokerError, BrokerStats, ClientInfo, Cluster, Event, Health, HistoryPage, HistoryQuery,
+    Broker, BrokerError, BrokerStats, ChannelEvent, ClientInfo, Cluster, Health, HistoryPage, HistoryQuery,
     PresencePage, PresenceQuery, Publication, PublishOptions, Published, Retention, Sink, queue::Queues,
 };
 
@@ -81,15 +81,15 @@ const NOT_STARTED: &str = "the broker is not started";
 /// Nothing expired is ever returned. The memory behind it is given back by later calls, a little by each, and at once
 /// when a limit is reached: there is no task and no thread, so the broker works in any runtime and needs no shutdown.
 pub struct MemoryBroker {
-    shards: [Mutex<Shard>; SHARDS],
+    shards: [Mutex<ChannelShard>; SHARDS],
     /// Channel names come from outside, so the hash is keyed.
     hasher: RandomState,
-    ledger: Ledger,
+    usage: UsageBudget,
     clock: Arc<dyn Clock>,
     sink: OnceLock<Arc<dyn Sink>>,
     /// Held by the one call that evicts. Taken before a shard's lock, never while holding one.
     evicting: Mutex<()>,
-    members: Members,
+    members: MemoryCluster,
     queues: Mutex<QueueTable>,
 }
 
@@ -104,18 +104,18 @@ impl MemoryBroker {
         Self {
             shards: array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
-            ledger: Ledger::new(&settings),
+            usage: UsageBudget::new(&settings),
             clock,
             sink: OnceLock::new(),
             evicting: Mutex::new(()),
             queues: Mutex::default(),
-            members: Members::default(),
+            members: MemoryCluster::default(),
         }
     }
 
     /// What it holds now.
     pub fn usage(&self) -> MemoryUsage {
-        self.ledger.usage()
+        self.usage.usage()
     }
 
     fn now(&self) -> Nanos {
@@ -131,14 +131,14 @@ impl MemoryBroker {
     }
 
     /// The channel's hash and its shard. The table within the shard uses the low and the highest bits.
-    fn locate(&self, channel: &str) -> (u64, &Mutex<Shard>) {
+    fn locate(&self, channel: &str) -> (u64, &Mutex<ChannelShard>) {
         let hash = self.hasher.hash_one(channel);
         // In range by the remainder.
         (hash, &self.shards[(hash >> 32) as usize % SHARDS])
     }
 
     /// Hands an event that leaves no trace to the sink, if the node wants it.
-    fn pass_on(&self, channel: &str, event: impl FnOnce() -> Event) -> Result<(), BrokerError> {
+    fn pass_on(&self, channel: &str, event: impl FnOnce() -> ChannelEvent) -> Result<(), BrokerError> {
         let sink = self.sink()?;
         let (hash, shard) = self.locate(channel);
         deliver(&shard.lock(), hash, channel, sink, event);
@@ -158,8 +158,8 @@ impl MemoryBroker {
             let (hash, shard) = self.locate(channel);
             let mut shard = shard.lock();
             let now = self.now();
-            shard.sweep(now, &self.ledger);
-            shard.read(hash, channel, query, now, &self.ledger)?
+            shard.sweep(now, &self.usage);
+            shard.read(hash, channel, query, now, &self.usage)?
         };
         self.keep_bounds();
         Ok(page)
@@ -172,61 +172,61 @@ impl MemoryBroker {
         ttl: Duration,
         announce: bool,
     ) -> Result<(), BrokerError> {
-        if self.try_enter(channel, &info, ttl, announce) == Entry::Full {
+        if self.try_enter(channel, &info, ttl, announce) == EnterResult::Full {
             // Clients whose time is over may still be counted: without them there may be room.
             for shard in &self.shards {
                 let mut shard = shard.lock();
                 let now = self.now();
-                while shard.sweep_roster(now, &self.ledger, self.started_sink()) {}
+                while shard.sweep_presence_set(now, &self.usage, self.started_sink()) {}
             }
-            if self.try_enter(channel, &info, ttl, announce) == Entry::Full {
+            if self.try_enter(channel, &info, ttl, announce) == EnterResult::Full {
                 return Err(BrokerError::Limit("clients in presence"));
             }
         }
         Ok(())
     }
 
-    fn try_enter(&self, channel: &str, info: &Arc<ClientInfo>, ttl: Duration, announce: bool) -> Entry {
+    fn try_enter(&self, channel: &str, info: &Arc<ClientInfo>, ttl: Duration, announce: bool) -> EnterResult {
         let (hash, shard) = self.locate(channel);
         let mut shard = shard.lock();
         let now = self.now();
         let sink = self.started_sink();
-        shard.sweep_roster(now, &self.ledger, sink);
+        shard.sweep_presence_set(now, &self.usage, sink);
         let deadline = now.saturating_add(nanos(ttl));
         let entering = Entering { info: Arc::clone(info), announce, deadline, now };
-        shard.enter(hash, channel, entering, &self.ledger, sink)
+        shard.enter(hash, channel, entering, &self.usage, sink)
     }
 
     /// Called after each call that may have gone over a bound, without a lock.
     fn keep_bounds(&self) {
         for bound in BOUNDS {
-            if self.ledger.is_over(bound) {
+            if self.usage.is_over(bound) {
                 self.evict(bound);
             }
         }
     }
 
     /// First what expired, then what was not used for the longest time in all shards, until there is a little room.
-    fn evict(&self, bound: Bound) {
+    fn evict(&self, bound: EvictionKind) {
         let _turn = self.evicting.lock();
-        if !self.ledger.is_over(bound) {
+        if !self.usage.is_over(bound) {
             return;
         }
         let mut candidates = Vec::with_capacity(SHARDS);
         for shard in &self.shards {
             let mut locked = shard.lock();
             let now = self.now();
-            locked.sweep_all(now, &self.ledger);
+            locked.sweep_all(now, &self.usage);
             candidates.push((locked.oldest(bound), shard));
         }
-        while self.ledger.is_above_goal(bound) {
+        while self.usage.is_above_goal(bound) {
             let oldest =
                 candidates.iter_mut().filter(|(used, _)| used.is_some()).min_by_key(|(used, _)| *used);
             let Some((used, shard)) = oldest else { return };
             let mut shard = shard.lock();
             // It may have been used since it was looked at: then another one may be the oldest.
             if shard.oldest(bound) == *used {
-                shard.evict_one(bound, &self.ledger);
+                shard.evict_one(bound, &self.usage);
             }
             *used = shard.oldest(bound);
         }
@@ -234,7 +234,13 @@ impl MemoryBroker {
 }
 
 /// Hands an event to the sink if the node wants it; makes it only then.
-fn deliver(shard: &Shard, hash: u64, channel: &str, sink: &dyn Sink, event: impl FnOnce() -> Event) {
+fn deliver(
+    shard: &ChannelShard,
+    hash: u64,
+    channel: &str,
+    sink: &dyn Sink,
+    event: impl FnOnce() -> ChannelEvent,
+) {
     if let Some(channel) = shard.subscribed(hash, channel) {
         sink.on_event(&channel.name, event());
     }
@@ -268,7 +274,7 @@ impl Broker for MemoryBroker {
         channel: &str,
         info: Arc<ClientInfo>,
     ) -> BoxFuture<'static, Result<(), BrokerError>> {
-        done(self.pass_on(channel, || Event::Join(info)))
+        done(self.pass_on(channel, || ChannelEvent::Join(info)))
     }
 
     fn publish_leave(
@@ -276,7 +282,7 @@ impl Broker for MemoryBroker {
         channel: &str,
         info: Arc<ClientInfo>,
     ) -> BoxFuture<'static, Result<(), BrokerError>> {
-        done(self.pass_on(channel, || Event::Leave(info)))
+        done(self.pass_on(channel, || ChannelEvent::Leave(info)))
     }
 
     fn subscribe(&self, channels: &[Arc<str>]) -> BoxFuture<'static, Result<(), BrokerError>> {
@@ -306,7 +312,7 @@ impl Broker for MemoryBroker {
 
     fn remove_history(&self, channel: &str) -> BoxFuture<'static, Result<(), BrokerError>> {
         let (hash, shard) = self.locate(channel);
-        shard.lock().remove_history(hash, channel, &self.ledger);
+        shard.lock().remove_history(hash, channel, &self.usage);
         done(Ok(()))
     }
 
@@ -322,7 +328,7 @@ impl Broker for MemoryBroker {
 
     fn presence_remove(&self, channel: &str, client: &str) -> BoxFuture<'static, Result<(), BrokerError>> {
         let (hash, shard) = self.locate(channel);
-        shard.lock().leave(hash, channel, client, &self.ledger, self.started_sink());
+        shard.lock().leave(hash, channel, client, &self.usage, self.started_sink());
         done(Ok(()))
     }
 
@@ -334,14 +340,16 @@ impl Broker for MemoryBroker {
         let (hash, shard) = self.locate(channel);
         let shard = shard.lock();
         let now = self.now();
-        let roster = shard.roster(hash, channel);
-        done(Ok(roster.map_or_else(PresencePage::default, |roster| roster.page(&query, now))))
+        let presence_set = shard.presence_set(hash, channel);
+        done(Ok(
+            presence_set.map_or_else(PresencePage::default, |presence_set| presence_set.page(&query, now))
+        ))
     }
 
     fn presence_stats(&self, channel: &str) -> BoxFuture<'static, Result<(u64, u64), BrokerError>> {
         let (hash, shard) = self.locate(channel);
         let mut shard = shard.lock();
-        done(Ok(shard.presence_stats(hash, channel, self.now(), &self.ledger, self.started_sink())))
+        done(Ok(shard.presence_stats(hash, channel, self.now(), &self.usage, self.started_sink())))
     }
 
     fn presence_nodes(
@@ -351,7 +359,9 @@ impl Broker for MemoryBroker {
     ) -> BoxFuture<'static, Result<BTreeSet<String>, BrokerError>> {
         let (hash, shard) = self.locate(channel);
         let shard = shard.lock();
-        done(Ok(shard.roster(hash, channel).map_or_else(BTreeSet::new, |roster| roster.nodes(id_bytes))))
+        done(Ok(shard
+            .presence_set(hash, channel)
+            .map_or_else(BTreeSet::new, |presence_set| presence_set.nodes(id_bytes))))
     }
 
     fn presence_reap(
@@ -362,7 +372,7 @@ impl Broker for MemoryBroker {
     ) -> BoxFuture<'static, Result<Vec<Arc<ClientInfo>>, BrokerError>> {
         let (hash, shard) = self.locate(channel);
         let sink = self.started_sink();
-        done(Ok(shard.lock().reap(hash, channel, (node, limit), self.now(), &self.ledger, sink)))
+        done(Ok(shard.lock().reap(hash, channel, (node, limit), self.now(), &self.usage, sink)))
     }
 
     fn cluster(&self) -> &dyn Cluster {

@@ -1,5 +1,5 @@
 //! What travels through a broker: publications, joins and leaves, and the position of a publication in its stream.
-//! Design §4.
+//! `docs/architecture.md` §4.1.
 
 use std::sync::Arc;
 
@@ -90,7 +90,7 @@ impl Publication {
 
 /// What a channel's subscribers are told of, in the broker's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum ChannelEvent {
     /// A message.
     Publication(Arc<Publication>),
     /// A client subscribed (only channels with `join_leave`).

@@ -1,5 +1,5 @@
 //! Work queues: each message goes to one consumer, waits while there is none, and comes again until it is acknowledged.
-//! `specs/stomp.md`, items 41 and 55; design §5.
+//! `docs/protocols/stomp.md` §7; `docs/architecture.md` §4.9.
 //!
 //! A queue is made by its first message or consumer and forgotten when it is not used for a while. Consumers are nodes: what
 //! a node took and did not acknowledge is given to others when the node says so, or when nothing is heard of it any more.
@@ -28,7 +28,7 @@ pub type DeliveryId = Arc<str>;
 
 /// A message that a consumer was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
+pub struct QueueDelivery {
     /// For its acknowledgement.
     pub id: DeliveryId,
     /// 1 for the first consumer that gets it.
@@ -73,7 +73,7 @@ pub(crate) fn max_attempts(queue: &str, limits: &QueueLimits) -> u32 {
 }
 
 /// A dead letter, and the queue that it belongs in.
-pub(crate) fn dead_letter(queue: &str, delivery: &Delivery) -> (String, Publication) {
+pub(crate) fn dead_letter(queue: &str, delivery: &QueueDelivery) -> (String, Publication) {
     let mut publication = Publication::clone(&delivery.publication);
     publication.tags.push((DEAD_FROM_TAG.to_owned(), queue.to_owned()));
     publication.tags.push((DEAD_ATTEMPTS_TAG.to_owned(), delivery.attempt.to_string()));
@@ -109,7 +109,7 @@ pub trait Queues: Send + Sync + 'static {
         node: &str,
         count: u32,
         limits: &QueueLimits,
-    ) -> BoxFuture<'static, Result<Vec<Delivery>, BrokerError>>;
+    ) -> BoxFuture<'static, Result<Vec<QueueDelivery>, BrokerError>>;
 
     /// These were handled and are forgotten. Unknown ones are no error.
     fn acknowledge(&self, queue: &str, ids: &[DeliveryId]) -> BoxFuture<'static, Result<(), BrokerError>>;

@@ -1,32 +1,32 @@
-//! The broker of a cluster: publications, histories, positions and presence are in Redis. Design §5.
+//! The broker of a cluster: publications, histories, positions and presence are in Redis. `docs/architecture.md` §5.
 //!
 //! The journey: `node.publish` → [`RedisBroker::publish`] → `shards` (which server) → `requests` (one queue, pipelines) → a
-//! script in Redis, which publishes → the reader of each interested node's `listener` → `ear` → [`Sink::on_event`].
+//! script in Redis, which publishes → the reader of each interested node's `listener` → `pubsub` → [`Sink::on_event`].
 //!
 //! - [`settings`]: how the servers are reached. - `shards`: one server, or those of a cluster. - `place`, `link`: connections.
-//! - `request`, `requests`: what is asked. - `listener`, `ear`, `canary`: what is heard. - `scripts`, `keys`: what happens in Redis,
+//! - `request`, `requests`: what is asked. - `listener`, `pubsub`, `canary`: what is heard. - `scripts`, `keys`: what happens in Redis,
 //!   under which names. - `wire`: how events travel. - `answers`: how replies are read. - `members`, `leases`: nodes, connections
 //!   of users, owners of names. - `presence`: of a dead node, in slices. - `life`: of a server, which ends with a restart or
-//!   a failover. - `tally`: counters.
+//!   a failover. - `counters`: counters.
 
-mod answers;
 mod canary;
-mod ear;
+mod counters;
+mod dialer;
 mod keys;
 mod leases;
-mod life;
-mod link;
 mod listener;
 mod members;
-mod place;
 mod presence;
+mod pubsub;
 mod queue;
+mod replication_id;
+mod replies;
 mod request;
 mod requests;
 mod scripts;
+mod server_addr;
 pub mod settings;
 mod shards;
-mod tally;
 mod wire;
 
 #[cfg(test)]
@@ -100,8 +100,8 @@ impl RedisBroker {
         &self,
         publish: impl Future<Output = Result<Published, BrokerError>> + Send + 'static,
     ) -> BoxFuture<'static, Result<Published, BrokerError>> {
-        let tally = Arc::clone(self.shards.tally());
-        publish.inspect(move |outcome| tally.published(outcome)).boxed()
+        let counters = Arc::clone(self.shards.counters());
+        publish.inspect(move |outcome| counters.published(outcome)).boxed()
     }
 
     /// Sends a message to all that are subscribed to a pub/sub channel.
@@ -162,8 +162,8 @@ impl RedisBroker {
         .boxed()
     }
 
-    fn roster_call(&self, channel: &str, code: &scripts::Code) -> Cmd {
-        let keys = self.keys.roster(channel);
+    fn presence_set_call(&self, channel: &str, code: &scripts::LuaScript) -> Cmd {
+        let keys = self.keys.presence_set(channel);
         let mut call = code.call(&keys.each_ref().map(String::as_str));
         call.arg(self.keys.events(channel)).arg(self.shards.dialect().publish());
         call
@@ -219,7 +219,7 @@ impl Broker for RedisBroker {
             return self.counted(async move { passed.await.map(|()| Published::default()) });
         }
         let made = self.shards.make_on_stream(self.publish_command(channel, &fields, &options));
-        self.counted(async move { answers::published(made.await?) })
+        self.counted(async move { replies::published(made.await?) })
     }
 
     fn publish_join(
@@ -276,7 +276,7 @@ impl Broker for RedisBroker {
             .arg(query.limit)
             .arg(query.max_bytes.map_or(0, |bytes| bytes.max(1)));
         let made = self.shards.make_on_stream(call);
-        async move { answers::history_page(made.await?) }.boxed()
+        async move { replies::history_page(made.await?) }.boxed()
     }
 
     fn renew(&self, channel: &str, epoch: &str) -> BoxFuture<'static, Result<(), BrokerError>> {
@@ -300,15 +300,15 @@ impl Broker for RedisBroker {
         ttl: Duration,
         announce: bool,
     ) -> BoxFuture<'static, Result<(), BrokerError>> {
-        let mut call = self.roster_call(channel, &self.shards.scripts().presence_add);
-        let entry = answers::roster_entry(&info, announce);
+        let mut call = self.presence_set_call(channel, &self.shards.scripts().presence_add);
+        let entry = replies::presence_set_entry(&info, announce);
         call.arg(&info.client).arg(entry).arg(self.at_least_a_millisecond(ttl));
         let made = self.shards.make(call);
         async move { made.await.map(drop) }.boxed()
     }
 
     fn presence_remove(&self, channel: &str, client: &str) -> BoxFuture<'static, Result<(), BrokerError>> {
-        let mut call = self.roster_call(channel, &self.shards.scripts().presence_remove);
+        let mut call = self.presence_set_call(channel, &self.shards.scripts().presence_remove);
         call.arg(client);
         let made = self.shards.make(call);
         async move { made.await.map(drop) }.boxed()
@@ -319,17 +319,17 @@ impl Broker for RedisBroker {
         channel: &str,
         query: PresenceQuery,
     ) -> BoxFuture<'static, Result<PresencePage, BrokerError>> {
-        let cursor = if query.cursor.is_empty() { answers::LAST_CURSOR.to_owned() } else { query.cursor };
+        let cursor = if query.cursor.is_empty() { replies::LAST_CURSOR.to_owned() } else { query.cursor };
         if cursor.parse::<u64>().is_err() {
             return ready(Err(BrokerError::BadCursor)).boxed();
         }
-        let mut call = self.roster_call(channel, &self.shards.scripts().presence);
+        let mut call = self.presence_set_call(channel, &self.shards.scripts().presence);
         call.arg(cursor).arg(query.limit.max(1)).arg(query.max_bytes);
-        self.ask_until(call, answers::presence_page)
+        self.ask_until(call, replies::presence_page)
     }
 
     fn presence_stats(&self, channel: &str) -> BoxFuture<'static, Result<(u64, u64), BrokerError>> {
-        self.ask_until(self.roster_call(channel, &self.shards.scripts().presence_stats), answers::stats)
+        self.ask_until(self.presence_set_call(channel, &self.shards.scripts().presence_stats), replies::stats)
     }
 
     fn presence_nodes(
@@ -337,7 +337,7 @@ impl Broker for RedisBroker {
         channel: &str,
         id_bytes: usize,
     ) -> BoxFuture<'static, Result<BTreeSet<String>, BrokerError>> {
-        let call = self.roster_call(channel, &self.shards.scripts().presence_nodes);
+        let call = self.presence_set_call(channel, &self.shards.scripts().presence_nodes);
         presence::nodes(Arc::clone(&self.shards), call, id_bytes)
     }
 
@@ -347,7 +347,7 @@ impl Broker for RedisBroker {
         node: &str,
         limit: u32,
     ) -> BoxFuture<'static, Result<Vec<Arc<ClientInfo>>, BrokerError>> {
-        let call = self.roster_call(channel, &self.shards.scripts().presence_reap);
+        let call = self.presence_set_call(channel, &self.shards.scripts().presence_reap);
         presence::reap(Arc::clone(&self.shards), call, node.to_owned(), limit)
     }
 
@@ -364,24 +364,24 @@ impl Broker for RedisBroker {
     }
 
     fn stats(&self) -> BrokerStats {
-        let tally = self.shards.tally();
+        let counters = self.shards.counters();
         let (pending_requests, pending_bytes) = self.shards.pending();
         BrokerStats {
             servers: self.shards.shards().len(),
             memory_bytes: 0,
-            request_connections_lost: tally.request_connections_lost.get(),
-            listening_connections_lost: tally.listening_connections_lost.get(),
+            request_connections_lost: counters.request_connections_lost.get(),
+            listening_connections_lost: counters.listening_connections_lost.get(),
             pending_requests,
             pending_bytes,
             canary_age: self.shards.silence(),
-            canaries_refused: tally.canaries_refused.get(),
-            messages_received: tally.messages_received.get(),
-            gaps_told: tally.gaps_told.get(),
-            redirected: tally.redirected.get(),
-            publishes_unavailable: tally.publishes_unavailable.get(),
-            publishes_unknown: tally.publishes_unknown.get(),
-            dead_letters: tally.dead_letters.get(),
-            dead_letters_waiting: tally.dead_letters_waiting.get(),
+            canaries_refused: counters.canaries_refused.get(),
+            messages_received: counters.messages_received.get(),
+            gaps_told: counters.gaps_told.get(),
+            redirected: counters.redirected.get(),
+            publishes_unavailable: counters.publishes_unavailable.get(),
+            publishes_unknown: counters.publishes_unknown.get(),
+            dead_letters: counters.dead_letters.get(),
+            dead_letters_waiting: counters.dead_letters_waiting.get(),
         }
     }
 }

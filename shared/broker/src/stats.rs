@@ -1,4 +1,4 @@
-//! What a broker counts for operators. Design §5 (readiness tells the truth, and figures show why).
+//! What a broker counts for operators. Readiness tells the truth (`docs/protocols/http.md` §6.2), and figures show why.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The client protocol (JSON): commands in, replies and pushes out. `specs/client-protocol.md`.
+//! The client protocol (JSON): commands in, replies and pushes out. `docs/protocols/client.md`.
 //!
 //! Between a transport, which has a frame of bytes, and a session, which thinks in commands:
 //!
@@ -21,12 +21,13 @@ pub mod reply;
 
 pub use crate::escape::escapes;
 pub use command::{
-    Command, Connect, DecodeError, History, Invalid, Malformed, Publish, Recover, Request, Since, Subscribe,
+    ClientCommand, ClientRequest, Connect, DecodeError, History, Invalid, Malformed, Publish, Recover, Since,
+    Subscribe,
 };
 pub use command::{decode, lines};
 pub use json::{JSON_DEPTH, JsonError, json_compact_check};
-pub use push::{ClientInfoView, PING, PayloadKind, PublicationView, SubscribePush};
-pub use reply::{ConnectResult, HistoryResult, SubscribeResult};
+pub use push::{ClientInfoFields, PING, PayloadKind, PublicationFields, SubscribePush};
+pub use reply::{ConnectResult, HistoryReply, SubscribeResult};
 
 /// Starts the next object of a frame: appends the separating newline unless the frame is still empty.
 pub fn start_line(frame: &mut BytesMut) {

@@ -69,14 +69,14 @@ impl Replacement {
 }
 
 /// A replacement for each byte.
-pub(crate) type Table = [Replacement; 256];
+pub(crate) type ReplacementTable = [Replacement; 256];
 
 /// What JSON must escape in a string.
-pub(crate) static JSON: Table = table(Kind::Json);
+pub(crate) static JSON: ReplacementTable = table(Kind::Json);
 /// The same, and what could end a script.
-pub(crate) static SCRIPT: Table = table(Kind::Script);
+pub(crate) static SCRIPT: ReplacementTable = table(Kind::Script);
 /// Newlines are left out.
-pub(crate) static WITHOUT_NEWLINES: Table = table(Kind::WithoutNewlines);
+pub(crate) static WITHOUT_NEWLINES: ReplacementTable = table(Kind::WithoutNewlines);
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -86,7 +86,7 @@ enum Kind {
 }
 
 #[allow(clippy::indexing_slicing, reason = "evaluated when it is compiled")]
-const fn table(kind: Kind) -> Table {
+const fn table(kind: Kind) -> ReplacementTable {
     let mut table = [Replacement::same(0); 256];
     let mut byte = 0;
     while byte < table.len() {
@@ -114,12 +114,12 @@ pub fn escapes(text: &[u8]) -> usize {
 }
 
 /// Room for what a block becomes.
-pub(crate) struct Room {
+pub(crate) struct ReplacementRoom {
     bytes: [u8; (BLOCK_BYTES + 1) * LONGEST_BYTES],
     used: usize,
 }
 
-impl Room {
+impl ReplacementRoom {
     pub(crate) const fn new() -> Self {
         Self { bytes: [0; (BLOCK_BYTES + 1) * LONGEST_BYTES], used: 0 }
     }
@@ -146,8 +146,13 @@ pub(crate) fn kept_bytes(bytes: &[u8], is_replaced: impl Fn(u8) -> bool) -> usiz
 }
 
 /// Appends bytes, each as the table has it; `is_replaced` is true of those that it changes.
-pub(crate) fn write(out: &mut BytesMut, bytes: &[u8], table: &Table, is_replaced: impl Fn(u8) -> bool) {
-    let mut room = Room::new();
+pub(crate) fn write(
+    out: &mut BytesMut,
+    bytes: &[u8],
+    table: &ReplacementTable,
+    is_replaced: impl Fn(u8) -> bool,
+) {
+    let mut room = ReplacementRoom::new();
     let mut rest = bytes;
     while !rest.is_empty() {
         let (plain, tail) = rest.split_at_checked(kept_bytes(rest, &is_replaced)).unwrap_or((rest, &[]));

@@ -6,7 +6,7 @@
 //! its end even when it is malformed, since that library may wait for the end before it refuses.
 //!
 //! `Upgrade: h2c, websocket` (RFC 9110 §7.8) becomes the word `websocket` and blanks, in the head of a GET: actix-http knows no
-//! lists there. `specs/websocket.md`, item 1.
+//! lists there. `docs/protocols/websocket.md` §1.1.
 //!
 //! The method HEAD becomes [`HEAD_METHOD`]: actix-http leaves out the body of an answer if the last request that it has decoded is
 //! HEAD, whichever request it answers. A GET that comes in one piece with a HEAD would have no body, and its client would read the
@@ -38,7 +38,7 @@ const HEAD: &[u8] = b"HEAD";
 
 /// The place in the stream behind the last byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub enum RequestPhase {
     /// Between two requests, or before the first.
     Between,
     /// The same, after empty lines, which may precede a request (RFC 9112 §2.2).
@@ -54,14 +54,14 @@ pub enum Phase {
 /// Follows the requests of one connection.
 #[derive(Debug, Default)]
 pub struct RequestStream {
-    state: State,
-    head: Head,
+    state: RequestState,
+    head: RequestHead,
     complete_heads: u64,
 }
 
 /// What a head says of its request, as far as it has come.
 #[derive(Debug, Default)]
-struct Head {
+struct RequestHead {
     is_get: bool,
     is_head: bool,
     is_connect: bool,
@@ -72,7 +72,7 @@ struct Head {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum State {
+enum RequestState {
     Between {
         after_empty_lines: bool,
     },
@@ -94,13 +94,13 @@ enum State {
     Opaque,
 }
 
-impl Default for State {
+impl Default for RequestState {
     fn default() -> Self {
         Self::Between { after_empty_lines: false }
     }
 }
 
-impl State {
+impl RequestState {
     /// Behind the colon of a header with this name, in lower case.
     fn of_header(name: &[u8]) -> Self {
         match name {
@@ -121,17 +121,17 @@ impl RequestStream {
     pub fn advance(&mut self, bytes: &mut [u8], may_hold: bool) -> usize {
         let mut at = 0;
         // Where the header line began that the stream is in, if it began in `bytes`.
-        let mut line = matches!(self.state, State::Name(word) if word.is_empty()).then_some(0);
+        let mut line = matches!(self.state, RequestState::Name(word) if word.is_empty()).then_some(0);
         // The same for the line of the request.
-        let mut request = matches!(self.state, State::Method(word) if word.is_empty()).then_some(0);
+        let mut request = matches!(self.state, RequestState::Method(word) if word.is_empty()).then_some(0);
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
             at += match &mut self.state {
-                State::Between { .. } => {
+                RequestState::Between { .. } => {
                     let used = self.before_head(rest);
                     request = Some(at + used);
                     used
                 }
-                State::Method(_) => {
+                RequestState::Method(_) => {
                     let used = self.method(rest);
                     if self.head.is_head
                         && let Some(method) =
@@ -141,59 +141,61 @@ impl RequestStream {
                     }
                     used
                 }
-                State::RequestLine | State::OtherHeader => match memchr(b'\n', rest) {
+                RequestState::RequestLine | RequestState::OtherHeader => match memchr(b'\n', rest) {
                     Some(end) => {
-                        self.state = State::Name(Word::default());
+                        self.state = RequestState::Name(Word::default());
                         line = Some(at + end + 1);
                         end + 1
                     }
                     None => rest.len(),
                 },
-                State::Name(_) => {
+                RequestState::Name(_) => {
                     let used = self.name(rest);
-                    if matches!(self.state, State::Upgrade(_)) && self.head.is_get {
+                    if matches!(self.state, RequestState::Upgrade(_)) && self.head.is_get {
                         let whole = line.and_then(|line| bytes.get_mut(line..)).map(make_plain);
                         if let (Some(line), Some(Whole::NotYet), true) = (line, whole, may_hold) {
-                            self.state = State::Name(Word::default());
+                            self.state = RequestState::Name(Word::default());
                             return line;
                         }
                     }
                     used
                 }
-                State::ContentLength { .. } | State::TransferEncoding(_) | State::Upgrade(_) => {
+                RequestState::ContentLength { .. }
+                | RequestState::TransferEncoding(_)
+                | RequestState::Upgrade(_) => {
                     let used = self.value(rest);
-                    if matches!(self.state, State::Name(_)) {
+                    if matches!(self.state, RequestState::Name(_)) {
                         line = Some(at + used);
                     }
                     used
                 }
-                State::Body { left } => {
+                RequestState::Body { left } => {
                     let used = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
                     *left -= used as u64;
                     if *left == 0 {
-                        self.state = State::default();
+                        self.state = RequestState::default();
                     }
                     used
                 }
-                State::Chunked(chunks) => {
+                RequestState::Chunked(chunks) => {
                     let used = chunks.advance(rest);
                     match chunks.end() {
                         None => {}
-                        Some(Ok(())) => self.state = State::default(),
-                        Some(Err(chunks::Malformed)) => self.state = State::Opaque,
+                        Some(Ok(())) => self.state = RequestState::default(),
+                        Some(Err(chunks::MalformedChunk)) => self.state = RequestState::Opaque,
                     }
                     used
                 }
-                State::Opaque => rest.len(),
+                RequestState::Opaque => rest.len(),
             };
         }
         match (self.state, line.filter(|_| may_hold), request.filter(|_| may_hold)) {
-            (State::Method(method), _, Some(request)) if method.begins(HEAD) => {
-                self.state = State::Method(Word::default());
+            (RequestState::Method(method), _, Some(request)) if method.begins(HEAD) => {
+                self.state = RequestState::Method(Word::default());
                 request
             }
-            (State::Name(name), Some(line), _) if self.head.is_get && name.begins(UPGRADE) => {
-                self.state = State::Name(Word::default());
+            (RequestState::Name(name), Some(line), _) if self.head.is_get && name.begins(UPGRADE) => {
+                self.state = RequestState::Name(Word::default());
                 line
             }
             _ => bytes.len(),
@@ -201,19 +203,19 @@ impl RequestStream {
     }
 
     /// The place in the stream.
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> RequestPhase {
         match self.state {
-            State::Between { after_empty_lines: false } => Phase::Between,
-            State::Between { after_empty_lines: true } => Phase::EmptyLines,
-            State::Method(_)
-            | State::RequestLine
-            | State::Name(_)
-            | State::ContentLength { .. }
-            | State::TransferEncoding(_)
-            | State::Upgrade(_)
-            | State::OtherHeader => Phase::Head,
-            State::Body { .. } | State::Chunked(_) => Phase::Body,
-            State::Opaque => Phase::Opaque,
+            RequestState::Between { after_empty_lines: false } => RequestPhase::Between,
+            RequestState::Between { after_empty_lines: true } => RequestPhase::EmptyLines,
+            RequestState::Method(_)
+            | RequestState::RequestLine
+            | RequestState::Name(_)
+            | RequestState::ContentLength { .. }
+            | RequestState::TransferEncoding(_)
+            | RequestState::Upgrade(_)
+            | RequestState::OtherHeader => RequestPhase::Head,
+            RequestState::Body { .. } | RequestState::Chunked(_) => RequestPhase::Body,
+            RequestState::Opaque => RequestPhase::Opaque,
         }
     }
 
@@ -225,16 +227,16 @@ impl RequestStream {
     fn before_head(&mut self, bytes: &[u8]) -> usize {
         let empty = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         if empty < bytes.len() {
-            self.head = Head::default();
-            self.state = State::Method(Word::default());
+            self.head = RequestHead::default();
+            self.state = RequestState::Method(Word::default());
         } else {
-            self.state = State::Between { after_empty_lines: true };
+            self.state = RequestState::Between { after_empty_lines: true };
         }
         empty
     }
 
     fn method(&mut self, bytes: &[u8]) -> usize {
-        let State::Method(method) = &mut self.state else { return 0 };
+        let RequestState::Method(method) = &mut self.state else { return 0 };
         for (at, byte) in bytes.iter().enumerate() {
             match byte {
                 b' ' => {
@@ -242,12 +244,12 @@ impl RequestStream {
                     self.head.is_get = method.is(b"GET");
                     self.head.is_head = method.is(HEAD);
                     self.head.is_connect = method.is(b"CONNECT");
-                    self.state = State::RequestLine;
+                    self.state = RequestState::RequestLine;
                     return at + 1;
                 }
                 b'\n' => {
                     self.head.is_malformed = true;
-                    self.state = State::RequestLine;
+                    self.state = RequestState::RequestLine;
                     return at;
                 }
                 byte => method.push(*byte),
@@ -257,11 +259,11 @@ impl RequestStream {
     }
 
     fn name(&mut self, bytes: &[u8]) -> usize {
-        let State::Name(name) = &mut self.state else { return 0 };
+        let RequestState::Name(name) = &mut self.state else { return 0 };
         let may_matter = |byte: &u8| matches!(byte, b'c' | b'C' | b't' | b'T' | b'u' | b'U' | b'\r' | b'\n');
         if name.is_empty() {
             if !bytes.first().is_some_and(may_matter) {
-                self.state = State::OtherHeader;
+                self.state = RequestState::OtherHeader;
                 return 0;
             }
             // Mostly the whole name is there.
@@ -269,19 +271,19 @@ impl RequestStream {
                 if let Some((name, [b':', ..])) = bytes.split_at_checked(known.len())
                     && name.eq_ignore_ascii_case(known)
                 {
-                    self.state = State::of_header(known);
+                    self.state = RequestState::of_header(known);
                     return known.len() + 1;
                 }
             }
             if bytes.len() > TRANSFER_ENCODING.len() && !matches!(bytes, [b'\r' | b'\n', ..]) {
-                self.state = State::OtherHeader;
+                self.state = RequestState::OtherHeader;
                 return 0;
             }
         }
         for (at, byte) in bytes.iter().enumerate() {
             match byte {
                 b':' => {
-                    self.state = State::of_header(name.so_far());
+                    self.state = RequestState::of_header(name.so_far());
                     return at + 1;
                 }
                 b'\n' => {
@@ -289,13 +291,13 @@ impl RequestStream {
                         self.end_head();
                         return at + 1;
                     }
-                    self.state = State::OtherHeader;
+                    self.state = RequestState::OtherHeader;
                     return at;
                 }
                 byte => {
                     name.push(byte.to_ascii_lowercase());
                     if name.is_too_long() {
-                        self.state = State::OtherHeader;
+                        self.state = RequestState::OtherHeader;
                         return at + 1;
                     }
                 }
@@ -310,7 +312,7 @@ impl RequestStream {
             let is_blank = matches!(byte, b' ' | b'\t' | b'\r');
             let is_legal = match &mut self.state {
                 _ if *byte == b'\n' => self.end_value(),
-                State::ContentLength { value, is_over } => {
+                RequestState::ContentLength { value, is_over } => {
                     let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
                     match digit {
                         _ if is_blank => {
@@ -325,7 +327,7 @@ impl RequestStream {
                         _ => false,
                     }
                 }
-                State::TransferEncoding(word) | State::Upgrade(word) => {
+                RequestState::TransferEncoding(word) | RequestState::Upgrade(word) => {
                     if is_blank {
                         word.end();
                     } else {
@@ -337,7 +339,7 @@ impl RequestStream {
             };
             if !is_legal {
                 self.head.is_malformed = true;
-                self.state = State::OtherHeader;
+                self.state = RequestState::OtherHeader;
                 return at;
             }
             if *byte == b'\n' {
@@ -350,12 +352,14 @@ impl RequestStream {
     /// Takes a value that is whole; false if no request may have it.
     fn end_value(&mut self) -> bool {
         let head = &mut self.head;
-        match std::mem::replace(&mut self.state, State::Name(Word::default())) {
-            State::ContentLength { value: Some(value), .. } => head.content_length.replace(value).is_none(),
-            State::TransferEncoding(word) => {
+        match std::mem::replace(&mut self.state, RequestState::Name(Word::default())) {
+            RequestState::ContentLength { value: Some(value), .. } => {
+                head.content_length.replace(value).is_none()
+            }
+            RequestState::TransferEncoding(word) => {
                 !std::mem::replace(&mut head.is_chunked, true) && word.is(b"chunked")
             }
-            State::Upgrade(word) => {
+            RequestState::Upgrade(word) => {
                 head.upgrades |= word.is(WEBSOCKET);
                 true
             }
@@ -367,13 +371,13 @@ impl RequestStream {
         self.complete_heads += 1;
         let head = &self.head;
         self.state = match head.content_length {
-            _ if head.is_malformed => State::Opaque,
-            Some(_) if head.is_chunked => State::Opaque,
-            _ if head.is_chunked => State::Chunked(Chunks::default()),
-            _ if head.upgrades => State::Opaque,
-            Some(left @ 1..) => State::Body { left },
-            _ if head.is_connect => State::Opaque,
-            _ => State::default(),
+            _ if head.is_malformed => RequestState::Opaque,
+            Some(_) if head.is_chunked => RequestState::Opaque,
+            _ if head.is_chunked => RequestState::Chunked(Chunks::default()),
+            _ if head.upgrades => RequestState::Opaque,
+            Some(left @ 1..) => RequestState::Body { left },
+            _ if head.is_connect => RequestState::Opaque,
+            _ => RequestState::default(),
         };
     }
 }

@@ -1,5 +1,5 @@
 //! SockJS 0.3.3, without IO: what its URLs mean, what its frames look like, and how each transport wraps them.
-//! `specs/sockjs.md`; the numbers of items in this folder are those of that page.
+//! `docs/protocols/sockjs.md`.
 //!
 //! Between a transport of the gateway, which moves bytes, and a session, which knows only messages:
 //!

@@ -1,4 +1,4 @@
-//! Server-sent events: what an `EventSource` reads. WHATWG HTML §9.2; `specs/http-transports.md`, items 4 and 7.
+//! Server-sent events: what an `EventSource` reads. WHATWG HTML §9.2; `docs/protocols/http.md` §10.
 
 use std::time::Duration;
 

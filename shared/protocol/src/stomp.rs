@@ -1,4 +1,4 @@
-//! STOMP 1.0, 1.1 and 1.2: a client's bytes in, [`Frame`]s out; a server's frames as bytes back. `specs/stomp.md`.
+//! STOMP 1.0, 1.1 and 1.2: a client's bytes in, [`Frame`]s out; a server's frames as bytes back. `docs/protocols/stomp.md` §1.
 //!
 //! The journey: a transport's bytes, cut anywhere → [`Decoder`] → the gateway's `session/stomp` → [`encode::frame`] → the
 //! outbox. Nothing here knows what a destination is.
@@ -20,11 +20,11 @@ pub mod version;
 mod tests;
 
 pub use self::{
-    decoder::{Decoder, Limits},
-    encode::{FrameWriter, ServerCommand},
-    error::DecodeError,
-    frame::{Command, Frame},
+    decoder::{StompDecoder, StompLimits},
+    encode::{ServerCommand, StompFrameWriter},
+    error::StompDecodeError,
+    frame::{StompCommand, StompFrame},
     headers::Headers,
-    heart_beat::{Agreed, BadHeartBeat, HeartBeat},
+    heart_beat::{AgreedHeartBeat, BadHeartBeat, HeartBeat},
     version::Version,
 };

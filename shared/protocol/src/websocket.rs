@@ -2,7 +2,7 @@
 //!
 //! It stands between the socket and the session. [`Offer`] judges the client's request and writes the 101;
 //! [`Decoder`] turns the bytes that follow into [`Event`]s; [`encode`] and [`Deflater`] make the frames that go out.
-//! RFC 6455 and RFC 7692; the checklist is `specs/websocket.md`.
+//! RFC 6455 and RFC 7692; our rules are `docs/protocols/websocket.md`.
 //!
 //! ```
 //! use gorani_protocol::websocket::{Decoder, Event, Input};
@@ -36,11 +36,11 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
-pub use decoder::Decoder;
+pub use decoder::WebSocketDecoder;
 pub use deflate::{DeflateParams, Deflater};
 pub use error::ProtocolError;
-pub use event::{CloseFrame, Event, MessageKind};
+pub use event::{CloseFrame, WebSocketEvent, WebSocketMessageKind};
 pub use frame::Opcode;
-pub use handshake::{Offer, Refusal, SubprotocolPolicy, accept_key};
+pub use handshake::{HandshakeRefusal, Offer, SubprotocolPolicy, accept_key};
 pub use inflate::Inflater;
 pub use input::Input;

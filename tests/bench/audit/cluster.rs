@@ -22,7 +22,7 @@ const QUORUM: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
-/// Every publication of a run is kept; a recovery brings 300 at most (design §6).
+/// Every publication of a run is kept; a recovery brings 300 at most.
 const NAMESPACES: &str = r#"[{ name = "audit", history_size = 100000, history_ttl = "1h", force_recovery = true, allow_subscribe_for_client = true, allow_subscribe_for_anonymous = true }]"#;
 
 /// Which Redis.

@@ -1,4 +1,4 @@
-//! A subscriber as the SDKs are (specs/client-protocol.md): it reconnects with jittered backoff at another node, recovers by
+//! A subscriber as the SDKs are (`docs/protocols/client.md`): it reconnects with jittered backoff at another node, recovers by
 //! offset and epoch, and writes down all that it is given.
 
 use std::{

@@ -1,5 +1,5 @@
-//! A node that dies takes its clients with it: they vanish from presence, and their leaving is told once, to all. Design §5,
-//! "Membership".
+//! A node that dies takes its clients with it: they vanish from presence, and their leaving is told once, to all.
+//! `docs/architecture.md` §4.8, §5.7.
 
 use std::{
     collections::BTreeSet,

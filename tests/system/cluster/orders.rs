@@ -1,5 +1,5 @@
 //! Orders of a backend reach the sessions of all nodes, whichever node it talks to, and are acknowledged or told to be of
-//! unknown outcome. specs/http-api.md ("Everything acts on the whole cluster").
+//! unknown outcome. `docs/protocols/http.md` §4.8, §4.9.
 
 use gorani_tests::{process::Signal, redis::Redis};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! What a backend sees of the whole cluster, page by page, whichever node it talks to. specs/http-api.md.
+//! What a backend sees of the whole cluster, page by page, whichever node it talks to. `docs/protocols/http.md` §5.16.
 
 use std::collections::{BTreeMap, BTreeSet};
 

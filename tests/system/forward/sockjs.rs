@@ -1,4 +1,4 @@
-//! SockJS sessions whose requests land on any node. `specs/sockjs.md`, items 37 to 43.
+//! SockJS sessions whose requests land on any node. `docs/protocols/sockjs.md` §8.
 
 use std::{
     net::SocketAddr,

@@ -1,5 +1,5 @@
 //! What the streams are to the rest of HTTP: HTTP/1.0, browsers of other origins, commands in requests of their own, and
-//! curl. specs/http-transports.md.
+//! curl. `docs/protocols/http.md` §2, §9, §10.
 
 use std::process::Command;
 

@@ -1,5 +1,5 @@
 //! The same over several nodes: publish at one, receive at another, come back to a third; and all of it behind a balancer
-//! that sends every request wherever it likes. Design §5, "No sticky sessions".
+//! that sends every request wherever it likes. `docs/architecture.md` §5.8.
 
 use gorani_tests::{
     balancer::{Balancer, Kind, NODES},

@@ -1,4 +1,4 @@
-//! Polls: limits, validators, what is missing, and what a waiting one costs. specs/http-transports.md, items 1 and 2.
+//! Polls: limits, validators, what is missing, and what a waiting one costs. `docs/protocols/http.md` §8.
 
 use std::{thread, time::Duration};
 

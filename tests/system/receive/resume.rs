@@ -1,5 +1,5 @@
 //! Each way a client names its channels and says how far it has come, over each way to receive that takes it: honoured, or told
-//! why not. specs/http-transports.md, items 1 to 5.
+//! why not. `docs/protocols/http.md` §7.5 to §7.9.
 
 use std::collections::BTreeMap;
 

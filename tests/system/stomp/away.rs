@@ -1,5 +1,5 @@
 //! Work queues while Redis cannot be reached: what a consumer held comes again to another one, however it was left, and
-//! nothing else does. specs/stomp.md, items 38 to 41.
+//! nothing else does. `docs/protocols/stomp.md` §7.
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What is malformed yields an ERROR with a reason, which arrives before the end. specs/stomp.md, items 2 to 17, 49.
+//! What is malformed yields an ERROR with a reason, which arrives before the end. `docs/protocols/stomp.md` §1 and §10.1.
 
 use gorani_tests::stomp::Stomp;
 

@@ -1,4 +1,4 @@
-//! One channel, every protocol: what one publishes reaches the subscribers of all, on every node. specs/stomp.md, item 57.
+//! One channel, every protocol: what one publishes reaches the subscribers of all, on every node. `docs/protocols/stomp.md` §4.6.
 
 use std::{
     io::{BufRead, BufReader, Write},

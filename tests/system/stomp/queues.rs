@@ -1,5 +1,5 @@
 //! Work queues: each message to one consumer, again until it is acknowledged, on one node and across a cluster whose nodes
-//! die. specs/stomp.md, items 38 to 41, 43, 55 and 60.
+//! die. `docs/protocols/stomp.md` §7 and §8.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -1,4 +1,4 @@
-//! STOMP over TCP with TLS. specs/stomp.md, item 58.
+//! STOMP over TCP with TLS. `docs/protocols/stomp.md` §11.4.
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What the API answers: the type of each result, and how it is wrapped. `specs/http-api.md`, the table.
+//! What the API answers: the type of each result, and how it is wrapped. `docs/protocols/http.md` §5.
 
 mod view;
 
@@ -139,7 +139,7 @@ pub struct InfoResult {
 #[serde(rename_all = "snake_case")]
 #[schema(as = BatchReply)]
 #[expect(missing_docs, reason = "the methods, whose results are documented with their types")]
-pub enum Answer {
+pub enum MethodAnswer {
     Publish(PublishResult),
     Broadcast(BroadcastResult),
     Subscribe(EmptyResult),
@@ -161,7 +161,7 @@ pub enum Answer {
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct BatchResult {
     /// The replies.
-    pub replies: Vec<Answer>,
+    pub replies: Vec<MethodAnswer>,
 }
 
 /// A result alone.
@@ -170,7 +170,7 @@ struct ResultAnswer<'a, T> {
     result: &'a T,
 }
 
-impl Answer {
+impl MethodAnswer {
     /// The answer to a call of one method: `{"result": …}`.
     pub(super) fn into_response(self) -> Result<HttpResponse, ApiError> {
         match &self {

@@ -10,14 +10,14 @@ use futures_util::future::{LocalBoxFuture, join_all, ready};
 
 use crate::{
     api::{
-        answer::{Answer, BatchResult},
+        answer::{BatchResult, MethodAnswer},
         channel,
         error::ApiError,
         overview,
-        pace::Pace,
+        pace::CallPace,
         publish,
         reading::ReadAllowance,
-        request::{BatchRequest, Command, decode_named},
+        request::{ApiCommand, BatchRequest, decode_named},
         session,
     },
     node::Node,
@@ -29,61 +29,69 @@ const AT_A_TIME: usize = 64;
 /// Carries one command out.
 pub(super) async fn answer(
     node: &Arc<Node>,
-    command: Command<'_>,
+    command: ApiCommand<'_>,
     body: &Bytes,
     allowance: &ReadAllowance,
-) -> Result<Answer, ApiError> {
+) -> Result<MethodAnswer, ApiError> {
     Ok(match command {
-        Command::Publish(request) => {
-            Answer::Publish(publish::finish(node, publish::begin(node, request, body)?).await?)
+        ApiCommand::Publish(request) => {
+            MethodAnswer::Publish(publish::finish(node, publish::begin(node, request, body)?).await?)
         }
-        Command::Broadcast(request) => {
+        ApiCommand::Broadcast(request) => {
             let accepting = publish::begin_broadcast(node, request, body).await?;
-            Answer::Broadcast(publish::finish_broadcast(node, accepting).await)
+            MethodAnswer::Broadcast(publish::finish_broadcast(node, accepting).await)
         }
-        Command::Subscribe(request) => Answer::Subscribe(session::subscribe(node, request).await?),
-        Command::Unsubscribe(request) => Answer::Unsubscribe(session::unsubscribe(node, request).await?),
-        Command::Disconnect(request) => Answer::Disconnect(session::disconnect(node, request).await?),
-        Command::Refresh(request) => Answer::Refresh(session::refresh(node, request).await?),
-        Command::Presence(request) => Answer::Presence(channel::presence(node, request, allowance).await?),
-        Command::PresenceStats(request) => {
-            Answer::PresenceStats(channel::presence_stats(node, request).await?)
+        ApiCommand::Subscribe(request) => MethodAnswer::Subscribe(session::subscribe(node, request).await?),
+        ApiCommand::Unsubscribe(request) => {
+            MethodAnswer::Unsubscribe(session::unsubscribe(node, request).await?)
         }
-        Command::History(request) => Answer::History(channel::history(node, request, allowance).await?),
-        Command::HistoryRemove(request) => {
-            Answer::HistoryRemove(channel::history_remove(node, request).await?)
+        ApiCommand::Disconnect(request) => {
+            MethodAnswer::Disconnect(session::disconnect(node, request).await?)
         }
-        Command::Channels(request) => Answer::Channels(overview::channels(node, request).await?),
-        Command::Connections(request) => Answer::Connections(overview::connections(node, request).await?),
-        Command::Info(_) => Answer::Info(overview::info(node).await?),
+        ApiCommand::Refresh(request) => MethodAnswer::Refresh(session::refresh(node, request).await?),
+        ApiCommand::Presence(request) => {
+            MethodAnswer::Presence(channel::presence(node, request, allowance).await?)
+        }
+        ApiCommand::PresenceStats(request) => {
+            MethodAnswer::PresenceStats(channel::presence_stats(node, request).await?)
+        }
+        ApiCommand::History(request) => {
+            MethodAnswer::History(channel::history(node, request, allowance).await?)
+        }
+        ApiCommand::HistoryRemove(request) => {
+            MethodAnswer::HistoryRemove(channel::history_remove(node, request).await?)
+        }
+        ApiCommand::Channels(request) => MethodAnswer::Channels(overview::channels(node, request).await?),
+        ApiCommand::Connections(request) => {
+            MethodAnswer::Connections(overview::connections(node, request).await?)
+        }
+        ApiCommand::Info(_) => MethodAnswer::Info(overview::info(node).await?),
     })
 }
 
 /// A command that is under way or will be when it is polled.
-type Answering<'a> = LocalBoxFuture<'a, Result<Answer, ApiError>>;
+type CommandInProgress<'a> = LocalBoxFuture<'a, Result<MethodAnswer, ApiError>>;
 
 /// Begins a command: a publication has its place in line when this returns.
 async fn begin<'a>(
     node: &'a Arc<Node>,
-    command: Command<'a>,
+    command: ApiCommand<'a>,
     body: &Bytes,
     allowance: &'a ReadAllowance,
-) -> Answering<'a> {
+) -> CommandInProgress<'a> {
     match command {
-        Command::Publish(request) => match publish::begin(node, request, body) {
+        ApiCommand::Publish(request) => match publish::begin(node, request, body) {
             Ok(accepting) => {
-                Box::pin(async move { publish::finish(node, accepting).await.map(Answer::Publish) })
+                Box::pin(async move { publish::finish(node, accepting).await.map(MethodAnswer::Publish) })
             }
             Err(error) => Box::pin(ready(Err(error))),
         },
-        Command::Broadcast(request) => {
-            match publish::begin_broadcast(node, request, body).await {
-                Ok(accepting) => Box::pin(async move {
-                    Ok(Answer::Broadcast(publish::finish_broadcast(node, accepting).await))
-                }),
-                Err(error) => Box::pin(ready(Err(error))),
-            }
-        }
+        ApiCommand::Broadcast(request) => match publish::begin_broadcast(node, request, body).await {
+            Ok(accepting) => Box::pin(async move {
+                Ok(MethodAnswer::Broadcast(publish::finish_broadcast(node, accepting).await))
+            }),
+            Err(error) => Box::pin(ready(Err(error))),
+        },
         other => {
             let body = body.clone();
             Box::pin(async move { answer(node, other, &body, allowance).await })
@@ -92,8 +100,8 @@ async fn begin<'a>(
 }
 
 /// Whether a command may be under way together with those before it.
-fn joins(command: &Result<Command<'_>, ApiError>) -> bool {
-    matches!(command, Ok(Command::Publish(_) | Command::Broadcast(_)) | Err(_))
+fn joins(command: &Result<ApiCommand<'_>, ApiError>) -> bool {
+    matches!(command, Ok(ApiCommand::Publish(_) | ApiCommand::Broadcast(_)) | Err(_))
 }
 
 /// Carries a batch out; replies are in the order of the commands.
@@ -101,8 +109,8 @@ pub(super) async fn run(node: &Arc<Node>, batch: &BatchRequest<'_>, body: &Bytes
     let parallel = batch.parallel.unwrap_or_default();
     let allowance = ReadAllowance::new(&node.settings.api);
     let mut replies = Vec::with_capacity(batch.commands.len());
-    let mut under_way: Vec<Answering<'_>> = Vec::new();
-    let mut pace = Pace::begin();
+    let mut under_way: Vec<CommandInProgress<'_>> = Vec::new();
+    let mut pace = CallPace::begin();
     for named in batch.commands.iter() {
         let command = decode_named(named);
         let alone = !parallel && !joins(&command);
@@ -123,12 +131,13 @@ pub(super) async fn run(node: &Arc<Node>, batch: &BatchRequest<'_>, body: &Bytes
 }
 
 /// Waits for all that is under way.
-async fn settle(under_way: &mut Vec<Answering<'_>>, replies: &mut Vec<Answer>) {
-    let mut pace = Pace::begin();
+async fn settle(under_way: &mut Vec<CommandInProgress<'_>>, replies: &mut Vec<MethodAnswer>) {
+    let mut pace = CallPace::begin();
     while !under_way.is_empty() {
         let some = under_way.drain(..under_way.len().min(AT_A_TIME));
         let settled = join_all(some).await.into_iter();
-        replies.extend(settled.map(|result| result.unwrap_or_else(|error| Answer::Error(error.view()))));
+        replies
+            .extend(settled.map(|result| result.unwrap_or_else(|error| MethodAnswer::Error(error.view()))));
         pace.pause().await;
     }
 }

@@ -1,4 +1,4 @@
-//! One call as it comes in: the key is checked, then the body is read up to `api.body_max_bytes`. `specs/http-api.md`.
+//! One call as it comes in: the key is checked, then the body is read up to `api.body_max_bytes`. `docs/protocols/http.md` §4.4.
 //!
 //! An extractor of its own, since the stock one copies every body and answers errors that are not JSON.
 
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// A call with a valid key.
-pub(super) struct Call {
+pub(super) struct ApiCall {
     /// The node that carries it out.
     pub(super) node: Arc<Node>,
     /// The whole body.
@@ -37,7 +37,7 @@ pub(super) struct Call {
 }
 
 /// A call being read.
-pub(super) struct Reading {
+pub(super) struct CallReading {
     start: Result<(Arc<Node>, ErrorMode, Payload), Option<ApiError>>,
     limit_bytes: usize,
     /// A body that came in one piece is not copied.
@@ -72,20 +72,20 @@ fn start(request: &HttpRequest) -> Result<(Arc<Node>, ErrorMode), ApiError> {
     Ok((Arc::clone(node), error_mode))
 }
 
-impl FromRequest for Call {
+impl FromRequest for ApiCall {
     type Error = ApiError;
-    type Future = Reading;
+    type Future = CallReading;
 
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Reading {
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> CallReading {
         let started = start(request);
         let limit_bytes = started.as_ref().map_or(0, |(node, _)| node.settings.api.body_max_bytes);
         let start = started.map(|(node, mode)| (node, mode, payload.take())).map_err(Some);
-        Reading { start, limit_bytes, first: Bytes::new(), rest: BytesMut::new() }
+        CallReading { start, limit_bytes, first: Bytes::new(), rest: BytesMut::new() }
     }
 }
 
-impl Future for Reading {
-    type Output = Result<Call, ApiError>;
+impl Future for CallReading {
+    type Output = Result<ApiCall, ApiError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
@@ -113,6 +113,6 @@ impl Future for Reading {
         } else {
             std::mem::take(&mut this.rest).freeze()
         };
-        Poll::Ready(Ok(Call { node: node.clone(), body: whole, error_mode: *error_mode }))
+        Poll::Ready(Ok(ApiCall { node: node.clone(), body: whole, error_mode: *error_mode }))
     }
 }

@@ -1,4 +1,4 @@
-//! What the API answers when it does not do what was asked: a status, a code, a sentence. `specs/http-api.md`, design §7.
+//! What the API answers when it does not do what was asked: a status, a code, a sentence. `docs/protocols/http.md` §3.
 //!
 //! The codes are those of [`crate::disconnect`]; `status` is the one table from codes to HTTP statuses.
 

@@ -1,4 +1,4 @@
-//! The key check: the first thing that happens to a call, before its body is read. `specs/http-api.md`, design §8.
+//! The key check: the first thing that happens to a call, before its body is read. `docs/protocols/http.md` §4.2.
 
 use actix_web::{
     HttpRequest,
@@ -9,7 +9,7 @@ use gorani_auth::api_key::from_headers;
 use crate::{
     api::error::ApiError,
     disconnect::ErrorCode,
-    node::{Node, admission::attempts::Attempt},
+    node::{Node, admission::attempts::AttemptKind},
 };
 
 /// The header of most backend libraries.
@@ -28,7 +28,7 @@ pub(super) fn check(node: &Node, request: &HttpRequest) -> Result<(), ApiError> 
         Some(key) if node.api_keys.check(key) => Ok(()),
         Some(_) => {
             let client = node.client_address(request.peer_addr(), request.headers());
-            if node.failed_attempt(Attempt::ApiKey, node.network_of(client)) {
+            if node.failed_attempt(AttemptKind::ApiKey, node.network_of(client)) {
                 return refused("wrong API key");
             }
             Err(ApiError::new(ErrorCode::TOO_MANY_REQUESTS, "too many wrong API keys from this address"))

@@ -1,4 +1,4 @@
-//! The methods of the API, by the names that stand in paths and in batches. `specs/http-api.md`, the table.
+//! The methods of the API, by the names that stand in paths and in batches. `docs/protocols/http.md` §5.
 
 /// One method of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

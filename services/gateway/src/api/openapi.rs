@@ -1,5 +1,5 @@
 //! The OpenAPI document, made from the types that requests are decoded into and answers are written from.
-//! `specs/http-api.md`.
+//! `docs/protocols/http.md` §4.12.
 
 use std::sync::LazyLock;
 
@@ -26,7 +26,7 @@ use crate::{
         request::{
             BatchRequest, BroadcastRequest, ChannelRequest, ChannelsRequest, ConnectionsRequest,
             DisconnectRequest, HistoryRequest, InfoRequest, PresenceRequest, PublishRequest, RefreshRequest,
-            SubscribeRequest, UnsubscribeRequest, value::Named,
+            SubscribeRequest, UnsubscribeRequest, value::NamedCommand,
         },
     },
     session::client::policy::VERSION,
@@ -186,7 +186,7 @@ fn this() -> OperationBuilder {
     OperationBuilder::new().operation_id(Some("openapi")).summary(Some("This document")).response("200", done)
 }
 
-impl PartialSchema for Named<'_> {
+impl PartialSchema for NamedCommand<'_> {
     fn schema() -> RefOr<Schema> {
         let command = |method: Method| {
             ObjectBuilder::new()
@@ -198,7 +198,7 @@ impl PartialSchema for Named<'_> {
     }
 }
 
-impl ToSchema for Named<'_> {
+impl ToSchema for NamedCommand<'_> {
     fn name() -> std::borrow::Cow<'static, str> {
         "BatchCommand".into()
     }

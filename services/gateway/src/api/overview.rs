@@ -8,7 +8,7 @@ use crate::{
         error::ApiError,
         request::{ChannelsRequest, ConnectionsRequest, cursor_after},
     },
-    hub::scan::Page,
+    hub::scan::ScanPage,
     node::Node,
 };
 
@@ -36,7 +36,7 @@ pub(super) async fn connections(
 }
 
 /// Cuts a page to its size; with the cursor of the next one, if there may be more, and false if it is shorter than it might be.
-fn turn<T>(found: Page<T>, limit: usize) -> (Vec<(String, T)>, Option<String>, bool) {
+fn turn<T>(found: ScanPage<T>, limit: usize) -> (Vec<(String, T)>, Option<String>, bool) {
     let mut page: Vec<_> = found.entries.into_iter().collect();
     let is_full = page.len() > limit;
     page.truncate(limit);
@@ -53,9 +53,9 @@ pub(super) async fn info(node: &Arc<Node>) -> Result<InfoResult, ApiError> {
 mod tests {
     use super::*;
 
-    fn found(names: &[&str], cut_at: Option<&str>) -> Page<()> {
+    fn found(names: &[&str], cut_at: Option<&str>) -> ScanPage<()> {
         let entries = names.iter().map(|name| ((*name).to_owned(), ())).collect();
-        Page { entries, cut_at: cut_at.map(str::to_owned) }
+        ScanPage { entries, cut_at: cut_at.map(str::to_owned) }
     }
 
     #[test]

@@ -9,11 +9,11 @@ use tokio::time::Instant;
 const TURN: Duration = Duration::from_millis(2);
 
 /// The pace of one call.
-pub(super) struct Pace {
+pub(super) struct CallPace {
     began: Instant,
 }
 
-impl Pace {
+impl CallPace {
     /// A call begins.
     pub(super) fn begin() -> Self {
         Self { began: Instant::now() }

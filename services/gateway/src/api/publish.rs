@@ -1,4 +1,4 @@
-//! `publish` and `broadcast`: from the request to [`Node::publish`]. Journey 1 of design §2.
+//! `publish` and `broadcast`: from the request to [`Node::publish`]. `docs/architecture.md` §2.3.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -11,8 +11,8 @@ use crate::{
         answer::{BroadcastResult, PublishResponse, PublishResult},
         channel::explain,
         error::ApiError,
-        pace::Pace,
-        request::{BroadcastRequest, Payload, PublishRequest},
+        pace::CallPace,
+        request::{BroadcastRequest, PublishRequest, RequestPayload},
     },
     disconnect::ErrorCode,
     node::Node,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A publication that has its place in line, and the channel that it goes to.
-pub(super) struct Accepting {
+pub(super) struct PendingPublish {
     channel: String,
     accepted: BoxFuture<'static, Result<Published, ErrorCode>>,
 }
@@ -30,8 +30,8 @@ pub(super) fn begin(
     node: &Arc<Node>,
     request: PublishRequest<'_>,
     body: &Bytes,
-) -> Result<Accepting, ApiError> {
-    let (kind, data) = Payload::of(request.data, &request.b64data)?.into_data(body);
+) -> Result<PendingPublish, ApiError> {
+    let (kind, data) = RequestPayload::of(request.data, &request.b64data)?.into_data(body);
     let key = request.key()?;
     let channel = request.address()?.into_owned();
     let publication = Publication {
@@ -43,12 +43,12 @@ pub(super) fn begin(
         ..Publication::default()
     };
     let accepted = node.publish(&channel, publication, request.skip_history.unwrap_or_default(), key);
-    Ok(Accepting { channel, accepted })
+    Ok(PendingPublish { channel, accepted })
 }
 
 /// Waits for the broker's answer.
-pub(super) async fn finish(node: &Node, accepting: Accepting) -> Result<PublishResult, ApiError> {
-    let Accepting { channel, accepted } = accepting;
+pub(super) async fn finish(node: &Node, accepting: PendingPublish) -> Result<PublishResult, ApiError> {
+    let PendingPublish { channel, accepted } = accepting;
     let Published { position, .. } = accepted.await.map_err(|error| explain(node, &channel, error))?;
     Ok(PublishResult { offset: position.offset, epoch: position.epoch.as_ref().to_owned() })
 }
@@ -59,8 +59,8 @@ pub(super) async fn begin_broadcast(
     node: &Arc<Node>,
     request: BroadcastRequest<'_>,
     body: &Bytes,
-) -> Result<Vec<Result<Accepting, ApiError>>, ApiError> {
-    let (kind, data) = Payload::of(request.data, &request.b64data)?.into_data(body);
+) -> Result<Vec<Result<PendingPublish, ApiError>>, ApiError> {
+    let (kind, data) = RequestPayload::of(request.data, &request.b64data)?.into_data(body);
     let key = request.key()?;
     let skip_history = request.skip_history.unwrap_or_default();
     let publication = Publication {
@@ -74,11 +74,11 @@ pub(super) async fn begin_broadcast(
     let publish = |channel: Result<Cow<'_, str>, ApiError>| {
         let channel = channel?.into_owned();
         let accepted = node.publish(&channel, publication.clone(), skip_history, key.clone());
-        Ok(Accepting { channel, accepted })
+        Ok(PendingPublish { channel, accepted })
     };
     let addresses = request.addresses()?;
     let mut accepting = Vec::with_capacity(addresses.len());
-    let mut pace = Pace::begin();
+    let mut pace = CallPace::begin();
     for channel in addresses {
         accepting.push(publish(channel));
         pace.pause().await;
@@ -89,10 +89,10 @@ pub(super) async fn begin_broadcast(
 /// Waits for the broker's answers.
 pub(super) async fn finish_broadcast(
     node: &Node,
-    accepting: Vec<Result<Accepting, ApiError>>,
+    accepting: Vec<Result<PendingPublish, ApiError>>,
 ) -> BroadcastResult {
     let mut responses = Vec::with_capacity(accepting.len());
-    let mut pace = Pace::begin();
+    let mut pace = CallPace::begin();
     // One after the other: the broker is at all of them already.
     for accepting in accepting {
         let result = async { finish(node, accepting?).await };

@@ -1,5 +1,5 @@
 //! What the reads of history and presence of one call may bring: one at a time, and so many bytes together, whether it is a
-//! call of one method or a batch of thousands. `docs/adr/0026`.
+//! call of one method or a batch of thousands. Decision record 26.
 
 use std::cell::Cell;
 
@@ -15,7 +15,7 @@ pub(super) struct ReadAllowance {
 }
 
 /// One read of the call; the next one begins when it is dropped.
-pub(super) struct ReadTurn<'a> {
+pub(super) struct AllowedRead<'a> {
     allowance: &'a ReadAllowance,
     _permit: SemaphorePermit<'a>,
 }
@@ -30,7 +30,7 @@ impl ReadAllowance {
     ///
     /// # Errors
     /// 106 where they have brought all that the call may bring.
-    pub(super) async fn begin(&self) -> Result<ReadTurn<'_>, ApiError> {
+    pub(super) async fn begin(&self) -> Result<AllowedRead<'_>, ApiError> {
         let permit = self.turn.acquire().await.map_err(|_| ErrorCode::INTERNAL)?;
         if self.left_bytes.get() == 0 {
             let sentence = format!(
@@ -39,11 +39,11 @@ impl ReadAllowance {
             );
             return Err(ApiError::new(ErrorCode::LIMIT_EXCEEDED, sentence));
         }
-        Ok(ReadTurn { allowance: self, _permit: permit })
+        Ok(AllowedRead { allowance: self, _permit: permit })
     }
 }
 
-impl ReadTurn<'_> {
+impl AllowedRead<'_> {
     /// Bytes that the read may bring.
     pub(super) fn left_bytes(&self) -> u64 {
         self.allowance.left_bytes.get()

@@ -1,4 +1,4 @@
-//! What backends ask for: the decoder of bodies, and the type of each request. `specs/http-api.md`, the table.
+//! What backends ask for: the decoder of bodies, and the type of each request. `docs/protocols/http.md` §5.
 //!
 //! Pure: no node, no server, so that it is fuzzed by itself. Unknown fields are refused with their name.
 
@@ -10,13 +10,15 @@ pub mod value;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use self::value::{List, Named};
+use self::value::{ListField, NamedCommand};
 pub use self::{
     channel::{
         ChannelRequest, ChannelsRequest, ConnectionsRequest, HISTORY_PAGE_MAX, HistoryRequest, InfoRequest,
         PAGE_MAX, PositionRequest, PresenceRequest, cursor_after,
     },
-    publish::{BroadcastRequest, IDEMPOTENCY_KEY_MAX_BYTES, LIST_MAX, Payload, PublishRequest, check_depth},
+    publish::{
+        BroadcastRequest, IDEMPOTENCY_KEY_MAX_BYTES, LIST_MAX, PublishRequest, RequestPayload, check_depth,
+    },
     session::{DisconnectRequest, DisconnectWith, RefreshRequest, SubscribeRequest, UnsubscribeRequest},
 };
 use crate::{
@@ -28,7 +30,7 @@ use crate::{
 pub const BATCH_MAX: usize = 10_000;
 
 /// A decoded request of one method.
-pub enum Command<'a> {
+pub enum ApiCommand<'a> {
     /// [`Method::Publish`].
     Publish(PublishRequest<'a>),
     /// [`Method::Broadcast`].
@@ -63,8 +65,8 @@ pub enum Command<'a> {
 pub struct BatchRequest<'a> {
     /// The commands, each an object with one method.
     #[serde(borrow)]
-    #[schema(value_type = Vec<Named<'static>>, max_items = 10_000)]
-    pub commands: List<Named<'a>, BATCH_MAX>,
+    #[schema(value_type = Vec<NamedCommand<'static>>, max_items = 10_000)]
+    pub commands: ListField<NamedCommand<'a>, BATCH_MAX>,
     /// Whether commands may be carried out at the same time. Publications of one channel keep their order either way.
     #[serde(default)]
     #[schema(value_type = bool)]
@@ -72,26 +74,26 @@ pub struct BatchRequest<'a> {
 }
 
 /// Decodes the request of a method. An empty body is that of an empty object.
-pub fn decode(method: Method, body: &[u8]) -> Result<Command<'_>, ApiError> {
+pub fn decode(method: Method, body: &[u8]) -> Result<ApiCommand<'_>, ApiError> {
     Ok(match method {
-        Method::Publish => Command::Publish(object(body)?),
-        Method::Broadcast => Command::Broadcast(object(body)?),
-        Method::Subscribe => Command::Subscribe(object(body)?),
-        Method::Unsubscribe => Command::Unsubscribe(object(body)?),
-        Method::Disconnect => Command::Disconnect(object(body)?),
-        Method::Refresh => Command::Refresh(object(body)?),
-        Method::Presence => Command::Presence(object(body)?),
-        Method::PresenceStats => Command::PresenceStats(object(body)?),
-        Method::History => Command::History(object(body)?),
-        Method::HistoryRemove => Command::HistoryRemove(object(body)?),
-        Method::Channels => Command::Channels(object(body)?),
-        Method::Connections => Command::Connections(object(body)?),
-        Method::Info => Command::Info(object(body)?),
+        Method::Publish => ApiCommand::Publish(object(body)?),
+        Method::Broadcast => ApiCommand::Broadcast(object(body)?),
+        Method::Subscribe => ApiCommand::Subscribe(object(body)?),
+        Method::Unsubscribe => ApiCommand::Unsubscribe(object(body)?),
+        Method::Disconnect => ApiCommand::Disconnect(object(body)?),
+        Method::Refresh => ApiCommand::Refresh(object(body)?),
+        Method::Presence => ApiCommand::Presence(object(body)?),
+        Method::PresenceStats => ApiCommand::PresenceStats(object(body)?),
+        Method::History => ApiCommand::History(object(body)?),
+        Method::HistoryRemove => ApiCommand::HistoryRemove(object(body)?),
+        Method::Channels => ApiCommand::Channels(object(body)?),
+        Method::Connections => ApiCommand::Connections(object(body)?),
+        Method::Info => ApiCommand::Info(object(body)?),
     })
 }
 
 /// Decodes one command of a batch.
-pub fn decode_named<'a>(named: &Named<'a>) -> Result<Command<'a>, ApiError> {
+pub fn decode_named<'a>(named: &NamedCommand<'a>) -> Result<ApiCommand<'a>, ApiError> {
     let method = Method::of(&named.method).ok_or_else(|| unknown_method(&named.method))?;
     decode(method, named.params.get().as_bytes())
 }

@@ -14,7 +14,7 @@ use crate::{
             DisconnectRequest, RefreshRequest, SubscribeRequest, UnsubscribeRequest, check_depth, value::Json,
         },
     },
-    hub::control::Control,
+    hub::session_command::SessionCommand,
     node::Node,
     session::ServerSubscribe,
 };
@@ -31,7 +31,7 @@ pub(super) async fn subscribe(
         data: json("data", request.data)?,
         recover: request.recover_since.as_ref().map(|since| since.position()),
     };
-    order(node, Control::Subscribe(target, subscribe)).await
+    command(node, SessionCommand::Subscribe(target, subscribe)).await
 }
 
 pub(super) async fn unsubscribe(
@@ -40,7 +40,7 @@ pub(super) async fn unsubscribe(
 ) -> Result<EmptyResult, ApiError> {
     let target = request.target()?;
     options(node, &request.channel)?;
-    order(node, Control::Unsubscribe(target, request.channel.to_string())).await
+    command(node, SessionCommand::Unsubscribe(target, request.channel.to_string())).await
 }
 
 pub(super) async fn disconnect(
@@ -49,17 +49,18 @@ pub(super) async fn disconnect(
 ) -> Result<EmptyResult, ApiError> {
     let target = request.target()?;
     let spared = request.whitelist.iter().map(|client| client.to_string()).collect();
-    order(node, Control::Disconnect(target, request.disconnect()?, spared)).await
+    command(node, SessionCommand::Disconnect(target, request.disconnect()?, spared)).await
 }
 
 pub(super) async fn refresh(node: &Arc<Node>, request: RefreshRequest<'_>) -> Result<EmptyResult, ApiError> {
     let target = request.target()?;
     let expire_at = request.expire_at.filter(|at| *at != 0);
-    order(node, Control::Refresh { target, expired: request.expired.unwrap_or_default(), expire_at }).await
+    command(node, SessionCommand::Refresh { target, expired: request.expired.unwrap_or_default(), expire_at })
+        .await
 }
 
-async fn order(node: &Arc<Node>, control: Control) -> Result<EmptyResult, ApiError> {
-    node.order(control).await?;
+async fn command(node: &Arc<Node>, command: SessionCommand) -> Result<EmptyResult, ApiError> {
+    node.send_command(command).await?;
     Ok(EmptyResult {})
 }
 

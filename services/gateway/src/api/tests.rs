@@ -5,7 +5,6 @@
 mod batch;
 mod broker;
 mod channel;
-mod door;
 mod error_mode;
 mod hostile;
 mod openapi;
@@ -13,6 +12,7 @@ mod overview;
 mod pace;
 mod publish;
 mod sessions;
+mod transport_errors;
 
 use std::{rc::Rc, sync::Arc};
 

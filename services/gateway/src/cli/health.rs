@@ -1,6 +1,6 @@
 //! `gorani health`: asks the node of this machine how it is. For the health checks of containers, which hold no HTTP client.
 //!
-//! It reads the same settings as `gorani serve`, so it knows the address and the certificate. `specs/http-api.md`, health.
+//! It reads the same settings as `gorani serve`, so it knows the address and the certificate. `docs/protocols/http.md` §6.
 
 use std::{
     io::{self, Read, Write},
@@ -23,8 +23,8 @@ pub struct HealthArguments {
     #[command(flatten)]
     file: ConfigFile,
     /// What to ask.
-    #[arg(value_enum, default_value_t = Question::Ready)]
-    question: Question,
+    #[arg(value_enum, default_value_t = HealthQuery::Ready)]
+    question: HealthQuery,
     /// How long to wait for the answer.
     #[arg(long, default_value = "3s", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -32,14 +32,14 @@ pub struct HealthArguments {
 
 /// What can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Question {
+enum HealthQuery {
     /// Does the process run? If not, restart it.
     Live,
     /// Would it deliver right now? If not, send it nobody.
     Ready,
 }
 
-impl Question {
+impl HealthQuery {
     const fn path(self) -> &'static str {
         match self {
             Self::Live => "/health/live",
@@ -73,7 +73,7 @@ impl HealthArguments {
     }
 }
 
-fn ask(settings: &HttpSettings, question: Question, timeout: Duration) -> Result<String, Unhealthy> {
+fn ask(settings: &HttpSettings, question: HealthQuery, timeout: Duration) -> Result<String, Unhealthy> {
     let address = reachable(settings.address)?;
     let give_up = Instant::now() + timeout;
     let failed = |error| Unhealthy::NoAnswer(address, error);
@@ -109,7 +109,7 @@ fn reachable(mut address: SocketAddr) -> Result<SocketAddr, Unhealthy> {
 }
 
 /// One request, and all that is answered until the node closes.
-fn exchange(mut io: impl Read + Write, question: Question) -> io::Result<String> {
+fn exchange(mut io: impl Read + Write, question: HealthQuery) -> io::Result<String> {
     let path = question.path();
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     io.write_all(request.as_bytes())?;
@@ -171,7 +171,7 @@ mod tests {
             stream.write_all(answer.as_bytes()).unwrap();
             String::from_utf8_lossy(request.get(..read).unwrap()).into_owned()
         });
-        let result = ask(&HttpSettings { address, ..HttpSettings::default() }, Question::Live, SOON);
+        let result = ask(&HttpSettings { address, ..HttpSettings::default() }, HealthQuery::Live, SOON);
         assert!(server.join().unwrap().starts_with("GET /health/live HTTP/1.1\r\n"));
         result
     }
@@ -190,7 +190,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let settings = HttpSettings { address: listener.local_addr().unwrap(), ..HttpSettings::default() };
         let started = Instant::now();
-        let result = ask(&settings, Question::Ready, Duration::from_millis(100));
+        let result = ask(&settings, HealthQuery::Ready, Duration::from_millis(100));
         assert!(matches!(result, Err(Unhealthy::NoAnswer(..))));
         assert!(started.elapsed() < SOON);
     }

@@ -15,17 +15,17 @@ use crate::{
 pub const BROADCAST_PATH: &str = "/broadcast";
 
 /// All sessions by id, on whatever worker. Bounded by the node's places.
-type Room = Arc<Mutex<HashMap<String, SessionHandle>>>;
+type BroadcastRoom = Arc<Mutex<HashMap<String, SessionHandle>>>;
 
 /// One session of the room.
 pub struct Broadcast {
-    room: Room,
+    room: BroadcastRoom,
 }
 
 impl Broadcast {
     /// As it is served.
     pub fn registration(sockjs: SockJs) -> HandlerRegistration<Self> {
-        let room = Room::default();
+        let room = BroadcastRoom::default();
         HandlerRegistration::new(move || Self { room: room.clone() }).name("broadcast").sockjs(sockjs)
     }
 }

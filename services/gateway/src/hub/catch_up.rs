@@ -1,17 +1,17 @@
 //! After a gap: reads what was missed from history, and hands it to the hub before anything newer.
 //!
-//! One read for all subscribers of the channel on this node ([`crate::hub::reads`]); newer events wait meanwhile. Design §5.
+//! One read for all subscribers of the channel on this node ([`crate::hub::reads`]); newer events wait meanwhile. `docs/architecture.md` §5.4.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use gorani_broker::{BrokerError, Event, HistoryPage, HistoryQuery, Position, Publication};
+use gorani_broker::{BrokerError, ChannelEvent, HistoryPage, HistoryQuery, Position, Publication};
 use rand::RngExt as _;
 use tokio::time::Instant;
 
 use crate::hub::{
-    channel::{Mark, Missed, Missing},
+    channel::{CatchUpResult, Fingerprint, MissingRange},
+    history_reads::{HistoryRead, ReadVersion},
     read_budget::ReadSource,
-    reads::{HistoryRead, Moment},
     subscription::is_same_epoch,
     worker::Worker,
 };
@@ -28,11 +28,16 @@ const LAST_PAUSE: Duration = Duration::from_secs(1);
 impl Worker {
     /// Reads the publications of a channel that are missing and delivers them. They were published before `moment`; whatever was
     /// after it reaches the inbox.
-    pub(super) fn catch_up(self: &Rc<Self>, channel: Arc<str>, missing: Missing, mut moment: Moment) {
+    pub(super) fn catch_up(
+        self: &Rc<Self>,
+        channel: Arc<str>,
+        missing: MissingRange,
+        mut moment: ReadVersion,
+    ) {
         let worker = Rc::clone(self);
         actix_rt::spawn(async move {
             let mut next = Some(missing);
-            while let Some(Missing { after, read }) = next {
+            while let Some(MissingRange { after, read }) = next {
                 let missed = worker.read_after(&channel, after, moment).await;
                 worker.metrics.catch_ups.inc();
                 next = worker.hub_mut().caught_up(&channel, read, missed);
@@ -46,12 +51,17 @@ impl Worker {
     ///
     /// Begins with the publication that was delivered last, to see that it is still there: a failover may have forgotten it,
     /// and given its offset to another one. Then the epoch is ended, so that everybody learns that it is another stream.
-    async fn read_after(&self, channel: &Arc<str>, position: Position, moment: Moment) -> Option<Missed> {
-        let mark = self.hub().mark(channel, &position);
+    async fn read_after(
+        &self,
+        channel: &Arc<str>,
+        position: Position,
+        moment: ReadVersion,
+    ) -> Option<CatchUpResult> {
+        let fingerprint = self.hub().fingerprint(channel, &position);
         let mut missed = Vec::new();
         let mut epoch = position.epoch.clone();
         let mut offset = position.offset;
-        let mut since = offset.saturating_sub(mark.is_some().into());
+        let mut since = offset.saturating_sub(fingerprint.is_some().into());
         loop {
             let page = self.read_page(channel, since, moment).await?;
             if !page.continues(&position) {
@@ -63,12 +73,12 @@ impl Worker {
                 missed.clear();
                 if offset > position.offset {
                     offset = position.offset;
-                    since = offset.saturating_sub(mark.is_some().into());
+                    since = offset.saturating_sub(fingerprint.is_some().into());
                     continue;
                 }
             }
             let is_other = |publication: &Arc<Publication>| {
-                publication.offset == position.offset && mark != Some(Mark::of(publication))
+                publication.offset == position.offset && fingerprint != Some(Fingerprint::of(publication))
             };
             if page.top.offset < offset || page.publications.first().is_some_and(is_other) {
                 self.renew(channel, &page.top.epoch).await;
@@ -79,10 +89,10 @@ impl Worker {
                     return None;
                 }
                 offset = publication.offset;
-                missed.push(Event::Publication(publication.clone()));
+                missed.push(ChannelEvent::Publication(publication.clone()));
             }
             if offset >= page.top.offset {
-                return Some(Missed { events: missed, epoch, ancestors: page.ancestors.clone() });
+                return Some(CatchUpResult { events: missed, epoch, ancestors: page.ancestors.clone() });
             }
             if page.publications.len() < PAGE as usize && !page.truncated {
                 // The page was short of the top: what is missing has left the history already.
@@ -95,19 +105,24 @@ impl Worker {
     /// Ends an epoch whose stream has gone back. Clients that come back must not be told before that all is well.
     async fn renew(&self, channel: &Arc<str>, epoch: &str) {
         tracing::warn!(%channel, "the broker has forgotten publications that it had accepted: a new epoch begins");
-        let mut patience = Patience::new();
+        let mut retry_policy = RetryPolicy::new();
         while let Err(error) = self.broker.renew(channel, epoch).await {
-            if !patience.again_after(&error).await {
+            if !retry_policy.again_after(&error).await {
                 return tracing::warn!(%channel, %error, "a new epoch could not be begun");
             }
         }
     }
 
     /// One read. While the broker cannot be reached it is tried again, as after a loss of its connection, when all channels
-    /// are read at once; what is published meanwhile waits. `None` when nobody here wants the channel any more, or patience
+    /// are read at once; what is published meanwhile waits. `None` when nobody here wants the channel any more, or retry policy
     /// is at its end.
-    async fn read_page(&self, channel: &Arc<str>, since: u64, moment: Moment) -> Option<Arc<HistoryPage>> {
-        let mut patience = Patience::new();
+    async fn read_page(
+        &self,
+        channel: &Arc<str>,
+        since: u64,
+        moment: ReadVersion,
+    ) -> Option<Arc<HistoryPage>> {
+        let mut retry_policy = RetryPolicy::new();
         loop {
             let retention = self.hub().retention(channel)?;
             let query = HistoryQuery { limit: PAGE, since: Some(since), ..HistoryQuery::default() };
@@ -115,7 +130,7 @@ impl Worker {
             match self.reads.read(read, retention, moment).await {
                 Ok(page) => return Some(page),
                 Err(error) => {
-                    if !patience.again_after(&error).await {
+                    if !retry_policy.again_after(&error).await {
                         tracing::warn!(%channel, %error, "missed publications could not be read");
                         return None;
                     }
@@ -126,12 +141,12 @@ impl Worker {
 }
 
 /// How often a broker that cannot be reached is asked again.
-struct Patience {
+struct RetryPolicy {
     give_up: Instant,
     pause: Duration,
 }
 
-impl Patience {
+impl RetryPolicy {
     fn new() -> Self {
         Self { give_up: Instant::now() + PATIENCE, pause: FIRST_PAUSE }
     }

@@ -2,24 +2,24 @@
 //!
 //! Order and completeness are decided here: an event that is older than the channel's position is a duplicate, one
 //! that skips ahead opens a gap that must be read from history before anything newer is delivered.
-//! `specs/client-protocol.md`, "Recovery".
+//! `docs/protocols/client.md` §6.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
-use gorani_broker::{Event, Position, Publication, Retention};
+use gorani_broker::{ChannelEvent, Position, Publication, Retention};
 use indexmap::IndexMap;
 
 use crate::{
     hub::{
-        fanout::{Encoder, EncodingId, Span},
-        roster::SessionKey,
-        subscription::{HELD_BACK_EVENTS, Lost, Subscription, is_same_epoch},
+        fanout::{Encoder, EncodingId, EventBatch},
+        registry::SessionKey,
+        subscription::{HELD_BACK_EVENTS, PositionLost, Subscription, is_same_epoch},
     },
     outbox::Outbox,
-    session::{EndedEpoch, SubscribeRequest, stomp::view::View},
+    session::{EndedEpoch, SubscribeParams, stomp::message_headers::MessageHeaders},
 };
 
 /// A channel with at least one subscription on this worker.
@@ -30,7 +30,7 @@ pub(super) struct Channel {
     /// The newest publication delivered; absent until it is known.
     position: Option<Position>,
     /// What was delivered at that position; absent where the position is only known from a read.
-    mark: Option<Mark>,
+    fingerprint: Option<Fingerprint>,
     /// A read of history that newer events wait for.
     catching_up: Option<CatchingUp>,
     /// Gaps that were told so far.
@@ -41,7 +41,7 @@ pub(super) struct Channel {
     /// Sessions that lost their place and must be told.
     lost: Vec<SessionKey>,
     /// Sessions that went over to another epoch and must be told.
-    moved: Option<Box<Moved>>,
+    moved: Option<Box<EpochChange>>,
 }
 
 /// A place in the worker's inbox, from which on a channel's events count.
@@ -57,12 +57,12 @@ struct CatchingUp {
     /// Gaps that were told before the read began: what a later one lost may not be in it.
     gaps: u64,
     /// Events that came meanwhile.
-    waiting: Vec<Event>,
+    waiting: Vec<ChannelEvent>,
 }
 
 /// What is missing, and has to be read from history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Missing {
+pub(super) struct MissingRange {
     /// The last publication that was delivered.
     pub(super) after: Position,
     /// Names the read, for [`Channel::caught_up`].
@@ -70,20 +70,20 @@ pub(super) struct Missing {
 }
 
 /// An epoch that ended, and the sessions that went over to the next one.
-pub(super) type Moved = (EndedEpoch, Vec<SessionKey>);
+pub(super) type EpochChange = (EndedEpoch, Vec<SessionKey>);
 
 /// The result of a read of history after a position.
 #[derive(Debug)]
-pub(super) struct Missed {
+pub(super) struct CatchUpResult {
     /// Publications without a hole.
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<ChannelEvent>,
     /// The stream's epoch of now.
     pub(super) epoch: Arc<str>,
     /// Those before it, as in [`gorani_broker::HistoryPage`].
     pub(super) ancestors: Vec<Position>,
 }
 
-impl Missed {
+impl CatchUpResult {
     /// The last offset that an earlier epoch has in common with the one of now.
     fn shared_with(&self, epoch: &Arc<str>) -> Option<u64> {
         self.ancestors.iter().find(|shared| is_same_epoch(&shared.epoch, epoch)).map(|shared| shared.offset)
@@ -97,19 +97,19 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 /// By what a publication is known again. One that took the place of another, after a failover that forgot the first, was
 /// accepted at another time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mark {
+pub(super) struct Fingerprint {
     time_ms: u64,
     bytes: usize,
 }
 
-impl Mark {
+impl Fingerprint {
     pub(super) fn of(publication: &Publication) -> Self {
         Self { time_ms: publication.time_ms, bytes: publication.data.len() }
     }
 }
 
 /// Where a publication stands against the channel's position.
-enum Place {
+enum OffsetOrder {
     Next,
     Old,
     NewEpoch,
@@ -123,7 +123,7 @@ impl Channel {
             retention,
             subscriptions: IndexMap::new(),
             position: None,
-            mark: None,
+            fingerprint: None,
             catching_up: None,
             gaps: 0,
             begins_at: None,
@@ -141,8 +141,8 @@ impl Channel {
     }
 
     /// What was delivered at a position, if the channel stands there.
-    pub(super) fn mark(&self, position: &Position) -> Option<Mark> {
-        self.mark.filter(|_| self.position.as_ref() == Some(position))
+    pub(super) fn fingerprint(&self, position: &Position) -> Option<Fingerprint> {
+        self.fingerprint.filter(|_| self.position.as_ref() == Some(position))
     }
 
     /// Gaps that were told so far: who reads history before it has a place compares.
@@ -156,15 +156,20 @@ impl Channel {
         key: SessionKey,
         outbox: Outbox,
         encoding: EncodingId,
-        request: &SubscribeRequest,
+        request: &SubscribeParams,
     ) {
         self.retention = request.retention;
         self.subscriptions.insert(key, Subscription::new(outbox, encoding, request));
     }
 
-    pub(super) fn show(&mut self, key: SessionKey, view: &Arc<View>, encoder: &mut Encoder) {
+    pub(super) fn set_headers(
+        &mut self,
+        key: SessionKey,
+        headers: &Arc<MessageHeaders>,
+        encoder: &mut Encoder,
+    ) {
         if let Some(subscription) = self.subscriptions.get_mut(&key) {
-            subscription.show(view, encoder);
+            subscription.set_headers(headers, encoder);
         }
     }
 
@@ -180,7 +185,7 @@ impl Channel {
     }
 
     /// Sessions that went over to another epoch since the last call.
-    pub(super) fn take_moved(&mut self) -> Option<Moved> {
+    pub(super) fn take_moved(&mut self) -> Option<EpochChange> {
         self.moved.take().map(|moved| *moved)
     }
 
@@ -198,7 +203,7 @@ impl Channel {
     /// Ends the holding back of a subscription.
     pub(super) fn release(&mut self, key: SessionKey, encoder: &mut Encoder) {
         let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
-        if subscription.release(&self.name, encoder) == Err(Lost) && subscription.break_off() {
+        if subscription.release(&self.name, encoder) == Err(PositionLost) && subscription.end() {
             self.lost.push(key);
         }
     }
@@ -218,7 +223,11 @@ impl Channel {
 
     /// Delivers events in order. Returns what must be read from history, if there is a gap; what comes after the gap waits for
     /// [`Channel::caught_up`].
-    pub(super) fn deliver(&mut self, events: Vec<Event>, encoder: &mut Encoder) -> Option<Missing> {
+    pub(super) fn deliver(
+        &mut self,
+        events: Vec<ChannelEvent>,
+        encoder: &mut Encoder,
+    ) -> Option<MissingRange> {
         if self.begins_at.is_some() {
             return None;
         }
@@ -231,23 +240,28 @@ impl Channel {
     }
 
     /// `asks`: history is asked what became of the stream where a publication has another epoch; else it is taken as a new one.
-    fn deliver_in_order(&mut self, events: Vec<Event>, encoder: &mut Encoder, asks: bool) -> Option<Missing> {
-        let mut ready: Vec<Event> = Vec::with_capacity(events.len());
+    fn deliver_in_order(
+        &mut self,
+        events: Vec<ChannelEvent>,
+        encoder: &mut Encoder,
+        asks: bool,
+    ) -> Option<MissingRange> {
+        let mut ready: Vec<ChannelEvent> = Vec::with_capacity(events.len());
         let mut events = events.into_iter();
         while let Some(event) = events.next() {
             let place = match &event {
-                Event::Publication(publication) => self.place(publication, asks),
-                Event::Join(_) | Event::Leave(_) => Place::Next,
+                ChannelEvent::Publication(publication) => self.offset_order(publication, asks),
+                ChannelEvent::Join(_) | ChannelEvent::Leave(_) => OffsetOrder::Next,
             };
             match place {
-                Place::Next => ready.push(event),
-                Place::Old => {}
-                Place::NewEpoch => {
+                OffsetOrder::Next => ready.push(event),
+                OffsetOrder::Old => {}
+                OffsetOrder::NewEpoch => {
                     self.fan_out(&ready, encoder);
                     ready = vec![event];
                     self.lose(Subscription::is_positioned);
                 }
-                Place::Skips(position) => {
+                OffsetOrder::Skips(position) => {
                     self.fan_out(&ready, encoder);
                     return Some(
                         self.begin_catching_up(position, std::iter::once(event).chain(events).collect()),
@@ -260,7 +274,7 @@ impl Channel {
     }
 
     /// Something may be missing from here on. Returns what must be read from history.
-    pub(super) fn gap(&mut self) -> Option<Missing> {
+    pub(super) fn gap(&mut self) -> Option<MissingRange> {
         self.gaps += 1;
         if self.catching_up.is_some() {
             // The read under way may have been too early for this gap: when it ends there is another.
@@ -270,18 +284,21 @@ impl Channel {
             self.lose(|_| true);
             return None;
         }
-        let oldest =
-            self.subscriptions.values().filter_map(Subscription::told).min_by_key(|told| told.offset);
+        let oldest = self
+            .subscriptions
+            .values()
+            .filter_map(Subscription::last_delivered)
+            .min_by_key(|told| told.offset);
         let position = self.position.as_ref().or(oldest)?.clone();
         Some(self.begin_catching_up(position, Vec::new()))
     }
 
-    fn begin_catching_up(&mut self, after: Position, waiting: Vec<Event>) -> Missing {
+    fn begin_catching_up(&mut self, after: Position, waiting: Vec<ChannelEvent>) -> MissingRange {
         // Joins and leaves that were lost are in no history: who is told of them comes back and looks who is there.
-        self.lose(Subscription::is_told_of_members);
+        self.lose(Subscription::receives_join_leave);
         let read = NEXT.fetch_add(1, Ordering::Relaxed);
         self.catching_up = Some(CatchingUp { read, after: after.clone(), gaps: self.gaps, waiting });
-        Missing { after, read }
+        MissingRange { after, read }
     }
 
     /// A read of history has ended. `missed` is what follows the position; `None` if it could not be had: those who track their position are told, the others go on with what there is. Returns what must be read then,
@@ -289,22 +306,22 @@ impl Channel {
     pub(super) fn caught_up(
         &mut self,
         read: u64,
-        missed: Option<Missed>,
+        missed: Option<CatchUpResult>,
         encoder: &mut Encoder,
-    ) -> Option<Missing> {
+    ) -> Option<MissingRange> {
         let CatchingUp { mut after, gaps, mut waiting, .. } =
             self.catching_up.take_if(|under_way| under_way.read == read)?;
         let Some(missed) = missed else {
             self.lose(Subscription::is_positioned);
-            (self.position, self.mark) = (None, None);
+            (self.position, self.fingerprint) = (None, None);
             return self.deliver_in_order(waiting, encoder, false);
         };
         if let Some(shared) = missed.shared_with(&after.epoch) {
-            self.go_over(&after.epoch, &missed.epoch, shared);
+            self.change_epoch(&after.epoch, &missed.epoch, shared);
             after.epoch = missed.epoch.clone();
         }
         // What came in an earlier epoch is forgotten, or among what was read.
-        let is_old = |event: &Event| matches!(event, Event::Publication(of) if missed.shared_with(&of.epoch).is_some());
+        let is_old = |event: &ChannelEvent| matches!(event, ChannelEvent::Publication(of) if missed.shared_with(&of.epoch).is_some());
         waiting.retain(|event| !is_old(event));
         let missing = self.deliver(missed.events, encoder);
         if let (Some(missing), Some(catching_up)) = (missing, &mut self.catching_up) {
@@ -319,16 +336,16 @@ impl Channel {
     }
 
     /// The stream goes on in another epoch, which is the same up to an offset: so do those that have not come further.
-    fn go_over(&mut self, old: &Arc<str>, epoch: &Arc<str>, shared: u64) {
+    fn change_epoch(&mut self, old: &Arc<str>, epoch: &Arc<str>, shared: u64) {
         if let Some(position) = self.position.as_mut().filter(|position| is_same_epoch(&position.epoch, old))
         {
             position.epoch = epoch.clone();
         }
         let mut moved = Vec::new();
         for (key, subscription) in &mut self.subscriptions {
-            match subscription.go_over(old, epoch, shared) {
+            match subscription.change_epoch(old, epoch, shared) {
                 Ok(true) => moved.push(*key),
-                Err(Lost) if subscription.break_off() => self.lost.push(*key),
+                Err(PositionLost) if subscription.end() => self.lost.push(*key),
                 _ => {}
             }
         }
@@ -339,45 +356,45 @@ impl Channel {
     /// Breaks off the subscriptions that `which` names.
     fn lose(&mut self, which: impl Fn(&Subscription) -> bool) {
         for (key, subscription) in &mut self.subscriptions {
-            if which(subscription) && subscription.break_off() {
+            if which(subscription) && subscription.end() {
                 self.lost.push(*key);
             }
         }
     }
 
     /// Where a publication stands; the channel's position moves on with it if it is next.
-    fn place(&mut self, publication: &Publication, asks: bool) -> Place {
+    fn offset_order(&mut self, publication: &Publication, asks: bool) -> OffsetOrder {
         if publication.offset == 0 {
-            return Place::Next;
+            return OffsetOrder::Next;
         }
         let place = match &self.position {
-            None => Place::Next,
+            None => OffsetOrder::Next,
             Some(position) if !is_same_epoch(&position.epoch, &publication.epoch) => {
                 if asks {
-                    return Place::Skips(position.clone());
+                    return OffsetOrder::Skips(position.clone());
                 }
-                Place::NewEpoch
+                OffsetOrder::NewEpoch
             }
-            Some(position) if publication.offset <= position.offset => return Place::Old,
-            Some(position) if publication.offset == position.offset + 1 => Place::Next,
-            Some(position) => return Place::Skips(position.clone()),
+            Some(position) if publication.offset <= position.offset => return OffsetOrder::Old,
+            Some(position) if publication.offset == position.offset + 1 => OffsetOrder::Next,
+            Some(position) => return OffsetOrder::Skips(position.clone()),
         };
         self.position = Some(Position { offset: publication.offset, epoch: publication.epoch.clone() });
-        self.mark = Some(Mark::of(publication));
+        self.fingerprint = Some(Fingerprint::of(publication));
         place
     }
 
     /// Delivers events that are in order, in runs that all subscriptions of an encoding share.
-    fn fan_out(&mut self, events: &[Event], encoder: &mut Encoder) {
+    fn fan_out(&mut self, events: &[ChannelEvent], encoder: &mut Encoder) {
         let mut rest = events;
         while !rest.is_empty() {
-            let (run, others) = rest.split_at(Span::length(rest));
+            let (run, others) = rest.split_at(EventBatch::length(rest));
             rest = others;
-            let span = Span::of(run);
+            let batch = EventBatch::of(run);
             encoder.begin();
             for (key, subscription) in &mut self.subscriptions {
-                if subscription.take_run(&self.name, run, &span, encoder) == Err(Lost)
-                    && subscription.break_off()
+                if subscription.take_run(&self.name, run, &batch, encoder) == Err(PositionLost)
+                    && subscription.end()
                 {
                     self.lost.push(*key);
                 }

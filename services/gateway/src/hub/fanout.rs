@@ -1,6 +1,6 @@
 //! Fan-out: events are encoded once for each distinct encoding, and the ready bytes are shared by every subscriber.
 //!
-//! Between a channel's run of events and the outboxes. Design §3.
+//! Between a channel's run of events and the outboxes. `docs/architecture.md` §3.4.
 //!
 //! - [`encoding`]: what distinguishes them. - [`intern`]: encodings under small numbers. - [`message`]: the frames of STOMP,
 //!   shared but for their ids. - [`deflate`]: compressors.
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::{Bytes, BytesMut};
-use gorani_broker::Event;
+use gorani_broker::ChannelEvent;
 use gorani_protocol::{
     client::{bare, push},
     sockjs, sse,
@@ -25,7 +25,7 @@ pub use self::encoding::{Encoding, Framing, Protocol};
 use self::{
     deflate::Deflaters,
     intern::Interner,
-    message::{Copy, MessageFrames},
+    message::{MessageFrames, SubscriptionCopy},
 };
 use crate::{
     hub::subscription::follows,
@@ -34,13 +34,13 @@ use crate::{
         MessageKind,
         client::views::{info_view, publication_view},
         position,
-        stomp::view::View,
+        stomp::message_headers::MessageHeaders,
     },
 };
 
 /// A run of events that belong together: publications that follow each other without a gap and exclude nobody, one
 /// publication that excludes somebody, or joins and leaves.
-pub(super) struct Span<'a> {
+pub(super) struct EventBatch<'a> {
     /// Offsets of the first and the last publication and their epoch; absent where there are no offsets.
     pub(super) offsets: Option<(u64, u64, &'a Arc<str>)>,
     /// Client that must not get it; empty for nobody.
@@ -49,11 +49,11 @@ pub(super) struct Span<'a> {
     pub(super) is_presence: bool,
 }
 
-impl<'a> Span<'a> {
+impl<'a> EventBatch<'a> {
     /// Describes a run, as cut by [`Span::length`].
-    pub(super) fn of(run: &'a [Event]) -> Self {
+    pub(super) fn of(run: &'a [ChannelEvent]) -> Self {
         match (run.first(), run.last()) {
-            (Some(Event::Publication(first)), Some(Event::Publication(last))) => Self {
+            (Some(ChannelEvent::Publication(first)), Some(ChannelEvent::Publication(last))) => Self {
                 offsets: (first.offset > 0).then_some((first.offset, last.offset, &first.epoch)),
                 excluded: &first.exclude_client,
                 is_presence: false,
@@ -63,12 +63,12 @@ impl<'a> Span<'a> {
     }
 
     /// Length of the run at the head of `events`, at least 1.
-    pub(super) fn length(events: &[Event]) -> usize {
-        let joined = |pair: &[Event]| match pair {
-            [Event::Publication(one), Event::Publication(two)] => {
+    pub(super) fn length(events: &[ChannelEvent]) -> usize {
+        let joined = |pair: &[ChannelEvent]| match pair {
+            [ChannelEvent::Publication(one), ChannelEvent::Publication(two)] => {
                 one.exclude_client.is_empty() && two.exclude_client.is_empty() && follows(one, two)
             }
-            [Event::Publication(_), _] | [_, Event::Publication(_)] => false,
+            [ChannelEvent::Publication(_), _] | [_, ChannelEvent::Publication(_)] => false,
             _ => true,
         };
         1 + events.windows(2).take_while(|pair| joined(pair)).count()
@@ -84,7 +84,7 @@ struct Prepared {
     /// What the current run became.
     ready: Option<Bytes>,
     /// Of STOMP: the subscriptions to which a message is shown.
-    copies: Box<[Copy]>,
+    copies: Box<[SubscriptionCopy]>,
 }
 
 /// Turns runs of events, and messages of one session, into ready bytes.
@@ -112,7 +112,7 @@ impl Encoder {
         let frames = &mut self.frames;
         EncodingId(self.encodings.acquire(encoding, || {
             let copies = match &encoding.protocol {
-                Protocol::Stomp(view) => frames.acquire(view, encoding.framing),
+                Protocol::Stomp(headers) => frames.acquire(headers, encoding.framing),
                 _ => Box::default(),
             };
             Prepared { ready: None, copies }
@@ -126,9 +126,10 @@ impl Encoder {
         }
     }
 
-    /// The number of the encoding that shows a view in place of another one, for the same subscription.
-    pub(super) fn show(&mut self, id: EncodingId, view: &Arc<View>) -> EncodingId {
-        let Some(encoding) = self.encodings.key(id.0).map(|encoding| encoding.showing(Some(view))) else {
+    /// The number of the encoding that shows a headers in place of another one, for the same subscription.
+    pub(super) fn set_headers(&mut self, id: EncodingId, headers: &Arc<MessageHeaders>) -> EncodingId {
+        let Some(encoding) = self.encodings.key(id.0).map(|encoding| encoding.with_headers(Some(headers)))
+        else {
             return id;
         };
         let shown = self.acquire(&encoding);
@@ -148,14 +149,14 @@ impl Encoder {
 
     /// Puts the current run into an outbox; its bytes in this encoding are made on first use. An overflow wakes the
     /// connection's actor, which ends it as a slow consumer.
-    pub(super) fn deliver(&mut self, id: EncodingId, channel: &str, run: &[Event], outbox: &Outbox) {
+    pub(super) fn deliver(&mut self, id: EncodingId, channel: &str, run: &[ChannelEvent], outbox: &Outbox) {
         match self.encodings.get(id.0) {
             Some((Prepared { ready: Some(bytes), .. }, _)) => _ = outbox.push(bytes.clone()),
             _ => self.deliver_new(id, channel, run, outbox),
         }
     }
 
-    fn deliver_new(&mut self, id: EncodingId, channel: &str, run: &[Event], outbox: &Outbox) {
+    fn deliver_new(&mut self, id: EncodingId, channel: &str, run: &[ChannelEvent], outbox: &Outbox) {
         let Some((prepared, users)) = self.encodings.get(id.0) else { return };
         let Some(encoding) = self.encodings.key(id.0) else { return };
         let bytes = if let Protocol::Stomp(_) = encoding.protocol {
@@ -181,7 +182,7 @@ impl Encoder {
     }
 
     /// The bytes of events for one session. A session of STOMP shows nothing without its subscriptions.
-    pub(super) fn encode(&mut self, encoding: &Encoding, channel: &str, run: &[Event]) -> Bytes {
+    pub(super) fn encode(&mut self, encoding: &Encoding, channel: &str, run: &[ChannelEvent]) -> Bytes {
         let mut out = BytesMut::new();
         let mut message = std::mem::take(&mut self.message);
         if !matches!(encoding.protocol, Protocol::Stomp(_)) {
@@ -218,7 +219,7 @@ impl Encoder {
             Framing::WebSocketDeflate { .. } => !self.deflaters.takes(bytes),
             Framing::Lines
             | Framing::Events
-            | Framing::TrackedEvents
+            | Framing::EventsWithIds
             | Framing::SockJs
             | Framing::SockJsWebSocket { .. } => false,
         };
@@ -246,7 +247,7 @@ impl Encoder {
                 out.extend_from_slice(b"\n");
             }
             Framing::Events => sse::event(message, out),
-            Framing::TrackedEvents => {
+            Framing::EventsWithIds => {
                 for (position, object) in position::objects(message) {
                     if !position.is_empty() {
                         sse::id(position, out);
@@ -270,16 +271,16 @@ impl Encoder {
 }
 
 /// Writes what a protocol says of an event.
-fn encode_event(protocol: &Protocol, channel: &str, event: &Event, out: &mut BytesMut) {
+fn encode_event(protocol: &Protocol, channel: &str, event: &ChannelEvent, out: &mut BytesMut) {
     match (protocol, event) {
-        (Protocol::Client, Event::Publication(publication)) => {
+        (Protocol::Client, ChannelEvent::Publication(publication)) => {
             push::push_publication(channel, &publication_view(publication), out);
         }
-        (Protocol::Client, Event::Join(info)) => push::push_join(channel, &info_view(info), out),
-        (Protocol::Client, Event::Leave(info)) => push::push_leave(channel, &info_view(info), out),
-        (Protocol::Bare, event) => encode_bare(channel, event, out),
-        (Protocol::Tracked, event) => {
-            if let Event::Publication(publication) = event
+        (Protocol::Client, ChannelEvent::Join(info)) => push::push_join(channel, &info_view(info), out),
+        (Protocol::Client, ChannelEvent::Leave(info)) => push::push_leave(channel, &info_view(info), out),
+        (Protocol::Plain, event) => encode_bare(channel, event, out),
+        (Protocol::WithPositions, event) => {
+            if let ChannelEvent::Publication(publication) = event
                 && publication.offset > 0
             {
                 position::write(channel, publication.offset, &publication.epoch, out);
@@ -291,11 +292,13 @@ fn encode_event(protocol: &Protocol, channel: &str, event: &Event, out: &mut Byt
     }
 }
 
-fn encode_bare(channel: &str, event: &Event, out: &mut BytesMut) {
+fn encode_bare(channel: &str, event: &ChannelEvent, out: &mut BytesMut) {
     match event {
-        Event::Publication(publication) => bare::publication(channel, &publication_view(publication), out),
-        Event::Join(info) => bare::join(channel, &info_view(info), out),
-        Event::Leave(info) => bare::leave(channel, &info_view(info), out),
+        ChannelEvent::Publication(publication) => {
+            bare::publication(channel, &publication_view(publication), out)
+        }
+        ChannelEvent::Join(info) => bare::join(channel, &info_view(info), out),
+        ChannelEvent::Leave(info) => bare::leave(channel, &info_view(info), out),
     }
 }
 

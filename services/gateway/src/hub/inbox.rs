@@ -1,41 +1,43 @@
 //! A worker's inbox, which any thread may fill without waiting. What does not fit marks its channel as gapped, and the worker reads
-//! it from history. Design §3.
+//! it from history. `docs/architecture.md` §5.4.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-use gorani_broker::Event;
+use gorani_broker::ChannelEvent;
 use indexmap::IndexSet;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
-use crate::hub::{channel::InboxMark, control::Control, reads::Moment, scan::Question};
+use crate::hub::{
+    channel::InboxMark, history_reads::ReadVersion, scan::ScanRequest, session_command::SessionCommand,
+};
 
 /// Entries an inbox holds before its channels are marked gapped.
 pub(super) const INBOX_ENTRIES: usize = 64 * 1024;
 /// Payload bytes an inbox holds before its channels are marked gapped.
 const INBOX_BYTES: usize = 64 * 1024 * 1024;
 /// One thing that a worker is told.
-pub(super) enum Entry {
-    Event(Arc<str>, Event),
-    Gap(Arc<str>, Moment),
+pub(super) enum InboxEntry {
+    Event(Arc<str>, ChannelEvent),
+    Gap(Arc<str>, ReadVersion),
     /// From here on the events of a channel count.
     Mark(Arc<str>, InboxMark),
-    Control(Arc<Control>),
-    Question(Question),
+    Control(Arc<SessionCommand>),
+    Question(ScanRequest),
 }
 
 /// The end of an inbox that other threads hold.
 pub struct Inbox {
-    sender: mpsc::Sender<Entry>,
-    load: Arc<Load>,
+    sender: mpsc::Sender<InboxEntry>,
+    load: Arc<InboxLoad>,
 }
 
 /// State that both ends of an inbox share.
 #[derive(Default)]
-pub(super) struct Load {
+pub(super) struct InboxLoad {
     pub(super) bytes: AtomicUsize,
     /// Channels of which an event did not fit.
     pub(super) gapped: Mutex<IndexSet<Arc<str>>>,
@@ -45,7 +47,7 @@ pub(super) struct Load {
     pub(super) lapsed: Notify,
 }
 
-impl Load {
+impl InboxLoad {
     pub(super) fn mark_gapped(&self, channel: &Arc<str>) {
         self.gapped.lock().insert(channel.clone());
         self.overflowed.notify_one();
@@ -54,15 +56,15 @@ impl Load {
 
 /// The worker's hold on its own inbox; it does not keep the inbox open.
 pub(super) struct OwnInbox {
-    sender: mpsc::WeakSender<Entry>,
-    pub(super) load: Arc<Load>,
+    sender: mpsc::WeakSender<InboxEntry>,
+    pub(super) load: Arc<InboxLoad>,
 }
 
 impl OwnInbox {
     /// Puts a mark of a channel behind all that is there already. False if it does not fit; then the channel is gapped.
     pub(super) fn mark(&self, channel: &Arc<str>, mark: InboxMark) -> bool {
         let Some(sender) = self.sender.upgrade() else { return false };
-        let fits = sender.try_send(Entry::Mark(channel.clone(), mark)).is_ok();
+        let fits = sender.try_send(InboxEntry::Mark(channel.clone(), mark)).is_ok();
         if !fits {
             self.load.mark_gapped(channel);
         }
@@ -77,7 +79,7 @@ pub struct WorkerGone;
 
 /// Why a question was not handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unasked {
+pub enum QueryRejected {
     /// The worker does not keep up.
     #[error("the worker's inbox is full")]
     Full,
@@ -88,7 +90,7 @@ pub enum Unasked {
 
 impl Inbox {
     /// An empty inbox: the end for other threads, and the worker's.
-    pub(super) fn new() -> (Self, mpsc::Receiver<Entry>) {
+    pub(super) fn new() -> (Self, mpsc::Receiver<InboxEntry>) {
         let (sender, receiver) = mpsc::channel(INBOX_ENTRIES);
         (Self { sender, load: Arc::default() }, receiver)
     }
@@ -100,10 +102,10 @@ impl Inbox {
 
     /// Hands over an event without waiting. An event that does not fit marks its channel as gapped, and the worker
     /// reads it from history.
-    pub fn event(&self, channel: &Arc<str>, event: Event) {
+    pub fn event(&self, channel: &Arc<str>, event: ChannelEvent) {
         let size = size_of_event(&event);
         if self.load.bytes.fetch_add(size, Ordering::Relaxed) > INBOX_BYTES
-            || self.sender.try_send(Entry::Event(channel.clone(), event)).is_err()
+            || self.sender.try_send(InboxEntry::Event(channel.clone(), event)).is_err()
         {
             self.load.bytes.fetch_sub(size, Ordering::Relaxed);
             self.load.mark_gapped(channel);
@@ -111,8 +113,8 @@ impl Inbox {
     }
 
     /// Hands over the news that events of a channel may be missing that were published before `moment`.
-    pub fn gap(&self, channel: &Arc<str>, moment: Moment) {
-        if self.sender.try_send(Entry::Gap(channel.clone(), moment)).is_err() {
+    pub fn gap(&self, channel: &Arc<str>, moment: ReadVersion) {
+        if self.sender.try_send(InboxEntry::Gap(channel.clone(), moment)).is_err() {
             self.load.mark_gapped(channel);
         }
     }
@@ -123,23 +125,23 @@ impl Inbox {
     }
 
     /// Hands over an order, waiting for room.
-    pub async fn control(&self, control: Arc<Control>) -> Result<(), WorkerGone> {
-        self.sender.send(Entry::Control(control)).await.map_err(|_| WorkerGone)
+    pub async fn dispatch_command(&self, command: Arc<SessionCommand>) -> Result<(), WorkerGone> {
+        self.sender.send(InboxEntry::Control(command)).await.map_err(|_| WorkerGone)
     }
 
     /// Hands over a question without waiting.
-    pub fn ask(&self, question: Question) -> Result<(), Unasked> {
-        self.sender.try_send(Entry::Question(question)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Unasked::Full,
-            mpsc::error::TrySendError::Closed(_) => Unasked::Gone,
+    pub fn ask(&self, question: ScanRequest) -> Result<(), QueryRejected> {
+        self.sender.try_send(InboxEntry::Question(question)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => QueryRejected::Full,
+            mpsc::error::TrySendError::Closed(_) => QueryRejected::Gone,
         })
     }
 }
 
 /// Payload bytes of an event.
-pub(super) fn size_of_event(event: &Event) -> usize {
+pub(super) fn size_of_event(event: &ChannelEvent) -> usize {
     match event {
-        Event::Publication(publication) => publication.data.len(),
-        Event::Join(_) | Event::Leave(_) => 0,
+        ChannelEvent::Publication(publication) => publication.data.len(),
+        ChannelEvent::Join(_) | ChannelEvent::Leave(_) => 0,
     }
 }

@@ -1,7 +1,7 @@
 //! Which channels this node wants from the broker, and which of its workers want them.
 //!
 //! A node subscribes a channel on its first local subscriber and unsubscribes late, so that a page reload costs the
-//! broker nothing. Shared by all workers and by the broker's delivery. Design §5, "Interest".
+//! broker nothing. Shared by all workers and by the broker's delivery. `docs/architecture.md` §5.1.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -27,7 +27,7 @@ const _: () = assert!(MAX_WORKERS <= WorkerSet::BITS as usize, "a worker needs i
 /// How long a channel without subscribers is still received.
 const LEAVE_AFTER: Duration = Duration::from_secs(1);
 
-struct Entry {
+struct InterestEntry {
     workers: WorkerSet,
     /// Which entry of this name it is: an answer of the broker to an earlier one does not count.
     generation: u64,
@@ -40,14 +40,14 @@ struct Entry {
 }
 
 #[derive(Default)]
-struct Entries {
-    by_name: HashMap<Arc<str>, Entry>,
+struct InterestEntries {
+    by_name: HashMap<Arc<str>, InterestEntry>,
     /// Channels that nobody wanted at some time, and since when, the oldest first: a sweep looks at these alone, however many there
     /// are. Each stands here once, though it may be wanted again.
     unwanted: VecDeque<(Instant, Arc<str>)>,
 }
 
-impl Entries {
+impl InterestEntries {
     /// Takes those out that nobody has wanted for long enough.
     fn take_unwanted(&mut self, now: Instant) -> Vec<Arc<str>> {
         let mut left = Vec::new();
@@ -77,7 +77,7 @@ pub struct Interest {
     /// Held while the broker is told of a change, so that it hears changes in the order in which they were made. It is
     /// not the lock of `entries`: the broker may hold its own locks while it asks for [`Interest::workers`].
     order: Mutex<()>,
-    entries: RwLock<Entries>,
+    entries: RwLock<InterestEntries>,
     generations: AtomicU64,
     /// Channels that a worker wants, without those that are woken for a queue; changed under the lock of `entries`.
     wanted: AtomicUsize,
@@ -111,7 +111,7 @@ impl Interest {
         let order = self.order.lock();
         let generation = {
             let mut entries = self.entries.write();
-            let entry = entries.by_name.entry(channel.clone()).or_insert_with(|| Entry {
+            let entry = entries.by_name.entry(channel.clone()).or_insert_with(|| InterestEntry {
                 workers: 0,
                 generation: self.generations.fetch_add(1, Ordering::Relaxed),
                 confirmed: false,
@@ -146,7 +146,7 @@ impl Interest {
     /// A worker no longer wants a channel. The broker is told later, by [`Interest::sweep`].
     pub fn leave(&self, worker: usize, channel: &Arc<str>) {
         let mut entries = self.entries.write();
-        let Entries { by_name, unwanted } = &mut *entries;
+        let InterestEntries { by_name, unwanted } = &mut *entries;
         if let Some(entry) = by_name.get_mut(&**channel) {
             let before = entry.workers;
             entry.workers &= !(1 << worker);

@@ -1,5 +1,5 @@
 //! Keeps the worker's sessions present: an entry that is not refreshed is forgotten, so that the clients of a dead
-//! node vanish with it. Design §5, "Membership".
+//! node vanish with it. `docs/architecture.md` §5.7.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
@@ -7,8 +7,8 @@ use futures_util::future::join_all;
 use gorani_broker::BrokerError;
 
 use crate::hub::{
+    registry::{ChannelMembership, SessionKey},
     removals::Removal,
-    roster::{Membership, SessionKey},
     subscribe::PRESENCE_TTL,
     worker::Worker,
 };
@@ -33,7 +33,7 @@ impl Worker {
                 () = self.inbox.load.lapsed.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
-            let gone = self.hub_mut().roster_mut().absent_for(EXPECTED_BACK);
+            let gone = self.hub_mut().registry_mut().absent_for(EXPECTED_BACK);
             for (key, channel, info) in gone {
                 self.remove(Removal::Presence { key, channel, info });
             }
@@ -42,7 +42,7 @@ impl Worker {
                 tracing::warn!(%error, "presence could not be refreshed");
                 pause = AGAIN_AFTER;
             }
-            if let Err(error) = self.refresh_places().await {
+            if let Err(error) = self.refresh_user_slots().await {
                 tracing::warn!(%error, "places among users' connections could not be refreshed");
                 pause = AGAIN_AFTER;
             }
@@ -53,7 +53,7 @@ impl Worker {
     async fn refresh_present(&self) -> Result<(), BrokerError> {
         let present: Vec<_> = {
             let hub = self.hub();
-            let sessions = hub.roster().entries();
+            let sessions = hub.registry().entries();
             let channels =
                 sessions.flat_map(|(key, session)| session.present_in().map(move |found| (key, found)));
             channels.map(|(key, membership)| (key, membership.channel.clone())).collect()
@@ -64,8 +64,8 @@ impl Worker {
                 // Who has left meanwhile must not be entered again.
                 let hub = self.hub();
                 let membership = |(key, channel): &(SessionKey, Arc<str>)| {
-                    let membership = hub.roster().get(*key)?.membership(channel)?;
-                    let Membership { info, announce, .. } = membership;
+                    let membership = hub.registry().get(*key)?.membership(channel)?;
+                    let ChannelMembership { info, announce, .. } = membership;
                     Some(self.broker.presence_add(channel, info.clone(), PRESENCE_TTL, *announce))
                 };
                 batch.iter().filter_map(membership).collect()

@@ -3,7 +3,7 @@
 //!
 //! Each read begins with a page of at most [`PAGE_BYTES`]. Most end there. One that brings more takes a permit for large
 //! reads, of which there are few, so what all reads hold together is bounded in bytes. Reads for clients, for backends and
-//! for gaps have permits of their own: none of them stands in another's line. `docs/adr/0026`.
+//! for gaps have permits of their own: none of them stands in another's line. Decision record 26.
 //!
 //! One connection has only `client.max_reads` at a time ([`ReadTurns`]), so that many requests of one do not stand before
 //! those of others.
@@ -14,7 +14,7 @@ use gorani_broker::BrokerError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    hub::roster::SessionKey,
+    hub::registry::SessionKey,
     metrics::reads::{Counted, ReadMetrics},
     settings::{ClientSettings, ReadSettings},
 };
@@ -157,7 +157,7 @@ struct SessionReads {
 }
 
 /// A session's read that waits for its turn or has it.
-pub struct ReadTurn {
+pub struct SessionReadTurn {
     turns: Rc<ReadTurns>,
     key: SessionKey,
     _permit: Option<OwnedSemaphorePermit>,
@@ -165,7 +165,7 @@ pub struct ReadTurn {
 
 impl ReadTurns {
     /// Waits until fewer than `most` reads of the session are under way, in the order of arrival.
-    pub async fn wait(self: Rc<Self>, key: SessionKey, most: usize) -> ReadTurn {
+    pub async fn wait(self: Rc<Self>, key: SessionKey, most: usize) -> SessionReadTurn {
         let permits = {
             let mut sessions = self.0.borrow_mut();
             let entry = sessions
@@ -174,7 +174,7 @@ impl ReadTurns {
             entry.reads += 1;
             Arc::clone(&entry.permits)
         };
-        let mut turn = ReadTurn { turns: self, key, _permit: None };
+        let mut turn = SessionReadTurn { turns: self, key, _permit: None };
         // It is never closed.
         turn._permit = permits.acquire_owned().await.ok();
         turn
@@ -187,7 +187,7 @@ impl ReadTurns {
     }
 }
 
-impl Drop for ReadTurn {
+impl Drop for SessionReadTurn {
     fn drop(&mut self) {
         let mut sessions = self.turns.0.borrow_mut();
         if let Some(entry) = sessions.get_mut(&self.key) {

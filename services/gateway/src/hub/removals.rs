@@ -14,7 +14,7 @@ use futures_util::future::{BoxFuture, join_all};
 use gorani_broker::{BrokerError, ClientInfo};
 use tokio::time::Instant;
 
-use crate::hub::{places::PLACE_TTL, roster::SessionKey, subscribe::PRESENCE_TTL, worker::Worker};
+use crate::hub::{registry::SessionKey, subscribe::PRESENCE_TTL, user_limit::PLACE_TTL, worker::Worker};
 
 /// Removals that are asked for again at the same time.
 const BATCH: usize = 256;

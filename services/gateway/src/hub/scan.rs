@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, ops::Bound, rc::Rc, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 
 use self::pattern::Pattern;
-use crate::hub::{Hub, control::ConnectionView, roster::Registered, worker::Worker};
+use crate::hub::{Hub, registry::SessionEntry, session_command::ConnectionInfo, worker::Worker};
 
 mod pattern;
 
@@ -28,7 +28,7 @@ const ENTRY_BYTES: usize = 128;
 
 /// Entries by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page<T> {
+pub struct ScanPage<T> {
     /// The first ones after the cursor.
     pub entries: BTreeMap<String, T>,
     /// The last name that was looked at, where the page ends before its limit and before the last name of all: there may be more
@@ -36,14 +36,14 @@ pub struct Page<T> {
     pub cut_at: Option<String>,
 }
 
-impl<T> Default for Page<T> {
+impl<T> Default for ScanPage<T> {
     fn default() -> Self {
         Self { entries: BTreeMap::new(), cut_at: None }
     }
 }
 
 /// A question to a worker, with the way back.
-pub enum Question {
+pub enum ScanRequest {
     /// Connections by client id, after the cursor, up to the limit; of one user, if named.
     Connections {
         /// Of this user only.
@@ -53,7 +53,7 @@ pub enum Question {
         /// At most so many.
         limit: usize,
         /// Where the answer goes.
-        answer: oneshot::Sender<Page<ConnectionView>>,
+        answer: oneshot::Sender<ScanPage<ConnectionInfo>>,
     },
     /// Channels by name with their subscribers, after the cursor, up to the limit.
     Channels {
@@ -64,20 +64,20 @@ pub enum Question {
         /// At most so many.
         limit: usize,
         /// Where the answer goes.
-        answer: oneshot::Sender<Page<usize>>,
+        answer: oneshot::Sender<ScanPage<usize>>,
     },
 }
 
-impl Question {
+impl ScanRequest {
     /// Looks through the worker's names from the cursor on. Ends early when nobody waits for the answer.
     pub(super) async fn answer(self, worker: Rc<Worker>) {
         match self {
             Self::Channels { pattern, after, limit, answer } => {
-                let channels = Channels { pattern: pattern.map(Pattern::new) };
+                let channels = ChannelScan { pattern: pattern.map(Pattern::new) };
                 Scan::new(channels, &after, limit).answer(&worker, answer).await;
             }
             Self::Connections { user, after, limit, answer } => {
-                let connections = Connections { user: user.map(Arc::from) };
+                let connections = ConnectionScan { user: user.map(Arc::from) };
                 Scan::new(connections, &after, limit).answer(&worker, answer).await;
             }
         }
@@ -85,10 +85,10 @@ impl Question {
 }
 
 /// Names in order.
-type Names<'a> = Box<dyn Iterator<Item = &'a Arc<str>> + 'a>;
+type ScanNames<'a> = Box<dyn Iterator<Item = &'a Arc<str>> + 'a>;
 
 /// What is listed: names, and what there is to tell of each.
-trait Table {
+trait ScanSource {
     /// What is told of a name.
     type Entry;
 
@@ -96,25 +96,25 @@ trait Table {
     fn start(&self) -> &str;
 
     /// The names from there on that may be wanted.
-    fn names<'a>(&'a self, hub: &'a Hub, from: Bound<&str>) -> Names<'a>;
+    fn names<'a>(&'a self, hub: &'a Hub, from: Bound<&str>) -> ScanNames<'a>;
 
     /// What is told of one of them, and about how many bytes; `None` if it is not wanted.
     fn entry(&self, hub: &Hub, name: &str) -> Option<(Self::Entry, usize)>;
 }
 
 /// The channels of a worker.
-struct Channels {
+struct ChannelScan {
     pattern: Option<Pattern>,
 }
 
-impl Table for Channels {
+impl ScanSource for ChannelScan {
     type Entry = usize;
 
     fn start(&self) -> &str {
         self.pattern.as_ref().map_or("", Pattern::literal)
     }
 
-    fn names<'a>(&'a self, hub: &'a Hub, from: Bound<&str>) -> Names<'a> {
+    fn names<'a>(&'a self, hub: &'a Hub, from: Bound<&str>) -> ScanNames<'a> {
         let names = hub.channel_names(from);
         match &self.pattern {
             Some(pattern) => Box::new(names.take_while(|name| pattern.may_match_from(name))),
@@ -130,38 +130,38 @@ impl Table for Channels {
 }
 
 /// The clients of a worker; of one user, if named.
-struct Connections {
+struct ConnectionScan {
     user: Option<Arc<str>>,
 }
 
-impl Table for Connections {
-    type Entry = ConnectionView;
+impl ScanSource for ConnectionScan {
+    type Entry = ConnectionInfo;
 
     fn start(&self) -> &str {
         ""
     }
 
-    fn names<'a>(&'a self, hub: &'a Hub, from: Bound<&str>) -> Names<'a> {
+    fn names<'a>(&'a self, hub: &'a Hub, from: Bound<&str>) -> ScanNames<'a> {
         match &self.user {
-            Some(user) => Box::new(hub.roster().client_ids_of(user, from)),
-            None => Box::new(hub.roster().client_ids(from)),
+            Some(user) => Box::new(hub.registry().client_ids_of(user, from)),
+            None => Box::new(hub.registry().client_ids(from)),
         }
     }
 
-    fn entry(&self, hub: &Hub, client: &str) -> Option<(ConnectionView, usize)> {
-        let view = view(hub.roster().client(client)?);
+    fn entry(&self, hub: &Hub, client: &str) -> Option<(ConnectionInfo, usize)> {
+        let view = view(hub.registry().client(client)?);
         let bytes = size_of_view(client, &view);
         Some((view, bytes))
     }
 }
 
 /// A page that is being filled.
-struct Scan<T: Table> {
+struct Scan<T: ScanSource> {
     table: T,
     limit: usize,
     /// Where the next slice begins.
     next: Bound<Arc<str>>,
-    page: Page<T::Entry>,
+    page: ScanPage<T::Entry>,
     bytes: usize,
     /// Names that were looked at.
     looked_at: usize,
@@ -169,7 +169,7 @@ struct Scan<T: Table> {
     spent: Duration,
 }
 
-impl<T: Table> Scan<T> {
+impl<T: ScanSource> Scan<T> {
     /// One that has not begun: names above `after`, at most `limit` of them.
     fn new(table: T, after: &str, limit: usize) -> Self {
         let next = if after >= table.start() && !after.is_empty() {
@@ -177,11 +177,11 @@ impl<T: Table> Scan<T> {
         } else {
             Bound::Included(table.start().into())
         };
-        Self { table, limit, next, page: Page::default(), bytes: 0, looked_at: 0, spent: Duration::ZERO }
+        Self { table, limit, next, page: ScanPage::default(), bytes: 0, looked_at: 0, spent: Duration::ZERO }
     }
 
     /// Fills the page and sends it, unless nobody waits for it any more.
-    async fn answer(mut self, worker: &Worker, answer: oneshot::Sender<Page<T::Entry>>) {
+    async fn answer(mut self, worker: &Worker, answer: oneshot::Sender<ScanPage<T::Entry>>) {
         while !answer.is_closed() {
             if self.slice(worker) {
                 // Whoever asked may have gone meanwhile; then nobody misses the answer.
@@ -217,7 +217,7 @@ impl<T: Table> Scan<T> {
         }
         let took = started.elapsed();
         self.spent += took;
-        worker.tally.held(took);
+        worker.traffic.held(took);
         if !done && (self.bytes >= ANSWER_BYTES || self.spent >= PAGE_TIME) {
             self.page.cut_at = last.map(|name| name.as_ref().to_owned());
             done = true;
@@ -233,8 +233,8 @@ fn as_str(bound: &Bound<Arc<str>>) -> Bound<&str> {
     bound.as_ref().map(|name| &**name)
 }
 
-fn view(session: &Registered) -> ConnectionView {
-    ConnectionView {
+fn view(session: &SessionEntry) -> ConnectionInfo {
+    ConnectionInfo {
         user: session.user.as_ref().to_owned(),
         transport: session.transport.to_owned(),
         protocol: session.protocol.to_owned(),
@@ -249,7 +249,7 @@ pub fn size_of_channel(name: &str) -> usize {
 }
 
 /// Bytes that a connection takes in an answer, about.
-pub fn size_of_view(client: &str, view: &ConnectionView) -> usize {
+pub fn size_of_view(client: &str, view: &ConnectionInfo) -> usize {
     // A name of a channel comes with quotes and a comma.
     let channels: usize = view.channels.iter().map(|name| name.len() + 3).sum();
     ENTRY_BYTES + client.len() + view.user.len() + channels

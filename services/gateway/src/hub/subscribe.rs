@@ -1,23 +1,23 @@
 //! The steps of a subscription, in the order that loses nothing: hold live events back, join the hub and the broker,
-//! read history, answer, release. `specs/client-protocol.md`, "Recovery".
+//! read history, answer, release. `docs/protocols/client.md` §6.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use crate::{
     disconnect::ErrorCode,
     hub::{
-        Departure,
+        RemovedSubscription,
+        history_reads::HistoryRead,
         read_budget::ReadSource,
-        reads::HistoryRead,
+        registry::{Generation, SessionKey},
         removals::Removal,
-        roster::{Generation, SessionKey},
         worker::Worker,
     },
-    session::{SubscribeRequest, Subscribed, client::views::reply_bytes},
+    session::{SubscribeParams, Subscribed, client::views::reply_bytes},
 };
 use gorani_broker::{BrokerError, HistoryPage, HistoryQuery, Position, Publication};
 
-/// Publications that one recovery may bring, at most (design §6).
+/// Publications that one recovery may bring, at most.
 pub(super) const RECOVERY_PUBLICATIONS: u32 = 300;
 /// Over a transport of text, a reply holds this part of what others hold: all of it becomes a JSON string once more.
 const TEXT_ONLY_DIVISOR: usize = 16;
@@ -30,7 +30,7 @@ impl Worker {
     pub async fn subscribe(
         self: Rc<Self>,
         key: SessionKey,
-        request: SubscribeRequest,
+        request: SubscribeParams,
     ) -> Result<Subscribed, ErrorCode> {
         let Some(generation) = self.hub_mut().join(key, &request) else {
             return Err(ErrorCode::ALREADY_SUBSCRIBED);
@@ -46,8 +46,9 @@ impl Worker {
     /// Of `most_bytes` that a reply may hold, what one to this session may: to write it takes at most a few milliseconds,
     /// however its transport writes it.
     pub(super) fn reply_max_bytes(&self, key: SessionKey, most_bytes: usize) -> usize {
-        let is_text_only =
-            |key| self.hub().roster().get(key).is_some_and(|session| session.encoding.framing.is_text_only());
+        let is_text_only = |key| {
+            self.hub().registry().get(key).is_some_and(|session| session.encoding.framing.is_text_only())
+        };
         if is_text_only(key) { most_bytes / TEXT_ONLY_DIVISOR } else { most_bytes }
     }
 
@@ -56,7 +57,7 @@ impl Worker {
     async fn join_broker(
         &self,
         key: SessionKey,
-        request: &SubscribeRequest,
+        request: &SubscribeParams,
         generation: Generation,
     ) -> Result<Subscribed, ErrorCode> {
         let channel = &request.channel;
@@ -86,7 +87,7 @@ impl Worker {
             let is_current = self.hub().is_current(key, channel, generation);
             return if is_current { Ok(subscribed) } else { Err(ErrorCode::INTERNAL) };
         }
-        if !self.hub_mut().roster_mut().enter(key, channel, generation) {
+        if !self.hub_mut().registry_mut().enter(key, channel, generation) {
             return Err(ErrorCode::INTERNAL);
         }
         let entered = if request.presence {
@@ -96,7 +97,7 @@ impl Worker {
         };
         let entered = entered.await;
         if matches!(&entered, Err(error) if !error.is_unknown_outcome()) {
-            self.hub_mut().roster_mut().not_entered(key, channel, generation);
+            self.hub_mut().registry_mut().not_entered(key, channel, generation);
         }
         entered?;
         Ok(subscribed)
@@ -106,7 +107,7 @@ impl Worker {
     async fn read_joining(
         &self,
         key: SessionKey,
-        request: &SubscribeRequest,
+        request: &SubscribeParams,
     ) -> Result<Arc<HistoryPage>, BrokerError> {
         let channel = &request.channel;
         let since = request.recover.as_ref().map(|position| position.offset);
@@ -128,30 +129,30 @@ impl Worker {
 
     /// Ends a subscription.
     pub fn unsubscribe(self: &Rc<Self>, key: SessionKey, channel: &str) {
-        let departure = self.hub_mut().leave(key, channel);
-        if let Some(departure) = departure {
-            self.depart(key, departure);
+        let removed = self.hub_mut().leave(key, channel);
+        if let Some(removed) = removed {
+            self.publish_leave(key, removed);
         }
     }
 
     /// Ends a subscription whose client was told to come back at once, as after a gap. It stays present for a while: if it does
     /// come, nobody is told of a leave and a join.
     pub fn interrupt(self: &Rc<Self>, key: SessionKey, channel: &str) {
-        let departure = self.hub_mut().leave(key, channel);
-        let Some(departure) = departure else { return };
-        if !departure.presence || !departure.is_entered {
-            return self.depart(key, departure);
+        let removed = self.hub_mut().leave(key, channel);
+        let Some(removed) = removed else { return };
+        if !removed.presence || !removed.is_entered {
+            return self.publish_leave(key, removed);
         }
-        let Departure { channel, info, last, .. } = departure;
+        let RemovedSubscription { channel, info, last, .. } = removed;
         if last {
             self.interest.leave(self.index, &channel);
         }
-        self.hub_mut().roster_mut().expect_back(key, channel, info);
+        self.hub_mut().registry_mut().expect_back(key, channel, info);
     }
 
-    /// Tells the broker what a departure means. The request takes its place in line here; it is repeated where it fails.
-    pub(super) fn depart(self: &Rc<Self>, key: SessionKey, departure: Departure) {
-        let Departure { channel, info, presence, announce, is_entered, last } = departure;
+    /// Tells the broker what a removed subscription means. The request takes its place in line here; it is repeated where it fails.
+    pub(super) fn publish_leave(self: &Rc<Self>, key: SessionKey, removed: RemovedSubscription) {
+        let RemovedSubscription { channel, info, presence, announce, is_entered, last } = removed;
         if last {
             self.interest.leave(self.index, &channel);
         }

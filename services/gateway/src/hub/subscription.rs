@@ -1,14 +1,14 @@
 //! One session's place in a channel: what it has seen, what is held back for it, and whether an event fits on that.
-//! `specs/client-protocol.md`, "Recovery".
+//! `docs/protocols/client.md` §6.
 
 use std::sync::Arc;
 
-use gorani_broker::{ClientInfo, Event, Position, Publication};
+use gorani_broker::{ChannelEvent, ClientInfo, Position, Publication};
 
 use crate::{
-    hub::fanout::{Encoder, EncodingId, Span},
+    hub::fanout::{Encoder, EncodingId, EventBatch},
     outbox::Outbox,
-    session::{SubscribeRequest, stomp::view::View},
+    session::{SubscribeParams, stomp::message_headers::MessageHeaders},
 };
 
 /// Events held back for one subscription, or during one gap, at most. More than this while one history read is under
@@ -21,7 +21,7 @@ pub(super) struct Subscription {
     encoding: EncodingId,
     info: Arc<ClientInfo>,
     /// Live events wait here until the reply of the subscribe is written.
-    held_back: Option<Vec<Event>>,
+    held_back: Option<Vec<ChannelEvent>>,
     /// Position up to which the client has everything; absent where it is not tracked.
     seen: Option<Position>,
     join_leave: bool,
@@ -31,7 +31,7 @@ pub(super) struct Subscription {
 
 /// The place of a subscription in the stream is lost.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Lost;
+pub(super) struct PositionLost;
 
 /// How a run of events fits on what the client has seen.
 enum Fit {
@@ -41,7 +41,7 @@ enum Fit {
 }
 
 impl Subscription {
-    pub(super) fn new(outbox: Outbox, encoding: EncodingId, request: &SubscribeRequest) -> Self {
+    pub(super) fn new(outbox: Outbox, encoding: EncodingId, request: &SubscribeParams) -> Self {
         Self {
             outbox,
             encoding,
@@ -54,8 +54,8 @@ impl Subscription {
     }
 
     /// Changes how messages are shown from now on.
-    pub(super) fn show(&mut self, view: &Arc<View>, encoder: &mut Encoder) {
-        self.encoding = encoder.show(self.encoding, view);
+    pub(super) fn set_headers(&mut self, headers: &Arc<MessageHeaders>, encoder: &mut Encoder) {
+        self.encoding = encoder.set_headers(self.encoding, headers);
     }
 
     /// Its encoding, which is released with it.
@@ -64,7 +64,7 @@ impl Subscription {
     }
 
     /// Whether it is told of others that join and leave.
-    pub(super) fn is_told_of_members(&self) -> bool {
+    pub(super) fn receives_join_leave(&self) -> bool {
         self.join_leave
     }
 
@@ -73,7 +73,7 @@ impl Subscription {
     }
 
     /// Where this subscription stands, from the read on that its reply tells; what comes before that read it need not have.
-    pub(super) fn told(&self) -> Option<&Position> {
+    pub(super) fn last_delivered(&self) -> Option<&Position> {
         self.seen.as_ref().filter(|seen| !self.broken && !seen.epoch.is_empty())
     }
 
@@ -82,24 +82,29 @@ impl Subscription {
     }
 
     /// The epoch `old` ended: up to the offset `shared` the stream is that of `epoch`. Whether its client goes over to that.
-    pub(super) fn go_over(&mut self, old: &Arc<str>, epoch: &Arc<str>, shared: u64) -> Result<bool, Lost> {
+    pub(super) fn change_epoch(
+        &mut self,
+        old: &Arc<str>,
+        epoch: &Arc<str>,
+        shared: u64,
+    ) -> Result<bool, PositionLost> {
         let is_of_it = |seen: &&mut Position| !self.broken && is_same_epoch(&seen.epoch, old);
         let Some(seen) = self.seen.as_mut().filter(is_of_it) else { return Ok(false) };
         if seen.offset > shared {
-            return Err(Lost);
+            return Err(PositionLost);
         }
         seen.epoch = epoch.clone();
         Ok(true)
     }
 
     /// Nothing more is delivered. False if that was so already.
-    pub(super) fn break_off(&mut self) -> bool {
+    pub(super) fn end(&mut self) -> bool {
         self.held_back = None;
         !std::mem::replace(&mut self.broken, true)
     }
 
     /// Ends the holding back and delivers what was held back and is new.
-    pub(super) fn release(&mut self, channel: &str, encoder: &mut Encoder) -> Result<(), Lost> {
+    pub(super) fn release(&mut self, channel: &str, encoder: &mut Encoder) -> Result<(), PositionLost> {
         for event in self.held_back.take().into_iter().flatten() {
             encoder.begin();
             self.take_one(channel, &event, encoder)?;
@@ -111,19 +116,19 @@ impl Subscription {
     pub(super) fn take_run(
         &mut self,
         channel: &str,
-        run: &[Event],
-        span: &Span<'_>,
+        run: &[ChannelEvent],
+        batch: &EventBatch<'_>,
         encoder: &mut Encoder,
-    ) -> Result<(), Lost> {
-        if self.broken || (span.is_presence && !self.join_leave) {
+    ) -> Result<(), PositionLost> {
+        if self.broken || (batch.is_presence && !self.join_leave) {
             return Ok(());
         }
         if let Some(held_back) = &mut self.held_back {
             held_back.extend(run.iter().cloned());
-            return if held_back.len() > HELD_BACK_EVENTS { Err(Lost) } else { Ok(()) };
+            return if held_back.len() > HELD_BACK_EVENTS { Err(PositionLost) } else { Ok(()) };
         }
-        match self.fit(span)? {
-            Fit::Whole if !self.is_excluded(span.excluded) => {
+        match self.fit(batch)? {
+            Fit::Whole if !self.is_excluded(batch.excluded) => {
                 encoder.deliver(self.encoding, channel, run, &self.outbox);
             }
             Fit::Whole | Fit::Nothing => {}
@@ -137,13 +142,18 @@ impl Subscription {
         Ok(())
     }
 
-    fn take_one(&mut self, channel: &str, event: &Event, encoder: &mut Encoder) -> Result<(), Lost> {
+    fn take_one(
+        &mut self,
+        channel: &str,
+        event: &ChannelEvent,
+        encoder: &mut Encoder,
+    ) -> Result<(), PositionLost> {
         let run = std::slice::from_ref(event);
-        let span = Span::of(run);
-        if span.is_presence && !self.join_leave {
+        let batch = EventBatch::of(run);
+        if batch.is_presence && !self.join_leave {
             return Ok(());
         }
-        if matches!(self.fit(&span)?, Fit::Whole) && !self.is_excluded(span.excluded) {
+        if matches!(self.fit(&batch)?, Fit::Whole) && !self.is_excluded(batch.excluded) {
             encoder.begin();
             encoder.deliver(self.encoding, channel, run, &self.outbox);
         }
@@ -154,12 +164,12 @@ impl Subscription {
         !excluded.is_empty() && excluded == self.info.client
     }
 
-    fn fit(&mut self, span: &Span<'_>) -> Result<Fit, Lost> {
-        let (Some(seen), Some((first, last, epoch))) = (&mut self.seen, span.offsets) else {
+    fn fit(&mut self, batch: &EventBatch<'_>) -> Result<Fit, PositionLost> {
+        let (Some(seen), Some((first, last, epoch))) = (&mut self.seen, batch.offsets) else {
             return Ok(Fit::Whole);
         };
         if !is_same_epoch(&seen.epoch, epoch) {
-            return Err(Lost);
+            return Err(PositionLost);
         }
         if seen.offset + 1 == first {
             seen.offset = last;
@@ -169,7 +179,7 @@ impl Subscription {
         } else if seen.offset >= first {
             Ok(Fit::Part)
         } else {
-            Err(Lost)
+            Err(PositionLost)
         }
     }
 }

@@ -5,27 +5,27 @@ use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use bytes::Bytes;
-use gorani_broker::{ClientInfo, Event, Position, Publication, Retention};
+use gorani_broker::{ChannelEvent, ClientInfo, Position, Publication, Retention};
 
 mod budget;
-mod control;
+mod command;
 pub(in crate::hub) mod faulty;
 mod forks;
 mod inbox;
 mod presence;
 mod receivers;
-mod roster;
+mod registry;
 mod subscribing;
 
 use super::{
     Hub,
-    channel::Missed,
+    channel::CatchUpResult,
     fanout::{Encoding, Framing, Protocol},
-    roster::{Registration, SessionKey},
+    registry::{SessionKey, SessionRegistration},
 };
 use crate::{
     outbox::Outbox,
-    session::{Signal, SubscribeRequest},
+    session::{Signal, SubscribeParams},
 };
 
 pub(super) const HISTORY: Retention = Retention { size: 10, ttl: Duration::from_secs(60) };
@@ -61,7 +61,7 @@ impl Client {
 
     pub(super) fn enter_over(hub: &mut Hub, name: &str, framing: Framing) -> Self {
         let (signals, outbox) = (Mailbox::default(), Outbox::new(1 << 20));
-        let key = hub.roster_mut().register(Registration {
+        let key = hub.registry_mut().register(SessionRegistration {
             mailbox: signals.clone().start().recipient(),
             outbox: outbox.clone(),
             encoding: Encoding { protocol: Protocol::Client, framing },
@@ -69,13 +69,13 @@ impl Client {
             protocol: "json",
             connected_at_ms: 0,
         });
-        hub.roster_mut().identify(key, "".into(), name.into());
+        hub.registry_mut().identify(key, "".into(), name.into());
         let info = ClientInfo { client: name.to_owned(), ..ClientInfo::default() };
         Self { key, outbox, signals, info: Arc::new(info) }
     }
 
-    pub(super) fn request(&self, retention: Retention, positioned: bool) -> SubscribeRequest {
-        SubscribeRequest {
+    pub(super) fn request(&self, retention: Retention, positioned: bool) -> SubscribeParams {
+        SubscribeParams {
             channel: "a".into(),
             info: self.info.clone(),
             retention,
@@ -85,7 +85,7 @@ impl Client {
             presence: false,
             announce: false,
             join_leave: false,
-            view: None,
+            headers: None,
         }
     }
 
@@ -163,13 +163,13 @@ fn publication(offset: u64) -> Publication {
     Publication { data: Bytes::from(offset.to_string()), offset, epoch, ..Publication::default() }
 }
 
-fn events(offsets: impl IntoIterator<Item = u64>) -> Vec<Event> {
-    offsets.into_iter().map(|offset| Event::Publication(Arc::new(publication(offset)))).collect()
+fn events(offsets: impl IntoIterator<Item = u64>) -> Vec<ChannelEvent> {
+    offsets.into_iter().map(|offset| ChannelEvent::Publication(Arc::new(publication(offset)))).collect()
 }
 
 /// The publications that a read found.
-fn missed(offsets: impl IntoIterator<Item = u64>) -> Option<Missed> {
-    Some(Missed { events: events(offsets), epoch: "e".into(), ancestors: Vec::new() })
+fn missed(offsets: impl IntoIterator<Item = u64>) -> Option<CatchUpResult> {
+    Some(CatchUpResult { events: events(offsets), epoch: "e".into(), ancestors: Vec::new() })
 }
 
 #[actix_rt::test]
@@ -291,7 +291,7 @@ async fn a_new_epoch_is_told_and_never_mixed_with_the_old_one() {
     let client = Client::enter(&mut hub, "one");
     client.join(&mut hub, HISTORY, position(7));
     let other = Publication { epoch: "f".into(), ..publication(8) };
-    let missing = hub.deliver("a", vec![Event::Publication(Arc::new(other))]).unwrap();
+    let missing = hub.deliver("a", vec![ChannelEvent::Publication(Arc::new(other))]).unwrap();
     assert!(!client.was_told_insufficient().await, "history is asked first");
     assert_eq!(hub.caught_up("a", missing.read, None), None);
     assert!(client.seen().is_empty());
@@ -315,7 +315,10 @@ async fn a_client_that_is_excluded_gets_what_comes_after_without_a_gap() {
     one.join(&mut hub, HISTORY, position(0));
     two.join(&mut hub, HISTORY, position(0));
     let mut all = events(1..=3);
-    all[1] = Event::Publication(Arc::new(Publication { exclude_client: "one".to_owned(), ..publication(2) }));
+    all[1] = ChannelEvent::Publication(Arc::new(Publication {
+        exclude_client: "one".to_owned(),
+        ..publication(2)
+    }));
     hub.deliver("a", all);
     assert_eq!(one.seen(), ["1", "3"]);
     assert_eq!(two.seen(), ["1", "2", "3"]);
@@ -326,13 +329,13 @@ async fn a_client_that_is_excluded_gets_what_comes_after_without_a_gap() {
 async fn joins_and_leaves_reach_only_those_who_asked_in_order_with_publications() {
     let mut hub = Hub::new(usize::MAX);
     let [asked, other] = [Client::enter(&mut hub, "asked"), Client::enter(&mut hub, "other")];
-    hub.join(asked.key, &SubscribeRequest { join_leave: true, ..asked.request(NO_HISTORY, false) });
+    hub.join(asked.key, &SubscribeParams { join_leave: true, ..asked.request(NO_HISTORY, false) });
     hub.release(asked.key, "a");
     other.join(&mut hub, NO_HISTORY, None);
     let info = other.info.clone();
-    let mut all = vec![Event::Join(info.clone())];
+    let mut all = vec![ChannelEvent::Join(info.clone())];
     all.extend(events([0, 0]));
-    all.push(Event::Leave(info));
+    all.push(ChannelEvent::Leave(info));
     hub.deliver("a", all);
     assert_eq!(asked.seen(), ["join", "0", "0", "leave"]);
     assert_eq!(other.seen(), ["0", "0"]);
@@ -346,7 +349,7 @@ async fn one_slow_consumer_stops_and_its_neighbour_gets_everything() {
     quick.join(&mut hub, NO_HISTORY, None);
     let large = Publication { data: Bytes::from(format!("{:0>60000}", "")), ..publication(0) };
     for _ in 0..40 {
-        hub.deliver("a", vec![Event::Publication(Arc::new(large.clone()))]);
+        hub.deliver("a", vec![ChannelEvent::Publication(Arc::new(large.clone()))]);
         assert!(quick.outbox.pop().is_some());
     }
     assert!(slow.outbox.overflow().is_some());
@@ -358,12 +361,12 @@ async fn one_slow_consumer_stops_and_its_neighbour_gets_everything() {
 async fn a_session_is_found_under_its_newest_identity_alone() {
     let mut hub = Hub::new(usize::MAX);
     let client = Client::enter(&mut hub, "first");
-    hub.roster_mut().identify(client.key, "42".into(), "second".into());
-    hub.roster_mut().identify(client.key, "43".into(), "third".into());
-    let found = |user, client| hub.roster().of(user, client).len();
+    hub.registry_mut().identify(client.key, "42".into(), "second".into());
+    hub.registry_mut().identify(client.key, "43".into(), "third".into());
+    let found = |user, client| hub.registry().of(user, client).len();
     assert_eq!((found(None, Some("first")), found(None, Some("second")), found(Some("42"), None)), (0, 0, 0));
     assert_eq!((found(None, Some("third")), found(Some("43"), None)), (1, 1));
-    assert_eq!(hub.roster().identified().count(), 1);
+    assert_eq!(hub.registry().identified().count(), 1);
 }
 
 #[actix_rt::test]
@@ -383,10 +386,10 @@ async fn the_last_subscription_that_leaves_says_so() {
 async fn a_session_that_does_not_empty_its_mailbox_is_ended_as_slow_and_no_other_is() {
     let mut hub = Hub::default();
     let clients = [Client::enter(&mut hub, "slow"), Client::enter(&mut hub, "quick")];
-    hub.roster().get(clients[1].key).unwrap().tell(Signal::Timer);
+    hub.registry().get(clients[1].key).unwrap().signal(Signal::Timer);
     let mut told = 0;
     while !clients[0].is_ended_as_slow() {
-        hub.roster().get(clients[0].key).unwrap().tell(Signal::Timer);
+        hub.registry().get(clients[0].key).unwrap().signal(Signal::Timer);
         told += 1;
         assert!(told < 100, "the mailbox has no bound");
     }

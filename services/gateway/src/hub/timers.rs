@@ -1,7 +1,7 @@
 //! Deadlines of a worker's sessions, under one timer: heartbeats, token expiry, time limits.
 //!
 //! Deadlines are rounded up to ticks, so that the many sessions of a worker wake its thread a few times a second and
-//! not once each. `specs/websocket.md`, item 14.
+//! not once each. `docs/protocols/websocket.md` §14.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use crate::hub::roster::SessionKey;
+use crate::hub::registry::SessionKey;
 
 /// Deadlines are met with this precision: fine against limits of seconds, coarse enough to share a wake-up.
 const TICK: Duration = Duration::from_millis(50);

@@ -1,7 +1,7 @@
 //! One worker thread: the loop that empties its inbox into the hub, and all that its sessions ask of it.
 //!
 //! Between [`crate::node`], which hands over what the broker delivered, and the worker's [`Hub`]. All that has come by
-//! the time the loop runs is delivered together: no timer, no sleep. Design §3 and §5.
+//! the time the loop runs is delivered together: no timer, no sleep. `docs/architecture.md` §3.4, §5.4.
 
 mod replay;
 
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use gorani_broker::{Broker, Event, HistoryPage, HistoryQuery, Retention, queue::woken_queue};
+use gorani_broker::{Broker, ChannelEvent, HistoryPage, HistoryQuery, Retention, queue::woken_queue};
 use indexmap::IndexMap;
 use tokio::{sync::mpsc, time::Instant};
 
@@ -20,17 +20,17 @@ use crate::{
     disconnect::ErrorCode,
     hub::{
         Hub,
-        control::Control,
-        inbox::{Entry, Inbox, OwnInbox, size_of_event},
+        history_reads::{HistoryRead, HistoryReads, ReadVersion},
+        inbox::{Inbox, InboxEntry, OwnInbox, size_of_event},
         interest::Interest,
-        queue::Consumers,
-        read_budget::{ReadSource, ReadTurn, ReadTurns},
-        reads::{HistoryRead, Moment, Reads},
+        queue_consumers::Consumers,
+        read_budget::{ReadSource, ReadTurns, SessionReadTurn},
+        registry::{SessionKey, SessionRegistration},
         removals::Removals,
-        roster::{Registration, SessionKey},
+        session_command::SessionCommand,
         subscribe::size_of,
-        tally::Tally,
         timers::Timers,
+        traffic_counters::TrafficCounters,
     },
     memory::{MemoryBudget, ReplyPermit},
     metrics::Metrics,
@@ -51,10 +51,10 @@ pub struct Worker {
     hub: RefCell<Hub>,
     timers: Timers,
     /// What its connections move.
-    pub tally: Tally,
+    pub traffic: TrafficCounters,
     pub(super) broker: Arc<dyn Broker>,
     pub(crate) interest: Arc<Interest>,
-    pub(super) reads: Arc<Reads>,
+    pub(super) reads: Arc<HistoryReads>,
     read_turns: Rc<ReadTurns>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) memory: Arc<MemoryBudget>,
@@ -71,7 +71,7 @@ impl Worker {
         deflate_threshold_bytes: usize,
         broker: Arc<dyn Broker>,
         interest: Arc<Interest>,
-        reads: Arc<Reads>,
+        reads: Arc<HistoryReads>,
         metrics: Arc<Metrics>,
         memory: Arc<MemoryBudget>,
     ) -> (Rc<Self>, Inbox) {
@@ -84,7 +84,7 @@ impl Worker {
             }),
             memory,
             timers: Timers::new(),
-            tally: Tally::default(),
+            traffic: TrafficCounters::default(),
             broker,
             interest,
             reads,
@@ -97,7 +97,7 @@ impl Worker {
         actix_rt::spawn(worker.clone().deliver(receiver));
         actix_rt::spawn(worker.clone().watch_deadlines());
         actix_rt::spawn(worker.clone().keep_present());
-        actix_rt::spawn(worker.clone().keep_counting());
+        actix_rt::spawn(worker.clone().flush_periodically());
         actix_rt::spawn(worker.clone().keep_memory());
         (worker, inbox)
     }
@@ -113,7 +113,7 @@ impl Worker {
     }
 
     /// Waits until another heavy read of the session may begin.
-    pub async fn read_turn(&self, key: SessionKey) -> ReadTurn {
+    pub async fn read_turn(&self, key: SessionKey) -> SessionReadTurn {
         self.read_turns.clone().wait(key, self.reads.budget().per_connection()).await
     }
 
@@ -151,16 +151,16 @@ impl Worker {
     }
 
     /// Enters a session.
-    pub fn register(&self, registration: Registration) -> SessionKey {
-        self.hub_mut().roster_mut().register(registration)
+    pub fn register(&self, registration: SessionRegistration) -> SessionKey {
+        self.hub_mut().registry_mut().register(registration)
     }
 
     /// Ends all subscriptions of a session, and gives its place among its user's connections back.
     pub fn leave_all(self: &Rc<Self>, key: SessionKey) {
-        self.give_place_back(key);
-        let departures = self.hub_mut().leave_all(key);
-        for departure in departures {
-            self.depart(key, departure);
+        self.release_user_slot(key);
+        let removed = self.hub_mut().leave_all(key);
+        for removed in removed {
+            self.publish_leave(key, removed);
         }
         self.leave_queues(key);
     }
@@ -169,7 +169,7 @@ impl Worker {
     pub fn deregister(self: &Rc<Self>, key: SessionKey, timer: Option<u64>) {
         self.timers.set(key, timer, None);
         self.leave_all(key);
-        self.hub_mut().roster_mut().remove(key);
+        self.hub_mut().registry_mut().remove(key);
     }
 
     /// Moves a session's deadline; returns what to give as `timer` next time.
@@ -186,17 +186,17 @@ impl Worker {
         loop {
             let expired = self.timers.expired().await;
             let hub = self.hub();
-            for session in expired.into_iter().filter_map(|key| hub.roster().get(key)) {
-                session.tell(Signal::Timer);
+            for session in expired.into_iter().filter_map(|key| hub.registry().get(key)) {
+                session.signal(Signal::Timer);
             }
         }
     }
 
-    async fn deliver(self: Rc<Self>, mut inbox: mpsc::Receiver<Entry>) {
+    async fn deliver(self: Rc<Self>, mut inbox: mpsc::Receiver<InboxEntry>) {
         let load = &self.inbox.load;
         let mut entries = Vec::with_capacity(TURN_ENTRIES);
         // Events of one turn by channel: consecutive publications of a channel are encoded and queued together.
-        let mut turn: IndexMap<Arc<str>, Vec<Event>> = IndexMap::new();
+        let mut turn: IndexMap<Arc<str>, Vec<ChannelEvent>> = IndexMap::new();
         loop {
             tokio::select! {
                 biased;
@@ -205,28 +205,28 @@ impl Worker {
             }
             for entry in entries.drain(..) {
                 match entry {
-                    Entry::Event(channel, event) => {
+                    InboxEntry::Event(channel, event) => {
                         load.bytes.fetch_sub(size_of_event(&event), Ordering::Relaxed);
                         turn.entry(channel).or_default().push(event);
                     }
-                    Entry::Gap(channel, moment) => {
+                    InboxEntry::Gap(channel, moment) => {
                         self.deliver_turn(&mut turn).await;
                         self.on_gap(&channel, moment);
                     }
-                    Entry::Mark(channel, mark) => {
+                    InboxEntry::Mark(channel, mark) => {
                         self.deliver_turn(&mut turn).await;
                         self.hub_mut().pass_mark(&channel, mark);
                     }
-                    Entry::Control(control) => {
+                    InboxEntry::Control(command) => {
                         self.deliver_turn(&mut turn).await;
-                        match *control {
-                            Control::Drain { over } => self.say_farewell(over),
-                            _ => self.obey(&control).await,
+                        match *command {
+                            SessionCommand::Drain { over } => self.drain_sessions(over),
+                            _ => self.apply_command(&command).await,
                         }
                         // Its sessions take it out of their mailboxes before the next one comes.
                         tokio::task::yield_now().await;
                     }
-                    Entry::Question(question) => {
+                    InboxEntry::Question(question) => {
                         self.deliver_turn(&mut turn).await;
                         actix_rt::spawn(question.answer(self.clone()));
                     }
@@ -239,16 +239,16 @@ impl Worker {
     }
 
     /// Carries an order out on all its sessions: a user may have tens of thousands.
-    async fn obey(&self, control: &Control) {
-        let keys = self.hub().subjects(control);
+    async fn apply_command(&self, command: &SessionCommand) {
+        let keys = self.hub().subjects(command);
         let mut began = Instant::now();
         for key in keys {
             if began.elapsed() >= TURN {
-                self.tally.held(began.elapsed());
+                self.traffic.held(began.elapsed());
                 tokio::task::yield_now().await;
                 began = Instant::now();
             }
-            self.hub().obey(control, key);
+            self.hub().apply(command, key);
         }
     }
 
@@ -272,14 +272,14 @@ impl Worker {
         }
     }
 
-    async fn deliver_turn(self: &Rc<Self>, turn: &mut IndexMap<Arc<str>, Vec<Event>>) {
+    async fn deliver_turn(self: &Rc<Self>, turn: &mut IndexMap<Arc<str>, Vec<ChannelEvent>>) {
         if turn.is_empty() {
             return;
         }
         let mut began = Instant::now();
         for (channel, events) in turn.drain(..) {
             if began.elapsed() >= TURN {
-                self.tally.held(began.elapsed());
+                self.traffic.held(began.elapsed());
                 tokio::task::yield_now().await;
                 began = Instant::now();
             }
@@ -292,10 +292,10 @@ impl Worker {
                 self.catch_up(channel, missing, self.reads.now());
             }
         }
-        self.tally.held(began.elapsed());
+        self.traffic.held(began.elapsed());
     }
 
-    fn on_gap(self: &Rc<Self>, channel: &Arc<str>, moment: Moment) {
+    fn on_gap(self: &Rc<Self>, channel: &Arc<str>, moment: ReadVersion) {
         if let Some(queue) = woken_queue(channel) {
             return self.wake_queue(queue);
         }

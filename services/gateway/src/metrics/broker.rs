@@ -1,4 +1,4 @@
-//! What the broker counts itself, for `GET /metrics`: read when somebody asks. Design §5 (readiness tells the truth, and
+//! What the broker counts itself, for `GET /metrics`: read when somebody asks. `docs/protocols/http.md` §6 (readiness tells the truth, and
 //! figures show why).
 
 use std::sync::atomic::{AtomicU64, Ordering};

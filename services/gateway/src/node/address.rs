@@ -70,7 +70,7 @@ impl Node {
             return Some(address);
         }
         if looked_at.is_none_or(|at| at.elapsed() >= LOOK_AT_MOST_EVERY) {
-            if let Err(error) = self.look_around().await {
+            if let Err(error) = self.refresh_members().await {
                 tracing::debug!(%error, "other nodes are not known");
             }
             *looked_at = Some(Instant::now());

@@ -6,9 +6,9 @@
 
 pub mod attempts;
 mod buckets;
+pub(crate) mod fair_share;
+pub mod permits;
 pub mod refusals;
-pub(crate) mod share;
-pub mod slots;
 pub(super) mod unauthenticated;
 
 use std::net::{IpAddr, SocketAddr};
@@ -19,14 +19,14 @@ use tokio::time::Instant;
 use self::{
     attempts::Attempts,
     buckets::{Buckets, Rate},
-    refusals::{Cause, Refusals},
+    refusals::{RefusalCause, Refusals},
     unauthenticated::Unauthenticated,
 };
 use crate::node::Node;
 
 /// What the node knows of those who come.
 #[derive(Default)]
-pub(super) struct Admission {
+pub(super) struct AdmissionControl {
     handshakes: Buckets,
     unauthenticated: Unauthenticated,
     attempts: Attempts,
@@ -51,7 +51,7 @@ impl Node {
             limit => self.admission.handshakes.take(network, Rate::per_second(limit), Instant::now()),
         };
         if !allowed {
-            self.refused(Cause::HandshakesPerSecond, Some(network));
+            self.refused(RefusalCause::HandshakesPerSecond, Some(network));
         }
         allowed
     }

@@ -1,21 +1,21 @@
-//! The other nodes: who they are, and what is asked of them. Design §5, "Membership".
+//! The other nodes: who they are, and what is asked of them. `docs/architecture.md` §5.7.
 //!
 //! Each node announces itself with a lease and watches those of the others ([`heartbeat`], [`view`]). An order or a question
 //! for the whole cluster goes to the nodes whose lease is running as one message ([`envelope`]), each of them answers, and
 //! it has succeeded when all have ([`correspondence`], [`orders`], [`overview`], [`kinds`]). The
 //! clients of a dead node vanish from presence ([`presence`], [`reaper`]). The memory broker has one node, and the same code path.
 
-mod correspondence;
+mod commands;
 mod description;
 mod envelope;
 mod heartbeat;
 mod kinds;
-mod orders;
+mod membership;
 mod overview;
+mod pending_queries;
 mod presence;
 mod reaper;
-mod view;
-mod waiting;
+mod rpc;
 
 use std::{
     sync::{
@@ -35,10 +35,10 @@ use tokio::{
 
 pub(super) use self::presence::is_of;
 use self::{
-    correspondence::{Audience, MembersRead},
-    envelope::{Answer, Ask, Body, Order},
-    view::View,
-    waiting::Waiting,
+    envelope::{ClusterAnswer, ClusterCommand, ClusterQuery, EnvelopeBody},
+    membership::MembershipView,
+    pending_queries::PendingQueries,
+    rpc::{MembersRead, Recipients},
 };
 use crate::{disconnect::ErrorCode, metrics::Metrics};
 
@@ -85,12 +85,12 @@ impl From<&ClusterError> for ErrorCode {
 
 /// What a node keeps about the others.
 pub(super) struct Peers {
-    view: Mutex<View>,
-    waiting: Waiting,
+    view: Mutex<MembershipView>,
+    waiting: PendingQueries,
     /// Held while the leases are read.
     last_read: AsyncMutex<Option<MembersRead>>,
     /// Clients of dead nodes that are being taken out of presence.
-    reaping: reaper::UnderWay,
+    reaping: reaper::ReapInProgress,
     mailbox: mpsc::Sender<Bytes>,
     mailbox_bytes: Arc<AtomicUsize>,
     /// The node has ended its lease for good.
@@ -101,7 +101,7 @@ pub(super) struct Peers {
 }
 
 /// The other end of the mailbox.
-pub(super) struct Mail {
+pub(super) struct ClusterInbox {
     messages: mpsc::Receiver<Bytes>,
     bytes: Arc<AtomicUsize>,
 }
@@ -113,21 +113,21 @@ impl Peers {
         lease: Duration,
         trace: Duration,
         metrics: Arc<Metrics>,
-    ) -> (Self, Mail) {
+    ) -> (Self, ClusterInbox) {
         let (mailbox, messages) = mpsc::channel(MAILBOX_MESSAGES);
         let mailbox_bytes = Arc::<AtomicUsize>::default();
         let peers = Self {
-            view: Mutex::new(View::new(own, lease, trace, Instant::now())),
-            waiting: Waiting::default(),
+            view: Mutex::new(MembershipView::new(own, lease, trace, Instant::now())),
+            waiting: PendingQueries::default(),
             last_read: AsyncMutex::new(None),
-            reaping: reaper::UnderWay::default(),
+            reaping: reaper::ReapInProgress::default(),
             mailbox,
             mailbox_bytes: Arc::clone(&mailbox_bytes),
             retired: AtomicBool::new(false),
             lapses: AtomicU64::new(0),
             metrics,
         };
-        (peers, Mail { messages, bytes: mailbox_bytes })
+        (peers, ClusterInbox { messages, bytes: mailbox_bytes })
     }
 
     /// Takes a message in without waiting. One that does not fit is not answered, and whoever wrote it is told by the
@@ -143,7 +143,7 @@ impl Peers {
     }
 }
 
-impl Mail {
+impl ClusterInbox {
     async fn next(&mut self) -> Option<Bytes> {
         let message = self.messages.recv().await?;
         self.bytes.fetch_sub(message.len(), Ordering::Relaxed);

@@ -1,5 +1,5 @@
 //! Keys of tokens from a JWK set's address: fetched at the start, on an interval, and when a token names a key that is
-//! not known, at most once in a while. `specs/client-protocol.md`, "Tokens".
+//! not known, at most once in a while. `docs/protocols/client.md` §10.11.
 
 use std::{sync::Arc, time::Duration};
 

@@ -8,16 +8,18 @@ use gorani_broker::{
     BrokerError, Idempotency, Publication, PublishOptions, Published, Retention, queue::QUEUE_FULL,
 };
 
-use crate::{disconnect::ErrorCode, hub::queue::TakeRequest, node::Node, session::client::policy::retention};
+use crate::{
+    disconnect::ErrorCode, hub::queue_consumers::FetchRequest, node::Node, session::client::policy::retention,
+};
 
-/// How long an idempotency key is remembered (`specs/http-api.md`).
+/// How long an idempotency key is remembered (`docs/protocols/http.md` §5.5).
 const IDEMPOTENCY_TTL: Duration = Duration::from_secs(300);
 /// Bytes of an idempotency key at most.
 const IDEMPOTENCY_KEY_BYTES: usize = 255;
 
 /// Where a publication comes from, for the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum PublishSource {
     /// The HTTP API, or an embedder.
     Api,
     /// A client.
@@ -55,9 +57,9 @@ impl Node {
             Ok(PublishOptions { retention, skip_history, idempotency })
         });
         match options {
-            Ok(options) => self.publish_with(Source::Api, channel, publication, options),
+            Ok(options) => self.publish_with(PublishSource::Api, channel, publication, options),
             Err(error) => {
-                self.count_publication(Source::Api, false);
+                self.count_publication(PublishSource::Api, false);
                 Box::pin(std::future::ready(Err(error)))
             }
         }
@@ -66,7 +68,7 @@ impl Node {
     /// Publishes with options that are decided already.
     pub fn publish_with(
         self: &Arc<Self>,
-        source: Source,
+        source: PublishSource,
         channel: &str,
         publication: Publication,
         options: PublishOptions,
@@ -85,7 +87,7 @@ impl Node {
     }
 
     /// Adds a message to a work queue. It takes its place in line now, not when the future is polled.
-    pub fn push(
+    pub fn push_to_queue(
         self: &Arc<Self>,
         queue: &str,
         publication: Publication,
@@ -97,7 +99,7 @@ impl Node {
         let accepted = queues.push(queue, publication, &self.queue_limits);
         Box::pin(async move {
             let result = accepted.await;
-            node.count_publication(Source::Client, result.is_ok());
+            node.count_publication(PublishSource::Client, result.is_ok());
             result.map(|()| Published::default()).map_err(|error| match error {
                 // The queue is full, and stays so until somebody takes from it: no matter of a moment.
                 BrokerError::Limit(QUEUE_FULL) => ErrorCode::LIMIT_EXCEEDED,
@@ -107,14 +109,14 @@ impl Node {
     }
 
     /// What the consumers of this node ask of a queue.
-    pub fn take_request(&self, queue: Arc<str>, count: u32) -> TakeRequest {
-        TakeRequest { queue, count, node: self.id.clone(), limits: self.queue_limits.clone() }
+    pub fn fetch_request(&self, queue: Arc<str>, count: u32) -> FetchRequest {
+        FetchRequest { queue, count, node: self.id.clone(), limits: self.queue_limits.clone() }
     }
 
-    fn count_publication(&self, source: Source, accepted: bool) {
+    fn count_publication(&self, source: PublishSource, accepted: bool) {
         let counters = match source {
-            Source::Api => &self.metrics.api_publications,
-            Source::Client => &self.metrics.client_publications,
+            PublishSource::Api => &self.metrics.api_publications,
+            PublishSource::Client => &self.metrics.client_publications,
         };
         counters.count(accepted);
     }

@@ -11,9 +11,9 @@ use tokio::{
 
 use crate::{
     hub::{
-        control::ConnectionView,
-        inbox::Unasked,
-        scan::{ANSWER_BYTES, Page, Question, size_of_channel, size_of_view},
+        inbox::QueryRejected,
+        scan::{ANSWER_BYTES, ScanPage, ScanRequest, size_of_channel, size_of_view},
+        session_command::ConnectionInfo,
     },
     node::{Node, cluster::ClusterError},
 };
@@ -28,7 +28,7 @@ const SCAN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Numbers of a node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Counts {
+pub struct NodeCounts {
     /// Clients that are connected.
     pub clients: usize,
     /// Distinct users among them.
@@ -41,7 +41,7 @@ pub struct Counts {
 
 /// A node as the others of its cluster see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeView {
+pub struct NodeOverview {
     /// Random id of this run of the node.
     pub id: String,
     /// Version of the server.
@@ -49,7 +49,7 @@ pub struct NodeView {
     /// Seconds since the start.
     pub uptime_s: u64,
     /// Its numbers.
-    pub counts: Counts,
+    pub counts: NodeCounts,
 }
 
 impl Node {
@@ -59,7 +59,7 @@ impl Node {
     /// not answer in time.
     async fn ask<T>(
         &self,
-        question: impl Fn(oneshot::Sender<T>) -> Question,
+        question: impl Fn(oneshot::Sender<T>) -> ScanRequest,
     ) -> Result<Vec<T>, ClusterError> {
         let Ok(Ok(_permit)) = timeout(SCAN_WAIT, self.scans.acquire()).await else {
             return Err(ClusterError::Busy);
@@ -71,8 +71,8 @@ impl Node {
             let (answer, answered) = oneshot::channel();
             match inbox.ask(question(answer)) {
                 Ok(()) => asked.push(answered),
-                Err(Unasked::Gone) => {}
-                Err(Unasked::Full) => return Err(silent()),
+                Err(QueryRejected::Gone) => {}
+                Err(QueryRejected::Full) => return Err(silent()),
             }
         }
         let answers = timeout_at(deadline, futures_util::future::join_all(asked)).await;
@@ -85,16 +85,16 @@ impl Node {
         user: Option<&str>,
         after: &str,
         limit: usize,
-    ) -> Result<Page<ConnectionView>, ClusterError> {
+    ) -> Result<ScanPage<ConnectionInfo>, ClusterError> {
         let answers = self
-            .ask(|answer| Question::Connections {
+            .ask(|answer| ScanRequest::Connections {
                 user: user.map(str::to_owned),
                 after: after.to_owned(),
                 limit,
                 answer,
             })
             .await?;
-        let mut all = Page::default();
+        let mut all = ScanPage::default();
         for page in answers {
             merge(&mut all, page, |_, _| {});
         }
@@ -108,16 +108,16 @@ impl Node {
         pattern: Option<&str>,
         after: &str,
         limit: usize,
-    ) -> Result<Page<usize>, ClusterError> {
+    ) -> Result<ScanPage<usize>, ClusterError> {
         let answers = self
-            .ask(|answer| Question::Channels {
+            .ask(|answer| ScanRequest::Channels {
                 pattern: pattern.map(str::to_owned),
                 after: after.to_owned(),
                 limit,
                 answer,
             })
             .await?;
-        let mut all = Page::default();
+        let mut all = ScanPage::default();
         for page in answers {
             merge(&mut all, page, |count, more| *count += more);
         }
@@ -126,9 +126,9 @@ impl Node {
     }
 
     /// Numbers of this node, as they are kept: no worker is asked.
-    pub(in crate::node) fn counts(&self) -> Counts {
+    pub(in crate::node) fn counts(&self) -> NodeCounts {
         let sessions = &self.metrics.sessions;
-        Counts {
+        NodeCounts {
             clients: sessions.clients(),
             users: sessions.users(),
             channels: self.interest.wanted(),
@@ -138,7 +138,7 @@ impl Node {
 }
 
 /// Puts two pages together. Where one was cut short, nothing is known of what comes after the name at which it was.
-pub(super) fn merge<T>(all: &mut Page<T>, page: Page<T>, add: impl Fn(&mut T, T)) {
+pub(super) fn merge<T>(all: &mut ScanPage<T>, page: ScanPage<T>, add: impl Fn(&mut T, T)) {
     for (name, value) in page.entries {
         match all.entries.entry(name) {
             std::collections::btree_map::Entry::Vacant(free) => {
@@ -155,7 +155,7 @@ pub(super) fn merge<T>(all: &mut Page<T>, page: Page<T>, add: impl Fn(&mut T, T)
 }
 
 /// Cuts a page to its limit, and to the bytes of an answer; the entry that passes them is the last.
-pub(super) fn cut<T>(page: &mut Page<T>, limit: usize, size: impl Fn(&str, &T) -> usize) {
+pub(super) fn cut<T>(page: &mut ScanPage<T>, limit: usize, size: impl Fn(&str, &T) -> usize) {
     let mut bytes = 0;
     let mut fitting = 0;
     let mut last: Option<&String> = None;
@@ -180,9 +180,9 @@ mod tests {
 
     use super::*;
 
-    fn page(names: &[&str], cut_at: Option<&str>) -> Page<usize> {
+    fn page(names: &[&str], cut_at: Option<&str>) -> ScanPage<usize> {
         let entries = names.iter().map(|name| ((*name).to_owned(), 1)).collect();
-        Page { entries, cut_at: cut_at.map(str::to_owned) }
+        ScanPage { entries, cut_at: cut_at.map(str::to_owned) }
     }
 
     #[test]

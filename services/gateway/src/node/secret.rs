@@ -24,12 +24,12 @@ const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(500);
 
 /// One secret, as a key for proofs.
 #[derive(Clone)]
-pub struct Secret {
+pub struct ClusterSecret {
     text: Arc<str>,
     key: Arc<Key>,
 }
 
-impl Secret {
+impl ClusterSecret {
     /// Any text; its length is for the settings to judge.
     pub fn new(text: &str) -> Self {
         Self { text: text.into(), key: Arc::new(Key::new(HMAC_SHA256, text.as_bytes())) }
@@ -54,30 +54,30 @@ impl Secret {
 }
 
 /// The secrets that a node knows.
-pub struct Secrets {
+pub struct ClusterSecrets {
     /// The one to use, then the one that was used before it.
-    known: RwLock<Vec<Secret>>,
+    known: RwLock<Vec<ClusterSecret>>,
     /// What this node proposes where there is none.
-    proposal: Secret,
+    proposal: ClusterSecret,
     looked_at: Mutex<Option<Instant>>,
 }
 
-impl Default for Secrets {
+impl Default for ClusterSecrets {
     fn default() -> Self {
-        Self { known: RwLock::default(), proposal: Secret::random(), looked_at: Mutex::default() }
+        Self { known: RwLock::default(), proposal: ClusterSecret::random(), looked_at: Mutex::default() }
     }
 }
 
-impl Secrets {
+impl ClusterSecrets {
     /// Those that are believed. The first is the one to use; none: nobody is believed, and nobody would believe us.
-    pub fn known(&self) -> Vec<Secret> {
+    pub fn known(&self) -> Vec<ClusterSecret> {
         self.known.read().clone()
     }
 
-    fn adopt(&self, text: &str) {
+    fn set_current(&self, text: &str) {
         let mut known = self.known.write();
         if known.first().is_none_or(|current| *current.text != *text) {
-            known.insert(0, Secret::new(text));
+            known.insert(0, ClusterSecret::new(text));
             known.truncate(2);
         }
     }
@@ -87,7 +87,7 @@ impl Node {
     /// Keeps the secret that of the cluster, for ever; returns at once where it is settled.
     pub(super) async fn keep_secret(self: Arc<Self>) {
         if !self.settings.cluster.secret.is_empty() {
-            return self.secrets.adopt(&self.settings.cluster.secret);
+            return self.secrets.set_current(&self.settings.cluster.secret);
         }
         if self.settings.broker.kind == BrokerKind::Memory {
             return;
@@ -113,7 +113,7 @@ impl Node {
         let current = self.secrets.known().into_iter().next();
         let proposed = current.as_ref().unwrap_or(&self.secrets.proposal).text.clone();
         match self.broker.cluster().claim(NAME, &proposed, TTL, None).await {
-            Ok(agreed) => self.secrets.adopt(&agreed),
+            Ok(agreed) => self.secrets.set_current(&agreed),
             Err(error) => tracing::debug!(%error, "the secret of the cluster is not known"),
         }
         *looked_at = Some(Instant::now());

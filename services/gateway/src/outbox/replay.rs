@@ -1,5 +1,5 @@
 //! What a session missed, in its outbox: the answer to a connect has as many parts as there are channels, and together they
-//! may be larger than what may wait otherwise. `docs/adr/0026`.
+//! may be larger than what may wait otherwise. Decision record 26.
 
 use bytes::Bytes;
 

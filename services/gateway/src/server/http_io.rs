@@ -19,7 +19,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use gorani_protocol::http1::{Phase, RequestStream};
+use gorani_protocol::http1::{RequestPhase, RequestStream};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 pub(super) use self::wait::Times;
@@ -94,11 +94,13 @@ impl<T> HttpIo<T> {
             return None;
         }
         match self.requests.phase() {
-            Phase::Head => Some(Awaited::Head),
+            RequestPhase::Head => Some(Awaited::Head),
             // actix-http times an idle connection once it has answered a request.
-            Phase::Between | Phase::EmptyLines if self.requests.complete_heads() == 0 => Some(Awaited::Head),
-            Phase::EmptyLines => Some(Awaited::Request),
-            Phase::Between | Phase::Body | Phase::Opaque => None,
+            RequestPhase::Between | RequestPhase::EmptyLines if self.requests.complete_heads() == 0 => {
+                Some(Awaited::Head)
+            }
+            RequestPhase::EmptyLines => Some(Awaited::Request),
+            RequestPhase::Between | RequestPhase::Body | RequestPhase::Opaque => None,
         }
     }
 

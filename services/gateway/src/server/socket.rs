@@ -1,4 +1,4 @@
-//! Options of the listening socket and of accepted ones. `specs/websocket.md`, item 15.
+//! Options of the listening socket and of accepted ones. `docs/protocols/websocket.md` §15.
 
 use std::{
     io,

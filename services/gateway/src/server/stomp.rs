@@ -1,4 +1,4 @@
-//! The listener of STOMP over TCP, on the workers of the HTTP one. `specs/stomp.md`, item 58.
+//! The listener of STOMP over TCP, on the workers of the HTTP one. `docs/protocols/stomp.md` §11.4.
 
 use std::{
     future::poll_fn,

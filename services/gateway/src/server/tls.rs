@@ -10,7 +10,7 @@ use rustls::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{accepted::AcceptedConnection, http2};
-use crate::settings::TlsSettings;
+use crate::settings::HttpTlsSettings;
 
 /// A TLS connection.
 pub(super) type TlsConnection = TlsStream<AcceptedConnection>;
@@ -30,7 +30,7 @@ pub enum TlsError {
 }
 
 /// The configuration that the settings describe.
-pub(super) fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
+pub(super) fn config(settings: &HttpTlsSettings) -> Result<ServerConfig, TlsError> {
     let bad_certificate = |error| TlsError::File(settings.certificate.clone(), error);
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&settings.certificate)
         .and_then(Iterator::collect)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::{Action, MessageKind, stomp::view::View};
+use super::{Action, MessageKind, stomp::message_headers::MessageHeaders};
 use crate::{disconnect::Disconnect, memory::ReplyPermit};
 
 /// What a session does in one turn: messages to send, in order, then actions, in order.
@@ -80,14 +80,14 @@ impl Actions {
         });
     }
 
-    /// Shows a channel from now on with this view, which is the newest of this turn. If the session was let in in the same
+    /// Shows a channel from now on with this headers, which is the newest of this turn. If the session was let in in the same
     /// turn, also what was held back until then: it follows all that the session wrote.
-    pub fn show(&mut self, channel: Arc<str>, view: Arc<View>) {
-        self.list.retain(|action| !matches!(action, Action::Show(shown, _) if **shown == *channel));
+    pub fn show(&mut self, channel: Arc<str>, headers: Arc<MessageHeaders>) {
+        self.list.retain(|action| !matches!(action, Action::SetHeaders(shown, _) if **shown == *channel));
         let is_release =
             |action: &Action| matches!(action, Action::Release(released) if **released == *channel);
         let index = self.list.iter().position(is_release).unwrap_or(self.list.len());
-        self.list.insert(index, Action::Show(channel, view));
+        self.list.insert(index, Action::SetHeaders(channel, headers));
     }
 
     /// Adds the end of the session.

@@ -2,15 +2,15 @@
 //!
 //! Commands run in the order in which they came; a command that has to wait (for the connect to end, for a subscribe of
 //! the same channel) holds back those behind it, bounded. Between a transport's shell and the node.
-//! `specs/client-protocol.md`.
+//! `docs/protocols/client.md` §11.
 //!
 //! - [`policy`]: rules, tokens and limits. - [`commands`]: in order, and which have to wait. - [`connect`]: from the first command to the reply. - [`subscriptions`]:
 //!   subscribe, unsubscribe, sub_refresh. - [`refresh`]: of the connection. - [`receive`]: for receivers without commands. - [`requests`]: publish, history, presence. - [`large_reply`]: replies of megabytes. - [`clock`]: heartbeats
 //!   and expiry. - [`epochs`]: those that ended while the client stayed.
 
-mod clock;
 mod commands;
 mod connect;
+mod deadlines;
 mod epochs;
 mod large_reply;
 pub mod policy;
@@ -34,8 +34,8 @@ use gorani_protocol::client;
 use tokio::time::Instant;
 
 use self::{
-    clock::Clock, connect::Connecting, large_reply::LargeReply, policy::Policy, requests::PendingRequest,
-    subscriptions::Subscription,
+    connect::Connecting, deadlines::ClientDeadlines, large_reply::LargeReply, policy::Policy,
+    requests::PendingRequest, subscriptions::ClientSubscription,
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
@@ -56,25 +56,25 @@ pub struct TransportTraits {
     /// The session's id, where commands come in requests of their own: the client is told it, and sends it with each.
     pub emulation: Option<Arc<str>>,
     /// How it is spoken to.
-    pub dialect: Dialect,
+    pub format: OutputFormat,
     /// Say why the session ends, in an object, although the transport has a way of its own.
     pub says_goodbye: bool,
 }
 
 /// How a session speaks to its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Dialect {
+pub enum OutputFormat {
     /// Replies and pushes, to clients that send commands.
     #[default]
     Commands,
     /// Objects without envelopes, to receivers.
-    Bare,
+    Plain,
     /// The same, each after a line with how far it brings the receiver: see [`crate::session::position`].
-    Tracked,
+    WithPositions,
 }
 
 /// Where a session stands.
-enum State {
+enum ClientState {
     /// Nothing but a connect will do.
     New,
     /// The connect is under way.
@@ -89,12 +89,12 @@ enum State {
 pub struct ClientSession {
     policy: Arc<Policy>,
     traits: TransportTraits,
-    state: State,
+    state: ClientState,
     user: Arc<str>,
     client: Arc<str>,
     /// JSON of the token's info.
     info: Bytes,
-    subscriptions: Vec<Subscription>,
+    subscriptions: Vec<ClientSubscription>,
     pending: HashMap<Ticket, PendingRequest>,
     next_ticket: u32,
     /// Lines that wait for a command before them.
@@ -105,7 +105,7 @@ pub struct ClientSession {
     large_replies: VecDeque<LargeReply>,
     budget: InputBudget,
     errors: u32,
-    clock: Clock,
+    clock: ClientDeadlines,
     /// Until it is connected.
     login_limit: Option<Arc<dyn LoginLimit>>,
 }
@@ -113,11 +113,11 @@ pub struct ClientSession {
 impl ClientSession {
     /// A session for a transport that has just opened.
     pub fn new(policy: Arc<Policy>, traits: TransportTraits, now: Now) -> Self {
-        let clock = Clock::new(now.instant + policy.settings.connect_timeout);
+        let clock = ClientDeadlines::new(now.instant + policy.settings.connect_timeout);
         Self {
             policy,
             traits,
-            state: State::New,
+            state: ClientState::New,
             user: Arc::default(),
             client: Arc::default(),
             info: Bytes::new(),
@@ -142,14 +142,14 @@ impl ClientSession {
     }
 
     pub(in crate::session) fn close(&mut self, disconnect: Disconnect, actions: &mut Actions) {
-        if matches!(self.state, State::Ended) {
+        if matches!(self.state, ClientState::Ended) {
             return;
         }
         self.forget_waiting();
         self.large_replies = VecDeque::new();
-        let was_connected = matches!(self.state, State::Connected);
-        self.state = State::Ended;
-        if self.traits.dialect == Dialect::Commands {
+        let was_connected = matches!(self.state, ClientState::Connected);
+        self.state = ClientState::Ended;
+        if self.traits.format == OutputFormat::Commands {
             return actions.close(disconnect);
         }
         if !was_connected {
@@ -166,11 +166,11 @@ impl ClientSession {
     fn refuse_connect(&mut self, id: u32, refused: Refused, actions: &mut Actions) {
         match refused {
             Refused::Disconnect(disconnect) => self.close(disconnect, actions),
-            Refused::Error(error) if self.traits.dialect == Dialect::Commands => {
+            Refused::Error(error) if self.traits.format == OutputFormat::Commands => {
                 self.refuse(id, error, actions)
             }
             Refused::Error(_) => {
-                self.state = State::Ended;
+                self.state = ClientState::Ended;
                 actions.push(Action::Refuse(refused));
             }
         }
@@ -243,10 +243,10 @@ impl Session for ClientSession {
         if self.pending.is_empty() {
             self.pending = HashMap::new();
         }
-        if matches!(self.state, State::Ended) {
+        if matches!(self.state, ClientState::Ended) {
             return;
         }
-        self.settle(ticket, pending, outcome, now, actions);
+        self.on_outcome(ticket, pending, outcome, now, actions);
         self.run_waiting(now, actions);
     }
 
@@ -255,11 +255,11 @@ impl Session for ClientSession {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        if matches!(self.state, State::Ended) { None } else { self.clock.deadline() }
+        if matches!(self.state, ClientState::Ended) { None } else { self.clock.deadline() }
     }
 
     fn has_connected(&self) -> bool {
-        matches!(self.state, State::Connected)
+        matches!(self.state, ClientState::Connected)
     }
 
     fn is_blocked(&self) -> bool {
@@ -282,7 +282,7 @@ impl Session for ClientSession {
     }
 
     fn closed(&mut self, _disconnect: &Disconnect) {
-        self.state = State::Ended;
+        self.state = ClientState::Ended;
     }
 }
 

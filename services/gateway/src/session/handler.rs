@@ -3,7 +3,7 @@
 //!
 //! The transport calls a [`HandlerSession`] as it calls every session; that calls the handler, contains what fails in
 //! it, and turns what the handler sent into actions. It does no IO and knows no transport, so a handler serves every
-//! transport unchanged. Design §2; `specs/websocket.md`, items 3 and 14.
+//! transport unchanged. `docs/protocols/websocket.md` §3, §14.
 //!
 //! - [`adapter`]: from the trait to [`crate::session::Session`]. - [`handle`]: the session as the embedder holds it. -
 //!   `queue`: what waits between the two. - [`admission`]: what a guard decides. - [`attributes`]: what belongs to a
@@ -14,7 +14,7 @@ pub mod admission;
 pub mod attributes;
 pub mod handle;
 mod heartbeat;
-mod queue;
+mod outgoing_queue;
 #[cfg(test)]
 mod tests;
 

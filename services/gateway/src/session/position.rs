@@ -1,5 +1,5 @@
 //! Positions as text: how far a receiver without commands has come in each of its channels. A stream's `id:` lines, a
-//! poll's `position` and its `ETag` are made of it. `specs/http-transports.md`, items 1, 2 and 4.
+//! poll's `position` and its `ETag` are made of it. `docs/protocols/http.md` §7.6, §8, §10.
 //!
 //! `chat~3alobby.12.x7Qm.news.5.x7Qm`: channel, offset and epoch of each channel, separated by dots. What is neither a
 //! letter, a digit, `-` nor `_` is `~` and two hexadecimal digits, so the text goes unchanged through URLs, headers and

@@ -1,4 +1,4 @@
-//! The session of STOMP 1.0, 1.1 and 1.2: frames in, frames and requests to the node out. `specs/stomp.md`.
+//! The session of STOMP 1.0, 1.1 and 1.2: frames in, frames and requests to the node out. `docs/protocols/stomp.md`.
 //!
 //! Frames run in the order in which they came. A SEND does not wait for the one before it; a SUBSCRIBE holds back what
 //! follows until it is live, so that a client hears what it sends next. Receipts leave in the order of their frames.
@@ -6,33 +6,34 @@
 //!
 //! - [`connect`]: the first frame and who may send it. - [`destination`]: what the destinations name. - [`subscriptions`],
 //!   `input`: frames in order. - [`recovering`]: what was missed, where it is much. - [`consuming`], [`sending`], [`transactions`]: what clients ask for. - [`receipts`]: answers in order. - [`clock`]: heart-beats and
-//!   expiry. - [`view`], [`payload`]: publications as frames, and back. - [`failure`]: what an ERROR says.
+//!   expiry. - [`headers`], [`payload`]: publications as frames, and back. - [`failure`]: what an ERROR says.
 
-mod clock;
 mod connect;
-mod consuming;
+mod consumer;
+mod deadlines;
 mod destination;
 mod failure;
 mod input;
+pub mod message_headers;
 mod payload;
 mod receipts;
-mod recovering;
-mod sending;
+mod recovery;
+mod send;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod transactions;
-pub mod view;
 
 use std::{collections::VecDeque, sync::Arc};
 
 use bytes::BytesMut;
-use gorani_protocol::stomp::{Command, Decoder, Frame, HeartBeat, Limits, Version};
+use gorani_protocol::stomp::{HeartBeat, StompCommand, StompDecoder, StompFrame, StompLimits, Version};
 use tokio::time::Instant;
 
 use self::{
-    clock::Clock, connect::Identity, failure::Failure, input::size_of_frame, receipts::Receipts,
-    recovering::Recovering, subscriptions::Subscription, transactions::Transactions, view::Style,
+    connect::Identity, deadlines::StompDeadlines, failure::Failure, input::size_of_frame,
+    message_headers::FrameStyle, receipts::Receipts, recovery::RecoveryInProgress,
+    subscriptions::StompSubscription, transactions::Transactions,
 };
 use crate::{
     disconnect::Disconnect,
@@ -50,7 +51,7 @@ const WAITING_BYTES: usize = 256 * 1024;
 
 /// Where a session stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum StompState {
     /// Nothing but a CONNECT will do.
     New,
     /// The CONNECT waits for a place among the user's connections.
@@ -65,7 +66,7 @@ enum State {
 
 /// What a transport can do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Traits {
+pub struct StompTraits {
     /// It carries text alone.
     pub text_only: bool,
     /// It has pings of its own that every client answers: WebSocket's.
@@ -78,19 +79,19 @@ pub struct Traits {
 pub struct StompSession {
     policy: Arc<Policy>,
     settings: Arc<StompSettings>,
-    state: State,
+    state: StompState,
     version: Version,
-    traits: Traits,
-    decoder: Decoder,
+    traits: StompTraits,
+    decoder: StompDecoder,
     identity: Identity,
-    subscriptions: Vec<Subscription>,
+    subscriptions: Vec<StompSubscription>,
     receipts: Receipts,
     transactions: Transactions,
     /// Frames that wait for one before them.
-    waiting: VecDeque<Frame>,
+    waiting: VecDeque<StompFrame>,
     waiting_bytes: usize,
     /// Recoveries that are being written, the oldest first.
-    recovering: VecDeque<Recovering>,
+    recovering: VecDeque<RecoveryInProgress>,
     budget: InputBudget,
     /// Bytes behind them that are not decoded: the step was over, or too many frames wait.
     undecoded: BytesMut,
@@ -100,25 +101,25 @@ pub struct StompSession {
     left_queues: Vec<(Ticket, Arc<str>)>,
     /// Messages of queues that were shown.
     serial: u64,
-    clock: Clock,
+    clock: StompDeadlines,
     /// Until it is open.
     login_limit: Option<Arc<dyn LoginLimit>>,
 }
 
 impl StompSession {
     /// A session for a transport that has just opened.
-    pub fn new(policy: Arc<Policy>, settings: Arc<StompSettings>, traits: Traits, now: Now) -> Self {
-        let decoder = Decoder::new(Limits {
+    pub fn new(policy: Arc<Policy>, settings: Arc<StompSettings>, traits: StompTraits, now: Now) -> Self {
+        let decoder = StompDecoder::new(StompLimits {
             headers: settings.max_headers,
             header_bytes: settings.header_max_bytes,
             head_bytes: settings.head_max_bytes,
             body_bytes: settings.body_max_bytes,
         });
         Self {
-            clock: Clock::new(now, settings.connect_timeout),
+            clock: StompDeadlines::new(now, settings.connect_timeout),
             policy,
             settings,
-            state: State::New,
+            state: StompState::New,
             version: Version::V1_0,
             traits,
             decoder,
@@ -145,8 +146,8 @@ impl StompSession {
         self
     }
 
-    fn style(&self) -> Style {
-        Style {
+    fn style(&self) -> FrameStyle {
+        FrameStyle {
             version: self.version,
             text_only: self.traits.text_only,
             trailing_eol: self.traits.trailing_eol,
@@ -154,8 +155,8 @@ impl StompSession {
     }
 
     fn end(&mut self, disconnect: Disconnect, actions: &mut Actions) {
-        if self.state != State::Ended {
-            self.state = State::Ended;
+        if self.state != StompState::Ended {
+            self.state = StompState::Ended;
             self.forget_input();
             actions.close(disconnect);
         }
@@ -171,34 +172,34 @@ impl StompSession {
         self.transactions = Transactions::default();
     }
 
-    /// Tells what failed, and ends. `specs/stomp.md`, items 24, 33, 37, 46, 49.
+    /// Tells what failed, and ends. `docs/protocols/stomp.md` §9.3 and §10.
     fn fail(&mut self, failure: Failure, actions: &mut Actions) {
-        if matches!(self.state, State::New | State::Entering(_) | State::Open) {
+        if matches!(self.state, StompState::New | StompState::Entering(_) | StompState::Open) {
             failure.write(self.style(), actions);
         }
         self.end(failure.disconnect, actions);
     }
 
-    fn run(&mut self, frame: Frame, now: Now, actions: &mut Actions) {
+    fn run(&mut self, frame: StompFrame, now: Now, actions: &mut Actions) {
         self.budget.count(size_of_frame(&frame));
         if frame.command.opens() || frame.headers.get("token").is_some() {
             self.budget.count_token();
         }
         let result = match (self.state, frame.command) {
             // Frames wait while the session enters.
-            (State::Entering(_) | State::Leaving | State::Ended, _) => return,
-            (State::New, _) => self.connect(&frame, now, actions),
-            (State::Open, Command::Connect | Command::Stomp) => {
+            (StompState::Entering(_) | StompState::Leaving | StompState::Ended, _) => return,
+            (StompState::New, _) => self.connect(&frame, now, actions),
+            (StompState::Open, StompCommand::Connect | StompCommand::Stomp) => {
                 Err(Failure::bad("the session is open already"))
             }
-            (State::Open, Command::Subscribe) => self.subscribe(&frame, now, actions),
-            (State::Open, Command::Unsubscribe) => self.unsubscribe(&frame, actions),
-            (State::Open, Command::Send) => self.send(&frame, now, actions),
-            (State::Open, Command::Ack | Command::Nack) => self.acknowledge(&frame, actions),
-            (State::Open, Command::Begin | Command::Commit | Command::Abort) => {
+            (StompState::Open, StompCommand::Subscribe) => self.subscribe(&frame, now, actions),
+            (StompState::Open, StompCommand::Unsubscribe) => self.unsubscribe(&frame, actions),
+            (StompState::Open, StompCommand::Send) => self.send(&frame, now, actions),
+            (StompState::Open, StompCommand::Ack | StompCommand::Nack) => self.acknowledge(&frame, actions),
+            (StompState::Open, StompCommand::Begin | StompCommand::Commit | StompCommand::Abort) => {
                 self.transaction(&frame, actions)
             }
-            (State::Open, Command::Disconnect) => {
+            (StompState::Open, StompCommand::Disconnect) => {
                 self.disconnect(&frame);
                 Ok(())
             }
@@ -213,9 +214,9 @@ impl StompSession {
     }
 
     /// The client says goodbye: open transactions are void, what was asked before is still answered.
-    fn disconnect(&mut self, frame: &Frame) {
+    fn disconnect(&mut self, frame: &StompFrame) {
         self.transactions = Transactions::default();
-        self.state = State::Leaving;
+        self.state = StompState::Leaving;
         self.receipts.expect(0, frame.headers.get("receipt"), true);
     }
 
@@ -248,7 +249,7 @@ impl Session for StompSession {
             Incoming::Text(text) => text.as_bytes(),
             Incoming::Binary(data) | Incoming::Part { data, .. } => data,
         };
-        self.clock.hear(now);
+        self.clock.on_input(now);
         self.budget.begin();
         if self.undecoded.is_empty() {
             self.decode(&mut bytes, now, actions);
@@ -274,13 +275,13 @@ impl Session for StompSession {
                 if expired || expire_at.is_some_and(|at| at <= now.unix_s()) {
                     return self.fail(Failure::of_disconnect(Disconnect::EXPIRED), actions);
                 }
-                self.clock.expires = expire_at.map(|at| clock::end_of(at, now));
+                self.clock.expires = expire_at.map(|at| deadlines::end_of(at, now));
             }
         }
     }
 
     fn outcome(&mut self, ticket: Ticket, outcome: Outcome, now: Now, actions: &mut Actions) {
-        if self.state == State::Ended {
+        if self.state == StompState::Ended {
             return;
         }
         let result = match outcome {
@@ -289,20 +290,21 @@ impl Session for StompSession {
                 return self.go_on(now, actions);
             }
             Outcome::Entered(Err(disconnect)) => {
-                return self.fail(Failure::of_disconnect(disconnect).of(Command::Connect, None), actions);
+                return self
+                    .fail(Failure::of_disconnect(disconnect).of(StompCommand::Connect, None), actions);
             }
             Outcome::Subscribed(Ok(subscribed)) if !subscribed.publications.is_empty() => {
-                self.recovering.push_back(Recovering::new(ticket, subscribed));
+                self.recovering.push_back(RecoveryInProgress::new(ticket, subscribed));
                 // Mostly it is whole by one piece.
                 self.write_recovered(now, actions);
                 return;
             }
             Outcome::Subscribed(outcome) => self.subscribed(ticket, outcome, actions),
             Outcome::Published(outcome) => outcome.map(drop).map_err(Failure::from),
-            Outcome::Settled(outcome) => outcome.map_err(Failure::from),
+            Outcome::Acknowledged(outcome) => outcome.map_err(Failure::from),
             // Who has said goodbye is shown nothing more: what came goes back when the session ends.
-            Outcome::Taken(_) if self.state == State::Leaving => Ok(()),
-            Outcome::Taken(taken) => self.taken(ticket, taken, actions),
+            Outcome::Fetched(_) if self.state == StompState::Leaving => Ok(()),
+            Outcome::Fetched(fetched) => self.on_fetched(ticket, fetched, actions),
             // No other action of this session has a ticket.
             Outcome::History(_) | Outcome::Presence(_) | Outcome::PresenceStats(_) => Ok(()),
         };
@@ -316,20 +318,20 @@ impl Session for StompSession {
     }
 
     fn pong(&mut self, now: Now) {
-        self.clock.hear(now);
+        self.clock.on_input(now);
     }
 
     fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Ended => None,
+            StompState::Ended => None,
             // Nothing else is looked at any more: a beat that is due would be due again at once.
-            State::Leaving => self.clock.leave_by,
+            StompState::Leaving => self.clock.leave_by,
             _ => self.clock.deadline(!self.is_blocked()),
         }
     }
 
     fn has_connected(&self) -> bool {
-        matches!(self.state, State::Open | State::Leaving)
+        matches!(self.state, StompState::Open | StompState::Leaving)
     }
 
     fn is_blocked(&self) -> bool {
@@ -359,11 +361,11 @@ impl Session for StompSession {
     }
 
     fn has_left(&self) -> bool {
-        self.state == State::Leaving
+        self.state == StompState::Leaving
     }
 
     fn closed(&mut self, _disconnect: &Disconnect) {
-        self.state = State::Ended;
+        self.state = StompState::Ended;
         self.forget_input();
     }
 }

@@ -1,5 +1,5 @@
 //! A receiver: a session that gets no commands. What it wants comes with the request that opens it; the rest, its token,
-//! its permissions and its recovery, is the client protocol's own. `specs/http-transports.md`, items 1 to 5.
+//! its permissions and its recovery, is the client protocol's own. `docs/protocols/http.md` §7.
 
 use std::{sync::Arc, task::Context, time::Duration};
 
@@ -80,7 +80,7 @@ enum UniStart {
 }
 
 impl UniSession {
-    /// A session for a transport whose traits have a dialect for receivers.
+    /// A session for a transport whose traits have a output format for receivers.
     pub fn new(policy: Arc<Policy>, traits: TransportTraits, receive_query: ReceiveQuery, now: Now) -> Self {
         let inner = ClientSession::new(policy, traits, now);
         Self { inner, begin: Some(UniStart::Wish(receive_query)), patience: None, until: None }

@@ -1,4 +1,4 @@
-//! Settings of WebSocket connections and of the client protocol. Limits of design §6.
+//! Settings of WebSocket connections and of the client protocol. Limits: `docs/limits.md`.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Settings of the cluster: leases of nodes, and time for their answers. Design §5, "Membership".
+//! Settings of the cluster: leases of nodes, and time for their answers. `docs/architecture.md` §5.7.
 
 use std::{fmt, time::Duration};
 
@@ -16,7 +16,7 @@ const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// How the nodes of a cluster know one another.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct ClusterSettings {
+pub struct MembershipSettings {
     /// How often a node says that it is alive.
     #[serde(with = "humantime_serde")]
     pub heartbeat: Duration,
@@ -35,7 +35,7 @@ pub struct ClusterSettings {
     pub max_forwarded: usize,
 }
 
-impl Default for ClusterSettings {
+impl Default for MembershipSettings {
     fn default() -> Self {
         Self {
             heartbeat: Duration::from_secs(3),
@@ -49,7 +49,7 @@ impl Default for ClusterSettings {
 }
 
 /// Without the secret.
-impl fmt::Debug for ClusterSettings {
+impl fmt::Debug for MembershipSettings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { heartbeat, lease, answer_timeout, advertise, secret, max_forwarded } = self;
         formatter
@@ -64,7 +64,7 @@ impl fmt::Debug for ClusterSettings {
     }
 }
 
-impl ClusterSettings {
+impl MembershipSettings {
     pub(super) fn validate(&self) -> Result<(), SettingsError> {
         let problem = |key, text: &str| Err(SettingsError::value(key, text));
         if !(LEASE_MIN..=LEASE_MAX).contains(&self.lease) {

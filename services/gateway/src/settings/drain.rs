@@ -1,4 +1,4 @@
-//! Settings of going down: how a node that is told to stop sends its clients elsewhere. Design §5; record 15.
+//! Settings of going down: how a node that is told to stop sends its clients elsewhere. `docs/architecture.md` §5.10; record 15.
 
 use std::time::Duration;
 

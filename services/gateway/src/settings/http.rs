@@ -53,20 +53,20 @@ pub struct HttpSettings {
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
     /// Certificate and key; when set, the address speaks TLS only.
-    pub tls: TlsSettings,
+    pub tls: HttpTlsSettings,
 }
 
 /// Certificate and key of TLS, as PEM files. Both or neither.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct TlsSettings {
+pub struct HttpTlsSettings {
     /// The certificate chain, the server's own first.
     pub certificate: PathBuf,
     /// The private key.
     pub key: PathBuf,
 }
 
-impl TlsSettings {
+impl HttpTlsSettings {
     /// Whether TLS is on.
     pub fn is_on(&self) -> bool {
         !self.certificate.as_os_str().is_empty()
@@ -90,7 +90,7 @@ impl Default for HttpSettings {
             handshakes_per_second: 0,
             trusted_proxies: TrustedProxies::default(),
             shutdown_timeout: Duration::from_secs(5),
-            tls: TlsSettings::default(),
+            tls: HttpTlsSettings::default(),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Secrets that can be guessed: they stop the start of a node that listens beyond the loopback, and are a warning elsewhere.
-//! Design §8.
+//! `docs/architecture.md` §8.2.
 
 use super::{Settings, SettingsError};
 

@@ -1,4 +1,4 @@
-//! Settings of SockJS, for every endpoint that is served over it. `specs/sockjs.md`.
+//! Settings of SockJS, for every endpoint that is served over it. `docs/protocols/sockjs.md`.
 
 use std::time::Duration;
 

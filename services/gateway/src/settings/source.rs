@@ -1,7 +1,7 @@
 //! Reading settings: TOML text and the environment over it, and errors that name a setting and never its value.
 //!
 //! A value may be a secret that stands under the wrong key or in the wrong form, and an error goes to the log of a container
-//! that starts again and again. Design §9, item 9.
+//! that starts again and again. `docs/architecture.md` §9.9.
 
 use std::collections::HashMap;
 

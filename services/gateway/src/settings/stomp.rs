@@ -1,4 +1,4 @@
-//! Settings of STOMP clients. `specs/stomp.md`, items 15, 17, 27, 44, 47, 58, 59.
+//! Settings of STOMP clients. `docs/protocols/stomp.md`.
 
 use std::{collections::HashSet, fmt, time::Duration};
 
@@ -7,7 +7,7 @@ use gorani_broker::queue::QueueLimits;
 use serde::{Deserialize, Serialize};
 use subtle::{Choice, ConstantTimeEq};
 
-use super::{SettingsError, TlsSettings};
+use super::{HttpTlsSettings, SettingsError};
 
 /// Clients of STOMP, over WebSocket and TCP. What is not here is as for the client protocol.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -100,7 +100,7 @@ pub struct StompTcpSettings {
     /// Where: `0.0.0.0:61613`; empty: nowhere.
     pub address: String,
     /// Certificate and key; when set, the address speaks TLS only.
-    pub tls: TlsSettings,
+    pub tls: HttpTlsSettings,
 }
 
 impl StompTcpSettings {

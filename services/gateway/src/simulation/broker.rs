@@ -17,8 +17,8 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::{
-    network::{Network, OnLoss, Typed},
-    server::Server,
+    network::{OnLoss, SimNetwork, Typed},
+    server::SimServer,
 };
 
 /// The line of what is not about a channel.
@@ -27,21 +27,21 @@ const CLUSTER: &str = "(cluster)";
 /// The broker of one node.
 #[derive(Clone)]
 pub(super) struct SimBroker {
-    pub(super) network: Network,
+    pub(super) network: SimNetwork,
     pub(super) link: usize,
     /// The id by which the node hears messages.
     pub(super) id: Arc<Mutex<Option<String>>>,
 }
 
-pub(super) type Answer<T> = BoxFuture<'static, Result<T, BrokerError>>;
+pub(super) type SimAnswer<T> = BoxFuture<'static, Result<T, BrokerError>>;
 
 impl SimBroker {
     fn request<T: Send + 'static>(
         &self,
         line: &str,
         label: String,
-        run: impl FnOnce(&mut Server) -> T + Send + 'static,
-    ) -> Answer<T> {
+        run: impl FnOnce(&mut SimServer) -> T + Send + 'static,
+    ) -> SimAnswer<T> {
         self.fallible(line, label, None, move |server| Ok(run(server)))
     }
 
@@ -50,8 +50,8 @@ impl SimBroker {
         line: &str,
         label: String,
         on_loss: Option<OnLoss>,
-        run: impl FnOnce(&mut Server) -> Result<T, BrokerError> + Send + 'static,
-    ) -> Answer<T> {
+        run: impl FnOnce(&mut SimServer) -> Result<T, BrokerError> + Send + 'static,
+    ) -> SimAnswer<T> {
         let mut state = self.network.0.lock();
         let Some(link) = state.links.get_mut(self.link).filter(|link| !link.is_dead) else {
             return pending().boxed();
@@ -71,7 +71,7 @@ impl SimBroker {
 }
 
 impl Broker for SimBroker {
-    fn start(&self, sink: Arc<dyn Sink>) -> Answer<()> {
+    fn start(&self, sink: Arc<dyn Sink>) -> SimAnswer<()> {
         if let Some(link) = self.network.0.lock().links.get_mut(self.link) {
             link.sink = Some(sink);
         }
@@ -83,13 +83,18 @@ impl Broker for SimBroker {
         })
     }
 
-    fn publish(&self, channel: &str, publication: Publication, options: PublishOptions) -> Answer<Published> {
+    fn publish(
+        &self,
+        channel: &str,
+        publication: Publication,
+        options: PublishOptions,
+    ) -> SimAnswer<Published> {
         let name: Arc<str> = channel.into();
         let label = format!("publish {channel} {}", String::from_utf8_lossy(&publication.data));
         self.request(channel, label, move |server| server.publish(&name, publication, &options))
     }
 
-    fn publish_join(&self, channel: &str, info: Arc<ClientInfo>) -> Answer<()> {
+    fn publish_join(&self, channel: &str, info: Arc<ClientInfo>) -> SimAnswer<()> {
         let name: Arc<str> = channel.into();
         let (lost_name, client) = (name.clone(), info.client.clone());
         let on_loss: OnLoss = Box::new(move |server| server.ledger.join_lost(&lost_name, &client));
@@ -100,14 +105,14 @@ impl Broker for SimBroker {
         })
     }
 
-    fn publish_leave(&self, channel: &str, info: Arc<ClientInfo>) -> Answer<()> {
+    fn publish_leave(&self, channel: &str, info: Arc<ClientInfo>) -> SimAnswer<()> {
         let name: Arc<str> = channel.into();
         self.request(channel, format!("leave {channel} {}", info.client), move |server| {
             server.leave(&name, info)
         })
     }
 
-    fn subscribe(&self, channels: &[Arc<str>]) -> Answer<()> {
+    fn subscribe(&self, channels: &[Arc<str>]) -> SimAnswer<()> {
         let link = self.link;
         let mut asked = Vec::new();
         for channel in channels {
@@ -127,7 +132,7 @@ impl Broker for SimBroker {
         join_all(asked).map(|answers| answers.into_iter().collect()).boxed()
     }
 
-    fn unsubscribe(&self, channels: &[Arc<str>]) -> Answer<()> {
+    fn unsubscribe(&self, channels: &[Arc<str>]) -> SimAnswer<()> {
         let link = self.link;
         let mut asked = Vec::new();
         for channel in channels {
@@ -150,18 +155,18 @@ impl Broker for SimBroker {
         join_all(asked).map(|answers| answers.into_iter().collect()).boxed()
     }
 
-    fn history(&self, channel: &str, query: HistoryQuery, retention: Retention) -> Answer<HistoryPage> {
+    fn history(&self, channel: &str, query: HistoryQuery, retention: Retention) -> SimAnswer<HistoryPage> {
         let name: Arc<str> = channel.into();
         let label = format!("history {channel} since {:?} limit {}", query.since, query.limit);
         self.fallible(channel, label, None, move |server| server.history(&name, &query, retention))
     }
 
-    fn renew(&self, channel: &str, epoch: &str) -> Answer<()> {
+    fn renew(&self, channel: &str, epoch: &str) -> SimAnswer<()> {
         let (name, epoch): (Arc<str>, _) = (channel.into(), epoch.to_owned());
         self.request(channel, format!("renew {channel} {epoch}"), move |server| server.renew(&name, &epoch))
     }
 
-    fn remove_history(&self, channel: &str) -> Answer<()> {
+    fn remove_history(&self, channel: &str) -> SimAnswer<()> {
         let name = channel.to_owned();
         self.request(channel, format!("remove history {channel}"), move |server| server.expire(&name))
     }
@@ -172,26 +177,26 @@ impl Broker for SimBroker {
         info: Arc<ClientInfo>,
         ttl: Duration,
         announce: bool,
-    ) -> Answer<()> {
+    ) -> SimAnswer<()> {
         let name: Arc<str> = channel.into();
         let label = format!("presence add {channel} {}", info.client);
         self.request(channel, label, move |server| server.presence_add(&name, info, ttl, announce))
     }
 
-    fn presence_remove(&self, channel: &str, client: &str) -> Answer<()> {
+    fn presence_remove(&self, channel: &str, client: &str) -> SimAnswer<()> {
         let (name, client): (Arc<str>, _) = (channel.into(), client.to_owned());
         let label = format!("presence remove {channel} {client}");
         self.request(channel, label, move |server| server.presence_remove(&name, &client))
     }
 
-    fn presence(&self, channel: &str, query: PresenceQuery) -> Answer<PresencePage> {
+    fn presence(&self, channel: &str, query: PresenceQuery) -> SimAnswer<PresencePage> {
         let name: Arc<str> = channel.into();
         self.request(channel, format!("presence {channel}"), move |server| {
             server.presence_page(&name, &query)
         })
     }
 
-    fn presence_stats(&self, channel: &str) -> Answer<(u64, u64)> {
+    fn presence_stats(&self, channel: &str) -> SimAnswer<(u64, u64)> {
         let name: Arc<str> = channel.into();
         self.request(channel, format!("presence stats {channel}"), move |server| {
             let present = server.present(&name);
@@ -200,7 +205,7 @@ impl Broker for SimBroker {
         })
     }
 
-    fn presence_nodes(&self, channel: &str, id_bytes: usize) -> Answer<BTreeSet<String>> {
+    fn presence_nodes(&self, channel: &str, id_bytes: usize) -> SimAnswer<BTreeSet<String>> {
         let name: Arc<str> = channel.into();
         self.request(channel, format!("presence nodes {channel}"), move |server| {
             let present = server.present(&name);
@@ -208,7 +213,7 @@ impl Broker for SimBroker {
         })
     }
 
-    fn presence_reap(&self, channel: &str, node: &str, limit: u32) -> Answer<Vec<Arc<ClientInfo>>> {
+    fn presence_reap(&self, channel: &str, node: &str, limit: u32) -> SimAnswer<Vec<Arc<ClientInfo>>> {
         let (name, node): (Arc<str>, _) = (channel.into(), node.to_owned());
         let label = format!("reap {channel} {node}");
         self.request(channel, label, move |server| server.presence_reap(&name, &node, limit))
@@ -229,29 +234,29 @@ impl Broker for SimBroker {
 }
 
 impl Cluster for SimBroker {
-    fn hear(&self, node: &str) {
+    fn listen(&self, node: &str) {
         *self.id.lock() = Some(node.to_owned());
     }
 
-    fn send(&self, to: Option<&str>, message: Bytes) -> Answer<()> {
+    fn send(&self, to: Option<&str>, message: Bytes) -> SimAnswer<()> {
         let to = to.map(str::to_owned);
         self.request(CLUSTER, format!("send to {to:?}"), move |server| server.send(to.as_deref(), &message))
     }
 
-    fn announce(&self, node: &str, description: Bytes, lease: Duration) -> Answer<Announced> {
+    fn announce(&self, node: &str, description: Bytes, lease: Duration) -> SimAnswer<Announced> {
         let node = node.to_owned();
         self.request(CLUSTER, format!("announce {node}"), move |server| {
             server.announce(&node, description, lease)
         })
     }
 
-    fn retire(&self, node: &str) -> Answer<()> {
+    fn retire(&self, node: &str) -> SimAnswer<()> {
         let node = node.to_owned();
         self.request(CLUSTER, format!("retire {node}"), move |server| server.retire(&node))
     }
 
-    fn members(&self) -> Answer<Vec<Member>> {
-        self.request(CLUSTER, "members".to_owned(), Server::members)
+    fn members(&self) -> SimAnswer<Vec<Member>> {
+        self.request(CLUSTER, "members".to_owned(), SimServer::members)
     }
 
     fn connection_enter(
@@ -260,43 +265,43 @@ impl Cluster for SimBroker {
         client: &str,
         ttl: Duration,
         limit: u32,
-    ) -> Answer<ConnectionEntry> {
+    ) -> SimAnswer<ConnectionEntry> {
         let (user, client) = (user.to_owned(), client.to_owned());
         let label = format!("connection enter {user} {client}");
         self.request(CLUSTER, label, move |server| server.connection_enter(&user, &client, ttl, limit))
     }
 
-    fn connection_refresh(&self, user: &str, clients: &[&str], ttl: Duration) -> Answer<Vec<String>> {
+    fn connection_refresh(&self, user: &str, clients: &[&str], ttl: Duration) -> SimAnswer<Vec<String>> {
         let user = user.to_owned();
         let clients: Vec<String> = clients.iter().map(ToString::to_string).collect();
         let label = format!("connection refresh {user}");
         self.request(CLUSTER, label, move |server| server.connection_refresh(&user, &clients, ttl))
     }
 
-    fn connection_leave(&self, user: &str, client: &str) -> Answer<()> {
+    fn connection_leave(&self, user: &str, client: &str) -> SimAnswer<()> {
         let (user, client) = (user.to_owned(), client.to_owned());
         let label = format!("connection leave {user} {client}");
         self.request(CLUSTER, label, move |server| server.connection_leave(&user, &client))
     }
 
-    fn connection_holders(&self, user: &str) -> Answer<Vec<String>> {
+    fn connection_holders(&self, user: &str) -> SimAnswer<Vec<String>> {
         let user = user.to_owned();
         self.request(CLUSTER, format!("connection holders {user}"), move |server| server.holders(&user))
     }
 
-    fn claim(&self, name: &str, owner: &str, ttl: Duration, replacing: Option<&str>) -> Answer<String> {
+    fn claim(&self, name: &str, owner: &str, ttl: Duration, replacing: Option<&str>) -> SimAnswer<String> {
         let (name, owner) = (name.to_owned(), owner.to_owned());
         let replacing = replacing.map(str::to_owned);
         let label = format!("claim {name}");
         self.request(CLUSTER, label, move |server| server.claim(&name, &owner, ttl, replacing.as_deref()))
     }
 
-    fn owner(&self, name: &str) -> Answer<Option<String>> {
+    fn owner(&self, name: &str) -> SimAnswer<Option<String>> {
         let name = name.to_owned();
         self.request(CLUSTER, format!("owner {name}"), move |server| server.owner(&name))
     }
 
-    fn release(&self, name: &str, owner: &str) -> Answer<()> {
+    fn release(&self, name: &str, owner: &str) -> SimAnswer<()> {
         let (name, owner) = (name.to_owned(), owner.to_owned());
         self.request(CLUSTER, format!("release {name}"), move |server| server.release(&name, &owner))
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    client::Client,
+    client::SimClient,
     stomp::StompClient,
     world::{CHANNELS, World},
 };
@@ -15,7 +15,7 @@ impl World {
         let mut wrong = state.server.ledger.violations.clone();
         let there = |channel: &str, id: &str| {
             let of_client =
-                self.clients.iter().find(|client| client.id.as_deref() == Some(id)).map(Client::wanted);
+                self.clients.iter().find(|client| client.id.as_deref() == Some(id)).map(SimClient::wanted);
             let of_stomp =
                 || self.stomp.iter().find(|client| client.id.as_deref() == Some(id)).map(StompClient::wanted);
             let of_receiver = || {
@@ -83,7 +83,7 @@ impl World {
                         hub.channel_count()
                     ));
                 }
-                if hub.roster().all().count() > 0 {
+                if hub.registry().all().count() > 0 {
                     wrong.push(format!("process {index}: worker {} keeps sessions", worker.index));
                 }
                 if worker.consumers.count() > 0 {

@@ -13,15 +13,15 @@ use serde_json::Value;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, DuplexStream, ReadBuf};
 
 use super::{
-    ledger::Ledger,
-    subscription::{Phase, Subscription},
+    delivery_log::DeliveryLog,
+    subscription::{SimSubscription, SubscriptionPhase},
 };
 
 /// Bytes that the client's socket holds on either side.
 pub(super) const SOCKET_BYTES: usize = 1024;
 
 #[derive(Debug)]
-enum Command {
+enum SimCommand {
     Connect,
     Subscribe(Arc<str>),
     Unsubscribe(Arc<str>),
@@ -32,7 +32,7 @@ enum Command {
 
 /// See the module's head.
 #[derive(Default)]
-pub(super) struct Client {
+pub(super) struct SimClient {
     pub(super) name: String,
     /// It asks to be told of others that join and leave.
     watches: bool,
@@ -47,13 +47,13 @@ pub(super) struct Client {
     /// Client id, once it has connected.
     pub(super) id: Option<String>,
     next_command: u32,
-    pending: BTreeMap<u32, Command>,
-    subscriptions: BTreeMap<Arc<str>, Subscription>,
+    pending: BTreeMap<u32, SimCommand>,
+    subscriptions: BTreeMap<Arc<str>, SimSubscription>,
     /// The last things that it was told, for the trace.
     pub(super) told: Vec<String>,
 }
 
-impl Client {
+impl SimClient {
     pub(super) fn new(name: String, watches: bool) -> Self {
         Self { name, watches, ..Self::default() }
     }
@@ -70,13 +70,13 @@ impl Client {
     pub(super) fn connect(&mut self, stream: DuplexStream, process: usize) {
         self.stream = Some(stream);
         self.process = Some(process);
-        self.send(Command::Connect, "\"connect\":{}");
+        self.send(SimCommand::Connect, "\"connect\":{}");
     }
 
     /// Begins a connection that something else carries.
     pub(super) fn connect_carried(&mut self, process: usize) {
         (self.carried, self.process) = (Some(Vec::new()), Some(process));
-        self.send(Command::Connect, "\"connect\":{}");
+        self.send(SimCommand::Connect, "\"connect\":{}");
     }
 
     /// The connection breaks.
@@ -95,8 +95,9 @@ impl Client {
 
     /// Channels that are wanted and not asked for.
     pub(super) fn unasked(&self) -> Vec<Arc<str>> {
-        let unasked =
-            |subscription: &Subscription| subscription.is_wanted && subscription.phase == Phase::Idle;
+        let unasked = |subscription: &SimSubscription| {
+            subscription.is_wanted && subscription.phase == SubscriptionPhase::Idle
+        };
         self.subscriptions
             .iter()
             .filter(|(_, subscription)| unasked(subscription))
@@ -116,22 +117,22 @@ impl Client {
     pub(super) fn subscribe(&mut self, channel: &Arc<str>) -> bool {
         let watches = self.watches;
         let subscription =
-            self.subscriptions.entry(channel.clone()).or_insert_with(|| Subscription::new(watches));
-        if subscription.phase != Phase::Idle {
+            self.subscriptions.entry(channel.clone()).or_insert_with(|| SimSubscription::new(watches));
+        if subscription.phase != SubscriptionPhase::Idle {
             return false;
         }
         let was_wanted = std::mem::replace(&mut subscription.is_wanted, true);
         if self.id.is_none() {
             return !was_wanted;
         }
-        subscription.phase = Phase::Subscribing;
+        subscription.phase = SubscriptionPhase::Subscribing;
         subscription.command = self.next_command + 1;
         let mut body = format!("\"subscribe\":{{\"channel\":\"{channel}\",\"join_leave\":{watches}");
         if let Some((epoch, offset)) = &subscription.position {
             let _ = write!(body, ",\"recover\":true,\"epoch\":\"{epoch}\",\"offset\":{offset}");
         }
         body.push('}');
-        self.send(Command::Subscribe(channel.clone()), &body);
+        self.send(SimCommand::Subscribe(channel.clone()), &body);
         true
     }
 
@@ -142,11 +143,11 @@ impl Client {
         };
         subscription.is_wanted = false;
         (subscription.position, subscription.last) = (None, None);
-        if matches!(subscription.phase, Phase::Subscribing | Phase::Subscribed) {
-            subscription.phase = Phase::Unsubscribing;
+        if matches!(subscription.phase, SubscriptionPhase::Subscribing | SubscriptionPhase::Subscribed) {
+            subscription.phase = SubscriptionPhase::Unsubscribing;
             subscription.command = self.next_command + 1;
             self.send(
-                Command::Unsubscribe(channel.clone()),
+                SimCommand::Unsubscribe(channel.clone()),
                 &format!("\"unsubscribe\":{{\"channel\":\"{channel}\"}}"),
             );
         }
@@ -157,7 +158,7 @@ impl Client {
         if self.id.is_none() {
             return false;
         }
-        self.send(Command::Publish, &format!("\"publish\":{{\"channel\":\"{channel}\",\"data\":{data}}}"));
+        self.send(SimCommand::Publish, &format!("\"publish\":{{\"channel\":\"{channel}\",\"data\":{data}}}"));
         true
     }
 
@@ -165,7 +166,7 @@ impl Client {
         if self.id.is_none() {
             return false;
         }
-        self.send(Command::Presence, &format!("\"presence\":{{\"channel\":\"{channel}\"}}"));
+        self.send(SimCommand::Presence, &format!("\"presence\":{{\"channel\":\"{channel}\"}}"));
         true
     }
 
@@ -173,11 +174,11 @@ impl Client {
         if self.id.is_none() {
             return false;
         }
-        self.send(Command::History, &format!("\"history\":{{\"channel\":\"{channel}\",\"limit\":10}}"));
+        self.send(SimCommand::History, &format!("\"history\":{{\"channel\":\"{channel}\",\"limit\":10}}"));
         true
     }
 
-    fn send(&mut self, command: Command, body: &str) {
+    fn send(&mut self, command: SimCommand, body: &str) {
         self.next_command += 1;
         let id = self.next_command;
         self.pending.insert(id, command);
@@ -214,7 +215,7 @@ impl Client {
     }
 
     /// Reads what its socket holds. False if there was nothing.
-    pub(super) fn read(&mut self, ledger: &mut Ledger) -> bool {
+    pub(super) fn read(&mut self, ledger: &mut DeliveryLog) -> bool {
         self.flush();
         let Some(stream) = &mut self.stream else { return false };
         let mut space = [0; SOCKET_BYTES];
@@ -279,7 +280,7 @@ impl Client {
     }
 
     /// Takes a line of the client protocol.
-    pub(super) fn take(&mut self, line: &[u8], ledger: &mut Ledger) {
+    pub(super) fn take(&mut self, line: &[u8], ledger: &mut DeliveryLog) {
         let Ok(message) = serde_json::from_slice::<Value>(line) else {
             ledger.violations.push(format!("{}: not JSON: {}", self.name, String::from_utf8_lossy(line)));
             return;
@@ -296,43 +297,44 @@ impl Client {
         }
     }
 
-    fn take_reply(&mut self, reply: &Value, ledger: &Ledger) -> Result<(), String> {
+    fn take_reply(&mut self, reply: &Value, ledger: &DeliveryLog) -> Result<(), String> {
         let id = reply.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
         let command = self.pending.remove(&id).ok_or("a reply to no command")?;
         let error = reply.get("error");
         match command {
-            Command::Connect => match reply.pointer("/connect/client").and_then(Value::as_str) {
+            SimCommand::Connect => match reply.pointer("/connect/client").and_then(Value::as_str) {
                 Some(client) => self.id = Some(client.to_owned()),
                 None => self.disconnect(),
             },
-            Command::Subscribe(channel) => {
+            SimCommand::Subscribe(channel) => {
                 // The reply of an earlier subscribe, which the server ended meanwhile, says nothing of this one.
-                let is_current =
-                    |found: &&mut Subscription| found.phase == Phase::Subscribing && found.command == id;
+                let is_current = |found: &&mut SimSubscription| {
+                    found.phase == SubscriptionPhase::Subscribing && found.command == id
+                };
                 let Some(subscription) = self.subscriptions.get_mut(&channel).filter(is_current) else {
                     return Ok(());
                 };
                 match reply.get("subscribe") {
                     Some(result) => subscription.begin(&channel, result, ledger)?,
-                    None => subscription.phase = Phase::Idle,
+                    None => subscription.phase = SubscriptionPhase::Idle,
                 }
             }
-            Command::Unsubscribe(channel) => {
+            SimCommand::Unsubscribe(channel) => {
                 if error.is_some() {
                     return Err("an unsubscribe failed".to_owned());
                 }
-                let is_current = |found: &&mut Subscription| found.command == id;
+                let is_current = |found: &&mut SimSubscription| found.command == id;
                 if let Some(subscription) = self.subscriptions.get_mut(&channel).filter(is_current) {
-                    subscription.phase = Phase::Idle;
+                    subscription.phase = SubscriptionPhase::Idle;
                     subscription.members.clear();
                 }
             }
-            Command::Publish | Command::Presence | Command::History => {}
+            SimCommand::Publish | SimCommand::Presence | SimCommand::History => {}
         }
         Ok(())
     }
 
-    fn take_push(&mut self, push: &Value, ledger: &Ledger) -> Result<(), String> {
+    fn take_push(&mut self, push: &Value, ledger: &DeliveryLog) -> Result<(), String> {
         if push.get("disconnect").is_some() {
             ledger.counts.add("connections closed by nodes");
             return Ok(());
@@ -342,7 +344,7 @@ impl Client {
             self.subscriptions.get_mut(channel).ok_or("a push of a channel that was never wanted")?;
         if let Some(unsubscribe) = push.get("unsubscribe") {
             ledger.counts.add("subscriptions ended by nodes");
-            subscription.phase = Phase::Idle;
+            subscription.phase = SubscriptionPhase::Idle;
             subscription.members.clear();
             if unsubscribe.get("code").and_then(Value::as_u64).is_none_or(|code| code < 2500) {
                 subscription.is_wanted = false;
@@ -351,10 +353,12 @@ impl Client {
             return Ok(());
         }
         match subscription.phase {
-            Phase::Subscribed => {}
+            SubscriptionPhase::Subscribed => {}
             // Until the answer comes the server may still send.
-            Phase::Unsubscribing => return Ok(()),
-            Phase::Idle | Phase::Subscribing => return Err("a push outside of a subscription".to_owned()),
+            SubscriptionPhase::Unsubscribing => return Ok(()),
+            SubscriptionPhase::Idle | SubscriptionPhase::Subscribing => {
+                return Err("a push outside of a subscription".to_owned());
+            }
         }
         if let Some(publication) = push.get("pub") {
             return subscription.next(channel, publication, ledger);
@@ -376,7 +380,7 @@ impl Client {
     /// At the end, when nothing moves any more: what does not agree with the ledger.
     pub(super) fn check(
         &self,
-        ledger: &Ledger,
+        ledger: &DeliveryLog,
         top: impl Fn(&str) -> Option<(Arc<str>, u64)>,
         is_there: impl Fn(&str, &str) -> bool,
     ) -> Vec<String> {
@@ -387,7 +391,7 @@ impl Client {
         for (channel, subscription) in
             self.subscriptions.iter().filter(|(_, subscription)| subscription.is_wanted)
         {
-            if subscription.phase != Phase::Subscribed {
+            if subscription.phase != SubscriptionPhase::Subscribed {
                 wrong.push(format!("{}: {channel} is wanted and {:?}", self.name, subscription.phase));
                 continue;
             }

@@ -14,9 +14,9 @@ const TOLD_EVERY: Duration = Duration::from_secs(30);
 
 /// Numbers by what was counted. A run counts beside its other work, so that counting needs no `&mut`.
 #[derive(Debug, Default)]
-pub(super) struct Counts(RefCell<BTreeMap<&'static str, u64>>);
+pub(super) struct RunCounts(RefCell<BTreeMap<&'static str, u64>>);
 
-impl Counts {
+impl RunCounts {
     /// One more of these.
     pub(super) fn add(&self, what: &'static str) {
         *self.0.borrow_mut().entry(what).or_default() += 1;
@@ -37,7 +37,7 @@ impl Counts {
 }
 
 /// `7 joins, 12 kills`.
-impl fmt::Display for Counts {
+impl fmt::Display for RunCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (what, count)) in self.0.borrow().iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
@@ -54,14 +54,14 @@ pub(super) struct LongRun {
     pub(super) began: Instant,
     told: Instant,
     drawn: u64,
-    carried_out: Counts,
-    outcomes: Counts,
+    carried_out: RunCounts,
+    outcomes: RunCounts,
 }
 
 impl LongRun {
     pub(super) fn new(first: u64) -> Self {
         let now = Instant::now();
-        let (carried_out, outcomes) = (Counts::default(), Counts::default());
+        let (carried_out, outcomes) = (RunCounts::default(), RunCounts::default());
         Self { first, seeds: 0, began: now, told: now, drawn: 0, carried_out, outcomes }
     }
 

@@ -10,7 +10,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _}
 
 use super::{
     receive::receivers,
-    schedule::Step,
+    schedule::ScheduleStep,
     world::{CHANNELS, CLIENTS, PROCESSES, WORKERS, World},
 };
 
@@ -50,8 +50,8 @@ impl Draw {
     }
 
     /// The next step in this world.
-    pub(super) fn next(&mut self, world: &World) -> Step {
-        let mut choices: Vec<(Weight, Step)> = Vec::with_capacity(64);
+    pub(super) fn next(&mut self, world: &World) -> ScheduleStep {
+        let mut choices: Vec<(Weight, ScheduleStep)> = Vec::with_capacity(64);
         let pace = self.pace();
         choices.extend(world.movements().into_iter().map(|step| (12 * pace, step)));
         self.add_clients(world, &mut choices);
@@ -66,7 +66,7 @@ impl Draw {
             }
             drawn -= weight;
         }
-        Step::Wait(1)
+        ScheduleStep::Wait(1)
     }
 
     /// Queues and requests need many movements for one message: there less breaks and ends between two of them.
@@ -78,59 +78,63 @@ impl Draw {
         Arc::from(*self.channels.choose(&mut self.random).unwrap_or(&CHANNELS[0]))
     }
 
-    fn add_clients(&mut self, world: &World, choices: &mut Vec<(Weight, Step)>) {
+    fn add_clients(&mut self, world: &World, choices: &mut Vec<(Weight, ScheduleStep)>) {
         for (index, client) in world.clients.iter().enumerate().take(self.clients) {
             if !client.is_open() {
                 let (process, worker) =
                     (self.random.random_range(0..PROCESSES), self.random.random_range(0..WORKERS));
-                choices.push((10, Step::Connect(index, process, worker)));
+                choices.push((10, ScheduleStep::Connect(index, process, worker)));
                 continue;
             }
-            choices.push((1, Step::Disconnect(index)));
+            choices.push((1, ScheduleStep::Disconnect(index)));
             if !client.is_connected() {
                 continue;
             }
-            choices.extend(client.unasked().into_iter().map(|channel| (6, Step::Subscribe(index, channel))));
-            choices.push((4, Step::Subscribe(index, self.channel())));
-            choices.push((2, Step::Unsubscribe(index, self.channel())));
-            choices.push((2, Step::Publish(index, self.channel())));
-            choices.push((1, Step::Presence(index, self.channel())));
-            choices.push((1, Step::History(index, self.channel())));
+            choices.extend(
+                client.unasked().into_iter().map(|channel| (6, ScheduleStep::Subscribe(index, channel))),
+            );
+            choices.push((4, ScheduleStep::Subscribe(index, self.channel())));
+            choices.push((2, ScheduleStep::Unsubscribe(index, self.channel())));
+            choices.push((2, ScheduleStep::Publish(index, self.channel())));
+            choices.push((1, ScheduleStep::Presence(index, self.channel())));
+            choices.push((1, ScheduleStep::History(index, self.channel())));
             choices.push((
                 1,
-                Step::ApiUnsubscribe(self.random.random_range(0..PROCESSES), index, self.channel()),
+                ScheduleStep::ApiUnsubscribe(self.random.random_range(0..PROCESSES), index, self.channel()),
             ));
         }
         let channels = self.stomp.as_ref().map_or(1, |stomp| stomp.channels);
         let channels = if self.receive.is_some() { receive::PUBLICATIONS } else { channels };
-        choices
-            .push((6 * channels, Step::ApiPublish(self.random.random_range(0..PROCESSES), self.channel())));
+        choices.push((
+            6 * channels,
+            ScheduleStep::ApiPublish(self.random.random_range(0..PROCESSES), self.channel()),
+        ));
         let time = *[1, 20, 60, 300, 1100, 4000, 11_000, 26_000].choose(&mut self.random).unwrap_or(&1);
-        choices.push((3, Step::Wait(time)));
+        choices.push((3, ScheduleStep::Wait(time)));
     }
 
-    fn add_faults(&mut self, world: &World, choices: &mut Vec<(Weight, Step)>) {
+    fn add_faults(&mut self, world: &World, choices: &mut Vec<(Weight, ScheduleStep)>) {
         let process = self.random.random_range(0..PROCESSES);
         let worker = self.random.random_range(0..WORKERS);
         let count = self.random.random_range(0..3);
         let client = self.random.random_range(0..CLIENTS);
         // Whatever broke is mended sooner or later.
         let pace = self.pace();
-        choices.push((4 * pace, Step::Heal(process)));
-        choices.push((2 * pace, Step::Thaw(process, worker)));
+        choices.push((4 * pace, ScheduleStep::Heal(process)));
+        choices.push((2 * pace, ScheduleStep::Thaw(process, worker)));
         if world.processes.get(process).is_some_and(Option::is_none) {
-            choices.push((4 * pace, Step::Start(process)));
+            choices.push((4 * pace, ScheduleStep::Start(process)));
         }
         let faults = [
-            Step::Kill(process, count),
-            Step::Freeze(process, worker),
-            Step::Lose(process, self.channel()),
-            Step::Cut(process, count),
-            Step::Failover(count),
-            Step::Expire(self.channel()),
-            Step::Forget(self.channel()),
-            Step::Wait(45_000),
-            Step::Disconnect(client),
+            ScheduleStep::Kill(process, count),
+            ScheduleStep::Freeze(process, worker),
+            ScheduleStep::Lose(process, self.channel()),
+            ScheduleStep::Cut(process, count),
+            ScheduleStep::Failover(count),
+            ScheduleStep::Expire(self.channel()),
+            ScheduleStep::Forget(self.channel()),
+            ScheduleStep::Wait(45_000),
+            ScheduleStep::Disconnect(client),
         ];
         let (weight, is_on) = (self.fault_weight, self.faults);
         choices.extend(

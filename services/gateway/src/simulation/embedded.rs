@@ -13,7 +13,7 @@ use gorani_broker::{
 };
 use tokio::time::Instant;
 
-use super::network::Network;
+use super::network::SimNetwork;
 
 /// One of so many seeds has the embedded broker. It has no clients of STOMP.
 const EVERY: u64 = 8;
@@ -32,17 +32,17 @@ impl Clock for SimulatedClock {
     }
 }
 
-type Answer<T> = BoxFuture<'static, Result<T, BrokerError>>;
+type EmbeddedAnswer<T> = BoxFuture<'static, Result<T, BrokerError>>;
 
 /// See the module's head.
 pub(super) struct EmbeddedBroker {
-    network: Network,
+    network: SimNetwork,
     memory: Arc<MemoryBroker>,
 }
 
 impl EmbeddedBroker {
     /// The broker of a process that starts: it knows nothing of what was before.
-    pub(super) fn start(network: &Network) -> Self {
+    pub(super) fn start(network: &SimNetwork) -> Self {
         let clock = Arc::new(SimulatedClock(Instant::now()));
         let memory = Arc::new(MemoryBroker::with_clock(MemorySettings::default(), clock));
         let mut state = network.0.lock();
@@ -65,7 +65,12 @@ impl Broker for EmbeddedBroker {
         memory: start, publish_join, publish_leave, subscribe, unsubscribe, renew, remove_history, presence_add, presence_remove, presence, presence_stats, presence_nodes, presence_reap, cluster, queues, health, stats
     );
 
-    fn publish(&self, channel: &str, publication: Publication, options: PublishOptions) -> Answer<Published> {
+    fn publish(
+        &self,
+        channel: &str,
+        publication: Publication,
+        options: PublishOptions,
+    ) -> EmbeddedAnswer<Published> {
         let mut accepted = publication.clone();
         // Its answers are there when the call returns.
         let Some(result) = self.memory.publish(channel, publication, options).now_or_never() else {
@@ -79,7 +84,12 @@ impl Broker for EmbeddedBroker {
         ready(result).boxed()
     }
 
-    fn history(&self, channel: &str, query: HistoryQuery, retention: Retention) -> Answer<HistoryPage> {
+    fn history(
+        &self,
+        channel: &str,
+        query: HistoryQuery,
+        retention: Retention,
+    ) -> EmbeddedAnswer<HistoryPage> {
         let Some(result) = self.memory.history(channel, query, retention).now_or_never() else {
             return ready(Err(BrokerError::Unavailable("an answer that is not there".to_owned()))).boxed();
         };

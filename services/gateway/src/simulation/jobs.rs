@@ -7,7 +7,7 @@ use std::{
 
 use gorani_broker::queue::DEAD_SUFFIX;
 
-use super::counts::Counts;
+use super::counts::RunCounts;
 
 /// Queues of a run. From the first messages are taken with acknowledgements, from the other without.
 pub(super) const QUEUES: [&str; 2] = ["live:jobs", "live:auto"];
@@ -38,7 +38,7 @@ pub(super) enum BackBy {
 }
 
 #[derive(Default)]
-struct Known {
+struct KnownJob {
     number: u64,
     attempts: u32,
     /// It was shown to a consumer.
@@ -59,24 +59,24 @@ struct Known {
 /// See the module's head.
 #[derive(Default)]
 pub(super) struct Jobs {
-    known: BTreeMap<Job, Known>,
+    known: BTreeMap<Job, KnownJob>,
     /// Numbers that are or were dead letters, with the queue of dead letters.
     buried: BTreeSet<(String, u64)>,
     /// Numbers of messages that were sent to a queue and accepted.
     accepted: BTreeSet<(String, u64)>,
     /// The things that took place.
-    pub(super) counts: Counts,
+    pub(super) counts: RunCounts,
     pub(super) violations: Vec<String>,
 }
 
 impl Jobs {
-    fn get_mut(&mut self, queue: &str, id: u64) -> Option<&mut Known> {
+    fn get_mut(&mut self, queue: &str, id: u64) -> Option<&mut KnownJob> {
         self.known.get_mut(&Job { queue: queue.into(), id })
     }
 
     pub(super) fn accepted(&mut self, queue: &str, id: u64, number: u64) {
         if let Some(from) = queue.strip_suffix(DEAD_SUFFIX) {
-            let of = |(job, known): &(&Job, &Known)| *job.queue == *from && known.number == number;
+            let of = |(job, known): &(&Job, &KnownJob)| *job.queue == *from && known.number == number;
             if self.known.iter().find(of).is_none_or(|(_, known)| known.attempts < ATTEMPTS) {
                 self.violations.push(format!("{from}: {number} is a dead letter before its last attempt"));
             }
@@ -86,7 +86,7 @@ impl Jobs {
             self.counts.add("queue messages accepted");
         }
         self.accepted.insert((queue.to_owned(), number));
-        self.known.insert(Job { queue: queue.into(), id }, Known { number, ..Known::default() });
+        self.known.insert(Job { queue: queue.into(), id }, KnownJob { number, ..KnownJob::default() });
     }
 
     /// True if a message with this number was accepted by a queue.
@@ -162,7 +162,7 @@ impl Jobs {
 
     /// True if the node of its consumer gave a message back, and no other can have it.
     pub(super) fn was_given_back(&self, job: &Job) -> bool {
-        let is_it = |known: &Known| known.came_back == Some(BackBy::Consumer) && !known.lost_lease;
+        let is_it = |known: &KnownJob| known.came_back == Some(BackBy::Consumer) && !known.lost_lease;
         self.known.get(job).is_some_and(is_it)
     }
 
@@ -175,7 +175,7 @@ impl Jobs {
 
     /// Messages that the server has forgotten, and that nobody was shown although no connection ended meanwhile.
     pub(super) fn unseen(&self, is_there: impl Fn(&Job) -> bool) -> Vec<String> {
-        let unseen = |(job, known): &(&Job, &Known)| {
+        let unseen = |(job, known): &(&Job, &KnownJob)| {
             !known.is_shown && !known.is_dead && !known.is_excused && !is_there(job)
         };
         let all = self.known.iter().filter(unseen);

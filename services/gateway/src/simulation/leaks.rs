@@ -11,12 +11,12 @@ use crate::{hub::worker::Worker, node::Node};
 
 /// Nodes that have ended, and their workers.
 #[derive(Default)]
-pub(super) struct Ended {
+pub(super) struct EndedNodes {
     nodes: Vec<sync::Weak<Node>>,
     workers: Vec<rc::Weak<Worker>>,
 }
 
-impl Ended {
+impl EndedNodes {
     /// A process that is about to end.
     pub(super) fn add(&mut self, process: &Process) {
         self.nodes.extend(process.node.iter().map(Arc::downgrade));

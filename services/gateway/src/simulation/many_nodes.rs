@@ -12,15 +12,15 @@ use std::{
 };
 
 use super::{
-    client::{Client, SOCKET_BYTES},
-    network::Network,
+    client::{SOCKET_BYTES, SimClient},
+    network::SimNetwork,
     process::Process,
     server::MESSAGES,
     settings::settings,
 };
 use crate::{
     clock,
-    hub::control::{Control, Target},
+    hub::session_command::{SessionCommand, SessionTarget},
     node::cluster::ClusterError,
     random,
     settings::{BrokerKind, Settings},
@@ -44,19 +44,19 @@ const CLAIMED_FOR: Duration = Duration::from_secs(15);
 const ROUNDS: usize = 10_000;
 
 /// The number of requests of each kind that were carried out, and each kind of push delivered.
-type Counts = BTreeMap<String, u64>;
+type FleetCounts = BTreeMap<String, u64>;
 
 /// See the module's head.
 struct Fleet {
-    network: Network,
+    network: SimNetwork,
     settings: Settings,
     processes: Vec<Option<Process>>,
-    clients: Vec<Client>,
-    counts: Counts,
+    clients: Vec<SimClient>,
+    counts: FleetCounts,
 }
 
 /// The result of an order, once it has ended.
-type Ended = Rc<RefCell<Option<Result<(), ClusterError>>>>;
+type CommandResult = Rc<RefCell<Option<Result<(), ClusterError>>>>;
 
 impl Drop for Fleet {
     /// The nodes hold the network and the network the nodes.
@@ -71,10 +71,10 @@ impl Fleet {
         let mut settings = settings();
         // The simulated broker takes its place; but with it a node does all that nodes of a cluster do.
         settings.broker.kind = BrokerKind::Redis;
-        let network = Network::default();
+        let network = SimNetwork::default();
         let start = |_| Some(Process::start(&network, settings.clone(), 1));
         let processes = (0..nodes).map(start).collect();
-        Self { network, settings, processes, clients: Vec::new(), counts: Counts::default() }
+        Self { network, settings, processes, clients: Vec::new(), counts: FleetCounts::default() }
     }
 
     /// Everything that is under way goes its way until nothing is.
@@ -109,7 +109,7 @@ impl Fleet {
 
     /// A client connects to a node and subscribes.
     async fn join(&mut self, process: usize) {
-        let mut client = Client::new(format!("client of {process}"), process == 0);
+        let mut client = SimClient::new(format!("client of {process}"), process == 0);
         let (near, far) = tokio::io::duplex(SOCKET_BYTES);
         assert!(self.process_mut(process).accept(far, 0));
         client.connect(near, process);
@@ -133,20 +133,21 @@ impl Fleet {
     }
 
     /// A node gives an order for a user to all others.
-    fn order(&self, process: usize) -> Ended {
+    fn order(&self, process: usize) -> CommandResult {
         let process = self.processes.get(process).unwrap().as_ref().unwrap();
-        let (node, ended) = (process.node.clone().unwrap(), Ended::default());
+        let (node, ended) = (process.node.clone().unwrap(), CommandResult::default());
         let into = ended.clone();
-        let target = Target { user: "nobody".to_owned(), client: None };
+        let target = SessionTarget { user: "nobody".to_owned(), client: None };
         process.spawn(async move {
-            let outcome = node.order(Control::Refresh { target, expired: true, expire_at: None }).await;
+            let outcome =
+                node.send_command(SessionCommand::Refresh { target, expired: true, expire_at: None }).await;
             *into.borrow_mut() = Some(outcome);
         });
         ended
     }
 
     /// The counts since the last time.
-    fn counted(&mut self) -> Counts {
+    fn counted(&mut self) -> FleetCounts {
         std::mem::take(&mut self.counts)
     }
 
@@ -167,7 +168,7 @@ impl Fleet {
 }
 
 /// Carries out what a node asked for, and brings it its answers and what was pushed. False if there was nothing.
-fn carry(network: &Network, link: usize, counts: &mut Counts) -> bool {
+fn carry(network: &SimNetwork, link: usize, counts: &mut FleetCounts) -> bool {
     let (waiting, answers, pushed) = {
         let state = network.0.lock();
         let Some(link) = state.links.get(link) else { return false };
@@ -204,12 +205,12 @@ fn kind_of(label: &str) -> String {
     }
 }
 
-fn of(counts: &Counts, kind: &str) -> u64 {
+fn of(counts: &FleetCounts, kind: &str) -> u64 {
     counts.get(kind).copied().unwrap_or_default()
 }
 
 /// Runs the scenario with so many nodes; gives what was counted in each part.
-async fn scenario(nodes: usize) -> Vec<(&'static str, Counts)> {
+async fn scenario(nodes: usize) -> Vec<(&'static str, FleetCounts)> {
     let dying = nodes / DYING_PART;
     let mut told = Vec::new();
     let mut fleet = Fleet::start(nodes);

@@ -10,22 +10,22 @@ use gorani_broker::{BrokerError, Sink};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::server::{MESSAGES, Push, Server};
+use super::server::{MESSAGES, Push, SimServer};
 
 /// A request on its way to the server, or its answer on the way back.
-pub(super) trait Request: Send {
+pub(super) trait SimRequest: Send {
     /// The server carries it out.
-    fn execute(&mut self, server: &mut Server);
+    fn execute(&mut self, server: &mut SimServer);
     /// The answer arrives.
     fn answer(self: Box<Self>);
     /// It ends with an error.
-    fn fail(self: Box<Self>, error: BrokerError, server: &mut Server);
+    fn fail(self: Box<Self>, error: BrokerError, server: &mut SimServer);
     /// For the trace.
     fn label(&self) -> &str;
 }
 
 /// What happens where a request is lost.
-pub(super) type OnLoss = Box<dyn FnOnce(&mut Server) + Send>;
+pub(super) type OnLoss = Box<dyn FnOnce(&mut SimServer) + Send>;
 
 /// A request with an answer of its own.
 pub(super) struct Typed<T, F> {
@@ -37,12 +37,12 @@ pub(super) struct Typed<T, F> {
     pub(super) on_loss: Option<OnLoss>,
 }
 
-impl<T, F> Request for Typed<T, F>
+impl<T, F> SimRequest for Typed<T, F>
 where
     T: Send + 'static,
-    F: FnOnce(&mut Server) -> Result<T, BrokerError> + Send,
+    F: FnOnce(&mut SimServer) -> Result<T, BrokerError> + Send,
 {
-    fn execute(&mut self, server: &mut Server) {
+    fn execute(&mut self, server: &mut SimServer) {
         if let Some(run) = self.run.take() {
             self.result = Some(run(server));
         }
@@ -55,7 +55,7 @@ where
         }
     }
 
-    fn fail(self: Box<Self>, error: BrokerError, server: &mut Server) {
+    fn fail(self: Box<Self>, error: BrokerError, server: &mut SimServer) {
         if self.run.is_some()
             && error.is_unknown_outcome()
             && let Some(on_loss) = self.on_loss
@@ -72,7 +72,7 @@ where
 
 /// A node's link to the server.
 #[derive(Default)]
-pub(super) struct Link {
+pub(super) struct SimLink {
     pub(super) sink: Option<Arc<dyn Sink>>,
     pub(super) is_up: bool,
     /// The node's process is gone.
@@ -82,29 +82,29 @@ pub(super) struct Link {
     /// Those of them whose subscription the server has confirmed: of others nothing that is pushed counts.
     pub(super) confirmed: BTreeSet<Arc<str>>,
     /// Requests that the server has not carried out, in lines.
-    pub(super) waiting: BTreeMap<String, VecDeque<Box<dyn Request>>>,
+    pub(super) waiting: BTreeMap<String, VecDeque<Box<dyn SimRequest>>>,
     /// Those it has, whose answer is on the way.
-    pub(super) answers: BTreeMap<String, VecDeque<Box<dyn Request>>>,
+    pub(super) answers: BTreeMap<String, VecDeque<Box<dyn SimRequest>>>,
     /// What the server pushed and the node has not received.
     pub(super) pushed: BTreeMap<Arc<str>, VecDeque<Push>>,
 }
 
 /// The server and all links.
 #[derive(Default)]
-pub(super) struct State {
-    pub(super) server: Server,
-    pub(super) links: Vec<Link>,
+pub(super) struct NetworkState {
+    pub(super) server: SimServer,
+    pub(super) links: Vec<SimLink>,
 }
 
 /// Shared by all nodes.
 #[derive(Clone, Default)]
-pub(super) struct Network(pub(super) Arc<Mutex<State>>);
+pub(super) struct SimNetwork(pub(super) Arc<Mutex<NetworkState>>);
 
-impl Network {
+impl SimNetwork {
     /// A link for another process; its number.
     pub(super) fn add_link(&self) -> usize {
         let mut state = self.0.lock();
-        state.links.push(Link { is_up: true, ..Link::default() });
+        state.links.push(SimLink { is_up: true, ..SimLink::default() });
         state.links.len() - 1
     }
 
@@ -252,9 +252,9 @@ impl Network {
 }
 
 fn take_first(
-    lines: &mut BTreeMap<String, VecDeque<Box<dyn Request>>>,
+    lines: &mut BTreeMap<String, VecDeque<Box<dyn SimRequest>>>,
     line: &str,
-) -> Option<Box<dyn Request>> {
+) -> Option<Box<dyn SimRequest>> {
     let queue = lines.get_mut(line)?;
     let first = queue.pop_front();
     if queue.is_empty() {
@@ -263,7 +263,7 @@ fn take_first(
     first
 }
 
-impl State {
+impl NetworkState {
     /// Puts what the server pushed into the links' queues.
     pub(super) fn spread(&mut self) {
         for (link, channel) in self.server.confirmed.drain(..) {
@@ -274,8 +274,9 @@ impl State {
             }
         }
         for (link, channel, push) in self.server.pushed.drain(..) {
-            let hears =
-                |link: &&mut Link| link.is_up && (*channel == *MESSAGES || link.confirmed.contains(&channel));
+            let hears = |link: &&mut SimLink| {
+                link.is_up && (*channel == *MESSAGES || link.confirmed.contains(&channel))
+            };
             if let Some(link) = self.links.get_mut(link).filter(hears) {
                 link.pushed.entry(channel).or_default().push_back(push);
             }

@@ -19,8 +19,8 @@ use bytes::Bytes;
 use gorani_broker::Broker;
 use tokio::{io::DuplexStream, task::LocalSet};
 
-pub(super) use self::http::{Exchange, Part};
-use super::{broker::SimBroker, embedded::EmbeddedBroker, network::Network};
+pub(super) use self::http::{AnswerPart, Exchange};
+use super::{broker::SimBroker, embedded::EmbeddedBroker, network::SimNetwork};
 use crate::{
     CLIENT_PATH,
     node::Node,
@@ -40,9 +40,9 @@ use crate::{
 const POLLS: usize = 10_000;
 
 /// Notes that there is something to run.
-struct Woken(AtomicBool);
+struct ProcessWoken(AtomicBool);
 
-impl Wake for Woken {
+impl Wake for ProcessWoken {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -51,7 +51,7 @@ impl Wake for Woken {
 /// The tasks of one thread of a node.
 struct Thread {
     tasks: LocalSet,
-    woken: Arc<Woken>,
+    woken: Arc<ProcessWoken>,
     waker: Waker,
     is_frozen: bool,
     /// Its tasks wake one another without an end.
@@ -60,7 +60,7 @@ struct Thread {
 
 impl Thread {
     fn new() -> Self {
-        let woken = Arc::new(Woken(AtomicBool::new(true)));
+        let woken = Arc::new(ProcessWoken(AtomicBool::new(true)));
         Self {
             tasks: LocalSet::new(),
             waker: woken.clone().into(),
@@ -88,7 +88,7 @@ impl Thread {
 /// See the module's head.
 pub(super) struct Process {
     pub(super) link: usize,
-    network: Network,
+    network: SimNetwork,
     id: Arc<parking_lot::Mutex<Option<String>>>,
     /// The node's own tasks first, then those of each worker.
     threads: Vec<Thread>,
@@ -97,12 +97,12 @@ pub(super) struct Process {
     workers: usize,
     upgrades: Vec<Upgrades>,
     /// For requests over HTTP, from the first one on.
-    routes: Vec<Rc<http::Routes>>,
+    routes: Vec<Rc<http::ProcessRoutes>>,
 }
 
 impl Process {
     /// Begins to start a node. It is there when [`Process::run`] has started its workers.
-    pub(super) fn start(network: &Network, settings: Settings, workers: usize) -> Self {
+    pub(super) fn start(network: &SimNetwork, settings: Settings, workers: usize) -> Self {
         let link = network.add_link();
         let id = Arc::default();
         let broker = Arc::new(SimBroker { network: network.clone(), link, id: Arc::clone(&id) });
@@ -110,14 +110,14 @@ impl Process {
     }
 
     /// The same, with an embedded broker that ends with it.
-    pub(super) fn start_embedded(network: &Network, settings: Settings, workers: usize) -> Self {
+    pub(super) fn start_embedded(network: &SimNetwork, settings: Settings, workers: usize) -> Self {
         let link = network.add_link();
         let broker = Arc::new(EmbeddedBroker::start(network));
         Self::start_with(network, settings, workers, (link, Arc::default(), broker))
     }
 
     fn start_with(
-        network: &Network,
+        network: &SimNetwork,
         settings: Settings,
         workers: usize,
         (link, id, broker): (usize, Arc<parking_lot::Mutex<Option<String>>>, Arc<dyn Broker>),

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use gorani_broker::{
     BrokerError, Publication,
-    queue::{DEAD_ATTEMPTS_TAG, DEAD_FROM_TAG, DEAD_SUFFIX, Delivery, DeliveryId, QueueLimits, Queues},
+    queue::{DEAD_ATTEMPTS_TAG, DEAD_FROM_TAG, DEAD_SUFFIX, DeliveryId, QueueDelivery, QueueLimits, Queues},
 };
 
 use super::{
-    broker::{Answer, SimBroker},
-    server::Server,
+    broker::{SimAnswer, SimBroker},
+    server::SimServer,
 };
 
 fn line(queue: &str) -> String {
@@ -28,8 +28,8 @@ impl SimBroker {
         &self,
         queue: &str,
         label: String,
-        run: impl FnOnce(&mut Server, &str) -> Result<T, BrokerError> + Send + 'static,
-    ) -> Answer<T> {
+        run: impl FnOnce(&mut SimServer, &str) -> Result<T, BrokerError> + Send + 'static,
+    ) -> SimAnswer<T> {
         let name: Arc<str> = queue.into();
         self.fallible(&line(queue), label, None, move |server| run(server, &name))
     }
@@ -38,7 +38,7 @@ impl SimBroker {
     fn bury(
         &self,
         queue: &str,
-        dead: Answer<Vec<Delivery>>,
+        dead: SimAnswer<Vec<QueueDelivery>>,
         limits: &QueueLimits,
     ) -> BoxFuture<'static, Result<(), BrokerError>> {
         let (broker, queue, limits) = (self.clone(), queue.to_owned(), limits.clone());
@@ -67,20 +67,26 @@ impl SimBroker {
 }
 
 impl Queues for SimBroker {
-    fn push(&self, queue: &str, publication: Publication, limits: &QueueLimits) -> Answer<()> {
+    fn push(&self, queue: &str, publication: Publication, limits: &QueueLimits) -> SimAnswer<()> {
         let label = format!("push {queue} {}", String::from_utf8_lossy(&publication.data));
         let limits = limits.clone();
         self.queue(queue, label, move |server, name| server.queue_push(name, publication, &limits))
     }
 
-    fn take(&self, queue: &str, node: &str, count: u32, _limits: &QueueLimits) -> Answer<Vec<Delivery>> {
+    fn take(
+        &self,
+        queue: &str,
+        node: &str,
+        count: u32,
+        _limits: &QueueLimits,
+    ) -> SimAnswer<Vec<QueueDelivery>> {
         let node = node.to_owned();
         self.queue(queue, format!("take {queue} for {node}, {count}"), move |server, name| {
             Ok(server.queue_take(name, &node, count))
         })
     }
 
-    fn acknowledge(&self, queue: &str, ids: &[DeliveryId]) -> Answer<()> {
+    fn acknowledge(&self, queue: &str, ids: &[DeliveryId]) -> SimAnswer<()> {
         let ids = ids.to_vec();
         self.queue(queue, format!("acknowledge {queue} {ids:?}"), move |server, name| {
             server.queue_acknowledge(name, &ids);
@@ -88,7 +94,7 @@ impl Queues for SimBroker {
         })
     }
 
-    fn give_back(&self, queue: &str, node: &str, ids: &[DeliveryId], limits: &QueueLimits) -> Answer<()> {
+    fn give_back(&self, queue: &str, node: &str, ids: &[DeliveryId], limits: &QueueLimits) -> SimAnswer<()> {
         let (node, ids, most) = (node.to_owned(), ids.to_vec(), most(queue, limits));
         let label = format!("give back {queue} of {node} {ids:?}");
         let dead =
@@ -102,7 +108,7 @@ impl Queues for SimBroker {
         node: &str,
         holds: Option<&[DeliveryId]>,
         limits: &QueueLimits,
-    ) -> Answer<()> {
+    ) -> SimAnswer<()> {
         let (node, most) = (node.to_owned(), most(queue, limits));
         let holds = holds.map(<[DeliveryId]>::to_vec);
         let label = format!("keep {queue} of {node} {holds:?}");

@@ -7,42 +7,42 @@ use std::{
 };
 
 use gorani_broker::{
-    BrokerError, Event, Publication,
-    queue::{Delivery, DeliveryId, QUEUE_FULL, QUEUE_LEASE, QueueLimits, wake_channel},
+    BrokerError, ChannelEvent, Publication,
+    queue::{DeliveryId, QUEUE_FULL, QUEUE_LEASE, QueueDelivery, QueueLimits, wake_channel},
 };
 use tokio::time::Instant;
 
 use super::{
+    delivery_log::number_of,
     jobs::{BackBy, Job},
-    ledger::number_of,
-    server::Server,
+    server::SimServer,
 };
 
 /// Messages of one queue.
 #[derive(Default)]
-pub(super) struct Queue {
-    messages: BTreeMap<u64, Message>,
+pub(super) struct SimQueue {
+    messages: BTreeMap<u64, SimMessage>,
     /// Those that came back, in the order in which they did. They go out before the others.
     back: VecDeque<u64>,
     /// Until when a name is believed alive.
     leases: BTreeMap<String, Instant>,
 }
 
-struct Message {
+struct SimMessage {
     publication: Arc<Publication>,
     attempts: u32,
     /// The name that holds it.
     owner: Option<String>,
 }
 
-impl Queue {
+impl SimQueue {
     /// A message of a name is for others, or is given to `heir` as a dead letter.
     fn give_back(&mut self, id: u64, owner: &str, heir: &str, most: u32) -> Option<GivenBack> {
         let message = self.messages.get_mut(&id).filter(|found| found.owner.as_deref() == Some(owner))?;
         if most > 0 && message.attempts >= most {
             message.owner = Some(heir.to_owned());
             let (attempt, publication) = (message.attempts, message.publication.clone());
-            return Some(GivenBack::Dead(Delivery { id: id.to_string().into(), attempt, publication }));
+            return Some(GivenBack::Dead(QueueDelivery { id: id.to_string().into(), attempt, publication }));
         }
         message.owner = None;
         self.back.push_back(id);
@@ -58,14 +58,14 @@ impl Queue {
 /// The fate of a message that was given back.
 enum GivenBack {
     Others,
-    Dead(Delivery),
+    Dead(QueueDelivery),
 }
 
 fn numbers(ids: &[DeliveryId]) -> Vec<u64> {
     ids.iter().filter_map(|id| id.parse().ok()).collect()
 }
 
-impl Server {
+impl SimServer {
     pub(super) fn queue_push(
         &mut self,
         name: &str,
@@ -79,7 +79,7 @@ impl Server {
         self.next_message += 1;
         let id = self.next_message;
         let number = number_of(&publication.data).unwrap_or(0);
-        let message = Message { publication: Arc::new(publication), attempts: 0, owner: None };
+        let message = SimMessage { publication: Arc::new(publication), attempts: 0, owner: None };
         queue.messages.insert(id, message);
         self.ledger.check_committed(name, number);
         self.ledger.jobs.accepted(name, id, number);
@@ -88,13 +88,13 @@ impl Server {
     }
 
     fn wake(&mut self, name: &str) {
-        self.push(&wake_channel(name).into(), &Event::Publication(Arc::default()));
+        self.push(&wake_channel(name).into(), &ChannelEvent::Publication(Arc::default()));
     }
 
-    pub(super) fn queue_take(&mut self, name: &str, node: &str, count: u32) -> Vec<Delivery> {
+    pub(super) fn queue_take(&mut self, name: &str, node: &str, count: u32) -> Vec<QueueDelivery> {
         let queue = self.queues.entry(name.into()).or_default();
         queue.leases.insert(node.to_owned(), Instant::now() + QUEUE_LEASE);
-        let Queue { messages, back, .. } = queue;
+        let SimQueue { messages, back, .. } = queue;
         let fresh = messages.iter().filter(|(_, message)| message.owner.is_none() && message.attempts == 0);
         let mut fresh = fresh.map(|(id, _)| *id).collect::<Vec<_>>().into_iter();
         let mut taken = Vec::new();
@@ -106,7 +106,10 @@ impl Server {
             message.attempts += 1;
             message.owner = Some(node.to_owned());
             let publication = message.publication.clone();
-            taken.push((id, Delivery { id: id.to_string().into(), attempt: message.attempts, publication }));
+            taken.push((
+                id,
+                QueueDelivery { id: id.to_string().into(), attempt: message.attempts, publication },
+            ));
         }
         for (id, delivery) in &taken {
             self.ledger.jobs.taken(name, *id, delivery.attempt);
@@ -131,7 +134,7 @@ impl Server {
         node: &str,
         ids: &[DeliveryId],
         most: u32,
-    ) -> Vec<Delivery> {
+    ) -> Vec<QueueDelivery> {
         let dead = self.come_back(name, &numbers(ids), (node, node), most, BackBy::Consumer);
         self.wake(name);
         dead
@@ -143,7 +146,7 @@ impl Server {
         node: &str,
         holds: Option<&[DeliveryId]>,
         most: u32,
-    ) -> Vec<Delivery> {
+    ) -> Vec<QueueDelivery> {
         let now = Instant::now();
         let queue = self.queues.entry(name.into()).or_default();
         queue.leases.insert(node.to_owned(), now + QUEUE_LEASE);
@@ -177,7 +180,7 @@ impl Server {
         (owner, heir): (&str, &str),
         most: u32,
         by: BackBy,
-    ) -> Vec<Delivery> {
+    ) -> Vec<QueueDelivery> {
         let mut dead = Vec::new();
         for id in ids {
             let Some(queue) = self.queues.get_mut(name) else { continue };

@@ -14,9 +14,9 @@ use rand::rngs::StdRng;
 
 use self::{poller::Poller, sockjs::SockJsClient, stream::StreamReader};
 use super::{
-    ledger::Ledger,
+    delivery_log::DeliveryLog,
     process::{Exchange, Process},
-    schedule::Step,
+    schedule::ScheduleStep,
     world::{CLIENTS, STOMP_CLIENTS},
 };
 
@@ -41,13 +41,13 @@ pub(super) fn receivers() -> Vec<Box<dyn Receiver>> {
 }
 
 /// A worker of a process that is asked.
-pub(super) struct Target<'p> {
+pub(super) struct WorkerTarget<'p> {
     pub(super) process: &'p mut Process,
     pub(super) index: usize,
     pub(super) worker: usize,
 }
 
-impl Target<'_> {
+impl WorkerTarget<'_> {
     fn ask(self, request: TestRequest) -> Option<Exchange> {
         self.process.ask(request, self.worker)
     }
@@ -59,11 +59,11 @@ pub(super) struct Choices<'d> {
     /// Channels of this run.
     pub(super) channels: &'d [&'static str],
     /// Each with how likely it is to be drawn, against the others.
-    pub(super) steps: &'d mut Vec<(u32, Step)>,
+    pub(super) steps: &'d mut Vec<(u32, ScheduleStep)>,
 }
 
 /// The end of a channel's stream: epoch and offset.
-pub(super) type Top<'t> = dyn Fn(&str) -> Option<(Arc<str>, u64)> + 't;
+pub(super) type StreamTop<'t> = dyn Fn(&str) -> Option<(Arc<str>, u64)> + 't;
 
 /// A client that receives over HTTP. A step that makes no sense to it does nothing, and says so.
 pub(super) trait Receiver {
@@ -74,17 +74,17 @@ pub(super) trait Receiver {
     fn is_used(&self) -> bool;
 
     /// Opens a stream or a session.
-    fn connect(&mut self, _target: Target<'_>) -> bool {
+    fn connect(&mut self, _target: WorkerTarget<'_>) -> bool {
         false
     }
 
     /// Asks for what is new, and waits for so many seconds at most.
-    fn poll(&mut self, _target: Target<'_>, _seconds: usize) -> bool {
+    fn poll(&mut self, _target: WorkerTarget<'_>, _seconds: usize) -> bool {
         false
     }
 
     /// Sends what it has to say.
-    fn post(&mut self, _target: Target<'_>) -> bool {
+    fn post(&mut self, _target: WorkerTarget<'_>) -> bool {
         false
     }
 
@@ -94,7 +94,7 @@ pub(super) trait Receiver {
     }
 
     /// Reads what its responses hold. False if there was nothing.
-    fn read(&mut self, ledger: &mut Ledger) -> bool;
+    fn read(&mut self, ledger: &mut DeliveryLog) -> bool;
 
     /// The last things that it was told, for the trace.
     fn take_told(&mut self) -> String;
@@ -134,16 +134,21 @@ pub(super) trait Receiver {
     }
 
     /// The steps that are under way, and go on by themselves.
-    fn movements(&self, index: usize) -> Vec<Step> {
-        if self.is_open() { vec![Step::Read(index)] } else { Vec::new() }
+    fn movements(&self, index: usize) -> Vec<ScheduleStep> {
+        if self.is_open() { vec![ScheduleStep::Read(index)] } else { Vec::new() }
     }
 
     /// The steps that it may take next.
     fn choose(&self, index: usize, choices: &mut Choices<'_>);
 
     /// Its part at the end of a run, when everything is to come to rest.
-    fn settle(&self, index: usize) -> Vec<Step>;
+    fn settle(&self, index: usize) -> Vec<ScheduleStep>;
 
     /// At the end, when nothing moves any more: what does not agree with the ledger.
-    fn check(&self, ledger: &Ledger, top: &Top<'_>, is_there: &dyn Fn(&str, &str) -> bool) -> Vec<String>;
+    fn check(
+        &self,
+        ledger: &DeliveryLog,
+        top: &StreamTop<'_>,
+        is_there: &dyn Fn(&str, &str) -> bool,
+    ) -> Vec<String>;
 }

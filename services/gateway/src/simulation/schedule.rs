@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 /// One movement of the simulated world. A step that makes no sense where it stands does nothing, so that any part of a schedule
 /// is a schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum ScheduleStep {
     /// A process starts.
     Start(usize),
     /// A process ends at once; of each line of requests the server carries out so many.
@@ -76,7 +76,7 @@ pub(super) enum Step {
     ApiUnsubscribe(usize, usize, Arc<str>),
 }
 
-impl Step {
+impl ScheduleStep {
     /// The word that it is written with.
     pub(super) fn name(&self) -> &'static str {
         match self {
@@ -119,7 +119,7 @@ impl Step {
     }
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for ScheduleStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.name())?;
         match self {
@@ -168,7 +168,7 @@ impl fmt::Display for Step {
 #[derive(Debug)]
 pub(super) struct NoStep;
 
-impl FromStr for Step {
+impl FromStr for ScheduleStep {
     type Err = NoStep;
 
     fn from_str(line: &str) -> Result<Self, NoStep> {
@@ -222,13 +222,17 @@ impl FromStr for Step {
 
 /// Takes steps out of a failing schedule for as long as it fails: halves first, then ever smaller pieces. `fails` is asked at
 /// most `runs` times.
-pub(super) fn shorten(mut steps: Vec<Step>, mut runs: usize, fails: impl Fn(&[Step]) -> bool) -> Vec<Step> {
+pub(super) fn shorten(
+    mut steps: Vec<ScheduleStep>,
+    mut runs: usize,
+    fails: impl Fn(&[ScheduleStep]) -> bool,
+) -> Vec<ScheduleStep> {
     let mut piece = steps.len() / 2;
     while piece > 0 && runs > 0 {
         let mut start = 0;
         while start < steps.len() && runs > 0 {
             let end = (start + piece).min(steps.len());
-            let shorter: Vec<Step> =
+            let shorter: Vec<ScheduleStep> =
                 steps.iter().take(start).chain(steps.iter().skip(end)).cloned().collect();
             runs -= 1;
             if fails(&shorter) {

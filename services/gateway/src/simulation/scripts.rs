@@ -6,14 +6,14 @@ mod receive;
 
 use std::sync::Arc;
 
-use super::{schedule::Step, simulated, world::World};
+use super::{schedule::ScheduleStep, simulated, world::World};
 
 const CHANNEL: &str = "kept:a";
 
 /// Carries steps out, one a line.
 async fn play(world: &mut World, schedule: &str) {
     for line in schedule.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let step: Step = line.parse().unwrap_or_else(|_| panic!("no step: {line}"));
+        let step: ScheduleStep = line.parse().unwrap_or_else(|_| panic!("no step: {line}"));
         assert!(world.carry_out(&step).await, "{line} makes no sense after:\n{}", world.trace.join("\n"));
     }
 }

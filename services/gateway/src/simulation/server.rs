@@ -9,17 +9,17 @@ use std::{
 
 use bytes::Bytes;
 use gorani_broker::{
-    Announced, BrokerError, ClientInfo, ConnectionEntry, Event, HistoryPage, HistoryQuery, Member,
+    Announced, BrokerError, ChannelEvent, ClientInfo, ConnectionEntry, HistoryPage, HistoryQuery, Member,
     MemoryBroker, Position, PresencePage, PresenceQuery, Publication, PublishOptions, Published, Retention,
 };
 use tokio::time::Instant;
 
-use super::{embedded, ledger::Ledger, queues::Queue};
+use super::{delivery_log::DeliveryLog, embedded, queues::SimQueue};
 
 /// What the server pushes to a node.
 #[derive(Clone)]
 pub(super) enum Push {
-    Event(Event),
+    Event(ChannelEvent),
     Gap,
     Message(Bytes),
 }
@@ -28,7 +28,7 @@ pub(super) enum Push {
 pub(super) const MESSAGES: &str = "(messages)";
 
 #[derive(Default)]
-struct Stream {
+struct SimStream {
     epoch: Arc<str>,
     top: u64,
     publications: Vec<(Arc<Publication>, Instant)>,
@@ -45,13 +45,13 @@ struct Present {
 
 /// See the module's head.
 #[derive(Default)]
-pub(super) struct Server {
-    streams: BTreeMap<Arc<str>, Stream>,
+pub(super) struct SimServer {
+    streams: BTreeMap<Arc<str>, SimStream>,
     presence: BTreeMap<Arc<str>, BTreeMap<String, Present>>,
     leases: BTreeMap<String, (Bytes, Instant)>,
     connections: BTreeMap<String, BTreeMap<String, Instant>>,
     owners: BTreeMap<String, (String, Instant)>,
-    pub(super) queues: BTreeMap<Arc<str>, Queue>,
+    pub(super) queues: BTreeMap<Arc<str>, SimQueue>,
     /// Counts the messages of all queues.
     pub(super) next_message: u64,
     /// Nodes that receive a channel.
@@ -66,14 +66,14 @@ pub(super) struct Server {
     /// The positions of its streams.
     embedded_tops: BTreeMap<Arc<str>, Position>,
     /// What was accepted.
-    pub(super) ledger: Ledger,
+    pub(super) ledger: DeliveryLog,
     /// Subscriptions of nodes that it has just confirmed.
     pub(super) confirmed: Vec<(usize, Arc<str>)>,
     /// What is on its way to the nodes.
     pub(super) pushed: Vec<(usize, Arc<str>, Push)>,
 }
 
-impl Server {
+impl SimServer {
     pub(super) fn publish(
         &mut self,
         channel: &Arc<str>,
@@ -92,21 +92,22 @@ impl Server {
             stream.publications.drain(..surplus);
         }
         self.ledger.accepted(channel, &publication);
-        self.push(channel, &Event::Publication(Arc::new(publication)));
+        self.push(channel, &ChannelEvent::Publication(Arc::new(publication)));
         Published { position, repeated: false }
     }
 
-    pub(super) fn push(&mut self, channel: &Arc<str>, event: &Event) {
+    pub(super) fn push(&mut self, channel: &Arc<str>, event: &ChannelEvent) {
         for node in self.subscribers.get(channel).into_iter().flatten() {
             self.pushed.push((*node, channel.clone(), Push::Event(event.clone())));
         }
     }
 
-    fn stream(&mut self, channel: &Arc<str>) -> &mut Stream {
+    fn stream(&mut self, channel: &Arc<str>) -> &mut SimStream {
         if !self.streams.contains_key(channel) {
             self.epochs += 1;
             let epoch = format!("e{}", self.epochs).into();
-            self.streams.insert(channel.clone(), Stream { epoch, life: self.life, ..Stream::default() });
+            self.streams
+                .insert(channel.clone(), SimStream { epoch, life: self.life, ..SimStream::default() });
         }
         let stream = self.streams.entry(channel.clone()).or_default();
         if stream.life != self.life {
@@ -210,12 +211,12 @@ impl Server {
     pub(super) fn join(&mut self, channel: &Arc<str>, info: Arc<ClientInfo>) {
         self.ledger.shown(channel, &info);
         self.ledger.joined(channel, &info.client);
-        self.push(channel, &Event::Join(info));
+        self.push(channel, &ChannelEvent::Join(info));
     }
 
     pub(super) fn leave(&mut self, channel: &Arc<str>, info: Arc<ClientInfo>) {
         self.ledger.left(channel, &info.client);
-        self.push(channel, &Event::Leave(info));
+        self.push(channel, &ChannelEvent::Leave(info));
     }
 
     pub(super) fn presence_add(

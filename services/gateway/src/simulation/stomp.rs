@@ -18,19 +18,19 @@ use std::{
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, DuplexStream, ReadBuf};
 
-pub(super) use self::consumer::AckMode;
-use self::{consumer::Consumer, frame::Frame, transaction::Transaction};
+pub(super) use self::consumer::SimAckMode;
+use self::{consumer::SimConsumer, frame::SimFrame, transaction::SimTransaction};
 use super::{
     client::SOCKET_BYTES,
     jobs::{Job, Jobs},
-    server::Server,
+    server::SimServer,
     settings::{STOMP_PASSWORD, STOMP_USER},
-    subscription::{Phase, Subscription},
+    subscription::{SimSubscription, SubscriptionPhase},
 };
 
 /// The command that a receipt was asked for.
 #[derive(Debug)]
-enum Asked {
+enum AwaitedReceipt {
     Subscribe(Arc<str>),
     Unsubscribe(Arc<str>),
     /// Of the subscription with this id.
@@ -45,8 +45,8 @@ enum Asked {
 }
 
 /// A channel that it hears, or wants to.
-struct Channel {
-    subscription: Subscription,
+struct StompChannel {
+    subscription: SimSubscription,
     /// Id of the subscription, a new one each time.
     id: String,
     /// What came before the receipt of the SUBSCRIBE.
@@ -67,12 +67,12 @@ pub(super) struct StompClient {
     /// It has said goodbye.
     is_leaving: bool,
     next_receipt: u32,
-    pending: BTreeMap<u32, Asked>,
-    channels: BTreeMap<Arc<str>, Channel>,
+    pending: BTreeMap<u32, AwaitedReceipt>,
+    channels: BTreeMap<Arc<str>, StompChannel>,
     /// By id of the subscription; those that were left stay until that is confirmed.
-    consumers: BTreeMap<String, Consumer>,
+    consumers: BTreeMap<String, SimConsumer>,
     /// The transaction that is open.
-    transaction: Option<Transaction>,
+    transaction: Option<SimTransaction>,
     /// True if it has taken part at all.
     pub(super) is_used: bool,
     /// The last things that it was told, for the trace.
@@ -115,14 +115,16 @@ impl StompClient {
         }
     }
 
-    fn with_phase(&self, is_it: impl Fn(&Subscription) -> bool) -> Vec<Arc<str>> {
+    fn with_phase(&self, is_it: impl Fn(&SimSubscription) -> bool) -> Vec<Arc<str>> {
         let found = self.channels.iter().filter(|(_, channel)| is_it(&channel.subscription));
         found.map(|(name, _)| name.clone()).collect()
     }
 
     /// Channels that are wanted and not asked for.
     pub(super) fn unasked(&self) -> Vec<Arc<str>> {
-        self.with_phase(|subscription| subscription.is_wanted && subscription.phase == Phase::Idle)
+        self.with_phase(|subscription| {
+            subscription.is_wanted && subscription.phase == SubscriptionPhase::Idle
+        })
     }
 
     pub(super) fn wanted(&self) -> Vec<Arc<str>> {
@@ -145,7 +147,7 @@ impl StompClient {
     }
 
     /// Reads what its socket holds. False if there was nothing. `is_running`: its worker has written all that fits.
-    pub(super) fn read(&mut self, server: &mut Server, is_running: bool) -> bool {
+    pub(super) fn read(&mut self, server: &mut SimServer, is_running: bool) -> bool {
         self.flush();
         let Some(stream) = &mut self.stream else { return false };
         let mut space = [0; SOCKET_BYTES];
@@ -166,7 +168,7 @@ impl StompClient {
                 return true;
             }
         }
-        while let Some(frame) = Frame::take(&mut self.received) {
+        while let Some(frame) = SimFrame::take(&mut self.received) {
             self.told.push(frame.to_string());
             if let Err(wrong) = self.take(&frame, server) {
                 server.ledger.violations.push(format!("{}: {wrong}: {frame}", self.name));
@@ -180,7 +182,7 @@ impl StompClient {
 
     /// All has been read, and the connection is open: what it holds nobody else may have been given, unless its node was not
     /// heard of.
-    fn look_for_stolen(&self, server: &mut Server) {
+    fn look_for_stolen(&self, server: &mut SimServer) {
         for job in self.held() {
             if server.ledger.jobs.was_given_back(job) {
                 let (queue, id) = (&job.queue, job.id);
@@ -190,7 +192,7 @@ impl StompClient {
         }
     }
 
-    fn take(&mut self, frame: &Frame, server: &mut Server) -> Result<(), String> {
+    fn take(&mut self, frame: &SimFrame, server: &mut SimServer) -> Result<(), String> {
         match frame.command.as_str() {
             "CONNECTED" => {
                 self.id = Some(frame.get("session")?.to_owned());
@@ -208,48 +210,49 @@ impl StompClient {
         }
     }
 
-    fn take_message(&mut self, frame: &Frame, server: &mut Server) -> Result<(), String> {
+    fn take_message(&mut self, frame: &SimFrame, server: &mut SimServer) -> Result<(), String> {
         let id = frame.get("subscription")?;
         if let Some(consumer) = self.consumers.get_mut(id) {
             return consumer.take(frame, &mut server.ledger.jobs);
         }
-        let is_it = |(_, channel): &(&Arc<str>, &mut Channel)| channel.id == id;
+        let is_it = |(_, channel): &(&Arc<str>, &mut StompChannel)| channel.id == id;
         let found = self.channels.iter_mut().find(is_it);
         let (name, channel) = found.ok_or("a message of a subscription that is not there")?;
         let data: Value = serde_json::from_slice(&frame.body).map_err(|_| "a body that is not JSON")?;
         let offset: u64 = frame.number("offset")?.unwrap_or(0);
         let publication = json!({"data": data, "offset": offset});
         match channel.subscription.phase {
-            Phase::Subscribed => channel.subscription.next(name, &publication, &server.ledger),
-            Phase::Subscribing => {
+            SubscriptionPhase::Subscribed => channel.subscription.next(name, &publication, &server.ledger),
+            SubscriptionPhase::Subscribing => {
                 channel.early.push(publication);
                 Ok(())
             }
             // Until the receipt comes the server may still send.
-            Phase::Unsubscribing => Ok(()),
-            Phase::Idle => Err("a message outside of a subscription".to_owned()),
+            SubscriptionPhase::Unsubscribing => Ok(()),
+            SubscriptionPhase::Idle => Err("a message outside of a subscription".to_owned()),
         }
     }
 
     fn take_receipt(
         &mut self,
-        asked: Asked,
+        asked: AwaitedReceipt,
         receipt: u32,
-        frame: &Frame,
-        server: &mut Server,
+        frame: &SimFrame,
+        server: &mut SimServer,
     ) -> Result<(), String> {
         match asked {
-            Asked::Subscribe(name) => {
-                let is_current = |found: &&mut Channel| {
-                    found.subscription.phase == Phase::Subscribing && found.subscription.command == receipt
+            AwaitedReceipt::Subscribe(name) => {
+                let is_current = |found: &&mut StompChannel| {
+                    found.subscription.phase == SubscriptionPhase::Subscribing
+                        && found.subscription.command == receipt
                 };
                 match self.channels.get_mut(&name).filter(is_current) {
                     Some(channel) => channel.begin(&name, frame, server),
                     None => Ok(()),
                 }
             }
-            Asked::Unsubscribe(name) => {
-                let is_current = |found: &&mut Channel| found.subscription.command == receipt;
+            AwaitedReceipt::Unsubscribe(name) => {
+                let is_current = |found: &&mut StompChannel| found.subscription.command == receipt;
                 if let Some(channel) = self.channels.get_mut(&name).filter(is_current) {
                     channel.subscription.lose_connection();
                     channel.early.clear();
@@ -257,20 +260,20 @@ impl StompClient {
                 }
                 Ok(())
             }
-            Asked::Leave(id) => {
+            AwaitedReceipt::Leave(id) => {
                 self.consumers.remove(&id);
                 Ok(())
             }
-            Asked::Publish(name, number) if server.ledger.get(&name, number).is_none() => {
+            AwaitedReceipt::Publish(name, number) if server.ledger.get(&name, number).is_none() => {
                 Err(format!("{number} is confirmed and was not accepted"))
             }
-            Asked::Send(name, number) if !server.ledger.jobs.is_accepted(&name, number) => {
+            AwaitedReceipt::Send(name, number) if !server.ledger.jobs.is_accepted(&name, number) => {
                 Err(format!("{number} is confirmed and was not accepted"))
             }
-            Asked::Settle(jobs) if jobs.iter().any(|job| server.queue_has(job)) => {
+            AwaitedReceipt::Settle(jobs) if jobs.iter().any(|job| server.queue_has(job)) => {
                 Err("an ACK is confirmed, and the queue has the message still".to_owned())
             }
-            Asked::Commit(sends, jobs) => {
+            AwaitedReceipt::Commit(sends, jobs) => {
                 let is_accepted = |(name, number, is_queue): &(Arc<str>, u64, bool)| match is_queue {
                     true => server.ledger.jobs.is_accepted(name, *number),
                     false => server.ledger.get(name, *number).is_some(),
@@ -281,11 +284,11 @@ impl StompClient {
                 server.ledger.counts.add("transactions committed");
                 Ok(())
             }
-            Asked::Publish(..) | Asked::Send(..) | Asked::Settle(_) => Ok(()),
-            Asked::Goodbye if !self.received.is_empty() => {
+            AwaitedReceipt::Publish(..) | AwaitedReceipt::Send(..) | AwaitedReceipt::Settle(_) => Ok(()),
+            AwaitedReceipt::Goodbye if !self.received.is_empty() => {
                 Err("something follows the receipt of a DISCONNECT".to_owned())
             }
-            Asked::Goodbye => {
+            AwaitedReceipt::Goodbye => {
                 self.disconnect(&mut server.ledger.jobs);
                 Ok(())
             }
@@ -293,7 +296,7 @@ impl StompClient {
     }
 
     /// At the end, when nothing moves any more: what does not agree with the ledger.
-    pub(super) fn check(&self, server: &Server) -> Vec<String> {
+    pub(super) fn check(&self, server: &SimServer) -> Vec<String> {
         let mut wrong = Vec::new();
         for (receipt, asked) in &self.pending {
             wrong.push(format!("{}: receipt {receipt} ({asked:?}) never came", self.name));
@@ -303,7 +306,7 @@ impl StompClient {
             if !subscription.is_wanted {
                 continue;
             }
-            if subscription.phase != Phase::Subscribed {
+            if subscription.phase != SubscriptionPhase::Subscribed {
                 wrong.push(format!("{}: {name} is wanted and {:?}", self.name, subscription.phase));
                 continue;
             }
@@ -314,9 +317,9 @@ impl StompClient {
     }
 }
 
-impl Channel {
+impl StompChannel {
     /// The receipt of a SUBSCRIBE: what it recovered came before it, and perhaps more.
-    fn begin(&mut self, name: &Arc<str>, receipt: &Frame, server: &Server) -> Result<(), String> {
+    fn begin(&mut self, name: &Arc<str>, receipt: &SimFrame, server: &SimServer) -> Result<(), String> {
         let offset = receipt.number("offset")?.unwrap_or(0);
         let epoch = receipt.get("epoch").unwrap_or_default();
         let is_recovered = receipt.get("recovered") == Ok("true");

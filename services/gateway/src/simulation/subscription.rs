@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
-use super::ledger::Ledger;
+use super::delivery_log::DeliveryLog;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum SubscriptionPhase {
     Idle,
     Subscribing,
     Subscribed,
@@ -15,10 +15,10 @@ pub(super) enum Phase {
 }
 
 /// What the client knows of a channel.
-pub(super) struct Subscription {
+pub(super) struct SimSubscription {
     /// True if it is told of others that join and leave.
     pub(super) watches: bool,
-    pub(super) phase: Phase,
+    pub(super) phase: SubscriptionPhase,
     /// The command that its phase comes from.
     pub(super) command: u32,
     /// Whether its user wants it.
@@ -35,11 +35,11 @@ pub(super) struct Subscription {
     pub(super) members: BTreeMap<String, bool>,
 }
 
-impl Subscription {
+impl SimSubscription {
     pub(super) fn new(watches: bool) -> Self {
         Self {
             watches,
-            phase: Phase::Idle,
+            phase: SubscriptionPhase::Idle,
             command: 0,
             is_wanted: false,
             position: None,
@@ -52,13 +52,18 @@ impl Subscription {
 
     /// Its connection has ended.
     pub(super) fn lose_connection(&mut self) {
-        self.phase = Phase::Idle;
+        self.phase = SubscriptionPhase::Idle;
         self.members.clear();
     }
 
     /// The reply of a subscribe.
-    pub(super) fn begin(&mut self, channel: &str, result: &Value, ledger: &Ledger) -> Result<(), String> {
-        self.phase = Phase::Subscribed;
+    pub(super) fn begin(
+        &mut self,
+        channel: &str,
+        result: &Value,
+        ledger: &DeliveryLog,
+    ) -> Result<(), String> {
+        self.phase = SubscriptionPhase::Subscribed;
         self.accepted_before = ledger.count(channel);
         self.joins_before = ledger.joins_after(channel, 0).len();
         self.members.clear();
@@ -96,7 +101,12 @@ impl Subscription {
     }
 
     /// A publication, live or recovered.
-    pub(super) fn next(&mut self, channel: &str, publication: &Value, ledger: &Ledger) -> Result<(), String> {
+    pub(super) fn next(
+        &mut self,
+        channel: &str,
+        publication: &Value,
+        ledger: &DeliveryLog,
+    ) -> Result<(), String> {
         let number =
             publication.pointer("/data/n").and_then(Value::as_u64).ok_or("a publication without a number")?;
         let accepted = ledger.get(channel, number).ok_or("a publication that was never accepted")?;
@@ -131,7 +141,7 @@ impl Subscription {
         &self,
         name: &str,
         channel: &str,
-        ledger: &Ledger,
+        ledger: &DeliveryLog,
         top: Option<(Arc<str>, u64)>,
         is_there: impl Fn(&str, &str) -> bool,
     ) -> Vec<String> {

@@ -11,20 +11,20 @@ use bytes::Bytes;
 use gorani_broker::Publication;
 
 use super::{
-    client::{Client, SOCKET_BYTES},
-    counts::Counts,
+    client::{SOCKET_BYTES, SimClient},
+    counts::RunCounts,
     embedded,
-    leaks::Ended,
-    network::Network,
+    leaks::EndedNodes,
+    network::SimNetwork,
     process::Process,
     receive::{FIRST, Receiver, receivers},
-    schedule::Step,
+    schedule::ScheduleStep,
     settings::settings,
     stomp::StompClient,
 };
 use crate::{
     clock,
-    hub::control::{Control, Target},
+    hub::session_command::{SessionCommand, SessionTarget},
 };
 
 /// Processes, workers of each, clients.
@@ -40,29 +40,29 @@ pub(super) const CHANNELS: [&str; 3] = ["kept:a", "short:b", "live:c"];
 
 /// See the module's head.
 pub(super) struct World {
-    pub(super) network: Network,
+    pub(super) network: SimNetwork,
     /// Its only process has the embedded broker.
     is_embedded: bool,
     pub(super) processes: Vec<Option<Process>>,
-    pub(super) clients: Vec<Client>,
+    pub(super) clients: Vec<SimClient>,
     /// Their numbers follow those of the others.
     pub(super) stomp: Vec<StompClient>,
     /// Theirs follow those.
     pub(super) receivers: Vec<Box<dyn Receiver>>,
     pub(super) next_number: u64,
     /// Requests of backends that have not ended.
-    pub(super) asked: Vec<Asked>,
+    pub(super) asked: Vec<BackendRequest>,
     /// The steps that were carried out, in words; nothing where nobody reads it.
     pub(super) trace: Vec<String>,
     pub(super) is_traced: bool,
     /// Steps that were carried out, by kind.
-    pub(super) steps: Counts,
+    pub(super) steps: RunCounts,
     /// Processes that were killed.
-    pub(super) ended: Ended,
+    pub(super) ended: EndedNodes,
 }
 
 /// A request of a backend.
-pub(super) struct Asked {
+pub(super) struct BackendRequest {
     pub(super) what: String,
     pub(super) link: usize,
     pub(super) ended: Rc<Cell<bool>>,
@@ -75,7 +75,7 @@ impl Drop for World {
     }
 }
 
-fn start(network: &Network, is_embedded: bool) -> Process {
+fn start(network: &SimNetwork, is_embedded: bool) -> Process {
     match is_embedded {
         true => Process::start_embedded(network, settings(), WORKERS),
         false => Process::start(network, settings(), WORKERS),
@@ -86,11 +86,11 @@ impl World {
     /// With the embedded broker there is one process.
     pub(super) fn new(is_embedded: bool) -> Self {
         clock::simulated::set(true);
-        let network = Network::default();
+        let network = SimNetwork::default();
         let count = if is_embedded { 1 } else { PROCESSES };
         let processes = (0..count).map(|_| Some(start(&network, is_embedded))).collect();
         let clients =
-            (0..CLIENTS).map(|index| Client::new(format!("client {index}"), index == WATCHER)).collect();
+            (0..CLIENTS).map(|index| SimClient::new(format!("client {index}"), index == WATCHER)).collect();
         let stomp =
             (CLIENTS..CLIENTS + STOMP_CLIENTS).map(|index| StompClient::new(format!("client {index}")));
         let stomp = stomp.collect();
@@ -105,8 +105,8 @@ impl World {
             asked: Vec::new(),
             trace: Vec::new(),
             is_traced: true,
-            steps: Counts::default(),
-            ended: Ended::default(),
+            steps: RunCounts::default(),
+            ended: EndedNodes::default(),
         }
     }
 
@@ -117,14 +117,14 @@ impl World {
     }
 
     /// The end of the world: all its processes end. Nothing may be left of them.
-    pub(super) fn leave(mut self) -> Ended {
+    pub(super) fn leave(mut self) -> EndedNodes {
         let mut ended = std::mem::take(&mut self.ended);
         self.processes.iter().flatten().for_each(|process| ended.add(process));
         ended
     }
 
     /// Carries a step out and whatever follows from it. False if it made no sense.
-    pub(super) async fn carry_out(&mut self, step: &Step) -> bool {
+    pub(super) async fn carry_out(&mut self, step: &ScheduleStep) -> bool {
         let Some(said) = self.begin(step).await else { return false };
         self.steps.add(step.name());
         self.note(|| if said.is_empty() { step.to_string() } else { format!("{step}: {said}") });
@@ -149,67 +149,79 @@ impl World {
         self.processes.get(process)?.as_ref().map(|process| process.link)
     }
 
-    async fn begin(&mut self, step: &Step) -> Option<String> {
+    async fn begin(&mut self, step: &ScheduleStep) -> Option<String> {
         let done = |is_done: bool| is_done.then(String::new);
         match step {
             // There is no link that they could concern.
-            Step::Execute(..) | Step::Answer(..) | Step::Receive(..) | Step::Lose(..) if self.is_embedded => {
+            ScheduleStep::Execute(..)
+            | ScheduleStep::Answer(..)
+            | ScheduleStep::Receive(..)
+            | ScheduleStep::Lose(..)
+                if self.is_embedded =>
+            {
                 None
             }
-            Step::Cut(..) | Step::Heal(_) | Step::Failover(_) | Step::Forget(_) if self.is_embedded => None,
-            Step::Expire(channel) if self.is_embedded => {
+            ScheduleStep::Cut(..)
+            | ScheduleStep::Heal(_)
+            | ScheduleStep::Failover(_)
+            | ScheduleStep::Forget(_)
+                if self.is_embedded =>
+            {
+                None
+            }
+            ScheduleStep::Expire(channel) if self.is_embedded => {
                 let memory = self.network.0.lock().server.embedded.clone();
                 done(embedded::expire(&memory, channel))
             }
-            Step::Start(process) => {
+            ScheduleStep::Start(process) => {
                 let slot = self.processes.get_mut(*process).filter(|slot| slot.is_none())?;
                 *slot = Some(start(&self.network, self.is_embedded));
                 done(true)
             }
-            Step::Kill(process, executed) => {
+            ScheduleStep::Kill(process, executed) => {
                 let process = self.processes.get_mut(*process)?.take()?;
                 self.ended.add(&process);
                 process.kill(*executed);
                 done(true)
             }
-            Step::Freeze(process, worker) => {
+            ScheduleStep::Freeze(process, worker) => {
                 done(self.processes.get_mut(*process)?.as_mut()?.freeze(*worker, true))
             }
-            Step::Thaw(process, worker) => {
+            ScheduleStep::Thaw(process, worker) => {
                 done(self.processes.get_mut(*process)?.as_mut()?.freeze(*worker, false))
             }
-            Step::Execute(process, line) => self.network.execute(self.link(*process)?, line),
-            Step::Answer(process, line) => self.network.answer(self.link(*process)?, line),
-            Step::Receive(process, channel) => {
+            ScheduleStep::Execute(process, line) => self.network.execute(self.link(*process)?, line),
+            ScheduleStep::Answer(process, line) => self.network.answer(self.link(*process)?, line),
+            ScheduleStep::Receive(process, channel) => {
                 self.network.receive(self.link(*process)?, channel).map(str::to_owned)
             }
-            Step::Lose(process, channel) => done(self.network.lose(self.link(*process)?, channel)),
-            Step::Cut(process, executed) => done(self.network.cut(self.link(*process)?, *executed)),
-            Step::Heal(process) => {
+            ScheduleStep::Lose(process, channel) => done(self.network.lose(self.link(*process)?, channel)),
+            ScheduleStep::Cut(process, executed) => done(self.network.cut(self.link(*process)?, *executed)),
+            ScheduleStep::Heal(process) => {
                 let process = self.processes.get(*process)?.as_ref()?;
                 done(self.network.heal(process.link, process.id()))
             }
-            Step::Failover(count) => {
+            ScheduleStep::Failover(count) => {
                 for process in self.processes.iter().flatten() {
                     self.network.cut(process.link, 0);
                 }
                 self.network.0.lock().server.forget_newest(*count as u64);
                 done(true)
             }
-            Step::Expire(channel) => {
+            ScheduleStep::Expire(channel) => {
                 self.network.0.lock().server.expire(channel);
                 done(true)
             }
-            Step::Forget(channel) => {
+            ScheduleStep::Forget(channel) => {
                 self.network.0.lock().server.forget_stream(channel);
                 done(true)
             }
-            Step::Wait(milliseconds) => {
+            ScheduleStep::Wait(milliseconds) => {
                 self.pass(Duration::from_millis(*milliseconds as u64)).await;
                 done(true)
             }
-            Step::ApiPublish(process, channel) => self.api_publish(*process, channel),
-            Step::ApiUnsubscribe(process, client, channel) => {
+            ScheduleStep::ApiPublish(process, channel) => self.api_publish(*process, channel),
+            ScheduleStep::ApiUnsubscribe(process, client, channel) => {
                 self.api_unsubscribe(*process, *client, channel)
             }
             step => {
@@ -219,10 +231,10 @@ impl World {
         }
     }
 
-    fn begin_of_client(&mut self, step: &Step) -> Option<String> {
+    fn begin_of_client(&mut self, step: &ScheduleStep) -> Option<String> {
         let done = |is_done: bool| is_done.then(String::new);
         match step {
-            Step::Connect(client, process, worker) => {
+            ScheduleStep::Connect(client, process, worker) => {
                 let client = self.clients.get_mut(*client).filter(|client| !client.is_open())?;
                 let accepting = self.processes.get_mut(*process)?.as_mut()?;
                 let (near, far) = tokio::io::duplex(SOCKET_BYTES);
@@ -232,26 +244,30 @@ impl World {
                 }
                 done(is_accepted)
             }
-            Step::Disconnect(client) => {
+            ScheduleStep::Disconnect(client) => {
                 let client = self.clients.get_mut(*client).filter(|client| client.is_open())?;
                 client.disconnect();
                 done(true)
             }
-            Step::Read(client) => {
+            ScheduleStep::Read(client) => {
                 let client = self.clients.get_mut(*client)?;
                 if !client.read(&mut self.network.0.lock().server.ledger) {
                     return None;
                 }
                 Some(std::mem::take(&mut client.told).join(" "))
             }
-            Step::Subscribe(client, channel) => done(self.clients.get_mut(*client)?.subscribe(channel)),
-            Step::Unsubscribe(client, channel) => done(self.clients.get_mut(*client)?.unsubscribe(channel)),
-            Step::Publish(client, channel) => {
+            ScheduleStep::Subscribe(client, channel) => {
+                done(self.clients.get_mut(*client)?.subscribe(channel))
+            }
+            ScheduleStep::Unsubscribe(client, channel) => {
+                done(self.clients.get_mut(*client)?.unsubscribe(channel))
+            }
+            ScheduleStep::Publish(client, channel) => {
                 let data = self.next_data();
                 done(self.clients.get_mut(*client)?.publish(channel, &data))
             }
-            Step::Presence(client, channel) => done(self.clients.get_mut(*client)?.presence(channel)),
-            Step::History(client, channel) => done(self.clients.get_mut(*client)?.history(channel)),
+            ScheduleStep::Presence(client, channel) => done(self.clients.get_mut(*client)?.presence(channel)),
+            ScheduleStep::History(client, channel) => done(self.clients.get_mut(*client)?.history(channel)),
             _ => None,
         }
     }
@@ -268,7 +284,7 @@ impl World {
         let publication = Publication { data, time_ms: clock::unix_ms(), ..Publication::default() };
         let published = node.publish(channel, publication, false, None);
         let ended = Rc::new(Cell::new(false));
-        self.asked.push(Asked {
+        self.asked.push(BackendRequest {
             what: format!("publish {channel}"),
             link: process.link,
             ended: ended.clone(),
@@ -289,9 +305,9 @@ impl World {
         };
         let process = self.processes.get(process)?.as_ref()?;
         let node = process.node.clone()?;
-        let target = Target { user: String::new(), client: Some(id) };
-        let control = Control::Unsubscribe(target, channel.to_owned());
-        process.spawn(async move { node.control(control).await });
+        let target = SessionTarget { user: String::new(), client: Some(id) };
+        let command = SessionCommand::Unsubscribe(target, channel.to_owned());
+        process.spawn(async move { node.dispatch_command(command).await });
         Some(String::new())
     }
 

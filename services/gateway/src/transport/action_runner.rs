@@ -7,8 +7,8 @@ use futures_util::FutureExt;
 
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
-    hub::{read_budget::ReadSource, roster::SessionKey, worker::Worker},
-    node::{Node, publish::Source},
+    hub::{read_budget::ReadSource, registry::SessionKey, worker::Worker},
+    node::{Node, publish::PublishSource},
     session::{Action, Outcome, Ticket},
 };
 
@@ -46,25 +46,25 @@ impl ActionRunner {
         match action {
             Action::Identify { user, client } => {
                 // A client whose first connect failed comes again, under a new id.
-                self.worker.give_place_back(self.key);
-                self.worker.hub_mut().roster_mut().identify(self.key, user, client);
+                self.worker.release_user_slot(self.key);
+                self.worker.hub_mut().registry_mut().identify(self.key, user, client);
                 Effect::Done
             }
             Action::Enter(ticket, limit) => {
-                let (user, client) = match self.worker.hub().roster().get(self.key) {
+                let (user, client) = match self.worker.hub().registry().get(self.key) {
                     Some(session) => (session.user.clone(), session.client.clone()),
                     None => Default::default(),
                 };
-                self.worker.hold_place(self.key, limit);
-                let entered = self.node.enter(user, client, limit);
+                self.worker.hold_user_slot(self.key, limit);
+                let entered = self.node.enter_user(user, client, limit);
                 Effect::Pending(ticket, entered.map(Outcome::Entered).boxed_local())
             }
             Action::Release(channel) => {
                 self.worker.hub_mut().release(self.key, &channel);
                 Effect::Done
             }
-            Action::Show(channel, view) => {
-                self.worker.hub_mut().show(self.key, &channel, view);
+            Action::SetHeaders(channel, headers) => {
+                self.worker.hub_mut().set_headers(self.key, &channel, headers);
                 Effect::Done
             }
             Action::Replay(channel, publications, permit) => {
@@ -84,25 +84,25 @@ impl ActionRunner {
                 Effect::Pending(ticket, subscribed.map(Outcome::Subscribed).boxed_local())
             }
             Action::Publish(ticket, channel, publication, options) => {
-                let published = self.node.publish_with(Source::Client, &channel, publication, options);
+                let published = self.node.publish_with(PublishSource::Client, &channel, publication, options);
                 Effect::Pending(ticket, published.map(Outcome::Published).boxed_local())
             }
-            Action::Push(ticket, queue, publication) => {
-                let pushed = self.node.push(&queue, publication);
+            Action::PushToQueue(ticket, queue, publication) => {
+                let pushed = self.node.push_to_queue(&queue, publication);
                 Effect::Pending(ticket, pushed.map(Outcome::Published).boxed_local())
             }
-            Action::Take(ticket, queue, count) => {
-                let request = self.node.take_request(queue, count);
-                let taken = self.worker.clone().take(self.key, ticket, request);
-                Effect::Pending(ticket, taken.map(Outcome::Taken).boxed_local())
+            Action::Fetch(ticket, queue, count) => {
+                let request = self.node.fetch_request(queue, count);
+                let taken = self.worker.clone().fetch(self.key, ticket, request);
+                Effect::Pending(ticket, taken.map(Outcome::Fetched).boxed_local())
             }
-            Action::StopTaking(ticket) => {
-                self.worker.stop_taking(self.key, ticket);
+            Action::StopFetching(ticket) => {
+                self.worker.stop_fetching(self.key, ticket);
                 Effect::Done
             }
-            Action::Settle(ticket, queue, ids, is_handled) => {
-                let settled = self.worker.clone().settle(queue, ids, is_handled);
-                Effect::Pending(ticket, settled.map(Outcome::Settled).boxed_local())
+            Action::Acknowledge(ticket, queue, ids, is_handled) => {
+                let settled = self.worker.clone().acknowledge(queue, ids, is_handled);
+                Effect::Pending(ticket, settled.map(Outcome::Acknowledged).boxed_local())
             }
             Action::History(ticket, channel, query, retention) => {
                 let read = self.worker.clone().history(self.key, channel, query, retention);

@@ -1,4 +1,4 @@
-//! The endpoint of the client protocol, `/connection/websocket`. `specs/client-protocol.md`.
+//! The endpoint of the client protocol, `/connection/websocket`. `docs/protocols/client.md`.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 //! What every transport's actor does for the session it carries: sends what the session writes, runs its actions, keeps
-//! its deadline. The WebSocket connection and the sessions held for HTTP share it. Design §2.
+//! its deadline. The WebSocket connection and the sessions held for HTTP share it. `docs/architecture.md` §3.9.
 
 use std::{
     collections::VecDeque,
@@ -21,7 +21,7 @@ use crate::{
     hub::fanout::Framing,
     memory::LARGE_REPLY_BYTES,
     metrics::TransportLabel,
-    node::Place,
+    node::ConnectionPermit,
     outbox::Outbox,
     session::{Actions, MessageKind, Now, Outcome, Session, Ticket},
     transport::{
@@ -56,7 +56,7 @@ pub(super) struct ConnectionState {
     pub(super) peer: Option<SocketAddr>,
     pub(super) opened_at: Instant,
     /// Its slot, until it is over for its client.
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<ConnectionPermit>,
     /// Whether its client has connected.
     pub(super) is_authenticated: bool,
     /// True if the session was told that it has ended.
@@ -145,7 +145,7 @@ impl ConnectionState {
                 Ok(written) => {
                     bytes += written;
                     *needs_flush = true;
-                    self.runner.worker.tally.sent(written);
+                    self.runner.worker.traffic.sent(written);
                 }
                 Err(None) => return Poll::Pending,
                 Err(Some(error)) => {
@@ -215,7 +215,7 @@ pub(super) trait ConnectionActor: Actor<Context = Context<Self>> {
     /// Sends the transport's own ping.
     fn ping(&mut self);
 
-    /// The time at which the transport itself next wants [`Signal::Timer`](crate::session::Signal::Timer): at the end of a farewell, or while the
+    /// The time at which the transport itself next wants [`Signal::Timer`](crate::session::Signal::Timer): at the end of a close message, or while the
     /// session lasts for whatever the transport watches.
     fn transport_deadline(&self) -> Option<Instant>;
 

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use gorani_protocol::websocket::{Refusal, SubprotocolPolicy};
+use gorani_protocol::websocket::{HandshakeRefusal, SubprotocolPolicy};
 
 pub use crate::session::handshake::Handshake;
 use crate::{
@@ -23,13 +23,13 @@ pub struct SocketAddresses {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EndpointRefused {
     /// For a reason of the WebSocket protocol.
-    Protocol(Refusal),
+    Protocol(HandshakeRefusal),
     /// For the endpoint's own reason: an HTTP status (4xx or 5xx) and a sentence.
     Status(u16, String),
 }
 
-impl From<Refusal> for EndpointRefused {
-    fn from(refusal: Refusal) -> Self {
+impl From<HandshakeRefusal> for EndpointRefused {
+    fn from(refusal: HandshakeRefusal) -> Self {
         Self::Protocol(refusal)
     }
 }

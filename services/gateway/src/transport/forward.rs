@@ -1,5 +1,5 @@
-//! Requests for sessions of other nodes: any balancer may send any request to any node. Design §5 ("No sticky sessions"),
-//! `specs/sockjs.md` items 37 to 43, decision record 21.
+//! Requests for sessions of other nodes: any balancer may send any request to any node. `docs/architecture.md` §5.8,
+//! `docs/protocols/sockjs.md` §8, decision record 21.
 //!
 //! A request that comes for a session of another node goes on to that node as it is, signed ([`signature`]), and the answer comes
 //! back chunk by chunk ([`wire`], [`body`]), no faster than the client takes it. Who gives up closes, and the other

@@ -1,5 +1,5 @@
 //! The endpoint of an embedder's [`WebSocketHandler`]: a path, the way to make a handler for each connection, and what
-//! differs from the node's settings. `specs/websocket.md`, items 1 and 3.
+//! differs from the node's settings. `docs/protocols/websocket.md` §1, §3.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

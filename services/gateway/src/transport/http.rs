@@ -1,4 +1,4 @@
-//! The HTTP transports: requests become held sessions, and responses that carry them. `specs/http-transports.md`.
+//! The HTTP transports: requests become held sessions, and responses that carry them. `docs/protocols/http.md` §7 to §13.
 //!
 //! - [`request_context`]: what every request passes: origin, limits, drain. - [`refusal`]: errors as JSON with a status.
 //! - [`query`]: what a receiver asks for, in its [`query`] and elsewhere. - [`poll`]: polling, with [`if_none_match`]. - [`receiving`]: streams without commands.

@@ -2,7 +2,7 @@
 //!
 //! It lives on the worker that opened it and carries its session as a WebSocket connection does. A response is a second,
 //! small thing, on whatever worker its request landed: it only takes what the session put into its [`pipe`]. So a client
-//! that stalls holds up nothing but its own outbox, which is bounded. Design §3; `specs/http-transports.md`.
+//! that stalls holds up nothing but its own outbox, which is bounded. `docs/architecture.md` §3.8; `docs/protocols/http.md` §9.
 //!
 //! - [`opening`]: how one begins. - [`request`]: requests that come for it. - [`drive`]: from the outbox into the response.
 //! - [`pipe`]: the way to another thread. - [`writer`], [`tracked`], [`polled`]: how a response is written. - [`registry`]: where

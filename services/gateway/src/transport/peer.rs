@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use actix_http::header::HeaderMap;
 
-use crate::node::{Node, admission::slots::Source};
+use crate::node::{Node, admission::permits::SessionSource};
 
 /// The client's address as far as it can be believed (`http.trusted_proxies`).
 pub(super) fn client_address(
@@ -17,9 +17,13 @@ pub(super) fn client_address(
 
 /// Where a session comes from, for the limits. `client` is what [`client_address`] says; `connection` the peer of a TCP
 /// connection that can carry many sessions.
-pub(super) fn source(node: &Node, client: Option<SocketAddr>, connection: Option<SocketAddr>) -> Source {
+pub(super) fn source(
+    node: &Node,
+    client: Option<SocketAddr>,
+    connection: Option<SocketAddr>,
+) -> SessionSource {
     let is_stranger = |address: &SocketAddr| !node.settings.http.trusted_proxies.trusts(address.ip());
-    Source {
+    SessionSource {
         client: client.filter(is_stranger).map(|address| address.ip()),
         connection: connection.filter(is_stranger),
     }

@@ -1,5 +1,5 @@
 //! The endpoint of receivers over WebSocket, `/connection/uni_websocket`: the objects of the other ways to receive without
-//! an SDK, as messages. `specs/http-transports.md`, item 5.
+//! an SDK, as messages. `docs/protocols/http.md` §11.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     node::Node,
     session::{
         Now, Session,
-        client::{Dialect, TransportTraits},
+        client::{OutputFormat, TransportTraits},
         uni::UniSession,
     },
     settings::SubprotocolChoice,
@@ -43,7 +43,7 @@ impl Endpoint for ReceiverEndpoint {
     }
 
     fn protocol(&self) -> Protocol {
-        Protocol::Bare
+        Protocol::Plain
     }
 
     fn name(&self) -> &'static str {
@@ -71,7 +71,7 @@ impl Endpoint for ReceiverEndpoint {
         // Native pings: a receiver has no words to answer others with.
         let traits = TransportTraits {
             native_ping: true,
-            dialect: Dialect::Bare,
+            format: OutputFormat::Plain,
             says_goodbye: true,
             ..TransportTraits::default()
         };

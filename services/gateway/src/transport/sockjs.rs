@@ -1,4 +1,4 @@
-//! SockJS: the sessions of an endpoint for clients that cannot, or need not, speak WebSocket. `specs/sockjs.md`.
+//! SockJS: the sessions of an endpoint for clients that cannot, or need not, speak WebSocket. `docs/protocols/sockjs.md`.
 //!
 //! Every path below an endpoint's comes here ([`serve`]) except the WebSockets, which leave HTTP before
 //! ([`crate::transport::websocket::upgrade`]). A session is held ([`crate::transport::held`]) and outlives the requests
@@ -152,7 +152,7 @@ fn only(
     if *request.method() == *method { answer() } else { request::wrong_method(method) }
 }
 
-/// A WebSocket's path, asked for without a WebSocket, or on a connection that is not for it alone (item 11).
+/// A WebSocket's path, asked for without a WebSocket, or on a connection that is not for it alone (`docs/protocols/sockjs.md` §2.3).
 fn not_upgraded(request: &HttpRequest, context: &SockJsRequest<'_>) -> HttpResponse {
     if !context.endpoint.websocket {
         return pages::not_found();

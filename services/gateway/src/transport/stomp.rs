@@ -1,4 +1,4 @@
-//! The endpoint of STOMP over WebSocket, `/stomp`. `specs/stomp.md`, items 50 to 54.
+//! The endpoint of STOMP over WebSocket, `/stomp`. `docs/protocols/stomp.md` §11.1 to §11.3.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -9,7 +9,7 @@ use crate::{
     node::Node,
     session::{
         Now, Session,
-        stomp::{StompSession, Traits, view},
+        stomp::{StompSession, StompTraits, message_headers},
     },
     settings::{StompSettings, SubprotocolChoice},
     transport::endpoint::{Endpoint, EndpointRefused, Handshake},
@@ -44,15 +44,15 @@ impl StompEndpoint {
     /// A session for a connection over WebSocket or SockJS. The latter has heartbeats that nobody answers.
     fn framed_session(&self, peer: Option<SocketAddr>, now: Now) -> StompSession {
         let has_pings = !self.text_only;
-        self.session(Traits { text_only: self.text_only, has_pings, trailing_eol: false }, peer, now)
+        self.session(StompTraits { text_only: self.text_only, has_pings, trailing_eol: false }, peer, now)
     }
 
     /// A session for a connection over TCP.
     pub fn tcp_session(&self, peer: Option<SocketAddr>, now: Now) -> StompSession {
-        self.session(Traits { text_only: false, has_pings: false, trailing_eol: true }, peer, now)
+        self.session(StompTraits { text_only: false, has_pings: false, trailing_eol: true }, peer, now)
     }
 
-    fn session(&self, traits: Traits, peer: Option<SocketAddr>, now: Now) -> StompSession {
+    fn session(&self, traits: StompTraits, peer: Option<SocketAddr>, now: Now) -> StompSession {
         StompSession::new(self.node.policy.clone(), self.settings.clone(), traits, now)
             .with_login_limit(self.node.login_limit(peer))
     }
@@ -75,7 +75,7 @@ impl Endpoint for StompEndpoint {
     }
 
     fn protocol(&self) -> Protocol {
-        Protocol::Stomp(Arc::new(view::EMPTY))
+        Protocol::Stomp(Arc::new(message_headers::EMPTY))
     }
 
     fn name(&self) -> &'static str {

@@ -1,5 +1,5 @@
 //! STOMP over plain TCP, for backends and brokers' relays: an actor that owns its socket, and nothing between the socket and
-//! the session. `specs/stomp.md`, item 58.
+//! the session. `docs/protocols/stomp.md` §11.4.
 //!
 //! As the WebSocket connection ([`crate::transport::websocket`]), without its frames: one resident future writes what the
 //! outbox holds and reads into the worker's buffer; an idle connection holds none.
@@ -27,7 +27,7 @@ use crate::{
     disconnect::{Disconnect, Refused},
     hub::{
         fanout::{Encoding, Framing},
-        roster::Registration,
+        registry::SessionRegistration,
         worker::Worker,
     },
     metrics::TransportLabel,
@@ -75,7 +75,7 @@ enum StompPhase {
     Over(Disconnect),
 }
 
-/// A connection that is dropped without a farewell, as when its thread ends.
+/// A connection that is dropped without a close message, as when its thread ends.
 static GONE: Disconnect = Disconnect::ABNORMAL;
 
 /// One connection.
@@ -101,7 +101,7 @@ pub fn take<T: Io>(
     if peer.is_some_and(|peer| !node.allows_handshake(peer.ip())) {
         return refuse(io, "too many connections from this address".into());
     }
-    let place = match node.take_place(&source(node, peer, None)) {
+    let place = match node.acquire_permit(&source(node, peer, None)) {
         Ok(place) => place,
         Err(no_slot) => return refuse(io, no_slot.to_string().into()),
     };
@@ -110,8 +110,8 @@ pub fn take<T: Io>(
     let session = Box::new(endpoint.tcp_session(peer, now));
     StompConnection::create(|ctx: &mut Context<StompConnection<T>>| {
         ctx.set_mailbox_capacity(mailbox::capacity(&node.settings));
-        place.runs(ctx.address().recipient());
-        let key = worker.register(Registration {
+        place.set_actor(ctx.address().recipient());
+        let key = worker.register(SessionRegistration {
             mailbox: ctx.address().recipient(),
             outbox: outbox.clone(),
             encoding: Encoding { protocol: endpoint.protocol(), framing: Framing::Raw },
@@ -366,7 +366,7 @@ impl<T: Io> StompConnection<T> {
         }
         self.state.session.message(Incoming::Binary(bytes), Now::read(), actions);
         self.run_actions(actions, ctx);
-        self.state.runner.worker.tally.received(1, bytes.len());
+        self.state.runner.worker.traffic.received(1, bytes.len());
         self.reschedule();
     }
 }

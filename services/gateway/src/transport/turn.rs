@@ -63,7 +63,7 @@ impl Turn {
             Some(look) => look.after + cpu_time().saturating_sub(look.cpu),
             None => began.elapsed(),
         };
-        worker.tally.held(held);
+        worker.traffic.held(held);
     }
 }
 

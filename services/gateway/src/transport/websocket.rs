@@ -2,9 +2,9 @@
 //!
 //! It lives on the worker that accepted it, decodes frames into its session, carries out what the session wants, and
 //! writes what its outbox holds. One resident future does all reading and writing ([`drive`]). An idle connection holds
-//! no buffer. Design §3; `specs/websocket.md`.
+//! no buffer. `docs/architecture.md` §3.3; `docs/protocols/websocket.md`.
 //!
-//! - [`upgrade`]: from the HTTP request to the actor. - [`drive`]: reading and writing. - [`farewell`]: the ways to end.
+//! - [`upgrade`]: from the HTTP request to the actor. - [`drive`]: reading and writing. - [`close message`]: the ways to end.
 
 mod close;
 mod task;
@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use gorani_protocol::{
     client::bare,
     sockjs,
-    websocket::{self, Decoder, Opcode},
+    websocket::{self, Opcode, WebSocketDecoder},
 };
 use tokio::time::Instant;
 
@@ -36,7 +36,7 @@ pub struct WebSocketConnection<T: Io> {
     io: T,
     /// Bytes that were received and not decoded: they came with the handshake's packet, or the turn was over before them.
     unread: Bytes,
-    decoder: Decoder,
+    decoder: WebSocketDecoder,
     state: ConnectionState,
     phase: ConnectionPhase,
     /// Payload of the newest ping that is not answered yet.

@@ -59,7 +59,7 @@ fn node() -> Node {
 }
 
 #[test]
-fn the_handshake_of_the_founding_note_agrees_on_the_teams_own_subprotocol() {
+fn a_handshake_agrees_on_the_teams_own_subprotocol() {
     let node = node();
     let mut stream = node.tcp();
     stream

@@ -1,5 +1,5 @@
 //! An embedder's handler over SockJS: the same code as on a WebSocket, and a session that is of nobody but its principal.
-//! `specs/sockjs.md`, items 16 and 42.
+//! `docs/protocols/sockjs.md` §4.4 and §7.3.
 
 use std::{
     io::{Read as _, Write as _},

@@ -1,6 +1,6 @@
 //! The decisions: may this client subscribe, publish, see presence, read history? Pure functions of the
-//! rules, the client and its token; the session asks and acts. `specs/client-protocol.md` "Channels and
-//! permissions", "Codes".
+//! rules, the client and its token; the session asks and acts. `docs/protocols/client.md` §9
+//! and §12.1.
 
 use serde_json::value::RawValue;
 
@@ -53,7 +53,7 @@ impl Denied {
 
 /// A client that wants to subscribe.
 #[derive(Debug, Clone, Copy)]
-pub struct SubscribeRequest<'a> {
+pub struct SubscribeCheck<'a> {
     /// The channel, as sent.
     pub channel: &'a str,
     /// User id of the connection; empty for an anonymous one.
@@ -94,10 +94,10 @@ pub struct SubscribeGranted<'a> {
 }
 
 impl ChannelRules {
-    /// May this client subscribe? In the order of the spec: private prefix, subscription token (where given,
+    /// May this client subscribe? In the order of `docs/protocols/client.md` §9.6: private prefix, subscription token (where given,
     /// it alone decides), user-limited, options; else 103. A name with `#` is never opened by the options to
     /// users that it does not list.
-    pub fn may_subscribe<'a>(&self, request: &SubscribeRequest<'a>) -> Result<SubscribeGranted<'a>, Denied> {
+    pub fn may_subscribe<'a>(&self, request: &SubscribeCheck<'a>) -> Result<SubscribeGranted<'a>, Denied> {
         let (name, options) = self.open(request.channel)?;
         if let Some(token) = request.token {
             return by_token(request, token, with_recovery(name, request.user, *options));
@@ -150,7 +150,7 @@ impl ChannelRules {
         is_subscribed: bool,
     ) -> Result<&ChannelOptions, Denied> {
         let (name, options) = self.open(channel)?;
-        let allowed = Allowed {
+        let allowed = AllowOptions {
             subscriber: options.allow_publish_for_subscriber,
             client: options.allow_publish_for_client,
             anonymous: options.allow_publish_for_anonymous,
@@ -169,7 +169,7 @@ impl ChannelRules {
         if !options.presence {
             return Err(Denied::NotAvailable);
         }
-        let allowed = Allowed {
+        let allowed = AllowOptions {
             subscriber: options.allow_presence_for_subscriber,
             client: options.allow_presence_for_client,
             anonymous: options.allow_presence_for_anonymous,
@@ -201,8 +201,8 @@ impl ChannelRules {
 }
 
 /// The permissions to read the history of a channel.
-fn history_allowed(options: &ChannelOptions) -> Allowed {
-    Allowed {
+fn history_allowed(options: &ChannelOptions) -> AllowOptions {
+    AllowOptions {
         subscriber: options.allow_history_for_subscriber,
         client: options.allow_history_for_client,
         anonymous: options.allow_history_for_anonymous,
@@ -220,13 +220,13 @@ fn with_recovery(name: ChannelName<'_>, user: &str, mut options: ChannelOptions)
 }
 
 /// The three `allow_…_for_…` options of one command.
-struct Allowed {
+struct AllowOptions {
     subscriber: bool,
     client: bool,
     anonymous: bool,
 }
 
-impl Allowed {
+impl AllowOptions {
     /// Subscribers by `subscriber`; other clients by `client`, but never past the door of a channel that has
     /// one of its own: a private channel is for its subscribers, a user-limited one for the users it lists.
     /// Without that, reading the history would go around the subscription token. Anonymous clients need
@@ -240,7 +240,7 @@ impl Allowed {
 }
 
 fn by_token<'a>(
-    request: &SubscribeRequest<'a>,
+    request: &SubscribeCheck<'a>,
     token: Result<&'a SubscriptionClaims, &'a TokenError>,
     options: ChannelOptions,
 ) -> Result<SubscribeGranted<'a>, Denied> {

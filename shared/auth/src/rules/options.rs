@@ -1,5 +1,5 @@
 //! What a channel can do: the options of a namespace, as they stand in the settings file.
-//! `specs/client-protocol.md` "Channels and permissions"; design §4 (closed by default).
+//! `docs/protocols/client.md` §9; `docs/architecture.md` §4.2 (closed by default).
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! `channel.*` of the settings: the options of channels without a namespace, and the namespaces; and what is
-//! wrong with them, told before the node starts. Issue part 9; `specs/client-protocol.md` "Channels and
-//! permissions".
+//! wrong with them, told before the node starts. `docs/protocols/client.md` §9.2
+//! and §9.3.
 
 use std::collections::HashSet;
 

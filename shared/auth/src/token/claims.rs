@@ -1,5 +1,5 @@
 //! What tokens say: the claims of connection and subscription tokens, read from their signed JSON.
-//! `specs/client-protocol.md` "Tokens". Claims that are not ours are ignored, as JWT asks.
+//! `docs/protocols/client.md` §10.3 to §10.5. Claims that are not ours are ignored, as JWT asks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -126,7 +126,7 @@ struct SubscribePayload {
 
 /// What the two kinds of tokens share, and is checked the same way.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Registered {
+pub(super) struct RegisteredClaims {
     pub(super) issuer: Option<String>,
     pub(super) audience: Vec<String>,
     pub(super) expires_at: Option<u64>,
@@ -136,7 +136,7 @@ pub(super) struct Registered {
 /// The JSON of both kinds of tokens.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Payload {
+pub(super) struct TokenPayload {
     sub: Option<String>,
     #[serde(deserialize_with = "seconds")]
     exp: Option<u64>,
@@ -148,7 +148,7 @@ pub(super) struct Payload {
     expire_at: Option<u64>,
     jti: Option<String>,
     iss: Option<String>,
-    aud: Option<Audience>,
+    aud: Option<AudienceClaim>,
     #[serde(deserialize_with = "raw")]
     info: Option<Box<RawValue>>,
     #[serde(deserialize_with = "base64_raw")]
@@ -167,18 +167,18 @@ pub(super) struct Payload {
     overrides: Option<OptionOverrides>,
 }
 
-impl Payload {
+impl TokenPayload {
     pub(super) fn parse(json: &str) -> Result<Self, TokenError> {
         serde_json::from_str(json).map_err(|_| TokenError::Invalid(InvalidToken::Claims))
     }
 
-    pub(super) fn registered(&self) -> Registered {
+    pub(super) fn registered(&self) -> RegisteredClaims {
         let audience = match &self.aud {
             None => Vec::new(),
-            Some(Audience::One(one)) => vec![one.clone()],
-            Some(Audience::Several(several)) => several.clone(),
+            Some(AudienceClaim::One(one)) => vec![one.clone()],
+            Some(AudienceClaim::Several(several)) => several.clone(),
         };
-        Registered { issuer: self.iss.clone(), audience, expires_at: self.exp, not_before: self.nbf }
+        RegisteredClaims { issuer: self.iss.clone(), audience, expires_at: self.exp, not_before: self.nbf }
     }
 
     /// When what the token opens ends: `expire_at` goes before `exp`, and 0 there means never.
@@ -232,7 +232,7 @@ impl Payload {
 /// `aud` is one text or a list (RFC 7519 §4.1.3).
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Audience {
+enum AudienceClaim {
     One(String),
     Several(Vec<String>),
 }

@@ -1,5 +1,5 @@
 //! Why a token, or the settings of tokens, are refused. None of these holds a token, a secret or a key: they
-//! may be logged. `specs/client-protocol.md` "Tokens", "Codes"; design §8.
+//! may be logged. `docs/protocols/client.md` §10.9 to §10.11; `docs/architecture.md` §8.3.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! JWK sets: the public keys of an identity provider. RFC 7517; `specs/client-protocol.md` "Tokens".
+//! JWK sets: the public keys of an identity provider. RFC 7517; `docs/protocols/client.md` §10.2.
 //!
 //! A set from outside is read leniently by key and strictly by use: a key that cannot check our signatures
 //! (for encryption, of an unknown kind, symmetric) is skipped, because providers publish such keys beside the
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::error::AuthSettingsError;
-use super::key::{Key, ec_algorithms, ed_algorithms, rsa_algorithms};
+use super::key::{VerifyingKey, ec_algorithms, ed_algorithms, rsa_algorithms};
 
 /// Largest JWK set, in bytes. A key takes 0.5 to 4 KiB (with a certificate chain).
 pub const JWKS_MAX_BYTES: usize = 256 * 1024;
@@ -19,17 +19,17 @@ pub const JWKS_MAX_BYTES: usize = 256 * 1024;
 pub const JWKS_MAX_KEYS: usize = 64;
 
 #[derive(Deserialize)]
-struct Set<'a> {
+struct JwkSet<'a> {
     #[serde(borrow)]
     keys: Vec<&'a RawValue>,
 }
 
 /// Reads a set and returns its usable keys, at least one.
-pub(super) fn parse(json: &[u8]) -> Result<Vec<Key>, AuthSettingsError> {
+pub(super) fn parse(json: &[u8]) -> Result<Vec<VerifyingKey>, AuthSettingsError> {
     if json.len() > JWKS_MAX_BYTES {
         return Err(AuthSettingsError::JwksTooLarge);
     }
-    let set: Set<'_> = serde_json::from_slice(json)
+    let set: JwkSet<'_> = serde_json::from_slice(json)
         .map_err(|error| AuthSettingsError::JwksSyntax { line: error.line(), column: error.column() })?;
     if set.keys.len() > JWKS_MAX_KEYS {
         return Err(AuthSettingsError::JwksTooManyKeys);
@@ -42,7 +42,7 @@ pub(super) fn parse(json: &[u8]) -> Result<Vec<Key>, AuthSettingsError> {
     if keys.is_empty() { Err(AuthSettingsError::JwksWithoutKeys) } else { Ok(keys) }
 }
 
-fn usable(jwk: &Jwk) -> Option<Key> {
+fn usable(jwk: &Jwk) -> Option<VerifyingKey> {
     let is_for_signatures =
         jwk.common.public_key_use.as_ref().is_none_or(|use_| *use_ == PublicKeyUse::Signature);
     let may_verify =
@@ -72,5 +72,5 @@ fn usable(jwk: &Jwk) -> Option<Key> {
         _ => return None,
     };
     let fits_its_name = named.is_none_or(|named| algorithms.contains(&named));
-    fits_its_name.then(|| Key { id: jwk.common.key_id.clone(), algorithms, decoding })
+    fits_its_name.then(|| VerifyingKey { id: jwk.common.key_id.clone(), algorithms, decoding })
 }

@@ -1,6 +1,6 @@
 //! One key that can check signatures, with the algorithms it is good for. The algorithm must fit the key's
 //! kind: else a token could be "signed" by HMAC with a public key as its secret. RFC 8725 §3.1;
-//! `specs/client-protocol.md` "Tokens".
+//! `docs/protocols/client.md` §10.1.
 
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
 use jsonwebtoken::{Algorithm, DecodingKey};
@@ -23,7 +23,7 @@ const HMAC_ALGORITHMS: &[Algorithm] = &[Algorithm::HS256, Algorithm::HS384, Algo
 const RSA_ALGORITHMS: &[Algorithm] = &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512];
 
 /// A key, its id, and what it may check.
-pub(super) struct Key {
+pub(super) struct VerifyingKey {
     /// `kid` of a JWK.
     pub(super) id: Option<String>,
     /// Never of two kinds.
@@ -33,7 +33,7 @@ pub(super) struct Key {
 }
 
 /// The keys that stand in the settings themselves, none of which has an id.
-pub(super) fn from_settings(settings: &TokenSettings) -> Result<Vec<Key>, AuthSettingsError> {
+pub(super) fn from_settings(settings: &TokenSettings) -> Result<Vec<VerifyingKey>, AuthSettingsError> {
     type Read = fn(&[u8]) -> Result<DecodingKey, jsonwebtoken::errors::Error>;
     type Algorithms = fn(&DecodingKey) -> Option<&'static [Algorithm]>;
     let pems: [(&'static str, &str, Read, Algorithms); 3] = [
@@ -44,7 +44,7 @@ pub(super) fn from_settings(settings: &TokenSettings) -> Result<Vec<Key>, AuthSe
     let mut keys = Vec::new();
     if !settings.hmac_secret.is_empty() {
         let decoding = DecodingKey::from_secret(settings.hmac_secret.as_bytes());
-        keys.push(Key { id: None, algorithms: HMAC_ALGORITHMS, decoding });
+        keys.push(VerifyingKey { id: None, algorithms: HMAC_ALGORITHMS, decoding });
     }
     for (setting, pem, read, algorithms_of) in pems {
         if pem.is_empty() {
@@ -66,7 +66,7 @@ pub(super) fn from_settings(settings: &TokenSettings) -> Result<Vec<Key>, AuthSe
                 _ => return Err(AuthSettingsError::WeakKey { setting }),
             }
         }
-        keys.push(Key { id: None, algorithms, decoding });
+        keys.push(VerifyingKey { id: None, algorithms, decoding });
     }
     Ok(keys)
 }

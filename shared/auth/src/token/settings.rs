@@ -1,5 +1,5 @@
-//! `token.*` of the settings: the keys that tokens are checked with. Issue part 9; `specs/client-protocol.md`
-//! "Tokens".
+//! `token.*` of the settings: the keys that tokens are checked with. `docs/protocols/client.md`
+//! §10.1 and §10.2.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! Signs tokens, for `gorani token` on the command line and for tests. Backends use any JWT library.
-//! Issue part 9; `specs/client-protocol.md` "Tokens".
+//! `docs/protocols/client.md` §10.3 and §10.4.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub struct SubscriptionTokenRequest {
 
 /// The claims of both kinds, in the order they are written.
 #[derive(Serialize)]
-struct Claims<'a> {
+struct SignedClaims<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     sub: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -67,7 +67,7 @@ struct Claims<'a> {
 impl ConnectionTokenRequest {
     /// Signs it by HS256. `secret` is `token.hmac_secret`, `now` the time in Unix seconds.
     pub fn sign(&self, secret: &str, now: u64) -> Result<String, SignError> {
-        let claims = Claims {
+        let claims = SignedClaims {
             sub: &self.user,
             channel: "",
             exp: self.ttl.map(|ttl| now.saturating_add(ttl.as_secs())),
@@ -87,7 +87,7 @@ impl SubscriptionTokenRequest {
         if self.channel.is_empty() {
             return Err(SignError::NoChannel);
         }
-        let claims = Claims {
+        let claims = SignedClaims {
             sub: &self.user,
             channel: &self.channel,
             exp: self.ttl.map(|ttl| now.saturating_add(ttl.as_secs())),
@@ -101,7 +101,7 @@ impl SubscriptionTokenRequest {
     }
 }
 
-fn sign_hs256(claims: &Claims<'_>, secret: &str) -> Result<String, SignError> {
+fn sign_hs256(claims: &SignedClaims<'_>, secret: &str) -> Result<String, SignError> {
     if secret.is_empty() {
         return Err(SignError::NoSecret);
     }

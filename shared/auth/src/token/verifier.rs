@@ -1,5 +1,5 @@
 //! Checks tokens: picks the key, the signature, then the claims. Called by the sessions of every worker
-//! thread. `specs/client-protocol.md` "Tokens"; RFC 8725 (what goes wrong with JWTs).
+//! thread. `docs/protocols/client.md` §10; RFC 8725 (what goes wrong with JWTs).
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -8,24 +8,24 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
 use serde_json::value::RawValue;
 
-use super::claims::{ConnectionClaims, Payload, SubscriptionClaims};
+use super::claims::{ConnectionClaims, SubscriptionClaims, TokenPayload};
 use super::error::{AuthSettingsError, InvalidToken, TokenError};
 use super::jwks;
-use super::key::{self, Key};
+use super::key::{self, VerifyingKey};
 use super::settings::TokenSettings;
 
 /// Longest token, in bytes; longer ones are refused before anything is decoded. Fits the header block (16
 /// KiB) that tokens travel in elsewhere; usual ones have 200 to 2,000 bytes.
 pub const TOKEN_MAX_BYTES: usize = 16 * 1024;
 
-/// Deepest nesting of the claims, as everywhere in the node (design §6): parts of them go to other clients.
+/// Deepest nesting of the claims, less deep than messages: parts of them go to other clients.
 pub const TOKEN_MAX_JSON_DEPTH: usize = 32;
 
 /// The keys of the settings and of the JWK set, ready for use. Share it in an `Arc`; a check blocks nobody,
 /// takes no lock but for cloning an `Arc`, and needs 2 µs (HMAC) to 200 µs (ECDSA) of CPU.
 pub struct TokenVerifier {
-    fixed: Vec<Key>,
-    jwks: RwLock<Arc<Vec<Key>>>,
+    fixed: Vec<VerifyingKey>,
+    jwks: RwLock<Arc<Vec<VerifyingKey>>>,
     jwks_url: Option<String>,
     audience: Option<String>,
     issuer: Option<String>,
@@ -89,7 +89,7 @@ impl TokenVerifier {
         self.payload(token, now)?.into_subscription()
     }
 
-    fn payload(&self, token: &str, now: u64) -> Result<Payload, TokenError> {
+    fn payload(&self, token: &str, now: u64) -> Result<TokenPayload, TokenError> {
         if !self.is_configured {
             return Err(invalid(InvalidToken::NotConfigured));
         }
@@ -100,7 +100,7 @@ impl TokenVerifier {
         if depth(json.get()) > TOKEN_MAX_JSON_DEPTH {
             return Err(invalid(InvalidToken::TooDeep));
         }
-        let payload = Payload::parse(json.get())?;
+        let payload = TokenPayload::parse(json.get())?;
         self.check_conditions(&payload, now)?;
         Ok(payload)
     }
@@ -131,8 +131,12 @@ impl TokenVerifier {
 
     /// By `kid` among the JWK set; without a `kid`, or with one that the set does not have, the settings' own
     /// key of the kind; without a `kid` and without such a key, the only key of the set that fits.
-    fn pick_key<'a>(&'a self, header: &Header, jwks: &'a [Key]) -> Result<&'a Key, TokenError> {
-        let fits = |key: &&Key| key.algorithms.contains(&header.alg);
+    fn pick_key<'a>(
+        &'a self,
+        header: &Header,
+        jwks: &'a [VerifyingKey],
+    ) -> Result<&'a VerifyingKey, TokenError> {
+        let fits = |key: &&VerifyingKey| key.algorithms.contains(&header.alg);
         if let Some(id) = &header.kid {
             let mut named = jwks.iter().filter(|key| key.id.as_ref() == Some(id)).peekable();
             if named.peek().is_some() {
@@ -154,7 +158,7 @@ impl TokenVerifier {
     }
 
     /// Issuer and audience first: a stranger's token is told nothing about its age.
-    fn check_conditions(&self, payload: &Payload, now: u64) -> Result<(), TokenError> {
+    fn check_conditions(&self, payload: &TokenPayload, now: u64) -> Result<(), TokenError> {
         let registered = payload.registered();
         if self.issuer.is_some() && registered.issuer != self.issuer {
             return Err(invalid(InvalidToken::Issuer));

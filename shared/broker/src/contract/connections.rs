@@ -3,12 +3,12 @@
 use futures_util::future::join_all;
 
 use super::{
-    Harness, Node,
+    ContractNode, Harness,
     samples::{LONG, nodes, two_ends},
 };
 use crate::ConnectionEntry::{self, Entered, Full};
 
-impl Node {
+impl ContractNode {
     async fn enter(&self, user: &str, client: &str, limit: u32) -> ConnectionEntry {
         self.cluster().connection_enter(user, client, LONG, limit).await.unwrap()
     }

@@ -6,7 +6,7 @@ use super::{
     Harness,
     samples::{AMPLE, client, data, everything, kept, live, nodes, text, two_ends},
 };
-use crate::{Event, Health, Position, Publication, PublishOptions};
+use crate::{ChannelEvent, Health, Position, Publication, PublishOptions};
 
 pub async fn a_started_broker_is_ready(harness: &impl Harness) {
     for node in nodes(harness, 2).await {
@@ -126,13 +126,13 @@ pub async fn joins_and_leaves_are_delivered_in_order(harness: &impl Harness) {
     publisher.publish("room", "hello", kept(AMPLE)).await;
     publisher.broker.publish_leave("room", Arc::clone(&info)).await.unwrap();
     let heard = listener.heard_events("room", 3).await;
-    assert_eq!(heard[0], Event::Join(Arc::clone(&info)));
+    assert_eq!(heard[0], ChannelEvent::Join(Arc::clone(&info)));
     assert!(
-        matches!(&heard[1], Event::Publication(publication) if publication.offset == 1),
+        matches!(&heard[1], ChannelEvent::Publication(publication) if publication.offset == 1),
         "{:?}",
         heard[1]
     );
-    assert_eq!(heard[2], Event::Leave(info));
+    assert_eq!(heard[2], ChannelEvent::Leave(info));
     let kept = publisher.read("room", everything(), AMPLE).await;
     assert_eq!((kept.publications.len(), kept.top.offset), (1, 1), "joins and leaves are no history");
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{ClientInfo, DataKind, Publication, PublishOptions};
 
-/// The largest message that the HTTP API takes (design §6).
+/// The largest message that the HTTP API takes (`docs/protocols/http.md` §4.4).
 const LARGE_BYTES: usize = 1 << 20;
 
 /// Publications that differ in each field from the default, and one with as little as possible.

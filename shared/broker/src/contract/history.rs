@@ -1,15 +1,15 @@
-//! Reading what was published. [`crate::Broker::history`], specs/http-api.md (history), specs/client-protocol.md (Recovery).
+//! Reading what was published. [`crate::Broker::history`], `docs/protocols/http.md` §5.13, `docs/protocols/client.md` §6.
 
 use std::sync::Arc;
 
 use super::{
-    Harness, Node,
+    ContractNode, Harness,
     samples::{ALL, AMPLE, data, everything, kept, nodes, offsets, two_ends},
 };
 use crate::{BrokerError, HistoryQuery, Position, Retention};
 
 /// A node with ten publications in "news".
-async fn with_ten(harness: &impl Harness) -> Arc<Node> {
+async fn with_ten(harness: &impl Harness) -> Arc<ContractNode> {
     let (publisher, reader) = two_ends(harness).await;
     for number in 1..=10 {
         publisher.publish("news", format!("{number}"), kept(AMPLE)).await;
@@ -17,7 +17,7 @@ async fn with_ten(harness: &impl Harness) -> Arc<Node> {
     reader
 }
 
-async fn read(node: &Node, limit: u32, since: Option<u64>, reverse: bool) -> Vec<u64> {
+async fn read(node: &ContractNode, limit: u32, since: Option<u64>, reverse: bool) -> Vec<u64> {
     let page = node.read("news", HistoryQuery { limit, since, reverse, max_bytes: None }, AMPLE).await;
     assert_eq!(page.top.offset, 10);
     for publication in &page.publications {
@@ -59,7 +59,7 @@ pub async fn limit_bounds_a_page_from_its_beginning(harness: &impl Harness) {
 const LARGE: usize = 10_000;
 
 /// A node with ten large publications in "large".
-async fn with_ten_large(harness: &impl Harness) -> Arc<Node> {
+async fn with_ten_large(harness: &impl Harness) -> Arc<ContractNode> {
     let (publisher, reader) = two_ends(harness).await;
     for _ in 0..10 {
         publisher.publish("large", "x".repeat(LARGE), kept(AMPLE)).await;
@@ -120,7 +120,7 @@ pub async fn limit_zero_reads_the_position_alone(harness: &impl Harness) {
 pub async fn a_read_beyond_the_top_is_empty(harness: &impl Harness) {
     let node = with_ten(harness).await;
     assert_eq!(read(&node, ALL, Some(11), false).await, [0; 0]);
-    // The largest offset that a client can name (specs/client-protocol.md: below 2^53).
+    // The largest offset that a client can name (`docs/protocols/client.md` §2.2: below 2^53).
     assert_eq!(read(&node, ALL, Some((1 << 53) - 1), false).await, [0; 0]);
     assert_eq!(read(&node, ALL, Some((1 << 53) - 1), true).await.len(), 10);
 }

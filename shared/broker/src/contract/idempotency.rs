@@ -1,11 +1,11 @@
-//! A retried publication is published once. [`crate::Idempotency`], specs/http-api.md (`idempotency_key`).
+//! A retried publication is published once. [`crate::Idempotency`], `docs/protocols/http.md` §5.5.
 
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 
 use super::{
-    Harness, Node,
+    ContractNode, Harness,
     samples::{AMPLE, LONG, data, everything, guarded, kept, live, nodes, two_ends},
 };
 use crate::{Position, Published, Retention};
@@ -60,7 +60,7 @@ pub async fn a_key_is_forgotten_when_its_time_is_over(harness: &impl Harness) {
 }
 
 pub async fn of_concurrent_publications_with_one_key_one_is_published(harness: &impl Harness) {
-    let nodes: Vec<Arc<Node>> = nodes(harness, 3).await.into_iter().map(Arc::new).collect();
+    let nodes: Vec<Arc<ContractNode>> = nodes(harness, 3).await.into_iter().map(Arc::new).collect();
     for round in 1..=10 {
         let key = format!("key {round}");
         let calls = (0..8).map(|number| {

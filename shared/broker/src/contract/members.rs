@@ -1,11 +1,11 @@
-//! Which nodes are alive. [`crate::Cluster::announce`], design §5 ("Membership").
+//! Which nodes are alive. [`crate::Cluster::announce`], `docs/architecture.md` §5.7.
 
 use super::{
-    Harness, Node,
+    ContractNode, Harness,
     samples::{LONG, two_ends},
 };
 
-async fn members(node: &Node) -> Vec<(String, String)> {
+async fn members(node: &ContractNode) -> Vec<(String, String)> {
     let members = node.cluster().members().await.unwrap();
     let text = |description: &[u8]| String::from_utf8(description.to_vec()).unwrap();
     members.into_iter().map(|member| (member.node, text(&member.description))).collect()

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use futures_util::future::join_all;
 
 use super::{
-    Harness, Node,
+    ContractNode, Harness,
     samples::{AMPLE, data, everything, kept, nodes, offsets, text, two_ends},
 };
 
@@ -46,7 +46,7 @@ pub async fn channels_count_their_offsets_apart(harness: &impl Harness) {
 }
 
 pub async fn concurrent_publishers_share_one_order(harness: &impl Harness) {
-    let nodes: Vec<Arc<Node>> = nodes(harness, 3).await.into_iter().map(Arc::new).collect();
+    let nodes: Vec<Arc<ContractNode>> = nodes(harness, 3).await.into_iter().map(Arc::new).collect();
     for node in &nodes {
         node.subscribe("news").await;
     }

@@ -3,11 +3,11 @@
 use futures_util::future::join_all;
 
 use super::{
-    Harness, Node,
+    ContractNode, Harness,
     samples::{LONG, nodes, two_ends},
 };
 
-impl Node {
+impl ContractNode {
     async fn claim(&self, name: &str, owner: &str, replacing: Option<&str>) -> String {
         self.cluster().claim(name, owner, LONG, replacing).await.unwrap()
     }

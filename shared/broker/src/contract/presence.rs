@@ -1,4 +1,4 @@
-//! Who is in a channel. [`crate::Broker::presence`], specs/client-protocol.md (presence, presence_stats).
+//! Who is in a channel. [`crate::Broker::presence`], `docs/protocols/client.md` §8.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::{
     Harness,
     samples::{LONG, client, live, nodes, two_ends},
 };
-use crate::{ClientInfo, Event, PresenceQuery};
+use crate::{ChannelEvent, ClientInfo, PresenceQuery};
 
 pub async fn those_who_were_added_are_present_on_every_node(harness: &impl Harness) {
     let nodes = nodes(harness, 3).await;
@@ -105,8 +105,8 @@ pub async fn joins_and_leaves_are_told_by_what_enters_and_takes_out(harness: &im
     publisher.publish("room", "last", live()).await;
     let heard = listener.heard_events("room", 5).await;
     let [joins @ .., left, reaped, _last] = &heard[..] else { panic!("{heard:?}") };
-    assert_eq!(joins, [Event::Join(Arc::clone(&one)), Event::Join(Arc::clone(&other))]);
-    assert_eq!([left, reaped], [&Event::Leave(one), &Event::Leave(other)]);
+    assert_eq!(joins, [ChannelEvent::Join(Arc::clone(&one)), ChannelEvent::Join(Arc::clone(&other))]);
+    assert_eq!([left, reaped], [&ChannelEvent::Leave(one), &ChannelEvent::Leave(other)]);
 }
 
 pub async fn whoever_finds_that_a_clients_time_is_over_tells_that_it_left(harness: &impl Harness) {
@@ -122,11 +122,10 @@ pub async fn whoever_finds_that_a_clients_time_is_over_tells_that_it_left(harnes
     assert_eq!(publisher.broker.presence_stats("room").await.unwrap(), (1, 1));
     let heard = listener.heard_events("room", 5).await;
     let of = |wanted: &Arc<ClientInfo>| {
-        let is_of =
-            |event: &&Event| matches!(event, Event::Join(info) | Event::Leave(info) if info == wanted);
+        let is_of = |event: &&ChannelEvent| matches!(event, ChannelEvent::Join(info) | ChannelEvent::Leave(info) if info == wanted);
         heard.iter().filter(is_of).cloned().collect::<Vec<_>>()
     };
-    let [join, leave] = [Event::Join, Event::Leave];
+    let [join, leave] = [ChannelEvent::Join, ChannelEvent::Leave];
     assert_eq!(of(&back), [join(Arc::clone(&back)), leave(Arc::clone(&back)), join(Arc::clone(&back))]);
     assert_eq!(of(&gone), [join(Arc::clone(&gone)), leave(Arc::clone(&gone))]);
 }
@@ -187,7 +186,7 @@ pub async fn those_who_are_forgotten_are_not_reaped(harness: &impl Harness) {
 }
 
 /// Enters so many clients of a node, many calls at a time.
-async fn enter_many(node: &super::Node, of: &str, count: usize, ttl: std::time::Duration) {
+async fn enter_many(node: &super::ContractNode, of: &str, count: usize, ttl: std::time::Duration) {
     for first in (0..count).step_by(100) {
         let added = (first..count.min(first + 100)).map(|number| {
             node.broker.presence_add(

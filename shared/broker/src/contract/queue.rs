@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Harness, Node};
+use super::{ContractNode, Harness};
 use crate::{
     BrokerError, DataKind, Publication,
-    queue::{Delivery, DeliveryId, QueueLimits, Queues},
+    queue::{DeliveryId, QueueDelivery, QueueLimits, Queues},
 };
 
 const QUEUE: &str = "jobs";
@@ -15,12 +15,12 @@ fn limits() -> QueueLimits {
 }
 
 /// A node by its name.
-struct Worker {
-    node: Node,
+struct NamedNode {
+    node: ContractNode,
     name: &'static str,
 }
 
-impl Worker {
+impl NamedNode {
     async fn join(harness: &impl Harness, name: &'static str) -> Self {
         Self { node: harness.node().await, name }
     }
@@ -43,25 +43,25 @@ impl Worker {
         self.queues().push(queue, publication, limits).await
     }
 
-    async fn take(&self, count: u32) -> Vec<Delivery> {
+    async fn take(&self, count: u32) -> Vec<QueueDelivery> {
         self.queues().take(QUEUE, self.name, count, &limits()).await.unwrap()
     }
 
-    async fn acknowledge(&self, deliveries: &[Delivery]) {
+    async fn acknowledge(&self, deliveries: &[QueueDelivery]) {
         self.queues().acknowledge(QUEUE, &ids(deliveries)).await.unwrap();
     }
 
-    async fn give_back(&self, deliveries: &[Delivery]) {
+    async fn give_back(&self, deliveries: &[QueueDelivery]) {
         self.queues().give_back(QUEUE, self.name, &ids(deliveries), &limits()).await.unwrap();
     }
 }
 
-fn ids(deliveries: &[Delivery]) -> Vec<DeliveryId> {
+fn ids(deliveries: &[QueueDelivery]) -> Vec<DeliveryId> {
     deliveries.iter().map(|delivery| delivery.id.clone()).collect()
 }
 
-fn data(deliveries: &[Delivery]) -> Vec<(String, u32)> {
-    let text = |delivery: &Delivery| String::from_utf8(delivery.publication.data.to_vec()).unwrap();
+fn data(deliveries: &[QueueDelivery]) -> Vec<(String, u32)> {
+    let text = |delivery: &QueueDelivery| String::from_utf8(delivery.publication.data.to_vec()).unwrap();
     deliveries.iter().map(|delivery| (text(delivery), delivery.attempt)).collect()
 }
 
@@ -70,11 +70,11 @@ fn first(texts: &[&str]) -> Vec<(String, u32)> {
 }
 
 pub async fn each_message_goes_to_one_consumer_in_order(harness: &impl Harness) {
-    let one = Worker::join(harness, "one").await;
+    let one = NamedNode::join(harness, "one").await;
     for text in ["a", "b", "c", "d", "e"] {
         one.push(text).await;
     }
-    let other = if harness.max_nodes() > 1 { Some(Worker::join(harness, "other").await) } else { None };
+    let other = if harness.max_nodes() > 1 { Some(NamedNode::join(harness, "other").await) } else { None };
     let other = other.as_ref().unwrap_or(&one);
     assert_eq!(data(&one.take(2).await), first(&["a", "b"]));
     assert_eq!(data(&other.take(2).await), first(&["c", "d"]));
@@ -83,7 +83,7 @@ pub async fn each_message_goes_to_one_consumer_in_order(harness: &impl Harness) 
 }
 
 pub async fn what_is_acknowledged_is_gone_and_what_is_given_back_comes_again_first(harness: &impl Harness) {
-    let one = Worker::join(harness, "one").await;
+    let one = NamedNode::join(harness, "one").await;
     for text in ["a", "b", "c"] {
         one.push(text).await;
     }
@@ -101,7 +101,7 @@ pub async fn what_is_acknowledged_is_gone_and_what_is_given_back_comes_again_fir
 }
 
 pub async fn a_message_that_was_tried_often_enough_is_a_dead_letter(harness: &impl Harness) {
-    let one = Worker::join(harness, "one").await;
+    let one = NamedNode::join(harness, "one").await;
     one.push("a").await;
     one.push("b").await;
     for attempt in 1..=3 {
@@ -122,7 +122,7 @@ pub async fn a_message_that_was_tried_often_enough_is_a_dead_letter(harness: &im
 }
 
 pub async fn a_queue_is_bounded_in_messages_and_bytes(harness: &impl Harness) {
-    let one = Worker::join(harness, "one").await;
+    let one = NamedNode::join(harness, "one").await;
     let few = QueueLimits { max_messages: 2, ..limits() };
     one.try_push(QUEUE, "a", &few).await.unwrap();
     one.try_push(QUEUE, "b", &few).await.unwrap();
@@ -139,7 +139,7 @@ pub async fn a_queue_is_bounded_in_messages_and_bytes(harness: &impl Harness) {
 }
 
 pub async fn a_queue_that_nobody_uses_is_forgotten(harness: &impl Harness) {
-    let one = Worker::join(harness, "one").await;
+    let one = NamedNode::join(harness, "one").await;
     let brief = QueueLimits { ttl: 4 * harness.span(), ..limits() };
     one.try_push(QUEUE, "a", &brief).await.unwrap();
     harness.pass(3 * harness.span()).await;
@@ -152,8 +152,8 @@ pub async fn a_queue_that_nobody_uses_is_forgotten(harness: &impl Harness) {
 
 pub async fn every_node_that_listens_is_woken(harness: &impl Harness) {
     let channel = crate::queue::wake_channel(QUEUE);
-    let one = Worker::join(harness, "one").await;
-    let other = if harness.max_nodes() > 1 { Some(Worker::join(harness, "other").await) } else { None };
+    let one = NamedNode::join(harness, "one").await;
+    let other = if harness.max_nodes() > 1 { Some(NamedNode::join(harness, "other").await) } else { None };
     let other = other.as_ref().unwrap_or(&one);
     other.node.subscribe(&channel).await;
     one.push("a").await;
@@ -164,7 +164,7 @@ pub async fn every_node_that_listens_is_woken(harness: &impl Harness) {
 }
 
 pub async fn what_a_name_holds_and_its_worker_does_not_comes_back(harness: &impl Harness) {
-    let one = Worker::join(harness, "one").await;
+    let one = NamedNode::join(harness, "one").await;
     for text in ["a", "b", "c", "d"] {
         one.push(text).await;
     }
@@ -186,7 +186,7 @@ pub async fn what_a_name_holds_and_its_worker_does_not_comes_back(harness: &impl
 }
 
 pub async fn a_dead_letter_for_which_there_is_no_room_waits_and_is_counted(harness: &impl Harness) {
-    let one = Worker::join(harness, "one").await;
+    let one = NamedNode::join(harness, "one").await;
     let once = QueueLimits { max_messages: 1, max_attempts: 1, ..limits() };
     let before = one.node.broker.stats();
     one.try_push("jobs.dead", "full", &once).await.unwrap();

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::timeout};
 
-use crate::{Event, Publication, Sink};
+use crate::{ChannelEvent, Publication, Sink};
 
 /// How long an event may be on its way: far longer than any medium takes, so that it only ends a test that has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,13 +19,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Remembers the events of each channel in the order of the calls.
 #[derive(Default)]
 pub struct RecordingSink {
-    seen: Mutex<Seen>,
+    seen: Mutex<SeenEvents>,
     arrived: Notify,
 }
 
 #[derive(Default)]
-struct Seen {
-    events: HashMap<Arc<str>, Vec<Event>>,
+struct SeenEvents {
+    events: HashMap<Arc<str>, Vec<ChannelEvent>>,
     gaps: HashMap<Arc<str>, usize>,
     /// Channels with a call under way.
     busy: HashSet<Arc<str>>,
@@ -35,13 +35,13 @@ struct Seen {
 
 impl RecordingSink {
     /// The channel's events until now.
-    pub fn events(&self, channel: &str) -> Vec<Event> {
+    pub fn events(&self, channel: &str) -> Vec<ChannelEvent> {
         self.seen.lock().events.get(channel).cloned().unwrap_or_default()
     }
 
     /// Waits until the channel has at least `count` events, and gives all it has. Panics if they do not come, or if a
     /// gap was told: no scenario gives cause for one.
-    pub async fn wait_for(&self, channel: &str, count: usize) -> Vec<Event> {
+    pub async fn wait_for(&self, channel: &str, count: usize) -> Vec<ChannelEvent> {
         let wait = async {
             loop {
                 let mut arrived = std::pin::pin!(self.arrived.notified());
@@ -62,7 +62,7 @@ impl RecordingSink {
     /// As [`RecordingSink::wait_for`], of a channel where only publications are expected.
     pub async fn wait_for_publications(&self, channel: &str, count: usize) -> Vec<Arc<Publication>> {
         let publication = |event| match event {
-            Event::Publication(publication) => publication,
+            ChannelEvent::Publication(publication) => publication,
             other => panic!("{channel:?}: a publication expected, not {other:?}"),
         };
         self.wait_for(channel, count).await.into_iter().map(publication).collect()
@@ -102,7 +102,7 @@ impl RecordingSink {
     }
 
     /// A call for a channel, in two steps with time between them for another thread to break the rule.
-    fn record(&self, channel: &Arc<str>, act: impl FnOnce(&mut Seen)) {
+    fn record(&self, channel: &Arc<str>, act: impl FnOnce(&mut SeenEvents)) {
         {
             let mut seen = self.seen.lock();
             if !seen.busy.insert(Arc::clone(channel)) {
@@ -120,7 +120,7 @@ impl RecordingSink {
 }
 
 impl Sink for RecordingSink {
-    fn on_event(&self, channel: &Arc<str>, event: Event) {
+    fn on_event(&self, channel: &Arc<str>, event: ChannelEvent) {
         self.record(channel, |seen| seen.events.entry(Arc::clone(channel)).or_default().push(event));
     }
 

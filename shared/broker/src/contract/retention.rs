@@ -1,4 +1,4 @@
-//! How long publications and positions are kept. [`crate::Retention`], specs/client-protocol.md (Recovery 4).
+//! How long publications and positions are kept. [`crate::Retention`], `docs/protocols/client.md` §6.11.
 
 use super::{
     Harness,

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{Harness, Node};
+use super::{ContractNode, Harness};
 use crate::{
-    ClientInfo, DataKind, Event, HistoryPage, HistoryQuery, Idempotency, Position, PresenceQuery,
+    ChannelEvent, ClientInfo, DataKind, HistoryPage, HistoryQuery, Idempotency, Position, PresenceQuery,
     Publication, PublishOptions, Published, Retention,
 };
 
@@ -20,7 +20,7 @@ pub(super) const LONG: Duration = Duration::from_secs(300);
 pub(super) const ALL: u32 = 10_000;
 
 /// As many nodes as wanted, or as many as the harness has.
-pub(super) async fn nodes(harness: &impl Harness, wanted: usize) -> Vec<Node> {
+pub(super) async fn nodes(harness: &impl Harness, wanted: usize) -> Vec<ContractNode> {
     let mut nodes = Vec::new();
     for _ in 0..wanted.min(harness.max_nodes()) {
         nodes.push(harness.node().await);
@@ -29,8 +29,8 @@ pub(super) async fn nodes(harness: &impl Harness, wanted: usize) -> Vec<Node> {
 }
 
 /// Where a test publishes and where it listens: on different nodes if there are any.
-pub(super) async fn two_ends(harness: &impl Harness) -> (Arc<Node>, Arc<Node>) {
-    let mut nodes: Vec<Arc<Node>> = nodes(harness, 2).await.into_iter().map(Arc::new).collect();
+pub(super) async fn two_ends(harness: &impl Harness) -> (Arc<ContractNode>, Arc<ContractNode>) {
+    let mut nodes: Vec<Arc<ContractNode>> = nodes(harness, 2).await.into_iter().map(Arc::new).collect();
     let listener = nodes.pop().unwrap();
     let publisher = nodes.pop().unwrap_or_else(|| Arc::clone(&listener));
     (publisher, listener)
@@ -82,7 +82,7 @@ pub(super) fn without_position(publication: &Publication) -> Publication {
     Publication { offset: 0, epoch: Arc::default(), ..publication.clone() }
 }
 
-impl Node {
+impl ContractNode {
     pub(super) async fn publish(
         &self,
         channel: &str,
@@ -142,7 +142,7 @@ impl Node {
         data(&self.sink.wait_for_publications(channel, count).await)
     }
 
-    pub(super) async fn heard_events(&self, channel: &str, count: usize) -> Vec<Event> {
+    pub(super) async fn heard_events(&self, channel: &str, count: usize) -> Vec<ChannelEvent> {
         self.sink.wait_for(channel, count).await
     }
 }

@@ -5,36 +5,36 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use slab::Slab;
 
-use super::{roster::Roster, stream::Stream};
+use super::{presence_set::PresenceSet, stream::ChannelStream};
 
 /// "No channel" in a link.
 const NOBODY: usize = usize::MAX;
 
 /// What the broker knows of one channel. It is forgotten when there is nothing left to know.
 #[derive(Debug)]
-pub(super) struct Channel {
+pub(super) struct ChannelEntry {
     pub(super) name: Arc<str>,
     hash: u64,
     /// Whether this node wants its events.
     pub(super) subscribed: bool,
-    pub(super) stream: Option<Stream>,
-    pub(super) roster: Option<Box<Roster>>,
-    in_positions: Link,
-    in_histories: Link,
+    pub(super) stream: Option<ChannelStream>,
+    pub(super) presence_set: Option<Box<PresenceSet>>,
+    in_positions: LruLink,
+    in_histories: LruLink,
 }
 
-impl Channel {
-    fn link(&mut self, line: Line) -> &mut Link {
+impl ChannelEntry {
+    fn link(&mut self, line: LruList) -> &mut LruLink {
         match line {
-            Line::Positions => &mut self.in_positions,
-            Line::Histories => &mut self.in_histories,
+            LruList::Positions => &mut self.in_positions,
+            LruList::Histories => &mut self.in_histories,
         }
     }
 }
 
 /// The lines of channels, longest unused first.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Line {
+pub(super) enum LruList {
     /// Those with a stream.
     Positions,
     /// Those whose stream remembers publications.
@@ -43,47 +43,52 @@ pub(super) enum Line {
 
 /// A channel's place in a line.
 #[derive(Debug, Clone, Copy)]
-struct Link {
+struct LruLink {
     older: usize,
     newer: usize,
     linked: bool,
 }
 
-impl Link {
+impl LruLink {
     const UNLINKED: Self = Self { older: NOBODY, newer: NOBODY, linked: false };
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Ends {
+struct LruEnds {
     oldest: usize,
     newest: usize,
 }
 
-impl Ends {
+impl LruEnds {
     const EMPTY: Self = Self { oldest: NOBODY, newest: NOBODY };
 }
 
 /// A table of slots, the slots, and the two lines through them. All steps are O(1).
 #[derive(Debug)]
-pub(super) struct Channels {
+pub(super) struct ChannelTable {
     table: HashTable<usize>,
-    slots: Slab<Channel>,
-    positions: Ends,
-    histories: Ends,
+    slots: Slab<ChannelEntry>,
+    positions: LruEnds,
+    histories: LruEnds,
 }
 
-impl Default for Channels {
+impl Default for ChannelTable {
     fn default() -> Self {
-        Self { table: HashTable::new(), slots: Slab::new(), positions: Ends::EMPTY, histories: Ends::EMPTY }
+        Self {
+            table: HashTable::new(),
+            slots: Slab::new(),
+            positions: LruEnds::EMPTY,
+            histories: LruEnds::EMPTY,
+        }
     }
 }
 
-impl Channels {
+impl ChannelTable {
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Channel)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &ChannelEntry)> {
         self.slots.iter()
     }
 
@@ -97,36 +102,36 @@ impl Channels {
         if let Some(slot) = self.find(hash, name) {
             return slot;
         }
-        let slot = self.slots.insert(Channel {
+        let slot = self.slots.insert(ChannelEntry {
             name: shared(),
             hash,
             subscribed: false,
             stream: None,
-            roster: None,
-            in_positions: Link::UNLINKED,
-            in_histories: Link::UNLINKED,
+            presence_set: None,
+            in_positions: LruLink::UNLINKED,
+            in_histories: LruLink::UNLINKED,
         });
         let slots = &self.slots;
         self.table.insert_unique(hash, slot, |slot| slots.get(*slot).map_or(0, |channel| channel.hash));
         slot
     }
 
-    pub(super) fn get(&self, slot: usize) -> Option<&Channel> {
+    pub(super) fn get(&self, slot: usize) -> Option<&ChannelEntry> {
         self.slots.get(slot)
     }
 
-    pub(super) fn get_mut(&mut self, slot: usize) -> Option<&mut Channel> {
+    pub(super) fn get_mut(&mut self, slot: usize) -> Option<&mut ChannelEntry> {
         self.slots.get_mut(slot)
     }
 
-    pub(super) fn stream_mut(&mut self, slot: usize) -> Option<&mut Stream> {
+    pub(super) fn stream_mut(&mut self, slot: usize) -> Option<&mut ChannelStream> {
         self.slots.get_mut(slot)?.stream.as_mut()
     }
 
     /// Forgets a channel that nobody subscribed to, that has no stream and nobody present.
     pub(super) fn remove_if_idle(&mut self, slot: usize) {
         let Some(channel) = self.slots.get(slot) else { return };
-        if channel.subscribed || channel.stream.is_some() || channel.roster.is_some() {
+        if channel.subscribed || channel.stream.is_some() || channel.presence_set.is_some() {
             return;
         }
         if let Ok(entry) = self.table.find_entry(channel.hash, |other| *other == slot) {
@@ -136,22 +141,22 @@ impl Channels {
     }
 
     /// The channel of a line that was not used for the longest time.
-    pub(super) fn oldest(&self, line: Line) -> Option<usize> {
+    pub(super) fn oldest(&self, line: LruList) -> Option<usize> {
         let oldest = match line {
-            Line::Positions => self.positions.oldest,
-            Line::Histories => self.histories.oldest,
+            LruList::Positions => self.positions.oldest,
+            LruList::Histories => self.histories.oldest,
         };
         (oldest != NOBODY).then_some(oldest)
     }
 
     /// Moves a channel to the new end of a line, or enters it there.
-    pub(super) fn touch(&mut self, line: Line, slot: usize) {
+    pub(super) fn touch(&mut self, line: LruList, slot: usize) {
         let newest = self.ends(line).newest;
         if newest == slot {
             return;
         }
         self.unlink(line, slot);
-        self.set_link(line, slot, Link { older: newest, newer: NOBODY, linked: true });
+        self.set_link(line, slot, LruLink { older: newest, newer: NOBODY, linked: true });
         match self.slots.get_mut(newest) {
             Some(channel) => channel.link(line).newer = slot,
             None => self.ends(line).oldest = slot,
@@ -160,13 +165,13 @@ impl Channels {
     }
 
     /// Takes a channel out of a line, if it is in it.
-    pub(super) fn unlink(&mut self, line: Line, slot: usize) {
+    pub(super) fn unlink(&mut self, line: LruList, slot: usize) {
         let Some(channel) = self.slots.get_mut(slot) else { return };
-        let Link { older, newer, linked } = *channel.link(line);
+        let LruLink { older, newer, linked } = *channel.link(line);
         if !linked {
             return;
         }
-        *channel.link(line) = Link::UNLINKED;
+        *channel.link(line) = LruLink::UNLINKED;
         match self.slots.get_mut(older) {
             Some(channel) => channel.link(line).newer = newer,
             None => self.ends(line).oldest = newer,
@@ -177,14 +182,14 @@ impl Channels {
         }
     }
 
-    fn ends(&mut self, line: Line) -> &mut Ends {
+    fn ends(&mut self, line: LruList) -> &mut LruEnds {
         match line {
-            Line::Positions => &mut self.positions,
-            Line::Histories => &mut self.histories,
+            LruList::Positions => &mut self.positions,
+            LruList::Histories => &mut self.histories,
         }
     }
 
-    fn set_link(&mut self, line: Line, slot: usize, link: Link) {
+    fn set_link(&mut self, line: LruList, slot: usize, link: LruLink) {
         if let Some(channel) = self.slots.get_mut(slot) {
             *channel.link(line) = link;
         }

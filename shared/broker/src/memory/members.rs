@@ -1,5 +1,5 @@
 //! What nodes know of one another, where there is only one: its lease, its messages to itself, its users' connections and
-//! the names that it owns. [`Cluster`], design §5 ("Membership").
+//! the names that it owns. [`Cluster`], `docs/architecture.md` §5.7.
 
 use std::{collections::HashMap, sync::OnceLock, time::Duration};
 
@@ -21,21 +21,21 @@ const MAX_NODES: usize = 1000;
 const MAX_ENTRIES: usize = 1_000_000;
 
 /// Clients by the time at which each is forgotten.
-type Clients = HashMap<String, Nanos>;
+type UserConnections = HashMap<String, Nanos>;
 
 /// See the module's head.
 #[derive(Debug, Default)]
-pub(super) struct Members {
+pub(super) struct MemoryCluster {
     /// The id under which this node hears.
     heard_as: OnceLock<String>,
     /// Held while a message is handed over: one at a time.
     telling: Mutex<()>,
     leases: Mutex<Expiring<Bytes>>,
-    connections: Mutex<Expiring<Clients>>,
+    connections: Mutex<Expiring<UserConnections>>,
     owners: Mutex<Expiring<String>>,
 }
 
-impl Members {
+impl MemoryCluster {
     fn live(leases: &Expiring<Bytes>, now: Nanos) -> Vec<Member> {
         let member = |(node, description): (&String, &Bytes)| Member {
             node: node.clone(),
@@ -47,7 +47,7 @@ impl Members {
     }
 
     /// The user's clients whose time is not over.
-    fn clients(connections: &Expiring<Clients>, user: &str, now: Nanos) -> Vec<String> {
+    fn clients(connections: &Expiring<UserConnections>, user: &str, now: Nanos) -> Vec<String> {
         let clients = connections.get(user, now).into_iter().flatten();
         let mut live: Vec<String> =
             clients.filter(|(_, deadline)| **deadline > now).map(|(client, _)| client.clone()).collect();
@@ -86,7 +86,7 @@ impl MemoryBroker {
         if !leases.put(node, description, deadline(now, lease), now, MAX_NODES) {
             return Err(BrokerError::Limit("nodes"));
         }
-        Ok(Announced { renewed, members: Members::live(&leases, now).into() })
+        Ok(Announced { renewed, members: MemoryCluster::live(&leases, now).into() })
     }
 
     fn enter_connection(
@@ -99,7 +99,7 @@ impl MemoryBroker {
         let mut connections = self.members.connections.lock();
         let now = self.now();
         let until = deadline(now, ttl);
-        let holders = Members::clients(&connections, user, now);
+        let holders = MemoryCluster::clients(&connections, user, now);
         let is_there = holders.iter().any(|holder| holder == client);
         if !is_there && holders.len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
             return Ok(ConnectionEntry::Full { holders });
@@ -111,7 +111,7 @@ impl MemoryBroker {
                 *last = until.max(*last);
             }
             None => {
-                let clients = Clients::from([(client.to_owned(), until)]);
+                let clients = UserConnections::from([(client.to_owned(), until)]);
                 if !connections.put(user, clients, until, now, MAX_ENTRIES) {
                     return Err(BrokerError::Limit("users with connections"));
                 }
@@ -177,7 +177,7 @@ impl MemoryBroker {
 }
 
 impl Cluster for MemoryBroker {
-    fn hear(&self, node: &str) {
+    fn listen(&self, node: &str) {
         let _ = self.members.heard_as.set(node.to_owned());
     }
 
@@ -201,7 +201,7 @@ impl Cluster for MemoryBroker {
 
     fn members(&self) -> BoxFuture<'static, Result<Vec<Member>, BrokerError>> {
         let leases = self.members.leases.lock();
-        done(Ok(Members::live(&leases, self.now())))
+        done(Ok(MemoryCluster::live(&leases, self.now())))
     }
 
     fn connection_enter(
@@ -230,7 +230,7 @@ impl Cluster for MemoryBroker {
 
     fn connection_holders(&self, user: &str) -> BoxFuture<'static, Result<Vec<String>, BrokerError>> {
         let connections = self.members.connections.lock();
-        done(Ok(Members::clients(&connections, user, self.now())))
+        done(Ok(MemoryCluster::clients(&connections, user, self.now())))
     }
 
     fn claim(

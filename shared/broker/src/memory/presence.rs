@@ -1,23 +1,23 @@
-//! Presence, as one shard keeps it. Design §4, specs/client-protocol.md (presence, presence_stats).
+//! Presence, as one shard keeps it. `docs/architecture.md` §4.8, `docs/protocols/client.md` §8.
 
 use std::sync::Arc;
 
 use super::{
-    channels::Channel,
+    channels::ChannelEntry,
     clock::Nanos,
-    ledger::Ledger,
-    roster::{Added, Roster},
-    shard::Shard,
+    presence_set::{AddedClient, PresenceSet},
+    shard::ChannelShard,
+    usage_budget::UsageBudget,
 };
-use crate::{ClientInfo, Event, Sink};
+use crate::{ChannelEvent, ClientInfo, Sink};
 
-/// A roster is not swept again sooner than after this time (a second, in nanoseconds), so that clients whose times end one
+/// A presence set is not swept again sooner than after this time (a second, in nanoseconds), so that clients whose times end one
 /// after the other are forgotten together. Reads do not wait for it.
 const ROSTER_SWEEP_PAUSE: Nanos = 1_000_000_000;
 
 /// What became of a request to enter a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(super) enum EnterResult {
     Done,
     /// It would be one too many.
     Full,
@@ -33,42 +33,43 @@ pub(super) struct Entering {
 }
 
 /// Hands an event of a channel to the node, if there is one and it wants the channel.
-fn tell(channel: &Channel, sink: Option<&dyn Sink>, event: Event) {
+fn tell(channel: &ChannelEntry, sink: Option<&dyn Sink>, event: ChannelEvent) {
     if let Some(sink) = sink.filter(|_| channel.subscribed) {
         sink.on_event(&channel.name, event);
     }
 }
 
-impl Shard {
+impl ChannelShard {
     /// Enters a client or refreshes it.
     pub(super) fn enter(
         &mut self,
         hash: u64,
         name: &str,
         Entering { info, announce, deadline, now }: Entering,
-        ledger: &Ledger,
+        usage: &UsageBudget,
         sink: Option<&dyn Sink>,
-    ) -> Entry {
-        let known = self.roster(hash, name).is_some_and(|roster| roster.contains(&info.client));
-        if !known && !ledger.presence.try_add_one() {
-            return Entry::Full;
+    ) -> EnterResult {
+        let known =
+            self.presence_set(hash, name).is_some_and(|presence_set| presence_set.contains(&info.client));
+        if !known && !usage.presence.try_add_one() {
+            return EnterResult::Full;
         }
         let slot = self.channels.find_or_add(hash, name, || name.into());
         if let Some(channel) = self.channels.get_mut(slot) {
-            let roster = channel.roster.get_or_insert_default();
-            let Added { left, joined } = roster.add(Arc::clone(&info), deadline, announce, now);
-            if roster.armed.is_none() {
-                roster.armed = Some(deadline);
-                self.rosters_due.arm(deadline, slot);
+            let presence_set = channel.presence_set.get_or_insert_default();
+            let AddedClient { left, joined } = presence_set.add(Arc::clone(&info), deadline, announce, now);
+            if presence_set.armed.is_none() {
+                presence_set.armed = Some(deadline);
+                self.presence_sets_due.arm(deadline, slot);
             }
             if let Some(left) = left {
-                tell(channel, sink, Event::Leave(left));
+                tell(channel, sink, ChannelEvent::Leave(left));
             }
             if joined {
-                tell(channel, sink, Event::Join(info));
+                tell(channel, sink, ChannelEvent::Join(info));
             }
         }
-        Entry::Done
+        EnterResult::Done
     }
 
     pub(super) fn leave(
@@ -76,20 +77,20 @@ impl Shard {
         hash: u64,
         name: &str,
         client: &str,
-        ledger: &Ledger,
+        usage: &UsageBudget,
         sink: Option<&dyn Sink>,
     ) {
         let Some(slot) = self.channels.find(hash, name) else { return };
         let Some(channel) = self.channels.get_mut(slot) else { return };
-        let Some(roster) = &mut channel.roster else { return };
-        if let Some(left) = roster.remove(client) {
-            ledger.presence.subtract(1);
-            let is_empty = roster.len() == 0;
+        let Some(presence_set) = &mut channel.presence_set else { return };
+        if let Some(left) = presence_set.remove(client) {
+            usage.presence.subtract(1);
+            let is_empty = presence_set.len() == 0;
             if let Some(left) = left {
-                tell(channel, sink, Event::Leave(left));
+                tell(channel, sink, ChannelEvent::Leave(left));
             }
             if is_empty {
-                channel.roster = None;
+                channel.presence_set = None;
                 self.channels.remove_if_idle(slot);
             }
         }
@@ -102,14 +103,14 @@ impl Shard {
         name: &str,
         (node, limit): (&str, u32),
         now: Nanos,
-        ledger: &Ledger,
+        usage: &UsageBudget,
         sink: Option<&dyn Sink>,
     ) -> Vec<Arc<ClientInfo>> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let Some(roster) = self.roster(hash, name) else { return Vec::new() };
-        let reaped: Vec<_> = roster.of_node(node, now).take(limit).map(Arc::clone).collect();
+        let Some(presence_set) = self.presence_set(hash, name) else { return Vec::new() };
+        let reaped: Vec<_> = presence_set.of_node(node, now).take(limit).map(Arc::clone).collect();
         for info in &reaped {
-            self.leave(hash, name, &info.client, ledger, sink);
+            self.leave(hash, name, &info.client, usage, sink);
         }
         reaped
     }
@@ -120,55 +121,64 @@ impl Shard {
         hash: u64,
         name: &str,
         now: Nanos,
-        ledger: &Ledger,
+        usage: &UsageBudget,
         sink: Option<&dyn Sink>,
     ) -> (u64, u64) {
         let Some(slot) = self.channels.find(hash, name) else { return (0, 0) };
         let Some(channel) = self.channels.get_mut(slot) else { return (0, 0) };
-        let Some(roster) = &mut channel.roster else { return (0, 0) };
-        let before = roster.len();
-        let left = roster.expire(now);
-        ledger.presence.change(before, roster.len());
-        let stats = roster.stats();
+        let Some(presence_set) = &mut channel.presence_set else { return (0, 0) };
+        let before = presence_set.len();
+        let left = presence_set.expire(now);
+        usage.presence.change(before, presence_set.len());
+        let stats = presence_set.stats();
         for info in left {
-            tell(channel, sink, Event::Leave(info));
+            tell(channel, sink, ChannelEvent::Leave(info));
         }
         if stats.0 == 0 {
-            channel.roster = None;
+            channel.presence_set = None;
             self.channels.remove_if_idle(slot);
         }
         stats
     }
 
-    pub(super) fn roster(&self, hash: u64, name: &str) -> Option<&Roster> {
+    pub(super) fn presence_set(&self, hash: u64, name: &str) -> Option<&PresenceSet> {
         let slot = self.channels.find(hash, name)?;
-        self.channels.get(slot)?.roster.as_deref()
+        self.channels.get(slot)?.presence_set.as_deref()
     }
 
-    /// Looks at the one roster that is due first; tells whether there was one.
-    pub(super) fn sweep_roster(&mut self, now: Nanos, ledger: &Ledger, sink: Option<&dyn Sink>) -> bool {
-        if self.rosters_due.is_mostly_stale(self.channels.len()) {
-            let armed = |channel: &Channel| channel.roster.as_ref().and_then(|roster| roster.armed);
+    /// Looks at the one presence set that is due first; tells whether there was one.
+    pub(super) fn sweep_presence_set(
+        &mut self,
+        now: Nanos,
+        usage: &UsageBudget,
+        sink: Option<&dyn Sink>,
+    ) -> bool {
+        if self.presence_sets_due.is_mostly_stale(self.channels.len()) {
+            let armed = |channel: &ChannelEntry| {
+                channel.presence_set.as_ref().and_then(|presence_set| presence_set.armed)
+            };
             let valid = self.channels.iter().filter_map(|(slot, channel)| Some((armed(channel)?, slot)));
-            self.rosters_due.rebuild(valid);
+            self.presence_sets_due.rebuild(valid);
         }
-        let Some((deadline, slot)) = self.rosters_due.pop_due(now) else { return false };
+        let Some((deadline, slot)) = self.presence_sets_due.pop_due(now) else { return false };
         let Some(channel) = self.channels.get_mut(slot) else { return true };
-        let Some(roster) = channel.roster.as_mut().filter(|roster| roster.armed == Some(deadline)) else {
+        let Some(presence_set) =
+            channel.presence_set.as_mut().filter(|presence_set| presence_set.armed == Some(deadline))
+        else {
             return true;
         };
-        let before = roster.len();
-        let left = roster.expire(now);
-        ledger.presence.change(before, roster.len());
-        let next = roster.next_deadline().map(|next| next.max(now.saturating_add(ROSTER_SWEEP_PAUSE)));
-        roster.armed = next;
+        let before = presence_set.len();
+        let left = presence_set.expire(now);
+        usage.presence.change(before, presence_set.len());
+        let next = presence_set.next_deadline().map(|next| next.max(now.saturating_add(ROSTER_SWEEP_PAUSE)));
+        presence_set.armed = next;
         for info in left {
-            tell(channel, sink, Event::Leave(info));
+            tell(channel, sink, ChannelEvent::Leave(info));
         }
         match next {
-            Some(next) => self.rosters_due.arm(next, slot),
+            Some(next) => self.presence_sets_due.arm(next, slot),
             None => {
-                channel.roster = None;
+                channel.presence_set = None;
                 self.channels.remove_if_idle(slot);
             }
         }

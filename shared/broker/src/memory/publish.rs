@@ -6,11 +6,11 @@ use bytes::Bytes;
 
 use super::{
     MemoryBroker,
-    answers::{answer_key, answer_ttl},
     clock::Nanos,
     deliver,
+    idempotency::{answer_key, answer_ttl},
 };
-use crate::{BrokerError, Event, Publication, PublishOptions, Published, Retention};
+use crate::{BrokerError, ChannelEvent, Publication, PublishOptions, Published, Retention};
 
 impl MemoryBroker {
     pub(super) fn publish_now(
@@ -23,7 +23,7 @@ impl MemoryBroker {
         publication.offset = 0;
         publication.epoch = Arc::default();
         if !keeps_history && options.idempotency.is_none() {
-            self.pass_on(channel, || Event::Publication(Arc::new(publication)))?;
+            self.pass_on(channel, || ChannelEvent::Publication(Arc::new(publication)))?;
             return Ok(Published::default());
         }
         if keeps_history {
@@ -50,7 +50,7 @@ impl MemoryBroker {
         let mut shard = shard.lock();
         // Under the lock, so that within a shard time never goes back.
         let now = self.now();
-        shard.sweep(now, &self.ledger);
+        shard.sweep(now, &self.usage);
         if let Some((key, _)) = &answer
             && let Some(position) = shard.answers.find(key, now)
         {
@@ -59,17 +59,17 @@ impl MemoryBroker {
         let mut published = Published::default();
         if keeps_history {
             let (channel, publication) =
-                shard.append(hash, channel, publication, retention, now, &self.ledger)?;
+                shard.append(hash, channel, publication, retention, now, &self.usage)?;
             published.position.offset = publication.offset;
             published.position.epoch = Arc::clone(&publication.epoch);
             if channel.subscribed {
-                sink.on_event(&channel.name, Event::Publication(publication));
+                sink.on_event(&channel.name, ChannelEvent::Publication(publication));
             }
         } else {
-            deliver(&shard, hash, channel, sink, || Event::Publication(Arc::new(publication)));
+            deliver(&shard, hash, channel, sink, || ChannelEvent::Publication(Arc::new(publication)));
         }
         if let Some((key, ttl)) = answer {
-            shard.answers.remember(key, published.position.clone(), ttl, now, &self.ledger);
+            shard.answers.remember(key, published.position.clone(), ttl, now, &self.usage);
         }
         Ok(published)
     }

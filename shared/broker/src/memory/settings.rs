@@ -1,4 +1,4 @@
-//! The memory broker's settings: how much of the node's memory it may take. Design §6 (every limit has a setting).
+//! The memory broker's settings: how much of the node's memory it may take. Limits: `docs/limits.md`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ const DEFAULT_MAX_BYTES: usize = 256 << 20;
 /// Default of [`MemorySettings::max_channels`]: about 300 MB with the names, when all are in use.
 const DEFAULT_MAX_CHANNELS: usize = 1_000_000;
 /// Default of [`MemorySettings::position_ttl`]: 30 days, so that a client that returns after a holiday is told how
-/// much it missed (specs/client-protocol.md, Recovery 4).
+/// much it missed (`docs/protocols/client.md` §6.11).
 const DEFAULT_POSITION_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Default of [`MemorySettings::max_presence`]: ten presence channels for each of 100,000 connections.
 const DEFAULT_MAX_PRESENCE: usize = 1_000_000;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::{
-    answers::Answers,
-    channels::{Channel, Channels, Line},
+    channels::{ChannelEntry, ChannelTable, LruList},
     clock::Nanos,
     deadlines::Deadlines,
-    ledger::{Bound, Ledger},
-    stream::Stream,
+    idempotency::IdempotentAnswers,
+    stream::ChannelStream,
+    usage_budget::{EvictionKind, UsageBudget},
 };
 use crate::{BrokerError, HistoryPage, HistoryQuery, Publication, Retention};
 
@@ -16,18 +16,18 @@ use crate::{BrokerError, HistoryPage, HistoryQuery, Publication, Retention};
 /// are enough to catch up; what nobody cleared away yet is never shown, and counts against the limits.
 const SWEEP_STEPS: usize = 2;
 
-/// See the module's head. Every change of what is held goes into the ledger at once.
+/// See the module's head. Every change of what is held goes into the usage budget at once.
 #[derive(Debug, Default)]
-pub(super) struct Shard {
-    pub(super) channels: Channels,
-    pub(super) answers: Answers,
+pub(super) struct ChannelShard {
+    pub(super) channels: ChannelTable,
+    pub(super) answers: IdempotentAnswers,
     pub(super) histories_due: Deadlines,
-    pub(super) rosters_due: Deadlines,
+    pub(super) presence_sets_due: Deadlines,
 }
 
-impl Shard {
+impl ChannelShard {
     /// The channel, if this node wants its events.
-    pub(super) fn subscribed(&self, hash: u64, channel: &str) -> Option<&Channel> {
+    pub(super) fn subscribed(&self, hash: u64, channel: &str) -> Option<&ChannelEntry> {
         let slot = self.channels.find(hash, channel)?;
         self.channels.get(slot).filter(|channel| channel.subscribed)
     }
@@ -57,20 +57,20 @@ impl Shard {
         publication: Publication,
         retention: Retention,
         now: Nanos,
-        ledger: &Ledger,
-    ) -> Result<(&Channel, Arc<Publication>), BrokerError> {
-        let slot = self.use_stream(hash, name, now, ledger);
+        usage: &UsageBudget,
+    ) -> Result<(&ChannelEntry, Arc<Publication>), BrokerError> {
+        let slot = self.use_stream(hash, name, now, usage);
         let stream = self.channels.stream_mut(slot).ok_or_else(lost)?;
         let before = stream.bytes();
-        let publication = stream.append(publication, retention, ledger.position_ttl, now);
-        ledger.history_bytes.change(before, stream.bytes());
+        let publication = stream.append(publication, retention, usage.position_ttl, now);
+        usage.history_bytes.change(before, stream.bytes());
         if stream.armed.is_none()
             && let Some(deadline) = stream.next_deadline()
         {
             stream.armed = Some(deadline);
             self.histories_due.arm(deadline, slot);
         }
-        self.channels.touch(Line::Histories, slot);
+        self.channels.touch(LruList::Histories, slot);
         Ok((self.channels.get(slot).ok_or_else(lost)?, publication))
     }
 
@@ -81,128 +81,128 @@ impl Shard {
         name: &str,
         query: &HistoryQuery,
         now: Nanos,
-        ledger: &Ledger,
+        usage: &UsageBudget,
     ) -> Result<HistoryPage, BrokerError> {
-        let slot = self.use_stream(hash, name, now, ledger);
-        self.trim(slot, ledger, |stream| stream.expire(now));
+        let slot = self.use_stream(hash, name, now, usage);
+        self.trim(slot, usage, |stream| stream.expire(now));
         let stream = self.channels.stream_mut(slot).ok_or_else(lost)?;
         let page = stream.page(query);
         if !stream.is_empty() {
-            self.channels.touch(Line::Histories, slot);
+            self.channels.touch(LruList::Histories, slot);
         }
         Ok(page)
     }
 
-    pub(super) fn remove_history(&mut self, hash: u64, name: &str, ledger: &Ledger) {
+    pub(super) fn remove_history(&mut self, hash: u64, name: &str, usage: &UsageBudget) {
         if let Some(slot) = self.channels.find(hash, name) {
-            self.trim(slot, ledger, Stream::forget_all);
+            self.trim(slot, usage, ChannelStream::forget_all);
         }
     }
 
     /// Clears away a little of what expired; see [`SWEEP_STEPS`].
-    pub(super) fn sweep(&mut self, now: Nanos, ledger: &Ledger) {
+    pub(super) fn sweep(&mut self, now: Nanos, usage: &UsageBudget) {
         for _ in 0..SWEEP_STEPS {
-            self.sweep_history(now, ledger);
-            self.sweep_position(now, ledger);
-            self.answers.forget_expired(now, ledger);
+            self.sweep_history(now, usage);
+            self.sweep_position(now, usage);
+            self.answers.forget_expired(now, usage);
         }
     }
 
     /// Clears away all that expired.
-    pub(super) fn sweep_all(&mut self, now: Nanos, ledger: &Ledger) {
-        while self.sweep_history(now, ledger) {}
-        while self.sweep_position(now, ledger) {}
-        while self.answers.forget_expired(now, ledger) {}
+    pub(super) fn sweep_all(&mut self, now: Nanos, usage: &UsageBudget) {
+        while self.sweep_history(now, usage) {}
+        while self.sweep_position(now, usage) {}
+        while self.answers.forget_expired(now, usage) {}
     }
 
     /// When what would be evicted first was last used.
-    pub(super) fn oldest(&self, bound: Bound) -> Option<Nanos> {
+    pub(super) fn oldest(&self, bound: EvictionKind) -> Option<Nanos> {
         let line = match bound {
-            Bound::Histories => Line::Histories,
-            Bound::Positions => Line::Positions,
-            Bound::Answers => return self.answers.oldest(),
+            EvictionKind::Histories => LruList::Histories,
+            EvictionKind::Positions => LruList::Positions,
+            EvictionKind::Answers => return self.answers.oldest(),
         };
         let channel = self.channels.get(self.channels.oldest(line)?)?;
         channel.stream.as_ref().map(|stream| stream.last_used)
     }
 
     /// Evicts one publication, position or answer, of what was not used for the longest time.
-    pub(super) fn evict_one(&mut self, bound: Bound, ledger: &Ledger) {
+    pub(super) fn evict_one(&mut self, bound: EvictionKind, usage: &UsageBudget) {
         match bound {
-            Bound::Histories => {
-                if let Some(slot) = self.channels.oldest(Line::Histories) {
-                    self.trim(slot, ledger, |stream| {
+            EvictionKind::Histories => {
+                if let Some(slot) = self.channels.oldest(LruList::Histories) {
+                    self.trim(slot, usage, |stream| {
                         stream.forget_oldest();
                         stream.give_back_room();
                     });
                 }
             }
-            Bound::Positions => {
-                if let Some(slot) = self.channels.oldest(Line::Positions) {
-                    self.drop_stream(slot, ledger);
+            EvictionKind::Positions => {
+                if let Some(slot) = self.channels.oldest(LruList::Positions) {
+                    self.drop_stream(slot, usage);
                     self.channels.remove_if_idle(slot);
                 }
             }
-            Bound::Answers => self.answers.forget_oldest(ledger),
+            EvictionKind::Answers => self.answers.forget_oldest(usage),
         }
     }
 
     /// The slot of the channel, with a living stream, marked as just used.
-    fn use_stream(&mut self, hash: u64, name: &str, now: Nanos, ledger: &Ledger) -> usize {
+    fn use_stream(&mut self, hash: u64, name: &str, now: Nanos, usage: &UsageBudget) -> usize {
         let slot = self.channels.find_or_add(hash, name, || name.into());
-        if self.is_position_over(slot, now, ledger) {
-            self.drop_stream(slot, ledger);
+        if self.is_position_over(slot, now, usage) {
+            self.drop_stream(slot, usage);
         }
         if let Some(channel) = self.channels.get_mut(slot) {
             let stream = channel.stream.get_or_insert_with(|| {
-                ledger.positions.add(1);
-                Stream::new(now)
+                usage.positions.add(1);
+                ChannelStream::new(now)
             });
             stream.last_used = now;
         }
-        self.channels.touch(Line::Positions, slot);
+        self.channels.touch(LruList::Positions, slot);
         slot
     }
 
     /// Lets `act` forget publications, and settles what follows.
-    fn trim(&mut self, slot: usize, ledger: &Ledger, act: impl FnOnce(&mut Stream)) {
+    fn trim(&mut self, slot: usize, usage: &UsageBudget, act: impl FnOnce(&mut ChannelStream)) {
         let Some(stream) = self.channels.stream_mut(slot) else { return };
         let before = stream.bytes();
         act(stream);
-        ledger.history_bytes.change(before, stream.bytes());
+        usage.history_bytes.change(before, stream.bytes());
         if stream.is_empty() {
-            self.channels.unlink(Line::Histories, slot);
+            self.channels.unlink(LruList::Histories, slot);
         }
     }
 
-    fn is_position_over(&self, slot: usize, now: Nanos, ledger: &Ledger) -> bool {
+    fn is_position_over(&self, slot: usize, now: Nanos, usage: &UsageBudget) -> bool {
         let stream = self.channels.get(slot).and_then(|channel| channel.stream.as_ref());
-        stream.is_some_and(|stream| stream.last_used.saturating_add(ledger.position_ttl) <= now)
+        stream.is_some_and(|stream| stream.last_used.saturating_add(usage.position_ttl) <= now)
     }
 
-    fn drop_stream(&mut self, slot: usize, ledger: &Ledger) {
-        self.channels.unlink(Line::Histories, slot);
-        self.channels.unlink(Line::Positions, slot);
+    fn drop_stream(&mut self, slot: usize, usage: &UsageBudget) {
+        self.channels.unlink(LruList::Histories, slot);
+        self.channels.unlink(LruList::Positions, slot);
         let stream = self.channels.get_mut(slot).and_then(|channel| channel.stream.take());
         if let Some(stream) = stream {
-            ledger.history_bytes.subtract(stream.bytes());
-            ledger.positions.subtract(1);
+            usage.history_bytes.subtract(stream.bytes());
+            usage.positions.subtract(1);
         }
     }
 
     /// Looks at the one channel whose history is due first; tells whether there was one.
-    fn sweep_history(&mut self, now: Nanos, ledger: &Ledger) -> bool {
+    fn sweep_history(&mut self, now: Nanos, usage: &UsageBudget) -> bool {
         if self.histories_due.is_mostly_stale(self.channels.len()) {
-            let armed = |channel: &Channel| channel.stream.as_ref().and_then(|stream| stream.armed);
+            let armed = |channel: &ChannelEntry| channel.stream.as_ref().and_then(|stream| stream.armed);
             let valid = self.channels.iter().filter_map(|(slot, channel)| Some((armed(channel)?, slot)));
             self.histories_due.rebuild(valid);
         }
         let Some((deadline, slot)) = self.histories_due.pop_due(now) else { return false };
-        let is_valid = |stream: &&mut Stream| stream.armed == Some(deadline);
+        let is_valid = |stream: &&mut ChannelStream| stream.armed == Some(deadline);
         if self.channels.stream_mut(slot).filter(is_valid).is_none() {
             return true;
         }
-        self.trim(slot, ledger, |stream| stream.expire(now));
+        self.trim(slot, usage, |stream| stream.expire(now));
         if let Some(stream) = self.channels.stream_mut(slot) {
             stream.armed = stream.next_deadline();
             if let Some(next) = stream.armed {
@@ -213,11 +213,11 @@ impl Shard {
     }
 
     /// Forgets the position unused for the longest time, if its time is over; tells whether it was.
-    fn sweep_position(&mut self, now: Nanos, ledger: &Ledger) -> bool {
-        let Some(slot) = self.channels.oldest(Line::Positions) else { return false };
-        let is_over = self.is_position_over(slot, now, ledger);
+    fn sweep_position(&mut self, now: Nanos, usage: &UsageBudget) -> bool {
+        let Some(slot) = self.channels.oldest(LruList::Positions) else { return false };
+        let is_over = self.is_position_over(slot, now, usage);
         if is_over {
-            self.drop_stream(slot, ledger);
+            self.drop_stream(slot, usage);
             self.channels.remove_if_idle(slot);
         }
         is_over

@@ -1,5 +1,5 @@
-//! One channel's stream: its position and the publications it still remembers. Design §4 (Position), specs/client-protocol.md,
-//! Recovery.
+//! One channel's stream: its position and the publications it still remembers. `docs/architecture.md` §4.6, `docs/protocols/client.md` §6.1
+//! and §6.11.
 
 use std::{collections::VecDeque, mem::size_of, sync::Arc};
 
@@ -17,10 +17,10 @@ const SMALL_RING: usize = 32;
 
 /// Bytes of one remembered publication beside what it points to: the shared value with its two counters, and its place
 /// in the ring, which may be twice as large as needed.
-const ENTRY_BYTES: usize = size_of::<Publication>() + 2 * size_of::<usize>() + 2 * size_of::<Entry>();
+const ENTRY_BYTES: usize = size_of::<Publication>() + 2 * size_of::<usize>() + 2 * size_of::<StreamEntry>();
 
 #[derive(Debug)]
-struct Entry {
+struct StreamEntry {
     publication: Arc<Publication>,
     accepted: Nanos,
     bytes: usize,
@@ -28,10 +28,10 @@ struct Entry {
 
 /// Offsets of the entries are consecutive and end at `top`: they leave only at the old end.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(super) struct ChannelStream {
     epoch: Arc<str>,
     top: u64,
-    entries: VecDeque<Entry>,
+    entries: VecDeque<StreamEntry>,
     bytes: usize,
     ttl: Nanos,
     /// When it was last written or read.
@@ -40,7 +40,7 @@ pub(super) struct Stream {
     pub(super) armed: Option<Nanos>,
 }
 
-impl Stream {
+impl ChannelStream {
     /// A new life of a stream, under a new epoch.
     pub(super) fn new(now: Nanos) -> Self {
         Self {
@@ -83,7 +83,7 @@ impl Stream {
         let publication = Arc::new(publication);
         let bytes = cost(&publication);
         self.bytes += bytes;
-        self.entries.push_back(Entry { publication: Arc::clone(&publication), accepted: now, bytes });
+        self.entries.push_back(StreamEntry { publication: Arc::clone(&publication), accepted: now, bytes });
         let size = usize::try_from(retention.size).unwrap_or(usize::MAX);
         while self.entries.len() > size {
             self.forget_oldest();

@@ -1,5 +1,5 @@
 //! The message by which a node finds out whether it would deliver: it goes the way of a publication, so a server that refuses
-//! to write is found out too, whatever its reason. Design §5 (deaf-node detection; readiness tells the truth).
+//! to write is found out too, whatever its reason. `docs/architecture.md` §5.6; `docs/protocols/http.md` §6.2.
 //!
 //! Every `canary_interval` the node runs `canary.lua` on each server: it writes a key, as the publish script does, and publishes
 //! a serial number to the node itself. Refused (OOM, NOREPLICAS, MISCONF, READONLY, an access list), the node is not ready until
@@ -16,12 +16,12 @@ pub(super) struct Canary {
     name: String,
     sent: u64,
     heard_at: Option<Instant>,
-    refused: Option<Refused>,
+    refused: Option<RefusedCanary>,
 }
 
 /// The newest canary that the server did not publish.
 #[derive(Debug)]
-struct Refused {
+struct RefusedCanary {
     serial: u64,
     reason: String,
 }
@@ -46,14 +46,14 @@ impl Canary {
     }
 
     /// One came home.
-    pub(super) fn hear(&mut self, message: &[u8]) {
+    pub(super) fn on_received(&mut self, message: &[u8]) {
         self.heard_at = Some(Instant::now());
         let serial = std::str::from_utf8(message).ok().and_then(|text| text.parse::<u64>().ok());
         self.refused.take_if(|refused| serial.is_some_and(|serial| serial > refused.serial));
     }
 
     /// One came home, or none can be expected to yet.
-    pub(super) fn heard_now(&mut self) {
+    pub(super) fn received_now(&mut self) {
         self.heard_at = Some(Instant::now());
     }
 
@@ -65,7 +65,7 @@ impl Canary {
     /// The server did not publish this one. True if the reason is another than that of the last one.
     pub(super) fn refuse(&mut self, serial: u64, reason: String) -> bool {
         let is_new = self.refused.as_ref().is_none_or(|refused| refused.reason != reason);
-        self.refused = Some(Refused { serial, reason });
+        self.refused = Some(RefusedCanary { serial, reason });
         is_new
     }
 
@@ -85,11 +85,11 @@ mod tests {
         let [first, second, third] = [canary.next(), canary.next(), canary.next()];
         assert!(canary.refuse(second, "OOM".to_owned()));
         assert!(!canary.refuse(second, "OOM".to_owned()), "the same cause is told once");
-        canary.hear(first.to_string().as_bytes());
+        canary.on_received(first.to_string().as_bytes());
         assert_eq!(canary.refusal(), Some("OOM"), "one that was sent before proves nothing");
-        canary.hear(second.to_string().as_bytes());
+        canary.on_received(second.to_string().as_bytes());
         assert_eq!(canary.refusal(), Some("OOM"));
-        canary.hear(third.to_string().as_bytes());
+        canary.on_received(third.to_string().as_bytes());
         assert_eq!(canary.refusal(), None);
         assert!(canary.silence().is_some());
     }

@@ -1,4 +1,4 @@
-//! The names of keys and pub/sub channels in Redis. Design §5 (all keys of a channel carry one hash tag, a key prefix).
+//! The names of keys and pub/sub channels in Redis. `docs/architecture.md` §5.2, §5.3.
 //!
 //! `<prefix>:<kind>:{<channel>}`, so that `<prefix>:*` covers everything for an access list. In the hash tag `%`, `{` and `}`
 //! are percent-encoded: every name is told from every other one, and the tag is the whole name.
@@ -33,7 +33,7 @@ impl Keys {
     }
 
     /// The clients present, when they are forgotten, and how many each user has.
-    pub(super) fn roster(&self, channel: &str) -> [String; 3] {
+    pub(super) fn presence_set(&self, channel: &str) -> [String; 3] {
         ["clients", "deadlines", "users"].map(|kind| self.name(kind, channel))
     }
 
@@ -115,7 +115,7 @@ mod tests {
         let channels = ["a", "{a}b", "}{", "{}", "}", "%7B", "{", "", "%", "a:b"];
         let mut tags = HashSet::new();
         for channel in channels {
-            let [clients, deadlines, users] = keys.roster(channel);
+            let [clients, deadlines, users] = keys.presence_set(channel);
             let names = [
                 keys.position(channel),
                 keys.history(channel),

@@ -8,7 +8,7 @@ use crate::{FULL_EVERY, Member};
 
 /// Members, and the revision of theirs that the server gave.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known {
+pub(super) struct KnownMembers {
     pub(super) revision: String,
     pub(super) members: Arc<[Member]>,
     /// Announcements since they were read.
@@ -17,26 +17,26 @@ pub(super) struct Known {
 
 /// The result of the last announcement. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Leases(Arc<Mutex<Known>>);
+pub(super) struct Leases(Arc<Mutex<KnownMembers>>);
 
 impl Leases {
     /// The state on which the next announcement may build; nothing where the members were not read for long.
-    pub(super) fn known(&self) -> Known {
+    pub(super) fn known(&self) -> KnownMembers {
         let mut known = self.0.lock();
         known.age += 1;
-        if known.age >= FULL_EVERY { Known::default() } else { known.clone() }
+        if known.age >= FULL_EVERY { KnownMembers::default() } else { known.clone() }
     }
 
     /// Takes the answer to an announcement in that was built on `known`: the members, unless they are those of the same revision.
     pub(super) fn learn(
         &self,
-        known: Known,
+        known: KnownMembers,
         revision: String,
         members: Option<Vec<Member>>,
     ) -> Arc<[Member]> {
         let Some(members) = members else { return known.members };
         let members: Arc<[Member]> = members.into();
-        *self.0.lock() = Known { revision, members: Arc::clone(&members), age: 0 };
+        *self.0.lock() = KnownMembers { revision, members: Arc::clone(&members), age: 0 };
         members
     }
 }

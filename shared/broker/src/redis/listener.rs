@@ -1,4 +1,4 @@
-//! The connection that listens: interest in channels, resubscribing after a loss, and the canary. Design §5 (interest, after
+//! The connection that listens: interest in channels, resubscribing after a loss, and the canary. `docs/architecture.md` §5.1, §5.5, §5.6 (interest, after
 //! any loss, deaf-node detection).
 //!
 //! One task keeps the connection. What it hears goes from the connection's reader straight to the [`Ear`]; the task itself
@@ -18,10 +18,10 @@ use tokio::{
 
 use super::{
     canary::Canary,
-    ear::{Ear, Matter, Names, Waiter},
-    link::{Backoff, Dialer, Status},
-    request::Answer,
-    requests::{Common, Requests, is_redirection},
+    dialer::{Backoff, ConnectionStatus, Dialer},
+    pubsub::{PubSub, RedisChannels, SubscriptionKind, Waiter},
+    request::Reply,
+    requests::{Requests, SharedConnections, is_redirection},
     settings::RedisSettings,
 };
 use crate::BrokerError;
@@ -38,21 +38,21 @@ const RESUBSCRIBE_COMMANDS: usize = 8;
 const CANARY_TTL: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Act {
+enum InterestChange {
     Subscribe,
     Unsubscribe,
 }
 
 /// Which of the two kinds of pub/sub is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Dialect {
+pub(super) enum PubSubCommands {
     /// A server alone: `PUBLISH`.
     Plain,
     /// A server of a cluster: `SPUBLISH`.
     Sharded,
 }
 
-impl Dialect {
+impl PubSubCommands {
     /// The command that sends a message.
     pub(super) fn publish(self) -> &'static str {
         match self {
@@ -63,37 +63,37 @@ impl Dialect {
 }
 
 #[derive(Debug)]
-struct Call {
-    act: Act,
-    names: Names,
+struct InterestCall {
+    act: InterestChange,
+    names: RedisChannels,
 }
 
 /// Where interest is told.
 pub(super) struct Listener {
-    calls: mpsc::Sender<Call>,
-    ear: Arc<Ear>,
-    status: Arc<Status>,
+    calls: mpsc::Sender<InterestCall>,
+    pubsub: Arc<PubSub>,
+    status: Arc<ConnectionStatus>,
 }
 
 impl Listener {
     /// The door, and the task that is to be run behind it.
     pub(super) fn new(
         settings: &RedisSettings,
-        dialect: Dialect,
+        dialect: PubSubCommands,
         dialer: Dialer,
         requests: Arc<Requests>,
-        ear: Arc<Ear>,
-        common: Common,
-    ) -> (Self, Keeper) {
+        pubsub: Arc<PubSub>,
+        common: SharedConnections,
+    ) -> (Self, ConnectionTask) {
         let (calls, waiting) = mpsc::channel(MAX_WAITING);
-        let status = Arc::new(Status::down("the broker is not started"));
-        let listener = Self { calls, ear: Arc::clone(&ear), status: Arc::clone(&status) };
-        let keeper = Keeper {
+        let status = Arc::new(ConnectionStatus::down("the broker is not started"));
+        let listener = Self { calls, pubsub: Arc::clone(&pubsub), status: Arc::clone(&status) };
+        let keeper = ConnectionTask {
             waiting,
             dialect,
             dialer,
             requests,
-            ear,
+            pubsub,
             common,
             status,
             backoff: Backoff::new(settings),
@@ -104,55 +104,56 @@ impl Listener {
         (listener, keeper)
     }
 
-    pub(super) fn status(&self) -> &Arc<Status> {
+    pub(super) fn status(&self) -> &Arc<ConnectionStatus> {
         &self.status
     }
 
     /// Has its place in line when it returns; the waiter learns when the server has confirmed. After an error the channels
     /// may still be wanted, and be subscribed with the next connection, until an unsubscribe.
-    pub(super) fn subscribe(&self, names: Vec<(String, Matter)>, waiter: &Arc<Waiter>) {
+    pub(super) fn subscribe(&self, names: Vec<(String, SubscriptionKind)>, waiter: &Arc<Waiter>) {
         if let Some(reason) = self.status.trouble() {
             return waiter.end(Err(BrokerError::Unavailable(reason)));
         }
-        let asked = self.ear.want(names, Some(waiter), |names| self.call(Act::Subscribe, names));
+        let asked =
+            self.pubsub.want(names, Some(waiter), |names| self.call(InterestChange::Subscribe, names));
         if let Err(error) = asked {
             waiter.end(Err(error));
         }
     }
 
     /// Nothing reaches the sink any more as soon as this returns.
-    pub(super) fn unsubscribe(&self, names: Names) {
+    pub(super) fn unsubscribe(&self, names: RedisChannels) {
         // A connection that is not there subscribes to nothing; the next one only to what is wanted.
-        self.ear.drop_interest(&names.clone(), || {
-            self.status.trouble().is_none() && self.call(Act::Unsubscribe, names).is_ok()
+        self.pubsub.drop_interest(&names.clone(), || {
+            self.status.trouble().is_none() && self.call(InterestChange::Unsubscribe, names).is_ok()
         });
     }
 
-    fn call(&self, act: Act, names: Names) -> Result<(), BrokerError> {
+    fn call(&self, act: InterestChange, names: RedisChannels) -> Result<(), BrokerError> {
         if names.is_empty() {
             return Ok(());
         }
         let full = BrokerError::Limit("subscriptions waiting for Redis");
-        self.calls.try_send(Call { act, names }).map_err(|_| full)
+        self.calls.try_send(InterestCall { act, names }).map_err(|_| full)
     }
 }
 
 /// The task that keeps the connection.
-pub(super) struct Keeper {
-    waiting: mpsc::Receiver<Call>,
-    dialect: Dialect,
+pub(super) struct ConnectionTask {
+    waiting: mpsc::Receiver<InterestCall>,
+    dialect: PubSubCommands,
     dialer: Dialer,
     requests: Arc<Requests>,
-    ear: Arc<Ear>,
-    common: Common,
-    status: Arc<Status>,
+    pubsub: Arc<PubSub>,
+    common: SharedConnections,
+    status: Arc<ConnectionStatus>,
     backoff: Backoff,
     timeout: Duration,
     canary_interval: Duration,
     canary_timeout: Duration,
 }
 
-impl Keeper {
+impl ConnectionTask {
     /// Keeps a connection, until the door is dropped.
     pub(super) async fn run(mut self) {
         while !self.waiting.is_closed() {
@@ -160,53 +161,54 @@ impl Keeper {
                 Ok(line) => {
                     let since = Instant::now();
                     self.status.set_up();
-                    self.common.doubt();
+                    self.common.mark_unverified();
                     tracing::info!(server = self.dialer.server(), "listening to Redis");
                     let reason = self.serve(line).await;
                     self.backoff.lasted(since.elapsed());
-                    self.common.tally.listening_connections_lost.add(1);
+                    self.common.counters.listening_connections_lost.add(1);
                     reason
                 }
                 Err(reason) => reason,
             };
             tracing::warn!(server = self.dialer.server(), reason, "not listening to Redis");
             self.status.set_down(reason.clone());
-            self.common.doubt();
+            self.common.mark_unverified();
             // The next connection subscribes to what is wanted.
             while self.waiting.try_recv().is_ok() {}
-            self.ear.fail_waiters(&reason);
+            self.pubsub.fail_waiters(&reason);
             tokio::time::sleep(self.backoff.pause()).await;
         }
     }
 
-    /// A connection that is subscribed to everything wanted; the ear has told the gaps.
-    async fn connect(&self) -> Result<Line, String> {
+    /// A connection that is subscribed to everything wanted; the pub/sub connection has told the gaps.
+    async fn connect(&self) -> Result<PubSubConnection, String> {
         let lost = Arc::new(Notify::new());
-        let generation = self.ear.begin();
-        let ear = Arc::clone(&self.ear);
+        let generation = self.pubsub.begin();
+        let pubsub = Arc::clone(&self.pubsub);
         let connection =
-            self.dialer.dial(Arc::clone(&lost), move |pushed| ear.hear(generation, pushed)).await?;
-        let canary = self.ear.canary(|canary| canary.name().to_owned());
-        let line = Line { connection, lost, dialect: self.dialect, patience: self.timeout, canary };
-        line.ask(Act::Subscribe, vec![line.canary.clone()]).await?;
-        let wanted = self.ear.interest();
+            self.dialer.dial(Arc::clone(&lost), move |pushed| pubsub.on_push(generation, pushed)).await?;
+        let canary = self.pubsub.canary(|canary| canary.name().to_owned());
+        let line =
+            PubSubConnection { connection, lost, dialect: self.dialect, patience: self.timeout, canary };
+        line.ask(InterestChange::Subscribe, vec![line.canary.clone()]).await?;
+        let wanted = self.pubsub.interest();
         let mut batches = futures_util::stream::iter(wanted.chunks(RESUBSCRIBE_CHANNELS).map(<[_]>::to_vec))
-            .map(|names| line.ask(Act::Subscribe, names))
+            .map(|names| line.ask(InterestChange::Subscribe, names))
             .buffered(RESUBSCRIBE_COMMANDS);
         while let Some(asked) = batches.next().await {
             asked?;
         }
         drop(batches);
-        let unwanted = self.ear.leave_unwanted(wanted);
+        let unwanted = self.pubsub.leave_unwanted(wanted);
         if !unwanted.is_empty() {
-            line.ask(Act::Unsubscribe, unwanted).await?;
+            line.ask(InterestChange::Unsubscribe, unwanted).await?;
         }
-        self.ear.canary(Canary::heard_now);
+        self.pubsub.canary(Canary::received_now);
         Ok(line)
     }
 
     /// Gives the reason why it ended.
-    async fn serve(&mut self, mut line: Line) -> String {
+    async fn serve(&mut self, mut line: PubSubConnection) -> String {
         let mut under_way = FuturesUnordered::new();
         let mut canaries = FuturesUnordered::new();
         let mut calls = Vec::with_capacity(MAX_BATCH);
@@ -217,17 +219,17 @@ impl Keeper {
             tokio::select! {
                 biased;
                 _ = canary.tick() => {
-                    let (name, serial, silence, is_refused) = self.ear.canary(|canary| {
+                    let (name, serial, silence, is_refused) = self.pubsub.canary(|canary| {
                         (canary.name().to_owned(), canary.next(), canary.silence(), canary.refusal().is_some())
                     });
                     if name != line.canary {
                         line.canary.clone_from(&name);
-                        self.ear.canary(Canary::heard_now);
-                        under_way.push(line.clone().carry_out(Act::Subscribe, vec![name]));
+                        self.pubsub.canary(Canary::received_now);
+                        under_way.push(line.clone().apply(InterestChange::Subscribe, vec![name]));
                     }
                     if is_refused || self.requests.status().trouble().is_some() {
                         // Nobody can publish the canary: that is no deafness. This connection is asked itself whether it lives.
-                        under_way.push(line.clone().carry_out(Act::Subscribe, vec![line.canary.clone()]));
+                        under_way.push(line.clone().apply(InterestChange::Subscribe, vec![line.canary.clone()]));
                     } else if silence.is_some_and(|silence| silence > self.canary_timeout) {
                         return "the node does not hear itself".to_owned();
                     }
@@ -236,17 +238,17 @@ impl Keeper {
                         canaries.push(self.send_canary(&line.canary, serial));
                     }
                     if under_way.is_empty() {
-                        self.ear.wake();
+                        self.pubsub.wake();
                     }
                 }
                 Some(ended) = under_way.next(), if !under_way.is_empty() => match ended {
-                    Ok(Asked::Understood) => {
-                        let is_refused = self.ear.canary(|canary| canary.refusal().is_some());
+                    Ok(CommandResult::Understood) => {
+                        let is_refused = self.pubsub.canary(|canary| canary.refusal().is_some());
                         if is_refused || self.requests.status().trouble().is_some() {
-                            self.ear.canary(Canary::heard_now);
+                            self.pubsub.canary(Canary::received_now);
                         }
                     }
-                    Ok(Asked::Redirected) => self.common.doubt(),
+                    Ok(CommandResult::Redirected) => self.common.mark_unverified(),
                     Err(reason) => return reason,
                 },
                 Some((serial, sent)) = canaries.next(), if !canaries.is_empty() => {
@@ -255,11 +257,11 @@ impl Keeper {
                     }
                 }
                 () = lost.notified() => return "the connection was closed".to_owned(),
-                () = self.ear.woken() => {
+                () = self.pubsub.on_wake() => {
                     // A primary that became a replica would take the subscriptions, too.
-                    self.common.doubt();
-                    for names in self.ear.unheard().chunks(RESUBSCRIBE_CHANNELS) {
-                        under_way.push(line.clone().carry_out(Act::Subscribe, names.to_vec()));
+                    self.common.mark_unverified();
+                    for names in self.pubsub.unconfirmed().chunks(RESUBSCRIBE_CHANNELS) {
+                        under_way.push(line.clone().apply(InterestChange::Subscribe, names.to_vec()));
                     }
                 }
                 taken = self.waiting.recv_many(&mut calls, MAX_BATCH) => {
@@ -268,7 +270,7 @@ impl Keeper {
                     }
                     // Neighbours of one kind are one command; the order of kinds is kept.
                     for call in std::mem::take(&mut calls).into_iter().fold(Vec::new(), join_call) {
-                        under_way.push(line.clone().carry_out(call.act, call.names));
+                        under_way.push(line.clone().apply(call.act, call.names));
                     }
                 }
             }
@@ -276,13 +278,13 @@ impl Keeper {
     }
 }
 
-impl Keeper {
+impl ConnectionTask {
     /// Sends the canary with this number. It ends within the time of a request; heard it is on this connection.
     fn send_canary(
         &self,
         name: &str,
         serial: u64,
-    ) -> impl Future<Output = (u64, Answer)> + Send + 'static + use<> {
+    ) -> impl Future<Output = (u64, Reply)> + Send + 'static + use<> {
         let kept_ms = u64::try_from(CANARY_TTL.as_millis()).unwrap_or(u64::MAX);
         let mut call = self.common.scripts.canary.call(&[name]);
         call.arg(serial).arg(kept_ms).arg(self.dialect.publish());
@@ -292,9 +294,9 @@ impl Keeper {
 
     /// The server did not publish a canary, so it publishes nothing else: the node is not ready.
     fn refuse_canary(&self, serial: u64, error: &BrokerError) {
-        self.common.tally.canaries_refused.add(1);
+        self.common.counters.canaries_refused.add(1);
         let reason = error.to_string();
-        let is_new = self.ear.canary(|canary| canary.refuse(serial, reason.clone()));
+        let is_new = self.pubsub.canary(|canary| canary.refuse(serial, reason.clone()));
         // A lost connection is logged by who keeps it.
         if is_new && self.requests.status().trouble().is_none() {
             tracing::warn!(server = self.dialer.server(), reason, "Redis refuses to publish; not ready");
@@ -303,7 +305,7 @@ impl Keeper {
 }
 
 /// Adds a call to the last one if that is of its kind.
-fn join_call(mut calls: Vec<Call>, call: Call) -> Vec<Call> {
+fn join_call(mut calls: Vec<InterestCall>, call: InterestCall) -> Vec<InterestCall> {
     match calls.last_mut() {
         Some(last) if last.act == call.act => last.names.extend(call.names),
         _ => calls.push(call),
@@ -313,8 +315,8 @@ fn join_call(mut calls: Vec<Call>, call: Call) -> Vec<Call> {
 
 /// What a server said to a question that it took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    /// The ear hears what it confirmed.
+enum CommandResult {
+    /// The pub/sub connection hears what it confirmed.
     Understood,
     /// Some of the names are not, or not only, the server's.
     Redirected,
@@ -322,30 +324,30 @@ enum Asked {
 
 /// A connection that listens.
 #[derive(Clone)]
-struct Line {
+struct PubSubConnection {
     connection: MultiplexedConnection,
     lost: Arc<Notify>,
-    dialect: Dialect,
+    dialect: PubSubCommands,
     patience: Duration,
     /// What the node hears itself on.
     canary: String,
 }
 
-impl Line {
-    async fn carry_out(self, act: Act, names: Names) -> Result<Asked, String> {
+impl PubSubConnection {
+    async fn apply(self, act: InterestChange, names: RedisChannels) -> Result<CommandResult, String> {
         self.ask(act, names).await
     }
 
     /// An error means that the connection cannot be used any more.
-    async fn ask(&self, act: Act, names: Names) -> Result<Asked, String> {
+    async fn ask(&self, act: InterestChange, names: RedisChannels) -> Result<CommandResult, String> {
         let mut connection = self.connection.clone();
         let asked = async {
             let plain = match (self.dialect, act) {
-                (Dialect::Plain, Act::Subscribe) => connection.subscribe(&names).await,
-                (Dialect::Plain, Act::Unsubscribe) => connection.unsubscribe(&names).await,
-                (Dialect::Sharded, _) => return ask_one_by_one(&mut connection, act, &names).await,
+                (PubSubCommands::Plain, InterestChange::Subscribe) => connection.subscribe(&names).await,
+                (PubSubCommands::Plain, InterestChange::Unsubscribe) => connection.unsubscribe(&names).await,
+                (PubSubCommands::Sharded, _) => return ask_one_by_one(&mut connection, act, &names).await,
             };
-            plain.map(|()| Asked::Understood).map_err(|error| error.to_string())
+            plain.map(|()| CommandResult::Understood).map_err(|error| error.to_string())
         };
         match timeout(self.patience, asked).await {
             Ok(answer) => answer,
@@ -359,22 +361,22 @@ impl Line {
 /// never comes late, and only errors count here.
 async fn ask_one_by_one(
     connection: &mut MultiplexedConnection,
-    act: Act,
-    names: &Names,
-) -> Result<Asked, String> {
+    act: InterestChange,
+    names: &RedisChannels,
+) -> Result<CommandResult, String> {
     let word = match act {
-        Act::Subscribe => "SSUBSCRIBE",
-        Act::Unsubscribe => "SUNSUBSCRIBE",
+        InterestChange::Subscribe => "SSUBSCRIBE",
+        InterestChange::Unsubscribe => "SUNSUBSCRIBE",
     };
     let mut pipeline = Pipeline::with_capacity(names.len());
     for name in names {
         pipeline.cmd(word).arg(name);
     }
     let answers = connection.req_packed_commands(&pipeline, 0, pipeline.len()).await;
-    let mut asked = Asked::Understood;
+    let mut asked = CommandResult::Understood;
     for answer in answers.map_err(|error| error.to_string())? {
         match answer {
-            Value::ServerError(error) if is_redirection(&error) => asked = Asked::Redirected,
+            Value::ServerError(error) if is_redirection(&error) => asked = CommandResult::Redirected,
             Value::ServerError(error)
                 if error.details().is_some_and(|text| text.contains("unknown command")) =>
             {

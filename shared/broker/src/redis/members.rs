@@ -1,5 +1,5 @@
 //! What nodes know of one another, in Redis: each step a script on keys of one hash tag; messages by pub/sub.
-//! [`Cluster`], design §5 ("Membership").
+//! [`Cluster`], `docs/architecture.md` §5.7.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use redis::cmd;
 
-use super::{RedisBroker, answers, ear::Matter};
+use super::{RedisBroker, pubsub::SubscriptionKind, replies};
 use crate::{Announced, BrokerError, Cluster, ConnectionEntry, Member};
 
 /// Nothing is replaced: no owner has the empty name.
 const NOBODY: &str = "";
 
 impl Cluster for RedisBroker {
-    fn hear(&self, node: &str) {
+    fn listen(&self, node: &str) {
         let names = [self.keys.node(node), self.keys.nodes()];
-        self.shards.want_from_start(names.map(|name| (name, Matter::Messages)).into());
+        self.shards.want_from_start(names.map(|name| (name, SubscriptionKind::Messages)).into());
     }
 
     fn send(&self, to: Option<&str>, message: Bytes) -> BoxFuture<'static, Result<(), BrokerError>> {
@@ -37,7 +37,7 @@ impl Cluster for RedisBroker {
         let made = self.shards.make(call);
         let leases = self.leases.clone();
         async move {
-            let (renewed, revision, members) = answers::announced(made.await?)?;
+            let (renewed, revision, members) = replies::announced(made.await?)?;
             Ok(Announced { renewed, members: leases.learn(known, revision, members) })
         }
         .boxed()
@@ -54,7 +54,7 @@ impl Cluster for RedisBroker {
     fn members(&self) -> BoxFuture<'static, Result<Vec<Member>, BrokerError>> {
         let keys = self.keys.members();
         let made = self.shards.make(self.shards.scripts().members.call(&keys.each_ref().map(String::as_str)));
-        async move { answers::members(made.await?) }.boxed()
+        async move { replies::members(made.await?) }.boxed()
     }
 
     fn connection_enter(
@@ -67,7 +67,7 @@ impl Cluster for RedisBroker {
         let mut call = self.shards.scripts().connection_enter.call(&[&self.keys.connections(user)]);
         call.arg(client).arg(self.at_least_a_millisecond(ttl)).arg(limit);
         let made = self.shards.make(call);
-        async move { answers::connection_entry(made.await?) }.boxed()
+        async move { replies::connection_entry(made.await?) }.boxed()
     }
 
     fn connection_refresh(
@@ -79,7 +79,7 @@ impl Cluster for RedisBroker {
         let mut call = self.shards.scripts().connection_refresh.call(&[&self.keys.connections(user)]);
         call.arg(self.at_least_a_millisecond(ttl)).arg(clients);
         let made = self.shards.make(call);
-        async move { answers::clients(made.await?) }.boxed()
+        async move { replies::clients(made.await?) }.boxed()
     }
 
     fn connection_leave(&self, user: &str, client: &str) -> BoxFuture<'static, Result<(), BrokerError>> {
@@ -92,7 +92,7 @@ impl Cluster for RedisBroker {
     fn connection_holders(&self, user: &str) -> BoxFuture<'static, Result<Vec<String>, BrokerError>> {
         let made =
             self.shards.make(self.shards.scripts().connection_holders.call(&[&self.keys.connections(user)]));
-        async move { answers::clients(made.await?) }.boxed()
+        async move { replies::clients(made.await?) }.boxed()
     }
 
     fn claim(
@@ -105,14 +105,14 @@ impl Cluster for RedisBroker {
         let mut call = self.shards.scripts().claim.call(&[&self.keys.owner(name)]);
         call.arg(owner).arg(self.at_least_a_millisecond(ttl)).arg(replacing.unwrap_or(NOBODY));
         let made = self.shards.make(call);
-        async move { answers::present_owner(made.await?) }.boxed()
+        async move { replies::present_owner(made.await?) }.boxed()
     }
 
     fn owner(&self, name: &str) -> BoxFuture<'static, Result<Option<String>, BrokerError>> {
         let mut get = cmd("GET");
         get.arg(self.keys.owner(name));
         let made = self.shards.make(get);
-        async move { answers::owner(made.await?) }.boxed()
+        async move { replies::owner(made.await?) }.boxed()
     }
 
     fn release(&self, name: &str, owner: &str) -> BoxFuture<'static, Result<(), BrokerError>> {

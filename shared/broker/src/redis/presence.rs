@@ -1,11 +1,11 @@
-//! Presence of a channel, looked through in slices: other requests run in Redis between two of them. Design §5, "Membership".
+//! Presence of a channel, looked through in slices: other requests run in Redis between two of them. `docs/architecture.md` §4.8; record 26.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use redis::Cmd;
 
-use super::{answers, shards::Shards};
+use super::{replies, shards::Shards};
 use crate::{BrokerError, ClientInfo};
 
 /// Clients that one call looks through for those of a dead node.
@@ -13,7 +13,7 @@ const REAP_SLICE: u32 = 500;
 /// Clients whose nodes one call gathers.
 const NODES_SLICE: u32 = 1000;
 
-/// See [`crate::Broker::presence_nodes`]. `call`: that of the script, with what `roster.lua` wants.
+/// See [`crate::Broker::presence_nodes`]. `call`: that of the script, with what `presence_set.lua` wants.
 pub(super) fn nodes(
     shards: Arc<Shards>,
     call: Cmd,
@@ -24,11 +24,11 @@ pub(super) fn nodes(
         call.arg(cursor).arg(NODES_SLICE).arg(id_bytes);
         shards.make(call)
     };
-    let mut made = slice(answers::LAST_CURSOR);
+    let mut made = slice(replies::LAST_CURSOR);
     async move {
-        let (mut nodes, mut from) = (BTreeSet::new(), answers::LAST_CURSOR.to_owned());
+        let (mut nodes, mut from) = (BTreeSet::new(), replies::LAST_CURSOR.to_owned());
         loop {
-            if let Some((some, cursor)) = answers::presence_nodes(made.await?)? {
+            if let Some((some, cursor)) = replies::presence_nodes(made.await?)? {
                 nodes.extend(some);
                 match cursor {
                     Some(cursor) => from = cursor,
@@ -41,7 +41,7 @@ pub(super) fn nodes(
     .boxed()
 }
 
-/// See [`crate::Broker::presence_reap`]. `call`: that of the script, with what `roster.lua` wants.
+/// See [`crate::Broker::presence_reap`]. `call`: that of the script, with what `presence_set.lua` wants.
 pub(super) fn reap(
     shards: Arc<Shards>,
     call: Cmd,
@@ -54,11 +54,11 @@ pub(super) fn reap(
         call.arg(&node).arg(left).arg(cursor).arg(REAP_SLICE);
         shards.make(call)
     };
-    let first = slice(answers::LAST_CURSOR, limit);
+    let first = slice(replies::LAST_CURSOR, limit);
     async move {
-        let (mut reaped, mut cursor) = answers::reaped(first.await?)?;
+        let (mut reaped, mut cursor) = replies::reaped(first.await?)?;
         while let Some(from) = cursor.filter(|_| reaped.len() < limit) {
-            match slice(&from, limit - reaped.len()).await.and_then(answers::reaped) {
+            match slice(&from, limit - reaped.len()).await.and_then(replies::reaped) {
                 Ok((more, next)) => {
                     reaped.extend(more);
                     cursor = next;

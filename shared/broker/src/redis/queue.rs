@@ -6,11 +6,11 @@ use std::sync::Arc;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use redis::{Cmd, Value};
 
-use super::{answers, keys::Keys, scripts::Code, shards::Shards, wire};
+use super::{keys::Keys, replies, scripts::LuaScript, shards::Shards, wire};
 use crate::{
     BrokerError, Publication,
     queue::{
-        Delivery, DeliveryId, QUEUE_FULL, QUEUE_LEASE, QueueLimits, Queues, dead_letter, max_attempts,
+        DeliveryId, QUEUE_FULL, QUEUE_LEASE, QueueDelivery, QueueLimits, Queues, dead_letter, max_attempts,
         wake_channel,
     },
 };
@@ -32,7 +32,7 @@ fn millis(time: std::time::Duration) -> u64 {
 }
 
 impl RedisQueues {
-    fn call(&self, code: &Code, queue: &str) -> Cmd {
+    fn call(&self, code: &LuaScript, queue: &str) -> Cmd {
         let keys = self.keys.queue(&wake_channel(queue));
         code.call(&keys.each_ref().map(String::as_str))
     }
@@ -50,18 +50,18 @@ impl RedisQueues {
 
     /// Buries what a script gave as dead letters: only when they are in their queue are they taken out of this one. Those that
     /// cannot be, because their queue is full or its server away, stay pending under the node's name, which the error tells.
-    async fn bury(self, queue: String, answer: Value, limits: QueueLimits) -> Result<(), BrokerError> {
+    async fn dead_letter(self, queue: String, answer: Value, limits: QueueLimits) -> Result<(), BrokerError> {
         let mut failed = None;
-        for delivery in answers::deliveries(answer)? {
+        for delivery in replies::deliveries(answer)? {
             let (name, letter) = dead_letter(&queue, &delivery);
             let buried = match self.push(&name, letter, &limits).await {
                 Ok(()) => self.acknowledge(&queue, &[delivery.id]).await,
                 Err(error) => Err(error),
             };
             match buried {
-                Ok(()) => self.shards.tally().dead_letters.add(1),
+                Ok(()) => self.shards.counters().dead_letters.add(1),
                 Err(error) => {
-                    self.shards.tally().dead_letters_waiting.add(1);
+                    self.shards.counters().dead_letters_waiting.add(1);
                     failed = Some(error);
                 }
             }
@@ -102,11 +102,11 @@ impl Queues for RedisQueues {
         node: &str,
         count: u32,
         limits: &QueueLimits,
-    ) -> BoxFuture<'static, Result<Vec<Delivery>, BrokerError>> {
+    ) -> BoxFuture<'static, Result<Vec<QueueDelivery>, BrokerError>> {
         let mut call = self.call(&self.shards.scripts().queue_take, queue);
         call.arg(node).arg(count).arg(millis(QUEUE_LEASE)).arg(millis(limits.ttl));
         let made = self.ask(call);
-        async move { answers::deliveries(made.await?) }.boxed()
+        async move { replies::deliveries(made.await?) }.boxed()
     }
 
     fn acknowledge(&self, queue: &str, ids: &[DeliveryId]) -> BoxFuture<'static, Result<(), BrokerError>> {
@@ -133,7 +133,7 @@ impl Queues for RedisQueues {
         }
         let made = self.ask(call);
         let (queues, queue, limits) = (self.clone(), queue.to_owned(), limits.clone());
-        async move { queues.bury(queue, made.await?, limits).await }.boxed()
+        async move { queues.dead_letter(queue, made.await?, limits).await }.boxed()
     }
 
     fn keep(
@@ -152,6 +152,6 @@ impl Queues for RedisQueues {
         }
         let made = self.ask(call);
         let (queues, queue, limits) = (self.clone(), queue.to_owned(), limits.clone());
-        async move { queues.bury(queue, made.await?, limits).await }.boxed()
+        async move { queues.dead_letter(queue, made.await?, limits).await }.boxed()
     }
 }

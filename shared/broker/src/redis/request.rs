@@ -1,4 +1,4 @@
-//! One request to a server: its bounds, its place in line, and what its caller learns when there is no answer. Design §6
+//! One request to a server: its bounds, its place in line, and what its caller learns when there is no answer. `docs/architecture.md` §6
 //! (everything is bounded), [`crate::Broker`] (Order, Blocking).
 
 use std::{
@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{settings::RedisSettings, shards::detours::Place};
+use super::{settings::RedisSettings, shards::redirects::RedirectTicket};
 use crate::BrokerError;
 
 /// Memory of a request beside its command.
@@ -27,11 +27,11 @@ const SENT: u8 = 1;
 const GIVEN_UP: u8 = 2;
 
 /// What a server answered, errors read.
-pub(super) type Answer = Result<Value, BrokerError>;
+pub(super) type Reply = Result<Value, BrokerError>;
 
 /// What all requests of a broker may take together.
 #[derive(Debug)]
-pub(super) struct Limits {
+pub(super) struct RequestLimits {
     permits: Arc<Semaphore>,
     pending_bytes: Arc<AtomicUsize>,
     max_pending: usize,
@@ -58,24 +58,24 @@ impl Drop for Charge {
 pub(super) struct Request {
     pub(super) command: Cmd,
     /// Its place among the requests of its slot, in a cluster.
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<RedirectTicket>,
     /// The life of the server is added as the last argument when it is sent.
     needs_life: bool,
     state: Arc<AtomicU8>,
     deadline: Instant,
-    reply: oneshot::Sender<Answer>,
+    reply: oneshot::Sender<Reply>,
     _charge: Charge,
 }
 
 /// The caller's end of a request.
 #[derive(Debug)]
 pub(super) struct Caller {
-    answer: oneshot::Receiver<Answer>,
+    answer: oneshot::Receiver<Reply>,
     state: Arc<AtomicU8>,
     deadline: Instant,
 }
 
-impl Limits {
+impl RequestLimits {
     pub(super) fn new(settings: &RedisSettings) -> Self {
         let max_pending = settings.max_pending.min(Semaphore::MAX_PERMITS);
         Self {
@@ -160,7 +160,7 @@ impl Request {
         self.state.store(WAITING, Ordering::Release);
     }
 
-    pub(super) fn answer(self, answer: Answer) {
+    pub(super) fn answer(self, answer: Reply) {
         let _ = self.reply.send(answer);
     }
 
@@ -173,7 +173,7 @@ impl Request {
 
 impl Caller {
     /// The answer; by the deadline, at the latest, an error.
-    pub(super) async fn wait(self) -> Answer {
+    pub(super) async fn wait(self) -> Reply {
         match timeout_at(self.deadline, self.answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(lost_outcome(&self.state, "the connection was lost")),

@@ -1,4 +1,4 @@
-//! The connection for requests: a bounded queue, and one task that sends what is in it as pipelines. Design §5 (publishes
+//! The connection for requests: a bounded queue, and one task that sends what is in it as pipelines. `docs/architecture.md` §5.2 (publishes
 //! are pipelined as they come, without sleeping), [`crate::Broker`] (Order, Blocking).
 //!
 //! A request takes its place in the queue when it is made. The task takes all that waits, sends it as one pipeline, and
@@ -19,13 +19,13 @@ use tokio::{
 };
 
 use super::{
-    life::{self, Life},
-    link::{Backoff, Dialer, Status},
-    request::{Answer, Limits, Request},
+    counters::Counters,
+    dialer::{Backoff, ConnectionStatus, Dialer},
+    replication_id::{self, ReplicationId},
+    request::{Reply, Request, RequestLimits},
     scripts::Scripts,
     settings::RedisSettings,
-    shards::detours::Detours,
-    tally::Tally,
+    shards::redirects::Redirects,
 };
 use crate::BrokerError;
 
@@ -36,19 +36,19 @@ const LOOK_AT_LIFE_EVERY: Duration = Duration::from_secs(10);
 
 /// What the connections of all servers of a broker share.
 #[derive(Debug, Clone)]
-pub(super) struct Common {
-    pub(super) limits: Arc<Limits>,
+pub(super) struct SharedConnections {
+    pub(super) limits: Arc<RequestLimits>,
     pub(super) scripts: Arc<Scripts>,
-    pub(super) tally: Arc<Tally>,
+    pub(super) counters: Arc<Counters>,
     /// Where requests wait that a server of a cluster sent elsewhere; none without a cluster.
-    pub(super) detours: Option<Arc<Detours>>,
+    pub(super) redirects: Option<Arc<Redirects>>,
 }
 
-impl Common {
+impl SharedConnections {
     /// Something happened after which the servers of the cluster may be others.
-    pub(super) fn doubt(&self) {
-        if let Some(detours) = &self.detours {
-            detours.doubt();
+    pub(super) fn mark_unverified(&self) {
+        if let Some(redirects) = &self.redirects {
+            redirects.mark_unverified();
         }
     }
 }
@@ -57,27 +57,31 @@ impl Common {
 #[derive(Debug)]
 pub(super) struct Requests {
     queue: mpsc::Sender<Request>,
-    limits: Arc<Limits>,
-    status: Arc<Status>,
+    limits: Arc<RequestLimits>,
+    status: Arc<ConnectionStatus>,
 }
 
 impl Requests {
     /// The door, and the task that is to be run behind it.
-    pub(super) fn new(settings: &RedisSettings, dialer: Dialer, common: Common) -> (Self, Sender) {
+    pub(super) fn new(
+        settings: &RedisSettings,
+        dialer: Dialer,
+        common: SharedConnections,
+    ) -> (Self, SenderTask) {
         let limits = Arc::clone(&common.limits);
         let (queue, waiting) = mpsc::channel(limits.max_pending());
-        let status = Arc::new(Status::down("the broker is not started"));
+        let status = Arc::new(ConnectionStatus::down("the broker is not started"));
         let requests = Self { queue, limits, status: Arc::clone(&status) };
         let backoff = Backoff::new(settings);
-        (requests, Sender { waiting, dialer, common, status, backoff, timeout: settings.request_timeout })
+        (requests, SenderTask { waiting, dialer, common, status, backoff, timeout: settings.request_timeout })
     }
 
-    pub(super) fn status(&self) -> &Arc<Status> {
+    pub(super) fn status(&self) -> &Arc<ConnectionStatus> {
         &self.status
     }
 
     /// Makes a request: it has its place in line when this returns. Dropping the future does not take it back.
-    pub(super) fn make(&self, command: Cmd) -> impl Future<Output = Answer> + Send + 'static + use<> {
+    pub(super) fn make(&self, command: Cmd) -> impl Future<Output = Reply> + Send + 'static + use<> {
         let made = match self.status.trouble() {
             Some(reason) => Err(BrokerError::Unavailable(reason)),
             None => self.limits.admit(command, false).map(|(request, caller)| {
@@ -102,16 +106,16 @@ impl Requests {
 
 /// The task that sends.
 #[derive(Debug)]
-pub(super) struct Sender {
+pub(super) struct SenderTask {
     waiting: mpsc::Receiver<Request>,
     dialer: Dialer,
-    common: Common,
-    status: Arc<Status>,
+    common: SharedConnections,
+    status: Arc<ConnectionStatus>,
     backoff: Backoff,
     timeout: Duration,
 }
 
-impl Sender {
+impl SenderTask {
     /// Keeps a connection and sends over it, until the door is dropped.
     pub(super) async fn run(mut self) {
         while !self.waiting.is_closed() {
@@ -120,18 +124,18 @@ impl Sender {
                 Ok((connection, life)) => {
                     let since = Instant::now();
                     self.status.set_up();
-                    self.common.doubt();
+                    self.common.mark_unverified();
                     tracing::info!(server = self.dialer.server(), "connected to Redis for requests");
                     let reason = self.serve(connection, life, &lost).await;
                     self.backoff.lasted(since.elapsed());
-                    self.common.tally.request_connections_lost.add(1);
+                    self.common.counters.request_connections_lost.add(1);
                     reason
                 }
                 Err(reason) => reason,
             };
             tracing::warn!(server = self.dialer.server(), reason, "no connection to Redis for requests");
             self.status.set_down(reason.clone());
-            self.common.doubt();
+            self.common.mark_unverified();
             while let Ok(request) = self.waiting.try_recv() {
                 request.fail(&reason);
             }
@@ -140,7 +144,7 @@ impl Sender {
     }
 
     /// A connection to a server that knows the scripts. One that cannot take them yet (it still loads its data) is refused.
-    async fn connect(&self, lost: &Arc<Notify>) -> Result<(MultiplexedConnection, Life), String> {
+    async fn connect(&self, lost: &Arc<Notify>) -> Result<(MultiplexedConnection, ReplicationId), String> {
         let mut connection = self.dialer.dial(Arc::clone(lost), |_| ()).await?;
         let mut load = Pipeline::new();
         for command in self.common.scripts.load() {
@@ -150,7 +154,7 @@ impl Sender {
             Ok(loaded) => loaded.map_err(|error| format!("cannot load scripts: {error}"))?,
             Err(_) => return Err(format!("no answer within {:?}", self.timeout)),
         }
-        let life = life::read(connection.clone(), self.timeout).await?;
+        let life = replication_id::read(connection.clone(), self.timeout).await?;
         if life.is_empty() {
             tracing::warn!(
                 server = self.dialer.server(),
@@ -161,7 +165,12 @@ impl Sender {
     }
 
     /// Gives the reason why it ended.
-    async fn serve(&mut self, connection: MultiplexedConnection, mut life: Life, lost: &Notify) -> String {
+    async fn serve(
+        &mut self,
+        connection: MultiplexedConnection,
+        mut life: ReplicationId,
+        lost: &Notify,
+    ) -> String {
         let mut under_way = FuturesUnordered::new();
         let mut lives = FuturesUnordered::new();
         let mut look = interval_at(Instant::now() + LOOK_AT_LIFE_EVERY, LOOK_AT_LIFE_EVERY);
@@ -174,25 +183,25 @@ impl Sender {
                 // came before the connection's end still count.
                 biased;
                 Some(ended) = under_way.next(), if !under_way.is_empty() => match ended {
-                    Ended::Empty => {}
-                    Ended::Answered => last_answer = Instant::now(),
+                    PipelineResult::Empty => {}
+                    PipelineResult::Answered => last_answer = Instant::now(),
                     // A server that answers others in the meantime is slow, not away.
-                    Ended::Late if last_answer.elapsed() < self.timeout => {}
-                    Ended::Late => return format!("no answer within {:?}", self.timeout),
-                    Ended::Broken(reason) => return reason,
+                    PipelineResult::Late if last_answer.elapsed() < self.timeout => {}
+                    PipelineResult::Late => return format!("no answer within {:?}", self.timeout),
+                    PipelineResult::Broken(reason) => return reason,
                 },
                 () = lost.notified() => return "the connection was closed".to_owned(),
                 Some(read) = lives.next(), if !lives.is_empty() => match read {
-                    Ok(now) => life = life::newer(life, now),
+                    Ok(now) => life = replication_id::newer(life, now),
                     Err(reason) => return reason,
                 },
-                _ = look.tick() => lives.push(life::read(connection.clone(), self.timeout)),
+                _ = look.tick() => lives.push(replication_id::read(connection.clone(), self.timeout)),
                 taken = self.waiting.recv_many(&mut batch, MAX_BATCH) => {
                     if taken == 0 {
                         return "the broker was dropped".to_owned();
                     }
                     let batch = std::mem::take(&mut batch);
-                    under_way.push(carry_out(
+                    under_way.push(run_batch(
                         connection.clone(),
                         batch,
                         Arc::clone(&life),
@@ -206,7 +215,7 @@ impl Sender {
 }
 
 /// What became of a pipeline.
-enum Ended {
+enum PipelineResult {
     /// There was nothing left to send.
     Empty,
     /// It was answered.
@@ -218,13 +227,13 @@ enum Ended {
 }
 
 /// Sends one pipeline and hands out the answers.
-async fn carry_out(
+async fn run_batch(
     mut connection: MultiplexedConnection,
     batch: Vec<Request>,
-    life: Life,
-    common: Common,
+    life: ReplicationId,
+    common: SharedConnections,
     patience: Duration,
-) -> Ended {
+) -> PipelineResult {
     let now = Instant::now();
     let mut pipeline = Pipeline::with_capacity(batch.len());
     let mut sent = Vec::with_capacity(batch.len());
@@ -237,7 +246,7 @@ async fn carry_out(
         }
     }
     if sent.is_empty() {
-        return Ended::Empty;
+        return PipelineResult::Empty;
     }
     let exchange = exchange(&mut connection, &pipeline, &common.scripts);
     let answers = match timeout(patience, exchange).await {
@@ -245,19 +254,19 @@ async fn carry_out(
         Ok(Err(error)) => {
             let reason = error.to_string();
             fail(sent, &reason, &common);
-            return Ended::Broken(reason);
+            return PipelineResult::Broken(reason);
         }
         Err(_) => {
             fail(sent, "time is over", &common);
-            return Ended::Late;
+            return PipelineResult::Late;
         }
     };
     let mut is_replica = false;
     for ((answer, mut request), command) in answers.into_iter().zip(sent).zip(pipeline.cmd_iter()) {
-        let answer = match (&common.detours, answer) {
-            (Some(detours), Value::ServerError(error)) if is_redirection(&error) => {
+        let answer = match (&common.redirects, answer) {
+            (Some(redirects), Value::ServerError(error)) if is_redirection(&error) => {
                 request.restore(command);
-                detours.take_back(request, &error);
+                redirects.take_back(request, &error);
                 continue;
             }
             (_, Value::ServerError(error)) => {
@@ -266,20 +275,24 @@ async fn carry_out(
             }
             (_, answer) => Ok(answer),
         };
-        if let (Some(detours), Some(place)) = (&common.detours, &request.place) {
-            detours.carried_out(place);
+        if let (Some(redirects), Some(place)) = (&common.redirects, &request.place) {
+            redirects.carried_out(place);
         }
         request.answer(answer);
     }
     // After a failover the old primary may be a replica: whoever it follows must be found.
-    if is_replica { Ended::Broken("the server is a replica".to_owned()) } else { Ended::Answered }
+    if is_replica {
+        PipelineResult::Broken("the server is a replica".to_owned())
+    } else {
+        PipelineResult::Answered
+    }
 }
 
 /// Nobody knows what became of them.
-fn fail(sent: Vec<Request>, reason: &str, common: &Common) {
+fn fail(sent: Vec<Request>, reason: &str, common: &SharedConnections) {
     for request in sent {
-        if let (Some(detours), Some(place)) = (&common.detours, &request.place) {
-            detours.carried_out(place);
+        if let (Some(redirects), Some(place)) = (&common.redirects, &request.place) {
+            redirects.carried_out(place);
         }
         request.fail(reason);
     }

@@ -1,4 +1,4 @@
-//! The scripts that run in Redis, each one atomic step. Design §5 (one Lua script per publish).
+//! The scripts that run in Redis, each one atomic step. `docs/architecture.md` §5.2.
 //!
 //! Called by digest; a server that lost them (restart, failover, `SCRIPT FLUSH`) is given all of them again, see
 //! `requests`.
@@ -7,12 +7,12 @@ use redis::{Cmd, Script, cmd};
 
 /// One script, and its digest.
 #[derive(Debug)]
-pub(super) struct Code {
+pub(super) struct LuaScript {
     text: &'static str,
     digest: String,
 }
 
-impl Code {
+impl LuaScript {
     fn new(text: &'static str) -> Self {
         Self { text, digest: Script::new(text).get_hash().to_owned() }
     }
@@ -38,17 +38,17 @@ macro_rules! scripts {
         /// All scripts.
         #[derive(Debug)]
         pub(super) struct Scripts {
-            $(pub(super) $name: Code,)*
+            $(pub(super) $name: LuaScript,)*
         }
 
         impl Scripts {
             pub(super) fn new() -> Self {
-                Self { $($name: Code::new(concat!($(include_str!($part), "\n"),+)),)* }
+                Self { $($name: LuaScript::new(concat!($(include_str!($part), "\n"),+)),)* }
             }
 
             /// The commands that make a server know all scripts.
             pub(super) fn load(&self) -> Vec<Cmd> {
-                [$(&self.$name,)*].map(Code::load).into()
+                [$(&self.$name,)*].map(LuaScript::load).into()
             }
         }
     };
@@ -59,12 +59,12 @@ scripts! {
     publish: "scripts/stream.lua" "scripts/publish.lua",
     history: "scripts/stream.lua" "scripts/history.lua",
     renew: "scripts/renew.lua",
-    presence_add: "scripts/roster.lua" "scripts/presence_add.lua",
-    presence_remove: "scripts/roster.lua" "scripts/presence_remove.lua",
-    presence: "scripts/roster.lua" "scripts/presence.lua",
-    presence_nodes: "scripts/roster.lua" "scripts/presence_nodes.lua",
-    presence_stats: "scripts/roster.lua" "scripts/presence_stats.lua",
-    presence_reap: "scripts/roster.lua" "scripts/presence_reap.lua",
+    presence_add: "scripts/presence_set.lua" "scripts/presence_add.lua",
+    presence_remove: "scripts/presence_set.lua" "scripts/presence_remove.lua",
+    presence: "scripts/presence_set.lua" "scripts/presence.lua",
+    presence_nodes: "scripts/presence_set.lua" "scripts/presence_nodes.lua",
+    presence_stats: "scripts/presence_set.lua" "scripts/presence_stats.lua",
+    presence_reap: "scripts/presence_set.lua" "scripts/presence_reap.lua",
     announce: "scripts/leases.lua" "scripts/announce.lua",
     retire: "scripts/leases.lua" "scripts/retire.lua",
     members: "scripts/leases.lua" "scripts/members.lua",

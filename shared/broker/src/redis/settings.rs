@@ -1,11 +1,11 @@
-//! The settings of the Redis broker. Design §5, §6 (every limit has a setting).
+//! The settings of the Redis broker. `docs/architecture.md` §5.3, §6.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::place::Place;
+use super::server_addr::ServerAddr;
 
 /// Default of [`RedisSettings::url`].
 const DEFAULT_URL: &str = "redis://127.0.0.1:6379/0";
@@ -249,7 +249,7 @@ pub enum RedisSettingsError {
 impl RedisSettings {
     /// Whether a broker can be made with them: reads the certificates, opens no connection.
     pub fn validate(&self) -> Result<(), RedisSettingsError> {
-        Place::new(self).map(drop)
+        ServerAddr::new(self).map(drop)
     }
 
     /// The servers of the cluster that are known by the settings.

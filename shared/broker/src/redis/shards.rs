@@ -1,14 +1,14 @@
 //! The servers behind a broker: one, or the primaries of a Redis Cluster. Requests and interest go to the one that serves
-//! their slot. Design §5 (Redis kinds), `docs/adr/0011`.
+//! their slot. `docs/architecture.md` §5.3; record 11.
 //!
-//! - [`shard`]: one server. - [`slots`]: which slot is whose. - [`detours`]: requests between two owners of their slot.
+//! - [`shard`]: one server. - [`slots`]: which slot is whose. - [`redirects`]: requests between two owners of their slot.
 //! - [`survey`]: the task that finds out which servers there are. - `follow`: what changes with them.
 
-pub(super) mod detours;
-mod follow;
+pub(super) mod redirects;
+mod refresh;
 pub(super) mod shard;
 pub(super) mod slots;
-mod survey;
+mod topology;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -21,20 +21,20 @@ use redis::Cmd;
 use tokio::{runtime::Handle, sync::watch, task::AbortHandle, time::timeout};
 
 use self::{
-    detours::Detours,
+    redirects::Redirects,
     shard::Shard,
     slots::{Address, SLOTS, Slot, slot_of, slot_of_command},
 };
 use super::{
-    ear::{Audience, Matter, Names, Waiter},
+    counters::Counters,
+    dialer::Dialer,
     keys::Keys,
-    link::Dialer,
-    listener::Dialect,
-    request::{Answer, Limits, Request},
-    requests::Common,
+    listener::PubSubCommands,
+    pubsub::{RedisChannels, SinkHandle, SubscriptionKind, Waiter},
+    request::{Reply, Request, RequestLimits},
+    requests::SharedConnections,
     scripts::Scripts,
     settings::{RedisSettings, RedisSettingsError},
-    tally::Tally,
 };
 use crate::{BrokerError, Health, Sink};
 
@@ -51,10 +51,10 @@ pub(super) struct Shards {
     node: String,
     dialer: Dialer,
     seeds: Vec<Address>,
-    common: Common,
-    audience: Arc<Audience>,
+    common: SharedConnections,
+    sink: Arc<SinkHandle>,
     /// What is wanted from the start on.
-    first_wanted: Mutex<Vec<(String, Matter)>>,
+    first_wanted: Mutex<Vec<(String, SubscriptionKind)>>,
     routes: RwLock<Routes>,
     /// Why no map of the cluster is known, if none is.
     map_trouble: watch::Sender<Option<String>>,
@@ -83,13 +83,13 @@ impl Shards {
     pub(super) fn new(settings: RedisSettings, node: String) -> Result<Self, RedisSettingsError> {
         let dialer = Dialer::new(&settings)?;
         let seeds = settings.seeds()?;
-        let tally = Arc::new(Tally::default());
-        let detours = (!seeds.is_empty()).then(|| Arc::new(Detours::new(Arc::clone(&tally))));
-        let common = Common {
-            limits: Arc::new(Limits::new(&settings)),
+        let counters = Arc::new(Counters::default());
+        let redirects = (!seeds.is_empty()).then(|| Arc::new(Redirects::new(Arc::clone(&counters))));
+        let common = SharedConnections {
+            limits: Arc::new(RequestLimits::new(&settings)),
             scripts: Arc::new(Scripts::new()),
-            tally: Arc::clone(&tally),
-            detours,
+            counters: Arc::clone(&counters),
+            redirects,
         };
         let owners = if seeds.is_empty() { Vec::new() } else { vec![None; usize::from(SLOTS)] };
         Ok(Self {
@@ -98,7 +98,7 @@ impl Shards {
             dialer,
             seeds,
             common,
-            audience: Arc::new(Audience::new(tally)),
+            sink: Arc::new(SinkHandle::new(counters)),
             first_wanted: Mutex::default(),
             routes: RwLock::new(Routes { owners, ..Routes::default() }),
             map_trouble: watch::Sender::new(Some("the broker is not started".to_owned())),
@@ -112,8 +112,8 @@ impl Shards {
         &self.common.scripts
     }
 
-    pub(super) fn tally(&self) -> &Arc<Tally> {
-        &self.common.tally
+    pub(super) fn counters(&self) -> &Arc<Counters> {
+        &self.common.counters
     }
 
     fn is_cluster(&self) -> bool {
@@ -121,12 +121,12 @@ impl Shards {
     }
 
     /// How messages are sent.
-    pub(super) fn dialect(&self) -> Dialect {
-        if self.is_cluster() { Dialect::Sharded } else { Dialect::Plain }
+    pub(super) fn dialect(&self) -> PubSubCommands {
+        if self.is_cluster() { PubSubCommands::Sharded } else { PubSubCommands::Plain }
     }
 
     /// Wants these names as soon as there is a server. To be called before [`Shards::start`].
-    pub(super) fn want_from_start(&self, names: Vec<(String, Matter)>) {
+    pub(super) fn want_from_start(&self, names: Vec<(String, SubscriptionKind)>) {
         let mut first = self.first_wanted.lock();
         if first.is_empty() {
             *first = names;
@@ -138,14 +138,14 @@ impl Shards {
         if self.runtime.set(runtime.clone()).is_err() {
             return false;
         }
-        self.audience.set_sink(sink);
+        self.sink.set_sink(sink);
         if self.is_cluster() {
-            let survey = runtime.spawn(survey::run(Arc::downgrade(self)));
+            let survey = runtime.spawn(topology::run(Arc::downgrade(self)));
             *self.survey.lock() = Some(survey.abort_handle());
         } else {
             let shard = self.open(None, &self.keys.canary(&self.node));
             let first = std::mem::take(&mut *self.first_wanted.lock());
-            shard.ear.want(first, None, drop);
+            shard.pubsub.want(first, None, drop);
             self.routes.write().shards.insert((ALONE.to_owned(), 0), shard);
             self.map_trouble.send_replace(None);
         }
@@ -167,8 +167,8 @@ impl Shards {
             Some((host, port)) => self.dialer.at(host, *port),
             None => self.dialer.clone(),
         };
-        let (common, audience) = (self.common.clone(), Arc::clone(&self.audience));
-        let shard = Shard::new(&self.settings, self.dialect(), dialer, common, audience, canary.to_owned());
+        let (common, sink) = (self.common.clone(), Arc::clone(&self.sink));
+        let shard = Shard::new(&self.settings, self.dialect(), dialer, common, sink, canary.to_owned());
         if let Some(runtime) = self.runtime.get() {
             shard.start(runtime);
         }
@@ -197,7 +197,7 @@ impl Shards {
     }
 
     /// Makes a request: it has its place in line when this returns. Dropping the future does not take it back.
-    pub(super) fn make(&self, command: Cmd) -> impl Future<Output = Answer> + Send + 'static + use<> {
+    pub(super) fn make(&self, command: Cmd) -> impl Future<Output = Reply> + Send + 'static + use<> {
         self.make_request(command, false)
     }
 
@@ -205,7 +205,7 @@ impl Shards {
     pub(super) fn make_on_stream(
         &self,
         command: Cmd,
-    ) -> impl Future<Output = Answer> + Send + 'static + use<> {
+    ) -> impl Future<Output = Reply> + Send + 'static + use<> {
         self.make_request(command, true)
     }
 
@@ -213,7 +213,7 @@ impl Shards {
         &self,
         command: Cmd,
         needs_life: bool,
-    ) -> impl Future<Output = Answer> + Send + 'static + use<> {
+    ) -> impl Future<Output = Reply> + Send + 'static + use<> {
         let made = self.common.limits.admit(command, needs_life).map(|(request, caller)| {
             self.send(request);
             caller
@@ -224,7 +224,7 @@ impl Shards {
     fn send(&self, mut request: Request) {
         // Held until the request is in line, so that the owner of its slot stays the same.
         let routes = self.routes.read();
-        let Some(detours) = &self.common.detours else {
+        let Some(redirects) = &self.common.redirects else {
             return match routes.shards.values().next() {
                 Some(shard) => shard.requests.put(request),
                 None => request.fail("the broker is not started"),
@@ -233,8 +233,8 @@ impl Shards {
         let Some(slot) = slot_of_command(&request.command) else {
             return request.fail("a request without a key");
         };
-        request.place = Some(detours.join(slot));
-        if let Some(request) = detours.pass(request) {
+        request.place = Some(redirects.join(slot));
+        if let Some(request) = redirects.pass(request) {
             self.put(&routes, slot, request);
         }
     }
@@ -252,10 +252,10 @@ impl Shards {
         channels: Vec<(String, Arc<str>)>,
     ) -> impl Future<Output = Result<(), BrokerError>> + Send + 'static + use<> {
         let (waiter, answer) = Waiter::new(channels.len());
-        let mut parts: HashMap<Slot, Vec<(String, Matter)>> = HashMap::new();
+        let mut parts: HashMap<Slot, Vec<(String, SubscriptionKind)>> = HashMap::new();
         for (name, channel) in channels {
             let slot = if self.is_cluster() { slot_of(name.as_bytes()) } else { 0 };
-            parts.entry(slot).or_default().push((name, Matter::Channel(channel)));
+            parts.entry(slot).or_default().push((name, SubscriptionKind::Channel(channel)));
         }
         let routes = self.routes.read();
         for (slot, names) in parts {
@@ -275,8 +275,8 @@ impl Shards {
     }
 
     /// Nothing reaches the sink any more as soon as this returns.
-    pub(super) fn unsubscribe(&self, names: Names) {
-        let mut parts: HashMap<Slot, Names> = HashMap::new();
+    pub(super) fn unsubscribe(&self, names: RedisChannels) {
+        let mut parts: HashMap<Slot, RedisChannels> = HashMap::new();
         for name in names {
             let slot = if self.is_cluster() { slot_of(name.as_bytes()) } else { 0 };
             parts.entry(slot).or_default().push(name);
@@ -320,7 +320,7 @@ impl Shards {
 
     /// The longest time for which the node has not heard itself through one of the servers.
     pub(super) fn silence(&self) -> Option<Duration> {
-        self.shards().iter().filter_map(|shard| shard.ear.canary(|canary| canary.silence())).max()
+        self.shards().iter().filter_map(|shard| shard.pubsub.canary(|canary| canary.silence())).max()
     }
 
     /// Requests without an answer, and their bytes.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 
-use crate::{ClientInfo, DataKind, Event, Publication};
+use crate::{ChannelEvent, ClientInfo, DataKind, Publication};
 
 /// The version of the envelope. A new one is for changes that older nodes could not skip.
 const VERSION: u8 = 1;
@@ -49,13 +49,13 @@ mod client {
 }
 
 /// Ends the fields of a client of whose join and leave others are told: a field without content, which readers skip. The same stands
-/// in `roster.lua`.
+/// in `presence_set.lua`.
 pub(super) const ANNOUNCED: [u8; FIELD_HEAD_BYTES] = [5, 0, 0, 0, 0];
 
 /// What arrived cannot be read: another program wrote it, or a much newer node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a message of unknown format")]
-pub(super) struct Unreadable;
+pub(super) struct UnreadableMessage;
 
 /// The fields of a publication, without offset and epoch.
 pub(super) fn encode_publication(publication: &Publication) -> Vec<u8> {
@@ -115,21 +115,21 @@ fn message(kind: u8, fields: &[u8]) -> Vec<u8> {
 }
 
 /// The event of a message. What it carries are slices of the message.
-pub(super) fn decode_message(mut message: Bytes) -> Result<Event, Unreadable> {
+pub(super) fn decode_message(mut message: Bytes) -> Result<ChannelEvent, UnreadableMessage> {
     if message.try_get_u8() != Ok(VERSION) {
-        return Err(Unreadable);
+        return Err(UnreadableMessage);
     }
-    let kind = message.try_get_u8().map_err(|_| Unreadable)?;
-    let offset = word(&mut message)?.parse().map_err(|_| Unreadable)?;
+    let kind = message.try_get_u8().map_err(|_| UnreadableMessage)?;
+    let offset = word(&mut message)?.parse().map_err(|_| UnreadableMessage)?;
     let epoch = word(&mut message)?;
     match kind {
         PUBLICATION => {
             let publication = decode_publication(message, offset, epoch.into())?;
-            Ok(Event::Publication(Arc::new(publication)))
+            Ok(ChannelEvent::Publication(Arc::new(publication)))
         }
-        JOIN => Ok(Event::Join(Arc::new(decode_client(message)?))),
-        LEAVE => Ok(Event::Leave(Arc::new(decode_client(message)?))),
-        _ => Err(Unreadable),
+        JOIN => Ok(ChannelEvent::Join(Arc::new(decode_client(message)?))),
+        LEAVE => Ok(ChannelEvent::Leave(Arc::new(decode_client(message)?))),
+        _ => Err(UnreadableMessage),
     }
 }
 
@@ -138,14 +138,15 @@ pub(super) fn decode_publication(
     mut fields: Bytes,
     offset: u64,
     epoch: Arc<str>,
-) -> Result<Publication, Unreadable> {
+) -> Result<Publication, UnreadableMessage> {
     let mut publication = Publication { offset, epoch, ..Publication::default() };
     while let Some((name, content)) = field(&mut fields)? {
         match name {
             publication::DATA => publication.data = content,
             publication::KIND => publication.kind = decode_kind(&content)?,
             publication::TIME => {
-                publication.time_ms = u64::from_le_bytes(content[..].try_into().map_err(|_| Unreadable)?);
+                publication.time_ms =
+                    u64::from_le_bytes(content[..].try_into().map_err(|_| UnreadableMessage)?);
             }
             publication::EXCLUDE => publication.exclude_client = text(&content)?,
             publication::TAG => publication.tags.push(decode_tag(content)?),
@@ -157,7 +158,7 @@ pub(super) fn decode_publication(
 }
 
 /// The client of these fields.
-pub(super) fn decode_client(mut fields: Bytes) -> Result<ClientInfo, Unreadable> {
+pub(super) fn decode_client(mut fields: Bytes) -> Result<ClientInfo, UnreadableMessage> {
     let mut info = ClientInfo::default();
     while let Some((name, content)) = field(&mut fields)? {
         match name {
@@ -171,16 +172,16 @@ pub(super) fn decode_client(mut fields: Bytes) -> Result<ClientInfo, Unreadable>
     Ok(info)
 }
 
-fn decode_kind(content: &[u8]) -> Result<DataKind, Unreadable> {
+fn decode_kind(content: &[u8]) -> Result<DataKind, UnreadableMessage> {
     match content {
         [0] => Ok(DataKind::Json),
         [1] => Ok(DataKind::Text),
         [2] => Ok(DataKind::Binary),
-        _ => Err(Unreadable),
+        _ => Err(UnreadableMessage),
     }
 }
 
-fn decode_tag(mut fields: Bytes) -> Result<(String, String), Unreadable> {
+fn decode_tag(mut fields: Bytes) -> Result<(String, String), UnreadableMessage> {
     let mut tag = (String::new(), String::new());
     while let Some((name, content)) = field(&mut fields)? {
         match name {
@@ -200,35 +201,35 @@ fn put(out: &mut Vec<u8>, name: u8, content: &[u8]) {
 
 fn put_always(out: &mut Vec<u8>, name: u8, content: &[u8]) {
     out.put_u8(name);
-    // Contents are bounded far below 4 GiB by the limits of messages (design §6) and by Redis's own 512 MiB.
+    // Contents are bounded far below 4 GiB by the limits of messages (`docs/limits.md`) and by Redis's own 512 MiB.
     out.put_u32_le(u32::try_from(content.len()).unwrap_or(u32::MAX));
     out.put_slice(content);
 }
 
 /// Takes the next field off; `None` at the end.
-fn field(fields: &mut Bytes) -> Result<Option<(u8, Bytes)>, Unreadable> {
+fn field(fields: &mut Bytes) -> Result<Option<(u8, Bytes)>, UnreadableMessage> {
     if fields.is_empty() {
         return Ok(None);
     }
-    let name = fields.try_get_u8().map_err(|_| Unreadable)?;
-    let length = fields.try_get_u32_le().map_err(|_| Unreadable)?;
-    let length = usize::try_from(length).map_err(|_| Unreadable)?;
+    let name = fields.try_get_u8().map_err(|_| UnreadableMessage)?;
+    let length = fields.try_get_u32_le().map_err(|_| UnreadableMessage)?;
+    let length = usize::try_from(length).map_err(|_| UnreadableMessage)?;
     if fields.len() < length {
-        return Err(Unreadable);
+        return Err(UnreadableMessage);
     }
     Ok(Some((name, fields.split_to(length))))
 }
 
 /// Takes the text up to the next space off, and the space.
-fn word(message: &mut Bytes) -> Result<String, Unreadable> {
-    let end = message.iter().position(|byte| *byte == b' ').ok_or(Unreadable)?;
+fn word(message: &mut Bytes) -> Result<String, UnreadableMessage> {
+    let end = message.iter().position(|byte| *byte == b' ').ok_or(UnreadableMessage)?;
     let word = text(&message.split_to(end))?;
     message.advance(1);
     Ok(word)
 }
 
-fn text(content: &[u8]) -> Result<String, Unreadable> {
-    std::str::from_utf8(content).map(str::to_owned).map_err(|_| Unreadable)
+fn text(content: &[u8]) -> Result<String, UnreadableMessage> {
+    std::str::from_utf8(content).map(str::to_owned).map_err(|_| UnreadableMessage)
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
 //! What a receiver without commands is told: the objects of the client protocol without the envelopes of replies and
-//! pushes. `specs/http-transports.md`, items 1 to 5.
+//! pushes. `docs/protocols/http.md` §7.10.
 //!
 //! Every writer appends one object without a newline, as those of [`super::push`] and [`super::reply`].
 
 use bytes::BytesMut;
 
 use super::{
-    json::Object,
+    json::ObjectWriter,
     push::{
-        ClientInfoView, PublicationView, SubscribePush, write_code, write_event, write_info_only,
+        ClientInfoFields, PublicationFields, SubscribePush, write_code, write_event, write_info_only,
         write_publication, write_refresh, write_subscribe,
     },
     reply::Lists,
@@ -17,25 +17,25 @@ use super::{
 
 /// `{"connect":{…}}`: the first object of all.
 pub fn connect(result: &ConnectResult<'_>, out: &mut BytesMut) {
-    let mut outer = Object::open(out);
-    let mut inner = Object::open(outer.field("connect"));
+    let mut outer = ObjectWriter::open(out);
+    let mut inner = ObjectWriter::open(outer.field("connect"));
     write_connect(&mut inner, result, &mut Lists::Written);
     inner.close();
     outer.close();
 }
 
 /// `{"channel":…,"pub":{…}}`
-pub fn publication(channel: &str, publication: &PublicationView<'_>, out: &mut BytesMut) {
+pub fn publication(channel: &str, publication: &PublicationFields<'_>, out: &mut BytesMut) {
     write_event(out, channel, "pub", |out| write_publication(out, publication));
 }
 
 /// `{"channel":…,"join":{"info":{…}}}`
-pub fn join(channel: &str, info: &ClientInfoView<'_>, out: &mut BytesMut) {
+pub fn join(channel: &str, info: &ClientInfoFields<'_>, out: &mut BytesMut) {
     write_event(out, channel, "join", |out| write_info_only(out, info));
 }
 
 /// `{"channel":…,"leave":{"info":{…}}}`
-pub fn leave(channel: &str, info: &ClientInfoView<'_>, out: &mut BytesMut) {
+pub fn leave(channel: &str, info: &ClientInfoFields<'_>, out: &mut BytesMut) {
     write_event(out, channel, "leave", |out| write_info_only(out, info));
 }
 
@@ -61,8 +61,8 @@ pub fn disconnect(code: u32, reason: &str, out: &mut BytesMut) {
 
 /// `{"error":{"code":…,"message":…,"temporary":true}}`, in the place of `connect`, where there is no status to say so.
 pub fn error(code: u32, message: &str, temporary: bool, out: &mut BytesMut) {
-    let mut outer = Object::open(out);
-    let mut inner = Object::open(outer.field("error"));
+    let mut outer = ObjectWriter::open(out);
+    let mut inner = ObjectWriter::open(outer.field("error"));
     inner.integer("code", code).string("message", message).flag("temporary", temporary);
     inner.close();
     outer.close();
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn objects_have_no_envelope() {
-        let view = PublicationView { data: b"1", offset: 7, ..PublicationView::default() };
+        let view = PublicationFields { data: b"1", offset: 7, ..PublicationFields::default() };
         assert_eq!(
             written(|out| publication("a", &view, out)),
             r#"{"channel":"a","pub":{"data":1,"offset":7}}"#
@@ -90,7 +90,7 @@ mod tests {
             written(|out| disconnect(3001, "shutdown", out)),
             r#"{"disconnect":{"code":3001,"reason":"shutdown"}}"#
         );
-        let info = ClientInfoView { user: "42", client: "c", ..ClientInfoView::default() };
+        let info = ClientInfoFields { user: "42", client: "c", ..ClientInfoFields::default() };
         assert_eq!(
             written(|out| join("a", &info, out)),
             r#"{"channel":"a","join":{"info":{"user":"42","client":"c"}}}"#

@@ -1,5 +1,5 @@
 //! What a client sends: a frame is cut into [`lines`], and [`decode`] reads one command from each, borrowing from it.
-//! Between a transport and its session; `specs/client-protocol.md` Framing and Messages.
+//! Between a transport and its session; `docs/protocols/client.md` §1 and §2.
 //!
 //! Leniency is that of the Centrifuge servers: unknown fields are ignored at every level (a newer SDK sends more than we
 //! know) and `null` counts as absent everywhere (so `"data":null` is no data). Strict is what could be read in two ways:
@@ -21,16 +21,16 @@ pub use error::{DecodeError, Invalid, Malformed};
 
 /// One command.
 #[derive(Debug, Clone)]
-pub struct Command<'a> {
+pub struct ClientCommand<'a> {
     /// The client's number for the command, repeated in the reply. 0 only for `send` and pong.
     pub id: u32,
     /// What it asks for.
-    pub request: Request<'a>,
+    pub request: ClientRequest<'a>,
 }
 
 /// What a command asks for. Strings are as sent: absent is empty, and a channel's name is for the session to judge.
 #[derive(Clone)]
-pub enum Request<'a> {
+pub enum ClientRequest<'a> {
     /// `{}`: the answer to a ping.
     Pong,
     /// The first command of every connection.
@@ -124,7 +124,7 @@ pub struct Recover<'a> {
     pub epoch: Cow<'a, str>,
 }
 
-impl Request<'_> {
+impl ClientRequest<'_> {
     /// The request's key on the wire, for metrics and logs; `pong` for the empty command.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -256,7 +256,7 @@ pub fn lines(frame: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// # Errors
 /// [`DecodeError::Malformed`] when the client does not speak the protocol, [`DecodeError::Invalid`] when it does and this
 /// one command can be answered with an error.
-pub fn decode(line: &[u8], max_depth: usize) -> Result<Command<'_>, DecodeError> {
+pub fn decode(line: &[u8], max_depth: usize) -> Result<ClientCommand<'_>, DecodeError> {
     wire::decode(line, max_depth)
 }
 

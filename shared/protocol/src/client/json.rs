@@ -1,5 +1,5 @@
 //! JSON as the client protocol needs it: strings, numbers and raw payloads written straight into a buffer, and the
-//! check of a payload's form and depth. Below [`super::reply`] and [`super::push`]; `specs/client-protocol.md` Framing.
+//! check of a payload's form and depth. Below [`super::reply`] and [`super::push`]; `docs/protocols/client.md` §1.6 to §1.11.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -132,12 +132,12 @@ pub fn write_base64(out: &mut BytesMut, bytes: &[u8]) {
 ///
 /// Field names are written as they are: pass only names that need no escape.
 #[derive(Debug)]
-pub(crate) struct Object<'o> {
+pub(crate) struct ObjectWriter<'o> {
     out: &'o mut BytesMut,
     first: bool,
 }
 
-impl<'o> Object<'o> {
+impl<'o> ObjectWriter<'o> {
     /// Opens the object.
     pub(crate) fn open(out: &'o mut BytesMut) -> Self {
         out.put_u8(b'{');

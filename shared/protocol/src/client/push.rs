@@ -1,9 +1,9 @@
 //! What the server sends unasked: `{"push":{…}}` and the ping. The hub encodes a publication here once for all
-//! subscribers that speak this protocol. `specs/client-protocol.md` Messages.
+//! subscribers that speak this protocol. `docs/protocols/client.md` §2.
 
 use bytes::{BufMut, BytesMut};
 
-use super::json::{Object, write_base64, write_raw, write_string};
+use super::json::{ObjectWriter, write_base64, write_raw, write_string};
 
 /// The server's ping; the client's pong looks the same.
 pub const PING: &[u8] = b"{}";
@@ -22,7 +22,7 @@ pub enum PayloadKind {
 
 /// Who published, or who is present. Borrowed: this crate knows no node types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ClientInfoView<'a> {
+pub struct ClientInfoFields<'a> {
     /// User id; empty: anonymous.
     pub user: &'a str,
     /// Id of the connection.
@@ -35,7 +35,7 @@ pub struct ClientInfoView<'a> {
 
 /// One publication. Borrowed: this crate knows no broker types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PublicationView<'a> {
+pub struct PublicationFields<'a> {
     /// The payload. Of kind `Json`: one valid JSON value ([`super::json_compact_check`] tells).
     pub data: &'a [u8],
     /// How `data` is to be read.
@@ -45,7 +45,7 @@ pub struct PublicationView<'a> {
     /// Key and value pairs, keys unique.
     pub tags: &'a [(String, String)],
     /// The publishing client, if it was one.
-    pub info: Option<ClientInfoView<'a>>,
+    pub info: Option<ClientInfoFields<'a>>,
     /// When the broker accepted it, Unix time in ms; 0: not told.
     pub time_ms: u64,
 }
@@ -66,17 +66,17 @@ pub struct SubscribePush<'a> {
 }
 
 /// `{"push":{"channel":…,"pub":{…}}}`
-pub fn push_publication(channel: &str, publication: &PublicationView<'_>, out: &mut BytesMut) {
+pub fn push_publication(channel: &str, publication: &PublicationFields<'_>, out: &mut BytesMut) {
     push(channel, "pub", out, |out| write_publication(out, publication));
 }
 
 /// `{"push":{"channel":…,"join":{"info":{…}}}}`
-pub fn push_join(channel: &str, info: &ClientInfoView<'_>, out: &mut BytesMut) {
+pub fn push_join(channel: &str, info: &ClientInfoFields<'_>, out: &mut BytesMut) {
     push(channel, "join", out, |out| write_info_only(out, info));
 }
 
 /// `{"push":{"channel":…,"leave":{"info":{…}}}}`
-pub fn push_leave(channel: &str, info: &ClientInfoView<'_>, out: &mut BytesMut) {
+pub fn push_leave(channel: &str, info: &ClientInfoFields<'_>, out: &mut BytesMut) {
     push(channel, "leave", out, |out| write_info_only(out, info));
 }
 
@@ -93,7 +93,7 @@ pub fn push_subscribe(channel: &str, subscription: &SubscribePush<'_>, out: &mut
 /// `{"push":{"message":{"data":…}}}`: a message to this client outside any channel. `data` is raw JSON.
 pub fn push_message(data: &[u8], out: &mut BytesMut) {
     push("", "message", out, |out| {
-        let mut object = Object::open(out);
+        let mut object = ObjectWriter::open(out);
         object.raw("data", data);
         object.close();
     });
@@ -111,7 +111,7 @@ pub fn push_refresh(expires: bool, ttl: u32, out: &mut BytesMut) {
 
 /// The envelope; the channel is left out where there is none.
 fn push(channel: &str, kind: &'static str, out: &mut BytesMut, body: impl FnOnce(&mut BytesMut)) {
-    let mut outer = Object::open(out);
+    let mut outer = ObjectWriter::open(out);
     write_event(outer.field("push"), channel, kind, body);
     outer.close();
 }
@@ -123,14 +123,14 @@ pub(crate) fn write_event(
     kind: &'static str,
     body: impl FnOnce(&mut BytesMut),
 ) {
-    let mut object = Object::open(out);
+    let mut object = ObjectWriter::open(out);
     object.string("channel", channel);
     body(object.field(kind));
     object.close();
 }
 
 pub(crate) fn write_subscribe(out: &mut BytesMut, subscription: &SubscribePush<'_>) {
-    let mut object = Object::open(out);
+    let mut object = ObjectWriter::open(out);
     object.flag("recoverable", subscription.recoverable);
     object.string("epoch", subscription.epoch).integer("offset", subscription.offset);
     object.flag("positioned", subscription.positioned).raw("data", subscription.data.unwrap_or_default());
@@ -138,26 +138,26 @@ pub(crate) fn write_subscribe(out: &mut BytesMut, subscription: &SubscribePush<'
 }
 
 pub(crate) fn write_refresh(out: &mut BytesMut, expires: bool, ttl: u32) {
-    let mut object = Object::open(out);
+    let mut object = ObjectWriter::open(out);
     object.flag("expires", expires).integer("ttl", ttl);
     object.close();
 }
 
 pub(crate) fn write_code(out: &mut BytesMut, code: u32, reason: &str) {
-    let mut object = Object::open(out);
+    let mut object = ObjectWriter::open(out);
     object.integer("code", code).string("reason", reason);
     object.close();
 }
 
-pub(crate) fn write_info_only(out: &mut BytesMut, info: &ClientInfoView<'_>) {
-    let mut object = Object::open(out);
+pub(crate) fn write_info_only(out: &mut BytesMut, info: &ClientInfoFields<'_>) {
+    let mut object = ObjectWriter::open(out);
     write_client_info(object.field("info"), info);
     object.close();
 }
 
 /// Appends a ClientInfo object.
-pub(crate) fn write_client_info(out: &mut BytesMut, info: &ClientInfoView<'_>) {
-    let mut object = Object::open(out);
+pub(crate) fn write_client_info(out: &mut BytesMut, info: &ClientInfoFields<'_>) {
+    let mut object = ObjectWriter::open(out);
     // Present even when empty: the SDK hands an anonymous user on as it comes, and "" is not undefined.
     write_string(object.field("user"), info.user);
     write_string(object.field("client"), info.client);
@@ -166,8 +166,8 @@ pub(crate) fn write_client_info(out: &mut BytesMut, info: &ClientInfoView<'_>) {
 }
 
 /// Appends a Publication object.
-pub(crate) fn write_publication(out: &mut BytesMut, publication: &PublicationView<'_>) {
-    let mut object = Object::open(out);
+pub(crate) fn write_publication(out: &mut BytesMut, publication: &PublicationFields<'_>) {
+    let mut object = ObjectWriter::open(out);
     // No bytes are no JSON value, while no text is the value "".
     if !publication.data.is_empty() || publication.kind != PayloadKind::Json {
         write_payload(object.field("data"), publication.data, publication.kind);
@@ -177,7 +177,7 @@ pub(crate) fn write_publication(out: &mut BytesMut, publication: &PublicationVie
     }
     object.integer("offset", publication.offset);
     if !publication.tags.is_empty() {
-        let mut tags = Object::open(object.field("tags"));
+        let mut tags = ObjectWriter::open(object.field("tags"));
         for (key, value) in publication.tags {
             write_string(tags.entry(key), value);
         }
@@ -188,7 +188,7 @@ pub(crate) fn write_publication(out: &mut BytesMut, publication: &PublicationVie
 }
 
 /// Appends a publication list.
-pub(crate) fn write_publications(out: &mut BytesMut, publications: &[PublicationView<'_>]) {
+pub(crate) fn write_publications(out: &mut BytesMut, publications: &[PublicationFields<'_>]) {
     out.put_u8(b'[');
     for (index, publication) in publications.iter().enumerate() {
         if index > 0 {

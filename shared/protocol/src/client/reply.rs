@@ -1,10 +1,10 @@
 //! The answers to commands: `{"id":…,` the command's key with its result, or `"error"`, `}`. Written by the session into
-//! the connection's outbox. `specs/client-protocol.md` Messages.
+//! the connection's outbox. `docs/protocols/client.md` §2.
 
 use bytes::BytesMut;
 
-use super::json::{Object, write_integer, write_string};
-use super::push::{ClientInfoView, PublicationView, write_client_info, write_publications};
+use super::json::{ObjectWriter, write_integer, write_string};
+use super::push::{ClientInfoFields, PublicationFields, write_client_info, write_publications};
 
 mod around;
 
@@ -52,7 +52,7 @@ pub struct SubscribeResult<'a> {
     /// Life of the stream; empty: none.
     pub epoch: &'a str,
     /// The recovered publications, oldest first.
-    pub publications: &'a [PublicationView<'a>],
+    pub publications: &'a [PublicationFields<'a>],
     /// Whether `publications` and what follows live are complete since the client's position.
     pub recovered: bool,
     /// The position this subscription starts from: the client's own if recovered, else the top.
@@ -69,9 +69,9 @@ pub struct SubscribeResult<'a> {
 
 /// The answer to history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct HistoryResult<'a> {
+pub struct HistoryReply<'a> {
     /// In the order asked for.
-    pub publications: &'a [PublicationView<'a>],
+    pub publications: &'a [PublicationFields<'a>],
     /// Top of the stream.
     pub offset: u64,
     /// Life of the stream.
@@ -83,14 +83,14 @@ pub fn reply_connect(id: u32, result: &ConnectResult<'_>, out: &mut BytesMut) {
     reply(id, "connect", out, |object| write_connect(object, result, &mut Lists::Written));
 }
 
-pub(crate) fn write_connect(object: &mut Object<'_>, result: &ConnectResult<'_>, lists: &mut Lists) {
+pub(crate) fn write_connect(object: &mut ObjectWriter<'_>, result: &ConnectResult<'_>, lists: &mut Lists) {
     object.string("client", result.client).string("version", result.version);
     object.flag("expires", result.expires).integer("ttl", result.ttl);
     object.raw("data", result.data.unwrap_or_default());
     if !result.subs.is_empty() {
-        let mut subs = Object::open(object.field("subs"));
+        let mut subs = ObjectWriter::open(object.field("subs"));
         for (channel, subscription) in result.subs {
-            let mut entry = Object::open(subs.entry(channel));
+            let mut entry = ObjectWriter::open(subs.entry(channel));
             write_subscription(&mut entry, subscription, lists);
             entry.close();
         }
@@ -111,7 +111,7 @@ pub fn reply_empty(id: u32, kind: &'static str, out: &mut BytesMut) {
 }
 
 /// `{"id":…,"history":{…}}`. All three fields are always there: they are the answer, even when empty.
-pub fn reply_history(id: u32, result: &HistoryResult<'_>, out: &mut BytesMut) {
+pub fn reply_history(id: u32, result: &HistoryReply<'_>, out: &mut BytesMut) {
     reply(id, "history", out, |object| {
         write_publications(object.field("publications"), result.publications);
         write_string(object.field("epoch"), result.epoch);
@@ -121,9 +121,9 @@ pub fn reply_history(id: u32, result: &HistoryResult<'_>, out: &mut BytesMut) {
 
 /// `{"id":…,"presence":{"presence":{"<client>":{…}}}}`; client ids unique. The inner object is there even when nobody is
 /// present, so that a reader can walk it.
-pub fn reply_presence(id: u32, clients: &[(&str, ClientInfoView<'_>)], out: &mut BytesMut) {
+pub fn reply_presence(id: u32, clients: &[(&str, ClientInfoFields<'_>)], out: &mut BytesMut) {
     reply(id, "presence", out, |object| {
-        let mut presence = Object::open(object.field("presence"));
+        let mut presence = ObjectWriter::open(object.field("presence"));
         for (client, info) in clients {
             write_client_info(presence.entry(client), info);
         }
@@ -173,10 +173,10 @@ pub fn reply_error(id: u32, code: u32, message: &str, temporary: bool, out: &mut
 }
 
 /// The envelope.
-fn reply(id: u32, kind: &'static str, out: &mut BytesMut, body: impl FnOnce(&mut Object<'_>)) {
-    let mut outer = Object::open(out);
+fn reply(id: u32, kind: &'static str, out: &mut BytesMut, body: impl FnOnce(&mut ObjectWriter<'_>)) {
+    let mut outer = ObjectWriter::open(out);
     outer.integer("id", id);
-    let mut inner = Object::open(outer.field(kind));
+    let mut inner = ObjectWriter::open(outer.field(kind));
     body(&mut inner);
     inner.close();
     outer.close();
@@ -190,7 +190,7 @@ pub(crate) enum Lists {
     Later(Vec<usize>),
 }
 
-fn write_subscription(object: &mut Object<'_>, result: &SubscribeResult<'_>, lists: &mut Lists) {
+fn write_subscription(object: &mut ObjectWriter<'_>, result: &SubscribeResult<'_>, lists: &mut Lists) {
     object.flag("expires", result.expires).integer("ttl", result.ttl);
     object.flag("recoverable", result.recoverable).string("epoch", result.epoch);
     match lists {

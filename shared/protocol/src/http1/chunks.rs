@@ -4,7 +4,7 @@ use memchr::memchr;
 
 /// Not a body in chunks.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(super) struct MalformedChunk;
 
 /// The place in the body.
 #[derive(Debug, Clone, Copy, Default)]
@@ -61,10 +61,10 @@ impl Chunks {
     }
 
     /// The body's end, once it is there.
-    pub(super) fn end(self) -> Option<Result<(), Malformed>> {
+    pub(super) fn end(self) -> Option<Result<(), MalformedChunk>> {
         match self {
             Self::End => Some(Ok(())),
-            Self::Malformed => Some(Err(Malformed)),
+            Self::Malformed => Some(Err(MalformedChunk)),
             _ => None,
         }
     }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{HEAD_METHOD, Phase, RequestStream, UPGRADE_LINE_MAX_BYTES};
+use super::{HEAD_METHOD, RequestPhase, RequestStream, UPGRADE_LINE_MAX_BYTES};
 
 /// What comes out of `stream` in pieces of these sizes, in turn, and the follower at its end.
 fn follow(stream: &[u8], sizes: &[usize]) -> (Vec<u8>, RequestStream) {
@@ -30,7 +30,7 @@ fn passed(stream: &str) -> String {
     String::from_utf8(whole).unwrap_or_default()
 }
 
-fn phase(stream: &str) -> (Phase, u64) {
+fn phase(stream: &str) -> (RequestPhase, u64) {
     let requests = follow(stream.as_bytes(), &[stream.len()]).1;
     (requests.phase(), requests.complete_heads())
 }
@@ -77,7 +77,7 @@ fn head_is_renamed_and_nothing_that_begins_like_it() {
     // What is held back is the beginning of a head: its time runs.
     let mut requests = RequestStream::default();
     assert_eq!(requests.advance(&mut b"GET / HTTP/1.1\r\n\r\nHEA".to_vec(), true), 18);
-    assert_eq!((requests.phase(), requests.complete_heads()), (Phase::Head, 1));
+    assert_eq!((requests.phase(), requests.complete_heads()), (RequestPhase::Head, 1));
     let mut rest = b"HEAD / HTTP/1.1\r\n\r\n".to_vec();
     assert_eq!(requests.advance(&mut rest, true), rest.len());
     assert_eq!((rest.as_slice(), requests.complete_heads()), (&b"Head / HTTP/1.1\r\n\r\n"[..], 2));
@@ -123,28 +123,28 @@ fn nothing_else_is_touched() {
 fn the_place_in_the_stream_is_known() {
     let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     for (stream, expected) in [
-        ("", (Phase::Between, 0)),
-        ("\r\n", (Phase::EmptyLines, 0)),
-        ("G", (Phase::Head, 0)),
-        ("\r\nGET / HTTP/1.1\r\nHost: a\r\n", (Phase::Head, 0)),
-        ("GET / HTTP/1.1\r\nHost: a\r\n\r", (Phase::Head, 0)),
-        (get, (Phase::Between, 1)),
-        (&get.repeat(3), (Phase::Between, 3)),
-        (&format!("{get}\r"), (Phase::EmptyLines, 1)),
-        (&format!("{get}P"), (Phase::Head, 1)),
-        ("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nabcd", (Phase::Body, 1)),
-        ("POST / HTTP/1.1\r\nContent-Length: 0005\r\n\r\nabcde", (Phase::Between, 1)),
-        ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r", (Phase::Body, 1)),
-        ("GET / HTTP/1.1\r\nUpgrade: a, websocket\r\n\r\n", (Phase::Opaque, 1)),
-        ("GET / HTTP/1.1\r\nUpgrade: h2c\r\n\r\n", (Phase::Between, 1)),
-        ("POST / HTTP/1.1\r\nUpgrade: websocket\r\nContent-Length: 5\r\n\r\n", (Phase::Opaque, 1)),
-        ("CONNECT a:1 HTTP/1.1\r\n\r\n", (Phase::Opaque, 1)),
+        ("", (RequestPhase::Between, 0)),
+        ("\r\n", (RequestPhase::EmptyLines, 0)),
+        ("G", (RequestPhase::Head, 0)),
+        ("\r\nGET / HTTP/1.1\r\nHost: a\r\n", (RequestPhase::Head, 0)),
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r", (RequestPhase::Head, 0)),
+        (get, (RequestPhase::Between, 1)),
+        (&get.repeat(3), (RequestPhase::Between, 3)),
+        (&format!("{get}\r"), (RequestPhase::EmptyLines, 1)),
+        (&format!("{get}P"), (RequestPhase::Head, 1)),
+        ("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nabcd", (RequestPhase::Body, 1)),
+        ("POST / HTTP/1.1\r\nContent-Length: 0005\r\n\r\nabcde", (RequestPhase::Between, 1)),
+        ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r", (RequestPhase::Body, 1)),
+        ("GET / HTTP/1.1\r\nUpgrade: a, websocket\r\n\r\n", (RequestPhase::Opaque, 1)),
+        ("GET / HTTP/1.1\r\nUpgrade: h2c\r\n\r\n", (RequestPhase::Between, 1)),
+        ("POST / HTTP/1.1\r\nUpgrade: websocket\r\nContent-Length: 5\r\n\r\n", (RequestPhase::Opaque, 1)),
+        ("CONNECT a:1 HTTP/1.1\r\n\r\n", (RequestPhase::Opaque, 1)),
         // Not refused before its end, so it must not escape the limit of time until then.
-        ("POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n", (Phase::Head, 0)),
-        ("POST / HTTP/1.1\r\nContent-Length: x\r\nContent-Length: 1\r\n", (Phase::Head, 0)),
-        ("POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na", (Phase::Opaque, 1)),
-        ("GET / HTTP/1.1\r\nno header\r\n", (Phase::Head, 0)),
-        ("GET\r\n", (Phase::Head, 0)),
+        ("POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n", (RequestPhase::Head, 0)),
+        ("POST / HTTP/1.1\r\nContent-Length: x\r\nContent-Length: 1\r\n", (RequestPhase::Head, 0)),
+        ("POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na", (RequestPhase::Opaque, 1)),
+        ("GET / HTTP/1.1\r\nno header\r\n", (RequestPhase::Head, 0)),
+        ("GET\r\n", (RequestPhase::Head, 0)),
     ] {
         assert_eq!(phase(stream), expected, "{stream:?}");
     }
@@ -161,7 +161,7 @@ fn a_head_of_any_size_is_followed_and_at_most_one_line_of_it_is_held() {
     for sizes in [[1, 1], [7, 255], [256, 300]] {
         let (passed, requests) = follow(&stream, &sizes);
         assert!(passed == stream);
-        assert_eq!((requests.phase(), requests.complete_heads()), (Phase::Between, 1));
+        assert_eq!((requests.phase(), requests.complete_heads()), (RequestPhase::Between, 1));
     }
 }
 
@@ -248,7 +248,7 @@ proptest! {
             let (passed, follower) = follow(&stream, sizes);
             prop_assert_eq!(&passed, &expected);
             prop_assert_eq!(follower.complete_heads(), count + u64::from(upgrades));
-            let phase = if upgrades { Phase::Opaque } else { Phase::Between };
+            let phase = if upgrades { RequestPhase::Opaque } else { RequestPhase::Between };
             prop_assert_eq!(follower.phase(), phase);
         }
     }

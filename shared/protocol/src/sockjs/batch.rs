@@ -1,4 +1,4 @@
-//! What a client sends: a JSON array of strings, or a single string. `specs/sockjs.md` items 21, 24, 28, 32.
+//! What a client sends: a JSON array of strings, or a single string. `docs/protocols/sockjs.md` §3.3, §3.4 and §3.6.
 //!
 //! Read by hand, because JavaScript can send lone surrogates (`"\ud800"`), which the JSON libraries of Rust refuse: here
 //! they become U+FFFD and the rest of the batch lives. Nothing nests, so there is no depth to limit: an array or an

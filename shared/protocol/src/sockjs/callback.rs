@@ -1,5 +1,5 @@
 //! The name of the function that htmlfile and jsonp call: `?c=name`. It ends up inside a script, so only harmless names
-//! pass. `specs/sockjs.md` item 29.
+//! pass. `docs/protocols/sockjs.md` §5.10.
 
 use std::fmt;
 

@@ -1,9 +1,9 @@
 //! Strings as SockJS sends them: JSON, and besides what JSON must escape, the characters that browsers were found to
-//! change or drop on the way. `specs/sockjs.md` item 32.
+//! change or drop on the way. `docs/protocols/sockjs.md` §3.5.
 
 use bytes::{BufMut, BytesMut};
 
-use crate::escape::{self, Replacement, Room};
+use crate::escape::{self, Replacement, ReplacementRoom};
 
 /// Appends text as a JSON string, quotes included. The text is UTF-8; where it is not, what is wrong is passed on as it
 /// is.
@@ -11,7 +11,7 @@ pub fn write_string(out: &mut BytesMut, text: &[u8]) {
     out.reserve(text.len() + 2);
     out.put_u8(b'"');
     // Two, since one that a call may change is slower to fill.
-    let (mut room, mut characters) = (Room::new(), Room::new());
+    let (mut room, mut characters) = (ReplacementRoom::new(), ReplacementRoom::new());
     let mut rest = text;
     while !rest.is_empty() {
         let (plain, tail) =
@@ -35,7 +35,7 @@ pub fn write_string(out: &mut BytesMut, text: &[u8]) {
 }
 
 /// Appends text that is JSON already as a JSON string that may stand inside `<script>`: besides quotes and backslashes,
-/// `<` and `/` are escaped, so that no message can end the script (item 27).
+/// `<` and `/` are escaped, so that no message can end the script (`docs/protocols/sockjs.md` §5.8).
 pub fn write_script_string(out: &mut BytesMut, json: &[u8]) {
     out.reserve(json.len() + 2);
     out.put_u8(b'"');
@@ -44,7 +44,7 @@ pub fn write_script_string(out: &mut BytesMut, json: &[u8]) {
 }
 
 /// Writes some of the text, character by character where they have three bytes, and returns what is left.
-fn write_characters<'a>(text: &'a [u8], room: &mut Room) -> &'a [u8] {
+fn write_characters<'a>(text: &'a [u8], room: &mut ReplacementRoom) -> &'a [u8] {
     let mut rest = text;
     for _ in 0..escape::BLOCK_BYTES {
         let Some((first, tail)) = rest.split_first() else { break };

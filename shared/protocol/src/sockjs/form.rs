@@ -1,4 +1,4 @@
-//! The body of `jsonp_send`: a form with the field `d`, or the batch itself. `specs/sockjs.md` item 28.
+//! The body of `jsonp_send`: a form with the field `d`, or the batch itself. `docs/protocols/sockjs.md` §5.9.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! The frames of SockJS: open, messages, heartbeat, close. `specs/sockjs.md` item 12.
+//! The frames of SockJS: open, messages, heartbeat, close. `docs/protocols/sockjs.md` §3.1.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -11,10 +11,10 @@ pub const OPEN: &[u8] = b"o";
 /// The heartbeat: a sign of life that clients do not answer.
 pub const HEARTBEAT: &[u8] = b"h";
 
-/// The close frame of a second receiver while one is attached: code and reason (item 14).
+/// The close frame of a second receiver while one is attached: code and reason (`docs/protocols/sockjs.md` §4.2).
 pub const ANOTHER_CONNECTION: (u16, &str) = (2010, "Another connection still open");
 
-/// The close frame for a session whose receiver was lost (item 16): code and reason.
+/// The close frame for a session whose receiver was lost (`docs/protocols/sockjs.md` §4.4): code and reason.
 pub const INTERRUPTED: (u16, &str) = (1002, "Connection interrupted");
 
 /// Appends a message to a list of messages that wait for a frame: a JSON string and a comma. The text is UTF-8.

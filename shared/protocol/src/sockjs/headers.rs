@@ -1,4 +1,4 @@
-//! The headers of SockJS's answers, exact to the byte where the protocol is. `specs/sockjs.md`, "Notation", items 7, 31, 35.
+//! The headers of SockJS's answers, exact to the byte where the protocol is. `docs/protocols/sockjs.md` §6.
 
 /// A header: name and value.
 pub type Header = (&'static str, String);
@@ -6,7 +6,7 @@ pub type Header = (&'static str, String);
 /// Seconds for which a preflight may be kept.
 pub const PREFLIGHT_MAX_AGE_S: u64 = 31_536_000;
 
-/// What the page calls NC: the value of `Cache-Control` on everything that must not be kept.
+/// The value of `Cache-Control` on everything that must not be kept.
 pub const NO_CACHE: &str = "no-store, no-cache, no-transform, must-revalidate, max-age=0";
 
 /// `Content-Type` of plain answers.
@@ -18,7 +18,7 @@ const REQUESTED_HEADERS_MAX_BYTES: usize = 1024;
 /// Longest session cookie that is repeated.
 const COOKIE_MAX_BYTES: usize = 256;
 
-/// What the page calls CORS: the answer to the `Origin` of a request that is allowed. `null` is an origin like others.
+/// The answer to the `Origin` of a request that is allowed. `null` is an origin like others.
 #[must_use]
 pub fn cors(origin: Option<&str>) -> Vec<Header> {
     let mut headers = vec![("Vary", "Origin".to_owned())];
@@ -32,7 +32,7 @@ pub fn cors(origin: Option<&str>) -> Vec<Header> {
     headers
 }
 
-/// The answer to a preflight for a URL that is asked for with `method` (item 7), without `Expires`, which hangs on the time.
+/// The answer to a preflight for a URL that is asked for with `method` (§6.3), without `Expires`, which hangs on the time.
 #[must_use]
 pub fn preflight(origin: Option<&str>, requested_headers: Option<&str>, method: &str) -> Vec<Header> {
     let mut headers = cors(origin);
@@ -55,7 +55,7 @@ pub fn requested(headers: Option<&str>) -> Option<&str> {
     })
 }
 
-/// The cookie by which a load balancer finds the session again (item 31): what the client has, or a first one. `cookies` are the
+/// The cookie by which a load balancer finds the session again (§6.5): what the client has, or a first one. `cookies` are the
 /// values of the request's `Cookie` headers.
 #[must_use]
 pub fn session_cookie<'c>(cookies: impl IntoIterator<Item = &'c str>) -> String {

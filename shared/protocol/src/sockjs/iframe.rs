@@ -1,4 +1,4 @@
-//! The page that old browsers load into a hidden frame to reach a server of another origin. `specs/sockjs.md` items 3 to 5.
+//! The page that old browsers load into a hidden frame to reach a server of another origin. `docs/protocols/sockjs.md` §1.3 to §1.5.
 
 /// Seconds for which the page may be kept.
 pub const MAX_AGE_S: u64 = 31_536_000;
@@ -15,14 +15,14 @@ pub fn is_name(name: &str) -> bool {
 
 /// The page, and what identifies it to caches.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
+pub struct IframePage {
     /// The HTML; no newline at its end.
     pub body: String,
     /// Its `ETag`, quoted.
     pub etag: String,
 }
 
-impl Page {
+impl IframePage {
     /// The page that loads the client library from this URL. The library must have the version of the page's, or it refuses to
     /// work ("Incompatible SockJS!").
     #[must_use]
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn item_3_the_page_has_the_bytes_that_the_protocol_fixes() {
-        let Page { body, .. } = Page::new(URL);
+        let IframePage { body, .. } = IframePage::new(URL);
         assert!(body.starts_with(
             "<!DOCTYPE html>\n<html>\n<head>\n  <meta http-equiv=\"X-UA-Compatible\" content=\"IE=edge\" />\n"
         ));
@@ -81,13 +81,13 @@ mod tests {
         )));
         assert!(body.ends_with("It's used for cross domain magic.</p>\n</body>\n</html>"));
         // The digest of the page as the specification shows it, without a URL.
-        assert_eq!(Page::new("").etag, "\"07cf9a990b175d4cd46ded8e3bd1835eeb58a8ba\"");
+        assert_eq!(IframePage::new("").etag, "\"07cf9a990b175d4cd46ded8e3bd1835eeb58a8ba\"");
     }
 
     #[test]
     fn item_3_the_tag_is_the_pages_own_and_is_found_in_lists() {
-        let page = Page::new(URL);
-        let other = Page::new("/sockjs.js");
+        let page = IframePage::new(URL);
+        let other = IframePage::new("/sockjs.js");
         assert_ne!(page.etag, other.etag);
         assert!(page.etag.starts_with('"') && page.etag.ends_with('"'));
         for known in
@@ -101,6 +101,6 @@ mod tests {
 
     #[test]
     fn the_url_of_the_library_stays_within_its_attribute() {
-        assert!(Page::new("/a\"><script>&b").body.contains("src=\"/a&quot;>&lt;script>&amp;b\""));
+        assert!(IframePage::new("/a\"><script>&b").body.contains("src=\"/a&quot;>&lt;script>&amp;b\""));
     }
 }

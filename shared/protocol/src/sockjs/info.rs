@@ -1,4 +1,4 @@
-//! `/info`: what a client must know before it chooses a transport. `specs/sockjs.md` items 6 and 8.
+//! `/info`: what a client must know before it chooses a transport. `docs/protocols/sockjs.md` §1.6 and §1.7.
 
 use bytes::{BufMut, BytesMut};
 

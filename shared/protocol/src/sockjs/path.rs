@@ -1,5 +1,5 @@
 //! What stands behind a path below an endpoint. Paths are taken as they came: a doubled or a final slash makes another path.
-//! `specs/sockjs.md` items 1 to 4, 6, 9, 10, 22.
+//! `docs/protocols/sockjs.md` §1 and §2.
 
 use super::{iframe, transport::Transport};
 
@@ -17,7 +17,7 @@ pub enum Route<'p> {
     Iframe,
     /// `/websocket`: messages without SockJS's frames.
     RawWebSocket,
-    /// `/{server}/{session}/{transport}`. The first part is for load balancers and means nothing (item 10).
+    /// `/{server}/{session}/{transport}`. The first part is for load balancers and means nothing (`docs/protocols/sockjs.md` §2.2).
     Session {
         /// The session's id, as the client chose it and not decoded.
         session: &'p str,

@@ -1,5 +1,5 @@
 //! The transports of SockJS by name: which way they carry, with which method, what they answer with.
-//! `specs/sockjs.md` items 21 to 28.
+//! `docs/protocols/sockjs.md` §5.
 
 /// The last part of a session's URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,7 +89,7 @@ impl Transport {
         }
     }
 
-    /// Whether scripts of other origins ask with a preflight (item 7).
+    /// Whether scripts of other origins ask with a preflight (`docs/protocols/sockjs.md` §6.3).
     #[must_use]
     pub const fn has_preflight(self) -> bool {
         matches!(self, Self::Xhr | Self::XhrSend | Self::XhrStreaming)
@@ -102,7 +102,7 @@ impl Transport {
         matches!(self, Self::HtmlFile | Self::Jsonp | Self::JsonpSend)
     }
 
-    /// Whether it calls a function that the query names (item 29).
+    /// Whether it calls a function that the query names (`docs/protocols/sockjs.md` §5.10).
     #[must_use]
     pub const fn has_callback(self) -> bool {
         matches!(self, Self::HtmlFile | Self::Jsonp)

@@ -1,5 +1,5 @@
 //! How each transport puts frames into its response: what comes first, and what stands around a frame. One frame becomes one
-//! piece of bytes, and so one HTTP chunk. `specs/sockjs.md` items 21, 23, 25 to 28.
+//! piece of bytes, and so one HTTP chunk. `docs/protocols/sockjs.md` §5.
 
 use bytes::{BufMut, Bytes, BytesMut};
 

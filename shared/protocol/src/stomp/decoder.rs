@@ -1,4 +1,4 @@
-//! Bytes to frames, however the bytes are cut. `specs/stomp.md`, items 1 to 17.
+//! Bytes to frames, however the bytes are cut. `docs/protocols/stomp.md` §1.
 //!
 //! Lines go into the headers as they end; a body grows with what arrives, never with what `content-length` announces.
 //! Every limit is checked before the bytes that break it are kept.
@@ -7,15 +7,15 @@ use bytes::Bytes;
 use memchr::{memchr, memchr2};
 
 use super::{
-    error::DecodeError,
-    frame::{COMMAND_MAX_BYTES, Command, Frame},
+    error::StompDecodeError,
+    frame::{COMMAND_MAX_BYTES, StompCommand, StompFrame},
     headers::Headers,
     version::Version,
 };
 
 /// What a frame may hold at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct StompLimits {
     /// Header lines, repeated ones included.
     pub headers: usize,
     /// Bytes of one header line.
@@ -28,28 +28,28 @@ pub struct Limits {
 
 /// Decodes one connection's frames.
 #[derive(Debug)]
-pub struct Decoder {
-    limits: Limits,
+pub struct StompDecoder {
+    limits: StompLimits,
     /// Absent until [`Decoder::set_version`].
     version: Option<Version>,
-    state: State,
+    state: StompDecoderState,
     /// A line that has begun.
     line: Vec<u8>,
-    failed: Option<DecodeError>,
+    failed: Option<StompDecodeError>,
 }
 
 #[derive(Debug)]
-enum State {
+enum StompDecoderState {
     Between,
-    Head { command: Command, headers: Headers, lines: usize, bytes: usize },
-    Body { command: Command, headers: Headers, length: Option<usize>, body: Vec<u8> },
+    Head { command: StompCommand, headers: Headers, lines: usize, bytes: usize },
+    Body { command: StompCommand, headers: Headers, length: Option<usize>, body: Vec<u8> },
 }
 
-impl Decoder {
+impl StompDecoder {
     /// A decoder that takes CONNECT or STOMP, and then waits for the version.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
-        Self { limits, version: None, state: State::Between, line: Vec::new(), failed: None }
+    pub fn new(limits: StompLimits) -> Self {
+        Self { limits, version: None, state: StompDecoderState::Between, line: Vec::new(), failed: None }
     }
 
     /// The session has a version: other frames may come, escaped its way.
@@ -62,7 +62,7 @@ impl Decoder {
     ///
     /// # Errors
     /// Whatever a client can do wrong.
-    pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, DecodeError> {
+    pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<StompFrame>, StompDecodeError> {
         let result = match self.failed {
             Some(error) => Err(error),
             None => self.advance(input),
@@ -79,8 +79,10 @@ impl Decoder {
     #[must_use]
     pub fn receipt(&self) -> Option<&str> {
         match &self.state {
-            State::Head { headers, .. } | State::Body { headers, .. } => headers.get("receipt"),
-            State::Between => None,
+            StompDecoderState::Head { headers, .. } | StompDecoderState::Body { headers, .. } => {
+                headers.get("receipt")
+            }
+            StompDecoderState::Between => None,
         }
     }
 
@@ -89,21 +91,21 @@ impl Decoder {
     pub fn held_bytes(&self) -> usize {
         self.line.capacity()
             + match &self.state {
-                State::Between => 0,
-                State::Head { headers, .. } => headers.held_bytes(),
-                State::Body { headers, body, .. } => headers.held_bytes() + body.capacity(),
+                StompDecoderState::Between => 0,
+                StompDecoderState::Head { headers, .. } => headers.held_bytes(),
+                StompDecoderState::Body { headers, body, .. } => headers.held_bytes() + body.capacity(),
             }
     }
 
     /// Gives back what is kept of a frame that is not complete. Nothing can be read after it: it ends the stream.
     pub fn forget(&mut self) {
-        self.state = State::Between;
+        self.state = StompDecoderState::Between;
         self.line = Vec::new();
     }
 
-    fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, DecodeError> {
+    fn advance(&mut self, input: &mut &[u8]) -> Result<Option<StompFrame>, StompDecodeError> {
         loop {
-            if matches!(self.state, State::Body { .. }) {
+            if matches!(self.state, StompDecoderState::Body { .. }) {
                 return self.take_body(input);
             }
             let Some(at) = memchr2(b'\n', b'\0', input) else {
@@ -118,7 +120,7 @@ impl Decoder {
             // The length first, as when the bytes come one by one.
             self.check_length(self.line.len() + piece.len())?;
             if end == b'\0' {
-                return Err(DecodeError::NulInHead);
+                return Err(StompDecodeError::NulInHead);
             }
             if self.line.is_empty() {
                 self.take_line(piece)?;
@@ -131,58 +133,59 @@ impl Decoder {
     }
 
     /// Whether a line may be so long; a CR at its end comes on top.
-    fn check_length(&self, bytes: usize) -> Result<(), DecodeError> {
+    fn check_length(&self, bytes: usize) -> Result<(), StompDecodeError> {
         match &self.state {
-            State::Between if bytes > COMMAND_MAX_BYTES + 1 => Err(self.bad_command()),
-            State::Head { .. } if bytes > self.limits.header_bytes + 1 => {
-                Err(DecodeError::HeaderTooLong(self.limits.header_bytes))
+            StompDecoderState::Between if bytes > COMMAND_MAX_BYTES + 1 => Err(self.bad_command()),
+            StompDecoderState::Head { .. } if bytes > self.limits.header_bytes + 1 => {
+                Err(StompDecodeError::HeaderTooLong(self.limits.header_bytes))
             }
             _ => Ok(()),
         }
     }
 
-    fn bad_command(&self) -> DecodeError {
-        if self.version.is_none() { DecodeError::NotConnect } else { DecodeError::UnknownCommand }
+    fn bad_command(&self) -> StompDecodeError {
+        if self.version.is_none() { StompDecodeError::NotConnect } else { StompDecodeError::UnknownCommand }
     }
 
     /// Takes a line without its LF.
-    fn take_line(&mut self, line: &[u8]) -> Result<(), DecodeError> {
-        let is_between = matches!(self.state, State::Between);
+    fn take_line(&mut self, line: &[u8]) -> Result<(), StompDecodeError> {
+        let is_between = matches!(self.state, StompDecoderState::Between);
         let line = match line.strip_suffix(b"\r") {
             // An empty line between frames is noise, whatever it ends with.
             Some(line) if self.allows_cr() || (is_between && line.is_empty()) => line,
-            Some(_) => return Err(DecodeError::CarriageReturn),
+            Some(_) => return Err(StompDecodeError::CarriageReturn),
             None => line,
         };
         if memchr(b'\r', line).is_some() {
-            return Err(DecodeError::CarriageReturn);
+            return Err(StompDecodeError::CarriageReturn);
         }
         match &mut self.state {
-            State::Between if line.is_empty() => {}
-            State::Between => {
-                let command = Command::parse(line, self.version).ok_or_else(|| self.bad_command())?;
+            StompDecoderState::Between if line.is_empty() => {}
+            StompDecoderState::Between => {
+                let command = StompCommand::parse(line, self.version).ok_or_else(|| self.bad_command())?;
                 if self.version.is_none() && !command.opens() {
-                    return Err(DecodeError::NotConnect);
+                    return Err(StompDecodeError::NotConnect);
                 }
-                self.state = State::Head { command, headers: Headers::default(), lines: 0, bytes: 0 };
+                self.state =
+                    StompDecoderState::Head { command, headers: Headers::default(), lines: 0, bytes: 0 };
             }
-            State::Head { .. } if line.is_empty() => self.begin_body()?,
-            State::Head { command, headers, lines, bytes } => {
+            StompDecoderState::Head { .. } if line.is_empty() => self.begin_body()?,
+            StompDecoderState::Head { command, headers, lines, bytes } => {
                 *lines += 1;
                 *bytes += line.len();
                 if line.len() > self.limits.header_bytes {
-                    return Err(DecodeError::HeaderTooLong(self.limits.header_bytes));
+                    return Err(StompDecodeError::HeaderTooLong(self.limits.header_bytes));
                 }
                 if *lines > self.limits.headers {
-                    return Err(DecodeError::TooManyHeaders(self.limits.headers));
+                    return Err(StompDecodeError::TooManyHeaders(self.limits.headers));
                 }
                 if *bytes > self.limits.head_bytes {
-                    return Err(DecodeError::HeadTooLong(self.limits.head_bytes));
+                    return Err(StompDecodeError::HeadTooLong(self.limits.head_bytes));
                 }
-                let text = simdutf8::basic::from_utf8(line).map_err(|_| DecodeError::InvalidUtf8)?;
+                let text = simdutf8::basic::from_utf8(line).map_err(|_| StompDecodeError::InvalidUtf8)?;
                 headers.add(text, if command.opens() { None } else { self.version })?;
             }
-            State::Body { .. } => {}
+            StompDecoderState::Body { .. } => {}
         }
         Ok(())
     }
@@ -200,8 +203,9 @@ impl Decoder {
         }
     }
 
-    fn begin_body(&mut self) -> Result<(), DecodeError> {
-        let State::Head { command, mut headers, .. } = std::mem::replace(&mut self.state, State::Between)
+    fn begin_body(&mut self) -> Result<(), StompDecodeError> {
+        let StompDecoderState::Head { command, mut headers, .. } =
+            std::mem::replace(&mut self.state, StompDecoderState::Between)
         else {
             return Ok(());
         };
@@ -212,20 +216,22 @@ impl Decoder {
         let length = headers.get("content-length").map(content_length).transpose();
         // The state is there first, so that an ERROR finds the receipt.
         let announced = length.unwrap_or_default();
-        self.state = State::Body { command, headers, length: announced, body: Vec::new() };
+        self.state = StompDecoderState::Body { command, headers, length: announced, body: Vec::new() };
         length?;
         match announced {
-            Some(1..) if !command.has_body() && !is_version_1_0 => Err(DecodeError::UnexpectedBody(command)),
+            Some(1..) if !command.has_body() && !is_version_1_0 => {
+                Err(StompDecodeError::UnexpectedBody(command))
+            }
             Some(length) if length > self.limits.body_bytes => {
-                Err(DecodeError::BodyTooLong(self.limits.body_bytes))
+                Err(StompDecodeError::BodyTooLong(self.limits.body_bytes))
             }
             _ => Ok(()),
         }
     }
 
-    fn take_body(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, DecodeError> {
+    fn take_body(&mut self, input: &mut &[u8]) -> Result<Option<StompFrame>, StompDecodeError> {
         let most = self.limits.body_bytes;
-        let State::Body { command, length, body, .. } = &self.state else { return Ok(None) };
+        let StompDecoderState::Body { command, length, body, .. } = &self.state else { return Ok(None) };
         let (piece, ends) = match *length {
             Some(length) => {
                 let missing = length.saturating_sub(body.len());
@@ -240,18 +246,20 @@ impl Decoder {
         let command = *command;
         let is_too_long = body.len() + piece.len() > most;
         if !piece.is_empty() && !command.has_body() && !self.tolerates_bodies() {
-            return Err(DecodeError::UnexpectedBody(command));
+            return Err(StompDecodeError::UnexpectedBody(command));
         }
         if is_too_long {
-            return Err(DecodeError::BodyTooLong(most));
+            return Err(StompDecodeError::BodyTooLong(most));
         }
-        let State::Body { headers, body, .. } = &mut self.state else { return Ok(None) };
+        let StompDecoderState::Body { headers, body, .. } = &mut self.state else { return Ok(None) };
         if !ends {
             body.extend_from_slice(piece);
             *input = behind;
             return Ok(None);
         }
-        let Some((b'\0', behind)) = behind.split_first() else { return Err(DecodeError::NoNulAfterBody) };
+        let Some((b'\0', behind)) = behind.split_first() else {
+            return Err(StompDecodeError::NoNulAfterBody);
+        };
         *input = behind;
         let body = if body.is_empty() {
             // All in one piece: one copy, of the right size.
@@ -261,25 +269,25 @@ impl Decoder {
             Bytes::from(std::mem::take(body))
         };
         let headers = std::mem::take(headers);
-        self.state = State::Between;
+        self.state = StompDecoderState::Between;
         // What 1.0 lets pass on other frames means nothing.
         let body = if command.has_body() { body } else { Bytes::new() };
-        Ok(Some(Frame { command, headers, body }))
+        Ok(Some(StompFrame { command, headers, body }))
     }
 
     /// Whether the frame at hand may have a body that means nothing.
     fn tolerates_bodies(&self) -> bool {
         match &self.state {
-            State::Body { headers, .. } => self.is_version_1_0(headers),
-            State::Between | State::Head { .. } => false,
+            StompDecoderState::Body { headers, .. } => self.is_version_1_0(headers),
+            StompDecoderState::Between | StompDecoderState::Head { .. } => false,
         }
     }
 }
 
 /// Digits alone: no sign, no spaces. More than fits is over every limit.
-fn content_length(text: &str) -> Result<usize, DecodeError> {
+fn content_length(text: &str) -> Result<usize, StompDecodeError> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(DecodeError::BadContentLength);
+        return Err(StompDecodeError::BadContentLength);
     }
     Ok(text.parse().unwrap_or(usize::MAX))
 }

@@ -1,10 +1,10 @@
-//! Frames to bytes, escaped as the reader's version has it. `specs/stomp.md`, items 8, 9, 13.
+//! Frames to bytes, escaped as the reader's version has it. `docs/protocols/stomp.md` §1.8 to §1.10 and §1.13.
 
 use bytes::{BufMut, BytesMut};
 
 use super::{
-    escape::{Part, escape, is_sayable_name},
-    frame::Command,
+    escape::{EscapePart, escape, is_sayable_name},
+    frame::StompCommand,
     version::Version,
 };
 
@@ -38,31 +38,31 @@ impl ServerCommand {
 pub const HEART_BEAT: &[u8] = b"\n";
 
 /// Begins a server's frame for a client of this version.
-pub fn frame(command: ServerCommand, version: Version, out: &mut BytesMut) -> FrameWriter<'_> {
+pub fn frame(command: ServerCommand, version: Version, out: &mut BytesMut) -> StompFrameWriter<'_> {
     let escaped = (command != ServerCommand::Connected).then_some(version);
-    FrameWriter::begin(command.name(), escaped, out)
+    StompFrameWriter::begin(command.name(), escaped, out)
 }
 
 /// Goes on with a frame of a server whose command and first headers are written already, or will be put before these bytes.
-pub fn more_headers(version: Version, out: &mut BytesMut) -> FrameWriter<'_> {
-    FrameWriter { out, escaped: Some(version), has_length: false }
+pub fn more_headers(version: Version, out: &mut BytesMut) -> StompFrameWriter<'_> {
+    StompFrameWriter { out, escaped: Some(version), has_length: false }
 }
 
 /// Begins a client's frame, for tests and tools.
-pub fn client_frame(command: Command, version: Version, out: &mut BytesMut) -> FrameWriter<'_> {
-    FrameWriter::begin(command.name(), (!command.opens()).then_some(version), out)
+pub fn client_frame(command: StompCommand, version: Version, out: &mut BytesMut) -> StompFrameWriter<'_> {
+    StompFrameWriter::begin(command.name(), (!command.opens()).then_some(version), out)
 }
 
 /// A frame in the making: headers, then [`FrameWriter::body`] or [`FrameWriter::end`], without which it stays unfinished.
 #[must_use = "a frame without an end swallows the next one"]
-pub struct FrameWriter<'a> {
+pub struct StompFrameWriter<'a> {
     out: &'a mut BytesMut,
     escaped: Option<Version>,
     /// `content-length` is written already.
     has_length: bool,
 }
 
-impl<'a> FrameWriter<'a> {
+impl<'a> StompFrameWriter<'a> {
     fn begin(command: &str, escaped: Option<Version>, out: &'a mut BytesMut) -> Self {
         out.put_slice(command.as_bytes());
         out.put_u8(b'\n');
@@ -75,9 +75,9 @@ impl<'a> FrameWriter<'a> {
         if name.is_empty() || !is_sayable_name(name, self.escaped) {
             return self;
         }
-        escape(name, Part::Name, self.escaped, self.out);
+        escape(name, EscapePart::Name, self.escaped, self.out);
         self.out.put_u8(b':');
-        escape(value, Part::Value, self.escaped, self.out);
+        escape(value, EscapePart::Value, self.escaped, self.out);
         self.out.put_u8(b'\n');
         self
     }

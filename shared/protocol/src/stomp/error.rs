@@ -1,11 +1,11 @@
 //! What a client can do wrong on the wire. Each ends the connection: the text is the `message` of an ERROR frame.
-//! `specs/stomp.md`, items 2, 5, 7, 11, 12, 14, 15, 16, 17.
+//! `docs/protocols/stomp.md` §1.
 
-use super::frame::Command;
+use super::frame::StompCommand;
 
 /// A violation that ends the connection. The texts hold nothing that the client sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
+pub enum StompDecodeError {
     /// The first frame is neither CONNECT nor STOMP.
     #[error("the first frame must be CONNECT or STOMP")]
     NotConnect,
@@ -38,7 +38,7 @@ pub enum DecodeError {
     NoNulAfterBody,
     /// A body on a frame that has none.
     #[error("a {0} frame has no body")]
-    UnexpectedBody(Command),
+    UnexpectedBody(StompCommand),
     /// More headers than allowed.
     #[error("more than {0} headers")]
     TooManyHeaders(usize),

@@ -1,15 +1,15 @@
-//! Escapes of header names and values: none in 1.0, `\n \c \\` in 1.1, `\r` too in 1.2. `specs/stomp.md`, items 7 to 9.
+//! Escapes of header names and values: none in 1.0, `\n \c \\` in 1.1, `\r` too in 1.2. `docs/protocols/stomp.md` §1.7 to §1.9.
 
 use bytes::{BufMut, BytesMut};
 use memchr::memchr;
 
-use super::{error::DecodeError, version::Version};
+use super::{error::StompDecodeError, version::Version};
 
 /// Appends `raw` without its escapes. `None`: as it is, for 1.0 and for the frames that open a session.
 ///
 /// # Errors
 /// [`DecodeError::BadEscape`].
-pub fn unescape(raw: &str, version: Option<Version>, out: &mut String) -> Result<(), DecodeError> {
+pub fn unescape(raw: &str, version: Option<Version>, out: &mut String) -> Result<(), StompDecodeError> {
     let Some(version) = version.filter(|version| *version > Version::V1_0) else {
         out.push_str(raw);
         return Ok(());
@@ -25,7 +25,7 @@ pub fn unescape(raw: &str, version: Option<Version>, out: &mut String) -> Result
             Some('c') => ':',
             Some('\\') => '\\',
             Some('r') if version == Version::V1_2 => '\r',
-            _ => return Err(DecodeError::BadEscape),
+            _ => return Err(StompDecodeError::BadEscape),
         });
         rest = signs.as_str();
     }
@@ -35,7 +35,7 @@ pub fn unescape(raw: &str, version: Option<Version>, out: &mut String) -> Result
 
 /// Which of the two halves of a header is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum EscapePart {
     /// Before the colon.
     Name,
     /// Behind it.
@@ -57,7 +57,7 @@ pub fn is_sayable_name(name: &str, version: Option<Version>) -> bool {
 /// Appends `text` as a part of a header that a reader of `version` takes back. `None`: a CONNECTED frame, which is not
 /// escaped. What cannot be said is left out, so that no header ever begins a second one: CR, LF, and a colon in a name
 /// where there are no escapes, CR in 1.1, NUL anywhere.
-pub fn escape(text: &str, part: Part, version: Option<Version>, out: &mut BytesMut) {
+pub fn escape(text: &str, part: EscapePart, version: Option<Version>, out: &mut BytesMut) {
     let version = version.unwrap_or(Version::V1_0);
     let escapes = version > Version::V1_0;
     let mut rest = text.as_bytes();
@@ -70,7 +70,7 @@ pub fn escape(text: &str, part: Part, version: Option<Version>, out: &mut BytesM
             b'\\' if escapes => out.put_slice(b"\\\\"),
             b'\\' => out.put_u8(byte),
             b':' if escapes => out.put_slice(b"\\c"),
-            b':' if part == Part::Value => out.put_u8(byte),
+            b':' if part == EscapePart::Value => out.put_u8(byte),
             b'\n' if escapes => out.put_slice(b"\\n"),
             b'\r' if version == Version::V1_2 => out.put_slice(b"\\r"),
             _ => {}

@@ -1,4 +1,4 @@
-//! What a client says: a command, headers, and with SEND a body. `specs/stomp.md`, items 1, 12, 16.
+//! What a client says: a command, headers, and with SEND a body. `docs/protocols/stomp.md` §1.1, §1.12 and §1.16.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::{headers::Headers, version::Version};
 
 /// The commands of clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Command {
+pub enum StompCommand {
     /// Opens the session.
     Connect,
     /// Opens the session, as CONNECT does.
@@ -36,21 +36,21 @@ pub enum Command {
 /// The longest name of a command, `UNSUBSCRIBE`, in bytes.
 pub(super) const COMMAND_MAX_BYTES: usize = 11;
 
-const ALL: [Command; 11] = [
-    Command::Connect,
-    Command::Stomp,
-    Command::Send,
-    Command::Subscribe,
-    Command::Unsubscribe,
-    Command::Ack,
-    Command::Nack,
-    Command::Begin,
-    Command::Commit,
-    Command::Abort,
-    Command::Disconnect,
+const ALL: [StompCommand; 11] = [
+    StompCommand::Connect,
+    StompCommand::Stomp,
+    StompCommand::Send,
+    StompCommand::Subscribe,
+    StompCommand::Unsubscribe,
+    StompCommand::Ack,
+    StompCommand::Nack,
+    StompCommand::Begin,
+    StompCommand::Commit,
+    StompCommand::Abort,
+    StompCommand::Disconnect,
 ];
 
-impl Command {
+impl StompCommand {
     /// As it stands on the wire.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -88,7 +88,7 @@ impl Command {
     }
 }
 
-impl fmt::Display for Command {
+impl fmt::Display for StompCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -96,9 +96,9 @@ impl fmt::Display for Command {
 
 /// One frame of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
+pub struct StompFrame {
     /// What it asks for.
-    pub command: Command,
+    pub command: StompCommand,
     /// Unescaped, each name once.
     pub headers: Headers,
     /// Empty but for SEND; any bytes.

@@ -1,20 +1,20 @@
-//! The headers of a frame: two allocations for all of them. `specs/stomp.md`, items 5, 6, 10.
+//! The headers of a frame: two allocations for all of them. `docs/protocols/stomp.md` §1.5, §1.6 and §1.10.
 
 use std::fmt;
 
-use super::{error::DecodeError, escape, version::Version};
+use super::{error::StompDecodeError, escape, version::Version};
 
 /// Names and values in the order of the frame, unescaped; of a repeated name the first.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers {
     /// All names and values, one after the other.
     text: String,
-    spans: Vec<Span>,
+    spans: Vec<HeaderRange>,
 }
 
 /// Where one header stands in the text.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Span {
+struct HeaderRange {
     name: usize,
     name_end: usize,
     value: usize,
@@ -50,7 +50,7 @@ impl Headers {
     /// Bytes of memory, near enough.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.text.capacity() + self.spans.capacity() * size_of::<Span>()
+        self.text.capacity() + self.spans.capacity() * size_of::<HeaderRange>()
     }
 
     fn slice(&self, start: usize, end: usize) -> &str {
@@ -58,10 +58,10 @@ impl Headers {
     }
 
     /// Adds a line, split at its first colon. A name that is there already is left as it is.
-    pub(super) fn add(&mut self, line: &str, unescape: Option<Version>) -> Result<(), DecodeError> {
-        let (name, value) = line.split_once(':').ok_or(DecodeError::NoColon)?;
+    pub(super) fn add(&mut self, line: &str, unescape: Option<Version>) -> Result<(), StompDecodeError> {
+        let (name, value) = line.split_once(':').ok_or(StompDecodeError::NoColon)?;
         if name.is_empty() {
-            return Err(DecodeError::NoName);
+            return Err(StompDecodeError::NoName);
         }
         let start = self.text.len();
         escape::unescape(name, unescape, &mut self.text)?;
@@ -71,7 +71,7 @@ impl Headers {
         if self.get(self.slice(start, name_end)).is_some() {
             self.text.truncate(start);
         } else {
-            self.spans.push(Span { name: start, name_end, value: name_end, value_end });
+            self.spans.push(HeaderRange { name: start, name_end, value: name_end, value_end });
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Heart-beats: what each side offers and wants, and what follows from it. `specs/stomp.md`, items 26 to 29.
+//! Heart-beats: what each side offers and wants, and what follows from it. `docs/protocols/stomp.md` §3.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub struct BadHeartBeat;
 
 /// What both sides do from now on, as the server sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Agreed {
+pub struct AgreedHeartBeat {
     /// The client sends something at least so often.
     pub from_client: Option<Duration>,
     /// The server does.
@@ -38,11 +38,11 @@ impl HeartBeat {
 
     /// What follows from the client's offer (`self`) and the server's.
     #[must_use]
-    pub fn agree(self, server: Self) -> Agreed {
+    pub fn agree(self, server: Self) -> AgreedHeartBeat {
         let every = |sends: u32, wants: u32| {
             (sends != 0 && wants != 0).then(|| Duration::from_millis(sends.max(wants).into()))
         };
-        Agreed {
+        AgreedHeartBeat {
             from_client: every(self.sends_ms, server.wants_ms),
             to_client: every(server.sends_ms, self.wants_ms),
         }

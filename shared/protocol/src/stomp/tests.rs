@@ -1,4 +1,4 @@
-//! Every numbered line of `specs/stomp.md` that the codec decides.
+//! Every rule of `docs/protocols/stomp.md` §1 to §3 that the codec decides; §13 has the items of the names.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod agreement;

@@ -1,4 +1,4 @@
-//! The versions, and the choice between them. `specs/stomp.md`, items 19 to 21 and 50.
+//! The versions, and the choice between them. `docs/protocols/stomp.md` §2.3, §2.4 and §11.1.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
 //! The decoder: the bytes of one connection in, in whatever pieces, and its messages out. RFC 6455 §5 and §6.2,
-//! RFC 7692 §6.2; `specs/websocket.md` 5 to 8, 12.
+//! RFC 7692 §6.2; `docs/protocols/websocket.md` §5 to §8, §12.
 //!
 //! Between messages a decoder is three words and holds no memory. What arrives in one piece is lent from the read
 //! buffer; what does not is kept in one box, which is given back with the message. Memory grows with
@@ -9,21 +9,21 @@ use std::ops::Range;
 
 use super::{
     error::ProtocolError,
-    event::{CloseFrame, Event, MessageKind},
-    frame::{Expected, Header, Opcode},
+    event::{CloseFrame, WebSocketEvent, WebSocketMessageKind},
+    frame::{ExpectedFrame, FrameHeader, Opcode},
     inflate::inflate,
     input::Input,
-    message::{Message, checked_prefix},
-    partial::{Frame, Lent, Partial},
+    message::{PartialMessage, checked_prefix},
+    partial::{Lent, PartialFrame, PartialInput},
 };
 
 /// Turns one client's bytes into [`Event`]s.
 ///
 /// After a close frame and after an error nothing more comes of it: all further input is discarded.
 #[derive(Debug)]
-pub struct Decoder {
+pub struct WebSocketDecoder {
     max_message_bytes: usize,
-    partial: Option<Box<Partial>>,
+    partial: Option<Box<PartialInput>>,
     deflate: bool,
     partial_messages: bool,
     finished: bool,
@@ -31,17 +31,17 @@ pub struct Decoder {
 
 /// An event before it borrows: what it is and where its bytes are.
 enum Ready {
-    Control(Opcode, Place),
-    Message(MessageKind, Place),
-    Fragment { kind: MessageKind, place: Place, last: bool },
+    Control(Opcode, PayloadRange),
+    Message(WebSocketMessageKind, PayloadRange),
+    Fragment { kind: WebSocketMessageKind, place: PayloadRange, last: bool },
 }
 
-enum Place {
+enum PayloadRange {
     Input(Range<usize>),
     Partial(Lent),
 }
 
-impl Decoder {
+impl WebSocketDecoder {
     /// For messages of at most `max_message_bytes` (after decompression); with permessage-deflate if it was
     /// negotiated; handing on parts of messages as they arrive if `partial_messages`. Compressed messages are always
     /// whole: a window per connection would be needed to inflate them piece by piece.
@@ -55,7 +55,10 @@ impl Decoder {
     ///
     /// # Errors
     /// The first violation of the protocol; the connection is to be closed with its code.
-    pub fn next<'e>(&'e mut self, input: &'e mut Input<'_>) -> Result<Option<Event<'e>>, ProtocolError> {
+    pub fn next<'e>(
+        &'e mut self,
+        input: &'e mut Input<'_>,
+    ) -> Result<Option<WebSocketEvent<'e>>, ProtocolError> {
         self.give_back();
         if self.finished {
             input.discard();
@@ -72,9 +75,9 @@ impl Decoder {
             }
         };
         if let (
-            Ready::Control(_, Place::Partial(lent))
-            | Ready::Message(_, Place::Partial(lent))
-            | Ready::Fragment { place: Place::Partial(lent), .. },
+            Ready::Control(_, PayloadRange::Partial(lent))
+            | Ready::Message(_, PayloadRange::Partial(lent))
+            | Ready::Fragment { place: PayloadRange::Partial(lent), .. },
             Some(partial),
         ) = (&ready, &mut self.partial)
         {
@@ -82,7 +85,7 @@ impl Decoder {
         }
         let Self { partial, finished, .. } = self;
         let event = lend(ready, partial.as_deref(), input);
-        *finished = matches!(event, Err(_) | Ok(Event::Close(_)));
+        *finished = matches!(event, Err(_) | Ok(WebSocketEvent::Close(_)));
         event.map(Some)
     }
 
@@ -133,11 +136,11 @@ impl Decoder {
         }
     }
 
-    fn partial(&mut self) -> &mut Partial {
+    fn partial(&mut self) -> &mut PartialInput {
         self.partial.get_or_insert_default()
     }
 
-    fn message(&self) -> Option<&Message> {
+    fn message(&self) -> Option<&PartialMessage> {
         self.partial.as_ref().and_then(|partial| partial.message.as_ref())
     }
 
@@ -145,7 +148,7 @@ impl Decoder {
         self.partial_messages && self.message().is_some_and(|message| !message.compressed)
     }
 
-    fn expected(&self) -> Expected {
+    fn expected(&self) -> ExpectedFrame {
         let limit = self.max_message_bytes as u64;
         let compressed_limit = compressed_limit(limit);
         let (inside_message, room) = match self.message() {
@@ -153,7 +156,7 @@ impl Decoder {
             Some(message) => (true, limit.saturating_sub(message.announced)),
             None => (false, limit),
         };
-        Expected {
+        ExpectedFrame {
             deflate: self.deflate,
             inside_message,
             room,
@@ -163,11 +166,11 @@ impl Decoder {
     }
 
     /// The next header: from the input alone, or from what is kept and the input.
-    fn read_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, ProtocolError> {
+    fn read_header(&mut self, input: &mut Input<'_>) -> Result<Option<FrameHeader>, ProtocolError> {
         let expected = self.expected();
         let kept = self.partial.as_ref().map_or(0, |partial| partial.header.length);
         if kept == 0 {
-            if let Some((header, length)) = Header::parse(input.rest(), &expected)? {
+            if let Some((header, length)) = FrameHeader::parse(input.rest(), &expected)? {
                 input.skip(length);
                 return Ok(Some(header));
             }
@@ -177,7 +180,7 @@ impl Decoder {
         }
         let partial = self.partial();
         let added = partial.header.push(input.rest());
-        let parsed = Header::parse(partial.header.bytes(), &expected)?;
+        let parsed = FrameHeader::parse(partial.header.bytes(), &expected)?;
         let Some((header, length)) = parsed else {
             input.skip(added);
             return Ok(None);
@@ -188,24 +191,30 @@ impl Decoder {
     }
 
     /// A new frame: ready at once if it arrived whole and is all there is, else the state to read its payload with.
-    fn open(&mut self, header: Header, input: &mut Input<'_>) -> Result<Opened, ProtocolError> {
-        let Header { opcode, fin, compressed, length, mask } = header;
+    fn open(&mut self, header: FrameHeader, input: &mut Input<'_>) -> Result<Opened, ProtocolError> {
+        let FrameHeader { opcode, fin, compressed, length, mask } = header;
         let whole = usize::try_from(length).ok().filter(|length| *length <= input.remaining());
         match (whole, opcode.opens()) {
             (Some(length), _) if opcode.is_control() => {
-                return Ok(Opened::Ready(Ready::Control(opcode, Place::Input(input.take(length, mask)))));
+                return Ok(Opened::Ready(Ready::Control(
+                    opcode,
+                    PayloadRange::Input(input.take(length, mask)),
+                )));
             }
             (Some(length), Some(kind)) if fin && !compressed => {
-                return Ok(Opened::Ready(Ready::Message(kind, Place::Input(input.take(length, mask)))));
+                return Ok(Opened::Ready(Ready::Message(
+                    kind,
+                    PayloadRange::Input(input.take(length, mask)),
+                )));
             }
             (Some(payload), Some(kind)) if fin => {
                 let range = input.take(payload, mask);
-                let mut message = Message::new(kind, compressed, length);
+                let mut message = PartialMessage::new(kind, compressed, length);
                 message.data = inflate(kind, input.slice(range), self.max_message_bytes)?;
                 self.partial().message = Some(message);
-                return Ok(Opened::Ready(Ready::Message(kind, Place::Partial(Lent::Message))));
+                return Ok(Opened::Ready(Ready::Message(kind, PayloadRange::Partial(Lent::Message))));
             }
-            (_, Some(kind)) => self.partial().message = Some(Message::new(kind, compressed, length)),
+            (_, Some(kind)) => self.partial().message = Some(PartialMessage::new(kind, compressed, length)),
             (_, None) => {
                 if let Some(message) = &mut self.partial().message
                     && !opcode.is_control()
@@ -214,11 +223,11 @@ impl Decoder {
                 }
             }
         }
-        Ok(Opened::Frame(Frame { opcode, fin, mask, outstanding: length }))
+        Ok(Opened::Frame(PartialFrame { opcode, fin, mask, outstanding: length }))
     }
 
     /// Collects the payload of a ping, pong or close frame.
-    fn read_control(&mut self, mut frame: Frame, input: &mut Input<'_>) -> Option<Ready> {
+    fn read_control(&mut self, mut frame: PartialFrame, input: &mut Input<'_>) -> Option<Ready> {
         let range = frame.take(usize::MAX, input);
         let partial = self.partial();
         partial.control.extend_from_slice(input.slice(range));
@@ -226,11 +235,15 @@ impl Decoder {
             partial.frame = Some(frame);
             return None;
         }
-        Some(Ready::Control(frame.opcode, Place::Partial(Lent::Control)))
+        Some(Ready::Control(frame.opcode, PayloadRange::Partial(Lent::Control)))
     }
 
     /// Collects a message.
-    fn read_data(&mut self, mut frame: Frame, input: &mut Input<'_>) -> Result<Option<Ready>, ProtocolError> {
+    fn read_data(
+        &mut self,
+        mut frame: PartialFrame,
+        input: &mut Input<'_>,
+    ) -> Result<Option<Ready>, ProtocolError> {
         let max_message_bytes = self.max_message_bytes;
         let partial = self.partial();
         let message = partial.message.as_mut().ok_or(ProtocolError::UnexpectedContinuation)?;
@@ -244,14 +257,14 @@ impl Decoder {
             return Ok(None);
         }
         message.complete(max_message_bytes)?;
-        Ok(Some(Ready::Message(message.kind, Place::Partial(Lent::Message))))
+        Ok(Some(Ready::Message(message.kind, PayloadRange::Partial(Lent::Message))))
     }
 
     /// Hands on what arrived of a message, text between two characters. A character that was cut in two is put
     /// together and handed on alone.
     fn read_fragment(
         &mut self,
-        mut frame: Frame,
+        mut frame: PartialFrame,
         input: &mut Input<'_>,
     ) -> Result<Option<Ready>, ProtocolError> {
         let partial = self.partial();
@@ -266,7 +279,7 @@ impl Decoder {
         if joins {
             message.split.push(input.slice(range.clone()));
             whole_characters = checked_prefix(message.split.bytes())?;
-        } else if kind == MessageKind::Text {
+        } else if kind == WebSocketMessageKind::Text {
             whole_characters = checked_prefix(input.slice(range.clone()))?;
             let rest = range.start + whole_characters..range.end;
             message.split.push(input.slice(rest));
@@ -276,7 +289,7 @@ impl Decoder {
         if ends && split_remains {
             return Err(ProtocolError::InvalidUtf8);
         }
-        let place = if joins { Place::Partial(Lent::Character) } else { Place::Input(range) };
+        let place = if joins { PayloadRange::Partial(Lent::Character) } else { PayloadRange::Input(range) };
         if ends && !joins {
             partial.message = None;
         } else if frame.outstanding > 0 {
@@ -286,7 +299,7 @@ impl Decoder {
             return Ok(None);
         }
         let place = match place {
-            Place::Partial(_) if ends => Place::Partial(Lent::Message),
+            PayloadRange::Partial(_) if ends => PayloadRange::Partial(Lent::Message),
             place => place,
         };
         Ok(Some(Ready::Fragment { kind, place, last: ends }))
@@ -295,7 +308,7 @@ impl Decoder {
 
 enum Opened {
     Ready(Ready),
-    Frame(Frame),
+    Frame(PartialFrame),
 }
 
 /// What the frames of a compressed message may announce in all: zlib's own bound for what a message of the limit's
@@ -307,21 +320,21 @@ fn compressed_limit(limit: u64) -> u64 {
 /// Makes the event from the place where its bytes are.
 fn lend<'e>(
     ready: Ready,
-    partial: Option<&'e Partial>,
+    partial: Option<&'e PartialInput>,
     input: &'e Input<'_>,
-) -> Result<Event<'e>, ProtocolError> {
+) -> Result<WebSocketEvent<'e>, ProtocolError> {
     let bytes = |place| match place {
-        Place::Input(range) => input.slice(range),
-        Place::Partial(lent) => partial.map_or(&[][..], |partial| partial.lent(lent)),
+        PayloadRange::Input(range) => input.slice(range),
+        PayloadRange::Partial(lent) => partial.map_or(&[][..], |partial| partial.lent(lent)),
     };
     Ok(match ready {
-        Ready::Control(Opcode::Ping, place) => Event::Ping(bytes(place)),
-        Ready::Control(Opcode::Pong, place) => Event::Pong(bytes(place)),
-        Ready::Control(_, place) => Event::Close(CloseFrame::parse(bytes(place))?),
-        Ready::Message(MessageKind::Binary, place) => Event::Binary(bytes(place)),
-        Ready::Message(MessageKind::Text, place) => {
-            Event::Text(simdutf8::basic::from_utf8(bytes(place)).map_err(|_| ProtocolError::InvalidUtf8)?)
-        }
-        Ready::Fragment { kind, place, last } => Event::Fragment { kind, data: bytes(place), last },
+        Ready::Control(Opcode::Ping, place) => WebSocketEvent::Ping(bytes(place)),
+        Ready::Control(Opcode::Pong, place) => WebSocketEvent::Pong(bytes(place)),
+        Ready::Control(_, place) => WebSocketEvent::Close(CloseFrame::parse(bytes(place))?),
+        Ready::Message(WebSocketMessageKind::Binary, place) => WebSocketEvent::Binary(bytes(place)),
+        Ready::Message(WebSocketMessageKind::Text, place) => WebSocketEvent::Text(
+            simdutf8::basic::from_utf8(bytes(place)).map_err(|_| ProtocolError::InvalidUtf8)?,
+        ),
+        Ready::Fragment { kind, place, last } => WebSocketEvent::Fragment { kind, data: bytes(place), last },
     })
 }

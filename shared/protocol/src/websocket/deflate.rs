@@ -1,5 +1,5 @@
 //! permessage-deflate, outwards: what the server answers to an offer, and how it compresses. RFC 7692 §7;
-//! `specs/websocket.md` 11 to 13.
+//! `docs/protocols/websocket.md` §11 to §13.
 //!
 //! The server always answers `server_no_context_takeover` and `client_no_context_takeover`: no connection keeps a
 //! window, so a publication is compressed once for all its subscribers, and one [`Deflater`] and one

@@ -7,7 +7,7 @@ use super::error::ProtocolError;
 
 /// The two kinds of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MessageKind {
+pub enum WebSocketMessageKind {
     /// UTF-8, checked.
     Text,
     /// Any bytes.
@@ -16,7 +16,7 @@ pub enum MessageKind {
 
 /// One thing that a client said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event<'e> {
+pub enum WebSocketEvent<'e> {
     /// A whole text message.
     Text(&'e str),
     /// A whole binary message.
@@ -25,7 +25,7 @@ pub enum Event<'e> {
     /// Text is cut between characters, so that each part is valid UTF-8. Empty only where it is the `last`.
     Fragment {
         /// The kind of the message it belongs to.
-        kind: MessageKind,
+        kind: WebSocketMessageKind,
         /// The next bytes of the message.
         data: &'e [u8],
         /// No more of this message follows.

@@ -1,5 +1,5 @@
 //! The offers in `Sec-WebSocket-Extensions`: which of them are permessage-deflate and can be met.
-//! RFC 6455 §9.1, RFC 7692 §5 and §7.1; `specs/websocket.md` 11.
+//! RFC 6455 §9.1, RFC 7692 §5 and §7.1; `docs/protocols/websocket.md` §11.
 
 use super::handshake::is_token_byte;
 
@@ -35,7 +35,7 @@ pub(super) fn parse(header: &[u8]) -> Option<Vec<DeflateOffer>> {
         }
         let name = rest.token()?;
         let mut offer = Some(DeflateOffer::default());
-        let mut seen = Seen::default();
+        let mut seen = SeenParams::default();
         rest.skip_space();
         while rest.eat(b';') {
             rest.skip_space();
@@ -62,9 +62,9 @@ pub(super) fn parse(header: &[u8]) -> Option<Vec<DeflateOffer>> {
 
 /// Which parameters an offer has had already.
 #[derive(Default)]
-struct Seen([bool; 4]);
+struct SeenParams([bool; 4]);
 
-impl Seen {
+impl SeenParams {
     /// False the second time.
     fn first_time(&mut self, parameter: usize) -> bool {
         self.0.get_mut(parameter).is_some_and(|seen| !std::mem::replace(seen, true))
@@ -72,7 +72,7 @@ impl Seen {
 }
 
 impl DeflateOffer {
-    fn with(mut self, parameter: &[u8], value: Option<&[u8]>, seen: &mut Seen) -> Option<Self> {
+    fn with(mut self, parameter: &[u8], value: Option<&[u8]>, seen: &mut SeenParams) -> Option<Self> {
         let index = match (parameter, value) {
             (b"server_no_context_takeover", None) => {
                 self.server_no_context_takeover = true;

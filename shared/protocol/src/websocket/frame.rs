@@ -1,6 +1,6 @@
 //! One frame's header: bytes in, [`Header`] out, judged as early as its bytes allow. RFC 6455 §5.2.
 
-use super::{error::ProtocolError, event::MessageKind};
+use super::{error::ProtocolError, event::WebSocketMessageKind};
 
 /// The most bytes a client's header can have: 2, a 64-bit length, and the mask.
 pub const MAX_HEADER_BYTES: usize = 14;
@@ -56,10 +56,10 @@ impl Opcode {
 
     /// The kind of message that this opcode opens, if it opens one.
     #[must_use]
-    pub fn opens(self) -> Option<MessageKind> {
+    pub fn opens(self) -> Option<WebSocketMessageKind> {
         match self {
-            Self::Text => Some(MessageKind::Text),
-            Self::Binary => Some(MessageKind::Binary),
+            Self::Text => Some(WebSocketMessageKind::Text),
+            Self::Binary => Some(WebSocketMessageKind::Binary),
             _ => None,
         }
     }
@@ -67,7 +67,7 @@ impl Opcode {
 
 /// What the connection allows the next frame to be.
 #[derive(Clone, Copy, Debug)]
-pub struct Expected {
+pub struct ExpectedFrame {
     /// permessage-deflate was negotiated: RSV1 may open a compressed message.
     pub deflate: bool,
     /// A fragmented message is open: a continuation must follow, and nothing may be opened.
@@ -82,7 +82,7 @@ pub struct Expected {
 
 /// The header of a client's frame, found right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub struct FrameHeader {
     /// What the frame is.
     pub opcode: Opcode,
     /// The last frame of its message.
@@ -95,13 +95,13 @@ pub struct Header {
     pub mask: [u8; 4],
 }
 
-impl Header {
+impl FrameHeader {
     /// Reads a header from the front of `bytes`, with the count of bytes it takes; `None` while it is incomplete.
     /// Each byte is judged as soon as it is there, so a bad frame is refused before its header is complete.
     ///
     /// # Errors
     /// Everything of RFC 6455 §5.2 to §5.5 that a header can do wrong, and a length over the room.
-    pub fn parse(bytes: &[u8], expected: &Expected) -> Result<Option<(Self, usize)>, ProtocolError> {
+    pub fn parse(bytes: &[u8], expected: &ExpectedFrame) -> Result<Option<(Self, usize)>, ProtocolError> {
         let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
         let opcode = judge_first_byte(first, expected)?;
         let compressed = first & RSV1 != 0;
@@ -148,7 +148,7 @@ impl Header {
     }
 }
 
-fn judge_first_byte(first: u8, expected: &Expected) -> Result<Opcode, ProtocolError> {
+fn judge_first_byte(first: u8, expected: &ExpectedFrame) -> Result<Opcode, ProtocolError> {
     if first & RSV2_AND_3 != 0 {
         return Err(ProtocolError::ReservedBits);
     }

@@ -1,7 +1,7 @@
 //! The opening handshake: a request's head in, an [`Offer`] or a [`Refusal`] out, and the 101 that accepts it.
 //!
 //! The gateway asks here before it takes the socket from HTTP; whether the origin is welcome is its own policy.
-//! RFC 6455 §4.2 and §11.3; `specs/websocket.md` 1 to 4.
+//! RFC 6455 §4.2 and §11.3; `docs/protocols/websocket.md` §1 to §4.
 
 use base64::{
     Engine, alphabet,
@@ -13,7 +13,7 @@ use super::{
     extension::{self, DeflateOffer},
 };
 
-pub use super::refusal::Refusal;
+pub use super::refusal::HandshakeRefusal;
 
 /// What every server appends to the key before it hashes it (RFC 6455 §1.3).
 const ACCEPT_SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -65,33 +65,35 @@ impl Offer {
         method: &str,
         http_1_1: bool,
         headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, HandshakeRefusal> {
         if method != "GET" {
-            return Err(Refusal::MethodNotAllowed);
+            return Err(HandshakeRefusal::MethodNotAllowed);
         }
         if !http_1_1 {
-            return Err(Refusal::BadRequest("a WebSocket handshake needs HTTP/1.1"));
+            return Err(HandshakeRefusal::BadRequest("a WebSocket handshake needs HTTP/1.1"));
         }
-        let head = Head::collect(headers)?;
+        let head = HandshakeHead::collect(headers)?;
         if !head.upgrade_to_websocket {
-            return Err(Refusal::BadRequest("the Upgrade header does not ask for websocket"));
+            return Err(HandshakeRefusal::BadRequest("the Upgrade header does not ask for websocket"));
         }
         if !head.connection_upgrade {
-            return Err(Refusal::BadRequest("the Connection header does not contain upgrade"));
+            return Err(HandshakeRefusal::BadRequest("the Connection header does not contain upgrade"));
         }
         let host = head.host.filter(|host| !host.is_empty());
-        let host = host.ok_or(Refusal::BadRequest("the Host header is missing"))?;
+        let host = host.ok_or(HandshakeRefusal::BadRequest("the Host header is missing"))?;
         match head.version {
-            None => return Err(Refusal::BadRequest("the Sec-WebSocket-Version header is missing")),
+            None => return Err(HandshakeRefusal::BadRequest("the Sec-WebSocket-Version header is missing")),
             Some(VERSION) => {}
-            Some(_) => return Err(Refusal::VersionNotSupported),
+            Some(_) => return Err(HandshakeRefusal::VersionNotSupported),
         }
-        let key = head.key.ok_or(Refusal::BadRequest("the Sec-WebSocket-Key header is missing"))?;
+        let key = head.key.ok_or(HandshakeRefusal::BadRequest("the Sec-WebSocket-Key header is missing"))?;
         if !is_key(key) {
-            return Err(Refusal::BadRequest("the Sec-WebSocket-Key header is not 16 bytes in base64"));
+            return Err(HandshakeRefusal::BadRequest(
+                "the Sec-WebSocket-Key header is not 16 bytes in base64",
+            ));
         }
         if head.has_body {
-            return Err(Refusal::BadRequest("a WebSocket handshake has no body"));
+            return Err(HandshakeRefusal::BadRequest("a WebSocket handshake has no body"));
         }
         Ok(Self {
             key: key.to_owned(),
@@ -111,11 +113,11 @@ impl Offer {
         &self,
         known: &[&'k str],
         policy: SubprotocolPolicy,
-    ) -> Result<Option<&'k str>, Refusal> {
+    ) -> Result<Option<&'k str>, HandshakeRefusal> {
         let chosen = known.iter().copied().find(|known| self.subprotocols.iter().any(|token| token == known));
         match (chosen, policy) {
             (None, SubprotocolPolicy::Strict) if !self.subprotocols.is_empty() => {
-                Err(Refusal::unknown_subprotocol(&self.subprotocols))
+                Err(HandshakeRefusal::unknown_subprotocol(&self.subprotocols))
             }
             (chosen, _) => Ok(chosen),
         }
@@ -164,7 +166,7 @@ fn is_key(key: &str) -> bool {
 
 /// The headers that matter, sorted out; each single one at most once.
 #[derive(Default)]
-struct Head<'a> {
+struct HandshakeHead<'a> {
     upgrade_to_websocket: bool,
     connection_upgrade: bool,
     has_body: bool,
@@ -176,8 +178,8 @@ struct Head<'a> {
     extensions: Vec<DeflateOffer>,
 }
 
-impl<'a> Head<'a> {
-    fn collect(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Result<Self, Refusal> {
+impl<'a> HandshakeHead<'a> {
+    fn collect(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Result<Self, HandshakeRefusal> {
         let mut head = Self::default();
         for (name, value) in headers {
             head.take(&name.to_ascii_lowercase(), value)?;
@@ -185,7 +187,7 @@ impl<'a> Head<'a> {
         Ok(head)
     }
 
-    fn take(&mut self, name: &str, value: &'a [u8]) -> Result<(), Refusal> {
+    fn take(&mut self, name: &str, value: &'a [u8]) -> Result<(), HandshakeRefusal> {
         match name {
             "host" => single(&mut self.host, value, "the Host header is malformed or repeated")?,
             "origin" => single(&mut self.origin, value, "the Origin header is malformed or repeated")?,
@@ -201,7 +203,8 @@ impl<'a> Head<'a> {
             "transfer-encoding" => self.has_body = true,
             "sec-websocket-protocol" => self.add_subprotocols(value)?,
             "sec-websocket-extensions" => {
-                let malformed = Refusal::BadRequest("the Sec-WebSocket-Extensions header is malformed");
+                let malformed =
+                    HandshakeRefusal::BadRequest("the Sec-WebSocket-Extensions header is malformed");
                 self.extensions.extend(extension::parse(value).ok_or(malformed)?);
             }
             _ => {}
@@ -209,12 +212,12 @@ impl<'a> Head<'a> {
         Ok(())
     }
 
-    fn add_subprotocols(&mut self, value: &[u8]) -> Result<(), Refusal> {
+    fn add_subprotocols(&mut self, value: &[u8]) -> Result<(), HandshakeRefusal> {
         for token in
             value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
         {
             let token = str::from_utf8(token).ok().filter(|token| token.bytes().all(is_token_byte));
-            let malformed = Refusal::BadRequest("the Sec-WebSocket-Protocol header is malformed");
+            let malformed = HandshakeRefusal::BadRequest("the Sec-WebSocket-Protocol header is malformed");
             self.subprotocols.push(token.ok_or(malformed)?.to_owned());
         }
         Ok(())
@@ -222,12 +225,16 @@ impl<'a> Head<'a> {
 }
 
 /// A header that may stand once, with a value of visible ASCII.
-fn single<'a>(slot: &mut Option<&'a str>, value: &'a [u8], otherwise: &'static str) -> Result<(), Refusal> {
+fn single<'a>(
+    slot: &mut Option<&'a str>,
+    value: &'a [u8],
+    otherwise: &'static str,
+) -> Result<(), HandshakeRefusal> {
     let value = value.trim_ascii();
     let value = str::from_utf8(value).ok().filter(|value| value.bytes().all(|byte| byte.is_ascii_graphic()));
     match (value, slot.is_some()) {
         (Some(value), false) => *slot = Some(value),
-        _ => return Err(Refusal::BadRequest(otherwise)),
+        _ => return Err(HandshakeRefusal::BadRequest(otherwise)),
     }
     Ok(())
 }

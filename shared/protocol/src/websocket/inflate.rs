@@ -1,11 +1,13 @@
 //! permessage-deflate, inwards: a compressed message in, at most the limit of bytes out. RFC 7692 §7.2.2;
-//! `specs/websocket.md` 12.
+//! `docs/protocols/websocket.md` §12.
 
 use std::cell::RefCell;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::{deflate::FLUSH_TAIL, error::ProtocolError, event::MessageKind, message::checked_prefix};
+use super::{
+    deflate::FLUSH_TAIL, error::ProtocolError, event::WebSocketMessageKind, message::checked_prefix,
+};
 
 /// What is put behind every message: the flush's tail that the sender left out, and an empty final block. Only a
 /// message that stopped between two blocks is then read to a clean end; one that stopped inside a block is not.
@@ -28,7 +30,7 @@ thread_local! {
 /// # Errors
 /// As there.
 pub fn inflate(
-    kind: MessageKind,
+    kind: WebSocketMessageKind,
     compressed: &[u8],
     max_message_bytes: usize,
 ) -> Result<Vec<u8>, ProtocolError> {
@@ -63,7 +65,7 @@ impl Inflater {
     /// [`ProtocolError::TooBig`], [`ProtocolError::InvalidUtf8`] (text only), [`ProtocolError::InvalidDeflate`].
     pub fn inflate(
         &mut self,
-        kind: MessageKind,
+        kind: WebSocketMessageKind,
         compressed: &[u8],
         max_message_bytes: usize,
     ) -> Result<Vec<u8>, ProtocolError> {
@@ -114,7 +116,7 @@ impl Inflater {
 
 /// The message as far as it is inflated.
 struct Output {
-    kind: MessageKind,
+    kind: WebSocketMessageKind,
     bytes: Vec<u8>,
     /// How many bytes are known to be whole characters.
     checked: usize,
@@ -141,7 +143,7 @@ impl Output {
         if self.bytes.len() > self.max_message_bytes {
             return Err(ProtocolError::TooBig(self.max_message_bytes));
         }
-        if self.kind == MessageKind::Text {
+        if self.kind == WebSocketMessageKind::Text {
             self.checked += checked_prefix(self.bytes.get(self.checked..).unwrap_or_default())?;
         }
         Ok(())
@@ -149,7 +151,7 @@ impl Output {
 
     fn finish(self) -> Result<Vec<u8>, ProtocolError> {
         match self.kind {
-            MessageKind::Text if self.checked < self.bytes.len() => Err(ProtocolError::InvalidUtf8),
+            WebSocketMessageKind::Text if self.checked < self.bytes.len() => Err(ProtocolError::InvalidUtf8),
             _ => Ok(self.bytes),
         }
     }

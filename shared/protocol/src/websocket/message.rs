@@ -1,11 +1,11 @@
 //! A message that did not arrive in one piece: what is there so far. RFC 6455 §5.4, §8.1.
 
-use super::{error::ProtocolError, event::MessageKind, inflate::inflate};
+use super::{error::ProtocolError, event::WebSocketMessageKind, inflate::inflate};
 
 /// A message in the making. It grows with what arrives, never with what is announced.
 #[derive(Debug)]
-pub(super) struct Message {
-    pub(super) kind: MessageKind,
+pub(super) struct PartialMessage {
+    pub(super) kind: WebSocketMessageKind,
     pub(super) compressed: bool,
     /// What the headers of its frames announced so far, in bytes.
     pub(super) announced: u64,
@@ -17,8 +17,8 @@ pub(super) struct Message {
     pub(super) split: SplitCharacter,
 }
 
-impl Message {
-    pub(super) fn new(kind: MessageKind, compressed: bool, announced: u64) -> Self {
+impl PartialMessage {
+    pub(super) fn new(kind: WebSocketMessageKind, compressed: bool, announced: u64) -> Self {
         Self { kind, compressed, announced, data: Vec::new(), checked: 0, split: SplitCharacter::default() }
     }
 
@@ -27,7 +27,7 @@ impl Message {
     pub(super) fn push(&mut self, chunk: &[u8], outstanding: Option<u64>) -> Result<(), ProtocolError> {
         self.make_room(chunk.len(), outstanding);
         self.data.extend_from_slice(chunk);
-        if self.kind == MessageKind::Text && !self.compressed {
+        if self.kind == WebSocketMessageKind::Text && !self.compressed {
             self.checked += checked_prefix(self.data.get(self.checked..).unwrap_or_default())?;
         }
         Ok(())
@@ -46,7 +46,7 @@ impl Message {
     pub(super) fn complete(&mut self, max_message_bytes: usize) -> Result<(), ProtocolError> {
         if self.compressed {
             self.data = inflate(self.kind, &self.data, max_message_bytes)?;
-        } else if self.kind == MessageKind::Text && self.checked < self.data.len() {
+        } else if self.kind == WebSocketMessageKind::Text && self.checked < self.data.len() {
             return Err(ProtocolError::InvalidUtf8);
         }
         Ok(())

@@ -6,16 +6,16 @@ use super::{
     frame::{MAX_HEADER_BYTES, Opcode},
     input::Input,
     mask,
-    message::{Message, SplitCharacter},
+    message::{PartialMessage, SplitCharacter},
 };
 
 /// What is kept while something is incomplete, or lent to an event until the next call.
 #[derive(Debug, Default)]
-pub(super) struct Partial {
+pub(super) struct PartialInput {
     pub(super) header: PartialHeader,
-    pub(super) frame: Option<Frame>,
+    pub(super) frame: Option<PartialFrame>,
     pub(super) control: Vec<u8>,
-    pub(super) message: Option<Message>,
+    pub(super) message: Option<PartialMessage>,
     pub(super) lent: Lent,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct PartialHeader {
 
 /// A frame whose payload did not arrive whole.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Frame {
+pub(super) struct PartialFrame {
     pub(super) opcode: Opcode,
     pub(super) fin: bool,
     /// The key for the next byte.
@@ -45,7 +45,7 @@ pub(super) enum Lent {
     Message,
 }
 
-impl Partial {
+impl PartialInput {
     /// What the event that borrows `lent` shows.
     pub(super) fn lent(&self, lent: Lent) -> &[u8] {
         let message = self.message.as_ref();
@@ -101,7 +101,7 @@ impl PartialHeader {
     }
 }
 
-impl Frame {
+impl PartialFrame {
     /// Takes what the input has of this frame's payload, at most `most` bytes.
     pub(super) fn take(&mut self, most: usize, input: &mut Input<'_>) -> Range<usize> {
         let outstanding = usize::try_from(self.outstanding).unwrap_or(usize::MAX);

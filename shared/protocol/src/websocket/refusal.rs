@@ -1,11 +1,11 @@
-//! Why a WebSocket is not opened, and the HTTP answer that says so. RFC 6455 §4.2.2, §4.4; `specs/websocket.md` 1, 3.
+//! Why a WebSocket is not opened, and the HTTP answer that says so. RFC 6455 §4.2.2, §4.4; `docs/protocols/websocket.md` §1, §3.
 
 /// How many bytes of the client's subprotocols an answer repeats.
 const REPEATED_BYTES: usize = 128;
 
 /// A handshake that does not become a WebSocket. The text is the one sentence of the answer's body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum HandshakeRefusal {
     /// 405: anything but GET.
     #[error("a WebSocket is opened with GET")]
     MethodNotAllowed,
@@ -26,7 +26,7 @@ pub enum Refusal {
     Draining,
 }
 
-impl Refusal {
+impl HandshakeRefusal {
     pub(super) fn unknown_subprotocol(offered: &[String]) -> Self {
         let mut list = String::new();
         for token in offered {

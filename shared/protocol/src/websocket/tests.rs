@@ -1,4 +1,4 @@
-//! The checklist `specs/websocket.md` 1 to 13, as far as it concerns the codec: the line is in the test's name.
+//! The rules of `docs/protocols/websocket.md` §1 to §13 that concern the codec: `line_7_…` shows one of its section 7.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod client;

@@ -132,8 +132,8 @@ pub struct ConnectionView {
 
 impl ConnectionView {
     /// A connection of this node of the cluster.
-    pub(in crate::api) fn of(view: hub::control::ConnectionView, node: String) -> Self {
-        let hub::control::ConnectionView { user, transport, protocol, connected_at, channels } = view;
+    pub(in crate::api) fn of(view: hub::session_command::ConnectionInfo, node: String) -> Self {
+        let hub::session_command::ConnectionInfo { user, transport, protocol, connected_at, channels } = view;
         Self { user, transport, protocol, node, connected_at, channels }
     }
 }
@@ -162,8 +162,8 @@ pub struct NodeView {
     pub num_channels: u64,
 }
 
-impl From<node::query::NodeView> for NodeView {
-    fn from(view: node::query::NodeView) -> Self {
+impl From<node::query::NodeOverview> for NodeView {
+    fn from(view: node::query::NodeOverview) -> Self {
         Self {
             uid: view.id.clone(),
             name: view.id.clone(),

@@ -5,7 +5,7 @@ use gorani_broker::{HistoryQuery, Position, PresenceQuery};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::value::Text;
+use super::value::TextField;
 use crate::api::error::ApiError;
 
 /// Publications of one page of history at most.
@@ -26,7 +26,7 @@ pub struct ChannelRequest<'a> {
     /// The channel.
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 255)]
-    pub channel: Text<'a>,
+    pub channel: TextField<'a>,
 }
 
 /// A place in a channel's stream.
@@ -41,7 +41,7 @@ pub struct PositionRequest<'a> {
     /// The stream's epoch; empty is any.
     #[serde(borrow, default)]
     #[schema(value_type = String)]
-    pub epoch: Text<'a>,
+    pub epoch: TextField<'a>,
 }
 
 impl PositionRequest<'_> {
@@ -58,7 +58,7 @@ pub struct PresenceRequest<'a> {
     /// The channel.
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 255)]
-    pub channel: Text<'a>,
+    pub channel: TextField<'a>,
     /// About so many clients, up to 1000: a page may have a few more or fewer. Absent or 0 without a cursor: all clients.
     #[serde(default)]
     #[schema(value_type = u32, maximum = 1000)]
@@ -66,7 +66,7 @@ pub struct PresenceRequest<'a> {
     /// `next_cursor` of the page before.
     #[serde(borrow, default)]
     #[schema(value_type = String)]
-    pub cursor: Text<'a>,
+    pub cursor: TextField<'a>,
 }
 
 impl PresenceRequest<'_> {
@@ -94,7 +94,7 @@ pub struct HistoryRequest<'a> {
     /// The channel.
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 255)]
-    pub channel: Text<'a>,
+    pub channel: TextField<'a>,
     /// Publications at most, up to 1000. 0 or absent: the position alone; -1: as many as a page holds.
     #[serde(default)]
     #[schema(value_type = i64, minimum = -1, maximum = 1000)]
@@ -134,7 +134,7 @@ pub struct ChannelsRequest<'a> {
     /// Only names like this: `*` stands for any characters, `?` for one.
     #[serde(borrow, default)]
     #[schema(value_type = String, max_length = 255, example = "chat:*")]
-    pub pattern: Text<'a>,
+    pub pattern: TextField<'a>,
     /// Entries of the page at most; absent or 0: 100.
     #[serde(default)]
     #[schema(value_type = u32, maximum = 1000)]
@@ -142,7 +142,7 @@ pub struct ChannelsRequest<'a> {
     /// `next_cursor` of the page before.
     #[serde(borrow, default)]
     #[schema(value_type = String)]
-    pub cursor: Text<'a>,
+    pub cursor: TextField<'a>,
 }
 
 /// Asks for connected clients, by client id.
@@ -152,11 +152,11 @@ pub struct ConnectionsRequest<'a> {
     /// Only this user's.
     #[serde(borrow, default)]
     #[schema(value_type = String)]
-    pub user: Text<'a>,
+    pub user: TextField<'a>,
     /// Some libraries always send it. There are no expressions: it must be empty.
     #[serde(borrow, default)]
     #[schema(value_type = String, max_length = 0)]
-    pub expression: Text<'a>,
+    pub expression: TextField<'a>,
     /// Entries of the page at most; absent or 0: 100.
     #[serde(default)]
     #[schema(value_type = u32, maximum = 1000)]
@@ -164,7 +164,7 @@ pub struct ConnectionsRequest<'a> {
     /// `next_cursor` of the page before.
     #[serde(borrow, default)]
     #[schema(value_type = String)]
-    pub cursor: Text<'a>,
+    pub cursor: TextField<'a>,
 }
 
 /// Asks for the nodes: no fields.
@@ -198,7 +198,7 @@ impl ConnectionsRequest<'_> {
 }
 
 /// The name after which a page begins, and how many it holds.
-fn page(cursor: &Text<'_>, limit: Option<u32>) -> Result<(String, usize), ApiError> {
+fn page(cursor: &TextField<'_>, limit: Option<u32>) -> Result<(String, usize), ApiError> {
     let limit = match limit.unwrap_or_default() {
         0 => PAGE_DEFAULT,
         limit if limit <= PAGE_MAX => limit,

@@ -10,7 +10,7 @@ use gorani_protocol::client::{JSON_DEPTH, json_compact_check};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::value::{Json, List, Tags, Text};
+use super::value::{Json, ListField, TagsField, TextField};
 use crate::api::error::ApiError;
 
 /// Bytes of an idempotency key at most.
@@ -25,11 +25,11 @@ pub struct PublishRequest<'a> {
     /// The channel; with `user` the name of a personal channel, without the `#` and the user.
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 255, example = "chat:room")]
-    pub channel: Text<'a>,
+    pub channel: TextField<'a>,
     /// Publish to this user's personal channel `channel#user`.
     #[serde(borrow, default)]
     #[schema(value_type = String)]
-    pub user: Text<'a>,
+    pub user: TextField<'a>,
     /// Any JSON value, passed on byte for byte. At most 32 levels deep.
     #[serde(borrow, default)]
     #[schema(value_type = serde_json::Value)]
@@ -37,16 +37,16 @@ pub struct PublishRequest<'a> {
     /// Bytes as base64.
     #[serde(borrow, default)]
     #[schema(value_type = String, content_encoding = "base64")]
-    pub b64data: Text<'a>,
+    pub b64data: TextField<'a>,
     /// Labels for subscribers: at most 32, and 4 KiB of keys and values together.
     #[serde(default)]
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
-    pub tags: Tags,
+    pub tags: TagsField,
     /// Makes a retry safe: the same key on the same channel within 5 minutes gives the first result again and
     /// publishes nothing.
     #[serde(borrow, default)]
     #[schema(value_type = String, max_length = 255)]
-    pub idempotency_key: Text<'a>,
+    pub idempotency_key: TextField<'a>,
     /// Deliver it live only.
     #[serde(default)]
     #[schema(value_type = bool)]
@@ -54,7 +54,7 @@ pub struct PublishRequest<'a> {
     /// The client with this id does not get it.
     #[serde(borrow, default)]
     #[schema(value_type = String)]
-    pub exclude_client: Text<'a>,
+    pub exclude_client: TextField<'a>,
 }
 
 /// The same message to many channels: exactly one of `data` and `b64data`, and `channels`, or `users` with `channel`.
@@ -64,15 +64,15 @@ pub struct BroadcastRequest<'a> {
     /// The channels.
     #[serde(borrow, default)]
     #[schema(value_type = Vec<String>, max_items = 10_000)]
-    pub channels: List<Text<'a>, LIST_MAX>,
+    pub channels: ListField<TextField<'a>, LIST_MAX>,
     /// The users whose personal channels of the name `channel` get the message.
     #[serde(borrow, default)]
     #[schema(value_type = Vec<String>, max_items = 10_000)]
-    pub users: List<Text<'a>, LIST_MAX>,
+    pub users: ListField<TextField<'a>, LIST_MAX>,
     /// Name of the users' personal channels.
     #[serde(borrow, default)]
     #[schema(value_type = String)]
-    pub channel: Text<'a>,
+    pub channel: TextField<'a>,
     /// Any JSON value, passed on byte for byte. At most 32 levels deep.
     #[serde(borrow, default)]
     #[schema(value_type = serde_json::Value)]
@@ -80,15 +80,15 @@ pub struct BroadcastRequest<'a> {
     /// Bytes as base64.
     #[serde(borrow, default)]
     #[schema(value_type = String, content_encoding = "base64")]
-    pub b64data: Text<'a>,
+    pub b64data: TextField<'a>,
     /// Labels for subscribers: at most 32, and 4 KiB of keys and values together.
     #[serde(default)]
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
-    pub tags: Tags,
+    pub tags: TagsField,
     /// As in publish, for each channel by itself.
     #[serde(borrow, default)]
     #[schema(value_type = String, max_length = 255)]
-    pub idempotency_key: Text<'a>,
+    pub idempotency_key: TextField<'a>,
     /// Deliver it live only.
     #[serde(default)]
     #[schema(value_type = bool)]
@@ -96,20 +96,20 @@ pub struct BroadcastRequest<'a> {
     /// The client with this id does not get it.
     #[serde(borrow, default)]
     #[schema(value_type = String)]
-    pub exclude_client: Text<'a>,
+    pub exclude_client: TextField<'a>,
 }
 
 /// The message of a request, taken out of it and checked.
-pub enum Payload<'a> {
+pub enum RequestPayload<'a> {
     /// A JSON value.
     Json(&'a str),
     /// Bytes. Those that are a JSON value are published as JSON: typed languages send all that they have as bytes.
     Bytes(Vec<u8>),
 }
 
-impl<'a> Payload<'a> {
+impl<'a> RequestPayload<'a> {
     /// Exactly one of the two. A null beside `b64data` is absent, alone it is the value null.
-    pub fn of(data: Json<'a>, b64data: &Text<'_>) -> Result<Self, ApiError> {
+    pub fn of(data: Json<'a>, b64data: &TextField<'_>) -> Result<Self, ApiError> {
         match (data.given(), b64data.given()) {
             (_, Some(_)) if data.not_null().is_some() => {
                 Err(ApiError::bad_request("either data or b64data, not both"))
@@ -142,7 +142,7 @@ pub fn check_depth(field: &str, json: &str) -> Result<(), ApiError> {
 }
 
 /// Refuses a key that is too long.
-fn check_key(key: &Text<'_>) -> Result<Option<String>, ApiError> {
+fn check_key(key: &TextField<'_>) -> Result<Option<String>, ApiError> {
     if key.len() > IDEMPOTENCY_KEY_MAX_BYTES {
         let sentence = format!("idempotency_key: longer than {IDEMPOTENCY_KEY_MAX_BYTES} bytes");
         return Err(ApiError::bad_request(sentence));

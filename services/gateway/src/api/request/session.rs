@@ -6,9 +6,9 @@ use utoipa::ToSchema;
 use super::{
     channel::PositionRequest,
     publish::LIST_MAX,
-    value::{Json, List, Text},
+    value::{Json, ListField, TextField},
 };
-use crate::{api::error::ApiError, disconnect::Disconnect, hub::control::Target};
+use crate::{api::error::ApiError, disconnect::Disconnect, hub::session_command::SessionTarget};
 
 /// Bytes of a disconnect's reason at most: what a close frame holds beside the code.
 const REASON_MAX_BYTES: usize = 123;
@@ -22,15 +22,15 @@ pub struct SubscribeRequest<'a> {
     /// Whose connections; may be empty, for an anonymous client, only with `client`.
     #[serde(borrow)]
     #[schema(value_type = String, example = "42")]
-    pub user: Text<'a>,
+    pub user: TextField<'a>,
     /// The channel.
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 255)]
-    pub channel: Text<'a>,
+    pub channel: TextField<'a>,
     /// Only this client of theirs.
     #[serde(borrow, default)]
     #[schema(value_type = String)]
-    pub client: Text<'a>,
+    pub client: TextField<'a>,
     /// Shown to others as channel info, in presence, joins and leaves.
     #[serde(borrow, default)]
     #[schema(value_type = serde_json::Value)]
@@ -52,15 +52,15 @@ pub struct UnsubscribeRequest<'a> {
     /// Whose connections; may be empty, for an anonymous client, only with `client`.
     #[serde(borrow)]
     #[schema(value_type = String, example = "42")]
-    pub user: Text<'a>,
+    pub user: TextField<'a>,
     /// The channel.
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 255)]
-    pub channel: Text<'a>,
+    pub channel: TextField<'a>,
     /// Only this client of theirs.
     #[serde(borrow, default)]
     #[schema(value_type = String)]
-    pub client: Text<'a>,
+    pub client: TextField<'a>,
 }
 
 /// Ends the connections of a user. Without a code: 3503, after which a client does not come back.
@@ -70,11 +70,11 @@ pub struct DisconnectRequest<'a> {
     /// Whose connections; may be empty, for an anonymous client, only with `client`.
     #[serde(borrow)]
     #[schema(value_type = String, example = "42")]
-    pub user: Text<'a>,
+    pub user: TextField<'a>,
     /// Only this client of theirs.
     #[serde(borrow, default)]
     #[schema(value_type = String)]
-    pub client: Text<'a>,
+    pub client: TextField<'a>,
     /// 3000 to 4999; clients come back after 3000 to 3499 and 4000 to 4499. 0 or absent: 3503.
     #[serde(default)]
     #[schema(value_type = u32, maximum = 4999)]
@@ -82,7 +82,7 @@ pub struct DisconnectRequest<'a> {
     /// Short text for people, at most 123 bytes.
     #[serde(borrow, default)]
     #[schema(value_type = String, max_length = 123)]
-    pub reason: Text<'a>,
+    pub reason: TextField<'a>,
     /// Code and reason as an object, as some libraries send them; then not beside it.
     #[serde(borrow, default)]
     #[schema(value_type = DisconnectWith<'static>)]
@@ -90,7 +90,7 @@ pub struct DisconnectRequest<'a> {
     /// Client ids that stay.
     #[serde(borrow, default)]
     #[schema(value_type = Vec<String>, max_items = 10_000)]
-    pub whitelist: List<Text<'a>, LIST_MAX>,
+    pub whitelist: ListField<TextField<'a>, LIST_MAX>,
 }
 
 /// A code and a reason.
@@ -105,7 +105,7 @@ pub struct DisconnectWith<'a> {
     /// As `reason` of the request.
     #[serde(borrow, default)]
     #[schema(value_type = String, max_length = 123)]
-    pub reason: Text<'a>,
+    pub reason: TextField<'a>,
 }
 
 /// Prolongs or ends the life of the connections of a user. Without `expired` and `expire_at` they no longer expire.
@@ -115,11 +115,11 @@ pub struct RefreshRequest<'a> {
     /// Whose connections; may be empty, for an anonymous client, only with `client`.
     #[serde(borrow)]
     #[schema(value_type = String, example = "42")]
-    pub user: Text<'a>,
+    pub user: TextField<'a>,
     /// Only this client of theirs.
     #[serde(borrow, default)]
     #[schema(value_type = String)]
-    pub client: Text<'a>,
+    pub client: TextField<'a>,
     /// End them now, with 3005.
     #[serde(default)]
     #[schema(value_type = bool)]
@@ -131,37 +131,37 @@ pub struct RefreshRequest<'a> {
 }
 
 /// Whose connections are meant.
-fn target(user: &Text<'_>, client: &Text<'_>) -> Result<Target, ApiError> {
+fn target(user: &TextField<'_>, client: &TextField<'_>) -> Result<SessionTarget, ApiError> {
     if user.is_empty() && client.is_empty() {
         return Err(ApiError::bad_request("user is empty: name a user, or a client that has none"));
     }
-    Ok(Target { user: user.to_string(), client: client.given().map(str::to_owned) })
+    Ok(SessionTarget { user: user.to_string(), client: client.given().map(str::to_owned) })
 }
 
 impl SubscribeRequest<'_> {
     /// Whose connections are meant.
-    pub fn target(&self) -> Result<Target, ApiError> {
+    pub fn target(&self) -> Result<SessionTarget, ApiError> {
         target(&self.user, &self.client)
     }
 }
 
 impl UnsubscribeRequest<'_> {
     /// Whose connections are meant.
-    pub fn target(&self) -> Result<Target, ApiError> {
+    pub fn target(&self) -> Result<SessionTarget, ApiError> {
         target(&self.user, &self.client)
     }
 }
 
 impl RefreshRequest<'_> {
     /// Whose connections are meant.
-    pub fn target(&self) -> Result<Target, ApiError> {
+    pub fn target(&self) -> Result<SessionTarget, ApiError> {
         target(&self.user, &self.client)
     }
 }
 
 impl DisconnectRequest<'_> {
     /// Whose connections are meant.
-    pub fn target(&self) -> Result<Target, ApiError> {
+    pub fn target(&self) -> Result<SessionTarget, ApiError> {
         target(&self.user, &self.client)
     }
 

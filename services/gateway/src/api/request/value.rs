@@ -18,16 +18,16 @@ pub const TAGS_MAX_BYTES: usize = 4 * 1024;
 
 /// A string; empty where absent.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Text<'a>(Cow<'a, str>);
+pub struct TextField<'a>(Cow<'a, str>);
 
-impl Text<'_> {
+impl TextField<'_> {
     /// The string, unless it is absent.
     pub fn given(&self) -> Option<&str> {
         Some(&*self.0).filter(|text| !text.is_empty())
     }
 }
 
-impl Deref for Text<'_> {
+impl Deref for TextField<'_> {
     type Target = str;
 
     fn deref(&self) -> &str {
@@ -35,26 +35,26 @@ impl Deref for Text<'_> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for TextField<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct AsText;
         impl<'de> Visitor<'de> for AsText {
-            type Value = Text<'de>;
+            type Value = TextField<'de>;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("a string")
             }
 
             fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Borrowed(text)))
+                Ok(TextField(Cow::Borrowed(text)))
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
+                Ok(TextField(Cow::Owned(text.to_owned())))
             }
 
             fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-                Ok(Text::default())
+                Ok(TextField::default())
             }
         }
         deserializer.deserialize_any(AsText)
@@ -63,15 +63,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 
 /// A list of at most `MAX` values.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct List<T, const MAX: usize>(Vec<T>);
+pub struct ListField<T, const MAX: usize>(Vec<T>);
 
-impl<T, const MAX: usize> Default for List<T, MAX> {
+impl<T, const MAX: usize> Default for ListField<T, MAX> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<T, const MAX: usize> Deref for List<T, MAX> {
+impl<T, const MAX: usize> Deref for ListField<T, MAX> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -79,18 +79,18 @@ impl<T, const MAX: usize> Deref for List<T, MAX> {
     }
 }
 
-impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for ListField<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct AsList<T, const MAX: usize>(PhantomData<T>);
         impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for AsList<T, MAX> {
-            type Value = List<T, MAX>;
+            type Value = ListField<T, MAX>;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(formatter, "a list of at most {MAX}")
             }
 
             fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-                Ok(List::default())
+                Ok(ListField::default())
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
@@ -101,7 +101,7 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MA
                     }
                     list.push(item);
                 }
-                Ok(List(list))
+                Ok(ListField(list))
             }
         }
         deserializer.deserialize_any(AsList(PhantomData))
@@ -110,27 +110,27 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MA
 
 /// Labels of a publication, in the publisher's order; each key once.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Tags(Vec<(String, String)>);
+pub struct TagsField(Vec<(String, String)>);
 
-impl Tags {
+impl TagsField {
     /// Keys and values.
     pub fn into_pairs(self) -> Vec<(String, String)> {
         self.0
     }
 }
 
-impl<'de> Deserialize<'de> for Tags {
+impl<'de> Deserialize<'de> for TagsField {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct AsTags;
         impl<'de> Visitor<'de> for AsTags {
-            type Value = Tags;
+            type Value = TagsField;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("an object of strings")
             }
 
             fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-                Ok(Tags::default())
+                Ok(TagsField::default())
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
@@ -148,7 +148,7 @@ impl<'de> Deserialize<'de> for Tags {
                     }
                     pairs.push((key, value));
                 }
-                Ok(Tags(pairs))
+                Ok(TagsField(pairs))
             }
         }
         deserializer.deserialize_any(AsTags)
@@ -178,18 +178,18 @@ impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
 }
 
 /// `{"<method>": {params}}`, one command of a batch.
-pub struct Named<'a> {
+pub struct NamedCommand<'a> {
     /// The only name in the object.
-    pub method: Text<'a>,
+    pub method: TextField<'a>,
     /// What stands under it.
     pub params: &'a RawValue,
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Named<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for NamedCommand<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct AsNamed;
         impl<'de> Visitor<'de> for AsNamed {
-            type Value = Named<'de>;
+            type Value = NamedCommand<'de>;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("an object with one method: {\"publish\": {…}}")
@@ -199,10 +199,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Named<'a> {
                 let Some((method, params)) = map.next_entry()? else {
                     return Err(A::Error::custom("a command without a method"));
                 };
-                if map.next_key::<Text<'de>>()?.is_some() {
+                if map.next_key::<TextField<'de>>()?.is_some() {
                     return Err(A::Error::custom("a command with more than one method"));
                 }
-                Ok(Named { method, params })
+                Ok(NamedCommand { method, params })
             }
         }
         deserializer.deserialize_map(AsNamed)

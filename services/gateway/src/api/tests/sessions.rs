@@ -10,10 +10,10 @@ use crate::{
     disconnect::{Disconnect, Unsubscribed},
     hub::{
         fanout::{Encoding, Framing, Protocol},
-        roster::Registration,
+        registry::SessionRegistration,
     },
     outbox::Outbox,
-    session::{Signal, SubscribeRequest},
+    session::{Signal, SubscribeParams},
 };
 
 /// Stands for a connection's actor: it keeps the signals that it gets.
@@ -35,7 +35,7 @@ impl Connection {
     /// A client that is connected, and subscribed to these channels.
     pub(super) fn open(api: &Api, user: &str, client: &str, channels: &[&str]) -> Self {
         let connection = Self::default();
-        let key = api.worker.register(Registration {
+        let key = api.worker.register(SessionRegistration {
             mailbox: connection.clone().start().recipient(),
             outbox: Outbox::new(1 << 20),
             encoding: Encoding { protocol: Protocol::Client, framing: Framing::WebSocket },
@@ -44,9 +44,9 @@ impl Connection {
             connected_at_ms: 1_700_000_000_000,
         });
         let mut hub = api.worker.hub_mut();
-        hub.roster_mut().identify(key, user.into(), client.into());
+        hub.registry_mut().identify(key, user.into(), client.into());
         for channel in channels {
-            let request = SubscribeRequest {
+            let request = SubscribeParams {
                 channel: Arc::from(*channel),
                 info: Arc::new(ClientInfo::default()),
                 retention: Retention::default(),
@@ -56,7 +56,7 @@ impl Connection {
                 presence: false,
                 announce: false,
                 join_leave: false,
-                view: None,
+                headers: None,
             };
             assert!(hub.join(key, &request).is_some());
             // The node's interest counts it; nothing is received here.

@@ -52,7 +52,7 @@ impl Gap {
         let client = Client::enter(&mut worker.hub_mut(), "one");
         client.join(&mut worker.hub_mut(), HISTORY, Some(Position { offset: 1, epoch: E.into() }));
         let last = page(2..=2, 2).publications.remove(0);
-        worker.hub_mut().deliver("a", vec![Event::Publication(last)]);
+        worker.hub_mut().deliver("a", vec![ChannelEvent::Publication(last)]);
         assert_eq!(client.seen(), ["2"]);
         inbox.gap(&Arc::from("a"), worker.reads.now());
         Self { broker, worker, client, _inbox: inbox }
@@ -189,20 +189,20 @@ async fn a_channel_that_everybody_has_left_is_read_no_more() {
 
 #[actix_rt::test]
 async fn retries_of_many_channels_are_spread_and_their_pauses_grow() {
-    let patience: Vec<_> = (0..100).map(|_| Patience::new()).collect();
-    let pauses: BTreeSet<Duration> = patience.iter().map(Patience::jittered).collect();
+    let retry_policy: Vec<_> = (0..100).map(|_| RetryPolicy::new()).collect();
+    let pauses: BTreeSet<Duration> = retry_policy.iter().map(RetryPolicy::jittered).collect();
     assert!(pauses.len() > 90, "{} of 100 pauses differ", pauses.len());
     assert!(pauses.iter().all(|pause| (FIRST_PAUSE / 2..=FIRST_PAUSE).contains(pause)));
     tokio::time::pause();
-    let mut patience = Patience::new();
+    let mut retry_policy = RetryPolicy::new();
     let mut longest = FIRST_PAUSE;
     for _ in 0..8 {
         let begun = Instant::now();
-        assert!(patience.again_after(&BrokerError::Unavailable("gone".to_owned())).await);
+        assert!(retry_policy.again_after(&BrokerError::Unavailable("gone".to_owned())).await);
         let paused = begun.elapsed();
         let slack = Duration::from_millis(2);
         assert!((longest / 2..=longest + slack).contains(&paused), "{paused:?} of {longest:?}");
         longest = (longest * 2).min(LAST_PAUSE);
     }
-    assert!(!patience.again_after(&BrokerError::NoHistory).await);
+    assert!(!retry_policy.again_after(&BrokerError::NoHistory).await);
 }

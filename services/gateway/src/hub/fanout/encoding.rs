@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::session::stomp::view::View;
+use crate::session::stomp::message_headers::MessageHeaders;
 
 /// How a session's messages become bytes. Sessions with equal encodings share them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -14,9 +14,10 @@ pub struct Encoding {
 }
 
 impl Encoding {
-    /// The same, for a subscription with a view of its own.
-    pub(in crate::hub) fn showing(&self, view: Option<&Arc<View>>) -> Self {
-        let protocol = view.map_or_else(|| self.protocol.clone(), |view| Protocol::Stomp(view.clone()));
+    /// The same, for a subscription with a headers of its own.
+    pub(in crate::hub) fn with_headers(&self, headers: Option<&Arc<MessageHeaders>>) -> Self {
+        let protocol =
+            headers.map_or_else(|| self.protocol.clone(), |headers| Protocol::Stomp(headers.clone()));
         Self { protocol, framing: self.framing }
     }
 }
@@ -26,13 +27,13 @@ impl Encoding {
 pub enum Protocol {
     /// The JSON client protocol.
     Client,
-    /// STOMP: frames as the session's subscriptions of the channel show them. Equal views share their bytes, and most
+    /// STOMP: frames as the session's subscriptions of the channel show them. Equal headers share their bytes, and most
     /// clients of an application have equal ones.
-    Stomp(Arc<View>),
+    Stomp(Arc<MessageHeaders>),
     /// Its objects alone, for receivers without commands.
-    Bare,
+    Plain,
     /// The same, each after a line that says how far it brings its receiver: see [`crate::session::position`].
-    Tracked,
+    WithPositions,
     /// An embedder's own: it is never subscribed to channels.
     Embedded,
 }
@@ -54,7 +55,7 @@ pub enum Framing {
     /// A server-sent event for each message.
     Events,
     /// The same for [`Protocol::Tracked`]: the line before an object is the event's id, for receivers of this channel alone.
-    TrackedEvents,
+    EventsWithIds,
     /// SockJS over HTTP: lists of messages, which each response makes frames of as its transport has them.
     SockJs,
     /// SockJS over WebSocket: a SockJS frame in a WebSocket frame for each message.

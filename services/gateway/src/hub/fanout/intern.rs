@@ -8,11 +8,11 @@ use std::{collections::HashMap, hash::Hash};
 /// Bounded by its users: an entry goes with the last [`Interner::release`], and its number is used again.
 pub(super) struct Interner<K, V> {
     ids: HashMap<K, u32>,
-    entries: Vec<Option<Entry<K, V>>>,
+    entries: Vec<Option<Interned<K, V>>>,
     free: Vec<u32>,
 }
 
-struct Entry<K, V> {
+struct Interned<K, V> {
     key: K,
     users: u32,
     value: V,
@@ -33,7 +33,7 @@ impl<K: Clone + Eq + Hash, V> Interner<K, V> {
             }
             return *id;
         }
-        let entry = Some(Entry { key: key.clone(), users: 1, value: make() });
+        let entry = Some(Interned { key: key.clone(), users: 1, value: make() });
         let id = self.free.pop().unwrap_or_else(|| u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
         match self.entries.get_mut(id as usize) {
             Some(slot) => *slot = entry,

@@ -2,7 +2,7 @@
 //! once for all ids, and each subscription costs its own few bytes.
 
 use bytes::{Bytes, BytesMut};
-use gorani_broker::Event;
+use gorani_broker::ChannelEvent;
 use gorani_protocol::{
     sockjs,
     websocket::{self, Deflater, Opcode, deflate::STORED_BLOCK_BYTES},
@@ -11,7 +11,7 @@ use gorani_protocol::{
 use super::{deflate::Deflaters, encoding::Framing, intern::Interner};
 use crate::session::{
     MessageKind,
-    stomp::view::{self, Shown, Style, View},
+    stomp::message_headers::{self, FrameStyle, MessageHeaders, SubscriptionHeaders},
 };
 
 /// From this size on, what frames share is put behind each start as it is; below, a copy costs less than one more piece to
@@ -25,24 +25,24 @@ const BRACKET_BYTES: usize = 8;
 /// What the frames of a subscription depend on, besides its id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct FrameKind {
-    pub(super) style: Style,
+    pub(super) style: FrameStyle,
     /// Destination and acknowledgements; the id is left out.
-    pub(super) shown: Shown,
+    pub(super) subscription: SubscriptionHeaders,
     pub(super) framing: Framing,
 }
 
 impl FrameKind {
-    pub(super) fn all(view: &View, framing: Framing) -> impl Iterator<Item = Self> {
-        view.shown.iter().map(move |shown| Self {
-            style: view.style,
-            shown: Shown { id: None, ..shown.clone() },
+    pub(super) fn all(headers: &MessageHeaders, framing: Framing) -> impl Iterator<Item = Self> {
+        headers.subscriptions.iter().map(move |subscription| Self {
+            style: headers.style,
+            subscription: SubscriptionHeaders { id: None, ..subscription.clone() },
             framing,
         })
     }
 }
 
-/// One subscription of a view.
-pub(super) struct Copy {
+/// One subscription of a headers.
+pub(super) struct SubscriptionCopy {
     /// Number of its [`FrameKind`].
     pub(super) kind: u32,
     /// What its frames begin with, as the framing has it.
@@ -50,7 +50,7 @@ pub(super) struct Copy {
 }
 
 /// What the frames of one publication share.
-pub(super) struct Shared {
+pub(super) struct SharedFrames {
     opcode: Opcode,
     /// All behind the start, as the framing has it.
     rest: Bytes,
@@ -84,9 +84,9 @@ fn escape(text: &[u8], out: &mut BytesMut) {
 }
 
 /// What the frames of a subscription begin with.
-pub(super) fn start(shown: &Shown, style: Style, framing: Framing) -> Box<[u8]> {
+pub(super) fn start(subscription: &SubscriptionHeaders, style: FrameStyle, framing: Framing) -> Box<[u8]> {
     let mut plain = BytesMut::new();
-    shown.write_start(style, &mut plain);
+    subscription.write_start(style, &mut plain);
     if !framing.is_text_only() {
         return plain[..].into();
     }
@@ -96,7 +96,7 @@ pub(super) fn start(shown: &Shown, style: Style, framing: Framing) -> Box<[u8]> 
     out[..].into()
 }
 
-impl Shared {
+impl SharedFrames {
     /// From what follows the start: a frame's headers and its body.
     fn new(rest: &[u8], is_text: bool, framing: Framing, deflaters: &mut Deflaters) -> Self {
         let mut out = BytesMut::with_capacity(rest.len() + BRACKET_BYTES);
@@ -156,7 +156,7 @@ impl Shared {
 #[derive(Default)]
 pub(super) struct MessageFrames {
     /// What became of each publication of the run, in order; empty where nobody has asked yet.
-    kinds: Interner<FrameKind, Vec<Shared>>,
+    kinds: Interner<FrameKind, Vec<SharedFrames>>,
     /// Kinds whose frames are made.
     made: Vec<u32>,
     /// Messages without a position in a stream, for the ids that STOMP gives them.
@@ -184,18 +184,21 @@ impl MessageFrames {
         self.first_serial = None;
     }
 
-    /// The subscriptions of a view, for one more user of each kind.
-    pub(super) fn acquire(&mut self, view: &View, framing: Framing) -> Box<[Copy]> {
+    /// The subscriptions of a headers, for one more user of each kind.
+    pub(super) fn acquire(&mut self, headers: &MessageHeaders, framing: Framing) -> Box<[SubscriptionCopy]> {
         let kinds = &mut self.kinds;
-        let copies = FrameKind::all(view, framing).zip(&view.shown).map(|(kind, shown)| Copy {
-            kind: kinds.acquire(&kind, Vec::new),
-            start: start(shown, view.style, framing),
-        });
+        let copies =
+            FrameKind::all(headers, framing).zip(&headers.subscriptions).map(|(kind, subscription)| {
+                SubscriptionCopy {
+                    kind: kinds.acquire(&kind, Vec::new),
+                    start: start(subscription, headers.style, framing),
+                }
+            });
         copies.collect()
     }
 
     /// Ends what [`MessageFrames::acquire`] began.
-    pub(super) fn release(&mut self, copies: &[Copy]) {
+    pub(super) fn release(&mut self, copies: &[SubscriptionCopy]) {
         for copy in copies {
             self.kinds.release(copy.kind);
         }
@@ -206,19 +209,19 @@ impl MessageFrames {
     /// second of a pair is empty where all is in the first.
     pub(super) fn pairs(
         &mut self,
-        copies: &[Copy],
-        (framing, run, splits): (Framing, &[Event], bool),
+        copies: &[SubscriptionCopy],
+        (framing, run, splits): (Framing, &[ChannelEvent], bool),
         deflaters: &mut Deflaters,
     ) -> impl Iterator<Item = (Bytes, Bytes)> {
         for copy in copies {
             self.make(copy.kind, run, deflaters);
         }
-        let publications = run.iter().filter(|event| matches!(event, Event::Publication(_))).count();
+        let publications = run.iter().filter(|event| matches!(event, ChannelEvent::Publication(_))).count();
         let kinds = &self.kinds;
         let mut frames = (0..publications).flat_map(move |index| {
             copies.iter().filter_map(move |copy| Some((copy, kinds.get(copy.kind)?.0.get(index)?)))
         });
-        let is_split = move |shared: &Shared| splits && shared.rest().len() >= SPLIT_FROM_BYTES;
+        let is_split = move |shared: &SharedFrames| splits && shared.rest().len() >= SPLIT_FROM_BYTES;
         std::iter::from_fn(move || {
             // With the exact capacity, the bytes need no allocation besides their own.
             let mut bytes = 0;
@@ -242,27 +245,27 @@ impl MessageFrames {
     }
 
     /// Makes what the frames of a kind share, unless that is done.
-    fn make(&mut self, kind: u32, run: &[Event], deflaters: &mut Deflaters) {
+    fn make(&mut self, kind: u32, run: &[ChannelEvent], deflaters: &mut Deflaters) {
         let Some((shared, _)) = self.kinds.get(kind) else { return };
         if !shared.is_empty() {
             return;
         }
-        let Some(FrameKind { style, shown, framing }) = self.kinds.key(kind) else { return };
+        let Some(FrameKind { style, subscription, framing }) = self.kinds.key(kind) else { return };
         let first = *self.first_serial.get_or_insert(self.serial + 1);
         self.serial = self.serial.max(first + run.len() as u64 - 1);
         let publications = run.iter().filter_map(|event| match event {
-            Event::Publication(publication) => Some(publication),
-            Event::Join(_) | Event::Leave(_) => None,
+            ChannelEvent::Publication(publication) => Some(publication),
+            ChannelEvent::Join(_) | ChannelEvent::Leave(_) => None,
         });
         let shared = publications.zip(first..).map(|(publication, serial)| {
-            view::write_message_id(publication, serial, &mut self.message_id);
+            message_headers::write_message_id(publication, serial, &mut self.message_id);
             self.message.clear();
-            let delivery = view::Delivery::default();
-            shown.write_rest(*style, publication, &self.message_id, delivery, &mut self.message);
-            let is_text = view::message_kind(publication, *style) == MessageKind::Text;
-            Shared::new(&self.message, is_text, *framing, deflaters)
+            let delivery = message_headers::DeliveryHeaders::default();
+            subscription.write_rest(*style, publication, &self.message_id, delivery, &mut self.message);
+            let is_text = message_headers::message_kind(publication, *style) == MessageKind::Text;
+            SharedFrames::new(&self.message, is_text, *framing, deflaters)
         });
-        let shared: Vec<Shared> = shared.collect();
+        let shared: Vec<SharedFrames> = shared.collect();
         if self.message.capacity() > KEPT_BYTES {
             self.message = BytesMut::new();
         }

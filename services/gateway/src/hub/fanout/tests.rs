@@ -6,13 +6,13 @@ use std::time::Duration;
 use gorani_broker::{DataKind, Publication};
 use gorani_protocol::{
     stomp::Version,
-    websocket::{Decoder, Event as Decoded, Input},
+    websocket::{Input, WebSocketDecoder, WebSocketEvent as Decoded},
 };
 
 use super::*;
 use crate::session::{
     MessageKind,
-    stomp::view::{self, Shown, Style},
+    stomp::message_headers::{self, FrameStyle, SubscriptionHeaders},
 };
 
 const THRESHOLD_BYTES: usize = 600;
@@ -29,12 +29,12 @@ fn framings() -> [Framing; 7] {
     ]
 }
 
-fn shown(id: Option<&str>, acks: bool) -> Shown {
-    Shown { id: id.map(Into::into), destination: "/topic/a".into(), acks }
+fn subscription(id: Option<&str>, acks: bool) -> SubscriptionHeaders {
+    SubscriptionHeaders { id: id.map(Into::into), destination: "/topic/a".into(), acks }
 }
 
-fn publication(kind: DataKind, data: &[u8], offset: u64) -> Event {
-    Event::Publication(Arc::new(Publication {
+fn publication(kind: DataKind, data: &[u8], offset: u64) -> ChannelEvent {
+    ChannelEvent::Publication(Arc::new(Publication {
         data: Bytes::copy_from_slice(data),
         kind,
         offset,
@@ -52,17 +52,17 @@ fn taken(outbox: &Outbox) -> Vec<u8> {
     bytes
 }
 
-/// What a run is for one view, each frame written whole and framed by itself.
-fn by_itself(view: &View, framing: Framing, run: &[Event]) -> Vec<u8> {
+/// What a run is for one headers, each frame written whole and framed by itself.
+fn by_itself(headers: &MessageHeaders, framing: Framing, run: &[ChannelEvent]) -> Vec<u8> {
     let mut encoder = Encoder::new(usize::MAX);
     let (mut out, mut message_id) = (BytesMut::new(), String::new());
     for (event, serial) in run.iter().zip(1..) {
-        let Event::Publication(publication) = event else { continue };
-        view::write_message_id(publication, serial, &mut message_id);
-        for shown in &view.shown {
+        let ChannelEvent::Publication(publication) = event else { continue };
+        message_headers::write_message_id(publication, serial, &mut message_id);
+        for subscription in &headers.subscriptions {
             let mut message = BytesMut::new();
-            shown.write(view.style, publication, &message_id, &mut message);
-            match view::message_kind(publication, view.style) {
+            subscription.write(headers.style, publication, &message_id, &mut message);
+            match message_headers::message_kind(publication, headers.style) {
                 MessageKind::Text => encoder.frame_text(framing, &message, &mut out),
                 MessageKind::Binary => encoder.frame_binary(framing, &message, &mut out),
             }
@@ -88,7 +88,7 @@ fn decoded(mut bytes: Vec<u8>) -> Vec<Vec<u8>> {
         masked.extend(&rest[header..header + length]);
         rest = &mut rest[header + length..];
     }
-    let mut decoder = Decoder::new(usize::MAX, true, false);
+    let mut decoder = WebSocketDecoder::new(usize::MAX, true, false);
     let mut input = Input::new(&mut masked);
     let mut messages = Vec::new();
     while let Some(event) = decoder.next(&mut input).unwrap() {
@@ -113,30 +113,37 @@ fn shared_frames_are_those_that_each_would_have_had_by_itself() {
     ];
     for version in [Version::V1_0, Version::V1_1, Version::V1_2] {
         for framing in framings() {
-            let style =
-                Style { version, text_only: framing.is_text_only(), trailing_eol: framing == Framing::Raw };
-            let views = [
-                vec![shown(Some("sub-0"), false)],
-                vec![shown(Some("sub-1"), false)],
-                vec![shown(Some("sub-1"), false)],
-                vec![shown(None, false)],
-                vec![shown(Some("a:b\\c\n\"하"), true), shown(Some("sub-0"), false), shown(Some("x"), true)],
+            let style = FrameStyle {
+                version,
+                text_only: framing.is_text_only(),
+                trailing_eol: framing == Framing::Raw,
+            };
+            let headers = [
+                vec![subscription(Some("sub-0"), false)],
+                vec![subscription(Some("sub-1"), false)],
+                vec![subscription(Some("sub-1"), false)],
+                vec![subscription(None, false)],
+                vec![
+                    subscription(Some("a:b\\c\n\"하"), true),
+                    subscription(Some("sub-0"), false),
+                    subscription(Some("x"), true),
+                ],
             ];
             let mut encoder = Encoder::new(THRESHOLD_BYTES);
-            let subscribed = views.map(|shown| {
-                let view = Arc::new(View { style, shown });
-                let protocol = Protocol::Stomp(view.clone());
-                (view, encoder.acquire(&Encoding { protocol, framing }), Outbox::new(usize::MAX))
+            let subscribed = headers.map(|subscription| {
+                let headers = Arc::new(MessageHeaders { style, subscriptions: subscription });
+                let protocol = Protocol::Stomp(headers.clone());
+                (headers, encoder.acquire(&Encoding { protocol, framing }), Outbox::new(usize::MAX))
             });
-            let run: Vec<Event> = bodies
+            let run: Vec<ChannelEvent> = bodies
                 .iter()
                 .zip(0..)
                 .map(|((kind, data), offset)| publication(*kind, data, offset))
                 .collect();
             encoder.begin();
-            for (view, id, outbox) in &subscribed {
+            for (headers, id, outbox) in &subscribed {
                 encoder.deliver(*id, "a", &run, outbox);
-                let (seen, alone) = (taken(outbox), by_itself(view, framing, &run));
+                let (seen, alone) = (taken(outbox), by_itself(headers, framing, &run));
                 let is_deflated = matches!(
                     framing,
                     Framing::WebSocketDeflate { .. }
@@ -146,9 +153,9 @@ fn shared_frames_are_those_that_each_would_have_had_by_itself() {
                     assert!(
                         framing == (Framing::WebSocketDeflate { window_bits: 8 }) || seen.len() < alone.len()
                     );
-                    assert_eq!(decoded(seen), decoded(alone), "{version:?} {framing:?} {view:?}");
+                    assert_eq!(decoded(seen), decoded(alone), "{version:?} {framing:?} {headers:?}");
                 } else {
-                    assert!(seen == alone, "{version:?} {framing:?} {view:?}");
+                    assert!(seen == alone, "{version:?} {framing:?} {headers:?}");
                 }
             }
         }
@@ -158,11 +165,11 @@ fn shared_frames_are_those_that_each_would_have_had_by_itself() {
 #[test]
 fn ids_of_their_own_share_the_bytes_of_a_large_body() {
     let mut encoder = Encoder::new(usize::MAX);
-    let style = Style { version: Version::V1_2, text_only: false, trailing_eol: false };
+    let style = FrameStyle { version: Version::V1_2, text_only: false, trailing_eol: false };
     let subscribed: Vec<_> = (0..100)
         .map(|number| {
-            let shown = vec![shown(Some(&format!("sub-{number}")), false)];
-            let protocol = Protocol::Stomp(Arc::new(View { style, shown }));
+            let subscription = vec![subscription(Some(&format!("sub-{number}")), false)];
+            let protocol = Protocol::Stomp(Arc::new(MessageHeaders { style, subscriptions: subscription }));
             (encoder.acquire(&Encoding { protocol, framing: Framing::WebSocket }), Outbox::new(usize::MAX))
         })
         .collect();
@@ -184,12 +191,17 @@ fn ids_of_their_own_share_the_bytes_of_a_large_body() {
 #[test]
 fn encodings_are_forgotten_with_the_last_subscription_that_has_them() {
     let mut encoder = Encoder::new(usize::MAX);
-    let style = Style { version: Version::V1_2, text_only: false, trailing_eol: false };
-    let view = |number: usize| Arc::new(View { style, shown: vec![shown(Some(&number.to_string()), false)] });
-    let encoding = |number| Encoding { protocol: Protocol::Stomp(view(number)), framing: Framing::Raw };
+    let style = FrameStyle { version: Version::V1_2, text_only: false, trailing_eol: false };
+    let headers = |number: usize| {
+        Arc::new(MessageHeaders {
+            style,
+            subscriptions: vec![subscription(Some(&number.to_string()), false)],
+        })
+    };
+    let encoding = |number| Encoding { protocol: Protocol::Stomp(headers(number)), framing: Framing::Raw };
     let ids: Vec<EncodingId> = (0..1000).map(|number| encoder.acquire(&encoding(number % 500))).collect();
     assert_eq!((encoder.encodings.len(), encoder.frames.kinds()), (500, 1));
-    let ids: Vec<EncodingId> = ids.into_iter().map(|id| encoder.show(id, &view(7))).collect();
+    let ids: Vec<EncodingId> = ids.into_iter().map(|id| encoder.set_headers(id, &headers(7))).collect();
     assert_eq!((encoder.encodings.len(), encoder.frames.kinds()), (1, 1));
     let outbox = Outbox::new(usize::MAX);
     encoder.deliver(ids[0], "a", &[publication(DataKind::Text, b"x", 1)], &outbox);
@@ -197,7 +209,7 @@ fn encodings_are_forgotten_with_the_last_subscription_that_has_them() {
         encoder.release(id);
     }
     assert_eq!((encoder.encodings.len(), encoder.frames.kinds()), (0, 0));
-    // What was made for a number is not shown under it to others.
+    // What was made for a number is not subscription under it to others.
     let other = encoder.acquire(&Encoding { protocol: Protocol::Client, framing: Framing::Lines });
     encoder.deliver(other, "a", &[publication(DataKind::Json, b"1", 1)], &outbox);
     assert!(taken(&outbox).ends_with(b"}\n"));
@@ -238,11 +250,11 @@ fn a_head_and_a_message_are_what_the_framing_makes_of_it() {
 /// CPU time of this thread for a fan-out to so many subscribers with ids of their own.
 fn cost(subscribers: usize) -> Duration {
     let mut encoder = Encoder::new(usize::MAX);
-    let style = Style { version: Version::V1_2, text_only: false, trailing_eol: false };
+    let style = FrameStyle { version: Version::V1_2, text_only: false, trailing_eol: false };
     let subscribed: Vec<_> = (0..subscribers)
         .map(|number| {
-            let shown = vec![shown(Some(&format!("sub-{number}")), false)];
-            let protocol = Protocol::Stomp(Arc::new(View { style, shown }));
+            let subscription = vec![subscription(Some(&format!("sub-{number}")), false)];
+            let protocol = Protocol::Stomp(Arc::new(MessageHeaders { style, subscriptions: subscription }));
             (encoder.acquire(&Encoding { protocol, framing: Framing::WebSocket }), Outbox::new(usize::MAX))
         })
         .collect();
@@ -271,7 +283,7 @@ fn the_cost_of_ids_of_their_own_grows_with_their_number_and_not_with_its_square(
 #[test]
 fn events_with_ids_are_made_once_for_all_receivers_of_a_channel() {
     let mut encoder = Encoder::new(THRESHOLD_BYTES);
-    let encoding = Encoding { protocol: Protocol::Tracked, framing: Framing::TrackedEvents };
+    let encoding = Encoding { protocol: Protocol::WithPositions, framing: Framing::EventsWithIds };
     let id = encoder.acquire(&encoding);
     let run = [publication(DataKind::Json, b"{}", 7), publication(DataKind::Json, b"[1]", 8)];
     let outboxes = [(); 2].map(|()| Outbox::new(10_000));

@@ -6,13 +6,13 @@ use gorani_broker::Broker as _;
 use super::*;
 use crate::{
     hub::tests::{Client, HISTORY, faulty::Faulty},
-    session::SubscribeRequest,
+    session::SubscribeParams,
 };
 
 /// A subscription that others are told of, and with `presence` one that they see.
 async fn subscribed(worker: &Rc<Worker>, presence: bool) -> Client {
     let client = Client::enter(&mut worker.hub_mut(), "one");
-    let request = SubscribeRequest { presence, announce: true, ..client.request(HISTORY, false) };
+    let request = SubscribeParams { presence, announce: true, ..client.request(HISTORY, false) };
     worker.clone().subscribe(client.key, request).await.unwrap();
     client
 }
@@ -87,7 +87,7 @@ async fn who_has_come_back_to_a_channel_meanwhile_is_not_taken_out() {
     worker.unsubscribe(client.key, "a");
     pass(Duration::from_millis(100)).await;
     broker.recover();
-    let request = SubscribeRequest { presence: true, ..client.request(HISTORY, false) };
+    let request = SubscribeParams { presence: true, ..client.request(HISTORY, false) };
     worker.clone().subscribe(client.key, request).await.unwrap();
     pass(Duration::from_secs(5)).await;
     assert_eq!(broker.count("presence_remove"), 1);
@@ -103,7 +103,7 @@ async fn a_client_that_the_broker_surely_does_not_have_is_not_taken_out_of_it() 
         let broker = Faulty::new();
         let (worker, _inbox) = broker.worker().await;
         let client = Client::enter(&mut worker.hub_mut(), "one");
-        let request = SubscribeRequest { presence: true, ..client.request(HISTORY, false) };
+        let request = SubscribeParams { presence: true, ..client.request(HISTORY, false) };
         broker.fail(error);
         assert!(worker.clone().subscribe(client.key, request).await.is_err());
         broker.recover();

@@ -10,19 +10,20 @@ use gorani_broker::{Broker, ClientInfo, MemoryBroker, MemorySettings, Retention}
 
 use super::*;
 use crate::{
-    hub::{interest::Interest, reads::Reads, roster::SessionKey, tests::Client},
-    session::SubscribeRequest,
+    hub::{history_reads::HistoryReads, interest::Interest, registry::SessionKey, tests::Client},
+    session::SubscribeParams,
 };
 
 fn worker() -> Rc<Worker> {
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));
-    let (interest, reads) = (Interest::new(broker.clone()), Reads::new(broker.clone(), Arc::default()));
+    let (interest, reads) =
+        (Interest::new(broker.clone()), HistoryReads::new(broker.clone(), Arc::default()));
     Worker::start(0, usize::MAX, broker, Arc::new(interest), Arc::new(reads), Arc::default(), Arc::default())
         .0
 }
 
 fn join(worker: &Worker, key: SessionKey, channel: String) {
-    let request = SubscribeRequest {
+    let request = SubscribeParams {
         channel: channel.into(),
         info: Arc::new(ClientInfo::default()),
         retention: Retention::default(),
@@ -32,7 +33,7 @@ fn join(worker: &Worker, key: SessionKey, channel: String) {
         presence: false,
         announce: false,
         join_leave: false,
-        view: None,
+        headers: None,
     };
     assert!(worker.hub_mut().join(key, &request).is_some());
 }
@@ -49,10 +50,10 @@ fn fill(worker: &Worker, channels: usize, name: impl Fn(usize) -> String) -> Vec
     clients
 }
 
-async fn channels(worker: &Rc<Worker>, pattern: Option<&str>, after: &str, limit: usize) -> Page<usize> {
+async fn channels(worker: &Rc<Worker>, pattern: Option<&str>, after: &str, limit: usize) -> ScanPage<usize> {
     let (answer, answered) = oneshot::channel();
     let pattern = pattern.map(str::to_owned);
-    let question = Question::Channels { pattern, after: after.to_owned(), limit, answer };
+    let question = ScanRequest::Channels { pattern, after: after.to_owned(), limit, answer };
     let scan = actix_rt::spawn(question.answer(worker.clone()));
     let page = answered.await.unwrap();
     scan.await.unwrap();
@@ -71,14 +72,14 @@ async fn pages_are_the_first_names_after_the_cursor() {
 }
 
 /// Fills a page without giving anybody else a turn.
-fn fill_page<T: Table>(worker: &Worker, table: T, after: &str, limit: usize) -> Scan<T> {
+fn fill_page<T: ScanSource>(worker: &Worker, table: T, after: &str, limit: usize) -> Scan<T> {
     let mut scan = Scan::new(table, after, limit);
     while !scan.slice(worker) {}
     scan
 }
 
-fn channels_like(pattern: Option<&str>) -> Channels {
-    Channels { pattern: pattern.map(|pattern| Pattern::new(pattern.to_owned())) }
+fn channels_like(pattern: Option<&str>) -> ChannelScan {
+    ChannelScan { pattern: pattern.map(|pattern| Pattern::new(pattern.to_owned())) }
 }
 
 #[actix_rt::test]
@@ -115,7 +116,7 @@ async fn a_page_looks_at_as_many_connections_as_it_lists_whoevers_they_are() {
         .collect();
     for (number, client) in clients.iter().enumerate() {
         let user = if number % 2 == 0 { "even" } else { "odd" };
-        worker.hub_mut().roster_mut().identify(
+        worker.hub_mut().registry_mut().identify(
             client.key(),
             user.into(),
             format!("client{number:04}").into(),
@@ -128,7 +129,7 @@ async fn a_page_looks_at_as_many_connections_as_it_lists_whoevers_they_are() {
         (Some("odd"), "client2990", 5),
         (Some("nobody"), "", 0),
     ] {
-        let scan = fill_page(&worker, Connections { user: user.map(Arc::from) }, after, 50);
+        let scan = fill_page(&worker, ConnectionScan { user: user.map(Arc::from) }, after, 50);
         assert_eq!((scan.page.entries.len(), scan.looked_at, scan.page.cut_at), (listed, listed, None));
         assert!(scan.page.entries.keys().all(|client| &**client > after));
         assert!(scan.page.entries.values().all(|view| user.is_none_or(|user| view.user == user)));
@@ -136,16 +137,16 @@ async fn a_page_looks_at_as_many_connections_as_it_lists_whoevers_they_are() {
 }
 
 /// Channels, each of which takes a slice and more.
-struct SlowChannels(Channels);
+struct SlowChannels(ChannelScan);
 
-impl Table for SlowChannels {
+impl ScanSource for SlowChannels {
     type Entry = usize;
 
     fn start(&self) -> &str {
         self.0.start()
     }
 
-    fn names<'a>(&'a self, hub: &'a Hub, from: Bound<&str>) -> Names<'a> {
+    fn names<'a>(&'a self, hub: &'a Hub, from: Bound<&str>) -> ScanNames<'a> {
         self.0.names(hub, from)
     }
 
@@ -246,7 +247,7 @@ async fn connections_that_do_not_fit_into_an_answer_are_cut_and_the_cursor_goes_
     let (mut after, mut seen, mut pages) = (String::new(), 0, 0);
     loop {
         let (answer, answered) = oneshot::channel();
-        let question = Question::Connections { user: None, after, limit: 1000, answer };
+        let question = ScanRequest::Connections { user: None, after, limit: 1000, answer };
         actix_rt::spawn(question.answer(worker.clone()));
         let page = answered.await.unwrap();
         let bytes: usize = page.entries.iter().map(|(client, view)| size_of_view(client, view)).sum();

@@ -7,7 +7,7 @@ use gorani_broker::{Broker, MemoryBroker, MemorySettings};
 
 use super::Client;
 use crate::{
-    hub::{inbox::Inbox, interest::Interest, reads::Reads, worker::Worker},
+    hub::{history_reads::HistoryReads, inbox::Inbox, interest::Interest, worker::Worker},
     memory::{LARGE_REPLY_BYTES, MemoryBudget, holders::STALLED_SURVEYS},
 };
 
@@ -25,7 +25,7 @@ impl Bench {
         let memory = Arc::new(MemoryBudget::new(limit_bytes, replies_max_bytes));
         let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));
         let interest = Arc::new(Interest::new(broker.clone()));
-        let reads = Arc::new(Reads::new(broker.clone(), Arc::default()));
+        let reads = Arc::new(HistoryReads::new(broker.clone(), Arc::default()));
         let (worker, inbox) =
             Worker::start(0, usize::MAX, broker, interest, reads, Arc::default(), memory.clone());
         Self { worker, memory, _inbox: inbox }

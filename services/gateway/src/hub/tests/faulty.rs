@@ -9,7 +9,7 @@ use gorani_broker::{
 };
 use parking_lot::Mutex;
 
-use crate::hub::{inbox::Inbox, interest::Interest, reads::Reads, worker::Worker};
+use crate::hub::{history_reads::HistoryReads, inbox::Inbox, interest::Interest, worker::Worker};
 
 type Answer<T> = BoxFuture<'static, Result<T, BrokerError>>;
 
@@ -40,7 +40,7 @@ impl Faulty {
         self.inner.start(Arc::new(Nobody)).await.unwrap();
         let broker: Arc<dyn Broker> = self.clone();
         let interest = Arc::new(Interest::new(broker.clone()));
-        let reads = Arc::new(Reads::new(broker.clone(), Arc::default()));
+        let reads = Arc::new(HistoryReads::new(broker.clone(), Arc::default()));
         Worker::start(0, usize::MAX, broker, interest, reads, Arc::default(), Arc::default())
     }
 
@@ -70,7 +70,7 @@ impl Faulty {
 struct Nobody;
 
 impl Sink for Nobody {
-    fn on_event(&self, _: &Arc<str>, _: gorani_broker::Event) {}
+    fn on_event(&self, _: &Arc<str>, _: gorani_broker::ChannelEvent) {}
     fn on_gap(&self, _: &Arc<str>) {}
 }
 

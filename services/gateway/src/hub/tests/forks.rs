@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use gorani_broker::{Event, Position, Publication};
+use gorani_broker::{ChannelEvent, Position, Publication};
 
-use super::{Client, HISTORY, Hub, Missed, Signal, events, position, publication};
+use super::{CatchUpResult, Client, HISTORY, Hub, Signal, events, position, publication};
 
 /// Publications of the epoch after the failover.
-pub(super) fn events_after(offsets: impl IntoIterator<Item = u64>) -> Vec<Event> {
+pub(super) fn events_after(offsets: impl IntoIterator<Item = u64>) -> Vec<ChannelEvent> {
     let of_next = |offset| Publication { epoch: "next".into(), ..publication(offset) };
-    offsets.into_iter().map(|offset| Event::Publication(Arc::new(of_next(offset)))).collect()
+    offsets.into_iter().map(|offset| ChannelEvent::Publication(Arc::new(of_next(offset)))).collect()
 }
 
-pub(super) fn found(offsets: impl IntoIterator<Item = u64>, shared: u64) -> Option<Missed> {
+pub(super) fn found(offsets: impl IntoIterator<Item = u64>, shared: u64) -> Option<CatchUpResult> {
     let ancestors = vec![Position { offset: shared, epoch: "e".into() }];
-    Some(Missed { events: events_after(offsets), epoch: "next".into(), ancestors })
+    Some(CatchUpResult { events: events_after(offsets), epoch: "next".into(), ancestors })
 }
 
 #[actix_rt::test]

@@ -3,11 +3,11 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
-use gorani_broker::{ClientInfo, Event, Publication};
+use gorani_broker::{ChannelEvent, ClientInfo, Publication};
 
 use super::{Client, HISTORY, Hub, events, position};
 use crate::hub::{
-    inbox::{Entry, INBOX_ENTRIES, Inbox},
+    inbox::{INBOX_ENTRIES, Inbox, InboxEntry},
     subscription::HELD_BACK_EVENTS,
 };
 
@@ -18,12 +18,14 @@ fn an_inbox_takes_what_comes_until_it_holds_more_than_64_mib() {
     let (inbox, _receiver) = Inbox::new();
     let load = inbox.of_worker().load;
     let channel: Arc<str> = "a".into();
-    let large =
-        Event::Publication(Arc::new(Publication { data: vec![0; MIB].into(), ..Publication::default() }));
+    let large = ChannelEvent::Publication(Arc::new(Publication {
+        data: vec![0; MIB].into(),
+        ..Publication::default()
+    }));
     for _ in 0..65 {
         inbox.event(&channel, large.clone());
     }
-    inbox.event(&channel, Event::Join(Arc::new(ClientInfo::default())));
+    inbox.event(&channel, ChannelEvent::Join(Arc::new(ClientInfo::default())));
     assert_eq!((load.bytes.load(Ordering::Relaxed), load.gapped.lock().len()), (65 * MIB, 1));
     let (inbox, _receiver) = Inbox::new();
     let load = inbox.of_worker().load;
@@ -31,8 +33,10 @@ fn an_inbox_takes_what_comes_until_it_holds_more_than_64_mib() {
         inbox.event(&channel, large.clone());
     }
     let small = Bytes::from_static(b"1");
-    inbox
-        .event(&channel, Event::Publication(Arc::new(Publication { data: small, ..Publication::default() })));
+    inbox.event(
+        &channel,
+        ChannelEvent::Publication(Arc::new(Publication { data: small, ..Publication::default() })),
+    );
     assert_eq!((load.bytes.load(Ordering::Relaxed), load.gapped.lock().len()), (64 * MIB + 1, 0));
     inbox.event(&channel, large);
     assert_eq!((load.bytes.load(Ordering::Relaxed), load.gapped.lock().len()), (64 * MIB + 1, 1));
@@ -49,11 +53,11 @@ async fn a_mark_stands_behind_what_is_there_or_its_channel_is_gapped() {
     let own = inbox.of_worker();
     assert!(own.mark(&channel, mark));
     assert!(
-        matches!(receiver.try_recv(), Ok(Entry::Mark(marked, found)) if marked == channel && found == mark)
+        matches!(receiver.try_recv(), Ok(InboxEntry::Mark(marked, found)) if marked == channel && found == mark)
     );
     assert!(own.load.gapped.lock().is_empty());
     for _ in 0..INBOX_ENTRIES {
-        inbox.event(&channel, Event::Join(client.info.clone()));
+        inbox.event(&channel, ChannelEvent::Join(client.info.clone()));
     }
     assert!(!own.mark(&channel, mark));
     assert_eq!(own.load.gapped.lock().len(), 1);

@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 use gorani_broker::{Broker as _, BrokerError};
 
 use super::{Client, HISTORY, faulty::Faulty};
-use crate::session::SubscribeRequest;
+use crate::session::SubscribeParams;
 
 async fn pass(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 
-fn request(client: &Client, presence: bool) -> SubscribeRequest {
-    SubscribeRequest { presence, announce: true, ..client.request(HISTORY, false) }
+fn request(client: &Client, presence: bool) -> SubscribeParams {
+    SubscribeParams { presence, announce: true, ..client.request(HISTORY, false) }
 }
 
 #[actix_rt::test]
@@ -82,16 +82,16 @@ async fn a_session_that_ends_while_it_is_expected_back_leaves_every_channel() {
     let (worker, _inbox) = broker.worker().await;
     let client = Client::enter(&mut worker.hub_mut(), "one");
     for channel in ["a", "b", "c"] {
-        let request = SubscribeRequest { channel: channel.into(), ..request(&client, true) };
+        let request = SubscribeParams { channel: channel.into(), ..request(&client, true) };
         worker.clone().subscribe(client.key, request).await.unwrap();
     }
     worker.interrupt(client.key, "a");
     worker.interrupt(client.key, "b");
     // One of two is back, and the other is expected still.
-    let again = SubscribeRequest { channel: "b".into(), ..request(&client, true) };
+    let again = SubscribeParams { channel: "b".into(), ..request(&client, true) };
     assert!(worker.hub_mut().join(client.key, &again).is_some());
     assert!(worker.hub().is_entered(client.key, "b"), "it never left");
-    let new = SubscribeRequest { channel: "new".into(), ..request(&client, true) };
+    let new = SubscribeParams { channel: "new".into(), ..request(&client, true) };
     assert!(worker.hub_mut().join(client.key, &new).is_some());
     assert!(!worker.hub().is_entered(client.key, "new"), "nobody expected it there");
     worker.deregister(client.key, None);

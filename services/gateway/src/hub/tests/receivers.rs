@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use gorani_broker::{ClientInfo, Event};
+use gorani_broker::{ChannelEvent, ClientInfo};
 
 use super::{Hub, publication};
 use crate::hub::fanout::{Encoding, Framing, Protocol};
 
-fn sent(protocol: Protocol, event: Event) -> String {
+fn sent(protocol: Protocol, event: ChannelEvent) -> String {
     let mut hub = Hub::new(usize::MAX);
     let encoding = Encoding { protocol, framing: Framing::Raw };
     String::from_utf8(hub.encoder_mut().encode(&encoding, "a", &[event]).to_vec()).unwrap()
@@ -15,18 +15,21 @@ fn sent(protocol: Protocol, event: Event) -> String {
 
 #[test]
 fn a_publication_with_a_place_brings_a_tracking_receiver_to_it_and_nothing_else_does() {
-    let placed = || Event::Publication(Arc::new(publication(5)));
-    let without = || Event::Publication(Arc::new(publication(0)));
+    let placed = || ChannelEvent::Publication(Arc::new(publication(5)));
+    let without = || ChannelEvent::Publication(Arc::new(publication(0)));
     let info = Arc::new(ClientInfo { client: "one".to_owned(), ..ClientInfo::default() });
     assert!(
-        sent(Protocol::Tracked, placed()).starts_with("a.5.e\n{"),
+        sent(Protocol::WithPositions, placed()).starts_with("a.5.e\n{"),
         "{}",
-        sent(Protocol::Tracked, placed())
+        sent(Protocol::WithPositions, placed())
     );
-    for event in [without(), Event::Join(info.clone()), Event::Leave(info)] {
-        let (tracked, bare) = (sent(Protocol::Tracked, event.clone()), sent(Protocol::Bare, event));
+    for event in [without(), ChannelEvent::Join(info.clone()), ChannelEvent::Leave(info)] {
+        let (tracked, bare) = (sent(Protocol::WithPositions, event.clone()), sent(Protocol::Plain, event));
         assert!(bare.starts_with('{'), "{bare}");
         assert_eq!(tracked, format!("\n{bare}"));
     }
-    assert_eq!(sent(Protocol::Tracked, placed()), format!("a.5.e\n{}", sent(Protocol::Bare, placed())));
+    assert_eq!(
+        sent(Protocol::WithPositions, placed()),
+        format!("a.5.e\n{}", sent(Protocol::Plain, placed()))
+    );
 }

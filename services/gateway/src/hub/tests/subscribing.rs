@@ -7,12 +7,12 @@ use gorani_broker::{Position, Publication};
 use super::{Client, HISTORY, Hub, NO_HISTORY, events, faulty::Faulty, missed, position, publication};
 use crate::{
     hub::{
-        control::ConnectionView,
         scan::{size_of_channel, size_of_view},
+        session_command::ConnectionInfo,
         subscribe::size_of,
         subscription::follows,
     },
-    session::{Signal, SubscribeRequest},
+    session::{Signal, SubscribeParams},
 };
 
 #[actix_rt::test]
@@ -26,13 +26,13 @@ async fn what_is_entered_into_the_broker_is_what_is_taken_out() {
         let broker = Faulty::new();
         let (worker, _inbox) = broker.worker().await;
         let client = Client::enter(&mut worker.hub_mut(), "one");
-        let request = SubscribeRequest { presence, announce, ..client.request(HISTORY, true) };
+        let request = SubscribeParams { presence, announce, ..client.request(HISTORY, true) };
         let subscribed = worker.clone().subscribe(client.key, request).await.unwrap();
         assert!(!subscribed.was_recovering && !subscribed.recovered);
         assert_eq!([broker.count("presence_add"), broker.count("join")], entered);
         worker.deregister(client.key, None);
         assert_eq!([broker.count("presence_remove"), broker.count("leave")], taken_out);
-        assert!(worker.hub().roster().get(client.key).is_none());
+        assert!(worker.hub().registry().get(client.key).is_none());
         assert_eq!(worker.interest.wanted(), 0);
     }
 }
@@ -51,7 +51,7 @@ async fn a_client_recovers_what_history_has_without_a_hole_and_is_told_where_it_
         }
         let client = Client::enter(&mut worker.hub_mut(), "one");
         let recover = Some(Position { offset, epoch: epoch.map_or(top.epoch.clone(), Arc::from) });
-        let request = SubscribeRequest { recover, ..client.request(HISTORY, true) };
+        let request = SubscribeParams { recover, ..client.request(HISTORY, true) };
         let subscribed = worker.clone().subscribe(client.key, request).await.unwrap();
         assert!(subscribed.was_recovering);
         assert_eq!((subscribed.recovered, subscribed.top), (recovered, Some(top)));
@@ -65,7 +65,7 @@ async fn a_client_recovers_what_history_has_without_a_hole_and_is_told_where_it_
 async fn who_is_told_of_joins_and_leaves_is_told_of_a_gap_though_it_tracks_no_position() {
     let mut hub = Hub::new(usize::MAX);
     let [watching, plain] = [Client::enter(&mut hub, "watching"), Client::enter(&mut hub, "plain")];
-    let request = SubscribeRequest { join_leave: true, ..watching.request(HISTORY, false) };
+    let request = SubscribeParams { join_leave: true, ..watching.request(HISTORY, false) };
     hub.join(watching.key, &request);
     hub.release(watching.key, "a");
     plain.join(&mut hub, HISTORY, None);
@@ -106,7 +106,7 @@ async fn the_one_that_is_excluded_is_excluded_also_from_what_was_held_back() {
         client.begin(&mut hub, NO_HISTORY, None);
     }
     let own = Publication { exclude_client: "one".to_owned(), ..publication(0) };
-    hub.deliver("a", vec![gorani_broker::Event::Publication(Arc::new(own))]);
+    hub.deliver("a", vec![gorani_broker::ChannelEvent::Publication(Arc::new(own))]);
     for client in [&one, &two] {
         hub.release(client.key, "a");
     }
@@ -129,8 +129,8 @@ async fn what_connections_move_is_added_to_the_counters_once_a_second() {
     tokio::time::pause();
     let (worker, _inbox) = Faulty::new().worker().await;
     for _ in 0..2 {
-        worker.tally.sent(100);
-        worker.tally.received(3, 200);
+        worker.traffic.sent(100);
+        worker.traffic.received(3, 200);
     }
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let metrics = &worker.metrics;
@@ -144,14 +144,14 @@ async fn what_connections_move_is_added_to_the_counters_once_a_second() {
 fn an_entry_of_a_list_is_as_large_as_its_names_and_what_stands_around_them() {
     assert_eq!(size_of_channel("12345"), 133);
     let channels = ["1234", "12"].map(str::to_owned).to_vec();
-    let view = ConnectionView {
+    let headers = ConnectionInfo {
         user: "42".to_owned(),
         transport: String::new(),
         protocol: String::new(),
         connected_at: 0,
         channels,
     };
-    assert_eq!(size_of_view("client", &view), 128 + 6 + 2 + 7 + 5);
+    assert_eq!(size_of_view("client", &headers), 128 + 6 + 2 + 7 + 5);
 }
 
 #[actix_rt::test]

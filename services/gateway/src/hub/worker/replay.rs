@@ -7,7 +7,7 @@ use gorani_broker::Publication;
 
 use super::Worker;
 use crate::{
-    hub::roster::{Generation, SessionKey},
+    hub::registry::{Generation, SessionKey},
     memory::ReplyPermit,
     session::client::views::AROUND_BYTES,
 };

@@ -9,18 +9,18 @@ use gorani_broker::{DataKind, MemoryBroker, MemorySettings, Position, Publicatio
 
 use super::*;
 use crate::hub::{
-    control::Target,
     fanout::Framing,
+    history_reads::tests::Stream,
     inbox::INBOX_ENTRIES,
-    reads::tests::Stream,
+    session_command::SessionTarget,
     tests::{Client, HISTORY, NO_HISTORY},
 };
-use crate::session::SubscribeRequest;
+use crate::session::SubscribeParams;
 
 fn start() -> (Rc<Worker>, Inbox) {
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));
     let interest = Arc::new(Interest::new(broker.clone()));
-    let reads = Arc::new(Reads::new(broker.clone(), Arc::default()));
+    let reads = Arc::new(HistoryReads::new(broker.clone(), Arc::default()));
     Worker::start(0, usize::MAX, broker, interest, reads, Arc::default(), Arc::default())
 }
 
@@ -52,7 +52,8 @@ async fn more_events_than_an_inbox_holds_are_told_and_those_that_fitted_are_coun
     let client = Client::enter(&mut worker.hub_mut(), "one");
     client.join(&mut worker.hub_mut(), NO_HISTORY, None);
     let channel: Arc<str> = "a".into();
-    let event = Event::Publication(Arc::new(Publication { data: b"1"[..].into(), ..Publication::default() }));
+    let event =
+        ChannelEvent::Publication(Arc::new(Publication { data: b"1"[..].into(), ..Publication::default() }));
     for _ in 0..=INBOX_ENTRIES {
         inbox.event(&channel, event.clone());
     }
@@ -118,7 +119,7 @@ async fn a_stream_in_which_another_publication_has_the_place_of_a_delivered_one_
         let client = Client::enter(&mut worker.hub_mut(), "one");
         let top = Position { offset: 1, epoch: "e".into() };
         client.join(&mut worker.hub_mut(), HISTORY, Some(top));
-        worker.hub_mut().deliver("a", vec![Event::Publication(publication(2, 20))]);
+        worker.hub_mut().deliver("a", vec![ChannelEvent::Publication(publication(2, 20))]);
         stream.top.store(after.last().map_or(1, |last| last.offset), Ordering::Relaxed);
         *stream.publications.lock() = after;
         inbox.gap(&Arc::from("a"), reads.now());
@@ -156,13 +157,13 @@ async fn a_gap_that_is_told_while_a_subscription_reads_its_place_is_not_overlook
 async fn many_orders_at_a_time_end_no_session_that_empties_its_mailbox() {
     let (worker, inbox) = start();
     let client = Client::enter(&mut worker.hub_mut(), "one");
-    worker.hub_mut().roster_mut().identify(client.key, "42".into(), "one".into());
+    worker.hub_mut().registry_mut().identify(client.key, "42".into(), "one".into());
     client.join(&mut worker.hub_mut(), NO_HISTORY, None);
     // Far more than the mailbox of this client holds, all in one turn of the worker.
     for _ in 0..200 {
-        let target = Target { user: "42".to_owned(), client: None };
-        let order = Control::Refresh { target, expired: false, expire_at: None };
-        inbox.control(Arc::new(order)).await.unwrap();
+        let target = SessionTarget { user: "42".to_owned(), client: None };
+        let order = SessionCommand::Refresh { target, expired: false, expire_at: None };
+        inbox.dispatch_command(Arc::new(order)).await.unwrap();
     }
     while client.signals() < 200 {
         assert!(!client.is_ended_as_slow(), "after {} signals", client.signals());
@@ -228,7 +229,7 @@ async fn a_recovery_brings_less_over_a_transport_of_text() {
         };
         *stream.publications.lock() = vec![Arc::new(publication)];
         stream.top.store(1, Ordering::SeqCst);
-        let request = SubscribeRequest {
+        let request = SubscribeParams {
             recover: Some(Position { offset: 0, epoch: "e".into() }),
             recover_max_bytes: 16_000,
             ..client.request(HISTORY, true)
@@ -255,7 +256,7 @@ async fn a_subscription_that_was_ended_while_it_read_does_nothing_to_the_next_on
     );
     broker.start(Arc::new(Nobody)).await.unwrap();
     let client = Client::enter(&mut worker.hub_mut(), "one");
-    let request = SubscribeRequest { presence: true, ..client.request(HISTORY, true) };
+    let request = SubscribeParams { presence: true, ..client.request(HISTORY, true) };
     let first = actix_rt::spawn(worker.clone().subscribe(client.key, request.clone()));
     stream.until_asked(1).await;
     worker.unsubscribe(client.key, "a");
@@ -275,7 +276,7 @@ async fn a_subscription_that_was_ended_while_it_read_does_nothing_to_the_next_on
 struct Nobody;
 
 impl gorani_broker::Sink for Nobody {
-    fn on_event(&self, _: &Arc<str>, _: Event) {}
+    fn on_event(&self, _: &Arc<str>, _: ChannelEvent) {}
     fn on_gap(&self, _: &Arc<str>) {}
 }
 
@@ -299,7 +300,7 @@ async fn much_that_was_missed_comes_in_pieces_before_what_is_published_meanwhile
     worker.replay(client.key, "a".into(), missed(2000), permit);
     let next =
         Publication { offset: 2001, epoch: "e".into(), data: b"2001"[..].into(), ..Publication::default() };
-    worker.hub_mut().deliver("a", vec![Event::Publication(Arc::new(next))]);
+    worker.hub_mut().deliver("a", vec![ChannelEvent::Publication(Arc::new(next))]);
     let mut turns = 0;
     let mut offsets = Vec::new();
     while offsets.len() < 2001 {

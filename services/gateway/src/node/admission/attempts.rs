@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     buckets::{Buckets, Rate},
-    refusals::Cause,
+    refusals::RefusalCause,
 };
 use crate::{
     node::{Node, client_network::ClientNetwork},
@@ -16,7 +16,7 @@ use crate::{
 
 /// What can be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attempt {
+pub enum AttemptKind {
     /// The id of a session, where clients make them up.
     SessionId,
     /// The id of a session, where the node makes them up.
@@ -29,13 +29,15 @@ pub enum Attempt {
     ApiKey,
 }
 
-impl Attempt {
-    fn causes(self) -> (Cause, Cause) {
+impl AttemptKind {
+    fn causes(self) -> (RefusalCause, RefusalCause) {
         match self {
-            Self::SessionId | Self::OwnSessionId => (Cause::WrongSessionId, Cause::WrongSessionIdLimit),
-            Self::Login => (Cause::WrongLogin, Cause::WrongLoginLimit),
-            Self::Token => (Cause::WrongToken, Cause::WrongTokenLimit),
-            Self::ApiKey => (Cause::WrongApiKey, Cause::WrongApiKeyLimit),
+            Self::SessionId | Self::OwnSessionId => {
+                (RefusalCause::WrongSessionId, RefusalCause::WrongSessionIdLimit)
+            }
+            Self::Login => (RefusalCause::WrongLogin, RefusalCause::WrongLoginLimit),
+            Self::Token => (RefusalCause::WrongToken, RefusalCause::WrongTokenLimit),
+            Self::ApiKey => (RefusalCause::WrongApiKey, RefusalCause::WrongApiKeyLimit),
         }
     }
 }
@@ -51,13 +53,13 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    fn of(&self, attempt: Attempt) -> &Buckets {
+    fn of(&self, attempt: AttemptKind) -> &Buckets {
         match attempt {
-            Attempt::SessionId => &self.session_ids,
-            Attempt::OwnSessionId => &self.own_session_ids,
-            Attempt::Login => &self.logins,
-            Attempt::Token => &self.tokens,
-            Attempt::ApiKey => &self.api_keys,
+            AttemptKind::SessionId => &self.session_ids,
+            AttemptKind::OwnSessionId => &self.own_session_ids,
+            AttemptKind::Login => &self.logins,
+            AttemptKind::Token => &self.tokens,
+            AttemptKind::ApiKey => &self.api_keys,
         }
     }
 }
@@ -65,7 +67,7 @@ impl Attempts {
 impl Node {
     /// Whether an attempt may be made now. Where it may not, that is counted and logged. A client whose network is not
     /// known is not limited.
-    pub fn allows_attempt(&self, attempt: Attempt, network: Option<ClientNetwork>) -> bool {
+    pub fn allows_attempt(&self, attempt: AttemptKind, network: Option<ClientNetwork>) -> bool {
         let Some((network, rate)) = network.zip(self.rate(attempt)) else { return true };
         let allowed = self.admission.attempts.of(attempt).has(network, rate, Instant::now());
         if !allowed {
@@ -75,7 +77,7 @@ impl Node {
     }
 
     /// An attempt failed. False if the network has made too many.
-    pub fn failed_attempt(&self, attempt: Attempt, network: Option<ClientNetwork>) -> bool {
+    pub fn failed_attempt(&self, attempt: AttemptKind, network: Option<ClientNetwork>) -> bool {
         let allowed = network.zip(self.rate(attempt)).is_none_or(|(network, rate)| {
             self.admission.attempts.of(attempt).take(network, rate, Instant::now())
         });
@@ -85,13 +87,13 @@ impl Node {
     }
 
     /// `None`: no limit.
-    fn rate(&self, attempt: Attempt) -> Option<Rate> {
+    fn rate(&self, attempt: AttemptKind) -> Option<Rate> {
         let settings = &self.settings;
         let per_minute = match attempt {
-            Attempt::SessionId | Attempt::OwnSessionId => settings.client.wrong_ids_per_minute,
-            Attempt::Login => settings.stomp.wrong_logins_per_minute,
-            Attempt::Token => settings.client.wrong_tokens_per_minute,
-            Attempt::ApiKey => settings.api.wrong_keys_per_minute,
+            AttemptKind::SessionId | AttemptKind::OwnSessionId => settings.client.wrong_ids_per_minute,
+            AttemptKind::Login => settings.stomp.wrong_logins_per_minute,
+            AttemptKind::Token => settings.client.wrong_tokens_per_minute,
+            AttemptKind::ApiKey => settings.api.wrong_keys_per_minute,
         };
         (per_minute > 0).then(|| Rate::per_minute(per_minute))
     }
@@ -115,10 +117,10 @@ struct ClientLogins {
 }
 
 impl ClientLogins {
-    fn attempt(credential: Credential) -> Attempt {
+    fn attempt(credential: Credential) -> AttemptKind {
         match credential {
-            Credential::Password => Attempt::Login,
-            Credential::Token => Attempt::Token,
+            Credential::Password => AttemptKind::Login,
+            Credential::Token => AttemptKind::Token,
         }
     }
 }
@@ -155,20 +157,20 @@ mod tests {
     async fn a_network_with_too_many_failures_is_refused_and_no_other_one_and_no_other_kind() {
         let node = node().await;
         let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|address| network(&node, address));
-        let failures: Vec<_> = (0..5).map(|_| node.failed_attempt(Attempt::Login, one)).collect();
+        let failures: Vec<_> = (0..5).map(|_| node.failed_attempt(AttemptKind::Login, one)).collect();
         assert_eq!(failures, [true, true, true, false, false]);
-        assert!(!node.allows_attempt(Attempt::Login, one));
-        assert!(node.allows_attempt(Attempt::Login, other));
-        assert!(node.allows_attempt(Attempt::Token, one));
+        assert!(!node.allows_attempt(AttemptKind::Login, one));
+        assert!(node.allows_attempt(AttemptKind::Login, other));
+        assert!(node.allows_attempt(AttemptKind::Token, one));
     }
 
     #[actix_rt::test]
     async fn zero_is_no_limit_and_a_trusted_proxy_alone_is_nobody() {
         let node = node().await;
         let one = network(&node, "192.0.2.1");
-        assert!((0..10_000).all(|_| node.failed_attempt(Attempt::SessionId, one)));
+        assert!((0..10_000).all(|_| node.failed_attempt(AttemptKind::SessionId, one)));
         let proxy = network(&node, "10.1.2.3");
         assert_eq!(proxy, None);
-        assert!((0..100).all(|_| node.failed_attempt(Attempt::Login, proxy)));
+        assert!((0..100).all(|_| node.failed_attempt(AttemptKind::Login, proxy)));
     }
 }

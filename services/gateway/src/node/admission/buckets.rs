@@ -35,10 +35,10 @@ impl Rate {
 
 /// A bucket for each network that has taken something lately.
 #[derive(Default)]
-pub(super) struct Buckets(Mutex<Table>);
+pub(super) struct Buckets(Mutex<BucketTable>);
 
 #[derive(Default)]
-struct Table {
+struct BucketTable {
     buckets: HashMap<ClientNetwork, Bucket>,
     searched_at: Option<Instant>,
 }
@@ -81,7 +81,7 @@ impl Buckets {
     }
 }
 
-impl Table {
+impl BucketTable {
     fn forget_full(&mut self, rate: Rate, now: Instant) {
         if self.searched_at.is_some_and(|at| now.duration_since(at) < SEARCH_EVERY) {
             return;

@@ -16,7 +16,7 @@ const NETWORKS: usize = 64;
 /// Why something was refused, or did not go well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is told in words below")]
-pub enum Cause {
+pub enum RefusalCause {
     MaxConnections,
     HandshakesPerSecond,
     Unauthenticated,
@@ -37,7 +37,7 @@ pub enum Cause {
     WrongApiKeyLimit,
 }
 
-impl Cause {
+impl RefusalCause {
     const ALL: [Self; 18] = [
         Self::MaxConnections,
         Self::HandshakesPerSecond,
@@ -64,7 +64,7 @@ impl Cause {
         self.names().0
     }
 
-    fn sentence(self) -> &'static str {
+    fn message(self) -> &'static str {
         self.names().1
     }
 
@@ -119,10 +119,10 @@ impl Cause {
 
 /// What was refused since it was told last, by cause.
 #[derive(Default)]
-pub(super) struct Refusals([Mutex<Tally>; Cause::ALL.len()]);
+pub(super) struct Refusals([Mutex<RefusalCounts>; RefusalCause::ALL.len()]);
 
 #[derive(Default)]
-struct Tally {
+struct RefusalCounts {
     count: u64,
     networks: HashMap<ClientNetwork, u64>,
     told_at: Option<Instant>,
@@ -130,15 +130,15 @@ struct Tally {
 
 /// One line of the log.
 #[derive(Debug, PartialEq, Eq)]
-struct Summary {
-    cause: Cause,
+struct RefusalSummary {
+    cause: RefusalCause,
     count: u64,
     /// Who was refused most often, and how often.
     most: Option<(ClientNetwork, u64)>,
 }
 
 impl Refusals {
-    fn count(&self, cause: Cause, network: Option<ClientNetwork>) {
+    fn count(&self, cause: RefusalCause, network: Option<ClientNetwork>) {
         let Some(tally) = self.0.get(cause as usize) else { return };
         let mut tally = tally.lock();
         tally.count += 1;
@@ -150,16 +150,16 @@ impl Refusals {
     }
 
     /// What is to be told now.
-    fn due(&self, now: Instant) -> Vec<Summary> {
+    fn due(&self, now: Instant) -> Vec<RefusalSummary> {
         let mut due = Vec::new();
-        for (cause, tally) in Cause::ALL.into_iter().zip(&self.0) {
+        for (cause, tally) in RefusalCause::ALL.into_iter().zip(&self.0) {
             let mut tally = tally.lock();
             let is_early = tally.told_at.is_some_and(|at| now.duration_since(at) < TELL_EVERY);
             if tally.count == 0 || is_early {
                 continue;
             }
             let most = tally.networks.drain().max_by_key(|(_, count)| *count);
-            due.push(Summary { cause, count: std::mem::take(&mut tally.count), most });
+            due.push(RefusalSummary { cause, count: std::mem::take(&mut tally.count), most });
             tally.told_at = Some(now);
         }
         due
@@ -168,17 +168,17 @@ impl Refusals {
 
 impl Node {
     /// Counts something that was refused, or did not go well. It is told to the log within a while.
-    pub fn refused(&self, cause: Cause, network: Option<ClientNetwork>) {
+    pub fn refused(&self, cause: RefusalCause, network: Option<ClientNetwork>) {
         self.metrics.count_refused(cause.label());
         self.admission.refusals.count(cause, network);
     }
 
     /// Tells the log what was refused lately.
-    pub(in crate::node) fn tell_refusals(&self) {
-        for Summary { cause, count, most } in self.admission.refusals.due(Instant::now()) {
+    pub(in crate::node) fn log_refusals(&self) {
+        for RefusalSummary { cause, count, most } in self.admission.refusals.due(Instant::now()) {
             let (most_from, most_count) = most.unzip();
             let most_from = most_from.map(tracing::field::display);
-            tracing::warn!(cause = cause.label(), count, most_from, most_count, "{}", cause.sentence());
+            tracing::warn!(cause = cause.label(), count, most_from, most_count, "{}", cause.message());
         }
     }
 }
@@ -195,9 +195,9 @@ mod tests {
 
     #[test]
     fn each_cause_has_its_own_place_and_label() {
-        for (index, cause) in Cause::ALL.into_iter().enumerate() {
+        for (index, cause) in RefusalCause::ALL.into_iter().enumerate() {
             assert_eq!(cause as usize, index);
-            assert_eq!(Cause::ALL.iter().filter(|other| other.label() == cause.label()).count(), 1);
+            assert_eq!(RefusalCause::ALL.iter().filter(|other| other.label() == cause.label()).count(), 1);
         }
     }
 
@@ -205,30 +205,33 @@ mod tests {
     fn a_flood_is_one_line_that_names_who_was_refused_most() {
         let (refusals, now) = (Refusals::default(), Instant::now());
         for number in 0..10_000 {
-            refusals.count(Cause::WrongToken, Some(network(7)));
-            refusals.count(Cause::WrongToken, Some(network(1000 + number)));
+            refusals.count(RefusalCause::WrongToken, Some(network(7)));
+            refusals.count(RefusalCause::WrongToken, Some(network(1000 + number)));
         }
-        let cause = Cause::WrongToken;
-        assert_eq!(refusals.due(now), [Summary { cause, count: 20_000, most: Some((network(7), 10_000)) }]);
+        let cause = RefusalCause::WrongToken;
+        assert_eq!(
+            refusals.due(now),
+            [RefusalSummary { cause, count: 20_000, most: Some((network(7), 10_000)) }]
+        );
         assert_eq!(refusals.due(now), []);
     }
 
     #[test]
     fn what_comes_soon_after_a_line_is_in_the_next_one_and_other_causes_do_not_wait_for_it() {
         let (refusals, now) = (Refusals::default(), Instant::now());
-        let line = |cause, count| Summary { cause, count, most: None };
-        refusals.count(Cause::WrongLogin, None);
-        assert_eq!(refusals.due(now), [line(Cause::WrongLogin, 1)]);
-        refusals.count(Cause::WrongLogin, None);
-        refusals.count(Cause::Waiting, None);
-        assert_eq!(refusals.due(now), [line(Cause::Waiting, 1)]);
-        assert_eq!(refusals.due(now + TELL_EVERY), [line(Cause::WrongLogin, 1)]);
+        let line = |cause, count| RefusalSummary { cause, count, most: None };
+        refusals.count(RefusalCause::WrongLogin, None);
+        assert_eq!(refusals.due(now), [line(RefusalCause::WrongLogin, 1)]);
+        refusals.count(RefusalCause::WrongLogin, None);
+        refusals.count(RefusalCause::Waiting, None);
+        assert_eq!(refusals.due(now), [line(RefusalCause::Waiting, 1)]);
+        assert_eq!(refusals.due(now + TELL_EVERY), [line(RefusalCause::WrongLogin, 1)]);
     }
 
     #[test]
     fn the_networks_that_are_counted_are_bounded() {
         let refusals = Refusals::default();
-        (0..100_000).for_each(|number| refusals.count(Cause::WrongApiKey, Some(network(number))));
+        (0..100_000).for_each(|number| refusals.count(RefusalCause::WrongApiKey, Some(network(number))));
         assert!(refusals.0.iter().all(|tally| tally.lock().networks.len() <= NETWORKS));
     }
 }

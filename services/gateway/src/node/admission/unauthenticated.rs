@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    share::{Counts, Exhausted, Share},
-    slots::{NoSlot, Source},
+    fair_share::{Exhausted, FairShare, HolderCounts},
+    permits::{NoPermit, SessionSource},
 };
 use crate::{disconnect::Disconnect, node::client_network::ClientNetwork, session::Signal};
 
@@ -29,7 +29,7 @@ const REPLACED: &str = "not connected in time, others wait";
 
 /// How many there may be.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Most {
+pub(super) struct UnauthenticatedLimits {
     pub(super) of_node: usize,
     pub(super) of_connection: usize,
 }
@@ -37,19 +37,19 @@ pub(super) struct Most {
 /// Sessions that have not authenticated yet.
 #[derive(Default)]
 pub(super) struct Unauthenticated {
-    share: Share,
-    connections: Mutex<Counts<SocketAddr>>,
+    share: FairShare,
+    connections: Mutex<HolderCounts<SocketAddr>>,
     networks: Mutex<Networks>,
 }
 
 /// Those of each network, the oldest first.
 #[derive(Default)]
 struct Networks {
-    sessions: HashMap<ClientNetwork, BTreeMap<u64, Pending>>,
+    sessions: HashMap<ClientNetwork, BTreeMap<u64, PendingSession>>,
     next_number: u64,
 }
 
-struct Pending {
+struct PendingSession {
     since: Instant,
     /// To end it, once it runs.
     mailbox: Option<Recipient<Signal>>,
@@ -57,8 +57,8 @@ struct Pending {
 
 /// One of them.
 #[derive(Debug)]
-pub(in crate::node) struct Permit {
-    pub(super) source: Source,
+pub(in crate::node) struct UnauthenticatedPermit {
+    pub(super) source: SessionSource,
     /// Which one of its network.
     number: u64,
 }
@@ -67,10 +67,10 @@ impl Unauthenticated {
     /// One more; true beside it if an older one was ended for it.
     pub(super) fn take(
         &self,
-        source: &Source,
-        most: Most,
+        source: &SessionSource,
+        most: UnauthenticatedLimits,
         now: Instant,
-    ) -> Result<(Box<Permit>, bool), NoSlot> {
+    ) -> Result<(Box<UnauthenticatedPermit>, bool), NoPermit> {
         // One connection leaves half of what its network may hold to the others that come from there.
         let of_network = self.share.of_network(most.of_node);
         let of_connection = most.of_connection.min(of_network.div_ceil(CONNECTION_PARTS));
@@ -78,7 +78,7 @@ impl Unauthenticated {
         if let Some((connections, connection)) = &connections
             && connections.get(connection) >= of_connection
         {
-            return Err(NoSlot::UnauthenticatedOfConnection);
+            return Err(NoPermit::UnauthenticatedOfConnection);
         }
         let mut has_replaced = false;
         let mut taken = self.share.take(source.network(), most.of_node);
@@ -89,18 +89,18 @@ impl Unauthenticated {
             taken = self.share.take(source.network(), most.of_node);
         }
         taken.map_err(|exhausted| match exhausted {
-            Exhausted::All => NoSlot::Unauthenticated,
-            Exhausted::Network => NoSlot::UnauthenticatedOfAddress,
+            Exhausted::All => NoPermit::Unauthenticated,
+            Exhausted::Network => NoPermit::UnauthenticatedOfAddress,
         })?;
         if let Some((connections, connection)) = &mut connections {
             connections.add(*connection);
         }
         let number = source.network().map_or(0, |network| self.networks.lock().add(network, now));
-        Ok((Box::new(Permit { source: *source, number }), has_replaced))
+        Ok((Box::new(UnauthenticatedPermit { source: *source, number }), has_replaced))
     }
 
     /// It runs, and can be ended through this mailbox.
-    pub(super) fn runs(&self, permit: &Permit, mailbox: Recipient<Signal>) {
+    pub(super) fn set_actor(&self, permit: &UnauthenticatedPermit, mailbox: Recipient<Signal>) {
         let Some(network) = permit.source.network() else { return };
         let mut networks = self.networks.lock();
         let sessions = networks.sessions.get_mut(&network);
@@ -110,8 +110,8 @@ impl Unauthenticated {
     }
 
     /// It has authenticated, or is over.
-    pub(super) fn give_back(&self, permit: &Permit) {
-        let Permit { source, number } = permit;
+    pub(super) fn give_back(&self, permit: &UnauthenticatedPermit) {
+        let UnauthenticatedPermit { source, number } = permit;
         if let Some(connection) = source.connection {
             self.connections.lock().remove(connection);
         }
@@ -126,7 +126,7 @@ impl Unauthenticated {
     fn end_oldest(&self, network: ClientNetwork, now: Instant) -> bool {
         let mut networks = self.networks.lock();
         let oldest = networks.sessions.get(&network).and_then(BTreeMap::first_key_value);
-        let Some((number, Pending { since, mailbox: Some(mailbox) })) = oldest else { return false };
+        let Some((number, PendingSession { since, mailbox: Some(mailbox) })) = oldest else { return false };
         if now.duration_since(*since) < REPLACED_AFTER {
             return false;
         }
@@ -146,11 +146,14 @@ impl Unauthenticated {
 impl Networks {
     fn add(&mut self, network: ClientNetwork, since: Instant) -> u64 {
         self.next_number = self.next_number.wrapping_add(1);
-        self.sessions.entry(network).or_default().insert(self.next_number, Pending { since, mailbox: None });
+        self.sessions
+            .entry(network)
+            .or_default()
+            .insert(self.next_number, PendingSession { since, mailbox: None });
         self.next_number
     }
 
-    fn remove(&mut self, network: ClientNetwork, number: u64) -> Option<Pending> {
+    fn remove(&mut self, network: ClientNetwork, number: u64) -> Option<PendingSession> {
         let sessions = self.sessions.get_mut(&network)?;
         let removed = sessions.remove(&number);
         if sessions.is_empty() {
@@ -191,10 +194,10 @@ mod tests {
         }
     }
 
-    const MOST: Most = Most { of_node: 64, of_connection: 1000 };
+    const MOST: UnauthenticatedLimits = UnauthenticatedLimits { of_node: 64, of_connection: 1000 };
 
-    fn source(last: u8) -> Source {
-        Source { client: Some([192, 0, 2, last].into()), connection: None }
+    fn source(last: u8) -> SessionSource {
+        SessionSource { client: Some([192, 0, 2, last].into()), connection: None }
     }
 
     #[actix_rt::test]
@@ -203,12 +206,12 @@ mod tests {
         let told = Rc::new(RefCell::new(Vec::new()));
         let take = |last, now| {
             let (permit, has_replaced) = unauthenticated.take(&source(last), MOST, now)?;
-            unauthenticated.runs(&permit, Told(told.clone()).start().recipient());
-            Ok::<_, NoSlot>((permit, has_replaced))
+            unauthenticated.set_actor(&permit, Told(told.clone()).start().recipient());
+            Ok::<_, NoPermit>((permit, has_replaced))
         };
         let mut held: Vec<_> = (0..16).map(|_| take(1, start).unwrap().0).collect();
         let soon = start + REPLACED_AFTER / 2;
-        assert_eq!(take(1, soon).unwrap_err(), NoSlot::UnauthenticatedOfAddress);
+        assert_eq!(take(1, soon).unwrap_err(), NoPermit::UnauthenticatedOfAddress);
         let (newest, has_replaced) = take(1, start + REPLACED_AFTER).unwrap();
         assert!(has_replaced);
         tokio::task::yield_now().await;
@@ -233,7 +236,7 @@ mod tests {
         let later = start + 10 * REPLACED_AFTER;
         assert_eq!(
             unauthenticated.take(&source(1), MOST, later).unwrap_err(),
-            NoSlot::UnauthenticatedOfAddress
+            NoPermit::UnauthenticatedOfAddress
         );
         assert_eq!(held.len(), 16);
     }

@@ -3,25 +3,25 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::node::query::Counts;
+use crate::node::query::NodeCounts;
 
 /// See the module's head. Its id is beside it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(in crate::node) struct Description {
+pub(in crate::node) struct NodeDescription {
     /// Version of the server.
     pub(in crate::node) version: String,
     /// Seconds since the start.
     pub(in crate::node) uptime_s: u64,
     /// Its numbers, some seconds old.
-    pub(in crate::node) counts: Counts,
+    pub(in crate::node) counts: NodeCounts,
     /// Where other nodes reach it: `host:port`; empty if it does not know.
     pub(in crate::node) address: String,
     /// The kinds of requests that it understands: see [`super::kinds`]; 0 if it does not tell.
     pub(in crate::node) understands: u64,
 }
 
-impl Description {
+impl NodeDescription {
     pub(super) fn write(&self) -> Bytes {
         // A struct of numbers and a text has no reason to fail; without a description the lease counts all the same.
         serde_json::to_vec(self).unwrap_or_default().into()
@@ -41,10 +41,10 @@ mod tests {
     fn a_description_survives_the_trip_and_one_of_another_version_is_read_as_far_as_it_goes() {
         let (version, address) = ("1.2.3".to_owned(), "10.0.0.1:8000".to_owned());
         let description =
-            Description { version, uptime_s: 7, address, understands: 5, ..Description::default() };
-        assert_eq!(Description::read(&description.write()), description);
-        let other = Description::read(br#"{"version":"9","mood":"good"}"#);
-        assert_eq!(other, Description { version: "9".to_owned(), ..Description::default() });
-        assert_eq!(Description::read(b"?"), Description::default());
+            NodeDescription { version, uptime_s: 7, address, understands: 5, ..NodeDescription::default() };
+        assert_eq!(NodeDescription::read(&description.write()), description);
+        let other = NodeDescription::read(br#"{"version":"9","mood":"good"}"#);
+        assert_eq!(other, NodeDescription { version: "9".to_owned(), ..NodeDescription::default() });
+        assert_eq!(NodeDescription::read(b"?"), NodeDescription::default());
     }
 }

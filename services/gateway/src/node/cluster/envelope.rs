@@ -1,4 +1,4 @@
-//! What nodes write to one another: orders, questions and answers, in an envelope with a version. Design §5, "Membership".
+//! What nodes write to one another: orders, questions and answers, in an envelope with a version. `docs/architecture.md` §5.7.
 //!
 //! JSON. A new kind or field needs no new version: a node that does not know a kind answers [`Answer::Unsupported`] at once, and
 //! its lease tells which it knows ([`kinds`]), so that others need not ask; unknown fields are skipped. A new version is for
@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     disconnect::Disconnect,
-    hub::control::{ConnectionView, Control, Target},
-    node::query::Counts,
+    hub::session_command::{ConnectionInfo, SessionCommand, SessionTarget},
+    node::query::NodeCounts,
     session::ServerSubscribe,
 };
 
@@ -31,37 +31,37 @@ pub(in crate::node) struct Envelope {
     pub(super) from: String,
     /// The sender's number for the question; an answer has the number of its question.
     pub(super) id: u64,
-    pub(super) body: Body,
+    pub(super) body: EnvelopeBody,
 }
 
 /// What an envelope holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::node) enum Body {
+pub(in crate::node) enum EnvelopeBody {
     /// To be carried out and acknowledged.
-    Order(Order),
+    Order(ClusterCommand),
     /// To be answered.
-    Ask(Ask),
+    Ask(ClusterQuery),
     /// The answer to either.
-    Answer(Answer),
+    Answer(ClusterAnswer),
 }
 
 /// An order for the sessions of a user: the part of [`Control`] that concerns other nodes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::node) enum Order {
+pub(in crate::node) enum ClusterCommand {
     Disconnect {
-        target: Target,
+        target: SessionTarget,
         code: u16,
         reason: String,
         spared: Vec<String>,
     },
     Unsubscribe {
-        target: Target,
+        target: SessionTarget,
         channel: String,
     },
     Subscribe {
-        target: Target,
+        target: SessionTarget,
         channel: String,
         /// JSON text; empty for none.
         info: String,
@@ -71,7 +71,7 @@ pub(in crate::node) enum Order {
         recover: Option<(u64, String)>,
     },
     Refresh {
-        target: Target,
+        target: SessionTarget,
         expired: bool,
         expire_at: Option<u64>,
     },
@@ -80,7 +80,7 @@ pub(in crate::node) enum Order {
 /// A question about the sessions of a node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::node) enum Ask {
+pub(in crate::node) enum ClusterQuery {
     /// Connections by client id, after a cursor.
     Connections { user: Option<String>, after: String, limit: usize },
     /// Channels by name, after a cursor.
@@ -92,12 +92,12 @@ pub(in crate::node) enum Ask {
 /// An answer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::node) enum Answer {
+pub(in crate::node) enum ClusterAnswer {
     /// The order is with the sessions.
     Done,
-    Connections(BTreeMap<String, ConnectionView>),
+    Connections(BTreeMap<String, ConnectionInfo>),
     /// The same, cut short by the bytes of an answer: there may be more after the last one.
-    ConnectionsCut(BTreeMap<String, ConnectionView>),
+    ConnectionsCut(BTreeMap<String, ConnectionInfo>),
     /// Too many questions of this kind are under way; nothing was done.
     Busy,
     /// The node does not know this kind of order or question; nothing was done.
@@ -109,12 +109,12 @@ pub(in crate::node) enum Answer {
         channels: BTreeMap<String, usize>,
         until: String,
     },
-    Counts(Counts),
+    Counts(NodeCounts),
 }
 
 /// Why a message cannot be understood.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unreadable {
+pub(super) enum EnvelopeError {
     #[error("envelope of version {0}")]
     Version(u8),
     #[error("{0}")]
@@ -131,55 +131,55 @@ pub(super) enum Unreadable {
 }
 
 impl Envelope {
-    pub(super) fn new(from: &str, id: u64, body: Body) -> Self {
+    pub(super) fn new(from: &str, id: u64, body: EnvelopeBody) -> Self {
         Self { version: VERSION, from: from.to_owned(), id, body }
     }
 
-    pub(super) fn encode(&self) -> Result<Bytes, Unreadable> {
+    pub(super) fn encode(&self) -> Result<Bytes, EnvelopeError> {
         Ok(serde_json::to_vec(self)?.into())
     }
 
-    pub(super) fn decode(message: &[u8]) -> Result<Self, Unreadable> {
+    pub(super) fn decode(message: &[u8]) -> Result<Self, EnvelopeError> {
         #[derive(Deserialize)]
-        struct Head {
+        struct EnvelopeHead {
             v: u8,
         }
-        match serde_json::from_slice::<Head>(message)?.v {
+        match serde_json::from_slice::<EnvelopeHead>(message)?.v {
             VERSION => serde_json::from_slice(message).map_err(|error| Self::without_body(message, error)),
-            other => Err(Unreadable::Version(other)),
+            other => Err(EnvelopeError::Version(other)),
         }
     }
 
     /// Why a message is not understood of which the head is.
-    fn without_body(message: &[u8], error: serde_json::Error) -> Unreadable {
+    fn without_body(message: &[u8], error: serde_json::Error) -> EnvelopeError {
         #[derive(Deserialize)]
-        struct Sealed {
+        struct SignedEnvelope {
             from: String,
             id: u64,
             body: serde_json::Map<String, serde_json::Value>,
         }
-        match serde_json::from_slice::<Sealed>(message) {
-            Ok(Sealed { from, id, body }) => {
-                Unreadable::Body { from, id, is_answer: body.contains_key("answer"), error }
+        match serde_json::from_slice::<SignedEnvelope>(message) {
+            Ok(SignedEnvelope { from, id, body }) => {
+                EnvelopeError::Body { from, id, is_answer: body.contains_key("answer"), error }
             }
             Err(error) => error.into(),
         }
     }
 }
 
-impl Order {
+impl ClusterCommand {
     /// `None` for what concerns only the node itself.
-    pub(in crate::node) fn of(control: &Control) -> Option<Self> {
+    pub(in crate::node) fn of(command: &SessionCommand) -> Option<Self> {
         let text = |json: &Bytes| String::from_utf8_lossy(json).into_owned();
-        Some(match control.clone() {
-            Control::Disconnect(target, disconnect, spared) => Self::Disconnect {
+        Some(match command.clone() {
+            SessionCommand::Disconnect(target, disconnect, spared) => Self::Disconnect {
                 target,
                 code: disconnect.code,
                 reason: disconnect.reason.into_owned(),
                 spared,
             },
-            Control::Unsubscribe(target, channel) => Self::Unsubscribe { target, channel },
-            Control::Subscribe(target, subscribe) => Self::Subscribe {
+            SessionCommand::Unsubscribe(target, channel) => Self::Unsubscribe { target, channel },
+            SessionCommand::Subscribe(target, subscribe) => Self::Subscribe {
                 target,
                 channel: subscribe.channel,
                 info: text(&subscribe.info),
@@ -188,27 +188,31 @@ impl Order {
                     .recover
                     .map(|position| (position.offset, position.epoch.as_ref().to_owned())),
             },
-            Control::Refresh { target, expired, expire_at } => Self::Refresh { target, expired, expire_at },
-            Control::Drain { .. } => return None,
+            SessionCommand::Refresh { target, expired, expire_at } => {
+                Self::Refresh { target, expired, expire_at }
+            }
+            SessionCommand::Drain { .. } => return None,
         })
     }
 }
 
-impl From<Order> for Control {
-    fn from(order: Order) -> Self {
-        match order {
-            Order::Disconnect { target, code, reason, spared } => {
+impl From<ClusterCommand> for SessionCommand {
+    fn from(command: ClusterCommand) -> Self {
+        match command {
+            ClusterCommand::Disconnect { target, code, reason, spared } => {
                 Self::Disconnect(target, Disconnect::new(code, reason), spared)
             }
-            Order::Unsubscribe { target, channel } => Self::Unsubscribe(target, channel),
-            Order::Subscribe { target, channel, info, data, recover } => {
+            ClusterCommand::Unsubscribe { target, channel } => Self::Unsubscribe(target, channel),
+            ClusterCommand::Subscribe { target, channel, info, data, recover } => {
                 let recover = recover.map(|(offset, epoch)| Position { offset, epoch: epoch.into() });
                 Self::Subscribe(
                     target,
                     ServerSubscribe { channel, info: info.into(), data: data.into(), recover },
                 )
             }
-            Order::Refresh { target, expired, expire_at } => Self::Refresh { target, expired, expire_at },
+            ClusterCommand::Refresh { target, expired, expire_at } => {
+                Self::Refresh { target, expired, expire_at }
+            }
         }
     }
 }
@@ -219,8 +223,8 @@ mod tests {
 
     use super::*;
 
-    fn target() -> Target {
-        Target { user: "42".to_owned(), client: Some("0123".to_owned()) }
+    fn target() -> SessionTarget {
+        SessionTarget { user: "42".to_owned(), client: Some("0123".to_owned()) }
     }
 
     #[test]
@@ -231,37 +235,40 @@ mod tests {
             data: Bytes::new(),
             recover: Some(Position { offset: u64::MAX, epoch: "e".into() }),
         };
-        for control in [
-            Control::Disconnect(target(), Disconnect::new(4100, "\"bye\""), vec!["spared".to_owned()]),
-            Control::Unsubscribe(target(), "a".to_owned()),
-            Control::Subscribe(target(), subscribe),
-            Control::Refresh { target: Target::default(), expired: true, expire_at: Some(7) },
+        for expected in [
+            SessionCommand::Disconnect(target(), Disconnect::new(4100, "\"bye\""), vec!["spared".to_owned()]),
+            SessionCommand::Unsubscribe(target(), "a".to_owned()),
+            SessionCommand::Subscribe(target(), subscribe),
+            SessionCommand::Refresh { target: SessionTarget::default(), expired: true, expire_at: Some(7) },
         ] {
-            let order = Order::of(&control).unwrap();
-            let message = Envelope::new("0123abcd", 7, Body::Order(order)).encode().unwrap();
+            let command = ClusterCommand::of(&expected).unwrap();
+            let message = Envelope::new("0123abcd", 7, EnvelopeBody::Order(command)).encode().unwrap();
             let read = Envelope::decode(&message).unwrap();
             assert_eq!((read.from.as_str(), read.id), ("0123abcd", 7));
-            let Body::Order(order) = read.body else { panic!("{:?}", read.body) };
-            assert_eq!(format!("{:?}", Control::from(order)), format!("{control:?}"));
+            let EnvelopeBody::Order(command) = read.body else { panic!("{:?}", read.body) };
+            assert_eq!(format!("{:?}", SessionCommand::from(command)), format!("{expected:?}"));
         }
-        assert!(Order::of(&Control::Drain { over: std::time::Duration::ZERO }).is_none());
+        assert!(ClusterCommand::of(&SessionCommand::Drain { over: std::time::Duration::ZERO }).is_none());
     }
 
     #[test]
     fn unknown_versions_and_kinds_are_refused_and_unknown_fields_are_skipped() {
         let read = |text: &str| Envelope::decode(text.as_bytes());
         let newer = read(r#"{"v":2,"letter":[]}"#);
-        assert!(matches!(newer, Err(Unreadable::Version(2))), "{newer:?}");
+        assert!(matches!(newer, Err(EnvelopeError::Version(2))), "{newer:?}");
         for (kind, is_of_answer) in [("dance", false), ("answer", true)] {
             let unknown = read(&format!(r#"{{"v":1,"from":"a","id":7,"body":{{"{kind}":{{"song":1}}}}}}"#));
-            let Err(Unreadable::Body { from, id, is_answer, .. }) = unknown else { panic!("{unknown:?}") };
+            let Err(EnvelopeError::Body { from, id, is_answer, .. }) = unknown else { panic!("{unknown:?}") };
             assert_eq!((from.as_str(), id, is_answer), ("a", 7, is_of_answer));
         }
-        assert!(matches!(read(r#"{"v":1,"body":{"ask":{"song":1}}}"#), Err(Unreadable::Content(_))));
-        assert!(matches!(read(""), Err(Unreadable::Content(_))));
+        assert!(matches!(read(r#"{"v":1,"body":{"ask":{"song":1}}}"#), Err(EnvelopeError::Content(_))));
+        assert!(matches!(read(""), Err(EnvelopeError::Content(_))));
         let known = read(
             r#"{"v":1,"from":"a","id":1,"mood":1,"body":{"ask":{"channels":{"after":"","limit":1,"x":0}}}}"#,
         );
-        assert!(matches!(known.unwrap().body, Body::Ask(Ask::Channels { pattern: None, .. })));
+        assert!(matches!(
+            known.unwrap().body,
+            EnvelopeBody::Ask(ClusterQuery::Channels { pattern: None, .. })
+        ));
     }
 }

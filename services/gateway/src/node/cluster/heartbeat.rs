@@ -1,4 +1,4 @@
-//! The node's own lease, and the deaths that it notices when it renews it. Design §5, "Membership".
+//! The node's own lease, and the deaths that it notices when it renews it. `docs/architecture.md` §5.7.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{description::Description, kinds, view::News};
+use super::{description::NodeDescription, kinds, membership::MembershipChange};
 use crate::{node::Node, session::client::policy::VERSION};
 
 /// While the broker does not take an announcement, this is how soon it is tried again: others must not take this node for
@@ -27,7 +27,7 @@ impl Node {
     /// Announces this node once; false if the broker did not take it. No worker is asked for anything: one that is held up must not
     /// end the lease.
     pub(in crate::node) async fn announce(self: &Arc<Self>) -> bool {
-        let description = Description {
+        let description = NodeDescription {
             version: VERSION.to_owned(),
             uptime_s: self.started.elapsed().as_secs(),
             counts: self.counts(),
@@ -49,7 +49,8 @@ impl Node {
             return true;
         }
         self.metrics.cluster.members.set(i64::try_from(announced.members.len()).unwrap_or(i64::MAX));
-        let News { lapsed, died } = self.peers.view.lock().announced(&announced, sent, Instant::now());
+        let MembershipChange { lapsed, died } =
+            self.peers.view.lock().announced(&announced, sent, Instant::now());
         if lapsed {
             self.peers.lapses.fetch_add(1, Ordering::Relaxed);
             tracing::warn!("the lease had ended; presence is entered anew");

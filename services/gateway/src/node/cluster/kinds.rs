@@ -3,7 +3,7 @@
 //! A number, one bit for each kind, since every node reads the leases of all every few seconds. A bit that has been given is never
 //! given to another kind.
 
-use super::envelope::{Ask, Body, Order};
+use super::envelope::{ClusterCommand, ClusterQuery, EnvelopeBody};
 
 /// The kinds of the first version, whose lease does not tell them.
 const FIRST: u64 = 0b111_1111;
@@ -11,37 +11,37 @@ const FIRST: u64 = 0b111_1111;
 pub(super) const ALL: u64 = FIRST;
 
 /// True if a node understands what is written to it. `told`: by its lease; 0 where it tells nothing.
-pub(super) fn is_understood(told: u64, body: &Body) -> bool {
+pub(super) fn is_understood(told: u64, body: &EnvelopeBody) -> bool {
     let known = if told == 0 { FIRST } else { told };
     known & bit(body) == bit(body)
 }
 
 /// The bit of a kind; none of an answer, which is only written to who has asked.
-fn bit(body: &Body) -> u64 {
+fn bit(body: &EnvelopeBody) -> u64 {
     match body {
-        Body::Order(Order::Disconnect { .. }) => 1,
-        Body::Order(Order::Unsubscribe { .. }) => 1 << 1,
-        Body::Order(Order::Subscribe { .. }) => 1 << 2,
-        Body::Order(Order::Refresh { .. }) => 1 << 3,
-        Body::Ask(Ask::Connections { .. }) => 1 << 4,
-        Body::Ask(Ask::Channels { .. }) => 1 << 5,
-        Body::Ask(Ask::Counts) => 1 << 6,
-        Body::Answer(_) => 0,
+        EnvelopeBody::Order(ClusterCommand::Disconnect { .. }) => 1,
+        EnvelopeBody::Order(ClusterCommand::Unsubscribe { .. }) => 1 << 1,
+        EnvelopeBody::Order(ClusterCommand::Subscribe { .. }) => 1 << 2,
+        EnvelopeBody::Order(ClusterCommand::Refresh { .. }) => 1 << 3,
+        EnvelopeBody::Ask(ClusterQuery::Connections { .. }) => 1 << 4,
+        EnvelopeBody::Ask(ClusterQuery::Channels { .. }) => 1 << 5,
+        EnvelopeBody::Ask(ClusterQuery::Counts) => 1 << 6,
+        EnvelopeBody::Answer(_) => 0,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::cluster::Answer;
+    use crate::node::cluster::ClusterAnswer;
 
     #[test]
     fn a_lease_that_tells_nothing_is_of_a_node_that_knows_the_first_kinds() {
-        let counts = Body::Ask(Ask::Counts);
+        let counts = EnvelopeBody::Ask(ClusterQuery::Counts);
         assert!(is_understood(0, &counts) && is_understood(ALL, &counts));
         assert!(!is_understood(ALL & !(1 << 6), &counts));
         // Bits of a newer version are no harm.
         assert!(is_understood(u64::MAX, &counts));
-        assert!(is_understood(1, &Body::Answer(Answer::Done)));
+        assert!(is_understood(1, &EnvelopeBody::Answer(ClusterAnswer::Done)));
     }
 }

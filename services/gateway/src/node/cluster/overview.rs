@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Answer, Ask, Audience, Body, ClusterError, Order, node_of};
+use super::{ClusterAnswer, ClusterCommand, ClusterError, ClusterQuery, EnvelopeBody, Recipients, node_of};
 use crate::{
     hub::{
-        control::{ConnectionView, Control},
-        scan::{Page, size_of_channel, size_of_view},
+        scan::{ScanPage, size_of_channel, size_of_view},
+        session_command::{ConnectionInfo, SessionCommand},
     },
     node::{
         Node,
-        query::{NodeView, cut, merge},
+        query::{NodeOverview, cut, merge},
     },
     session::client::policy::VERSION,
 };
@@ -20,21 +20,21 @@ impl Node {
     ///
     /// `Ok` when the sessions of every node that lives have it. On an error it may be with some of them, unless the error
     /// says otherwise.
-    pub async fn order(self: &Arc<Self>, control: Control) -> Result<(), ClusterError> {
-        let holder = control.client().and_then(node_of).map(str::to_owned);
+    pub async fn send_command(self: &Arc<Self>, command: SessionCommand) -> Result<(), ClusterError> {
+        let holder = command.client().and_then(node_of).map(str::to_owned);
         let audience = match holder.as_deref() {
             Some(own) if *own == *self.id => {
-                return self.carry_out(control).await;
+                return self.run_command(command).await;
             }
-            Some(other) => Audience::Node(other),
-            None => Audience::Others,
+            Some(other) => Recipients::Node(other),
+            None => Recipients::Others,
         };
-        let written = match Order::of(&control) {
-            Some(order) => Some(self.write(audience, Body::Order(order)).await?),
+        let written = match ClusterCommand::of(&command) {
+            Some(command) => Some(self.write(audience, EnvelopeBody::Order(command)).await?),
             None => None,
         };
         if holder.is_none() {
-            self.carry_out(control).await?;
+            self.run_command(command).await?;
         }
         match written {
             Some(written) => written.answers().await.map(drop),
@@ -42,8 +42,8 @@ impl Node {
         }
     }
 
-    async fn carry_out(&self, control: Control) -> Result<(), ClusterError> {
-        if self.control_in_time(control).await {
+    async fn run_command(&self, command: SessionCommand) -> Result<(), ClusterError> {
+        if self.dispatch_command_in_time(command).await {
             Ok(())
         } else {
             Err(ClusterError::Unanswered(vec![self.id.as_ref().to_owned()]))
@@ -56,19 +56,19 @@ impl Node {
         user: Option<&str>,
         after: &str,
         limit: usize,
-    ) -> Result<Page<(String, ConnectionView)>, ClusterError> {
-        let ask = Ask::Connections { user: user.map(str::to_owned), after: after.to_owned(), limit };
-        let asked = self.write(Audience::Others, Body::Ask(ask)).await?;
+    ) -> Result<ScanPage<(String, ConnectionInfo)>, ClusterError> {
+        let ask = ClusterQuery::Connections { user: user.map(str::to_owned), after: after.to_owned(), limit };
+        let asked = self.write(Recipients::Others, EnvelopeBody::Ask(ask)).await?;
         let own = self.own_connections(user, after, limit).await?;
         let mut all = of_node(&self.id, own);
         for (node, answer) in asked.answers().await? {
             let page = match answer {
-                Answer::Connections(entries) => Page { entries, cut_at: None },
-                Answer::ConnectionsCut(entries) => {
+                ClusterAnswer::Connections(entries) => ScanPage { entries, cut_at: None },
+                ClusterAnswer::ConnectionsCut(entries) => {
                     let cut_at = entries.last_key_value().map(|(client, _)| client.clone());
-                    Page { entries, cut_at }
+                    ScanPage { entries, cut_at }
                 }
-                Answer::Busy => return Err(ClusterError::Busy),
+                ClusterAnswer::Busy => return Err(ClusterError::Busy),
                 _ => continue,
             };
             merge(&mut all, of_node(&node, page), |_, _| {});
@@ -84,15 +84,18 @@ impl Node {
         pattern: Option<&str>,
         after: &str,
         limit: usize,
-    ) -> Result<Page<usize>, ClusterError> {
-        let ask = Ask::Channels { pattern: pattern.map(str::to_owned), after: after.to_owned(), limit };
-        let asked = self.write(Audience::Others, Body::Ask(ask)).await?;
+    ) -> Result<ScanPage<usize>, ClusterError> {
+        let ask =
+            ClusterQuery::Channels { pattern: pattern.map(str::to_owned), after: after.to_owned(), limit };
+        let asked = self.write(Recipients::Others, EnvelopeBody::Ask(ask)).await?;
         let mut all = self.own_channels(pattern, after, limit).await?;
         for (_, answer) in asked.answers().await? {
             let page = match answer {
-                Answer::Channels(entries) => Page { entries, cut_at: None },
-                Answer::ChannelsCut { channels, until } => Page { entries: channels, cut_at: Some(until) },
-                Answer::Busy => return Err(ClusterError::Busy),
+                ClusterAnswer::Channels(entries) => ScanPage { entries, cut_at: None },
+                ClusterAnswer::ChannelsCut { channels, until } => {
+                    ScanPage { entries: channels, cut_at: Some(until) }
+                }
+                ClusterAnswer::Busy => return Err(ClusterError::Busy),
                 _ => continue,
             };
             merge(&mut all, page, |count, more| *count += more);
@@ -103,9 +106,9 @@ impl Node {
     }
 
     /// The nodes of the cluster by id. One that lives and does not answer is shown with what it last said of itself.
-    pub async fn nodes(self: &Arc<Self>) -> Result<Vec<NodeView>, ClusterError> {
-        let asked = self.write(Audience::Others, Body::Ask(Ask::Counts)).await?;
-        let mut nodes = vec![NodeView {
+    pub async fn nodes(self: &Arc<Self>) -> Result<Vec<NodeOverview>, ClusterError> {
+        let asked = self.write(Recipients::Others, EnvelopeBody::Ask(ClusterQuery::Counts)).await?;
+        let mut nodes = vec![NodeOverview {
             id: self.id.to_string(),
             version: VERSION.to_owned(),
             uptime_s: self.started.elapsed().as_secs(),
@@ -113,20 +116,20 @@ impl Node {
         }];
         let (answers, silent) = asked.answers_in_time().await;
         let answered = answers.into_iter().map(|(node, answer)| {
-            let counts = if let Answer::Counts(counts) = answer { Some(counts) } else { None };
+            let counts = if let ClusterAnswer::Counts(counts) = answer { Some(counts) } else { None };
             (node, counts)
         });
         for (id, counts) in answered.chain(silent.into_iter().map(|node| (node, None))) {
             let said = self.peers.description(&id);
             let counts = counts.unwrap_or(said.counts);
-            nodes.push(NodeView { id, version: said.version, uptime_s: said.uptime_s, counts });
+            nodes.push(NodeOverview { id, version: said.version, uptime_s: said.uptime_s, counts });
         }
         nodes.sort_unstable_by(|one, other| one.id.cmp(&other.id));
         Ok(nodes)
     }
 }
 
-fn of_node(node: &str, page: Page<ConnectionView>) -> Page<(String, ConnectionView)> {
+fn of_node(node: &str, page: ScanPage<ConnectionInfo>) -> ScanPage<(String, ConnectionInfo)> {
     let with_node = |(client, view)| (client, (node.to_owned(), view));
-    Page { entries: page.entries.into_iter().map(with_node).collect(), cut_at: page.cut_at }
+    ScanPage { entries: page.entries.into_iter().map(with_node).collect(), cut_at: page.cut_at }
 }

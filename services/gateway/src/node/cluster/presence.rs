@@ -1,4 +1,4 @@
-//! Presence without the clients of dead nodes: until they are taken out, answers leave them out. Design §5, "Membership".
+//! Presence without the clients of dead nodes: until they are taken out, answers leave them out. `docs/architecture.md` §5.7.
 
 use std::{
     collections::{BTreeSet, HashSet},

@@ -1,4 +1,4 @@
-//! Takes the clients of dead nodes out of presence. Design §5, "Membership".
+//! Takes the clients of dead nodes out of presence. `docs/architecture.md` §5.7.
 //!
 //! Every node does so for the channels of its own subscribers, unless another node has claimed the channel: to look through the
 //! presence of 100,000 clients takes Redis a fifth of a second, and in a large cluster a thousand nodes may have the channel. The
@@ -35,7 +35,7 @@ type ReapingKey = (Arc<str>, Option<String>);
 
 /// What is under way: whoever wants the same meanwhile waits for it.
 #[derive(Default)]
-pub(super) struct UnderWay(Mutex<HashMap<ReapingKey, Reaping>>);
+pub(super) struct ReapInProgress(Mutex<HashMap<ReapingKey, Reaping>>);
 
 /// The worker that took clients out has ended.
 pub(super) fn worker_gone() -> BrokerError {

@@ -3,9 +3,9 @@
 
 use super::{envelope::Envelope, *};
 use crate::{
-    hub::control::{Control, Target},
+    hub::session_command::{SessionCommand, SessionTarget},
     node::Node,
-    settings::{ClusterSettings, Settings},
+    settings::{MembershipSettings, Settings},
 };
 
 mod orders;
@@ -19,7 +19,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn node(answer_timeout: Duration) -> Arc<Node> {
-    let cluster = ClusterSettings { answer_timeout, ..ClusterSettings::default() };
+    let cluster = MembershipSettings { answer_timeout, ..MembershipSettings::default() };
     Node::start(Settings { cluster, ..Settings::default() }).await.unwrap()
 }
 
@@ -33,9 +33,9 @@ async fn tell(node: &Node, message: impl Into<Bytes>) {
     node.broker.cluster().send(Some(&node.id), message.into()).await.unwrap();
 }
 
-fn refresh(client: Option<&str>) -> Control {
-    let target = Target { user: "42".to_owned(), client: client.map(str::to_owned) };
-    Control::Refresh { target, expired: false, expire_at: None }
+fn refresh(client: Option<&str>) -> SessionCommand {
+    let target = SessionTarget { user: "42".to_owned(), client: client.map(str::to_owned) };
+    SessionCommand::Refresh { target, expired: false, expire_at: None }
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {
@@ -49,11 +49,11 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 #[actix_rt::test]
 async fn a_node_that_lives_and_does_not_answer_is_named_and_no_success() {
     let node = node(ANSWER_TIMEOUT).await;
-    assert_eq!(node.order(refresh(None)).await, Ok(()), "there is nobody else");
+    assert_eq!(node.send_command(refresh(None)).await, Ok(()), "there is nobody else");
     appear(&node, LONG).await;
     let silent = ClusterError::Unanswered(vec![OTHER.to_owned()]);
-    assert_eq!(node.order(refresh(None)).await, Err(silent.clone()));
-    assert_eq!(node.order(refresh(Some("0badcafe0123456789abcdef"))).await, Err(silent.clone()));
+    assert_eq!(node.send_command(refresh(None)).await, Err(silent.clone()));
+    assert_eq!(node.send_command(refresh(Some("0badcafe0123456789abcdef"))).await, Err(silent.clone()));
     assert_eq!(node.connections_after(None, "", 10).await.map(drop), Err(silent.clone()));
     assert_eq!(node.channels_after(None, "", 10).await.map(drop), Err(silent.clone()));
     assert_eq!(ErrorCode::from(&silent), ErrorCode::UNKNOWN_OUTCOME);
@@ -64,24 +64,24 @@ async fn a_node_that_lives_and_does_not_answer_is_named_and_no_success() {
     expected.sort_unstable();
     assert_eq!(ids, expected, "info shows it all the same");
     // What concerns a client here, or of a node that is not there, needs nobody's answer.
-    assert_eq!(node.order(refresh(Some(&node.policy.new_client_id()))).await, Ok(()));
-    assert_eq!(node.order(refresh(Some("00000001aaaaaaaaaaaaaaaa"))).await, Ok(()));
+    assert_eq!(node.send_command(refresh(Some(&node.policy.new_client_id()))).await, Ok(()));
+    assert_eq!(node.send_command(refresh(Some("00000001aaaaaaaaaaaaaaaa"))).await, Ok(()));
 }
 
 #[actix_rt::test]
 async fn a_node_whose_lease_ends_while_it_is_waited_for_owes_no_answer() {
-    let cluster = ClusterSettings {
+    let cluster = MembershipSettings {
         heartbeat: Duration::from_millis(100),
         // Far longer than a busy machine stands still.
         lease: Duration::from_secs(3),
         answer_timeout: 4 * ANSWER_TIMEOUT,
-        ..ClusterSettings::default()
+        ..MembershipSettings::default()
     };
     let node = Node::start(Settings { cluster, ..Settings::default() }).await.unwrap();
     until("our lease has run long enough", || node.peers.view.lock().is_settled(Instant::now())).await;
     appear(&node, 2 * ANSWER_TIMEOUT).await;
     let asked = Instant::now();
-    assert_eq!(node.order(refresh(None)).await, Ok(()));
+    assert_eq!(node.send_command(refresh(None)).await, Ok(()));
     assert!(asked.elapsed() >= 2 * ANSWER_TIMEOUT, "it was waited for");
 }
 
@@ -91,12 +91,13 @@ async fn an_answer_counts_when_it_comes_from_a_node_that_was_asked() {
     appear(&node, LONG).await;
     let asked = actix_rt::spawn({
         let node = node.clone();
-        async move { node.order(refresh(None)).await }
+        async move { node.send_command(refresh(None)).await }
     });
     until("the order is sent", || node.metrics.cluster.sent.get() == 1).await;
     for from in ["00000001", OTHER] {
         assert!(!asked.is_finished());
-        tell(&node, Envelope::new(from, 0, Body::Answer(Answer::Done)).encode().unwrap()).await;
+        tell(&node, Envelope::new(from, 0, EnvelopeBody::Answer(ClusterAnswer::Done)).encode().unwrap())
+            .await;
         until("it is read", || node.metrics.cluster.received.get() == u64::from(from == OTHER) + 1).await;
     }
     assert_eq!(asked.await.unwrap(), Ok(()));
@@ -113,8 +114,8 @@ async fn a_page_of_channels_ends_where_another_node_has_stopped_looking() {
     });
     until("the question is sent", || node.metrics.cluster.sent.get() == 1).await;
     let channels = [("a".to_owned(), 2)].into();
-    let answer = Answer::ChannelsCut { channels, until: "b".to_owned() };
-    tell(&node, Envelope::new(OTHER, 0, Body::Answer(answer)).encode().unwrap()).await;
+    let answer = ClusterAnswer::ChannelsCut { channels, until: "b".to_owned() };
+    tell(&node, Envelope::new(OTHER, 0, EnvelopeBody::Answer(answer)).encode().unwrap()).await;
     let page = asked.await.unwrap().unwrap();
     assert_eq!((page.entries, page.cut_at.as_deref()), ([("a".to_owned(), 2)].into(), Some("b")));
 }
@@ -131,8 +132,8 @@ async fn what_is_not_understood_is_counted_and_answered_where_somebody_waits_for
     until("all are read", || node.metrics.cluster.unknown.get() == 5).await;
     until("the question is answered", || node.metrics.cluster.sent.get() == 1).await;
     // Its own messages to all come back to it.
-    tell(&node, Envelope::new(&node.id, 1, Body::Ask(Ask::Counts)).encode().unwrap()).await;
-    tell(&node, Envelope::new(OTHER, 1, Body::Ask(Ask::Counts)).encode().unwrap()).await;
+    tell(&node, Envelope::new(&node.id, 1, EnvelopeBody::Ask(ClusterQuery::Counts)).encode().unwrap()).await;
+    tell(&node, Envelope::new(OTHER, 1, EnvelopeBody::Ask(ClusterQuery::Counts)).encode().unwrap()).await;
     until("the other is answered", || node.metrics.cluster.sent.get() == 2).await;
     assert_eq!(node.metrics.cluster.received.get(), 1);
 }
@@ -172,11 +173,11 @@ fn blocked_worker(node: &Arc<Node>) -> (std::sync::mpsc::SyncSender<()>, std::th
 #[actix_rt::test]
 async fn a_worker_that_blocks_for_longer_than_the_lease_does_not_end_it() {
     let lease = Duration::from_secs(2);
-    let cluster = ClusterSettings {
+    let cluster = MembershipSettings {
         heartbeat: Duration::from_millis(100),
         lease,
         answer_timeout: ANSWER_TIMEOUT,
-        ..ClusterSettings::default()
+        ..MembershipSettings::default()
     };
     let node = Node::start(Settings { cluster, ..Settings::default() }).await.unwrap();
     let (release, thread) = blocked_worker(&node);

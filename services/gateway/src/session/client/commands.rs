@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use gorani_protocol::client::{self, Command, DecodeError, Request};
+use gorani_protocol::client::{self, ClientCommand, ClientRequest, DecodeError};
 
-use super::{ClientSession, State, subscriptions::Subscription};
+use super::{ClientSession, ClientState, subscriptions::ClientSubscription};
 use crate::{
     disconnect::{Disconnect, ErrorCode},
     session::{Actions, Now},
@@ -45,7 +45,7 @@ impl ClientSession {
 
     /// Runs one line. False if it has to wait.
     fn run_line(&mut self, line: &[u8], now: Now, actions: &mut Actions) -> bool {
-        if matches!(self.state, State::Ended) {
+        if matches!(self.state, ClientState::Ended) {
             return true;
         }
         match client::decode(line, client::JSON_DEPTH) {
@@ -55,7 +55,7 @@ impl ClientSession {
                 self.run(command, now, actions);
             }
             Err(DecodeError::Malformed(_)) => self.close(Disconnect::BAD_REQUEST, actions),
-            Err(DecodeError::Invalid { .. }) if matches!(self.state, State::New) => {
+            Err(DecodeError::Invalid { .. }) if matches!(self.state, ClientState::New) => {
                 self.close(Disconnect::BAD_REQUEST, actions);
             }
             Err(DecodeError::Invalid { id, reason }) => {
@@ -71,58 +71,60 @@ impl ClientSession {
     }
 
     /// True if a command must not run yet.
-    fn has_to_wait(&self, command: &Command<'_>) -> bool {
-        if matches!(command.request, Request::Pong) {
+    fn has_to_wait(&self, command: &ClientCommand<'_>) -> bool {
+        if matches!(command.request, ClientRequest::Pong) {
             return false;
         }
-        if matches!(self.state, State::Connecting(_)) || self.pending.len() >= PENDING_REQUESTS {
+        if matches!(self.state, ClientState::Connecting(_)) || self.pending.len() >= PENDING_REQUESTS {
             return true;
         }
-        if matches!(command.request, Request::History(_) | Request::Presence { .. })
+        if matches!(command.request, ClientRequest::History(_) | ClientRequest::Presence { .. })
             && self.pending.values().filter(|pending| pending.is_heavy_read()).count() + self.large_replies()
                 >= self.policy.settings.max_reads
         {
             return true;
         }
         let channel = match &command.request {
-            Request::Subscribe(subscribe) => &subscribe.channel,
-            Request::Unsubscribe { channel }
-            | Request::Presence { channel }
-            | Request::PresenceStats { channel }
-            | Request::SubRefresh { channel, .. } => channel,
-            Request::Publish(publish) => &publish.channel,
-            Request::History(history) => &history.channel,
+            ClientRequest::Subscribe(subscribe) => &subscribe.channel,
+            ClientRequest::Unsubscribe { channel }
+            | ClientRequest::Presence { channel }
+            | ClientRequest::PresenceStats { channel }
+            | ClientRequest::SubRefresh { channel, .. } => channel,
+            ClientRequest::Publish(publish) => &publish.channel,
+            ClientRequest::History(history) => &history.channel,
             _ => return false,
         };
-        self.subscription(channel).is_some_and(Subscription::is_under_way)
+        self.subscription(channel).is_some_and(ClientSubscription::is_under_way)
     }
 
-    fn run(&mut self, command: Command<'_>, now: Now, actions: &mut Actions) {
+    fn run(&mut self, command: ClientCommand<'_>, now: Now, actions: &mut Actions) {
         let id = command.id;
-        if matches!(self.state, State::New) {
+        if matches!(self.state, ClientState::New) {
             return match command.request {
-                Request::Connect(connect) => self.connect(id, &connect, now, actions),
+                ClientRequest::Connect(connect) => self.connect(id, &connect, now, actions),
                 _ => self.close(Disconnect::BAD_REQUEST, actions),
             };
         }
         match command.request {
-            Request::Connect(_) => self.close(Disconnect::BAD_REQUEST, actions),
-            Request::Pong => {
+            ClientRequest::Connect(_) => self.close(Disconnect::BAD_REQUEST, actions),
+            ClientRequest::Pong => {
                 if !self.clock.take_pong(self.traits.native_ping) {
                     self.close(Disconnect::BAD_REQUEST, actions);
                 }
             }
-            Request::Subscribe(subscribe) => self.subscribe(id, &subscribe, now, actions),
-            Request::Unsubscribe { channel } => self.unsubscribe(id, &channel, actions),
-            Request::Publish(publish) => self.publish(id, &publish, now, actions),
-            Request::History(history) => self.history(id, &history, actions),
-            Request::Presence { channel } => self.presence(id, &channel, false, actions),
-            Request::PresenceStats { channel } => self.presence(id, &channel, true, actions),
-            Request::Refresh { token } => self.refresh(id, &token, now, actions),
-            Request::SubRefresh { channel, token } => self.sub_refresh(id, &channel, &token, now, actions),
+            ClientRequest::Subscribe(subscribe) => self.subscribe(id, &subscribe, now, actions),
+            ClientRequest::Unsubscribe { channel } => self.unsubscribe(id, &channel, actions),
+            ClientRequest::Publish(publish) => self.publish(id, &publish, now, actions),
+            ClientRequest::History(history) => self.history(id, &history, actions),
+            ClientRequest::Presence { channel } => self.presence(id, &channel, false, actions),
+            ClientRequest::PresenceStats { channel } => self.presence(id, &channel, true, actions),
+            ClientRequest::Refresh { token } => self.refresh(id, &token, now, actions),
+            ClientRequest::SubRefresh { channel, token } => {
+                self.sub_refresh(id, &channel, &token, now, actions)
+            }
             // Answered so until a backend can be wired; a send has no reply.
-            Request::Rpc { .. } => self.refuse(id, ErrorCode::NOT_AVAILABLE, actions),
-            Request::Send { .. } => {}
+            ClientRequest::Rpc { .. } => self.refuse(id, ErrorCode::NOT_AVAILABLE, actions),
+            ClientRequest::Send { .. } => {}
         }
     }
 }

@@ -1,4 +1,4 @@
-//! From the connect command to its reply: token, identity, server-side subscriptions. `specs/client-protocol.md`.
+//! From the connect command to its reply: token, identity, server-side subscriptions. `docs/protocols/client.md` §3.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -9,15 +9,15 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use gorani_auth::{ConnectionClaims, TokenError, personal_channel};
 use gorani_broker::{Position, Publication};
-use gorani_protocol::client::{Connect, ConnectResult, PublicationView, SubscribeResult, reply};
+use gorani_protocol::client::{Connect, ConnectResult, PublicationFields, SubscribeResult, reply};
 
 use super::{
-    ClientSession, Dialect, State,
-    large_reply::{LargeReply, Then},
+    ClientSession, ClientState, OutputFormat,
+    large_reply::{LargeReply, NextStep},
     policy::VERSION,
     release,
     requests::PendingRequest,
-    subscriptions::{Subscription, raw_bytes},
+    subscriptions::{ClientSubscription, raw_bytes},
     views::publication_view,
 };
 use crate::{
@@ -66,7 +66,7 @@ impl ClientSession {
         token: &str,
         now: Now,
         actions: &mut Actions,
-    ) -> Result<(Vec<Subscription>, Option<u64>), Refused> {
+    ) -> Result<(Vec<ClientSubscription>, Option<u64>), Refused> {
         self.budget.count_token();
         let claims = self.claims(token, now)?;
         self.user = claims.user.as_str().into();
@@ -80,14 +80,14 @@ impl ClientSession {
     pub(super) fn begin_connect(
         &mut self,
         id: u32,
-        subscriptions: Vec<Subscription>,
+        subscriptions: Vec<ClientSubscription>,
         expires_at: Option<u64>,
         reject: bool,
         now: Now,
         actions: &mut Actions,
     ) {
         self.clock.set_expiry(expires_at.map(|at| self.end_of(at, now)));
-        self.state = State::Connecting(Box::new(Connecting {
+        self.state = ClientState::Connecting(Box::new(Connecting {
             id,
             expires_at,
             reject,
@@ -102,14 +102,14 @@ impl ClientSession {
             let pending = PendingRequest::ConnectSubscribe { channel: subscription.channel.clone() };
             subscribes.push(self.begin_subscription(subscription, pending, recover_max_bytes));
         }
-        self.enter(subscribes, now, actions);
+        self.enter_user(subscribes, now, actions);
     }
 
     /// What each of these may recover. Where they come in one reply they share what a reply may hold; a message of the largest
     /// kind is always brought.
-    fn recover_max_bytes(&self, subscriptions: &[Subscription]) -> usize {
+    fn recover_max_bytes(&self, subscriptions: &[ClientSubscription]) -> usize {
         let most = self.policy.settings.reply_max_bytes;
-        if self.traits.dialect != Dialect::Commands {
+        if self.traits.format != OutputFormat::Commands {
             return most;
         }
         let recovering = subscriptions.iter().filter(|subscription| subscription.recover.is_some()).count();
@@ -117,14 +117,14 @@ impl ClientSession {
     }
 
     /// Begins the subscriptions; where the user's connections are limited, not before the client has a place among them.
-    fn enter(&mut self, subscribes: Vec<Action>, now: Now, actions: &mut Actions) {
+    fn enter_user(&mut self, subscribes: Vec<Action>, now: Now, actions: &mut Actions) {
         let limit = self.policy.settings.max_connections_per_user;
         if limit == 0 || self.user.is_empty() {
             subscribes.into_iter().for_each(|subscribe| actions.push(subscribe));
             return self.try_finish_connect(now, actions);
         }
         let ticket = self.ticket(PendingRequest::Enter);
-        if let State::Connecting(connecting) = &mut self.state {
+        if let ClientState::Connecting(connecting) = &mut self.state {
             connecting.under_way += 1;
             connecting.held = subscribes;
         }
@@ -132,8 +132,8 @@ impl ClientSession {
     }
 
     /// The client has its place, or none.
-    pub(super) fn settle_entry(&mut self, outcome: Result<(), Disconnect>, now: Now, actions: &mut Actions) {
-        let State::Connecting(connecting) = &mut self.state else { return };
+    pub(super) fn on_entered(&mut self, outcome: Result<(), Disconnect>, now: Now, actions: &mut Actions) {
+        let ClientState::Connecting(connecting) = &mut self.state else { return };
         if let Err(disconnect) = outcome {
             let id = connecting.id;
             return self.refuse_connect(id, Refused::Disconnect(disconnect), actions);
@@ -167,7 +167,7 @@ impl ClientSession {
     }
 
     /// The subscriptions that come with the connection: those of the token and the personal channels.
-    fn server_side(&self, claims: &ConnectionClaims) -> Result<Vec<Subscription>, Refused> {
+    fn server_side(&self, claims: &ConnectionClaims) -> Result<Vec<ClientSubscription>, Refused> {
         let most = self.policy.settings.max_subscriptions;
         let (mut all, mut known) = (Vec::new(), HashSet::new());
         let names = self.policy.settings.personal_channels.iter().filter(|_| !claims.user.is_empty());
@@ -204,7 +204,7 @@ impl ClientSession {
     }
 
     /// One server-side subscription of a connect has an outcome.
-    pub(super) fn settle_connect(
+    pub(super) fn on_server_subscribed(
         &mut self,
         ticket: Ticket,
         channel: Arc<str>,
@@ -212,7 +212,7 @@ impl ClientSession {
         now: Now,
         actions: &mut Actions,
     ) {
-        let State::Connecting(connecting) = &mut self.state else { return };
+        let ClientState::Connecting(connecting) = &mut self.state else { return };
         connecting.under_way -= 1;
         match outcome {
             Ok(subscribed) => {
@@ -233,8 +233,8 @@ impl ClientSession {
     }
 
     fn try_finish_connect(&mut self, now: Now, actions: &mut Actions) {
-        match std::mem::replace(&mut self.state, State::New) {
-            State::Connecting(connecting) if connecting.under_way == 0 => {
+        match std::mem::replace(&mut self.state, ClientState::New) {
+            ClientState::Connecting(connecting) if connecting.under_way == 0 => {
                 self.finish_connect(*connecting, now, actions);
             }
             other => self.state = other,
@@ -252,14 +252,14 @@ impl ClientSession {
         // One that the server ended meanwhile, and said so, is no part of the reply.
         connecting.subscribed.retain(|channel, _| self.subscription(channel).is_some());
         let settings = &self.policy.settings;
-        let is_receiver = self.traits.dialect != Dialect::Commands;
+        let is_receiver = self.traits.format != OutputFormat::Commands;
         let is_large = connecting.subscribed.values().any(|subscribed| subscribed.permit.is_some());
         // A receiver is brought what it missed like everything else, an object for each publication.
         let replayed: Vec<_> =
             connecting.subscribed.iter_mut().filter(|_| is_receiver).map(take_missed).collect();
         let is_large = is_large && !is_receiver;
         let shown = connecting.subscribed.values().filter(|_| !is_large);
-        let views: Vec<Vec<PublicationView<'_>>> =
+        let views: Vec<Vec<PublicationFields<'_>>> =
             shown.map(|subscribed| views(subscribed, &self.client)).collect();
         let views = views.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
         let mut subs: Vec<(&str, SubscribeResult<'_>)> = Vec::with_capacity(connecting.subscribed.len());
@@ -291,16 +291,18 @@ impl ClientSession {
             let mut around = BytesMut::new();
             let places = reply::reply_connect_around(connecting.id, &result, &mut around);
             let subscribed = std::mem::take(&mut connecting.subscribed);
-            let mut reply =
-                LargeReply::new(around, Then::Connected { channels: subscribed.keys().cloned().collect() });
+            let mut reply = LargeReply::new(
+                around,
+                NextStep::Connected { channels: subscribed.keys().cloned().collect() },
+            );
             reply.add_recovered(places, subscribed.into_values(), &self.client);
             // As long as it is written, the client is not connected, and nothing else is said to it.
             connecting.under_way = 1;
-            self.state = State::Connecting(Box::new(connecting));
+            self.state = ClientState::Connecting(Box::new(connecting));
             return self.begin_large_reply(reply);
         }
         if is_receiver {
-            self.tell_connected(&result, actions);
+            self.write_connected(&result, actions);
         } else {
             actions.line(|out| reply::reply_connect(connecting.id, &result, out));
         }
@@ -315,20 +317,20 @@ impl ClientSession {
             }
         }
         for channel in connecting.subscribed.keys() {
-            self.let_in(channel, actions);
+            self.accept(channel, actions);
         }
     }
 
     /// The reply to the connect is written.
     pub(super) fn connected(&mut self, now: Now) {
-        self.state = State::Connected;
+        self.state = ClientState::Connected;
         self.login_limit = None;
         self.clock.start(self.policy.settings.ping_interval, now.instant);
         self.count_success();
     }
 
     /// A subscription of the connect begins, unless the server ended it meanwhile.
-    pub(super) fn let_in(&mut self, channel: &Arc<str>, actions: &mut Actions) {
+    pub(super) fn accept(&mut self, channel: &Arc<str>, actions: &mut Actions) {
         if let Some(subscription) = self.subscription_mut(channel) {
             subscription.under_way = None;
             release(channel, actions);
@@ -340,10 +342,10 @@ fn seconds(time: Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
 }
 
-type Missed = (Arc<str>, Vec<Arc<Publication>>, Option<ReplyPermit>);
+type MissedPublications = (Arc<str>, Vec<Arc<Publication>>, Option<ReplyPermit>);
 
 /// The publications that a subscription recovered, and the permit for them.
-fn take_missed((channel, subscribed): (&Arc<str>, &mut Subscribed)) -> Missed {
+fn take_missed((channel, subscribed): (&Arc<str>, &mut Subscribed)) -> MissedPublications {
     (channel.clone(), std::mem::take(&mut subscribed.publications), subscribed.permit.take())
 }
 
@@ -354,7 +356,7 @@ pub(super) fn ttl(expires_at: Option<u64>, now: Now) -> u32 {
 }
 
 /// Recovered publications as a reply shows them, without those that exclude this client.
-pub(super) fn views<'a>(subscribed: &'a Subscribed, client: &str) -> Vec<PublicationView<'a>> {
+pub(super) fn views<'a>(subscribed: &'a Subscribed, client: &str) -> Vec<PublicationFields<'a>> {
     let seen = subscribed.publications.iter().filter(|publication| publication.is_for(client));
     seen.map(|publication| publication_view(publication)).collect()
 }

@@ -9,7 +9,7 @@ use gorani_broker::Position;
 use rand::RngExt;
 use tokio::time::Instant;
 
-use super::{ClientSession, Dialect};
+use super::{ClientSession, OutputFormat};
 use crate::{
     disconnect::Unsubscribed,
     session::{Actions, EndedEpoch, Now},
@@ -36,7 +36,7 @@ impl ClientSession {
         // Receivers are told the epoch with each publication; what the server subscribed, only a new connection could renew.
         let is_concerned =
             self.subscription(&ended.channel).is_some_and(|known| known.recoverable && !known.server_side);
-        if self.traits.dialect != Dialect::Commands || !is_concerned {
+        if self.traits.format != OutputFormat::Commands || !is_concerned {
             return;
         }
         let epochs = self.clock.epochs.get_or_insert_default();

@@ -9,7 +9,7 @@ use gorani_broker::{ClientInfo, Publication};
 use gorani_protocol::client::reply::{write_listed_client, write_listed_publication};
 
 use super::{
-    ClientSession, State, release,
+    ClientSession, ClientState, release,
     views::{AROUND_BYTES, info_view, publication_view},
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// A step of the session once a reply is written.
-pub(super) enum Then {
+pub(super) enum NextStep {
     /// A command has its answer.
     Answered,
     /// A subscription begins.
@@ -32,12 +32,12 @@ pub(super) enum Then {
 }
 
 /// Entries of a list of the reply.
-enum Entries {
+enum ReplyEntries {
     Publications(vec::IntoIter<Arc<Publication>>),
     Clients(vec::IntoIter<Arc<ClientInfo>>),
 }
 
-impl Entries {
+impl ReplyEntries {
     fn publications(publications: Vec<Arc<Publication>>) -> Self {
         Self::Publications(publications.into_iter())
     }
@@ -76,17 +76,17 @@ pub(super) struct LargeReply {
     /// The reply with empty lists, as far as it is not written.
     around: BytesMut,
     /// Each list, and how many bytes of `around` come before it and after the one before.
-    lists: VecDeque<(usize, Entries)>,
+    lists: VecDeque<(usize, ReplyEntries)>,
     /// Bytes of the reply when it is whole, about.
     bytes: usize,
     out: BytesMut,
     permit: Option<ReplyPermit>,
-    then: Then,
+    then: NextStep,
 }
 
 impl LargeReply {
     /// A reply of which the lists are missing.
-    pub(super) fn new(around: BytesMut, then: Then) -> Self {
+    pub(super) fn new(around: BytesMut, then: NextStep) -> Self {
         let bytes = around.len();
         Self { around, lists: VecDeque::new(), bytes, out: BytesMut::new(), permit: None, then }
     }
@@ -98,7 +98,7 @@ impl LargeReply {
         publications: Vec<Arc<Publication>>,
         permit: ReplyPermit,
     ) {
-        self.add(places, [Entries::publications(publications)]);
+        self.add(places, [ReplyEntries::publications(publications)]);
         ReplyPermit::join(&mut self.permit, Some(permit));
     }
 
@@ -109,7 +109,7 @@ impl LargeReply {
         clients: Vec<Arc<ClientInfo>>,
         permit: ReplyPermit,
     ) {
-        self.add(places, [Entries::Clients(clients.into_iter())]);
+        self.add(places, [ReplyEntries::Clients(clients.into_iter())]);
         ReplyPermit::join(&mut self.permit, Some(permit));
     }
 
@@ -123,13 +123,13 @@ impl LargeReply {
         let mut lists = Vec::with_capacity(places.len());
         for Subscribed { mut publications, permit, .. } in subscribed {
             publications.retain(|publication| publication.is_for(client));
-            lists.push(Entries::publications(publications));
+            lists.push(ReplyEntries::publications(publications));
             ReplyPermit::join(&mut self.permit, permit);
         }
         self.add(places, lists);
     }
 
-    fn add(&mut self, places: Vec<usize>, lists: impl IntoIterator<Item = Entries>) {
+    fn add(&mut self, places: Vec<usize>, lists: impl IntoIterator<Item = ReplyEntries>) {
         let mut before = 0;
         for (place, list) in places.into_iter().zip(lists) {
             self.bytes += list.bytes();
@@ -190,11 +190,11 @@ impl ClientSession {
     fn finish_large_reply(&mut self, reply: LargeReply, now: Now, actions: &mut Actions) {
         let LargeReply { out, permit, then, .. } = reply;
         match then {
-            Then::Answered => {
+            NextStep::Answered => {
                 actions.whole_message(MessageKind::Text, out, permit);
                 self.count_success();
             }
-            Then::Subscribed { ticket, id, channel } => match self.under_way(&channel, ticket) {
+            NextStep::Subscribed { ticket, id, channel } => match self.under_way(&channel, ticket) {
                 Some(subscription) => {
                     subscription.under_way = None;
                     actions.whole_message(MessageKind::Text, out, permit);
@@ -204,18 +204,18 @@ impl ClientSession {
                 // The server ended it meanwhile, and said so; the command has its answer all the same.
                 None => self.refuse(id, ErrorCode::INTERNAL, actions),
             },
-            Then::Connected { channels } => {
-                if !matches!(self.state, State::Connecting(_)) {
+            NextStep::Connected { channels } => {
+                if !matches!(self.state, ClientState::Connecting(_)) {
                     return;
                 }
                 actions.whole_message(MessageKind::Text, out, permit);
                 self.connected(now);
                 for channel in channels {
                     if self.subscription(&channel).is_some() {
-                        self.let_in(&channel, actions);
+                        self.accept(&channel, actions);
                     } else {
                         // Ended while the reply was written, which tells of it still.
-                        self.tell_unsubscribed(&channel, Unsubscribed::SERVER, actions);
+                        self.write_unsubscribed(&channel, Unsubscribed::SERVER, actions);
                     }
                 }
             }

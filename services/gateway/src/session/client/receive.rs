@@ -1,12 +1,12 @@
 //! What the client protocol's session does differently for a receiver without commands ([`crate::session::uni`]): what it
-//! is subscribed to comes with its request, and it is told objects without envelopes. `specs/http-transports.md`.
+//! is subscribed to comes with its request, and it is told objects without envelopes. `docs/protocols/http.md` §7.
 
 use std::{collections::HashSet, sync::Arc};
 
 use bytes::BytesMut;
 use gorani_protocol::client::{ConnectResult, SubscribePush, bare, push};
 
-use super::{ClientSession, Dialect, policy::retention, subscriptions::Subscription};
+use super::{ClientSession, OutputFormat, policy::retention, subscriptions::ClientSubscription};
 use crate::{
     disconnect::{ErrorCode, Refused, Unsubscribed},
     session::{
@@ -18,7 +18,7 @@ use crate::{
 
 /// A receiver that has been let in: what it will be subscribed to, from where on, and when its token expires.
 pub(in crate::session) struct AdmittedReceiver {
-    subscriptions: Vec<Subscription>,
+    subscriptions: Vec<ClientSubscription>,
     /// Unix seconds.
     expires_at: Option<u64>,
     is_poll: bool,
@@ -73,7 +73,7 @@ impl ClientSession {
 
     /// The channels of a poll, and what it may read of them.
     pub(in crate::session) fn readable(&self, admitted: &AdmittedReceiver) -> Vec<PollableChannel> {
-        let readable = |subscription: &Subscription| {
+        let readable = |subscription: &ClientSubscription| {
             let options = subscription.options();
             let retention = if !options.has_history() {
                 Err(NotPollable::NoHistory)
@@ -96,7 +96,7 @@ impl ClientSession {
     fn add_requested(
         &self,
         receive_query: &ReceiveQuery,
-        subscriptions: &mut Vec<Subscription>,
+        subscriptions: &mut Vec<ClientSubscription>,
     ) -> Result<(), Refused> {
         let settings = &self.policy.settings;
         let mut known: HashSet<Arc<str>> =
@@ -116,17 +116,17 @@ impl ClientSession {
         Ok(())
     }
 
-    /// Says an object in the session's dialect: the first to clients with commands, the second to receivers.
-    fn tell(
+    /// Says an object in the session's output format: the first to clients with commands, the second to receivers.
+    fn write_push(
         &self,
         actions: &mut Actions,
         with_envelope: impl FnOnce(&mut BytesMut),
         bare: impl FnOnce(&mut BytesMut),
     ) {
-        match self.traits.dialect {
-            Dialect::Commands => actions.line(with_envelope),
-            Dialect::Bare => actions.line(bare),
-            Dialect::Tracked => actions.line(|out| {
+        match self.traits.format {
+            OutputFormat::Commands => actions.line(with_envelope),
+            OutputFormat::Plain => actions.line(bare),
+            OutputFormat::WithPositions => actions.line(|out| {
                 // It brings no receiver further.
                 out.extend_from_slice(b"\n");
                 bare(out);
@@ -135,9 +135,9 @@ impl ClientSession {
     }
 
     /// The first object of a receiver, with where it begins.
-    pub(super) fn tell_connected(&self, result: &ConnectResult<'_>, actions: &mut Actions) {
+    pub(super) fn write_connected(&self, result: &ConnectResult<'_>, actions: &mut Actions) {
         actions.line(|out| {
-            if self.traits.dialect == Dialect::Tracked {
+            if self.traits.format == OutputFormat::WithPositions {
                 let begins = result.subs.iter().filter(|(_, subscribed)| !subscribed.epoch.is_empty());
                 for (index, (channel, subscribed)) in begins.enumerate() {
                     if index > 0 {
@@ -151,24 +151,24 @@ impl ClientSession {
         });
     }
 
-    pub(super) fn tell_unsubscribed(&self, channel: &str, why: Unsubscribed, actions: &mut Actions) {
-        self.tell(
+    pub(super) fn write_unsubscribed(&self, channel: &str, why: Unsubscribed, actions: &mut Actions) {
+        self.write_push(
             actions,
             |out| push::push_unsubscribe(channel, why.code, why.reason, out),
             |out| bare::unsubscribe(channel, why.code, why.reason, out),
         );
     }
 
-    pub(super) fn tell_subscribed(&self, channel: &str, told: &SubscribePush<'_>, actions: &mut Actions) {
-        self.tell(
+    pub(super) fn write_subscribed(&self, channel: &str, told: &SubscribePush<'_>, actions: &mut Actions) {
+        self.write_push(
             actions,
             |out| push::push_subscribe(channel, told, out),
             |out| bare::subscribe(channel, told, out),
         );
     }
 
-    pub(super) fn tell_refreshed(&self, expires: bool, ttl: u32, actions: &mut Actions) {
-        self.tell(
+    pub(super) fn write_refreshed(&self, expires: bool, ttl: u32, actions: &mut Actions) {
+        self.write_push(
             actions,
             |out| push::push_refresh(expires, ttl, out),
             |out| bare::refresh(expires, ttl, out),

@@ -1,9 +1,9 @@
-//! The connection's life is prolonged: by its client with a new token, or by a backend. `specs/client-protocol.md`, "Tokens".
+//! The connection's life is prolonged: by its client with a new token, or by a backend. `docs/protocols/client.md` §10.
 
 use gorani_auth::TokenError;
 use gorani_protocol::client::reply;
 
-use super::{ClientSession, State, connect::ttl, policy::VERSION};
+use super::{ClientSession, ClientState, connect::ttl, policy::VERSION};
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     session::{Actions, Now},
@@ -52,8 +52,8 @@ impl ClientSession {
             return self.close(Disconnect::EXPIRED, actions);
         }
         self.clock.set_expiry(expire_at.map(|at| self.end_of(at, now)));
-        if matches!(self.state, State::Connected) {
-            self.tell_refreshed(expire_at.is_some(), ttl(expire_at, now), actions);
+        if matches!(self.state, ClientState::Connected) {
+            self.write_refreshed(expire_at.is_some(), ttl(expire_at, now), actions);
         }
     }
 }

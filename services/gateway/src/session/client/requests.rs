@@ -1,15 +1,15 @@
-//! Publish, history and presence: what a session asks of the node, and the replies. `specs/client-protocol.md`.
+//! Publish, history and presence: what a session asks of the node, and the replies. `docs/protocols/client.md` §8.
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use gorani_auth::Denied;
 use gorani_broker::{ClientInfo, DataKind, HistoryPage, HistoryQuery, Position, Publication, PublishOptions};
-use gorani_protocol::client::{ClientInfoView, History, HistoryResult, PublicationView, Publish, reply};
+use gorani_protocol::client::{ClientInfoFields, History, HistoryReply, PublicationFields, Publish, reply};
 
 use super::{
-    ClientSession, State,
-    large_reply::{LargeReply, Then},
+    ClientSession, ClientState,
+    large_reply::{LargeReply, NextStep},
     policy::retention,
     subscriptions::SubscribeCommand,
     views::{info_view, publication_view, reserve},
@@ -41,7 +41,7 @@ impl PendingRequest {
 
 impl ClientSession {
     pub(super) fn is_connected(&self) -> bool {
-        matches!(self.state, State::Connected)
+        matches!(self.state, ClientState::Connected)
     }
 
     fn is_subscribed(&self, channel: &str) -> bool {
@@ -115,7 +115,7 @@ impl ClientSession {
     }
 
     /// Answers the command that an outcome belongs to.
-    pub(super) fn settle(
+    pub(super) fn on_outcome(
         &mut self,
         ticket: Ticket,
         pending: PendingRequest,
@@ -124,16 +124,16 @@ impl ClientSession {
         actions: &mut Actions,
     ) {
         match (pending, outcome) {
-            (PendingRequest::Enter, Outcome::Entered(outcome)) => self.settle_entry(outcome, now, actions),
+            (PendingRequest::Enter, Outcome::Entered(outcome)) => self.on_entered(outcome, now, actions),
             (PendingRequest::ConnectSubscribe { channel }, Outcome::Subscribed(outcome)) => {
-                self.settle_connect(ticket, channel, outcome, now, actions);
+                self.on_server_subscribed(ticket, channel, outcome, now, actions);
             }
             (PendingRequest::ServerSubscribe { channel }, Outcome::Subscribed(outcome)) => {
-                self.settle_server_subscribe(ticket, &channel, outcome, actions);
+                self.on_server_subscribe_outcome(ticket, &channel, outcome, actions);
             }
             (PendingRequest::Subscribe { id, channel, reject }, Outcome::Subscribed(outcome)) => {
                 let command = SubscribeCommand { ticket, id, channel: &channel, reject };
-                self.settle_subscribe(command, outcome, now, actions);
+                self.on_subscribed(command, outcome, now, actions);
             }
             (PendingRequest::Publish { id }, Outcome::Published(outcome)) => {
                 self.answer(id, outcome, actions, |_, out| reply::reply_empty(id, "publish", out));
@@ -163,7 +163,7 @@ impl ClientSession {
                     (Ok(clients), Some(permit)) => {
                         let mut around = BytesMut::new();
                         let places = reply::reply_presence_around(id, &mut around);
-                        let mut reply = LargeReply::new(around, Then::Answered);
+                        let mut reply = LargeReply::new(around, NextStep::Answered);
                         reply.add_clients(places, clients, permit);
                         self.begin_large_reply(reply);
                     }
@@ -195,10 +195,10 @@ impl ClientSession {
             !is_first && bytes > most
         });
         page.publications.truncate(beyond.unwrap_or(usize::MAX));
-        let result = HistoryResult { publications: &[], offset: page.top.offset, epoch: &page.top.epoch };
+        let result = HistoryReply { publications: &[], offset: page.top.offset, epoch: &page.top.epoch };
         let mut around = BytesMut::new();
         let places = reply::reply_history_around(id, &result, &mut around);
-        let mut reply = LargeReply::new(around, Then::Answered);
+        let mut reply = LargeReply::new(around, NextStep::Answered);
         reply.add_publications(places, page.publications, permit);
         self.begin_large_reply(reply);
     }
@@ -221,16 +221,16 @@ impl ClientSession {
 }
 
 fn write_history(id: u32, page: &HistoryPage, out: &mut BytesMut) {
-    let publications: Vec<PublicationView<'_>> =
+    let publications: Vec<PublicationFields<'_>> =
         page.publications.iter().map(|publication| publication_view(publication)).collect();
     reserve(&publications, out);
     let result =
-        HistoryResult { publications: &publications, offset: page.top.offset, epoch: &page.top.epoch };
+        HistoryReply { publications: &publications, offset: page.top.offset, epoch: &page.top.epoch };
     reply::reply_history(id, &result, out);
 }
 
 fn write_presence(id: u32, clients: &[Arc<ClientInfo>], out: &mut BytesMut) {
-    let clients: Vec<(&str, ClientInfoView<'_>)> =
+    let clients: Vec<(&str, ClientInfoFields<'_>)> =
         clients.iter().map(|info| (info.client.as_str(), info_view(info))).collect();
     reply::reply_presence(id, &clients, out);
 }

@@ -10,7 +10,7 @@ use gorani_auth::{SubscribeClaims, SubscribeGranted};
 use gorani_protocol::client::{Recover, SubscribePush};
 
 use super::{
-    ClientSession, connect::non_empty, release, requests::PendingRequest, subscriptions::Subscription,
+    ClientSession, connect::non_empty, release, requests::PendingRequest, subscriptions::ClientSubscription,
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
@@ -23,7 +23,7 @@ impl ClientSession {
         &self,
         channel: &str,
         claims: Option<&SubscribeClaims>,
-    ) -> Result<Subscription, Refused> {
+    ) -> Result<ClientSubscription, Refused> {
         let granted = self
             .policy
             .rules
@@ -33,7 +33,11 @@ impl ClientSession {
     }
 
     /// A subscription that its client does not manage itself.
-    pub(super) fn granted_by_server(&self, channel: &str, granted: &SubscribeGranted<'_>) -> Subscription {
+    pub(super) fn granted_by_server(
+        &self,
+        channel: &str,
+        granted: &SubscribeGranted<'_>,
+    ) -> ClientSubscription {
         let mut subscription = self.granted(channel, granted, true, None);
         let options = &granted.options;
         subscription.recoverable |= options.allow_recovery && options.has_history();
@@ -44,12 +48,12 @@ impl ClientSession {
     }
 
     /// A subscription that a client names in its connect, without a token of its own.
-    pub(super) fn subscription_by_name(&self, channel: &str) -> Result<Subscription, Refused> {
+    pub(super) fn subscription_by_name(&self, channel: &str) -> Result<ClientSubscription, Refused> {
         if channel.is_empty() || channel.len() > self.policy.settings.channel_max_bytes {
             return Err(ErrorCode::BAD_REQUEST.into());
         }
         let request =
-            gorani_auth::SubscribeRequest { channel, user: &self.user, client: &self.client, token: None };
+            gorani_auth::SubscribeCheck { channel, user: &self.user, client: &self.client, token: None };
         let granted =
             self.policy.rules.may_subscribe(&request).map_err(|denied| self.policy.refuse_denied(denied))?;
         Ok(self.granted_by_server(channel, &granted))
@@ -60,7 +64,7 @@ impl ClientSession {
     pub(super) fn add_returning(
         &self,
         returning: &BTreeMap<Cow<'_, str>, Recover<'_>>,
-        subscriptions: &mut Vec<Subscription>,
+        subscriptions: &mut Vec<ClientSubscription>,
     ) -> Result<(), Disconnect> {
         let known: HashSet<Arc<str>> =
             subscriptions.iter().map(|subscription| subscription.channel.clone()).collect();
@@ -79,7 +83,7 @@ impl ClientSession {
         let Some(subscription) = self.remove(channel) else { return };
         self.forget_epoch(channel, why == Unsubscribed::INSUFFICIENT_STATE);
         actions.forget_release(channel);
-        self.tell_unsubscribed(channel, why, actions);
+        self.write_unsubscribed(channel, why, actions);
         actions.push(if why == Unsubscribed::INSUFFICIENT_STATE {
             Action::Interrupt(subscription.channel)
         } else {
@@ -120,7 +124,7 @@ impl ClientSession {
     }
 
     /// A backend's subscription has its outcome.
-    pub(super) fn settle_server_subscribe(
+    pub(super) fn on_server_subscribe_outcome(
         &mut self,
         ticket: Ticket,
         channel: &Arc<str>,
@@ -148,7 +152,7 @@ impl ClientSession {
             positioned: subscription.positioned,
             data: non_empty(&data),
         };
-        self.tell_subscribed(channel, &pushed, actions);
+        self.write_subscribed(channel, &pushed, actions);
         if subscribed.publications.is_empty() {
             release(channel, actions);
         } else {

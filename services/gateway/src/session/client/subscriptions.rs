@@ -1,19 +1,19 @@
 //! The subscriptions of a session: subscribe, unsubscribe and refresh, asked for by the client or by a backend.
-//! `specs/client-protocol.md`, "Recovery" and "Channels and permissions".
+//! `docs/protocols/client.md` §5 and §6.
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use gorani_auth::{ChannelOptions, SubscribeGranted};
 use gorani_broker::{ClientInfo, Position};
-use gorani_protocol::client::{PublicationView, Subscribe, SubscribeResult, reply};
+use gorani_protocol::client::{PublicationFields, Subscribe, SubscribeResult, reply};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::{
     ClientSession,
     connect::{non_empty, ttl, views},
-    large_reply::{LargeReply, Then},
+    large_reply::{LargeReply, NextStep},
     policy::retention,
     release,
     requests::PendingRequest,
@@ -21,12 +21,12 @@ use super::{
 };
 use crate::{
     disconnect::{ErrorCode, Refused, Unsubscribed},
-    session::{Action, Actions, Now, SubscribeRequest, Subscribed, Ticket, position::Unrecovered},
+    session::{Action, Actions, Now, SubscribeParams, Subscribed, Ticket, position::Unrecovered},
 };
 
 /// A channel that the session is in, or is about to be.
 #[derive(Clone)]
-pub(super) struct Subscription {
+pub(super) struct ClientSubscription {
     pub(super) channel: Arc<str>,
     pub(super) server_side: bool,
     /// The node is still at it, under this ticket.
@@ -56,7 +56,7 @@ pub(super) struct SubscribeCommand<'a> {
     pub(super) reject: bool,
 }
 
-impl Subscription {
+impl ClientSubscription {
     pub(super) fn is_under_way(&self) -> bool {
         self.under_way.is_some()
     }
@@ -93,8 +93,8 @@ impl Subscription {
     }
 
     /// What the node is asked to do.
-    pub(super) fn request(&self, recover_max_bytes: usize) -> SubscribeRequest {
-        SubscribeRequest {
+    pub(super) fn request(&self, recover_max_bytes: usize) -> SubscribeParams {
+        SubscribeParams {
             channel: self.channel.clone(),
             info: self.info.clone(),
             retention: retention(&self.options),
@@ -104,7 +104,7 @@ impl Subscription {
             presence: self.options.presence && !self.unseen,
             announce: self.options.join_leave && !self.unseen,
             join_leave: self.join_leave,
-            view: None,
+            headers: None,
         }
     }
 
@@ -112,7 +112,7 @@ impl Subscription {
     pub(super) fn result<'a>(
         &'a self,
         subscribed: &'a Subscribed,
-        publications: &'a [PublicationView<'a>],
+        publications: &'a [PublicationFields<'a>],
         now: Now,
     ) -> SubscribeResult<'a> {
         let requested = self.recover.as_ref().filter(|_| subscribed.recovered);
@@ -133,16 +133,16 @@ impl Subscription {
 }
 
 impl ClientSession {
-    pub(super) fn subscription(&self, channel: &str) -> Option<&Subscription> {
+    pub(super) fn subscription(&self, channel: &str) -> Option<&ClientSubscription> {
         self.subscriptions.iter().find(|subscription| *subscription.channel == *channel)
     }
 
-    pub(super) fn subscription_mut(&mut self, channel: &str) -> Option<&mut Subscription> {
+    pub(super) fn subscription_mut(&mut self, channel: &str) -> Option<&mut ClientSubscription> {
         self.subscriptions.iter_mut().find(|subscription| *subscription.channel == *channel)
     }
 
     /// Takes a subscription out of the session.
-    pub(super) fn remove(&mut self, channel: &str) -> Option<Subscription> {
+    pub(super) fn remove(&mut self, channel: &str) -> Option<ClientSubscription> {
         let index = self.subscriptions.iter().position(|subscription| *subscription.channel == *channel)?;
         Some(self.subscriptions.swap_remove(index))
     }
@@ -150,7 +150,7 @@ impl ClientSession {
     /// Enters a subscription, which is under way until the outcome with its ticket.
     pub(super) fn begin_subscription(
         &mut self,
-        mut subscription: Subscription,
+        mut subscription: ClientSubscription,
         pending: PendingRequest,
         recover_max_bytes: usize,
     ) -> Action {
@@ -166,7 +166,7 @@ impl ClientSession {
     }
 
     /// The subscription that an outcome belongs to; `None` if it has ended meanwhile, whether or not there is a newer one.
-    pub(super) fn under_way(&mut self, channel: &str, ticket: Ticket) -> Option<&mut Subscription> {
+    pub(super) fn under_way(&mut self, channel: &str, ticket: Ticket) -> Option<&mut ClientSubscription> {
         self.subscription_mut(channel).filter(|subscription| subscription.under_way == Some(ticket))
     }
 
@@ -192,7 +192,7 @@ impl ClientSession {
         }
     }
 
-    fn grant(&self, subscribe: &Subscribe<'_>, now: Now) -> Result<Subscription, Refused> {
+    fn grant(&self, subscribe: &Subscribe<'_>, now: Now) -> Result<ClientSubscription, Refused> {
         let settings = &self.policy.settings;
         let channel: &str = &subscribe.channel;
         if channel.is_empty() || channel.len() > settings.channel_max_bytes {
@@ -210,7 +210,7 @@ impl ClientSession {
         }
         let token = (!subscribe.token.is_empty())
             .then(|| self.policy.tokens.subscription(&subscribe.token, now.unix_s()));
-        let request = gorani_auth::SubscribeRequest {
+        let request = gorani_auth::SubscribeCheck {
             channel,
             user: &self.user,
             client: &self.client,
@@ -242,10 +242,10 @@ impl ClientSession {
         granted: &SubscribeGranted<'_>,
         server_side: bool,
         expires: Option<Instant>,
-    ) -> Subscription {
+    ) -> ClientSubscription {
         let options = granted.options;
         let recoverable = options.force_recovery && options.has_history();
-        Subscription {
+        ClientSubscription {
             channel: channel.into(),
             server_side,
             under_way: None,
@@ -264,7 +264,7 @@ impl ClientSession {
     }
 
     /// A subscribe of the client has its outcome.
-    pub(super) fn settle_subscribe(
+    pub(super) fn on_subscribed(
         &mut self,
         SubscribeCommand { ticket, id, channel, reject }: SubscribeCommand<'_>,
         outcome: Result<Subscribed, ErrorCode>,
@@ -296,7 +296,7 @@ impl ClientSession {
             let result = subscription.result(&subscribed, &[], now);
             let places = reply::reply_subscribe_around(id, &result, &mut around);
             let mut reply =
-                LargeReply::new(around, Then::Subscribed { ticket, id, channel: channel.clone() });
+                LargeReply::new(around, NextStep::Subscribed { ticket, id, channel: channel.clone() });
             reply.add_recovered(places, [subscribed], &client);
             return self.begin_large_reply(reply);
         }
@@ -368,7 +368,7 @@ impl ClientSession {
             return Err(ErrorCode::PERMISSION_DENIED.into());
         }
         let claims = self.policy.tokens.subscription(token, now.unix_s());
-        let request = gorani_auth::SubscribeRequest {
+        let request = gorani_auth::SubscribeCheck {
             channel,
             user: &self.user,
             client: &self.client,

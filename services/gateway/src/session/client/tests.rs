@@ -1,4 +1,4 @@
-//! The session of the client protocol without IO: lines in, lines and actions out. `specs/client-protocol.md`.
+//! The session of the client protocol without IO: lines in, lines and actions out. `docs/protocols/client.md`.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod commands;
@@ -23,7 +23,7 @@ use super::{ClientSession, TransportTraits, policy::Policy};
 use crate::{
     disconnect::Disconnect,
     session::{
-        Action, Actions, Incoming, Now, Outcome, Session, Signal, SubscribeRequest, Subscribed, Ticket,
+        Action, Actions, Incoming, Now, Outcome, Session, Signal, SubscribeParams, Subscribed, Ticket,
     },
     settings::ClientSettings,
 };
@@ -195,7 +195,7 @@ impl Bench {
         }
     }
 
-    fn next_subscribe(&mut self) -> (Ticket, SubscribeRequest) {
+    fn next_subscribe(&mut self) -> (Ticket, SubscribeParams) {
         match self.next() {
             Some(Action::Subscribe(ticket, request)) => (ticket, request),
             other => panic!("{other:?} is no subscribe"),

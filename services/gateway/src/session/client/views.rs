@@ -2,11 +2,11 @@
 
 use bytes::BytesMut;
 use gorani_broker::{ClientInfo, DataKind, Publication};
-use gorani_protocol::client::{ClientInfoView, PayloadKind, PublicationView, escapes};
+use gorani_protocol::client::{ClientInfoFields, PayloadKind, PublicationFields, escapes};
 
 /// A publication as the client protocol shows it.
-pub fn publication_view(publication: &Publication) -> PublicationView<'_> {
-    PublicationView {
+pub fn publication_view(publication: &Publication) -> PublicationFields<'_> {
+    PublicationFields {
         data: &publication.data,
         kind: match publication.kind {
             DataKind::Json => PayloadKind::Json,
@@ -34,13 +34,13 @@ pub fn reply_bytes(publication: &Publication) -> usize {
 pub const AROUND_BYTES: usize = 96;
 
 /// Makes room for publications in a reply: growing by doubling would hold up to twice their size for as long as it waits.
-pub fn reserve(publications: &[PublicationView<'_>], out: &mut BytesMut) {
+pub fn reserve(publications: &[PublicationFields<'_>], out: &mut BytesMut) {
     out.reserve(publications.iter().map(|publication| publication.data.len() + AROUND_BYTES).sum());
 }
 
 /// A client's information as the client protocol shows it.
-pub fn info_view(info: &ClientInfo) -> ClientInfoView<'_> {
-    ClientInfoView {
+pub fn info_view(info: &ClientInfo) -> ClientInfoFields<'_> {
+    ClientInfoFields {
         user: &info.user,
         client: &info.client,
         conn_info: &info.connection_info,

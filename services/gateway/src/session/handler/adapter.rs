@@ -39,12 +39,12 @@ pub struct HandlerSession<H: WebSocketHandler> {
     handler: Option<H>,
     handle: SessionHandle,
     heartbeat: Heartbeat,
-    stage: Stage,
+    stage: HandlerStage,
 }
 
 /// How far a session has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum HandlerStage {
     /// `opened` was not called; neither will `closed` be.
     New,
     /// Messages flow.
@@ -66,7 +66,7 @@ impl<H: WebSocketHandler> HandlerSession<H> {
             handler: Some(handler),
             handle: SessionHandle::new(id, handshake, admission, limits.outbox_max_bytes),
             heartbeat: Heartbeat::new(limits.ping_interval, limits.pong_timeout),
-            stage: Stage::New,
+            stage: HandlerStage::New,
         }
     }
 
@@ -82,7 +82,9 @@ impl<H: WebSocketHandler> HandlerSession<H> {
         actions: &mut Actions,
         callback: impl FnOnce(&mut H, &SessionHandle) -> HandlerResult,
     ) {
-        let Some(handler) = self.handler.as_mut().filter(|_| self.stage == Stage::Open) else { return };
+        let Some(handler) = self.handler.as_mut().filter(|_| self.stage == HandlerStage::Open) else {
+            return;
+        };
         let handle = &self.handle;
         handle.queue().attend();
         let result = contained(name, handle, || callback(handler, handle));
@@ -101,14 +103,14 @@ impl<H: WebSocketHandler> HandlerSession<H> {
     }
 
     fn drain(&mut self, actions: &mut Actions) {
-        if self.stage == Stage::Open && self.handle.queue().drain(actions) {
-            self.stage = Stage::Ended;
+        if self.stage == HandlerStage::Open && self.handle.queue().drain(actions) {
+            self.stage = HandlerStage::Ended;
         }
     }
 
     /// Ends the session, if it has not ended yet.
     fn end(&mut self, disconnect: Disconnect, actions: &mut Actions) {
-        if self.stage == Stage::Open {
+        if self.stage == HandlerStage::Open {
             self.ending();
             actions.close(disconnect);
         }
@@ -146,7 +148,7 @@ pub(crate) fn forget_panic(panic: Box<dyn Any + Send>) {
 
 impl<H: WebSocketHandler> Session for HandlerSession<H> {
     fn opened(&mut self, now: Now, actions: &mut Actions) {
-        self.stage = Stage::Open;
+        self.stage = HandlerStage::Open;
         self.heartbeat.start(now.instant);
         let user = self.handle.shared_principal().unwrap_or_default();
         actions.push(Action::Identify { user, client: self.handle.shared_id() });
@@ -175,7 +177,7 @@ impl<H: WebSocketHandler> Session for HandlerSession<H> {
         self.drain(actions);
         match signal {
             Signal::Timer => match self.heartbeat.due(now.instant) {
-                _ if self.stage != Stage::Open => {}
+                _ if self.stage != HandlerStage::Open => {}
                 Due::Nothing => {}
                 Due::Ping => actions.push(Action::Ping),
                 Due::End => self.end(Disconnect::NO_PONG, actions),
@@ -204,7 +206,7 @@ impl<H: WebSocketHandler> Session for HandlerSession<H> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.heartbeat.deadline().filter(|_| self.stage == Stage::Open)
+        self.heartbeat.deadline().filter(|_| self.stage == HandlerStage::Open)
     }
 
     fn principal(&self) -> Option<Arc<str>> {
@@ -212,14 +214,14 @@ impl<H: WebSocketHandler> Session for HandlerSession<H> {
     }
 
     fn ending(&mut self) {
-        if self.stage == Stage::Open {
-            self.stage = Stage::Ended;
+        if self.stage == HandlerStage::Open {
+            self.stage = HandlerStage::Ended;
             self.handle.queue().shut();
         }
     }
 
     fn failed(&mut self, error: &(dyn Error + 'static)) {
-        if self.stage != Stage::Open {
+        if self.stage != HandlerStage::Open {
             return;
         }
         self.ending();
@@ -229,7 +231,7 @@ impl<H: WebSocketHandler> Session for HandlerSession<H> {
     }
 
     fn closed(&mut self, disconnect: &Disconnect) {
-        if self.stage == Stage::New {
+        if self.stage == HandlerStage::New {
             return;
         }
         self.ending();

@@ -4,16 +4,16 @@ use std::{any::Any, collections::HashMap, fmt, sync::Arc};
 
 use parking_lot::RwLock;
 
-type Value = Arc<dyn Any + Send + Sync>;
+type AttributeValue = Arc<dyn Any + Send + Sync>;
 
 /// Values by name, each of a type of its own. Usable from any thread; no call waits for another's use of a value.
 #[derive(Default)]
-pub struct Attributes(RwLock<HashMap<String, Value>>);
+pub struct Attributes(RwLock<HashMap<String, AttributeValue>>);
 
 impl Attributes {
     /// Sets a value, in place of the one before.
     pub fn set<T: Send + Sync + 'static>(&self, name: impl Into<String>, value: T) {
-        let value: Value = Arc::new(value);
+        let value: AttributeValue = Arc::new(value);
         // Dropped after the lock is given back: the value's own `drop` may look here.
         let before = self.0.write().insert(name.into(), value);
         drop(before);

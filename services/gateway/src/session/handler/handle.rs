@@ -6,7 +6,7 @@ use actix_http::header::HeaderMap;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::{Admission, Attributes, queue::Queue};
+use super::{Admission, Attributes, outgoing_queue::HandlerQueue};
 use crate::{
     disconnect::Disconnect,
     session::{MessageKind, handshake::Handshake},
@@ -42,14 +42,14 @@ pub enum SendError {
 /// session is closed as a slow consumer (3008) and what still waited is dropped. `Ok` means accepted for sending, not
 /// received.
 #[derive(Clone)]
-pub struct SessionHandle(Arc<Shared>);
+pub struct SessionHandle(Arc<SharedHandle>);
 
-struct Shared {
+struct SharedHandle {
     id: Arc<str>,
     handshake: Handshake,
     principal: Option<Arc<str>>,
     attributes: Attributes,
-    queue: Queue,
+    queue: HandlerQueue,
 }
 
 impl SessionHandle {
@@ -61,12 +61,12 @@ impl SessionHandle {
         outbox_max_bytes: usize,
     ) -> Self {
         let Admission { principal, attributes } = admission;
-        Self(Arc::new(Shared {
+        Self(Arc::new(SharedHandle {
             id,
             handshake,
             principal: principal.map(Arc::from),
             attributes,
-            queue: Queue::new(outbox_max_bytes),
+            queue: HandlerQueue::new(outbox_max_bytes),
         }))
     }
 
@@ -160,7 +160,7 @@ impl SessionHandle {
         &self.0.handshake
     }
 
-    pub(super) fn queue(&self) -> &Queue {
+    pub(super) fn queue(&self) -> &HandlerQueue {
         &self.0.queue
     }
 

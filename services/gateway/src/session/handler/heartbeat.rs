@@ -1,4 +1,4 @@
-//! The heartbeat of a handler's session: the transport's own pings. `specs/websocket.md`, item 14.
+//! The heartbeat of a handler's session: the transport's own pings. `docs/protocols/websocket.md` §14.
 
 use std::time::Duration;
 

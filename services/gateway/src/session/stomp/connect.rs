@@ -1,4 +1,4 @@
-//! From the first frame to CONNECTED: version, credentials, heart-beats. `specs/stomp.md`, items 17 to 27 and 59.
+//! From the first frame to CONNECTED: version, credentials, heart-beats. `docs/protocols/stomp.md` §2 and §3.
 //!
 //! The passcode is a token (JWT), or with `login` the password of one of `stomp.users`, who are backends. `host` is not
 //! looked at: most clients send none, or whatever is in their URL.
@@ -8,11 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gorani_auth::{ConnectionClaims, Denied, SubscribeGranted, TokenError, personal_channel};
 use gorani_broker::ClientInfo;
-use gorani_protocol::stomp::{Frame, Headers, HeartBeat, ServerCommand, Version, encode};
+use gorani_protocol::stomp::{Headers, HeartBeat, ServerCommand, StompFrame, Version, encode};
 
 use super::{
-    State, StompSession,
-    clock::{Pings, end_of},
+    StompSession, StompState,
+    deadlines::{Pings, end_of},
     failure::Failure,
 };
 use crate::{
@@ -68,7 +68,12 @@ impl Identity {
 
 impl StompSession {
     /// The first frame.
-    pub(super) fn connect(&mut self, frame: &Frame, now: Now, actions: &mut Actions) -> Result<(), Failure> {
+    pub(super) fn connect(
+        &mut self,
+        frame: &StompFrame,
+        now: Now,
+        actions: &mut Actions,
+    ) -> Result<(), Failure> {
         let headers = &frame.headers;
         let version = Version::negotiate(headers.get("accept-version")).ok_or_else(Failure::no_version)?;
         let offer = HeartBeat::parse(headers.get("heart-beat"))
@@ -84,7 +89,7 @@ impl StompSession {
         if limit == 0 || identity.user.is_empty() || identity.is_backend() {
             self.open(offer, now, actions);
         } else {
-            self.state = State::Entering(offer);
+            self.state = StompState::Entering(offer);
             actions.push(Action::Enter(ENTRY, limit));
         }
         Ok(())
@@ -92,7 +97,7 @@ impl StompSession {
 
     /// The client has its place among its user's connections.
     pub(super) fn entered(&mut self, now: Now, actions: &mut Actions) {
-        if let State::Entering(offer) = self.state {
+        if let StompState::Entering(offer) = self.state {
             self.open(offer, now, actions);
         }
     }
@@ -108,7 +113,7 @@ impl StompSession {
         let settings = &self.policy.settings;
         let pings = Pings { every: settings.ping_interval, answer_within: settings.pong_timeout };
         self.clock.start(offer.agree(ours), self.traits.has_pings.then_some(pings), now);
-        self.state = State::Open;
+        self.state = StompState::Open;
         self.login_limit = None;
         actions.message(MessageKind::Text, |out| {
             let mut connected = encode::frame(ServerCommand::Connected, version, out)
@@ -249,7 +254,7 @@ impl StompSession {
             return rules.server_side(channel, user, claims).map(|grant| granted(&grant)).map_err(denied);
         }
         let token = token.map(|token| self.policy.tokens.subscription(token, now.unix_s()));
-        let request = gorani_auth::SubscribeRequest {
+        let request = gorani_auth::SubscribeCheck {
             channel,
             user,
             client: &self.identity.client,

@@ -1,4 +1,4 @@
-//! Destinations and the channels behind them: the one place where the two vocabularies meet. `specs/stomp.md`, item 55.
+//! Destinations and the channels behind them: the one place where the two vocabularies meet. `docs/protocols/stomp.md` §4.
 //!
 //! ```text
 //! /topic/chat:lobby        the channel chat:lobby

@@ -1,11 +1,11 @@
-//! Failures: what an ERROR frame says, and how the connection ends. `specs/stomp.md`, items 21, 24, 46, 49.
+//! Failures: what an ERROR frame says, and how the connection ends. `docs/protocols/stomp.md` §2.4, §9.3 and §10.
 
 use std::borrow::Cow;
 
-use gorani_protocol::stomp::{Command, DecodeError, ServerCommand, encode, version::VERSION_LIST};
+use gorani_protocol::stomp::{ServerCommand, StompCommand, StompDecodeError, encode, version::VERSION_LIST};
 use rand::RngExt;
 
-use super::{destination::DestinationError, view::Style};
+use super::{destination::DestinationError, message_headers::FrameStyle};
 use crate::{
     disconnect::{Disconnect, ErrorCode},
     session::{Actions, MessageKind},
@@ -21,7 +21,7 @@ pub(super) struct Failure {
     pub(super) disconnect: Disconnect,
     text: Cow<'static, str>,
     code: Option<u32>,
-    command: Option<Command>,
+    command: Option<StompCommand>,
     receipt: Option<Box<str>>,
     lists_versions: bool,
 }
@@ -61,12 +61,12 @@ impl Failure {
     }
 
     /// The client's bytes are not STOMP, or too many.
-    pub(super) fn of_decoder(error: DecodeError, receipt: Option<&str>) -> Self {
+    pub(super) fn of_decoder(error: StompDecodeError, receipt: Option<&str>) -> Self {
         Self::new(Disconnect::BAD_REQUEST, error.to_string()).with_receipt(receipt)
     }
 
     /// Names the frame that failed.
-    pub(super) fn of(self, command: Command, receipt: Option<&str>) -> Self {
+    pub(super) fn of(self, command: StompCommand, receipt: Option<&str>) -> Self {
         Self { command: Some(command), ..self.with_receipt(receipt) }
     }
 
@@ -79,7 +79,7 @@ impl Failure {
     }
 
     /// Writes the ERROR.
-    pub(super) fn write(&self, style: Style, actions: &mut Actions) {
+    pub(super) fn write(&self, style: FrameStyle, actions: &mut Actions) {
         actions.message(MessageKind::Text, |out| {
             let mut frame = encode::frame(ServerCommand::Error, style.version, out)
                 .header("message", &self.text)

@@ -1,30 +1,30 @@
 //! From bytes to frames that run: in order, step by step, and those that have to wait after those before them.
-//! `specs/stomp.md`, item 60.
+//! `docs/protocols/stomp.md` §12.
 
 use std::collections::VecDeque;
 
 use bytes::Buf;
-use gorani_protocol::stomp::{DecodeError, Frame};
+use gorani_protocol::stomp::{StompDecodeError, StompFrame};
 
-use super::{State, StompSession, Subscription, failure::Failure};
+use super::{StompSession, StompState, StompSubscription, failure::Failure};
 use crate::session::{Actions, Now, Session};
 
 /// Bytes of a body that take as much time as a header.
 const HEADER_BYTES: usize = 128;
 
 /// Bytes of a frame, as they count in a step.
-pub(super) fn size_of_frame(frame: &Frame) -> usize {
+pub(super) fn size_of_frame(frame: &StompFrame) -> usize {
     frame.body.len() + frame.headers.len() * HEADER_BYTES
 }
 
 /// Bytes that a waiting frame holds, near enough.
-fn held_bytes(frame: &Frame) -> usize {
-    size_of::<Frame>() + frame.headers.held_bytes() + frame.body.len()
+fn held_bytes(frame: &StompFrame) -> usize {
+    size_of::<StompFrame>() + frame.headers.held_bytes() + frame.body.len()
 }
 
 impl StompSession {
     /// Runs a frame, or keeps it if it has to wait.
-    fn take(&mut self, frame: Frame, now: Now, actions: &mut Actions) {
+    fn take(&mut self, frame: StompFrame, now: Now, actions: &mut Actions) {
         if !self.waiting.is_empty() || self.budget.is_over() || self.has_to_wait() {
             self.budget.count(size_of_frame(&frame));
             self.waiting_bytes += held_bytes(&frame);
@@ -51,14 +51,15 @@ impl StompSession {
 
     /// Whether the next frame must not run yet.
     pub(super) fn has_to_wait(&self) -> bool {
-        matches!(self.state, State::Entering(_))
+        matches!(self.state, StompState::Entering(_))
             || self.receipts.is_full()
-            || self.subscriptions.iter().any(Subscription::is_under_way)
+            || self.subscriptions.iter().any(StompSubscription::is_under_way)
     }
 
     /// Takes frames out of the bytes, as far as it can in this step. All is taken where the session is at its end.
     pub(super) fn decode(&mut self, bytes: &mut &[u8], now: Now, actions: &mut Actions) {
-        while matches!(self.state, State::New | State::Entering(_) | State::Open) && self.unreadable.is_none()
+        while matches!(self.state, StompState::New | StompState::Entering(_) | StompState::Open)
+            && self.unreadable.is_none()
         {
             if self.budget.is_over() || self.is_blocked() {
                 return;
@@ -81,15 +82,15 @@ impl StompSession {
         let undecoded = std::mem::take(&mut self.undecoded);
         let mut bytes = &undecoded[..];
         self.decode(&mut bytes, now, actions);
-        let taken = undecoded.len() - bytes.len();
+        let fetched = undecoded.len() - bytes.len();
         let mut rest = undecoded;
-        rest.advance(taken);
+        rest.advance(fetched);
         if !rest.is_empty() {
             self.undecoded = rest;
         }
     }
 
-    fn unreadable(&mut self, error: DecodeError, actions: &mut Actions) {
+    fn unreadable(&mut self, error: StompDecodeError, actions: &mut Actions) {
         let failure = Failure::of_decoder(error, self.decoder.receipt());
         if self.waiting.is_empty() {
             self.fail(failure, actions);

@@ -1,5 +1,5 @@
 //! A SEND's body and headers as a publication: its kind by the content type, and the publisher's own headers as tags.
-//! `specs/stomp.md`, items 13, 36, 57; design §4.
+//! `docs/protocols/stomp.md` §6.2 to §6.4; `docs/architecture.md` §4.1.
 
 use bytes::Bytes;
 use gorani_broker::{DataKind, Publication};
@@ -8,7 +8,7 @@ use gorani_protocol::{
     stomp::Headers,
 };
 
-use super::view::{CONTENT_TYPE, content_type, is_reserved};
+use super::message_headers::{CONTENT_TYPE, content_type, is_reserved};
 
 /// Headers that are for the server alone, beside those that it writes itself.
 const NOT_PASSED_ON: [&str; 4] = ["host", "login", "passcode", "Authorization"];

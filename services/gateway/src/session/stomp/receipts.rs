@@ -1,11 +1,11 @@
-//! Receipts: what a client asked to be told when it is done, told in the order of the frames. `specs/stomp.md`, items 45 and
-//! 46.
+//! Receipts: what a client asked to be told when it is done, told in the order of the frames. `docs/protocols/stomp.md` §9.1
+//! and §9.2.
 
 use std::collections::VecDeque;
 
 use gorani_protocol::stomp::{ServerCommand, encode};
 
-use super::view::Style;
+use super::message_headers::FrameStyle;
 use crate::session::{Actions, MessageKind, Ticket};
 
 /// Frames whose outcome is awaited at a time; more wait, so that a client cannot flood the broker.
@@ -19,7 +19,7 @@ const RECEIPT_BYTES: usize = 64 * 1024;
 /// Frames that are not done, or whose turn has not come.
 #[derive(Debug, Default)]
 pub(super) struct Receipts {
-    queue: VecDeque<Expected>,
+    queue: VecDeque<ExpectedReceipt>,
     next_ticket: u32,
     outstanding: usize,
     /// Bytes of the receipts in the queue.
@@ -28,17 +28,17 @@ pub(super) struct Receipts {
 
 /// A frame.
 #[derive(Debug)]
-struct Expected {
+struct ExpectedReceipt {
     /// Its tickets are these: as many as are asked for, one after the other.
     first_ticket: u32,
     tickets: u32,
     left: u32,
-    settled: Settled,
+    settled: CompletedFrame,
 }
 
 /// A frame that is done.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Settled {
+pub(super) struct CompletedFrame {
     pub(super) receipt: Option<Box<str>>,
     /// Nothing follows it.
     pub(super) is_last: bool,
@@ -46,8 +46,8 @@ pub(super) struct Settled {
     pub(super) headers: Vec<(&'static str, String)>,
 }
 
-impl Settled {
-    pub(super) fn write(&self, style: Style, receipt: &str, actions: &mut Actions) {
+impl CompletedFrame {
+    pub(super) fn write(&self, style: FrameStyle, receipt: &str, actions: &mut Actions) {
         actions.message(MessageKind::Text, |out| {
             let mut frame =
                 encode::frame(ServerCommand::Receipt, style.version, out).header("receipt-id", receipt);
@@ -68,11 +68,11 @@ impl Receipts {
         self.next_ticket = first.wrapping_add(tickets);
         self.outstanding += outcomes;
         self.receipt_bytes += receipt.map_or(0, str::len);
-        self.queue.push_back(Expected {
+        self.queue.push_back(ExpectedReceipt {
             first_ticket: first,
             tickets,
             left: tickets,
-            settled: Settled { receipt: receipt.map(Into::into), is_last, headers: Vec::new() },
+            settled: CompletedFrame { receipt: receipt.map(Into::into), is_last, headers: Vec::new() },
         });
         Ticket(first)
     }
@@ -84,12 +84,12 @@ impl Receipts {
         ticket
     }
 
-    fn find(&mut self, ticket: Ticket) -> Option<&mut Expected> {
+    fn find(&mut self, ticket: Ticket) -> Option<&mut ExpectedReceipt> {
         self.queue.iter_mut().find(|frame| ticket.0.wrapping_sub(frame.first_ticket) < frame.tickets)
     }
 
     /// What is to be told with a receipt.
-    pub(super) fn tell(&mut self, ticket: Ticket, headers: Vec<(&'static str, String)>) {
+    pub(super) fn complete(&mut self, ticket: Ticket, headers: Vec<(&'static str, String)>) {
         if let Some(frame) = self.find(ticket) {
             frame.settled.headers = headers;
         }
@@ -101,7 +101,7 @@ impl Receipts {
     }
 
     /// An outcome is there; returns the frame that it belongs to.
-    pub(super) fn done(&mut self, ticket: Ticket) -> Option<Settled> {
+    pub(super) fn done(&mut self, ticket: Ticket) -> Option<CompletedFrame> {
         let frame = self.find(ticket)?;
         frame.left = frame.left.saturating_sub(1);
         let settled = frame.settled.clone();
@@ -110,7 +110,7 @@ impl Receipts {
     }
 
     /// The next frame in line, if it is done.
-    pub(super) fn pop(&mut self) -> Option<Settled> {
+    pub(super) fn pop(&mut self) -> Option<CompletedFrame> {
         if self.queue.front()?.left > 0 {
             return None;
         }

@@ -1,34 +1,34 @@
-//! SUBSCRIBE and UNSUBSCRIBE. `specs/stomp.md`, items 31 to 34, 38, 45, 56.
+//! SUBSCRIBE and UNSUBSCRIBE. `docs/protocols/stomp.md` §5.
 
 use std::sync::Arc;
 
 use gorani_auth::ChannelOptions;
 use gorani_broker::Position;
-use gorani_protocol::stomp::{Frame, Version};
+use gorani_protocol::stomp::{StompFrame, Version};
 use tokio::time::Instant;
 
 use super::{
     StompSession,
-    clock::end_of,
     connect::raw_bytes,
-    consuming::{Consumer, prefetch},
+    consumer::{QueueConsumer, prefetch},
+    deadlines::end_of,
     destination::{self, Destination},
     failure::Failure,
+    message_headers::{MessageHeaders, SubscriptionHeaders},
     release,
-    view::{Shown, View},
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode},
-    session::{Action, Actions, Now, SubscribeRequest, Subscribed, Ticket, client::policy::retention},
+    session::{Action, Actions, Now, SubscribeParams, Subscribed, Ticket, client::policy::retention},
 };
 
 /// Bytes of a subscription's id at most: each is kept, and stands in every message.
 const ID_MAX_BYTES: usize = 255;
 
 /// What a subscription hears.
-pub(super) enum Source {
+pub(super) enum SubscriptionSource {
     Channel(Arc<str>),
-    Queue(Consumer),
+    Queue(QueueConsumer),
 }
 
 /// The mode of acknowledging.
@@ -43,9 +43,9 @@ pub(super) enum AckMode {
 }
 
 /// One subscription of the session.
-pub(super) struct Subscription {
-    pub(super) shown: Shown,
-    pub(super) source: Source,
+pub(super) struct StompSubscription {
+    pub(super) shown: SubscriptionHeaders,
+    pub(super) source: SubscriptionSource,
     pub(super) ack_mode: AckMode,
     /// Of the request to the node that is under way for it.
     under_way: Option<Ticket>,
@@ -53,7 +53,7 @@ pub(super) struct Subscription {
     asked_recovery: bool,
 }
 
-impl Subscription {
+impl StompSubscription {
     pub(super) fn is_under_way(&self) -> bool {
         self.under_way.is_some()
     }
@@ -64,9 +64,9 @@ impl Subscription {
     }
 }
 
-impl Subscription {
+impl StompSubscription {
     fn is_of(&self, channel: &str) -> bool {
-        matches!(&self.source, Source::Channel(own) if **own == *channel)
+        matches!(&self.source, SubscriptionSource::Channel(own) if **own == *channel)
     }
 }
 
@@ -77,15 +77,15 @@ impl StompSession {
     }
 
     /// How the session shows the messages of a channel.
-    fn view(&self, channel: &str) -> Arc<View> {
+    fn headers(&self, channel: &str) -> Arc<MessageHeaders> {
         let of_channel = self.subscriptions.iter().filter(|known| known.is_of(channel));
         let shown = of_channel.map(|subscription| subscription.shown.clone()).collect();
-        Arc::new(View { style: self.style(), shown })
+        Arc::new(MessageHeaders { style: self.style(), subscriptions: shown })
     }
 
     pub(super) fn subscribe(
         &mut self,
-        frame: &Frame,
+        frame: &StompFrame,
         now: Now,
         actions: &mut Actions,
     ) -> Result<(), Failure> {
@@ -111,7 +111,7 @@ impl StompSession {
         let ack_mode = ack_mode(headers.get("ack"), self.version)?;
         let recover = position(headers.get("offset"), headers.get("epoch"))?;
         let acks = ack_mode != AckMode::Auto;
-        let shown = Shown { id: id.map(Into::into), destination: destination.into(), acks };
+        let shown = SubscriptionHeaders { id: id.map(Into::into), destination: destination.into(), acks };
         match destination::to_subscribe(destination, &self.identity.user)? {
             Destination::Channel(channel) => {
                 let channel: Arc<str> = (*channel).into();
@@ -123,8 +123,8 @@ impl StompSession {
             Destination::Queue(queue) => {
                 self.check_queue(queue, false)?;
                 let prefetch = prefetch(headers.get("prefetch-count"), self.settings.queue.prefetch)?;
-                let source = Source::Queue(Consumer::new(queue.into(), prefetch));
-                self.subscriptions.push(Subscription {
+                let source = SubscriptionSource::Queue(QueueConsumer::new(queue.into(), prefetch));
+                self.subscriptions.push(StompSubscription {
                     shown,
                     source,
                     ack_mode,
@@ -141,9 +141,9 @@ impl StompSession {
 
     fn subscribe_channel(
         &mut self,
-        frame: &Frame,
+        frame: &StompFrame,
         channel: Arc<str>,
-        (shown, ack_mode): (Shown, AckMode),
+        (shown, ack_mode): (SubscriptionHeaders, AckMode),
         recover: Option<Position>,
         now: Now,
         actions: &mut Actions,
@@ -163,23 +163,23 @@ impl StompSession {
         }
         let receipt = frame.headers.get("receipt");
         let expires = expires_at.map(|at| end_of(at, now));
-        let source = Source::Channel(channel.clone());
+        let source = SubscriptionSource::Channel(channel.clone());
         let mut subscription =
-            Subscription { shown, source, ack_mode, under_way: None, expires, asked_recovery };
+            StompSubscription { shown, source, ack_mode, under_way: None, expires, asked_recovery };
         if !is_first {
             self.subscriptions.push(subscription);
             self.receipts.expect(0, receipt, false);
-            let view = self.view(&channel);
-            actions.show(channel, view);
+            let headers = self.headers(&channel);
+            actions.show(channel, headers);
         } else {
             let ticket = self.receipts.expect(1, receipt, false);
             subscription.under_way = Some(ticket);
             self.subscriptions.push(subscription);
-            let request = SubscribeRequest {
+            let request = SubscribeParams {
                 info: self.identity.info_for(info),
                 recover,
                 recover_max_bytes: self.policy.settings.reply_max_bytes,
-                view: Some(self.view(&channel)),
+                headers: Some(self.headers(&channel)),
                 ..subscribe_request(channel, &options, is_recoverable)
             };
             actions.push(Action::Subscribe(ticket, request));
@@ -192,13 +192,13 @@ impl StompSession {
     pub(super) fn leave_channels(&mut self, actions: &mut Actions) {
         let mut left: Vec<Arc<str>> = Vec::new();
         self.subscriptions.retain(|subscription| match &subscription.source {
-            Source::Channel(channel) => {
+            SubscriptionSource::Channel(channel) => {
                 if !left.contains(channel) {
                     left.push(channel.clone());
                 }
                 false
             }
-            Source::Queue(_) => true,
+            SubscriptionSource::Queue(_) => true,
         });
         for channel in left {
             actions.forget_release(&channel);
@@ -212,7 +212,7 @@ impl StompSession {
     }
 
     /// The subscription of which the request to the node has this ticket.
-    pub(super) fn under_way(&self, ticket: Ticket) -> Option<&Subscription> {
+    pub(super) fn under_way(&self, ticket: Ticket) -> Option<&StompSubscription> {
         self.subscriptions.iter().find(|known| known.under_way == Some(ticket))
     }
 
@@ -239,15 +239,15 @@ impl StompSession {
             if subscription.asked_recovery {
                 told.push(("recovered", subscribed.recovered.to_string()));
             }
-            self.receipts.tell(ticket, told);
+            self.receipts.complete(ticket, told);
         }
-        if let Source::Channel(channel) = &subscription.source {
+        if let SubscriptionSource::Channel(channel) = &subscription.source {
             release(channel, actions);
         }
         Ok(())
     }
 
-    pub(super) fn unsubscribe(&mut self, frame: &Frame, actions: &mut Actions) -> Result<(), Failure> {
+    pub(super) fn unsubscribe(&mut self, frame: &StompFrame, actions: &mut Actions) -> Result<(), Failure> {
         let headers = &frame.headers;
         let by_destination = headers.get("destination").filter(|_| self.version == Version::V1_0);
         let name = headers.get("id").or(by_destination).ok_or(Failure::bad("no id"))?;
@@ -256,23 +256,23 @@ impl StompSession {
         let left = self.subscriptions.remove(index).source;
         self.receipts.expect(0, headers.get("receipt"), false);
         match left {
-            Source::Channel(channel) if self.is_subscribed(&channel) => {
+            SubscriptionSource::Channel(channel) if self.is_subscribed(&channel) => {
                 // Of what was held back nothing follows the receipt.
-                let view = self.view(&channel);
-                actions.show(channel, view);
+                let headers = self.headers(&channel);
+                actions.show(channel, headers);
             }
-            Source::Channel(channel) => {
+            SubscriptionSource::Channel(channel) => {
                 actions.forget_release(&channel);
                 actions.push(Action::Unsubscribe(channel));
             }
-            Source::Queue(mut consumer) => {
+            SubscriptionSource::Queue(mut consumer) => {
                 if let Some(ticket) = consumer.taking {
                     // What may be on its way goes back when it is here.
                     self.left_queues.push((ticket, consumer.queue.clone()));
-                    actions.push(Action::StopTaking(ticket));
+                    actions.push(Action::StopFetching(ticket));
                 }
-                let ids = consumer.take_all();
-                self.settle_ids(consumer.queue, ids, false, actions);
+                let ids = consumer.fetch_all();
+                self.acknowledge_ids(consumer.queue, ids, false, actions);
             }
         }
         self.watch_expiry();
@@ -289,8 +289,8 @@ impl StompSession {
 }
 
 /// What the node is asked for a channel.
-fn subscribe_request(channel: Arc<str>, options: &ChannelOptions, is_recoverable: bool) -> SubscribeRequest {
-    SubscribeRequest {
+fn subscribe_request(channel: Arc<str>, options: &ChannelOptions, is_recoverable: bool) -> SubscribeParams {
+    SubscribeParams {
         channel,
         info: Arc::default(),
         retention: retention(options),
@@ -303,7 +303,7 @@ fn subscribe_request(channel: Arc<str>, options: &ChannelOptions, is_recoverable
         announce: options.join_leave,
         // STOMP has no word for those who come and go.
         join_leave: false,
-        view: None,
+        headers: None,
     }
 }
 

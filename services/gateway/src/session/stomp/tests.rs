@@ -1,4 +1,4 @@
-//! The session of STOMP without IO: frames in, frames and actions out. Tests are named after the lines of `specs/stomp.md`.
+//! The session of STOMP without IO: frames in, frames and actions out. Tests are named after the items of `docs/protocols/stomp.md` §13.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod acknowledging;
@@ -20,11 +20,11 @@ use gorani_auth::{
 };
 use serde_json::json;
 
-use super::{StompSession, Traits};
+use super::{StompSession, StompTraits};
 use crate::{
     disconnect::{Disconnect, ErrorCode},
     session::{
-        Action, Actions, Incoming, Now, Outcome, Session, Signal, SubscribeRequest, Subscribed, Ticket,
+        Action, Actions, Incoming, Now, Outcome, Session, Signal, SubscribeParams, Subscribed, Ticket,
         client::policy::Policy,
     },
     settings::{ClientSettings, StompSettings},
@@ -145,10 +145,10 @@ impl Bench {
     }
 
     fn with(settings: ClientSettings, stomp: StompSettings) -> Self {
-        Self::over(Traits::default(), settings, stomp)
+        Self::over(StompTraits::default(), settings, stomp)
     }
 
-    fn over(traits: Traits, settings: ClientSettings, stomp: StompSettings) -> Self {
+    fn over(traits: StompTraits, settings: ClientSettings, stomp: StompSettings) -> Self {
         let now = Now { unix_ms: START_S * 1000, ..Now::read() };
         let session = StompSession::new(policy(settings), Arc::new(stomp), traits, now);
         Self { session, now, actions: VecDeque::new(), closed: None }
@@ -218,7 +218,7 @@ impl Bench {
         self.run(|session, now, actions| session.outcome(ticket, outcome, now, actions))
     }
 
-    fn next_subscribe(&mut self) -> (Ticket, SubscribeRequest) {
+    fn next_subscribe(&mut self) -> (Ticket, SubscribeParams) {
         loop {
             match self.actions.pop_front().unwrap() {
                 Action::Subscribe(ticket, request) => return (ticket, request),

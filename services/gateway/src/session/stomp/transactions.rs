@@ -1,10 +1,10 @@
-//! Transactions: what is kept until COMMIT, bounded. `specs/stomp.md`, items 42 to 44.
+//! Transactions: what is kept until COMMIT, bounded. `docs/protocols/stomp.md` §8.
 //!
 //! Checked when it comes, carried out in order at COMMIT and nothing in between; whatever ends the session forgets it.
 
-use gorani_protocol::stomp::{Command, Frame};
+use gorani_protocol::stomp::{StompCommand, StompFrame};
 
-use super::{StompSession, consuming::Acknowledged, failure::Failure, sending::Sending};
+use super::{StompSession, consumer::Acknowledged, failure::Failure, send::ValidSend};
 use crate::{
     session::{Actions, Ticket},
     settings::StompSettings,
@@ -22,18 +22,18 @@ pub(super) struct Transactions {
 #[derive(Debug)]
 struct Transaction {
     name: Box<str>,
-    kept: Vec<Kept>,
+    kept: Vec<PendingCommit>,
 }
 
 /// What is done at COMMIT.
 #[derive(Debug)]
-enum Kept {
-    Send(Sending),
+enum PendingCommit {
+    Send(ValidSend),
     /// An ACK (true) or NACK.
     Settle(Acknowledged, bool),
 }
 
-impl Kept {
+impl PendingCommit {
     fn bytes(&self) -> usize {
         match self {
             Self::Send(sending) => sending.bytes(),
@@ -62,11 +62,11 @@ impl Transactions {
     }
 
     /// Takes a transaction out.
-    fn take(&mut self, name: &str) -> Result<Vec<Kept>, Failure> {
+    fn take(&mut self, name: &str) -> Result<Vec<PendingCommit>, Failure> {
         let index = self.position(name).ok_or(Failure::bad("no such transaction"))?;
         let kept = self.open.swap_remove(index).kept;
         self.messages -= kept.len();
-        self.bytes -= kept.iter().map(Kept::bytes).sum::<usize>();
+        self.bytes -= kept.iter().map(PendingCommit::bytes).sum::<usize>();
         Ok(kept)
     }
 
@@ -79,24 +79,24 @@ impl Transactions {
     pub(super) fn keep(
         &mut self,
         name: &str,
-        sending: Sending,
+        sending: ValidSend,
         settings: &StompSettings,
     ) -> Result<(), Failure> {
-        self.add(name, Kept::Send(sending), settings)
+        self.add(name, PendingCommit::Send(sending), settings)
     }
 
     /// Keeps an ACK (true) or NACK for the COMMIT.
-    pub(super) fn keep_settlement(
+    pub(super) fn keep_acknowledgement(
         &mut self,
         name: &str,
         about: Acknowledged,
         is_handled: bool,
         settings: &StompSettings,
     ) -> Result<(), Failure> {
-        self.add(name, Kept::Settle(about, is_handled), settings)
+        self.add(name, PendingCommit::Settle(about, is_handled), settings)
     }
 
-    fn add(&mut self, name: &str, kept: Kept, settings: &StompSettings) -> Result<(), Failure> {
+    fn add(&mut self, name: &str, kept: PendingCommit, settings: &StompSettings) -> Result<(), Failure> {
         let bytes = kept.bytes();
         let transaction = self.open.iter_mut().find(|transaction| *transaction.name == *name);
         let transaction = transaction.ok_or(Failure::bad("no such transaction"))?;
@@ -113,12 +113,12 @@ impl Transactions {
 }
 
 impl StompSession {
-    pub(super) fn transaction(&mut self, frame: &Frame, actions: &mut Actions) -> Result<(), Failure> {
+    pub(super) fn transaction(&mut self, frame: &StompFrame, actions: &mut Actions) -> Result<(), Failure> {
         let name = frame.headers.get("transaction").ok_or(Failure::bad("no transaction"))?;
         let receipt = frame.headers.get("receipt");
         match frame.command {
-            Command::Begin => self.transactions.begin(name, &self.settings)?,
-            Command::Commit => {
+            StompCommand::Begin => self.transactions.begin(name, &self.settings)?,
+            StompCommand::Commit => {
                 let kept = self.transactions.take(name)?;
                 return self.commit(kept, receipt, actions);
             }
@@ -131,24 +131,24 @@ impl StompSession {
     /// Carries out what was kept: all of it, or nothing where an acknowledgement has become void.
     fn commit(
         &mut self,
-        kept: Vec<Kept>,
+        kept: Vec<PendingCommit>,
         receipt: Option<&str>,
         actions: &mut Actions,
     ) -> Result<(), Failure> {
-        let is_void = |kept: &Kept| matches!(kept, Kept::Settle(Acknowledged::Queue(serial), _) if !self.is_unacknowledged(*serial));
+        let is_void = |kept: &PendingCommit| matches!(kept, PendingCommit::Settle(Acknowledged::Queue(serial), _) if !self.is_unacknowledged(*serial));
         if kept.iter().any(is_void) {
             return Err(Failure::bad("a message of this transaction is acknowledged already"));
         }
         // As if each came by itself: what follows waits for the next step.
         kept.iter().for_each(|kept| self.budget.count(kept.bytes()));
-        let waits = |kept: &&Kept| !matches!(kept, Kept::Settle(Acknowledged::Channel, _));
+        let waits = |kept: &&PendingCommit| !matches!(kept, PendingCommit::Settle(Acknowledged::Channel, _));
         let Ticket(mut ticket) = self.receipts.expect(kept.iter().filter(waits).count(), receipt, false);
         for kept in kept {
             match kept {
-                Kept::Send(sending) => sending.begin(Ticket(ticket), actions),
-                Kept::Settle(Acknowledged::Channel, _) => continue,
-                Kept::Settle(Acknowledged::Queue(serial), is_handled) => {
-                    if !self.settle_serial(serial, is_handled, Ticket(ticket), actions) {
+                PendingCommit::Send(sending) => sending.begin(Ticket(ticket), actions),
+                PendingCommit::Settle(Acknowledged::Channel, _) => continue,
+                PendingCommit::Settle(Acknowledged::Queue(serial), is_handled) => {
+                    if !self.acknowledge_serial(serial, is_handled, Ticket(ticket), actions) {
                         // Acknowledged together with a later one of the same transaction: that is done.
                         self.receipts.done(Ticket(ticket));
                     }

@@ -6,7 +6,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use super::{Draw, Weight};
 use crate::simulation::{
     receive::{Choices, FIRST},
-    schedule::Step,
+    schedule::ScheduleStep,
     world::World,
 };
 
@@ -41,7 +41,7 @@ impl ReceiveDraw {
 }
 
 impl Draw {
-    pub(super) fn add_receivers(&mut self, world: &World, choices: &mut Vec<(Weight, Step)>) {
+    pub(super) fn add_receivers(&mut self, world: &World, choices: &mut Vec<(Weight, ScheduleStep)>) {
         let Some(draw) = &mut self.receive else { return };
         let taking_part = world.receivers.iter().zip(&draw.clients).enumerate();
         for (index, (receiver, _)) in taking_part.filter(|(_, (_, takes_part))| **takes_part) {

@@ -7,7 +7,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _}
 use super::{Draw, Weight};
 use crate::simulation::{
     jobs::QUEUES,
-    schedule::Step,
+    schedule::ScheduleStep,
     world::{CLIENTS, PROCESSES, STOMP_CLIENTS, WORKERS, World},
 };
 
@@ -53,7 +53,7 @@ impl StompDraw {
 }
 
 impl Draw {
-    pub(super) fn add_stomp(&mut self, world: &World, choices: &mut Vec<(Weight, Step)>) {
+    pub(super) fn add_stomp(&mut self, world: &World, choices: &mut Vec<(Weight, ScheduleStep)>) {
         let Some(mut draw) = self.stomp.take() else { return };
         // Full queues refuse everything: that is to happen, and seldom.
         let sends = if world.network.0.lock().server.queued().count() < ENOUGH { 24 } else { 2 };
@@ -61,39 +61,39 @@ impl Draw {
             if !client.is_open() {
                 let anywhere = (draw.random.random_range(0..PROCESSES), draw.random.random_range(0..WORKERS));
                 let (process, worker) = draw.place.unwrap_or(anywhere);
-                choices.push((60, Step::Connect(index, process, worker)));
+                choices.push((60, ScheduleStep::Connect(index, process, worker)));
                 continue;
             }
-            choices.push((1, Step::Disconnect(index)));
+            choices.push((1, ScheduleStep::Disconnect(index)));
             if !client.is_connected() {
                 continue;
             }
-            choices.push((1, Step::Goodbye(index)));
+            choices.push((1, ScheduleStep::Goodbye(index)));
             if client.has_transaction() {
-                choices.extend([(12, Step::Commit(index)), (6, Step::Abort(index))]);
+                choices.extend([(12, ScheduleStep::Commit(index)), (6, ScheduleStep::Abort(index))]);
             } else {
-                choices.push((4, Step::Begin(index)));
+                choices.push((4, ScheduleStep::Begin(index)));
             }
             let (queues, channels) = (draw.queues, draw.channels);
             let unasked = client.unasked().into_iter();
-            choices.extend(unasked.map(|channel| (40, Step::Subscribe(index, channel))));
-            choices.push((30 * channels, Step::Subscribe(index, self.channel())));
-            choices.push((4 * channels, Step::Unsubscribe(index, self.channel())));
-            choices.push((20 * channels, Step::Publish(index, self.channel())));
+            choices.extend(unasked.map(|channel| (40, ScheduleStep::Subscribe(index, channel))));
+            choices.push((30 * channels, ScheduleStep::Subscribe(index, self.channel())));
+            choices.push((4 * channels, ScheduleStep::Unsubscribe(index, self.channel())));
+            choices.push((20 * channels, ScheduleStep::Publish(index, self.channel())));
             let mode = draw.random.random_range(0..3);
-            choices.push((60 * queues, Step::Consume(index, mode, draw.queue())));
-            choices.push((4 * queues, Step::Leave(index, draw.queue())));
+            choices.push((60 * queues, ScheduleStep::Consume(index, mode, draw.queue())));
+            choices.push((4 * queues, ScheduleStep::Leave(index, draw.queue())));
             // Dead letters come from queues alone.
             let queue = QUEUES.choose(&mut draw.random).unwrap_or(&QUEUES[0]);
-            choices.push((sends * queues, Step::Send(index, Arc::from(*queue))));
+            choices.push((sends * queues, ScheduleStep::Send(index, Arc::from(*queue))));
             let held = client.held().count();
             if held > 0 {
                 let one = draw.random.random_range(0..held);
-                choices.push((draw.acks, Step::Ack(index, one)));
-                choices.push((draw.nacks, Step::Nack(index, one)));
+                choices.push((draw.acks, ScheduleStep::Ack(index, one)));
+                choices.push((draw.nacks, ScheduleStep::Nack(index, one)));
             }
             let process = draw.random.random_range(0..PROCESSES);
-            choices.push((channels, Step::ApiUnsubscribe(process, index, self.channel())));
+            choices.push((channels, ScheduleStep::ApiUnsubscribe(process, index, self.channel())));
         }
         self.stomp = Some(draw);
     }

@@ -34,7 +34,7 @@ const PARTS: usize = 2;
 
 /// A part of an answer.
 #[derive(Debug)]
-pub(in crate::simulation) enum Part {
+pub(in crate::simulation) enum AnswerPart {
     /// Status and entity tag.
     Head(u16, Option<String>),
     Chunk(Bytes),
@@ -45,15 +45,15 @@ pub(in crate::simulation) enum Part {
 }
 
 /// The client's end of a request. Dropping it closes the connection.
-pub(in crate::simulation) struct Exchange(mpsc::Receiver<Part>);
+pub(in crate::simulation) struct Exchange(mpsc::Receiver<AnswerPart>);
 
 impl Exchange {
     /// The next part, if it is there.
-    pub(in crate::simulation) fn next(&mut self) -> Option<Part> {
+    pub(in crate::simulation) fn next(&mut self) -> Option<AnswerPart> {
         match self.0.try_recv() {
             Ok(part) => Some(part),
             Err(mpsc::error::TryRecvError::Empty) => None,
-            Err(mpsc::error::TryRecvError::Disconnected) => Some(Part::Broken),
+            Err(mpsc::error::TryRecvError::Disconnected) => Some(AnswerPart::Broken),
         }
     }
 
@@ -66,12 +66,12 @@ impl Exchange {
 type Serve = Box<dyn Fn(Request) -> LocalBoxFuture<'static, ServiceResponse<BoxBody>>>;
 
 /// The routes of a worker, made for its first request.
-pub(super) struct Routes {
+pub(super) struct ProcessRoutes {
     local: WorkerContext,
     serve: OnceCell<Serve>,
 }
 
-impl Routes {
+impl ProcessRoutes {
     async fn make(local: &WorkerContext) -> Serve {
         let endpoint = Arc::new(ClientEndpoint(local.node.clone()));
         let settings = &local.node.settings.sockjs;
@@ -85,19 +85,19 @@ impl Routes {
     }
 
     /// Answers a request, for as long as its client is there.
-    async fn answer(self: Rc<Self>, request: Request, parts: mpsc::Sender<Part>) {
+    async fn answer(self: Rc<Self>, request: Request, parts: mpsc::Sender<AnswerPart>) {
         let answered = async {
             let serve = self.serve.get_or_init(|| Self::make(&self.local)).await;
             let response = serve(request).await;
             let tag = response.headers().get(header::ETAG);
             let tag = tag.map(|tag| tag.to_str().unwrap().trim_matches('"').to_owned());
             // Nobody misses what is sent to a client that has gone.
-            let _ = parts.send(Part::Head(response.status().as_u16(), tag)).await;
+            let _ = parts.send(AnswerPart::Head(response.status().as_u16(), tag)).await;
             let mut body = response.into_body();
             while let Some(chunk) = poll_fn(|task| Pin::new(&mut body).poll_next(task)).await {
-                let _ = parts.send(Part::Chunk(chunk.unwrap())).await;
+                let _ = parts.send(AnswerPart::Chunk(chunk.unwrap())).await;
             }
-            let _ = parts.send(Part::End).await;
+            let _ = parts.send(AnswerPart::End).await;
         };
         tokio::select! {
             biased;
@@ -111,7 +111,7 @@ impl Process {
     /// Asks a worker. `None` while the node is not there.
     pub(in crate::simulation) fn ask(&mut self, request: TestRequest, worker: usize) -> Option<Exchange> {
         if self.routes.is_empty() {
-            let routes = |local| Rc::new(Routes { local, serve: OnceCell::new() });
+            let routes = |local| Rc::new(ProcessRoutes { local, serve: OnceCell::new() });
             self.routes = self.upgrades.iter().map(|upgrades| routes(upgrades.local.clone())).collect();
         }
         let worker = worker.checked_rem(self.routes.len())?;

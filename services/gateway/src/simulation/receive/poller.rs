@@ -12,22 +12,22 @@ use gorani_auth::ConnectionTokenRequest;
 use rand::{RngExt as _, seq::IndexedRandom as _};
 use serde_json::Value;
 
-use super::{Choices, Receiver, TEMPORARY, Target, Top, WITH_HISTORY};
+use super::{Choices, Receiver, StreamTop, TEMPORARY, WITH_HISTORY, WorkerTarget};
 use crate::{
     clock,
     session::position::Positions,
     simulation::{
-        ledger::{Ledger, number_of},
-        process::{Exchange, Part},
-        schedule::Step,
+        delivery_log::{DeliveryLog, number_of},
+        process::{AnswerPart, Exchange},
+        schedule::ScheduleStep,
         settings::{POLLING_USER, TOKEN_SECRET},
-        subscription::Subscription,
+        subscription::SimSubscription,
         world::{PROCESSES, WORKERS},
     },
 };
 
 /// A request that is under way.
-struct Asked {
+struct PollExchange {
     exchange: Exchange,
     channels: BTreeSet<Arc<str>>,
     /// The position that it named.
@@ -41,9 +41,9 @@ struct Asked {
 #[derive(Default)]
 pub(super) struct Poller {
     name: String,
-    asked: Option<Asked>,
+    asked: Option<PollExchange>,
     wanted: BTreeSet<Arc<str>>,
-    known: BTreeMap<Arc<str>, Subscription>,
+    known: BTreeMap<Arc<str>, SimSubscription>,
     /// From where it asks on: opaque to it, as to any client.
     position: String,
     requests: usize,
@@ -80,7 +80,7 @@ impl Poller {
     }
 
     /// The answer is whole.
-    fn end(&mut self, ledger: &mut Ledger) {
+    fn end(&mut self, ledger: &mut DeliveryLog) {
         let Some(asked) = self.asked.take() else { return };
         let body = String::from_utf8_lossy(&asked.body);
         self.told.push(format!("{} {body}", asked.status));
@@ -90,7 +90,7 @@ impl Poller {
         }
     }
 
-    fn take_answer(&mut self, asked: &Asked, ledger: &Ledger) -> Result<(), String> {
+    fn take_answer(&mut self, asked: &PollExchange, ledger: &DeliveryLog) -> Result<(), String> {
         match asked.status {
             200 => {}
             304 => {
@@ -114,7 +114,7 @@ impl Poller {
         let before = Positions::parse(&asked.position).map_err(|error| error.to_string())?;
         let after = Positions::parse(position).map_err(|error| error.to_string())?;
         for channel in &asked.channels {
-            let known = self.known.entry(channel.clone()).or_insert_with(|| Subscription::new(false));
+            let known = self.known.entry(channel.clone()).or_insert_with(|| SimSubscription::new(false));
             let is_lost = list("unrecovered").any(|lost| lost.as_str() == Some(channel));
             if is_lost && before.get(channel).is_none() {
                 return Err(format!("{channel}: lost what it never had"));
@@ -168,31 +168,32 @@ impl Receiver for Poller {
         !self.wanted.is_empty()
     }
 
-    fn poll(&mut self, target: Target<'_>, seconds: usize) -> bool {
+    fn poll(&mut self, target: WorkerTarget<'_>, seconds: usize) -> bool {
         if self.asked.is_some() || self.wanted.is_empty() {
             return false;
         }
         let Some(exchange) = target.ask(self.request(seconds)) else { return false };
         self.requests += 1;
         let (channels, position) = (self.wanted.clone(), self.position.clone());
-        self.asked = Some(Asked { exchange, channels, position, status: 0, tag: None, body: Vec::new() });
+        self.asked =
+            Some(PollExchange { exchange, channels, position, status: 0, tag: None, body: Vec::new() });
         true
     }
 
-    fn read(&mut self, ledger: &mut Ledger) -> bool {
+    fn read(&mut self, ledger: &mut DeliveryLog) -> bool {
         let mut has_read = false;
         while let Some(asked) = &mut self.asked
             && let Some(part) = asked.exchange.next()
         {
             has_read = true;
             match part {
-                Part::Head(status, tag) => (asked.status, asked.tag) = (status, tag),
-                Part::Chunk(chunk) => asked.body.extend_from_slice(&chunk),
-                Part::Broken => {
+                AnswerPart::Head(status, tag) => (asked.status, asked.tag) = (status, tag),
+                AnswerPart::Chunk(chunk) => asked.body.extend_from_slice(&chunk),
+                AnswerPart::Broken => {
                     self.told.push("broken".to_owned());
                     self.asked = None;
                 }
-                Part::End => self.end(ledger),
+                AnswerPart::End => self.end(ledger),
             }
         }
         has_read
@@ -220,23 +221,30 @@ impl Receiver for Poller {
         let of_run: Vec<&str> = WITH_HISTORY.into_iter().filter(is_of_run).collect();
         let channel = of_run.choose(choices.random).copied().unwrap_or(WITH_HISTORY[0]);
         if self.asked.is_some() {
-            return choices.steps.push((2, Step::Disconnect(index)));
+            return choices.steps.push((2, ScheduleStep::Disconnect(index)));
         }
-        choices.steps.push((1, Step::Unsubscribe(index, channel.into())));
-        choices.steps.push((if self.is_used() { 4 } else { 10 }, Step::Subscribe(index, channel.into())));
+        choices.steps.push((1, ScheduleStep::Unsubscribe(index, channel.into())));
+        choices
+            .steps
+            .push((if self.is_used() { 4 } else { 10 }, ScheduleStep::Subscribe(index, channel.into())));
         if self.is_used() {
             let (process, worker) =
                 (choices.random.random_range(0..PROCESSES), choices.random.random_range(0..WORKERS));
             let seconds = *[0, 0, 5, 25].choose(choices.random).unwrap_or(&0);
-            choices.steps.push((24, Step::Poll(index, process, worker, seconds)));
+            choices.steps.push((24, ScheduleStep::Poll(index, process, worker, seconds)));
         }
     }
 
-    fn settle(&self, index: usize) -> Vec<Step> {
-        vec![Step::Poll(index, index % PROCESSES, index, 0)]
+    fn settle(&self, index: usize) -> Vec<ScheduleStep> {
+        vec![ScheduleStep::Poll(index, index % PROCESSES, index, 0)]
     }
 
-    fn check(&self, ledger: &Ledger, top: &Top<'_>, _is_there: &dyn Fn(&str, &str) -> bool) -> Vec<String> {
+    fn check(
+        &self,
+        ledger: &DeliveryLog,
+        top: &StreamTop<'_>,
+        _is_there: &dyn Fn(&str, &str) -> bool,
+    ) -> Vec<String> {
         let mut wrong = Vec::new();
         if self.asked.is_some() {
             wrong.push(format!("{}: a poll was never answered", self.name));

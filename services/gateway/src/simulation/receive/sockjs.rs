@@ -7,36 +7,36 @@ use actix_web::test::TestRequest;
 use rand::{RngExt as _, seq::IndexedRandom as _};
 use serde_json::json;
 
-use super::{Choices, Receiver, TEMPORARY, Target, Top};
+use super::{Choices, Receiver, StreamTop, TEMPORARY, WorkerTarget};
 use crate::{
     CLIENT_SOCKJS_PATH,
     simulation::{
-        client::Client,
-        ledger::Ledger,
-        process::{Exchange, Part},
-        schedule::Step,
+        client::SimClient,
+        delivery_log::DeliveryLog,
+        process::{AnswerPart, Exchange},
+        schedule::ScheduleStep,
         world::{PROCESSES, WORKERS},
     },
 };
 
 /// A request that is under way.
-struct Asked {
+struct SockJsExchange {
     exchange: Exchange,
     status: u16,
     body: Vec<u8>,
 }
 
-impl Asked {
+impl SockJsExchange {
     /// Its status and body once it is over; of one that broke, no status. `None` if nothing has come.
     fn read(asked: &mut Option<Self>) -> Option<Option<(u16, Vec<u8>)>> {
         let under_way = asked.as_mut()?;
         let mut part = Some(under_way.exchange.next()?);
         while let Some(read) = part {
             match read {
-                Part::Head(status, _) => under_way.status = status,
-                Part::Chunk(chunk) => under_way.body.extend_from_slice(&chunk),
-                Part::End => return Some(asked.take().map(|over| (over.status, over.body))),
-                Part::Broken => return Some(asked.take().map(|_| (0, Vec::new()))),
+                AnswerPart::Head(status, _) => under_way.status = status,
+                AnswerPart::Chunk(chunk) => under_way.body.extend_from_slice(&chunk),
+                AnswerPart::End => return Some(asked.take().map(|over| (over.status, over.body))),
+                AnswerPart::Broken => return Some(asked.take().map(|_| (0, Vec::new()))),
             }
             part = under_way.exchange.next();
         }
@@ -46,14 +46,14 @@ impl Asked {
 
 /// See the module's head.
 pub(super) struct SockJsClient {
-    client: Client,
+    client: SimClient,
     /// Sessions so far; that of now has this number.
     sessions: usize,
     /// Its process.
     owner: Option<usize>,
     requests: usize,
-    poll: Option<Asked>,
-    post: Option<Asked>,
+    poll: Option<SockJsExchange>,
+    post: Option<SockJsExchange>,
     told: Vec<String>,
     is_used: bool,
     /// A poll of its session broke off.
@@ -63,7 +63,7 @@ pub(super) struct SockJsClient {
 impl SockJsClient {
     pub(super) fn new(name: String) -> Self {
         Self {
-            client: Client::new(name, false),
+            client: SimClient::new(name, false),
             sessions: 0,
             owner: None,
             requests: 0,
@@ -75,16 +75,16 @@ impl SockJsClient {
         }
     }
 
-    fn ask(&mut self, target: Target<'_>, what: &str, body: String) -> Option<Asked> {
+    fn ask(&mut self, target: WorkerTarget<'_>, what: &str, body: String) -> Option<SockJsExchange> {
         self.requests += 1;
         let number = self.client.name.split(' ').next_back().unwrap_or_default();
         let uri = format!("{CLIENT_SOCKJS_PATH}/000/session-{number}-{}/{what}", self.sessions);
         let exchange = target.ask(TestRequest::post().uri(&uri).set_payload(body))?;
-        Some(Asked { exchange, status: 0, body: Vec::new() })
+        Some(SockJsExchange { exchange, status: 0, body: Vec::new() })
     }
 
     /// A frame of its session.
-    fn take_frame(&mut self, frame: &[u8], ledger: &mut Ledger) -> Result<(), String> {
+    fn take_frame(&mut self, frame: &[u8], ledger: &mut DeliveryLog) -> Result<(), String> {
         self.told.push(String::from_utf8_lossy(frame).trim_end().to_owned());
         let is_opened = self.client.is_open();
         match frame {
@@ -110,7 +110,7 @@ impl SockJsClient {
         Ok(())
     }
 
-    fn take_poll(&mut self, status: u16, body: &[u8], ledger: &mut Ledger) -> Result<(), String> {
+    fn take_poll(&mut self, status: u16, body: &[u8], ledger: &mut DeliveryLog) -> Result<(), String> {
         match status {
             200 => return self.take_frame(body, ledger),
             // The connection broke: whatever was on its way is lost, and the session with it.
@@ -146,7 +146,7 @@ impl Receiver for SockJsClient {
         self.is_used
     }
 
-    fn connect(&mut self, target: Target<'_>) -> bool {
+    fn connect(&mut self, target: WorkerTarget<'_>) -> bool {
         if self.is_open() {
             return false;
         }
@@ -158,7 +158,7 @@ impl Receiver for SockJsClient {
         self.is_open()
     }
 
-    fn poll(&mut self, target: Target<'_>, _seconds: usize) -> bool {
+    fn poll(&mut self, target: WorkerTarget<'_>, _seconds: usize) -> bool {
         if self.poll.is_some() || !self.is_open() {
             return false;
         }
@@ -169,7 +169,7 @@ impl Receiver for SockJsClient {
         true
     }
 
-    fn post(&mut self, target: Target<'_>) -> bool {
+    fn post(&mut self, target: WorkerTarget<'_>) -> bool {
         let waiting = self.client.carried.as_mut().filter(|waiting| !waiting.is_empty());
         let Some(waiting) = waiting.filter(|_| self.post.is_none()) else { return false };
         let batch = json!(std::mem::take(waiting)).to_string();
@@ -184,13 +184,13 @@ impl Receiver for SockJsClient {
         self.owner
     }
 
-    fn read(&mut self, ledger: &mut Ledger) -> bool {
-        let poll = Asked::read(&mut self.poll);
+    fn read(&mut self, ledger: &mut DeliveryLog) -> bool {
+        let poll = SockJsExchange::read(&mut self.poll);
         let mut taken = Ok(());
         if let Some(Some((status, body))) = &poll {
             taken = self.take_poll(*status, body, ledger);
         }
-        let post = Asked::read(&mut self.post);
+        let post = SockJsExchange::read(&mut self.post);
         if let Some(Some((status, _))) = &post {
             taken = taken.and(self.take_post(*status));
         }
@@ -248,15 +248,15 @@ impl Receiver for SockJsClient {
         self.client.wanted()
     }
 
-    fn movements(&self, index: usize) -> Vec<Step> {
+    fn movements(&self, index: usize) -> Vec<ScheduleStep> {
         let Some(owner) = self.owner else { return Vec::new() };
-        let mut steps = vec![Step::Read(index)];
+        let mut steps = vec![ScheduleStep::Read(index)];
         if self.poll.is_none() {
-            steps.push(Step::Poll(index, owner, self.requests % WORKERS, 0));
+            steps.push(ScheduleStep::Poll(index, owner, self.requests % WORKERS, 0));
         }
         let has_messages = self.client.carried.as_ref().is_some_and(|waiting| !waiting.is_empty());
         if has_messages && self.post.is_none() {
-            steps.push(Step::Post(index, (self.requests + 1) % WORKERS));
+            steps.push(ScheduleStep::Post(index, (self.requests + 1) % WORKERS));
         }
         steps
     }
@@ -265,34 +265,40 @@ impl Receiver for SockJsClient {
         let process = choices.random.random_range(0..PROCESSES);
         if !self.is_open() {
             let worker = choices.random.random_range(0..WORKERS);
-            return choices.steps.push((10, Step::Connect(index, process, worker)));
+            return choices.steps.push((10, ScheduleStep::Connect(index, process, worker)));
         }
-        choices.steps.push((2, Step::Disconnect(index)));
+        choices.steps.push((2, ScheduleStep::Disconnect(index)));
         if !self.client.is_connected() {
             return;
         }
-        choices
-            .steps
-            .extend(self.client.unasked().into_iter().map(|channel| (6, Step::Subscribe(index, channel))));
+        choices.steps.extend(
+            self.client.unasked().into_iter().map(|channel| (6, ScheduleStep::Subscribe(index, channel))),
+        );
         let mut channel =
             || -> Arc<str> { choices.channels.choose(choices.random).copied().unwrap_or("kept:a").into() };
         choices.steps.extend([
-            (4, Step::Subscribe(index, channel())),
-            (2, Step::Unsubscribe(index, channel())),
-            (2, Step::Publish(index, channel())),
-            (1, Step::Presence(index, channel())),
-            (1, Step::History(index, channel())),
-            (1, Step::ApiUnsubscribe(process, index, channel())),
+            (4, ScheduleStep::Subscribe(index, channel())),
+            (2, ScheduleStep::Unsubscribe(index, channel())),
+            (2, ScheduleStep::Publish(index, channel())),
+            (1, ScheduleStep::Presence(index, channel())),
+            (1, ScheduleStep::History(index, channel())),
+            (1, ScheduleStep::ApiUnsubscribe(process, index, channel())),
         ]);
     }
 
-    fn settle(&self, index: usize) -> Vec<Step> {
-        let mut steps = vec![Step::Connect(index, index % PROCESSES, index)];
-        steps.extend(self.client.unasked().into_iter().map(|channel| Step::Subscribe(index, channel)));
+    fn settle(&self, index: usize) -> Vec<ScheduleStep> {
+        let mut steps = vec![ScheduleStep::Connect(index, index % PROCESSES, index)];
+        steps
+            .extend(self.client.unasked().into_iter().map(|channel| ScheduleStep::Subscribe(index, channel)));
         steps
     }
 
-    fn check(&self, ledger: &Ledger, top: &Top<'_>, is_there: &dyn Fn(&str, &str) -> bool) -> Vec<String> {
+    fn check(
+        &self,
+        ledger: &DeliveryLog,
+        top: &StreamTop<'_>,
+        is_there: &dyn Fn(&str, &str) -> bool,
+    ) -> Vec<String> {
         let mut wrong = self.client.check(ledger, top, is_there);
         if self.post.is_some() {
             wrong.push(format!("{}: a request with messages was never answered", self.client.name));

@@ -10,14 +10,14 @@ use actix_web::test::TestRequest;
 use rand::{RngExt as _, seq::IndexedRandom as _};
 use serde_json::{Map, Value, json};
 
-use super::{Choices, Receiver, TEMPORARY, Target, Top};
+use super::{Choices, Receiver, StreamTop, TEMPORARY, WorkerTarget};
 use crate::{
     session::position::Positions,
     simulation::{
-        ledger::Ledger,
-        process::{Exchange, Part},
-        schedule::Step,
-        subscription::{Phase, Subscription},
+        delivery_log::DeliveryLog,
+        process::{AnswerPart, Exchange},
+        schedule::ScheduleStep,
+        subscription::{SimSubscription, SubscriptionPhase},
         world::{PROCESSES, WORKERS},
     },
 };
@@ -35,7 +35,7 @@ pub(super) struct StreamReader {
     /// It was told that the stream ends.
     is_told_end: bool,
     last_event_id: String,
-    known: BTreeMap<Arc<str>, Subscription>,
+    known: BTreeMap<Arc<str>, SimSubscription>,
     told: Vec<String>,
 }
 
@@ -44,13 +44,13 @@ impl StreamReader {
         Self { name, is_lines, ..Self::default() }
     }
 
-    fn wanted(&self) -> impl Iterator<Item = (&Arc<str>, &Subscription)> {
+    fn wanted(&self) -> impl Iterator<Item = (&Arc<str>, &SimSubscription)> {
         self.known.iter().filter(|(_, known)| known.is_wanted)
     }
 
     fn request(&self) -> TestRequest {
         if self.is_lines {
-            let sub = |(channel, known): (&Arc<str>, &Subscription)| {
+            let sub = |(channel, known): (&Arc<str>, &SimSubscription)| {
                 let sub = match &known.position {
                     Some((epoch, offset)) => json!({"recover": true, "epoch": epoch, "offset": offset}),
                     None => json!({}),
@@ -72,7 +72,7 @@ impl StreamReader {
     }
 
     /// Takes what has come as a whole: events, or lines.
-    fn take_received(&mut self, ledger: &Ledger) -> Result<(), String> {
+    fn take_received(&mut self, ledger: &DeliveryLog) -> Result<(), String> {
         let end: &[u8] = if self.is_lines { b"\n" } else { b"\n\n" };
         while let Some(at) = self.received.windows(end.len()).position(|window| window == end) {
             let whole: Vec<u8> = self.received.drain(..at + end.len()).take(at).collect();
@@ -86,7 +86,7 @@ impl StreamReader {
         Ok(())
     }
 
-    fn take_event(&mut self, event: &str, ledger: &Ledger) -> Result<(), String> {
+    fn take_event(&mut self, event: &str, ledger: &DeliveryLog) -> Result<(), String> {
         let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
         if let Some(data) = field("data: ") {
             self.take_object(data, ledger)?;
@@ -97,7 +97,9 @@ impl StreamReader {
         };
         id.clone_into(&mut self.last_event_id);
         let positions = Positions::parse(id).map_err(|error| error.to_string())?;
-        for (channel, known) in self.known.iter().filter(|(_, known)| known.phase == Phase::Subscribed) {
+        for (channel, known) in
+            self.known.iter().filter(|(_, known)| known.phase == SubscriptionPhase::Subscribed)
+        {
             let said = positions.get(channel).map(|said| (said.epoch.to_string(), said.offset));
             if said != known.position {
                 return Err(format!(
@@ -109,7 +111,7 @@ impl StreamReader {
         Ok(())
     }
 
-    fn take_object(&mut self, text: &str, ledger: &Ledger) -> Result<(), String> {
+    fn take_object(&mut self, text: &str, ledger: &DeliveryLog) -> Result<(), String> {
         if text == "{}" {
             return Ok(());
         }
@@ -129,7 +131,7 @@ impl StreamReader {
             return Ok(());
         }
         let channel = object.get("channel").and_then(Value::as_str).ok_or("no channel")?;
-        let is_subscribed = |known: &&mut Subscription| known.phase == Phase::Subscribed;
+        let is_subscribed = |known: &&mut SimSubscription| known.phase == SubscriptionPhase::Subscribed;
         let known = self.known.get_mut(channel).filter(is_subscribed).ok_or("outside of a subscription")?;
         if let Some(publication) = object.get("pub") {
             return known.next(channel, publication, ledger);
@@ -151,7 +153,7 @@ impl StreamReader {
         Err("an unknown object".to_owned())
     }
 
-    fn take_connect(&mut self, connect: &Value, ledger: &Ledger) -> Result<(), String> {
+    fn take_connect(&mut self, connect: &Value, ledger: &DeliveryLog) -> Result<(), String> {
         if self.id.is_some() {
             return Err("it connects twice".to_owned());
         }
@@ -179,7 +181,7 @@ impl Receiver for StreamReader {
         self.wanted().next().is_some()
     }
 
-    fn connect(&mut self, target: Target<'_>) -> bool {
+    fn connect(&mut self, target: WorkerTarget<'_>) -> bool {
         if self.is_open() || !self.is_used() {
             return false;
         }
@@ -187,27 +189,27 @@ impl Receiver for StreamReader {
         self.is_open()
     }
 
-    fn read(&mut self, ledger: &mut Ledger) -> bool {
+    fn read(&mut self, ledger: &mut DeliveryLog) -> bool {
         let Some(exchange) = &mut self.exchange else { return false };
         let Some(part) = exchange.next() else { return false };
         let taken = match part {
-            Part::Head(200, _) => Ok(()),
-            Part::Head(status, _) => {
+            AnswerPart::Head(200, _) => Ok(()),
+            AnswerPart::Head(status, _) => {
                 self.told.push(status.to_string());
                 self.disconnect();
                 if TEMPORARY.contains(&status) { Ok(()) } else { Err(format!("status {status}")) }
             }
-            Part::Chunk(chunk) => {
+            AnswerPart::Chunk(chunk) => {
                 self.received.extend_from_slice(&chunk);
                 self.take_received(ledger)
             }
-            Part::End => {
+            AnswerPart::End => {
                 let is_told = self.is_told_end;
                 self.told.push("end".to_owned());
                 self.disconnect();
                 if is_told { Ok(()) } else { Err("it ended without a word".to_owned()) }
             }
-            Part::Broken => {
+            AnswerPart::Broken => {
                 self.told.push("broken".to_owned());
                 self.disconnect();
                 Ok(())
@@ -226,7 +228,7 @@ impl Receiver for StreamReader {
     fn disconnect(&mut self) {
         (self.exchange, self.id, self.is_told_end) = (None, None, false);
         self.received.clear();
-        self.known.values_mut().for_each(Subscription::lose_connection);
+        self.known.values_mut().for_each(SimSubscription::lose_connection);
     }
 
     /// The address of a stream says what it brings, so that only one that is closed can have another.
@@ -234,7 +236,7 @@ impl Receiver for StreamReader {
         if self.is_open() {
             return false;
         }
-        let known = self.known.entry(channel.clone()).or_insert_with(|| Subscription::new(true));
+        let known = self.known.entry(channel.clone()).or_insert_with(|| SimSubscription::new(true));
         !std::mem::replace(&mut known.is_wanted, true)
     }
 
@@ -256,23 +258,28 @@ impl Receiver for StreamReader {
         let channel: Arc<str> = choices.channels.choose(choices.random).copied().unwrap_or("kept:a").into();
         let process = choices.random.random_range(0..PROCESSES);
         if self.is_open() {
-            choices.steps.push((4, Step::Disconnect(index)));
-            return choices.steps.push((1, Step::ApiUnsubscribe(process, index, channel)));
+            choices.steps.push((4, ScheduleStep::Disconnect(index)));
+            return choices.steps.push((1, ScheduleStep::ApiUnsubscribe(process, index, channel)));
         }
-        choices.steps.push((1, Step::Unsubscribe(index, channel.clone())));
-        choices.steps.push((if self.is_used() { 2 } else { 10 }, Step::Subscribe(index, channel)));
+        choices.steps.push((1, ScheduleStep::Unsubscribe(index, channel.clone())));
+        choices.steps.push((if self.is_used() { 2 } else { 10 }, ScheduleStep::Subscribe(index, channel)));
         let worker = choices.random.random_range(0..WORKERS);
-        choices.steps.push((24, Step::Connect(index, process, worker)));
+        choices.steps.push((24, ScheduleStep::Connect(index, process, worker)));
     }
 
-    fn settle(&self, index: usize) -> Vec<Step> {
-        vec![Step::Connect(index, index % PROCESSES, index)]
+    fn settle(&self, index: usize) -> Vec<ScheduleStep> {
+        vec![ScheduleStep::Connect(index, index % PROCESSES, index)]
     }
 
-    fn check(&self, ledger: &Ledger, top: &Top<'_>, is_there: &dyn Fn(&str, &str) -> bool) -> Vec<String> {
+    fn check(
+        &self,
+        ledger: &DeliveryLog,
+        top: &StreamTop<'_>,
+        is_there: &dyn Fn(&str, &str) -> bool,
+    ) -> Vec<String> {
         let mut wrong = Vec::new();
         for (channel, known) in self.wanted() {
-            if known.phase != Phase::Subscribed {
+            if known.phase != SubscriptionPhase::Subscribed {
                 wrong.push(format!("{}: {channel} is wanted and {:?}", self.name, known.phase));
                 continue;
             }

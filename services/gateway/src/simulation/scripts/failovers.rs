@@ -1,6 +1,6 @@
 //! Failovers that follow one another.
 
-use crate::simulation::{run_schedule, schedule::Step};
+use crate::simulation::{run_schedule, schedule::ScheduleStep};
 
 /// The second failover forgets what was accepted before the first, after which an epoch began. A part of what seed 3988 drew.
 const TWO_FAILOVERS: &str = "expire short:b
@@ -42,6 +42,6 @@ const TWO_FAILOVERS: &str = "expire short:b
 
 #[test]
 fn who_stood_before_two_failovers_is_not_recovered_over_what_the_second_forgot() {
-    let steps: Vec<Step> = TWO_FAILOVERS.lines().map(|line| line.trim().parse().unwrap()).collect();
+    let steps: Vec<ScheduleStep> = TWO_FAILOVERS.lines().map(|line| line.trim().parse().unwrap()).collect();
     assert_eq!(run_schedule(1, &steps).wrong, [""; 0]);
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::frame::Frame;
+use super::frame::SimFrame;
 use crate::simulation::{
+    delivery_log::number_of,
     jobs::{Job, Jobs, is_automatic},
-    ledger::number_of,
 };
 
 /// Messages that are not acknowledged at most.
@@ -13,13 +13,13 @@ pub(super) const PREFETCH: usize = 2;
 
 /// The mode of acknowledging.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::simulation) enum AckMode {
+pub(in crate::simulation) enum SimAckMode {
     Auto,
     Client,
     Individual,
 }
 
-impl AckMode {
+impl SimAckMode {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -30,9 +30,9 @@ impl AckMode {
 }
 
 /// One subscription.
-pub(super) struct Consumer {
+pub(super) struct SimConsumer {
     pub(super) queue: Arc<str>,
-    pub(super) mode: AckMode,
+    pub(super) mode: SimAckMode,
     /// An UNSUBSCRIBE is under way: what still comes is not kept.
     pub(super) is_left: bool,
     /// With what stands in the ACK of each, in the order in which they came.
@@ -41,13 +41,13 @@ pub(super) struct Consumer {
     newest: u64,
 }
 
-impl Consumer {
+impl SimConsumer {
     /// Messages of a queue that is one without acknowledgements need none, whatever is asked.
-    pub(super) fn new(queue: Arc<str>, mode: AckMode) -> Self {
+    pub(super) fn new(queue: Arc<str>, mode: SimAckMode) -> Self {
         let mode = match (is_automatic(&queue), mode) {
-            (true, _) => AckMode::Auto,
-            (false, AckMode::Client) => AckMode::Client,
-            (false, _) => AckMode::Individual,
+            (true, _) => SimAckMode::Auto,
+            (false, SimAckMode::Client) => SimAckMode::Client,
+            (false, _) => SimAckMode::Individual,
         };
         Self { queue, mode, is_left: false, held: Vec::new(), newest: 0 }
     }
@@ -63,7 +63,7 @@ impl Consumer {
     }
 
     /// A message came.
-    pub(super) fn take(&mut self, frame: &Frame, jobs: &mut Jobs) -> Result<(), String> {
+    pub(super) fn take(&mut self, frame: &SimFrame, jobs: &mut Jobs) -> Result<(), String> {
         let (queue, id) = frame.get("message-id")?.rsplit_once(':').ok_or("an unknown kind of message-id")?;
         if *queue != *self.queue {
             return Err(format!("a message of {queue} in place of {}", self.queue));
@@ -75,7 +75,7 @@ impl Consumer {
         if !is_redelivered && job.id <= std::mem::replace(&mut self.newest, job.id) {
             return Err("a message before an older one".to_owned());
         }
-        if self.mode == AckMode::Auto || self.is_left {
+        if self.mode == SimAckMode::Auto || self.is_left {
             return Ok(());
         }
         self.held.push((job, frame.get("ack")?.to_owned()));
@@ -94,7 +94,7 @@ impl Consumer {
     pub(super) fn settle(&mut self, job: &Job) -> Option<(String, Vec<(Job, String)>)> {
         let index = self.held.iter().position(|(held, _)| held == job)?;
         let ack = self.held.get(index)?.1.clone();
-        let first = if self.mode == AckMode::Client { 0 } else { index };
+        let first = if self.mode == SimAckMode::Client { 0 } else { index };
         Some((ack, self.held.drain(first..=index).collect()))
     }
 }

@@ -4,13 +4,13 @@ use std::fmt;
 
 /// One frame.
 #[derive(Debug)]
-pub(super) struct Frame {
+pub(super) struct SimFrame {
     pub(super) command: String,
     headers: Vec<(String, String)>,
     pub(super) body: Vec<u8>,
 }
 
-impl Frame {
+impl SimFrame {
     /// Takes the first frame out of what was received, if it is whole.
     pub(super) fn take(received: &mut Vec<u8>) -> Option<Self> {
         let beats = received.iter().take_while(|byte| **byte == b'\n').count();
@@ -50,7 +50,7 @@ impl Frame {
     }
 }
 
-impl fmt::Display for Frame {
+impl fmt::Display for SimFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.command)?;
         for (name, value) in &self.headers {

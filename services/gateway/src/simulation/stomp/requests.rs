@@ -3,19 +3,19 @@
 use std::{fmt::Write as _, sync::Arc};
 
 use super::{
-    AckMode, Asked, Channel, StompClient,
-    consumer::{self, Consumer},
+    AwaitedReceipt, SimAckMode, StompChannel, StompClient,
+    consumer::{self, SimConsumer},
     frame,
     transaction::NAME,
 };
 use crate::simulation::{
     jobs::Job,
-    server::Server,
-    subscription::{Phase, Subscription},
+    server::SimServer,
+    subscription::{SimSubscription, SubscriptionPhase},
 };
 
 impl StompClient {
-    pub(super) fn ask(&mut self, asked: Asked) -> u32 {
+    pub(super) fn ask(&mut self, asked: AwaitedReceipt) -> u32 {
         self.next_receipt += 1;
         self.pending.insert(self.next_receipt, asked);
         self.next_receipt
@@ -25,20 +25,20 @@ impl StompClient {
     pub(in crate::simulation) fn subscribe(&mut self, name: &Arc<str>) -> bool {
         let is_connected = self.is_connected();
         let next = self.next_receipt + 1;
-        let channel = self.channels.entry(name.clone()).or_insert_with(|| Channel {
-            subscription: Subscription::new(false),
+        let channel = self.channels.entry(name.clone()).or_insert_with(|| StompChannel {
+            subscription: SimSubscription::new(false),
             id: String::new(),
             early: Vec::new(),
         });
         let subscription = &mut channel.subscription;
-        if subscription.phase != Phase::Idle {
+        if subscription.phase != SubscriptionPhase::Idle {
             return false;
         }
         let was_wanted = std::mem::replace(&mut subscription.is_wanted, true);
         if !is_connected {
             return !was_wanted;
         }
-        subscription.phase = Phase::Subscribing;
+        subscription.phase = SubscriptionPhase::Subscribing;
         subscription.command = next;
         channel.id = format!("c{next}");
         let mut frame =
@@ -46,7 +46,7 @@ impl StompClient {
         if let Some((epoch, offset)) = &subscription.position {
             let _ = writeln!(frame, "epoch:{epoch}\noffset:{offset}");
         }
-        let receipt = self.ask(Asked::Subscribe(name.clone()));
+        let receipt = self.ask(AwaitedReceipt::Subscribe(name.clone()));
         self.send(format!("{frame}receipt:{receipt}\n\n\0"));
         true
     }
@@ -60,11 +60,13 @@ impl StompClient {
         let subscription = &mut channel.subscription;
         subscription.is_wanted = false;
         (subscription.position, subscription.last) = (None, None);
-        if matches!(subscription.phase, Phase::Subscribing | Phase::Subscribed) && !self.is_leaving {
-            subscription.phase = Phase::Unsubscribing;
+        if matches!(subscription.phase, SubscriptionPhase::Subscribing | SubscriptionPhase::Subscribed)
+            && !self.is_leaving
+        {
+            subscription.phase = SubscriptionPhase::Unsubscribing;
             subscription.command = next;
             let id = channel.id.clone();
-            let receipt = self.ask(Asked::Unsubscribe(name.clone()));
+            let receipt = self.ask(AwaitedReceipt::Unsubscribe(name.clone()));
             self.send(format!("UNSUBSCRIBE\nid:{id}\nreceipt:{receipt}\n\n\0"));
         }
         true
@@ -76,7 +78,7 @@ impl StompClient {
         name: &Arc<str>,
         number: u64,
         is_queue: bool,
-        server: &mut Server,
+        server: &mut SimServer,
     ) -> bool {
         if !self.is_connected() {
             return false;
@@ -92,8 +94,8 @@ impl StompClient {
             return true;
         }
         let (prefix, asked) = match is_queue {
-            true => ("queue", Asked::Send(name.clone(), number)),
-            false => ("topic", Asked::Publish(name.clone(), number)),
+            true => ("queue", AwaitedReceipt::Send(name.clone(), number)),
+            false => ("topic", AwaitedReceipt::Publish(name.clone(), number)),
         };
         let receipt = self.ask(asked);
         self.send(format!(
@@ -110,13 +112,13 @@ impl StompClient {
     }
 
     /// Begins to consume a queue.
-    pub(in crate::simulation) fn consume(&mut self, queue: &Arc<str>, mode: AckMode) -> bool {
+    pub(in crate::simulation) fn consume(&mut self, queue: &Arc<str>, mode: SimAckMode) -> bool {
         if !self.is_connected() || self.consumed().contains(queue) {
             return false;
         }
         self.next_receipt += 1;
         let id = format!("q{}", self.next_receipt);
-        let consumer = Consumer::new(queue.clone(), mode);
+        let consumer = SimConsumer::new(queue.clone(), mode);
         self.send(format!(
             "SUBSCRIBE\nid:{id}\ndestination:/queue/{}\nack:{}\nprefetch-count:{}\n\n\0",
             frame::escaped(queue),
@@ -130,19 +132,19 @@ impl StompClient {
     /// Ends that.
     pub(in crate::simulation) fn leave(&mut self, queue: &Arc<str>) -> bool {
         let is_connected = self.is_connected();
-        let is_it = |consumer: &Consumer| consumer.queue == *queue && !consumer.is_left;
+        let is_it = |consumer: &SimConsumer| consumer.queue == *queue && !consumer.is_left;
         let found = self.consumers.iter_mut().find(|(_, consumer)| is_connected && is_it(consumer));
         let Some((id, consumer)) = found else { return false };
         consumer.leave();
         let id = id.clone();
-        let receipt = self.ask(Asked::Leave(id.clone()));
+        let receipt = self.ask(AwaitedReceipt::Leave(id.clone()));
         self.send(format!("UNSUBSCRIBE\nid:{id}\nreceipt:{receipt}\n\n\0"));
         true
     }
 
     /// Messages that it has to acknowledge.
     pub(in crate::simulation) fn held(&self) -> impl Iterator<Item = &Job> {
-        self.consumers.values().flat_map(Consumer::held)
+        self.consumers.values().flat_map(SimConsumer::held)
     }
 
     /// Acknowledges one of the messages that it holds, or refuses it. False if there is no such message.
@@ -150,7 +152,7 @@ impl StompClient {
         &mut self,
         index: usize,
         is_handled: bool,
-        server: &mut Server,
+        server: &mut SimServer,
     ) -> bool {
         let Some(job) = self.held().nth(index).cloned() else { return false };
         if !self.is_connected() {
@@ -172,7 +174,7 @@ impl StompClient {
         for job in &settled {
             server.ledger.jobs.handled(job);
         }
-        let receipt = self.ask(Asked::Settle(settled));
+        let receipt = self.ask(AwaitedReceipt::Settle(settled));
         self.send(format!("{command}\nid:{ack}\nreceipt:{receipt}\n\n\0"));
         true
     }
@@ -183,8 +185,8 @@ impl StompClient {
             return false;
         }
         self.is_leaving = true;
-        self.consumers.values_mut().for_each(Consumer::leave);
-        let receipt = self.ask(Asked::Goodbye);
+        self.consumers.values_mut().for_each(SimConsumer::leave);
+        let receipt = self.ask(AwaitedReceipt::Goodbye);
         self.send(format!("DISCONNECT\nreceipt:{receipt}\n\n\0"));
         true
     }

@@ -3,22 +3,22 @@
 
 use std::sync::Arc;
 
-use super::{Asked, StompClient};
-use crate::simulation::{jobs::Job, server::Server};
+use super::{AwaitedReceipt, StompClient};
+use crate::simulation::{jobs::Job, server::SimServer};
 
 /// The only one that is open at a time has this name.
 pub(super) const NAME: &str = "t";
 
 /// The content of the open transaction.
 #[derive(Default)]
-pub(super) struct Transaction {
+pub(super) struct SimTransaction {
     /// Name, number, and true if it goes to a queue.
     sends: Vec<(Arc<str>, u64, bool)>,
     /// Messages that an ACK in it is about, with the id of their subscription and what stands in the ACK.
     settled: Vec<(String, Vec<(Job, String)>)>,
 }
 
-impl Transaction {
+impl SimTransaction {
     pub(super) fn send(&mut self, name: &Arc<str>, number: u64, is_queue: bool) {
         self.sends.push((name.clone(), number, is_queue));
     }
@@ -38,17 +38,17 @@ impl StompClient {
         if !self.is_connected() || self.has_transaction() {
             return false;
         }
-        self.transaction = Some(Transaction::default());
+        self.transaction = Some(SimTransaction::default());
         self.send(format!("BEGIN\ntransaction:{NAME}\n\n\0"));
         true
     }
 
     /// Ends it, and all of it happens. False if none is open.
-    pub(in crate::simulation) fn commit(&mut self, server: &mut Server) -> bool {
+    pub(in crate::simulation) fn commit(&mut self, server: &mut SimServer) -> bool {
         if !self.is_connected() {
             return false;
         }
-        let Some(Transaction { sends, settled }) = self.transaction.take() else { return false };
+        let Some(SimTransaction { sends, settled }) = self.transaction.take() else { return false };
         server.ledger.commit(sends.iter().map(|(_, number, _)| *number));
         let mut confirmed = Vec::new();
         for (id, jobs) in settled {
@@ -59,7 +59,7 @@ impl StompClient {
                 confirmed.extend(is_open.then_some(job));
             }
         }
-        let receipt = self.ask(Asked::Commit(sends, confirmed));
+        let receipt = self.ask(AwaitedReceipt::Commit(sends, confirmed));
         self.send(format!("COMMIT\ntransaction:{NAME}\nreceipt:{receipt}\n\n\0"));
         true
     }
@@ -69,7 +69,7 @@ impl StompClient {
         if !self.is_connected() {
             return false;
         }
-        let Some(Transaction { settled, .. }) = self.transaction.take() else { return false };
+        let Some(SimTransaction { settled, .. }) = self.transaction.take() else { return false };
         for (id, jobs) in settled.into_iter().rev() {
             if let Some(consumer) = self.consumers.get_mut(&id).filter(|consumer| !consumer.is_left) {
                 consumer.hold_again(jobs);

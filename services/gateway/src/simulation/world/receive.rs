@@ -2,44 +2,46 @@
 
 use super::World;
 use crate::simulation::{
-    receive::{FIRST, Receiver, Target},
-    schedule::Step,
+    receive::{FIRST, Receiver, WorkerTarget},
+    schedule::ScheduleStep,
 };
 
 impl World {
     /// A step of such a client; `None` also for steps of others.
-    pub(super) fn begin_of_receiver(&mut self, step: &Step) -> Option<String> {
+    pub(super) fn begin_of_receiver(&mut self, step: &ScheduleStep) -> Option<String> {
         let done = |is_done: bool| is_done.then(String::new);
         match step {
-            Step::Connect(client, process, worker) => {
+            ScheduleStep::Connect(client, process, worker) => {
                 done(self.ask(*client, *process, *worker, |it, target| it.connect(target))?)
             }
-            Step::Poll(client, process, worker, seconds) => {
+            ScheduleStep::Poll(client, process, worker, seconds) => {
                 done(self.ask(*client, *process, *worker, |it, target| it.poll(target, *seconds))?)
             }
-            Step::Post(client, worker) => done(self.ask(*client, 0, *worker, |it, target| it.post(target))?),
-            Step::Read(client) => {
+            ScheduleStep::Post(client, worker) => {
+                done(self.ask(*client, 0, *worker, |it, target| it.post(target))?)
+            }
+            ScheduleStep::Read(client) => {
                 let network = self.network.clone();
                 let receiver = self.receiver(*client)?;
                 let has_read = receiver.read(&mut network.0.lock().server.ledger);
                 has_read.then(|| receiver.take_told())
             }
-            Step::Disconnect(client) => {
+            ScheduleStep::Disconnect(client) => {
                 let owner = self.receiver(*client).filter(|it| it.is_open())?.owner();
                 let process = owner.and_then(|owner| self.processes.get(owner)?.as_ref());
                 let is_running = process.is_some_and(|process| !process.is_frozen());
                 self.receiver(*client)?.lose_connections(is_running);
                 done(true)
             }
-            Step::Subscribe(client, channel) => done(self.receiver(*client)?.subscribe(channel)),
-            Step::Unsubscribe(client, channel) => done(self.receiver(*client)?.unsubscribe(channel)),
-            Step::Publish(client, channel) => {
+            ScheduleStep::Subscribe(client, channel) => done(self.receiver(*client)?.subscribe(channel)),
+            ScheduleStep::Unsubscribe(client, channel) => done(self.receiver(*client)?.unsubscribe(channel)),
+            ScheduleStep::Publish(client, channel) => {
                 self.receiver(*client)?;
                 let data = self.next_data();
                 done(self.receiver(*client)?.publish(channel, &data))
             }
-            Step::Presence(client, channel) => done(self.receiver(*client)?.presence(channel)),
-            Step::History(client, channel) => done(self.receiver(*client)?.history(channel)),
+            ScheduleStep::Presence(client, channel) => done(self.receiver(*client)?.presence(channel)),
+            ScheduleStep::History(client, channel) => done(self.receiver(*client)?.history(channel)),
             _ => None,
         }
     }
@@ -54,7 +56,7 @@ impl World {
         client: usize,
         process: usize,
         worker: usize,
-        act: impl FnOnce(&mut dyn Receiver, Target<'_>) -> bool,
+        act: impl FnOnce(&mut dyn Receiver, WorkerTarget<'_>) -> bool,
     ) -> Option<bool> {
         let receiver = self.receivers.get_mut(client.checked_sub(FIRST)?)?;
         let index = receiver.owner().unwrap_or(process);
@@ -64,7 +66,7 @@ impl World {
             receiver.disconnect();
             return Some(was_open);
         };
-        Some(act(&mut **receiver, Target { process, index, worker }))
+        Some(act(&mut **receiver, WorkerTarget { process, index, worker }))
     }
 
     /// A round of settling: those that took part come back.

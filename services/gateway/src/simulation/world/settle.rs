@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    super::{client::Client, process::Process, receive::FIRST, schedule::Step, stomp::StompClient},
+    super::{
+        client::SimClient, process::Process, receive::FIRST, schedule::ScheduleStep, stomp::StompClient,
+    },
     CLIENTS, World,
 };
 
@@ -26,7 +28,7 @@ impl World {
             return wrong;
         }
         self.note(|| "all clients go".to_owned());
-        self.clients.iter_mut().for_each(Client::disconnect);
+        self.clients.iter_mut().for_each(SimClient::disconnect);
         self.end_stomp();
         self.receivers.iter_mut().for_each(|receiver| receiver.disconnect());
         self.settle(false).await;
@@ -39,16 +41,16 @@ impl World {
         let mut passed = Duration::ZERO;
         while passed < SETTLED_AFTER && self.violations().is_empty() {
             for index in 0..self.processes.len() {
-                self.carry_out(&Step::Start(index)).await;
-                self.carry_out(&Step::Heal(index)).await;
+                self.carry_out(&ScheduleStep::Start(index)).await;
+                self.carry_out(&ScheduleStep::Heal(index)).await;
             }
             self.processes.iter_mut().flatten().for_each(Process::thaw);
             for index in 0..self.clients.len() {
                 if reconnect {
-                    self.carry_out(&Step::Connect(index, index % self.processes.len(), index)).await;
+                    self.carry_out(&ScheduleStep::Connect(index, index % self.processes.len(), index)).await;
                 }
-                for channel in self.clients.get(index).map(Client::unasked).unwrap_or_default() {
-                    self.carry_out(&Step::Subscribe(index, channel)).await;
+                for channel in self.clients.get(index).map(SimClient::unasked).unwrap_or_default() {
+                    self.carry_out(&ScheduleStep::Subscribe(index, channel)).await;
                 }
             }
             if reconnect {
@@ -81,24 +83,25 @@ impl World {
     }
 
     /// All that is under way: one step for each line.
-    pub(in crate::simulation) fn movements(&self) -> Vec<Step> {
+    pub(in crate::simulation) fn movements(&self) -> Vec<ScheduleStep> {
         let mut steps = Vec::new();
         let state = self.network.0.lock();
         for (index, process) in self.processes.iter().enumerate() {
             let Some(link) = process.as_ref().and_then(|process| state.links.get(process.link)) else {
                 continue;
             };
-            steps.extend(link.waiting.keys().map(|line| Step::Execute(index, line.as_str().into())));
-            steps.extend(link.answers.keys().map(|line| Step::Answer(index, line.as_str().into())));
-            steps.extend(link.pushed.keys().map(|channel| Step::Receive(index, channel.clone())));
+            steps.extend(link.waiting.keys().map(|line| ScheduleStep::Execute(index, line.as_str().into())));
+            steps.extend(link.answers.keys().map(|line| ScheduleStep::Answer(index, line.as_str().into())));
+            steps.extend(link.pushed.keys().map(|channel| ScheduleStep::Receive(index, channel.clone())));
         }
         steps.extend(
             (0..self.clients.len())
-                .filter(|index| self.clients.get(*index).is_some_and(Client::is_open))
-                .map(Step::Read),
+                .filter(|index| self.clients.get(*index).is_some_and(SimClient::is_open))
+                .map(ScheduleStep::Read),
         );
         let is_open = |(_, client): &(usize, &StompClient)| client.is_open();
-        steps.extend((CLIENTS..).zip(&self.stomp).filter(is_open).map(|(index, _)| Step::Read(index)));
+        steps
+            .extend((CLIENTS..).zip(&self.stomp).filter(is_open).map(|(index, _)| ScheduleStep::Read(index)));
         steps.extend((FIRST..).zip(&self.receivers).flat_map(|(index, receiver)| receiver.movements(index)));
         steps
     }

@@ -6,8 +6,8 @@ use super::{CLIENTS, PROCESSES, World};
 use crate::simulation::{
     client::SOCKET_BYTES,
     jobs::QUEUES,
-    schedule::Step,
-    stomp::{AckMode, StompClient},
+    schedule::ScheduleStep,
+    stomp::{SimAckMode, StompClient},
 };
 
 impl World {
@@ -16,10 +16,10 @@ impl World {
     }
 
     /// A step of a client of STOMP; `None` also for steps of others.
-    pub(super) fn begin_of_stomp(&mut self, step: &Step) -> Option<String> {
+    pub(super) fn begin_of_stomp(&mut self, step: &ScheduleStep) -> Option<String> {
         let done = |is_done: bool| is_done.then(String::new);
         match step {
-            Step::Connect(client, process, worker) => {
+            ScheduleStep::Connect(client, process, worker) => {
                 if self.stomp_client(*client)?.is_open() {
                     return None;
                 }
@@ -30,13 +30,13 @@ impl World {
                 }
                 done(is_accepted)
             }
-            Step::Disconnect(client) => {
+            ScheduleStep::Disconnect(client) => {
                 let network = self.network.clone();
                 let client = self.stomp_client(*client).filter(|client| client.is_open())?;
                 client.disconnect(&mut network.0.lock().server.ledger.jobs);
                 done(true)
             }
-            Step::Read(client) => {
+            ScheduleStep::Read(client) => {
                 let network = self.network.clone();
                 let process = self.stomp_client(*client)?.process?;
                 let process = self.processes.get(process)?.as_ref();
@@ -45,28 +45,30 @@ impl World {
                 let has_read = client.read(&mut network.0.lock().server, is_running);
                 has_read.then(|| std::mem::take(&mut client.told).join(" | "))
             }
-            Step::Subscribe(client, channel) => done(self.stomp_client(*client)?.subscribe(channel)),
-            Step::Unsubscribe(client, channel) => done(self.stomp_client(*client)?.unsubscribe(channel)),
-            Step::Publish(client, channel) => self.stomp_send(*client, channel, false),
-            Step::Send(client, queue) => self.stomp_send(*client, queue, true),
-            Step::Consume(client, mode, queue) => {
+            ScheduleStep::Subscribe(client, channel) => done(self.stomp_client(*client)?.subscribe(channel)),
+            ScheduleStep::Unsubscribe(client, channel) => {
+                done(self.stomp_client(*client)?.unsubscribe(channel))
+            }
+            ScheduleStep::Publish(client, channel) => self.stomp_send(*client, channel, false),
+            ScheduleStep::Send(client, queue) => self.stomp_send(*client, queue, true),
+            ScheduleStep::Consume(client, mode, queue) => {
                 let mode = match mode {
-                    0 => AckMode::Auto,
-                    1 => AckMode::Client,
-                    _ => AckMode::Individual,
+                    0 => SimAckMode::Auto,
+                    1 => SimAckMode::Client,
+                    _ => SimAckMode::Individual,
                 };
                 done(self.stomp_client(*client)?.consume(queue, mode))
             }
-            Step::Leave(client, queue) => done(self.stomp_client(*client)?.leave(queue)),
-            Step::Ack(client, index) => self.stomp_settle(*client, *index, true),
-            Step::Nack(client, index) => self.stomp_settle(*client, *index, false),
-            Step::Begin(client) => done(self.stomp_client(*client)?.begin()),
-            Step::Commit(client) => {
+            ScheduleStep::Leave(client, queue) => done(self.stomp_client(*client)?.leave(queue)),
+            ScheduleStep::Ack(client, index) => self.stomp_settle(*client, *index, true),
+            ScheduleStep::Nack(client, index) => self.stomp_settle(*client, *index, false),
+            ScheduleStep::Begin(client) => done(self.stomp_client(*client)?.begin()),
+            ScheduleStep::Commit(client) => {
                 let network = self.network.clone();
                 done(self.stomp_client(*client)?.commit(&mut network.0.lock().server))
             }
-            Step::Abort(client) => done(self.stomp_client(*client)?.abort()),
-            Step::Goodbye(client) => done(self.stomp_client(*client)?.say_goodbye()),
+            ScheduleStep::Abort(client) => done(self.stomp_client(*client)?.abort()),
+            ScheduleStep::Goodbye(client) => done(self.stomp_client(*client)?.say_goodbye()),
             _ => None,
         }
     }
@@ -92,16 +94,16 @@ impl World {
             if !self.stomp_client(client).is_some_and(|client| client.is_used) {
                 continue;
             }
-            self.carry_out(&Step::Connect(client, client % PROCESSES, client)).await;
-            self.carry_out(&Step::Commit(client)).await;
+            self.carry_out(&ScheduleStep::Connect(client, client % PROCESSES, client)).await;
+            self.carry_out(&ScheduleStep::Commit(client)).await;
             for channel in self.stomp_client(client).map(|client| client.unasked()).unwrap_or_default() {
-                self.carry_out(&Step::Subscribe(client, channel)).await;
+                self.carry_out(&ScheduleStep::Subscribe(client, channel)).await;
             }
             for queue in QUEUES {
-                self.carry_out(&Step::Consume(client, 2, queue.into())).await;
-                self.carry_out(&Step::Consume(client, 2, format!("{queue}.dead").into())).await;
+                self.carry_out(&ScheduleStep::Consume(client, 2, queue.into())).await;
+                self.carry_out(&ScheduleStep::Consume(client, 2, format!("{queue}.dead").into())).await;
             }
-            while self.carry_out(&Step::Ack(client, 0)).await {}
+            while self.carry_out(&ScheduleStep::Ack(client, 0)).await {}
         }
     }
 

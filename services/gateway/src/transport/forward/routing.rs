@@ -1,5 +1,5 @@
-//! Which node has a session whose id does not tell: the one that claimed the id at the broker. `specs/sockjs.md`, items 37,
-//! 38 and 40.
+//! Which node has a session whose id does not tell: the one that claimed the id at the broker. `docs/protocols/sockjs.md` §8.1,
+//! §8.2 and §8.4.
 //!
 //! A claim is as good as the lease of the node that holds it. Whoever gets a receiving request for a session that it does
 //! not have claims the id, and learns whose it is by the same call: then it opens the session, or takes the request to the
@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::{ForwardError, Forwarder, elsewhere, is_forwarded, session_claims::TTL};
 use crate::{
-    node::Place,
+    node::ConnectionPermit,
     settings::BrokerKind,
     transport::{endpoint::EndpointRefused, http_session::registry::HttpSessionRegistry},
 };
@@ -27,7 +27,7 @@ const REMEMBERED: usize = 32 * 1024;
 /// Where a receiving request is answered.
 pub enum SessionRoute {
     /// Here: the session is opened if it is not there. Its slot is taken, and then its id is claimed for this node.
-    Here(Place),
+    Here(ConnectionPermit),
     /// By its owner; this is the answer.
     Answered(HttpResponse),
     /// Nobody has it, and there is no slot for it here.
@@ -94,7 +94,7 @@ impl Forwarder {
         &self,
         session: &Arc<str>,
         request: &HttpRequest,
-        slot: impl Fn() -> Result<Place, EndpointRefused>,
+        slot: impl Fn() -> Result<ConnectionPermit, EndpointRefused>,
     ) -> SessionRoute {
         // A node that is going down opens no session, so it has nothing to claim.
         if self.is_alone() || self.node.is_draining() {

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use aws_lc_rs::hmac::{sign, verify};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::node::secret::Secret;
+use crate::node::secret::ClusterSecret;
 
 /// The header that carries it.
 pub const SEAL: &str = "x-gorani-forward";
@@ -55,7 +55,7 @@ pub enum SignatureError {
 
 impl ForwardSignature {
     /// The header's value.
-    pub fn write(&self, secret: &Secret, signed: &SignedFields<'_>) -> String {
+    pub fn write(&self, secret: &ClusterSecret, signed: &SignedFields<'_>) -> String {
         let said = self.said();
         let proof = sign(secret.key(), &message(&said, signed));
         format!("{said} {}", URL_SAFE_NO_PAD.encode(proof.as_ref()))
@@ -65,7 +65,11 @@ impl ForwardSignature {
     ///
     /// # Errors
     /// See [`SealError`].
-    pub fn open(value: &str, secrets: &[Secret], signed: &SignedFields<'_>) -> Result<Self, SignatureError> {
+    pub fn open(
+        value: &str,
+        secrets: &[ClusterSecret],
+        signed: &SignedFields<'_>,
+    ) -> Result<Self, SignatureError> {
         let (said, proof) = value.rsplit_once(' ').ok_or(SignatureError::Malformed)?;
         let proof = URL_SAFE_NO_PAD.decode(proof).map_err(|_| SignatureError::Malformed)?;
         let mut words = said.split(' ');
@@ -113,8 +117,8 @@ mod tests {
         ForwardSignature { from: "0000000a".to_owned(), to: "0000000b".to_owned(), number: 7, client }
     }
 
-    fn secrets() -> [Secret; 2] {
-        [Secret::new("the secret"), Secret::new("the one before")]
+    fn secrets() -> [ClusterSecret; 2] {
+        [ClusterSecret::new("the secret"), ClusterSecret::new("the one before")]
     }
 
     #[test]
@@ -160,7 +164,7 @@ mod tests {
             );
         }
         assert_eq!(
-            ForwardSignature::open(&written, &[Secret::new("wrong")], &SEALED),
+            ForwardSignature::open(&written, &[ClusterSecret::new("wrong")], &SEALED),
             Err(SignatureError::Forged)
         );
         assert_eq!(ForwardSignature::open(&written, &[], &SEALED), Err(SignatureError::Forged));

@@ -1,5 +1,5 @@
 //! `POST /emulation`: commands for a session whose responses go one way. It may land on any node, which takes it to the session's
-//! ([`crate::transport::forward`]). `specs/http-transports.md`, item 8.
+//! ([`crate::transport::forward`]). `docs/protocols/http.md` §13.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{refusal::HttpRefusal, request_context::RequestContext};
 use crate::{
     disconnect::ErrorCode,
-    node::admission::attempts::Attempt,
+    node::admission::attempts::AttemptKind,
     transport::{
         forward::{ForwardError, is_forwarded},
         http_session::{
@@ -104,7 +104,8 @@ fn over() -> HttpRefusal {
 /// who names too many is told so. A right id of 128 random bits is nobody's guess, and is never refused.
 fn unknown(context: &RequestContext, request: &HttpRequest) -> HttpRefusal {
     let node = &context.local.node;
-    if is_forwarded(request) || node.failed_attempt(Attempt::OwnSessionId, node.network_of(context.peer)) {
+    if is_forwarded(request) || node.failed_attempt(AttemptKind::OwnSessionId, node.network_of(context.peer))
+    {
         return over();
     }
     HttpRefusal::new(ErrorCode::TOO_MANY_REQUESTS, "too many requests for sessions that do not exist")

@@ -1,5 +1,5 @@
 //! The answers that a client has already: `If-None-Match`, RFC 9110 §13.1.2. A poll's entity tag is its position, so each also
-//! says how far the client has come. `specs/http-transports.md`, item 1.
+//! says how far the client has come. `docs/protocols/http.md` §8.5.
 
 use actix_http::header::{HeaderMap, IF_NONE_MATCH};
 

@@ -1,5 +1,5 @@
 //! `GET /connection/poll`: what is new since a position, at once, or as soon as there is something. Each answer says from
-//! where to ask on, so nothing is missed between two polls. `specs/http-transports.md`, items 1 and 2.
+//! where to ask on, so nothing is missed between two polls. `docs/protocols/http.md` §8.
 //!
 //! A poll that does not wait reads history. One that waits is a session like a stream's, which ends with its first
 //! publications: while it waits it is an entry in the hub, and costs neither a thread nor a request to the broker.
@@ -28,11 +28,11 @@ use crate::{
     metrics::TransportLabel,
     node::{
         Node,
-        admission::{refusals::Cause, share::Exhausted},
+        admission::{fair_share::Exhausted, refusals::RefusalCause},
     },
     session::{
         Now,
-        client::{Dialect, TransportTraits, views::publication_view},
+        client::{OutputFormat, TransportTraits, views::publication_view},
         position::Positions,
         uni::{NotPollable, ReceiveQuery, UniSession},
     },
@@ -102,7 +102,7 @@ fn poll_query(request: &HttpRequest, node: &Node) -> Result<PollQuery, HttpRefus
 
 async fn answer(context: &RequestContext, asked: PollQuery) -> Result<HttpResponse, HttpRefusal> {
     let node = &context.local.node;
-    let traits = TransportTraits { dialect: Dialect::Tracked, ..TransportTraits::default() };
+    let traits = TransportTraits { format: OutputFormat::WithPositions, ..TransportTraits::default() };
     let limit = node.login_limit(context.peer);
     let policy = node.policy.clone();
     let (session, channels) =
@@ -175,15 +175,15 @@ async fn wait(
     let waiting = context.local.registry.begin_poll(network, node.settings.poll.max_waiting);
     let waiting = waiting.map_err(|exhausted| {
         let (cause, sentence) = match exhausted {
-            Exhausted::All => (Cause::Polls, "too many polls wait here"),
-            Exhausted::Network => (Cause::PollsOfAddress, "too many polls from this address wait"),
+            Exhausted::All => (RefusalCause::Polls, "too many polls wait here"),
+            Exhausted::Network => (RefusalCause::PollsOfAddress, "too many polls from this address wait"),
         };
         node.refused(cause, network);
         HttpRefusal::new(ErrorCode::TOO_MANY_REQUESTS, sentence)
     })?;
     let positions = asked.receive_query.positions.clone();
     let writer = PollWriter::new(positions, asked.limit, asked.most_bytes, asked.known.clone(), waiting);
-    let encoding = Encoding { protocol: Protocol::Tracked, framing: Framing::Lines };
+    let encoding = Encoding { protocol: Protocol::WithPositions, framing: Framing::Lines };
     let body = open_session(context, &POLL, encoding, session, writer)?;
     match body.begun().await {
         Some(Ok(head)) => Ok(Some(respond(context, head, node.memory.reply(body.collect().await, None)))),

@@ -1,4 +1,4 @@
-//! The query of a receiver's request: named values, numbers, and channels. `specs/http-transports.md`.
+//! The query of a receiver's request: named values, numbers, and channels. `docs/protocols/http.md` §7.1, §7.2.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! What a receiver asks for, read from its request: the query, a JSON body, and two headers. `specs/http-transports.md`.
+//! What a receiver asks for, read from its request: the query, a JSON body, and two headers. `docs/protocols/http.md` §7.
 
 use std::{borrow::Cow, collections::BTreeMap};
 

@@ -1,5 +1,5 @@
 //! Receiving without an SDK: `uni_http_stream` (an object a line) and `uni_sse` (an event for each object, whose id says
-//! how far it brings its reader). `specs/http-transports.md`, items 3 and 4.
+//! how far it brings its reader). `docs/protocols/http.md` §9, §10.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -20,7 +20,7 @@ use crate::{
     metrics::TransportLabel,
     session::{
         Now,
-        client::{Dialect, TransportTraits},
+        client::{OutputFormat, TransportTraits},
         uni::{self, ReceiveQuery, UniSession},
     },
     transport::{
@@ -56,12 +56,12 @@ pub async fn uni_http_stream(
             check(&context, &receive_query)?;
             return Ok(context.stream(LINES_TYPE, ended()));
         }
-        let encoding = Encoding { protocol: Protocol::Bare, framing: Framing::Lines };
+        let encoding = Encoding { protocol: Protocol::Plain, framing: Framing::Lines };
         let body = open(
             &context,
             &UNI_HTTP_STREAM,
             encoding,
-            Dialect::Bare,
+            OutputFormat::Plain,
             receive_query,
             StreamWriter::BareLines,
         )?;
@@ -85,8 +85,8 @@ pub async fn uni_sse(request: HttpRequest, local: web::Data<WorkerContext>) -> H
             return Ok(context.stream(EVENTS_TYPE, ended()));
         }
         let writer = EventIdWriter::default();
-        let encoding = Encoding { protocol: Protocol::Tracked, framing: Framing::TrackedEvents };
-        let body = open(&context, &UNI_SSE, encoding, Dialect::Tracked, receive_query, writer)?;
+        let encoding = Encoding { protocol: Protocol::WithPositions, framing: Framing::EventsWithIds };
+        let body = open(&context, &UNI_SSE, encoding, OutputFormat::WithPositions, receive_query, writer)?;
         begun(&body).await?;
         Ok(context.stream_session(EVENTS_TYPE, body))
     };
@@ -112,11 +112,11 @@ pub(super) fn open(
     context: &RequestContext,
     transport: &'static TransportLabel,
     encoding: Encoding,
-    dialect: Dialect,
+    format: OutputFormat,
     receive_query: ReceiveQuery,
     writer: impl ResponseWriter + 'static,
 ) -> Result<PipeReader, HttpRefusal> {
-    let traits = TransportTraits { dialect, ..TransportTraits::default() };
+    let traits = TransportTraits { format, ..TransportTraits::default() };
     let session = UniSession::new(context.local.node.policy.clone(), traits, receive_query, Now::read());
     open_session(context, transport, encoding, session, writer)
 }

@@ -1,5 +1,5 @@
 //! What a request for a session is answered when it leads nowhere: a status, and the code of the client protocol as
-//! JSON. Design §7.
+//! JSON. `docs/protocols/http.md` §3.
 
 use std::borrow::Cow;
 

@@ -1,5 +1,5 @@
 //! What every request for a session passes: its origin, the node's limits, the drain; and what every response to one
-//! has: the headers for browsers and against proxies that buffer. `specs/http-transports.md`.
+//! has: the headers for browsers and against proxies that buffer. `docs/protocols/http.md` §2.
 
 use std::{net::SocketAddr, rc::Rc};
 
@@ -20,8 +20,8 @@ use crate::{
     disconnect::{Disconnect, ErrorCode},
     metrics::RefusalLabel,
     node::{
-        Place,
-        admission::slots::{NoSlot, Source},
+        ConnectionPermit,
+        admission::permits::{NoPermit, SessionSource},
         client_network::ClientNetwork,
     },
     transport::{
@@ -50,7 +50,7 @@ pub struct RequestContext {
     /// Who asks.
     pub peer: Option<SocketAddr>,
     /// Where its sessions come from.
-    source: Source,
+    source: SessionSource,
     /// The origin of the page that asks, which may.
     origin: Option<HeaderValue>,
     version: Version,
@@ -94,7 +94,7 @@ impl RequestContext {
     ///
     /// # Errors
     /// The node is full or going down, or this address asks too often.
-    pub fn acquire_permit(&self) -> Result<Place, HttpRefusal> {
+    pub fn acquire_permit(&self) -> Result<ConnectionPermit, HttpRefusal> {
         let node = &self.local.node;
         if node.is_draining() {
             return Err(Disconnect::SHUTDOWN.into());
@@ -105,8 +105,8 @@ impl RequestContext {
                 "too many sessions from this address",
             ));
         }
-        node.take_place(&self.source).map_err(|no_slot| match no_slot {
-            NoSlot::Full => Disconnect::CONNECTION_LIMIT.into(),
+        node.acquire_permit(&self.source).map_err(|no_slot| match no_slot {
+            NoPermit::Full => Disconnect::CONNECTION_LIMIT.into(),
             _ => HttpRefusal::new(ErrorCode::TOO_MANY_REQUESTS, no_slot.to_string()).with_status(
                 StatusCode::from_u16(no_slot.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
             ),

@@ -1,5 +1,5 @@
 //! The client protocol over a response that goes on: `http_stream` (lines) and `sse` (events). Commands come through
-//! [`super::emulation`]. `specs/http-transports.md`, items 6 and 7.
+//! [`super::emulation`]. `docs/protocols/http.md` §12.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::{HttpSession, HttpSessionPhase, Lifetime};
 use crate::{
     disconnect::Disconnect,
-    node::admission::{attempts::Attempt, refusals::Cause, share::Exhausted},
+    node::admission::{attempts::AttemptKind, fair_share::Exhausted, refusals::RefusalCause},
 };
 
 /// Why a session ends that may not wait. Its client comes back.
@@ -22,8 +22,8 @@ impl HttpSession {
                 self.attach_deadline = Some(by);
                 return true;
             }
-            Err(Exhausted::All) => Cause::Waiting,
-            Err(Exhausted::Network) => Cause::WaitingOfAddress,
+            Err(Exhausted::All) => RefusalCause::Waiting,
+            Err(Exhausted::Network) => RefusalCause::WaitingOfAddress,
         };
         self.state.runner.node.refused(cause, self.network);
         false
@@ -31,7 +31,7 @@ impl HttpSession {
 
     /// Whoever opened it may have looked whether somebody has a session with this id.
     pub(super) fn count_guess(&self) {
-        self.state.runner.node.failed_attempt(Attempt::SessionId, self.network);
+        self.state.runner.node.failed_attempt(AttemptKind::SessionId, self.network);
     }
 
     /// The response has just been written to, or has just come: its silence begins anew.

@@ -1,5 +1,5 @@
 //! The response of `uni_sse`: events whose ids say how far they bring their reader ([`crate::session::position`]).
-//! `specs/http-transports.md`, item 4.
+//! `docs/protocols/http.md` §10.
 //!
 //! The encoder makes the events once for all receivers of a channel, so their ids name that channel alone. A browser sends
 //! back the last id only: [`EventIds`] completes the ids of a receiver of several channels, and leaves others as they are.

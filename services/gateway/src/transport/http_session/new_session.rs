@@ -11,9 +11,9 @@ use super::{
     request::InboundMessages,
 };
 use crate::{
-    hub::{fanout::Encoding, roster::Registration, worker::Worker},
+    hub::{fanout::Encoding, registry::SessionRegistration, worker::Worker},
     metrics::TransportLabel,
-    node::{Node, Place},
+    node::{ConnectionPermit, Node},
     outbox::Outbox,
     session::{Now, Session},
     transport::{
@@ -59,7 +59,7 @@ pub struct NewSession {
     /// Messages that came with the request.
     pub messages: Vec<String>,
     /// Its place among the node's connections.
-    pub place: Place,
+    pub place: ConnectionPermit,
 }
 
 /// Another request was faster: a session with this id is there already. The response comes back, to be attached to it.
@@ -81,9 +81,9 @@ impl NewSession {
         {
             return Err(IdInUse(self.response));
         }
-        self.place.runs(ctx.address().recipient());
+        self.place.set_actor(ctx.address().recipient());
         let outbox = Outbox::new(self.outbox_max_bytes);
-        let key = worker.register(Registration {
+        let key = worker.register(SessionRegistration {
             mailbox: ctx.address().recipient(),
             outbox: outbox.clone(),
             encoding: self.encoding.clone(),

@@ -2,7 +2,7 @@
 //!
 //! Bounded: the session's side fills it while there is room and is woken when there is again, so what waits, waits in
 //! the outbox with its limit. What is in it belongs to the response: it is written even when the session has ended.
-//! Each side learns at once that the other is gone. Design §3.
+//! Each side learns at once that the other is gone. `docs/architecture.md` §3.8.
 
 use std::{
     collections::VecDeque,

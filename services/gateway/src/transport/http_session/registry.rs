@@ -1,7 +1,7 @@
 //! Where the sessions are that requests come for, on whatever thread: the one place that knows.
 //!
 //! A session that outlives its requests, or takes commands in requests of their own, enters here under an id that
-//! nobody can guess. A request for it may land on any worker of the node. `specs/http-transports.md`, item 8.
+//! nobody can guess. A request for it may land on any worker of the node. `docs/protocols/http.md` §12.3, §13.3.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ use super::{SessionRequest, ended_sessions::EndedSessions};
 use crate::{
     disconnect::Disconnect,
     node::{
-        admission::share::{Exhausted, Share},
+        admission::fair_share::{Exhausted, FairShare},
         client_network::ClientNetwork,
     },
 };
@@ -71,15 +71,15 @@ pub struct HttpSessionRegistry {
     /// Sessions that have just ended.
     ended: EndedSessions,
     /// Sessions that wait for their next response.
-    waiting: Share,
+    waiting: FairShare,
     /// Polls that wait for something new.
-    polls: Arc<Share>,
+    polls: Arc<FairShare>,
 }
 
 /// One of the polls that wait; it does no more when this is dropped.
 #[derive(Debug)]
 pub struct WaitingPoll {
-    polls: Arc<Share>,
+    polls: Arc<FairShare>,
     network: Option<ClientNetwork>,
 }
 
@@ -98,7 +98,7 @@ impl HttpSessionRegistry {
             parts,
             hasher: RandomState::new(),
             ended: EndedSessions::default(),
-            waiting: Share::default(),
+            waiting: FairShare::default(),
             polls: Arc::default(),
         }
     }

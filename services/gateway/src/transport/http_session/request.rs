@@ -115,7 +115,7 @@ impl HttpSession {
                 && !self.state.session.is_blocked()
                 && let Some(message) = messages.pop()
             {
-                self.state.runner.worker.tally.received(1, message.len());
+                self.state.runner.worker.traffic.received(1, message.len());
                 self.state.session.message(Incoming::Text(&message), now, actions);
                 self.run_actions(actions, ctx);
                 is_in_time = self.resume(turn, actions, ctx) && !turn.is_over();

@@ -58,7 +58,7 @@ impl HttpSession {
                 let before = self.state.outbox.len_bytes();
                 response.writer.write(&self.state.outbox, &response.pipe);
                 let moved = before.saturating_sub(self.state.outbox.len_bytes());
-                self.state.runner.worker.tally.sent(moved);
+                self.state.runner.worker.traffic.sent(moved);
             }
             let is_done = response.writer.is_done();
             if has_bytes {

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     hub::fanout::{Encoding, Framing, Protocol},
     metrics::TransportLabel,
-    node::{Node, admission::slots::Source},
+    node::{Node, admission::permits::SessionSource},
     outbox::Outbox,
     session::{Incoming, MessageKind, Outcome, Session, Ticket},
     settings::Settings,
@@ -119,7 +119,7 @@ impl Bench {
             lifetime,
             id: Some(bench.id.clone()),
             messages: vec!["first".to_owned()],
-            place: bench.local.node.take_place(&Source::default()).unwrap(),
+            place: bench.local.node.acquire_permit(&SessionSource::default()).unwrap(),
         };
         assert!(new_session.open(&bench.local).is_ok());
         assert_eq!(read(&reader).await, "first\n");
@@ -352,7 +352,10 @@ fn new_session(local: &WorkerContext, id: &str, address: &str, most: usize) -> (
         lifetime: Lifetime::Visits { patience: SOON, heartbeat: SOON, most },
         id: Some(id.into()),
         messages: vec!["first".to_owned()],
-        place: local.node.take_place(&Source { client: Some(peer.ip()), connection: None }).unwrap(),
+        place: local
+            .node
+            .acquire_permit(&SessionSource { client: Some(peer.ip()), connection: None })
+            .unwrap(),
     };
     (new_session, reader)
 }

@@ -1,5 +1,5 @@
 //! SockJS's frames over one WebSocket: a session inside another one, which takes batches apart. What goes out is framed by
-//! the hub's encoder. `specs/sockjs.md` item 21.
+//! the hub's encoder. `docs/protocols/sockjs.md` §5.1.
 
 use std::{borrow::Cow, collections::VecDeque, error::Error, sync::Arc, task::Context};
 
@@ -78,7 +78,7 @@ impl Session for FramedSession {
             }
             Err(BatchError::Empty) => {}
             Err(BatchError::Broken) => {
-                // Without a word of farewell: nothing may follow what is broken.
+                // Without a word of close message: nothing may follow what is broken.
                 actions.close(Disconnect::ABNORMAL);
             }
             Err(error @ (BatchError::TooMany | BatchError::TooLarge)) => {

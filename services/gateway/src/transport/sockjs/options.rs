@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gorani_protocol::sockjs::{BatchLimits, iframe::Page};
+use gorani_protocol::sockjs::{BatchLimits, iframe::IframePage};
 
 use crate::{settings::SockJsSettings, transport::endpoint::Endpoint};
 
@@ -63,7 +63,7 @@ pub struct SockJsEndpoint {
     /// Where clients are sent; empty: here.
     pub base_url: String,
     /// The page for hidden frames, where there is one.
-    pub(super) page: Option<Page>,
+    pub(super) page: Option<IframePage>,
     /// Bytes after which a streaming response ends.
     pub(super) response_max_bytes: usize,
     /// Bytes of a request with messages.
@@ -93,7 +93,7 @@ impl SockJsEndpoint {
         };
         // A page that any site may put into a frame speaks with the cookies of its visitors: only where all may connect.
         if !client_url.is_empty() && served.is_open_to_all() {
-            served.page = Some(Page::new(client_url));
+            served.page = Some(IframePage::new(client_url));
         }
         served
     }

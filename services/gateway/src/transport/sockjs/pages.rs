@@ -1,4 +1,4 @@
-//! The answers that belong to no session: greeting, info, the page for hidden frames. `specs/sockjs.md` items 1 to 6, 8.
+//! The answers that belong to no session: greeting, info, the page for hidden frames. `docs/protocols/sockjs.md` §1.
 
 use actix_web::{
     HttpResponse,

@@ -1,4 +1,4 @@
-//! Requests that receive: they open a session, or carry one that waits. `specs/sockjs.md` items 12 to 16, 19, 23, 25 to 30.
+//! Requests that receive: they open a session, or carry one that waits. `docs/protocols/sockjs.md` §4 and §5.
 
 use actix_web::{HttpResponse, HttpResponseBuilder, body, http::StatusCode};
 use gorani_protocol::sockjs::{Callback, Transport, Wrapping, transport::Direction};
@@ -6,7 +6,7 @@ use gorani_protocol::sockjs::{Callback, Transport, Wrapping, transport::Directio
 use super::{SockJsRequest, label, pages, request, writer::SockJsFrameWriter};
 use crate::{
     hub::fanout::{Encoding, Framing},
-    node::Place,
+    node::ConnectionPermit,
     session::Now,
     transport::{
         endpoint::EndpointRefused,
@@ -28,7 +28,7 @@ pub(super) async fn receive(
     context: &SockJsRequest<'_>,
     session: &str,
     transport: Transport,
-    mut place: Option<Place>,
+    mut place: Option<ConnectionPermit>,
 ) -> HttpResponse {
     let callback = if transport.has_callback() {
         match Callback::from_query(context.request.query_string()) {
@@ -82,7 +82,7 @@ fn attach(
     context: &SockJsRequest<'_>,
     session: &str,
     transport: Transport,
-    place: &mut Option<Place>,
+    place: &mut Option<ConnectionPermit>,
     pipe: PipeWriter,
     writer: SockJsFrameWriter,
 ) -> Result<(), EndpointRefused> {

@@ -1,5 +1,5 @@
 //! What every request below a SockJS endpoint passes, and what the answers have in common: origins, cookies, the headers
-//! that the protocol fixes. `specs/sockjs.md`, "Notation", items 5, 7, 31, 33 to 35, 42.
+//! that the protocol fixes. `docs/protocols/sockjs.md` §6 and §7.
 
 use std::{
     net::SocketAddr,
@@ -26,8 +26,8 @@ use super::options::SockJsEndpoint;
 use crate::{
     metrics::RefusalLabel,
     node::{
-        Node, Place,
-        admission::{attempts::Attempt, slots::NoSlot},
+        ConnectionPermit, Node,
+        admission::{attempts::AttemptKind, permits::NoPermit},
     },
     transport::{
         endpoint::{EndpointRefused, Handshake},
@@ -148,7 +148,7 @@ impl<'r> SockJsRequest<'r> {
     /// another node forwards was counted there.
     pub(super) fn may_name_sessions(&self) -> bool {
         let node = &self.local.node;
-        is_forwarded(self.request) || node.allows_attempt(Attempt::SessionId, node.network_of(self.peer))
+        is_forwarded(self.request) || node.allows_attempt(AttemptKind::SessionId, node.network_of(self.peer))
     }
 
     /// Answers that there is no such session, and counts it.
@@ -169,7 +169,7 @@ impl<'r> SockJsRequest<'r> {
     pub(super) fn count_wrong_id(&self) {
         if !is_forwarded(self.request) {
             let node = &self.local.node;
-            node.failed_attempt(Attempt::SessionId, node.network_of(self.peer));
+            node.failed_attempt(AttemptKind::SessionId, node.network_of(self.peer));
         }
     }
 
@@ -177,13 +177,13 @@ impl<'r> SockJsRequest<'r> {
     ///
     /// # Errors
     /// The node is going down or full, or holds too many sessions that have not connected.
-    pub(super) fn acquire_permit(&self) -> Result<Place, EndpointRefused> {
+    pub(super) fn acquire_permit(&self) -> Result<ConnectionPermit, EndpointRefused> {
         let node = &self.local.node;
         if node.is_draining() {
             return Err(EndpointRefused::Status(503, DRAINING.to_owned()));
         }
         let source = source(node, self.peer, self.request.peer_addr());
-        node.take_place(&source)
+        node.acquire_permit(&source)
             .map_err(|no_slot| EndpointRefused::Status(no_slot.status(), no_slot.to_string()))
     }
 
@@ -197,7 +197,7 @@ impl<'r> SockJsRequest<'r> {
             return Err(EndpointRefused::Status(503, DRAINING.to_owned()));
         }
         if node.is_full() {
-            return Err(EndpointRefused::Status(NoSlot::Full.status(), NoSlot::Full.to_string()));
+            return Err(EndpointRefused::Status(NoPermit::Full.status(), NoPermit::Full.to_string()));
         }
         self.endpoint.endpoint.principal(&self.handshake()).map(drop)
     }
@@ -306,7 +306,7 @@ pub(super) fn plain(status: StatusCode, sentence: &str) -> HttpResponse {
     HttpResponse::build(status).content_type(headers::PLAIN).body(sentence.to_owned())
 }
 
-/// The path is served, but by another method (item 11).
+/// The path is served, but by another method (`docs/protocols/sockjs.md` §2.4).
 pub(super) fn wrong_method(method: &'static str) -> HttpResponse {
     HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, method)).finish()
 }

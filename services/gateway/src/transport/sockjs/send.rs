@@ -1,5 +1,5 @@
 //! Requests that bring messages: `xhr_send` and `jsonp_send`. They are answered once the session has taken what they
-//! bring. `specs/sockjs.md` items 12, 24, 28.
+//! bring. `docs/protocols/sockjs.md` §4.1, §5.5 and §5.9.
 
 use std::borrow::Cow;
 

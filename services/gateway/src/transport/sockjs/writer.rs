@@ -1,5 +1,5 @@
 //! How a session's messages are written to one response: one frame is one piece of bytes, wrapped as the transport has it.
-//! `specs/sockjs.md` items 12 to 15, 17, 23 to 30.
+//! `docs/protocols/sockjs.md` §3, §4 and §5.
 
 use bytes::{Bytes, BytesMut};
 use gorani_protocol::sockjs::{Transport, Wrapping, frame, transport::Direction};

@@ -1,8 +1,8 @@
-//! The ways a WebSocket connection ends, and the bounded time that each has. `specs/websocket.md`, items 8 and 16.
+//! The ways a WebSocket connection ends, and the bounded time that each has. `docs/protocols/websocket.md` §8, §16.
 
 use actix::prelude::*;
 use bytes::Bytes;
-use gorani_protocol::websocket::Decoder;
+use gorani_protocol::websocket::WebSocketDecoder;
 use tokio::time::Instant;
 
 use super::{Io, WebSocketConnection, close_frame};
@@ -11,7 +11,7 @@ use crate::{
     transport::connection_state::ConnectionActor,
 };
 
-/// A connection that is dropped without a farewell, as when its thread ends.
+/// A connection that is dropped without a close message, as when its thread ends.
 static GONE: Disconnect = Disconnect::ABNORMAL;
 
 /// How far a connection has come.
@@ -92,11 +92,11 @@ impl<T: Io> WebSocketConnection<T> {
         self.state.outbox.wake();
     }
 
-    /// A slow connection gives a large unfinished message back now, not after its farewell. What follows cannot be read
+    /// A slow connection gives a large unfinished message back now, not after its close message. What follows cannot be read
     /// without it: it is thrown away.
     pub(super) fn forget_unfinished(&mut self) {
         if !self.unreadable && self.decoder.held_bytes() >= INPUT_BYTES {
-            self.decoder = Decoder::new(0, false, false);
+            self.decoder = WebSocketDecoder::new(0, false, false);
             self.unreadable = true;
             self.reschedule();
         }

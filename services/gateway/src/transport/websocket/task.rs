@@ -1,5 +1,5 @@
 //! The one resident future of a connection: writes what the outbox holds, then reads through the worker's buffer.
-//! actix polls it after the mailbox, so all that a turn brought leaves in one write. Design §3.
+//! actix polls it after the mailbox, so all that a turn brought leaves in one write. `docs/architecture.md` §3.3.
 
 use std::{
     cell::RefCell,
@@ -9,7 +9,7 @@ use std::{
 
 use actix::{fut::ActorFuture, prelude::*};
 use bytes::{Bytes, BytesMut};
-use gorani_protocol::websocket::{self, Event, Input, MessageKind as FrameKind};
+use gorani_protocol::websocket::{self, Input, WebSocketEvent, WebSocketMessageKind as FrameKind};
 use tokio::io::ReadBuf;
 
 use super::{Io, WebSocketConnection, close::ConnectionPhase};
@@ -204,21 +204,21 @@ impl<T: Io> WebSocketConnection<T> {
                 }
             };
             let incoming = match event {
-                Event::Text(text) => Incoming::Text(text),
-                Event::Binary(data) => Incoming::Binary(data),
-                Event::Fragment { kind, data, last } => {
+                WebSocketEvent::Text(text) => Incoming::Text(text),
+                WebSocketEvent::Binary(data) => Incoming::Binary(data),
+                WebSocketEvent::Fragment { kind, data, last } => {
                     Incoming::Part { text: kind == FrameKind::Text, data, last }
                 }
-                Event::Ping(payload) => {
+                WebSocketEvent::Ping(payload) => {
                     let pong = pong_frame(payload);
                     self.answer_ping(pong);
                     continue;
                 }
-                Event::Pong(_) => {
+                WebSocketEvent::Pong(_) => {
                     self.state.session.pong(now);
                     continue;
                 }
-                Event::Close(frame) => {
+                WebSocketEvent::Close(frame) => {
                     let (reason, echo) = farewell_to(frame);
                     self.close_by_peer(reason, echo);
                     break;
@@ -242,7 +242,7 @@ impl<T: Io> WebSocketConnection<T> {
                 break;
             }
         }
-        self.state.runner.worker.tally.received(messages, payload_bytes);
+        self.state.runner.worker.traffic.received(messages, payload_bytes);
         self.reschedule();
     }
 }

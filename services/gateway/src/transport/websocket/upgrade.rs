@@ -1,4 +1,4 @@
-//! From an HTTP request with `Upgrade: websocket` to the actor that owns the socket. `specs/websocket.md`, items 1 to 4.
+//! From an HTTP request with `Upgrade: websocket` to the actor that owns the socket. `docs/protocols/websocket.md` §1 to §4.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -7,7 +7,7 @@ use actix_http::{HttpMessage as _, Request, Version};
 use bytes::Bytes;
 use gorani_protocol::{
     sockjs,
-    websocket::{Decoder, DeflateParams, Offer, Refusal},
+    websocket::{DeflateParams, HandshakeRefusal, Offer, WebSocketDecoder},
 };
 use tokio::{io::AsyncWriteExt, time::Instant};
 
@@ -15,7 +15,7 @@ use super::{Io, WebSocketConnection, close::ConnectionPhase, text_frame};
 use crate::{
     hub::{
         fanout::{Encoding, Framing},
-        roster::Registration,
+        registry::SessionRegistration,
     },
     metrics::RefusalLabel,
     outbox::Outbox,
@@ -57,7 +57,7 @@ impl Upgrades {
             let node = &self.local.node;
             let source = source(node, agreed.handshake.peer, None);
             let place = node
-                .take_place(&source)
+                .acquire_permit(&source)
                 .map_err(|no_slot| EndpointRefused::Status(no_slot.status(), no_slot.to_string()))?;
             let session = agreed.route.endpoint.open(&agreed.handshake, Now::read())?;
             Ok((agreed, session, place))
@@ -77,11 +77,15 @@ impl Upgrades {
         let (session, decoder): (Box<dyn Session>, _) = match frames {
             Some(frames) => (
                 Box::new(FramedSession::new(session, frames.batch_limits())),
-                Decoder::new(frames.batch_max_bytes, deflate.is_some(), false),
+                WebSocketDecoder::new(frames.batch_max_bytes, deflate.is_some(), false),
             ),
             None => (
                 session,
-                Decoder::new(endpoint.message_max_bytes(), deflate.is_some(), endpoint.wants_parts()),
+                WebSocketDecoder::new(
+                    endpoint.message_max_bytes(),
+                    deflate.is_some(),
+                    endpoint.wants_parts(),
+                ),
             ),
         };
         let outbox = Outbox::new(endpoint.outbox_max_bytes());
@@ -92,8 +96,8 @@ impl Upgrades {
         }
         WebSocketConnection::create(|ctx: &mut Context<WebSocketConnection<T>>| {
             ctx.set_mailbox_capacity(mailbox::capacity(&self.local.node.settings));
-            place.runs(ctx.address().recipient());
-            let key = self.local.worker.register(Registration {
+            place.set_actor(ctx.address().recipient());
+            let key = self.local.worker.register(SessionRegistration {
                 mailbox: ctx.address().recipient(),
                 outbox: outbox.clone(),
                 encoding: Encoding { protocol: endpoint.protocol(), framing },
@@ -141,7 +145,7 @@ impl Upgrades {
             .ok_or_else(|| EndpointRefused::Status(404, "no WebSocket is served here".to_owned()))?;
         let endpoint = route.endpoint;
         if self.local.node.is_draining() {
-            return Err(Refusal::Draining.into());
+            return Err(HandshakeRefusal::Draining.into());
         }
         if header_bytes(request.uri(), request.headers()) > self.local.node.settings.http.header_max_bytes {
             return Err(EndpointRefused::Status(431, "the request's headers are too large".to_owned()));
@@ -156,7 +160,7 @@ impl Upgrades {
             parse(head.method.as_str(), head.version, request.headers())
         }?;
         if !endpoint.allows_origin(offer.origin.as_deref(), &offer.host) {
-            return Err(Refusal::OriginForbidden.into());
+            return Err(HandshakeRefusal::OriginForbidden.into());
         }
         let subprotocol = offer.choose_subprotocol(endpoint.subprotocols(), endpoint.subprotocol_policy())?;
         let deflate =
@@ -199,7 +203,7 @@ pub fn parse(
     method: &str,
     version: Version,
     headers: &actix_http::header::HeaderMap,
-) -> Result<Offer, Refusal> {
+) -> Result<Offer, HandshakeRefusal> {
     let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     Offer::parse(method, version == Version::HTTP_11, headers)
 }
@@ -210,7 +214,7 @@ fn parse_early(
     method: &str,
     version: Version,
     headers: &actix_http::header::HeaderMap,
-) -> Result<Offer, Refusal> {
+) -> Result<Offer, HandshakeRefusal> {
     let of = |name: &str| headers.get(name).map(|value| value.as_bytes());
     if !matches!(of("sec-websocket-version"), Some(b"7" | b"8")) {
         return parse(method, version, headers);

@@ -25,8 +25,8 @@ fn with_history() -> ChannelOptions {
     }
 }
 
-fn request<'a>(channel: &'a str, user: &'a str) -> SubscribeRequest<'a> {
-    SubscribeRequest { channel, user, client: "c-1", token: None }
+fn request<'a>(channel: &'a str, user: &'a str) -> SubscribeCheck<'a> {
+    SubscribeCheck { channel, user, client: "c-1", token: None }
 }
 
 /// Who subscribes by which step, without a token.
@@ -208,12 +208,12 @@ fn a_token_alone_decides_for_any_channel_that_exists() {
         ("$closed:1", "42"),
     ] {
         let claims = token(channel, user);
-        let request = SubscribeRequest { token: Some(Ok(&claims)), ..request(channel, user) };
+        let request = SubscribeCheck { token: Some(Ok(&claims)), ..request(channel, user) };
         let by = closed.may_subscribe(&request).map(|granted| granted.by);
         assert_eq!(by, Ok(GrantedBy::SubscriptionToken), "{channel} for {user:?}");
     }
     let claims = token("nowhere:1", "42");
-    let request = SubscribeRequest { token: Some(Ok(&claims)), ..request("nowhere:1", "42") };
+    let request = SubscribeCheck { token: Some(Ok(&claims)), ..request("nowhere:1", "42") };
     assert_eq!(closed.may_subscribe(&request).err(), Some(Denied::UnknownChannel));
 }
 
@@ -237,7 +237,7 @@ fn a_token_for_somebody_or_something_else_is_denied_even_where_the_options_would
         (client("c-2"), "news", "42", Err(DENIED), "another connection"),
         (token("news#43", "42"), "news#42", "42", Err(DENIED), "another list of users"),
     ] {
-        let request = SubscribeRequest { token: Some(Ok(&claims)), ..request(channel, user) };
+        let request = SubscribeCheck { token: Some(Ok(&claims)), ..request(channel, user) };
         assert_eq!(open.may_subscribe(&request).map(|_| ()), expected, "{why}");
     }
 }
@@ -252,7 +252,7 @@ fn a_token_that_is_refused_is_not_passed_over() {
         (TokenError::Invalid(InvalidToken::Signature), Denied::InvalidToken(InvalidToken::Signature), 103),
     ] {
         for channel in ["news", "$news"] {
-            let request = SubscribeRequest { token: Some(Err(&error)), ..request(channel, "42") };
+            let request = SubscribeCheck { token: Some(Err(&error)), ..request(channel, "42") };
             let denied = open.may_subscribe(&request).unwrap_err();
             assert_eq!((denied, denied.code()), (expected, code), "{channel}");
         }
@@ -275,7 +275,7 @@ fn a_grant_carries_what_the_token_says() {
         },
         ..token("news", "42")
     };
-    let request = SubscribeRequest { token: Some(Ok(&claims)), ..request("news", "42") };
+    let request = SubscribeCheck { token: Some(Ok(&claims)), ..request("news", "42") };
     let granted = rules.may_subscribe(&request).unwrap();
     assert_eq!(granted.expires_at, Some(99));
     assert_eq!(granted.info.unwrap().get(), "[1]");
@@ -296,7 +296,7 @@ fn a_token_cannot_force_recovery_where_nothing_is_kept() {
         ..OptionOverrides::default()
     };
     let claims = SubscriptionClaims { overrides, ..token("news", "42") };
-    let request = SubscribeRequest { token: Some(Ok(&claims)), ..request("news", "42") };
+    let request = SubscribeCheck { token: Some(Ok(&claims)), ..request("news", "42") };
     assert_eq!(rules.may_subscribe(&request).unwrap().options, ChannelOptions::default());
 }
 
@@ -344,7 +344,7 @@ fn who_may_read_the_history_may_recover_and_have_a_position() {
         (without_history, "42", false),
     ] {
         let rules = rules(options);
-        let request = SubscribeRequest { channel: "news", user, client: "c", token: None };
+        let request = SubscribeCheck { channel: "news", user, client: "c", token: None };
         let by_name = rules.may_subscribe(&request).unwrap().options;
         let by_server = rules.server_side("news", user, None).unwrap().options;
         for options in [by_name, by_server] {

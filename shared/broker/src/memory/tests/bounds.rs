@@ -7,7 +7,7 @@ use super::{
     super::MemorySettings,
     rig::{HOUR, Rig, SECOND},
 };
-use crate::{Broker as _, BrokerError, Event};
+use crate::{Broker as _, BrokerError, ChannelEvent};
 
 const MEGABYTE: usize = 1 << 20;
 
@@ -99,7 +99,7 @@ fn a_publication_larger_than_all_memory_is_delivered_and_leaves_a_gap() {
     rig.subscribe("news");
     rig.keep("news", vec![b'x'; 20_000]);
     assert!(
-        matches!(&rig.sink.events("news")[..], [Event::Publication(publication)] if publication.offset == 1)
+        matches!(&rig.sink.events("news")[..], [ChannelEvent::Publication(publication)] if publication.offset == 1)
     );
     let page = rig.read("news");
     assert_eq!((page.publications.len(), page.top.offset), (0, 1));
@@ -166,7 +166,9 @@ fn a_subscriber_of_an_evicted_channel_still_hears_it() {
     }
     rig.keep("news", "2");
     let heard = rig.sink.events("news");
-    let [Event::Publication(one), Event::Publication(two)] = &heard[..] else { panic!("{heard:?}") };
+    let [ChannelEvent::Publication(one), ChannelEvent::Publication(two)] = &heard[..] else {
+        panic!("{heard:?}")
+    };
     assert_eq!((one.offset, two.offset), (1, 1));
     assert_ne!(one.epoch, two.epoch, "the loss is told by the epoch");
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::super::{ManualClock, MemoryBroker, MemorySettings};
-use crate::contract::{Harness, Node};
+use crate::contract::{ContractNode, Harness};
 
 #[derive(Default)]
 struct OneNode {
@@ -15,9 +15,9 @@ impl Harness for OneNode {
         1
     }
 
-    async fn node(&self) -> Node {
+    async fn node(&self) -> ContractNode {
         let broker = MemoryBroker::with_clock(MemorySettings::default(), Arc::clone(&self.clock) as _);
-        Node::start(Arc::new(broker)).await
+        ContractNode::start(Arc::new(broker)).await
     }
 
     fn span(&self) -> Duration {

@@ -111,7 +111,7 @@ fn clients_that_come_and_go_leave_no_growing_heap_of_deadlines() {
     }
     for shard in &rig.broker.shards {
         let shard = shard.lock();
-        assert!(!shard.rosters_due.is_mostly_stale(shard.channels.len() + 1));
+        assert!(!shard.presence_sets_due.is_mostly_stale(shard.channels.len() + 1));
     }
     assert_eq!(rig.channels(), 0);
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Broker as _, BrokerError, Publication,
-    queue::{Delivery, QUEUE_FULL, QueueLimits, Queues as _},
+    queue::{QUEUE_FULL, QueueDelivery, QueueLimits, Queues as _},
 };
 
 const MEGABYTE: usize = 1 << 20;
@@ -35,11 +35,11 @@ fn fill(rig: &Rig) -> usize {
     pushed
 }
 
-fn take(rig: &Rig, queue: &str) -> Vec<Delivery> {
+fn take(rig: &Rig, queue: &str) -> Vec<QueueDelivery> {
     rig.broker.take(queue, "node", u32::MAX, &LIMITS).now_or_never().unwrap().unwrap()
 }
 
-fn ids(deliveries: &[Delivery]) -> Vec<crate::queue::DeliveryId> {
+fn ids(deliveries: &[QueueDelivery]) -> Vec<crate::queue::DeliveryId> {
     deliveries.iter().map(|delivery| delivery.id.clone()).collect()
 }
 

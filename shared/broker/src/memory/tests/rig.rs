@@ -109,7 +109,7 @@ impl Rig {
     /// Clears away all that expired.
     pub(super) fn sweep(&self) {
         for shard in &self.broker.shards {
-            shard.lock().sweep_all(self.broker.now(), &self.broker.ledger);
+            shard.lock().sweep_all(self.broker.now(), &self.broker.usage);
         }
     }
 

@@ -8,7 +8,7 @@ use super::{
     super::MemorySettings,
     rig::{KEPT, Rig},
 };
-use crate::{Broker as _, ClientInfo, Event, HistoryQuery, Idempotency, Publication, PublishOptions};
+use crate::{Broker as _, ChannelEvent, ClientInfo, HistoryQuery, Idempotency, Publication, PublishOptions};
 
 const THREADS: usize = 4;
 const EACH: usize = 500;
@@ -29,7 +29,7 @@ fn the_order_of_sink_calls_is_the_order_of_offsets_on_every_channel() {
     });
     for channel in &channels {
         let heard = rig.sink.events(channel).into_iter().map(|event| match event {
-            Event::Publication(publication) => publication.offset,
+            ChannelEvent::Publication(publication) => publication.offset,
             other => panic!("{other:?}"),
         });
         assert!(heard.eq(1..=(THREADS * EACH) as u64), "{channel}");
@@ -81,7 +81,7 @@ fn the_bounds_hold_while_all_threads_evict() {
         for (_, channel) in shard.lock().channels.iter() {
             held.0 += channel.stream.as_ref().map_or(0, |stream| stream.bytes());
             held.1 += usize::from(channel.stream.is_some());
-            held.2 += channel.roster.as_ref().map_or(0, |roster| roster.len());
+            held.2 += channel.presence_set.as_ref().map_or(0, |presence_set| presence_set.len());
         }
     }
     assert_eq!(

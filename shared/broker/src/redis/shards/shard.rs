@@ -7,10 +7,10 @@ use tokio::{runtime::Handle, task::AbortHandle};
 
 use super::{
     super::{
-        ear::{Audience, Ear},
-        link::Dialer,
-        listener::{Dialect, Keeper, Listener},
-        requests::{Common, Requests, Sender},
+        dialer::Dialer,
+        listener::{ConnectionTask, Listener, PubSubCommands},
+        pubsub::{PubSub, SinkHandle},
+        requests::{Requests, SenderTask, SharedConnections},
         settings::RedisSettings,
     },
     slots::Address,
@@ -20,30 +20,30 @@ use super::{
 pub(in crate::redis) struct Shard {
     pub(super) requests: Arc<Requests>,
     pub(in crate::redis) listener: Listener,
-    pub(super) ear: Arc<Ear>,
+    pub(super) pubsub: Arc<PubSub>,
     host: String,
     /// What `start` runs; taken by it.
-    idle: Mutex<Option<(Sender, Keeper)>>,
+    idle: Mutex<Option<(SenderTask, ConnectionTask)>>,
     tasks: Mutex<Vec<AbortHandle>>,
 }
 
 impl Shard {
     pub(super) fn new(
         settings: &RedisSettings,
-        dialect: Dialect,
+        dialect: PubSubCommands,
         dialer: Dialer,
-        common: Common,
-        audience: Arc<Audience>,
+        common: SharedConnections,
+        sink: Arc<SinkHandle>,
         canary: String,
     ) -> Self {
-        let ear = Arc::new(Ear::new(audience, canary));
+        let pubsub = Arc::new(PubSub::new(sink, canary));
         let host = dialer.host();
         let (requests, sender) = Requests::new(settings, dialer.clone(), common.clone());
         let requests = Arc::new(requests);
         let (listener, keeper) =
-            Listener::new(settings, dialect, dialer, Arc::clone(&requests), Arc::clone(&ear), common);
+            Listener::new(settings, dialect, dialer, Arc::clone(&requests), Arc::clone(&pubsub), common);
         let idle = Mutex::new(Some((sender, keeper)));
-        Self { requests, listener, ear, host, idle, tasks: Mutex::default() }
+        Self { requests, listener, pubsub, host, idle, tasks: Mutex::default() }
     }
 
     /// What operators call it.
@@ -95,14 +95,14 @@ impl Shard {
             return Some(reason);
         }
         let (refusal, silence) =
-            self.ear.canary(|canary| (canary.refusal().map(str::to_owned), canary.silence()));
+            self.pubsub.canary(|canary| (canary.refusal().map(str::to_owned), canary.silence()));
         if let Some(reason) = refusal {
             return Some(format!("Redis refuses to publish: {reason}"));
         }
         if silence.is_some_and(|silence| silence > patience) {
             return Some("the node does not hear itself".to_owned());
         }
-        if self.ear.lost_for().is_some_and(|lost| lost > patience) {
+        if self.pubsub.lost_for().is_some_and(|lost| lost > patience) {
             return Some("channels whose slots were moved are not heard".to_owned());
         }
         None

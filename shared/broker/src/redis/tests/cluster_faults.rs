@@ -1,4 +1,4 @@
-//! What happens when servers of a cluster fail, and when slots go from one to another. Design §5 (Redis kinds, after any loss).
+//! What happens when servers of a cluster fail, and when slots go from one to another. `docs/architecture.md` §5.3, §5.5.
 
 use std::{sync::Arc, time::Duration};
 

@@ -16,7 +16,7 @@ use super::{
     sentinel::Trio,
     server::Server,
 };
-use crate::contract::{Harness, Node};
+use crate::contract::{ContractNode, Harness};
 
 /// Servers, and settings that find them; tests that run at the same time share them under different prefixes.
 struct Medium<T> {
@@ -48,8 +48,8 @@ impl<T: Send + Sync> Harness for Medium<T> {
         3
     }
 
-    async fn node(&self) -> Node {
-        Node::start(Arc::new(RedisBroker::new(self.settings.clone()).unwrap())).await
+    async fn node(&self) -> ContractNode {
+        ContractNode::start(Arc::new(RedisBroker::new(self.settings.clone()).unwrap())).await
     }
 
     fn span(&self) -> Duration {

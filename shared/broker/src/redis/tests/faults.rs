@@ -1,4 +1,4 @@
-//! What happens when connections or the server fail. Design §5 (after any loss, deaf-node detection).
+//! What happens when connections or the server fail. `docs/architecture.md` §5.5, §5.6.
 
 use std::{collections::HashSet, time::Duration};
 

@@ -7,8 +7,8 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::super::{RedisBroker, RedisSettings};
 use crate::{
-    Broker as _, BrokerError, Cluster as _, Event, Health, Publication, PublishOptions, Published, Retention,
-    Sink,
+    Broker as _, BrokerError, ChannelEvent, Cluster as _, Health, Publication, PublishOptions, Published,
+    Retention, Sink,
 };
 
 /// Ends a test that has failed.
@@ -31,8 +31,8 @@ pub(super) enum Told {
 struct Passing(mpsc::Sender<Told>);
 
 impl Sink for Passing {
-    fn on_event(&self, channel: &Arc<str>, event: Event) {
-        let Event::Publication(publication) = event else { panic!("only publications are expected") };
+    fn on_event(&self, channel: &Arc<str>, event: ChannelEvent) {
+        let ChannelEvent::Publication(publication) = event else { panic!("only publications are expected") };
         let data = String::from_utf8(publication.data.to_vec()).unwrap();
         self.0.try_send(Told::Event(Arc::clone(channel), data)).unwrap();
     }
@@ -68,7 +68,7 @@ impl Rig {
     pub(super) async fn start(settings: RedisSettings) -> Self {
         let (sink, told) = mpsc::channel(1_000_000);
         let broker = Arc::new(RedisBroker::new(settings).unwrap());
-        broker.hear(NODE);
+        broker.listen(NODE);
         broker.start(Arc::new(Passing(sink))).await.unwrap();
         Self { broker, told }
     }

@@ -35,16 +35,16 @@ proptest! {
         message.extend_from_slice(format!("{offset} epoch ").as_bytes());
         message.extend_from_slice(&fields);
         let expected = Publication { offset, epoch: "epoch".into(), ..publication.clone() };
-        prop_assert_eq!(decode_message(message.into()).unwrap(), Event::Publication(Arc::new(expected)));
+        prop_assert_eq!(decode_message(message.into()).unwrap(), ChannelEvent::Publication(Arc::new(expected)));
         let live = decode_message(publication_message(&fields).into()).unwrap();
-        prop_assert_eq!(live, Event::Publication(Arc::new(publication)));
+        prop_assert_eq!(live, ChannelEvent::Publication(Arc::new(publication)));
     }
 
     #[test]
     fn joins_and_leaves_survive_the_trip(info in info()) {
         let info = Arc::new(info);
-        prop_assert_eq!(decode_message(join_message(&info).into()), Ok(Event::Join(Arc::clone(&info))));
-        prop_assert_eq!(decode_message(leave_message(&info).into()), Ok(Event::Leave(info)));
+        prop_assert_eq!(decode_message(join_message(&info).into()), Ok(ChannelEvent::Join(Arc::clone(&info))));
+        prop_assert_eq!(decode_message(leave_message(&info).into()), Ok(ChannelEvent::Leave(info)));
     }
 
     #[test]
@@ -79,5 +79,5 @@ fn fields_of_a_newer_node_are_skipped() {
 fn another_version_of_the_envelope_is_refused() {
     let mut message = publication_message(&encode_publication(&Publication::default()));
     message[0] = VERSION + 1;
-    assert_eq!(decode_message(message.into()), Err(Unreadable));
+    assert_eq!(decode_message(message.into()), Err(UnreadableMessage));
 }

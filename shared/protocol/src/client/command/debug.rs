@@ -1,10 +1,10 @@
-//! How commands look in logs: never with a token, a header or a payload (design §8, §9).
+//! How commands look in logs: never with a token, a header or a payload (`docs/architecture.md` §8.3).
 
 use std::fmt;
 
-use super::{Connect, Publish, Request, Subscribe};
+use super::{ClientRequest, Connect, Publish, Subscribe};
 
-impl fmt::Debug for Request<'_> {
+impl fmt::Debug for ClientRequest<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(connect) => connect.fmt(formatter),

@@ -1,5 +1,5 @@
 //! Why a line is no command. Two classes, because the session answers them differently: a disconnect for a client that
-//! does not speak the protocol, an error reply for one command. `specs/client-protocol.md` Framing and Codes.
+//! does not speak the protocol, an error reply for one command. `docs/protocols/client.md` §1.8.
 
 use thiserror::Error;
 

@@ -11,7 +11,7 @@ use super::*;
 use crate::client::json::{JSON_DEPTH, JsonError};
 use crate::client::push::tests::any_json;
 
-fn read(line: &str) -> Command<'_> {
+fn read(line: &str) -> ClientCommand<'_> {
     decode(line.as_bytes(), JSON_DEPTH).unwrap()
 }
 
@@ -19,14 +19,14 @@ fn fault(line: &[u8]) -> DecodeError {
     decode(line, JSON_DEPTH).unwrap_err()
 }
 
-fn written(command: &Command<'_>) -> String {
+fn written(command: &ClientCommand<'_>) -> String {
     let mut out = BytesMut::new();
     command.encode(&mut out);
     String::from_utf8(out.to_vec()).unwrap()
 }
 
 /// Reads a line and writes it again; both must agree, so that every field is proved to be read and named right.
-fn there_and_back(line: &str) -> Command<'_> {
+fn there_and_back(line: &str) -> ClientCommand<'_> {
     let command = read(line);
     assert_eq!(written(&command), line);
     command
@@ -34,8 +34,8 @@ fn there_and_back(line: &str) -> Command<'_> {
 
 #[test]
 fn an_empty_object_is_a_pong() {
-    assert!(matches!(there_and_back("{}"), Command { id: 0, request: Request::Pong }));
-    assert!(matches!(read(" { } "), Command { id: 0, request: Request::Pong }));
+    assert!(matches!(there_and_back("{}"), ClientCommand { id: 0, request: ClientRequest::Pong }));
+    assert!(matches!(read(" { } "), ClientCommand { id: 0, request: ClientRequest::Pong }));
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn connect_is_read_with_all_its_fields() {
         r#""subs":{"c":{"recover":true,"offset":5,"epoch":"e"},"d":{}},"flag":-1}}"#
     ));
     assert_eq!(command.id, 1);
-    let Request::Connect(connect) = command.request else { panic!("{command:?}") };
+    let ClientRequest::Connect(connect) = command.request else { panic!("{command:?}") };
     assert_eq!((&*connect.token, &*connect.name, &*connect.version, connect.flag), ("t", "js", "1", -1));
     assert_eq!(connect.data.unwrap().get(), r#"{"x": 1}"#);
     assert_eq!((&*connect.headers["A"], &*connect.headers["C\n"]), ("b", ""));
@@ -64,13 +64,13 @@ fn subscribe_is_read_with_all_its_fields() {
         r#""epoch":"e","positioned":true,"recoverable":true,"join_leave":true,"flag":3,"delta":"fossil","#,
         r#""tf":{"op":"and","nodes":[]},"type":4}}"#
     ));
-    let Request::Subscribe(subscribe) = command.request else { panic!("{command:?}") };
+    let ClientRequest::Subscribe(subscribe) = command.request else { panic!("{command:?}") };
     assert_eq!((&*subscribe.channel, &*subscribe.token, &*subscribe.epoch), ("a:b", "t", "e"));
     assert_eq!((subscribe.offset, subscribe.kind, &*subscribe.delta), ((1 << 53) - 1, 4, "fossil"));
     assert!(subscribe.recover && subscribe.positioned && subscribe.recoverable && subscribe.join_leave);
     assert!(subscribe.rejects_unrecovered());
     assert_eq!(subscribe.filter.unwrap().get(), r#"{"op":"and","nodes":[]}"#);
-    let Request::Subscribe(plain) =
+    let ClientRequest::Subscribe(plain) =
         there_and_back(r#"{"id":2,"subscribe":{"channel":"a","flag":1}}"#).request
     else {
         panic!("not a subscribe")
@@ -81,7 +81,7 @@ fn subscribe_is_read_with_all_its_fields() {
 #[test]
 fn the_small_commands_are_read() {
     there_and_back(r#"{"id":3,"unsubscribe":{"channel":"a"}}"#);
-    let Request::Publish(publish) =
+    let ClientRequest::Publish(publish) =
         there_and_back(r#"{"id":4,"publish":{"channel":"a","data":"x"}}"#).request
     else {
         panic!("not a publish")
@@ -89,20 +89,23 @@ fn the_small_commands_are_read() {
     assert_eq!((&*publish.channel, publish.data.get()), ("a", r#""x""#));
     assert!(matches!(
         there_and_back(r#"{"id":5,"presence":{"channel":"a"}}"#).request,
-        Request::Presence { .. }
+        ClientRequest::Presence { .. }
     ));
     let stats = there_and_back(r#"{"id":6,"presence_stats":{"channel":"a"}}"#);
-    assert!(matches!(stats.request, Request::PresenceStats { .. }));
+    assert!(matches!(stats.request, ClientRequest::PresenceStats { .. }));
     there_and_back(r#"{"id":7,"rpc":{"method":"m","data":{"n":1}}}"#);
-    assert!(matches!(there_and_back(r#"{"id":7,"rpc":{}}"#).request, Request::Rpc { data: None, .. }));
+    assert!(matches!(there_and_back(r#"{"id":7,"rpc":{}}"#).request, ClientRequest::Rpc { data: None, .. }));
     there_and_back(r#"{"id":8,"refresh":{"token":"t"}}"#);
     there_and_back(r#"{"id":4294967295,"sub_refresh":{"channel":"a","token":"t"}}"#);
 }
 
 #[test]
 fn send_needs_no_id() {
-    assert!(matches!(there_and_back(r#"{"send":{"data":1}}"#).request, Request::Send { data: Some(_) }));
-    assert!(matches!(there_and_back(r#"{"send":{}}"#).request, Request::Send { data: None }));
+    assert!(matches!(
+        there_and_back(r#"{"send":{"data":1}}"#).request,
+        ClientRequest::Send { data: Some(_) }
+    ));
+    assert!(matches!(there_and_back(r#"{"send":{}}"#).request, ClientRequest::Send { data: None }));
     assert_eq!(there_and_back(r#"{"id":3,"send":{"data":1}}"#).id, 3);
 }
 
@@ -111,20 +114,20 @@ fn history_is_read_with_and_without_a_position() {
     let command = there_and_back(
         r#"{"id":1,"history":{"channel":"a","limit":-1,"since":{"offset":7,"epoch":"e"},"reverse":true}}"#,
     );
-    let Request::History(history) = command.request else { panic!("{command:?}") };
+    let ClientRequest::History(history) = command.request else { panic!("{command:?}") };
     assert_eq!((history.limit, history.reverse), (-1, true));
     assert_eq!(history.since.unwrap().offset, 7);
-    let Request::History(top) = there_and_back(r#"{"id":1,"history":{"channel":"a"}}"#).request else {
+    let ClientRequest::History(top) = there_and_back(r#"{"id":1,"history":{"channel":"a"}}"#).request else {
         panic!("not a history")
     };
     assert!(top.since.is_none() && top.limit == 0);
     let start = there_and_back(r#"{"id":1,"history":{"channel":"a","since":{}}}"#);
-    assert!(matches!(start.request, Request::History(History { since: Some(_), .. })));
+    assert!(matches!(start.request, ClientRequest::History(History { since: Some(_), .. })));
 }
 
 #[test]
 fn strings_are_borrowed_from_the_line_unless_they_hold_escapes() {
-    let Request::Connect(connect) = read(
+    let ClientRequest::Connect(connect) = read(
         r#"{"id":1,"connect":{"token":"t","name":"\u0041","headers":{"k":"v"},"subs":{"c":{"epoch":"e"}}}}"#,
     )
     .request
@@ -144,8 +147,8 @@ fn unknown_fields_are_ignored_at_every_level() {
     let command = read(
         r#"{"later":[{}],"id":1,"subscribe":{"channel":"a","cursor":"","limit":5,"asc":true},"x":null}"#,
     );
-    assert!(matches!(command.request, Request::Subscribe(subscribe) if subscribe.channel == "a"));
-    let Request::Connect(connect) =
+    assert!(matches!(command.request, ClientRequest::Subscribe(subscribe) if subscribe.channel == "a"));
+    let ClientRequest::Connect(connect) =
         read(r#"{"id":1,"connect":{"dict":"d","subs":{"a":{"type":1}}}}"#).request
     else {
         panic!("not a connect")
@@ -161,7 +164,7 @@ fn null_counts_as_absent() {
         written(&read(r#"{"id":1,"history":{"channel":"a","since":null,"reverse":null}}"#)),
         r#"{"id":1,"history":{"channel":"a"}}"#
     );
-    assert!(matches!(read(r#"{"id":null}"#).request, Request::Pong));
+    assert!(matches!(read(r#"{"id":null}"#).request, ClientRequest::Pong));
 }
 
 #[test]
@@ -180,7 +183,8 @@ fn publish_without_data_is_invalid_but_not_malformed() {
 
 #[test]
 fn null_can_be_published() {
-    let Request::Publish(publish) = read(r#"{"id":4,"publish":{"channel":"a","data":null}}"#).request else {
+    let ClientRequest::Publish(publish) = read(r#"{"id":4,"publish":{"channel":"a","data":null}}"#).request
+    else {
         panic!("not a publish")
     };
     assert_eq!(publish.data.get(), "null");
@@ -337,9 +341,9 @@ proptest! {
         let subscribe = Subscribe {
             channel, token, epoch, delta, offset, flag, data: Some(&raw), recover: true, ..Subscribe::default()
         };
-        let line = written(&Command { id: 1, request: Request::Subscribe(subscribe) });
+        let line = written(&ClientCommand { id: 1, request: ClientRequest::Subscribe(subscribe) });
         prop_assert!(!line.contains('\n'));
-        let Request::Subscribe(back) = read(&line).request else { panic!("not a subscribe") };
+        let ClientRequest::Subscribe(back) = read(&line).request else { panic!("not a subscribe") };
         prop_assert_eq!([&*back.channel, &*back.token, &*back.epoch, &*back.delta], strings.each_ref().map(String::as_str));
         prop_assert_eq!((back.offset, back.flag), (offset, flag));
         let expected = if data.is_null() { None } else { Some(raw.get()) };
@@ -349,7 +353,7 @@ proptest! {
     #[test]
     fn whatever_a_reader_of_json_sees_in_a_command_we_see_too(value in any_json(), method in any::<String>()) {
         let line = json!({"id": 7, "rpc": {"method": method, "data": value}}).to_string();
-        let Request::Rpc { method: read_method, data } = read(&line).request else { panic!("not an rpc") };
+        let ClientRequest::Rpc { method: read_method, data } = read(&line).request else { panic!("not an rpc") };
         prop_assert_eq!(&*read_method, &method);
         let seen = data.map_or(serde_json::Value::Null, |raw| serde_json::from_str(raw.get()).unwrap());
         prop_assert_eq!(seen, value);

@@ -1,4 +1,4 @@
-//! The JSON shape of a command, and the way from it to [`Command`]. `specs/client-protocol.md` Messages.
+//! The JSON shape of a command, and the way from it to [`Command`]. `docs/protocols/client.md` §2.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,11 +11,11 @@ use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
-use super::{Command, DecodeError, Invalid, Malformed, Publish, Recover, Request, Since};
+use super::{ClientCommand, ClientRequest, DecodeError, Invalid, Malformed, Publish, Recover, Since};
 use crate::client::json::{JsonError, checked_text};
 
 /// See [`super::decode`].
-pub(super) fn decode(line: &[u8], max_depth: usize) -> Result<Command<'_>, DecodeError> {
+pub(super) fn decode(line: &[u8], max_depth: usize) -> Result<ClientCommand<'_>, DecodeError> {
     let text = checked_text(line, max_depth).map_err(Malformed::Json)?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let envelope = deserializer.deserialize_map(EnvelopeVisitor).map_err(|error| malformed(&error))?;
@@ -34,7 +34,7 @@ fn malformed(error: &serde_json::Error) -> Malformed {
 
 /// The outermost object as it came.
 #[derive(Default)]
-struct Envelope<'a> {
+struct CommandEnvelope<'a> {
     id: u32,
     request: Option<Wire<'a>>,
     two_requests: bool,
@@ -42,49 +42,49 @@ struct Envelope<'a> {
 
 /// A request as it came: what is wrong with it alone can be told only once its id is known, which may come after it.
 enum Wire<'a> {
-    Ready(Request<'a>),
+    Ready(ClientRequest<'a>),
     Publish(PublishFields<'a>),
     SubRefresh(SubRefreshFields<'a>),
 }
 
-impl<'a> Envelope<'a> {
-    fn command(self) -> Result<Command<'a>, DecodeError> {
+impl<'a> CommandEnvelope<'a> {
+    fn command(self) -> Result<ClientCommand<'a>, DecodeError> {
         let Self { id, request, two_requests } = self;
         if two_requests {
             return Err(Malformed::TwoRequests.into());
         }
         let Some(wire) = request else {
             return if id == 0 {
-                Ok(Command { id, request: Request::Pong })
+                Ok(ClientCommand { id, request: ClientRequest::Pong })
             } else {
                 Err(Malformed::NoRequest.into())
             };
         };
-        if id == 0 && !matches!(wire, Wire::Ready(Request::Send { .. })) {
+        if id == 0 && !matches!(wire, Wire::Ready(ClientRequest::Send { .. })) {
             return Err(Malformed::NoId.into());
         }
         let request = match wire {
             Wire::Ready(request) => request,
             Wire::Publish(PublishFields { kind: 0, channel, data: Some(data) }) => {
-                Request::Publish(Publish { channel, data })
+                ClientRequest::Publish(Publish { channel, data })
             }
             Wire::Publish(PublishFields { kind: 0, .. }) => {
                 return Err(DecodeError::Invalid { id, reason: Invalid::NoData });
             }
             Wire::SubRefresh(SubRefreshFields { kind: 0, channel, token }) => {
-                Request::SubRefresh { channel, token }
+                ClientRequest::SubRefresh { channel, token }
             }
             Wire::Publish(_) | Wire::SubRefresh(_) => {
                 return Err(DecodeError::Invalid { id, reason: Invalid::NotAvailable });
             }
         };
-        Ok(Command { id, request })
+        Ok(ClientCommand { id, request })
     }
 }
 
 #[derive(Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
-enum Key {
+enum CommandKey {
     Id,
     Connect,
     Subscribe,
@@ -104,42 +104,43 @@ enum Key {
 struct EnvelopeVisitor;
 
 impl<'de> Visitor<'de> for EnvelopeVisitor {
-    type Value = Envelope<'de>;
+    type Value = CommandEnvelope<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a command object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut envelope = Envelope::default();
+        let mut envelope = CommandEnvelope::default();
         let mut has_id = false;
-        while let Some(key) = map.next_key::<Key>()? {
+        while let Some(key) = map.next_key::<CommandKey>()? {
             let request = match key {
-                Key::Id => {
+                CommandKey::Id => {
                     if std::mem::replace(&mut has_id, true) {
                         return Err(A::Error::duplicate_field("id"));
                     }
                     envelope.id = map.next_value::<Option<u32>>()?.unwrap_or_default();
                     None
                 }
-                Key::Connect => object(&mut map)?.map(Request::Connect).map(Wire::Ready),
-                Key::Subscribe => object(&mut map)?.map(Request::Subscribe).map(Wire::Ready),
-                Key::Unsubscribe => object(&mut map)?
-                    .map(|ChannelField { channel }| Wire::Ready(Request::Unsubscribe { channel })),
-                Key::Publish => object(&mut map)?.map(Wire::Publish),
-                Key::Presence => object(&mut map)?
-                    .map(|ChannelField { channel }| Wire::Ready(Request::Presence { channel })),
-                Key::PresenceStats => object(&mut map)?
-                    .map(|ChannelField { channel }| Wire::Ready(Request::PresenceStats { channel })),
-                Key::History => object(&mut map)?.map(Request::History).map(Wire::Ready),
-                Key::Rpc => object(&mut map)?
-                    .map(|RpcFields { method, data }| Wire::Ready(Request::Rpc { method, data })),
-                Key::Send => object(&mut map)?.map(|SendFields { data }| Wire::Ready(Request::Send { data })),
-                Key::Refresh => {
-                    object(&mut map)?.map(|RefreshFields { token }| Wire::Ready(Request::Refresh { token }))
+                CommandKey::Connect => object(&mut map)?.map(ClientRequest::Connect).map(Wire::Ready),
+                CommandKey::Subscribe => object(&mut map)?.map(ClientRequest::Subscribe).map(Wire::Ready),
+                CommandKey::Unsubscribe => object(&mut map)?
+                    .map(|ChannelField { channel }| Wire::Ready(ClientRequest::Unsubscribe { channel })),
+                CommandKey::Publish => object(&mut map)?.map(Wire::Publish),
+                CommandKey::Presence => object(&mut map)?
+                    .map(|ChannelField { channel }| Wire::Ready(ClientRequest::Presence { channel })),
+                CommandKey::PresenceStats => object(&mut map)?
+                    .map(|ChannelField { channel }| Wire::Ready(ClientRequest::PresenceStats { channel })),
+                CommandKey::History => object(&mut map)?.map(ClientRequest::History).map(Wire::Ready),
+                CommandKey::Rpc => object(&mut map)?
+                    .map(|RpcFields { method, data }| Wire::Ready(ClientRequest::Rpc { method, data })),
+                CommandKey::Send => {
+                    object(&mut map)?.map(|SendFields { data }| Wire::Ready(ClientRequest::Send { data }))
                 }
-                Key::SubRefresh => object(&mut map)?.map(Wire::SubRefresh),
-                Key::Unknown => {
+                CommandKey::Refresh => object(&mut map)?
+                    .map(|RefreshFields { token }| Wire::Ready(ClientRequest::Refresh { token })),
+                CommandKey::SubRefresh => object(&mut map)?.map(Wire::SubRefresh),
+                CommandKey::Unknown => {
                     map.next_value::<IgnoredAny>()?;
                     None
                 }
@@ -207,13 +208,13 @@ struct SubRefreshFields<'a> {
 
 /// The next value of a map: an object of fields, or `null`.
 fn object<'de, A: MapAccess<'de>, T: Deserialize<'de>>(map: &mut A) -> Result<Option<T>, A::Error> {
-    Ok(map.next_value::<Option<Object<T>>>()?.map(|Object(fields)| fields))
+    Ok(map.next_value::<Option<CommandObject<T>>>()?.map(|CommandObject(fields)| fields))
 }
 
 /// A struct that is an object on the wire. Derived structs alone would take an array of their fields' values too.
-struct Object<T>(T);
+struct CommandObject<T>(T);
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for CommandObject<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(ObjectVisitor(PhantomData))
     }
@@ -222,14 +223,14 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 struct ObjectVisitor<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
-    type Value = Object<T>;
+    type Value = CommandObject<T>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+        T::deserialize(MapAccessDeserializer::new(map)).map(CommandObject)
     }
 }
 
@@ -249,7 +250,7 @@ where
 
 /// A string field; `null` is empty.
 pub(super) fn text<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'a, str>, D::Error> {
-    Ok(Option::<Text<'a>>::deserialize(deserializer)?.unwrap_or_default().0)
+    Ok(Option::<CommandText<'a>>::deserialize(deserializer)?.unwrap_or_default().0)
 }
 
 /// A map of strings; `null` is empty, as map and as value.
@@ -259,8 +260,8 @@ pub(super) fn headers<'de: 'a, 'a, D>(
 where
     D: Deserializer<'de>,
 {
-    let entries =
-        Option::<BTreeMap<Text<'a>, Option<Text<'a>>>>::deserialize(deserializer)?.unwrap_or_default();
+    let entries = Option::<BTreeMap<CommandText<'a>, Option<CommandText<'a>>>>::deserialize(deserializer)?
+        .unwrap_or_default();
     Ok(entries.into_iter().map(|(name, value)| (name.0, value.unwrap_or_default().0)).collect())
 }
 
@@ -271,8 +272,9 @@ pub(super) fn positions<'de: 'a, 'a, D>(
 where
     D: Deserializer<'de>,
 {
-    let entries = Option::<BTreeMap<Text<'a>, Option<Object<Recover<'a>>>>>::deserialize(deserializer)?
-        .unwrap_or_default();
+    let entries =
+        Option::<BTreeMap<CommandText<'a>, Option<CommandObject<Recover<'a>>>>>::deserialize(deserializer)?
+            .unwrap_or_default();
     Ok(entries
         .into_iter()
         .map(|(channel, value)| (channel.0, value.map(|object| object.0).unwrap_or_default()))
@@ -283,14 +285,14 @@ where
 pub(super) fn position<'de: 'a, 'a, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Since<'a>>, D::Error> {
-    Ok(Option::<Object<Since<'a>>>::deserialize(deserializer)?.map(|object| object.0))
+    Ok(Option::<CommandObject<Since<'a>>>::deserialize(deserializer)?.map(|object| object.0))
 }
 
 /// A string that stays in the line unless it holds escapes. `Cow` alone is always copied where it is not a plain field.
 #[derive(Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Text<'a>(Cow<'a, str>);
+struct CommandText<'a>(Cow<'a, str>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for CommandText<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(TextVisitor(PhantomData))
     }
@@ -299,17 +301,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 struct TextVisitor<'a>(PhantomData<&'a str>);
 
 impl<'de: 'a, 'a> Visitor<'de> for TextVisitor<'a> {
-    type Value = Text<'a>;
+    type Value = CommandText<'a>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a string")
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Text(Cow::Borrowed(text)))
+        Ok(CommandText(Cow::Borrowed(text)))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Text(Cow::Owned(text.to_owned())))
+        Ok(CommandText(Cow::Owned(text.to_owned())))
     }
 }

@@ -18,12 +18,12 @@ fn parsed(write: impl FnOnce(&mut BytesMut)) -> Value {
     serde_json::from_str(&written(write)).unwrap()
 }
 
-fn json_view(data: &[u8]) -> PublicationView<'_> {
-    PublicationView { data, ..PublicationView::default() }
+fn json_view(data: &[u8]) -> PublicationFields<'_> {
+    PublicationFields { data, ..PublicationFields::default() }
 }
 
-const INFO: ClientInfoView<'_> =
-    ClientInfoView { user: "42", client: "c1", conn_info: br#"{"name":"Kim"}"#, chan_info: b"[1]" };
+const INFO: ClientInfoFields<'_> =
+    ClientInfoFields { user: "42", client: "c1", conn_info: br#"{"name":"Kim"}"#, chan_info: b"[1]" };
 
 #[test]
 fn a_publication_without_history_is_channel_and_data() {
@@ -34,7 +34,7 @@ fn a_publication_without_history_is_channel_and_data() {
 #[test]
 fn a_publication_shows_every_field_it_has_in_a_fixed_order() {
     let tags = [("k".to_owned(), "v".to_owned()), ("q\"".to_owned(), String::new())];
-    let publication = PublicationView {
+    let publication = PublicationFields {
         data: b"1",
         kind: PayloadKind::Json,
         offset: 9_007_199_254_740_991,
@@ -62,7 +62,7 @@ fn newlines_between_tokens_of_a_payload_are_stripped_and_nothing_else() {
 #[test]
 fn text_becomes_a_json_string_even_when_empty() {
     let text = |data: &'static [u8]| {
-        let publication = PublicationView { data, kind: PayloadKind::Text, ..PublicationView::default() };
+        let publication = PublicationFields { data, kind: PayloadKind::Text, ..PublicationFields::default() };
         written(|out| push_publication("a", &publication, out))
     };
     assert_eq!(text(b"a\n\"b\"\\"), r#"{"push":{"channel":"a","pub":{"data":"a\n\"b\"\\"}}}"#);
@@ -88,7 +88,7 @@ fn joins_and_leaves_carry_the_client_and_an_anonymous_user_is_an_empty_string() 
             r#""conn_info":{"name":"Kim"},"chan_info":[1]}}}}"#
         )
     );
-    let anonymous = ClientInfoView { client: "c2", ..ClientInfoView::default() };
+    let anonymous = ClientInfoFields { client: "c2", ..ClientInfoFields::default() };
     assert_eq!(
         written(|out| push_leave("a", &anonymous, out)),
         r#"{"push":{"channel":"a","leave":{"info":{"user":"","client":"c2"}}}}"#
@@ -157,7 +157,7 @@ proptest! {
     #[test]
     fn any_text_comes_back_as_it_went(text in any::<String>(), channel in any::<String>()) {
         let publication =
-            PublicationView { data: text.as_bytes(), kind: PayloadKind::Text, offset: 1, ..PublicationView::default() };
+            PublicationFields { data: text.as_bytes(), kind: PayloadKind::Text, offset: 1, ..PublicationFields::default() };
         let push = parsed(|out| push_publication(&channel, &publication, out));
         prop_assert_eq!(&push["push"]["pub"]["data"], &json!(text));
         prop_assert_eq!(push["push"].get("channel").and_then(Value::as_str).unwrap_or_default(), channel);

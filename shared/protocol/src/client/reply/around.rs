@@ -3,10 +3,10 @@
 
 use bytes::{BufMut as _, BytesMut};
 
-use super::{ConnectResult, HistoryResult, Lists, SubscribeResult, reply, write_connect, write_subscription};
+use super::{ConnectResult, HistoryReply, Lists, SubscribeResult, reply, write_connect, write_subscription};
 use crate::client::{
     json::{write_integer, write_string},
-    push::{ClientInfoView, PublicationView, write_client_info, write_publication},
+    push::{ClientInfoFields, PublicationFields, write_client_info, write_publication},
 };
 
 /// As [`super::reply_connect`], with an empty list of publications in each subscription: their places, in the order of `subs`.
@@ -24,7 +24,7 @@ pub fn reply_subscribe_around(id: u32, result: &SubscribeResult<'_>, out: &mut B
 }
 
 /// As [`super::reply_history`], with an empty list of publications: its place.
-pub fn reply_history_around(id: u32, result: &HistoryResult<'_>, out: &mut BytesMut) -> Vec<usize> {
+pub fn reply_history_around(id: u32, result: &HistoryReply<'_>, out: &mut BytesMut) -> Vec<usize> {
     let mut place = 0;
     reply(id, "history", out, |object| {
         place = empty_list(object.field("publications"));
@@ -47,7 +47,7 @@ pub fn reply_presence_around(id: u32, out: &mut BytesMut) -> Vec<usize> {
 }
 
 /// Writes an entry of a list of publications.
-pub fn write_listed_publication(is_first: bool, publication: &PublicationView<'_>, out: &mut BytesMut) {
+pub fn write_listed_publication(is_first: bool, publication: &PublicationFields<'_>, out: &mut BytesMut) {
     if !is_first {
         out.put_u8(b',');
     }
@@ -55,7 +55,7 @@ pub fn write_listed_publication(is_first: bool, publication: &PublicationView<'_
 }
 
 /// Writes an entry of the clients present.
-pub fn write_listed_client(is_first: bool, client: &str, info: &ClientInfoView<'_>, out: &mut BytesMut) {
+pub fn write_listed_client(is_first: bool, client: &str, info: &ClientInfoFields<'_>, out: &mut BytesMut) {
     if !is_first {
         out.put_u8(b',');
     }

@@ -13,7 +13,8 @@ fn written(write: impl FnOnce(&mut BytesMut)) -> String {
     String::from_utf8(out.to_vec()).unwrap()
 }
 
-const INFO: ClientInfoView<'_> = ClientInfoView { user: "42", client: "c1", conn_info: b"", chan_info: b"" };
+const INFO: ClientInfoFields<'_> =
+    ClientInfoFields { user: "42", client: "c1", conn_info: b"", chan_info: b"" };
 
 #[test]
 fn connect_leaves_out_what_is_zero_or_empty() {
@@ -50,8 +51,8 @@ fn connect_shows_every_field_it_has_in_a_fixed_order() {
 #[test]
 fn subscribe_shows_every_field_it_has_in_a_fixed_order() {
     let publications = [
-        PublicationView { data: b"1", offset: 4, ..PublicationView::default() },
-        PublicationView { data: b"2", offset: 5, info: Some(INFO), ..PublicationView::default() },
+        PublicationFields { data: b"1", offset: 4, ..PublicationFields::default() },
+        PublicationFields { data: b"2", offset: 5, info: Some(INFO), ..PublicationFields::default() },
     ];
     let result = SubscribeResult {
         expires: true,
@@ -98,11 +99,11 @@ fn unsubscribe_and_publish_answer_with_an_empty_result() {
 #[test]
 fn history_always_has_its_three_fields() {
     assert_eq!(
-        written(|out| reply_history(5, &HistoryResult::default(), out)),
+        written(|out| reply_history(5, &HistoryReply::default(), out)),
         r#"{"id":5,"history":{"publications":[],"epoch":"","offset":0}}"#
     );
-    let publications = [PublicationView { data: b"1", offset: 4, ..PublicationView::default() }];
-    let result = HistoryResult { publications: &publications, offset: 4, epoch: "e" };
+    let publications = [PublicationFields { data: b"1", offset: 4, ..PublicationFields::default() }];
+    let result = HistoryReply { publications: &publications, offset: 4, epoch: "e" };
     assert_eq!(
         written(|out| reply_history(5, &result, out)),
         r#"{"id":5,"history":{"publications":[{"data":1,"offset":4}],"epoch":"e","offset":4}}"#
@@ -112,7 +113,7 @@ fn history_always_has_its_three_fields() {
 #[test]
 fn presence_maps_client_ids_to_clients() {
     assert_eq!(written(|out| reply_presence(6, &[], out)), r#"{"id":6,"presence":{"presence":{}}}"#);
-    let other = ClientInfoView { user: "", client: "c2", conn_info: b"{}", chan_info: b"1" };
+    let other = ClientInfoFields { user: "", client: "c2", conn_info: b"{}", chan_info: b"1" };
     assert_eq!(
         written(|out| reply_presence(6, &[("c1", INFO), ("c2", other)], out)),
         concat!(

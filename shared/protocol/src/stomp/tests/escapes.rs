@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::client::{error, frame, opening};
-use crate::stomp::{DecodeError, ServerCommand, Version, encode, version::VERSIONS};
+use crate::stomp::{ServerCommand, StompDecodeError, Version, encode, version::VERSIONS};
 
 use Version::{V1_0, V1_1, V1_2};
 
@@ -52,7 +52,11 @@ fn item_7_any_other_escape_is_an_error() {
         (V1_2, r"\x:a"),
         (V1_2, r"a:\N"),
     ] {
-        assert_eq!(error(version, format!("SEND\n{line}\n\n\0")), DecodeError::BadEscape, "{version} {line}");
+        assert_eq!(
+            error(version, format!("SEND\n{line}\n\n\0")),
+            StompDecodeError::BadEscape,
+            "{version} {line}"
+        );
     }
 }
 

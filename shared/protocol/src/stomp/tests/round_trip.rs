@@ -4,12 +4,13 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::client::hear;
-use crate::stomp::{Command, Decoder, Frame, Limits, Version, encode, version::VERSIONS};
+use crate::stomp::{StompCommand, StompDecoder, StompFrame, StompLimits, Version, encode, version::VERSIONS};
 
-const WIDE: Limits = Limits { headers: 100, header_bytes: 4096, head_bytes: 65_536, body_bytes: 65_536 };
+const WIDE: StompLimits =
+    StompLimits { headers: 100, header_bytes: 4096, head_bytes: 65_536, body_bytes: 65_536 };
 
-fn decoder(version: Version) -> Decoder {
-    let mut decoder = Decoder::new(WIDE);
+fn decoder(version: Version) -> StompDecoder {
+    let mut decoder = StompDecoder::new(WIDE);
     decoder.set_version(version);
     decoder
 }
@@ -74,7 +75,7 @@ proptest! {
     ) {
         let mut out = BytesMut::new();
         for (headers, body) in &sends {
-            let mut writer = encode::client_frame(Command::Send, version, &mut out);
+            let mut writer = encode::client_frame(StompCommand::Send, version, &mut out);
             for (name, value) in headers {
                 writer = writer.header(name, value);
             }
@@ -95,7 +96,7 @@ proptest! {
 
     #[test]
     fn a_stream_is_read_the_same_however_it_is_cut(stream in streams(), version in versions(), size in 1..40_usize) {
-        let whole: (Vec<Frame>, _) = hear(&mut decoder(version), [stream.as_slice()]);
+        let whole: (Vec<StompFrame>, _) = hear(&mut decoder(version), [stream.as_slice()]);
         prop_assert_eq!(&hear(&mut decoder(version), stream.chunks(1)), &whole);
         prop_assert_eq!(&hear(&mut decoder(version), stream.chunks(size)), &whole);
     }
@@ -107,7 +108,7 @@ proptest! {
         body in proptest::collection::vec(any::<u8>(), 0..20),
     ) {
         let mut out = BytesMut::new();
-        let mut writer = encode::client_frame(Command::Send, version, &mut out);
+        let mut writer = encode::client_frame(StompCommand::Send, version, &mut out);
         for (name, value) in &headers {
             // Not the one header that gives the body its end.
             if !name.replace(|c: char| !c.is_ascii_alphabetic(), "").contains("length") {

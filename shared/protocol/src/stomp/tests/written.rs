@@ -4,7 +4,7 @@ use bytes::BytesMut;
 
 use crate::stomp::{ServerCommand, Version, encode, version::VERSIONS};
 
-fn message(write: impl FnOnce(encode::FrameWriter<'_>)) -> BytesMut {
+fn message(write: impl FnOnce(encode::StompFrameWriter<'_>)) -> BytesMut {
     let mut out = BytesMut::new();
     write(encode::frame(ServerCommand::Message, Version::V1_2, &mut out).header("destination", "/topic/a"));
     out

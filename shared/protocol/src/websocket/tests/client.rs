@@ -2,7 +2,9 @@
 
 use bytes::BytesMut;
 
-use crate::websocket::{Decoder, Deflater, Event, Input, MessageKind, ProtocolError, mask};
+use crate::websocket::{
+    Deflater, Input, ProtocolError, WebSocketDecoder, WebSocketEvent, WebSocketMessageKind, mask,
+};
 
 pub(super) const LIMIT: usize = 64 * 1024;
 pub(super) const CONTINUATION: u8 = 0;
@@ -20,27 +22,27 @@ const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 pub(super) enum Heard {
     Text(String),
     Binary(Vec<u8>),
-    Fragment(MessageKind, Vec<u8>, bool),
+    Fragment(WebSocketMessageKind, Vec<u8>, bool),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<(u16, String)>),
     Error(ProtocolError),
 }
 
-impl From<Event<'_>> for Heard {
-    fn from(event: Event<'_>) -> Self {
+impl From<WebSocketEvent<'_>> for Heard {
+    fn from(event: WebSocketEvent<'_>) -> Self {
         match event {
-            Event::Text(text) => Self::Text(text.to_owned()),
-            Event::Binary(data) => Self::Binary(data.to_vec()),
-            Event::Fragment { kind, data, last } => {
-                if kind == MessageKind::Text {
+            WebSocketEvent::Text(text) => Self::Text(text.to_owned()),
+            WebSocketEvent::Binary(data) => Self::Binary(data.to_vec()),
+            WebSocketEvent::Fragment { kind, data, last } => {
+                if kind == WebSocketMessageKind::Text {
                     str::from_utf8(data).expect("text is cut between characters");
                 }
                 Self::Fragment(kind, data.to_vec(), last)
             }
-            Event::Ping(data) => Self::Ping(data.to_vec()),
-            Event::Pong(data) => Self::Pong(data.to_vec()),
-            Event::Close(body) => Self::Close(body.map(|body| (body.code, body.reason.to_owned()))),
+            WebSocketEvent::Ping(data) => Self::Ping(data.to_vec()),
+            WebSocketEvent::Pong(data) => Self::Pong(data.to_vec()),
+            WebSocketEvent::Close(body) => Self::Close(body.map(|body| (body.code, body.reason.to_owned()))),
         }
     }
 }
@@ -73,7 +75,10 @@ pub(super) fn header(first: u8, length: u64) -> Vec<u8> {
 }
 
 /// Feeds the pieces one after the other; what was heard, an error last.
-pub(super) fn hear<'p>(decoder: &mut Decoder, pieces: impl IntoIterator<Item = &'p [u8]>) -> Vec<Heard> {
+pub(super) fn hear<'p>(
+    decoder: &mut WebSocketDecoder,
+    pieces: impl IntoIterator<Item = &'p [u8]>,
+) -> Vec<Heard> {
     let mut heard = Vec::new();
     for piece in pieces {
         let mut bytes = piece.to_vec();
@@ -90,12 +95,12 @@ pub(super) fn hear<'p>(decoder: &mut Decoder, pieces: impl IntoIterator<Item = &
     heard
 }
 
-pub(super) fn plain() -> Decoder {
-    Decoder::new(LIMIT, false, false)
+pub(super) fn plain() -> WebSocketDecoder {
+    WebSocketDecoder::new(LIMIT, false, false)
 }
 
-pub(super) fn deflating() -> Decoder {
-    Decoder::new(LIMIT, true, false)
+pub(super) fn deflating() -> WebSocketDecoder {
+    WebSocketDecoder::new(LIMIT, true, false)
 }
 
 /// What a plain decoder hears in frames that arrive in one piece.
@@ -108,7 +113,7 @@ pub(super) fn error(frames: &[Vec<u8>]) -> ProtocolError {
     error_of(&mut plain(), frames)
 }
 
-pub(super) fn error_of(decoder: &mut Decoder, frames: &[Vec<u8>]) -> ProtocolError {
+pub(super) fn error_of(decoder: &mut WebSocketDecoder, frames: &[Vec<u8>]) -> ProtocolError {
     match hear(decoder, [frames.concat().as_slice()]).last() {
         Some(Heard::Error(error)) => *error,
         other => panic!("an error, not {other:?}"),

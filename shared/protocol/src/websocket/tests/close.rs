@@ -1,4 +1,4 @@
-//! Line 8: close frames, and the silence after them.
+//! `docs/protocols/websocket.md` §8: close frames, and the silence after them.
 
 use bytes::BytesMut;
 

@@ -1,4 +1,4 @@
-//! Lines 11 to 13: compressed messages in and out.
+//! `docs/protocols/websocket.md` §11 to §13: compressed messages in and out.
 
 use bytes::BytesMut;
 use flate2::{Compress, Compression, FlushCompress};
@@ -8,10 +8,10 @@ use super::client::{
     BINARY, CONTINUATION, FIN, Heard, LIMIT, PING, RSV1, TEXT, compressed, deflating, error_of, frame,
     header, hear,
 };
-use crate::websocket::{Decoder, Deflater, Inflater, MessageKind, Opcode, ProtocolError};
+use crate::websocket::{Deflater, Inflater, Opcode, ProtocolError, WebSocketDecoder, WebSocketMessageKind};
 
 fn inflate(compressed: &[u8]) -> Result<Vec<u8>, ProtocolError> {
-    Inflater::new().inflate(MessageKind::Binary, compressed, LIMIT)
+    Inflater::new().inflate(WebSocketMessageKind::Binary, compressed, LIMIT)
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn line_12_messages_may_be_compressed_or_not_one_by_one() {
 fn line_12_a_bomb_is_refused_with_bounded_memory() {
     let bomb = compressed(&vec![b'0'; 64 << 20]);
     assert!(bomb.len() < 80_000, "{}", bomb.len());
-    let too_big = Inflater::new().inflate(MessageKind::Text, &bomb, LIMIT).unwrap_err();
+    let too_big = Inflater::new().inflate(WebSocketMessageKind::Text, &bomb, LIMIT).unwrap_err();
     assert_eq!((too_big, too_big.close_code()), (ProtocolError::TooBig(LIMIT), 1009));
     let small_bomb = compressed(&vec![b'0'; LIMIT + 1]);
     let mut decoder = deflating();
@@ -102,11 +102,11 @@ fn line_12_a_message_of_exactly_the_limit_is_read_and_holds_no_more() {
             out.truncate(out.len() - 4);
             out
         };
-        let inflated = Inflater::new().inflate(MessageKind::Text, &whole, limit).unwrap();
+        let inflated = Inflater::new().inflate(WebSocketMessageKind::Text, &whole, limit).unwrap();
         assert_eq!(inflated, payload);
         assert!(inflated.capacity() <= limit + 1);
         assert_eq!(
-            Inflater::new().inflate(MessageKind::Text, &whole, limit - 1),
+            Inflater::new().inflate(WebSocketMessageKind::Text, &whole, limit - 1),
             Err(ProtocolError::TooBig(limit - 1))
         );
     }
@@ -152,7 +152,7 @@ fn line_7_compressed_text_is_checked_as_it_is_inflated() {
     assert_eq!((invalid, invalid.close_code()), (ProtocolError::InvalidUtf8, 1007));
     // Found before the limit is reached.
     let bomb: Vec<u8> = [0xff].into_iter().chain(std::iter::repeat_n(b'0', 10 * LIMIT)).collect();
-    let invalid = Inflater::new().inflate(MessageKind::Text, &compressed(&bomb), LIMIT);
+    let invalid = Inflater::new().inflate(WebSocketMessageKind::Text, &compressed(&bomb), LIMIT);
     assert_eq!(invalid, Err(ProtocolError::InvalidUtf8));
     // A last character that is cut off.
     let mut cut = vec![b'a'; 300];
@@ -230,7 +230,7 @@ proptest! {
             let mut out = BytesMut::new();
             if deflater.compress(&payload, &mut out) {
                 prop_assert!(out.len() < payload.len());
-                prop_assert_eq!(inflater.inflate(MessageKind::Binary, &out, payload.len()), Ok(payload.clone()));
+                prop_assert_eq!(inflater.inflate(WebSocketMessageKind::Binary, &out, payload.len()), Ok(payload.clone()));
             }
         }
     }
@@ -244,7 +244,7 @@ proptest! {
         let mut out = Vec::with_capacity(payload.len() * 2 + 100);
         compress.compress_vec(&payload, &mut out, FlushCompress::Sync).unwrap();
         out.truncate(out.len() - 4);
-        let mut decoder = Decoder::new(payload.len(), true, false);
+        let mut decoder = WebSocketDecoder::new(payload.len(), true, false);
         let heard = hear(&mut decoder, [frame(FIN | RSV1 | BINARY, &out).as_slice()]);
         prop_assert_eq!(heard, vec![Heard::Binary(payload)]);
     }

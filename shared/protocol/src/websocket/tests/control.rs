@@ -1,4 +1,4 @@
-//! Line 9: pings and pongs, also in the middle of a message.
+//! `docs/protocols/websocket.md` §9: pings and pongs, also in the middle of a message.
 
 use bytes::BytesMut;
 

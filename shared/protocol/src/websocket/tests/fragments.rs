@@ -3,13 +3,13 @@
 use super::client::{
     BINARY, CONTINUATION, FIN, Heard, LIMIT, PING, RSV1, TEXT, compressed, error_of, frame, header, hear,
 };
-use crate::websocket::{Decoder, MessageKind, ProtocolError};
+use crate::websocket::{ProtocolError, WebSocketDecoder, WebSocketMessageKind};
 
-fn partial() -> Decoder {
-    Decoder::new(LIMIT, true, true)
+fn partial() -> WebSocketDecoder {
+    WebSocketDecoder::new(LIMIT, true, true)
 }
 
-fn fragment(kind: MessageKind, data: &[u8], last: bool) -> Heard {
+fn fragment(kind: WebSocketMessageKind, data: &[u8], last: bool) -> Heard {
     Heard::Fragment(kind, data.to_vec(), last)
 }
 
@@ -17,15 +17,17 @@ fn fragment(kind: MessageKind, data: &[u8], last: bool) -> Heard {
 fn fragments_are_handed_on_as_they_arrive() {
     let frames =
         [frame(BINARY, b"one"), frame(CONTINUATION, b""), frame(FIN | CONTINUATION, b"two")].concat();
-    let expected =
-        [fragment(MessageKind::Binary, b"one", false), fragment(MessageKind::Binary, b"two", true)];
+    let expected = [
+        fragment(WebSocketMessageKind::Binary, b"one", false),
+        fragment(WebSocketMessageKind::Binary, b"two", true),
+    ];
     assert_eq!(hear(&mut partial(), [frames.as_slice()]), expected);
 }
 
 #[test]
 fn an_empty_last_fragment_still_says_that_it_is_the_last() {
     let frames = [frame(TEXT, b""), frame(CONTINUATION, b""), frame(FIN | CONTINUATION, b"")].concat();
-    assert_eq!(hear(&mut partial(), [frames.as_slice()]), [fragment(MessageKind::Text, b"", true)]);
+    assert_eq!(hear(&mut partial(), [frames.as_slice()]), [fragment(WebSocketMessageKind::Text, b"", true)]);
 }
 
 #[test]
@@ -41,9 +43,9 @@ fn text_is_cut_between_characters() {
     let start = bytes.len() - 5;
     let pieces = [&bytes[..start + 2], &bytes[start + 2..start + 3], &bytes[start + 3..]];
     let expected = [
-        fragment(MessageKind::Text, b"a", false),
-        fragment(MessageKind::Text, "니".as_bytes(), false),
-        fragment(MessageKind::Text, b"b", true),
+        fragment(WebSocketMessageKind::Text, b"a", false),
+        fragment(WebSocketMessageKind::Text, "니".as_bytes(), false),
+        fragment(WebSocketMessageKind::Text, b"b", true),
     ];
     assert_eq!(hear(&mut partial(), pieces), expected);
 }
@@ -51,7 +53,7 @@ fn text_is_cut_between_characters() {
 #[test]
 fn a_cut_character_can_be_the_last() {
     let bytes = [frame(TEXT, b"\xf0\x9f"), frame(FIN | PING, b"!"), frame(FIN | CONTINUATION, b"\xa6\x8c")];
-    let expected = [Heard::Ping(b"!".to_vec()), fragment(MessageKind::Text, "🦌".as_bytes(), true)];
+    let expected = [Heard::Ping(b"!".to_vec()), fragment(WebSocketMessageKind::Text, "🦌".as_bytes(), true)];
     let mut decoder = partial();
     assert_eq!(hear(&mut decoder, [bytes.concat().as_slice()]), expected);
     assert_eq!(decoder.held_bytes(), 0);

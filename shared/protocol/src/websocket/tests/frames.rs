@@ -1,4 +1,4 @@
-//! Lines 5, 6 and 10: headers, and what the server's own frames look like.
+//! `docs/protocols/websocket.md` §5, §6, §10: headers, and what the server's own frames look like.
 
 use bytes::BytesMut;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use super::client::{
     BINARY, CLOSE, CONTINUATION, FIN, Heard, LIMIT, PING, PONG, RSV1, TEXT, deflating, error, error_of,
     frame, header, heard,
 };
-use crate::websocket::{Decoder, ProtocolError, encode, frame::Opcode, mask};
+use crate::websocket::{ProtocolError, WebSocketDecoder, encode, frame::Opcode, mask};
 
 #[test]
 fn line_5_server_frames_are_not_masked() {
@@ -111,7 +111,7 @@ fn line_6_every_length_around_the_changes_of_form_is_read() {
     for length in [0, 1, 125, 126, 127, 128, 65_535, 65_536] {
         let payload = vec![b'x'; length];
         let message = frame(FIN | BINARY, &payload);
-        let mut decoder = Decoder::new(1 << 20, false, false);
+        let mut decoder = WebSocketDecoder::new(1 << 20, false, false);
         assert_eq!(
             super::client::hear(&mut decoder, [message.as_slice()]),
             [Heard::Binary(payload)],
@@ -173,7 +173,7 @@ proptest! {
         masked[1] |= 0x80;
         masked.extend_from_slice(&[0; 4]);
         masked.extend_from_slice(&out[header..]);
-        let mut decoder = Decoder::new(1 << 20, false, false);
+        let mut decoder = WebSocketDecoder::new(1 << 20, false, false);
         let expected = match (text, String::from_utf8(payload.clone())) {
             (false, _) => Heard::Binary(payload),
             (true, Ok(text)) => Heard::Text(text),

@@ -1,6 +1,6 @@
-//! Lines 1 to 4: the opening handshake.
+//! `docs/protocols/websocket.md` §1 to §4: the opening handshake.
 
-use crate::websocket::{Offer, Refusal, SubprotocolPolicy, accept_key};
+use crate::websocket::{HandshakeRefusal, Offer, SubprotocolPolicy, accept_key};
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
@@ -26,7 +26,7 @@ fn without(name: &str) -> Headers {
     good().into_iter().filter(|(other, _)| *other != name).collect()
 }
 
-fn parse(headers: &Headers) -> Result<Offer, Refusal> {
+fn parse(headers: &Headers) -> Result<Offer, HandshakeRefusal> {
     Offer::parse("GET", true, headers.iter().map(|(name, value)| (*name, value.as_bytes())))
 }
 
@@ -109,8 +109,8 @@ fn line_1_another_version_is_refused_with_426_and_the_right_one() {
 
 #[test]
 fn line_1_a_foreign_origin_and_a_draining_node_have_their_status() {
-    assert_eq!(Refusal::OriginForbidden.status(), 403);
-    assert_eq!(Refusal::Draining.status(), 503);
+    assert_eq!(HandshakeRefusal::OriginForbidden.status(), 403);
+    assert_eq!(HandshakeRefusal::Draining.status(), 503);
 }
 
 #[test]
@@ -156,9 +156,9 @@ fn line_3_no_subprotocol_offered_is_none_chosen() {
 #[test]
 fn line_3_a_refusal_repeats_only_so_much_of_what_was_offered() {
     let tokens: Vec<String> = (0..1000).map(|number| format!("token-{number}")).collect();
-    let refusal = Refusal::unknown_subprotocol(&tokens);
+    let refusal = HandshakeRefusal::unknown_subprotocol(&tokens);
     assert!(refusal.to_string().len() < 256, "{refusal}");
-    let refusal = Refusal::unknown_subprotocol(&["x".repeat(10_000)]);
+    let refusal = HandshakeRefusal::unknown_subprotocol(&["x".repeat(10_000)]);
     assert!(refusal.to_string().len() < 256, "{refusal}");
 }
 

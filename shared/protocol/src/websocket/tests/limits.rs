@@ -1,14 +1,14 @@
-//! Lines 5 and 6: what a connection may cost, idle, busy and under attack.
+//! `docs/protocols/websocket.md` §5, §6: what a connection may cost, idle, busy and under attack.
 
 use super::client::{
     BINARY, CONTINUATION, FIN, Heard, LIMIT, PING, RSV1, TEXT, compressed, deflating, error_of, frame,
     header, hear, plain,
 };
-use crate::websocket::{Decoder, Event, Input, ProtocolError};
+use crate::websocket::{Input, ProtocolError, WebSocketDecoder, WebSocketEvent};
 
 #[test]
 fn an_idle_decoder_is_small_and_holds_no_memory() {
-    assert!(size_of::<Decoder>() <= 48, "{} bytes", size_of::<Decoder>());
+    assert!(size_of::<WebSocketDecoder>() <= 48, "{} bytes", size_of::<WebSocketDecoder>());
     let text = "idle ".repeat(100);
     let messages = [
         frame(FIN | TEXT, b"whole"),
@@ -34,8 +34,8 @@ fn a_message_that_arrives_whole_is_lent_from_the_input_and_not_copied() {
     let mut lent = 0;
     while let Some(event) = decoder.next(&mut input).unwrap() {
         let data = match event {
-            Event::Text(text) => text.as_bytes(),
-            Event::Binary(data) => data,
+            WebSocketEvent::Text(text) => text.as_bytes(),
+            WebSocketEvent::Binary(data) => data,
             other => panic!("a message, not {other:?}"),
         };
         assert!(range.contains(&data.as_ptr()));
@@ -46,7 +46,7 @@ fn a_message_that_arrives_whole_is_lent_from_the_input_and_not_copied() {
 
 #[test]
 fn line_6_memory_grows_with_what_arrives_and_not_with_what_is_announced() {
-    let mut decoder = Decoder::new(1 << 30, false, false);
+    let mut decoder = WebSocketDecoder::new(1 << 30, false, false);
     hear(&mut decoder, [header(FIN | BINARY, 1 << 30).as_slice()]);
     assert!(decoder.held_bytes() < 512, "{}", decoder.held_bytes());
     hear(&mut decoder, [[0; 1000].as_slice()]);
@@ -80,7 +80,7 @@ fn line_6_the_limit_counts_each_message_anew() {
 
 #[test]
 fn line_6_a_ping_is_not_counted_against_the_limit() {
-    let mut decoder = Decoder::new(4, false, false);
+    let mut decoder = WebSocketDecoder::new(4, false, false);
     let frames = [frame(TEXT, b"four"), frame(FIN | PING, b"twelve bytes"), frame(FIN | CONTINUATION, b"")];
     let expected = [Heard::Ping(b"twelve bytes".to_vec()), Heard::Text("four".to_owned())];
     assert_eq!(hear(&mut decoder, [frames.concat().as_slice()]), expected);
@@ -101,7 +101,7 @@ fn ten_thousand_empty_or_tiny_fragments_hold_no_more_than_their_bytes() {
 
 #[test]
 fn a_limit_without_bounds_does_not_overflow() {
-    let mut decoder = Decoder::new(usize::MAX, true, false);
+    let mut decoder = WebSocketDecoder::new(usize::MAX, true, false);
     let huge = header(BINARY, i64::MAX as u64);
     assert_eq!(hear(&mut decoder, [huge.as_slice(), b"some"]), []);
     assert!(decoder.held_bytes() < 1024);

@@ -1,10 +1,10 @@
-//! Line 11: the offers of permessage-deflate and the answers to them.
+//! `docs/protocols/websocket.md` §11: the offers of permessage-deflate and the answers to them.
 
-use crate::websocket::{DeflateParams, Offer, Refusal};
+use crate::websocket::{DeflateParams, HandshakeRefusal, Offer};
 
 const BASE: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
-fn offer(headers: &[&str]) -> Result<Offer, Refusal> {
+fn offer(headers: &[&str]) -> Result<Offer, HandshakeRefusal> {
     let mut all = vec![
         ("Host", "a"),
         ("Upgrade", "websocket"),

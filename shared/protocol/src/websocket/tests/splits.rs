@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::client::{FIN, Heard, RSV1, compressed, frame, hear};
-use crate::websocket::Decoder;
+use crate::websocket::WebSocketDecoder;
 
 /// Frames that make sense often enough to get far, and go wrong often enough to end in every error.
 fn frames() -> impl Strategy<Value = Vec<u8>> {
@@ -44,10 +44,14 @@ fn joined(heard: Vec<Heard>) -> (Vec<Heard>, Vec<u8>) {
                 }
             }
             Heard::Text(text) => {
-                messages.push(Heard::Fragment(crate::websocket::MessageKind::Text, text.into_bytes(), true));
+                messages.push(Heard::Fragment(
+                    crate::websocket::WebSocketMessageKind::Text,
+                    text.into_bytes(),
+                    true,
+                ));
             }
             Heard::Binary(data) => {
-                messages.push(Heard::Fragment(crate::websocket::MessageKind::Binary, data, true));
+                messages.push(Heard::Fragment(crate::websocket::WebSocketMessageKind::Binary, data, true));
             }
             other => messages.push(other),
         }
@@ -64,7 +68,7 @@ proptest! {
         deflate in any::<bool>(),
         limit in 0..400_usize,
     ) {
-        let decoder = || Decoder::new(limit, deflate, false);
+        let decoder = || WebSocketDecoder::new(limit, deflate, false);
         let whole = hear(&mut decoder(), [stream.as_slice()]);
         prop_assert_eq!(&hear(&mut decoder(), stream.chunks(1)), &whole);
         prop_assert_eq!(&hear(&mut decoder(), stream.chunks(size)), &whole);
@@ -76,9 +80,9 @@ proptest! {
         size in 1..50_usize,
         deflate in any::<bool>(),
     ) {
-        let (messages, _) = joined(hear(&mut Decoder::new(1000, deflate, false), [stream.as_slice()]));
+        let (messages, _) = joined(hear(&mut WebSocketDecoder::new(1000, deflate, false), [stream.as_slice()]));
         for size in [1, size, stream.len()] {
-            let (parts, _) = joined(hear(&mut Decoder::new(1000, deflate, true), stream.chunks(size)));
+            let (parts, _) = joined(hear(&mut WebSocketDecoder::new(1000, deflate, true), stream.chunks(size)));
             prop_assert_eq!(&parts, &messages);
         }
     }

@@ -1,7 +1,7 @@
-//! Line 7: text is UTF-8, and is found not to be at the first byte that shows it.
+//! `docs/protocols/websocket.md` §7: text is UTF-8, and is found not to be at the first byte that shows it.
 
 use super::client::{BINARY, CONTINUATION, FIN, Heard, PING, TEXT, error, frame, header, hear, heard, plain};
-use crate::websocket::{Decoder, ProtocolError, mask};
+use crate::websocket::{ProtocolError, WebSocketDecoder, mask};
 
 /// Texts that go wrong, with the count of bytes that it takes to see it.
 const INVALID: [(&[u8], usize); 9] = [
@@ -28,7 +28,7 @@ fn line_7_text_that_is_not_utf_8_is_refused_with_1007() {
 fn line_7_the_first_wrong_byte_is_refused_before_its_frame_ends() {
     for (text, shows_at) in INVALID {
         for partial_messages in [false, true] {
-            let mut decoder = Decoder::new(1 << 20, false, partial_messages);
+            let mut decoder = WebSocketDecoder::new(1 << 20, false, partial_messages);
             let bytes = frame(FIN | TEXT, text);
             let start = bytes.len() - text.len();
             let before = hear(&mut decoder, bytes[..start + shows_at - 1].chunks(1));
@@ -77,7 +77,7 @@ fn line_7_a_character_cut_off_by_the_end_of_the_message_is_refused() {
         let cut = &end.as_bytes()[..end.len() - 1];
         assert_eq!(error(&[frame(FIN | TEXT, cut)]), ProtocolError::InvalidUtf8);
         assert_eq!(error(&[frame(TEXT, cut), frame(FIN | CONTINUATION, b"")]), ProtocolError::InvalidUtf8);
-        let mut partial = Decoder::new(1 << 20, false, true);
+        let mut partial = WebSocketDecoder::new(1 << 20, false, true);
         let pieces = [frame(TEXT, cut), frame(FIN | CONTINUATION, b"")].concat();
         assert_eq!(hear(&mut partial, pieces.chunks(1)), [Heard::Error(ProtocolError::InvalidUtf8)]);
     }
@@ -94,7 +94,7 @@ fn line_7_binary_may_be_anything() {
 fn line_7_checking_a_long_text_byte_by_byte_takes_linear_time() {
     // Checked from its start for every byte, this text would be 100 GB of work.
     let text = "니".repeat(150_000);
-    let mut decoder = Decoder::new(1 << 20, false, false);
+    let mut decoder = WebSocketDecoder::new(1 << 20, false, false);
     let mut bytes = header(FIN | TEXT, text.len() as u64);
     let key: [u8; 4] = bytes[bytes.len() - 4..].try_into().unwrap();
     let start = bytes.len();

@@ -10,19 +10,22 @@ use super::*;
 
 const THRESHOLD_BYTES: usize = 600;
 
-fn shown(id: &str, acks: bool) -> Shown {
-    Shown { id: Some(id.into()), destination: "/topic/a".into(), acks }
+fn subscription(id: &str, acks: bool) -> SubscriptionHeaders {
+    SubscriptionHeaders { id: Some(id.into()), destination: "/topic/a".into(), acks }
 }
 
-fn view(framing: Framing, shown: Vec<Shown>) -> View {
+fn headers(framing: Framing, subscription: Vec<SubscriptionHeaders>) -> MessageHeaders {
     let text_only = framing.is_text_only();
-    View { style: Style { version: Version::V1_2, text_only, trailing_eol: false }, shown }
+    MessageHeaders {
+        style: FrameStyle { version: Version::V1_2, text_only, trailing_eol: false },
+        subscriptions: subscription,
+    }
 }
 
 /// A publication without a position.
-fn text(bytes: usize) -> Event {
+fn text(bytes: usize) -> ChannelEvent {
     let data = vec![b'x'; bytes].into();
-    Event::Publication(Arc::new(Publication { data, kind: DataKind::Text, ..Publication::default() }))
+    ChannelEvent::Publication(Arc::new(Publication { data, kind: DataKind::Text, ..Publication::default() }))
 }
 
 fn whole(pairs: impl Iterator<Item = (Bytes, Bytes)>) -> Vec<u8> {
@@ -30,7 +33,7 @@ fn whole(pairs: impl Iterator<Item = (Bytes, Bytes)>) -> Vec<u8> {
 }
 
 /// The header `message-id` of each message of a run, in one kind of frames.
-fn message_ids(frames: &mut MessageFrames, copies: &[Copy], run: &[Event]) -> Vec<String> {
+fn message_ids(frames: &mut MessageFrames, copies: &[SubscriptionCopy], run: &[ChannelEvent]) -> Vec<String> {
     let mut deflaters = Deflaters::new(usize::MAX);
     let bytes = whole(frames.pairs(copies, (Framing::Raw, run, true), &mut deflaters));
     let text = String::from_utf8(bytes).unwrap();
@@ -50,9 +53,9 @@ fn the_size_of_a_frame_is_known_before_it_is_written() {
     let mut deflaters = Deflaters::new(THRESHOLD_BYTES);
     for framing in framings {
         for bytes in [0, 10, 100, 200, 5_000, 70_000] {
-            let shared = Shared::new(&vec![b'x'; bytes], true, framing, &mut deflaters);
+            let shared = SharedFrames::new(&vec![b'x'; bytes], true, framing, &mut deflaters);
             for id in ["s", "a-long-id-of-a-subscription"] {
-                let start = start(&shown(id, false), view(framing, Vec::new()).style, framing);
+                let start = start(&subscription(id, false), headers(framing, Vec::new()).style, framing);
                 let mut written = Vec::new();
                 shared.write_head(&start, framing, &mut written);
                 written.extend_from_slice(shared.rest());
@@ -66,7 +69,8 @@ fn the_size_of_a_frame_is_known_before_it_is_written() {
 fn a_subscription_pays_for_no_more_memory_than_its_own_bytes() {
     let framing = Framing::WebSocket;
     let (mut frames, mut deflaters) = (MessageFrames::default(), Deflaters::new(usize::MAX));
-    let copies = frames.acquire(&view(framing, vec![shown("one", false), shown("two", true)]), framing);
+    let copies = frames
+        .acquire(&headers(framing, vec![subscription("one", false), subscription("two", true)]), framing);
     // Small ones are copied together with the start of a large one, whose body is shared.
     let run = [text(100), text(64 * 1024), text(10)];
     let pairs: Vec<_> = frames.pairs(&copies, (framing, &run, true), &mut deflaters).collect();
@@ -82,13 +86,13 @@ fn a_subscription_pays_for_no_more_memory_than_its_own_bytes() {
 fn messages_without_a_position_are_numbered_through_from_run_to_run() {
     let framing = Framing::Raw;
     let mut frames = MessageFrames::default();
-    let kinds = [shown("one", false), shown("two", true)];
-    let [one, two] = kinds.map(|shown| frames.acquire(&view(framing, vec![shown]), framing));
+    let kinds = [subscription("one", false), subscription("two", true)];
+    let [one, two] = kinds.map(|subscription| frames.acquire(&headers(framing, vec![subscription]), framing));
     for (messages, ids) in [(1, vec!["m-1"]), (3, vec!["m-2", "m-3", "m-4"]), (1, vec!["m-5"])] {
         frames.begin();
         let run: Vec<_> = (0..messages).map(|_| text(1)).collect();
         assert_eq!(message_ids(&mut frames, &one, &run), ids);
-        // One message has one id, whoever is shown it.
+        // One message has one id, whoever is subscription it.
         assert_eq!(message_ids(&mut frames, &two, &run), ids);
     }
 }
@@ -97,7 +101,7 @@ fn messages_without_a_position_are_numbered_through_from_run_to_run() {
 fn the_memory_in_which_messages_are_made_is_kept_up_to_a_bound() {
     let framing = Framing::Raw;
     let mut frames = MessageFrames::default();
-    let copies = frames.acquire(&view(framing, vec![shown("one", false)]), framing);
+    let copies = frames.acquire(&headers(framing, vec![subscription("one", false)]), framing);
     for (before, bytes, kept) in [(KEPT_BYTES, 10, KEPT_BYTES), (KEPT_BYTES + 1, 10, 0), (0, 1024 * 1024, 0)]
     {
         frames.message = BytesMut::with_capacity(before);

@@ -6,7 +6,7 @@ use super::*;
 
 /// Channels whose entries, and whose beginning of each slice, take so long.
 struct TimedChannels {
-    channels: Channels,
+    channels: ChannelScan,
     entry: Duration,
     beginning: Duration,
 }
@@ -17,14 +17,14 @@ fn pass(time: Duration) {
     let _ = tokio::time::advance(time).now_or_never();
 }
 
-impl Table for TimedChannels {
+impl ScanSource for TimedChannels {
     type Entry = usize;
 
     fn start(&self) -> &str {
         self.channels.start()
     }
 
-    fn names<'a>(&'a self, hub: &'a Hub, from: Bound<&str>) -> Names<'a> {
+    fn names<'a>(&'a self, hub: &'a Hub, from: Bound<&str>) -> ScanNames<'a> {
         pass(self.beginning);
         self.channels.names(hub, from)
     }

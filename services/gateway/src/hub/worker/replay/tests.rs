@@ -6,16 +6,18 @@ use gorani_broker::{Broker, DataKind, MemoryBroker, MemorySettings};
 
 use super::*;
 use crate::hub::{
+    history_reads::HistoryReads,
     interest::Interest,
-    reads::Reads,
     tests::{Client, HISTORY},
 };
 
 /// So many publications in each piece of a replay of publications that have `bytes` of data.
 async fn pieces(publications: usize, bytes: usize) -> Vec<usize> {
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));
-    let (interest, reads) =
-        (Arc::new(Interest::new(broker.clone())), Arc::new(Reads::new(broker.clone(), Arc::default())));
+    let (interest, reads) = (
+        Arc::new(Interest::new(broker.clone())),
+        Arc::new(HistoryReads::new(broker.clone(), Arc::default())),
+    );
     let (worker, _inbox) =
         Worker::start(0, usize::MAX, broker, interest, reads, Arc::default(), Arc::default());
     let client = Client::enter(&mut worker.hub_mut(), "one");

@@ -5,8 +5,11 @@ use futures_util::FutureExt as _;
 use super::*;
 use crate::disconnect::Disconnect;
 
-fn event(number: u64) -> Event {
-    Event::Publication(Arc::new(Publication { data: number.to_string().into(), ..Publication::default() }))
+fn event(number: u64) -> ChannelEvent {
+    ChannelEvent::Publication(Arc::new(Publication {
+        data: number.to_string().into(),
+        ..Publication::default()
+    }))
 }
 
 #[actix_rt::test]
@@ -16,11 +19,11 @@ async fn an_order_for_many_sessions_takes_one_turn_while_there_is_time() {
     let names = ["one", "two", "three"];
     let clients = names.map(|name| Client::enter(&mut worker.hub_mut(), name));
     for (client, name) in clients.iter().zip(names) {
-        worker.hub_mut().roster_mut().identify(client.key(), "42".into(), name.into());
+        worker.hub_mut().registry_mut().identify(client.key(), "42".into(), name.into());
     }
-    let target = Target { user: "42".to_owned(), client: None };
-    let order = Control::Disconnect(target, Disconnect::FORCE_RECONNECT, Vec::new());
-    assert!(worker.obey(&order).now_or_never().is_some(), "it paused");
+    let target = SessionTarget { user: "42".to_owned(), client: None };
+    let order = SessionCommand::Disconnect(target, Disconnect::FORCE_RECONNECT, Vec::new());
+    assert!(worker.apply_command(&order).now_or_never().is_some(), "it paused");
     for client in &clients {
         assert!(client.was_told_to_end(Disconnect::FORCE_RECONNECT.code).await);
     }
@@ -32,7 +35,7 @@ async fn events_of_many_channels_are_delivered_in_one_turn_while_there_is_time()
     let (worker, _inbox) = start();
     let client = Client::enter(&mut worker.hub_mut(), "one");
     for channel in ["a", "b", "c"] {
-        let request = SubscribeRequest { channel: channel.into(), ..client.request(NO_HISTORY, false) };
+        let request = SubscribeParams { channel: channel.into(), ..client.request(NO_HISTORY, false) };
         assert!(worker.hub_mut().join(client.key(), &request).is_some());
         worker.hub_mut().release(client.key(), channel);
     }

@@ -3,13 +3,13 @@
 use std::{cell::RefCell, rc::Rc};
 
 use actix::prelude::*;
-use gorani_broker::Event;
+use gorani_broker::ChannelEvent;
 
-use super::{super::orders::Orders, *};
+use super::{super::commands::CommandQueues, *};
 use crate::{
     hub::{
         fanout::{Encoding, Framing, Protocol},
-        roster::Registration,
+        registry::SessionRegistration,
         worker::Worker,
     },
     outbox::Outbox,
@@ -40,7 +40,7 @@ impl Handler<Signal> for Connection {
 impl Connection {
     fn open(worker: &Worker, user: &str) -> Self {
         let connection = Self::default();
-        let key = worker.register(Registration {
+        let key = worker.register(SessionRegistration {
             mailbox: connection.clone().start().recipient(),
             outbox: Outbox::new(1 << 20),
             encoding: Encoding { protocol: Protocol::Client, framing: Framing::WebSocket },
@@ -48,7 +48,7 @@ impl Connection {
             protocol: "json",
             connected_at_ms: 0,
         });
-        worker.hub_mut().roster_mut().identify(key, user.into(), format!("client of {user}").into());
+        worker.hub_mut().registry_mut().identify(key, user.into(), format!("client of {user}").into());
         connection
     }
 
@@ -58,15 +58,15 @@ impl Connection {
 }
 
 /// An order to subscribe a user to a channel.
-fn subscribe(user: &str, channel: &str) -> Order {
-    let target = Target { user: user.to_owned(), client: None };
+fn subscribe(user: &str, channel: &str) -> ClusterCommand {
+    let target = SessionTarget { user: user.to_owned(), client: None };
     let subscribe = ServerSubscribe {
         channel: channel.to_owned(),
         info: Bytes::new(),
         data: Bytes::new(),
         recover: None,
     };
-    Order::of(&Control::Subscribe(target, subscribe)).unwrap()
+    ClusterCommand::of(&SessionCommand::Subscribe(target, subscribe)).unwrap()
 }
 
 async fn settle(holds: impl Fn() -> bool) {
@@ -78,7 +78,7 @@ async fn orders_for_one_user_are_carried_out_in_the_order_in_which_they_came() {
     let node = node(PATIENCE).await;
     let worker = node.start_worker();
     let connection = Connection::open(&worker, "42");
-    let orders = Orders::start(&node);
+    let orders = CommandQueues::start(&node);
     let channels: Vec<String> = (0..100).map(|number| number.to_string()).collect();
     for (id, channel) in (0..).zip(&channels) {
         assert!(orders.take(OTHER.to_owned(), id, subscribe("42", channel)));
@@ -92,7 +92,7 @@ async fn orders_beyond_a_users_queue_are_not_taken_and_those_of_others_are() {
     let node = node(PATIENCE).await;
     let worker = node.start_worker();
     let connections = [Connection::open(&worker, "42"), Connection::open(&worker, "0")];
-    let orders = Orders::start(&node);
+    let orders = CommandQueues::start(&node);
     // The tasks that empty the queues have no turn meanwhile.
     let mut taken = 0;
     while orders.take(OTHER.to_owned(), 0, subscribe("42", "a")) {
@@ -113,7 +113,7 @@ async fn an_order_for_which_there_is_no_room_is_counted_and_not_acknowledged() {
     let connection = Connection::open(&worker, "42");
     let orders = 1_000;
     for id in 0..orders {
-        let message = Envelope::new(OTHER, id, Body::Order(subscribe("42", "a"))).encode().unwrap();
+        let message = Envelope::new(OTHER, id, EnvelopeBody::Order(subscribe("42", "a"))).encode().unwrap();
         // The mailbox of the node is emptied in between.
         tell(&node, message).await;
         if id % 100 == 0 {
@@ -140,15 +140,16 @@ async fn orders_that_wait_for_one_workers_inbox_delay_neither_those_of_other_use
     let (release, thread) = blocked_worker(&node);
     let inbox = node.inboxes().pop().unwrap();
     for _ in 0..MORE_THAN_FIT {
-        inbox.event(&Arc::from("a"), Event::Publication(Arc::default()));
+        inbox.event(&Arc::from("a"), ChannelEvent::Publication(Arc::default()));
     }
     for id in 0..WAITING {
-        let order = Body::Order(subscribe(&format!("other{id}"), "a"));
-        tell(&node, Envelope::new(OTHER, id, order).encode().unwrap()).await;
+        let command = EnvelopeBody::Order(subscribe(&format!("other{id}"), "a"));
+        tell(&node, Envelope::new(OTHER, id, command).encode().unwrap()).await;
     }
-    let order = Body::Order(subscribe("42", "a"));
-    tell(&node, Envelope::new(OTHER, WAITING, order).encode().unwrap()).await;
-    tell(&node, Envelope::new(OTHER, WAITING + 1, Body::Ask(Ask::Counts)).encode().unwrap()).await;
+    let command = EnvelopeBody::Order(subscribe("42", "a"));
+    tell(&node, Envelope::new(OTHER, WAITING, command).encode().unwrap()).await;
+    tell(&node, Envelope::new(OTHER, WAITING + 1, EnvelopeBody::Ask(ClusterQuery::Counts)).encode().unwrap())
+        .await;
     // The question came last and is answered first, while nobody has acknowledged an order.
     until("the question is answered", || node.metrics.cluster.sent.get() == 1).await;
     until("the worker that has room has the order", || connection.told() == ["a"]).await;

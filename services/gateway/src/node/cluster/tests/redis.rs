@@ -34,7 +34,7 @@ impl Redis {
         Self { child, port }
     }
 
-    async fn node(&self, cluster: ClusterSettings) -> Arc<Node> {
+    async fn node(&self, cluster: MembershipSettings) -> Arc<Node> {
         until("redis-server accepts", || TcpStream::connect(("127.0.0.1", self.port)).is_ok()).await;
         let url = format!("redis://127.0.0.1:{}/0", self.port);
         let redis = RedisSettings { url, ..RedisSettings::default() };
@@ -54,11 +54,11 @@ impl Drop for Redis {
 async fn a_node_whose_worker_blocks_for_longer_than_the_lease_is_not_taken_for_dead_by_another() {
     let redis = Redis::start();
     let lease = Duration::from_secs(3);
-    let cluster = ClusterSettings {
+    let cluster = MembershipSettings {
         heartbeat: Duration::from_millis(100),
         lease,
         answer_timeout: ANSWER_TIMEOUT,
-        ..ClusterSettings::default()
+        ..MembershipSettings::default()
     };
     let (blocked, other) = (redis.node(cluster.clone()).await, redis.node(cluster).await);
     let client = blocked.policy.new_client_id();

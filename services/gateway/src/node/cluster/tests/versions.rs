@@ -18,7 +18,8 @@ fn unsupported(is_partly_done: bool) -> ClusterError {
 /// Answers what the node sends next as an older node does that does not know it.
 async fn answer_unsupported(node: &Arc<Node>, sent_before: u64, id: u64) {
     until("it is sent", || node.metrics.cluster.sent.get() > sent_before).await;
-    tell(node, Envelope::new(OTHER, id, Body::Answer(Answer::Unsupported)).encode().unwrap()).await;
+    tell(node, Envelope::new(OTHER, id, EnvelopeBody::Answer(ClusterAnswer::Unsupported)).encode().unwrap())
+        .await;
 }
 
 #[actix_rt::test]
@@ -28,7 +29,7 @@ async fn who_is_known_not_to_know_a_kind_is_not_asked_and_is_named_at_once() {
     appear_as(&node, r#"{"version":"0.0.9","understands":1}"#).await;
     let _worker = node.start_worker();
     let asked = Instant::now();
-    assert_eq!(node.order(refresh(None)).await, Err(unsupported(false)));
+    assert_eq!(node.send_command(refresh(None)).await, Err(unsupported(false)));
     assert_eq!(node.connections_after(None, "", 10).await.map(drop), Err(unsupported(false)));
     assert_eq!(node.channels_after(None, "", 10).await.map(drop), Err(unsupported(false)));
     let nodes = node.nodes().await.unwrap();
@@ -56,7 +57,7 @@ async fn whoever_answers_that_it_does_not_know_a_kind_is_waited_for_no_longer_an
     assert_eq!(asking.await.unwrap(), Err(unsupported(false)));
     let ordering = actix_rt::spawn({
         let node = node.clone();
-        async move { node.order(refresh(None)).await }
+        async move { node.send_command(refresh(None)).await }
     });
     answer_unsupported(&node, 1, 1).await;
     assert_eq!(ordering.await.unwrap(), Err(unsupported(true)), "this node has carried it out");

@@ -7,7 +7,7 @@ use crate::{
     disconnect::{ErrorCode, Refused},
     session::{
         ServerSubscribe,
-        client::Dialect,
+        client::OutputFormat,
         login_limit::tests::Failures,
         position::Positions,
         uni::{ReceiveQuery, UniSession},
@@ -32,7 +32,7 @@ fn receiver(settings: ClientSettings, channels: &[&str], positions: &str) -> Res
         is_unreadable: false,
     };
     let now = Now { unix_ms: START_S * 1000, ..Now::read() };
-    let traits = TransportTraits { dialect: Dialect::Tracked, ..TransportTraits::default() };
+    let traits = TransportTraits { format: OutputFormat::WithPositions, ..TransportTraits::default() };
     let patience = Duration::from_secs(5);
     UniSession::poll(policy(settings), traits, &receive_query, Failures::at_most(1), patience, now)
         .map(|(session, _)| session)

@@ -3,7 +3,7 @@
 use gorani_auth::{ChannelOptions, GrantedBy, SubscribeGranted};
 
 use super::*;
-use crate::session::client::subscriptions::{Subscription, raw_bytes};
+use crate::session::client::subscriptions::{ClientSubscription, raw_bytes};
 
 const OPTIONS: usize = 7;
 
@@ -29,7 +29,7 @@ fn granted(options: &ChannelOptions) -> SubscribeGranted<'static> {
     SubscribeGranted { options: *options, by: GrantedBy::Options, expires_at: None, info: None, data: None }
 }
 
-fn traits(subscription: &Subscription) -> [bool; 3] {
+fn traits(subscription: &ClientSubscription) -> [bool; 3] {
     [subscription.recoverable, subscription.positioned, subscription.join_leave]
 }
 

@@ -1,5 +1,5 @@
 //! A receiver's session: what it asks for comes with its request, and it is told objects without envelopes.
-//! `specs/http-transports.md`.
+//! `docs/protocols/http.md` §7.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     disconnect::{ErrorCode, Refused},
     session::{
-        client::Dialect,
+        client::OutputFormat,
         login_limit::tests::Failures,
         position::Positions,
         uni::{NotPollable, ReceiveQuery, UniSession},
@@ -36,7 +36,7 @@ fn receive_query(token: &str, channels: &[&str], position: &str) -> ReceiveQuery
 impl Receiver {
     fn open(receive_query: ReceiveQuery, patience: Option<Duration>) -> Self {
         let now = Now { unix_ms: START_S * 1000, ..Now::read() };
-        let traits = TransportTraits { dialect: Dialect::Tracked, ..TransportTraits::default() };
+        let traits = TransportTraits { format: OutputFormat::WithPositions, ..TransportTraits::default() };
         let policy = policy(settings());
         let session = match patience {
             None => UniSession::new(policy, traits, receive_query, now),
@@ -216,7 +216,7 @@ fn a_receiver_that_names_a_position_of_no_use_is_told_why_it_begins_anew() {
 #[test]
 fn the_token_of_a_poll_is_looked_at_once_whether_it_waits_or_not() {
     let now = Now { unix_ms: START_S * 1000, ..Now::read() };
-    let traits = TransportTraits { dialect: Dialect::Tracked, ..TransportTraits::default() };
+    let traits = TransportTraits { format: OutputFormat::WithPositions, ..TransportTraits::default() };
     let limit = Failures::at_most(1);
     let receive_query = receive_query(&token(60, &["closed:mine"]), &["history:a"], "history~3aa.5.e");
     let patience = Duration::from_secs(5);
@@ -264,7 +264,7 @@ fn only_what_keeps_history_can_be_read_by_polls() {
     let limit = Failures::at_most(1);
     let wished = |token: &str| receive_query(token, &["history:a", "open:a"], "");
     let read = |token: &str| {
-        let traits = TransportTraits { dialect: Dialect::Tracked, ..TransportTraits::default() };
+        let traits = TransportTraits { format: OutputFormat::WithPositions, ..TransportTraits::default() };
         UniSession::poll(policy.clone(), traits, &wished(token), limit.clone(), Duration::ZERO, now)
             .map(|(_, channels)| channels)
     };

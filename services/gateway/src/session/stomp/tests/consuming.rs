@@ -2,7 +2,7 @@
 
 use gorani_broker::{
     Publication,
-    queue::{Delivery, DeliveryId},
+    queue::{DeliveryId, QueueDelivery},
 };
 
 use super::*;
@@ -21,27 +21,27 @@ fn consuming(version: &str, headers: &str) -> (Bench, Ticket) {
 
 fn next_take(bench: &mut Bench) -> (Ticket, u32) {
     match bench.actions.pop_front() {
-        Some(Action::Take(ticket, queue, count)) if *queue == *"jobs" => (ticket, count),
+        Some(Action::Fetch(ticket, queue, count)) if *queue == *"jobs" => (ticket, count),
         other => panic!("no taking: {other:?}"),
     }
 }
 
 fn next_settle(bench: &mut Bench) -> (Ticket, Vec<String>, bool) {
     match bench.actions.pop_front() {
-        Some(Action::Settle(ticket, queue, ids, is_handled)) if *queue == *"jobs" => {
+        Some(Action::Acknowledge(ticket, queue, ids, is_handled)) if *queue == *"jobs" => {
             (ticket, ids.iter().map(ToString::to_string).collect(), is_handled)
         }
         other => panic!("nothing settled: {other:?}"),
     }
 }
 
-fn delivery(id: &str, attempt: u32) -> Delivery {
+fn delivery(id: &str, attempt: u32) -> QueueDelivery {
     let publication = Arc::new(Publication { data: id.to_owned().into(), ..Publication::default() });
-    Delivery { id: DeliveryId::from(id), attempt, publication }
+    QueueDelivery { id: DeliveryId::from(id), attempt, publication }
 }
 
-fn bring(bench: &mut Bench, ticket: Ticket, deliveries: Vec<Delivery>) -> Vec<Told> {
-    bench.settle(ticket, Outcome::Taken(Ok(deliveries)))
+fn bring(bench: &mut Bench, ticket: Ticket, deliveries: Vec<QueueDelivery>) -> Vec<Told> {
+    bench.settle(ticket, Outcome::Fetched(Ok(deliveries)))
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn item_60_no_more_is_taken_than_may_be_unacknowledged() {
     let (ticket, ids, is_handled) = next_settle(&mut bench);
     assert_eq!((ids, is_handled), (vec!["2".to_owned()], true));
     assert_eq!(next_take(&mut bench).1, 1);
-    assert_eq!(bench.settle(ticket, Outcome::Settled(Ok(())))[0].get("receipt-id"), Some("r"));
+    assert_eq!(bench.settle(ticket, Outcome::Acknowledged(Ok(())))[0].get("receipt-id"), Some("r"));
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn item_34_an_unsubscribe_gives_back_what_is_here_and_what_is_on_its_way() {
     bring(&mut bench, ticket, vec![delivery("1", 1)]);
     let (ticket, _) = next_take(&mut bench);
     assert_eq!(bench.ask("UNSUBSCRIBE\nid:0\nreceipt:r\n\n\0").command, "RECEIPT");
-    assert!(matches!(bench.actions.pop_front(), Some(Action::StopTaking(stopped)) if stopped == ticket));
+    assert!(matches!(bench.actions.pop_front(), Some(Action::StopFetching(stopped)) if stopped == ticket));
     let (_, ids, is_handled) = next_settle(&mut bench);
     assert_eq!((ids, is_handled), (vec!["1".to_owned()], false));
     assert_eq!(bring(&mut bench, ticket, vec![delivery("2", 1)]), []);
@@ -120,7 +120,7 @@ fn item_43_a_commit_whose_acknowledgement_is_void_sends_nothing() {
         bench.error("COMMIT\ntransaction:t\n\n\0"),
         "a message of this transaction is acknowledged already"
     );
-    assert!(!bench.actions.iter().any(|action| matches!(action, Action::Push(..))));
+    assert!(!bench.actions.iter().any(|action| matches!(action, Action::PushToQueue(..))));
 }
 
 #[test]

@@ -5,12 +5,12 @@
 
 use bytes::{Bytes, BytesMut};
 use gorani_broker::{DataKind, Publication};
-use gorani_protocol::stomp::{Command, Decoder, Limits, Version, encode};
+use gorani_protocol::stomp::{StompCommand, StompDecoder, StompLimits, Version, encode};
 use proptest::{collection::vec, prelude::*};
 
 use crate::session::stomp::{
+    message_headers::{DeliveryHeaders, FrameStyle, SubscriptionHeaders},
     payload,
-    view::{Delivery, Shown, Style},
 };
 
 const VERSIONS: [Version; 3] = [Version::V1_0, Version::V1_1, Version::V1_2];
@@ -21,8 +21,8 @@ const OURS: [(&str, &str); 4] =
 const SIGNS: [&str; 9] = ["\r", "\n", "\0", ":", "\\", "\\r", "\\c", " ", "\t"];
 
 /// Of the decoder that reads the SENDs.
-const LIMITS: Limits =
-    Limits { headers: 100, header_bytes: 16 * 1024, head_bytes: 64 * 1024, body_bytes: 64 * 1024 };
+const LIMITS: StompLimits =
+    StompLimits { headers: 100, header_bytes: 16 * 1024, head_bytes: 64 * 1024, body_bytes: 64 * 1024 };
 
 /// A MESSAGE frame as a client reads it: of repeated headers the first counts (STOMP 1.2, "Repeated Header Entries").
 struct Read {
@@ -87,11 +87,12 @@ fn unescaped(text: &str, version: Version) -> String {
 /// Checks the frame that a subscriber of each version gets of a publication.
 fn check(publication: &Publication) {
     for (version, text_only) in VERSIONS.into_iter().flat_map(|version| [(version, false), (version, true)]) {
-        let shown = Shown { id: Some("s-1".into()), destination: "/topic/n:a".into(), acks: true };
-        let delivery = Delivery { ack: Some("a-1"), redelivered: false };
+        let shown =
+            SubscriptionHeaders { id: Some("s-1".into()), destination: "/topic/n:a".into(), acks: true };
+        let delivery = DeliveryHeaders { ack: Some("a-1"), redelivered: false };
         let mut out = BytesMut::new();
         shown.write_delivery(
-            Style { version, text_only, trailing_eol: false },
+            FrameStyle { version, text_only, trailing_eol: false },
             publication,
             "e-7",
             delivery,
@@ -172,13 +173,13 @@ proptest! {
     #[test]
     fn headers_of_a_send_forge_nothing(tags in tags(), body in bodies(), origin in prop::sample::select(VERSIONS.to_vec())) {
         let mut wire = BytesMut::new();
-        let mut frame = encode::client_frame(Command::Send, origin, &mut wire).header("destination", "/topic/n:a");
+        let mut frame = encode::client_frame(StompCommand::Send, origin, &mut wire).header("destination", "/topic/n:a");
         frame = frame.content_length(body.len());
         for (name, value) in &tags {
             frame = frame.header(name, value);
         }
         frame.body(&body);
-        let mut decoder = Decoder::new(LIMITS);
+        let mut decoder = StompDecoder::new(LIMITS);
         decoder.set_version(origin);
         // What the decoder refuses is published by nobody.
         if let Ok(Some(frame)) = decoder.next(&mut &wire[..]) {
@@ -203,10 +204,10 @@ fn a_name_that_the_readers_version_cannot_say_is_left_out_whole() {
             Publication { data: Bytes::from_static(b"body"), tags: tag(name), ..Publication::default() };
         check(&publication);
         for (version, is_said) in VERSIONS.into_iter().zip(said) {
-            let shown = Shown { id: None, destination: "/topic/n:a".into(), acks: false };
+            let shown = SubscriptionHeaders { id: None, destination: "/topic/n:a".into(), acks: false };
             let mut out = BytesMut::new();
             shown.write(
-                Style { version, text_only: false, trailing_eol: false },
+                FrameStyle { version, text_only: false, trailing_eol: false },
                 &publication,
                 "e-7",
                 &mut out,

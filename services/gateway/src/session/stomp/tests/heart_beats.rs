@@ -56,7 +56,7 @@ fn item_29_any_bytes_count_and_so_does_a_part_of_a_frame() {
 /// A session over WebSocket, in whose settings pings come each 25 s and are to be answered within 8 s.
 fn pinged(offer: &str) -> Bench {
     let settings = ClientSettings { allow_anonymous: true, ..ClientSettings::default() };
-    let traits = Traits { has_pings: true, ..Traits::default() };
+    let traits = StompTraits { has_pings: true, ..StompTraits::default() };
     let mut bench = Bench::over(traits, settings, stomp_settings());
     let told = bench.ask(&format!("CONNECT\naccept-version:1.2\nheart-beat:{offer}\n\n\0"));
     assert_eq!(told.command, "CONNECTED");

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use gorani_broker::{Position, Publication};
 
 use super::*;
-use crate::{memory::MemoryBudget, session::stomp::view::View};
+use crate::{memory::MemoryBudget, session::stomp::message_headers::MessageHeaders};
 
 fn publication(data: &str, offset: u64) -> Arc<Publication> {
     let epoch = if offset > 0 { "life" } else { "" };
@@ -16,11 +16,11 @@ fn publication(data: &str, offset: u64) -> Arc<Publication> {
     })
 }
 
-/// What a view makes of a publication.
-fn shown(view: &View, publication: &Publication) -> Vec<Told> {
-    let frames = view.shown.iter().map(|shown| {
+/// What a headers makes of a publication.
+fn shown(headers: &MessageHeaders, publication: &Publication) -> Vec<Told> {
+    let frames = headers.subscriptions.iter().map(|shown| {
         let mut out = BytesMut::new();
-        shown.write(view.style, publication, "m-1", &mut out);
+        shown.write(headers.style, publication, "m-1", &mut out);
         Told::parse(&out)
     });
     frames.collect()
@@ -39,7 +39,7 @@ fn item_31_in_1_0_the_destination_may_identify_it_and_messages_name_no_subscript
     let mut bench = Bench::connected("1.0");
     bench.say("SUBSCRIBE\ndestination:/topic/open:a\n\n\0");
     let (_, request) = bench.next_subscribe();
-    let told = shown(&request.view.unwrap(), &publication("1", 0));
+    let told = shown(&request.headers.unwrap(), &publication("1", 0));
     assert_eq!((told[0].get("subscription"), told[0].get("destination")), (None, Some("/topic/open:a")));
 }
 
@@ -55,16 +55,16 @@ fn item_32_two_ids_on_one_destination_get_two_messages() {
     let mut bench = Bench::subscribed("1.2", "/topic/open:a", "");
     let told = bench.ask("SUBSCRIBE\nid:1\ndestination:/topic/open:a\nreceipt:r\n\n\0");
     assert_eq!(told.get("receipt-id"), Some("r"));
-    let Some(Action::Show(channel, view)) = bench.actions.pop_back() else { panic!("no view") };
+    let Some(Action::SetHeaders(channel, headers)) = bench.actions.pop_back() else { panic!("no headers") };
     assert_eq!(&*channel, "open:a");
-    let ids: Vec<String> = shown(&view, &publication("1", 0))
+    let ids: Vec<String> = shown(&headers, &publication("1", 0))
         .iter()
         .map(|told| told.get("subscription").unwrap().to_owned())
         .collect();
     assert_eq!(ids, ["0", "1"]);
     bench.say("UNSUBSCRIBE\nid:0\n\n\0");
-    let Some(Action::Show(_, view)) = bench.actions.pop_back() else { panic!("no view") };
-    assert_eq!(view.shown.len(), 1);
+    let Some(Action::SetHeaders(_, headers)) = bench.actions.pop_back() else { panic!("no headers") };
+    assert_eq!(headers.subscriptions.len(), 1);
     bench.say("UNSUBSCRIBE\nid:1\n\n\0");
     assert!(matches!(bench.actions.pop_back(), Some(Action::Unsubscribe(_))));
 }
@@ -87,10 +87,10 @@ fn item_34_what_was_held_back_is_shown_to_the_subscriptions_that_are_left() {
     assert_eq!(bench.say(&frames), []);
     assert_eq!(bench.grant(Subscribed::default())[0].get("receipt-id"), Some("r"));
     let actions: Vec<Action> = bench.actions.drain(..).collect();
-    // The view that is in effect when what was held back is released.
-    let [Action::Show(_, view), Action::Release(_)] = &actions[..] else { panic!("{actions:?}") };
-    assert_eq!(view.shown.len(), 1);
-    assert_eq!(view.shown[0].id.as_deref(), Some("1"));
+    // The headers that is in effect when what was held back is released.
+    let [Action::SetHeaders(_, headers), Action::Release(_)] = &actions[..] else { panic!("{actions:?}") };
+    assert_eq!(headers.subscriptions.len(), 1);
+    assert_eq!(headers.subscriptions[0].id.as_deref(), Some("1"));
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn items_35_and_36_a_message_says_where_it_belongs_and_keeps_the_publishers_head
     let tags = [("priority", "9"), ("message-id", "forged"), ("content-type", "text/html"), ("a:b", "c\nd")];
     let tags = tags.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let publication = Publication { data: "고".into(), tags, ..Publication::default() };
-    let told = &shown(&request.view.unwrap(), &publication)[0];
+    let told = &shown(&request.headers.unwrap(), &publication)[0];
     assert_eq!(told.get("subscription"), Some("0"));
     assert_eq!(told.get("destination"), Some("/topic/open\\ca"));
     assert_eq!(told.get("message-id"), Some("m-1"));
@@ -150,14 +150,14 @@ fn items_35_and_36_a_message_says_where_it_belongs_and_keeps_the_publishers_head
 
 #[test]
 fn over_a_transport_of_text_alone_bytes_are_shown_as_base64() {
-    use crate::session::stomp::view::{Shown, Style};
+    use crate::session::stomp::message_headers::{FrameStyle, SubscriptionHeaders};
     let style =
-        Style { version: gorani_protocol::stomp::Version::V1_2, text_only: true, trailing_eol: false };
-    let shown_as = Shown { id: None, destination: "/topic/open:a".into(), acks: false };
-    let view = View { style, shown: vec![shown_as] };
+        FrameStyle { version: gorani_protocol::stomp::Version::V1_2, text_only: true, trailing_eol: false };
+    let shown_as = SubscriptionHeaders { id: None, destination: "/topic/open:a".into(), acks: false };
+    let headers = MessageHeaders { style, subscriptions: vec![shown_as] };
     let of = |data: &'static [u8]| {
         let kind = gorani_broker::DataKind::Binary;
-        shown(&view, &Publication { data: data.into(), kind, ..Publication::default() }).remove(0)
+        shown(&headers, &Publication { data: data.into(), kind, ..Publication::default() }).remove(0)
     };
     let told = of(b"\0\xff");
     assert_eq!((told.get("encoding"), &*told.body), (Some("base64"), "AP8="));
@@ -172,7 +172,7 @@ fn item_55_a_user_queue_is_the_channel_of_the_user_and_is_shown_as_subscribed() 
     bench.say("SUBSCRIBE\nid:0\ndestination:/user/queue/open:orders\n\n\0");
     let (_, request) = bench.next_subscribe();
     assert_eq!(&*request.channel, "open:orders#42");
-    let told = shown(&request.view.unwrap(), &publication("1", 0));
+    let told = shown(&request.headers.unwrap(), &publication("1", 0));
     assert_eq!(told[0].get("destination"), Some("/user/queue/open\\corders"));
 }
 

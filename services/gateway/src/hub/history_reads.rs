@@ -1,0 +1,214 @@
+//! Reads of history that are shared: of all on this node who want the same page at the same time, one asks the broker.
+//!
+//! Many come back at once (a node died, Redis was away), each at the same place of the same channel. A page may be shared only
+//! by those to whom it cannot be too old: whoever subscribes must not miss what was published after the page was read and
+//! before live events reach him; whoever fills a gap must not miss what was lost after the page was read. So everyone brings
+//! a [`Moment`] from which on live events reach him, and takes only a page whose read was *begun* after it. Who comes while an
+//! earlier read is under way waits for its end, and shares the next one with all who came meanwhile: at most two reads for any
+//! number of askers. `docs/architecture.md` §5.4.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use futures_util::future::{BoxFuture, FutureExt as _, Shared};
+use gorani_broker::{Broker, BrokerError, HistoryPage, HistoryQuery, Retention};
+use parking_lot::Mutex;
+
+use crate::hub::read_budget::{PAGE_BYTES, ReadBudget, ReadSource};
+
+/// A point in the order of what happens on this node; later ones are greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReadVersion(u64);
+
+type SharedPage = Result<Arc<HistoryPage>, BrokerError>;
+
+/// What is read: two askers with the same of everything can share.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HistoryRead {
+    /// The channel.
+    pub channel: Arc<str>,
+    /// Which of its publications.
+    pub query: HistoryQuery,
+    /// Whom it is for.
+    pub source: ReadSource,
+}
+
+/// A read under way.
+struct InFlightRead {
+    begun: ReadVersion,
+    page: Shared<BoxFuture<'static, SharedPage>>,
+    /// Those who wait for it; the last one takes it out.
+    askers: usize,
+}
+
+/// How a page is asked for.
+type PageReader = dyn Fn(&str, HistoryQuery, Retention) -> BoxFuture<'static, Result<HistoryPage, BrokerError>>
+    + Send
+    + Sync;
+
+/// The reads of a node, for all its workers.
+pub struct HistoryReads {
+    ask: Arc<PageReader>,
+    budget: Arc<ReadBudget>,
+    clock: AtomicU64,
+    in_flight: Mutex<HashMap<HistoryRead, InFlightRead>>,
+}
+
+impl HistoryReads {
+    /// No read yet.
+    pub fn new(broker: Arc<dyn Broker>, budget: Arc<ReadBudget>) -> Self {
+        Self::with(budget, move |channel, query, retention| broker.history(channel, query, retention))
+    }
+
+    fn with(
+        budget: Arc<ReadBudget>,
+        ask: impl Fn(&str, HistoryQuery, Retention) -> BoxFuture<'static, Result<HistoryPage, BrokerError>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        Self { ask: Arc::new(ask), budget, clock: AtomicU64::new(0), in_flight: Mutex::default() }
+    }
+
+    /// What bounds them.
+    pub fn budget(&self) -> &Arc<ReadBudget> {
+        &self.budget
+    }
+
+    /// Now: what has happened before is seen by every read that is begun after.
+    pub fn now(&self) -> ReadVersion {
+        ReadVersion(self.clock.fetch_add(1, Ordering::SeqCst))
+    }
+
+    /// A read that was begun after that moment.
+    ///
+    /// # Errors
+    /// The broker's; [`BrokerError::Limit`] where too many reads are under way for too long.
+    pub async fn read(&self, read: HistoryRead, retention: Retention, after: ReadVersion) -> SharedPage {
+        loop {
+            let asking = self.ask(&read, retention, after);
+            let page = asking.page.clone().await;
+            if asking.begun > after {
+                return page;
+            }
+        }
+    }
+
+    /// Joins the read under way, or begins one.
+    fn ask(&self, key: &HistoryRead, retention: Retention, after: ReadVersion) -> ReadWaiter<'_> {
+        let mut in_flight = self.in_flight.lock();
+        match in_flight.get_mut(key) {
+            // One that is over and was too early is replaced; those who wait for it have it in their hands.
+            Some(in_read_in_read_in_flight)
+                if in_read_in_read_in_flight.begun > after
+                    || in_read_in_read_in_flight.page.peek().is_none() =>
+            {
+                in_read_in_read_in_flight.askers += 1;
+                ReadWaiter {
+                    reads: self,
+                    key: key.clone(),
+                    begun: in_read_in_read_in_flight.begun,
+                    page: in_read_in_read_in_flight.page.clone(),
+                }
+            }
+            _ => {
+                let begun = self.now();
+                let reading =
+                    read_pages(Arc::clone(&self.ask), Arc::clone(&self.budget), key.clone(), retention);
+                let page = reading.map(|page| page.map(Arc::new)).boxed().shared();
+                in_flight.insert(key.clone(), InFlightRead { begun, page: page.clone(), askers: 1 });
+                ReadWaiter { reads: self, key: key.clone(), begun, page }
+            }
+        }
+    }
+}
+
+/// One who waits for a read.
+struct ReadWaiter<'a> {
+    reads: &'a HistoryReads,
+    key: HistoryRead,
+    begun: ReadVersion,
+    page: Shared<BoxFuture<'static, SharedPage>>,
+}
+
+impl Drop for ReadWaiter<'_> {
+    fn drop(&mut self) {
+        let mut in_flight = self.reads.in_flight.lock();
+        if let Some(in_read_in_read_in_flight) = in_flight.get_mut(&self.key)
+            && in_read_in_read_in_flight.begun == self.begun
+        {
+            in_read_in_read_in_flight.askers -= 1;
+            if in_read_in_read_in_flight.askers == 0 {
+                in_flight.remove(&self.key);
+            }
+        }
+    }
+}
+
+/// Reads in pages: one first, which mostly is all; then, as a large read, the rest up to the query's limit and bytes.
+async fn read_pages(
+    ask: Arc<PageReader>,
+    budget: Arc<ReadBudget>,
+    HistoryRead { channel, mut query, source }: HistoryRead,
+    retention: Retention,
+) -> Result<HistoryPage, BrokerError> {
+    if query.limit == 0 {
+        // The position alone is no heavy read.
+        return ask(&channel, query, retention).await;
+    }
+    let most_bytes = query.max_bytes.unwrap_or(u64::MAX);
+    let permit = budget.page(source).await?;
+    query.max_bytes = Some(most_bytes.min(PAGE_BYTES));
+    let mut whole = ask(&channel, query.clone(), retention).await?;
+    drop(permit);
+    // A gap is filled page by page by whoever asks.
+    if source == ReadSource::CatchUp {
+        return Ok(whole);
+    }
+    let mut bytes = bytes_of(&whole);
+    let mut large = None;
+    while whole.truncated && bytes < most_bytes {
+        let Some(last) = whole.publications.last().map(|publication| publication.offset) else { break };
+        if large.is_none() {
+            large = Some(budget.large(source).await?);
+        }
+        let left =
+            usize::try_from(query.limit).unwrap_or(usize::MAX).saturating_sub(whole.publications.len());
+        let next = HistoryQuery {
+            limit: u32::try_from(left).unwrap_or(u32::MAX),
+            since: Some(last),
+            reverse: query.reverse,
+            max_bytes: Some((most_bytes - bytes).min(PAGE_BYTES)),
+        };
+        let page = ask(&channel, next, retention).await?;
+        let follows = if query.reverse { last.checked_sub(1) } else { last.checked_add(1) };
+        let joins = page.publications.first().is_none_or(|first| Some(first.offset) == follows);
+        if page.top.epoch != whole.top.epoch || !joins {
+            // What followed has left the history between two pages. The reader is told that there is more, and sees why when it
+            // reads on.
+            break;
+        }
+        let page_bytes = bytes_of(&page);
+        if bytes.saturating_add(page_bytes) > most_bytes {
+            // A first publication is given whatever its size; here it is not the first.
+            break;
+        }
+        bytes += page_bytes;
+        whole.publications.extend(page.publications);
+        whole.truncated = page.truncated;
+        whole.top = page.top;
+    }
+    Ok(whole)
+}
+
+fn bytes_of(page: &HistoryPage) -> u64 {
+    page.publications.iter().map(|publication| publication.content_bytes()).sum()
+}
+
+#[cfg(test)]
+pub(in crate::hub) mod tests;

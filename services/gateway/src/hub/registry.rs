@@ -1,0 +1,388 @@
+//! The sessions of one worker, by key, by client id and by user, and the channels of each.
+
+use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
+
+use actix::{Recipient, dev::SendError};
+use gorani_broker::ClientInfo;
+use indexmap::IndexMap;
+use tokio::time::Instant;
+
+use crate::{
+    hub::fanout::Encoding,
+    metrics::sessions::SessionCounts,
+    outbox::Outbox,
+    session::{EndedEpoch, Signal, SubscribeParams},
+};
+
+/// Names a session on its worker; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct SessionKey(u64);
+
+impl SessionKey {
+    /// The key of a worker's first session.
+    pub(super) const FIRST: Self = Self(0);
+
+    /// The key after this one.
+    pub(super) fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// What a transport tells of itself when it registers its session.
+pub struct SessionRegistration {
+    /// Mailbox of the connection's actor.
+    pub mailbox: Recipient<Signal>,
+    /// Where its bytes wait.
+    pub outbox: Outbox,
+    /// How its messages are encoded.
+    pub encoding: Encoding,
+    /// `websocket`, `sse`, …
+    pub transport: &'static str,
+    /// `json`, `stomp`, …
+    pub protocol: &'static str,
+    /// Milliseconds since the Unix epoch.
+    pub connected_at_ms: u64,
+}
+
+/// A session as its worker knows it.
+pub struct SessionEntry {
+    mailbox: Recipient<Signal>,
+    pub(super) outbox: Outbox,
+    pub(super) encoding: Encoding,
+    /// Client id; empty until the session has identified itself.
+    pub client: Arc<str>,
+    /// User id; empty for an anonymous user.
+    pub user: Arc<str>,
+    /// `websocket`, `sse`, …
+    pub transport: &'static str,
+    /// `json`, `stomp`, …
+    pub protocol: &'static str,
+    /// Milliseconds since the Unix epoch.
+    pub connected_at_ms: u64,
+    /// The limit under which it holds a place among its user's connections.
+    pub(super) place: Option<u32>,
+    channels: Vec<ChannelMembership>,
+}
+
+/// A channel of a session, with what is to be done when it leaves.
+pub(super) struct ChannelMembership {
+    pub(super) channel: Arc<str>,
+    pub(super) info: Arc<ClientInfo>,
+    pub(super) presence: bool,
+    pub(super) announce: bool,
+    /// Tells it from earlier and later ones of the same session in the same channel.
+    pub(super) generation: Generation,
+    /// The broker was asked to enter it into presence, or to tell of it: it is taken back when it leaves.
+    pub(super) is_entered: bool,
+}
+
+/// Names a subscription of a session in a channel; never used twice on a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generation(u64);
+
+/// A client that was told to come back to a channel: until it does it stays present there.
+pub(super) struct AbsentClient {
+    channel: Arc<str>,
+    info: Arc<ClientInfo>,
+    since: Instant,
+}
+
+impl SessionEntry {
+    /// The channels it is in.
+    pub fn channel_names(&self) -> Vec<Arc<str>> {
+        self.channels.iter().map(|membership| membership.channel.clone()).collect()
+    }
+
+    /// Sends a signal to the session's actor. One that does not empty its mailbox is ended as slow, with the code that makes its
+    /// client come back: what it was not told is not hidden from it.
+    pub fn signal(&self, signal: Signal) {
+        if let Err(SendError::Full(_)) = self.mailbox.try_send(signal)
+            && self.outbox.close_as_slow()
+        {
+            tracing::warn!(client = &*self.client, "mailbox is full; ending the session as slow");
+        }
+    }
+
+    fn membership_mut(&mut self, name: &str) -> Option<&mut ChannelMembership> {
+        self.channels.iter_mut().find(|membership| *membership.channel == *name)
+    }
+
+    pub(super) fn membership(&self, name: &str) -> Option<&ChannelMembership> {
+        self.channels.iter().find(|membership| *membership.channel == *name)
+    }
+
+    pub(super) fn is_in(&self, name: &str) -> bool {
+        self.membership(name).is_some()
+    }
+
+    pub(super) fn remove_channel(&mut self, name: &str) -> Option<ChannelMembership> {
+        let index = self.channels.iter().position(|membership| &*membership.channel == name)?;
+        Some(self.channels.swap_remove(index))
+    }
+
+    /// Channels in whose presence it stands.
+    pub(super) fn present_in(&self) -> impl Iterator<Item = &ChannelMembership> {
+        self.channels.iter().filter(|membership| membership.presence && membership.is_entered)
+    }
+}
+
+/// All sessions of a worker.
+#[derive(Default)]
+pub struct SessionRegistry {
+    next_key: SessionKey,
+    sessions: IndexMap<SessionKey, SessionEntry>,
+    /// By client id, in the order in which [`super::scan`] lists them.
+    clients: BTreeMap<Arc<str>, SessionKey>,
+    /// By user and client id: those of one user stand together, in the same order. One tree for all users, since most of them have one
+    /// session. Anonymous sessions are not in it: nobody addresses them together.
+    users: BTreeMap<(Arc<str>, Arc<str>), SessionKey>,
+    counts: Arc<SessionCounts>,
+    next_generation: u64,
+    /// Clients that were told to come back to channels.
+    absent: BTreeMap<SessionKey, Vec<AbsentClient>>,
+}
+
+impl SessionRegistry {
+    /// An empty registry that keeps these counts.
+    pub(super) fn counting(counts: Arc<SessionCounts>) -> Self {
+        Self { counts, ..Self::default() }
+    }
+
+    /// Enters a session.
+    pub fn register(&mut self, registration: SessionRegistration) -> SessionKey {
+        let SessionRegistration { mailbox, outbox, encoding, transport, protocol, connected_at_ms } =
+            registration;
+        let key = self.next_key;
+        self.next_key = key.next();
+        let nobody: Arc<str> = Arc::default();
+        self.sessions.insert(
+            key,
+            SessionEntry {
+                mailbox,
+                outbox,
+                encoding,
+                client: nobody.clone(),
+                user: nobody,
+                transport,
+                protocol,
+                connected_at_ms,
+                place: None,
+                channels: Vec::new(),
+            },
+        );
+        key
+    }
+
+    /// Gives a session its user and its client id.
+    pub fn identify(&mut self, key: SessionKey, user: Arc<str>, client: Arc<str>) {
+        // A client whose first connect failed comes again, under a new id.
+        self.forget_identity(key);
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        session.user = user.clone();
+        session.client = client.clone();
+        self.counts.enter(&user);
+        if !user.is_empty() {
+            self.users.insert((user, client.clone()), key);
+        }
+        self.clients.insert(client, key);
+    }
+
+    /// One session.
+    pub fn get(&self, key: SessionKey) -> Option<&SessionEntry> {
+        self.sessions.get(&key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: SessionKey) -> Option<&mut SessionEntry> {
+        self.sessions.get_mut(&key)
+    }
+
+    /// Enters a session into a channel. `None` if it is gone, or in the channel already.
+    pub(super) fn join(&mut self, key: SessionKey, request: &SubscribeParams) -> Option<Generation> {
+        let session = self.sessions.get_mut(&key).filter(|session| !session.is_in(&request.channel))?;
+        let generation = Generation(self.next_generation);
+        self.next_generation += 1;
+        if session.channels.is_empty() {
+            // Most sessions are in one channel.
+            session.channels.reserve_exact(1);
+        }
+        session.channels.push(ChannelMembership {
+            channel: request.channel.clone(),
+            info: request.info.clone(),
+            presence: request.presence,
+            announce: request.announce,
+            generation,
+            is_entered: take_absent(&mut self.absent, key, &request.channel),
+        });
+        Some(generation)
+    }
+
+    /// The broker is about to be asked to enter a subscription. False if it is over.
+    pub(super) fn enter(&mut self, key: SessionKey, name: &str, generation: Generation) -> bool {
+        let session = self.sessions.get_mut(&key);
+        match session.and_then(|session| session.membership_mut(name)) {
+            Some(membership) if membership.generation == generation => {
+                membership.is_entered = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The broker was surely not told of a subscription.
+    pub(super) fn not_entered(&mut self, key: SessionKey, name: &str, generation: Generation) {
+        let session = self.sessions.get_mut(&key);
+        if let Some(membership) = session.and_then(|session| session.membership_mut(name))
+            && membership.generation == generation
+        {
+            membership.is_entered = false;
+        }
+    }
+
+    /// A session was told to come back to a channel, in whose presence it stays meanwhile.
+    pub(super) fn expect_back(&mut self, key: SessionKey, channel: Arc<str>, info: Arc<ClientInfo>) {
+        self.absent.entry(key).or_default().push(AbsentClient { channel, info, since: Instant::now() });
+    }
+
+    /// The channels that a session, which is gone, was expected back in.
+    pub(super) fn absent_of(&mut self, key: SessionKey) -> Vec<(Arc<str>, Arc<ClientInfo>)> {
+        let absent = self.absent.remove(&key).unwrap_or_default();
+        absent.into_iter().map(|absent| (absent.channel, absent.info)).collect()
+    }
+
+    /// Those who have not come back for so long are no longer expected.
+    pub(super) fn absent_for(&mut self, time: Duration) -> Vec<(SessionKey, Arc<str>, Arc<ClientInfo>)> {
+        let mut gone = Vec::new();
+        self.absent.retain(|key, channels| {
+            for absent in channels.extract_if(.., |absent| absent.since.elapsed() >= time) {
+                gone.push((*key, absent.channel, absent.info));
+            }
+            !channels.is_empty()
+        });
+        gone
+    }
+
+    /// Forgets a session.
+    pub(super) fn remove(&mut self, key: SessionKey) {
+        self.forget_identity(key);
+        self.sessions.swap_remove(&key);
+    }
+
+    fn forget_identity(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get(&key) else { return };
+        if self.clients.remove(&session.client).is_some() {
+            self.counts.leave(&session.user);
+        }
+        self.users.remove(&(session.user.clone(), session.client.clone()));
+    }
+
+    /// Sessions that have identified themselves, of one user and, if named, one client.
+    pub fn of(&self, user: Option<&str>, client: Option<&str>) -> Vec<&SessionEntry> {
+        if let Some(client) = client {
+            let session = self.clients.get(client).and_then(|key| self.sessions.get(key));
+            return session
+                .into_iter()
+                .filter(|session| user.is_none_or(|user| &*session.user == user))
+                .collect();
+        }
+        match user {
+            Some(user) => {
+                let own = self.of_user(&user.into(), Bound::Unbounded);
+                own.filter_map(|(_, key)| self.sessions.get(&key)).collect()
+            }
+            None => self.identified().collect(),
+        }
+    }
+
+    /// Keys of the sessions of one user and, if named, one client.
+    pub(super) fn keys_of(&self, user: &str, client: Option<&str>) -> Vec<SessionKey> {
+        if let Some(client) = client {
+            let key = self.clients.get(client).copied();
+            let is_of_user = |key: &SessionKey| self.get(*key).is_some_and(|session| &*session.user == user);
+            return key.filter(is_of_user).into_iter().collect();
+        }
+        self.of_user(&user.into(), Bound::Unbounded).map(|(_, key)| key).collect()
+    }
+
+    /// Client ids and keys of a user's sessions, by client id.
+    fn of_user<'a>(
+        &'a self,
+        user: &Arc<str>,
+        from: Bound<&str>,
+    ) -> impl Iterator<Item = (&'a Arc<str>, SessionKey)> + use<'a> {
+        let from = match from {
+            Bound::Unbounded => Bound::Included((user.clone(), Arc::default())),
+            bound => bound.map(|client| (user.clone(), Arc::from(client))),
+        };
+        let user = user.clone();
+        let entries = self.users.range((from, Bound::Unbounded)).take_while(move |((of, _), _)| *of == user);
+        entries.map(|((_, client), key)| (client, *key))
+    }
+
+    /// Client ids of all sessions that have identified themselves, in order.
+    pub(super) fn client_ids<'a>(
+        &'a self,
+        from: Bound<&str>,
+    ) -> impl Iterator<Item = &'a Arc<str>> + use<'a> {
+        self.clients.range::<str, _>((from, Bound::Unbounded)).map(|(client, _)| client)
+    }
+
+    /// Client ids of a user's sessions, in order.
+    pub(super) fn client_ids_of<'a>(
+        &'a self,
+        user: &Arc<str>,
+        from: Bound<&str>,
+    ) -> impl Iterator<Item = &'a Arc<str>> + use<'a> {
+        self.of_user(user, from).map(|(client, _)| client)
+    }
+
+    /// Sessions that have identified themselves.
+    pub fn identified(&self) -> impl Iterator<Item = &SessionEntry> {
+        self.sessions.values().filter(|session| !session.client.is_empty())
+    }
+
+    /// All sessions with their keys.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (SessionKey, &SessionEntry)> {
+        self.sessions.iter().map(|(key, session)| (*key, session))
+    }
+
+    /// All sessions.
+    pub fn all(&self) -> impl Iterator<Item = &SessionEntry> {
+        self.sessions.values()
+    }
+
+    /// The keys of all sessions.
+    pub(super) fn keys(&self) -> impl Iterator<Item = SessionKey> {
+        self.sessions.keys().copied()
+    }
+
+    /// The session of a client.
+    pub(super) fn client(&self, client: &str) -> Option<&SessionEntry> {
+        self.sessions.get(self.clients.get(client)?)
+    }
+
+    /// Tells sessions that the epoch of a channel ended, and that they go on in the next one.
+    pub(super) fn signal_epoch_ended(&self, ended: &EndedEpoch, keys: &[SessionKey]) {
+        for session in keys.iter().filter_map(|key| self.sessions.get(key)) {
+            session.signal(Signal::EpochEnded(Box::new(ended.clone())));
+        }
+    }
+
+    /// Tells sessions that they lost their place in a channel.
+    pub(super) fn signal_insufficient_state(&self, channel: &str, keys: &[SessionKey]) {
+        for session in keys.iter().filter_map(|key| self.sessions.get(key)) {
+            session.signal(Signal::Insufficient(Arc::from(channel)));
+        }
+    }
+}
+
+/// Whether the session was expected back in the channel; it is no longer.
+fn take_absent(absent: &mut BTreeMap<SessionKey, Vec<AbsentClient>>, key: SessionKey, channel: &str) -> bool {
+    let Some(channels) = absent.get_mut(&key) else { return false };
+    let before = channels.len();
+    channels.retain(|absent| *absent.channel != *channel);
+    let was_there = channels.len() < before;
+    if channels.is_empty() {
+        absent.remove(&key);
+    }
+    was_there
+}

@@ -1,0 +1,211 @@
+//! Slots: one for each session of a node, of which those that have not authenticated hold a share only.
+//!
+//! A session authenticates with its connect (CONNECT in STOMP), which honest clients send at once. Until then nothing is
+//! known of it but where it comes from. Decision record 24.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, atomic::Ordering},
+};
+
+use actix::Recipient;
+use tokio::time::Instant;
+
+use super::{refusals::RefusalCause, unauthenticated::UnauthenticatedLimits};
+use crate::{
+    node::{ConnectionPermit, Node, client_network::ClientNetwork},
+    session::Signal,
+};
+
+/// Unauthenticated sessions hold one part in so many of a node's slots, unless `client.max_unauthenticated` says otherwise…
+const UNAUTHENTICATED_PARTS: usize = 2;
+/// …and at least so many: a node with few slots is not divided.
+const UNAUTHENTICATED_AT_LEAST: usize = 256;
+
+/// Where a session comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SessionSource {
+    /// The client's address, as far as it is known. A trusted proxy that names no client is none.
+    pub client: Option<IpAddr>,
+    /// The peer of a TCP connection that can carry many sessions, unless it is a trusted proxy.
+    pub connection: Option<SocketAddr>,
+}
+
+impl SessionSource {
+    /// The network that limits count under.
+    pub fn network(&self) -> Option<ClientNetwork> {
+        self.client.map(ClientNetwork::from)
+    }
+}
+
+/// Why a session gets no slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoPermit {
+    /// `http.max_connections`.
+    #[error("this node holds as many connections as it may")]
+    Full,
+    /// `client.max_unauthenticated`.
+    #[error("too many sessions of this node have not connected yet")]
+    Unauthenticated,
+    /// The client's part of it.
+    #[error("too many sessions from this address have not connected yet")]
+    UnauthenticatedOfAddress,
+    /// `client.max_unauthenticated_per_connection`.
+    #[error("too many sessions over this connection have not connected yet")]
+    UnauthenticatedOfConnection,
+}
+
+impl NoPermit {
+    /// The HTTP status: whether the node is full, or the client asks for too much.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Full | Self::Unauthenticated => 503,
+            Self::UnauthenticatedOfAddress | Self::UnauthenticatedOfConnection => 429,
+        }
+    }
+
+    fn cause(self) -> RefusalCause {
+        match self {
+            Self::Full => RefusalCause::MaxConnections,
+            Self::Unauthenticated => RefusalCause::Unauthenticated,
+            Self::UnauthenticatedOfAddress => RefusalCause::UnauthenticatedOfAddress,
+            Self::UnauthenticatedOfConnection => RefusalCause::UnauthenticatedOfConnection,
+        }
+    }
+}
+
+impl Node {
+    /// Takes a slot for a session, which has not authenticated yet: [`Place::authenticated`].
+    ///
+    /// # Errors
+    /// The node is full, or holds too many sessions that have not authenticated. It is counted and logged already.
+    pub fn acquire_permit(self: &Arc<Self>, source: &SessionSource) -> Result<ConnectionPermit, NoPermit> {
+        let taken = self.try_acquire_permit(source);
+        if let Err(no_slot) = &taken {
+            self.refused(no_slot.cause(), source.network());
+        }
+        taken
+    }
+
+    fn try_acquire_permit(self: &Arc<Self>, source: &SessionSource) -> Result<ConnectionPermit, NoPermit> {
+        let mut place = ConnectionPermit { node: self.clone(), unauthenticated: None };
+        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        let settings = &self.settings;
+        if before >= settings.http.max_connections {
+            return Err(NoPermit::Full);
+        }
+        let most = match settings.client.max_unauthenticated {
+            0 => (settings.http.max_connections / UNAUTHENTICATED_PARTS).max(UNAUTHENTICATED_AT_LEAST),
+            most => most,
+        };
+        let most = UnauthenticatedLimits {
+            of_node: most,
+            of_connection: settings.client.max_unauthenticated_per_connection,
+        };
+        let (permit, has_replaced) = self.admission.unauthenticated.take(source, most, Instant::now())?;
+        if has_replaced {
+            self.refused(RefusalCause::UnauthenticatedReplaced, source.network());
+        }
+        place.unauthenticated = Some(permit);
+        Ok(place)
+    }
+}
+
+impl ConnectionPermit {
+    /// Whether its session has authenticated.
+    pub fn is_authenticated(&self) -> bool {
+        self.unauthenticated.is_none()
+    }
+
+    /// Its session runs. Until it has authenticated it may be ended for a newer one of its network.
+    pub fn set_actor(&self, mailbox: Recipient<Signal>) {
+        if let Some(permit) = &self.unauthenticated {
+            self.node.admission.unauthenticated.set_actor(permit, mailbox);
+        }
+    }
+
+    /// Its session has authenticated: it no longer counts among those that have not.
+    pub fn authenticated(&mut self) {
+        if let Some(permit) = self.unauthenticated.take() {
+            self.node.admission.unauthenticated.give_back(&permit);
+        }
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        self.authenticated();
+        self.node.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::settings::Settings;
+
+    async fn node(max_connections: usize) -> Arc<Node> {
+        let mut settings = Settings::default();
+        settings.http.max_connections = max_connections;
+        Node::start(settings).await.unwrap()
+    }
+
+    fn source(address: &str, port: u16) -> SessionSource {
+        let address = address.parse().unwrap();
+        SessionSource { client: Some(address), connection: Some(SocketAddr::new(address, port)) }
+    }
+
+    fn flood(node: &Arc<Node>, source: impl Fn(usize) -> SessionSource) -> (Vec<ConnectionPermit>, NoPermit) {
+        let mut places = Vec::new();
+        loop {
+            match node.acquire_permit(&source(places.len())) {
+                Ok(place) => places.push(place),
+                Err(no_slot) => return (places, no_slot),
+            }
+        }
+    }
+
+    #[actix_rt::test]
+    async fn one_tcp_connection_holds_so_many_unauthenticated_sessions_and_leaves_the_rest_to_others() {
+        let node = node(100_000).await;
+        let (places, no_slot) = flood(&node, |_| source("192.0.2.1", 1));
+        assert_eq!((places.len(), no_slot), (500, NoPermit::UnauthenticatedOfConnection));
+        assert!(node.acquire_permit(&source("192.0.2.1", 2)).is_ok());
+        drop(places);
+        assert_eq!(node.connections(), 0);
+        assert!(node.acquire_permit(&source("192.0.2.1", 1)).is_ok());
+    }
+
+    #[actix_rt::test]
+    async fn on_a_small_node_one_tcp_connection_leaves_its_network_room_for_others() {
+        let node = node(4000).await;
+        let (places, no_slot) = flood(&node, |_| source("192.0.2.1", 1));
+        assert_eq!((places.len(), no_slot), (222, NoPermit::UnauthenticatedOfConnection));
+        let others: Vec<_> = (2..102).map(|port| node.acquire_permit(&source("192.0.2.1", port))).collect();
+        assert!(others.iter().all(Result::is_ok));
+    }
+
+    #[actix_rt::test]
+    async fn one_network_holds_a_part_of_the_unauthenticated_sessions_however_many_connections_it_makes() {
+        let node = node(4000).await;
+        let port = |count: usize| u16::try_from(count + 1).unwrap();
+        let (places, no_slot) = flood(&node, |count| source("2001:db8::1", port(count)));
+        assert_eq!((places.len(), no_slot), (400, NoPermit::UnauthenticatedOfAddress));
+        // The same /64 is the same network, the next one is not.
+        assert!(node.acquire_permit(&source("2001:db8::2:0:0:1", 1)).is_err());
+        assert!(node.acquire_permit(&source("2001:db8:0:1::1", 1)).is_ok());
+    }
+
+    #[actix_rt::test]
+    async fn unauthenticated_sessions_of_all_together_leave_half_of_the_slots_to_those_that_have_authenticated()
+     {
+        let node = node(1000).await;
+        let of_trusted_proxy = |_| SessionSource::default();
+        let (mut places, no_slot) = flood(&node, of_trusted_proxy);
+        assert_eq!((places.len(), no_slot), (500, NoPermit::Unauthenticated));
+        places.iter_mut().for_each(ConnectionPermit::authenticated);
+        let (more, no_slot) = flood(&node, of_trusted_proxy);
+        assert_eq!((more.len(), no_slot), (500, NoPermit::Full));
+    }
+}

@@ -1,0 +1,60 @@
+//! Carries out the orders of other nodes: those for one user in the order in which they came, those for different users side by side,
+//! so that neither an answer nor an order waits behind somebody else's.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
+
+use tokio::sync::mpsc;
+
+use super::envelope::{ClusterAnswer, ClusterCommand};
+use crate::{hub::session_command::SessionCommand, node::Node};
+
+/// Queues that are worked off side by side; each user has one of them.
+const QUEUES: usize = 16;
+/// Orders that wait in one of them. One that does not fit is not carried out, and whoever sent it is told by the time-out.
+const ORDERS_PER_QUEUE: usize = 256;
+
+/// An order, and who waits for its acknowledgement.
+struct ReceivedCommand {
+    from: String,
+    id: u64,
+    command: SessionCommand,
+}
+
+/// The queues of orders.
+pub(super) struct CommandQueues {
+    hasher: RandomState,
+    queues: Vec<mpsc::Sender<ReceivedCommand>>,
+}
+
+impl CommandQueues {
+    /// Starts the tasks that carry the orders out.
+    pub(super) fn start(node: &Arc<Node>) -> Self {
+        let queue = |_| {
+            let (sender, orders) = mpsc::channel(ORDERS_PER_QUEUE);
+            actix_rt::spawn(run(node.clone(), orders));
+            sender
+        };
+        Self { hasher: RandomState::new(), queues: (0..QUEUES).map(queue).collect() }
+    }
+
+    /// Takes an order in without waiting; false if there is no room for it.
+    pub(super) fn take(&self, from: String, id: u64, command: ClusterCommand) -> bool {
+        let command = SessionCommand::from(command);
+        let index = self.hasher.hash_one(command.subject()) % QUEUES as u64;
+        let queue = usize::try_from(index).ok().and_then(|index| self.queues.get(index));
+        queue.is_some_and(|queue| queue.try_send(ReceivedCommand { from, id, command }).is_ok())
+    }
+}
+
+async fn run(node: Arc<Node>, mut orders: mpsc::Receiver<ReceivedCommand>) {
+    while let Some(ReceivedCommand { from, id, command }) = orders.recv().await {
+        if node.dispatch_command_in_time(command).await {
+            node.reply(&from, id, ClusterAnswer::Done).await;
+        } else {
+            tracing::warn!(node = from, "a worker did not take an order of another node in time");
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! What this node knows of the others: who is alive. `docs/architecture.md` §5.7.
+//!
+//! A pure table: leases in, deaths out. A node is dead when its lease is gone while ours was running all the time. Where
+//! our own lease ran out, or the broker lost its data, the leases of others may be missing although they live: then, for
+//! the time of a lease, those who were known are believed in.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use gorani_broker::{Announced, Member};
+use tokio::time::Instant;
+
+use super::description::NodeDescription;
+
+/// What an announcement brought to light.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct MembershipChange {
+    /// Our own lease had ended in between.
+    pub(super) lapsed: bool,
+    /// Who died.
+    pub(super) died: Vec<String>,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub(super) struct MembershipView {
+    own: Arc<str>,
+    lease: Duration,
+    /// How long what a dead node left behind lasts.
+    trace: Duration,
+    /// With what each said of itself.
+    nodes: BTreeMap<String, Bytes>,
+    /// The members of the last announcement: where they are the same there is nothing to look at, however many they are.
+    last: Arc<[Member]>,
+    /// When the lease was last renewed, as far as is known; `None` until the first announcement.
+    renewed_at: Option<Instant>,
+    /// From when on a missing lease is a death; `None` until the first announcement.
+    settled_at: Option<Instant>,
+    /// From when on nothing is left of the dead of whom is known, and of those who died before this node began.
+    quiet_at: Instant,
+}
+
+impl MembershipView {
+    pub(super) fn new(own: Arc<str>, lease: Duration, trace: Duration, now: Instant) -> Self {
+        Self {
+            own,
+            lease,
+            trace,
+            nodes: BTreeMap::new(),
+            last: Arc::default(),
+            renewed_at: None,
+            settled_at: None,
+            quiet_at: now + trace + lease,
+        }
+    }
+
+    /// Takes the answer to an announcement in, which was sent at `sent`.
+    pub(super) fn announced(
+        &mut self,
+        announced: &Announced,
+        sent: Instant,
+        now: Instant,
+    ) -> MembershipChange {
+        // An announcement whose answer was lost may have renewed a lease that had ended: then this one found it running.
+        let before = self.renewed_at.replace(sent);
+        let in_time = before.is_some_and(|before| now.duration_since(before) < self.lease);
+        let lapsed = !(announced.renewed && in_time);
+        if lapsed {
+            self.settled_at = Some(now + self.lease);
+        }
+        if !Arc::ptr_eq(&self.last, &announced.members) {
+            self.observe(&announced.members);
+            self.last = Arc::clone(&announced.members);
+        }
+        let mut died = Vec::new();
+        // All members are known by now: who else is known is not among them.
+        let others = announced.members.iter().filter(|member| *member.node != *self.own).count();
+        if self.is_settled(now) && self.nodes.len() > others {
+            let live: BTreeSet<&str> = announced.members.iter().map(|member| member.node.as_str()).collect();
+            died.extend(self.nodes.keys().filter(|node| !live.contains(node.as_str())).cloned());
+        }
+        for node in &died {
+            self.nodes.remove(node);
+            self.note_death(now);
+        }
+        MembershipChange { lapsed: lapsed && before.is_some(), died }
+    }
+
+    /// Takes in whose lease is running, and gives all who have to be reckoned with: them, and while the leases cannot be
+    /// trusted, those who were known. Without this node.
+    pub(super) fn others(&mut self, members: &[Member], now: Instant) -> BTreeSet<String> {
+        if !members.iter().any(|member| *member.node == *self.own) {
+            // Our own lease is gone, so those of others may be gone for the same reason.
+            self.settled_at = Some(now + self.lease);
+        }
+        self.observe(members);
+        let believed = self.nodes.keys().filter(|_| !self.is_settled(now)).cloned();
+        let live = members.iter().map(|member| member.node.clone());
+        live.chain(believed).filter(|node| **node != *self.own).collect()
+    }
+
+    /// Of nodes that were not known, those who are dead, now that the leases were read.
+    pub(super) fn dead_among(
+        &mut self,
+        unknown: BTreeSet<String>,
+        members: &[Member],
+        now: Instant,
+    ) -> BTreeSet<String> {
+        let live = self.others(members, now);
+        if !self.is_settled(now) {
+            return BTreeSet::new();
+        }
+        let is_dead = |node: &String| !live.contains(node) && **node != *self.own;
+        let dead: BTreeSet<String> = unknown.into_iter().filter(is_dead).collect();
+        if !dead.is_empty() {
+            self.note_death(now);
+        }
+        dead
+    }
+
+    /// Whether this is a node that lives, as far as is known.
+    pub(super) fn knows(&self, node: &str) -> bool {
+        node == &*self.own || self.nodes.contains_key(node)
+    }
+
+    /// Whether nothing can be left of a dead node.
+    pub(super) fn is_quiet(&self, now: Instant) -> bool {
+        now >= self.quiet_at
+    }
+
+    /// What a node said of itself.
+    pub(super) fn description(&self, node: &str) -> Option<NodeDescription> {
+        self.nodes.get(node).map(|description| NodeDescription::read(description))
+    }
+
+    /// Whether a missing lease is a death.
+    pub(super) fn is_settled(&self, now: Instant) -> bool {
+        self.settled_at.is_some_and(|at| now >= at)
+    }
+
+    fn observe(&mut self, members: &[Member]) {
+        for member in members.iter().filter(|member| *member.node != *self.own) {
+            match self.nodes.get_mut(&member.node) {
+                Some(description) => description.clone_from(&member.description),
+                None => drop(self.nodes.insert(member.node.clone(), member.description.clone())),
+            }
+        }
+    }
+
+    fn note_death(&mut self, now: Instant) {
+        self.quiet_at = self.quiet_at.max(now + self.trace);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(9);
+    const TRACE: Duration = Duration::from_secs(60);
+
+    fn members(nodes: &[&str]) -> Vec<Member> {
+        let member = |node: &&str| Member { node: (*node).to_owned(), description: "{}".into() };
+        nodes.iter().map(member).collect()
+    }
+
+    fn set(nodes: &[&str]) -> BTreeSet<String> {
+        nodes.iter().map(|node| (*node).to_owned()).collect()
+    }
+
+    fn nothing() -> MembershipChange {
+        MembershipChange { lapsed: false, died: Vec::new() }
+    }
+
+    fn died(node: &str) -> MembershipChange {
+        MembershipChange { died: vec![node.to_owned()], ..nothing() }
+    }
+
+    impl MembershipView {
+        fn told(&mut self, renewed: bool, nodes: &[&str], now: Instant) -> MembershipChange {
+            self.announced(&Announced { renewed, members: members(nodes).into() }, now, now)
+        }
+    }
+
+    fn new(now: Instant) -> MembershipView {
+        MembershipView::new("me".into(), LEASE, TRACE, now)
+    }
+
+    /// A view that has been renewing its lease until `now`, with these others.
+    fn settled(nodes: &[&str], now: Instant) -> MembershipView {
+        let start = now - 2 * LEASE;
+        let mut view = new(start);
+        assert_eq!(view.told(false, nodes, start), nothing());
+        for step in 1..=8 {
+            assert_eq!(view.told(true, nodes, start + LEASE * step / 4), nothing());
+        }
+        view
+    }
+
+    #[test]
+    fn a_node_whose_lease_is_gone_while_ours_runs_is_dead_once() {
+        let now = Instant::now();
+        let mut view = settled(&["a", "b", "me"], now);
+        assert_eq!(view.told(true, &["b", "me"], now), died("a"));
+        assert_eq!([view.knows("a"), view.knows("b"), view.knows("me")], [false, true, true]);
+        assert_eq!(view.told(true, &["b", "me"], now), nothing());
+        assert_eq!(view.told(true, &["a", "b", "me"], now), nothing());
+        assert!(view.knows("a"), "it was only away");
+    }
+
+    #[test]
+    fn where_our_own_lease_ran_out_the_others_are_believed_in_for_a_lease() {
+        let now = Instant::now();
+        // The second: an announcement without an answer renewed it, so that the next one found it running.
+        for (renewed, back) in [(false, now + LEASE / 2), (true, now + LEASE)] {
+            let mut view = settled(&["a", "b", "me"], now);
+            assert_eq!(
+                view.told(renewed, &["b", "me"], back),
+                MembershipChange { lapsed: true, ..nothing() }
+            );
+            assert_eq!(view.others(&members(&["b", "me"]), back), set(&["a", "b"]));
+            assert_eq!(view.told(true, &["b", "me"], back + LEASE / 2), nothing());
+            assert_eq!(view.told(true, &["b", "me"], back + LEASE), died("a"));
+        }
+    }
+
+    #[test]
+    fn leases_that_miss_our_own_are_not_trusted() {
+        let now = Instant::now();
+        let mut view = settled(&["a", "me"], now);
+        assert_eq!(view.others(&members(&["me"]), now), set(&[]), "a's lease is gone, ours runs");
+        assert_eq!(view.others(&members(&["b"]), now), set(&["a", "b"]));
+        assert_eq!(view.dead_among(set(&["c"]), &members(&["b"]), now), set(&[]));
+    }
+
+    #[test]
+    fn somebody_unknown_is_dead_only_when_the_leases_can_be_trusted() {
+        let now = Instant::now();
+        let mut view = new(now);
+        view.told(false, &["me"], now);
+        assert_eq!(view.dead_among(set(&["a"]), &members(&["me"]), now), set(&[]));
+        let unknown = set(&["a", "b", "me"]);
+        assert_eq!(view.dead_among(unknown, &members(&["b", "me"]), now + LEASE), set(&["a"]));
+        assert_eq!([view.knows("a"), view.knows("b")], [false, true]);
+    }
+
+    #[test]
+    fn it_is_quiet_when_nothing_can_be_left_of_the_dead() {
+        let start = Instant::now();
+        let view = new(start);
+        assert!(!view.is_quiet(start + TRACE), "somebody may have died before");
+        let quiet = start + TRACE + LEASE;
+        assert!(view.is_quiet(quiet));
+        let mut view = settled(&["a", "me"], quiet);
+        view.told(true, &["me"], quiet);
+        assert!(!view.is_quiet(quiet));
+        assert!(view.is_quiet(quiet + TRACE));
+    }
+}

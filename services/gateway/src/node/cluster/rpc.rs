@@ -1,0 +1,284 @@
+//! Asking other nodes and answering them. What is asked has succeeded when every node that lives has answered.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
+
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    ClusterError, ClusterInbox, Peers,
+    commands::CommandQueues,
+    envelope::{ClusterAnswer, ClusterQuery, Envelope, EnvelopeBody, EnvelopeError},
+    kinds,
+};
+use crate::{hub::scan::ScanPage, node::Node};
+
+/// Questions of others that are looked into at the same time. One more is not answered: whoever asked is told by the time-out.
+const ANSWERS_AT_A_TIME: usize = 64;
+
+/// A read of the leases, shared by all who called before it began.
+pub(super) struct MembersRead {
+    began: Instant,
+    others: Result<BTreeSet<String>, ClusterError>,
+}
+
+/// Who is asked.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::node) enum Recipients<'a> {
+    /// Every other node.
+    Others,
+    /// One other node; it need not be there.
+    Node(&'a str),
+}
+
+/// A message that is under way.
+pub(in crate::node) struct PendingMessage {
+    node: Arc<Node>,
+    /// Whose answer is missing, and where it will come; none if there is nobody to ask.
+    open: Option<(BTreeSet<String>, super::pending_queries::PendingQuery)>,
+    /// Nodes that do not know this kind of question, and were not asked.
+    unable: Vec<String>,
+    is_order: bool,
+    deadline: Instant,
+}
+
+impl Node {
+    /// Writes to other nodes. When this resolves the message is with the broker; then its answers can be waited for. An order that
+    /// one of them does not know is sent to none.
+    pub(in crate::node) async fn write(
+        self: &Arc<Self>,
+        audience: Recipients<'_>,
+        body: EnvelopeBody,
+    ) -> Result<PendingMessage, ClusterError> {
+        let deadline = Instant::now() + self.settings.cluster.answer_timeout;
+        let mut missing = self.others().await?;
+        let to = match audience {
+            Recipients::Others => None,
+            Recipients::Node(id) => {
+                missing.retain(|node| node == id);
+                Some(id)
+            }
+        };
+        let is_order = matches!(body, EnvelopeBody::Order(_));
+        let understands =
+            |node: &String| kinds::is_understood(self.peers.description(node).understands, &body);
+        let (asked, unable): (BTreeSet<String>, BTreeSet<String>) =
+            missing.into_iter().partition(understands);
+        let unable: Vec<String> = unable.into_iter().collect();
+        if is_order && !unable.is_empty() {
+            return Err(self.unsupported(&unable, false));
+        }
+        if asked.is_empty() {
+            return Ok(PendingMessage { node: self.clone(), open: None, unable, is_order, deadline });
+        }
+        let question = self.peers.waiting.begin(asked.len()).ok_or(ClusterError::Busy)?;
+        if unable.is_empty() {
+            self.send(to, question.id, body).await?;
+        } else {
+            for node in &asked {
+                self.send(Some(node), question.id, body.clone()).await?;
+            }
+        }
+        Ok(PendingMessage { node: self.clone(), open: Some((asked, question)), unable, is_order, deadline })
+    }
+
+    /// The error that names nodes of another version.
+    fn unsupported(&self, nodes: &[String], is_partly_done: bool) -> ClusterError {
+        let named = |node: &String| match &*self.peers.description(node).version {
+            "" => node.clone(),
+            version => format!("{node} (version {version})"),
+        };
+        ClusterError::Unsupported { nodes: nodes.iter().map(named).collect(), is_partly_done }
+    }
+
+    /// Reads anew who lives.
+    pub(in crate::node) async fn refresh_members(&self) -> Result<(), ClusterError> {
+        self.others().await.map(drop)
+    }
+
+    /// How often this node's lease has run out, or the broker has lost it: then other things may be lost there too.
+    pub fn lapses(&self) -> u64 {
+        self.peers.lapses.load(Ordering::Relaxed)
+    }
+
+    /// Whether this is a node that lives, as far as is known.
+    pub fn is_alive(&self, node: &str) -> bool {
+        self.peers.view.lock().knows(node)
+    }
+
+    /// The other nodes that live, as a read tells that began after this call: one that has just started may hold what is asked
+    /// for. Calls that come while a read is under way share the next one.
+    async fn others(&self) -> Result<BTreeSet<String>, ClusterError> {
+        let called = Instant::now();
+        let mut last = self.peers.last_read.lock().await;
+        if let Some(read) = &*last
+            && read.began > called
+        {
+            return read.others.clone();
+        }
+        let began = Instant::now();
+        let members = self.broker.cluster().members().await;
+        let others = match members {
+            Ok(members) => Ok(self.peers.view.lock().others(&members, Instant::now())),
+            Err(error) => Err(ClusterError::Broker(error)),
+        };
+        *last = Some(MembersRead { began, others: others.clone() });
+        others
+    }
+
+    async fn send(&self, to: Option<&str>, id: u64, body: EnvelopeBody) -> Result<(), ClusterError> {
+        match Envelope::new(&self.id, id, body).encode() {
+            Ok(message) => {
+                self.metrics.cluster.sent.inc();
+                Ok(self.broker.cluster().send(to, message).await?)
+            }
+            Err(error) => {
+                // Nothing that is written has a reason to fail.
+                tracing::error!(%error, "a message to other nodes cannot be written");
+                Err(ClusterError::Unanswered(vec![self.id.to_string()]))
+            }
+        }
+    }
+
+    /// Reads what other nodes write, for ever.
+    pub(in crate::node) async fn read_inbox(self: Arc<Self>, mut mail: ClusterInbox) {
+        let orders = CommandQueues::start(&self);
+        let permits = Arc::new(Semaphore::new(ANSWERS_AT_A_TIME));
+        while let Some(message) = mail.next().await {
+            let Envelope { from, id, body, .. } = match Envelope::decode(&message) {
+                Ok(envelope) if *envelope.from == *self.id => continue,
+                Ok(envelope) => envelope,
+                Err(EnvelopeError::Body { from, .. }) if *from == *self.id => continue,
+                Err(EnvelopeError::Body { from, id, is_answer, error }) => {
+                    self.metrics.cluster.unknown.inc();
+                    tracing::debug!(node = from, %error, "a message of another node is not understood");
+                    if is_answer {
+                        self.peers.waiting.settle(id, from, ClusterAnswer::Unsupported);
+                    } else if let Ok(permit) = permits.clone().try_acquire_owned() {
+                        let node = self.clone();
+                        actix_rt::spawn(async move {
+                            node.reply(&from, id, ClusterAnswer::Unsupported).await;
+                            drop(permit);
+                        });
+                    }
+                    continue;
+                }
+                Err(error) => {
+                    self.metrics.cluster.unknown.inc();
+                    tracing::debug!(%error, "a message of another node is not understood");
+                    continue;
+                }
+            };
+            self.metrics.cluster.received.inc();
+            match body {
+                EnvelopeBody::Answer(answer) => self.peers.waiting.settle(id, from, answer),
+                EnvelopeBody::Order(command) => {
+                    if !orders.take(from, id, command) {
+                        self.metrics.cluster.dropped.inc();
+                    }
+                }
+                EnvelopeBody::Ask(ask) => {
+                    // Answers that others wait for may stand behind this question: it must not wait here.
+                    let Ok(permit) = permits.clone().try_acquire_owned() else {
+                        self.metrics.cluster.dropped.inc();
+                        continue;
+                    };
+                    let node = self.clone();
+                    actix_rt::spawn(async move {
+                        // A worker that does not answer in time leaves the question open: the time-out tells.
+                        if let Some(answer) = node.answer(ask).await {
+                            node.reply(&from, id, answer).await;
+                        }
+                        drop(permit);
+                    });
+                }
+            }
+        }
+    }
+
+    async fn answer(&self, ask: ClusterQuery) -> Option<ClusterAnswer> {
+        let answer = match ask {
+            ClusterQuery::Connections { user, after, limit } => {
+                let page = self.own_connections(user.as_deref(), &after, limit).await;
+                page.map(|page| match page.cut_at {
+                    None => ClusterAnswer::Connections(page.entries),
+                    // Every connection that was looked at is an entry: the last one tells where.
+                    Some(_) => ClusterAnswer::ConnectionsCut(page.entries),
+                })
+            }
+            ClusterQuery::Channels { pattern, after, limit } => {
+                let page = self.own_channels(pattern.as_deref(), &after, limit).await;
+                page.map(|ScanPage { entries: channels, cut_at }| match cut_at {
+                    None => ClusterAnswer::Channels(channels),
+                    Some(until) => ClusterAnswer::ChannelsCut { channels, until },
+                })
+            }
+            ClusterQuery::Counts => Ok(ClusterAnswer::Counts(self.counts())),
+        };
+        match answer {
+            Ok(answer) => Some(answer),
+            Err(ClusterError::Busy) => Some(ClusterAnswer::Busy),
+            Err(error) => {
+                tracing::warn!(%error, "a question of another node is not answered");
+                None
+            }
+        }
+    }
+
+    pub(super) async fn reply(&self, to: &str, id: u64, answer: ClusterAnswer) {
+        if let Err(error) = self.send(Some(to), id, EnvelopeBody::Answer(answer)).await {
+            tracing::warn!(node = to, %error, "another node could not be answered");
+        }
+    }
+}
+
+impl PendingMessage {
+    /// Waits for the answers of all. A node whose lease ended meanwhile owes none.
+    pub(in crate::node) async fn answers(self) -> Result<Vec<(String, ClusterAnswer)>, ClusterError> {
+        let (node, is_order) = (self.node.clone(), self.is_order);
+        if !self.unable.is_empty() {
+            return Err(node.unsupported(&self.unable, false));
+        }
+        let (answers, missing) = self.answers_in_time().await;
+        let is_unsupported =
+            |(_, answer): &&(String, ClusterAnswer)| matches!(answer, ClusterAnswer::Unsupported);
+        let unable: Vec<String> =
+            answers.iter().filter(is_unsupported).map(|(from, _)| from.clone()).collect();
+        if !unable.is_empty() {
+            return Err(node.unsupported(&unable, is_order));
+        }
+        if missing.is_empty() { Ok(answers) } else { Err(ClusterError::Unanswered(missing)) }
+    }
+
+    /// The answers that came in time, and the nodes that live and gave none or could give none.
+    pub(in crate::node) async fn answers_in_time(self) -> (Vec<(String, ClusterAnswer)>, Vec<String>) {
+        let mut answers = Vec::new();
+        let Some((mut missing, mut question)) = self.open else { return (answers, self.unable) };
+        while !missing.is_empty() {
+            let Ok((from, answer)) = timeout_at(self.deadline, question.answer()).await else { break };
+            if missing.remove(&from) {
+                answers.push((from, answer));
+            }
+        }
+        if !missing.is_empty() {
+            self.node.metrics.cluster.timeouts.inc();
+            // If the broker cannot tell, they may live.
+            if let Ok(live) = self.node.others().await {
+                missing.retain(|node| live.contains(node));
+            }
+        }
+        (answers, missing.into_iter().chain(self.unable).collect())
+    }
+}
+
+impl Peers {
+    /// What a node said of itself.
+    pub(in crate::node) fn description(&self, node: &str) -> super::description::NodeDescription {
+        self.view.lock().description(node).unwrap_or_default()
+    }
+}

@@ -1,0 +1,56 @@
+//! How far a node is on its way down. [`crate::drain`] moves it on; listeners and health ask.
+
+use tokio::sync::watch;
+
+use crate::node::Node;
+
+/// The way down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum LifecycleStage {
+    #[default]
+    Running,
+    /// It says that it is not ready, and serves on.
+    Leaving,
+    /// Nobody new comes in; those who are here are told to go.
+    Draining,
+}
+
+/// The stage, and whoever waits for it.
+pub(super) struct Lifecycle(watch::Sender<LifecycleStage>);
+
+impl Default for Lifecycle {
+    fn default() -> Self {
+        Self(watch::Sender::new(LifecycleStage::default()))
+    }
+}
+
+impl Node {
+    /// Whether the node is told to stop: it is not ready, though it may serve on for the grace of `drain.grace`.
+    pub fn is_shutting_down(&self) -> bool {
+        *self.lifecycle.0.borrow() >= LifecycleStage::Leaving
+    }
+
+    /// Whether the node takes no new sessions any more. Every door asks before it opens one.
+    pub fn is_draining(&self) -> bool {
+        *self.lifecycle.0.borrow() == LifecycleStage::Draining
+    }
+
+    /// Not ready from here on.
+    pub fn begin_shutdown(&self) {
+        self.lifecycle.0.send_replace(LifecycleStage::Leaving);
+    }
+
+    /// No new sessions from here on.
+    pub fn begin_drain(&self) {
+        self.lifecycle.0.send_replace(LifecycleStage::Draining);
+    }
+
+    /// Resolves when the node takes no new sessions any more.
+    pub fn draining(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let mut stage = self.lifecycle.0.subscribe();
+        async move {
+            // It fails only when the node is gone.
+            let _ = stage.wait_for(|stage| *stage == LifecycleStage::Draining).await;
+        }
+    }
+}

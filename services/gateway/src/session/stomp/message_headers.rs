@@ -1,0 +1,203 @@
+//! How a session's subscriptions of one channel show its messages: MESSAGE frames. Sessions whose headers are equal share the
+//! bytes (`hub/fanout`). `docs/protocols/stomp.md` §5.8 to §5.11.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
+use bytes::BytesMut;
+use gorani_broker::{DataKind, Publication};
+use gorani_protocol::stomp::{ServerCommand, Version, encode};
+
+use crate::session::MessageKind;
+
+/// How a session's frames are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FrameStyle {
+    /// Of the session.
+    pub version: Version,
+    /// Whether the transport carries text alone, as SockJS does: bytes that are none are subscription as base64, and a header
+    /// `encoding:base64` says so.
+    pub text_only: bool,
+    /// True if an EOL follows the NUL of each frame. Over TCP some clients count on it, as other servers send it: php-stomp
+    /// takes the byte behind a NUL for the EOL, and would lose the first letter of the next frame.
+    pub trailing_eol: bool,
+}
+
+impl FrameStyle {
+    /// Writes what follows the NUL of a frame.
+    pub(super) fn end_frame(self, out: &mut BytesMut) {
+        if self.trailing_eol {
+            out.extend_from_slice(b"\n");
+        }
+    }
+}
+
+/// The subscriptions of one session to one channel.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct MessageHeaders {
+    /// Of the session.
+    pub style: FrameStyle,
+    /// In the order in which they were made; a message is subscription to each.
+    pub subscriptions: Vec<SubscriptionHeaders>,
+}
+
+/// One subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SubscriptionHeaders {
+    /// Its id; absent where a client of 1.0 gave none.
+    pub id: Option<Box<str>>,
+    /// As it was subscribed.
+    pub destination: Box<str>,
+    /// Whether the client acknowledges messages.
+    pub acks: bool,
+}
+
+/// A session without subscriptions.
+pub const EMPTY: MessageHeaders = MessageHeaders {
+    style: FrameStyle { version: Version::V1_2, text_only: false, trailing_eol: false },
+    subscriptions: Vec::new(),
+};
+
+/// Headers that the server writes itself, and that no publisher may.
+const RESERVED: [&str; 17] = [
+    "destination",
+    "message-id",
+    "subscription",
+    "ack",
+    "content-length",
+    CONTENT_TYPE,
+    ENCODING,
+    "offset",
+    "epoch",
+    "redelivered",
+    "receipt",
+    "receipt-id",
+    "transaction",
+    "user-name",
+    "version",
+    "heart-beat",
+    "session",
+];
+
+/// The header, and the tag of a publication that keeps it where the kind of the data does not say it.
+pub(super) const CONTENT_TYPE: &str = "content-type";
+
+/// The header of a body that is not subscription as it is.
+const ENCODING: &str = "encoding";
+
+/// The content type of a kind of data.
+pub(super) fn content_type(kind: DataKind) -> &'static str {
+    match kind {
+        DataKind::Json => "application/json",
+        DataKind::Text => "text/plain;charset=utf-8",
+        DataKind::Binary => "application/octet-stream",
+    }
+}
+
+/// Whether the MESSAGE frames of a publication are text.
+pub fn message_kind(publication: &Publication, style: FrameStyle) -> MessageKind {
+    match publication.kind {
+        DataKind::Binary if !style.text_only => MessageKind::Binary,
+        _ => MessageKind::Text,
+    }
+}
+
+/// The id of a message: its place in the stream where it has one, else a number that the writer counts.
+pub fn write_message_id(publication: &Publication, serial: u64, out: &mut String) {
+    use std::fmt::Write as _;
+    out.clear();
+    // Writing to a string cannot fail.
+    let _ = match publication.offset {
+        0 => write!(out, "m-{serial}"),
+        offset => write!(out, "{}-{offset}", publication.epoch),
+    };
+}
+
+/// What stands in an `ack` header before the id of a message of a channel, which nothing waits for.
+pub(super) const CHANNEL_ACK: &str = "c-";
+
+/// What only one copy of a message says.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DeliveryHeaders<'a> {
+    /// The `ack` header, where it is not that of a channel.
+    pub(super) ack: Option<&'a str>,
+    /// Whether it was delivered before.
+    pub(super) redelivered: bool,
+}
+
+impl SubscriptionHeaders {
+    /// Writes a publication of a channel as one MESSAGE frame.
+    pub fn write(&self, style: FrameStyle, publication: &Publication, message_id: &str, out: &mut BytesMut) {
+        self.write_delivery(style, publication, message_id, DeliveryHeaders::default(), out);
+    }
+
+    pub(super) fn write_delivery(
+        &self,
+        style: FrameStyle,
+        publication: &Publication,
+        message_id: &str,
+        delivery: DeliveryHeaders<'_>,
+        out: &mut BytesMut,
+    ) {
+        out.reserve(publication.data.len() + FRAME_BYTES);
+        self.write_start(style, out);
+        self.write_rest(style, publication, message_id, delivery, out);
+    }
+
+    /// Writes what its MESSAGE frames begin with, up to the id: all in which subscriptions of one destination differ.
+    pub fn write_start(&self, style: FrameStyle, out: &mut BytesMut) {
+        let frame = encode::frame(ServerCommand::Message, style.version, out);
+        if let Some(id) = &self.id {
+            let _ = frame.header("subscription", id);
+        }
+    }
+
+    /// Writes what follows [`Shown::write_start`], for any id.
+    pub fn write_rest(
+        &self,
+        style: FrameStyle,
+        publication: &Publication,
+        message_id: &str,
+        delivery: DeliveryHeaders<'_>,
+        out: &mut BytesMut,
+    ) {
+        let FrameStyle { version, text_only, .. } = style;
+        let tags = &publication.tags;
+        let mut frame = encode::more_headers(version, out);
+        frame = frame.header("message-id", message_id).header("destination", &self.destination);
+        if self.acks && version == Version::V1_2 {
+            frame = match delivery.ack {
+                Some(ack) => frame.header("ack", ack),
+                None => frame.header("ack", &format!("{CHANNEL_ACK}{message_id}")),
+            };
+        }
+        let told = tags.iter().find(|(name, _)| name == CONTENT_TYPE).map(|(_, value)| value.as_str());
+        frame = frame.header(CONTENT_TYPE, told.unwrap_or_else(|| content_type(publication.kind)));
+        if publication.offset > 0 {
+            frame = frame.number("offset", publication.offset).header("epoch", &publication.epoch);
+        }
+        if delivery.redelivered {
+            frame = frame.header("redelivered", "true");
+        }
+        let encoded = (text_only && std::str::from_utf8(&publication.data).is_err())
+            .then(|| BASE64.encode(&publication.data));
+        if encoded.is_some() {
+            frame = frame.header(ENCODING, "base64");
+        }
+        let body = encoded.as_deref().map_or(&*publication.data, str::as_bytes);
+        // All that is the server's stands before what publishers chose: of repeated headers the first counts.
+        frame = frame.content_length(body.len());
+        for (name, value) in tags.iter().filter(|(name, _)| !is_reserved(name)) {
+            frame = frame.header(name, value);
+        }
+        frame.body(body);
+        style.end_frame(out);
+    }
+}
+
+/// Whether the server writes this header itself. Lenient readers trim names and ignore their case, so both are ignored here.
+pub(super) fn is_reserved(name: &str) -> bool {
+    let name = name.trim();
+    RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name))
+}
+
+/// Bytes of a MESSAGE frame beside its body, mostly.
+const FRAME_BYTES: usize = 256;

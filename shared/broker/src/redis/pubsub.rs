@@ -1,0 +1,385 @@
+//! What this node wants to hear from one server, what the server confirmed, and the one place from which the sink is called.
+//! [`Sink`] (calling rules), `docs/architecture.md` §5.1, §5.5.
+//!
+//! The connection's reader hands over everything that the server pushes, in order and without waiting. The sink is called under one
+//! lock (`delivery`), so that nothing reaches it after an unsubscribe, and no two calls overlap when one connection follows
+//! another. What is wanted and confirmed stands under another lock, which is never held while the sink is called: whoever
+//! subscribes does not wait until the workers' inboxes are filled. What the server pushes is the only truth about what is heard: a
+//! name is heard from the confirmation of its subscription on, and no longer when the server ends that by itself (its slot went
+//! to another server).
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use redis::{PushInfo, PushKind, Value};
+use tokio::{sync::Notify, time::Instant};
+
+pub(super) use self::waiter::Waiter;
+use super::{canary::Canary, counters::Counters, wire::decode_message};
+use crate::{BrokerError, Sink};
+
+mod waiter;
+
+/// Names of pub/sub channels in Redis.
+pub(super) type RedisChannels = Vec<String>;
+
+/// Whom the pub/sub connections of all servers tell.
+#[derive(Default)]
+pub(super) struct SinkHandle {
+    sink: OnceLock<Arc<dyn Sink>>,
+    /// Messages of nodes come from several servers, and are handed over one at a time.
+    messages: Mutex<()>,
+    counters: Arc<Counters>,
+}
+
+impl SinkHandle {
+    pub(super) fn new(counters: Arc<Counters>) -> Self {
+        Self { counters, ..Self::default() }
+    }
+
+    pub(super) fn set_sink(&self, sink: Arc<dyn Sink>) {
+        let _ = self.sink.set(sink);
+    }
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone)]
+pub(super) enum SubscriptionKind {
+    /// The events of a channel.
+    Channel(Arc<str>),
+    /// Messages of nodes.
+    Messages,
+}
+
+/// A name that the node wants to hear.
+#[derive(Debug)]
+pub(super) struct WantedChannel {
+    kind: SubscriptionKind,
+    /// Confirmed by the server over the connection of now.
+    is_heard: bool,
+    /// Something may have been missed, which is told when it is heard.
+    has_gap: bool,
+    waiters: Vec<Arc<Waiter>>,
+}
+
+impl WantedChannel {
+    pub(super) fn new(kind: SubscriptionKind) -> Self {
+        Self { kind, is_heard: false, has_gap: false, waiters: Vec::new() }
+    }
+}
+
+#[derive(Default)]
+struct PubSubState {
+    /// The connection that is heard; what earlier ones bring is too late.
+    generation: u64,
+    wanted: HashMap<String, WantedChannel>,
+    /// Those of them that are not heard.
+    unheard: HashSet<String>,
+    /// Since when something is not heard that was.
+    lost: Option<Instant>,
+    /// Unsubscriptions that the server has not confirmed: until then no subscription of the name counts.
+    leaving: HashMap<String, u32>,
+    canary: Canary,
+}
+
+/// What the sink is told of one push.
+enum SinkEvent {
+    /// A message of nodes.
+    Message(Bytes),
+    /// A message of a channel.
+    Event(Arc<str>, Bytes),
+    /// A channel is heard from now on, and may have missed something before.
+    Gap(Arc<str>),
+}
+
+/// See the module's head.
+pub(super) struct PubSub {
+    /// Held while the sink is called. Taken before `state`, where both are.
+    delivery: Mutex<()>,
+    state: Mutex<PubSubState>,
+    sink: Arc<SinkHandle>,
+    /// Something is not heard that the server has to be asked for.
+    wake: Notify,
+}
+
+impl PubSub {
+    pub(super) fn new(sink: Arc<SinkHandle>, canary: String) -> Self {
+        let state = PubSubState { canary: Canary::new(canary), ..PubSubState::default() };
+        Self { delivery: Mutex::default(), state: Mutex::new(state), sink, wake: Notify::new() }
+    }
+
+    /// What is known of the canaries, for as long as `with` runs.
+    pub(super) fn canary<T>(&self, with: impl FnOnce(&mut Canary) -> T) -> T {
+        with(&mut self.state.lock().canary)
+    }
+
+    /// A new connection; earlier ones are no longer heard.
+    pub(super) fn begin(&self) -> u64 {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        state.generation += 1;
+        state.leaving.clear();
+        for (name, wanted) in &mut state.wanted {
+            wanted.is_heard = false;
+            wanted.has_gap = true;
+            if !state.unheard.contains(name) {
+                state.unheard.insert(name.clone());
+            }
+        }
+        state.generation
+    }
+
+    /// How long something has not been heard that was, although the connection stands.
+    pub(super) fn lost_for(&self) -> Option<Duration> {
+        self.state.lock().lost.map(|lost| lost.elapsed())
+    }
+
+    /// Wants these names, and does `ask` with those that are not heard, before anybody else can change it.
+    pub(super) fn want<T>(
+        &self,
+        names: Vec<(String, SubscriptionKind)>,
+        waiter: Option<&Arc<Waiter>>,
+        ask: impl FnOnce(RedisChannels) -> T,
+    ) -> T {
+        let mut state = self.state.lock();
+        let mut unheard = RedisChannels::new();
+        for (name, kind) in names {
+            let wanted = state.wanted.entry(name.clone()).or_insert_with(|| WantedChannel::new(kind.clone()));
+            wanted.kind = kind;
+            if wanted.is_heard {
+                waiter.into_iter().for_each(|waiter| waiter.count_down());
+            } else {
+                // Those who try again and again while a name is not heard must not pile up.
+                wanted.waiters.retain(|waiter| !waiter.is_given_up());
+                wanted.waiters.extend(waiter.cloned());
+                unheard.push(name);
+            }
+        }
+        state.unheard.extend(unheard.iter().cloned());
+        ask(unheard)
+    }
+
+    /// No longer wants these, and does `ask`, which says whether the server is going to be asked to end them, before anybody
+    /// else can change it.
+    pub(super) fn drop_interest(&self, names: &RedisChannels, ask: impl FnOnce() -> bool) {
+        // What is being delivered now may be of one of them.
+        let _delivered = self.delivery.lock();
+        let mut state = self.state.lock();
+        for name in names {
+            state.forget(name);
+        }
+        if ask() {
+            state.leave(names);
+        }
+    }
+
+    /// Everything wanted now.
+    pub(super) fn interest(&self) -> RedisChannels {
+        self.state.lock().wanted.keys().cloned().collect()
+    }
+
+    /// What is wanted and not heard.
+    pub(super) fn unconfirmed(&self) -> RedisChannels {
+        self.state.lock().unheard.iter().cloned().collect()
+    }
+
+    /// Those of the names that are no longer wanted; the server is going to be asked to end them.
+    pub(super) fn leave_unwanted(&self, names: RedisChannels) -> RedisChannels {
+        let mut state = self.state.lock();
+        let unwanted = names.into_iter().filter(|name| !state.wanted.contains_key(name)).collect();
+        state.leave(&unwanted);
+        unwanted
+    }
+
+    /// Those who wait learn that the connection is gone; what they want stays wanted.
+    pub(super) fn fail_waiters(&self, reason: &str) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        for name in &state.unheard {
+            for waiter in
+                state.wanted.get_mut(name).map(|wanted| std::mem::take(&mut wanted.waiters)).iter().flatten()
+            {
+                waiter.end(Err(BrokerError::Unavailable(reason.to_owned())));
+            }
+        }
+    }
+
+    /// Gives away what is wanted of other servers from now on: nothing of it reaches the sink from here when this returns.
+    pub(super) fn hand_over(&self, is_theirs: impl Fn(&str) -> bool) -> Vec<(String, WantedChannel)> {
+        let _delivered = self.delivery.lock();
+        let mut state = self.state.lock();
+        state.leaving.retain(|name, _| !is_theirs(name));
+        let names: RedisChannels = state.wanted.keys().filter(|name| is_theirs(name)).cloned().collect();
+        names.into_iter().filter_map(|name| state.remove(&name).map(|wanted| (name, wanted))).collect()
+    }
+
+    /// Takes over what another server was asked for. It may have missed something by now.
+    pub(super) fn take_over(&self, given: Vec<(String, WantedChannel)>) {
+        if given.is_empty() {
+            return;
+        }
+        let mut state = self.state.lock();
+        for (name, wanted) in given {
+            state.unheard.insert(name.clone());
+            state.wanted.insert(name, WantedChannel { is_heard: false, has_gap: true, ..wanted });
+        }
+        state.lost.get_or_insert_with(Instant::now);
+        self.wake.notify_one();
+    }
+
+    /// Resolves when something has to be asked for.
+    pub(super) async fn on_wake(&self) {
+        self.wake.notified().await;
+    }
+
+    /// What is not heard is to be asked for once more.
+    pub(super) fn wake(&self) {
+        if !self.state.lock().unheard.is_empty() {
+            self.wake.notify_one();
+        }
+    }
+
+    /// What the server pushed over the connection of that generation.
+    pub(super) fn on_push(&self, generation: u64, pushed: PushInfo) {
+        let mut parts = pushed.data.into_iter();
+        let Some(Value::BulkString(name)) = parts.next() else { return };
+        let Ok(name) = std::str::from_utf8(&name) else { return };
+        // The next push waits until this one is delivered, even where it comes over the next connection.
+        let _delivery = self.delivery.lock();
+        let mut state = self.state.lock();
+        if state.generation != generation {
+            return;
+        }
+        let (delivery, heard) = match pushed.kind {
+            PushKind::Message | PushKind::SMessage => {
+                let Some(Value::BulkString(message)) = parts.next() else { return };
+                (self.on_message(&mut state, name, Bytes::from(message)), Vec::new())
+            }
+            PushKind::Subscribe | PushKind::SSubscribe => state.on_subscribed(name),
+            PushKind::Unsubscribe | PushKind::SUnsubscribe => {
+                self.on_unsubscribed(&mut state, name);
+                (None, Vec::new())
+            }
+            _ => (None, Vec::new()),
+        };
+        drop(state);
+        if let (Some(delivery), Some(sink)) = (delivery, self.sink.sink.get()) {
+            self.deliver(delivery, &**sink);
+        }
+        // Whoever waited is told after the gap.
+        for waiter in heard {
+            waiter.count_down();
+        }
+    }
+
+    fn on_message(&self, state: &mut PubSubState, name: &str, message: Bytes) -> Option<SinkEvent> {
+        if name == state.canary.name() {
+            state.canary.on_received(&message);
+            return None;
+        }
+        let wanted = state.wanted.get(name);
+        if !matches!(wanted, Some(WantedChannel { kind: SubscriptionKind::Messages, .. })) {
+            // Wanted or not: that it came so far is what counts.
+            self.sink.counters.messages_received.add(1);
+        }
+        match &wanted.filter(|wanted| wanted.is_heard)?.kind {
+            SubscriptionKind::Messages => Some(SinkEvent::Message(message)),
+            SubscriptionKind::Channel(channel) => Some(SinkEvent::Event(channel.clone(), message)),
+        }
+    }
+
+    fn deliver(&self, delivery: SinkEvent, sink: &dyn Sink) {
+        match delivery {
+            SinkEvent::Message(message) => {
+                let _one_at_a_time = self.sink.messages.lock();
+                sink.on_message(message);
+            }
+            SinkEvent::Event(channel, message) => match decode_message(message) {
+                Ok(event) => sink.on_event(&channel, event),
+                Err(error) => {
+                    tracing::warn!(channel = &*channel, %error, "a message cannot be read");
+                    self.tell_gap(&channel, sink);
+                }
+            },
+            SinkEvent::Gap(channel) => self.tell_gap(&channel, sink),
+        }
+    }
+
+    fn tell_gap(&self, channel: &Arc<str>, sink: &dyn Sink) {
+        self.sink.counters.gaps_told.add(1);
+        sink.on_gap(channel);
+    }
+
+    fn on_unsubscribed(&self, state: &mut PubSubState, name: &str) {
+        if let Some(count) = state.leaving.get_mut(name) {
+            *count -= 1;
+            if *count == 0 {
+                state.leaving.remove(name);
+            }
+            return;
+        }
+        // Nobody asked for this: the slot went to another server.
+        if let Some(wanted) = state.wanted.get_mut(name).filter(|wanted| wanted.is_heard) {
+            wanted.is_heard = false;
+            wanted.has_gap = true;
+            state.unheard.insert(name.to_owned());
+            state.lost.get_or_insert_with(Instant::now);
+            self.wake.notify_one();
+        }
+    }
+}
+
+impl PubSubState {
+    /// The server has confirmed a subscription: every later message will be heard, and the node can read what it missed. Returns
+    /// what the sink is told, and who waited.
+    fn on_subscribed(&mut self, name: &str) -> (Option<SinkEvent>, Vec<Arc<Waiter>>) {
+        if self.leaving.contains_key(name) {
+            return (None, Vec::new());
+        }
+        let Some(wanted) = self.wanted.get_mut(name).filter(|wanted| !wanted.is_heard) else {
+            return (None, Vec::new());
+        };
+        wanted.is_heard = true;
+        let has_gap = std::mem::take(&mut wanted.has_gap);
+        let gap = match &wanted.kind {
+            SubscriptionKind::Channel(channel) if has_gap => Some(SinkEvent::Gap(channel.clone())),
+            _ => None,
+        };
+        let heard = std::mem::take(&mut wanted.waiters);
+        self.settle(name);
+        (gap, heard)
+    }
+
+    fn leave(&mut self, names: &RedisChannels) {
+        for name in names {
+            *self.leaving.entry(name.clone()).or_default() += 1;
+        }
+    }
+
+    /// The name counts as not unheard any more.
+    fn settle(&mut self, name: &str) {
+        self.unheard.remove(name);
+        if self.unheard.is_empty() {
+            self.lost = None;
+        }
+    }
+
+    fn remove(&mut self, name: &str) -> Option<WantedChannel> {
+        self.settle(name);
+        self.wanted.remove(name)
+    }
+
+    fn forget(&mut self, name: &str) {
+        for waiter in self.remove(name).into_iter().flat_map(|wanted| wanted.waiters) {
+            waiter.count_down();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

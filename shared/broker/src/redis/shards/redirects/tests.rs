@@ -1,0 +1,109 @@
+//! Requests between two owners of their slot: their order, and those that were overtaken.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::cell::RefCell;
+
+use redis::{Value, cmd};
+
+use super::*;
+use crate::{
+    BrokerError, RedisSettings,
+    redis::request::{Caller, RequestLimits},
+};
+
+struct Rig {
+    redirects: Redirects,
+    limits: RequestLimits,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let limits = RequestLimits::new(&RedisSettings::default());
+        Self { redirects: Redirects::new(Arc::default()), limits }
+    }
+
+    /// A request that a server has.
+    fn sent(&self, slot: Slot, name: &str) -> (Request, Caller) {
+        let mut command = cmd("GET");
+        command.arg(name);
+        let (mut request, caller) = self.limits.admit(command, false).unwrap();
+        request.place = Some(self.redirects.join(slot));
+        assert!(request.begin());
+        (request, caller)
+    }
+
+    fn take_back(&self, request: Request) {
+        let Value::ServerError(error) = redis::parse_redis_value(b"-MOVED 7 10.0.0.1:1\r\n").unwrap() else {
+            panic!("no error")
+        };
+        self.redirects.take_back(request, &error);
+    }
+
+    fn carry_out(&self, request: Request) {
+        self.redirects.carried_out(request.place.as_ref().unwrap());
+        request.answer(Ok(Value::Okay));
+    }
+
+    /// The requests that are sent now.
+    fn settle(&self) -> Vec<(String, Request)> {
+        let sent = RefCell::new(Vec::new());
+        self.redirects.settle(|_, request| {
+            let name = request.command.args_iter().nth(1).unwrap();
+            let redis::Arg::Simple(name) = name else { panic!("no name") };
+            let name = String::from_utf8(name.to_vec()).unwrap();
+            sent.borrow_mut().push((name, request));
+        });
+        sent.into_inner()
+    }
+}
+
+fn names(sent: &[(String, Request)]) -> Vec<&str> {
+    sent.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+#[tokio::test]
+async fn what_was_sent_elsewhere_is_sent_again_in_its_order_with_those_made_later_behind() {
+    let rig = Rig::new();
+    let (first, _first) = rig.sent(7, "first");
+    let (second, _second) = rig.sent(7, "second");
+    rig.take_back(second);
+    let (third, _third) = rig.sent(7, "third");
+    assert!(rig.redirects.pass(third).is_none(), "the slot is open");
+    let (other, _other) = rig.sent(8, "other");
+    assert!(rig.redirects.pass(other).is_some(), "another slot is not");
+    assert!(rig.settle().is_empty(), "a server still has the first");
+    rig.take_back(first);
+    let sent = rig.settle();
+    assert_eq!(names(&sent), ["first", "second", "third"]);
+    assert!(!rig.redirects.has_open());
+    drop(sent);
+    assert!(!rig.redirects.is_standing(7));
+}
+
+#[tokio::test]
+async fn one_that_was_overtaken_is_never_sent_again_and_nothing_of_it_was_done() {
+    let rig = Rig::new();
+    let (first, caller) = rig.sent(7, "first");
+    let (second, _second) = rig.sent(7, "second");
+    let (third, _third) = rig.sent(7, "third");
+    rig.take_back(first);
+    rig.carry_out(second);
+    rig.take_back(third);
+    assert_eq!(names(&rig.settle()), ["third"]);
+    let refused = caller.wait().await;
+    assert!(matches!(refused, Err(BrokerError::Unavailable(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn after_a_change_of_owner_new_requests_wait_for_those_that_the_old_one_has() {
+    let rig = Rig::new();
+    rig.redirects.owner_changed(7);
+    assert!(!rig.redirects.has_open(), "nobody has anything of it");
+    let (old, _old) = rig.sent(7, "old");
+    rig.redirects.owner_changed(7);
+    let (new, _new) = rig.sent(7, "new");
+    assert!(rig.redirects.pass(new).is_none());
+    assert!(rig.settle().is_empty());
+    rig.carry_out(old);
+    assert_eq!(names(&rig.settle()), ["new"]);
+}
