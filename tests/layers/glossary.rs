@@ -73,6 +73,17 @@ impl Glossary {
         glossary
     }
 
+    /// The names where a line permits its word, and that are gone.
+    pub(crate) fn idle_exceptions(&self, trees: &[Tree<'_>]) -> Vec<String> {
+        let names: BTreeSet<&str> = trees.iter().flat_map(names).map(|(name, _)| name).collect();
+        let exceptions =
+            self.refused.iter().flat_map(|(word, (_, names))| names.iter().map(move |name| (word, name)));
+        exceptions
+            .filter(|(_, name)| !names.contains(name.as_str()))
+            .map(|(word, name)| format!("{FILE}: no `{name}` is left: take it from the line of `{word}`"))
+            .collect()
+    }
+
     /// The refused words that still stand in names: how often, and where.
     pub(crate) fn find(&self, trees: &[Tree<'_>]) -> Found {
         let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
@@ -172,7 +183,15 @@ mod tests {
             "src/a.rs",
             "impl Iterator for A { fn ear() {} } fn inner_ear() {} #[cfg(test)] mod tests { fn an_ear() {} }",
         )];
-        assert_eq!(words("- ~~ear~~ → pub/sub (but: `inner_ear`, `ear_ring`)", &files), []);
+        assert_eq!(words("- ~~ear~~ → pub/sub (but: `inner_ear`)", &files), []);
+    }
+
+    #[test]
+    fn an_exception_that_is_gone_must_leave_the_page() {
+        let sources = sources(&[("src/a.rs", "fn inner_ear() {}")]);
+        let glossary = Glossary::parse("- ~~ear~~ → pub/sub (but: `inner_ear`, `ear_ring`)");
+        let gone = glossary.idle_exceptions(&[Tree::new("src", &sources)]);
+        assert!(gone.len() == 1 && gone[0].contains("`ear_ring`"), "{gone:?}");
     }
 
     #[test]

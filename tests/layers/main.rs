@@ -130,6 +130,7 @@ fn run(options: &Options, out: &mut impl Write) -> std::io::Result<usize> {
         violations.extend(rooms::check(ROOMS, tree));
     }
     violations.extend(files::check(&sources));
+    violations.extend(glossary.idle_exceptions(&trees));
     violations.extend(glossary.violations);
     for Rule { list, found } in &rules {
         let allowed = list.read(&top)?;
