@@ -7,9 +7,9 @@ use gorani::api::{
     error::ApiError,
     method::Method,
     request::{
-        Command, HISTORY_PAGE_MAX, IDEMPOTENCY_KEY_MAX_BYTES, PAGE_MAX, Payload, cursor_after, decode,
-        decode_batch, decode_named,
-        value::{Json, TAGS_MAX, TAGS_MAX_BYTES, Tags, Text},
+        ApiCommand, HISTORY_PAGE_MAX, IDEMPOTENCY_KEY_MAX_BYTES, PAGE_MAX, RequestPayload, cursor_after,
+        decode, decode_batch, decode_named,
+        value::{Json, TAGS_MAX, TAGS_MAX_BYTES, TagsField, TextField},
     },
 };
 use gorani_protocol::client::{JSON_DEPTH, json_compact_check};
@@ -41,48 +41,51 @@ fn accepted<T>(result: Result<T, ApiError>) -> Option<T> {
     result.inspect_err(short).ok()
 }
 
-fn check(command: Result<Command<'_>, ApiError>, body: &Bytes) {
+fn check(command: Result<ApiCommand<'_>, ApiError>, body: &Bytes) {
     let Some(command) = accepted(command) else { return };
     match command {
-        Command::Publish(request) => {
+        ApiCommand::Publish(request) => {
             message(request.data, &request.b64data, body);
             accepted(request.address());
             bounded(accepted(request.key()).flatten(), request.tags);
         }
-        Command::Broadcast(request) => {
+        ApiCommand::Broadcast(request) => {
             message(request.data, &request.b64data, body);
             for address in accepted(request.addresses()).into_iter().flatten() {
                 accepted(address);
             }
             bounded(accepted(request.key()).flatten(), request.tags);
         }
-        Command::Subscribe(request) => drop(accepted(request.target())),
-        Command::Unsubscribe(request) => drop(accepted(request.target())),
-        Command::Refresh(request) => drop(accepted(request.target())),
-        Command::Disconnect(request) => {
+        ApiCommand::Subscribe(request) => drop(accepted(request.target())),
+        ApiCommand::Unsubscribe(request) => drop(accepted(request.target())),
+        ApiCommand::Refresh(request) => drop(accepted(request.target())),
+        ApiCommand::Disconnect(request) => {
             accepted(request.target());
             if let Some(disconnect) = accepted(request.disconnect()) {
                 assert!((3000..=4999).contains(&disconnect.code));
                 assert!(disconnect.reason.len() <= 123);
             }
         }
-        Command::History(request) => {
+        ApiCommand::History(request) => {
             if let Some(query) = accepted(request.query()) {
                 assert!(query.limit <= HISTORY_PAGE_MAX);
             }
         }
-        Command::Channels(request) => {
+        ApiCommand::Channels(request) => {
             accepted(request.pattern());
             page(accepted(request.page()));
         }
-        Command::Connections(request) => page(accepted(request.page())),
-        Command::Presence(_) | Command::PresenceStats(_) | Command::HistoryRemove(_) | Command::Info(_) => {}
+        ApiCommand::Connections(request) => page(accepted(request.page())),
+        ApiCommand::Presence(_)
+        | ApiCommand::PresenceStats(_)
+        | ApiCommand::HistoryRemove(_)
+        | ApiCommand::Info(_) => {}
     }
 }
 
-fn message(data: Json<'_>, b64data: &Text<'_>, body: &Bytes) {
-    let Some(payload) = accepted(Payload::of(data, b64data)) else { return };
-    let is_json = matches!(payload, Payload::Json(_));
+fn message(data: Json<'_>, b64data: &TextField<'_>, body: &Bytes) {
+    let Some(payload) = accepted(RequestPayload::of(data, b64data)) else { return };
+    let is_json = matches!(payload, RequestPayload::Json(_));
     let (_, data) = payload.into_data(body);
     assert!(data.len() <= body.len());
     if is_json {
@@ -90,7 +93,7 @@ fn message(data: Json<'_>, b64data: &Text<'_>, body: &Bytes) {
     }
 }
 
-fn bounded(key: Option<String>, tags: Tags) {
+fn bounded(key: Option<String>, tags: TagsField) {
     assert!(key.is_none_or(|key| (1..=IDEMPOTENCY_KEY_MAX_BYTES).contains(&key.len())));
     let tags = tags.into_pairs();
     assert!(tags.len() <= TAGS_MAX);
@@ -102,7 +105,7 @@ fn page(page: Option<(String, usize)>) {
     assert!((1..=PAGE_MAX as usize).contains(&limit));
     // The cursor that we would give for this name is read as the same name.
     let body = format!(r#"{{"cursor":"{}"}}"#, cursor_after(&after));
-    let Ok(Command::Channels(request)) = decode(Method::Channels, body.as_bytes()) else {
+    let Ok(ApiCommand::Channels(request)) = decode(Method::Channels, body.as_bytes()) else {
         panic!("our own cursor is refused")
     };
     assert_eq!(request.page().expect("our own cursor").0, after);

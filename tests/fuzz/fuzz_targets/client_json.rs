@@ -5,7 +5,7 @@
 use bytes::BytesMut;
 use gorani_protocol::client::push::push_publication;
 use gorani_protocol::client::{
-    Command, JSON_DEPTH, PayloadKind, PublicationView, decode, json_compact_check, lines,
+    ClientCommand, JSON_DEPTH, PayloadKind, PublicationFields, decode, json_compact_check, lines,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -25,13 +25,13 @@ fuzz_target!(|frame: &[u8]| {
     }
 });
 
-fn written(command: &Command<'_>) -> BytesMut {
+fn written(command: &ClientCommand<'_>) -> BytesMut {
     let mut out = BytesMut::new();
     command.encode(&mut out);
     out
 }
 
-fn reads_the_same(command: &Command<'_>) {
+fn reads_the_same(command: &ClientCommand<'_>) {
     let once = written(command);
     let again = decode(&once, JSON_DEPTH).expect("what we wrote decodes");
     // Every field is written (the unit tests see to that), so equal bytes are equal commands.
@@ -41,7 +41,8 @@ fn reads_the_same(command: &Command<'_>) {
 
 fn stays_one_line(data: &[u8], kind: PayloadKind) {
     let tags = [(String::from_utf8_lossy(data).into_owned(), "\u{0}".to_owned())];
-    let publication = PublicationView { data, kind, offset: 1, tags: &tags, ..PublicationView::default() };
+    let publication =
+        PublicationFields { data, kind, offset: 1, tags: &tags, ..PublicationFields::default() };
     let mut out = BytesMut::new();
     push_publication("a", &publication, &mut out);
     assert_eq!(json_compact_check(&out, JSON_DEPTH + PUSH_LEVELS), Ok(()));

@@ -3,7 +3,9 @@
 //! as it is or as the payloads of well-masked frames, which get further.
 #![no_main]
 
-use gorani_protocol::websocket::{Decoder, Event, Input, MessageKind, ProtocolError, mask};
+use gorani_protocol::websocket::{
+    Input, ProtocolError, WebSocketDecoder, WebSocketEvent, WebSocketMessageKind, mask,
+};
 use libfuzzer_sys::fuzz_target;
 
 const DEFLATE: u8 = 1;
@@ -16,7 +18,7 @@ const FIXED_BYTES: usize = 1024;
 /// What was heard, with the fragments of a message put together: where they are cut is not promised.
 #[derive(Debug, PartialEq)]
 enum Heard {
-    Message(MessageKind, Vec<u8>),
+    Message(WebSocketMessageKind, Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<(u16, String)>),
@@ -43,7 +45,7 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn hear(flags: u8, limit: usize, mut stream: &[u8], one: usize, two: usize) -> Vec<Heard> {
-    let mut decoder = Decoder::new(limit, flags & DEFLATE != 0, flags & PARTIAL_MESSAGES != 0);
+    let mut decoder = WebSocketDecoder::new(limit, flags & DEFLATE != 0, flags & PARTIAL_MESSAGES != 0);
     let mut heard = Vec::new();
     let mut open = Vec::new();
     let mut arrived = 0;
@@ -58,8 +60,8 @@ fn hear(flags: u8, limit: usize, mut stream: &[u8], one: usize, two: usize) -> V
         let mut input = Input::new(&mut bytes);
         loop {
             match decoder.next(&mut input) {
-                Ok(Some(Event::Fragment { kind, data, last })) => {
-                    assert!(kind == MessageKind::Binary || str::from_utf8(data).is_ok());
+                Ok(Some(WebSocketEvent::Fragment { kind, data, last })) => {
+                    assert!(kind == WebSocketMessageKind::Binary || str::from_utf8(data).is_ok());
                     assert!(last || !data.is_empty());
                     open.extend_from_slice(data);
                     assert!(open.len() <= limit);
@@ -83,20 +85,20 @@ fn hear(flags: u8, limit: usize, mut stream: &[u8], one: usize, two: usize) -> V
     heard
 }
 
-fn owned(event: Event<'_>, limit: usize) -> Heard {
+fn owned(event: WebSocketEvent<'_>, limit: usize) -> Heard {
     match event {
-        Event::Text(text) => {
+        WebSocketEvent::Text(text) => {
             assert!(text.len() <= limit);
-            Heard::Message(MessageKind::Text, text.as_bytes().to_vec())
+            Heard::Message(WebSocketMessageKind::Text, text.as_bytes().to_vec())
         }
-        Event::Binary(data) => {
+        WebSocketEvent::Binary(data) => {
             assert!(data.len() <= limit);
-            Heard::Message(MessageKind::Binary, data.to_vec())
+            Heard::Message(WebSocketMessageKind::Binary, data.to_vec())
         }
-        Event::Ping(data) => Heard::Ping(data.to_vec()),
-        Event::Pong(data) => Heard::Pong(data.to_vec()),
-        Event::Close(body) => Heard::Close(body.map(|body| (body.code, body.reason.to_owned()))),
-        Event::Fragment { .. } => unreachable!("fragments are put together by the caller"),
+        WebSocketEvent::Ping(data) => Heard::Ping(data.to_vec()),
+        WebSocketEvent::Pong(data) => Heard::Pong(data.to_vec()),
+        WebSocketEvent::Close(body) => Heard::Close(body.map(|body| (body.code, body.reason.to_owned()))),
+        WebSocketEvent::Fragment { .. } => unreachable!("fragments are put together by the caller"),
     }
 }
 

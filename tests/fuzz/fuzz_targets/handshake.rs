@@ -29,7 +29,7 @@ fuzz_target!(|data: &[u8]| {
     judge(Offer::parse("GET", true, subprotocols));
 });
 
-fn judge(offer: Result<Offer, gorani_protocol::websocket::Refusal>) {
+fn judge(offer: Result<Offer, gorani_protocol::websocket::HandshakeRefusal>) {
     let chosen = offer.and_then(|offer| {
         let chosen = offer.choose_subprotocol(&KNOWN, SubprotocolPolicy::Strict)?;
         Ok((offer, chosen))

@@ -8,7 +8,7 @@ use actix_http::{
     h1::{Codec, Message, MessageType},
 };
 use bytes::BytesMut;
-use gorani_protocol::http1::{Phase, RequestStream, UPGRADE_LINE_MAX_BYTES};
+use gorani_protocol::http1::{RequestPhase, RequestStream, UPGRADE_LINE_MAX_BYTES};
 use libfuzzer_sys::fuzz_target;
 
 thread_local! {
@@ -21,7 +21,11 @@ fuzz_target!(|data: &[u8]| {
     let (whole, phase, heads) = follow(stream, stream.len(), stream.len());
     assert_eq!(whole.len(), stream.len());
     for (one, two) in [(1, 1), (one.into(), two.into())] {
-        assert_eq!(follow(stream, one, two), (whole.clone(), phase, heads), "pieces of {one} and {two} bytes");
+        assert_eq!(
+            follow(stream, one, two),
+            (whole.clone(), phase, heads),
+            "pieces of {one} and {two} bytes"
+        );
     }
     if whole != stream {
         let lower = stream.to_ascii_lowercase();
@@ -31,7 +35,7 @@ fuzz_target!(|data: &[u8]| {
     agrees_with_actix(&whole, phase, heads);
 });
 
-fn follow(mut stream: &[u8], one: usize, two: usize) -> (Vec<u8>, Phase, u64) {
+fn follow(mut stream: &[u8], one: usize, two: usize) -> (Vec<u8>, RequestPhase, u64) {
     let mut requests = RequestStream::default();
     let (mut passed, mut held) = (Vec::new(), Vec::new());
     for size in [one.max(1), two.max(1)].into_iter().cycle() {
@@ -51,7 +55,7 @@ fn follow(mut stream: &[u8], one: usize, two: usize) -> (Vec<u8>, Phase, u64) {
 }
 
 /// Where actix-http answers 400 the connection ends, and nothing needs to agree.
-fn agrees_with_actix(stream: &[u8], phase: Phase, heads: u64) {
+fn agrees_with_actix(stream: &[u8], phase: RequestPhase, heads: u64) {
     let mut codec = Codec::new(CONFIG.with(ServiceConfig::clone));
     let mut buffer = BytesMut::from(stream);
     let (mut decoded, mut is_in_body) = (0, false);
@@ -62,7 +66,9 @@ fn agrees_with_actix(stream: &[u8], phase: Phase, heads: u64) {
             Ok(Some(Message::Item(_))) => {
                 decoded += 1;
                 match codec.message_type() {
-                    MessageType::Stream => return assert_eq!((phase, heads), (Phase::Opaque, decoded)),
+                    MessageType::Stream => {
+                        return assert_eq!((phase, heads), (RequestPhase::Opaque, decoded));
+                    }
                     MessageType::Payload => is_in_body = true,
                     MessageType::None => is_in_body = false,
                 }
@@ -72,10 +78,12 @@ fn agrees_with_actix(stream: &[u8], phase: Phase, heads: u64) {
     }
     assert_eq!(heads, decoded, "{phase:?}");
     match phase {
-        Phase::Between => assert!(!is_in_body && buffer.iter().all(|byte| matches!(byte, b'\r' | b'\n'))),
-        Phase::EmptyLines => assert!(!is_in_body),
-        Phase::Head => assert!(!is_in_body && !buffer.is_empty()),
-        Phase::Body => assert!(is_in_body),
-        Phase::Opaque => panic!("nothing was refused and nothing upgrades"),
+        RequestPhase::Between => {
+            assert!(!is_in_body && buffer.iter().all(|byte| matches!(byte, b'\r' | b'\n')))
+        }
+        RequestPhase::EmptyLines => assert!(!is_in_body),
+        RequestPhase::Head => assert!(!is_in_body && !buffer.is_empty()),
+        RequestPhase::Body => assert!(is_in_body),
+        RequestPhase::Opaque => panic!("nothing was refused and nothing upgrades"),
     }
 }

@@ -5,7 +5,9 @@
 use std::borrow::Cow;
 
 use bytes::BytesMut;
-use gorani_protocol::sockjs::{BatchLimits, Callback, Route, Transport, Wrapping, batch, form, frame, headers};
+use gorani_protocol::sockjs::{
+    BatchLimits, Callback, Route, Transport, Wrapping, batch, form, frame, headers,
+};
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: BatchLimits = BatchLimits { max_messages: 64, message_max_bytes: 4096 };
@@ -47,7 +49,11 @@ fn read(data: &[u8]) {
 fn sent(text: &str) {
     let mut messages = BytesMut::new();
     frame::write_message(&mut messages, text.as_bytes());
-    assert_eq!(batch::decode(&messages[1..], BatchLimits { max_messages: 1, message_max_bytes: usize::MAX }).unwrap(), [text]);
+    assert_eq!(
+        batch::decode(&messages[1..], BatchLimits { max_messages: 1, message_max_bytes: usize::MAX })
+            .unwrap(),
+        [text]
+    );
     let callback = Callback::from_query("c=cb").expect("a harmless name");
     for transport in Transport::ALL {
         let Some(wrapping) = Wrapping::of(transport, Some(callback.clone())) else { continue };
@@ -58,10 +64,15 @@ fn sent(text: &str) {
                 assert_eq!(scripts.matches("</").count(), 1);
             }
             Transport::Jsonp => {
-                let json = piece.strip_prefix(b"/**/cb(").and_then(|rest| rest.strip_suffix(b");\r\n")).expect("a call");
+                let json = piece
+                    .strip_prefix(b"/**/cb(")
+                    .and_then(|rest| rest.strip_suffix(b");\r\n"))
+                    .expect("a call");
                 assert_eq!(serde_json::from_slice::<String>(json).expect("a string").as_bytes(), messages);
             }
-            Transport::EventSource => assert!(!piece[6..piece.len() - 4].iter().any(|byte| b"\r\n\0".contains(byte))),
+            Transport::EventSource => {
+                assert!(!piece[6..piece.len() - 4].iter().any(|byte| b"\r\n\0".contains(byte)))
+            }
             _ => {}
         }
     }

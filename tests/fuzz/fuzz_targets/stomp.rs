@@ -4,11 +4,12 @@
 
 use bytes::BytesMut;
 use gorani_protocol::stomp::{
-    Command, DecodeError, Decoder, Frame, HeartBeat, Limits, Version, encode, version::VERSIONS,
+    HeartBeat, StompCommand, StompDecodeError, StompDecoder, StompFrame, StompLimits, Version, encode,
+    version::VERSIONS,
 };
 use libfuzzer_sys::fuzz_target;
 
-const LIMITS: Limits = Limits { headers: 10, header_bytes: 80, head_bytes: 300, body_bytes: 200 };
+const LIMITS: StompLimits = StompLimits { headers: 10, header_bytes: 80, head_bytes: 300, body_bytes: 200 };
 /// Twice the largest line, the headers and the body, as vectors grow, and a few places of headers.
 const MOST_BYTES: usize = 2 * (80 + 300 + 200) + 10 * 2 * 32 + 64;
 
@@ -36,8 +37,8 @@ fn read(
     mut stream: &[u8],
     one: usize,
     two: usize,
-) -> (Vec<Frame>, Option<DecodeError>) {
-    let mut decoder = Decoder::new(LIMITS);
+) -> (Vec<StompFrame>, Option<StompDecodeError>) {
+    let mut decoder = StompDecoder::new(LIMITS);
     if let Some(version) = version {
         decoder.set_version(version);
     }
@@ -52,7 +53,7 @@ fn read(
             match decoder.next(&mut piece) {
                 Ok(Some(frame)) => {
                     assert!(frame.body.len() <= LIMITS.body_bytes && frame.headers.len() <= LIMITS.headers);
-                    assert!(frame.body.is_empty() || frame.command == Command::Send);
+                    assert!(frame.body.is_empty() || frame.command == StompCommand::Send);
                     if version.is_none() && frames.is_empty() {
                         assert!(frame.command.opens());
                         decoder.set_version(
@@ -71,7 +72,7 @@ fn read(
     (frames, None)
 }
 
-fn reads_the_same(frame: &Frame, version: Version) {
+fn reads_the_same(frame: &StompFrame, version: Version) {
     let mut out = BytesMut::new();
     let mut writer = encode::client_frame(frame.command, version, &mut out);
     // The length is written anew.
@@ -80,8 +81,8 @@ fn reads_the_same(frame: &Frame, version: Version) {
     }
     writer.body(&frame.body);
     // Escapes take more room than what they stand for, and a body brings its length.
-    let wide = Limits { headers: 11, header_bytes: 200, head_bytes: 1000, ..LIMITS };
-    let mut decoder = Decoder::new(wide);
+    let wide = StompLimits { headers: 11, header_bytes: 200, head_bytes: 1000, ..LIMITS };
+    let mut decoder = StompDecoder::new(wide);
     decoder.set_version(version);
     let again = decoder.next(&mut &out[..]).expect("what is written can be read").expect("a whole frame");
     assert_eq!((again.command, &again.body), (frame.command, &frame.body));

@@ -56,7 +56,7 @@ struct Fleet {
 }
 
 /// The result of an order, once it has ended.
-type CommandResult = Rc<RefCell<Option<Result<(), ClusterError>>>>;
+type FleetCommandResult = Rc<RefCell<Option<Result<(), ClusterError>>>>;
 
 impl Drop for Fleet {
     /// The nodes hold the network and the network the nodes.
@@ -133,9 +133,9 @@ impl Fleet {
     }
 
     /// A node gives an order for a user to all others.
-    fn order(&self, process: usize) -> CommandResult {
+    fn order(&self, process: usize) -> FleetCommandResult {
         let process = self.processes.get(process).unwrap().as_ref().unwrap();
-        let (node, ended) = (process.node.clone().unwrap(), CommandResult::default());
+        let (node, ended) = (process.node.clone().unwrap(), FleetCommandResult::default());
         let into = ended.clone();
         let target = SessionTarget { user: "nobody".to_owned(), client: None };
         process.spawn(async move {
