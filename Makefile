@@ -18,6 +18,8 @@ BENCH_PROFILE ?= release
 AUDIT_ARGS ?=
 # Arguments of the attack: `make attack ATTACK_ARGS="--seconds 60 --only silent-tls,http2-streams"`.
 ATTACK_ARGS ?=
+# Arguments of the check of layers: --write takes what is gone from its lists of exceptions, --explain tells where each comes from.
+LAYERS_ARGS ?=
 # `make up`: how many nodes, and METRICS=1 for Prometheus and Grafana beside them.
 NODES ?= 3
 METRICS ?=
@@ -83,8 +85,8 @@ lint: ## clippy on every target, and the licences and sources of all dependencie
 		echo "lint: cargo-deny is not installed, so bans, licences and sources were NOT checked (cargo install --locked cargo-deny)"; \
 	fi
 
-layers: ## the direction of the dependencies, between crates and between the rooms of the gateway
-	$(CARGO) run --quiet --locked -p gorani-tests --bin layers
+layers: ## the direction of the dependencies, between crates, rooms and files; type names and words that are not to be used
+	$(CARGO) run --quiet --locked -p gorani-tests --bin layers -- $(LAYERS_ARGS)
 
 # BENCH_ARGS="crowd --write": 5 nodes of 19,000 connections each receive a broadcast; crowd --million: 53 nodes, 1,001,700
 # connections, about 11 GB of memory. BENCH_ARGS="storm --write": nodes with 19,000 clients each are killed, and all clients

@@ -8,7 +8,7 @@ const MAX_LINES: usize = 500;
 /// Everything that is wrong with the files themselves.
 pub(crate) fn check(sources: &[Source]) -> Vec<String> {
     let mut violations = Vec::new();
-    for Source { path, text } in sources {
+    for Source { path, text, .. } in sources {
         if !text.starts_with("//!") {
             violations.push(format!(
                 "{path}:1: does not open with `//!`: what it is, and where it stands in the journey"
@@ -25,16 +25,16 @@ pub(crate) fn check(sources: &[Source]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::{MAX_LINES, check};
-    use crate::source::Source;
+    use crate::source::sources;
 
     fn violations(text: &str) -> usize {
-        check(&[Source { path: "shared/a.rs".to_owned(), text: text.to_owned() }]).len()
+        check(&sources(&[("shared/a.rs", text)])).len()
     }
 
     #[test]
     fn a_file_without_an_opening_is_told() {
         assert_eq!(violations("//! What it is.\nfn a() {}\n"), 0);
-        assert_eq!(violations("fn a() {}\n//! Too late.\n"), 1);
+        assert_eq!(violations("fn a() {}\n/// Too late.\nfn b() {}\n"), 1);
     }
 
     #[test]

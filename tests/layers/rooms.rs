@@ -1,135 +1,60 @@
 //! The direction between the rooms of the gateway: a room is a top-level module, and uses only rooms below its own.
 //!
-//! Read from the sources: paths that begin with `crate::`, or with enough `super::` to reach the top. What a room uses of the rooms
-//! below it, it names by their path, so a name that `lib.rs` exports again is a violation too: it would hide the room it comes from.
+//! Read from the paths that begin with `crate::`, or with enough `super::` to reach the top, tests included. What a room uses of the
+//! rooms below it, it names by their path, so a name that `lib.rs` exports again is a violation too: it would hide the room it comes
+//! from.
 
-use crate::source::{Source, code_of, is_name};
+use crate::syntax::Mention;
+use crate::tree::{Tree, inside};
 
-/// Everything that is wrong between the rooms under `directory`, whose order from the top to the bottom is `table`.
-pub(crate) fn check(table: &[&[&str]], directory: &str, sources: &[Source]) -> Vec<String> {
+/// Everything that is wrong between the rooms of `tree`, whose order from the top to the bottom is `table`.
+pub(crate) fn check(table: &[&[&str]], tree: &Tree<'_>) -> Vec<String> {
     let rank = |room: &str| table.iter().position(|rooms| rooms.contains(&room));
-    let mut violations = Vec::new();
-    for Source { path, text } in sources {
-        let Some(inside) = path.strip_prefix(directory).and_then(|rest| rest.strip_prefix('/')) else {
-            continue;
-        };
-        let modules: Vec<&str> = inside.trim_end_matches(".rs").split('/').collect();
-        let Some(&room) = modules.first() else { continue };
-        let Some(own) = rank(room) else {
-            violations.push(format!("{path}: the room `{room}` has no place in the table ROOMS"));
-            continue;
-        };
-        // The top joins the rooms: it may use all of them, and exports what embedders need.
-        if own == 0 {
-            continue;
-        }
-        for Use { line, name, certain } in uses(&code_of(text), modules.len()) {
-            if name == room {
-                continue;
-            }
-            match rank(&name) {
-                Some(used) if used > own => {}
-                Some(_) => {
-                    violations.push(format!("{path}:{line}: `{room}` uses `{name}`, which is not below it"))
-                }
-                None if certain => {
-                    violations.push(format!(
-                        "{path}:{line}: `crate::{name}` is no room: name it by its room's path"
-                    ));
-                }
-                None => {}
-            }
-        }
-    }
-    violations
-}
-
-/// One use of something at the top of the crate.
-struct Use {
-    /// From 1.
-    line: usize,
-    /// The first name below the top.
-    name: String,
-    /// Whether the path surely starts at the top: `super` counts from a module inside the file that this scan does not see.
-    certain: bool,
-}
-
-/// What `code` names at the top of the crate; the file stands `depth` modules deep.
-fn uses(code: &str, depth: usize) -> Vec<Use> {
-    let mut found = Vec::new();
-    let mut before = ' ';
-    for (start, c) in code.char_indices() {
-        let starts_name = is_name(c) && !is_name(before) && before != '$';
-        before = c;
-        if !starts_name {
-            continue;
-        }
-        let rest = code.get(start..).unwrap_or_default();
-        let (behind, certain) = match behind_crate(rest) {
-            Some(behind) => (behind, true),
-            None => match behind_supers(rest, depth) {
-                Some(behind) => (behind, false),
-                None => continue,
-            },
-        };
-        let line = code.get(..start).unwrap_or_default().matches('\n').count() + 1;
-        found.extend(names(behind).into_iter().map(|name| Use { line, name, certain }));
-    }
-    found
-}
-
-/// What follows `word` and `::` at the start of `code`.
-fn behind_word<'a>(code: &'a str, word: &str) -> Option<&'a str> {
-    code.strip_prefix(word)?.trim_start().strip_prefix("::").map(str::trim_start)
-}
-
-fn behind_crate(code: &str) -> Option<&str> {
-    behind_word(code, "crate")
-}
-
-/// What follows so many `super::` that the top of the crate is reached from a file `depth` modules deep.
-fn behind_supers(code: &str, depth: usize) -> Option<&str> {
-    let mut rest = code;
-    for _ in 0..depth {
-        rest = behind_word(rest, "super")?;
-    }
-    Some(rest)
-}
-
-/// The first names of a path or of a group of paths: `a::b` gives a, `{a::b, c}` gives a and c.
-fn names(code: &str) -> Vec<String> {
-    let name_at = |text: &str| text.chars().take_while(|&c| is_name(c)).collect::<String>();
-    let Some(group) = code.strip_prefix('{') else {
-        return Some(name_at(code)).filter(|name| !name.is_empty()).into_iter().collect();
+    // The file of the top is called by its own name here.
+    let room_of = |file: &str| {
+        let path = inside(tree.directory, file).unwrap_or_default();
+        path.into_iter().next().unwrap_or_else(|| "lib".to_owned())
     };
-    let mut found = Vec::new();
-    let mut depth = 0_usize;
-    let mut expect = true;
-    for (at, c) in group.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' if depth == 0 => break,
-            '}' => depth -= 1,
-            ',' if depth == 0 => expect = true,
-            c if expect && is_name(c) => {
-                found.push(name_at(group.get(at..).unwrap_or_default()));
-                expect = false;
-            }
-            _ => {}
+    let mut violations = Vec::new();
+    for file in tree.files() {
+        let room = room_of(file);
+        if rank(&room).is_none() {
+            violations.push(format!("{file}: the room `{room}` has no place in the table ROOMS"));
         }
     }
-    found
+    for (file, Mention { line, .. }, names) in tree.paths_from_top() {
+        let room = room_of(file);
+        let (Some(own), Some(name)) = (rank(&room), names.first()) else { continue };
+        // The top joins the rooms: it may use all of them, and exports what embedders need.
+        if own == 0 || *name == room {
+            continue;
+        }
+        match rank(name) {
+            Some(used) if used > own => {}
+            Some(_) => {
+                violations.push(format!("{file}:{line}: `{room}` uses `{name}`, which is not below it"))
+            }
+            None => {
+                violations
+                    .push(format!("{file}:{line}: `crate::{name}` is no room: name it by its room's path"));
+            }
+        }
+    }
+    // A group of imports may name a room several times on one line.
+    violations.dedup();
+    violations
 }
 
 #[cfg(test)]
 mod tests {
     use super::check;
-    use crate::source::Source;
+    use crate::source::sources;
+    use crate::tree::Tree;
 
     const TABLE: &[&[&str]] = &[&["main", "lib"], &["server"], &["api", "page"], &["hub"], &["settings"]];
 
     fn violations(path: &str, text: &str) -> Vec<String> {
-        check(TABLE, "src", &[Source { path: path.to_owned(), text: text.to_owned() }])
+        check(TABLE, &Tree::new("src", &sources(&[(path, text)])))
     }
 
     #[test]
