@@ -36,7 +36,13 @@ use crate::tree::{Tree, Uses};
 const ROOMS: &[&[&str]] = &[
     &["main", "cli", "lib", "simulation"],
     &["server", "conformance"],
-    &["receive", "sockjs", "api", "page", "health", "endpoints", "http", "forward", "http_session", "connection"],
+    &["endpoints", "api", "page", "health"],
+    &["receive", "sockjs"],
+    &["forward"],
+    &["http"],
+    &["http_session"],
+    &["connection"],
+    &["endpoint"],
     &["drain"],
     &["node"],
     &["hub"],
@@ -54,7 +60,6 @@ const CRATES: &[(&str, &[&str])] = &[
     (
         GATEWAY,
         &[
-            "transport",
             "session",
             "hub",
             "node",

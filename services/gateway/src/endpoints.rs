@@ -2,20 +2,22 @@
 //!
 //! - [`endpoint`]: the trait: which session, which subprotocols, whose origins.
 //! - [`client`], [`receiver`], [`stomp`]: the client protocol, receivers without commands, STOMP.
+//! - [`upgrade`], [`stomp_tcp`]: from an upgrade request, or an accepted socket, to the connection.
 //! - [`embedder`]: handlers of applications that embed the node.
 
 pub mod client;
 pub mod embedder;
-pub mod endpoint;
 pub mod receiver;
 pub mod stomp;
+pub mod stomp_tcp;
+pub mod upgrade;
 
 use std::{collections::HashMap, sync::Arc};
 
 use gorani_protocol::sockjs::{Route, Transport};
 
 use crate::{
-    endpoints::endpoint::Endpoint,
+    endpoint::Endpoint,
     metrics::TransportLabel,
     sockjs::{FRAMED_WEBSOCKET, RAW_WEBSOCKET, options::SockJsEndpoint},
 };

@@ -4,10 +4,14 @@
 //! - [`refusal`]: errors as JSON with a status.
 //! - [`body`]: reads a body within a limit.
 //! - [`head`]: HEAD, wherever GET is.
-//! - `peer`: the client's address, behind a balancer too.
 
 pub mod body;
 pub mod head;
-pub(crate) mod peer;
 pub mod refusal;
 pub mod request_context;
+
+/// Bytes of a request's line and headers, near enough.
+pub fn header_bytes(uri: &actix_http::Uri, headers: &actix_http::header::HeaderMap) -> usize {
+    let headers = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    uri.to_string().len() + headers.sum::<usize>()
+}

@@ -11,16 +11,17 @@
 mod deadlines;
 pub mod detached;
 mod ended_sessions;
-pub mod event_id_writer;
 pub mod new_session;
 pub mod pipe;
-pub mod poll_writer;
 pub mod registry;
 pub mod request;
 mod task;
 #[cfg(test)]
 mod tests;
+pub mod worker_context;
 pub mod writer;
+
+pub use self::worker_context::WorkerContext;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -259,7 +260,7 @@ impl HttpSession {
             Lifetime::Visits { patience, .. } => {
                 // The session hears now that it is over; only the news of it goes on.
                 self.state.close_session(heard);
-                self.state.place = None;
+                self.state.permit = None;
                 HttpSessionPhase::Ended { reason, by: Instant::now() + patience }
             }
             Lifetime::Response if self.response.is_some() => {

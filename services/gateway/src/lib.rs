@@ -27,6 +27,7 @@ pub mod conformance;
 pub mod connection;
 pub mod disconnect;
 pub mod drain;
+pub mod endpoint;
 pub mod endpoints;
 pub mod forward;
 pub mod health;
@@ -60,9 +61,10 @@ use crate::{
         echo::{COOKIE_NEEDED_PATH, DISABLED_WEBSOCKET_PATH, ECHO_PATH, Echo, RESPONSE_MAX_BYTES},
         ticker::{TICKER_PATH, Ticker},
     },
+    endpoint::Endpoint,
     endpoints::{
-        Endpoints, client::ClientEndpoint, embedder::HandlerEndpoint, endpoint::Endpoint,
-        receiver::ReceiverEndpoint, stomp::StompEndpoint,
+        Endpoints, client::ClientEndpoint, embedder::HandlerEndpoint, receiver::ReceiverEndpoint,
+        stomp::StompEndpoint,
     },
     node::{Node, NodeError},
     server::{ConnectionLimits, Listening, ServerError},

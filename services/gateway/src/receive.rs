@@ -8,8 +8,10 @@
 
 pub mod client_stream;
 pub mod emulation;
+pub mod event_id_writer;
 pub mod if_none_match;
 pub mod poll;
+pub mod poll_writer;
 pub mod query;
 pub mod receive_query;
 pub mod unidirectional;
@@ -19,12 +21,16 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 
-use crate::{forward::accept::accept, http_session::new_session::WorkerContext};
+use crate::{
+    forward::{Forwarder, accept::accept},
+    http_session::WorkerContext,
+};
 
 /// The HTTP transports' paths.
-pub fn routes(config: &mut ServiceConfig, local: &WorkerContext) {
+pub fn routes(config: &mut ServiceConfig, local: &WorkerContext, forwarder: &web::Data<Forwarder>) {
     config
         .app_data(web::Data::new(local.clone()))
+        .app_data(forwarder.clone())
         .service(resource("/connection/poll").route(web::get().to(poll::poll)))
         .service(
             resource("/connection/uni_http_stream")

@@ -1,6 +1,6 @@
 //! The listeners, the workers, and the table of all HTTP routes.
 //!
-//! A request with `Upgrade: websocket` leaves HTTP with its socket ([`crate::connection::websocket::upgrade`]);
+//! A request with `Upgrade: websocket` leaves HTTP with its socket ([`crate::endpoints::upgrade`]);
 //! everything else is served by the actix-web `App` of [`routes`]. `docs/architecture.md` §3.2.
 
 mod accepted;
@@ -37,11 +37,14 @@ use tokio_rustls::TlsAcceptor;
 pub use self::{limits::ConnectionLimits, listeners::Listeners};
 use crate::{
     api,
-    connection::websocket::upgrade::{HandshakeAnswer, Upgrades, parse},
-    endpoints::{Endpoints, endpoint::EndpointRefused},
+    endpoint::EndpointRefused,
+    endpoints::{
+        Endpoints,
+        upgrade::{HandshakeAnswer, Upgrades, parse},
+    },
     forward::{self, Forwarder},
     health,
-    http_session::{new_session::WorkerContext, registry::HttpSessionRegistry},
+    http_session::{WorkerContext, registry::HttpSessionRegistry},
     hub::worker::Worker,
     node::Node,
     page, receive,
@@ -88,13 +91,13 @@ thread_local! {
 
 /// What serves the connections of one worker thread. A macro, since the type of the whole cannot be written down.
 macro_rules! http_service {
-    ($node:ident, $endpoints:ident, $upgrades:ident, $stream:ty) => {{
+    ($node:ident, $endpoints:ident, $upgrades:ident, $forwarder:ident, $stream:ty) => {{
         let settings = &$node.settings.http;
-        let (endpoints, local) = ($endpoints.clone(), $upgrades.local.clone());
+        let (endpoints, local, forwarder) = ($endpoints.clone(), $upgrades.local.clone(), $forwarder);
         let drained = $node.clone();
         let app = App::new()
             .wrap(from_fn(request::check))
-            .configure(move |config| routes(config, &endpoints, &local));
+            .configure(move |config| routes(config, &endpoints, &local, &forwarder));
         HttpService::build()
             .keep_alive(settings.keep_alive)
             // It times the first head of a connection alone; [`HttpIo`] times each.
@@ -182,10 +185,11 @@ pub fn start(
     let builder = stomp::add(builder, &node, limits, &mut listening)?;
     let server = match tls {
         None => builder.listen("http", listener, move || {
-            let upgrades = upgrades(&node, &registry, &forwarded, &endpoints, false);
+            let upgrades = upgrades(&node, &registry, &endpoints, false);
+            let forwarder = web::Data::new(Forwarder::new(node.clone(), forwarded.clone()));
             let (accepting, slots) = (node.clone(), own_slots(&node, limits));
             let times = Rc::new(Times::new(&node.settings.http));
-            let service = http_service!(node, endpoints, upgrades, AcceptedConnection)
+            let service = http_service!(node, endpoints, upgrades, forwarder, AcceptedConnection)
                 .map_err(|error| error.to_string());
             fn_service(move |stream: TcpStream| {
                 let accepted = AcceptedConnection::take(stream, &slots, &accepting.settings.http);
@@ -197,10 +201,11 @@ pub fn start(
         Some(config) => {
             let acceptor = TlsAcceptor::from(Arc::new(config));
             builder.listen("https", listener, move || {
-                let upgrades = upgrades(&node, &registry, &forwarded, &endpoints, true);
+                let upgrades = upgrades(&node, &registry, &endpoints, true);
+                let forwarder = web::Data::new(Forwarder::new(node.clone(), forwarded.clone()));
                 let (accepting, slots) = (node.clone(), own_slots(&node, limits));
                 let times = Rc::new(Times::new(&node.settings.http));
-                let service = http_service!(node, endpoints, upgrades, tls::TlsConnection)
+                let service = http_service!(node, endpoints, upgrades, forwarder, tls::TlsConnection)
                     .map_err(|error| error.to_string());
                 let acceptor = acceptor.clone();
                 fn_service(move |stream: TcpStream| {
@@ -234,14 +239,11 @@ fn of_http<T: OnAccepted>(stream: T, times: &Rc<Times>) -> (Detaching<T>, Protoc
 fn upgrades(
     node: &Arc<Node>,
     registry: &Arc<HttpSessionRegistry>,
-    forwarded: &Arc<forward::ForwardState>,
     endpoints: &Arc<Endpoints>,
     is_secure: bool,
 ) -> Upgrades {
-    let forwarder = Rc::new(Forwarder::new(node.clone(), forwarded.clone()));
     let worker = own_worker(node);
-    let local =
-        WorkerContext { node: node.clone(), worker, registry: registry.clone(), forwarder, is_secure };
+    let local = WorkerContext { node: node.clone(), worker, registry: registry.clone(), is_secure };
     Upgrades { local, endpoints: endpoints.clone() }
 }
 
@@ -256,7 +258,12 @@ fn own_slots(node: &Arc<Node>, limits: ConnectionLimits) -> Rc<Slots> {
 }
 
 /// All that the node serves over HTTP.
-fn routes(config: &mut ServiceConfig, endpoints: &Arc<Endpoints>, local: &WorkerContext) {
+fn routes(
+    config: &mut ServiceConfig,
+    endpoints: &Arc<Endpoints>,
+    local: &WorkerContext,
+    forwarder: &web::Data<Forwarder>,
+) {
     let WorkerContext { node, worker, .. } = local;
     config
         .app_data(web::Data::from(node.clone()))
@@ -266,7 +273,7 @@ fn routes(config: &mut ServiceConfig, endpoints: &Arc<Endpoints>, local: &Worker
         .route("/health/ready", web::get().to(health::ready))
         .route("/metrics", web::get().to(health::metrics))
         .service(web::scope("/api").configure(|scope| api::routes(scope, node)));
-    receive::routes(config, local);
+    receive::routes(config, local, forwarder);
     if node.settings.development.page {
         page::routes(config);
     }

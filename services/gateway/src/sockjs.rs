@@ -1,7 +1,7 @@
 //! SockJS: the sessions of an endpoint for clients that cannot, or need not, speak WebSocket. `docs/protocols/sockjs.md`.
 //!
 //! Every path below an endpoint's comes here ([`serve`]) except the WebSockets, which leave HTTP before
-//! ([`crate::connection::websocket::upgrade`]). A session is held ([`crate::transport::held`]) and outlives the requests
+//! ([`crate::endpoints::upgrade`]). A session is held ([`crate::http_session`]) and outlives the requests
 //! that receive; which of them may, what a broken one means and how long an end is told, is decided by the session's actor
 //! alone. Who owns a session is asked of the one registry.
 //!
@@ -30,10 +30,10 @@ use gorani_protocol::sockjs::{Route, Transport, transport::Direction};
 
 use self::{options::SockJsEndpoint, request::SockJsRequest};
 use crate::{
-    endpoints::endpoint::EndpointRefused,
-    forward::{accept::accept, routing::SessionRoute},
+    endpoint::EndpointRefused,
+    forward::{Forwarder, accept::accept, routing::SessionRoute},
     http::head::is_head,
-    http_session::new_session::WorkerContext,
+    http_session::WorkerContext,
     metrics::TransportLabel,
     node::Node,
 };
@@ -75,6 +75,7 @@ async fn serve(
     payload: web::Payload,
     endpoint: web::Data<SockJsEndpoint>,
     local: web::Data<WorkerContext>,
+    forwarder: web::Data<Forwarder>,
 ) -> HttpResponse {
     let rest = request.uri().path().strip_prefix(endpoint.path.as_str()).unwrap_or_default();
     let Some(route) = Route::parse(rest) else { return pages::not_found() };
@@ -82,7 +83,7 @@ async fn serve(
         Route::Session { transport, .. } => Some(transport),
         _ => None,
     };
-    let context = match SockJsRequest::of(&request, endpoint.into_inner(), &local, transport) {
+    let context = match SockJsRequest::of(&request, endpoint.into_inner(), &local, &forwarder, transport) {
         Ok(context) => context,
         Err(refused) => return request::refuse(&local.node, &refused),
     };
@@ -118,10 +119,10 @@ async fn receive_somewhere(context: &SockJsRequest<'_>, session: &str, transport
     if context.local.registry.has(&key) {
         return receive::receive(context, session, transport, None).await;
     }
-    match context.local.forwarder.route(&key, context.request, || context.acquire_permit()).await {
+    match context.forwarder.route(&key, context.request, || context.acquire_permit()).await {
         SessionRoute::Here(place) => {
             let response = receive::receive(context, session, transport, Some(place)).await;
-            context.local.forwarder.give_back(&key, &context.local.registry);
+            context.forwarder.give_back(&key, &context.local.registry);
             response
         }
         SessionRoute::Answered(response) => {

@@ -6,6 +6,8 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
+    rc::Rc,
+    sync::Arc,
     task::{Context as Task, Poll, Waker, ready},
 };
 
@@ -19,15 +21,20 @@ use tokio::{
 use crate::{
     connection::{
         action_runner::{ActionRunner, Effect, PendingAction},
+        mailbox,
         turn::Turn,
     },
     disconnect::{Disconnect, Refused},
-    hub::fanout::Framing,
+    hub::{
+        fanout::{Encoding, Framing},
+        registry::SessionRegistration,
+        worker::Worker,
+    },
     memory::LARGE_REPLY_BYTES,
     metrics::TransportLabel,
-    node::ConnectionPermit,
+    node::{ConnectionPermit, Node},
     outbox::Outbox,
-    session::{Actions, MessageKind, Now, Outcome, Session, Ticket},
+    session::{Actions, MessageKind, Now, Outcome, Session, Signal, Ticket},
 };
 
 /// Room for the heads of frames around a large reply.
@@ -55,15 +62,69 @@ pub(crate) struct ConnectionState {
     pub(crate) protocol: &'static str,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) opened_at: Instant,
-    /// Its slot, until it is over for its client.
-    pub(crate) place: Option<ConnectionPermit>,
+    /// The permit of the connection, until it is over for its client.
+    pub(crate) permit: Option<ConnectionPermit>,
     /// Whether its client has connected.
     pub(crate) is_authenticated: bool,
     /// True if the session was told that it has ended.
     pub(crate) is_closed: bool,
 }
 
+/// A session that was opened, with what its connection needs to run it.
+pub struct OpenedSession {
+    /// The session.
+    pub session: Box<dyn Session>,
+    /// The bytes that wait for the client.
+    pub outbox: Outbox,
+    /// How the session's messages become bytes.
+    pub encoding: Encoding,
+    /// Label of the transport's counters.
+    pub transport: &'static TransportLabel,
+    /// The protocol in logs and in the API: `json`, …
+    pub protocol: &'static str,
+    /// The client's address.
+    pub peer: Option<SocketAddr>,
+    /// The permit of the connection, out of those of the node.
+    pub permit: ConnectionPermit,
+}
+
 impl ConnectionState {
+    /// Registers an opened session, whose actor has this context, with its worker.
+    pub(crate) fn register<A>(
+        node: &Arc<Node>,
+        worker: &Rc<Worker>,
+        opened: OpenedSession,
+        ctx: &mut Context<A>,
+    ) -> Self
+    where
+        A: Actor<Context = Context<A>> + Handler<Signal>,
+    {
+        ctx.set_mailbox_capacity(mailbox::capacity(&node.settings));
+        opened.permit.set_actor(ctx.address().recipient());
+        let key = worker.register(SessionRegistration {
+            mailbox: ctx.address().recipient(),
+            outbox: opened.outbox.clone(),
+            encoding: opened.encoding.clone(),
+            transport: opened.transport.transport,
+            protocol: opened.protocol,
+            connected_at_ms: Now::read().unix_ms,
+        });
+        Self {
+            session: opened.session,
+            outbox: opened.outbox,
+            framing: opened.encoding.framing,
+            runner: ActionRunner { node: node.clone(), worker: worker.clone(), key },
+            timer: None,
+            transport: opened.transport,
+            protocol: opened.protocol,
+            peer: opened.peer,
+            opened_at: Instant::now(),
+            permit: Some(opened.permit),
+            is_authenticated: false,
+            is_closed: false,
+        }
+    }
+
     /// Counts a connection that begins. It is worth a line of its own once its client has connected: those of strangers
     /// would fill the log.
     pub(crate) fn count_opened(&self) {
@@ -78,8 +139,8 @@ impl ConnectionState {
             return;
         }
         self.is_authenticated = true;
-        if let Some(place) = &mut self.place {
-            place.authenticated();
+        if let Some(permit) = &mut self.permit {
+            permit.authenticated();
         }
         let peer = self.peer.map(tracing::field::display);
         let (transport, protocol) = (self.transport.transport, self.protocol);

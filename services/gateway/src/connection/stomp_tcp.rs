@@ -5,52 +5,29 @@
 //! outbox holds and reads into the worker's buffer; an idle connection holds none.
 
 use std::{
-    borrow::Cow,
     cell::RefCell,
-    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     sync::Arc,
     task::{Context as Task, Poll, ready},
-    time::Duration,
 };
 
 use actix::{fut::ActorFuture, prelude::*};
-use bytes::BytesMut;
-use gorani_protocol::stomp::{ServerCommand, Version, encode};
-use tokio::{
-    io::{AsyncWriteExt, ReadBuf},
-    time::Instant,
-};
+use tokio::{io::ReadBuf, time::Instant};
 
 use crate::{
     connection::{
-        action_runner::ActionRunner,
-        mailbox,
-        state::{ConnectionActor, ConnectionState, Io},
+        state::{ConnectionActor, ConnectionState, Io, OpenedSession},
         turn::Turn,
     },
     disconnect::{Disconnect, Refused},
-    endpoints::{endpoint::Endpoint, stomp::StompEndpoint},
-    http::peer::source,
-    hub::{
-        fanout::{Encoding, Framing},
-        registry::SessionRegistration,
-        worker::Worker,
-    },
-    metrics::TransportLabel,
+    hub::worker::Worker,
     node::Node,
-    outbox::Outbox,
     session::{Actions, Incoming, Now, Signal},
 };
 
-/// Label of the counters.
-static TCP: TransportLabel = TransportLabel::new("tcp");
-
 /// Size of a worker's read buffer, shared by all its connections.
 const SCRATCH_BYTES: usize = 64 * 1024;
-/// Time for the answer to a client that is refused.
-const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Buffers one connection may fill in a turn, before its neighbours have theirs.
 const READS_PER_TURN: usize = 4;
 
@@ -86,79 +63,16 @@ pub struct StompConnection<T: Io> {
     needs_flush: bool,
 }
 
-/// Takes an accepted socket, or answers with an ERROR where the node is full, goes down, or does not want this address now.
-pub fn take<T: Io>(
-    node: &Arc<Node>,
-    worker: &Rc<Worker>,
-    endpoint: &StompEndpoint,
-    io: T,
-    peer: Option<SocketAddr>,
-) {
-    if node.is_draining() {
-        return refuse(io, Disconnect::SHUTDOWN.reason);
-    }
-    if peer.is_some_and(|peer| !node.allows_handshake(peer.ip())) {
-        return refuse(io, "too many connections from this address".into());
-    }
-    let place = match node.acquire_permit(&source(node, peer, None)) {
-        Ok(place) => place,
-        Err(no_slot) => return refuse(io, no_slot.to_string().into()),
-    };
-    let now = Now::read();
-    let outbox = Outbox::new(endpoint.outbox_max_bytes());
-    let session = Box::new(endpoint.tcp_session(peer, now));
-    StompConnection::create(|ctx: &mut Context<StompConnection<T>>| {
-        ctx.set_mailbox_capacity(mailbox::capacity(&node.settings));
-        place.set_actor(ctx.address().recipient());
-        let key = worker.register(SessionRegistration {
-            mailbox: ctx.address().recipient(),
-            outbox: outbox.clone(),
-            encoding: Encoding { protocol: endpoint.protocol(), framing: Framing::Raw },
-            transport: TCP.transport,
-            protocol: endpoint.name(),
-            connected_at_ms: now.unix_ms,
-        });
-        StompConnection {
+impl<T: Io> StompConnection<T> {
+    /// Starts the actor of an accepted connection on this worker.
+    pub(crate) fn start(node: &Arc<Node>, worker: &Rc<Worker>, opened: OpenedSession, io: T) {
+        Self::create(|ctx| Self {
             io,
-            state: ConnectionState {
-                session,
-                outbox,
-                framing: Framing::Raw,
-                runner: ActionRunner { node: node.clone(), worker: worker.clone(), key },
-                timer: None,
-                transport: &TCP,
-                protocol: endpoint.name(),
-                peer,
-                opened_at: Instant::now(),
-                place: Some(place),
-                is_authenticated: false,
-                is_closed: false,
-            },
+            state: ConnectionState::register(node, worker, opened, ctx),
             phase: StompPhase::Open,
             needs_flush: false,
-        }
-    });
-}
-
-/// Tells a client to come back later, and closes. One that does not read is not waited for.
-fn refuse<T: Io>(mut io: T, reason: Cow<'static, str>) {
-    let mut error = BytesMut::new();
-    encode::frame(ServerCommand::Error, Version::V1_0, &mut error)
-        .header("message", &reason)
-        .header("reconnect", "true")
-        .body(b"");
-    // As behind every frame over TCP, see `Style::trailing_eol`.
-    error.extend_from_slice(b"\n");
-    actix_rt::spawn(async move {
-        let told = async {
-            io.write_all(&error).await?;
-            io.shutdown().await
-        };
-        // A client that has gone, or does not take the answer, misses nothing that it could use.
-        if let Ok(Err(error)) = tokio::time::timeout(REFUSAL_TIMEOUT, told).await {
-            tracing::debug!(%error, "a refused STOMP client was not told why");
-        }
-    });
+        });
+    }
 }
 
 impl<T: Io> Actor for StompConnection<T> {

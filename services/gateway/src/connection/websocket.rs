@@ -8,7 +8,8 @@
 
 mod close;
 mod task;
-pub mod upgrade;
+
+use std::{rc::Rc, sync::Arc};
 
 use actix::prelude::*;
 use bytes::{Bytes, BytesMut};
@@ -21,15 +22,12 @@ use tokio::time::Instant;
 
 use self::{close::ConnectionPhase, task::WebSocketTask};
 use crate::{
-    connection::state::{ConnectionActor, ConnectionState, Io},
+    connection::state::{ConnectionActor, ConnectionState, Io, OpenedSession},
     disconnect::{Disconnect, Refused},
-    hub::fanout::Framing,
-    metrics::TransportLabel,
+    hub::{fanout::Framing, worker::Worker},
+    node::Node,
     session::{Actions, Now, Signal},
 };
-
-/// Label of the counters.
-pub static WEBSOCKET: TransportLabel = TransportLabel::new("websocket");
 
 /// One WebSocket connection.
 pub struct WebSocketConnection<T: Io> {
@@ -45,6 +43,30 @@ pub struct WebSocketConnection<T: Io> {
     unreadable: bool,
     /// Whether something was written since the last flush of a buffering stream (TLS).
     needs_flush: bool,
+}
+
+impl<T: Io> WebSocketConnection<T> {
+    /// Starts the actor of an upgraded connection on this worker. `early`: bytes that came with the handshake.
+    pub(crate) fn start(
+        node: &Arc<Node>,
+        worker: &Rc<Worker>,
+        opened: OpenedSession,
+        io: T,
+        decoder: WebSocketDecoder,
+        early: &[u8],
+    ) {
+        Self::create(|ctx| Self {
+            io,
+            // An empty rest would still hold the whole read buffer of the HTTP connection.
+            unread: Bytes::copy_from_slice(early),
+            decoder,
+            state: ConnectionState::register(node, worker, opened, ctx),
+            phase: ConnectionPhase::Open,
+            pong: None,
+            unreadable: false,
+            needs_flush: false,
+        });
+    }
 }
 
 impl<T: Io> Actor for WebSocketConnection<T> {
@@ -120,7 +142,7 @@ impl<T: Io> ConnectionActor for WebSocketConnection<T> {
 }
 
 /// One text message of the transport's own, in a frame.
-fn text_frame(text: &[u8]) -> Bytes {
+pub(crate) fn text_frame(text: &[u8]) -> Bytes {
     let mut out = BytesMut::new();
     websocket::encode::frame(Opcode::Text, text, false, &mut out);
     out.freeze()

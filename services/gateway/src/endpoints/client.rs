@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gorani_protocol::websocket::SubprotocolPolicy;
 
 use crate::{
-    endpoints::endpoint::{Endpoint, EndpointRefused, Handshake},
+    endpoint::{Endpoint, EndpointRefused, Handshake},
     hub::fanout::Protocol,
     node::Node,
     session::{

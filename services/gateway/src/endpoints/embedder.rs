@@ -10,7 +10,7 @@ use gorani_auth::{OriginError, Origins};
 use gorani_protocol::websocket::SubprotocolPolicy;
 
 use crate::{
-    endpoints::endpoint::{Endpoint, EndpointRefused, Handshake},
+    endpoint::{Endpoint, EndpointRefused, Handshake},
     hub::fanout::Protocol,
     node::Node,
     session::{

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gorani_protocol::websocket::SubprotocolPolicy;
 
 use crate::{
-    endpoints::endpoint::{Endpoint, EndpointRefused, Handshake},
+    endpoint::{Endpoint, EndpointRefused, Handshake},
     http::refusal::HttpRefusal,
     hub::fanout::Protocol,
     metrics::TransportLabel,

@@ -16,7 +16,7 @@ use super::{
     signature::{ForwardSignature, SEAL, SignatureError, SignedFields},
     target,
 };
-use crate::{http::body, http_session::new_session::WorkerContext};
+use crate::http::body;
 
 /// Bytes of a forwarded body besides what a message may have, at most.
 const ENVELOPE_BYTES: usize = 64 * 1024;
@@ -54,16 +54,15 @@ impl AcceptError {
 /// # Errors
 /// Those of the service behind it.
 pub async fn accept(
-    local: web::Data<WorkerContext>,
+    forwarder: web::Data<Forwarder>,
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     if !request.headers().contains_key(SEAL) {
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     }
-    let forwarder = &local.forwarder;
     let metrics = &forwarder.node.metrics.forward;
-    match accept_forwarded(forwarder, &mut request).await {
+    match accept_forwarded(&forwarder, &mut request).await {
         Ok(()) => metrics.count_received("accepted"),
         Err(refusal) => {
             metrics.count_received("refused");

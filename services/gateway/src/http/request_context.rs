@@ -18,13 +18,10 @@ use bytes::Bytes;
 use super::refusal::HttpRefusal;
 use crate::{
     disconnect::{Disconnect, ErrorCode},
-    http::{
-        body::{self, BodyError},
-        peer::{client_address, source},
-    },
+    http::body::{self, BodyError},
     http_session::{
+        WorkerContext,
         detached::{Detachable, Detached, DetachedBody},
-        new_session::WorkerContext,
         pipe::PipeReader,
     },
     metrics::RefusalLabel,
@@ -74,11 +71,11 @@ impl RequestContext {
             return Err(HttpRefusal::new(ErrorCode::PERMISSION_DENIED, "this origin is not allowed"));
         }
         let connection = request.peer_addr();
-        let peer = client_address(&local.node, connection, request.headers());
+        let peer = local.node.client_address(connection, request.headers());
         Ok(Self {
             local: WorkerContext::clone(local),
             peer,
-            source: source(&local.node, peer, connection),
+            source: local.node.session_source(peer, connection),
             origin: origin.cloned(),
             version: request.version(),
             connection: request.conn_data::<Rc<Detachable>>().cloned(),

@@ -16,7 +16,7 @@ use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 
 use super::pipe::PipeReader;
-use crate::{endpoints::endpoint::SocketAddresses, node::open_responses::OpenResponse};
+use crate::{endpoint::SocketAddresses, node::open_responses::OpenResponse};
 
 /// The rest of a response, behind its head.
 pub struct Detached {

@@ -1,54 +1,20 @@
-//! How a held session begins: from a request to the actor.
+//! A new session over HTTP: from a request to the actor.
 
-use std::{collections::VecDeque, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
 use actix::{AsyncContext, Context};
 use tokio::time::Instant;
 
 use super::{
-    HttpSession, HttpSessionPhase, Lifetime, Response,
-    registry::{HttpSessionRegistry, OpenedBy},
+    HttpSession, HttpSessionPhase, Lifetime, Response, WorkerContext, registry::OpenedBy,
     request::InboundMessages,
 };
-use crate::{
-    connection::{action_runner::ActionRunner, mailbox, state::ConnectionState},
-    forward::Forwarder,
-    hub::{fanout::Encoding, registry::SessionRegistration, worker::Worker},
-    metrics::TransportLabel,
-    node::{ConnectionPermit, Node},
-    outbox::Outbox,
-    session::{Now, Session},
-};
+use crate::connection::state::{ConnectionState, OpenedSession};
 
-/// The node as a request on one of its workers meets it.
-#[derive(Clone)]
-pub struct WorkerContext {
-    /// The node.
-    pub node: Arc<Node>,
-    /// The worker of this thread.
-    pub worker: Rc<Worker>,
-    /// The node's held sessions.
-    pub registry: Arc<HttpSessionRegistry>,
-    /// Takes requests for sessions of other nodes to them.
-    pub forwarder: Rc<Forwarder>,
-    /// Whether the listener speaks TLS.
-    pub is_secure: bool,
-}
-
-/// A session to be held.
+/// A session that is to begin.
 pub struct NewSession {
-    /// The session.
-    pub session: Box<dyn Session>,
-    /// How its messages are encoded.
-    pub encoding: Encoding,
-    /// Bytes that may wait for it.
-    pub outbox_max_bytes: usize,
-    /// Label of its counters.
-    pub transport: &'static TransportLabel,
-    /// What it speaks: `json`, …
-    pub protocol: &'static str,
-    /// Who asked.
-    pub peer: Option<SocketAddr>,
+    /// The session, its outbox and its permit.
+    pub opened: OpenedSession,
     /// The response of the request that opens it.
     pub response: Response,
     /// How long it lasts.
@@ -57,8 +23,6 @@ pub struct NewSession {
     pub id: Option<Arc<str>>,
     /// Messages that came with the request.
     pub messages: Vec<String>,
-    /// Its place among the node's connections.
-    pub place: ConnectionPermit,
 }
 
 /// Another request was faster: a session with this id is there already. The response comes back, to be attached to it.
@@ -72,48 +36,25 @@ impl NewSession {
     pub fn open(self, local: &WorkerContext) -> Result<(), IdInUse> {
         let WorkerContext { node, worker, registry, .. } = local;
         let mut ctx = Context::<HttpSession>::new();
-        ctx.set_mailbox_capacity(mailbox::capacity(&node.settings));
-        let network = node.network_of(self.peer);
-        let opened_by = OpenedBy { principal: self.session.principal(), network };
+        let network = node.network_of(self.opened.peer);
+        let opened_by = OpenedBy { principal: self.opened.session.principal(), network };
         if let Some(id) = &self.id
             && !registry.register(id, ctx.address().recipient(), opened_by)
         {
             return Err(IdInUse(self.response));
         }
-        self.place.set_actor(ctx.address().recipient());
-        let outbox = Outbox::new(self.outbox_max_bytes);
-        let key = worker.register(SessionRegistration {
-            mailbox: ctx.address().recipient(),
-            outbox: outbox.clone(),
-            encoding: self.encoding.clone(),
-            transport: self.transport.transport,
-            protocol: self.protocol,
-            connected_at_ms: Now::read().unix_ms,
-        });
+        let state = ConnectionState::register(node, worker, self.opened, &mut ctx);
         let mut inbound = VecDeque::new();
         if !self.messages.is_empty() {
             // The request itself brought them: nobody waits to be told.
             inbound.push_back(InboundMessages::new(self.messages).0);
         }
         ctx.run(HttpSession {
-            state: ConnectionState {
-                session: self.session,
-                outbox,
-                framing: self.encoding.framing,
-                runner: ActionRunner { node: node.clone(), worker: worker.clone(), key },
-                timer: None,
-                transport: self.transport,
-                protocol: self.protocol,
-                peer: self.peer,
-                opened_at: Instant::now(),
-                place: Some(self.place),
-                is_authenticated: false,
-                is_closed: false,
-            },
+            state,
             phase: HttpSessionPhase::Open,
             response: Some(self.response),
             next: None,
-            inbound: inbound,
+            inbound,
             lifetime: self.lifetime,
             attach_deadline: None,
             heartbeat_deadline: self.lifetime.heartbeat().map(|heartbeat| Instant::now() + heartbeat),

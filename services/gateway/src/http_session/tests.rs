@@ -11,16 +11,17 @@ use std::{
 use futures_util::FutureExt;
 
 use super::{
-    new_session::{NewSession, WorkerContext},
+    WorkerContext,
+    new_session::NewSession,
     pipe::{PipeReader, pipe},
     registry::{DeliveryError, SessionOwner},
     request::{Busy, HANDOVER},
     writer::StreamWriter,
     *,
 };
+use crate::connection::state::OpenedSession;
 use crate::{
     connection::mailbox,
-    forward::Forwarder,
     hub::fanout::{Encoding, Framing, Protocol},
     metrics::TransportLabel,
     node::{Node, admission::permits::SessionSource},
@@ -104,23 +105,27 @@ impl Bench {
         let node = Node::start(Settings::default()).await.unwrap();
         let worker = node.start_worker();
         let registry = Arc::new(HttpSessionRegistry::new(node.id.clone()));
-        let forwarder = Rc::new(Forwarder::new(node.clone(), Arc::default()));
-        let local = WorkerContext { node, worker, registry, forwarder, is_secure: false };
+        let local = WorkerContext { node, worker, registry, is_secure: false };
         let (is_blocked, closed) = Default::default();
         let bench = Self { local, is_blocked, closed, id: HttpSessionRegistry::new_id() };
         let (pipe, reader) = pipe();
         let new_session = NewSession {
-            session: Box::new(Echo { is_blocked: bench.is_blocked.clone(), closed: bench.closed.clone() }),
-            encoding: Encoding { protocol: Protocol::Embedded, framing: Framing::Lines },
-            outbox_max_bytes,
-            transport: &LABEL,
-            protocol: "test",
-            peer: None,
+            opened: OpenedSession {
+                session: Box::new(Echo {
+                    is_blocked: bench.is_blocked.clone(),
+                    closed: bench.closed.clone(),
+                }),
+                outbox: Outbox::new(outbox_max_bytes),
+                encoding: Encoding { protocol: Protocol::Embedded, framing: Framing::Lines },
+                transport: &LABEL,
+                protocol: "test",
+                peer: None,
+                permit: bench.local.node.acquire_permit(&SessionSource::default()).unwrap(),
+            },
             response: Response { pipe, writer },
             lifetime,
             id: Some(bench.id.clone()),
             messages: vec!["first".to_owned()],
-            place: bench.local.node.acquire_permit(&SessionSource::default()).unwrap(),
         };
         assert!(new_session.open(&bench.local).is_ok());
         assert_eq!(read(&reader).await, "first\n");
@@ -343,20 +348,22 @@ fn new_session(local: &WorkerContext, id: &str, address: &str, most: usize) -> (
     let (pipe, reader) = pipe();
     let peer = std::net::SocketAddr::new(address.parse().unwrap(), 1);
     let new_session = NewSession {
-        session: Box::new(Echo { is_blocked: Rc::default(), closed: Rc::default() }),
-        encoding: Encoding { protocol: Protocol::Embedded, framing: Framing::Lines },
-        outbox_max_bytes: PLENTY,
-        transport: &LABEL,
-        protocol: "test",
-        peer: Some(peer),
+        opened: OpenedSession {
+            session: Box::new(Echo { is_blocked: Rc::default(), closed: Rc::default() }),
+            outbox: Outbox::new(PLENTY),
+            encoding: Encoding { protocol: Protocol::Embedded, framing: Framing::Lines },
+            transport: &LABEL,
+            protocol: "test",
+            peer: Some(peer),
+            permit: local
+                .node
+                .acquire_permit(&SessionSource { client: Some(peer.ip()), connection: None })
+                .unwrap(),
+        },
         response: Response { pipe, writer: Box::new(Once::default()) },
         lifetime: Lifetime::Visits { patience: SOON, heartbeat: SOON, most },
         id: Some(id.into()),
         messages: vec!["first".to_owned()],
-        place: local
-            .node
-            .acquire_permit(&SessionSource { client: Some(peer.ip()), connection: None })
-            .unwrap(),
     };
     (new_session, reader)
 }

@@ -5,11 +5,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
 use crate::http::{refusal::HttpRefusal, request_context::RequestContext};
+use crate::{connection::state::OpenedSession, outbox::Outbox};
 use crate::{
     http::head::is_head,
     http_session::{
-        Lifetime, Response,
-        new_session::{NewSession, WorkerContext},
+        Lifetime, Response, WorkerContext,
+        new_session::NewSession,
         pipe::{ended, pipe},
         registry::HttpSessionRegistry,
         writer::StreamWriter,
@@ -84,7 +85,7 @@ fn open(
     transport: &'static TransportLabel,
     commands: String,
 ) -> Result<HttpResponse, HttpRefusal> {
-    let place = context.acquire_permit()?;
+    let permit = context.acquire_permit()?;
     let (framing, stream, content_type) = if transport == &SSE {
         (Framing::Events, StreamWriter::Events, EVENTS_TYPE)
     } else {
@@ -95,20 +96,24 @@ fn open(
     let traits = TransportTraits { emulation: Some(id.clone()), ..TransportTraits::default() };
     let session = ClientSession::new(node.policy.clone(), traits, Now::read());
     let (writer, body) = pipe();
-    let opening = NewSession {
-        session: Box::new(session.with_login_limit(node.login_limit(context.peer))),
-        encoding: Encoding { protocol: Protocol::Client, framing },
-        outbox_max_bytes: node.settings.client.outbox_max_bytes,
-        transport,
-        protocol: "json",
-        peer: context.peer,
+    let new_session = NewSession {
+        opened: OpenedSession {
+            session: Box::new(session.with_login_limit(node.login_limit(context.peer))),
+            outbox: Outbox::new(node.settings.client.outbox_max_bytes),
+            encoding: Encoding { protocol: Protocol::Client, framing },
+            transport: transport,
+            protocol: "json",
+            peer: context.peer,
+            permit,
+        },
         response: Response { pipe: writer, writer: Box::new(stream) },
         lifetime: Lifetime::Response,
         id: Some(id),
         messages: vec![commands],
-        place,
     };
     // Nobody else has an id of 128 random bits.
-    opening.open(&context.local).map_err(|_| HttpRefusal::from(crate::disconnect::ErrorCode::INTERNAL))?;
+    new_session
+        .open(&context.local)
+        .map_err(|_| HttpRefusal::from(crate::disconnect::ErrorCode::INTERNAL))?;
     Ok(context.stream_session(content_type, body))
 }

@@ -10,9 +10,9 @@ use serde::Deserialize;
 use crate::http::{refusal::HttpRefusal, request_context::RequestContext};
 use crate::{
     disconnect::ErrorCode,
-    forward::{ForwardError, is_forwarded},
+    forward::{ForwardError, Forwarder, is_forwarded},
     http_session::{
-        new_session::WorkerContext,
+        WorkerContext,
         registry::{DeliveryError, SessionOwner},
         request::{Busy, InboundMessages, SessionRequest},
     },
@@ -41,6 +41,7 @@ pub async fn emulation(
     request: HttpRequest,
     payload: web::Payload,
     local: web::Data<WorkerContext>,
+    forwarder: web::Data<Forwarder>,
 ) -> HttpResponse {
     let context = match RequestContext::of(&request, &local) {
         Ok(context) => context,
@@ -48,7 +49,7 @@ pub async fn emulation(
     };
     let most = local.node.settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES) + ENVELOPE_BYTES;
     let answered = match context.body(payload, most).await {
-        Ok(body) => deliver(&context, &request, &body).await,
+        Ok(body) => deliver(&context, &forwarder, &request, &body).await,
         Err(refusal) => Err(refusal),
     };
     answered.unwrap_or_else(|refusal| context.refuse(&refusal))
@@ -56,6 +57,7 @@ pub async fn emulation(
 
 async fn deliver(
     context: &RequestContext,
+    forwarder: &Forwarder,
     request: &HttpRequest,
     body: &Bytes,
 ) -> Result<HttpResponse, HttpRefusal> {
@@ -82,7 +84,7 @@ async fn deliver(
                 Err(_) => Err(over()),
             }
         }
-        SessionOwner::Elsewhere(node) => match local.forwarder.relay(&node, request, body).await {
+        SessionOwner::Elsewhere(node) => match forwarder.relay(&node, request, body).await {
             Ok(response) if response.status() == StatusCode::NOT_FOUND => Err(unknown(context, request)),
             Ok(response) => Ok(response),
             Err(ForwardError::Busy) => Err(ErrorCode::TOO_MANY_REQUESTS.into()),

@@ -24,11 +24,7 @@ use crate::http::{refusal::HttpRefusal, request_context::RequestContext};
 use crate::{
     disconnect::{ErrorCode, Refused},
     http::head::is_head,
-    http_session::{
-        new_session::WorkerContext,
-        pipe::ResponseHead,
-        poll_writer::{PollAnswer, PollWriter},
-    },
+    http_session::{WorkerContext, pipe::ResponseHead},
     hub::fanout::{Encoding, Framing, Protocol},
     memory::LARGE_REPLY_BYTES,
     metrics::TransportLabel,
@@ -36,6 +32,7 @@ use crate::{
         Node,
         admission::{fair_share::Exhausted, refusals::RefusalCause},
     },
+    receive::poll_writer::{PollAnswer, PollWriter},
     session::{
         Now,
         client::{OutputFormat, TransportTraits, views::publication_view},

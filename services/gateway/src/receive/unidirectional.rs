@@ -13,18 +13,19 @@ use super::{
     receive_query::receive_query,
 };
 use crate::http::{refusal::HttpRefusal, request_context::RequestContext};
+use crate::{connection::state::OpenedSession, outbox::Outbox};
 use crate::{
     disconnect::ErrorCode,
     http::head::is_head,
     http_session::{
-        Lifetime, Response,
-        event_id_writer::EventIdWriter,
-        new_session::{NewSession, WorkerContext},
+        Lifetime, Response, WorkerContext,
+        new_session::NewSession,
         pipe::{PipeReader, ended, pipe},
         writer::{ResponseWriter, StreamWriter},
     },
     hub::fanout::{Encoding, Framing, Protocol},
     metrics::TransportLabel,
+    receive::event_id_writer::EventIdWriter,
     session::{
         Now,
         client::{OutputFormat, TransportTraits},
@@ -126,23 +127,25 @@ pub(super) fn open_session(
     session: UniSession,
     writer: impl ResponseWriter + 'static,
 ) -> Result<PipeReader, HttpRefusal> {
-    let place = context.acquire_permit()?;
+    let permit = context.acquire_permit()?;
     let (pipe, body) = pipe();
-    let opening = NewSession {
-        session: Box::new(session.with_login_limit(context.local.node.login_limit(context.peer))),
-        encoding,
-        outbox_max_bytes: context.local.node.settings.client.outbox_max_bytes,
-        transport,
-        protocol: "json",
-        peer: context.peer,
+    let new_session = NewSession {
+        opened: OpenedSession {
+            session: Box::new(session.with_login_limit(context.local.node.login_limit(context.peer))),
+            outbox: Outbox::new(context.local.node.settings.client.outbox_max_bytes),
+            encoding: encoding,
+            transport: transport,
+            protocol: "json",
+            peer: context.peer,
+            permit,
+        },
         response: Response { pipe, writer: Box::new(writer) },
         lifetime: Lifetime::Response,
         id: None,
         messages: Vec::new(),
-        place,
     };
     // Only an id can be taken, and it has none.
-    opening.open(&context.local).map_err(|_| HttpRefusal::from(ErrorCode::INTERNAL))?;
+    new_session.open(&context.local).map_err(|_| HttpRefusal::from(ErrorCode::INTERNAL))?;
     Ok(body)
 }
 

@@ -17,7 +17,7 @@ use super::{
     slots::{ConnectionSlot, Slots},
     socket, tls,
 };
-use crate::{endpoints::endpoint::SocketAddresses, settings::HttpSettings};
+use crate::{endpoint::SocketAddresses, settings::HttpSettings};
 
 /// A TCP connection of this node.
 pub(super) struct AcceptedConnection {

@@ -1,5 +1,5 @@
 //! The connection below actix-http, which leaves it when a response that goes on has said so
-//! ([`crate::transport::held::detached`]). To actix-http the client has ended then, and it frees what it kept. Record 39.
+//! ([`crate::http_session::detached`]). To actix-http the client has ended then, and it frees what it kept. Record 39.
 
 use std::{
     future::poll_fn,

@@ -35,10 +35,9 @@ use gorani_protocol::http1::HEAD_METHOD;
 use self::body::{BodyState, TimedBody};
 pub(super) use self::connection::{HttpConnection, RequestInProgress};
 use crate::{
-    connection::websocket::upgrade::header_bytes,
     disconnect::ErrorCode,
     endpoints::Endpoints,
-    http::{head, refusal::HttpRefusal},
+    http::{head, header_bytes, refusal::HttpRefusal},
     node::Node,
 };
 

@@ -20,7 +20,7 @@ use super::{
     socket::listen,
     tls,
 };
-use crate::{connection::stomp_tcp, endpoints::stomp::StompEndpoint, hub::worker::Worker, node::Node};
+use crate::{endpoints::stomp::StompEndpoint, endpoints::stomp_tcp, hub::worker::Worker, node::Node};
 
 /// Adds the listener, where the settings want one, and to `listening` a second handle of it.
 pub(super) fn add(
@@ -102,7 +102,7 @@ impl StompListener {
             Ok(Ok(true)) => {
                 let peer = stream.accepted().peer();
                 stream.accepted_mut().slot.settle();
-                stomp_tcp::take(&self.node, &self.worker, &self.endpoint, stream, peer);
+                stomp_tcp::accept(&self.node, &self.worker, &self.endpoint, stream, peer);
             }
             Ok(Ok(false)) => tracing::debug!("a STOMP client closed before its first byte"),
             Ok(Err(error)) => tracing::debug!(%error, "a STOMP connection broke before its first byte"),

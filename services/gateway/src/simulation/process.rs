@@ -23,10 +23,9 @@ pub(super) use self::http::{AnswerPart, Exchange};
 use super::{broker::SimBroker, embedded::EmbeddedBroker, network::SimNetwork};
 use crate::{
     CLIENT_PATH,
-    connection::{stomp_tcp, websocket::upgrade::Upgrades},
-    endpoints::{Endpoints, client::ClientEndpoint, stomp::StompEndpoint},
-    forward::Forwarder,
-    http_session::{new_session::WorkerContext, registry::HttpSessionRegistry},
+    endpoints::stomp_tcp,
+    endpoints::{Endpoints, client::ClientEndpoint, stomp::StompEndpoint, upgrade::Upgrades},
+    http_session::{WorkerContext, registry::HttpSessionRegistry},
     node::Node,
     settings::Settings,
 };
@@ -169,7 +168,6 @@ impl Process {
             let local = WorkerContext {
                 worker: node.start_worker(),
                 registry: registry.clone(),
-                forwarder: Rc::new(Forwarder::new(node.clone(), Arc::default())),
                 node: node.clone(),
                 is_secure: false,
             };
@@ -217,7 +215,7 @@ impl Process {
         };
         let of_worker = upgrades.local.worker.clone();
         thread.tasks.spawn_local(async move {
-            stomp_tcp::take(&node, &of_worker, &StompEndpoint::new(node.clone()), stream, None);
+            stomp_tcp::accept(&node, &of_worker, &StompEndpoint::new(node.clone()), stream, None);
         });
         true
     }

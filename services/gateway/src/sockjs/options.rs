@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gorani_protocol::sockjs::{BatchLimits, iframe::IframePage};
 
-use crate::{endpoints::endpoint::Endpoint, settings::SockJsSettings};
+use crate::{endpoint::Endpoint, settings::SockJsSettings};
 
 /// How a handler is served over SockJS, where that differs from the settings `sockjs`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -4,8 +4,9 @@ use actix_web::{HttpResponse, HttpResponseBuilder, body, http::StatusCode};
 use gorani_protocol::sockjs::{Callback, Transport, Wrapping, transport::Direction};
 
 use super::{SockJsRequest, label, pages, request, writer::SockJsFrameWriter};
+use crate::{connection::state::OpenedSession, outbox::Outbox};
 use crate::{
-    endpoints::endpoint::EndpointRefused,
+    endpoint::EndpointRefused,
     http_session::{
         Lifetime, Response,
         new_session::NewSession,
@@ -107,20 +108,23 @@ fn attach(
         SessionOwner::Nobody => {}
     }
     context.check_handshakes()?;
-    let place = match place.take() {
+    let permit = match place.take() {
         Some(place) => place,
         None => context.acquire_permit()?,
     };
     let handshake = context.handshake();
     let endpoint = &context.endpoint.endpoint;
     let settings = &context.local.node.settings.sockjs;
-    let opening = NewSession {
-        session: endpoint.open(&handshake, Now::read())?,
-        encoding: Encoding { protocol: endpoint.protocol(), framing: Framing::SockJs },
-        outbox_max_bytes: endpoint.outbox_max_bytes(),
-        transport: label(transport),
-        protocol: endpoint.name(),
-        peer: handshake.peer,
+    let new_session = NewSession {
+        opened: OpenedSession {
+            session: endpoint.open(&handshake, Now::read())?,
+            outbox: Outbox::new(endpoint.outbox_max_bytes()),
+            encoding: Encoding { protocol: endpoint.protocol(), framing: Framing::SockJs },
+            transport: label(transport),
+            protocol: endpoint.name(),
+            peer: handshake.peer,
+            permit,
+        },
         response: Response { pipe, writer: Box::new(writer.opening()) },
         lifetime: Lifetime::Visits {
             patience: settings.disconnect_delay,
@@ -129,11 +133,10 @@ fn attach(
         },
         id: Some(key),
         messages: Vec::new(),
-        place,
     };
     // Taken: another request was faster. This one is answered by that one's session, at the next attempt.
-    if opening.open(context.local).is_ok() {
-        context.local.forwarder.opened(&context.endpoint.key(session));
+    if new_session.open(context.local).is_ok() {
+        context.forwarder.opened(&context.endpoint.key(session));
     }
     Ok(())
 }

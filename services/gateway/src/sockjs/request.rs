@@ -24,10 +24,9 @@ use gorani_protocol::sockjs::{
 
 use super::options::SockJsEndpoint;
 use crate::{
-    endpoints::endpoint::{EndpointRefused, Handshake},
-    forward::is_forwarded,
-    http::peer::{client_address, source},
-    http_session::{detached::Detachable, new_session::WorkerContext},
+    endpoint::{EndpointRefused, Handshake},
+    forward::{Forwarder, is_forwarded},
+    http_session::{WorkerContext, detached::Detachable},
     metrics::RefusalLabel,
     node::{
         ConnectionPermit, Node,
@@ -46,6 +45,7 @@ pub(super) struct SockJsRequest<'r> {
     pub(super) request: &'r HttpRequest,
     pub(super) endpoint: Arc<SockJsEndpoint>,
     pub(super) local: &'r WorkerContext,
+    pub(super) forwarder: &'r Forwarder,
     /// The client, as far as a balancer's word for it can be believed.
     peer: Option<SocketAddr>,
     origin: Option<&'r str>,
@@ -60,6 +60,7 @@ impl<'r> SockJsRequest<'r> {
         request: &'r HttpRequest,
         endpoint: Arc<SockJsEndpoint>,
         local: &'r WorkerContext,
+        forwarder: &'r Forwarder,
         transport: Option<Transport>,
     ) -> Result<Self, EndpointRefused> {
         let origin = match request.headers().get(header::ORIGIN).map(|value| value.to_str()) {
@@ -67,8 +68,8 @@ impl<'r> SockJsRequest<'r> {
             Some(Ok(origin)) => Some(origin),
             Some(Err(_)) => return Err(EndpointRefused::Status(400, "the origin is no text".to_owned())),
         };
-        let peer = client_address(&local.node, request.peer_addr(), request.headers());
-        let context = Self { request, endpoint, local, peer, origin };
+        let peer = local.node.client_address(request.peer_addr(), request.headers());
+        let context = Self { request, endpoint, local, forwarder, peer, origin };
         let hides_origin = transport.is_some_and(Transport::hides_origin);
         if context.allows(origin) && (origin.is_some() || !hides_origin || context.is_of_allowed_page()) {
             return Ok(context);
@@ -180,7 +181,7 @@ impl<'r> SockJsRequest<'r> {
         if node.is_draining() {
             return Err(EndpointRefused::Status(503, DRAINING.to_owned()));
         }
-        let source = source(node, self.peer, self.request.peer_addr());
+        let source = node.session_source(self.peer, self.request.peer_addr());
         node.acquire_permit(&source)
             .map_err(|no_slot| EndpointRefused::Status(no_slot.status(), no_slot.to_string()))
     }

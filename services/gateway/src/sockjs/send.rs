@@ -55,7 +55,7 @@ pub(super) async fn send(
         return context.message(StatusCode::NOT_FOUND, NO_SUCH_SESSION);
     }
     let SessionOwner::Here = owner else {
-        return match context.local.forwarder.deliver(&key, context.request, &body).await {
+        return match context.forwarder.deliver(&key, context.request, &body).await {
             SendOutcome::Answered(response) => {
                 context.count_if_wrong(&response);
                 response

@@ -38,6 +38,22 @@ impl SessionSource {
     }
 }
 
+impl Node {
+    /// Where a session comes from, for the limits. `client`: its address as far as it can be believed; `connection`: the peer of a
+    /// TCP connection that can carry many sessions. Trusted balancers count as neither.
+    pub fn session_source(
+        &self,
+        client: Option<SocketAddr>,
+        connection: Option<SocketAddr>,
+    ) -> SessionSource {
+        let is_stranger = |address: &SocketAddr| !self.settings.http.trusted_proxies.trusts(address.ip());
+        SessionSource {
+            client: client.filter(is_stranger).map(|address| address.ip()),
+            connection: connection.filter(is_stranger),
+        }
+    }
+}
+
 /// Why a session gets no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoPermit {

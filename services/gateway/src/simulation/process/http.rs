@@ -19,7 +19,8 @@ use super::Process;
 use crate::{
     CLIENT_SOCKJS_PATH,
     endpoints::client::ClientEndpoint,
-    http_session::new_session::WorkerContext,
+    forward::Forwarder,
+    http_session::WorkerContext,
     receive,
     sockjs::{
         self,
@@ -74,8 +75,9 @@ impl ProcessRoutes {
         let endpoint = Arc::new(ClientEndpoint(local.node.clone()));
         let settings = &local.node.settings.sockjs;
         let endpoint = Arc::new(SockJsEndpoint::new(CLIENT_SOCKJS_PATH, endpoint, &SockJs::new(), settings));
+        let forwarder = actix_web::web::Data::new(Forwarder::new(local.node.clone(), Arc::default()));
         let app = App::new().configure(|config| {
-            receive::routes(config, local);
+            receive::routes(config, local, &forwarder);
             sockjs::routes(config, &endpoint);
         });
         let app = init_service(app).await;

@@ -11,7 +11,7 @@ use gorani_protocol::{client::bare, sse};
 use memchr::memchr;
 use rand::RngExt;
 
-use super::{pipe::PipeWriter, writer::ResponseWriter};
+use crate::http_session::{pipe::PipeWriter, writer::ResponseWriter};
 use crate::{disconnect::Disconnect, outbox::Outbox, random};
 
 /// A browser that lost the stream comes back after this, at least…

@@ -1,4 +1,4 @@
-//! An endpoint: what stands behind a path that WebSockets (and later every other transport) can be opened on.
+//! The trait of endpoints: which session a path opens, in which subprotocols, for pages of which origins.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -6,11 +6,13 @@ use gorani_protocol::websocket::{HandshakeRefusal, SubprotocolPolicy};
 
 pub use crate::session::handshake::Handshake;
 use crate::{
-    connection::websocket::WEBSOCKET,
     hub::fanout::Protocol,
     metrics::TransportLabel,
     session::{Now, Session},
 };
+
+/// Label of the counters of WebSocket connections.
+pub static WEBSOCKET: TransportLabel = TransportLabel::new("websocket");
 
 /// Addresses of a connection, kept with it for its requests.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,7 +36,7 @@ impl From<HandshakeRefusal> for EndpointRefused {
     }
 }
 
-/// What stands behind a path.
+/// Opens the sessions of a path.
 pub trait Endpoint: Send + Sync + 'static {
     /// Subprotocols that it speaks, the preferred first; empty: none has a meaning here.
     fn subprotocols(&self) -> &[&'static str];

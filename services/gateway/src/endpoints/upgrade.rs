@@ -2,28 +2,24 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use actix::{Actor, AsyncContext, Context};
 use actix_http::{HttpMessage as _, Request, Version};
 use bytes::Bytes;
 use gorani_protocol::{
     sockjs,
     websocket::{DeflateParams, HandshakeRefusal, Offer, WebSocketDecoder},
 };
-use tokio::{io::AsyncWriteExt, time::Instant};
+use tokio::io::AsyncWriteExt;
 
-use super::{Io, WebSocketConnection, close::ConnectionPhase, text_frame};
 use crate::{
-    connection::{action_runner::ActionRunner, mailbox, state::ConnectionState},
-    endpoints::{
-        Endpoints, WebSocketRoute,
-        endpoint::{EndpointRefused, Handshake},
+    connection::{
+        state::{Io, OpenedSession},
+        websocket::{WebSocketConnection, text_frame},
     },
-    http::peer::{client_address, source},
-    http_session::{detached::Detachable, new_session::WorkerContext},
-    hub::{
-        fanout::{Encoding, Framing},
-        registry::SessionRegistration,
-    },
+    endpoint::{EndpointRefused, Handshake},
+    endpoints::{Endpoints, WebSocketRoute},
+    http::header_bytes,
+    http_session::{WorkerContext, detached::Detachable},
+    hub::fanout::{Encoding, Framing},
     metrics::RefusalLabel,
     outbox::Outbox,
     session::{Now, Session},
@@ -53,14 +49,14 @@ impl Upgrades {
     pub async fn take<T: Io>(self, request: Request, io: T, early: Bytes) {
         let result = self.agree(&request).and_then(|agreed| {
             let node = &self.local.node;
-            let source = source(node, agreed.handshake.peer, None);
-            let place = node
+            let source = node.session_source(agreed.handshake.peer, None);
+            let permit = node
                 .acquire_permit(&source)
                 .map_err(|no_slot| EndpointRefused::Status(no_slot.status(), no_slot.to_string()))?;
             let session = agreed.route.endpoint.open(&agreed.handshake, Now::read())?;
-            Ok((agreed, session, place))
+            Ok((agreed, session, permit))
         });
-        let (agreed, session, place) = match result {
+        let (agreed, session, permit) = match result {
             Ok(opened) => opened,
             Err(refused) => return self.refuse(io, &refused).await,
         };
@@ -92,46 +88,17 @@ impl Upgrades {
         if frames.is_some() {
             let _ = outbox.push(text_frame(sockjs::frame::OPEN));
         }
-        WebSocketConnection::create(|ctx: &mut Context<WebSocketConnection<T>>| {
-            ctx.set_mailbox_capacity(mailbox::capacity(&self.local.node.settings));
-            place.set_actor(ctx.address().recipient());
-            let key = self.local.worker.register(SessionRegistration {
-                mailbox: ctx.address().recipient(),
-                outbox: outbox.clone(),
-                encoding: Encoding { protocol: endpoint.protocol(), framing },
-                transport: transport.transport,
-                protocol: endpoint.name(),
-                connected_at_ms: Now::read().unix_ms,
-            });
-            WebSocketConnection {
-                io,
-                // An empty rest would still hold the whole read buffer of the HTTP connection.
-                unread: Bytes::copy_from_slice(&early),
-                decoder,
-                state: ConnectionState {
-                    session,
-                    outbox,
-                    framing,
-                    runner: ActionRunner {
-                        node: self.local.node.clone(),
-                        worker: self.local.worker.clone(),
-                        key,
-                    },
-                    timer: None,
-                    transport,
-                    protocol: endpoint.name(),
-                    peer: handshake.peer,
-                    opened_at: Instant::now(),
-                    place: Some(place),
-                    is_authenticated: false,
-                    is_closed: false,
-                },
-                phase: ConnectionPhase::Open,
-                pong: None,
-                unreadable: false,
-                needs_flush: false,
-            }
-        });
+        let opened = OpenedSession {
+            session,
+            outbox,
+            encoding: Encoding { protocol: endpoint.protocol(), framing },
+            transport,
+            protocol: endpoint.name(),
+            peer: handshake.peer,
+            permit,
+        };
+        let WorkerContext { node, worker, .. } = &self.local;
+        WebSocketConnection::start(node, worker, opened, io, decoder, &early);
     }
 
     /// Checks a request against the protocol, the endpoint and the node's limits.
@@ -148,7 +115,7 @@ impl Upgrades {
         if header_bytes(request.uri(), request.headers()) > self.local.node.settings.http.header_max_bytes {
             return Err(EndpointRefused::Status(431, "the request's headers are too large".to_owned()));
         }
-        let peer = client_address(&self.local.node, request.peer_addr(), request.headers());
+        let peer = self.local.node.client_address(request.peer_addr(), request.headers());
         if peer.is_some_and(|peer| !self.local.node.allows_handshake(peer.ip())) {
             return Err(EndpointRefused::Status(429, "too many handshakes from this address".to_owned()));
         }
@@ -265,10 +232,4 @@ impl HandshakeAnswer {
         head.push_str(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n{sentence}", sentence.len()));
         head
     }
-}
-
-/// Bytes of a request's line and headers, near enough.
-pub fn header_bytes(uri: &actix_http::Uri, headers: &actix_http::header::HeaderMap) -> usize {
-    let headers = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-    uri.to_string().len() + headers.sum::<usize>()
 }

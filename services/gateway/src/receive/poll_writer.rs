@@ -4,7 +4,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use gorani_protocol::client::{bare, json::write_string};
 
-use super::{
+use crate::http_session::{
     pipe::{PipeWriter, ResponseHead},
     registry::WaitingPoll,
     writer::ResponseWriter,
