@@ -109,5 +109,5 @@ fn a_request_is_written_as_it_is_read() {
     assert_eq!(lines, ["content-length: 4", "cookie: a=b", "host: push.example.com", "signature: 1 2"]);
     assert_eq!(body, "body");
     let empty = request(&Method::GET, "/", HeaderMap::new().iter(), ("signature", "1"), b"");
-    assert_eq!(empty, "GET / HTTP/1.1\r\nseal: 1\r\n\r\n");
+    assert_eq!(empty, "GET / HTTP/1.1\r\nsignature: 1\r\n\r\n");
 }
