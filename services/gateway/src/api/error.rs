@@ -11,7 +11,7 @@ use actix_web::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{disconnect::ErrorCode, node::cluster::ClusterError, settings::ErrorMode};
+use crate::{disconnect::ErrorCode, http::body::BodyError, node::cluster::ClusterError, settings::ErrorMode};
 
 /// Bytes of a sentence at most: what a request holds may be quoted in it, and must not make it long.
 const SENTENCE_BYTES: usize = 512;
@@ -22,7 +22,7 @@ const SENTENCE_BYTES: usize = 512;
 pub struct ApiError {
     code: ErrorCode,
     sentence: Cow<'static, str>,
-    /// Where it is not the code's own: 405.
+    /// Where it is not the code's own: 405, 408.
     status: StatusCode,
 }
 
@@ -65,17 +65,6 @@ impl ApiError {
         Self { status: StatusCode::METHOD_NOT_ALLOWED, ..Self::bad_request(sentence) }
     }
 
-    /// The body of the call did not come in time.
-    pub(super) fn timed_out() -> Self {
-        Self { status: StatusCode::REQUEST_TIMEOUT, ..Self::bad_request("the body takes too long") }
-    }
-
-    /// There is no memory for the body of the call; a moment later there may be.
-    pub(super) fn no_memory() -> Self {
-        let error = Self::new(ErrorCode::TOO_MANY_REQUESTS, "there is no memory for the body now, try again");
-        Self { status: StatusCode::SERVICE_UNAVAILABLE, ..error }
-    }
-
     /// The answer to a call that had its key and its body. What is wrong with the call itself goes where the mode says. What the
     /// node or the cluster could not do keeps its status: a backend that looks at nothing else must not take it for success.
     pub(super) fn told_by(self, mode: ErrorMode) -> Result<HttpResponse, Self> {
@@ -107,6 +96,12 @@ impl ApiError {
 impl From<ErrorCode> for ApiError {
     fn from(code: ErrorCode) -> Self {
         Self::new(code, code.message)
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        Self { status: error.status(), ..Self::new(error.code(), error.to_string()) }
     }
 }
 

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use actix_web::{HttpResponse, http::StatusCode};
 use serde::Serialize;
 
+use super::body::BodyError;
 use crate::disconnect::{Disconnect, ErrorCode, Refused};
 
 /// A request that leads nowhere.
@@ -81,6 +82,12 @@ impl HttpRefusal {
 impl From<ErrorCode> for HttpRefusal {
     fn from(error: ErrorCode) -> Self {
         Self::new(error, error.message)
+    }
+}
+
+impl From<BodyError> for HttpRefusal {
+    fn from(error: BodyError) -> Self {
+        Self::new(error.code(), error.to_string()).with_status(error.status())
     }
 }
 
