@@ -9,6 +9,7 @@
 
 mod channels;
 pub mod clock;
+mod cluster;
 mod deadlines;
 mod expiring;
 mod idempotency;
@@ -17,6 +18,7 @@ mod presence;
 mod presence_set;
 mod publish;
 mod queue;
+mod queues;
 pub mod settings;
 mod shard;
 mod stream;

@@ -106,7 +106,7 @@ impl RedisBroker {
 
     /// Sends a message to all that are subscribed to a pub/sub channel.
     fn tell(&self, name: &str, message: &[u8]) -> BoxFuture<'static, Result<(), BrokerError>> {
-        let mut publish = cmd(self.shards.dialect().publish());
+        let mut publish = cmd(self.shards.pubsub_commands().publish());
         publish.arg(name).arg(message);
         let made = self.shards.make(publish);
         async move { made.await.map(drop) }.boxed()
@@ -125,7 +125,7 @@ impl RedisBroker {
             None => self.shards.scripts().publish.call(&[&position, &history]),
         };
         call.arg(self.keys.events(channel))
-            .arg(self.shards.dialect().publish())
+            .arg(self.shards.pubsub_commands().publish())
             .arg(&wire::PUBLICATION_HEAD)
             .arg(fields)
             .arg(random_name(EPOCH_CHARS))
@@ -165,7 +165,7 @@ impl RedisBroker {
     fn presence_set_call(&self, channel: &str, code: &scripts::LuaScript) -> Cmd {
         let keys = self.keys.presence_set(channel);
         let mut call = code.call(&keys.each_ref().map(String::as_str));
-        call.arg(self.keys.events(channel)).arg(self.shards.dialect().publish());
+        call.arg(self.keys.events(channel)).arg(self.shards.pubsub_commands().publish());
         call
     }
 }

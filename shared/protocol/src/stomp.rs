@@ -7,6 +7,7 @@
 //! - [`escape`]: what each version writes in place of `:`, LF, CR and `\`. - [`encode`]: frames to bytes.
 //! - [`version`], [`heart_beat`]: what client and server agree on. - [`error`]: what a client can do wrong.
 
+pub mod command;
 pub mod decoder;
 pub mod encode;
 pub mod error;
@@ -20,10 +21,11 @@ pub mod version;
 mod tests;
 
 pub use self::{
+    command::StompCommand,
     decoder::{StompDecoder, StompLimits},
     encode::{ServerCommand, StompFrameWriter},
     error::StompDecodeError,
-    frame::{StompCommand, StompFrame},
+    frame::StompFrame,
     headers::Headers,
     heart_beat::{AgreedHeartBeat, BadHeartBeat, HeartBeat},
     version::Version,

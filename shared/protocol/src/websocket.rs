@@ -32,6 +32,7 @@ pub mod mask;
 mod message;
 mod partial;
 mod refusal;
+mod utf8;
 
 #[cfg(test)]
 mod tests;

@@ -275,7 +275,7 @@ async fn run_batch(
             }
             (_, answer) => Ok(answer),
         };
-        if let (Some(redirects), Some(place)) = (&common.redirects, &request.place) {
+        if let (Some(redirects), Some(place)) = (&common.redirects, &request.redirect) {
             redirects.carried_out(place);
         }
         request.answer(answer);
@@ -291,7 +291,7 @@ async fn run_batch(
 /// Nobody knows what became of them.
 fn fail(sent: Vec<Request>, reason: &str, common: &SharedConnections) {
     for request in sent {
-        if let (Some(redirects), Some(place)) = (&common.redirects, &request.place) {
+        if let (Some(redirects), Some(place)) = (&common.redirects, &request.redirect) {
             redirects.carried_out(place);
         }
         request.fail(reason);

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use memchr::{memchr, memchr2};
 
 use super::{
+    command::{COMMAND_MAX_BYTES, StompCommand},
     error::StompDecodeError,
-    frame::{COMMAND_MAX_BYTES, StompCommand, StompFrame},
+    frame::StompFrame,
     headers::Headers,
     version::Version,
 };

@@ -3,8 +3,8 @@
 use bytes::{BufMut, BytesMut};
 
 use super::{
+    command::StompCommand,
     escape::{EscapePart, escape, is_sayable_name},
-    frame::StompCommand,
     version::Version,
 };
 

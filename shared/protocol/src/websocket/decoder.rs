@@ -13,8 +13,9 @@ use super::{
     frame::{ExpectedFrame, FrameHeader, Opcode},
     inflate::inflate,
     input::Input,
-    message::{PartialMessage, checked_prefix},
+    message::PartialMessage,
     partial::{Lent, PartialFrame, PartialInput},
+    utf8::checked_prefix,
 };
 
 /// Turns one client's bytes into [`Event`]s.

@@ -10,7 +10,7 @@ use base64::{
 
 use super::{
     deflate::DeflateParams,
-    extension::{self, DeflateOffer},
+    extension::{self, DeflateOffer, is_token_byte},
 };
 
 pub use super::refusal::HandshakeRefusal;
@@ -241,9 +241,4 @@ fn single<'a>(
 
 fn list_contains(value: &[u8], token: &[u8]) -> bool {
     value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
-}
-
-/// The bytes of a token (RFC 9110 §5.6.2).
-pub(super) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
