@@ -3,11 +3,18 @@
 //! The journey: `node.publish` → [`RedisBroker::publish`] → `shards` (which server) → `requests` (one queue, pipelines) → a
 //! script in Redis, which publishes → the reader of each interested node's `listener` → `pubsub` → [`Sink::on_event`].
 //!
-//! - [`settings`]: how the servers are reached. - `shards`: one server, or those of a cluster. - `place`, `link`: connections.
-//! - `request`, `requests`: what is asked. - `listener`, `pubsub`, `canary`: what is heard. - `scripts`, `keys`: what happens in Redis,
-//!   under which names. - `wire`: how events travel. - `answers`: how replies are read. - `members`, `leases`: nodes, connections
-//!   of users, owners of names. - `presence`: of a dead node, in slices. - `life`: of a server, which ends with a restart or
-//!   a failover. - `counters`: counters.
+//! - [`settings`]: how the servers are reached.
+//! - `shards`: one server, or those of a cluster.
+//! - `server_addr`, `dialer`: connections.
+//! - `request`, `requests`: what is asked.
+//! - `listener`, `pubsub`, `canary`: what is heard.
+//! - `scripts`, `keys`: what happens in Redis, under which names.
+//! - `wire`: how events travel.
+//! - `replies`: how answers of Redis are read.
+//! - `members`, `leases`: nodes, connections of users, owners of names.
+//! - `presence`: of a dead node, in slices.
+//! - `replication_id`: the life of a server, which ends with a restart or a failover.
+//! - `counters`: the numbers of [`crate::BrokerStats`].
 
 mod canary;
 mod counters;

@@ -1,5 +1,5 @@
 //! What nodes know of one another, where there is only one: its lease, its messages to itself, its users' connections and
-//! the names that it owns. [`Cluster`], `docs/architecture.md` §5.7.
+//! the names that it owns. [`crate::Cluster`], `docs/architecture.md` §5.7.
 
 use std::{collections::HashMap, sync::OnceLock};
 

@@ -4,7 +4,7 @@
 //! A request takes its place in the queue when it is made. The task takes all that waits, sends it as one pipeline, and
 //! takes the next while the answers are on their way. What was never sent is answered with
 //! [`BrokerError::Unavailable`], what was sent and not answered with [`BrokerError::UnknownOutcome`]. What a server of a
-//! cluster sent elsewhere goes to the [`Detours`].
+//! cluster sent elsewhere goes to the [`Redirects`].
 
 use std::{sync::Arc, time::Duration};
 

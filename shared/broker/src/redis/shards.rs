@@ -1,8 +1,11 @@
 //! The servers behind a broker: one, or the primaries of a Redis Cluster. Requests and interest go to the one that serves
 //! their slot. `docs/architecture.md` §5.3; record 11.
 //!
-//! - [`shard`]: one server. - [`slots`]: which slot is whose. - [`redirects`]: requests between two owners of their slot.
-//! - [`survey`]: the task that finds out which servers there are. - `follow`: what changes with them.
+//! - [`shard`]: one server.
+//! - [`slots`]: which slot is whose.
+//! - [`redirects`]: requests between two owners of their slot.
+//! - [`topology`]: the task that finds out which servers there are.
+//! - `refresh`: follows what changes with them.
 
 pub(super) mod redirect_ticket;
 pub(super) mod redirects;

@@ -18,7 +18,7 @@ use super::{
     utf8::checked_prefix,
 };
 
-/// Turns one client's bytes into [`Event`]s.
+/// Turns one client's bytes into [`WebSocketEvent`]s.
 ///
 /// After a close frame and after an error nothing more comes of it: all further input is discarded.
 #[derive(Debug)]

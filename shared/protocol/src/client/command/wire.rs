@@ -1,4 +1,4 @@
-//! The JSON shape of a command, and the way from it to [`Command`]. `docs/protocols/client.md` §2.
+//! The JSON shape of a command, and the way from it to [`ClientCommand`]. `docs/protocols/client.md` §2.
 
 use std::borrow::Cow;
 use std::fmt;
