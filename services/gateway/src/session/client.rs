@@ -13,7 +13,6 @@ mod connect;
 mod deadlines;
 mod epochs;
 mod large_reply;
-pub mod policy;
 pub(in crate::session) mod receive;
 mod refresh;
 mod requests;
@@ -34,14 +33,14 @@ use gorani_protocol::client;
 use tokio::time::Instant;
 
 use self::{
-    connect::Connecting, deadlines::ClientDeadlines, large_reply::LargeReply, policy::Policy,
-    requests::PendingRequest, subscriptions::ClientSubscription,
+    connect::Connecting, deadlines::ClientDeadlines, large_reply::LargeReply, requests::PendingRequest,
+    subscriptions::ClientSubscription,
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     session::{
-        Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket, input_budget::InputBudget,
-        login_limit::LoginLimit,
+        Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
+        shared::{input_budget::InputBudget, login_limit::LoginLimit, policy::Policy},
     },
 };
 

@@ -38,8 +38,8 @@ use self::{
 use crate::{
     disconnect::Disconnect,
     session::{
-        Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket, client::policy::Policy,
-        input_budget::InputBudget, login_limit::LoginLimit,
+        Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
+        shared::{input_budget::InputBudget, login_limit::LoginLimit, policy::Policy},
     },
     settings::StompSettings,
 };

@@ -14,7 +14,6 @@ use gorani_protocol::client::{Connect, ConnectResult, PublicationFields, Subscri
 use super::{
     ClientSession, ClientState, OutputFormat,
     large_reply::{LargeReply, NextStep},
-    policy::VERSION,
     release,
     requests::PendingRequest,
     subscriptions::{ClientSubscription, raw_bytes},
@@ -23,7 +22,10 @@ use super::{
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     memory::ReplyPermit,
-    session::{Action, Actions, Now, Subscribed, Ticket, login_limit::Credential, position::Unrecovered},
+    session::{
+        Action, Actions, Now, Subscribed, Ticket, position::Unrecovered, shared::login_limit::Credential,
+    },
+    version::VERSION,
 };
 
 /// A connect that waits for its server-side subscriptions.

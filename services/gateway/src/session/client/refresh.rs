@@ -3,10 +3,11 @@
 use gorani_auth::TokenError;
 use gorani_protocol::client::reply;
 
-use super::{ClientSession, ClientState, connect::ttl, policy::VERSION};
+use super::{ClientSession, ClientState, connect::ttl};
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     session::{Actions, Now},
+    version::VERSION,
 };
 
 impl ClientSession {

@@ -14,14 +14,16 @@ use super::{
     ClientSession,
     connect::{non_empty, ttl, views},
     large_reply::{LargeReply, NextStep},
-    policy::retention,
     release,
     requests::PendingRequest,
     views::reserve,
 };
 use crate::{
     disconnect::{ErrorCode, Refused, Unsubscribed},
-    session::{Action, Actions, Now, SubscribeParams, Subscribed, Ticket, position::Unrecovered},
+    session::{
+        Action, Actions, Now, SubscribeParams, Subscribed, Ticket, position::Unrecovered,
+        shared::recovery::retention,
+    },
 };
 
 /// A channel that the session is in, or is about to be.

@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode},
-    session::{Action, Actions, MessageKind, Now, Ticket, client::policy::VERSION, login_limit::Credential},
+    session::{Action, Actions, MessageKind, Now, Ticket, shared::login_limit::Credential},
+    version::VERSION,
 };
 
 /// Scheme of an `Authorization` header with a token.

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode},
-    session::{Action, Actions, Now, SubscribeParams, Subscribed, Ticket, client::policy::retention},
+    session::{Action, Actions, Now, SubscribeParams, Subscribed, Ticket, shared::recovery::retention},
 };
 
 /// Bytes of a subscription's id at most: each is kept, and stands in every message.

@@ -1,0 +1,11 @@
+//! Rules that hold for the sessions of several protocols, each written once.
+//!
+//! - [`policy`]: channel rules, tokens and limits, and what a refusal means.
+//! - [`login_limit`]: failed logins.
+//! - [`recovery`]: what the options of a channel give of its stream.
+//! - `input_budget`: how much input is run at once.
+
+pub(in crate::session) mod input_budget;
+pub mod login_limit;
+pub mod policy;
+pub mod recovery;
