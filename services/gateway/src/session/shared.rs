@@ -3,9 +3,11 @@
 //! - [`policy`]: channel rules, tokens and limits, and what a refusal means.
 //! - [`login_limit`]: failed logins.
 //! - [`recovery`]: what the options of a channel give of its stream.
+//! - `pings`: when a client is pinged, and when it must have answered.
 //! - `input_budget`: how much input is run at once.
 
 pub(in crate::session) mod input_budget;
 pub mod login_limit;
+pub(in crate::session) mod pings;
 pub mod policy;
 pub mod recovery;

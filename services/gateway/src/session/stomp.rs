@@ -4,9 +4,15 @@
 //! follows until it is live, so that a client hears what it sends next. Receipts leave in the order of their frames.
 //! Whatever fails is told with an ERROR, and ends the connection. The same for WebSocket, SockJS and TCP.
 //!
-//! - [`connect`]: the first frame and who may send it. - [`destination`]: what the destinations name. - [`subscriptions`],
-//!   `input`: frames in order. - [`recovering`]: what was missed, where it is much. - [`consuming`], [`sending`], [`transactions`]: what clients ask for. - [`receipts`]: answers in order. - [`clock`]: heart-beats and
-//!   expiry. - [`headers`], [`payload`]: publications as frames, and back. - [`failure`]: what an ERROR says.
+//! - `connect`: the first frame and who may send it.
+//! - `destination`: what the destinations name.
+//! - `subscriptions`, `input`: frames in order.
+//! - `recovery`: what was missed, where it is much.
+//! - `consumer`, `send`, `transactions`: what clients ask for.
+//! - `receipts`: answers in order.
+//! - `deadlines`: heart-beats and expiry.
+//! - [`message_headers`], `payload`: publications as frames, and back.
+//! - `failure`: what an ERROR says.
 
 mod connect;
 mod consumer;

@@ -10,11 +10,7 @@ use gorani_auth::{ConnectionClaims, Denied, SubscribeGranted, TokenError, person
 use gorani_broker::ClientInfo;
 use gorani_protocol::stomp::{Headers, HeartBeat, ServerCommand, StompFrame, Version, encode};
 
-use super::{
-    StompSession, StompState,
-    deadlines::{Pings, end_of},
-    failure::Failure,
-};
+use super::{StompSession, StompState, deadlines::end_of, failure::Failure};
 use crate::{
     disconnect::{Disconnect, ErrorCode},
     session::{Action, Actions, MessageKind, Now, Ticket, shared::login_limit::Credential},
@@ -112,8 +108,8 @@ impl StompSession {
             wants_ms: millis(self.settings.heart_beat_receive),
         };
         let settings = &self.policy.settings;
-        let pings = Pings { every: settings.ping_interval, answer_within: settings.pong_timeout };
-        self.clock.start(offer.agree(ours), self.traits.has_pings.then_some(pings), now);
+        let ping_interval = self.traits.has_pings.then_some(settings.ping_interval);
+        self.clock.start(offer.agree(ours), ping_interval, now);
         self.state = StompState::Open;
         self.login_limit = None;
         actions.message(MessageKind::Text, |out| {
