@@ -30,7 +30,7 @@ mod subscriptions;
 mod tests;
 mod transactions;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use gorani_protocol::stomp::{HeartBeat, StompCommand, StompDecoder, StompFrame, StompLimits, Version};
@@ -45,7 +45,12 @@ use crate::{
     disconnect::Disconnect,
     session::{
         Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
-        shared::{input_budget::InputBudget, login_limit::LoginLimit, policy::Policy},
+        shared::{
+            expiry::{end_of, has_expired},
+            input_budget::InputBudget,
+            login_limit::LoginLimit,
+            policy::Policy,
+        },
     },
     settings::StompSettings,
 };
@@ -278,10 +283,10 @@ impl Session for StompSession {
                 tracing::info!(channel = subscribe.channel, "a backend cannot subscribe a STOMP client");
             }
             Signal::Refresh { expired, expire_at } => {
-                if expired || expire_at.is_some_and(|at| at <= now.unix_s()) {
+                if expired || has_expired(expire_at, now) {
                     return self.fail(Failure::of_disconnect(Disconnect::EXPIRED), actions);
                 }
-                self.clock.expires = expire_at.map(|at| deadlines::end_of(at, now));
+                self.clock.expires = end_of(expire_at, Duration::ZERO, now);
             }
         }
     }

@@ -9,7 +9,13 @@ use tokio::time::Instant;
 use super::{ClientSession, ClientState, OutputFormat, epochs::Epochs, subscriptions::ClientSubscription};
 use crate::{
     disconnect::{Disconnect, Unsubscribed},
-    session::{Action, Actions, Now, shared::pings::Pings},
+    session::{
+        Action, Actions, Now,
+        shared::{
+            expiry::{self, is_due},
+            pings::Pings,
+        },
+    },
 };
 
 /// The times of a session.
@@ -60,18 +66,14 @@ impl ClientDeadlines {
 }
 
 impl ClientSession {
-    /// When something that expires at this Unix time ends, with the grace for its refresh.
-    pub(super) fn end_of(&self, expires_at: u64, now: Now) -> Instant {
-        /// A year: far beyond any connection, and safe to add to an `Instant`.
-        const FAR: u64 = 365 * 24 * 3600;
-        let left = Duration::from_secs(expires_at.saturating_sub(now.unix_s()).min(FAR));
-        now.instant + left + self.policy.settings.expiry_grace
+    /// The end of something that expires at this time in Unix seconds, with the grace for its refresh.
+    pub(super) fn end_of(&self, expires_at: Option<u64>, now: Now) -> Option<Instant> {
+        expiry::end_of(expires_at, self.policy.settings.expiry_grace, now)
     }
 
     /// Does what is due.
     pub(super) fn timer(&mut self, now: Now, actions: &mut Actions) {
-        let is_due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now.instant);
-        if is_due(self.clock.connect_by) {
+        if is_due(self.clock.connect_by, now) {
             // A client that has said connect has done its part: it is to come again, which a stale one is not.
             let is_waiting = matches!(self.state, ClientState::Connecting(_));
             return self.close(if is_waiting { Disconnect::INTERNAL } else { Disconnect::STALE }, actions);
@@ -79,10 +81,10 @@ impl ClientSession {
         if self.clock.pings.is_unanswered(now.instant) {
             return self.close(Disconnect::NO_PONG, actions);
         }
-        if is_due(self.clock.expires) {
+        if is_due(self.clock.expires, now) {
             return self.close(Disconnect::EXPIRED, actions);
         }
-        if is_due(self.clock.subscription_expires) {
+        if is_due(self.clock.subscription_expires, now) {
             self.expire_subscriptions(now, actions);
         }
         self.look_at_epochs(now, actions);
@@ -102,9 +104,8 @@ impl ClientSession {
     }
 
     fn expire_subscriptions(&mut self, now: Now, actions: &mut Actions) {
-        let expired =
-            |subscription: &&ClientSubscription| subscription.expires.is_some_and(|end| end <= now.instant);
-        let expired: Vec<_> = self.subscriptions.iter().filter(expired).cloned().collect();
+        let expired = self.subscriptions.iter().filter(|subscription| is_due(subscription.expires, now));
+        let expired: Vec<_> = expired.cloned().collect();
         for subscription in expired {
             if subscription.server_side {
                 return self.close(Disconnect::SUBSCRIPTION_EXPIRED, actions);

@@ -9,15 +9,19 @@ use tokio::time::Instant;
 use super::{StompSession, StompState, failure::Failure};
 use crate::{
     disconnect::Disconnect,
-    session::{Action, Actions, MessageKind, Now, Session as _, shared::pings::Pings},
+    session::{
+        Action, Actions, MessageKind, Now, Session as _,
+        shared::{
+            expiry::{FAR, is_due},
+            pings::Pings,
+        },
+    },
 };
 
 /// Of the time in which the server promised to send something: the rest is for the way to the client.
 const BEAT_AT: f64 = 0.8;
 /// Of the time in which the client promised to send something: what is over is for the way to the server.
 const MARGIN: u32 = 2;
-/// Far beyond any connection, and safe to add to an `Instant`: a year.
-const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The times of a session.
 #[derive(Debug)]
@@ -144,14 +148,4 @@ impl StompSession {
             actions.message(MessageKind::Text, |out| out.extend_from_slice(encode::HEART_BEAT));
         }
     }
-}
-
-/// Whether a time has come.
-pub(super) fn is_due(deadline: Option<Instant>, now: Now) -> bool {
-    deadline.is_some_and(|deadline| deadline <= now.instant)
-}
-
-/// When something that expires at this Unix time ends.
-pub(super) fn end_of(expires_at: u64, now: Now) -> Instant {
-    now.instant + Duration::from_secs(expires_at.saturating_sub(now.unix_s())).min(FAR)
 }
