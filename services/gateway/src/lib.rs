@@ -51,6 +51,7 @@ pub mod settings;
 mod simulation;
 pub mod sockjs;
 pub mod telemetry;
+pub mod version;
 
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
