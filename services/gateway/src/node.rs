@@ -8,7 +8,7 @@ pub mod admission;
 pub mod client_network;
 pub mod cluster;
 mod keys;
-mod lifecycle;
+pub mod lifecycle;
 pub mod open_responses;
 pub mod publish;
 pub mod query;
@@ -40,6 +40,7 @@ use self::{
     admission::{AdmissionControl, unauthenticated::UnauthenticatedPermit},
     cluster::Peers,
     lifecycle::Lifecycle,
+    open_responses::OpenResponses,
     query::SCANS_AT_A_TIME,
     secret::ClusterSecrets,
     tasks::Tasks,
@@ -84,13 +85,15 @@ pub struct Node {
     pub memory: Arc<MemoryBudget>,
     /// When the node started.
     pub started: Instant,
+    /// How far it is on its way down.
+    pub lifecycle: Lifecycle,
+    /// Responses that outlive their sessions.
+    pub open_responses: OpenResponses,
     broker: Arc<dyn Broker>,
     interest: Arc<Interest>,
     reads: Arc<HistoryReads>,
     inboxes: RwLock<Vec<Arc<Inbox>>>,
     connections: AtomicUsize,
-    open_responses: AtomicUsize,
-    lifecycle: Lifecycle,
     admission: AdmissionControl,
     peers: Peers,
     addresses: Addresses,
@@ -172,7 +175,7 @@ impl Node {
             broker,
             inboxes: RwLock::default(),
             connections: AtomicUsize::new(0),
-            open_responses: AtomicUsize::new(0),
+            open_responses: OpenResponses::default(),
             lifecycle: Lifecycle::default(),
             admission: AdmissionControl::default(),
             peers,
@@ -274,7 +277,7 @@ impl Node {
     /// Whether this node would deliver right now, else why not, by part.
     pub fn readiness(&self) -> Result<(), Vec<(&'static str, String)>> {
         let mut reasons = Vec::new();
-        if self.is_shutting_down() {
+        if self.lifecycle.is_shutting_down() {
             reasons.push(("node", "draining".to_owned()));
         }
         if let Health::NotReady(reason) = self.broker.health() {

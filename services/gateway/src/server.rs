@@ -106,7 +106,7 @@ macro_rules! http_service {
             // Else a client that goes away stays unseen until the next write to it.
             .h1_allow_half_closed(false)
             // A node that drains ends kept connections after the request under way, idle ones at once.
-            .graceful_shutdown_signal(move || drained.draining())
+            .graceful_shutdown_signal(move || drained.lifecycle.draining())
             .on_connect_ext(move |stream: &Detaching<$stream>, data| {
                 if let Some(detachable) = stream.detachable() {
                     data.insert(detachable);

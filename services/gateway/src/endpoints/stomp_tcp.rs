@@ -39,7 +39,7 @@ pub fn accept<T: Io>(
     io: T,
     peer: Option<SocketAddr>,
 ) {
-    if node.is_draining() {
+    if node.lifecycle.is_draining() {
         return refuse(io, Disconnect::SHUTDOWN.reason);
     }
     if peer.is_some_and(|peer| !node.allows_handshake(peer.ip())) {

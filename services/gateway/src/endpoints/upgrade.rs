@@ -109,7 +109,7 @@ impl Upgrades {
             .websocket(head.uri.path())
             .ok_or_else(|| EndpointRefused::Status(404, "no WebSocket is served here".to_owned()))?;
         let endpoint = route.endpoint;
-        if self.local.node.is_draining() {
+        if self.local.node.lifecycle.is_draining() {
             return Err(HandshakeRefusal::Draining.into());
         }
         if header_bytes(request.uri(), request.headers()) > self.local.node.settings.http.header_max_bytes {

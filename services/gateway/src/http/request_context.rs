@@ -93,7 +93,7 @@ impl RequestContext {
     /// The node is full or going down, or this address asks too often.
     pub fn acquire_permit(&self) -> Result<ConnectionPermit, HttpRefusal> {
         let node = &self.local.node;
-        if node.is_draining() {
+        if node.lifecycle.is_draining() {
             return Err(Disconnect::SHUTDOWN.into());
         }
         if self.peer.is_some_and(|peer| !node.allows_handshake(peer.ip())) {
@@ -116,7 +116,7 @@ impl RequestContext {
     /// The node is full or going down.
     pub fn check_capacity(&self) -> Result<(), HttpRefusal> {
         let node = &self.local.node;
-        if node.is_draining() {
+        if node.lifecycle.is_draining() {
             return Err(Disconnect::SHUTDOWN.into());
         }
         if node.is_full() { Err(Disconnect::CONNECTION_LIMIT.into()) } else { Ok(()) }
@@ -177,7 +177,7 @@ impl RequestContext {
         let response = Detached {
             pipe: body,
             is_chunked: self.version >= Version::HTTP_11,
-            open: self.local.node.open_response(),
+            open: self.local.node.open_responses.begin(),
         };
         let mut response = self.stream(content_type, DetachedBody::new(connection.clone(), response));
         response.head_mut().set_connection_type(ConnectionType::Close);

@@ -178,7 +178,7 @@ impl<'r> SockJsRequest<'r> {
     /// The node is going down or full, or holds too many sessions that have not connected.
     pub(super) fn acquire_permit(&self) -> Result<ConnectionPermit, EndpointRefused> {
         let node = &self.local.node;
-        if node.is_draining() {
+        if node.lifecycle.is_draining() {
             return Err(EndpointRefused::Status(503, DRAINING.to_owned()));
         }
         let source = node.session_source(self.peer, self.request.peer_addr());
@@ -192,7 +192,7 @@ impl<'r> SockJsRequest<'r> {
     /// The node is going down or full, or the client would not be let in.
     pub(super) fn check_capacity(&self) -> Result<(), EndpointRefused> {
         let node = &self.local.node;
-        if node.is_draining() {
+        if node.lifecycle.is_draining() {
             return Err(EndpointRefused::Status(503, DRAINING.to_owned()));
         }
         if node.is_full() {
