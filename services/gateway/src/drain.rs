@@ -26,7 +26,7 @@ pub async fn drain(node: &Arc<Node>, stop_accepting: impl Future<Output = ()>) {
     }
     stop_accepting.await;
     node.lifecycle.begin_drain();
-    let connections = node.connections();
+    let connections = node.admission.connections();
     let over = spread(connections, node.settings.drain.seconds);
     tracing::info!(connections, ?over, "draining");
     if !over.is_zero() {
@@ -36,7 +36,7 @@ pub async fn drain(node: &Arc<Node>, stop_accepting: impl Future<Output = ()>) {
     // Whoever came through a door that was closing just then.
     node.dispatch_command(SessionCommand::Drain { over: Duration::ZERO }).await;
     wait_until_empty(node, node.settings.http.shutdown_timeout).await;
-    tracing::info!(connections = node.connections(), "drained");
+    tracing::info!(connections = node.admission.connections(), "drained");
 }
 
 /// How long the ends of so many sessions take.
@@ -49,7 +49,7 @@ fn spread(connections: usize, seconds: u32) -> Duration {
 
 async fn wait_until_empty(node: &Node, patience: Duration) {
     let until = Instant::now() + patience;
-    while node.connections() + node.open_responses.count() > 0 && Instant::now() < until {
+    while node.admission.connections() + node.open_responses.count() > 0 && Instant::now() < until {
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

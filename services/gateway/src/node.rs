@@ -17,10 +17,7 @@ mod tasks;
 mod user_connections;
 
 use std::{
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -37,7 +34,7 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use self::{
     address::Addresses,
-    admission::{AdmissionControl, unauthenticated::UnauthenticatedPermit},
+    admission::AdmissionControl,
     cluster::Peers,
     lifecycle::Lifecycle,
     open_responses::OpenResponses,
@@ -85,6 +82,8 @@ pub struct Node {
     pub memory: Arc<MemoryBudget>,
     /// When the node started.
     pub started: Instant,
+    /// Who is let in.
+    pub admission: Arc<AdmissionControl>,
     /// How far it is on its way down.
     pub lifecycle: Lifecycle,
     /// Responses that outlive their sessions.
@@ -93,8 +92,6 @@ pub struct Node {
     interest: Arc<Interest>,
     reads: Arc<HistoryReads>,
     inboxes: RwLock<Vec<Arc<Inbox>>>,
-    connections: AtomicUsize,
-    admission: AdmissionControl,
     peers: Peers,
     addresses: Addresses,
     /// Scans of the workers that may be under way.
@@ -115,13 +112,6 @@ pub enum NodeError {
     /// The broker cannot be started.
     #[error("broker: {0}")]
     Broker(#[from] BrokerError),
-}
-
-/// One place among the connections of a node, given back when dropped: [`admission::slots`].
-pub struct ConnectionPermit {
-    node: Arc<Node>,
-    /// Until its session has authenticated.
-    unauthenticated: Option<Box<UnauthenticatedPermit>>,
 }
 
 impl Node {
@@ -168,16 +158,15 @@ impl Node {
                 budget_bytes(settings.memory.max_bytes),
                 settings.memory.replies_max_bytes,
             )),
-            metrics,
+            metrics: metrics.clone(),
             started: Instant::now(),
             interest: Arc::new(Interest::new(broker.clone())),
             reads: Arc::new(HistoryReads::new(broker.clone(), budget)),
             broker,
             inboxes: RwLock::default(),
-            connections: AtomicUsize::new(0),
             open_responses: OpenResponses::default(),
             lifecycle: Lifecycle::default(),
-            admission: AdmissionControl::default(),
+            admission: AdmissionControl::new(&settings, metrics.clone()),
             peers,
             addresses: Addresses::default(),
             scans: Semaphore::new(SCANS_AT_A_TIME),
@@ -246,16 +235,6 @@ impl Node {
         self.reads.budget()
     }
 
-    /// True if there is room for no further session now. Nothing is taken: [`Node::take_place`] may be refused all the same.
-    pub fn is_full(&self) -> bool {
-        self.connections() >= self.settings.http.max_connections
-    }
-
-    /// Connections that are open.
-    pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
-    }
-
     /// Puts an order to all workers.
     pub async fn dispatch_command(&self, command: SessionCommand) {
         let command = Arc::new(command);
@@ -299,7 +278,7 @@ impl Node {
             }
             self.metrics.channels.set(i64::try_from(self.interest.len()).unwrap_or(i64::MAX));
             self.metrics.uptime_seconds.set(self.started.elapsed().as_secs_f64());
-            self.log_refusals();
+            self.admission.log_refusals();
         }
     }
 }

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::{ForwardError, Forwarder, elsewhere, is_forwarded, session_claims::TTL};
 use crate::{
-    endpoint::EndpointRefused, http_session::registry::HttpSessionRegistry, node::ConnectionPermit,
+    endpoint::EndpointRefused, http_session::registry::HttpSessionRegistry, node::admission::permits::ConnectionPermit,
     settings::BrokerKind,
 };
 
