@@ -47,6 +47,7 @@ pub mod settings;
 #[cfg(test)]
 mod simulation;
 pub mod sockjs;
+pub mod tasks;
 pub mod telemetry;
 
 use std::{future::Future, net::SocketAddr, sync::Arc};

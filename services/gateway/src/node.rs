@@ -13,7 +13,6 @@ pub mod open_responses;
 pub mod publish;
 pub mod query;
 pub mod secret;
-mod tasks;
 mod user_connections;
 
 use std::{
@@ -36,11 +35,11 @@ use self::{
     address::Addresses,
     admission::AdmissionControl,
     cluster::Peers,
+    keys::KeyFetcher,
     lifecycle::Lifecycle,
     open_responses::OpenResponses,
     query::SCANS_AT_A_TIME,
     secret::ClusterSecrets,
-    tasks::Tasks,
 };
 use crate::{
     hub::{
@@ -59,6 +58,7 @@ use crate::{
     metrics::Metrics,
     session::client::policy::Policy,
     settings::{BrokerKind, Settings, SettingsError},
+    tasks::Tasks,
 };
 
 /// How often interest is tidied and gauges are set.
@@ -97,10 +97,11 @@ pub struct Node {
     /// Scans of the workers that may be under way.
     scans: Semaphore,
     /// What nodes prove one another with.
-    pub secrets: ClusterSecrets,
+    pub secrets: Arc<ClusterSecrets>,
     /// What a work queue may hold.
     queue_limits: Arc<QueueLimits>,
-    tasks: Tasks,
+    /// All that it does by itself, and all that its workers do.
+    pub tasks: Tasks,
 }
 
 /// Why a node does not start.
@@ -162,6 +163,7 @@ impl Node {
             started: Instant::now(),
             interest: Arc::new(Interest::new(broker.clone())),
             reads: Arc::new(HistoryReads::new(broker.clone(), budget)),
+            secrets: ClusterSecrets::new(&settings, &broker),
             broker,
             inboxes: RwLock::default(),
             open_responses: OpenResponses::default(),
@@ -170,23 +172,22 @@ impl Node {
             peers,
             addresses: Addresses::default(),
             scans: Semaphore::new(SCANS_AT_A_TIME),
-            secrets: ClusterSecrets::default(),
             queue_limits: Arc::new(settings.stomp.queue.limits()),
             tasks: Tasks::default(),
             settings,
         });
         node.broker.cluster().listen(&node.id);
         node.broker.start(Arc::new(BrokerSink(Arc::downgrade(&node)))).await?;
-        node.spawn(node.clone().read_inbox(mail));
-        node.spawn(node.clone().keep_secret());
+        node.tasks.spawn(node.clone().read_inbox(mail));
+        node.tasks.spawn(node.secrets.clone().keep());
         if node.settings.http.address.port() != 0 {
             node.set_address(node.settings.http.address).await;
         }
         // Before the first connection, so that nobody asks only the others for it.
         node.announce().await;
-        node.spawn(node.clone().keep_lease());
-        node.spawn(node.clone().sweep());
-        node.spawn(node.clone().keep_keys());
+        node.tasks.spawn(node.clone().keep_lease());
+        node.tasks.spawn(node.clone().sweep());
+        node.tasks.spawn(KeyFetcher::new(node.policy.clone(), &node.settings.token).keep());
         Ok(node)
     }
 
@@ -202,12 +203,19 @@ impl Node {
             self.metrics.clone(),
             self.memory.clone(),
         );
+        self.tasks.add_child(worker.tasks.clone());
         inboxes.push(Arc::new(inbox));
         worker
     }
 
     fn inboxes(&self) -> Vec<Arc<Inbox>> {
         self.inboxes.read().clone()
+    }
+
+    /// Ends the node's tasks where they stand, and those of its workers. With them and its connections everything of the node
+    /// goes, its connections to the broker included. Whoever wants to leave in order drains and retires it before.
+    pub fn stop(&self) {
+        self.tasks.stop();
     }
 
     /// The broker, for reads of history and presence.
@@ -334,5 +342,32 @@ impl Node {
                 tell(inbox);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::rc::Rc;
+
+    use super::*;
+
+    #[actix_rt::test]
+    async fn of_a_node_that_has_stopped_nothing_goes_on_and_nothing_of_its_workers() {
+        let node = Node::start(Settings::default()).await.unwrap();
+        let workers = [node.start_worker(), node.start_worker()];
+        let broker = Arc::downgrade(node.broker());
+        let left_of_node = Arc::downgrade(&node);
+        let left_of_workers = workers.each_ref().map(Rc::downgrade);
+        tokio::task::yield_now().await;
+        node.stop();
+        drop((node, workers));
+        let give_up = Instant::now() + Duration::from_secs(20);
+        while broker.strong_count() > 0 {
+            assert!(Instant::now() < give_up, "a task goes on and holds the broker");
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(left_of_node.strong_count(), 0);
+        assert!(left_of_workers.iter().all(|worker| worker.strong_count() == 0));
     }
 }

@@ -175,7 +175,7 @@ pub fn start(
     let tls = if settings.tls.is_on() { Some(tls::config(&settings.tls)?) } else { None };
     let registry = Arc::new(HttpSessionRegistry::new(node.id.clone()));
     let forwarded = Arc::<forward::ForwardState>::default();
-    node.spawn(forward::session_claims::keep(node.clone(), forwarded.clone(), registry.clone()));
+    node.tasks.spawn(forward::session_claims::keep(node.clone(), forwarded.clone(), registry.clone()));
     let builder = Server::build()
         .workers(settings.worker_count())
         // A worker at this limit accepts nothing at all; [`Slots`] bound connections instead, and refuse those over it.
