@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::{ForwardError, Forwarder, elsewhere, is_forwarded, session_claims::TTL};
 use crate::{
-    endpoint::EndpointRefused, http_session::registry::HttpSessionRegistry, node::ConnectionPermit,
+    endpoint::EndpointRefused, http_session::registry::HttpSessionRegistry, node::admission::permits::ConnectionPermit,
     settings::BrokerKind,
 };
 
@@ -96,7 +96,7 @@ impl Forwarder {
         slot: impl Fn() -> Result<ConnectionPermit, EndpointRefused>,
     ) -> SessionRoute {
         // A node that is going down opens no session, so it has nothing to claim.
-        if self.is_alone() || self.node.is_draining() {
+        if self.is_alone() || self.node.lifecycle.is_draining() {
             return slot().map_or_else(SessionRoute::Refused, SessionRoute::Here);
         }
         let (body, came_from_node) = (Bytes::new(), is_forwarded(request));
