@@ -232,8 +232,8 @@ impl<T: Io, C: Codec> Connection<T, C> {
             // Our close frame is out, and the peer has its time to answer.
             return Poll::Pending;
         }
-        // The server shuts its half first. A peer that will not answer is told so at once that nothing more comes; what it still
-        // sends is thrown away until its end, lest a reset take our last bytes from it.
+        // The server shuts its half first. A peer of which no answer is awaited learns from that that nothing more comes. What it
+        // still sends is thrown away until its end, lest a reset take our last bytes from it.
         let shut = self.socket.poll_shutdown(task);
         if peer_closed { shut } else { Poll::Pending }
     }

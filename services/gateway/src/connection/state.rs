@@ -275,7 +275,7 @@ pub(crate) trait ConnectionActor: Actor<Context = Context<Self>> {
     }
 
     /// Sends what the session wrote and carries out what it wants, until it wants nothing more. Once the outbox has
-    /// overflowed nothing is carried out: its replies could not be sent, and the client would not know what took place.
+    /// overflowed nothing is state out: its replies could not be sent, and the client would not know what took place.
     fn run_actions(&mut self, actions: &mut Actions, ctx: &mut Context<Self>) {
         let mut outcomes: VecDeque<(Ticket, Outcome)> = VecDeque::new();
         loop {
@@ -351,11 +351,11 @@ pub(crate) trait ConnectionActor: Actor<Context = Context<Self>> {
     fn reschedule(&mut self) {
         let by = self.transport_deadline();
         let input = self.input_bytes();
-        let carried = self.state();
-        carried.outbox.set_input(input);
-        let of_session = if carried.phase.is_open() { carried.session.deadline() } else { None };
+        let state = self.state();
+        state.outbox.set_input(input);
+        let of_session = if state.phase.is_open() { state.session.deadline() } else { None };
         let deadline = [by, of_session].into_iter().flatten().min();
-        carried.timer = carried.runner.worker.set_deadline(carried.runner.key, carried.timer, deadline);
+        state.timer = state.runner.worker.set_deadline(state.runner.key, state.timer, deadline);
     }
 }
 

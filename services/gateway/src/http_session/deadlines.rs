@@ -1,9 +1,9 @@
-//! What a held session does while it waits: without a response for the next one, which few may at a time; with one, for
-//! something to write.
+//! Deadlines of a session over HTTP: without a response it waits for the next one, which few sessions may at a time; with
+//! one it writes heartbeats.
 
 use tokio::time::Instant;
 
-use super::{HttpSession, Lifetime};
+use super::HttpSession;
 use crate::{
     disconnect::Disconnect,
     node::admission::{attempts::AttemptKind, fair_share::Exhausted, refusals::RefusalCause},
@@ -31,7 +31,7 @@ impl HttpSession {
 
     /// The response has just been written to, or has just come: its silence begins anew.
     pub(super) fn restart_heartbeat(&mut self) {
-        if let Lifetime::Visits { heartbeat, .. } = self.lifetime {
+        if let Some(heartbeat) = self.lifetime.heartbeat() {
             self.heartbeat_deadline = Some(Instant::now() + heartbeat);
         }
     }

@@ -17,7 +17,6 @@ use super::{
     pipe::{PipeReader, PipeWriter, pipe},
     registry::{DeliveryError, SessionOwner},
     request::Busy,
-    responses::HANDOVER,
     writer::{ResponseWriter, StreamWriter},
     *,
 };
