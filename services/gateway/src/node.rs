@@ -32,14 +32,8 @@ use rand::Rng;
 use tokio::{sync::Semaphore, time::Instant};
 
 use self::{
-    address::Addresses,
-    admission::AdmissionControl,
-    cluster::Peers,
-    keys::KeyFetcher,
-    lifecycle::Lifecycle,
-    open_responses::OpenResponses,
-    query::SCANS_AT_A_TIME,
-    secret::ClusterSecrets,
+    address::Addresses, admission::AdmissionControl, cluster::Peers, keys::KeyFetcher, lifecycle::Lifecycle,
+    open_responses::OpenResponses, query::SCANS_AT_A_TIME, secret::ClusterSecrets,
 };
 use crate::{
     hub::{
