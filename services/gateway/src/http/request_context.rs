@@ -32,8 +32,7 @@ use crate::{
     hub::fanout::Encoding,
     metrics::TransportLabel,
     node::{
-        ConnectionPermit,
-        admission::permits::{NoPermit, SessionSource},
+        admission::permits::{ConnectionPermit, NoPermit, SessionSource},
         client_network::ClientNetwork,
     },
     outbox::Outbox,
@@ -87,8 +86,14 @@ impl<'r> RequestContext<'r> {
         let origin = request.headers().get(header::ORIGIN).map(HeaderValue::to_str);
         let origin = origin.transpose().map_err(|_| RequestRefused::OriginUnreadable)?;
         let connection = request.peer_addr();
-        let peer = local.node.client_address(connection, request.headers());
-        Ok(Self { request, local, peer, origin, source: local.node.session_source(peer, connection) })
+        let peer = local.node.admission.client_address(connection, request.headers());
+        Ok(Self {
+            request,
+            local,
+            peer,
+            origin,
+            source: local.node.admission.session_source(peer, connection),
+        })
     }
 
     /// The same for a receiver, whose page must be of one of the node's origins.
@@ -130,7 +135,7 @@ impl<'r> RequestContext<'r> {
     /// It asks too often.
     pub fn check_handshake_rate(&self) -> Result<(), RequestRefused> {
         match self.peer {
-            Some(peer) if !self.local.node.allows_handshake(peer.ip()) => {
+            Some(peer) if !self.local.node.admission.allows_handshake(peer.ip()) => {
                 Err(RequestRefused::TooManyHandshakes)
             }
             _ => Ok(()),
@@ -143,7 +148,7 @@ impl<'r> RequestContext<'r> {
     /// The node is going down or full, or holds too many sessions that have not connected.
     pub fn acquire_permit(&self) -> Result<ConnectionPermit, RequestRefused> {
         self.check_draining()?;
-        Ok(self.local.node.acquire_permit(&self.source)?)
+        Ok(self.local.node.admission.acquire_permit(&self.source)?)
     }
 
     /// Looks whether the node would take a session now, and takes nothing.
@@ -152,7 +157,7 @@ impl<'r> RequestContext<'r> {
     /// The node is full or going down.
     pub fn check_capacity(&self) -> Result<(), RequestRefused> {
         self.check_draining()?;
-        if self.local.node.is_full() { Err(NoPermit::Full.into()) } else { Ok(()) }
+        if self.local.node.admission.is_full() { Err(NoPermit::Full.into()) } else { Ok(()) }
     }
 
     /// Looks whether the node takes sessions at all.
@@ -160,7 +165,7 @@ impl<'r> RequestContext<'r> {
     /// # Errors
     /// The node is going down.
     pub fn check_draining(&self) -> Result<(), RequestRefused> {
-        if self.local.node.is_draining() { Err(RequestRefused::Draining) } else { Ok(()) }
+        if self.local.node.lifecycle.is_draining() { Err(RequestRefused::Draining) } else { Ok(()) }
     }
 
     /// Opens the session of a receiver. Its response is what comes out of the pipe.
@@ -245,7 +250,7 @@ impl<'r> RequestContext<'r> {
         let response = Detached {
             pipe: body,
             is_chunked: self.request.version() >= Version::HTTP_11,
-            open: self.local.node.open_response(),
+            open: self.local.node.open_responses.begin(),
         };
         let mut response = self.stream(content_type, DetachedBody::new(connection.clone(), response));
         response.head_mut().set_connection_type(ConnectionType::Close);

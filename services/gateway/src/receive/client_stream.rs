@@ -83,7 +83,7 @@ fn open(
     let traits = TransportTraits { emulation: Some(id.clone()), ..TransportTraits::default() };
     let session = ClientSession::new(node.policy.clone(), traits, Now::read());
     let opened = ReceiverSession {
-        session: Box::new(session.with_login_limit(node.login_limit(context.peer))),
+        session: Box::new(session.with_login_limit(node.admission.login_limit(context.peer))),
         transport,
         encoding: Encoding { protocol: Protocol::Client, framing },
         writer: Box::new(stream),

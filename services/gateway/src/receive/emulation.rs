@@ -104,7 +104,7 @@ fn over() -> HttpRefusal {
 fn unknown(context: &RequestContext<'_>) -> HttpRefusal {
     let node = &context.local.node;
     if is_forwarded(context.request)
-        || node.failed_attempt(AttemptKind::OwnSessionId, node.network_of(context.peer))
+        || node.admission.failed_attempt(AttemptKind::OwnSessionId, node.admission.network_of(context.peer))
     {
         return over();
     }

@@ -95,7 +95,7 @@ fn poll_query(request: &HttpRequest, node: &Node) -> Result<PollQuery, HttpRefus
 async fn answer(context: &RequestContext<'_>, asked: PollQuery) -> Result<HttpResponse, HttpRefusal> {
     let node = &context.local.node;
     let traits = TransportTraits { format: OutputFormat::WithPositions, ..TransportTraits::default() };
-    let limit = node.login_limit(context.peer);
+    let limit = node.admission.login_limit(context.peer);
     let policy = node.policy.clone();
     let (session, channels) =
         UniSession::poll(policy, traits, &asked.receive_query, limit, asked.wait, Now::read())?;
@@ -170,13 +170,13 @@ async fn wait(
             Exhausted::All => (RefusalCause::Polls, "too many polls wait here"),
             Exhausted::Network => (RefusalCause::PollsOfAddress, "too many polls from this address wait"),
         };
-        node.refused(cause, network);
+        node.admission.refused(cause, network);
         HttpRefusal::new(ErrorCode::TOO_MANY_REQUESTS, sentence)
     })?;
     let positions = asked.receive_query.positions.clone();
     let writer = PollWriter::new(positions, asked.limit, asked.most_bytes, asked.known.clone(), waiting);
     let encoding = Encoding { protocol: Protocol::WithPositions, framing: Framing::Lines };
-    let session = Box::new(session.with_login_limit(node.login_limit(context.peer)));
+    let session = Box::new(session.with_login_limit(node.admission.login_limit(context.peer)));
     let writer = Box::new(writer);
     let opened =
         ReceiverSession { session, transport: &POLL, encoding, writer, id: None, commands: Vec::new() };

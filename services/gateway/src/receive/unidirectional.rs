@@ -98,7 +98,7 @@ fn read_query(context: &RequestContext<'_>, body: &[u8]) -> Result<ReceiveQuery,
 fn check(context: &RequestContext<'_>, receive_query: &ReceiveQuery) -> Result<(), HttpRefusal> {
     context.check_capacity()?;
     let node = &context.local.node;
-    Ok(uni::check(node.policy.clone(), receive_query, node.login_limit(context.peer), Now::read())?)
+    Ok(uni::check(node.policy.clone(), receive_query, node.admission.login_limit(context.peer), Now::read())?)
 }
 
 fn open(
@@ -112,7 +112,7 @@ fn open(
     let node = &context.local.node;
     let traits = TransportTraits { format, ..TransportTraits::default() };
     let session = UniSession::new(node.policy.clone(), traits, receive_query, Now::read());
-    let session = Box::new(session.with_login_limit(node.login_limit(context.peer)));
+    let session = Box::new(session.with_login_limit(node.admission.login_limit(context.peer)));
     context.open(ReceiverSession { session, transport, encoding, writer, id: None, commands: Vec::new() })
 }
 

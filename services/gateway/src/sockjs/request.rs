@@ -103,7 +103,7 @@ impl<'r> SockJsRequest<'r> {
     /// no such session. Either is counted as a wrong id.
     pub(super) fn check_owner(&self, key: &str) -> Result<(), EndpointRefused> {
         let Some(opened_by) = self.context.local.registry.opened_by(key) else { return Ok(()) };
-        let network = self.context.local.node.network_of(self.context.peer);
+        let network = self.context.local.node.admission.network_of(self.context.peer);
         let refused = match opened_by.principal {
             Some(owner) => match self.endpoint.endpoint.principal(&self.handshake()) {
                 Ok(Some(principal)) if principal == owner => return Ok(()),
@@ -126,7 +126,9 @@ impl<'r> SockJsRequest<'r> {
     pub(super) fn may_name_sessions(&self) -> bool {
         let node = &self.context.local.node;
         is_forwarded(self.context.request)
-            || node.allows_attempt(AttemptKind::SessionId, node.network_of(self.context.peer))
+            || node
+                .admission
+                .allows_attempt(AttemptKind::SessionId, node.admission.network_of(self.context.peer))
     }
 
     /// Answers that there is no such session, and counts it.
@@ -147,7 +149,8 @@ impl<'r> SockJsRequest<'r> {
     pub(super) fn count_wrong_id(&self) {
         if !is_forwarded(self.context.request) {
             let node = &self.context.local.node;
-            node.failed_attempt(AttemptKind::SessionId, node.network_of(self.context.peer));
+            node.admission
+                .failed_attempt(AttemptKind::SessionId, node.admission.network_of(self.context.peer));
         }
     }
 
