@@ -17,7 +17,7 @@ use crate::{
     disconnect::ErrorCode,
     hub::read_budget::{PAGE_BYTES, ReadSource},
     node::Node,
-    session::client::policy::retention,
+    session::shared::recovery::retention,
 };
 
 /// The options of a channel; 107 with the reason for a bad name, 102 for an unknown namespace.

@@ -29,7 +29,7 @@ use crate::{
             SubscribeRequest, UnsubscribeRequest, value::NamedCommand,
         },
     },
-    session::client::policy::VERSION,
+    version::VERSION,
 };
 
 /// Statuses that an answer may have besides 200, and what they mean.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     node::{Node, client_network::ClientNetwork},
-    session::login_limit::{Credential, LoginLimit},
+    session::shared::login_limit::{Credential, LoginLimit},
 };
 
 /// What can be wrong.

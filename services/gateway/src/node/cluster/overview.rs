@@ -12,7 +12,7 @@ use crate::{
         Node,
         query::{NodeOverview, cut, merge},
     },
-    session::client::policy::VERSION,
+    version::VERSION,
 };
 
 impl Node {
