@@ -118,7 +118,7 @@ impl Handler<Signal> for HttpSession {
         }
         if !self.state.phase.is_open()
             && matches!(signal, Signal::Disconnect(_))
-            && self.state.runner.node.is_draining()
+            && self.state.runner.node.lifecycle.is_draining()
         {
             // It ended before; a node that goes down does not wait for somebody to tell it to.
             self.state.phase.finish_closing();
@@ -336,7 +336,7 @@ impl HttpSession {
             return;
         }
         writer.close_message(reason, &pipe);
-        if !is_told_again || self.state.runner.node.is_draining() {
+        if !is_told_again || self.state.runner.node.lifecycle.is_draining() {
             self.state.phase.finish_closing();
         }
     }

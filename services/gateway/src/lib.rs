@@ -50,6 +50,7 @@ pub mod settings;
 #[cfg(test)]
 mod simulation;
 pub mod sockjs;
+pub mod tasks;
 pub mod telemetry;
 pub mod version;
 

@@ -92,7 +92,7 @@ async fn accept_forwarded(forwarder: &Forwarder, request: &mut ServiceRequest) -
     let opened = match ForwardSignature::open(signature, &node.secrets.known(), &signed) {
         Err(SignatureError::Forged) => {
             // The others may have agreed on another secret.
-            node.renew_secret().await;
+            node.secrets.renew().await;
             ForwardSignature::open(signature, &node.secrets.known(), &signed)?
         }
         opened => opened?,

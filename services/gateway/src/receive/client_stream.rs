@@ -98,7 +98,7 @@ fn open(
     let (writer, body) = pipe();
     let new_session = NewSession {
         opened: OpenedSession {
-            session: Box::new(session.with_login_limit(node.login_limit(context.peer))),
+            session: Box::new(session.with_login_limit(node.admission.login_limit(context.peer))),
             outbox: Outbox::new(node.settings.client.outbox_max_bytes),
             encoding: Encoding { protocol: Protocol::Client, framing },
             transport: transport,

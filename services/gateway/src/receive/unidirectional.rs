@@ -103,7 +103,7 @@ pub async fn uni_sse(request: HttpRequest, local: web::Data<WorkerContext>) -> H
 fn check(context: &RequestContext, receive_query: &ReceiveQuery) -> Result<(), HttpRefusal> {
     context.check_capacity()?;
     let node = &context.local.node;
-    Ok(uni::check(node.policy.clone(), receive_query, node.login_limit(context.peer), Now::read())?)
+    Ok(uni::check(node.policy.clone(), receive_query, node.admission.login_limit(context.peer), Now::read())?)
 }
 
 /// Opens the session of a receiver; its response is what comes out of the pipe.
@@ -132,7 +132,9 @@ pub(super) fn open_session(
     let (pipe, body) = pipe();
     let new_session = NewSession {
         opened: OpenedSession {
-            session: Box::new(session.with_login_limit(context.local.node.login_limit(context.peer))),
+            session: Box::new(
+                session.with_login_limit(context.local.node.admission.login_limit(context.peer)),
+            ),
             outbox: Outbox::new(context.local.node.settings.client.outbox_max_bytes),
             encoding: encoding,
             transport: transport,

@@ -3,8 +3,8 @@
 use gorani_auth::{ChannelOptions, GrantedBy, SubscribeGranted};
 
 use super::*;
-use crate::session::shared::recovery::RequestedFeatures;
 use crate::session::client::subscriptions::{ClientSubscription, raw_bytes};
+use crate::session::shared::recovery::RequestedFeatures;
 
 const OPTIONS: usize = 7;
 
