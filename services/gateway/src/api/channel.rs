@@ -22,7 +22,7 @@ use crate::{
 
 /// The options of a channel; 107 with the reason for a bad name, 102 for an unknown namespace.
 pub(super) fn options<'a>(node: &'a Node, channel: &str) -> Result<&'a ChannelOptions, ApiError> {
-    node.channel_options(channel).map_err(|error| explain(node, channel, error))
+    node.policy.channel_options(channel).map_err(|error| explain(node, channel, error))
 }
 
 /// Says what is wrong with a channel where the code alone does not.
@@ -101,8 +101,11 @@ pub(super) async fn history(
     }
     let turn = allowance.begin().await?;
     let query = HistoryQuery { max_bytes: Some(turn.left_bytes()), ..request.query()? };
-    let page =
-        node.history(ReadSource::Api, &request.channel, query, retention(options)).await.map_err(failed)?;
+    let page = node
+        .reads
+        .history(ReadSource::Api, &request.channel, query, retention(options))
+        .await
+        .map_err(failed)?;
     turn.spend(page.publications.iter().map(|publication| publication.content_bytes()).sum());
     if let Some(since) = &request.since
         && !page.continues(&since.position())

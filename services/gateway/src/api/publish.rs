@@ -42,7 +42,8 @@ pub(super) fn begin(
         tags: request.tags.into_pairs(),
         ..Publication::default()
     };
-    let accepted = node.publish(&channel, publication, request.skip_history.unwrap_or_default(), key);
+    let accepted =
+        node.publisher.publish(&channel, publication, request.skip_history.unwrap_or_default(), key);
     Ok(PendingPublish { channel, accepted })
 }
 
@@ -73,7 +74,7 @@ pub(super) async fn begin_broadcast(
     };
     let publish = |channel: Result<Cow<'_, str>, ApiError>| {
         let channel = channel?.into_owned();
-        let accepted = node.publish(&channel, publication.clone(), skip_history, key.clone());
+        let accepted = node.publisher.publish(&channel, publication.clone(), skip_history, key.clone());
         Ok(PendingPublish { channel, accepted })
     };
     let addresses = request.addresses()?;

@@ -84,15 +84,16 @@ impl ActionRunner {
                 Effect::Pending(ticket, subscribed.map(Outcome::Subscribed).boxed_local())
             }
             Action::Publish(ticket, channel, publication, options) => {
-                let published = self.node.publish_with(PublishSource::Client, &channel, publication, options);
+                let published =
+                    self.node.publisher.publish_with(PublishSource::Client, &channel, publication, options);
                 Effect::Pending(ticket, published.map(Outcome::Published).boxed_local())
             }
             Action::PushToQueue(ticket, queue, publication) => {
-                let pushed = self.node.push_to_queue(&queue, publication);
+                let pushed = self.node.publisher.push_to_queue(&queue, publication);
                 Effect::Pending(ticket, pushed.map(Outcome::Published).boxed_local())
             }
             Action::Fetch(ticket, queue, count) => {
-                let request = self.node.fetch_request(queue, count);
+                let request = self.node.publisher.fetch_request(queue, count);
                 let taken = self.worker.clone().fetch(self.key, ticket, request);
                 Effect::Pending(ticket, taken.map(Outcome::Fetched).boxed_local())
             }

@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 
 use super::{ForwardError, Forwarder, elsewhere, is_forwarded, session_claims::TTL};
 use crate::{
-    endpoint::EndpointRefused, http_session::registry::HttpSessionRegistry, node::admission::permits::ConnectionPermit,
-    settings::BrokerKind,
+    endpoint::EndpointRefused, http_session::registry::HttpSessionRegistry,
+    node::admission::permits::ConnectionPermit, settings::BrokerKind,
 };
 
 /// Owners asked, one after the other, for one request: each of them has just gone.

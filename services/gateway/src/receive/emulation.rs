@@ -104,7 +104,8 @@ fn over() -> HttpRefusal {
 /// who names too many is told so. A right id of 128 random bits is nobody's guess, and is never refused.
 fn unknown(context: &RequestContext, request: &HttpRequest) -> HttpRefusal {
     let node = &context.local.node;
-    if is_forwarded(request) || node.admission.failed_attempt(AttemptKind::OwnSessionId, node.admission.network_of(context.peer))
+    if is_forwarded(request)
+        || node.admission.failed_attempt(AttemptKind::OwnSessionId, node.admission.network_of(context.peer))
     {
         return over();
     }

@@ -131,7 +131,9 @@ pub(super) fn open_session(
     let (pipe, body) = pipe();
     let new_session = NewSession {
         opened: OpenedSession {
-            session: Box::new(session.with_login_limit(context.local.node.admission.login_limit(context.peer))),
+            session: Box::new(
+                session.with_login_limit(context.local.node.admission.login_limit(context.peer)),
+            ),
             outbox: Outbox::new(context.local.node.settings.client.outbox_max_bytes),
             encoding: encoding,
             transport: transport,

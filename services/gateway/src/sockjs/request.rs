@@ -150,7 +150,8 @@ impl<'r> SockJsRequest<'r> {
     /// another node forwards was counted there.
     pub(super) fn may_name_sessions(&self) -> bool {
         let node = &self.local.node;
-        is_forwarded(self.request) || node.admission.allows_attempt(AttemptKind::SessionId, node.admission.network_of(self.peer))
+        is_forwarded(self.request)
+            || node.admission.allows_attempt(AttemptKind::SessionId, node.admission.network_of(self.peer))
     }
 
     /// Answers that there is no such session, and counts it.
@@ -185,7 +186,8 @@ impl<'r> SockJsRequest<'r> {
             return Err(EndpointRefused::Status(503, DRAINING.to_owned()));
         }
         let source = node.admission.session_source(self.peer, self.request.peer_addr());
-        node.admission.acquire_permit(&source)
+        node.admission
+            .acquire_permit(&source)
             .map_err(|no_slot| EndpointRefused::Status(no_slot.status(), no_slot.to_string()))
     }
 

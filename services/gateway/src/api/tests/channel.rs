@@ -136,7 +136,7 @@ async fn text_and_bytes_are_told_from_json() {
         })),
         ..Default::default()
     };
-    api.node.publish("kept:a", text, false, None).await.unwrap();
+    api.node.publisher.publish("kept:a", text, false, None).await.unwrap();
     let kept = api.kept("kept:a").await;
     assert_eq!((&kept[0]["data"], &kept[0]["kind"]), (&json!("AAEC"), &json!("binary")));
     assert_eq!((&kept[1]["data"], &kept[1]["kind"]), (&json!("a\"\u{e9}"), &json!("text")));

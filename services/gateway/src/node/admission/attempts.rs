@@ -79,9 +79,9 @@ impl AdmissionControl {
 
     /// An attempt failed. False if the network has made too many.
     pub fn failed_attempt(&self, attempt: AttemptKind, network: Option<ClientNetwork>) -> bool {
-        let allowed = network.zip(self.rate(attempt)).is_none_or(|(network, rate)| {
-            self.attempts.of(attempt).take(network, rate, Instant::now())
-        });
+        let allowed = network
+            .zip(self.rate(attempt))
+            .is_none_or(|(network, rate)| self.attempts.of(attempt).take(network, rate, Instant::now()));
         let (wrong, over_limit) = attempt.causes();
         self.refused(if allowed { wrong } else { over_limit }, network);
         allowed

@@ -16,10 +16,7 @@ use super::{
     refusals::RefusalCause,
     unauthenticated::{UnauthenticatedLimits, UnauthenticatedPermit},
 };
-use crate::{
-    node::client_network::ClientNetwork,
-    session::Signal,
-};
+use crate::{node::client_network::ClientNetwork, session::Signal};
 
 /// Unauthenticated sessions hold one part in so many of a node's slots, unless `client.max_unauthenticated` says otherwise…
 const UNAUTHENTICATED_PARTS: usize = 2;
@@ -135,10 +132,8 @@ impl AdmissionControl {
             0 => (limits.max_connections / UNAUTHENTICATED_PARTS).max(UNAUTHENTICATED_AT_LEAST),
             most => most,
         };
-        let most = UnauthenticatedLimits {
-            of_node: most,
-            of_connection: limits.max_unauthenticated_per_connection,
-        };
+        let most =
+            UnauthenticatedLimits { of_node: most, of_connection: limits.max_unauthenticated_per_connection };
         let (permit, has_replaced) = self.unauthenticated.take(source, most, Instant::now())?;
         if has_replaced {
             self.refused(RefusalCause::UnauthenticatedReplaced, source.network());
@@ -193,7 +188,10 @@ mod tests {
         SessionSource { client: Some(address), connection: Some(SocketAddr::new(address, port)) }
     }
 
-    fn flood(admission: &Arc<AdmissionControl>, source: impl Fn(usize) -> SessionSource) -> (Vec<ConnectionPermit>, NoPermit) {
+    fn flood(
+        admission: &Arc<AdmissionControl>,
+        source: impl Fn(usize) -> SessionSource,
+    ) -> (Vec<ConnectionPermit>, NoPermit) {
         let mut places = Vec::new();
         loop {
             match admission.acquire_permit(&source(places.len())) {
@@ -219,7 +217,8 @@ mod tests {
         let admission = admission(4000);
         let (places, no_slot) = flood(&admission, |_| source("192.0.2.1", 1));
         assert_eq!((places.len(), no_slot), (222, NoPermit::UnauthenticatedOfConnection));
-        let others: Vec<_> = (2..102).map(|port| admission.acquire_permit(&source("192.0.2.1", port))).collect();
+        let others: Vec<_> =
+            (2..102).map(|port| admission.acquire_permit(&source("192.0.2.1", port))).collect();
         assert!(others.iter().all(Result::is_ok));
     }
 
@@ -235,8 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn unauthenticated_sessions_of_all_together_leave_half_of_the_slots_to_those_that_have_authenticated()
-     {
+    fn unauthenticated_sessions_of_all_together_leave_half_of_the_slots_to_those_that_have_authenticated() {
         let admission = admission(1000);
         let of_trusted_proxy = |_| SessionSource::default();
         let (mut places, no_slot) = flood(&admission, of_trusted_proxy);

@@ -51,7 +51,7 @@ impl CommandQueues {
 
 async fn run(node: Arc<Node>, mut orders: mpsc::Receiver<ReceivedCommand>) {
     while let Some(ReceivedCommand { from, id, command }) = orders.recv().await {
-        if node.dispatch_command_in_time(command).await {
+        if node.workers.dispatch_command_in_time(command).await {
             node.reply(&from, id, ClusterAnswer::Done).await;
         } else {
             tracing::warn!(node = from, "a worker did not take an order of another node in time");

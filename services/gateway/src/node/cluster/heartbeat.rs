@@ -30,7 +30,7 @@ impl Node {
         let description = NodeDescription {
             version: VERSION.to_owned(),
             uptime_s: self.started.elapsed().as_secs(),
-            counts: self.counts(),
+            counts: self.queries.counts(),
             address: self.addresses.own(),
             understands: kinds::ALL,
         };
@@ -54,7 +54,7 @@ impl Node {
         if lapsed {
             self.peers.lapses.fetch_add(1, Ordering::Relaxed);
             tracing::warn!("the lease had ended; presence is entered anew");
-            self.inboxes().iter().for_each(|inbox| inbox.restore());
+            self.workers.restore_presence();
         }
         for node in died {
             tracing::info!(node, "another node is gone");

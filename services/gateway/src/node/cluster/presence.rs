@@ -30,7 +30,7 @@ impl Node {
         channel: &str,
         most_bytes: u64,
     ) -> Result<Vec<Arc<ClientInfo>>, ErrorCode> {
-        let mut permit = self.read_budget().page(source).await?;
+        let mut permit = self.reads.budget().page(source).await?;
         let first = PresenceQuery { max_bytes: PAGE_BYTES, ..PresenceQuery::default() };
         let mut page = self.presence_page(channel, first).await?;
         let mut is_large = false;
@@ -50,7 +50,7 @@ impl Node {
             let Some(cursor) = page.cursor else { return Ok(present) };
             if !is_large {
                 drop(permit);
-                permit = self.read_budget().large(source).await?;
+                permit = self.reads.budget().large(source).await?;
                 is_large = true;
             }
             let next = PresenceQuery { cursor, max_bytes: PAGE_BYTES, ..PresenceQuery::default() };
@@ -92,7 +92,7 @@ impl Node {
         channel: &str,
         query: PresenceQuery,
     ) -> Result<PresencePage, BrokerError> {
-        let _permit = self.read_budget().page(ReadSource::Api).await?;
+        let _permit = self.reads.budget().page(ReadSource::Api).await?;
         self.presence_page(channel, query).await
     }
 

@@ -46,9 +46,9 @@ impl Node {
     /// Looks through the channels that have subscribers here.
     pub(in crate::node) async fn reap_everywhere(self: Arc<Self>, dead: String) {
         let keeps_presence =
-            |channel: &Arc<str>| self.channel_options(channel).is_ok_and(|options| options.presence);
+            |channel: &Arc<str>| self.policy.channel_options(channel).is_ok_and(|options| options.presence);
         let mut channels: Vec<Arc<str>> =
-            self.interest.channels().into_iter().filter(keeps_presence).collect();
+            self.workers.interest.channels().into_iter().filter(keeps_presence).collect();
         // In an order of its own, so that the nodes do not all claim the same ones first.
         channels.shuffle(&mut random::rng());
         let left_to_others = self.reap_claimed(channels, &dead).await;
@@ -90,7 +90,7 @@ impl Node {
         let (node, channel) = (self.clone(), channel.clone());
         let key = (channel.clone(), None);
         self.reap_once(key, async move {
-            let _permit = node.read_budget().page(source).await?;
+            let _permit = node.reads.budget().page(source).await?;
             let nodes = node.broker.presence_nodes(&channel, NODE_ID_BYTES).await?;
             let dead = node.dead_among(nodes.iter().map(String::as_str), false).await?;
             let reaped = join_all(dead.iter().map(|dead| node.reap(&channel, dead))).await;

@@ -204,7 +204,7 @@ impl Node {
     async fn answer(&self, ask: ClusterQuery) -> Option<ClusterAnswer> {
         let answer = match ask {
             ClusterQuery::Connections { user, after, limit } => {
-                let page = self.own_connections(user.as_deref(), &after, limit).await;
+                let page = self.queries.connections(user.as_deref(), &after, limit).await;
                 page.map(|page| match page.cut_at {
                     None => ClusterAnswer::Connections(page.entries),
                     // Every connection that was looked at is an entry: the last one tells where.
@@ -212,13 +212,13 @@ impl Node {
                 })
             }
             ClusterQuery::Channels { pattern, after, limit } => {
-                let page = self.own_channels(pattern.as_deref(), &after, limit).await;
+                let page = self.queries.channels(pattern.as_deref(), &after, limit).await;
                 page.map(|ScanPage { entries: channels, cut_at }| match cut_at {
                     None => ClusterAnswer::Channels(channels),
                     Some(until) => ClusterAnswer::ChannelsCut { channels, until },
                 })
             }
-            ClusterQuery::Counts => Ok(ClusterAnswer::Counts(self.counts())),
+            ClusterQuery::Counts => Ok(ClusterAnswer::Counts(self.queries.counts())),
         };
         match answer {
             Ok(answer) => Some(answer),

@@ -106,7 +106,7 @@ async fn an_answer_counts_when_it_comes_from_a_node_that_was_asked() {
 #[actix_rt::test]
 async fn a_page_of_channels_ends_where_another_node_has_stopped_looking() {
     let node = node(PATIENCE).await;
-    let _worker = node.start_worker();
+    let _worker = node.workers.start();
     appear(&node, LONG).await;
     let asked = actix_rt::spawn({
         let node = node.clone();
@@ -160,7 +160,7 @@ fn blocked_worker(node: &Arc<Node>) -> (std::sync::mpsc::SyncSender<()>, std::th
     let node = node.clone();
     let thread = std::thread::spawn(move || {
         actix_rt::System::new().block_on(async move {
-            let _worker = node.start_worker();
+            let _worker = node.workers.start();
             started.send(()).unwrap();
             // The thread stands still: nothing else of the worker runs.
             let _ = released.recv();

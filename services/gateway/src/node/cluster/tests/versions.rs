@@ -27,7 +27,7 @@ async fn who_is_known_not_to_know_a_kind_is_not_asked_and_is_named_at_once() {
     let node = node(NEVER).await;
     // It knows how to disconnect, and nothing else.
     appear_as(&node, r#"{"version":"0.0.9","understands":1}"#).await;
-    let _worker = node.start_worker();
+    let _worker = node.workers.start();
     let asked = Instant::now();
     assert_eq!(node.send_command(refresh(None)).await, Err(unsupported(false)));
     assert_eq!(node.connections_after(None, "", 10).await.map(drop), Err(unsupported(false)));
@@ -48,7 +48,7 @@ async fn who_is_known_not_to_know_a_kind_is_not_asked_and_is_named_at_once() {
 async fn whoever_answers_that_it_does_not_know_a_kind_is_waited_for_no_longer_and_named() {
     let node = node(NEVER).await;
     appear_as(&node, r#"{"version":"0.0.9"}"#).await;
-    let _worker = node.start_worker();
+    let _worker = node.workers.start();
     let asking = actix_rt::spawn({
         let node = node.clone();
         async move { node.channels_after(None, "", 10).await.map(drop) }
