@@ -3,17 +3,17 @@
 //! The first two journeys of `docs/architecture.md` §2.3: `api` or a session → [`Node::publish`] → broker → [`Sink::on_event`] → the inboxes of
 //! the workers that want the channel → their hubs.
 
-mod address;
 pub mod admission;
 pub mod client_network;
 pub mod cluster;
 mod keys;
 pub mod lifecycle;
 pub mod open_responses;
+pub mod presence;
 pub mod publish;
 pub mod query;
 pub mod secret;
-mod user_connections;
+pub mod user_connections;
 pub mod workers;
 
 use std::{
@@ -28,12 +28,12 @@ use rand::Rng;
 use tokio::time::Instant;
 
 use self::{
-    address::Addresses, admission::AdmissionControl, cluster::Peers, keys::KeyFetcher, lifecycle::Lifecycle,
-    open_responses::OpenResponses, publish::Publisher, query::LocalQueries, secret::ClusterSecrets,
-    workers::Workers,
+    admission::AdmissionControl, cluster::Cluster, keys::KeyFetcher, lifecycle::Lifecycle,
+    open_responses::OpenResponses, presence::Presence, publish::Publisher, secret::ClusterSecrets,
+    user_connections::UserConnections, workers::Workers,
 };
 use crate::{
-    hub::{history_reads::HistoryReads, read_budget::ReadBudget, subscribe::PRESENCE_TTL},
+    hub::{history_reads::HistoryReads, read_budget::ReadBudget},
     memory::{
         MemoryBudget,
         limit::{budget_bytes, pending_bytes},
@@ -69,18 +69,21 @@ pub struct Node {
     pub admission: Arc<AdmissionControl>,
     /// Publishes for backends and clients.
     pub publisher: Publisher,
+    /// The other nodes: commands and questions to them.
+    pub cluster: Arc<Cluster>,
+    /// Who is present in a channel, on all nodes.
+    pub presence: Presence,
+    /// The connections of each user, on all nodes.
+    pub user_connections: UserConnections,
     /// The workers, and what they share.
     pub workers: Arc<Workers>,
     /// Reads history within the budget of heavy reads.
     pub reads: Arc<HistoryReads>,
-    queries: LocalQueries,
     /// How far it is on its way down.
     pub lifecycle: Lifecycle,
     /// Responses that outlive their sessions.
     pub open_responses: OpenResponses,
     broker: Arc<dyn Broker>,
-    peers: Peers,
-    addresses: Addresses,
     /// What nodes prove one another with.
     pub secrets: Arc<ClusterSecrets>,
     /// All that it does by itself, and all that its workers do.
@@ -131,7 +134,6 @@ impl Node {
         let metrics = Arc::<Metrics>::default();
         let budget =
             ReadBudget::new(&settings.reads, settings.client.max_reads, metrics.reads.clone()).into();
-        let (peers, mail) = Peers::new(id.clone(), settings.cluster.lease, PRESENCE_TTL, metrics.clone());
         let reads = Arc::new(HistoryReads::new(broker.clone(), budget));
         let memory = Arc::new(MemoryBudget::new(
             budget_bytes(settings.memory.max_bytes),
@@ -147,16 +149,28 @@ impl Node {
             tasks.clone(),
         );
         let policy = Arc::new(policy);
+        let started = Instant::now();
+        let (cluster, mail) = Cluster::new(
+            &settings,
+            started,
+            broker.clone(),
+            policy.clone(),
+            workers.clone(),
+            reads.clone(),
+            metrics.clone(),
+        );
         let node = Arc::new(Self {
-            id: id.clone(),
+            id,
             api_keys: ApiKeys::new(settings.api.keys.clone()).map_err(|error| refused("api.keys", &error))?,
             origins: Origins::new(&settings.client.allowed_origins)
                 .map_err(|error| refused("client.allowed_origins", &error))?,
             memory,
-            started: Instant::now(),
+            started,
+            presence: Presence::new(cluster.clone(), broker.clone(), reads.clone(), settings.reads.max_wait),
+            user_connections: UserConnections::new(broker.clone(), cluster.clone()),
+            cluster,
             admission: AdmissionControl::new(&settings, metrics.clone()),
             publisher: Publisher::new(broker.clone(), policy.clone(), metrics.clone(), &settings.stomp),
-            queries: LocalQueries::new(id.clone(), workers.clone(), metrics.clone()),
             workers,
             reads,
             secrets: ClusterSecrets::new(&settings, &broker),
@@ -164,8 +178,6 @@ impl Node {
             open_responses: OpenResponses::default(),
             lifecycle: Lifecycle::default(),
             policy,
-            peers,
-            addresses: Addresses::default(),
             tasks,
             metrics,
             settings,
@@ -174,17 +186,17 @@ impl Node {
         node.broker
             .start(Arc::new(BrokerSink {
                 workers: Arc::downgrade(&node.workers),
-                node: Arc::downgrade(&node),
+                cluster: Arc::downgrade(&node.cluster),
             }))
             .await?;
-        node.tasks.spawn(node.clone().read_inbox(mail));
+        node.tasks.spawn(node.cluster.clone().read_inbox(mail));
         node.tasks.spawn(node.secrets.clone().keep());
         if node.settings.http.address.port() != 0 {
-            node.set_address(node.settings.http.address).await;
+            node.cluster.set_address(node.settings.http.address).await;
         }
         // Before the first connection, so that nobody asks only the others for it.
-        node.announce().await;
-        node.tasks.spawn(node.clone().keep_lease());
+        node.cluster.announce().await;
+        node.tasks.spawn(node.cluster.clone().keep_lease());
         node.tasks.spawn(node.workers.clone().sweep());
         node.tasks.spawn(node.clone().watch());
         node.tasks.spawn(KeyFetcher::new(node.policy.clone(), &node.settings.token).keep());
@@ -231,7 +243,7 @@ impl Node {
 /// The node as the broker holds it: a node that nobody else holds is gone, and the broker with it.
 struct BrokerSink {
     workers: Weak<Workers>,
-    node: Weak<Node>,
+    cluster: Weak<Cluster>,
 }
 
 impl Sink for BrokerSink {
@@ -248,8 +260,8 @@ impl Sink for BrokerSink {
     }
 
     fn on_message(&self, message: Bytes) {
-        if let Some(node) = self.node.upgrade() {
-            node.peers.deliver(message);
+        if let Some(cluster) = self.cluster.upgrade() {
+            cluster.peers.deliver(message);
         }
     }
 }

@@ -60,11 +60,11 @@ pub(super) async fn presence(
     let (clients, next_cursor) = match request.query()? {
         Some(mut query) => {
             query.max_bytes = turn.left_bytes().min(PAGE_BYTES);
-            let page = node.read_presence_page(&request.channel, query).await.map_err(failed)?;
+            let page = node.presence.page(&request.channel, query).await.map_err(failed)?;
             (page.clients, page.cursor)
         }
         None => {
-            let clients = node.presence(ReadSource::Api, &request.channel, turn.left_bytes()).await;
+            let clients = node.presence.clients(ReadSource::Api, &request.channel, turn.left_bytes()).await;
             let clients = clients.map_err(|error| match error {
                 ErrorCode::PRESENCE_TOO_LARGE => ApiError::new(
                     error,
@@ -86,7 +86,7 @@ pub(super) async fn presence_stats(
 ) -> Result<PresenceStatsResult, ApiError> {
     with_presence(node, &request.channel)?;
     let (num_clients, num_users) =
-        node.presence_stats(ReadSource::Api, &request.channel).await.map_err(failed)?;
+        node.presence.stats(ReadSource::Api, &request.channel).await.map_err(failed)?;
     Ok(PresenceStatsResult { num_clients, num_users })
 }
 

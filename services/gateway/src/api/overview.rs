@@ -18,7 +18,7 @@ pub(super) async fn channels(
 ) -> Result<ChannelsResult, ApiError> {
     let (after, limit) = request.page()?;
     // One more than the page holds tells whether there is a next one.
-    let found = node.channels_after(request.pattern()?, &after, limit + 1).await?;
+    let found = node.cluster.channels_after(request.pattern()?, &after, limit + 1).await?;
     let (page, next_cursor, complete) = turn(found, limit);
     let channels = page.into_iter().map(|(name, count)| (name, ChannelView { num_clients: count as u64 }));
     Ok(ChannelsResult { channels: channels.collect(), next_cursor, complete })
@@ -29,7 +29,7 @@ pub(super) async fn connections(
     request: ConnectionsRequest<'_>,
 ) -> Result<ConnectionsResult, ApiError> {
     let (after, limit) = request.page()?;
-    let found = node.connections_after(request.user.given(), &after, limit + 1).await?;
+    let found = node.cluster.connections_after(request.user.given(), &after, limit + 1).await?;
     let (page, next_cursor, complete) = turn(found, limit);
     let connections = page.into_iter().map(|(client, (node, view))| (client, ConnectionView::of(view, node)));
     Ok(ConnectionsResult { connections: connections.collect(), next_cursor, complete })
@@ -46,7 +46,7 @@ fn turn<T>(found: ScanPage<T>, limit: usize) -> (Vec<(String, T)>, Option<String
 }
 
 pub(super) async fn info(node: &Arc<Node>) -> Result<InfoResult, ApiError> {
-    Ok(InfoResult { nodes: node.nodes().await?.into_iter().map(NodeView::from).collect() })
+    Ok(InfoResult { nodes: node.cluster.nodes().await?.into_iter().map(NodeView::from).collect() })
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ pub(super) async fn refresh(node: &Arc<Node>, request: RefreshRequest<'_>) -> Re
 }
 
 async fn command(node: &Arc<Node>, command: SessionCommand) -> Result<EmptyResult, ApiError> {
-    node.send_command(command).await?;
+    node.cluster.send_command(command).await?;
     Ok(EmptyResult {})
 }
 

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     hub::{read_budget::ReadSource, registry::SessionKey, worker::Worker},
-    node::{Node, publish::PublishSource},
+    node::{Node, presence::Presence, publish::PublishSource},
     session::{Action, Outcome, Ticket},
 };
 
@@ -56,7 +56,7 @@ impl ActionRunner {
                     None => Default::default(),
                 };
                 self.worker.hold_user_slot(self.key, limit);
-                let entered = self.node.enter_user(user, client, limit);
+                let entered = self.node.user_connections.enter(user, client, limit);
                 Effect::Pending(ticket, entered.map(Outcome::Entered).boxed_local())
             }
             Action::Release(channel) => {
@@ -114,9 +114,9 @@ impl ActionRunner {
                 let read = async move {
                     let _turn = worker.read_turn(key).await;
                     let most_bytes = node.settings.client.reply_max_bytes as u64;
-                    let clients = node.presence(ReadSource::Client, &channel, most_bytes).await;
+                    let clients = node.presence.clients(ReadSource::Client, &channel, most_bytes).await;
                     Outcome::Presence(clients.and_then(|clients| {
-                        let permit = worker.reserve_reply(Node::presence_bytes(&clients))?;
+                        let permit = worker.reserve_reply(Presence::bytes(&clients))?;
                         Ok((clients, permit))
                     }))
                 };
@@ -126,7 +126,7 @@ impl ActionRunner {
                 let (worker, node, key) = (self.worker.clone(), self.node.clone(), self.key);
                 let read = async move {
                     let _turn = worker.read_turn(key).await;
-                    let counts = node.presence_stats(ReadSource::Client, &channel).await;
+                    let counts = node.presence.stats(ReadSource::Client, &channel).await;
                     Outcome::PresenceStats(counts.map_err(ErrorCode::from))
                 };
                 Effect::Pending(ticket, read.boxed_local())

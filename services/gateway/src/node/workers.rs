@@ -30,7 +30,7 @@ pub struct Workers {
     reads: Arc<HistoryReads>,
     metrics: Arc<Metrics>,
     memory: Arc<MemoryBudget>,
-    tasks: Tasks,
+    pub(super) tasks: Tasks,
     deflate_threshold_bytes: usize,
     /// Time for a worker to take a command.
     answer_timeout: Duration,

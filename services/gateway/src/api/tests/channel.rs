@@ -216,7 +216,7 @@ async fn presence_of_a_hundred_thousand_is_read_in_pages_and_counted_without_rea
     assert_eq!((status, code), (413, 106), "{sentence}");
     // As the client protocol asks, which has no pages.
     let most_bytes = api.node.settings.client.reply_max_bytes as u64;
-    let whole = api.node.presence(ReadSource::Client, "seen:crowd", most_bytes).await;
+    let whole = api.node.presence.clients(ReadSource::Client, "seen:crowd", most_bytes).await;
     assert_eq!(whole, Err(ErrorCode::PRESENCE_TOO_LARGE));
     let (mut seen, mut request) =
         (std::collections::HashSet::new(), json!({"channel": "seen:crowd", "limit": 1000}));

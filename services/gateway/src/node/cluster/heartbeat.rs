@@ -7,19 +7,19 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{description::NodeDescription, kinds, membership::MembershipChange};
-use crate::{node::Node, session::client::policy::VERSION};
+use super::{Cluster, description::NodeDescription, kinds, membership::MembershipChange};
+use crate::session::client::policy::VERSION;
 
 /// While the broker does not take an announcement, this is how soon it is tried again: others must not take this node for
 /// dead longer than they have to once the broker is back.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
-impl Node {
+impl Cluster {
     /// Renews the lease until the node retires, and has the clients of dead nodes taken out of presence.
     pub(in crate::node) async fn keep_lease(self: Arc<Self>) {
         while !self.peers.retired.load(Ordering::Acquire) {
             let renewed = self.announce().await;
-            let pause = if renewed { self.settings.cluster.heartbeat } else { RETRY_AFTER };
+            let pause = if renewed { self.settings.heartbeat } else { RETRY_AFTER };
             tokio::time::sleep(pause).await;
         }
     }
@@ -34,7 +34,7 @@ impl Node {
             address: self.addresses.own(),
             understands: kinds::ALL,
         };
-        let lease = self.settings.cluster.lease;
+        let lease = self.settings.lease;
         let sent = Instant::now();
         let announced = match self.broker.cluster().announce(&self.id, description.write(), lease).await {
             Ok(announced) => announced,

@@ -2,20 +2,19 @@
 
 use std::sync::Arc;
 
-use super::{ClusterAnswer, ClusterCommand, ClusterError, ClusterQuery, EnvelopeBody, Recipients, node_of};
+use super::{
+    Cluster, ClusterAnswer, ClusterCommand, ClusterError, ClusterQuery, EnvelopeBody, Recipients, node_of,
+};
 use crate::{
     hub::{
         scan::{ScanPage, size_of_channel, size_of_view},
         session_command::{ConnectionInfo, SessionCommand},
     },
-    node::{
-        Node,
-        query::{NodeOverview, cut, merge},
-    },
+    node::query::{NodeOverview, cut, merge},
     session::client::policy::VERSION,
 };
 
-impl Node {
+impl Cluster {
     /// Has an order carried out on the sessions of all nodes; of the one node that holds the client, if one is named.
     ///
     /// `Ok` when the sessions of every node that lives have it. On an error it may be with some of them, unless the error

@@ -79,7 +79,7 @@ async fn orders_for_one_user_are_carried_out_in_the_order_in_which_they_came() {
     let node = node(PATIENCE).await;
     let worker = node.workers.start();
     let connection = Connection::open(&worker, "42");
-    let orders = CommandQueues::start(&node);
+    let orders = CommandQueues::start(&node.cluster);
     let channels: Vec<String> = (0..100).map(|number| number.to_string()).collect();
     for (id, channel) in (0..).zip(&channels) {
         assert!(orders.take(OTHER.to_owned(), id, subscribe("42", channel)));
@@ -93,7 +93,7 @@ async fn orders_beyond_a_users_queue_are_not_taken_and_those_of_others_are() {
     let node = node(PATIENCE).await;
     let worker = node.workers.start();
     let connections = [Connection::open(&worker, "42"), Connection::open(&worker, "0")];
-    let orders = CommandQueues::start(&node);
+    let orders = CommandQueues::start(&node.cluster);
     // The tasks that empty the queues have no turn meanwhile.
     let mut taken = 0;
     while orders.take(OTHER.to_owned(), 0, subscribe("42", "a")) {

@@ -29,10 +29,10 @@ async fn who_is_known_not_to_know_a_kind_is_not_asked_and_is_named_at_once() {
     appear_as(&node, r#"{"version":"0.0.9","understands":1}"#).await;
     let _worker = node.workers.start();
     let asked = Instant::now();
-    assert_eq!(node.send_command(refresh(None)).await, Err(unsupported(false)));
-    assert_eq!(node.connections_after(None, "", 10).await.map(drop), Err(unsupported(false)));
-    assert_eq!(node.channels_after(None, "", 10).await.map(drop), Err(unsupported(false)));
-    let nodes = node.nodes().await.unwrap();
+    assert_eq!(node.cluster.send_command(refresh(None)).await, Err(unsupported(false)));
+    assert_eq!(node.cluster.connections_after(None, "", 10).await.map(drop), Err(unsupported(false)));
+    assert_eq!(node.cluster.channels_after(None, "", 10).await.map(drop), Err(unsupported(false)));
+    let nodes = node.cluster.nodes().await.unwrap();
     assert!(nodes.iter().any(|shown| shown.id == OTHER && shown.version == "0.0.9"), "{nodes:?}");
     assert!(asked.elapsed() < NEVER);
     assert_eq!(node.metrics.cluster.sent.get(), 0);
@@ -51,13 +51,13 @@ async fn whoever_answers_that_it_does_not_know_a_kind_is_waited_for_no_longer_an
     let _worker = node.workers.start();
     let asking = actix_rt::spawn({
         let node = node.clone();
-        async move { node.channels_after(None, "", 10).await.map(drop) }
+        async move { node.cluster.channels_after(None, "", 10).await.map(drop) }
     });
     answer_unsupported(&node, 0, 0).await;
     assert_eq!(asking.await.unwrap(), Err(unsupported(false)));
     let ordering = actix_rt::spawn({
         let node = node.clone();
-        async move { node.send_command(refresh(None)).await }
+        async move { node.cluster.send_command(refresh(None)).await }
     });
     answer_unsupported(&node, 1, 1).await;
     assert_eq!(ordering.await.unwrap(), Err(unsupported(true)), "this node has carried it out");
