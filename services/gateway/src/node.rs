@@ -28,9 +28,9 @@ use rand::Rng;
 use tokio::time::Instant;
 
 use self::{
-    admission::AdmissionControl, cluster::Cluster, keys::KeyFetcher, lifecycle::Lifecycle,
+    admission::AdmissionControl, cluster::ClusterMember, keys::KeyFetcher, lifecycle::Lifecycle,
     open_responses::OpenResponses, presence::Presence, publish::Publisher, secret::ClusterSecrets,
-    user_connections::UserConnections, workers::Workers,
+    user_connections::UserConnectionLimit, workers::Workers,
 };
 use crate::{
     hub::{history_reads::HistoryReads, read_budget::ReadBudget},
@@ -70,11 +70,11 @@ pub struct Node {
     /// Publishes for backends and clients.
     pub publisher: Publisher,
     /// The other nodes: commands and questions to them.
-    pub cluster: Arc<Cluster>,
+    pub cluster: Arc<ClusterMember>,
     /// Who is present in a channel, on all nodes.
     pub presence: Presence,
     /// The connections of each user, on all nodes.
-    pub user_connections: UserConnections,
+    pub user_connections: UserConnectionLimit,
     /// The workers, and what they share.
     pub workers: Arc<Workers>,
     /// Reads history within the budget of heavy reads.
@@ -150,7 +150,7 @@ impl Node {
         );
         let policy = Arc::new(policy);
         let started = Instant::now();
-        let (cluster, mail) = Cluster::new(
+        let (cluster, mail) = ClusterMember::new(
             &settings,
             started,
             broker.clone(),
@@ -167,7 +167,7 @@ impl Node {
             memory,
             started,
             presence: Presence::new(cluster.clone(), broker.clone(), reads.clone(), settings.reads.max_wait),
-            user_connections: UserConnections::new(broker.clone(), cluster.clone()),
+            user_connections: UserConnectionLimit::new(broker.clone(), cluster.clone()),
             cluster,
             admission: AdmissionControl::new(&settings, metrics.clone()),
             publisher: Publisher::new(broker.clone(), policy.clone(), metrics.clone(), &settings.stomp),
@@ -243,7 +243,7 @@ impl Node {
 /// The node as the broker holds it: a node that nobody else holds is gone, and the broker with it.
 struct BrokerSink {
     workers: Weak<Workers>,
-    cluster: Weak<Cluster>,
+    cluster: Weak<ClusterMember>,
 }
 
 impl Sink for BrokerSink {

@@ -92,7 +92,7 @@ impl From<&ClusterError> for ErrorCode {
 }
 
 /// This node among the others.
-pub struct Cluster {
+pub struct ClusterMember {
     id: Arc<str>,
     started: Instant,
     settings: MembershipSettings,
@@ -107,7 +107,7 @@ pub struct Cluster {
     addresses: address::Addresses,
 }
 
-impl Cluster {
+impl ClusterMember {
     /// A node that knows of no other one yet, and what the others write to it.
     pub(super) fn new(
         settings: &Settings,

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use gorani_broker::{Broker, BrokerError, ClientInfo, PresencePage, PresenceQuery};
 use tokio::time::timeout;
 
-use super::cluster::{Cluster, is_of, worker_gone};
+use super::cluster::{ClusterMember, is_of, worker_gone};
 use crate::{
     disconnect::ErrorCode,
     hub::{
@@ -19,7 +19,7 @@ const CLIENT_BYTES: u64 = 64;
 
 /// Reads who is present in a channel.
 pub struct Presence {
-    cluster: Arc<Cluster>,
+    cluster: Arc<ClusterMember>,
     broker: Arc<dyn Broker>,
     reads: Arc<HistoryReads>,
     /// Longest wait until the clients of a dead node are out.
@@ -28,7 +28,7 @@ pub struct Presence {
 
 impl Presence {
     pub(super) fn new(
-        cluster: Arc<Cluster>,
+        cluster: Arc<ClusterMember>,
         broker: Arc<dyn Broker>,
         reads: Arc<HistoryReads>,
         max_wait: Duration,

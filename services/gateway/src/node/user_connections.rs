@@ -7,20 +7,20 @@ use gorani_broker::{Broker, BrokerError, ConnectionEntry};
 use crate::{
     disconnect::Disconnect,
     hub::user_limit::PLACE_TTL,
-    node::cluster::{Cluster, is_of},
+    node::cluster::{ClusterMember, is_of},
 };
 
 /// How often places of dead nodes are cleared away for one client before it is refused.
 const ATTEMPTS: usize = 3;
 
 /// The connections of each user, over all nodes.
-pub struct UserConnections {
+pub struct UserConnectionLimit {
     broker: Arc<dyn Broker>,
-    cluster: Arc<Cluster>,
+    cluster: Arc<ClusterMember>,
 }
 
-impl UserConnections {
-    pub(super) fn new(broker: Arc<dyn Broker>, cluster: Arc<Cluster>) -> Self {
+impl UserConnectionLimit {
+    pub(super) fn new(broker: Arc<dyn Broker>, cluster: Arc<ClusterMember>) -> Self {
         Self { broker, cluster }
     }
 

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    node::cluster::Cluster,
+    node::cluster::ClusterMember,
     settings::{BrokerKind, Settings},
 };
 
@@ -63,7 +63,7 @@ impl Addresses {
     }
 }
 
-impl Cluster {
+impl ClusterMember {
     /// Where the others reach this node, which listens there; they are told.
     pub async fn advertise(self: &Arc<Self>, listening: SocketAddr) {
         self.set_address(listening).await;

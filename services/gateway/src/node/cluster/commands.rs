@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{
-    Cluster,
+    ClusterMember,
     envelope::{ClusterAnswer, ClusterCommand},
 };
 use crate::hub::session_command::SessionCommand;
@@ -34,7 +34,7 @@ pub(super) struct CommandQueues {
 
 impl CommandQueues {
     /// Starts the tasks that carry the orders out.
-    pub(super) fn start(cluster: &Arc<Cluster>) -> Self {
+    pub(super) fn start(cluster: &Arc<ClusterMember>) -> Self {
         let queue = |_| {
             let (sender, orders) = mpsc::channel(ORDERS_PER_QUEUE);
             cluster.tasks.spawn(run(cluster.clone(), orders));
@@ -52,7 +52,7 @@ impl CommandQueues {
     }
 }
 
-async fn run(cluster: Arc<Cluster>, mut orders: mpsc::Receiver<ReceivedCommand>) {
+async fn run(cluster: Arc<ClusterMember>, mut orders: mpsc::Receiver<ReceivedCommand>) {
     while let Some(ReceivedCommand { from, id, command }) = orders.recv().await {
         if cluster.workers.dispatch_command_in_time(command).await {
             cluster.reply(&from, id, ClusterAnswer::Done).await;

@@ -7,14 +7,14 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Cluster, description::NodeDescription, kinds, membership::MembershipChange};
+use super::{ClusterMember, description::NodeDescription, kinds, membership::MembershipChange};
 use crate::session::client::policy::VERSION;
 
 /// While the broker does not take an announcement, this is how soon it is tried again: others must not take this node for
 /// dead longer than they have to once the broker is back.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
-impl Cluster {
+impl ClusterMember {
     /// Renews the lease until the node retires, and has the clients of dead nodes taken out of presence.
     pub(in crate::node) async fn keep_lease(self: Arc<Self>) {
         while !self.peers.retired.load(Ordering::Acquire) {

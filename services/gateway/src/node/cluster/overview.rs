@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Cluster, ClusterAnswer, ClusterCommand, ClusterError, ClusterQuery, EnvelopeBody, Recipients, node_of,
+    ClusterAnswer, ClusterCommand, ClusterError, ClusterMember, ClusterQuery, EnvelopeBody, Recipients,
+    node_of,
 };
 use crate::{
     hub::{
@@ -14,7 +15,7 @@ use crate::{
     session::client::policy::VERSION,
 };
 
-impl Cluster {
+impl ClusterMember {
     /// Has an order carried out on the sessions of all nodes; of the one node that holds the client, if one is named.
     ///
     /// `Ok` when the sessions of every node that lives have it. On an error it may be with some of them, unless the error

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use rand::{RngExt as _, seq::SliceRandom as _};
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{Cluster, NODE_ID_BYTES, node_of};
+use super::{ClusterMember, NODE_ID_BYTES, node_of};
 use crate::{hub::read_budget::ReadSource, random};
 
 /// Clients of one step; a step is one atomic script.
@@ -46,7 +46,7 @@ pub(in crate::node) fn worker_gone() -> BrokerError {
     BrokerError::Unavailable("the node is shutting down".to_owned())
 }
 
-impl Cluster {
+impl ClusterMember {
     /// Looks through the channels that have subscribers here.
     pub(in crate::node) async fn reap_everywhere(self: Arc<Self>, dead: String) {
         let keeps_presence =

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    Cluster, ClusterError, ClusterInbox, Peers,
+    ClusterError, ClusterInbox, ClusterMember, Peers,
     commands::CommandQueues,
     envelope::{ClusterAnswer, ClusterQuery, Envelope, EnvelopeBody, EnvelopeError},
     kinds,
@@ -38,7 +38,7 @@ pub(in crate::node) enum Recipients<'a> {
 
 /// A message that is under way.
 pub(in crate::node) struct PendingMessage {
-    cluster: Arc<Cluster>,
+    cluster: Arc<ClusterMember>,
     /// Whose answer is missing, and where it will come; none if there is nobody to ask.
     open: Option<(BTreeSet<String>, super::pending_queries::PendingQuery)>,
     /// Nodes that do not know this kind of question, and were not asked.
@@ -47,7 +47,7 @@ pub(in crate::node) struct PendingMessage {
     deadline: Instant,
 }
 
-impl Cluster {
+impl ClusterMember {
     /// Writes to other nodes. When this resolves the message is with the broker; then its answers can be waited for. An order that
     /// one of them does not know is sent to none.
     pub(in crate::node) async fn write(
