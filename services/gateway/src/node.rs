@@ -39,7 +39,7 @@ use crate::{
         limit::{budget_bytes, pending_bytes},
     },
     metrics::Metrics,
-    session::client::policy::Policy,
+    session::shared::policy::Policy,
     settings::{BrokerKind, Settings, SettingsError},
     tasks::Tasks,
 };

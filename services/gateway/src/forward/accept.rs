@@ -86,7 +86,7 @@ async fn accept_forwarded(forwarder: &Forwarder, request: &mut ServiceRequest) -
     let message = node.settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES);
     let most = message.max(node.settings.sockjs.batch_max_bytes) + ENVELOPE_BYTES;
     let payload = request.extract::<web::Payload>().await.map_err(|_| AcceptError::Body)?;
-    let body = body::read(payload, most).await.map_err(|_| AcceptError::Body)?;
+    let body = body::read(request.headers(), payload, most).await.map_err(|_| AcceptError::Body)?;
     let signed =
         SignedFields { method: request.method().as_str(), target: target(request.request()), body: &body };
     let opened = match ForwardSignature::open(signature, &node.secrets.known(), &signed) {

@@ -13,12 +13,10 @@ use actix_web::{
     },
     web,
 };
-use bytes::Bytes;
 
 use super::refusal::HttpRefusal;
 use crate::{
     disconnect::{Disconnect, ErrorCode},
-    http::body::{self, BodyError},
     http_session::{
         WorkerContext,
         detached::{Detachable, Detached, DetachedBody},
@@ -119,21 +117,6 @@ impl RequestContext {
             return Err(Disconnect::SHUTDOWN.into());
         }
         if node.admission.is_full() { Err(Disconnect::CONNECTION_LIMIT.into()) } else { Ok(()) }
-    }
-
-    /// A request's whole body.
-    ///
-    /// # Errors
-    /// It is larger than `max_bytes`, or takes too long, or ends too early, or there is no memory for it.
-    pub async fn body(&self, payload: web::Payload, max_bytes: usize) -> Result<Bytes, HttpRefusal> {
-        body::read(payload, max_bytes).await.map_err(|error| {
-            let code = match error {
-                BodyError::TooLarge => ErrorCode::LIMIT_EXCEEDED,
-                BodyError::NoMemory => ErrorCode::TOO_MANY_REQUESTS,
-                BodyError::Unreadable | BodyError::TimedOut => ErrorCode::BAD_REQUEST,
-            };
-            HttpRefusal::new(code, error.to_string()).with_status(error.status())
-        })
     }
 
     /// Begins a response.

@@ -45,7 +45,7 @@ use crate::{
     hub::{history_reads::HistoryReads, subscribe::PRESENCE_TTL},
     metrics::Metrics,
     node::{query::LocalQueries, workers::Workers},
-    session::client::policy::Policy,
+    session::shared::policy::Policy,
     settings::{MembershipSettings, Settings},
     tasks::Tasks,
 };

@@ -7,7 +7,7 @@ use awc::http::header::LOCATION;
 use gorani_auth::{AuthSettingsError, TokenSettings};
 use url::Url;
 
-use crate::session::client::policy::Policy;
+use crate::session::shared::policy::Policy;
 
 /// The least time between two fetches, whatever made-up tokens ask for.
 const FETCH_AT_MOST_EVERY: Duration = Duration::from_secs(10);

@@ -10,7 +10,7 @@ use gorani_broker::{
 
 use crate::{
     disconnect::ErrorCode, hub::queue_consumers::FetchRequest, metrics::Metrics,
-    session::client::policy::Policy, settings::stomp::StompSettings,
+    session::shared::policy::Policy, settings::stomp::StompSettings,
 };
 
 /// How long an idempotency key is remembered (`docs/protocols/http.md` §5.5).

@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::http::{refusal::HttpRefusal, request_context::RequestContext};
+use crate::http::{body, refusal::HttpRefusal, request_context::RequestContext};
 use crate::{
     disconnect::ErrorCode,
     forward::{ForwardError, Forwarder, is_forwarded},
@@ -48,9 +48,9 @@ pub async fn emulation(
         Err(refusal) => return refusal.response(),
     };
     let most = local.node.settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES) + ENVELOPE_BYTES;
-    let answered = match context.body(payload, most).await {
+    let answered = match body::read(request.headers(), payload, most).await {
         Ok(body) => deliver(&context, &forwarder, &request, &body).await,
-        Err(refusal) => Err(refusal),
+        Err(error) => Err(error.into()),
     };
     answered.unwrap_or_else(|refusal| context.refuse(&refusal))
 }

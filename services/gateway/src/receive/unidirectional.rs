@@ -12,7 +12,7 @@ use super::{
     query::Query,
     receive_query::receive_query,
 };
-use crate::http::{refusal::HttpRefusal, request_context::RequestContext};
+use crate::http::{body, refusal::HttpRefusal, request_context::RequestContext};
 use crate::{connection::state::OpenedSession, outbox::Outbox};
 use crate::{
     disconnect::ErrorCode,
@@ -47,7 +47,8 @@ pub async fn uni_http_stream(
         Err(refusal) => return refusal.response(),
     };
     let streamed = async {
-        let body = context.body(payload, local.node.settings.client.message_max_bytes).await?;
+        let most = local.node.settings.client.message_max_bytes;
+        let body = body::read(request.headers(), payload, most).await?;
         let query = Query::parse(request.query_string());
         let receive_query = receive_query(request.headers(), &query, &body, &local.node.policy.rules)?;
         if is_head(&request) {

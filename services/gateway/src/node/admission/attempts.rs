@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     node::client_network::ClientNetwork,
-    session::login_limit::{Credential, LoginLimit},
+    session::shared::login_limit::{Credential, LoginLimit},
 };
 
 /// What can be wrong.

@@ -8,7 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{ClusterMember, description::NodeDescription, kinds, membership::MembershipChange};
-use crate::session::client::policy::VERSION;
+use crate::version::VERSION;
 
 /// While the broker does not take an announcement, this is how soon it is tried again: others must not take this node for
 /// dead longer than they have to once the broker is back.

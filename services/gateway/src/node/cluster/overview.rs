@@ -12,7 +12,7 @@ use crate::{
         session_command::{ConnectionInfo, SessionCommand},
     },
     node::query::{NodeOverview, cut, merge},
-    session::client::policy::VERSION,
+    version::VERSION,
 };
 
 impl ClusterMember {

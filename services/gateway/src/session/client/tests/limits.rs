@@ -8,8 +8,8 @@ use crate::{
     session::{
         ServerSubscribe,
         client::OutputFormat,
-        login_limit::tests::Failures,
         position::Positions,
+        shared::login_limit::tests::Failures,
         uni::{ReceiveQuery, UniSession},
     },
 };

@@ -12,11 +12,9 @@ use tokio::sync::Notify;
 
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
+    session::shared::recovery::retention,
     settings::ClientSettings,
 };
-
-/// The server's version, as connect replies tell it.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What decides on a client's commands.
 pub struct Policy {
@@ -52,7 +50,7 @@ impl Policy {
     }
 
     /// What a bad token means for its bearer.
-    pub(super) fn refuse_token(&self, error: TokenError) -> Refused {
+    pub(in crate::session) fn refuse_token(&self, error: TokenError) -> Refused {
         match error {
             TokenError::Expired | TokenError::NotYetValid => ErrorCode::TOKEN_EXPIRED.into(),
             TokenError::UnknownKey => self.await_key(),
@@ -65,7 +63,7 @@ impl Policy {
     }
 
     /// What a denial means for who asked.
-    pub(super) fn refuse_denied(&self, denied: Denied) -> Refused {
+    pub(in crate::session) fn refuse_denied(&self, denied: Denied) -> Refused {
         match denied {
             Denied::UnknownChannel => ErrorCode::UNKNOWN_CHANNEL.into(),
             Denied::PermissionDenied => ErrorCode::PERMISSION_DENIED.into(),
@@ -86,9 +84,4 @@ impl Policy {
         self.key_wanted.notify_one();
         ErrorCode::INTERNAL.into()
     }
-}
-
-/// The retention of a channel with these options.
-pub fn retention(options: &ChannelOptions) -> Retention {
-    Retention { size: options.history_size, ttl: options.history_ttl }
 }
