@@ -214,7 +214,7 @@ impl CheckedMessage {
     /// Publishes it. The place in the channel's order is taken now; [`PendingPublish::finish`] only waits for the answer.
     fn publish(self, node: &Arc<Node>, channel: Cow<'_, str>) -> PendingPublish {
         let channel = channel.into_owned();
-        let accepted = node.publish(&channel, self.publication, self.skip_history, self.key);
+        let accepted = node.publisher.publish(&channel, self.publication, self.skip_history, self.key);
         PendingPublish { channel, accepted }
     }
 }

@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
-use gorani_auth::{ChannelRules, Denied, TokenError, TokenVerifier};
+use gorani_auth::{
+    CHANNEL_NAME_MAX_BYTES, ChannelOptions, ChannelRules, Denied, TokenError, TokenVerifier,
+    check_channel_name,
+};
+use gorani_broker::Retention;
 use rand::Rng;
 use tokio::sync::Notify;
 
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
+    session::shared::recovery::retention,
     settings::ClientSettings,
 };
 
@@ -30,6 +35,18 @@ impl Policy {
     pub fn new_client_id(&self) -> Arc<str> {
         let random = crate::random::rng().next_u64();
         format!("{}{random:016x}", self.node_id).into()
+    }
+
+    /// The options of a channel. Errors: 107 for a bad name, 102 for an unknown namespace.
+    pub fn channel_options(&self, channel: &str) -> Result<&ChannelOptions, ErrorCode> {
+        let most = self.settings.channel_max_bytes.min(CHANNEL_NAME_MAX_BYTES);
+        check_channel_name(channel, most).map_err(|_| ErrorCode::BAD_REQUEST)?;
+        self.rules.options(channel).map_err(|_| ErrorCode::UNKNOWN_CHANNEL)
+    }
+
+    /// The retention of a channel.
+    pub fn channel_retention(&self, channel: &str) -> Result<Retention, ErrorCode> {
+        self.channel_options(channel).map(retention)
     }
 
     /// What a bad token means for its bearer.
