@@ -37,16 +37,17 @@ use gorani_protocol::stomp::{HeartBeat, StompCommand, StompDecoder, StompFrame, 
 use tokio::time::Instant;
 
 use self::{
-    connect::Identity, deadlines::StompDeadlines, failure::Failure, input::size_of_frame,
+    connect::Access, deadlines::StompDeadlines, failure::Failure, input::size_of_frame,
     message_headers::FrameStyle, receipts::Receipts, recovery::RecoveryInProgress,
     subscriptions::StompSubscription, transactions::Transactions,
 };
 use crate::{
     disconnect::Disconnect,
     session::{
-        Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
+        Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
         shared::{
             expiry::{end_of, has_expired},
+            identity::ClientIdentity,
             input_budget::InputBudget,
             login_limit::LoginLimit,
             policy::Policy,
@@ -94,7 +95,8 @@ pub struct StompSession {
     version: Version,
     traits: StompTraits,
     decoder: StompDecoder,
-    identity: Identity,
+    identity: ClientIdentity,
+    access: Access,
     subscriptions: Vec<StompSubscription>,
     receipts: Receipts,
     transactions: Transactions,
@@ -134,7 +136,8 @@ impl StompSession {
             version: Version::V1_0,
             traits,
             decoder,
-            identity: Identity::default(),
+            identity: ClientIdentity::default(),
+            access: Access::default(),
             subscriptions: Vec::new(),
             receipts: Receipts::default(),
             transactions: Transactions::default(),
@@ -379,9 +382,4 @@ impl Session for StompSession {
         self.state = StompState::Ended;
         self.forget_input();
     }
-}
-
-/// Adds an action for a channel whose subscription is told.
-fn release(channel: &Arc<str>, actions: &mut Actions) {
-    actions.push(Action::Release(channel.clone()));
 }

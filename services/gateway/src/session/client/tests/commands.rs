@@ -121,7 +121,7 @@ fn presence_and_its_numbers_are_read() {
     bench.next();
     bench.say(json!({"id": 3, "presence": {"channel": "history:a"}}));
     let Some(Action::Presence(ticket, _)) = bench.next() else { panic!("no presence") };
-    let info = bench.session.info_for(Bytes::new());
+    let info = bench.session.identity.info_for(Bytes::new());
     let replies = bench.settle(ticket, Outcome::Presence(Ok((vec![info.clone()], None))));
     assert_eq!(replies[0]["presence"]["presence"][&info.client]["user"], "42");
     bench.say(json!({"id": 4, "presence_stats": {"channel": "history:a"}}));

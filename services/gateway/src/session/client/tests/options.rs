@@ -3,8 +3,10 @@
 use gorani_auth::{ChannelOptions, GrantedBy, SubscribeGranted};
 
 use super::*;
-use crate::session::shared::recovery::RequestedFeatures;
-use crate::session::client::subscriptions::{ClientSubscription, raw_bytes};
+use crate::session::{
+    client::subscriptions::ClientSubscription,
+    shared::{identity::raw_bytes, recovery::RequestedFeatures},
+};
 
 const OPTIONS: usize = 7;
 
@@ -104,5 +106,5 @@ fn an_empty_name_or_token_and_one_byte_too_many_are_bad_requests() {
 #[test]
 fn raw_json_is_taken_as_it_is_written() {
     let raw = serde_json::value::RawValue::from_string(r#"{"a" : 1}"#.to_owned()).unwrap();
-    assert_eq!(raw_bytes(&raw), r#"{"a" : 1}"#);
+    assert_eq!(raw_bytes(Some(&raw)), r#"{"a" : 1}"#);
 }

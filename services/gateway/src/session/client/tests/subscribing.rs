@@ -127,7 +127,7 @@ fn recovery_is_asked_for_and_told_as_the_protocol_has_it() {
         epoch: "e".into(),
         ..Publication::default()
     };
-    let client = bench.session.client.to_string();
+    let client = bench.session.identity.client.to_string();
     let own = Publication { exclude_client: client, offset: 5, ..missed.clone() };
     let subscribed = Subscribed {
         was_recovering: true,
