@@ -16,9 +16,7 @@ pub use self::{
         ChannelRequest, ChannelsRequest, ConnectionsRequest, HISTORY_PAGE_MAX, HistoryRequest, InfoRequest,
         PAGE_MAX, PositionRequest, PresenceRequest, cursor_after,
     },
-    publish::{
-        BroadcastRequest, IDEMPOTENCY_KEY_MAX_BYTES, LIST_MAX, PublishRequest, RequestPayload, check_depth,
-    },
+    publish::{BroadcastRequest, LIST_MAX, PublishRequest, RequestPayload, check_depth},
     session::{DisconnectRequest, DisconnectWith, RefreshRequest, SubscribeRequest, UnsubscribeRequest},
 };
 use crate::{

@@ -46,7 +46,8 @@ use crate::{
     session::{
         Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
         shared::{
-            identity::ClientIdentity, input_budget::InputBudget, login_limit::LoginLimit, policy::Policy,
+            delegate::session_methods, identity::ClientIdentity, input_budget::InputBudget,
+            login_limit::LoginLimit, policy::Policy,
         },
     },
 };
@@ -206,6 +207,8 @@ impl ClientSession {
 }
 
 impl Session for ClientSession {
+    session_methods!(none: poll_outside principal ending has_left failed);
+
     fn opened(&mut self, _now: Now, _actions: &mut Actions) {}
 
     fn message(&mut self, message: Incoming<'_>, now: Now, actions: &mut Actions) {

@@ -46,6 +46,7 @@ use crate::{
     session::{
         Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
         shared::{
+            delegate::session_methods,
             expiry::{end_of, has_expired},
             identity::ClientIdentity,
             input_budget::InputBudget,
@@ -256,6 +257,8 @@ impl StompSession {
 }
 
 impl Session for StompSession {
+    session_methods!(none: poll_outside principal failed);
+
     fn opened(&mut self, _now: Now, _actions: &mut Actions) {}
 
     fn message(&mut self, message: Incoming<'_>, now: Now, actions: &mut Actions) {

@@ -11,10 +11,8 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::value::{Json, ListField, TagsField, TextField};
-use crate::api::error::ApiError;
+use crate::{api::error::ApiError, node::publish::IDEMPOTENCY_KEY_MAX_BYTES};
 
-/// Bytes of an idempotency key at most.
-pub const IDEMPOTENCY_KEY_MAX_BYTES: usize = 255;
 /// Channels or users of a broadcast, and client ids of a whitelist, at most.
 pub const LIST_MAX: usize = 10_000;
 

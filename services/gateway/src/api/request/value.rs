@@ -11,10 +11,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// Tags of a publication at most.
-pub const TAGS_MAX: usize = 32;
-/// Bytes of all keys and values of a publication's tags together at most.
-pub const TAGS_MAX_BYTES: usize = 4 * 1024;
+use crate::session::shared::tags::{TAGS_MAX, TAGS_MAX_BYTES};
 
 /// A string; empty where absent.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
