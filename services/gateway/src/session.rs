@@ -15,6 +15,8 @@
 
 mod actions;
 pub mod client;
+#[cfg(test)]
+mod fixture;
 pub mod handler;
 pub mod handshake;
 pub mod position;
