@@ -244,7 +244,7 @@ fn upgrades(
 ) -> Upgrades {
     let worker = own_worker(node);
     let local = WorkerContext { node: node.clone(), worker, registry: registry.clone(), is_secure };
-    Upgrades { local, endpoints: endpoints.clone() }
+    Upgrades::new(local, endpoints.clone(), &node.settings)
 }
 
 /// The worker of this thread.

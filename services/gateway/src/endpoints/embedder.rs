@@ -6,9 +6,6 @@ use std::{
     sync::Arc,
 };
 
-use gorani_auth::{OriginError, Origins};
-use gorani_protocol::websocket::SubprotocolPolicy;
-
 use crate::{
     endpoint::{Endpoint, EndpointRefused, Handshake},
     hub::fanout::Protocol,
@@ -20,9 +17,9 @@ use crate::{
             adapter::{HandlerLimits, forget_panic, panic_message},
         },
     },
-    settings::SubprotocolChoice,
     sockjs::options::SockJs,
 };
+use gorani_auth::{OriginError, Origins};
 
 type MakeHandler<H> = Box<dyn Fn(&Handshake, &mut Admission) -> Result<H, Refusal> + Send + Sync>;
 
@@ -154,13 +151,6 @@ impl<H: WebSocketHandler> Endpoint for HandlerEndpoint<H> {
         H::subprotocols()
     }
 
-    fn subprotocol_policy(&self) -> SubprotocolPolicy {
-        match self.node.settings.websocket.subprotocols {
-            SubprotocolChoice::Strict => SubprotocolPolicy::Strict,
-            SubprotocolChoice::Lenient => SubprotocolPolicy::Lenient,
-        }
-    }
-
     fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool {
         self.origins.allows(origin, host)
     }
@@ -174,11 +164,11 @@ impl<H: WebSocketHandler> Endpoint for HandlerEndpoint<H> {
     }
 
     fn message_max_bytes(&self) -> usize {
-        self.registration.message_max_bytes.unwrap_or(self.node.settings.client.message_max_bytes)
+        self.registration.message_max_bytes.unwrap_or(self.node.policy.settings.message_max_bytes)
     }
 
     fn outbox_max_bytes(&self) -> usize {
-        self.registration.outbox_max_bytes.unwrap_or(self.node.settings.client.outbox_max_bytes)
+        self.registration.outbox_max_bytes.unwrap_or(self.node.policy.settings.outbox_max_bytes)
     }
 
     fn wants_parts(&self) -> bool {
@@ -192,7 +182,7 @@ impl<H: WebSocketHandler> Endpoint for HandlerEndpoint<H> {
 
     fn open(&self, handshake: &Handshake, _now: Now) -> Result<Box<dyn Session>, EndpointRefused> {
         let (handler, admission) = self.let_in(handshake)?;
-        let client = &self.node.settings.client;
+        let client = &self.node.policy.settings;
         let limits = HandlerLimits {
             outbox_max_bytes: self.outbox_max_bytes(),
             ping_interval: client.ping_interval,

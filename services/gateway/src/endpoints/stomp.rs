@@ -2,8 +2,6 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use gorani_protocol::websocket::SubprotocolPolicy;
-
 use crate::{
     endpoint::{Endpoint, EndpointRefused, Handshake},
     hub::fanout::Protocol,
@@ -12,7 +10,7 @@ use crate::{
         Now, Session,
         stomp::{StompSession, StompTraits, message_headers},
     },
-    settings::{StompSettings, SubprotocolChoice},
+    settings::StompSettings,
 };
 
 /// The best first: it is chosen, whatever order a client prefers. It does not bind the version of the session, which the
@@ -63,13 +61,6 @@ impl Endpoint for StompEndpoint {
         &SUBPROTOCOLS
     }
 
-    fn subprotocol_policy(&self) -> SubprotocolPolicy {
-        match self.node.settings.websocket.subprotocols {
-            SubprotocolChoice::Strict => SubprotocolPolicy::Strict,
-            SubprotocolChoice::Lenient => SubprotocolPolicy::Lenient,
-        }
-    }
-
     fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool {
         self.node.origins.allows(origin, host)
     }
@@ -87,7 +78,7 @@ impl Endpoint for StompEndpoint {
     }
 
     fn outbox_max_bytes(&self) -> usize {
-        self.node.settings.client.outbox_max_bytes
+        self.node.policy.settings.outbox_max_bytes
     }
 
     /// Frames are put together by the session, so messages need not be.

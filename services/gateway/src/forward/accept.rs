@@ -83,7 +83,7 @@ async fn accept_forwarded(forwarder: &Forwarder, request: &mut ServiceRequest) -
         return Err(SignatureError::Malformed.into());
     };
     let signature = signature.to_str().map_err(|_| SignatureError::Malformed)?;
-    let message = node.settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES);
+    let message = node.policy.settings.message_max_bytes.saturating_mul(ESCAPED_BYTES);
     let most = message.max(node.settings.sockjs.batch_max_bytes) + ENVELOPE_BYTES;
     let payload = request.extract::<web::Payload>().await.map_err(|_| AcceptError::Body)?;
     let body = body::read(request.headers(), payload, most).await.map_err(|_| AcceptError::Body)?;

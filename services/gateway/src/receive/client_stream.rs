@@ -41,7 +41,7 @@ pub async fn http_stream(
         Ok(context) => context,
         Err(refusal) => return refusal.response(),
     };
-    let most = local.node.settings.client.message_max_bytes;
+    let most = local.node.policy.settings.message_max_bytes;
     let opened = match body::read(request.headers(), payload, most).await {
         Ok(body) => match String::from_utf8(body.into()) {
             Ok(commands) => open(&context, &HTTP_STREAM, commands),
@@ -99,7 +99,7 @@ fn open(
     let new_session = NewSession {
         opened: OpenedSession {
             session: Box::new(session.with_login_limit(node.admission.login_limit(context.peer))),
-            outbox: Outbox::new(node.settings.client.outbox_max_bytes),
+            outbox: Outbox::new(node.policy.settings.outbox_max_bytes),
             encoding: Encoding { protocol: Protocol::Client, framing },
             transport: transport,
             protocol: "json",

@@ -47,7 +47,7 @@ pub async fn emulation(
         Ok(context) => context,
         Err(refusal) => return refusal.response(),
     };
-    let most = local.node.settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES) + ENVELOPE_BYTES;
+    let most = local.node.policy.settings.message_max_bytes.saturating_mul(ESCAPED_BYTES) + ENVELOPE_BYTES;
     let answered = match body::read(request.headers(), payload, most).await {
         Ok(body) => deliver(&context, &forwarder, &request, &body).await,
         Err(error) => Err(error.into()),
@@ -67,7 +67,7 @@ async fn deliver(
     if emulated.session.is_empty() || emulated.data.is_empty() {
         return Err(HttpRefusal::bad_request("session and data must be there"));
     }
-    if emulated.data.len() > local.node.settings.client.message_max_bytes {
+    if emulated.data.len() > local.node.policy.settings.message_max_bytes {
         return Err(HttpRefusal::new(ErrorCode::LIMIT_EXCEEDED, "the commands are too large"));
     }
     match local.registry.owner(&emulated.node, &emulated.session) {

@@ -47,7 +47,7 @@ pub async fn uni_http_stream(
         Err(refusal) => return refusal.response(),
     };
     let streamed = async {
-        let most = local.node.settings.client.message_max_bytes;
+        let most = local.node.policy.settings.message_max_bytes;
         let body = body::read(request.headers(), payload, most).await?;
         let query = Query::parse(request.query_string());
         let receive_query = receive_query(request.headers(), &query, &body, &local.node.policy.rules)?;
@@ -135,7 +135,7 @@ pub(super) fn open_session(
             session: Box::new(
                 session.with_login_limit(context.local.node.admission.login_limit(context.peer)),
             ),
-            outbox: Outbox::new(context.local.node.settings.client.outbox_max_bytes),
+            outbox: Outbox::new(context.local.node.policy.settings.outbox_max_bytes),
             encoding: encoding,
             transport: transport,
             protocol: "json",

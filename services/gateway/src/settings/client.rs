@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gorani_auth::CHANNEL_NAME_MAX_BYTES;
+use gorani_protocol::websocket::SubprotocolPolicy;
 use serde::{Deserialize, Serialize};
 
 use super::SettingsError;
@@ -31,6 +32,15 @@ pub enum SubprotocolChoice {
     Strict,
     /// Go on without a subprotocol.
     Lenient,
+}
+
+impl From<SubprotocolChoice> for SubprotocolPolicy {
+    fn from(choice: SubprotocolChoice) -> Self {
+        match choice {
+            SubprotocolChoice::Strict => Self::Strict,
+            SubprotocolChoice::Lenient => Self::Lenient,
+        }
+    }
 }
 
 impl Default for WebSocketSettings {
