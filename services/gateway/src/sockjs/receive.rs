@@ -114,7 +114,6 @@ fn attach(
     };
     let handshake = context.handshake();
     let endpoint = &context.endpoint.endpoint;
-    let settings = &context.local.node.settings.sockjs;
     let new_session = NewSession {
         opened: OpenedSession {
             session: endpoint.open(&handshake, Now::read())?,
@@ -127,9 +126,9 @@ fn attach(
         },
         response: Response { pipe, writer: Box::new(writer.opening()) },
         lifetime: Lifetime::Visits {
-            patience: settings.disconnect_delay,
-            heartbeat: settings.heartbeat,
-            most: settings.max_waiting,
+            patience: context.endpoint.disconnect_delay,
+            heartbeat: context.endpoint.heartbeat,
+            most: context.endpoint.max_waiting,
         },
         id: Some(key),
         messages: Vec::new(),
