@@ -266,7 +266,7 @@ impl Gorani {
         }
         // The server carries the stop out itself, so it must go on being polled meanwhile.
         let stop = async {
-            drain::drain(&node, listeners.close()).await;
+            drain::drain(&node, &node.settings, listeners.close()).await;
             handle.stop(true).await;
             node.cluster.retire().await;
         };

@@ -66,7 +66,7 @@ async fn deliver(
     if emulated.session.is_empty() || emulated.data.is_empty() {
         return Err(HttpRefusal::bad_request("session and data must be there"));
     }
-    if emulated.data.len() > local.node.settings.client.message_max_bytes {
+    if emulated.data.len() > local.node.policy.settings.message_max_bytes {
         return Err(HttpRefusal::new(ErrorCode::LIMIT_EXCEEDED, "the commands are too large"));
     }
     match local.registry.owner(&emulated.node, &emulated.session) {

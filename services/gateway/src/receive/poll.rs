@@ -77,12 +77,12 @@ fn poll_query(request: &HttpRequest, node: &Node) -> Result<PollQuery, HttpRefus
         receive_query.positions = known.positions().unwrap_or_default();
     }
     let limit = query.number("limit")?.unwrap_or(u64::from(settings.limit));
-    let limit = limit.clamp(1, u64::from(node.settings.client.history_max));
+    let limit = limit.clamp(1, u64::from(node.policy.settings.history_max));
     let wait = Duration::from_secs(query.number("wait")?.unwrap_or(0)).min(settings.max_wait);
     // Whatever there is to say, somebody who names `*` or asks for the head alone does not want it: there is nothing to wait
     // for.
     let wait = if known.is_any() || is_head(request) { Duration::ZERO } else { wait };
-    let most_bytes = node.settings.client.reply_max_bytes;
+    let most_bytes = node.policy.settings.reply_max_bytes;
     Ok(PollQuery {
         receive_query,
         limit: usize::try_from(limit).unwrap_or(usize::MAX),

@@ -1,6 +1,6 @@
 //! How one endpoint is served over SockJS: what an embedder says of it, and with the node's settings what holds.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use gorani_protocol::sockjs::{BatchLimits, Transport, iframe::IframePage};
 
@@ -79,6 +79,12 @@ pub struct SockJsEndpoint {
     /// Bytes of a request with messages.
     pub batch_max_bytes: usize,
     batch_max_messages: usize,
+    /// A session without a principal answers the network alone that opened it.
+    pub(super) bind_to_address: bool,
+    pub(super) disconnect_delay: Duration,
+    pub(super) heartbeat: Duration,
+    /// Messages that wait for a poll.
+    pub(super) max_waiting: usize,
 }
 
 /// A message may take so much more in a batch than it has bytes: its escapes, mostly of quotes and line ends.
@@ -99,6 +105,10 @@ impl SockJsEndpoint {
                 .batch_max_bytes
                 .max(endpoint.message_max_bytes().saturating_mul(ESCAPING)),
             batch_max_messages: settings.batch_max_messages,
+            bind_to_address: settings.bind_to_address,
+            disconnect_delay: settings.disconnect_delay,
+            heartbeat: settings.heartbeat,
+            max_waiting: settings.max_waiting,
             endpoint,
         };
         // A page that any site may put into a frame speaks with the cookies of its visitors: only where all may connect.

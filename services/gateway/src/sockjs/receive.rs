@@ -118,7 +118,6 @@ fn attach(
     };
     let handshake = asked.handshake();
     let endpoint = &asked.endpoint.endpoint;
-    let settings = &asked.context.local.node.settings.sockjs;
     let new_session = NewSession {
         opened: OpenedSession {
             session: endpoint.open(&handshake, Now::read())?,
@@ -131,9 +130,9 @@ fn attach(
         },
         response: Response { pipe, writer: Box::new(writer.opening()) },
         lifetime: Lifetime::Visits {
-            patience: settings.disconnect_delay,
-            heartbeat: settings.heartbeat,
-            most: settings.max_waiting,
+            patience: asked.endpoint.disconnect_delay,
+            heartbeat: asked.endpoint.heartbeat,
+            most: asked.endpoint.max_waiting,
         },
         id: Some(key),
         messages: Vec::new(),
