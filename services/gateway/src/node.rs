@@ -47,10 +47,9 @@ use self::{
 use crate::{
     hub::{
         history_reads::{HistoryRead, HistoryReads},
-        inbox::Inbox,
+        inbox::{Inbox, WorkerGone},
         interest::Interest,
         read_budget::{ReadBudget, ReadSource},
-        session_command::SessionCommand,
         subscribe::PRESENCE_TTL,
         worker::Worker,
     },
@@ -60,6 +59,7 @@ use crate::{
     },
     metrics::Metrics,
     session::client::policy::Policy,
+    session_command::SessionCommand,
     settings::{BrokerKind, Settings, SettingsError},
 };
 
@@ -253,15 +253,17 @@ impl Node {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Puts an order to all workers.
+    /// Puts a command to all workers.
     pub async fn dispatch_command(&self, command: SessionCommand) {
         let command = Arc::new(command);
-        // All at once: a worker whose inbox is full does not keep the order from the others.
         let inboxes = self.inboxes();
-        let handed_over = inboxes.iter().map(|inbox| inbox.dispatch_command(command.clone()));
-        for gone in join_all(handed_over).await.into_iter().filter_map(Result::err) {
-            tracing::error!(error = %gone, "an order was not handed over");
-        }
+        hand_over(inboxes.iter().map(|inbox| inbox.dispatch_command(command.clone()))).await;
+    }
+
+    /// Has all workers end their sessions, spread over so long.
+    pub async fn drain_sessions(&self, over: Duration) {
+        let inboxes = self.inboxes();
+        hand_over(inboxes.iter().map(|inbox| inbox.drain(over))).await;
     }
 
     /// The same; false if a worker has no room for it within the time of an answer. The others have it then.
@@ -321,6 +323,13 @@ impl Sink for BrokerSink {
         if let Some(node) = self.0.upgrade() {
             node.on_message(message);
         }
+    }
+}
+
+/// Waits until all workers have it. All at once: a worker whose inbox is full does not keep it from the others.
+async fn hand_over(to_workers: impl Iterator<Item = impl Future<Output = Result<(), WorkerGone>>>) {
+    for gone in join_all(to_workers).await.into_iter().filter_map(Result::err) {
+        tracing::error!(error = %gone, "a command was not handed over to a worker");
     }
 }
 

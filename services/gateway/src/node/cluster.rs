@@ -35,7 +35,7 @@ use tokio::{
 
 pub(super) use self::presence::is_of;
 use self::{
-    envelope::{ClusterAnswer, ClusterCommand, ClusterQuery, EnvelopeBody},
+    envelope::{ClusterAnswer, ClusterQuery, EnvelopeBody},
     membership::MembershipView,
     pending_queries::PendingQueries,
     rpc::{MembersRead, Recipients},

@@ -4,10 +4,7 @@ use bytes::Bytes;
 use gorani_broker::Publication;
 
 use super::*;
-use crate::{
-    disconnect::{ErrorCode, Unsubscribed},
-    session::ServerSubscribe,
-};
+use crate::{disconnect::ErrorCode, session_command::ServerSubscribe};
 
 #[test]
 fn a_subscribe_is_answered_before_its_events_are_released() {
@@ -231,7 +228,7 @@ fn a_server_side_subscription_that_lost_its_place_ends_the_connection() {
         data: Bytes::from_static(b"{}"),
         ..ServerSubscribe::default()
     };
-    bench.signal(Signal::Subscribe(Box::new(subscribe)));
+    bench.signal(Signal::subscribe(subscribe));
     let (ticket, _) = bench.next_subscribe();
     let pushes = bench.settle(ticket, Outcome::Subscribed(Ok(top(4))));
     let expected = json!({"channel": "history:a", "subscribe":
@@ -246,7 +243,7 @@ fn a_subscribe_that_the_server_ends_before_it_has_begun_is_answered() {
     let mut bench = Bench::connected();
     bench.say(json!({"id": 2, "subscribe": {"channel": "open:a"}}));
     let (ticket, _) = bench.next_subscribe();
-    assert_eq!(bench.signal(Signal::Unsubscribe("open:a".into(), Unsubscribed::SERVER)).len(), 1);
+    assert_eq!(bench.signal(Signal::unsubscribe("open:a")).len(), 1);
     let replies = bench.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
     assert_eq!(error_code(&replies[0]), 100);
 }
@@ -257,7 +254,7 @@ fn an_outcome_acts_on_its_own_subscription_and_not_on_a_newer_one_of_the_channel
         let mut bench = Bench::connected();
         bench.say(json!({"id": 2, "subscribe": {"channel": "history:a"}}));
         let (first, _) = bench.next_subscribe();
-        bench.signal(Signal::Unsubscribe("history:a".into(), Unsubscribed::SERVER));
+        bench.signal(Signal::unsubscribe("history:a"));
         assert!(matches!(bench.next(), Some(Action::Unsubscribe(_))));
         bench.say(json!({"id": 3, "subscribe": {"channel": "history:a"}}));
         let (second, _) = bench.next_subscribe();
@@ -273,9 +270,9 @@ fn an_outcome_acts_on_its_own_subscription_and_not_on_a_newer_one_of_the_channel
 #[test]
 fn a_backend_can_end_a_subscription() {
     let mut bench = Bench::subscribed("open:a", Subscribed::default());
-    let pushes = bench.signal(Signal::Unsubscribe("open:a".into(), Unsubscribed::SERVER));
+    let pushes = bench.signal(Signal::unsubscribe("open:a"));
     assert_eq!(pushes[0]["push"]["unsubscribe"]["code"], 2000);
-    assert!(bench.signal(Signal::Unsubscribe("open:a".into(), Unsubscribed::SERVER)).is_empty());
+    assert!(bench.signal(Signal::unsubscribe("open:a")).is_empty());
 }
 
 #[test]
