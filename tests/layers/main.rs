@@ -50,7 +50,7 @@ const ROOMS: &[&[&str]] = &[
     &["settings", "metrics", "session_command"],
     &["disconnect"],
     &["memory"],
-    &["clock", "random", "forward_broker"],
+    &["clock", "random", "tasks", "version", "forward_broker"],
 ];
 
 /// The sources of the gateway, from the top of the repository.

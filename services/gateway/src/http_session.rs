@@ -163,7 +163,7 @@ impl Handler<Signal> for HttpSession {
         }
         if let HttpSessionPhase::Ended { reason, .. } = &self.phase
             && signal.disconnect().is_some()
-            && self.state.runner.node.is_draining()
+            && self.state.runner.node.lifecycle.is_draining()
         {
             // It ended before; a node that goes down does not wait for somebody to tell it to.
             self.phase = HttpSessionPhase::Over(reason.clone());
@@ -314,7 +314,7 @@ impl HttpSession {
             return;
         }
         writer.close_message(reason, &pipe);
-        if !is_told_again || self.state.runner.node.is_draining() {
+        if !is_told_again || self.state.runner.node.lifecycle.is_draining() {
             self.phase = HttpSessionPhase::Over(reason.clone());
         }
     }

@@ -4,17 +4,21 @@
 //! transport, so the same session serves WebSocket and every HTTP transport, and is tested without a runtime. The
 //! transport's shell carries the actions out and brings the outcomes back. `docs/architecture.md` §3.9.
 //!
-//! - [`Actions`]: what it answers with. - [`client`]: the JSON client protocol. - [`stomp`]: STOMP. - [`handler`]: an embedder's `WebSocketHandler`. -
-//!   [`handshake`]: the request that opened a connection. - [`login_limit`]: failed logins. - [`position`]: how far a receiver
-//!   has come, as text. - `step`: how much input is run at once. - [`uni`]: receivers without commands.
+//! - [`Actions`]: what it answers with.
+//! - [`client`]: the JSON client protocol.
+//! - [`stomp`]: STOMP.
+//! - [`handler`]: an embedder's `WebSocketHandler`.
+//! - [`uni`]: receivers without commands.
+//! - [`shared`]: the rules that hold for several of them, each written once.
+//! - [`handshake`]: the request that opened a connection.
+//! - [`position`]: the positions of a receiver, as text.
 
 mod actions;
 pub mod client;
 pub mod handler;
 pub mod handshake;
-mod input_budget;
-pub mod login_limit;
 pub mod position;
+pub mod shared;
 pub mod stomp;
 pub mod uni;
 

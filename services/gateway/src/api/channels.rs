@@ -21,7 +21,7 @@ use crate::{
     disconnect::ErrorCode,
     hub::read_budget::{PAGE_BYTES, ReadSource},
     node::Node,
-    session::client::policy::retention,
+    session::shared::recovery::retention,
 };
 
 /// Publications of one page of history at most.

@@ -19,7 +19,7 @@ use crate::{
         method::{ApiCommand, Method},
         schema::{reference, register},
     },
-    session::client::policy::VERSION,
+    version::VERSION,
 };
 
 /// Statuses that an answer may have besides 200, and what they mean.

@@ -32,7 +32,7 @@ use crate::{
     },
     memory::LARGE_REPLY_BYTES,
     metrics::TransportLabel,
-    node::{ConnectionPermit, Node},
+    node::{Node, admission::permits::ConnectionPermit},
     outbox::Outbox,
     session::{Actions, MessageKind, Now, Outcome, Session, Signal, Ticket},
 };

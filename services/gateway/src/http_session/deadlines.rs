@@ -25,13 +25,13 @@ impl HttpSession {
             Err(Exhausted::All) => RefusalCause::Waiting,
             Err(Exhausted::Network) => RefusalCause::WaitingOfAddress,
         };
-        self.state.runner.node.refused(cause, self.network);
+        self.state.runner.node.admission.refused(cause, self.network);
         false
     }
 
     /// Whoever opened it may have looked whether somebody has a session with this id.
     pub(super) fn count_guess(&self) {
-        self.state.runner.node.failed_attempt(AttemptKind::SessionId, self.network);
+        self.state.runner.node.admission.failed_attempt(AttemptKind::SessionId, self.network);
     }
 
     /// The response has just been written to, or has just come: its silence begins anew.

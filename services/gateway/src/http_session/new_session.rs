@@ -36,7 +36,7 @@ impl NewSession {
     pub fn open(self, local: &WorkerContext) -> Result<(), IdInUse> {
         let WorkerContext { node, worker, registry, .. } = local;
         let mut ctx = Context::<HttpSession>::new();
-        let network = node.network_of(self.opened.peer);
+        let network = node.admission.network_of(self.opened.peer);
         let opened_by = OpenedBy { principal: self.opened.session.principal(), network };
         if let Some(id) = &self.id
             && !registry.register(id, ctx.address().recipient(), opened_by)

@@ -9,7 +9,8 @@ use gorani_broker::{
 };
 
 use crate::{
-    disconnect::ErrorCode, hub::queue_consumers::FetchRequest, node::Node, session::client::policy::retention,
+    disconnect::ErrorCode, hub::queue_consumers::FetchRequest, node::Node,
+    session::shared::recovery::retention,
 };
 
 /// How long an idempotency key is remembered (`docs/protocols/http.md` §5.5).

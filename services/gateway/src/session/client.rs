@@ -4,16 +4,22 @@
 //! the same channel) holds back those behind it, bounded. Between a transport's shell and the node.
 //! `docs/protocols/client.md` §11.
 //!
-//! - [`policy`]: rules, tokens and limits. - [`commands`]: in order, and which have to wait. - [`connect`]: from the first command to the reply. - [`subscriptions`]:
-//!   subscribe, unsubscribe, sub_refresh. - [`refresh`]: of the connection. - [`receive`]: for receivers without commands. - [`requests`]: publish, history, presence. - [`large_reply`]: replies of megabytes. - [`clock`]: heartbeats
-//!   and expiry. - [`epochs`]: those that ended while the client stayed.
+//! - `commands`: in order, and which have to wait.
+//! - `connect`: from the first command to the reply.
+//! - `subscriptions`: subscribe, unsubscribe, sub_refresh; `server_side`: those that the server makes.
+//! - `refresh`: of the connection.
+//! - `receive`: for receivers without commands.
+//! - `requests`: publish, history, presence.
+//! - `large_reply`: replies of megabytes.
+//! - `deadlines`: pings and expiry.
+//! - `epochs`: those that ended while the client stayed.
+//! - [`views`]: publications and clients, as replies show them.
 
 mod commands;
 mod connect;
 mod deadlines;
 mod epochs;
 mod large_reply;
-pub mod policy;
 pub(in crate::session) mod receive;
 mod refresh;
 mod requests;
@@ -34,14 +40,14 @@ use gorani_protocol::client;
 use tokio::time::Instant;
 
 use self::{
-    connect::Connecting, deadlines::ClientDeadlines, large_reply::LargeReply, policy::Policy,
-    requests::PendingRequest, subscriptions::ClientSubscription,
+    connect::Connecting, deadlines::ClientDeadlines, large_reply::LargeReply, requests::PendingRequest,
+    subscriptions::ClientSubscription,
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     session::{
-        Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket, input_budget::InputBudget,
-        login_limit::LoginLimit,
+        Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
+        shared::{input_budget::InputBudget, login_limit::LoginLimit, policy::Policy},
     },
 };
 
@@ -249,7 +255,7 @@ impl Session for ClientSession {
     }
 
     fn pong(&mut self, _now: Now) {
-        self.clock.take_pong(true);
+        self.clock.pings.take_pong();
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -4,9 +4,15 @@
 //! follows until it is live, so that a client hears what it sends next. Receipts leave in the order of their frames.
 //! Whatever fails is told with an ERROR, and ends the connection. The same for WebSocket, SockJS and TCP.
 //!
-//! - [`connect`]: the first frame and who may send it. - [`destination`]: what the destinations name. - [`subscriptions`],
-//!   `input`: frames in order. - [`recovering`]: what was missed, where it is much. - [`consuming`], [`sending`], [`transactions`]: what clients ask for. - [`receipts`]: answers in order. - [`clock`]: heart-beats and
-//!   expiry. - [`headers`], [`payload`]: publications as frames, and back. - [`failure`]: what an ERROR says.
+//! - `connect`: the first frame and who may send it.
+//! - `destination`: what the destinations name.
+//! - `subscriptions`, `input`: frames in order.
+//! - `recovery`: what was missed, where it is much.
+//! - `consumer`, `send`, `transactions`: what clients ask for.
+//! - `receipts`: answers in order.
+//! - `deadlines`: heart-beats and expiry.
+//! - [`message_headers`], `payload`: publications as frames, and back.
+//! - `failure`: what an ERROR says.
 
 mod connect;
 mod consumer;
@@ -24,7 +30,7 @@ mod subscriptions;
 mod tests;
 mod transactions;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use gorani_protocol::stomp::{HeartBeat, StompCommand, StompDecoder, StompFrame, StompLimits, Version};
@@ -38,8 +44,13 @@ use self::{
 use crate::{
     disconnect::{Disconnect, Unsubscribed},
     session::{
-        Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket, client::policy::Policy,
-        input_budget::InputBudget, login_limit::LoginLimit,
+        Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
+        shared::{
+            expiry::{end_of, has_expired},
+            input_budget::InputBudget,
+            login_limit::LoginLimit,
+            policy::Policy,
+        },
     },
     session_command::SessionCommand,
     settings::StompSettings,
@@ -255,10 +266,10 @@ impl StompSession {
                 tracing::info!(channel = subscribe.channel, "a backend cannot subscribe a STOMP client");
             }
             SessionCommand::Refresh { expired, expire_at, .. } => {
-                if *expired || expire_at.is_some_and(|at| at <= now.unix_s()) {
+                if *expired || has_expired(*expire_at, now) {
                     return self.fail(Failure::of_disconnect(Disconnect::EXPIRED), actions);
                 }
-                self.clock.expires = expire_at.map(|at| deadlines::end_of(at, now));
+                self.clock.expires = end_of(*expire_at, Duration::ZERO, now);
             }
         }
     }

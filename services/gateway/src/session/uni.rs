@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use super::{
     Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
-    client::{ClientSession, TransportTraits, policy::Policy, receive::AdmittedReceiver},
-    login_limit::LoginLimit,
+    client::{ClientSession, TransportTraits, receive::AdmittedReceiver},
     position::{Positions, Unrecovered},
+    shared::{login_limit::LoginLimit, policy::Policy},
 };
 use crate::disconnect::{Disconnect, Refused};
 

@@ -8,7 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{description::NodeDescription, kinds, membership::MembershipChange};
-use crate::{node::Node, session::client::policy::VERSION};
+use crate::{node::Node, version::VERSION};
 
 /// While the broker does not take an announcement, this is how soon it is tried again: others must not take this node for
 /// dead longer than they have to once the broker is back.
@@ -58,7 +58,7 @@ impl Node {
         }
         for node in died {
             tracing::info!(node, "another node is gone");
-            self.spawn(self.clone().reap_everywhere(node));
+            self.tasks.spawn(self.clone().reap_everywhere(node));
         }
         true
     }

@@ -9,8 +9,8 @@ use crate::{
         Node,
         query::{NodeOverview, cut, merge},
     },
-    session::client::policy::VERSION,
     session_command::SessionCommand,
+    version::VERSION,
 };
 
 impl Node {

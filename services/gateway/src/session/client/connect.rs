@@ -14,7 +14,6 @@ use gorani_protocol::client::{Connect, ConnectResult, PublicationFields, Subscri
 use super::{
     ClientSession, ClientState, OutputFormat,
     large_reply::{LargeReply, NextStep},
-    policy::VERSION,
     release,
     requests::PendingRequest,
     subscriptions::{ClientSubscription, raw_bytes},
@@ -23,7 +22,12 @@ use super::{
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     memory::ReplyPermit,
-    session::{Action, Actions, Now, Subscribed, Ticket, login_limit::Credential, position::Unrecovered},
+    session::{
+        Action, Actions, Now, Subscribed, Ticket,
+        position::Unrecovered,
+        shared::{expiry::ttl, login_limit::Credential},
+    },
+    version::VERSION,
 };
 
 /// A connect that waits for its server-side subscriptions.
@@ -86,7 +90,7 @@ impl ClientSession {
         now: Now,
         actions: &mut Actions,
     ) {
-        self.clock.set_expiry(expires_at.map(|at| self.end_of(at, now)));
+        self.clock.set_expiry(self.end_of(expires_at, now));
         self.state = ClientState::Connecting(Box::new(Connecting {
             id,
             expires_at,
@@ -347,12 +351,6 @@ type MissedPublications = (Arc<str>, Vec<Arc<Publication>>, Option<ReplyPermit>)
 /// The publications that a subscription recovered, and the permit for them.
 fn take_missed((channel, subscribed): (&Arc<str>, &mut Subscribed)) -> MissedPublications {
     (channel.clone(), std::mem::take(&mut subscribed.publications), subscribed.permit.take())
-}
-
-/// Seconds until this Unix time; 0 where there is none.
-pub(super) fn ttl(expires_at: Option<u64>, now: Now) -> u32 {
-    let left = expires_at.map_or(0, |at| at.saturating_sub(now.unix_s()));
-    u32::try_from(left).unwrap_or(u32::MAX)
 }
 
 /// Recovered publications as a reply shows them, without those that exclude this client.

@@ -6,12 +6,13 @@ use std::{collections::HashSet, sync::Arc};
 use bytes::BytesMut;
 use gorani_protocol::client::{ConnectResult, SubscribePush, bare, push};
 
-use super::{ClientSession, OutputFormat, policy::retention, subscriptions::ClientSubscription};
+use super::{ClientSession, OutputFormat, subscriptions::ClientSubscription};
 use crate::{
     disconnect::{ErrorCode, Refused, Unsubscribed},
     session::{
         Action, Actions, Now,
         position::{self, Unrecovered},
+        shared::recovery::retention,
         uni::{NotPollable, PollableChannel, ReceiveQuery},
     },
 };

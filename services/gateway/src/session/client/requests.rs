@@ -10,14 +10,13 @@ use gorani_protocol::client::{ClientInfoFields, History, HistoryReply, Publicati
 use super::{
     ClientSession, ClientState,
     large_reply::{LargeReply, NextStep},
-    policy::retention,
     subscriptions::SubscribeCommand,
     views::{info_view, publication_view, reserve},
 };
 use crate::{
     disconnect::{ErrorCode, Refused},
     memory::ReplyPermit,
-    session::{Action, Actions, Now, Outcome, Ticket},
+    session::{Action, Actions, Now, Outcome, Ticket, shared::recovery::retention},
 };
 
 /// A command, or a step of one, that waits for the node.

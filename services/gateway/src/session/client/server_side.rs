@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
-    session::{Action, Actions, Now, Subscribed, Ticket},
+    session::{Action, Actions, Now, Subscribed, Ticket, shared::recovery::RequestedFeatures},
     session_command::{ServerSubscribe, SessionCommand},
 };
 
@@ -39,12 +39,8 @@ impl ClientSession {
         channel: &str,
         granted: &SubscribeGranted<'_>,
     ) -> ClientSubscription {
-        let mut subscription = self.granted(channel, granted, true, None);
-        let options = &granted.options;
-        subscription.recoverable |= options.allow_recovery && options.has_history();
-        subscription.positioned |=
-            subscription.recoverable || (options.allow_positioning && options.has_history());
-        subscription.join_leave = options.join_leave;
+        let mut subscription = self.granted(channel, granted, RequestedFeatures::ALL);
+        subscription.server_side = true;
         subscription
     }
 

@@ -12,16 +12,22 @@ use tokio::time::Instant;
 
 use super::{
     ClientSession,
-    connect::{non_empty, ttl, views},
+    connect::{non_empty, views},
     large_reply::{LargeReply, NextStep},
-    policy::retention,
     release,
     requests::PendingRequest,
     views::reserve,
 };
 use crate::{
     disconnect::{ErrorCode, Refused, Unsubscribed},
-    session::{Action, Actions, Now, SubscribeParams, Subscribed, Ticket, position::Unrecovered},
+    session::{
+        Action, Actions, Now, SubscribeParams, Subscribed, Ticket,
+        position::Unrecovered,
+        shared::{
+            expiry::{has_expired, ttl},
+            recovery::{RequestedFeatures, SubscriptionFeatures, retention},
+        },
+    },
 };
 
 /// A channel that the session is in, or is about to be.
@@ -218,16 +224,16 @@ impl ClientSession {
         };
         let granted =
             self.policy.rules.may_subscribe(&request).map_err(|denied| self.policy.refuse_denied(denied))?;
-        if granted.expires_at.is_some_and(|at| at <= now.unix_s()) {
+        if has_expired(granted.expires_at, now) {
             return Err(ErrorCode::EXPIRED.into());
         }
-        let mut subscription =
-            self.granted(channel, &granted, false, granted.expires_at.map(|at| self.end_of(at, now)));
-        let options = &granted.options;
-        subscription.recoverable |= subscribe.recoverable && options.allow_recovery && options.has_history();
-        subscription.positioned |= subscription.recoverable
-            || (subscribe.positioned && options.allow_positioning && options.has_history());
-        subscription.join_leave |= subscribe.join_leave && options.join_leave;
+        let requested = RequestedFeatures {
+            recovery: subscribe.recoverable,
+            positioning: subscribe.positioned,
+            join_leave: subscribe.join_leave,
+        };
+        let mut subscription = self.granted(channel, &granted, requested);
+        subscription.expires = self.end_of(granted.expires_at, now);
         if subscribe.recover {
             subscription
                 .recover_from(Position { offset: subscribe.offset, epoch: (*subscribe.epoch).into() });
@@ -235,27 +241,26 @@ impl ClientSession {
         Ok(subscription)
     }
 
-    /// A subscription as the options of its channel have it.
+    /// A subscription that the client manages and that does not expire, as the options of its channel have it.
     pub(super) fn granted(
         &self,
         channel: &str,
         granted: &SubscribeGranted<'_>,
-        server_side: bool,
-        expires: Option<Instant>,
+        requested: RequestedFeatures,
     ) -> ClientSubscription {
         let options = granted.options;
-        let recoverable = options.force_recovery && options.has_history();
+        let features = SubscriptionFeatures::granted(&options, requested);
         ClientSubscription {
             channel: channel.into(),
-            server_side,
+            server_side: false,
             under_way: None,
-            recoverable,
+            recoverable: features.recoverable,
             recover: None,
             unrecovered: None,
-            expires,
+            expires: None,
             expires_at: granted.expires_at,
-            positioned: recoverable || (options.force_positioning && options.has_history()),
-            join_leave: options.join_leave && options.force_push_join_leave,
+            positioned: features.positioned,
+            join_leave: features.join_leave,
             unseen: false,
             info: self.info_for(granted.info.map(raw_bytes).unwrap_or_default()),
             data: granted.data.map(raw_bytes).unwrap_or_default(),
@@ -338,7 +343,7 @@ impl ClientSession {
         self.budget.count_token();
         match self.refreshed(channel, token, now) {
             Ok(expires_at) => {
-                let end = expires_at.map(|at| self.end_of(at, now));
+                let end = self.end_of(expires_at, now);
                 if let Some(subscription) = self.subscription_mut(channel) {
                     subscription.expires = end;
                     subscription.expires_at = expires_at;
@@ -376,7 +381,7 @@ impl ClientSession {
         };
         let granted =
             self.policy.rules.may_subscribe(&request).map_err(|denied| self.policy.refuse_denied(denied))?;
-        if granted.expires_at.is_some_and(|at| at <= now.unix_s()) {
+        if has_expired(granted.expires_at, now) {
             return Err(ErrorCode::EXPIRED.into());
         }
         Ok(granted.expires_at)

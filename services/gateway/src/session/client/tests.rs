@@ -19,11 +19,12 @@ use gorani_auth::{
 use gorani_broker::{Position, Publication};
 use serde_json::{Value, json};
 
-use super::{ClientSession, TransportTraits, policy::Policy};
+use super::{ClientSession, TransportTraits};
 use crate::{
     disconnect::Disconnect,
     session::{
         Action, Actions, Incoming, Now, Outcome, Session, Signal, SubscribeParams, Subscribed, Ticket,
+        shared::policy::Policy,
     },
     settings::ClientSettings,
 };

@@ -3,21 +3,24 @@
 //! The passcode is a token (JWT), or with `login` the password of one of `stomp.users`, who are backends. `host` is not
 //! looked at: most clients send none, or whatever is in their URL.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gorani_auth::{ConnectionClaims, Denied, SubscribeGranted, TokenError, personal_channel};
 use gorani_broker::ClientInfo;
 use gorani_protocol::stomp::{Headers, HeartBeat, ServerCommand, StompFrame, Version, encode};
 
-use super::{
-    StompSession, StompState,
-    deadlines::{Pings, end_of},
-    failure::Failure,
-};
+use super::{StompSession, StompState, failure::Failure};
 use crate::{
     disconnect::{Disconnect, ErrorCode},
-    session::{Action, Actions, MessageKind, Now, Ticket, client::policy::VERSION, login_limit::Credential},
+    session::{
+        Action, Actions, MessageKind, Now, Ticket,
+        shared::{
+            expiry::{end_of, has_expired},
+            login_limit::Credential,
+        },
+    },
+    version::VERSION,
 };
 
 /// Scheme of an `Authorization` header with a token.
@@ -81,7 +84,8 @@ impl StompSession {
         self.version = version;
         self.decoder.set_version(version);
         let claims = self.credentials(headers, now)?;
-        self.clock.expires = claims.as_ref().and_then(|claims| claims.expires_at).map(|at| end_of(at, now));
+        let expires_at = claims.as_ref().and_then(|claims| claims.expires_at);
+        self.clock.expires = end_of(expires_at, Duration::ZERO, now);
         self.identity = self.identify(claims, headers.get("login").unwrap_or_default());
         let identity = &self.identity;
         actions.push(Action::Identify { user: identity.user.clone(), client: identity.client.clone() });
@@ -105,14 +109,14 @@ impl StompSession {
     fn open(&mut self, offer: HeartBeat, now: Now, actions: &mut Actions) {
         let (identity, style) = (&self.identity, self.style());
         let version = style.version;
-        let millis = |time: std::time::Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
         let ours = HeartBeat {
             sends_ms: millis(self.settings.heart_beat_send),
             wants_ms: millis(self.settings.heart_beat_receive),
         };
         let settings = &self.policy.settings;
-        let pings = Pings { every: settings.ping_interval, answer_within: settings.pong_timeout };
-        self.clock.start(offer.agree(ours), self.traits.has_pings.then_some(pings), now);
+        let ping_interval = self.traits.has_pings.then_some(settings.ping_interval);
+        self.clock.start(offer.agree(ours), ping_interval, now);
         self.state = StompState::Open;
         self.login_limit = None;
         actions.message(MessageKind::Text, |out| {
@@ -261,7 +265,7 @@ impl StompSession {
             token: token.as_ref().map(Result::as_ref),
         };
         let grant = rules.may_subscribe(&request).map_err(denied)?;
-        if grant.expires_at.is_some_and(|at| at <= now.unix_s()) {
+        if has_expired(grant.expires_at, now) {
             return Err(ErrorCode::EXPIRED.into());
         }
         Ok(granted(&grant))

@@ -11,7 +11,7 @@ use super::{
     failure::Failure,
     payload,
 };
-use crate::session::{Action, Actions, Now, Ticket, client::policy::retention};
+use crate::session::{Action, Actions, Now, Ticket, shared::recovery::retention};
 
 /// A message that was found right.
 #[derive(Debug)]

@@ -25,7 +25,7 @@ use crate::{
     disconnect::{Disconnect, ErrorCode},
     session::{
         Action, Actions, Incoming, Now, Outcome, Session, Signal, SubscribeParams, Subscribed, Ticket,
-        client::policy::Policy,
+        shared::policy::Policy,
     },
     settings::{ClientSettings, StompSettings},
 };

@@ -1,7 +1,7 @@
 //! Connect, heartbeats, expiry.
 
 use super::*;
-use crate::session::login_limit::{Credential, tests::Failures};
+use crate::session::shared::login_limit::{Credential, tests::Failures};
 
 #[test]
 fn a_connect_with_a_token_tells_client_version_expiry_and_heartbeat() {

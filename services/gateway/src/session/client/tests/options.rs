@@ -4,6 +4,7 @@ use gorani_auth::{ChannelOptions, GrantedBy, SubscribeGranted};
 
 use super::*;
 use crate::session::client::subscriptions::{ClientSubscription, raw_bytes};
+use crate::session::shared::recovery::RequestedFeatures;
 
 const OPTIONS: usize = 7;
 
@@ -50,7 +51,7 @@ fn what_the_server_subscribes_has_all_that_the_options_allow() {
 fn what_nobody_asks_for_is_had_only_where_the_options_force_it() {
     let bench = Bench::connected();
     for options in combinations() {
-        let subscription = bench.session.granted("a", &granted(&options), false, None);
+        let subscription = bench.session.granted("a", &granted(&options), RequestedFeatures::default());
         let history = options.has_history();
         let recoverable = history && options.force_recovery;
         let positioned = history && (options.force_recovery || options.force_positioning);

@@ -8,8 +8,8 @@ use crate::{
     disconnect::{ErrorCode, Refused},
     session::{
         client::OutputFormat,
-        login_limit::tests::Failures,
         position::Positions,
+        shared::login_limit::tests::Failures,
         uni::{NotPollable, ReceiveQuery, UniSession},
     },
 };

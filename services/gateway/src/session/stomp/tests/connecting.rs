@@ -1,7 +1,7 @@
 //! Items 16 to 26 and 59.
 
 use super::*;
-use crate::session::login_limit::{Credential, tests::Failures};
+use crate::session::shared::login_limit::{Credential, tests::Failures};
 
 fn connect(headers: &str) -> (Bench, Told) {
     let mut bench = Bench::new();

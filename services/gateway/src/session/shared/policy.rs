@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use gorani_auth::{ChannelOptions, ChannelRules, Denied, TokenError, TokenVerifier};
-use gorani_broker::Retention;
+use gorani_auth::{ChannelRules, Denied, TokenError, TokenVerifier};
 use rand::Rng;
 use tokio::sync::Notify;
 
@@ -11,9 +10,6 @@ use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     settings::ClientSettings,
 };
-
-/// The server's version, as connect replies tell it.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What decides on a client's commands.
 pub struct Policy {
@@ -37,7 +33,7 @@ impl Policy {
     }
 
     /// What a bad token means for its bearer.
-    pub(super) fn refuse_token(&self, error: TokenError) -> Refused {
+    pub(in crate::session) fn refuse_token(&self, error: TokenError) -> Refused {
         match error {
             TokenError::Expired | TokenError::NotYetValid => ErrorCode::TOKEN_EXPIRED.into(),
             TokenError::UnknownKey => self.await_key(),
@@ -50,7 +46,7 @@ impl Policy {
     }
 
     /// What a denial means for who asked.
-    pub(super) fn refuse_denied(&self, denied: Denied) -> Refused {
+    pub(in crate::session) fn refuse_denied(&self, denied: Denied) -> Refused {
         match denied {
             Denied::UnknownChannel => ErrorCode::UNKNOWN_CHANNEL.into(),
             Denied::PermissionDenied => ErrorCode::PERMISSION_DENIED.into(),
@@ -71,9 +67,4 @@ impl Policy {
         self.key_wanted.notify_one();
         ErrorCode::INTERNAL.into()
     }
-}
-
-/// The retention of a channel with these options.
-pub fn retention(options: &ChannelOptions) -> Retention {
-    Retention { size: options.history_size, ttl: options.history_ttl }
 }

@@ -2,7 +2,7 @@
 //!
 //! A message may hold thousands of commands, and the worker has other connections. A session counts what it runs in units
 //! of about a microsecond or a few; when a step is used up it keeps the rest, says so with
-//! [`has_more`](super::Session::has_more), and goes on when the transport calls [`resume`](super::Session::resume), at once
+//! [`has_more`](crate::session::Session::has_more), and goes on when the transport calls [`resume`](crate::session::Session::resume), at once
 //! or in its next turn. Counted and not timed, so that a session stays a pure state machine. Decision record 0027.
 
 /// Units of a step. Together with the actions that they lead to, well below a millisecond.
@@ -14,7 +14,7 @@ const TOKEN_UNITS: usize = 24;
 
 /// What is left of a step.
 #[derive(Debug)]
-pub(super) struct InputBudget {
+pub(in crate::session) struct InputBudget {
     left: usize,
 }
 
@@ -26,22 +26,22 @@ impl Default for InputBudget {
 
 impl InputBudget {
     /// Begins the next step.
-    pub(super) fn begin(&mut self) {
+    pub(in crate::session) fn begin(&mut self) {
         *self = Self::default();
     }
 
     /// Counts one command of so many bytes. A step may be overdrawn by its last command.
-    pub(super) fn count(&mut self, bytes: usize) {
+    pub(in crate::session) fn count(&mut self, bytes: usize) {
         self.left = self.left.saturating_sub(1 + bytes / UNIT_BYTES);
     }
 
     /// Counts the verification of a token.
-    pub(super) fn count_token(&mut self) {
+    pub(in crate::session) fn count_token(&mut self) {
         self.left = self.left.saturating_sub(TOKEN_UNITS);
     }
 
     /// Whether the next command belongs to another step.
-    pub(super) fn is_over(&self) -> bool {
+    pub(in crate::session) fn is_over(&self) -> bool {
         self.left == 0
     }
 }
