@@ -9,10 +9,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::stomp::StompEndpoint;
 use crate::{
-    connection::{
-        state::{Io, OpenedSession},
-        stomp_tcp::StompConnection,
-    },
+    connection::{Connection, codec::stomp::StompCodec, socket::Io, state::OpenedSession},
     disconnect::Disconnect,
     endpoint::Endpoint,
     hub::{
@@ -58,7 +55,7 @@ pub fn accept<T: Io>(
         peer,
         permit,
     };
-    StompConnection::start(node, worker, opened, io);
+    Connection::start(node, worker, opened, io, StompCodec, b"");
 }
 
 /// Tells a client to come back later, and closes. One that does not read is not waited for.

@@ -12,8 +12,10 @@ use tokio::io::AsyncWriteExt;
 
 use crate::{
     connection::{
-        state::{Io, OpenedSession},
-        websocket::{WebSocketConnection, text_frame},
+        Connection,
+        codec::websocket::{WebSocketCodec, text_frame},
+        socket::Io,
+        state::OpenedSession,
     },
     endpoint::{EndpointRefused, Handshake},
     endpoints::{Endpoints, WebSocketRoute},
@@ -99,7 +101,7 @@ impl Upgrades {
             permit,
         };
         let WorkerContext { node, worker, .. } = &self.local;
-        WebSocketConnection::start(node, worker, opened, io, decoder, &early);
+        Connection::start(node, worker, opened, io, WebSocketCodec::new(decoder), &early);
     }
 
     /// Checks a request against the protocol, the endpoint and the node's limits.

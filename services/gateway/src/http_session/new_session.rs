@@ -5,10 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use actix::{AsyncContext, Context};
 use tokio::time::Instant;
 
-use super::{
-    HttpSession, HttpSessionPhase, Lifetime, Response, WorkerContext, registry::OpenedBy,
-    request::InboundMessages,
-};
+use super::{HttpSession, Lifetime, Response, WorkerContext, registry::OpenedBy, request::InboundMessages};
 use crate::connection::state::{ConnectionState, OpenedSession};
 
 /// A session that is to begin.
@@ -51,7 +48,6 @@ impl NewSession {
         }
         ctx.run(HttpSession {
             state,
-            phase: HttpSessionPhase::Open,
             response: Some(self.response),
             next: None,
             inbound,

@@ -6,6 +6,7 @@ mod closed;
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    time::Duration,
 };
 
 use futures_util::FutureExt;
@@ -13,10 +14,10 @@ use futures_util::FutureExt;
 use super::{
     WorkerContext,
     new_session::NewSession,
-    pipe::{PipeReader, pipe},
+    pipe::{PipeReader, PipeWriter, pipe},
     registry::{DeliveryError, SessionOwner},
-    request::{Busy, HANDOVER},
-    writer::StreamWriter,
+    request::Busy,
+    writer::{ResponseWriter, StreamWriter},
     *,
 };
 use crate::connection::state::OpenedSession;
