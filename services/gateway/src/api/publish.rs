@@ -24,8 +24,7 @@ use crate::{
     session::Now,
 };
 
-/// Bytes of an idempotency key at most.
-pub const IDEMPOTENCY_KEY_MAX_BYTES: usize = 255;
+pub use crate::node::publish::IDEMPOTENCY_KEY_MAX_BYTES;
 
 /// Makes a request of its own fields and those that every publication has.
 macro_rules! publication_request {
@@ -214,7 +213,7 @@ impl CheckedMessage {
     /// Publishes it. The place in the channel's order is taken now; [`PendingPublish::finish`] only waits for the answer.
     fn publish(self, node: &Arc<Node>, channel: Cow<'_, str>) -> PendingPublish {
         let channel = channel.into_owned();
-        let accepted = node.publish(&channel, self.publication, self.skip_history, self.key);
+        let accepted = node.publisher.publish(&channel, self.publication, self.skip_history, self.key);
         PendingPublish { channel, accepted }
     }
 }

@@ -7,7 +7,6 @@ use std::{
 };
 
 use gorani_auth::{OriginError, Origins};
-use gorani_protocol::websocket::SubprotocolPolicy;
 
 use crate::{
     endpoint::{Endpoint, EndpointRefused, Handshake},
@@ -20,7 +19,6 @@ use crate::{
             adapter::{HandlerLimits, forget_panic, panic_message},
         },
     },
-    settings::SubprotocolChoice,
     sockjs::options::SockJs,
 };
 
@@ -152,13 +150,6 @@ impl<H: WebSocketHandler> HandlerEndpoint<H> {
 impl<H: WebSocketHandler> Endpoint for HandlerEndpoint<H> {
     fn subprotocols(&self) -> &[&'static str] {
         H::subprotocols()
-    }
-
-    fn subprotocol_policy(&self) -> SubprotocolPolicy {
-        match self.node.settings.websocket.subprotocols {
-            SubprotocolChoice::Strict => SubprotocolPolicy::Strict,
-            SubprotocolChoice::Lenient => SubprotocolPolicy::Lenient,
-        }
     }
 
     fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool {

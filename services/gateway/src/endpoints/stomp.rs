@@ -2,8 +2,6 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use gorani_protocol::websocket::SubprotocolPolicy;
-
 use crate::{
     endpoint::{Endpoint, EndpointRefused, Handshake},
     hub::fanout::Protocol,
@@ -12,7 +10,7 @@ use crate::{
         Now, Session,
         stomp::{StompSession, StompTraits, message_headers},
     },
-    settings::{StompSettings, SubprotocolChoice},
+    settings::StompSettings,
 };
 
 /// The best first: it is chosen, whatever order a client prefers. It does not bind the version of the session, which the
@@ -61,13 +59,6 @@ impl StompEndpoint {
 impl Endpoint for StompEndpoint {
     fn subprotocols(&self) -> &[&'static str] {
         &SUBPROTOCOLS
-    }
-
-    fn subprotocol_policy(&self) -> SubprotocolPolicy {
-        match self.node.settings.websocket.subprotocols {
-            SubprotocolChoice::Strict => SubprotocolPolicy::Strict,
-            SubprotocolChoice::Lenient => SubprotocolPolicy::Lenient,
-        }
     }
 
     fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool {

@@ -130,7 +130,8 @@ impl Upgrades {
         if !endpoint.allows_origin(offer.origin.as_deref(), &offer.host) {
             return Err(HandshakeRefusal::OriginForbidden.into());
         }
-        let subprotocol = offer.choose_subprotocol(endpoint.subprotocols(), endpoint.subprotocol_policy())?;
+        let policy = self.local.node.settings.websocket.subprotocol_policy();
+        let subprotocol = offer.choose_subprotocol(endpoint.subprotocols(), policy)?;
         let deflate =
             if self.local.node.settings.websocket.compression { offer.negotiate_deflate() } else { None };
         let response = offer.response(subprotocol, deflate.as_ref());
