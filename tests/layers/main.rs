@@ -49,7 +49,7 @@ const ROOMS: &[&[&str]] = &[
     &["session", "outbox", "telemetry"],
     &["settings", "metrics", "disconnect"],
     &["memory"],
-    &["clock", "random", "version", "forward_broker"],
+    &["clock", "random", "tasks", "version", "forward_broker"],
 ];
 
 /// The sources of the gateway, from the top of the repository.

@@ -174,7 +174,7 @@ impl Forwarder {
         for is_last in [false, true] {
             let answer = self.ask(owner, &address, request, body).await?;
             match answer.head.headers.get(REFUSED) {
-                Some(why) if why == WRONG_PROOF && !is_last => self.node.renew_secret().await,
+                Some(why) if why == WRONG_PROOF && !is_last => self.node.secrets.renew().await,
                 Some(why) => {
                     tracing::warn!(node = owner, ?why, "another node refuses what is forwarded to it");
                     return Err(ForwardError::Unreachable);

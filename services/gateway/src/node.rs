@@ -8,19 +8,15 @@ pub mod admission;
 pub mod client_network;
 pub mod cluster;
 mod keys;
-mod lifecycle;
+pub mod lifecycle;
 pub mod open_responses;
 pub mod publish;
 pub mod query;
 pub mod secret;
-mod tasks;
 mod user_connections;
 
 use std::{
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -36,13 +32,8 @@ use rand::Rng;
 use tokio::{sync::Semaphore, time::Instant};
 
 use self::{
-    address::Addresses,
-    admission::{AdmissionControl, unauthenticated::UnauthenticatedPermit},
-    cluster::Peers,
-    lifecycle::Lifecycle,
-    query::SCANS_AT_A_TIME,
-    secret::ClusterSecrets,
-    tasks::Tasks,
+    address::Addresses, admission::AdmissionControl, cluster::Peers, keys::KeyFetcher, lifecycle::Lifecycle,
+    open_responses::OpenResponses, query::SCANS_AT_A_TIME, secret::ClusterSecrets,
 };
 use crate::{
     hub::{
@@ -61,6 +52,7 @@ use crate::{
     metrics::Metrics,
     session::shared::policy::Policy,
     settings::{BrokerKind, Settings, SettingsError},
+    tasks::Tasks,
 };
 
 /// How often interest is tidied and gauges are set.
@@ -84,23 +76,26 @@ pub struct Node {
     pub memory: Arc<MemoryBudget>,
     /// When the node started.
     pub started: Instant,
+    /// Who is let in.
+    pub admission: Arc<AdmissionControl>,
+    /// How far it is on its way down.
+    pub lifecycle: Lifecycle,
+    /// Responses that outlive their sessions.
+    pub open_responses: OpenResponses,
     broker: Arc<dyn Broker>,
     interest: Arc<Interest>,
     reads: Arc<HistoryReads>,
     inboxes: RwLock<Vec<Arc<Inbox>>>,
-    connections: AtomicUsize,
-    open_responses: AtomicUsize,
-    lifecycle: Lifecycle,
-    admission: AdmissionControl,
     peers: Peers,
     addresses: Addresses,
     /// Scans of the workers that may be under way.
     scans: Semaphore,
     /// What nodes prove one another with.
-    pub secrets: ClusterSecrets,
+    pub secrets: Arc<ClusterSecrets>,
     /// What a work queue may hold.
     queue_limits: Arc<QueueLimits>,
-    tasks: Tasks,
+    /// All that it does by itself, and all that its workers do.
+    pub tasks: Tasks,
 }
 
 /// Why a node does not start.
@@ -112,13 +107,6 @@ pub enum NodeError {
     /// The broker cannot be started.
     #[error("broker: {0}")]
     Broker(#[from] BrokerError),
-}
-
-/// One place among the connections of a node, given back when dropped: [`admission::slots`].
-pub struct ConnectionPermit {
-    node: Arc<Node>,
-    /// Until its session has authenticated.
-    unauthenticated: Option<Box<UnauthenticatedPermit>>,
 }
 
 impl Node {
@@ -165,36 +153,35 @@ impl Node {
                 budget_bytes(settings.memory.max_bytes),
                 settings.memory.replies_max_bytes,
             )),
-            metrics,
+            metrics: metrics.clone(),
             started: Instant::now(),
             interest: Arc::new(Interest::new(broker.clone())),
             reads: Arc::new(HistoryReads::new(broker.clone(), budget)),
+            secrets: ClusterSecrets::new(&settings, &broker),
             broker,
             inboxes: RwLock::default(),
-            connections: AtomicUsize::new(0),
-            open_responses: AtomicUsize::new(0),
+            open_responses: OpenResponses::default(),
             lifecycle: Lifecycle::default(),
-            admission: AdmissionControl::default(),
+            admission: AdmissionControl::new(&settings, metrics.clone()),
             peers,
             addresses: Addresses::default(),
             scans: Semaphore::new(SCANS_AT_A_TIME),
-            secrets: ClusterSecrets::default(),
             queue_limits: Arc::new(settings.stomp.queue.limits()),
             tasks: Tasks::default(),
             settings,
         });
         node.broker.cluster().listen(&node.id);
         node.broker.start(Arc::new(BrokerSink(Arc::downgrade(&node)))).await?;
-        node.spawn(node.clone().read_inbox(mail));
-        node.spawn(node.clone().keep_secret());
+        node.tasks.spawn(node.clone().read_inbox(mail));
+        node.tasks.spawn(node.secrets.clone().keep());
         if node.settings.http.address.port() != 0 {
             node.set_address(node.settings.http.address).await;
         }
         // Before the first connection, so that nobody asks only the others for it.
         node.announce().await;
-        node.spawn(node.clone().keep_lease());
-        node.spawn(node.clone().sweep());
-        node.spawn(node.clone().keep_keys());
+        node.tasks.spawn(node.clone().keep_lease());
+        node.tasks.spawn(node.clone().sweep());
+        node.tasks.spawn(KeyFetcher::new(node.policy.clone(), &node.settings.token).keep());
         Ok(node)
     }
 
@@ -210,12 +197,19 @@ impl Node {
             self.metrics.clone(),
             self.memory.clone(),
         );
+        self.tasks.add_child(worker.tasks.clone());
         inboxes.push(Arc::new(inbox));
         worker
     }
 
     fn inboxes(&self) -> Vec<Arc<Inbox>> {
         self.inboxes.read().clone()
+    }
+
+    /// Ends the node's tasks where they stand, and those of its workers. With them and its connections everything of the node
+    /// goes, its connections to the broker included. Whoever wants to leave in order drains and retires it before.
+    pub fn stop(&self) {
+        self.tasks.stop();
     }
 
     /// The broker, for reads of history and presence.
@@ -243,16 +237,6 @@ impl Node {
         self.reads.budget()
     }
 
-    /// True if there is room for no further session now. Nothing is taken: [`Node::take_place`] may be refused all the same.
-    pub fn is_full(&self) -> bool {
-        self.connections() >= self.settings.http.max_connections
-    }
-
-    /// Connections that are open.
-    pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
-    }
-
     /// Puts an order to all workers.
     pub async fn dispatch_command(&self, command: SessionCommand) {
         let command = Arc::new(command);
@@ -274,7 +258,7 @@ impl Node {
     /// Whether this node would deliver right now, else why not, by part.
     pub fn readiness(&self) -> Result<(), Vec<(&'static str, String)>> {
         let mut reasons = Vec::new();
-        if self.is_shutting_down() {
+        if self.lifecycle.is_shutting_down() {
             reasons.push(("node", "draining".to_owned()));
         }
         if let Health::NotReady(reason) = self.broker.health() {
@@ -296,7 +280,7 @@ impl Node {
             }
             self.metrics.channels.set(i64::try_from(self.interest.len()).unwrap_or(i64::MAX));
             self.metrics.uptime_seconds.set(self.started.elapsed().as_secs_f64());
-            self.log_refusals();
+            self.admission.log_refusals();
         }
     }
 }
@@ -352,5 +336,32 @@ impl Node {
                 tell(inbox);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::rc::Rc;
+
+    use super::*;
+
+    #[actix_rt::test]
+    async fn of_a_node_that_has_stopped_nothing_goes_on_and_nothing_of_its_workers() {
+        let node = Node::start(Settings::default()).await.unwrap();
+        let workers = [node.start_worker(), node.start_worker()];
+        let broker = Arc::downgrade(node.broker());
+        let left_of_node = Arc::downgrade(&node);
+        let left_of_workers = workers.each_ref().map(Rc::downgrade);
+        tokio::task::yield_now().await;
+        node.stop();
+        drop((node, workers));
+        let give_up = Instant::now() + Duration::from_secs(20);
+        while broker.strong_count() > 0 {
+            assert!(Instant::now() < give_up, "a task goes on and holds the broker");
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(left_of_node.strong_count(), 0);
+        assert!(left_of_workers.iter().all(|worker| worker.strong_count() == 0));
     }
 }

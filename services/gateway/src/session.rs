@@ -338,6 +338,6 @@ pub trait Session {
     /// What the transport failed with, before [`Session::closed`].
     fn failed(&mut self, error: &(dyn std::error::Error + 'static));
 
-    /// The last call: the session has ended, for this reason.
+    /// The session has ended, for this reason. Called once, and nothing is told after it.
     fn closed(&mut self, disconnect: &Disconnect);
 }

@@ -47,6 +47,6 @@ impl Endpoint for ClientEndpoint {
         let native_ping = handshake.query.split('&').any(|pair| pair == NATIVE_PING);
         let traits = TransportTraits { native_ping, ..TransportTraits::default() };
         let session = ClientSession::new(self.0.policy.clone(), traits, now);
-        Ok(Box::new(session.with_login_limit(self.0.login_limit(handshake.peer))))
+        Ok(Box::new(session.with_login_limit(self.0.admission.login_limit(handshake.peer))))
     }
 }

@@ -65,6 +65,6 @@ impl Endpoint for ReceiverEndpoint {
             ..TransportTraits::default()
         };
         let session = UniSession::new(self.0.policy.clone(), traits, receive_query, now);
-        Ok(Box::new(session.with_login_limit(self.0.login_limit(handshake.peer))))
+        Ok(Box::new(session.with_login_limit(self.0.admission.login_limit(handshake.peer))))
     }
 }

@@ -52,7 +52,7 @@ impl StompEndpoint {
 
     fn session(&self, traits: StompTraits, peer: Option<SocketAddr>, now: Now) -> StompSession {
         StompSession::new(self.node.policy.clone(), self.settings.clone(), traits, now)
-            .with_login_limit(self.node.login_limit(peer))
+            .with_login_limit(self.node.admission.login_limit(peer))
     }
 }
 

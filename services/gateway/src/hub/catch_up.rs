@@ -35,7 +35,7 @@ impl Worker {
         mut moment: ReadVersion,
     ) {
         let worker = Rc::clone(self);
-        actix_rt::spawn(async move {
+        self.tasks.spawn(async move {
             let mut next = Some(missing);
             while let Some(MissingRange { after, read }) = next {
                 let missed = worker.read_after(&channel, after, moment).await;

@@ -26,7 +26,7 @@ impl Worker {
         let moments = moments(keys.len(), over, &mut random);
         let worker = Rc::clone(self);
         let start = Instant::now();
-        actix_rt::spawn(async move {
+        self.tasks.spawn(async move {
             for (key, moment) in keys.into_iter().zip(moments) {
                 if start.elapsed() < moment {
                     tokio::time::sleep_until(start + moment).await;

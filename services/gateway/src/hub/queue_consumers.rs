@@ -72,7 +72,7 @@ impl Worker {
         let woken = self.consumers.enter(&request);
         let worker = Rc::clone(&self);
         // A task of its own: an answer of the broker is never lost with the connection that it was for.
-        actix_rt::spawn(async move {
+        self.tasks.spawn(async move {
             let fetched = worker.wait_and_fetch(key, &request, &woken, stopped).await;
             worker.consumers.takings.borrow_mut().swap_remove(&(key, ticket));
             worker.leave_queue(&request.queue);
@@ -178,14 +178,14 @@ impl Worker {
         ids: Vec<DeliveryId>,
         is_handled: bool,
     ) -> Result<(), ErrorCode> {
-        let mut settling = Box::pin(self.acknowledge_held(queue, ids, is_handled));
+        let mut settling = Box::pin(self.clone().acknowledge_held(queue, ids, is_handled));
         let looked = poll_fn(|task| Poll::Ready(settling.as_mut().poll(task))).await;
         if let Poll::Ready(settled) = looked {
             return settled;
         }
         // A task of its own: what becomes of a message must be known also when the connection ends before the answer.
         let (told, outcome) = oneshot::channel();
-        actix_rt::spawn(async move {
+        self.tasks.spawn(async move {
             let _ = told.send(settling.await);
         });
         outcome.await.unwrap_or(Err(ErrorCode::INTERNAL))
@@ -225,7 +225,7 @@ impl Worker {
         self.consumers.takings.borrow_mut().retain(|(holder, _), _| *holder != key);
         for (queue, ids) in self.consumers.held_by(key) {
             let given_back = self.clone().acknowledge(queue.clone(), ids, false);
-            actix_rt::spawn(async move {
+            self.tasks.spawn(async move {
                 if let Err(error) = given_back.await {
                     tracing::warn!(%queue, %error, "messages of a queue could not be given back");
                 }
@@ -239,7 +239,7 @@ impl Worker {
             return;
         }
         let worker = Rc::clone(self);
-        actix_rt::spawn(async move {
+        self.tasks.spawn(async move {
             loop {
                 tokio::time::sleep(QUEUE_KEEP_EVERY).await;
                 let Some(queues) = worker.broker.queues() else { return };

@@ -97,7 +97,7 @@ impl Worker {
         let until = Instant::now() + removal.ttl();
         let Some(asked) = self.ask_to_remove(&removal) else { return };
         let worker = Rc::clone(self);
-        actix_rt::spawn(async move {
+        self.tasks.spawn(async move {
             if let Err(error) = asked.await
                 && removal.is_unsettled(&error)
             {

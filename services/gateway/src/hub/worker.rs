@@ -35,6 +35,7 @@ use crate::{
     memory::{MemoryBudget, ReplyPermit},
     metrics::Metrics,
     session::{Signal, client::views::reply_bytes},
+    tasks::Tasks,
 };
 
 /// Entries taken out of the inbox in one turn, so that the worker's connections get theirs.
@@ -62,6 +63,8 @@ pub struct Worker {
     /// What could not be taken out of the broker.
     pub(super) removals: Removals,
     pub(super) inbox: OwnInbox,
+    /// All that it does by itself.
+    pub(crate) tasks: Tasks,
 }
 
 impl Worker {
@@ -93,12 +96,13 @@ impl Worker {
             consumers: Consumers::default(),
             removals: Removals::default(),
             inbox: inbox.of_worker(),
+            tasks: Tasks::default(),
         });
-        actix_rt::spawn(worker.clone().deliver(receiver));
-        actix_rt::spawn(worker.clone().watch_deadlines());
-        actix_rt::spawn(worker.clone().keep_present());
-        actix_rt::spawn(worker.clone().flush_periodically());
-        actix_rt::spawn(worker.clone().keep_memory());
+        worker.tasks.spawn(worker.clone().deliver(receiver));
+        worker.tasks.spawn(worker.clone().watch_deadlines());
+        worker.tasks.spawn(worker.clone().keep_present());
+        worker.tasks.spawn(worker.clone().flush_periodically());
+        worker.tasks.spawn(worker.clone().keep_memory());
         (worker, inbox)
     }
 
@@ -228,7 +232,7 @@ impl Worker {
                     }
                     InboxEntry::Question(question) => {
                         self.deliver_turn(&mut turn).await;
-                        actix_rt::spawn(question.answer(self.clone()));
+                        self.tasks.spawn(question.answer(self.clone()));
                     }
                 }
             }

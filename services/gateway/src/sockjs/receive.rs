@@ -15,7 +15,7 @@ use crate::{
         request::SessionRequest,
     },
     hub::fanout::{Encoding, Framing},
-    node::ConnectionPermit,
+    node::admission::permits::ConnectionPermit,
     session::Now,
 };
 

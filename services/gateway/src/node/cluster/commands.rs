@@ -34,7 +34,7 @@ impl CommandQueues {
     pub(super) fn start(node: &Arc<Node>) -> Self {
         let queue = |_| {
             let (sender, orders) = mpsc::channel(ORDERS_PER_QUEUE);
-            actix_rt::spawn(run(node.clone(), orders));
+            node.tasks.spawn(run(node.clone(), orders));
             sender
         };
         Self { hasher: RandomState::new(), queues: (0..QUEUES).map(queue).collect() }

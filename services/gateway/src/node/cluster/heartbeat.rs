@@ -58,7 +58,7 @@ impl Node {
         }
         for node in died {
             tracing::info!(node, "another node is gone");
-            self.spawn(self.clone().reap_everywhere(node));
+            self.tasks.spawn(self.clone().reap_everywhere(node));
         }
         true
     }

@@ -111,7 +111,7 @@ impl Node {
         let reaping = reaping.shared();
         under_way.insert(key.clone(), reaping.clone());
         let node = self.clone();
-        actix_rt::spawn(async move {
+        self.tasks.spawn(async move {
             let are_out = reap.await;
             node.peers.reaping.0.lock().remove(&key);
             // Nobody may wait for it.

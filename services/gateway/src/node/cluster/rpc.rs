@@ -161,7 +161,7 @@ impl Node {
                         self.peers.waiting.settle(id, from, ClusterAnswer::Unsupported);
                     } else if let Ok(permit) = permits.clone().try_acquire_owned() {
                         let node = self.clone();
-                        actix_rt::spawn(async move {
+                        self.tasks.spawn(async move {
                             node.reply(&from, id, ClusterAnswer::Unsupported).await;
                             drop(permit);
                         });
@@ -189,7 +189,7 @@ impl Node {
                         continue;
                     };
                     let node = self.clone();
-                    actix_rt::spawn(async move {
+                    self.tasks.spawn(async move {
                         // A worker that does not answer in time leaves the question open: the time-out tells.
                         if let Some(answer) = node.answer(ask).await {
                             node.reply(&from, id, answer).await;

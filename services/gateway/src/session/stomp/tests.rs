@@ -39,7 +39,7 @@ impl TestProtocol for StompSession {
 
 /// A frame of the server, taken apart without the codec's help.
 #[derive(Debug, Clone, PartialEq)]
-struct Told {
+pub(in crate::session) struct Told {
     command: String,
     headers: Vec<(String, String)>,
     body: String,

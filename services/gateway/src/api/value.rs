@@ -1,17 +1,26 @@
-//! The pieces that requests are made of: strings, lists, tags, raw JSON. Borrowed from the body where they can be.
+//! The decoder of requests, and the pieces that they are made of: strings, lists, tags, raw JSON. Borrowed from the body where they can be.
+//!
+//! Pure, as the requests are: no node, no server, so that they are fuzzed by themselves. Unknown fields are refused with their name.
 //!
 //! Backends in languages with nothing but null and empty strings for "absent" are understood: for a string, null and
 //! empty mean absent; for a list or a map, null means empty.
 
 use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
 
+use gorani_protocol::client::{JSON_DEPTH, json_compact_check};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
-use crate::session::shared::tags::{TAGS_MAX, TAGS_MAX_BYTES};
+use crate::{
+    api::error::ApiError,
+    session::shared::tags::{TAGS_MAX, TAGS_MAX_BYTES},
+};
+
+/// Channels or users of a broadcast, and client ids of a whitelist, at most.
+pub const LIST_MAX: usize = 10_000;
 
 /// A string; empty where absent.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -174,34 +183,30 @@ impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
     }
 }
 
-/// `{"<method>": {params}}`, one command of a batch.
-pub struct NamedCommand<'a> {
-    /// The only name in the object.
-    pub method: TextField<'a>,
-    /// What stands under it.
-    pub params: &'a RawValue,
+/// Refuses JSON that nests too deep for those who will read it.
+pub fn check_depth(field: &str, json: &str) -> Result<(), ApiError> {
+    json_compact_check(json.as_bytes(), JSON_DEPTH)
+        .map_err(|error| ApiError::bad_request(format!("{field}: {error}")))
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for NamedCommand<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AsNamed;
-        impl<'de> Visitor<'de> for AsNamed {
-            type Value = NamedCommand<'de>;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an object with one method: {\"publish\": {…}}")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let Some((method, params)) = map.next_entry()? else {
-                    return Err(A::Error::custom("a command without a method"));
-                };
-                if map.next_key::<TextField<'de>>()?.is_some() {
-                    return Err(A::Error::custom("a command with more than one method"));
-                }
-                Ok(NamedCommand { method, params })
-            }
-        }
-        deserializer.deserialize_map(AsNamed)
+/// Decodes one JSON object.
+pub(super) fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
+    let body = body.trim_ascii_start();
+    let body = if body.is_empty() { b"{}" } else { body };
+    // The derived decoders would take the fields of a list by their place.
+    if body.first() != Some(&b'{') {
+        return Err(ApiError::bad_request("the body must be a JSON object"));
     }
+    serde_json::from_slice(body).map_err(|error| explain::<T>(body, &error))
+}
+
+/// A sentence that names the field. The body is read again for it, so that good requests pay nothing.
+fn explain<'a, T: Deserialize<'a>>(body: &'a [u8], error: &serde_json::Error) -> ApiError {
+    let deserializer = &mut serde_json::Deserializer::from_slice(body);
+    let path =
+        serde_path_to_error::deserialize::<_, T>(deserializer).err().map(|error| error.path().to_string());
+    ApiError::bad_request(match path.filter(|path| path != "." && !path.contains('?')) {
+        Some(path) => format!("{path}: {error}"),
+        None => error.to_string(),
+    })
 }

@@ -1,14 +1,22 @@
-//! Orders for the connections of a user: subscribe, unsubscribe, disconnect, refresh.
+//! `subscribe`, `unsubscribe`, `disconnect` and `refresh`: commands for the sessions of a user on all nodes. They are done when
+//! every node's workers have them; a user without connections is no error.
 
+use bytes::Bytes;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{
-    channel::PositionRequest,
-    publish::LIST_MAX,
-    value::{Json, ListField, TextField},
+use crate::{
+    api::{
+        answer::EmptyResult,
+        channels::{PositionRequest, options},
+        context::CallContext,
+        error::ApiError,
+        value::{Json, LIST_MAX, ListField, TextField, check_depth},
+    },
+    disconnect::Disconnect,
+    hub::session_command::{SessionCommand, SessionTarget},
+    session::ServerSubscribe,
 };
-use crate::{api::error::ApiError, disconnect::Disconnect, hub::session_command::SessionTarget};
 
 /// Bytes of a disconnect's reason at most: what a close frame holds beside the code.
 const REASON_MAX_BYTES: usize = 123;
@@ -190,4 +198,59 @@ impl DisconnectRequest<'_> {
             },
         }
     }
+}
+
+pub(super) async fn subscribe(
+    request: SubscribeRequest<'_>,
+    call: &CallContext<'_>,
+) -> Result<EmptyResult, ApiError> {
+    let target = request.target()?;
+    options(call.node, &request.channel)?;
+    let subscribe = ServerSubscribe {
+        channel: request.channel.to_string(),
+        info: json("info", request.info)?,
+        data: json("data", request.data)?,
+        recover: request.recover_since.as_ref().map(|since| since.position()),
+    };
+    send(call, SessionCommand::Subscribe(target, subscribe)).await
+}
+
+pub(super) async fn unsubscribe(
+    request: UnsubscribeRequest<'_>,
+    call: &CallContext<'_>,
+) -> Result<EmptyResult, ApiError> {
+    let target = request.target()?;
+    options(call.node, &request.channel)?;
+    send(call, SessionCommand::Unsubscribe(target, request.channel.to_string())).await
+}
+
+pub(super) async fn disconnect(
+    request: DisconnectRequest<'_>,
+    call: &CallContext<'_>,
+) -> Result<EmptyResult, ApiError> {
+    let target = request.target()?;
+    let spared = request.whitelist.iter().map(|client| client.to_string()).collect();
+    send(call, SessionCommand::Disconnect(target, request.disconnect()?, spared)).await
+}
+
+pub(super) async fn refresh(
+    request: RefreshRequest<'_>,
+    call: &CallContext<'_>,
+) -> Result<EmptyResult, ApiError> {
+    let target = request.target()?;
+    let expire_at = request.expire_at.filter(|at| *at != 0);
+    send(call, SessionCommand::Refresh { target, expired: request.expired.unwrap_or_default(), expire_at })
+        .await
+}
+
+async fn send(call: &CallContext<'_>, command: SessionCommand) -> Result<EmptyResult, ApiError> {
+    call.node.send_command(command).await?;
+    Ok(EmptyResult {})
+}
+
+/// Its own memory: it lives as long as the subscription, and must not keep the request's body.
+fn json(field: &'static str, json: Json<'_>) -> Result<Bytes, ApiError> {
+    let Some(json) = json.not_null() else { return Ok(Bytes::new()) };
+    check_depth(field, json)?;
+    Ok(Bytes::copy_from_slice(json.as_bytes()))
 }

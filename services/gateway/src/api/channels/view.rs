@@ -1,4 +1,4 @@
-//! Broker and hub values as the API shows them.
+//! Publications and clients as the API shows them.
 
 use std::borrow::Cow;
 
@@ -8,8 +8,6 @@ use gorani_broker::{ClientInfo, DataKind, Publication};
 use serde::{Serialize, Serializer, ser::Error as _};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
-
-use crate::{hub, node};
 
 /// JSON that is written as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,72 +106,6 @@ impl From<&ClientInfo> for ClientInfoView {
             client: info.client.clone(),
             conn_info: RawJson::given(&info.connection_info),
             chan_info: RawJson::given(&info.channel_info),
-        }
-    }
-}
-
-/// A client that is connected.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = Connection)]
-pub struct ConnectionView {
-    /// User id; empty for an anonymous user.
-    pub user: String,
-    /// `websocket`, …
-    pub transport: String,
-    /// `json`, …
-    pub protocol: String,
-    /// Id of the node that it is connected to.
-    pub node: String,
-    /// Milliseconds since the Unix epoch.
-    pub connected_at: u64,
-    /// The channels that it is subscribed to.
-    pub channels: Vec<String>,
-}
-
-impl ConnectionView {
-    /// A connection of this node of the cluster.
-    pub(in crate::api) fn of(view: hub::session_command::ConnectionInfo, node: String) -> Self {
-        let hub::session_command::ConnectionInfo { user, transport, protocol, connected_at, channels } = view;
-        Self { user, transport, protocol, node, connected_at, channels }
-    }
-}
-
-/// A node of the cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = Node)]
-pub struct NodeView {
-    /// Random id of this run of the node.
-    pub id: String,
-    /// The same, by the name under which some libraries look for it.
-    pub uid: String,
-    /// Its name: the id.
-    pub name: String,
-    /// Version of the server.
-    pub version: String,
-    /// Seconds since the start.
-    pub uptime: u64,
-    /// Clients that are connected.
-    pub num_clients: u64,
-    /// Distinct users among them.
-    pub num_users: u64,
-    /// Subscriptions of all clients.
-    pub num_subs: u64,
-    /// Channels with subscribers.
-    pub num_channels: u64,
-}
-
-impl From<node::query::NodeOverview> for NodeView {
-    fn from(view: node::query::NodeOverview) -> Self {
-        Self {
-            uid: view.id.clone(),
-            name: view.id.clone(),
-            id: view.id,
-            version: view.version,
-            uptime: view.uptime_s,
-            num_clients: view.counts.clients as u64,
-            num_users: view.counts.users as u64,
-            num_subs: view.counts.subscriptions as u64,
-            num_channels: view.counts.channels as u64,
         }
     }
 }
