@@ -30,11 +30,11 @@ pub async fn drain(node: &Arc<Node>, stop_accepting: impl Future<Output = ()>) {
     let over = spread(connections, node.settings.drain.seconds);
     tracing::info!(connections, ?over, "draining");
     if !over.is_zero() {
-        node.dispatch_command(SessionCommand::Drain { over }).await;
+        node.workers.dispatch_command(SessionCommand::Drain { over }).await;
         wait_until_empty(node, over).await;
     }
     // Whoever came through a door that was closing just then.
-    node.dispatch_command(SessionCommand::Drain { over: Duration::ZERO }).await;
+    node.workers.dispatch_command(SessionCommand::Drain { over: Duration::ZERO }).await;
     wait_until_empty(node, node.settings.http.shutdown_timeout).await;
     tracing::info!(connections = node.admission.connections(), "drained");
 }

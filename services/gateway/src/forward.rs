@@ -170,7 +170,7 @@ impl Forwarder {
         if is_forwarded(request) {
             return Err(ForwardError::Elsewhere);
         }
-        let address = self.node.address_of(owner).await.ok_or(ForwardError::Unreachable)?;
+        let address = self.node.cluster.address_of(owner).await.ok_or(ForwardError::Unreachable)?;
         for is_last in [false, true] {
             let answer = self.ask(owner, &address, request, body).await?;
             match answer.head.headers.get(REFUSED) {

@@ -255,7 +255,7 @@ impl Gorani {
         let Listening { address, handle, listeners, server } =
             server::start(node.clone(), Arc::new(endpoints), limits)?;
         if node.settings.http.address.port() == 0 {
-            node.advertise(address).await;
+            node.cluster.advertise(address).await;
         }
         tracing::info!(%address, node = %node.id, workers = node.settings.http.worker_count(), "listening");
         started(address, node.clone());
@@ -268,7 +268,7 @@ impl Gorani {
         let stop = async {
             drain::drain(&node, listeners.close()).await;
             handle.stop(true).await;
-            node.retire().await;
+            node.cluster.retire().await;
         };
         Ok(tokio::join!(stop, server).1?)
     }

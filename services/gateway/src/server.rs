@@ -249,7 +249,7 @@ fn upgrades(
 
 /// The worker of this thread.
 fn own_worker(node: &Arc<Node>) -> Rc<Worker> {
-    WORKER.with_borrow_mut(|worker| worker.get_or_insert_with(|| node.start_worker()).clone())
+    WORKER.with_borrow_mut(|worker| worker.get_or_insert_with(|| node.workers.start()).clone())
 }
 
 /// The slots of this thread's connections, of all its listeners.

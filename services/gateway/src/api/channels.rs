@@ -233,7 +233,7 @@ pub struct ChannelView {
 
 /// The options of a channel; 107 with the reason for a bad name, 102 for an unknown namespace.
 pub(super) fn options<'a>(node: &'a Node, channel: &str) -> Result<&'a ChannelOptions, ApiError> {
-    node.channel_options(channel).map_err(|error| explain(node, channel, error))
+    node.policy.channel_options(channel).map_err(|error| explain(node, channel, error))
 }
 
 /// Says what is wrong with a channel where the code alone does not.
@@ -270,11 +270,12 @@ pub(super) async fn presence(
     let (clients, next_cursor) = match request.query()? {
         Some(mut query) => {
             query.max_bytes = turn.left_bytes().min(PAGE_BYTES);
-            let page = call.node.read_presence_page(&request.channel, query).await.map_err(failed)?;
+            let page = call.node.presence.page(&request.channel, query).await.map_err(failed)?;
             (page.clients, page.cursor)
         }
         None => {
-            let clients = call.node.presence(ReadSource::Api, &request.channel, turn.left_bytes()).await;
+            let clients =
+                call.node.presence.clients(ReadSource::Api, &request.channel, turn.left_bytes()).await;
             let clients = clients.map_err(|error| match error {
                 ErrorCode::PRESENCE_TOO_LARGE => ApiError::new(
                     error,
@@ -296,7 +297,7 @@ pub(super) async fn presence_stats(
 ) -> Result<PresenceStatsResult, ApiError> {
     with_presence(call.node, &request.channel)?;
     let (num_clients, num_users) =
-        call.node.presence_stats(ReadSource::Api, &request.channel).await.map_err(failed)?;
+        call.node.presence.stats(ReadSource::Api, &request.channel).await.map_err(failed)?;
     Ok(PresenceStatsResult { num_clients, num_users })
 }
 
@@ -312,6 +313,7 @@ pub(super) async fn history(
     let query = HistoryQuery { max_bytes: Some(turn.left_bytes()), ..request.query()? };
     let page = call
         .node
+        .reads
         .history(ReadSource::Api, &request.channel, query, retention(options))
         .await
         .map_err(failed)?;
@@ -350,7 +352,7 @@ pub(super) async fn channels(
 ) -> Result<ChannelsResult, ApiError> {
     let (after, limit) = request.page()?;
     // One more than the page holds tells whether there is a next one.
-    let found = call.node.channels_after(request.pattern()?, &after, limit + 1).await?;
+    let found = call.node.cluster.channels_after(request.pattern()?, &after, limit + 1).await?;
     let (page, next_cursor, complete) = to_page(found, limit);
     let channels = page.into_iter().map(|(name, count)| (name, ChannelView { num_clients: count as u64 }));
     Ok(ChannelsResult { channels: channels.collect(), next_cursor, complete })

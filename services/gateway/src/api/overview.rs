@@ -147,12 +147,12 @@ pub(super) async fn connections(
     call: &CallContext<'_>,
 ) -> Result<ConnectionsResult, ApiError> {
     let (after, limit) = request.page()?;
-    let found = call.node.connections_after(request.user.given(), &after, limit + 1).await?;
+    let found = call.node.cluster.connections_after(request.user.given(), &after, limit + 1).await?;
     let (page, next_cursor, complete) = to_page(found, limit);
     let connections = page.into_iter().map(|(client, (node, view))| (client, ConnectionView::of(view, node)));
     Ok(ConnectionsResult { connections: connections.collect(), next_cursor, complete })
 }
 
 pub(super) async fn info(_request: InfoRequest, call: &CallContext<'_>) -> Result<InfoResult, ApiError> {
-    Ok(InfoResult { nodes: call.node.nodes().await?.into_iter().map(NodeView::from).collect() })
+    Ok(InfoResult { nodes: call.node.cluster.nodes().await?.into_iter().map(NodeView::from).collect() })
 }

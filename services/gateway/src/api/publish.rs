@@ -20,9 +20,11 @@ use crate::{
         value::{Json, LIST_MAX, ListField, TagsField, TextField, check_depth},
     },
     disconnect::ErrorCode,
-    node::{Node, publish::IDEMPOTENCY_KEY_MAX_BYTES},
+    node::Node,
     session::Now,
 };
+
+pub use crate::node::publish::IDEMPOTENCY_KEY_MAX_BYTES;
 
 /// Makes a request of its own fields and those that every publication has.
 macro_rules! publication_request {
@@ -211,7 +213,7 @@ impl CheckedMessage {
     /// Publishes it. The place in the channel's order is taken now; [`PendingPublish::finish`] only waits for the answer.
     fn publish(self, node: &Arc<Node>, channel: Cow<'_, str>) -> PendingPublish {
         let channel = channel.into_owned();
-        let accepted = node.publish(&channel, self.publication, self.skip_history, self.key);
+        let accepted = node.publisher.publish(&channel, self.publication, self.skip_history, self.key);
         PendingPublish { channel, accepted }
     }
 }

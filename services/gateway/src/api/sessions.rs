@@ -244,7 +244,7 @@ pub(super) async fn refresh(
 }
 
 async fn send(call: &CallContext<'_>, command: SessionCommand) -> Result<EmptyResult, ApiError> {
-    call.node.send_command(command).await?;
+    call.node.cluster.send_command(command).await?;
     Ok(EmptyResult {})
 }
 

@@ -106,7 +106,7 @@ impl Bench {
         writer: Box<dyn ResponseWriter>,
     ) -> (Self, PipeReader) {
         let node = Node::start(Settings::default()).await.unwrap();
-        let worker = node.start_worker();
+        let worker = node.workers.start();
         let registry = Arc::new(HttpSessionRegistry::new(node.id.clone()));
         let local = WorkerContext { node, worker, registry, is_secure: false };
         let (is_blocked, closed) = Default::default();

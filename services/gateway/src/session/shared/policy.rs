@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use gorani_auth::{
-    ChannelRules, ConnectionClaims, Denied, SubscribeCheck, SubscribeClaims, SubscribeGranted, TokenError,
-    TokenVerifier,
+    CHANNEL_NAME_MAX_BYTES, ChannelOptions, ChannelRules, ConnectionClaims, Denied, SubscribeCheck,
+    SubscribeClaims, SubscribeGranted, TokenError, TokenVerifier, check_channel_name,
 };
+use gorani_broker::Retention;
 use rand::Rng;
 use tokio::sync::Notify;
 
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
-    session::Now,
+    session::{Now, shared::recovery::retention},
     settings::ClientSettings,
 };
 
@@ -39,6 +40,18 @@ impl Policy {
     pub fn new_client_id(&self) -> Arc<str> {
         let random = crate::random::rng().next_u64();
         format!("{}{random:016x}", self.node_id).into()
+    }
+
+    /// The options of a channel. Errors: 107 for a bad name, 102 for an unknown namespace.
+    pub fn channel_options(&self, channel: &str) -> Result<&ChannelOptions, ErrorCode> {
+        let most = self.settings.channel_max_bytes.min(CHANNEL_NAME_MAX_BYTES);
+        check_channel_name(channel, most).map_err(|_| ErrorCode::BAD_REQUEST)?;
+        self.rules.options(channel).map_err(|_| ErrorCode::UNKNOWN_CHANNEL)
+    }
+
+    /// The retention of a channel.
+    pub fn channel_retention(&self, channel: &str) -> Result<Retention, ErrorCode> {
+        self.channel_options(channel).map(retention)
     }
 
     /// Who a client is, by its connection token: nobody without one, where that is allowed. Failed tokens count against `limit`.

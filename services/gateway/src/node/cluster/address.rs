@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    node::Node,
+    node::cluster::ClusterMember,
     settings::{BrokerKind, Settings},
 };
 
@@ -24,30 +24,55 @@ const REDIS_PORT: u16 = 6379;
 /// Who is there is read anew for an unknown node at most this often, whatever made-up names ask for.
 const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(100);
 
+/// What tells where a node is reached.
+struct AddressSettings {
+    advertise: String,
+    is_tls: bool,
+    broker: BrokerKind,
+    redis_url: String,
+}
+
+impl From<&Settings> for AddressSettings {
+    fn from(settings: &Settings) -> Self {
+        let redis = &settings.broker.redis;
+        let url = redis.sentinel.as_ref().and_then(|sentinel| sentinel.urls.first()).unwrap_or(&redis.url);
+        Self {
+            advertise: settings.cluster.advertise.clone(),
+            is_tls: settings.http.tls.is_on(),
+            broker: settings.broker.kind,
+            redis_url: url.clone(),
+        }
+    }
+}
+
 /// The node's own address, and how it asks for those of others.
-#[derive(Default)]
 pub(super) struct Addresses {
+    settings: AddressSettings,
     own: RwLock<String>,
     looked_at: Mutex<Option<Instant>>,
 }
 
 impl Addresses {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self { settings: settings.into(), own: RwLock::default(), looked_at: Mutex::default() }
+    }
+
     /// What the node says of itself; empty while it is not known.
     pub(super) fn own(&self) -> String {
         self.own.read().clone()
     }
 }
 
-impl Node {
+impl ClusterMember {
     /// Where the others reach this node, which listens there; they are told.
     pub async fn advertise(self: &Arc<Self>, listening: SocketAddr) {
         self.set_address(listening).await;
         self.announce().await;
     }
 
-    pub(super) async fn set_address(&self, listening: SocketAddr) {
-        let address = own_address(&self.settings, listening).await;
-        if address.is_none() && self.settings.broker.kind == BrokerKind::Redis {
+    pub(in crate::node) async fn set_address(&self, listening: SocketAddr) {
+        let address = own_address(&self.addresses.settings, listening).await;
+        if address.is_none() && self.addresses.settings.broker == BrokerKind::Redis {
             tracing::warn!(
                 "other nodes cannot take requests to this one: set cluster.advertise, or let the balancer keep clients at \
                  their node (nodes do not speak TLS with one another)"
@@ -84,23 +109,21 @@ impl Node {
 }
 
 /// The address as the settings say it, or as the node is reached from where Redis is.
-async fn own_address(settings: &Settings, listening: SocketAddr) -> Option<String> {
-    if !settings.cluster.advertise.is_empty() {
-        return Some(settings.cluster.advertise.clone());
+async fn own_address(settings: &AddressSettings, listening: SocketAddr) -> Option<String> {
+    if !settings.advertise.is_empty() {
+        return Some(settings.advertise.clone());
     }
-    if settings.http.tls.is_on() {
+    if settings.is_tls {
         // Nodes speak without TLS: only an address that is named can be one where this works.
         return None;
     }
     if !listening.ip().is_unspecified() {
         return Some(listening.to_string());
     }
-    if settings.broker.kind == BrokerKind::Memory {
+    if settings.broker == BrokerKind::Memory {
         return None;
     }
-    let redis = &settings.broker.redis;
-    let url = redis.sentinel.as_ref().and_then(|sentinel| sentinel.urls.first()).unwrap_or(&redis.url);
-    let ip = local_ip_towards(url).await?;
+    let ip = local_ip_towards(&settings.redis_url).await?;
     Some(SocketAddr::new(ip, listening.port()).to_string())
 }
 
@@ -141,22 +164,33 @@ mod tests {
             ("0.0.0.0:8000", "127.0.0.1:8000"),
             ("[::]:8001", "127.0.0.1:8001"),
         ] {
-            assert_eq!(own_address(&settings, at(listening)).await.as_deref(), Some(found), "{listening}");
+            assert_eq!(
+                own_address(&(&settings).into(), at(listening)).await.as_deref(),
+                Some(found),
+                "{listening}"
+            );
         }
         settings.broker.redis.url = "redis://[::1]:7000".to_owned();
-        assert_eq!(own_address(&settings, at("0.0.0.0:8000")).await.as_deref(), Some("[::1]:8000"));
+        assert_eq!(own_address(&(&settings).into(), at("0.0.0.0:8000")).await.as_deref(), Some("[::1]:8000"));
         settings.http.tls.certificate = "node.pem".into();
-        assert_eq!(own_address(&settings, at("10.1.2.3:8000")).await, None);
+        assert_eq!(own_address(&(&settings).into(), at("10.1.2.3:8000")).await, None);
         settings.cluster.advertise = "node-1.internal:80".to_owned();
-        assert_eq!(own_address(&settings, at("0.0.0.0:8000")).await.as_deref(), Some("node-1.internal:80"));
+        assert_eq!(
+            own_address(&(&settings).into(), at("0.0.0.0:8000")).await.as_deref(),
+            Some("node-1.internal:80")
+        );
     }
 
     #[actix_rt::test]
     async fn where_none_is_found_there_is_none() {
         let mut settings = Settings::default();
-        assert_eq!(own_address(&settings, at("0.0.0.0:8000")).await, None, "a node alone needs none");
+        assert_eq!(
+            own_address(&(&settings).into(), at("0.0.0.0:8000")).await,
+            None,
+            "a node alone needs none"
+        );
         settings.broker.kind = BrokerKind::Redis;
         settings.broker.redis.url = "not a url".to_owned();
-        assert_eq!(own_address(&settings, at("0.0.0.0:8000")).await, None);
+        assert_eq!(own_address(&(&settings).into(), at("0.0.0.0:8000")).await, None);
     }
 }
