@@ -19,7 +19,7 @@ use gorani_protocol::sockjs::{Route, Transport};
 use crate::{
     endpoint::Endpoint,
     metrics::TransportLabel,
-    sockjs::{FRAMED_WEBSOCKET, RAW_WEBSOCKET, options::SockJsEndpoint},
+    sockjs::options::{FRAMED_WEBSOCKET, RAW_WEBSOCKET, SockJsEndpoint},
 };
 
 /// The endpoints of a node, by path.
