@@ -69,6 +69,11 @@ const OF_CONNECTION: [HeaderName; 9] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
+/// Bytes of a forwarded body besides what a message may have, at most.
+const ENVELOPE_BYTES: usize = 64 * 1024;
+/// How many bytes one of a message may take in a body.
+const ESCAPED_BYTES: usize = 6;
+
 /// Marks a request that another node has forwarded, among its extensions.
 #[derive(Debug, Clone)]
 pub struct Forwarded {
@@ -152,7 +157,7 @@ impl Forwarder {
             pool: Rc::new(ConnectionPool::new(http.keep_alive, http.tcp_user_timeout)),
             liveness: Rc::new(PeerLiveness::new(node.clone())),
             max_forwarded: cluster.max_forwarded,
-            body_max_bytes: accept::body_max_bytes(settings),
+            body_max_bytes: body_max_bytes(settings),
             is_alone: broker.kind == BrokerKind::Memory,
             node,
             shared,
@@ -290,6 +295,12 @@ impl ForwardResponse {
         }
         response
     }
+}
+
+/// Bytes of a forwarded request's body: a message in its envelope, or a batch of SockJS.
+fn body_max_bytes(settings: &Settings) -> usize {
+    let message = settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES);
+    message.max(settings.sockjs.batch_max_bytes) + ENVELOPE_BYTES
 }
 
 /// Whether another node has forwarded the request.
