@@ -110,9 +110,7 @@ impl<'r> SockJsRequest<'r> {
                 Ok(_) => EndpointRefused::Status(403, "the session is somebody else's".to_owned()),
                 Err(refused) => refused,
             },
-            None if self.context.local.node.settings.sockjs.bind_to_address
-                && opened_by.network != network =>
-            {
+            None if self.endpoint.bind_to_address && opened_by.network != network => {
                 EndpointRefused::Status(404, NO_SUCH_SESSION.to_owned())
             }
             None => return Ok(()),
