@@ -6,7 +6,7 @@
 //!
 //! - [`Actions`]: what it answers with.
 //! - [`client`]: the JSON client protocol.
-//! - [`stomp`]: STOMP.
+//! - [`stomp`]: the session of STOMP clients.
 //! - [`handler`]: an embedder's `WebSocketHandler`.
 //! - [`uni`]: receivers without commands.
 //! - [`shared`]: the rules that hold for several of them, each written once.

@@ -25,7 +25,8 @@ pub use self::{
     adapter::HandlerSession,
     admission::{Admission, Refusal},
     attributes::Attributes,
-    handle::{SendError, SessionHandle},
+    handle::SessionHandle,
+    outgoing_queue::SendError,
 };
 use crate::{
     disconnect::Disconnect,

@@ -6,33 +6,14 @@ use actix_http::header::HeaderMap;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::{Admission, Attributes, outgoing_queue::HandlerQueue};
+use super::{
+    Admission, Attributes,
+    outgoing_queue::{HandlerQueue, SendError},
+};
 use crate::{
     disconnect::Disconnect,
     session::{MessageKind, handshake::Handshake},
 };
-
-/// Why a message was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
-    /// The session is over, or about to end.
-    #[error("the session is over")]
-    Closed,
-    /// The client reads more slowly than it is sent to; the session is being closed with 3008.
-    #[error("the client is too slow; its session ends")]
-    Slow,
-    /// The message alone is larger than what may wait for a client. The session goes on.
-    #[error("a message of {bytes} bytes does not fit, the limit is {limit_bytes}")]
-    TooBig {
-        /// Bytes of the message.
-        bytes: usize,
-        /// Bytes that may wait, the cost of the message itself included.
-        limit_bytes: usize,
-    },
-    /// The close code must not be sent: allowed are 1000–1003, 1007–1014 and 3000–4999.
-    #[error("close code {0} must not be sent")]
-    CloseCode(u16),
-}
 
 /// One session. Cheap to clone, usable from any thread, and after the session has ended.
 ///
