@@ -24,8 +24,7 @@ use crate::{
     session::Now,
 };
 
-/// Bytes of an idempotency key at most.
-pub const IDEMPOTENCY_KEY_MAX_BYTES: usize = 255;
+pub use crate::node::publish::IDEMPOTENCY_KEY_MAX_BYTES;
 
 /// Makes a request of its own fields and those that every publication has.
 macro_rules! publication_request {

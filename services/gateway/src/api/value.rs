@@ -14,14 +14,13 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::api::error::ApiError;
+use crate::{
+    api::error::ApiError,
+    session::shared::tags::{TAGS_MAX, TAGS_MAX_BYTES},
+};
 
 /// Channels or users of a broadcast, and client ids of a whitelist, at most.
 pub const LIST_MAX: usize = 10_000;
-/// Tags of a publication at most.
-pub const TAGS_MAX: usize = 32;
-/// Bytes of all keys and values of a publication's tags together at most.
-pub const TAGS_MAX_BYTES: usize = 4 * 1024;
 
 /// A string; empty where absent.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

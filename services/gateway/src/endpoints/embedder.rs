@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use gorani_auth::{OriginError, Origins};
+
 use crate::{
     endpoint::{Endpoint, EndpointRefused, Handshake},
     hub::fanout::Protocol,
@@ -19,7 +21,6 @@ use crate::{
     },
     sockjs::options::SockJs,
 };
-use gorani_auth::{OriginError, Origins};
 
 type MakeHandler<H> = Box<dyn Fn(&Handshake, &mut Admission) -> Result<H, Refusal> + Send + Sync>;
 

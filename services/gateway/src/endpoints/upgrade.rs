@@ -139,7 +139,7 @@ impl Upgrades {
             return Err(HandshakeRefusal::OriginForbidden.into());
         }
         let subprotocol =
-            offer.choose_subprotocol(endpoint.subprotocols(), self.settings.subprotocols.into())?;
+            offer.choose_subprotocol(endpoint.subprotocols(), self.settings.subprotocol_policy())?;
         let deflate = if self.settings.compression { offer.negotiate_deflate() } else { None };
         let response = offer.response(subprotocol, deflate.as_ref());
         let handshake = Handshake {

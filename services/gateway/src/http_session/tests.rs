@@ -27,7 +27,7 @@ use crate::{
     metrics::TransportLabel,
     node::{Node, admission::permits::SessionSource},
     outbox::Outbox,
-    session::{Incoming, MessageKind, Outcome, Session, Ticket},
+    session::{Incoming, MessageKind, Outcome, Session, Ticket, shared::delegate::session_methods},
     settings::Settings,
 };
 
@@ -44,6 +44,8 @@ struct Echo {
 }
 
 impl Session for Echo {
+    session_methods!(none: pong poll_outside has_connected has_more resume input_bytes principal has_left failed);
+
     fn opened(&mut self, _now: Now, _actions: &mut Actions) {}
 
     fn message(&mut self, message: Incoming<'_>, _now: Now, actions: &mut Actions) {

@@ -16,7 +16,7 @@ use crate::{
 /// How long an idempotency key is remembered (`docs/protocols/http.md` §5.5).
 const IDEMPOTENCY_TTL: Duration = Duration::from_secs(300);
 /// Bytes of an idempotency key at most.
-const IDEMPOTENCY_KEY_BYTES: usize = 255;
+pub const IDEMPOTENCY_KEY_MAX_BYTES: usize = 255;
 
 /// Where a publication comes from, for the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Publisher {
     ) -> BoxFuture<'static, Result<Published, ErrorCode>> {
         let options = self.policy.channel_retention(channel).and_then(|retention| {
             let idempotency = match idempotency_key {
-                Some(key) if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES => {
+                Some(key) if key.is_empty() || key.len() > IDEMPOTENCY_KEY_MAX_BYTES => {
                     return Err(ErrorCode::BAD_REQUEST);
                 }
                 key => key.map(|key| Idempotency { key, ttl: IDEMPOTENCY_TTL }),

@@ -34,8 +34,6 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
-use gorani_broker::ClientInfo;
 use gorani_protocol::client;
 use tokio::time::Instant;
 
@@ -47,7 +45,10 @@ use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     session::{
         Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
-        shared::{input_budget::InputBudget, login_limit::LoginLimit, policy::Policy},
+        shared::{
+            delegate::session_methods, identity::ClientIdentity, input_budget::InputBudget,
+            login_limit::LoginLimit, policy::Policy,
+        },
     },
 };
 
@@ -96,10 +97,7 @@ pub struct ClientSession {
     policy: Arc<Policy>,
     traits: TransportTraits,
     state: ClientState,
-    user: Arc<str>,
-    client: Arc<str>,
-    /// JSON of the token's info.
-    info: Bytes,
+    identity: ClientIdentity,
     subscriptions: Vec<ClientSubscription>,
     pending: HashMap<Ticket, PendingRequest>,
     next_ticket: u32,
@@ -124,9 +122,7 @@ impl ClientSession {
             policy,
             traits,
             state: ClientState::New,
-            user: Arc::default(),
-            client: Arc::default(),
-            info: Bytes::new(),
+            identity: ClientIdentity::default(),
             subscriptions: Vec::new(),
             pending: HashMap::new(),
             next_ticket: 0,
@@ -171,14 +167,19 @@ impl ClientSession {
     /// Answers a connect that leads nowhere.
     fn refuse_connect(&mut self, id: u32, refused: Refused, actions: &mut Actions) {
         match refused {
-            Refused::Disconnect(disconnect) => self.close(disconnect, actions),
-            Refused::Error(error) if self.traits.format == OutputFormat::Commands => {
-                self.refuse(id, error, actions)
-            }
-            Refused::Error(_) => {
+            Refused::Error(_) if self.traits.format != OutputFormat::Commands => {
                 self.state = ClientState::Ended;
                 actions.push(Action::Refuse(refused));
             }
+            refused => self.refuse_command(id, refused, actions),
+        }
+    }
+
+    /// Answers a command that is refused.
+    fn refuse_command(&mut self, id: u32, refused: Refused, actions: &mut Actions) {
+        match refused {
+            Refused::Error(error) => self.refuse(id, error, actions),
+            Refused::Disconnect(disconnect) => self.close(disconnect, actions),
         }
     }
 
@@ -203,19 +204,11 @@ impl ClientSession {
     fn count_success(&mut self) {
         self.errors = self.errors.saturating_sub(1);
     }
-
-    /// Who this client is in a channel.
-    fn info_for(&self, channel_info: Bytes) -> Arc<ClientInfo> {
-        Arc::new(ClientInfo {
-            user: self.user.to_string(),
-            client: self.client.to_string(),
-            connection_info: self.info.clone(),
-            channel_info,
-        })
-    }
 }
 
 impl Session for ClientSession {
+    session_methods!(none: poll_outside principal ending has_left failed);
+
     fn opened(&mut self, _now: Now, _actions: &mut Actions) {}
 
     fn message(&mut self, message: Incoming<'_>, now: Now, actions: &mut Actions) {
@@ -290,9 +283,4 @@ impl Session for ClientSession {
     fn closed(&mut self, _disconnect: &Disconnect) {
         self.state = ClientState::Ended;
     }
-}
-
-/// Adds an action for a channel whose reply is written.
-fn release(channel: &Arc<str>, actions: &mut Actions) {
-    actions.push(Action::Release(channel.clone()));
 }

@@ -37,16 +37,18 @@ use gorani_protocol::stomp::{HeartBeat, StompCommand, StompDecoder, StompFrame, 
 use tokio::time::Instant;
 
 use self::{
-    connect::Identity, deadlines::StompDeadlines, failure::Failure, input::size_of_frame,
+    connect::Access, deadlines::StompDeadlines, failure::Failure, input::size_of_frame,
     message_headers::FrameStyle, receipts::Receipts, recovery::RecoveryInProgress,
     subscriptions::StompSubscription, transactions::Transactions,
 };
 use crate::{
     disconnect::Disconnect,
     session::{
-        Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
+        Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
         shared::{
+            delegate::session_methods,
             expiry::{end_of, has_expired},
+            identity::ClientIdentity,
             input_budget::InputBudget,
             login_limit::LoginLimit,
             policy::Policy,
@@ -94,7 +96,8 @@ pub struct StompSession {
     version: Version,
     traits: StompTraits,
     decoder: StompDecoder,
-    identity: Identity,
+    identity: ClientIdentity,
+    access: Access,
     subscriptions: Vec<StompSubscription>,
     receipts: Receipts,
     transactions: Transactions,
@@ -134,7 +137,8 @@ impl StompSession {
             version: Version::V1_0,
             traits,
             decoder,
-            identity: Identity::default(),
+            identity: ClientIdentity::default(),
+            access: Access::default(),
             subscriptions: Vec::new(),
             receipts: Receipts::default(),
             transactions: Transactions::default(),
@@ -253,6 +257,8 @@ impl StompSession {
 }
 
 impl Session for StompSession {
+    session_methods!(none: poll_outside principal failed);
+
     fn opened(&mut self, _now: Now, _actions: &mut Actions) {}
 
     fn message(&mut self, message: Incoming<'_>, now: Now, actions: &mut Actions) {
@@ -379,9 +385,4 @@ impl Session for StompSession {
         self.state = StompState::Ended;
         self.forget_input();
     }
-}
-
-/// Adds an action for a channel whose subscription is told.
-fn release(channel: &Arc<str>, actions: &mut Actions) {
-    actions.push(Action::Release(channel.clone()));
 }

@@ -34,15 +34,6 @@ pub enum SubprotocolChoice {
     Lenient,
 }
 
-impl From<SubprotocolChoice> for SubprotocolPolicy {
-    fn from(choice: SubprotocolChoice) -> Self {
-        match choice {
-            SubprotocolChoice::Strict => Self::Strict,
-            SubprotocolChoice::Lenient => Self::Lenient,
-        }
-    }
-}
-
 impl Default for WebSocketSettings {
     fn default() -> Self {
         Self {
@@ -55,6 +46,14 @@ impl Default for WebSocketSettings {
 }
 
 impl WebSocketSettings {
+    /// What becomes of a client that offers only subprotocols that the endpoint does not know.
+    pub fn subprotocol_policy(&self) -> SubprotocolPolicy {
+        match self.subprotocols {
+            SubprotocolChoice::Strict => SubprotocolPolicy::Strict,
+            SubprotocolChoice::Lenient => SubprotocolPolicy::Lenient,
+        }
+    }
+
     pub(super) fn validate(&self) -> Result<(), SettingsError> {
         if self.close_timeout.is_zero() {
             return Err(SettingsError::value("websocket.close_timeout", "must be above 0s"));

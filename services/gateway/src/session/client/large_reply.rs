@@ -9,7 +9,7 @@ use gorani_broker::{ClientInfo, Publication};
 use gorani_protocol::client::reply::{write_listed_client, write_listed_publication};
 
 use super::{
-    ClientSession, ClientState, release,
+    ClientSession, ClientState,
     views::{AROUND_BYTES, info_view, publication_view},
 };
 use crate::{
@@ -198,7 +198,7 @@ impl ClientSession {
                 Some(subscription) => {
                     subscription.under_way = None;
                     actions.whole_message(MessageKind::Text, out, permit);
-                    release(&channel, actions);
+                    actions.release(&channel);
                     self.count_success();
                 }
                 // The server ended it meanwhile, and said so; the command has its answer all the same.

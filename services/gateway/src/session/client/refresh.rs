@@ -5,7 +5,7 @@ use gorani_protocol::client::reply;
 
 use super::{ClientSession, ClientState};
 use crate::{
-    disconnect::{Disconnect, ErrorCode, Refused},
+    disconnect::{Disconnect, ErrorCode},
     session::{
         Actions, Now,
         shared::expiry::{has_expired, ttl},
@@ -27,18 +27,15 @@ impl ClientSession {
             Err(TokenError::NotYetValid) => {
                 return self.refuse(id, ErrorCode::TOKEN_EXPIRED.temporarily(), actions);
             }
-            Err(error) => match self.policy.refuse_token(error) {
-                Refused::Error(error) => return self.refuse(id, error, actions),
-                Refused::Disconnect(disconnect) => return self.close(disconnect, actions),
-            },
+            Err(error) => return self.refuse_command(id, self.policy.refuse_token(error), actions),
         };
-        if claims.user != *self.user {
+        if claims.user != *self.identity.user {
             return self.close(Disconnect::INVALID_TOKEN, actions);
         }
         let expires_at = claims.expires_at;
         self.clock.set_expiry(self.end_of(expires_at, now));
         self.count_success();
-        let client = &self.client;
+        let client = &self.identity.client;
         actions.line(|out| {
             reply::reply_refresh(id, client, VERSION, expires_at.is_some(), ttl(expires_at, now), out);
         });

@@ -7,14 +7,12 @@ use bytes::{Bytes, BytesMut};
 use gorani_auth::{ChannelOptions, SubscribeGranted};
 use gorani_broker::{ClientInfo, Position};
 use gorani_protocol::client::{PublicationFields, Subscribe, SubscribeResult, reply};
-use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::{
     ClientSession,
     connect::{non_empty, views},
     large_reply::{LargeReply, NextStep},
-    release,
     requests::PendingRequest,
     views::reserve,
 };
@@ -24,7 +22,8 @@ use crate::{
         Action, Actions, Now, SubscribeParams, Subscribed, Ticket,
         position::Unrecovered,
         shared::{
-            expiry::{has_expired, ttl},
+            expiry::ttl,
+            identity::raw_bytes,
             recovery::{RequestedFeatures, SubscriptionFeatures, retention},
         },
     },
@@ -193,8 +192,7 @@ impl ClientSession {
                 ));
                 self.clock.set_subscription_expiry(&self.subscriptions);
             }
-            Err(Refused::Error(error)) => self.refuse(id, error, actions),
-            Err(Refused::Disconnect(disconnect)) => self.close(disconnect, actions),
+            Err(refused) => self.refuse_command(id, refused, actions),
         }
     }
 
@@ -214,26 +212,15 @@ impl ClientSession {
         if subscribe.filter.is_some() || subscribe.kind != 0 {
             return Err(ErrorCode::NOT_AVAILABLE.into());
         }
-        let token = (!subscribe.token.is_empty())
-            .then(|| self.policy.tokens.subscription(&subscribe.token, now.unix_s()));
-        let request = gorani_auth::SubscribeCheck {
-            channel,
-            user: &self.user,
-            client: &self.client,
-            token: token.as_ref().map(Result::as_ref),
-        };
-        let granted =
-            self.policy.rules.may_subscribe(&request).map_err(|denied| self.policy.refuse_denied(denied))?;
-        if has_expired(granted.expires_at, now) {
-            return Err(ErrorCode::EXPIRED.into());
-        }
+        let token = (!subscribe.token.is_empty()).then_some(&*subscribe.token);
         let requested = RequestedFeatures {
             recovery: subscribe.recoverable,
             positioning: subscribe.positioned,
             join_leave: subscribe.join_leave,
         };
-        let mut subscription = self.granted(channel, &granted, requested);
-        subscription.expires = self.end_of(granted.expires_at, now);
+        let granted = |granted: &SubscribeGranted<'_>| self.granted(channel, granted, requested);
+        let mut subscription = self.policy.may_subscribe(channel, &self.identity, token, now, granted)?;
+        subscription.expires = self.end_of(subscription.expires_at, now);
         if subscribe.recover {
             subscription
                 .recover_from(Position { offset: subscribe.offset, epoch: (*subscribe.epoch).into() });
@@ -262,8 +249,8 @@ impl ClientSession {
             positioned: features.positioned,
             join_leave: features.join_leave,
             unseen: false,
-            info: self.info_for(granted.info.map(raw_bytes).unwrap_or_default()),
-            data: granted.data.map(raw_bytes).unwrap_or_default(),
+            info: self.identity.info_for(raw_bytes(granted.info)),
+            data: raw_bytes(granted.data),
             options,
         }
     }
@@ -294,7 +281,7 @@ impl ClientSession {
                 return self.refuse(id, error, actions);
             }
         };
-        let client = self.client.clone();
+        let client = self.identity.client.clone();
         let Some(subscription) = self.under_way(channel, ticket) else { return };
         if subscribed.permit.is_some() {
             let mut around = BytesMut::new();
@@ -312,7 +299,7 @@ impl ClientSession {
             reserve(&publications, out);
             reply::reply_subscribe(id, &result, out);
         });
-        release(channel, actions);
+        actions.release(channel);
         self.count_success();
     }
 
@@ -360,8 +347,7 @@ impl ClientSession {
                 self.server_unsubscribe(channel, Unsubscribed::EXPIRED, actions);
                 self.refuse(id, error.temporarily(), actions);
             }
-            Err(Refused::Error(error)) => self.refuse(id, error, actions),
-            Err(Refused::Disconnect(disconnect)) => self.close(disconnect, actions),
+            Err(refused) => self.refuse_command(id, refused, actions),
         }
     }
 
@@ -372,23 +358,7 @@ impl ClientSession {
         if self.subscription(channel).is_none_or(|subscription| subscription.server_side) {
             return Err(ErrorCode::PERMISSION_DENIED.into());
         }
-        let claims = self.policy.tokens.subscription(token, now.unix_s());
-        let request = gorani_auth::SubscribeCheck {
-            channel,
-            user: &self.user,
-            client: &self.client,
-            token: Some(claims.as_ref()),
-        };
-        let granted =
-            self.policy.rules.may_subscribe(&request).map_err(|denied| self.policy.refuse_denied(denied))?;
-        if has_expired(granted.expires_at, now) {
-            return Err(ErrorCode::EXPIRED.into());
-        }
-        Ok(granted.expires_at)
+        let granted = |granted: &SubscribeGranted<'_>| granted.expires_at;
+        self.policy.may_subscribe(channel, &self.identity, Some(token), now, granted)
     }
-}
-
-/// The bytes of raw JSON.
-pub(super) fn raw_bytes(raw: &RawValue) -> Bytes {
-    Bytes::copy_from_slice(raw.get().as_bytes())
 }

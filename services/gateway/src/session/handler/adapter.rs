@@ -15,8 +15,9 @@ use super::{Admission, HandlerResult, Part, SessionHandle, WebSocketHandler};
 use crate::{
     disconnect::Disconnect,
     session::{
-        Action, Actions, Incoming, MessageKind, Now, Outcome, Session, Signal, Ticket, handshake::Handshake,
-        shared::pings::Pings,
+        Action, Actions, Incoming, MessageKind, Now, Outcome, Session, Signal, Ticket,
+        handshake::Handshake,
+        shared::{delegate::session_methods, pings::Pings},
     },
 };
 
@@ -159,6 +160,8 @@ pub(crate) fn forget_panic(panic: Box<dyn Any + Send>) {
 }
 
 impl<H: WebSocketHandler> Session for HandlerSession<H> {
+    session_methods!(none: is_blocked has_connected has_more resume input_bytes has_left);
+
     fn opened(&mut self, now: Now, actions: &mut Actions) {
         self.stage = HandlerStage::Open;
         self.pings.start(self.ping_interval, now.instant);

@@ -1,5 +1,7 @@
 //! The limit of failed logins, as a session asks for it: the node counts them by the client's network.
 
+use crate::disconnect::ErrorCode;
+
 /// What a client proves who it is with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credential {
@@ -16,6 +18,21 @@ pub trait LoginLimit: Send + Sync {
 
     /// One was wrong.
     fn failed(&self, credential: Credential);
+}
+
+/// Asks the limit, if there is one.
+///
+/// # Errors
+/// Too many failed.
+pub(in crate::session) fn check(
+    limit: Option<&dyn LoginLimit>,
+    credential: Credential,
+) -> Result<(), ErrorCode> {
+    if limit.is_none_or(|limit| limit.allows(credential)) {
+        Ok(())
+    } else {
+        Err(ErrorCode::TOO_MANY_REQUESTS)
+    }
 }
 
 #[cfg(test)]

@@ -3,16 +3,21 @@
 use std::sync::Arc;
 
 use gorani_auth::{
-    CHANNEL_NAME_MAX_BYTES, ChannelOptions, ChannelRules, Denied, TokenError, TokenVerifier,
-    check_channel_name,
+    CHANNEL_NAME_MAX_BYTES, ChannelOptions, ChannelRules, ConnectionClaims, Denied, SubscribeCheck,
+    SubscribeClaims, SubscribeGranted, TokenError, TokenVerifier, check_channel_name,
 };
 use gorani_broker::Retention;
 use rand::Rng;
 use tokio::sync::Notify;
 
+use super::{
+    expiry::has_expired,
+    identity::ClientIdentity,
+    login_limit::{self, Credential, LoginLimit},
+};
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
-    session::shared::recovery::retention,
+    session::{Now, shared::recovery::retention},
     settings::ClientSettings,
 };
 
@@ -47,6 +52,70 @@ impl Policy {
     /// The retention of a channel.
     pub fn channel_retention(&self, channel: &str) -> Result<Retention, ErrorCode> {
         self.channel_options(channel).map(retention)
+    }
+
+    /// Who a client is, by its connection token: nobody without one, where that is allowed. Failed tokens count against `limit`.
+    pub(in crate::session) fn authenticate(
+        &self,
+        token: Option<&str>,
+        limit: Option<&dyn LoginLimit>,
+        now: Now,
+    ) -> Result<ConnectionClaims, Refused> {
+        let Some(token) = token else {
+            let anonymous = ConnectionClaims::default();
+            return if self.settings.allow_anonymous {
+                Ok(anonymous)
+            } else {
+                Err(ErrorCode::UNAUTHORIZED.into())
+            };
+        };
+        login_limit::check(limit, Credential::Token)?;
+        self.tokens.connection(token, now.unix_s()).map_err(|error| {
+            // An expired token was a right one, and an unknown key may be a new one.
+            if let (TokenError::Invalid(_), Some(limit)) = (&error, limit) {
+                limit.failed(Credential::Token);
+            }
+            self.refuse_token(error)
+        })
+    }
+
+    /// Lets a client subscribe to a channel, by a subscription token if it has one. `granted` takes what is needed of the grant.
+    pub(in crate::session) fn may_subscribe<T>(
+        &self,
+        channel: &str,
+        identity: &ClientIdentity,
+        token: Option<&str>,
+        now: Now,
+        granted: impl FnOnce(&SubscribeGranted<'_>) -> T,
+    ) -> Result<T, Refused> {
+        let claims = token.map(|token| self.tokens.subscription(token, now.unix_s()));
+        let check = SubscribeCheck {
+            channel,
+            user: &identity.user,
+            client: &identity.client,
+            token: claims.as_ref().map(Result::as_ref),
+        };
+        let grant = self.rules.may_subscribe(&check).map_err(|denied| self.refuse_denied(denied))?;
+        if has_expired(grant.expires_at, now) {
+            return Err(ErrorCode::EXPIRED.into());
+        }
+        Ok(granted(&grant))
+    }
+
+    /// A subscription that comes with the connection. `claims`: what the connection token says of the channel.
+    pub(in crate::session) fn server_side<'a>(
+        &self,
+        channel: &str,
+        user: &str,
+        claims: Option<&'a SubscribeClaims>,
+    ) -> Result<SubscribeGranted<'a>, Refused> {
+        self.rules.server_side(channel, user, claims).map_err(|denied| self.refuse_denied(denied))
+    }
+
+    /// How many connections this user may have; `None`: as many as it likes, like whoever has no user id.
+    pub(in crate::session) fn connection_limit(&self, user: &str) -> Option<u32> {
+        let limit = self.settings.max_connections_per_user;
+        (limit > 0 && !user.is_empty()).then_some(limit)
     }
 
     /// What a bad token means for its bearer.

@@ -7,7 +7,7 @@ use rand::RngExt;
 
 use super::{destination::DestinationError, message_headers::FrameStyle};
 use crate::{
-    disconnect::{Disconnect, ErrorCode},
+    disconnect::{Disconnect, ErrorCode, Refused},
     session::{Actions, MessageKind},
 };
 
@@ -117,6 +117,15 @@ impl From<ErrorCode> for Failure {
             _ => Disconnect::BAD_REQUEST,
         };
         Self { code: Some(error.code), ..Self::new(disconnect, error.message) }
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Error(error) => error.into(),
+            Refused::Disconnect(disconnect) => Self::of_disconnect(disconnect),
+        }
     }
 }
 

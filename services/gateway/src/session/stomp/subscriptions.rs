@@ -8,12 +8,10 @@ use tokio::time::Instant;
 
 use super::{
     StompSession,
-    connect::raw_bytes,
     consumer::{QueueConsumer, prefetch},
     destination::{self, Destination},
     failure::Failure,
     message_headers::{MessageHeaders, SubscriptionHeaders},
-    release,
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode},
@@ -21,6 +19,7 @@ use crate::{
         Action, Actions, Now, SubscribeParams, Subscribed, Ticket,
         shared::{
             expiry::end_of,
+            identity::raw_bytes,
             recovery::{RequestedFeatures, SubscriptionFeatures, retention},
         },
     },
@@ -125,7 +124,7 @@ impl StompSession {
                 Err(Failure::bad("a queue has no offsets: what is not acknowledged comes again by itself"))
             }
             Destination::Queue(queue) => {
-                self.check_queue(queue, false)?;
+                self.check_queue(queue, false, now)?;
                 let prefetch = prefetch(headers.get("prefetch-count"), self.settings.queue.prefetch)?;
                 let source = SubscriptionSource::Queue(QueueConsumer::new(queue.into(), prefetch));
                 self.subscriptions.push(StompSubscription {
@@ -154,7 +153,7 @@ impl StompSession {
     ) -> Result<(), Failure> {
         let token = frame.headers.get("token").filter(|token| !token.is_empty());
         let (options, info, expires_at) = self.may_subscribe(&channel, token, now, |granted| {
-            (granted.options, granted.info.map(raw_bytes).unwrap_or_default(), granted.expires_at)
+            (granted.options, raw_bytes(granted.info), granted.expires_at)
         })?;
         // The position is tracked wherever the options let a client ask for it.
         let features = SubscriptionFeatures::granted(&options, RequestedFeatures::ALL);
@@ -253,7 +252,7 @@ impl StompSession {
             self.receipts.complete(ticket, told);
         }
         if let SubscriptionSource::Channel(channel) = &subscription.source {
-            release(channel, actions);
+            actions.release(channel);
         }
         Ok(())
     }
