@@ -151,7 +151,7 @@ impl Forwarder {
             pool: Rc::new(ConnectionPool::new(http.keep_alive, http.tcp_user_timeout)),
             liveness: Rc::new(PeerLiveness::new(node.clone())),
             max_forwarded: cluster.max_forwarded,
-            body_max_bytes: accept::body_max_bytes(settings),
+            body_max_bytes: wire::body_max_bytes(settings),
             is_alone: broker.kind == BrokerKind::Memory,
             node,
             shared,

@@ -16,12 +16,7 @@ use super::{
     signature::{ForwardSignature, SEAL, SignatureError, SignedFields},
     target,
 };
-use crate::{http::body, settings::Settings};
-
-/// Bytes of a forwarded body besides what a message may have, at most.
-const ENVELOPE_BYTES: usize = 64 * 1024;
-/// How many bytes one of a message may take in a body.
-const ESCAPED_BYTES: usize = 6;
+use crate::http::body;
 
 /// Why a forwarded request does not pass.
 #[derive(Debug, thiserror::Error)]
@@ -73,12 +68,6 @@ pub async fn accept(
         }
     }
     next.call(request).await.map(ServiceResponse::map_into_boxed_body)
-}
-
-/// Bytes of a forwarded request's body: a message in its envelope, or a batch of SockJS.
-pub(super) fn body_max_bytes(settings: &Settings) -> usize {
-    let message = settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES);
-    message.max(settings.sockjs.batch_max_bytes) + ENVELOPE_BYTES
 }
 
 /// Looks at the signature. The request goes on as if its client had come here itself.

@@ -9,6 +9,8 @@ use actix_web::http::{
 };
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::settings::Settings;
+
 /// Bytes of an answer's status line and headers at most.
 const HEAD_MAX_BYTES: usize = 32 * 1024;
 /// Headers of an answer at most.
@@ -17,6 +19,17 @@ const HEADERS_MAX: usize = 96;
 const LENGTH_LINE_MAX_BYTES: usize = 64;
 /// A chunk over this comes out in pieces, so that a node never holds more than this of one answer.
 pub(super) const CHUNK_MAX_BYTES: usize = 2 * 1024 * 1024;
+
+/// Bytes of a forwarded body besides what a message may have, at most.
+const ENVELOPE_BYTES: usize = 64 * 1024;
+/// How many bytes one of a message may take in a body.
+const ESCAPED_BYTES: usize = 6;
+
+/// Bytes of a forwarded request's body: a message in its envelope, or a batch of SockJS.
+pub(super) fn body_max_bytes(settings: &Settings) -> usize {
+    let message = settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES);
+    message.max(settings.sockjs.batch_max_bytes) + ENVELOPE_BYTES
+}
 
 /// Why an answer cannot be understood. Another node of ours does not answer like this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
