@@ -47,7 +47,8 @@ const ROOMS: &[&[&str]] = &[
     &["node"],
     &["hub"],
     &["session", "outbox", "telemetry"],
-    &["settings", "metrics", "disconnect"],
+    &["settings", "metrics", "session_command"],
+    &["disconnect"],
     &["memory"],
     &["clock", "random", "tasks", "version", "forward_broker"],
 ];

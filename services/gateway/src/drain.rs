@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{hub::session_command::SessionCommand, node::Node, settings::Settings};
+use crate::{node::Node, settings::Settings};
 
 /// How often the connections that are left are counted.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -30,11 +30,11 @@ pub async fn drain(node: &Node, settings: &Settings, stop_accepting: impl Future
     let over = spread(connections, settings.drain.seconds);
     tracing::info!(connections, ?over, "draining");
     if !over.is_zero() {
-        node.workers.dispatch_command(SessionCommand::Drain { over }).await;
+        node.workers.drain(over).await;
         wait_until_empty(node, over).await;
     }
     // Whoever came through a door that was closing just then.
-    node.workers.dispatch_command(SessionCommand::Drain { over: Duration::ZERO }).await;
+    node.workers.drain(Duration::ZERO).await;
     wait_until_empty(node, settings.http.shutdown_timeout).await;
     tracing::info!(connections = node.admission.connections(), "drained");
 }

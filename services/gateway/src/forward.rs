@@ -25,7 +25,7 @@ use std::{
     },
 };
 
-use actix_http::{ConnectionType, Version};
+use actix_http::Version;
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{
@@ -45,6 +45,7 @@ use self::{
     wire::{BodyLength, ForwardedHead},
 };
 use crate::{
+    http::request_context::end_with_connection,
     node::Node,
     settings::{BrokerKind, Settings},
 };
@@ -284,11 +285,8 @@ impl ForwardResponse {
         let mut response = response
             .message_body(relayed)
             .map_or_else(HttpResponse::from_error, HttpResponse::map_into_boxed_body);
-        if version < Version::HTTP_11 && matches!(head.length, BodyLength::Chunks | BodyLength::UntilClose) {
-            // It knows no chunks: the end of the connection is the end of the response.
-            let head = response.head_mut();
-            head.no_chunking(true);
-            head.set_connection_type(ConnectionType::Close);
+        if matches!(head.length, BodyLength::Chunks | BodyLength::UntilClose) {
+            end_with_connection(response.head_mut(), version);
         }
         response
     }

@@ -24,7 +24,6 @@ pub mod read_budget;
 pub mod registry;
 mod removals;
 pub mod scan;
-pub mod session_command;
 pub mod subscribe;
 mod subscription;
 mod timers;

@@ -15,7 +15,7 @@
 //! | [`node`] | the broker and the workers; publishing |
 //! | [`hub`] | one per worker: channel → subscriptions; encode once, deliver |
 //! | [`session`], [`outbox`] | a client's protocol as a state machine; its waiting bytes |
-//! | [`settings`], [`metrics`], [`disconnect`] | what everybody knows |
+//! | [`settings`], [`metrics`], [`session_command`], [`disconnect`] | what everybody knows |
 //!
 //! To embed it, with a handler of one's own on a path, see [`Gorani::handler`] and [`WebSocketHandler`].
 
@@ -46,6 +46,7 @@ pub mod random;
 pub mod receive;
 pub mod server;
 pub mod session;
+pub mod session_command;
 pub mod settings;
 #[cfg(test)]
 mod simulation;

@@ -2,9 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gorani_protocol::sockjs::{BatchLimits, iframe::IframePage};
+use gorani_protocol::sockjs::{BatchLimits, Transport, iframe::IframePage};
 
-use crate::{endpoint::Endpoint, settings::SockJsSettings};
+use crate::{endpoint::Endpoint, metrics::TransportLabel, settings::SockJsSettings};
+
+/// Label of WebSockets with SockJS's frames.
+pub static FRAMED_WEBSOCKET: TransportLabel = TransportLabel::new("sockjs_websocket");
+/// Label of WebSockets without them.
+pub static RAW_WEBSOCKET: TransportLabel = TransportLabel::new("sockjs_websocket_raw");
+static XHR: TransportLabel = TransportLabel::new("sockjs_xhr");
+static XHR_STREAMING: TransportLabel = TransportLabel::new("sockjs_xhr_streaming");
+static EVENT_SOURCE: TransportLabel = TransportLabel::new("sockjs_eventsource");
+static HTML_FILE: TransportLabel = TransportLabel::new("sockjs_htmlfile");
+static JSONP: TransportLabel = TransportLabel::new("sockjs_jsonp");
 
 /// How a handler is served over SockJS, where that differs from the settings `sockjs`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -120,6 +130,18 @@ impl SockJsEndpoint {
         BatchLimits {
             max_messages: self.batch_max_messages,
             message_max_bytes: self.endpoint.message_max_bytes(),
+        }
+    }
+
+    /// Label of the sessions that a transport opens.
+    pub(super) fn label(&self, transport: Transport) -> &'static TransportLabel {
+        match transport {
+            Transport::Xhr | Transport::XhrSend => &XHR,
+            Transport::XhrStreaming => &XHR_STREAMING,
+            Transport::EventSource => &EVENT_SOURCE,
+            Transport::HtmlFile => &HTML_FILE,
+            Transport::Jsonp | Transport::JsonpSend => &JSONP,
+            Transport::WebSocket => &FRAMED_WEBSOCKET,
         }
     }
 

@@ -7,8 +7,7 @@ use gorani_broker::{Position, Publication};
 use super::{Client, HISTORY, Hub, NO_HISTORY, events, faulty::Faulty, missed, position, publication};
 use crate::{
     hub::{
-        scan::{size_of_channel, size_of_view},
-        session_command::ConnectionInfo,
+        scan::{ConnectionInfo, size_of_channel, size_of_view},
         subscribe::size_of,
         subscription::follows,
     },

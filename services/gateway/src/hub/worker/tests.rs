@@ -12,10 +12,9 @@ use crate::hub::{
     fanout::Framing,
     history_reads::tests::Stream,
     inbox::INBOX_ENTRIES,
-    session_command::SessionTarget,
     tests::{Client, HISTORY, NO_HISTORY},
 };
-use crate::session::SubscribeParams;
+use crate::{session::SubscribeParams, session_command::SessionTarget};
 
 fn start() -> (Rc<Worker>, Inbox) {
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));
