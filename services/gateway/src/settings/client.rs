@@ -34,15 +34,6 @@ pub enum SubprotocolChoice {
     Lenient,
 }
 
-impl From<SubprotocolChoice> for SubprotocolPolicy {
-    fn from(choice: SubprotocolChoice) -> Self {
-        match choice {
-            SubprotocolChoice::Strict => Self::Strict,
-            SubprotocolChoice::Lenient => Self::Lenient,
-        }
-    }
-}
-
 impl Default for WebSocketSettings {
     fn default() -> Self {
         Self {

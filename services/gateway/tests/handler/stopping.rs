@@ -10,7 +10,7 @@ use std::{
 
 use gorani::{
     Gorani, RunError,
-    node::Node,
+    node::{Node, cluster::ClusterMember, workers::Workers},
     settings::{BrokerKind, Settings},
 };
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -58,6 +58,8 @@ impl Drop for Redis {
 struct Running {
     address: SocketAddr,
     node: Weak<Node>,
+    cluster: Weak<ClusterMember>,
+    workers: Weak<Workers>,
     stop: oneshot::Sender<()>,
     run: JoinHandle<Result<(), RunError>>,
 }
@@ -70,11 +72,12 @@ impl Running {
             let _ = stopped.await;
         };
         let started = |address, node: Arc<Node>| {
-            assert!(tell.send((address, Arc::downgrade(&node))).is_ok());
+            assert!(tell.send((address, node)).is_ok());
         };
         let run = actix_rt::spawn(Gorani::new(settings).run(shutdown, started));
         let (address, node) = told.await.unwrap();
-        Self { address, node, stop, run }
+        let (cluster, workers) = (Arc::downgrade(&node.cluster), Arc::downgrade(&node.workers));
+        Self { address, node: Arc::downgrade(&node), cluster, workers, stop, run }
     }
 }
 
@@ -91,11 +94,13 @@ async fn come_and_go(settings: impl Fn() -> Settings, is_quiet: impl Fn() -> boo
     for _ in 0..2 {
         let nodes = [Running::start(settings()).await, Running::start(settings()).await];
         let clients = nodes.each_ref().map(|node| TcpStream::connect(node.address).unwrap());
-        for Running { address, node, stop, run } in nodes {
+        for Running { address, node, cluster, workers, stop, run } in nodes {
             stop.send(()).unwrap();
             run.await.unwrap().unwrap();
             // Whatever ran for it, or kept it, had a hold on it.
             until("the node is gone", || node.upgrade().is_none()).await;
+            until("its cluster is gone", || cluster.upgrade().is_none()).await;
+            until("its workers are gone", || workers.upgrade().is_none()).await;
             until("its port is free", || TcpListener::bind(address).is_ok()).await;
         }
         drop(clients);
