@@ -34,7 +34,7 @@ pub async fn http_stream(
     local: web::Data<WorkerContext>,
 ) -> HttpResponse {
     answer(&request, &local, async |context| {
-        let most = local.node.settings.client.message_max_bytes;
+        let most = local.node.policy.settings.message_max_bytes;
         let body = context.body(payload, most).await?;
         let commands =
             String::from_utf8(body.into()).map_err(|_| HttpRefusal::bad_request("the body is no UTF-8"))?;

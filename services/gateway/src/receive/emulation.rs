@@ -48,7 +48,7 @@ pub async fn emulation(
 ) -> HttpResponse {
     answer(&request, &local, async |context| {
         let most =
-            local.node.settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES) + ENVELOPE_BYTES;
+            local.node.policy.settings.message_max_bytes.saturating_mul(ESCAPED_BYTES) + ENVELOPE_BYTES;
         let body = context.body(payload, most).await?;
         deliver(context, &forwarder, &body).await
     })

@@ -43,7 +43,7 @@ pub async fn uni_http_stream(
     local: web::Data<WorkerContext>,
 ) -> HttpResponse {
     answer(&request, &local, async |context| {
-        let most = local.node.settings.client.message_max_bytes;
+        let most = local.node.policy.settings.message_max_bytes;
         let body = context.body(payload, most).await?;
         let receive_query = read_query(context, &body)?;
         if is_head(&request) {
