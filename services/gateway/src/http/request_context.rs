@@ -181,7 +181,7 @@ impl<'r> RequestContext<'r> {
         let new_session = NewSession {
             opened: OpenedSession {
                 session,
-                outbox: Outbox::new(self.local.node.settings.client.outbox_max_bytes),
+                outbox: Outbox::new(self.local.node.policy.settings.outbox_max_bytes),
                 encoding,
                 transport,
                 protocol: "json",
