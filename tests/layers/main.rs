@@ -47,6 +47,7 @@ const ROOMS: &[&[&str]] = &[
     &["node"],
     &["hub"],
     &["session", "outbox", "telemetry"],
+    &["format"],
     &["settings", "metrics", "disconnect"],
     &["memory"],
     &["clock", "random", "forward_broker"],

@@ -4,9 +4,14 @@
 //! transport, so the same session serves WebSocket and every HTTP transport, and is tested without a runtime. The
 //! transport's shell carries the actions out and brings the outcomes back. `docs/architecture.md` §3.9.
 //!
-//! - [`Actions`]: what it answers with. - [`client`]: the JSON client protocol. - [`stomp`]: STOMP. - [`handler`]: an embedder's `WebSocketHandler`. -
-//!   [`handshake`]: the request that opened a connection. - [`login_limit`]: failed logins. - [`position`]: how far a receiver
-//!   has come, as text. - `step`: how much input is run at once. - [`uni`]: receivers without commands.
+//! - [`Actions`]: what it answers with.
+//! - [`client`]: the JSON client protocol.
+//! - [`uni`]: receivers without commands.
+//! - [`stomp`]: STOMP.
+//! - [`handler`]: an embedder's `WebSocketHandler`.
+//! - [`handshake`]: the request that opened a connection.
+//! - [`login_limit`]: failed logins.
+//! - `input_budget`: how much input is run at once.
 
 mod actions;
 pub mod client;
@@ -14,7 +19,6 @@ pub mod handler;
 pub mod handshake;
 mod input_budget;
 pub mod login_limit;
-pub mod position;
 pub mod stomp;
 pub mod uni;
 
@@ -28,10 +32,11 @@ use gorani_broker::{
 use tokio::time::Instant;
 
 pub use self::actions::Actions;
-use self::stomp::message_headers::MessageHeaders;
+pub use crate::format::message_kind::MessageKind;
 use crate::{
     clock,
     disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
+    format::encoding::SubscriptionFormat,
     memory::ReplyPermit,
 };
 
@@ -89,15 +94,6 @@ impl Incoming<'_> {
     }
 }
 
-/// The kind of an outgoing message, for transports that tell text from binary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MessageKind {
-    /// UTF-8 text.
-    Text,
-    /// Any bytes.
-    Binary,
-}
-
 /// Names a request to the node, so that its outcome finds the command it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ticket(pub u32);
@@ -123,8 +119,8 @@ pub struct SubscribeParams {
     pub announce: bool,
     /// Whether it is told of others that join and leave.
     pub join_leave: bool,
-    /// How a STOMP session shows what comes.
-    pub headers: Option<Arc<MessageHeaders>>,
+    /// How it shows what comes.
+    pub format: SubscriptionFormat,
 }
 
 /// A subscription in effect: everything published from now on reaches the session after [`Action::Release`].
@@ -160,7 +156,7 @@ pub enum Action {
     /// The reply of a subscribe is written: let held back events follow.
     Release(Arc<str>),
     /// Show the messages of a channel in this way from now on.
-    SetHeaders(Arc<str>, Arc<MessageHeaders>),
+    SetFormat(Arc<str>, SubscriptionFormat),
     /// Send the session publications of a channel, with the permit for them if they are large, and let held back events follow.
     Replay(Arc<str>, Vec<Arc<Publication>>, Option<ReplyPermit>),
     /// Leave a channel.

@@ -63,8 +63,8 @@ impl ActionRunner {
                 self.worker.hub_mut().release(self.key, &channel);
                 Effect::Done
             }
-            Action::SetHeaders(channel, headers) => {
-                self.worker.hub_mut().set_headers(self.key, &channel, headers);
+            Action::SetFormat(channel, format) => {
+                self.worker.hub_mut().set_format(self.key, &channel, &format);
                 Effect::Done
             }
             Action::Replay(channel, publications, permit) => {

@@ -24,7 +24,8 @@ use self::{close::ConnectionPhase, task::WebSocketTask};
 use crate::{
     connection::state::{ConnectionActor, ConnectionState, Io, OpenedSession},
     disconnect::{Disconnect, Refused},
-    hub::{fanout::Framing, worker::Worker},
+    format::encoding::Framing,
+    hub::worker::Worker,
     node::Node,
     session::{Actions, Now, Signal},
 };

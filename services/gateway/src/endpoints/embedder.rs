@@ -11,7 +11,7 @@ use gorani_protocol::websocket::SubprotocolPolicy;
 
 use crate::{
     endpoint::{Endpoint, EndpointRefused, Handshake},
-    hub::fanout::Protocol,
+    format::encoding::Protocol,
     node::Node,
     session::{
         Now, Session,

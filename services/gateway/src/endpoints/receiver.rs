@@ -7,8 +7,8 @@ use gorani_protocol::websocket::SubprotocolPolicy;
 
 use crate::{
     endpoint::{Endpoint, EndpointRefused, Handshake},
+    format::encoding::Protocol,
     http::refusal::HttpRefusal,
-    hub::fanout::Protocol,
     metrics::TransportLabel,
     node::Node,
     receive::{query::Query, receive_query::receive_query},

@@ -6,11 +6,11 @@ use gorani_protocol::websocket::SubprotocolPolicy;
 
 use crate::{
     endpoint::{Endpoint, EndpointRefused, Handshake},
-    hub::fanout::Protocol,
+    format::{encoding::Protocol, message_headers},
     node::Node,
     session::{
         Now, Session,
-        stomp::{StompSession, StompTraits, message_headers},
+        stomp::{StompSession, StompTraits},
     },
     settings::{StompSettings, SubprotocolChoice},
 };

@@ -15,10 +15,8 @@ use crate::{
     },
     disconnect::Disconnect,
     endpoint::Endpoint,
-    hub::{
-        fanout::{Encoding, Framing},
-        worker::Worker,
-    },
+    format::encoding::{Encoding, Framing},
+    hub::worker::Worker,
     metrics::TransportLabel,
     node::Node,
     outbox::Outbox,

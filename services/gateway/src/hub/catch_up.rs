@@ -10,9 +10,9 @@ use tokio::time::Instant;
 
 use crate::hub::{
     channel::{CatchUpResult, Fingerprint, MissingRange},
+    fanout::is_same_epoch,
     history_reads::{HistoryRead, ReadVersion},
     read_budget::ReadSource,
-    subscription::is_same_epoch,
     worker::Worker,
 };
 

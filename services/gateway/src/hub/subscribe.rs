@@ -5,6 +5,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use crate::{
     disconnect::ErrorCode,
+    format::views::reply_bytes,
     hub::{
         RemovedSubscription,
         history_reads::HistoryRead,
@@ -13,7 +14,7 @@ use crate::{
         removals::Removal,
         worker::Worker,
     },
-    session::{SubscribeParams, Subscribed, client::views::reply_bytes},
+    session::{SubscribeParams, Subscribed},
 };
 use gorani_broker::{BrokerError, HistoryPage, HistoryQuery, Position, Publication};
 
@@ -46,9 +47,8 @@ impl Worker {
     /// Of `most_bytes` that a reply may hold, what one to this session may: to write it takes at most a few milliseconds,
     /// however its transport writes it.
     pub(super) fn reply_max_bytes(&self, key: SessionKey, most_bytes: usize) -> usize {
-        let is_text_only = |key| {
-            self.hub().registry().get(key).is_some_and(|session| session.encoding.framing.is_text_only())
-        };
+        let is_text_only =
+            |key| self.hub().registry().get(key).is_some_and(|session| session.encoding.is_text_only());
         if is_text_only(key) { most_bytes / TEXT_ONLY_DIVISOR } else { most_bytes }
     }
 

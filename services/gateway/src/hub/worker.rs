@@ -18,6 +18,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     disconnect::ErrorCode,
+    format::views::reply_bytes,
     hub::{
         Hub,
         history_reads::{HistoryRead, HistoryReads, ReadVersion},
@@ -34,7 +35,7 @@ use crate::{
     },
     memory::{MemoryBudget, ReplyPermit},
     metrics::Metrics,
-    session::{Signal, client::views::reply_bytes},
+    session::Signal,
 };
 
 /// Entries taken out of the inbox in one turn, so that the worker's connections get theirs.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::http::{refusal::HttpRefusal, request_context::RequestContext};
 use crate::{connection::state::OpenedSession, outbox::Outbox};
 use crate::{
+    format::encoding::{Encoding, Framing, Protocol},
     http::head::is_head,
     http_session::{
         Lifetime, Response, WorkerContext,
@@ -15,7 +16,6 @@ use crate::{
         registry::HttpSessionRegistry,
         writer::StreamWriter,
     },
-    hub::fanout::{Encoding, Framing, Protocol},
     metrics::TransportLabel,
     session::{
         Now,

@@ -23,9 +23,13 @@ use super::{
 use crate::http::{refusal::HttpRefusal, request_context::RequestContext};
 use crate::{
     disconnect::{ErrorCode, Refused},
+    format::{
+        encoding::{Encoding, Framing, Protocol},
+        position::Positions,
+        views::publication_view,
+    },
     http::head::is_head,
     http_session::{WorkerContext, pipe::ResponseHead},
-    hub::fanout::{Encoding, Framing, Protocol},
     memory::LARGE_REPLY_BYTES,
     metrics::TransportLabel,
     node::{
@@ -35,8 +39,7 @@ use crate::{
     receive::poll_writer::{PollAnswer, PollWriter},
     session::{
         Now,
-        client::{OutputFormat, TransportTraits, views::publication_view},
-        position::Positions,
+        client::{OutputFormat, TransportTraits},
         uni::{NotPollable, ReceiveQuery, UniSession},
     },
 };

@@ -16,6 +16,7 @@ use crate::http::{refusal::HttpRefusal, request_context::RequestContext};
 use crate::{connection::state::OpenedSession, outbox::Outbox};
 use crate::{
     disconnect::ErrorCode,
+    format::encoding::{Encoding, Framing, Protocol},
     http::head::is_head,
     http_session::{
         Lifetime, Response, WorkerContext,
@@ -23,7 +24,6 @@ use crate::{
         pipe::{PipeReader, ended, pipe},
         writer::{ResponseWriter, StreamWriter},
     },
-    hub::fanout::{Encoding, Framing, Protocol},
     metrics::TransportLabel,
     receive::event_id_writer::EventIdWriter,
     session::{

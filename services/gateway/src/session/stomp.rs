@@ -14,7 +14,6 @@ mod deadlines;
 mod destination;
 mod failure;
 mod input;
-pub mod message_headers;
 mod payload;
 mod receipts;
 mod recovery;
@@ -31,12 +30,12 @@ use gorani_protocol::stomp::{HeartBeat, StompCommand, StompDecoder, StompFrame, 
 use tokio::time::Instant;
 
 use self::{
-    connect::Identity, deadlines::StompDeadlines, failure::Failure, input::size_of_frame,
-    message_headers::FrameStyle, receipts::Receipts, recovery::RecoveryInProgress,
-    subscriptions::StompSubscription, transactions::Transactions,
+    connect::Identity, deadlines::StompDeadlines, failure::Failure, input::size_of_frame, receipts::Receipts,
+    recovery::RecoveryInProgress, subscriptions::StompSubscription, transactions::Transactions,
 };
 use crate::{
     disconnect::Disconnect,
+    format::message_headers::FrameStyle,
     session::{
         Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket, client::policy::Policy,
         input_budget::InputBudget, login_limit::LoginLimit,

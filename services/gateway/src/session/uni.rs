@@ -10,9 +10,11 @@ use super::{
     Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
     client::{ClientSession, TransportTraits, policy::Policy, receive::AdmittedReceiver},
     login_limit::LoginLimit,
-    position::{Positions, Unrecovered},
 };
-use crate::disconnect::{Disconnect, Refused};
+use crate::{
+    disconnect::{Disconnect, Refused},
+    format::position::{Positions, Unrecovered},
+};
 
 /// What a receiver asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use super::{SockJsRequest, label, pages, request, writer::SockJsFrameWriter};
 use crate::{connection::state::OpenedSession, outbox::Outbox};
 use crate::{
     endpoint::EndpointRefused,
+    format::encoding::{Encoding, Framing},
     http_session::{
         Lifetime, Response,
         new_session::NewSession,
@@ -14,7 +15,6 @@ use crate::{
         registry::{DeliveryError, SessionOwner},
         request::SessionRequest,
     },
-    hub::fanout::{Encoding, Framing},
     node::ConnectionPermit,
     session::Now,
 };

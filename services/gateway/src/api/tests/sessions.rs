@@ -8,10 +8,8 @@ use gorani_broker::{ClientInfo, Position, Retention};
 use super::*;
 use crate::{
     disconnect::{Disconnect, Unsubscribed},
-    hub::{
-        fanout::{Encoding, Framing, Protocol},
-        registry::SessionRegistration,
-    },
+    format::encoding::{Encoding, Framing, Protocol, SubscriptionFormat},
+    hub::registry::SessionRegistration,
     outbox::Outbox,
     session::{Signal, SubscribeParams},
 };
@@ -56,7 +54,7 @@ impl Connection {
                 presence: false,
                 announce: false,
                 join_leave: false,
-                headers: None,
+                format: SubscriptionFormat::OfSession,
             };
             assert!(hub.join(key, &request).is_some());
             // The node's interest counts it; nothing is received here.

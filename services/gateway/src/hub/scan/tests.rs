@@ -10,6 +10,7 @@ use gorani_broker::{Broker, ClientInfo, MemoryBroker, MemorySettings, Retention}
 
 use super::*;
 use crate::{
+    format::encoding::SubscriptionFormat,
     hub::{history_reads::HistoryReads, interest::Interest, registry::SessionKey, tests::Client},
     session::SubscribeParams,
 };
@@ -33,7 +34,7 @@ fn join(worker: &Worker, key: SessionKey, channel: String) {
         presence: false,
         announce: false,
         join_leave: false,
-        headers: None,
+        format: SubscriptionFormat::OfSession,
     };
     assert!(worker.hub_mut().join(key, &request).is_some());
 }

@@ -7,10 +7,10 @@ use gorani_broker::{Position, Publication};
 use super::{Client, HISTORY, Hub, NO_HISTORY, events, faulty::Faulty, missed, position, publication};
 use crate::{
     hub::{
+        fanout::follows,
         scan::{size_of_channel, size_of_view},
         session_command::ConnectionInfo,
         subscribe::size_of,
-        subscription::follows,
     },
     session::{Signal, SubscribeParams},
 };

@@ -9,13 +9,12 @@ use gorani_broker::{DataKind, MemoryBroker, MemorySettings, Position, Publicatio
 
 use super::*;
 use crate::hub::{
-    fanout::Framing,
     history_reads::tests::Stream,
     inbox::INBOX_ENTRIES,
     session_command::SessionTarget,
     tests::{Client, HISTORY, NO_HISTORY},
 };
-use crate::session::SubscribeParams;
+use crate::{format::encoding::Framing, session::SubscribeParams};
 
 fn start() -> (Rc<Worker>, Inbox) {
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));

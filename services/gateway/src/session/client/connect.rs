@@ -18,12 +18,12 @@ use super::{
     release,
     requests::PendingRequest,
     subscriptions::{ClientSubscription, raw_bytes},
-    views::publication_view,
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
+    format::{position::Unrecovered, views::publication_view},
     memory::ReplyPermit,
-    session::{Action, Actions, Now, Subscribed, Ticket, login_limit::Credential, position::Unrecovered},
+    session::{Action, Actions, Now, Subscribed, Ticket, login_limit::Credential},
 };
 
 /// A connect that waits for its server-side subscriptions.

@@ -9,9 +9,9 @@ use gorani_protocol::client::{ConnectResult, SubscribePush, bare, push};
 use super::{ClientSession, OutputFormat, policy::retention, subscriptions::ClientSubscription};
 use crate::{
     disconnect::{ErrorCode, Refused, Unsubscribed},
+    format::position::{self, Unrecovered},
     session::{
         Action, Actions, Now,
-        position::{self, Unrecovered},
         uni::{NotPollable, PollableChannel, ReceiveQuery},
     },
 };

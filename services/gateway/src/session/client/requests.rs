@@ -12,10 +12,10 @@ use super::{
     large_reply::{LargeReply, NextStep},
     policy::retention,
     subscriptions::SubscribeCommand,
-    views::{info_view, publication_view, reserve},
 };
 use crate::{
     disconnect::{ErrorCode, Refused},
+    format::views::{info_view, publication_view, reserve},
     memory::ReplyPermit,
     session::{Action, Actions, Now, Outcome, Ticket},
 };

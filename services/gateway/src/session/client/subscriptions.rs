@@ -17,11 +17,11 @@ use super::{
     policy::retention,
     release,
     requests::PendingRequest,
-    views::reserve,
 };
 use crate::{
     disconnect::{ErrorCode, Refused, Unsubscribed},
-    session::{Action, Actions, Now, SubscribeParams, Subscribed, Ticket, position::Unrecovered},
+    format::{encoding::SubscriptionFormat, position::Unrecovered, views::reserve},
+    session::{Action, Actions, Now, SubscribeParams, Subscribed, Ticket},
 };
 
 /// A channel that the session is in, or is about to be.
@@ -104,7 +104,7 @@ impl ClientSubscription {
             presence: self.options.presence && !self.unseen,
             announce: self.options.join_leave && !self.unseen,
             join_leave: self.join_leave,
-            headers: None,
+            format: SubscriptionFormat::OfSession,
         }
     }
 

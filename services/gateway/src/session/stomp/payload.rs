@@ -8,7 +8,7 @@ use gorani_protocol::{
     stomp::Headers,
 };
 
-use super::message_headers::{CONTENT_TYPE, content_type, is_reserved};
+use crate::format::message_headers::{CONTENT_TYPE, content_type, is_reserved};
 
 /// Headers that are for the server alone, beside those that it writes itself.
 const NOT_PASSED_ON: [&str; 4] = ["host", "login", "passcode", "Authorization"];

@@ -14,11 +14,14 @@ use super::{
     deadlines::end_of,
     destination::{self, Destination},
     failure::Failure,
-    message_headers::{MessageHeaders, SubscriptionHeaders},
     release,
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode},
+    format::{
+        encoding::SubscriptionFormat,
+        message_headers::{MessageHeaders, SubscriptionHeaders},
+    },
     session::{Action, Actions, Now, SubscribeParams, Subscribed, Ticket, client::policy::retention},
 };
 
@@ -77,10 +80,10 @@ impl StompSession {
     }
 
     /// How the session shows the messages of a channel.
-    fn headers(&self, channel: &str) -> Arc<MessageHeaders> {
+    fn format(&self, channel: &str) -> SubscriptionFormat {
         let of_channel = self.subscriptions.iter().filter(|known| known.is_of(channel));
         let shown = of_channel.map(|subscription| subscription.shown.clone()).collect();
-        Arc::new(MessageHeaders { style: self.style(), subscriptions: shown })
+        SubscriptionFormat::Stomp(Arc::new(MessageHeaders { style: self.style(), subscriptions: shown }))
     }
 
     pub(super) fn subscribe(
@@ -169,8 +172,8 @@ impl StompSession {
         if !is_first {
             self.subscriptions.push(subscription);
             self.receipts.expect(0, receipt, false);
-            let headers = self.headers(&channel);
-            actions.show(channel, headers);
+            let format = self.format(&channel);
+            actions.show(channel, format);
         } else {
             let ticket = self.receipts.expect(1, receipt, false);
             subscription.under_way = Some(ticket);
@@ -179,7 +182,7 @@ impl StompSession {
                 info: self.identity.info_for(info),
                 recover,
                 recover_max_bytes: self.policy.settings.reply_max_bytes,
-                headers: Some(self.headers(&channel)),
+                format: self.format(&channel),
                 ..subscribe_request(channel, &options, is_recoverable)
             };
             actions.push(Action::Subscribe(ticket, request));
@@ -258,8 +261,8 @@ impl StompSession {
         match left {
             SubscriptionSource::Channel(channel) if self.is_subscribed(&channel) => {
                 // Of what was held back nothing follows the receipt.
-                let headers = self.headers(&channel);
-                actions.show(channel, headers);
+                let format = self.format(&channel);
+                actions.show(channel, format);
             }
             SubscriptionSource::Channel(channel) => {
                 actions.forget_release(&channel);
@@ -303,7 +306,7 @@ fn subscribe_request(channel: Arc<str>, options: &ChannelOptions, is_recoverable
         announce: options.join_leave,
         // STOMP has no word for those who come and go.
         join_leave: false,
-        headers: None,
+        format: SubscriptionFormat::OfSession,
     }
 }
 

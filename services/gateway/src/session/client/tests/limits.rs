@@ -5,11 +5,11 @@ use serde_json::json;
 use super::*;
 use crate::{
     disconnect::{ErrorCode, Refused},
+    format::position::Positions,
     session::{
         ServerSubscribe,
         client::OutputFormat,
         login_limit::tests::Failures,
-        position::Positions,
         uni::{ReceiveQuery, UniSession},
     },
 };

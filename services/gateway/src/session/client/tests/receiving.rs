@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     disconnect::{ErrorCode, Refused},
+    format::position::Positions,
     session::{
         client::OutputFormat,
         login_limit::tests::Failures,
-        position::Positions,
         uni::{NotPollable, ReceiveQuery, UniSession},
     },
 };

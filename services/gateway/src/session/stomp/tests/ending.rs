@@ -49,11 +49,8 @@ fn item_47_no_message_follows_the_receipt_of_a_disconnect() {
     assert_eq!(bench.say(&frames), []);
     // What was held back for it would be released behind the receipt.
     assert_eq!(bench.grant(Subscribed::default())[0].get("receipt-id"), Some("bye"));
-    let last = bench
-        .actions
-        .drain(..)
-        .filter(|action| !matches!(action, Action::SetHeaders(..)))
-        .collect::<Vec<_>>();
+    let last =
+        bench.actions.drain(..).filter(|action| !matches!(action, Action::SetFormat(..))).collect::<Vec<_>>();
     assert!(matches!(&last[..], [Action::Unsubscribe(channel)] if &**channel == "open:a"), "{last:?}");
 }
 
