@@ -9,33 +9,35 @@
 //! - [`registry`]: the worker's sessions by id and user.
 //! - [`worker`], [`inbox`]: the thread's loop, and what other threads hand it.
 //! - [`subscribe`]: the steps of a subscription.
+//! - [`client_reads`]: history for sessions.
 //! - [`catch_up`]: reads history after a gap.
 //! - [`history_reads`]: one read for all who want it.
 //! - [`read_budget`]: how many reads at a time.
 //! - [`interest`]: which channels this node wants from the broker.
-//! - [`presence`], [`user_limit`]: keep alive what stands in the broker.
+//! - [`presence_refresh`], [`user_limit`]: keep alive what stands in the broker.
 //! - [`removals`]: take it out.
 //! - [`timers`]: deadlines of sessions.
 //! - [`queue_consumers`]: consumers of work queues.
 //! - [`drain_sessions`]: ends all sessions, spread over a time.
-//! - [`budget`]: memory that clients hold, and for large replies.
+//! - [`memory_monitor`]: what clients hold, and who is ended where it is too much.
 //! - [`traffic_counters`]: what the connections move.
 //! - [`session_command`]: commands for sessions.
 //! - [`scan`]: lists channels and connections in slices.
 
-mod budget;
 mod catch_up;
 mod channel;
+pub mod client_reads;
 mod drain_sessions;
 mod fanout;
 pub mod history_reads;
 pub mod inbox;
 pub mod interest;
-mod presence;
+mod memory_monitor;
+mod presence_refresh;
 pub mod queue_consumers;
 pub mod read_budget;
 pub mod registry;
-mod removals;
+pub mod removals;
 pub mod scan;
 pub mod session_command;
 pub mod subscribe;

@@ -50,8 +50,8 @@ use crate::{
         inbox::Inbox,
         interest::Interest,
         read_budget::{ReadBudget, ReadSource},
+        removals::PRESENCE_TTL,
         session_command::SessionCommand,
-        subscribe::PRESENCE_TTL,
         worker::Worker,
     },
     memory::{

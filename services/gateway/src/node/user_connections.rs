@@ -6,7 +6,7 @@ use gorani_broker::{BrokerError, ConnectionEntry};
 
 use crate::{
     disconnect::Disconnect,
-    hub::user_limit::PLACE_TTL,
+    hub::removals::USER_SLOT_TTL,
     node::{Node, cluster::is_of},
 };
 
@@ -25,7 +25,7 @@ impl Node {
         limit: u32,
     ) -> impl Future<Output = Result<(), Disconnect>> + Send + 'static + use<> {
         let node = Arc::clone(self);
-        let mut asked = self.broker.cluster().connection_enter(&user, &client, PLACE_TTL, limit);
+        let mut asked = self.broker.cluster().connection_enter(&user, &client, USER_SLOT_TTL, limit);
         let failed = |error: BrokerError| {
             tracing::warn!(%error, "a client is sent away, its user's connections cannot be counted");
             Disconnect::INTERNAL
@@ -45,7 +45,7 @@ impl Node {
                 for holder in gone {
                     drop(node.broker.cluster().connection_leave(&user, holder));
                 }
-                asked = node.broker.cluster().connection_enter(&user, &client, PLACE_TTL, limit);
+                asked = node.broker.cluster().connection_enter(&user, &client, USER_SLOT_TTL, limit);
             }
             Err(Disconnect::CONNECTION_LIMIT)
         }

@@ -58,7 +58,7 @@ impl Connection {
             };
             assert!(hub.join(key, &request).is_some());
             // The node's interest counts it; nothing is received here.
-            drop(api.worker.interest.join(api.worker.index, &request.channel));
+            drop(api.worker.subscriptions.interest.join(api.worker.index, &request.channel));
         }
         connection
     }
