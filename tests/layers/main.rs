@@ -50,7 +50,7 @@ const ROOMS: &[&[&str]] = &[
     &["format"],
     &["settings", "metrics", "disconnect"],
     &["memory"],
-    &["clock", "random", "forward_broker"],
+    &["clock", "random", "tasks", "version", "forward_broker"],
 ];
 
 /// The sources of the gateway, from the top of the repository.

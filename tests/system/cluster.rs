@@ -1,8 +1,10 @@
 //! Several nodes joined by a real Redis: whichever a backend talks to, subscribers of all nodes get everything, in one
 //! order, and Redis may die meanwhile. `docs/architecture.md` §5.
 //!
-//! - [`orders`], [`pages`]: the API on the whole cluster. - [`deaths`]: nodes that die. - [`holders`]: the limit of a
-//!   user's connections. - [`users`]: clients with a user id.
+//! - [`orders`], [`pages`]: the API on the whole cluster.
+//! - [`deaths`]: nodes that die.
+//! - [`holders`]: the limit of a user's connections.
+//! - [`users`]: clients with a user id.
 
 mod deaths;
 mod holders;

@@ -1,7 +1,9 @@
 //! Heavy reads of many, or by one that asks for much: each is bounded or told, the nodes stay ready, and publishing goes on.
 //! Decision record 26.
 //!
-//! - [`recover`]: many clients that come back at once. - [`batches`]: many reads in one request. - [`presence`]: of 100,000.
+//! - [`recover`]: many clients that come back at once.
+//! - [`batches`]: many reads in one request.
+//! - [`presence`]: of 100,000.
 
 mod batches;
 mod presence;

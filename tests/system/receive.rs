@@ -1,8 +1,11 @@
 //! One list of scenarios over every way to receive: connect, order, recovery after a break, refusal, expiry, a reader that
 //! stalls, a node that goes down. `docs/protocols/http.md` §7 to §13.
 //!
-//! - [`way`]: the ways. - [`nodes`]: the same over several nodes. - [`failover`]: when Redis forgets. - [`poll`], [`http`]: what only
-//!   some of them have. - [`resume`]: each way to name channels and positions.
+//! - [`way`]: the ways.
+//! - [`nodes`]: the same over several nodes.
+//! - [`failover`]: when Redis forgets.
+//! - [`poll`], [`http`]: what only some of them have.
+//! - [`resume`]: each way to name channels and positions.
 
 mod failover;
 mod http;

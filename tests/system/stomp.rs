@@ -1,8 +1,12 @@
 //! STOMP against the real binary, over TCP and WebSocket. `docs/protocols/stomp.md`.
 //!
-//! - [`pairs`]: every protocol reaches every other. - [`malformed`]: what is wrong is told. - [`line_ends`]: behind frames. -
-//!   [`queues`]: work queues. - [`secure`]: TLS. - [`slow`]: who does not read. - [`users`]: whom a
-//!   user's destination reaches.
+//! - [`pairs`]: every protocol reaches every other.
+//! - [`malformed`]: what is wrong is told.
+//! - [`line_ends`]: behind frames.
+//! - [`queues`]: work queues.
+//! - [`secure`]: TLS.
+//! - [`slow`]: who does not read.
+//! - [`users`]: whom a user's destination reaches.
 
 mod away;
 mod line_ends;

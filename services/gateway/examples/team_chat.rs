@@ -7,7 +7,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use gorani::{
-    Admission, Disconnect, Gorani, HandlerRegistration, HandlerResult, Handshake, Refusal, SessionHandle,
+    Admission, Disconnect, Gorani, HandlerResult, Handshake, Refusal, Registration, SessionHandle,
     WebSocketHandler, settings::Settings,
 };
 use parking_lot::Mutex;
@@ -74,10 +74,9 @@ impl WebSocketHandler for Member {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = Settings::load(None)?;
     let room = Room::default();
-    let chat =
-        HandlerRegistration::guarded(move |request, admission| Member::admit(&room, request, admission))
-            .name("team-chat")
-            .origins(["http://localhost:8080"]);
+    let chat = Registration::guarded(move |request, admission| Member::admit(&room, request, admission))
+        .name("team-chat")
+        .origins(["http://localhost:8080"]);
     let node = Gorani::new(settings).handler("/chat", chat);
     let until_interrupted = async {
         let _ = tokio::signal::ctrl_c().await;

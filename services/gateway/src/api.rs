@@ -1,25 +1,29 @@
 //! The HTTP push API: the door for backends. `POST /api/<method>` with a key, JSON in and out. `docs/protocols/http.md` §4, §5.
 //!
-//! The journey of a call: `guard` (the key) → `call` (the body) → [`request`] (decoded) → `batch` (carried out by
-//! `publish`, `session`, `channel` or `overview`) → [`answer`], or [`error`].
+//! The journey of a call: `guard` (the key) → `call` (the body) → [`method`] (the table: decoded, and handed to its group) →
+//! [`publish`], [`sessions`], [`channels`] or [`overview`] (request, run and result of each method) → [`answer`], or [`error`].
+//! A [`batch`] begins its commands one by one.
 //!
 //! `GET /api/openapi.json` describes it from the same types ([`openapi`]), and needs no key: it holds no secret.
 
 pub mod answer;
-mod batch;
+pub mod batch;
 mod call;
-mod channel;
+pub mod channels;
+mod context;
 pub mod error;
 mod error_mode;
 mod guard;
 pub mod method;
 pub mod openapi;
-mod overview;
+pub mod overview;
 mod pace;
-mod publish;
+pub mod paging;
+pub mod publish;
 mod reading;
-pub mod request;
-mod session;
+mod schema;
+pub mod sessions;
+pub mod value;
 
 use std::{future::Future, sync::Arc};
 
@@ -29,7 +33,12 @@ use actix_web::{
     web::{self, Data, ServiceConfig},
 };
 
-use self::{call::ApiCall, error::ApiError, method::Method, reading::ReadAllowance};
+use self::{
+    call::ApiCall,
+    context::CallContext,
+    error::ApiError,
+    method::{ApiCommand, Method},
+};
 use crate::{disconnect::ErrorCode, node::Node};
 
 /// Path of the batch, below `/api/`.
@@ -62,16 +71,15 @@ async fn run(method: Method, call: ApiCall) -> Result<HttpResponse, ApiError> {
 }
 
 async fn carry_out(method: Method, call: ApiCall) -> Result<HttpResponse, ApiError> {
-    let command = request::decode(method, &call.body)?;
-    let allowance = ReadAllowance::new(&call.node.settings.api);
-    batch::answer(&call.node, command, &call.body, &allowance).await?.into_response()
+    let command = ApiCommand::decode(method, &call.body)?;
+    command.run(&CallContext::new(&call.node, &call.body)).await?.into_response()
 }
 
 async fn run_batch(call: ApiCall) -> Result<HttpResponse, ApiError> {
     let mode = call.error_mode;
     let batch = async move {
-        let request = request::decode_batch(&call.body)?;
-        answer::json(&batch::run(&call.node, &request, &call.body).await)
+        let request = batch::decode(&call.body)?;
+        answer::json(&batch::run(&request, &CallContext::new(&call.node, &call.body)).await)
     };
     to_its_end(batch).await.or_else(|error| error.told_by(mode))
 }
@@ -106,7 +114,7 @@ async fn unknown(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let node = request.app_data::<Data<Node>>().ok_or(ErrorCode::INTERNAL)?;
     guard::check(node, &request)?;
     let name = request.path().rsplit_once("/api/").map_or(request.path(), |(_, name)| name);
-    Err(request::unknown_method(name))
+    Err(method::unknown_method(name))
 }
 
 #[cfg(test)]

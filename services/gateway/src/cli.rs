@@ -13,8 +13,8 @@ use crate::{
     RunError,
     node::NodeError,
     server::{self, ServerError},
-    session::client::policy::VERSION,
     settings::{Settings, SettingsError},
+    version::VERSION,
 };
 
 /// Exit code for bad settings.

@@ -1,10 +1,14 @@
-//! The one table of codes that clients see: disconnects, unsubscribes, and errors of commands.
+//! The one table of codes that clients see: disconnects, unsubscribes, and errors of commands, each with its HTTP status.
 //!
 //! Every way a session can end, on whatever transport, is a value of this file; over WebSocket it is the close frame's
 //! code and reason. `docs/protocols/client.md` §12.
+//!
+//! The statuses stand here and not in `http`, so that somebody who adds a code sees that it needs one. The API, receivers
+//! and SockJS answer with them. `docs/protocols/http.md` §3.5, §3.6.
 
 use std::borrow::Cow;
 
+use actix_http::StatusCode;
 use gorani_protocol::sockjs;
 
 /// Why a session ends: a code, a reason for people, and through the code whether a client should come back.
@@ -30,6 +34,18 @@ impl Disconnect {
     /// Whether a client of the client protocol reconnects after this code.
     pub fn reconnects(&self) -> bool {
         !matches!(self.code, 3500..=3999 | 4500..=4999)
+    }
+
+    /// The HTTP status of a session that is refused with this code. A client that is to come back is told so by the status
+    /// too: else an `EventSource` would be answered 204, and never return.
+    pub fn http_status(&self) -> StatusCode {
+        match self.code {
+            3500 => StatusCode::UNAUTHORIZED,
+            3501 | 3505 => StatusCode::BAD_REQUEST,
+            3504 => StatusCode::SERVICE_UNAVAILABLE,
+            _ if self.reconnects() => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::FORBIDDEN,
+        }
     }
 
     /// WebSocket: the peer or an embedder ended it, all is well.
@@ -124,6 +140,34 @@ impl ErrorCode {
         Self { temporary: true, ..self }
     }
 
+    /// The HTTP status of this code. The API answers with those of 102, 103, 105 to 110 and 112 only where the caller wants
+    /// statuses ([`crate::settings::ErrorMode`]), and in what is refused before the call is decoded.
+    ///
+    /// | status | code |
+    /// |---|---|
+    /// | 400 | 107 the request is malformed |
+    /// | 401 | 101 no or wrong credentials, 109 and 110 they are expired |
+    /// | 403 | 103 not allowed |
+    /// | 404 | 102 no such namespace, 104 no such method |
+    /// | 409 | 105, 108 the channel does not keep what was asked for, 112 the position is of another epoch |
+    /// | 413 | 106 larger than a limit |
+    /// | 429 | 111 too many |
+    /// | 503 | 120 nothing was done, 121 the outcome is unknown: the broker or a living node gave no answer |
+    /// | 500 | 100, and what has no line here |
+    pub const fn http_status(self) -> StatusCode {
+        match self.code {
+            107 => StatusCode::BAD_REQUEST,
+            101 | 109 | 110 => StatusCode::UNAUTHORIZED,
+            103 => StatusCode::FORBIDDEN,
+            102 | 104 => StatusCode::NOT_FOUND,
+            105 | 108 | 112 => StatusCode::CONFLICT,
+            106 => StatusCode::PAYLOAD_TOO_LARGE,
+            111 => StatusCode::TOO_MANY_REQUESTS,
+            120 | 121 => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
     /// Something failed inside the node or its broker.
     pub const INTERNAL: Self = Self { code: 100, message: "internal server error", temporary: true };
     /// No valid credentials.
@@ -184,6 +228,21 @@ impl Refused {
             Self::Error(ErrorCode::BAD_REQUEST) => Disconnect::BAD_REQUEST,
             Self::Error(ErrorCode::NOT_AVAILABLE) => Disconnect::NOT_AVAILABLE,
             Self::Error(_) => Disconnect::PERMISSION_DENIED,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_has_the_status_of_its_code_whatever_its_message_says() {
+        for (error, status) in [
+            (ErrorCode::PRESENCE_TOO_LARGE, ErrorCode::LIMIT_EXCEEDED.http_status()),
+            (ErrorCode::TOKEN_EXPIRED.temporarily(), StatusCode::UNAUTHORIZED),
+        ] {
+            assert_eq!(error.http_status(), status, "{error:?}");
         }
     }
 }

@@ -18,25 +18,25 @@ const SESSIONS_PER_SECOND: f64 = 100.0;
 /// Ends all sessions with 3001, and waits until they are gone or `http.shutdown_timeout` is over after the last was told.
 /// `stop_accepting` closes the listeners while connections go on.
 pub async fn drain(node: &Arc<Node>, stop_accepting: impl Future<Output = ()>) {
-    node.begin_shutdown();
+    node.lifecycle.begin_shutdown();
     let grace = node.settings.drain.grace;
     if !grace.is_zero() {
         tracing::info!(?grace, "told to stop: not ready, still serving");
         tokio::time::sleep(grace).await;
     }
     stop_accepting.await;
-    node.begin_drain();
-    let connections = node.connections();
+    node.lifecycle.begin_drain();
+    let connections = node.admission.connections();
     let over = spread(connections, node.settings.drain.seconds);
     tracing::info!(connections, ?over, "draining");
     if !over.is_zero() {
-        node.dispatch_command(SessionCommand::Drain { over }).await;
+        node.workers.dispatch_command(SessionCommand::Drain { over }).await;
         wait_until_empty(node, over).await;
     }
     // Whoever came through a door that was closing just then.
-    node.dispatch_command(SessionCommand::Drain { over: Duration::ZERO }).await;
+    node.workers.dispatch_command(SessionCommand::Drain { over: Duration::ZERO }).await;
     wait_until_empty(node, node.settings.http.shutdown_timeout).await;
-    tracing::info!(connections = node.connections(), "drained");
+    tracing::info!(connections = node.admission.connections(), "drained");
 }
 
 /// How long the ends of so many sessions take.
@@ -49,7 +49,7 @@ fn spread(connections: usize, seconds: u32) -> Duration {
 
 async fn wait_until_empty(node: &Node, patience: Duration) {
     let until = Instant::now() + patience;
-    while node.connections() + node.open_responses() > 0 && Instant::now() < until {
+    while node.admission.connections() + node.open_responses.count() > 0 && Instant::now() < until {
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use gorani_protocol::websocket::{HandshakeRefusal, SubprotocolPolicy};
+use gorani_protocol::websocket::HandshakeRefusal;
 
 pub use crate::session::handshake::Handshake;
 use crate::{
@@ -40,9 +40,6 @@ impl From<HandshakeRefusal> for EndpointRefused {
 pub trait Endpoint: Send + Sync + 'static {
     /// Subprotocols that it speaks, the preferred first; empty: none has a meaning here.
     fn subprotocols(&self) -> &[&'static str];
-
-    /// What becomes of a client that offers only others.
-    fn subprotocol_policy(&self) -> SubprotocolPolicy;
 
     /// Whether a page of this origin may connect. `None`: not a browser.
     fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool;

@@ -170,11 +170,11 @@ impl Forwarder {
         if is_forwarded(request) {
             return Err(ForwardError::Elsewhere);
         }
-        let address = self.node.address_of(owner).await.ok_or(ForwardError::Unreachable)?;
+        let address = self.node.cluster.address_of(owner).await.ok_or(ForwardError::Unreachable)?;
         for is_last in [false, true] {
             let answer = self.ask(owner, &address, request, body).await?;
             match answer.head.headers.get(REFUSED) {
-                Some(why) if why == WRONG_PROOF && !is_last => self.node.renew_secret().await,
+                Some(why) if why == WRONG_PROOF && !is_last => self.node.secrets.renew().await,
                 Some(why) => {
                     tracing::warn!(node = owner, ?why, "another node refuses what is forwarded to it");
                     return Err(ForwardError::Unreachable);

@@ -1,105 +1,70 @@
-//! A session held for HTTP: an actor of its own, which outlives the requests that come for it.
+//! HttpSession: a session over HTTP. Its actor outlives the requests that come for it.
 //!
-//! It lives on the worker that opened it and carries its session as a WebSocket connection does. A response is a second,
-//! small thing, on whatever worker its request landed: it only takes what the session put into its [`pipe`]. So a client
-//! that stalls holds up nothing but its own outbox, which is bounded. `docs/architecture.md` §3.8; `docs/protocols/http.md` §9.
+//! It lives on the worker that opened it and carries its session as a connection does. A response is a second, small thing,
+//! on whatever worker its request landed: it only takes what the session put into its [`pipe`]. So a client that stalls holds
+//! up nothing but its own outbox, which is bounded. `docs/architecture.md` §3.8; `docs/protocols/http.md` §9.
 //!
-//! - [`opening`]: how one begins. - [`request`]: requests that come for it. - [`drive`]: from the outbox into the response.
-//! - [`pipe`]: the way to another thread. - [`writer`], [`tracked`], [`polled`]: how a response is written. - [`registry`]: where
-//!   sessions are. - [`detached`]: responses that leave HTTP. - `ended`: those that have just ended. - `waiting`: while nothing happens.
+//! - [`new_session`]: from a request to the actor.
+//! - [`lifetime`]: how long it lasts.
+//! - [`request`]: requests that come for it.
+//! - `inbound`: the messages that they bring.
+//! - `deadlines`: its end while it waits for a response, and heartbeats.
+//! - [`pipe`]: the way to another thread.
+//! - [`writer`]: how a response is written.
+//! - [`registry`]: where sessions are.
+//! - `ended_sessions`: those that have just ended.
+//! - [`detached`]: responses that leave HTTP.
+//! - [`worker_context`]: the node and the worker, as a request meets them.
 
 mod deadlines;
 pub mod detached;
 mod ended_sessions;
+mod inbound;
+pub mod lifetime;
 pub mod new_session;
 pub mod pipe;
 pub mod registry;
 pub mod request;
-mod task;
 #[cfg(test)]
 mod tests;
 pub mod worker_context;
 pub mod writer;
 
-pub use self::worker_context::WorkerContext;
+pub use self::{lifetime::Lifetime, worker_context::WorkerContext, writer::Response};
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    task::{Context as Task, Poll},
+    time::Duration,
+};
 
 use actix::prelude::*;
 use tokio::time::Instant;
 
 use self::{
-    deadlines::too_many_wait,
-    pipe::PipeWriter,
     registry::HttpSessionRegistry,
     request::{InboundMessages, SessionRequest},
-    task::HttpSessionTask,
-    writer::ResponseWriter,
 };
 use crate::{
-    connection::state::{ConnectionActor, ConnectionState},
+    connection::state::{ConnectionActor, ConnectionState, phase::ConnectionPhase},
     disconnect::{Disconnect, Refused},
     node::client_network::ClientNetwork,
     session::{Actions, Now, Signal},
 };
 
-/// How long a session lasts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lifetime {
-    /// As long as the response of the request that opened it.
-    Response,
-    /// It waits for its next response. One that is broken off ends it, since what it carried may be lost.
-    Visits {
-        /// For so long; and so long its end is told to every response that comes.
-        patience: Duration,
-        /// How long a response may be silent before a heartbeat is written.
-        heartbeat: Duration,
-        /// Unless so many sessions of the node wait already.
-        most: usize,
-    },
+/// How long a response may wait for the end of the one before it to be seen: the client that gave that one up may be back
+/// before the news of it.
+const HANDOVER: Duration = Duration::from_millis(100);
+
+/// Reason of a session that may not wait. Its client comes back.
+fn too_many_wait() -> Disconnect {
+    Disconnect::new(Disconnect::TOO_MANY_REQUESTS.code, "too many sessions wait")
 }
 
-impl Lifetime {
-    /// How long a response may be silent, where somebody cares.
-    fn heartbeat(self) -> Option<Duration> {
-        match self {
-            Self::Visits { heartbeat, .. } => Some(heartbeat),
-            Self::Response => None,
-        }
-    }
-}
-
-/// A response that carries a session for a while.
-pub struct Response {
-    /// Its end of the pipe.
-    pub pipe: PipeWriter,
-    /// How it is written.
-    pub writer: Box<dyn ResponseWriter>,
-}
-
-impl Response {
-    /// Tells that the session has ended.
-    pub fn tell_ended(mut self, reason: &Disconnect) {
-        self.writer.begin(&self.pipe);
-        self.writer.close_message(reason, &self.pipe);
-    }
-}
-
-/// How far a session has come.
-enum HttpSessionPhase {
-    Open,
-    /// It has ended, but something is left that its client is to be brought before it is told.
-    Ended {
-        reason: Disconnect,
-        by: Instant,
-    },
-    Over(Disconnect),
-}
-
-/// A session held for HTTP.
+/// A session over HTTP.
 pub struct HttpSession {
     state: ConnectionState,
-    phase: HttpSessionPhase,
     response: Option<Response>,
     /// A response that came while there is one: it waits a moment for the other one's end to be seen.
     next: Option<Response>,
@@ -122,16 +87,10 @@ impl Actor for HttpSession {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.state.count_opened();
         if let Some(response) = &mut self.response {
             response.writer.begin(&response.pipe);
         }
-        let mut actions = Actions::default();
-        self.state.session.opened(Now::read(), &mut actions);
-        self.run_actions(&mut actions, ctx);
-        self.process_inbound(ctx);
-        self.reschedule();
-        ctx.spawn(HttpSessionTask);
+        self.open_session(ctx);
     }
 
     fn stopped(&mut self, _ctx: &mut Self::Context) {
@@ -142,11 +101,7 @@ impl Actor for HttpSession {
         if matches!(self.lifetime, Lifetime::Visits { .. }) && !self.state.is_authenticated {
             self.count_guess();
         }
-        let reason = match &self.phase {
-            HttpSessionPhase::Open => Disconnect::ABNORMAL,
-            HttpSessionPhase::Ended { reason, .. } | HttpSessionPhase::Over(reason) => reason.clone(),
-        };
-        self.state.deregister(&reason);
+        self.state.deregister();
     }
 }
 
@@ -161,18 +116,16 @@ impl Handler<Signal> for HttpSession {
             self.check_deadlines(now.instant);
             is_for_session = self.state.session.deadline().is_some_and(|deadline| deadline <= now.instant);
         }
-        if let HttpSessionPhase::Ended { reason, .. } = &self.phase
+        if !self.state.phase.is_open()
             && matches!(signal, Signal::Disconnect(_))
-            && self.state.runner.node.is_draining()
+            && self.state.runner.node.lifecycle.is_draining()
         {
             // It ended before; a node that goes down does not wait for somebody to tell it to.
-            self.phase = HttpSessionPhase::Over(reason.clone());
+            self.state.phase.finish_closing();
             self.state.outbox.wake();
         }
-        if self.is_open() && is_for_session {
-            let mut actions = Actions::default();
-            self.state.session.signal(signal, now, &mut actions);
-            self.run_actions(&mut actions, ctx);
+        if is_for_session {
+            self.signal_session(signal, now, ctx);
         }
         self.reschedule();
     }
@@ -196,29 +149,25 @@ impl ConnectionActor for HttpSession {
         &mut self.state
     }
 
-    fn is_open(&self) -> bool {
-        matches!(self.phase, HttpSessionPhase::Open)
-    }
-
     fn end(&mut self, reason: Disconnect) {
         self.end_as(&reason.clone(), reason);
     }
 
     fn refuse(&mut self, refused: Refused) {
-        if !self.is_open() {
+        if !self.state.phase.is_open() {
             return;
         }
         self.leave_node();
         if let Some(response) = self.response.take() {
             response.pipe.begin(Err(refused.clone()));
         }
-        self.phase = HttpSessionPhase::Over(refused.disconnect());
+        self.state.phase.finish(refused.disconnect());
         self.state.outbox.wake();
     }
 
     fn input_bytes(&mut self) -> usize {
-        let inbound: usize = self.inbound.iter().map(InboundMessages::bytes).sum();
-        inbound + self.state.session.input_bytes()
+        let waiting: usize = self.inbound.iter().map(InboundMessages::bytes).sum();
+        waiting + self.state.session.input_bytes()
     }
 
     fn ping(&mut self) {
@@ -236,46 +185,58 @@ impl ConnectionActor for HttpSession {
     }
 
     fn transport_deadline(&self) -> Option<Instant> {
-        match &self.phase {
-            HttpSessionPhase::Open => {
-                let quiet_by = self.heartbeat_deadline.filter(|_| self.response.is_some());
-                [self.attach_deadline, quiet_by].into_iter().flatten().min()
-            }
-            HttpSessionPhase::Ended { by, .. } => Some(*by),
-            HttpSessionPhase::Over(_) => None,
+        if !self.state.phase.is_open() {
+            return self.state.phase.close_deadline();
         }
+        let heartbeat_deadline = self.heartbeat_deadline.filter(|_| self.response.is_some());
+        [self.attach_deadline, heartbeat_deadline].into_iter().flatten().min()
+    }
+
+    fn poll_turn(&mut self, ctx: &mut Context<Self>, task: &mut Task<'_>) -> Poll<()> {
+        if self.state.phase.is_open() {
+            if let Some(slow) = self.state.outbox.overflow() {
+                self.end(slow);
+            } else {
+                let mut actions = Actions::default();
+                self.state.session.poll_outside(task, &mut actions);
+                self.run_actions(&mut actions, ctx);
+                self.process_inbound(ctx);
+            }
+        }
+        self.fill_response(task);
+        self.reschedule();
+        if self.state.phase.is_over() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
 impl HttpSession {
     /// Ends an open session: it hears of one reason, its client of another.
     fn end_as(&mut self, heard: &Disconnect, reason: Disconnect) {
-        if !self.is_open() {
+        if !self.state.phase.is_open() {
             return;
         }
         self.leave_node();
         // A response that nobody reads any more tells nobody.
         self.response.take_if(|response| response.pipe.is_abandoned());
-        self.phase = match self.lifetime {
+        match self.lifetime {
             Lifetime::Visits { patience, .. } => {
                 // The session hears now that it is over; only the news of it goes on.
                 self.state.close_session(heard);
                 self.state.permit = None;
-                HttpSessionPhase::Ended { reason, by: Instant::now() + patience }
+                self.state.phase.begin_closing(reason, Instant::now() + patience);
             }
             Lifetime::Response if self.response.is_some() => {
-                HttpSessionPhase::Ended { reason, by: Instant::now() }
+                self.state.phase.begin_closing(reason, Instant::now());
             }
-            Lifetime::Response => HttpSessionPhase::Over(reason),
-        };
+            Lifetime::Response => self.state.phase.finish(reason),
+        }
         self.tell_end();
         self.state.outbox.wake();
     }
 
     /// The session is over: it leaves its channels now.
     fn leave_node(&mut self) {
-        self.state.session.ending();
-        self.state.runner.worker.leave_all(self.state.runner.key);
+        self.state.leave_node();
         self.inbound = VecDeque::new();
         self.set_attach_deadline();
     }
@@ -284,24 +245,85 @@ impl HttpSession {
     /// session is over, and the registry tells those who still come.
     fn tell_end(&mut self) {
         self.tell_end_to_response();
-        let (HttpSessionPhase::Ended { reason, by }, Lifetime::Visits { most, .. }) =
-            (&self.phase, self.lifetime)
+        let (Some(by), Lifetime::Visits { most, .. }) = (self.state.phase.close_deadline(), self.lifetime)
         else {
             return;
         };
-        let (reason, by) = (reason.clone(), *by);
         let has_more = !self.state.outbox.is_empty() && self.state.outbox.overflow().is_none();
         if has_more && (self.attach_deadline.is_some() || self.begin_waiting(by, most)) {
             return;
         }
         if let Some(id) = self.id.take() {
-            self.registry.expire(id, reason.clone(), by);
+            self.registry.expire(id, self.state.phase.reason().clone(), by);
         }
-        self.phase = HttpSessionPhase::Over(reason);
+        self.state.phase.finish_closing();
+    }
+
+    /// Lets a response carry the session. While another one does, it waits a moment, and is turned away then.
+    fn attach(&mut self, response: Response, ctx: &mut Context<Self>) {
+        if self.response.as_ref().is_some_and(|current| current.pipe.is_abandoned()) {
+            // The client is back before the news that it had gone: that it had gone counts nevertheless.
+            self.lose_broken_response();
+        }
+        if self.response.is_none() {
+            return self.attach_response(response);
+        }
+        self.reject_waiting_response();
+        self.next = Some(response);
+        ctx.run_later(HANDOVER, |me, _| me.reject_waiting_response());
+    }
+
+    fn reject_waiting_response(&mut self) {
+        if let Some(mut response) = self.next.take() {
+            response.writer.reject(&response.pipe);
+        }
+    }
+
+    fn attach_response(&mut self, mut response: Response) {
+        if let ConnectionPhase::Over(reason) = &self.state.phase {
+            // One that left without an end that is told is gone: whoever comes opens another one.
+            if self.id.is_none() {
+                response.tell_ended(reason);
+            }
+            return;
+        }
+        self.set_attach_deadline();
+        response.writer.begin(&response.pipe);
+        self.response = Some(response);
+        self.restart_heartbeat();
+        // Written, and watched, by the resident future.
+        self.tell_end();
+        self.state.outbox.wake();
+    }
+
+    /// Moves what waits into the response, as far as there is room.
+    fn fill_response(&mut self, task: &mut Task<'_>) {
+        while let Some(response) = &mut self.response {
+            let has_room = response.pipe.poll_room(task);
+            if response.pipe.is_abandoned() {
+                self.lose_broken_response();
+                continue;
+            }
+            let has_bytes = has_room && !self.state.outbox.is_empty();
+            if has_bytes {
+                let before = self.state.outbox.len_bytes();
+                response.writer.write(&self.state.outbox, &response.pipe);
+                let moved = before.saturating_sub(self.state.outbox.len_bytes());
+                self.state.runner.worker.traffic.sent(moved);
+            }
+            let is_done = response.writer.is_done();
+            if has_bytes {
+                self.restart_heartbeat();
+            }
+            if !is_done {
+                return;
+            }
+            self.lose_response(Disconnect::NORMAL);
+        }
     }
 
     fn tell_end_to_response(&mut self) {
-        let HttpSessionPhase::Ended { reason, .. } = &self.phase else { return };
+        let ConnectionPhase::Closing { reason, .. } = &self.state.phase else { return };
         let Some(Response { pipe, mut writer }) = self.response.take() else { return };
         pipe.widen();
         // What is over its limit is not sent on: nothing that is missing is hidden by what comes later.
@@ -314,14 +336,14 @@ impl HttpSession {
             return;
         }
         writer.close_message(reason, &pipe);
-        if !is_told_again || self.state.runner.node.is_draining() {
-            self.phase = HttpSessionPhase::Over(reason.clone());
+        if !is_told_again || self.state.runner.node.lifecycle.is_draining() {
+            self.state.phase.finish_closing();
         }
     }
 
     /// The response was broken off by the client or the network.
     fn lose_broken_response(&mut self) {
-        if self.is_open() && matches!(self.lifetime, Lifetime::Visits { .. }) {
+        if self.state.phase.is_open() && matches!(self.lifetime, Lifetime::Visits { .. }) {
             self.response = None;
             // To the session it is a connection lost; the client, should it come back, knows it by another code.
             self.end_as(&Disconnect::ABNORMAL, Disconnect::INTERRUPTED);
@@ -335,7 +357,7 @@ impl HttpSession {
         if let Some(next) = self.next.take() {
             return self.attach_response(next);
         }
-        if !self.is_open() {
+        if !self.state.phase.is_open() {
             return;
         }
         match self.lifetime {
@@ -346,7 +368,7 @@ impl HttpSession {
             }
             Lifetime::Response => {
                 self.leave_node();
-                self.phase = HttpSessionPhase::Over(reason);
+                self.state.phase.finish(reason);
             }
         }
     }

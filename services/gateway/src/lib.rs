@@ -1,14 +1,17 @@
 //! Gorani, a realtime push server: a backend POSTs a message once, and every subscribed client has it within
 //! milliseconds.
 //!
-//! The rooms, from the door inwards; each uses only those below it (`make layers`):
+//! The rooms, from the outside inwards; each uses only those below it (`make layers`):
 //!
 //! | room | what it is |
 //! |---|---|
 //! | `main`, [`cli`] | the command: serve, check, token, version |
 //! | [`server`] | listeners, workers, the table of routes |
 //! | [`conformance`] | `/echo` and others, for trying out |
-//! | [`transport`], [`api`], [`page`], [`health`] | the listeners for clients, backends, people, operators |
+//! | [`endpoints`], [`api`], [`page`], [`health`] | what each path serves: clients, backends, people, operators |
+//! | [`receive`], [`sockjs`] | receiving over HTTP; SockJS |
+//! | [`forward`] | requests for sessions of other nodes |
+//! | [`http`], [`http_session`], [`connection`], [`endpoint`] | requests, sessions that outlive them, connections, the trait of endpoints |
 //! | [`node`] | the broker and the workers; publishing |
 //! | [`hub`] | one per worker: channel → subscriptions; encode once, deliver |
 //! | [`session`], [`outbox`] | a client's protocol as a state machine; its waiting bytes |
@@ -49,7 +52,9 @@ pub mod settings;
 #[cfg(test)]
 mod simulation;
 pub mod sockjs;
+pub mod tasks;
 pub mod telemetry;
+pub mod version;
 
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
@@ -75,7 +80,7 @@ use crate::{
 };
 pub use crate::{
     disconnect::Disconnect,
-    endpoints::embedder::HandlerRegistration,
+    endpoints::embedder::Registration,
     session::{
         MessageKind,
         handler::{
@@ -188,7 +193,7 @@ impl Gorani {
     pub fn handler<H: WebSocketHandler>(
         mut self,
         path: impl Into<String>,
-        registration: impl Into<HandlerRegistration<H>>,
+        registration: impl Into<Registration<H>>,
     ) -> Self {
         let registration = registration.into();
         let sockjs = registration.sockjs_options().cloned();
@@ -252,7 +257,7 @@ impl Gorani {
         let Listening { address, handle, listeners, server } =
             server::start(node.clone(), Arc::new(endpoints), limits)?;
         if node.settings.http.address.port() == 0 {
-            node.advertise(address).await;
+            node.cluster.advertise(address).await;
         }
         tracing::info!(%address, node = %node.id, workers = node.settings.http.worker_count(), "listening");
         started(address, node.clone());
@@ -265,7 +270,7 @@ impl Gorani {
         let stop = async {
             drain::drain(&node, listeners.close()).await;
             handle.stop(true).await;
-            node.retire().await;
+            node.cluster.retire().await;
         };
         Ok(tokio::join!(stop, server).1?)
     }

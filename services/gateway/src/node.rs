@@ -3,68 +3,49 @@
 //! The first two journeys of `docs/architecture.md` §2.3: `api` or a session → [`Node::publish`] → broker → [`Sink::on_event`] → the inboxes of
 //! the workers that want the channel → their hubs.
 
-mod address;
 pub mod admission;
 pub mod client_network;
 pub mod cluster;
 mod keys;
-mod lifecycle;
+pub mod lifecycle;
 pub mod open_responses;
+pub mod presence;
 pub mod publish;
 pub mod query;
 pub mod secret;
-mod tasks;
-mod user_connections;
+pub mod user_connections;
+pub mod workers;
 
 use std::{
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::future::join_all;
 use gorani_auth::{ApiKeys, ChannelRules, Origins, TokenVerifier};
-use gorani_broker::{
-    Broker, BrokerError, ChannelEvent, Health, HistoryPage, HistoryQuery, MemoryBroker, RedisBroker,
-    Retention, Sink, queue::QueueLimits,
-};
-use parking_lot::RwLock;
+use gorani_broker::{Broker, BrokerError, ChannelEvent, Health, MemoryBroker, RedisBroker, Sink};
 use rand::Rng;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 
 use self::{
-    address::Addresses,
-    admission::{AdmissionControl, unauthenticated::UnauthenticatedPermit},
-    cluster::Peers,
-    lifecycle::Lifecycle,
-    query::SCANS_AT_A_TIME,
-    secret::ClusterSecrets,
-    tasks::Tasks,
+    admission::AdmissionControl, cluster::ClusterMember, keys::KeyFetcher, lifecycle::Lifecycle,
+    open_responses::OpenResponses, presence::Presence, publish::Publisher, secret::ClusterSecrets,
+    user_connections::UserConnectionLimit, workers::Workers,
 };
 use crate::{
-    hub::{
-        history_reads::{HistoryRead, HistoryReads},
-        inbox::Inbox,
-        interest::Interest,
-        read_budget::{ReadBudget, ReadSource},
-        removals::PRESENCE_TTL,
-        session_command::SessionCommand,
-        worker::Worker,
-    },
+    hub::{history_reads::HistoryReads, read_budget::ReadBudget},
     memory::{
         MemoryBudget,
         limit::{budget_bytes, pending_bytes},
     },
     metrics::Metrics,
-    session::client::policy::Policy,
+    session::shared::policy::Policy,
     settings::{BrokerKind, Settings, SettingsError},
+    tasks::Tasks,
 };
 
-/// How often interest is tidied and gauges are set.
-const SWEEP_EVERY: Duration = Duration::from_millis(500);
+/// How often gauges are set, and the log is told what was refused.
+const WATCH_EVERY: Duration = Duration::from_millis(500);
 
 /// What the workers of a node share.
 pub struct Node {
@@ -84,23 +65,29 @@ pub struct Node {
     pub memory: Arc<MemoryBudget>,
     /// When the node started.
     pub started: Instant,
+    /// Who is let in.
+    pub admission: Arc<AdmissionControl>,
+    /// Publishes for backends and clients.
+    pub publisher: Publisher,
+    /// The other nodes: commands and questions to them.
+    pub cluster: Arc<ClusterMember>,
+    /// Who is present in a channel, on all nodes.
+    pub presence: Presence,
+    /// The connections of each user, on all nodes.
+    pub user_connections: UserConnectionLimit,
+    /// The workers, and what they share.
+    pub workers: Arc<Workers>,
+    /// Reads history within the budget of heavy reads.
+    pub reads: Arc<HistoryReads>,
+    /// How far it is on its way down.
+    pub lifecycle: Lifecycle,
+    /// Responses that outlive their sessions.
+    pub open_responses: OpenResponses,
     broker: Arc<dyn Broker>,
-    interest: Arc<Interest>,
-    reads: Arc<HistoryReads>,
-    inboxes: RwLock<Vec<Arc<Inbox>>>,
-    connections: AtomicUsize,
-    open_responses: AtomicUsize,
-    lifecycle: Lifecycle,
-    admission: AdmissionControl,
-    peers: Peers,
-    addresses: Addresses,
-    /// Scans of the workers that may be under way.
-    scans: Semaphore,
     /// What nodes prove one another with.
-    pub secrets: ClusterSecrets,
-    /// What a work queue may hold.
-    queue_limits: Arc<QueueLimits>,
-    tasks: Tasks,
+    pub secrets: Arc<ClusterSecrets>,
+    /// All that it does by itself, and all that its workers do.
+    pub tasks: Tasks,
 }
 
 /// Why a node does not start.
@@ -112,13 +99,6 @@ pub enum NodeError {
     /// The broker cannot be started.
     #[error("broker: {0}")]
     Broker(#[from] BrokerError),
-}
-
-/// One place among the connections of a node, given back when dropped: [`admission::slots`].
-pub struct ConnectionPermit {
-    node: Arc<Node>,
-    /// Until its session has authenticated.
-    unauthenticated: Option<Box<UnauthenticatedPermit>>,
 }
 
 impl Node {
@@ -154,68 +134,79 @@ impl Node {
         let metrics = Arc::<Metrics>::default();
         let budget =
             ReadBudget::new(&settings.reads, settings.client.max_reads, metrics.reads.clone()).into();
-        let (peers, mail) = Peers::new(id.clone(), settings.cluster.lease, PRESENCE_TTL, metrics.clone());
+        let reads = Arc::new(HistoryReads::new(broker.clone(), budget));
+        let memory = Arc::new(MemoryBudget::new(
+            budget_bytes(settings.memory.max_bytes),
+            settings.memory.replies_max_bytes,
+        ));
+        let tasks = Tasks::default();
+        let workers = Workers::new(
+            &settings,
+            broker.clone(),
+            reads.clone(),
+            metrics.clone(),
+            memory.clone(),
+            tasks.clone(),
+        );
+        let policy = Arc::new(policy);
+        let started = Instant::now();
+        let (cluster, mail) = ClusterMember::new(
+            &settings,
+            started,
+            broker.clone(),
+            policy.clone(),
+            workers.clone(),
+            reads.clone(),
+            metrics.clone(),
+        );
         let node = Arc::new(Self {
             id,
             api_keys: ApiKeys::new(settings.api.keys.clone()).map_err(|error| refused("api.keys", &error))?,
             origins: Origins::new(&settings.client.allowed_origins)
                 .map_err(|error| refused("client.allowed_origins", &error))?,
-            policy: Arc::new(policy),
-            memory: Arc::new(MemoryBudget::new(
-                budget_bytes(settings.memory.max_bytes),
-                settings.memory.replies_max_bytes,
-            )),
-            metrics,
-            started: Instant::now(),
-            interest: Arc::new(Interest::new(broker.clone())),
-            reads: Arc::new(HistoryReads::new(broker.clone(), budget)),
+            memory,
+            started,
+            presence: Presence::new(cluster.clone(), broker.clone(), reads.clone(), settings.reads.max_wait),
+            user_connections: UserConnectionLimit::new(broker.clone(), cluster.clone()),
+            cluster,
+            admission: AdmissionControl::new(&settings, metrics.clone()),
+            publisher: Publisher::new(broker.clone(), policy.clone(), metrics.clone(), &settings.stomp),
+            workers,
+            reads,
+            secrets: ClusterSecrets::new(&settings, &broker),
             broker,
-            inboxes: RwLock::default(),
-            connections: AtomicUsize::new(0),
-            open_responses: AtomicUsize::new(0),
+            open_responses: OpenResponses::default(),
             lifecycle: Lifecycle::default(),
-            admission: AdmissionControl::default(),
-            peers,
-            addresses: Addresses::default(),
-            scans: Semaphore::new(SCANS_AT_A_TIME),
-            secrets: ClusterSecrets::default(),
-            queue_limits: Arc::new(settings.stomp.queue.limits()),
-            tasks: Tasks::default(),
+            policy,
+            tasks,
+            metrics,
             settings,
         });
         node.broker.cluster().listen(&node.id);
-        node.broker.start(Arc::new(BrokerSink(Arc::downgrade(&node)))).await?;
-        node.spawn(node.clone().read_inbox(mail));
-        node.spawn(node.clone().keep_secret());
+        node.broker
+            .start(Arc::new(BrokerSink {
+                workers: Arc::downgrade(&node.workers),
+                cluster: Arc::downgrade(&node.cluster),
+            }))
+            .await?;
+        node.tasks.spawn(node.cluster.clone().read_inbox(mail));
+        node.tasks.spawn(node.secrets.clone().keep());
         if node.settings.http.address.port() != 0 {
-            node.set_address(node.settings.http.address).await;
+            node.cluster.set_address(node.settings.http.address).await;
         }
         // Before the first connection, so that nobody asks only the others for it.
-        node.announce().await;
-        node.spawn(node.clone().keep_lease());
-        node.spawn(node.clone().sweep());
-        node.spawn(node.clone().keep_keys());
+        node.cluster.announce().await;
+        node.tasks.spawn(node.cluster.clone().keep_lease());
+        node.tasks.spawn(node.workers.clone().sweep());
+        node.tasks.spawn(node.clone().watch());
+        node.tasks.spawn(KeyFetcher::new(node.policy.clone(), &node.settings.token).keep());
         Ok(node)
     }
 
-    /// Starts a worker on this thread, which runs the actors of the connections that it accepts.
-    pub fn start_worker(&self) -> std::rc::Rc<Worker> {
-        let mut inboxes = self.inboxes.write();
-        let (worker, inbox) = Worker::start(
-            inboxes.len(),
-            self.settings.websocket.compression_threshold_bytes,
-            self.broker.clone(),
-            self.interest.clone(),
-            self.reads.clone(),
-            self.metrics.clone(),
-            self.memory.clone(),
-        );
-        inboxes.push(Arc::new(inbox));
-        worker
-    }
-
-    fn inboxes(&self) -> Vec<Arc<Inbox>> {
-        self.inboxes.read().clone()
+    /// Ends the node's tasks where they stand, and those of its workers. With them and its connections everything of the node
+    /// goes, its connections to the broker included. Whoever wants to leave in order drains and retires it before.
+    pub fn stop(&self) {
+        self.tasks.stop();
     }
 
     /// The broker, for reads of history and presence.
@@ -223,58 +214,10 @@ impl Node {
         &self.broker
     }
 
-    /// Reads history within the node's budget of heavy reads.
-    ///
-    /// # Errors
-    /// The broker's; [`BrokerError::Limit`] where too many reads are under way for too long.
-    pub async fn history(
-        &self,
-        source: ReadSource,
-        channel: &str,
-        query: HistoryQuery,
-        retention: Retention,
-    ) -> Result<HistoryPage, BrokerError> {
-        let read = HistoryRead { channel: channel.into(), query, source };
-        self.reads.read(read, retention, self.reads.now()).await.map(Arc::unwrap_or_clone)
-    }
-
-    /// The budget of heavy reads.
-    pub fn read_budget(&self) -> &ReadBudget {
-        self.reads.budget()
-    }
-
-    /// True if there is room for no further session now. Nothing is taken: [`Node::take_place`] may be refused all the same.
-    pub fn is_full(&self) -> bool {
-        self.connections() >= self.settings.http.max_connections
-    }
-
-    /// Connections that are open.
-    pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
-    }
-
-    /// Puts an order to all workers.
-    pub async fn dispatch_command(&self, command: SessionCommand) {
-        let command = Arc::new(command);
-        // All at once: a worker whose inbox is full does not keep the order from the others.
-        let inboxes = self.inboxes();
-        let handed_over = inboxes.iter().map(|inbox| inbox.dispatch_command(command.clone()));
-        for gone in join_all(handed_over).await.into_iter().filter_map(Result::err) {
-            tracing::error!(error = %gone, "an order was not handed over");
-        }
-    }
-
-    /// The same; false if a worker has no room for it within the time of an answer. The others have it then.
-    pub(in crate::node) async fn dispatch_command_in_time(&self, command: SessionCommand) -> bool {
-        tokio::time::timeout(self.settings.cluster.answer_timeout, self.dispatch_command(command))
-            .await
-            .is_ok()
-    }
-
     /// Whether this node would deliver right now, else why not, by part.
     pub fn readiness(&self) -> Result<(), Vec<(&'static str, String)>> {
         let mut reasons = Vec::new();
-        if self.is_shutting_down() {
+        if self.lifecycle.is_shutting_down() {
             reasons.push(("node", "draining".to_owned()));
         }
         if let Health::NotReady(reason) = self.broker.health() {
@@ -287,70 +230,65 @@ impl Node {
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 
-    /// Once in a while: leaves channels that nobody wants, sets gauges, tells what was refused.
-    async fn sweep(self: Arc<Self>) {
+    /// Sets gauges and tells what was refused, once in a while.
+    async fn watch(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(SWEEP_EVERY).await;
-            if let Err(error) = self.interest.sweep(Instant::now()).await {
-                tracing::warn!(%error, "channels could not be left");
-            }
-            self.metrics.channels.set(i64::try_from(self.interest.len()).unwrap_or(i64::MAX));
+            tokio::time::sleep(WATCH_EVERY).await;
             self.metrics.uptime_seconds.set(self.started.elapsed().as_secs_f64());
-            self.log_refusals();
+            self.admission.log_refusals();
         }
     }
 }
 
 /// The node as the broker holds it: a node that nobody else holds is gone, and the broker with it.
-struct BrokerSink(Weak<Node>);
+struct BrokerSink {
+    workers: Weak<Workers>,
+    cluster: Weak<ClusterMember>,
+}
 
 impl Sink for BrokerSink {
     fn on_event(&self, channel: &Arc<str>, event: ChannelEvent) {
-        if let Some(node) = self.0.upgrade() {
-            node.on_event(channel, event);
+        if let Some(workers) = self.workers.upgrade() {
+            workers.on_event(channel, &event);
         }
     }
 
     fn on_gap(&self, channel: &Arc<str>) {
-        if let Some(node) = self.0.upgrade() {
-            node.on_gap(channel);
+        if let Some(workers) = self.workers.upgrade() {
+            workers.on_gap(channel);
         }
     }
 
     fn on_message(&self, message: Bytes) {
-        if let Some(node) = self.0.upgrade() {
-            node.on_message(message);
+        if let Some(cluster) = self.cluster.upgrade() {
+            cluster.peers.deliver(message);
         }
     }
 }
 
-impl Sink for Node {
-    fn on_event(&self, channel: &Arc<str>, event: ChannelEvent) {
-        self.metrics.events_received.inc();
-        self.each_interested(channel, |inbox| inbox.event(channel, event.clone()));
-    }
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::rc::Rc;
 
-    fn on_gap(&self, channel: &Arc<str>) {
-        // One moment for all workers, so that one read serves them.
-        let moment = self.reads.now();
-        self.each_interested(channel, |inbox| inbox.gap(channel, moment));
-    }
+    use super::*;
 
-    fn on_message(&self, message: Bytes) {
-        self.peers.deliver(message);
-    }
-}
-
-impl Node {
-    fn each_interested(&self, channel: &str, tell: impl Fn(&Inbox)) {
-        let mut workers = self.interest.workers(channel);
-        let inboxes = self.inboxes.read();
-        while workers != 0 {
-            let index = workers.trailing_zeros() as usize;
-            workers &= workers - 1;
-            if let Some(inbox) = inboxes.get(index) {
-                tell(inbox);
-            }
+    #[actix_rt::test]
+    async fn of_a_node_that_has_stopped_nothing_goes_on_and_nothing_of_its_workers() {
+        let node = Node::start(Settings::default()).await.unwrap();
+        let workers = [node.workers.start(), node.workers.start()];
+        let broker = Arc::downgrade(node.broker());
+        let left_of_node = Arc::downgrade(&node);
+        let left_of_workers = workers.each_ref().map(Rc::downgrade);
+        tokio::task::yield_now().await;
+        node.stop();
+        drop((node, workers));
+        let give_up = Instant::now() + Duration::from_secs(20);
+        while broker.strong_count() > 0 {
+            assert!(Instant::now() < give_up, "a task goes on and holds the broker");
+            tokio::task::yield_now().await;
         }
+        assert_eq!(left_of_node.strong_count(), 0);
+        assert!(left_of_workers.iter().all(|worker| worker.strong_count() == 0));
     }
 }

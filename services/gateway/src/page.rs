@@ -6,7 +6,7 @@ use actix_web::{
 };
 use serde_json::json;
 
-use crate::{node::Node, session::client::policy::VERSION};
+use crate::{node::Node, version::VERSION};
 
 /// The page takes everything from its own node.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; \

@@ -106,7 +106,7 @@ macro_rules! http_service {
             // Else a client that goes away stays unseen until the next write to it.
             .h1_allow_half_closed(false)
             // A node that drains ends kept connections after the request under way, idle ones at once.
-            .graceful_shutdown_signal(move || drained.draining())
+            .graceful_shutdown_signal(move || drained.lifecycle.draining())
             .on_connect_ext(move |stream: &Detaching<$stream>, data| {
                 if let Some(detachable) = stream.detachable() {
                     data.insert(detachable);
@@ -175,7 +175,7 @@ pub fn start(
     let tls = if settings.tls.is_on() { Some(tls::config(&settings.tls)?) } else { None };
     let registry = Arc::new(HttpSessionRegistry::new(node.id.clone()));
     let forwarded = Arc::<forward::ForwardState>::default();
-    node.spawn(forward::session_claims::keep(node.clone(), forwarded.clone(), registry.clone()));
+    node.tasks.spawn(forward::session_claims::keep(node.clone(), forwarded.clone(), registry.clone()));
     let builder = Server::build()
         .workers(settings.worker_count())
         // A worker at this limit accepts nothing at all; [`Slots`] bound connections instead, and refuse those over it.
@@ -249,7 +249,7 @@ fn upgrades(
 
 /// The worker of this thread.
 fn own_worker(node: &Arc<Node>) -> Rc<Worker> {
-    WORKER.with_borrow_mut(|worker| worker.get_or_insert_with(|| node.start_worker()).clone())
+    WORKER.with_borrow_mut(|worker| worker.get_or_insert_with(|| node.workers.start()).clone())
 }
 
 /// The slots of this thread's connections, of all its listeners.

@@ -6,19 +6,19 @@
 //!
 //! - [`Actions`]: what it answers with.
 //! - [`client`]: the JSON client protocol.
-//! - [`uni`]: receivers without commands.
 //! - [`stomp`]: STOMP.
 //! - [`handler`]: an embedder's `WebSocketHandler`.
+//! - [`uni`]: receivers without commands.
+//! - [`shared`]: the rules that hold for several of them, each written once.
 //! - [`handshake`]: the request that opened a connection.
-//! - [`login_limit`]: failed logins.
-//! - `input_budget`: how much input is run at once.
 
 mod actions;
 pub mod client;
+#[cfg(test)]
+mod fixture;
 pub mod handler;
 pub mod handshake;
-mod input_budget;
-pub mod login_limit;
+pub mod shared;
 pub mod stomp;
 pub mod uni;
 
@@ -274,7 +274,8 @@ pub struct ServerSubscribe {
     pub recover: Option<Position>,
 }
 
-/// A protocol's side of one connection. All calls come from the connection's actor, one at a time.
+/// A protocol's side of one connection. All calls come from the connection's actor, one at a time. Methods that a session has no use
+/// for, or hands on to one inside it, are written by `shared::delegate`.
 pub trait Session {
     /// The transport is open.
     fn opened(&mut self, now: Now, actions: &mut Actions);
@@ -289,56 +290,44 @@ pub trait Session {
     fn outcome(&mut self, ticket: Ticket, outcome: Outcome, now: Now, actions: &mut Actions);
 
     /// The peer answered the transport's own ping.
-    fn pong(&mut self, _now: Now) {}
+    fn pong(&mut self, now: Now);
 
     /// Sessions with an outside handle take what came through it, and register the task for more.
-    fn poll_outside(&mut self, _task: &mut Context<'_>, _actions: &mut Actions) {}
+    fn poll_outside(&mut self, task: &mut Context<'_>, actions: &mut Actions);
 
     /// When the session next wants [`Signal::Timer`].
     fn deadline(&self) -> Option<Instant>;
 
     /// Whether it cannot take more messages for now: the transport stops reading.
-    fn is_blocked(&self) -> bool {
-        false
-    }
+    fn is_blocked(&self) -> bool;
 
     /// Whether the client has connected: who it is, is known, or may stay unknown. Asked until it has.
-    fn has_connected(&self) -> bool {
-        true
-    }
+    fn has_connected(&self) -> bool;
 
     /// Whether it holds back input that nothing but the length of a step keeps it from running. The transport calls
     /// [`Session::resume`] before it brings anything else, when the connection's turn is over in its next one.
-    fn has_more(&self) -> bool {
-        false
-    }
+    fn has_more(&self) -> bool;
 
     /// Runs the next step of the input that is held back.
-    fn resume(&mut self, _now: Now, _actions: &mut Actions) {}
+    fn resume(&mut self, now: Now, actions: &mut Actions);
 
     /// Bytes of input that it keeps: what cannot run yet, frames that are not complete, transactions. They draw on the node's
     /// memory budget.
-    fn input_bytes(&self) -> usize {
-        0
-    }
+    fn input_bytes(&self) -> usize;
 
     /// Who the client is, where the request that opened the session said so. Requests that come for the session later must
     /// be the same client's.
-    fn principal(&self) -> Option<Arc<str>> {
-        None
-    }
+    fn principal(&self) -> Option<Arc<str>>;
 
     /// The transport begins to say goodbye, for whatever reason: nothing more is taken from the session.
-    fn ending(&mut self) {}
+    fn ending(&mut self);
 
     /// Whether the client has said goodbye in the protocol's own words: then it is no failure that it goes.
-    fn has_left(&self) -> bool {
-        false
-    }
+    fn has_left(&self) -> bool;
 
     /// What the transport failed with, before [`Session::closed`].
-    fn failed(&mut self, _error: &(dyn std::error::Error + 'static)) {}
+    fn failed(&mut self, error: &(dyn std::error::Error + 'static));
 
-    /// The last call: the session has ended, for this reason.
+    /// The session has ended, for this reason. Called once, and nothing is told after it.
     fn closed(&mut self, disconnect: &Disconnect);
 }

@@ -9,16 +9,18 @@ mod claims;
 mod error;
 mod jwks;
 mod key;
+mod limits;
 mod settings;
 mod sign;
+mod validate;
 mod verifier;
 
 pub use self::claims::{ConnectionClaims, OptionOverrides, SubscribeClaims, SubscriptionClaims};
 pub use self::error::{AuthSettingsError, InvalidToken, SignError, TokenError};
-pub use self::jwks::{JWKS_MAX_BYTES, JWKS_MAX_KEYS};
-pub use self::settings::{LEEWAY_MAX, TokenSettings};
+pub use self::limits::{JWKS_MAX_BYTES, JWKS_MAX_KEYS, LEEWAY_MAX, TOKEN_MAX_BYTES, TOKEN_MAX_JSON_DEPTH};
+pub use self::settings::TokenSettings;
 pub use self::sign::{ConnectionTokenRequest, SubscriptionTokenRequest};
-pub use self::verifier::{TOKEN_MAX_BYTES, TOKEN_MAX_JSON_DEPTH, TokenVerifier};
+pub use self::verifier::TokenVerifier;
 
 #[cfg(test)]
 mod tests;

@@ -145,7 +145,7 @@ pub trait Sink: Send + Sync + 'static {
     /// must compare positions and read history before it goes on. Same calling rules as [`Sink::on_event`].
     fn on_gap(&self, channel: &Arc<str>);
 
-    /// A message from a node, this one or another: see [`Cluster::hear`]. Same calling rules as [`Sink::on_event`], as if
+    /// A message from a node, this one or another: see [`Cluster::listen`]. Same calling rules as [`Sink::on_event`], as if
     /// all messages were of one channel. One that was lost is not told.
     fn on_message(&self, _message: Bytes) {}
 }

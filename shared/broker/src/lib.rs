@@ -3,7 +3,9 @@
 //! The journey of a publication (`docs/architecture.md` §2.3): `node.publish` → [`Broker::publish`] → (memory, or Redis and back) →
 //! [`Sink::on_event`] of every interested node → the hubs of that node. A broker knows no session and no HTTP.
 //!
-//! - [`publication`]: what travels. - [`broker`], [`cluster`]: the contract. - [`memory`]: one node, in this process.
+//! - [`publication`]: what travels.
+//! - [`broker`], [`cluster`]: the contract.
+//! - [`memory`]: one node, in this process.
 //! - [`redis`]: a cluster, through Redis.
 //! - `contract` (a feature): the test suite that every implementation runs.
 

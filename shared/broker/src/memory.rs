@@ -3,12 +3,17 @@
 //! The journey: `node.publish` → [`MemoryBroker::publish`] (idempotency, offset, history, under the lock of the channel's
 //! shard) → [`Sink::on_event`], before the call returns.
 //!
-//! - [`settings`]: its limits. - [`clock`]: its time. - `publish`: the first step. - `shard`: the channels that share a lock, with `channels` (table and
-//!   lines by last use), `stream` (position and history), `presence_set` and `presence`, `idempotency`, `deadlines`.
-//! - `members`, `expiring`: nodes, connections of users, owners of names. - `usage_budget`: what is held against what may be held.
+//! - [`settings`]: its limits.
+//! - [`clock`]: its time.
+//! - `publish`: the first step.
+//! - `shard`: the channels that share a lock, with `channels` (table and lines by last use), `stream` (position and history),
+//!   `presence_set` and `presence`, `idempotency`, `deadlines`.
+//! - `members`, `expiring`: nodes, connections of users, owners of names.
+//! - `usage_budget`: what is held against what may be held.
 
 mod channels;
 pub mod clock;
+mod cluster;
 mod deadlines;
 mod expiring;
 mod idempotency;
@@ -17,6 +22,7 @@ mod presence;
 mod presence_set;
 mod publish;
 mod queue;
+mod queues;
 pub mod settings;
 mod shard;
 mod stream;

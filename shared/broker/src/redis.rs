@@ -3,11 +3,18 @@
 //! The journey: `node.publish` → [`RedisBroker::publish`] → `shards` (which server) → `requests` (one queue, pipelines) → a
 //! script in Redis, which publishes → the reader of each interested node's `listener` → `pubsub` → [`Sink::on_event`].
 //!
-//! - [`settings`]: how the servers are reached. - `shards`: one server, or those of a cluster. - `place`, `link`: connections.
-//! - `request`, `requests`: what is asked. - `listener`, `pubsub`, `canary`: what is heard. - `scripts`, `keys`: what happens in Redis,
-//!   under which names. - `wire`: how events travel. - `answers`: how replies are read. - `members`, `leases`: nodes, connections
-//!   of users, owners of names. - `presence`: of a dead node, in slices. - `life`: of a server, which ends with a restart or
-//!   a failover. - `counters`: counters.
+//! - [`settings`]: how the servers are reached.
+//! - `shards`: one server, or those of a cluster.
+//! - `server_addr`, `dialer`: connections.
+//! - `request`, `requests`: what is asked.
+//! - `listener`, `pubsub`, `canary`: what is heard.
+//! - `scripts`, `keys`: what happens in Redis, under which names.
+//! - `wire`: how events travel.
+//! - `replies`: how answers of Redis are read.
+//! - `members`, `leases`: nodes, connections of users, owners of names.
+//! - `presence`: of a dead node, in slices.
+//! - `replication_id`: the life of a server, which ends with a restart or a failover.
+//! - `counters`: the numbers of [`crate::BrokerStats`].
 
 mod canary;
 mod counters;
@@ -106,7 +113,7 @@ impl RedisBroker {
 
     /// Sends a message to all that are subscribed to a pub/sub channel.
     fn tell(&self, name: &str, message: &[u8]) -> BoxFuture<'static, Result<(), BrokerError>> {
-        let mut publish = cmd(self.shards.dialect().publish());
+        let mut publish = cmd(self.shards.pubsub_commands().publish());
         publish.arg(name).arg(message);
         let made = self.shards.make(publish);
         async move { made.await.map(drop) }.boxed()
@@ -125,7 +132,7 @@ impl RedisBroker {
             None => self.shards.scripts().publish.call(&[&position, &history]),
         };
         call.arg(self.keys.events(channel))
-            .arg(self.shards.dialect().publish())
+            .arg(self.shards.pubsub_commands().publish())
             .arg(&wire::PUBLICATION_HEAD)
             .arg(fields)
             .arg(random_name(EPOCH_CHARS))
@@ -165,7 +172,7 @@ impl RedisBroker {
     fn presence_set_call(&self, channel: &str, code: &scripts::LuaScript) -> Cmd {
         let keys = self.keys.presence_set(channel);
         let mut call = code.call(&keys.each_ref().map(String::as_str));
-        call.arg(self.keys.events(channel)).arg(self.shards.dialect().publish());
+        call.arg(self.keys.events(channel)).arg(self.shards.pubsub_commands().publish());
         call
     }
 }

@@ -18,22 +18,18 @@ mod word;
 
 use memchr::memchr;
 
+pub use self::upgrade::UPGRADE_LINE_MAX_BYTES;
 use self::{
     chunks::Chunks,
-    upgrade::{Whole, make_plain},
+    upgrade::{UPGRADE, WEBSOCKET, Whole, make_plain},
     word::Word,
 };
 
 /// Stands for the method HEAD behind the stream. Methods are case-sensitive (RFC 9110 §9.1), so no client means anything else by it.
 pub const HEAD_METHOD: &str = "Head";
 
-/// Bytes of a header line with an `Upgrade` list, at most. A longer one stays as it is, whole or in pieces.
-pub const UPGRADE_LINE_MAX_BYTES: usize = 256;
-
-const UPGRADE: &[u8] = b"upgrade";
 const CONTENT_LENGTH: &[u8] = b"content-length";
 const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
-const WEBSOCKET: &[u8] = b"websocket";
 const HEAD: &[u8] = b"HEAD";
 
 /// The place in the stream behind the last byte.

@@ -3,10 +3,14 @@
 //!
 //! Between a transport of the gateway, which moves bytes, and a session, which knows only messages:
 //!
-//! - [`path`]: what stands behind a path below an endpoint. - [`transport`]: the transports and their methods.
-//! - [`frame`]: `o`, `a[…]`, `h`, `c[…]`. - [`escape`]: the strings in them. - [`wrapping`]: how a transport puts a
-//!   frame into its response. - [`callback`]: the name in `?c=`.
-//! - [`batch`]: the messages that a client sends. - [`form`]: those of `jsonp_send`.
+//! - [`path`]: what stands behind a path below an endpoint.
+//! - [`transport`]: the transports and their methods.
+//! - [`frame`]: `o`, `a[…]`, `h`, `c[…]`.
+//! - [`escape`]: the strings in them.
+//! - [`wrapping`]: how a transport puts a frame into its response.
+//! - [`callback`]: the name in `?c=`.
+//! - [`batch`]: the messages that a client sends.
+//! - [`form`]: those of `jsonp_send`.
 //! - [`headers`], [`info`], [`iframe`]: the rest of the answers.
 //!
 //! Messages wait for a client as lists ([`frame::push_message`]), which say nothing of a transport: one encoding serves

@@ -1,17 +1,17 @@
 //! The WebSocket protocol, strict and without IO: handshake, frames, messages, permessage-deflate.
 //!
 //! It stands between the socket and the session. [`Offer`] judges the client's request and writes the 101;
-//! [`Decoder`] turns the bytes that follow into [`Event`]s; [`encode`] and [`Deflater`] make the frames that go out.
+//! [`WebSocketDecoder`] turns the bytes that follow into [`WebSocketEvent`]s; [`encode`] and [`Deflater`] make the frames that go out.
 //! RFC 6455 and RFC 7692; our rules are `docs/protocols/websocket.md`.
 //!
 //! ```
-//! use gorani_protocol::websocket::{Decoder, Event, Input};
+//! use gorani_protocol::websocket::{Input, WebSocketDecoder, WebSocketEvent};
 //!
-//! let mut decoder = Decoder::new(64 * 1024, false, false);
+//! let mut decoder = WebSocketDecoder::new(64 * 1024, false, false);
 //! let mut bytes = *b"\x81\x82\x00\x00\x00\x00hi";
 //! let mut input = Input::new(&mut bytes);
 //! while let Some(event) = decoder.next(&mut input)? {
-//!     assert_eq!(event, Event::Text("hi"));
+//!     assert_eq!(event, WebSocketEvent::Text("hi"));
 //! }
 //! # Ok::<(), gorani_protocol::websocket::ProtocolError>(())
 //! ```
@@ -32,6 +32,7 @@ pub mod mask;
 mod message;
 mod partial;
 mod refusal;
+mod utf8;
 
 #[cfg(test)]
 mod tests;

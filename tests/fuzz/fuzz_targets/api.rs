@@ -4,13 +4,13 @@
 
 use bytes::Bytes;
 use gorani::api::{
+    batch,
+    channels::HISTORY_PAGE_MAX,
     error::ApiError,
-    method::Method,
-    request::{
-        ApiCommand, HISTORY_PAGE_MAX, IDEMPOTENCY_KEY_MAX_BYTES, PAGE_MAX, RequestPayload, cursor_after,
-        decode, decode_batch, decode_named,
-        value::{Json, TAGS_MAX, TAGS_MAX_BYTES, TagsField, TextField},
-    },
+    method::{ApiCommand, Method},
+    paging::{PAGE_MAX, cursor_after},
+    publish::{IDEMPOTENCY_KEY_MAX_BYTES, RequestPayload},
+    value::{Json, TAGS_MAX, TAGS_MAX_BYTES, TagsField, TextField},
 };
 use gorani_protocol::client::{JSON_DEPTH, json_compact_check};
 use libfuzzer_sys::fuzz_target;
@@ -23,9 +23,9 @@ fuzz_target!(|data: &[u8]| {
     let body = Bytes::copy_from_slice(body);
     let index = usize::from(first.wrapping_sub(b'a')) % (Method::ALL.len() + 1);
     match Method::ALL.get(index) {
-        Some(method) => check(decode(*method, &body), &body),
-        None => match decode_batch(&body) {
-            Ok(batch) => batch.commands.iter().for_each(|named| check(decode_named(named), &body)),
+        Some(method) => check(ApiCommand::decode(*method, &body), &body),
+        None => match batch::decode(&body) {
+            Ok(batch) => batch.commands.iter().for_each(|named| check(batch::decode_named(named), &body)),
             Err(error) => short(&error),
         },
     }
@@ -105,7 +105,7 @@ fn page(page: Option<(String, usize)>) {
     assert!((1..=PAGE_MAX as usize).contains(&limit));
     // The cursor that we would give for this name is read as the same name.
     let body = format!(r#"{{"cursor":"{}"}}"#, cursor_after(&after));
-    let Ok(ApiCommand::Channels(request)) = decode(Method::Channels, body.as_bytes()) else {
+    let Ok(ApiCommand::Channels(request)) = ApiCommand::decode(Method::Channels, body.as_bytes()) else {
         panic!("our own cursor is refused")
     };
     assert_eq!(request.page().expect("our own cursor").0, after);

@@ -1,101 +1,132 @@
-//! Carrying out commands: one for a call of its method, many for a batch.
+//! `batch`: many commands in one call.
 //!
-//! In a batch, publications that follow one another are all handed to the broker before any answer is waited for, so
-//! that they share its round trips; any other command waits for those before it, unless the batch is `parallel`.
+//! Publications that follow one another are all handed to the broker before any answer is waited for, so that they share its
+//! round trips; any other command waits for those before it, unless the batch is `parallel`.
 
-use std::sync::Arc;
+use std::{borrow::Cow, fmt};
 
-use bytes::Bytes;
 use futures_util::future::{LocalBoxFuture, join_all, ready};
-
-use crate::{
-    api::{
-        answer::{BatchResult, MethodAnswer},
-        channel,
-        error::ApiError,
-        overview,
-        pace::CallPace,
-        publish,
-        reading::ReadAllowance,
-        request::{ApiCommand, BatchRequest, decode_named},
-        session,
-    },
-    node::Node,
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error, MapAccess, Visitor},
 };
+use serde_json::value::RawValue;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, schema::AdditionalProperties},
+};
+
+use crate::api::{
+    context::CallContext,
+    error::ApiError,
+    method::{ApiCommand, Method, MethodAnswer, unknown_method},
+    pace::CallPace,
+    value::{ListField, TextField, object},
+};
+
+/// Commands of a batch at most.
+pub const BATCH_MAX: usize = 10_000;
 
 /// Commands of a batch whose answers are waited for together.
 const AT_A_TIME: usize = 64;
 
-/// Carries one command out.
-pub(super) async fn answer(
-    node: &Arc<Node>,
-    command: ApiCommand<'_>,
-    body: &Bytes,
-    allowance: &ReadAllowance,
-) -> Result<MethodAnswer, ApiError> {
-    Ok(match command {
-        ApiCommand::Publish(request) => {
-            MethodAnswer::Publish(publish::finish(node, publish::begin(node, request, body)?).await?)
+/// Many commands in one call.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BatchRequest<'a> {
+    /// The commands, each an object with one method.
+    #[serde(borrow)]
+    #[schema(value_type = Vec<NamedCommand<'static>>, max_items = 10_000)]
+    pub commands: ListField<NamedCommand<'a>, BATCH_MAX>,
+    /// Whether commands may be carried out at the same time. Publications of one channel keep their order either way.
+    #[serde(default)]
+    #[schema(value_type = bool)]
+    pub parallel: Option<bool>,
+}
+
+/// `{"<method>": {params}}`, one command of a batch.
+pub struct NamedCommand<'a> {
+    /// The only name in the object.
+    pub method: TextField<'a>,
+    /// What stands under it.
+    pub params: &'a RawValue,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for NamedCommand<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AsNamed;
+        impl<'de> Visitor<'de> for AsNamed {
+            type Value = NamedCommand<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object with one method: {\"publish\": {…}}")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let Some((method, params)) = map.next_entry()? else {
+                    return Err(A::Error::custom("a command without a method"));
+                };
+                if map.next_key::<TextField<'de>>()?.is_some() {
+                    return Err(A::Error::custom("a command with more than one method"));
+                }
+                Ok(NamedCommand { method, params })
+            }
         }
-        ApiCommand::Broadcast(request) => {
-            let accepting = publish::begin_broadcast(node, request, body).await?;
-            MethodAnswer::Broadcast(publish::finish_broadcast(node, accepting).await)
-        }
-        ApiCommand::Subscribe(request) => MethodAnswer::Subscribe(session::subscribe(node, request).await?),
-        ApiCommand::Unsubscribe(request) => {
-            MethodAnswer::Unsubscribe(session::unsubscribe(node, request).await?)
-        }
-        ApiCommand::Disconnect(request) => {
-            MethodAnswer::Disconnect(session::disconnect(node, request).await?)
-        }
-        ApiCommand::Refresh(request) => MethodAnswer::Refresh(session::refresh(node, request).await?),
-        ApiCommand::Presence(request) => {
-            MethodAnswer::Presence(channel::presence(node, request, allowance).await?)
-        }
-        ApiCommand::PresenceStats(request) => {
-            MethodAnswer::PresenceStats(channel::presence_stats(node, request).await?)
-        }
-        ApiCommand::History(request) => {
-            MethodAnswer::History(channel::history(node, request, allowance).await?)
-        }
-        ApiCommand::HistoryRemove(request) => {
-            MethodAnswer::HistoryRemove(channel::history_remove(node, request).await?)
-        }
-        ApiCommand::Channels(request) => MethodAnswer::Channels(overview::channels(node, request).await?),
-        ApiCommand::Connections(request) => {
-            MethodAnswer::Connections(overview::connections(node, request).await?)
-        }
-        ApiCommand::Info(_) => MethodAnswer::Info(overview::info(node).await?),
-    })
+        deserializer.deserialize_map(AsNamed)
+    }
+}
+
+impl PartialSchema for NamedCommand<'_> {
+    fn schema() -> RefOr<Schema> {
+        let command = |method: Method| {
+            ObjectBuilder::new()
+                .property(method.name(), ApiCommand::schemas(method).request)
+                .required(method.name())
+                .additional_properties(Some(AdditionalProperties::FreeForm(false)))
+        };
+        Method::ALL.into_iter().fold(OneOfBuilder::new(), |one, method| one.item(command(method))).into()
+    }
+}
+
+impl ToSchema for NamedCommand<'_> {
+    fn name() -> Cow<'static, str> {
+        "BatchCommand".into()
+    }
+}
+
+/// Of `batch`: a reply for each command, in order.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct BatchResult {
+    /// The replies.
+    pub replies: Vec<MethodAnswer>,
+}
+
+/// Decodes one command of a batch.
+pub fn decode_named<'a>(named: &NamedCommand<'a>) -> Result<ApiCommand<'a>, ApiError> {
+    let method = Method::of(&named.method).ok_or_else(|| unknown_method(&named.method))?;
+    ApiCommand::decode(method, named.params.get().as_bytes())
+}
+
+/// Decodes a batch. Its commands are decoded one by one, so that a bad one does not take the others along.
+pub fn decode(body: &[u8]) -> Result<BatchRequest<'_>, ApiError> {
+    object(body)
 }
 
 /// A command that is under way or will be when it is polled.
 type CommandInProgress<'a> = LocalBoxFuture<'a, Result<MethodAnswer, ApiError>>;
 
 /// Begins a command: a publication has its place in line when this returns.
-async fn begin<'a>(
-    node: &'a Arc<Node>,
-    command: ApiCommand<'a>,
-    body: &Bytes,
-    allowance: &'a ReadAllowance,
-) -> CommandInProgress<'a> {
+async fn begin<'a>(command: ApiCommand<'a>, call: &'a CallContext<'_>) -> CommandInProgress<'a> {
     match command {
-        ApiCommand::Publish(request) => match publish::begin(node, request, body) {
-            Ok(accepting) => {
-                Box::pin(async move { publish::finish(node, accepting).await.map(MethodAnswer::Publish) })
-            }
+        ApiCommand::Publish(request) => match request.begin(call) {
+            Ok(pending) => Box::pin(async { pending.finish(call).await.map(MethodAnswer::Publish) }),
             Err(error) => Box::pin(ready(Err(error))),
         },
-        ApiCommand::Broadcast(request) => match publish::begin_broadcast(node, request, body).await {
-            Ok(accepting) => Box::pin(async move {
-                Ok(MethodAnswer::Broadcast(publish::finish_broadcast(node, accepting).await))
-            }),
+        ApiCommand::Broadcast(request) => match request.begin(call).await {
+            Ok(pending) => Box::pin(async { Ok(MethodAnswer::Broadcast(pending.finish(call).await)) }),
             Err(error) => Box::pin(ready(Err(error))),
         },
-        other => {
-            let body = body.clone();
-            Box::pin(async move { answer(node, other, &body, allowance).await })
-        }
+        other => Box::pin(other.run(call)),
     }
 }
 
@@ -105,9 +136,8 @@ fn joins(command: &Result<ApiCommand<'_>, ApiError>) -> bool {
 }
 
 /// Carries a batch out; replies are in the order of the commands.
-pub(super) async fn run(node: &Arc<Node>, batch: &BatchRequest<'_>, body: &Bytes) -> BatchResult {
+pub(super) async fn run(batch: &BatchRequest<'_>, call: &CallContext<'_>) -> BatchResult {
     let parallel = batch.parallel.unwrap_or_default();
-    let allowance = ReadAllowance::new(&node.settings.api);
     let mut replies = Vec::with_capacity(batch.commands.len());
     let mut under_way: Vec<CommandInProgress<'_>> = Vec::new();
     let mut pace = CallPace::begin();
@@ -118,7 +148,7 @@ pub(super) async fn run(node: &Arc<Node>, batch: &BatchRequest<'_>, body: &Bytes
             settle(&mut under_way, &mut replies).await;
         }
         under_way.push(match command {
-            Ok(command) => begin(node, command, body, &allowance).await,
+            Ok(command) => begin(command, call).await,
             Err(error) => Box::pin(ready(Err(error))),
         });
         if alone {

@@ -2,26 +2,19 @@
 //!
 //! An extractor of its own, since the stock one copies every body and answers errors that are not JSON.
 
-use std::{
-    future::Future,
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::sync::Arc;
 
 use actix_web::{
     FromRequest, HttpRequest,
     dev::Payload,
-    error::PayloadError,
-    http::header::CONTENT_LENGTH,
-    web::{Bytes, BytesMut, Data},
+    web::{Bytes, Data},
 };
-use futures_util::Stream;
+use futures_util::{FutureExt, future::LocalBoxFuture};
 
 use crate::{
     api::{error::ApiError, error_mode, guard},
     disconnect::ErrorCode,
+    http::body::{self, BodyError},
     node::Node,
     settings::ErrorMode,
 };
@@ -36,83 +29,38 @@ pub(super) struct ApiCall {
     pub(super) error_mode: ErrorMode,
 }
 
-/// A call being read.
-pub(super) struct CallReading {
-    start: Result<(Arc<Node>, ErrorMode, Payload), Option<ApiError>>,
-    limit_bytes: usize,
-    /// A body that came in one piece is not copied.
-    first: Bytes,
-    rest: BytesMut,
-}
-
-fn unreadable(error: PayloadError) -> ApiError {
-    match &error {
-        PayloadError::Io(cause) if cause.kind() == io::ErrorKind::TimedOut => ApiError::timed_out(),
-        PayloadError::Io(cause) if cause.kind() == io::ErrorKind::OutOfMemory => ApiError::no_memory(),
-        _ => ApiError::bad_request(format!("the body is cut off: {error}")),
-    }
-}
-
-fn too_large(limit_bytes: usize) -> ApiError {
-    let sentence = format!("the body is larger than {limit_bytes} bytes (api.body_max_bytes)");
-    ApiError::new(ErrorCode::LIMIT_EXCEEDED, sentence)
-}
-
 /// Checks what is known before the body is read.
 fn start(request: &HttpRequest) -> Result<(Arc<Node>, ErrorMode), ApiError> {
     let node = request.app_data::<Data<Node>>().ok_or(ErrorCode::INTERNAL)?;
     guard::check(node, request)?;
     let error_mode = error_mode::of_call(node.settings.api.error_mode, request.headers())?;
-    let announced =
-        request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let limit_bytes = node.settings.api.body_max_bytes;
-    if announced.is_some_and(|announced: u64| announced > limit_bytes as u64) {
-        return Err(too_large(limit_bytes));
-    }
     Ok((Arc::clone(node), error_mode))
+}
+
+fn unreadable(error: BodyError, limit_bytes: usize) -> ApiError {
+    match error {
+        BodyError::TooLarge => {
+            let sentence = format!("the body is larger than {limit_bytes} bytes (api.body_max_bytes)");
+            ApiError::new(error.code(), sentence)
+        }
+        _ => error.into(),
+    }
 }
 
 impl FromRequest for ApiCall {
     type Error = ApiError;
-    type Future = CallReading;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> CallReading {
-        let started = start(request);
-        let limit_bytes = started.as_ref().map_or(0, |(node, _)| node.settings.api.body_max_bytes);
-        let start = started.map(|(node, mode)| (node, mode, payload.take())).map_err(Some);
-        CallReading { start, limit_bytes, first: Bytes::new(), rest: BytesMut::new() }
-    }
-}
-
-impl Future for CallReading {
-    type Output = Result<ApiCall, ApiError>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        let (node, error_mode, payload) = match &mut this.start {
-            Ok(started) => started,
-            Err(error) => return Poll::Ready(Err(error.take().unwrap_or(ErrorCode::INTERNAL.into()))),
-        };
-        while let Some(chunk) = ready!(Pin::new(&mut *payload).poll_next(context)) {
-            let chunk = chunk.map_err(unreadable)?;
-            let so_far = this.first.len() + this.rest.len();
-            if so_far + chunk.len() > this.limit_bytes {
-                return Poll::Ready(Err(too_large(this.limit_bytes)));
-            }
-            if so_far == 0 {
-                this.first = chunk;
-                continue;
-            }
-            if this.rest.is_empty() {
-                this.rest.extend_from_slice(&std::mem::take(&mut this.first));
-            }
-            this.rest.extend_from_slice(&chunk);
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let started = start(request).map(|(node, error_mode)| {
+            let limit_bytes = node.settings.api.body_max_bytes;
+            (body::read(request.headers(), payload.take(), limit_bytes), limit_bytes, node, error_mode)
+        });
+        async move {
+            let (body, limit_bytes, node, error_mode) = started?;
+            let body = body.await.map_err(|error| unreadable(error, limit_bytes))?;
+            Ok(Self { node, body, error_mode })
         }
-        let whole = if this.rest.is_empty() {
-            std::mem::take(&mut this.first)
-        } else {
-            std::mem::take(&mut this.rest).freeze()
-        };
-        Poll::Ready(Ok(ApiCall { node: node.clone(), body: whole, error_mode: *error_mode }))
+        .boxed_local()
     }
 }

@@ -1,6 +1,6 @@
 //! What the API answers when it does not do what was asked: a status, a code, a sentence. `docs/protocols/http.md` §3.
 //!
-//! The codes are those of [`crate::disconnect`]; `status` is the one table from codes to HTTP statuses.
+//! The codes and their HTTP statuses are those of [`crate::disconnect`].
 
 use std::borrow::Cow;
 
@@ -11,38 +11,10 @@ use actix_web::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{disconnect::ErrorCode, node::cluster::ClusterError, settings::ErrorMode};
+use crate::{disconnect::ErrorCode, http::body::BodyError, node::cluster::ClusterError, settings::ErrorMode};
 
 /// Bytes of a sentence at most: what a request holds may be quoted in it, and must not make it long.
 const SENTENCE_BYTES: usize = 512;
-
-/// The HTTP status of a code. Those of 102, 103, 105 to 110 and 112 only where the caller wants statuses ([`ErrorMode`]), and in what
-/// is refused before the call is decoded.
-///
-/// | status | code |
-/// |---|---|
-/// | 400 | 107 the request is malformed |
-/// | 401 | 101 no key, or a wrong one |
-/// | 403 | 103 not allowed |
-/// | 404 | 102 no such namespace, 104 no such method |
-/// | 409 | 105, 108 the channel does not keep what was asked for, 109, 110, 112 the position is of another epoch |
-/// | 413 | 106 larger than a limit |
-/// | 429 | 111 too many |
-/// | 503 | 120 nothing was done, 121 the outcome is unknown: the broker or a living node gave no answer |
-/// | 500 | 100, and what has no line here |
-const fn status(code: u32) -> StatusCode {
-    match code {
-        107 => StatusCode::BAD_REQUEST,
-        101 => StatusCode::UNAUTHORIZED,
-        103 => StatusCode::FORBIDDEN,
-        102 | 104 => StatusCode::NOT_FOUND,
-        105 | 108 | 109 | 110 | 112 => StatusCode::CONFLICT,
-        106 => StatusCode::PAYLOAD_TOO_LARGE,
-        111 => StatusCode::TOO_MANY_REQUESTS,
-        120 | 121 => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
-    }
-}
 
 /// Why a call, or one item of it, failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +22,7 @@ const fn status(code: u32) -> StatusCode {
 pub struct ApiError {
     code: ErrorCode,
     sentence: Cow<'static, str>,
-    /// Where it is not the code's own: 405.
+    /// Where it is not the code's own: 405, 408.
     status: StatusCode,
 }
 
@@ -80,7 +52,7 @@ impl ApiError {
             sentence.to_mut().truncate(end);
             sentence.to_mut().push('…');
         }
-        Self { code, sentence, status: status(code.code) }
+        Self { code, sentence, status: code.http_status() }
     }
 
     /// 107 with a sentence.
@@ -91,17 +63,6 @@ impl ApiError {
     /// The verb is not the one that this path takes.
     pub(super) fn wrong_verb(sentence: &'static str) -> Self {
         Self { status: StatusCode::METHOD_NOT_ALLOWED, ..Self::bad_request(sentence) }
-    }
-
-    /// The body of the call did not come in time.
-    pub(super) fn timed_out() -> Self {
-        Self { status: StatusCode::REQUEST_TIMEOUT, ..Self::bad_request("the body takes too long") }
-    }
-
-    /// There is no memory for the body of the call; a moment later there may be.
-    pub(super) fn no_memory() -> Self {
-        let error = Self::new(ErrorCode::TOO_MANY_REQUESTS, "there is no memory for the body now, try again");
-        Self { status: StatusCode::SERVICE_UNAVAILABLE, ..error }
     }
 
     /// The answer to a call that had its key and its body. What is wrong with the call itself goes where the mode says. What the
@@ -135,6 +96,12 @@ impl ApiError {
 impl From<ErrorCode> for ApiError {
     fn from(code: ErrorCode) -> Self {
         Self::new(code, code.message)
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        Self { status: error.status(), ..Self::new(error.code(), error.to_string()) }
     }
 }
 

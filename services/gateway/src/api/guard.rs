@@ -27,8 +27,8 @@ pub(super) fn check(node: &Node, request: &HttpRequest) -> Result<(), ApiError> 
         None => refused("no API key: send `X-API-Key: <key>` or `Authorization: apikey <key>`"),
         Some(key) if node.api_keys.check(key) => Ok(()),
         Some(_) => {
-            let client = node.client_address(request.peer_addr(), request.headers());
-            if node.failed_attempt(AttemptKind::ApiKey, node.network_of(client)) {
+            let client = node.admission.client_address(request.peer_addr(), request.headers());
+            if node.admission.failed_attempt(AttemptKind::ApiKey, node.admission.network_of(client)) {
                 return refused("wrong API key");
             }
             Err(ApiError::new(ErrorCode::TOO_MANY_REQUESTS, "too many wrong API keys from this address"))

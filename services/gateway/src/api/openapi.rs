@@ -3,33 +3,23 @@
 
 use std::sync::LazyLock;
 
-use utoipa::{
-    PartialSchema, ToSchema,
-    openapi::{
-        ComponentsBuilder, ContentBuilder, HttpMethod, InfoBuilder, ObjectBuilder, OneOfBuilder, OpenApi,
-        OpenApiBuilder, PathItem, PathsBuilder, Ref, RefOr, ResponseBuilder, Schema,
-        path::OperationBuilder,
-        request_body::RequestBodyBuilder,
-        schema::{AdditionalProperties, Type},
-        security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme},
-    },
+use utoipa::openapi::{
+    ComponentsBuilder, ContentBuilder, HttpMethod, InfoBuilder, ObjectBuilder, OneOfBuilder, OpenApi,
+    OpenApiBuilder, PathItem, PathsBuilder, RefOr, ResponseBuilder, Schema,
+    path::OperationBuilder,
+    request_body::RequestBodyBuilder,
+    schema::Type,
+    security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme},
 };
 
 use crate::{
     api::{
-        answer::{
-            BatchResult, BroadcastResult, ChannelsResult, ConnectionsResult, EmptyResult, HistoryResult,
-            InfoResult, PresenceResult, PresenceStatsResult, PublishResult,
-        },
+        batch::{BatchRequest, BatchResult},
         error::ErrorAnswer,
-        method::Method,
-        request::{
-            BatchRequest, BroadcastRequest, ChannelRequest, ChannelsRequest, ConnectionsRequest,
-            DisconnectRequest, HistoryRequest, InfoRequest, PresenceRequest, PublishRequest, RefreshRequest,
-            SubscribeRequest, UnsubscribeRequest, value::NamedCommand,
-        },
+        method::{ApiCommand, Method},
+        schema::{reference, register},
     },
-    session::client::policy::VERSION,
+    version::VERSION,
 };
 
 /// Statuses that an answer may have besides 200, and what they mean.
@@ -54,11 +44,11 @@ pub fn document() -> OpenApi {
     let mut components = register::<ErrorAnswer>(ComponentsBuilder::new());
     let mut paths = PathsBuilder::new();
     for method in Method::ALL {
-        let types = types(method);
-        components = (types.register)(components);
+        let schemas = ApiCommand::schemas(method);
+        components = (schemas.register)(components);
         let path = format!("/api/{}", method.name());
-        let result = ObjectBuilder::new().property("result", types.result).required("result").into();
-        let operation = operation(method.name(), summary(method), types.request, result);
+        let result = ObjectBuilder::new().property("result", schemas.result).required("result").into();
+        let operation = operation(method.name(), method.summary(), schemas.request, result);
         paths = paths.path(path, PathItem::new(HttpMethod::Post, operation));
     }
     components = register::<BatchResult>(register::<BatchRequest<'_>>(components));
@@ -93,68 +83,6 @@ pub fn document_text() -> &'static str {
     &TEXT
 }
 
-/// The types of a method.
-struct Types {
-    request: RefOr<Schema>,
-    result: RefOr<Schema>,
-    register: fn(ComponentsBuilder) -> ComponentsBuilder,
-}
-
-fn reference<T: ToSchema>() -> RefOr<Schema> {
-    Ref::from_schema_name(T::name()).into()
-}
-
-/// Adds a type and all that it refers to.
-fn register<T: ToSchema>(components: ComponentsBuilder) -> ComponentsBuilder {
-    let mut schemas = vec![(T::name().into_owned(), T::schema())];
-    T::schemas(&mut schemas);
-    components.schemas_from_iter(schemas)
-}
-
-fn of<Request: ToSchema, Result: ToSchema>() -> Types {
-    Types {
-        request: reference::<Request>(),
-        result: reference::<Result>(),
-        register: |components| register::<Result>(register::<Request>(components)),
-    }
-}
-
-fn types(method: Method) -> Types {
-    match method {
-        Method::Publish => of::<PublishRequest<'_>, PublishResult>(),
-        Method::Broadcast => of::<BroadcastRequest<'_>, BroadcastResult>(),
-        Method::Subscribe => of::<SubscribeRequest<'_>, EmptyResult>(),
-        Method::Unsubscribe => of::<UnsubscribeRequest<'_>, EmptyResult>(),
-        Method::Disconnect => of::<DisconnectRequest<'_>, EmptyResult>(),
-        Method::Refresh => of::<RefreshRequest<'_>, EmptyResult>(),
-        Method::Presence => of::<PresenceRequest<'_>, PresenceResult>(),
-        Method::PresenceStats => of::<ChannelRequest<'_>, PresenceStatsResult>(),
-        Method::History => of::<HistoryRequest<'_>, HistoryResult>(),
-        Method::HistoryRemove => of::<ChannelRequest<'_>, EmptyResult>(),
-        Method::Channels => of::<ChannelsRequest<'_>, ChannelsResult>(),
-        Method::Connections => of::<ConnectionsRequest<'_>, ConnectionsResult>(),
-        Method::Info => of::<InfoRequest, InfoResult>(),
-    }
-}
-
-const fn summary(method: Method) -> &'static str {
-    match method {
-        Method::Publish => "One message to one channel, or to a user's personal channel",
-        Method::Broadcast => "The same message to many channels, with a result or an error for each",
-        Method::Subscribe => "Subscribe the connections of a user to a channel",
-        Method::Unsubscribe => "End a subscription of the connections of a user",
-        Method::Disconnect => "End the connections of a user",
-        Method::Refresh => "Prolong or end the life of the connections of a user",
-        Method::Presence => "The clients that are in a channel",
-        Method::PresenceStats => "How many clients and users are in a channel",
-        Method::History => "A page of what was published to a channel, and its position",
-        Method::HistoryRemove => "Forget what was published to a channel; its position stays",
-        Method::Channels => "Channels with subscribers on any node, in pages",
-        Method::Connections => "Clients that are connected to any node, in pages",
-        Method::Info => "The nodes of the cluster and their numbers",
-    }
-}
-
 fn operation(name: &str, summary: &str, request: RefOr<Schema>, result: RefOr<Schema>) -> OperationBuilder {
     let json = |schema| ContentBuilder::new().schema(Some(schema)).build();
     let body = RequestBodyBuilder::new().content("application/json", json(request)).build();
@@ -184,22 +112,4 @@ fn this() -> OperationBuilder {
     let content = ContentBuilder::new().schema(Some(schema)).build();
     let done = ResponseBuilder::new().description("The document").content("application/json", content);
     OperationBuilder::new().operation_id(Some("openapi")).summary(Some("This document")).response("200", done)
-}
-
-impl PartialSchema for NamedCommand<'_> {
-    fn schema() -> RefOr<Schema> {
-        let command = |method: Method| {
-            ObjectBuilder::new()
-                .property(method.name(), types(method).request)
-                .required(method.name())
-                .additional_properties(Some(AdditionalProperties::FreeForm(false)))
-        };
-        Method::ALL.into_iter().fold(OneOfBuilder::new(), |one, method| one.item(command(method))).into()
-    }
-}
-
-impl ToSchema for NamedCommand<'_> {
-    fn name() -> std::borrow::Cow<'static, str> {
-        "BatchCommand".into()
-    }
 }

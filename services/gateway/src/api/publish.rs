@@ -1,23 +1,222 @@
-//! `publish` and `broadcast`: from the request to [`Node::publish`]. `docs/architecture.md` §2.3.
+//! `publish` and `broadcast`: what to publish, and where; from the request to [`Node::publish`]. `docs/architecture.md` §2.3.
 
 use std::{borrow::Cow, sync::Arc};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use gorani_broker::{Publication, Published};
+use gorani_auth::personal_channel;
+use gorani_broker::{DataKind, Publication, Published};
+use gorani_protocol::client::{JSON_DEPTH, json_compact_check};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     api::{
-        answer::{BroadcastResult, PublishResponse, PublishResult},
-        channel::explain,
-        error::ApiError,
+        channels::explain,
+        context::CallContext,
+        error::{ApiError, ErrorView},
         pace::CallPace,
-        request::{BroadcastRequest, PublishRequest, RequestPayload},
+        value::{Json, LIST_MAX, ListField, TagsField, TextField, check_depth},
     },
     disconnect::ErrorCode,
     node::Node,
     session::Now,
 };
+
+pub use crate::node::publish::IDEMPOTENCY_KEY_MAX_BYTES;
+
+/// Makes a request of its own fields and those that every publication has.
+macro_rules! publication_request {
+    ($(#[$meta:meta])* $name:ident, $key_text:literal, { $($own:tt)* }) => {
+        $(#[$meta])*
+        #[derive(Deserialize, ToSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name<'a> {
+            $($own)*
+            /// Any JSON value, passed on byte for byte. At most 128 levels deep.
+            #[serde(borrow, default)]
+            #[schema(value_type = serde_json::Value)]
+            pub data: Json<'a>,
+            /// Bytes as base64.
+            #[serde(borrow, default)]
+            #[schema(value_type = String, content_encoding = "base64")]
+            pub b64data: TextField<'a>,
+            /// Labels for subscribers: at most 32, and 4 KiB of keys and values together.
+            #[serde(default)]
+            #[schema(value_type = std::collections::BTreeMap<String, String>)]
+            pub tags: TagsField,
+            #[doc = $key_text]
+            #[serde(borrow, default)]
+            #[schema(value_type = String, max_length = 255)]
+            pub idempotency_key: TextField<'a>,
+            /// Deliver it live only.
+            #[serde(default)]
+            #[schema(value_type = bool)]
+            pub skip_history: Option<bool>,
+            /// The client with this id does not get it.
+            #[serde(borrow, default)]
+            #[schema(value_type = String)]
+            pub exclude_client: TextField<'a>,
+        }
+
+        impl $name<'_> {
+            /// The retry guard.
+            pub fn key(&self) -> Result<Option<String>, ApiError> {
+                check_key(&self.idempotency_key)
+            }
+
+            /// Checks what is to be published, and takes it out of the request.
+            fn take_message(&mut self, call: &CallContext<'_>) -> Result<CheckedMessage, ApiError> {
+                let (kind, data) = RequestPayload::of(self.data, &self.b64data)?.into_data(call.body);
+                let publication = Publication {
+                    data,
+                    kind,
+                    time_ms: Now::read().unix_ms,
+                    exclude_client: self.exclude_client.to_string(),
+                    tags: std::mem::take(&mut self.tags).into_pairs(),
+                    ..Publication::default()
+                };
+                let skip_history = self.skip_history.unwrap_or_default();
+                Ok(CheckedMessage { publication, skip_history, key: self.key()? })
+            }
+        }
+    };
+}
+
+publication_request! {
+    /// One message to one channel: exactly one of `data` and `b64data`.
+    PublishRequest,
+    "Makes a retry safe: the same key on the same channel within 5 minutes gives the first result again and\npublishes nothing.",
+    {
+        /// The channel; with `user` the name of a personal channel, without the `#` and the user.
+        #[serde(borrow)]
+        #[schema(value_type = String, min_length = 1, max_length = 255, example = "chat:room")]
+        pub channel: TextField<'a>,
+        /// Publish to this user's personal channel `channel#user`.
+        #[serde(borrow, default)]
+        #[schema(value_type = String)]
+        pub user: TextField<'a>,
+    }
+}
+
+publication_request! {
+    /// The same message to many channels: exactly one of `data` and `b64data`, and `channels`, or `users` with `channel`.
+    BroadcastRequest,
+    "As in publish, for each channel by itself.",
+    {
+        /// The channels.
+        #[serde(borrow, default)]
+        #[schema(value_type = Vec<String>, max_items = 10_000)]
+        pub channels: ListField<TextField<'a>, LIST_MAX>,
+        /// The users whose personal channels of the name `channel` get the message.
+        #[serde(borrow, default)]
+        #[schema(value_type = Vec<String>, max_items = 10_000)]
+        pub users: ListField<TextField<'a>, LIST_MAX>,
+        /// Name of the users' personal channels.
+        #[serde(borrow, default)]
+        #[schema(value_type = String)]
+        pub channel: TextField<'a>,
+    }
+}
+
+/// The message of a request, taken out of it and checked.
+pub enum RequestPayload<'a> {
+    /// A JSON value.
+    Json(&'a str),
+    /// Bytes. Those that are a JSON value are published as JSON: typed languages send all that they have as bytes.
+    Bytes(Vec<u8>),
+}
+
+impl<'a> RequestPayload<'a> {
+    /// Exactly one of the two. A null beside `b64data` is absent, alone it is the value null.
+    pub fn of(data: Json<'a>, b64data: &TextField<'_>) -> Result<Self, ApiError> {
+        match (data.given(), b64data.given()) {
+            (_, Some(_)) if data.not_null().is_some() => {
+                Err(ApiError::bad_request("either data or b64data, not both"))
+            }
+            (_, Some(base64)) => BASE64
+                .decode(base64)
+                .map(Self::Bytes)
+                .map_err(|error| ApiError::bad_request(format!("b64data: not base64: {error}"))),
+            (Some(json), None) => check_depth("data", json).map(|()| Self::Json(json)),
+            (None, None) => Err(ApiError::bad_request("data or b64data is missing")),
+        }
+    }
+
+    /// As the broker carries it. JSON shares the memory of the body that it stands in.
+    pub fn into_data(self, body: &Bytes) -> (DataKind, Bytes) {
+        match self {
+            Self::Json(json) => (DataKind::Json, body.slice_ref(json.as_bytes())),
+            Self::Bytes(bytes) if json_compact_check(&bytes, JSON_DEPTH).is_ok() => {
+                (DataKind::Json, bytes.into())
+            }
+            Self::Bytes(bytes) => (DataKind::Binary, bytes.into()),
+        }
+    }
+}
+
+/// Refuses a key that is too long.
+fn check_key(key: &TextField<'_>) -> Result<Option<String>, ApiError> {
+    if key.len() > IDEMPOTENCY_KEY_MAX_BYTES {
+        let sentence = format!("idempotency_key: longer than {IDEMPOTENCY_KEY_MAX_BYTES} bytes");
+        return Err(ApiError::bad_request(sentence));
+    }
+    Ok(key.given().map(str::to_owned))
+}
+
+/// `channel`, or the personal channel of `user`.
+fn address<'a>(channel: &'a str, user: Option<&str>) -> Result<Cow<'a, str>, ApiError> {
+    match user {
+        None => Ok(Cow::Borrowed(channel)),
+        Some(user) => personal_channel(channel, user)
+            .map(Cow::Owned)
+            .map_err(|error| ApiError::bad_request(format!("user: {error}"))),
+    }
+}
+
+/// Of `publish`: where the publication stands in the channel's stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PublishResult {
+    /// 0 on a channel without history, or with `skip_history`.
+    pub offset: u64,
+    /// Empty on a channel without history, or with `skip_history`.
+    pub epoch: String,
+}
+
+/// Of `broadcast`: an entry for each channel, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct BroadcastResult {
+    /// The entries.
+    pub responses: Vec<PublishResponse>,
+}
+
+/// One channel of a broadcast.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PublishResponse {
+    /// It was published.
+    Result(PublishResult),
+    /// It was not.
+    Error(ErrorView),
+}
+
+/// A message that may be published, to one channel or to many.
+#[derive(Clone)]
+struct CheckedMessage {
+    publication: Publication,
+    skip_history: bool,
+    key: Option<String>,
+}
+
+impl CheckedMessage {
+    /// Publishes it. The place in the channel's order is taken now; [`PendingPublish::finish`] only waits for the answer.
+    fn publish(self, node: &Arc<Node>, channel: Cow<'_, str>) -> PendingPublish {
+        let channel = channel.into_owned();
+        let accepted = node.publisher.publish(&channel, self.publication, self.skip_history, self.key);
+        PendingPublish { channel, accepted }
+    }
+}
 
 /// A publication that has its place in line, and the channel that it goes to.
 pub(super) struct PendingPublish {
@@ -25,82 +224,93 @@ pub(super) struct PendingPublish {
     accepted: BoxFuture<'static, Result<Published, ErrorCode>>,
 }
 
-/// Publishes. The place in the channel's order is taken now; [`finish`] only waits for the answer.
-pub(super) fn begin(
-    node: &Arc<Node>,
+impl PendingPublish {
+    /// Waits for the broker's answer.
+    pub(super) async fn finish(self, call: &CallContext<'_>) -> Result<PublishResult, ApiError> {
+        let accepted = self.accepted.await;
+        let Published { position, .. } =
+            accepted.map_err(|error| explain(call.node, &self.channel, error))?;
+        Ok(PublishResult { offset: position.offset, epoch: position.epoch.as_ref().to_owned() })
+    }
+}
+
+/// Publications of one broadcast, in the order of its channels.
+pub(super) struct PendingBroadcast(Vec<Result<PendingPublish, ApiError>>);
+
+impl PendingBroadcast {
+    /// Waits for the broker's answers.
+    pub(super) async fn finish(self, call: &CallContext<'_>) -> BroadcastResult {
+        let mut responses = Vec::with_capacity(self.0.len());
+        let mut pace = CallPace::begin();
+        // One after the other: the broker is at all of them already.
+        for pending in self.0 {
+            let result = async { pending?.finish(call).await };
+            responses.push(match result.await {
+                Ok(result) => PublishResponse::Result(result),
+                Err(error) => PublishResponse::Error(error.view()),
+            });
+            pace.pause().await;
+        }
+        BroadcastResult { responses }
+    }
+}
+
+impl PublishRequest<'_> {
+    /// The channel that is meant.
+    pub fn address(&self) -> Result<Cow<'_, str>, ApiError> {
+        address(&self.channel, self.user.given())
+    }
+
+    /// Publishes; its place in the channel's order is taken when this returns.
+    pub(super) fn begin(mut self, call: &CallContext<'_>) -> Result<PendingPublish, ApiError> {
+        let message = self.take_message(call)?;
+        Ok(message.publish(call.node, self.address()?))
+    }
+}
+
+impl BroadcastRequest<'_> {
+    /// The channels that are meant, in order; one that cannot be formed is an error of its own.
+    pub fn addresses(&self) -> Result<Vec<Result<Cow<'_, str>, ApiError>>, ApiError> {
+        match (self.channels.is_empty(), self.users.is_empty(), self.channel.given()) {
+            (false, true, None) => {
+                Ok(self.channels.iter().map(|channel| Ok(Cow::Borrowed(&**channel))).collect())
+            }
+            (true, false, Some(channel)) => {
+                Ok(self.users.iter().map(|user| address(channel, Some(&**user))).collect())
+            }
+            (true, true, _) => Err(ApiError::bad_request("channels is missing or empty")),
+            (true, false, None) => {
+                Err(ApiError::bad_request("users needs channel, the name of their channels"))
+            }
+            (false, _, _) => Err(ApiError::bad_request("either channels, or users and channel, not both")),
+        }
+    }
+
+    /// Publishes to each channel, in their order; all places are taken when this returns. An error in what the channels share is
+    /// returned at once.
+    pub(super) async fn begin(mut self, call: &CallContext<'_>) -> Result<PendingBroadcast, ApiError> {
+        let message = self.take_message(call)?;
+        let addresses = self.addresses()?;
+        let mut pending = Vec::with_capacity(addresses.len());
+        let mut pace = CallPace::begin();
+        for channel in addresses {
+            pending.push(channel.map(|channel| message.clone().publish(call.node, channel)));
+            pace.pause().await;
+        }
+        Ok(PendingBroadcast(pending))
+    }
+}
+
+pub(super) async fn publish(
     request: PublishRequest<'_>,
-    body: &Bytes,
-) -> Result<PendingPublish, ApiError> {
-    let (kind, data) = RequestPayload::of(request.data, &request.b64data)?.into_data(body);
-    let key = request.key()?;
-    let channel = request.address()?.into_owned();
-    let publication = Publication {
-        data,
-        kind,
-        time_ms: Now::read().unix_ms,
-        exclude_client: request.exclude_client.to_string(),
-        tags: request.tags.into_pairs(),
-        ..Publication::default()
-    };
-    let accepted = node.publish(&channel, publication, request.skip_history.unwrap_or_default(), key);
-    Ok(PendingPublish { channel, accepted })
+    call: &CallContext<'_>,
+) -> Result<PublishResult, ApiError> {
+    request.begin(call)?.finish(call).await
 }
 
-/// Waits for the broker's answer.
-pub(super) async fn finish(node: &Node, accepting: PendingPublish) -> Result<PublishResult, ApiError> {
-    let PendingPublish { channel, accepted } = accepting;
-    let Published { position, .. } = accepted.await.map_err(|error| explain(node, &channel, error))?;
-    Ok(PublishResult { offset: position.offset, epoch: position.epoch.as_ref().to_owned() })
-}
-
-/// Publishes to each channel, in their order; all places are taken when this returns. An error in what the channels share
-/// is returned at once.
-pub(super) async fn begin_broadcast(
-    node: &Arc<Node>,
+pub(super) async fn broadcast(
     request: BroadcastRequest<'_>,
-    body: &Bytes,
-) -> Result<Vec<Result<PendingPublish, ApiError>>, ApiError> {
-    let (kind, data) = RequestPayload::of(request.data, &request.b64data)?.into_data(body);
-    let key = request.key()?;
-    let skip_history = request.skip_history.unwrap_or_default();
-    let publication = Publication {
-        data,
-        kind,
-        time_ms: Now::read().unix_ms,
-        exclude_client: request.exclude_client.to_string(),
-        tags: request.tags.clone().into_pairs(),
-        ..Publication::default()
-    };
-    let publish = |channel: Result<Cow<'_, str>, ApiError>| {
-        let channel = channel?.into_owned();
-        let accepted = node.publish(&channel, publication.clone(), skip_history, key.clone());
-        Ok(PendingPublish { channel, accepted })
-    };
-    let addresses = request.addresses()?;
-    let mut accepting = Vec::with_capacity(addresses.len());
-    let mut pace = CallPace::begin();
-    for channel in addresses {
-        accepting.push(publish(channel));
-        pace.pause().await;
-    }
-    Ok(accepting)
-}
-
-/// Waits for the broker's answers.
-pub(super) async fn finish_broadcast(
-    node: &Node,
-    accepting: Vec<Result<PendingPublish, ApiError>>,
-) -> BroadcastResult {
-    let mut responses = Vec::with_capacity(accepting.len());
-    let mut pace = CallPace::begin();
-    // One after the other: the broker is at all of them already.
-    for accepting in accepting {
-        let result = async { finish(node, accepting?).await };
-        responses.push(match result.await {
-            Ok(result) => PublishResponse::Result(result),
-            Err(error) => PublishResponse::Error(error.view()),
-        });
-        pace.pause().await;
-    }
-    BroadcastResult { responses }
+    call: &CallContext<'_>,
+) -> Result<BroadcastResult, ApiError> {
+    Ok(request.begin(call).await?.finish(call).await)
 }

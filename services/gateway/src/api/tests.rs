@@ -65,7 +65,7 @@ impl Api {
     }
 
     fn of(node: Arc<Node>) -> Self {
-        let worker = node.start_worker();
+        let worker = node.workers.start();
         Self { node, worker }
     }
 

@@ -1,7 +1,7 @@
 //! `/amplify`: answers a number with so many doublings of a letter.
 
 use crate::{
-    endpoints::embedder::HandlerRegistration,
+    endpoints::embedder::Registration,
     session::handler::{HandlerResult, SessionHandle, WebSocketHandler},
     sockjs::options::SockJs,
 };
@@ -18,8 +18,8 @@ pub struct Amplify;
 
 impl Amplify {
     /// As it is served.
-    pub fn registration(sockjs: SockJs) -> HandlerRegistration<Self> {
-        HandlerRegistration::new(Self::default).name("amplify").sockjs(sockjs)
+    pub fn registration(sockjs: SockJs) -> Registration<Self> {
+        Registration::new(Self::default).name("amplify").sockjs(sockjs)
     }
 }
 

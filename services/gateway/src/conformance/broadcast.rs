@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use crate::{
     disconnect::Disconnect,
-    endpoints::embedder::HandlerRegistration,
+    endpoints::embedder::Registration,
     session::handler::{HandlerResult, SessionHandle, WebSocketHandler},
     sockjs::options::SockJs,
 };
@@ -25,9 +25,9 @@ pub struct Broadcast {
 
 impl Broadcast {
     /// As it is served.
-    pub fn registration(sockjs: SockJs) -> HandlerRegistration<Self> {
+    pub fn registration(sockjs: SockJs) -> Registration<Self> {
         let room = BroadcastRoom::default();
-        HandlerRegistration::new(move || Self { room: room.clone() }).name("broadcast").sockjs(sockjs)
+        Registration::new(move || Self { room: room.clone() }).name("broadcast").sockjs(sockjs)
     }
 }
 

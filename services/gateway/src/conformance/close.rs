@@ -1,7 +1,7 @@
 //! `/close`: closes every session as soon as it is open.
 
 use crate::{
-    endpoints::embedder::HandlerRegistration,
+    endpoints::embedder::Registration,
     session::handler::{HandlerResult, SessionHandle, WebSocketHandler},
     sockjs::options::SockJs,
 };
@@ -15,8 +15,8 @@ pub struct Close;
 
 impl Close {
     /// As it is served.
-    pub fn registration(sockjs: SockJs) -> HandlerRegistration<Self> {
-        HandlerRegistration::new(Self::default).name("close").sockjs(sockjs)
+    pub fn registration(sockjs: SockJs) -> Registration<Self> {
+        Registration::new(Self::default).name("close").sockjs(sockjs)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `/echo`: answers every message with itself, text as text and binary as binary.
 
 use crate::{
-    endpoints::embedder::HandlerRegistration,
+    endpoints::embedder::Registration,
     session::handler::{HandlerResult, SessionHandle, WebSocketHandler},
 };
 
@@ -26,8 +26,8 @@ pub struct Echo;
 
 impl Echo {
     /// As it is served: for clients from anywhere, with messages of any size that the suites send.
-    pub fn registration() -> HandlerRegistration<Self> {
-        HandlerRegistration::new(Self::default)
+    pub fn registration() -> Registration<Self> {
+        Registration::new(Self::default)
             .name("echo")
             .message_max_bytes(MESSAGE_MAX_BYTES)
             .outbox_max_bytes(OUTBOX_MAX_BYTES)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     disconnect::Disconnect,
-    endpoints::embedder::HandlerRegistration,
+    endpoints::embedder::Registration,
     session::handler::{HandlerResult, SessionHandle, WebSocketHandler},
     sockjs::options::SockJs,
 };
@@ -22,8 +22,8 @@ pub struct Ticker {
 
 impl Ticker {
     /// As it is served.
-    pub fn registration(sockjs: SockJs) -> HandlerRegistration<Self> {
-        HandlerRegistration::new(Self::default).name("ticker").sockjs(sockjs)
+    pub fn registration(sockjs: SockJs) -> Registration<Self> {
+        Registration::new(Self::default).name("ticker").sockjs(sockjs)
     }
 }
 

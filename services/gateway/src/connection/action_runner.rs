@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     hub::{read_budget::ReadSource, registry::SessionKey, worker::Worker},
-    node::{Node, publish::PublishSource},
+    node::{Node, presence::Presence, publish::PublishSource},
     session::{Action, Outcome, Ticket},
 };
 
@@ -56,7 +56,7 @@ impl ActionRunner {
                     None => Default::default(),
                 };
                 self.worker.user_limit.hold(self.key, limit);
-                let entered = self.node.enter_user(user, client, limit);
+                let entered = self.node.user_connections.enter(user, client, limit);
                 Effect::Pending(ticket, entered.map(Outcome::Entered).boxed_local())
             }
             Action::Release(channel) => {
@@ -84,15 +84,16 @@ impl ActionRunner {
                 Effect::Pending(ticket, subscribed.map(Outcome::Subscribed).boxed_local())
             }
             Action::Publish(ticket, channel, publication, options) => {
-                let published = self.node.publish_with(PublishSource::Client, &channel, publication, options);
+                let published =
+                    self.node.publisher.publish_with(PublishSource::Client, &channel, publication, options);
                 Effect::Pending(ticket, published.map(Outcome::Published).boxed_local())
             }
             Action::PushToQueue(ticket, queue, publication) => {
-                let pushed = self.node.push_to_queue(&queue, publication);
+                let pushed = self.node.publisher.push_to_queue(&queue, publication);
                 Effect::Pending(ticket, pushed.map(Outcome::Published).boxed_local())
             }
             Action::Fetch(ticket, queue, count) => {
-                let request = self.node.fetch_request(queue, count);
+                let request = self.node.publisher.fetch_request(queue, count);
                 let taken = self.worker.consumers.clone().fetch(self.key, ticket, request);
                 Effect::Pending(ticket, taken.map(Outcome::Fetched).boxed_local())
             }
@@ -113,9 +114,9 @@ impl ActionRunner {
                 let read = async move {
                     let _turn = worker.reads.turn(key).await;
                     let most_bytes = node.settings.client.reply_max_bytes as u64;
-                    let clients = node.presence(ReadSource::Client, &channel, most_bytes).await;
+                    let clients = node.presence.clients(ReadSource::Client, &channel, most_bytes).await;
                     Outcome::Presence(clients.and_then(|clients| {
-                        let permit = worker.reads.reserve_reply(Node::presence_bytes(&clients))?;
+                        let permit = worker.reads.reserve_reply(Presence::bytes(&clients))?;
                         Ok((clients, permit))
                     }))
                 };
@@ -125,7 +126,7 @@ impl ActionRunner {
                 let (worker, node, key) = (self.worker.clone(), self.node.clone(), self.key);
                 let read = async move {
                     let _turn = worker.reads.turn(key).await;
-                    let counts = node.presence_stats(ReadSource::Client, &channel).await;
+                    let counts = node.presence.stats(ReadSource::Client, &channel).await;
                     Outcome::PresenceStats(counts.map_err(ErrorCode::from))
                 };
                 Effect::Pending(ticket, read.boxed_local())

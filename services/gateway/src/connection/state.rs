@@ -1,23 +1,24 @@
 //! What every transport's actor does for the session it carries: sends what the session writes, runs its actions, keeps
-//! its deadline. The WebSocket connection and the sessions held for HTTP share it. `docs/architecture.md` §3.9.
+//! its deadline. Connections on sockets of their own and sessions over HTTP share it. `docs/architecture.md` §3.9.
+//!
+//! - [`phase`]: how far a connection has come.
+
+pub(crate) mod phase;
 
 use std::{
     collections::VecDeque,
-    io,
     net::SocketAddr,
     pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::{Context as Task, Poll, Waker, ready},
+    task::{Context as Task, Poll, Waker},
 };
 
-use actix::prelude::*;
+use actix::{fut::ActorFuture, prelude::*};
 use bytes::BytesMut;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::Instant,
-};
+use tokio::time::Instant;
 
+use self::phase::ConnectionPhase;
 use crate::{
     connection::{
         action_runner::{ActionRunner, Effect, PendingAction},
@@ -29,7 +30,7 @@ use crate::{
     hub::{registry::SessionRegistration, worker::Worker},
     memory::LARGE_REPLY_BYTES,
     metrics::TransportLabel,
-    node::{ConnectionPermit, Node},
+    node::{Node, admission::permits::ConnectionPermit},
     outbox::Outbox,
     session::{Actions, MessageKind, Now, Outcome, Session, Signal, Ticket},
 };
@@ -37,18 +38,10 @@ use crate::{
 /// Room for the heads of frames around a large reply.
 const FRAMES_BYTES: usize = 1024;
 
-/// Bytes that are written before others have their turn: the kernel takes half a millisecond to copy a MiB, and a peer that
-/// reads as fast would be written to without an end.
-const WRITTEN_PER_TURN: usize = 1024 * 1024;
-
-/// What a connection can live on: a TCP socket, or TLS on one.
-pub trait Io: AsyncRead + AsyncWrite + Unpin + 'static {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Io for T {}
-
 /// A session with what it needs on its worker.
 pub(crate) struct ConnectionState {
     pub(crate) session: Box<dyn Session>,
+    pub(crate) phase: ConnectionPhase,
     pub(crate) outbox: Outbox,
     pub(crate) framing: Framing,
     pub(crate) runner: ActionRunner,
@@ -108,6 +101,7 @@ impl ConnectionState {
         });
         Self {
             session: opened.session,
+            phase: ConnectionPhase::Open,
             outbox: opened.outbox,
             framing: opened.encoding.framing,
             runner: ActionRunner { node: node.clone(), worker: worker.clone(), key },
@@ -156,9 +150,10 @@ impl ConnectionState {
     }
 
     /// Takes the session out of its worker, and counts and logs its end.
-    pub(crate) fn deregister(&mut self, reason: &Disconnect) {
+    pub(crate) fn deregister(&mut self) {
         self.runner.worker.deregister(self.runner.key, self.timer.take());
-        self.close_session(reason);
+        let reason = self.phase.reason().clone();
+        self.close_session(&reason);
         let metrics = &self.runner.node.metrics;
         metrics.connections.get_or_create(self.transport).dec();
         metrics.count_disconnect(reason.code);
@@ -173,53 +168,10 @@ impl ConnectionState {
         }
     }
 
-    /// Writes what waits to a socket, as far as a turn goes, and flushes it where it buffers (TLS). Ready when nothing waits.
-    pub(crate) fn write<T: Io>(
-        &mut self,
-        io: &mut T,
-        needs_flush: &mut bool,
-        task: &mut Task<'_>,
-    ) -> Poll<io::Result<()>> {
-        let mut bytes = 0;
-        while !self.outbox.is_empty() {
-            if bytes >= WRITTEN_PER_TURN {
-                task.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            let written = self.outbox.write_with(|slices| {
-                let io = Pin::new(&mut *io);
-                // One chunk, the usual case, costs the kernel less by `send` than by `writev`.
-                let written = match slices {
-                    [chunk] => io.poll_write(task, chunk),
-                    chunks => io.poll_write_vectored(task, chunks),
-                };
-                match written {
-                    Poll::Ready(Ok(0)) => Err(Some(io::ErrorKind::WriteZero.into())),
-                    Poll::Ready(written) => written.map_err(Some),
-                    Poll::Pending => Err(None),
-                }
-            });
-            match written {
-                Ok(written) => {
-                    bytes += written;
-                    *needs_flush = true;
-                    self.runner.worker.traffic.sent(written);
-                }
-                Err(None) => return Poll::Pending,
-                Err(Some(error)) => {
-                    self.session.failed(&error);
-                    return Poll::Ready(Err(error));
-                }
-            }
-        }
-        if *needs_flush {
-            if let Err(error) = ready!(Pin::new(io).poll_flush(task)) {
-                self.session.failed(&error);
-                return Poll::Ready(Err(error));
-            }
-            *needs_flush = false;
-        }
-        Poll::Ready(Ok(()))
+    /// The session ends: nothing more is taken from it, and its subscriptions end now.
+    pub(crate) fn leave_node(&mut self) {
+        self.session.ending();
+        self.runner.worker.leave_all(self.runner.key);
     }
 
     /// Sends one text message that is not the session's.
@@ -261,9 +213,6 @@ pub(crate) trait ConnectionActor: Actor<Context = Context<Self>> {
     /// The session and its surroundings.
     fn state(&mut self) -> &mut ConnectionState;
 
-    /// Whether the session may still act.
-    fn is_open(&self) -> bool;
-
     /// The session, or what befell it, ends it.
     fn end(&mut self, reason: Disconnect);
 
@@ -273,26 +222,48 @@ pub(crate) trait ConnectionActor: Actor<Context = Context<Self>> {
     /// Sends the transport's own ping.
     fn ping(&mut self);
 
-    /// The time at which the transport itself next wants [`Signal::Timer`](crate::session::Signal::Timer): at the end of a close message, or while the
+    /// The time at which the transport itself next wants [`Signal::Timer`]: at the end of a close message, or while the
     /// session lasts for whatever the transport watches.
     fn transport_deadline(&self) -> Option<Instant>;
+
+    /// One turn of the resident future: moves what the outbox holds, and takes what has come. Ready when the connection is over.
+    fn poll_turn(&mut self, ctx: &mut Context<Self>, task: &mut Task<'_>) -> Poll<()>;
 
     /// Bytes of input that the connection and its session keep because it is not finished.
     fn input_bytes(&mut self) -> usize {
         self.state().session.input_bytes()
     }
 
+    /// Counts the connection, opens its session, and makes the resident future.
+    fn open_session(&mut self, ctx: &mut Context<Self>) {
+        self.state().count_opened();
+        let mut actions = Actions::default();
+        self.state().session.opened(Now::read(), &mut actions);
+        self.run_actions(&mut actions, ctx);
+        self.reschedule();
+        ctx.spawn(ResidentTask);
+    }
+
+    /// Hands a signal to the session, if it may still act.
+    fn signal_session(&mut self, signal: Signal, now: Now, ctx: &mut Context<Self>) {
+        if self.state().phase.is_open() {
+            let mut actions = Actions::default();
+            self.state().session.signal(signal, now, &mut actions);
+            self.run_actions(&mut actions, ctx);
+        }
+    }
+
     /// Ends a session whose outbox has overflowed; true if the session may still act.
     fn may_act(&mut self) -> bool {
-        if self.is_open()
+        if self.state().phase.is_open()
             && let Some(slow) = self.state().outbox.overflow()
         {
             self.end(slow);
         }
-        self.is_open()
+        self.state().phase.is_open()
     }
 
-    /// As [`Carrier::may_act`]; a reply that the outbox would not take is not even made.
+    /// As [`ConnectionActor::may_act`]; a reply that the outbox would not take is not even made.
     fn may_take(&mut self, outcome: &Outcome) -> bool {
         if outcome.has_large_reply() {
             self.state().outbox.expect_reply();
@@ -301,11 +272,11 @@ pub(crate) trait ConnectionActor: Actor<Context = Context<Self>> {
     }
 
     /// Sends what the session wrote and carries out what it wants, until it wants nothing more. Once the outbox has
-    /// overflowed nothing is carried out: its replies could not be sent, and the client would not know what took place.
+    /// overflowed nothing is state out: its replies could not be sent, and the client would not know what took place.
     fn run_actions(&mut self, actions: &mut Actions, ctx: &mut Context<Self>) {
         let mut outcomes: VecDeque<(Ticket, Outcome)> = VecDeque::new();
         loop {
-            if !actions.is_empty() && self.is_open() {
+            if !actions.is_empty() && self.state().phase.is_open() {
                 self.state().send_messages(actions);
                 if !self.may_act() {
                     actions.take_list();
@@ -318,17 +289,17 @@ pub(crate) trait ConnectionActor: Actor<Context = Context<Self>> {
                     Effect::Ping => self.ping(),
                     Effect::Refuse(refused) => self.refuse(refused),
                     Effect::Close(disconnect) => self.end(disconnect),
-                    Effect::Pending(ticket, mut errand) => {
+                    Effect::Pending(ticket, mut pending) => {
                         // Mostly the outcome is there at once; only what is not becomes a task of the actor.
                         let mut task = Task::from_waker(Waker::noop());
-                        match errand.as_mut().poll(&mut task) {
+                        match pending.as_mut().poll(&mut task) {
                             Poll::Ready(outcome) => outcomes.push_back((ticket, outcome)),
-                            Poll::Pending => self.await_outcome(ticket, errand, ctx),
+                            Poll::Pending => self.await_outcome(ticket, pending, ctx),
                         }
                     }
                 }
             }
-            if !self.is_open() {
+            if !self.state().phase.is_open() {
                 return;
             }
             self.state().note_authenticated();
@@ -343,7 +314,7 @@ pub(crate) trait ConnectionActor: Actor<Context = Context<Self>> {
 
     /// Runs what the session holds back, step by step. False if the turn is over before it is done.
     fn resume(&mut self, turn: &mut Turn, actions: &mut Actions, ctx: &mut Context<Self>) -> bool {
-        while self.is_open() && self.state().session.has_more() {
+        while self.state().phase.is_open() && self.state().session.has_more() {
             turn.begin();
             if turn.is_over() {
                 return false;
@@ -354,9 +325,9 @@ pub(crate) trait ConnectionActor: Actor<Context = Context<Self>> {
         true
     }
 
-    /// Makes an pending action a task of the actor.
-    fn await_outcome(&mut self, ticket: Ticket, errand: PendingAction, ctx: &mut Context<Self>) {
-        let done = errand.into_actor(self).map(move |outcome, me, ctx| {
+    /// Makes a pending action a task of the actor.
+    fn await_outcome(&mut self, ticket: Ticket, pending: PendingAction, ctx: &mut Context<Self>) {
+        let done = pending.into_actor(self).map(move |outcome, me, ctx| {
             if !me.may_take(&outcome) {
                 return;
             }
@@ -375,12 +346,29 @@ pub(crate) trait ConnectionActor: Actor<Context = Context<Self>> {
     /// Keeps the worker's timer at the next deadline, that of the transport or of a session that lasts, and the memory budget at what
     /// the input holds.
     fn reschedule(&mut self) {
-        let (by, is_open) = (self.transport_deadline(), self.is_open());
+        let by = self.transport_deadline();
         let input = self.input_bytes();
-        let carried = self.state();
-        carried.outbox.set_input(input);
-        let of_session = if is_open { carried.session.deadline() } else { None };
+        let state = self.state();
+        state.outbox.set_input(input);
+        let of_session = if state.phase.is_open() { state.session.deadline() } else { None };
         let deadline = [by, of_session].into_iter().flatten().min();
-        carried.timer = carried.runner.worker.set_deadline(carried.runner.key, carried.timer, deadline);
+        state.timer = state.runner.worker.set_deadline(state.runner.key, state.timer, deadline);
+    }
+}
+
+/// The resident future of a connection's actor. actix polls it after the mailbox, so all that a turn brought leaves in one write.
+/// `docs/architecture.md` §3.3.
+struct ResidentTask;
+
+impl<A: ConnectionActor> ActorFuture<A> for ResidentTask {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, me: &mut A, ctx: &mut Context<A>, task: &mut Task<'_>) -> Poll<()> {
+        me.state().outbox.register(task);
+        let done = me.poll_turn(ctx, task);
+        if done.is_ready() {
+            ctx.stop();
+        }
+        done
     }
 }

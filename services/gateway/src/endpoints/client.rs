@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use gorani_protocol::websocket::SubprotocolPolicy;
-
 use crate::{
     endpoint::{Endpoint, EndpointRefused, Handshake},
     format::encoding::Protocol,
@@ -12,7 +10,6 @@ use crate::{
         Now, Session,
         client::{ClientSession, TransportTraits},
     },
-    settings::SubprotocolChoice,
 };
 
 /// The query that asks for the transport's own pings.
@@ -24,13 +21,6 @@ pub struct ClientEndpoint(pub Arc<Node>);
 impl Endpoint for ClientEndpoint {
     fn subprotocols(&self) -> &[&'static str] {
         &[]
-    }
-
-    fn subprotocol_policy(&self) -> SubprotocolPolicy {
-        match self.0.settings.websocket.subprotocols {
-            SubprotocolChoice::Strict => SubprotocolPolicy::Strict,
-            SubprotocolChoice::Lenient => SubprotocolPolicy::Lenient,
-        }
     }
 
     fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool {
@@ -57,6 +47,6 @@ impl Endpoint for ClientEndpoint {
         let native_ping = handshake.query.split('&').any(|pair| pair == NATIVE_PING);
         let traits = TransportTraits { native_ping, ..TransportTraits::default() };
         let session = ClientSession::new(self.0.policy.clone(), traits, now);
-        Ok(Box::new(session.with_login_limit(self.0.login_limit(handshake.peer))))
+        Ok(Box::new(session.with_login_limit(self.0.admission.login_limit(handshake.peer))))
     }
 }

@@ -7,7 +7,6 @@ use std::{
 };
 
 use gorani_auth::{OriginError, Origins};
-use gorani_protocol::websocket::SubprotocolPolicy;
 
 use crate::{
     endpoint::{Endpoint, EndpointRefused, Handshake},
@@ -20,7 +19,6 @@ use crate::{
             adapter::{HandlerLimits, forget_panic, panic_message},
         },
     },
-    settings::SubprotocolChoice,
     sockjs::options::SockJs,
 };
 
@@ -29,7 +27,7 @@ type MakeHandler<H> = Box<dyn Fn(&Handshake, &mut Admission) -> Result<H, Refusa
 /// How a handler is served: how one is made for each connection, and what differs from the node's settings.
 ///
 /// A factory alone will do where nothing differs: `.handler("/chat", Chat::default)`.
-pub struct HandlerRegistration<H> {
+pub struct Registration<H> {
     make: MakeHandler<H>,
     name: &'static str,
     origins: Option<Vec<String>>,
@@ -41,7 +39,7 @@ pub struct HandlerRegistration<H> {
 /// Name of handlers in logs and in the API, unless they have one of their own.
 const DEFAULT_NAME: &str = "handler";
 
-impl<H: WebSocketHandler> HandlerRegistration<H> {
+impl<H: WebSocketHandler> Registration<H> {
     /// Handlers are made by this factory, one for each connection, on the worker's thread.
     pub fn new(factory: impl Fn() -> H + Send + Sync + 'static) -> Self {
         Self::guarded(move |_, _| Ok(factory()))
@@ -105,7 +103,7 @@ impl<H: WebSocketHandler> HandlerRegistration<H> {
     }
 }
 
-impl<H: WebSocketHandler, F: Fn() -> H + Send + Sync + 'static> From<F> for HandlerRegistration<H> {
+impl<H: WebSocketHandler, F: Fn() -> H + Send + Sync + 'static> From<F> for Registration<H> {
     fn from(factory: F) -> Self {
         Self::new(factory)
     }
@@ -114,7 +112,7 @@ impl<H: WebSocketHandler, F: Fn() -> H + Send + Sync + 'static> From<F> for Hand
 /// The endpoint of a handler.
 pub struct HandlerEndpoint<H> {
     node: Arc<Node>,
-    registration: HandlerRegistration<H>,
+    registration: Registration<H>,
     origins: Origins,
 }
 
@@ -123,7 +121,7 @@ impl<H: WebSocketHandler> HandlerEndpoint<H> {
     ///
     /// # Errors
     /// An origin that cannot be understood.
-    pub fn new(node: Arc<Node>, registration: HandlerRegistration<H>) -> Result<Self, OriginError> {
+    pub fn new(node: Arc<Node>, registration: Registration<H>) -> Result<Self, OriginError> {
         let origins = match &registration.origins {
             Some(origins) => Origins::new(origins),
             None => Origins::new(H::origins()),
@@ -152,13 +150,6 @@ impl<H: WebSocketHandler> HandlerEndpoint<H> {
 impl<H: WebSocketHandler> Endpoint for HandlerEndpoint<H> {
     fn subprotocols(&self) -> &[&'static str] {
         H::subprotocols()
-    }
-
-    fn subprotocol_policy(&self) -> SubprotocolPolicy {
-        match self.node.settings.websocket.subprotocols {
-            SubprotocolChoice::Strict => SubprotocolPolicy::Strict,
-            SubprotocolChoice::Lenient => SubprotocolPolicy::Lenient,
-        }
     }
 
     fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool {

@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use gorani_protocol::websocket::SubprotocolPolicy;
-
 use crate::{
     endpoint::{Endpoint, EndpointRefused, Handshake},
     format::encoding::Protocol,
@@ -17,7 +15,6 @@ use crate::{
         client::{OutputFormat, TransportTraits},
         uni::UniSession,
     },
-    settings::SubprotocolChoice,
 };
 
 static UNI_WEBSOCKET: TransportLabel = TransportLabel::new("uni_websocket");
@@ -28,13 +25,6 @@ pub struct ReceiverEndpoint(pub Arc<Node>);
 impl Endpoint for ReceiverEndpoint {
     fn subprotocols(&self) -> &[&'static str] {
         &[]
-    }
-
-    fn subprotocol_policy(&self) -> SubprotocolPolicy {
-        match self.0.settings.websocket.subprotocols {
-            SubprotocolChoice::Strict => SubprotocolPolicy::Strict,
-            SubprotocolChoice::Lenient => SubprotocolPolicy::Lenient,
-        }
     }
 
     fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool {
@@ -75,6 +65,6 @@ impl Endpoint for ReceiverEndpoint {
             ..TransportTraits::default()
         };
         let session = UniSession::new(self.0.policy.clone(), traits, receive_query, now);
-        Ok(Box::new(session.with_login_limit(self.0.login_limit(handshake.peer))))
+        Ok(Box::new(session.with_login_limit(self.0.admission.login_limit(handshake.peer))))
     }
 }

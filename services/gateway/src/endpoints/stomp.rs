@@ -2,8 +2,6 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use gorani_protocol::websocket::SubprotocolPolicy;
-
 use crate::{
     endpoint::{Endpoint, EndpointRefused, Handshake},
     format::{encoding::Protocol, message_headers},
@@ -12,7 +10,7 @@ use crate::{
         Now, Session,
         stomp::{StompSession, StompTraits},
     },
-    settings::{StompSettings, SubprotocolChoice},
+    settings::StompSettings,
 };
 
 /// The best first: it is chosen, whatever order a client prefers. It does not bind the version of the session, which the
@@ -54,20 +52,13 @@ impl StompEndpoint {
 
     fn session(&self, traits: StompTraits, peer: Option<SocketAddr>, now: Now) -> StompSession {
         StompSession::new(self.node.policy.clone(), self.settings.clone(), traits, now)
-            .with_login_limit(self.node.login_limit(peer))
+            .with_login_limit(self.node.admission.login_limit(peer))
     }
 }
 
 impl Endpoint for StompEndpoint {
     fn subprotocols(&self) -> &[&'static str] {
         &SUBPROTOCOLS
-    }
-
-    fn subprotocol_policy(&self) -> SubprotocolPolicy {
-        match self.node.settings.websocket.subprotocols {
-            SubprotocolChoice::Strict => SubprotocolPolicy::Strict,
-            SubprotocolChoice::Lenient => SubprotocolPolicy::Lenient,
-        }
     }
 
     fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool {

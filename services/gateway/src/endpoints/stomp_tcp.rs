@@ -9,10 +9,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::stomp::StompEndpoint;
 use crate::{
-    connection::{
-        state::{Io, OpenedSession},
-        stomp_tcp::StompConnection,
-    },
+    connection::{Connection, codec::stomp::StompCodec, socket::Io, state::OpenedSession},
     disconnect::Disconnect,
     endpoint::Endpoint,
     format::encoding::{Encoding, Framing},
@@ -37,13 +34,13 @@ pub fn accept<T: Io>(
     io: T,
     peer: Option<SocketAddr>,
 ) {
-    if node.is_draining() {
+    if node.lifecycle.is_draining() {
         return refuse(io, Disconnect::SHUTDOWN.reason);
     }
-    if peer.is_some_and(|peer| !node.allows_handshake(peer.ip())) {
+    if peer.is_some_and(|peer| !node.admission.allows_handshake(peer.ip())) {
         return refuse(io, "too many connections from this address".into());
     }
-    let permit = match node.acquire_permit(&node.session_source(peer, None)) {
+    let permit = match node.admission.acquire_permit(&node.admission.session_source(peer, None)) {
         Ok(permit) => permit,
         Err(no_permit) => return refuse(io, no_permit.to_string().into()),
     };
@@ -56,7 +53,7 @@ pub fn accept<T: Io>(
         peer,
         permit,
     };
-    StompConnection::start(node, worker, opened, io);
+    Connection::start(node, worker, opened, io, StompCodec, b"");
 }
 
 /// Tells a client to come back later, and closes. One that does not read is not waited for.

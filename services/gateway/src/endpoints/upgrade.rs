@@ -12,8 +12,10 @@ use tokio::io::AsyncWriteExt;
 
 use crate::{
     connection::{
-        state::{Io, OpenedSession},
-        websocket::{WebSocketConnection, text_frame},
+        Connection,
+        codec::websocket::{WebSocketCodec, text_frame},
+        socket::Io,
+        state::OpenedSession,
     },
     endpoint::{EndpointRefused, Handshake},
     endpoints::{Endpoints, WebSocketRoute},
@@ -49,8 +51,9 @@ impl Upgrades {
     pub async fn take<T: Io>(self, request: Request, io: T, early: Bytes) {
         let result = self.agree(&request).and_then(|agreed| {
             let node = &self.local.node;
-            let source = node.session_source(agreed.handshake.peer, None);
+            let source = node.admission.session_source(agreed.handshake.peer, None);
             let permit = node
+                .admission
                 .acquire_permit(&source)
                 .map_err(|no_slot| EndpointRefused::Status(no_slot.status(), no_slot.to_string()))?;
             let session = agreed.route.endpoint.open(&agreed.handshake, Now::read())?;
@@ -98,7 +101,7 @@ impl Upgrades {
             permit,
         };
         let WorkerContext { node, worker, .. } = &self.local;
-        WebSocketConnection::start(node, worker, opened, io, decoder, &early);
+        Connection::start(node, worker, opened, io, WebSocketCodec::new(decoder), &early);
     }
 
     /// Checks a request against the protocol, the endpoint and the node's limits.
@@ -109,14 +112,14 @@ impl Upgrades {
             .websocket(head.uri.path())
             .ok_or_else(|| EndpointRefused::Status(404, "no WebSocket is served here".to_owned()))?;
         let endpoint = route.endpoint;
-        if self.local.node.is_draining() {
+        if self.local.node.lifecycle.is_draining() {
             return Err(HandshakeRefusal::Draining.into());
         }
         if header_bytes(request.uri(), request.headers()) > self.local.node.settings.http.header_max_bytes {
             return Err(EndpointRefused::Status(431, "the request's headers are too large".to_owned()));
         }
-        let peer = self.local.node.client_address(request.peer_addr(), request.headers());
-        if peer.is_some_and(|peer| !self.local.node.allows_handshake(peer.ip())) {
+        let peer = self.local.node.admission.client_address(request.peer_addr(), request.headers());
+        if peer.is_some_and(|peer| !self.local.node.admission.allows_handshake(peer.ip())) {
             return Err(EndpointRefused::Status(429, "too many handshakes from this address".to_owned()));
         }
         let offer = if route.is_sockjs {
@@ -127,7 +130,8 @@ impl Upgrades {
         if !endpoint.allows_origin(offer.origin.as_deref(), &offer.host) {
             return Err(HandshakeRefusal::OriginForbidden.into());
         }
-        let subprotocol = offer.choose_subprotocol(endpoint.subprotocols(), endpoint.subprotocol_policy())?;
+        let policy = self.local.node.settings.websocket.subprotocol_policy();
+        let subprotocol = offer.choose_subprotocol(endpoint.subprotocols(), policy)?;
         let deflate =
             if self.local.node.settings.websocket.compression { offer.negotiate_deflate() } else { None };
         let response = offer.response(subprotocol, deflate.as_ref());

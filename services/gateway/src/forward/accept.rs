@@ -86,13 +86,13 @@ async fn accept_forwarded(forwarder: &Forwarder, request: &mut ServiceRequest) -
     let message = node.settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES);
     let most = message.max(node.settings.sockjs.batch_max_bytes) + ENVELOPE_BYTES;
     let payload = request.extract::<web::Payload>().await.map_err(|_| AcceptError::Body)?;
-    let body = body::read(payload, most).await.map_err(|_| AcceptError::Body)?;
+    let body = body::read(request.headers(), payload, most).await.map_err(|_| AcceptError::Body)?;
     let signed =
         SignedFields { method: request.method().as_str(), target: target(request.request()), body: &body };
     let opened = match ForwardSignature::open(signature, &node.secrets.known(), &signed) {
         Err(SignatureError::Forged) => {
             // The others may have agreed on another secret.
-            node.renew_secret().await;
+            node.secrets.renew().await;
             ForwardSignature::open(signature, &node.secrets.known(), &signed)?
         }
         opened => opened?,

@@ -41,7 +41,7 @@ async fn watch(node: Arc<Node>, awaited: Rc<RefCell<HashMap<String, Cancellation
         tokio::time::sleep(LOOK_EVERY).await;
         let mut awaited = awaited.borrow_mut();
         awaited.retain(|other, token| {
-            let lives = node.is_alive(other);
+            let lives = node.cluster.is_alive(other);
             if !lives {
                 token.cancel();
             }

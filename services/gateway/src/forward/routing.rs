@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 
 use super::{ForwardError, Forwarder, elsewhere, is_forwarded, session_claims::TTL};
 use crate::{
-    endpoint::EndpointRefused, http_session::registry::HttpSessionRegistry, node::ConnectionPermit,
-    settings::BrokerKind,
+    endpoint::EndpointRefused, http_session::registry::HttpSessionRegistry,
+    node::admission::permits::ConnectionPermit, settings::BrokerKind,
 };
 
 /// Owners asked, one after the other, for one request: each of them has just gone.
@@ -96,7 +96,7 @@ impl Forwarder {
         slot: impl Fn() -> Result<ConnectionPermit, EndpointRefused>,
     ) -> SessionRoute {
         // A node that is going down opens no session, so it has nothing to claim.
-        if self.is_alone() || self.node.is_draining() {
+        if self.is_alone() || self.node.lifecycle.is_draining() {
             return slot().map_or_else(SessionRoute::Refused, SessionRoute::Here);
         }
         let (body, came_from_node) = (Bytes::new(), is_forwarded(request));

@@ -83,11 +83,11 @@ impl SessionClaims {
 
 /// Keeps the claims of a node, for ever.
 pub async fn keep(node: Arc<Node>, shared: Arc<ForwardState>, registry: Arc<HttpSessionRegistry>) {
-    let mut lapses = node.lapses();
+    let mut lapses = node.cluster.lapses();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         // Where the lease was lost, the claims may be: others may not know whose the sessions are.
-        let lost = replace(&mut lapses, node.lapses()) != lapses;
+        let lost = replace(&mut lapses, node.cluster.lapses()) != lapses;
         let renew_after = if lost { Duration::ZERO } else { RENEW_AFTER };
         let (stale, over) = shared.claims.due(&registry, renew_after);
         stream::iter(stale)

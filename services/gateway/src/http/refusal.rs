@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use actix_web::{HttpResponse, http::StatusCode};
 use serde::Serialize;
 
+use super::body::BodyError;
 use crate::disconnect::{Disconnect, ErrorCode, Refused};
 
 /// A request that leads nowhere.
@@ -37,7 +38,7 @@ struct RefusalError<'a> {
 impl HttpRefusal {
     /// An error with a sentence of its own.
     pub fn new(error: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status: status_of_error(error), code: error.code, message: message.into(), reason: None }
+        Self { status: error.http_status(), code: error.code, message: message.into(), reason: None }
     }
 
     /// The same with another status.
@@ -84,9 +85,15 @@ impl From<ErrorCode> for HttpRefusal {
     }
 }
 
+impl From<BodyError> for HttpRefusal {
+    fn from(error: BodyError) -> Self {
+        Self::new(error.code(), error.to_string()).with_status(error.status())
+    }
+}
+
 impl From<Disconnect> for HttpRefusal {
     fn from(disconnect: Disconnect) -> Self {
-        let status = status_of_disconnect(&disconnect);
+        let status = disconnect.http_status();
         Self { status, code: u32::from(disconnect.code), message: disconnect.reason, reason: None }
     }
 }
@@ -97,35 +104,6 @@ impl From<Refused> for HttpRefusal {
             Refused::Error(error) => error.into(),
             Refused::Disconnect(disconnect) => disconnect.into(),
         }
-    }
-}
-
-fn status_of_error(error: ErrorCode) -> StatusCode {
-    match error {
-        ErrorCode::BAD_REQUEST => StatusCode::BAD_REQUEST,
-        ErrorCode::UNAUTHORIZED | ErrorCode::TOKEN_EXPIRED | ErrorCode::EXPIRED => StatusCode::UNAUTHORIZED,
-        ErrorCode::PERMISSION_DENIED => StatusCode::FORBIDDEN,
-        ErrorCode::UNKNOWN_CHANNEL | ErrorCode::METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
-        ErrorCode::ALREADY_SUBSCRIBED | ErrorCode::NOT_AVAILABLE | ErrorCode::UNRECOVERABLE_POSITION => {
-            StatusCode::CONFLICT
-        }
-        ErrorCode::LIMIT_EXCEEDED => StatusCode::PAYLOAD_TOO_LARGE,
-        ErrorCode::TOO_MANY_REQUESTS => StatusCode::TOO_MANY_REQUESTS,
-        ErrorCode::UNAVAILABLE | ErrorCode::UNKNOWN_OUTCOME => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
-    }
-}
-
-fn status_of_disconnect(disconnect: &Disconnect) -> StatusCode {
-    let is = |other: Disconnect| disconnect.code == other.code;
-    if is(Disconnect::INVALID_TOKEN) {
-        StatusCode::UNAUTHORIZED
-    } else if is(Disconnect::BAD_REQUEST) || is(Disconnect::CHANNEL_LIMIT) {
-        StatusCode::BAD_REQUEST
-    } else if disconnect.reconnects() || is(Disconnect::CONNECTION_LIMIT) {
-        StatusCode::SERVICE_UNAVAILABLE
-    } else {
-        StatusCode::FORBIDDEN
     }
 }
 

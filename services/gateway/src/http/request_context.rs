@@ -13,12 +13,10 @@ use actix_web::{
     },
     web,
 };
-use bytes::Bytes;
 
 use super::refusal::HttpRefusal;
 use crate::{
     disconnect::{Disconnect, ErrorCode},
-    http::body::{self, BodyError},
     http_session::{
         WorkerContext,
         detached::{Detachable, Detached, DetachedBody},
@@ -26,8 +24,7 @@ use crate::{
     },
     metrics::RefusalLabel,
     node::{
-        ConnectionPermit,
-        admission::permits::{NoPermit, SessionSource},
+        admission::permits::{ConnectionPermit, NoPermit, SessionSource},
         client_network::ClientNetwork,
     },
 };
@@ -71,11 +68,11 @@ impl RequestContext {
             return Err(HttpRefusal::new(ErrorCode::PERMISSION_DENIED, "this origin is not allowed"));
         }
         let connection = request.peer_addr();
-        let peer = local.node.client_address(connection, request.headers());
+        let peer = local.node.admission.client_address(connection, request.headers());
         Ok(Self {
             local: WorkerContext::clone(local),
             peer,
-            source: local.node.session_source(peer, connection),
+            source: local.node.admission.session_source(peer, connection),
             origin: origin.cloned(),
             version: request.version(),
             connection: request.conn_data::<Rc<Detachable>>().cloned(),
@@ -93,16 +90,16 @@ impl RequestContext {
     /// The node is full or going down, or this address asks too often.
     pub fn acquire_permit(&self) -> Result<ConnectionPermit, HttpRefusal> {
         let node = &self.local.node;
-        if node.is_draining() {
+        if node.lifecycle.is_draining() {
             return Err(Disconnect::SHUTDOWN.into());
         }
-        if self.peer.is_some_and(|peer| !node.allows_handshake(peer.ip())) {
+        if self.peer.is_some_and(|peer| !node.admission.allows_handshake(peer.ip())) {
             return Err(HttpRefusal::new(
                 ErrorCode::TOO_MANY_REQUESTS,
                 "too many sessions from this address",
             ));
         }
-        node.acquire_permit(&self.source).map_err(|no_slot| match no_slot {
+        node.admission.acquire_permit(&self.source).map_err(|no_slot| match no_slot {
             NoPermit::Full => Disconnect::CONNECTION_LIMIT.into(),
             _ => HttpRefusal::new(ErrorCode::TOO_MANY_REQUESTS, no_slot.to_string()).with_status(
                 StatusCode::from_u16(no_slot.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
@@ -116,25 +113,10 @@ impl RequestContext {
     /// The node is full or going down.
     pub fn check_capacity(&self) -> Result<(), HttpRefusal> {
         let node = &self.local.node;
-        if node.is_draining() {
+        if node.lifecycle.is_draining() {
             return Err(Disconnect::SHUTDOWN.into());
         }
-        if node.is_full() { Err(Disconnect::CONNECTION_LIMIT.into()) } else { Ok(()) }
-    }
-
-    /// A request's whole body.
-    ///
-    /// # Errors
-    /// It is larger than `max_bytes`, or takes too long, or ends too early, or there is no memory for it.
-    pub async fn body(&self, payload: web::Payload, max_bytes: usize) -> Result<Bytes, HttpRefusal> {
-        body::read(payload, max_bytes).await.map_err(|error| {
-            let code = match error {
-                BodyError::TooLarge => ErrorCode::LIMIT_EXCEEDED,
-                BodyError::NoMemory => ErrorCode::TOO_MANY_REQUESTS,
-                BodyError::Unreadable | BodyError::TimedOut => ErrorCode::BAD_REQUEST,
-            };
-            HttpRefusal::new(code, error.to_string()).with_status(error.status())
-        })
+        if node.admission.is_full() { Err(Disconnect::CONNECTION_LIMIT.into()) } else { Ok(()) }
     }
 
     /// Begins a response.
@@ -177,7 +159,7 @@ impl RequestContext {
         let response = Detached {
             pipe: body,
             is_chunked: self.version >= Version::HTTP_11,
-            open: self.local.node.open_response(),
+            open: self.local.node.open_responses.begin(),
         };
         let mut response = self.stream(content_type, DetachedBody::new(connection.clone(), response));
         response.head_mut().set_connection_type(ConnectionType::Close);

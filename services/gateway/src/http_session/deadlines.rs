@@ -1,18 +1,13 @@
-//! What a held session does while it waits: without a response for the next one, which few may at a time; with one, for
-//! something to write.
+//! Deadlines of a session over HTTP: without a response it waits for the next one, which few sessions may at a time; with
+//! one it writes heartbeats.
 
 use tokio::time::Instant;
 
-use super::{HttpSession, HttpSessionPhase, Lifetime};
+use super::HttpSession;
 use crate::{
     disconnect::Disconnect,
     node::admission::{attempts::AttemptKind, fair_share::Exhausted, refusals::RefusalCause},
 };
-
-/// Why a session ends that may not wait. Its client comes back.
-pub(super) fn too_many_wait() -> Disconnect {
-    Disconnect::new(Disconnect::TOO_MANY_REQUESTS.code, "too many sessions wait")
-}
 
 impl HttpSession {
     /// It waits for its next response, unless too many do.
@@ -25,18 +20,18 @@ impl HttpSession {
             Err(Exhausted::All) => RefusalCause::Waiting,
             Err(Exhausted::Network) => RefusalCause::WaitingOfAddress,
         };
-        self.state.runner.node.refused(cause, self.network);
+        self.state.runner.node.admission.refused(cause, self.network);
         false
     }
 
     /// Whoever opened it may have looked whether somebody has a session with this id.
     pub(super) fn count_guess(&self) {
-        self.state.runner.node.failed_attempt(AttemptKind::SessionId, self.network);
+        self.state.runner.node.admission.failed_attempt(AttemptKind::SessionId, self.network);
     }
 
     /// The response has just been written to, or has just come: its silence begins anew.
     pub(super) fn restart_heartbeat(&mut self) {
-        if let Lifetime::Visits { heartbeat, .. } = self.lifetime {
+        if let Some(heartbeat) = self.lifetime.heartbeat() {
             self.heartbeat_deadline = Some(Instant::now() + heartbeat);
         }
     }
@@ -65,19 +60,19 @@ impl HttpSession {
 
     /// Ends what has waited too long.
     pub(super) fn check_deadlines(&mut self, now: Instant) {
-        match &self.phase {
-            HttpSessionPhase::Open if self.attach_deadline.is_some_and(|by| by <= now) => {
-                self.leave_node();
-                if self.state.is_authenticated && !self.has_been_attached {
-                    self.count_guess();
-                }
-                self.phase = HttpSessionPhase::Over(Disconnect::ABNORMAL);
+        if !self.state.phase.is_open() {
+            if !self.state.phase.is_overdue(now) {
+                return;
             }
-            HttpSessionPhase::Open => return self.send_heartbeat(now),
-            HttpSessionPhase::Ended { reason, by } if *by <= now => {
-                self.phase = HttpSessionPhase::Over(reason.clone())
+            self.state.phase.finish_closing();
+        } else if self.attach_deadline.is_some_and(|by| by <= now) {
+            self.leave_node();
+            if self.state.is_authenticated && !self.has_been_attached {
+                self.count_guess();
             }
-            HttpSessionPhase::Ended { .. } | HttpSessionPhase::Over(_) => return,
+            self.state.phase.finish(Disconnect::ABNORMAL);
+        } else {
+            return self.send_heartbeat(now);
         }
         self.state.outbox.wake();
     }

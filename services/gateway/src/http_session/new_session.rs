@@ -5,10 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use actix::{AsyncContext, Context};
 use tokio::time::Instant;
 
-use super::{
-    HttpSession, HttpSessionPhase, Lifetime, Response, WorkerContext, registry::OpenedBy,
-    request::InboundMessages,
-};
+use super::{HttpSession, Lifetime, Response, WorkerContext, registry::OpenedBy, request::InboundMessages};
 use crate::connection::state::{ConnectionState, OpenedSession};
 
 /// A session that is to begin.
@@ -36,7 +33,7 @@ impl NewSession {
     pub fn open(self, local: &WorkerContext) -> Result<(), IdInUse> {
         let WorkerContext { node, worker, registry, .. } = local;
         let mut ctx = Context::<HttpSession>::new();
-        let network = node.network_of(self.opened.peer);
+        let network = node.admission.network_of(self.opened.peer);
         let opened_by = OpenedBy { principal: self.opened.session.principal(), network };
         if let Some(id) = &self.id
             && !registry.register(id, ctx.address().recipient(), opened_by)
@@ -51,7 +48,6 @@ impl NewSession {
         }
         ctx.run(HttpSession {
             state,
-            phase: HttpSessionPhase::Open,
             response: Some(self.response),
             next: None,
             inbound,

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use rand::Rng;
 use tokio::time::Instant;
 
-use super::{SessionRequest, ended_sessions::EndedSessions};
+use super::{ended_sessions::EndedSessions, request::SessionRequest};
 use crate::{
     disconnect::Disconnect,
     node::{
@@ -28,7 +28,7 @@ const PARTS: usize = 64;
 
 /// Whose a session is.
 pub enum SessionOwner {
-    /// This node's: requests for it go there by [`Directory::bring`].
+    /// This node's: requests for it go there by [`HttpSessionRegistry::deliver`].
     Here,
     /// The node with this id's.
     Elsewhere(Arc<str>),

@@ -6,6 +6,7 @@ mod closed;
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    time::Duration,
 };
 
 use futures_util::FutureExt;
@@ -13,10 +14,10 @@ use futures_util::FutureExt;
 use super::{
     WorkerContext,
     new_session::NewSession,
-    pipe::{PipeReader, pipe},
+    pipe::{PipeReader, PipeWriter, pipe},
     registry::{DeliveryError, SessionOwner},
-    request::{Busy, HANDOVER},
-    writer::StreamWriter,
+    request::Busy,
+    writer::{ResponseWriter, StreamWriter},
     *,
 };
 use crate::connection::state::OpenedSession;
@@ -26,7 +27,7 @@ use crate::{
     metrics::TransportLabel,
     node::{Node, admission::permits::SessionSource},
     outbox::Outbox,
-    session::{Incoming, MessageKind, Outcome, Session, Ticket},
+    session::{Incoming, MessageKind, Outcome, Session, Ticket, shared::delegate::session_methods},
     settings::Settings,
 };
 
@@ -43,6 +44,8 @@ struct Echo {
 }
 
 impl Session for Echo {
+    session_methods!(none: pong poll_outside has_connected has_more resume input_bytes principal has_left failed);
+
     fn opened(&mut self, _now: Now, _actions: &mut Actions) {}
 
     fn message(&mut self, message: Incoming<'_>, _now: Now, actions: &mut Actions) {
@@ -103,7 +106,7 @@ impl Bench {
         writer: Box<dyn ResponseWriter>,
     ) -> (Self, PipeReader) {
         let node = Node::start(Settings::default()).await.unwrap();
-        let worker = node.start_worker();
+        let worker = node.workers.start();
         let registry = Arc::new(HttpSessionRegistry::new(node.id.clone()));
         let local = WorkerContext { node, worker, registry, is_secure: false };
         let (is_blocked, closed) = Default::default();
@@ -120,7 +123,7 @@ impl Bench {
                 transport: &LABEL,
                 protocol: "test",
                 peer: None,
-                permit: bench.local.node.acquire_permit(&SessionSource::default()).unwrap(),
+                permit: bench.local.node.admission.acquire_permit(&SessionSource::default()).unwrap(),
             },
             response: Response { pipe, writer },
             lifetime,
@@ -163,7 +166,7 @@ impl Bench {
             }
         };
         actix_rt::time::timeout(SOON, gone).await.expect("the session ends");
-        assert_eq!(self.local.node.connections(), 0);
+        assert_eq!(self.local.node.admission.connections(), 0);
     }
 }
 
@@ -337,7 +340,7 @@ async fn what_waits_for_its_client_when_a_session_ends_is_brought_before_the_end
     let lifetime = Lifetime::Visits { patience: SOON, heartbeat: SOON, most: 1 };
     let (bench, _reader) = Bench::open_once(lifetime).await;
     assert_eq!(bench.bring(&["before", "end"]).await, Some(Ok(())));
-    assert_eq!(bench.local.node.connections(), 0);
+    assert_eq!(bench.local.node.admission.connections(), 0);
     assert!(bench.is_there());
     assert_eq!(read(&bench.attach().await).await, "before\n");
     bench.ends().await;
@@ -357,6 +360,7 @@ fn new_session(local: &WorkerContext, id: &str, address: &str, most: usize) -> (
             peer: Some(peer),
             permit: local
                 .node
+                .admission
                 .acquire_permit(&SessionSource { client: Some(peer.ip()), connection: None })
                 .unwrap(),
         },

@@ -36,6 +36,22 @@ pub trait ResponseWriter: Send {
     fn close_message(&mut self, reason: &Disconnect, pipe: &PipeWriter);
 }
 
+/// A response that carries a session for a while.
+pub struct Response {
+    /// Its end of the pipe.
+    pub pipe: PipeWriter,
+    /// How it is written.
+    pub writer: Box<dyn ResponseWriter>,
+}
+
+impl Response {
+    /// Tells that the session has ended.
+    pub fn tell_ended(mut self, reason: &Disconnect) {
+        self.writer.begin(&self.pipe);
+        self.writer.close_message(reason, &self.pipe);
+    }
+}
+
 /// Messages as lines or as events; the framing has made them already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamWriter {

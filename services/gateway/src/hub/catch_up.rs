@@ -17,6 +17,7 @@ use crate::{
         read_budget::ReadSource,
     },
     metrics::Metrics,
+    tasks::Tasks,
 };
 
 /// Publications read at a time while catching up.
@@ -34,6 +35,7 @@ pub(super) struct CatchUp {
     pub(super) broker: Arc<dyn Broker>,
     pub(super) reads: Arc<HistoryReads>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) tasks: Tasks,
 }
 
 impl CatchUp {
@@ -41,7 +43,7 @@ impl CatchUp {
     /// after it reaches the inbox.
     pub(super) fn run(self: &Rc<Self>, channel: Arc<str>, missing: MissingRange, mut moment: ReadVersion) {
         let catch_up = Rc::clone(self);
-        actix_rt::spawn(async move {
+        self.tasks.spawn(async move {
             let mut next = Some(missing);
             while let Some(MissingRange { after, read }) = next {
                 let missed = catch_up.read_after(&channel, after, moment).await;

@@ -12,10 +12,11 @@ use crate::{
     disconnect::Disconnect,
     hub::{Hub, registry::SessionKey},
     session::Signal,
+    tasks::Tasks,
 };
 
 /// Tells every session of now to come back elsewhere, over that time; at once if it is zero.
-pub(super) fn drain_sessions(hub: &Rc<RefCell<Hub>>, over: Duration) {
+pub(super) fn drain_sessions(hub: &Rc<RefCell<Hub>>, over: Duration, tasks: &Tasks) {
     let mut keys: Vec<SessionKey> = hub.borrow().registry().keys().collect();
     if over.is_zero() {
         return keys.into_iter().for_each(|key| end(hub, key));
@@ -25,7 +26,7 @@ pub(super) fn drain_sessions(hub: &Rc<RefCell<Hub>>, over: Duration) {
     let moments = moments(keys.len(), over, &mut random);
     let hub = Rc::clone(hub);
     let start = Instant::now();
-    actix_rt::spawn(async move {
+    tasks.spawn(async move {
         for (key, moment) in keys.into_iter().zip(moments) {
             if start.elapsed() < moment {
                 tokio::time::sleep_until(start + moment).await;

@@ -99,6 +99,18 @@ impl HistoryReads {
         }
     }
 
+    /// The same for all that happened up to now; the page is the caller's own.
+    pub async fn history(
+        &self,
+        source: ReadSource,
+        channel: &str,
+        query: HistoryQuery,
+        retention: Retention,
+    ) -> Result<HistoryPage, BrokerError> {
+        let read = HistoryRead { channel: channel.into(), query, source };
+        self.read(read, retention, self.now()).await.map(Arc::unwrap_or_clone)
+    }
+
     /// Joins the read under way, or begins one.
     fn ask(&self, key: &HistoryRead, retention: Retention, after: ReadVersion) -> ReadWaiter<'_> {
         let mut in_flight = self.in_flight.lock();

@@ -32,6 +32,7 @@ use crate::{
     hub::{Hub, interest::Interest, registry::SessionKey},
     metrics::Metrics,
     session::Ticket,
+    tasks::Tasks,
 };
 
 /// Pause before a broker that cannot be reached is asked again.
@@ -45,6 +46,7 @@ pub struct QueueConsumers {
     broker: Arc<dyn Broker>,
     interest: Arc<Interest>,
     metrics: Arc<Metrics>,
+    tasks: Tasks,
     consumers: Consumers,
 }
 
@@ -56,8 +58,9 @@ impl QueueConsumers {
         broker: Arc<dyn Broker>,
         interest: Arc<Interest>,
         metrics: Arc<Metrics>,
+        tasks: Tasks,
     ) -> Rc<Self> {
-        Rc::new(Self { index, hub, broker, interest, metrics, consumers: Consumers::default() })
+        Rc::new(Self { index, hub, broker, interest, metrics, tasks, consumers: Consumers::default() })
     }
 
     /// Queues that are served, and takings that wait.
@@ -89,7 +92,7 @@ impl QueueConsumers {
         let woken = self.consumers.enter(&request);
         let this = Rc::clone(&self);
         // A task of its own: an answer of the broker is never lost with the connection that it was for.
-        actix_rt::spawn(async move {
+        self.tasks.spawn(async move {
             let fetched = this.wait_and_fetch(key, &request, &woken, stopped).await;
             this.consumers.takings.borrow_mut().swap_remove(&(key, ticket));
             this.leave(&request.queue);
@@ -195,14 +198,14 @@ impl QueueConsumers {
         ids: Vec<DeliveryId>,
         is_handled: bool,
     ) -> Result<(), ErrorCode> {
-        let mut settling = Box::pin(self.acknowledge_held(queue, ids, is_handled));
+        let mut settling = Box::pin(self.clone().acknowledge_held(queue, ids, is_handled));
         let looked = poll_fn(|task| Poll::Ready(settling.as_mut().poll(task))).await;
         if let Poll::Ready(settled) = looked {
             return settled;
         }
         // A task of its own: what becomes of a message must be known also when the connection ends before the answer.
         let (told, outcome) = oneshot::channel();
-        actix_rt::spawn(async move {
+        self.tasks.spawn(async move {
             let _ = told.send(settling.await);
         });
         outcome.await.unwrap_or(Err(ErrorCode::INTERNAL))
@@ -242,7 +245,7 @@ impl QueueConsumers {
         self.consumers.takings.borrow_mut().retain(|(holder, _), _| *holder != key);
         for (queue, ids) in self.consumers.held_by(key) {
             let given_back = self.clone().acknowledge(queue.clone(), ids, false);
-            actix_rt::spawn(async move {
+            self.tasks.spawn(async move {
                 if let Err(error) = given_back.await {
                     tracing::warn!(%queue, %error, "messages of a queue could not be given back");
                 }
@@ -256,7 +259,7 @@ impl QueueConsumers {
             return;
         }
         let this = Rc::clone(self);
-        actix_rt::spawn(async move {
+        self.tasks.spawn(async move {
             loop {
                 tokio::time::sleep(QUEUE_KEEP_EVERY).await;
                 let Some(queues) = this.broker.queues() else { return };

@@ -14,7 +14,10 @@ use futures_util::future::{BoxFuture, join_all};
 use gorani_broker::{Broker, BrokerError, ClientInfo};
 use tokio::time::Instant;
 
-use crate::hub::{Hub, registry::SessionKey};
+use crate::{
+    hub::{Hub, registry::SessionKey},
+    tasks::Tasks,
+};
 
 /// Presence is forgotten this long after the last sign of the client's node.
 pub const PRESENCE_TTL: Duration = Duration::from_secs(60);
@@ -75,14 +78,15 @@ impl Removal {
 pub(super) struct Removals {
     hub: Rc<RefCell<Hub>>,
     broker: Arc<dyn Broker>,
+    tasks: Tasks,
     again: RefCell<VecDeque<(Removal, Instant)>>,
     is_running: Cell<bool>,
 }
 
 impl Removals {
     /// Nothing to take out yet.
-    pub(super) fn new(hub: Rc<RefCell<Hub>>, broker: Arc<dyn Broker>) -> Rc<Self> {
-        Rc::new(Self { hub, broker, again: RefCell::default(), is_running: Cell::new(false) })
+    pub(super) fn new(hub: Rc<RefCell<Hub>>, broker: Arc<dyn Broker>, tasks: Tasks) -> Rc<Self> {
+        Rc::new(Self { hub, broker, tasks, again: RefCell::default(), is_running: Cell::new(false) })
     }
 
     fn put_back(&self, removal: Removal, until: Instant) {
@@ -106,7 +110,7 @@ impl Removals {
         let until = Instant::now() + removal.ttl();
         let Some(asked) = self.ask_to_remove(&removal) else { return };
         let removals = Rc::clone(self);
-        actix_rt::spawn(async move {
+        self.tasks.spawn(async move {
             if let Err(error) = asked.await
                 && removal.is_unsettled(&error)
             {

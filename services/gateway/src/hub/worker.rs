@@ -39,6 +39,7 @@ use crate::{
     memory::MemoryBudget,
     metrics::Metrics,
     session::Signal,
+    tasks::Tasks,
 };
 
 /// Entries taken out of the inbox in one turn, so that the worker's connections get theirs.
@@ -68,6 +69,8 @@ pub struct Worker {
     catch_up: Rc<CatchUp>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) load: Arc<InboxLoad>,
+    /// All that it does by itself.
+    pub(crate) tasks: Tasks,
 }
 
 impl Worker {
@@ -82,6 +85,7 @@ impl Worker {
         memory: Arc<MemoryBudget>,
     ) -> (Rc<Self>, Inbox) {
         let (inbox, receiver) = Inbox::new();
+        let tasks = Tasks::default();
         let own_inbox = inbox.of_worker();
         let load = own_inbox.load.clone();
         let hub = Rc::new(RefCell::new(Hub {
@@ -89,7 +93,7 @@ impl Worker {
             ..Hub::counting(deflate_threshold_bytes, metrics.sessions.clone())
         }));
         let reads = ClientReads::new(hub.clone(), history.clone(), memory.clone());
-        let removals = Removals::new(hub.clone(), broker.clone());
+        let removals = Removals::new(hub.clone(), broker.clone(), tasks.clone());
         let user_limit =
             Rc::new(UserLimit { hub: hub.clone(), broker: broker.clone(), removals: removals.clone() });
         let presence = PresenceRefresh {
@@ -119,12 +123,14 @@ impl Worker {
                 broker.clone(),
                 interest.clone(),
                 metrics.clone(),
+                tasks.clone(),
             ),
             catch_up: Rc::new(CatchUp {
                 hub: hub.clone(),
                 broker: broker.clone(),
                 reads: history.clone(),
                 metrics: metrics.clone(),
+                tasks: tasks.clone(),
             }),
             hub,
             history,
@@ -132,12 +138,13 @@ impl Worker {
             user_limit,
             metrics: metrics.clone(),
             load,
+            tasks,
         });
-        actix_rt::spawn(worker.clone().deliver(receiver));
-        actix_rt::spawn(worker.clone().watch_deadlines());
-        actix_rt::spawn(presence.run());
-        actix_rt::spawn(worker.traffic.clone().flush_periodically(metrics));
-        actix_rt::spawn(MemoryMonitor { index, broker, memory }.run());
+        worker.tasks.spawn(worker.clone().deliver(receiver));
+        worker.tasks.spawn(worker.clone().watch_deadlines());
+        worker.tasks.spawn(presence.run());
+        worker.tasks.spawn(worker.traffic.clone().flush_periodically(metrics));
+        worker.tasks.spawn(MemoryMonitor { index, broker, memory }.run());
         (worker, inbox)
     }
 
@@ -221,7 +228,7 @@ impl Worker {
                     InboxEntry::Control(command) => {
                         self.deliver_turn(&mut turn).await;
                         match *command {
-                            SessionCommand::Drain { over } => drain_sessions(&self.hub, over),
+                            SessionCommand::Drain { over } => drain_sessions(&self.hub, over, &self.tasks),
                             _ => self.apply_command(&command).await,
                         }
                         // Its sessions take it out of their mailboxes before the next one comes.
@@ -229,7 +236,7 @@ impl Worker {
                     }
                     InboxEntry::Question(question) => {
                         self.deliver_turn(&mut turn).await;
-                        actix_rt::spawn(question.answer(self.hub.clone(), self.traffic.clone()));
+                        self.tasks.spawn(question.answer(self.hub.clone(), self.traffic.clone()));
                     }
                 }
             }

@@ -11,7 +11,10 @@ pub mod permits;
 pub mod refusals;
 pub(super) mod unauthenticated;
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, atomic::AtomicUsize},
+};
 
 use actix_http::header::{HeaderMap, X_FORWARDED_FOR};
 use tokio::time::Instant;
@@ -22,33 +25,82 @@ use self::{
     refusals::{RefusalCause, Refusals},
     unauthenticated::Unauthenticated,
 };
-use crate::node::Node;
+use crate::{
+    metrics::Metrics,
+    settings::{Settings, proxies::TrustedProxies},
+};
 
-/// What the node knows of those who come.
-#[derive(Default)]
-pub(super) struct AdmissionControl {
+/// The limits for those who come.
+#[derive(Debug, Clone)]
+struct AdmissionLimits {
+    trusted_proxies: TrustedProxies,
+    handshakes_per_second: u32,
+    max_connections: usize,
+    max_unauthenticated: usize,
+    max_unauthenticated_per_connection: usize,
+    wrong_ids_per_minute: u32,
+    wrong_logins_per_minute: u32,
+    wrong_tokens_per_minute: u32,
+    wrong_keys_per_minute: u32,
+}
+
+impl From<&Settings> for AdmissionLimits {
+    fn from(settings: &Settings) -> Self {
+        let Settings { http, client, stomp, api, .. } = settings;
+        Self {
+            trusted_proxies: http.trusted_proxies.clone(),
+            handshakes_per_second: http.handshakes_per_second,
+            max_connections: http.max_connections,
+            max_unauthenticated: client.max_unauthenticated,
+            max_unauthenticated_per_connection: client.max_unauthenticated_per_connection,
+            wrong_ids_per_minute: client.wrong_ids_per_minute,
+            wrong_logins_per_minute: stomp.wrong_logins_per_minute,
+            wrong_tokens_per_minute: client.wrong_tokens_per_minute,
+            wrong_keys_per_minute: api.wrong_keys_per_minute,
+        }
+    }
+}
+
+/// The sessions of a node, what failed lately, and the limits of both.
+pub struct AdmissionControl {
+    limits: AdmissionLimits,
+    metrics: Arc<Metrics>,
+    connections: AtomicUsize,
     handshakes: Buckets,
     unauthenticated: Unauthenticated,
     attempts: Attempts,
     refusals: Refusals,
 }
 
-impl Node {
+impl AdmissionControl {
+    /// Nobody is there yet.
+    pub fn new(settings: &Settings, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            limits: settings.into(),
+            metrics,
+            connections: AtomicUsize::new(0),
+            handshakes: Buckets::default(),
+            unauthenticated: Unauthenticated::default(),
+            attempts: Attempts::default(),
+            refusals: Refusals::default(),
+        })
+    }
+
     /// The client's address as far as it can be believed (`http.trusted_proxies`): the peer, or whom it names. Record 14.
     pub fn client_address(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> Option<SocketAddr> {
         // A line that is no text ends what is believed, as any entry does that is no address.
         let lines: Vec<_> =
             headers.get_all(X_FORWARDED_FOR).map(|line| line.to_str().unwrap_or_default()).collect();
-        peer.map(|peer| self.settings.http.trusted_proxies.client(peer, lines.into_iter()))
+        peer.map(|peer| self.limits.trusted_proxies.client(peer, lines.into_iter()))
     }
 
-    /// Whether this address may make another handshake now (`http.handshakes_per_second`). Where it may not, that is
+    /// True if this address may make another handshake now (`http.handshakes_per_second`). Where it may not, that is
     /// counted and logged.
     pub fn allows_handshake(&self, address: IpAddr) -> bool {
         let network = address.into();
-        let allowed = match self.settings.http.handshakes_per_second {
+        let allowed = match self.limits.handshakes_per_second {
             0 => true,
-            limit => self.admission.handshakes.take(network, Rate::per_second(limit), Instant::now()),
+            limit => self.handshakes.take(network, Rate::per_second(limit), Instant::now()),
         };
         if !allowed {
             self.refused(RefusalCause::HandshakesPerSecond, Some(network));

@@ -3,8 +3,9 @@
 //! Each node announces itself with a lease and watches those of the others ([`heartbeat`], [`view`]). An order or a question
 //! for the whole cluster goes to the nodes whose lease is running as one message ([`envelope`]), each of them answers, and
 //! it has succeeded when all have ([`correspondence`], [`orders`], [`overview`], [`kinds`]). The
-//! clients of a dead node vanish from presence ([`presence`], [`reaper`]). The memory broker has one node, and the same code path.
+//! clients of a dead node vanish from presence ([`reaper`]). The memory broker has one node, and the same code path.
 
+mod address;
 mod commands;
 mod description;
 mod envelope;
@@ -13,7 +14,6 @@ mod kinds;
 mod membership;
 mod overview;
 mod pending_queries;
-mod presence;
 mod reaper;
 mod rpc;
 
@@ -26,21 +26,29 @@ use std::{
 };
 
 use bytes::Bytes;
-use gorani_broker::BrokerError;
+use gorani_broker::{Broker, BrokerError};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Mutex as AsyncMutex, mpsc},
     time::Instant,
 };
 
-pub(super) use self::presence::is_of;
+pub(super) use self::reaper::{is_of, worker_gone};
 use self::{
     envelope::{ClusterAnswer, ClusterCommand, ClusterQuery, EnvelopeBody},
     membership::MembershipView,
     pending_queries::PendingQueries,
     rpc::{MembersRead, Recipients},
 };
-use crate::{disconnect::ErrorCode, metrics::Metrics};
+use crate::{
+    disconnect::ErrorCode,
+    hub::{history_reads::HistoryReads, removals::PRESENCE_TTL},
+    metrics::Metrics,
+    node::{query::LocalQueries, workers::Workers},
+    session::shared::policy::Policy,
+    settings::{MembershipSettings, Settings},
+    tasks::Tasks,
+};
 
 /// Messages from other nodes that may wait to be read.
 const MAILBOX_MESSAGES: usize = 4096;
@@ -80,6 +88,53 @@ impl From<&ClusterError> for ErrorCode {
             ClusterError::Unsupported { .. } => Self::UNAVAILABLE,
             ClusterError::Busy => Self::TOO_MANY_REQUESTS,
         }
+    }
+}
+
+/// This node among the others.
+pub struct ClusterMember {
+    id: Arc<str>,
+    started: Instant,
+    settings: MembershipSettings,
+    broker: Arc<dyn Broker>,
+    policy: Arc<Policy>,
+    workers: Arc<Workers>,
+    queries: LocalQueries,
+    reads: Arc<HistoryReads>,
+    metrics: Arc<Metrics>,
+    tasks: Tasks,
+    pub(super) peers: Peers,
+    addresses: address::Addresses,
+}
+
+impl ClusterMember {
+    /// A node that knows of no other one yet, and what the others write to it.
+    pub(super) fn new(
+        settings: &Settings,
+        started: Instant,
+        broker: Arc<dyn Broker>,
+        policy: Arc<Policy>,
+        workers: Arc<Workers>,
+        reads: Arc<HistoryReads>,
+        metrics: Arc<Metrics>,
+    ) -> (Arc<Self>, ClusterInbox) {
+        let id = policy.node_id.clone();
+        let (peers, mail) = Peers::new(id.clone(), settings.cluster.lease, PRESENCE_TTL, metrics.clone());
+        let cluster = Arc::new(Self {
+            queries: LocalQueries::new(id.clone(), workers.clone(), metrics.clone()),
+            id,
+            started,
+            settings: settings.cluster.clone(),
+            broker,
+            policy,
+            tasks: workers.tasks.clone(),
+            workers,
+            reads,
+            metrics,
+            peers,
+            addresses: address::Addresses::new(settings),
+        });
+        (cluster, mail)
     }
 }
 

@@ -4,10 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use awc::http::header::LOCATION;
-use gorani_auth::AuthSettingsError;
+use gorani_auth::{AuthSettingsError, TokenSettings};
 use url::Url;
 
-use crate::node::Node;
+use crate::session::shared::policy::Policy;
 
 /// The least time between two fetches, whatever made-up tokens ask for.
 const FETCH_AT_MOST_EVERY: Duration = Duration::from_secs(10);
@@ -38,13 +38,24 @@ enum FetchError {
     Keys(#[from] AuthSettingsError),
 }
 
-impl Node {
+/// Fetches the key set for the verifier of tokens.
+pub(super) struct KeyFetcher {
+    policy: Arc<Policy>,
+    /// How often.
+    refresh: Duration,
+}
+
+impl KeyFetcher {
+    pub(super) fn new(policy: Arc<Policy>, settings: &TokenSettings) -> Self {
+        Self { policy, refresh: settings.jwks_refresh }
+    }
+
     /// Keeps the key set up to date, for ever; returns at once without an address.
-    pub(super) async fn keep_keys(self: Arc<Self>) {
+    pub(super) async fn keep(self) {
         let Some(url) = self.policy.tokens.jwks_url().map(str::to_owned) else { return };
         let mut failure = String::new();
         loop {
-            match self.fetch_keys(&url).await {
+            match self.fetch(&url).await {
                 Ok(count) => {
                     failure.clear();
                     tracing::info!(count, "token keys fetched");
@@ -63,7 +74,7 @@ impl Node {
             if self.policy.tokens.awaits_keys() {
                 continue;
             }
-            let refresh = self.settings.token.jwks_refresh.saturating_sub(FETCH_AT_MOST_EVERY);
+            let refresh = self.refresh.saturating_sub(FETCH_AT_MOST_EVERY);
             tokio::select! {
                 biased;
                 () = self.policy.key_wanted.notified() => {}
@@ -72,7 +83,7 @@ impl Node {
         }
     }
 
-    async fn fetch_keys(&self, url: &str) -> Result<usize, FetchError> {
+    async fn fetch(&self, url: &str) -> Result<usize, FetchError> {
         let client = awc::Client::builder().timeout(FETCH_TIMEOUT).disable_redirects().finish();
         let mut url = Url::parse(url)?;
         for _ in 0..=REDIRECTS {

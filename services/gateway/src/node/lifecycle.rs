@@ -2,8 +2,6 @@
 
 use tokio::sync::watch;
 
-use crate::node::Node;
-
 /// The way down.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum LifecycleStage {
@@ -16,7 +14,7 @@ enum LifecycleStage {
 }
 
 /// The stage, and whoever waits for it.
-pub(super) struct Lifecycle(watch::Sender<LifecycleStage>);
+pub struct Lifecycle(watch::Sender<LifecycleStage>);
 
 impl Default for Lifecycle {
     fn default() -> Self {
@@ -24,30 +22,30 @@ impl Default for Lifecycle {
     }
 }
 
-impl Node {
-    /// Whether the node is told to stop: it is not ready, though it may serve on for the grace of `drain.grace`.
+impl Lifecycle {
+    /// True once the node is told to stop: it is not ready, though it may serve on for the grace of `drain.grace`.
     pub fn is_shutting_down(&self) -> bool {
-        *self.lifecycle.0.borrow() >= LifecycleStage::Leaving
+        *self.0.borrow() >= LifecycleStage::Leaving
     }
 
-    /// Whether the node takes no new sessions any more. Every door asks before it opens one.
+    /// True once the node takes no new sessions. Every listener asks before it opens one.
     pub fn is_draining(&self) -> bool {
-        *self.lifecycle.0.borrow() == LifecycleStage::Draining
+        *self.0.borrow() == LifecycleStage::Draining
     }
 
     /// Not ready from here on.
     pub fn begin_shutdown(&self) {
-        self.lifecycle.0.send_replace(LifecycleStage::Leaving);
+        self.0.send_replace(LifecycleStage::Leaving);
     }
 
     /// No new sessions from here on.
     pub fn begin_drain(&self) {
-        self.lifecycle.0.send_replace(LifecycleStage::Draining);
+        self.0.send_replace(LifecycleStage::Draining);
     }
 
     /// Resolves when the node takes no new sessions any more.
     pub fn draining(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
-        let mut stage = self.lifecycle.0.subscribe();
+        let mut stage = self.0.subscribe();
         async move {
             // It fails only when the node is gone.
             let _ = stage.wait_for(|stage| *stage == LifecycleStage::Draining).await;

@@ -1,28 +1,33 @@
 //! Responses that outlive their sessions: the last bytes of a stream are written after its session has ended. A node that
 //! goes down waits for them ([`crate::drain`]).
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
-use super::Node;
+/// The number of responses that are being written.
+#[derive(Default)]
+pub struct OpenResponses(Arc<AtomicUsize>);
 
 /// A response that is being written; over when dropped.
-pub struct OpenResponse(Arc<Node>);
+pub struct OpenResponse(Arc<AtomicUsize>);
 
-impl Node {
+impl OpenResponses {
     /// One more response is being written.
-    pub fn open_response(self: &Arc<Self>) -> OpenResponse {
-        self.open_responses.fetch_add(1, Ordering::Relaxed);
-        OpenResponse(self.clone())
+    pub fn begin(&self) -> OpenResponse {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        OpenResponse(self.0.clone())
     }
 
     /// Responses that are being written.
-    pub fn open_responses(&self) -> usize {
-        self.open_responses.load(Ordering::Relaxed)
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for OpenResponse {
     fn drop(&mut self) {
-        self.0.open_responses.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,11 +1,11 @@
 //! Questions to all workers of this node: connections, channels; and its kept numbers. The API asks all nodes, see
 //! [`super::cluster`].
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::{
-    sync::oneshot,
+    sync::{Semaphore, oneshot},
     time::{timeout, timeout_at},
 };
 
@@ -15,7 +15,8 @@ use crate::{
         scan::{ANSWER_BYTES, ScanPage, ScanRequest, size_of_channel, size_of_view},
         session_command::ConnectionInfo,
     },
-    node::{Node, cluster::ClusterError},
+    metrics::Metrics,
+    node::{cluster::ClusterError, workers::Workers},
 };
 
 /// Scans of a node at a time: each of them may take up to 25 ms of every worker's time.
@@ -52,7 +53,20 @@ pub struct NodeOverview {
     pub counts: NodeCounts,
 }
 
-impl Node {
+/// Asks the workers of this node.
+pub struct LocalQueries {
+    node_id: Arc<str>,
+    workers: Arc<Workers>,
+    metrics: Arc<Metrics>,
+    /// Scans of the workers that may be under way.
+    scans: Semaphore,
+}
+
+impl LocalQueries {
+    pub(super) fn new(node_id: Arc<str>, workers: Arc<Workers>, metrics: Arc<Metrics>) -> Self {
+        Self { node_id, workers, metrics, scans: Semaphore::new(SCANS_AT_A_TIME) }
+    }
+
     /// Puts a question to every worker and gathers the answers; a worker that is gone gives none.
     ///
     /// [`ClusterError::Busy`] if too many scans are under way, [`ClusterError::Unanswered`] with this node's id if a worker does
@@ -64,10 +78,10 @@ impl Node {
         let Ok(Ok(_permit)) = timeout(SCAN_WAIT, self.scans.acquire()).await else {
             return Err(ClusterError::Busy);
         };
-        let silent = || ClusterError::Unanswered(vec![self.id.as_ref().to_owned()]);
+        let silent = || ClusterError::Unanswered(vec![self.node_id.as_ref().to_owned()]);
         let deadline = tokio::time::Instant::now() + SCAN_TIMEOUT;
         let mut asked = Vec::new();
-        for inbox in self.inboxes() {
+        for inbox in self.workers.inboxes() {
             let (answer, answered) = oneshot::channel();
             match inbox.ask(question(answer)) {
                 Ok(()) => asked.push(answered),
@@ -80,7 +94,7 @@ impl Node {
     }
 
     /// Connections of this node by client id, of one user if named, after the cursor, at most `limit`.
-    pub(in crate::node) async fn own_connections(
+    pub(in crate::node) async fn connections(
         &self,
         user: Option<&str>,
         after: &str,
@@ -103,7 +117,7 @@ impl Node {
     }
 
     /// Channels with subscribers on this node, and how many: those that match, after the cursor, at most `limit`.
-    pub(in crate::node) async fn own_channels(
+    pub(in crate::node) async fn channels(
         &self,
         pattern: Option<&str>,
         after: &str,
@@ -131,7 +145,7 @@ impl Node {
         NodeCounts {
             clients: sessions.clients(),
             users: sessions.users(),
-            channels: self.interest.wanted(),
+            channels: self.workers.interest.wanted(),
             subscriptions: sessions.subscriptions(),
         }
     }

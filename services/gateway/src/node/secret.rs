@@ -7,11 +7,12 @@
 use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::hmac::{HMAC_SHA256, Key};
+use gorani_broker::Broker;
 use parking_lot::RwLock;
 use rand::Rng;
 use tokio::{sync::Mutex, time::Instant};
 
-use crate::{node::Node, settings::BrokerKind};
+use crate::settings::{BrokerKind, Settings};
 
 /// The name whose owner is the secret.
 const NAME: &str = "secret of the cluster";
@@ -59,16 +60,25 @@ pub struct ClusterSecrets {
     known: RwLock<Vec<ClusterSecret>>,
     /// What this node proposes where there is none.
     proposal: ClusterSecret,
+    /// Where the nodes agree on one; `None` if that is settled.
+    broker: Option<Arc<dyn Broker>>,
     looked_at: Mutex<Option<Instant>>,
 }
 
-impl Default for ClusterSecrets {
-    fn default() -> Self {
-        Self { known: RwLock::default(), proposal: ClusterSecret::random(), looked_at: Mutex::default() }
-    }
-}
-
 impl ClusterSecrets {
+    /// That of the settings, or none yet: then [`Self::keep`] finds it.
+    pub(super) fn new(settings: &Settings, broker: &Arc<dyn Broker>) -> Arc<Self> {
+        let configured = &settings.cluster.secret;
+        let is_agreed_on = configured.is_empty() && settings.broker.kind != BrokerKind::Memory;
+        let known = if configured.is_empty() { Vec::new() } else { vec![ClusterSecret::new(configured)] };
+        Arc::new(Self {
+            known: RwLock::new(known),
+            proposal: ClusterSecret::random(),
+            broker: is_agreed_on.then(|| broker.clone()),
+            looked_at: Mutex::default(),
+        })
+    }
+
     /// Those that are believed. The first is the one to use; none: nobody is believed, and nobody would believe us.
     pub fn known(&self) -> Vec<ClusterSecret> {
         self.known.read().clone()
@@ -81,39 +91,29 @@ impl ClusterSecrets {
             known.truncate(2);
         }
     }
-}
 
-impl Node {
     /// Keeps the secret that of the cluster, for ever; returns at once where it is settled.
-    pub(super) async fn keep_secret(self: Arc<Self>) {
-        if !self.settings.cluster.secret.is_empty() {
-            return self.secrets.set_current(&self.settings.cluster.secret);
-        }
-        if self.settings.broker.kind == BrokerKind::Memory {
-            return;
-        }
-        loop {
-            self.renew_secret().await;
-            let is_known = !self.secrets.known.read().is_empty();
+    pub(super) async fn keep(self: Arc<Self>) {
+        while self.broker.is_some() {
+            self.renew().await;
+            let is_known = !self.known.read().is_empty();
             tokio::time::sleep(if is_known { LOOK_EVERY } else { LOOK_AT_MOST_EVERY }).await;
         }
     }
 
     /// Makes sure that it has the secret of the others, unless that was done a moment ago; without the broker it keeps the
     /// one that it has.
-    pub async fn renew_secret(&self) {
-        if !self.settings.cluster.secret.is_empty() || self.settings.broker.kind == BrokerKind::Memory {
-            return;
-        }
+    pub async fn renew(&self) {
+        let Some(broker) = &self.broker else { return };
         // Who asks meanwhile waits for the same answer.
-        let mut looked_at = self.secrets.looked_at.lock().await;
+        let mut looked_at = self.looked_at.lock().await;
         if looked_at.is_some_and(|at| at.elapsed() < LOOK_AT_MOST_EVERY) {
             return;
         }
-        let current = self.secrets.known().into_iter().next();
-        let proposed = current.as_ref().unwrap_or(&self.secrets.proposal).text.clone();
-        match self.broker.cluster().claim(NAME, &proposed, TTL, None).await {
-            Ok(agreed) => self.secrets.set_current(&agreed),
+        let current = self.known().into_iter().next();
+        let proposed = current.as_ref().unwrap_or(&self.proposal).text.clone();
+        match broker.cluster().claim(NAME, &proposed, TTL, None).await {
+            Ok(agreed) => self.set_current(&agreed),
             Err(error) => tracing::debug!(%error, "the secret of the cluster is not known"),
         }
         *looked_at = Some(Instant::now());

@@ -2,29 +2,39 @@
 
 use std::sync::Arc;
 
-use gorani_broker::{BrokerError, ConnectionEntry};
+use gorani_broker::{Broker, BrokerError, ConnectionEntry};
 
 use crate::{
     disconnect::Disconnect,
     hub::removals::USER_SLOT_TTL,
-    node::{Node, cluster::is_of},
+    node::cluster::{ClusterMember, is_of},
 };
 
 /// How often places of dead nodes are cleared away for one client before it is refused.
 const ATTEMPTS: usize = 3;
 
-impl Node {
+/// The connections of each user, over all nodes.
+pub struct UserConnectionLimit {
+    broker: Arc<dyn Broker>,
+    cluster: Arc<ClusterMember>,
+}
+
+impl UserConnectionLimit {
+    pub(super) fn new(broker: Arc<dyn Broker>, cluster: Arc<ClusterMember>) -> Self {
+        Self { broker, cluster }
+    }
+
     /// Takes a place among the user's connections. The broker is asked in the call.
     ///
     /// An error is how the client's session is to end: with 3504 if there is no place, with 3004 (come back) if the broker
     /// does not tell: a limit that opens whenever the broker is away is none.
-    pub fn enter_user(
-        self: &Arc<Self>,
+    pub fn enter(
+        &self,
         user: Arc<str>,
         client: Arc<str>,
         limit: u32,
     ) -> impl Future<Output = Result<(), Disconnect>> + Send + 'static + use<> {
-        let node = Arc::clone(self);
+        let (broker, cluster) = (self.broker.clone(), self.cluster.clone());
         let mut asked = self.broker.cluster().connection_enter(&user, &client, USER_SLOT_TTL, limit);
         let failed = |error: BrokerError| {
             tracing::warn!(%error, "a client is sent away, its user's connections cannot be counted");
@@ -36,16 +46,17 @@ impl Node {
                     ConnectionEntry::Entered => return Ok(()),
                     ConnectionEntry::Full { holders } => holders,
                 };
-                let dead = node.dead_among(holders.iter().map(String::as_str), true).await.map_err(failed)?;
+                let dead =
+                    cluster.dead_among(holders.iter().map(String::as_str), true).await.map_err(failed)?;
                 let gone: Vec<&String> = holders.iter().filter(|holder| is_of(&dead, holder)).collect();
                 if gone.is_empty() {
                     break;
                 }
                 // In line before the next attempt.
                 for holder in gone {
-                    drop(node.broker.cluster().connection_leave(&user, holder));
+                    drop(broker.cluster().connection_leave(&user, holder));
                 }
-                asked = node.broker.cluster().connection_enter(&user, &client, USER_SLOT_TTL, limit);
+                asked = broker.cluster().connection_enter(&user, &client, USER_SLOT_TTL, limit);
             }
             Err(Disconnect::CONNECTION_LIMIT)
         }

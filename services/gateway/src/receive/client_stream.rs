@@ -4,7 +4,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
-use crate::http::{refusal::HttpRefusal, request_context::RequestContext};
+use crate::http::{body, refusal::HttpRefusal, request_context::RequestContext};
 use crate::{connection::state::OpenedSession, outbox::Outbox};
 use crate::{
     format::encoding::{Encoding, Framing, Protocol},
@@ -42,12 +42,12 @@ pub async fn http_stream(
         Err(refusal) => return refusal.response(),
     };
     let most = local.node.settings.client.message_max_bytes;
-    let opened = match context.body(payload, most).await {
+    let opened = match body::read(request.headers(), payload, most).await {
         Ok(body) => match String::from_utf8(body.into()) {
             Ok(commands) => open(&context, &HTTP_STREAM, commands),
             Err(_) => Err(HttpRefusal::bad_request("the body is no UTF-8")),
         },
-        Err(refusal) => Err(refusal),
+        Err(error) => Err(error.into()),
     };
     opened.unwrap_or_else(|refusal| context.refuse(&refusal))
 }
@@ -98,7 +98,7 @@ fn open(
     let (writer, body) = pipe();
     let new_session = NewSession {
         opened: OpenedSession {
-            session: Box::new(session.with_login_limit(node.login_limit(context.peer))),
+            session: Box::new(session.with_login_limit(node.admission.login_limit(context.peer))),
             outbox: Outbox::new(node.settings.client.outbox_max_bytes),
             encoding: Encoding { protocol: Protocol::Client, framing },
             transport: transport,

@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::http::{refusal::HttpRefusal, request_context::RequestContext};
+use crate::http::{body, refusal::HttpRefusal, request_context::RequestContext};
 use crate::{
     disconnect::ErrorCode,
     forward::{ForwardError, Forwarder, is_forwarded},
@@ -48,9 +48,9 @@ pub async fn emulation(
         Err(refusal) => return refusal.response(),
     };
     let most = local.node.settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES) + ENVELOPE_BYTES;
-    let answered = match context.body(payload, most).await {
+    let answered = match body::read(request.headers(), payload, most).await {
         Ok(body) => deliver(&context, &forwarder, &request, &body).await,
-        Err(refusal) => Err(refusal),
+        Err(error) => Err(error.into()),
     };
     answered.unwrap_or_else(|refusal| context.refuse(&refusal))
 }
@@ -104,7 +104,8 @@ fn over() -> HttpRefusal {
 /// who names too many is told so. A right id of 128 random bits is nobody's guess, and is never refused.
 fn unknown(context: &RequestContext, request: &HttpRequest) -> HttpRefusal {
     let node = &context.local.node;
-    if is_forwarded(request) || node.failed_attempt(AttemptKind::OwnSessionId, node.network_of(context.peer))
+    if is_forwarded(request)
+        || node.admission.failed_attempt(AttemptKind::OwnSessionId, node.admission.network_of(context.peer))
     {
         return over();
     }

@@ -101,7 +101,7 @@ fn poll_query(request: &HttpRequest, node: &Node) -> Result<PollQuery, HttpRefus
 async fn answer(context: &RequestContext, asked: PollQuery) -> Result<HttpResponse, HttpRefusal> {
     let node = &context.local.node;
     let traits = TransportTraits { format: OutputFormat::WithPositions, ..TransportTraits::default() };
-    let limit = node.login_limit(context.peer);
+    let limit = node.admission.login_limit(context.peer);
     let policy = node.policy.clone();
     let (session, channels) =
         UniSession::poll(policy, traits, &asked.receive_query, limit, asked.wait, Now::read())?;
@@ -176,7 +176,7 @@ async fn wait(
             Exhausted::All => (RefusalCause::Polls, "too many polls wait here"),
             Exhausted::Network => (RefusalCause::PollsOfAddress, "too many polls from this address wait"),
         };
-        node.refused(cause, network);
+        node.admission.refused(cause, network);
         HttpRefusal::new(ErrorCode::TOO_MANY_REQUESTS, sentence)
     })?;
     let positions = asked.receive_query.positions.clone();

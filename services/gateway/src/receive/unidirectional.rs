@@ -12,7 +12,7 @@ use super::{
     query::Query,
     receive_query::receive_query,
 };
-use crate::http::{refusal::HttpRefusal, request_context::RequestContext};
+use crate::http::{body, refusal::HttpRefusal, request_context::RequestContext};
 use crate::{connection::state::OpenedSession, outbox::Outbox};
 use crate::{
     disconnect::ErrorCode,
@@ -47,7 +47,8 @@ pub async fn uni_http_stream(
         Err(refusal) => return refusal.response(),
     };
     let streamed = async {
-        let body = context.body(payload, local.node.settings.client.message_max_bytes).await?;
+        let most = local.node.settings.client.message_max_bytes;
+        let body = body::read(request.headers(), payload, most).await?;
         let query = Query::parse(request.query_string());
         let receive_query = receive_query(request.headers(), &query, &body, &local.node.policy.rules)?;
         if is_head(&request) {
@@ -102,7 +103,7 @@ pub async fn uni_sse(request: HttpRequest, local: web::Data<WorkerContext>) -> H
 fn check(context: &RequestContext, receive_query: &ReceiveQuery) -> Result<(), HttpRefusal> {
     context.check_capacity()?;
     let node = &context.local.node;
-    Ok(uni::check(node.policy.clone(), receive_query, node.login_limit(context.peer), Now::read())?)
+    Ok(uni::check(node.policy.clone(), receive_query, node.admission.login_limit(context.peer), Now::read())?)
 }
 
 /// Opens the session of a receiver; its response is what comes out of the pipe.
@@ -131,7 +132,9 @@ pub(super) fn open_session(
     let (pipe, body) = pipe();
     let new_session = NewSession {
         opened: OpenedSession {
-            session: Box::new(session.with_login_limit(context.local.node.login_limit(context.peer))),
+            session: Box::new(
+                session.with_login_limit(context.local.node.admission.login_limit(context.peer)),
+            ),
             outbox: Outbox::new(context.local.node.settings.client.outbox_max_bytes),
             encoding: encoding,
             transport: transport,

@@ -60,7 +60,7 @@ impl Slots {
             is_clearing: Cell::new(false),
             warned: Cell::new(None),
         });
-        let (draining, of_drain) = (node.draining(), Rc::downgrade(&slots));
+        let (draining, of_drain) = (node.lifecycle.draining(), Rc::downgrade(&slots));
         actix_rt::spawn(async move {
             draining.await;
             if let Some(slots) = of_drain.upgrade() {

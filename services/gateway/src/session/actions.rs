@@ -73,6 +73,11 @@ impl Actions {
         self.list.push(action);
     }
 
+    /// The reply of a subscribe is written: held back events of the channel follow.
+    pub fn release(&mut self, channel: &Arc<str>) {
+        self.push(Action::Release(channel.clone()));
+    }
+
     /// The session has left a channel in the same turn in which it was let in: nothing of the channel follows what it wrote.
     pub fn forget_release(&mut self, channel: &str) {
         self.list.retain(|action| {

@@ -4,16 +4,22 @@
 //! the same channel) holds back those behind it, bounded. Between a transport's shell and the node.
 //! `docs/protocols/client.md` §11.
 //!
-//! - [`policy`]: rules, tokens and limits. - [`commands`]: in order, and which have to wait. - [`connect`]: from the first command to the reply. - [`subscriptions`]:
-//!   subscribe, unsubscribe, sub_refresh. - [`refresh`]: of the connection. - [`receive`]: for receivers without commands. - [`requests`]: publish, history, presence. - [`large_reply`]: replies of megabytes. - [`clock`]: heartbeats
-//!   and expiry. - [`epochs`]: those that ended while the client stayed.
+//! - `commands`: in order, and which have to wait.
+//! - `connect`: from the first command to the reply.
+//! - `subscriptions`: subscribe, unsubscribe, sub_refresh; `server_side`: those that the server makes.
+//! - `refresh`: of the connection.
+//! - `receive`: for receivers without commands.
+//! - `requests`: publish, history, presence.
+//! - `large_reply`: replies of megabytes.
+//! - `deadlines`: pings and expiry.
+//! - `epochs`: those that ended while the client stayed.
+//! - [`views`]: publications and clients, as replies show them.
 
 mod commands;
 mod connect;
 mod deadlines;
 mod epochs;
 mod large_reply;
-pub mod policy;
 pub(in crate::session) mod receive;
 mod refresh;
 mod requests;
@@ -27,20 +33,21 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
-use gorani_broker::ClientInfo;
 use gorani_protocol::client;
 use tokio::time::Instant;
 
 use self::{
-    connect::Connecting, deadlines::ClientDeadlines, large_reply::LargeReply, policy::Policy,
-    requests::PendingRequest, subscriptions::ClientSubscription,
+    connect::Connecting, deadlines::ClientDeadlines, large_reply::LargeReply, requests::PendingRequest,
+    subscriptions::ClientSubscription,
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     session::{
-        Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket, input_budget::InputBudget,
-        login_limit::LoginLimit,
+        Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
+        shared::{
+            delegate::session_methods, identity::ClientIdentity, input_budget::InputBudget,
+            login_limit::LoginLimit, policy::Policy,
+        },
     },
 };
 
@@ -89,10 +96,7 @@ pub struct ClientSession {
     policy: Arc<Policy>,
     traits: TransportTraits,
     state: ClientState,
-    user: Arc<str>,
-    client: Arc<str>,
-    /// JSON of the token's info.
-    info: Bytes,
+    identity: ClientIdentity,
     subscriptions: Vec<ClientSubscription>,
     pending: HashMap<Ticket, PendingRequest>,
     next_ticket: u32,
@@ -117,9 +121,7 @@ impl ClientSession {
             policy,
             traits,
             state: ClientState::New,
-            user: Arc::default(),
-            client: Arc::default(),
-            info: Bytes::new(),
+            identity: ClientIdentity::default(),
             subscriptions: Vec::new(),
             pending: HashMap::new(),
             next_ticket: 0,
@@ -164,14 +166,19 @@ impl ClientSession {
     /// Answers a connect that leads nowhere.
     fn refuse_connect(&mut self, id: u32, refused: Refused, actions: &mut Actions) {
         match refused {
-            Refused::Disconnect(disconnect) => self.close(disconnect, actions),
-            Refused::Error(error) if self.traits.format == OutputFormat::Commands => {
-                self.refuse(id, error, actions)
-            }
-            Refused::Error(_) => {
+            Refused::Error(_) if self.traits.format != OutputFormat::Commands => {
                 self.state = ClientState::Ended;
                 actions.push(Action::Refuse(refused));
             }
+            refused => self.refuse_command(id, refused, actions),
+        }
+    }
+
+    /// Answers a command that is refused.
+    fn refuse_command(&mut self, id: u32, refused: Refused, actions: &mut Actions) {
+        match refused {
+            Refused::Error(error) => self.refuse(id, error, actions),
+            Refused::Disconnect(disconnect) => self.close(disconnect, actions),
         }
     }
 
@@ -196,19 +203,11 @@ impl ClientSession {
     fn count_success(&mut self) {
         self.errors = self.errors.saturating_sub(1);
     }
-
-    /// Who this client is in a channel.
-    fn info_for(&self, channel_info: Bytes) -> Arc<ClientInfo> {
-        Arc::new(ClientInfo {
-            user: self.user.to_string(),
-            client: self.client.to_string(),
-            connection_info: self.info.clone(),
-            channel_info,
-        })
-    }
 }
 
 impl Session for ClientSession {
+    session_methods!(none: poll_outside principal ending has_left failed);
+
     fn opened(&mut self, _now: Now, _actions: &mut Actions) {}
 
     fn message(&mut self, message: Incoming<'_>, now: Now, actions: &mut Actions) {
@@ -250,7 +249,7 @@ impl Session for ClientSession {
     }
 
     fn pong(&mut self, _now: Now) {
-        self.clock.take_pong(true);
+        self.clock.pings.take_pong();
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -283,9 +282,4 @@ impl Session for ClientSession {
     fn closed(&mut self, _disconnect: &Disconnect) {
         self.state = ClientState::Ended;
     }
-}
-
-/// Adds an action for a channel whose reply is written.
-fn release(channel: &Arc<str>, actions: &mut Actions) {
-    actions.push(Action::Release(channel.clone()));
 }

@@ -5,15 +5,16 @@
 //! it, and turns what the handler sent into actions. It does no IO and knows no transport, so a handler serves every
 //! transport unchanged. `docs/protocols/websocket.md` §3, §14.
 //!
-//! - [`adapter`]: from the trait to [`crate::session::Session`]. - [`handle`]: the session as the embedder holds it. -
-//!   `queue`: what waits between the two. - [`admission`]: what a guard decides. - [`attributes`]: what belongs to a
-//!   session. - `heartbeat`: pings.
+//! - [`adapter`]: from the trait to [`crate::session::Session`].
+//! - [`handle`]: the session as the embedder holds it.
+//! - `outgoing_queue`: what waits between the two.
+//! - [`admission`]: what a guard decides.
+//! - [`attributes`]: what belongs to a session.
 
 pub mod adapter;
 pub mod admission;
 pub mod attributes;
 pub mod handle;
-mod heartbeat;
 mod outgoing_queue;
 #[cfg(test)]
 mod tests;

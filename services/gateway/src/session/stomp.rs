@@ -4,9 +4,15 @@
 //! follows until it is live, so that a client hears what it sends next. Receipts leave in the order of their frames.
 //! Whatever fails is told with an ERROR, and ends the connection. The same for WebSocket, SockJS and TCP.
 //!
-//! - [`connect`]: the first frame and who may send it. - [`destination`]: what the destinations name. - [`subscriptions`],
-//!   `input`: frames in order. - [`recovering`]: what was missed, where it is much. - [`consuming`], [`sending`], [`transactions`]: what clients ask for. - [`receipts`]: answers in order. - [`clock`]: heart-beats and
-//!   expiry. - [`headers`], [`payload`]: publications as frames, and back. - [`failure`]: what an ERROR says.
+//! - `connect`: the first frame and who may send it.
+//! - `destination`: what the destinations name.
+//! - `subscriptions`, `input`: frames in order.
+//! - `recovery`: what was missed, where it is much.
+//! - `consumer`, `send`, `transactions`: what clients ask for.
+//! - `receipts`: answers in order.
+//! - `deadlines`: heart-beats and expiry.
+//! - [`message_headers`], `payload`: publications as frames, and back.
+//! - `failure`: what an ERROR says.
 
 mod connect;
 mod consumer;
@@ -23,22 +29,29 @@ mod subscriptions;
 mod tests;
 mod transactions;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use gorani_protocol::stomp::{HeartBeat, StompCommand, StompDecoder, StompFrame, StompLimits, Version};
 use tokio::time::Instant;
 
 use self::{
-    connect::Identity, deadlines::StompDeadlines, failure::Failure, input::size_of_frame, receipts::Receipts,
+    connect::Access, deadlines::StompDeadlines, failure::Failure, input::size_of_frame, receipts::Receipts,
     recovery::RecoveryInProgress, subscriptions::StompSubscription, transactions::Transactions,
 };
 use crate::{
     disconnect::Disconnect,
     format::message_headers::FrameStyle,
     session::{
-        Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket, client::policy::Policy,
-        input_budget::InputBudget, login_limit::LoginLimit,
+        Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
+        shared::{
+            delegate::session_methods,
+            expiry::{end_of, has_expired},
+            identity::ClientIdentity,
+            input_budget::InputBudget,
+            login_limit::LoginLimit,
+            policy::Policy,
+        },
     },
     settings::StompSettings,
 };
@@ -82,7 +95,8 @@ pub struct StompSession {
     version: Version,
     traits: StompTraits,
     decoder: StompDecoder,
-    identity: Identity,
+    identity: ClientIdentity,
+    access: Access,
     subscriptions: Vec<StompSubscription>,
     receipts: Receipts,
     transactions: Transactions,
@@ -122,7 +136,8 @@ impl StompSession {
             version: Version::V1_0,
             traits,
             decoder,
-            identity: Identity::default(),
+            identity: ClientIdentity::default(),
+            access: Access::default(),
             subscriptions: Vec::new(),
             receipts: Receipts::default(),
             transactions: Transactions::default(),
@@ -241,6 +256,8 @@ impl StompSession {
 }
 
 impl Session for StompSession {
+    session_methods!(none: poll_outside principal failed);
+
     fn opened(&mut self, _now: Now, _actions: &mut Actions) {}
 
     fn message(&mut self, message: Incoming<'_>, now: Now, actions: &mut Actions) {
@@ -271,10 +288,10 @@ impl Session for StompSession {
                 tracing::info!(channel = subscribe.channel, "a backend cannot subscribe a STOMP client");
             }
             Signal::Refresh { expired, expire_at } => {
-                if expired || expire_at.is_some_and(|at| at <= now.unix_s()) {
+                if expired || has_expired(expire_at, now) {
                     return self.fail(Failure::of_disconnect(Disconnect::EXPIRED), actions);
                 }
-                self.clock.expires = expire_at.map(|at| deadlines::end_of(at, now));
+                self.clock.expires = end_of(expire_at, Duration::ZERO, now);
             }
         }
     }
@@ -367,9 +384,4 @@ impl Session for StompSession {
         self.state = StompState::Ended;
         self.forget_input();
     }
-}
-
-/// Adds an action for a channel whose subscription is told.
-fn release(channel: &Arc<str>, actions: &mut Actions) {
-    actions.push(Action::Release(channel.clone()));
 }

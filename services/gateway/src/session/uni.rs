@@ -1,15 +1,15 @@
 //! A receiver: a session that gets no commands. What it wants comes with the request that opens it; the rest, its token,
 //! its permissions and its recovery, is the client protocol's own. `docs/protocols/http.md` §7.
 
-use std::{sync::Arc, task::Context, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use gorani_broker::{Position, Retention};
 use tokio::time::Instant;
 
 use super::{
-    Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
-    client::{ClientSession, TransportTraits, policy::Policy, receive::AdmittedReceiver},
-    login_limit::LoginLimit,
+    Action, Actions, Incoming, Now, Session, Signal,
+    client::{ClientSession, TransportTraits, receive::AdmittedReceiver},
+    shared::{delegate::session_methods, login_limit::LoginLimit, policy::Policy},
 };
 use crate::{
     disconnect::{Disconnect, Refused},
@@ -117,6 +117,8 @@ impl UniSession {
 }
 
 impl Session for UniSession {
+    session_methods!(to inner: outcome pong poll_outside is_blocked has_connected has_more resume input_bytes principal ending has_left failed closed);
+
     fn opened(&mut self, now: Now, actions: &mut Actions) {
         self.until = self.patience.map(|patience| now.instant + patience);
         let admitted = match self.begin.take() {
@@ -140,28 +142,8 @@ impl Session for UniSession {
         self.inner.signal(signal, now, actions);
     }
 
-    fn outcome(&mut self, ticket: Ticket, outcome: Outcome, now: Now, actions: &mut Actions) {
-        self.inner.outcome(ticket, outcome, now, actions);
-    }
-
-    fn pong(&mut self, now: Now) {
-        self.inner.pong(now);
-    }
-
-    fn poll_outside(&mut self, task: &mut Context<'_>, actions: &mut Actions) {
-        self.inner.poll_outside(task, actions);
-    }
-
     fn deadline(&self) -> Option<Instant> {
         self.inner.deadline().into_iter().chain(self.until).min()
-    }
-
-    fn has_connected(&self) -> bool {
-        self.inner.has_connected()
-    }
-
-    fn closed(&mut self, disconnect: &Disconnect) {
-        self.inner.closed(disconnect);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gorani_auth::CHANNEL_NAME_MAX_BYTES;
+use gorani_protocol::websocket::SubprotocolPolicy;
 use serde::{Deserialize, Serialize};
 
 use super::SettingsError;
@@ -45,6 +46,14 @@ impl Default for WebSocketSettings {
 }
 
 impl WebSocketSettings {
+    /// What becomes of a client that offers only subprotocols that the endpoint does not know.
+    pub fn subprotocol_policy(&self) -> SubprotocolPolicy {
+        match self.subprotocols {
+            SubprotocolChoice::Strict => SubprotocolPolicy::Strict,
+            SubprotocolChoice::Lenient => SubprotocolPolicy::Lenient,
+        }
+    }
+
     pub(super) fn validate(&self) -> Result<(), SettingsError> {
         if self.close_timeout.is_zero() {
             return Err(SettingsError::value("websocket.close_timeout", "must be above 0s"));

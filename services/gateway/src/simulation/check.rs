@@ -99,7 +99,7 @@ impl World {
             if process.held_sessions() + process.waiting() > 0 {
                 wrong.push(format!("process {index} keeps sessions or polls of HTTP"));
             }
-            if process.node.as_ref().is_some_and(|node| node.connections() > 0) {
+            if process.node.as_ref().is_some_and(|node| node.admission.connections() > 0) {
                 wrong.push(format!("process {index} counts connections"));
             }
         }

@@ -139,8 +139,10 @@ impl Fleet {
         let into = ended.clone();
         let target = SessionTarget { user: "nobody".to_owned(), client: None };
         process.spawn(async move {
-            let outcome =
-                node.send_command(SessionCommand::Refresh { target, expired: true, expire_at: None }).await;
+            let outcome = node
+                .cluster
+                .send_command(SessionCommand::Refresh { target, expired: true, expire_at: None })
+                .await;
             *into.borrow_mut() = Some(outcome);
         });
         ended

@@ -166,7 +166,7 @@ impl Process {
             let thread = Thread::new();
             let entered = thread.tasks.enter();
             let local = WorkerContext {
-                worker: node.start_worker(),
+                worker: node.workers.start(),
                 registry: registry.clone(),
                 node: node.clone(),
                 is_secure: false,

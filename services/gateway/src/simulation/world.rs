@@ -282,7 +282,7 @@ impl World {
         let process = self.processes.get(process)?.as_ref()?;
         let node = process.node.clone()?;
         let publication = Publication { data, time_ms: clock::unix_ms(), ..Publication::default() };
-        let published = node.publish(channel, publication, false, None);
+        let published = node.publisher.publish(channel, publication, false, None);
         let ended = Rc::new(Cell::new(false));
         self.asked.push(BackendRequest {
             what: format!("publish {channel}"),
@@ -307,7 +307,7 @@ impl World {
         let node = process.node.clone()?;
         let target = SessionTarget { user: String::new(), client: Some(id) };
         let command = SessionCommand::Unsubscribe(target, channel.to_owned());
-        process.spawn(async move { node.dispatch_command(command).await });
+        process.spawn(async move { node.workers.dispatch_command(command).await });
         Some(String::new())
     }
 

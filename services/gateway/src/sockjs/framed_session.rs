@@ -1,14 +1,13 @@
 //! SockJS's frames over one WebSocket: a session inside another one, which takes batches apart. What goes out is framed by
 //! the hub's encoder. `docs/protocols/sockjs.md` §5.1.
 
-use std::{borrow::Cow, collections::VecDeque, error::Error, sync::Arc, task::Context};
+use std::{borrow::Cow, collections::VecDeque};
 
 use gorani_protocol::sockjs::{BatchError, BatchLimits, batch};
-use tokio::time::Instant;
 
 use crate::{
     disconnect::Disconnect,
-    session::{Actions, Incoming, Now, Outcome, Session, Signal, Ticket},
+    session::{Actions, Incoming, Now, Outcome, Session, Signal, Ticket, shared::delegate::session_methods},
 };
 
 /// WebSocket: a kind of message that is not accepted.
@@ -61,9 +60,7 @@ fn size_of_message(message: &str) -> usize {
 }
 
 impl Session for FramedSession {
-    fn opened(&mut self, now: Now, actions: &mut Actions) {
-        self.session.opened(now, actions);
-    }
+    session_methods!(to session: opened pong poll_outside deadline has_connected principal has_left failed closed);
 
     fn message(&mut self, message: Incoming<'_>, now: Now, actions: &mut Actions) {
         let Incoming::Text(text) = message else {
@@ -97,18 +94,6 @@ impl Session for FramedSession {
         self.hand_on(now, actions);
     }
 
-    fn pong(&mut self, now: Now) {
-        self.session.pong(now);
-    }
-
-    fn poll_outside(&mut self, task: &mut Context<'_>, actions: &mut Actions) {
-        self.session.poll_outside(task, actions);
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        self.session.deadline()
-    }
-
     fn is_blocked(&self) -> bool {
         !self.waiting.is_empty() || self.session.is_blocked()
     }
@@ -133,21 +118,5 @@ impl Session for FramedSession {
         self.waiting = VecDeque::new();
         self.waiting_bytes = 0;
         self.session.ending();
-    }
-
-    fn failed(&mut self, error: &(dyn Error + 'static)) {
-        self.session.failed(error);
-    }
-
-    fn has_connected(&self) -> bool {
-        self.session.has_connected()
-    }
-
-    fn principal(&self) -> Option<Arc<str>> {
-        self.session.principal()
-    }
-
-    fn closed(&mut self, disconnect: &Disconnect) {
-        self.session.closed(disconnect);
     }
 }

@@ -15,7 +15,7 @@ use crate::{
         registry::{DeliveryError, SessionOwner},
         request::SessionRequest,
     },
-    node::ConnectionPermit,
+    node::admission::permits::ConnectionPermit,
     session::Now,
 };
 

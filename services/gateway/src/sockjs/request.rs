@@ -29,8 +29,11 @@ use crate::{
     http_session::{WorkerContext, detached::Detachable},
     metrics::RefusalLabel,
     node::{
-        ConnectionPermit, Node,
-        admission::{attempts::AttemptKind, permits::NoPermit},
+        Node,
+        admission::{
+            attempts::AttemptKind,
+            permits::{ConnectionPermit, NoPermit},
+        },
     },
 };
 
@@ -68,7 +71,7 @@ impl<'r> SockJsRequest<'r> {
             Some(Ok(origin)) => Some(origin),
             Some(Err(_)) => return Err(EndpointRefused::Status(400, "the origin is no text".to_owned())),
         };
-        let peer = local.node.client_address(request.peer_addr(), request.headers());
+        let peer = local.node.admission.client_address(request.peer_addr(), request.headers());
         let context = Self { request, endpoint, local, forwarder, peer, origin };
         let hides_origin = transport.is_some_and(Transport::hides_origin);
         if context.allows(origin) && (origin.is_some() || !hides_origin || context.is_of_allowed_page()) {
@@ -127,7 +130,7 @@ impl<'r> SockJsRequest<'r> {
     /// no such session. Either is counted as a wrong id.
     pub(super) fn check_owner(&self, key: &str) -> Result<(), EndpointRefused> {
         let Some(opened_by) = self.local.registry.opened_by(key) else { return Ok(()) };
-        let network = self.local.node.network_of(self.peer);
+        let network = self.local.node.admission.network_of(self.peer);
         let refused = match opened_by.principal {
             Some(owner) => match self.endpoint.endpoint.principal(&self.handshake()) {
                 Ok(Some(principal)) if principal == owner => return Ok(()),
@@ -147,7 +150,8 @@ impl<'r> SockJsRequest<'r> {
     /// another node forwards was counted there.
     pub(super) fn may_name_sessions(&self) -> bool {
         let node = &self.local.node;
-        is_forwarded(self.request) || node.allows_attempt(AttemptKind::SessionId, node.network_of(self.peer))
+        is_forwarded(self.request)
+            || node.admission.allows_attempt(AttemptKind::SessionId, node.admission.network_of(self.peer))
     }
 
     /// Answers that there is no such session, and counts it.
@@ -168,7 +172,7 @@ impl<'r> SockJsRequest<'r> {
     pub(super) fn count_wrong_id(&self) {
         if !is_forwarded(self.request) {
             let node = &self.local.node;
-            node.failed_attempt(AttemptKind::SessionId, node.network_of(self.peer));
+            node.admission.failed_attempt(AttemptKind::SessionId, node.admission.network_of(self.peer));
         }
     }
 
@@ -178,11 +182,12 @@ impl<'r> SockJsRequest<'r> {
     /// The node is going down or full, or holds too many sessions that have not connected.
     pub(super) fn acquire_permit(&self) -> Result<ConnectionPermit, EndpointRefused> {
         let node = &self.local.node;
-        if node.is_draining() {
+        if node.lifecycle.is_draining() {
             return Err(EndpointRefused::Status(503, DRAINING.to_owned()));
         }
-        let source = node.session_source(self.peer, self.request.peer_addr());
-        node.acquire_permit(&source)
+        let source = node.admission.session_source(self.peer, self.request.peer_addr());
+        node.admission
+            .acquire_permit(&source)
             .map_err(|no_slot| EndpointRefused::Status(no_slot.status(), no_slot.to_string()))
     }
 
@@ -192,10 +197,10 @@ impl<'r> SockJsRequest<'r> {
     /// The node is going down or full, or the client would not be let in.
     pub(super) fn check_capacity(&self) -> Result<(), EndpointRefused> {
         let node = &self.local.node;
-        if node.is_draining() {
+        if node.lifecycle.is_draining() {
             return Err(EndpointRefused::Status(503, DRAINING.to_owned()));
         }
-        if node.is_full() {
+        if node.admission.is_full() {
             return Err(EndpointRefused::Status(NoPermit::Full.status(), NoPermit::Full.to_string()));
         }
         self.endpoint.endpoint.principal(&self.handshake()).map(drop)
@@ -206,7 +211,7 @@ impl<'r> SockJsRequest<'r> {
     /// # Errors
     /// It asks too often.
     pub(super) fn check_handshakes(&self) -> Result<(), EndpointRefused> {
-        if self.peer.is_some_and(|peer| !self.local.node.allows_handshake(peer.ip())) {
+        if self.peer.is_some_and(|peer| !self.local.node.admission.allows_handshake(peer.ip())) {
             return Err(EndpointRefused::Status(429, "too many sessions from this address".to_owned()));
         }
         Ok(())

@@ -30,7 +30,7 @@ pub(super) async fn send(
     transport: Transport,
     payload: web::Payload,
 ) -> HttpResponse {
-    let body = match body::read(payload, context.endpoint.batch_max_bytes).await {
+    let body = match body::read(context.request.headers(), payload, context.endpoint.batch_max_bytes).await {
         Ok(body) => body,
         Err(error) => return context.message(error.status(), error.to_string()),
     };

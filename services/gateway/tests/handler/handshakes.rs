@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 
 use gorani::{
-    Admission, Gorani, HandlerRegistration, HandlerResult, Handshake, Refusal, RunError, SessionHandle,
+    Admission, Gorani, HandlerResult, Handshake, Refusal, Registration, RunError, SessionHandle,
     WebSocketHandler,
 };
 
@@ -52,9 +52,9 @@ fn guard(request: &Handshake, admission: &mut Admission) -> Result<Team, Refusal
 
 fn node() -> Node {
     Node::start(settings(), |node: Gorani| {
-        node.handler("/team", HandlerRegistration::guarded(guard))
-            .handler("/app", HandlerRegistration::new(|| Team).origins(["http://localhost:8080"]))
-            .handler("/all", HandlerRegistration::new(|| Team).origins(["*"]))
+        node.handler("/team", Registration::guarded(guard))
+            .handler("/app", Registration::new(|| Team).origins(["http://localhost:8080"]))
+            .handler("/all", Registration::new(|| Team).origins(["*"]))
     })
 }
 
@@ -121,8 +121,7 @@ fn subprotocols_of_which_none_is_known_are_refused_unless_the_settings_are_lenie
     assert_eq!(strict.open_with(request(&strict)).err().unwrap().0, 400);
     let mut settings = settings();
     settings.websocket.subprotocols = gorani::settings::SubprotocolChoice::Lenient;
-    let lenient =
-        Node::start(settings, |node: Gorani| node.handler("/team", HandlerRegistration::guarded(guard)));
+    let lenient = Node::start(settings, |node: Gorani| node.handler("/team", Registration::guarded(guard)));
     let upgraded = std::thread::scope(|scope| {
         // Not this client library: it takes a missing subprotocol for an error, as browsers do.
         let mut stream = lenient.tcp();
@@ -170,7 +169,6 @@ fn a_node_does_not_start_with_handlers_that_cannot_be_served() {
     assert!(matches!(run(twice), RunError::Path(path, _) if path == "/a"));
     let slash = Gorani::new(settings()).handler("a", || Team);
     assert!(matches!(run(slash), RunError::Path(..)));
-    let origins =
-        Gorani::new(settings()).handler("/a", HandlerRegistration::new(|| Team).origins(["example.com/"]));
+    let origins = Gorani::new(settings()).handler("/a", Registration::new(|| Team).origins(["example.com/"]));
     assert!(matches!(run(origins), RunError::Origins(..)));
 }

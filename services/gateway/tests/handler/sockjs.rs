@@ -7,9 +7,7 @@ use std::{
     sync::mpsc::{Receiver, SyncSender, sync_channel},
 };
 
-use gorani::{
-    Disconnect, HandlerRegistration, HandlerResult, Refusal, SessionHandle, SockJs, WebSocketHandler,
-};
+use gorani::{Disconnect, HandlerResult, Refusal, Registration, SessionHandle, SockJs, WebSocketHandler};
 
 use crate::node::{Node, PATIENCE, settings};
 
@@ -36,7 +34,7 @@ impl WebSocketHandler for Herald {
 /// A node with the handler, where the header `user` names the principal and is required, and the ends of its sessions.
 fn node() -> (Node, Receiver<String>) {
     let (ended, ends) = sync_channel(16);
-    let registration = HandlerRegistration::guarded(move |request, admission| {
+    let registration = Registration::guarded(move |request, admission| {
         let user = request.header("user").ok_or_else(|| Refusal::new(401, "who are you?"))?;
         admission.set_principal(user);
         Ok(Herald { ended: ended.clone() })

@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use super::jwks::{JWKS_MAX_BYTES, JWKS_MAX_KEYS};
-use super::settings::LEEWAY_MAX;
-use super::verifier::{TOKEN_MAX_BYTES, TOKEN_MAX_JSON_DEPTH};
+use super::limits::{JWKS_MAX_BYTES, JWKS_MAX_KEYS, LEEWAY_MAX, TOKEN_MAX_BYTES, TOKEN_MAX_JSON_DEPTH};
 
 /// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -11,12 +11,7 @@ use serde_json::value::RawValue;
 
 use super::error::AuthSettingsError;
 use super::key::{VerifyingKey, ec_algorithms, ed_algorithms, rsa_algorithms};
-
-/// Largest JWK set, in bytes. A key takes 0.5 to 4 KiB (with a certificate chain).
-pub const JWKS_MAX_BYTES: usize = 256 * 1024;
-
-/// Most keys in a set; providers have two to ten.
-pub const JWKS_MAX_KEYS: usize = 64;
+use super::limits::{JWKS_MAX_BYTES, JWKS_MAX_KEYS};
 
 #[derive(Deserialize)]
 struct JwkSet<'a> {

@@ -6,22 +6,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::AuthSettingsError;
-use super::{jwks, key};
-
-/// Longest leeway. More would keep clients for minutes after the backend wanted them gone; clocks of servers
-/// differ by seconds.
-pub const LEEWAY_MAX: Duration = Duration::from_mins(5);
-
 /// Leeway unless told otherwise: clocks that are kept by NTP differ by less, and many libraries write `nbf` = now.
 const LEEWAY_DEFAULT: Duration = Duration::from_secs(5);
 
 /// How often a JWK set is fetched unless told otherwise. New keys are found at once by their unknown `kid`;
 /// the interval is for keys that were withdrawn.
 const JWKS_REFRESH_DEFAULT: Duration = Duration::from_hours(1);
-
-/// Most often that a JWK set may be fetched: key servers limit their visitors.
-const JWKS_REFRESH_MIN: Duration = Duration::from_secs(10);
 
 /// The keys and the conditions of tokens. An empty text means: not used. Without any key no token is good.
 #[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -71,28 +61,6 @@ impl Default for TokenSettings {
 }
 
 impl TokenSettings {
-    /// Finds the first thing that is wrong; what [`TokenVerifier::new`](super::TokenVerifier::new) would
-    /// refuse.
-    pub fn validate(&self) -> Result<(), AuthSettingsError> {
-        key::from_settings(self)?;
-        if !self.jwks.is_empty() {
-            jwks::parse(self.jwks.as_bytes())?;
-        }
-        let has_scheme = ["https://", "http://"].iter().any(|scheme| {
-            self.jwks_url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
-        });
-        if !self.jwks_url.is_empty() && !has_scheme {
-            return Err(AuthSettingsError::JwksUrl);
-        }
-        if !self.jwks_url.is_empty() && self.jwks_refresh < JWKS_REFRESH_MIN {
-            return Err(AuthSettingsError::JwksRefresh(JWKS_REFRESH_MIN));
-        }
-        if self.leeway > LEEWAY_MAX {
-            return Err(AuthSettingsError::Leeway);
-        }
-        Ok(())
-    }
-
     /// Is there any key, or a place to fetch keys from?
     #[must_use]
     pub fn is_configured(&self) -> bool {

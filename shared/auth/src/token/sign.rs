@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::error::SignError;
-use super::verifier::TOKEN_MAX_BYTES;
+use super::limits::TOKEN_MAX_BYTES;
 
 /// A connection token to be signed.
 #[derive(Debug, Clone, Default)]

@@ -12,14 +12,8 @@ use super::claims::{ConnectionClaims, SubscriptionClaims, TokenPayload};
 use super::error::{AuthSettingsError, InvalidToken, TokenError};
 use super::jwks;
 use super::key::{self, VerifyingKey};
+use super::limits::{TOKEN_MAX_BYTES, TOKEN_MAX_JSON_DEPTH};
 use super::settings::TokenSettings;
-
-/// Longest token, in bytes; longer ones are refused before anything is decoded. Fits the header block (16
-/// KiB) that tokens travel in elsewhere; usual ones have 200 to 2,000 bytes.
-pub const TOKEN_MAX_BYTES: usize = 16 * 1024;
-
-/// Deepest nesting of the claims, less deep than messages: parts of them go to other clients.
-pub const TOKEN_MAX_JSON_DEPTH: usize = 32;
 
 /// The keys of the settings and of the JWK set, ready for use. Share it in an `Arc`; a check blocks nobody,
 /// takes no lock but for cloning an `Arc`, and needs 2 µs (HMAC) to 200 µs (ECDSA) of CPU.

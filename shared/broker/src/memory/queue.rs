@@ -2,27 +2,18 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap, HashMap, HashSet},
+    collections::{BTreeMap, BinaryHeap, HashMap},
     sync::Arc,
 };
 
-use futures_util::{
-    FutureExt as _,
-    future::{BoxFuture, ready},
-};
-
 use super::{
-    MemoryBroker,
     clock::{Nanos, nanos},
     stream::cost,
     usage_budget::UsageBudget,
 };
 use crate::{
-    BrokerError, ChannelEvent, Publication,
-    queue::{
-        DEAD_SUFFIX, DeliveryId, QUEUE_FULL, QueueDelivery, QueueLimits, Queues, dead_letter, max_attempts,
-        wake_channel,
-    },
+    BrokerError, Publication,
+    queue::{DeliveryId, QUEUE_FULL, QueueDelivery, QueueLimits, dead_letter},
 };
 
 /// Queues at most; a new one is refused when all are in use.
@@ -35,7 +26,7 @@ const SWEPT: usize = 2;
 /// All queues.
 #[derive(Default)]
 pub(super) struct QueueTable {
-    queues: HashMap<Arc<str>, WorkQueue>,
+    pub(super) queues: HashMap<Arc<str>, WorkQueue>,
     /// One entry for each queue: when to look whether it has expired. Its use does not move the entry.
     looks: BinaryHeap<Reverse<(Nanos, Arc<str>)>>,
     /// The highest number that a queue had which is gone, so that an old delivery never names a new message.
@@ -47,24 +38,24 @@ pub(super) struct QueueTable {
 
 /// One queue. Numbers grow, so what comes back stands before what is newer.
 #[derive(Default)]
-struct WorkQueue {
+pub(super) struct WorkQueue {
     next: u64,
     ready: BTreeMap<u64, QueuedMessage>,
-    taken: HashMap<u64, DeliveredMessage>,
+    pub(super) taken: HashMap<u64, DeliveredMessage>,
     /// Dead letters that found no room in their queue yet.
     dead: BTreeMap<u64, QueuedMessage>,
     bytes: usize,
     expires: Nanos,
 }
 
-struct QueuedMessage {
+pub(super) struct QueuedMessage {
     publication: Arc<Publication>,
     attempts: u32,
 }
 
 /// A message that a node holds.
-struct DeliveredMessage {
-    node: Arc<str>,
+pub(super) struct DeliveredMessage {
+    pub(super) node: Arc<str>,
     entry: QueuedMessage,
 }
 
@@ -75,7 +66,7 @@ impl QueueTable {
     }
 
     /// The queue, made if need be; its time begins anew.
-    fn queue(
+    pub(super) fn queue(
         &mut self,
         name: &str,
         limits: &QueueLimits,
@@ -110,7 +101,7 @@ impl QueueTable {
     }
 
     /// Removes those of the next queues to look at that have expired.
-    fn sweep(&mut self, most: usize, now: Nanos, usage: &UsageBudget) {
+    pub(super) fn sweep(&mut self, most: usize, now: Nanos, usage: &UsageBudget) {
         for _ in 0..most {
             if self.looks.peek().is_none_or(|Reverse((at, _))| *at > now) {
                 return;
@@ -123,7 +114,7 @@ impl QueueTable {
         }
     }
 
-    fn remove(&mut self, name: &str, usage: &UsageBudget) {
+    pub(super) fn remove(&mut self, name: &str, usage: &UsageBudget) {
         if let Some(queue) = self.queues.remove(name) {
             self.last_number = self.last_number.max(queue.next);
             usage.queue_bytes.subtract(queue.bytes + queue_cost(name));
@@ -131,7 +122,7 @@ impl QueueTable {
     }
 
     /// Adds a message.
-    fn push(
+    pub(super) fn push(
         &mut self,
         name: &str,
         publication: Publication,
@@ -147,7 +138,7 @@ impl QueueTable {
     }
 
     /// Moves dead letters to their queue, as far as it has room. Returns how many, and what kept the rest.
-    fn dead_letter(
+    pub(super) fn dead_letter(
         &mut self,
         name: &str,
         limits: &QueueLimits,
@@ -185,7 +176,7 @@ fn queue_cost(name: &str) -> usize {
 }
 
 impl WorkQueue {
-    fn push(
+    pub(super) fn push(
         &mut self,
         publication: Publication,
         limits: &QueueLimits,
@@ -205,7 +196,7 @@ impl WorkQueue {
         Ok(())
     }
 
-    fn take(&mut self, node: &str, count: u32) -> Vec<QueueDelivery> {
+    pub(super) fn take(&mut self, node: &str, count: u32) -> Vec<QueueDelivery> {
         let node: Arc<str> = node.into();
         let mut deliveries = Vec::new();
         while deliveries.len() < count as usize
@@ -223,163 +214,21 @@ impl WorkQueue {
     }
 
     /// Of its bytes, `from` become `to`.
-    fn change_bytes(&mut self, from: usize, to: usize, usage: &UsageBudget) {
+    pub(super) fn change_bytes(&mut self, from: usize, to: usize, usage: &UsageBudget) {
         self.bytes = self.bytes - from + to;
         usage.queue_bytes.change(from, to);
     }
 
-    fn forget(&mut self, id: &DeliveryId, usage: &UsageBudget) {
+    pub(super) fn forget(&mut self, id: &DeliveryId, usage: &UsageBudget) {
         if let Some(taken) = id.parse().ok().and_then(|number: u64| self.taken.remove(&number)) {
             self.change_bytes(cost(&taken.entry.publication), 0, usage);
         }
     }
 
     /// A message that a node does not handle: it is for others, or a dead letter after `most` attempts.
-    fn give_back(&mut self, number: u64, most: u32) {
+    pub(super) fn give_back(&mut self, number: u64, most: u32) {
         let Some(DeliveredMessage { entry, .. }) = self.taken.remove(&number) else { return };
         let into = if most > 0 && entry.attempts >= most { &mut self.dead } else { &mut self.ready };
         into.insert(number, entry);
-    }
-}
-
-impl MemoryBroker {
-    fn push_now(
-        &self,
-        queue: &str,
-        mut publication: Publication,
-        limits: &QueueLimits,
-    ) -> Result<(), BrokerError> {
-        // Its own memory: a small slice would keep the whole buffer of a connection alive.
-        publication.data = bytes::Bytes::copy_from_slice(&publication.data);
-        let now = self.now();
-        self.queues.lock().push(queue, publication, limits, now, &self.usage)?;
-        // What queues hold, histories have less.
-        self.keep_bounds();
-        self.wake(queue)
-    }
-
-    /// Tells the workers that listen.
-    fn wake(&self, queue: &str) -> Result<(), BrokerError> {
-        self.pass_on(&wake_channel(queue), || ChannelEvent::Publication(Arc::default()))
-    }
-
-    fn take_now(
-        &self,
-        queue: &str,
-        node: &str,
-        count: u32,
-        limits: &QueueLimits,
-    ) -> Result<Vec<QueueDelivery>, BrokerError> {
-        let now = self.now();
-        Ok(self.queues.lock().queue(queue, limits, now, &self.usage)?.take(node, count))
-    }
-
-    fn acknowledge_now(&self, queue: &str, ids: &[DeliveryId]) {
-        if let Some(queue) = self.queues.lock().queues.get_mut(queue) {
-            ids.iter().for_each(|id| queue.forget(id, &self.usage));
-        }
-    }
-
-    fn give_back_now(
-        &self,
-        queue: &str,
-        ids: &[DeliveryId],
-        limits: &QueueLimits,
-    ) -> Result<(), BrokerError> {
-        let most = max_attempts(queue, limits);
-        if let Some(held) = self.queues.lock().queues.get_mut(queue) {
-            ids.iter().filter_map(|id| id.parse().ok()).for_each(|number| held.give_back(number, most));
-        }
-        let buried = self.bury(queue, limits);
-        self.wake(queue)?;
-        buried
-    }
-
-    fn keep_now(
-        &self,
-        queue: &str,
-        node: &str,
-        holds: Option<&[DeliveryId]>,
-        limits: &QueueLimits,
-    ) -> Result<(), BrokerError> {
-        let now = self.now();
-        let most = max_attempts(queue, limits);
-        let mut came_back = false;
-        {
-            let mut table = self.queues.lock();
-            let held = table.queue(queue, limits, now, &self.usage)?;
-            if let Some(holds) = holds {
-                let holds: HashSet<u64> = holds.iter().filter_map(|id| id.parse().ok()).collect();
-                let is_lost = |(number, taken): &(&u64, &DeliveredMessage)| {
-                    *taken.node == *node && !holds.contains(number)
-                };
-                let lost: Vec<u64> = held.taken.iter().filter(is_lost).map(|(number, _)| *number).collect();
-                came_back = !lost.is_empty();
-                lost.into_iter().for_each(|number| held.give_back(number, most));
-            }
-        }
-        let buried = self.bury(queue, limits);
-        if came_back {
-            self.wake(queue)?;
-        }
-        buried
-    }
-
-    /// Moves dead letters to their queue, as far as it has room.
-    fn bury(&self, queue: &str, limits: &QueueLimits) -> Result<(), BrokerError> {
-        let now = self.now();
-        let (moved, buried) = self.queues.lock().dead_letter(queue, limits, now, &self.usage);
-        if moved > 0 {
-            self.keep_bounds();
-            self.wake(&format!("{queue}{DEAD_SUFFIX}"))?;
-        }
-        buried
-    }
-}
-
-impl Queues for MemoryBroker {
-    fn push(
-        &self,
-        queue: &str,
-        publication: Publication,
-        limits: &QueueLimits,
-    ) -> BoxFuture<'static, Result<(), BrokerError>> {
-        ready(self.push_now(queue, publication, limits)).boxed()
-    }
-
-    fn take(
-        &self,
-        queue: &str,
-        node: &str,
-        count: u32,
-        limits: &QueueLimits,
-    ) -> BoxFuture<'static, Result<Vec<QueueDelivery>, BrokerError>> {
-        ready(self.take_now(queue, node, count, limits)).boxed()
-    }
-
-    fn acknowledge(&self, queue: &str, ids: &[DeliveryId]) -> BoxFuture<'static, Result<(), BrokerError>> {
-        self.acknowledge_now(queue, ids);
-        ready(Ok(())).boxed()
-    }
-
-    fn give_back(
-        &self,
-        queue: &str,
-        _node: &str,
-        ids: &[DeliveryId],
-        limits: &QueueLimits,
-    ) -> BoxFuture<'static, Result<(), BrokerError>> {
-        ready(self.give_back_now(queue, ids, limits)).boxed()
-    }
-
-    /// There is one node, and it is alive.
-    fn keep(
-        &self,
-        queue: &str,
-        node: &str,
-        holds: Option<&[DeliveryId]>,
-        limits: &QueueLimits,
-    ) -> BoxFuture<'static, Result<(), BrokerError>> {
-        ready(self.keep_now(queue, node, holds, limits)).boxed()
     }
 }

@@ -1,7 +1,7 @@
 //! The connection that listens: interest in channels, resubscribing after a loss, and the canary. `docs/architecture.md` §5.1, §5.5, §5.6 (interest, after
 //! any loss, deaf-node detection).
 //!
-//! One task keeps the connection. What it hears goes from the connection's reader straight to the [`Ear`]; the task itself
+//! One task keeps the connection. What it hears goes from the connection's reader straight to the [`PubSub`]; the task itself
 //! sends subscriptions and their ends, as many channels at once as wait, in the order of the calls.
 
 use std::{sync::Arc, time::Duration};

@@ -351,7 +351,7 @@ impl PubSubState {
             _ => None,
         };
         let heard = std::mem::take(&mut wanted.waiters);
-        self.settle(name);
+        self.mark_confirmed(name);
         (gap, heard)
     }
 
@@ -362,7 +362,7 @@ impl PubSubState {
     }
 
     /// The name counts as not unheard any more.
-    fn settle(&mut self, name: &str) {
+    fn mark_confirmed(&mut self, name: &str) {
         self.unheard.remove(name);
         if self.unheard.is_empty() {
             self.lost = None;
@@ -370,7 +370,7 @@ impl PubSubState {
     }
 
     fn remove(&mut self, name: &str) -> Option<WantedChannel> {
-        self.settle(name);
+        self.mark_confirmed(name);
         self.wanted.remove(name)
     }
 

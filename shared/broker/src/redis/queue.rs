@@ -43,7 +43,7 @@ impl RedisQueues {
 
     /// The arguments by which a script wakes the consumers of all nodes.
     fn wake_with(&self, call: &mut Cmd, queue: &str) {
-        call.arg(self.shards.dialect().publish())
+        call.arg(self.shards.pubsub_commands().publish())
             .arg(self.keys.events(&wake_channel(queue)))
             .arg(wake_message());
     }

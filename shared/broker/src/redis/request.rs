@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{settings::RedisSettings, shards::redirects::RedirectTicket};
+use super::{settings::RedisSettings, shards::redirect_ticket::RedirectTicket};
 use crate::BrokerError;
 
 /// Memory of a request beside its command.
@@ -58,7 +58,7 @@ impl Drop for Charge {
 pub(super) struct Request {
     pub(super) command: Cmd,
     /// Its place among the requests of its slot, in a cluster.
-    pub(super) place: Option<RedirectTicket>,
+    pub(super) redirect: Option<RedirectTicket>,
     /// The life of the server is added as the last argument when it is sent.
     needs_life: bool,
     state: Arc<AtomicU8>,
@@ -112,7 +112,7 @@ impl RequestLimits {
         let state = Arc::new(AtomicU8::new(WAITING));
         let deadline = Instant::now() + self.timeout;
         let caller = Caller { answer, state: Arc::clone(&state), deadline };
-        Ok((Request { command, place: None, needs_life, state, deadline, reply, _charge: charge }, caller))
+        Ok((Request { command, redirect: None, needs_life, state, deadline, reply, _charge: charge }, caller))
     }
 }
 

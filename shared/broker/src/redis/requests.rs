@@ -4,7 +4,7 @@
 //! A request takes its place in the queue when it is made. The task takes all that waits, sends it as one pipeline, and
 //! takes the next while the answers are on their way. What was never sent is answered with
 //! [`BrokerError::Unavailable`], what was sent and not answered with [`BrokerError::UnknownOutcome`]. What a server of a
-//! cluster sent elsewhere goes to the [`Detours`].
+//! cluster sent elsewhere goes to the [`Redirects`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -275,7 +275,7 @@ async fn run_batch(
             }
             (_, answer) => Ok(answer),
         };
-        if let (Some(redirects), Some(place)) = (&common.redirects, &request.place) {
+        if let (Some(redirects), Some(place)) = (&common.redirects, &request.redirect) {
             redirects.carried_out(place);
         }
         request.answer(answer);
@@ -291,7 +291,7 @@ async fn run_batch(
 /// Nobody knows what became of them.
 fn fail(sent: Vec<Request>, reason: &str, common: &SharedConnections) {
     for request in sent {
-        if let (Some(redirects), Some(place)) = (&common.redirects, &request.place) {
+        if let (Some(redirects), Some(place)) = (&common.redirects, &request.redirect) {
             redirects.carried_out(place);
         }
         request.fail(reason);

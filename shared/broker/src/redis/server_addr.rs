@@ -25,6 +25,13 @@ struct Sentinels {
     primary: String,
 }
 
+impl RedisSettings {
+    /// Whether a broker can be made with them: reads the certificates, opens no connection.
+    pub fn validate(&self) -> Result<(), RedisSettingsError> {
+        ServerAddr::new(self).map(drop)
+    }
+}
+
 impl ServerAddr {
     /// Reads the certificates; opens no connection.
     pub(super) fn new(settings: &RedisSettings) -> Result<Self, RedisSettingsError> {

@@ -5,8 +5,6 @@ use std::{fmt, path::PathBuf, time::Duration};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::server_addr::ServerAddr;
-
 /// Default of [`RedisSettings::url`].
 const DEFAULT_URL: &str = "redis://127.0.0.1:6379/0";
 /// Default of [`RedisSettings::prefix`].
@@ -247,11 +245,6 @@ pub enum RedisSettingsError {
 }
 
 impl RedisSettings {
-    /// Whether a broker can be made with them: reads the certificates, opens no connection.
-    pub fn validate(&self) -> Result<(), RedisSettingsError> {
-        ServerAddr::new(self).map(drop)
-    }
-
     /// The servers of the cluster that are known by the settings.
     pub(super) fn seeds(&self) -> Result<Vec<(String, u16)>, RedisSettingsError> {
         let Some(cluster) = &self.cluster else { return Ok(Vec::new()) };

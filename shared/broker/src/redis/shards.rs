@@ -1,9 +1,13 @@
 //! The servers behind a broker: one, or the primaries of a Redis Cluster. Requests and interest go to the one that serves
 //! their slot. `docs/architecture.md` §5.3; record 11.
 //!
-//! - [`shard`]: one server. - [`slots`]: which slot is whose. - [`redirects`]: requests between two owners of their slot.
-//! - [`survey`]: the task that finds out which servers there are. - `follow`: what changes with them.
+//! - [`shard`]: one server.
+//! - [`slots`]: which slot is whose.
+//! - [`redirects`]: requests between two owners of their slot.
+//! - [`topology`]: the task that finds out which servers there are.
+//! - `refresh`: follows what changes with them.
 
+pub(super) mod redirect_ticket;
 pub(super) mod redirects;
 mod refresh;
 pub(super) mod shard;
@@ -36,7 +40,7 @@ use super::{
     scripts::Scripts,
     settings::{RedisSettings, RedisSettingsError},
 };
-use crate::{BrokerError, Health, Sink};
+use crate::{BrokerError, Health};
 
 /// What a server is called that is the only one.
 const ALONE: &str = "";
@@ -59,7 +63,7 @@ pub(super) struct Shards {
     /// Why no map of the cluster is known, if none is.
     map_trouble: watch::Sender<Option<String>>,
     runtime: OnceLock<Handle>,
-    survey: Mutex<Option<AbortHandle>>,
+    topology_task: Mutex<Option<AbortHandle>>,
 }
 
 /// Who serves what now.
@@ -103,7 +107,7 @@ impl Shards {
             routes: RwLock::new(Routes { owners, ..Routes::default() }),
             map_trouble: watch::Sender::new(Some("the broker is not started".to_owned())),
             runtime: OnceLock::new(),
-            survey: Mutex::default(),
+            topology_task: Mutex::default(),
             settings,
         })
     }
@@ -121,7 +125,7 @@ impl Shards {
     }
 
     /// How messages are sent.
-    pub(super) fn dialect(&self) -> PubSubCommands {
+    pub(super) fn pubsub_commands(&self) -> PubSubCommands {
         if self.is_cluster() { PubSubCommands::Sharded } else { PubSubCommands::Plain }
     }
 
@@ -133,28 +137,9 @@ impl Shards {
         }
     }
 
-    /// Runs the tasks. False if they run already.
-    pub(super) fn start(self: &Arc<Self>, runtime: Handle, sink: Arc<dyn Sink>) -> bool {
-        if self.runtime.set(runtime.clone()).is_err() {
-            return false;
-        }
-        self.sink.set_sink(sink);
-        if self.is_cluster() {
-            let survey = runtime.spawn(topology::run(Arc::downgrade(self)));
-            *self.survey.lock() = Some(survey.abort_handle());
-        } else {
-            let shard = self.open(None, &self.keys.canary(&self.node));
-            let first = std::mem::take(&mut *self.first_wanted.lock());
-            shard.pubsub.want(first, None, drop);
-            self.routes.write().shards.insert((ALONE.to_owned(), 0), shard);
-            self.map_trouble.send_replace(None);
-        }
-        true
-    }
-
     /// Ends the tasks.
     pub(super) fn stop(&self) {
-        if let Some(survey) = self.survey.lock().take() {
+        if let Some(survey) = self.topology_task.lock().take() {
             survey.abort();
         }
         for shard in self.routes.read().shards.values() {
@@ -168,7 +153,8 @@ impl Shards {
             None => self.dialer.clone(),
         };
         let (common, sink) = (self.common.clone(), Arc::clone(&self.sink));
-        let shard = Shard::new(&self.settings, self.dialect(), dialer, common, sink, canary.to_owned());
+        let shard =
+            Shard::new(&self.settings, self.pubsub_commands(), dialer, common, sink, canary.to_owned());
         if let Some(runtime) = self.runtime.get() {
             shard.start(runtime);
         }
@@ -233,7 +219,7 @@ impl Shards {
         let Some(slot) = slot_of_command(&request.command) else {
             return request.fail("a request without a key");
         };
-        request.place = Some(redirects.join(slot));
+        request.redirect = Some(redirects.join(slot));
         if let Some(request) = redirects.pass(request) {
             self.put(&routes, slot, request);
         }

@@ -9,6 +9,8 @@
 mod debug;
 mod encode;
 mod error;
+mod fields;
+mod position;
 mod wire;
 
 use std::borrow::Cow;
@@ -17,7 +19,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-pub use error::{DecodeError, Invalid, Malformed};
+pub use self::{
+    error::{DecodeError, Invalid, Malformed},
+    position::{Recover, Since},
+    wire::decode,
+};
 
 /// One command.
 #[derive(Debug, Clone)]
@@ -87,41 +93,26 @@ pub enum ClientRequest<'a> {
 #[serde(default)]
 pub struct Connect<'a> {
     /// Connection token; empty: none.
-    #[serde(borrow, deserialize_with = "wire::text")]
+    #[serde(borrow, deserialize_with = "fields::text")]
     pub token: Cow<'a, str>,
     /// For the connect webhook.
     #[serde(borrow)]
     pub data: Option<&'a RawValue>,
     /// Name of the client's kind, such as `js`; not unique.
-    #[serde(borrow, deserialize_with = "wire::text")]
+    #[serde(borrow, deserialize_with = "fields::text")]
     pub name: Cow<'a, str>,
     /// The application's version.
-    #[serde(borrow, deserialize_with = "wire::text")]
+    #[serde(borrow, deserialize_with = "fields::text")]
     pub version: Cow<'a, str>,
     /// What a browser could not send as HTTP headers. Names as written by the client.
-    #[serde(borrow, deserialize_with = "wire::headers")]
+    #[serde(borrow, deserialize_with = "fields::headers")]
     pub headers: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
     /// Positions to recover server-side subscriptions from, by channel.
-    #[serde(borrow, deserialize_with = "wire::positions")]
+    #[serde(borrow, deserialize_with = "position::positions")]
     pub subs: BTreeMap<Cow<'a, str>, Recover<'a>>,
     /// Bits that ask for features of the connection; none is known to us.
-    #[serde(deserialize_with = "wire::nullable")]
+    #[serde(deserialize_with = "fields::nullable")]
     pub flag: i64,
-}
-
-/// The position in one server-side subscription.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct Recover<'a> {
-    /// Whether to recover at all.
-    #[serde(deserialize_with = "wire::nullable")]
-    pub recover: bool,
-    /// Last offset seen.
-    #[serde(deserialize_with = "wire::nullable")]
-    pub offset: u64,
-    /// Life of the stream it was seen in; empty: any.
-    #[serde(borrow, deserialize_with = "wire::text")]
-    pub epoch: Cow<'a, str>,
 }
 
 impl ClientRequest<'_> {
@@ -150,43 +141,43 @@ impl ClientRequest<'_> {
 #[serde(default)]
 pub struct Subscribe<'a> {
     /// The channel.
-    #[serde(borrow, deserialize_with = "wire::text")]
+    #[serde(borrow, deserialize_with = "fields::text")]
     pub channel: Cow<'a, str>,
     /// Subscription token; empty: none.
-    #[serde(borrow, deserialize_with = "wire::text")]
+    #[serde(borrow, deserialize_with = "fields::text")]
     pub token: Cow<'a, str>,
     /// For the subscribe webhook.
     #[serde(borrow)]
     pub data: Option<&'a RawValue>,
     /// Whether to recover from `offset` and `epoch`.
-    #[serde(deserialize_with = "wire::nullable")]
+    #[serde(deserialize_with = "fields::nullable")]
     pub recover: bool,
     /// Last offset seen.
-    #[serde(deserialize_with = "wire::nullable")]
+    #[serde(deserialize_with = "fields::nullable")]
     pub offset: u64,
     /// Life of the stream it was seen in; empty: any.
-    #[serde(borrow, deserialize_with = "wire::text")]
+    #[serde(borrow, deserialize_with = "fields::text")]
     pub epoch: Cow<'a, str>,
     /// Asks that the position be watched.
-    #[serde(deserialize_with = "wire::nullable")]
+    #[serde(deserialize_with = "fields::nullable")]
     pub positioned: bool,
     /// Asks for recovery.
-    #[serde(deserialize_with = "wire::nullable")]
+    #[serde(deserialize_with = "fields::nullable")]
     pub recoverable: bool,
     /// Asks for joins and leaves.
-    #[serde(deserialize_with = "wire::nullable")]
+    #[serde(deserialize_with = "fields::nullable")]
     pub join_leave: bool,
     /// Bits: [`Subscribe::FLAG_COMPACTION`], [`Subscribe::FLAG_REJECT_UNRECOVERED`].
-    #[serde(deserialize_with = "wire::nullable")]
+    #[serde(deserialize_with = "fields::nullable")]
     pub flag: i64,
     /// Delta compression asked for, such as `fossil`; empty: none. A reply that does not grant it declines it.
-    #[serde(borrow, deserialize_with = "wire::text")]
+    #[serde(borrow, deserialize_with = "fields::text")]
     pub delta: Cow<'a, str>,
     /// Filter by tags (`tf`), in a language of its own.
     #[serde(rename = "tf", borrow)]
     pub filter: Option<&'a RawValue>,
     /// Kind of subscription (`type`); 0: a stream, the only kind we have.
-    #[serde(rename = "type", deserialize_with = "wire::nullable")]
+    #[serde(rename = "type", deserialize_with = "fields::nullable")]
     pub kind: i32,
 }
 
@@ -217,47 +208,23 @@ pub struct Publish<'a> {
 #[serde(default)]
 pub struct History<'a> {
     /// The channel.
-    #[serde(borrow, deserialize_with = "wire::text")]
+    #[serde(borrow, deserialize_with = "fields::text")]
     pub channel: Cow<'a, str>,
     /// At most so many publications; 0: the position only; negative: as many as allowed.
-    #[serde(deserialize_with = "wire::nullable")]
+    #[serde(deserialize_with = "fields::nullable")]
     pub limit: i32,
     /// Read what comes after (in reverse: before) this position; `None`: from the end that the direction starts at.
-    #[serde(borrow, deserialize_with = "wire::position")]
+    #[serde(borrow, deserialize_with = "position::position")]
     pub since: Option<Since<'a>>,
     /// Newest first.
-    #[serde(deserialize_with = "wire::nullable")]
+    #[serde(deserialize_with = "fields::nullable")]
     pub reverse: bool,
-}
-
-/// A position in a stream.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct Since<'a> {
-    /// Offset.
-    #[serde(deserialize_with = "wire::nullable")]
-    pub offset: u64,
-    /// Life of the stream; empty: any.
-    #[serde(borrow, deserialize_with = "wire::text")]
-    pub epoch: Cow<'a, str>,
 }
 
 /// Cuts a frame into its objects: the lines that hold more than whitespace. A frame without any is for the caller to
 /// treat as malformed.
 pub fn lines(frame: &[u8]) -> impl Iterator<Item = &[u8]> {
     frame.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty())
-}
-
-/// Reads one command from one line.
-///
-/// Linear in the line's length; nothing recurses deeper than `max_depth` ([`super::JSON_DEPTH`]; the command's own levels
-/// count). Strings are copied only where they hold escapes.
-///
-/// # Errors
-/// [`DecodeError::Malformed`] when the client does not speak the protocol, [`DecodeError::Invalid`] when it does and this
-/// one command can be answered with an error.
-pub fn decode(line: &[u8], max_depth: usize) -> Result<ClientCommand<'_>, DecodeError> {
-    wire::decode(line, max_depth)
 }
 
 #[cfg(test)]

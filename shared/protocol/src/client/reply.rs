@@ -1,7 +1,7 @@
 //! The answers to commands: `{"id":…,` the command's key with its result, or `"error"`, `}`. Written by the session into
 //! the connection's outbox. `docs/protocols/client.md` §2.
 
-use bytes::BytesMut;
+use bytes::{BufMut as _, BytesMut};
 
 use super::json::{ObjectWriter, write_integer, write_string};
 use super::push::{ClientInfoFields, PublicationFields, write_client_info, write_publications};
@@ -196,7 +196,7 @@ fn write_subscription(object: &mut ObjectWriter<'_>, result: &SubscribeResult<'_
     match lists {
         Lists::Written if result.publications.is_empty() => {}
         Lists::Written => write_publications(object.field("publications"), result.publications),
-        Lists::Later(places) => places.push(around::empty_list(object.field("publications"))),
+        Lists::Later(places) => places.push(empty_list(object.field("publications"))),
     }
     if !result.unrecovered_reason.is_empty() {
         // A flag that is not set is left out everywhere else. This one is said: something is missing.
@@ -206,6 +206,14 @@ fn write_subscription(object: &mut ObjectWriter<'_>, result: &SubscribeResult<'_
     object.flag("positioned", result.positioned).raw("data", result.data.unwrap_or_default());
     object.flag("was_recovering", result.was_recovering);
     object.string("unrecovered_reason", result.unrecovered_reason);
+}
+
+/// Writes `[]`; the place of the entries.
+fn empty_list(out: &mut BytesMut) -> usize {
+    out.put_u8(b'[');
+    let place = out.len();
+    out.put_u8(b']');
+    place
 }
 
 #[cfg(test)]

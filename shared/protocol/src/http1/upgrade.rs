@@ -2,7 +2,10 @@
 
 use memchr::memchr;
 
-use super::{UPGRADE, UPGRADE_LINE_MAX_BYTES, WEBSOCKET};
+/// Bytes of a header line with an `Upgrade` list, at most. A longer one stays as it is, whole or in pieces.
+pub const UPGRADE_LINE_MAX_BYTES: usize = 256;
+pub(super) const UPGRADE: &[u8] = b"upgrade";
+pub(super) const WEBSOCKET: &[u8] = b"websocket";
 
 /// True if all of a line is there.
 #[derive(PartialEq)]

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use memchr::{memchr, memchr2};
 
 use super::{
+    command::{COMMAND_MAX_BYTES, StompCommand},
     error::StompDecodeError,
-    frame::{COMMAND_MAX_BYTES, StompCommand, StompFrame},
+    frame::StompFrame,
     headers::Headers,
     version::Version,
 };
@@ -30,7 +31,7 @@ pub struct StompLimits {
 #[derive(Debug)]
 pub struct StompDecoder {
     limits: StompLimits,
-    /// Absent until [`Decoder::set_version`].
+    /// Absent until [`StompDecoder::set_version`].
     version: Option<Version>,
     state: StompDecoderState,
     /// A line that has begun.
@@ -58,7 +59,7 @@ impl StompDecoder {
     }
 
     /// The next frame of `input`, which moves on by what was read; `None` when all of it is read. To be called until then
-    /// with the same input, and [`Decoder::set_version`] between the first and the second frame. An error is for ever.
+    /// with the same input, and [`StompDecoder::set_version`] between the first and the second frame. An error is for ever.
     ///
     /// # Errors
     /// Whatever a client can do wrong.

@@ -3,8 +3,8 @@
 use bytes::{BufMut, BytesMut};
 
 use super::{
+    command::StompCommand,
     escape::{EscapePart, escape, is_sayable_name},
-    frame::StompCommand,
     version::Version,
 };
 
@@ -53,7 +53,7 @@ pub fn client_frame(command: StompCommand, version: Version, out: &mut BytesMut)
     StompFrameWriter::begin(command.name(), (!command.opens()).then_some(version), out)
 }
 
-/// A frame in the making: headers, then [`FrameWriter::body`] or [`FrameWriter::end`], without which it stays unfinished.
+/// A frame in the making: headers, then [`StompFrameWriter::body`] or [`StompFrameWriter::end`], without which it stays unfinished.
 #[must_use = "a frame without an end swallows the next one"]
 pub struct StompFrameWriter<'a> {
     out: &'a mut BytesMut,

@@ -1,7 +1,7 @@
 //! What a client can do wrong on the wire. Each ends the connection: the text is the `message` of an ERROR frame.
 //! `docs/protocols/stomp.md` §1.
 
-use super::frame::StompCommand;
+use super::command::StompCommand;
 
 /// A violation that ends the connection. The texts hold nothing that the client sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,7 +8,7 @@ use super::{error::StompDecodeError, version::Version};
 /// Appends `raw` without its escapes. `None`: as it is, for 1.0 and for the frames that open a session.
 ///
 /// # Errors
-/// [`DecodeError::BadEscape`].
+/// [`StompDecodeError::BadEscape`].
 pub fn unescape(raw: &str, version: Option<Version>, out: &mut String) -> Result<(), StompDecodeError> {
     let Some(version) = version.filter(|version| *version > Version::V1_0) else {
         out.push_str(raw);

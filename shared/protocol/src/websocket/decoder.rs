@@ -13,11 +13,12 @@ use super::{
     frame::{ExpectedFrame, FrameHeader, Opcode},
     inflate::inflate,
     input::Input,
-    message::{PartialMessage, checked_prefix},
+    message::PartialMessage,
     partial::{Lent, PartialFrame, PartialInput},
+    utf8::checked_prefix,
 };
 
-/// Turns one client's bytes into [`Event`]s.
+/// Turns one client's bytes into [`WebSocketEvent`]s.
 ///
 /// After a close frame and after an error nothing more comes of it: all further input is discarded.
 #[derive(Debug)]

@@ -1,8 +1,6 @@
 //! The offers in `Sec-WebSocket-Extensions`: which of them are permessage-deflate and can be met.
 //! RFC 6455 §9.1, RFC 7692 §5 and §7.1; `docs/protocols/websocket.md` §11.
 
-use super::handshake::is_token_byte;
-
 const NAME: &str = "permessage-deflate";
 /// The window sizes that can be negotiated, as the exponent of a power of two.
 const WINDOW_BITS: std::ops::RangeInclusive<u8> = 8..=15;
@@ -158,4 +156,9 @@ impl<'a> Cursor<'a> {
         }
         (!quoted.is_empty() && quoted.iter().all(|byte| is_token_byte(*byte))).then_some(quoted.as_slice())
     }
+}
+
+/// The bytes of a token (RFC 9110 §5.6.2).
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -1,4 +1,4 @@
-//! One frame's header: bytes in, [`Header`] out, judged as early as its bytes allow. RFC 6455 §5.2.
+//! One frame's header: bytes in, [`FrameHeader`] out, judged as early as its bytes allow. RFC 6455 §5.2.
 
 use super::{error::ProtocolError, event::WebSocketMessageKind};
 

@@ -1,4 +1,4 @@
-//! The opening handshake: a request's head in, an [`Offer`] or a [`Refusal`] out, and the 101 that accepts it.
+//! The opening handshake: a request's head in, an [`Offer`] or a [`HandshakeRefusal`] out, and the 101 that accepts it.
 //!
 //! The gateway asks here before it takes the socket from HTTP; whether the origin is welcome is its own policy.
 //! RFC 6455 §4.2 and §11.3; `docs/protocols/websocket.md` §1 to §4.
@@ -10,7 +10,7 @@ use base64::{
 
 use super::{
     deflate::DeflateParams,
-    extension::{self, DeflateOffer},
+    extension::{self, DeflateOffer, is_token_byte},
 };
 
 pub use super::refusal::HandshakeRefusal;
@@ -108,7 +108,7 @@ impl Offer {
     /// or, if lenient, none that is known.
     ///
     /// # Errors
-    /// [`Refusal::UnknownSubprotocol`] if strict and none of the offered ones is known.
+    /// [`HandshakeRefusal::UnknownSubprotocol`] if strict and none of the offered ones is known.
     pub fn choose_subprotocol<'k>(
         &self,
         known: &[&'k str],
@@ -241,9 +241,4 @@ fn single<'a>(
 
 fn list_contains(value: &[u8], token: &[u8]) -> bool {
     value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
-}
-
-/// The bytes of a token (RFC 9110 §5.6.2).
-pub(super) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -36,6 +36,13 @@ impl<'b> Input<'b> {
         self.bytes.get(self.at..).unwrap_or_default()
     }
 
+    /// Takes all bytes that are left, as they came, for protocols without a mask.
+    #[must_use]
+    pub fn take_rest(&mut self) -> &[u8] {
+        let from = std::mem::replace(&mut self.at, self.bytes.len());
+        self.bytes.get(from..).unwrap_or_default()
+    }
+
     pub(super) fn skip(&mut self, count: usize) {
         self.at = self.bytes.len().min(self.at + count);
     }

@@ -6,7 +6,8 @@ use super::{
     frame::{MAX_HEADER_BYTES, Opcode},
     input::Input,
     mask,
-    message::{PartialMessage, SplitCharacter},
+    message::PartialMessage,
+    utf8::SplitCharacter,
 };
 
 /// What is kept while something is incomplete, or lent to an event until the next call.

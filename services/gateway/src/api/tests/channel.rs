@@ -136,7 +136,7 @@ async fn text_and_bytes_are_told_from_json() {
         })),
         ..Default::default()
     };
-    api.node.publish("kept:a", text, false, None).await.unwrap();
+    api.node.publisher.publish("kept:a", text, false, None).await.unwrap();
     let kept = api.kept("kept:a").await;
     assert_eq!((&kept[0]["data"], &kept[0]["kind"]), (&json!("AAEC"), &json!("binary")));
     assert_eq!((&kept[1]["data"], &kept[1]["kind"]), (&json!("a\"\u{e9}"), &json!("text")));
@@ -216,7 +216,7 @@ async fn presence_of_a_hundred_thousand_is_read_in_pages_and_counted_without_rea
     assert_eq!((status, code), (413, 106), "{sentence}");
     // As the client protocol asks, which has no pages.
     let most_bytes = api.node.settings.client.reply_max_bytes as u64;
-    let whole = api.node.presence(ReadSource::Client, "seen:crowd", most_bytes).await;
+    let whole = api.node.presence.clients(ReadSource::Client, "seen:crowd", most_bytes).await;
     assert_eq!(whole, Err(ErrorCode::PRESENCE_TOO_LARGE));
     let (mut seen, mut request) =
         (std::collections::HashSet::new(), json!({"channel": "seen:crowd", "limit": 1000}));

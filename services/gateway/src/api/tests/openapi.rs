@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use gorani_protocol::client::JSON_DEPTH;
+
 use super::*;
 use crate::api::{method::Method, openapi::document};
 
@@ -110,5 +112,15 @@ fn results_are_described_with_all_their_fields() {
         let schema = result(method);
         assert_eq!(schema.validate(&good).map_err(|error| error.to_string()), Ok(()), "{method} {good}");
         assert!(!schema.is_valid(&bad), "{method} {bad}");
+    }
+}
+
+#[test]
+fn the_depth_that_the_document_tells_is_the_depth_that_is_taken() {
+    let document: Value = serde_json::from_str(document_text()).unwrap();
+    for request in ["PublishRequest", "BroadcastRequest"] {
+        let data = &document["components"]["schemas"][request]["properties"]["data"];
+        let told = data["description"].as_str().unwrap();
+        assert!(told.contains(&format!("At most {JSON_DEPTH} levels deep")), "{told}");
     }
 }

@@ -9,7 +9,10 @@ use std::{
 };
 
 use super::*;
-use crate::api::request::{self, decode_batch};
+use crate::api::{
+    batch,
+    method::{ApiCommand, Method},
+};
 
 const COUNT: usize = 10_000;
 /// Beside reading the body and writing the answer, which are not cut. A debug build is ten times slower than a release,
@@ -60,7 +63,7 @@ async fn a_batch_of_ten_thousand_publications_pauses_and_keeps_its_order() {
     let publish = |number: usize| format!(r#"{{"publish":{{"channel":"kept:a","data":{number}}}}}"#);
     let commands: Vec<String> = (0..COUNT).map(publish).collect();
     let body = format!(r#"{{"commands":[{}]}}"#, commands.join(","));
-    let uncut = time(|| assert!(decode_batch(body.as_bytes()).is_ok()));
+    let uncut = time(|| assert!(batch::decode(body.as_bytes()).is_ok()));
     let (longest, answer) = longest_turn(&api, "batch", body).await;
     assert!(longest < LONGEST + uncut * 3, "{longest:?}, of which at most {uncut:?} are for the body");
     let replies = answer["replies"].as_array().unwrap();
@@ -77,8 +80,7 @@ async fn a_broadcast_to_ten_thousand_channels_pauses_and_keeps_its_order() {
     let api = Api::start().await;
     let channels: Vec<String> = (0..COUNT).map(|number| format!("\"kept:{number}\"")).collect();
     let body = format!(r#"{{"channels":[{}],"data":1}}"#, channels.join(","));
-    let uncut =
-        time(|| assert!(request::decode(crate::api::method::Method::Broadcast, body.as_bytes()).is_ok()));
+    let uncut = time(|| assert!(ApiCommand::decode(Method::Broadcast, body.as_bytes()).is_ok()));
     let (longest, answer) = longest_turn(&api, "broadcast", body).await;
     assert!(longest < LONGEST + uncut * 3, "{longest:?}, of which at most {uncut:?} are for the body");
     let responses = answer["result"]["responses"].as_array().unwrap();

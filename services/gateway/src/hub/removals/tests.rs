@@ -11,7 +11,7 @@ use crate::{
 };
 
 fn empty() -> Rc<Removals> {
-    Removals::new(Rc::default(), Arc::new(MemoryBroker::new(MemorySettings::default())))
+    Removals::new(Rc::default(), Arc::new(MemoryBroker::new(MemorySettings::default())), Tasks::default())
 }
 
 /// A subscription that others are told of, and with `presence` one that they see.

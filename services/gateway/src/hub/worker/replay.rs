@@ -32,7 +32,7 @@ impl Worker {
         }
         // Of now: when the task begins, the session may have left the channel and come back.
         let Some(generation) = self.hub().generation(key, &channel) else { return };
-        actix_rt::spawn(self.clone().replay_in_pieces(key, channel, generation, publications, permit));
+        self.tasks.spawn(self.clone().replay_in_pieces(key, channel, generation, publications, permit));
     }
 
     async fn replay_in_pieces(

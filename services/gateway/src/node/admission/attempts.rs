@@ -6,12 +6,13 @@ use std::{net::SocketAddr, sync::Arc};
 use tokio::time::Instant;
 
 use super::{
+    AdmissionControl,
     buckets::{Buckets, Rate},
     refusals::RefusalCause,
 };
 use crate::{
-    node::{Node, client_network::ClientNetwork},
-    session::login_limit::{Credential, LoginLimit},
+    node::client_network::ClientNetwork,
+    session::shared::login_limit::{Credential, LoginLimit},
 };
 
 /// What can be wrong.
@@ -64,12 +65,12 @@ impl Attempts {
     }
 }
 
-impl Node {
-    /// Whether an attempt may be made now. Where it may not, that is counted and logged. A client whose network is not
+impl AdmissionControl {
+    /// True if an attempt may be made now. Where it may not, that is counted and logged. A client whose network is not
     /// known is not limited.
     pub fn allows_attempt(&self, attempt: AttemptKind, network: Option<ClientNetwork>) -> bool {
         let Some((network, rate)) = network.zip(self.rate(attempt)) else { return true };
-        let allowed = self.admission.attempts.of(attempt).has(network, rate, Instant::now());
+        let allowed = self.attempts.of(attempt).has(network, rate, Instant::now());
         if !allowed {
             self.refused(attempt.causes().1, Some(network));
         }
@@ -78,9 +79,9 @@ impl Node {
 
     /// An attempt failed. False if the network has made too many.
     pub fn failed_attempt(&self, attempt: AttemptKind, network: Option<ClientNetwork>) -> bool {
-        let allowed = network.zip(self.rate(attempt)).is_none_or(|(network, rate)| {
-            self.admission.attempts.of(attempt).take(network, rate, Instant::now())
-        });
+        let allowed = network
+            .zip(self.rate(attempt))
+            .is_none_or(|(network, rate)| self.attempts.of(attempt).take(network, rate, Instant::now()));
         let (wrong, over_limit) = attempt.causes();
         self.refused(if allowed { wrong } else { over_limit }, network);
         allowed
@@ -88,31 +89,31 @@ impl Node {
 
     /// `None`: no limit.
     fn rate(&self, attempt: AttemptKind) -> Option<Rate> {
-        let settings = &self.settings;
+        let limits = &self.limits;
         let per_minute = match attempt {
-            AttemptKind::SessionId | AttemptKind::OwnSessionId => settings.client.wrong_ids_per_minute,
-            AttemptKind::Login => settings.stomp.wrong_logins_per_minute,
-            AttemptKind::Token => settings.client.wrong_tokens_per_minute,
-            AttemptKind::ApiKey => settings.api.wrong_keys_per_minute,
+            AttemptKind::SessionId | AttemptKind::OwnSessionId => limits.wrong_ids_per_minute,
+            AttemptKind::Login => limits.wrong_logins_per_minute,
+            AttemptKind::Token => limits.wrong_tokens_per_minute,
+            AttemptKind::ApiKey => limits.wrong_keys_per_minute,
         };
         (per_minute > 0).then(|| Rate::per_minute(per_minute))
     }
 
     /// The limit of failed logins for a session of the client at this address.
     pub fn login_limit(self: &Arc<Self>, peer: Option<SocketAddr>) -> Arc<dyn LoginLimit> {
-        Arc::new(ClientLogins { node: self.clone(), network: self.network_of(peer) })
+        Arc::new(ClientLogins { admission: self.clone(), network: self.network_of(peer) })
     }
 
     /// The network that limits count under: that of the client, unless all that is known of it is its trusted proxy.
     pub fn network_of(&self, client: Option<SocketAddr>) -> Option<ClientNetwork> {
         let address = client?.ip();
-        (!self.settings.http.trusted_proxies.trusts(address)).then(|| address.into())
+        (!self.limits.trusted_proxies.trusts(address)).then(|| address.into())
     }
 }
 
 /// The failed logins of one network.
 struct ClientLogins {
-    node: Arc<Node>,
+    admission: Arc<AdmissionControl>,
     network: Option<ClientNetwork>,
 }
 
@@ -127,11 +128,11 @@ impl ClientLogins {
 
 impl LoginLimit for ClientLogins {
     fn allows(&self, credential: Credential) -> bool {
-        self.node.allows_attempt(Self::attempt(credential), self.network)
+        self.admission.allows_attempt(Self::attempt(credential), self.network)
     }
 
     fn failed(&self, credential: Credential) {
-        self.node.failed_attempt(Self::attempt(credential), self.network);
+        self.admission.failed_attempt(Self::attempt(credential), self.network);
     }
 }
 
@@ -141,36 +142,36 @@ mod tests {
     use super::*;
     use crate::settings::Settings;
 
-    async fn node() -> Arc<Node> {
+    fn admission() -> Arc<AdmissionControl> {
         let mut settings = Settings::default();
         settings.stomp.wrong_logins_per_minute = 3;
         settings.client.wrong_ids_per_minute = 0;
         settings.http.trusted_proxies = serde_json::from_str(r#"["10.0.0.0/8"]"#).unwrap();
-        Node::start(settings).await.unwrap()
+        AdmissionControl::new(&settings, Arc::default())
     }
 
-    fn network(node: &Node, address: &str) -> Option<ClientNetwork> {
-        node.network_of(Some(SocketAddr::new(address.parse().unwrap(), 1)))
+    fn network(admission: &AdmissionControl, address: &str) -> Option<ClientNetwork> {
+        admission.network_of(Some(SocketAddr::new(address.parse().unwrap(), 1)))
     }
 
-    #[actix_rt::test]
-    async fn a_network_with_too_many_failures_is_refused_and_no_other_one_and_no_other_kind() {
-        let node = node().await;
-        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|address| network(&node, address));
-        let failures: Vec<_> = (0..5).map(|_| node.failed_attempt(AttemptKind::Login, one)).collect();
+    #[test]
+    fn a_network_with_too_many_failures_is_refused_and_no_other_one_and_no_other_kind() {
+        let admission = admission();
+        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|address| network(&admission, address));
+        let failures: Vec<_> = (0..5).map(|_| admission.failed_attempt(AttemptKind::Login, one)).collect();
         assert_eq!(failures, [true, true, true, false, false]);
-        assert!(!node.allows_attempt(AttemptKind::Login, one));
-        assert!(node.allows_attempt(AttemptKind::Login, other));
-        assert!(node.allows_attempt(AttemptKind::Token, one));
+        assert!(!admission.allows_attempt(AttemptKind::Login, one));
+        assert!(admission.allows_attempt(AttemptKind::Login, other));
+        assert!(admission.allows_attempt(AttemptKind::Token, one));
     }
 
-    #[actix_rt::test]
-    async fn zero_is_no_limit_and_a_trusted_proxy_alone_is_nobody() {
-        let node = node().await;
-        let one = network(&node, "192.0.2.1");
-        assert!((0..10_000).all(|_| node.failed_attempt(AttemptKind::SessionId, one)));
-        let proxy = network(&node, "10.1.2.3");
+    #[test]
+    fn zero_is_no_limit_and_a_trusted_proxy_alone_is_nobody() {
+        let admission = admission();
+        let one = network(&admission, "192.0.2.1");
+        assert!((0..10_000).all(|_| admission.failed_attempt(AttemptKind::SessionId, one)));
+        let proxy = network(&admission, "10.1.2.3");
         assert_eq!(proxy, None);
-        assert!((0..100).all(|_| node.failed_attempt(AttemptKind::Login, proxy)));
+        assert!((0..100).all(|_| admission.failed_attempt(AttemptKind::Login, proxy)));
     }
 }

@@ -6,7 +6,8 @@ use std::{collections::HashMap, time::Duration};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::node::{Node, client_network::ClientNetwork};
+use super::AdmissionControl;
+use crate::node::client_network::ClientNetwork;
 
 /// A cause is told at most this often.
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -166,16 +167,16 @@ impl Refusals {
     }
 }
 
-impl Node {
+impl AdmissionControl {
     /// Counts something that was refused, or did not go well. It is told to the log within a while.
     pub fn refused(&self, cause: RefusalCause, network: Option<ClientNetwork>) {
         self.metrics.count_refused(cause.label());
-        self.admission.refusals.count(cause, network);
+        self.refusals.count(cause, network);
     }
 
     /// Tells the log what was refused lately.
     pub(in crate::node) fn log_refusals(&self) {
-        for RefusalSummary { cause, count, most } in self.admission.refusals.due(Instant::now()) {
+        for RefusalSummary { cause, count, most } in self.refusals.due(Instant::now()) {
             let (most_from, most_count) = most.unzip();
             let most_from = most_from.map(tracing::field::display);
             tracing::warn!(cause = cause.label(), count, most_from, most_count, "{}", cause.message());

@@ -8,8 +8,11 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::envelope::{ClusterAnswer, ClusterCommand};
-use crate::{hub::session_command::SessionCommand, node::Node};
+use super::{
+    ClusterMember,
+    envelope::{ClusterAnswer, ClusterCommand},
+};
+use crate::hub::session_command::SessionCommand;
 
 /// Queues that are worked off side by side; each user has one of them.
 const QUEUES: usize = 16;
@@ -31,10 +34,10 @@ pub(super) struct CommandQueues {
 
 impl CommandQueues {
     /// Starts the tasks that carry the orders out.
-    pub(super) fn start(node: &Arc<Node>) -> Self {
+    pub(super) fn start(cluster: &Arc<ClusterMember>) -> Self {
         let queue = |_| {
             let (sender, orders) = mpsc::channel(ORDERS_PER_QUEUE);
-            actix_rt::spawn(run(node.clone(), orders));
+            cluster.tasks.spawn(run(cluster.clone(), orders));
             sender
         };
         Self { hasher: RandomState::new(), queues: (0..QUEUES).map(queue).collect() }
@@ -49,10 +52,10 @@ impl CommandQueues {
     }
 }
 
-async fn run(node: Arc<Node>, mut orders: mpsc::Receiver<ReceivedCommand>) {
+async fn run(cluster: Arc<ClusterMember>, mut orders: mpsc::Receiver<ReceivedCommand>) {
     while let Some(ReceivedCommand { from, id, command }) = orders.recv().await {
-        if node.dispatch_command_in_time(command).await {
-            node.reply(&from, id, ClusterAnswer::Done).await;
+        if cluster.workers.dispatch_command_in_time(command).await {
+            cluster.reply(&from, id, ClusterAnswer::Done).await;
         } else {
             tracing::warn!(node = from, "a worker did not take an order of another node in time");
         }

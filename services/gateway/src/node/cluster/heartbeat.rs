@@ -7,19 +7,19 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{description::NodeDescription, kinds, membership::MembershipChange};
-use crate::{node::Node, session::client::policy::VERSION};
+use super::{ClusterMember, description::NodeDescription, kinds, membership::MembershipChange};
+use crate::version::VERSION;
 
 /// While the broker does not take an announcement, this is how soon it is tried again: others must not take this node for
 /// dead longer than they have to once the broker is back.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
-impl Node {
+impl ClusterMember {
     /// Renews the lease until the node retires, and has the clients of dead nodes taken out of presence.
     pub(in crate::node) async fn keep_lease(self: Arc<Self>) {
         while !self.peers.retired.load(Ordering::Acquire) {
             let renewed = self.announce().await;
-            let pause = if renewed { self.settings.cluster.heartbeat } else { RETRY_AFTER };
+            let pause = if renewed { self.settings.heartbeat } else { RETRY_AFTER };
             tokio::time::sleep(pause).await;
         }
     }
@@ -30,11 +30,11 @@ impl Node {
         let description = NodeDescription {
             version: VERSION.to_owned(),
             uptime_s: self.started.elapsed().as_secs(),
-            counts: self.counts(),
+            counts: self.queries.counts(),
             address: self.addresses.own(),
             understands: kinds::ALL,
         };
-        let lease = self.settings.cluster.lease;
+        let lease = self.settings.lease;
         let sent = Instant::now();
         let announced = match self.broker.cluster().announce(&self.id, description.write(), lease).await {
             Ok(announced) => announced,
@@ -54,11 +54,11 @@ impl Node {
         if lapsed {
             self.peers.lapses.fetch_add(1, Ordering::Relaxed);
             tracing::warn!("the lease had ended; presence is entered anew");
-            self.inboxes().iter().for_each(|inbox| inbox.restore());
+            self.workers.restore_presence();
         }
         for node in died {
             tracing::info!(node, "another node is gone");
-            self.spawn(self.clone().reap_everywhere(node));
+            self.tasks.spawn(self.clone().reap_everywhere(node));
         }
         true
     }

@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use super::{ClusterAnswer, ClusterCommand, ClusterError, ClusterQuery, EnvelopeBody, Recipients, node_of};
+use super::{
+    ClusterAnswer, ClusterCommand, ClusterError, ClusterMember, ClusterQuery, EnvelopeBody, Recipients,
+    node_of,
+};
 use crate::{
     hub::{
         scan::{ScanPage, size_of_channel, size_of_view},
         session_command::{ConnectionInfo, SessionCommand},
     },
-    node::{
-        Node,
-        query::{NodeOverview, cut, merge},
-    },
-    session::client::policy::VERSION,
+    node::query::{NodeOverview, cut, merge},
+    version::VERSION,
 };
 
-impl Node {
+impl ClusterMember {
     /// Has an order carried out on the sessions of all nodes; of the one node that holds the client, if one is named.
     ///
     /// `Ok` when the sessions of every node that lives have it. On an error it may be with some of them, unless the error
@@ -43,7 +43,7 @@ impl Node {
     }
 
     async fn run_command(&self, command: SessionCommand) -> Result<(), ClusterError> {
-        if self.dispatch_command_in_time(command).await {
+        if self.workers.dispatch_command_in_time(command).await {
             Ok(())
         } else {
             Err(ClusterError::Unanswered(vec![self.id.as_ref().to_owned()]))
@@ -59,7 +59,7 @@ impl Node {
     ) -> Result<ScanPage<(String, ConnectionInfo)>, ClusterError> {
         let ask = ClusterQuery::Connections { user: user.map(str::to_owned), after: after.to_owned(), limit };
         let asked = self.write(Recipients::Others, EnvelopeBody::Ask(ask)).await?;
-        let own = self.own_connections(user, after, limit).await?;
+        let own = self.queries.connections(user, after, limit).await?;
         let mut all = of_node(&self.id, own);
         for (node, answer) in asked.answers().await? {
             let page = match answer {
@@ -88,7 +88,7 @@ impl Node {
         let ask =
             ClusterQuery::Channels { pattern: pattern.map(str::to_owned), after: after.to_owned(), limit };
         let asked = self.write(Recipients::Others, EnvelopeBody::Ask(ask)).await?;
-        let mut all = self.own_channels(pattern, after, limit).await?;
+        let mut all = self.queries.channels(pattern, after, limit).await?;
         for (_, answer) in asked.answers().await? {
             let page = match answer {
                 ClusterAnswer::Channels(entries) => ScanPage { entries, cut_at: None },
@@ -112,7 +112,7 @@ impl Node {
             id: self.id.to_string(),
             version: VERSION.to_owned(),
             uptime_s: self.started.elapsed().as_secs(),
-            counts: self.counts(),
+            counts: self.queries.counts(),
         }];
         let (answers, silent) = asked.answers_in_time().await;
         let answered = answers.into_iter().map(|(node, answer)| {

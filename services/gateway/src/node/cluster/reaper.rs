@@ -4,16 +4,20 @@
 //! presence of 100,000 clients takes Redis a fifth of a second, and in a large cluster a thousand nodes may have the channel. The
 //! broker takes each client out once, and tells all that it left in the same step.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::future::{FutureExt as _, Shared, join_all};
 use gorani_broker::BrokerError;
 use parking_lot::Mutex;
 use rand::{RngExt as _, seq::SliceRandom as _};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
-use super::NODE_ID_BYTES;
-use crate::{hub::read_budget::ReadSource, node::Node, random};
+use super::{ClusterMember, NODE_ID_BYTES, node_of};
+use crate::{hub::read_budget::ReadSource, random};
 
 /// Clients of one step; a step is one atomic script.
 const CLIENTS_AT_A_TIME: u32 = 500;
@@ -38,17 +42,17 @@ type ReapingKey = (Arc<str>, Option<String>);
 pub(super) struct ReapInProgress(Mutex<HashMap<ReapingKey, Reaping>>);
 
 /// The worker that took clients out has ended.
-pub(super) fn worker_gone() -> BrokerError {
+pub(in crate::node) fn worker_gone() -> BrokerError {
     BrokerError::Unavailable("the node is shutting down".to_owned())
 }
 
-impl Node {
+impl ClusterMember {
     /// Looks through the channels that have subscribers here.
     pub(in crate::node) async fn reap_everywhere(self: Arc<Self>, dead: String) {
         let keeps_presence =
-            |channel: &Arc<str>| self.channel_options(channel).is_ok_and(|options| options.presence);
+            |channel: &Arc<str>| self.policy.channel_options(channel).is_ok_and(|options| options.presence);
         let mut channels: Vec<Arc<str>> =
-            self.interest.channels().into_iter().filter(keeps_presence).collect();
+            self.workers.interest.channels().into_iter().filter(keeps_presence).collect();
         // In an order of its own, so that the nodes do not all claim the same ones first.
         channels.shuffle(&mut random::rng());
         let left_to_others = self.reap_claimed(channels, &dead).await;
@@ -79,23 +83,43 @@ impl Node {
 
     /// Takes all clients of a dead node out of one channel. It goes on where nobody waits for it.
     pub(in crate::node) fn reap(self: &Arc<Self>, channel: &Arc<str>, dead: &str) -> Reaping {
-        let (node, channel, dead) = (self.clone(), channel.clone(), dead.to_owned());
+        let (cluster, channel, dead) = (self.clone(), channel.clone(), dead.to_owned());
         let key = (channel.clone(), Some(dead.clone()));
-        self.reap_once(key, async move { node.take_out(&channel, &dead).await })
+        self.reap_once(key, async move { cluster.take_out(&channel, &dead).await })
     }
 
     /// Takes the clients of all dead nodes out of one channel. The nodes are found by the ids of its clients, which are not read
     /// otherwise. It goes on where nobody waits for it.
     pub(in crate::node) fn reap_all(self: &Arc<Self>, source: ReadSource, channel: &Arc<str>) -> Reaping {
-        let (node, channel) = (self.clone(), channel.clone());
+        let (cluster, channel) = (self.clone(), channel.clone());
         let key = (channel.clone(), None);
         self.reap_once(key, async move {
-            let _permit = node.read_budget().page(source).await?;
-            let nodes = node.broker.presence_nodes(&channel, NODE_ID_BYTES).await?;
-            let dead = node.dead_among(nodes.iter().map(String::as_str), false).await?;
-            let reaped = join_all(dead.iter().map(|dead| node.reap(&channel, dead))).await;
+            let _permit = cluster.reads.budget().page(source).await?;
+            let nodes = cluster.broker.presence_nodes(&channel, NODE_ID_BYTES).await?;
+            let dead = cluster.dead_among(nodes.iter().map(String::as_str), false).await?;
+            let reaped = join_all(dead.iter().map(|dead| cluster.reap(&channel, dead))).await;
             reaped.into_iter().try_for_each(|are_out| are_out.unwrap_or_else(|_| Err(worker_gone())))
         })
+    }
+
+    /// The dead ones among the nodes of these clients. The leases are read if there is a node of which nothing is known; or,
+    /// where the last second counts (`afresh`), if there is another node at all.
+    pub(in crate::node) async fn dead_among<'a>(
+        &self,
+        clients: impl Iterator<Item = &'a str>,
+        afresh: bool,
+    ) -> Result<BTreeSet<String>, BrokerError> {
+        let unknown: BTreeSet<String> = {
+            let nodes: BTreeSet<&str> = clients.filter_map(node_of).collect();
+            let view = self.peers.view.lock();
+            let is_asked = |node: &&str| **node != *self.id && (afresh || !view.knows(node));
+            nodes.into_iter().filter(is_asked).map(str::to_owned).collect()
+        };
+        if unknown.is_empty() {
+            return Ok(unknown);
+        }
+        let members = self.broker.cluster().members().await?;
+        Ok(self.peers.view.lock().dead_among(unknown, &members, Instant::now()))
     }
 
     fn reap_once(
@@ -110,10 +134,10 @@ impl Node {
         let (done, reaping) = oneshot::channel();
         let reaping = reaping.shared();
         under_way.insert(key.clone(), reaping.clone());
-        let node = self.clone();
-        actix_rt::spawn(async move {
+        let cluster = self.clone();
+        self.tasks.spawn(async move {
             let are_out = reap.await;
-            node.peers.reaping.0.lock().remove(&key);
+            cluster.peers.reaping.0.lock().remove(&key);
             // Nobody may wait for it.
             let _ = done.send(are_out);
         });
@@ -143,4 +167,9 @@ impl Node {
             }
         }
     }
+}
+
+/// True if a client is of one of these nodes.
+pub(in crate::node) fn is_of(nodes: &BTreeSet<String>, client: &str) -> bool {
+    node_of(client).is_some_and(|node| nodes.contains(node))
 }

@@ -11,12 +11,12 @@ use tokio::{
 };
 
 use super::{
-    ClusterError, ClusterInbox, Peers,
+    ClusterError, ClusterInbox, ClusterMember, Peers,
     commands::CommandQueues,
     envelope::{ClusterAnswer, ClusterQuery, Envelope, EnvelopeBody, EnvelopeError},
     kinds,
 };
-use crate::{hub::scan::ScanPage, node::Node};
+use crate::hub::scan::ScanPage;
 
 /// Questions of others that are looked into at the same time. One more is not answered: whoever asked is told by the time-out.
 const ANSWERS_AT_A_TIME: usize = 64;
@@ -38,7 +38,7 @@ pub(in crate::node) enum Recipients<'a> {
 
 /// A message that is under way.
 pub(in crate::node) struct PendingMessage {
-    node: Arc<Node>,
+    cluster: Arc<ClusterMember>,
     /// Whose answer is missing, and where it will come; none if there is nobody to ask.
     open: Option<(BTreeSet<String>, super::pending_queries::PendingQuery)>,
     /// Nodes that do not know this kind of question, and were not asked.
@@ -47,7 +47,7 @@ pub(in crate::node) struct PendingMessage {
     deadline: Instant,
 }
 
-impl Node {
+impl ClusterMember {
     /// Writes to other nodes. When this resolves the message is with the broker; then its answers can be waited for. An order that
     /// one of them does not know is sent to none.
     pub(in crate::node) async fn write(
@@ -55,7 +55,7 @@ impl Node {
         audience: Recipients<'_>,
         body: EnvelopeBody,
     ) -> Result<PendingMessage, ClusterError> {
-        let deadline = Instant::now() + self.settings.cluster.answer_timeout;
+        let deadline = Instant::now() + self.settings.answer_timeout;
         let mut missing = self.others().await?;
         let to = match audience {
             Recipients::Others => None,
@@ -74,7 +74,7 @@ impl Node {
             return Err(self.unsupported(&unable, false));
         }
         if asked.is_empty() {
-            return Ok(PendingMessage { node: self.clone(), open: None, unable, is_order, deadline });
+            return Ok(PendingMessage { cluster: self.clone(), open: None, unable, is_order, deadline });
         }
         let question = self.peers.waiting.begin(asked.len()).ok_or(ClusterError::Busy)?;
         if unable.is_empty() {
@@ -84,7 +84,13 @@ impl Node {
                 self.send(Some(node), question.id, body.clone()).await?;
             }
         }
-        Ok(PendingMessage { node: self.clone(), open: Some((asked, question)), unable, is_order, deadline })
+        Ok(PendingMessage {
+            cluster: self.clone(),
+            open: Some((asked, question)),
+            unable,
+            is_order,
+            deadline,
+        })
     }
 
     /// The error that names nodes of another version.
@@ -104,6 +110,11 @@ impl Node {
     /// How often this node's lease has run out, or the broker has lost it: then other things may be lost there too.
     pub fn lapses(&self) -> u64 {
         self.peers.lapses.load(Ordering::Relaxed)
+    }
+
+    /// True if nothing is left in the broker of nodes that died.
+    pub(in crate::node) fn is_quiet(&self) -> bool {
+        self.peers.view.lock().is_quiet(Instant::now())
     }
 
     /// Whether this is a node that lives, as far as is known.
@@ -160,9 +171,9 @@ impl Node {
                     if is_answer {
                         self.peers.waiting.settle(id, from, ClusterAnswer::Unsupported);
                     } else if let Ok(permit) = permits.clone().try_acquire_owned() {
-                        let node = self.clone();
-                        actix_rt::spawn(async move {
-                            node.reply(&from, id, ClusterAnswer::Unsupported).await;
+                        let cluster = self.clone();
+                        self.tasks.spawn(async move {
+                            cluster.reply(&from, id, ClusterAnswer::Unsupported).await;
                             drop(permit);
                         });
                     }
@@ -188,11 +199,11 @@ impl Node {
                         self.metrics.cluster.dropped.inc();
                         continue;
                     };
-                    let node = self.clone();
-                    actix_rt::spawn(async move {
+                    let cluster = self.clone();
+                    self.tasks.spawn(async move {
                         // A worker that does not answer in time leaves the question open: the time-out tells.
-                        if let Some(answer) = node.answer(ask).await {
-                            node.reply(&from, id, answer).await;
+                        if let Some(answer) = cluster.answer(ask).await {
+                            cluster.reply(&from, id, answer).await;
                         }
                         drop(permit);
                     });
@@ -204,7 +215,7 @@ impl Node {
     async fn answer(&self, ask: ClusterQuery) -> Option<ClusterAnswer> {
         let answer = match ask {
             ClusterQuery::Connections { user, after, limit } => {
-                let page = self.own_connections(user.as_deref(), &after, limit).await;
+                let page = self.queries.connections(user.as_deref(), &after, limit).await;
                 page.map(|page| match page.cut_at {
                     None => ClusterAnswer::Connections(page.entries),
                     // Every connection that was looked at is an entry: the last one tells where.
@@ -212,13 +223,13 @@ impl Node {
                 })
             }
             ClusterQuery::Channels { pattern, after, limit } => {
-                let page = self.own_channels(pattern.as_deref(), &after, limit).await;
+                let page = self.queries.channels(pattern.as_deref(), &after, limit).await;
                 page.map(|ScanPage { entries: channels, cut_at }| match cut_at {
                     None => ClusterAnswer::Channels(channels),
                     Some(until) => ClusterAnswer::ChannelsCut { channels, until },
                 })
             }
-            ClusterQuery::Counts => Ok(ClusterAnswer::Counts(self.counts())),
+            ClusterQuery::Counts => Ok(ClusterAnswer::Counts(self.queries.counts())),
         };
         match answer {
             Ok(answer) => Some(answer),
@@ -240,9 +251,9 @@ impl Node {
 impl PendingMessage {
     /// Waits for the answers of all. A node whose lease ended meanwhile owes none.
     pub(in crate::node) async fn answers(self) -> Result<Vec<(String, ClusterAnswer)>, ClusterError> {
-        let (node, is_order) = (self.node.clone(), self.is_order);
+        let (cluster, is_order) = (self.cluster.clone(), self.is_order);
         if !self.unable.is_empty() {
-            return Err(node.unsupported(&self.unable, false));
+            return Err(cluster.unsupported(&self.unable, false));
         }
         let (answers, missing) = self.answers_in_time().await;
         let is_unsupported =
@@ -250,7 +261,7 @@ impl PendingMessage {
         let unable: Vec<String> =
             answers.iter().filter(is_unsupported).map(|(from, _)| from.clone()).collect();
         if !unable.is_empty() {
-            return Err(node.unsupported(&unable, is_order));
+            return Err(cluster.unsupported(&unable, is_order));
         }
         if missing.is_empty() { Ok(answers) } else { Err(ClusterError::Unanswered(missing)) }
     }
@@ -266,9 +277,9 @@ impl PendingMessage {
             }
         }
         if !missing.is_empty() {
-            self.node.metrics.cluster.timeouts.inc();
+            self.cluster.metrics.cluster.timeouts.inc();
             // If the broker cannot tell, they may live.
-            if let Ok(live) = self.node.others().await {
+            if let Ok(live) = self.cluster.others().await {
                 missing.retain(|node| live.contains(node));
             }
         }

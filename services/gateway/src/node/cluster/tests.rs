@@ -49,23 +49,26 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 #[actix_rt::test]
 async fn a_node_that_lives_and_does_not_answer_is_named_and_no_success() {
     let node = node(ANSWER_TIMEOUT).await;
-    assert_eq!(node.send_command(refresh(None)).await, Ok(()), "there is nobody else");
+    assert_eq!(node.cluster.send_command(refresh(None)).await, Ok(()), "there is nobody else");
     appear(&node, LONG).await;
     let silent = ClusterError::Unanswered(vec![OTHER.to_owned()]);
-    assert_eq!(node.send_command(refresh(None)).await, Err(silent.clone()));
-    assert_eq!(node.send_command(refresh(Some("0badcafe0123456789abcdef"))).await, Err(silent.clone()));
-    assert_eq!(node.connections_after(None, "", 10).await.map(drop), Err(silent.clone()));
-    assert_eq!(node.channels_after(None, "", 10).await.map(drop), Err(silent.clone()));
+    assert_eq!(node.cluster.send_command(refresh(None)).await, Err(silent.clone()));
+    assert_eq!(
+        node.cluster.send_command(refresh(Some("0badcafe0123456789abcdef"))).await,
+        Err(silent.clone())
+    );
+    assert_eq!(node.cluster.connections_after(None, "", 10).await.map(drop), Err(silent.clone()));
+    assert_eq!(node.cluster.channels_after(None, "", 10).await.map(drop), Err(silent.clone()));
     assert_eq!(ErrorCode::from(&silent), ErrorCode::UNKNOWN_OUTCOME);
     assert_eq!(node.metrics.cluster.timeouts.get(), 4);
-    let nodes = node.nodes().await.unwrap();
+    let nodes = node.cluster.nodes().await.unwrap();
     let ids: Vec<&str> = nodes.iter().map(|node| node.id.as_str()).collect();
     let mut expected = [&*node.id, OTHER];
     expected.sort_unstable();
     assert_eq!(ids, expected, "info shows it all the same");
     // What concerns a client here, or of a node that is not there, needs nobody's answer.
-    assert_eq!(node.send_command(refresh(Some(&node.policy.new_client_id()))).await, Ok(()));
-    assert_eq!(node.send_command(refresh(Some("00000001aaaaaaaaaaaaaaaa"))).await, Ok(()));
+    assert_eq!(node.cluster.send_command(refresh(Some(&node.policy.new_client_id()))).await, Ok(()));
+    assert_eq!(node.cluster.send_command(refresh(Some("00000001aaaaaaaaaaaaaaaa"))).await, Ok(()));
 }
 
 #[actix_rt::test]
@@ -78,10 +81,11 @@ async fn a_node_whose_lease_ends_while_it_is_waited_for_owes_no_answer() {
         ..MembershipSettings::default()
     };
     let node = Node::start(Settings { cluster, ..Settings::default() }).await.unwrap();
-    until("our lease has run long enough", || node.peers.view.lock().is_settled(Instant::now())).await;
+    until("our lease has run long enough", || node.cluster.peers.view.lock().is_settled(Instant::now()))
+        .await;
     appear(&node, 2 * ANSWER_TIMEOUT).await;
     let asked = Instant::now();
-    assert_eq!(node.send_command(refresh(None)).await, Ok(()));
+    assert_eq!(node.cluster.send_command(refresh(None)).await, Ok(()));
     assert!(asked.elapsed() >= 2 * ANSWER_TIMEOUT, "it was waited for");
 }
 
@@ -91,7 +95,7 @@ async fn an_answer_counts_when_it_comes_from_a_node_that_was_asked() {
     appear(&node, LONG).await;
     let asked = actix_rt::spawn({
         let node = node.clone();
-        async move { node.send_command(refresh(None)).await }
+        async move { node.cluster.send_command(refresh(None)).await }
     });
     until("the order is sent", || node.metrics.cluster.sent.get() == 1).await;
     for from in ["00000001", OTHER] {
@@ -106,11 +110,11 @@ async fn an_answer_counts_when_it_comes_from_a_node_that_was_asked() {
 #[actix_rt::test]
 async fn a_page_of_channels_ends_where_another_node_has_stopped_looking() {
     let node = node(PATIENCE).await;
-    let _worker = node.start_worker();
+    let _worker = node.workers.start();
     appear(&node, LONG).await;
     let asked = actix_rt::spawn({
         let node = node.clone();
-        async move { node.channels_after(Some("*a*"), "", 10).await }
+        async move { node.cluster.channels_after(Some("*a*"), "", 10).await }
     });
     until("the question is sent", || node.metrics.cluster.sent.get() == 1).await;
     let channels = [("a".to_owned(), 2)].into();
@@ -160,7 +164,7 @@ fn blocked_worker(node: &Arc<Node>) -> (std::sync::mpsc::SyncSender<()>, std::th
     let node = node.clone();
     let thread = std::thread::spawn(move || {
         actix_rt::System::new().block_on(async move {
-            let _worker = node.start_worker();
+            let _worker = node.workers.start();
             started.send(()).unwrap();
             // The thread stands still: nothing else of the worker runs.
             let _ = released.recv();
@@ -185,12 +189,12 @@ async fn a_worker_that_blocks_for_longer_than_the_lease_does_not_end_it() {
     let own = ClusterError::Unanswered(vec![node.id.to_string()]);
     while started.elapsed() < 2 * lease {
         // Whoever asks the worker gets an error in time, and the lease goes on.
-        assert_eq!(node.channels_after(None, "", 10).await.map(drop), Err(own.clone()));
-        assert_eq!(node.nodes().await.unwrap().len(), 1, "its numbers need no worker");
+        assert_eq!(node.cluster.channels_after(None, "", 10).await.map(drop), Err(own.clone()));
+        assert_eq!(node.cluster.nodes().await.unwrap().len(), 1, "its numbers need no worker");
         let members = node.broker.cluster().members().await.unwrap();
         assert!(members.iter().any(|member| *member.node == *node.id), "the lease ended");
     }
-    assert_eq!(node.lapses(), 0);
+    assert_eq!(node.cluster.lapses(), 0);
     drop(release);
     thread.join().unwrap();
 }
@@ -199,7 +203,7 @@ async fn a_worker_that_blocks_for_longer_than_the_lease_does_not_end_it() {
 async fn more_scans_than_a_node_makes_at_a_time_are_refused_after_a_while() {
     let node = node(ANSWER_TIMEOUT).await;
     let (release, thread) = blocked_worker(&node);
-    let scans = (0..8).map(|_| node.channels_after(None, "", 10));
+    let scans = (0..8).map(|_| node.cluster.channels_after(None, "", 10));
     let results = futures_util::future::join_all(scans).await;
     let busy = results.iter().filter(|result| **result == Err(ClusterError::Busy)).count();
     assert_eq!(busy, 8 - crate::node::query::SCANS_AT_A_TIME);

@@ -100,7 +100,7 @@ pub(super) async fn read(
     channels: &[(&PollableChannel, Retention)],
     budget: AnswerBudget,
 ) -> Result<Vec<ChannelAnswer>, ErrorCode> {
-    let most = node.read_budget().per_connection();
+    let most = node.reads.budget().per_connection();
     read_by(channels, budget, most, |readable, retention, budget| page(node, readable, budget, retention))
         .await
 }
@@ -165,7 +165,7 @@ async fn read_since(
     retention: Retention,
 ) -> Result<Option<(Vec<Arc<Publication>>, Position)>, ErrorCode> {
     let query = budget.query(Some(since.offset), false);
-    let page = node.history(ReadSource::Client, channel, query, retention).await?;
+    let page = node.reads.history(ReadSource::Client, channel, query, retention).await?;
     if !page.continues(since) {
         return Ok(None);
     }
@@ -192,7 +192,7 @@ async fn read_latest(
 ) -> Result<(Vec<Arc<Publication>>, Position), ErrorCode> {
     let query = budget.query(None, true);
     let HistoryPage { mut publications, top, .. } =
-        node.history(ReadSource::Client, channel, query, retention).await?;
+        node.reads.history(ReadSource::Client, channel, query, retention).await?;
     publications.reverse();
     Ok((publications, top))
 }

@@ -108,7 +108,7 @@ impl ClientSession {
         match command.request {
             ClientRequest::Connect(_) => self.close(Disconnect::BAD_REQUEST, actions),
             ClientRequest::Pong => {
-                if !self.clock.take_pong(self.traits.native_ping) {
+                if !self.clock.pings.take_pong() && !self.traits.native_ping {
                     self.close(Disconnect::BAD_REQUEST, actions);
                 }
             }

@@ -7,23 +7,25 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use gorani_auth::{ConnectionClaims, TokenError, personal_channel};
+use gorani_auth::{ConnectionClaims, personal_channel};
 use gorani_broker::{Position, Publication};
 use gorani_protocol::client::{Connect, ConnectResult, PublicationFields, SubscribeResult, reply};
 
 use super::{
     ClientSession, ClientState, OutputFormat,
     large_reply::{LargeReply, NextStep},
-    policy::VERSION,
-    release,
     requests::PendingRequest,
-    subscriptions::{ClientSubscription, raw_bytes},
+    subscriptions::ClientSubscription,
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     format::{position::Unrecovered, views::publication_view},
     memory::ReplyPermit,
-    session::{Action, Actions, Now, Subscribed, Ticket, login_limit::Credential},
+    session::{
+        Action, Actions, Now, Subscribed, Ticket,
+        shared::{expiry::ttl, identity::ClientIdentity},
+    },
+    version::VERSION,
 };
 
 /// A connect that waits for its server-side subscriptions.
@@ -44,7 +46,7 @@ impl ClientSession {
     pub(super) fn connect(&mut self, id: u32, connect: &Connect<'_>, now: Now, actions: &mut Actions) {
         match self.admit(&connect.token, now, actions) {
             Ok((mut subscriptions, expires_at)) => {
-                if let Err(disconnect) = self.add_returning(&connect.subs, &mut subscriptions) {
+                if let Err(disconnect) = self.add_returning(&connect.subs, &mut subscriptions, now) {
                     return self.refuse_connect(id, Refused::Disconnect(disconnect), actions);
                 }
                 for subscription in &mut subscriptions {
@@ -68,12 +70,17 @@ impl ClientSession {
         actions: &mut Actions,
     ) -> Result<(Vec<ClientSubscription>, Option<u64>), Refused> {
         self.budget.count_token();
-        let claims = self.claims(token, now)?;
-        self.user = claims.user.as_str().into();
-        self.client = self.policy.new_client_id();
-        self.info = claims.info.as_deref().map(raw_bytes).unwrap_or_default();
-        actions.push(Action::Identify { user: self.user.clone(), client: self.client.clone() });
+        let token = (!token.is_empty()).then_some(token);
+        let claims = self.policy.authenticate(token, self.login_limit.as_deref(), now)?;
+        self.identity = ClientIdentity::of_claims(&claims, self.policy.new_client_id());
+        self.identify(actions);
         Ok((self.server_side(&claims)?, claims.expires_at))
+    }
+
+    /// Tells the hub who the client is.
+    pub(super) fn identify(&self, actions: &mut Actions) {
+        let ClientIdentity { user, client, .. } = &self.identity;
+        actions.push(Action::Identify { user: user.clone(), client: client.clone() });
     }
 
     /// Begins the subscriptions that come with the connection. `reject`: all are recovered, or none begins.
@@ -86,7 +93,7 @@ impl ClientSession {
         now: Now,
         actions: &mut Actions,
     ) {
-        self.clock.set_expiry(expires_at.map(|at| self.end_of(at, now)));
+        self.clock.set_expiry(self.end_of(expires_at, now));
         self.state = ClientState::Connecting(Box::new(Connecting {
             id,
             expires_at,
@@ -118,11 +125,10 @@ impl ClientSession {
 
     /// Begins the subscriptions; where the user's connections are limited, not before the client has a place among them.
     fn enter_user(&mut self, subscribes: Vec<Action>, now: Now, actions: &mut Actions) {
-        let limit = self.policy.settings.max_connections_per_user;
-        if limit == 0 || self.user.is_empty() {
+        let Some(limit) = self.policy.connection_limit(&self.identity.user) else {
             subscribes.into_iter().for_each(|subscribe| actions.push(subscribe));
             return self.try_finish_connect(now, actions);
-        }
+        };
         let ticket = self.ticket(PendingRequest::Enter);
         if let ClientState::Connecting(connecting) = &mut self.state {
             connecting.under_way += 1;
@@ -141,29 +147,6 @@ impl ClientSession {
         connecting.under_way -= 1;
         std::mem::take(&mut connecting.held).into_iter().for_each(|subscribe| actions.push(subscribe));
         self.try_finish_connect(now, actions);
-    }
-
-    /// Who the client is, by its token, or nobody where that is allowed.
-    fn claims(&self, token: &str, now: Now) -> Result<ConnectionClaims, Refused> {
-        if token.is_empty() {
-            let anonymous = self.policy.settings.allow_anonymous;
-            return if anonymous {
-                Ok(ConnectionClaims::default())
-            } else {
-                Err(ErrorCode::UNAUTHORIZED.into())
-            };
-        }
-        let limit = self.login_limit.as_deref();
-        if limit.is_some_and(|limit| !limit.allows(Credential::Token)) {
-            return Err(ErrorCode::TOO_MANY_REQUESTS.into());
-        }
-        self.policy.tokens.connection(token, now.unix_s()).map_err(|error| {
-            // An expired token was a right one, and an unknown key may be a new one.
-            if let (TokenError::Invalid(_), Some(limit)) = (&error, limit) {
-                limit.failed(Credential::Token);
-            }
-            self.policy.refuse_token(error)
-        })
     }
 
     /// The subscriptions that come with the connection: those of the token and the personal channels.
@@ -260,7 +243,7 @@ impl ClientSession {
         let is_large = is_large && !is_receiver;
         let shown = connecting.subscribed.values().filter(|_| !is_large);
         let views: Vec<Vec<PublicationFields<'_>>> =
-            shown.map(|subscribed| views(subscribed, &self.client)).collect();
+            shown.map(|subscribed| views(subscribed, &self.identity.client)).collect();
         let views = views.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
         let mut subs: Vec<(&str, SubscribeResult<'_>)> = Vec::with_capacity(connecting.subscribed.len());
         for ((channel, subscribed), publications) in connecting.subscribed.iter().zip(views) {
@@ -274,7 +257,7 @@ impl ClientSession {
             }
         }
         let result = ConnectResult {
-            client: &self.client,
+            client: &self.identity.client,
             version: VERSION,
             expires: connecting.expires_at.is_some(),
             ttl: ttl(connecting.expires_at, now),
@@ -295,7 +278,7 @@ impl ClientSession {
                 around,
                 NextStep::Connected { channels: subscribed.keys().cloned().collect() },
             );
-            reply.add_recovered(places, subscribed.into_values(), &self.client);
+            reply.add_recovered(places, subscribed.into_values(), &self.identity.client);
             // As long as it is written, the client is not connected, and nothing else is said to it.
             connecting.under_way = 1;
             self.state = ClientState::Connecting(Box::new(connecting));
@@ -333,7 +316,7 @@ impl ClientSession {
     pub(super) fn accept(&mut self, channel: &Arc<str>, actions: &mut Actions) {
         if let Some(subscription) = self.subscription_mut(channel) {
             subscription.under_way = None;
-            release(channel, actions);
+            actions.release(channel);
         }
     }
 }
@@ -347,12 +330,6 @@ type MissedPublications = (Arc<str>, Vec<Arc<Publication>>, Option<ReplyPermit>)
 /// The publications that a subscription recovered, and the permit for them.
 fn take_missed((channel, subscribed): (&Arc<str>, &mut Subscribed)) -> MissedPublications {
     (channel.clone(), std::mem::take(&mut subscribed.publications), subscribed.permit.take())
-}
-
-/// Seconds until this Unix time; 0 where there is none.
-pub(super) fn ttl(expires_at: Option<u64>, now: Now) -> u32 {
-    let left = expires_at.map_or(0, |at| at.saturating_sub(now.unix_s()));
-    u32::try_from(left).unwrap_or(u32::MAX)
 }
 
 /// Recovered publications as a reply shows them, without those that exclude this client.

@@ -4,21 +4,25 @@
 use std::time::Duration;
 
 use gorani_protocol::client::PING;
-use rand::RngExt;
 use tokio::time::Instant;
 
 use super::{ClientSession, ClientState, OutputFormat, epochs::Epochs, subscriptions::ClientSubscription};
 use crate::{
     disconnect::{Disconnect, Unsubscribed},
-    session::{Action, Actions, Now},
+    session::{
+        Action, Actions, Now,
+        shared::{
+            expiry::{self, is_due},
+            pings::Pings,
+        },
+    },
 };
 
 /// The times of a session.
 pub(super) struct ClientDeadlines {
     /// Until when the client must be connected; absent once it is.
     connect_by: Option<Instant>,
-    next_ping: Option<Instant>,
-    pong_by: Option<Instant>,
+    pub(super) pings: Pings,
     /// When the connection ends unless refreshed, grace included.
     expires: Option<Instant>,
     /// When the earliest subscription ends unless refreshed, grace included.
@@ -31,19 +35,17 @@ impl ClientDeadlines {
     pub(super) fn new(connect_by: Instant) -> Self {
         Self {
             connect_by: Some(connect_by),
-            next_ping: None,
-            pong_by: None,
+            pings: Pings::default(),
             expires: None,
             subscription_expires: None,
             epochs: None,
         }
     }
 
-    /// The client is connected: the first ping comes at a random time in the second half of the interval, so that
-    /// clients that came together do not stay together.
+    /// The client is connected.
     pub(super) fn start(&mut self, interval: Duration, now: Instant) {
         self.connect_by = None;
-        self.next_ping = Some(now + interval.mul_f64(crate::random::rng().random_range(0.5..1.0)));
+        self.pings.start(interval, now);
     }
 
     pub(super) fn set_expiry(&mut self, expires: Option<Instant>) {
@@ -56,54 +58,44 @@ impl ClientDeadlines {
             subscriptions.iter().filter_map(|subscription| subscription.expires).min();
     }
 
-    /// Takes a pong; false if none was asked for.
-    pub(super) fn take_pong(&mut self, native: bool) -> bool {
-        self.pong_by.take().is_some() || native
-    }
-
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let all = [self.connect_by, self.next_ping, self.pong_by, self.expires, self.subscription_expires];
+        let all = [self.connect_by, self.pings.deadline(), self.expires, self.subscription_expires];
         let of_epochs = self.epochs.as_ref().and_then(|epochs| epochs.by);
         all.into_iter().chain([of_epochs]).flatten().min()
     }
 }
 
 impl ClientSession {
-    /// When something that expires at this Unix time ends, with the grace for its refresh.
-    pub(super) fn end_of(&self, expires_at: u64, now: Now) -> Instant {
-        /// A year: far beyond any connection, and safe to add to an `Instant`.
-        const FAR: u64 = 365 * 24 * 3600;
-        let left = Duration::from_secs(expires_at.saturating_sub(now.unix_s()).min(FAR));
-        now.instant + left + self.policy.settings.expiry_grace
+    /// The end of something that expires at this time in Unix seconds, with the grace for its refresh.
+    pub(super) fn end_of(&self, expires_at: Option<u64>, now: Now) -> Option<Instant> {
+        expiry::end_of(expires_at, self.policy.settings.expiry_grace, now)
     }
 
     /// Does what is due.
     pub(super) fn timer(&mut self, now: Now, actions: &mut Actions) {
-        let is_due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now.instant);
-        if is_due(self.clock.connect_by) {
+        if is_due(self.clock.connect_by, now) {
             // A client that has said connect has done its part: it is to come again, which a stale one is not.
             let is_waiting = matches!(self.state, ClientState::Connecting(_));
             return self.close(if is_waiting { Disconnect::INTERNAL } else { Disconnect::STALE }, actions);
         }
-        if is_due(self.clock.pong_by) {
+        if self.clock.pings.is_unanswered(now.instant) {
             return self.close(Disconnect::NO_PONG, actions);
         }
-        if is_due(self.clock.expires) {
+        if is_due(self.clock.expires, now) {
             return self.close(Disconnect::EXPIRED, actions);
         }
-        if is_due(self.clock.subscription_expires) {
+        if is_due(self.clock.subscription_expires, now) {
             self.expire_subscriptions(now, actions);
         }
         self.look_at_epochs(now, actions);
-        if is_due(self.clock.next_ping) && matches!(self.state, ClientState::Connected) {
-            let settings = &self.policy.settings;
-            self.clock.next_ping = Some(now.instant + settings.ping_interval);
-            if self.traits.format != OutputFormat::Commands && !self.traits.native_ping {
-                // Its transport has a heartbeat, and a receiver no way to answer it.
-                return actions.push(Action::Ping);
-            }
-            self.clock.pong_by = Some(now.instant + settings.pong_timeout);
-            if self.traits.native_ping {
+        let settings = &self.policy.settings;
+        // Without pings that answer themselves, a receiver has a transport with a heartbeat, and no way to answer it.
+        let has_pong = self.traits.native_ping || self.traits.format == OutputFormat::Commands;
+        let timeout = has_pong.then_some(settings.pong_timeout);
+        if matches!(self.state, ClientState::Connected)
+            && self.clock.pings.take_due(settings.ping_interval, timeout, now.instant)
+        {
+            if self.traits.native_ping || self.traits.format != OutputFormat::Commands {
                 actions.push(Action::Ping);
             } else {
                 actions.line(|out| out.extend_from_slice(PING));
@@ -112,9 +104,8 @@ impl ClientSession {
     }
 
     fn expire_subscriptions(&mut self, now: Now, actions: &mut Actions) {
-        let expired =
-            |subscription: &&ClientSubscription| subscription.expires.is_some_and(|end| end <= now.instant);
-        let expired: Vec<_> = self.subscriptions.iter().filter(expired).cloned().collect();
+        let expired = self.subscriptions.iter().filter(|subscription| is_due(subscription.expires, now));
+        let expired: Vec<_> = expired.cloned().collect();
         for subscription in expired {
             if subscription.server_side {
                 return self.close(Disconnect::SUBSCRIPTION_EXPIRED, actions);

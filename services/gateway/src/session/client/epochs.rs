@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{ClientSession, OutputFormat};
 use crate::{
     disconnect::Unsubscribed,
-    session::{Actions, EndedEpoch, Now},
+    session::{Actions, EndedEpoch, Now, shared::expiry::is_due},
 };
 
 /// Between these times after a failover clients are told to subscribe anew, so that they do not all come at once.
@@ -51,9 +51,7 @@ impl ClientSession {
 
     /// Tells the client to subscribe anew, if it is time.
     pub(super) fn look_at_epochs(&mut self, now: Now, actions: &mut Actions) {
-        let Some(epochs) =
-            self.clock.epochs.as_mut().filter(|epochs| epochs.by.is_some_and(|by| by <= now.instant))
-        else {
+        let Some(epochs) = self.clock.epochs.as_mut().filter(|epochs| is_due(epochs.by, now)) else {
             return;
         };
         epochs.by = None;

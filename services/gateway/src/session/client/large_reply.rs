@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use gorani_broker::{ClientInfo, Publication};
 use gorani_protocol::client::reply::{write_listed_client, write_listed_publication};
 
-use super::{ClientSession, ClientState, release};
+use super::{ClientSession, ClientState};
 use crate::{
     disconnect::{ErrorCode, Unsubscribed},
     format::views::{AROUND_BYTES, info_view, publication_view},
@@ -196,7 +196,7 @@ impl ClientSession {
                 Some(subscription) => {
                     subscription.under_way = None;
                     actions.whole_message(MessageKind::Text, out, permit);
-                    release(&channel, actions);
+                    actions.release(&channel);
                     self.count_success();
                 }
                 // The server ended it meanwhile, and said so; the command has its answer all the same.

@@ -6,12 +6,13 @@ use std::{collections::HashSet, sync::Arc};
 use bytes::BytesMut;
 use gorani_protocol::client::{ConnectResult, SubscribePush, bare, push};
 
-use super::{ClientSession, OutputFormat, policy::retention, subscriptions::ClientSubscription};
+use super::{ClientSession, OutputFormat, subscriptions::ClientSubscription};
 use crate::{
     disconnect::{ErrorCode, Refused, Unsubscribed},
     format::position::{self, Unrecovered},
     session::{
-        Action, Actions, Now,
+        Actions, Now,
+        shared::recovery::retention,
         uni::{NotPollable, PollableChannel, ReceiveQuery},
     },
 };
@@ -38,7 +39,7 @@ impl ClientSession {
         // Who it is, is told when it begins.
         let (mut subscriptions, expires_at) =
             self.admit(&receive_query.token, now, &mut Actions::default())?;
-        self.add_requested(receive_query, &mut subscriptions)?;
+        self.add_requested(receive_query, &mut subscriptions, now)?;
         for subscription in &mut subscriptions {
             if is_poll {
                 // Else every poll that waits would be a join and a leave for the whole channel.
@@ -64,7 +65,7 @@ impl ClientSession {
     ) {
         match admitted {
             Ok(AdmittedReceiver { subscriptions, expires_at, is_poll }) => {
-                actions.push(Action::Identify { user: self.user.clone(), client: self.client.clone() });
+                self.identify(actions);
                 self.begin_connect(0, subscriptions, expires_at, is_poll, now, actions);
             }
             Err(refused) => self.refuse_connect(0, refused, actions),
@@ -97,6 +98,7 @@ impl ClientSession {
         &self,
         receive_query: &ReceiveQuery,
         subscriptions: &mut Vec<ClientSubscription>,
+        now: Now,
     ) -> Result<(), Refused> {
         let settings = &self.policy.settings;
         let mut known: HashSet<Arc<str>> =
@@ -109,7 +111,7 @@ impl ClientSession {
                 return Err(ErrorCode::LIMIT_EXCEEDED.into());
             }
             // Like a subscription that the server makes: the receiver cannot subscribe again, only come again.
-            let subscription = self.subscription_by_name(channel)?;
+            let subscription = self.subscription_by_name(channel, now)?;
             known.insert(subscription.channel.clone());
             subscriptions.push(subscription);
         }

@@ -3,10 +3,14 @@
 use gorani_auth::TokenError;
 use gorani_protocol::client::reply;
 
-use super::{ClientSession, ClientState, connect::ttl, policy::VERSION};
+use super::{ClientSession, ClientState};
 use crate::{
-    disconnect::{Disconnect, ErrorCode, Refused},
-    session::{Actions, Now},
+    disconnect::{Disconnect, ErrorCode},
+    session::{
+        Actions, Now,
+        shared::expiry::{has_expired, ttl},
+    },
+    version::VERSION,
 };
 
 impl ClientSession {
@@ -23,18 +27,15 @@ impl ClientSession {
             Err(TokenError::NotYetValid) => {
                 return self.refuse(id, ErrorCode::TOKEN_EXPIRED.temporarily(), actions);
             }
-            Err(error) => match self.policy.refuse_token(error) {
-                Refused::Error(error) => return self.refuse(id, error, actions),
-                Refused::Disconnect(disconnect) => return self.close(disconnect, actions),
-            },
+            Err(error) => return self.refuse_command(id, self.policy.refuse_token(error), actions),
         };
-        if claims.user != *self.user {
+        if claims.user != *self.identity.user {
             return self.close(Disconnect::INVALID_TOKEN, actions);
         }
         let expires_at = claims.expires_at;
-        self.clock.set_expiry(expires_at.map(|at| self.end_of(at, now)));
+        self.clock.set_expiry(self.end_of(expires_at, now));
         self.count_success();
-        let client = &self.client;
+        let client = &self.identity.client;
         actions.line(|out| {
             reply::reply_refresh(id, client, VERSION, expires_at.is_some(), ttl(expires_at, now), out);
         });
@@ -48,10 +49,10 @@ impl ClientSession {
         now: Now,
         actions: &mut Actions,
     ) {
-        if expired || expire_at.is_some_and(|at| at <= now.unix_s()) {
+        if expired || has_expired(expire_at, now) {
             return self.close(Disconnect::EXPIRED, actions);
         }
-        self.clock.set_expiry(expire_at.map(|at| self.end_of(at, now)));
+        self.clock.set_expiry(self.end_of(expire_at, now));
         if matches!(self.state, ClientState::Connected) {
             self.write_refreshed(expire_at.is_some(), ttl(expire_at, now), actions);
         }

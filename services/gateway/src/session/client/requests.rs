@@ -10,14 +10,13 @@ use gorani_protocol::client::{ClientInfoFields, History, HistoryReply, Publicati
 use super::{
     ClientSession, ClientState,
     large_reply::{LargeReply, NextStep},
-    policy::retention,
     subscriptions::SubscribeCommand,
 };
 use crate::{
-    disconnect::{ErrorCode, Refused},
+    disconnect::ErrorCode,
     format::views::{info_view, publication_view, reserve},
     memory::ReplyPermit,
-    session::{Action, Actions, Now, Outcome, Ticket},
+    session::{Action, Actions, Now, Outcome, Ticket, shared::recovery::retention},
 };
 
 /// A command, or a step of one, that waits for the node.
@@ -49,25 +48,23 @@ impl ClientSession {
     }
 
     fn refuse_denied(&mut self, id: u32, denied: Denied, actions: &mut Actions) {
-        match self.policy.refuse_denied(denied) {
-            Refused::Error(error) => self.refuse(id, error, actions),
-            Refused::Disconnect(disconnect) => self.close(disconnect, actions),
-        }
+        self.refuse_command(id, self.policy.refuse_denied(denied), actions);
     }
 
     /// The client publishes. Its own copy comes back through the broker, like everybody's.
     pub(super) fn publish(&mut self, id: u32, publish: &Publish<'_>, now: Now, actions: &mut Actions) {
         let channel: &str = &publish.channel;
         let subscription = self.subscription(channel);
-        let options = match self.policy.rules.may_publish(channel, &self.user, subscription.is_some()) {
-            Ok(options) => PublishOptions { retention: retention(options), ..PublishOptions::default() },
-            Err(denied) => return self.refuse_denied(id, denied, actions),
-        };
+        let options =
+            match self.policy.rules.may_publish(channel, &self.identity.user, subscription.is_some()) {
+                Ok(options) => PublishOptions { retention: retention(options), ..PublishOptions::default() },
+                Err(denied) => return self.refuse_denied(id, denied, actions),
+            };
         let info = subscription.map(|subscription| subscription.info().clone());
         let publication = Publication {
             data: Bytes::copy_from_slice(publish.data.get().as_bytes()),
             kind: DataKind::Json,
-            info: Some(info.unwrap_or_else(|| self.info_for(Bytes::new()))),
+            info: Some(info.unwrap_or_else(|| self.identity.info_for(Bytes::new()))),
             time_ms: now.unix_ms,
             ..Publication::default()
         };
@@ -79,11 +76,11 @@ impl ClientSession {
     /// The client reads history.
     pub(super) fn history(&mut self, id: u32, history: &History<'_>, actions: &mut Actions) {
         let channel: &str = &history.channel;
-        let retention = match self.policy.rules.may_history(channel, &self.user, self.is_subscribed(channel))
-        {
-            Ok(options) => retention(options),
-            Err(denied) => return self.refuse_denied(id, denied, actions),
-        };
+        let retention =
+            match self.policy.rules.may_history(channel, &self.identity.user, self.is_subscribed(channel)) {
+                Ok(options) => retention(options),
+                Err(denied) => return self.refuse_denied(id, denied, actions),
+            };
         let most = self.policy.settings.history_max;
         let query = HistoryQuery {
             // Below 0 means all, which is as much as one read may bring; 0 is the position alone.
@@ -102,7 +99,8 @@ impl ClientSession {
 
     /// The client asks who is there, or how many.
     pub(super) fn presence(&mut self, id: u32, channel: &str, stats: bool, actions: &mut Actions) {
-        if let Err(denied) = self.policy.rules.may_presence(channel, &self.user, self.is_subscribed(channel))
+        if let Err(denied) =
+            self.policy.rules.may_presence(channel, &self.identity.user, self.is_subscribed(channel))
         {
             return self.refuse_denied(id, denied, actions);
         }

@@ -9,12 +9,12 @@ use std::{
 use gorani_auth::{SubscribeClaims, SubscribeGranted};
 use gorani_protocol::client::{Recover, SubscribePush};
 
-use super::{
-    ClientSession, connect::non_empty, release, requests::PendingRequest, subscriptions::ClientSubscription,
-};
+use super::{ClientSession, connect::non_empty, requests::PendingRequest, subscriptions::ClientSubscription};
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
-    session::{Action, Actions, ServerSubscribe, Subscribed, Ticket},
+    session::{
+        Action, Actions, Now, ServerSubscribe, Subscribed, Ticket, shared::recovery::RequestedFeatures,
+    },
 };
 
 impl ClientSession {
@@ -24,11 +24,7 @@ impl ClientSession {
         channel: &str,
         claims: Option<&SubscribeClaims>,
     ) -> Result<ClientSubscription, Refused> {
-        let granted = self
-            .policy
-            .rules
-            .server_side(channel, &self.user, claims)
-            .map_err(|denied| self.policy.refuse_denied(denied))?;
+        let granted = self.policy.server_side(channel, &self.identity.user, claims)?;
         Ok(self.granted_by_server(channel, &granted))
     }
 
@@ -38,25 +34,22 @@ impl ClientSession {
         channel: &str,
         granted: &SubscribeGranted<'_>,
     ) -> ClientSubscription {
-        let mut subscription = self.granted(channel, granted, true, None);
-        let options = &granted.options;
-        subscription.recoverable |= options.allow_recovery && options.has_history();
-        subscription.positioned |=
-            subscription.recoverable || (options.allow_positioning && options.has_history());
-        subscription.join_leave = options.join_leave;
+        let mut subscription = self.granted(channel, granted, RequestedFeatures::ALL);
+        subscription.server_side = true;
         subscription
     }
 
     /// A subscription that a client names in its connect, without a token of its own.
-    pub(super) fn subscription_by_name(&self, channel: &str) -> Result<ClientSubscription, Refused> {
+    pub(super) fn subscription_by_name(
+        &self,
+        channel: &str,
+        now: Now,
+    ) -> Result<ClientSubscription, Refused> {
         if channel.is_empty() || channel.len() > self.policy.settings.channel_max_bytes {
             return Err(ErrorCode::BAD_REQUEST.into());
         }
-        let request =
-            gorani_auth::SubscribeCheck { channel, user: &self.user, client: &self.client, token: None };
-        let granted =
-            self.policy.rules.may_subscribe(&request).map_err(|denied| self.policy.refuse_denied(denied))?;
-        Ok(self.granted_by_server(channel, &granted))
+        let granted = |granted: &SubscribeGranted<'_>| self.granted_by_server(channel, granted);
+        self.policy.may_subscribe(channel, &self.identity, None, now, granted)
     }
 
     /// Adds the server-side subscriptions that a returning client had, as far as its user may subscribe to their channels:
@@ -65,11 +58,12 @@ impl ClientSession {
         &self,
         returning: &BTreeMap<Cow<'_, str>, Recover<'_>>,
         subscriptions: &mut Vec<ClientSubscription>,
+        now: Now,
     ) -> Result<(), Disconnect> {
         let known: HashSet<Arc<str>> =
             subscriptions.iter().map(|subscription| subscription.channel.clone()).collect();
         for channel in returning.keys().filter(|channel| !known.contains(&***channel)) {
-            let Ok(subscription) = self.subscription_by_name(channel) else { continue };
+            let Ok(subscription) = self.subscription_by_name(channel, now) else { continue };
             if subscriptions.len() >= self.policy.settings.max_subscriptions {
                 return Err(Disconnect::CHANNEL_LIMIT);
             }
@@ -116,7 +110,7 @@ impl ClientSession {
             tracing::warn!(channel, "a backend subscribed a client to an unknown channel");
             return;
         };
-        subscription.info = self.info_for(info);
+        subscription.info = self.identity.info_for(info);
         subscription.data = data;
         subscription.recover = recover.filter(|_| subscription.recoverable);
         let pending = PendingRequest::ServerSubscribe { channel: subscription.channel.clone() };
@@ -154,7 +148,7 @@ impl ClientSession {
         };
         self.write_subscribed(channel, &pushed, actions);
         if subscribed.publications.is_empty() {
-            release(channel, actions);
+            actions.release(channel);
         } else {
             actions.push(Action::Replay(channel.clone(), subscribed.publications, subscribed.permit));
         }

@@ -7,21 +7,25 @@ use bytes::{Bytes, BytesMut};
 use gorani_auth::{ChannelOptions, SubscribeGranted};
 use gorani_broker::{ClientInfo, Position};
 use gorani_protocol::client::{PublicationFields, Subscribe, SubscribeResult, reply};
-use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::{
     ClientSession,
-    connect::{non_empty, ttl, views},
+    connect::{non_empty, views},
     large_reply::{LargeReply, NextStep},
-    policy::retention,
-    release,
     requests::PendingRequest,
 };
 use crate::{
     disconnect::{ErrorCode, Refused, Unsubscribed},
     format::{encoding::SubscriptionFormat, position::Unrecovered, views::reserve},
-    session::{Action, Actions, Now, SubscribeParams, Subscribed, Ticket},
+    session::{
+        Action, Actions, Now, SubscribeParams, Subscribed, Ticket,
+        shared::{
+            expiry::ttl,
+            identity::raw_bytes,
+            recovery::{RequestedFeatures, SubscriptionFeatures, retention},
+        },
+    },
 };
 
 /// A channel that the session is in, or is about to be.
@@ -187,8 +191,7 @@ impl ClientSession {
                 ));
                 self.clock.set_subscription_expiry(&self.subscriptions);
             }
-            Err(Refused::Error(error)) => self.refuse(id, error, actions),
-            Err(Refused::Disconnect(disconnect)) => self.close(disconnect, actions),
+            Err(refused) => self.refuse_command(id, refused, actions),
         }
     }
 
@@ -208,26 +211,15 @@ impl ClientSession {
         if subscribe.filter.is_some() || subscribe.kind != 0 {
             return Err(ErrorCode::NOT_AVAILABLE.into());
         }
-        let token = (!subscribe.token.is_empty())
-            .then(|| self.policy.tokens.subscription(&subscribe.token, now.unix_s()));
-        let request = gorani_auth::SubscribeCheck {
-            channel,
-            user: &self.user,
-            client: &self.client,
-            token: token.as_ref().map(Result::as_ref),
+        let token = (!subscribe.token.is_empty()).then_some(&*subscribe.token);
+        let requested = RequestedFeatures {
+            recovery: subscribe.recoverable,
+            positioning: subscribe.positioned,
+            join_leave: subscribe.join_leave,
         };
-        let granted =
-            self.policy.rules.may_subscribe(&request).map_err(|denied| self.policy.refuse_denied(denied))?;
-        if granted.expires_at.is_some_and(|at| at <= now.unix_s()) {
-            return Err(ErrorCode::EXPIRED.into());
-        }
-        let mut subscription =
-            self.granted(channel, &granted, false, granted.expires_at.map(|at| self.end_of(at, now)));
-        let options = &granted.options;
-        subscription.recoverable |= subscribe.recoverable && options.allow_recovery && options.has_history();
-        subscription.positioned |= subscription.recoverable
-            || (subscribe.positioned && options.allow_positioning && options.has_history());
-        subscription.join_leave |= subscribe.join_leave && options.join_leave;
+        let granted = |granted: &SubscribeGranted<'_>| self.granted(channel, granted, requested);
+        let mut subscription = self.policy.may_subscribe(channel, &self.identity, token, now, granted)?;
+        subscription.expires = self.end_of(subscription.expires_at, now);
         if subscribe.recover {
             subscription
                 .recover_from(Position { offset: subscribe.offset, epoch: (*subscribe.epoch).into() });
@@ -235,30 +227,29 @@ impl ClientSession {
         Ok(subscription)
     }
 
-    /// A subscription as the options of its channel have it.
+    /// A subscription that the client manages and that does not expire, as the options of its channel have it.
     pub(super) fn granted(
         &self,
         channel: &str,
         granted: &SubscribeGranted<'_>,
-        server_side: bool,
-        expires: Option<Instant>,
+        requested: RequestedFeatures,
     ) -> ClientSubscription {
         let options = granted.options;
-        let recoverable = options.force_recovery && options.has_history();
+        let features = SubscriptionFeatures::granted(&options, requested);
         ClientSubscription {
             channel: channel.into(),
-            server_side,
+            server_side: false,
             under_way: None,
-            recoverable,
+            recoverable: features.recoverable,
             recover: None,
             unrecovered: None,
-            expires,
+            expires: None,
             expires_at: granted.expires_at,
-            positioned: recoverable || (options.force_positioning && options.has_history()),
-            join_leave: options.join_leave && options.force_push_join_leave,
+            positioned: features.positioned,
+            join_leave: features.join_leave,
             unseen: false,
-            info: self.info_for(granted.info.map(raw_bytes).unwrap_or_default()),
-            data: granted.data.map(raw_bytes).unwrap_or_default(),
+            info: self.identity.info_for(raw_bytes(granted.info)),
+            data: raw_bytes(granted.data),
             options,
         }
     }
@@ -289,7 +280,7 @@ impl ClientSession {
                 return self.refuse(id, error, actions);
             }
         };
-        let client = self.client.clone();
+        let client = self.identity.client.clone();
         let Some(subscription) = self.under_way(channel, ticket) else { return };
         if subscribed.permit.is_some() {
             let mut around = BytesMut::new();
@@ -307,7 +298,7 @@ impl ClientSession {
             reserve(&publications, out);
             reply::reply_subscribe(id, &result, out);
         });
-        release(channel, actions);
+        actions.release(channel);
         self.count_success();
     }
 
@@ -338,7 +329,7 @@ impl ClientSession {
         self.budget.count_token();
         match self.refreshed(channel, token, now) {
             Ok(expires_at) => {
-                let end = expires_at.map(|at| self.end_of(at, now));
+                let end = self.end_of(expires_at, now);
                 if let Some(subscription) = self.subscription_mut(channel) {
                     subscription.expires = end;
                     subscription.expires_at = expires_at;
@@ -355,8 +346,7 @@ impl ClientSession {
                 self.server_unsubscribe(channel, Unsubscribed::EXPIRED, actions);
                 self.refuse(id, error.temporarily(), actions);
             }
-            Err(Refused::Error(error)) => self.refuse(id, error, actions),
-            Err(Refused::Disconnect(disconnect)) => self.close(disconnect, actions),
+            Err(refused) => self.refuse_command(id, refused, actions),
         }
     }
 
@@ -367,23 +357,7 @@ impl ClientSession {
         if self.subscription(channel).is_none_or(|subscription| subscription.server_side) {
             return Err(ErrorCode::PERMISSION_DENIED.into());
         }
-        let claims = self.policy.tokens.subscription(token, now.unix_s());
-        let request = gorani_auth::SubscribeCheck {
-            channel,
-            user: &self.user,
-            client: &self.client,
-            token: Some(claims.as_ref()),
-        };
-        let granted =
-            self.policy.rules.may_subscribe(&request).map_err(|denied| self.policy.refuse_denied(denied))?;
-        if granted.expires_at.is_some_and(|at| at <= now.unix_s()) {
-            return Err(ErrorCode::EXPIRED.into());
-        }
-        Ok(granted.expires_at)
+        let granted = |granted: &SubscribeGranted<'_>| granted.expires_at;
+        self.policy.may_subscribe(channel, &self.identity, Some(token), now, granted)
     }
-}
-
-/// The bytes of raw JSON.
-pub(super) fn raw_bytes(raw: &RawValue) -> Bytes {
-    Bytes::copy_from_slice(raw.get().as_bytes())
 }

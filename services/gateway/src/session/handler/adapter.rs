@@ -11,14 +11,13 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{
-    Admission, HandlerResult, Part, SessionHandle, WebSocketHandler,
-    heartbeat::{Due, Heartbeat},
-};
+use super::{Admission, HandlerResult, Part, SessionHandle, WebSocketHandler};
 use crate::{
     disconnect::Disconnect,
     session::{
-        Action, Actions, Incoming, MessageKind, Now, Outcome, Session, Signal, Ticket, handshake::Handshake,
+        Action, Actions, Incoming, MessageKind, Now, Outcome, Session, Signal, Ticket,
+        handshake::Handshake,
+        shared::{delegate::session_methods, pings::Pings},
     },
 };
 
@@ -38,7 +37,9 @@ pub struct HandlerSession<H: WebSocketHandler> {
     /// Absent when `closed` was called.
     handler: Option<H>,
     handle: SessionHandle,
-    heartbeat: Heartbeat,
+    pings: Pings,
+    ping_interval: Duration,
+    pong_timeout: Duration,
     stage: HandlerStage,
 }
 
@@ -65,7 +66,9 @@ impl<H: WebSocketHandler> HandlerSession<H> {
         Self {
             handler: Some(handler),
             handle: SessionHandle::new(id, handshake, admission, limits.outbox_max_bytes),
-            heartbeat: Heartbeat::new(limits.ping_interval, limits.pong_timeout),
+            pings: Pings::default(),
+            ping_interval: limits.ping_interval,
+            pong_timeout: limits.pong_timeout,
             stage: HandlerStage::New,
         }
     }
@@ -108,6 +111,16 @@ impl<H: WebSocketHandler> HandlerSession<H> {
         }
     }
 
+    fn timer(&mut self, now: Instant, actions: &mut Actions) {
+        if self.pings.is_unanswered(now) {
+            self.end(Disconnect::NO_PONG, actions);
+        } else if self.stage == HandlerStage::Open
+            && self.pings.take_due(self.ping_interval, Some(self.pong_timeout), now)
+        {
+            actions.push(Action::Ping);
+        }
+    }
+
     /// Ends the session, if it has not ended yet.
     fn end(&mut self, disconnect: Disconnect, actions: &mut Actions) {
         if self.stage == HandlerStage::Open {
@@ -147,16 +160,18 @@ pub(crate) fn forget_panic(panic: Box<dyn Any + Send>) {
 }
 
 impl<H: WebSocketHandler> Session for HandlerSession<H> {
+    session_methods!(none: is_blocked has_connected has_more resume input_bytes has_left);
+
     fn opened(&mut self, now: Now, actions: &mut Actions) {
         self.stage = HandlerStage::Open;
-        self.heartbeat.start(now.instant);
+        self.pings.start(self.ping_interval, now.instant);
         let user = self.handle.shared_principal().unwrap_or_default();
         actions.push(Action::Identify { user, client: self.handle.shared_id() });
         self.call("opened", actions, |handler, session| handler.opened(session));
     }
 
     fn message(&mut self, message: Incoming<'_>, _now: Now, actions: &mut Actions) {
-        self.heartbeat.alive();
+        self.pings.take_pong();
         match message {
             Incoming::Text(text) => {
                 self.call("text", actions, |handler, session| handler.text(session, text));
@@ -176,12 +191,7 @@ impl<H: WebSocketHandler> Session for HandlerSession<H> {
         // What was sent before the news goes out before its consequences.
         self.drain(actions);
         match signal {
-            Signal::Timer => match self.heartbeat.due(now.instant) {
-                _ if self.stage != HandlerStage::Open => {}
-                Due::Nothing => {}
-                Due::Ping => actions.push(Action::Ping),
-                Due::End => self.end(Disconnect::NO_PONG, actions),
-            },
+            Signal::Timer => self.timer(now.instant, actions),
             Signal::Disconnect(disconnect) => self.end(disconnect, actions),
             Signal::Refresh { expired: true, .. } => self.end(Disconnect::EXPIRED, actions),
             // A handler's session is in no channel, and its life does not hang on a token.
@@ -197,7 +207,7 @@ impl<H: WebSocketHandler> Session for HandlerSession<H> {
     fn outcome(&mut self, _ticket: Ticket, _outcome: Outcome, _now: Now, _actions: &mut Actions) {}
 
     fn pong(&mut self, _now: Now) {
-        self.heartbeat.alive();
+        self.pings.take_pong();
     }
 
     fn poll_outside(&mut self, task: &mut Context<'_>, actions: &mut Actions) {
@@ -206,7 +216,7 @@ impl<H: WebSocketHandler> Session for HandlerSession<H> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.heartbeat.deadline().filter(|_| self.stage == HandlerStage::Open)
+        self.pings.deadline().filter(|_| self.stage == HandlerStage::Open)
     }
 
     fn principal(&self) -> Option<Arc<str>> {

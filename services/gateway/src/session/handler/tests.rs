@@ -80,7 +80,7 @@ impl Drop for Diary {
 }
 
 /// A session under test, and what its handler was told.
-struct Bench {
+struct TestHandlerSession {
     session: Option<HandlerSession<Diary>>,
     handle: SessionHandle,
     calls: Arc<Mutex<Vec<String>>>,
@@ -117,7 +117,7 @@ fn handshake() -> Handshake {
     }
 }
 
-impl Bench {
+impl TestHandlerSession {
     fn new() -> Self {
         Self::failing("", "")
     }
@@ -137,10 +137,10 @@ impl Bench {
     }
 
     fn opened() -> Self {
-        let mut bench = Self::new();
-        assert_eq!(bench.open(), Turn::sent(&["welcome"]));
-        bench.calls.lock().clear();
-        bench
+        let mut tested = Self::new();
+        assert_eq!(tested.open(), Turn::sent(&["welcome"]));
+        tested.calls.lock().clear();
+        tested
     }
 
     fn turn(&mut self, step: impl FnOnce(&mut dyn Session, Now, &mut Actions)) -> Turn {

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     disconnect::ErrorCode,
     format::message_headers::{self, CHANNEL_ACK, DeliveryHeaders as Told},
-    session::{Action, Actions, Ticket},
+    session::{Action, Actions, Now, Ticket},
 };
 
 /// What the `ack` header of a message of a queue begins with.
@@ -75,25 +75,23 @@ pub(super) enum Acknowledged {
 
 impl StompSession {
     /// Whether this session may use a queue.
-    pub(super) fn check_queue(&self, queue: &str, is_send: bool) -> Result<(), Failure> {
+    pub(super) fn check_queue(&self, queue: &str, is_send: bool, now: Now) -> Result<(), Failure> {
         let most = self.policy.settings.channel_max_bytes.saturating_sub(DEAD_SUFFIX.len());
         check_channel_name(queue, most).map_err(|_| Failure::from(ErrorCode::BAD_REQUEST))?;
         let rules = &self.policy.rules;
-        if self.identity.is_backend() {
+        if self.is_backend() {
             return rules.options(queue).map(drop).map_err(|_| ErrorCode::UNKNOWN_CHANNEL.into());
         }
         if !self.settings.queue.allow_clients {
             return Err(ErrorCode::PERMISSION_DENIED.into());
         }
-        let user = &*self.identity.user;
         let allowed = if is_send {
-            rules.may_publish(queue, user, false).map(drop)
+            let sends = rules.may_publish(queue, &self.identity.user, false);
+            sends.map(drop).map_err(|denied| self.policy.refuse_denied(denied))
         } else {
-            let client = &*self.identity.client;
-            let request = gorani_auth::SubscribeCheck { channel: queue, user, client, token: None };
-            rules.may_subscribe(&request).map(drop)
+            self.policy.may_subscribe(queue, &self.identity, None, now, |_| ())
         };
-        allowed.map_err(|denied| self.refuse_denied(denied))
+        Ok(allowed?)
     }
 
     /// Asks for as many messages as the subscriptions have room for.

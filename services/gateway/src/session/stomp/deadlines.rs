@@ -4,30 +4,24 @@
 use std::time::Duration;
 
 use gorani_protocol::stomp::{AgreedHeartBeat, encode};
-use rand::RngExt;
 use tokio::time::Instant;
 
 use super::{StompSession, StompState, failure::Failure};
 use crate::{
     disconnect::Disconnect,
-    session::{Action, Actions, MessageKind, Now, Session as _},
+    session::{
+        Action, Actions, MessageKind, Now, Session as _,
+        shared::{
+            expiry::{FAR, is_due},
+            pings::Pings,
+        },
+    },
 };
 
 /// Of the time in which the server promised to send something: the rest is for the way to the client.
 const BEAT_AT: f64 = 0.8;
 /// Of the time in which the client promised to send something: what is over is for the way to the server.
 const MARGIN: u32 = 2;
-/// Far beyond any connection, and safe to add to an `Instant`: a year.
-const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// The transport's own pings.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Pings {
-    /// Time between them.
-    pub(super) every: Duration,
-    /// Time for the answer.
-    pub(super) answer_within: Duration,
-}
 
 /// The times of a session.
 #[derive(Debug)]
@@ -38,10 +32,8 @@ pub(super) struct StompDeadlines {
     next_beat: Option<Instant>,
     silence_max: Option<Duration>,
     heard: Instant,
-    /// Absent where the client is to send heart-beats, or the transport has no pings.
-    pings: Option<Pings>,
-    next_ping: Option<Instant>,
-    pong_by: Option<Instant>,
+    /// The transport's own. They do not begin where the client is to send heart-beats, or the transport has none.
+    pings: Pings,
     pub(super) expires: Option<Instant>,
     /// When the earliest subscription ends.
     pub(super) subscription_expires: Option<Instant>,
@@ -57,9 +49,7 @@ impl StompDeadlines {
             next_beat: None,
             silence_max: None,
             heard: now.instant,
-            pings: None,
-            next_ping: None,
-            pong_by: None,
+            pings: Pings::default(),
             expires: None,
             subscription_expires: None,
             leave_by: None,
@@ -67,24 +57,22 @@ impl StompDeadlines {
     }
 
     /// The session is open, with these heart-beats. A client that promised none may be gone without a word: it is asked with
-    /// the transport's `pings`, the first at a random time in the second half of the interval, so that clients that came
-    /// together do not stay together.
-    pub(super) fn start(&mut self, agreed: AgreedHeartBeat, pings: Option<Pings>, now: Now) {
+    /// the transport's pings, if it has any, once every `ping_interval`.
+    pub(super) fn start(&mut self, agreed: AgreedHeartBeat, ping_interval: Option<Duration>, now: Now) {
         self.connect_by = None;
         self.beat_every = agreed.to_client.map(|every| every.mul_f64(BEAT_AT));
         self.next_beat = self.beat_every.map(|every| now.instant + every);
         self.silence_max = agreed.from_client.map(|every| every.saturating_mul(MARGIN));
         self.heard = now.instant;
-        self.pings = pings.filter(|_| agreed.from_client.is_none());
-        self.next_ping = self
-            .pings
-            .map(|pings| now.instant + pings.every.mul_f64(crate::random::rng().random_range(0.5..1.0)));
+        if let Some(interval) = ping_interval.filter(|_| agreed.from_client.is_none()) {
+            self.pings.start(interval, now.instant);
+        }
     }
 
     /// Something came from the client.
     pub(super) fn on_input(&mut self, now: Now) {
         self.heard = now.instant;
-        self.pong_by = None;
+        self.pings.take_pong();
     }
 
     /// Whether a beat is to be sent now.
@@ -96,21 +84,9 @@ impl StompDeadlines {
         due
     }
 
-    /// Whether the client is to be pinged now.
-    pub(super) fn take_ping(&mut self, now: Now) -> bool {
-        let Some(pings) = self.pings.filter(|_| is_due(self.next_ping, now)) else { return false };
-        self.next_ping = Some(now.instant + pings.every);
-        self.pong_by = Some(now.instant + pings.answer_within);
-        true
-    }
-
     /// Whether a ping was not answered in time. While the session does not read, that proves nothing: the next ping asks again.
-    pub(super) fn is_unanswered(&mut self, reads: bool, now: Now) -> bool {
-        let due = is_due(self.pong_by, now);
-        if due {
-            self.pong_by = None;
-        }
-        due && reads
+    fn is_unanswered(&mut self, reads: bool, now: Now) -> bool {
+        self.pings.is_unanswered(now.instant) && self.pings.take_pong() && reads
     }
 
     /// Whether the client has been silent for too long.
@@ -128,9 +104,10 @@ impl StompDeadlines {
             return self.leave_by;
         }
         let silent_at = self.silent_at().filter(|_| reads);
-        let pings = [self.next_ping, self.pong_by];
-        let all = [self.connect_by, self.next_beat, silent_at, self.expires, self.subscription_expires];
-        pings.into_iter().chain(all).flatten().min()
+        let pings = self.pings.deadline();
+        let all =
+            [self.connect_by, self.next_beat, silent_at, pings, self.expires, self.subscription_expires];
+        all.into_iter().flatten().min()
     }
 }
 
@@ -163,21 +140,12 @@ impl StompSession {
         if self.clock.is_unanswered(!self.is_blocked(), now) {
             return self.fail(Failure::new(Disconnect::NO_PONG, "no pong from the client"), actions);
         }
-        if self.clock.take_ping(now) {
+        let settings = &self.policy.settings;
+        if self.clock.pings.take_due(settings.ping_interval, Some(settings.pong_timeout), now.instant) {
             actions.push(Action::Ping);
         }
         if self.clock.take_beat(now) {
             actions.message(MessageKind::Text, |out| out.extend_from_slice(encode::HEART_BEAT));
         }
     }
-}
-
-/// Whether a time has come.
-pub(super) fn is_due(deadline: Option<Instant>, now: Now) -> bool {
-    deadline.is_some_and(|deadline| deadline <= now.instant)
-}
-
-/// When something that expires at this Unix time ends.
-pub(super) fn end_of(expires_at: u64, now: Now) -> Instant {
-    now.instant + Duration::from_secs(expires_at.saturating_sub(now.unix_s())).min(FAR)
 }

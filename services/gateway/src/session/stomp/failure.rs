@@ -7,7 +7,7 @@ use rand::RngExt;
 
 use super::destination::DestinationError;
 use crate::{
-    disconnect::{Disconnect, ErrorCode},
+    disconnect::{Disconnect, ErrorCode, Refused},
     format::message_headers::FrameStyle,
     session::{Actions, MessageKind},
 };
@@ -118,6 +118,15 @@ impl From<ErrorCode> for Failure {
             _ => Disconnect::BAD_REQUEST,
         };
         Self { code: Some(error.code), ..Self::new(disconnect, error.message) }
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Error(error) => error.into(),
+            Refused::Disconnect(disconnect) => Self::of_disconnect(disconnect),
+        }
     }
 }
 

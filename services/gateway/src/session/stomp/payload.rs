@@ -8,14 +8,13 @@ use gorani_protocol::{
     stomp::Headers,
 };
 
-use crate::format::message_headers::{CONTENT_TYPE, content_type, is_reserved};
+use crate::{
+    format::message_headers::{CONTENT_TYPE, content_type, is_reserved},
+    session::shared::tags::{TAGS_MAX, TAGS_MAX_BYTES},
+};
 
 /// Headers that are for the server alone, beside those that it writes itself.
 const NOT_PASSED_ON: [&str; 4] = ["host", "login", "passcode", "Authorization"];
-/// Headers that are passed on at most, as the tags of the HTTP API.
-const TAGS_MAX: usize = 32;
-/// Bytes of their names and values together at most.
-const TAGS_MAX_BYTES: usize = 4 * 1024;
 
 /// More headers than a publication may carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

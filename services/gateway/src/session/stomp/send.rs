@@ -11,7 +11,7 @@ use super::{
     failure::Failure,
     payload,
 };
-use crate::session::{Action, Actions, Now, Ticket, client::policy::retention};
+use crate::session::{Action, Actions, Now, Ticket, shared::recovery::retention};
 
 /// A message that was found right.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl StompSession {
                 (Arc::from(&*channel), Some(options))
             }
             Destination::Queue(queue) => {
-                self.check_queue(queue, true)?;
+                self.check_queue(queue, true, now)?;
                 (Arc::from(queue), None)
             }
         };
@@ -84,12 +84,12 @@ impl StompSession {
     /// Whether the session may send to a channel, and how that is to be treated.
     fn may_send(&self, channel: &str) -> Result<PublishOptions, Failure> {
         let user = &*self.identity.user;
-        let options = if self.identity.is_backend() {
-            self.policy.rules.server_side(channel, user, None).map(|granted| granted.options)
+        let options = if self.is_backend() {
+            self.policy.server_side(channel, user, None)?.options
         } else {
-            self.policy.rules.may_publish(channel, user, self.is_subscribed(channel)).copied()
+            let options = self.policy.rules.may_publish(channel, user, self.is_subscribed(channel));
+            *options.map_err(|denied| self.policy.refuse_denied(denied))?
         };
-        let options = options.map_err(|denied| self.refuse_denied(denied))?;
         Ok(PublishOptions { retention: retention(&options), ..PublishOptions::default() })
     }
 }

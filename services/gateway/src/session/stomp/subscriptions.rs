@@ -1,20 +1,16 @@
 //! SUBSCRIBE and UNSUBSCRIBE. `docs/protocols/stomp.md` §5.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use gorani_auth::ChannelOptions;
 use gorani_broker::Position;
 use gorani_protocol::stomp::{StompFrame, Version};
 use tokio::time::Instant;
 
 use super::{
     StompSession,
-    connect::raw_bytes,
     consumer::{QueueConsumer, prefetch},
-    deadlines::end_of,
     destination::{self, Destination},
     failure::Failure,
-    release,
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode},
@@ -22,7 +18,14 @@ use crate::{
         encoding::SubscriptionFormat,
         message_headers::{MessageHeaders, SubscriptionHeaders},
     },
-    session::{Action, Actions, Now, SubscribeParams, Subscribed, Ticket, client::policy::retention},
+    session::{
+        Action, Actions, Now, SubscribeParams, Subscribed, Ticket,
+        shared::{
+            expiry::end_of,
+            identity::raw_bytes,
+            recovery::{RequestedFeatures, SubscriptionFeatures, retention},
+        },
+    },
 };
 
 /// Bytes of a subscription's id at most: each is kept, and stands in every message.
@@ -124,7 +127,7 @@ impl StompSession {
                 Err(Failure::bad("a queue has no offsets: what is not acknowledged comes again by itself"))
             }
             Destination::Queue(queue) => {
-                self.check_queue(queue, false)?;
+                self.check_queue(queue, false, now)?;
                 let prefetch = prefetch(headers.get("prefetch-count"), self.settings.queue.prefetch)?;
                 let source = SubscriptionSource::Queue(QueueConsumer::new(queue.into(), prefetch));
                 self.subscriptions.push(StompSubscription {
@@ -153,11 +156,12 @@ impl StompSession {
     ) -> Result<(), Failure> {
         let token = frame.headers.get("token").filter(|token| !token.is_empty());
         let (options, info, expires_at) = self.may_subscribe(&channel, token, now, |granted| {
-            (granted.options, granted.info.map(raw_bytes).unwrap_or_default(), granted.expires_at)
+            (granted.options, raw_bytes(granted.info), granted.expires_at)
         })?;
-        let is_recoverable = (options.allow_recovery || options.force_recovery) && options.has_history();
+        // The position is tracked wherever the options let a client ask for it.
+        let features = SubscriptionFeatures::granted(&options, RequestedFeatures::ALL);
         let asked_recovery = recover.is_some();
-        if asked_recovery && !is_recoverable {
+        if asked_recovery && !features.recoverable {
             return Err(ErrorCode::NOT_AVAILABLE.into());
         }
         let is_first = !self.is_subscribed(&channel);
@@ -165,7 +169,7 @@ impl StompSession {
             return Err(Failure::bad("only the first subscription of a destination can recover"));
         }
         let receipt = frame.headers.get("receipt");
-        let expires = expires_at.map(|at| end_of(at, now));
+        let expires = end_of(expires_at, Duration::ZERO, now);
         let source = SubscriptionSource::Channel(channel.clone());
         let mut subscription =
             StompSubscription { shown, source, ack_mode, under_way: None, expires, asked_recovery };
@@ -180,10 +184,16 @@ impl StompSession {
             self.subscriptions.push(subscription);
             let request = SubscribeParams {
                 info: self.identity.info_for(info),
+                retention: retention(&options),
+                positioned: features.positioned,
                 recover,
                 recover_max_bytes: self.policy.settings.reply_max_bytes,
+                presence: options.presence,
+                announce: options.join_leave,
+                // STOMP has no word for those who come and go.
+                join_leave: false,
                 format: self.format(&channel),
-                ..subscribe_request(channel, &options, is_recoverable)
+                channel,
             };
             actions.push(Action::Subscribe(ticket, request));
         }
@@ -245,7 +255,7 @@ impl StompSession {
             self.receipts.complete(ticket, told);
         }
         if let SubscriptionSource::Channel(channel) = &subscription.source {
-            release(channel, actions);
+            actions.release(channel);
         }
         Ok(())
     }
@@ -291,25 +301,6 @@ impl StompSession {
     }
 }
 
-/// What the node is asked for a channel.
-fn subscribe_request(channel: Arc<str>, options: &ChannelOptions, is_recoverable: bool) -> SubscribeParams {
-    SubscribeParams {
-        channel,
-        info: Arc::default(),
-        retention: retention(options),
-        // The place is watched wherever the options let a client ask for it.
-        positioned: is_recoverable
-            || ((options.allow_positioning || options.force_positioning) && options.has_history()),
-        recover: None,
-        recover_max_bytes: 0,
-        presence: options.presence,
-        announce: options.join_leave,
-        // STOMP has no word for those who come and go.
-        join_leave: false,
-        format: SubscriptionFormat::OfSession,
-    }
-}
-
 /// How messages are to be acknowledged.
 fn ack_mode(mode: Option<&str>, version: Version) -> Result<AckMode, Failure> {
     match mode {
@@ -327,28 +318,4 @@ fn position(offset: Option<&str>, epoch: Option<&str>) -> Result<Option<Position
     };
     let offset = offset.parse().map_err(|_| Failure::bad("the offset is not a number"))?;
     Ok(Some(Position { offset, epoch: epoch.unwrap_or_default().into() }))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn a_place_is_watched_wherever_the_options_let_a_client_ask_for_it() {
-        for bits in 0..16_u32 {
-            let is = |bit: u32| bits & (1 << bit) != 0;
-            let options = ChannelOptions {
-                allow_positioning: is(0),
-                force_positioning: is(1),
-                history_size: if is(2) { 10 } else { 0 },
-                history_ttl: Duration::from_secs(60),
-                ..ChannelOptions::default()
-            };
-            let request = subscribe_request("a".into(), &options, is(3));
-            let may_ask = options.allow_positioning || options.force_positioning;
-            assert_eq!(request.positioned, is(3) || (may_ask && options.has_history()), "{options:?}");
-        }
-    }
 }

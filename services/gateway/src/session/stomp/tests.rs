@@ -12,39 +12,34 @@ mod ordering;
 mod sending;
 mod subscribing;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use gorani_auth::{
-    ChannelRules, ChannelSettings, ConnectionTokenRequest, SubscriptionTokenRequest, TokenSettings,
-    TokenVerifier,
-};
 use serde_json::json;
 
 use super::{StompSession, StompTraits};
 use crate::{
     disconnect::{Disconnect, ErrorCode},
     session::{
-        Action, Actions, Incoming, Now, Outcome, Session, Signal, SubscribeParams, Subscribed, Ticket,
-        client::policy::Policy,
+        Action, Actions, Incoming, Outcome, Session, Signal, SubscribeParams, Subscribed, Ticket,
+        fixture::{self, START_S, TestProtocol, TestSession, subscription_token, token},
+        shared::policy::Policy,
     },
     settings::{ClientSettings, StompSettings},
 };
 
-const SECRET: &str = "secret-of-the-tests-long-enough-for-hs256";
-const START_S: u64 = 1_800_000_000;
+type TestClient = TestSession<StompSession>;
 
-/// A session with its surroundings.
-struct Bench {
-    session: StompSession,
-    now: Now,
-    /// Actions that nobody has answered yet.
-    actions: VecDeque<Action>,
-    closed: Option<Disconnect>,
+impl TestProtocol for StompSession {
+    type Sent = Told;
+
+    fn read(message: &[u8]) -> Vec<Told> {
+        vec![Told::parse(message)]
+    }
 }
 
 /// A frame of the server, taken apart without the codec's help.
 #[derive(Debug, Clone, PartialEq)]
-struct Told {
+pub(in crate::session) struct Told {
     command: String,
     headers: Vec<(String, String)>,
     body: String,
@@ -74,29 +69,16 @@ impl Told {
 }
 
 fn policy(settings: ClientSettings) -> Arc<Policy> {
-    let channels: ChannelSettings = serde_json::from_value(json!({
-        "defaults": {},
-        "namespaces": [
-            {"name": "open", "allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true,
-             "allow_publish_for_client": true, "allow_publish_for_anonymous": true,
-             "allow_user_limited_channels": true},
-            {"name": "history", "allow_subscribe_for_client": true, "history_size": 10, "history_ttl": "60s",
-             "allow_recovery": true, "presence": true, "join_leave": true},
-            {"name": "kept", "allow_subscribe_for_client": true, "history_size": 10, "history_ttl": "60s"},
-            {"name": "closed"}
-        ]
-    }))
-    .unwrap();
-    // Without leeway, so that times are judged to the second.
-    let tokens =
-        TokenSettings { hmac_secret: SECRET.to_owned(), leeway: Duration::ZERO, ..TokenSettings::default() };
-    Arc::new(Policy {
-        rules: ChannelRules::new(&channels).unwrap(),
-        tokens: TokenVerifier::new(&tokens).unwrap(),
-        settings,
-        node_id: "0badcafe".into(),
-        key_wanted: tokio::sync::Notify::new(),
-    })
+    let namespaces = json!([
+        {"name": "open", "allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true,
+         "allow_publish_for_client": true, "allow_publish_for_anonymous": true,
+         "allow_user_limited_channels": true},
+        {"name": "history", "allow_subscribe_for_client": true, "history_size": 10, "history_ttl": "60s",
+         "allow_recovery": true, "presence": true, "join_leave": true},
+        {"name": "kept", "allow_subscribe_for_client": true, "history_size": 10, "history_ttl": "60s"},
+        {"name": "closed"}
+    ]);
+    fixture::policy(namespaces, settings)
 }
 
 fn stomp_settings() -> StompSettings {
@@ -108,32 +90,7 @@ fn stomp_settings() -> StompSettings {
     }
 }
 
-/// A token of user 42 that is good for so many seconds from the bench's start.
-fn token(ttl: u64, channels: &[&str]) -> String {
-    let request = ConnectionTokenRequest {
-        user: "42".to_owned(),
-        ttl: Some(Duration::from_secs(ttl)),
-        channels: channels.iter().map(ToString::to_string).collect(),
-        info: None,
-        audience: String::new(),
-        issuer: String::new(),
-    };
-    request.sign(SECRET, START_S).unwrap()
-}
-
-fn subscription_token(channel: &str, ttl: u64) -> String {
-    let request = SubscriptionTokenRequest {
-        user: "42".to_owned(),
-        channel: channel.to_owned(),
-        ttl: Some(Duration::from_secs(ttl)),
-        info: None,
-        audience: String::new(),
-        issuer: String::new(),
-    };
-    request.sign(SECRET, START_S).unwrap()
-}
-
-impl Bench {
+impl TestClient {
     fn new() -> Self {
         let settings = ClientSettings {
             allow_anonymous: true,
@@ -149,49 +106,29 @@ impl Bench {
     }
 
     fn over(traits: StompTraits, settings: ClientSettings, stomp: StompSettings) -> Self {
-        let now = Now { unix_ms: START_S * 1000, ..Now::read() };
-        let session = StompSession::new(policy(settings), Arc::new(stomp), traits, now);
-        Self { session, now, actions: VecDeque::new(), closed: None }
+        Self::start(|now| StompSession::new(policy(settings), Arc::new(stomp), traits, now))
     }
 
     /// A session of user 42 in this version.
     fn connected(version: &str) -> Self {
-        let mut bench = Self::new();
+        let mut client = Self::new();
         let frame = format!("CONNECT\naccept-version:{version}\npasscode:{}\n\n\0", token(3600, &[]));
-        assert_eq!(bench.say(&frame)[0].command, "CONNECTED");
-        bench
+        assert_eq!(client.say(&frame)[0].command, "CONNECTED");
+        client
     }
 
     /// A session that is subscribed, with id 0.
     fn subscribed(version: &str, destination: &str, more: &str) -> Self {
-        let mut bench = Self::connected(version);
+        let mut client = Self::connected(version);
         let frame = format!("SUBSCRIBE\nid:0\ndestination:{destination}\n{more}\n\0");
-        assert_eq!(bench.say(&frame), []);
-        bench.grant(Subscribed::default());
-        bench
-    }
-
-    fn run(&mut self, call: impl FnOnce(&mut StompSession, Now, &mut Actions)) -> Vec<Told> {
-        let mut actions = Actions::default();
-        call(&mut self.session, self.now, &mut actions);
-        // As a transport does, in this turn or the next.
-        while self.session.has_more() {
-            self.session.resume(self.now, &mut actions);
-        }
-        let mut told = Vec::new();
-        actions.drain_messages(|_, message| told.push(Told::parse(message)));
-        for action in actions.take_list() {
-            match action {
-                Action::Close(disconnect) => self.closed = Some(disconnect),
-                action => self.actions.push_back(action),
-            }
-        }
-        told
+        assert_eq!(client.say(&frame), []);
+        client.grant(Subscribed::default());
+        client
     }
 
     /// The client sends this, and gets that.
     fn say(&mut self, frames: &str) -> Vec<Told> {
-        self.run(|session, now, actions| session.message(Incoming::Text(frames), now, actions))
+        self.say_text(frames)
     }
 
     /// The one frame that the client gets for this.
@@ -208,14 +145,6 @@ impl Bench {
         assert_eq!(last.command, "ERROR", "{told:?}");
         assert!(self.closed.is_some());
         last.get("message").unwrap().to_owned()
-    }
-
-    fn signal(&mut self, signal: Signal) -> Vec<Told> {
-        self.run(|session, now, actions| session.signal(signal, now, actions))
-    }
-
-    fn settle(&mut self, ticket: Ticket, outcome: Outcome) -> Vec<Told> {
-        self.run(|session, now, actions| session.outcome(ticket, outcome, now, actions))
     }
 
     fn next_subscribe(&mut self) -> (Ticket, SubscribeParams) {
@@ -249,16 +178,11 @@ impl Bench {
         self.settle(ticket, Outcome::Published(outcome))
     }
 
-    fn pass(&mut self, time: Duration) {
-        self.now.instant += time;
-        self.now.unix_ms += u64::try_from(time.as_millis()).unwrap();
-    }
-
     /// Lets time pass up to the session's next deadline.
     fn until_deadline(&mut self) -> Vec<Told> {
         let deadline = self.session.deadline().unwrap();
         let left = deadline.saturating_duration_since(self.now.instant) + Duration::from_millis(1);
-        self.pass(left);
+        self.advance(left);
         self.signal(Signal::Timer)
     }
 

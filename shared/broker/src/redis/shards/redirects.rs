@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use super::{
     super::{counters::Counters, request::Request},
+    redirect_ticket::{RedirectTicket, StandingRequest},
     slots::{SLOTS, Slot},
 };
 
@@ -34,34 +35,11 @@ pub(in crate::redis) struct Redirects {
     /// Requests of each slot that a server has.
     standing: Arc<[AtomicU32]>,
     /// The open slots.
-    lines: Mutex<HashMap<Slot, RedirectQueue>>,
+    waiting: Mutex<HashMap<Slot, RedirectQueue>>,
     /// How many they are: nothing is locked while there are none.
     open: AtomicUsize,
-    doubts: Notify,
+    unverified_slots: Notify,
     counters: Arc<Counters>,
-}
-
-/// The place of a request among those of its slot.
-#[derive(Debug)]
-pub(in crate::redis) struct RedirectTicket {
-    slot: Slot,
-    number: u64,
-    at_server: Option<StandingRequest>,
-}
-
-/// One request that a server has.
-#[derive(Debug)]
-struct StandingRequest {
-    slot: Slot,
-    counts: Arc<[AtomicU32]>,
-}
-
-impl Drop for StandingRequest {
-    fn drop(&mut self) {
-        if let Some(count) = self.counts.get(usize::from(self.slot)) {
-            count.fetch_sub(1, Ordering::AcqRel);
-        }
-    }
 }
 
 impl Redirects {
@@ -69,9 +47,9 @@ impl Redirects {
         Self {
             next: AtomicU64::new(0),
             standing: (0..SLOTS).map(|_| AtomicU32::new(0)).collect(),
-            lines: Mutex::default(),
+            waiting: Mutex::default(),
             open: AtomicUsize::new(0),
-            doubts: Notify::new(),
+            unverified_slots: Notify::new(),
             counters,
         }
     }
@@ -96,8 +74,8 @@ impl Redirects {
     /// Gives the request back if its slot is closed; else it waits here.
     pub(super) fn pass(&self, request: Request) -> Option<Request> {
         if self.has_open() {
-            let mut lines = self.lines.lock();
-            if let Some(line) = request.place.as_ref().and_then(|place| lines.get_mut(&place.slot)) {
+            let mut lines = self.waiting.lock();
+            if let Some(line) = request.redirect.as_ref().and_then(|place| lines.get_mut(&place.slot)) {
                 enter(line, request);
                 return None;
             }
@@ -109,10 +87,10 @@ impl Redirects {
     pub(in crate::redis) fn take_back(&self, request: Request, error: &ServerError) {
         self.counters.redirected.add(1);
         request.take_back();
-        let Some(slot) = request.place.as_ref().map(|place| place.slot) else {
+        let Some(slot) = request.redirect.as_ref().map(|place| place.slot) else {
             return request.fail(&format!("{} {}", error.code(), error.details().unwrap_or_default()));
         };
-        enter(self.line(&mut self.lines.lock(), slot), request);
+        enter(self.line(&mut self.waiting.lock(), slot), request);
         self.mark_unverified();
     }
 
@@ -121,7 +99,7 @@ impl Redirects {
         if !self.has_open() {
             return;
         }
-        if let Some(line) = self.lines.lock().get_mut(&place.slot) {
+        if let Some(line) = self.waiting.lock().get_mut(&place.slot) {
             let later = line.split_off(&place.number);
             for (_, overtaken) in std::mem::replace(line, later) {
                 overtaken.fail("its slot is being moved, and a later request was carried out");
@@ -132,7 +110,7 @@ impl Redirects {
     /// The slot's owner has changed: what the old one still has comes first.
     pub(super) fn owner_changed(&self, slot: Slot) {
         if self.is_standing(slot) {
-            self.line(&mut self.lines.lock(), slot);
+            self.line(&mut self.waiting.lock(), slot);
         }
     }
 
@@ -144,13 +122,13 @@ impl Redirects {
     }
 
     /// Closes the slots of which no server has a request. Nobody may join meanwhile.
-    pub(super) fn settle(&self, send: impl Fn(Slot, Request)) {
-        let mut lines = self.lines.lock();
+    pub(super) fn close_slots(&self, send: impl Fn(Slot, Request)) {
+        let mut lines = self.waiting.lock();
         let settled: Vec<Slot> = lines.keys().copied().filter(|slot| !self.is_standing(*slot)).collect();
         for slot in settled {
             self.open.fetch_sub(1, Ordering::AcqRel);
             for (_, mut request) in lines.remove(&slot).unwrap_or_default() {
-                if let Some(place) = &mut request.place {
+                if let Some(place) = &mut request.redirect {
                     place.at_server = Some(self.stand(slot));
                 }
                 send(slot, request);
@@ -164,17 +142,17 @@ impl Redirects {
 
     /// Something happened after which the servers may be others.
     pub(in crate::redis) fn mark_unverified(&self) {
-        self.doubts.notify_one();
+        self.unverified_slots.notify_one();
     }
 
     /// Resolves when somebody doubts.
     pub(super) async fn unverified(&self) {
-        self.doubts.notified().await;
+        self.unverified_slots.notified().await;
     }
 }
 
 fn enter(line: &mut RedirectQueue, mut request: Request) {
-    if let Some(place) = &mut request.place {
+    if let Some(place) = &mut request.redirect {
         place.at_server = None;
         line.insert(place.number, request);
     }

@@ -97,10 +97,10 @@ impl Shards {
     }
 
     /// Sends what waited for its slot to have one owner.
-    pub(super) fn settle(&self) {
+    pub(super) fn send_waiting(&self) {
         if let Some(redirects) = &self.common.redirects {
             let routes = self.routes.write();
-            redirects.settle(|slot, request| self.put(&routes, slot, request));
+            redirects.close_slots(|slot, request| self.put(&routes, slot, request));
         }
     }
 }

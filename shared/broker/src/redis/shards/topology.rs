@@ -12,13 +12,14 @@ use std::{
 
 use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use redis::{Value, aio::ConnectionLike as _, cmd};
-use tokio::{sync::Notify, time::timeout};
+use tokio::{runtime::Handle, sync::Notify, time::timeout};
 
 use super::{
-    Shards,
+    ALONE, Shards,
     shard::Shard,
     slots::{Address, SlotMap},
 };
+use crate::Sink;
 
 /// How often a healthy cluster is asked: changes are noticed by their effects, this is for those without any.
 const ASK_EVERY: Duration = Duration::from_secs(10);
@@ -35,8 +36,29 @@ struct ServerView {
     map: SlotMap,
 }
 
+impl Shards {
+    /// Runs the tasks. False if they run already.
+    pub(in crate::redis) fn start(self: &Arc<Self>, runtime: Handle, sink: Arc<dyn Sink>) -> bool {
+        if self.runtime.set(runtime.clone()).is_err() {
+            return false;
+        }
+        self.sink.set_sink(sink);
+        if self.is_cluster() {
+            let survey = runtime.spawn(run(Arc::downgrade(self)));
+            *self.topology_task.lock() = Some(survey.abort_handle());
+        } else {
+            let shard = self.open(None, &self.keys.canary(&self.node));
+            let first = std::mem::take(&mut *self.first_wanted.lock());
+            shard.pubsub.want(first, None, drop);
+            self.routes.write().shards.insert((ALONE.to_owned(), 0), shard);
+            self.map_trouble.send_replace(None);
+        }
+        true
+    }
+}
+
 /// Runs until the broker is dropped.
-pub(super) async fn run(shards: Weak<Shards>) {
+async fn run(shards: Weak<Shards>) {
     let mut pause = ASK_AGAIN_MIN;
     let mut before = SlotMap::default();
     loop {
@@ -59,7 +81,7 @@ pub(super) async fn run(shards: Weak<Shards>) {
         for shard in shards.shards() {
             shard.pubsub.wake();
         }
-        shards.settle();
+        shards.send_waiting();
         let Some(redirects) = shards.common.redirects.clone() else { return };
         let is_calm = !redirects.has_open()
             && shards.map_trouble.borrow().is_none()
@@ -99,7 +121,7 @@ async fn ask(shards: &Shards) -> Result<SlotMap, String> {
         let known = shards.routes.read().known.clone();
         for address in known.into_iter().chain(shards.seeds.iter().cloned()) {
             if asked.insert(address.clone()) {
-                questions.push(Box::pin(ask_stranger(shards, address)));
+                questions.push(Box::pin(ask_unknown_server(shards, address)));
             }
         }
     }
@@ -127,7 +149,7 @@ async fn ask_connected(shard: &Shard) -> Result<ServerView, String> {
     read_view(&info.map_err(reason)?, &slots.map_err(reason)?, shard.host())
 }
 
-async fn ask_stranger(shards: &Shards, (host, port): Address) -> Result<ServerView, String> {
+async fn ask_unknown_server(shards: &Shards, (host, port): Address) -> Result<ServerView, String> {
     let asked = async {
         let dialer = shards.dialer.at(&host, port);
         let mut connection = dialer.dial(Arc::new(Notify::new()), |_| ()).await?;

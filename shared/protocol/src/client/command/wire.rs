@@ -1,21 +1,28 @@
-//! The JSON shape of a command, and the way from it to [`Command`]. `docs/protocols/client.md` §2.
+//! The JSON shape of a command, and the way from it to [`ClientCommand`]. `docs/protocols/client.md` §2.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
-use std::marker::PhantomData;
 
-use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
-use super::{ClientCommand, ClientRequest, DecodeError, Invalid, Malformed, Publish, Recover, Since};
+use super::{
+    ClientCommand, ClientRequest, DecodeError, Invalid, Malformed, Publish,
+    fields::{self, object},
+};
 use crate::client::json::{JsonError, checked_text};
 
-/// See [`super::decode`].
-pub(super) fn decode(line: &[u8], max_depth: usize) -> Result<ClientCommand<'_>, DecodeError> {
+/// Reads one command from one line.
+///
+/// Linear in the line's length; nothing recurses deeper than `max_depth` ([`crate::client::JSON_DEPTH`]; the command's own levels
+/// count). Strings are copied only where they hold escapes.
+///
+/// # Errors
+/// [`DecodeError::Malformed`] when the client does not speak the protocol, [`DecodeError::Invalid`] when it does and this
+/// one command can be answered with an error.
+pub fn decode(line: &[u8], max_depth: usize) -> Result<ClientCommand<'_>, DecodeError> {
     let text = checked_text(line, max_depth).map_err(Malformed::Json)?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let envelope = deserializer.deserialize_map(EnvelopeVisitor).map_err(|error| malformed(&error))?;
@@ -157,25 +164,25 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct ChannelField<'a> {
-    #[serde(borrow, deserialize_with = "text")]
+    #[serde(borrow, deserialize_with = "fields::text")]
     channel: Cow<'a, str>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct PublishFields<'a> {
-    #[serde(borrow, deserialize_with = "text")]
+    #[serde(borrow, deserialize_with = "fields::text")]
     channel: Cow<'a, str>,
-    #[serde(borrow, deserialize_with = "given")]
+    #[serde(borrow, deserialize_with = "fields::given")]
     data: Option<&'a RawValue>,
-    #[serde(rename = "type", deserialize_with = "nullable")]
+    #[serde(rename = "type", deserialize_with = "fields::nullable")]
     kind: i32,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct RpcFields<'a> {
-    #[serde(borrow, deserialize_with = "text")]
+    #[serde(borrow, deserialize_with = "fields::text")]
     method: Cow<'a, str>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
@@ -191,127 +198,17 @@ struct SendFields<'a> {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct RefreshFields<'a> {
-    #[serde(borrow, deserialize_with = "text")]
+    #[serde(borrow, deserialize_with = "fields::text")]
     token: Cow<'a, str>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct SubRefreshFields<'a> {
-    #[serde(borrow, deserialize_with = "text")]
+    #[serde(borrow, deserialize_with = "fields::text")]
     channel: Cow<'a, str>,
-    #[serde(borrow, deserialize_with = "text")]
+    #[serde(borrow, deserialize_with = "fields::text")]
     token: Cow<'a, str>,
-    #[serde(rename = "type", deserialize_with = "nullable")]
+    #[serde(rename = "type", deserialize_with = "fields::nullable")]
     kind: i32,
-}
-
-/// The next value of a map: an object of fields, or `null`.
-fn object<'de, A: MapAccess<'de>, T: Deserialize<'de>>(map: &mut A) -> Result<Option<T>, A::Error> {
-    Ok(map.next_value::<Option<CommandObject<T>>>()?.map(|CommandObject(fields)| fields))
-}
-
-/// A struct that is an object on the wire. Derived structs alone would take an array of their fields' values too.
-struct CommandObject<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for CommandObject<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ObjectVisitor(PhantomData))
-    }
-}
-
-struct ObjectVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
-    type Value = CommandObject<T>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map)).map(CommandObject)
-    }
-}
-
-/// Any JSON value, `null` too: only a field that is not there is absent.
-fn given<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
-}
-
-/// A field whose `null` is its default.
-pub(super) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-/// A string field; `null` is empty.
-pub(super) fn text<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'a, str>, D::Error> {
-    Ok(Option::<CommandText<'a>>::deserialize(deserializer)?.unwrap_or_default().0)
-}
-
-/// A map of strings; `null` is empty, as map and as value.
-pub(super) fn headers<'de: 'a, 'a, D>(
-    deserializer: D,
-) -> Result<BTreeMap<Cow<'a, str>, Cow<'a, str>>, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    let entries = Option::<BTreeMap<CommandText<'a>, Option<CommandText<'a>>>>::deserialize(deserializer)?
-        .unwrap_or_default();
-    Ok(entries.into_iter().map(|(name, value)| (name.0, value.unwrap_or_default().0)).collect())
-}
-
-/// A map of positions; `null` is empty, as map and as value.
-pub(super) fn positions<'de: 'a, 'a, D>(
-    deserializer: D,
-) -> Result<BTreeMap<Cow<'a, str>, Recover<'a>>, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    let entries =
-        Option::<BTreeMap<CommandText<'a>, Option<CommandObject<Recover<'a>>>>>::deserialize(deserializer)?
-            .unwrap_or_default();
-    Ok(entries
-        .into_iter()
-        .map(|(channel, value)| (channel.0, value.map(|object| object.0).unwrap_or_default()))
-        .collect())
-}
-
-/// One position, or `null`.
-pub(super) fn position<'de: 'a, 'a, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Since<'a>>, D::Error> {
-    Ok(Option::<CommandObject<Since<'a>>>::deserialize(deserializer)?.map(|object| object.0))
-}
-
-/// A string that stays in the line unless it holds escapes. `Cow` alone is always copied where it is not a plain field.
-#[derive(Default, PartialEq, Eq, PartialOrd, Ord)]
-struct CommandText<'a>(Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for CommandText<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(TextVisitor(PhantomData))
-    }
-}
-
-struct TextVisitor<'a>(PhantomData<&'a str>);
-
-impl<'de: 'a, 'a> Visitor<'de> for TextVisitor<'a> {
-    type Value = CommandText<'a>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a string")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(CommandText(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(CommandText(Cow::Owned(text.to_owned())))
-    }
 }

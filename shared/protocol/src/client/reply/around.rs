@@ -3,7 +3,9 @@
 
 use bytes::{BufMut as _, BytesMut};
 
-use super::{ConnectResult, HistoryReply, Lists, SubscribeResult, reply, write_connect, write_subscription};
+use super::{
+    ConnectResult, HistoryReply, Lists, SubscribeResult, empty_list, reply, write_connect, write_subscription,
+};
 use crate::client::{
     json::{write_integer, write_string},
     push::{ClientInfoFields, PublicationFields, write_client_info, write_publication},
@@ -62,14 +64,6 @@ pub fn write_listed_client(is_first: bool, client: &str, info: &ClientInfoFields
     write_string(out, client);
     out.put_u8(b':');
     write_client_info(out, info);
-}
-
-/// Writes `[]`; the place of the entries.
-pub(super) fn empty_list(out: &mut BytesMut) -> usize {
-    out.put_u8(b'[');
-    let place = out.len();
-    out.put_u8(b']');
-    place
 }
 
 fn places(lists: Lists) -> Vec<usize> {

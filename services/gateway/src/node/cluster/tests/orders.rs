@@ -74,9 +74,9 @@ async fn settle(holds: impl Fn() -> bool) {
 #[actix_rt::test]
 async fn orders_for_one_user_are_carried_out_in_the_order_in_which_they_came() {
     let node = node(PATIENCE).await;
-    let worker = node.start_worker();
+    let worker = node.workers.start();
     let connection = Connection::open(&worker, "42");
-    let orders = CommandQueues::start(&node);
+    let orders = CommandQueues::start(&node.cluster);
     let channels: Vec<String> = (0..100).map(|number| number.to_string()).collect();
     for (id, channel) in (0..).zip(&channels) {
         assert!(orders.take(OTHER.to_owned(), id, subscribe("42", channel)));
@@ -88,9 +88,9 @@ async fn orders_for_one_user_are_carried_out_in_the_order_in_which_they_came() {
 #[actix_rt::test]
 async fn orders_beyond_a_users_queue_are_not_taken_and_those_of_others_are() {
     let node = node(PATIENCE).await;
-    let worker = node.start_worker();
+    let worker = node.workers.start();
     let connections = [Connection::open(&worker, "42"), Connection::open(&worker, "0")];
-    let orders = CommandQueues::start(&node);
+    let orders = CommandQueues::start(&node.cluster);
     // The tasks that empty the queues have no turn meanwhile.
     let mut taken = 0;
     while orders.take(OTHER.to_owned(), 0, subscribe("42", "a")) {
@@ -107,7 +107,7 @@ async fn orders_beyond_a_users_queue_are_not_taken_and_those_of_others_are() {
 #[actix_rt::test]
 async fn an_order_for_which_there_is_no_room_is_counted_and_not_acknowledged() {
     let node = node(PATIENCE).await;
-    let worker = node.start_worker();
+    let worker = node.workers.start();
     let connection = Connection::open(&worker, "42");
     let orders = 1_000;
     for id in 0..orders {
@@ -133,10 +133,10 @@ async fn orders_that_wait_for_one_workers_inbox_delay_neither_those_of_other_use
     const WAITING: u64 = 80;
     let timeout = 2 * PATIENCE / u32::try_from(WAITING).unwrap();
     let node = node(timeout).await;
-    let worker = node.start_worker();
+    let worker = node.workers.start();
     let connection = Connection::open(&worker, "42");
     let (release, thread) = blocked_worker(&node);
-    let inbox = node.inboxes().pop().unwrap();
+    let inbox = node.workers.inboxes().pop().unwrap();
     for _ in 0..MORE_THAN_FIT {
         inbox.event(&Arc::from("a"), ChannelEvent::Publication(Arc::default()));
     }

@@ -64,22 +64,25 @@ async fn a_node_whose_worker_blocks_for_longer_than_the_lease_is_not_taken_for_d
     let client = blocked.policy.new_client_id();
     let info = Arc::new(ClientInfo { client: client.to_string(), ..ClientInfo::default() });
     blocked.broker.presence_add("news", info, LONG, false).await.unwrap();
-    until("they know each other", || other.is_alive(&blocked.id) && blocked.is_alive(&other.id)).await;
-    until("leases have run long enough", || other.peers.view.lock().is_settled(Instant::now())).await;
+    until("they know each other", || {
+        other.cluster.is_alive(&blocked.id) && blocked.cluster.is_alive(&other.id)
+    })
+    .await;
+    until("leases have run long enough", || other.cluster.peers.view.lock().is_settled(Instant::now())).await;
     let (release, thread) = blocked_worker(&blocked);
     let started = Instant::now();
     while started.elapsed() < 2 * lease {
         // Whoever asks for what only the worker knows gets an error; the node lives on for the other one.
         assert_eq!(
-            other.channels_after(None, "", 10).await.map(drop),
+            other.cluster.channels_after(None, "", 10).await.map(drop),
             Err(ClusterError::Unanswered(vec![blocked.id.to_string()]))
         );
-        assert!(other.is_alive(&blocked.id), "its lease ended");
-        assert_eq!(other.nodes().await.unwrap().len(), 2);
+        assert!(other.cluster.is_alive(&blocked.id), "its lease ended");
+        assert_eq!(other.cluster.nodes().await.unwrap().len(), 2);
     }
     let present = other.broker.presence("news", PresenceQuery::default()).await.unwrap();
     assert_eq!(present.clients.len(), 1, "its clients were taken out of presence");
-    assert_eq!((blocked.lapses(), other.lapses()), (0, 0));
+    assert_eq!((blocked.cluster.lapses(), other.cluster.lapses()), (0, 0));
     drop(release);
     thread.join().unwrap();
 }

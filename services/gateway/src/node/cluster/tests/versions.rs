@@ -27,12 +27,12 @@ async fn who_is_known_not_to_know_a_kind_is_not_asked_and_is_named_at_once() {
     let node = node(NEVER).await;
     // It knows how to disconnect, and nothing else.
     appear_as(&node, r#"{"version":"0.0.9","understands":1}"#).await;
-    let _worker = node.start_worker();
+    let _worker = node.workers.start();
     let asked = Instant::now();
-    assert_eq!(node.send_command(refresh(None)).await, Err(unsupported(false)));
-    assert_eq!(node.connections_after(None, "", 10).await.map(drop), Err(unsupported(false)));
-    assert_eq!(node.channels_after(None, "", 10).await.map(drop), Err(unsupported(false)));
-    let nodes = node.nodes().await.unwrap();
+    assert_eq!(node.cluster.send_command(refresh(None)).await, Err(unsupported(false)));
+    assert_eq!(node.cluster.connections_after(None, "", 10).await.map(drop), Err(unsupported(false)));
+    assert_eq!(node.cluster.channels_after(None, "", 10).await.map(drop), Err(unsupported(false)));
+    let nodes = node.cluster.nodes().await.unwrap();
     assert!(nodes.iter().any(|shown| shown.id == OTHER && shown.version == "0.0.9"), "{nodes:?}");
     assert!(asked.elapsed() < NEVER);
     assert_eq!(node.metrics.cluster.sent.get(), 0);
@@ -48,16 +48,16 @@ async fn who_is_known_not_to_know_a_kind_is_not_asked_and_is_named_at_once() {
 async fn whoever_answers_that_it_does_not_know_a_kind_is_waited_for_no_longer_and_named() {
     let node = node(NEVER).await;
     appear_as(&node, r#"{"version":"0.0.9"}"#).await;
-    let _worker = node.start_worker();
+    let _worker = node.workers.start();
     let asking = actix_rt::spawn({
         let node = node.clone();
-        async move { node.channels_after(None, "", 10).await.map(drop) }
+        async move { node.cluster.channels_after(None, "", 10).await.map(drop) }
     });
     answer_unsupported(&node, 0, 0).await;
     assert_eq!(asking.await.unwrap(), Err(unsupported(false)));
     let ordering = actix_rt::spawn({
         let node = node.clone();
-        async move { node.send_command(refresh(None)).await }
+        async move { node.cluster.send_command(refresh(None)).await }
     });
     answer_unsupported(&node, 1, 1).await;
     assert_eq!(ordering.await.unwrap(), Err(unsupported(true)), "this node has carried it out");

@@ -8,42 +8,42 @@ use crate::disconnect::ErrorCode;
 
 #[test]
 fn a_subscriber_publishes_as_itself_and_is_answered_when_the_broker_accepted() {
-    let mut bench = Bench::subscribed("open:a", Subscribed::default());
-    assert!(matches!(bench.next(), Some(Action::Release(_))));
-    assert!(bench.say_text(r#"{"id":3,"publish":{"channel":"open:a","data":{"b": 1.50}}}"#).is_empty());
-    let Some(Action::Publish(ticket, channel, publication, _)) = bench.next() else { panic!("no publish") };
+    let mut client = TestClient::subscribed("open:a", Subscribed::default());
+    assert!(matches!(client.next(), Some(Action::Release(_))));
+    assert!(client.say_text(r#"{"id":3,"publish":{"channel":"open:a","data":{"b": 1.50}}}"#).is_empty());
+    let Some(Action::Publish(ticket, channel, publication, _)) = client.next() else { panic!("no publish") };
     assert_eq!((&*channel, &publication.data[..]), ("open:a", &br#"{"b": 1.50}"#[..]));
     assert_eq!(publication.info.unwrap().user, "42");
     assert_eq!(
-        bench.settle(ticket, Outcome::Published(Ok(Published::default()))),
+        client.settle(ticket, Outcome::Published(Ok(Published::default()))),
         [json!({"id": 3, "publish": {}})]
     );
 }
 
 #[test]
 fn publishes_go_out_one_after_the_other_without_waiting_up_to_a_bound() {
-    let mut bench = Bench::subscribed("open:a", Subscribed::default());
+    let mut client = TestClient::subscribed("open:a", Subscribed::default());
     for id in 3..103 {
-        bench.say(json!({"id": id, "publish": {"channel": "open:a", "data": id}}));
+        client.say(json!({"id": id, "publish": {"channel": "open:a", "data": id}}));
     }
     let published =
-        std::iter::from_fn(|| bench.next()).filter(|action| matches!(action, Action::Publish(..))).count();
+        std::iter::from_fn(|| client.next()).filter(|action| matches!(action, Action::Publish(..))).count();
     assert_eq!(published, 64);
 }
 
 #[test]
 fn a_failed_publish_is_told() {
-    let mut bench = Bench::subscribed("open:a", Subscribed::default());
-    bench.next();
-    bench.say(json!({"id": 3, "publish": {"channel": "open:a", "data": 1}}));
-    let Some(Action::Publish(ticket, ..)) = bench.next() else { panic!("no publish") };
-    let replies = bench.settle(ticket, Outcome::Published(Err(ErrorCode::UNAVAILABLE)));
+    let mut client = TestClient::subscribed("open:a", Subscribed::default());
+    client.next();
+    client.say(json!({"id": 3, "publish": {"channel": "open:a", "data": 1}}));
+    let Some(Action::Publish(ticket, ..)) = client.next() else { panic!("no publish") };
+    let replies = client.settle(ticket, Outcome::Published(Err(ErrorCode::UNAVAILABLE)));
     assert_eq!(error_code(&replies[0]), 120);
 }
 
 #[test]
 fn what_a_client_may_not_do_is_refused_with_its_code() {
-    let mut bench = Bench::subscribed("open:a", Subscribed::default());
+    let mut client = TestClient::subscribed("open:a", Subscribed::default());
     for (command, code) in [
         (json!({"publish": {"channel": "open:b", "data": 1}}), 103),
         (json!({"publish": {"channel": "nowhere:b", "data": 1}}), 102),
@@ -57,17 +57,17 @@ fn what_a_client_may_not_do_is_refused_with_its_code() {
     ] {
         let mut command = command;
         command["id"] = json!(9);
-        let replies = bench.say(command.clone());
+        let replies = client.say(command.clone());
         assert_eq!(error_code(&replies[0]), code, "{command}");
     }
-    assert!(bench.say(json!({"send": {"data": {}}})).is_empty());
-    assert!(bench.closed.is_none());
+    assert!(client.say(json!({"send": {"data": {}}})).is_empty());
+    assert!(client.closed.is_none());
 }
 
 #[test]
 fn history_is_read_within_its_bound_and_its_epoch() {
-    let mut bench = Bench::subscribed("history:a", top(5));
-    bench.next();
+    let mut client = TestClient::subscribed("history:a", top(5));
+    client.next();
     let page = || {
         let publication = Publication { data: Bytes::from_static(b"5"), offset: 5, ..Publication::default() };
         HistoryPage {
@@ -77,37 +77,37 @@ fn history_is_read_within_its_bound_and_its_epoch() {
         }
     };
     for (limit, expected) in [(10, 10), (-1, 300), (1000, 300), (0, 0)] {
-        bench.say(json!({"id": 3, "history": {"channel": "history:a", "limit": limit, "since": {"offset": 4, "epoch": "e"}}}));
-        let Some(Action::History(ticket, _, query, _)) = bench.next() else { panic!("no history") };
+        client.say(json!({"id": 3, "history": {"channel": "history:a", "limit": limit, "since": {"offset": 4, "epoch": "e"}}}));
+        let Some(Action::History(ticket, _, query, _)) = client.next() else { panic!("no history") };
         assert_eq!((query.limit, query.since), (expected, Some(4)));
-        let replies = bench.settle(ticket, Outcome::History(Ok((page(), None))));
+        let replies = client.settle(ticket, Outcome::History(Ok((page(), None))));
         let expected = json!({"publications": [{"data": 5, "offset": 5}], "offset": 5, "epoch": "e"});
         assert_eq!(replies[0]["history"], expected);
     }
-    bench
+    client
         .say(json!({"id": 4, "history": {"channel": "history:a", "since": {"offset": 4, "epoch": "other"}}}));
-    let Some(Action::History(ticket, ..)) = bench.next() else { panic!("no history") };
-    assert_eq!(error_code(&bench.settle(ticket, Outcome::History(Ok((page(), None))))[0]), 112);
+    let Some(Action::History(ticket, ..)) = client.next() else { panic!("no history") };
+    assert_eq!(error_code(&client.settle(ticket, Outcome::History(Ok((page(), None))))[0]), 112);
 }
 
 #[test]
 fn a_page_of_another_epoch_gives_its_permit_back_with_the_error() {
     let budget = Arc::new(crate::memory::MemoryBudget::default());
-    let mut bench = Bench::subscribed("history:a", top(5));
-    bench.next();
+    let mut client = TestClient::subscribed("history:a", top(5));
+    client.next();
     for (epoch, held) in [("other", 0), ("e", 100)] {
-        bench.say(
+        client.say(
             json!({"id": 3, "history": {"channel": "history:a", "since": {"offset": 4, "epoch": epoch}}}),
         );
-        let Some(Action::History(ticket, ..)) = bench.next() else { panic!("no history") };
+        let Some(Action::History(ticket, ..)) = client.next() else { panic!("no history") };
         let page =
             HistoryPage { publications: Vec::new(), top: top(5).top.unwrap(), ..HistoryPage::default() };
         let mut actions = Actions::default();
         let outcome = Outcome::History(Ok((page, budget.try_reply(100))));
-        bench.session.outcome(ticket, outcome, bench.now, &mut actions);
+        client.session.outcome(ticket, outcome, client.now, &mut actions);
         assert_eq!(budget.reply_bytes(), held, "{epoch}");
-        while bench.session.has_more() {
-            bench.session.resume(bench.now, &mut actions);
+        while client.session.has_more() {
+            client.session.resume(client.now, &mut actions);
         }
         assert_eq!(budget.reply_bytes(), held, "{epoch}");
         drop(actions.drain_messages(|_, _| {}));
@@ -117,47 +117,47 @@ fn a_page_of_another_epoch_gives_its_permit_back_with_the_error() {
 
 #[test]
 fn presence_and_its_numbers_are_read() {
-    let mut bench = Bench::subscribed("history:a", top(0));
-    bench.next();
-    bench.say(json!({"id": 3, "presence": {"channel": "history:a"}}));
-    let Some(Action::Presence(ticket, _)) = bench.next() else { panic!("no presence") };
-    let info = bench.session.info_for(Bytes::new());
-    let replies = bench.settle(ticket, Outcome::Presence(Ok((vec![info.clone()], None))));
+    let mut client = TestClient::subscribed("history:a", top(0));
+    client.next();
+    client.say(json!({"id": 3, "presence": {"channel": "history:a"}}));
+    let Some(Action::Presence(ticket, _)) = client.next() else { panic!("no presence") };
+    let info = client.session.identity.info_for(Bytes::new());
+    let replies = client.settle(ticket, Outcome::Presence(Ok((vec![info.clone()], None))));
     assert_eq!(replies[0]["presence"]["presence"][&info.client]["user"], "42");
-    bench.say(json!({"id": 4, "presence_stats": {"channel": "history:a"}}));
-    let Some(Action::PresenceStats(ticket, _)) = bench.next() else { panic!("no stats") };
-    let replies = bench.settle(ticket, Outcome::PresenceStats(Ok((2, 1))));
+    client.say(json!({"id": 4, "presence_stats": {"channel": "history:a"}}));
+    let Some(Action::PresenceStats(ticket, _)) = client.next() else { panic!("no stats") };
+    let replies = client.settle(ticket, Outcome::PresenceStats(Ok((2, 1))));
     assert_eq!(replies[0]["presence_stats"], json!({"num_clients": 2, "num_users": 1}));
 }
 
 #[test]
 fn a_client_that_only_makes_errors_is_ended() {
-    let mut bench = Bench::new(ClientSettings { max_errors: 50, ..settings() });
-    bench.say(json!({"id": 1, "connect": {}}));
+    let mut client = TestClient::new(ClientSettings { max_errors: 50, ..settings() });
+    client.say(json!({"id": 1, "connect": {}}));
     for id in 2..60 {
-        bench.say(json!({"id": id, "subscribe": {"channel": "closed:a"}}));
+        client.say(json!({"id": id, "subscribe": {"channel": "closed:a"}}));
     }
-    assert_eq!(bench.closed_with(), 3509);
+    assert_eq!(client.closed_with(), 3509);
 }
 
 #[test]
 fn a_session_that_has_ended_does_nothing_more() {
-    let mut bench = Bench::connected();
-    bench.signal(Signal::Disconnect(Disconnect::SHUTDOWN));
-    assert_eq!(bench.closed_with(), 3001);
-    assert!(bench.say(json!({"id": 2, "rpc": {"method": "x"}})).is_empty());
-    assert_eq!(bench.session.deadline(), None);
+    let mut client = TestClient::connected();
+    client.signal(Signal::Disconnect(Disconnect::SHUTDOWN));
+    assert_eq!(client.closed_with(), 3001);
+    assert!(client.say(json!({"id": 2, "rpc": {"method": "x"}})).is_empty());
+    assert_eq!(client.session.deadline(), None);
 }
 
 #[test]
 fn a_message_of_thousands_of_commands_is_run_in_short_steps_and_in_order() {
-    let mut bench = Bench::subscribed("open:a", Subscribed::default());
+    let mut client = TestClient::subscribed("open:a", Subscribed::default());
     let line = |id: u32| json!({"id": id, "unsubscribe": {"channel": "x"}}).to_string();
     let lines: Vec<String> = (3..5003).map(line).collect();
     let mut actions = Actions::default();
     let mut seen = 0_u64;
     let mut steps = 0;
-    bench.session.message(Incoming::Text(&lines.join("\n")), bench.now, &mut actions);
+    client.session.message(Incoming::Text(&lines.join("\n")), client.now, &mut actions);
     loop {
         let before = seen;
         actions.drain_messages(|_, message| {
@@ -169,11 +169,11 @@ fn a_message_of_thousands_of_commands_is_run_in_short_steps_and_in_order() {
         });
         assert!(seen - before <= 64, "{} commands in one step", seen - before);
         steps += 1;
-        if !bench.session.has_more() {
+        if !client.session.has_more() {
             break;
         }
-        assert!(bench.session.is_blocked() || seen > 4700, "the transport reads on behind what waits");
-        bench.session.resume(bench.now, &mut actions);
+        assert!(client.session.is_blocked() || seen > 4700, "the transport reads on behind what waits");
+        client.session.resume(client.now, &mut actions);
     }
     assert_eq!(seen, 5000);
     assert!(steps >= 5000 / 64, "{steps} steps");
@@ -181,11 +181,11 @@ fn a_message_of_thousands_of_commands_is_run_in_short_steps_and_in_order() {
 
 #[test]
 fn tokens_are_few_in_a_step_since_each_is_a_signature_to_verify() {
-    let mut bench = Bench::subscribed("open:a", Subscribed::default());
+    let mut client = TestClient::subscribed("open:a", Subscribed::default());
     let line = |id: u32| json!({"id": id, "refresh": {"token": token(3600, &[])}}).to_string();
     let lines: Vec<String> = (3..53).map(line).collect();
     let mut actions = Actions::default();
-    bench.session.message(Incoming::Text(&lines.join("\n")), bench.now, &mut actions);
+    client.session.message(Incoming::Text(&lines.join("\n")), client.now, &mut actions);
     let mut replies = 0;
     actions.drain_messages(|_, message| replies += message.split(|byte| *byte == b'\n').count());
     assert!(replies <= 3, "{replies} tokens in one step");
@@ -194,11 +194,11 @@ fn tokens_are_few_in_a_step_since_each_is_a_signature_to_verify() {
 #[test]
 fn outcomes_that_come_at_once_do_not_make_a_step_longer() {
     // As with the embedded broker: each publish has its outcome before the next action.
-    let mut bench = Bench::subscribed("open:a", Subscribed::default());
+    let mut client = TestClient::subscribed("open:a", Subscribed::default());
     let line = |id: u32| json!({"id": id, "publish": {"channel": "open:a", "data": id}}).to_string();
     let lines: Vec<String> = (3..1003).map(line).collect();
     let mut actions = Actions::default();
-    bench.session.message(Incoming::Text(&lines.join("\n")), bench.now, &mut actions);
+    client.session.message(Incoming::Text(&lines.join("\n")), client.now, &mut actions);
     let mut published = 0;
     loop {
         let mut in_step = 0;
@@ -207,15 +207,15 @@ fn outcomes_that_come_at_once_do_not_make_a_step_longer() {
             let Action::Publish(ticket, ..) = action else { continue };
             in_step += 1;
             let outcome = Outcome::Published(Ok(Published::default()));
-            bench.session.outcome(ticket, outcome, bench.now, &mut actions);
+            client.session.outcome(ticket, outcome, client.now, &mut actions);
             list.extend(actions.take_list());
         }
         assert!(in_step <= 64, "{in_step} publishes in one step");
         published += in_step;
-        if !bench.session.has_more() {
+        if !client.session.has_more() {
             break;
         }
-        bench.session.resume(bench.now, &mut actions);
+        client.session.resume(client.now, &mut actions);
     }
     assert_eq!(published, 1000);
 }
@@ -223,12 +223,12 @@ fn outcomes_that_come_at_once_do_not_make_a_step_longer() {
 #[test]
 fn a_history_command_reads_as_many_publications_and_bytes_as_one_read_may_bring() {
     let settings = settings();
-    let mut bench = Bench::subscribed("history:a", top(1000));
-    bench.next();
+    let mut client = TestClient::subscribed("history:a", top(1000));
+    client.next();
     for (limit, read) in [(-1, settings.history_max), (100_000, settings.history_max), (7, 7), (0, 0)] {
-        bench.say(json!({"id": 3, "history": {"channel": "history:a", "limit": limit}}));
-        let Some(Action::History(ticket, _, query, _)) = bench.next() else { panic!("no history") };
+        client.say(json!({"id": 3, "history": {"channel": "history:a", "limit": limit}}));
+        let Some(Action::History(ticket, _, query, _)) = client.next() else { panic!("no history") };
         assert_eq!((query.limit, query.max_bytes), (read, Some(settings.reply_max_bytes as u64)), "{limit}");
-        bench.settle(ticket, Outcome::History(Err(ErrorCode::UNAVAILABLE)));
+        client.settle(ticket, Outcome::History(Err(ErrorCode::UNAVAILABLE)));
     }
 }

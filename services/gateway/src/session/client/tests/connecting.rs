@@ -1,12 +1,12 @@
 //! Connect, heartbeats, expiry.
 
 use super::*;
-use crate::session::login_limit::{Credential, tests::Failures};
+use crate::session::shared::login_limit::{Credential, tests::Failures};
 
 #[test]
 fn a_connect_with_a_token_tells_client_version_expiry_and_heartbeat() {
-    let mut bench = Bench::new(settings());
-    let replies = bench.say(json!({"id": 7, "connect": {"token": token(60, &[])}}));
+    let mut client = TestClient::new(settings());
+    let replies = client.say(json!({"id": 7, "connect": {"token": token(60, &[])}}));
     let connect = &replies[0]["connect"];
     assert_eq!(replies[0]["id"], 7);
     assert!(connect["client"].as_str().unwrap().starts_with("0badcafe"));
@@ -14,50 +14,50 @@ fn a_connect_with_a_token_tells_client_version_expiry_and_heartbeat() {
     assert_eq!(connect["ttl"], 60);
     assert_eq!(connect["ping"], 25);
     assert_eq!(connect["pong"], true);
-    match bench.actions.pop_front() {
+    match client.actions.pop_front() {
         Some(Action::Identify { user, .. }) => assert_eq!(&*user, "42"),
         other => panic!("{other:?}"),
     }
 }
 
 /// A connect of user 42, whose connections are limited, and the ticket of the question whether there is room.
-fn entering() -> (Bench, Ticket) {
+fn entering() -> (TestClient, Ticket) {
     let settings = ClientSettings {
         max_connections_per_user: 3,
         personal_channels: vec!["open:me".to_owned()],
         ..settings()
     };
-    let mut bench = Bench::new(settings);
-    assert!(bench.say(json!({"id": 1, "connect": {"token": token(60, &[])}})).is_empty());
-    let Some(Action::Enter(ticket, 3)) = bench.next() else { panic!("nobody asked whether there is room") };
-    assert!(bench.next().is_none(), "nothing begins before the answer");
-    (bench, ticket)
+    let mut client = TestClient::new(settings);
+    assert!(client.say(json!({"id": 1, "connect": {"token": token(60, &[])}})).is_empty());
+    let Some(Action::Enter(ticket, 3)) = client.next() else { panic!("nobody asked whether there is room") };
+    assert!(client.next().is_none(), "nothing begins before the answer");
+    (client, ticket)
 }
 
 #[test]
 fn where_connections_are_limited_the_reply_and_the_subscriptions_wait_for_a_place() {
-    let (mut bench, ticket) = entering();
-    assert!(bench.settle(ticket, Outcome::Entered(Ok(()))).is_empty());
-    let (ticket, _) = bench.next_subscribe();
-    let replies = bench.settle(ticket, Outcome::Subscribed(Ok(top(0))));
+    let (mut client, ticket) = entering();
+    assert!(client.settle(ticket, Outcome::Entered(Ok(()))).is_empty());
+    let (ticket, _) = client.next_subscribe();
+    let replies = client.settle(ticket, Outcome::Subscribed(Ok(top(0))));
     assert!(replies[0]["connect"]["client"].is_string(), "{replies:?}");
 }
 
 #[test]
 fn without_a_place_the_connection_ends_as_the_node_says() {
     for (disconnect, code) in [(Disconnect::CONNECTION_LIMIT, 3504), (Disconnect::INTERNAL, 3004)] {
-        let (mut bench, ticket) = entering();
-        assert!(bench.settle(ticket, Outcome::Entered(Err(disconnect))).is_empty());
-        assert_eq!(bench.closed_with(), code);
-        assert!(bench.next().is_none());
+        let (mut client, ticket) = entering();
+        assert!(client.settle(ticket, Outcome::Entered(Err(disconnect))).is_empty());
+        assert_eq!(client.closed_with(), code);
+        assert!(client.next().is_none());
     }
 }
 
 #[test]
 fn anonymous_connections_are_not_limited() {
-    let mut bench = Bench::new(ClientSettings { max_connections_per_user: 1, ..settings() });
-    assert!(bench.say(json!({"id": 1, "connect": {}}))[0]["connect"].is_object());
-    assert!(bench.next().is_none());
+    let mut client = TestClient::new(ClientSettings { max_connections_per_user: 1, ..settings() });
+    assert!(client.say(json!({"id": 1, "connect": {}}))[0]["connect"].is_object());
+    assert!(client.next().is_none());
 }
 
 #[test]
@@ -65,148 +65,148 @@ fn anything_but_a_connect_first_is_a_bad_request() {
     for first in
         [r#"{"id":1,"subscribe":{"channel":"open:a"}}"#, "{}", "", "\n\n", "nonsense", r#"{"id":1}"#, "[]"]
     {
-        let mut bench = Bench::new(settings());
-        bench.say_text(first);
-        assert_eq!(bench.closed_with(), 3501, "{first:?}");
+        let mut client = TestClient::new(settings());
+        client.say_text(first);
+        assert_eq!(client.closed_with(), 3501, "{first:?}");
     }
 }
 
 #[test]
 fn a_second_connect_is_a_bad_request() {
-    let mut bench = Bench::connected();
-    bench.say(json!({"id": 2, "connect": {}}));
-    assert_eq!(bench.closed_with(), 3501);
+    let mut client = TestClient::connected();
+    client.say(json!({"id": 2, "connect": {}}));
+    assert_eq!(client.closed_with(), 3501);
 }
 
 #[test]
 fn a_binary_message_is_the_wrong_protocol() {
-    let mut bench = Bench::new(settings());
-    bench.run(|session, now, actions| session.message(Incoming::Binary(b"x"), now, actions));
-    assert_eq!(bench.closed_with(), 3506);
+    let mut client = TestClient::new(settings());
+    client.run(|session, now, actions| session.message(Incoming::Binary(b"x"), now, actions));
+    assert_eq!(client.closed_with(), 3506);
 }
 
 #[test]
 fn who_does_not_connect_in_time_is_stale() {
-    let mut bench = Bench::new(settings());
-    bench.pass(10);
-    assert_eq!(bench.closed_with(), 3502);
-    assert_eq!(bench.session.deadline(), None);
+    let mut client = TestClient::new(settings());
+    client.pass(10);
+    assert_eq!(client.closed_with(), 3502);
+    assert_eq!(client.session.deadline(), None);
 }
 
 #[test]
 fn a_client_whose_connect_takes_too_long_is_to_come_again() {
     let (mut for_a_place, _) = entering();
-    let mut for_a_channel = Bench::new(settings());
+    let mut for_a_channel = TestClient::new(settings());
     for_a_channel.say(json!({"id": 1, "connect": {"token": token(60, &["open:a"])}}));
-    let mut with_a_part = Bench::new(settings());
+    let mut with_a_part = TestClient::new(settings());
     with_a_part.say(json!({"id": 1, "connect": {"token": token(60, &["open:a", "open:b"])}}));
     let (ticket, _) = with_a_part.next_subscribe();
     with_a_part.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
-    for bench in [&mut for_a_place, &mut for_a_channel, &mut with_a_part] {
-        bench.pass(10);
-        assert_eq!(bench.closed_with(), 3004);
-        assert!(bench.closed.as_ref().unwrap().reconnects());
-        assert_eq!(bench.session.deadline(), None);
+    for client in [&mut for_a_place, &mut for_a_channel, &mut with_a_part] {
+        client.pass(10);
+        assert_eq!(client.closed_with(), 3004);
+        assert!(client.closed.as_ref().unwrap().reconnects());
+        assert_eq!(client.session.deadline(), None);
     }
 }
 
 #[test]
 fn tokens_are_told_apart_bad_expired_and_missing() {
-    let mut bench = Bench::new(settings());
-    bench.now.unix_ms += 61_000;
-    assert_eq!(error_code(&bench.say(json!({"id": 1, "connect": {"token": token(60, &[])}}))[0]), 109);
-    assert_eq!(bench.closed_with(), 0, "the client comes again with a new token");
-    bench.say(json!({"id": 2, "connect": {"token": format!("{}x", token(60, &[]))}}));
-    assert_eq!(bench.closed_with(), 3500);
+    let mut client = TestClient::new(settings());
+    client.now.unix_ms += 61_000;
+    assert_eq!(error_code(&client.say(json!({"id": 1, "connect": {"token": token(60, &[])}}))[0]), 109);
+    assert_eq!(client.closed_with(), 0, "the client comes again with a new token");
+    client.say(json!({"id": 2, "connect": {"token": format!("{}x", token(60, &[]))}}));
+    assert_eq!(client.closed_with(), 3500);
 
-    let mut closed = Bench::new(ClientSettings::default());
+    let mut closed = TestClient::new(ClientSettings::default());
     assert_eq!(error_code(&closed.say(json!({"id": 1, "connect": {}}))[0]), 101);
 }
 
 #[test]
 fn the_first_ping_comes_in_the_second_half_of_the_interval_and_wants_a_pong() {
-    let mut bench = Bench::connected();
-    let until_ping = bench.session.deadline().unwrap() - bench.now.instant;
+    let mut client = TestClient::connected();
+    let until_ping = client.session.deadline().unwrap() - client.now.instant;
     assert!(
         (Duration::from_millis(12_500)..=Duration::from_secs(25)).contains(&until_ping),
         "{until_ping:?}"
     );
-    assert_eq!(bench.pass(25), [json!({})]);
-    assert!(bench.say_text("{}").is_empty());
-    assert_eq!(bench.pass(25), [json!({})]);
-    bench.pass(8);
-    assert_eq!(bench.closed_with(), 3012);
+    assert_eq!(client.pass(25), [json!({})]);
+    assert!(client.say_text("{}").is_empty());
+    assert_eq!(client.pass(25), [json!({})]);
+    client.pass(8);
+    assert_eq!(client.closed_with(), 3012);
 }
 
 #[test]
 fn a_pong_that_nobody_asked_for_is_a_bad_request() {
-    let mut bench = Bench::connected();
-    bench.say_text("{}");
-    assert_eq!(bench.closed_with(), 3501);
+    let mut client = TestClient::connected();
+    client.say_text("{}");
+    assert_eq!(client.closed_with(), 3501);
 }
 
 #[test]
 fn native_pings_replace_the_protocols_own() {
-    let mut bench = Bench::new(settings());
-    bench.session.traits = TransportTraits { native_ping: true, ..TransportTraits::default() };
-    let replies = bench.say(json!({"id": 1, "connect": {}}));
+    let mut client = TestClient::new(settings());
+    client.session.traits = TransportTraits { native_ping: true, ..TransportTraits::default() };
+    let replies = client.say(json!({"id": 1, "connect": {}}));
     let connect = &replies[0]["connect"];
     assert_eq!(
         (&connect["ping"], &connect["pong"]),
         (&Value::Null, &Value::Null),
         "an SDK would wait for them"
     );
-    assert!(bench.pass(25).is_empty());
-    assert!(matches!(bench.next(), Some(Action::Ping)));
-    bench.session.pong(bench.now);
-    assert!(bench.pass(25).is_empty());
-    bench.pass(8);
-    assert_eq!(bench.closed_with(), 3012);
+    assert!(client.pass(25).is_empty());
+    assert!(matches!(client.next(), Some(Action::Ping)));
+    client.session.pong(client.now);
+    assert!(client.pass(25).is_empty());
+    client.pass(8);
+    assert_eq!(client.closed_with(), 3012);
 }
 
 #[test]
 fn an_expired_connection_ends_after_the_grace_and_a_refresh_prolongs_it() {
-    let mut bench = Bench::new(settings());
-    bench.say(json!({"id": 1, "connect": {"token": token(20, &[])}}));
-    let reply = bench.say(json!({"id": 2, "refresh": {"token": token(30, &[])}}));
+    let mut client = TestClient::new(settings());
+    client.say(json!({"id": 1, "connect": {"token": token(20, &[])}}));
+    let reply = client.say(json!({"id": 2, "refresh": {"token": token(30, &[])}}));
     assert_eq!(reply[0]["refresh"]["ttl"], 30);
-    bench.pass(25);
-    bench.say_text("{}");
-    bench.pass(30);
-    assert_eq!(bench.closed_with(), 3005);
+    client.pass(25);
+    client.say_text("{}");
+    client.pass(30);
+    assert_eq!(client.closed_with(), 3005);
 }
 
 #[test]
 fn a_refresh_with_a_token_that_is_not_valid_now_ends_no_client_for_good() {
-    let mut bench = Bench::connected();
+    let mut client = TestClient::connected();
     let late = token(5, &[]);
-    bench.now.unix_ms += 6_000;
-    assert!(bench.say(json!({"id": 2, "refresh": {"token": late}})).is_empty());
-    assert_eq!(bench.closed_with(), 3005);
+    client.now.unix_ms += 6_000;
+    assert!(client.say(json!({"id": 2, "refresh": {"token": late}})).is_empty());
+    assert_eq!(client.closed_with(), 3005);
 
-    let mut bench = Bench::connected();
+    let mut client = TestClient::connected();
     let claims = json!({"sub": "42", "nbf": START_S + 60});
-    let replies = bench.say(json!({"id": 2, "refresh": {"token": sign_claims(&claims)}}));
+    let replies = client.say(json!({"id": 2, "refresh": {"token": sign_claims(&claims)}}));
     assert_eq!(replies[0]["error"], json!({"code": 109, "message": "token expired", "temporary": true}));
-    assert_eq!(bench.closed_with(), 0);
+    assert_eq!(client.closed_with(), 0);
 }
 
 #[test]
 fn a_returning_client_has_its_server_side_subscriptions_again_as_far_as_its_user_may_subscribe() {
-    let mut bench = Bench::new(settings());
+    let mut client = TestClient::new(settings());
     let position = json!({"recover": true, "offset": 3, "epoch": "e"});
     let subs = json!({
         "history:a": position, "open:b": {}, "closed:c": position, "nowhere:d": position, "two words": position, "": position,
     });
-    bench.say(json!({"id": 1, "connect": {"token": token(60, &[]), "subs": subs}}));
-    let (history, request) = bench.next_subscribe();
+    client.say(json!({"id": 1, "connect": {"token": token(60, &[]), "subs": subs}}));
+    let (history, request) = client.next_subscribe();
     assert_eq!((&*request.channel, request.recover.map(|position| position.offset)), ("history:a", Some(3)));
-    let (open, request) = bench.next_subscribe();
+    let (open, request) = client.next_subscribe();
     assert_eq!((&*request.channel, request.recover), ("open:b", None));
-    assert!(bench.next().is_none(), "others are passed over");
-    assert!(bench.settle(open, Outcome::Subscribed(Ok(Subscribed::default()))).is_empty());
+    assert!(client.next().is_none(), "others are passed over");
+    assert!(client.settle(open, Outcome::Subscribed(Ok(Subscribed::default()))).is_empty());
     let recovered = Subscribed { was_recovering: true, recovered: true, ..top(3) };
-    let replies = bench.settle(history, Outcome::Subscribed(Ok(recovered)));
+    let replies = client.settle(history, Outcome::Subscribed(Ok(recovered)));
     let subs = replies[0]["connect"]["subs"].as_object().unwrap();
     assert_eq!(subs.keys().collect::<Vec<_>>(), ["history:a", "open:b"]);
     assert_eq!(subs["history:a"]["recovered"], true);
@@ -214,49 +214,49 @@ fn a_returning_client_has_its_server_side_subscriptions_again_as_far_as_its_user
 
 #[test]
 fn a_returning_client_with_more_subscriptions_than_allowed_is_told_so() {
-    let mut bench = Bench::new(ClientSettings { max_subscriptions: 2, ..settings() });
+    let mut client = TestClient::new(ClientSettings { max_subscriptions: 2, ..settings() });
     let subs = json!({"open:a": {}, "open:b": {}, "open:c": {}});
-    bench.say(json!({"id": 1, "connect": {"token": token(60, &[]), "subs": subs}}));
-    assert_eq!(bench.closed_with(), 3505);
+    client.say(json!({"id": 1, "connect": {"token": token(60, &[]), "subs": subs}}));
+    assert_eq!(client.closed_with(), 3505);
 }
 
 #[test]
 fn a_refresh_for_another_user_ends_the_connection() {
-    let mut bench = Bench::new(settings());
-    bench.say(json!({"id": 1, "connect": {}}));
-    bench.say(json!({"id": 2, "refresh": {"token": token(60, &[])}}));
-    assert_eq!(bench.closed_with(), 3500);
+    let mut client = TestClient::new(settings());
+    client.say(json!({"id": 1, "connect": {}}));
+    client.say(json!({"id": 2, "refresh": {"token": token(60, &[])}}));
+    assert_eq!(client.closed_with(), 3500);
 }
 
 #[test]
 fn server_side_subscriptions_come_with_the_connect_reply_and_commands_wait_for_it() {
-    let mut bench =
-        Bench::new(ClientSettings { personal_channels: vec!["open:me".to_owned()], ..settings() });
+    let mut client =
+        TestClient::new(ClientSettings { personal_channels: vec!["open:me".to_owned()], ..settings() });
     let connect = json!({"id": 1, "connect": {"token": token(60, &["history:a"]),
         "subs": {"history:a": {"recover": true, "offset": 3, "epoch": "e"}}}});
     let subscribe = json!({"id": 2, "subscribe": {"channel": "open:b"}});
-    assert!(bench.say_text(&format!("{connect}\n{subscribe}")).is_empty());
-    let (personal, request) = bench.next_subscribe();
+    assert!(client.say_text(&format!("{connect}\n{subscribe}")).is_empty());
+    let (personal, request) = client.next_subscribe();
     assert_eq!(&*request.channel, "open:me#42");
-    let (history, request) = bench.next_subscribe();
+    let (history, request) = client.next_subscribe();
     assert_eq!(request.recover, Some(Position { offset: 3, epoch: "e".into() }));
     assert!(request.positioned && request.join_leave);
-    assert!(bench.next().is_none(), "the subscribe waits");
+    assert!(client.next().is_none(), "the subscribe waits");
 
     assert!(
-        bench
+        client
             .settle(
                 history,
                 Outcome::Subscribed(Ok(Subscribed { was_recovering: true, recovered: true, ..top(3) }))
             )
             .is_empty()
     );
-    let replies = bench.settle(personal, Outcome::Subscribed(Ok(Subscribed::default())));
+    let replies = client.settle(personal, Outcome::Subscribed(Ok(Subscribed::default())));
     let subs = &replies[0]["connect"]["subs"];
     assert_eq!(subs["history:a"]["recovered"], true);
     assert_eq!(subs["history:a"]["offset"], 3);
     assert!(subs["open:me#42"].is_object());
-    let released: Vec<_> = std::iter::from_fn(|| bench.next()).collect();
+    let released: Vec<_> = std::iter::from_fn(|| client.next()).collect();
     assert!(
         matches!(&released[..], [Action::Release(_), Action::Release(_), Action::Subscribe(..)]),
         "{released:?}"
@@ -265,36 +265,36 @@ fn server_side_subscriptions_come_with_the_connect_reply_and_commands_wait_for_i
 
 #[test]
 fn a_server_side_subscription_that_fails_fails_the_connect_and_leaves_nothing() {
-    let mut bench = Bench::new(settings());
-    bench.say(json!({"id": 1, "connect": {"token": token(60, &["open:a", "open:b"])}}));
-    let (first, _) = bench.next_subscribe();
-    let (second, _) = bench.next_subscribe();
-    bench.settle(first, Outcome::Subscribed(Ok(Subscribed::default())));
-    let replies = bench.settle(second, Outcome::Subscribed(Err(crate::disconnect::ErrorCode::UNAVAILABLE)));
+    let mut client = TestClient::new(settings());
+    client.say(json!({"id": 1, "connect": {"token": token(60, &["open:a", "open:b"])}}));
+    let (first, _) = client.next_subscribe();
+    let (second, _) = client.next_subscribe();
+    client.settle(first, Outcome::Subscribed(Ok(Subscribed::default())));
+    let replies = client.settle(second, Outcome::Subscribed(Err(crate::disconnect::ErrorCode::UNAVAILABLE)));
     assert_eq!(error_code(&replies[0]), 120);
     assert_eq!(replies[0]["error"]["temporary"], true);
-    assert!(matches!(bench.next(), Some(Action::Unsubscribe(channel)) if &*channel == "open:a"));
-    assert!(bench.session.subscriptions.is_empty());
+    assert!(matches!(client.next(), Some(Action::Unsubscribe(channel)) if &*channel == "open:a"));
+    assert!(client.session.subscriptions.is_empty());
 }
 
 #[test]
 fn a_backend_can_refresh_and_expire_a_connection() {
-    let mut bench = Bench::connected();
+    let mut client = TestClient::connected();
     let expire_at = Some(START_S + 100);
-    let pushes = bench.signal(Signal::Refresh { expired: false, expire_at });
+    let pushes = client.signal(Signal::Refresh { expired: false, expire_at });
     assert_eq!(pushes, [json!({"push": {"refresh": {"expires": true, "ttl": 100}}})]);
-    bench.signal(Signal::Refresh { expired: true, expire_at: None });
-    assert_eq!(bench.closed_with(), 3005);
+    client.signal(Signal::Refresh { expired: true, expire_at: None });
+    assert_eq!(client.closed_with(), 3005);
 }
 
 #[test]
 fn invalid_tokens_count_and_after_too_many_a_client_is_told_to_come_back() {
     let limit = Failures::at_most(1);
     let connect = |token: String| {
-        let mut bench = Bench::new(settings());
-        bench.session = bench.session.with_login_limit(limit.clone());
-        let replies = bench.say(json!({"id": 1, "connect": {"token": token}}));
-        (replies, bench.closed)
+        let mut client = TestClient::new(settings());
+        client.session = client.session.with_login_limit(limit.clone());
+        let replies = client.say(json!({"id": 1, "connect": {"token": token}}));
+        (replies, client.closed)
     };
     // One that is over was a right one, and is to be had anew.
     assert_eq!(connect(token(0, &[])).0[0]["error"]["code"], 109);
@@ -311,20 +311,20 @@ fn invalid_tokens_count_and_after_too_many_a_client_is_told_to_come_back() {
 
 #[test]
 fn a_session_has_connected_when_its_connect_is_answered() {
-    let mut bench = Bench::new(settings());
-    assert!(!bench.session.has_connected());
-    bench.say(json!({"id": 1, "connect": {"token": token(60, &[])}}));
-    assert!(bench.session.has_connected());
-    let (bench, _) = entering();
-    assert!(!bench.session.has_connected());
+    let mut client = TestClient::new(settings());
+    assert!(!client.session.has_connected());
+    client.say(json!({"id": 1, "connect": {"token": token(60, &[])}}));
+    assert!(client.session.has_connected());
+    let (client, _) = entering();
+    assert!(!client.session.has_connected());
 }
 
 #[test]
 fn a_user_whose_id_no_channel_can_carry_connects_without_the_personal_channel() {
     for user in ["two words", "고라니", "CN=x,OU=y", "a#b", &"x".repeat(300)] {
-        let mut bench =
-            Bench::new(ClientSettings { personal_channels: vec!["open:me".to_owned()], ..settings() });
-        let replies = bench.say(json!({"id": 1, "connect": {"token": token_of(user)}}));
+        let mut client =
+            TestClient::new(ClientSettings { personal_channels: vec!["open:me".to_owned()], ..settings() });
+        let replies = client.say(json!({"id": 1, "connect": {"token": token_of(user)}}));
         assert!(replies[0]["connect"]["client"].is_string(), "{user}: {replies:?}");
         assert!(replies[0]["connect"].get("subs").is_none(), "{user}: {replies:?}");
     }
@@ -336,14 +336,14 @@ fn recoveries_that_come_with_a_connect_share_what_a_reply_may_hold() {
     let channels: Vec<String> = (0..8).map(|number| format!("history:{number}")).collect();
     let names: Vec<&str> = channels.iter().map(String::as_str).collect();
     for (recovering, expected) in [(0, most), (1, most), (4, most / 4)] {
-        let mut bench = Bench::new(settings());
+        let mut client = TestClient::new(settings());
         let mut subs = serde_json::Map::new();
         for channel in &channels[..recovering] {
             subs.insert(channel.clone(), json!({"recover": true, "offset": 1, "epoch": "e"}));
         }
-        bench.say(json!({"id": 1, "connect": {"token": token(60, &names), "subs": subs}}));
+        client.say(json!({"id": 1, "connect": {"token": token(60, &names), "subs": subs}}));
         for _ in 0..channels.len() {
-            let (_, request) = bench.next_subscribe();
+            let (_, request) = client.next_subscribe();
             assert_eq!(request.recover_max_bytes, expected, "{recovering} recover");
         }
     }

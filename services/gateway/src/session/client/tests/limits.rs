@@ -9,7 +9,7 @@ use crate::{
     session::{
         ServerSubscribe,
         client::OutputFormat,
-        login_limit::tests::Failures,
+        shared::login_limit::tests::Failures,
         uni::{ReceiveQuery, UniSession},
     },
 };
@@ -41,9 +41,9 @@ fn receiver(settings: ClientSettings, channels: &[&str], positions: &str) -> Res
 #[test]
 fn a_channel_name_has_the_configured_length_at_most_for_clients_and_receivers() {
     for (name, is_accepted) in NAMES {
-        let mut bench = Bench::new(short_names());
-        bench.say(json!({"id": 1, "connect": {"token": token(3600, &[])}}));
-        let replies = bench.say(json!({"id": 2, "subscribe": {"channel": name}}));
+        let mut client = TestClient::new(short_names());
+        client.say(json!({"id": 1, "connect": {"token": token(3600, &[])}}));
+        let replies = client.say(json!({"id": 2, "subscribe": {"channel": name}}));
         let codes: Vec<u64> = replies.iter().map(error_code).collect();
         assert_eq!(codes, if is_accepted { vec![] } else { vec![107] }, "{name:?}");
         let refused = receiver(short_names(), &[name], "").err();
@@ -71,15 +71,15 @@ fn a_receiver_is_told_the_positions_of_all_its_channels_as_it_gives_them_back() 
 #[test]
 fn subscribes_with_tokens_take_more_steps_than_those_without() {
     let has_more = |token: &dyn Fn(&str) -> String| {
-        let mut bench = Bench::connected();
+        let mut client = TestClient::connected();
         let commands = (2..7).map(|id| {
             let channel = format!("open:{id}");
             json!({"id": id, "subscribe": {"channel": channel, "token": token(&channel)}}).to_string()
         });
         let text = commands.collect::<Vec<_>>().join("\n");
         let mut actions = Actions::default();
-        bench.session.message(Incoming::Text(&text), bench.now, &mut actions);
-        bench.session.has_more()
+        client.session.message(Incoming::Text(&text), client.now, &mut actions);
+        client.session.has_more()
     };
     assert!(has_more(&|channel| subscription_token(channel, 60)), "many tokens in one step");
     assert!(!has_more(&|_| String::new()), "nothing was verified");
@@ -91,12 +91,12 @@ fn a_backend_changes_nothing_for_who_is_subscribed_already_or_not_connected_yet(
         let channel = "open:a".to_owned();
         Signal::Subscribe(Box::new(ServerSubscribe { channel, ..ServerSubscribe::default() }))
     };
-    for mut bench in [Bench::subscribed("open:a", Subscribed::default()), Bench::new(settings())] {
-        bench.actions.clear();
-        assert!(bench.signal(subscribe()).is_empty());
-        assert!(bench.next().is_none() && bench.closed.is_none());
+    for mut client in [TestClient::subscribed("open:a", Subscribed::default()), TestClient::new(settings())] {
+        client.actions.clear();
+        assert!(client.signal(subscribe()).is_empty());
+        assert!(client.next().is_none() && client.closed.is_none());
     }
-    let mut bench = Bench::connected();
-    bench.signal(subscribe());
-    assert_eq!(&*bench.next_subscribe().1.channel, "open:a");
+    let mut client = TestClient::connected();
+    client.signal(subscribe());
+    assert_eq!(&*client.next_subscribe().1.channel, "open:a");
 }

@@ -3,7 +3,10 @@
 use gorani_auth::{ChannelOptions, GrantedBy, SubscribeGranted};
 
 use super::*;
-use crate::session::client::subscriptions::{ClientSubscription, raw_bytes};
+use crate::session::{
+    client::subscriptions::ClientSubscription,
+    shared::{identity::raw_bytes, recovery::RequestedFeatures},
+};
 
 const OPTIONS: usize = 7;
 
@@ -35,9 +38,9 @@ fn traits(subscription: &ClientSubscription) -> [bool; 3] {
 
 #[test]
 fn what_the_server_subscribes_has_all_that_the_options_allow() {
-    let bench = Bench::connected();
+    let client = TestClient::connected();
     for options in combinations() {
-        let subscription = bench.session.granted_by_server("a", &granted(&options));
+        let subscription = client.session.granted_by_server("a", &granted(&options));
         let history = options.has_history();
         let recoverable = history && (options.force_recovery || options.allow_recovery);
         let positioned = history && (recoverable || options.force_positioning || options.allow_positioning);
@@ -48,9 +51,9 @@ fn what_the_server_subscribes_has_all_that_the_options_allow() {
 
 #[test]
 fn what_nobody_asks_for_is_had_only_where_the_options_force_it() {
-    let bench = Bench::connected();
+    let client = TestClient::connected();
     for options in combinations() {
-        let subscription = bench.session.granted("a", &granted(&options), false, None);
+        let subscription = client.session.granted("a", &granted(&options), RequestedFeatures::default());
         let history = options.has_history();
         let recoverable = history && options.force_recovery;
         let positioned = history && (options.force_recovery || options.force_positioning);
@@ -66,12 +69,12 @@ fn what_nobody_asks_for_is_had_only_where_the_options_force_it() {
 #[test]
 fn a_client_is_given_what_it_asks_for_as_far_as_the_options_of_the_channel_allow_it() {
     let asked = |channel: &str, asks: Value| {
-        let mut bench = Bench::connected();
+        let mut client = TestClient::connected();
         let mut subscribe = json!({"channel": channel});
         subscribe.as_object_mut().unwrap().extend(asks.as_object().unwrap().clone());
-        bench.say(json!({"id": 2, "subscribe": subscribe}));
-        bench.next_subscribe();
-        traits(bench.session.subscription(channel).unwrap())
+        client.say(json!({"id": 2, "subscribe": subscribe}));
+        client.next_subscribe();
+        traits(client.session.subscription(channel).unwrap())
     };
     assert_eq!(asked("history:a", json!({})), [false, false, false]);
     assert_eq!(asked("history:a", json!({"positioned": true})), [false, true, false]);
@@ -87,15 +90,15 @@ fn a_client_is_given_what_it_asks_for_as_far_as_the_options_of_the_channel_allow
 #[test]
 fn an_empty_name_or_token_and_one_byte_too_many_are_bad_requests() {
     let longest = |more: usize| format!("open:{}", "x".repeat(settings().channel_max_bytes - 5 + more));
-    let mut bench = Bench::connected();
+    let mut client = TestClient::connected();
     for channel in [String::new(), longest(1)] {
-        let replies = bench.say(json!({"id": 2, "subscribe": {"channel": channel}}));
+        let replies = client.say(json!({"id": 2, "subscribe": {"channel": channel}}));
         assert_eq!(error_code(&replies[0]), 107);
     }
-    bench.say(json!({"id": 3, "subscribe": {"channel": longest(0)}}));
-    bench.next_subscribe();
+    client.say(json!({"id": 3, "subscribe": {"channel": longest(0)}}));
+    client.next_subscribe();
     for (channel, token) in [("", "token"), ("open:a", ""), ("", "")] {
-        let replies = bench.say(json!({"id": 4, "sub_refresh": {"channel": channel, "token": token}}));
+        let replies = client.say(json!({"id": 4, "sub_refresh": {"channel": channel, "token": token}}));
         assert_eq!(error_code(&replies[0]), 107);
     }
 }
@@ -103,5 +106,5 @@ fn an_empty_name_or_token_and_one_byte_too_many_are_bad_requests() {
 #[test]
 fn raw_json_is_taken_as_it_is_written() {
     let raw = serde_json::value::RawValue::from_string(r#"{"a" : 1}"#.to_owned()).unwrap();
-    assert_eq!(raw_bytes(&raw), r#"{"a" : 1}"#);
+    assert_eq!(raw_bytes(Some(&raw)), r#"{"a" : 1}"#);
 }

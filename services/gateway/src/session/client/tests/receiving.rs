@@ -9,7 +9,7 @@ use crate::{
     format::position::Positions,
     session::{
         client::OutputFormat,
-        login_limit::tests::Failures,
+        shared::login_limit::tests::Failures,
         uni::{NotPollable, ReceiveQuery, UniSession},
     },
 };

@@ -11,114 +11,114 @@ use crate::{
 
 #[test]
 fn a_subscribe_is_answered_before_its_events_are_released() {
-    let mut bench = Bench::connected();
-    assert!(bench.say(json!({"id": 2, "subscribe": {"channel": "open:a"}})).is_empty());
-    let (ticket, request) = bench.next_subscribe();
+    let mut client = TestClient::connected();
+    assert!(client.say(json!({"id": 2, "subscribe": {"channel": "open:a"}})).is_empty());
+    let (ticket, request) = client.next_subscribe();
     assert!(!request.positioned && !request.presence && !request.announce);
     assert_eq!(
-        bench.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default()))),
+        client.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default()))),
         [json!({"id": 2, "subscribe": {}})]
     );
-    assert!(matches!(bench.next(), Some(Action::Release(channel)) if &*channel == "open:a"));
+    assert!(matches!(client.next(), Some(Action::Release(channel)) if &*channel == "open:a"));
 }
 
 #[test]
 fn refusals_have_their_codes() {
-    let mut bench = Bench::subscribed("open:a", Subscribed::default());
+    let mut client = TestClient::subscribed("open:a", Subscribed::default());
     let long = format!("open:{}", "x".repeat(255));
     for (channel, code) in
         [("open:a", 105), ("closed:a", 103), ("$open:a", 103), ("nowhere:a", 102), ("", 107), (&*long, 107)]
     {
-        let replies = bench.say(json!({"id": 3, "subscribe": {"channel": channel}}));
+        let replies = client.say(json!({"id": 3, "subscribe": {"channel": channel}}));
         assert_eq!(error_code(&replies[0]), code, "{channel:?}");
     }
-    let replies = bench.say(json!({"id": 4, "subscribe": {"channel": "open:b", "tf": {"op": "eq"}}}));
+    let replies = client.say(json!({"id": 4, "subscribe": {"channel": "open:b", "tf": {"op": "eq"}}}));
     assert_eq!(error_code(&replies[0]), 108);
-    assert!(bench.closed.is_none());
+    assert!(client.closed.is_none());
 }
 
 #[test]
 fn more_subscriptions_than_allowed_are_refused() {
-    let mut bench = Bench::new(ClientSettings { max_subscriptions: 2, ..settings() });
-    bench.say(json!({"id": 1, "connect": {}}));
+    let mut client = TestClient::new(ClientSettings { max_subscriptions: 2, ..settings() });
+    client.say(json!({"id": 1, "connect": {}}));
     for id in [2, 3] {
-        assert!(bench.say(json!({"id": id, "subscribe": {"channel": format!("open:{id}")}})).is_empty());
+        assert!(client.say(json!({"id": id, "subscribe": {"channel": format!("open:{id}")}})).is_empty());
     }
-    assert_eq!(error_code(&bench.say(json!({"id": 4, "subscribe": {"channel": "open:4"}}))[0]), 106);
+    assert_eq!(error_code(&client.say(json!({"id": 4, "subscribe": {"channel": "open:4"}}))[0]), 106);
 }
 
 #[test]
 fn a_subscription_token_opens_a_private_channel_and_expires() {
-    let mut bench = Bench::connected();
+    let mut client = TestClient::connected();
     let token = subscription_token("$closed:a", 5);
-    bench.say(json!({"id": 2, "subscribe": {"channel": "$closed:a", "token": token}}));
-    let (ticket, _) = bench.next_subscribe();
-    let replies = bench.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
+    client.say(json!({"id": 2, "subscribe": {"channel": "$closed:a", "token": token}}));
+    let (ticket, _) = client.next_subscribe();
+    let replies = client.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
     assert_eq!(replies[0]["subscribe"], json!({"expires": true, "ttl": 5}));
 
     let fresh = subscription_token("$closed:a", 10);
-    let replies = bench.say(json!({"id": 3, "sub_refresh": {"channel": "$closed:a", "token": fresh}}));
+    let replies = client.say(json!({"id": 3, "sub_refresh": {"channel": "$closed:a", "token": fresh}}));
     assert_eq!(replies[0]["sub_refresh"], json!({"expires": true, "ttl": 10}));
-    bench.pass(25);
-    bench.say_text("{}");
-    let pushes = bench.pass(10);
+    client.pass(25);
+    client.say_text("{}");
+    let pushes = client.pass(10);
     assert!(pushes.contains(&json!({"push": {"channel": "$closed:a", "unsubscribe": {"code": 2501, "reason": "subscription expired"}}})), "{pushes:?}");
 }
 
 #[test]
 fn a_sub_refresh_with_an_expired_token_lets_the_client_subscribe_again() {
-    let mut bench = Bench::connected();
+    let mut client = TestClient::connected();
     let subscribe = json!({"channel": "$closed:a", "token": subscription_token("$closed:a", 60)});
-    bench.say(json!({"id": 2, "subscribe": subscribe}));
-    let (ticket, _) = bench.next_subscribe();
-    bench.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
+    client.say(json!({"id": 2, "subscribe": subscribe}));
+    let (ticket, _) = client.next_subscribe();
+    client.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
     let late = subscription_token("$closed:a", 5);
-    bench.now.unix_ms += 6_000;
-    let told = bench.say(json!({"id": 3, "sub_refresh": {"channel": "$closed:a", "token": late}}));
+    client.now.unix_ms += 6_000;
+    let told = client.say(json!({"id": 3, "sub_refresh": {"channel": "$closed:a", "token": late}}));
     assert_eq!(
         told[0]["push"]["unsubscribe"]["code"], 2501,
         "before the error, which an SDK would not forgive"
     );
     assert_eq!(told[1]["error"], json!({"code": 109, "message": "token expired", "temporary": true}));
-    assert!(bench.closed.is_none());
+    assert!(client.closed.is_none());
     let subscribe = json!({"channel": "$closed:a", "token": subscription_token("$closed:a", 60)});
-    assert!(bench.say(json!({"id": 4, "subscribe": subscribe})).is_empty(), "it is under way");
+    assert!(client.say(json!({"id": 4, "subscribe": subscribe})).is_empty(), "it is under way");
 }
 
 #[test]
 fn who_may_read_the_history_may_recover() {
-    let mut bench = Bench::connected();
+    let mut client = TestClient::connected();
     let wanted = json!({"channel": "readable:a", "recoverable": true, "positioned": true});
-    bench.say(json!({"id": 2, "subscribe": wanted}));
-    let (ticket, request) = bench.next_subscribe();
+    client.say(json!({"id": 2, "subscribe": wanted}));
+    let (ticket, request) = client.next_subscribe();
     assert!(request.positioned);
-    assert_eq!(bench.settle(ticket, Outcome::Subscribed(Ok(top(5))))[0]["subscribe"]["recoverable"], true);
+    assert_eq!(client.settle(ticket, Outcome::Subscribed(Ok(top(5))))[0]["subscribe"]["recoverable"], true);
 }
 
 #[test]
 fn a_bad_subscription_token_is_refused_and_an_expired_one_said_to_be() {
-    let mut bench = Bench::connected();
+    let mut client = TestClient::connected();
     let other = subscription_token("$closed:b", 60);
     assert_eq!(
-        error_code(&bench.say(json!({"id": 2, "subscribe": {"channel": "$closed:a", "token": other}}))[0]),
+        error_code(&client.say(json!({"id": 2, "subscribe": {"channel": "$closed:a", "token": other}}))[0]),
         103
     );
     let token = subscription_token("$closed:a", 5);
-    bench.now.unix_ms += 6_000;
+    client.now.unix_ms += 6_000;
     assert_eq!(
-        error_code(&bench.say(json!({"id": 3, "subscribe": {"channel": "$closed:a", "token": token}}))[0]),
+        error_code(&client.say(json!({"id": 3, "subscribe": {"channel": "$closed:a", "token": token}}))[0]),
         109
     );
-    assert!(bench.closed.is_none());
+    assert!(client.closed.is_none());
 }
 
 #[test]
 fn recovery_is_asked_for_and_told_as_the_protocol_has_it() {
-    let mut bench = Bench::connected();
+    let mut client = TestClient::connected();
     let subscribe =
         json!({"channel": "history:a", "recoverable": true, "recover": true, "offset": 3, "epoch": "e"});
-    bench.say(json!({"id": 2, "subscribe": subscribe}));
-    let (ticket, request) = bench.next_subscribe();
+    client.say(json!({"id": 2, "subscribe": subscribe}));
+    let (ticket, request) = client.next_subscribe();
     assert_eq!(request.recover, Some(Position { offset: 3, epoch: "e".into() }));
     assert!(request.positioned && request.presence && request.announce);
     let missed = Publication {
@@ -127,15 +127,15 @@ fn recovery_is_asked_for_and_told_as_the_protocol_has_it() {
         epoch: "e".into(),
         ..Publication::default()
     };
-    let client = bench.session.client.to_string();
-    let own = Publication { exclude_client: client, offset: 5, ..missed.clone() };
+    let excluded = client.session.identity.client.to_string();
+    let own = Publication { exclude_client: excluded, offset: 5, ..missed.clone() };
     let subscribed = Subscribed {
         was_recovering: true,
         recovered: true,
         publications: vec![Arc::new(missed), Arc::new(own)],
         ..top(5)
     };
-    let replies = bench.settle(ticket, Outcome::Subscribed(Ok(subscribed)));
+    let replies = client.settle(ticket, Outcome::Subscribed(Ok(subscribed)));
     let result = &replies[0]["subscribe"];
     assert_eq!(result["recovered"], true);
     assert_eq!(result["was_recovering"], true);
@@ -151,21 +151,21 @@ fn recovery_is_asked_for_and_told_as_the_protocol_has_it() {
 #[test]
 fn a_recovery_that_failed_tells_the_top_or_an_error_if_the_client_wants_that() {
     for (flag, expected) in [(0, 0), (2, 112), (3, 112)] {
-        let mut bench = Bench::connected();
+        let mut client = TestClient::connected();
         let subscribe =
             json!({"channel": "forced:a", "recover": true, "offset": 3, "epoch": "old", "flag": flag});
-        bench.say(json!({"id": 2, "subscribe": subscribe}));
-        let (ticket, _) = bench.next_subscribe();
+        client.say(json!({"id": 2, "subscribe": subscribe}));
+        let (ticket, _) = client.next_subscribe();
         let replies =
-            bench.settle(ticket, Outcome::Subscribed(Ok(Subscribed { was_recovering: true, ..top(9) })));
+            client.settle(ticket, Outcome::Subscribed(Ok(Subscribed { was_recovering: true, ..top(9) })));
         assert_eq!(error_code(&replies[0]), expected);
         if expected == 0 {
             let result = &replies[0]["subscribe"];
             assert_eq!((&result["recovered"], &result["offset"]), (&Value::Null, &json!(9)));
             assert_eq!(result["was_recovering"], true);
         } else {
-            assert!(matches!(bench.next(), Some(Action::Unsubscribe(_))));
-            assert!(bench.session.subscriptions.is_empty());
+            assert!(matches!(client.next(), Some(Action::Unsubscribe(_))));
+            assert!(client.session.subscriptions.is_empty());
         }
     }
 }
@@ -173,13 +173,13 @@ fn a_recovery_that_failed_tells_the_top_or_an_error_if_the_client_wants_that() {
 #[test]
 fn a_recovery_that_the_channel_does_not_allow_is_told_like_one_that_failed() {
     for (flag, expected) in [(0, 0), (2, 112)] {
-        let mut bench = Bench::connected();
+        let mut client = TestClient::connected();
         let subscribe =
             json!({"channel": "open:a", "recover": true, "offset": 3, "epoch": "e", "flag": flag});
-        bench.say(json!({"id": 2, "subscribe": subscribe}));
-        let (ticket, request) = bench.next_subscribe();
+        client.say(json!({"id": 2, "subscribe": subscribe}));
+        let (ticket, request) = client.next_subscribe();
         assert_eq!(request.recover, None);
-        let replies = bench.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
+        let replies = client.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
         assert_eq!(error_code(&replies[0]), expected);
         if expected == 0 {
             assert_eq!(replies[0]["subscribe"], json!({"was_recovering": true}));
@@ -189,105 +189,105 @@ fn a_recovery_that_the_channel_does_not_allow_is_told_like_one_that_failed() {
 
 #[test]
 fn commands_of_a_channel_wait_for_its_subscribe_and_keep_their_order() {
-    let mut bench = Bench::connected();
-    bench.say(json!({"id": 2, "subscribe": {"channel": "open:a"}}));
-    let (ticket, _) = bench.next_subscribe();
-    assert!(bench.say(json!({"id": 3, "unsubscribe": {"channel": "open:a"}})).is_empty());
-    assert!(bench.say(json!({"id": 4, "rpc": {"method": "x"}})).is_empty(), "behind it nothing overtakes");
-    let replies = bench.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
+    let mut client = TestClient::connected();
+    client.say(json!({"id": 2, "subscribe": {"channel": "open:a"}}));
+    let (ticket, _) = client.next_subscribe();
+    assert!(client.say(json!({"id": 3, "unsubscribe": {"channel": "open:a"}})).is_empty());
+    assert!(client.say(json!({"id": 4, "rpc": {"method": "x"}})).is_empty(), "behind it nothing overtakes");
+    let replies = client.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
     let ids: Vec<_> = replies.iter().map(|reply| reply["id"].as_u64().unwrap()).collect();
     assert_eq!(ids, [2, 3, 4]);
-    let rest: Vec<_> = std::iter::from_fn(|| bench.next()).collect();
+    let rest: Vec<_> = std::iter::from_fn(|| client.next()).collect();
     // It was in the channel for no time: what was held back for it must not follow the reply to its unsubscribe.
     assert!(matches!(&rest[..], [Action::Unsubscribe(_)]), "{rest:?}");
 }
 
 #[test]
 fn what_waits_is_bounded_by_not_reading_on() {
-    let mut bench = Bench::connected();
-    bench.say(json!({"id": 2, "subscribe": {"channel": "open:a"}}));
+    let mut client = TestClient::connected();
+    client.say(json!({"id": 2, "subscribe": {"channel": "open:a"}}));
     for id in 3..300 {
-        bench.say(json!({"id": id, "unsubscribe": {"channel": "open:a"}}));
+        client.say(json!({"id": id, "unsubscribe": {"channel": "open:a"}}));
     }
-    assert!(bench.session.is_blocked());
-    let (ticket, _) = bench.next_subscribe();
-    assert_eq!(bench.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default()))).len(), 298);
-    assert!(!bench.session.is_blocked());
+    assert!(client.session.is_blocked());
+    let (ticket, _) = client.next_subscribe();
+    assert_eq!(client.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default()))).len(), 298);
+    assert!(!client.session.is_blocked());
 }
 
 #[test]
 fn a_lost_place_is_told_so_that_the_client_comes_back() {
-    let mut bench = Bench::subscribed("forced:a", top(1));
-    let pushes = bench.signal(Signal::Insufficient("forced:a".into()));
+    let mut client = TestClient::subscribed("forced:a", top(1));
+    let pushes = client.signal(Signal::Insufficient("forced:a".into()));
     assert_eq!(pushes[0]["push"]["unsubscribe"]["code"], 2500);
-    assert!(bench.session.subscriptions.is_empty());
+    assert!(client.session.subscriptions.is_empty());
 }
 
 #[test]
 fn a_server_side_subscription_that_lost_its_place_ends_the_connection() {
-    let mut bench = Bench::connected();
+    let mut client = TestClient::connected();
     let subscribe = ServerSubscribe {
         channel: "history:a".to_owned(),
         data: Bytes::from_static(b"{}"),
         ..ServerSubscribe::default()
     };
-    bench.signal(Signal::Subscribe(Box::new(subscribe)));
-    let (ticket, _) = bench.next_subscribe();
-    let pushes = bench.settle(ticket, Outcome::Subscribed(Ok(top(4))));
+    client.signal(Signal::Subscribe(Box::new(subscribe)));
+    let (ticket, _) = client.next_subscribe();
+    let pushes = client.settle(ticket, Outcome::Subscribed(Ok(top(4))));
     let expected = json!({"channel": "history:a", "subscribe":
         {"recoverable": true, "epoch": "e", "offset": 4, "positioned": true, "data": {}}});
     assert_eq!(pushes, [json!({"push": expected})]);
-    bench.signal(Signal::Insufficient("history:a".into()));
-    assert_eq!(bench.closed_with(), 3010);
+    client.signal(Signal::Insufficient("history:a".into()));
+    assert_eq!(client.closed_with(), 3010);
 }
 
 #[test]
 fn a_subscribe_that_the_server_ends_before_it_has_begun_is_answered() {
-    let mut bench = Bench::connected();
-    bench.say(json!({"id": 2, "subscribe": {"channel": "open:a"}}));
-    let (ticket, _) = bench.next_subscribe();
-    assert_eq!(bench.signal(Signal::Unsubscribe("open:a".into(), Unsubscribed::SERVER)).len(), 1);
-    let replies = bench.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
+    let mut client = TestClient::connected();
+    client.say(json!({"id": 2, "subscribe": {"channel": "open:a"}}));
+    let (ticket, _) = client.next_subscribe();
+    assert_eq!(client.signal(Signal::Unsubscribe("open:a".into(), Unsubscribed::SERVER)).len(), 1);
+    let replies = client.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
     assert_eq!(error_code(&replies[0]), 100);
 }
 
 #[test]
 fn an_outcome_acts_on_its_own_subscription_and_not_on_a_newer_one_of_the_channel() {
     for (outcome, code) in [(Err(ErrorCode::UNAVAILABLE), 120), (Ok(top(3)), 100)] {
-        let mut bench = Bench::connected();
-        bench.say(json!({"id": 2, "subscribe": {"channel": "history:a"}}));
-        let (first, _) = bench.next_subscribe();
-        bench.signal(Signal::Unsubscribe("history:a".into(), Unsubscribed::SERVER));
-        assert!(matches!(bench.next(), Some(Action::Unsubscribe(_))));
-        bench.say(json!({"id": 3, "subscribe": {"channel": "history:a"}}));
-        let (second, _) = bench.next_subscribe();
-        assert_eq!(error_code(&bench.settle(first, Outcome::Subscribed(outcome))[0]), code);
-        assert!(bench.next().is_none(), "nothing is released or left");
-        let replies = bench.settle(second, Outcome::Subscribed(Ok(top(5))));
+        let mut client = TestClient::connected();
+        client.say(json!({"id": 2, "subscribe": {"channel": "history:a"}}));
+        let (first, _) = client.next_subscribe();
+        client.signal(Signal::Unsubscribe("history:a".into(), Unsubscribed::SERVER));
+        assert!(matches!(client.next(), Some(Action::Unsubscribe(_))));
+        client.say(json!({"id": 3, "subscribe": {"channel": "history:a"}}));
+        let (second, _) = client.next_subscribe();
+        assert_eq!(error_code(&client.settle(first, Outcome::Subscribed(outcome))[0]), code);
+        assert!(client.next().is_none(), "nothing is released or left");
+        let replies = client.settle(second, Outcome::Subscribed(Ok(top(5))));
         assert_eq!(replies[0]["id"], 3);
         assert!(replies[0].get("subscribe").is_some(), "{replies:?}");
-        assert!(matches!(bench.next(), Some(Action::Release(_))));
+        assert!(matches!(client.next(), Some(Action::Release(_))));
     }
 }
 
 #[test]
 fn a_backend_can_end_a_subscription() {
-    let mut bench = Bench::subscribed("open:a", Subscribed::default());
-    let pushes = bench.signal(Signal::Unsubscribe("open:a".into(), Unsubscribed::SERVER));
+    let mut client = TestClient::subscribed("open:a", Subscribed::default());
+    let pushes = client.signal(Signal::Unsubscribe("open:a".into(), Unsubscribed::SERVER));
     assert_eq!(pushes[0]["push"]["unsubscribe"]["code"], 2000);
-    assert!(bench.signal(Signal::Unsubscribe("open:a".into(), Unsubscribed::SERVER)).is_empty());
+    assert!(client.signal(Signal::Unsubscribe("open:a".into(), Unsubscribed::SERVER)).is_empty());
 }
 
 #[test]
 fn the_name_of_a_channel_is_bounded() {
-    let mut bench = Bench::connected();
+    let mut client = TestClient::connected();
     let longest = format!("open:{}", "c".repeat(250));
-    bench.say(json!({"id": 2, "subscribe": {"channel": longest}}));
-    assert_eq!(&*bench.next_subscribe().1.channel, longest);
+    client.say(json!({"id": 2, "subscribe": {"channel": longest}}));
+    assert_eq!(&*client.next_subscribe().1.channel, longest);
     for name in
         [format!("{longest}c"), "open:two words".to_owned(), "open:\u{ae30}".to_owned(), String::new()]
     {
-        let replies = bench.say(json!({"id": 3, "subscribe": {"channel": name}}));
+        let replies = client.say(json!({"id": 3, "subscribe": {"channel": name}}));
         assert_eq!(error_code(&replies[0]), 107, "{name}");
     }
 }

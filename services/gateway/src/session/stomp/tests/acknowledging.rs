@@ -13,9 +13,9 @@ fn item_38_the_ack_modes_are_those_of_the_version() {
         ("1.2", "AUTO", false),
         ("1.2", "", false),
     ] {
-        let mut bench = Bench::connected(version);
-        bench.say(&format!("SUBSCRIBE\nid:0\nack:{mode}\ndestination:/topic/open:a\n\n\0"));
-        assert_eq!(bench.closed.is_none(), is_known, "{version} {mode}");
+        let mut client = TestClient::connected(version);
+        client.say(&format!("SUBSCRIBE\nid:0\nack:{mode}\ndestination:/topic/open:a\n\n\0"));
+        assert_eq!(client.closed.is_none(), is_known, "{version} {mode}");
     }
 }
 
@@ -26,8 +26,8 @@ fn item_39_a_message_of_a_channel_can_be_acknowledged_as_its_version_has_it() {
         ("1.1", "message-id:m-1\nsubscription:0\n"),
         ("1.0", "message-id:m-1\n"),
     ] {
-        let mut bench = Bench::subscribed(version, "/topic/open:a", "ack:client\n");
-        assert_eq!(bench.ask(&format!("ACK\n{headers}receipt:r\n\n\0")).command, "RECEIPT", "{version}");
+        let mut client = TestClient::subscribed(version, "/topic/open:a", "ack:client\n");
+        assert_eq!(client.ask(&format!("ACK\n{headers}receipt:r\n\n\0")).command, "RECEIPT", "{version}");
     }
 }
 
@@ -40,15 +40,15 @@ fn item_41_an_acknowledgement_of_nothing_is_an_error() {
         ("1.1", "ACK\nmessage-id:1\nsubscription:other\n\n\0"),
         ("1.1", "ACK\nmessage-id:1\n\n\0"),
     ] {
-        let mut bench = Bench::subscribed(version, "/topic/open:a", "ack:client\n");
-        bench.error(frame);
+        let mut client = TestClient::subscribed(version, "/topic/open:a", "ack:client\n");
+        client.error(frame);
     }
-    let mut bench = Bench::subscribed("1.2", "/topic/open:a", "");
-    assert_eq!(bench.error("ACK\nid:c-m-1\n\n\0"), "ACK of an unknown message");
+    let mut client = TestClient::subscribed("1.2", "/topic/open:a", "");
+    assert_eq!(client.error("ACK\nid:c-m-1\n\n\0"), "ACK of an unknown message");
 }
 
 #[test]
 fn item_43_an_acknowledgement_of_an_unknown_transaction_is_an_error() {
-    let mut bench = Bench::subscribed("1.2", "/topic/open:a", "ack:client\n");
-    assert_eq!(bench.error("ACK\nid:c-m-1\ntransaction:t\n\n\0"), "no such transaction");
+    let mut client = TestClient::subscribed("1.2", "/topic/open:a", "ack:client\n");
+    assert_eq!(client.error("ACK\nid:c-m-1\ntransaction:t\n\n\0"), "no such transaction");
 }

@@ -1,37 +1,37 @@
 //! Items 16 to 26 and 59.
 
 use super::*;
-use crate::session::login_limit::{Credential, tests::Failures};
+use crate::session::shared::login_limit::{Credential, tests::Failures};
 
-fn connect(headers: &str) -> (Bench, Told) {
-    let mut bench = Bench::new();
-    let told = bench.ask(&format!("CONNECT\n{headers}\n\0"));
-    (bench, told)
+fn connect(headers: &str) -> (TestClient, Told) {
+    let mut client = TestClient::new();
+    let told = client.ask(&format!("CONNECT\n{headers}\n\0"));
+    (client, told)
 }
 
 #[test]
 fn item_17_anything_before_connect_is_an_error() {
-    let mut bench = Bench::new();
+    let mut client = TestClient::new();
     assert_eq!(
-        bench.error("SEND\ndestination:/topic/open:a\n\n\0"),
+        client.error("SEND\ndestination:/topic/open:a\n\n\0"),
         "the first frame must be CONNECT or STOMP"
     );
-    assert_eq!(bench.say("CONNECT\n\n\0"), []);
+    assert_eq!(client.say("CONNECT\n\n\0"), []);
 }
 
 #[test]
 fn item_17_a_client_that_does_not_connect_in_time_is_closed() {
-    let mut bench = Bench::new();
-    bench.pass(Duration::from_secs(59));
-    assert_eq!(bench.signal(Signal::Timer), []);
-    assert_eq!(bench.until_deadline()[0].command, "ERROR");
-    assert_eq!(bench.closed, Some(Disconnect::STALE));
+    let mut client = TestClient::new();
+    client.advance(Duration::from_secs(59));
+    assert_eq!(client.signal(Signal::Timer), []);
+    assert_eq!(client.until_deadline()[0].command, "ERROR");
+    assert_eq!(client.closed, Some(Disconnect::STALE));
 }
 
 #[test]
 fn item_18_stomp_is_connect() {
-    let mut bench = Bench::new();
-    assert_eq!(bench.ask("STOMP\naccept-version:1.2\n\n\0").get("version"), Some("1.2"));
+    let mut client = TestClient::new();
+    assert_eq!(client.ask("STOMP\naccept-version:1.2\n\n\0").get("version"), Some("1.2"));
 }
 
 #[test]
@@ -48,11 +48,11 @@ fn items_19_to_22_the_version_is_negotiated_and_told() {
 
 #[test]
 fn item_21_without_a_common_version_the_known_ones_are_listed() {
-    let mut bench = Bench::new();
-    let told = bench.ask("CONNECT\naccept-version:2.0\n\n\0");
+    let mut client = TestClient::new();
+    let told = client.ask("CONNECT\naccept-version:2.0\n\n\0");
     assert_eq!((told.command.as_str(), told.get("version")), ("ERROR", Some("1.0,1.1,1.2")));
     assert_eq!(told.get("content-type"), Some("text/plain"));
-    assert!(bench.closed.is_some());
+    assert!(client.closed.is_some());
 }
 
 #[test]
@@ -68,11 +68,11 @@ fn items_24_and_59_bad_credentials_are_refused_and_not_repeated() {
         "login:shop\npasscode:secret-word\n",
         "Authorization:Bearer secret-word\n",
     ] {
-        let mut bench = Bench::new();
-        let told = bench.ask(&format!("CONNECT\naccept-version:1.2\n{headers}\n\0"));
+        let mut client = TestClient::new();
+        let told = client.ask(&format!("CONNECT\naccept-version:1.2\n{headers}\n\0"));
         assert_eq!(told.command, "ERROR", "{headers}");
         assert!(!format!("{told:?}").contains("secret-word"));
-        assert!(bench.closed.is_some());
+        assert!(client.closed.is_some());
     }
 }
 
@@ -87,86 +87,86 @@ fn item_59_a_token_is_a_passcode_or_a_bearer() {
 
 #[test]
 fn item_59_a_backend_has_a_name_and_a_password() {
-    let (mut bench, told) = connect("accept-version:1.2\nlogin:shop\npasscode:hush\n");
+    let (mut client, told) = connect("accept-version:1.2\nlogin:shop\npasscode:hush\n");
     assert_eq!((told.command.as_str(), told.get("user-name")), ("CONNECTED", Some("shop")));
-    bench.say("SEND\ndestination:/topic/closed:a\n\n1\0SUBSCRIBE\nid:0\ndestination:/topic/closed:a\n\n\0");
-    assert_eq!(bench.next_publish().1, "closed:a");
-    bench.grant(Subscribed::default());
-    assert!(matches!(bench.actions.pop_front(), Some(Action::Release(channel)) if *channel == *"closed:a"));
-    assert_eq!(bench.error("SEND\ndestination:/topic/nowhere:a\n\n\0"), "unknown channel");
+    client.say("SEND\ndestination:/topic/closed:a\n\n1\0SUBSCRIBE\nid:0\ndestination:/topic/closed:a\n\n\0");
+    assert_eq!(client.next_publish().1, "closed:a");
+    client.grant(Subscribed::default());
+    assert!(matches!(client.actions.pop_front(), Some(Action::Release(channel)) if *channel == *"closed:a"));
+    assert_eq!(client.error("SEND\ndestination:/topic/nowhere:a\n\n\0"), "unknown channel");
 }
 
 #[test]
 fn item_59_nobody_may_connect_without_credentials_unless_the_settings_say_so() {
-    let mut bench = Bench::with(ClientSettings::default(), stomp_settings());
-    assert_eq!(bench.error("CONNECT\naccept-version:1.2\n\n\0"), "unauthorized");
+    let mut client = TestClient::with(ClientSettings::default(), stomp_settings());
+    assert_eq!(client.error("CONNECT\naccept-version:1.2\n\n\0"), "unauthorized");
 }
 
 #[test]
 fn item_59_a_session_ends_with_its_token() {
-    let mut bench = Bench::new();
-    bench.say(&format!("CONNECT\naccept-version:1.2\npasscode:{}\n\n\0", token(30, &[])));
-    bench.pass(Duration::from_secs(29));
-    assert_eq!(bench.signal(Signal::Timer), []);
-    let told = bench.until_deadline();
+    let mut client = TestClient::new();
+    client.say(&format!("CONNECT\naccept-version:1.2\npasscode:{}\n\n\0", token(30, &[])));
+    client.advance(Duration::from_secs(29));
+    assert_eq!(client.signal(Signal::Timer), []);
+    let told = client.until_deadline();
     assert_eq!(told[0].get("message"), Some("connection expired"));
-    assert_eq!(bench.closed, Some(Disconnect::EXPIRED));
+    assert_eq!(client.closed, Some(Disconnect::EXPIRED));
 }
 
 #[test]
 fn item_25_a_second_connect_is_an_error() {
     assert_eq!(
-        Bench::connected("1.2").error("CONNECT\naccept-version:1.2\n\n\0"),
+        TestClient::connected("1.2").error("CONNECT\naccept-version:1.2\n\n\0"),
         "the session is open already"
     );
 }
 
 #[test]
 fn item_26_a_heart_beat_that_is_no_pair_of_numbers_is_an_error() {
-    let mut bench = Bench::new();
-    assert_eq!(bench.error("CONNECT\nheart-beat:often\n\n\0"), "heart-beat is not two numbers");
+    let mut client = TestClient::new();
+    assert_eq!(client.error("CONNECT\nheart-beat:often\n\n\0"), "heart-beat is not two numbers");
 }
 
 #[test]
 fn item_16_an_unknown_command_is_an_error() {
-    assert_eq!(Bench::connected("1.2").error("PING\n\n\0"), "unknown command");
-    assert_eq!(Bench::connected("1.0").error("NACK\nmessage-id:1\n\n\0"), "unknown command");
+    assert_eq!(TestClient::connected("1.2").error("PING\n\n\0"), "unknown command");
+    assert_eq!(TestClient::connected("1.0").error("NACK\nmessage-id:1\n\n\0"), "unknown command");
 }
 
 /// A client whose user's connections are limited, with a frame behind its CONNECT.
-fn entering(frames: &str) -> (Bench, Ticket) {
+fn entering(frames: &str) -> (TestClient, Ticket) {
     let settings =
         ClientSettings { allow_anonymous: true, max_connections_per_user: 3, ..ClientSettings::default() };
-    let mut bench = Bench::with(settings, stomp_settings());
-    assert_eq!(bench.say(frames), []);
-    assert!(matches!(bench.actions.pop_front(), Some(Action::Identify { .. })));
-    let Some(Action::Enter(ticket, 3)) = bench.actions.pop_front() else { panic!("nobody asked for room") };
-    assert!(bench.actions.is_empty(), "nothing begins before the answer");
-    (bench, ticket)
+    let mut client = TestClient::with(settings, stomp_settings());
+    assert_eq!(client.say(frames), []);
+    assert!(matches!(client.actions.pop_front(), Some(Action::Identify { .. })));
+    let Some(Action::Enter(ticket, 3)) = client.actions.pop_front() else { panic!("nobody asked for room") };
+    assert!(client.actions.is_empty(), "nothing begins before the answer");
+    (client, ticket)
 }
 
 #[test]
 fn where_connections_are_limited_connected_and_what_follows_wait_for_a_place() {
     let frames = format!("CONNECT\npasscode:{}\n\n\0SEND\ndestination:/topic/open:a\n\nhi\0", token(60, &[]));
-    let (mut bench, ticket) = entering(&frames);
-    assert_eq!(bench.settle(ticket, Outcome::Entered(Ok(())))[0].command, "CONNECTED");
-    assert_eq!(bench.next_publish().1, "open:a");
+    let (mut client, ticket) = entering(&frames);
+    assert_eq!(client.settle(ticket, Outcome::Entered(Ok(())))[0].command, "CONNECTED");
+    assert_eq!(client.next_publish().1, "open:a");
 }
 
 #[test]
 fn without_a_place_the_connection_ends_with_an_error() {
-    let (mut bench, ticket) = entering(&format!("CONNECT\npasscode:{}\n\n\0", token(60, &[])));
-    let told = bench.settle(ticket, Outcome::Entered(Err(Disconnect::CONNECTION_LIMIT)));
+    let (mut client, ticket) = entering(&format!("CONNECT\npasscode:{}\n\n\0", token(60, &[])));
+    let told = client.settle(ticket, Outcome::Entered(Err(Disconnect::CONNECTION_LIMIT)));
     assert_eq!((told[0].command.as_str(), told[0].get("message")), ("ERROR", Some("connection limit")));
-    assert_eq!(bench.closed, Some(Disconnect::CONNECTION_LIMIT));
+    assert_eq!(client.closed, Some(Disconnect::CONNECTION_LIMIT));
 }
 
 #[test]
 fn a_client_whose_connect_takes_too_long_is_to_come_again() {
-    let (mut bench, _) = entering(&format!("CONNECT\npasscode:{}\n\n\0", token(60, &[])));
-    let told = bench.until_deadline();
+    let (mut client, _) = entering(&format!("CONNECT\npasscode:{}\n\n\0", token(60, &[])));
+    let told = client.until_deadline();
     assert_eq!((told[0].command.as_str(), told[0].get("reconnect")), ("ERROR", Some("true")));
-    assert_eq!(bench.closed, Some(Disconnect::INTERNAL));
+    assert_eq!(client.closed, Some(Disconnect::INTERNAL));
 }
 
 #[test]
@@ -177,17 +177,17 @@ fn anonymous_clients_and_backends_need_no_place() {
             max_connections_per_user: 1,
             ..ClientSettings::default()
         };
-        let mut bench = Bench::with(settings, stomp_settings());
-        assert_eq!(bench.ask(&format!("CONNECT\n{headers}\n\0")).command, "CONNECTED");
+        let mut client = TestClient::with(settings, stomp_settings());
+        assert_eq!(client.ask(&format!("CONNECT\n{headers}\n\0")).command, "CONNECTED");
     }
 }
 
 /// What is told for a login: the ERROR or CONNECTED, and how the session ends.
 fn told(login: &str, passcode: &str, limit: &Arc<Failures>) -> (Told, Option<Disconnect>) {
-    let mut bench = Bench::new();
-    bench.session = bench.session.with_login_limit(limit.clone());
-    let told = bench.ask(&format!("CONNECT\naccept-version:1.2\nlogin:{login}\npasscode:{passcode}\n\n\0"));
-    (told, bench.closed)
+    let mut client = TestClient::new();
+    client.session = client.session.with_login_limit(limit.clone());
+    let told = client.ask(&format!("CONNECT\naccept-version:1.2\nlogin:{login}\npasscode:{passcode}\n\n\0"));
+    (told, client.closed)
 }
 
 /// Passcodes that let nobody in: no password, no token, tokens that are over or of another key.
@@ -240,9 +240,9 @@ fn item_59_a_right_login_costs_nothing_and_a_wrong_token_counts_as_one() {
     for _ in 0..3 {
         assert_eq!(told("shop", "hush", &limit).0.command, "CONNECTED");
     }
-    let mut bench = Bench::new();
-    bench.session = bench.session.with_login_limit(limit.clone());
-    bench.say("CONNECT\naccept-version:1.2\nAuthorization:Bearer a.b.c\n\n\0");
-    assert_eq!(bench.closed, Some(Disconnect::INVALID_TOKEN));
+    let mut client = TestClient::new();
+    client.session = client.session.with_login_limit(limit.clone());
+    client.say("CONNECT\naccept-version:1.2\nAuthorization:Bearer a.b.c\n\n\0");
+    assert_eq!(client.closed, Some(Disconnect::INVALID_TOKEN));
     assert_eq!(*limit.counted.lock(), [Credential::Token]);
 }

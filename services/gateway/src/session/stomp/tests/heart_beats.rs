@@ -2,10 +2,10 @@
 
 use super::*;
 
-fn beating(offer: &str) -> (Bench, Told) {
-    let mut bench = Bench::new();
-    let told = bench.ask(&format!("CONNECT\naccept-version:1.2\nheart-beat:{offer}\n\n\0"));
-    (bench, told)
+fn beating(offer: &str) -> (TestClient, Told) {
+    let mut client = TestClient::new();
+    let told = client.ask(&format!("CONNECT\naccept-version:1.2\nheart-beat:{offer}\n\n\0"));
+    (client, told)
 }
 
 #[test]
@@ -15,116 +15,116 @@ fn item_27_connected_tells_the_servers_own_numbers() {
 
 #[test]
 fn items_28_and_30_a_line_end_comes_well_before_the_time_is_over() {
-    let (mut bench, _) = beating("0,20000");
+    let (mut client, _) = beating("0,20000");
     for _ in 0..3 {
-        let before = bench.now.instant;
-        assert_eq!(bench.until_deadline()[0].command, "beat");
-        let waited = bench.now.instant - before;
+        let before = client.now.instant;
+        assert_eq!(client.until_deadline()[0].command, "beat");
+        let waited = client.now.instant - before;
         assert!(waited <= Duration::from_secs(17) && waited >= Duration::from_secs(15), "{waited:?}");
     }
 }
 
 #[test]
 fn item_27_who_wants_no_beats_gets_none_and_owes_none() {
-    let (bench, _) = beating("0,0");
-    assert_eq!(bench.session.deadline(), None);
+    let (client, _) = beating("0,0");
+    assert_eq!(client.session.deadline(), None);
 }
 
 #[test]
 fn item_29_a_client_that_is_silent_for_twice_its_time_is_closed() {
-    let (mut bench, _) = beating("5000,0");
-    bench.pass(Duration::from_secs(19));
-    assert_eq!(bench.signal(Signal::Timer), []);
-    assert_eq!(bench.say("\n"), []);
-    bench.pass(Duration::from_secs(19));
-    assert_eq!(bench.signal(Signal::Timer), []);
-    assert_eq!(bench.until_deadline()[0].command, "ERROR");
-    assert_eq!(bench.closed, Some(Disconnect::NO_PONG));
+    let (mut client, _) = beating("5000,0");
+    client.advance(Duration::from_secs(19));
+    assert_eq!(client.signal(Signal::Timer), []);
+    assert_eq!(client.say("\n"), []);
+    client.advance(Duration::from_secs(19));
+    assert_eq!(client.signal(Signal::Timer), []);
+    assert_eq!(client.until_deadline()[0].command, "ERROR");
+    assert_eq!(client.closed, Some(Disconnect::NO_PONG));
 }
 
 #[test]
 fn item_29_any_bytes_count_and_so_does_a_part_of_a_frame() {
-    let (mut bench, _) = beating("5000,0");
+    let (mut client, _) = beating("5000,0");
     for part in ["SEND\nde", "stination:/top", "ic/open:a\n", "\n"] {
-        bench.pass(Duration::from_secs(15));
-        assert_eq!(bench.signal(Signal::Timer), []);
-        bench.say(part);
+        client.advance(Duration::from_secs(15));
+        assert_eq!(client.signal(Signal::Timer), []);
+        client.say(part);
     }
-    assert_eq!(bench.closed, None);
+    assert_eq!(client.closed, None);
 }
 
 /// A session over WebSocket, in whose settings pings come each 25 s and are to be answered within 8 s.
-fn pinged(offer: &str) -> Bench {
+fn pinged(offer: &str) -> TestClient {
     let settings = ClientSettings { allow_anonymous: true, ..ClientSettings::default() };
     let traits = StompTraits { has_pings: true, ..StompTraits::default() };
-    let mut bench = Bench::over(traits, settings, stomp_settings());
-    let told = bench.ask(&format!("CONNECT\naccept-version:1.2\nheart-beat:{offer}\n\n\0"));
+    let mut client = TestClient::over(traits, settings, stomp_settings());
+    let told = client.ask(&format!("CONNECT\naccept-version:1.2\nheart-beat:{offer}\n\n\0"));
     assert_eq!(told.command, "CONNECTED");
-    bench.actions.clear();
-    bench
+    client.actions.clear();
+    client
 }
 
-fn is_pinged(bench: &mut Bench) -> bool {
-    bench.actions.drain(..).any(|action| matches!(action, Action::Ping))
+fn is_pinged(client: &mut TestClient) -> bool {
+    client.actions.drain(..).any(|action| matches!(action, Action::Ping))
 }
 
 #[test]
 fn who_agreed_to_no_beats_is_pinged_and_closed_without_an_answer() {
-    let mut bench = pinged("0,0");
-    let opened = bench.now.instant;
-    assert_eq!(bench.until_deadline(), []);
-    assert!(is_pinged(&mut bench));
-    let waited = bench.now.instant - opened;
+    let mut client = pinged("0,0");
+    let opened = client.now.instant;
+    assert_eq!(client.until_deadline(), []);
+    assert!(is_pinged(&mut client));
+    let waited = client.now.instant - opened;
     assert!(waited >= Duration::from_millis(12_500) && waited <= Duration::from_millis(25_001), "{waited:?}");
-    let told = bench.until_deadline();
+    let told = client.until_deadline();
     assert_eq!(
         (told[0].command.as_str(), told[0].get("message")),
         ("ERROR", Some("no pong from the client"))
     );
-    assert_eq!(bench.now.instant - opened - waited, Duration::from_millis(8_001));
-    assert_eq!(bench.closed, Some(Disconnect::NO_PONG));
+    assert_eq!(client.now.instant - opened - waited, Duration::from_millis(8_001));
+    assert_eq!(client.closed, Some(Disconnect::NO_PONG));
 }
 
 #[test]
 fn a_pong_and_any_bytes_answer_a_ping() {
-    let mut bench = pinged("0,0");
+    let mut client = pinged("0,0");
     for answer in ["pong", "bytes", "pong"] {
-        assert_eq!(bench.until_deadline(), []);
-        assert!(is_pinged(&mut bench));
+        assert_eq!(client.until_deadline(), []);
+        assert!(is_pinged(&mut client));
         match answer {
-            "pong" => bench.session.pong(bench.now),
-            _ => drop(bench.say("\n")),
+            "pong" => client.session.pong(client.now),
+            _ => drop(client.say("\n")),
         }
-        bench.pass(Duration::from_secs(9));
-        assert_eq!(bench.signal(Signal::Timer), []);
-        assert!(!is_pinged(&mut bench));
+        client.advance(Duration::from_secs(9));
+        assert_eq!(client.signal(Signal::Timer), []);
+        assert!(!is_pinged(&mut client));
     }
-    assert_eq!(bench.closed, None);
+    assert_eq!(client.closed, None);
 }
 
 #[test]
 fn who_promised_beats_is_not_pinged() {
-    let mut bench = pinged("5000,0");
-    assert_eq!(bench.until_deadline()[0].get("message"), Some("no heart-beat from the client"));
-    assert!(!is_pinged(&mut bench));
+    let mut client = pinged("5000,0");
+    assert_eq!(client.until_deadline()[0].get("message"), Some("no heart-beat from the client"));
+    assert!(!is_pinged(&mut client));
 }
 
 #[test]
 fn who_wants_beats_and_promised_none_is_pinged_too() {
-    let mut bench = pinged("0,60000");
-    assert_eq!(bench.until_deadline(), []);
-    assert!(is_pinged(&mut bench));
+    let mut client = pinged("0,60000");
+    assert_eq!(client.until_deadline(), []);
+    assert!(is_pinged(&mut client));
 }
 
 #[test]
 fn who_is_leaving_is_neither_pinged_nor_beaten() {
-    let mut bench = pinged("0,20000");
+    let mut client = pinged("0,20000");
     assert_eq!(
-        bench.say("SEND\ndestination:/topic/open:a\nreceipt:r\n\n\0DISCONNECT\nreceipt:bye\n\n\0"),
+        client.say("SEND\ndestination:/topic/open:a\nreceipt:r\n\n\0DISCONNECT\nreceipt:bye\n\n\0"),
         []
     );
-    assert_eq!(bench.session.deadline(), None);
-    let (ticket, ..) = bench.next_publish();
-    assert_eq!(bench.published(ticket, None).len(), 2);
-    assert_eq!(bench.session.deadline(), Some(bench.now.instant + Duration::from_secs(2)));
+    assert_eq!(client.session.deadline(), None);
+    let (ticket, ..) = client.next_publish();
+    assert_eq!(client.published(ticket, None).len(), 2);
+    assert_eq!(client.session.deadline(), Some(client.now.instant + Duration::from_secs(2)));
 }

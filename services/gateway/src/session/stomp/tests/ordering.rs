@@ -8,7 +8,7 @@ fn send(body: usize) -> String {
 
 #[test]
 fn item_45_every_frame_but_connect_can_have_a_receipt() {
-    let mut bench = Bench::subscribed("1.2", "/topic/open:a", "ack:client\n");
+    let mut client = TestClient::subscribed("1.2", "/topic/open:a", "ack:client\n");
     for (number, frame) in [
         "BEGIN\ntransaction:t\n",
         "SEND\ndestination:/topic/open:a\ntransaction:t\n",
@@ -21,32 +21,32 @@ fn item_45_every_frame_but_connect_can_have_a_receipt() {
     .iter()
     .enumerate()
     {
-        let told = bench.ask(&format!("{frame}receipt:{number}\n\n\0"));
+        let told = client.ask(&format!("{frame}receipt:{number}\n\n\0"));
         assert_eq!(
             (told.command.as_str(), told.get("receipt-id")),
             ("RECEIPT", Some(&*number.to_string())),
             "{frame}"
         );
     }
-    let mut bench = Bench::new();
-    assert_eq!(bench.ask("CONNECT\naccept-version:1.2\nreceipt:r\n\n\0").command, "CONNECTED");
+    let mut client = TestClient::new();
+    assert_eq!(client.ask("CONNECT\naccept-version:1.2\nreceipt:r\n\n\0").command, "CONNECTED");
 }
 
 #[test]
 fn item_45_a_receipt_of_a_subscribe_comes_when_it_is_live() {
-    let mut bench = Bench::connected("1.2");
-    assert_eq!(bench.say("SUBSCRIBE\nid:0\ndestination:/topic/open:a\nreceipt:r\n\n\0"), []);
-    assert_eq!(bench.grant(Subscribed::default())[0].get("receipt-id"), Some("r"));
+    let mut client = TestClient::connected("1.2");
+    assert_eq!(client.say("SUBSCRIBE\nid:0\ndestination:/topic/open:a\nreceipt:r\n\n\0"), []);
+    assert_eq!(client.grant(Subscribed::default())[0].get("receipt-id"), Some("r"));
 }
 
 #[test]
 fn item_46_receipts_come_in_the_order_of_the_frames() {
-    let mut bench = Bench::connected("1.2");
-    bench.say(&(send(1) + &send(2) + &send(3)));
-    let tickets: Vec<Ticket> = (0..3).map(|_| bench.next_publish().0).collect();
-    assert_eq!(bench.published(tickets[2], None), []);
-    assert_eq!(bench.published(tickets[1], None), []);
-    let told: Vec<_> = bench
+    let mut client = TestClient::connected("1.2");
+    client.say(&(send(1) + &send(2) + &send(3)));
+    let tickets: Vec<Ticket> = (0..3).map(|_| client.next_publish().0).collect();
+    assert_eq!(client.published(tickets[2], None), []);
+    assert_eq!(client.published(tickets[1], None), []);
+    let told: Vec<_> = client
         .published(tickets[0], None)
         .iter()
         .map(|told| told.get("receipt-id").unwrap().to_owned())
@@ -56,52 +56,52 @@ fn item_46_receipts_come_in_the_order_of_the_frames() {
 
 #[test]
 fn what_follows_a_subscribe_waits_until_it_is_live() {
-    let mut bench = Bench::connected("1.2");
-    bench.say(&("SUBSCRIBE\nid:0\ndestination:/topic/open:a\n\n\0".to_owned() + &send(1)));
-    let (ticket, _) = bench.next_subscribe();
-    assert!(bench.actions.is_empty());
-    bench.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
-    assert!(matches!(bench.actions.pop_front(), Some(Action::Release(_))));
-    assert_eq!(bench.next_publish().2.data, "1");
+    let mut client = TestClient::connected("1.2");
+    client.say(&("SUBSCRIBE\nid:0\ndestination:/topic/open:a\n\n\0".to_owned() + &send(1)));
+    let (ticket, _) = client.next_subscribe();
+    assert!(client.actions.is_empty());
+    client.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
+    assert!(matches!(client.actions.pop_front(), Some(Action::Release(_))));
+    assert_eq!(client.next_publish().2.data, "1");
 }
 
 #[test]
 fn what_cannot_be_read_is_told_after_what_came_before_it() {
-    let mut bench = Bench::connected("1.2");
-    bench.say(
+    let mut client = TestClient::connected("1.2");
+    client.say(
         &("SUBSCRIBE\nid:0\ndestination:/topic/open:a\nreceipt:r\n\n\0".to_owned() + &send(1) + "FOO\n\n\0"),
     );
-    assert_eq!(bench.closed, None);
-    let told = bench.grant(Subscribed::default());
+    assert_eq!(client.closed, None);
+    let told = client.grant(Subscribed::default());
     let commands: Vec<_> = told.iter().map(|told| told.command.as_str()).collect();
     assert_eq!(commands, ["RECEIPT", "ERROR"]);
-    assert_eq!(bench.next_publish().2.data, "1");
+    assert_eq!(client.next_publish().2.data, "1");
 }
 
 #[test]
 fn item_60_a_client_that_is_faster_than_the_broker_is_held_back() {
-    let mut bench = Bench::connected("1.2");
+    let mut client = TestClient::connected("1.2");
     let all: String = (0..400).map(send).collect();
-    bench.say(&all);
-    assert!(bench.session.is_blocked());
+    client.say(&all);
+    assert!(client.session.is_blocked());
     let mut done = 0;
-    while let Some(action) = bench.actions.pop_front() {
+    while let Some(action) = client.actions.pop_front() {
         if let Action::Publish(ticket, ..) = action {
-            let told = bench.published(ticket, None);
+            let told = client.published(ticket, None);
             assert_eq!(told[0].get("receipt-id"), Some(&*done.to_string()));
             done += 1;
-            assert!(bench.actions.len() <= 64);
+            assert!(client.actions.len() <= 64);
         }
     }
-    assert_eq!((done, bench.session.is_blocked()), (400, false));
+    assert_eq!((done, client.session.is_blocked()), (400, false));
 }
 
 #[test]
 fn a_message_of_thousands_of_frames_is_run_in_short_steps_and_in_order() {
-    let mut bench = Bench::subscribed("1.2", "/topic/open:a", "ack:client\n");
+    let mut client = TestClient::subscribed("1.2", "/topic/open:a", "ack:client\n");
     let all: String = (0..5000).map(|number| format!("ACK\nid:c-1\nreceipt:{number}\n\n\0")).collect();
     let mut actions = Actions::default();
-    bench.session.message(Incoming::Text(&all), bench.now, &mut actions);
+    client.session.message(Incoming::Text(&all), client.now, &mut actions);
     let (mut seen, mut steps) = (0, 0);
     loop {
         let before = seen;
@@ -111,20 +111,20 @@ fn a_message_of_thousands_of_frames_is_run_in_short_steps_and_in_order() {
         });
         assert!(seen - before <= 64, "{} frames in one step", seen - before);
         steps += 1;
-        if !bench.session.has_more() {
+        if !client.session.has_more() {
             break;
         }
-        bench.session.resume(bench.now, &mut actions);
+        client.session.resume(client.now, &mut actions);
     }
-    assert_eq!((seen, bench.session.is_blocked()), (5000, false));
+    assert_eq!((seen, client.session.is_blocked()), (5000, false));
     assert!(steps >= 5000 / 64, "{steps} steps");
 }
 
 #[test]
 fn what_cannot_be_read_ends_the_session_after_the_frames_before_it() {
-    let mut bench = Bench::subscribed("1.2", "/topic/open:a", "ack:client\n");
+    let mut client = TestClient::subscribed("1.2", "/topic/open:a", "ack:client\n");
     let frames: String = (0..500).map(|number| format!("ACK\nid:c-1\nreceipt:{number}\n\n\0")).collect();
-    let told = bench.say(&format!("{frames}NONSENSE\n\n\0"));
+    let told = client.say(&format!("{frames}NONSENSE\n\n\0"));
     assert_eq!((told.len(), told[500].command.as_str()), (501, "ERROR"));
-    assert!(bench.closed.is_some());
+    assert!(client.closed.is_some());
 }

@@ -6,12 +6,12 @@ use super::*;
 
 #[test]
 fn item_36_own_headers_are_passed_on_and_the_servers_are_not() {
-    let mut bench = Bench::connected("1.2");
-    bench.say(
+    let mut client = TestClient::connected("1.2");
+    client.say(
         "SEND\ndestination:/topic/open:a\npriority:9\nmessage-id:1\nsubscription:2\nack:3\nreceipt:4\nuser-name:5\n\
          content-type:application/json\n\n{\"a\":1}\0",
     );
-    let (_, channel, publication) = bench.next_publish();
+    let (_, channel, publication) = client.next_publish();
     assert_eq!(channel, "open:a");
     assert_eq!(publication.tags, [("priority".to_owned(), "9".to_owned())]);
     assert_eq!((publication.kind, &publication.data[..]), (DataKind::Json, &b"{\"a\":1}"[..]));
@@ -21,92 +21,98 @@ fn item_36_own_headers_are_passed_on_and_the_servers_are_not() {
 
 #[test]
 fn item_37_a_send_needs_a_destination_and_a_permission() {
-    assert_eq!(Bench::connected("1.2").error("SEND\n\nhello\0"), "no destination");
-    assert_eq!(Bench::connected("1.2").error("SEND\ndestination:/topic/closed:a\n\n\0"), "permission denied");
-    assert_eq!(Bench::connected("1.2").error("SEND\ndestination:/topic/nowhere:a\n\n\0"), "unknown channel");
+    assert_eq!(TestClient::connected("1.2").error("SEND\n\nhello\0"), "no destination");
+    assert_eq!(
+        TestClient::connected("1.2").error("SEND\ndestination:/topic/closed:a\n\n\0"),
+        "permission denied"
+    );
+    assert_eq!(
+        TestClient::connected("1.2").error("SEND\ndestination:/topic/nowhere:a\n\n\0"),
+        "unknown channel"
+    );
 }
 
 #[test]
 fn item_37_a_send_that_the_node_refuses_is_told() {
-    let mut bench = Bench::connected("1.2");
-    bench.say("SEND\ndestination:/topic/open:a\nreceipt:r\n\n1\0");
-    let (ticket, ..) = bench.next_publish();
-    let told = bench.published(ticket, Some(ErrorCode::UNAVAILABLE));
+    let mut client = TestClient::connected("1.2");
+    client.say("SEND\ndestination:/topic/open:a\nreceipt:r\n\n1\0");
+    let (ticket, ..) = client.next_publish();
+    let told = client.published(ticket, Some(ErrorCode::UNAVAILABLE));
     assert_eq!((told[0].command.as_str(), told[0].get("receipt-id")), ("ERROR", Some("r")));
-    assert!(bench.closed.is_some());
+    assert!(client.closed.is_some());
 }
 
 #[test]
 fn item_55_a_send_to_a_user_reaches_the_channel_of_that_user() {
-    let mut bench = Bench::new();
-    bench.say("CONNECT\naccept-version:1.2\nlogin:shop\npasscode:hush\n\n\0");
-    bench.say("SEND\ndestination:/user/4%2F2/queue/open:orders\n\n1\0");
-    assert_eq!(bench.next_publish().1, "open:orders#4/2");
+    let mut client = TestClient::new();
+    client.say("CONNECT\naccept-version:1.2\nlogin:shop\npasscode:hush\n\n\0");
+    client.say("SEND\ndestination:/user/4%2F2/queue/open:orders\n\n1\0");
+    assert_eq!(client.next_publish().1, "open:orders#4/2");
 }
 
 #[test]
 fn item_42_transactions_have_a_name_and_are_opened_once() {
-    assert_eq!(Bench::connected("1.2").error("BEGIN\n\n\0"), "no transaction");
-    let text = Bench::connected("1.2").error("BEGIN\ntransaction:t\n\n\0BEGIN\ntransaction:t\n\n\0");
+    assert_eq!(TestClient::connected("1.2").error("BEGIN\n\n\0"), "no transaction");
+    let text = TestClient::connected("1.2").error("BEGIN\ntransaction:t\n\n\0BEGIN\ntransaction:t\n\n\0");
     assert_eq!(text, "this transaction is open already");
     for frame in ["COMMIT", "ABORT"] {
-        let text = Bench::connected("1.2").error(&format!("{frame}\ntransaction:t\n\n\0"));
+        let text = TestClient::connected("1.2").error(&format!("{frame}\ntransaction:t\n\n\0"));
         assert_eq!(text, "no such transaction");
     }
 }
 
 #[test]
 fn item_43_what_belongs_to_a_transaction_is_sent_at_commit_in_order() {
-    let mut bench = Bench::connected("1.2");
-    bench.actions.clear();
-    bench.say("BEGIN\ntransaction:t\n\n\0");
+    let mut client = TestClient::connected("1.2");
+    client.actions.clear();
+    client.say("BEGIN\ntransaction:t\n\n\0");
     for number in 1..=3 {
-        bench.say(&format!("SEND\ndestination:/topic/open:a\ntransaction:t\n\n{number}\0"));
+        client.say(&format!("SEND\ndestination:/topic/open:a\ntransaction:t\n\n{number}\0"));
     }
-    assert!(bench.actions.is_empty());
-    bench.say("SEND\ndestination:/topic/open:a\n\nimmediate\0");
-    assert_eq!(bench.next_publish().2.data, "immediate");
-    assert_eq!(bench.say("COMMIT\ntransaction:t\nreceipt:r\n\n\0"), []);
+    assert!(client.actions.is_empty());
+    client.say("SEND\ndestination:/topic/open:a\n\nimmediate\0");
+    assert_eq!(client.next_publish().2.data, "immediate");
+    assert_eq!(client.say("COMMIT\ntransaction:t\nreceipt:r\n\n\0"), []);
     let tickets: Vec<Ticket> = (1..=3)
         .map(|number| {
-            let (ticket, _, publication) = bench.next_publish();
+            let (ticket, _, publication) = client.next_publish();
             assert_eq!(publication.data, number.to_string());
             ticket
         })
         .collect();
     // The receipt of the immediate one comes first, and that of the commit when all of it is done.
     let first = Ticket(tickets[0].0 - 1);
-    assert_eq!(bench.published(first, None), []);
-    assert_eq!(bench.published(tickets[2], None), []);
-    assert_eq!(bench.published(tickets[0], None), []);
-    assert_eq!(bench.published(tickets[1], None)[0].get("receipt-id"), Some("r"));
+    assert_eq!(client.published(first, None), []);
+    assert_eq!(client.published(tickets[2], None), []);
+    assert_eq!(client.published(tickets[0], None), []);
+    assert_eq!(client.published(tickets[1], None)[0].get("receipt-id"), Some("r"));
 }
 
 #[test]
 fn item_43_nothing_is_sent_after_abort_and_the_transaction_is_gone() {
-    let mut bench = Bench::connected("1.2");
-    bench.actions.clear();
-    bench.say("BEGIN\ntransaction:t\n\n\0SEND\ndestination:/topic/open:a\ntransaction:t\n\n1\0");
-    assert_eq!(bench.ask("ABORT\ntransaction:t\nreceipt:r\n\n\0").command, "RECEIPT");
-    assert!(bench.actions.is_empty());
-    let text = bench.error("SEND\ndestination:/topic/open:a\ntransaction:t\n\n1\0");
+    let mut client = TestClient::connected("1.2");
+    client.actions.clear();
+    client.say("BEGIN\ntransaction:t\n\n\0SEND\ndestination:/topic/open:a\ntransaction:t\n\n1\0");
+    assert_eq!(client.ask("ABORT\ntransaction:t\nreceipt:r\n\n\0").command, "RECEIPT");
+    assert!(client.actions.is_empty());
+    let text = client.error("SEND\ndestination:/topic/open:a\ntransaction:t\n\n1\0");
     assert_eq!(text, "no such transaction");
 }
 
 #[test]
 fn item_44_the_end_of_the_session_aborts() {
-    let mut bench = Bench::connected("1.2");
-    bench.actions.clear();
-    bench.say("BEGIN\ntransaction:t\n\n\0SEND\ndestination:/topic/open:a\ntransaction:t\n\n1\0");
-    bench.say("DISCONNECT\nreceipt:r\n\n\0COMMIT\ntransaction:t\n\n\0");
-    assert!(bench.actions.is_empty());
+    let mut client = TestClient::connected("1.2");
+    client.actions.clear();
+    client.say("BEGIN\ntransaction:t\n\n\0SEND\ndestination:/topic/open:a\ntransaction:t\n\n1\0");
+    client.say("DISCONNECT\nreceipt:r\n\n\0COMMIT\ntransaction:t\n\n\0");
+    assert!(client.actions.is_empty());
 }
 
 #[test]
 fn items_44_and_60_transactions_are_bounded_in_number_messages_and_bytes() {
-    let mut bench = Bench::connected("1.2");
-    bench.say("BEGIN\ntransaction:1\n\n\0BEGIN\ntransaction:2\n\n\0");
-    assert_eq!(bench.error("BEGIN\ntransaction:3\n\n\0"), "too many transactions, or too long a name");
+    let mut client = TestClient::connected("1.2");
+    client.say("BEGIN\ntransaction:1\n\n\0BEGIN\ntransaction:2\n\n\0");
+    assert_eq!(client.error("BEGIN\ntransaction:3\n\n\0"), "too many transactions, or too long a name");
     for (messages, bytes) in [(2, 1024 * 1024), (1000, 1000)] {
         let settings = StompSettings {
             transaction_max_messages: messages,
@@ -114,10 +120,10 @@ fn items_44_and_60_transactions_are_bounded_in_number_messages_and_bytes() {
             ..stomp_settings()
         };
         let client = ClientSettings { allow_anonymous: true, ..ClientSettings::default() };
-        let mut bench = Bench::with(client, settings);
-        bench.say("CONNECT\naccept-version:1.2\n\n\0BEGIN\ntransaction:t\n\n\0");
+        let mut client = TestClient::with(client, settings);
+        client.say("CONNECT\naccept-version:1.2\n\n\0BEGIN\ntransaction:t\n\n\0");
         let send = format!("SEND\ndestination:/topic/open:a\ntransaction:t\n\n{}\0", "x".repeat(200));
-        let told: Vec<Told> = (0..4).flat_map(|_| bench.say(&send)).collect();
+        let told: Vec<Told> = (0..4).flat_map(|_| client.say(&send)).collect();
         assert_eq!(told.last().unwrap().get("message"), Some("the open transactions hold too much"));
     }
 }
@@ -125,6 +131,6 @@ fn items_44_and_60_transactions_are_bounded_in_number_messages_and_bytes() {
 #[test]
 fn item_60_headers_that_are_passed_on_are_bounded() {
     let headers: String = (0..33).map(|number| format!("h{number}:\n")).collect();
-    let text = Bench::connected("1.2").error(&format!("SEND\ndestination:/topic/open:a\n{headers}\n\0"));
+    let text = TestClient::connected("1.2").error(&format!("SEND\ndestination:/topic/open:a\n{headers}\n\0"));
     assert_eq!(text, "too many headers of your own, or too long ones");
 }

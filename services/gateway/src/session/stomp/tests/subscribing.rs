@@ -37,64 +37,67 @@ fn shown(headers: &MessageHeaders, publication: &Publication) -> Vec<Told> {
 #[test]
 fn item_31_a_subscription_needs_an_id_and_a_destination() {
     for version in ["1.1", "1.2"] {
-        assert_eq!(Bench::connected(version).error("SUBSCRIBE\ndestination:/topic/open:a\n\n\0"), "no id");
+        assert_eq!(
+            TestClient::connected(version).error("SUBSCRIBE\ndestination:/topic/open:a\n\n\0"),
+            "no id"
+        );
     }
-    assert_eq!(Bench::connected("1.2").error("SUBSCRIBE\nid:0\n\n\0"), "no destination");
+    assert_eq!(TestClient::connected("1.2").error("SUBSCRIBE\nid:0\n\n\0"), "no destination");
 }
 
 #[test]
 fn item_31_in_1_0_the_destination_may_identify_it_and_messages_name_no_subscription() {
-    let mut bench = Bench::connected("1.0");
-    bench.say("SUBSCRIBE\ndestination:/topic/open:a\n\n\0");
-    let (_, request) = bench.next_subscribe();
+    let mut client = TestClient::connected("1.0");
+    client.say("SUBSCRIBE\ndestination:/topic/open:a\n\n\0");
+    let (_, request) = client.next_subscribe();
     let told = shown(&headers_of(request.format), &publication("1", 0));
     assert_eq!((told[0].get("subscription"), told[0].get("destination")), (None, Some("/topic/open:a")));
 }
 
 #[test]
 fn item_32_ids_are_unique_within_a_connection() {
-    let mut bench = Bench::subscribed("1.2", "/topic/open:a", "");
-    let text = bench.error("SUBSCRIBE\nid:0\ndestination:/topic/open:b\n\n\0");
+    let mut client = TestClient::subscribed("1.2", "/topic/open:a", "");
+    let text = client.error("SUBSCRIBE\nid:0\ndestination:/topic/open:b\n\n\0");
     assert_eq!(text, "a subscription with this id is open");
 }
 
 #[test]
 fn item_32_two_ids_on_one_destination_get_two_messages() {
-    let mut bench = Bench::subscribed("1.2", "/topic/open:a", "");
-    let told = bench.ask("SUBSCRIBE\nid:1\ndestination:/topic/open:a\nreceipt:r\n\n\0");
+    let mut client = TestClient::subscribed("1.2", "/topic/open:a", "");
+    let told = client.ask("SUBSCRIBE\nid:1\ndestination:/topic/open:a\nreceipt:r\n\n\0");
     assert_eq!(told.get("receipt-id"), Some("r"));
-    let Some(Action::SetFormat(channel, format)) = bench.actions.pop_back() else { panic!("no headers") };
+    let Some(Action::SetFormat(channel, format)) = client.actions.pop_back() else { panic!("no headers") };
     assert_eq!(&*channel, "open:a");
     let ids: Vec<String> = shown(&headers_of(format), &publication("1", 0))
         .iter()
         .map(|told| told.get("subscription").unwrap().to_owned())
         .collect();
     assert_eq!(ids, ["0", "1"]);
-    bench.say("UNSUBSCRIBE\nid:0\n\n\0");
-    let Some(Action::SetFormat(_, format)) = bench.actions.pop_back() else { panic!("no headers") };
+    client.say("UNSUBSCRIBE\nid:0\n\n\0");
+    let Some(Action::SetFormat(_, format)) = client.actions.pop_back() else { panic!("no headers") };
     assert_eq!(headers_of(format).subscriptions.len(), 1);
-    bench.say("UNSUBSCRIBE\nid:1\n\n\0");
-    assert!(matches!(bench.actions.pop_back(), Some(Action::Unsubscribe(_))));
+    client.say("UNSUBSCRIBE\nid:1\n\n\0");
+    assert!(matches!(client.actions.pop_back(), Some(Action::Unsubscribe(_))));
 }
 
 #[test]
 fn item_34_what_was_held_back_does_not_follow_the_receipt_of_an_unsubscribe_in_the_same_turn() {
-    let mut bench = Bench::connected("1.2");
+    let mut client = TestClient::connected("1.2");
     let frames = "SUBSCRIBE\nid:0\ndestination:/topic/open:a\n\n\0UNSUBSCRIBE\nid:0\nreceipt:r\n\n\0";
-    assert_eq!(bench.say(frames), []);
-    assert_eq!(bench.grant(Subscribed::default())[0].get("receipt-id"), Some("r"));
-    assert!(matches!(bench.actions.pop_front(), Some(Action::Unsubscribe(_))));
-    assert!(bench.actions.is_empty(), "{:?}", bench.actions);
+    assert_eq!(client.say(frames), []);
+    assert_eq!(client.grant(Subscribed::default())[0].get("receipt-id"), Some("r"));
+    assert!(matches!(client.actions.pop_front(), Some(Action::Unsubscribe(_))));
+    assert!(client.actions.is_empty(), "{:?}", client.actions);
 }
 
 #[test]
 fn item_34_what_was_held_back_is_shown_to_the_subscriptions_that_are_left() {
-    let mut bench = Bench::connected("1.2");
+    let mut client = TestClient::connected("1.2");
     let subscribe = |id: u32| format!("SUBSCRIBE\nid:{id}\ndestination:/topic/open:a\n\n\0");
     let frames = format!("{}{}UNSUBSCRIBE\nid:0\nreceipt:r\n\n\0", subscribe(0), subscribe(1));
-    assert_eq!(bench.say(&frames), []);
-    assert_eq!(bench.grant(Subscribed::default())[0].get("receipt-id"), Some("r"));
-    let actions: Vec<Action> = bench.actions.drain(..).collect();
+    assert_eq!(client.say(&frames), []);
+    assert_eq!(client.grant(Subscribed::default())[0].get("receipt-id"), Some("r"));
+    let actions: Vec<Action> = client.actions.drain(..).collect();
     // The headers that is in effect when what was held back is released.
     let [Action::SetFormat(_, format), Action::Release(_)] = &actions[..] else { panic!("{actions:?}") };
     let headers = headers_of(format.clone());
@@ -104,44 +107,44 @@ fn item_34_what_was_held_back_is_shown_to_the_subscriptions_that_are_left() {
 
 #[test]
 fn item_33_a_denied_subscription_is_told_and_ends_the_session() {
-    let mut bench = Bench::connected("1.2");
-    let told = bench.ask("SUBSCRIBE\nid:0\nreceipt:r\ndestination:/topic/closed:a\n\n\0");
+    let mut client = TestClient::connected("1.2");
+    let told = client.ask("SUBSCRIBE\nid:0\nreceipt:r\ndestination:/topic/closed:a\n\n\0");
     assert_eq!(told.get("message"), Some("permission denied"));
     assert_eq!((told.get("receipt-id"), told.get("code")), (Some("r"), Some("103")));
-    assert_eq!(bench.code(), 3507);
+    assert_eq!(client.code(), 3507);
 }
 
 #[test]
 fn item_33_a_subscription_that_the_node_refuses_is_told() {
-    let mut bench = Bench::connected("1.2");
-    bench.say("SUBSCRIBE\nid:0\nreceipt:r\ndestination:/topic/open:a\n\n\0");
-    let (ticket, _) = bench.next_subscribe();
-    let told = bench.settle(ticket, Outcome::Subscribed(Err(ErrorCode::UNAVAILABLE)));
+    let mut client = TestClient::connected("1.2");
+    client.say("SUBSCRIBE\nid:0\nreceipt:r\ndestination:/topic/open:a\n\n\0");
+    let (ticket, _) = client.next_subscribe();
+    let told = client.settle(ticket, Outcome::Subscribed(Err(ErrorCode::UNAVAILABLE)));
     assert_eq!((told[0].command.as_str(), told[0].get("receipt-id")), ("ERROR", Some("r")));
     assert_eq!(told[0].get("reconnect"), Some("true"));
 }
 
 #[test]
 fn item_34_an_unsubscribe_names_an_open_subscription() {
-    let mut bench = Bench::subscribed("1.2", "/topic/open:a", "");
-    assert_eq!(bench.ask("UNSUBSCRIBE\nid:0\nreceipt:r\n\n\0").command, "RECEIPT");
-    assert_eq!(bench.error("UNSUBSCRIBE\nid:0\n\n\0"), "no subscription with this id");
+    let mut client = TestClient::subscribed("1.2", "/topic/open:a", "");
+    assert_eq!(client.ask("UNSUBSCRIBE\nid:0\nreceipt:r\n\n\0").command, "RECEIPT");
+    assert_eq!(client.error("UNSUBSCRIBE\nid:0\n\n\0"), "no subscription with this id");
 }
 
 #[test]
 fn item_34_in_1_0_an_unsubscribe_may_name_the_destination() {
-    let mut bench = Bench::connected("1.0");
-    bench.say("SUBSCRIBE\ndestination:/topic/open:a\n\n\0");
-    bench.grant(Subscribed::default());
-    assert_eq!(bench.say("UNSUBSCRIBE\ndestination:/topic/open:a\n\n\0"), []);
-    assert_eq!(bench.closed, None);
+    let mut client = TestClient::connected("1.0");
+    client.say("SUBSCRIBE\ndestination:/topic/open:a\n\n\0");
+    client.grant(Subscribed::default());
+    assert_eq!(client.say("UNSUBSCRIBE\ndestination:/topic/open:a\n\n\0"), []);
+    assert_eq!(client.closed, None);
 }
 
 #[test]
 fn items_35_and_36_a_message_says_where_it_belongs_and_keeps_the_publishers_headers() {
-    let mut bench = Bench::connected("1.2");
-    bench.say("SUBSCRIBE\nid:0\nack:client\ndestination:/topic/open:a\n\n\0");
-    let (_, request) = bench.next_subscribe();
+    let mut client = TestClient::connected("1.2");
+    client.say("SUBSCRIBE\nid:0\nack:client\ndestination:/topic/open:a\n\n\0");
+    let (_, request) = client.next_subscribe();
     let tags = [("priority", "9"), ("message-id", "forged"), ("content-type", "text/html"), ("a:b", "c\nd")];
     let tags = tags.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let publication = Publication { data: "고".into(), tags, ..Publication::default() };
@@ -177,9 +180,9 @@ fn over_a_transport_of_text_alone_bytes_are_shown_as_base64() {
 
 #[test]
 fn item_55_a_user_queue_is_the_channel_of_the_user_and_is_shown_as_subscribed() {
-    let mut bench = Bench::connected("1.2");
-    bench.say("SUBSCRIBE\nid:0\ndestination:/user/queue/open:orders\n\n\0");
-    let (_, request) = bench.next_subscribe();
+    let mut client = TestClient::connected("1.2");
+    client.say("SUBSCRIBE\nid:0\ndestination:/user/queue/open:orders\n\n\0");
+    let (_, request) = client.next_subscribe();
     assert_eq!(&*request.channel, "open:orders#42");
     let told = shown(&headers_of(request.format), &publication("1", 0));
     assert_eq!(told[0].get("destination"), Some("/user/queue/open\\corders"));
@@ -187,37 +190,37 @@ fn item_55_a_user_queue_is_the_channel_of_the_user_and_is_shown_as_subscribed() 
 
 #[test]
 fn item_55_unknown_prefixes_are_errors() {
-    let text = Bench::connected("1.2").error("SUBSCRIBE\nid:0\ndestination:/exchange/a\n\n\0");
+    let text = TestClient::connected("1.2").error("SUBSCRIBE\nid:0\ndestination:/exchange/a\n\n\0");
     assert!(text.starts_with("unknown destination"), "{text}");
 }
 
 #[test]
 fn what_the_client_protocol_subscribes_by_itself_a_stomp_client_may_ask_for() {
-    let mut bench = Bench::new();
-    bench.say(&format!("CONNECT\naccept-version:1.2\npasscode:{}\n\n\0", token(60, &["closed:news"])));
-    bench.say("SUBSCRIBE\nid:0\ndestination:/topic/closed:news\n\n\0");
-    bench.grant(Subscribed::default());
-    bench.say("SUBSCRIBE\nid:1\ndestination:/user/queue/closed:inbox\n\n\0");
-    bench.grant(Subscribed::default());
-    assert_eq!(bench.closed, None);
-    assert_eq!(bench.error("SUBSCRIBE\nid:2\ndestination:/topic/closed:other\n\n\0"), "permission denied");
+    let mut client = TestClient::new();
+    client.say(&format!("CONNECT\naccept-version:1.2\npasscode:{}\n\n\0", token(60, &["closed:news"])));
+    client.say("SUBSCRIBE\nid:0\ndestination:/topic/closed:news\n\n\0");
+    client.grant(Subscribed::default());
+    client.say("SUBSCRIBE\nid:1\ndestination:/user/queue/closed:inbox\n\n\0");
+    client.grant(Subscribed::default());
+    assert_eq!(client.closed, None);
+    assert_eq!(client.error("SUBSCRIBE\nid:2\ndestination:/topic/closed:other\n\n\0"), "permission denied");
 }
 
 #[test]
 fn a_subscription_token_opens_a_channel_until_it_expires() {
-    let mut bench = Bench::connected("1.2");
+    let mut client = TestClient::connected("1.2");
     let token = subscription_token("$closed:a", 20);
-    bench.say(&format!("SUBSCRIBE\nid:0\ndestination:/topic/$closed:a\ntoken:{token}\n\n\0"));
-    bench.grant(Subscribed::default());
-    bench.pass(Duration::from_secs(21));
-    assert_eq!(bench.signal(Signal::Timer)[0].get("message"), Some("subscription expired"));
+    client.say(&format!("SUBSCRIBE\nid:0\ndestination:/topic/$closed:a\ntoken:{token}\n\n\0"));
+    client.grant(Subscribed::default());
+    client.advance(Duration::from_secs(21));
+    assert_eq!(client.signal(Signal::Timer)[0].get("message"), Some("subscription expired"));
 }
 
 #[test]
 fn item_56_a_client_recovers_what_it_missed_before_anything_newer() {
-    let mut bench = Bench::connected("1.2");
-    bench.say("SUBSCRIBE\nid:0\ndestination:/topic/history:a\noffset:3\nepoch:life\nreceipt:r\n\n\0");
-    let (ticket, request) = bench.next_subscribe();
+    let mut client = TestClient::connected("1.2");
+    client.say("SUBSCRIBE\nid:0\ndestination:/topic/history:a\noffset:3\nepoch:life\nreceipt:r\n\n\0");
+    let (ticket, request) = client.next_subscribe();
     assert!(request.positioned);
     assert_eq!(request.recover, Some(Position { offset: 3, epoch: "life".into() }));
     let subscribed = Subscribed {
@@ -227,7 +230,7 @@ fn item_56_a_client_recovers_what_it_missed_before_anything_newer() {
         publications: vec![publication("four", 4), publication("five", 5)],
         permit: None,
     };
-    let told = bench.settle(ticket, Outcome::Subscribed(Ok(subscribed)));
+    let told = client.settle(ticket, Outcome::Subscribed(Ok(subscribed)));
     let seen: Vec<_> =
         told.iter().map(|told| (told.command.as_str(), told.get("offset"), told.get("epoch"))).collect();
     let life = Some("life");
@@ -236,15 +239,15 @@ fn item_56_a_client_recovers_what_it_missed_before_anything_newer() {
         [("MESSAGE", Some("4"), life), ("MESSAGE", Some("5"), life), ("RECEIPT", Some("5"), life)]
     );
     assert_eq!(told[2].get("recovered"), Some("true"));
-    assert!(matches!(bench.actions.pop_front(), Some(Action::Release(_))));
+    assert!(matches!(client.actions.pop_front(), Some(Action::Release(_))));
 }
 
 #[test]
 fn a_large_recovery_is_written_in_pieces_and_sent_at_once_before_its_receipt() {
     let budget = Arc::new(MemoryBudget::default());
-    let mut bench = Bench::connected("1.2");
-    bench.say("SUBSCRIBE\nid:0\ndestination:/topic/history:a\noffset:0\nepoch:life\nreceipt:r\n\n\0");
-    let (ticket, _) = bench.next_subscribe();
+    let mut client = TestClient::connected("1.2");
+    client.say("SUBSCRIBE\nid:0\ndestination:/topic/history:a\noffset:0\nepoch:life\nreceipt:r\n\n\0");
+    let (ticket, _) = client.next_subscribe();
     let data = "x".repeat(1000);
     let subscribed = Subscribed {
         top: Some(Position { offset: 300, epoch: "life".into() }),
@@ -254,20 +257,20 @@ fn a_large_recovery_is_written_in_pieces_and_sent_at_once_before_its_receipt() {
         permit: budget.try_reply(100),
     };
     let mut actions = Actions::default();
-    bench.session.outcome(ticket, Outcome::Subscribed(Ok(subscribed)), bench.now, &mut actions);
+    client.session.outcome(ticket, Outcome::Subscribed(Ok(subscribed)), client.now, &mut actions);
     let mut pieces = 0;
-    while bench.session.has_more() {
+    while client.session.has_more() {
         assert!(actions.is_empty());
         // What follows waits until the subscription has begun.
         if pieces == 1 {
             let next = "UNSUBSCRIBE\nid:0\nreceipt:u\n\n\0";
-            bench.session.message(Incoming::Text(next), bench.now, &mut actions);
+            client.session.message(Incoming::Text(next), client.now, &mut actions);
         }
-        bench.session.resume(bench.now, &mut actions);
+        client.session.resume(client.now, &mut actions);
         pieces += 1;
     }
     assert!((4..10).contains(&pieces), "{pieces}");
-    let told = bench.run(|_, _, given| std::mem::swap(given, &mut actions));
+    let told = client.run(|_, _, given| std::mem::swap(given, &mut actions));
     let (messages, receipts) = told.split_at(told.len() - 2);
     let offsets: Vec<_> =
         messages.iter().map(|told| told.get("offset").unwrap().parse::<u64>().unwrap()).collect();
@@ -284,36 +287,36 @@ fn item_56_a_gap_is_told_with_the_receipt_or_as_an_error() {
         was_recovering: true,
         ..Subscribed::default()
     };
-    let mut bench = Bench::connected("1.2");
-    bench.say("SUBSCRIBE\nid:0\ndestination:/topic/history:a\noffset:3\nreceipt:r\n\n\0");
-    assert_eq!(bench.grant(lost())[0].get("recovered"), Some("false"));
-    let mut bench = Bench::connected("1.2");
-    bench.say("SUBSCRIBE\nid:0\ndestination:/topic/history:a\noffset:3\n\n\0");
-    assert_eq!(bench.grant(lost())[0].get("message"), Some("unrecoverable position"));
+    let mut client = TestClient::connected("1.2");
+    client.say("SUBSCRIBE\nid:0\ndestination:/topic/history:a\noffset:3\nreceipt:r\n\n\0");
+    assert_eq!(client.grant(lost())[0].get("recovered"), Some("false"));
+    let mut client = TestClient::connected("1.2");
+    client.say("SUBSCRIBE\nid:0\ndestination:/topic/history:a\noffset:3\n\n\0");
+    assert_eq!(client.grant(lost())[0].get("message"), Some("unrecoverable position"));
 }
 
 #[test]
 fn item_56_a_channel_without_history_cannot_be_recovered() {
-    let mut bench = Bench::connected("1.2");
-    assert_eq!(bench.error("SUBSCRIBE\nid:0\ndestination:/topic/open:a\noffset:3\n\n\0"), "not available");
-    let mut bench = Bench::connected("1.2");
+    let mut client = TestClient::connected("1.2");
+    assert_eq!(client.error("SUBSCRIBE\nid:0\ndestination:/topic/open:a\noffset:3\n\n\0"), "not available");
+    let mut client = TestClient::connected("1.2");
     assert_eq!(
-        bench.error("SUBSCRIBE\nid:0\ndestination:/topic/history:a\noffset:x\n\n\0"),
+        client.error("SUBSCRIBE\nid:0\ndestination:/topic/history:a\noffset:x\n\n\0"),
         "the offset is not a number"
     );
 }
 
 #[test]
 fn item_60_subscriptions_are_bounded() {
-    let mut bench = Bench::connected("1.2");
+    let mut client = TestClient::connected("1.2");
     for id in 0..3 {
-        bench.say(&format!("SUBSCRIBE\nid:{id}\ndestination:/topic/open:{id}\n\n\0"));
-        bench.grant(Subscribed::default());
+        client.say(&format!("SUBSCRIBE\nid:{id}\ndestination:/topic/open:{id}\n\n\0"));
+        client.grant(Subscribed::default());
     }
-    assert_eq!(bench.error("SUBSCRIBE\nid:3\ndestination:/topic/open:3\n\n\0"), "too many subscriptions");
+    assert_eq!(client.error("SUBSCRIBE\nid:3\ndestination:/topic/open:3\n\n\0"), "too many subscriptions");
     let long = "x".repeat(256);
     let text =
-        Bench::connected("1.2").error(&format!("SUBSCRIBE\nid:{long}\ndestination:/topic/open:a\n\n\0"));
+        TestClient::connected("1.2").error(&format!("SUBSCRIBE\nid:{long}\ndestination:/topic/open:a\n\n\0"));
     assert_eq!(text, "an id longer than 255 bytes");
 }
 
@@ -321,10 +324,10 @@ fn item_60_subscriptions_are_bounded() {
 fn a_selector_is_refused_on_channels_and_queues_and_an_empty_one_is_none() {
     for destination in ["/topic/open:a", "/queue/jobs"] {
         let subscribe = format!("SUBSCRIBE\nid:1\ndestination:{destination}\nselector:kind = 'a'\n\n\0");
-        let text = Bench::connected("1.2").error(&subscribe);
+        let text = TestClient::connected("1.2").error(&subscribe);
         assert!(text.starts_with("selectors are not supported"), "{text}");
     }
-    let mut bench = Bench::connected("1.2");
-    bench.say("SUBSCRIBE\nid:1\ndestination:/topic/open:a\nselector: \n\n\0");
-    assert!(bench.closed.is_none());
+    let mut client = TestClient::connected("1.2");
+    client.say("SUBSCRIBE\nid:1\ndestination:/topic/open:a\nselector: \n\n\0");
+    assert!(client.closed.is_none());
 }

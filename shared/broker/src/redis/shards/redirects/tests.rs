@@ -27,7 +27,7 @@ impl Rig {
         let mut command = cmd("GET");
         command.arg(name);
         let (mut request, caller) = self.limits.admit(command, false).unwrap();
-        request.place = Some(self.redirects.join(slot));
+        request.redirect = Some(self.redirects.join(slot));
         assert!(request.begin());
         (request, caller)
     }
@@ -40,14 +40,14 @@ impl Rig {
     }
 
     fn carry_out(&self, request: Request) {
-        self.redirects.carried_out(request.place.as_ref().unwrap());
+        self.redirects.carried_out(request.redirect.as_ref().unwrap());
         request.answer(Ok(Value::Okay));
     }
 
     /// The requests that are sent now.
     fn settle(&self) -> Vec<(String, Request)> {
         let sent = RefCell::new(Vec::new());
-        self.redirects.settle(|_, request| {
+        self.redirects.close_slots(|_, request| {
             let name = request.command.args_iter().nth(1).unwrap();
             let redis::Arg::Simple(name) = name else { panic!("no name") };
             let name = String::from_utf8(name.to_vec()).unwrap();

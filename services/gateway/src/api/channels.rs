@@ -1,0 +1,359 @@
+//! `presence`, `presence_stats`, `history`, `history_remove` and `channels`: questions about channels, to the broker or to all nodes.
+
+mod view;
+
+use std::collections::BTreeMap;
+
+use gorani_auth::{ChannelOptions, check_channel_name};
+use gorani_broker::{BrokerError, HistoryQuery, Position, PresenceQuery};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+pub use self::view::{ClientInfoView, PublicationView, RawJson};
+use crate::{
+    api::{
+        answer::EmptyResult,
+        context::CallContext,
+        error::ApiError,
+        paging::{PAGE_DEFAULT, PAGE_MAX, is_true, page, to_page},
+        value::TextField,
+    },
+    disconnect::ErrorCode,
+    hub::read_budget::{PAGE_BYTES, ReadSource},
+    node::Node,
+    session::shared::recovery::retention,
+};
+
+/// Publications of one page of history at most.
+pub const HISTORY_PAGE_MAX: u32 = 1000;
+/// Bytes of a pattern at most: longer than any channel's name it would find nothing.
+const PATTERN_MAX_BYTES: usize = 255;
+/// Bytes of a cursor of presence at most: longer than any client id.
+const CURSOR_MAX_BYTES: usize = 255;
+
+/// Names a channel.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelRequest<'a> {
+    /// The channel.
+    #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 255)]
+    pub channel: TextField<'a>,
+}
+
+/// A place in a channel's stream.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Position)]
+pub struct PositionRequest<'a> {
+    /// Offset of a publication; 0 is before the first.
+    #[serde(default)]
+    #[schema(value_type = u64)]
+    pub offset: Option<u64>,
+    /// The stream's epoch; empty is any.
+    #[serde(borrow, default)]
+    #[schema(value_type = String)]
+    pub epoch: TextField<'a>,
+}
+
+impl PositionRequest<'_> {
+    /// As the broker has it.
+    pub fn position(&self) -> Position {
+        Position { offset: self.offset.unwrap_or_default(), epoch: (&*self.epoch).into() }
+    }
+}
+
+/// Asks who is in a channel: all, or a page.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PresenceRequest<'a> {
+    /// The channel.
+    #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 255)]
+    pub channel: TextField<'a>,
+    /// About so many clients, up to 1000: a page may have a few more or fewer. Absent or 0 without a cursor: all clients.
+    #[serde(default)]
+    #[schema(value_type = u32, maximum = 1000)]
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    #[serde(borrow, default)]
+    #[schema(value_type = String)]
+    pub cursor: TextField<'a>,
+}
+
+impl PresenceRequest<'_> {
+    /// The page that is asked for; `None`: all.
+    pub fn query(&self) -> Result<Option<PresenceQuery>, ApiError> {
+        let limit = match self.limit.unwrap_or_default() {
+            0 if self.cursor.is_empty() => return Ok(None),
+            0 => PAGE_DEFAULT,
+            limit if limit > PAGE_MAX => {
+                return Err(ApiError::bad_request(format!("limit: must be at most {PAGE_MAX}")));
+            }
+            limit => limit,
+        };
+        if self.cursor.len() > CURSOR_MAX_BYTES {
+            return Err(ApiError::bad_request("cursor: must be next_cursor of the page before"));
+        }
+        Ok(Some(PresenceQuery { cursor: (*self.cursor).to_owned(), limit, ..PresenceQuery::default() }))
+    }
+}
+
+/// Asks for a page of a channel's history.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryRequest<'a> {
+    /// The channel.
+    #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 255)]
+    pub channel: TextField<'a>,
+    /// Publications at most, up to 1000. 0 or absent: the position alone; -1: as many as a page holds.
+    #[serde(default)]
+    #[schema(value_type = i64, minimum = -1, maximum = 1000)]
+    pub limit: Option<i64>,
+    /// Publications after this position; before it, when `reverse`. A position of another epoch is error 112.
+    #[serde(borrow, default)]
+    #[schema(value_type = PositionRequest<'static>)]
+    pub since: Option<PositionRequest<'a>>,
+    /// Newest first.
+    #[serde(default)]
+    #[schema(value_type = bool)]
+    pub reverse: Option<bool>,
+}
+
+impl HistoryRequest<'_> {
+    /// What to read.
+    pub fn query(&self) -> Result<HistoryQuery, ApiError> {
+        let limit = match self.limit.unwrap_or_default() {
+            -1 => HISTORY_PAGE_MAX,
+            limit => {
+                u32::try_from(limit).ok().filter(|limit| *limit <= HISTORY_PAGE_MAX).ok_or_else(|| {
+                    let sentence =
+                        format!("limit: must be between -1 and {HISTORY_PAGE_MAX}; go on with since");
+                    ApiError::bad_request(sentence)
+                })?
+            }
+        };
+        let since = self.since.as_ref().map(|since| since.offset.unwrap_or_default());
+        Ok(HistoryQuery { limit, since, reverse: self.reverse.unwrap_or_default(), max_bytes: None })
+    }
+}
+
+/// Asks for channels with subscribers, by name.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelsRequest<'a> {
+    /// Only names like this: `*` stands for any characters, `?` for one.
+    #[serde(borrow, default)]
+    #[schema(value_type = String, max_length = 255, example = "chat:*")]
+    pub pattern: TextField<'a>,
+    /// Entries of the page at most; absent or 0: 100.
+    #[serde(default)]
+    #[schema(value_type = u32, maximum = 1000)]
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    #[serde(borrow, default)]
+    #[schema(value_type = String)]
+    pub cursor: TextField<'a>,
+}
+
+impl ChannelsRequest<'_> {
+    /// The pattern, if there is one.
+    pub fn pattern(&self) -> Result<Option<&str>, ApiError> {
+        if self.pattern.len() > PATTERN_MAX_BYTES {
+            return Err(ApiError::bad_request(format!("pattern: longer than {PATTERN_MAX_BYTES} bytes")));
+        }
+        Ok(self.pattern.given())
+    }
+
+    /// Which page.
+    pub fn page(&self) -> Result<(String, usize), ApiError> {
+        page(&self.cursor, self.limit)
+    }
+}
+
+/// Of `presence`.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct PresenceResult {
+    /// The clients in the channel, by client id.
+    pub presence: BTreeMap<String, ClientInfoView>,
+    /// For the next page; absent on the last one, and where no page was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String)]
+    pub next_cursor: Option<String>,
+}
+
+/// Of `presence_stats`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PresenceStatsResult {
+    /// Clients in the channel.
+    pub num_clients: u64,
+    /// Distinct users among them.
+    pub num_users: u64,
+}
+
+/// Of `history`.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct HistoryResult {
+    /// Oldest first; newest first when `reverse` was asked for.
+    pub publications: Vec<PublicationView>,
+    /// The newest publication's offset; 0 while there is none.
+    pub offset: u64,
+    /// The stream's epoch.
+    pub epoch: String,
+    /// True where `api.reply_max_bytes` ended the page before `limit` did: go on with `since`. Absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub truncated: bool,
+}
+
+/// Of `channels`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ChannelsResult {
+    /// Channels with subscribers, by name.
+    pub channels: BTreeMap<String, ChannelView>,
+    /// For the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String)]
+    pub next_cursor: Option<String>,
+    /// False where the page is shorter than `limit`, or empty, because few of very many names match the pattern: go on with
+    /// `next_cursor`. Absent otherwise.
+    #[serde(skip_serializing_if = "is_true")]
+    #[schema(required = false)]
+    pub complete: bool,
+}
+
+/// One channel with subscribers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Channel)]
+pub struct ChannelView {
+    /// Its subscribers.
+    pub num_clients: u64,
+}
+
+/// The options of a channel; 107 with the reason for a bad name, 102 for an unknown namespace.
+pub(super) fn options<'a>(node: &'a Node, channel: &str) -> Result<&'a ChannelOptions, ApiError> {
+    node.policy.channel_options(channel).map_err(|error| explain(node, channel, error))
+}
+
+/// Says what is wrong with a channel where the code alone does not.
+pub(super) fn explain(node: &Node, channel: &str, error: ErrorCode) -> ApiError {
+    let wrong = check_channel_name(channel, node.settings.client.channel_max_bytes).err();
+    match wrong {
+        Some(wrong) if error == ErrorCode::BAD_REQUEST => ApiError::bad_request(format!("channel: {wrong}")),
+        _ => error.into(),
+    }
+}
+
+fn failed(error: BrokerError) -> ApiError {
+    tracing::warn!(%error, "a question of the API failed");
+    ErrorCode::from(error).into()
+}
+
+fn with_presence(node: &Node, channel: &str) -> Result<(), ApiError> {
+    if options(node, channel)?.presence {
+        return Ok(());
+    }
+    Err(ApiError::new(ErrorCode::NOT_AVAILABLE, "not available: the channel keeps no presence"))
+}
+
+fn without_history() -> ApiError {
+    ApiError::new(ErrorCode::NOT_AVAILABLE, "not available: the channel keeps no history")
+}
+
+pub(super) async fn presence(
+    request: PresenceRequest<'_>,
+    call: &CallContext<'_>,
+) -> Result<PresenceResult, ApiError> {
+    with_presence(call.node, &request.channel)?;
+    let turn = call.reads.begin().await?;
+    let (clients, next_cursor) = match request.query()? {
+        Some(mut query) => {
+            query.max_bytes = turn.left_bytes().min(PAGE_BYTES);
+            let page = call.node.presence.page(&request.channel, query).await.map_err(failed)?;
+            (page.clients, page.cursor)
+        }
+        None => {
+            let clients =
+                call.node.presence.clients(ReadSource::Api, &request.channel, turn.left_bytes()).await;
+            let clients = clients.map_err(|error| match error {
+                ErrorCode::PRESENCE_TOO_LARGE => ApiError::new(
+                    error,
+                    "limit exceeded: more clients than one answer holds (api.reply_max_bytes): read them in pages, with limit and cursor",
+                ),
+                error => error.into(),
+            })?;
+            (clients, None)
+        }
+    };
+    turn.spend(clients.iter().map(|info| info.content_bytes()).sum());
+    let by_id = clients.iter().map(|info| (info.client.clone(), ClientInfoView::from(&**info)));
+    Ok(PresenceResult { presence: by_id.collect(), next_cursor })
+}
+
+pub(super) async fn presence_stats(
+    request: ChannelRequest<'_>,
+    call: &CallContext<'_>,
+) -> Result<PresenceStatsResult, ApiError> {
+    with_presence(call.node, &request.channel)?;
+    let (num_clients, num_users) =
+        call.node.presence.stats(ReadSource::Api, &request.channel).await.map_err(failed)?;
+    Ok(PresenceStatsResult { num_clients, num_users })
+}
+
+pub(super) async fn history(
+    request: HistoryRequest<'_>,
+    call: &CallContext<'_>,
+) -> Result<HistoryResult, ApiError> {
+    let options = options(call.node, &request.channel)?;
+    if !options.has_history() {
+        return Err(without_history());
+    }
+    let turn = call.reads.begin().await?;
+    let query = HistoryQuery { max_bytes: Some(turn.left_bytes()), ..request.query()? };
+    let page = call
+        .node
+        .reads
+        .history(ReadSource::Api, &request.channel, query, retention(options))
+        .await
+        .map_err(failed)?;
+    turn.spend(page.publications.iter().map(|publication| publication.content_bytes()).sum());
+    if let Some(since) = &request.since
+        && !page.continues(&since.position())
+    {
+        return Err(ErrorCode::UNRECOVERABLE_POSITION.into());
+    }
+    Ok(HistoryResult {
+        publications: page
+            .publications
+            .iter()
+            .map(|publication| PublicationView::from(&**publication))
+            .collect(),
+        offset: page.top.offset,
+        epoch: page.top.epoch.as_ref().to_owned(),
+        truncated: page.truncated,
+    })
+}
+
+pub(super) async fn history_remove(
+    request: ChannelRequest<'_>,
+    call: &CallContext<'_>,
+) -> Result<EmptyResult, ApiError> {
+    if !options(call.node, &request.channel)?.has_history() {
+        return Err(without_history());
+    }
+    call.node.broker().remove_history(&request.channel).await.map_err(failed)?;
+    Ok(EmptyResult {})
+}
+
+pub(super) async fn channels(
+    request: ChannelsRequest<'_>,
+    call: &CallContext<'_>,
+) -> Result<ChannelsResult, ApiError> {
+    let (after, limit) = request.page()?;
+    // One more than the page holds tells whether there is a next one.
+    let found = call.node.cluster.channels_after(request.pattern()?, &after, limit + 1).await?;
+    let (page, next_cursor, complete) = to_page(found, limit);
+    let channels = page.into_iter().map(|(name, count)| (name, ChannelView { num_clients: count as u64 }));
+    Ok(ChannelsResult { channels: channels.collect(), next_cursor, complete })
+}

@@ -1,0 +1,29 @@
+//! Lifetime: how long a session over HTTP lasts.
+
+use std::time::Duration;
+
+/// How long a session lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// As long as the response of the request that opened it.
+    Response,
+    /// It waits for its next response. One that is broken off ends it, since what it carried may be lost.
+    Visits {
+        /// For so long; and so long its end is told to every response that comes.
+        patience: Duration,
+        /// How long a response may be silent before a heartbeat is written.
+        heartbeat: Duration,
+        /// Unless so many sessions of the node wait already.
+        most: usize,
+    },
+}
+
+impl Lifetime {
+    /// How long a response may be silent, where somebody cares.
+    pub(super) fn heartbeat(self) -> Option<Duration> {
+        match self {
+            Self::Visits { heartbeat, .. } => Some(heartbeat),
+            Self::Response => None,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The workers of a node, as everybody else reaches them: through their inboxes. What the broker delivered goes to those that want
+//! the channel, commands to all.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use gorani_broker::{Broker, ChannelEvent};
+use parking_lot::RwLock;
+use tokio::time::Instant;
+
+use crate::{
+    hub::{
+        history_reads::HistoryReads, inbox::Inbox, interest::Interest, session_command::SessionCommand,
+        worker::Worker,
+    },
+    memory::MemoryBudget,
+    metrics::Metrics,
+    settings::Settings,
+    tasks::Tasks,
+};
+
+/// How often interest is tidied and gauges are set.
+const SWEEP_EVERY: Duration = Duration::from_millis(500);
+
+/// What the workers of a node share, and the inbox of each.
+pub struct Workers {
+    inboxes: RwLock<Vec<Arc<Inbox>>>,
+    broker: Arc<dyn Broker>,
+    pub(super) interest: Arc<Interest>,
+    reads: Arc<HistoryReads>,
+    metrics: Arc<Metrics>,
+    memory: Arc<MemoryBudget>,
+    pub(super) tasks: Tasks,
+    deflate_threshold_bytes: usize,
+    /// Time for a worker to take a command.
+    answer_timeout: Duration,
+}
+
+impl Workers {
+    pub(super) fn new(
+        settings: &Settings,
+        broker: Arc<dyn Broker>,
+        reads: Arc<HistoryReads>,
+        metrics: Arc<Metrics>,
+        memory: Arc<MemoryBudget>,
+        tasks: Tasks,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            inboxes: RwLock::default(),
+            interest: Arc::new(Interest::new(broker.clone())),
+            broker,
+            reads,
+            metrics,
+            memory,
+            tasks,
+            deflate_threshold_bytes: settings.websocket.compression_threshold_bytes,
+            answer_timeout: settings.cluster.answer_timeout,
+        })
+    }
+
+    /// Starts a worker on this thread, which runs the actors of the connections that it accepts.
+    pub fn start(&self) -> Rc<Worker> {
+        let mut inboxes = self.inboxes.write();
+        let (worker, inbox) = Worker::start(
+            inboxes.len(),
+            self.deflate_threshold_bytes,
+            self.broker.clone(),
+            self.interest.clone(),
+            self.reads.clone(),
+            self.metrics.clone(),
+            self.memory.clone(),
+        );
+        self.tasks.add_child(worker.tasks.clone());
+        inboxes.push(Arc::new(inbox));
+        worker
+    }
+
+    pub(in crate::node) fn inboxes(&self) -> Vec<Arc<Inbox>> {
+        self.inboxes.read().clone()
+    }
+
+    /// Puts a command to all workers.
+    pub async fn dispatch_command(&self, command: SessionCommand) {
+        let command = Arc::new(command);
+        // All at once: a worker whose inbox is full does not keep the command from the others.
+        let inboxes = self.inboxes();
+        let handed_over = inboxes.iter().map(|inbox| inbox.dispatch_command(command.clone()));
+        for gone in join_all(handed_over).await.into_iter().filter_map(Result::err) {
+            tracing::error!(error = %gone, "an order was not handed over");
+        }
+    }
+
+    /// The same; false if a worker has no room for it within the time of an answer. The others have it then.
+    pub(in crate::node) async fn dispatch_command_in_time(&self, command: SessionCommand) -> bool {
+        tokio::time::timeout(self.answer_timeout, self.dispatch_command(command)).await.is_ok()
+    }
+
+    /// Has the sessions of all workers entered anew into presence.
+    pub(in crate::node) fn restore_presence(&self) {
+        self.inboxes().iter().for_each(|inbox| inbox.restore());
+    }
+
+    pub(super) fn on_event(&self, channel: &Arc<str>, event: &ChannelEvent) {
+        self.metrics.events_received.inc();
+        self.each_interested(channel, |inbox| inbox.event(channel, event.clone()));
+    }
+
+    pub(super) fn on_gap(&self, channel: &Arc<str>) {
+        // One moment for all workers, so that one read serves them.
+        let moment = self.reads.now();
+        self.each_interested(channel, |inbox| inbox.gap(channel, moment));
+    }
+
+    fn each_interested(&self, channel: &str, tell: impl Fn(&Inbox)) {
+        let mut workers = self.interest.workers(channel);
+        let inboxes = self.inboxes.read();
+        while workers != 0 {
+            let index = workers.trailing_zeros() as usize;
+            workers &= workers - 1;
+            if let Some(inbox) = inboxes.get(index) {
+                tell(inbox);
+            }
+        }
+    }
+
+    /// Leaves channels that nobody wants, and sets their gauge, once in a while.
+    pub(super) async fn sweep(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            if let Err(error) = self.interest.sweep(Instant::now()).await {
+                tracing::warn!(%error, "channels could not be left");
+            }
+            self.metrics.channels.set(i64::try_from(self.interest.len()).unwrap_or(i64::MAX));
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What the tests of sessions share: tokens of a user, and a session without IO whose actions are collected.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use gorani_auth::{
+    ChannelRules, ConnectionTokenRequest, SubscriptionTokenRequest, TokenSettings, TokenVerifier,
+};
+use serde_json::Value;
+
+use super::{Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket, shared::policy::Policy};
+use crate::{disconnect::Disconnect, settings::ClientSettings};
+
+pub(in crate::session) const SECRET: &str = "secret-of-the-tests-long-enough-for-hs256";
+/// The time at which a session under test begins, in Unix seconds.
+pub(in crate::session) const START_S: u64 = 1_800_000_000;
+
+/// The policy of these namespaces: a list, as in the settings.
+pub(in crate::session) fn policy(namespaces: Value, settings: ClientSettings) -> Arc<Policy> {
+    let channels = serde_json::json!({"defaults": {}, "namespaces": namespaces});
+    // Without leeway, so that times are judged to the second.
+    let tokens =
+        TokenSettings { hmac_secret: SECRET.to_owned(), leeway: Duration::ZERO, ..TokenSettings::default() };
+    Arc::new(Policy {
+        rules: ChannelRules::new(&serde_json::from_value(channels).unwrap()).unwrap(),
+        tokens: TokenVerifier::new(&tokens).unwrap(),
+        settings,
+        node_id: "0badcafe".into(),
+        key_wanted: tokio::sync::Notify::new(),
+    })
+}
+
+/// A token of user 42 that is good for so many seconds from the start.
+pub(in crate::session) fn token(ttl: u64, channels: &[&str]) -> String {
+    token_of("42", ttl, channels)
+}
+
+/// The same for another user.
+pub(in crate::session) fn token_of(user: &str, ttl: u64, channels: &[&str]) -> String {
+    let request = ConnectionTokenRequest {
+        user: user.to_owned(),
+        ttl: Some(Duration::from_secs(ttl)),
+        channels: channels.iter().map(ToString::to_string).collect(),
+        info: None,
+        audience: String::new(),
+        issuer: String::new(),
+    };
+    request.sign(SECRET, START_S).unwrap()
+}
+
+/// A subscription token of user 42.
+pub(in crate::session) fn subscription_token(channel: &str, ttl: u64) -> String {
+    let request = SubscriptionTokenRequest {
+        user: "42".to_owned(),
+        channel: channel.to_owned(),
+        ttl: Some(Duration::from_secs(ttl)),
+        info: None,
+        audience: String::new(),
+        issuer: String::new(),
+    };
+    request.sign(SECRET, START_S).unwrap()
+}
+
+/// A protocol, as the tests read what its server sends.
+pub(in crate::session) trait TestProtocol: Session {
+    /// A reply, a push, a frame.
+    type Sent;
+
+    /// Reads one message of the transport.
+    fn read(message: &[u8]) -> Vec<Self::Sent>;
+}
+
+/// A session with its surroundings.
+pub(in crate::session) struct TestSession<S> {
+    pub(in crate::session) session: S,
+    pub(in crate::session) now: Now,
+    /// Actions that nobody has answered yet.
+    pub(in crate::session) actions: VecDeque<Action>,
+    pub(in crate::session) closed: Option<Disconnect>,
+}
+
+impl<S: TestProtocol> TestSession<S> {
+    pub(in crate::session) fn start(make: impl FnOnce(Now) -> S) -> Self {
+        let now = Now { unix_ms: START_S * 1000, ..Now::read() };
+        Self { session: make(now), now, actions: VecDeque::new(), closed: None }
+    }
+
+    /// One turn, and what its client is sent.
+    pub(in crate::session) fn run(&mut self, call: impl FnOnce(&mut S, Now, &mut Actions)) -> Vec<S::Sent> {
+        let mut actions = Actions::default();
+        call(&mut self.session, self.now, &mut actions);
+        // As a transport does, in this turn or the next.
+        while self.session.has_more() {
+            self.session.resume(self.now, &mut actions);
+        }
+        let mut sent = Vec::new();
+        actions.drain_messages(|_, message| sent.extend(S::read(message)));
+        for action in actions.take_list() {
+            match action {
+                Action::Close(disconnect) => self.closed = Some(disconnect),
+                action => self.actions.push_back(action),
+            }
+        }
+        sent
+    }
+
+    pub(in crate::session) fn say_text(&mut self, text: &str) -> Vec<S::Sent> {
+        self.run(|session, now, actions| session.message(Incoming::Text(text), now, actions))
+    }
+
+    pub(in crate::session) fn signal(&mut self, signal: Signal) -> Vec<S::Sent> {
+        self.run(|session, now, actions| session.signal(signal, now, actions))
+    }
+
+    pub(in crate::session) fn settle(&mut self, ticket: Ticket, outcome: Outcome) -> Vec<S::Sent> {
+        self.run(|session, now, actions| session.outcome(ticket, outcome, now, actions))
+    }
+
+    /// Lets time pass without telling the session.
+    pub(in crate::session) fn advance(&mut self, time: Duration) {
+        self.now.instant += time;
+        self.now.unix_ms += u64::try_from(time.as_millis()).unwrap();
+    }
+}

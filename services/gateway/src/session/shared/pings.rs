@@ -1,0 +1,103 @@
+//! Pings of a connection: when the next one is due, and by when the client must have answered. `docs/protocols/client.md` §4,
+//! `docs/protocols/stomp.md` §3, `docs/protocols/websocket.md` §14.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::time::Instant;
+
+use crate::random;
+
+/// The next ping of a connection, and the pong it waits for. Nothing is due before [`Pings::start`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::session) struct Pings {
+    next_ping: Option<Instant>,
+    pong_by: Option<Instant>,
+}
+
+impl Pings {
+    /// Begins. The first ping comes at a random time in the second half of the interval, so that clients that connected together
+    /// do not stay together.
+    pub(in crate::session) fn start(&mut self, interval: Duration, now: Instant) {
+        self.next_ping = Some(now + interval.mul_f64(random::rng().random_range(0.5..1.0)));
+    }
+
+    /// Takes the ping that is due, if one is. The client has `timeout` for its pong; `None` asks for no pong.
+    pub(in crate::session) fn take_due(
+        &mut self,
+        interval: Duration,
+        timeout: Option<Duration>,
+        now: Instant,
+    ) -> bool {
+        let is_due = self.next_ping.is_some_and(|at| at <= now);
+        if is_due {
+            self.next_ping = Some(now + interval);
+            self.pong_by = timeout.map(|timeout| now + timeout).or(self.pong_by);
+        }
+        is_due
+    }
+
+    /// Takes a pong, or a message, behind which the pong may have to wait. False if no pong was awaited.
+    pub(in crate::session) fn take_pong(&mut self) -> bool {
+        self.pong_by.take().is_some()
+    }
+
+    /// True if the client did not answer in time.
+    pub(in crate::session) fn is_unanswered(&self, now: Instant) -> bool {
+        self.pong_by.is_some_and(|by| by <= now)
+    }
+
+    /// When the next of both times comes.
+    pub(in crate::session) fn deadline(&self) -> Option<Instant> {
+        self.next_ping.into_iter().chain(self.pong_by).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(25);
+    const TIMEOUT: Duration = Duration::from_secs(8);
+
+    #[test]
+    fn the_first_ping_comes_at_a_random_time_in_the_second_half_of_the_interval() {
+        let now = Instant::now();
+        let firsts: std::collections::BTreeSet<Duration> = (0..100)
+            .filter_map(|_| {
+                let mut pings = Pings::default();
+                pings.start(INTERVAL, now);
+                Some(pings.deadline()? - now)
+            })
+            .collect();
+        assert!(firsts.len() > 90, "{firsts:?}");
+        assert!(firsts.iter().all(|first| (INTERVAL / 2..=INTERVAL).contains(first)), "{firsts:?}");
+    }
+
+    #[test]
+    fn a_ping_is_due_once_an_interval_and_only_after_the_start() {
+        let mut pings = Pings::default();
+        let mut now = Instant::now();
+        assert!(!pings.take_due(INTERVAL, Some(TIMEOUT), now));
+        pings.start(INTERVAL, now);
+        now += INTERVAL;
+        assert!(pings.take_due(INTERVAL, Some(TIMEOUT), now));
+        assert!(!pings.take_due(INTERVAL, Some(TIMEOUT), now));
+        assert_eq!(pings.deadline(), Some(now + TIMEOUT));
+        assert!(pings.take_pong());
+        assert!(!pings.take_pong());
+        assert_eq!(pings.deadline(), Some(now + INTERVAL));
+    }
+
+    #[test]
+    fn a_ping_is_unanswered_when_its_time_is_over_unless_no_pong_was_asked_for() {
+        for timeout in [Some(TIMEOUT), None] {
+            let mut pings = Pings::default();
+            let now = Instant::now();
+            pings.start(INTERVAL, now);
+            assert!(pings.take_due(INTERVAL, timeout, now + INTERVAL));
+            assert!(!pings.is_unanswered(now + INTERVAL + TIMEOUT / 2));
+            assert_eq!(pings.is_unanswered(now + INTERVAL + TIMEOUT), timeout.is_some());
+        }
+    }
+}

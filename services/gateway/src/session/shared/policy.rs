@@ -1,0 +1,156 @@
+//! What decides on a client's commands: channel rules, tokens, limits. Shared by all sessions of a node.
+
+use std::sync::Arc;
+
+use gorani_auth::{
+    CHANNEL_NAME_MAX_BYTES, ChannelOptions, ChannelRules, ConnectionClaims, Denied, SubscribeCheck,
+    SubscribeClaims, SubscribeGranted, TokenError, TokenVerifier, check_channel_name,
+};
+use gorani_broker::Retention;
+use rand::Rng;
+use tokio::sync::Notify;
+
+use super::{
+    expiry::has_expired,
+    identity::ClientIdentity,
+    login_limit::{self, Credential, LoginLimit},
+};
+use crate::{
+    disconnect::{Disconnect, ErrorCode, Refused},
+    session::{Now, shared::recovery::retention},
+    settings::ClientSettings,
+};
+
+/// What decides on a client's commands.
+pub struct Policy {
+    /// Permissions and options by namespace.
+    pub rules: ChannelRules,
+    /// Keys of tokens.
+    pub tokens: TokenVerifier,
+    /// Limits and times.
+    pub settings: ClientSettings,
+    /// The node's id, 8 hexadecimal digits.
+    pub node_id: Arc<str>,
+    /// Told when a token names a key that is not known yet.
+    pub key_wanted: Notify,
+}
+
+impl Policy {
+    /// A client id that no other connection of the cluster has: the node's id, then 64 random bits.
+    pub fn new_client_id(&self) -> Arc<str> {
+        let random = crate::random::rng().next_u64();
+        format!("{}{random:016x}", self.node_id).into()
+    }
+
+    /// The options of a channel. Errors: 107 for a bad name, 102 for an unknown namespace.
+    pub fn channel_options(&self, channel: &str) -> Result<&ChannelOptions, ErrorCode> {
+        let most = self.settings.channel_max_bytes.min(CHANNEL_NAME_MAX_BYTES);
+        check_channel_name(channel, most).map_err(|_| ErrorCode::BAD_REQUEST)?;
+        self.rules.options(channel).map_err(|_| ErrorCode::UNKNOWN_CHANNEL)
+    }
+
+    /// The retention of a channel.
+    pub fn channel_retention(&self, channel: &str) -> Result<Retention, ErrorCode> {
+        self.channel_options(channel).map(retention)
+    }
+
+    /// Who a client is, by its connection token: nobody without one, where that is allowed. Failed tokens count against `limit`.
+    pub(in crate::session) fn authenticate(
+        &self,
+        token: Option<&str>,
+        limit: Option<&dyn LoginLimit>,
+        now: Now,
+    ) -> Result<ConnectionClaims, Refused> {
+        let Some(token) = token else {
+            let anonymous = ConnectionClaims::default();
+            return if self.settings.allow_anonymous {
+                Ok(anonymous)
+            } else {
+                Err(ErrorCode::UNAUTHORIZED.into())
+            };
+        };
+        login_limit::check(limit, Credential::Token)?;
+        self.tokens.connection(token, now.unix_s()).map_err(|error| {
+            // An expired token was a right one, and an unknown key may be a new one.
+            if let (TokenError::Invalid(_), Some(limit)) = (&error, limit) {
+                limit.failed(Credential::Token);
+            }
+            self.refuse_token(error)
+        })
+    }
+
+    /// Lets a client subscribe to a channel, by a subscription token if it has one. `granted` takes what is needed of the grant.
+    pub(in crate::session) fn may_subscribe<T>(
+        &self,
+        channel: &str,
+        identity: &ClientIdentity,
+        token: Option<&str>,
+        now: Now,
+        granted: impl FnOnce(&SubscribeGranted<'_>) -> T,
+    ) -> Result<T, Refused> {
+        let claims = token.map(|token| self.tokens.subscription(token, now.unix_s()));
+        let check = SubscribeCheck {
+            channel,
+            user: &identity.user,
+            client: &identity.client,
+            token: claims.as_ref().map(Result::as_ref),
+        };
+        let grant = self.rules.may_subscribe(&check).map_err(|denied| self.refuse_denied(denied))?;
+        if has_expired(grant.expires_at, now) {
+            return Err(ErrorCode::EXPIRED.into());
+        }
+        Ok(granted(&grant))
+    }
+
+    /// A subscription that comes with the connection. `claims`: what the connection token says of the channel.
+    pub(in crate::session) fn server_side<'a>(
+        &self,
+        channel: &str,
+        user: &str,
+        claims: Option<&'a SubscribeClaims>,
+    ) -> Result<SubscribeGranted<'a>, Refused> {
+        self.rules.server_side(channel, user, claims).map_err(|denied| self.refuse_denied(denied))
+    }
+
+    /// How many connections this user may have; `None`: as many as it likes, like whoever has no user id.
+    pub(in crate::session) fn connection_limit(&self, user: &str) -> Option<u32> {
+        let limit = self.settings.max_connections_per_user;
+        (limit > 0 && !user.is_empty()).then_some(limit)
+    }
+
+    /// What a bad token means for its bearer.
+    pub(in crate::session) fn refuse_token(&self, error: TokenError) -> Refused {
+        match error {
+            TokenError::Expired | TokenError::NotYetValid => ErrorCode::TOKEN_EXPIRED.into(),
+            TokenError::UnknownKey => self.await_key(),
+            TokenError::Invalid(reason) => {
+                // Summarised by the node, which counts them: strangers can send as many as they like.
+                tracing::debug!(%reason, "token refused");
+                Refused::Disconnect(Disconnect::INVALID_TOKEN)
+            }
+        }
+    }
+
+    /// What a denial means for who asked.
+    pub(in crate::session) fn refuse_denied(&self, denied: Denied) -> Refused {
+        match denied {
+            Denied::UnknownChannel => ErrorCode::UNKNOWN_CHANNEL.into(),
+            Denied::PermissionDenied => ErrorCode::PERMISSION_DENIED.into(),
+            Denied::BadRequest => ErrorCode::BAD_REQUEST.into(),
+            Denied::NotAvailable => ErrorCode::NOT_AVAILABLE.into(),
+            Denied::TokenExpired => ErrorCode::TOKEN_EXPIRED.into(),
+            Denied::UnknownKey => self.await_key(),
+            // The connection has a token of its own and stays, as with every other denied subscription.
+            Denied::InvalidToken(reason) => {
+                tracing::debug!(%reason, "subscription token refused");
+                ErrorCode::PERMISSION_DENIED.into()
+            }
+        }
+    }
+
+    /// The key may come with the next fetch of the key set: the client is to try again a little later.
+    fn await_key(&self) -> Refused {
+        self.key_wanted.notify_one();
+        ErrorCode::INTERNAL.into()
+    }
+}

@@ -1,0 +1,6 @@
+//! Bounds of the tags of a publication, whoever publishes.
+
+/// Tags of a publication at most.
+pub const TAGS_MAX: usize = 32;
+/// Bytes of their keys and values together at most.
+pub const TAGS_MAX_BYTES: usize = 4 * 1024;

@@ -1,0 +1,100 @@
+//! Fields of commands on the wire: `null` counts as absent, strings stay in the line. `docs/protocols/client.md` §2.
+
+use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use serde_json::value::RawValue;
+
+/// The next value of a map: an object of fields, or `null`.
+pub(super) fn object<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
+    map: &mut A,
+) -> Result<Option<T>, A::Error> {
+    Ok(map.next_value::<Option<CommandObject<T>>>()?.map(|CommandObject(fields)| fields))
+}
+
+/// A struct that is an object on the wire. Derived structs alone would take an array of their fields' values too.
+pub(super) struct CommandObject<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for CommandObject<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = CommandObject<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(CommandObject)
+    }
+}
+
+/// Any JSON value, `null` too: only a field that is not there is absent.
+pub(super) fn given<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// A field whose `null` is its default.
+pub(super) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// A string field; `null` is empty.
+pub(super) fn text<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'a, str>, D::Error> {
+    Ok(Option::<CommandText<'a>>::deserialize(deserializer)?.unwrap_or_default().0)
+}
+
+/// A map of strings; `null` is empty, as map and as value.
+pub(super) fn headers<'de: 'a, 'a, D>(
+    deserializer: D,
+) -> Result<BTreeMap<Cow<'a, str>, Cow<'a, str>>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let entries = Option::<BTreeMap<CommandText<'a>, Option<CommandText<'a>>>>::deserialize(deserializer)?
+        .unwrap_or_default();
+    Ok(entries.into_iter().map(|(name, value)| (name.0, value.unwrap_or_default().0)).collect())
+}
+
+/// A string that stays in the line unless it holds escapes. `Cow` alone is always copied where it is not a plain field.
+#[derive(Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct CommandText<'a>(pub(super) Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for CommandText<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(TextVisitor(PhantomData))
+    }
+}
+
+struct TextVisitor<'a>(PhantomData<&'a str>);
+
+impl<'de: 'a, 'a> Visitor<'de> for TextVisitor<'a> {
+    type Value = CommandText<'a>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(CommandText(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(CommandText(Cow::Owned(text.to_owned())))
+    }
+}
