@@ -48,7 +48,8 @@ const ROOMS: &[&[&str]] = &[
     &["hub"],
     &["session", "outbox", "telemetry"],
     &["format"],
-    &["settings", "metrics", "disconnect"],
+    &["settings", "metrics", "session_command"],
+    &["disconnect"],
     &["memory"],
     &["clock", "random", "tasks", "version", "forward_broker"],
 ];

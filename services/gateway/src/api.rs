@@ -39,7 +39,7 @@ use self::{
     error::ApiError,
     method::{ApiCommand, Method},
 };
-use crate::{disconnect::ErrorCode, node::Node};
+use crate::{disconnect::ErrorCode, node::Node, settings::ApiSettings};
 
 /// Path of the batch, below `/api/`.
 const BATCH: &str = "batch";
@@ -47,8 +47,8 @@ const BATCH: &str = "batch";
 const OPENAPI: &str = "openapi.json";
 
 /// The routes below `/api`.
-pub fn routes(config: &mut ServiceConfig, node: &Arc<Node>) {
-    config.app_data(Data::from(node.clone()));
+pub fn routes(config: &mut ServiceConfig, node: &Arc<Node>, settings: &ApiSettings) {
+    config.app_data(Data::from(node.clone())).app_data(Data::new(settings.clone()));
     for method in Method::ALL {
         let only = web::post().to(move |call| run(method, call));
         config.service(web::resource(method.name()).route(only).default_service(web::to(post_only)));
@@ -72,14 +72,14 @@ async fn run(method: Method, call: ApiCall) -> Result<HttpResponse, ApiError> {
 
 async fn carry_out(method: Method, call: ApiCall) -> Result<HttpResponse, ApiError> {
     let command = ApiCommand::decode(method, &call.body)?;
-    command.run(&CallContext::new(&call.node, &call.body)).await?.into_response()
+    command.run(&CallContext::new(&call)).await?.into_response()
 }
 
 async fn run_batch(call: ApiCall) -> Result<HttpResponse, ApiError> {
     let mode = call.error_mode;
     let batch = async move {
         let request = batch::decode(&call.body)?;
-        answer::json(&batch::run(&request, &CallContext::new(&call.node, &call.body)).await)
+        answer::json(&batch::run(&request, &CallContext::new(&call)).await)
     };
     to_its_end(batch).await.or_else(|error| error.told_by(mode))
 }

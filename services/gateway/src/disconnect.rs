@@ -10,9 +10,10 @@ use std::borrow::Cow;
 
 use actix_http::StatusCode;
 use gorani_protocol::sockjs;
+use serde::{Deserialize, Serialize};
 
 /// Why a session ends: a code, a reason for people, and through the code whether a client should come back.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disconnect {
     /// 1000–4999, as a WebSocket close code.
     pub code: u16,

@@ -3,11 +3,11 @@
 //!
 //! Which session is told when is decided by [`crate::hub`], so it holds for every transport.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{hub::session_command::SessionCommand, node::Node};
+use crate::{node::Node, settings::Settings};
 
 /// How often the connections that are left are counted.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -17,9 +17,9 @@ const SESSIONS_PER_SECOND: f64 = 100.0;
 
 /// Ends all sessions with 3001, and waits until they are gone or `http.shutdown_timeout` is over after the last was told.
 /// `stop_accepting` closes the listeners while connections go on.
-pub async fn drain(node: &Arc<Node>, stop_accepting: impl Future<Output = ()>) {
+pub async fn drain(node: &Node, settings: &Settings, stop_accepting: impl Future<Output = ()>) {
     node.lifecycle.begin_shutdown();
-    let grace = node.settings.drain.grace;
+    let grace = settings.drain.grace;
     if !grace.is_zero() {
         tracing::info!(?grace, "told to stop: not ready, still serving");
         tokio::time::sleep(grace).await;
@@ -27,15 +27,15 @@ pub async fn drain(node: &Arc<Node>, stop_accepting: impl Future<Output = ()>) {
     stop_accepting.await;
     node.lifecycle.begin_drain();
     let connections = node.admission.connections();
-    let over = spread(connections, node.settings.drain.seconds);
+    let over = spread(connections, settings.drain.seconds);
     tracing::info!(connections, ?over, "draining");
     if !over.is_zero() {
-        node.workers.dispatch_command(SessionCommand::Drain { over }).await;
+        node.workers.drain(over).await;
         wait_until_empty(node, over).await;
     }
     // Whoever came through a door that was closing just then.
-    node.workers.dispatch_command(SessionCommand::Drain { over: Duration::ZERO }).await;
-    wait_until_empty(node, node.settings.http.shutdown_timeout).await;
+    node.workers.drain(Duration::ZERO).await;
+    wait_until_empty(node, settings.http.shutdown_timeout).await;
     tracing::info!(connections = node.admission.connections(), "drained");
 }
 

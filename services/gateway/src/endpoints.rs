@@ -1,6 +1,6 @@
 //! Endpoints by path: the table that the server and the upgrade ask.
 //!
-//! - [`endpoint`]: the trait: which session, which subprotocols, whose origins.
+//! - [`crate::endpoint`]: the trait: which session, which subprotocols, whose origins.
 //! - [`client`], [`receiver`], [`stomp`]: the client protocol, receivers without commands, STOMP.
 //! - [`upgrade`], [`stomp_tcp`]: from an upgrade request, or an accepted socket, to the connection.
 //! - [`embedder`]: handlers of applications that embed the node.
@@ -19,7 +19,7 @@ use gorani_protocol::sockjs::{Route, Transport};
 use crate::{
     endpoint::Endpoint,
     metrics::TransportLabel,
-    sockjs::{FRAMED_WEBSOCKET, RAW_WEBSOCKET, options::SockJsEndpoint},
+    sockjs::options::{FRAMED_WEBSOCKET, RAW_WEBSOCKET, SockJsEndpoint},
 };
 
 /// The endpoints of a node, by path.

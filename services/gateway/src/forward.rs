@@ -25,7 +25,7 @@ use std::{
     },
 };
 
-use actix_http::{ConnectionType, Version};
+use actix_http::Version;
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{
@@ -44,7 +44,11 @@ use self::{
     signature::{ForwardSignature, SEAL, SignedFields},
     wire::{BodyLength, ForwardedHead},
 };
-use crate::node::Node;
+use crate::{
+    http::request_context::end_with_connection,
+    node::Node,
+    settings::{BrokerKind, Settings},
+};
 
 /// On an answer of a node that a forwarded request is refused by its accept, and why.
 const REFUSED: HeaderName = HeaderName::from_static("x-gorani-forward-refused");
@@ -112,6 +116,12 @@ pub struct Forwarder {
     shared: Arc<ForwardState>,
     pool: Rc<ConnectionPool>,
     liveness: Rc<PeerLiveness>,
+    /// `cluster.max_forwarded`.
+    max_forwarded: usize,
+    /// Bytes of a forwarded request's body.
+    body_max_bytes: usize,
+    /// There can be no other nodes.
+    is_alone: bool,
 }
 
 /// One of the requests under way, counted while it is.
@@ -136,11 +146,17 @@ impl Drop for InFlightRequest {
 
 impl Forwarder {
     /// For one worker; the workers of a node share `shared`.
-    pub fn new(node: Arc<Node>, shared: Arc<ForwardState>) -> Self {
-        let settings = &node.settings.http;
-        let pool = Rc::new(ConnectionPool::new(settings.keep_alive, settings.tcp_user_timeout));
-        let liveness = Rc::new(PeerLiveness::new(node.clone()));
-        Self { node, shared, pool, liveness }
+    pub fn new(node: Arc<Node>, shared: Arc<ForwardState>, settings: &Settings) -> Self {
+        let Settings { http, cluster, broker, .. } = settings;
+        Self {
+            pool: Rc::new(ConnectionPool::new(http.keep_alive, http.tcp_user_timeout)),
+            liveness: Rc::new(PeerLiveness::new(node.clone())),
+            max_forwarded: cluster.max_forwarded,
+            body_max_bytes: accept::body_max_bytes(settings),
+            is_alone: broker.kind == BrokerKind::Memory,
+            node,
+            shared,
+        }
     }
 
     /// Has the node with this id answer the request, whose whole body is `body`.
@@ -241,7 +257,7 @@ impl Forwarder {
         let share = InFlightRequest { node: self.node.clone(), shared: self.shared.clone() };
         self.node.metrics.forward.open.inc();
         let before = self.shared.open.fetch_add(1, Ordering::Relaxed);
-        if before < self.node.settings.cluster.max_forwarded { Ok(share) } else { Err(ForwardError::Busy) }
+        if before < self.max_forwarded { Ok(share) } else { Err(ForwardError::Busy) }
     }
 }
 
@@ -269,11 +285,8 @@ impl ForwardResponse {
         let mut response = response
             .message_body(relayed)
             .map_or_else(HttpResponse::from_error, HttpResponse::map_into_boxed_body);
-        if version < Version::HTTP_11 && matches!(head.length, BodyLength::Chunks | BodyLength::UntilClose) {
-            // It knows no chunks: the end of the connection is the end of the response.
-            let head = response.head_mut();
-            head.no_chunking(true);
-            head.set_connection_type(ConnectionType::Close);
+        if matches!(head.length, BodyLength::Chunks | BodyLength::UntilClose) {
+            end_with_connection(response.head_mut(), version);
         }
         response
     }

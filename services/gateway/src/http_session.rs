@@ -117,7 +117,7 @@ impl Handler<Signal> for HttpSession {
             is_for_session = self.state.session.deadline().is_some_and(|deadline| deadline <= now.instant);
         }
         if !self.state.phase.is_open()
-            && matches!(signal, Signal::Disconnect(_))
+            && signal.disconnect().is_some()
             && self.state.runner.node.lifecycle.is_draining()
         {
             // It ended before; a node that goes down does not wait for somebody to tell it to.

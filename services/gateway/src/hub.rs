@@ -39,7 +39,6 @@ pub mod read_budget;
 pub mod registry;
 pub mod removals;
 pub mod scan;
-pub mod session_command;
 pub mod subscribe;
 mod subscription;
 mod timers;

@@ -16,7 +16,7 @@
 //! | [`hub`] | one per worker: channel → subscriptions; encode once, deliver |
 //! | [`session`], [`outbox`] | a client's protocol as a state machine; its waiting bytes |
 //! | [`mod@format`] | what is published as clients see it: protocols, framings |
-//! | [`settings`], [`metrics`], [`disconnect`] | what everybody knows |
+//! | [`settings`], [`metrics`], [`session_command`], [`disconnect`] | what everybody knows |
 //!
 //! To embed it, with a handler of one's own on a path, see [`Gorani::handler`] and [`WebSocketHandler`].
 
@@ -48,6 +48,7 @@ pub mod random;
 pub mod receive;
 pub mod server;
 pub mod session;
+pub mod session_command;
 pub mod settings;
 #[cfg(test)]
 mod simulation;
@@ -268,7 +269,7 @@ impl Gorani {
         }
         // The server carries the stop out itself, so it must go on being polled meanwhile.
         let stop = async {
-            drain::drain(&node, listeners.close()).await;
+            drain::drain(&node, &node.settings, listeners.close()).await;
             handle.stop(true).await;
             node.cluster.retire().await;
         };

@@ -186,7 +186,7 @@ pub fn start(
     let server = match tls {
         None => builder.listen("http", listener, move || {
             let upgrades = upgrades(&node, &registry, &endpoints, false);
-            let forwarder = web::Data::new(Forwarder::new(node.clone(), forwarded.clone()));
+            let forwarder = web::Data::new(Forwarder::new(node.clone(), forwarded.clone(), &node.settings));
             let (accepting, slots) = (node.clone(), own_slots(&node, limits));
             let times = Rc::new(Times::new(&node.settings.http));
             let service = http_service!(node, endpoints, upgrades, forwarder, AcceptedConnection)
@@ -202,7 +202,8 @@ pub fn start(
             let acceptor = TlsAcceptor::from(Arc::new(config));
             builder.listen("https", listener, move || {
                 let upgrades = upgrades(&node, &registry, &endpoints, true);
-                let forwarder = web::Data::new(Forwarder::new(node.clone(), forwarded.clone()));
+                let forwarder =
+                    web::Data::new(Forwarder::new(node.clone(), forwarded.clone(), &node.settings));
                 let (accepting, slots) = (node.clone(), own_slots(&node, limits));
                 let times = Rc::new(Times::new(&node.settings.http));
                 let service = http_service!(node, endpoints, upgrades, forwarder, tls::TlsConnection)
@@ -244,7 +245,7 @@ fn upgrades(
 ) -> Upgrades {
     let worker = own_worker(node);
     let local = WorkerContext { node: node.clone(), worker, registry: registry.clone(), is_secure };
-    Upgrades { local, endpoints: endpoints.clone() }
+    Upgrades::new(local, endpoints.clone(), &node.settings)
 }
 
 /// The worker of this thread.
@@ -272,7 +273,7 @@ fn routes(
         .route("/health/live", web::get().to(health::live))
         .route("/health/ready", web::get().to(health::ready))
         .route("/metrics", web::get().to(health::metrics))
-        .service(web::scope("/api").configure(|scope| api::routes(scope, node)));
+        .service(web::scope("/api").configure(|scope| api::routes(scope, node, &node.settings.api)));
     receive::routes(config, local, forwarder);
     if node.settings.development.page {
         page::routes(config);

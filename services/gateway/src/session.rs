@@ -24,7 +24,6 @@ pub mod uni;
 
 use std::{sync::Arc, task::Context};
 
-use bytes::Bytes;
 use gorani_broker::{
     ClientInfo, HistoryPage, HistoryQuery, Position, Publication, PublishOptions, Published, Retention,
     queue::{DeliveryId, QueueDelivery},
@@ -33,11 +32,14 @@ use tokio::time::Instant;
 
 pub use self::actions::Actions;
 pub use crate::format::message_kind::MessageKind;
+#[cfg(test)]
+use crate::session_command::{ServerSubscribe, SessionTarget};
 use crate::{
     clock,
-    disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
+    disconnect::{Disconnect, ErrorCode, Refused},
     format::encoding::SubscriptionFormat,
     memory::ReplyPermit,
+    session_command::SessionCommand,
 };
 
 /// The time as a session sees it, read once for everything that happens in one turn.
@@ -231,23 +233,28 @@ impl Outcome {
 pub enum Signal {
     /// The session's deadline has come.
     Timer,
-    /// End.
+    /// End: the node has a reason of its own.
     Disconnect(Disconnect),
-    /// End one subscription.
-    Unsubscribe(Arc<str>, Unsubscribed),
-    /// A server-side subscription begins.
-    Subscribe(Box<ServerSubscribe>),
-    /// The connection's life is prolonged, or ends.
-    Refresh {
-        /// End it now.
-        expired: bool,
-        /// Unix seconds; absent: it no longer expires.
-        expire_at: Option<u64>,
-    },
+    /// A backend's command for the sessions of a user, of which this is one.
+    Command(Arc<SessionCommand>),
     /// The stream of a channel broke and could not be caught up.
     Insufficient(Arc<str>),
     /// The epoch of a channel ended, and nothing was lost: the session goes on in the next one.
     EpochEnded(Box<EndedEpoch>),
+}
+
+impl Signal {
+    /// How it ends the session, if it does.
+    pub fn disconnect(&self) -> Option<&Disconnect> {
+        match self {
+            Self::Disconnect(disconnect) => Some(disconnect),
+            Self::Command(command) => match &**command {
+                SessionCommand::Disconnect { disconnect, .. } => Some(disconnect),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 /// An epoch that ended at a failover of the broker.
@@ -261,17 +268,27 @@ pub struct EndedEpoch {
     pub next: Arc<str>,
 }
 
-/// A subscription that a backend made for a client.
-#[derive(Debug, Clone, Default)]
-pub struct ServerSubscribe {
-    /// The channel.
-    pub channel: String,
-    /// JSON shown to others as channel info; empty for none.
-    pub info: Bytes,
-    /// JSON handed to the client with the subscription; empty for none.
-    pub data: Bytes,
-    /// Position to recover from.
-    pub recover: Option<Position>,
+/// Signals as commands make them.
+#[cfg(test)]
+impl Signal {
+    pub(crate) fn unsubscribe(channel: &str) -> Self {
+        Self::of(SessionCommand::Unsubscribe {
+            target: SessionTarget::default(),
+            channel: channel.to_owned(),
+        })
+    }
+
+    pub(crate) fn subscribe(subscribe: ServerSubscribe) -> Self {
+        Self::of(SessionCommand::Subscribe { target: SessionTarget::default(), subscribe })
+    }
+
+    pub(crate) fn refresh(expired: bool, expire_at: Option<u64>) -> Self {
+        Self::of(SessionCommand::Refresh { target: SessionTarget::default(), expired, expire_at })
+    }
+
+    fn of(command: SessionCommand) -> Self {
+        Self::Command(Arc::new(command))
+    }
 }
 
 /// A protocol's side of one connection. All calls come from the connection's actor, one at a time. Methods that a session has no use

@@ -5,9 +5,12 @@
 //! that receive; which of them may, what a broken one means and how long an end is told, is decided by the session's actor
 //! alone. Who owns a session is asked of the one registry.
 //!
-//! - [`options`]: how an endpoint is served. - `context`: who may ask, and the headers of answers. - `pages`: greeting, info,
-//!   the page for frames. - `receive`, `send`: the two ways. - `writer`: frames into a response. - [`framed`]: frames over
-//!   one WebSocket.
+//! - [`options`]: how an endpoint is served.
+//! - `request`: who may ask, and the headers of answers.
+//! - `pages`: greeting, info, the page for frames.
+//! - `receive`, `send`: the two ways.
+//! - `writer`: frames into a response.
+//! - [`framed_session`]: frames over one WebSocket.
 
 pub mod framed_session;
 pub mod options;
@@ -32,33 +35,10 @@ use self::{options::SockJsEndpoint, request::SockJsRequest};
 use crate::{
     endpoint::EndpointRefused,
     forward::{Forwarder, accept::accept, routing::SessionRoute},
-    http::head::is_head,
+    http::{head::is_head, request_context::RequestContext},
     http_session::WorkerContext,
-    metrics::TransportLabel,
     node::Node,
 };
-
-/// Label of WebSockets with SockJS's frames.
-pub static FRAMED_WEBSOCKET: TransportLabel = TransportLabel::new("sockjs_websocket");
-/// Label of WebSockets without them.
-pub static RAW_WEBSOCKET: TransportLabel = TransportLabel::new("sockjs_websocket_raw");
-static XHR: TransportLabel = TransportLabel::new("sockjs_xhr");
-static XHR_STREAMING: TransportLabel = TransportLabel::new("sockjs_xhr_streaming");
-static EVENT_SOURCE: TransportLabel = TransportLabel::new("sockjs_eventsource");
-static HTML_FILE: TransportLabel = TransportLabel::new("sockjs_htmlfile");
-static JSONP: TransportLabel = TransportLabel::new("sockjs_jsonp");
-
-/// Label of the sessions that a transport opens.
-fn label(transport: Transport) -> &'static TransportLabel {
-    match transport {
-        Transport::Xhr | Transport::XhrSend => &XHR,
-        Transport::XhrStreaming => &XHR_STREAMING,
-        Transport::EventSource => &EVENT_SOURCE,
-        Transport::HtmlFile => &HTML_FILE,
-        Transport::Jsonp | Transport::JsonpSend => &JSONP,
-        Transport::WebSocket => &FRAMED_WEBSOCKET,
-    }
-}
 
 /// The paths of an endpoint.
 pub fn routes(config: &mut ServiceConfig, endpoint: &Arc<SockJsEndpoint>) {
@@ -83,54 +63,55 @@ async fn serve(
         Route::Session { transport, .. } => Some(transport),
         _ => None,
     };
-    let context = match SockJsRequest::of(&request, endpoint.into_inner(), &local, &forwarder, transport) {
-        Ok(context) => context,
+    let asked = match SockJsRequest::of(&request, &endpoint, &local, &forwarder, transport) {
+        Ok(asked) => asked,
         Err(refused) => return request::refuse(&local.node, &refused),
     };
     match route {
-        Route::Greeting => only(&request, "GET", &context, pages::greeting),
-        Route::Info if request.method() == Method::OPTIONS => context.preflight("GET"),
-        Route::Info => only(&request, "GET", &context, || pages::info(&context)),
-        Route::Iframe => only(&request, "GET", &context, || pages::iframe(&context)),
-        Route::RawWebSocket => not_upgraded(&request, &context),
-        Route::Session { transport: Transport::WebSocket, .. } => not_upgraded(&request, &context),
+        Route::Greeting => only(&asked, "GET", pages::greeting),
+        Route::Info if request.method() == Method::OPTIONS => asked.preflight("GET"),
+        Route::Info => only(&asked, "GET", || pages::info(&asked)),
+        Route::Iframe => only(&asked, "GET", || pages::iframe(&asked)),
+        Route::RawWebSocket => not_upgraded(&asked),
+        Route::Session { transport: Transport::WebSocket, .. } => not_upgraded(&asked),
         Route::Session { transport, .. }
             if transport.has_preflight() && request.method() == Method::OPTIONS =>
         {
-            context.preflight(transport.method())
+            asked.preflight(transport.method())
         }
         Route::Session { transport, .. } if *request.method() != *transport.method() => {
             request::wrong_method(transport.method())
         }
-        Route::Session { .. } if !context.may_name_sessions() => refuse_guesses(&local.node),
+        Route::Session { .. } if !asked.may_name_sessions() => refuse_guesses(&local.node),
         Route::Session { session, transport } if is_head(&request) => {
-            receive::head(&context, session, transport)
+            receive::head(&asked, session, transport)
         }
         Route::Session { session, transport } => match transport.direction() {
-            Direction::Send => send::send(&context, session, transport, payload).await,
-            _ => receive_somewhere(&context, session, transport).await,
+            Direction::Send => send::send(&asked, session, transport, payload).await,
+            _ => receive_somewhere(&asked, session, transport).await,
         },
     }
 }
 
 /// A request that receives is answered by its session's node, which may be this one.
-async fn receive_somewhere(context: &SockJsRequest<'_>, session: &str, transport: Transport) -> HttpResponse {
-    let key = context.endpoint.key(session);
-    if context.local.registry.has(&key) {
-        return receive::receive(context, session, transport, None).await;
+async fn receive_somewhere(asked: &SockJsRequest<'_>, session: &str, transport: Transport) -> HttpResponse {
+    let RequestContext { request, local, .. } = asked.context;
+    let key = asked.endpoint.key(session);
+    if local.registry.has(&key) {
+        return receive::receive(asked, session, transport, None).await;
     }
-    match context.forwarder.route(&key, context.request, || context.acquire_permit()).await {
-        SessionRoute::Here(place) => {
-            let response = receive::receive(context, session, transport, Some(place)).await;
-            context.forwarder.give_back(&key, &context.local.registry);
+    match asked.forwarder.route(&key, request, || Ok(asked.context.acquire_permit()?)).await {
+        SessionRoute::Here(permit) => {
+            let response = receive::receive(asked, session, transport, Some(permit)).await;
+            asked.forwarder.give_back(&key, &local.registry);
             response
         }
         SessionRoute::Answered(response) => {
-            context.count_if_wrong(&response);
+            asked.count_if_wrong(&response);
             response
         }
-        SessionRoute::Refused(refused) => request::refuse(&context.local.node, &refused),
-        SessionRoute::Unavailable => context.unreachable(),
+        SessionRoute::Refused(refused) => request::refuse(&local.node, &refused),
+        SessionRoute::Unavailable => asked.unreachable(),
     }
 }
 
@@ -143,28 +124,25 @@ fn refuse_guesses(node: &Node) -> HttpResponse {
 }
 
 fn only(
-    request: &HttpRequest,
+    asked: &SockJsRequest<'_>,
     method: &'static str,
-    _request: &SockJsRequest<'_>,
     answer: impl FnOnce() -> HttpResponse,
 ) -> HttpResponse {
-    if *request.method() == *method { answer() } else { request::wrong_method(method) }
+    if *asked.context.request.method() == *method { answer() } else { request::wrong_method(method) }
 }
 
 /// A WebSocket's path, asked for without a WebSocket, or on a connection that is not for it alone (`docs/protocols/sockjs.md` §2.3).
-fn not_upgraded(request: &HttpRequest, context: &SockJsRequest<'_>) -> HttpResponse {
-    if !context.endpoint.websocket {
+fn not_upgraded(asked: &SockJsRequest<'_>) -> HttpResponse {
+    if !asked.endpoint.websocket {
         return pages::not_found();
     }
-    if request.method() != Method::GET {
-        return request::wrong_method("GET");
-    }
-    let is_for_websocket =
-        context.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
-    let missing = if is_for_websocket {
-        "\"Connection\" must be \"Upgrade\".\n"
-    } else {
-        "Can \"Upgrade\" only to \"WebSocket\".\n"
-    };
-    request::plain(StatusCode::BAD_REQUEST, missing)
+    only(asked, "GET", || {
+        let upgrade = asked.context.header("upgrade");
+        let missing = if upgrade.is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
+            "\"Connection\" must be \"Upgrade\".\n"
+        } else {
+            "Can \"Upgrade\" only to \"WebSocket\".\n"
+        };
+        request::plain(StatusCode::BAD_REQUEST, missing)
+    })
 }

@@ -16,7 +16,7 @@ use crate::{
     disconnect::ErrorCode,
     http::body::{self, BodyError},
     node::Node,
-    settings::ErrorMode,
+    settings::{ApiSettings, ErrorMode},
 };
 
 /// A call with a valid key.
@@ -27,14 +27,16 @@ pub(super) struct ApiCall {
     pub(super) body: Bytes,
     /// The place where its errors are told.
     pub(super) error_mode: ErrorMode,
+    pub(super) settings: Data<ApiSettings>,
 }
 
 /// Checks what is known before the body is read.
-fn start(request: &HttpRequest) -> Result<(Arc<Node>, ErrorMode), ApiError> {
+fn start(request: &HttpRequest) -> Result<(Arc<Node>, Data<ApiSettings>, ErrorMode), ApiError> {
     let node = request.app_data::<Data<Node>>().ok_or(ErrorCode::INTERNAL)?;
+    let settings = request.app_data::<Data<ApiSettings>>().ok_or(ErrorCode::INTERNAL)?;
     guard::check(node, request)?;
-    let error_mode = error_mode::of_call(node.settings.api.error_mode, request.headers())?;
-    Ok((Arc::clone(node), error_mode))
+    let error_mode = error_mode::of_call(settings.error_mode, request.headers())?;
+    Ok((Arc::clone(node), settings.clone(), error_mode))
 }
 
 fn unreadable(error: BodyError, limit_bytes: usize) -> ApiError {
@@ -52,14 +54,14 @@ impl FromRequest for ApiCall {
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let started = start(request).map(|(node, error_mode)| {
-            let limit_bytes = node.settings.api.body_max_bytes;
-            (body::read(request.headers(), payload.take(), limit_bytes), limit_bytes, node, error_mode)
+        let started = start(request).map(|(node, settings, error_mode)| {
+            let body = body::read(request.headers(), payload.take(), settings.body_max_bytes);
+            (body, node, settings, error_mode)
         });
         async move {
-            let (body, limit_bytes, node, error_mode) = started?;
-            let body = body.await.map_err(|error| unreadable(error, limit_bytes))?;
-            Ok(Self { node, body, error_mode })
+            let (body, node, settings, error_mode) = started?;
+            let body = body.await.map_err(|error| unreadable(error, settings.body_max_bytes))?;
+            Ok(Self { node, body, error_mode, settings })
         }
         .boxed_local()
     }

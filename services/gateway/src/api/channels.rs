@@ -238,7 +238,7 @@ pub(super) fn options<'a>(node: &'a Node, channel: &str) -> Result<&'a ChannelOp
 
 /// Says what is wrong with a channel where the code alone does not.
 pub(super) fn explain(node: &Node, channel: &str, error: ErrorCode) -> ApiError {
-    let wrong = check_channel_name(channel, node.settings.client.channel_max_bytes).err();
+    let wrong = check_channel_name(channel, node.policy.settings.channel_max_bytes).err();
     match wrong {
         Some(wrong) if error == ErrorCode::BAD_REQUEST => ApiError::bad_request(format!("channel: {wrong}")),
         _ => error.into(),

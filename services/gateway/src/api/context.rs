@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{api::reading::ReadAllowance, node::Node};
+use crate::{
+    api::{call::ApiCall, reading::ReadAllowance},
+    node::Node,
+};
 
 /// The surroundings of one call, of one method or of a batch.
 pub(super) struct CallContext<'a> {
@@ -17,7 +20,8 @@ pub(super) struct CallContext<'a> {
 }
 
 impl<'a> CallContext<'a> {
-    pub(super) fn new(node: &'a Arc<Node>, body: &'a Bytes) -> Self {
-        Self { node, body, reads: ReadAllowance::new(&node.settings.api) }
+    pub(super) fn new(call: &'a ApiCall) -> Self {
+        let ApiCall { node, body, settings, .. } = call;
+        Self { node, body, reads: ReadAllowance::new(settings) }
     }
 }

@@ -11,7 +11,12 @@ use actix_web::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{disconnect::ErrorCode, http::body::BodyError, node::cluster::ClusterError, settings::ErrorMode};
+use crate::{
+    disconnect::ErrorCode,
+    http::{body::BodyError, refusal::RETRY_AFTER},
+    node::cluster::ClusterError,
+    settings::ErrorMode,
+};
 
 /// Bytes of a sentence at most: what a request holds may be quoted in it, and must not make it long.
 const SENTENCE_BYTES: usize = 512;
@@ -131,7 +136,7 @@ impl ResponseError for ApiError {
                 response.insert_header((header::WWW_AUTHENTICATE, "apikey"));
             }
             StatusCode::SERVICE_UNAVAILABLE => {
-                response.insert_header((header::RETRY_AFTER, "1"));
+                response.insert_header(RETRY_AFTER);
             }
             _ => {}
         }

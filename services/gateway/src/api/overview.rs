@@ -12,7 +12,7 @@ use crate::{
         paging::{is_true, page, to_page},
         value::TextField,
     },
-    hub::session_command::ConnectionInfo,
+    hub::scan::ConnectionInfo,
     node::query::NodeOverview,
 };
 

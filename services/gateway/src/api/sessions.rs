@@ -14,8 +14,7 @@ use crate::{
         value::{Json, LIST_MAX, ListField, TextField, check_depth},
     },
     disconnect::Disconnect,
-    hub::session_command::{SessionCommand, SessionTarget},
-    session::ServerSubscribe,
+    session_command::{ServerSubscribe, SessionCommand, SessionTarget},
 };
 
 /// Bytes of a disconnect's reason at most: what a close frame holds beside the code.
@@ -212,7 +211,7 @@ pub(super) async fn subscribe(
         data: json("data", request.data)?,
         recover: request.recover_since.as_ref().map(|since| since.position()),
     };
-    send(call, SessionCommand::Subscribe(target, subscribe)).await
+    send(call, SessionCommand::Subscribe { target, subscribe }).await
 }
 
 pub(super) async fn unsubscribe(
@@ -221,7 +220,7 @@ pub(super) async fn unsubscribe(
 ) -> Result<EmptyResult, ApiError> {
     let target = request.target()?;
     options(call.node, &request.channel)?;
-    send(call, SessionCommand::Unsubscribe(target, request.channel.to_string())).await
+    send(call, SessionCommand::Unsubscribe { target, channel: request.channel.to_string() }).await
 }
 
 pub(super) async fn disconnect(
@@ -229,8 +228,9 @@ pub(super) async fn disconnect(
     call: &CallContext<'_>,
 ) -> Result<EmptyResult, ApiError> {
     let target = request.target()?;
+    let disconnect = request.disconnect()?;
     let spared = request.whitelist.iter().map(|client| client.to_string()).collect();
-    send(call, SessionCommand::Disconnect(target, request.disconnect()?, spared)).await
+    send(call, SessionCommand::Disconnect { target, disconnect, spared }).await
 }
 
 pub(super) async fn refresh(
@@ -238,9 +238,9 @@ pub(super) async fn refresh(
     call: &CallContext<'_>,
 ) -> Result<EmptyResult, ApiError> {
     let target = request.target()?;
+    let expired = request.expired.unwrap_or_default();
     let expire_at = request.expire_at.filter(|at| *at != 0);
-    send(call, SessionCommand::Refresh { target, expired: request.expired.unwrap_or_default(), expire_at })
-        .await
+    send(call, SessionCommand::Refresh { target, expired, expire_at }).await
 }
 
 async fn send(call: &CallContext<'_>, command: SessionCommand) -> Result<EmptyResult, ApiError> {

@@ -81,9 +81,11 @@ impl Api {
         request: TestRequest,
     ) -> ((StatusCode, Value), actix_web::http::header::HeaderMap) {
         let node = self.node.clone();
-        let app =
-            init_service(App::new().service(web::scope("/api").configure(|scope| routes(scope, &node))))
-                .await;
+        let app = init_service(
+            App::new()
+                .service(web::scope("/api").configure(|scope| routes(scope, &node, &node.settings.api))),
+        )
+        .await;
         let request = request.to_request();
         let (path, verb) = (request.path().to_owned(), request.method().as_str().to_lowercase());
         let response = call_service(&app, request).await;

@@ -1,7 +1,7 @@
 //! How much may wait in the mailbox of a connection's actor.
 //!
 //! The actor takes out all that waits in each of its turns, so only what comes between two of them has to fit. A session whose
-//! mailbox is full is ended as slow by [`crate::hub::registry::Registered::tell`]; a request for it is told that it is busy.
+//! mailbox is full is ended as slow by [`crate::hub::registry::SessionEntry::signal`]; a request for it is told that it is busy.
 
 use crate::settings::Settings;
 

@@ -165,11 +165,11 @@ impl<H: WebSocketHandler> Endpoint for HandlerEndpoint<H> {
     }
 
     fn message_max_bytes(&self) -> usize {
-        self.registration.message_max_bytes.unwrap_or(self.node.settings.client.message_max_bytes)
+        self.registration.message_max_bytes.unwrap_or(self.node.policy.settings.message_max_bytes)
     }
 
     fn outbox_max_bytes(&self) -> usize {
-        self.registration.outbox_max_bytes.unwrap_or(self.node.settings.client.outbox_max_bytes)
+        self.registration.outbox_max_bytes.unwrap_or(self.node.policy.settings.outbox_max_bytes)
     }
 
     fn wants_parts(&self) -> bool {
@@ -183,7 +183,7 @@ impl<H: WebSocketHandler> Endpoint for HandlerEndpoint<H> {
 
     fn open(&self, handshake: &Handshake, _now: Now) -> Result<Box<dyn Session>, EndpointRefused> {
         let (handler, admission) = self.let_in(handshake)?;
-        let client = &self.node.settings.client;
+        let client = &self.node.policy.settings;
         let limits = HandlerLimits {
             outbox_max_bytes: self.outbox_max_bytes(),
             ping_interval: client.ping_interval,

@@ -44,11 +44,11 @@ impl Endpoint for ReceiverEndpoint {
     }
 
     fn message_max_bytes(&self) -> usize {
-        self.0.settings.client.message_max_bytes
+        self.0.policy.settings.message_max_bytes
     }
 
     fn outbox_max_bytes(&self) -> usize {
-        self.0.settings.client.outbox_max_bytes
+        self.0.policy.settings.outbox_max_bytes
     }
 
     fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, EndpointRefused> {

@@ -78,7 +78,7 @@ impl Endpoint for StompEndpoint {
     }
 
     fn outbox_max_bytes(&self) -> usize {
-        self.node.settings.client.outbox_max_bytes
+        self.node.policy.settings.outbox_max_bytes
     }
 
     /// Frames are put together by the session, so messages need not be.

@@ -25,6 +25,7 @@ use crate::{
     metrics::RefusalLabel,
     outbox::Outbox,
     session::{Now, Session},
+    settings::{Settings, WebSocketSettings},
     sockjs::framed_session::FramedSession,
 };
 
@@ -33,8 +34,9 @@ use crate::{
 pub struct Upgrades {
     /// The node and the worker of this thread.
     pub local: WorkerContext,
-    /// What stands behind which path.
-    pub endpoints: Arc<Endpoints>,
+    endpoints: Arc<Endpoints>,
+    header_max_bytes: usize,
+    settings: WebSocketSettings,
 }
 
 /// An upgrade that all parties agreed on.
@@ -46,6 +48,12 @@ struct AgreedUpgrade<'e> {
 }
 
 impl Upgrades {
+    /// Those of a worker; `endpoints`: what stands behind which path.
+    pub fn new(local: WorkerContext, endpoints: Arc<Endpoints>, settings: &Settings) -> Self {
+        let (header_max_bytes, settings) = (settings.http.header_max_bytes, settings.websocket.clone());
+        Self { local, endpoints, header_max_bytes, settings }
+    }
+
     /// Takes a socket out of HTTP: starts its actor, or answers why not and closes it.
     /// `early` are bytes that followed the request in the same packet.
     pub async fn take<T: Io>(self, request: Request, io: T, early: Bytes) {
@@ -115,7 +123,7 @@ impl Upgrades {
         if self.local.node.lifecycle.is_draining() {
             return Err(HandshakeRefusal::Draining.into());
         }
-        if header_bytes(request.uri(), request.headers()) > self.local.node.settings.http.header_max_bytes {
+        if header_bytes(request.uri(), request.headers()) > self.header_max_bytes {
             return Err(EndpointRefused::Status(431, "the request's headers are too large".to_owned()));
         }
         let peer = self.local.node.admission.client_address(request.peer_addr(), request.headers());
@@ -130,10 +138,9 @@ impl Upgrades {
         if !endpoint.allows_origin(offer.origin.as_deref(), &offer.host) {
             return Err(HandshakeRefusal::OriginForbidden.into());
         }
-        let policy = self.local.node.settings.websocket.subprotocol_policy();
-        let subprotocol = offer.choose_subprotocol(endpoint.subprotocols(), policy)?;
-        let deflate =
-            if self.local.node.settings.websocket.compression { offer.negotiate_deflate() } else { None };
+        let subprotocol =
+            offer.choose_subprotocol(endpoint.subprotocols(), self.settings.subprotocol_policy())?;
+        let deflate = if self.settings.compression { offer.negotiate_deflate() } else { None };
         let response = offer.response(subprotocol, deflate.as_ref());
         let handshake = Handshake {
             path: route.path.to_owned(),
@@ -157,7 +164,7 @@ impl Upgrades {
             .get_or_create(&RefusalLabel { status: answer.status })
             .inc();
         tracing::debug!(status = answer.status, reason = answer.sentence, "handshake refused");
-        let patience = self.local.node.settings.websocket.close_timeout;
+        let patience = self.settings.close_timeout;
         let written = tokio::time::timeout(patience, async {
             io.write_all(answer.response().as_bytes()).await?;
             io.shutdown().await

@@ -16,7 +16,7 @@ use super::{
     signature::{ForwardSignature, SEAL, SignatureError, SignedFields},
     target,
 };
-use crate::http::body;
+use crate::{http::body, settings::Settings};
 
 /// Bytes of a forwarded body besides what a message may have, at most.
 const ENVELOPE_BYTES: usize = 64 * 1024;
@@ -75,6 +75,12 @@ pub async fn accept(
     next.call(request).await.map(ServiceResponse::map_into_boxed_body)
 }
 
+/// Bytes of a forwarded request's body: a message in its envelope, or a batch of SockJS.
+pub(super) fn body_max_bytes(settings: &Settings) -> usize {
+    let message = settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES);
+    message.max(settings.sockjs.batch_max_bytes) + ENVELOPE_BYTES
+}
+
 /// Looks at the signature. The request goes on as if its client had come here itself.
 async fn accept_forwarded(forwarder: &Forwarder, request: &mut ServiceRequest) -> Result<(), AcceptError> {
     let node = &forwarder.node;
@@ -83,10 +89,10 @@ async fn accept_forwarded(forwarder: &Forwarder, request: &mut ServiceRequest) -
         return Err(SignatureError::Malformed.into());
     };
     let signature = signature.to_str().map_err(|_| SignatureError::Malformed)?;
-    let message = node.settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES);
-    let most = message.max(node.settings.sockjs.batch_max_bytes) + ENVELOPE_BYTES;
     let payload = request.extract::<web::Payload>().await.map_err(|_| AcceptError::Body)?;
-    let body = body::read(request.headers(), payload, most).await.map_err(|_| AcceptError::Body)?;
+    let body = body::read(request.headers(), payload, forwarder.body_max_bytes)
+        .await
+        .map_err(|_| AcceptError::Body)?;
     let signed =
         SignedFields { method: request.method().as_str(), target: target(request.request()), body: &body };
     let opened = match ForwardSignature::open(signature, &node.secrets.known(), &signed) {

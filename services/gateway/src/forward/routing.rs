@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::{ForwardError, Forwarder, elsewhere, is_forwarded, session_claims::TTL};
 use crate::{
     endpoint::EndpointRefused, http_session::registry::HttpSessionRegistry,
-    node::admission::permits::ConnectionPermit, settings::BrokerKind,
+    node::admission::permits::ConnectionPermit,
 };
 
 /// Owners asked, one after the other, for one request: each of them has just gone.
@@ -96,7 +96,7 @@ impl Forwarder {
         slot: impl Fn() -> Result<ConnectionPermit, EndpointRefused>,
     ) -> SessionRoute {
         // A node that is going down opens no session, so it has nothing to claim.
-        if self.is_alone() || self.node.lifecycle.is_draining() {
+        if self.is_alone || self.node.lifecycle.is_draining() {
             return slot().map_or_else(SessionRoute::Refused, SessionRoute::Here);
         }
         let (body, came_from_node) = (Bytes::new(), is_forwarded(request));
@@ -180,7 +180,7 @@ impl Forwarder {
 
     /// Gives the claim of an id back that no session was opened for.
     pub fn give_back(&self, session: &Arc<str>, registry: &HttpSessionRegistry) {
-        if self.is_alone() || registry.has(session) || !self.shared.claims.forget_unopened(session) {
+        if self.is_alone || registry.has(session) || !self.shared.claims.forget_unopened(session) {
             return;
         }
         let (node, session) = (self.node.clone(), session.clone());
@@ -193,7 +193,7 @@ impl Forwarder {
 
     /// Takes a request that brings messages to the owner of its session, which this node does not have.
     pub async fn deliver(&self, session: &Arc<str>, request: &HttpRequest, body: &Bytes) -> SendOutcome {
-        if self.is_alone() || is_forwarded(request) {
+        if self.is_alone || is_forwarded(request) {
             return SendOutcome::Unknown;
         }
         let remembered = self.shared.owners.get(session);
@@ -227,11 +227,6 @@ impl Forwarder {
             Err(ForwardError::Busy) => SendOutcome::Unavailable,
             Err(ForwardError::Elsewhere | ForwardError::Unreachable) => SendOutcome::Unknown,
         }
-    }
-
-    /// Whether there can be no other nodes.
-    fn is_alone(&self) -> bool {
-        self.node.settings.broker.kind == BrokerKind::Memory
     }
 }
 

@@ -37,7 +37,7 @@ impl Pair {
         let broker = Arc::new(MemoryBroker::new(MemorySettings::default()));
         let owner = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let node = Node::start_with(settings, broker.clone()).await.unwrap();
-        let forwarder = Rc::new(Forwarder::new(node.clone(), Arc::default()));
+        let forwarder = Rc::new(Forwarder::new(node.clone(), Arc::default(), &node.settings));
         let pair = Self { forwarder, node, broker, owner };
         let address = pair.owner.local_addr().unwrap();
         let description = format!("{{\"address\":\"{address}\"}}");

@@ -1,13 +1,70 @@
-//! What a request for a session is answered when it leads nowhere: a status, and the code of the client protocol as
-//! JSON. `docs/protocols/http.md` §3.
+//! Refusals: the reasons that requests for sessions share, and the answer of receivers, a status and the code of the client
+//! protocol as JSON. `docs/protocols/http.md` §3.
 
 use std::borrow::Cow;
 
-use actix_web::{HttpResponse, http::StatusCode};
+use actix_web::{
+    HttpResponse,
+    http::{
+        StatusCode,
+        header::{self, HeaderName, HeaderValue},
+    },
+};
 use serde::Serialize;
 
-use super::body::BodyError;
-use crate::disconnect::{Disconnect, ErrorCode, Refused};
+use crate::{
+    disconnect::{Disconnect, ErrorCode, Refused},
+    endpoint::EndpointRefused,
+    metrics::RefusalLabel,
+    node::{Node, admission::permits::NoPermit},
+};
+
+/// The header of a refusal that is temporary: it may be otherwise a second later, here or on another node.
+pub const RETRY_AFTER: (HeaderName, HeaderValue) = (header::RETRY_AFTER, HeaderValue::from_static("1"));
+
+/// Why a request is refused by what its node knows of its client, whatever it asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RequestRefused {
+    /// Its origin is no text.
+    #[error("the origin is no text")]
+    OriginUnreadable,
+    /// The node is going down.
+    #[error("this node is draining, try another")]
+    Draining,
+    /// `http.handshakes_per_second`.
+    #[error("too many sessions from this address")]
+    TooManyHandshakes,
+    /// There is no slot for a session.
+    #[error(transparent)]
+    NoPermit(#[from] NoPermit),
+}
+
+impl RequestRefused {
+    /// The HTTP status.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::OriginUnreadable => StatusCode::BAD_REQUEST,
+            Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyHandshakes => StatusCode::TOO_MANY_REQUESTS,
+            Self::NoPermit(no_permit) => {
+                StatusCode::from_u16(no_permit.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
+            }
+        }
+    }
+}
+
+impl From<RequestRefused> for EndpointRefused {
+    fn from(refused: RequestRefused) -> Self {
+        Self::Status(refused.status().as_u16(), refused.to_string())
+    }
+}
+
+/// Counts a request that leads nowhere, and logs it. `code`: of the client protocol, where the answer has one.
+pub fn count(node: &Node, status: StatusCode, code: Option<u32>, reason: &str) {
+    let label = RefusalLabel { status: status.as_u16() };
+    node.metrics.handshakes_refused.get_or_create(&label).inc();
+    tracing::debug!(status = label.status, code, reason, "request refused");
+}
 
 /// A request that leads nowhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +120,11 @@ impl HttpRefusal {
         self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS
     }
 
+    /// Counts it, and logs it.
+    pub fn count(&self, node: &Node) {
+        count(node, self.status, Some(self.code), &self.message);
+    }
+
     /// The response.
     pub fn response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
@@ -71,7 +133,7 @@ impl HttpRefusal {
             response.insert_header(("WWW-Authenticate", "Bearer"));
         }
         if self.is_temporary() {
-            response.insert_header(("Retry-After", "1"));
+            response.insert_header(RETRY_AFTER);
         }
         response.json(RefusalBody {
             error: RefusalError { code: self.code, message: &self.message, reason: self.reason },
@@ -79,15 +141,22 @@ impl HttpRefusal {
     }
 }
 
-impl From<ErrorCode> for HttpRefusal {
-    fn from(error: ErrorCode) -> Self {
-        Self::new(error, error.message)
+impl From<RequestRefused> for HttpRefusal {
+    fn from(refused: RequestRefused) -> Self {
+        match refused {
+            RequestRefused::OriginUnreadable => Self::bad_request(refused.to_string()),
+            RequestRefused::Draining => Disconnect::SHUTDOWN.into(),
+            RequestRefused::NoPermit(NoPermit::Full) => Disconnect::CONNECTION_LIMIT.into(),
+            RequestRefused::TooManyHandshakes | RequestRefused::NoPermit(_) => {
+                Self::new(ErrorCode::TOO_MANY_REQUESTS, refused.to_string()).with_status(refused.status())
+            }
+        }
     }
 }
 
-impl From<BodyError> for HttpRefusal {
-    fn from(error: BodyError) -> Self {
-        Self::new(error.code(), error.to_string()).with_status(error.status())
+impl From<ErrorCode> for HttpRefusal {
+    fn from(error: ErrorCode) -> Self {
+        Self::new(error, error.message)
     }
 }
 

@@ -1,9 +1,9 @@
-//! What every request for a session passes: its origin, the node's limits, the drain; and what every response to one
-//! has: the headers for browsers and against proxies that buffer. `docs/protocols/http.md` §2.
+//! What every request for a session passes, over SockJS too: its origin, the node's limits, the drain. And what the responses
+//! of receivers have in common: the headers for browsers and against proxies that buffer. `docs/protocols/http.md` §2.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
-use actix_http::{ConnectionType, Version};
+use actix_http::{ConnectionType, ResponseHead, Version};
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
     body::MessageBody,
@@ -13,20 +13,30 @@ use actix_web::{
     },
     web,
 };
+use bytes::Bytes;
 
-use super::refusal::HttpRefusal;
+use super::{
+    body,
+    refusal::{HttpRefusal, RequestRefused},
+};
 use crate::{
-    disconnect::{Disconnect, ErrorCode},
+    connection::state::OpenedSession,
+    disconnect::ErrorCode,
+    format::encoding::Encoding,
     http_session::{
-        WorkerContext,
+        Lifetime, Response, WorkerContext,
         detached::{Detachable, Detached, DetachedBody},
-        pipe::PipeReader,
+        new_session::NewSession,
+        pipe::{PipeReader, pipe},
+        writer::ResponseWriter,
     },
-    metrics::RefusalLabel,
+    metrics::TransportLabel,
     node::{
         admission::permits::{ConnectionPermit, NoPermit, SessionSource},
         client_network::ClientNetwork,
     },
+    outbox::Outbox,
+    session::Session,
 };
 
 /// How long a browser need not ask again whether it may ask.
@@ -37,46 +47,76 @@ const ALLOWED_HEADERS: &str = "authorization, cache-control, content-type, if-no
 const EXPOSED_HEADERS: &str = "etag";
 const ALLOWED_METHODS: &str = "GET, POST, OPTIONS";
 
-/// A request at the context.
-pub struct RequestContext {
-    /// Where it is.
-    pub local: WorkerContext,
-    /// Who asks.
-    pub peer: Option<SocketAddr>,
-    /// Where its sessions come from.
-    source: SessionSource,
-    /// The origin of the page that asks, which may.
-    origin: Option<HeaderValue>,
-    version: Version,
-    /// The request's connection, where a response may take it over.
-    connection: Option<Rc<Detachable>>,
+/// A session of a receiver that is to begin, and lasts as long as the response to its request.
+pub struct ReceiverSession {
+    /// The session.
+    pub session: Box<dyn Session>,
+    /// Label of its connections among the counters.
+    pub transport: &'static TransportLabel,
+    /// The form of what it is sent.
+    pub encoding: Encoding,
+    /// The writer of its response.
+    pub writer: Box<dyn ResponseWriter>,
+    /// Its id, if requests bring commands for it.
+    pub id: Option<Arc<str>>,
+    /// Commands that came with the request.
+    pub commands: Vec<String>,
 }
 
-impl RequestContext {
-    /// Looks at who asks.
+/// A request with its worker and its client.
+pub struct RequestContext<'r> {
+    /// The request.
+    pub request: &'r HttpRequest,
+    /// The worker that answers it, and its node.
+    pub local: &'r WorkerContext,
+    /// The client, as far as a balancer's word for it can be believed.
+    pub peer: Option<SocketAddr>,
+    /// The origin of the page that asks.
+    pub origin: Option<&'r str>,
+    /// The source of its sessions, for the limits.
+    source: SessionSource,
+}
+
+impl<'r> RequestContext<'r> {
+    /// Looks at who asks. The origin is not checked yet.
     ///
     /// # Errors
-    /// A page of an origin that may not ask.
-    pub fn of(request: &HttpRequest, local: &web::Data<WorkerContext>) -> Result<Self, HttpRefusal> {
-        let origin = request.headers().get(header::ORIGIN);
-        let text = match origin.map(HeaderValue::to_str) {
-            None => None,
-            Some(Ok(text)) => Some(text),
-            Some(Err(_)) => return Err(HttpRefusal::bad_request("the origin is no text")),
-        };
-        if !local.node.origins.allows(text, host(request)) {
-            return Err(HttpRefusal::new(ErrorCode::PERMISSION_DENIED, "this origin is not allowed"));
-        }
+    /// The origin is no text.
+    pub fn new(request: &'r HttpRequest, local: &'r WorkerContext) -> Result<Self, RequestRefused> {
+        let origin = request.headers().get(header::ORIGIN).map(HeaderValue::to_str);
+        let origin = origin.transpose().map_err(|_| RequestRefused::OriginUnreadable)?;
         let connection = request.peer_addr();
         let peer = local.node.admission.client_address(connection, request.headers());
         Ok(Self {
-            local: WorkerContext::clone(local),
+            request,
+            local,
             peer,
+            origin,
             source: local.node.admission.session_source(peer, connection),
-            origin: origin.cloned(),
-            version: request.version(),
-            connection: request.conn_data::<Rc<Detachable>>().cloned(),
         })
+    }
+
+    /// The same for a receiver, whose page must be of one of the node's origins.
+    ///
+    /// # Errors
+    /// A page of an origin that may not ask.
+    pub fn of_receiver(request: &'r HttpRequest, local: &'r WorkerContext) -> Result<Self, HttpRefusal> {
+        let context = Self::new(request, local)?;
+        if !local.node.origins.allows(context.origin, context.host()) {
+            return Err(HttpRefusal::new(ErrorCode::PERMISSION_DENIED, "this origin is not allowed"));
+        }
+        Ok(context)
+    }
+
+    /// The host that the client asked for: the `Host` header, else that of an absolute request line.
+    pub fn host(&self) -> &'r str {
+        let authority = || self.request.uri().authority().map(|authority| authority.as_str());
+        self.header(header::HOST.as_str()).or_else(authority).unwrap_or_default()
+    }
+
+    /// A header that is text.
+    pub fn header(&self, name: &str) -> Option<&'r str> {
+        self.request.headers().get(name)?.to_str().ok()
     }
 
     /// The client's network, which limits count under.
@@ -84,48 +124,97 @@ impl RequestContext {
         self.source.network()
     }
 
-    /// A place for a session that the request is to open.
+    /// The request's connection, where a response may take it over.
+    pub fn connection(&self) -> Option<&'r Rc<Detachable>> {
+        self.request.conn_data()
+    }
+
+    /// Looks whether this address may open another session now.
     ///
     /// # Errors
-    /// The node is full or going down, or this address asks too often.
-    pub fn acquire_permit(&self) -> Result<ConnectionPermit, HttpRefusal> {
-        let node = &self.local.node;
-        if node.lifecycle.is_draining() {
-            return Err(Disconnect::SHUTDOWN.into());
+    /// It asks too often.
+    pub fn check_handshake_rate(&self) -> Result<(), RequestRefused> {
+        match self.peer {
+            Some(peer) if !self.local.node.admission.allows_handshake(peer.ip()) => {
+                Err(RequestRefused::TooManyHandshakes)
+            }
+            _ => Ok(()),
         }
-        if self.peer.is_some_and(|peer| !node.admission.allows_handshake(peer.ip())) {
-            return Err(HttpRefusal::new(
-                ErrorCode::TOO_MANY_REQUESTS,
-                "too many sessions from this address",
-            ));
-        }
-        node.admission.acquire_permit(&self.source).map_err(|no_slot| match no_slot {
-            NoPermit::Full => Disconnect::CONNECTION_LIMIT.into(),
-            _ => HttpRefusal::new(ErrorCode::TOO_MANY_REQUESTS, no_slot.to_string()).with_status(
-                StatusCode::from_u16(no_slot.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
-            ),
-        })
+    }
+
+    /// A slot for a session that the request is to open.
+    ///
+    /// # Errors
+    /// The node is going down or full, or holds too many sessions that have not connected.
+    pub fn acquire_permit(&self) -> Result<ConnectionPermit, RequestRefused> {
+        self.check_draining()?;
+        Ok(self.local.node.admission.acquire_permit(&self.source)?)
     }
 
     /// Looks whether the node would take a session now, and takes nothing.
     ///
     /// # Errors
     /// The node is full or going down.
-    pub fn check_capacity(&self) -> Result<(), HttpRefusal> {
-        let node = &self.local.node;
-        if node.lifecycle.is_draining() {
-            return Err(Disconnect::SHUTDOWN.into());
-        }
-        if node.admission.is_full() { Err(Disconnect::CONNECTION_LIMIT.into()) } else { Ok(()) }
+    pub fn check_capacity(&self) -> Result<(), RequestRefused> {
+        self.check_draining()?;
+        if self.local.node.admission.is_full() { Err(NoPermit::Full.into()) } else { Ok(()) }
+    }
+
+    /// Looks whether the node takes sessions at all.
+    ///
+    /// # Errors
+    /// The node is going down.
+    pub fn check_draining(&self) -> Result<(), RequestRefused> {
+        if self.local.node.lifecycle.is_draining() { Err(RequestRefused::Draining) } else { Ok(()) }
+    }
+
+    /// Opens the session of a receiver. Its response is what comes out of the pipe.
+    ///
+    /// # Errors
+    /// The node is full or going down, or this address asks too often.
+    pub fn open(&self, receiver: ReceiverSession) -> Result<PipeReader, HttpRefusal> {
+        self.check_draining()?;
+        self.check_handshake_rate()?;
+        let permit = self.acquire_permit()?;
+        let ReceiverSession { session, transport, encoding, writer, id, commands } = receiver;
+        let (pipe, body) = pipe();
+        let new_session = NewSession {
+            opened: OpenedSession {
+                session,
+                outbox: Outbox::new(self.local.node.settings.client.outbox_max_bytes),
+                encoding,
+                transport,
+                protocol: "json",
+                peer: self.peer,
+                permit,
+            },
+            response: Response { pipe, writer },
+            lifetime: Lifetime::Response,
+            id,
+            messages: commands,
+        };
+        // Nobody else has an id of 128 random bits.
+        new_session.open(self.local).map_err(|_| HttpRefusal::from(ErrorCode::INTERNAL))?;
+        Ok(body)
+    }
+
+    /// The whole body of a receiver's request.
+    ///
+    /// # Errors
+    /// It is larger than `max_bytes`, or takes too long, or ends too early, or there is no memory for it.
+    pub async fn body(&self, payload: web::Payload, max_bytes: usize) -> Result<Bytes, HttpRefusal> {
+        body::read(self.request.headers(), payload, max_bytes)
+            .await
+            .map_err(|error| HttpRefusal::new(error.code(), error.to_string()).with_status(error.status()))
     }
 
     /// Begins a response.
     pub fn response(&self, status: StatusCode) -> HttpResponseBuilder {
         let mut response = HttpResponse::build(status);
         response.insert_header((header::CACHE_CONTROL, "no-store, no-transform"));
-        if let Some(origin) = &self.origin {
+        if let Some(origin) = self.origin {
             response
-                .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()))
+                .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, origin))
                 .insert_header((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true"))
                 .insert_header((header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS))
                 .insert_header((header::VARY, "origin"));
@@ -136,29 +225,31 @@ impl RequestContext {
     /// A response that goes on: nothing between us and the client is to hold it back.
     pub fn stream(&self, content_type: &'static str, body: impl MessageBody + 'static) -> HttpResponse {
         let mut response = self.response(StatusCode::OK);
-        response
-            .content_type(content_type)
-            .insert_header(("X-Accel-Buffering", "no"))
-            .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
+        response.content_type(content_type).insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
+        self.stream_with(response, body)
+    }
+
+    /// The same with headers of its own.
+    pub fn stream_with(
+        &self,
+        mut response: HttpResponseBuilder,
+        body: impl MessageBody + 'static,
+    ) -> HttpResponse {
+        response.insert_header(("X-Accel-Buffering", "no"));
         let mut response = response
             .message_body(body)
             .map_or_else(HttpResponse::from_error, HttpResponse::map_into_boxed_body);
-        if self.version < Version::HTTP_11 {
-            // It knows no chunks: the end of the connection is the end of the response.
-            let head = response.head_mut();
-            head.no_chunking(true);
-            head.set_connection_type(ConnectionType::Close);
-        }
+        end_with_connection(response.head_mut(), self.request.version());
         response
     }
 
     /// The same with the bytes of a session that lasts as long as the response. It takes the connection over, so no other
     /// request follows on it.
     pub fn stream_session(&self, content_type: &'static str, body: PipeReader) -> HttpResponse {
-        let Some(connection) = &self.connection else { return self.stream(content_type, body) };
+        let Some(connection) = self.connection() else { return self.stream(content_type, body) };
         let response = Detached {
             pipe: body,
-            is_chunked: self.version >= Version::HTTP_11,
+            is_chunked: self.request.version() >= Version::HTTP_11,
             open: self.local.node.open_responses.begin(),
         };
         let mut response = self.stream(content_type, DetachedBody::new(connection.clone(), response));
@@ -168,9 +259,7 @@ impl RequestContext {
 
     /// Answers that the request leads nowhere.
     pub fn refuse(&self, refusal: &HttpRefusal) -> HttpResponse {
-        let label = RefusalLabel { status: refusal.status.as_u16() };
-        self.local.node.metrics.handshakes_refused.get_or_create(&label).inc();
-        tracing::debug!(status = label.status, code = refusal.code, reason = %refusal.message, "request refused");
+        refusal.count(&self.local.node);
         let mut response = refusal.response();
         for (name, value) in self.response(refusal.status).finish().headers() {
             response.headers_mut().insert(name.clone(), value.clone());
@@ -179,15 +268,30 @@ impl RequestContext {
     }
 }
 
-/// The host that the client asked for: the `Host` header, else that of an absolute request line.
-fn host(request: &HttpRequest) -> &str {
-    let header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    header.or_else(|| request.uri().authority().map(|authority| authority.as_str())).unwrap_or_default()
+/// Lets a response without a length end as `version` has it: a client of HTTP/1.0 knows no chunks, so the end of the connection
+/// is the end of the response (RFC 9112 §6.3).
+pub fn end_with_connection(head: &mut ResponseHead, version: Version) {
+    if version < Version::HTTP_11 {
+        head.no_chunking(true);
+        head.set_connection_type(ConnectionType::Close);
+    }
+}
+
+/// Answers a request of a receiver, or refuses it.
+pub async fn answer<'r>(
+    request: &'r HttpRequest,
+    local: &'r WorkerContext,
+    answer: impl AsyncFnOnce(&RequestContext<'r>) -> Result<HttpResponse, HttpRefusal>,
+) -> HttpResponse {
+    match RequestContext::of_receiver(request, local) {
+        Ok(context) => answer(&context).await.unwrap_or_else(|refusal| context.refuse(&refusal)),
+        Err(refusal) => refusal.response(),
+    }
 }
 
 /// Whether a page may ask, asked by its browser.
 pub async fn preflight(request: HttpRequest, local: web::Data<WorkerContext>) -> HttpResponse {
-    match RequestContext::of(&request, &local) {
+    match RequestContext::of_receiver(&request, &local) {
         Ok(context) => context
             .response(StatusCode::NO_CONTENT)
             .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, ALLOWED_METHODS))

@@ -1,4 +1,4 @@
-//! A held session and the responses that come and go, with a session that says back what it is told.
+//! A session over HTTP and the responses that come and go, with a session that says back what it is told.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod closed;

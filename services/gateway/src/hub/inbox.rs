@@ -1,9 +1,12 @@
 //! A worker's inbox, which any thread may fill without waiting. What does not fit marks its channel as gapped, and the worker reads
 //! it from history. `docs/architecture.md` §5.4.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use gorani_broker::ChannelEvent;
@@ -11,8 +14,9 @@ use indexmap::IndexSet;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
-use crate::hub::{
-    channel::InboxMark, history_reads::ReadVersion, scan::ScanRequest, session_command::SessionCommand,
+use crate::{
+    hub::{channel::InboxMark, history_reads::ReadVersion, scan::ScanRequest},
+    session_command::SessionCommand,
 };
 
 /// Entries an inbox holds before its channels are marked gapped.
@@ -25,7 +29,9 @@ pub(super) enum InboxEntry {
     Gap(Arc<str>, ReadVersion),
     /// From here on the events of a channel count.
     Mark(Arc<str>, InboxMark),
-    Control(Arc<SessionCommand>),
+    Command(Arc<SessionCommand>),
+    /// End all sessions, spread over so long.
+    Drain(Duration),
     Question(ScanRequest),
 }
 
@@ -124,9 +130,14 @@ impl Inbox {
         self.load.lapsed.notify_one();
     }
 
-    /// Hands over an order, waiting for room.
+    /// Hands over a command for sessions, waiting for room.
     pub async fn dispatch_command(&self, command: Arc<SessionCommand>) -> Result<(), WorkerGone> {
-        self.sender.send(InboxEntry::Control(command)).await.map_err(|_| WorkerGone)
+        self.sender.send(InboxEntry::Command(command)).await.map_err(|_| WorkerGone)
+    }
+
+    /// Has all sessions ended, spread over so long, waiting for room.
+    pub async fn drain(&self, over: Duration) -> Result<(), WorkerGone> {
+        self.sender.send(InboxEntry::Drain(over)).await.map_err(|_| WorkerGone)
     }
 
     /// Hands over a question without waiting.

@@ -12,6 +12,7 @@ use crate::{
     metrics::sessions::SessionCounts,
     outbox::Outbox,
     session::{EndedEpoch, Signal, SubscribeParams},
+    session_command::SessionTarget,
 };
 
 /// Names a session on its worker; never used twice.
@@ -294,13 +295,13 @@ impl SessionRegistry {
     }
 
     /// Keys of the sessions of one user and, if named, one client.
-    pub(super) fn keys_of(&self, user: &str, client: Option<&str>) -> Vec<SessionKey> {
+    pub(super) fn keys_of(&self, SessionTarget { user, client }: &SessionTarget) -> Vec<SessionKey> {
         if let Some(client) = client {
-            let key = self.clients.get(client).copied();
-            let is_of_user = |key: &SessionKey| self.get(*key).is_some_and(|session| &*session.user == user);
+            let key = self.clients.get(client.as_str()).copied();
+            let is_of_user = |key: &SessionKey| self.get(*key).is_some_and(|session| *session.user == **user);
             return key.filter(is_of_user).into_iter().collect();
         }
-        self.of_user(&user.into(), Bound::Unbounded).map(|(_, key)| key).collect()
+        self.of_user(&user.as_str().into(), Bound::Unbounded).map(|(_, key)| key).collect()
     }
 
     /// Client ids and keys of a user's sessions, by client id.

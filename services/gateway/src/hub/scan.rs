@@ -7,12 +7,11 @@
 
 use std::{cell::RefCell, collections::BTreeMap, ops::Bound, rc::Rc, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use tokio::{sync::oneshot, time::Instant};
 
 use self::pattern::Pattern;
-use crate::hub::{
-    Hub, registry::SessionEntry, session_command::ConnectionInfo, traffic_counters::TrafficCounters,
-};
+use crate::hub::{Hub, registry::SessionEntry, traffic_counters::TrafficCounters};
 
 mod pattern;
 
@@ -42,6 +41,21 @@ impl<T> Default for ScanPage<T> {
     fn default() -> Self {
         Self { entries: BTreeMap::new(), cut_at: None }
     }
+}
+
+/// What the API shows of a connection.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ConnectionInfo {
+    /// User id; empty for anonymous.
+    pub user: String,
+    /// `websocket`, …
+    pub transport: String,
+    /// `json`, …
+    pub protocol: String,
+    /// Milliseconds since the Unix epoch.
+    pub connected_at: u64,
+    /// Subscribed channels.
+    pub channels: Vec<String>,
 }
 
 /// A question to a worker, with the way back.

@@ -139,8 +139,7 @@ impl Client {
     }
 
     pub(super) async fn was_told_to_end(&self, code: u16) -> bool {
-        self.was_told(|signal| matches!(signal, Signal::Disconnect(disconnect) if disconnect.code == code))
-            .await
+        self.was_told(|signal| signal.disconnect().is_some_and(|disconnect| disconnect.code == code)).await
     }
 
     pub(super) async fn was_told_insufficient(&self) -> bool {

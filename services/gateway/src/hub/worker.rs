@@ -30,7 +30,6 @@ use crate::{
         queue_consumers::QueueConsumers,
         registry::{SessionKey, SessionRegistration},
         removals::Removals,
-        session_command::SessionCommand,
         subscribe::Subscriptions,
         timers::Timers,
         traffic_counters::TrafficCounters,
@@ -39,6 +38,7 @@ use crate::{
     memory::MemoryBudget,
     metrics::Metrics,
     session::Signal,
+    session_command::SessionCommand,
     tasks::Tasks,
 };
 
@@ -225,13 +225,15 @@ impl Worker {
                         self.deliver_turn(&mut turn).await;
                         self.hub_mut().pass_mark(&channel, mark);
                     }
-                    InboxEntry::Control(command) => {
+                    InboxEntry::Command(command) => {
                         self.deliver_turn(&mut turn).await;
-                        match *command {
-                            SessionCommand::Drain { over } => drain_sessions(&self.hub, over, &self.tasks),
-                            _ => self.apply_command(&command).await,
-                        }
+                        self.apply_command(&command).await;
                         // Its sessions take it out of their mailboxes before the next one comes.
+                        tokio::task::yield_now().await;
+                    }
+                    InboxEntry::Drain(over) => {
+                        self.deliver_turn(&mut turn).await;
+                        drain_sessions(&self.hub, over, &self.tasks);
                         tokio::task::yield_now().await;
                     }
                     InboxEntry::Question(question) => {
@@ -246,9 +248,9 @@ impl Worker {
         }
     }
 
-    /// Carries an order out on all its sessions: a user may have tens of thousands.
-    async fn apply_command(&self, command: &SessionCommand) {
-        let keys = self.hub().subjects(command);
+    /// Hands a command to all its sessions: a user may have tens of thousands.
+    async fn apply_command(&self, command: &Arc<SessionCommand>) {
+        let keys = self.hub().registry().keys_of(command.target());
         let mut began = Instant::now();
         for key in keys {
             if began.elapsed() >= TURN {
@@ -256,7 +258,11 @@ impl Worker {
                 tokio::task::yield_now().await;
                 began = Instant::now();
             }
-            self.hub().apply(command, key);
+            if let Some(session) = self.hub().registry().get(key)
+                && !command.spares(&session.client)
+            {
+                session.signal(Signal::Command(command.clone()));
+            }
         }
     }
 

@@ -35,7 +35,7 @@ use tokio::{
 
 pub(super) use self::reaper::{is_of, worker_gone};
 use self::{
-    envelope::{ClusterAnswer, ClusterCommand, ClusterQuery, EnvelopeBody},
+    envelope::{ClusterAnswer, ClusterQuery, EnvelopeBody},
     membership::MembershipView,
     pending_queries::PendingQueries,
     rpc::{MembersRead, Recipients},

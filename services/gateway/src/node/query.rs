@@ -12,8 +12,7 @@ use tokio::{
 use crate::{
     hub::{
         inbox::QueryRejected,
-        scan::{ANSWER_BYTES, ScanPage, ScanRequest, size_of_channel, size_of_view},
-        session_command::ConnectionInfo,
+        scan::{ANSWER_BYTES, ConnectionInfo, ScanPage, ScanRequest, size_of_channel, size_of_view},
     },
     metrics::Metrics,
     node::{cluster::ClusterError, workers::Workers},

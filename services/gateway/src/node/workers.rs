@@ -10,11 +10,14 @@ use tokio::time::Instant;
 
 use crate::{
     hub::{
-        history_reads::HistoryReads, inbox::Inbox, interest::Interest, session_command::SessionCommand,
+        history_reads::HistoryReads,
+        inbox::{Inbox, WorkerGone},
+        interest::Interest,
         worker::Worker,
     },
     memory::MemoryBudget,
     metrics::Metrics,
+    session_command::SessionCommand,
     settings::Settings,
     tasks::Tasks,
 };
@@ -34,6 +37,13 @@ pub struct Workers {
     deflate_threshold_bytes: usize,
     /// Time for a worker to take a command.
     answer_timeout: Duration,
+}
+
+/// Waits until all workers have it. All at once: a worker whose inbox is full does not keep it from the others.
+async fn hand_over(to_workers: impl Iterator<Item = impl Future<Output = Result<(), WorkerGone>>>) {
+    for gone in join_all(to_workers).await.into_iter().filter_map(Result::err) {
+        tracing::error!(error = %gone, "a command was not handed over to a worker");
+    }
 }
 
 impl Workers {
@@ -82,15 +92,17 @@ impl Workers {
     /// Puts a command to all workers.
     pub async fn dispatch_command(&self, command: SessionCommand) {
         let command = Arc::new(command);
-        // All at once: a worker whose inbox is full does not keep the command from the others.
         let inboxes = self.inboxes();
-        let handed_over = inboxes.iter().map(|inbox| inbox.dispatch_command(command.clone()));
-        for gone in join_all(handed_over).await.into_iter().filter_map(Result::err) {
-            tracing::error!(error = %gone, "an order was not handed over");
-        }
+        hand_over(inboxes.iter().map(|inbox| inbox.dispatch_command(command.clone()))).await;
     }
 
-    /// The same; false if a worker has no room for it within the time of an answer. The others have it then.
+    /// Has all workers end their sessions, spread over so long.
+    pub async fn drain(&self, over: Duration) {
+        let inboxes = self.inboxes();
+        hand_over(inboxes.iter().map(|inbox| inbox.drain(over))).await;
+    }
+
+    /// As [`Self::dispatch_command`]; false if a worker has no room for it within the time of an answer. The others have it then.
     pub(in crate::node) async fn dispatch_command_in_time(&self, command: SessionCommand) -> bool {
         tokio::time::timeout(self.answer_timeout, self.dispatch_command(command)).await.is_ok()
     }

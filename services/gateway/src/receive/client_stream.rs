@@ -4,18 +4,14 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
-use crate::http::{body, refusal::HttpRefusal, request_context::RequestContext};
-use crate::{connection::state::OpenedSession, outbox::Outbox};
 use crate::{
     format::encoding::{Encoding, Framing, Protocol},
-    http::head::is_head,
-    http_session::{
-        Lifetime, Response, WorkerContext,
-        new_session::NewSession,
-        pipe::{ended, pipe},
-        registry::HttpSessionRegistry,
-        writer::StreamWriter,
+    http::{
+        head::is_head,
+        refusal::HttpRefusal,
+        request_context::{ReceiverSession, RequestContext, answer},
     },
+    http_session::{WorkerContext, pipe::ended, registry::HttpSessionRegistry, writer::StreamWriter},
     metrics::TransportLabel,
     session::{
         Now,
@@ -37,19 +33,14 @@ pub async fn http_stream(
     payload: web::Payload,
     local: web::Data<WorkerContext>,
 ) -> HttpResponse {
-    let context = match RequestContext::of(&request, &local) {
-        Ok(context) => context,
-        Err(refusal) => return refusal.response(),
-    };
-    let most = local.node.settings.client.message_max_bytes;
-    let opened = match body::read(request.headers(), payload, most).await {
-        Ok(body) => match String::from_utf8(body.into()) {
-            Ok(commands) => open(&context, &HTTP_STREAM, commands),
-            Err(_) => Err(HttpRefusal::bad_request("the body is no UTF-8")),
-        },
-        Err(error) => Err(error.into()),
-    };
-    opened.unwrap_or_else(|refusal| context.refuse(&refusal))
+    answer(&request, &local, async |context| {
+        let most = local.node.settings.client.message_max_bytes;
+        let body = context.body(payload, most).await?;
+        let commands =
+            String::from_utf8(body.into()).map_err(|_| HttpRefusal::bad_request("the body is no UTF-8"))?;
+        open(context, &HTTP_STREAM, commands)
+    })
+    .await
 }
 
 /// The query of `/connection/sse`.
@@ -66,26 +57,22 @@ pub async fn sse(
     query: Result<web::Query<ConnectQuery>, actix_web::Error>,
     local: web::Data<WorkerContext>,
 ) -> HttpResponse {
-    let context = match RequestContext::of(&request, &local) {
-        Ok(context) => context,
-        Err(refusal) => return refusal.response(),
-    };
-    let opened = match query {
+    answer(&request, &local, async |context| match query {
         Ok(query) if !query.cf_connect.is_empty() && is_head(&request) => {
-            context.check_capacity().map(|()| context.stream(EVENTS_TYPE, ended()))
+            context.check_capacity()?;
+            Ok(context.stream(EVENTS_TYPE, ended()))
         }
-        Ok(query) if !query.cf_connect.is_empty() => open(&context, &SSE, query.into_inner().cf_connect),
+        Ok(query) if !query.cf_connect.is_empty() => open(context, &SSE, query.into_inner().cf_connect),
         _ => Err(HttpRefusal::bad_request("cf_connect must be a connect command")),
-    };
-    opened.unwrap_or_else(|refusal| context.refuse(&refusal))
+    })
+    .await
 }
 
 fn open(
-    context: &RequestContext,
+    context: &RequestContext<'_>,
     transport: &'static TransportLabel,
     commands: String,
 ) -> Result<HttpResponse, HttpRefusal> {
-    let permit = context.acquire_permit()?;
     let (framing, stream, content_type) = if transport == &SSE {
         (Framing::Events, StreamWriter::Events, EVENTS_TYPE)
     } else {
@@ -95,25 +82,13 @@ fn open(
     let id = HttpSessionRegistry::new_id();
     let traits = TransportTraits { emulation: Some(id.clone()), ..TransportTraits::default() };
     let session = ClientSession::new(node.policy.clone(), traits, Now::read());
-    let (writer, body) = pipe();
-    let new_session = NewSession {
-        opened: OpenedSession {
-            session: Box::new(session.with_login_limit(node.admission.login_limit(context.peer))),
-            outbox: Outbox::new(node.settings.client.outbox_max_bytes),
-            encoding: Encoding { protocol: Protocol::Client, framing },
-            transport: transport,
-            protocol: "json",
-            peer: context.peer,
-            permit,
-        },
-        response: Response { pipe: writer, writer: Box::new(stream) },
-        lifetime: Lifetime::Response,
+    let opened = ReceiverSession {
+        session: Box::new(session.with_login_limit(node.admission.login_limit(context.peer))),
+        transport,
+        encoding: Encoding { protocol: Protocol::Client, framing },
+        writer: Box::new(stream),
         id: Some(id),
-        messages: vec![commands],
+        commands: vec![commands],
     };
-    // Nobody else has an id of 128 random bits.
-    new_session
-        .open(&context.local)
-        .map_err(|_| HttpRefusal::from(crate::disconnect::ErrorCode::INTERNAL))?;
-    Ok(context.stream_session(content_type, body))
+    Ok(context.stream_session(content_type, context.open(opened)?))
 }

@@ -7,10 +7,13 @@ use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::http::{body, refusal::HttpRefusal, request_context::RequestContext};
 use crate::{
     disconnect::ErrorCode,
     forward::{ForwardError, Forwarder, is_forwarded},
+    http::{
+        refusal::HttpRefusal,
+        request_context::{RequestContext, answer},
+    },
     http_session::{
         WorkerContext,
         registry::{DeliveryError, SessionOwner},
@@ -43,31 +46,27 @@ pub async fn emulation(
     local: web::Data<WorkerContext>,
     forwarder: web::Data<Forwarder>,
 ) -> HttpResponse {
-    let context = match RequestContext::of(&request, &local) {
-        Ok(context) => context,
-        Err(refusal) => return refusal.response(),
-    };
-    let most = local.node.settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES) + ENVELOPE_BYTES;
-    let answered = match body::read(request.headers(), payload, most).await {
-        Ok(body) => deliver(&context, &forwarder, &request, &body).await,
-        Err(error) => Err(error.into()),
-    };
-    answered.unwrap_or_else(|refusal| context.refuse(&refusal))
+    answer(&request, &local, async |context| {
+        let most =
+            local.node.settings.client.message_max_bytes.saturating_mul(ESCAPED_BYTES) + ENVELOPE_BYTES;
+        let body = context.body(payload, most).await?;
+        deliver(context, &forwarder, &body).await
+    })
+    .await
 }
 
 async fn deliver(
-    context: &RequestContext,
+    context: &RequestContext<'_>,
     forwarder: &Forwarder,
-    request: &HttpRequest,
     body: &Bytes,
 ) -> Result<HttpResponse, HttpRefusal> {
-    let local = &context.local;
+    let local = context.local;
     let emulated: EmulationRequest<'_> = serde_json::from_slice(body)
         .map_err(|_| HttpRefusal::bad_request("the body must be an object with session, node and data"))?;
     if emulated.session.is_empty() || emulated.data.is_empty() {
         return Err(HttpRefusal::bad_request("session and data must be there"));
     }
-    if emulated.data.len() > local.node.settings.client.message_max_bytes {
+    if emulated.data.len() > local.node.policy.settings.message_max_bytes {
         return Err(HttpRefusal::new(ErrorCode::LIMIT_EXCEEDED, "the commands are too large"));
     }
     match local.registry.owner(&emulated.node, &emulated.session) {
@@ -84,14 +83,14 @@ async fn deliver(
                 Err(_) => Err(over()),
             }
         }
-        SessionOwner::Elsewhere(node) => match forwarder.relay(&node, request, body).await {
-            Ok(response) if response.status() == StatusCode::NOT_FOUND => Err(unknown(context, request)),
+        SessionOwner::Elsewhere(node) => match forwarder.relay(&node, context.request, body).await {
+            Ok(response) if response.status() == StatusCode::NOT_FOUND => Err(unknown(context)),
             Ok(response) => Ok(response),
             Err(ForwardError::Busy) => Err(ErrorCode::TOO_MANY_REQUESTS.into()),
-            Err(ForwardError::Unreachable | ForwardError::Elsewhere) => Err(unknown(context, request)),
+            Err(ForwardError::Unreachable | ForwardError::Elsewhere) => Err(unknown(context)),
         },
         SessionOwner::Ended(_) => Err(over()),
-        SessionOwner::Nobody => Err(unknown(context, request)),
+        SessionOwner::Nobody => Err(unknown(context)),
     }
 }
 
@@ -102,9 +101,9 @@ fn over() -> HttpRefusal {
 
 /// Nobody has the session: its client is late, or somebody guesses. It is counted where the client's request has arrived;
 /// who names too many is told so. A right id of 128 random bits is nobody's guess, and is never refused.
-fn unknown(context: &RequestContext, request: &HttpRequest) -> HttpRefusal {
+fn unknown(context: &RequestContext<'_>) -> HttpRefusal {
     let node = &context.local.node;
-    if is_forwarded(request)
+    if is_forwarded(context.request)
         || node.admission.failed_attempt(AttemptKind::OwnSessionId, node.admission.network_of(context.peer))
     {
         return over();

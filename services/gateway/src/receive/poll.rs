@@ -17,10 +17,7 @@ use bytes::{Bytes, BytesMut};
 use gorani_protocol::client::bare;
 
 use self::channel_answer::{AnswerBudget, ChannelAnswer};
-use super::{
-    if_none_match::IfNoneMatch, query::Query, receive_query::receive_query, unidirectional::open_session,
-};
-use crate::http::{refusal::HttpRefusal, request_context::RequestContext};
+use super::{if_none_match::IfNoneMatch, query::Query, receive_query::receive_query};
 use crate::{
     disconnect::{ErrorCode, Refused},
     format::{
@@ -28,7 +25,11 @@ use crate::{
         position::Positions,
         views::publication_view,
     },
-    http::head::is_head,
+    http::{
+        head::is_head,
+        refusal::HttpRefusal,
+        request_context::{self, ReceiverSession, RequestContext},
+    },
     http_session::{WorkerContext, pipe::ResponseHead},
     memory::LARGE_REPLY_BYTES,
     metrics::TransportLabel,
@@ -61,15 +62,11 @@ struct PollQuery {
 
 /// Answers a poll.
 pub async fn poll(request: HttpRequest, local: web::Data<WorkerContext>) -> HttpResponse {
-    let context = match RequestContext::of(&request, &local) {
-        Ok(context) => context,
-        Err(refusal) => return refusal.response(),
-    };
-    match poll_query(&request, &local.node) {
-        Ok(asked) => answer(&context, asked).await,
-        Err(refusal) => Err(refusal),
-    }
-    .unwrap_or_else(|refusal| context.refuse(&refusal))
+    request_context::answer(&request, &local, async |context| {
+        let asked = poll_query(&request, &local.node)?;
+        answer(context, asked).await
+    })
+    .await
 }
 
 fn poll_query(request: &HttpRequest, node: &Node) -> Result<PollQuery, HttpRefusal> {
@@ -83,12 +80,12 @@ fn poll_query(request: &HttpRequest, node: &Node) -> Result<PollQuery, HttpRefus
         receive_query.positions = known.positions().unwrap_or_default();
     }
     let limit = query.number("limit")?.unwrap_or(u64::from(settings.limit));
-    let limit = limit.clamp(1, u64::from(node.settings.client.history_max));
+    let limit = limit.clamp(1, u64::from(node.policy.settings.history_max));
     let wait = Duration::from_secs(query.number("wait")?.unwrap_or(0)).min(settings.max_wait);
     // Whatever there is to say, somebody who names `*` or asks for the head alone does not want it: there is nothing to wait
     // for.
     let wait = if known.is_any() || is_head(request) { Duration::ZERO } else { wait };
-    let most_bytes = node.settings.client.reply_max_bytes;
+    let most_bytes = node.policy.settings.reply_max_bytes;
     Ok(PollQuery {
         receive_query,
         limit: usize::try_from(limit).unwrap_or(usize::MAX),
@@ -98,7 +95,7 @@ fn poll_query(request: &HttpRequest, node: &Node) -> Result<PollQuery, HttpRefus
     })
 }
 
-async fn answer(context: &RequestContext, asked: PollQuery) -> Result<HttpResponse, HttpRefusal> {
+async fn answer(context: &RequestContext<'_>, asked: PollQuery) -> Result<HttpResponse, HttpRefusal> {
     let node = &context.local.node;
     let traits = TransportTraits { format: OutputFormat::WithPositions, ..TransportTraits::default() };
     let limit = node.admission.login_limit(context.peer);
@@ -164,7 +161,7 @@ fn cannot_poll(channel: &str, why: NotPollable) -> HttpRefusal {
 
 /// Waits for something new. `None` where what was missed cannot be recovered, or not now: it must be read from history then.
 async fn wait(
-    context: &RequestContext,
+    context: &RequestContext<'_>,
     asked: &PollQuery,
     session: UniSession,
 ) -> Result<Option<HttpResponse>, HttpRefusal> {
@@ -182,7 +179,11 @@ async fn wait(
     let positions = asked.receive_query.positions.clone();
     let writer = PollWriter::new(positions, asked.limit, asked.most_bytes, asked.known.clone(), waiting);
     let encoding = Encoding { protocol: Protocol::WithPositions, framing: Framing::Lines };
-    let body = open_session(context, &POLL, encoding, session, writer)?;
+    let session = Box::new(session.with_login_limit(node.admission.login_limit(context.peer)));
+    let writer = Box::new(writer);
+    let opened =
+        ReceiverSession { session, transport: &POLL, encoding, writer, id: None, commands: Vec::new() };
+    let body = context.open(opened)?;
     match body.begun().await {
         Some(Ok(head)) => Ok(Some(respond(context, head, node.memory.reply(body.collect().await, None)))),
         // What was missed in all channels together may be more than may be replayed at a time; an answer holds a part of it.
@@ -195,7 +196,7 @@ async fn wait(
     }
 }
 
-fn respond(context: &RequestContext, head: ResponseHead, body: Bytes) -> HttpResponse {
+fn respond(context: &RequestContext<'_>, head: ResponseHead, body: Bytes) -> HttpResponse {
     let status = StatusCode::from_u16(head.status).unwrap_or_default();
     let mut response = context.response(status);
     if let Some(tag) = head.tag {

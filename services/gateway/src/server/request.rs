@@ -24,7 +24,7 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     http::{
         Method, StatusCode,
-        header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, RETRY_AFTER},
+        header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue},
     },
     middleware::Next,
     web,
@@ -37,12 +37,12 @@ pub(super) use self::connection::{HttpConnection, RequestInProgress};
 use crate::{
     disconnect::ErrorCode,
     endpoints::Endpoints,
-    http::{head, header_bytes, refusal::HttpRefusal},
+    http::{
+        head, header_bytes,
+        refusal::{HttpRefusal, RETRY_AFTER},
+    },
     node::Node,
 };
-
-/// When a request may be tried again for which there was no memory: the largest holder is ended long before.
-const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// The middleware.
 ///
@@ -89,7 +89,8 @@ pub(super) async fn check(
     }
     if body.lacked_memory() {
         *response.response_mut().status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+        let (name, seconds) = RETRY_AFTER;
+        response.headers_mut().insert(name, seconds);
     }
     let Some(connection) = connection else { return Ok(response) };
     if body.is_unread() || body.timed_out() || body.lacked_memory() {

@@ -97,7 +97,7 @@ impl StompListener {
 
     /// Starts a session with the client's first bytes, so that one that is silent takes no place of a session.
     async fn serve(&self, mut stream: impl OnAccepted) {
-        let patience = self.node.settings.client.connect_timeout;
+        let patience = self.node.policy.settings.connect_timeout;
         match tokio::time::timeout(patience, poll_fn(|task| stream.poll_first(task))).await {
             Ok(Ok(true)) => {
                 let peer = stream.accepted().peer();

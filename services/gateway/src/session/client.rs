@@ -228,11 +228,9 @@ impl Session for ClientSession {
         match signal {
             Signal::Timer => self.timer(now, actions),
             Signal::Disconnect(disconnect) => self.close(disconnect, actions),
-            Signal::Unsubscribe(channel, why) => self.server_unsubscribe(&channel, why, actions),
             Signal::Insufficient(channel) => self.lose_place(&channel, actions),
             Signal::EpochEnded(ended) => self.epoch_ended(*ended, now),
-            Signal::Subscribe(subscribe) => self.server_subscribe(*subscribe, actions),
-            Signal::Refresh { expired, expire_at } => self.server_refresh(expired, expire_at, now, actions),
+            Signal::Command(command) => self.run_backend_command(&command, now, actions),
         }
     }
 

@@ -40,7 +40,7 @@ use self::{
     recovery::RecoveryInProgress, subscriptions::StompSubscription, transactions::Transactions,
 };
 use crate::{
-    disconnect::Disconnect,
+    disconnect::{Disconnect, Unsubscribed},
     format::message_headers::FrameStyle,
     session::{
         Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
@@ -53,6 +53,7 @@ use crate::{
             policy::Policy,
         },
     },
+    session_command::SessionCommand,
     settings::StompSettings,
 };
 
@@ -253,6 +254,28 @@ impl StompSession {
             }
         }
     }
+
+    /// A backend has something done to the client.
+    fn run_backend_command(&mut self, command: &SessionCommand, now: Now, actions: &mut Actions) {
+        match command {
+            SessionCommand::Disconnect { disconnect, .. } => {
+                self.fail(Failure::of_disconnect(disconnect.clone()), actions);
+            }
+            SessionCommand::Unsubscribe { channel, .. } => {
+                self.lose(channel, Unsubscribed::SERVER.reason, actions);
+            }
+            // A client of STOMP has no word for a subscription that it did not ask for.
+            SessionCommand::Subscribe { subscribe, .. } => {
+                tracing::info!(channel = subscribe.channel, "a backend cannot subscribe a STOMP client");
+            }
+            SessionCommand::Refresh { expired, expire_at, .. } => {
+                if *expired || has_expired(*expire_at, now) {
+                    return self.fail(Failure::of_disconnect(Disconnect::EXPIRED), actions);
+                }
+                self.clock.expires = end_of(*expire_at, Duration::ZERO, now);
+            }
+        }
+    }
 }
 
 impl Session for StompSession {
@@ -277,22 +300,12 @@ impl Session for StompSession {
         match signal {
             Signal::Timer => self.timer(now, actions),
             Signal::Disconnect(disconnect) => self.fail(Failure::of_disconnect(disconnect), actions),
-            Signal::Unsubscribe(channel, why) => self.lose(&channel, why.reason, actions),
             Signal::Insufficient(channel) => {
                 self.lose(&channel, Disconnect::INSUFFICIENT_STATE.reason.as_ref(), actions);
             }
             // Each message tells its epoch.
             Signal::EpochEnded(_) => {}
-            // A client of STOMP has no word for a subscription that it did not ask for.
-            Signal::Subscribe(subscribe) => {
-                tracing::info!(channel = subscribe.channel, "a backend cannot subscribe a STOMP client");
-            }
-            Signal::Refresh { expired, expire_at } => {
-                if expired || has_expired(expire_at, now) {
-                    return self.fail(Failure::of_disconnect(Disconnect::EXPIRED), actions);
-                }
-                self.clock.expires = end_of(expire_at, Duration::ZERO, now);
-            }
+            Signal::Command(command) => self.run_backend_command(&command, now, actions),
         }
     }
 

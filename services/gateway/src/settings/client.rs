@@ -34,6 +34,15 @@ pub enum SubprotocolChoice {
     Lenient,
 }
 
+impl From<SubprotocolChoice> for SubprotocolPolicy {
+    fn from(choice: SubprotocolChoice) -> Self {
+        match choice {
+            SubprotocolChoice::Strict => Self::Strict,
+            SubprotocolChoice::Lenient => Self::Lenient,
+        }
+    }
+}
+
 impl Default for WebSocketSettings {
     fn default() -> Self {
         Self {

@@ -20,9 +20,9 @@ use super::{
 };
 use crate::{
     clock,
-    hub::session_command::{SessionCommand, SessionTarget},
     node::cluster::ClusterError,
     random,
+    session_command::{SessionCommand, SessionTarget},
     settings::{BrokerKind, Settings},
 };
 

@@ -172,7 +172,7 @@ impl Process {
                 is_secure: false,
             };
             drop(entered);
-            self.upgrades.push(Upgrades { local, endpoints: endpoints.clone() });
+            self.upgrades.push(Upgrades::new(local, endpoints.clone(), &node.settings));
             self.threads.push(thread);
         }
     }

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     clock,
-    hub::session_command::{SessionCommand, SessionTarget},
+    session_command::{SessionCommand, SessionTarget},
 };
 
 /// Processes, workers of each, clients.
@@ -306,7 +306,7 @@ impl World {
         let process = self.processes.get(process)?.as_ref()?;
         let node = process.node.clone()?;
         let target = SessionTarget { user: String::new(), client: Some(id) };
-        let command = SessionCommand::Unsubscribe(target, channel.to_owned());
+        let command = SessionCommand::Unsubscribe { target, channel: channel.to_owned() };
         process.spawn(async move { node.workers.dispatch_command(command).await });
         Some(String::new())
     }

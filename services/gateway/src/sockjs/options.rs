@@ -1,10 +1,20 @@
 //! How one endpoint is served over SockJS: what an embedder says of it, and with the node's settings what holds.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use gorani_protocol::sockjs::{BatchLimits, iframe::IframePage};
+use gorani_protocol::sockjs::{BatchLimits, Transport, iframe::IframePage};
 
-use crate::{endpoint::Endpoint, settings::SockJsSettings};
+use crate::{endpoint::Endpoint, metrics::TransportLabel, settings::SockJsSettings};
+
+/// Label of WebSockets with SockJS's frames.
+pub static FRAMED_WEBSOCKET: TransportLabel = TransportLabel::new("sockjs_websocket");
+/// Label of WebSockets without them.
+pub static RAW_WEBSOCKET: TransportLabel = TransportLabel::new("sockjs_websocket_raw");
+static XHR: TransportLabel = TransportLabel::new("sockjs_xhr");
+static XHR_STREAMING: TransportLabel = TransportLabel::new("sockjs_xhr_streaming");
+static EVENT_SOURCE: TransportLabel = TransportLabel::new("sockjs_eventsource");
+static HTML_FILE: TransportLabel = TransportLabel::new("sockjs_htmlfile");
+static JSONP: TransportLabel = TransportLabel::new("sockjs_jsonp");
 
 /// How a handler is served over SockJS, where that differs from the settings `sockjs`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,6 +79,12 @@ pub struct SockJsEndpoint {
     /// Bytes of a request with messages.
     pub batch_max_bytes: usize,
     batch_max_messages: usize,
+    /// A session without a principal answers the network alone that opened it.
+    pub(super) bind_to_address: bool,
+    pub(super) disconnect_delay: Duration,
+    pub(super) heartbeat: Duration,
+    /// Messages that wait for a poll.
+    pub(super) max_waiting: usize,
 }
 
 /// A message may take so much more in a batch than it has bytes: its escapes, mostly of quotes and line ends.
@@ -89,6 +105,10 @@ impl SockJsEndpoint {
                 .batch_max_bytes
                 .max(endpoint.message_max_bytes().saturating_mul(ESCAPING)),
             batch_max_messages: settings.batch_max_messages,
+            bind_to_address: settings.bind_to_address,
+            disconnect_delay: settings.disconnect_delay,
+            heartbeat: settings.heartbeat,
+            max_waiting: settings.max_waiting,
             endpoint,
         };
         // A page that any site may put into a frame speaks with the cookies of its visitors: only where all may connect.
@@ -110,6 +130,18 @@ impl SockJsEndpoint {
         BatchLimits {
             max_messages: self.batch_max_messages,
             message_max_bytes: self.endpoint.message_max_bytes(),
+        }
+    }
+
+    /// Label of the sessions that a transport opens.
+    pub(super) fn label(&self, transport: Transport) -> &'static TransportLabel {
+        match transport {
+            Transport::Xhr | Transport::XhrSend => &XHR,
+            Transport::XhrStreaming => &XHR_STREAMING,
+            Transport::EventSource => &EVENT_SOURCE,
+            Transport::HtmlFile => &HTML_FILE,
+            Transport::Jsonp | Transport::JsonpSend => &JSONP,
+            Transport::WebSocket => &FRAMED_WEBSOCKET,
         }
     }
 

@@ -25,22 +25,22 @@ pub(super) fn greeting() -> HttpResponse {
 }
 
 /// What a client must know before it chooses a transport.
-pub(super) fn info(context: &SockJsRequest<'_>) -> HttpResponse {
+pub(super) fn info(asked: &SockJsRequest<'_>) -> HttpResponse {
     let info = Info {
-        websocket: context.endpoint.websocket,
-        cookie_needed: context.endpoint.cookie_needed,
+        websocket: asked.endpoint.websocket,
+        cookie_needed: asked.endpoint.cookie_needed,
         entropy: random::rng().next_u32(),
-        base_url: &context.endpoint.base_url,
+        base_url: &asked.endpoint.base_url,
     };
     let mut body = BytesMut::new();
     info.write(&mut body);
-    context.answer(StatusCode::OK, info::CONTENT_TYPE).body(body.freeze())
+    asked.answer(StatusCode::OK, info::CONTENT_TYPE).body(body.freeze())
 }
 
 /// The page for hidden frames, where there is one.
-pub(super) fn iframe(context: &SockJsRequest<'_>) -> HttpResponse {
-    let Some(page) = &context.endpoint.page else { return not_found() };
-    let is_known = context.header("if-none-match").is_some_and(|tags| page.is_known(tags));
+pub(super) fn iframe(asked: &SockJsRequest<'_>) -> HttpResponse {
+    let Some(page) = &asked.endpoint.page else { return not_found() };
+    let is_known = asked.context.header("if-none-match").is_some_and(|tags| page.is_known(tags));
     let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response
         .insert_header((header::CACHE_CONTROL, format!("public, max-age={}", iframe::MAX_AGE_S)))

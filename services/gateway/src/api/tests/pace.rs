@@ -27,8 +27,10 @@ fn cpu_time() -> Duration {
 /// The longest time for which another task of the thread had to wait while a call was carried out, and the answer.
 async fn longest_turn(api: &Api, method: &str, body: String) -> (Duration, Value) {
     let node = api.node.clone();
-    let app =
-        init_service(App::new().service(web::scope("/api").configure(|scope| routes(scope, &node)))).await;
+    let app = init_service(
+        App::new().service(web::scope("/api").configure(|scope| routes(scope, &node, &node.settings.api))),
+    )
+    .await;
     let longest = Rc::new(Cell::new(Duration::ZERO));
     let other = actix_web::rt::spawn({
         let longest = longest.clone();
@@ -94,8 +96,10 @@ async fn a_broadcast_whose_caller_goes_away_is_carried_out_to_its_end() {
     let channels: Vec<String> = (0..COUNT).map(|number| format!("\"kept:{number}\"")).collect();
     let body = format!(r#"{{"channels":[{}],"data":1}}"#, channels.join(","));
     let node = api.node.clone();
-    let app =
-        init_service(App::new().service(web::scope("/api").configure(|scope| routes(scope, &node)))).await;
+    let app = init_service(
+        App::new().service(web::scope("/api").configure(|scope| routes(scope, &node, &node.settings.api))),
+    )
+    .await;
     let request = post("broadcast").insert_header(("X-API-Key", KEY)).set_payload(body).to_request();
     let mut call = Box::pin(call_service(&app, request));
     // Looked at until the first publication is accepted, and then dropped as the server does when the caller goes.

@@ -7,11 +7,12 @@ use gorani_broker::{ClientInfo, Position, Retention};
 
 use super::*;
 use crate::{
-    disconnect::{Disconnect, Unsubscribed},
+    disconnect::Disconnect,
     format::encoding::{Encoding, Framing, Protocol, SubscriptionFormat},
     hub::registry::SessionRegistration,
     outbox::Outbox,
     session::{Signal, SubscribeParams},
+    session_command::SessionCommand,
 };
 
 /// Stands for a connection's actor: it keeps the signals that it gets.
@@ -63,19 +64,23 @@ impl Connection {
         connection
     }
 
-    /// The signals so far. Orders pass through the worker's inbox and the mailbox: a question behind them, and a turn of
+    /// The commands so far. They pass through the worker's inbox and the mailbox: a question behind them, and a turn of
     /// the mailbox, and they are there.
-    async fn told(&self, api: &Api) -> Vec<Signal> {
+    async fn told(&self, api: &Api) -> Vec<SessionCommand> {
         api.ok("connections", json!({})).await;
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
-        self.0.borrow_mut().drain(..).collect()
+        let command = |signal| match signal {
+            Signal::Command(command) => (*command).clone(),
+            other => panic!("{other:?}"),
+        };
+        self.0.borrow_mut().drain(..).map(command).collect()
     }
 
     async fn disconnected(&self, api: &Api) -> Option<Disconnect> {
         match self.told(api).await.as_slice() {
             [] => None,
-            [Signal::Disconnect(disconnect)] => Some(disconnect.clone()),
+            [SessionCommand::Disconnect { disconnect, .. }] => Some(disconnect.clone()),
             other => panic!("{other:?}"),
         }
     }
@@ -136,7 +141,13 @@ async fn a_subscribe_carries_channel_info_data_and_position() {
     assert_eq!(api.ok("subscribe", body).await, json!({}));
     api.ok("subscribe", json!({"user": "42", "channel": "b", "info": null})).await;
     let told = connection.told(&api).await;
-    let [Signal::Subscribe(full), Signal::Subscribe(plain)] = &told[..] else { panic!("{told:?}") };
+    let [
+        SessionCommand::Subscribe { subscribe: full, .. },
+        SessionCommand::Subscribe { subscribe: plain, .. },
+    ] = &told[..]
+    else {
+        panic!("{told:?}")
+    };
     assert_eq!(
         (full.channel.as_str(), &full.info[..], &full.data[..]),
         ("kept:a", &b"{\"a\":1}"[..], &b"[1]"[..])
@@ -151,8 +162,8 @@ async fn an_unsubscribe_ends_the_one_subscription() {
     let connection = Connection::open(&api, "42", "c1", &["a", "b"]);
     api.ok("unsubscribe", json!({"user": "42", "channel": "a"})).await;
     let told = connection.told(&api).await;
-    let [Signal::Unsubscribe(channel, unsubscribed)] = &told[..] else { panic!("{told:?}") };
-    assert_eq!((&**channel, *unsubscribed), ("a", Unsubscribed::SERVER));
+    let [SessionCommand::Unsubscribe { channel, .. }] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(channel, "a");
 }
 
 #[actix_web::test]
@@ -183,7 +194,7 @@ async fn a_refresh_prolongs_or_ends() {
     ] {
         assert_eq!(api.ok("refresh", body).await, json!({}));
         let told = connection.told(&api).await;
-        let [Signal::Refresh { expired, expire_at }] = &told[..] else { panic!("{told:?}") };
+        let [SessionCommand::Refresh { expired, expire_at, .. }] = &told[..] else { panic!("{told:?}") };
         assert_eq!((*expired, *expire_at), expected);
     }
     assert_eq!(api.refused("refresh", json!({"user": "42", "expire_at": -1})).await.0, 400);

@@ -1,21 +1,20 @@
 //! Orders: whom they are about, and the end of all sessions.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use super::{Client, Hub, faulty::Faulty};
 use crate::{
     disconnect::Disconnect,
-    hub::session_command::{SessionCommand, SessionTarget},
-    session::ServerSubscribe,
+    session_command::{ServerSubscribe, SessionCommand, SessionTarget},
 };
 
 /// Every order for one target.
 fn orders(user: &str, client: Option<&str>) -> [SessionCommand; 4] {
     let target = || SessionTarget { user: user.to_owned(), client: client.map(str::to_owned) };
     [
-        SessionCommand::Disconnect(target(), Disconnect::SHUTDOWN, Vec::new()),
-        SessionCommand::Unsubscribe(target(), "a".to_owned()),
-        SessionCommand::Subscribe(target(), ServerSubscribe::default()),
+        SessionCommand::Disconnect { target: target(), disconnect: Disconnect::SHUTDOWN, spared: Vec::new() },
+        SessionCommand::Unsubscribe { target: target(), channel: "a".to_owned() },
+        SessionCommand::Subscribe { target: target(), subscribe: ServerSubscribe::default() },
         SessionCommand::Refresh { target: target(), expired: false, expire_at: None },
     ]
 }
@@ -29,8 +28,6 @@ fn orders_for_one_user_have_one_subject_and_those_for_an_anonymous_client_are_ab
             assert_eq!((command.subject(), command.client()), (subject, client));
         }
     }
-    let drain = SessionCommand::Drain { over: Duration::ZERO };
-    assert_eq!((drain.subject(), drain.client()), ("", None));
 }
 
 #[actix_rt::test]
@@ -49,12 +46,11 @@ async fn only_the_sessions_of_the_target_are_found() {
         ("43", None, vec![]),
     ] {
         for command in orders(user, client) {
-            let mut found = hub.subjects(&command);
+            let mut found = hub.registry().keys_of(command.target());
             found.sort_unstable();
             assert_eq!(found, expected);
         }
     }
-    assert!(hub.subjects(&SessionCommand::Drain { over: Duration::ZERO }).is_empty());
 }
 
 async fn told(clients: &[Client]) -> usize {
@@ -72,7 +68,7 @@ async fn a_node_that_goes_down_ends_its_sessions_spread_over_the_time_or_all_at_
         let (worker, inbox) = Faulty::new().worker().await;
         let clients: Vec<Client> =
             (0..10).map(|number| Client::enter(&mut worker.hub_mut(), &number.to_string())).collect();
-        inbox.dispatch_command(Arc::new(SessionCommand::Drain { over })).await.unwrap();
+        inbox.drain(over).await.unwrap();
         tokio::time::sleep(Duration::from_millis(1)).await;
         if over.is_zero() {
             assert_eq!(told(&clients).await, 10);

@@ -9,8 +9,7 @@ use crate::{
     hub::{
         client_reads::size_of,
         fanout::follows,
-        scan::{size_of_channel, size_of_view},
-        session_command::ConnectionInfo,
+        scan::{ConnectionInfo, size_of_channel, size_of_view},
     },
     session::{Signal, SubscribeParams},
 };

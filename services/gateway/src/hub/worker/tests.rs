@@ -11,10 +11,12 @@ use super::*;
 use crate::hub::{
     history_reads::tests::Stream,
     inbox::INBOX_ENTRIES,
-    session_command::SessionTarget,
     tests::{Client, HISTORY, NO_HISTORY},
 };
-use crate::{disconnect::ErrorCode, format::encoding::Framing, session::SubscribeParams};
+use crate::{
+    disconnect::ErrorCode, format::encoding::Framing, session::SubscribeParams,
+    session_command::SessionTarget,
+};
 
 fn start() -> (Rc<Worker>, Inbox) {
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));

@@ -8,11 +8,8 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{
-    ClusterMember,
-    envelope::{ClusterAnswer, ClusterCommand},
-};
-use crate::hub::session_command::SessionCommand;
+use super::{ClusterMember, envelope::ClusterAnswer};
+use crate::session_command::SessionCommand;
 
 /// Queues that are worked off side by side; each user has one of them.
 const QUEUES: usize = 16;
@@ -44,8 +41,7 @@ impl CommandQueues {
     }
 
     /// Takes an order in without waiting; false if there is no room for it.
-    pub(super) fn take(&self, from: String, id: u64, command: ClusterCommand) -> bool {
-        let command = SessionCommand::from(command);
+    pub(super) fn take(&self, from: String, id: u64, command: SessionCommand) -> bool {
         let index = self.hasher.hash_one(command.subject()) % QUEUES as u64;
         let queue = usize::try_from(index).ok().and_then(|index| self.queues.get(index));
         queue.is_some_and(|queue| queue.try_send(ReceivedCommand { from, id, command }).is_ok())

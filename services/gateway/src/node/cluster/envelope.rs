@@ -9,15 +9,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use gorani_broker::Position;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    disconnect::Disconnect,
-    hub::session_command::{ConnectionInfo, SessionCommand, SessionTarget},
-    node::query::NodeCounts,
-    session::ServerSubscribe,
-};
+use crate::{hub::scan::ConnectionInfo, node::query::NodeCounts, session_command::SessionCommand};
 
 /// The version of the envelope.
 const VERSION: u8 = 1;
@@ -39,42 +33,11 @@ pub(in crate::node) struct Envelope {
 #[serde(rename_all = "snake_case")]
 pub(in crate::node) enum EnvelopeBody {
     /// To be carried out and acknowledged.
-    Order(ClusterCommand),
+    Order(SessionCommand),
     /// To be answered.
     Ask(ClusterQuery),
     /// The answer to either.
     Answer(ClusterAnswer),
-}
-
-/// An order for the sessions of a user: the part of [`Control`] that concerns other nodes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::node) enum ClusterCommand {
-    Disconnect {
-        target: SessionTarget,
-        code: u16,
-        reason: String,
-        spared: Vec<String>,
-    },
-    Unsubscribe {
-        target: SessionTarget,
-        channel: String,
-    },
-    Subscribe {
-        target: SessionTarget,
-        channel: String,
-        /// JSON text; empty for none.
-        info: String,
-        /// JSON text; empty for none.
-        data: String,
-        /// Offset and epoch.
-        recover: Option<(u64, String)>,
-    },
-    Refresh {
-        target: SessionTarget,
-        expired: bool,
-        expire_at: Option<u64>,
-    },
 }
 
 /// A question about the sessions of a node.
@@ -167,88 +130,93 @@ impl Envelope {
     }
 }
 
-impl ClusterCommand {
-    /// `None` for what concerns only the node itself.
-    pub(in crate::node) fn of(command: &SessionCommand) -> Option<Self> {
-        let text = |json: &Bytes| String::from_utf8_lossy(json).into_owned();
-        Some(match command.clone() {
-            SessionCommand::Disconnect(target, disconnect, spared) => Self::Disconnect {
-                target,
-                code: disconnect.code,
-                reason: disconnect.reason.into_owned(),
-                spared,
-            },
-            SessionCommand::Unsubscribe(target, channel) => Self::Unsubscribe { target, channel },
-            SessionCommand::Subscribe(target, subscribe) => Self::Subscribe {
-                target,
-                channel: subscribe.channel,
-                info: text(&subscribe.info),
-                data: text(&subscribe.data),
-                recover: subscribe
-                    .recover
-                    .map(|position| (position.offset, position.epoch.as_ref().to_owned())),
-            },
-            SessionCommand::Refresh { target, expired, expire_at } => {
-                Self::Refresh { target, expired, expire_at }
-            }
-            SessionCommand::Drain { .. } => return None,
-        })
-    }
-}
-
-impl From<ClusterCommand> for SessionCommand {
-    fn from(command: ClusterCommand) -> Self {
-        match command {
-            ClusterCommand::Disconnect { target, code, reason, spared } => {
-                Self::Disconnect(target, Disconnect::new(code, reason), spared)
-            }
-            ClusterCommand::Unsubscribe { target, channel } => Self::Unsubscribe(target, channel),
-            ClusterCommand::Subscribe { target, channel, info, data, recover } => {
-                let recover = recover.map(|(offset, epoch)| Position { offset, epoch: epoch.into() });
-                Self::Subscribe(
-                    target,
-                    ServerSubscribe { channel, info: info.into(), data: data.into(), recover },
-                )
-            }
-            ClusterCommand::Refresh { target, expired, expire_at } => {
-                Self::Refresh { target, expired, expire_at }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+    use gorani_broker::Position;
+
     use super::*;
+    use crate::{
+        disconnect::Disconnect,
+        session_command::{ServerSubscribe, SessionTarget},
+    };
 
     fn target() -> SessionTarget {
         SessionTarget { user: "42".to_owned(), client: Some("0123".to_owned()) }
     }
 
+    /// The text is what nodes of every version write and read.
     #[test]
-    fn every_order_survives_the_trip() {
+    fn every_order_is_written_as_other_versions_write_it_and_read_as_it_was() {
         let subscribe = ServerSubscribe {
             channel: "a".to_owned(),
             info: r#"{"name":"고라니"}"#.into(),
             data: Bytes::new(),
             recover: Some(Position { offset: u64::MAX, epoch: "e".into() }),
         };
-        for expected in [
-            SessionCommand::Disconnect(target(), Disconnect::new(4100, "\"bye\""), vec!["spared".to_owned()]),
-            SessionCommand::Unsubscribe(target(), "a".to_owned()),
-            SessionCommand::Subscribe(target(), subscribe),
-            SessionCommand::Refresh { target: SessionTarget::default(), expired: true, expire_at: Some(7) },
+        let disconnect = Disconnect::new(4100, "\"bye\"");
+        let one = r#"{"user":"42","client":"0123"}"#;
+        for (expected, text) in [
+            (
+                SessionCommand::Disconnect {
+                    target: target(),
+                    disconnect,
+                    spared: vec!["spared".to_owned()],
+                },
+                format!(
+                    r#"{{"disconnect":{{"target":{one},"code":4100,"reason":"\"bye\"","spared":["spared"]}}}}"#
+                ),
+            ),
+            (
+                SessionCommand::Unsubscribe { target: target(), channel: "a".to_owned() },
+                format!(r#"{{"unsubscribe":{{"target":{one},"channel":"a"}}}}"#),
+            ),
+            (
+                SessionCommand::Subscribe { target: target(), subscribe },
+                format!(
+                    r#"{{"subscribe":{{"target":{one},"channel":"a","info":"{{\"name\":\"고라니\"}}","data":"","recover":[18446744073709551615,"e"]}}}}"#
+                ),
+            ),
+            (
+                SessionCommand::Subscribe { target: target(), subscribe: ServerSubscribe::default() },
+                format!(
+                    r#"{{"subscribe":{{"target":{one},"channel":"","info":"","data":"","recover":null}}}}"#
+                ),
+            ),
+            (
+                SessionCommand::Refresh {
+                    target: SessionTarget::default(),
+                    expired: true,
+                    expire_at: Some(7),
+                },
+                r#"{"refresh":{"target":{"user":"","client":null},"expired":true,"expire_at":7}}"#.to_owned(),
+            ),
         ] {
-            let command = ClusterCommand::of(&expected).unwrap();
-            let message = Envelope::new("0123abcd", 7, EnvelopeBody::Order(command)).encode().unwrap();
-            let read = Envelope::decode(&message).unwrap();
+            let text = format!(r#"{{"v":1,"from":"0123abcd","id":7,"body":{{"order":{text}}}}}"#);
+            let message = Envelope::new("0123abcd", 7, EnvelopeBody::Order(expected.clone())).encode();
+            assert_eq!(str::from_utf8(&message.unwrap()).unwrap(), text);
+            let read = Envelope::decode(text.as_bytes()).unwrap();
             assert_eq!((read.from.as_str(), read.id), ("0123abcd", 7));
             let EnvelopeBody::Order(command) = read.body else { panic!("{:?}", read.body) };
-            assert_eq!(format!("{:?}", SessionCommand::from(command)), format!("{expected:?}"));
+            assert_eq!(command, expected);
         }
-        assert!(ClusterCommand::of(&SessionCommand::Drain { over: std::time::Duration::ZERO }).is_none());
+    }
+
+    #[test]
+    fn an_order_is_read_with_fields_of_newer_versions_and_without_those_that_may_be_absent() {
+        let orders = [
+            r#"{"disconnect":{"target":{"user":"42","mood":1},"code":3000,"reason":"","spared":[],"mood":{}}}"#,
+            r#"{"subscribe":{"mood":[1],"target":{"user":"42"},"channel":"a","info":"","data":""}}"#,
+            r#"{"refresh":{"target":{"user":"42"},"expired":false,"mood":null}}"#,
+        ];
+        for order in orders {
+            let text = format!(r#"{{"v":1,"from":"a","id":1,"body":{{"order":{order}}}}}"#);
+            let EnvelopeBody::Order(command) = Envelope::decode(text.as_bytes()).unwrap().body else {
+                panic!("{order}")
+            };
+            assert_eq!((command.subject(), command.client()), ("42", None));
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! A number, one bit for each kind, since every node reads the leases of all every few seconds. A bit that has been given is never
 //! given to another kind.
 
-use super::envelope::{ClusterCommand, ClusterQuery, EnvelopeBody};
+use super::envelope::{ClusterQuery, EnvelopeBody};
+use crate::session_command::SessionCommand;
 
 /// The kinds of the first version, whose lease does not tell them.
 const FIRST: u64 = 0b111_1111;
@@ -19,10 +20,10 @@ pub(super) fn is_understood(told: u64, body: &EnvelopeBody) -> bool {
 /// The bit of a kind; none of an answer, which is only written to who has asked.
 fn bit(body: &EnvelopeBody) -> u64 {
     match body {
-        EnvelopeBody::Order(ClusterCommand::Disconnect { .. }) => 1,
-        EnvelopeBody::Order(ClusterCommand::Unsubscribe { .. }) => 1 << 1,
-        EnvelopeBody::Order(ClusterCommand::Subscribe { .. }) => 1 << 2,
-        EnvelopeBody::Order(ClusterCommand::Refresh { .. }) => 1 << 3,
+        EnvelopeBody::Order(SessionCommand::Disconnect { .. }) => 1,
+        EnvelopeBody::Order(SessionCommand::Unsubscribe { .. }) => 1 << 1,
+        EnvelopeBody::Order(SessionCommand::Subscribe { .. }) => 1 << 2,
+        EnvelopeBody::Order(SessionCommand::Refresh { .. }) => 1 << 3,
         EnvelopeBody::Ask(ClusterQuery::Connections { .. }) => 1 << 4,
         EnvelopeBody::Ask(ClusterQuery::Channels { .. }) => 1 << 5,
         EnvelopeBody::Ask(ClusterQuery::Counts) => 1 << 6,

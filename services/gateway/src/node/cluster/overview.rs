@@ -2,16 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{
-    ClusterAnswer, ClusterCommand, ClusterError, ClusterMember, ClusterQuery, EnvelopeBody, Recipients,
-    node_of,
-};
+use super::{ClusterAnswer, ClusterError, ClusterMember, ClusterQuery, EnvelopeBody, Recipients, node_of};
 use crate::{
-    hub::{
-        scan::{ScanPage, size_of_channel, size_of_view},
-        session_command::{ConnectionInfo, SessionCommand},
-    },
+    hub::scan::{ConnectionInfo, ScanPage, size_of_channel, size_of_view},
     node::query::{NodeOverview, cut, merge},
+    session_command::SessionCommand,
     version::VERSION,
 };
 
@@ -29,17 +24,11 @@ impl ClusterMember {
             Some(other) => Recipients::Node(other),
             None => Recipients::Others,
         };
-        let written = match ClusterCommand::of(&command) {
-            Some(command) => Some(self.write(audience, EnvelopeBody::Order(command)).await?),
-            None => None,
-        };
+        let written = self.write(audience, EnvelopeBody::Order(command.clone())).await?;
         if holder.is_none() {
             self.run_command(command).await?;
         }
-        match written {
-            Some(written) => written.answers().await.map(drop),
-            None => Ok(()),
-        }
+        written.answers().await.map(drop)
     }
 
     async fn run_command(&self, command: SessionCommand) -> Result<(), ClusterError> {

@@ -3,8 +3,8 @@
 
 use super::{envelope::Envelope, *};
 use crate::{
-    hub::session_command::{SessionCommand, SessionTarget},
     node::Node,
+    session_command::{SessionCommand, SessionTarget},
     settings::{MembershipSettings, Settings},
 };
 

@@ -12,9 +12,8 @@ use gorani_protocol::client::{Recover, SubscribePush};
 use super::{ClientSession, connect::non_empty, requests::PendingRequest, subscriptions::ClientSubscription};
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
-    session::{
-        Action, Actions, Now, ServerSubscribe, Subscribed, Ticket, shared::recovery::RequestedFeatures,
-    },
+    session::{Action, Actions, Now, Subscribed, Ticket, shared::recovery::RequestedFeatures},
+    session_command::{ServerSubscribe, SessionCommand},
 };
 
 impl ClientSession {
@@ -97,22 +96,36 @@ impl ClientSession {
         }
     }
 
+    /// A backend has something done to the client.
+    pub(super) fn run_backend_command(&mut self, command: &SessionCommand, now: Now, actions: &mut Actions) {
+        match command {
+            SessionCommand::Disconnect { disconnect, .. } => self.close(disconnect.clone(), actions),
+            SessionCommand::Unsubscribe { channel, .. } => {
+                self.server_unsubscribe(channel, Unsubscribed::SERVER, actions);
+            }
+            SessionCommand::Subscribe { subscribe, .. } => self.server_subscribe(subscribe, actions),
+            SessionCommand::Refresh { expired, expire_at, .. } => {
+                self.server_refresh(*expired, *expire_at, now, actions);
+            }
+        }
+    }
+
     /// A backend subscribes the client.
-    pub(super) fn server_subscribe(&mut self, subscribe: ServerSubscribe, actions: &mut Actions) {
+    fn server_subscribe(&mut self, subscribe: &ServerSubscribe, actions: &mut Actions) {
         let ServerSubscribe { channel, info, data, recover } = subscribe;
-        if !self.is_connected() || self.subscription(&channel).is_some() {
+        if !self.is_connected() || self.subscription(channel).is_some() {
             return;
         }
         if self.subscriptions.len() >= self.policy.settings.max_subscriptions {
             return self.close(Disconnect::CHANNEL_LIMIT, actions);
         }
-        let Ok(mut subscription) = self.server_side_subscription(&channel, None) else {
+        let Ok(mut subscription) = self.server_side_subscription(channel, None) else {
             tracing::warn!(channel, "a backend subscribed a client to an unknown channel");
             return;
         };
-        subscription.info = self.identity.info_for(info);
-        subscription.data = data;
-        subscription.recover = recover.filter(|_| subscription.recoverable);
+        subscription.info = self.identity.info_for(info.clone());
+        subscription.data = data.clone();
+        subscription.recover = recover.clone().filter(|_| subscription.recoverable);
         let pending = PendingRequest::ServerSubscribe { channel: subscription.channel.clone() };
         actions.push(self.begin_subscription(subscription, pending, self.policy.settings.reply_max_bytes));
     }

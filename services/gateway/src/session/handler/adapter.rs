@@ -19,6 +19,7 @@ use crate::{
         handshake::Handshake,
         shared::{delegate::session_methods, pings::Pings},
     },
+    session_command::SessionCommand,
 };
 
 /// Limits and times of a handler's session.
@@ -193,13 +194,15 @@ impl<H: WebSocketHandler> Session for HandlerSession<H> {
         match signal {
             Signal::Timer => self.timer(now.instant, actions),
             Signal::Disconnect(disconnect) => self.end(disconnect, actions),
-            Signal::Refresh { expired: true, .. } => self.end(Disconnect::EXPIRED, actions),
             // A handler's session is in no channel, and its life does not hang on a token.
-            Signal::Refresh { expired: false, .. }
-            | Signal::Subscribe(_)
-            | Signal::Unsubscribe(..)
-            | Signal::Insufficient(_)
-            | Signal::EpochEnded(_) => {}
+            Signal::Command(command) => match &*command {
+                SessionCommand::Disconnect { disconnect, .. } => self.end(disconnect.clone(), actions),
+                SessionCommand::Refresh { expired: true, .. } => self.end(Disconnect::EXPIRED, actions),
+                SessionCommand::Refresh { expired: false, .. }
+                | SessionCommand::Subscribe { .. }
+                | SessionCommand::Unsubscribe { .. } => {}
+            },
+            Signal::Insufficient(_) | Signal::EpochEnded(_) => {}
         }
     }
 

@@ -75,7 +75,11 @@ impl ProcessRoutes {
         let endpoint = Arc::new(ClientEndpoint(local.node.clone()));
         let settings = &local.node.settings.sockjs;
         let endpoint = Arc::new(SockJsEndpoint::new(CLIENT_SOCKJS_PATH, endpoint, &SockJs::new(), settings));
-        let forwarder = actix_web::web::Data::new(Forwarder::new(local.node.clone(), Arc::default()));
+        let forwarder = actix_web::web::Data::new(Forwarder::new(
+            local.node.clone(),
+            Arc::default(),
+            &local.node.settings,
+        ));
         let app = App::new().configure(|config| {
             receive::routes(config, local, &forwarder);
             sockjs::routes(config, &endpoint);

@@ -22,7 +22,8 @@ async fn an_order_for_many_sessions_takes_one_turn_while_there_is_time() {
         worker.hub_mut().registry_mut().identify(client.key(), "42".into(), name.into());
     }
     let target = SessionTarget { user: "42".to_owned(), client: None };
-    let order = SessionCommand::Disconnect(target, Disconnect::FORCE_RECONNECT, Vec::new());
+    let disconnect = Disconnect::FORCE_RECONNECT;
+    let order = Arc::new(SessionCommand::Disconnect { target, disconnect, spared: Vec::new() });
     assert!(worker.apply_command(&order).now_or_never().is_some(), "it paused");
     for client in &clients {
         assert!(client.was_told_to_end(Disconnect::FORCE_RECONNECT.code).await);

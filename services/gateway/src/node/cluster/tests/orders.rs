@@ -11,7 +11,8 @@ use crate::{
     format::encoding::{Encoding, Framing, Protocol},
     hub::{registry::SessionRegistration, worker::Worker},
     outbox::Outbox,
-    session::{ServerSubscribe, Signal},
+    session::Signal,
+    session_command::ServerSubscribe,
 };
 
 /// Orders that wait in one queue, and events in an inbox, at most: more than either holds.
@@ -29,8 +30,10 @@ impl Handler<Signal> for Connection {
     type Result = ();
 
     fn handle(&mut self, signal: Signal, _: &mut Self::Context) {
-        if let Signal::Subscribe(subscribe) = signal {
-            self.0.borrow_mut().push(subscribe.channel);
+        if let Signal::Command(command) = signal
+            && let SessionCommand::Subscribe { subscribe, .. } = &*command
+        {
+            self.0.borrow_mut().push(subscribe.channel.clone());
         }
     }
 }
@@ -56,7 +59,7 @@ impl Connection {
 }
 
 /// An order to subscribe a user to a channel.
-fn subscribe(user: &str, channel: &str) -> ClusterCommand {
+fn subscribe(user: &str, channel: &str) -> SessionCommand {
     let target = SessionTarget { user: user.to_owned(), client: None };
     let subscribe = ServerSubscribe {
         channel: channel.to_owned(),
@@ -64,7 +67,7 @@ fn subscribe(user: &str, channel: &str) -> ClusterCommand {
         data: Bytes::new(),
         recover: None,
     };
-    ClusterCommand::of(&SessionCommand::Subscribe(target, subscribe)).unwrap()
+    SessionCommand::Subscribe { target, subscribe }
 }
 
 async fn settle(holds: impl Fn() -> bool) {

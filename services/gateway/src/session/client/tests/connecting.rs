@@ -281,9 +281,9 @@ fn a_server_side_subscription_that_fails_fails_the_connect_and_leaves_nothing() 
 fn a_backend_can_refresh_and_expire_a_connection() {
     let mut client = TestClient::connected();
     let expire_at = Some(START_S + 100);
-    let pushes = client.signal(Signal::Refresh { expired: false, expire_at });
+    let pushes = client.signal(Signal::refresh(false, expire_at));
     assert_eq!(pushes, [json!({"push": {"refresh": {"expires": true, "ttl": 100}}})]);
-    client.signal(Signal::Refresh { expired: true, expire_at: None });
+    client.signal(Signal::refresh(true, None));
     assert_eq!(client.closed_with(), 3005);
 }
 

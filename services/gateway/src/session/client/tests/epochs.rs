@@ -1,7 +1,7 @@
 //! An epoch that ends while the client is connected: it is told to subscribe anew, once, and loses nothing.
 
 use super::*;
-use crate::session::{EndedEpoch, ServerSubscribe};
+use crate::{session::EndedEpoch, session_command::ServerSubscribe};
 
 fn ended(epoch: &str, next: &str) -> Signal {
     let ended = EndedEpoch { channel: "forced:a".into(), epoch: epoch.into(), next: next.into() };
@@ -70,7 +70,7 @@ fn a_client_that_left_by_itself_or_names_another_epoch_is_taken_at_its_word() {
 fn a_client_that_the_server_subscribed_is_not_sent_away() {
     let mut client = TestClient::connected();
     let subscribe = ServerSubscribe { channel: "forced:a".to_owned(), ..ServerSubscribe::default() };
-    client.signal(Signal::Subscribe(Box::new(subscribe)));
+    client.signal(Signal::subscribe(subscribe));
     let (ticket, _) = client.next_subscribe();
     client.settle(ticket, Outcome::Subscribed(Ok(top(4))));
     client.signal(ended("e", "f"));

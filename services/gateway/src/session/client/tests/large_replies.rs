@@ -4,7 +4,7 @@ use bytes::Bytes;
 use gorani_broker::{ClientInfo, DataKind, HistoryPage};
 
 use super::*;
-use crate::{disconnect::Unsubscribed, memory::MemoryBudget};
+use crate::memory::MemoryBudget;
 
 /// So many publications of 1,000 bytes, of every kind, some with tags and a sender.
 fn publications(count: u64) -> Vec<Arc<Publication>> {
@@ -134,7 +134,7 @@ fn a_subscription_that_the_server_ends_while_its_reply_is_written_does_not_begin
     client.session.outcome(ticket, outcome, client.now, &mut actions);
     client.session.resume(client.now, &mut actions);
     assert!(actions.is_empty() && client.session.has_more());
-    let lines = client.signal(Signal::Unsubscribe("history:a".into(), Unsubscribed::SERVER));
+    let lines = client.signal(Signal::unsubscribe("history:a"));
     assert_eq!(lines[0]["push"]["unsubscribe"]["code"], 2000);
     assert_eq!(error_code(&lines[1]), 100);
     assert_eq!(lines[1]["id"], 2);
@@ -198,7 +198,7 @@ fn nothing_is_said_to_a_client_before_the_reply_to_its_connect() {
         &mut actions,
     );
     assert_eq!(actions.message_bytes(), 0);
-    let lines = client.signal(Signal::Unsubscribe("history:a".into(), Unsubscribed::SERVER));
+    let lines = client.signal(Signal::unsubscribe("history:a"));
     let ids: Vec<u64> = lines.iter().map(|line| line["id"].as_u64().unwrap_or(0)).collect();
     assert_eq!(ids, [0, 1, 0, 2], "an unsubscribe is told when it happens, and again after the reply");
     assert_eq!(lines[2]["push"]["unsubscribe"]["code"], 2000);

@@ -7,11 +7,11 @@ use crate::{
     disconnect::{ErrorCode, Refused},
     format::position::Positions,
     session::{
-        ServerSubscribe,
         client::OutputFormat,
         shared::login_limit::tests::Failures,
         uni::{ReceiveQuery, UniSession},
     },
+    session_command::ServerSubscribe,
 };
 
 const MAX_BYTES: usize = 10;
@@ -89,7 +89,7 @@ fn subscribes_with_tokens_take_more_steps_than_those_without() {
 fn a_backend_changes_nothing_for_who_is_subscribed_already_or_not_connected_yet() {
     let subscribe = || {
         let channel = "open:a".to_owned();
-        Signal::Subscribe(Box::new(ServerSubscribe { channel, ..ServerSubscribe::default() }))
+        Signal::subscribe(ServerSubscribe { channel, ..ServerSubscribe::default() })
     };
     for mut client in [TestClient::subscribed("open:a", Subscribed::default()), TestClient::new(settings())] {
         client.actions.clear();

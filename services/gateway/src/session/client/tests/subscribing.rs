@@ -4,10 +4,7 @@ use bytes::Bytes;
 use gorani_broker::Publication;
 
 use super::*;
-use crate::{
-    disconnect::{ErrorCode, Unsubscribed},
-    session::ServerSubscribe,
-};
+use crate::{disconnect::ErrorCode, session_command::ServerSubscribe};
 
 #[test]
 fn a_subscribe_is_answered_before_its_events_are_released() {
@@ -231,7 +228,7 @@ fn a_server_side_subscription_that_lost_its_place_ends_the_connection() {
         data: Bytes::from_static(b"{}"),
         ..ServerSubscribe::default()
     };
-    client.signal(Signal::Subscribe(Box::new(subscribe)));
+    client.signal(Signal::subscribe(subscribe));
     let (ticket, _) = client.next_subscribe();
     let pushes = client.settle(ticket, Outcome::Subscribed(Ok(top(4))));
     let expected = json!({"channel": "history:a", "subscribe":
@@ -246,7 +243,7 @@ fn a_subscribe_that_the_server_ends_before_it_has_begun_is_answered() {
     let mut client = TestClient::connected();
     client.say(json!({"id": 2, "subscribe": {"channel": "open:a"}}));
     let (ticket, _) = client.next_subscribe();
-    assert_eq!(client.signal(Signal::Unsubscribe("open:a".into(), Unsubscribed::SERVER)).len(), 1);
+    assert_eq!(client.signal(Signal::unsubscribe("open:a")).len(), 1);
     let replies = client.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
     assert_eq!(error_code(&replies[0]), 100);
 }
@@ -257,7 +254,7 @@ fn an_outcome_acts_on_its_own_subscription_and_not_on_a_newer_one_of_the_channel
         let mut client = TestClient::connected();
         client.say(json!({"id": 2, "subscribe": {"channel": "history:a"}}));
         let (first, _) = client.next_subscribe();
-        client.signal(Signal::Unsubscribe("history:a".into(), Unsubscribed::SERVER));
+        client.signal(Signal::unsubscribe("history:a"));
         assert!(matches!(client.next(), Some(Action::Unsubscribe(_))));
         client.say(json!({"id": 3, "subscribe": {"channel": "history:a"}}));
         let (second, _) = client.next_subscribe();
@@ -273,9 +270,9 @@ fn an_outcome_acts_on_its_own_subscription_and_not_on_a_newer_one_of_the_channel
 #[test]
 fn a_backend_can_end_a_subscription() {
     let mut client = TestClient::subscribed("open:a", Subscribed::default());
-    let pushes = client.signal(Signal::Unsubscribe("open:a".into(), Unsubscribed::SERVER));
+    let pushes = client.signal(Signal::unsubscribe("open:a"));
     assert_eq!(pushes[0]["push"]["unsubscribe"]["code"], 2000);
-    assert!(client.signal(Signal::Unsubscribe("open:a".into(), Unsubscribed::SERVER)).is_empty());
+    assert!(client.signal(Signal::unsubscribe("open:a")).is_empty());
 }
 
 #[test]

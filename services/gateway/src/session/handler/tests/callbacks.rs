@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use super::*;
-use crate::session::ServerSubscribe;
+use crate::session_command::ServerSubscribe;
 
 #[test]
 fn a_life_without_trouble_is_opened_messages_closed_dropped() {
@@ -183,7 +183,7 @@ fn the_node_may_end_a_session() {
     );
     assert_eq!(tested.signal(Signal::Disconnect(Disconnect::FORCE_DISCONNECT)), Turn::default());
     let mut tested = TestHandlerSession::opened();
-    let expired = Signal::Refresh { expired: true, expire_at: None };
+    let expired = Signal::refresh(true, None);
     assert_eq!(tested.signal(expired), Turn::default().then_closed(Disconnect::EXPIRED));
 }
 
@@ -191,9 +191,9 @@ fn the_node_may_end_a_session() {
 fn news_about_channels_mean_nothing_to_a_handler() {
     let mut tested = TestHandlerSession::opened();
     for signal in [
-        Signal::Subscribe(Box::<ServerSubscribe>::default()),
+        Signal::subscribe(ServerSubscribe::default()),
         Signal::Insufficient("a".into()),
-        Signal::Refresh { expired: false, expire_at: Some(1) },
+        Signal::refresh(false, Some(1)),
     ] {
         assert_eq!(tested.signal(signal), Turn::default());
     }

@@ -1,7 +1,6 @@
 //! Items 46 to 49, and what the node ends.
 
 use super::*;
-use crate::disconnect::Unsubscribed;
 
 #[test]
 fn item_47_the_receipt_of_a_disconnect_is_the_last_frame_and_the_client_may_close() {
@@ -92,9 +91,7 @@ fn a_node_that_goes_down_tells_its_clients_to_come_back() {
 
 #[test]
 fn a_subscription_that_cannot_go_on_ends_the_session() {
-    for signal in
-        [Signal::Insufficient("open:a".into()), Signal::Unsubscribe("open:a".into(), Unsubscribed::SERVER)]
-    {
+    for signal in [Signal::Insufficient("open:a".into()), Signal::unsubscribe("open:a")] {
         let mut client = TestClient::subscribed("1.2", "/topic/open:a", "");
         assert_eq!(client.signal(signal.clone())[0].command, "ERROR");
         let mut client = TestClient::connected("1.2");
@@ -105,10 +102,10 @@ fn a_subscription_that_cannot_go_on_ends_the_session() {
 #[test]
 fn a_backend_prolongs_or_ends_a_session() {
     let mut client = TestClient::connected("1.2");
-    client.signal(Signal::Refresh { expired: false, expire_at: Some(START_S + 10) });
+    client.signal(Signal::refresh(false, Some(START_S + 10)));
     client.advance(Duration::from_secs(11));
     assert_eq!(client.signal(Signal::Timer)[0].get("message"), Some("connection expired"));
     let mut client = TestClient::connected("1.2");
-    client.signal(Signal::Refresh { expired: true, expire_at: None });
+    client.signal(Signal::refresh(true, None));
     assert_eq!(client.closed, Some(Disconnect::EXPIRED));
 }

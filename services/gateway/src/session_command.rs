@@ -1,0 +1,139 @@
+//! What a backend has done to the sessions of a user: one type from the HTTP API, over the cluster and the hub, to the session.
+//! `docs/architecture.md` §5.7.
+//!
+//! As JSON it is what nodes write to one another. Nodes of older versions read it: a new field has a default, and no field goes.
+
+use bytes::Bytes;
+use gorani_broker::Position;
+use serde::{Deserialize, Serialize};
+
+use crate::disconnect::Disconnect;
+
+/// The sessions that a command concerns.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionTarget {
+    /// All sessions of this user…
+    pub user: String,
+    /// …or only this client of theirs.
+    pub client: Option<String>,
+}
+
+/// A command for the sessions of a user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionCommand {
+    /// End their connections.
+    Disconnect {
+        /// Whose.
+        target: SessionTarget,
+        /// What they are told.
+        #[serde(flatten)]
+        disconnect: Disconnect,
+        /// Ids of clients that stay.
+        spared: Vec<String>,
+    },
+    /// End their subscription of a channel.
+    Unsubscribe {
+        /// Whose.
+        target: SessionTarget,
+        /// The channel.
+        channel: String,
+    },
+    /// Subscribe them.
+    Subscribe {
+        /// Whom.
+        target: SessionTarget,
+        /// To what.
+        #[serde(flatten)]
+        subscribe: ServerSubscribe,
+    },
+    /// Prolong or end their connections' life.
+    Refresh {
+        /// Whose.
+        target: SessionTarget,
+        /// End it now.
+        expired: bool,
+        /// Unix seconds; absent: it no longer expires.
+        expire_at: Option<u64>,
+    },
+}
+
+/// A subscription that a backend makes for a client.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerSubscribe {
+    /// The channel.
+    pub channel: String,
+    /// JSON shown to others as channel info; empty for none.
+    #[serde(with = "json_text")]
+    pub info: Bytes,
+    /// JSON handed to the client with the subscription; empty for none.
+    #[serde(with = "json_text")]
+    pub data: Bytes,
+    /// Position to recover from.
+    #[serde(with = "offset_and_epoch", default)]
+    pub recover: Option<Position>,
+}
+
+impl SessionCommand {
+    /// Whom it concerns.
+    pub fn target(&self) -> &SessionTarget {
+        match self {
+            Self::Disconnect { target, .. }
+            | Self::Unsubscribe { target, .. }
+            | Self::Subscribe { target, .. }
+            | Self::Refresh { target, .. } => target,
+        }
+    }
+
+    /// Commands with the same subject are carried out in the order in which they came: the user, or the client that has none.
+    pub fn subject(&self) -> &str {
+        match self.target() {
+            SessionTarget { user, client: Some(client) } if user.is_empty() => client,
+            SessionTarget { user, .. } => user,
+        }
+    }
+
+    /// The client that it concerns alone, if it does.
+    pub fn client(&self) -> Option<&str> {
+        self.target().client.as_deref()
+    }
+
+    /// True for a client of the target that it does not concern.
+    pub fn spares(&self, client: &str) -> bool {
+        matches!(self, Self::Disconnect { spared, .. } if spared.iter().any(|spared| spared == client))
+    }
+}
+
+/// JSON as a string of its text.
+mod json_text {
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(json: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&String::from_utf8_lossy(json))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        String::deserialize(deserializer).map(Bytes::from)
+    }
+}
+
+/// A position as the list of its offset and its epoch.
+mod offset_and_epoch {
+    use gorani_broker::Position;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        position: &Option<Position>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        position.as_ref().map(|position| (position.offset, &*position.epoch)).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Position>, D::Error> {
+        let pair = Option::<(u64, String)>::deserialize(deserializer)?;
+        Ok(pair.map(|(offset, epoch)| Position { offset, epoch: epoch.into() }))
+    }
+}
