@@ -47,6 +47,7 @@ const ROOMS: &[&[&str]] = &[
     &["node"],
     &["hub"],
     &["session", "outbox", "telemetry"],
+    &["format"],
     &["settings", "metrics", "session_command"],
     &["disconnect"],
     &["memory"],

@@ -6,7 +6,7 @@ use gorani_protocol::websocket::HandshakeRefusal;
 
 pub use crate::session::handshake::Handshake;
 use crate::{
-    hub::fanout::Protocol,
+    format::encoding::Protocol,
     metrics::TransportLabel,
     session::{Now, Session},
 };

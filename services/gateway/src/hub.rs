@@ -3,26 +3,41 @@
 //! Between the node, which hands it events in the broker's order, and the outboxes of the worker's sessions. Nothing
 //! here is shared with another thread. `docs/architecture.md` §3.4; recovery: `docs/protocols/client.md` §6.
 //!
-//! - [`channel`]: one channel's subscriptions and its place in the stream. - [`fanout`]: encode once, deliver.
-//! - [`interest`]: which channels this node wants from the broker. - [`subscribe`]: the steps of a subscription.
-//! - [`budget`]: memory for large replies. - [`catch_up`]: after a gap. - [`reads`]: one read for all who want it. - [`read_budget`]: how many at a time. - [`presence`], [`places`]: keeping alive what stands in the broker. - [`removals`]: taking it out.
-//! - [`timers`]: deadlines of sessions. - [`queue`]: consumers of work queues.
-//! - [`farewell`]: the node goes down. - [`inbox`], [`worker`]: the thread's inbox and loop. - [`traffic counters`]: what its connections move. - [`registry`]: the worker's sessions by id and user.
-//! - [`scan`]: listing them in slices.
+//! - [`channel`]: one channel's subscriptions and its position in the stream.
+//! - [`subscription`]: one session's position in a channel.
+//! - [`fanout`]: puts events into outboxes, encoded once.
+//! - [`registry`]: the worker's sessions by id and user.
+//! - [`worker`], [`inbox`]: the thread's loop, and what other threads hand it.
+//! - [`subscribe`]: the steps of a subscription.
+//! - [`client_reads`]: history for sessions.
+//! - [`catch_up`]: reads history after a gap.
+//! - [`history_reads`]: one read for all who want it.
+//! - [`read_budget`]: how many reads at a time.
+//! - [`interest`]: which channels this node wants from the broker.
+//! - [`presence_refresh`], [`user_limit`]: keep alive what stands in the broker.
+//! - [`removals`]: take it out.
+//! - [`timers`]: deadlines of sessions.
+//! - [`queue_consumers`]: consumers of work queues.
+//! - [`drain_sessions`]: ends all sessions, spread over a time.
+//! - [`memory_monitor`]: what clients hold, and who is ended where it is too much.
+//! - [`traffic_counters`]: what the connections move.
+//! - [`session_command`]: commands for sessions.
+//! - [`scan`]: lists channels and connections in slices.
 
-mod budget;
 mod catch_up;
 mod channel;
+pub mod client_reads;
 mod drain_sessions;
-pub mod fanout;
+mod fanout;
 pub mod history_reads;
 pub mod inbox;
 pub mod interest;
-mod presence;
+mod memory_monitor;
+mod presence_refresh;
 pub mod queue_consumers;
 pub mod read_budget;
 pub mod registry;
-mod removals;
+pub mod removals;
 pub mod scan;
 pub mod subscribe;
 mod subscription;
@@ -38,14 +53,14 @@ use gorani_broker::{ChannelEvent, ClientInfo, Position, Publication, Retention};
 use indexmap::IndexMap;
 
 use crate::{
+    format::{encoder::Encoder, encoding::SubscriptionFormat},
     hub::{
         channel::{CatchUpResult, Channel, Fingerprint, InboxMark, MissingRange},
-        fanout::Encoder,
         registry::{ChannelMembership, Generation, SessionKey, SessionRegistry},
     },
     memory::{MemoryBudget, ReplyPermit},
     metrics::sessions::SessionCounts,
-    session::{SubscribeParams, stomp::message_headers::MessageHeaders},
+    session::SubscribeParams,
 };
 
 /// One worker's channels and sessions.
@@ -136,7 +151,7 @@ impl Hub {
             self.names.insert(request.channel.clone());
             Channel::new(request.channel.clone(), request.retention)
         });
-        let encoding = self.encoder.acquire(&session.encoding.with_headers(request.headers.as_ref()));
+        let encoding = self.encoder.acquire(&session.encoding.with_format(&request.format));
         channel.join(key, session.outbox.clone(), encoding, request);
         self.counts.subscribed();
         Some(generation)
@@ -151,9 +166,9 @@ impl Hub {
     }
 
     /// Changes how a session is shown the messages of a channel.
-    pub fn set_headers(&mut self, key: SessionKey, name: &str, headers: Arc<MessageHeaders>) {
+    pub fn set_format(&mut self, key: SessionKey, name: &str, format: &SubscriptionFormat) {
         if let Some(channel) = self.channels.get_mut(name) {
-            channel.set_headers(key, &headers, &mut self.encoder);
+            channel.set_format(key, format, &mut self.encoder);
         }
     }
 

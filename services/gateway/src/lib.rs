@@ -15,6 +15,7 @@
 //! | [`node`] | the broker and the workers; publishing |
 //! | [`hub`] | one per worker: channel → subscriptions; encode once, deliver |
 //! | [`session`], [`outbox`] | a client's protocol as a state machine; its waiting bytes |
+//! | [`mod@format`] | what is published as clients see it: protocols, framings |
 //! | [`settings`], [`metrics`], [`session_command`], [`disconnect`] | what everybody knows |
 //!
 //! To embed it, with a handler of one's own on a path, see [`Gorani::handler`] and [`WebSocketHandler`].
@@ -32,6 +33,7 @@ pub mod disconnect;
 pub mod drain;
 pub mod endpoint;
 pub mod endpoints;
+pub mod format;
 pub mod forward;
 pub mod health;
 pub mod http;

@@ -11,7 +11,6 @@
 //! - [`uni`]: receivers without commands.
 //! - [`shared`]: the rules that hold for several of them, each written once.
 //! - [`handshake`]: the request that opened a connection.
-//! - [`position`]: the positions of a receiver, as text.
 
 mod actions;
 pub mod client;
@@ -19,7 +18,6 @@ pub mod client;
 mod fixture;
 pub mod handler;
 pub mod handshake;
-pub mod position;
 pub mod shared;
 pub mod stomp;
 pub mod uni;
@@ -33,12 +31,13 @@ use gorani_broker::{
 use tokio::time::Instant;
 
 pub use self::actions::Actions;
-use self::stomp::message_headers::MessageHeaders;
+pub use crate::format::message_kind::MessageKind;
 #[cfg(test)]
 use crate::session_command::{ServerSubscribe, SessionTarget};
 use crate::{
     clock,
     disconnect::{Disconnect, ErrorCode, Refused},
+    format::encoding::SubscriptionFormat,
     memory::ReplyPermit,
     session_command::SessionCommand,
 };
@@ -97,15 +96,6 @@ impl Incoming<'_> {
     }
 }
 
-/// The kind of an outgoing message, for transports that tell text from binary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MessageKind {
-    /// UTF-8 text.
-    Text,
-    /// Any bytes.
-    Binary,
-}
-
 /// Names a request to the node, so that its outcome finds the command it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ticket(pub u32);
@@ -131,8 +121,8 @@ pub struct SubscribeParams {
     pub announce: bool,
     /// Whether it is told of others that join and leave.
     pub join_leave: bool,
-    /// How a STOMP session shows what comes.
-    pub headers: Option<Arc<MessageHeaders>>,
+    /// How it shows what comes.
+    pub format: SubscriptionFormat,
 }
 
 /// A subscription in effect: everything published from now on reaches the session after [`Action::Release`].
@@ -168,7 +158,7 @@ pub enum Action {
     /// The reply of a subscribe is written: let held back events follow.
     Release(Arc<str>),
     /// Show the messages of a channel in this way from now on.
-    SetHeaders(Arc<str>, Arc<MessageHeaders>),
+    SetFormat(Arc<str>, SubscriptionFormat),
     /// Send the session publications of a channel, with the permit for them if they are large, and let held back events follow.
     Replay(Arc<str>, Vec<Arc<Publication>>, Option<ReplyPermit>),
     /// Leave a channel.

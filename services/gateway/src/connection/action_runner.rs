@@ -46,7 +46,7 @@ impl ActionRunner {
         match action {
             Action::Identify { user, client } => {
                 // A client whose first connect failed comes again, under a new id.
-                self.worker.release_user_slot(self.key);
+                self.worker.user_limit.release(self.key);
                 self.worker.hub_mut().registry_mut().identify(self.key, user, client);
                 Effect::Done
             }
@@ -55,7 +55,7 @@ impl ActionRunner {
                     Some(session) => (session.user.clone(), session.client.clone()),
                     None => Default::default(),
                 };
-                self.worker.hold_user_slot(self.key, limit);
+                self.worker.user_limit.hold(self.key, limit);
                 let entered = self.node.user_connections.enter(user, client, limit);
                 Effect::Pending(ticket, entered.map(Outcome::Entered).boxed_local())
             }
@@ -63,8 +63,8 @@ impl ActionRunner {
                 self.worker.hub_mut().release(self.key, &channel);
                 Effect::Done
             }
-            Action::SetHeaders(channel, headers) => {
-                self.worker.hub_mut().set_headers(self.key, &channel, headers);
+            Action::SetFormat(channel, format) => {
+                self.worker.hub_mut().set_format(self.key, &channel, &format);
                 Effect::Done
             }
             Action::Replay(channel, publications, permit) => {
@@ -72,15 +72,15 @@ impl ActionRunner {
                 Effect::Done
             }
             Action::Unsubscribe(channel) => {
-                self.worker.unsubscribe(self.key, &channel);
+                self.worker.subscriptions.unsubscribe(self.key, &channel);
                 Effect::Done
             }
             Action::Interrupt(channel) => {
-                self.worker.interrupt(self.key, &channel);
+                self.worker.subscriptions.interrupt(self.key, &channel);
                 Effect::Done
             }
             Action::Subscribe(ticket, request) => {
-                let subscribed = self.worker.clone().subscribe(self.key, request);
+                let subscribed = self.worker.subscriptions.clone().subscribe(self.key, request);
                 Effect::Pending(ticket, subscribed.map(Outcome::Subscribed).boxed_local())
             }
             Action::Publish(ticket, channel, publication, options) => {
@@ -94,29 +94,29 @@ impl ActionRunner {
             }
             Action::Fetch(ticket, queue, count) => {
                 let request = self.node.publisher.fetch_request(queue, count);
-                let taken = self.worker.clone().fetch(self.key, ticket, request);
+                let taken = self.worker.consumers.clone().fetch(self.key, ticket, request);
                 Effect::Pending(ticket, taken.map(Outcome::Fetched).boxed_local())
             }
             Action::StopFetching(ticket) => {
-                self.worker.stop_fetching(self.key, ticket);
+                self.worker.consumers.stop_fetching(self.key, ticket);
                 Effect::Done
             }
             Action::Acknowledge(ticket, queue, ids, is_handled) => {
-                let settled = self.worker.clone().acknowledge(queue, ids, is_handled);
+                let settled = self.worker.consumers.clone().acknowledge(queue, ids, is_handled);
                 Effect::Pending(ticket, settled.map(Outcome::Acknowledged).boxed_local())
             }
             Action::History(ticket, channel, query, retention) => {
-                let read = self.worker.clone().history(self.key, channel, query, retention);
+                let read = self.worker.reads.clone().history(self.key, channel, query, retention);
                 Effect::Pending(ticket, read.map(Outcome::History).boxed_local())
             }
             Action::Presence(ticket, channel) => {
                 let (worker, node, key) = (self.worker.clone(), self.node.clone(), self.key);
                 let read = async move {
-                    let _turn = worker.read_turn(key).await;
+                    let _turn = worker.reads.turn(key).await;
                     let most_bytes = node.policy.settings.reply_max_bytes as u64;
                     let clients = node.presence.clients(ReadSource::Client, &channel, most_bytes).await;
                     Outcome::Presence(clients.and_then(|clients| {
-                        let permit = worker.reserve_reply(Presence::bytes(&clients))?;
+                        let permit = worker.reads.reserve_reply(Presence::bytes(&clients))?;
                         Ok((clients, permit))
                     }))
                 };
@@ -125,7 +125,7 @@ impl ActionRunner {
             Action::PresenceStats(ticket, channel) => {
                 let (worker, node, key) = (self.worker.clone(), self.node.clone(), self.key);
                 let read = async move {
-                    let _turn = worker.read_turn(key).await;
+                    let _turn = worker.reads.turn(key).await;
                     let counts = node.presence.stats(ReadSource::Client, &channel).await;
                     Outcome::PresenceStats(counts.map_err(ErrorCode::from))
                 };

@@ -12,7 +12,7 @@ use std::error::Error;
 use bytes::Bytes;
 use gorani_protocol::websocket::Input;
 
-use crate::{disconnect::Disconnect, hub::fanout::Framing, session::Incoming};
+use crate::{disconnect::Disconnect, format::encoding::Framing, session::Incoming};
 
 /// One thing that the peer sent.
 pub(crate) enum Event<'i> {

@@ -26,11 +26,8 @@ use crate::{
         turn::Turn,
     },
     disconnect::{Disconnect, Refused},
-    hub::{
-        fanout::{Encoding, Framing},
-        registry::SessionRegistration,
-        worker::Worker,
-    },
+    format::encoding::{Encoding, Framing},
+    hub::{registry::SessionRegistration, worker::Worker},
     memory::LARGE_REPLY_BYTES,
     metrics::TransportLabel,
     node::{Node, admission::permits::ConnectionPermit},

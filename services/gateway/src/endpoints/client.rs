@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     endpoint::{Endpoint, EndpointRefused, Handshake},
-    hub::fanout::Protocol,
+    format::encoding::Protocol,
     node::Node,
     session::{
         Now, Session,

@@ -10,7 +10,7 @@ use gorani_auth::{OriginError, Origins};
 
 use crate::{
     endpoint::{Endpoint, EndpointRefused, Handshake},
-    hub::fanout::Protocol,
+    format::encoding::Protocol,
     node::Node,
     session::{
         Now, Session,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::{
     endpoint::{Endpoint, EndpointRefused, Handshake},
+    format::encoding::Protocol,
     http::refusal::HttpRefusal,
-    hub::fanout::Protocol,
     metrics::TransportLabel,
     node::Node,
     receive::{query::Query, receive_query::receive_query},

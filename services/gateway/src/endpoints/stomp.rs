@@ -4,11 +4,11 @@ use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
     endpoint::{Endpoint, EndpointRefused, Handshake},
-    hub::fanout::Protocol,
+    format::{encoding::Protocol, message_headers},
     node::Node,
     session::{
         Now, Session,
-        stomp::{StompSession, StompTraits, message_headers},
+        stomp::{StompSession, StompTraits},
     },
     settings::StompSettings,
 };

@@ -12,10 +12,8 @@ use crate::{
     connection::{Connection, codec::stomp::StompCodec, socket::Io, state::OpenedSession},
     disconnect::Disconnect,
     endpoint::Endpoint,
-    hub::{
-        fanout::{Encoding, Framing},
-        worker::Worker,
-    },
+    format::encoding::{Encoding, Framing},
+    hub::worker::Worker,
     metrics::TransportLabel,
     node::Node,
     outbox::Outbox,

@@ -9,7 +9,6 @@ use actix_web::http::{
 };
 use bytes::{Buf, Bytes, BytesMut};
 
-
 /// Bytes of an answer's status line and headers at most.
 const HEAD_MAX_BYTES: usize = 32 * 1024;
 /// Headers of an answer at most.

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     connection::state::OpenedSession,
     disconnect::ErrorCode,
+    format::encoding::Encoding,
     http_session::{
         Lifetime, Response, WorkerContext,
         detached::{Detachable, Detached, DetachedBody},
@@ -29,7 +30,6 @@ use crate::{
         pipe::{PipeReader, pipe},
         writer::ResponseWriter,
     },
-    hub::fanout::Encoding,
     metrics::TransportLabel,
     node::{
         admission::permits::{ConnectionPermit, NoPermit, SessionSource},

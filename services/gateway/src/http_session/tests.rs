@@ -23,7 +23,7 @@ use super::{
 use crate::connection::state::OpenedSession;
 use crate::{
     connection::mailbox,
-    hub::fanout::{Encoding, Framing, Protocol},
+    format::encoding::{Encoding, Framing, Protocol},
     metrics::TransportLabel,
     node::{Node, admission::permits::SessionSource},
     outbox::Outbox,

@@ -1,19 +1,23 @@
 //! After a gap: reads what was missed from history, and hands it to the hub before anything newer.
 //!
-//! One read for all subscribers of the channel on this node ([`crate::hub::reads`]); newer events wait meanwhile. `docs/architecture.md` §5.4.
+//! One read for all subscribers of the channel on this node ([`crate::hub::history_reads`]); newer events wait meanwhile. `docs/architecture.md` §5.4.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
-use gorani_broker::{BrokerError, ChannelEvent, HistoryPage, HistoryQuery, Position, Publication};
+use gorani_broker::{Broker, BrokerError, ChannelEvent, HistoryPage, HistoryQuery, Position, Publication};
 use rand::RngExt as _;
 use tokio::time::Instant;
 
-use crate::hub::{
-    channel::{CatchUpResult, Fingerprint, MissingRange},
-    history_reads::{HistoryRead, ReadVersion},
-    read_budget::ReadSource,
-    subscription::is_same_epoch,
-    worker::Worker,
+use crate::{
+    hub::{
+        Hub,
+        channel::{CatchUpResult, Fingerprint, MissingRange},
+        fanout::is_same_epoch,
+        history_reads::{HistoryRead, HistoryReads, ReadVersion},
+        read_budget::ReadSource,
+    },
+    metrics::Metrics,
+    tasks::Tasks,
 };
 
 /// Publications read at a time while catching up.
@@ -25,23 +29,27 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// …up to this.
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 
-impl Worker {
+/// Fills the gaps of a worker's channels from history.
+pub(super) struct CatchUp {
+    pub(super) hub: Rc<RefCell<Hub>>,
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) reads: Arc<HistoryReads>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) tasks: Tasks,
+}
+
+impl CatchUp {
     /// Reads the publications of a channel that are missing and delivers them. They were published before `moment`; whatever was
     /// after it reaches the inbox.
-    pub(super) fn catch_up(
-        self: &Rc<Self>,
-        channel: Arc<str>,
-        missing: MissingRange,
-        mut moment: ReadVersion,
-    ) {
-        let worker = Rc::clone(self);
+    pub(super) fn run(self: &Rc<Self>, channel: Arc<str>, missing: MissingRange, mut moment: ReadVersion) {
+        let catch_up = Rc::clone(self);
         self.tasks.spawn(async move {
             let mut next = Some(missing);
             while let Some(MissingRange { after, read }) = next {
-                let missed = worker.read_after(&channel, after, moment).await;
-                worker.metrics.catch_ups.inc();
-                next = worker.hub_mut().caught_up(&channel, read, missed);
-                moment = worker.reads.now();
+                let missed = catch_up.read_after(&channel, after, moment).await;
+                catch_up.metrics.catch_ups.inc();
+                next = catch_up.hub.borrow_mut().caught_up(&channel, read, missed);
+                moment = catch_up.reads.now();
             }
         });
     }
@@ -57,7 +65,7 @@ impl Worker {
         position: Position,
         moment: ReadVersion,
     ) -> Option<CatchUpResult> {
-        let fingerprint = self.hub().fingerprint(channel, &position);
+        let fingerprint = self.hub.borrow().fingerprint(channel, &position);
         let mut missed = Vec::new();
         let mut epoch = position.epoch.clone();
         let mut offset = position.offset;
@@ -124,7 +132,7 @@ impl Worker {
     ) -> Option<Arc<HistoryPage>> {
         let mut retry_policy = RetryPolicy::new();
         loop {
-            let retention = self.hub().retention(channel)?;
+            let retention = self.hub.borrow().retention(channel)?;
             let query = HistoryQuery { limit: PAGE, since: Some(since), ..HistoryQuery::default() };
             let read = HistoryRead { channel: channel.clone(), query, source: ReadSource::CatchUp };
             match self.reads.read(read, retention, moment).await {

@@ -13,13 +13,17 @@ use gorani_broker::{ChannelEvent, Position, Publication, Retention};
 use indexmap::IndexMap;
 
 use crate::{
+    format::{
+        encoder::{Encoder, EncodingId},
+        encoding::SubscriptionFormat,
+    },
     hub::{
-        fanout::{Encoder, EncodingId, EventBatch},
+        fanout::{EventBatch, is_same_epoch},
         registry::SessionKey,
-        subscription::{HELD_BACK_EVENTS, PositionLost, Subscription, is_same_epoch},
+        subscription::{HELD_BACK_EVENTS, PositionLost, Subscription},
     },
     outbox::Outbox,
-    session::{EndedEpoch, SubscribeParams, stomp::message_headers::MessageHeaders},
+    session::{EndedEpoch, SubscribeParams},
 };
 
 /// A channel with at least one subscription on this worker.
@@ -162,14 +166,9 @@ impl Channel {
         self.subscriptions.insert(key, Subscription::new(outbox, encoding, request));
     }
 
-    pub(super) fn set_headers(
-        &mut self,
-        key: SessionKey,
-        headers: &Arc<MessageHeaders>,
-        encoder: &mut Encoder,
-    ) {
+    pub(super) fn set_format(&mut self, key: SessionKey, format: &SubscriptionFormat, encoder: &mut Encoder) {
         if let Some(subscription) = self.subscriptions.get_mut(&key) {
-            subscription.set_headers(headers, encoder);
+            subscription.set_format(format, encoder);
         }
     }
 

@@ -3,43 +3,42 @@
 //! In the order of a shuffle, each at a random moment of a slot of its own: jittered, at a rate that is never exceeded for
 //! longer than two slots, and independent of how the sessions are connected. `docs/architecture.md` §5.10; record 15.
 
-use std::{rc::Rc, time::Duration};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use rand::{Rng, RngExt as _, seq::SliceRandom as _};
 use tokio::time::Instant;
 
 use crate::{
     disconnect::Disconnect,
-    hub::{registry::SessionKey, worker::Worker},
+    hub::{Hub, registry::SessionKey},
     session::Signal,
+    tasks::Tasks,
 };
 
-impl Worker {
-    /// Tells every session of now to come back elsewhere, over that time; at once if it is zero.
-    pub(super) fn drain_sessions(self: &Rc<Self>, over: Duration) {
-        let mut keys: Vec<SessionKey> = self.hub().registry().keys().collect();
-        if over.is_zero() {
-            return keys.into_iter().for_each(|key| self.end(key));
-        }
-        let mut random = crate::random::rng();
-        keys.shuffle(&mut random);
-        let moments = moments(keys.len(), over, &mut random);
-        let worker = Rc::clone(self);
-        let start = Instant::now();
-        self.tasks.spawn(async move {
-            for (key, moment) in keys.into_iter().zip(moments) {
-                if start.elapsed() < moment {
-                    tokio::time::sleep_until(start + moment).await;
-                }
-                worker.end(key);
-            }
-        });
+/// Tells every session of now to come back elsewhere, over that time; at once if it is zero.
+pub(super) fn drain_sessions(hub: &Rc<RefCell<Hub>>, over: Duration, tasks: &Tasks) {
+    let mut keys: Vec<SessionKey> = hub.borrow().registry().keys().collect();
+    if over.is_zero() {
+        return keys.into_iter().for_each(|key| end(hub, key));
     }
-
-    fn end(&self, key: SessionKey) {
-        if let Some(session) = self.hub().registry().get(key) {
-            session.signal(Signal::Disconnect(Disconnect::SHUTDOWN));
+    let mut random = crate::random::rng();
+    keys.shuffle(&mut random);
+    let moments = moments(keys.len(), over, &mut random);
+    let hub = Rc::clone(hub);
+    let start = Instant::now();
+    tasks.spawn(async move {
+        for (key, moment) in keys.into_iter().zip(moments) {
+            if start.elapsed() < moment {
+                tokio::time::sleep_until(start + moment).await;
+            }
+            end(&hub, key);
         }
+    });
+}
+
+fn end(hub: &RefCell<Hub>, key: SessionKey) {
+    if let Some(session) = hub.borrow().registry().get(key) {
+        session.signal(Signal::Disconnect(Disconnect::SHUTDOWN));
     }
 }
 

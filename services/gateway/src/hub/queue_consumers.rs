@@ -8,6 +8,7 @@
 mod consumers;
 
 use std::{
+    cell::RefCell,
     future::{Future as _, poll_fn},
     rc::Rc,
     sync::Arc,
@@ -16,46 +17,65 @@ use std::{
 };
 
 use gorani_broker::{
-    BrokerError,
-    queue::{DeliveryId, QUEUE_KEEP_EVERY, QueueDelivery, QueueLimits, Queues, wake_channel},
+    Broker, BrokerError,
+    queue::{DeliveryId, QUEUE_KEEP_EVERY, QueueDelivery, Queues, wake_channel},
 };
 use tokio::sync::{
     Notify,
     oneshot::{self, error::TryRecvError},
 };
 
-pub use self::consumers::Consumers;
-use self::consumers::{Acknowledgement, Renewal};
+pub use self::consumers::FetchRequest;
+use self::consumers::{Acknowledgement, Consumers, Renewal};
 use crate::{
     disconnect::ErrorCode,
-    hub::{registry::SessionKey, worker::Worker},
+    hub::{Hub, interest::Interest, registry::SessionKey},
+    metrics::Metrics,
     session::Ticket,
+    tasks::Tasks,
 };
 
 /// Pause before a broker that cannot be reached is asked again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// What a session wants of a queue.
-#[derive(Debug, Clone)]
-pub struct FetchRequest {
-    /// The queue.
-    pub queue: Arc<str>,
-    /// Messages at most.
-    pub count: u32,
-    /// The id of the node.
-    pub node: Arc<str>,
-    /// What the queue may hold.
-    pub limits: Arc<QueueLimits>,
+/// The consumers of a worker.
+pub struct QueueConsumers {
+    /// Number of the worker.
+    index: usize,
+    hub: Rc<RefCell<Hub>>,
+    broker: Arc<dyn Broker>,
+    interest: Arc<Interest>,
+    metrics: Arc<Metrics>,
+    tasks: Tasks,
+    consumers: Consumers,
 }
 
-impl Worker {
+impl QueueConsumers {
+    /// No consumer yet.
+    pub(super) fn new(
+        index: usize,
+        hub: Rc<RefCell<Hub>>,
+        broker: Arc<dyn Broker>,
+        interest: Arc<Interest>,
+        metrics: Arc<Metrics>,
+        tasks: Tasks,
+    ) -> Rc<Self> {
+        Rc::new(Self { index, hub, broker, interest, metrics, tasks, consumers: Consumers::default() })
+    }
+
+    /// Queues that are served, and takings that wait.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.consumers.count()
+    }
+
     /// Wakes the consumers of a queue.
-    pub(super) fn wake_queue(&self, queue: &str) {
+    pub(super) fn wake(&self, queue: &str) {
         self.consumers.wake(queue);
     }
 
     /// Takes messages for a session: at least one, however long that takes; none if it was ended by
-    /// [`Worker::stop_taking`].
+    /// [`QueueConsumers::stop_fetching`].
     pub async fn fetch(
         self: Rc<Self>,
         key: SessionKey,
@@ -70,12 +90,12 @@ impl Worker {
         let (stop, stopped) = oneshot::channel();
         self.consumers.takings.borrow_mut().insert((key, ticket), stop);
         let woken = self.consumers.enter(&request);
-        let worker = Rc::clone(&self);
+        let this = Rc::clone(&self);
         // A task of its own: an answer of the broker is never lost with the connection that it was for.
         self.tasks.spawn(async move {
-            let fetched = worker.wait_and_fetch(key, &request, &woken, stopped).await;
-            worker.consumers.takings.borrow_mut().swap_remove(&(key, ticket));
-            worker.leave_queue(&request.queue);
+            let fetched = this.wait_and_fetch(key, &request, &woken, stopped).await;
+            this.consumers.takings.borrow_mut().swap_remove(&(key, ticket));
+            this.leave(&request.queue);
             let _ = told.send(fetched);
         });
         outcome.await.unwrap_or_else(|_| Ok(Vec::new()))
@@ -91,7 +111,7 @@ impl Worker {
         let Some(queues) = self.broker.queues() else { return Err(ErrorCode::NOT_AVAILABLE) };
         let channel: Arc<str> = wake_channel(&request.queue).into();
         loop {
-            let outbox = self.hub().registry().get(key).map(|session| session.outbox.clone());
+            let outbox = self.hub.borrow().registry().get(key).map(|session| session.outbox.clone());
             let Some(outbox) = outbox else { return Ok(Vec::new()) };
             // In this order: a session that has left the queue takes nothing more, and the simulation can repeat it.
             tokio::select! {
@@ -160,7 +180,7 @@ impl Worker {
     }
 
     /// A taking has ended; without consumers the worker does not listen.
-    fn leave_queue(&self, queue: &Arc<str>) {
+    fn leave(&self, queue: &Arc<str>) {
         if self.consumers.leave(queue) {
             self.interest.leave(self.index, &wake_channel(queue).into());
         }
@@ -221,7 +241,7 @@ impl Worker {
     }
 
     /// Gives back what a session holds, and ends what it waits for.
-    pub(super) fn leave_queues(self: &Rc<Self>, key: SessionKey) {
+    pub(super) fn leave_all(self: &Rc<Self>, key: SessionKey) {
         self.consumers.takings.borrow_mut().retain(|(holder, _), _| *holder != key);
         for (queue, ids) in self.consumers.held_by(key) {
             let given_back = self.clone().acknowledge(queue.clone(), ids, false);
@@ -238,12 +258,12 @@ impl Worker {
         if self.consumers.is_keeping.replace(true) {
             return;
         }
-        let worker = Rc::clone(self);
+        let this = Rc::clone(self);
         self.tasks.spawn(async move {
             loop {
                 tokio::time::sleep(QUEUE_KEEP_EVERY).await;
-                let Some(queues) = worker.broker.queues() else { return };
-                worker.keep_names(queues, None).await;
+                let Some(queues) = this.broker.queues() else { return };
+                this.keep_names(queues, None).await;
             }
         });
     }

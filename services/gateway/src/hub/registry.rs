@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use tokio::time::Instant;
 
 use crate::{
-    hub::fanout::Encoding,
+    format::encoding::Encoding,
     metrics::sessions::SessionCounts,
     outbox::Outbox,
     session::{EndedEpoch, Signal, SubscribeParams},

@@ -11,11 +11,19 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, join_all};
-use gorani_broker::{BrokerError, ClientInfo};
+use gorani_broker::{Broker, BrokerError, ClientInfo};
 use tokio::time::Instant;
 
-use crate::hub::{registry::SessionKey, subscribe::PRESENCE_TTL, user_limit::PLACE_TTL, worker::Worker};
+use crate::{
+    hub::{Hub, registry::SessionKey},
+    tasks::Tasks,
+};
 
+/// Presence is forgotten this long after the last sign of the client's node.
+pub const PRESENCE_TTL: Duration = Duration::from_secs(60);
+/// A slot among a user's connections is forgotten this long after the last sign of its node. Those of a node whose lease is gone
+/// do not count anyhow.
+pub const USER_SLOT_TTL: Duration = Duration::from_secs(60);
 /// Removals that are asked for again at the same time.
 const BATCH: usize = 256;
 /// Pause before the broker is asked again.
@@ -54,7 +62,7 @@ impl Removal {
     /// After this time the broker has forgotten it.
     fn ttl(&self) -> Duration {
         match self {
-            Self::Connection { .. } => PLACE_TTL,
+            Self::Connection { .. } => USER_SLOT_TTL,
             Self::Presence { .. } | Self::Leave { .. } => PRESENCE_TTL,
         }
     }
@@ -66,14 +74,21 @@ impl Removal {
     }
 }
 
-/// Removals that failed.
-#[derive(Default)]
+/// Takes things out of the broker; keeps those that failed.
 pub(super) struct Removals {
+    hub: Rc<RefCell<Hub>>,
+    broker: Arc<dyn Broker>,
+    tasks: Tasks,
     again: RefCell<VecDeque<(Removal, Instant)>>,
     is_running: Cell<bool>,
 }
 
 impl Removals {
+    /// Nothing to take out yet.
+    pub(super) fn new(hub: Rc<RefCell<Hub>>, broker: Arc<dyn Broker>, tasks: Tasks) -> Rc<Self> {
+        Rc::new(Self { hub, broker, tasks, again: RefCell::default(), is_running: Cell::new(false) })
+    }
+
     fn put_back(&self, removal: Removal, until: Instant) {
         let mut again = self.again.borrow_mut();
         if again.len() < WAITING {
@@ -89,20 +104,18 @@ impl Removals {
         let count = again.len().min(BATCH);
         again.drain(..count).filter(|(_, until)| *until > now).collect()
     }
-}
 
-impl Worker {
     /// Takes something out of the broker, and tries again later if that fails. The request is in line when this returns.
     pub(super) fn remove(self: &Rc<Self>, removal: Removal) {
         let until = Instant::now() + removal.ttl();
         let Some(asked) = self.ask_to_remove(&removal) else { return };
-        let worker = Rc::clone(self);
+        let removals = Rc::clone(self);
         self.tasks.spawn(async move {
             if let Err(error) = asked.await
                 && removal.is_unsettled(&error)
             {
-                worker.removals.put_back(removal, until);
-                worker.remove_again().await;
+                removals.put_back(removal, until);
+                removals.remove_again().await;
             }
         });
     }
@@ -114,7 +127,7 @@ impl Worker {
                 Some(self.broker.cluster().connection_leave(user, client))
             }
             Removal::Presence { key, channel, info } => {
-                let is_back = self.hub().is_entered(*key, channel);
+                let is_back = self.hub.borrow().is_entered(*key, channel);
                 (!is_back).then(|| self.broker.presence_remove(channel, &info.client))
             }
             Removal::Leave { channel, info } => Some(self.broker.publish_leave(channel, info.clone())),
@@ -123,12 +136,12 @@ impl Worker {
 
     /// Asks for all that wait until none does. One at a time runs.
     async fn remove_again(&self) {
-        if self.removals.is_running.replace(true) {
+        if self.is_running.replace(true) {
             return;
         }
-        while !self.removals.again.borrow().is_empty() {
+        while !self.again.borrow().is_empty() {
             tokio::time::sleep(AGAIN_AFTER).await;
-            let batch = self.removals.next();
+            let batch = self.next();
             let asked = batch.into_iter().filter_map(|(removal, until)| {
                 let asked = self.ask_to_remove(&removal)?;
                 Some(async move { (asked.await, removal, until) })
@@ -137,11 +150,11 @@ impl Worker {
                 if let Err(error) = outcome
                     && removal.is_unsettled(&error)
                 {
-                    self.removals.put_back(removal, until);
+                    self.put_back(removal, until);
                 }
             }
         }
-        self.removals.is_running.set(false);
+        self.is_running.set(false);
     }
 }
 

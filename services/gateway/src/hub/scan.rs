@@ -5,13 +5,13 @@
 //! a slice, and what stays while others come and go is never missed. A pattern that few names match ends its page after a while:
 //! it says how far it looked. Record 28.
 
-use std::{collections::BTreeMap, ops::Bound, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, ops::Bound, rc::Rc, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::{sync::oneshot, time::Instant};
 
 use self::pattern::Pattern;
-use crate::hub::{Hub, registry::SessionEntry, worker::Worker};
+use crate::hub::{Hub, registry::SessionEntry, traffic_counters::TrafficCounters};
 
 mod pattern;
 
@@ -86,15 +86,15 @@ pub enum ScanRequest {
 
 impl ScanRequest {
     /// Looks through the worker's names from the cursor on. Ends early when nobody waits for the answer.
-    pub(super) async fn answer(self, worker: Rc<Worker>) {
+    pub(super) async fn answer(self, hub: Rc<RefCell<Hub>>, traffic: Rc<TrafficCounters>) {
         match self {
             Self::Channels { pattern, after, limit, answer } => {
                 let channels = ChannelScan { pattern: pattern.map(Pattern::new) };
-                Scan::new(channels, &after, limit).answer(&worker, answer).await;
+                Scan::new(channels, &after, limit).answer(&hub, &traffic, answer).await;
             }
             Self::Connections { user, after, limit, answer } => {
                 let connections = ConnectionScan { user: user.map(Arc::from) };
-                Scan::new(connections, &after, limit).answer(&worker, answer).await;
+                Scan::new(connections, &after, limit).answer(&hub, &traffic, answer).await;
             }
         }
     }
@@ -197,9 +197,14 @@ impl<T: ScanSource> Scan<T> {
     }
 
     /// Fills the page and sends it, unless nobody waits for it any more.
-    async fn answer(mut self, worker: &Worker, answer: oneshot::Sender<ScanPage<T::Entry>>) {
+    async fn answer(
+        mut self,
+        hub: &RefCell<Hub>,
+        traffic: &TrafficCounters,
+        answer: oneshot::Sender<ScanPage<T::Entry>>,
+    ) {
         while !answer.is_closed() {
-            if self.slice(worker) {
+            if self.slice(hub, traffic) {
                 // Whoever asked may have gone meanwhile; then nobody misses the answer.
                 let _ = answer.send(self.page);
                 return;
@@ -209,9 +214,9 @@ impl<T: ScanSource> Scan<T> {
     }
 
     /// Looks at names for as long as a slice lasts; true if the page is done.
-    fn slice(&mut self, worker: &Worker) -> bool {
+    fn slice(&mut self, hub: &RefCell<Hub>, traffic: &TrafficCounters) -> bool {
         let started = Instant::now();
-        let hub = worker.hub();
+        let hub = hub.borrow();
         let mut last = None;
         let mut done = true;
         let from = as_str(&self.next);
@@ -233,7 +238,7 @@ impl<T: ScanSource> Scan<T> {
         }
         let took = started.elapsed();
         self.spent += took;
-        worker.traffic.held(took);
+        traffic.held(took);
         if !done && (self.bytes >= ANSWER_BYTES || self.spent >= PAGE_TIME) {
             self.page.cut_at = last.map(|name| name.as_ref().to_owned());
             done = true;

@@ -1,55 +1,58 @@
 //! The steps of a subscription, in the order that loses nothing: hold live events back, join the hub and the broker,
 //! read history, answer, release. `docs/protocols/client.md` §6.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use crate::{
     disconnect::ErrorCode,
+    format::views::reply_bytes,
     hub::{
-        RemovedSubscription,
-        history_reads::HistoryRead,
+        Hub, RemovedSubscription,
+        client_reads::{ClientReads, size_of},
+        history_reads::{HistoryRead, HistoryReads},
+        inbox::OwnInbox,
+        interest::Interest,
         read_budget::ReadSource,
         registry::{Generation, SessionKey},
-        removals::Removal,
-        worker::Worker,
+        removals::{PRESENCE_TTL, Removal, Removals},
     },
-    session::{SubscribeParams, Subscribed, client::views::reply_bytes},
+    session::{SubscribeParams, Subscribed},
 };
-use gorani_broker::{BrokerError, HistoryPage, HistoryQuery, Position, Publication};
+use gorani_broker::{Broker, BrokerError, HistoryPage, HistoryQuery, Position};
 
 /// Publications that one recovery may bring, at most.
 pub(super) const RECOVERY_PUBLICATIONS: u32 = 300;
-/// Over a transport of text, a reply holds this part of what others hold: all of it becomes a JSON string once more.
-const TEXT_ONLY_DIVISOR: usize = 16;
-/// Presence is forgotten this long after the last sign of the client's node.
-pub const PRESENCE_TTL: Duration = Duration::from_secs(60);
 
-impl Worker {
+/// The subscriptions of a worker's sessions, as the broker is to know them.
+pub struct Subscriptions {
+    /// Number of the worker.
+    pub(super) index: usize,
+    pub(super) hub: Rc<RefCell<Hub>>,
+    pub(super) broker: Arc<dyn Broker>,
+    pub(crate) interest: Arc<Interest>,
+    pub(super) history: Arc<HistoryReads>,
+    pub(super) reads: Rc<ClientReads>,
+    pub(super) removals: Rc<Removals>,
+    pub(super) inbox: OwnInbox,
+}
+
+impl Subscriptions {
     /// Subscribes a session. Live events are held back until [`crate::hub::Hub::release`]. On an error nothing
-    /// remains; if the session ends meanwhile, [`Worker::deregister`] cleans up.
+    /// remains; if the session ends meanwhile, [`crate::hub::worker::Worker::deregister`] cleans up.
     pub async fn subscribe(
         self: Rc<Self>,
         key: SessionKey,
         request: SubscribeParams,
     ) -> Result<Subscribed, ErrorCode> {
-        let Some(generation) = self.hub_mut().join(key, &request) else {
+        let Some(generation) = self.hub.borrow_mut().join(key, &request) else {
             return Err(ErrorCode::ALREADY_SUBSCRIBED);
         };
         self.mark_begin(&request.channel);
         let joined = self.join_broker(key, &request, generation).await;
-        if joined.is_err() && self.hub().is_current(key, &request.channel, generation) {
+        if joined.is_err() && self.hub.borrow().is_current(key, &request.channel, generation) {
             self.unsubscribe(key, &request.channel);
         }
         joined
-    }
-
-    /// Of `most_bytes` that a reply may hold, what one to this session may: to write it takes at most a few milliseconds,
-    /// however its transport writes it.
-    pub(super) fn reply_max_bytes(&self, key: SessionKey, most_bytes: usize) -> usize {
-        let is_text_only = |key| {
-            self.hub().registry().get(key).is_some_and(|session| session.encoding.framing.is_text_only())
-        };
-        if is_text_only(key) { most_bytes / TEXT_ONLY_DIVISOR } else { most_bytes }
     }
 
     /// What a session enters after it has left, nobody would take out again; so before each step it is looked whether this
@@ -71,23 +74,23 @@ impl Worker {
             if let Some(from) = &request.recover
                 && is_recovered(from, &page)
                 && page.publications.iter().map(|publication| reply_bytes(publication)).sum::<usize>()
-                    <= self.reply_max_bytes(key, request.recover_max_bytes)
+                    <= self.reads.reply_max_bytes(key, request.recover_max_bytes)
             {
-                subscribed.permit = self.reserve_reply(size_of(&page.publications))?;
+                subscribed.permit = self.reads.reserve_reply(size_of(&page.publications))?;
                 subscribed.recovered = true;
                 subscribed.publications = page.publications.clone();
             }
-            if !self.hub().is_current(key, channel, generation) {
+            if !self.hub.borrow().is_current(key, channel, generation) {
                 return Err(ErrorCode::INTERNAL);
             }
-            self.hub_mut().set_seen(key, channel, &page.top);
+            self.hub.borrow_mut().set_seen(key, channel, &page.top);
             subscribed.top = Some(page.top.clone());
         }
         if !request.presence && !request.announce {
-            let is_current = self.hub().is_current(key, channel, generation);
+            let is_current = self.hub.borrow().is_current(key, channel, generation);
             return if is_current { Ok(subscribed) } else { Err(ErrorCode::INTERNAL) };
         }
-        if !self.hub_mut().registry_mut().enter(key, channel, generation) {
+        if !self.hub.borrow_mut().registry_mut().enter(key, channel, generation) {
             return Err(ErrorCode::INTERNAL);
         }
         let entered = if request.presence {
@@ -97,7 +100,7 @@ impl Worker {
         };
         let entered = entered.await;
         if matches!(&entered, Err(error) if !error.is_unknown_outcome()) {
-            self.hub_mut().registry_mut().not_entered(key, channel, generation);
+            self.hub.borrow_mut().registry_mut().not_entered(key, channel, generation);
         }
         entered?;
         Ok(subscribed)
@@ -116,20 +119,31 @@ impl Worker {
             HistoryQuery { limit, since, reverse: false, max_bytes: Some(request.recover_max_bytes as u64) };
         let read = HistoryRead { channel: channel.clone(), query, source: ReadSource::Client };
         // The position alone is no heavy read.
-        let _turn = if since.is_some() { Some(self.read_turn(key).await) } else { None };
+        let _turn = if since.is_some() { Some(self.reads.turn(key).await) } else { None };
         loop {
-            let gaps = self.hub().gaps(channel);
-            let page = self.reads.read(read.clone(), request.retention, self.reads.now()).await?;
+            let gaps = self.hub.borrow().gaps(channel);
+            let page = self.history.read(read.clone(), request.retention, self.history.now()).await?;
             // A gap that is told meanwhile may lie behind the page, and without a place the hub could not fill it.
-            if self.hub().gaps(channel) == gaps {
+            if self.hub.borrow().gaps(channel) == gaps {
                 return Ok(page);
             }
         }
     }
 
+    /// A channel may have its first subscription. What stands in the inbox already is of an earlier one, and what was to follow it
+    /// did not come in: so its events count from here on. To be called before the worker wants the channel.
+    pub(super) fn mark_begin(&self, channel: &Arc<str>) {
+        let mark = self.hub.borrow_mut().await_mark(channel);
+        if let Some(mark) = mark
+            && !self.inbox.mark(channel, mark)
+        {
+            self.hub.borrow_mut().pass_mark(channel, mark);
+        }
+    }
+
     /// Ends a subscription.
-    pub fn unsubscribe(self: &Rc<Self>, key: SessionKey, channel: &str) {
-        let removed = self.hub_mut().leave(key, channel);
+    pub fn unsubscribe(&self, key: SessionKey, channel: &str) {
+        let removed = self.hub.borrow_mut().leave(key, channel);
         if let Some(removed) = removed {
             self.publish_leave(key, removed);
         }
@@ -137,8 +151,8 @@ impl Worker {
 
     /// Ends a subscription whose client was told to come back at once, as after a gap. It stays present for a while: if it does
     /// come, nobody is told of a leave and a join.
-    pub fn interrupt(self: &Rc<Self>, key: SessionKey, channel: &str) {
-        let removed = self.hub_mut().leave(key, channel);
+    pub fn interrupt(&self, key: SessionKey, channel: &str) {
+        let removed = self.hub.borrow_mut().leave(key, channel);
         let Some(removed) = removed else { return };
         if !removed.presence || !removed.is_entered {
             return self.publish_leave(key, removed);
@@ -147,26 +161,21 @@ impl Worker {
         if last {
             self.interest.leave(self.index, &channel);
         }
-        self.hub_mut().registry_mut().expect_back(key, channel, info);
+        self.hub.borrow_mut().registry_mut().expect_back(key, channel, info);
     }
 
     /// Tells the broker what a removed subscription means. The request takes its place in line here; it is repeated where it fails.
-    pub(super) fn publish_leave(self: &Rc<Self>, key: SessionKey, removed: RemovedSubscription) {
+    pub(super) fn publish_leave(&self, key: SessionKey, removed: RemovedSubscription) {
         let RemovedSubscription { channel, info, presence, announce, is_entered, last } = removed;
         if last {
             self.interest.leave(self.index, &channel);
         }
         if is_entered && presence {
-            self.remove(Removal::Presence { key, channel, info });
+            self.removals.remove(Removal::Presence { key, channel, info });
         } else if is_entered && announce {
-            self.remove(Removal::Leave { channel, info });
+            self.removals.remove(Removal::Leave { channel, info });
         }
     }
-}
-
-/// Bytes of publications.
-pub fn size_of(publications: &[Arc<Publication>]) -> usize {
-    publications.iter().map(|publication| publication.data.len()).sum()
 }
 
 /// True if the page's publications are everything between what the client has seen and the top.
@@ -182,17 +191,4 @@ fn is_recovered(from: &Position, page: &HistoryPage) -> bool {
         offset = publication.offset;
     }
     offset == page.top.offset
-}
-
-impl From<BrokerError> for ErrorCode {
-    fn from(error: BrokerError) -> Self {
-        match error {
-            BrokerError::NoHistory => Self::NOT_AVAILABLE,
-            // A client that gave up here would stay away; one that is told to wait comes back when the queue is shorter.
-            BrokerError::Limit(_) => Self::TOO_MANY_REQUESTS,
-            BrokerError::BadCursor => Self::BAD_REQUEST,
-            BrokerError::Unavailable(_) => Self::UNAVAILABLE,
-            BrokerError::UnknownOutcome(_) => Self::UNKNOWN_OUTCOME,
-        }
-    }
 }

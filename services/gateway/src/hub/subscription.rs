@@ -3,12 +3,16 @@
 
 use std::sync::Arc;
 
-use gorani_broker::{ChannelEvent, ClientInfo, Position, Publication};
+use gorani_broker::{ChannelEvent, ClientInfo, Position};
 
 use crate::{
-    hub::fanout::{Encoder, EncodingId, EventBatch},
+    format::{
+        encoder::{Encoder, EncodingId},
+        encoding::SubscriptionFormat,
+    },
+    hub::fanout::{self, EventBatch, is_same_epoch},
     outbox::Outbox,
-    session::{SubscribeParams, stomp::message_headers::MessageHeaders},
+    session::SubscribeParams,
 };
 
 /// Events held back for one subscription, or during one gap, at most. More than this while one history read is under
@@ -54,8 +58,8 @@ impl Subscription {
     }
 
     /// Changes how messages are shown from now on.
-    pub(super) fn set_headers(&mut self, headers: &Arc<MessageHeaders>, encoder: &mut Encoder) {
-        self.encoding = encoder.set_headers(self.encoding, headers);
+    pub(super) fn set_format(&mut self, format: &SubscriptionFormat, encoder: &mut Encoder) {
+        self.encoding = encoder.change_format(self.encoding, format);
     }
 
     /// Its encoding, which is released with it.
@@ -112,7 +116,7 @@ impl Subscription {
         Ok(())
     }
 
-    /// Takes a run of events that follow each other (see [`Span`]).
+    /// Takes a run of events that follow each other (see [`EventBatch`]).
     pub(super) fn take_run(
         &mut self,
         channel: &str,
@@ -129,7 +133,7 @@ impl Subscription {
         }
         match self.fit(batch)? {
             Fit::Whole if !self.is_excluded(batch.excluded) => {
-                encoder.deliver(self.encoding, channel, run, &self.outbox);
+                fanout::deliver(encoder, self.encoding, channel, run, &self.outbox);
             }
             Fit::Whole | Fit::Nothing => {}
             Fit::Part => {
@@ -155,7 +159,7 @@ impl Subscription {
         }
         if matches!(self.fit(&batch)?, Fit::Whole) && !self.is_excluded(batch.excluded) {
             encoder.begin();
-            encoder.deliver(self.encoding, channel, run, &self.outbox);
+            fanout::deliver(encoder, self.encoding, channel, run, &self.outbox);
         }
         Ok(())
     }
@@ -181,19 +185,6 @@ impl Subscription {
         } else {
             Err(PositionLost)
         }
-    }
-}
-
-/// Epochs are mostly the same allocation, so that the text is rarely looked at.
-pub(super) fn is_same_epoch(one: &Arc<str>, other: &Arc<str>) -> bool {
-    Arc::ptr_eq(one, other) || one == other
-}
-
-/// Whether a publication stands directly after another one in the stream.
-pub(super) fn follows(before: &Publication, after: &Publication) -> bool {
-    match before.offset {
-        0 => after.offset == 0,
-        offset => after.offset == offset + 1 && is_same_epoch(&before.epoch, &after.epoch),
     }
 }
 

@@ -20,10 +20,10 @@ mod subscribing;
 use super::{
     Hub,
     channel::CatchUpResult,
-    fanout::{Encoding, Framing, Protocol},
     registry::{SessionKey, SessionRegistration},
 };
 use crate::{
+    format::encoding::{Encoding, Framing, Protocol, SubscriptionFormat},
     outbox::Outbox,
     session::{Signal, SubscribeParams},
 };
@@ -85,7 +85,7 @@ impl Client {
             presence: false,
             announce: false,
             join_leave: false,
-            headers: None,
+            format: SubscriptionFormat::OfSession,
         }
     }
 

@@ -4,10 +4,11 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
-use crate::hub::worker::Worker;
+use crate::metrics::Metrics;
 
 /// How far behind `GET /metrics` may be.
 const ADD_EVERY: Duration = Duration::from_secs(1);
@@ -48,20 +49,18 @@ impl TrafficCounters {
         self.messages_received.set(self.messages_received.get() + messages as u64);
         self.bytes_received.set(self.bytes_received.get() + bytes as u64);
     }
-}
 
-impl Worker {
     /// Adds the counts to the node's, for ever.
-    pub(super) async fn flush_periodically(self: Rc<Self>) {
+    pub(super) async fn flush_periodically(self: Rc<Self>, metrics: Arc<Metrics>) {
         loop {
             tokio::time::sleep(ADD_EVERY).await;
-            let TrafficCounters { bytes_sent, bytes_received, messages_received, held } = &self.traffic;
+            let TrafficCounters { bytes_sent, bytes_received, messages_received, held } = &*self;
             for time in held.take() {
-                self.metrics.worker_turn_seconds.observe(time.as_secs_f64());
+                metrics.worker_turn_seconds.observe(time.as_secs_f64());
             }
-            self.metrics.bytes_sent.inc_by(bytes_sent.take());
-            self.metrics.bytes_received.inc_by(bytes_received.take());
-            self.metrics.messages_received.inc_by(messages_received.take());
+            metrics.bytes_sent.inc_by(bytes_sent.take());
+            metrics.bytes_received.inc_by(bytes_received.take());
+            metrics.messages_received.inc_by(messages_received.take());
         }
     }
 }

@@ -12,28 +12,32 @@ use std::{
     time::Duration,
 };
 
-use gorani_broker::{Broker, ChannelEvent, HistoryPage, HistoryQuery, Retention, queue::woken_queue};
+use gorani_broker::{Broker, ChannelEvent, queue::woken_queue};
 use indexmap::IndexMap;
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    disconnect::ErrorCode,
     hub::{
         Hub,
-        history_reads::{HistoryRead, HistoryReads, ReadVersion},
-        inbox::{Inbox, InboxEntry, OwnInbox, size_of_event},
+        catch_up::CatchUp,
+        client_reads::ClientReads,
+        drain_sessions::drain_sessions,
+        history_reads::{HistoryReads, ReadVersion},
+        inbox::{Inbox, InboxEntry, InboxLoad, size_of_event},
         interest::Interest,
-        queue_consumers::Consumers,
-        read_budget::{ReadSource, ReadTurns, SessionReadTurn},
+        memory_monitor::MemoryMonitor,
+        presence_refresh::PresenceRefresh,
+        queue_consumers::QueueConsumers,
         registry::{SessionKey, SessionRegistration},
         removals::Removals,
-        subscribe::size_of,
+        subscribe::Subscriptions,
         timers::Timers,
         traffic_counters::TrafficCounters,
+        user_limit::UserLimit,
     },
-    memory::{MemoryBudget, ReplyPermit},
+    memory::MemoryBudget,
     metrics::Metrics,
-    session::{Signal, client::views::reply_bytes},
+    session::Signal,
     session_command::SessionCommand,
     tasks::Tasks,
 };
@@ -49,20 +53,22 @@ const TURN: Duration = Duration::from_millis(2);
 pub struct Worker {
     /// Number of the worker, below [`crate::settings::http::MAX_WORKERS`].
     pub index: usize,
-    hub: RefCell<Hub>,
+    pub(super) hub: Rc<RefCell<Hub>>,
     timers: Timers,
     /// What its connections move.
-    pub traffic: TrafficCounters,
-    pub(super) broker: Arc<dyn Broker>,
-    pub(crate) interest: Arc<Interest>,
-    pub(super) reads: Arc<HistoryReads>,
-    read_turns: Rc<ReadTurns>,
+    pub traffic: Rc<TrafficCounters>,
+    pub(super) history: Arc<HistoryReads>,
+    /// Reads for its sessions.
+    pub reads: Rc<ClientReads>,
+    /// Subscribes its sessions.
+    pub subscriptions: Rc<Subscriptions>,
+    /// Consumers of work queues.
+    pub consumers: Rc<QueueConsumers>,
+    /// Slots of its sessions among their users' connections.
+    pub user_limit: Rc<UserLimit>,
+    catch_up: Rc<CatchUp>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) memory: Arc<MemoryBudget>,
-    pub(crate) consumers: Consumers,
-    /// What could not be taken out of the broker.
-    pub(super) removals: Removals,
-    pub(super) inbox: OwnInbox,
+    pub(super) load: Arc<InboxLoad>,
     /// All that it does by itself.
     pub(crate) tasks: Tasks,
 }
@@ -74,35 +80,71 @@ impl Worker {
         deflate_threshold_bytes: usize,
         broker: Arc<dyn Broker>,
         interest: Arc<Interest>,
-        reads: Arc<HistoryReads>,
+        history: Arc<HistoryReads>,
         metrics: Arc<Metrics>,
         memory: Arc<MemoryBudget>,
     ) -> (Rc<Self>, Inbox) {
         let (inbox, receiver) = Inbox::new();
+        let tasks = Tasks::default();
+        let own_inbox = inbox.of_worker();
+        let load = own_inbox.load.clone();
+        let hub = Rc::new(RefCell::new(Hub {
+            memory: memory.clone(),
+            ..Hub::counting(deflate_threshold_bytes, metrics.sessions.clone())
+        }));
+        let reads = ClientReads::new(hub.clone(), history.clone(), memory.clone());
+        let removals = Removals::new(hub.clone(), broker.clone(), tasks.clone());
+        let user_limit =
+            Rc::new(UserLimit { hub: hub.clone(), broker: broker.clone(), removals: removals.clone() });
+        let presence = PresenceRefresh {
+            hub: hub.clone(),
+            broker: broker.clone(),
+            load: load.clone(),
+            removals: removals.clone(),
+            user_limit: user_limit.clone(),
+        };
         let worker = Rc::new(Self {
             index,
-            hub: RefCell::new(Hub {
-                memory: memory.clone(),
-                ..Hub::counting(deflate_threshold_bytes, metrics.sessions.clone())
-            }),
-            memory,
             timers: Timers::new(),
-            traffic: TrafficCounters::default(),
-            broker,
-            interest,
+            traffic: Rc::default(),
+            subscriptions: Rc::new(Subscriptions {
+                index,
+                hub: hub.clone(),
+                broker: broker.clone(),
+                interest: interest.clone(),
+                history: history.clone(),
+                reads: reads.clone(),
+                removals,
+                inbox: own_inbox,
+            }),
+            consumers: QueueConsumers::new(
+                index,
+                hub.clone(),
+                broker.clone(),
+                interest.clone(),
+                metrics.clone(),
+                tasks.clone(),
+            ),
+            catch_up: Rc::new(CatchUp {
+                hub: hub.clone(),
+                broker: broker.clone(),
+                reads: history.clone(),
+                metrics: metrics.clone(),
+                tasks: tasks.clone(),
+            }),
+            hub,
+            history,
             reads,
-            read_turns: Rc::default(),
-            metrics,
-            consumers: Consumers::default(),
-            removals: Removals::default(),
-            inbox: inbox.of_worker(),
-            tasks: Tasks::default(),
+            user_limit,
+            metrics: metrics.clone(),
+            load,
+            tasks,
         });
         worker.tasks.spawn(worker.clone().deliver(receiver));
         worker.tasks.spawn(worker.clone().watch_deadlines());
-        worker.tasks.spawn(worker.clone().keep_present());
-        worker.tasks.spawn(worker.clone().flush_periodically());
-        worker.tasks.spawn(worker.clone().keep_memory());
+        worker.tasks.spawn(presence.run());
+        worker.tasks.spawn(worker.traffic.clone().flush_periodically(metrics));
+        worker.tasks.spawn(MemoryMonitor { index, broker, memory }.run());
         (worker, inbox)
     }
 
@@ -116,61 +158,23 @@ impl Worker {
         self.hub.borrow_mut()
     }
 
-    /// Waits until another heavy read of the session may begin.
-    pub async fn read_turn(&self, key: SessionKey) -> SessionReadTurn {
-        self.read_turns.clone().wait(key, self.reads.budget().per_connection()).await
-    }
-
-    /// Reads history for a session, after its reads before. Who asks for the same at the same time shares the read.
-    ///
-    /// # Errors
-    /// As [`Reads::read`]; [`ErrorCode::TOO_MANY_REQUESTS`] while there is no memory for a large reply.
-    pub async fn history(
-        self: Rc<Self>,
-        key: SessionKey,
-        channel: Arc<str>,
-        query: HistoryQuery,
-        retention: Retention,
-    ) -> Result<(HistoryPage, Option<ReplyPermit>), ErrorCode> {
-        let most_bytes =
-            query.max_bytes.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
-        let most_bytes = self.reply_max_bytes(key, most_bytes);
-        let query = HistoryQuery { max_bytes: Some(most_bytes as u64), ..query };
-        let _turn = self.read_turn(key).await;
-        let read = HistoryRead { channel, query, source: ReadSource::Client };
-        let page = self.reads.read(read, retention, self.reads.now()).await?;
-        let mut page = Arc::unwrap_or_clone(page);
-        // The first may be larger than that by itself; the client reads on from where the page ends.
-        let mut bytes = 0_usize;
-        let fitting = page.publications.iter().take_while(|publication| {
-            let is_first = bytes == 0;
-            bytes = bytes.saturating_add(reply_bytes(publication));
-            is_first || bytes <= most_bytes
-        });
-        let fitting = fitting.count();
-        page.truncated |= fitting < page.publications.len();
-        page.publications.truncate(fitting);
-        let permit = self.reserve_reply(size_of(&page.publications))?;
-        Ok((page, permit))
-    }
-
     /// Enters a session.
     pub fn register(&self, registration: SessionRegistration) -> SessionKey {
         self.hub_mut().registry_mut().register(registration)
     }
 
     /// Ends all subscriptions of a session, and gives its place among its user's connections back.
-    pub fn leave_all(self: &Rc<Self>, key: SessionKey) {
-        self.release_user_slot(key);
+    pub fn leave_all(&self, key: SessionKey) {
+        self.user_limit.release(key);
         let removed = self.hub_mut().leave_all(key);
         for removed in removed {
-            self.publish_leave(key, removed);
+            self.subscriptions.publish_leave(key, removed);
         }
-        self.leave_queues(key);
+        self.consumers.leave_all(key);
     }
 
     /// Takes a session out: its subscriptions, its presence, its deadline.
-    pub fn deregister(self: &Rc<Self>, key: SessionKey, timer: Option<u64>) {
+    pub fn deregister(&self, key: SessionKey, timer: Option<u64>) {
         self.timers.set(key, timer, None);
         self.leave_all(key);
         self.hub_mut().registry_mut().remove(key);
@@ -197,7 +201,7 @@ impl Worker {
     }
 
     async fn deliver(self: Rc<Self>, mut inbox: mpsc::Receiver<InboxEntry>) {
-        let load = &self.inbox.load;
+        let load = &self.load;
         let mut entries = Vec::with_capacity(TURN_ENTRIES);
         // Events of one turn by channel: consecutive publications of a channel are encoded and queued together.
         let mut turn: IndexMap<Arc<str>, Vec<ChannelEvent>> = IndexMap::new();
@@ -229,12 +233,12 @@ impl Worker {
                     }
                     InboxEntry::Drain(over) => {
                         self.deliver_turn(&mut turn).await;
-                        self.drain_sessions(over);
+                        drain_sessions(&self.hub, over, &self.tasks);
                         tokio::task::yield_now().await;
                     }
                     InboxEntry::Question(question) => {
                         self.deliver_turn(&mut turn).await;
-                        self.tasks.spawn(question.answer(self.clone()));
+                        self.tasks.spawn(question.answer(self.hub.clone(), self.traffic.clone()));
                     }
                 }
             }
@@ -262,23 +266,12 @@ impl Worker {
         }
     }
 
-    /// A channel may have its first subscription. What stands in the inbox already is of an earlier one, and what was to follow it
-    /// did not come in: so its events count from here on. To be called before the worker wants the channel.
-    pub(super) fn mark_begin(&self, channel: &Arc<str>) {
-        let mark = self.hub_mut().await_mark(channel);
-        if let Some(mark) = mark
-            && !self.inbox.mark(channel, mark)
-        {
-            self.hub_mut().pass_mark(channel, mark);
-        }
-    }
-
     /// What did not fit into the inbox is read from history, or told.
     fn tell_gapped(self: &Rc<Self>) {
-        let gapped = std::mem::take(&mut *self.inbox.load.gapped.lock());
+        let gapped = std::mem::take(&mut *self.load.gapped.lock());
         self.metrics.inbox_overflows.inc_by(gapped.len() as u64);
         for channel in gapped {
-            self.on_gap(&channel, self.reads.now());
+            self.on_gap(&channel, self.history.now());
         }
     }
 
@@ -294,12 +287,12 @@ impl Worker {
                 began = Instant::now();
             }
             if let Some(queue) = woken_queue(&channel) {
-                self.wake_queue(queue);
+                self.consumers.wake(queue);
                 continue;
             }
             let missing = self.hub_mut().deliver(&channel, events);
             if let Some(missing) = missing {
-                self.catch_up(channel, missing, self.reads.now());
+                self.catch_up.run(channel, missing, self.history.now());
             }
         }
         self.traffic.held(began.elapsed());
@@ -307,11 +300,11 @@ impl Worker {
 
     fn on_gap(self: &Rc<Self>, channel: &Arc<str>, moment: ReadVersion) {
         if let Some(queue) = woken_queue(channel) {
-            return self.wake_queue(queue);
+            return self.consumers.wake(queue);
         }
         let missing = self.hub_mut().gap(channel);
         if let Some(missing) = missing {
-            self.catch_up(channel.clone(), missing, moment);
+            self.catch_up.run(channel.clone(), missing, moment);
         }
     }
 }

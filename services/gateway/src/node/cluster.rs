@@ -42,7 +42,7 @@ use self::{
 };
 use crate::{
     disconnect::ErrorCode,
-    hub::{history_reads::HistoryReads, subscribe::PRESENCE_TTL},
+    hub::{history_reads::HistoryReads, removals::PRESENCE_TTL},
     metrics::Metrics,
     node::{query::LocalQueries, workers::Workers},
     session::shared::policy::Policy,

@@ -6,7 +6,7 @@ use gorani_broker::{Broker, BrokerError, ConnectionEntry};
 
 use crate::{
     disconnect::Disconnect,
-    hub::user_limit::PLACE_TTL,
+    hub::removals::USER_SLOT_TTL,
     node::cluster::{ClusterMember, is_of},
 };
 
@@ -35,7 +35,7 @@ impl UserConnectionLimit {
         limit: u32,
     ) -> impl Future<Output = Result<(), Disconnect>> + Send + 'static + use<> {
         let (broker, cluster) = (self.broker.clone(), self.cluster.clone());
-        let mut asked = self.broker.cluster().connection_enter(&user, &client, PLACE_TTL, limit);
+        let mut asked = self.broker.cluster().connection_enter(&user, &client, USER_SLOT_TTL, limit);
         let failed = |error: BrokerError| {
             tracing::warn!(%error, "a client is sent away, its user's connections cannot be counted");
             Disconnect::INTERNAL
@@ -56,7 +56,7 @@ impl UserConnectionLimit {
                 for holder in gone {
                     drop(broker.cluster().connection_leave(&user, holder));
                 }
-                asked = broker.cluster().connection_enter(&user, &client, PLACE_TTL, limit);
+                asked = broker.cluster().connection_enter(&user, &client, USER_SLOT_TTL, limit);
             }
             Err(Disconnect::CONNECTION_LIMIT)
         }

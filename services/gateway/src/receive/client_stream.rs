@@ -5,13 +5,13 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
 use crate::{
+    format::encoding::{Encoding, Framing, Protocol},
     http::{
         head::is_head,
         refusal::HttpRefusal,
         request_context::{ReceiverSession, RequestContext, answer},
     },
     http_session::{WorkerContext, pipe::ended, registry::HttpSessionRegistry, writer::StreamWriter},
-    hub::fanout::{Encoding, Framing, Protocol},
     metrics::TransportLabel,
     session::{
         Now,

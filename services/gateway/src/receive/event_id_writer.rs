@@ -1,4 +1,4 @@
-//! The response of `uni_sse`: events whose ids say how far they bring their reader ([`crate::session::position`]).
+//! The response of `uni_sse`: events whose ids say how far they bring their reader ([`crate::format::position`]).
 //! `docs/protocols/http.md` §10.
 //!
 //! The encoder makes the events once for all receivers of a channel, so their ids name that channel alone. A browser sends

@@ -3,7 +3,7 @@
 
 use actix_http::header::{HeaderMap, IF_NONE_MATCH};
 
-use crate::session::position::Positions;
+use crate::format::position::Positions;
 
 /// The content of the header.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

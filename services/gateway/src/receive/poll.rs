@@ -20,13 +20,17 @@ use self::channel_answer::{AnswerBudget, ChannelAnswer};
 use super::{if_none_match::IfNoneMatch, query::Query, receive_query::receive_query};
 use crate::{
     disconnect::{ErrorCode, Refused},
+    format::{
+        encoding::{Encoding, Framing, Protocol},
+        position::Positions,
+        views::publication_view,
+    },
     http::{
         head::is_head,
         refusal::HttpRefusal,
         request_context::{self, ReceiverSession, RequestContext},
     },
     http_session::{WorkerContext, pipe::ResponseHead},
-    hub::fanout::{Encoding, Framing, Protocol},
     memory::LARGE_REPLY_BYTES,
     metrics::TransportLabel,
     node::{
@@ -36,8 +40,7 @@ use crate::{
     receive::poll_writer::{PollAnswer, PollWriter},
     session::{
         Now,
-        client::{OutputFormat, TransportTraits, views::publication_view},
-        position::Positions,
+        client::{OutputFormat, TransportTraits},
         uni::{NotPollable, ReceiveQuery, UniSession},
     },
 };

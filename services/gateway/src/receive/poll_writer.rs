@@ -11,9 +11,9 @@ use crate::http_session::{
 };
 use crate::{
     disconnect::Disconnect,
+    format::position::{Positions, Unrecovered, objects},
     outbox::Outbox,
     receive::if_none_match::IfNoneMatch,
-    session::position::{Positions, Unrecovered, objects},
 };
 
 /// What an answer holds.

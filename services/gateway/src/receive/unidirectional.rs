@@ -13,6 +13,7 @@ use super::{
     receive_query::receive_query,
 };
 use crate::{
+    format::encoding::{Encoding, Framing, Protocol},
     http::{
         head::is_head,
         refusal::HttpRefusal,
@@ -23,7 +24,6 @@ use crate::{
         pipe::{PipeReader, ended},
         writer::{ResponseWriter, StreamWriter},
     },
-    hub::fanout::{Encoding, Framing, Protocol},
     metrics::TransportLabel,
     receive::event_id_writer::EventIdWriter,
     session::{

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::{Action, MessageKind, stomp::message_headers::MessageHeaders};
-use crate::{disconnect::Disconnect, memory::ReplyPermit};
+use super::{Action, MessageKind};
+use crate::{disconnect::Disconnect, format::encoding::SubscriptionFormat, memory::ReplyPermit};
 
 /// What a session does in one turn: messages to send, in order, then actions, in order.
 #[derive(Debug, Default)]
@@ -85,14 +85,14 @@ impl Actions {
         });
     }
 
-    /// Shows a channel from now on with this headers, which is the newest of this turn. If the session was let in in the same
+    /// Shows a channel from now on in this format, which is the newest of this turn. If the session was let in in the same
     /// turn, also what was held back until then: it follows all that the session wrote.
-    pub fn show(&mut self, channel: Arc<str>, headers: Arc<MessageHeaders>) {
-        self.list.retain(|action| !matches!(action, Action::SetHeaders(shown, _) if **shown == *channel));
+    pub fn show(&mut self, channel: Arc<str>, format: SubscriptionFormat) {
+        self.list.retain(|action| !matches!(action, Action::SetFormat(shown, _) if **shown == *channel));
         let is_release =
             |action: &Action| matches!(action, Action::Release(released) if **released == *channel);
         let index = self.list.iter().position(is_release).unwrap_or(self.list.len());
-        self.list.insert(index, Action::SetHeaders(channel, headers));
+        self.list.insert(index, Action::SetFormat(channel, format));
     }
 
     /// Adds the end of the session.

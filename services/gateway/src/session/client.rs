@@ -27,7 +27,6 @@ mod server_side;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
-pub mod views;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -76,7 +75,7 @@ pub enum OutputFormat {
     Commands,
     /// Objects without envelopes, to receivers.
     Plain,
-    /// The same, each after a line with how far it brings the receiver: see [`crate::session::position`].
+    /// The same, each after a line with how far it brings the receiver: see [`crate::format::position`].
     WithPositions,
 }
 

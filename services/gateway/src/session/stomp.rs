@@ -20,7 +20,6 @@ mod deadlines;
 mod destination;
 mod failure;
 mod input;
-pub mod message_headers;
 mod payload;
 mod receipts;
 mod recovery;
@@ -37,12 +36,12 @@ use gorani_protocol::stomp::{HeartBeat, StompCommand, StompDecoder, StompFrame, 
 use tokio::time::Instant;
 
 use self::{
-    connect::Access, deadlines::StompDeadlines, failure::Failure, input::size_of_frame,
-    message_headers::FrameStyle, receipts::Receipts, recovery::RecoveryInProgress,
-    subscriptions::StompSubscription, transactions::Transactions,
+    connect::Access, deadlines::StompDeadlines, failure::Failure, input::size_of_frame, receipts::Receipts,
+    recovery::RecoveryInProgress, subscriptions::StompSubscription, transactions::Transactions,
 };
 use crate::{
     disconnect::{Disconnect, Unsubscribed},
+    format::message_headers::FrameStyle,
     session::{
         Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
         shared::{

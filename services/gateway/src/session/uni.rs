@@ -9,10 +9,12 @@ use tokio::time::Instant;
 use super::{
     Action, Actions, Incoming, Now, Session, Signal,
     client::{ClientSession, TransportTraits, receive::AdmittedReceiver},
-    position::{Positions, Unrecovered},
     shared::{delegate::session_methods, login_limit::LoginLimit, policy::Policy},
 };
-use crate::disconnect::{Disconnect, Refused};
+use crate::{
+    disconnect::{Disconnect, Refused},
+    format::position::{Positions, Unrecovered},
+};
 
 /// What a receiver asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

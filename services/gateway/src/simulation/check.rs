@@ -89,10 +89,10 @@ impl World {
                 if worker.consumers.count() > 0 {
                     wrong.push(format!("process {index}: worker {} keeps queues", worker.index));
                 }
-                if !worker.interest.is_empty() {
+                if !worker.subscriptions.interest.is_empty() {
                     wrong.push(format!(
                         "process {index} keeps interest in {} channels",
-                        worker.interest.len()
+                        worker.subscriptions.interest.len()
                     ));
                 }
             }

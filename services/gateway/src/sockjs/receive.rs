@@ -11,6 +11,7 @@ use super::{
 use crate::{connection::state::OpenedSession, outbox::Outbox};
 use crate::{
     endpoint::EndpointRefused,
+    format::encoding::{Encoding, Framing},
     http_session::{
         Lifetime, Response,
         new_session::NewSession,
@@ -18,7 +19,6 @@ use crate::{
         registry::{DeliveryError, SessionOwner},
         request::SessionRequest,
     },
-    hub::fanout::{Encoding, Framing},
     node::admission::permits::ConnectionPermit,
     session::Now,
 };

@@ -8,10 +8,8 @@ use gorani_broker::{ClientInfo, Position, Retention};
 use super::*;
 use crate::{
     disconnect::Disconnect,
-    hub::{
-        fanout::{Encoding, Framing, Protocol},
-        registry::SessionRegistration,
-    },
+    format::encoding::{Encoding, Framing, Protocol, SubscriptionFormat},
+    hub::registry::SessionRegistration,
     outbox::Outbox,
     session::{Signal, SubscribeParams},
     session_command::SessionCommand,
@@ -57,11 +55,11 @@ impl Connection {
                 presence: false,
                 announce: false,
                 join_leave: false,
-                headers: None,
+                format: SubscriptionFormat::OfSession,
             };
             assert!(hub.join(key, &request).is_some());
             // The node's interest counts it; nothing is received here.
-            drop(api.worker.interest.join(api.worker.index, &request.channel));
+            drop(api.worker.subscriptions.interest.join(api.worker.index, &request.channel));
         }
         connection
     }

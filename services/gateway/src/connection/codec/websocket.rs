@@ -10,7 +10,9 @@ use gorani_protocol::{
 };
 
 use super::{Codec, Event};
-use crate::{disconnect::Disconnect, hub::fanout::Framing, memory::holders::INPUT_BYTES, session::Incoming};
+use crate::{
+    disconnect::Disconnect, format::encoding::Framing, memory::holders::INPUT_BYTES, session::Incoming,
+};
 
 /// The codec of WebSocket.
 pub(crate) struct WebSocketCodec {

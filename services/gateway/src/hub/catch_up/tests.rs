@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::hub::worker::Worker;
 use crate::{
     hub::tests::{Client, HISTORY, faulty::Faulty},
     session::Signal,
@@ -54,7 +55,7 @@ impl Gap {
         let last = page(2..=2, 2).publications.remove(0);
         worker.hub_mut().deliver("a", vec![ChannelEvent::Publication(last)]);
         assert_eq!(client.seen(), ["2"]);
-        inbox.gap(&Arc::from("a"), worker.reads.now());
+        inbox.gap(&Arc::from("a"), worker.history.now());
         Self { broker, worker, client, _inbox: inbox }
     }
 

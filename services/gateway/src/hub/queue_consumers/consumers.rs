@@ -14,15 +14,27 @@ use gorani_broker::queue::{DeliveryId, QueueDelivery, QueueLimits};
 use indexmap::IndexMap;
 use tokio::sync::{Notify, oneshot};
 
-use super::FetchRequest;
 use crate::{hub::registry::SessionKey, session::Ticket};
 
 /// Names of a queue at most: one to take under, and retired ones. Above it the retired ones come first.
 const NAMES: usize = 4;
 
+/// What a session wants of a queue.
+#[derive(Debug, Clone)]
+pub struct FetchRequest {
+    /// The queue.
+    pub queue: Arc<str>,
+    /// Messages at most.
+    pub count: u32,
+    /// The id of the node.
+    pub node: Arc<str>,
+    /// What the queue may hold.
+    pub limits: Arc<QueueLimits>,
+}
+
 /// The consumers of a worker. Its maps keep an order, so that a simulated run is the same each time.
 #[derive(Default)]
-pub struct Consumers {
+pub(super) struct Consumers {
     queues: RefCell<IndexMap<Arc<str>, ConsumedQueue>>,
     /// Dropped, they end a taking that waits.
     pub(super) takings: RefCell<IndexMap<(SessionKey, Ticket), oneshot::Sender<()>>>,
@@ -86,7 +98,7 @@ impl ConsumedQueue {
 impl Consumers {
     /// Queues that are served, and takings that wait.
     #[cfg(test)]
-    pub(crate) fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.queues.borrow().len() + self.takings.borrow().len()
     }
 

@@ -1,10 +1,13 @@
 //! Consumers of a work queue on one worker, over the broker that runs within it.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use gorani_broker::{Broker, ChannelEvent, MemoryBroker, MemorySettings, Publication, Sink};
+use gorani_broker::{
+    Broker, ChannelEvent, MemoryBroker, MemorySettings, Publication, Sink, queue::QueueLimits,
+};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::hub::worker::Worker;
 use crate::hub::{history_reads::HistoryReads, inbox::Inbox, interest::Interest, tests::Client};
 
 /// A node of one worker.
@@ -54,7 +57,7 @@ impl Bench {
         let (queue, node) = ("q".into(), "node".into());
         let request = FetchRequest { queue, count: 10, node, limits: self.limits.clone() };
         let key = self.sessions[session].key();
-        actix_rt::spawn(self.worker.clone().fetch(key, Ticket(ticket), request))
+        actix_rt::spawn(self.worker.consumers.clone().fetch(key, Ticket(ticket), request))
     }
 
     async fn push(&self, text: &'static str) {
@@ -64,7 +67,7 @@ impl Bench {
 
     async fn settle(&self, fetched: &[QueueDelivery], is_handled: bool) {
         let ids = fetched.iter().map(|delivery| delivery.id.clone()).collect();
-        self.worker.clone().acknowledge("q".into(), ids, is_handled).await.unwrap();
+        self.worker.consumers.clone().acknowledge("q".into(), ids, is_handled).await.unwrap();
     }
 
     /// The messages that another node finds in the queue.
@@ -94,7 +97,7 @@ async fn a_consumer_waits_until_a_message_wakes_it_and_an_acknowledged_one_is_go
     let waiting = bench.take(0, 1);
     pass(10).await;
     assert!(!waiting.is_finished());
-    assert_eq!(bench.worker.interest.len(), 1);
+    assert_eq!(bench.worker.subscriptions.interest.len(), 1);
     bench.push("a").await;
     let fetched = waiting.await.unwrap().unwrap();
     assert_eq!(texts(&fetched), [("a".to_owned(), 1)]);
@@ -104,7 +107,7 @@ async fn a_consumer_waits_until_a_message_wakes_it_and_an_acknowledged_one_is_go
     bench.settle(&fetched, true).await;
     assert!(bench.left().await.is_empty(), "it is handled");
     assert_eq!(bench.worker.consumers.count(), 0);
-    assert!(bench.worker.interest.channels().is_empty(), "nobody listens any more");
+    assert!(bench.worker.subscriptions.interest.channels().is_empty(), "nobody listens any more");
 }
 
 #[actix_rt::test]
@@ -125,7 +128,7 @@ async fn a_taking_that_is_stopped_ends_with_nothing_and_others_go_on() {
     let bench = Bench::start().await;
     let [stopped, other] = [bench.take(0, 1), bench.take(0, 2)];
     pass(10).await;
-    bench.worker.stop_fetching(bench.sessions[0].key(), Ticket(1));
+    bench.worker.consumers.stop_fetching(bench.sessions[0].key(), Ticket(1));
     assert_eq!(stopped.await.unwrap().unwrap().len(), 0);
     bench.push("a").await;
     assert_eq!(other.await.unwrap().unwrap().len(), 1);
@@ -138,7 +141,7 @@ async fn what_a_session_leaves_is_given_back_and_its_takings_end_but_not_those_o
     assert_eq!(bench.take(0, 1).await.unwrap().unwrap().len(), 1);
     let [own, other] = [bench.take(0, 2), bench.take(1, 2)];
     pass(10).await;
-    bench.worker.leave_queues(bench.sessions[0].key());
+    bench.worker.consumers.leave_all(bench.sessions[0].key());
     assert_eq!(own.await.unwrap().unwrap().len(), 0);
     assert_eq!(texts(&other.await.unwrap().unwrap()), [("a".to_owned(), 2)]);
 }
@@ -151,7 +154,7 @@ async fn a_message_whose_asker_is_gone_is_given_back() {
     // The connection's task ends; that of the taking goes on until it is told.
     abandoned.abort();
     pass(10).await;
-    bench.worker.leave_queues(bench.sessions[0].key());
+    bench.worker.consumers.leave_all(bench.sessions[0].key());
     bench.push("a").await;
     pass(10).await;
     let left = bench.left().await;

@@ -1,19 +1,24 @@
 //! A removal that failed is asked for again, and not for ever.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use gorani_broker::Broker as _;
+use gorani_broker::{MemoryBroker, MemorySettings};
 
 use super::*;
+use crate::hub::worker::Worker;
 use crate::{
     hub::tests::{Client, HISTORY, faulty::Faulty},
     session::SubscribeParams,
 };
 
+fn empty() -> Rc<Removals> {
+    Removals::new(Rc::default(), Arc::new(MemoryBroker::new(MemorySettings::default())), Tasks::default())
+}
+
 /// A subscription that others are told of, and with `presence` one that they see.
 async fn subscribed(worker: &Rc<Worker>, presence: bool) -> Client {
     let client = Client::enter(&mut worker.hub_mut(), "one");
     let request = SubscribeParams { presence, announce: true, ..client.request(HISTORY, false) };
-    worker.clone().subscribe(client.key, request).await.unwrap();
+    worker.subscriptions.clone().subscribe(client.key, request).await.unwrap();
     client
 }
 
@@ -32,7 +37,7 @@ async fn a_leave_that_failed_is_told_later_and_one_that_may_have_been_told_is_no
         let client = subscribed(&worker, false).await;
         assert_eq!(broker.count("join"), 1);
         broker.fail(error);
-        worker.unsubscribe(client.key, "a");
+        worker.subscriptions.unsubscribe(client.key, "a");
         pass(Duration::from_millis(100)).await;
         assert_eq!(broker.count("leave"), 1);
         broker.recover();
@@ -49,7 +54,7 @@ async fn presence_is_taken_out_again_and_again_until_the_broker_forgets_it_by_it
         let (worker, _inbox) = broker.worker().await;
         let client = subscribed(&worker, true).await;
         broker.fail(error);
-        worker.unsubscribe(client.key, "a");
+        worker.subscriptions.unsubscribe(client.key, "a");
         pass(PRESENCE_TTL / 2).await;
         let asked = broker.count("presence_remove");
         assert!((50..=61).contains(&asked), "twice a second, not {asked} times");
@@ -58,14 +63,17 @@ async fn presence_is_taken_out_again_and_again_until_the_broker_forgets_it_by_it
         assert!(asked > 100);
         pass(PRESENCE_TTL).await;
         assert_eq!(broker.count("presence_remove"), asked);
-        assert!(!worker.removals.is_running.get() && worker.removals.again.borrow().is_empty());
+        assert!(
+            !worker.subscriptions.removals.is_running.get()
+                && worker.subscriptions.removals.again.borrow().is_empty()
+        );
         // The next one is asked for again as well.
         let client = {
             broker.recover();
             subscribed(&worker, true).await
         };
         broker.fail(error);
-        worker.unsubscribe(client.key, "a");
+        worker.subscriptions.unsubscribe(client.key, "a");
         pass(Duration::from_secs(2)).await;
         assert!(broker.count("presence_remove") > asked + 2);
         broker.recover();
@@ -84,11 +92,11 @@ async fn who_has_come_back_to_a_channel_meanwhile_is_not_taken_out() {
     let (worker, _inbox) = broker.worker().await;
     let client = subscribed(&worker, true).await;
     broker.fail(BrokerError::Unavailable);
-    worker.unsubscribe(client.key, "a");
+    worker.subscriptions.unsubscribe(client.key, "a");
     pass(Duration::from_millis(100)).await;
     broker.recover();
     let request = SubscribeParams { presence: true, ..client.request(HISTORY, false) };
-    worker.clone().subscribe(client.key, request).await.unwrap();
+    worker.subscriptions.clone().subscribe(client.key, request).await.unwrap();
     pass(Duration::from_secs(5)).await;
     assert_eq!(broker.count("presence_remove"), 1);
     assert_eq!(broker.inner.presence_stats("a").await, Ok((1, 1)));
@@ -105,7 +113,7 @@ async fn a_client_that_the_broker_surely_does_not_have_is_not_taken_out_of_it() 
         let client = Client::enter(&mut worker.hub_mut(), "one");
         let request = SubscribeParams { presence: true, ..client.request(HISTORY, false) };
         broker.fail(error);
-        assert!(worker.clone().subscribe(client.key, request).await.is_err());
+        assert!(worker.subscriptions.clone().subscribe(client.key, request).await.is_err());
         broker.recover();
         pass(Duration::from_secs(2)).await;
         assert_eq!(broker.count("presence_remove") > 0, asked > 0);
@@ -115,7 +123,7 @@ async fn a_client_that_the_broker_surely_does_not_have_is_not_taken_out_of_it() 
 #[actix_rt::test]
 async fn so_many_removals_wait_and_the_others_are_left_to_the_broker() {
     let until = Instant::now() + Duration::from_secs(60);
-    let removals = Removals::default();
+    let removals = empty();
     for _ in 0..=WAITING {
         removals.put_back(Removal::Connection { user: "42".into(), client: "one".into() }, until);
     }
@@ -127,7 +135,7 @@ async fn so_many_removals_wait_and_the_others_are_left_to_the_broker() {
 #[actix_rt::test]
 async fn a_removal_whose_time_is_over_is_dropped_to_the_moment() {
     tokio::time::pause();
-    let removals = Removals::default();
+    let removals = empty();
     let now = Instant::now();
     for until in [now - Duration::from_nanos(1), now, now + Duration::from_nanos(1)] {
         removals.put_back(Removal::Connection { user: "42".into(), client: "one".into() }, until);

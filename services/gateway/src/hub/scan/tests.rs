@@ -9,7 +9,9 @@ use std::{cell::Cell, collections::BTreeSet};
 use gorani_broker::{Broker, ClientInfo, MemoryBroker, MemorySettings, Retention};
 
 use super::*;
+use crate::hub::worker::Worker;
 use crate::{
+    format::encoding::SubscriptionFormat,
     hub::{history_reads::HistoryReads, interest::Interest, registry::SessionKey, tests::Client},
     session::SubscribeParams,
 };
@@ -33,7 +35,7 @@ fn join(worker: &Worker, key: SessionKey, channel: String) {
         presence: false,
         announce: false,
         join_leave: false,
-        headers: None,
+        format: SubscriptionFormat::OfSession,
     };
     assert!(worker.hub_mut().join(key, &request).is_some());
 }
@@ -54,7 +56,7 @@ async fn channels(worker: &Rc<Worker>, pattern: Option<&str>, after: &str, limit
     let (answer, answered) = oneshot::channel();
     let pattern = pattern.map(str::to_owned);
     let question = ScanRequest::Channels { pattern, after: after.to_owned(), limit, answer };
-    let scan = actix_rt::spawn(question.answer(worker.clone()));
+    let scan = actix_rt::spawn(question.answer(worker.hub.clone(), worker.traffic.clone()));
     let page = answered.await.unwrap();
     scan.await.unwrap();
     page
@@ -74,7 +76,7 @@ async fn pages_are_the_first_names_after_the_cursor() {
 /// Fills a page without giving anybody else a turn.
 fn fill_page<T: ScanSource>(worker: &Worker, table: T, after: &str, limit: usize) -> Scan<T> {
     let mut scan = Scan::new(table, after, limit);
-    while !scan.slice(worker) {}
+    while !scan.slice(&worker.hub, &worker.traffic) {}
     scan
 }
 
@@ -167,7 +169,7 @@ async fn what_stays_while_others_come_and_go_is_never_missed_or_listed_twice() {
     loop {
         let mut scan = Scan::new(SlowChannels(channels_like(None)), &after, 150);
         loop {
-            let done = scan.slice(&worker);
+            let done = scan.slice(&worker.hub, &worker.traffic);
             slices += 1;
             // Between two slices somebody goes and somebody comes, before the cursor, at it and after it.
             for _ in 0..4 {
@@ -248,7 +250,7 @@ async fn connections_that_do_not_fit_into_an_answer_are_cut_and_the_cursor_goes_
     loop {
         let (answer, answered) = oneshot::channel();
         let question = ScanRequest::Connections { user: None, after, limit: 1000, answer };
-        actix_rt::spawn(question.answer(worker.clone()));
+        actix_rt::spawn(question.answer(worker.hub.clone(), worker.traffic.clone()));
         let page = answered.await.unwrap();
         let bytes: usize = page.entries.iter().map(|(client, view)| size_of_view(client, view)).sum();
         assert!(bytes < ANSWER_BYTES + 64 * 1024, "{bytes}");

@@ -1,11 +1,15 @@
 //! One subscription: what was held back for it, what has no position, and whose epoch it follows.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use gorani_broker::Publication;
+
 use super::*;
-use crate::hub::{
-    Hub,
-    fanout::{Encoding, Framing, Protocol},
-    tests::{Client, HISTORY},
+use crate::{
+    format::encoding::{Encoding, Framing, Protocol},
+    hub::{
+        Hub,
+        tests::{Client, HISTORY},
+    },
 };
 
 /// A subscription that tracks its position, and what it is told is counted in.

@@ -114,10 +114,10 @@ async fn one_reason_at_a_time_is_enough_to_end_somebody() {
 #[actix_rt::test]
 async fn a_reply_needs_a_permit_from_the_threshold_on() {
     let bench = Bench::start(usize::MAX, LARGE_REPLY_BYTES);
-    assert!(bench.worker.reserve_reply(LARGE_REPLY_BYTES - 1).unwrap().is_none());
-    let permit = bench.worker.reserve_reply(LARGE_REPLY_BYTES).unwrap();
+    assert!(bench.worker.reads.reserve_reply(LARGE_REPLY_BYTES - 1).unwrap().is_none());
+    let permit = bench.worker.reads.reserve_reply(LARGE_REPLY_BYTES).unwrap();
     assert!(permit.is_some());
-    assert!(bench.worker.reserve_reply(LARGE_REPLY_BYTES + 1).is_err());
+    assert!(bench.worker.reads.reserve_reply(LARGE_REPLY_BYTES + 1).is_err());
     drop(permit);
-    assert!(bench.worker.reserve_reply(LARGE_REPLY_BYTES + 1).unwrap().is_some());
+    assert!(bench.worker.reads.reserve_reply(LARGE_REPLY_BYTES + 1).unwrap().is_some());
 }

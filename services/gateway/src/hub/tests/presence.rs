@@ -21,8 +21,8 @@ async fn presence_is_refreshed_every_25_seconds_and_sooner_after_a_failure_or_a_
     let broker = Faulty::new();
     let (worker, inbox) = broker.worker().await;
     let [present, told] = ["one", "two"].map(|name| Client::enter(&mut worker.hub_mut(), name));
-    worker.clone().subscribe(present.key, request(&present, true)).await.unwrap();
-    worker.clone().subscribe(told.key, request(&told, false)).await.unwrap();
+    worker.subscriptions.clone().subscribe(present.key, request(&present, true)).await.unwrap();
+    worker.subscriptions.clone().subscribe(told.key, request(&told, false)).await.unwrap();
     let mut expected = 1;
     assert_eq!(broker.count("presence_add"), expected);
     for _ in 0..3 {
@@ -56,14 +56,14 @@ async fn who_is_told_to_come_back_stays_present_until_it_comes_or_its_time_is_ov
         let broker = Faulty::new();
         let (worker, _inbox) = broker.worker().await;
         let client = Client::enter(&mut worker.hub_mut(), "one");
-        worker.clone().subscribe(client.key, request(&client, true)).await.unwrap();
+        worker.subscriptions.clone().subscribe(client.key, request(&client, true)).await.unwrap();
         pass(20).await;
-        worker.interrupt(client.key, "a");
+        worker.subscriptions.interrupt(client.key, "a");
         // A look 5 s later finds that it is not away for long enough.
         pass(6).await;
         assert_eq!(broker.count("presence_remove"), 0);
         if comes_back {
-            worker.clone().subscribe(client.key, request(&client, true)).await.unwrap();
+            worker.subscriptions.clone().subscribe(client.key, request(&client, true)).await.unwrap();
         }
         pass(30).await;
         assert_eq!(broker.count("presence_remove"), usize::from(!comes_back));
@@ -83,10 +83,10 @@ async fn a_session_that_ends_while_it_is_expected_back_leaves_every_channel() {
     let client = Client::enter(&mut worker.hub_mut(), "one");
     for channel in ["a", "b", "c"] {
         let request = SubscribeParams { channel: channel.into(), ..request(&client, true) };
-        worker.clone().subscribe(client.key, request).await.unwrap();
+        worker.subscriptions.clone().subscribe(client.key, request).await.unwrap();
     }
-    worker.interrupt(client.key, "a");
-    worker.interrupt(client.key, "b");
+    worker.subscriptions.interrupt(client.key, "a");
+    worker.subscriptions.interrupt(client.key, "b");
     // One of two is back, and the other is expected still.
     let again = SubscribeParams { channel: "b".into(), ..request(&client, true) };
     assert!(worker.hub_mut().join(client.key, &again).is_some());
@@ -108,12 +108,12 @@ async fn an_interrupted_subscription_without_presence_is_left_at_once() {
     let broker = Faulty::new();
     let (worker, _inbox) = broker.worker().await;
     let client = Client::enter(&mut worker.hub_mut(), "one");
-    worker.clone().subscribe(client.key, request(&client, false)).await.unwrap();
-    assert_eq!(worker.interest.wanted(), 1);
-    worker.interrupt(client.key, "a");
-    assert_eq!((broker.count("leave"), worker.interest.wanted()), (1, 0));
+    worker.subscriptions.clone().subscribe(client.key, request(&client, false)).await.unwrap();
+    assert_eq!(worker.subscriptions.interest.wanted(), 1);
+    worker.subscriptions.interrupt(client.key, "a");
+    assert_eq!((broker.count("leave"), worker.subscriptions.interest.wanted()), (1, 0));
     let channel: Arc<str> = "a".into();
-    worker.clone().subscribe(client.key, request(&client, true)).await.unwrap();
-    worker.interrupt(client.key, &channel);
-    assert_eq!((broker.count("leave"), worker.interest.wanted()), (1, 0));
+    worker.subscriptions.clone().subscribe(client.key, request(&client, true)).await.unwrap();
+    worker.subscriptions.interrupt(client.key, &channel);
+    assert_eq!((broker.count("leave"), worker.subscriptions.interest.wanted()), (1, 0));
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gorani_broker::{ChannelEvent, ClientInfo};
 
 use super::{Hub, publication};
-use crate::hub::fanout::{Encoding, Framing, Protocol};
+use crate::format::encoding::{Encoding, Framing, Protocol};
 
 fn sent(protocol: Protocol, event: ChannelEvent) -> String {
     let mut hub = Hub::new(usize::MAX);

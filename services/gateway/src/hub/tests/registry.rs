@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::{Client, HISTORY, Hub, NO_HISTORY, Signal, events, forks, position};
-use crate::{
-    hub::fanout::{Encoding, Framing, Protocol},
-    session::{MessageKind, stomp::message_headers},
+use crate::format::{
+    encoding::{Encoding, Framing, Protocol, SubscriptionFormat},
+    message_headers,
+    message_kind::MessageKind,
 };
 
 #[actix_rt::test]
@@ -134,7 +135,7 @@ async fn a_session_is_shown_messages_as_it_asked_last() {
     let stomp = Encoding { protocol: Protocol::Stomp(headers(&[])), framing: Framing::Raw };
     hub.registry_mut().get_mut(client.key).unwrap().encoding = stomp;
     let request = crate::session::SubscribeParams {
-        headers: Some(headers(&["first"])),
+        format: SubscriptionFormat::Stomp(headers(&["first"])),
         ..client.request(NO_HISTORY, false)
     };
     assert!(hub.join(client.key, &request).is_some());
@@ -146,7 +147,7 @@ async fn a_session_is_shown_messages_as_it_asked_last() {
             text.push_str(std::str::from_utf8(&chunk).unwrap());
         }
         let ids = [text.contains("subscription:first"), text.contains("subscription:second")];
-        hub.set_headers(client.key, "a", headers(&["first", "second"]));
+        hub.set_format(client.key, "a", &SubscriptionFormat::Stomp(headers(&["first", "second"])));
         ids
     };
     assert_eq!(seen(), [true, false]);

@@ -7,9 +7,9 @@ use gorani_broker::{Position, Publication};
 use super::{Client, HISTORY, Hub, NO_HISTORY, events, faulty::Faulty, missed, position, publication};
 use crate::{
     hub::{
+        client_reads::size_of,
+        fanout::follows,
         scan::{ConnectionInfo, size_of_channel, size_of_view},
-        subscribe::size_of,
-        subscription::follows,
     },
     session::{Signal, SubscribeParams},
 };
@@ -26,13 +26,13 @@ async fn what_is_entered_into_the_broker_is_what_is_taken_out() {
         let (worker, _inbox) = broker.worker().await;
         let client = Client::enter(&mut worker.hub_mut(), "one");
         let request = SubscribeParams { presence, announce, ..client.request(HISTORY, true) };
-        let subscribed = worker.clone().subscribe(client.key, request).await.unwrap();
+        let subscribed = worker.subscriptions.clone().subscribe(client.key, request).await.unwrap();
         assert!(!subscribed.was_recovering && !subscribed.recovered);
         assert_eq!([broker.count("presence_add"), broker.count("join")], entered);
         worker.deregister(client.key, None);
         assert_eq!([broker.count("presence_remove"), broker.count("leave")], taken_out);
         assert!(worker.hub().registry().get(client.key).is_none());
-        assert_eq!(worker.interest.wanted(), 0);
+        assert_eq!(worker.subscriptions.interest.wanted(), 0);
     }
 }
 
@@ -51,7 +51,7 @@ async fn a_client_recovers_what_history_has_without_a_hole_and_is_told_where_it_
         let client = Client::enter(&mut worker.hub_mut(), "one");
         let recover = Some(Position { offset, epoch: epoch.map_or(top.epoch.clone(), Arc::from) });
         let request = SubscribeParams { recover, ..client.request(HISTORY, true) };
-        let subscribed = worker.clone().subscribe(client.key, request).await.unwrap();
+        let subscribed = worker.subscriptions.clone().subscribe(client.key, request).await.unwrap();
         assert!(subscribed.was_recovering);
         assert_eq!((subscribed.recovered, subscribed.top), (recovered, Some(top)));
         let expected = if recovered { 2 - offset } else { 0 };

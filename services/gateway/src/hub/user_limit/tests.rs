@@ -1,12 +1,12 @@
 //! Places among a user's connections, with a broker whose clock is moved by hand.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use gorani_broker::{Broker, MemoryBroker, MemorySettings, memory::ManualClock};
 
 use super::*;
-use crate::hub::{history_reads::HistoryReads, interest::Interest, tests::Client};
+use crate::hub::{history_reads::HistoryReads, interest::Interest, tests::Client, worker::Worker};
 
 const MORE_THAN_HALF: Duration = Duration::from_secs(40);
 
@@ -32,8 +32,8 @@ impl Bench {
     async fn holder(&self, client: &str) -> Client {
         let session = Client::enter(&mut self.worker.hub_mut(), client);
         self.worker.hub_mut().registry_mut().identify(session.key(), "42".into(), client.into());
-        self.worker.hold_user_slot(session.key(), 2);
-        let entry = self.broker.cluster().connection_enter("42", client, PLACE_TTL, 2).await.unwrap();
+        self.worker.user_limit.hold(session.key(), 2);
+        let entry = self.broker.cluster().connection_enter("42", client, USER_SLOT_TTL, 2).await.unwrap();
         assert_eq!(entry, ConnectionEntry::Entered);
         session
     }
@@ -49,13 +49,13 @@ async fn a_place_is_kept_while_the_session_lasts_and_given_back_once() {
     let [one, _other] = [bench.holder("one").await, bench.holder("other").await];
     for _ in 0..3 {
         bench.clock.advance(MORE_THAN_HALF);
-        bench.worker.refresh_user_slots().await.unwrap();
+        bench.worker.user_limit.refresh().await.unwrap();
         assert_eq!(bench.holders().await, ["one", "other"]);
     }
     bench.worker.leave_all(one.key());
     assert_eq!(bench.holders().await, ["other"]);
     bench.worker.deregister(one.key(), None);
-    bench.worker.refresh_user_slots().await.unwrap();
+    bench.worker.user_limit.refresh().await.unwrap();
     assert_eq!(bench.holders().await, ["other"]);
 }
 
@@ -63,13 +63,13 @@ async fn a_place_is_kept_while_the_session_lasts_and_given_back_once() {
 async fn a_place_that_was_lost_is_taken_again_and_without_room_the_session_ends() {
     let bench = Bench::start();
     let sessions = [bench.holder("one").await, bench.holder("other").await];
-    bench.clock.advance(2 * PLACE_TTL);
-    bench.worker.refresh_user_slots().await.unwrap();
+    bench.clock.advance(2 * USER_SLOT_TTL);
+    bench.worker.user_limit.refresh().await.unwrap();
     assert_eq!(bench.holders().await, ["one", "other"]);
-    bench.clock.advance(2 * PLACE_TTL);
-    let stranger = bench.broker.cluster().connection_enter("42", "stranger", PLACE_TTL, 2).await;
+    bench.clock.advance(2 * USER_SLOT_TTL);
+    let stranger = bench.broker.cluster().connection_enter("42", "stranger", USER_SLOT_TTL, 2).await;
     assert_eq!(stranger, Ok(ConnectionEntry::Entered));
-    bench.worker.refresh_user_slots().await.unwrap();
+    bench.worker.user_limit.refresh().await.unwrap();
     assert_eq!(bench.holders().await.len(), 2);
     let mut ended = 0;
     for session in &sessions {
@@ -83,9 +83,9 @@ async fn of_two_sessions_the_one_whose_place_was_lost_takes_it_again() {
     let bench = Bench::start();
     let _sessions = [bench.holder("one").await, bench.holder("other").await];
     bench.clock.advance(MORE_THAN_HALF);
-    bench.broker.cluster().connection_refresh("42", &["one"], PLACE_TTL).await.unwrap();
+    bench.broker.cluster().connection_refresh("42", &["one"], USER_SLOT_TTL).await.unwrap();
     bench.clock.advance(MORE_THAN_HALF);
     assert_eq!(bench.holders().await, ["one"]);
-    bench.worker.refresh_user_slots().await.unwrap();
+    bench.worker.user_limit.refresh().await.unwrap();
     assert_eq!(bench.holders().await, ["one", "other"]);
 }

@@ -7,9 +7,9 @@ use gorani_broker::Publication;
 
 use super::Worker;
 use crate::{
+    format::views::AROUND_BYTES,
     hub::registry::{Generation, SessionKey},
     memory::ReplyPermit,
-    session::client::views::AROUND_BYTES,
 };
 
 /// Bytes that are sent at a stretch, and at least one publication; then other connections have their turn.

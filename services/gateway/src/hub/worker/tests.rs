@@ -5,16 +5,18 @@ mod turns;
 
 use std::time::Duration;
 
-use gorani_broker::{DataKind, MemoryBroker, MemorySettings, Position, Publication};
+use gorani_broker::{DataKind, HistoryQuery, MemoryBroker, MemorySettings, Position, Publication};
 
 use super::*;
 use crate::hub::{
-    fanout::Framing,
     history_reads::tests::Stream,
     inbox::INBOX_ENTRIES,
     tests::{Client, HISTORY, NO_HISTORY},
 };
-use crate::{session::SubscribeParams, session_command::SessionTarget};
+use crate::{
+    disconnect::ErrorCode, format::encoding::Framing, session::SubscribeParams,
+    session_command::SessionTarget,
+};
 
 fn start() -> (Rc<Worker>, Inbox) {
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(MemorySettings::default()));
@@ -40,7 +42,7 @@ async fn an_overflow_that_is_noticed_when_the_inbox_is_empty_again_is_told_at_on
     client.join(&mut worker.hub_mut(), NO_HISTORY, None);
     // The worker has seen its empty inbox and sleeps.
     actix_rt::time::sleep(Duration::from_millis(10)).await;
-    worker.inbox.load.mark_gapped(&Arc::from("a"));
+    worker.load.mark_gapped(&Arc::from("a"));
     assert!(is_told(&client).await);
     assert_eq!(worker.metrics.inbox_overflows.get(), 1);
 }
@@ -58,7 +60,7 @@ async fn more_events_than_an_inbox_holds_are_told_and_those_that_fitted_are_coun
     }
     assert!(is_told(&client).await);
     for _ in 0..200 {
-        if worker.inbox.load.bytes.load(Ordering::Relaxed) == 0 {
+        if worker.load.bytes.load(Ordering::Relaxed) == 0 {
             return;
         }
         actix_rt::time::sleep(Duration::from_millis(10)).await;
@@ -140,7 +142,8 @@ async fn a_gap_that_is_told_while_a_subscription_reads_its_place_is_not_overlook
         Worker::start(0, usize::MAX, broker.clone(), interest, reads.clone(), Arc::default(), Arc::default());
     broker.start(Arc::new(Nobody)).await.unwrap();
     let client = Client::enter(&mut worker.hub_mut(), "one");
-    let subscribing = actix_rt::spawn(worker.clone().subscribe(client.key, client.request(HISTORY, true)));
+    let subscribing =
+        actix_rt::spawn(worker.subscriptions.clone().subscribe(client.key, client.request(HISTORY, true)));
     stream.until_asked(1).await;
     // The page is read already when something is published that the broker then fails to deliver.
     stream.top.store(1, Ordering::SeqCst);
@@ -190,7 +193,7 @@ async fn a_page_is_shorter_where_its_text_is_full_of_escapes_and_over_a_transpor
         let publication = Publication { data: vec![b'"'; EACH].into(), kind, ..Publication::default() };
         *stream.publications.lock() = std::iter::repeat_n(Arc::new(publication), 40).collect();
         let query = HistoryQuery { limit: 100, max_bytes: Some(32 * EACH as u64), ..HistoryQuery::default() };
-        let reading = actix_rt::spawn(worker.clone().history(client.key, "a".into(), query, HISTORY));
+        let reading = actix_rt::spawn(worker.reads.clone().history(client.key, "a".into(), query, HISTORY));
         stream.until_asked(1).await;
         stream.answer();
         let (page, _permit) = reading.await.unwrap().unwrap();
@@ -233,7 +236,7 @@ async fn a_recovery_brings_less_over_a_transport_of_text() {
             recover_max_bytes: 16_000,
             ..client.request(HISTORY, true)
         };
-        let subscribing = actix_rt::spawn(worker.clone().subscribe(client.key, request));
+        let subscribing = actix_rt::spawn(worker.subscriptions.clone().subscribe(client.key, request));
         stream.until_asked(1).await;
         stream.answer();
         assert_eq!(subscribing.await.unwrap().unwrap().recovered, is_recovered, "{bytes} bytes {framing:?}");
@@ -256,10 +259,10 @@ async fn a_subscription_that_was_ended_while_it_read_does_nothing_to_the_next_on
     broker.start(Arc::new(Nobody)).await.unwrap();
     let client = Client::enter(&mut worker.hub_mut(), "one");
     let request = SubscribeParams { presence: true, ..client.request(HISTORY, true) };
-    let first = actix_rt::spawn(worker.clone().subscribe(client.key, request.clone()));
+    let first = actix_rt::spawn(worker.subscriptions.clone().subscribe(client.key, request.clone()));
     stream.until_asked(1).await;
-    worker.unsubscribe(client.key, "a");
-    let second = actix_rt::spawn(worker.clone().subscribe(client.key, request));
+    worker.subscriptions.unsubscribe(client.key, "a");
+    let second = actix_rt::spawn(worker.subscriptions.clone().subscribe(client.key, request));
     stream.top.store(7, Ordering::SeqCst);
     stream.answer();
     assert_eq!(first.await.unwrap().map(|_| ()), Err(ErrorCode::INTERNAL));
@@ -267,7 +270,7 @@ async fn a_subscription_that_was_ended_while_it_read_does_nothing_to_the_next_on
     stream.answer();
     assert_eq!(second.await.unwrap().unwrap().top.unwrap().offset, 7);
     assert_eq!(broker.presence_stats("a").await, Ok((1, 1)));
-    worker.unsubscribe(client.key, "a");
+    worker.subscriptions.unsubscribe(client.key, "a");
     assert_eq!(broker.presence_stats("a").await, Ok((0, 0)));
 }
 
@@ -295,7 +298,7 @@ async fn much_that_was_missed_comes_in_pieces_before_what_is_published_meanwhile
     let (worker, _inbox) = start();
     let client = Client::enter(&mut worker.hub_mut(), "one");
     client.begin(&mut worker.hub_mut(), HISTORY, Some(Position { offset: 2000, epoch: "e".into() }));
-    let permit = worker.memory.try_reply(100_000);
+    let permit = worker.hub().memory.try_reply(100_000);
     worker.replay(client.key, "a".into(), missed(2000), permit);
     let next =
         Publication { offset: 2001, epoch: "e".into(), data: b"2001"[..].into(), ..Publication::default() };
@@ -311,7 +314,7 @@ async fn much_that_was_missed_comes_in_pieces_before_what_is_published_meanwhile
     assert!(turns > 3, "{turns} turns");
     let expected: Vec<String> = (1..=2001).map(|offset| offset.to_string()).collect();
     assert_eq!(offsets, expected);
-    assert_eq!(worker.memory.reply_bytes(), 0);
+    assert_eq!(worker.hub().memory.reply_bytes(), 0);
 }
 
 #[actix_rt::test]
@@ -320,7 +323,7 @@ async fn who_leaves_while_pieces_come_gets_no_more_of_them_and_none_in_a_newer_s
         let (worker, _inbox) = start();
         let client = Client::enter(&mut worker.hub_mut(), "one");
         client.begin(&mut worker.hub_mut(), HISTORY, Some(Position { offset: 2000, epoch: "e".into() }));
-        worker.replay(client.key, "a".into(), missed(2000), worker.memory.try_reply(100_000));
+        worker.replay(client.key, "a".into(), missed(2000), worker.hub().memory.try_reply(100_000));
         while has_begun && client.seen().is_empty() {
             tokio::task::yield_now().await;
         }
@@ -330,6 +333,6 @@ async fn who_leaves_while_pieces_come_gets_no_more_of_them_and_none_in_a_newer_s
             tokio::task::yield_now().await;
         }
         assert_eq!(client.seen(), Vec::<String>::new());
-        assert_eq!(worker.memory.reply_bytes(), 0);
+        assert_eq!(worker.hub().memory.reply_bytes(), 0);
     }
 }

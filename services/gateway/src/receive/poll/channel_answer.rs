@@ -7,10 +7,8 @@ use futures_util::future::try_join_all;
 use gorani_broker::{HistoryPage, HistoryQuery, Position, Publication, Retention};
 
 use crate::{
-    disconnect::ErrorCode,
-    hub::read_budget::ReadSource,
-    node::Node,
-    session::{position::Unrecovered, uni::PollableChannel},
+    disconnect::ErrorCode, format::position::Unrecovered, hub::read_budget::ReadSource, node::Node,
+    session::uni::PollableChannel,
 };
 
 /// The part of one channel.

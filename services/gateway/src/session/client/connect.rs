@@ -16,14 +16,13 @@ use super::{
     large_reply::{LargeReply, NextStep},
     requests::PendingRequest,
     subscriptions::ClientSubscription,
-    views::publication_view,
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
+    format::{position::Unrecovered, views::publication_view},
     memory::ReplyPermit,
     session::{
         Action, Actions, Now, Subscribed, Ticket,
-        position::Unrecovered,
         shared::{expiry::ttl, identity::ClientIdentity},
     },
     version::VERSION,

@@ -8,12 +8,10 @@ use bytes::BytesMut;
 use gorani_broker::{ClientInfo, Publication};
 use gorani_protocol::client::reply::{write_listed_client, write_listed_publication};
 
-use super::{
-    ClientSession, ClientState,
-    views::{AROUND_BYTES, info_view, publication_view},
-};
+use super::{ClientSession, ClientState};
 use crate::{
     disconnect::{ErrorCode, Unsubscribed},
+    format::views::{AROUND_BYTES, info_view, publication_view},
     memory::ReplyPermit,
     session::{Actions, MessageKind, Now, Subscribed, Ticket},
 };

@@ -9,9 +9,9 @@ use gorani_protocol::client::{ConnectResult, SubscribePush, bare, push};
 use super::{ClientSession, OutputFormat, subscriptions::ClientSubscription};
 use crate::{
     disconnect::{ErrorCode, Refused, Unsubscribed},
+    format::position::{self, Unrecovered},
     session::{
         Actions, Now,
-        position::{self, Unrecovered},
         shared::recovery::retention,
         uni::{NotPollable, PollableChannel, ReceiveQuery},
     },

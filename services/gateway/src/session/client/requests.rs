@@ -11,10 +11,10 @@ use super::{
     ClientSession, ClientState,
     large_reply::{LargeReply, NextStep},
     subscriptions::SubscribeCommand,
-    views::{info_view, publication_view, reserve},
 };
 use crate::{
     disconnect::ErrorCode,
+    format::views::{info_view, publication_view, reserve},
     memory::ReplyPermit,
     session::{Action, Actions, Now, Outcome, Ticket, shared::recovery::retention},
 };

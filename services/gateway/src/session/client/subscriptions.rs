@@ -14,13 +14,12 @@ use super::{
     connect::{non_empty, views},
     large_reply::{LargeReply, NextStep},
     requests::PendingRequest,
-    views::reserve,
 };
 use crate::{
     disconnect::{ErrorCode, Refused, Unsubscribed},
+    format::{encoding::SubscriptionFormat, position::Unrecovered, views::reserve},
     session::{
         Action, Actions, Now, SubscribeParams, Subscribed, Ticket,
-        position::Unrecovered,
         shared::{
             expiry::ttl,
             identity::raw_bytes,
@@ -109,7 +108,7 @@ impl ClientSubscription {
             presence: self.options.presence && !self.unseen,
             announce: self.options.join_leave && !self.unseen,
             join_leave: self.join_leave,
-            headers: None,
+            format: SubscriptionFormat::OfSession,
         }
     }
 

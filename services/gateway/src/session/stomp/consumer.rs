@@ -9,11 +9,11 @@ use gorani_protocol::stomp::{StompCommand, StompFrame, Version};
 use super::{
     StompSession,
     failure::Failure,
-    message_headers::{self, CHANNEL_ACK, DeliveryHeaders as Told},
     subscriptions::{AckMode, StompSubscription, SubscriptionSource},
 };
 use crate::{
     disconnect::ErrorCode,
+    format::message_headers::{self, CHANNEL_ACK, DeliveryHeaders as Told},
     session::{Action, Actions, Now, Ticket},
 };
 

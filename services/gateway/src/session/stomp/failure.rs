@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use gorani_protocol::stomp::{ServerCommand, StompCommand, StompDecodeError, encode, version::VERSION_LIST};
 use rand::RngExt;
 
-use super::{destination::DestinationError, message_headers::FrameStyle};
+use super::destination::DestinationError;
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
+    format::message_headers::FrameStyle,
     session::{Actions, MessageKind},
 };
 

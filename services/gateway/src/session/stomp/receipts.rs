@@ -5,8 +5,10 @@ use std::collections::VecDeque;
 
 use gorani_protocol::stomp::{ServerCommand, encode};
 
-use super::message_headers::FrameStyle;
-use crate::session::{Actions, MessageKind, Ticket};
+use crate::{
+    format::message_headers::FrameStyle,
+    session::{Actions, MessageKind, Ticket},
+};
 
 /// Frames whose outcome is awaited at a time; more wait, so that a client cannot flood the broker.
 const UNDER_WAY: usize = 64;

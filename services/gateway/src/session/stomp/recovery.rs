@@ -5,8 +5,11 @@ use std::{collections::VecDeque, sync::Arc, vec};
 
 use gorani_broker::Publication;
 
-use super::{StompSession, message_headers};
-use crate::session::{Actions, Now, Outcome, Session as _, Subscribed, Ticket};
+use super::StompSession;
+use crate::{
+    format::message_headers,
+    session::{Actions, Now, Outcome, Session as _, Subscribed, Ticket},
+};
 
 /// Bytes of a piece, and at least one message: a fraction of a millisecond.
 const PIECE_BYTES: usize = 64 * 1024;

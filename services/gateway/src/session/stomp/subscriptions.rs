@@ -11,10 +11,13 @@ use super::{
     consumer::{QueueConsumer, prefetch},
     destination::{self, Destination},
     failure::Failure,
-    message_headers::{MessageHeaders, SubscriptionHeaders},
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode},
+    format::{
+        encoding::SubscriptionFormat,
+        message_headers::{MessageHeaders, SubscriptionHeaders},
+    },
     session::{
         Action, Actions, Now, SubscribeParams, Subscribed, Ticket,
         shared::{
@@ -80,10 +83,10 @@ impl StompSession {
     }
 
     /// How the session shows the messages of a channel.
-    fn headers(&self, channel: &str) -> Arc<MessageHeaders> {
+    fn format(&self, channel: &str) -> SubscriptionFormat {
         let of_channel = self.subscriptions.iter().filter(|known| known.is_of(channel));
         let shown = of_channel.map(|subscription| subscription.shown.clone()).collect();
-        Arc::new(MessageHeaders { style: self.style(), subscriptions: shown })
+        SubscriptionFormat::Stomp(Arc::new(MessageHeaders { style: self.style(), subscriptions: shown }))
     }
 
     pub(super) fn subscribe(
@@ -173,8 +176,8 @@ impl StompSession {
         if !is_first {
             self.subscriptions.push(subscription);
             self.receipts.expect(0, receipt, false);
-            let headers = self.headers(&channel);
-            actions.show(channel, headers);
+            let format = self.format(&channel);
+            actions.show(channel, format);
         } else {
             let ticket = self.receipts.expect(1, receipt, false);
             subscription.under_way = Some(ticket);
@@ -189,7 +192,7 @@ impl StompSession {
                 announce: options.join_leave,
                 // STOMP has no word for those who come and go.
                 join_leave: false,
-                headers: Some(self.headers(&channel)),
+                format: self.format(&channel),
                 channel,
             };
             actions.push(Action::Subscribe(ticket, request));
@@ -268,8 +271,8 @@ impl StompSession {
         match left {
             SubscriptionSource::Channel(channel) if self.is_subscribed(&channel) => {
                 // Of what was held back nothing follows the receipt.
-                let headers = self.headers(&channel);
-                actions.show(channel, headers);
+                let format = self.format(&channel);
+                actions.show(channel, format);
             }
             SubscriptionSource::Channel(channel) => {
                 actions.forget_release(&channel);

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{Choices, Receiver, StreamTop, TEMPORARY, WITH_HISTORY, WorkerTarget};
 use crate::{
     clock,
-    session::position::Positions,
+    format::position::Positions,
     simulation::{
         delivery_log::{DeliveryLog, number_of},
         process::{AnswerPart, Exchange},

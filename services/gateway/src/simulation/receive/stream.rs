@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Choices, Receiver, StreamTop, TEMPORARY, WorkerTarget};
 use crate::{
-    session::position::Positions,
+    format::position::Positions,
     simulation::{
         delivery_log::DeliveryLog,
         process::{AnswerPart, Exchange},

@@ -55,7 +55,7 @@ async fn a_slice_ends_at_the_first_look_at_the_clock_after_its_time() {
         (Duration::ZERO, 3 * ENTRIES_PER_LOOK),
     ] {
         let mut scan = timed(entry, Duration::ZERO);
-        let done = scan.slice(&worker);
+        let done = scan.slice(&worker.hub, &worker.traffic);
         assert_eq!((scan.looked_at, done), (looked_at, looked_at == 3 * ENTRIES_PER_LOOK), "{entry:?}");
     }
 }
@@ -66,10 +66,10 @@ async fn a_slice_gets_on_however_long_it_takes_to_begin() {
     let _clients = fill(&worker, 3 * ENTRIES_PER_LOOK, name);
     tokio::time::pause();
     let mut scan = timed(Duration::ZERO, 2 * SLICE);
-    assert!(!scan.slice(&worker));
+    assert!(!scan.slice(&worker.hub, &worker.traffic));
     assert_eq!(scan.looked_at, ENTRIES_PER_LOOK);
-    assert!(!scan.slice(&worker));
-    assert!(scan.slice(&worker));
+    assert!(!scan.slice(&worker.hub, &worker.traffic));
+    assert!(scan.slice(&worker.hub, &worker.traffic));
     assert_eq!((scan.page.entries.len(), scan.page.cut_at), (3 * ENTRIES_PER_LOOK, None));
 }
 
@@ -82,10 +82,10 @@ async fn a_page_is_cut_where_its_time_is_over_and_not_before() {
     let slice = PAGE_TIME / slices;
     let mut scan = timed(slice / u32::try_from(ENTRIES_PER_LOOK).unwrap(), Duration::ZERO);
     for _ in 1..slices {
-        assert!(!scan.slice(&worker));
+        assert!(!scan.slice(&worker.hub, &worker.traffic));
         assert_eq!(scan.page.cut_at, None);
     }
-    assert!(scan.slice(&worker));
+    assert!(scan.slice(&worker.hub, &worker.traffic));
     let listed = slices as usize * ENTRIES_PER_LOOK;
     assert_eq!((scan.page.entries.len(), scan.page.cut_at), (listed, Some(name(listed - 1))));
 }
@@ -96,7 +96,7 @@ async fn a_page_that_has_listed_all_is_not_cut_whatever_time_it_took() {
     let _clients = fill(&worker, 3, name);
     tokio::time::pause();
     let mut scan = timed(PAGE_TIME, Duration::ZERO);
-    assert!(scan.slice(&worker));
+    assert!(scan.slice(&worker.hub, &worker.traffic));
     assert_eq!((scan.page.entries.len(), scan.page.cut_at), (3, None));
 }
 
@@ -107,7 +107,7 @@ async fn an_answer_ends_with_the_entry_that_fills_it_whatever_time_is_left() {
     tokio::time::pause();
     let mut scan = timed(Duration::ZERO, Duration::ZERO);
     scan.bytes = ANSWER_BYTES - 1;
-    assert!(scan.slice(&worker));
+    assert!(scan.slice(&worker.hub, &worker.traffic));
     assert_eq!((scan.page.entries.len(), scan.page.cut_at), (1, Some(name(0))));
 }
 

@@ -54,7 +54,7 @@ async fn what_stands_in_the_inbox_when_a_channel_begins_is_not_delivered_and_wha
     // Nobody else has a turn before all three are there.
     inbox.event(&channel, event(1));
     client.join(&mut worker.hub_mut(), NO_HISTORY, None);
-    worker.mark_begin(&channel);
+    worker.subscriptions.mark_begin(&channel);
     inbox.event(&channel, event(2));
     let mut seen = Vec::new();
     for _ in 0..100 {
@@ -69,6 +69,7 @@ async fn a_history_that_is_read_whole_is_not_called_truncated() {
     let (worker, _inbox) = start();
     let client = Client::enter(&mut worker.hub_mut(), "one");
     let query = HistoryQuery { limit: 100, ..HistoryQuery::default() };
-    let (page, _permit) = worker.history(client.key(), "a".into(), query, HISTORY).await.unwrap();
+    let (page, _permit) =
+        worker.reads.clone().history(client.key(), "a".into(), query, HISTORY).await.unwrap();
     assert!(page.publications.is_empty() && !page.truncated);
 }

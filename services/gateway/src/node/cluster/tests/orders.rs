@@ -8,11 +8,8 @@ use gorani_broker::ChannelEvent;
 use super::*;
 use crate::node::cluster::commands::CommandQueues;
 use crate::{
-    hub::{
-        fanout::{Encoding, Framing, Protocol},
-        registry::SessionRegistration,
-        worker::Worker,
-    },
+    format::encoding::{Encoding, Framing, Protocol},
+    hub::{registry::SessionRegistration, worker::Worker},
     outbox::Outbox,
     session::Signal,
     session_command::ServerSubscribe,

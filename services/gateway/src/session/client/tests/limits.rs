@@ -5,9 +5,9 @@ use serde_json::json;
 use super::*;
 use crate::{
     disconnect::{ErrorCode, Refused},
+    format::position::Positions,
     session::{
         client::OutputFormat,
-        position::Positions,
         shared::login_limit::tests::Failures,
         uni::{ReceiveQuery, UniSession},
     },

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     disconnect::{ErrorCode, Refused},
+    format::position::Positions,
     session::{
         client::OutputFormat,
-        position::Positions,
         shared::login_limit::tests::Failures,
         uni::{NotPollable, ReceiveQuery, UniSession},
     },

@@ -54,7 +54,7 @@ fn item_47_no_message_follows_the_receipt_of_a_disconnect() {
     let last = client
         .actions
         .drain(..)
-        .filter(|action| !matches!(action, Action::SetHeaders(..)))
+        .filter(|action| !matches!(action, Action::SetFormat(..)))
         .collect::<Vec<_>>();
     assert!(matches!(&last[..], [Action::Unsubscribe(channel)] if &**channel == "open:a"), "{last:?}");
 }

@@ -8,9 +8,9 @@ use gorani_broker::{DataKind, Publication};
 use gorani_protocol::stomp::{StompCommand, StompDecoder, StompLimits, Version, encode};
 use proptest::{collection::vec, prelude::*};
 
-use crate::session::stomp::{
-    message_headers::{DeliveryHeaders, FrameStyle, SubscriptionHeaders},
-    payload,
+use crate::{
+    format::message_headers::{DeliveryHeaders, FrameStyle, SubscriptionHeaders},
+    session::stomp::payload,
 };
 
 const VERSIONS: [Version; 3] = [Version::V1_0, Version::V1_1, Version::V1_2];

@@ -4,7 +4,10 @@ use bytes::BytesMut;
 use gorani_broker::{Position, Publication};
 
 use super::*;
-use crate::{memory::MemoryBudget, session::stomp::message_headers::MessageHeaders};
+use crate::{
+    format::{encoding::SubscriptionFormat, message_headers::MessageHeaders},
+    memory::MemoryBudget,
+};
 
 fn publication(data: &str, offset: u64) -> Arc<Publication> {
     let epoch = if offset > 0 { "life" } else { "" };
@@ -14,6 +17,11 @@ fn publication(data: &str, offset: u64) -> Arc<Publication> {
         epoch: epoch.into(),
         ..Publication::default()
     })
+}
+
+fn headers_of(format: SubscriptionFormat) -> Arc<MessageHeaders> {
+    let SubscriptionFormat::Stomp(headers) = format else { panic!("no headers of STOMP") };
+    headers
 }
 
 /// What a headers makes of a publication.
@@ -42,7 +50,7 @@ fn item_31_in_1_0_the_destination_may_identify_it_and_messages_name_no_subscript
     let mut client = TestClient::connected("1.0");
     client.say("SUBSCRIBE\ndestination:/topic/open:a\n\n\0");
     let (_, request) = client.next_subscribe();
-    let told = shown(&request.headers.unwrap(), &publication("1", 0));
+    let told = shown(&headers_of(request.format), &publication("1", 0));
     assert_eq!((told[0].get("subscription"), told[0].get("destination")), (None, Some("/topic/open:a")));
 }
 
@@ -58,16 +66,16 @@ fn item_32_two_ids_on_one_destination_get_two_messages() {
     let mut client = TestClient::subscribed("1.2", "/topic/open:a", "");
     let told = client.ask("SUBSCRIBE\nid:1\ndestination:/topic/open:a\nreceipt:r\n\n\0");
     assert_eq!(told.get("receipt-id"), Some("r"));
-    let Some(Action::SetHeaders(channel, headers)) = client.actions.pop_back() else { panic!("no headers") };
+    let Some(Action::SetFormat(channel, format)) = client.actions.pop_back() else { panic!("no headers") };
     assert_eq!(&*channel, "open:a");
-    let ids: Vec<String> = shown(&headers, &publication("1", 0))
+    let ids: Vec<String> = shown(&headers_of(format), &publication("1", 0))
         .iter()
         .map(|told| told.get("subscription").unwrap().to_owned())
         .collect();
     assert_eq!(ids, ["0", "1"]);
     client.say("UNSUBSCRIBE\nid:0\n\n\0");
-    let Some(Action::SetHeaders(_, headers)) = client.actions.pop_back() else { panic!("no headers") };
-    assert_eq!(headers.subscriptions.len(), 1);
+    let Some(Action::SetFormat(_, format)) = client.actions.pop_back() else { panic!("no headers") };
+    assert_eq!(headers_of(format).subscriptions.len(), 1);
     client.say("UNSUBSCRIBE\nid:1\n\n\0");
     assert!(matches!(client.actions.pop_back(), Some(Action::Unsubscribe(_))));
 }
@@ -91,7 +99,8 @@ fn item_34_what_was_held_back_is_shown_to_the_subscriptions_that_are_left() {
     assert_eq!(client.grant(Subscribed::default())[0].get("receipt-id"), Some("r"));
     let actions: Vec<Action> = client.actions.drain(..).collect();
     // The headers that is in effect when what was held back is released.
-    let [Action::SetHeaders(_, headers), Action::Release(_)] = &actions[..] else { panic!("{actions:?}") };
+    let [Action::SetFormat(_, format), Action::Release(_)] = &actions[..] else { panic!("{actions:?}") };
+    let headers = headers_of(format.clone());
     assert_eq!(headers.subscriptions.len(), 1);
     assert_eq!(headers.subscriptions[0].id.as_deref(), Some("1"));
 }
@@ -139,7 +148,7 @@ fn items_35_and_36_a_message_says_where_it_belongs_and_keeps_the_publishers_head
     let tags = [("priority", "9"), ("message-id", "forged"), ("content-type", "text/html"), ("a:b", "c\nd")];
     let tags = tags.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let publication = Publication { data: "고".into(), tags, ..Publication::default() };
-    let told = &shown(&request.headers.unwrap(), &publication)[0];
+    let told = &shown(&headers_of(request.format), &publication)[0];
     assert_eq!(told.get("subscription"), Some("0"));
     assert_eq!(told.get("destination"), Some("/topic/open\\ca"));
     assert_eq!(told.get("message-id"), Some("m-1"));
@@ -153,7 +162,7 @@ fn items_35_and_36_a_message_says_where_it_belongs_and_keeps_the_publishers_head
 
 #[test]
 fn over_a_transport_of_text_alone_bytes_are_shown_as_base64() {
-    use crate::session::stomp::message_headers::{FrameStyle, SubscriptionHeaders};
+    use crate::format::message_headers::{FrameStyle, SubscriptionHeaders};
     let style =
         FrameStyle { version: gorani_protocol::stomp::Version::V1_2, text_only: true, trailing_eol: false };
     let shown_as = SubscriptionHeaders { id: None, destination: "/topic/open:a".into(), acks: false };
@@ -175,7 +184,7 @@ fn item_55_a_user_queue_is_the_channel_of_the_user_and_is_shown_as_subscribed() 
     client.say("SUBSCRIBE\nid:0\ndestination:/user/queue/open:orders\n\n\0");
     let (_, request) = client.next_subscribe();
     assert_eq!(&*request.channel, "open:orders#42");
-    let told = shown(&request.headers.unwrap(), &publication("1", 0));
+    let told = shown(&headers_of(request.format), &publication("1", 0));
     assert_eq!(told[0].get("destination"), Some("/user/queue/open\\corders"));
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::session::stomp::message_headers::MessageHeaders;
+use crate::format::message_headers::MessageHeaders;
 
 /// How a session's messages become bytes. Sessions with equal encodings share them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -14,12 +14,29 @@ pub struct Encoding {
 }
 
 impl Encoding {
-    /// The same, for a subscription with a headers of its own.
-    pub(in crate::hub) fn with_headers(&self, headers: Option<&Arc<MessageHeaders>>) -> Self {
-        let protocol =
-            headers.map_or_else(|| self.protocol.clone(), |headers| Protocol::Stomp(headers.clone()));
+    /// The same, for a subscription with a format of its own.
+    pub fn with_format(&self, format: &SubscriptionFormat) -> Self {
+        let protocol = match format {
+            SubscriptionFormat::OfSession => self.protocol.clone(),
+            SubscriptionFormat::Stomp(headers) => Protocol::Stomp(headers.clone()),
+        };
         Self { protocol, framing: self.framing }
     }
+
+    /// Whether its transport carries text alone: what a reply holds becomes a JSON string once more.
+    pub fn is_text_only(&self) -> bool {
+        self.framing.is_text_only()
+    }
+}
+
+/// How one subscription shows the messages of its channel.
+#[derive(Debug, Clone, Default)]
+pub enum SubscriptionFormat {
+    /// As its session's protocol does.
+    #[default]
+    OfSession,
+    /// STOMP: with the headers of the session's subscriptions of the channel.
+    Stomp(Arc<MessageHeaders>),
 }
 
 /// The protocol of a session.
@@ -32,7 +49,7 @@ pub enum Protocol {
     Stomp(Arc<MessageHeaders>),
     /// Its objects alone, for receivers without commands.
     Plain,
-    /// The same, each after a line that says how far it brings its receiver: see [`crate::session::position`].
+    /// The same, each after a line that says how far it brings its receiver: see [`crate::format::position`].
     WithPositions,
     /// An embedder's own: it is never subscribed to channels.
     Embedded,
@@ -54,7 +71,7 @@ pub enum Framing {
     Lines,
     /// A server-sent event for each message.
     Events,
-    /// The same for [`Protocol::Tracked`]: the line before an object is the event's id, for receivers of this channel alone.
+    /// The same for [`Protocol::WithPositions`]: the line before an object is the event's id, for receivers of this channel alone.
     EventsWithIds,
     /// SockJS over HTTP: lists of messages, which each response makes frames of as its transport has them.
     SockJs,
@@ -67,7 +84,7 @@ pub enum Framing {
 
 impl Framing {
     /// Whether binary messages cannot be sent as they are.
-    pub(in crate::hub) fn is_text_only(self) -> bool {
+    pub fn is_text_only(self) -> bool {
         matches!(self, Self::SockJs | Self::SockJsWebSocket { .. })
     }
 }

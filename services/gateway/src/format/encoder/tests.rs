@@ -1,7 +1,7 @@
 //! Frames that share all but an id are, byte for byte, the frames that each subscription would have had by itself.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use std::time::Duration;
+use std::{cell::RefCell, collections::VecDeque, sync::Arc, time::Duration};
 
 use gorani_broker::{DataKind, Publication};
 use gorani_protocol::{
@@ -10,10 +10,7 @@ use gorani_protocol::{
 };
 
 use super::*;
-use crate::session::{
-    MessageKind,
-    stomp::message_headers::{self, FrameStyle, SubscriptionHeaders},
-};
+use crate::format::message_headers::{self, FrameStyle, MessageHeaders, SubscriptionHeaders};
 
 const THRESHOLD_BYTES: usize = 600;
 
@@ -44,7 +41,29 @@ fn publication(kind: DataKind, data: &[u8], offset: u64) -> ChannelEvent {
     }))
 }
 
-fn taken(outbox: &Outbox) -> Vec<u8> {
+/// The chunks that one subscriber was sent.
+#[derive(Default)]
+struct Chunks(RefCell<VecDeque<Bytes>>);
+
+impl Chunks {
+    fn pop(&self) -> Option<Bytes> {
+        self.0.borrow_mut().pop_front()
+    }
+
+    /// Takes what becomes of a run of the channel `a:b`, as the hub puts it into an outbox.
+    fn deliver(&self, encoder: &mut Encoder, id: EncodingId, run: &[ChannelEvent]) {
+        let mut chunks = self.0.borrow_mut();
+        match encoder.ready(id) {
+            Some(bytes) => chunks.push_back(bytes.clone()),
+            None => encoder.encode_run(id, "a:b", run, |head, rest| {
+                chunks.extend([head, rest].into_iter().filter(|chunk| !chunk.is_empty()));
+                true
+            }),
+        }
+    }
+}
+
+fn taken(outbox: &Chunks) -> Vec<u8> {
     let mut bytes = Vec::new();
     while let Some(chunk) = outbox.pop() {
         bytes.extend_from_slice(&chunk);
@@ -133,7 +152,7 @@ fn shared_frames_are_those_that_each_would_have_had_by_itself() {
             let subscribed = headers.map(|subscription| {
                 let headers = Arc::new(MessageHeaders { style, subscriptions: subscription });
                 let protocol = Protocol::Stomp(headers.clone());
-                (headers, encoder.acquire(&Encoding { protocol, framing }), Outbox::new(usize::MAX))
+                (headers, encoder.acquire(&Encoding { protocol, framing }), Chunks::default())
             });
             let run: Vec<ChannelEvent> = bodies
                 .iter()
@@ -142,7 +161,7 @@ fn shared_frames_are_those_that_each_would_have_had_by_itself() {
                 .collect();
             encoder.begin();
             for (headers, id, outbox) in &subscribed {
-                encoder.deliver(*id, "a", &run, outbox);
+                outbox.deliver(&mut encoder, *id, &run);
                 let (seen, alone) = (taken(outbox), by_itself(headers, framing, &run));
                 let is_deflated = matches!(
                     framing,
@@ -170,7 +189,7 @@ fn ids_of_their_own_share_the_bytes_of_a_large_body() {
         .map(|number| {
             let subscription = vec![subscription(Some(&format!("sub-{number}")), false)];
             let protocol = Protocol::Stomp(Arc::new(MessageHeaders { style, subscriptions: subscription }));
-            (encoder.acquire(&Encoding { protocol, framing: Framing::WebSocket }), Outbox::new(usize::MAX))
+            (encoder.acquire(&Encoding { protocol, framing: Framing::WebSocket }), Chunks::default())
         })
         .collect();
     let run = [publication(DataKind::Text, &[b'x'; 64 * 1024], 1)];
@@ -178,7 +197,7 @@ fn ids_of_their_own_share_the_bytes_of_a_large_body() {
     let rests: Vec<*const u8> = subscribed
         .iter()
         .map(|(id, outbox)| {
-            encoder.deliver(*id, "a", &run, outbox);
+            outbox.deliver(&mut encoder, *id, &run);
             let chunks: Vec<Bytes> = std::iter::from_fn(|| outbox.pop()).collect();
             assert_eq!(chunks.len(), 2);
             assert!(chunks[0].len() < 64, "{} bytes of its own", chunks[0].len());
@@ -201,17 +220,18 @@ fn encodings_are_forgotten_with_the_last_subscription_that_has_them() {
     let encoding = |number| Encoding { protocol: Protocol::Stomp(headers(number)), framing: Framing::Raw };
     let ids: Vec<EncodingId> = (0..1000).map(|number| encoder.acquire(&encoding(number % 500))).collect();
     assert_eq!((encoder.encodings.len(), encoder.frames.kinds()), (500, 1));
-    let ids: Vec<EncodingId> = ids.into_iter().map(|id| encoder.set_headers(id, &headers(7))).collect();
+    let ids: Vec<EncodingId> =
+        ids.into_iter().map(|id| encoder.change_format(id, &SubscriptionFormat::Stomp(headers(7)))).collect();
     assert_eq!((encoder.encodings.len(), encoder.frames.kinds()), (1, 1));
-    let outbox = Outbox::new(usize::MAX);
-    encoder.deliver(ids[0], "a", &[publication(DataKind::Text, b"x", 1)], &outbox);
+    let outbox = Chunks::default();
+    outbox.deliver(&mut encoder, ids[0], &[publication(DataKind::Text, b"x", 1)]);
     for id in ids {
         encoder.release(id);
     }
     assert_eq!((encoder.encodings.len(), encoder.frames.kinds()), (0, 0));
     // What was made for a number is not subscription under it to others.
     let other = encoder.acquire(&Encoding { protocol: Protocol::Client, framing: Framing::Lines });
-    encoder.deliver(other, "a", &[publication(DataKind::Json, b"1", 1)], &outbox);
+    outbox.deliver(&mut encoder, other, &[publication(DataKind::Json, b"1", 1)]);
     assert!(taken(&outbox).ends_with(b"}\n"));
 }
 
@@ -255,14 +275,14 @@ fn cost(subscribers: usize) -> Duration {
         .map(|number| {
             let subscription = vec![subscription(Some(&format!("sub-{number}")), false)];
             let protocol = Protocol::Stomp(Arc::new(MessageHeaders { style, subscriptions: subscription }));
-            (encoder.acquire(&Encoding { protocol, framing: Framing::WebSocket }), Outbox::new(usize::MAX))
+            (encoder.acquire(&Encoding { protocol, framing: Framing::WebSocket }), Chunks::default())
         })
         .collect();
     let run = [publication(DataKind::Text, b"hello", 1)];
     let began = cpu_time();
     encoder.begin();
     for (id, outbox) in &subscribed {
-        encoder.deliver(*id, "a", &run, outbox);
+        outbox.deliver(&mut encoder, *id, &run);
     }
     cpu_time() - began
 }
@@ -286,10 +306,10 @@ fn events_with_ids_are_made_once_for_all_receivers_of_a_channel() {
     let encoding = Encoding { protocol: Protocol::WithPositions, framing: Framing::EventsWithIds };
     let id = encoder.acquire(&encoding);
     let run = [publication(DataKind::Json, b"{}", 7), publication(DataKind::Json, b"[1]", 8)];
-    let outboxes = [(); 2].map(|()| Outbox::new(10_000));
+    let outboxes = [(); 2].map(|()| Chunks::default());
     encoder.begin();
     for outbox in &outboxes {
-        encoder.deliver(id, "a:b", &run, outbox);
+        outbox.deliver(&mut encoder, id, &run);
     }
     let [first, second] = outboxes.map(|outbox| outbox.pop().unwrap());
     assert_eq!(first.as_ptr(), second.as_ptr());

@@ -1,12 +1,12 @@
 //! How a session's subscriptions of one channel show its messages: MESSAGE frames. Sessions whose headers are equal share the
-//! bytes (`hub/fanout`). `docs/protocols/stomp.md` §5.8 to §5.11.
+//! bytes (`message_frames`). `docs/protocols/stomp.md` §5.8 to §5.11.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 use bytes::BytesMut;
 use gorani_broker::{DataKind, Publication};
 use gorani_protocol::stomp::{ServerCommand, Version, encode};
 
-use crate::session::MessageKind;
+use crate::format::message_kind::MessageKind;
 
 /// How a session's frames are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,7 +23,7 @@ pub struct FrameStyle {
 
 impl FrameStyle {
     /// Writes what follows the NUL of a frame.
-    pub(super) fn end_frame(self, out: &mut BytesMut) {
+    pub fn end_frame(self, out: &mut BytesMut) {
         if self.trailing_eol {
             out.extend_from_slice(b"\n");
         }
@@ -78,13 +78,13 @@ const RESERVED: [&str; 17] = [
 ];
 
 /// The header, and the tag of a publication that keeps it where the kind of the data does not say it.
-pub(super) const CONTENT_TYPE: &str = "content-type";
+pub const CONTENT_TYPE: &str = "content-type";
 
 /// The header of a body that is not subscription as it is.
 const ENCODING: &str = "encoding";
 
 /// The content type of a kind of data.
-pub(super) fn content_type(kind: DataKind) -> &'static str {
+pub fn content_type(kind: DataKind) -> &'static str {
     match kind {
         DataKind::Json => "application/json",
         DataKind::Text => "text/plain;charset=utf-8",
@@ -112,15 +112,15 @@ pub fn write_message_id(publication: &Publication, serial: u64, out: &mut String
 }
 
 /// What stands in an `ack` header before the id of a message of a channel, which nothing waits for.
-pub(super) const CHANNEL_ACK: &str = "c-";
+pub const CHANNEL_ACK: &str = "c-";
 
 /// What only one copy of a message says.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DeliveryHeaders<'a> {
     /// The `ack` header, where it is not that of a channel.
-    pub(super) ack: Option<&'a str>,
+    pub ack: Option<&'a str>,
     /// Whether it was delivered before.
-    pub(super) redelivered: bool,
+    pub redelivered: bool,
 }
 
 impl SubscriptionHeaders {
@@ -129,7 +129,8 @@ impl SubscriptionHeaders {
         self.write_delivery(style, publication, message_id, DeliveryHeaders::default(), out);
     }
 
-    pub(super) fn write_delivery(
+    /// Writes a delivery as one MESSAGE frame.
+    pub fn write_delivery(
         &self,
         style: FrameStyle,
         publication: &Publication,
@@ -150,7 +151,7 @@ impl SubscriptionHeaders {
         }
     }
 
-    /// Writes what follows [`Shown::write_start`], for any id.
+    /// Writes what follows [`SubscriptionHeaders::write_start`], for any id.
     pub fn write_rest(
         &self,
         style: FrameStyle,
@@ -194,7 +195,7 @@ impl SubscriptionHeaders {
 }
 
 /// Whether the server writes this header itself. Lenient readers trim names and ignore their case, so both are ignored here.
-pub(super) fn is_reserved(name: &str) -> bool {
+pub fn is_reserved(name: &str) -> bool {
     let name = name.trim();
     RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name))
 }

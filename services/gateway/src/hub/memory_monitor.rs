@@ -1,36 +1,41 @@
 //! A worker's share in the memory budget: it publishes what its clients hold, ends those of them that are the largest of the
-//! node where too much is held, and reserves memory for large replies.
+//! node where too much is held.
 
-use std::{rc::Rc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use gorani_broker::Broker;
 use tokio::time::Instant;
 
-use crate::{
-    disconnect::ErrorCode,
-    hub::worker::Worker,
-    memory::{
-        LARGE_REPLY_BYTES, ReplyPermit,
-        holders::{self, Candidate, HeldBytes},
-        largest::ShedTurn,
-    },
+use crate::memory::{
+    MemoryBudget,
+    holders::{self, Candidate, HeldBytes},
+    largest::ShedTurn,
 };
 
 /// Time between two surveys of the holders of memory. [`holders::STALLED_SURVEYS`] of them are 2 s.
 const SURVEY_EVERY: Duration = Duration::from_millis(200);
 
-impl Worker {
+/// Keeps the memory budget on one worker.
+pub(super) struct MemoryMonitor {
+    /// Number of the worker.
+    pub(super) index: usize,
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) memory: Arc<MemoryBudget>,
+}
+
+impl MemoryMonitor {
     /// Keeps the budget, for ever.
-    pub(super) async fn keep_memory(self: Rc<Self>) {
+    pub(super) async fn run(self) {
         let mut published = HeldBytes::default();
         let mut refused = 0;
         loop {
             tokio::time::sleep(SURVEY_EVERY).await;
-            self.survey_memory(&mut published, &mut refused);
+            self.survey(&mut published, &mut refused);
         }
     }
 
     /// One survey. `published` is what the budget knows of this worker, `refused` how many large replies were refused before.
-    fn survey_memory(&self, published: &mut HeldBytes, refused: &mut u64) {
+    fn survey(&self, published: &mut HeldBytes, refused: &mut u64) {
         let broker = self.broker.stats();
         self.memory.set_broker(broker.memory_bytes, broker.pending_bytes);
         let mut survey = holders::survey();
@@ -39,12 +44,12 @@ impl Worker {
             // Shared chunks were counted once for every subscriber: only now is it worth to look closer.
             survey = holders::exact_survey();
         }
-        self.publish_memory(published, survey.held);
+        self.publish(published, survey.held);
         let mut turn = self.memory.largest.turn();
         let (count, given_back) = self.end_largest(&mut turn, survey.largest(), self.memory.excess_bytes());
         // They are told, and give it back within this turn of the worker.
         let held = survey.held - given_back;
-        self.publish_memory(published, held);
+        self.publish(published, held);
         drop(turn);
         if count > 0 {
             let bytes = given_back.total();
@@ -56,7 +61,7 @@ impl Worker {
         let wanted = usize::from(are_refused && count == 0);
         let mut turn = self.memory.stalled.turn();
         let (count, given_back) = self.end_largest(&mut turn, survey.stalled(), wanted);
-        self.publish_memory(published, held - given_back);
+        self.publish(published, held - given_back);
         drop(turn);
         if count > 0 {
             let bytes = given_back.total();
@@ -67,7 +72,7 @@ impl Worker {
         }
     }
 
-    fn publish_memory(&self, published: &mut HeldBytes, held: HeldBytes) {
+    fn publish(&self, published: &mut HeldBytes, held: HeldBytes) {
         self.memory.change_held(*published, held);
         *published = held;
     }
@@ -81,13 +86,5 @@ impl Worker {
             own.iter().take(count).map(Candidate::end).fold(HeldBytes::default(), |sum, held| sum + held);
         self.memory.count_ended(count);
         (count, given_back)
-    }
-
-    /// A permit for a reply of so many bytes; a small one needs none. While there is none the error is temporary.
-    pub fn reserve_reply(&self, bytes: usize) -> Result<Option<ReplyPermit>, ErrorCode> {
-        if bytes < LARGE_REPLY_BYTES {
-            return Ok(None);
-        }
-        self.memory.try_reply(bytes).map(Some).ok_or(ErrorCode::TOO_MANY_REQUESTS)
     }
 }

@@ -8,10 +8,12 @@ use gorani_protocol::{
     websocket::{self, Deflater, Opcode, deflate::STORED_BLOCK_BYTES},
 };
 
-use super::{deflate::Deflaters, encoding::Framing, intern::Interner};
-use crate::session::{
-    MessageKind,
-    stomp::message_headers::{self, FrameStyle, MessageHeaders, SubscriptionHeaders},
+use crate::format::{
+    deflate::Deflaters,
+    encoding::Framing,
+    intern::Interner,
+    message_headers::{self, FrameStyle, MessageHeaders, SubscriptionHeaders},
+    message_kind::MessageKind,
 };
 
 /// From this size on, what frames share is put behind each start as it is; below, a copy costs less than one more piece to
