@@ -106,7 +106,12 @@ async fn any_content_type_is_taken_as_json() {
 /// Reads a body that comes in these pieces, the last of which may be an error.
 async fn read(api: &Api, pieces: Vec<Result<Bytes, PayloadError>>) -> Result<Bytes, ApiError> {
     let data = web::Data::from(api.node.clone());
-    let request = TestRequest::default().app_data(data).insert_header(("X-API-Key", KEY)).to_http_request();
+    let settings = web::Data::new(api.node.settings.api.clone());
+    let request = TestRequest::default()
+        .app_data(data)
+        .app_data(settings)
+        .insert_header(("X-API-Key", KEY))
+        .to_http_request();
     let mut payload: Payload = Payload::Stream { payload: Box::pin(stream::iter(pieces)) };
     ApiCall::from_request(&request, &mut payload).await.map(|call| call.body)
 }
