@@ -4,7 +4,7 @@
 //! - [`malformed`]: what is wrong is told.
 //! - [`line_ends`]: behind frames.
 //! - [`queues`]: work queues.
-//! - [`secure`]: TLS.
+//! - [`secure`]: connections over TLS.
 //! - [`slow`]: who does not read.
 //! - [`users`]: whom a user's destination reaches.
 

@@ -4,7 +4,7 @@
 //! A request that comes for a session of another node goes on to that node as it is, signed ([`signature`]), and the answer comes
 //! back chunk by chunk ([`wire`], [`body`]), no faster than the client takes it. Who gives up closes, and the other
 //! side sees it at once. The owner lets signed requests in at its [`accept`]; whatever concerns the session is decided by it
-//! alone. Nothing is forwarded twice. [`owners`] and [`claims`] say which node has a session whose id does not tell.
+//! alone. Nothing is forwarded twice. [`routing`] and [`session_claims`] say which node has a session whose id does not tell.
 
 pub mod accept;
 mod body;
@@ -168,7 +168,7 @@ impl Forwarder {
     ///
     /// # Errors
     /// There is no answer that the client could be given. The request may have been carried out all the same, unless it
-    /// is [`Lost::Elsewhere`] or [`Lost::Busy`].
+    /// is [`ForwardError::Elsewhere`] or [`ForwardError::Busy`].
     pub async fn relay(
         &self,
         owner: &str,

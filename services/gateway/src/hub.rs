@@ -21,7 +21,6 @@
 //! - [`drain_sessions`]: ends all sessions, spread over a time.
 //! - [`memory_monitor`]: what clients hold, and who is ended where it is too much.
 //! - [`traffic_counters`]: what the connections move.
-//! - [`session_command`]: commands for sessions.
 //! - [`scan`]: lists channels and connections in slices.
 
 mod catch_up;

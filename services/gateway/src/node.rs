@@ -1,6 +1,6 @@
 //! The node: the broker, the workers and what they share. Publications go out through it, and come back through it.
 //!
-//! The first two journeys of `docs/architecture.md` §2.3: `api` or a session → [`Node::publish`] → broker → [`Sink::on_event`] → the inboxes of
+//! The first two journeys of `docs/architecture.md` §2.3: `api` or a session → [`crate::node::publish::Publisher::publish`] → broker → [`Sink::on_event`] → the inboxes of
 //! the workers that want the channel → their hubs.
 
 pub mod admission;
@@ -102,7 +102,7 @@ pub enum NodeError {
 }
 
 impl Node {
-    /// Makes a node and starts its broker. Workers join with [`Node::start_worker`].
+    /// Makes a node and starts its broker. Workers join with [`workers::Workers::start`].
     pub async fn start(settings: Settings) -> Result<Arc<Self>, NodeError> {
         let broker: Arc<dyn Broker> = match settings.broker.kind {
             BrokerKind::Memory => Arc::new(MemoryBroker::new(settings.broker.memory.clone())),

@@ -198,9 +198,9 @@ pub enum Outcome {
     Subscribed(Result<Subscribed, ErrorCode>),
     /// Of [`Action::Publish`].
     Published(Result<Published, ErrorCode>),
-    /// Of [`Action::Take`]; nothing after [`Action::StopTaking`].
+    /// Of [`Action::Fetch`]; nothing after [`Action::StopFetching`].
     Fetched(Result<Vec<QueueDelivery>, ErrorCode>),
-    /// Of [`Action::Settle`].
+    /// Of [`Action::Acknowledge`].
     Acknowledged(Result<(), ErrorCode>),
     /// Of [`Action::History`], with the permit for a large reply.
     History(Result<(HistoryPage, Option<ReplyPermit>), ErrorCode>),

@@ -6,10 +6,17 @@
 //! [`broker`]; in a share of the seeds it is the embedded one: [`embedded`]), the clients ([`client`], [`stomp`], [`receive`]),
 //! and time (tokio's paused clock and [`crate::clock`]).
 //!
-//! - [`schedule`]: steps, written and read. - [`draw`]: drawing them. - [`world`]: carrying them out. - [`process`]: a node.
-//! - [`ledger`]: what was accepted. - [`subscription`]: what each client must have had. - [`jobs`]: the same of work queues. -
-//!   [`check`]: what is left at the end. - [`leaks`]: what is left in memory. - [`counts`]: what took place. - [`many_nodes`]: a large
-//!   cluster.
+//! - [`schedule`]: steps, written and read.
+//! - [`draw`]: drawing them.
+//! - [`world`]: carrying them out.
+//! - [`process`]: a node.
+//! - [`ledger`]: what was accepted.
+//! - [`subscription`]: what each client must have had.
+//! - [`jobs`]: the same of work queues.
+//! - [`check`]: what is left at the end.
+//! - [`leaks`]: what is left in memory.
+//! - [`counts`]: what took place.
+//! - [`many_nodes`]: a large cluster.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod broker;

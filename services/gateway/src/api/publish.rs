@@ -1,4 +1,4 @@
-//! `publish` and `broadcast`: what to publish, and where; from the request to [`Node::publish`]. `docs/architecture.md` §2.3.
+//! `publish` and `broadcast`: what to publish, and where; from the request to [`crate::node::publish::Publisher::publish`]. `docs/architecture.md` §2.3.
 
 use std::{borrow::Cow, sync::Arc};
 

@@ -122,7 +122,7 @@ impl SharedFrames {
         Self { opcode, rest, deflated }
     }
 
-    /// The piece behind what [`Shared::write_head`] writes.
+    /// The piece behind what [`SharedFrames::write_head`] writes.
     fn rest(&self) -> &Bytes {
         self.deflated.as_ref().unwrap_or(&self.rest)
     }
@@ -141,7 +141,7 @@ impl SharedFrames {
         around + start.len() + self.rest().len()
     }
 
-    /// Writes the frame up to [`Shared::rest`].
+    /// Writes the frame up to [`SharedFrames::rest`].
     fn write_head(&self, start: &[u8], framing: Framing, out: &mut Vec<u8>) {
         if is_web_socket(framing) {
             let payload = self.payload_bytes(start);

@@ -2,7 +2,7 @@
 //!
 //! One header. The proof is HMAC-SHA256 over all that is said and over the request's method, target and body, with the
 //! secret of the cluster. A number that grows with every request of a node takes the place of the time: clocks need not
-//! agree, and no request is taken twice ([`super::window`]). Decision record 21.
+//! agree, and no request is taken twice ([`super::replay_window`]). Decision record 21.
 
 use std::net::SocketAddr;
 
@@ -64,7 +64,7 @@ impl ForwardSignature {
     /// Reads a header's value, and believes it if its proof was made with one of the secrets.
     ///
     /// # Errors
-    /// See [`SealError`].
+    /// See [`SignatureError`].
     pub fn open(
         value: &str,
         secrets: &[ClusterSecret],

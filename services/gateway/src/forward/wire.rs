@@ -1,7 +1,7 @@
 //! HTTP/1.1 as one node speaks it to another: requests with a whole body, answers chunk by chunk.
 //!
 //! Of our own because a chunk must come out as it went in, one frame of a transport: HTTP libraries give what one read of
-//! the socket gave. Sans-IO: [`request`] makes bytes, [`Head`] and [`Body`] are read from them. Decision record 21.
+//! the socket gave. Sans-IO: [`request`] makes bytes, [`ForwardedHead`] and [`BodyDecoder`] are read from them. Decision record 21.
 
 use actix_web::http::{
     Method, StatusCode,

@@ -3,7 +3,7 @@
 //! Many come back at once (a node died, Redis was away), each at the same place of the same channel. A page may be shared only
 //! by those to whom it cannot be too old: whoever subscribes must not miss what was published after the page was read and
 //! before live events reach him; whoever fills a gap must not miss what was lost after the page was read. So everyone brings
-//! a [`Moment`] from which on live events reach him, and takes only a page whose read was *begun* after it. Who comes while an
+//! a [`ReadVersion`] from which on live events reach him, and takes only a page whose read was *begun* after it. Who comes while an
 //! earlier read is under way waits for its end, and shares the next one with all who came meanwhile: at most two reads for any
 //! number of askers. `docs/architecture.md` §5.4.
 

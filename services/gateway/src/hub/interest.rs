@@ -35,7 +35,7 @@ struct InterestEntry {
     confirmed: bool,
     /// Since when nobody here wants it.
     unwanted_since: Option<Instant>,
-    /// It stands in [`Entries::unwanted`].
+    /// It stands in [`InterestEntries::unwanted`].
     is_queued: bool,
 }
 

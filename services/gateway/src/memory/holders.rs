@@ -104,7 +104,7 @@ pub trait MemoryHolder {
 
 struct Listed {
     holder: Weak<dyn MemoryHolder>,
-    /// [`Holder::written`] at the last survey, and surveys since it changed.
+    /// [`MemoryHolder::written`] at the last survey, and surveys since it changed.
     written: u64,
     stalled: u32,
 }

@@ -1,8 +1,11 @@
 //! Admission: who gets a slot, who made too many wrong attempts, and what is told of those who are refused. Limits by address
 //! count under the client's network. Decision record 24.
 //!
-//! - [`slots`]: a slot for each session. - [`attempts`]: wrong ids, logins, tokens and keys. - [`refusals`]: counters and log
-//!   lines. - `unauthenticated`: those that have not connected. - `buckets`, `share`: what they count with.
+//! - [`permits`]: a slot for each session.
+//! - [`attempts`]: wrong ids, logins, tokens and keys.
+//! - [`refusals`]: counters and log lines.
+//! - `unauthenticated`: those that have not connected.
+//! - `buckets`, `fair_share`: what they count with.
 
 pub mod attempts;
 mod buckets;

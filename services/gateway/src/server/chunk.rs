@@ -32,7 +32,7 @@ pub(super) struct PendingChunk {
 }
 
 impl PendingChunk {
-    /// The pieces, to fill an empty chunk before [`Chunk::begin`].
+    /// The pieces, to fill an empty chunk before [`PendingChunk::begin`].
     pub(super) fn pieces_mut(&mut self) -> &mut VecDeque<Bytes> {
         &mut self.pieces
     }

@@ -5,7 +5,7 @@
 //!   before it; else 408 and the end. actix-http times the first head alone, so its own timer is off.
 //! - Empty lines between two requests keep a connection no longer than silence does: `http.keep_alive`.
 //! - `Upgrade` lists are made plain. Record 9. HEAD is renamed ([`gorani_protocol::http1`]).
-//! - After `connection: close` the stream ends ([`Connection`]).
+//! - After `connection: close` the stream ends ([`HttpConnection`]).
 //!
 //! While a request is answered nothing is timed here, and no byte of an answer or a body is looked at or copied.
 

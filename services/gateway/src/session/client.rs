@@ -13,7 +13,6 @@
 //! - `large_reply`: replies of megabytes.
 //! - `deadlines`: pings and expiry.
 //! - `epochs`: those that ended while the client stayed.
-//! - [`views`]: publications and clients, as replies show them.
 
 mod commands;
 mod connect;

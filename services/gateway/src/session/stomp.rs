@@ -11,7 +11,7 @@
 //! - `consumer`, `send`, `transactions`: what clients ask for.
 //! - `receipts`: answers in order.
 //! - `deadlines`: heart-beats and expiry.
-//! - [`message_headers`], `payload`: publications as frames, and back.
+//! - `payload`: the publication of a SEND frame.
 //! - `failure`: what an ERROR says.
 
 mod connect;

@@ -1,7 +1,9 @@
 //! Clients that receive over HTTP: by polls, by streams and by SockJS. Their requests are answered by the real routes
 //! ([`super::process::http`]), and what they are told is held against the same ledger as with every other client.
 //!
-//! - [`poller`]: polls. - [`stream`]: server-sent events and lines. - [`sockjs`]: the client protocol over SockJS.
+//! - [`poller`]: clients that poll.
+//! - [`stream`]: server-sent events and lines.
+//! - [`sockjs`]: the client protocol over SockJS.
 
 mod poller;
 mod sockjs;

@@ -1,7 +1,10 @@
 //! A client of STOMP over TCP in the simulation: it subscribes to channels, recovers, consumes work queues, and notes what it is
 //! told. What contradicts the ledger is a violation.
 //!
-//! - [`requests`]: what it asks for. - [`transaction`]: what it asks for together. - [`frame`]: frames taken apart. - [`consumer`]: what it was given of queues.
+//! - [`requests`]: what it asks for.
+//! - [`transaction`]: what it asks for together.
+//! - [`frame`]: frames taken apart.
+//! - [`consumer`]: what it was given of queues.
 
 mod consumer;
 mod frame;

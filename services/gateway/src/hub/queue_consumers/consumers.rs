@@ -135,7 +135,7 @@ impl Consumers {
         }
     }
 
-    /// The name for a request that takes, until [`Consumers::end_take`]. `None` while too many names are retired.
+    /// The name for a request that takes, until [`Consumers::end_fetch`]. `None` while too many names are retired.
     pub(super) fn begin_fetch(&self, queue: &str, worker: usize) -> Option<Arc<str>> {
         let mut queues = self.queues.borrow_mut();
         let served = queues.get_mut(queue)?;
