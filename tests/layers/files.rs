@@ -3,7 +3,7 @@
 use crate::source::Source;
 
 /// Lines in one file, at most: past this it holds more than one noun.
-const MAX_LINES: usize = 500;
+const MAX_LINES: usize = 400;
 
 /// Everything that is wrong with the files themselves.
 pub(crate) fn check(sources: &[Source]) -> Vec<String> {

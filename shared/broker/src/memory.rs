@@ -1,10 +1,8 @@
 //! The broker of a cluster of one node: everything is in this process's memory. `docs/architecture.md` §4.
 //!
-//! The journey: `node.publish` → [`MemoryBroker::publish`] (idempotency, offset, history, under the lock of the channel's
-//! shard) → [`Sink::on_event`], before the call returns.
+//! A publication: [`MemoryBroker::publish`] (offset and history, under the lock of the channel's shard) → [`Sink::on_event`].
 //!
-//! - [`settings`]: its limits.
-//! - [`clock`]: its time.
+//! - [`settings`], [`clock`]: its limits, and its time.
 //! - `publish`: the first step.
 //! - `shard`: the channels that share a lock, with `channels` (table and lines by last use), `stream` (position and history),
 //!   `presence_set` and `presence`, `idempotency`, `deadlines`.
@@ -63,8 +61,7 @@ use crate::{
     PresencePage, PresenceQuery, Publication, PublishOptions, Published, Retention, Sink, queue::Queues,
 };
 
-/// Locks among which the channels are spread: several times the workers of a large machine would be wasteful, one per
-/// worker would often collide.
+/// Locks among which the channels are spread: more than the workers of a usual machine, so that they seldom collide.
 const SHARDS: usize = 32;
 
 /// Why calls before [`Broker::start`] are refused.
@@ -75,17 +72,15 @@ const NOT_STARTED: &str = "the broker is not started";
 /// # Order and threads
 /// Every method does its work in the call; the futures are ready when they are returned. [`Sink::on_event`] is called
 /// within [`Broker::publish`], on the publisher's thread and under the lock of the channel's shard: that is what makes
-/// the order of calls the order of offsets. The sink must therefore return at once and must not call the broker, or it
-/// waits for itself for ever.
+/// the order of calls the order of offsets. The sink must return at once and must not call back into the broker: it would deadlock.
 ///
 /// # Memory
-/// All of it is bounded, see [`MemorySettings`]; what is evicted shows as a gap or as a new epoch, never as nothing. Only
-/// subscriptions have no limit here, because the node bounds them. A payload that enters a history is copied into memory
-/// of its own, since a small slice would keep the whole buffer of a request alive.
+/// All of it is bounded, see [`MemorySettings`]; evictions show as a gap or as a new epoch. The node bounds subscriptions.
+/// A payload that enters a history is copied: a small slice would keep the whole buffer of a request alive.
 ///
 /// # Time
-/// Nothing expired is ever returned. The memory behind it is given back by later calls, a little by each, and at once
-/// when a limit is reached: there is no task and no thread, so the broker works in any runtime and needs no shutdown.
+/// Nothing expired is ever returned. Later calls free its memory, a little each, and at once when a limit is reached: there is
+/// no task and no thread, so the broker works in any runtime and needs no shutdown.
 pub struct MemoryBroker {
     shards: [Mutex<ChannelShard>; SHARDS],
     /// Channel names come from outside, so the hash is keyed.

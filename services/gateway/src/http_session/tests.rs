@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod closed;
+mod mailbox;
 
 use std::{
     cell::{Cell, RefCell},
@@ -20,9 +21,8 @@ use super::{
     writer::{ResponseWriter, StreamWriter},
     *,
 };
-use crate::connection::state::OpenedSession;
 use crate::{
-    connection::mailbox,
+    connection::state::OpenedSession,
     format::encoding::{Encoding, Framing, Protocol},
     metrics::TransportLabel,
     node::{Node, admission::permits::SessionSource},
@@ -390,25 +390,4 @@ async fn sessions_of_one_network_do_not_take_every_place_among_those_that_wait()
         open(format!("other{number}"), "192.0.2.2").await;
     }
     assert_eq!(local.registry.len(), 30);
-}
-
-#[actix_rt::test]
-async fn a_mailbox_takes_so_many_requests_and_the_next_is_told_that_the_session_is_busy() {
-    let (bench, _reader) = Bench::open(VISITS, PLENTY).await;
-    let capacity = mailbox::capacity(&bench.local.node.settings);
-    let mut brought = Vec::new();
-    let refused = loop {
-        let (messages, taken) = InboundMessages::new(["x".to_owned()]);
-        match bench.local.registry.deliver(&bench.id, SessionRequest::Send(messages)) {
-            Ok(()) => brought.push(taken),
-            Err(refused) => break refused,
-        }
-        assert!(brought.len() <= capacity, "the mailbox has no bound");
-    };
-    assert_eq!((refused, brought.len()), (DeliveryError::Busy, capacity));
-    // The session has a turn now: every request that was taken in is answered, and there is room again.
-    for taken in brought {
-        actix_rt::time::timeout(SOON, taken).await.unwrap().unwrap().ok();
-    }
-    assert!(bench.bring(&["y"]).await.is_some());
 }

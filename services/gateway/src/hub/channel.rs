@@ -39,8 +39,7 @@ pub(super) struct Channel {
     catching_up: Option<CatchingUp>,
     /// Gaps that were told so far.
     gaps: u64,
-    /// What comes before this mark in the worker's inbox is of an earlier time, when the worker wanted the channel before: it is
-    /// ignored, since what followed it may be missing.
+    /// Events before this mark in the worker's inbox are ignored: they are of an earlier subscription, with a hole behind them.
     begins_at: Option<InboxMark>,
     /// Sessions that lost their place and must be told.
     lost: Vec<SessionKey>,
@@ -94,12 +93,10 @@ impl CatchUpResult {
     }
 }
 
-/// The number of the next read or mark. Of the process, not of the channel: a channel may be left and joined again while one is
-/// under way.
+/// The number of the next read or mark, of the whole process: a channel may be left and joined again meanwhile.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// By what a publication is known again. One that took the place of another, after a failover that forgot the first, was
-/// accepted at another time.
+/// Tells a publication from one that got its offset after a failover that forgot it: that one was accepted at another time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fingerprint {
     time_ms: u64,

@@ -1,5 +1,4 @@
-//! A client of the client protocol, as its libraries are: it subscribes, recovers, and notes what it is told. What contradicts the
-//! ledger is a violation.
+//! A client of the client protocol, as its libraries are. What contradicts the delivery log is a violation.
 
 use std::{
     collections::BTreeMap,
@@ -12,10 +11,8 @@ use std::{
 use serde_json::Value;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, DuplexStream, ReadBuf};
 
-use super::{
-    delivery_log::DeliveryLog,
-    subscription::{SimSubscription, SubscriptionPhase},
-};
+use super::delivery_log::DeliveryLog;
+use super::subscription::{SimSubscription, SubscriptionPhase};
 
 /// Bytes that the client's socket holds on either side.
 pub(super) const SOCKET_BYTES: usize = 1024;
