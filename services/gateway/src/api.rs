@@ -67,7 +67,7 @@ async fn run(method: Method, call: ApiCall) -> Result<HttpResponse, ApiError> {
     } else {
         carry_out(method, call).await
     };
-    answered.or_else(|error| error.told_by(mode))
+    answered.or_else(|error| error.in_mode(mode))
 }
 
 async fn carry_out(method: Method, call: ApiCall) -> Result<HttpResponse, ApiError> {
@@ -81,7 +81,7 @@ async fn run_batch(call: ApiCall) -> Result<HttpResponse, ApiError> {
         let request = batch::decode(&call.body)?;
         answer::json(&batch::run(&request, &CallContext::new(&call)).await)
     };
-    to_its_end(batch).await.or_else(|error| error.told_by(mode))
+    to_its_end(batch).await.or_else(|error| error.in_mode(mode))
 }
 
 /// Carries out a call that pauses between its publications: all of it, also where the caller does not wait for the answer.

@@ -27,7 +27,7 @@ use std::{
 
 use actix::prelude::*;
 use bytes::{Bytes, BytesMut};
-use gorani_protocol::{client::bare, websocket::Input};
+use gorani_protocol::{client::plain, websocket::Input};
 use tokio::time::Instant;
 
 use self::{
@@ -145,7 +145,7 @@ impl<T: Io, C: Codec> ConnectionActor for Connection<T, C> {
             && self.state.phase.is_open()
         {
             let mut object = BytesMut::new();
-            bare::error(error.code, error.message, error.temporary, &mut object);
+            plain::error(error.code, error.message, error.temporary, &mut object);
             self.state.send_text(&object);
         }
         self.end(refused.disconnect());

@@ -41,7 +41,7 @@ use self::{
     connection_pool::ConnectionPool,
     liveness::PeerLiveness,
     replay_window::ReplayWindows,
-    signature::{ForwardSignature, SEAL, SignedFields},
+    signature::{ForwardSignature, SIGNATURE_HEADER, SignedFields},
     wire::{BodyLength, ForwardedHead},
 };
 use crate::{
@@ -227,7 +227,7 @@ impl Forwarder {
         let target = target(request);
         let signature = signature.write(secret, &SignedFields { method: method.as_str(), target, body });
         let headers = end_to_end(request.headers());
-        let bytes = wire::request(method, target, headers, (SEAL, &signature), body);
+        let bytes = wire::request(method, target, headers, (SIGNATURE_HEADER, &signature), body);
         let lost = |error: &dyn std::fmt::Display| {
             tracing::debug!(node = owner, %error, "another node does not answer");
             ForwardError::Unreachable
@@ -325,7 +325,7 @@ fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &Header
     headers.iter().filter(move |(name, _)| {
         let is_of_connection = OF_CONNECTION.contains(name)
             || named.iter().any(|named| name.as_str().eq_ignore_ascii_case(named));
-        !is_of_connection && !name.as_str().starts_with(SEAL)
+        !is_of_connection && !name.as_str().starts_with(SIGNATURE_HEADER)
     })
 }
 

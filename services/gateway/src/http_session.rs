@@ -98,7 +98,7 @@ impl Actor for HttpSession {
             self.registry.deregister(&id);
         }
         self.set_attach_deadline();
-        if matches!(self.lifetime, Lifetime::Visits { .. }) && !self.state.is_authenticated {
+        if matches!(self.lifetime, Lifetime::Requests { .. }) && !self.state.is_authenticated {
             self.count_guess();
         }
         self.state.deregister();
@@ -171,7 +171,7 @@ impl ConnectionActor for HttpSession {
     }
 
     fn ping(&mut self) {
-        if let Lifetime::Visits { .. } = self.lifetime {
+        if let Lifetime::Requests { .. } = self.lifetime {
             // Whether its client lives is seen by its coming back; heartbeats go by the silence of the response.
             return self.state.session.pong(Now::read());
         }
@@ -219,7 +219,7 @@ impl HttpSession {
         // A response that nobody reads any more tells nobody.
         self.response.take_if(|response| response.pipe.is_abandoned());
         match self.lifetime {
-            Lifetime::Visits { patience, .. } => {
+            Lifetime::Requests { attach_timeout: patience, .. } => {
                 // The session hears now that it is over; only the news of it goes on.
                 self.state.close_session(heard);
                 self.state.permit = None;
@@ -245,7 +245,8 @@ impl HttpSession {
     /// session is over, and the registry tells those who still come.
     fn tell_end(&mut self) {
         self.tell_end_to_response();
-        let (Some(by), Lifetime::Visits { most, .. }) = (self.state.phase.close_deadline(), self.lifetime)
+        let (Some(by), Lifetime::Requests { max_waiting: most, .. }) =
+            (self.state.phase.close_deadline(), self.lifetime)
         else {
             return;
         };
@@ -330,7 +331,7 @@ impl HttpSession {
         if self.state.outbox.overflow().is_none() {
             writer.write(&self.state.outbox, &pipe);
         }
-        let is_told_again = matches!(self.lifetime, Lifetime::Visits { .. });
+        let is_told_again = matches!(self.lifetime, Lifetime::Requests { .. });
         if writer.is_done() && is_told_again {
             // It carried what waited; the next one brings the end.
             return;
@@ -343,7 +344,7 @@ impl HttpSession {
 
     /// The response was broken off by the client or the network.
     fn lose_broken_response(&mut self) {
-        if self.state.phase.is_open() && matches!(self.lifetime, Lifetime::Visits { .. }) {
+        if self.state.phase.is_open() && matches!(self.lifetime, Lifetime::Requests { .. }) {
             self.response = None;
             // To the session it is a connection lost; the client, should it come back, knows it by another code.
             self.end_as(&Disconnect::ABNORMAL, Disconnect::INTERRUPTED);
@@ -361,7 +362,7 @@ impl HttpSession {
             return;
         }
         match self.lifetime {
-            Lifetime::Visits { patience, most, .. } => {
+            Lifetime::Requests { attach_timeout: patience, max_waiting: most, .. } => {
                 if !self.begin_waiting(Instant::now() + patience, most) {
                     self.end(too_many_wait());
                 }

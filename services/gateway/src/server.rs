@@ -137,7 +137,7 @@ macro_rules! http_service {
                             let full = EndpointRefused::Status(503, under_way::FULL.to_owned());
                             upgrades.refuse(stream, &full).await;
                         } else {
-                            stream.accepted_mut().slot.settle();
+                            stream.accepted_mut().slot.keep_for_session();
                             upgrades.take(request, stream, parts.read_buf.freeze()).await;
                         }
                         Ok::<(), actix_web::Error>(())
@@ -228,7 +228,7 @@ pub fn start(
     Ok(Listening { address, handle: server.handle(), listeners, server })
 }
 
-/// Why a connection that came through a closing door is dropped.
+/// Why a connection that came through a closing listener is dropped.
 const DRAINING: &str = "the node drains";
 
 /// What actix-http takes of a connection.

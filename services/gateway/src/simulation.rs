@@ -10,7 +10,7 @@
 //! - [`draw`]: drawing them.
 //! - [`world`]: carrying them out.
 //! - [`process`]: a node.
-//! - [`ledger`]: what was accepted.
+//! - [`delivery_log`]: what was accepted.
 //! - [`subscription`]: what each client must have had.
 //! - [`jobs`]: the same of work queues.
 //! - [`check`]: what is left at the end.
@@ -115,10 +115,10 @@ fn run(seed: u64, is_traced: bool, mut next: impl FnMut(&World) -> Option<Schedu
         }
         let trace = std::mem::take(&mut world.trace);
         let carried_out = std::mem::take(&mut world.steps);
-        let ledger = &world.network.0.lock().server.ledger;
+        let log = &world.network.0.lock().server.log;
         let outcomes = RunCounts::default();
-        outcomes.include(&ledger.counts);
-        outcomes.include(&ledger.jobs.counts);
+        outcomes.include(&log.counts);
+        outcomes.include(&log.jobs.counts);
         Run { steps, trace, wrong, carried_out, outcomes }
     });
     run.wrong.extend(leaks);

@@ -13,9 +13,9 @@
 
 use bytes::{BufMut, BytesMut};
 
-pub mod bare;
 pub mod command;
 pub mod json;
+pub mod plain;
 pub mod push;
 pub mod reply;
 

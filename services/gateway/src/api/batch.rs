@@ -145,23 +145,23 @@ pub(super) async fn run(batch: &BatchRequest<'_>, call: &CallContext<'_>) -> Bat
         let command = decode_named(named);
         let alone = !parallel && !joins(&command);
         if alone {
-            settle(&mut under_way, &mut replies).await;
+            finish_all(&mut under_way, &mut replies).await;
         }
         under_way.push(match command {
             Ok(command) => begin(command, call).await,
             Err(error) => Box::pin(ready(Err(error))),
         });
         if alone {
-            settle(&mut under_way, &mut replies).await;
+            finish_all(&mut under_way, &mut replies).await;
         }
         pace.pause().await;
     }
-    settle(&mut under_way, &mut replies).await;
+    finish_all(&mut under_way, &mut replies).await;
     BatchResult { replies }
 }
 
 /// Waits for all that is under way.
-async fn settle(under_way: &mut Vec<CommandInProgress<'_>>, replies: &mut Vec<MethodAnswer>) {
+async fn finish_all(under_way: &mut Vec<CommandInProgress<'_>>, replies: &mut Vec<MethodAnswer>) {
     let mut pace = CallPace::begin();
     while !under_way.is_empty() {
         let some = under_way.drain(..under_way.len().min(AT_A_TIME));

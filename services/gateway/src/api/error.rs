@@ -72,7 +72,7 @@ impl ApiError {
 
     /// The answer to a call that had its key and its body. What is wrong with the call itself goes where the mode says. What the
     /// node or the cluster could not do keeps its status: a backend that looks at nothing else must not take it for success.
-    pub(super) fn told_by(self, mode: ErrorMode) -> Result<HttpResponse, Self> {
+    pub(super) fn in_mode(self, mode: ErrorMode) -> Result<HttpResponse, Self> {
         let is_the_calls = matches!(self.code.code, 102..=103 | 105..=110 | 112);
         match mode {
             ErrorMode::Body if is_the_calls => {
@@ -88,7 +88,7 @@ impl ApiError {
     }
 
     /// The sentence.
-    pub fn sentence(&self) -> &str {
+    pub fn message(&self) -> &str {
         &self.sentence
     }
 

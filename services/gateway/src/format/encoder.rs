@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::{Bytes, BytesMut};
 use gorani_broker::ChannelEvent;
 use gorani_protocol::{
-    client::{bare, push},
+    client::{plain, push},
     sockjs, sse,
     websocket::{self, Opcode},
 };
@@ -230,7 +230,7 @@ fn encode_event(protocol: &Protocol, channel: &str, event: &ChannelEvent, out: &
         }
         (Protocol::Client, ChannelEvent::Join(info)) => push::push_join(channel, &info_view(info), out),
         (Protocol::Client, ChannelEvent::Leave(info)) => push::push_leave(channel, &info_view(info), out),
-        (Protocol::Plain, event) => encode_bare(channel, event, out),
+        (Protocol::Plain, event) => encode_plain(channel, event, out),
         (Protocol::WithPositions, event) => {
             if let ChannelEvent::Publication(publication) = event
                 && publication.offset > 0
@@ -238,19 +238,19 @@ fn encode_event(protocol: &Protocol, channel: &str, event: &ChannelEvent, out: &
                 position::write(channel, publication.offset, &publication.epoch, out);
             }
             out.extend_from_slice(b"\n");
-            encode_bare(channel, event, out);
+            encode_plain(channel, event, out);
         }
         (Protocol::Stomp(_) | Protocol::Embedded, _) => {}
     }
 }
 
-fn encode_bare(channel: &str, event: &ChannelEvent, out: &mut BytesMut) {
+fn encode_plain(channel: &str, event: &ChannelEvent, out: &mut BytesMut) {
     match event {
         ChannelEvent::Publication(publication) => {
-            bare::publication(channel, &publication_view(publication), out)
+            plain::publication(channel, &publication_view(publication), out)
         }
-        ChannelEvent::Join(info) => bare::join(channel, &info_view(info), out),
-        ChannelEvent::Leave(info) => bare::leave(channel, &info_view(info), out),
+        ChannelEvent::Join(info) => plain::join(channel, &info_view(info), out),
+        ChannelEvent::Leave(info) => plain::leave(channel, &info_view(info), out),
     }
 }
 

@@ -13,7 +13,7 @@ use actix_web::{
 
 use super::{
     Forwarded, Forwarder, REFUSED, WRONG_PROOF,
-    signature::{ForwardSignature, SEAL, SignatureError, SignedFields},
+    signature::{ForwardSignature, SIGNATURE_HEADER, SignatureError, SignedFields},
     target,
 };
 use crate::http::body;
@@ -53,7 +53,7 @@ pub async fn accept(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    if !request.headers().contains_key(SEAL) {
+    if !request.headers().contains_key(SIGNATURE_HEADER) {
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     }
     let metrics = &forwarder.node.metrics.forward;
@@ -73,7 +73,7 @@ pub async fn accept(
 /// Looks at the signature. The request goes on as if its client had come here itself.
 async fn accept_forwarded(forwarder: &Forwarder, request: &mut ServiceRequest) -> Result<(), AcceptError> {
     let node = &forwarder.node;
-    let mut signatures = request.headers().get_all(SEAL);
+    let mut signatures = request.headers().get_all(SIGNATURE_HEADER);
     let (Some(signature), None) = (signatures.next().cloned(), signatures.next()) else {
         return Err(SignatureError::Malformed.into());
     };

@@ -12,7 +12,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use crate::node::secret::ClusterSecret;
 
 /// The header that carries it.
-pub const SEAL: &str = "x-gorani-forward";
+pub const SIGNATURE_HEADER: &str = "x-gorani-forward";
 /// First word of the header and of what is signed; another format gets another one.
 const VERSION: &str = "1";
 /// For a client whose address is not known.

@@ -8,13 +8,13 @@ pub enum Lifetime {
     /// As long as the response of the request that opened it.
     Response,
     /// It waits for its next response. One that is broken off ends it, since what it carried may be lost.
-    Visits {
+    Requests {
         /// For so long; and so long its end is told to every response that comes.
-        patience: Duration,
+        attach_timeout: Duration,
         /// How long a response may be silent before a heartbeat is written.
         heartbeat: Duration,
         /// Unless so many sessions of the node wait already.
-        most: usize,
+        max_waiting: usize,
     },
 }
 
@@ -22,7 +22,7 @@ impl Lifetime {
     /// How long a response may be silent, where somebody cares.
     pub(super) fn heartbeat(self) -> Option<Duration> {
         match self {
-            Self::Visits { heartbeat, .. } => Some(heartbeat),
+            Self::Requests { heartbeat, .. } => Some(heartbeat),
             Self::Response => None,
         }
     }

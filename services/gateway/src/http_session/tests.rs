@@ -204,7 +204,7 @@ async fn read(reader: &PipeReader) -> String {
     chunk.map_or_else(String::new, |bytes| String::from_utf8(bytes.to_vec()).unwrap())
 }
 
-const VISITS: Lifetime = Lifetime::Visits { patience: PATIENCE, heartbeat: SOON, most: 1 };
+const VISITS: Lifetime = Lifetime::Requests { attach_timeout: PATIENCE, heartbeat: SOON, max_waiting: 1 };
 const PLENTY: usize = 1024 * 1024;
 
 #[actix_rt::test]
@@ -273,11 +273,11 @@ async fn an_end_that_nobody_was_there_to_hear_is_told_to_the_next_response() {
     let (bench, _reader) = Bench::open_once(VISITS).await;
     assert_eq!(bench.bring(&["before", "end"]).await, Some(Ok(())));
     let reader = bench.attach().await;
-    let farewell = "{\"push\":{\"disconnect\":{\"code\":4001,\"reason\":\"asked for\"}}}\n";
-    assert_eq!((read(&reader).await, read(&reader).await), ("before\n".to_owned(), farewell.to_owned()));
+    let close_message = "{\"push\":{\"disconnect\":{\"code\":4001,\"reason\":\"asked for\"}}}\n";
+    assert_eq!((read(&reader).await, read(&reader).await), ("before\n".to_owned(), close_message.to_owned()));
     assert_eq!(read(&reader).await, "");
     // And to the one after it, for a while.
-    assert_eq!(read(&bench.attach().await).await, farewell);
+    assert_eq!(read(&bench.attach().await).await, close_message);
     bench.ends().await;
 }
 
@@ -313,7 +313,7 @@ async fn a_response_that_stalls_ends_the_session_as_slow_and_holds_nothing_up() 
 
 #[actix_rt::test]
 async fn more_sessions_than_allowed_do_not_wait_for_a_response() {
-    let lifetime = Lifetime::Visits { patience: PATIENCE, heartbeat: SOON, most: 0 };
+    let lifetime = Lifetime::Requests { attach_timeout: PATIENCE, heartbeat: SOON, max_waiting: 0 };
     let (bench, _reader) = Bench::open_once(lifetime).await;
     while bench.bring(&[]).await.is_some() {
         tokio::task::yield_now().await;
@@ -325,7 +325,7 @@ async fn more_sessions_than_allowed_do_not_wait_for_a_response() {
 
 #[actix_rt::test]
 async fn an_ended_session_holds_no_slot_and_no_actor_while_its_end_is_told() {
-    let lifetime = Lifetime::Visits { patience: SOON, heartbeat: SOON, most: 1 };
+    let lifetime = Lifetime::Requests { attach_timeout: SOON, heartbeat: SOON, max_waiting: 1 };
     let (bench, _reader) = Bench::open(lifetime, PLENTY).await;
     assert_eq!(bench.bring(&["end"]).await, Some(Ok(())));
     bench.ends().await;
@@ -337,7 +337,7 @@ async fn an_ended_session_holds_no_slot_and_no_actor_while_its_end_is_told() {
 
 #[actix_rt::test]
 async fn what_waits_for_its_client_when_a_session_ends_is_brought_before_the_end_and_holds_no_slot() {
-    let lifetime = Lifetime::Visits { patience: SOON, heartbeat: SOON, most: 1 };
+    let lifetime = Lifetime::Requests { attach_timeout: SOON, heartbeat: SOON, max_waiting: 1 };
     let (bench, _reader) = Bench::open_once(lifetime).await;
     assert_eq!(bench.bring(&["before", "end"]).await, Some(Ok(())));
     assert_eq!(bench.local.node.admission.connections(), 0);
@@ -365,7 +365,7 @@ fn new_session(local: &WorkerContext, id: &str, address: &str, most: usize) -> (
                 .unwrap(),
         },
         response: Response { pipe, writer: Box::new(Once::default()) },
-        lifetime: Lifetime::Visits { patience: SOON, heartbeat: SOON, most },
+        lifetime: Lifetime::Requests { attach_timeout: SOON, heartbeat: SOON, max_waiting: most },
         id: Some(id.into()),
         messages: vec!["first".to_owned()],
     };

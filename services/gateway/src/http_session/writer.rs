@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use gorani_protocol::{
-    client::{PING, bare, push},
+    client::{PING, plain, push},
     sse,
 };
 
@@ -79,7 +79,7 @@ impl ResponseWriter for StreamWriter {
         let mut out = BytesMut::new();
         let code = u32::from(reason.code);
         match self {
-            Self::BareLines => bare::disconnect(code, &reason.reason, &mut object),
+            Self::BareLines => plain::disconnect(code, &reason.reason, &mut object),
             Self::Lines | Self::Events => push::push_disconnect(code, &reason.reason, &mut object),
         }
         match self {

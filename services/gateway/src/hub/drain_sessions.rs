@@ -23,7 +23,7 @@ pub(super) fn drain_sessions(hub: &Rc<RefCell<Hub>>, over: Duration, tasks: &Tas
     }
     let mut random = crate::random::rng();
     keys.shuffle(&mut random);
-    let moments = moments(keys.len(), over, &mut random);
+    let moments = times(keys.len(), over, &mut random);
     let hub = Rc::clone(hub);
     let start = Instant::now();
     tasks.spawn(async move {
@@ -43,7 +43,7 @@ fn end(hub: &RefCell<Hub>, key: SessionKey) {
 }
 
 /// One moment for each of so many, in ascending order, each in its equal share of the time.
-fn moments(count: usize, over: Duration, random: &mut impl Rng) -> Vec<Duration> {
+fn times(count: usize, over: Duration, random: &mut impl Rng) -> Vec<Duration> {
     #[allow(clippy::cast_precision_loss, reason = "nobody has 2^53 sessions")]
     let share = |index: usize, within: f64| (index as f64 + within) / count as f64;
     (0..count).map(|index| over.mul_f64(share(index, random.random()))).collect()
@@ -58,7 +58,7 @@ mod tests {
     fn moments_are_jittered_within_equal_shares_of_the_time() {
         let (over, count) = (Duration::from_secs(20), 1000);
         let share = over / count;
-        let moments = moments(1000, over, &mut rand::rng());
+        let moments = times(1000, over, &mut rand::rng());
         for (moment, number) in moments.iter().zip(0..) {
             assert!((share * number..=share * (number + 1)).contains(moment), "{number}: {moment:?}");
         }

@@ -85,7 +85,7 @@ impl QueueConsumers {
         if self.broker.queues().is_none() {
             return Err(ErrorCode::NOT_AVAILABLE);
         }
-        self.keep_consuming();
+        self.keep_alive();
         let (told, outcome) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         self.consumers.takings.borrow_mut().insert((key, ticket), stop);
@@ -254,7 +254,7 @@ impl QueueConsumers {
     }
 
     /// Starts to say, again and again, that this worker is alive.
-    fn keep_consuming(self: &Rc<Self>) {
+    fn keep_alive(self: &Rc<Self>) {
         if self.consumers.is_keeping.replace(true) {
             return;
         }

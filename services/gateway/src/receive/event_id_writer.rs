@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use gorani_protocol::{client::bare, sse};
+use gorani_protocol::{client::plain, sse};
 use memchr::memchr;
 use rand::RngExt;
 
@@ -42,7 +42,7 @@ impl ResponseWriter for EventIdWriter {
 
     fn close_message(&mut self, reason: &Disconnect, pipe: &PipeWriter) {
         let (mut object, mut out) = (BytesMut::new(), BytesMut::new());
-        bare::disconnect(u32::from(reason.code), &reason.reason, &mut object);
+        plain::disconnect(u32::from(reason.code), &reason.reason, &mut object);
         sse::event(&object, &mut out);
         pipe.push(out.freeze());
     }

@@ -14,7 +14,7 @@ use actix_web::{
     web,
 };
 use bytes::{Bytes, BytesMut};
-use gorani_protocol::client::bare;
+use gorani_protocol::client::plain;
 
 use self::channel_answer::{AnswerBudget, ChannelAnswer};
 use super::{if_none_match::IfNoneMatch, query::Query, receive_query::receive_query};
@@ -131,7 +131,7 @@ async fn answer(context: &RequestContext<'_>, asked: PollQuery) -> Result<HttpRe
         }
         for publication in publications {
             object.clear();
-            bare::publication(&channel, &publication_view(&publication), &mut object);
+            plain::publication(&channel, &publication_view(&publication), &mut object);
             polled.push(&object);
         }
         polled.positions.set(&channel, position);

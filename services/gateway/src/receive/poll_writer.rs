@@ -2,7 +2,7 @@
 //! `"unrecovered_reasons":{"a":"position_lost"}` ([`Unrecovered::reason`]), from history or from a session that waited.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use gorani_protocol::client::{bare, json::write_string};
+use gorani_protocol::client::{json::write_string, plain};
 
 use crate::http_session::{
     pipe::{PipeWriter, ResponseHead},
@@ -86,7 +86,7 @@ impl PollAnswer {
         }
         if let Some(disconnect) = disconnect {
             let mut object = BytesMut::new();
-            bare::disconnect(u32::from(disconnect.code), &disconnect.reason, &mut object);
+            plain::disconnect(u32::from(disconnect.code), &disconnect.reason, &mut object);
             // Its one field joins those of the answer.
             out.put_u8(b',');
             out.extend_from_slice(object.get(1..object.len().saturating_sub(1)).unwrap_or_default());

@@ -107,7 +107,7 @@ impl<T: OnAccepted> AsyncWrite for Detaching<T> {
         let times = times.clone();
         if let Self::Http { io, .. } = mem::replace(this, Self::Detached) {
             let mut stream = io.into_inner();
-            stream.accepted_mut().slot.settle();
+            stream.accepted_mut().slot.keep_for_session();
             actix_rt::spawn(write_response(stream, response, times));
             // actix-http comes back, and sees the end.
             task.waker().wake_by_ref();

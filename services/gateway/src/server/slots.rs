@@ -225,7 +225,7 @@ impl ConnectionSlot {
     }
 
     /// From here on a session has the connection, to its end: it is not closed to make room.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn keep_for_session(&mut self) {
         if let Some(watched) = self.watched.take_if(|watched| !watched.is_reserved) {
             watched.close();
         }

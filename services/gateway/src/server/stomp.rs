@@ -43,12 +43,12 @@ pub(super) fn add(
         config.alpn_protocols.clear();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         builder.listen("stomps", listener, move || {
-            let (door, acceptor) = (StompListener::new(&node, limits), acceptor.clone());
+            let (listener, acceptor) = (StompListener::new(&node, limits), acceptor.clone());
             fn_service(move |stream: TcpStream| {
-                let (door, acceptor) = (door.clone(), acceptor.clone());
+                let (listener, acceptor) = (listener.clone(), acceptor.clone());
                 async move {
-                    if let Some(stream) = door.accept(stream) {
-                        door.serve(tls::accept(&acceptor, stream).await?).await;
+                    if let Some(stream) = listener.accept(stream) {
+                        listener.serve(tls::accept(&acceptor, stream).await?).await;
                     }
                     Ok::<(), String>(())
                 }
@@ -56,12 +56,12 @@ pub(super) fn add(
         })
     } else {
         builder.listen("stomp", listener, move || {
-            let door = StompListener::new(&node, limits);
+            let listener = StompListener::new(&node, limits);
             fn_service(move |stream: TcpStream| {
-                let door = door.clone();
+                let listener = listener.clone();
                 async move {
-                    if let Some(stream) = door.accept(stream) {
-                        door.serve(stream).await;
+                    if let Some(stream) = listener.accept(stream) {
+                        listener.serve(stream).await;
                     }
                     Ok::<(), String>(())
                 }
@@ -101,7 +101,7 @@ impl StompListener {
         match tokio::time::timeout(patience, poll_fn(|task| stream.poll_first(task))).await {
             Ok(Ok(true)) => {
                 let peer = stream.accepted().peer();
-                stream.accepted_mut().slot.settle();
+                stream.accepted_mut().slot.keep_for_session();
                 stomp_tcp::accept(&self.node, &self.worker, &self.endpoint, stream, peer);
             }
             Ok(Ok(false)) => tracing::debug!("a STOMP client closed before its first byte"),

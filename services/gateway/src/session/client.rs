@@ -157,7 +157,7 @@ impl ClientSession {
         }
         if self.traits.says_goodbye {
             let code = u32::from(disconnect.code);
-            actions.line(|out| client::bare::disconnect(code, &disconnect.reason, out));
+            actions.line(|out| client::plain::disconnect(code, &disconnect.reason, out));
         }
         actions.close(disconnect);
     }
@@ -227,7 +227,7 @@ impl Session for ClientSession {
         match signal {
             Signal::Timer => self.timer(now, actions),
             Signal::Disconnect(disconnect) => self.close(disconnect, actions),
-            Signal::Insufficient(channel) => self.lose_place(&channel, actions),
+            Signal::Insufficient(channel) => self.lose_position(&channel, actions),
             Signal::EpochEnded(ended) => self.epoch_ended(*ended, now),
             Signal::Command(command) => self.run_backend_command(&command, now, actions),
         }

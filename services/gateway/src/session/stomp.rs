@@ -220,7 +220,7 @@ impl StompSession {
             }
         };
         match result {
-            Ok(()) => self.settle(now, actions),
+            Ok(()) => self.send_receipts(now, actions),
             Err(failure) => {
                 let receipt = frame.headers.get("receipt").filter(|_| !frame.command.opens());
                 self.fail(failure.of(frame.command, receipt), actions);
@@ -236,7 +236,7 @@ impl StompSession {
     }
 
     /// Sends the receipts whose turn has come.
-    fn settle(&mut self, now: Now, actions: &mut Actions) {
+    fn send_receipts(&mut self, now: Now, actions: &mut Actions) {
         let style = self.style();
         while let Some(settled) = self.receipts.pop() {
             if let Some(receipt) = &settled.receipt {
@@ -342,7 +342,7 @@ impl Session for StompSession {
             let receipt = frame.as_ref().and_then(|frame| frame.receipt.as_deref());
             return self.fail(failure.with_receipt(receipt), actions);
         }
-        self.settle(now, actions);
+        self.send_receipts(now, actions);
         self.go_on(now, actions);
     }
 

@@ -68,7 +68,7 @@ pub struct UniSession {
     /// Taken when the transport opens.
     begin: Option<UniStart>,
     /// A poll's: how long it waits.
-    patience: Option<Duration>,
+    timeout: Option<Duration>,
     /// When that is over.
     until: Option<Instant>,
 }
@@ -76,7 +76,7 @@ pub struct UniSession {
 /// The beginning of a session.
 enum UniStart {
     /// Its token and channels are looked at when the transport opens.
-    Wish(ReceiveQuery),
+    Query(ReceiveQuery),
     /// They have been.
     Admitted(AdmittedReceiver),
 }
@@ -85,7 +85,7 @@ impl UniSession {
     /// A session for a transport whose traits have a output format for receivers.
     pub fn new(policy: Arc<Policy>, traits: TransportTraits, receive_query: ReceiveQuery, now: Now) -> Self {
         let inner = ClientSession::new(policy, traits, now);
-        Self { inner, begin: Some(UniStart::Wish(receive_query)), patience: None, until: None }
+        Self { inner, begin: Some(UniStart::Query(receive_query)), timeout: None, until: None }
     }
 
     /// The session of a poll, and what it may read of its channels. It has been let in already, so a poll that reads and then
@@ -105,7 +105,7 @@ impl UniSession {
         let admitted = inner.admit_receiver(receive_query, true, now)?;
         let readable = inner.readable(&admitted);
         let begin = Some(UniStart::Admitted(admitted));
-        Ok((Self { inner, begin, patience: Some(patience), until: None }, readable))
+        Ok((Self { inner, begin, timeout: Some(patience), until: None }, readable))
     }
 
     /// Limits its failed logins.
@@ -120,9 +120,9 @@ impl Session for UniSession {
     session_methods!(to inner: outcome pong poll_outside is_blocked has_connected has_more resume input_bytes principal ending has_left failed closed);
 
     fn opened(&mut self, now: Now, actions: &mut Actions) {
-        self.until = self.patience.map(|patience| now.instant + patience);
+        self.until = self.timeout.map(|patience| now.instant + patience);
         let admitted = match self.begin.take() {
-            Some(UniStart::Wish(receive_query)) => self.inner.admit_receiver(&receive_query, false, now),
+            Some(UniStart::Query(receive_query)) => self.inner.admit_receiver(&receive_query, false, now),
             Some(UniStart::Admitted(admitted)) => Ok(admitted),
             None => return,
         };

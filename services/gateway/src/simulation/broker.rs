@@ -97,7 +97,7 @@ impl Broker for SimBroker {
     fn publish_join(&self, channel: &str, info: Arc<ClientInfo>) -> SimAnswer<()> {
         let name: Arc<str> = channel.into();
         let (lost_name, client) = (name.clone(), info.client.clone());
-        let on_loss: OnLoss = Box::new(move |server| server.ledger.join_lost(&lost_name, &client));
+        let on_loss: OnLoss = Box::new(move |server| server.log.join_lost(&lost_name, &client));
         let label = format!("join {channel} {}", info.client);
         self.fallible(channel, label, Some(on_loss), move |server| {
             server.join(&name, info);

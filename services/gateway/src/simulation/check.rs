@@ -12,7 +12,7 @@ impl World {
     /// What is not in order although all had the time to be.
     pub(super) fn check(&self) -> Vec<String> {
         let state = &mut *self.network.0.lock();
-        let mut wrong = state.server.ledger.violations.clone();
+        let mut wrong = state.server.log.violations.clone();
         let there = |channel: &str, id: &str| {
             let of_client =
                 self.clients.iter().find(|client| client.id.as_deref() == Some(id)).map(SimClient::wanted);
@@ -27,16 +27,16 @@ impl World {
         };
         for client in &self.clients {
             let top = |channel: &str| state.server.top(channel);
-            wrong.extend(client.check(&state.server.ledger, top, there));
+            wrong.extend(client.check(&state.server.log, top, there));
         }
         for client in &self.stomp {
             wrong.extend(client.check(&state.server));
         }
         for receiver in &self.receivers {
             let top = |channel: &str| state.server.top(channel);
-            wrong.extend(receiver.check(&state.server.ledger, &top, &there));
+            wrong.extend(receiver.check(&state.server.log, &top, &there));
         }
-        wrong.extend(state.server.ledger.jobs.unseen(|job| state.server.queue_has(job)));
+        wrong.extend(state.server.log.jobs.unseen(|job| state.server.queue_has(job)));
         if self.stomp.iter().any(|client| client.is_used) {
             // Consumers have taken whatever there was.
             let left = state.server.queued().map(|(job, owner)| match owner {
@@ -117,7 +117,7 @@ impl World {
                 wrong.push(format!("{}: {} is held by {owner}, without a consumer", job.queue, job.id));
             }
         }
-        wrong.extend(state.server.ledger.violations.iter().cloned());
+        wrong.extend(state.server.log.violations.iter().cloned());
         wrong
     }
 }

@@ -212,7 +212,7 @@ impl SimClient {
     }
 
     /// Reads what its socket holds. False if there was nothing.
-    pub(super) fn read(&mut self, ledger: &mut DeliveryLog) -> bool {
+    pub(super) fn read(&mut self, log: &mut DeliveryLog) -> bool {
         self.flush();
         let Some(stream) = &mut self.stream else { return false };
         let mut space = [0; SOCKET_BYTES];
@@ -233,7 +233,7 @@ impl SimClient {
                 return true;
             };
             if !self.received.starts_with(b"HTTP/1.1 101") {
-                ledger.violations.push(format!("{}: the handshake was refused", self.name));
+                log.violations.push(format!("{}: the handshake was refused", self.name));
             }
             self.received.drain(..end + 4);
             self.is_upgraded = true;
@@ -243,7 +243,7 @@ impl SimClient {
                 1 => {
                     for line in payload.split(|byte| *byte == b'\n') {
                         self.told.push(String::from_utf8_lossy(line).into_owned());
-                        self.take(line, ledger);
+                        self.take(line, log);
                     }
                 }
                 8 => {
@@ -277,24 +277,24 @@ impl SimClient {
     }
 
     /// Takes a line of the client protocol.
-    pub(super) fn take(&mut self, line: &[u8], ledger: &mut DeliveryLog) {
+    pub(super) fn take(&mut self, line: &[u8], log: &mut DeliveryLog) {
         let Ok(message) = serde_json::from_slice::<Value>(line) else {
-            ledger.violations.push(format!("{}: not JSON: {}", self.name, String::from_utf8_lossy(line)));
+            log.violations.push(format!("{}: not JSON: {}", self.name, String::from_utf8_lossy(line)));
             return;
         };
         if message.as_object().is_some_and(serde_json::Map::is_empty) {
             return self.frame(1, b"{}");
         }
         let wrong = match message.get("push") {
-            Some(push) => self.take_push(push, ledger),
-            None => self.take_reply(&message, ledger),
+            Some(push) => self.take_push(push, log),
+            None => self.take_reply(&message, log),
         };
         if let Err(wrong) = wrong {
-            ledger.violations.push(format!("{}: {wrong}: {message}", self.name));
+            log.violations.push(format!("{}: {wrong}: {message}", self.name));
         }
     }
 
-    fn take_reply(&mut self, reply: &Value, ledger: &DeliveryLog) -> Result<(), String> {
+    fn take_reply(&mut self, reply: &Value, log: &DeliveryLog) -> Result<(), String> {
         let id = reply.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
         let command = self.pending.remove(&id).ok_or("a reply to no command")?;
         let error = reply.get("error");
@@ -312,7 +312,7 @@ impl SimClient {
                     return Ok(());
                 };
                 match reply.get("subscribe") {
-                    Some(result) => subscription.begin(&channel, result, ledger)?,
+                    Some(result) => subscription.begin(&channel, result, log)?,
                     None => subscription.phase = SubscriptionPhase::Idle,
                 }
             }
@@ -331,16 +331,16 @@ impl SimClient {
         Ok(())
     }
 
-    fn take_push(&mut self, push: &Value, ledger: &DeliveryLog) -> Result<(), String> {
+    fn take_push(&mut self, push: &Value, log: &DeliveryLog) -> Result<(), String> {
         if push.get("disconnect").is_some() {
-            ledger.counts.add("connections closed by nodes");
+            log.counts.add("connections closed by nodes");
             return Ok(());
         }
         let channel = push.get("channel").and_then(Value::as_str).ok_or("a push without a channel")?;
         let subscription =
             self.subscriptions.get_mut(channel).ok_or("a push of a channel that was never wanted")?;
         if let Some(unsubscribe) = push.get("unsubscribe") {
-            ledger.counts.add("subscriptions ended by nodes");
+            log.counts.add("subscriptions ended by nodes");
             subscription.phase = SubscriptionPhase::Idle;
             subscription.members.clear();
             if unsubscribe.get("code").and_then(Value::as_u64).is_none_or(|code| code < 2500) {
@@ -358,7 +358,7 @@ impl SimClient {
             }
         }
         if let Some(publication) = push.get("pub") {
-            return subscription.next(channel, publication, ledger);
+            return subscription.next(channel, publication, log);
         }
         for (kind, is_there) in [("join", true), ("leave", false)] {
             if let Some(client) =
@@ -374,10 +374,10 @@ impl SimClient {
         Err("an unknown push".to_owned())
     }
 
-    /// At the end, when nothing moves any more: what does not agree with the ledger.
+    /// At the end, when nothing moves any more: what does not agree with the log.
     pub(super) fn check(
         &self,
-        ledger: &DeliveryLog,
+        log: &DeliveryLog,
         top: impl Fn(&str) -> Option<(Arc<str>, u64)>,
         is_there: impl Fn(&str, &str) -> bool,
     ) -> Vec<String> {
@@ -392,7 +392,7 @@ impl SimClient {
                 wrong.push(format!("{}: {channel} is wanted and {:?}", self.name, subscription.phase));
                 continue;
             }
-            wrong.extend(subscription.check(&self.name, channel, ledger, top(channel), &is_there));
+            wrong.extend(subscription.check(&self.name, channel, log, top(channel), &is_there));
         }
         wrong
     }

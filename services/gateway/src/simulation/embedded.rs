@@ -1,5 +1,5 @@
 //! The embedded broker under the only node of a simulated world: the real [`MemoryBroker`] over simulated time. What it accepts goes
-//! into the ledger; what it forgets with its process, and when a position is too old, begins anew there.
+//! into the log; what it forgets with its process, and when a position is too old, begins anew there.
 
 use std::{
     sync::{Arc, Weak},
@@ -79,7 +79,7 @@ impl Broker for EmbeddedBroker {
         if let Ok(published) = &result {
             self.stands(channel, &published.position);
             (accepted.offset, accepted.epoch) = (published.position.offset, published.position.epoch.clone());
-            self.network.0.lock().server.ledger.accepted(channel, &accepted);
+            self.network.0.lock().server.log.accepted(channel, &accepted);
         }
         ready(result).boxed()
     }

@@ -89,7 +89,7 @@ impl Fleet {
                 has_moved |= carry(&self.network, process.link, &mut self.counts);
             }
             for client in self.clients.iter_mut().filter(|client| client.is_open()) {
-                has_moved |= client.read(&mut self.network.0.lock().server.ledger);
+                has_moved |= client.read(&mut self.network.0.lock().server.log);
             }
             if !has_moved {
                 return;
@@ -165,7 +165,7 @@ impl Fleet {
     }
 
     fn violations(&self) -> Vec<String> {
-        self.network.0.lock().server.ledger.violations.clone()
+        self.network.0.lock().server.log.violations.clone()
     }
 }
 

@@ -137,7 +137,7 @@ impl SimNetwork {
             let channel = link.pushed.keys().find(|name| ***name == *channel)?.clone();
             let queue = link.pushed.get_mut(&channel)?;
             let push = queue.pop_front()?;
-            state.server.ledger.counts.add(match push {
+            state.server.log.counts.add(match push {
                 Push::Event(_) => "events received by nodes",
                 Push::Gap => "gaps told to nodes",
                 Push::Message(_) => "messages between nodes",

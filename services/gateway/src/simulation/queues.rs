@@ -81,8 +81,8 @@ impl SimServer {
         let number = number_of(&publication.data).unwrap_or(0);
         let message = SimMessage { publication: Arc::new(publication), attempts: 0, owner: None };
         queue.messages.insert(id, message);
-        self.ledger.check_committed(name, number);
-        self.ledger.jobs.accepted(name, id, number);
+        self.log.check_committed(name, number);
+        self.log.jobs.accepted(name, id, number);
         self.wake(name);
         Ok(())
     }
@@ -112,7 +112,7 @@ impl SimServer {
             ));
         }
         for (id, delivery) in &taken {
-            self.ledger.jobs.taken(name, *id, delivery.attempt);
+            self.log.jobs.taken(name, *id, delivery.attempt);
         }
         taken.into_iter().map(|(_, delivery)| delivery).collect()
     }
@@ -122,7 +122,7 @@ impl SimServer {
         for id in numbers(ids) {
             if queue.messages.remove(&id).is_some() {
                 queue.back.retain(|back| *back != id);
-                self.ledger.acknowledged(name, id);
+                self.log.acknowledged(name, id);
             }
         }
     }
@@ -186,10 +186,10 @@ impl SimServer {
             let Some(queue) = self.queues.get_mut(name) else { continue };
             match queue.give_back(*id, owner, heir, most) {
                 Some(GivenBack::Dead(delivery)) => {
-                    self.ledger.jobs.died(name, *id, by);
+                    self.log.jobs.died(name, *id, by);
                     dead.push(delivery);
                 }
-                Some(GivenBack::Others) => self.ledger.jobs.came_back(name, *id, by),
+                Some(GivenBack::Others) => self.log.jobs.came_back(name, *id, by),
                 None => {}
             }
         }

@@ -1,5 +1,5 @@
 //! Clients that receive over HTTP: by polls, by streams and by SockJS. Their requests are answered by the real routes
-//! ([`super::process::http`]), and what they are told is held against the same ledger as with every other client.
+//! ([`super::process::http`]), and what they are told is held against the same log as with every other client.
 //!
 //! - [`poller`]: clients that poll.
 //! - [`stream`]: server-sent events and lines.
@@ -96,7 +96,7 @@ pub(super) trait Receiver {
     }
 
     /// Reads what its responses hold. False if there was nothing.
-    fn read(&mut self, ledger: &mut DeliveryLog) -> bool;
+    fn read(&mut self, log: &mut DeliveryLog) -> bool;
 
     /// The last things that it was told, for the trace.
     fn take_told(&mut self) -> String;
@@ -146,10 +146,10 @@ pub(super) trait Receiver {
     /// Its part at the end of a run, when everything is to come to rest.
     fn settle(&self, index: usize) -> Vec<ScheduleStep>;
 
-    /// At the end, when nothing moves any more: what does not agree with the ledger.
+    /// At the end, when nothing moves any more: what does not agree with the log.
     fn check(
         &self,
-        ledger: &DeliveryLog,
+        log: &DeliveryLog,
         top: &StreamTop<'_>,
         is_there: &dyn Fn(&str, &str) -> bool,
     ) -> Vec<String>;

@@ -66,7 +66,7 @@ pub(super) struct SimServer {
     /// The positions of its streams.
     embedded_tops: BTreeMap<Arc<str>, Position>,
     /// What was accepted.
-    pub(super) ledger: DeliveryLog,
+    pub(super) log: DeliveryLog,
     /// Subscriptions of nodes that it has just confirmed.
     pub(super) confirmed: Vec<(usize, Arc<str>)>,
     /// What is on its way to the nodes.
@@ -91,7 +91,7 @@ impl SimServer {
             let surplus = stream.publications.len().saturating_sub(options.retention.size as usize);
             stream.publications.drain(..surplus);
         }
-        self.ledger.accepted(channel, &publication);
+        self.log.accepted(channel, &publication);
         self.push(channel, &ChannelEvent::Publication(Arc::new(publication)));
         Published { position, repeated: false }
     }
@@ -113,7 +113,7 @@ impl SimServer {
         if stream.life != self.life {
             self.epochs += 1;
             let before = std::mem::replace(&mut stream.epoch, format!("e{}", self.epochs).into());
-            self.ledger.forked(&before, &stream.epoch);
+            self.log.forked(&before, &stream.epoch);
             stream.ancestors.push(Position { offset: stream.top, epoch: before });
             stream.life = self.life;
         }
@@ -169,7 +169,7 @@ impl SimServer {
             while let Some(before) = stream.ancestors.pop_if(|before| before.offset > top) {
                 stream.epoch = before.epoch;
             }
-            self.ledger.went_back(channel, stream.top);
+            self.log.went_back(channel, stream.top);
         }
     }
 
@@ -183,7 +183,7 @@ impl SimServer {
     /// The whole stream expires: the next use begins a new epoch.
     pub(super) fn forget_stream(&mut self, channel: &str) {
         if self.streams.remove(channel).is_some() {
-            self.ledger.begins_anew(channel);
+            self.log.begins_anew(channel);
         }
     }
 
@@ -197,25 +197,25 @@ impl SimServer {
     pub(super) fn embedded_stands(&mut self, channel: &str, position: &Position) {
         let before = self.embedded_tops.insert(channel.into(), position.clone());
         if before.is_some_and(|before| before.epoch != position.epoch) {
-            self.ledger.begins_anew(channel);
+            self.log.begins_anew(channel);
         }
     }
 
     /// The process of the embedded broker has ended, and all with it.
     pub(super) fn forget_embedded(&mut self) {
         for channel in std::mem::take(&mut self.embedded_tops).into_keys() {
-            self.ledger.begins_anew(&channel);
+            self.log.begins_anew(&channel);
         }
     }
 
     pub(super) fn join(&mut self, channel: &Arc<str>, info: Arc<ClientInfo>) {
-        self.ledger.shown(channel, &info);
-        self.ledger.joined(channel, &info.client);
+        self.log.shown(channel, &info);
+        self.log.joined(channel, &info.client);
         self.push(channel, &ChannelEvent::Join(info));
     }
 
     pub(super) fn leave(&mut self, channel: &Arc<str>, info: Arc<ClientInfo>) {
-        self.ledger.left(channel, &info.client);
+        self.log.left(channel, &info.client);
         self.push(channel, &ChannelEvent::Leave(info));
     }
 
@@ -226,7 +226,7 @@ impl SimServer {
         ttl: Duration,
         announce: bool,
     ) {
-        self.ledger.shown(channel, &info);
+        self.log.shown(channel, &info);
         self.present(channel);
         let present = Present { info: info.clone(), until: Instant::now() + ttl, announce };
         let before = self.presence.entry(channel.clone()).or_default().insert(info.client.clone(), present);

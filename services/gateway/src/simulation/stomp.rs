@@ -1,5 +1,5 @@
 //! A client of STOMP over TCP in the simulation: it subscribes to channels, recovers, consumes work queues, and notes what it is
-//! told. What contradicts the ledger is a violation.
+//! told. What contradicts the log is a violation.
 //!
 //! - [`requests`]: what it asks for.
 //! - [`transaction`]: what it asks for together.
@@ -167,14 +167,14 @@ impl StompClient {
             }
             Poll::Ready(_) => {
                 self.told.push("end".to_owned());
-                self.disconnect(&mut server.ledger.jobs);
+                self.disconnect(&mut server.log.jobs);
                 return true;
             }
         }
         while let Some(frame) = SimFrame::take(&mut self.received) {
             self.told.push(frame.to_string());
             if let Err(wrong) = self.take(&frame, server) {
-                server.ledger.violations.push(format!("{}: {wrong}: {frame}", self.name));
+                server.log.violations.push(format!("{}: {wrong}: {frame}", self.name));
             }
             if self.stream.is_none() {
                 break;
@@ -187,10 +187,10 @@ impl StompClient {
     /// heard of.
     fn look_for_stolen(&self, server: &mut SimServer) {
         for job in self.held() {
-            if server.ledger.jobs.was_given_back(job) {
+            if server.log.jobs.was_given_back(job) {
                 let (queue, id) = (&job.queue, job.id);
                 let wrong = format!("{}: {queue} takes {id} back, which it holds", self.name);
-                server.ledger.violations.push(wrong);
+                server.log.violations.push(wrong);
             }
         }
     }
@@ -216,7 +216,7 @@ impl StompClient {
     fn take_message(&mut self, frame: &SimFrame, server: &mut SimServer) -> Result<(), String> {
         let id = frame.get("subscription")?;
         if let Some(consumer) = self.consumers.get_mut(id) {
-            return consumer.take(frame, &mut server.ledger.jobs);
+            return consumer.take(frame, &mut server.log.jobs);
         }
         let is_it = |(_, channel): &(&Arc<str>, &mut StompChannel)| channel.id == id;
         let found = self.channels.iter_mut().find(is_it);
@@ -225,7 +225,7 @@ impl StompClient {
         let offset: u64 = frame.number("offset")?.unwrap_or(0);
         let publication = json!({"data": data, "offset": offset});
         match channel.subscription.phase {
-            SubscriptionPhase::Subscribed => channel.subscription.next(name, &publication, &server.ledger),
+            SubscriptionPhase::Subscribed => channel.subscription.next(name, &publication, &server.log),
             SubscriptionPhase::Subscribing => {
                 channel.early.push(publication);
                 Ok(())
@@ -267,10 +267,10 @@ impl StompClient {
                 self.consumers.remove(&id);
                 Ok(())
             }
-            AwaitedReceipt::Publish(name, number) if server.ledger.get(&name, number).is_none() => {
+            AwaitedReceipt::Publish(name, number) if server.log.get(&name, number).is_none() => {
                 Err(format!("{number} is confirmed and was not accepted"))
             }
-            AwaitedReceipt::Send(name, number) if !server.ledger.jobs.is_accepted(&name, number) => {
+            AwaitedReceipt::Send(name, number) if !server.log.jobs.is_accepted(&name, number) => {
                 Err(format!("{number} is confirmed and was not accepted"))
             }
             AwaitedReceipt::Settle(jobs) if jobs.iter().any(|job| server.queue_has(job)) => {
@@ -278,13 +278,13 @@ impl StompClient {
             }
             AwaitedReceipt::Commit(sends, jobs) => {
                 let is_accepted = |(name, number, is_queue): &(Arc<str>, u64, bool)| match is_queue {
-                    true => server.ledger.jobs.is_accepted(name, *number),
-                    false => server.ledger.get(name, *number).is_some(),
+                    true => server.log.jobs.is_accepted(name, *number),
+                    false => server.log.get(name, *number).is_some(),
                 };
                 if !sends.iter().all(is_accepted) || jobs.iter().any(|job| server.queue_has(job)) {
                     return Err("a COMMIT is confirmed, and not all of it happened".to_owned());
                 }
-                server.ledger.counts.add("transactions committed");
+                server.log.counts.add("transactions committed");
                 Ok(())
             }
             AwaitedReceipt::Publish(..) | AwaitedReceipt::Send(..) | AwaitedReceipt::Settle(_) => Ok(()),
@@ -292,13 +292,13 @@ impl StompClient {
                 Err("something follows the receipt of a DISCONNECT".to_owned())
             }
             AwaitedReceipt::Goodbye => {
-                self.disconnect(&mut server.ledger.jobs);
+                self.disconnect(&mut server.log.jobs);
                 Ok(())
             }
         }
     }
 
-    /// At the end, when nothing moves any more: what does not agree with the ledger.
+    /// At the end, when nothing moves any more: what does not agree with the log.
     pub(super) fn check(&self, server: &SimServer) -> Vec<String> {
         let mut wrong = Vec::new();
         for (receipt, asked) in &self.pending {
@@ -314,7 +314,7 @@ impl StompClient {
                 continue;
             }
             let is_there = |_: &str, _: &str| true;
-            wrong.extend(subscription.check(&self.name, name, &server.ledger, server.top(name), is_there));
+            wrong.extend(subscription.check(&self.name, name, &server.log, server.top(name), is_there));
         }
         wrong
     }
@@ -332,7 +332,7 @@ impl StompChannel {
             .partition(|publication| is_recovered && of(publication) <= offset);
         let result =
             json!({"epoch": epoch, "offset": offset, "recovered": is_recovered, "publications": recovered});
-        self.subscription.begin(name, &result, &server.ledger)?;
-        live.iter().try_for_each(|publication| self.subscription.next(name, publication, &server.ledger))
+        self.subscription.begin(name, &result, &server.log)?;
+        live.iter().try_for_each(|publication| self.subscription.next(name, publication, &server.log))
     }
 }

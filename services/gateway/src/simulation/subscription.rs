@@ -57,20 +57,15 @@ impl SimSubscription {
     }
 
     /// The reply of a subscribe.
-    pub(super) fn begin(
-        &mut self,
-        channel: &str,
-        result: &Value,
-        ledger: &DeliveryLog,
-    ) -> Result<(), String> {
+    pub(super) fn begin(&mut self, channel: &str, result: &Value, log: &DeliveryLog) -> Result<(), String> {
         self.phase = SubscriptionPhase::Subscribed;
-        self.accepted_before = ledger.count(channel);
-        self.joins_before = ledger.joins_after(channel, 0).len();
+        self.accepted_before = log.count(channel);
+        self.joins_before = log.joins_after(channel, 0).len();
         self.members.clear();
         let epoch = result.get("epoch").and_then(Value::as_str).unwrap_or_default().to_owned();
         let offset = result.get("offset").and_then(Value::as_u64).unwrap_or(0);
         let is_recovered = result.get("recovered").and_then(Value::as_bool).unwrap_or(false);
-        ledger.counts.add(match (is_recovered, &self.position) {
+        log.counts.add(match (is_recovered, &self.position) {
             (true, _) => "subscriptions recovered",
             (false, Some(_)) => "subscriptions told that they are not recovered",
             (false, None) => "subscriptions begun",
@@ -84,12 +79,12 @@ impl SimSubscription {
         let Some((known, from)) = self.position.clone() else {
             return Err("recovered from nowhere".to_owned());
         };
-        if !ledger.is_related(&known, &epoch) {
+        if !log.is_related(&known, &epoch) {
             return Err("recovered in another epoch".to_owned());
         }
         self.position = Some((epoch, from));
         for publication in result.get("publications").and_then(Value::as_array).into_iter().flatten() {
-            self.next(channel, publication, ledger)?;
+            self.next(channel, publication, log)?;
         }
         // The reply has the offset from which it recovered, or that of the top.
         match &self.position {
@@ -105,11 +100,11 @@ impl SimSubscription {
         &mut self,
         channel: &str,
         publication: &Value,
-        ledger: &DeliveryLog,
+        log: &DeliveryLog,
     ) -> Result<(), String> {
         let number =
             publication.pointer("/data/n").and_then(Value::as_u64).ok_or("a publication without a number")?;
-        let accepted = ledger.get(channel, number).ok_or("a publication that was never accepted")?;
+        let accepted = log.get(channel, number).ok_or("a publication that was never accepted")?;
         let offset = publication.get("offset").and_then(Value::as_u64).unwrap_or(0);
         if offset != accepted.offset {
             return Err(format!("offset {offset} in place of {}", accepted.offset));
@@ -117,7 +112,7 @@ impl SimSubscription {
         if let Some((epoch, position)) = &mut self.position
             && offset != 0
         {
-            if !ledger.is_related(epoch, &accepted.epoch) {
+            if !log.is_related(epoch, &accepted.epoch) {
                 return Err(format!("a publication of epoch {} after {epoch}", accepted.epoch));
             }
             if offset != *position + 1 {
@@ -132,32 +127,32 @@ impl SimSubscription {
             ));
         }
         self.last = Some(number);
-        ledger.counts.add("publications received by clients");
+        log.counts.add("publications received by clients");
         Ok(())
     }
 
-    /// At the end, when nothing moves any more: what does not agree with the ledger. `top`: where the stream ends.
+    /// At the end, when nothing moves any more: what does not agree with the log. `top`: where the stream ends.
     pub(super) fn check(
         &self,
         name: &str,
         channel: &str,
-        ledger: &DeliveryLog,
+        log: &DeliveryLog,
         top: Option<(Arc<str>, u64)>,
         is_there: impl Fn(&str, &str) -> bool,
     ) -> Vec<String> {
         let mut wrong = Vec::new();
-        let tip = ledger.tip(channel);
+        let tip = log.tip(channel);
         // A stream that began anew and has no publication yet is told with its first.
         if let (Some((epoch, offset)), Some((top_epoch, top))) = (&self.position, top)
             && tip.is_some()
-            && (!ledger.is_related(epoch, &top_epoch) || *offset != top)
+            && (!log.is_related(epoch, &top_epoch) || *offset != top)
         {
             wrong.push(format!(
                 "{}: {channel} ends at {epoch}/{offset}, the stream at {top_epoch}/{top}",
                 name
             ));
         }
-        let is_behind = ledger.count(channel) > self.accepted_before || self.last.is_some();
+        let is_behind = log.count(channel) > self.accepted_before || self.last.is_some();
         if is_behind && tip.is_some() && self.last != tip {
             wrong.push(format!("{}: {channel} ends with {:?}, the stream with {tip:?}", name, self.last));
         }
@@ -166,7 +161,7 @@ impl SimSubscription {
                 wrong.push(format!("{}: {channel} shows {client} as there: {believed}", name));
             }
         }
-        for client in ledger.joins_after(channel, self.joins_before) {
+        for client in log.joins_after(channel, self.joins_before) {
             if self.watches && !self.members.contains_key(client) {
                 wrong.push(format!("{}: {channel} was not told of the join of {client}", name));
             }

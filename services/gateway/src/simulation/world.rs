@@ -251,7 +251,7 @@ impl World {
             }
             ScheduleStep::Read(client) => {
                 let client = self.clients.get_mut(*client)?;
-                if !client.read(&mut self.network.0.lock().server.ledger) {
+                if !client.read(&mut self.network.0.lock().server.log) {
                     return None;
                 }
                 Some(std::mem::take(&mut client.told).join(" "))
@@ -320,9 +320,9 @@ impl World {
     /// What must not have happened, and did.
     pub(super) fn violations(&self) -> Vec<String> {
         let state = self.network.0.lock();
-        let ledger = &state.server.ledger;
+        let log = &state.server.log;
         let mut violations: Vec<String> =
-            ledger.violations.iter().chain(&ledger.jobs.violations).cloned().collect();
+            log.violations.iter().chain(&log.jobs.violations).cloned().collect();
         if self.processes.iter().flatten().any(Process::is_spinning) {
             violations.push("tasks wake one another without an end".to_owned());
         }

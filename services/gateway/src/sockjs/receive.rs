@@ -129,10 +129,10 @@ fn attach(
             permit,
         },
         response: Response { pipe, writer: Box::new(writer.opening()) },
-        lifetime: Lifetime::Visits {
-            patience: asked.endpoint.disconnect_delay,
+        lifetime: Lifetime::Requests {
+            attach_timeout: asked.endpoint.disconnect_delay,
             heartbeat: asked.endpoint.heartbeat,
-            most: asked.endpoint.max_waiting,
+            max_waiting: asked.endpoint.max_waiting,
         },
         id: Some(key),
         messages: Vec::new(),

@@ -57,7 +57,7 @@ fn what_the_node_could_not_do_keeps_its_status_in_either_mode() {
         ErrorCode::UNKNOWN_OUTCOME,
     ] {
         for mode in [ErrorMode::Body, ErrorMode::Status] {
-            assert!(ApiError::from(code).told_by(mode).is_err(), "{code} {mode:?}");
+            assert!(ApiError::from(code).in_mode(mode).is_err(), "{code} {mode:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The door: keys, verbs, unknown methods, sizes.
+//! The way in: keys, verbs, unknown methods, sizes.
 
 use actix_web::{FromRequest as _, dev::Payload, error::PayloadError, web::Bytes};
 use futures_util::stream;

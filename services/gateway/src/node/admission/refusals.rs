@@ -140,28 +140,28 @@ struct RefusalSummary {
 
 impl Refusals {
     fn count(&self, cause: RefusalCause, network: Option<ClientNetwork>) {
-        let Some(tally) = self.0.get(cause as usize) else { return };
-        let mut tally = tally.lock();
-        tally.count += 1;
+        let Some(counts) = self.0.get(cause as usize) else { return };
+        let mut counts = counts.lock();
+        counts.count += 1;
         if let Some(network) = network
-            && (tally.networks.len() < NETWORKS || tally.networks.contains_key(&network))
+            && (counts.networks.len() < NETWORKS || counts.networks.contains_key(&network))
         {
-            *tally.networks.entry(network).or_default() += 1;
+            *counts.networks.entry(network).or_default() += 1;
         }
     }
 
     /// What is to be told now.
     fn due(&self, now: Instant) -> Vec<RefusalSummary> {
         let mut due = Vec::new();
-        for (cause, tally) in RefusalCause::ALL.into_iter().zip(&self.0) {
-            let mut tally = tally.lock();
-            let is_early = tally.told_at.is_some_and(|at| now.duration_since(at) < TELL_EVERY);
-            if tally.count == 0 || is_early {
+        for (cause, counts) in RefusalCause::ALL.into_iter().zip(&self.0) {
+            let mut counts = counts.lock();
+            let is_early = counts.told_at.is_some_and(|at| now.duration_since(at) < TELL_EVERY);
+            if counts.count == 0 || is_early {
                 continue;
             }
-            let most = tally.networks.drain().max_by_key(|(_, count)| *count);
-            due.push(RefusalSummary { cause, count: std::mem::take(&mut tally.count), most });
-            tally.told_at = Some(now);
+            let most = counts.networks.drain().max_by_key(|(_, count)| *count);
+            due.push(RefusalSummary { cause, count: std::mem::take(&mut counts.count), most });
+            counts.told_at = Some(now);
         }
         due
     }
@@ -233,6 +233,6 @@ mod tests {
     fn the_networks_that_are_counted_are_bounded() {
         let refusals = Refusals::default();
         (0..100_000).for_each(|number| refusals.count(RefusalCause::WrongApiKey, Some(network(number))));
-        assert!(refusals.0.iter().all(|tally| tally.lock().networks.len() <= NETWORKS));
+        assert!(refusals.0.iter().all(|counts| counts.lock().networks.len() <= NETWORKS));
     }
 }

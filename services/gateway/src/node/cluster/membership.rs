@@ -79,7 +79,7 @@ impl MembershipView {
         let mut died = Vec::new();
         // All members are known by now: who else is known is not among them.
         let others = announced.members.iter().filter(|member| *member.node != *self.own).count();
-        if self.is_settled(now) && self.nodes.len() > others {
+        if self.is_complete(now) && self.nodes.len() > others {
             let live: BTreeSet<&str> = announced.members.iter().map(|member| member.node.as_str()).collect();
             died.extend(self.nodes.keys().filter(|node| !live.contains(node.as_str())).cloned());
         }
@@ -98,7 +98,7 @@ impl MembershipView {
             self.settled_at = Some(now + self.lease);
         }
         self.observe(members);
-        let believed = self.nodes.keys().filter(|_| !self.is_settled(now)).cloned();
+        let believed = self.nodes.keys().filter(|_| !self.is_complete(now)).cloned();
         let live = members.iter().map(|member| member.node.clone());
         live.chain(believed).filter(|node| **node != *self.own).collect()
     }
@@ -111,7 +111,7 @@ impl MembershipView {
         now: Instant,
     ) -> BTreeSet<String> {
         let live = self.others(members, now);
-        if !self.is_settled(now) {
+        if !self.is_complete(now) {
             return BTreeSet::new();
         }
         let is_dead = |node: &String| !live.contains(node) && **node != *self.own;
@@ -138,7 +138,7 @@ impl MembershipView {
     }
 
     /// Whether a missing lease is a death.
-    pub(super) fn is_settled(&self, now: Instant) -> bool {
+    pub(super) fn is_complete(&self, now: Instant) -> bool {
         self.settled_at.is_some_and(|at| now >= at)
     }
 

@@ -17,14 +17,14 @@ impl ClusterMember {
     /// says otherwise.
     pub async fn send_command(self: &Arc<Self>, command: SessionCommand) -> Result<(), ClusterError> {
         let holder = command.client().and_then(node_of).map(str::to_owned);
-        let audience = match holder.as_deref() {
+        let recipients = match holder.as_deref() {
             Some(own) if *own == *self.id => {
                 return self.run_command(command).await;
             }
             Some(other) => Recipients::Node(other),
             None => Recipients::Others,
         };
-        let written = self.write(audience, EnvelopeBody::Order(command.clone())).await?;
+        let written = self.write(recipients, EnvelopeBody::Order(command.clone())).await?;
         if holder.is_none() {
             self.run_command(command).await?;
         }

@@ -46,7 +46,7 @@ impl PendingQueries {
     }
 
     /// Hands an answer to its question, if that still waits.
-    pub(super) fn settle(&self, id: u64, from: String, answer: ClusterAnswer) {
+    pub(super) fn resolve(&self, id: u64, from: String, answer: ClusterAnswer) {
         if let Some(sender) = self.table.lock().get(&id) {
             // More answers than nodes were asked: one of them repeats itself.
             let _ = sender.try_send((from, answer));
@@ -81,14 +81,14 @@ mod tests {
     async fn answers_find_their_question_and_late_ones_nobody() {
         let waiting = PendingQueries::default();
         let (mut one, mut other) = (waiting.begin(1).unwrap(), waiting.begin(2).unwrap());
-        waiting.settle(other.id, "a".to_owned(), ClusterAnswer::Done);
-        waiting.settle(one.id, "b".to_owned(), ClusterAnswer::Done);
-        waiting.settle(one.id, "b".to_owned(), ClusterAnswer::Done);
+        waiting.resolve(other.id, "a".to_owned(), ClusterAnswer::Done);
+        waiting.resolve(one.id, "b".to_owned(), ClusterAnswer::Done);
+        waiting.resolve(one.id, "b".to_owned(), ClusterAnswer::Done);
         assert_eq!(other.answer().await.0, "a");
         assert_eq!(one.answer().await.0, "b");
         let late = one.id;
         drop(one);
-        waiting.settle(late, "b".to_owned(), ClusterAnswer::Done);
+        waiting.resolve(late, "b".to_owned(), ClusterAnswer::Done);
         assert_eq!(waiting.table.lock().len(), 1);
     }
 

@@ -52,12 +52,12 @@ impl ClusterMember {
     /// one of them does not know is sent to none.
     pub(in crate::node) async fn write(
         self: &Arc<Self>,
-        audience: Recipients<'_>,
+        recipients: Recipients<'_>,
         body: EnvelopeBody,
     ) -> Result<PendingMessage, ClusterError> {
         let deadline = Instant::now() + self.settings.answer_timeout;
         let mut missing = self.others().await?;
-        let to = match audience {
+        let to = match recipients {
             Recipients::Others => None,
             Recipients::Node(id) => {
                 missing.retain(|node| node == id);
@@ -169,7 +169,7 @@ impl ClusterMember {
                     self.metrics.cluster.unknown.inc();
                     tracing::debug!(node = from, %error, "a message of another node is not understood");
                     if is_answer {
-                        self.peers.waiting.settle(id, from, ClusterAnswer::Unsupported);
+                        self.peers.waiting.resolve(id, from, ClusterAnswer::Unsupported);
                     } else if let Ok(permit) = permits.clone().try_acquire_owned() {
                         let cluster = self.clone();
                         self.tasks.spawn(async move {
@@ -187,7 +187,7 @@ impl ClusterMember {
             };
             self.metrics.cluster.received.inc();
             match body {
-                EnvelopeBody::Answer(answer) => self.peers.waiting.settle(id, from, answer),
+                EnvelopeBody::Answer(answer) => self.peers.waiting.resolve(id, from, answer),
                 EnvelopeBody::Order(command) => {
                     if !orders.take(from, id, command) {
                         self.metrics.cluster.dropped.inc();

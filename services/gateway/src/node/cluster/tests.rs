@@ -81,7 +81,7 @@ async fn a_node_whose_lease_ends_while_it_is_waited_for_owes_no_answer() {
         ..MembershipSettings::default()
     };
     let node = Node::start(Settings { cluster, ..Settings::default() }).await.unwrap();
-    until("our lease has run long enough", || node.cluster.peers.view.lock().is_settled(Instant::now()))
+    until("our lease has run long enough", || node.cluster.peers.view.lock().is_complete(Instant::now()))
         .await;
     appear(&node, 2 * ANSWER_TIMEOUT).await;
     let asked = Instant::now();

@@ -4,7 +4,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use bytes::BytesMut;
-use gorani_protocol::client::{ConnectResult, SubscribePush, bare, push};
+use gorani_protocol::client::{ConnectResult, SubscribePush, plain, push};
 
 use super::{ClientSession, OutputFormat, subscriptions::ClientSubscription};
 use crate::{
@@ -123,15 +123,15 @@ impl ClientSession {
         &self,
         actions: &mut Actions,
         with_envelope: impl FnOnce(&mut BytesMut),
-        bare: impl FnOnce(&mut BytesMut),
+        plain: impl FnOnce(&mut BytesMut),
     ) {
         match self.traits.format {
             OutputFormat::Commands => actions.line(with_envelope),
-            OutputFormat::Plain => actions.line(bare),
+            OutputFormat::Plain => actions.line(plain),
             OutputFormat::WithPositions => actions.line(|out| {
                 // It brings no receiver further.
                 out.extend_from_slice(b"\n");
-                bare(out);
+                plain(out);
             }),
         }
     }
@@ -149,7 +149,7 @@ impl ClientSession {
                 }
                 out.extend_from_slice(b"\n");
             }
-            bare::connect(result, out);
+            plain::connect(result, out);
         });
     }
 
@@ -157,7 +157,7 @@ impl ClientSession {
         self.write_push(
             actions,
             |out| push::push_unsubscribe(channel, why.code, why.reason, out),
-            |out| bare::unsubscribe(channel, why.code, why.reason, out),
+            |out| plain::unsubscribe(channel, why.code, why.reason, out),
         );
     }
 
@@ -165,7 +165,7 @@ impl ClientSession {
         self.write_push(
             actions,
             |out| push::push_subscribe(channel, told, out),
-            |out| bare::subscribe(channel, told, out),
+            |out| plain::subscribe(channel, told, out),
         );
     }
 
@@ -173,7 +173,7 @@ impl ClientSession {
         self.write_push(
             actions,
             |out| push::push_refresh(expires, ttl, out),
-            |out| bare::refresh(expires, ttl, out),
+            |out| plain::refresh(expires, ttl, out),
         );
     }
 }

@@ -86,7 +86,7 @@ impl ClientSession {
     }
 
     /// The stream of a channel broke: the client has to come back to it and recover.
-    pub(super) fn lose_place(&mut self, channel: &str, actions: &mut Actions) {
+    pub(super) fn lose_position(&mut self, channel: &str, actions: &mut Actions) {
         match self.subscription(channel) {
             Some(subscription) if subscription.server_side => {
                 self.close(Disconnect::INSUFFICIENT_STATE, actions)

@@ -90,7 +90,7 @@ impl<H: WebSocketHandler> HandlerSession<H> {
             return;
         };
         let handle = &self.handle;
-        handle.queue().attend();
+        handle.queue().wake_actor();
         let result = contained(name, handle, || callback(handler, handle));
         let failed = match result {
             Some(Ok(())) => false,
@@ -256,7 +256,7 @@ impl<H: WebSocketHandler> Session for HandlerSession<H> {
 }
 
 impl<H: WebSocketHandler> Drop for HandlerSession<H> {
-    /// When a thread ends, its connections are dropped without a farewell. Their handlers hear of it nevertheless.
+    /// When a thread ends, its connections are dropped without a close message. Their handlers hear of it nevertheless.
     fn drop(&mut self) {
         self.closed(&Disconnect::ABNORMAL);
         if let Some(handler) = self.handler.take() {

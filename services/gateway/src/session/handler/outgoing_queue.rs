@@ -129,7 +129,7 @@ impl HandlerQueue {
     }
 
     /// A callback begins.
-    pub(super) fn attend(&self) {
+    pub(super) fn wake_actor(&self) {
         self.state.lock().attended = true;
     }
 

@@ -80,17 +80,17 @@ impl Poller {
     }
 
     /// The answer is whole.
-    fn end(&mut self, ledger: &mut DeliveryLog) {
+    fn end(&mut self, log: &mut DeliveryLog) {
         let Some(asked) = self.asked.take() else { return };
         let body = String::from_utf8_lossy(&asked.body);
         self.told.push(format!("{} {body}", asked.status));
-        if let Err(wrong) = self.take_answer(&asked, ledger) {
+        if let Err(wrong) = self.take_answer(&asked, log) {
             let (name, from, status) = (&self.name, &asked.position, asked.status);
-            ledger.violations.push(format!("{name}: poll from {from}: {wrong}: {status} {body}"));
+            log.violations.push(format!("{name}: poll from {from}: {wrong}: {status} {body}"));
         }
     }
 
-    fn take_answer(&mut self, asked: &PollExchange, ledger: &DeliveryLog) -> Result<(), String> {
+    fn take_answer(&mut self, asked: &PollExchange, log: &DeliveryLog) -> Result<(), String> {
         match asked.status {
             200 => {}
             304 => {
@@ -122,7 +122,7 @@ impl Poller {
             if is_lost || before.get(channel).is_none() {
                 // Told, or it begins.
                 (known.position, known.last) = (None, None);
-                known.accepted_before = ledger.count(channel);
+                known.accepted_before = log.count(channel);
             }
         }
         for publication in list("publications") {
@@ -135,17 +135,17 @@ impl Poller {
             if known.position.is_none() {
                 // The latest: the first of them may be any.
                 let data = publication.get("data").map(Value::to_string).unwrap_or_default();
-                let accepted = number_of(data.as_bytes()).and_then(|number| ledger.get(channel, number));
+                let accepted = number_of(data.as_bytes()).and_then(|number| log.get(channel, number));
                 let accepted = accepted.ok_or("a publication that was never accepted")?;
                 known.position = Some((accepted.epoch.to_string(), accepted.offset.saturating_sub(1)));
             }
-            known.next(channel, publication, ledger)?;
+            known.next(channel, publication, log)?;
         }
         for channel in &asked.channels {
             let reached = after.get(channel).ok_or("a channel without a position")?;
             let known = self.known.get_mut(channel).ok_or("a channel that is not known")?;
             if let Some((epoch, offset)) = &known.position {
-                if !ledger.is_related(epoch, &reached.epoch) {
+                if !log.is_related(epoch, &reached.epoch) {
                     return Err(format!("{channel}: from epoch {epoch} to {}, untold", reached.epoch));
                 }
                 if *offset != reached.offset {
@@ -180,7 +180,7 @@ impl Receiver for Poller {
         true
     }
 
-    fn read(&mut self, ledger: &mut DeliveryLog) -> bool {
+    fn read(&mut self, log: &mut DeliveryLog) -> bool {
         let mut has_read = false;
         while let Some(asked) = &mut self.asked
             && let Some(part) = asked.exchange.next()
@@ -193,7 +193,7 @@ impl Receiver for Poller {
                     self.told.push("broken".to_owned());
                     self.asked = None;
                 }
-                AnswerPart::End => self.end(ledger),
+                AnswerPart::End => self.end(log),
             }
         }
         has_read
@@ -241,7 +241,7 @@ impl Receiver for Poller {
 
     fn check(
         &self,
-        ledger: &DeliveryLog,
+        log: &DeliveryLog,
         top: &StreamTop<'_>,
         _is_there: &dyn Fn(&str, &str) -> bool,
     ) -> Vec<String> {
@@ -252,7 +252,7 @@ impl Receiver for Poller {
         for channel in &self.wanted {
             match self.known.get(channel) {
                 Some(known) => {
-                    wrong.extend(known.check(&self.name, channel, ledger, top(channel), |_, _| true));
+                    wrong.extend(known.check(&self.name, channel, log, top(channel), |_, _| true));
                 }
                 None => wrong.push(format!("{}: {channel} was never read", self.name)),
             }

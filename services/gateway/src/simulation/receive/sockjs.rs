@@ -84,7 +84,7 @@ impl SockJsClient {
     }
 
     /// A frame of its session.
-    fn take_frame(&mut self, frame: &[u8], ledger: &mut DeliveryLog) -> Result<(), String> {
+    fn take_frame(&mut self, frame: &[u8], log: &mut DeliveryLog) -> Result<(), String> {
         self.told.push(String::from_utf8_lossy(frame).trim_end().to_owned());
         let is_opened = self.client.is_open();
         match frame {
@@ -98,7 +98,7 @@ impl SockJsClient {
             [b'a', list @ ..] if is_opened => {
                 let messages: Vec<String> = serde_json::from_slice(list).map_err(|_| "no list")?;
                 for line in messages.iter().flat_map(|message| message.lines()) {
-                    self.client.take(line.as_bytes(), ledger);
+                    self.client.take(line.as_bytes(), log);
                 }
             }
             [b'c', reason @ ..] => {
@@ -110,9 +110,9 @@ impl SockJsClient {
         Ok(())
     }
 
-    fn take_poll(&mut self, status: u16, body: &[u8], ledger: &mut DeliveryLog) -> Result<(), String> {
+    fn take_poll(&mut self, status: u16, body: &[u8], log: &mut DeliveryLog) -> Result<(), String> {
         match status {
-            200 => return self.take_frame(body, ledger),
+            200 => return self.take_frame(body, log),
             // The connection broke: whatever was on its way is lost, and the session with it.
             0 => {}
             status if TEMPORARY.contains(&status) => {}
@@ -184,18 +184,18 @@ impl Receiver for SockJsClient {
         self.owner
     }
 
-    fn read(&mut self, ledger: &mut DeliveryLog) -> bool {
+    fn read(&mut self, log: &mut DeliveryLog) -> bool {
         let poll = SockJsExchange::read(&mut self.poll);
         let mut taken = Ok(());
         if let Some(Some((status, body))) = &poll {
-            taken = self.take_poll(*status, body, ledger);
+            taken = self.take_poll(*status, body, log);
         }
         let post = SockJsExchange::read(&mut self.post);
         if let Some(Some((status, _))) = &post {
             taken = taken.and(self.take_post(*status));
         }
         if let Err(wrong) = taken {
-            ledger.violations.push(format!("{}: {wrong}: {}", self.client.name, self.told.join(" ")));
+            log.violations.push(format!("{}: {wrong}: {}", self.client.name, self.told.join(" ")));
         }
         poll.is_some() || post.is_some()
     }
@@ -295,11 +295,11 @@ impl Receiver for SockJsClient {
 
     fn check(
         &self,
-        ledger: &DeliveryLog,
+        log: &DeliveryLog,
         top: &StreamTop<'_>,
         is_there: &dyn Fn(&str, &str) -> bool,
     ) -> Vec<String> {
-        let mut wrong = self.client.check(ledger, top, is_there);
+        let mut wrong = self.client.check(log, top, is_there);
         if self.post.is_some() {
             wrong.push(format!("{}: a request with messages was never answered", self.client.name));
         }

@@ -72,24 +72,24 @@ impl StreamReader {
     }
 
     /// Takes what has come as a whole: events, or lines.
-    fn take_received(&mut self, ledger: &DeliveryLog) -> Result<(), String> {
+    fn take_received(&mut self, log: &DeliveryLog) -> Result<(), String> {
         let end: &[u8] = if self.is_lines { b"\n" } else { b"\n\n" };
         while let Some(at) = self.received.windows(end.len()).position(|window| window == end) {
             let whole: Vec<u8> = self.received.drain(..at + end.len()).take(at).collect();
             let whole = String::from_utf8(whole).map_err(|_| "no UTF-8")?;
             if self.is_lines {
-                self.take_object(&whole, ledger)?;
+                self.take_object(&whole, log)?;
             } else {
-                self.take_event(&whole, ledger)?;
+                self.take_event(&whole, log)?;
             }
         }
         Ok(())
     }
 
-    fn take_event(&mut self, event: &str, ledger: &DeliveryLog) -> Result<(), String> {
+    fn take_event(&mut self, event: &str, log: &DeliveryLog) -> Result<(), String> {
         let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
         if let Some(data) = field("data: ") {
-            self.take_object(data, ledger)?;
+            self.take_object(data, log)?;
         }
         let Some(id) = field("id: ") else {
             let brings_further = event.contains("\"pub\"") && event.contains("\"offset\"");
@@ -111,7 +111,7 @@ impl StreamReader {
         Ok(())
     }
 
-    fn take_object(&mut self, text: &str, ledger: &DeliveryLog) -> Result<(), String> {
+    fn take_object(&mut self, text: &str, log: &DeliveryLog) -> Result<(), String> {
         if text == "{}" {
             return Ok(());
         }
@@ -121,7 +121,7 @@ impl StreamReader {
         }
         let object: Value = serde_json::from_str(text).map_err(|_| "no JSON")?;
         if let Some(connect) = object.get("connect") {
-            return self.take_connect(connect, ledger);
+            return self.take_connect(connect, log);
         }
         if self.id.is_none() {
             return Err(format!("the first object is {text}"));
@@ -134,7 +134,7 @@ impl StreamReader {
         let is_subscribed = |known: &&mut SimSubscription| known.phase == SubscriptionPhase::Subscribed;
         let known = self.known.get_mut(channel).filter(is_subscribed).ok_or("outside of a subscription")?;
         if let Some(publication) = object.get("pub") {
-            return known.next(channel, publication, ledger);
+            return known.next(channel, publication, log);
         }
         if object.get("unsubscribe").is_some() {
             known.lose_connection();
@@ -153,7 +153,7 @@ impl StreamReader {
         Err("an unknown object".to_owned())
     }
 
-    fn take_connect(&mut self, connect: &Value, ledger: &DeliveryLog) -> Result<(), String> {
+    fn take_connect(&mut self, connect: &Value, log: &DeliveryLog) -> Result<(), String> {
         if self.id.is_some() {
             return Err("it connects twice".to_owned());
         }
@@ -166,7 +166,7 @@ impl StreamReader {
         }
         for (channel, result) in subs.into_iter().flatten() {
             let known = self.known.get_mut(channel.as_str()).ok_or("a channel that is not known")?;
-            known.begin(channel, result, ledger)?;
+            known.begin(channel, result, log)?;
         }
         Ok(())
     }
@@ -189,7 +189,7 @@ impl Receiver for StreamReader {
         self.is_open()
     }
 
-    fn read(&mut self, ledger: &mut DeliveryLog) -> bool {
+    fn read(&mut self, log: &mut DeliveryLog) -> bool {
         let Some(exchange) = &mut self.exchange else { return false };
         let Some(part) = exchange.next() else { return false };
         let taken = match part {
@@ -201,7 +201,7 @@ impl Receiver for StreamReader {
             }
             AnswerPart::Chunk(chunk) => {
                 self.received.extend_from_slice(&chunk);
-                self.take_received(ledger)
+                self.take_received(log)
             }
             AnswerPart::End => {
                 let is_told = self.is_told_end;
@@ -216,7 +216,7 @@ impl Receiver for StreamReader {
             }
         };
         if let Err(wrong) = taken {
-            ledger.violations.push(format!("{}: {wrong}: {}", self.name, self.told.join(" ")));
+            log.violations.push(format!("{}: {wrong}: {}", self.name, self.told.join(" ")));
         }
         true
     }
@@ -273,7 +273,7 @@ impl Receiver for StreamReader {
 
     fn check(
         &self,
-        ledger: &DeliveryLog,
+        log: &DeliveryLog,
         top: &StreamTop<'_>,
         is_there: &dyn Fn(&str, &str) -> bool,
     ) -> Vec<String> {
@@ -283,7 +283,7 @@ impl Receiver for StreamReader {
                 wrong.push(format!("{}: {channel} is wanted and {:?}", self.name, known.phase));
                 continue;
             }
-            wrong.extend(known.check(&self.name, channel, ledger, top(channel), is_there));
+            wrong.extend(known.check(&self.name, channel, log, top(channel), is_there));
         }
         wrong
     }

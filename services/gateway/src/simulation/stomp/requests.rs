@@ -85,7 +85,7 @@ impl StompClient {
         }
         if let Some(transaction) = &mut self.transaction {
             transaction.send(name, number, is_queue);
-            server.ledger.uncommitted.insert(number);
+            server.log.uncommitted.insert(number);
             let prefix = if is_queue { "queue" } else { "topic" };
             self.send(format!(
                 "SEND\ndestination:/{prefix}/{}\ncontent-type:application/json\ntransaction:{NAME}\n\n{{\"n\":{number}}}\0",
@@ -172,7 +172,7 @@ impl StompClient {
             false => ("NACK", Vec::new()),
         };
         for job in &settled {
-            server.ledger.jobs.handled(job);
+            server.log.jobs.handled(job);
         }
         let receipt = self.ask(AwaitedReceipt::Settle(settled));
         self.send(format!("{command}\nid:{ack}\nreceipt:{receipt}\n\n\0"));

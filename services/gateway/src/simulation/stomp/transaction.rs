@@ -49,13 +49,13 @@ impl StompClient {
             return false;
         }
         let Some(SimTransaction { sends, settled }) = self.transaction.take() else { return false };
-        server.ledger.commit(sends.iter().map(|(_, number, _)| *number));
+        server.log.commit(sends.iter().map(|(_, number, _)| *number));
         let mut confirmed = Vec::new();
         for (id, jobs) in settled {
             // What was of a subscription that has ended may have gone back to its queue.
             let is_open = self.consumers.get(&id).is_some_and(|consumer| !consumer.is_left);
             for (job, _) in jobs {
-                server.ledger.jobs.handled(&job);
+                server.log.jobs.handled(&job);
                 confirmed.extend(is_open.then_some(job));
             }
         }

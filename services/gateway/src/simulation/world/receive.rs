@@ -23,7 +23,7 @@ impl World {
             ScheduleStep::Read(client) => {
                 let network = self.network.clone();
                 let receiver = self.receiver(*client)?;
-                let has_read = receiver.read(&mut network.0.lock().server.ledger);
+                let has_read = receiver.read(&mut network.0.lock().server.log);
                 has_read.then(|| receiver.take_told())
             }
             ScheduleStep::Disconnect(client) => {

@@ -77,7 +77,7 @@ impl World {
                 return;
             }
         }
-        self.network.0.lock().server.ledger.violations.push("it does not come to rest".to_owned());
+        self.network.0.lock().server.log.violations.push("it does not come to rest".to_owned());
     }
 
     /// All that is under way: one step for each line.

@@ -33,7 +33,7 @@ impl World {
             ScheduleStep::Disconnect(client) => {
                 let network = self.network.clone();
                 let client = self.stomp_client(*client).filter(|client| client.is_open())?;
-                client.disconnect(&mut network.0.lock().server.ledger.jobs);
+                client.disconnect(&mut network.0.lock().server.log.jobs);
                 done(true)
             }
             ScheduleStep::Read(client) => {
@@ -110,6 +110,6 @@ impl World {
     /// All clients of STOMP go.
     pub(super) fn end_stomp(&mut self) {
         let state = &mut *self.network.0.lock();
-        self.stomp.iter_mut().for_each(|client| client.disconnect(&mut state.server.ledger.jobs));
+        self.stomp.iter_mut().for_each(|client| client.disconnect(&mut state.server.log.jobs));
     }
 }

@@ -68,7 +68,8 @@ async fn a_node_whose_worker_blocks_for_longer_than_the_lease_is_not_taken_for_d
         other.cluster.is_alive(&blocked.id) && blocked.cluster.is_alive(&other.id)
     })
     .await;
-    until("leases have run long enough", || other.cluster.peers.view.lock().is_settled(Instant::now())).await;
+    until("leases have run long enough", || other.cluster.peers.view.lock().is_complete(Instant::now()))
+        .await;
     let (release, thread) = blocked_worker(&blocked);
     let started = Instant::now();
     while started.elapsed() < 2 * lease {
