@@ -1,24 +1,18 @@
 //! The command line: `gorani [serve|check|health|token|version]`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
 
+pub mod config_file;
+pub mod error;
 pub mod health;
 mod pinned;
 pub mod serve;
 pub mod token;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::{
-    RunError,
-    node::NodeError,
-    server::{self, ServerError},
-    settings::{Settings, SettingsError},
-    version::VERSION,
-};
-
-/// Exit code for bad settings.
-const EXIT_SETTINGS: u8 = 78;
+pub use self::{config_file::ConfigFile, error::CliError};
+use crate::{server, version::VERSION};
 
 /// A realtime push server: one POST from a backend, and every subscribed client has it.
 #[derive(Debug, Parser)]
@@ -28,20 +22,6 @@ pub struct Cli {
     command: Option<CliCommand>,
     #[command(flatten)]
     serve: ConfigFile,
-}
-
-/// Where the settings are.
-#[derive(Debug, Clone, Default, Args)]
-pub struct ConfigFile {
-    /// Settings file (TOML); environment variables GORANI__… go over it.
-    #[arg(long, short, env = "GORANI_CONFIG")]
-    config: Option<PathBuf>,
-}
-
-impl ConfigFile {
-    fn load(&self) -> Result<Settings, SettingsError> {
-        Settings::load(self.config.as_deref())
-    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -56,46 +36,6 @@ enum CliCommand {
     Token(token::TokenArguments),
     /// Print the version.
     Version,
-}
-
-/// Why a command fails.
-#[derive(Debug, thiserror::Error)]
-pub enum CliError {
-    /// The settings are refused.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// The node does not run.
-    #[error(transparent)]
-    Run(RunError),
-    /// The logging directives are not understood.
-    #[error("settings: log.level: {0}")]
-    Log(#[from] tracing_subscriber::filter::ParseError),
-    /// The node is not healthy.
-    #[error("health: {0}")]
-    Health(#[from] health::Unhealthy),
-    /// The token cannot be made.
-    #[error("token: {0}")]
-    Token(#[from] token::TokenFailed),
-}
-
-impl From<RunError> for CliError {
-    fn from(error: RunError) -> Self {
-        match error {
-            RunError::Node(NodeError::Settings(error)) => Self::Settings(error),
-            error => Self::Run(error),
-        }
-    }
-}
-
-impl CliError {
-    fn exit_code(&self) -> u8 {
-        match self {
-            Self::Settings(_) | Self::Log(_) => EXIT_SETTINGS,
-            // Files that the settings name: starting again does not help before somebody changes them.
-            Self::Run(RunError::Server(ServerError::Tls(_))) => EXIT_SETTINGS,
-            Self::Run(_) | Self::Health(_) | Self::Token(_) => 1,
-        }
-    }
 }
 
 impl Cli {

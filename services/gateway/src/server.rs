@@ -6,6 +6,7 @@
 mod accepted;
 mod chunk;
 mod detaching;
+mod error;
 mod http2;
 mod http_io;
 mod idle;
@@ -19,7 +20,7 @@ mod stomp;
 mod tls;
 mod under_way;
 
-use std::{io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix_codec::Framed;
 use actix_http::{HttpService, Protocol, Request, h1};
@@ -34,6 +35,7 @@ use actix_web::{
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+pub use self::error::ServerError;
 pub use self::{limits::ConnectionLimits, listeners::Listeners};
 use crate::{
     api,
@@ -58,17 +60,6 @@ use crate::{
     settings::Settings,
     sockjs,
 };
-
-/// Why a server does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// The address cannot be listened on.
-    #[error("cannot listen on {0}: {1}")]
-    Listen(SocketAddr, #[source] io::Error),
-    /// The certificate or the key is not usable.
-    #[error("tls: {0}")]
-    Tls(#[from] tls::TlsError),
-}
 
 /// A server that listens.
 pub struct Listening {
@@ -206,7 +197,7 @@ pub fn start(
                     web::Data::new(Forwarder::new(node.clone(), forwarded.clone(), &node.settings));
                 let (accepting, slots) = (node.clone(), own_slots(&node, limits));
                 let times = Rc::new(Times::new(&node.settings.http));
-                let service = http_service!(node, endpoints, upgrades, forwarder, tls::TlsConnection)
+                let service = http_service!(node, endpoints, upgrades, forwarder, accepted::TlsConnection)
                     .map_err(|error| error.to_string());
                 let acceptor = acceptor.clone();
                 fn_service(move |stream: TcpStream| {

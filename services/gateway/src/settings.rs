@@ -7,6 +7,7 @@
 pub mod client;
 pub mod cluster;
 pub mod drain;
+pub mod error;
 pub mod http;
 pub mod memory;
 pub mod poll;
@@ -20,11 +21,7 @@ pub mod stomp;
 mod tests;
 mod warnings;
 
-use std::{
-    collections::HashMap,
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashMap, fmt, path::Path};
 
 use gorani_auth::{
     ApiKeys, ChannelRules, ChannelSettings, Origins, TokenSettings, TokenVerifier, personal_channel,
@@ -36,6 +33,7 @@ pub use self::{
     client::{ClientSettings, SubprotocolChoice, WebSocketSettings},
     cluster::MembershipSettings,
     drain::DrainSettings,
+    error::SettingsError,
     http::{HttpSettings, HttpTlsSettings},
     memory::MemoryBudgetSettings,
     poll::PollSettings,
@@ -201,34 +199,6 @@ pub struct DevelopmentSettings {
     pub echo: bool,
     /// Serve it over SockJS too, and the other endpoints of SockJS's conformance runs: `/close`, `/amplify`, ….
     pub sockjs_conformance: bool,
-}
-
-/// Why the settings are refused. Each is one line that names the key.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// The file is not there or cannot be read.
-    #[error("settings file {0}: {1}")]
-    File(PathBuf, #[source] std::io::Error),
-    /// Not TOML, an unknown key, a value of the wrong kind.
-    #[error("settings: {}", source::describe(.0))]
-    Parse(#[from] config::ConfigError),
-    /// A variable of the environment is no UTF-8.
-    #[error("settings: {0}: the variable is not UTF-8")]
-    Variable(String),
-    /// A value out of its range.
-    #[error("settings: {key}: {problem}")]
-    Value {
-        /// The key.
-        key: &'static str,
-        /// What is wrong with its value.
-        problem: String,
-    },
-}
-
-impl SettingsError {
-    fn value(key: &'static str, problem: impl ToString) -> Self {
-        Self::Value { key, problem: problem.to_string() }
-    }
 }
 
 impl Settings {

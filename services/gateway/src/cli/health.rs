@@ -11,7 +11,11 @@ use std::{
 use clap::{Args, ValueEnum};
 use tokio::time::Instant;
 
-use super::{CliError, ConfigFile, pinned};
+use super::{
+    config_file::ConfigFile,
+    error::{CliError, Unhealthy},
+    pinned,
+};
 use crate::settings::HttpSettings;
 
 /// Bytes of an answer at most: a status, some headers, and a sentence for each part that is not ready.
@@ -46,23 +50,6 @@ impl HealthQuery {
             Self::Ready => "/health/ready",
         }
     }
-}
-
-/// Why the answer was not yes.
-#[derive(Debug, thiserror::Error)]
-pub enum Unhealthy {
-    /// The node takes a free port, which nobody else can know.
-    #[error("http.address has port 0, so it is not known where the node listens")]
-    PortUnknown,
-    /// No answer.
-    #[error("no answer from {0}: {1}")]
-    NoAnswer(SocketAddr, #[source] io::Error),
-    /// The certificate cannot be read, or the node shows another one.
-    #[error("tls: {0}")]
-    Tls(#[from] pinned::PinError),
-    /// The node says no.
-    #[error("{0}")]
-    Answered(String),
 }
 
 impl HealthArguments {

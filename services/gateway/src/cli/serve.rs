@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{CliError, ConfigFile};
+use super::{config_file::ConfigFile, error::CliError};
 use crate::{Gorani, telemetry};
 
 pub(super) fn serve(file: &ConfigFile) -> Result<(), CliError> {

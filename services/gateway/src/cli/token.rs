@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use clap::Args;
-use gorani_auth::{ConnectionTokenRequest, SignError, SubscriptionTokenRequest};
+use gorani_auth::{ConnectionTokenRequest, SubscriptionTokenRequest};
 use serde_json::value::RawValue;
 
-use super::{CliError, ConfigFile};
+use super::{
+    config_file::ConfigFile,
+    error::{CliError, TokenFailed},
+};
 use crate::session::Now;
 
 /// Arguments of `gorani token`.
@@ -29,20 +32,6 @@ pub struct TokenArguments {
     /// JSON that others see of the client.
     #[arg(long)]
     info: Option<String>,
-}
-
-/// Why no token was made.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenFailed {
-    /// No secret to sign with.
-    #[error("token.hmac_secret is not set; name a settings file with --config")]
-    NoSecret,
-    /// The info is not JSON.
-    #[error("--info is not JSON: {0}")]
-    Info(#[from] serde_json::Error),
-    /// Signing failed.
-    #[error(transparent)]
-    Sign(#[from] SignError),
 }
 
 impl TokenArguments {

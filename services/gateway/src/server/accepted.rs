@@ -12,10 +12,11 @@ use tokio::{
     io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
+use tokio_rustls::server::TlsStream;
 
 use super::{
     slots::{ConnectionSlot, Slots},
-    socket, tls,
+    socket,
 };
 use crate::{endpoint::SocketAddresses, settings::HttpSettings};
 
@@ -116,7 +117,10 @@ impl OnAccepted for AcceptedConnection {
     }
 }
 
-impl OnAccepted for tls::TlsConnection {
+/// A TLS connection.
+pub(super) type TlsConnection = TlsStream<AcceptedConnection>;
+
+impl OnAccepted for TlsConnection {
     fn accepted(&self) -> &AcceptedConnection {
         self.get_ref().0
     }

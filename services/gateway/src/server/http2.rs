@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::tls::TlsConnection;
+use super::accepted::TlsConnection;
 
 /// How ALPN names it.
 pub(super) const ALPN: &[u8] = b"h2";

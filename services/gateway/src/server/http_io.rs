@@ -24,13 +24,10 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 pub(super) use self::wait::Times;
 use self::{
-    end::ConnectionEnd,
+    end::{ConnectionEnd, DISCARDED_READS},
     wait::{Awaited, ReadDeadline},
 };
 use super::request::HttpConnection;
-
-/// Reads of what a client still sends to a connection that ends, in one turn.
-const DISCARDED_READS: usize = 8;
 
 /// A connection of HTTP/1.
 pub(super) struct HttpIo<T> {

@@ -13,8 +13,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    ConnectionLimits, ServerError,
+    ConnectionLimits,
     accepted::{AcceptedConnection, OnAccepted},
+    error::ServerError,
     own_slots, own_worker,
     slots::Slots,
     socket::listen,

@@ -7,13 +7,13 @@ use rustls::{
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::TlsAcceptor;
 
-use super::{accepted::AcceptedConnection, http2};
+use super::{
+    accepted::{AcceptedConnection, TlsConnection},
+    http2,
+};
 use crate::settings::HttpTlsSettings;
-
-/// A TLS connection.
-pub(super) type TlsConnection = TlsStream<AcceptedConnection>;
 
 /// Time for a TLS handshake: a few round trips on a bad mobile line.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

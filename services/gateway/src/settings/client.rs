@@ -6,7 +6,7 @@ use gorani_auth::CHANNEL_NAME_MAX_BYTES;
 use gorani_protocol::websocket::SubprotocolPolicy;
 use serde::{Deserialize, Serialize};
 
-use super::SettingsError;
+use super::error::SettingsError;
 
 /// WebSocket connections of every kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

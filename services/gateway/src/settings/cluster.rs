@@ -4,7 +4,10 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{SettingsError, secrets::SECRET_MIN_BYTES};
+use super::error::SettingsError;
+
+/// The shortest secret that a node that strangers can reach takes, in bytes: 16 random characters cannot be tried out.
+pub(super) const SECRET_MIN_BYTES: usize = 16;
 
 /// The shortest lease: below it a busy moment looks like a death.
 const LEASE_MIN: Duration = Duration::from_millis(500);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::SettingsError;
+use super::error::SettingsError;
 
 /// The longest that sessions may be kept while the node goes down: above it a value is a mistake.
 const LONGEST: Duration = Duration::from_secs(3600);

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{SettingsError, TrustedProxies};
+use super::{TrustedProxies, error::SettingsError};
 
 /// Worker threads at most: the node keeps a bit for each.
 pub const MAX_WORKERS: usize = 128;

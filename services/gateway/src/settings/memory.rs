@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::SettingsError;
+use super::error::SettingsError;
 
 /// What clients can make a node hold, all together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

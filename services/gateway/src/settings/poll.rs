@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::SettingsError;
+use super::error::SettingsError;
 
 /// Polling and long polling.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::SettingsError;
+use super::error::SettingsError;
 
 /// Heavy reads that a node has under way at a time. What one connection may have is `client.max_reads`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,10 +1,7 @@
 //! Secrets that can be guessed: they stop the start of a node that listens beyond the loopback, and are a warning elsewhere.
 //! `docs/architecture.md` §8.2.
 
-use super::{Settings, SettingsError};
-
-/// The shortest secret that a node that strangers can reach takes, in bytes: 16 random characters cannot be tried out.
-pub(super) const SECRET_MIN_BYTES: usize = 16;
+use super::{Settings, cluster::SECRET_MIN_BYTES, error::SettingsError};
 
 impl Settings {
     /// The settings whose secret is shorter than 16 bytes, each once.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use config::{Config, ConfigError, Environment, File, FileFormat};
 use serde::de::DeserializeOwned;
 
-use super::SettingsError;
+use super::error::SettingsError;
 
 /// What the environment's variables of a node begin with; the parts of a key are joined by the last two signs of it.
 const PREFIX: &str = "GORANI__";
@@ -53,42 +53,4 @@ pub(super) fn read<T: DeserializeOwned>(
         }
     }
     builder.build()?.try_deserialize()
-}
-
-/// What is wrong, in one line that names the setting and no value.
-pub(super) fn describe(error: &ConfigError) -> String {
-    match error {
-        ConfigError::Type { expected, key, .. } => with_key(key.as_deref(), &format!("must be {expected}")),
-        ConfigError::At { error, key, .. } => with_key(key.as_deref(), &describe(error)),
-        ConfigError::NotFound(key) => format!("{key}: is missing"),
-        ConfigError::Message(text) => without_value(text),
-        ConfigError::FileParse { cause, .. } => without_source(&cause.to_string()),
-        _ => "cannot be read".to_owned(),
-    }
-}
-
-fn with_key(key: Option<&str>, problem: &str) -> String {
-    key.map_or_else(|| problem.to_owned(), |key| format!("{key}: {problem}"))
-}
-
-/// A message of serde without the value that it shows.
-fn without_value(message: &str) -> String {
-    let shows_value = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant "]
-        .iter()
-        .any(|text| message.starts_with(text));
-    // `config` words an unknown name of an enumeration in a way of its own.
-    if message.contains(" does not have variant constructor ") {
-        return "is none of the names that gorani.toml lists for it".to_owned();
-    }
-    match message.rsplit_once(", expected ") {
-        Some((_, expected)) if shows_value => format!("must be {expected}"),
-        _ if shows_value => "is not understood".to_owned(),
-        _ => message.to_owned(),
-    }
-}
-
-/// An error of the TOML parser without its picture of the place, which shows the line and with it the value.
-fn without_source(error: &str) -> String {
-    let told = error.lines().filter(|line| !line.trim().is_empty() && !line.contains('|'));
-    told.collect::<Vec<_>>().join(": ")
 }

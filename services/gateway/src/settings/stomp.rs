@@ -7,7 +7,7 @@ use gorani_broker::queue::QueueLimits;
 use serde::{Deserialize, Serialize};
 use subtle::{Choice, ConstantTimeEq};
 
-use super::{HttpTlsSettings, SettingsError};
+use super::{HttpTlsSettings, error::SettingsError};
 
 /// Clients of STOMP, over WebSocket and TCP. What is not here is as for the client protocol.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

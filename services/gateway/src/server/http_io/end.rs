@@ -17,7 +17,10 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{DISCARDED_READS, wait::Awaited};
+use super::wait::Awaited;
+
+/// Reads of what a client still sends to a connection that ends, in one turn.
+pub(super) const DISCARDED_READS: usize = 8;
 
 /// Bytes of one read of what is forgotten.
 const DISCARDED_BYTES: usize = 1024;

@@ -1,0 +1,71 @@
+//! The error of settings that are refused: one line that names the key and shows no value.
+
+use std::path::PathBuf;
+
+use config::ConfigError;
+
+/// Why the settings are refused. Each is one line that names the key.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file is not there or cannot be read.
+    #[error("settings file {0}: {1}")]
+    File(PathBuf, #[source] std::io::Error),
+    /// Not TOML, an unknown key, a value of the wrong kind.
+    #[error("settings: {}", describe(.0))]
+    Parse(#[from] config::ConfigError),
+    /// A variable of the environment is no UTF-8.
+    #[error("settings: {0}: the variable is not UTF-8")]
+    Variable(String),
+    /// A value out of its range.
+    #[error("settings: {key}: {problem}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What is wrong with its value.
+        problem: String,
+    },
+}
+
+impl SettingsError {
+    pub(super) fn value(key: &'static str, problem: impl ToString) -> Self {
+        Self::Value { key, problem: problem.to_string() }
+    }
+}
+
+/// What is wrong, in one line that names the setting and no value.
+fn describe(error: &ConfigError) -> String {
+    match error {
+        ConfigError::Type { expected, key, .. } => with_key(key.as_deref(), &format!("must be {expected}")),
+        ConfigError::At { error, key, .. } => with_key(key.as_deref(), &describe(error)),
+        ConfigError::NotFound(key) => format!("{key}: is missing"),
+        ConfigError::Message(text) => without_value(text),
+        ConfigError::FileParse { cause, .. } => without_source(&cause.to_string()),
+        _ => "cannot be read".to_owned(),
+    }
+}
+
+fn with_key(key: Option<&str>, problem: &str) -> String {
+    key.map_or_else(|| problem.to_owned(), |key| format!("{key}: {problem}"))
+}
+
+/// A message of serde without the value that it shows.
+fn without_value(message: &str) -> String {
+    let shows_value = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant "]
+        .iter()
+        .any(|text| message.starts_with(text));
+    // `config` words an unknown name of an enumeration in a way of its own.
+    if message.contains(" does not have variant constructor ") {
+        return "is none of the names that gorani.toml lists for it".to_owned();
+    }
+    match message.rsplit_once(", expected ") {
+        Some((_, expected)) if shows_value => format!("must be {expected}"),
+        _ if shows_value => "is not understood".to_owned(),
+        _ => message.to_owned(),
+    }
+}
+
+/// An error of the TOML parser without its picture of the place, which shows the line and with it the value.
+fn without_source(error: &str) -> String {
+    let told = error.lines().filter(|line| !line.trim().is_empty() && !line.contains('|'));
+    told.collect::<Vec<_>>().join(": ")
+}
