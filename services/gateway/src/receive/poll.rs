@@ -41,7 +41,8 @@ use crate::{
     session::{
         Now,
         client::{OutputFormat, TransportTraits},
-        uni::{NotPollable, ReceiveQuery, UniSession},
+        receiver::{NotPollable, ReceiveQuery},
+        uni::UniSession,
     },
 };
 

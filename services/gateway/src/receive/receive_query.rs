@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::query::Query;
 use crate::http::refusal::HttpRefusal;
-use crate::{format::position::Positions, session::uni::ReceiveQuery};
+use crate::{format::position::Positions, session::receiver::ReceiveQuery};
 
 /// What a browser sends when it comes back to a stream of events.
 const LAST_EVENT_ID: &str = "last-event-id";

@@ -29,7 +29,8 @@ use crate::{
     session::{
         Now,
         client::{OutputFormat, TransportTraits},
-        uni::{self, ReceiveQuery, UniSession},
+        receiver::ReceiveQuery,
+        uni::{self, UniSession},
     },
 };
 

@@ -4,8 +4,12 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::{Action, MessageKind};
-use crate::{disconnect::Disconnect, format::encoding::SubscriptionFormat, memory::ReplyPermit};
+use super::action::Action;
+use crate::{
+    disconnect::Disconnect,
+    format::{encoding::SubscriptionFormat, message_kind::MessageKind},
+    memory::ReplyPermit,
+};
 
 /// What a session does in one turn: messages to send, in order, then actions, in order.
 #[derive(Debug, Default)]

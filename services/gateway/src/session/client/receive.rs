@@ -12,8 +12,8 @@ use crate::{
     format::position::{self, Unrecovered},
     session::{
         Actions, Now,
+        receiver::{NotPollable, PollableChannel, ReceiveQuery},
         shared::recovery::retention,
-        uni::{NotPollable, PollableChannel, ReceiveQuery},
     },
 };
 

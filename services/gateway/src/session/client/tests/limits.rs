@@ -7,9 +7,7 @@ use crate::{
     disconnect::{ErrorCode, Refused},
     format::position::Positions,
     session::{
-        client::OutputFormat,
-        shared::login_limit::tests::Failures,
-        uni::{ReceiveQuery, UniSession},
+        client::OutputFormat, receiver::ReceiveQuery, shared::login_limit::tests::Failures, uni::UniSession,
     },
     session_command::ServerSubscribe,
 };

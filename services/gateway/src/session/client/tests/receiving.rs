@@ -9,8 +9,9 @@ use crate::{
     format::position::Positions,
     session::{
         client::OutputFormat,
+        receiver::{NotPollable, ReceiveQuery},
         shared::login_limit::tests::Failures,
-        uni::{NotPollable, ReceiveQuery, UniSession},
+        uni::UniSession,
     },
 };
 
