@@ -5,7 +5,7 @@
 //! - [`command`]: what a client sends. [`lines`] cuts a frame into objects, [`decode`] reads one of them.
 //! - [`reply`]: the answers to commands, written straight into a buffer.
 //! - [`push`]: what the server sends unasked, publications first of all.
-//! - [`bare`]: the same for receivers that send no commands: the objects without envelopes.
+//! - [`plain`]: the same for receivers that send no commands: the objects without envelopes.
 //! - [`json`]: the writing of strings, numbers and payloads, and the check of payloads that come from elsewhere.
 //!
 //! Every writer appends one object without a newline; [`push_line`] and [`start_line`] put the `\n` between the

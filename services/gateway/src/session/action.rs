@@ -57,7 +57,7 @@ pub struct Subscribed {
     pub permit: Option<ReplyPermit>,
 }
 
-/// What a session wants done. Bytes written to [`Actions`] are sent before the actions of the same turn.
+/// What a session wants done. Bytes written to [`super::Actions`] are sent before the actions of the same turn.
 #[derive(Debug)]
 pub enum Action {
     /// The session has a user and a client id: the hub can address it.
