@@ -160,7 +160,7 @@ async fn keys_that_cannot_be_fetched_at_the_start_are_tried_again_without_a_clie
             .set("token.jwks_url", format!("\"http://{address}/keys.json\"")),
     );
     eventually("the failure is in the log", PATIENCE, || {
-        node.output().contains("token keys could not be fetched")
+        node.output().contains("fetching token keys failed")
     });
     *keys.lock().unwrap() = json!({"keys": [issuer.public()]});
     node.wait_ready();

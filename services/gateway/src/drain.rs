@@ -21,7 +21,7 @@ pub async fn drain(node: &Node, settings: &Settings, stop_accepting: impl Future
     node.lifecycle.begin_shutdown();
     let grace = settings.drain.grace;
     if !grace.is_zero() {
-        tracing::info!(?grace, "told to stop: not ready, still serving");
+        tracing::info!(?grace, "stop signal received; not ready, still serving");
         tokio::time::sleep(grace).await;
     }
     stop_accepting.await;

@@ -138,7 +138,7 @@ struct InFlightRequest {
 impl InFlightRequest {
     fn broken(&self, error: &BodyCutOff) {
         self.node.metrics.forward.count_sent("broken");
-        tracing::debug!(%error, "an answer of another node broke off");
+        tracing::debug!(%error, "answer of another node cut off");
     }
 }
 
@@ -197,7 +197,7 @@ impl Forwarder {
             match answer.head.headers.get(REFUSED) {
                 Some(why) if why == WRONG_PROOF && !is_last => self.node.secrets.renew().await,
                 Some(why) => {
-                    tracing::warn!(node = owner, ?why, "another node refuses what is forwarded to it");
+                    tracing::warn!(node = owner, ?why, "another node refuses forwarded requests");
                     return Err(ForwardError::Unreachable);
                 }
                 None if answer.head.headers.contains_key(ELSEWHERE) => return Err(ForwardError::Elsewhere),

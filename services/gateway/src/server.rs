@@ -116,7 +116,7 @@ macro_rules! http_service {
                         let parts = framed.into_parts();
                         let Some(mut io) = parts.io.into_http() else { return Ok(()) };
                         if let Err(error) = io.write_answers(&parts.write_buf).await {
-                            tracing::debug!(%error, "a client did not take what was answered before its upgrade");
+                            tracing::debug!(%error, "client did not read the answers before its upgrade");
                             return Ok::<(), actix_web::Error>(());
                         }
                         if io.is_closing() {

@@ -27,7 +27,7 @@ pub(super) fn with_result<T: Serialize>(result: &T) -> Result<HttpResponse, ApiE
 /// 200 with this value as JSON.
 pub(super) fn json<T: Serialize>(value: &T) -> Result<HttpResponse, ApiError> {
     let body = serde_json::to_vec(value).map_err(|error| {
-        tracing::error!(%error, "an answer of the API cannot be written");
+        tracing::error!(%error, "API answer not encoded");
         ErrorCode::INTERNAL
     })?;
     let mut response = HttpResponse::with_body(StatusCode::OK, body);

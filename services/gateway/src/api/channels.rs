@@ -246,7 +246,7 @@ pub(super) fn explain(node: &Node, channel: &str, error: ErrorCode) -> ApiError 
 }
 
 fn failed(error: BrokerError) -> ApiError {
-    tracing::warn!(%error, "a question of the API failed");
+    tracing::warn!(%error, "API query failed");
     ErrorCode::from(error).into()
 }
 

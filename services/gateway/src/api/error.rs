@@ -112,7 +112,7 @@ impl From<BodyError> for ApiError {
 
 impl From<ClusterError> for ApiError {
     fn from(error: ClusterError) -> Self {
-        tracing::warn!(%error, "other nodes could not be asked");
+        tracing::warn!(%error, "querying other nodes failed");
         let code = ErrorCode::from(&error);
         match error {
             // What the broker says is for the log.

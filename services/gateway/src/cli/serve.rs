@@ -42,14 +42,14 @@ impl StopSignals {
         let mut signals = match registered {
             Ok(signals) => signals,
             Err(error) => {
-                tracing::error!(%error, "signals cannot be received; the node runs until it is killed");
+                tracing::error!(%error, "signals not available; the node runs until it is killed");
                 return std::future::pending().await;
             }
         };
         signals.next().await;
         actix_rt::spawn(async move {
             signals.next().await;
-            tracing::warn!("told to stop again: ending at once");
+            tracing::warn!("second stop signal received; ending at once");
             std::process::exit(1);
         });
     }

@@ -72,7 +72,7 @@ fn refuse<T: Io>(mut io: T, reason: Cow<'static, str>) {
         };
         // A client that has gone, or does not take the answer, misses nothing that it could use.
         if let Ok(Err(error)) = tokio::time::timeout(REFUSAL_TIMEOUT, told).await {
-            tracing::debug!(%error, "a refused STOMP client was not told why");
+            tracing::debug!(%error, "refused STOMP client left before it was told why");
         }
     });
 }

@@ -61,7 +61,7 @@ pub async fn accept(
         Ok(()) => metrics.count_received("accepted"),
         Err(refusal) => {
             metrics.count_received("refused");
-            tracing::debug!(%refusal, peer = ?request.peer_addr(), "a forwarded request is refused");
+            tracing::debug!(%refusal, peer = ?request.peer_addr(), "forwarded request refused");
             let mut response = HttpResponse::build(StatusCode::FORBIDDEN);
             response.insert_header((REFUSED, refusal.word()));
             return Ok(request.into_response(response.finish()));

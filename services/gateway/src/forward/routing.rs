@@ -123,7 +123,7 @@ impl Forwarder {
             let owner = match cluster.claim(session, &self.node.id, TTL, replacing.as_deref()).await {
                 Ok(owner) => owner,
                 Err(error) => {
-                    tracing::debug!(%error, "the owner of a session is not known");
+                    tracing::debug!(%error, "owner of a session not known");
                     return SessionRoute::Unavailable;
                 }
             };
@@ -159,7 +159,7 @@ impl Forwarder {
             Ok(Some(owner)) if *owner != *self.node.id => owner,
             Ok(_) => return SessionRoute::Refused(refused),
             Err(error) => {
-                tracing::debug!(%error, "the owner of a session is not known");
+                tracing::debug!(%error, "owner of a session not known");
                 return SessionRoute::Unavailable;
             }
         };
@@ -186,7 +186,7 @@ impl Forwarder {
         let (node, session) = (self.node.clone(), session.clone());
         actix_rt::spawn(async move {
             if let Err(error) = node.broker().cluster().release(&session, &node.id).await {
-                tracing::debug!(%error, "the claim of a session that was refused is not given back");
+                tracing::debug!(%error, "releasing the claim of a refused session failed");
             }
         });
     }
@@ -213,7 +213,7 @@ impl Forwarder {
             Ok(Some(owner)) if *owner != *self.node.id && remembered.as_deref() != Some(&*owner) => owner,
             Ok(_) => return denial,
             Err(error) => {
-                tracing::debug!(%error, "the owner of a session is not known");
+                tracing::debug!(%error, "owner of a session not known");
                 return SendOutcome::Unavailable;
             }
         };

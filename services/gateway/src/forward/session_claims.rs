@@ -104,10 +104,10 @@ async fn renew(node: &Node, shared: &ForwardState, session: Arc<str>) {
         Ok(owner) if *owner == *node.id => shared.claims.renewed(&session),
         Ok(_) => {
             // Somebody could not reach us. No request comes here any more, so the session ends by itself.
-            tracing::debug!("another node has claimed a session");
+            tracing::debug!("session claimed by another node");
             shared.claims.forget(&session);
         }
-        Err(error) => tracing::debug!(%error, "a session's claim could not be renewed"),
+        Err(error) => tracing::debug!(%error, "renewing the claim of a session failed"),
     }
 }
 

@@ -112,11 +112,11 @@ impl CatchUp {
 
     /// Ends an epoch whose stream has gone back. Clients that come back must not be told before that all is well.
     async fn renew(&self, channel: &Arc<str>, epoch: &str) {
-        tracing::warn!(%channel, "the broker has forgotten publications that it had accepted: a new epoch begins");
+        tracing::warn!(%channel, "broker forgot accepted publications; beginning a new epoch");
         let mut retry_policy = RetryPolicy::new();
         while let Err(error) = self.broker.renew(channel, epoch).await {
             if !retry_policy.again_after(&error).await {
-                return tracing::warn!(%channel, %error, "a new epoch could not be begun");
+                return tracing::warn!(%channel, %error, "beginning a new epoch failed");
             }
         }
     }
@@ -139,7 +139,7 @@ impl CatchUp {
                 Ok(page) => return Some(page),
                 Err(error) => {
                     if !retry_policy.again_after(&error).await {
-                        tracing::warn!(%channel, %error, "missed publications could not be read");
+                        tracing::warn!(%channel, %error, "reading missed publications failed");
                         return None;
                     }
                 }

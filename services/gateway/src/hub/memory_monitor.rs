@@ -53,7 +53,7 @@ impl MemoryMonitor {
         drop(turn);
         if count > 0 {
             let bytes = given_back.total();
-            tracing::warn!(count, bytes, "memory.max_bytes is used up; ended the largest holders of memory");
+            tracing::warn!(count, bytes, "memory.max_bytes exceeded; ended the largest connections");
         }
         let refused_now = self.memory.replies_refused();
         let are_refused = std::mem::replace(refused, refused_now) != refused_now;

@@ -49,11 +49,11 @@ impl PresenceRefresh {
             }
             pause = REFRESH_EVERY;
             if let Err(error) = self.refresh().await {
-                tracing::warn!(%error, "presence could not be refreshed");
+                tracing::warn!(%error, "refreshing presence failed");
                 pause = AGAIN_AFTER;
             }
             if let Err(error) = self.user_limit.refresh().await {
-                tracing::warn!(%error, "places among users' connections could not be refreshed");
+                tracing::warn!(%error, "refreshing slots of users' connections failed");
                 pause = AGAIN_AFTER;
             }
         }

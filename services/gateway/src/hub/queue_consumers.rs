@@ -247,7 +247,7 @@ impl QueueConsumers {
             let given_back = self.clone().acknowledge(queue.clone(), ids, false);
             self.tasks.spawn(async move {
                 if let Err(error) = given_back.await {
-                    tracing::warn!(%queue, %error, "messages of a queue could not be given back");
+                    tracing::warn!(%queue, %error, "returning messages to a queue failed");
                 }
             });
         }
@@ -275,7 +275,7 @@ impl QueueConsumers {
                 Ok(()) if holds.is_some() => self.consumers.reconciled(&queue, &name),
                 Ok(()) => {}
                 Err(error) => {
-                    tracing::debug!(%queue, %error, "a queue could not be kept");
+                    tracing::debug!(%queue, %error, "renewing the lease on a queue's messages failed");
                     if error.is_unknown_outcome() {
                         self.consumers.retire(&queue, &name);
                     }

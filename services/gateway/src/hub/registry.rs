@@ -100,7 +100,7 @@ impl SessionEntry {
         if let Err(SendError::Full(_)) = self.mailbox.try_send(signal)
             && self.outbox.close_as_slow()
         {
-            tracing::warn!(client = &*self.client, "mailbox is full; ending the session as slow");
+            tracing::warn!(client = &*self.client, "mailbox full; ending the session as slow");
         }
     }
 

@@ -94,7 +94,7 @@ impl Removals {
         if again.len() < WAITING {
             again.push_back((removal, until));
         } else {
-            tracing::warn!("too many clients to take out of the broker; they expire by themselves");
+            tracing::warn!("too many clients to remove from the broker; they will expire");
         }
     }
 

@@ -64,7 +64,7 @@ impl KeyFetcher {
                     let error = error.to_string();
                     // The same cause is told once, however often it is tried again.
                     if error != failure {
-                        tracing::warn!(%error, "token keys could not be fetched");
+                        tracing::warn!(%error, "fetching token keys failed");
                     }
                     failure = error;
                 }

@@ -87,7 +87,7 @@ impl Publisher {
             count_publication(&metrics, source, result.is_ok());
             result.map_err(|error| {
                 // Not a warning: while Redis is away there would be one for every publication. The counter and the broker tell.
-                tracing::debug!(%error, "a publication failed");
+                tracing::debug!(%error, "publication failed");
                 ErrorCode::from(error)
             })
         })

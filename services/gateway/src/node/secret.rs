@@ -114,7 +114,7 @@ impl ClusterSecrets {
         let proposed = current.as_ref().unwrap_or(&self.proposal).text.clone();
         match broker.cluster().claim(NAME, &proposed, TTL, None).await {
             Ok(agreed) => self.set_current(&agreed),
-            Err(error) => tracing::debug!(%error, "the secret of the cluster is not known"),
+            Err(error) => tracing::debug!(%error, "cluster secret not known yet"),
         }
         *looked_at = Some(Instant::now());
     }

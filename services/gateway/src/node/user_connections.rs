@@ -37,7 +37,7 @@ impl UserConnectionLimit {
         let (broker, cluster) = (self.broker.clone(), self.cluster.clone());
         let mut asked = self.broker.cluster().connection_enter(&user, &client, USER_SLOT_TTL, limit);
         let failed = |error: BrokerError| {
-            tracing::warn!(%error, "a client is sent away, its user's connections cannot be counted");
+            tracing::warn!(%error, "client disconnected: counting its user's connections failed");
             Disconnect::INTERNAL
         };
         async move {

@@ -42,7 +42,7 @@ pub struct Workers {
 /// Waits until all workers have it. All at once: a worker whose inbox is full does not keep it from the others.
 async fn hand_over(to_workers: impl Iterator<Item = impl Future<Output = Result<(), WorkerGone>>>) {
     for gone in join_all(to_workers).await.into_iter().filter_map(Result::err) {
-        tracing::error!(error = %gone, "a command was not handed over to a worker");
+        tracing::error!(error = %gone, "command not handed to a worker");
     }
 }
 
@@ -140,7 +140,7 @@ impl Workers {
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
             if let Err(error) = self.interest.sweep(Instant::now()).await {
-                tracing::warn!(%error, "channels could not be left");
+                tracing::warn!(%error, "unsubscribing channels from the broker failed");
             }
             self.metrics.channels.set(i64::try_from(self.interest.len()).unwrap_or(i64::MAX));
         }

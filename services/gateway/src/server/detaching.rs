@@ -73,7 +73,7 @@ async fn write_response<T: OnAccepted>(mut stream: T, response: Detached, times:
         // The client is given time to read the last chunk. Boxed: every idle response would be as large.
         Ok(true) => Box::pin(HttpIo::new(stream, times).close()).await,
         Ok(false) => {}
-        Err(error) => tracing::debug!(%error, "a response was broken off"),
+        Err(error) => tracing::debug!(%error, "response cut off"),
     }
 }
 

@@ -29,8 +29,8 @@ pub(super) async fn refuse(mut stream: TlsConnection) {
     });
     match told.await {
         Ok(Err(error)) => {
-            tracing::debug!(%error, "a client of HTTP/2 went before it was told to use HTTP/1.1")
+            tracing::debug!(%error, "HTTP/2 client left before it was told to use HTTP/1.1")
         }
-        Ok(Ok(())) | Err(_) => tracing::debug!("a client of HTTP/2 was told to use HTTP/1.1"),
+        Ok(Ok(())) | Err(_) => tracing::debug!("HTTP/2 client told to use HTTP/1.1"),
     }
 }

@@ -141,7 +141,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> HttpIo<T> {
         let end = self.end.insert(Box::new(ConnectionEnd::new(Vec::new(), self.times.linger)));
         let closed = std::future::poll_fn(|task| end.poll(&mut self.stream, task)).await;
         if let Err(error) = closed {
-            tracing::debug!(%error, "a client went before its connection was closed");
+            tracing::debug!(%error, "client left before its connection was closed");
         }
     }
 

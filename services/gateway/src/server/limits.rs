@@ -38,7 +38,7 @@ impl ConnectionLimits {
         let files = match rlimit::increase_nofile_limit(u64::MAX) {
             Ok(files) => usize::try_from(files).unwrap_or(usize::MAX),
             Err(error) => {
-                tracing::warn!(%error, "the limit of open files is not known");
+                tracing::warn!(%error, "limit of open files not known");
                 usize::MAX
             }
         };

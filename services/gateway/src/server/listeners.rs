@@ -30,7 +30,7 @@ impl Listeners {
         tokio::time::sleep(PAUSE_IS_HEARD_WITHIN).await;
         for listener in &self.listeners {
             if let Err(error) = SockRef::from(listener).shutdown(Shutdown::Read) {
-                tracing::warn!(%error, "a listening socket cannot be closed");
+                tracing::warn!(%error, "closing a listening socket failed");
             }
         }
     }

@@ -105,9 +105,9 @@ impl StompListener {
                 stream.accepted_mut().slot.keep_for_session();
                 stomp_tcp::accept(&self.node, &self.worker, &self.endpoint, stream, peer);
             }
-            Ok(Ok(false)) => tracing::debug!("a STOMP client closed before its first byte"),
-            Ok(Err(error)) => tracing::debug!(%error, "a STOMP connection broke before its first byte"),
-            Err(_) => tracing::debug!("a STOMP client sent nothing in time"),
+            Ok(Ok(false)) => tracing::debug!("STOMP client closed before its first byte"),
+            Ok(Err(error)) => tracing::debug!(%error, "STOMP connection broke before its first byte"),
+            Err(_) => tracing::debug!("STOMP client sent nothing in time"),
         }
     }
 }

@@ -162,7 +162,7 @@ impl ConnectionTask {
                     let since = Instant::now();
                     self.status.set_up();
                     self.common.mark_unverified();
-                    tracing::info!(server = self.dialer.server(), "listening to Redis");
+                    tracing::info!(server = self.dialer.server(), "subscribed to Redis");
                     let reason = self.serve(line).await;
                     self.backoff.lasted(since.elapsed());
                     self.common.counters.listening_connections_lost.add(1);
@@ -170,7 +170,7 @@ impl ConnectionTask {
                 }
                 Err(reason) => reason,
             };
-            tracing::warn!(server = self.dialer.server(), reason, "not listening to Redis");
+            tracing::warn!(server = self.dialer.server(), reason, "not subscribed to Redis");
             self.status.set_down(reason.clone());
             self.common.mark_unverified();
             // The next connection subscribes to what is wanted.

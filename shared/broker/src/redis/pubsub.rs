@@ -302,7 +302,7 @@ impl PubSub {
             SinkEvent::Event(channel, message) => match decode_message(message) {
                 Ok(event) => sink.on_event(&channel, event),
                 Err(error) => {
-                    tracing::warn!(channel = &*channel, %error, "a message cannot be read");
+                    tracing::warn!(channel = &*channel, %error, "message not decoded");
                     self.tell_gap(&channel, sink);
                 }
             },

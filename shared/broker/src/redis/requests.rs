@@ -133,7 +133,7 @@ impl SenderTask {
                 }
                 Err(reason) => reason,
             };
-            tracing::warn!(server = self.dialer.server(), reason, "no connection to Redis for requests");
+            tracing::warn!(server = self.dialer.server(), reason, "not connected to Redis for requests");
             self.status.set_down(reason.clone());
             self.common.mark_unverified();
             while let Ok(request) = self.waiting.try_recv() {

@@ -96,7 +96,7 @@ impl ClusterMember {
         }
         if looked_at.is_none_or(|at| at.elapsed() >= LOOK_AT_MOST_EVERY) {
             if let Err(error) = self.refresh_members().await {
-                tracing::debug!(%error, "other nodes are not known");
+                tracing::debug!(%error, "reading the cluster's members failed");
             }
             *looked_at = Some(Instant::now());
         }

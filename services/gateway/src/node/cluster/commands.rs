@@ -53,7 +53,7 @@ async fn run(cluster: Arc<ClusterMember>, mut orders: mpsc::Receiver<ReceivedCom
         if cluster.workers.dispatch_command_in_time(command).await {
             cluster.reply(&from, id, ClusterAnswer::Done).await;
         } else {
-            tracing::warn!(node = from, "a worker did not take an order of another node in time");
+            tracing::warn!(node = from, "worker did not take a command of another node in time");
         }
     }
 }

@@ -39,7 +39,7 @@ impl ClusterMember {
         let announced = match self.broker.cluster().announce(&self.id, description.write(), lease).await {
             Ok(announced) => announced,
             Err(error) => {
-                tracing::debug!(%error, "the lease could not be renewed");
+                tracing::debug!(%error, "renewing the lease failed");
                 return false;
             }
         };
@@ -53,11 +53,11 @@ impl ClusterMember {
             self.peers.view.lock().announced(&announced, sent, Instant::now());
         if lapsed {
             self.peers.lapses.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!("the lease had ended; presence is entered anew");
+            tracing::warn!("lease expired; re-registering presence");
             self.workers.restore_presence();
         }
         for node in died {
-            tracing::info!(node, "another node is gone");
+            tracing::info!(node, "node left the cluster");
             self.tasks.spawn(self.clone().reap_everywhere(node));
         }
         true
@@ -67,7 +67,7 @@ impl ClusterMember {
     pub async fn retire(&self) {
         self.peers.retired.store(true, Ordering::Release);
         if let Err(error) = self.broker.cluster().retire(&self.id).await {
-            tracing::warn!(%error, "the lease could not be ended, it will run out");
+            tracing::warn!(%error, "ending the lease failed; it will expire");
         }
     }
 }

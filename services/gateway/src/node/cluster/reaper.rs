@@ -153,7 +153,7 @@ impl ClusterMember {
                 Err(error) => {
                     attempts += 1;
                     if attempts == ATTEMPTS {
-                        tracing::warn!(%channel, %error, "clients of a dead node stay present until they expire");
+                        tracing::warn!(%channel, %error, "reaping clients of a dead node failed; they stay present until they expire");
                         return Err(error);
                     }
                     tokio::time::sleep(RETRY_AFTER).await;

@@ -150,7 +150,7 @@ impl ClusterMember {
             }
             Err(error) => {
                 // Nothing that is written has a reason to fail.
-                tracing::error!(%error, "a message to other nodes cannot be written");
+                tracing::error!(%error, "message to other nodes not encoded");
                 Err(ClusterError::Unanswered(vec![self.id.to_string()]))
             }
         }
@@ -167,7 +167,7 @@ impl ClusterMember {
                 Err(EnvelopeError::Body { from, .. }) if *from == *self.id => continue,
                 Err(EnvelopeError::Body { from, id, is_answer, error }) => {
                     self.metrics.cluster.unknown.inc();
-                    tracing::debug!(node = from, %error, "a message of another node is not understood");
+                    tracing::debug!(node = from, %error, "message of another node not understood");
                     if is_answer {
                         self.peers.waiting.resolve(id, from, ClusterAnswer::Unsupported);
                     } else if let Ok(permit) = permits.clone().try_acquire_owned() {
@@ -181,7 +181,7 @@ impl ClusterMember {
                 }
                 Err(error) => {
                     self.metrics.cluster.unknown.inc();
-                    tracing::debug!(%error, "a message of another node is not understood");
+                    tracing::debug!(%error, "message of another node not understood");
                     continue;
                 }
             };
@@ -235,7 +235,7 @@ impl ClusterMember {
             Ok(answer) => Some(answer),
             Err(ClusterError::Busy) => Some(ClusterAnswer::Busy),
             Err(error) => {
-                tracing::warn!(%error, "a question of another node is not answered");
+                tracing::warn!(%error, "query of another node not answered");
                 None
             }
         }
@@ -243,7 +243,7 @@ impl ClusterMember {
 
     pub(super) async fn reply(&self, to: &str, id: u64, answer: ClusterAnswer) {
         if let Err(error) = self.send(Some(to), id, EnvelopeBody::Answer(answer)).await {
-            tracing::warn!(node = to, %error, "another node could not be answered");
+            tracing::warn!(node = to, %error, "answering another node failed");
         }
     }
 }

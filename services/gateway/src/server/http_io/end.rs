@@ -42,7 +42,7 @@ impl ConnectionEnd {
 
     /// The end for a client that owes something: 408 where a head has begun.
     pub(super) fn overdue(awaited: Awaited, time: Duration) -> Self {
-        tracing::debug!(?awaited, "a client takes too long; closing its connection");
+        tracing::debug!(?awaited, "client takes too long; closing its connection");
         match awaited {
             Awaited::Head => Self::new(request_timeout(), time),
             Awaited::Request => Self::new(Vec::new(), time),

@@ -177,7 +177,7 @@ impl ClientSession {
                 });
             }
             (pending, outcome) => {
-                tracing::error!(?pending, ?outcome, "an outcome does not fit its request");
+                tracing::error!(?pending, ?outcome, "outcome does not fit its request");
                 self.close(crate::disconnect::Disconnect::INTERNAL, actions);
             }
         }

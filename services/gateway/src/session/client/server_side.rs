@@ -120,7 +120,7 @@ impl ClientSession {
             return self.close(Disconnect::CHANNEL_LIMIT, actions);
         }
         let Ok(mut subscription) = self.server_side_subscription(channel, None) else {
-            tracing::warn!(channel, "a backend subscribed a client to an unknown channel");
+            tracing::warn!(channel, "server-side subscribe to an unknown channel");
             return;
         };
         subscription.info = self.identity.info_for(info.clone());
@@ -141,7 +141,7 @@ impl ClientSession {
         let subscribed = match outcome {
             Ok(subscribed) => subscribed,
             Err(error) => {
-                tracing::warn!(%channel, %error, "a server-side subscription failed");
+                tracing::warn!(%channel, %error, "server-side subscription failed");
                 if self.under_way(channel, ticket).is_some() {
                     self.remove(channel);
                 }

@@ -20,7 +20,7 @@ impl Shards {
         let mut moved: HashMap<Address, HashSet<Slot>> = HashMap::new();
         for (first, last, address) in &map.ranges {
             if !routes.shards.contains_key(address) {
-                tracing::info!(server = %Shard::name(address), "a server of the Redis Cluster");
+                tracing::info!(server = %Shard::name(address), "Redis Cluster server found");
                 routes
                     .shards
                     .insert(address.clone(), self.open(Some(address), &self.canary_in(*first, *last)));
@@ -43,7 +43,7 @@ impl Shards {
         }
         for (address, slots) in &moved {
             let Some(shard) = routes.shards.get(address).cloned() else { continue };
-            tracing::info!(server = %Shard::name(address), slots = slots.len(), "slots went to other servers");
+            tracing::info!(server = %Shard::name(address), slots = slots.len(), "Redis Cluster slots moved");
             let mut by_owner: HashMap<Slot, Vec<_>> = HashMap::new();
             for (name, wanted) in shard.pubsub.hand_over(|name| slots.contains(&slot_of(name.as_bytes()))) {
                 by_owner.entry(slot_of(name.as_bytes())).or_default().push((name, wanted));
@@ -69,7 +69,7 @@ impl Shards {
     fn retire_or_renew(&self, routes: &mut Routes, address: &Address, shard: &Arc<Shard>) {
         let is_its = |slot: &usize| routes.owners.get(*slot).is_some_and(|owner| is(owner.as_ref(), shard));
         let Some(slot) = (0..usize::from(SLOTS)).find(is_its) else {
-            tracing::info!(server = %Shard::name(address), "a server without slots is left alone");
+            tracing::info!(server = %Shard::name(address), "Redis Cluster server without slots; disconnecting");
             routes.shards.remove(address);
             if let Some(runtime) = self.runtime.get() {
                 shard.retire(runtime, self.settings.request_timeout);

@@ -71,7 +71,7 @@ async fn run(shards: Weak<Shards>) {
                 before = map;
             }
             Err(reason) => {
-                tracing::warn!(reason, "the servers of the Redis Cluster are not known");
+                tracing::warn!(reason, "Redis Cluster topology not known");
                 shards.map_trouble.send_if_modified(|trouble| {
                     // Those that were known are better than none.
                     trouble.is_some() && trouble.replace(reason.clone()).as_ref() != Some(&reason)
