@@ -1,27 +1,20 @@
 //! The HTTP push API: the door for backends. `POST /api/<method>` with a key, JSON in and out. `docs/protocols/http.md` §4, §5.
 //!
-//! The journey of a call: `guard` (the key) → `call` (the body) → [`method`] (the table: decoded, and handed to its group) →
-//! [`publish`], [`sessions`], [`channels`] or [`overview`] (request, run and result of each method) → [`answer`], or [`error`].
+//! The journey of a call: `call` (the key and the body) → [`method`] (the table: decoded, and handed to its group) →
+//! [`publish`], [`sessions`], [`channels`] or [`overview`] (request, run and result of each method) → [`error`], which writes answers too.
 //! A [`batch`] begins its commands one by one.
 //!
 //! `GET /api/openapi.json` describes it from the same types ([`openapi`]), and needs no key: it holds no secret.
 
-pub mod answer;
 pub mod batch;
 mod call;
 pub mod channels;
-mod context;
 pub mod error;
-mod error_mode;
-mod guard;
 pub mod method;
 pub mod openapi;
 pub mod overview;
-mod pace;
 pub mod paging;
 pub mod publish;
-mod reading;
-mod schema;
 pub mod sessions;
 pub mod value;
 
@@ -34,9 +27,8 @@ use actix_web::{
 };
 
 use self::{
-    call::ApiCall,
-    context::CallContext,
-    error::ApiError,
+    call::{ApiCall, CallContext, check},
+    error::{ApiError, json},
     method::{ApiCommand, Method},
 };
 use crate::{disconnect::ErrorCode, node::Node, settings::ApiSettings};
@@ -79,7 +71,7 @@ async fn run_batch(call: ApiCall) -> Result<HttpResponse, ApiError> {
     let mode = call.error_mode;
     let batch = async move {
         let request = batch::decode(&call.body)?;
-        answer::json(&batch::run(&request, &CallContext::new(&call)).await)
+        json(&batch::run(&request, &CallContext::new(&call)).await)
     };
     to_its_end(batch).await.or_else(|error| error.in_mode(mode))
 }
@@ -112,7 +104,7 @@ fn wrong_verb(sentence: &'static str, allow: &'static str) -> HttpResponse {
 /// Names of methods are told to those with a key only.
 async fn unknown(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let node = request.app_data::<Data<Node>>().ok_or(ErrorCode::INTERNAL)?;
-    guard::check(node, &request)?;
+    check(node, &request)?;
     let name = request.path().rsplit_once("/api/").map_or(request.path(), |(_, name)| name);
     Err(method::unknown_method(name))
 }

@@ -1,6 +1,5 @@
 //! The command line: `gorani [serve|check|health|token|version]`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
 
-pub mod config_file;
 pub mod error;
 pub mod health;
 mod pinned;
@@ -11,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub use self::{config_file::ConfigFile, error::CliError};
+pub use self::{error::CliError, serve::ConfigFile};
 use crate::{server, version::VERSION};
 
 /// A realtime push server: one POST from a backend, and every subscribed client has it.

@@ -9,11 +9,9 @@
 //! - [`socket`]: writes, flushes and reads.
 //! - [`action_runner`]: carries out the actions of a session on its worker and its node.
 //! - `turn`: bounds the time that one client's input holds the worker.
-//! - `mailbox`: the capacity of an actor's mailbox.
 
 pub mod action_runner;
 pub(crate) mod codec;
-pub(crate) mod mailbox;
 pub(crate) mod socket;
 pub(crate) mod state;
 pub(crate) mod turn;

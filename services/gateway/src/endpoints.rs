@@ -1,15 +1,13 @@
 //! Endpoints by path: the table that the server and the upgrade ask.
 //!
 //! - [`crate::endpoint`]: the trait: which session, which subprotocols, whose origins.
-//! - [`client`], [`receiver`], [`stomp`]: the client protocol, receivers without commands, STOMP.
-//! - [`upgrade`], [`stomp_tcp`]: from an upgrade request, or an accepted socket, to the connection.
+//! - [`client`], [`stomp`]: the client protocol and receivers without commands; STOMP.
+//! - [`upgrade`]: from an upgrade request to the connection.
 //! - [`embedder`]: handlers of applications that embed the node.
 
 pub mod client;
 pub mod embedder;
-pub mod receiver;
 pub mod stomp;
-pub mod stomp_tcp;
 pub mod upgrade;
 
 use std::{collections::HashMap, sync::Arc};

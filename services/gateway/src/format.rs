@@ -7,7 +7,6 @@
 //! - [`encoder`]: encodes events once for each distinct encoding.
 //! - [`views`]: broker values as the client protocol shows them.
 //! - [`position`]: positions as text, for receivers without commands.
-//! - [`message_kind`]: text or binary.
 //! - [`message_headers`]: MESSAGE frames of STOMP.
 //! - `message_frames`: the same for many subscriptions, shared but for their ids.
 //! - `intern`: encodings under small numbers.
@@ -19,6 +18,5 @@ pub mod encoding;
 mod intern;
 mod message_frames;
 pub mod message_headers;
-pub mod message_kind;
 pub mod position;
 pub mod views;

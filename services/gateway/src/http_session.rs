@@ -6,15 +6,13 @@
 //!
 //! - [`new_session`]: from a request to the actor.
 //! - [`lifetime`]: how long it lasts.
-//! - [`request`]: requests that come for it.
 //! - `inbound`: the messages that they bring.
 //! - `deadlines`: its end while it waits for a response, and heartbeats.
 //! - [`pipe`]: the way to another thread.
 //! - [`writer`]: how a response is written.
-//! - [`registry`]: where sessions are.
+//! - [`registry`]: where sessions are, requests that come for them, and the worker as these meet it.
 //! - `ended_sessions`: those that have just ended.
 //! - [`detached`]: responses that leave HTTP.
-//! - [`worker_context`]: the node and the worker, as a request meets them.
 
 mod deadlines;
 pub mod detached;
@@ -24,13 +22,11 @@ pub mod lifetime;
 pub mod new_session;
 pub mod pipe;
 pub mod registry;
-pub mod request;
 #[cfg(test)]
 mod tests;
-pub mod worker_context;
 pub mod writer;
 
-pub use self::{lifetime::Lifetime, worker_context::WorkerContext, writer::Response};
+pub use self::{lifetime::Lifetime, registry::WorkerContext, writer::Response};
 
 use std::{
     collections::VecDeque,
@@ -42,10 +38,7 @@ use std::{
 use actix::prelude::*;
 use tokio::time::Instant;
 
-use self::{
-    registry::HttpSessionRegistry,
-    request::{InboundMessages, SessionRequest},
-};
+use self::registry::{HttpSessionRegistry, InboundMessages, SessionRequest};
 use crate::{
     connection::state::{ConnectionActor, ConnectionState, phase::ConnectionPhase},
     disconnect::{Disconnect, Refused},

@@ -5,34 +5,25 @@
 //!
 //! - [`channel`]: one channel's subscriptions and its position in the stream.
 //! - [`subscription`]: one session's position in a channel.
-//! - [`fanout`]: puts events into outboxes, encoded once.
 //! - [`registry`]: the worker's sessions by id and user.
 //! - [`worker`], [`inbox`]: the thread's loop, and what other threads hand it.
 //! - [`subscribe`]: the steps of a subscription.
-//! - [`client_reads`]: history for sessions.
 //! - [`catch_up`]: reads history after a gap.
 //! - [`history_reads`]: one read for all who want it.
 //! - [`read_budget`]: how many reads at a time.
 //! - [`interest`]: which channels this node wants from the broker.
-//! - [`presence_refresh`], [`user_limit`]: keep alive what stands in the broker.
+//! - [`user_limit`]: keeps alive what stands in the broker.
 //! - [`removals`]: take it out.
-//! - [`timers`]: deadlines of sessions.
+//! - [`timers`]: what a worker does from time to time: deadlines of sessions, presence, the memory budget, a drain.
 //! - [`queue_consumers`]: consumers of work queues.
-//! - [`drain_sessions`]: ends all sessions, spread over a time.
-//! - [`memory_monitor`]: what clients hold, and who is ended where it is too much.
 //! - [`traffic_counters`]: what the connections move.
 //! - [`scan`]: lists channels and connections in slices.
 
 mod catch_up;
 mod channel;
-pub mod client_reads;
-mod drain_sessions;
-mod fanout;
 pub mod history_reads;
 pub mod inbox;
 pub mod interest;
-mod memory_monitor;
-mod presence_refresh;
 pub mod queue_consumers;
 pub mod read_budget;
 pub mod registry;

@@ -61,24 +61,22 @@ use std::{future::Future, net::SocketAddr, sync::Arc};
 
 use gorani_auth::OriginError;
 
-use crate::{
+use self::{
     conformance::{
-        amplify::{AMPLIFY_PATH, Amplify},
-        broadcast::{BROADCAST_PATH, Broadcast},
-        close::{CLOSE_PATH, Close},
-        echo::{COOKIE_NEEDED_PATH, DISABLED_WEBSOCKET_PATH, ECHO_PATH, Echo, RESPONSE_MAX_BYTES},
-        ticker::{TICKER_PATH, Ticker},
+        AMPLIFY_PATH, Amplify, BROADCAST_PATH, Broadcast, CLOSE_PATH, COOKIE_NEEDED_PATH, Close,
+        DISABLED_WEBSOCKET_PATH, ECHO_PATH, Echo, RESPONSE_MAX_BYTES, TICKER_PATH, Ticker,
     },
+    endpoints::client::ReceiverEndpoint,
+};
+use crate::{
     endpoint::Endpoint,
-    endpoints::{
-        Endpoints, client::ClientEndpoint, embedder::HandlerEndpoint, receiver::ReceiverEndpoint,
-        stomp::StompEndpoint,
-    },
+    endpoints::{Endpoints, client::ClientEndpoint, embedder::HandlerEndpoint, stomp::StompEndpoint},
     node::{Node, NodeError},
     server::{ConnectionLimits, Listening, ServerError},
     settings::Settings,
     sockjs::options::SockJsEndpoint,
 };
+
 pub use crate::{
     disconnect::Disconnect,
     endpoints::embedder::Registration,

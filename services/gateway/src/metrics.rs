@@ -1,12 +1,12 @@
 //! What the node counts, for `GET /metrics`. Counters are moved once per event of a connection or per turn of a
 //! worker, never once per subscriber of a publication. What the broker counts itself is read when somebody asks.
+//!
+//! What a node counts of the others.
+//!
+//! What a node counts of requests that are forwarded between nodes.
 
-pub mod accept;
 pub mod broker;
-pub mod cluster;
-pub mod forward;
 pub mod memory;
-pub mod reads;
 pub mod sessions;
 
 use std::sync::{Arc, atomic::AtomicU64};
@@ -19,8 +19,9 @@ use prometheus_client::{
 };
 
 use self::{
-    accept::AcceptMetrics, broker::BrokerMetrics, cluster::ClusterMetrics, forward::ForwardMetrics,
-    memory::MemoryMetrics, reads::ReadMetrics, sessions::SessionCounts,
+    broker::BrokerMetrics,
+    memory::{MemoryMetrics, ReadMetrics},
+    sessions::{AcceptMetrics, SessionCounts},
 };
 
 /// Buckets of the times for which a worker is held: 5 ms is what one client's input may take.
@@ -252,5 +253,85 @@ impl Metrics {
     pub fn count_disconnect(&self, code: u16) {
         let code = if code >= 4000 { 4000 } else { code };
         self.disconnects.get_or_create(&DisconnectLabel { code }).inc();
+    }
+}
+
+/// Counters of a node's dealings with the others.
+pub struct ClusterMetrics {
+    /// Nodes whose lease is running, this one among them.
+    pub members: Gauge,
+    /// Messages to other nodes; one to all counts once.
+    pub sent: Counter,
+    /// Messages of other nodes that were understood.
+    pub received: Counter,
+    /// Messages of other nodes that were not.
+    pub unknown: Counter,
+    /// Messages of other nodes that found no room.
+    pub dropped: Counter,
+    /// Questions and orders that were not answered in time.
+    pub timeouts: Counter,
+    /// Clients of dead nodes that this one took out of presence.
+    pub reaped: Counter,
+}
+
+impl ClusterMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let members = Gauge::default();
+        registry.register("cluster_members", "Nodes whose lease is running", members.clone());
+        let mut counter = |name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        Self {
+            members,
+            sent: counter("cluster_messages_sent", "Messages to other nodes"),
+            received: counter("cluster_messages_received", "Messages of other nodes"),
+            unknown: counter("cluster_messages_unknown", "Messages of other nodes that were not understood"),
+            dropped: counter("cluster_messages_dropped", "Messages of other nodes that found no room"),
+            timeouts: counter("cluster_timeouts", "Questions to other nodes that were not answered in time"),
+            reaped: counter("presence_reaped", "Clients of dead nodes taken out of presence"),
+        }
+    }
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabel {
+    /// See [`ForwardMetrics`].
+    pub outcome: &'static str,
+}
+
+/// Counters of requests for sessions of other nodes.
+pub struct ForwardMetrics {
+    /// Requests that this node forwards and that are under way.
+    pub open: Gauge,
+    /// Requests that it has forwarded: `answered`, `elsewhere` (the other node does not have the session), `unreachable`,
+    /// `broken` (the answer broke off), `busy` (too many are under way).
+    sent: Family<OutcomeLabel, Counter>,
+    /// Requests that others forwarded to it: `accepted`, or `refused` (not proven, not for this node, or not for the
+    /// first time).
+    received: Family<OutcomeLabel, Counter>,
+}
+
+impl ForwardMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let open = Gauge::default();
+        registry.register("forwards_open", "Requests forwarded to other nodes and under way", open.clone());
+        let sent = Family::default();
+        registry.register("forwards", "Requests forwarded to other nodes by outcome", sent.clone());
+        let received = Family::default();
+        registry.register("forwards_received", "Requests forwarded by other nodes", received.clone());
+        Self { open, sent, received }
+    }
+
+    /// Counts a request to another node.
+    pub fn count_sent(&self, outcome: &'static str) {
+        self.sent.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Counts a request of another node.
+    pub fn count_received(&self, outcome: &'static str) {
+        self.received.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 }

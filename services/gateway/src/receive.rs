@@ -1,7 +1,7 @@
 //! Receiving over HTTP: requests become sessions, and responses carry them. `docs/protocols/http.md` §7 to §13.
 //!
-//! - [`query`], [`receive_query`]: what a receiver asks for, in its query, body and headers.
-//! - [`poll`]: polling, with [`if_none_match`].
+//! - [`query`]: what a receiver asks for, in its query, body and headers.
+//! - [`poll`]: polling, with `If-None-Match` in [`poll_writer`].
 //! - [`unidirectional`]: streams without commands.
 //! - [`client_stream`]: `http_stream` and `sse`, the client protocol over a response.
 //! - [`emulation`]: commands for the sessions of [`client_stream`].
@@ -9,11 +9,9 @@
 pub mod client_stream;
 pub mod emulation;
 pub mod event_id_writer;
-pub mod if_none_match;
 pub mod poll;
 pub mod poll_writer;
 pub mod query;
-pub mod receive_query;
 pub mod unidirectional;
 
 use actix_web::{

@@ -6,8 +6,6 @@
 mod accepted;
 mod chunk;
 mod detaching;
-mod error;
-mod http2;
 mod http_io;
 mod idle;
 mod limits;
@@ -35,7 +33,7 @@ use actix_web::{
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-pub use self::error::ServerError;
+pub use self::listeners::ServerError;
 pub use self::{limits::ConnectionLimits, listeners::Listeners};
 use crate::{
     api,

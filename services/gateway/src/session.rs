@@ -32,7 +32,7 @@ pub use self::{
     action::{Action, Outcome, SubscribeParams, Subscribed, Ticket},
     actions::Actions,
 };
-pub use crate::format::message_kind::MessageKind;
+pub use crate::format::message_headers::MessageKind;
 #[cfg(test)]
 use crate::session_command::{ServerSubscribe, SessionTarget};
 use crate::{clock, disconnect::Disconnect, session_command::SessionCommand};

@@ -3,23 +3,22 @@
 //! `deploy/gorani.toml` shows every key with its default, and a test keeps the two equal. Environment variables are
 //! `GORANI__` and the key in capitals, with `__` between the parts: `GORANI__HTTP__ADDRESS=0.0.0.0:8000`. Lists are
 //! separated by commas. `docs/architecture.md` §9.9.
+//!
+//! Secrets that can be guessed: they stop the start of a node that listens beyond the loopback, and are a warning elsewhere.
+//! `docs/architecture.md` §8.2.
+//!
+//! What is allowed and should be known: `gorani serve` logs it at the start, `gorani check` prints it.
 
 pub mod client;
 pub mod cluster;
-pub mod drain;
 pub mod error;
 pub mod http;
 pub mod memory;
-pub mod poll;
 pub mod proxies;
-pub mod reads;
-mod secrets;
 pub mod sockjs;
-mod source;
 pub mod stomp;
 #[cfg(test)]
 mod tests;
-mod warnings;
 
 use std::{collections::HashMap, fmt, path::Path};
 
@@ -29,16 +28,18 @@ use gorani_auth::{
 use gorani_broker::{MemorySettings, RedisSettings};
 use serde::{Deserialize, Serialize};
 
+use self::{
+    cluster::SECRET_MIN_BYTES,
+    error::{environment, read},
+};
+
 pub use self::{
     client::{ClientSettings, SubprotocolChoice, WebSocketSettings},
-    cluster::MembershipSettings,
-    drain::DrainSettings,
+    cluster::{DrainSettings, MembershipSettings},
     error::SettingsError,
-    http::{HttpSettings, HttpTlsSettings},
-    memory::MemoryBudgetSettings,
-    poll::PollSettings,
+    http::{HttpSettings, HttpTlsSettings, PollSettings},
+    memory::{MemoryBudgetSettings, ReadSettings},
     proxies::TrustedProxies,
-    reads::ReadSettings,
     sockjs::SockJsSettings,
     stomp::{Password, StompQueueSettings, StompSettings, StompTcpSettings, StompUser},
 };
@@ -210,12 +211,12 @@ impl Settings {
                 std::fs::read_to_string(path).map_err(|error| SettingsError::File(path.to_owned(), error))?
             }
         };
-        Self::from_text(&text, &source::environment()?)
+        Self::from_text(&text, &environment()?)
     }
 
     /// Reads TOML text and the variables of an environment over it, and checks the whole.
     pub fn from_text(text: &str, variables: &HashMap<String, String>) -> Result<Self, SettingsError> {
-        let settings: Self = source::read(text, variables)?;
+        let settings: Self = read(text, variables)?;
         settings.validate()?;
         Ok(settings)
     }
@@ -271,5 +272,59 @@ impl Settings {
             }
         }
         Ok(())
+    }
+}
+
+impl Settings {
+    /// The settings whose secret is shorter than 16 bytes, each once.
+    pub fn weak_secrets(&self) -> Vec<&'static str> {
+        let is_weak = |secret: &str| !secret.is_empty() && secret.len() < SECRET_MIN_BYTES;
+        let found = [
+            ("api.keys", self.api.keys.iter().any(|key| is_weak(key))),
+            ("token.hmac_secret", is_weak(&self.token.hmac_secret)),
+            ("stomp.users", self.stomp.users.iter().any(|user| user.password.len() < SECRET_MIN_BYTES)),
+        ];
+        found.into_iter().filter_map(|(key, is_weak)| is_weak.then_some(key)).collect()
+    }
+
+    /// Whether others than this machine can reach the node.
+    pub fn listens_beyond_loopback(&self) -> bool {
+        let stomp = self.stomp.tcp.address().ok().flatten();
+        [Some(self.http.address), stomp]
+            .into_iter()
+            .flatten()
+            .any(|address| !address.ip().to_canonical().is_loopback())
+    }
+
+    fn validate_secrets(&self) -> Result<(), SettingsError> {
+        match self.weak_secrets().first() {
+            Some(key) if self.listens_beyond_loopback() => Err(SettingsError::value(
+                key,
+                "a secret of fewer than 16 characters can be guessed, and the node listens beyond the loopback; \
+                 make one with: openssl rand -hex 32",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Settings {
+    /// A sentence for each setting that opens something to everybody, closes something whole, or is weak.
+    pub fn warnings(&self) -> Vec<String> {
+        let development = &self.development;
+        let told = [
+            (
+                development.page_api_key,
+                "DEVELOPMENT: development.page_api_key gives an API key to whoever opens the page",
+            ),
+            (development.echo, "DEVELOPMENT: development.echo serves /echo to everybody"),
+            (self.client.allow_anonymous, "client.allow_anonymous lets everybody connect without a token"),
+            (self.api.keys.is_empty(), "api.keys is empty: the HTTP API is closed"),
+        ];
+        let told = told.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text.to_owned());
+        let weak = self.weak_secrets().into_iter().map(|key| {
+            format!("{key}: a secret of fewer than 16 characters can be guessed; make one with: openssl rand -hex 32")
+        });
+        told.chain(weak).collect()
     }
 }

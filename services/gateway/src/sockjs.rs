@@ -7,14 +7,12 @@
 //!
 //! - [`options`]: how an endpoint is served.
 //! - `request`: who may ask, and the headers of answers.
-//! - `pages`: greeting, info, the page for frames.
 //! - `receive`, `send`: the two ways.
 //! - `writer`: frames into a response.
 //! - [`framed_session`]: frames over one WebSocket.
 
 pub mod framed_session;
 pub mod options;
-mod pages;
 mod receive;
 mod request;
 mod send;
@@ -29,9 +27,12 @@ use actix_web::{
     middleware::from_fn,
     web::{self, ServiceConfig},
 };
-use gorani_protocol::sockjs::{Route, Transport, transport::Direction};
+use gorani_protocol::sockjs::{Route, Transport, path::Direction};
 
-use self::{options::SockJsEndpoint, request::SockJsRequest};
+use self::{
+    options::SockJsEndpoint,
+    request::{SockJsRequest, greeting, iframe, info, not_found},
+};
 use crate::{
     endpoint::EndpointRefused,
     forward::{Forwarder, accept::accept, routing::SessionRoute},
@@ -58,7 +59,7 @@ async fn serve(
     forwarder: web::Data<Forwarder>,
 ) -> HttpResponse {
     let rest = request.uri().path().strip_prefix(endpoint.path.as_str()).unwrap_or_default();
-    let Some(route) = Route::parse(rest) else { return pages::not_found() };
+    let Some(route) = Route::parse(rest) else { return not_found() };
     let transport = match route {
         Route::Session { transport, .. } => Some(transport),
         _ => None,
@@ -68,10 +69,10 @@ async fn serve(
         Err(refused) => return request::refuse(&local.node, &refused),
     };
     match route {
-        Route::Greeting => only(&asked, "GET", pages::greeting),
+        Route::Greeting => only(&asked, "GET", greeting),
         Route::Info if request.method() == Method::OPTIONS => asked.preflight("GET"),
-        Route::Info => only(&asked, "GET", || pages::info(&asked)),
-        Route::Iframe => only(&asked, "GET", || pages::iframe(&asked)),
+        Route::Info => only(&asked, "GET", || info(&asked)),
+        Route::Iframe => only(&asked, "GET", || iframe(&asked)),
         Route::RawWebSocket => not_upgraded(&asked),
         Route::Session { transport: Transport::WebSocket, .. } => not_upgraded(&asked),
         Route::Session { transport, .. }
@@ -134,7 +135,7 @@ fn only(
 /// A WebSocket's path, asked for without a WebSocket, or on a connection that is not for it alone (`docs/protocols/sockjs.md` §2.3).
 fn not_upgraded(asked: &SockJsRequest<'_>) -> HttpResponse {
     if !asked.endpoint.websocket {
-        return pages::not_found();
+        return not_found();
     }
     only(asked, "GET", || {
         let upgrade = asked.context.header("upgrade");

@@ -3,13 +3,12 @@
 //! default).
 
 mod decision;
-mod options;
 mod settings;
 
 use std::collections::HashMap;
 
 pub use self::decision::{Denied, GrantedBy, SubscribeCheck, SubscribeGranted};
-pub use self::options::{ChannelOptions, NamespaceSettings};
+pub use self::settings::{ChannelOptions, NamespaceSettings};
 pub use self::settings::{
     ChannelSettings, ChannelSettingsError, HISTORY_SIZE_MAX, NAMESPACE_NAME_MAX_BYTES, OptionsProblem,
 };

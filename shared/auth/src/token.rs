@@ -7,17 +7,14 @@
 
 mod claims;
 mod error;
-mod jwks;
 mod key;
-mod limits;
 mod settings;
 mod sign;
-mod validate;
 mod verifier;
 
 pub use self::claims::{ConnectionClaims, OptionOverrides, SubscribeClaims, SubscriptionClaims};
 pub use self::error::{AuthSettingsError, InvalidToken, SignError, TokenError};
-pub use self::limits::{JWKS_MAX_BYTES, JWKS_MAX_KEYS, LEEWAY_MAX, TOKEN_MAX_BYTES, TOKEN_MAX_JSON_DEPTH};
+pub use self::error::{JWKS_MAX_BYTES, JWKS_MAX_KEYS, LEEWAY_MAX, TOKEN_MAX_BYTES, TOKEN_MAX_JSON_DEPTH};
 pub use self::settings::TokenSettings;
 pub use self::sign::{ConnectionTokenRequest, SubscriptionTokenRequest};
 pub use self::verifier::TokenVerifier;

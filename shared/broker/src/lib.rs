@@ -18,8 +18,8 @@ pub mod memory;
 pub mod publication;
 pub mod queue;
 pub mod redis;
-pub mod stats;
 
+pub use self::broker::BrokerStats;
 pub use self::redis::{
     ClusterSettings, RedisBroker, RedisSettings, RedisSettingsError, SentinelSettings, TlsSettings,
 };
@@ -31,4 +31,3 @@ pub use cluster::{Announced, Cluster, ConnectionEntry, FULL_EVERY, Member};
 pub use error::BrokerError;
 pub use memory::{MemoryBroker, MemorySettings};
 pub use publication::{ChannelEvent, ClientInfo, DataKind, Position, Publication};
-pub use stats::BrokerStats;

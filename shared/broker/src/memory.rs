@@ -5,15 +5,13 @@
 //! - [`settings`], [`clock`]: its limits, and its time.
 //! - `publish`: the first step.
 //! - `shard`: the channels that share a lock, with `channels` (table and lines by last use), `stream` (position and history),
-//!   `presence_set` and `presence`, `idempotency`, `deadlines`.
-//! - `members`, `expiring`: nodes, connections of users, owners of names.
+//!   `presence_set` and `presence`, `idempotency`.
+//! - `members`: nodes, connections of users, owners of names.
 //! - `usage_budget`: what is held against what may be held.
 
 mod channels;
 pub mod clock;
 mod cluster;
-mod deadlines;
-mod expiring;
 mod idempotency;
 mod members;
 mod presence;

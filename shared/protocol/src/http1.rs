@@ -13,17 +13,12 @@
 //! next answer's head in its place. All other bytes stay as they are.
 
 mod chunks;
-mod upgrade;
-mod word;
 
 use memchr::memchr;
 
-pub use self::upgrade::UPGRADE_LINE_MAX_BYTES;
-use self::{
-    chunks::Chunks,
-    upgrade::{UPGRADE, WEBSOCKET, Whole, make_plain},
-    word::Word,
-};
+use self::chunks::{Chunks, UPGRADE, WEBSOCKET, Whole, Word, make_plain};
+
+pub use self::chunks::UPGRADE_LINE_MAX_BYTES;
 
 /// Stands for the method HEAD behind the stream. Methods are case-sensitive (RFC 9110 §9.1), so no client means anything else by it.
 pub const HEAD_METHOD: &str = "Head";

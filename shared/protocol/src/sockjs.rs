@@ -4,14 +4,12 @@
 //! Between a transport of the gateway, which moves bytes, and a session, which knows only messages:
 //!
 //! - [`path`]: what stands behind a path below an endpoint.
-//! - [`transport`]: the transports and their methods.
 //! - [`frame`]: `o`, `a[…]`, `h`, `c[…]`.
 //! - [`escape`]: the strings in them.
 //! - [`wrapping`]: how a transport puts a frame into its response.
 //! - [`callback`]: the name in `?c=`.
 //! - [`batch`]: the messages that a client sends.
-//! - [`form`]: those of `jsonp_send`.
-//! - [`headers`], [`info`], [`iframe`]: the rest of the answers.
+//! - [`headers`], [`iframe`]: the rest of the answers.
 //!
 //! Messages wait for a client as lists ([`frame::push_message`]), which say nothing of a transport: one encoding serves
 //! every subscriber, and a session may go on over another transport.
@@ -19,19 +17,15 @@
 pub mod batch;
 pub mod callback;
 pub mod escape;
-pub mod form;
 pub mod frame;
 pub mod headers;
 pub mod iframe;
-pub mod info;
 pub mod path;
-pub mod transport;
 pub mod wrapping;
 
 pub use self::{
     batch::{BatchError, BatchLimits},
     callback::{Callback, CallbackError},
-    path::Route,
-    transport::Transport,
+    path::{Route, Transport},
     wrapping::Wrapping,
 };

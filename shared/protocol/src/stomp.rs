@@ -4,32 +4,21 @@
 //! outbox. Nothing here knows what a destination is.
 //!
 //! - [`decoder`]: bytes to frames, every limit checked before anything is kept.
-//! - [`frame`], [`headers`]: what comes out.
-//! - [`escape`]: what each version writes in place of `:`, LF, CR and `\`.
+//! - [`headers`]: what comes out.
 //! - [`encode`]: frames to bytes.
-//! - [`version`], [`heart_beat`]: what client and server agree on.
-//! - [`error`]: what a client can do wrong.
+//! - [`command::Version`], [`headers::HeartBeat`]: what client and server agree on.
 
 pub mod command;
 pub mod decoder;
 pub mod encode;
-pub mod error;
-pub mod escape;
-pub mod frame;
 pub mod headers;
-pub mod heart_beat;
-pub mod version;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::{
-    command::StompCommand,
+    command::{StompCommand, StompDecodeError, Version},
     decoder::{StompDecoder, StompLimits},
     encode::{ServerCommand, StompFrameWriter},
-    error::StompDecodeError,
-    frame::StompFrame,
-    headers::Headers,
-    heart_beat::{AgreedHeartBeat, BadHeartBeat, HeartBeat},
-    version::Version,
+    headers::{AgreedHeartBeat, BadHeartBeat, Headers, HeartBeat, StompFrame},
 };

@@ -27,12 +27,9 @@ pub mod frame;
 pub mod handshake;
 pub mod inflate;
 pub mod input;
-pub mod mask;
 
 mod message;
 mod partial;
-mod refusal;
-mod utf8;
 
 #[cfg(test)]
 mod tests;

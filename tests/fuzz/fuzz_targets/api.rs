@@ -5,10 +5,12 @@
 use bytes::Bytes;
 use gorani::api::{
     batch,
-    channels::HISTORY_PAGE_MAX,
+    channels::{
+        HISTORY_PAGE_MAX,
+        view::{PAGE_MAX, cursor_after},
+    },
     error::ApiError,
     method::{ApiCommand, Method},
-    paging::{PAGE_MAX, cursor_after},
     publish::{IDEMPOTENCY_KEY_MAX_BYTES, RequestPayload},
     value::{Json, TAGS_MAX, TAGS_MAX_BYTES, TagsField, TextField},
 };

@@ -4,7 +4,7 @@
 #![no_main]
 
 use gorani_protocol::websocket::{
-    Input, ProtocolError, WebSocketDecoder, WebSocketEvent, WebSocketMessageKind, mask,
+    Input, ProtocolError, WebSocketDecoder, WebSocketEvent, WebSocketMessageKind, input::unmask,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -113,7 +113,7 @@ fn frames(mut data: &[u8]) -> Vec<u8> {
         stream.extend_from_slice(&MASK);
         let start = stream.len();
         stream.extend_from_slice(payload);
-        mask::unmask(MASK, &mut stream[start..]);
+        unmask(MASK, &mut stream[start..]);
     }
     stream
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use bytes::BytesMut;
 use gorani_protocol::sockjs::{
-    BatchLimits, Callback, Route, Transport, Wrapping, batch, form, frame, headers,
+    BatchLimits, Callback, Route, Transport, Wrapping, batch, callback::payload, frame, headers,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -14,7 +14,7 @@ const LIMITS: BatchLimits = BatchLimits { max_messages: 64, message_max_bytes: 4
 
 fuzz_target!(|data: &[u8]| {
     read(data);
-    read(&form::payload(Some("application/x-www-form-urlencoded"), data));
+    read(&payload(Some("application/x-www-form-urlencoded"), data));
     let text = String::from_utf8_lossy(data);
     sent(&text);
     if let Some(Route::Session { session, .. }) = Route::parse(&text) {

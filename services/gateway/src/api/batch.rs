@@ -17,10 +17,10 @@ use utoipa::{
 };
 
 use crate::api::{
-    context::CallContext,
+    call::CallContext,
     error::ApiError,
     method::{ApiCommand, Method, MethodAnswer, unknown_method},
-    pace::CallPace,
+    publish::CallPace,
     value::{ListField, TextField, object},
 };
 

@@ -1,21 +1,34 @@
 //! One call as it comes in: the key is checked, then the body is read up to `api.body_max_bytes`. `docs/protocols/http.md` §4.4.
 //!
 //! An extractor of its own, since the stock one copies every body and answers errors that are not JSON.
+//!
+//! The place where a call's error is told: in the body of a 200, as the libraries of the Centrifuge world read it, or by the
+//! HTTP status too. Decision record 0040.
+//!
+//! The key check: the first thing that happens to a call, before its body is read. `docs/protocols/http.md` §4.2.
+//!
+//! What the reads of history and presence of one call may bring: one at a time, and so many bytes together, whether it is a
+//! call of one method or a batch of thousands. Decision record 26.
+//!
+//! One call as its methods see it: the node that carries it out, the body that it came in, and what it may still read.
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use actix_web::{
     FromRequest, HttpRequest,
     dev::Payload,
+    http::header::{AUTHORIZATION, HeaderMap, HeaderName},
     web::{Bytes, Data},
 };
 use futures_util::{FutureExt, future::LocalBoxFuture};
+use gorani_auth::api_key::from_headers;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
-    api::{error::ApiError, error_mode, guard},
+    api::error::ApiError,
     disconnect::ErrorCode,
     http::body::{self, BodyError},
-    node::Node,
+    node::{Node, admission::attempts::AttemptKind},
     settings::{ApiSettings, ErrorMode},
 };
 
@@ -34,8 +47,8 @@ pub(super) struct ApiCall {
 fn start(request: &HttpRequest) -> Result<(Arc<Node>, Data<ApiSettings>, ErrorMode), ApiError> {
     let node = request.app_data::<Data<Node>>().ok_or(ErrorCode::INTERNAL)?;
     let settings = request.app_data::<Data<ApiSettings>>().ok_or(ErrorCode::INTERNAL)?;
-    guard::check(node, request)?;
-    let error_mode = error_mode::of_call(settings.error_mode, request.headers())?;
+    check(node, request)?;
+    let error_mode = of_call(settings.error_mode, request.headers())?;
     Ok((Arc::clone(node), settings.clone(), error_mode))
 }
 
@@ -64,5 +77,111 @@ impl FromRequest for ApiCall {
             Ok(Self { node, body, error_mode, settings })
         }
         .boxed_local()
+    }
+}
+
+/// The headers by which one call chooses, ours and that of Centrifugo.
+const HEADERS: [HeaderName; 2] =
+    [HeaderName::from_static("x-gorani-error-mode"), HeaderName::from_static("x-centrifugo-error-mode")];
+
+/// The mode of one call. `transport` is Centrifugo's word for `status`.
+///
+/// # Errors
+/// The header says something else.
+pub(super) fn of_call(default: ErrorMode, headers: &HeaderMap) -> Result<ErrorMode, ApiError> {
+    let Some(value) = HEADERS.iter().find_map(|name| headers.get(name)) else { return Ok(default) };
+    match value.as_bytes() {
+        b"body" => Ok(ErrorMode::Body),
+        b"status" | b"transport" => Ok(ErrorMode::Status),
+        _ => Err(ApiError::bad_request("the error mode is body, status or transport")),
+    }
+}
+
+/// The header of most backend libraries.
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Lets a request pass that presents one of the keys. Wrong ones are counted by the client's network; a right one passes
+/// however many wrong ones came from there.
+pub(super) fn check(node: &Node, request: &HttpRequest) -> Result<(), ApiError> {
+    let value = |name: &HeaderName| request.headers().get(name).map(|value| value.as_bytes());
+    let refused = |sentence: &'static str| Err(ApiError::new(ErrorCode::UNAUTHORIZED, sentence));
+    if node.api_keys.is_empty() {
+        return refused("the API is closed: no key is set in api.keys");
+    }
+    match from_headers(value(&X_API_KEY), value(&AUTHORIZATION)) {
+        None => refused("no API key: send `X-API-Key: <key>` or `Authorization: apikey <key>`"),
+        Some(key) if node.api_keys.check(key) => Ok(()),
+        Some(_) => {
+            let client = node.admission.client_address(request.peer_addr(), request.headers());
+            if node.admission.failed_attempt(AttemptKind::ApiKey, node.admission.network_of(client)) {
+                return refused("wrong API key");
+            }
+            Err(ApiError::new(ErrorCode::TOO_MANY_REQUESTS, "too many wrong API keys from this address"))
+        }
+    }
+}
+
+/// The surroundings of one call, of one method or of a batch.
+pub(super) struct CallContext<'a> {
+    /// The node that carries it out.
+    pub(super) node: &'a Arc<Node>,
+    /// The whole body, in which the requests stand.
+    pub(super) body: &'a Bytes,
+    /// What all its reads together may bring.
+    pub(super) reads: ReadAllowance,
+}
+
+impl<'a> CallContext<'a> {
+    pub(super) fn new(call: &'a ApiCall) -> Self {
+        let ApiCall { node, body, settings, .. } = call;
+        Self { node, body, reads: ReadAllowance::new(settings) }
+    }
+}
+
+/// The allowance of one call.
+pub(super) struct ReadAllowance {
+    turn: Semaphore,
+    left_bytes: Cell<u64>,
+    max_bytes: usize,
+}
+
+/// One read of the call; the next one begins when it is dropped.
+pub(super) struct AllowedRead<'a> {
+    allowance: &'a ReadAllowance,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl ReadAllowance {
+    pub(super) fn new(settings: &ApiSettings) -> Self {
+        let max_bytes = settings.reply_max_bytes;
+        Self { turn: Semaphore::new(1), left_bytes: Cell::new(max_bytes as u64), max_bytes }
+    }
+
+    /// Waits for the reads of the call before this one.
+    ///
+    /// # Errors
+    /// 106 where they have brought all that the call may bring.
+    pub(super) async fn begin(&self) -> Result<AllowedRead<'_>, ApiError> {
+        let permit = self.turn.acquire().await.map_err(|_| ErrorCode::INTERNAL)?;
+        if self.left_bytes.get() == 0 {
+            let sentence = format!(
+                "limit exceeded: the answer has {} bytes already (api.reply_max_bytes): ask again for the rest",
+                self.max_bytes
+            );
+            return Err(ApiError::new(ErrorCode::LIMIT_EXCEEDED, sentence));
+        }
+        Ok(AllowedRead { allowance: self, _permit: permit })
+    }
+}
+
+impl AllowedRead<'_> {
+    /// Bytes that the read may bring.
+    pub(super) fn left_bytes(&self) -> u64 {
+        self.allowance.left_bytes.get()
+    }
+
+    /// It brought so many.
+    pub(super) fn spend(&self, bytes: u64) {
+        self.allowance.left_bytes.set(self.left_bytes().saturating_sub(bytes));
     }
 }

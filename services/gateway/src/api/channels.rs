@@ -9,12 +9,10 @@ use gorani_broker::{BrokerError, HistoryQuery, Position, PresenceQuery};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use self::view::{ClientInfoView, PublicationView, RawJson};
 use crate::{
     api::{
-        answer::EmptyResult,
-        context::CallContext,
-        error::ApiError,
+        call::CallContext,
+        error::{ApiError, EmptyResult},
         paging::{PAGE_DEFAULT, PAGE_MAX, is_true, page, to_page},
         value::TextField,
     },
@@ -23,6 +21,8 @@ use crate::{
     node::Node,
     session::shared::recovery::retention,
 };
+
+pub use self::view::{ClientInfoView, PublicationView, RawJson};
 
 /// Publications of one page of history at most.
 pub const HISTORY_PAGE_MAX: u32 = 1000;

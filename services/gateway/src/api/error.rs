@@ -1,6 +1,8 @@
 //! What the API answers when it does not do what was asked: a status, a code, a sentence. `docs/protocols/http.md` §3.
 //!
 //! The codes and their HTTP statuses are those of [`crate::disconnect`].
+//!
+//! How the API answers: 200 and JSON. `docs/protocols/http.md` §5.
 
 use std::borrow::Cow;
 
@@ -142,4 +144,31 @@ impl ResponseError for ApiError {
         }
         response.json(ErrorAnswer { error: self.view() })
     }
+}
+
+/// Of methods that answer nothing but that they are done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct EmptyResult {}
+
+/// A result alone.
+#[derive(Serialize)]
+struct ResultAnswer<'a, T> {
+    result: &'a T,
+}
+
+/// 200 with `{"result": …}`.
+pub(super) fn with_result<T: Serialize>(result: &T) -> Result<HttpResponse, ApiError> {
+    json(&ResultAnswer { result })
+}
+
+/// 200 with this value as JSON.
+pub(super) fn json<T: Serialize>(value: &T) -> Result<HttpResponse, ApiError> {
+    let body = serde_json::to_vec(value).map_err(|error| {
+        tracing::error!(%error, "API answer not encoded");
+        ErrorCode::INTERNAL
+    })?;
+    let mut response = HttpResponse::with_body(StatusCode::OK, body);
+    let content_type = header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    Ok(response.map_into_boxed_body())
 }

@@ -1,22 +1,25 @@
 //! The table of methods: their names, requests, results and summaries. Everything that needs one line a method is made from it: the
 //! paths, the decoder, the dispatch, the replies of a batch, and the OpenAPI document. `docs/protocols/http.md` §5.
+//!
+//! Schemas of requests and results, as the OpenAPI document has them.
 
 use actix_web::HttpResponse;
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::{ComponentsBuilder, Ref, RefOr, Schema},
+};
 
 use crate::{
     api::{
-        answer::{EmptyResult, json, with_result},
+        call::CallContext,
         channels::{
             self, ChannelRequest, ChannelsRequest, ChannelsResult, HistoryRequest, HistoryResult,
             PresenceRequest, PresenceResult, PresenceStatsResult,
         },
-        context::CallContext,
-        error::{ApiError, ErrorAnswer, ErrorView},
+        error::{ApiError, EmptyResult, ErrorAnswer, ErrorView, json, with_result},
         overview::{self, ConnectionsRequest, ConnectionsResult, InfoRequest, InfoResult},
         publish::{self, BroadcastRequest, BroadcastResult, PublishRequest, PublishResult},
-        schema::MethodSchemas,
         sessions::{self, DisconnectRequest, RefreshRequest, SubscribeRequest, UnsubscribeRequest},
         value::object,
     },
@@ -142,4 +145,36 @@ impl Method {
 /// 104 with the name that was asked for.
 pub(super) fn unknown_method(name: &str) -> ApiError {
     ApiError::new(ErrorCode::METHOD_NOT_FOUND, format!("unknown method `{name}`"))
+}
+
+/// The schemas of one method.
+pub(super) struct MethodSchemas {
+    /// Of the request.
+    pub(super) request: RefOr<Schema>,
+    /// Of the result.
+    pub(super) result: RefOr<Schema>,
+    /// Adds both to the document.
+    pub(super) register: fn(ComponentsBuilder) -> ComponentsBuilder,
+}
+
+impl MethodSchemas {
+    pub(super) fn of<Request: ToSchema, Result: ToSchema>() -> Self {
+        Self {
+            request: reference::<Request>(),
+            result: reference::<Result>(),
+            register: |components| register::<Result>(register::<Request>(components)),
+        }
+    }
+}
+
+/// A reference to a type of the document.
+pub(super) fn reference<T: ToSchema>() -> RefOr<Schema> {
+    Ref::from_schema_name(T::name()).into()
+}
+
+/// Adds a type and all that it refers to.
+pub(super) fn register<T: ToSchema>(components: ComponentsBuilder) -> ComponentsBuilder {
+    let mut schemas = vec![(T::name().into_owned(), T::schema())];
+    T::schemas(&mut schemas);
+    components.schemas_from_iter(schemas)
 }

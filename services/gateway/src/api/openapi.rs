@@ -16,8 +16,7 @@ use crate::{
     api::{
         batch::{BatchRequest, BatchResult},
         error::ErrorAnswer,
-        method::{ApiCommand, Method},
-        schema::{reference, register},
+        method::{ApiCommand, Method, reference, register},
     },
     version::VERSION,
 };

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::{
     api::{
-        context::CallContext,
+        call::CallContext,
         error::ApiError,
         paging::{is_true, page, to_page},
         value::TextField,

@@ -1,6 +1,9 @@
 //! `publish` and `broadcast`: what to publish, and where; from the request to [`crate::node::publish::Publisher::publish`]. `docs/architecture.md` §2.3.
+//!
+//! The pace of a long call: a batch or a broadcast of thousands lets the worker's connections have their turn in between.
+//! Decision record 0027.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
@@ -9,14 +12,14 @@ use gorani_auth::personal_channel;
 use gorani_broker::{DataKind, Publication, Published};
 use gorani_protocol::client::{JSON_DEPTH, json_compact_check};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use crate::{
     api::{
+        call::CallContext,
         channels::explain,
-        context::CallContext,
         error::{ApiError, ErrorView},
-        pace::CallPace,
         value::{Json, LIST_MAX, ListField, TagsField, TextField, check_depth},
     },
     disconnect::ErrorCode,
@@ -313,4 +316,27 @@ pub(super) async fn broadcast(
     call: &CallContext<'_>,
 ) -> Result<BroadcastResult, ApiError> {
     Ok(request.begin(call).await?.finish(call).await)
+}
+
+/// How long a call runs at a stretch.
+const TURN: Duration = Duration::from_millis(2);
+
+/// The pace of one call.
+pub(super) struct CallPace {
+    began: Instant,
+}
+
+impl CallPace {
+    /// A call begins.
+    pub(super) fn begin() -> Self {
+        Self { began: Instant::now() }
+    }
+
+    /// Lets others have their turn, where this one has been long enough.
+    pub(super) async fn pause(&mut self) {
+        if self.began.elapsed() >= TURN {
+            tokio::task::yield_now().await;
+            self.began = Instant::now();
+        }
+    }
 }

@@ -7,10 +7,9 @@ use utoipa::ToSchema;
 
 use crate::{
     api::{
-        answer::EmptyResult,
+        call::CallContext,
         channels::{PositionRequest, options},
-        context::CallContext,
-        error::ApiError,
+        error::{ApiError, EmptyResult},
         value::{Json, LIST_MAX, ListField, TextField, check_depth},
     },
     disconnect::Disconnect,
@@ -145,33 +144,7 @@ fn target(user: &TextField<'_>, client: &TextField<'_>) -> Result<SessionTarget,
     Ok(SessionTarget { user: user.to_string(), client: client.given().map(str::to_owned) })
 }
 
-impl SubscribeRequest<'_> {
-    /// Whose connections are meant.
-    pub fn target(&self) -> Result<SessionTarget, ApiError> {
-        target(&self.user, &self.client)
-    }
-}
-
-impl UnsubscribeRequest<'_> {
-    /// Whose connections are meant.
-    pub fn target(&self) -> Result<SessionTarget, ApiError> {
-        target(&self.user, &self.client)
-    }
-}
-
-impl RefreshRequest<'_> {
-    /// Whose connections are meant.
-    pub fn target(&self) -> Result<SessionTarget, ApiError> {
-        target(&self.user, &self.client)
-    }
-}
-
 impl DisconnectRequest<'_> {
-    /// Whose connections are meant.
-    pub fn target(&self) -> Result<SessionTarget, ApiError> {
-        target(&self.user, &self.client)
-    }
-
     /// What they are told.
     pub fn disconnect(&self) -> Result<Disconnect, ApiError> {
         let beside = self.code.is_some() || !self.reason.is_empty();
@@ -203,7 +176,7 @@ pub(super) async fn subscribe(
     request: SubscribeRequest<'_>,
     call: &CallContext<'_>,
 ) -> Result<EmptyResult, ApiError> {
-    let target = request.target()?;
+    let target = target(&request.user, &request.client)?;
     options(call.node, &request.channel)?;
     let subscribe = ServerSubscribe {
         channel: request.channel.to_string(),
@@ -218,7 +191,7 @@ pub(super) async fn unsubscribe(
     request: UnsubscribeRequest<'_>,
     call: &CallContext<'_>,
 ) -> Result<EmptyResult, ApiError> {
-    let target = request.target()?;
+    let target = target(&request.user, &request.client)?;
     options(call.node, &request.channel)?;
     send(call, SessionCommand::Unsubscribe { target, channel: request.channel.to_string() }).await
 }
@@ -227,7 +200,7 @@ pub(super) async fn disconnect(
     request: DisconnectRequest<'_>,
     call: &CallContext<'_>,
 ) -> Result<EmptyResult, ApiError> {
-    let target = request.target()?;
+    let target = target(&request.user, &request.client)?;
     let disconnect = request.disconnect()?;
     let spared = request.whitelist.iter().map(|client| client.to_string()).collect();
     send(call, SessionCommand::Disconnect { target, disconnect, spared }).await
@@ -237,7 +210,7 @@ pub(super) async fn refresh(
     request: RefreshRequest<'_>,
     call: &CallContext<'_>,
 ) -> Result<EmptyResult, ApiError> {
-    let target = request.target()?;
+    let target = target(&request.user, &request.client)?;
     let expired = request.expired.unwrap_or_default();
     let expire_at = request.expire_at.filter(|at| *at != 0);
     send(call, SessionCommand::Refresh { target, expired, expire_at }).await

@@ -12,9 +12,9 @@ use clap::{Args, ValueEnum};
 use tokio::time::Instant;
 
 use super::{
-    config_file::ConfigFile,
     error::{CliError, Unhealthy},
     pinned,
+    serve::ConfigFile,
 };
 use crate::settings::HttpSettings;
 

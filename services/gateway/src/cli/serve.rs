@@ -1,9 +1,18 @@
 //! `gorani serve`: runs a node until SIGTERM or SIGINT; a second one ends it at once.
+//!
+//! The argument that names the settings file, of every command that reads settings.
 
+use std::path::PathBuf;
+
+use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{config_file::ConfigFile, error::CliError};
-use crate::{Gorani, telemetry};
+use super::error::CliError;
+use crate::{
+    Gorani,
+    settings::{Settings, SettingsError},
+    telemetry,
+};
 
 pub(super) fn serve(file: &ConfigFile) -> Result<(), CliError> {
     let system = actix_rt::System::new();
@@ -52,5 +61,19 @@ impl StopSignals {
             tracing::warn!("second stop signal received; ending at once");
             std::process::exit(1);
         });
+    }
+}
+
+/// Where the settings are.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConfigFile {
+    /// Settings file (TOML); environment variables GORANI__… go over it.
+    #[arg(long, short, env = "GORANI_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    pub(super) fn load(&self) -> Result<Settings, SettingsError> {
+        Settings::load(self.config.as_deref())
     }
 }

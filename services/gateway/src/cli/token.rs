@@ -7,8 +7,8 @@ use gorani_auth::{ConnectionTokenRequest, SubscriptionTokenRequest};
 use serde_json::value::RawValue;
 
 use super::{
-    config_file::ConfigFile,
     error::{CliError, TokenFailed},
+    serve::ConfigFile,
 };
 use crate::session::Now;
 

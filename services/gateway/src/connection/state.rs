@@ -2,6 +2,11 @@
 //! its deadline. Connections on sockets of their own and sessions over HTTP share it. `docs/architecture.md` §3.9.
 //!
 //! - [`phase`]: how far a connection has come.
+//!
+//! How much may wait in the mailbox of a connection's actor.
+//!
+//! The actor takes out all that waits in each of its turns, so only what comes between two of them has to fit. A session whose
+//! mailbox is full is ended as slow by [`crate::hub::registry::SessionEntry::signal`]; a request for it is told that it is busy.
 
 pub(crate) mod phase;
 
@@ -22,7 +27,6 @@ use self::phase::ConnectionPhase;
 use crate::{
     connection::{
         action_runner::{ActionRunner, Effect, PendingAction},
-        mailbox,
         turn::Turn,
     },
     disconnect::{Disconnect, Refused},
@@ -33,6 +37,7 @@ use crate::{
     node::{Node, admission::permits::ConnectionPermit},
     outbox::Outbox,
     session::{Actions, MessageKind, Now, Outcome, Session, Signal, Ticket},
+    settings::Settings,
 };
 
 /// Room for the heads of frames around a large reply.
@@ -89,7 +94,7 @@ impl ConnectionState {
     where
         A: Actor<Context = Context<A>> + Handler<Signal>,
     {
-        ctx.set_mailbox_capacity(mailbox::capacity(&node.settings));
+        ctx.set_mailbox_capacity(capacity(&node.settings));
         opened.permit.set_actor(ctx.address().recipient());
         let key = worker.register(SessionRegistration {
             mailbox: ctx.address().recipient(),
@@ -371,4 +376,14 @@ impl<A: ConnectionActor> ActorFuture<A> for ResidentTask {
         }
         done
     }
+}
+
+/// Signals and requests besides those that concern single subscriptions.
+const MESSAGES: usize = 256;
+/// Signals of each subscription: its end by an order, and a gap.
+const SIGNALS_PER_SUBSCRIPTION: usize = 2;
+
+/// Messages that fit into an actor's mailbox. An empty one takes no memory for them.
+pub(crate) fn capacity(settings: &Settings) -> usize {
+    MESSAGES + SIGNALS_PER_SUBSCRIPTION * settings.client.max_subscriptions
 }

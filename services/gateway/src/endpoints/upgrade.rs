@@ -13,7 +13,7 @@ use tokio::io::AsyncWriteExt;
 use crate::{
     connection::{
         Connection,
-        codec::websocket::{WebSocketCodec, text_frame},
+        codec::{WebSocketCodec, text_frame},
         socket::Io,
         state::OpenedSession,
     },

@@ -17,7 +17,7 @@ use crate::format::{
     encoding::{Encoding, Framing, Protocol, SubscriptionFormat},
     intern::Interner,
     message_frames::{MessageFrames, SubscriptionCopy},
-    message_kind::MessageKind,
+    message_headers::MessageKind,
     position,
     views::{info_view, publication_view},
 };

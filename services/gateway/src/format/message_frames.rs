@@ -12,8 +12,7 @@ use crate::format::{
     deflate::Deflaters,
     encoding::Framing,
     intern::Interner,
-    message_headers::{self, FrameStyle, MessageHeaders, SubscriptionHeaders},
-    message_kind::MessageKind,
+    message_headers::{self, FrameStyle, MessageHeaders, MessageKind, SubscriptionHeaders},
 };
 
 /// From this size on, what frames share is put behind each start as it is; below, a copy costs less than one more piece to

@@ -1,12 +1,12 @@
 //! How a session's subscriptions of one channel show its messages: MESSAGE frames. Sessions whose headers are equal share the
 //! bytes (`message_frames`). `docs/protocols/stomp.md` §5.8 to §5.11.
+//!
+//! The kind of an outgoing message.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 use bytes::BytesMut;
 use gorani_broker::{DataKind, Publication};
 use gorani_protocol::stomp::{ServerCommand, Version, encode};
-
-use crate::format::message_kind::MessageKind;
 
 /// How a session's frames are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -202,3 +202,12 @@ pub fn is_reserved(name: &str) -> bool {
 
 /// Bytes of a MESSAGE frame beside its body, mostly.
 const FRAME_BYTES: usize = 256;
+
+/// The kind of an outgoing message, for transports that tell text from binary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageKind {
+    /// UTF-8 text.
+    Text,
+    /// Any bytes.
+    Binary,
+}

@@ -6,7 +6,7 @@ use actix::prelude::*;
 
 use super::{
     HttpSession,
-    request::{Busy, InboundMessages},
+    registry::{Busy, InboundMessages},
 };
 use crate::{
     connection::{state::ConnectionActor, turn::Turn},

@@ -5,7 +5,10 @@ use std::{collections::VecDeque, sync::Arc};
 use actix::{AsyncContext, Context};
 use tokio::time::Instant;
 
-use super::{HttpSession, Lifetime, Response, WorkerContext, registry::OpenedBy, request::InboundMessages};
+use super::{
+    HttpSession, Lifetime, Response, WorkerContext,
+    registry::{InboundMessages, OpenedBy},
+};
 use crate::connection::state::{ConnectionState, OpenedSession};
 
 /// A session that is to begin.

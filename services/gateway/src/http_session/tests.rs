@@ -16,8 +16,7 @@ use super::{
     WorkerContext,
     new_session::NewSession,
     pipe::{PipeReader, PipeWriter, pipe},
-    registry::{DeliveryError, SessionOwner},
-    request::Busy,
+    registry::{Busy, DeliveryError, SessionOwner},
     writer::{ResponseWriter, StreamWriter},
     *,
 };

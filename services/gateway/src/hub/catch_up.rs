@@ -12,9 +12,9 @@ use crate::{
     hub::{
         Hub,
         channel::{CatchUpResult, Fingerprint, MissingRange},
-        fanout::is_same_epoch,
         history_reads::{HistoryRead, HistoryReads, ReadVersion},
         read_budget::ReadSource,
+        subscription::is_same_epoch,
     },
     metrics::Metrics,
     tasks::Tasks,

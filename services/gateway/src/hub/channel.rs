@@ -18,9 +18,8 @@ use crate::{
         encoding::SubscriptionFormat,
     },
     hub::{
-        fanout::{EventBatch, is_same_epoch},
         registry::SessionKey,
-        subscription::{HELD_BACK_EVENTS, PositionLost, Subscription},
+        subscription::{EventBatch, HELD_BACK_EVENTS, PositionLost, Subscription, is_same_epoch},
     },
     outbox::Outbox,
     session::{EndedEpoch, SubscribeParams},

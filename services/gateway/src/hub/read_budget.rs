@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     hub::registry::SessionKey,
-    metrics::reads::{Counted, ReadMetrics},
+    metrics::memory::{Counted, ReadMetrics},
     settings::{ClientSettings, ReadSettings},
 };
 

@@ -2,16 +2,48 @@
 //!
 //! Deadlines are rounded up to ticks, so that the many sessions of a worker wake its thread a few times a second and
 //! not once each. `docs/protocols/websocket.md` §14.
+//!
+//! Keeps the worker's sessions present: an entry that is not refreshed is forgotten, so that the clients of a dead
+//! node vanish with it. `docs/architecture.md` §5.7.
+//!
+//! The end of all sessions of a worker, spread over a time, so that those who come back elsewhere do not come all at once.
+//!
+//! In the order of a shuffle, each at a random moment of a slot of its own: jittered, at a rate that is never exceeded for
+//! longer than two slots, and independent of how the sessions are connected. `docs/architecture.md` §5.10; record 15.
+//!
+//! A worker's share in the memory budget: it publishes what its clients hold, ends those of them that are the largest of the
+//! node where too much is held.
 
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
+    rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
+use futures_util::future::join_all;
+use gorani_broker::{Broker, BrokerError};
+use rand::{Rng, RngExt as _, seq::SliceRandom as _};
 use tokio::{sync::Notify, time::Instant};
 
-use crate::hub::registry::SessionKey;
+use crate::{
+    disconnect::Disconnect,
+    hub::{
+        Hub,
+        inbox::InboxLoad,
+        registry::{ChannelMembership, SessionKey},
+        removals::{PRESENCE_TTL, Removal, Removals},
+        user_limit::UserLimit,
+    },
+    memory::{
+        MemoryBudget,
+        holders::{self, Candidate, HeldBytes},
+        largest::ShedTurn,
+    },
+    session::Signal,
+    tasks::Tasks,
+};
 
 /// Deadlines are met with this precision: fine against limits of seconds, coarse enough to share a wake-up.
 const TICK: Duration = Duration::from_millis(50);
@@ -84,8 +116,195 @@ impl Timers {
     }
 }
 
+/// How often entries are refreshed: twice within their life, so that one failure is survived.
+const REFRESH_EVERY: Duration = Duration::from_secs(25);
+/// Pause before another attempt, after one that failed.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// A client that was told to come back to a channel stays present for so long.
+const EXPECTED_BACK: Duration = Duration::from_secs(10);
+/// Refreshes under way at a time.
+const BATCH: usize = 256;
+
+/// Keeps alive what the broker knows of a worker's sessions.
+pub(super) struct PresenceRefresh {
+    pub(super) hub: Rc<RefCell<Hub>>,
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) load: Arc<InboxLoad>,
+    pub(super) removals: Rc<Removals>,
+    pub(super) user_limit: Rc<UserLimit>,
+}
+
+impl PresenceRefresh {
+    /// Refreshes presence and the places among users' connections, for ever.
+    pub(super) async fn run(self) {
+        let mut pause = REFRESH_EVERY;
+        loop {
+            // Other nodes may have taken this one for dead, and its clients out of presence.
+            tokio::select! {
+                biased;
+                () = self.load.lapsed.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+            let gone = self.hub.borrow_mut().registry_mut().absent_for(EXPECTED_BACK);
+            for (key, channel, info) in gone {
+                self.removals.remove(Removal::Presence { key, channel, info });
+            }
+            pause = REFRESH_EVERY;
+            if let Err(error) = self.refresh().await {
+                tracing::warn!(%error, "refreshing presence failed");
+                pause = AGAIN_AFTER;
+            }
+            if let Err(error) = self.user_limit.refresh().await {
+                tracing::warn!(%error, "refreshing slots of users' connections failed");
+                pause = AGAIN_AFTER;
+            }
+        }
+    }
+
+    /// Enters all sessions into presence again. Of those who were out the broker tells that they joined.
+    async fn refresh(&self) -> Result<(), BrokerError> {
+        let present: Vec<_> = {
+            let hub = self.hub.borrow();
+            let sessions = hub.registry().entries();
+            let channels =
+                sessions.flat_map(|(key, session)| session.present_in().map(move |found| (key, found)));
+            channels.map(|(key, membership)| (key, membership.channel.clone())).collect()
+        };
+        let mut failed = Ok(());
+        for batch in present.chunks(BATCH) {
+            let refreshes: Vec<_> = {
+                // Who has left meanwhile must not be entered again.
+                let hub = self.hub.borrow();
+                let membership = |(key, channel): &(SessionKey, Arc<str>)| {
+                    let membership = hub.registry().get(*key)?.membership(channel)?;
+                    let ChannelMembership { info, announce, .. } = membership;
+                    Some(self.broker.presence_add(channel, info.clone(), PRESENCE_TTL, *announce))
+                };
+                batch.iter().filter_map(membership).collect()
+            };
+            if let Some(error) = join_all(refreshes).await.into_iter().find_map(Result::err) {
+                failed = Err(error);
+            }
+        }
+        failed
+    }
+}
+
+/// Tells every session of now to come back elsewhere, over that time; at once if it is zero.
+pub(super) fn drain_sessions(hub: &Rc<RefCell<Hub>>, over: Duration, tasks: &Tasks) {
+    let mut keys: Vec<SessionKey> = hub.borrow().registry().keys().collect();
+    if over.is_zero() {
+        return keys.into_iter().for_each(|key| end(hub, key));
+    }
+    let mut random = crate::random::rng();
+    keys.shuffle(&mut random);
+    let moments = times(keys.len(), over, &mut random);
+    let hub = Rc::clone(hub);
+    let start = Instant::now();
+    tasks.spawn(async move {
+        for (key, moment) in keys.into_iter().zip(moments) {
+            if start.elapsed() < moment {
+                tokio::time::sleep_until(start + moment).await;
+            }
+            end(&hub, key);
+        }
+    });
+}
+
+fn end(hub: &RefCell<Hub>, key: SessionKey) {
+    if let Some(session) = hub.borrow().registry().get(key) {
+        session.signal(Signal::Disconnect(Disconnect::SHUTDOWN));
+    }
+}
+
+/// One moment for each of so many, in ascending order, each in its equal share of the time.
+fn times(count: usize, over: Duration, random: &mut impl Rng) -> Vec<Duration> {
+    #[allow(clippy::cast_precision_loss, reason = "nobody has 2^53 sessions")]
+    let share = |index: usize, within: f64| (index as f64 + within) / count as f64;
+    (0..count).map(|index| over.mul_f64(share(index, random.random()))).collect()
+}
+
+/// Time between two surveys of the holders of memory. [`holders::STALLED_SURVEYS`] of them are 2 s.
+const SURVEY_EVERY: Duration = Duration::from_millis(200);
+
+/// Keeps the memory budget on one worker.
+pub(super) struct MemoryMonitor {
+    /// Number of the worker.
+    pub(super) index: usize,
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) memory: Arc<MemoryBudget>,
+}
+
+impl MemoryMonitor {
+    /// Keeps the budget, for ever.
+    pub(super) async fn run(self) {
+        let mut published = HeldBytes::default();
+        let mut refused = 0;
+        loop {
+            tokio::time::sleep(SURVEY_EVERY).await;
+            self.survey(&mut published, &mut refused);
+        }
+    }
+
+    /// One survey. `published` is what the budget knows of this worker, `refused` how many large replies were refused before.
+    fn survey(&self, published: &mut HeldBytes, refused: &mut u64) {
+        let broker = self.broker.stats();
+        self.memory.set_broker(broker.memory_bytes, broker.pending_bytes);
+        let mut survey = holders::survey();
+        let others = self.memory.client_bytes().saturating_sub(published.total());
+        if others.saturating_add(survey.held.total()) >= self.memory.client_limit_bytes() {
+            // Shared chunks were counted once for every subscriber: only now is it worth to look closer.
+            survey = holders::exact_survey();
+        }
+        self.publish(published, survey.held);
+        let mut turn = self.memory.largest.turn();
+        let (count, given_back) = self.end_largest(&mut turn, survey.largest(), self.memory.excess_bytes());
+        // They are told, and give it back within this turn of the worker.
+        let held = survey.held - given_back;
+        self.publish(published, held);
+        drop(turn);
+        if count > 0 {
+            let bytes = given_back.total();
+            tracing::warn!(count, bytes, "memory.max_bytes exceeded; ended the largest connections");
+        }
+        let refused_now = self.memory.replies_refused();
+        let are_refused = std::mem::replace(refused, refused_now) != refused_now;
+        // One is enough where nothing was ended yet.
+        let wanted = usize::from(are_refused && count == 0);
+        let mut turn = self.memory.stalled.turn();
+        let (count, given_back) = self.end_largest(&mut turn, survey.stalled(), wanted);
+        self.publish(published, held - given_back);
+        drop(turn);
+        if count > 0 {
+            let bytes = given_back.total();
+            tracing::warn!(
+                bytes,
+                "large replies are refused; ended the largest connection that does not read"
+            );
+        }
+    }
+
+    fn publish(&self, published: &mut HeldBytes, held: HeldBytes) {
+        self.memory.change_held(*published, held);
+        *published = held;
+    }
+
+    /// Ends those of this worker's holders that are among the largest of the node, until these have given back `bytes`.
+    /// Returns how many there were and what they give back.
+    fn end_largest(&self, node: &mut ShedTurn<'_>, own: &[Candidate], bytes: usize) -> (usize, HeldBytes) {
+        let sizes: Vec<usize> = own.iter().map(Candidate::bytes).collect();
+        let count = node.report(self.index, &sizes, bytes, Instant::now());
+        let given_back =
+            own.iter().take(count).map(Candidate::end).fold(HeldBytes::default(), |sum, held| sum + held);
+        self.memory.count_ended(count);
+        (count, given_back)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing, reason = "tests")]
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -126,5 +345,17 @@ mod tests {
         };
         let (expired, ()) = tokio::join!(timers.expired(), setter);
         assert_eq!(expired, [soon]);
+    }
+
+    #[test]
+    fn moments_are_jittered_within_equal_shares_of_the_time() {
+        let (over, count) = (Duration::from_secs(20), 1000);
+        let share = over / count;
+        let moments = times(1000, over, &mut rand::rng());
+        for (moment, number) in moments.iter().zip(0..) {
+            assert!((share * number..=share * (number + 1)).contains(moment), "{number}: {moment:?}");
+        }
+        let even = moments.windows(2).filter(|pair| (pair[1] - pair[0]).abs_diff(share) < share / 20).count();
+        assert!(even < 500, "{even} of 999 gaps are even");
     }
 }

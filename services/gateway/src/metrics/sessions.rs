@@ -1,5 +1,7 @@
 //! Kept counts of the node's sessions: clients, their users, their subscriptions. The workers keep them as sessions come and go, so
 //! that nobody who wants the numbers has to ask a worker. [`crate::node`] announces them with its lease and shows them in `info`.
+//!
+//! What a node counts of accepted TCP connections.
 
 use std::{
     collections::HashMap,
@@ -8,6 +10,11 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
 
 /// Counts shared by all workers of a node. Changed per connect and per subscribe, never per delivery.
 #[derive(Debug, Default)]
@@ -74,6 +81,52 @@ impl SessionCounts {
     /// A subscription ended.
     pub(crate) fn unsubscribed(&self) {
         self.subscriptions.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Why a connection was closed to make room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Shed {
+    /// It was new, and its address has as many new connections as one may have.
+    Address,
+    /// It was new, and the node has as many new connections as it may.
+    Handshakes,
+    /// It was idle, and the node has as many connections as it may.
+    Full,
+    /// It was one of those that get health and metrics alone, and another came.
+    Reserved,
+    /// It was new, and the node drains.
+    Drain,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ShedLabel {
+    reason: Shed,
+}
+
+/// Counters of accepted connections.
+pub struct AcceptMetrics {
+    /// TCP connections that are open, of every listener.
+    pub open: Gauge,
+    shed: Family<ShedLabel, Counter>,
+}
+
+impl AcceptMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let open = Gauge::default();
+        registry.register("tcp_connections", "Accepted TCP connections that are open", open.clone());
+        let shed = Family::default();
+        registry.register(
+            "tcp_connections_shed",
+            "TCP connections closed to make room by reason",
+            shed.clone(),
+        );
+        Self { open, shed }
+    }
+
+    /// Counts a connection that is closed to make room.
+    pub fn count_shed(&self, reason: Shed) {
+        self.shed.get_or_create(&ShedLabel { reason }).inc();
     }
 }
 

@@ -16,8 +16,7 @@ use crate::{
     },
     http_session::{
         WorkerContext,
-        registry::{DeliveryError, SessionOwner},
-        request::{Busy, InboundMessages, SessionRequest},
+        registry::{Busy, DeliveryError, InboundMessages, SessionOwner, SessionRequest},
     },
     node::admission::attempts::AttemptKind,
 };

@@ -17,7 +17,10 @@ use bytes::{Bytes, BytesMut};
 use gorani_protocol::client::plain;
 
 use self::channel_answer::{AnswerBudget, ChannelAnswer};
-use super::{if_none_match::IfNoneMatch, query::Query, receive_query::receive_query};
+use super::{
+    poll_writer::IfNoneMatch,
+    query::{Query, receive_query},
+};
 use crate::{
     disconnect::{ErrorCode, Refused},
     format::{

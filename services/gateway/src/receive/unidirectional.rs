@@ -9,8 +9,7 @@ use actix_web::{
 
 use super::{
     client_stream::{EVENTS_TYPE, LINES_TYPE},
-    query::Query,
-    receive_query::receive_query,
+    query::{Query, receive_query},
 };
 use crate::{
     format::encoding::{Encoding, Framing, Protocol},

@@ -10,7 +10,6 @@
 //! While a request is answered nothing is timed here, and no byte of an answer or a body is looked at or copied.
 
 mod end;
-mod wait;
 
 use std::{
     io::{self, IoSlice},
@@ -22,12 +21,10 @@ use std::{
 use gorani_protocol::http1::{RequestPhase, RequestStream};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
-pub(super) use self::wait::Times;
-use self::{
-    end::{ConnectionEnd, DISCARDED_READS},
-    wait::{Awaited, ReadDeadline},
-};
+use self::end::{Awaited, ConnectionEnd, DISCARDED_READS, ReadDeadline};
 use super::request::HttpConnection;
+
+pub(super) use self::end::Times;
 
 /// A connection of HTTP/1.
 pub(super) struct HttpIo<T> {

@@ -1,12 +1,17 @@
 //! The listening sockets, to close them while the connections that came through them go on.
+//!
+//! The error of a server that does not start.
 
 use std::{
-    net::{Shutdown, TcpListener},
+    io,
+    net::{Shutdown, SocketAddr, TcpListener},
     time::Duration,
 };
 
 use actix_server::ServerHandle;
 use socket2::SockRef;
+
+use super::tls;
 
 /// The thread that accepts hears of a pause a moment later; the end of the socket before that it would take for an error.
 const PAUSE_IS_HEARD_WITHIN: Duration = Duration::from_millis(20);
@@ -34,4 +39,15 @@ impl Listeners {
             }
         }
     }
+}
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, #[source] io::Error),
+    /// The certificate or the key is not usable.
+    #[error("tls: {0}")]
+    Tls(#[from] tls::TlsError),
 }

@@ -21,7 +21,10 @@ use std::{
 use tokio::time::Instant;
 
 use super::{idle::IdleList, limits::ConnectionLimits};
-use crate::{metrics::accept::Shed, node::Node, node::client_network::ClientNetwork};
+use crate::{
+    metrics::sessions::Shed,
+    node::{Node, client_network::ClientNetwork},
+};
 
 /// A worker warns of connections that it closes or reserves at most so often.
 const WARN_EVERY: Duration = Duration::from_secs(10);

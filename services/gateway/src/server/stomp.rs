@@ -15,13 +15,17 @@ use tokio_rustls::TlsAcceptor;
 use super::{
     ConnectionLimits,
     accepted::{AcceptedConnection, OnAccepted},
-    error::ServerError,
+    listeners::ServerError,
     own_slots, own_worker,
     slots::Slots,
     socket::listen,
     tls,
 };
-use crate::{endpoints::stomp::StompEndpoint, endpoints::stomp_tcp, hub::worker::Worker, node::Node};
+use crate::{
+    endpoints::stomp::{StompEndpoint, accept},
+    hub::worker::Worker,
+    node::Node,
+};
 
 /// Adds the listener, where the settings want one, and to `listening` a second handle of it.
 pub(super) fn add(
@@ -103,7 +107,7 @@ impl StompListener {
             Ok(Ok(true)) => {
                 let peer = stream.accepted().peer();
                 stream.accepted_mut().slot.keep_for_session();
-                stomp_tcp::accept(&self.node, &self.worker, &self.endpoint, stream, peer);
+                accept(&self.node, &self.worker, &self.endpoint, stream, peer);
             }
             Ok(Ok(false)) => tracing::debug!("STOMP client closed before its first byte"),
             Ok(Err(error)) => tracing::debug!(%error, "STOMP connection broke before its first byte"),

@@ -1,18 +1,21 @@
 //! TLS by rustls: the certificate and the key of the settings, and the handshakes.
+//!
+//! HTTP/2 is not served; who speaks nothing else is told so in its own words. Record 22.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
 };
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsAcceptor;
 
-use super::{
-    accepted::{AcceptedConnection, TlsConnection},
-    http2,
-};
+use super::accepted::{AcceptedConnection, TlsConnection};
 use crate::settings::HttpTlsSettings;
 
 /// Time for a TLS handshake: a few round trips on a bad mobile line.
@@ -41,8 +44,8 @@ pub(super) fn config(settings: &HttpTlsSettings) -> Result<ServerConfig, TlsErro
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
-    // Chosen in this order; HTTP/2 only where a client offers nothing else, to tell it so ([`http2`]).
-    config.alpn_protocols = vec![b"http/1.1".to_vec(), http2::ALPN.to_vec()];
+    // Chosen in this order; HTTP/2 only where a client offers nothing else, to tell it so ([`refuse_http2`]).
+    config.alpn_protocols = vec![b"http/1.1".to_vec(), ALPN.to_vec()];
     Ok(config)
 }
 
@@ -67,9 +70,38 @@ pub(super) async fn accept_http(
     stream: AcceptedConnection,
 ) -> Result<TlsConnection, String> {
     let stream = accept(acceptor, stream).await?;
-    if stream.get_ref().1.alpn_protocol() == Some(http2::ALPN) {
-        http2::refuse(stream).await;
+    if stream.get_ref().1.alpn_protocol() == Some(ALPN) {
+        refuse(stream).await;
         return Err("HTTP/2".to_owned());
     }
     Ok(stream)
+}
+
+/// How ALPN names it.
+pub(super) const ALPN: &[u8] = b"h2";
+
+/// An empty SETTINGS frame, with which a server begins (RFC 9113 §3.4), and GOAWAY for all streams with `HTTP_1_1_REQUIRED`
+/// (§6.8, §7).
+const ANSWER: [u8; 26] =
+    [0, 0, 0, 4, 0, 0, 0, 0, 0, /* GOAWAY */ 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xD];
+
+/// What the client sent meanwhile is read for so long: closing before would reset the connection and take the answer with it.
+const LINGER: Duration = Duration::from_secs(1);
+/// And so many bytes of it.
+const LINGER_BYTES: u64 = 64 * 1024;
+
+/// Tells the client to use HTTP/1.1, and closes.
+pub(super) async fn refuse(mut stream: TlsConnection) {
+    let told = tokio::time::timeout(LINGER, async {
+        stream.write_all(&ANSWER).await?;
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await?;
+        Ok::<_, io::Error>(())
+    });
+    match told.await {
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "HTTP/2 client left before it was told to use HTTP/1.1")
+        }
+        Ok(Ok(())) | Err(_) => tracing::debug!("HTTP/2 client told to use HTTP/1.1"),
+    }
 }

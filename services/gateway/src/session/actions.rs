@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use super::action::Action;
 use crate::{
     disconnect::Disconnect,
-    format::{encoding::SubscriptionFormat, message_kind::MessageKind},
+    format::{encoding::SubscriptionFormat, message_headers::MessageKind},
     memory::ReplyPermit,
 };
 

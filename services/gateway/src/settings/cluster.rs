@@ -1,4 +1,6 @@
 //! Settings of the cluster: leases of nodes, and time for their answers. `docs/architecture.md` §5.7.
+//!
+//! Settings of going down: how a node that is told to stop sends its clients elsewhere. `docs/architecture.md` §5.10; record 15.
 
 use std::{fmt, time::Duration};
 
@@ -101,4 +103,36 @@ fn is_address(text: &str) -> bool {
             !host.is_empty() && (is_name || format!("{host}:1").parse::<std::net::SocketAddrV6>().is_ok());
         is_port && is_host
     })
+}
+
+/// The longest that sessions may be kept while the node goes down: above it a value is a mistake.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// How a node goes down.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DrainSettings {
+    /// How long a node that is told to stop says that it is not ready and serves on as ever, before it stops accepting.
+    #[serde(with = "humantime_serde")]
+    pub grace: Duration,
+    /// Seconds over which the sessions are then ended; few of them take less, and 0 ends all at once.
+    pub seconds: u32,
+}
+
+impl Default for DrainSettings {
+    fn default() -> Self {
+        Self { grace: Duration::ZERO, seconds: 20 }
+    }
+}
+
+impl DrainSettings {
+    pub(super) fn validate(&self) -> Result<(), SettingsError> {
+        if self.grace > LONGEST {
+            return Err(SettingsError::value("drain.grace", "at most 1h"));
+        }
+        if u64::from(self.seconds) > LONGEST.as_secs() {
+            return Err(SettingsError::value("drain.seconds", "at most 3600"));
+        }
+        Ok(())
+    }
 }

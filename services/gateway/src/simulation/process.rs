@@ -19,16 +19,21 @@ use bytes::Bytes;
 use gorani_broker::Broker;
 use tokio::{io::DuplexStream, task::LocalSet};
 
-pub(super) use self::http::{AnswerPart, Exchange};
 use super::{broker::SimBroker, embedded::EmbeddedBroker, network::SimNetwork};
 use crate::{
     CLIENT_PATH,
-    endpoints::stomp_tcp,
-    endpoints::{Endpoints, client::ClientEndpoint, stomp::StompEndpoint, upgrade::Upgrades},
+    endpoints::{
+        Endpoints,
+        client::ClientEndpoint,
+        stomp::{StompEndpoint, accept},
+        upgrade::Upgrades,
+    },
     http_session::{WorkerContext, registry::HttpSessionRegistry},
     node::Node,
     settings::Settings,
 };
+
+pub(super) use self::http::{AnswerPart, Exchange};
 
 /// Polls of one thread's tasks without a step between them, after which they are taken for a loop without an end.
 const POLLS: usize = 10_000;
@@ -215,7 +220,7 @@ impl Process {
         };
         let of_worker = upgrades.local.worker.clone();
         thread.tasks.spawn_local(async move {
-            stomp_tcp::accept(&node, &of_worker, &StompEndpoint::new(node.clone()), stream, None);
+            accept(&node, &of_worker, &StompEndpoint::new(node.clone()), stream, None);
         });
         true
     }

@@ -1,25 +1,24 @@
 //! Requests that receive: they open a session, or carry one that waits. `docs/protocols/sockjs.md` §4 and §5.
 
 use actix_web::{HttpResponse, HttpResponseBuilder, body, http::StatusCode};
-use gorani_protocol::sockjs::{Callback, Transport, Wrapping, transport::Direction};
+use gorani_protocol::sockjs::{Callback, Transport, Wrapping, path::Direction};
 
 use super::{
-    pages,
-    request::{SockJsRequest, refuse},
+    request::{SockJsRequest, not_found, refuse},
     writer::SockJsFrameWriter,
 };
-use crate::{connection::state::OpenedSession, outbox::Outbox};
 use crate::{
+    connection::state::OpenedSession,
     endpoint::EndpointRefused,
     format::encoding::{Encoding, Framing},
     http_session::{
         Lifetime, Response,
         new_session::NewSession,
         pipe::{PipeReader, PipeWriter, ended, pipe},
-        registry::{DeliveryError, SessionOwner},
-        request::SessionRequest,
+        registry::{DeliveryError, SessionOwner, SessionRequest},
     },
     node::admission::permits::ConnectionPermit,
+    outbox::Outbox,
     session::Now,
 };
 
@@ -41,7 +40,7 @@ pub(super) async fn receive(
     } else {
         None
     };
-    let Some(wrapping) = Wrapping::of(transport, callback) else { return pages::not_found() };
+    let Some(wrapping) = Wrapping::of(transport, callback) else { return not_found() };
     for _ in 0..ATTEMPTS {
         let (pipe, body) = pipe();
         let writer = SockJsFrameWriter::new(transport, wrapping.clone(), asked.endpoint.response_max_bytes);

@@ -1,5 +1,7 @@
 //! What every request below a SockJS endpoint passes, and what the answers have in common: origins, cookies, the headers
 //! that the protocol fixes. `docs/protocols/sockjs.md` §6 and §7.
+//!
+//! The answers that belong to no session: greeting, info, the page for hidden frames. `docs/protocols/sockjs.md` §1.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,10 +13,13 @@ use actix_web::{
         header::{self, HttpDate},
     },
 };
+use bytes::BytesMut;
 use gorani_protocol::sockjs::{
     Transport,
-    headers::{self, Header},
+    headers::{self, CONTENT_TYPE, Header, Info},
+    iframe,
 };
+use rand::Rng;
 
 use super::options::SockJsEndpoint;
 use crate::{
@@ -26,6 +31,7 @@ use crate::{
     },
     http_session::WorkerContext,
     node::{Node, admission::attempts::AttemptKind},
+    random,
 };
 
 /// What is told of a session that is not there, and of one that is somebody else's.
@@ -255,4 +261,42 @@ pub(super) fn wrong_method(method: &'static str) -> HttpResponse {
 /// A date in the future.
 pub(super) fn in_seconds(seconds: u64) -> String {
     HttpDate::from(SystemTime::now() + Duration::from_secs(seconds)).to_string()
+}
+
+/// Nothing is there.
+pub(super) fn not_found() -> HttpResponse {
+    plain(StatusCode::NOT_FOUND, "Not found\n")
+}
+
+/// The endpoint itself.
+pub(super) fn greeting() -> HttpResponse {
+    plain(StatusCode::OK, "Welcome to SockJS!\n")
+}
+
+/// What a client must know before it chooses a transport.
+pub(super) fn info(asked: &SockJsRequest<'_>) -> HttpResponse {
+    let info = Info {
+        websocket: asked.endpoint.websocket,
+        cookie_needed: asked.endpoint.cookie_needed,
+        entropy: random::rng().next_u32(),
+        base_url: &asked.endpoint.base_url,
+    };
+    let mut body = BytesMut::new();
+    info.write(&mut body);
+    asked.answer(StatusCode::OK, CONTENT_TYPE).body(body.freeze())
+}
+
+/// The page for hidden frames, where there is one.
+pub(super) fn iframe(asked: &SockJsRequest<'_>) -> HttpResponse {
+    let Some(page) = &asked.endpoint.page else { return not_found() };
+    let is_known = asked.context.header("if-none-match").is_some_and(|tags| page.is_known(tags));
+    let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response
+        .insert_header((header::CACHE_CONTROL, format!("public, max-age={}", iframe::MAX_AGE_S)))
+        .insert_header((header::EXPIRES, in_seconds(iframe::MAX_AGE_S)))
+        .insert_header((header::ETAG, page.etag.clone()));
+    if is_known {
+        return response.finish();
+    }
+    response.content_type("text/html; charset=UTF-8").body(page.body.clone())
 }

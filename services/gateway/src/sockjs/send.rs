@@ -8,16 +8,13 @@ use actix_web::{
     http::{StatusCode, header},
     web,
 };
-use gorani_protocol::sockjs::{BatchError, Transport, batch, form};
+use gorani_protocol::sockjs::{BatchError, Transport, batch, callback};
 
 use super::request::{NO_SUCH_SESSION, SockJsRequest, refuse};
 use crate::{
     forward::routing::SendOutcome,
     http::body,
-    http_session::{
-        registry::{DeliveryError, SessionOwner},
-        request::{Busy, InboundMessages, SessionRequest},
-    },
+    http_session::registry::{Busy, DeliveryError, InboundMessages, SessionOwner, SessionRequest},
 };
 
 /// Answers a request that brings messages.
@@ -34,7 +31,7 @@ pub(super) async fn send(
         };
     // Any type is legal: what is not a form is taken as it is.
     let batch = match transport {
-        Transport::JsonpSend => form::payload(asked.context.header(header::CONTENT_TYPE.as_str()), &body),
+        Transport::JsonpSend => callback::payload(asked.context.header(header::CONTENT_TYPE.as_str()), &body),
         _ => Cow::Borrowed(body.as_ref()),
     };
     let messages = match batch::decode(&batch, asked.endpoint.batch_limits()) {

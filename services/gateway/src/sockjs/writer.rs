@@ -2,7 +2,7 @@
 //! `docs/protocols/sockjs.md` §3, §4 and §5.
 
 use bytes::{Bytes, BytesMut};
-use gorani_protocol::sockjs::{Transport, Wrapping, frame, transport::Direction};
+use gorani_protocol::sockjs::{Transport, Wrapping, frame, path::Direction};
 
 use crate::{
     disconnect::Disconnect,

@@ -1,5 +1,7 @@
 //! Signs tokens, for `gorani token` on the command line and for tests. Backends use any JWT library.
 //! `docs/protocols/client.md` §10.3 and §10.4.
+//!
+//! Checks the settings of tokens. `docs/protocols/client.md` §10.1 and §10.2.
 
 use std::time::Duration;
 
@@ -7,8 +9,11 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::error::SignError;
-use super::limits::TOKEN_MAX_BYTES;
+use super::{
+    error::{AuthSettingsError, LEEWAY_MAX, SignError, TOKEN_MAX_BYTES},
+    key::{self, parse},
+    settings::TokenSettings,
+};
 
 /// A connection token to be signed.
 #[derive(Debug, Clone, Default)]
@@ -108,4 +113,31 @@ fn sign_hs256(claims: &SignedClaims<'_>, secret: &str) -> Result<String, SignErr
     let key = EncodingKey::from_secret(secret.as_bytes());
     let token = encode(&Header::default(), claims, &key).map_err(|_| SignError::Signing)?;
     if token.len() > TOKEN_MAX_BYTES { Err(SignError::TooLong) } else { Ok(token) }
+}
+
+/// Most often that a JWK set may be fetched: key servers limit their visitors.
+const JWKS_REFRESH_MIN: Duration = Duration::from_secs(10);
+
+impl TokenSettings {
+    /// Finds the first thing that is wrong; what [`TokenVerifier::new`](super::TokenVerifier::new) would
+    /// refuse.
+    pub fn validate(&self) -> Result<(), AuthSettingsError> {
+        key::from_settings(self)?;
+        if !self.jwks.is_empty() {
+            parse(self.jwks.as_bytes())?;
+        }
+        let has_scheme = ["https://", "http://"].iter().any(|scheme| {
+            self.jwks_url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+        });
+        if !self.jwks_url.is_empty() && !has_scheme {
+            return Err(AuthSettingsError::JwksUrl);
+        }
+        if !self.jwks_url.is_empty() && self.jwks_refresh < JWKS_REFRESH_MIN {
+            return Err(AuthSettingsError::JwksRefresh(JWKS_REFRESH_MIN));
+        }
+        if self.leeway > LEEWAY_MAX {
+            return Err(AuthSettingsError::Leeway);
+        }
+        Ok(())
+    }
 }

@@ -5,23 +5,27 @@
 //! know) and `null` counts as absent everywhere (so `"data":null` is no data). Strict is what could be read in two ways:
 //! two requests in one command, a field twice, a request or field of another type, a missing id, anything after the
 //! object.
+//!
+//! How commands look in logs: never with a token, a header or a payload (`docs/architecture.md` §8.3).
+//!
+//! Why a line is no command. Two classes, because the session answers them differently: a disconnect for a client that
+//! does not speak the protocol, an error reply for one command. `docs/protocols/client.md` §1.8.
 
-mod debug;
 mod encode;
-mod error;
 mod fields;
-mod position;
 mod wire;
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use thiserror::Error;
+
+use self::fields::{position, positions};
+use super::json::JsonError;
 
 pub use self::{
-    error::{DecodeError, Invalid, Malformed},
-    position::{Recover, Since},
+    fields::{Recover, Since},
     wire::decode,
 };
 
@@ -108,7 +112,7 @@ pub struct Connect<'a> {
     #[serde(borrow, deserialize_with = "fields::headers")]
     pub headers: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
     /// Positions to recover server-side subscriptions from, by channel.
-    #[serde(borrow, deserialize_with = "position::positions")]
+    #[serde(borrow, deserialize_with = "positions")]
     pub subs: BTreeMap<Cow<'a, str>, Recover<'a>>,
     /// Bits that ask for features of the connection; none is known to us.
     #[serde(deserialize_with = "fields::nullable")]
@@ -214,7 +218,7 @@ pub struct History<'a> {
     #[serde(deserialize_with = "fields::nullable")]
     pub limit: i32,
     /// Read what comes after (in reverse: before) this position; `None`: from the end that the direction starts at.
-    #[serde(borrow, deserialize_with = "position::position")]
+    #[serde(borrow, deserialize_with = "position")]
     pub since: Option<Since<'a>>,
     /// Newest first.
     #[serde(deserialize_with = "fields::nullable")]
@@ -229,3 +233,106 @@ pub fn lines(frame: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 #[cfg(test)]
 mod tests;
+
+impl fmt::Debug for ClientRequest<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(connect) => connect.fmt(formatter),
+            Self::Subscribe(subscribe) => subscribe.fmt(formatter),
+            Self::Publish(publish) => publish.fmt(formatter),
+            Self::History(history) => history.fmt(formatter),
+            Self::Unsubscribe { channel }
+            | Self::Presence { channel }
+            | Self::PresenceStats { channel }
+            | Self::SubRefresh { channel, .. } => {
+                formatter.debug_struct(self.kind()).field("channel", channel).finish_non_exhaustive()
+            }
+            Self::Rpc { method, .. } => {
+                formatter.debug_struct(self.kind()).field("method", method).finish_non_exhaustive()
+            }
+            Self::Pong | Self::Send { .. } | Self::Refresh { .. } => formatter.write_str(self.kind()),
+        }
+    }
+}
+
+impl fmt::Debug for Connect<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Connect")
+            .field("name", &self.name)
+            .field("version", &self.version)
+            .field("subs", &self.subs)
+            .field("flag", &self.flag)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Subscribe<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Subscribe")
+            .field("channel", &self.channel)
+            .field("recover", &self.recover)
+            .field("offset", &self.offset)
+            .field("epoch", &self.epoch)
+            .field("flag", &self.flag)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Publish<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Publish").field("channel", &self.channel).finish_non_exhaustive()
+    }
+}
+
+/// Why a line is no command. Never holds an excerpt of it: tokens do not belong into logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum DecodeError {
+    /// Not the protocol: the connection is to be closed (3501).
+    #[error("malformed command: {0}")]
+    Malformed(#[from] Malformed),
+    /// A well-formed command that cannot be carried out: the reply is an error, the connection lives on.
+    #[error("command {id} is invalid: {reason}")]
+    Invalid {
+        /// Id for the reply, never 0.
+        id: u32,
+        /// What is wrong with it.
+        reason: Invalid,
+    },
+}
+
+/// What is not the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Malformed {
+    /// Not UTF-8, nested too deep, or not exactly one JSON value.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// JSON, but not an object, or a field of another type or outside its range.
+    #[error("unexpected type or range at column {column}")]
+    Shape {
+        /// Byte column in the line, from 1, at or shortly after the fault.
+        column: usize,
+    },
+    /// More than one request in one command.
+    #[error("more than one request in one command")]
+    TwoRequests,
+    /// An id, but no request that we know.
+    #[error("no known request")]
+    NoRequest,
+    /// No id, or id 0, on a request that has a reply.
+    #[error("no id on a request that needs one")]
+    NoId,
+}
+
+/// What is wrong with one command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Invalid {
+    /// Publish without data (107).
+    #[error("publish without data")]
+    NoData,
+    /// A kind of publish or sub_refresh that we do not have: map channels, tracking (108).
+    #[error("kind of request not available")]
+    NotAvailable,
+}

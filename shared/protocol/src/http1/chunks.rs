@@ -1,4 +1,8 @@
 //! A body in chunks (RFC 9112 §7.1), to find its end. Data is skipped by its length.
+//!
+//! A short word that comes in pieces: a method, a header's name, or a value that is one word.
+//!
+//! The line of an `Upgrade` header.
 
 use memchr::memchr;
 
@@ -94,4 +98,92 @@ impl Chunks {
             _ => Self::Malformed,
         }
     }
+}
+
+/// The longest word that anything is compared with: `transfer-encoding`.
+const MAX_BYTES: usize = 17;
+
+/// The word, or that it is none of those that matter.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Word {
+    bytes: [u8; MAX_BYTES],
+    length: u8,
+    /// A blank came after it.
+    is_over: bool,
+    /// It is longer, or there are two.
+    is_other: bool,
+}
+
+impl Word {
+    pub(super) fn push(&mut self, byte: u8) {
+        match self.bytes.get_mut(usize::from(self.length)) {
+            Some(place) if !self.is_over => {
+                *place = byte;
+                self.length += 1;
+            }
+            _ => self.is_other = true,
+        }
+    }
+
+    /// A blank: the end of a word, if one has begun.
+    pub(super) fn end(&mut self) {
+        self.is_over = self.length > 0;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Longer than all words that matter.
+    pub(super) fn is_too_long(&self) -> bool {
+        self.is_other
+    }
+
+    pub(super) fn is(&self, word: &[u8]) -> bool {
+        !self.is_other && self.so_far() == word
+    }
+
+    /// Whether `word` begins with it.
+    pub(super) fn begins(&self, word: &[u8]) -> bool {
+        !self.is_other && word.starts_with(self.so_far())
+    }
+
+    /// Its bytes, as far as they have come.
+    pub(super) fn so_far(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.length)).unwrap_or_default()
+    }
+}
+
+/// Bytes of a header line with an `Upgrade` list, at most. A longer one stays as it is, whole or in pieces.
+pub const UPGRADE_LINE_MAX_BYTES: usize = 256;
+pub(super) const UPGRADE: &[u8] = b"upgrade";
+pub(super) const WEBSOCKET: &[u8] = b"websocket";
+
+/// True if all of a line is there.
+#[derive(PartialEq)]
+pub(super) enum Whole {
+    Yes,
+    NotYet,
+    /// It is longer than this looks at.
+    TooLong,
+}
+
+/// Puts `websocket` in the place of a list that holds it, in an `Upgrade` header's line at the beginning of `bytes`.
+pub(super) fn make_plain(bytes: &mut [u8]) -> Whole {
+    let length = bytes.len().min(UPGRADE_LINE_MAX_BYTES);
+    let Some(within) = bytes.get_mut(..length) else { return Whole::TooLong };
+    let Some(end) = memchr(b'\n', within) else {
+        return if length < UPGRADE_LINE_MAX_BYTES { Whole::NotYet } else { Whole::TooLong };
+    };
+    let Some(value) = within.get_mut(UPGRADE.len() + 1..end) else { return Whole::Yes };
+    let lists_it = value.contains(&b',')
+        && value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(WEBSOCKET));
+    if let Some((word, rest)) = value.split_at_mut_checked(WEBSOCKET.len())
+        && lists_it
+    {
+        word.copy_from_slice(WEBSOCKET);
+        // The carriage return at the end of the line stays.
+        rest.iter_mut().filter(|byte| **byte != b'\r').for_each(|byte| *byte = b' ');
+    }
+    Whole::Yes
 }

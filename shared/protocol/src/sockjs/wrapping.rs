@@ -3,7 +3,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{callback::Callback, escape::write_script_string, transport::Transport};
+use super::{callback::Callback, escape::write_script_string, path::Transport};
 
 /// What `xhr_streaming` begins with, since some browsers hand out the first 2 KiB late.
 const XHR_PRELUDE: [u8; 2049] = {

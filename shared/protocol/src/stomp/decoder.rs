@@ -7,11 +7,8 @@ use bytes::Bytes;
 use memchr::{memchr, memchr2};
 
 use super::{
-    command::{COMMAND_MAX_BYTES, StompCommand},
-    error::StompDecodeError,
-    frame::StompFrame,
-    headers::Headers,
-    version::Version,
+    command::{COMMAND_MAX_BYTES, StompCommand, StompDecodeError, Version},
+    headers::{Headers, StompFrame},
 };
 
 /// What a frame may hold at most.

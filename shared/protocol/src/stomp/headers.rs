@@ -1,8 +1,17 @@
 //! The headers of a frame: two allocations for all of them. `docs/protocols/stomp.md` §1.5, §1.6 and §1.10.
+//!
+//! Heart-beats: what each side offers and wants, and what follows from it. `docs/protocols/stomp.md` §3.
+//!
+//! What a client says: a command, headers, and with SEND a body. `docs/protocols/stomp.md` §1.1, §1.12 and §1.16.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
-use super::{error::StompDecodeError, escape, version::Version};
+use bytes::Bytes;
+
+use super::{
+    command::{StompCommand, StompDecodeError, Version},
+    encode::unescape,
+};
 
 /// Names and values in the order of the frame, unescaped; of a repeated name the first.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -58,15 +67,15 @@ impl Headers {
     }
 
     /// Adds a line, split at its first colon. A name that is there already is left as it is.
-    pub(super) fn add(&mut self, line: &str, unescape: Option<Version>) -> Result<(), StompDecodeError> {
+    pub(super) fn add(&mut self, line: &str, version: Option<Version>) -> Result<(), StompDecodeError> {
         let (name, value) = line.split_once(':').ok_or(StompDecodeError::NoColon)?;
         if name.is_empty() {
             return Err(StompDecodeError::NoName);
         }
         let start = self.text.len();
-        escape::unescape(name, unescape, &mut self.text)?;
+        unescape(name, version, &mut self.text)?;
         let name_end = self.text.len();
-        escape::unescape(value, unescape, &mut self.text)?;
+        unescape(value, version, &mut self.text)?;
         let value_end = self.text.len();
         if self.get(self.slice(start, name_end)).is_some() {
             self.text.truncate(start);
@@ -90,4 +99,70 @@ impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.iter().map(|(name, _)| name)).finish()
     }
+}
+
+/// One side's `heart-beat` header, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeartBeat {
+    /// How often it can send something; 0: not at all.
+    pub sends_ms: u32,
+    /// How often it wants to hear something; 0: it does not care.
+    pub wants_ms: u32,
+}
+
+/// The header is not two non-negative numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("heart-beat is not two numbers")]
+pub struct BadHeartBeat;
+
+/// What both sides do from now on, as the server sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AgreedHeartBeat {
+    /// The client sends something at least so often.
+    pub from_client: Option<Duration>,
+    /// The server does.
+    pub to_client: Option<Duration>,
+}
+
+impl HeartBeat {
+    /// Reads the header; without it a client neither sends nor wants any.
+    ///
+    /// # Errors
+    /// [`BadHeartBeat`]. A number too large for 32 bits counts as the largest.
+    pub fn parse(header: Option<&str>) -> Result<Self, BadHeartBeat> {
+        let Some(header) = header else { return Ok(Self::default()) };
+        let (sends, wants) = header.split_once(',').ok_or(BadHeartBeat)?;
+        Ok(Self { sends_ms: number(sends)?, wants_ms: number(wants)? })
+    }
+
+    /// What follows from the client's offer (`self`) and the server's.
+    #[must_use]
+    pub fn agree(self, server: Self) -> AgreedHeartBeat {
+        let every = |sends: u32, wants: u32| {
+            (sends != 0 && wants != 0).then(|| Duration::from_millis(sends.max(wants).into()))
+        };
+        AgreedHeartBeat {
+            from_client: every(self.sends_ms, server.wants_ms),
+            to_client: every(server.sends_ms, self.wants_ms),
+        }
+    }
+}
+
+fn number(text: &str) -> Result<u32, BadHeartBeat> {
+    let digits = text.trim();
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(BadHeartBeat);
+    }
+    Ok(digits.parse().unwrap_or(u32::MAX))
+}
+
+/// One frame of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StompFrame {
+    /// What it asks for.
+    pub command: StompCommand,
+    /// Unescaped, each name once.
+    pub headers: Headers,
+    /// Empty but for SEND; any bytes.
+    pub body: Bytes,
 }

@@ -12,10 +12,9 @@ use super::{
     event::{CloseFrame, WebSocketEvent, WebSocketMessageKind},
     frame::{ExpectedFrame, FrameHeader, Opcode},
     inflate::inflate,
-    input::Input,
+    input::{Input, checked_prefix},
     message::PartialMessage,
     partial::{Lent, PartialFrame, PartialInput},
-    utf8::checked_prefix,
 };
 
 /// Turns one client's bytes into [`WebSocketEvent`]s.

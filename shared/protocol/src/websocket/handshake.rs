@@ -13,7 +13,7 @@ use super::{
     extension::{self, DeflateOffer, is_token_byte},
 };
 
-pub use super::refusal::HandshakeRefusal;
+pub use super::error::HandshakeRefusal;
 
 /// What every server appends to the key before it hashes it (RFC 6455 §1.3).
 const ACCEPT_SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";

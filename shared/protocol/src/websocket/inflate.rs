@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::{deflate::FLUSH_TAIL, error::ProtocolError, event::WebSocketMessageKind, utf8::checked_prefix};
+use super::{deflate::FLUSH_TAIL, error::ProtocolError, event::WebSocketMessageKind, input::checked_prefix};
 
 /// What is put behind every message: the flush's tail that the sender left out, and an empty final block. Only a
 /// message that stopped between two blocks is then read to a clean end; one that stopped inside a block is not.

@@ -4,7 +4,7 @@ use super::{
     error::ProtocolError,
     event::WebSocketMessageKind,
     inflate::inflate,
-    utf8::{SplitCharacter, checked_prefix},
+    input::{SplitCharacter, checked_prefix},
 };
 
 /// A message in the making. It grows with what arrives, never with what is announced.

@@ -4,10 +4,8 @@ use std::ops::Range;
 
 use super::{
     frame::{MAX_HEADER_BYTES, Opcode},
-    input::Input,
-    mask,
+    input::{Input, SplitCharacter, advance},
     message::PartialMessage,
-    utf8::SplitCharacter,
 };
 
 /// What is kept while something is incomplete, or lent to an event until the next call.
@@ -108,7 +106,7 @@ impl PartialFrame {
         let outstanding = usize::try_from(self.outstanding).unwrap_or(usize::MAX);
         let range = input.take(outstanding.min(most).min(input.remaining()), self.mask);
         self.outstanding -= range.len() as u64;
-        self.mask = mask::advance(self.mask, range.len());
+        self.mask = advance(self.mask, range.len());
         range
     }
 }

@@ -6,7 +6,7 @@ use super::{Client, HISTORY, Hub, NO_HISTORY, Signal, events, forks, position};
 use crate::format::{
     encoding::{Encoding, Framing, Protocol, SubscriptionFormat},
     message_headers,
-    message_kind::MessageKind,
+    message_headers::MessageKind,
 };
 
 #[actix_rt::test]

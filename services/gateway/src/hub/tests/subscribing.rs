@@ -7,9 +7,9 @@ use gorani_broker::{Position, Publication};
 use super::{Client, HISTORY, Hub, NO_HISTORY, events, faulty::Faulty, missed, position, publication};
 use crate::{
     hub::{
-        client_reads::size_of,
-        fanout::follows,
         scan::{ConnectionInfo, size_of_channel, size_of_view},
+        subscribe::size_of,
+        subscription::follows,
     },
     session::{Signal, SubscribeParams},
 };

@@ -1,11 +1,10 @@
 //! Items 6 to 9.
 
+use Version::{V1_0, V1_1, V1_2};
 use bytes::BytesMut;
 
 use super::client::{error, frame, opening};
-use crate::stomp::{ServerCommand, StompDecodeError, Version, encode, version::VERSIONS};
-
-use Version::{V1_0, V1_1, V1_2};
+use crate::stomp::{ServerCommand, StompDecodeError, Version, command::VERSIONS, encode};
 
 fn written(version: Version, name: &str, value: &str) -> String {
     let mut out = BytesMut::new();

@@ -1,9 +1,9 @@
 //! Items 1 to 5, 10 to 14, 16 and 17.
 
-use super::client::{commands, decoder, error, frame, frames, hear, opening};
-use crate::stomp::{StompCommand, StompDecodeError, StompDecoder, Version, version::VERSIONS};
-
 use Version::{V1_0, V1_1, V1_2};
+
+use super::client::{commands, decoder, error, frame, frames, hear, opening};
+use crate::stomp::{StompCommand, StompDecodeError, StompDecoder, Version, command::VERSIONS};
 
 #[test]
 fn item_1_a_frame_is_a_command_headers_and_a_body_up_to_nul() {

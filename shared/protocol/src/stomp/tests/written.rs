@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use crate::stomp::{ServerCommand, Version, encode, version::VERSIONS};
+use crate::stomp::{ServerCommand, Version, command::VERSIONS, encode};
 
 fn message(write: impl FnOnce(encode::StompFrameWriter<'_>)) -> BytesMut {
     let mut out = BytesMut::new();

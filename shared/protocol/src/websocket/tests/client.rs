@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use crate::websocket::{
-    Deflater, Input, ProtocolError, WebSocketDecoder, WebSocketEvent, WebSocketMessageKind, mask,
+    Deflater, Input, ProtocolError, WebSocketDecoder, WebSocketEvent, WebSocketMessageKind, input::unmask,
 };
 
 pub(super) const LIMIT: usize = 64 * 1024;
@@ -52,7 +52,7 @@ pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = header(first, payload.len() as u64);
     let start = bytes.len();
     bytes.extend_from_slice(payload);
-    mask::unmask(KEY, &mut bytes[start..]);
+    unmask(KEY, &mut bytes[start..]);
     bytes
 }
 

@@ -7,7 +7,11 @@ use super::client::{
     BINARY, CLOSE, CONTINUATION, FIN, Heard, LIMIT, PING, PONG, RSV1, TEXT, deflating, error, error_of,
     frame, header, heard,
 };
-use crate::websocket::{ProtocolError, WebSocketDecoder, encode, frame::Opcode, mask};
+use crate::websocket::{
+    ProtocolError, WebSocketDecoder, encode,
+    frame::Opcode,
+    input::{advance, unmask},
+};
 
 #[test]
 fn line_5_server_frames_are_not_masked() {
@@ -141,12 +145,12 @@ fn line_10_unmasking_is_the_repeated_key_at_every_length_and_offset() {
         let plain: Vec<u8> = (0..length).collect();
         let expected: Vec<u8> = plain.iter().enumerate().map(|(at, byte)| byte ^ key[at % 4]).collect();
         let mut whole = plain.clone();
-        mask::unmask(key, &mut whole);
+        unmask(key, &mut whole);
         assert_eq!(whole, expected);
         for cut in 0..plain.len() {
             let mut pieces = plain.clone();
-            mask::unmask(key, &mut pieces[..cut]);
-            mask::unmask(mask::advance(key, cut), &mut pieces[cut..]);
+            unmask(key, &mut pieces[..cut]);
+            unmask(advance(key, cut), &mut pieces[cut..]);
             assert_eq!(pieces, expected, "{length} bytes cut at {cut}");
         }
     }

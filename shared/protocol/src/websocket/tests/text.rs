@@ -1,7 +1,7 @@
 //! `docs/protocols/websocket.md` §7: text is UTF-8, and is found not to be at the first byte that shows it.
 
 use super::client::{BINARY, CONTINUATION, FIN, Heard, PING, TEXT, error, frame, header, hear, heard, plain};
-use crate::websocket::{ProtocolError, WebSocketDecoder, mask};
+use crate::websocket::{ProtocolError, WebSocketDecoder, input::unmask};
 
 /// Texts that go wrong, with the count of bytes that it takes to see it.
 const INVALID: [(&[u8], usize); 9] = [
@@ -99,6 +99,6 @@ fn line_7_checking_a_long_text_byte_by_byte_takes_linear_time() {
     let key: [u8; 4] = bytes[bytes.len() - 4..].try_into().unwrap();
     let start = bytes.len();
     bytes.extend_from_slice(text.as_bytes());
-    mask::unmask(key, &mut bytes[start..]);
+    unmask(key, &mut bytes[start..]);
     assert_eq!(hear(&mut decoder, bytes.chunks(1)), [Heard::Text(text)]);
 }
