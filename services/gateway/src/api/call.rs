@@ -47,8 +47,8 @@ pub(super) struct ApiCall {
 fn start(request: &HttpRequest) -> Result<(Arc<Node>, Data<ApiSettings>, ErrorMode), ApiError> {
     let node = request.app_data::<Data<Node>>().ok_or(ErrorCode::INTERNAL)?;
     let settings = request.app_data::<Data<ApiSettings>>().ok_or(ErrorCode::INTERNAL)?;
-    check(node, request)?;
-    let error_mode = of_call(settings.error_mode, request.headers())?;
+    check_key(node, request)?;
+    let error_mode = error_mode_of(settings.error_mode, request.headers())?;
     Ok((Arc::clone(node), settings.clone(), error_mode))
 }
 
@@ -81,15 +81,15 @@ impl FromRequest for ApiCall {
 }
 
 /// The headers by which one call chooses, ours and that of Centrifugo.
-const HEADERS: [HeaderName; 2] =
+const ERROR_MODE_HEADERS: [HeaderName; 2] =
     [HeaderName::from_static("x-gorani-error-mode"), HeaderName::from_static("x-centrifugo-error-mode")];
 
 /// The mode of one call. `transport` is Centrifugo's word for `status`.
 ///
 /// # Errors
 /// The header says something else.
-pub(super) fn of_call(default: ErrorMode, headers: &HeaderMap) -> Result<ErrorMode, ApiError> {
-    let Some(value) = HEADERS.iter().find_map(|name| headers.get(name)) else { return Ok(default) };
+fn error_mode_of(default: ErrorMode, headers: &HeaderMap) -> Result<ErrorMode, ApiError> {
+    let Some(value) = ERROR_MODE_HEADERS.iter().find_map(|name| headers.get(name)) else { return Ok(default) };
     match value.as_bytes() {
         b"body" => Ok(ErrorMode::Body),
         b"status" | b"transport" => Ok(ErrorMode::Status),
@@ -102,7 +102,7 @@ const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Lets a request pass that presents one of the keys. Wrong ones are counted by the client's network; a right one passes
 /// however many wrong ones came from there.
-pub(super) fn check(node: &Node, request: &HttpRequest) -> Result<(), ApiError> {
+fn check_key(node: &Node, request: &HttpRequest) -> Result<(), ApiError> {
     let value = |name: &HeaderName| request.headers().get(name).map(|value| value.as_bytes());
     let refused = |sentence: &'static str| Err(ApiError::new(ErrorCode::UNAUTHORIZED, sentence));
     if node.api_keys.is_empty() {

@@ -94,7 +94,7 @@ impl ConnectionState {
     where
         A: Actor<Context = Context<A>> + Handler<Signal>,
     {
-        ctx.set_mailbox_capacity(capacity(&node.settings));
+        ctx.set_mailbox_capacity(mailbox_capacity(&node.settings));
         opened.permit.set_actor(ctx.address().recipient());
         let key = worker.register(SessionRegistration {
             mailbox: ctx.address().recipient(),
@@ -379,11 +379,11 @@ impl<A: ConnectionActor> ActorFuture<A> for ResidentTask {
 }
 
 /// Signals and requests besides those that concern single subscriptions.
-const MESSAGES: usize = 256;
+const MAILBOX_MESSAGES: usize = 256;
 /// Signals of each subscription: its end by an order, and a gap.
 const SIGNALS_PER_SUBSCRIPTION: usize = 2;
 
 /// Messages that fit into an actor's mailbox. An empty one takes no memory for them.
-pub(crate) fn capacity(settings: &Settings) -> usize {
-    MESSAGES + SIGNALS_PER_SUBSCRIPTION * settings.client.max_subscriptions
+pub(crate) fn mailbox_capacity(settings: &Settings) -> usize {
+    MAILBOX_MESSAGES + SIGNALS_PER_SUBSCRIPTION * settings.client.max_subscriptions
 }

@@ -45,7 +45,7 @@ pub(super) fn config(settings: &HttpTlsSettings) -> Result<ServerConfig, TlsErro
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     // Chosen in this order; HTTP/2 only where a client offers nothing else, to tell it so ([`refuse_http2`]).
-    config.alpn_protocols = vec![b"http/1.1".to_vec(), ALPN.to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec(), HTTP2_ALPN.to_vec()];
     Ok(config)
 }
 
@@ -70,32 +70,32 @@ pub(super) async fn accept_http(
     stream: AcceptedConnection,
 ) -> Result<TlsConnection, String> {
     let stream = accept(acceptor, stream).await?;
-    if stream.get_ref().1.alpn_protocol() == Some(ALPN) {
-        refuse(stream).await;
+    if stream.get_ref().1.alpn_protocol() == Some(HTTP2_ALPN) {
+        refuse_http2(stream).await;
         return Err("HTTP/2".to_owned());
     }
     Ok(stream)
 }
 
-/// How ALPN names it.
-pub(super) const ALPN: &[u8] = b"h2";
+/// The name of HTTP/2 in ALPN.
+const HTTP2_ALPN: &[u8] = b"h2";
 
 /// An empty SETTINGS frame, with which a server begins (RFC 9113 §3.4), and GOAWAY for all streams with `HTTP_1_1_REQUIRED`
 /// (§6.8, §7).
-const ANSWER: [u8; 26] =
+const HTTP2_ANSWER: [u8; 26] =
     [0, 0, 0, 4, 0, 0, 0, 0, 0, /* GOAWAY */ 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xD];
 
 /// What the client sent meanwhile is read for so long: closing before would reset the connection and take the answer with it.
-const LINGER: Duration = Duration::from_secs(1);
+const HTTP2_LINGER: Duration = Duration::from_secs(1);
 /// And so many bytes of it.
-const LINGER_BYTES: u64 = 64 * 1024;
+const HTTP2_LINGER_BYTES: u64 = 64 * 1024;
 
 /// Tells the client to use HTTP/1.1, and closes.
-pub(super) async fn refuse(mut stream: TlsConnection) {
-    let told = tokio::time::timeout(LINGER, async {
-        stream.write_all(&ANSWER).await?;
+async fn refuse_http2(mut stream: TlsConnection) {
+    let told = tokio::time::timeout(HTTP2_LINGER, async {
+        stream.write_all(&HTTP2_ANSWER).await?;
         stream.shutdown().await?;
-        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await?;
+        tokio::io::copy(&mut stream.take(HTTP2_LINGER_BYTES), &mut tokio::io::sink()).await?;
         Ok::<_, io::Error>(())
     });
     match told.await {
