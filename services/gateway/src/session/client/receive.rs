@@ -6,7 +6,7 @@ use std::{collections::HashSet, sync::Arc};
 use bytes::BytesMut;
 use gorani_protocol::client::{ConnectResult, SubscribePush, plain, push};
 
-use super::{ClientSession, OutputFormat, subscriptions::ClientSubscription};
+use super::{ClientSession, OutputFormat, subscription::ClientSubscription};
 use crate::{
     disconnect::{ErrorCode, Refused, Unsubscribed},
     format::position::{self, Unrecovered},
