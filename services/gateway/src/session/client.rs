@@ -99,7 +99,7 @@ pub struct ClientSession {
     waiting: VecDeque<Box<[u8]>>,
     /// Their bytes.
     waiting_bytes: u32,
-    /// Replies that are being written, the oldest first.
+    /// Replies that are being written, the oldest first; as long as there are any, heavy reads wait.
     large_replies: VecDeque<LargeReply>,
     budget: InputBudget,
     errors: u32,

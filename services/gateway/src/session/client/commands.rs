@@ -79,7 +79,8 @@ impl ClientSession {
             return true;
         }
         if matches!(command.request, ClientRequest::History(_) | ClientRequest::Presence { .. })
-            && self.pending.values().filter(|pending| pending.is_heavy_read()).count() + self.large_replies()
+            && self.pending.values().filter(|pending| pending.is_heavy_read()).count()
+                + self.large_replies.len()
                 >= self.policy.settings.max_reads
         {
             return true;

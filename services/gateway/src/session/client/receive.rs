@@ -75,7 +75,7 @@ impl ClientSession {
     /// The channels of a poll, and what it may read of them.
     pub(in crate::session) fn readable(&self, admitted: &AdmittedReceiver) -> Vec<PollableChannel> {
         let readable = |subscription: &ClientSubscription| {
-            let options = subscription.options();
+            let options = &subscription.options;
             let retention = if !options.has_history() {
                 Err(NotPollable::NoHistory)
             } else if subscription.recoverable {

@@ -42,7 +42,7 @@ impl ClientSession {
                 Ok(options) => PublishOptions { retention: retention(options), ..PublishOptions::default() },
                 Err(denied) => return self.refuse_denied(id, denied, actions),
             };
-        let info = subscription.map(|subscription| subscription.info().clone());
+        let info = subscription.map(|subscription| subscription.info.clone());
         let publication = Publication {
             data: Bytes::copy_from_slice(publish.data.get().as_bytes()),
             kind: DataKind::Json,
@@ -181,11 +181,6 @@ impl ClientSession {
         let mut reply = LargeReply::new(around, NextStep::Answered);
         reply.add_publications(places, page.publications, permit);
         self.begin_large_reply(reply);
-    }
-
-    /// Replies that are being written; as long as there are any, heavy reads wait.
-    pub(super) fn large_replies(&self) -> usize {
-        self.large_replies.len()
     }
 
     pub(super) fn begin_large_reply(&mut self, reply: LargeReply) {

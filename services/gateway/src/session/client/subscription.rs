@@ -34,24 +34,16 @@ pub(super) struct ClientSubscription {
     pub(super) join_leave: bool,
     /// Others are not told of it, nor it of others.
     pub(super) unseen: bool,
+    /// The client as this channel knows it.
     pub(super) info: Arc<ClientInfo>,
     pub(super) data: Bytes,
+    /// Of its channel.
     pub(super) options: ChannelOptions,
 }
 
 impl ClientSubscription {
     pub(super) fn is_under_way(&self) -> bool {
         self.under_way.is_some()
-    }
-
-    /// Who the client is in this channel.
-    pub(super) fn info(&self) -> &Arc<ClientInfo> {
-        &self.info
-    }
-
-    /// The options of its channel.
-    pub(super) fn options(&self) -> &ChannelOptions {
-        &self.options
     }
 
     /// The client has come as far as this.
