@@ -27,7 +27,7 @@ use actix_web::{
 };
 
 use self::{
-    call::{ApiCall, CallContext, check},
+    call::{ApiCall, CallContext, check_key},
     error::{ApiError, json},
     method::{ApiCommand, Method},
 };
@@ -104,7 +104,7 @@ fn wrong_verb(sentence: &'static str, allow: &'static str) -> HttpResponse {
 /// Names of methods are told to those with a key only.
 async fn unknown(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let node = request.app_data::<Data<Node>>().ok_or(ErrorCode::INTERNAL)?;
-    check(node, &request)?;
+    check_key(node, &request)?;
     let name = request.path().rsplit_once("/api/").map_or(request.path(), |(_, name)| name);
     Err(method::unknown_method(name))
 }

@@ -89,7 +89,9 @@ const ERROR_MODE_HEADERS: [HeaderName; 2] =
 /// # Errors
 /// The header says something else.
 fn error_mode_of(default: ErrorMode, headers: &HeaderMap) -> Result<ErrorMode, ApiError> {
-    let Some(value) = ERROR_MODE_HEADERS.iter().find_map(|name| headers.get(name)) else { return Ok(default) };
+    let Some(value) = ERROR_MODE_HEADERS.iter().find_map(|name| headers.get(name)) else {
+        return Ok(default);
+    };
     match value.as_bytes() {
         b"body" => Ok(ErrorMode::Body),
         b"status" | b"transport" => Ok(ErrorMode::Status),
@@ -102,7 +104,7 @@ const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Lets a request pass that presents one of the keys. Wrong ones are counted by the client's network; a right one passes
 /// however many wrong ones came from there.
-fn check_key(node: &Node, request: &HttpRequest) -> Result<(), ApiError> {
+pub(super) fn check_key(node: &Node, request: &HttpRequest) -> Result<(), ApiError> {
     let value = |name: &HeaderName| request.headers().get(name).map(|value| value.as_bytes());
     let refused = |sentence: &'static str| Err(ApiError::new(ErrorCode::UNAUTHORIZED, sentence));
     if node.api_keys.is_empty() {
