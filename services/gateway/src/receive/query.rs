@@ -194,7 +194,6 @@ pub fn parse_position(text: &str) -> Result<Positions, HttpRefusal> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-    #![allow(clippy::unwrap_used, reason = "tests")]
 
     use actix_http::header::{HeaderName, HeaderValue};
     use gorani_auth::ChannelSettings;
