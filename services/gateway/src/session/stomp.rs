@@ -266,10 +266,7 @@ impl StompSession {
             }
             // A client of STOMP has no word for a subscription that it did not ask for.
             SessionCommand::Subscribe { subscribe, .. } => {
-                tracing::info!(
-                    channel = subscribe.channel,
-                    "server-side subscribe of a STOMP client ignored"
-                );
+                tracing::info!(channel = subscribe.channel, "server-side subscribe of a STOMP client ignored");
             }
             SessionCommand::Refresh { expired, expire_at, .. } => {
                 if *expired || has_expired(*expire_at, now) {
