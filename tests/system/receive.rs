@@ -12,7 +12,7 @@ mod http;
 mod nodes;
 mod poll;
 mod resume;
-mod way;
+mod transport;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,7 +20,7 @@ use gorani_tests::node::{Node, Settings};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
-use self::way::{Receiver, WAYS, Way, Wish};
+use self::transport::{ReceiveTransport, Receiver, WAYS, Wish};
 use crate::eventually;
 
 const SECRET: &str = "secret-of-the-tests-long-enough-for-hs256";
@@ -59,16 +59,16 @@ fn publish(node: &Node, channel: &str, numbers: std::ops::Range<u64>) {
 
 fn expect(receiver: &mut Receiver, numbers: std::ops::Range<u64>) {
     for number in numbers {
-        assert_eq!(receiver.publication().1, json!(number), "over {:?}", receiver.way());
+        assert_eq!(receiver.publication().1, json!(number), "over {:?}", receiver.transport());
     }
 }
 
 #[test]
 fn publications_arrive_in_their_order_over_every_way() {
     let node = Node::start(settings());
-    for way in WAYS {
-        let channel = format!("news:order-{way:?}");
-        let mut receiver = Receiver::open(&node, way, &Wish::channel(&channel));
+    for transport in WAYS {
+        let channel = format!("news:order-{transport:?}");
+        let mut receiver = Receiver::open(&node, transport, &Wish::channel(&channel));
         publish(&node, &channel, 0..60);
         expect(&mut receiver, 0..60);
     }
@@ -77,31 +77,31 @@ fn publications_arrive_in_their_order_over_every_way() {
 #[test]
 fn several_channels_come_over_one_response() {
     let node = Node::start(settings());
-    for way in WAYS {
-        let channels = ["one", "two", "three"].map(|name| format!("news:{name}-{way:?}"));
-        let mut receiver = Receiver::open(&node, way, &Wish::channels(&channels));
+    for transport in WAYS {
+        let channels = ["one", "two", "three"].map(|name| format!("news:{name}-{transport:?}"));
+        let mut receiver = Receiver::open(&node, transport, &Wish::channels(&channels));
         for channel in &channels {
             node.api().publish(channel, &json!(channel));
         }
         let mut received: Vec<_> = channels.iter().map(|_| receiver.publication()).collect();
         received.sort_by_key(|(channel, _)| channels.iter().position(|known| known == channel));
         let expected: Vec<_> = channels.iter().map(|channel| (channel.clone(), json!(channel))).collect();
-        assert_eq!(received, expected, "over {way:?}");
+        assert_eq!(received, expected, "over {transport:?}");
     }
 }
 
 #[test]
 fn who_comes_back_after_a_break_misses_and_repeats_nothing_over_every_way() {
     let node = Node::start(settings());
-    for way in WAYS {
-        let channels = ["a", "b"].map(|name| format!("news:{name}-{way:?}"));
-        let mut receiver = Receiver::open(&node, way, &Wish::channels(&channels));
+    for transport in WAYS {
+        let channels = ["a", "b"].map(|name| format!("news:{name}-{transport:?}"));
+        let mut receiver = Receiver::open(&node, transport, &Wish::channels(&channels));
         publish(&node, &channels[0], 0..5);
         expect(&mut receiver, 0..5);
         let wish = receiver.leave();
         publish(&node, &channels[0], 5..10);
         publish(&node, &channels[1], 10..15);
-        let mut receiver = Receiver::open(&node, way, &wish);
+        let mut receiver = Receiver::open(&node, transport, &wish);
         expect(&mut receiver, 5..15);
         publish(&node, &channels[1], 15..18);
         expect(&mut receiver, 15..18);
@@ -111,35 +111,40 @@ fn who_comes_back_after_a_break_misses_and_repeats_nothing_over_every_way() {
 #[test]
 fn a_closed_channel_is_refused_over_every_way() {
     let node = Node::start(settings());
-    for way in WAYS {
-        let refused = Receiver::try_open(&node, way, &Wish::channel("closed:a")).expect_err("it is closed");
-        assert_eq!(refused.code, 103, "over {way:?}");
-        assert_eq!(refused.status, way.has_statuses().then_some(403), "over {way:?}");
+    for transport in WAYS {
+        let refused =
+            Receiver::try_open(&node, transport, &Wish::channel("closed:a")).expect_err("it is closed");
+        assert_eq!(refused.code, 103, "over {transport:?}");
+        assert_eq!(refused.status, transport.has_statuses().then_some(403), "over {transport:?}");
     }
 }
 
 #[test]
 fn a_bad_token_is_refused_over_every_way() {
     let node = Node::start(settings());
-    for way in WAYS {
+    for transport in WAYS {
         let wish = Wish { token: "nonsense".to_owned(), ..Wish::channel("news:a") };
-        let refused = Receiver::try_open(&node, way, &wish).expect_err("the token is nonsense");
-        assert_eq!(refused.code, 3500, "over {way:?}");
-        assert_eq!(refused.status, way.has_statuses().then_some(401), "over {way:?}");
+        let refused = Receiver::try_open(&node, transport, &wish).expect_err("the token is nonsense");
+        assert_eq!(refused.code, 3500, "over {transport:?}");
+        assert_eq!(refused.status, transport.has_statuses().then_some(401), "over {transport:?}");
     }
 }
 
 #[test]
 fn a_session_ends_with_its_token_over_every_way() {
     let node = Node::start(settings().set("token.leeway", "\"0s\""));
-    for way in WAYS {
+    for transport in WAYS {
         let wish = Wish { token: token("42", 2), ..Wish::channel("news:expiry") };
-        let mut receiver = Receiver::open(&node, way, &wish);
-        assert_eq!(receiver.farewell(), 3005, "over {way:?}");
+        let mut receiver = Receiver::open(&node, transport, &wish);
+        assert_eq!(receiver.farewell(), 3005, "over {transport:?}");
     }
     let expired = Wish { token: token("42", 0), ..Wish::channel("news:expiry") };
-    for way in WAYS {
-        assert_eq!(Receiver::try_open(&node, way, &expired).expect_err("expired").code, 109, "over {way:?}");
+    for transport in WAYS {
+        assert_eq!(
+            Receiver::try_open(&node, transport, &expired).expect_err("expired").code,
+            109,
+            "over {transport:?}"
+        );
     }
 }
 
@@ -149,9 +154,9 @@ fn a_stalled_reader_gets_what_was_on_its_way_without_a_gap_and_is_told_that_it_i
     const MESSAGES: u64 = 400;
     let node = Node::start(settings());
     let filling = "x".repeat(40_000);
-    for way in WAYS.into_iter().filter(|way| !matches!(way, Way::Poll)) {
-        let channel = format!("open:flood-{way:?}");
-        let mut receiver = Receiver::open(&node, way, &Wish::channel(&channel));
+    for transport in WAYS.into_iter().filter(|transport| !matches!(transport, ReceiveTransport::Poll)) {
+        let channel = format!("open:flood-{transport:?}");
+        let mut receiver = Receiver::open(&node, transport, &Wish::channel(&channel));
         let api = node.api();
         for number in 0..MESSAGES {
             api.publish(&channel, &json!([number, filling]));
@@ -159,13 +164,13 @@ fn a_stalled_reader_gets_what_was_on_its_way_without_a_gap_and_is_told_that_it_i
         let mut expected = 0;
         let code = loop {
             match receiver.next() {
-                Ok((_, data)) => assert_eq!(data[0], expected, "a publication is missing over {way:?}"),
+                Ok((_, data)) => assert_eq!(data[0], expected, "a publication is missing over {transport:?}"),
                 Err(code) => break code,
             }
             expected += 1;
         };
-        assert_eq!(code, 3008, "over {way:?}");
-        assert!(expected < MESSAGES, "{way:?} took everything");
+        assert_eq!(code, 3008, "over {transport:?}");
+        assert!(expected < MESSAGES, "{transport:?} took everything");
     }
 }
 
@@ -173,12 +178,12 @@ fn a_stalled_reader_gets_what_was_on_its_way_without_a_gap_and_is_told_that_it_i
 fn a_node_that_stops_tells_every_way_to_come_back_elsewhere() {
     let mut node = Node::start(settings());
     let wish = Wish::channel("news:drain");
-    let mut receivers = WAYS.map(|way| Receiver::open(&node, way, &wish));
+    let mut receivers = WAYS.map(|transport| Receiver::open(&node, transport, &wish));
     // The poll's question is on its way still.
     eventually("all sessions are there", SOON, || connections(&node, "") == WAYS.len());
     node.terminate();
     for receiver in &mut receivers {
-        assert_eq!(receiver.farewell(), 3001, "over {:?}", receiver.way());
+        assert_eq!(receiver.farewell(), 3001, "over {:?}", receiver.transport());
     }
     assert!(node.wait_exit(SOON).expect("it ends").success());
 }
@@ -186,13 +191,13 @@ fn a_node_that_stops_tells_every_way_to_come_back_elsewhere() {
 #[test]
 fn a_backend_ends_a_session_over_every_way() {
     let node = Node::start(settings());
-    for way in WAYS {
-        let user = format!("user-{way:?}");
+    for transport in WAYS {
+        let user = format!("user-{transport:?}");
         let wish = Wish { token: token(&user, 600), ..Wish::channel("news:backend") };
-        let mut receiver = Receiver::open(&node, way, &wish);
+        let mut receiver = Receiver::open(&node, transport, &wish);
         eventually("the session is there", SOON, || connections(&node, &user) == 1);
         node.api().ok("disconnect", &json!({"user": user, "code": 4242, "reason": "enough"}));
-        assert_eq!(receiver.farewell(), 4242, "over {way:?}");
+        assert_eq!(receiver.farewell(), 4242, "over {transport:?}");
     }
 }
 
@@ -201,14 +206,14 @@ fn a_request_that_is_given_up_is_noticed_at_once() {
     /// Far below the heartbeat of 25 seconds, which notices it in any case.
     const NOTICED_WITHIN: Duration = Duration::from_secs(2);
     let node = Node::start(settings());
-    for way in WAYS {
-        let gauge = format!("gorani_connections{{transport=\"{}\"}} ", way.label());
+    for transport in WAYS {
+        let gauge = format!("gorani_connections{{transport=\"{}\"}} ", transport.label());
         let count = || -> u64 {
             let text = node.api().get("/metrics").1;
             let line = text.lines().find_map(|line| line.strip_prefix(&gauge));
             line.map_or(0, |count| count.parse().unwrap())
         };
-        let receiver = Receiver::open(&node, way, &Wish::channel("news:gone"));
+        let receiver = Receiver::open(&node, transport, &Wish::channel("news:gone"));
         eventually("the session is there", SOON, || count() == 1);
         drop(receiver);
         eventually("the session is gone", NOTICED_WITHIN, || count() == 0);

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     settings,
-    way::{Receiver, WAYS, Way, Wish},
+    transport::{ReceiveTransport, Receiver, WAYS, Wish},
 };
 use crate::eventually;
 
@@ -196,14 +196,14 @@ async fn who_had_what_a_failover_forgot_is_told_so_over_whatever_it_comes_back()
 fn a_failover_that_forgot_nothing_is_seen_by_no_receiver_over_any_way() {
     let mut pair = Pair::start(|settings| settings);
     // A poll that comes while Redis is away is answered with 503: it has no connection that could wait.
-    let ways = WAYS.iter().filter(|way| **way != Way::Poll);
+    let ways = WAYS.iter().filter(|transport| **transport != ReceiveTransport::Poll);
     let mut receivers: Vec<Receiver> =
-        ways.map(|way| Receiver::open(&pair.node, *way, &Wish::channel(CHANNEL))).collect();
+        ways.map(|transport| Receiver::open(&pair.node, *transport, &Wish::channel(CHANNEL))).collect();
     pair.publish(1..=3);
     let expect = |receivers: &mut Vec<Receiver>, numbers: std::ops::RangeInclusive<u64>| {
         for receiver in receivers {
             for number in numbers.clone() {
-                assert_eq!(receiver.publication().1, json!(number), "over {:?}", receiver.way());
+                assert_eq!(receiver.publication().1, json!(number), "over {:?}", receiver.transport());
             }
         }
     };
@@ -213,8 +213,12 @@ fn a_failover_that_forgot_nothing_is_seen_by_no_receiver_over_any_way() {
     pair.publish(4..=6);
     expect(&mut receivers, 4..=6);
     // Whose position has the epoch of each publication comes back to it.
-    let events = receivers.into_iter().find(|receiver| receiver.way() == Way::UniSse).unwrap().leave();
+    let events = receivers
+        .into_iter()
+        .find(|receiver| receiver.transport() == ReceiveTransport::UniSse)
+        .unwrap()
+        .leave();
     pair.publish(7..=9);
-    let mut back = vec![Receiver::open(&pair.node, Way::UniSse, &events)];
+    let mut back = vec![Receiver::open(&pair.node, ReceiveTransport::UniSse, &events)];
     expect(&mut back, 7..=9);
 }

@@ -9,7 +9,7 @@ use gorani_tests::{
 
 use super::{
     expect, publish, settings,
-    way::{Receiver, WAYS, Wish},
+    transport::{Receiver, WAYS, Wish},
 };
 
 fn cluster(redis: &Redis) -> [Node; NODES] {
@@ -25,10 +25,10 @@ fn cluster(redis: &Redis) -> [Node; NODES] {
 fn what_is_published_at_one_node_is_received_at_every_other_over_every_way() {
     let redis = Redis::start();
     let nodes = cluster(&redis);
-    for way in WAYS {
+    for transport in WAYS {
         for (index, receiving) in nodes.iter().enumerate() {
-            let channel = format!("news:pair-{way:?}-{index}");
-            let mut receiver = Receiver::open(receiving, way, &Wish::channel(&channel));
+            let channel = format!("news:pair-{transport:?}-{index}");
+            let mut receiver = Receiver::open(receiving, transport, &Wish::channel(&channel));
             for (turn, publishing) in (0u64..).zip(&nodes) {
                 publish(publishing, &channel, turn * 5..turn * 5 + 5);
             }
@@ -41,12 +41,12 @@ fn what_is_published_at_one_node_is_received_at_every_other_over_every_way() {
 fn who_comes_back_to_another_node_misses_and_repeats_nothing_over_every_way() {
     let redis = Redis::start();
     let nodes = cluster(&redis);
-    for way in WAYS {
-        let channel = format!("news:move-{way:?}");
+    for transport in WAYS {
+        let channel = format!("news:move-{transport:?}");
         let mut wish = Wish::channel(&channel);
         for (turn, node) in (0u64..).zip(&nodes) {
             let first = turn * 20;
-            let mut receiver = Receiver::open(node, way, &wish);
+            let mut receiver = Receiver::open(node, transport, &wish);
             // Of these, those from the turn before came while nobody received.
             publish(node, &channel, first..first + 10);
             expect(&mut receiver, first.saturating_sub(10)..first + 10);
@@ -60,14 +60,16 @@ fn who_comes_back_to_another_node_misses_and_repeats_nothing_over_every_way() {
 fn a_node_that_dies_costs_its_receivers_nothing_but_coming_back_elsewhere() {
     let redis = Redis::start();
     let mut nodes = cluster(&redis);
-    let mut receivers: Vec<_> =
-        WAYS.iter().map(|way| Receiver::open(&nodes[1], *way, &Wish::channel("news:dies"))).collect();
+    let mut receivers: Vec<_> = WAYS
+        .iter()
+        .map(|transport| Receiver::open(&nodes[1], *transport, &Wish::channel("news:dies")))
+        .collect();
     publish(&nodes[0], "news:dies", 0..5);
     receivers.iter_mut().for_each(|receiver| expect(receiver, 0..5));
     nodes[1].kill();
     publish(&nodes[0], "news:dies", 5..10);
-    for (way, receiver) in WAYS.into_iter().zip(receivers) {
-        let mut receiver = Receiver::open(&nodes[2], way, &receiver.leave());
+    for (transport, receiver) in WAYS.into_iter().zip(receivers) {
+        let mut receiver = Receiver::open(&nodes[2], transport, &receiver.leave());
         expect(&mut receiver, 5..10);
     }
 }
@@ -78,11 +80,11 @@ fn behind_a_round_robin_balancer_every_way_receives_in_order_and_recovers() {
     let nodes = cluster(&redis);
     for kind in [Kind::Nginx, Kind::Haproxy] {
         let balancer = Balancer::start(kind, std::array::from_fn(|index| nodes[index].address()));
-        for way in WAYS {
-            let channels = ["a", "b", "c"].map(|name| format!("news:{name}-{kind:?}-{way:?}"));
+        for transport in WAYS {
+            let channels = ["a", "b", "c"].map(|name| format!("news:{name}-{kind:?}-{transport:?}"));
             let mut wish = Wish::channels(&channels);
             for turn in 0u64..3 {
-                let mut receiver = Receiver::at(balancer.address(), way, &wish).unwrap();
+                let mut receiver = Receiver::at(balancer.address(), transport, &wish).unwrap();
                 let first = turn * 12;
                 expect(&mut receiver, first.saturating_sub(6)..first);
                 // A new connection through the balancer for each, and so another node.

@@ -10,7 +10,7 @@ use gorani_tests::{
 };
 use serde_json::{Value, json};
 
-use super::{SECRET, code_of, publish, settings, token, way::percent};
+use super::{SECRET, code_of, publish, settings, token, transport::percent};
 
 /// A way to receive by GET.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,22 +10,30 @@
 //! - `refresh`: of the connection.
 //! - `receive`: for receivers without commands.
 //! - `requests`: publish, history, presence.
-//! - `large_reply`: replies of megabytes.
-//! - `deadlines`: pings and expiry.
+//! - `timer`: pings and expiry.
 //! - `epochs`: those that ended while the client stayed.
+//!
+//! The session is made of these, which do not know it:
+//! - `state`, `subscription`, `pending_request`, `deadlines`, `ended_epochs`.
+//! - `large_reply`: replies of megabytes.
 
 mod commands;
 mod connect;
 mod deadlines;
+mod ended_epochs;
 mod epochs;
 mod large_reply;
+mod pending_request;
 pub(in crate::session) mod receive;
 mod refresh;
 mod requests;
 mod server_side;
+mod state;
+mod subscription;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
+mod timer;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -36,8 +44,8 @@ use gorani_protocol::client;
 use tokio::time::Instant;
 
 use self::{
-    connect::Connecting, deadlines::ClientDeadlines, large_reply::LargeReply, requests::PendingRequest,
-    subscriptions::ClientSubscription,
+    deadlines::ClientDeadlines, large_reply::LargeReply, pending_request::PendingRequest, state::ClientState,
+    subscription::ClientSubscription,
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
@@ -78,18 +86,6 @@ pub enum OutputFormat {
     WithPositions,
 }
 
-/// Where a session stands.
-enum ClientState {
-    /// Nothing but a connect will do.
-    New,
-    /// The connect is under way.
-    Connecting(Box<Connecting>),
-    /// Open.
-    Connected,
-    /// Over.
-    Ended,
-}
-
 /// One client's session.
 pub struct ClientSession {
     policy: Arc<Policy>,
@@ -103,7 +99,7 @@ pub struct ClientSession {
     waiting: VecDeque<Box<[u8]>>,
     /// Their bytes.
     waiting_bytes: u32,
-    /// Replies that are being written, the oldest first.
+    /// Replies that are being written, the oldest first; as long as there are any, heavy reads wait.
     large_replies: VecDeque<LargeReply>,
     budget: InputBudget,
     errors: u32,

@@ -6,14 +6,18 @@
 //!
 //! - `connect`: the first frame and who may send it.
 //! - `destination`: what the destinations name.
-//! - `subscriptions`, `input`: frames in order.
-//! - `recovery`: what was missed, where it is much.
-//! - `consumer`, `send`, `transactions`: what clients ask for.
-//! - `receipts`: answers in order.
-//! - `deadlines`: heart-beats and expiry.
+//! - `input`: frames in order.
+//! - `subscriptions`, `consumer`, `send`: what clients ask for.
+//! - `timer`: heart-beats and expiry.
 //! - `payload`: the publication of a SEND frame.
 //! - `failure`: what an ERROR says.
+//!
+//! The session is made of these, which do not know it:
+//! - `access`, `subscription`, `queue_consumer`, `transactions`, `deadlines`.
+//! - `recovery`: what was missed, where it is much.
+//! - `receipts`: answers in order.
 
+mod access;
 mod connect;
 mod consumer;
 mod deadlines;
@@ -21,13 +25,17 @@ mod destination;
 mod failure;
 mod input;
 mod payload;
+mod queue_consumer;
 mod receipts;
 mod recovery;
 mod send;
+mod subscription;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod transactions;
+mod valid_send;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -36,8 +44,8 @@ use gorani_protocol::stomp::{HeartBeat, StompCommand, StompDecoder, StompFrame, 
 use tokio::time::Instant;
 
 use self::{
-    connect::Access, deadlines::StompDeadlines, failure::Failure, input::size_of_frame, receipts::Receipts,
-    recovery::RecoveryInProgress, subscriptions::StompSubscription, transactions::Transactions,
+    access::Access, deadlines::StompDeadlines, failure::Failure, receipts::Receipts,
+    recovery::RecoveryInProgress, subscription::StompSubscription, transactions::Transactions,
 };
 use crate::{
     disconnect::{Disconnect, Unsubscribed},
@@ -195,39 +203,6 @@ impl StompSession {
         self.end(failure.disconnect, actions);
     }
 
-    fn run(&mut self, frame: StompFrame, now: Now, actions: &mut Actions) {
-        self.budget.count(size_of_frame(&frame));
-        if frame.command.opens() || frame.headers.get("token").is_some() {
-            self.budget.count_token();
-        }
-        let result = match (self.state, frame.command) {
-            // Frames wait while the session enters.
-            (StompState::Entering(_) | StompState::Leaving | StompState::Ended, _) => return,
-            (StompState::New, _) => self.connect(&frame, now, actions),
-            (StompState::Open, StompCommand::Connect | StompCommand::Stomp) => {
-                Err(Failure::bad("the session is open already"))
-            }
-            (StompState::Open, StompCommand::Subscribe) => self.subscribe(&frame, now, actions),
-            (StompState::Open, StompCommand::Unsubscribe) => self.unsubscribe(&frame, actions),
-            (StompState::Open, StompCommand::Send) => self.send(&frame, now, actions),
-            (StompState::Open, StompCommand::Ack | StompCommand::Nack) => self.acknowledge(&frame, actions),
-            (StompState::Open, StompCommand::Begin | StompCommand::Commit | StompCommand::Abort) => {
-                self.transaction(&frame, actions)
-            }
-            (StompState::Open, StompCommand::Disconnect) => {
-                self.disconnect(&frame);
-                Ok(())
-            }
-        };
-        match result {
-            Ok(()) => self.send_receipts(now, actions),
-            Err(failure) => {
-                let receipt = frame.headers.get("receipt").filter(|_| !frame.command.opens());
-                self.fail(failure.of(frame.command, receipt), actions);
-            }
-        }
-    }
-
     /// The client says goodbye: open transactions are void, what was asked before is still answered.
     fn disconnect(&mut self, frame: &StompFrame) {
         self.transactions = Transactions::default();
@@ -266,7 +241,10 @@ impl StompSession {
             }
             // A client of STOMP has no word for a subscription that it did not ask for.
             SessionCommand::Subscribe { subscribe, .. } => {
-                tracing::info!(channel = subscribe.channel, "server-side subscribe of a STOMP client ignored");
+                tracing::info!(
+                    channel = subscribe.channel,
+                    "server-side subscribe of a STOMP client ignored"
+                );
             }
             SessionCommand::Refresh { expired, expire_at, .. } => {
                 if *expired || has_expired(*expire_at, now) {

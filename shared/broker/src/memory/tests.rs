@@ -4,7 +4,7 @@
 mod bounds;
 mod contract;
 mod expiry;
+mod fixture;
 mod model;
 mod queues;
-mod rig;
 mod threads;

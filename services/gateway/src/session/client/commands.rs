@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use gorani_protocol::client::{self, ClientCommand, ClientRequest, DecodeError};
 
-use super::{ClientSession, ClientState, subscriptions::ClientSubscription};
+use super::{ClientSession, ClientState, subscription::ClientSubscription};
 use crate::{
     disconnect::{Disconnect, ErrorCode},
     session::{Actions, Now},
@@ -79,7 +79,8 @@ impl ClientSession {
             return true;
         }
         if matches!(command.request, ClientRequest::History(_) | ClientRequest::Presence { .. })
-            && self.pending.values().filter(|pending| pending.is_heavy_read()).count() + self.large_replies()
+            && self.pending.values().filter(|pending| pending.is_heavy_read()).count()
+                + self.large_replies.len()
                 >= self.policy.settings.max_reads
         {
             return true;

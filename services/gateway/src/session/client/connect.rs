@@ -6,20 +6,21 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use gorani_auth::{ConnectionClaims, personal_channel};
 use gorani_broker::{Position, Publication};
 use gorani_protocol::client::{Connect, ConnectResult, PublicationFields, SubscribeResult, reply};
 
 use super::{
-    ClientSession, ClientState, OutputFormat,
+    ClientSession, OutputFormat,
     large_reply::{LargeReply, NextStep},
-    requests::PendingRequest,
-    subscriptions::ClientSubscription,
+    pending_request::PendingRequest,
+    state::{ClientState, Connecting},
+    subscription::{ClientSubscription, views},
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
-    format::{position::Unrecovered, views::publication_view},
+    format::position::Unrecovered,
     memory::ReplyPermit,
     session::{
         Action, Actions, Now, Subscribed, Ticket,
@@ -27,20 +28,6 @@ use crate::{
     },
     version::VERSION,
 };
-
-/// A connect that waits for its server-side subscriptions.
-pub(super) struct Connecting {
-    id: u32,
-    expires_at: Option<u64>,
-    /// A position that cannot be recovered ends it.
-    reject: bool,
-    /// Outcomes by channel, as they come.
-    subscribed: BTreeMap<Arc<str>, Subscribed>,
-    failed: Option<ErrorCode>,
-    under_way: usize,
-    /// Subscriptions that begin when the client has its place among its user's connections.
-    held: Vec<Action>,
-}
 
 impl ClientSession {
     pub(super) fn connect(&mut self, id: u32, connect: &Connect<'_>, now: Now, actions: &mut Actions) {
@@ -330,15 +317,4 @@ type MissedPublications = (Arc<str>, Vec<Arc<Publication>>, Option<ReplyPermit>)
 /// The publications that a subscription recovered, and the permit for them.
 fn take_missed((channel, subscribed): (&Arc<str>, &mut Subscribed)) -> MissedPublications {
     (channel.clone(), std::mem::take(&mut subscribed.publications), subscribed.permit.take())
-}
-
-/// Recovered publications as a reply shows them, without those that exclude this client.
-pub(super) fn views<'a>(subscribed: &'a Subscribed, client: &str) -> Vec<PublicationFields<'a>> {
-    let seen = subscribed.publications.iter().filter(|publication| publication.is_for(client));
-    seen.map(|publication| publication_view(publication)).collect()
-}
-
-/// Bytes of a backend's JSON that a client is to see.
-pub(super) fn non_empty(bytes: &Bytes) -> Option<&[u8]> {
-    (!bytes.is_empty()).then_some(&bytes[..])
 }

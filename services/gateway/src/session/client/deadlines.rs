@@ -3,30 +3,20 @@
 
 use std::time::Duration;
 
-use gorani_protocol::client::PING;
 use tokio::time::Instant;
 
-use super::{ClientSession, ClientState, OutputFormat, epochs::Epochs, subscriptions::ClientSubscription};
-use crate::{
-    disconnect::{Disconnect, Unsubscribed},
-    session::{
-        Action, Actions, Now,
-        shared::{
-            expiry::{self, is_due},
-            pings::Pings,
-        },
-    },
-};
+use super::{ended_epochs::Epochs, subscription::ClientSubscription};
+use crate::session::shared::pings::Pings;
 
 /// The times of a session.
 pub(super) struct ClientDeadlines {
     /// Until when the client must be connected; absent once it is.
-    connect_by: Option<Instant>,
+    pub(super) connect_by: Option<Instant>,
     pub(super) pings: Pings,
     /// When the connection ends unless refreshed, grace included.
-    expires: Option<Instant>,
+    pub(super) expires: Option<Instant>,
     /// When the earliest subscription ends unless refreshed, grace included.
-    subscription_expires: Option<Instant>,
+    pub(super) subscription_expires: Option<Instant>,
     /// Epochs that ended, and when its client is told.
     pub(super) epochs: Option<Box<Epochs>>,
 }
@@ -62,56 +52,5 @@ impl ClientDeadlines {
         let all = [self.connect_by, self.pings.deadline(), self.expires, self.subscription_expires];
         let of_epochs = self.epochs.as_ref().and_then(|epochs| epochs.by);
         all.into_iter().chain([of_epochs]).flatten().min()
-    }
-}
-
-impl ClientSession {
-    /// The end of something that expires at this time in Unix seconds, with the grace for its refresh.
-    pub(super) fn end_of(&self, expires_at: Option<u64>, now: Now) -> Option<Instant> {
-        expiry::end_of(expires_at, self.policy.settings.expiry_grace, now)
-    }
-
-    /// Does what is due.
-    pub(super) fn timer(&mut self, now: Now, actions: &mut Actions) {
-        if is_due(self.clock.connect_by, now) {
-            // A client that has said connect has done its part: it is to come again, which a stale one is not.
-            let is_waiting = matches!(self.state, ClientState::Connecting(_));
-            return self.close(if is_waiting { Disconnect::INTERNAL } else { Disconnect::STALE }, actions);
-        }
-        if self.clock.pings.is_unanswered(now.instant) {
-            return self.close(Disconnect::NO_PONG, actions);
-        }
-        if is_due(self.clock.expires, now) {
-            return self.close(Disconnect::EXPIRED, actions);
-        }
-        if is_due(self.clock.subscription_expires, now) {
-            self.expire_subscriptions(now, actions);
-        }
-        self.look_at_epochs(now, actions);
-        let settings = &self.policy.settings;
-        // Without pings that answer themselves, a receiver has a transport with a heartbeat, and no way to answer it.
-        let has_pong = self.traits.native_ping || self.traits.format == OutputFormat::Commands;
-        let timeout = has_pong.then_some(settings.pong_timeout);
-        if matches!(self.state, ClientState::Connected)
-            && self.clock.pings.take_due(settings.ping_interval, timeout, now.instant)
-        {
-            if self.traits.native_ping || self.traits.format != OutputFormat::Commands {
-                actions.push(Action::Ping);
-            } else {
-                actions.line(|out| out.extend_from_slice(PING));
-            }
-        }
-    }
-
-    fn expire_subscriptions(&mut self, now: Now, actions: &mut Actions) {
-        let expired = self.subscriptions.iter().filter(|subscription| is_due(subscription.expires, now));
-        let expired: Vec<_> = expired.cloned().collect();
-        for subscription in expired {
-            if subscription.server_side {
-                return self.close(Disconnect::SUBSCRIPTION_EXPIRED, actions);
-            }
-            self.server_unsubscribe(&subscription.channel, Unsubscribed::EXPIRED, actions);
-        }
-        self.clock.set_subscription_expiry(&self.subscriptions);
     }
 }

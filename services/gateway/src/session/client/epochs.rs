@@ -7,7 +7,6 @@ use std::{sync::Arc, time::Duration};
 
 use gorani_broker::Position;
 use rand::RngExt;
-use tokio::time::Instant;
 
 use super::{ClientSession, OutputFormat};
 use crate::{
@@ -18,17 +17,6 @@ use crate::{
 /// Between these times after a failover clients are told to subscribe anew, so that they do not all come at once.
 const SOONEST: Duration = Duration::from_secs(10);
 const LATEST: Duration = Duration::from_secs(100);
-
-/// A session's notes of ended epochs. Most have none. At most one entry of each subscription.
-#[derive(Debug, Default)]
-pub(super) struct Epochs {
-    /// Subscriptions whose client knows an epoch that has ended.
-    stale: Vec<EndedEpoch>,
-    /// The time at which their clients are told.
-    pub(super) by: Option<Instant>,
-    /// Those that were told, and may come back with the epoch that has ended: what they had is of the one of now.
-    told: Vec<EndedEpoch>,
-}
 
 impl ClientSession {
     /// The epoch of a channel ended, and its client goes on in the next one.

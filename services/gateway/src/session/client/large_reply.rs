@@ -8,12 +8,10 @@ use bytes::BytesMut;
 use gorani_broker::{ClientInfo, Publication};
 use gorani_protocol::client::reply::{write_listed_client, write_listed_publication};
 
-use super::{ClientSession, ClientState};
 use crate::{
-    disconnect::{ErrorCode, Unsubscribed},
     format::views::{AROUND_BYTES, info_view, publication_view},
     memory::ReplyPermit,
-    session::{Actions, MessageKind, Now, Subscribed, Ticket},
+    session::{Subscribed, Ticket},
 };
 
 /// Bytes of a piece, and at least one entry: a fraction of a millisecond.
@@ -77,9 +75,9 @@ pub(super) struct LargeReply {
     lists: VecDeque<(usize, ReplyEntries)>,
     /// Bytes of the reply when it is whole, about.
     bytes: usize,
-    out: BytesMut,
-    permit: Option<ReplyPermit>,
-    then: NextStep,
+    pub(super) out: BytesMut,
+    pub(super) permit: Option<ReplyPermit>,
+    pub(super) then: NextStep,
 }
 
 impl LargeReply {
@@ -137,7 +135,7 @@ impl LargeReply {
     }
 
     /// Writes a piece. True once the reply is whole.
-    fn write_piece(&mut self) -> bool {
+    pub(super) fn write_piece(&mut self) -> bool {
         if self.out.capacity() == 0 {
             // At once: growing by doubling would hold up to twice as much. Pages of it are touched as they are written.
             self.out.reserve(self.bytes);
@@ -158,65 +156,5 @@ impl LargeReply {
         }
         self.out.extend_from_slice(&self.around);
         true
-    }
-}
-
-impl ClientSession {
-    /// Replies that are being written; as long as there are any, heavy reads wait.
-    pub(super) fn large_replies(&self) -> usize {
-        self.large_replies.len()
-    }
-
-    pub(super) fn begin_large_reply(&mut self, reply: LargeReply) {
-        self.large_replies.push_back(reply);
-    }
-
-    /// Writes a piece of the oldest large reply, and sends it once it is whole. False if there is none.
-    pub(super) fn write_large_reply(&mut self, now: Now, actions: &mut Actions) -> bool {
-        let Some(reply) = self.large_replies.front_mut() else { return false };
-        if reply.write_piece()
-            && let Some(reply) = self.large_replies.pop_front()
-        {
-            self.finish_large_reply(reply, now, actions);
-        }
-        if self.large_replies.is_empty() {
-            self.large_replies = VecDeque::new();
-        }
-        true
-    }
-
-    fn finish_large_reply(&mut self, reply: LargeReply, now: Now, actions: &mut Actions) {
-        let LargeReply { out, permit, then, .. } = reply;
-        match then {
-            NextStep::Answered => {
-                actions.whole_message(MessageKind::Text, out, permit);
-                self.count_success();
-            }
-            NextStep::Subscribed { ticket, id, channel } => match self.under_way(&channel, ticket) {
-                Some(subscription) => {
-                    subscription.under_way = None;
-                    actions.whole_message(MessageKind::Text, out, permit);
-                    actions.release(&channel);
-                    self.count_success();
-                }
-                // The server ended it meanwhile, and said so; the command has its answer all the same.
-                None => self.refuse(id, ErrorCode::INTERNAL, actions),
-            },
-            NextStep::Connected { channels } => {
-                if !matches!(self.state, ClientState::Connecting(_)) {
-                    return;
-                }
-                actions.whole_message(MessageKind::Text, out, permit);
-                self.connected(now);
-                for channel in channels {
-                    if self.subscription(&channel).is_some() {
-                        self.accept(&channel, actions);
-                    } else {
-                        // Ended while the reply was written, which tells of it still.
-                        self.write_unsubscribed(&channel, Unsubscribed::SERVER, actions);
-                    }
-                }
-            }
-        }
     }
 }

@@ -6,7 +6,7 @@ use std::{collections::HashSet, sync::Arc};
 use bytes::BytesMut;
 use gorani_protocol::client::{ConnectResult, SubscribePush, plain, push};
 
-use super::{ClientSession, OutputFormat, subscriptions::ClientSubscription};
+use super::{ClientSession, OutputFormat, subscription::ClientSubscription};
 use crate::{
     disconnect::{ErrorCode, Refused, Unsubscribed},
     format::position::{self, Unrecovered},
@@ -75,7 +75,7 @@ impl ClientSession {
     /// The channels of a poll, and what it may read of them.
     pub(in crate::session) fn readable(&self, admitted: &AdmittedReceiver) -> Vec<PollableChannel> {
         let readable = |subscription: &ClientSubscription| {
-            let options = subscription.options();
+            let options = &subscription.options;
             let retention = if !options.has_history() {
                 Err(NotPollable::NoHistory)
             } else if subscription.recoverable {

@@ -1,6 +1,6 @@
 //! Publish, history and presence: what a session asks of the node, and the replies. `docs/protocols/client.md` §8.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use gorani_auth::Denied;
@@ -10,33 +10,15 @@ use gorani_protocol::client::{ClientInfoFields, History, HistoryReply, Publicati
 use super::{
     ClientSession, ClientState,
     large_reply::{LargeReply, NextStep},
+    pending_request::PendingRequest,
     subscriptions::SubscribeCommand,
 };
 use crate::{
-    disconnect::ErrorCode,
+    disconnect::{Disconnect, ErrorCode, Unsubscribed},
     format::views::{info_view, publication_view, reserve},
     memory::ReplyPermit,
-    session::{Action, Actions, Now, Outcome, Ticket, shared::recovery::retention},
+    session::{Action, Actions, MessageKind, Now, Outcome, Ticket, shared::recovery::retention},
 };
-
-/// A command, or a step of one, that waits for the node.
-#[derive(Debug)]
-pub(super) enum PendingRequest {
-    Enter,
-    ConnectSubscribe { channel: Arc<str> },
-    ServerSubscribe { channel: Arc<str> },
-    Subscribe { id: u32, channel: Arc<str>, reject: bool },
-    Publish { id: u32 },
-    History { id: u32, since: Option<Position> },
-    Presence { id: u32 },
-}
-
-impl PendingRequest {
-    /// Whether it may bring much: such requests wait for one another.
-    pub(super) fn is_heavy_read(&self) -> bool {
-        matches!(self, Self::History { .. } | Self::Presence { .. })
-    }
-}
 
 impl ClientSession {
     pub(super) fn is_connected(&self) -> bool {
@@ -60,7 +42,7 @@ impl ClientSession {
                 Ok(options) => PublishOptions { retention: retention(options), ..PublishOptions::default() },
                 Err(denied) => return self.refuse_denied(id, denied, actions),
             };
-        let info = subscription.map(|subscription| subscription.info().clone());
+        let info = subscription.map(|subscription| subscription.info.clone());
         let publication = Publication {
             data: Bytes::copy_from_slice(publish.data.get().as_bytes()),
             kind: DataKind::Json,
@@ -178,7 +160,7 @@ impl ClientSession {
             }
             (pending, outcome) => {
                 tracing::error!(?pending, ?outcome, "outcome does not fit its request");
-                self.close(crate::disconnect::Disconnect::INTERNAL, actions);
+                self.close(Disconnect::INTERNAL, actions);
             }
         }
     }
@@ -199,6 +181,59 @@ impl ClientSession {
         let mut reply = LargeReply::new(around, NextStep::Answered);
         reply.add_publications(places, page.publications, permit);
         self.begin_large_reply(reply);
+    }
+
+    pub(super) fn begin_large_reply(&mut self, reply: LargeReply) {
+        self.large_replies.push_back(reply);
+    }
+
+    /// Writes a piece of the oldest large reply, and sends it once it is whole. False if there is none.
+    pub(super) fn write_large_reply(&mut self, now: Now, actions: &mut Actions) -> bool {
+        let Some(reply) = self.large_replies.front_mut() else { return false };
+        if reply.write_piece()
+            && let Some(reply) = self.large_replies.pop_front()
+        {
+            self.finish_large_reply(reply, now, actions);
+        }
+        if self.large_replies.is_empty() {
+            self.large_replies = VecDeque::new();
+        }
+        true
+    }
+
+    fn finish_large_reply(&mut self, reply: LargeReply, now: Now, actions: &mut Actions) {
+        let LargeReply { out, permit, then, .. } = reply;
+        match then {
+            NextStep::Answered => {
+                actions.whole_message(MessageKind::Text, out, permit);
+                self.count_success();
+            }
+            NextStep::Subscribed { ticket, id, channel } => match self.under_way(&channel, ticket) {
+                Some(subscription) => {
+                    subscription.under_way = None;
+                    actions.whole_message(MessageKind::Text, out, permit);
+                    actions.release(&channel);
+                    self.count_success();
+                }
+                // The server ended it meanwhile, and said so; the command has its answer all the same.
+                None => self.refuse(id, ErrorCode::INTERNAL, actions),
+            },
+            NextStep::Connected { channels } => {
+                if !matches!(self.state, ClientState::Connecting(_)) {
+                    return;
+                }
+                actions.whole_message(MessageKind::Text, out, permit);
+                self.connected(now);
+                for channel in channels {
+                    if self.subscription(&channel).is_some() {
+                        self.accept(&channel, actions);
+                    } else {
+                        // Ended while the reply was written, which tells of it still.
+                        self.write_unsubscribed(&channel, Unsubscribed::SERVER, actions);
+                    }
+                }
+            }
+        }
     }
 
     fn answer<T>(

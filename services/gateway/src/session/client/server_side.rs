@@ -9,7 +9,11 @@ use std::{
 use gorani_auth::{SubscribeClaims, SubscribeGranted};
 use gorani_protocol::client::{Recover, SubscribePush};
 
-use super::{ClientSession, connect::non_empty, requests::PendingRequest, subscriptions::ClientSubscription};
+use super::{
+    ClientSession,
+    pending_request::PendingRequest,
+    subscription::{ClientSubscription, non_empty},
+};
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
     session::{Action, Actions, Now, Subscribed, Ticket, shared::recovery::RequestedFeatures},

@@ -3,53 +3,29 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use gorani_auth::{ChannelOptions, SubscribeGranted};
-use gorani_broker::{ClientInfo, Position};
-use gorani_protocol::client::{PublicationFields, Subscribe, SubscribeResult, reply};
-use tokio::time::Instant;
+use bytes::BytesMut;
+use gorani_auth::SubscribeGranted;
+use gorani_broker::Position;
+use gorani_protocol::client::{Subscribe, reply};
 
 use super::{
     ClientSession,
-    connect::{non_empty, views},
     large_reply::{LargeReply, NextStep},
-    requests::PendingRequest,
+    pending_request::PendingRequest,
+    subscription::{ClientSubscription, views},
 };
 use crate::{
     disconnect::{ErrorCode, Refused, Unsubscribed},
-    format::{encoding::SubscriptionFormat, position::Unrecovered, views::reserve},
+    format::views::reserve,
     session::{
-        Action, Actions, Now, SubscribeParams, Subscribed, Ticket,
+        Action, Actions, Now, Subscribed, Ticket,
         shared::{
             expiry::ttl,
             identity::raw_bytes,
-            recovery::{RequestedFeatures, SubscriptionFeatures, retention},
+            recovery::{RequestedFeatures, SubscriptionFeatures},
         },
     },
 };
-
-/// A channel that the session is in, or is about to be.
-#[derive(Clone)]
-pub(super) struct ClientSubscription {
-    pub(super) channel: Arc<str>,
-    pub(super) server_side: bool,
-    /// The node is still at it, under this ticket.
-    pub(super) under_way: Option<Ticket>,
-    pub(super) recoverable: bool,
-    pub(super) recover: Option<Position>,
-    /// Its client named a position, from which nothing is tried to be recovered.
-    pub(super) unrecovered: Option<Unrecovered>,
-    /// When it ends unless refreshed, grace included.
-    pub(super) expires: Option<Instant>,
-    expires_at: Option<u64>,
-    pub(super) positioned: bool,
-    pub(super) join_leave: bool,
-    /// Others are not told of it, nor it of others.
-    unseen: bool,
-    pub(super) info: Arc<ClientInfo>,
-    pub(super) data: Bytes,
-    options: ChannelOptions,
-}
 
 /// A subscribe of the client that has its outcome.
 pub(super) struct SubscribeCommand<'a> {
@@ -58,82 +34,6 @@ pub(super) struct SubscribeCommand<'a> {
     pub(super) channel: &'a Arc<str>,
     /// A position that cannot be recovered is an error.
     pub(super) reject: bool,
-}
-
-impl ClientSubscription {
-    pub(super) fn is_under_way(&self) -> bool {
-        self.under_way.is_some()
-    }
-
-    /// Who the client is in this channel.
-    pub(super) fn info(&self) -> &Arc<ClientInfo> {
-        &self.info
-    }
-
-    /// The options of its channel.
-    pub(super) fn options(&self) -> &ChannelOptions {
-        &self.options
-    }
-
-    /// The client has come as far as this.
-    pub(super) fn recover_from(&mut self, position: Position) {
-        if self.recoverable {
-            self.recover = Some(position);
-        } else {
-            self.unrecovered = Some(Unrecovered::NotAllowed);
-        }
-    }
-
-    /// Why the client does not go on from where it was, if it said where that was.
-    pub(super) fn unrecovered(&self, subscribed: &Subscribed) -> Option<Unrecovered> {
-        let is_lost = subscribed.was_recovering && !subscribed.recovered;
-        self.unrecovered.or(is_lost.then_some(Unrecovered::Lost))
-    }
-
-    /// For one that comes and goes too often to be present: nobody is told that it joins and leaves, nor is it told of others.
-    pub(super) fn hide(&mut self) {
-        self.unseen = true;
-        self.join_leave = false;
-    }
-
-    /// What the node is asked to do.
-    pub(super) fn request(&self, recover_max_bytes: usize) -> SubscribeParams {
-        SubscribeParams {
-            channel: self.channel.clone(),
-            info: self.info.clone(),
-            retention: retention(&self.options),
-            positioned: self.positioned,
-            recover: self.recover.clone(),
-            recover_max_bytes,
-            presence: self.options.presence && !self.unseen,
-            announce: self.options.join_leave && !self.unseen,
-            join_leave: self.join_leave,
-            format: SubscriptionFormat::OfSession,
-        }
-    }
-
-    /// What the client is told.
-    pub(super) fn result<'a>(
-        &'a self,
-        subscribed: &'a Subscribed,
-        publications: &'a [PublicationFields<'a>],
-        now: Now,
-    ) -> SubscribeResult<'a> {
-        let requested = self.recover.as_ref().filter(|_| subscribed.recovered);
-        SubscribeResult {
-            expires: self.expires_at.is_some(),
-            ttl: ttl(self.expires_at, now),
-            recoverable: self.recoverable,
-            epoch: subscribed.top.as_ref().map_or("", |top| &top.epoch),
-            publications,
-            recovered: subscribed.recovered,
-            offset: requested.or(subscribed.top.as_ref()).map_or(0, |position| position.offset),
-            positioned: self.positioned,
-            data: non_empty(&self.data),
-            was_recovering: subscribed.was_recovering || self.unrecovered.is_some(),
-            unrecovered_reason: "",
-        }
-    }
 }
 
 impl ClientSession {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use gorani_auth::{ConnectionClaims, SubscribeGranted, TokenError, personal_channel};
 use gorani_protocol::stomp::{Headers, HeartBeat, ServerCommand, StompFrame, Version, encode};
 
-use super::{StompSession, StompState, failure::Failure};
+use super::{StompSession, StompState, access::Access, failure::Failure};
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     session::{
@@ -27,20 +27,6 @@ const BEARER: &str = "Bearer ";
 
 /// Names the question whether there is room among the user's connections: there is no other before its answer.
 const ENTRY: Ticket = Ticket(0);
-
-/// What the rules of channels have to say of a session.
-pub(super) enum Access {
-    /// They decide, but for what its token allows.
-    Client(Box<ConnectionClaims>),
-    /// Nothing: a backend is trusted, as with a key of the API.
-    Backend,
-}
-
-impl Default for Access {
-    fn default() -> Self {
-        Self::Client(Box::default())
-    }
-}
 
 impl StompSession {
     pub(super) fn is_backend(&self) -> bool {

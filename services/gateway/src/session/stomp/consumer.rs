@@ -1,6 +1,6 @@
-//! Subscriptions of work queues: what is taken, shown, acknowledged and given back. `docs/protocols/stomp.md` §7.
+//! Subscriptions of work queues: messages are taken, shown, acknowledged and given back. `docs/protocols/stomp.md` §7.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use gorani_auth::check_channel_name;
 use gorani_broker::queue::{DEAD_SUFFIX, DeliveryId, QueueDelivery};
@@ -9,7 +9,8 @@ use gorani_protocol::stomp::{StompCommand, StompFrame, Version};
 use super::{
     StompSession,
     failure::Failure,
-    subscriptions::{AckMode, StompSubscription, SubscriptionSource},
+    queue_consumer::{Acknowledged, Unacknowledged},
+    subscription::{AckMode, StompSubscription, SubscriptionSource},
 };
 use crate::{
     disconnect::ErrorCode,
@@ -19,59 +20,6 @@ use crate::{
 
 /// What the `ack` header of a message of a queue begins with.
 const QUEUE_ACK: &str = "q-";
-
-/// A subscription's side of a queue.
-pub(super) struct QueueConsumer {
-    pub(super) queue: Arc<str>,
-    /// Unacknowledged messages at most.
-    prefetch: usize,
-    pub(super) taking: Option<Ticket>,
-    /// In the order in which they were shown: serials rise.
-    unacknowledged: VecDeque<Unacknowledged>,
-}
-
-struct Unacknowledged {
-    /// Names it within the session.
-    serial: u64,
-    message_id: Box<str>,
-    id: DeliveryId,
-}
-
-impl QueueConsumer {
-    pub(super) fn new(queue: Arc<str>, prefetch: usize) -> Self {
-        Self { queue, prefetch, taking: None, unacknowledged: VecDeque::new() }
-    }
-
-    fn find(&self, is_it: impl Fn(&Unacknowledged) -> bool) -> Option<u64> {
-        self.unacknowledged.iter().find(|message| is_it(message)).map(|message| message.serial)
-    }
-
-    /// Where the message of this serial stands.
-    fn position(&self, serial: u64) -> Option<usize> {
-        self.unacknowledged.binary_search_by_key(&serial, |message| message.serial).ok()
-    }
-
-    /// Takes out the message of this serial, and with `and_earlier` all before it.
-    fn fetch(&mut self, serial: u64, and_earlier: bool) -> Vec<DeliveryId> {
-        let Some(index) = self.position(serial) else { return Vec::new() };
-        let first = if and_earlier { 0 } else { index };
-        self.unacknowledged.drain(first..=index).map(|message| message.id).collect()
-    }
-
-    /// All that is not acknowledged.
-    pub(super) fn fetch_all(&mut self) -> Vec<DeliveryId> {
-        self.unacknowledged.drain(..).map(|message| message.id).collect()
-    }
-}
-
-/// What an ACK or NACK is about.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Acknowledged {
-    /// A message of a channel: nothing waits for it.
-    Channel,
-    /// The message of a queue with this serial.
-    Queue(u64),
-}
 
 impl StompSession {
     /// Whether this session may use a queue.

@@ -3,18 +3,14 @@
 
 use std::time::Duration;
 
-use gorani_protocol::stomp::{AgreedHeartBeat, encode};
+use gorani_protocol::stomp::AgreedHeartBeat;
 use tokio::time::Instant;
 
-use super::{StompSession, StompState, failure::Failure};
-use crate::{
-    disconnect::Disconnect,
-    session::{
-        Action, Actions, MessageKind, Now, Session as _,
-        shared::{
-            expiry::{FAR, is_due},
-            pings::Pings,
-        },
+use crate::session::{
+    Now,
+    shared::{
+        expiry::{FAR, is_due},
+        pings::Pings,
     },
 };
 
@@ -33,7 +29,7 @@ pub(super) struct StompDeadlines {
     silence_max: Option<Duration>,
     heard: Instant,
     /// The transport's own. They do not begin where the client is to send heart-beats, or the transport has none.
-    pings: Pings,
+    pub(super) pings: Pings,
     pub(super) expires: Option<Instant>,
     /// When the earliest subscription ends.
     pub(super) subscription_expires: Option<Instant>,
@@ -85,7 +81,7 @@ impl StompDeadlines {
     }
 
     /// Whether a ping was not answered in time. While the session does not read, that proves nothing: the next ping asks again.
-    fn is_unanswered(&mut self, reads: bool, now: Now) -> bool {
+    pub(super) fn is_unanswered(&mut self, reads: bool, now: Now) -> bool {
         self.pings.is_unanswered(now.instant) && self.pings.take_pong() && reads
     }
 
@@ -108,44 +104,5 @@ impl StompDeadlines {
         let all =
             [self.connect_by, self.next_beat, silent_at, pings, self.expires, self.subscription_expires];
         all.into_iter().flatten().min()
-    }
-}
-
-impl StompSession {
-    /// A time may have come.
-    pub(super) fn timer(&mut self, now: Now, actions: &mut Actions) {
-        if is_due(self.clock.leave_by, now) {
-            return self.end(Disconnect::NORMAL, actions);
-        }
-        if self.state == StompState::Leaving {
-            return;
-        }
-        if is_due(self.clock.connect_by, now) {
-            let failure = match self.state {
-                // It has done its part, and is to come again.
-                StompState::Entering(_) => Failure::new(Disconnect::INTERNAL, "the CONNECT takes too long"),
-                _ => Failure::new(Disconnect::STALE, "no CONNECT in time"),
-            };
-            return self.fail(failure, actions);
-        }
-        if is_due(self.clock.expires, now) {
-            return self.fail(Failure::of_disconnect(Disconnect::EXPIRED), actions);
-        }
-        if is_due(self.clock.subscription_expires, now) {
-            return self.fail(Failure::of_disconnect(Disconnect::SUBSCRIPTION_EXPIRED), actions);
-        }
-        if !self.is_blocked() && self.clock.is_silent(now) {
-            return self.fail(Failure::new(Disconnect::NO_PONG, "no heart-beat from the client"), actions);
-        }
-        if self.clock.is_unanswered(!self.is_blocked(), now) {
-            return self.fail(Failure::new(Disconnect::NO_PONG, "no pong from the client"), actions);
-        }
-        let settings = &self.policy.settings;
-        if self.clock.pings.take_due(settings.ping_interval, Some(settings.pong_timeout), now.instant) {
-            actions.push(Action::Ping);
-        }
-        if self.clock.take_beat(now) {
-            actions.message(MessageKind::Text, |out| out.extend_from_slice(encode::HEART_BEAT));
-        }
     }
 }

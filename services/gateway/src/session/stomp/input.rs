@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::Buf;
-use gorani_protocol::stomp::{StompDecodeError, StompFrame};
+use gorani_protocol::stomp::{StompCommand, StompDecodeError, StompFrame};
 
 use super::{StompSession, StompState, StompSubscription, failure::Failure};
 use crate::session::{Actions, Now, Session};
@@ -13,7 +13,7 @@ use crate::session::{Actions, Now, Session};
 const HEADER_BYTES: usize = 128;
 
 /// Bytes of a frame, as they count in a step.
-pub(super) fn size_of_frame(frame: &StompFrame) -> usize {
+fn size_of_frame(frame: &StompFrame) -> usize {
     frame.body.len() + frame.headers.len() * HEADER_BYTES
 }
 
@@ -31,6 +31,39 @@ impl StompSession {
             self.waiting.push_back(frame);
         } else {
             self.run(frame, now, actions);
+        }
+    }
+
+    fn run(&mut self, frame: StompFrame, now: Now, actions: &mut Actions) {
+        self.budget.count(size_of_frame(&frame));
+        if frame.command.opens() || frame.headers.get("token").is_some() {
+            self.budget.count_token();
+        }
+        let result = match (self.state, frame.command) {
+            // Frames wait while the session enters.
+            (StompState::Entering(_) | StompState::Leaving | StompState::Ended, _) => return,
+            (StompState::New, _) => self.connect(&frame, now, actions),
+            (StompState::Open, StompCommand::Connect | StompCommand::Stomp) => {
+                Err(Failure::bad("the session is open already"))
+            }
+            (StompState::Open, StompCommand::Subscribe) => self.subscribe(&frame, now, actions),
+            (StompState::Open, StompCommand::Unsubscribe) => self.unsubscribe(&frame, actions),
+            (StompState::Open, StompCommand::Send) => self.send(&frame, now, actions),
+            (StompState::Open, StompCommand::Ack | StompCommand::Nack) => self.acknowledge(&frame, actions),
+            (StompState::Open, StompCommand::Begin | StompCommand::Commit | StompCommand::Abort) => {
+                self.transaction(&frame, actions)
+            }
+            (StompState::Open, StompCommand::Disconnect) => {
+                self.disconnect(&frame);
+                Ok(())
+            }
+        };
+        match result {
+            Ok(()) => self.send_receipts(now, actions),
+            Err(failure) => {
+                let receipt = frame.headers.get("receipt").filter(|_| !frame.command.opens());
+                self.fail(failure.of(frame.command, receipt), actions);
+            }
         }
     }
 

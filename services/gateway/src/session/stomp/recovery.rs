@@ -1,14 +1,13 @@
 //! The publications that a subscription missed, written a piece at a time: a piece is a step of the session ([`crate::session::shared::input_budget`]), so that the
 //! transport looks at the clock between two of them. All messages are sent together when the last is written.
 
-use std::{collections::VecDeque, sync::Arc, vec};
+use std::{sync::Arc, vec};
 
 use gorani_broker::Publication;
 
-use super::StompSession;
 use crate::{
-    format::message_headers,
-    session::{Actions, Now, Outcome, Session as _, Subscribed, Ticket},
+    format::message_headers::{self, FrameStyle, SubscriptionHeaders},
+    session::{Actions, Subscribed, Ticket},
 };
 
 /// Bytes of a piece, and at least one message: a fraction of a millisecond.
@@ -19,11 +18,11 @@ const HEADERS_BYTES: usize = 160;
 
 /// A recovery that is being written.
 pub(super) struct RecoveryInProgress {
-    ticket: Ticket,
+    pub(super) ticket: Ticket,
     publications: vec::IntoIter<Arc<Publication>>,
-    written: Actions,
+    pub(super) written: Actions,
     /// Without publications and permit.
-    subscribed: Subscribed,
+    pub(super) subscribed: Subscribed,
 }
 
 impl RecoveryInProgress {
@@ -34,40 +33,24 @@ impl RecoveryInProgress {
         written.hold(subscribed.permit.take());
         Self { ticket, publications: publications.into_iter(), written, subscribed }
     }
-}
 
-impl StompSession {
-    /// Writes a piece of the oldest recovery. Once it is whole it is sent, and its subscription begins. False if there is
-    /// none.
-    pub(super) fn write_recovered(&mut self, now: Now, actions: &mut Actions) -> bool {
-        let Some(mut recovering) = self.recovering.pop_front() else { return false };
-        if self.write_piece(&mut recovering) {
-            let RecoveryInProgress { ticket, written, subscribed, .. } = recovering;
-            actions.append(written);
-            self.outcome(ticket, Outcome::Subscribed(Ok(subscribed)), now, actions);
-        } else {
-            self.recovering.push_front(recovering);
-        }
-        if self.recovering.is_empty() {
-            self.recovering = VecDeque::new();
-        }
-        true
-    }
-
-    /// True if nothing is left to write.
-    fn write_piece(&self, recovering: &mut RecoveryInProgress) -> bool {
-        let Some(subscription) = self.under_way(recovering.ticket) else { return true };
-        let style = self.style();
+    /// Writes a piece of what this client is to see, with these headers of its subscription. True if nothing is left to write.
+    pub(super) fn write_piece(
+        &mut self,
+        shown: &SubscriptionHeaders,
+        style: FrameStyle,
+        client: &str,
+    ) -> bool {
         let mut message_id = String::new();
-        let until = recovering.written.message_bytes() + PIECE_BYTES;
-        for publication in recovering.publications.by_ref() {
-            if publication.is_for(&self.identity.client) {
+        let until = self.written.message_bytes() + PIECE_BYTES;
+        for publication in self.publications.by_ref() {
+            if publication.is_for(client) {
                 message_headers::write_message_id(&publication, 0, &mut message_id);
-                recovering.written.message(message_headers::message_kind(&publication, style), |out| {
-                    subscription.shown.write(style, &publication, &message_id, out);
+                self.written.message(message_headers::message_kind(&publication, style), |out| {
+                    shown.write(style, &publication, &message_id, out);
                 });
             }
-            if recovering.written.message_bytes() >= until {
+            if self.written.message_bytes() >= until {
                 return false;
             }
         }

@@ -1,43 +1,20 @@
-//! SEND: a message to a channel or a queue, now or with its transaction. `docs/protocols/stomp.md` §6.
+//! SEND: a message to a channel or a queue, now or with its transaction. `docs/protocols/stomp.md` §6 and §8.
 
 use std::sync::Arc;
 
-use gorani_broker::{Publication, PublishOptions};
-use gorani_protocol::stomp::StompFrame;
+use gorani_broker::PublishOptions;
+use gorani_protocol::stomp::{StompCommand, StompFrame};
 
 use super::{
     StompSession,
     destination::{self, Destination},
     failure::Failure,
     payload,
+    queue_consumer::Acknowledged,
+    transactions::PendingCommit,
+    valid_send::ValidSend,
 };
-use crate::session::{Action, Actions, Now, Ticket, shared::recovery::retention};
-
-/// A message that was found right.
-#[derive(Debug)]
-pub(super) struct ValidSend {
-    /// Of the channel or the queue.
-    name: Arc<str>,
-    publication: Publication,
-    /// Of the channel; a queue has none.
-    options: Option<PublishOptions>,
-}
-
-impl ValidSend {
-    /// Bytes that it holds, near enough.
-    pub(super) fn bytes(&self) -> usize {
-        let tags: usize = self.publication.tags.iter().map(|(name, value)| name.len() + value.len()).sum();
-        self.name.len() + self.publication.data.len() + tags + size_of::<Self>()
-    }
-
-    /// Sends it.
-    pub(super) fn begin(self, ticket: Ticket, actions: &mut Actions) {
-        actions.push(match self.options {
-            Some(options) => Action::Publish(ticket, self.name, self.publication, options),
-            None => Action::PushToQueue(ticket, self.name, self.publication),
-        });
-    }
-}
+use crate::session::{Actions, Now, Ticket, shared::recovery::retention};
 
 impl StompSession {
     pub(super) fn send(
@@ -91,5 +68,52 @@ impl StompSession {
             *options.map_err(|denied| self.policy.refuse_denied(denied))?
         };
         Ok(PublishOptions { retention: retention(&options), ..PublishOptions::default() })
+    }
+
+    /// BEGIN, COMMIT and ABORT.
+    pub(super) fn transaction(&mut self, frame: &StompFrame, actions: &mut Actions) -> Result<(), Failure> {
+        let name = frame.headers.get("transaction").ok_or(Failure::bad("no transaction"))?;
+        let receipt = frame.headers.get("receipt");
+        match frame.command {
+            StompCommand::Begin => self.transactions.begin(name, &self.settings)?,
+            StompCommand::Commit => {
+                let kept = self.transactions.take(name)?;
+                return self.commit(kept, receipt, actions);
+            }
+            _ => drop(self.transactions.take(name)?),
+        }
+        self.receipts.expect(0, receipt, false);
+        Ok(())
+    }
+
+    /// Carries out what was kept: all of it, or nothing where an acknowledgement has become void.
+    fn commit(
+        &mut self,
+        kept: Vec<PendingCommit>,
+        receipt: Option<&str>,
+        actions: &mut Actions,
+    ) -> Result<(), Failure> {
+        let is_void = |kept: &PendingCommit| matches!(kept, PendingCommit::Settle(Acknowledged::Queue(serial), _) if !self.is_unacknowledged(*serial));
+        if kept.iter().any(is_void) {
+            return Err(Failure::bad("a message of this transaction is acknowledged already"));
+        }
+        // As if each came by itself: what follows waits for the next step.
+        kept.iter().for_each(|kept| self.budget.count(kept.bytes()));
+        let waits = |kept: &&PendingCommit| !matches!(kept, PendingCommit::Settle(Acknowledged::Channel, _));
+        let Ticket(mut ticket) = self.receipts.expect(kept.iter().filter(waits).count(), receipt, false);
+        for kept in kept {
+            match kept {
+                PendingCommit::Send(sending) => sending.begin(Ticket(ticket), actions),
+                PendingCommit::Settle(Acknowledged::Channel, _) => continue,
+                PendingCommit::Settle(Acknowledged::Queue(serial), is_handled) => {
+                    if !self.acknowledge_serial(serial, is_handled, Ticket(ticket), actions) {
+                        // Acknowledged together with a later one of the same transaction: that is done.
+                        self.receipts.done(Ticket(ticket));
+                    }
+                }
+            }
+            ticket = ticket.wrapping_add(1);
+        }
+        Ok(())
     }
 }

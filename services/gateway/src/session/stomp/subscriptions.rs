@@ -1,16 +1,18 @@
-//! SUBSCRIBE and UNSUBSCRIBE. `docs/protocols/stomp.md` §5.
+//! SUBSCRIBE, with what was missed, and UNSUBSCRIBE. `docs/protocols/stomp.md` §5.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use gorani_broker::Position;
 use gorani_protocol::stomp::{StompFrame, Version};
-use tokio::time::Instant;
 
 use super::{
     StompSession,
-    consumer::{QueueConsumer, prefetch},
+    consumer::prefetch,
     destination::{self, Destination},
     failure::Failure,
+    queue_consumer::QueueConsumer,
+    recovery::RecoveryInProgress,
+    subscription::{AckMode, StompSubscription, SubscriptionSource},
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode},
@@ -19,7 +21,7 @@ use crate::{
         message_headers::{MessageHeaders, SubscriptionHeaders},
     },
     session::{
-        Action, Actions, Now, SubscribeParams, Subscribed, Ticket,
+        Action, Actions, Now, Outcome, Session as _, SubscribeParams, Subscribed, Ticket,
         shared::{
             expiry::end_of,
             identity::raw_bytes,
@@ -30,51 +32,6 @@ use crate::{
 
 /// Bytes of a subscription's id at most: each is kept, and stands in every message.
 const ID_MAX_BYTES: usize = 255;
-
-/// What a subscription hears.
-pub(super) enum SubscriptionSource {
-    Channel(Arc<str>),
-    Queue(QueueConsumer),
-}
-
-/// The mode of acknowledging.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AckMode {
-    /// Not at all: a message that is sent is handled.
-    Auto,
-    /// With all before it.
-    Client,
-    /// One by one.
-    Individual,
-}
-
-/// One subscription of the session.
-pub(super) struct StompSubscription {
-    pub(super) shown: SubscriptionHeaders,
-    pub(super) source: SubscriptionSource,
-    pub(super) ack_mode: AckMode,
-    /// Of the request to the node that is under way for it.
-    under_way: Option<Ticket>,
-    expires: Option<Instant>,
-    asked_recovery: bool,
-}
-
-impl StompSubscription {
-    pub(super) fn is_under_way(&self) -> bool {
-        self.under_way.is_some()
-    }
-
-    /// What identifies it within its session: the id, or the destination where 1.0 gave none.
-    pub(super) fn name(&self) -> &str {
-        self.shown.id.as_deref().unwrap_or(&self.shown.destination)
-    }
-}
-
-impl StompSubscription {
-    fn is_of(&self, channel: &str) -> bool {
-        matches!(&self.source, SubscriptionSource::Channel(own) if **own == *channel)
-    }
-}
 
 impl StompSession {
     /// Whether the session is in a channel.
@@ -227,6 +184,25 @@ impl StompSession {
     /// The subscription of which the request to the node has this ticket.
     pub(super) fn under_way(&self, ticket: Ticket) -> Option<&StompSubscription> {
         self.subscriptions.iter().find(|known| known.under_way == Some(ticket))
+    }
+
+    /// Writes a piece of the oldest recovery. Once it is whole it is sent, and its subscription begins. False if there is
+    /// none.
+    pub(super) fn write_recovered(&mut self, now: Now, actions: &mut Actions) -> bool {
+        let Some(mut recovering) = self.recovering.pop_front() else { return false };
+        let (style, client) = (self.style(), &self.identity.client);
+        let subscription = self.under_way(recovering.ticket);
+        if subscription.is_none_or(|known| recovering.write_piece(&known.shown, style, client)) {
+            let RecoveryInProgress { ticket, written, subscribed, .. } = recovering;
+            actions.append(written);
+            self.outcome(ticket, Outcome::Subscribed(Ok(subscribed)), now, actions);
+        } else {
+            self.recovering.push_front(recovering);
+        }
+        if self.recovering.is_empty() {
+            self.recovering = VecDeque::new();
+        }
+        true
     }
 
     /// A SUBSCRIBE has its outcome; what it missed is written.

@@ -2,13 +2,8 @@
 //!
 //! Checked when it comes, carried out in order at COMMIT and nothing in between; whatever ends the session forgets it.
 
-use gorani_protocol::stomp::{StompCommand, StompFrame};
-
-use super::{StompSession, consumer::Acknowledged, failure::Failure, send::ValidSend};
-use crate::{
-    session::{Actions, Ticket},
-    settings::StompSettings,
-};
+use super::{failure::Failure, queue_consumer::Acknowledged, valid_send::ValidSend};
+use crate::settings::StompSettings;
 
 /// The open transactions of a session.
 #[derive(Debug, Default)]
@@ -27,14 +22,14 @@ struct Transaction {
 
 /// What is done at COMMIT.
 #[derive(Debug)]
-enum PendingCommit {
+pub(super) enum PendingCommit {
     Send(ValidSend),
     /// An ACK (true) or NACK.
     Settle(Acknowledged, bool),
 }
 
 impl PendingCommit {
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Send(sending) => sending.bytes(),
             Self::Settle(..) => size_of::<Self>(),
@@ -50,7 +45,7 @@ impl Transactions {
         self.open.iter().position(|transaction| *transaction.name == *name)
     }
 
-    fn begin(&mut self, name: &str, settings: &StompSettings) -> Result<(), Failure> {
+    pub(super) fn begin(&mut self, name: &str, settings: &StompSettings) -> Result<(), Failure> {
         if self.position(name).is_some() {
             return Err(Failure::bad("this transaction is open already"));
         }
@@ -62,7 +57,7 @@ impl Transactions {
     }
 
     /// Takes a transaction out.
-    fn take(&mut self, name: &str) -> Result<Vec<PendingCommit>, Failure> {
+    pub(super) fn take(&mut self, name: &str) -> Result<Vec<PendingCommit>, Failure> {
         let index = self.position(name).ok_or(Failure::bad("no such transaction"))?;
         let kept = self.open.swap_remove(index).kept;
         self.messages -= kept.len();
@@ -108,54 +103,6 @@ impl Transactions {
         transaction.kept.push(kept);
         self.messages += 1;
         self.bytes += bytes;
-        Ok(())
-    }
-}
-
-impl StompSession {
-    pub(super) fn transaction(&mut self, frame: &StompFrame, actions: &mut Actions) -> Result<(), Failure> {
-        let name = frame.headers.get("transaction").ok_or(Failure::bad("no transaction"))?;
-        let receipt = frame.headers.get("receipt");
-        match frame.command {
-            StompCommand::Begin => self.transactions.begin(name, &self.settings)?,
-            StompCommand::Commit => {
-                let kept = self.transactions.take(name)?;
-                return self.commit(kept, receipt, actions);
-            }
-            _ => drop(self.transactions.take(name)?),
-        }
-        self.receipts.expect(0, receipt, false);
-        Ok(())
-    }
-
-    /// Carries out what was kept: all of it, or nothing where an acknowledgement has become void.
-    fn commit(
-        &mut self,
-        kept: Vec<PendingCommit>,
-        receipt: Option<&str>,
-        actions: &mut Actions,
-    ) -> Result<(), Failure> {
-        let is_void = |kept: &PendingCommit| matches!(kept, PendingCommit::Settle(Acknowledged::Queue(serial), _) if !self.is_unacknowledged(*serial));
-        if kept.iter().any(is_void) {
-            return Err(Failure::bad("a message of this transaction is acknowledged already"));
-        }
-        // As if each came by itself: what follows waits for the next step.
-        kept.iter().for_each(|kept| self.budget.count(kept.bytes()));
-        let waits = |kept: &&PendingCommit| !matches!(kept, PendingCommit::Settle(Acknowledged::Channel, _));
-        let Ticket(mut ticket) = self.receipts.expect(kept.iter().filter(waits).count(), receipt, false);
-        for kept in kept {
-            match kept {
-                PendingCommit::Send(sending) => sending.begin(Ticket(ticket), actions),
-                PendingCommit::Settle(Acknowledged::Channel, _) => continue,
-                PendingCommit::Settle(Acknowledged::Queue(serial), is_handled) => {
-                    if !self.acknowledge_serial(serial, is_handled, Ticket(ticket), actions) {
-                        // Acknowledged together with a later one of the same transaction: that is done.
-                        self.receipts.done(Ticket(ticket));
-                    }
-                }
-            }
-            ticket = ticket.wrapping_add(1);
-        }
         Ok(())
     }
 }

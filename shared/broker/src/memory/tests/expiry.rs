@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 
 use super::{
     super::{MemoryBroker, MemorySettings, MemoryUsage},
-    rig::{HOUR, KEPT, Rig, SECOND},
+    fixture::{HOUR, KEPT, MemoryFixture, SECOND},
 };
 use crate::{
     Broker as _, BrokerError, Health, Publication, PublishOptions, Retention, contract::RecordingSink,
@@ -14,88 +14,88 @@ use crate::{
 
 #[test]
 fn a_position_unused_for_its_time_is_forgotten_and_the_next_life_has_another_epoch() {
-    let rig = Rig::new(MemorySettings { position_ttl: 10 * SECOND, ..Default::default() });
-    let first = rig.keep("news", "1");
-    rig.clock.advance(9 * SECOND);
-    assert_eq!(rig.read("news").top, first, "and being read prolongs it");
-    rig.clock.advance(9 * SECOND);
-    let second = rig.keep("news", "2");
+    let fixture = MemoryFixture::new(MemorySettings { position_ttl: 10 * SECOND, ..Default::default() });
+    let first = fixture.keep("news", "1");
+    fixture.clock.advance(9 * SECOND);
+    assert_eq!(fixture.read("news").top, first, "and being read prolongs it");
+    fixture.clock.advance(9 * SECOND);
+    let second = fixture.keep("news", "2");
     assert_eq!((second.offset, &second.epoch), (2, &first.epoch));
-    rig.clock.advance(10 * SECOND);
-    let page = rig.read("news");
+    fixture.clock.advance(10 * SECOND);
+    let page = fixture.read("news");
     assert_eq!((page.publications.len(), page.top.offset), (0, 0));
     assert_ne!(page.top.epoch, first.epoch);
-    assert_eq!(rig.usage(), MemoryUsage { channels: 1, ..Default::default() });
+    assert_eq!(fixture.usage(), MemoryUsage { channels: 1, ..Default::default() });
 }
 
 #[test]
 fn what_expired_is_not_seen_before_it_is_cleared_away() {
-    let rig = Rig::new(MemorySettings { position_ttl: 3 * HOUR, ..Default::default() });
+    let fixture = MemoryFixture::new(MemorySettings { position_ttl: 3 * HOUR, ..Default::default() });
     // More than the calls below clear away by the way.
-    let names = rig.neighbours(20);
+    let names = fixture.neighbours(20);
     let last = names.last().unwrap();
-    names.iter().for_each(|name| drop(rig.keep(name, "x")));
-    let before = rig.read(last);
+    names.iter().for_each(|name| drop(fixture.keep(name, "x")));
+    let before = fixture.read(last);
     assert_eq!(before.publications.len(), 1);
-    rig.clock.advance(HOUR);
-    let emptied = rig.read(last);
+    fixture.clock.advance(HOUR);
+    let emptied = fixture.read(last);
     assert_eq!((emptied.publications.len(), &emptied.top), (0, &before.top));
-    rig.clock.advance(3 * HOUR);
-    let anew = rig.keep(last, "x");
+    fixture.clock.advance(3 * HOUR);
+    let anew = fixture.keep(last, "x");
     assert_eq!(anew.offset, 1);
     assert_ne!(anew.epoch, before.top.epoch);
-    assert!(rig.usage().channels > 1, "the others wait to be cleared away");
+    assert!(fixture.usage().channels > 1, "the others wait to be cleared away");
 }
 
 #[test]
 fn no_history_lives_longer_than_the_position() {
-    let rig = Rig::new(MemorySettings { position_ttl: 10 * SECOND, ..Default::default() });
-    let first = rig.keep("news", "1");
-    rig.clock.advance(6 * SECOND);
-    assert_eq!(rig.read("news").publications.len(), 1);
-    rig.clock.advance(6 * SECOND);
-    let page = rig.read("news");
+    let fixture = MemoryFixture::new(MemorySettings { position_ttl: 10 * SECOND, ..Default::default() });
+    let first = fixture.keep("news", "1");
+    fixture.clock.advance(6 * SECOND);
+    assert_eq!(fixture.read("news").publications.len(), 1);
+    fixture.clock.advance(6 * SECOND);
+    let page = fixture.read("news");
     assert_eq!((page.publications.len(), page.top), (0, first));
 }
 
 #[test]
 fn what_expired_is_cleared_away_by_calls_for_other_channels() {
-    let rig = Rig::new(MemorySettings { position_ttl: 2 * HOUR, ..Default::default() });
+    let fixture = MemoryFixture::new(MemorySettings { position_ttl: 2 * HOUR, ..Default::default() });
     for number in 0..300 {
         let channel = format!("channel {number}");
-        rig.keep(&channel, "history");
-        rig.guarded(&channel, "key", HOUR);
-        rig.enter(&channel, "client", HOUR).unwrap();
+        fixture.keep(&channel, "history");
+        fixture.guarded(&channel, "key", HOUR);
+        fixture.enter(&channel, "client", HOUR).unwrap();
     }
-    rig.clock.advance(HOUR);
-    rig.disturb();
-    let usage = rig.usage();
+    fixture.clock.advance(HOUR);
+    fixture.disturb();
+    let usage = fixture.usage();
     assert_eq!((usage.history_bytes, usage.presence, usage.channels), (0, 0, 300));
     assert!(usage.idempotency_keys <= super::super::SHARDS, "at most the last one of each shard: {usage:?}");
-    rig.clock.advance(HOUR);
-    rig.disturb();
-    assert_eq!((rig.usage().channels, rig.channels()), (0, 0));
+    fixture.clock.advance(HOUR);
+    fixture.disturb();
+    assert_eq!((fixture.usage().channels, fixture.channels()), (0, 0));
 }
 
 #[test]
 fn a_history_that_goes_on_being_written_loses_its_old_end() {
-    let rig = Rig::new(MemorySettings::default());
+    let fixture = MemoryFixture::new(MemorySettings::default());
     let retention = Retention { size: 1_000, ttl: 10 * SECOND };
     for number in 1..=100_u64 {
-        rig.publish("news", "x", PublishOptions { retention, ..Default::default() });
-        let kept = rig.read("news").publications;
+        fixture.publish("news", "x", PublishOptions { retention, ..Default::default() });
+        let kept = fixture.read("news").publications;
         assert_eq!(kept.len() as u64, number.min(10));
-        rig.clock.advance(SECOND);
+        fixture.clock.advance(SECOND);
     }
 }
 
 #[test]
 fn evicted_channels_leave_no_growing_heap_of_deadlines() {
-    let rig = Rig::new(MemorySettings { max_channels: 10, ..Default::default() });
+    let fixture = MemoryFixture::new(MemorySettings { max_channels: 10, ..Default::default() });
     for number in 0..20_000 {
-        rig.keep(&format!("channel {number}"), "x");
+        fixture.keep(&format!("channel {number}"), "x");
     }
-    for shard in &rig.broker.shards {
+    for shard in &fixture.broker.shards {
         let shard = shard.lock();
         // One call may come on top of what was there at its sweep.
         assert!(!shard.histories_due.is_mostly_stale(shard.channels.len() + 1));
@@ -104,30 +104,30 @@ fn evicted_channels_leave_no_growing_heap_of_deadlines() {
 
 #[test]
 fn clients_that_come_and_go_leave_no_growing_heap_of_deadlines() {
-    let rig = Rig::new(MemorySettings::default());
+    let fixture = MemoryFixture::new(MemorySettings::default());
     for number in 0..20_000 {
-        rig.enter("room", &format!("{number}"), HOUR).unwrap();
-        rig.broker.presence_remove("room", &format!("{number}")).now_or_never().unwrap().unwrap();
+        fixture.enter("room", &format!("{number}"), HOUR).unwrap();
+        fixture.broker.presence_remove("room", &format!("{number}")).now_or_never().unwrap().unwrap();
     }
-    for shard in &rig.broker.shards {
+    for shard in &fixture.broker.shards {
         let shard = shard.lock();
         assert!(!shard.presence_sets_due.is_mostly_stale(shard.channels.len() + 1));
     }
-    assert_eq!(rig.channels(), 0);
+    assert_eq!(fixture.channels(), 0);
 }
 
 #[test]
 fn a_channel_with_nothing_to_know_of_is_forgotten() {
-    let rig = Rig::new(MemorySettings::default());
-    rig.subscribe("news");
-    rig.enter("news", "client", HOUR).unwrap();
-    assert_eq!(rig.channels(), 1);
-    rig.unsubscribe("news");
-    assert_eq!(rig.channels(), 1, "somebody is present");
-    rig.broker.presence_remove("news", "client").now_or_never().unwrap().unwrap();
-    assert_eq!(rig.channels(), 0);
-    rig.publish("news", "unheard", PublishOptions::default());
-    assert_eq!(rig.channels(), 0, "a publication without history needs no memory");
+    let fixture = MemoryFixture::new(MemorySettings::default());
+    fixture.subscribe("news");
+    fixture.enter("news", "client", HOUR).unwrap();
+    assert_eq!(fixture.channels(), 1);
+    fixture.unsubscribe("news");
+    assert_eq!(fixture.channels(), 1, "somebody is present");
+    fixture.broker.presence_remove("news", "client").now_or_never().unwrap().unwrap();
+    assert_eq!(fixture.channels(), 0);
+    fixture.publish("news", "unheard", PublishOptions::default());
+    assert_eq!(fixture.channels(), 0, "a publication without history needs no memory");
 }
 
 #[test]

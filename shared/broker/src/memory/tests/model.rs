@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use futures_util::FutureExt as _;
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
-use super::{super::MemorySettings, rig::Rig};
+use super::{super::MemorySettings, fixture::MemoryFixture};
 use crate::{Broker as _, HistoryQuery, Idempotency, Position, Publication, PublishOptions, Retention};
 
 const POSITION_TTL: Duration = Duration::from_millis(500);
@@ -102,11 +102,12 @@ impl Model {
     }
 }
 
-fn publish(rig: &Rig, model: &mut Model, channel: usize, skip_history: bool, key: Option<u8>) {
+fn publish(fixture: &MemoryFixture, model: &mut Model, channel: usize, skip_history: bool, key: Option<u8>) {
     let (name, retention) = CHANNELS[channel];
     let idempotency = key.map(|key| Idempotency { key: format!("{key}"), ttl: KEY_TTL });
     let options = PublishOptions { retention, skip_history, idempotency };
-    let answer = rig.broker.publish(name, Publication::default(), options).now_or_never().unwrap().unwrap();
+    let answer =
+        fixture.broker.publish(name, Publication::default(), options).now_or_never().unwrap().unwrap();
     let earlier = key.and_then(|key| model.answers.get(&(channel, key)));
     if let Some((position, at)) = earlier
         && model.now < at + KEY_TTL.as_millis() as u64
@@ -129,9 +130,9 @@ fn publish(rig: &Rig, model: &mut Model, channel: usize, skip_history: bool, key
     }
 }
 
-fn read(rig: &Rig, model: &mut Model, channel: usize, query: &HistoryQuery) {
+fn read(fixture: &MemoryFixture, model: &mut Model, channel: usize, query: &HistoryQuery) {
     let (name, retention) = CHANNELS[channel];
-    let answer = rig.broker.history(name, query.clone(), retention).now_or_never().unwrap();
+    let answer = fixture.broker.history(name, query.clone(), retention).now_or_never().unwrap();
     if !retention.keeps_history() {
         assert!(answer.is_err());
         return;
@@ -149,28 +150,28 @@ proptest! {
 
     #[test]
     fn the_broker_answers_like_the_model(steps in vec(step(), 1..150)) {
-        let rig = Rig::new(MemorySettings { position_ttl: POSITION_TTL, ..Default::default() });
+        let fixture = MemoryFixture::new(MemorySettings { position_ttl: POSITION_TTL, ..Default::default() });
         let mut model = Model::default();
         for step in steps {
             match step {
                 Step::Publish { channel, skip_history, key } => {
-                    publish(&rig, &mut model, channel, skip_history, key);
+                    publish(&fixture, &mut model, channel, skip_history, key);
                 }
-                Step::Read { channel, query } => read(&rig, &mut model, channel, &query),
+                Step::Read { channel, query } => read(&fixture, &mut model, channel, &query),
                 Step::Remove { channel } => {
-                    rig.broker.remove_history(CHANNELS[channel].0).now_or_never().unwrap().unwrap();
+                    fixture.broker.remove_history(CHANNELS[channel].0).now_or_never().unwrap().unwrap();
                     if let Some(life) = model.lives.get_mut(&channel) {
                         life.all.clear();
                     }
                 }
                 Step::Pass(milliseconds) => {
-                    rig.clock.advance(Duration::from_millis(milliseconds));
+                    fixture.clock.advance(Duration::from_millis(milliseconds));
                     model.now += milliseconds;
                 }
             }
         }
-        rig.clock.advance(10 * POSITION_TTL);
-        rig.sweep();
-        prop_assert_eq!((rig.usage().history_bytes, rig.usage().channels, rig.channels()), (0, 0, 0));
+        fixture.clock.advance(10 * POSITION_TTL);
+        fixture.sweep();
+        prop_assert_eq!((fixture.usage().history_bytes, fixture.usage().channels, fixture.channels()), (0, 0, 0));
     }
 }

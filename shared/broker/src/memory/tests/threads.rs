@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 
 use super::{
     super::MemorySettings,
-    rig::{KEPT, Rig},
+    fixture::{KEPT, MemoryFixture},
 };
 use crate::{Broker as _, ChannelEvent, ClientInfo, HistoryQuery, Idempotency, Publication, PublishOptions};
 
@@ -15,26 +15,26 @@ const EACH: usize = 500;
 
 #[test]
 fn the_order_of_sink_calls_is_the_order_of_offsets_on_every_channel() {
-    let rig = Rig::new(MemorySettings::default());
+    let fixture = MemoryFixture::new(MemorySettings::default());
     let channels: Vec<String> = (0..8).map(|number| format!("channel {number}")).collect();
-    channels.iter().for_each(|channel| rig.subscribe(channel));
+    channels.iter().for_each(|channel| fixture.subscribe(channel));
     thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
                 for _ in 0..EACH {
-                    channels.iter().for_each(|channel| drop(rig.keep(channel, "x")));
+                    channels.iter().for_each(|channel| drop(fixture.keep(channel, "x")));
                 }
             });
         }
     });
     for channel in &channels {
-        let heard = rig.sink.events(channel).into_iter().map(|event| match event {
+        let heard = fixture.sink.events(channel).into_iter().map(|event| match event {
             ChannelEvent::Publication(publication) => publication.offset,
             other => panic!("{other:?}"),
         });
         assert!(heard.eq(1..=(THREADS * EACH) as u64), "{channel}");
     }
-    assert_eq!(rig.sink.overlaps(), 0);
+    assert_eq!(fixture.sink.overlaps(), 0);
 }
 
 #[test]
@@ -46,10 +46,10 @@ fn the_bounds_hold_while_all_threads_evict() {
         max_idempotency_keys: 40,
         ..Default::default()
     };
-    let rig = Rig::new(settings);
+    let fixture = MemoryFixture::new(settings);
     thread::scope(|scope| {
         for thread in 0..THREADS {
-            let rig = &rig;
+            let fixture = &fixture;
             scope.spawn(move || {
                 for number in 0..EACH * 4 {
                     let channel = format!("channel {}", (number * 31 + thread * 7) % 61);
@@ -61,23 +61,23 @@ fn the_bounds_hold_while_all_threads_evict() {
                     };
                     let publication =
                         Publication { data: vec![b'x'; number % 2_000].into(), ..Default::default() };
-                    rig.broker.publish(&channel, publication, options).now_or_never().unwrap().unwrap();
+                    fixture.broker.publish(&channel, publication, options).now_or_never().unwrap().unwrap();
                     let info = ClientInfo { client: format!("{}", number % 11), ..Default::default() };
-                    drop(rig.broker.presence_add(&channel, Arc::new(info), KEPT.ttl, false));
-                    drop(rig.broker.presence_remove(&channel, &format!("{}", number % 7)));
-                    drop(rig.broker.history(&channel, HistoryQuery::default(), KEPT));
+                    drop(fixture.broker.presence_add(&channel, Arc::new(info), KEPT.ttl, false));
+                    drop(fixture.broker.presence_remove(&channel, &format!("{}", number % 7)));
+                    drop(fixture.broker.history(&channel, HistoryQuery::default(), KEPT));
                     if number % 17 == 0 {
-                        drop(rig.broker.remove_history(&channel));
+                        drop(fixture.broker.remove_history(&channel));
                     }
                 }
             });
         }
     });
-    let usage = rig.usage();
+    let usage = fixture.usage();
     assert!(usage.history_bytes <= 50_000 && usage.channels <= 20, "{usage:?}");
     assert!(usage.presence <= 30 && usage.idempotency_keys <= 40, "{usage:?}");
     let mut held = (0, 0, 0);
-    for shard in &rig.broker.shards {
+    for shard in &fixture.broker.shards {
         for (_, channel) in shard.lock().channels.iter() {
             held.0 += channel.stream.as_ref().map_or(0, |stream| stream.bytes());
             held.1 += usize::from(channel.stream.is_some());

@@ -32,21 +32,21 @@ impl Sink for Slow {
     }
 }
 
-struct Bench {
+struct PubSubFixture {
     pubsub: Arc<PubSub>,
     told: Receiver<String>,
     go_on: SyncSender<()>,
 }
 
-fn bench() -> Bench {
+fn fixture() -> PubSubFixture {
     let (tell, told) = sync_channel(16);
     let (go_on, may_go_on) = sync_channel(16);
     let sink = Arc::new(SinkHandle::default());
     sink.set_sink(Arc::new(Slow { told: tell, go_on: Mutex::new(may_go_on) }));
-    Bench { pubsub: Arc::new(PubSub::new(sink, "canary".to_owned())), told, go_on }
+    PubSubFixture { pubsub: Arc::new(PubSub::new(sink, "canary".to_owned())), told, go_on }
 }
 
-impl Bench {
+impl PubSubFixture {
     fn next(&self) -> String {
         self.told.recv_timeout(PATIENCE).unwrap()
     }
@@ -81,73 +81,73 @@ impl Bench {
 
 #[test]
 fn whoever_subscribes_does_not_wait_for_a_delivery() {
-    let bench = bench();
-    let generation = bench.pubsub.begin();
-    bench.want("a");
-    bench.push(generation, PushKind::Subscribe, "a");
-    let delivered = bench.hear_meanwhile(generation, PushKind::Message, "a");
+    let fixture = fixture();
+    let generation = fixture.pubsub.begin();
+    fixture.want("a");
+    fixture.push(generation, PushKind::Subscribe, "a");
+    let delivered = fixture.hear_meanwhile(generation, PushKind::Message, "a");
     // A message that cannot be read is told as a gap.
-    assert_eq!(bench.next(), "gap a");
-    let subscribed = bench.meanwhile(|pubsub| {
+    assert_eq!(fixture.next(), "gap a");
+    let subscribed = fixture.meanwhile(|pubsub| {
         pubsub.want(vec![("b".to_owned(), SubscriptionKind::Channel("b".into()))], None, drop);
         assert_eq!(pubsub.unconfirmed(), ["b"]);
     });
     subscribed.recv_timeout(PATIENCE).unwrap();
-    bench.go_on.send(()).unwrap();
+    fixture.go_on.send(()).unwrap();
     delivered.recv_timeout(PATIENCE).unwrap();
 }
 
 #[test]
 fn deliveries_of_two_connections_do_not_overlap() {
-    let bench = bench();
-    let first = bench.pubsub.begin();
-    bench.want("a");
-    bench.push(first, PushKind::Subscribe, "a");
-    let delivered = bench.hear_meanwhile(first, PushKind::Message, "a");
-    assert_eq!(bench.next(), "gap a");
+    let fixture = fixture();
+    let first = fixture.pubsub.begin();
+    fixture.want("a");
+    fixture.push(first, PushKind::Subscribe, "a");
+    let delivered = fixture.hear_meanwhile(first, PushKind::Message, "a");
+    assert_eq!(fixture.next(), "gap a");
     // The next connection is there while a message of this one is being delivered.
-    let second = bench.pubsub.begin();
-    let confirmed = bench.hear_meanwhile(second, PushKind::Subscribe, "a");
+    let second = fixture.pubsub.begin();
+    let confirmed = fixture.hear_meanwhile(second, PushKind::Subscribe, "a");
     assert!(confirmed.recv_timeout(Duration::from_millis(50)).is_err());
-    assert!(bench.told.try_recv().is_err(), "the sink was called twice at a time");
-    bench.go_on.send(()).unwrap();
+    assert!(fixture.told.try_recv().is_err(), "the sink was called twice at a time");
+    fixture.go_on.send(()).unwrap();
     delivered.recv_timeout(PATIENCE).unwrap();
-    assert_eq!(bench.next(), "gap a");
-    bench.go_on.send(()).unwrap();
+    assert_eq!(fixture.next(), "gap a");
+    fixture.go_on.send(()).unwrap();
     confirmed.recv_timeout(PATIENCE).unwrap();
     // What the first one brings now is too late.
-    bench.push(first, PushKind::Message, "a");
-    assert!(bench.told.try_recv().is_err());
+    fixture.push(first, PushKind::Message, "a");
+    assert!(fixture.told.try_recv().is_err());
 }
 
 #[test]
 fn nothing_is_delivered_after_an_unsubscribe_and_a_delivery_under_way_is_waited_for() {
-    let bench = bench();
-    let generation = bench.pubsub.begin();
-    bench.want("a");
-    bench.push(generation, PushKind::Subscribe, "a");
-    let delivered = bench.hear_meanwhile(generation, PushKind::Message, "a");
-    assert_eq!(bench.next(), "gap a");
-    let left = bench.meanwhile(|pubsub| pubsub.drop_interest(&vec!["a".to_owned()], || true));
+    let fixture = fixture();
+    let generation = fixture.pubsub.begin();
+    fixture.want("a");
+    fixture.push(generation, PushKind::Subscribe, "a");
+    let delivered = fixture.hear_meanwhile(generation, PushKind::Message, "a");
+    assert_eq!(fixture.next(), "gap a");
+    let left = fixture.meanwhile(|pubsub| pubsub.drop_interest(&vec!["a".to_owned()], || true));
     assert!(left.recv_timeout(Duration::from_millis(50)).is_err());
-    bench.go_on.send(()).unwrap();
+    fixture.go_on.send(()).unwrap();
     delivered.recv_timeout(PATIENCE).unwrap();
     left.recv_timeout(PATIENCE).unwrap();
-    bench.push(generation, PushKind::Message, "a");
-    assert!(bench.told.try_recv().is_err());
+    fixture.push(generation, PushKind::Message, "a");
+    assert!(fixture.told.try_recv().is_err());
 }
 
 #[test]
 fn a_subscription_is_confirmed_to_those_who_wait_after_its_gap_was_told() {
-    let bench = bench();
-    bench.want("a");
+    let fixture = fixture();
+    fixture.want("a");
     let (waiter, mut answer) = Waiter::new(1);
-    bench.pubsub.want(vec![("a".to_owned(), SubscriptionKind::Channel("a".into()))], Some(&waiter), drop);
-    let generation = bench.pubsub.begin();
-    let heard = bench.hear_meanwhile(generation, PushKind::Subscribe, "a");
-    assert_eq!(bench.next(), "gap a");
+    fixture.pubsub.want(vec![("a".to_owned(), SubscriptionKind::Channel("a".into()))], Some(&waiter), drop);
+    let generation = fixture.pubsub.begin();
+    let heard = fixture.hear_meanwhile(generation, PushKind::Subscribe, "a");
+    assert_eq!(fixture.next(), "gap a");
     assert!(answer.try_recv().is_err());
-    bench.go_on.send(()).unwrap();
+    fixture.go_on.send(()).unwrap();
     heard.recv_timeout(PATIENCE).unwrap();
     assert_eq!(answer.try_recv().unwrap(), Ok(()));
 }

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::{
     super::{ClusterSettings, RedisSettings, shards::slots::slot_of},
+    fixture::quick,
     proxy::Proxy,
-    rig::quick,
     server::{Server, free_port},
 };
 

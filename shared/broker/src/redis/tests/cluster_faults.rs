@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{
     super::{RedisSettings, shards::slots::slot_of},
     cluster::Cluster,
-    rig::{REQUEST_TIMEOUT, Rig, Told, quick},
+    fixture::{REQUEST_TIMEOUT, RedisFixture, Told, quick},
     server::Server,
 };
 use crate::{
@@ -39,7 +39,7 @@ fn slot(channel: &str) -> u16 {
 }
 
 /// Everything that the channel keeps, in its order.
-async fn kept(node: &Rig, channel: &str) -> Vec<(u64, String)> {
+async fn kept(node: &RedisFixture, channel: &str) -> Vec<(u64, String)> {
     let query = HistoryQuery { limit: u32::MAX, ..HistoryQuery::default() };
     let page = node.broker.history(channel, query, RETENTION).await.unwrap();
     let text = |publication: &Arc<Publication>| String::from_utf8(publication.data.to_vec()).unwrap();
@@ -47,7 +47,7 @@ async fn kept(node: &Rig, channel: &str) -> Vec<(u64, String)> {
 }
 
 /// Publishes until it is accepted; the key makes sure that it is there once.
-async fn insist(node: &Rig, channel: &str, data: &str) -> Published {
+async fn insist(node: &RedisFixture, channel: &str, data: &str) -> Published {
     let idempotency = Some(Idempotency { key: data.to_owned(), ttl: Duration::from_secs(60) });
     let options = PublishOptions { retention: RETENTION, idempotency, ..Default::default() };
     let give_up = Instant::now() + PATIENCE;
@@ -69,7 +69,7 @@ async fn insist(node: &Rig, channel: &str, data: &str) -> Published {
 async fn a_primary_that_is_killed_is_replaced_by_its_replica_and_its_channels_alone_are_told_as_gaps() {
     let mut cluster = Cluster::start().await;
     cluster.back_up(0).await;
-    let mut node = Rig::start(cluster.settings()).await;
+    let mut node = RedisFixture::start(cluster.settings()).await;
     node.until_ready().await;
     let channels = [0, 1, 2].map(|primary| cluster.channel_of(primary));
     node.subscribe(&channels.each_ref().map(String::as_str)).await;
@@ -108,12 +108,12 @@ async fn a_primary_that_is_killed_is_replaced_by_its_replica_and_its_channels_al
 struct Load {
     channel: String,
     stop: tokio::sync::oneshot::Sender<()>,
-    work: tokio::task::JoinHandle<(Rig, Vec<(u64, String)>)>,
+    work: tokio::task::JoinHandle<(RedisFixture, Vec<(u64, String)>)>,
 }
 
 impl Load {
     /// A move or a planned failover may refuse publications, but leaves no doubt about any.
-    fn start(publisher: Rig, channel: &str) -> Self {
+    fn start(publisher: RedisFixture, channel: &str) -> Self {
         let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
         let to = channel.to_owned();
         let work = tokio::spawn(async move {
@@ -146,7 +146,7 @@ impl Load {
     }
 
     /// What was accepted, with one last publication.
-    async fn stop(self) -> (Rig, Vec<(u64, String)>) {
+    async fn stop(self) -> (RedisFixture, Vec<(u64, String)>) {
         self.stop.send(()).unwrap();
         let (publisher, mut accepted) = self.work.await.unwrap();
         let last = insist(&publisher, &self.channel, "1000000").await.position.offset;
@@ -156,7 +156,7 @@ impl Load {
 }
 
 /// The channel keeps exactly what was accepted, with the same offsets, in the order of the calls.
-async fn check_kept(node: &Rig, channel: &str, accepted: &[(u64, String)]) -> Vec<(u64, String)> {
+async fn check_kept(node: &RedisFixture, channel: &str, accepted: &[(u64, String)]) -> Vec<(u64, String)> {
     let kept = kept(node, channel).await;
     let differs = kept.iter().zip(accepted).find(|(kept, accepted)| kept != accepted);
     assert_eq!(differs, None, "kept, and accepted");
@@ -194,8 +194,8 @@ fn check_told(told: &[Told], channel: &str, kept: &[(u64, String)]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_moves_under_load_loses_nothing_and_keeps_the_order() {
     let mut cluster = Cluster::start().await;
-    let mut listener = Rig::start(cluster.settings()).await;
-    let publisher = Rig::start(patient(&cluster)).await;
+    let mut listener = RedisFixture::start(cluster.settings()).await;
+    let publisher = RedisFixture::start(patient(&cluster)).await;
     listener.until_ready().await;
     publisher.until_ready().await;
     // Both are of the same server, of which one slot goes to a new one.
@@ -233,8 +233,8 @@ async fn a_slot_that_moves_under_load_loses_nothing_and_keeps_the_order() {
 async fn a_planned_failover_under_load_loses_nothing_and_keeps_the_order() {
     let mut cluster = Cluster::start().await;
     cluster.back_up(0).await;
-    let mut listener = Rig::start(cluster.settings()).await;
-    let publisher = Rig::start(patient(&cluster)).await;
+    let mut listener = RedisFixture::start(cluster.settings()).await;
+    let publisher = RedisFixture::start(patient(&cluster)).await;
     listener.until_ready().await;
     publisher.until_ready().await;
     let channel = cluster.channel_of(0);
@@ -267,7 +267,7 @@ async fn a_planned_failover_under_load_loses_nothing_and_keeps_the_order() {
 async fn a_primary_that_stood_still_and_was_replaced_is_not_believed_when_it_goes_on() {
     let mut cluster = Cluster::start().await;
     cluster.back_up(0).await;
-    let mut node = Rig::start(cluster.settings()).await;
+    let mut node = RedisFixture::start(cluster.settings()).await;
     node.until_ready().await;
     let channel = cluster.channel_of(0);
     node.subscribe(&[&channel]).await;
@@ -292,7 +292,7 @@ async fn a_primary_that_stood_still_and_was_replaced_is_not_believed_when_it_goe
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_a_slot_is_between_two_servers_its_requests_wait_and_are_never_half_done() {
     let cluster = Cluster::start().await;
-    let node = Rig::start(patient(&cluster)).await;
+    let node = RedisFixture::start(patient(&cluster)).await;
     node.until_ready().await;
     let channel = cluster.channel_of(0);
     cluster.open(slot(&channel), 0, 1).await;
@@ -318,7 +318,7 @@ async fn while_a_slot_is_between_two_servers_its_requests_wait_and_are_never_hal
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_stays_between_two_servers_makes_its_requests_end_in_time() {
     let cluster = Cluster::start().await;
-    let node = Rig::start(cluster.settings()).await;
+    let node = RedisFixture::start(cluster.settings()).await;
     node.until_ready().await;
     let channel = cluster.channel_of(0);
     cluster.open(slot(&channel), 0, 1).await;
@@ -334,7 +334,7 @@ async fn a_slot_that_stays_between_two_servers_makes_its_requests_end_in_time() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_without_history_is_heard_at_the_new_server_of_its_slot() {
     let cluster = Cluster::start().await;
-    let mut node = Rig::start(cluster.settings()).await;
+    let mut node = RedisFixture::start(cluster.settings()).await;
     node.until_ready().await;
     let channel = cluster.channel_of(1);
     node.subscribe(&[&channel]).await;
@@ -355,7 +355,7 @@ async fn a_channel_without_history_is_heard_at_the_new_server_of_its_slot() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_black_hole_before_one_server_is_left_behind_and_the_others_go_on() {
     let (cluster, proxy) = Cluster::start_behind_proxy().await;
-    let mut node = Rig::start(cluster.settings()).await;
+    let mut node = RedisFixture::start(cluster.settings()).await;
     node.until_ready().await;
     let (behind, beside) = (cluster.channel_of(0), cluster.channel_of(1));
     node.subscribe(&[&behind, &beside]).await;

@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{
+    fixture::{NODE, REQUEST_TIMEOUT, RedisFixture, Told, quick},
     proxy::Proxy,
-    rig::{NODE, REQUEST_TIMEOUT, Rig, Told, quick},
     server::Server,
 };
 use crate::{
@@ -24,7 +24,7 @@ fn gap(channel: &str) -> Told {
 }
 
 /// Nothing was done, or nobody knows; not within much more than the time-out.
-async fn expect_failure(node: &Rig) -> BrokerError {
+async fn expect_failure(node: &RedisFixture) -> BrokerError {
     let asked = Instant::now();
     let error = node.publish("news", "lost").await.unwrap_err();
     assert!(asked.elapsed() < 2 * REQUEST_TIMEOUT, "{:?}", asked.elapsed());
@@ -35,7 +35,7 @@ async fn expect_failure(node: &Rig) -> BrokerError {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_and_restarted_is_told_as_gaps_and_goes_on() {
     let mut server = Server::start();
-    let mut node = Rig::start(quick(server.url())).await;
+    let mut node = RedisFixture::start(quick(server.url())).await;
     node.subscribe(&["news", "weather"]).await;
     let before = node.publish("news", "before").await.unwrap().position;
     assert_eq!(node.next().await, event("news", "before"));
@@ -62,7 +62,7 @@ async fn a_server_that_is_killed_and_restarted_is_told_as_gaps_and_goes_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_hears_its_messages_again_after_the_server_was_lost() {
     let mut server = Server::start();
-    let mut node = Rig::start(quick(server.url())).await;
+    let mut node = RedisFixture::start(quick(server.url())).await;
     server.kill();
     node.until_not_ready().await;
     // One of the two connections may notice later than the other.
@@ -79,7 +79,7 @@ async fn a_node_hears_its_messages_again_after_the_server_was_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_stands_still_makes_the_node_not_ready_until_it_goes_on() {
     let server = Server::start();
-    let mut node = Rig::start(quick(server.url())).await;
+    let mut node = RedisFixture::start(quick(server.url())).await;
     node.subscribe(&["news"]).await;
     server.freeze();
     let error = expect_failure(&node).await;
@@ -99,7 +99,7 @@ async fn a_server_that_stands_still_makes_the_node_not_ready_until_it_goes_on() 
 async fn a_node_that_went_deaf_notices_and_listens_again() {
     let server = Server::start();
     let proxy = Proxy::to(server.port).await;
-    let mut node = Rig::start(quick(proxy.url())).await;
+    let mut node = RedisFixture::start(quick(proxy.url())).await;
     node.subscribe(&["news"]).await;
     proxy.swallow_listeners();
     // Publishing works; nothing is heard.
@@ -131,7 +131,7 @@ async fn a_node_that_can_only_listen_is_not_ready_and_goes_on_listening_over_the
     // they are, silence is taken for deafness.
     let settings = crate::RedisSettings { canary_timeout: 5 * REQUEST_TIMEOUT, ..quick(proxy.url()) };
     let longer_than_a_canary = 2 * settings.canary_timeout;
-    let mut node = Rig::start(settings).await;
+    let mut node = RedisFixture::start(settings).await;
     node.subscribe(&["news"]).await;
     proxy.swallow_requests(true);
     node.until_not_ready().await;
@@ -147,7 +147,7 @@ async fn a_node_that_can_only_listen_is_not_ready_and_goes_on_listening_over_the
 async fn a_black_hole_on_all_connections_is_left_behind() {
     let server = Server::start();
     let proxy = Proxy::to(server.port).await;
-    let mut node = Rig::start(quick(proxy.url())).await;
+    let mut node = RedisFixture::start(quick(proxy.url())).await;
     node.subscribe(&["news"]).await;
     proxy.swallow_all();
     assert!(expect_failure(&node).await.is_unknown_outcome());
@@ -160,8 +160,8 @@ async fn a_black_hole_on_all_connections_is_left_behind() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_listening_connection_subscribes_everything_anew() {
     let server = Server::start();
-    let mut node = Rig::start(quick(server.url())).await;
-    let publisher = Rig::start(quick(server.url())).await;
+    let mut node = RedisFixture::start(quick(server.url())).await;
+    let publisher = RedisFixture::start(quick(server.url())).await;
     let names: Vec<String> = (0..2500).map(|number| format!("room:{number}")).collect();
     node.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
     node.broker.unsubscribe(&["room:0".into()]).await.unwrap();
@@ -182,7 +182,7 @@ async fn a_lost_listening_connection_subscribes_everything_anew() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_lost_its_scripts_gets_them_again() {
     let server = Server::start();
-    let mut node = Rig::start(quick(server.url())).await;
+    let mut node = RedisFixture::start(quick(server.url())).await;
     node.subscribe(&["news"]).await;
     node.publish("news", "0").await.unwrap();
     server.command(&["SCRIPT", "FLUSH"]).await;
@@ -207,7 +207,7 @@ async fn a_server_that_lost_its_scripts_gets_them_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publish_whose_answer_was_lost_is_not_done_twice_when_it_is_retried_with_its_key() {
     let server = Server::start();
-    let node = Rig::start(quick(server.url())).await;
+    let node = RedisFixture::start(quick(server.url())).await;
     let retention = Retention { size: 10, ttl: Duration::from_secs(60) };
     let guard = Idempotency { key: "once".to_owned(), ttl: Duration::from_secs(60) };
     let options = PublishOptions { retention, idempotency: Some(guard), ..Default::default() };
@@ -228,8 +228,8 @@ async fn a_publish_whose_answer_was_lost_is_not_done_twice_when_it_is_retried_wi
 async fn a_script_that_ran_and_whose_answer_was_lost_is_not_run_twice_with_its_key() {
     let server = Server::start();
     let proxy = Proxy::to(server.port).await;
-    let node = Rig::start(quick(proxy.url())).await;
-    let mut listener = Rig::start(quick(server.url())).await;
+    let node = RedisFixture::start(quick(proxy.url())).await;
+    let mut listener = RedisFixture::start(quick(server.url())).await;
     listener.subscribe(&["news"]).await;
     let retention = Retention { size: 10, ttl: Duration::from_secs(60) };
     let guard = Idempotency { key: "once".to_owned(), ttl: Duration::from_secs(60) };
@@ -261,7 +261,7 @@ async fn a_script_that_ran_and_whose_answer_was_lost_is_not_run_twice_with_its_k
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_server_is_away_every_publish_ends_in_time_and_none_is_half_done() {
     let mut server = Server::start();
-    let node = Rig::start(quick(server.url())).await;
+    let node = RedisFixture::start(quick(server.url())).await;
     let mut calls = Vec::new();
     let publish = |number: usize| {
         let publication = Publication { data: number.to_string().into(), ..Default::default() };
@@ -307,7 +307,7 @@ async fn while_the_server_is_away_every_publish_ends_in_time_and_none_is_half_do
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_of_an_unknown_format_is_told_as_a_gap() {
     let server = Server::start();
-    let mut node = Rig::start(quick(server.url())).await;
+    let mut node = RedisFixture::start(quick(server.url())).await;
     node.subscribe(&["news"]).await;
     server.command(&["PUBLISH", "gorani:events:{news}", "\u{63}newer"]).await;
     assert_eq!(node.next().await, gap("news"));
@@ -316,7 +316,8 @@ async fn a_message_of_an_unknown_format_is_told_as_a_gap() {
 #[tokio::test]
 async fn more_bytes_of_requests_than_may_wait_are_refused() {
     let server = Server::start();
-    let node = Rig::start(crate::RedisSettings { max_pending_bytes: 100_000, ..quick(server.url()) }).await;
+    let node =
+        RedisFixture::start(crate::RedisSettings { max_pending_bytes: 100_000, ..quick(server.url()) }).await;
     server.freeze();
     let large = "x".repeat(20_000);
     let answers = join_all((0..20).map(|_| node.publish("news", &large))).await;
@@ -331,7 +332,7 @@ async fn more_bytes_of_requests_than_may_wait_are_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_requests_than_may_wait_are_refused() {
     let server = Server::start();
-    let node = Rig::start(crate::RedisSettings { max_pending: 10, ..quick(server.url()) }).await;
+    let node = RedisFixture::start(crate::RedisSettings { max_pending: 10, ..quick(server.url()) }).await;
     server.freeze();
     let calls: Vec<_> = (0..20).map(|_| node.broker.presence("room", PresenceQuery::default())).collect();
     let answers = join_all(calls).await;

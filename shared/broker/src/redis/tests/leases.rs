@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    rig::{Rig, quick},
+    fixture::{RedisFixture, quick},
     server::Server,
 };
 use crate::{Announced, Cluster as _, FULL_EVERY};
@@ -12,8 +12,8 @@ const LEASE: Duration = Duration::from_secs(60);
 /// Nodes of a large cluster.
 const NODES: usize = 500;
 
-async fn announce(rig: &Rig, node: &str) -> Announced {
-    rig.broker.announce(node, "x".repeat(150).into(), LEASE).await.unwrap()
+async fn announce(fixture: &RedisFixture, node: &str) -> Announced {
+    fixture.broker.announce(node, "x".repeat(150).into(), LEASE).await.unwrap()
 }
 
 /// Bytes that the server has sent so far.
@@ -27,11 +27,11 @@ async fn sent_bytes(server: &Server) -> u64 {
 #[tokio::test]
 async fn while_nobody_comes_and_goes_the_members_are_carried_seldom() {
     let server = Server::start();
-    let rig = Rig::start(quick(server.url())).await;
+    let fixture = RedisFixture::start(quick(server.url())).await;
     for node in 0..NODES {
-        announce(&rig, &format!("{node:08x}")).await;
+        announce(&fixture, &format!("{node:08x}")).await;
     }
-    let first = announce(&rig, "00000000").await;
+    let first = announce(&fixture, "00000000").await;
     assert_eq!(first.members.len(), NODES);
     let all_bytes: usize =
         first.members.iter().map(|member| member.node.len() + member.description.len()).sum();
@@ -39,7 +39,7 @@ async fn while_nobody_comes_and_goes_the_members_are_carried_seldom() {
     let mut whole = 0;
     let mut last = first.members;
     for _ in 0..2 * FULL_EVERY {
-        let announced = announce(&rig, "00000000").await;
+        let announced = announce(&fixture, "00000000").await;
         assert_eq!(announced.members, last);
         whole += usize::from(!Arc::ptr_eq(&announced.members, &last));
         last = announced.members;
@@ -52,8 +52,8 @@ async fn while_nobody_comes_and_goes_the_members_are_carried_seldom() {
 #[tokio::test]
 async fn a_node_of_an_older_version_is_noticed_though_it_leaves_no_note() {
     let server = Server::start();
-    let rig = Rig::start(quick(server.url())).await;
-    announce(&rig, "00000001").await;
+    let fixture = RedisFixture::start(quick(server.url())).await;
+    announce(&fixture, "00000001").await;
     let mut keys = Vec::new();
     for kind in ["members", "leases"] {
         let found = server.command(&["KEYS", &format!("*{kind}*")]).await;
@@ -64,10 +64,10 @@ async fn a_node_of_an_older_version_is_noticed_though_it_leaves_no_note() {
     server.command(&["HSET", &keys[0], "0000000f", "old"]).await;
     server.command(&["ZADD", &keys[1], "99999999999999", "0000000f"]).await;
     let names = |announced: &Announced| announced.members.iter().map(|member| member.node.clone()).collect();
-    let told: Vec<String> = names(&announce(&rig, "00000001").await);
+    let told: Vec<String> = names(&announce(&fixture, "00000001").await);
     assert_eq!(told, ["00000001", "0000000f"]);
     server.command(&["HDEL", &keys[0], "0000000f"]).await;
     server.command(&["ZREM", &keys[1], "0000000f"]).await;
-    let told: Vec<String> = names(&announce(&rig, "00000001").await);
+    let told: Vec<String> = names(&announce(&fixture, "00000001").await);
     assert_eq!(told, ["00000001"]);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    rig::{Rig, quick},
+    fixture::{RedisFixture, quick},
     server::Server,
 };
 use crate::RedisSettings;
@@ -12,7 +12,7 @@ use crate::RedisSettings;
 async fn a_position_unused_for_its_time_is_forgotten_and_the_next_life_has_another_epoch() {
     let server = Server::start();
     let ttl = Duration::from_secs(2);
-    let node = Rig::start(RedisSettings { position_ttl: ttl, ..quick(server.url()) }).await;
+    let node = RedisFixture::start(RedisSettings { position_ttl: ttl, ..quick(server.url()) }).await;
     let first = node.publish("news", "one").await.unwrap().position;
     let second = node.publish("news", "two").await.unwrap().position;
     assert_eq!((second.offset, &second.epoch), (2, &first.epoch));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    rig::{Rig, quick},
+    fixture::{RedisFixture, quick},
     server::Server,
 };
 use crate::{Broker as _, Health};
@@ -56,7 +56,7 @@ async fn run(server: &Server, commands: &[&[&str]]) {
 }
 
 /// Why it is not ready; empty if it is.
-fn reason(node: &Rig) -> String {
+fn reason(node: &RedisFixture) -> String {
     match node.broker.health() {
         Health::NotReady(reason) => reason,
         Health::Ready => String::new(),
@@ -67,7 +67,7 @@ fn reason(node: &Rig) -> String {
 async fn a_server_that_refuses_to_write_makes_the_node_not_ready_for_as_long_as_it_does() {
     for Refusal { begin, says, end } in &REFUSALS {
         let server = Server::start();
-        let node = Rig::start(quick(server.url())).await;
+        let node = RedisFixture::start(quick(server.url())).await;
         node.until_ready().await;
         node.publish("news", "accepted").await.unwrap();
         run(&server, begin).await;
@@ -90,7 +90,7 @@ async fn a_server_that_refuses_to_write_makes_the_node_not_ready_for_as_long_as_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_breaks_no_connection_and_tells_no_gap() {
     let server = Server::start();
-    let mut node = Rig::start(quick(server.url())).await;
+    let mut node = RedisFixture::start(quick(server.url())).await;
     node.subscribe(&["news"]).await;
     run(&server, REFUSALS[0].begin).await;
     node.until_not_ready().await;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::{
-    rig::{Rig, quick},
+    fixture::{RedisFixture, quick},
     server::Server,
 };
 use crate::{Broker as _, HistoryPage, HistoryQuery, Retention};
 
-async fn read(node: &Rig) -> HistoryPage {
+async fn read(node: &RedisFixture) -> HistoryPage {
     let query = HistoryQuery { limit: 10, since: Some(0), ..HistoryQuery::default() };
     let retention = Retention { size: 1000, ttl: Duration::from_secs(60) };
     node.broker.history("news", query, retention).await.unwrap()
@@ -17,7 +17,7 @@ async fn read(node: &Rig) -> HistoryPage {
 #[tokio::test]
 async fn of_all_who_notice_that_a_stream_went_back_one_begins_a_new_epoch_and_nothing_more_is_lost() {
     let server = Server::start();
-    let node = Rig::start(quick(server.url())).await;
+    let node = RedisFixture::start(quick(server.url())).await;
     let first = node.publish("news", "one").await.unwrap().position;
     node.broker.renew("news", &first.epoch).await.unwrap();
     let renewed = read(&node).await;

@@ -2,7 +2,7 @@
 
 use super::{
     super::{RedisSettings, SentinelSettings},
-    rig::{Rig, Told, quick},
+    fixture::{RedisFixture, Told, quick},
     server::Server,
 };
 use crate::{Broker as _, BrokerError, Health, RedisBroker, contract::RecordingSink};
@@ -54,7 +54,7 @@ impl Trio {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_node_follows_a_failover_and_tells_the_gap() {
     let mut trio = Trio::start().await;
-    let mut node = Rig::start(asking(&trio.sentinels)).await;
+    let mut node = RedisFixture::start(asking(&trio.sentinels)).await;
     node.subscribe(&["news"]).await;
     node.publish("news", "before").await.unwrap();
     assert_eq!(node.next().await, event("before"));
@@ -73,7 +73,7 @@ async fn sentinels_out_of_reach_do_no_harm_while_one_answers() {
     let mut sentinels = [0; 3].map(|_| Server::sentinel_of(primary.port, QUORUM));
     sentinels[0].kill();
     sentinels[1].freeze();
-    let node = Rig::start(RedisSettings { require_at_start: true, ..asking(&sentinels) }).await;
+    let node = RedisFixture::start(RedisSettings { require_at_start: true, ..asking(&sentinels) }).await;
     assert_eq!(node.broker.health(), Health::Ready);
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     super::{RedisBroker, RedisSettings},
     cluster::{Cluster, lonely},
-    rig::{Rig, quick},
+    fixture::{RedisFixture, quick},
     server::{Server, free_port},
 };
 use crate::{Broker as _, BrokerError, Health, contract::RecordingSink};
@@ -38,7 +38,7 @@ async fn without_a_server_a_start_that_requires_it_fails() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_server_a_node_starts_not_ready_and_recovers_by_itself() {
     let port = free_port();
-    let node = Rig::start(quick(format!("redis://127.0.0.1:{port}"))).await;
+    let node = RedisFixture::start(quick(format!("redis://127.0.0.1:{port}"))).await;
     assert!(matches!(node.broker.health(), Health::NotReady(_)));
     let refused = node.publish("news", "x").await;
     assert!(matches!(refused, Err(BrokerError::Unavailable(_))), "{refused:?}");
@@ -59,10 +59,10 @@ async fn a_user_of_the_access_list_needs_the_keys_and_channels_of_the_prefix_alo
         database: Some(3),
         ..quick(server.url())
     };
-    let mut node = Rig::start(settings.clone()).await;
+    let mut node = RedisFixture::start(settings.clone()).await;
     node.subscribe(&["news"]).await;
     assert_eq!(node.publish("news", "x").await.unwrap().position.offset, 1);
-    assert_eq!(node.next().await, super::rig::Told::Event("news".into(), "x".to_owned()));
+    assert_eq!(node.next().await, super::fixture::Told::Event("news".into(), "x".to_owned()));
     let wrong = start(RedisSettings { password: "wr0ng".to_owned(), ..settings }).await.unwrap_err();
     assert!(!wrong.to_string().contains("wr0ng"), "{wrong}");
 }
@@ -80,10 +80,10 @@ async fn in_a_cluster_that_user_needs_nothing_more() {
         require_at_start: true,
         ..cluster.settings()
     };
-    let mut node = Rig::start(settings).await;
+    let mut node = RedisFixture::start(settings).await;
     node.subscribe(&["news"]).await;
     assert_eq!(node.publish("news", "x").await.unwrap().position.offset, 1);
-    assert_eq!(node.next().await, super::rig::Told::Event("news".into(), "x".to_owned()));
+    assert_eq!(node.next().await, super::fixture::Told::Event("news".into(), "x".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -100,6 +100,6 @@ async fn a_cluster_without_sharded_pubsub_is_named_as_the_reason() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_start_is_refused() {
     let server = Server::start();
-    let node = Rig::start(quick(server.url())).await;
+    let node = RedisFixture::start(quick(server.url())).await;
     assert!(node.broker.start(Arc::new(RecordingSink::default())).await.is_err());
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{
     super::{RedisSettings, TlsSettings},
-    rig::{Rig, Told, quick},
+    fixture::{RedisFixture, Told, quick},
     server::{Server, free_port},
 };
 use crate::{Broker as _, Health};
@@ -32,11 +32,11 @@ async fn the_server_is_reached_by_tls_and_only_when_its_certificate_is_believed(
     ]);
     let url = format!("rediss://localhost:{port}/0");
     let tls = TlsSettings { ca_file: Some(cert), ..TlsSettings::default() };
-    let mut node = Rig::start(RedisSettings { tls, ..quick(url.clone()) }).await;
+    let mut node = RedisFixture::start(RedisSettings { tls, ..quick(url.clone()) }).await;
     node.until_ready().await;
     node.subscribe(&["news"]).await;
     node.publish("news", "x").await.unwrap();
     assert_eq!(node.next().await, Told::Event("news".into(), "x".to_owned()));
-    let doubting = Rig::start(quick(url)).await;
+    let doubting = RedisFixture::start(quick(url)).await;
     assert!(matches!(doubting.broker.health(), Health::NotReady(_)));
 }

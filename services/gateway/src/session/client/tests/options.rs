@@ -4,7 +4,7 @@ use gorani_auth::{ChannelOptions, GrantedBy, SubscribeGranted};
 
 use super::*;
 use crate::session::{
-    client::subscriptions::ClientSubscription,
+    client::subscription::ClientSubscription,
     shared::{identity::raw_bytes, recovery::RequestedFeatures},
 };
 

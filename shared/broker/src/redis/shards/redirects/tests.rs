@@ -11,12 +11,12 @@ use crate::{
     redis::request::{Caller, RequestLimits},
 };
 
-struct Rig {
+struct RedirectFixture {
     redirects: Redirects,
     limits: RequestLimits,
 }
 
-impl Rig {
+impl RedirectFixture {
     fn new() -> Self {
         let limits = RequestLimits::new(&RedisSettings::default());
         Self { redirects: Redirects::new(Arc::default()), limits }
@@ -63,47 +63,47 @@ fn names(sent: &[(String, Request)]) -> Vec<&str> {
 
 #[tokio::test]
 async fn what_was_sent_elsewhere_is_sent_again_in_its_order_with_those_made_later_behind() {
-    let rig = Rig::new();
-    let (first, _first) = rig.sent(7, "first");
-    let (second, _second) = rig.sent(7, "second");
-    rig.take_back(second);
-    let (third, _third) = rig.sent(7, "third");
-    assert!(rig.redirects.pass(third).is_none(), "the slot is open");
-    let (other, _other) = rig.sent(8, "other");
-    assert!(rig.redirects.pass(other).is_some(), "another slot is not");
-    assert!(rig.settle().is_empty(), "a server still has the first");
-    rig.take_back(first);
-    let sent = rig.settle();
+    let fixture = RedirectFixture::new();
+    let (first, _first) = fixture.sent(7, "first");
+    let (second, _second) = fixture.sent(7, "second");
+    fixture.take_back(second);
+    let (third, _third) = fixture.sent(7, "third");
+    assert!(fixture.redirects.pass(third).is_none(), "the slot is open");
+    let (other, _other) = fixture.sent(8, "other");
+    assert!(fixture.redirects.pass(other).is_some(), "another slot is not");
+    assert!(fixture.settle().is_empty(), "a server still has the first");
+    fixture.take_back(first);
+    let sent = fixture.settle();
     assert_eq!(names(&sent), ["first", "second", "third"]);
-    assert!(!rig.redirects.has_open());
+    assert!(!fixture.redirects.has_open());
     drop(sent);
-    assert!(!rig.redirects.is_standing(7));
+    assert!(!fixture.redirects.is_standing(7));
 }
 
 #[tokio::test]
 async fn one_that_was_overtaken_is_never_sent_again_and_nothing_of_it_was_done() {
-    let rig = Rig::new();
-    let (first, caller) = rig.sent(7, "first");
-    let (second, _second) = rig.sent(7, "second");
-    let (third, _third) = rig.sent(7, "third");
-    rig.take_back(first);
-    rig.carry_out(second);
-    rig.take_back(third);
-    assert_eq!(names(&rig.settle()), ["third"]);
+    let fixture = RedirectFixture::new();
+    let (first, caller) = fixture.sent(7, "first");
+    let (second, _second) = fixture.sent(7, "second");
+    let (third, _third) = fixture.sent(7, "third");
+    fixture.take_back(first);
+    fixture.carry_out(second);
+    fixture.take_back(third);
+    assert_eq!(names(&fixture.settle()), ["third"]);
     let refused = caller.wait().await;
     assert!(matches!(refused, Err(BrokerError::Unavailable(_))), "{refused:?}");
 }
 
 #[tokio::test]
 async fn after_a_change_of_owner_new_requests_wait_for_those_that_the_old_one_has() {
-    let rig = Rig::new();
-    rig.redirects.owner_changed(7);
-    assert!(!rig.redirects.has_open(), "nobody has anything of it");
-    let (old, _old) = rig.sent(7, "old");
-    rig.redirects.owner_changed(7);
-    let (new, _new) = rig.sent(7, "new");
-    assert!(rig.redirects.pass(new).is_none());
-    assert!(rig.settle().is_empty());
-    rig.carry_out(old);
-    assert_eq!(names(&rig.settle()), ["new"]);
+    let fixture = RedirectFixture::new();
+    fixture.redirects.owner_changed(7);
+    assert!(!fixture.redirects.has_open(), "nobody has anything of it");
+    let (old, _old) = fixture.sent(7, "old");
+    fixture.redirects.owner_changed(7);
+    let (new, _new) = fixture.sent(7, "new");
+    assert!(fixture.redirects.pass(new).is_none());
+    assert!(fixture.settle().is_empty());
+    fixture.carry_out(old);
+    assert_eq!(names(&fixture.settle()), ["new"]);
 }

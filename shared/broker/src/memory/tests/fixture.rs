@@ -16,13 +16,13 @@ pub(super) const SECOND: Duration = Duration::from_secs(1);
 /// Keeps all that a test publishes for an hour.
 pub(super) const KEPT: Retention = Retention { size: u32::MAX, ttl: HOUR };
 
-pub(super) struct Rig {
+pub(super) struct MemoryFixture {
     pub(super) broker: MemoryBroker,
     pub(super) clock: Arc<ManualClock>,
     pub(super) sink: Arc<RecordingSink>,
 }
 
-impl Rig {
+impl MemoryFixture {
     pub(super) fn new(settings: MemorySettings) -> Self {
         let clock = Arc::new(ManualClock::default());
         let broker = MemoryBroker::with_clock(settings, Arc::clone(&clock) as _);

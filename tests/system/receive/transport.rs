@@ -17,7 +17,7 @@ use super::code_of;
 
 /// A way to receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum ReceiveTransport {
     WebSocket,
     HttpStream,
     Sse,
@@ -28,17 +28,17 @@ pub(super) enum Way {
 }
 
 /// All of them.
-pub(super) const WAYS: [Way; 7] = [
-    Way::WebSocket,
-    Way::HttpStream,
-    Way::Sse,
-    Way::UniWebSocket,
-    Way::UniHttpStream,
-    Way::UniSse,
-    Way::Poll,
+pub(super) const WAYS: [ReceiveTransport; 7] = [
+    ReceiveTransport::WebSocket,
+    ReceiveTransport::HttpStream,
+    ReceiveTransport::Sse,
+    ReceiveTransport::UniWebSocket,
+    ReceiveTransport::UniHttpStream,
+    ReceiveTransport::UniSse,
+    ReceiveTransport::Poll,
 ];
 
-impl Way {
+impl ReceiveTransport {
     /// Its label among the metrics.
     pub(super) fn label(self) -> &'static str {
         match self {
@@ -79,7 +79,7 @@ enum Line {
 /// Somebody who receives.
 #[derive(Debug)]
 pub(super) struct Receiver {
-    way: Way,
+    transport: ReceiveTransport,
     address: SocketAddr,
     wish: Wish,
     line: Line,
@@ -91,34 +91,34 @@ pub(super) struct Receiver {
 
 impl Receiver {
     /// Receives.
-    pub(super) fn open(node: &Node, way: Way, wish: &Wish) -> Self {
-        Self::try_open(node, way, wish).unwrap_or_else(|refused| panic!("{way:?}: {refused:?}"))
+    pub(super) fn open(node: &Node, transport: ReceiveTransport, wish: &Wish) -> Self {
+        Self::try_open(node, transport, wish).unwrap_or_else(|refused| panic!("{transport:?}: {refused:?}"))
     }
 
-    pub(super) fn try_open(node: &Node, way: Way, wish: &Wish) -> Result<Self, Refused> {
-        Self::at(node.address(), way, wish)
+    pub(super) fn try_open(node: &Node, transport: ReceiveTransport, wish: &Wish) -> Result<Self, Refused> {
+        Self::at(node.address(), transport, wish)
     }
 
-    pub(super) fn at(address: SocketAddr, way: Way, wish: &Wish) -> Result<Self, Refused> {
+    pub(super) fn at(address: SocketAddr, transport: ReceiveTransport, wish: &Wish) -> Result<Self, Refused> {
         let get = |target: String| Stream::open(address, "GET", &target, "", "");
         let connect = json!({"id": 1, "connect": {"token": wish.token}});
-        let line = match way {
-            Way::WebSocket => Line::WebSocket(RawSocket::websocket(address, PATH, "")),
-            Way::HttpStream => Line::Lines(Stream::open(
+        let line = match transport {
+            ReceiveTransport::WebSocket => Line::WebSocket(RawSocket::websocket(address, PATH, "")),
+            ReceiveTransport::HttpStream => Line::Lines(Stream::open(
                 address,
                 "POST",
                 "/connection/http_stream",
                 "",
                 &connect.to_string(),
             )),
-            Way::Sse => {
+            ReceiveTransport::Sse => {
                 Line::Events(get(format!("/connection/sse?cf_connect={}", percent(&connect.to_string()))))
             }
-            Way::UniWebSocket => {
+            ReceiveTransport::UniWebSocket => {
                 let target = format!("/connection/uni_websocket?{}", wish.counted().query());
                 Line::WebSocket(RawSocket::websocket(address, &target, ""))
             }
-            Way::UniHttpStream => {
+            ReceiveTransport::UniHttpStream => {
                 let body = json!({"token": wish.token, "channels": wish.channels, "subs": wish.subs()});
                 Line::Lines(Stream::open(
                     address,
@@ -128,7 +128,7 @@ impl Receiver {
                     &body.to_string(),
                 ))
             }
-            Way::UniSse => {
+            ReceiveTransport::UniSse => {
                 let id = match &*wish.position {
                     "" => String::new(),
                     id => format!("Last-Event-ID: {id}\r\n"),
@@ -139,10 +139,10 @@ impl Receiver {
                 );
                 Line::Events(Stream::open(address, "GET", &target, &id, ""))
             }
-            Way::Poll => Line::Lines(get(format!("/connection/poll?{}", wish.query()))),
+            ReceiveTransport::Poll => Line::Lines(get(format!("/connection/poll?{}", wish.query()))),
         };
         let mut me = Self {
-            way,
+            transport,
             address,
             wish: wish.clone(),
             line,
@@ -154,8 +154,8 @@ impl Receiver {
         Ok(me)
     }
 
-    pub(super) fn way(&self) -> Way {
-        self.way
+    pub(super) fn transport(&self) -> ReceiveTransport {
+        self.transport
     }
 
     /// Reads what comes first, and subscribes where that takes commands.
@@ -166,15 +166,15 @@ impl Receiver {
             let code = code_of(&stream.rest().unwrap());
             return Err(Refused { status: Some(stream.head.status), code });
         }
-        match self.way {
-            Way::Poll => {
+        match self.transport {
+            ReceiveTransport::Poll => {
                 let Line::Lines(stream) = &mut self.line else { unreachable!() };
                 let body = stream.rest().unwrap();
                 self.take_poll(&body);
                 self.ask_on();
                 Ok(())
             }
-            Way::UniWebSocket | Way::UniHttpStream | Way::UniSse => {
+            ReceiveTransport::UniWebSocket | ReceiveTransport::UniHttpStream | ReceiveTransport::UniSse => {
                 let first = self.object().map_err(|code| Refused { status: None, code })?;
                 if let Some(code) = first["error"]["code"].as_u64() {
                     return Err(Refused { status: None, code });
@@ -185,7 +185,9 @@ impl Receiver {
                 }
                 Ok(())
             }
-            Way::WebSocket | Way::HttpStream | Way::Sse => self.begin_with_commands(),
+            ReceiveTransport::WebSocket | ReceiveTransport::HttpStream | ReceiveTransport::Sse => {
+                self.begin_with_commands()
+            }
         }
     }
 
@@ -245,8 +247,8 @@ impl Receiver {
 
     /// The next publication: its channel and its data.
     pub(super) fn publication(&mut self) -> (String, Value) {
-        let way = self.way;
-        self.next().unwrap_or_else(|code| panic!("{way:?} ended with {code} before a publication"))
+        let transport = self.transport;
+        self.next().unwrap_or_else(|code| panic!("{transport:?} ended with {code} before a publication"))
     }
 
     /// The next publication, or the code of the farewell.
@@ -295,7 +297,7 @@ impl Receiver {
             } else if !self.read() {
                 return Err(self
                     .farewell
-                    .unwrap_or_else(|| panic!("{:?} ended without a farewell", self.way)));
+                    .unwrap_or_else(|| panic!("{:?} ended without a farewell", self.transport)));
             }
         }
     }

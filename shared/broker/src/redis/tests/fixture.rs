@@ -46,7 +46,7 @@ impl Sink for Passing {
     }
 }
 
-pub(super) struct Rig {
+pub(super) struct RedisFixture {
     pub(super) broker: Arc<RedisBroker>,
     told: mpsc::Receiver<Told>,
 }
@@ -64,7 +64,7 @@ pub(super) fn quick(url: String) -> RedisSettings {
     }
 }
 
-impl Rig {
+impl RedisFixture {
     pub(super) async fn start(settings: RedisSettings) -> Self {
         let (sink, told) = mpsc::channel(1_000_000);
         let broker = Arc::new(RedisBroker::new(settings).unwrap());

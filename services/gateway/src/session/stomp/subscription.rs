@@ -1,0 +1,51 @@
+//! A subscription of a STOMP session. `docs/protocols/stomp.md` §5.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::queue_consumer::QueueConsumer;
+use crate::{format::message_headers::SubscriptionHeaders, session::Ticket};
+
+/// What a subscription hears.
+pub(super) enum SubscriptionSource {
+    Channel(Arc<str>),
+    Queue(QueueConsumer),
+}
+
+/// The mode of acknowledging.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AckMode {
+    /// Not at all: a message that is sent is handled.
+    Auto,
+    /// With all before it.
+    Client,
+    /// One by one.
+    Individual,
+}
+
+/// One subscription of the session.
+pub(super) struct StompSubscription {
+    pub(super) shown: SubscriptionHeaders,
+    pub(super) source: SubscriptionSource,
+    pub(super) ack_mode: AckMode,
+    /// Of the request to the node that is under way for it.
+    pub(super) under_way: Option<Ticket>,
+    pub(super) expires: Option<Instant>,
+    pub(super) asked_recovery: bool,
+}
+
+impl StompSubscription {
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// What identifies it within its session: the id, or the destination where 1.0 gave none.
+    pub(super) fn name(&self) -> &str {
+        self.shown.id.as_deref().unwrap_or(&self.shown.destination)
+    }
+
+    pub(super) fn is_of(&self, channel: &str) -> bool {
+        matches!(&self.source, SubscriptionSource::Channel(own) if **own == *channel)
+    }
+}
