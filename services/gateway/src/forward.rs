@@ -10,9 +10,10 @@ pub mod accept;
 mod body;
 mod connection_pool;
 mod liveness;
+mod owner_cache;
 mod replay_window;
 pub mod routing;
-pub mod session_claims;
+mod session_claims;
 pub mod signature;
 mod wire;
 
@@ -37,15 +38,18 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
 
 use self::{
-    body::{BodyCutOff, RelayedBody, ResponseConnection},
+    body::{InFlightRequest, RelayedBody, ResponseConnection},
     connection_pool::ConnectionPool,
     liveness::PeerLiveness,
+    owner_cache::OwnerCache,
     replay_window::ReplayWindows,
+    session_claims::SessionClaims,
     signature::{ForwardSignature, SIGNATURE_HEADER, SignedFields},
     wire::{BodyLength, ForwardedHead},
 };
 use crate::{
     http::request_context::end_with_connection,
+    http_session::registry::HttpSessionRegistry,
     node::Node,
     settings::{BrokerKind, Settings},
 };
@@ -109,10 +113,17 @@ impl ForwardError {
 #[derive(Default)]
 pub struct ForwardState {
     numbers: AtomicU64,
-    open: AtomicUsize,
+    open: Arc<AtomicUsize>,
     windows: ReplayWindows,
-    owners: routing::OwnerCache,
-    claims: session_claims::SessionClaims,
+    owners: OwnerCache,
+    claims: SessionClaims,
+}
+
+impl ForwardState {
+    /// Keeps the claims of a node, for ever.
+    pub async fn keep_claims(self: Arc<Self>, node: Arc<Node>, registry: Arc<HttpSessionRegistry>) {
+        self.claims.keep(&node, &registry).await;
+    }
 }
 
 /// Forwards requests from one worker of a node.
@@ -127,26 +138,6 @@ pub struct Forwarder {
     body_max_bytes: usize,
     /// There can be no other nodes.
     is_alone: bool,
-}
-
-/// One of the requests under way, counted while it is.
-struct InFlightRequest {
-    node: Arc<Node>,
-    shared: Arc<ForwardState>,
-}
-
-impl InFlightRequest {
-    fn broken(&self, error: &BodyCutOff) {
-        self.node.metrics.forward.count_sent("broken");
-        tracing::debug!(%error, "answer of another node cut off");
-    }
-}
-
-impl Drop for InFlightRequest {
-    fn drop(&mut self) {
-        self.shared.open.fetch_sub(1, Ordering::Relaxed);
-        self.node.metrics.forward.open.dec();
-    }
 }
 
 impl Forwarder {
@@ -259,9 +250,7 @@ impl Forwarder {
     }
 
     fn share(&self) -> Result<InFlightRequest, ForwardError> {
-        let share = InFlightRequest { node: self.node.clone(), shared: self.shared.clone() };
-        self.node.metrics.forward.open.inc();
-        let before = self.shared.open.fetch_add(1, Ordering::Relaxed);
+        let (share, before) = InFlightRequest::begin(&self.node, &self.shared.open);
         if before < self.max_forwarded { Ok(share) } else { Err(ForwardError::Busy) }
     }
 }

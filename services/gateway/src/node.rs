@@ -11,7 +11,6 @@ pub mod lifecycle;
 pub mod open_responses;
 pub mod presence;
 pub mod publish;
-pub mod query;
 pub mod secret;
 pub mod user_connections;
 pub mod workers;

@@ -17,6 +17,7 @@ mod socket;
 mod stomp;
 mod tls;
 mod under_way;
+mod worker_thread;
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
@@ -42,18 +43,17 @@ use crate::{
         Endpoints,
         upgrade::{HandshakeAnswer, Upgrades, parse},
     },
-    forward::{self, Forwarder},
+    forward::{ForwardState, Forwarder},
     health,
     http_session::{WorkerContext, registry::HttpSessionRegistry},
-    hub::worker::Worker,
     node::Node,
     page, receive,
     server::{
         accepted::{AcceptedConnection, OnAccepted},
         detaching::Detaching,
         http_io::Times,
-        slots::Slots,
         socket::listen,
+        worker_thread::{own_slots, own_worker},
     },
     settings::Settings,
     sockjs,
@@ -69,13 +69,6 @@ pub struct Listening {
     pub listeners: Listeners,
     /// Ends when it has stopped.
     pub server: Server,
-}
-
-thread_local! {
-    /// The worker of this thread, made by its first listener.
-    static WORKER: std::cell::RefCell<Option<Rc<Worker>>> = const { std::cell::RefCell::new(None) };
-    /// The slots of its connections.
-    static SLOTS: std::cell::RefCell<Option<Rc<Slots>>> = const { std::cell::RefCell::new(None) };
 }
 
 /// What serves the connections of one worker thread. A macro, since the type of the whole cannot be written down.
@@ -163,8 +156,8 @@ pub fn start(
     let mut listening = vec![listener.try_clone().map_err(failed)?];
     let tls = if settings.tls.is_on() { Some(tls::config(&settings.tls)?) } else { None };
     let registry = Arc::new(HttpSessionRegistry::new(node.id.clone()));
-    let forwarded = Arc::<forward::ForwardState>::default();
-    node.tasks.spawn(forward::session_claims::keep(node.clone(), forwarded.clone(), registry.clone()));
+    let forwarded = Arc::<ForwardState>::default();
+    node.tasks.spawn(forwarded.clone().keep_claims(node.clone(), registry.clone()));
     let builder = Server::build()
         .workers(settings.worker_count())
         // A worker at this limit accepts nothing at all; [`Slots`] bound connections instead, and refuse those over it.
@@ -235,16 +228,6 @@ fn upgrades(
     let worker = own_worker(node);
     let local = WorkerContext { node: node.clone(), worker, registry: registry.clone(), is_secure };
     Upgrades::new(local, endpoints.clone(), &node.settings)
-}
-
-/// The worker of this thread.
-fn own_worker(node: &Arc<Node>) -> Rc<Worker> {
-    WORKER.with_borrow_mut(|worker| worker.get_or_insert_with(|| node.workers.start()).clone())
-}
-
-/// The slots of this thread's connections, of all its listeners.
-fn own_slots(node: &Arc<Node>, limits: ConnectionLimits) -> Rc<Slots> {
-    SLOTS.with_borrow_mut(|slots| slots.get_or_insert_with(|| Slots::new(node, limits)).clone())
 }
 
 /// All that the node serves over HTTP.

@@ -5,15 +5,14 @@
 use bytes::Bytes;
 use gorani::api::{
     batch,
-    channels::{
-        HISTORY_PAGE_MAX,
-        view::{PAGE_MAX, cursor_after},
-    },
+    channels::HISTORY_PAGE_MAX,
     error::ApiError,
     method::{ApiCommand, Method},
+    paging::{PAGE_MAX, cursor_after},
     publish::{IDEMPOTENCY_KEY_MAX_BYTES, RequestPayload},
-    value::{Json, TAGS_MAX, TAGS_MAX_BYTES, TagsField, TextField},
+    value::{Json, TagsField, TextField},
 };
+use gorani::session::shared::tags::{TAGS_MAX, TAGS_MAX_BYTES};
 use gorani_protocol::client::{JSON_DEPTH, json_compact_check};
 use libfuzzer_sys::fuzz_target;
 
@@ -34,7 +33,7 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn short(error: &ApiError) {
-    assert!(error.sentence().len() <= SENTENCE_BYTES, "{}", error.sentence().len());
+    assert!(error.message().len() <= SENTENCE_BYTES, "{}", error.message().len());
     assert!([104, 107].contains(&error.code().code), "{error}");
 }
 

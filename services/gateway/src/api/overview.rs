@@ -13,7 +13,7 @@ use crate::{
         value::TextField,
     },
     hub::scan::ConnectionInfo,
-    node::query::NodeOverview,
+    node::cluster::NodeOverview,
 };
 
 /// Asks for connected clients, by client id.

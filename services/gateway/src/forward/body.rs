@@ -8,6 +8,10 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -20,10 +24,10 @@ use tokio::{
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
-    InFlightRequest,
     connection_pool::ConnectionPool,
     wire::{self, BodyLength, BodyPart, WireError},
 };
+use crate::node::Node;
 
 /// Bytes read of the socket at once.
 const READ_BYTES: usize = 16 * 1024;
@@ -43,6 +47,33 @@ pub(super) enum BodyCutOff {
     /// Its lease is over.
     #[error("the session's node is gone")]
     Gone,
+}
+
+/// One of the requests under way, counted while it is.
+pub(super) struct InFlightRequest {
+    node: Arc<Node>,
+    open: Arc<AtomicUsize>,
+}
+
+impl InFlightRequest {
+    /// One more of `open`, and how many there were before.
+    pub(super) fn begin(node: &Arc<Node>, open: &Arc<AtomicUsize>) -> (Self, usize) {
+        node.metrics.forward.open.inc();
+        let before = open.fetch_add(1, Ordering::Relaxed);
+        (Self { node: node.clone(), open: open.clone() }, before)
+    }
+
+    fn broken(&self, error: &BodyCutOff) {
+        self.node.metrics.forward.count_sent("broken");
+        tracing::debug!(%error, "answer of another node cut off");
+    }
+}
+
+impl Drop for InFlightRequest {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.node.metrics.forward.open.dec();
+    }
 }
 
 /// A connection on which an answer comes.

@@ -6,11 +6,10 @@
 //! owner. An owner that cannot be reached is replaced. What was learned is remembered; if it is wrong, the node that is
 //! asked says so.
 
-use std::{collections::HashMap, mem, sync::Arc};
+use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
 use bytes::Bytes;
-use parking_lot::Mutex;
 
 use super::{ForwardError, Forwarder, elsewhere, is_forwarded, session_claims::TTL};
 use crate::{
@@ -20,8 +19,6 @@ use crate::{
 
 /// Owners asked, one after the other, for one request: each of them has just gone.
 const ATTEMPTS: usize = 4;
-/// Owners that are remembered, in each of two generations.
-const REMEMBERED: usize = 32 * 1024;
 
 /// Where a receiving request is answered.
 pub enum SessionRoute {
@@ -43,47 +40,6 @@ pub enum SendOutcome {
     Unknown,
     /// That cannot be found out, or not be done, at the moment. Nothing was delivered.
     Unavailable,
-}
-
-/// Owners of sessions on other nodes, as far as is remembered.
-#[derive(Default)]
-pub(super) struct OwnerCache(Mutex<OwnerGenerations>);
-
-#[derive(Default)]
-struct OwnerGenerations {
-    young: HashMap<Arc<str>, Arc<str>>,
-    old: HashMap<Arc<str>, Arc<str>>,
-}
-
-impl OwnerCache {
-    fn get(&self, session: &str) -> Option<Arc<str>> {
-        let mut generations = self.0.lock();
-        if let Some(owner) = generations.young.get(session) {
-            return Some(owner.clone());
-        }
-        let (session, owner) = generations.old.remove_entry(session)?;
-        generations.enter(session, owner.clone());
-        Some(owner)
-    }
-
-    fn put(&self, session: &Arc<str>, owner: &str) {
-        self.0.lock().enter(session.clone(), owner.into());
-    }
-
-    fn forget(&self, session: &str) {
-        let mut generations = self.0.lock();
-        generations.young.remove(session);
-        generations.old.remove(session);
-    }
-}
-
-impl OwnerGenerations {
-    fn enter(&mut self, session: Arc<str>, owner: Arc<str>) {
-        if self.young.len() >= REMEMBERED {
-            self.old = mem::take(&mut self.young);
-        }
-        self.young.insert(session, owner);
-    }
 }
 
 impl Forwarder {
@@ -227,34 +183,5 @@ impl Forwarder {
             Err(ForwardError::Busy) => SendOutcome::Unavailable,
             Err(ForwardError::Elsewhere | ForwardError::Unreachable) => SendOutcome::Unknown,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn owners_are_remembered_while_they_are_asked_for_and_bounded() {
-        let cache = OwnerCache::default();
-        let session = |number: usize| -> Arc<str> { format!("/chat/{number}").into() };
-        cache.put(&session(0), "a");
-        for number in 1..5 * REMEMBERED {
-            cache.put(&session(number), "b");
-            assert_eq!(cache.get(&session(0)).as_deref(), Some("a"));
-        }
-        assert_eq!(cache.get(&session(1)), None, "nobody asked for it");
-        let generations = cache.0.lock();
-        assert!(generations.young.len() <= REMEMBERED && generations.old.len() <= REMEMBERED);
-    }
-
-    #[test]
-    fn what_was_wrong_is_forgotten() {
-        let cache = OwnerCache::default();
-        cache.put(&"s".into(), "a");
-        cache.put(&"s".into(), "b");
-        assert_eq!(cache.get("s").as_deref(), Some("b"));
-        cache.forget("s");
-        assert_eq!(cache.get("s"), None);
     }
 }

@@ -7,7 +7,6 @@ use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::ForwardState;
 use crate::{http_session::registry::HttpSessionRegistry, node::Node};
 
 /// How long a claim holds that is not renewed. Long, since it counts for nothing once its node's lease has ended.
@@ -79,42 +78,40 @@ impl SessionClaims {
         }
         (stale, over)
     }
-}
 
-/// Keeps the claims of a node, for ever.
-pub async fn keep(node: Arc<Node>, shared: Arc<ForwardState>, registry: Arc<HttpSessionRegistry>) {
-    let mut lapses = node.cluster.lapses();
-    loop {
-        tokio::time::sleep(LOOK_EVERY).await;
-        // Where the lease was lost, the claims may be: others may not know whose the sessions are.
-        let lost = replace(&mut lapses, node.cluster.lapses()) != lapses;
-        let renew_after = if lost { Duration::ZERO } else { RENEW_AFTER };
-        let (stale, over) = shared.claims.due(&registry, renew_after);
-        stream::iter(stale)
-            .for_each_concurrent(CALLS_AT_A_TIME, |session| renew(&node, &shared, session))
-            .await;
-        stream::iter(over)
-            .for_each_concurrent(CALLS_AT_A_TIME, |session| release(&node, &shared, session))
-            .await;
-    }
-}
-
-async fn renew(node: &Node, shared: &ForwardState, session: Arc<str>) {
-    match node.broker().cluster().claim(&session, &node.id, TTL, None).await {
-        Ok(owner) if *owner == *node.id => shared.claims.renewed(&session),
-        Ok(_) => {
-            // Somebody could not reach us. No request comes here any more, so the session ends by itself.
-            tracing::debug!("session claimed by another node");
-            shared.claims.forget(&session);
+    /// Keeps the claims of a node, for ever.
+    pub(super) async fn keep(&self, node: &Node, registry: &HttpSessionRegistry) {
+        let mut lapses = node.cluster.lapses();
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            // Where the lease was lost, the claims may be: others may not know whose the sessions are.
+            let lost = replace(&mut lapses, node.cluster.lapses()) != lapses;
+            let renew_after = if lost { Duration::ZERO } else { RENEW_AFTER };
+            let (stale, over) = self.due(registry, renew_after);
+            let renewing = stream::iter(stale);
+            renewing.for_each_concurrent(CALLS_AT_A_TIME, |session| self.renew(node, session)).await;
+            let releasing = stream::iter(over);
+            releasing.for_each_concurrent(CALLS_AT_A_TIME, |session| self.release(node, session)).await;
         }
-        Err(error) => tracing::debug!(%error, "renewing the claim of a session failed"),
     }
-}
 
-async fn release(node: &Node, shared: &ForwardState, session: Arc<str>) {
-    // One that is not given back counts for nothing: this node says that the session is not here.
-    let _ = node.broker().cluster().release(&session, &node.id).await;
-    shared.claims.forget(&session);
+    async fn renew(&self, node: &Node, session: Arc<str>) {
+        match node.broker().cluster().claim(&session, &node.id, TTL, None).await {
+            Ok(owner) if *owner == *node.id => self.renewed(&session),
+            Ok(_) => {
+                // Somebody could not reach us. No request comes here any more, so the session ends by itself.
+                tracing::debug!("session claimed by another node");
+                self.forget(&session);
+            }
+            Err(error) => tracing::debug!(%error, "renewing the claim of a session failed"),
+        }
+    }
+
+    async fn release(&self, node: &Node, session: Arc<str>) {
+        // One that is not given back counts for nothing: this node says that the session is not here.
+        let _ = node.broker().cluster().release(&session, &node.id).await;
+        self.forget(&session);
+    }
 }
 
 #[cfg(test)]

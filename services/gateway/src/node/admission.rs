@@ -4,12 +4,15 @@
 //! - [`permits`]: a slot for each session.
 //! - [`attempts`]: wrong ids, logins, tokens and keys.
 //! - [`refusals`]: counters and log lines.
+//! - `client_logins`: failed logins, as a session counts them.
 //! - `unauthenticated`: those that have not connected.
 //! - `buckets`, `fair_share`: what they count with.
 
 pub mod attempts;
 mod buckets;
+mod client_logins;
 pub(crate) mod fair_share;
+mod no_permit;
 pub mod permits;
 pub mod refusals;
 pub(super) mod unauthenticated;
@@ -23,13 +26,14 @@ use actix_http::header::{HeaderMap, X_FORWARDED_FOR};
 use tokio::time::Instant;
 
 use self::{
-    attempts::Attempts,
+    attempts::{AttemptKind, Attempts},
     buckets::{Buckets, Rate},
     refusals::{RefusalCause, Refusals},
     unauthenticated::Unauthenticated,
 };
 use crate::{
     metrics::Metrics,
+    node::client_network::{ClientNetwork, SessionSource},
     settings::{Settings, proxies::TrustedProxies},
 };
 
@@ -109,5 +113,69 @@ impl AdmissionControl {
             self.refused(RefusalCause::HandshakesPerSecond, Some(network));
         }
         allowed
+    }
+
+    /// True if an attempt may be made now. Where it may not, that is counted and logged. A client whose network is not
+    /// known is not limited.
+    pub fn allows_attempt(&self, attempt: AttemptKind, network: Option<ClientNetwork>) -> bool {
+        let Some((network, rate)) = network.zip(self.rate(attempt)) else { return true };
+        let allowed = self.attempts.of(attempt).has(network, rate, Instant::now());
+        if !allowed {
+            self.refused(attempt.causes().1, Some(network));
+        }
+        allowed
+    }
+
+    /// An attempt failed. False if the network has made too many.
+    pub fn failed_attempt(&self, attempt: AttemptKind, network: Option<ClientNetwork>) -> bool {
+        let allowed = network
+            .zip(self.rate(attempt))
+            .is_none_or(|(network, rate)| self.attempts.of(attempt).take(network, rate, Instant::now()));
+        let (wrong, over_limit) = attempt.causes();
+        self.refused(if allowed { wrong } else { over_limit }, network);
+        allowed
+    }
+
+    /// `None`: no limit.
+    fn rate(&self, attempt: AttemptKind) -> Option<Rate> {
+        let limits = &self.limits;
+        let per_minute = match attempt {
+            AttemptKind::SessionId | AttemptKind::OwnSessionId => limits.wrong_ids_per_minute,
+            AttemptKind::Login => limits.wrong_logins_per_minute,
+            AttemptKind::Token => limits.wrong_tokens_per_minute,
+            AttemptKind::ApiKey => limits.wrong_keys_per_minute,
+        };
+        (per_minute > 0).then(|| Rate::per_minute(per_minute))
+    }
+
+    /// The network that limits count under: that of the client, unless all that is known of it is its trusted proxy.
+    pub fn network_of(&self, client: Option<SocketAddr>) -> Option<ClientNetwork> {
+        let address = client?.ip();
+        (!self.limits.trusted_proxies.trusts(address)).then(|| address.into())
+    }
+
+    /// Where a session comes from, for the limits. `client`: its address as far as it can be believed; `connection`: the peer of a
+    /// TCP connection that can carry many sessions. Trusted balancers count as neither.
+    pub fn session_source(
+        &self,
+        client: Option<SocketAddr>,
+        connection: Option<SocketAddr>,
+    ) -> SessionSource {
+        let is_stranger = |address: &SocketAddr| !self.limits.trusted_proxies.trusts(address.ip());
+        SessionSource {
+            client: client.filter(is_stranger).map(|address| address.ip()),
+            connection: connection.filter(is_stranger),
+        }
+    }
+
+    /// Counts something that was refused, or did not go well. It is told to the log within a while.
+    pub fn refused(&self, cause: RefusalCause, network: Option<ClientNetwork>) {
+        self.metrics.count_refused(cause.label());
+        self.refusals.count(cause, network);
+    }
+
+    /// Tells the log what was refused lately.
+    pub(in crate::node) fn log_refusals(&self) {
+        self.refusals.log(Instant::now());
     }
 }

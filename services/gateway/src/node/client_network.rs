@@ -5,7 +5,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
 /// Bits of an IPv6 address that name the network.
@@ -33,6 +33,22 @@ impl fmt::Display for ClientNetwork {
             IpAddr::V4(address) => address.fmt(formatter),
             IpAddr::V6(address) => write!(formatter, "{address}/{IPV6_BITS}"),
         }
+    }
+}
+
+/// Where a session comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SessionSource {
+    /// The client's address, as far as it is known. A trusted proxy that names no client is none.
+    pub client: Option<IpAddr>,
+    /// The peer of a TCP connection that can carry many sessions, unless it is a trusted proxy.
+    pub connection: Option<SocketAddr>,
+}
+
+impl SessionSource {
+    /// The network that limits count under.
+    pub fn network(&self) -> Option<ClientNetwork> {
+        self.client.map(ClientNetwork::from)
     }
 }
 

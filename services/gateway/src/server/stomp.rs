@@ -16,10 +16,10 @@ use super::{
     ConnectionLimits,
     accepted::{AcceptedConnection, OnAccepted},
     listeners::ServerError,
-    own_slots, own_worker,
     slots::Slots,
     socket::listen,
     tls,
+    worker_thread::{own_slots, own_worker},
 };
 use crate::{
     endpoints::stomp::{StompEndpoint, accept},

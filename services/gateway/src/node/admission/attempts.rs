@@ -1,19 +1,7 @@
 //! Failed attempts by client network: wrong session ids, logins, tokens and API keys. What is right costs nothing.
 //! Decision record 24.
 
-use std::{net::SocketAddr, sync::Arc};
-
-use tokio::time::Instant;
-
-use super::{
-    AdmissionControl,
-    buckets::{Buckets, Rate},
-    refusals::RefusalCause,
-};
-use crate::{
-    node::client_network::ClientNetwork,
-    session::shared::login_limit::{Credential, LoginLimit},
-};
+use super::{buckets::Buckets, refusals::RefusalCause};
 
 /// What can be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +19,7 @@ pub enum AttemptKind {
 }
 
 impl AttemptKind {
-    fn causes(self) -> (RefusalCause, RefusalCause) {
+    pub(super) fn causes(self) -> (RefusalCause, RefusalCause) {
         match self {
             Self::SessionId | Self::OwnSessionId => {
                 (RefusalCause::WrongSessionId, RefusalCause::WrongSessionIdLimit)
@@ -54,7 +42,7 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    fn of(&self, attempt: AttemptKind) -> &Buckets {
+    pub(super) fn of(&self, attempt: AttemptKind) -> &Buckets {
         match attempt {
             AttemptKind::SessionId => &self.session_ids,
             AttemptKind::OwnSessionId => &self.own_session_ids,
@@ -65,82 +53,16 @@ impl Attempts {
     }
 }
 
-impl AdmissionControl {
-    /// True if an attempt may be made now. Where it may not, that is counted and logged. A client whose network is not
-    /// known is not limited.
-    pub fn allows_attempt(&self, attempt: AttemptKind, network: Option<ClientNetwork>) -> bool {
-        let Some((network, rate)) = network.zip(self.rate(attempt)) else { return true };
-        let allowed = self.attempts.of(attempt).has(network, rate, Instant::now());
-        if !allowed {
-            self.refused(attempt.causes().1, Some(network));
-        }
-        allowed
-    }
-
-    /// An attempt failed. False if the network has made too many.
-    pub fn failed_attempt(&self, attempt: AttemptKind, network: Option<ClientNetwork>) -> bool {
-        let allowed = network
-            .zip(self.rate(attempt))
-            .is_none_or(|(network, rate)| self.attempts.of(attempt).take(network, rate, Instant::now()));
-        let (wrong, over_limit) = attempt.causes();
-        self.refused(if allowed { wrong } else { over_limit }, network);
-        allowed
-    }
-
-    /// `None`: no limit.
-    fn rate(&self, attempt: AttemptKind) -> Option<Rate> {
-        let limits = &self.limits;
-        let per_minute = match attempt {
-            AttemptKind::SessionId | AttemptKind::OwnSessionId => limits.wrong_ids_per_minute,
-            AttemptKind::Login => limits.wrong_logins_per_minute,
-            AttemptKind::Token => limits.wrong_tokens_per_minute,
-            AttemptKind::ApiKey => limits.wrong_keys_per_minute,
-        };
-        (per_minute > 0).then(|| Rate::per_minute(per_minute))
-    }
-
-    /// The limit of failed logins for a session of the client at this address.
-    pub fn login_limit(self: &Arc<Self>, peer: Option<SocketAddr>) -> Arc<dyn LoginLimit> {
-        Arc::new(ClientLogins { admission: self.clone(), network: self.network_of(peer) })
-    }
-
-    /// The network that limits count under: that of the client, unless all that is known of it is its trusted proxy.
-    pub fn network_of(&self, client: Option<SocketAddr>) -> Option<ClientNetwork> {
-        let address = client?.ip();
-        (!self.limits.trusted_proxies.trusts(address)).then(|| address.into())
-    }
-}
-
-/// The failed logins of one network.
-struct ClientLogins {
-    admission: Arc<AdmissionControl>,
-    network: Option<ClientNetwork>,
-}
-
-impl ClientLogins {
-    fn attempt(credential: Credential) -> AttemptKind {
-        match credential {
-            Credential::Password => AttemptKind::Login,
-            Credential::Token => AttemptKind::Token,
-        }
-    }
-}
-
-impl LoginLimit for ClientLogins {
-    fn allows(&self, credential: Credential) -> bool {
-        self.admission.allows_attempt(Self::attempt(credential), self.network)
-    }
-
-    fn failed(&self, credential: Credential) {
-        self.admission.failed_attempt(Self::attempt(credential), self.network);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::{net::SocketAddr, sync::Arc};
+
     use super::*;
-    use crate::settings::Settings;
+    use crate::{
+        node::{admission::AdmissionControl, client_network::ClientNetwork},
+        settings::Settings,
+    };
 
     fn admission() -> Arc<AdmissionControl> {
         let mut settings = Settings::default();

@@ -3,20 +3,19 @@
 //! A session authenticates with its connect (CONNECT in STOMP), which honest clients send at once. Until then nothing is
 //! known of it but where it comes from. Decision record 24.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use actix::Recipient;
 use tokio::time::Instant;
 
+pub use super::no_permit::NoPermit;
 use super::{
     AdmissionControl,
     refusals::RefusalCause,
     unauthenticated::{UnauthenticatedLimits, UnauthenticatedPermit},
 };
-use crate::{node::client_network::ClientNetwork, session::Signal};
+pub use crate::node::client_network::SessionSource;
+use crate::session::Signal;
 
 /// Unauthenticated sessions hold one part in so many of a node's slots, unless `client.max_unauthenticated` says otherwise…
 const UNAUTHENTICATED_PARTS: usize = 2;
@@ -28,74 +27,6 @@ pub struct ConnectionPermit {
     admission: Arc<AdmissionControl>,
     /// Until its session has authenticated.
     unauthenticated: Option<Box<UnauthenticatedPermit>>,
-}
-
-/// Where a session comes from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SessionSource {
-    /// The client's address, as far as it is known. A trusted proxy that names no client is none.
-    pub client: Option<IpAddr>,
-    /// The peer of a TCP connection that can carry many sessions, unless it is a trusted proxy.
-    pub connection: Option<SocketAddr>,
-}
-
-impl SessionSource {
-    /// The network that limits count under.
-    pub fn network(&self) -> Option<ClientNetwork> {
-        self.client.map(ClientNetwork::from)
-    }
-}
-
-impl AdmissionControl {
-    /// Where a session comes from, for the limits. `client`: its address as far as it can be believed; `connection`: the peer of a
-    /// TCP connection that can carry many sessions. Trusted balancers count as neither.
-    pub fn session_source(
-        &self,
-        client: Option<SocketAddr>,
-        connection: Option<SocketAddr>,
-    ) -> SessionSource {
-        let is_stranger = |address: &SocketAddr| !self.limits.trusted_proxies.trusts(address.ip());
-        SessionSource {
-            client: client.filter(is_stranger).map(|address| address.ip()),
-            connection: connection.filter(is_stranger),
-        }
-    }
-}
-
-/// Why a session gets no slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NoPermit {
-    /// `http.max_connections`.
-    #[error("this node holds as many connections as it may")]
-    Full,
-    /// `client.max_unauthenticated`.
-    #[error("too many sessions of this node have not connected yet")]
-    Unauthenticated,
-    /// The client's part of it.
-    #[error("too many sessions from this address have not connected yet")]
-    UnauthenticatedOfAddress,
-    /// `client.max_unauthenticated_per_connection`.
-    #[error("too many sessions over this connection have not connected yet")]
-    UnauthenticatedOfConnection,
-}
-
-impl NoPermit {
-    /// The HTTP status: whether the node is full, or the client asks for too much.
-    pub fn status(self) -> u16 {
-        match self {
-            Self::Full | Self::Unauthenticated => 503,
-            Self::UnauthenticatedOfAddress | Self::UnauthenticatedOfConnection => 429,
-        }
-    }
-
-    fn cause(self) -> RefusalCause {
-        match self {
-            Self::Full => RefusalCause::MaxConnections,
-            Self::Unauthenticated => RefusalCause::Unauthenticated,
-            Self::UnauthenticatedOfAddress => RefusalCause::UnauthenticatedOfAddress,
-            Self::UnauthenticatedOfConnection => RefusalCause::UnauthenticatedOfConnection,
-        }
-    }
 }
 
 impl AdmissionControl {
@@ -174,6 +105,8 @@ impl Drop for ConnectionPermit {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::net::SocketAddr;
+
     use super::*;
     use crate::settings::Settings;
 

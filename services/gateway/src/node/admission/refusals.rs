@@ -6,7 +6,6 @@ use std::{collections::HashMap, time::Duration};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::AdmissionControl;
 use crate::node::client_network::ClientNetwork;
 
 /// A cause is told at most this often.
@@ -139,7 +138,7 @@ struct RefusalSummary {
 }
 
 impl Refusals {
-    fn count(&self, cause: RefusalCause, network: Option<ClientNetwork>) {
+    pub(super) fn count(&self, cause: RefusalCause, network: Option<ClientNetwork>) {
         let Some(counts) = self.0.get(cause as usize) else { return };
         let mut counts = counts.lock();
         counts.count += 1;
@@ -165,18 +164,10 @@ impl Refusals {
         }
         due
     }
-}
-
-impl AdmissionControl {
-    /// Counts something that was refused, or did not go well. It is told to the log within a while.
-    pub fn refused(&self, cause: RefusalCause, network: Option<ClientNetwork>) {
-        self.metrics.count_refused(cause.label());
-        self.refusals.count(cause, network);
-    }
 
     /// Tells the log what was refused lately.
-    pub(in crate::node) fn log_refusals(&self) {
-        for RefusalSummary { cause, count, most } in self.refusals.due(Instant::now()) {
+    pub(super) fn log(&self, now: Instant) {
+        for RefusalSummary { cause, count, most } in self.due(now) {
             let (most_from, most_count) = most.unzip();
             let most_from = most_from.map(tracing::field::display);
             tracing::warn!(cause = cause.label(), count, most_from, most_count, "{}", cause.message());

@@ -16,9 +16,13 @@ use tokio::time::Instant;
 
 use super::{
     fair_share::{Exhausted, FairShare, HolderCounts},
-    permits::{NoPermit, SessionSource},
+    no_permit::NoPermit,
 };
-use crate::{disconnect::Disconnect, node::client_network::ClientNetwork, session::Signal};
+use crate::{
+    disconnect::Disconnect,
+    node::client_network::{ClientNetwork, SessionSource},
+    session::Signal,
+};
 
 /// One TCP connection holds at most one part in so many of what its network may.
 const CONNECTION_PARTS: usize = 2;

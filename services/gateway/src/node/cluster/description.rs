@@ -3,7 +3,19 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::node::query::NodeCounts;
+/// Numbers of a node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeCounts {
+    /// Clients that are connected.
+    pub clients: usize,
+    /// Distinct users among them.
+    pub users: usize,
+    /// Channels with subscribers.
+    pub channels: usize,
+    /// Subscriptions of all clients.
+    pub subscriptions: usize,
+}
 
 /// See the module's head. Its id is beside it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{hub::scan::ConnectionInfo, node::query::NodeCounts, session_command::SessionCommand};
+use super::description::NodeCounts;
+use crate::{hub::scan::ConnectionInfo, session_command::SessionCommand};
 
 /// The version of the envelope.
 const VERSION: u8 = 1;

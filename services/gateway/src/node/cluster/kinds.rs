@@ -34,7 +34,7 @@ fn bit(body: &EnvelopeBody) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::cluster::ClusterAnswer;
+    use crate::node::cluster::envelope::ClusterAnswer;
 
     #[test]
     fn a_lease_that_tells_nothing_is_of_a_node_that_knows_the_first_kinds() {

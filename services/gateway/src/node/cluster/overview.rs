@@ -2,13 +2,31 @@
 
 use std::sync::Arc;
 
-use super::{ClusterAnswer, ClusterError, ClusterMember, ClusterQuery, EnvelopeBody, Recipients, node_of};
+use super::{
+    ClusterError, ClusterMember, NodeCounts,
+    client_node::node_of,
+    envelope::{ClusterAnswer, ClusterQuery, EnvelopeBody},
+    local_queries::{cut, merge},
+    rpc::Recipients,
+};
 use crate::{
     hub::scan::{ConnectionInfo, ScanPage, size_of_channel, size_of_view},
-    node::query::{NodeOverview, cut, merge},
     session_command::SessionCommand,
     version::VERSION,
 };
+
+/// A node as the others of its cluster see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeOverview {
+    /// Random id of this run of the node.
+    pub id: String,
+    /// Version of the server.
+    pub version: String,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// Its numbers.
+    pub counts: NodeCounts,
+}
 
 impl ClusterMember {
     /// Has an order carried out on the sessions of all nodes; of the one node that holds the client, if one is named.

@@ -4,19 +4,18 @@
 //! presence of 100,000 clients takes Redis a fifth of a second, and in a large cluster a thousand nodes may have the channel. The
 //! broker takes each client out once, and tells all that it left in the same step.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use futures_util::future::{FutureExt as _, Shared, join_all};
+use futures_util::future::join_all;
 use gorani_broker::BrokerError;
-use parking_lot::Mutex;
 use rand::{RngExt as _, seq::SliceRandom as _};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 
-use super::{ClusterMember, NODE_ID_BYTES, node_of};
+use super::{
+    ClusterMember,
+    client_node::{NODE_ID_BYTES, node_of},
+    reaping::Reaping,
+};
 use crate::{hub::read_budget::ReadSource, random};
 
 /// Clients of one step; a step is one atomic script.
@@ -30,16 +29,6 @@ const CLAIM: Duration = Duration::from_secs(10);
 const ATTEMPTS: usize = 10;
 /// Pause between two of them.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// Clients of dead nodes are being taken out of a channel: tells when they are out, or why they are not.
-pub(in crate::node) type Reaping = Shared<oneshot::Receiver<Result<(), BrokerError>>>;
-
-/// A channel and a dead node; without a node, all dead ones.
-type ReapingKey = (Arc<str>, Option<String>);
-
-/// What is under way: whoever wants the same meanwhile waits for it.
-#[derive(Default)]
-pub(super) struct ReapInProgress(Mutex<HashMap<ReapingKey, Reaping>>);
 
 /// The worker that took clients out has ended.
 pub(in crate::node) fn worker_gone() -> BrokerError {
@@ -85,7 +74,7 @@ impl ClusterMember {
     pub(in crate::node) fn reap(self: &Arc<Self>, channel: &Arc<str>, dead: &str) -> Reaping {
         let (cluster, channel, dead) = (self.clone(), channel.clone(), dead.to_owned());
         let key = (channel.clone(), Some(dead.clone()));
-        self.reap_once(key, async move { cluster.take_out(&channel, &dead).await })
+        self.peers.reaping.begin(&self.tasks, key, async move { cluster.take_out(&channel, &dead).await })
     }
 
     /// Takes the clients of all dead nodes out of one channel. The nodes are found by the ids of its clients, which are not read
@@ -93,7 +82,7 @@ impl ClusterMember {
     pub(in crate::node) fn reap_all(self: &Arc<Self>, source: ReadSource, channel: &Arc<str>) -> Reaping {
         let (cluster, channel) = (self.clone(), channel.clone());
         let key = (channel.clone(), None);
-        self.reap_once(key, async move {
+        self.peers.reaping.begin(&self.tasks, key, async move {
             let _permit = cluster.reads.budget().page(source).await?;
             let nodes = cluster.broker.presence_nodes(&channel, NODE_ID_BYTES).await?;
             let dead = cluster.dead_among(nodes.iter().map(String::as_str), false).await?;
@@ -122,28 +111,6 @@ impl ClusterMember {
         Ok(self.peers.view.lock().dead_among(unknown, &members, Instant::now()))
     }
 
-    fn reap_once(
-        self: &Arc<Self>,
-        key: ReapingKey,
-        reap: impl Future<Output = Result<(), BrokerError>> + 'static,
-    ) -> Reaping {
-        let mut under_way = self.peers.reaping.0.lock();
-        if let Some(reaping) = under_way.get(&key) {
-            return reaping.clone();
-        }
-        let (done, reaping) = oneshot::channel();
-        let reaping = reaping.shared();
-        under_way.insert(key.clone(), reaping.clone());
-        let cluster = self.clone();
-        self.tasks.spawn(async move {
-            let are_out = reap.await;
-            cluster.peers.reaping.0.lock().remove(&key);
-            // Nobody may wait for it.
-            let _ = done.send(are_out);
-        });
-        reaping
-    }
-
     /// The error: the broker failed too often.
     async fn take_out(&self, channel: &Arc<str>, dead: &str) -> Result<(), BrokerError> {
         let mut attempts = 0;
@@ -167,9 +134,4 @@ impl ClusterMember {
             }
         }
     }
-}
-
-/// True if a client is of one of these nodes.
-pub(in crate::node) fn is_of(nodes: &BTreeSet<String>, client: &str) -> bool {
-    node_of(client).is_some_and(|node| nodes.contains(node))
 }

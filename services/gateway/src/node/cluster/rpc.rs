@@ -11,21 +11,16 @@ use tokio::{
 };
 
 use super::{
-    ClusterError, ClusterInbox, ClusterMember, Peers,
+    ClusterError, ClusterMember,
     commands::CommandQueues,
     envelope::{ClusterAnswer, ClusterQuery, Envelope, EnvelopeBody, EnvelopeError},
     kinds,
+    peers::{ClusterInbox, MembersRead},
 };
 use crate::hub::scan::ScanPage;
 
 /// Questions of others that are looked into at the same time. One more is not answered: whoever asked is told by the time-out.
 const ANSWERS_AT_A_TIME: usize = 64;
-
-/// A read of the leases, shared by all who called before it began.
-pub(super) struct MembersRead {
-    began: Instant,
-    others: Result<BTreeSet<String>, ClusterError>,
-}
 
 /// Who is asked.
 #[derive(Debug, Clone, Copy)]
@@ -284,12 +279,5 @@ impl PendingMessage {
             }
         }
         (answers, missing.into_iter().chain(self.unable).collect())
-    }
-}
-
-impl Peers {
-    /// What a node said of itself.
-    pub(in crate::node) fn description(&self, node: &str) -> super::description::NodeDescription {
-        self.view.lock().description(node).unwrap_or_default()
     }
 }

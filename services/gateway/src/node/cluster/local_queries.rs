@@ -1,59 +1,32 @@
 //! Questions to all workers of this node: connections, channels; and its kept numbers. The API asks all nodes, see
-//! [`super::cluster`].
+//! [`super::overview`].
 
 use std::{sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{Semaphore, oneshot},
     time::{timeout, timeout_at},
 };
 
+use super::{description::NodeCounts, error::ClusterError};
 use crate::{
     hub::{
         inbox::QueryRejected,
         scan::{ANSWER_BYTES, ConnectionInfo, ScanPage, ScanRequest, size_of_channel, size_of_view},
     },
     metrics::Metrics,
-    node::{cluster::ClusterError, workers::Workers},
+    node::workers::Workers,
 };
 
 /// Scans of a node at a time: each of them may take up to 25 ms of every worker's time.
-pub(in crate::node) const SCANS_AT_A_TIME: usize = 2;
+pub(super) const SCANS_AT_A_TIME: usize = 2;
 /// How long a request waits until it may scan. Then it gets a 429.
 const SCAN_WAIT: Duration = Duration::from_millis(500);
 /// Time for the workers to answer. A worker that is held up for longer makes this one request fail.
 const SCAN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Numbers of a node.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct NodeCounts {
-    /// Clients that are connected.
-    pub clients: usize,
-    /// Distinct users among them.
-    pub users: usize,
-    /// Channels with subscribers.
-    pub channels: usize,
-    /// Subscriptions of all clients.
-    pub subscriptions: usize,
-}
-
-/// A node as the others of its cluster see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeOverview {
-    /// Random id of this run of the node.
-    pub id: String,
-    /// Version of the server.
-    pub version: String,
-    /// Seconds since the start.
-    pub uptime_s: u64,
-    /// Its numbers.
-    pub counts: NodeCounts,
-}
-
 /// Asks the workers of this node.
-pub struct LocalQueries {
+pub(super) struct LocalQueries {
     node_id: Arc<str>,
     workers: Arc<Workers>,
     metrics: Arc<Metrics>,
@@ -93,7 +66,7 @@ impl LocalQueries {
     }
 
     /// Connections of this node by client id, of one user if named, after the cursor, at most `limit`.
-    pub(in crate::node) async fn connections(
+    pub(super) async fn connections(
         &self,
         user: Option<&str>,
         after: &str,
@@ -116,7 +89,7 @@ impl LocalQueries {
     }
 
     /// Channels with subscribers on this node, and how many: those that match, after the cursor, at most `limit`.
-    pub(in crate::node) async fn channels(
+    pub(super) async fn channels(
         &self,
         pattern: Option<&str>,
         after: &str,
@@ -139,7 +112,7 @@ impl LocalQueries {
     }
 
     /// Numbers of this node, as they are kept: no worker is asked.
-    pub(in crate::node) fn counts(&self) -> NodeCounts {
+    pub(super) fn counts(&self) -> NodeCounts {
         let sessions = &self.metrics.sessions;
         NodeCounts {
             clients: sessions.clients(),
