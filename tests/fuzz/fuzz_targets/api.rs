@@ -10,6 +10,7 @@ use gorani::api::{
     method::{ApiCommand, Method},
     paging::{PAGE_MAX, cursor_after},
     publish::{IDEMPOTENCY_KEY_MAX_BYTES, RequestPayload},
+    sessions::target,
     value::{Json, TagsField, TextField},
 };
 use gorani::session::shared::tags::{TAGS_MAX, TAGS_MAX_BYTES};
@@ -57,11 +58,11 @@ fn check(command: Result<ApiCommand<'_>, ApiError>, body: &Bytes) {
             }
             bounded(accepted(request.key()).flatten(), request.tags);
         }
-        ApiCommand::Subscribe(request) => drop(accepted(request.target())),
-        ApiCommand::Unsubscribe(request) => drop(accepted(request.target())),
-        ApiCommand::Refresh(request) => drop(accepted(request.target())),
+        ApiCommand::Subscribe(request) => drop(accepted(target(&request.user, &request.client))),
+        ApiCommand::Unsubscribe(request) => drop(accepted(target(&request.user, &request.client))),
+        ApiCommand::Refresh(request) => drop(accepted(target(&request.user, &request.client))),
         ApiCommand::Disconnect(request) => {
-            accepted(request.target());
+            accepted(target(&request.user, &request.client));
             if let Some(disconnect) = accepted(request.disconnect()) {
                 assert!((3000..=4999).contains(&disconnect.code));
                 assert!(disconnect.reason.len() <= 123);

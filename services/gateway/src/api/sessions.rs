@@ -137,7 +137,7 @@ pub struct RefreshRequest<'a> {
 }
 
 /// Whose connections are meant.
-fn target(user: &TextField<'_>, client: &TextField<'_>) -> Result<SessionTarget, ApiError> {
+pub fn target(user: &TextField<'_>, client: &TextField<'_>) -> Result<SessionTarget, ApiError> {
     if user.is_empty() && client.is_empty() {
         return Err(ApiError::bad_request("user is empty: name a user, or a client that has none"));
     }
