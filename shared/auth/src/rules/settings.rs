@@ -243,7 +243,7 @@ impl ChannelOptions {
 #[serde(from = "NamespaceTable", into = "NamespaceTable")]
 pub struct NamespaceSettings {
     /// What stands before the `:` of its channels: 1 to
-    /// [`NAMESPACE_NAME_MAX_BYTES`](super::NAMESPACE_NAME_MAX_BYTES) bytes, letters, digits, `-`, `_` and
+    /// [`NAMESPACE_NAME_MAX_BYTES`] bytes, letters, digits, `-`, `_` and
     /// `.`.
     pub name: String,
     /// Its options.
