@@ -1,4 +1,4 @@
-//! The HTTP push API: the door for backends. `POST /api/<method>` with a key, JSON in and out. `docs/protocols/http.md` §4, §5.
+//! The HTTP push API for backends. `POST /api/<method>` with a key, JSON in and out. `docs/protocols/http.md` §4, §5.
 //!
 //! The journey of a call: `call` (the key and the body) → [`method`] (the table: decoded, and handed to its group) →
 //! [`publish`], [`sessions`], [`channels`] or [`overview`] (request, run and result of each method) → [`error`], which writes answers too.

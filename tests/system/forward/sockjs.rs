@@ -199,10 +199,13 @@ fn a_client_that_breaks_off_at_one_node_is_gone_at_the_owner_at_once() {
     for (number, transport) in ["xhr_streaming", "xhr", "xhr_streaming", "xhr"].into_iter().enumerate() {
         let url = |what: &str| format!("/echo/000/s{number}/{what}");
         poll(cluster.address(0), &url("xhr"));
+        let accepted = || cluster.count(0, "gorani_forwards_received_total{outcome=\"accepted\"}");
+        let before = accepted();
         let receiver = ask(cluster.address(1), &url(transport));
         eventually("it waits at the owner", SOON, || cluster.count(1, "gorani_forwards_open") == 1);
-        // It may not have arrived yet where it is to be broken off.
-        eventually("the owner has it", SOON, || {
+        // A poll at the owner that comes before it would be the session's receiver itself, and wait.
+        eventually("the owner has it", SOON, || accepted() > before);
+        eventually("it is the receiver there", SOON, || {
             poll_now(cluster.address(0), &url("xhr")).starts_with("c[2010")
         });
         drop(receiver);

@@ -1,4 +1,4 @@
-//! The accept of the owner: requests that other nodes forward pass it only with a proven signature, for this node and for the first
+//! Accepts forwarded requests at the owner of a session: only with a proven signature, for this node and for the first
 //! time. Put around every route that is forwarded to; requests of clients pass untouched.
 
 use actix_http::h1;

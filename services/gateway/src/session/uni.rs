@@ -33,7 +33,7 @@ enum UniStart {
 }
 
 impl UniSession {
-    /// A session for a transport whose traits have a output format for receivers.
+    /// A session for a transport whose traits have an output format for receivers.
     pub fn new(policy: Arc<Policy>, traits: TransportTraits, receive_query: ReceiveQuery, now: Now) -> Self {
         let inner = ClientSession::new(policy, traits, now);
         Self { inner, begin: Some(UniStart::Query(receive_query)), timeout: None, until: None }

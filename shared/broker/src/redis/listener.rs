@@ -316,7 +316,7 @@ fn join_call(mut calls: Vec<InterestCall>, call: InterestCall) -> Vec<InterestCa
 /// What a server said to a question that it took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CommandResult {
-    /// The pub/sub connection hears what it confirmed.
+    /// The server has confirmed the subscription.
     Understood,
     /// Some of the names are not, or not only, the server's.
     Redirected,

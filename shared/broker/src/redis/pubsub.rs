@@ -28,7 +28,7 @@ mod waiter;
 /// Names of pub/sub channels in Redis.
 pub(super) type RedisChannels = Vec<String>;
 
-/// Whom the pub/sub connections of all servers tell.
+/// The sink, and what the pub/sub state of all servers shares in telling it.
 #[derive(Default)]
 pub(super) struct SinkHandle {
     sink: OnceLock<Arc<dyn Sink>>,
