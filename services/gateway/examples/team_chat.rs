@@ -28,12 +28,12 @@ impl Room {
 }
 
 /// One member of the team.
-struct Member {
+struct ChatMember {
     room: Room,
     name: String,
 }
 
-impl Member {
+impl ChatMember {
     /// Lets in whoever says a name.
     fn admit(room: &Room, request: &Handshake, admission: &mut Admission) -> Result<Self, Refusal> {
         let name = request.query.split('&').find_map(|pair| pair.strip_prefix("name="));
@@ -45,7 +45,7 @@ impl Member {
     }
 }
 
-impl WebSocketHandler for Member {
+impl WebSocketHandler for ChatMember {
     fn subprotocols() -> &'static [&'static str] {
         &["my-team-custom"]
     }
@@ -74,7 +74,7 @@ impl WebSocketHandler for Member {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = Settings::load(None)?;
     let room = Room::default();
-    let chat = Registration::guarded(move |request, admission| Member::admit(&room, request, admission))
+    let chat = Registration::guarded(move |request, admission| ChatMember::admit(&room, request, admission))
         .name("team-chat")
         .origins(["http://localhost:8080"]);
     let node = Gorani::new(settings).handler("/chat", chat);

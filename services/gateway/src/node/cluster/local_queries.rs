@@ -65,6 +65,22 @@ impl LocalQueries {
         Ok(answers.map_err(|_| silent())?.into_iter().filter_map(Result::ok).collect())
     }
 
+    /// One page of the pages of all workers, cut to `limit` entries and the bytes of an answer. `add`: puts entries of one name together.
+    async fn page<T>(
+        &self,
+        request: impl Fn(oneshot::Sender<ScanPage<T>>) -> ScanRequest,
+        limit: usize,
+        add: impl Fn(&mut T, T),
+        size: impl Fn(&str, &T) -> usize,
+    ) -> Result<ScanPage<T>, ClusterError> {
+        let mut all = ScanPage::default();
+        for page in self.ask(request).await? {
+            merge(&mut all, page, &add);
+        }
+        cut(&mut all, limit, size);
+        Ok(all)
+    }
+
     /// Connections of this node by client id, of one user if named, after the cursor, at most `limit`.
     pub(super) async fn connections(
         &self,
@@ -72,20 +88,13 @@ impl LocalQueries {
         after: &str,
         limit: usize,
     ) -> Result<ScanPage<ConnectionInfo>, ClusterError> {
-        let answers = self
-            .ask(|answer| ScanRequest::Connections {
-                user: user.map(str::to_owned),
-                after: after.to_owned(),
-                limit,
-                answer,
-            })
-            .await?;
-        let mut all = ScanPage::default();
-        for page in answers {
-            merge(&mut all, page, |_, _| {});
-        }
-        cut(&mut all, limit, size_of_view);
-        Ok(all)
+        let request = |answer| ScanRequest::Connections {
+            user: user.map(str::to_owned),
+            after: after.to_owned(),
+            limit,
+            answer,
+        };
+        self.page(request, limit, |_, _| {}, size_of_view).await
     }
 
     /// Channels with subscribers on this node, and how many: those that match, after the cursor, at most `limit`.
@@ -95,20 +104,13 @@ impl LocalQueries {
         after: &str,
         limit: usize,
     ) -> Result<ScanPage<usize>, ClusterError> {
-        let answers = self
-            .ask(|answer| ScanRequest::Channels {
-                pattern: pattern.map(str::to_owned),
-                after: after.to_owned(),
-                limit,
-                answer,
-            })
-            .await?;
-        let mut all = ScanPage::default();
-        for page in answers {
-            merge(&mut all, page, |count, more| *count += more);
-        }
-        cut(&mut all, limit, |name, _| size_of_channel(name));
-        Ok(all)
+        let request = |answer| ScanRequest::Channels {
+            pattern: pattern.map(str::to_owned),
+            after: after.to_owned(),
+            limit,
+            answer,
+        };
+        self.page(request, limit, |count, more| *count += more, |name, _| size_of_channel(name)).await
     }
 
     /// Numbers of this node, as they are kept: no worker is asked.
