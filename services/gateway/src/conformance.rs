@@ -15,21 +15,21 @@ use crate::{
     sockjs::options::SockJs,
 };
 
-/// Where the page for hidden frames has the client library from when the settings name none: nothing is served there, but
+/// The client library's address in the page for hidden frames if the settings name none. Nothing is served there, but
 /// the page is.
 const CLIENT_URL: &str = "/sockjs.js";
 
-/// How the endpoints are served over SockJS.
+/// The SockJS options of the endpoints.
 pub fn sockjs(settings: &SockJsSettings) -> SockJs {
     let options = SockJs::new();
     if settings.client_url.is_empty() { options.client_url(CLIENT_URL) } else { options }
 }
 
-/// Where it is served.
+/// Path of the echo.
 pub const ECHO_PATH: &str = "/echo";
-/// Where it is served without WebSocket.
+/// Path of the echo without WebSocket.
 pub const DISABLED_WEBSOCKET_PATH: &str = "/disabled_websocket_echo";
-/// Where it is served with a cookie.
+/// Path of the echo with a cookie.
 pub const COOKIE_NEEDED_PATH: &str = "/cookie_needed_echo";
 
 /// Bytes after which a streaming response of `/echo` ends: the suites look for it.
@@ -68,7 +68,7 @@ impl WebSocketHandler for Echo {
     }
 }
 
-/// Where it is served.
+/// Path of the amplifier.
 pub const AMPLIFY_PATH: &str = "/amplify";
 
 /// The most doublings: half a megabyte is too much, a quarter is served.
@@ -96,10 +96,10 @@ impl WebSocketHandler for Amplify {
     }
 }
 
-/// Where it is served.
+/// Path of the broadcaster.
 pub const BROADCAST_PATH: &str = "/broadcast";
 
-/// All sessions by id, on whatever worker. Bounded by the node's places.
+/// All sessions by id, on any worker. Bounded by the node's connection slots.
 type BroadcastRoom = Arc<Mutex<HashMap<String, SessionHandle>>>;
 
 /// One session of the room.
@@ -139,7 +139,7 @@ impl WebSocketHandler for Broadcast {
     }
 }
 
-/// Where it is served.
+/// Path of the closer.
 pub const CLOSE_PATH: &str = "/close";
 
 /// Closes.
@@ -163,7 +163,7 @@ impl WebSocketHandler for Close {
     }
 }
 
-/// Where it is served.
+/// Path of the ticker.
 pub const TICKER_PATH: &str = "/ticker";
 
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -32,12 +32,12 @@ impl Disconnect {
         Self { code, reason: reason.into() }
     }
 
-    /// Whether a client of the client protocol reconnects after this code.
+    /// True if a client of the client protocol reconnects after this code.
     pub fn reconnects(&self) -> bool {
         !matches!(self.code, 3500..=3999 | 4500..=4999)
     }
 
-    /// The HTTP status of a session that is refused with this code. A client that is to come back is told so by the status
+    /// The HTTP status of a session that is refused with this code. A client that is to come back learns it from the status
     /// too: else an `EventSource` would be answered 204, and never return.
     pub fn http_status(&self) -> StatusCode {
         match self.code {
@@ -71,7 +71,7 @@ impl Disconnect {
     pub const SLOW: Self = Self::fixed(3008, "slow");
     /// Writing to the connection failed.
     pub const WRITE_ERROR: Self = Self::fixed(3009, "write error");
-    /// A server-side subscription lost its place in the stream.
+    /// A server-side subscription lost its position in the stream.
     pub const INSUFFICIENT_STATE: Self = Self::fixed(3010, "insufficient state");
     /// A backend asked for a reconnect.
     pub const FORCE_RECONNECT: Self = Self::fixed(3011, "force reconnect");
@@ -81,7 +81,7 @@ impl Disconnect {
     pub const TOO_MANY_REQUESTS: Self = Self::fixed(3013, "too many requests");
     /// The token's signature or content is wrong.
     pub const INVALID_TOKEN: Self = Self::fixed(3500, "invalid token");
-    /// What the client sent is not the protocol.
+    /// The client broke the protocol.
     pub const BAD_REQUEST: Self = Self::fixed(3501, "bad request");
     /// The client did not connect in time.
     pub const STALE: Self = Self::fixed(3502, "stale");
@@ -113,7 +113,7 @@ pub struct Unsubscribed {
 impl Unsubscribed {
     /// A backend ended the subscription.
     pub const SERVER: Self = Self { code: 2000, reason: "server unsubscribe" };
-    /// The subscription lost its place in the stream.
+    /// The subscription lost its position in the stream.
     pub const INSUFFICIENT_STATE: Self = Self { code: 2500, reason: "insufficient state" };
     /// The subscription's token expired and was not refreshed.
     pub const EXPIRED: Self = Self { code: 2501, reason: "subscription expired" };
@@ -127,7 +127,7 @@ pub struct ErrorCode {
     pub code: u32,
     /// Short text for people, stable.
     pub message: &'static str,
-    /// Whether the same request may succeed a moment later.
+    /// True if the same request may succeed a moment later.
     pub temporary: bool,
 }
 
@@ -205,7 +205,7 @@ impl ErrorCode {
         Self { code: 121, message: "broker gave no answer, outcome unknown", temporary: true };
 }
 
-/// What was asked for is refused: either with an error, or with the end of the connection.
+/// A refusal: either an error, or the end of the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refused {
     /// One command or request fails.
@@ -221,7 +221,7 @@ impl From<ErrorCode> for Refused {
 }
 
 impl Refused {
-    /// How a connection ends that was refused before it began.
+    /// The disconnect of a connection that was refused before it began.
     pub fn disconnect(self) -> Disconnect {
         match self {
             Self::Disconnect(disconnect) => disconnect,

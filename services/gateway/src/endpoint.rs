@@ -41,10 +41,10 @@ pub trait Endpoint: Send + Sync + 'static {
     /// Subprotocols that it speaks, the preferred first; empty: none has a meaning here.
     fn subprotocols(&self) -> &[&'static str];
 
-    /// Whether a page of this origin may connect. `None`: not a browser.
+    /// True if a page of this origin may connect. `None`: not a browser.
     fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool;
 
-    /// What its sessions speak.
+    /// The protocol of its sessions.
     fn protocol(&self) -> Protocol;
 
     /// Its name in logs and in the API: `json`, …
@@ -61,15 +61,15 @@ pub trait Endpoint: Send + Sync + 'static {
     /// Bytes that may wait for a client at most.
     fn outbox_max_bytes(&self) -> usize;
 
-    /// Whether its sessions take messages in parts.
+    /// True if its sessions take messages in parts.
     fn wants_parts(&self) -> bool {
         false
     }
 
-    /// Who asks, where the request itself says so: asked again for every request that comes for a session of somebody.
+    /// The client's identity, if the request names one: read again for every request of a session that has a principal.
     ///
     /// # Errors
-    /// Whoever asks would not be let in.
+    /// The client would not be admitted.
     fn principal(&self, _handshake: &Handshake) -> Result<Option<Arc<str>>, EndpointRefused> {
         Ok(None)
     }

@@ -27,17 +27,17 @@ pub struct Endpoints {
     sockjs: HashMap<String, Arc<SockJsEndpoint>>,
 }
 
-/// What a WebSocket at some path is.
+/// The endpoint and the framing of a WebSocket at one path.
 pub struct WebSocketRoute<'e> {
-    /// What stands behind the path.
+    /// The endpoint behind the path.
     pub endpoint: &'e Arc<dyn Endpoint>,
     /// The endpoint's path: with SockJS, that of the request goes on behind it.
     pub path: &'e str,
     /// Label of its connections among the counters.
     pub transport: &'static TransportLabel,
-    /// Whether it is below an endpoint that is served over SockJS.
+    /// True if it is below an endpoint that is served over SockJS.
     pub is_sockjs: bool,
-    /// Whose frames are spoken, where they are SockJS's.
+    /// The SockJS endpoint, if messages are framed by SockJS.
     pub frames: Option<&'e SockJsEndpoint>,
 }
 
@@ -62,7 +62,7 @@ impl Endpoints {
         self.sockjs.values()
     }
 
-    /// What a WebSocket at this path is; `None` if none is served there.
+    /// The route of a WebSocket at this path; `None` if none is served there.
     pub fn websocket(&self, path: &str) -> Option<WebSocketRoute<'_>> {
         if let Some((path, endpoint)) = self.websocket.get_key_value(path) {
             let transport = endpoint.transport();

@@ -1,4 +1,4 @@
-//! How what is published looks to clients: the protocol's words, and the framing of the transport around them.
+//! The wire forms of publications: the protocol's words, and the framing of the transport around them.
 //!
 //! Below the sessions, which write their replies in the same words, and below the hub, which knows an encoding by its number and
 //! asks for ready bytes. `docs/architecture.md` §3.4.

@@ -109,13 +109,13 @@ pub struct Gorani {
     endpoints: Vec<Served>,
 }
 
-/// What is served on a path.
+/// An endpoint to be served on a path.
 struct Served {
     path: String,
     make: MakeEndpoint,
-    /// Whether WebSockets are served on the path itself.
+    /// True if WebSockets are served on the path itself.
     websocket: bool,
-    /// How it is served over SockJS, if it is.
+    /// The SockJS options, if it is served over SockJS.
     sockjs: Option<SockJs>,
 }
 
@@ -228,7 +228,7 @@ impl Gorani {
     }
 
     /// Runs until `shutdown` is ready, then drains; before it has started it ends at once. When it has returned, nothing of the node
-    /// goes on: no task, no listener, no connection. `started` is told the address and the node once it listens.
+    /// goes on: no task, no listener, no connection. `started` gets the address and the node once it listens.
     ///
     /// To be called within an actix system (`#[actix::main]`).
     pub async fn run(
@@ -239,7 +239,7 @@ impl Gorani {
         let limits = ConnectionLimits::read(&self.settings.http);
         self.settings.http.max_connections = limits.sessions;
         let mut shutdown = std::pin::pin!(shutdown);
-        // A node that waits for its broker can be told to stop as well.
+        // A node that waits for its broker can be stopped as well.
         let node = tokio::select! {
             biased;
             node = Node::start(self.settings) => node?,

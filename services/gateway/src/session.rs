@@ -67,11 +67,11 @@ pub enum Incoming<'a> {
     Binary(&'a [u8]),
     /// A part of a message, for sessions that asked for partial messages.
     Part {
-        /// Whether the message is text; then every part is valid UTF-8.
+        /// True if the message is text; then every part is valid UTF-8.
         text: bool,
         /// The bytes of this part.
         data: &'a [u8],
-        /// Whether it is the last part.
+        /// True for the last part.
         last: bool,
     },
 }
@@ -85,13 +85,13 @@ impl Incoming<'_> {
         }
     }
 
-    /// Whether the payload is empty.
+    /// True if the payload is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// What the node tells one session, through the mailbox of its actor.
+/// A message of the node to one session, sent to its actor.
 #[derive(Debug, Clone, actix::Message)]
 #[rtype(result = "()")]
 pub enum Signal {
@@ -108,7 +108,7 @@ pub enum Signal {
 }
 
 impl Signal {
-    /// How it ends the session, if it does.
+    /// The disconnect, if this signal ends the session.
     pub fn disconnect(&self) -> Option<&Disconnect> {
         match self {
             Self::Disconnect(disconnect) => Some(disconnect),
@@ -176,17 +176,17 @@ pub trait Session {
     /// Sessions with an outside handle take what came through it, and register the task for more.
     fn poll_outside(&mut self, task: &mut Context<'_>, actions: &mut Actions);
 
-    /// When the session next wants [`Signal::Timer`].
+    /// The time at which the session next wants [`Signal::Timer`].
     fn deadline(&self) -> Option<Instant>;
 
-    /// Whether it cannot take more messages for now: the transport stops reading.
+    /// True if it cannot take more messages for now: the transport stops reading.
     fn is_blocked(&self) -> bool;
 
-    /// Whether the client has connected: who it is, is known, or may stay unknown. Asked until it has.
+    /// True once the client has connected: its identity is known, or may stay unknown. Asked until then.
     fn has_connected(&self) -> bool;
 
-    /// Whether it holds back input that nothing but the length of a step keeps it from running. The transport calls
-    /// [`Session::resume`] before it brings anything else, when the connection's turn is over in its next one.
+    /// True if it holds back input only because a step is bounded. The transport calls
+    /// [`Session::resume`] before it brings anything else; if the connection's turn is over, in the next turn.
     fn has_more(&self) -> bool;
 
     /// Runs the next step of the input that is held back.
@@ -196,19 +196,19 @@ pub trait Session {
     /// memory budget.
     fn input_bytes(&self) -> usize;
 
-    /// Who the client is, where the request that opened the session said so. Requests that come for the session later must
-    /// be the same client's.
+    /// The client's identity, if the request that opened the session named one. Later requests for the session must
+    /// come from the same client.
     fn principal(&self) -> Option<Arc<str>>;
 
-    /// The transport begins to say goodbye, for whatever reason: nothing more is taken from the session.
+    /// The transport begins to close, for any reason: nothing more is taken from the session.
     fn ending(&mut self);
 
-    /// Whether the client has said goodbye in the protocol's own words: then it is no failure that it goes.
+    /// True if the client ended the session as its protocol prescribes: then its going is no failure.
     fn has_left(&self) -> bool;
 
-    /// What the transport failed with, before [`Session::closed`].
+    /// The transport failed with this error. Called before [`Session::closed`].
     fn failed(&mut self, error: &(dyn std::error::Error + 'static));
 
-    /// The session has ended, for this reason. Called once, and nothing is told after it.
+    /// The session has ended, for this reason. Called once; no other call follows it.
     fn closed(&mut self, disconnect: &Disconnect);
 }

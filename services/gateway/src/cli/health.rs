@@ -26,15 +26,15 @@ const ANSWER_MAX_BYTES: u64 = 16 * 1024;
 pub struct HealthArguments {
     #[command(flatten)]
     file: ConfigFile,
-    /// What to ask.
+    /// The question to the node.
     #[arg(value_enum, default_value_t = HealthQuery::Ready)]
     question: HealthQuery,
-    /// How long to wait for the answer.
+    /// Longest time to wait for the answer.
     #[arg(long, default_value = "3s", value_parser = humantime::parse_duration)]
     timeout: Duration,
 }
 
-/// What can be asked.
+/// A question to the node about its health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum HealthQuery {
     /// Does the process run? If not, restart it.
@@ -81,7 +81,7 @@ fn ask(settings: &HttpSettings, question: HealthQuery, timeout: Duration) -> Res
     }
 }
 
-/// Where a node that listens on this address is reached from its own machine.
+/// The address at which a node that listens on this one is reached from its own machine.
 fn reachable(mut address: SocketAddr) -> Result<SocketAddr, Unhealthy> {
     if address.port() == 0 {
         return Err(Unhealthy::PortUnknown);

@@ -64,7 +64,7 @@ impl StopSignals {
     }
 }
 
-/// Where the settings are.
+/// The location of the settings.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ConfigFile {
     /// Settings file (TOML); environment variables GORANI__… go over it.

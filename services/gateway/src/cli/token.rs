@@ -20,7 +20,7 @@ pub struct TokenArguments {
     /// User id; empty for an anonymous token.
     #[arg(long, default_value = "")]
     user: String,
-    /// How long it is good: 1h, 30m, …; without, for ever.
+    /// Lifetime of the token: 1h, 30m, …; without, it does not expire.
     #[arg(long, value_parser = humantime::parse_duration)]
     ttl: Option<Duration>,
     /// A channel that the server subscribes the client to; may be given several times.

@@ -24,9 +24,9 @@ use crate::{
 
 type MakeHandler<H> = Box<dyn Fn(&Handshake, &mut Admission) -> Result<H, Refusal> + Send + Sync>;
 
-/// How a handler is served: how one is made for each connection, and what differs from the node's settings.
+/// A handler to serve: its factory, called for each connection, and the options that differ from the node's settings.
 ///
-/// A factory alone will do where nothing differs: `.handler("/chat", Chat::default)`.
+/// A factory alone is enough if nothing differs: `.handler("/chat", Chat::default)`.
 pub struct Registration<H> {
     make: MakeHandler<H>,
     name: &'static str,
@@ -97,7 +97,7 @@ impl<H: WebSocketHandler> Registration<H> {
         self
     }
 
-    /// How it is served over SockJS, if it is.
+    /// The SockJS options, if it is served over SockJS.
     pub(crate) fn sockjs_options(&self) -> Option<&SockJs> {
         self.sockjs.as_ref()
     }

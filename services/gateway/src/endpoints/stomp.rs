@@ -28,11 +28,11 @@ use crate::{
     settings::StompSettings,
 };
 
-/// The best first: it is chosen, whatever order a client prefers. It does not bind the version of the session, which the
+/// The best first: it is chosen, in any order that a client prefers. It does not bind the version of the session, which the
 /// CONNECT frame negotiates.
 const SUBPROTOCOLS: [&str; 3] = ["v12.stomp", "v11.stomp", "v10.stomp"];
 
-/// What a message may hold beside one frame: line ends, and the command.
+/// Bytes that a message may hold beside one frame: line ends, and the command.
 const PADDING_BYTES: usize = 1024;
 
 /// STOMP.

@@ -29,7 +29,7 @@ use crate::{
     sockjs::framed_session::FramedSession,
 };
 
-/// What the upgrades of a worker need.
+/// The node's parts and the settings that the upgrades of a worker need.
 #[derive(Clone)]
 pub struct Upgrades {
     /// The node and the worker of this thread.

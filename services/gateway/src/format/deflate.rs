@@ -23,7 +23,7 @@ impl Deflaters {
         Self { by_window: Vec::new(), threshold_bytes }
     }
 
-    /// Whether a message of so many bytes is deflated, if that makes it smaller.
+    /// True if a message of so many bytes is to be deflated, provided that makes it smaller.
     pub(super) fn takes(&self, bytes: usize) -> bool {
         (self.threshold_bytes..=DEFLATE_MAX_BYTES).contains(&bytes)
     }

@@ -28,7 +28,7 @@ pub struct EncodingId(u32);
 
 /// An encoding that subscriptions have.
 struct Prepared {
-    /// What the current run became.
+    /// The bytes of the current run.
     ready: Option<Bytes>,
     /// Of STOMP: the subscriptions to which a message is shown.
     copies: Box<[SubscriptionCopy]>,
@@ -93,13 +93,13 @@ impl Encoder {
         self.frames.begin();
     }
 
-    /// The bytes of the current run in an encoding, if somebody else has them already.
+    /// The bytes of the current run in an encoding, if another subscriber has them already.
     #[inline]
     pub fn ready(&self, id: EncodingId) -> Option<&Bytes> {
         self.encodings.get(id.0)?.0.ready.as_ref()
     }
 
-    /// Makes the bytes of the current run in an encoding and hands them to `push`, message by message where nobody shares them.
+    /// Makes the bytes of the current run in an encoding and hands them to `push`, message by message if they are not shared.
     ///
     /// Each call of `push` gets the head and the rest of what belongs together; the rest is empty where all is in the head. It
     /// returns false if nothing more is taken.
@@ -162,7 +162,7 @@ impl Encoder {
         }
     }
 
-    /// What stands before a message that the framing leaves as it is, so that a large one need not be copied behind it.
+    /// The bytes before a message that the framing leaves as it is, so that a large one need not be copied behind them.
     /// `None` where the framing changes the message or puts something after it.
     pub fn head(&self, framing: Framing, kind: MessageKind, bytes: usize) -> Option<Bytes> {
         let is_as_it_is = match framing {

@@ -1,15 +1,15 @@
-//! How a session's messages become bytes: its protocol, and the framing of its transport.
+//! The wire form of a session's messages: its protocol, and the framing of its transport.
 
 use std::sync::Arc;
 
 use crate::format::message_headers::MessageHeaders;
 
-/// How a session's messages become bytes. Sessions with equal encodings share them.
+/// The wire form of a session's messages. Sessions with equal encodings share the bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Encoding {
-    /// What a message says.
+    /// The protocol of a message.
     pub protocol: Protocol,
-    /// How the transport wraps it.
+    /// The transport's framing around it.
     pub framing: Framing,
 }
 
@@ -23,13 +23,13 @@ impl Encoding {
         Self { protocol, framing: self.framing }
     }
 
-    /// Whether its transport carries text alone: what a reply holds becomes a JSON string once more.
+    /// True if its transport carries text alone: a reply becomes a JSON string once more.
     pub fn is_text_only(&self) -> bool {
         self.framing.is_text_only()
     }
 }
 
-/// How one subscription shows the messages of its channel.
+/// The format in which one subscription gets the messages of its channel.
 #[derive(Debug, Clone, Default)]
 pub enum SubscriptionFormat {
     /// As its session's protocol does.
@@ -83,7 +83,7 @@ pub enum Framing {
 }
 
 impl Framing {
-    /// Whether binary messages cannot be sent as they are.
+    /// True if binary messages cannot be sent as they are.
     pub fn is_text_only(self) -> bool {
         matches!(self, Self::SockJs | Self::SockJsWebSocket { .. })
     }

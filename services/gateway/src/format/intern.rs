@@ -76,7 +76,7 @@ impl<K: Clone + Eq + Hash, V> Interner<K, V> {
         self.entries.get_mut(id as usize)?.as_mut().map(|entry| &mut entry.value)
     }
 
-    /// How many keys have a number.
+    /// The number of keys that have a number.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.ids.len()

@@ -23,7 +23,7 @@ const KEPT_BYTES: usize = 64 * 1024;
 /// Bytes of the brackets and quotes of SockJS, at most.
 const BRACKET_BYTES: usize = 8;
 
-/// What the frames of a subscription depend on, besides its id.
+/// The inputs that the frames of a subscription depend on, besides its id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct FrameKind {
     pub(super) style: FrameStyle,
@@ -46,11 +46,11 @@ impl FrameKind {
 pub(super) struct SubscriptionCopy {
     /// Number of its [`FrameKind`].
     pub(super) kind: u32,
-    /// What its frames begin with, as the framing has it.
+    /// The beginning of its frames, as the framing has it.
     pub(super) start: Box<[u8]>,
 }
 
-/// What the frames of one publication share.
+/// The part that the frames of one publication share.
 pub(super) struct SharedFrames {
     opcode: Opcode,
     /// All behind the start, as the framing has it.
@@ -59,7 +59,7 @@ pub(super) struct SharedFrames {
     deflated: Option<Bytes>,
 }
 
-/// What stands before and after a message in a frame of SockJS.
+/// The bytes before and after a message in a frame of SockJS.
 fn brackets(framing: Framing) -> (&'static [u8], &'static [u8]) {
     match framing {
         Framing::SockJs => (b"", b","),
@@ -84,7 +84,7 @@ fn escape(text: &[u8], out: &mut BytesMut) {
     out.truncate(end - 1);
 }
 
-/// What the frames of a subscription begin with.
+/// The beginning of the frames of a subscription.
 pub(super) fn start(subscription: &SubscriptionHeaders, style: FrameStyle, framing: Framing) -> Box<[u8]> {
     let mut plain = BytesMut::new();
     subscription.write_start(style, &mut plain);
@@ -156,7 +156,7 @@ impl SharedFrames {
 /// The frames of the current run, and the kinds of frames that subscriptions have.
 #[derive(Default)]
 pub(super) struct MessageFrames {
-    /// What became of each publication of the run, in order; empty where nobody has asked yet.
+    /// Per kind, the shared frames of the run's publications, in order; empty until they are asked for.
     kinds: Interner<FrameKind, Vec<SharedFrames>>,
     /// Kinds whose frames are made.
     made: Vec<u32>,
@@ -169,7 +169,7 @@ pub(super) struct MessageFrames {
 }
 
 impl MessageFrames {
-    /// How many kinds of frames there are.
+    /// The number of kinds of frames.
     #[cfg(test)]
     pub(super) fn kinds(&self) -> usize {
         self.kinds.len()

@@ -1,4 +1,4 @@
-//! How a session's subscriptions of one channel show its messages: MESSAGE frames. Sessions whose headers are equal share the
+//! The MESSAGE frames for a session's subscriptions of one channel. Sessions whose headers are equal share the
 //! bytes (`message_frames`). `docs/protocols/stomp.md` §5.8 to §5.11.
 //!
 //! The kind of an outgoing message.
@@ -8,12 +8,12 @@ use bytes::BytesMut;
 use gorani_broker::{DataKind, Publication};
 use gorani_protocol::stomp::{ServerCommand, Version, encode};
 
-/// How a session's frames are written.
+/// The form of a session's frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FrameStyle {
     /// Of the session.
     pub version: Version,
-    /// Whether the transport carries text alone, as SockJS does: bytes that are none are subscription as base64, and a header
+    /// True if the transport carries text alone, as SockJS does: bytes that are not text are sent as base64, and a header
     /// `encoding:base64` says so.
     pub text_only: bool,
     /// True if an EOL follows the NUL of each frame. Over TCP some clients count on it, as other servers send it: php-stomp
@@ -35,7 +35,7 @@ impl FrameStyle {
 pub struct MessageHeaders {
     /// Of the session.
     pub style: FrameStyle,
-    /// In the order in which they were made; a message is subscription to each.
+    /// In the order in which they were made; a message is sent to each.
     pub subscriptions: Vec<SubscriptionHeaders>,
 }
 
@@ -46,7 +46,7 @@ pub struct SubscriptionHeaders {
     pub id: Option<Box<str>>,
     /// As it was subscribed.
     pub destination: Box<str>,
-    /// Whether the client acknowledges messages.
+    /// True if the client acknowledges messages.
     pub acks: bool,
 }
 
@@ -92,7 +92,7 @@ pub fn content_type(kind: DataKind) -> &'static str {
     }
 }
 
-/// Whether the MESSAGE frames of a publication are text.
+/// The kind of the MESSAGE frames of a publication: text or binary.
 pub fn message_kind(publication: &Publication, style: FrameStyle) -> MessageKind {
     match publication.kind {
         DataKind::Binary if !style.text_only => MessageKind::Binary,
@@ -100,7 +100,7 @@ pub fn message_kind(publication: &Publication, style: FrameStyle) -> MessageKind
     }
 }
 
-/// The id of a message: its place in the stream where it has one, else a number that the writer counts.
+/// The id of a message: its position in the stream if it has one, else a number that the writer counts.
 pub fn write_message_id(publication: &Publication, serial: u64, out: &mut String) {
     use std::fmt::Write as _;
     out.clear();
@@ -111,15 +111,15 @@ pub fn write_message_id(publication: &Publication, serial: u64, out: &mut String
     };
 }
 
-/// What stands in an `ack` header before the id of a message of a channel, which nothing waits for.
+/// Prefix of an `ack` header for a message of a channel, before its id. Nothing waits for such an acknowledgement.
 pub const CHANNEL_ACK: &str = "c-";
 
-/// What only one copy of a message says.
+/// Headers that differ between the copies of a message.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DeliveryHeaders<'a> {
     /// The `ack` header, where it is not that of a channel.
     pub ack: Option<&'a str>,
-    /// Whether it was delivered before.
+    /// True if it was delivered before.
     pub redelivered: bool,
 }
 
@@ -194,7 +194,7 @@ impl SubscriptionHeaders {
     }
 }
 
-/// Whether the server writes this header itself. Lenient readers trim names and ignore their case, so both are ignored here.
+/// True if the server writes this header itself. Lenient readers trim names and ignore their case, so both are ignored here.
 pub fn is_reserved(name: &str) -> bool {
     let name = name.trim();
     RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name))

@@ -28,7 +28,7 @@ const HASH_BYTES: usize = 9;
 #[error("not a position")]
 pub struct BadPosition;
 
-/// Why a client does not go on from the position that it named. The reasons are stable: clients are told them.
+/// The reason why a client does not go on from the position that it named. The reasons are stable: clients get them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unrecovered {
     /// The text is no position of ours.
@@ -40,7 +40,7 @@ pub enum Unrecovered {
 }
 
 impl Unrecovered {
-    /// As clients are told.
+    /// The reason's name for clients.
     pub fn reason(self) -> &'static str {
         match self {
             Self::BadPosition => "bad_position",
@@ -96,12 +96,12 @@ impl Positions {
         self
     }
 
-    /// Notes one channel's.
+    /// Notes the position of one channel.
     pub fn set(&mut self, channel: &str, position: Position) {
         self.0.insert(short(channel), position);
     }
 
-    /// One channel's.
+    /// The position of one channel.
     pub fn get(&self, channel: &str) -> Option<&Position> {
         self.0.get(&short(channel))
     }
@@ -144,7 +144,7 @@ fn write_entry(short: &str, offset: u64, epoch: &str, out: &mut BytesMut) {
     escape(epoch, out);
 }
 
-/// What stands for a channel.
+/// The short form of a channel's name: escaped, or hashed if it is too long.
 fn short(channel: &str) -> String {
     let mut escaped = BytesMut::with_capacity(channel.len());
     escape(channel, &mut escaped);
@@ -156,7 +156,7 @@ fn short(channel: &str) -> String {
     format!("{HASH_MARK}{}", URL_SAFE_NO_PAD.encode(hash))
 }
 
-/// What stands for a channel, read from a text.
+/// The short form of a channel's name, read from a text.
 fn known(text: &str) -> Result<String, BadPosition> {
     let Some(hash) = text.strip_prefix(HASH_MARK) else {
         return unescape(text).map(|channel| short(&channel));

@@ -1,4 +1,4 @@
-//! Broker values as the client protocol shows them: the one place where the two vocabularies meet.
+//! Broker values as the client protocol shows them: the one module where the two vocabularies meet.
 
 use bytes::BytesMut;
 use gorani_broker::{ClientInfo, DataKind, Publication};
@@ -20,10 +20,10 @@ pub fn publication_view(publication: &Publication) -> PublicationFields<'_> {
     }
 }
 
-/// What a byte that JSON must escape counts for in a reply, besides itself.
+/// Bytes that a byte which JSON must escape counts for in a reply, besides itself.
 const ESCAPE_BYTES: usize = 3;
 
-/// What a publication counts for in a reply, in bytes: its data, and more for text that is full of what JSON must escape, which
+/// Bytes that a publication counts for in a reply: its data, and more for text with many bytes that JSON must escape, which
 /// takes as much longer to write. Decision record 0027.
 pub fn reply_bytes(publication: &Publication) -> usize {
     let escapes = if publication.kind == DataKind::Text { escapes(&publication.data) } else { 0 };

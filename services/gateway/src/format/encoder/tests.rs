@@ -71,7 +71,7 @@ fn taken(outbox: &Chunks) -> Vec<u8> {
     bytes
 }
 
-/// What a run is for one headers, each frame written whole and framed by itself.
+/// The bytes of a run for one set of headers, each frame written whole and framed by itself.
 fn by_itself(headers: &MessageHeaders, framing: Framing, run: &[ChannelEvent]) -> Vec<u8> {
     let mut encoder = Encoder::new(usize::MAX);
     let (mut out, mut message_id) = (BytesMut::new(), String::new());
