@@ -17,28 +17,28 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ticket(pub u32);
 
-/// How a session wants to be subscribed.
+/// The parameters of a session's subscription to a channel.
 #[derive(Debug, Clone)]
 pub struct SubscribeParams {
     /// The channel.
     pub channel: Arc<str>,
-    /// Who subscribes, as presence and joins show it.
+    /// The subscribing client, as presence and joins show it.
     pub info: Arc<ClientInfo>,
     /// The channel's retention.
     pub retention: Retention,
-    /// Whether the position in the stream is tracked: a gap is then told to the session, never hidden.
+    /// True if the position in the stream is tracked: the session is then notified of a gap, which is never hidden.
     pub positioned: bool,
     /// The last position that the client has seen, if it wants what came since.
     pub recover: Option<Position>,
     /// Bytes of publications that it can be brought at once; more is not recovered.
     pub recover_max_bytes: usize,
-    /// Whether the client appears in the channel's presence.
+    /// True if the client appears in the channel's presence.
     pub presence: bool,
-    /// Whether others are told that it joined and left.
+    /// True if its join and leave are published to others.
     pub announce: bool,
-    /// Whether it is told of others that join and leave.
+    /// True if it gets the joins and leaves of others.
     pub join_leave: bool,
-    /// How it shows what comes.
+    /// The format in which it shows the channel's messages.
     pub format: SubscriptionFormat,
 }
 
@@ -47,9 +47,9 @@ pub struct SubscribeParams {
 pub struct Subscribed {
     /// Top of the stream at the moment of the read; absent where the position is not tracked.
     pub top: Option<Position>,
-    /// Whether a recovery was asked for.
+    /// True if a recovery was asked for.
     pub was_recovering: bool,
-    /// Whether it succeeded; then `publications` are exactly those missed.
+    /// True if it succeeded; then `publications` are exactly those missed.
     pub recovered: bool,
     /// The publications missed, oldest first.
     pub publications: Vec<Arc<Publication>>,
@@ -57,7 +57,7 @@ pub struct Subscribed {
     pub permit: Option<ReplyPermit>,
 }
 
-/// What a session wants done. Bytes written to [`super::Actions`] are sent before the actions of the same turn.
+/// An action of a session. Bytes written to [`super::Actions`] are sent before the actions of the same turn.
 #[derive(Debug)]
 pub enum Action {
     /// The session has a user and a client id: the hub can address it.
@@ -67,7 +67,7 @@ pub enum Action {
         /// Client id.
         client: Arc<str>,
     },
-    /// Take a place among the connections of the user, who are limited. After [`Action::Identify`]; it is given back when the
+    /// Take one of the user's connection slots, which are limited. After [`Action::Identify`]; it is given back when the
     /// session ends.
     Enter(Ticket, u32),
     /// Join a channel; live events are held back until [`Action::Release`].
@@ -80,7 +80,7 @@ pub enum Action {
     Replay(Arc<str>, Vec<Arc<Publication>>, Option<ReplyPermit>),
     /// Leave a channel.
     Unsubscribe(Arc<str>),
-    /// Leave a channel that the client was told to come back to: it stays present for a while.
+    /// Leave a channel that the client is to subscribe to again: it stays present for a while.
     Interrupt(Arc<str>),
     /// Publish.
     Publish(Ticket, Arc<str>, Publication, PublishOptions),
@@ -106,7 +106,7 @@ pub enum Action {
     Close(Disconnect),
 }
 
-/// How an action with a ticket ended.
+/// The outcome of an action with a ticket.
 #[derive(Debug)]
 pub enum Outcome {
     /// Of [`Action::Enter`]; an error is how the session is to end.
@@ -128,12 +128,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether its reply may be as large as replies are, and costs as much to write.
+    /// True if its reply may have the full size of a reply, which also costs much to write.
     pub fn has_large_reply(&self) -> bool {
         matches!(self, Self::History(Ok(_)) | Self::Presence(Ok(_)))
     }
 
-    /// Whether writing its reply may take milliseconds.
+    /// True if writing its reply may take milliseconds.
     pub fn takes_long(&self) -> bool {
         match self {
             Self::History(Ok((_, permit))) => permit.is_some(),

@@ -1,4 +1,4 @@
-//! What a session does in one turn, until the transport's shell takes it: messages to send, then actions to carry out.
+//! The output of a session in one turn, until the connection takes it: messages to send, then actions to carry out.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     memory::ReplyPermit,
 };
 
-/// What a session does in one turn: messages to send, in order, then actions, in order.
+/// The output of a session in one turn: messages to send, in order, then actions, in order.
 #[derive(Debug, Default)]
 pub struct Actions {
     bytes: BytesMut,
@@ -104,7 +104,7 @@ impl Actions {
         self.list.push(Action::Close(disconnect));
     }
 
-    /// Whether the session ends in this turn: then nothing more is brought to it.
+    /// True if the session ends in this turn: then nothing more is brought to it.
     pub fn is_closing(&self) -> bool {
         self.list.iter().any(|action| matches!(action, Action::Close(_) | Action::Refuse(_)))
     }
@@ -114,7 +114,7 @@ impl Actions {
         self.bytes.len()
     }
 
-    /// Whether there is nothing to do.
+    /// True if there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty() && self.list.is_empty() && self.permit.is_none()
     }

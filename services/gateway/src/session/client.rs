@@ -61,20 +61,20 @@ use crate::{
 /// Commands that may wait before the transport stops reading.
 const WAITING_COMMANDS: usize = 256;
 
-/// What a transport tells the session of itself.
+/// The traits of a transport that a session depends on.
 #[derive(Debug, Clone, Default)]
 pub struct TransportTraits {
     /// Ping with the transport's own ping frames instead of `{}` (`?cf_ws_frame_ping_pong=true`).
     pub native_ping: bool,
-    /// The session's id, where commands come in requests of their own: the client is told it, and sends it with each.
+    /// The session's id, if commands come in requests of their own: the client gets it, and sends it with each.
     pub emulation: Option<Arc<str>>,
-    /// How it is spoken to.
+    /// The format of the session's output.
     pub format: OutputFormat,
-    /// Say why the session ends, in an object, although the transport has a way of its own.
+    /// True if an object says why the session ends, although the transport has a way of its own.
     pub says_goodbye: bool,
 }
 
-/// How a session speaks to its client.
+/// The format of a session's output to its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OutputFormat {
     /// Replies and pushes, to clients that send commands.

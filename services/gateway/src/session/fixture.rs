@@ -1,4 +1,4 @@
-//! What the tests of sessions share: tokens of a user, and a session without IO whose actions are collected.
+//! The fixtures of the tests of sessions: tokens of a user, and a session without IO whose actions are collected.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -74,7 +74,7 @@ pub(in crate::session) trait TestProtocol: Session {
 pub(in crate::session) struct TestSession<S> {
     pub(in crate::session) session: S,
     pub(in crate::session) now: Now,
-    /// Actions that nobody has answered yet.
+    /// Actions that were not answered yet.
     pub(in crate::session) actions: VecDeque<Action>,
     pub(in crate::session) closed: Option<Disconnect>,
 }

@@ -37,7 +37,7 @@ use crate::{
 /// code 1011.
 pub type HandlerError = Box<dyn Error + Send + Sync>;
 
-/// What a callback returns.
+/// The result of a callback.
 pub type HandlerResult = Result<(), HandlerError>;
 
 /// A part of a message, for handlers that want partial messages.
@@ -47,11 +47,11 @@ pub struct Part<'a> {
     pub kind: MessageKind,
     /// The next bytes; empty only in the last part.
     pub data: &'a [u8],
-    /// Whether the message ends with this part.
+    /// True if the message ends with this part.
     pub last: bool,
 }
 
-/// What an application does with a connection: one value per connection, made when the client is let in.
+/// An application's handler of a connection: one value per connection, made when the client is admitted.
 ///
 /// ```
 /// use gorani::{Disconnect, HandlerResult, SessionHandle, WebSocketHandler};
@@ -129,7 +129,7 @@ pub trait WebSocketHandler: 'static {
         &[]
     }
 
-    /// Whether messages are handed on in the parts in which they arrive: to [`partial`](Self::partial).
+    /// True if messages are handed on in the parts in which they arrive: to [`partial`](Self::partial).
     fn wants_partial_messages() -> bool
     where
         Self: Sized,

@@ -17,7 +17,7 @@ pub struct Handshake {
     pub peer: Option<SocketAddr>,
     /// Our address.
     pub local: Option<SocketAddr>,
-    /// Whether it came over TLS.
+    /// True if it came over TLS.
     pub is_secure: bool,
     /// The subprotocol that was agreed on.
     pub subprotocol: Option<&'static str>,

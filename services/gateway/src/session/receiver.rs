@@ -6,16 +6,16 @@ use gorani_broker::{Position, Retention};
 
 use crate::format::position::{Positions, Unrecovered};
 
-/// What a receiver asks for.
+/// A receiver's request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReceiveQuery {
     /// Its connection token; empty for none.
     pub token: String,
     /// Channels besides those of the token.
     pub channels: Vec<String>,
-    /// How far it has come.
+    /// Its positions in its channels.
     pub positions: Positions,
-    /// It named a position that is none of ours: it is told that nothing was recovered.
+    /// It named a position that cannot be read: its reply says that nothing was recovered.
     pub is_unreadable: bool,
 }
 
@@ -32,7 +32,7 @@ pub struct PollableChannel {
     pub unrecovered: Option<Unrecovered>,
 }
 
-/// Why a channel cannot be polled. The reasons are stable: clients are told them.
+/// The reason why a channel cannot be polled. The reasons are stable: clients get them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotPollable {
     /// It keeps no history (`history_size`, `history_ttl`).
@@ -43,7 +43,7 @@ pub enum NotPollable {
 }
 
 impl NotPollable {
-    /// As clients are told.
+    /// The reason's name for clients.
     pub fn reason(self) -> &'static str {
         match self {
             Self::NoHistory => "no_history",

@@ -1,8 +1,8 @@
 //! The session of STOMP 1.0, 1.1 and 1.2: frames in, frames and requests to the node out. `docs/protocols/stomp.md`.
 //!
 //! Frames run in the order in which they came. A SEND does not wait for the one before it; a SUBSCRIBE holds back what
-//! follows until it is live, so that a client hears what it sends next. Receipts leave in the order of their frames.
-//! Whatever fails is told with an ERROR, and ends the connection. The same for WebSocket, SockJS and TCP.
+//! follows until it is live, so that a client gets what it sends next. Receipts leave in the order of their frames.
+//! A failure is reported with an ERROR, and ends the connection. The same for WebSocket, SockJS and TCP.
 //!
 //! - `connect`: the first frame and who may send it.
 //! - `destination`: what the destinations name.
@@ -70,12 +70,12 @@ const WAITING_FRAMES: usize = 256;
 /// Bytes of waiting frames from which on the transport stops reading; what one read brought is still taken.
 const WAITING_BYTES: usize = 256 * 1024;
 
-/// Where a session stands.
+/// The state of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StompState {
     /// Nothing but a CONNECT will do.
     New,
-    /// The CONNECT waits for a place among the user's connections.
+    /// The CONNECT waits for one of the user's connection slots.
     Entering(HeartBeat),
     /// Open.
     Open,
@@ -85,7 +85,7 @@ enum StompState {
     Ended,
 }
 
-/// What a transport can do.
+/// The traits of a transport that a session depends on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StompTraits {
     /// It carries text alone.
@@ -117,7 +117,7 @@ pub struct StompSession {
     budget: InputBudget,
     /// Bytes behind them that are not decoded: the step was over, or too many frames wait.
     undecoded: BytesMut,
-    /// What came behind the waiting frames cannot be read.
+    /// The error of input behind the waiting frames that cannot be read.
     unreadable: Option<Failure>,
     /// Queues that were left while messages of them were waited for.
     left_queues: Vec<(Ticket, Arc<str>)>,
@@ -203,7 +203,7 @@ impl StompSession {
         self.end(failure.disconnect, actions);
     }
 
-    /// The client says goodbye: open transactions are void, what was asked before is still answered.
+    /// The client sent DISCONNECT: open transactions are void, earlier requests are still answered.
     fn disconnect(&mut self, frame: &StompFrame) {
         self.transactions = Transactions::default();
         self.state = StompState::Leaving;
@@ -281,7 +281,7 @@ impl Session for StompSession {
             Signal::Insufficient(channel) => {
                 self.lose(&channel, Disconnect::INSUFFICIENT_STATE.reason.as_ref(), actions);
             }
-            // Each message tells its epoch.
+            // Each message carries its epoch.
             Signal::EpochEnded(_) => {}
             Signal::Command(command) => self.run_backend_command(&command, now, actions),
         }
@@ -309,7 +309,7 @@ impl Session for StompSession {
             Outcome::Subscribed(outcome) => self.subscribed(ticket, outcome, actions),
             Outcome::Published(outcome) => outcome.map(drop).map_err(Failure::from),
             Outcome::Acknowledged(outcome) => outcome.map_err(Failure::from),
-            // Who has said goodbye is shown nothing more: what came goes back when the session ends.
+            // After DISCONNECT a client gets nothing more: the messages go back when the session ends.
             Outcome::Fetched(_) if self.state == StompState::Leaving => Ok(()),
             Outcome::Fetched(fetched) => self.on_fetched(ticket, fetched, actions),
             // No other action of this session has a ticket.

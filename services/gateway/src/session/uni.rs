@@ -20,7 +20,7 @@ pub struct UniSession {
     begin: Option<UniStart>,
     /// A poll's: how long it waits.
     timeout: Option<Duration>,
-    /// When that is over.
+    /// The time at which that wait is over.
     until: Option<Instant>,
 }
 

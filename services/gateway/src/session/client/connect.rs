@@ -99,7 +99,7 @@ impl ClientSession {
         self.enter_user(subscribes, now, actions);
     }
 
-    /// What each of these may recover. Where they come in one reply they share what a reply may hold; a message of the largest
+    /// Bytes that each of these may recover. If they come in one reply they share its size limit; a message of the largest
     /// kind is always brought.
     fn recover_max_bytes(&self, subscriptions: &[ClientSubscription]) -> usize {
         let most = self.policy.settings.reply_max_bytes;
@@ -110,7 +110,7 @@ impl ClientSession {
         (most / recovering.max(1)).max(self.policy.settings.message_max_bytes)
     }
 
-    /// Begins the subscriptions; where the user's connections are limited, not before the client has a place among them.
+    /// Begins the subscriptions; if the user's connections are limited, not before the client has one of their slots.
     fn enter_user(&mut self, subscribes: Vec<Action>, now: Now, actions: &mut Actions) {
         let Some(limit) = self.policy.connection_limit(&self.identity.user) else {
             subscribes.into_iter().for_each(|subscribe| actions.push(subscribe));
@@ -124,7 +124,7 @@ impl ClientSession {
         actions.push(Action::Enter(ticket, limit));
     }
 
-    /// The client has its place, or none.
+    /// The client got its connection slot, or none.
     pub(super) fn on_entered(&mut self, outcome: Result<(), Disconnect>, now: Now, actions: &mut Actions) {
         let ClientState::Connecting(connecting) = &mut self.state else { return };
         if let Err(disconnect) = outcome {

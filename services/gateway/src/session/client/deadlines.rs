@@ -13,11 +13,11 @@ pub(super) struct ClientDeadlines {
     /// Until when the client must be connected; absent once it is.
     pub(super) connect_by: Option<Instant>,
     pub(super) pings: Pings,
-    /// When the connection ends unless refreshed, grace included.
+    /// The time at which the connection ends unless refreshed, grace included.
     pub(super) expires: Option<Instant>,
-    /// When the earliest subscription ends unless refreshed, grace included.
+    /// The time at which the earliest subscription ends unless refreshed, grace included.
     pub(super) subscription_expires: Option<Instant>,
-    /// Epochs that ended, and when its client is told.
+    /// Epochs that ended, and the time at which the client is told to subscribe anew.
     pub(super) epochs: Option<Box<Epochs>>,
 }
 

@@ -9,7 +9,7 @@ use crate::session::EndedEpoch;
 pub(super) struct Epochs {
     /// Subscriptions whose client knows an epoch that has ended.
     pub(super) stale: Vec<EndedEpoch>,
-    /// The time at which their clients are told.
+    /// The time at which their clients are told to subscribe anew.
     pub(super) by: Option<Instant>,
     /// Those that were told, and may come back with the epoch that has ended: what they had is of the one of now.
     pub(super) told: Vec<EndedEpoch>,

@@ -21,7 +21,7 @@ const LATEST: Duration = Duration::from_secs(100);
 impl ClientSession {
     /// The epoch of a channel ended, and its client goes on in the next one.
     pub(super) fn epoch_ended(&mut self, ended: EndedEpoch, now: Now) {
-        // Receivers are told the epoch with each publication; what the server subscribed, only a new connection could renew.
+        // Receivers get the epoch with each publication; only a new connection could renew a server-side subscription.
         let is_concerned =
             self.subscription(&ended.channel).is_some_and(|known| known.recoverable && !known.server_side);
         if self.traits.format != OutputFormat::Commands || !is_concerned {
@@ -50,7 +50,7 @@ impl ClientSession {
         }
     }
 
-    /// A subscription has ended. `comes_back`: its client was told to come back to where it is.
+    /// A subscription has ended. `comes_back`: its client is to subscribe again from its position.
     pub(super) fn forget_epoch(&mut self, channel: &str, comes_back: bool) {
         let Some(epochs) = &mut self.clock.epochs else { return };
         epochs.told.retain(|ended| *ended.channel != *channel);

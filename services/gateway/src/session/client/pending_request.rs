@@ -17,7 +17,7 @@ pub(super) enum PendingRequest {
 }
 
 impl PendingRequest {
-    /// Whether it may bring much: such requests wait for one another.
+    /// True if it may bring much: such requests wait for one another.
     pub(super) fn is_heavy_read(&self) -> bool {
         matches!(self, Self::History { .. } | Self::Presence { .. })
     }

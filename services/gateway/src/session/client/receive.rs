@@ -1,5 +1,5 @@
-//! What the client protocol's session does differently for a receiver without commands ([`crate::session::uni`]): what it
-//! is subscribed to comes with its request, and it is told objects without envelopes. `docs/protocols/http.md` §7.
+//! The client protocol's session for a receiver without commands ([`crate::session::uni`]): its subscriptions
+//! come with its request, and it gets objects without envelopes. `docs/protocols/http.md` §7.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -36,7 +36,7 @@ impl ClientSession {
         is_poll: bool,
         now: Now,
     ) -> Result<AdmittedReceiver, Refused> {
-        // Who it is, is told when it begins.
+        // The receiver's identity is set when it begins.
         let (mut subscriptions, expires_at) =
             self.admit(&receive_query.token, now, &mut Actions::default())?;
         self.add_requested(receive_query, &mut subscriptions, now)?;

@@ -228,7 +228,7 @@ impl ClientSession {
                     if self.subscription(&channel).is_some() {
                         self.accept(&channel, actions);
                     } else {
-                        // Ended while the reply was written, which tells of it still.
+                        // Ended while the reply was written, which still mentions it.
                         self.write_unsubscribed(&channel, Unsubscribed::SERVER, actions);
                     }
                 }

@@ -7,7 +7,7 @@ use crate::{
     session::{Action, Subscribed},
 };
 
-/// Where a session stands.
+/// The state of a session.
 pub(super) enum ClientState {
     /// Nothing but a connect will do.
     New,
@@ -29,6 +29,6 @@ pub(super) struct Connecting {
     pub(super) subscribed: BTreeMap<Arc<str>, Subscribed>,
     pub(super) failed: Option<ErrorCode>,
     pub(super) under_way: usize,
-    /// Subscriptions that begin when the client has its place among its user's connections.
+    /// Subscriptions that begin when the client has one of its user's connection slots.
     pub(super) held: Vec<Action>,
 }

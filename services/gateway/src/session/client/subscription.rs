@@ -27,12 +27,12 @@ pub(super) struct ClientSubscription {
     pub(super) recover: Option<Position>,
     /// Its client named a position, from which nothing is tried to be recovered.
     pub(super) unrecovered: Option<Unrecovered>,
-    /// When it ends unless refreshed, grace included.
+    /// The time at which it ends unless refreshed, grace included.
     pub(super) expires: Option<Instant>,
     pub(super) expires_at: Option<u64>,
     pub(super) positioned: bool,
     pub(super) join_leave: bool,
-    /// Others are not told of it, nor it of others.
+    /// Its joins and leaves are not published, and it gets none of others.
     pub(super) unseen: bool,
     /// The client as this channel knows it.
     pub(super) info: Arc<ClientInfo>,
@@ -61,13 +61,13 @@ impl ClientSubscription {
         self.unrecovered.or(is_lost.then_some(Unrecovered::Lost))
     }
 
-    /// For one that comes and goes too often to be present: nobody is told that it joins and leaves, nor is it told of others.
+    /// For one that comes and goes too often to be present: its joins and leaves are not published, and it gets none of others.
     pub(super) fn hide(&mut self) {
         self.unseen = true;
         self.join_leave = false;
     }
 
-    /// What the node is asked to do.
+    /// The request to the node.
     pub(super) fn request(&self, recover_max_bytes: usize) -> SubscribeParams {
         SubscribeParams {
             channel: self.channel.clone(),
@@ -83,7 +83,7 @@ impl ClientSubscription {
         }
     }
 
-    /// What the client is told.
+    /// The subscribe result for the client.
     pub(super) fn result<'a>(
         &'a self,
         subscribed: &'a Subscribed,

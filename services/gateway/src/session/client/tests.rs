@@ -94,7 +94,7 @@ impl TestClient {
         self.say_text(&command.to_string())
     }
 
-    /// Lets time pass up to the session's deadline, which must not be later than this, and tells it.
+    /// Lets time pass up to the session's deadline, which must not be later than this, and signals it.
     fn pass(&mut self, seconds: u64) -> Vec<Value> {
         self.advance(Duration::from_secs(seconds));
         assert!(self.session.deadline().unwrap() <= self.now.instant, "nothing was due");

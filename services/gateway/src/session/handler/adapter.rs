@@ -44,7 +44,7 @@ pub struct HandlerSession<H: WebSocketHandler> {
     stage: HandlerStage,
 }
 
-/// How far a session has come.
+/// The stage of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum HandlerStage {
     /// `opened` was not called; neither will `closed` be.
@@ -147,7 +147,7 @@ fn contained<R>(name: &'static str, handle: &SessionHandle, code: impl FnOnce() 
         .ok()
 }
 
-/// What a panic says, where it is text.
+/// The message of a panic, if it is text.
 pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("not a text")
@@ -256,7 +256,7 @@ impl<H: WebSocketHandler> Session for HandlerSession<H> {
 }
 
 impl<H: WebSocketHandler> Drop for HandlerSession<H> {
-    /// When a thread ends, its connections are dropped without a close message. Their handlers hear of it nevertheless.
+    /// Calls `closed` of a handler whose connection was dropped without a close message, as when a thread ends.
     fn drop(&mut self) {
         self.closed(&Disconnect::ABNORMAL);
         if let Some(handler) = self.handler.take() {

@@ -1,8 +1,8 @@
-//! What a guard decides about a handshake: who comes in with which attributes, or why not.
+//! The decision of a guard about a handshake: admission with attributes, or the reason of a refusal.
 
 use super::Attributes;
 
-/// What a guard gives to a session that it lets in.
+/// The attributes and the principal that a guard gives to a session it admits.
 #[derive(Debug, Default)]
 pub struct Admission {
     pub(super) principal: Option<String>,
@@ -15,7 +15,7 @@ impl Admission {
         self.principal = Some(principal.into());
     }
 
-    /// Who the client is, if that was said already.
+    /// The client's principal, if it was set already.
     pub fn principal(&self) -> Option<&str> {
         self.principal.as_deref()
     }

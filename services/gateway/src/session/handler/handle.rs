@@ -80,7 +80,7 @@ impl SessionHandle {
         Ok(())
     }
 
-    /// Whether messages are still taken.
+    /// True if messages are still taken.
     pub fn is_open(&self) -> bool {
         self.0.queue.is_open()
     }
@@ -90,12 +90,12 @@ impl SessionHandle {
         &self.0.id
     }
 
-    /// Who the client is, as the guard said.
+    /// The client's principal, as the guard set it.
     pub fn principal(&self) -> Option<&str> {
         self.0.principal.as_deref()
     }
 
-    /// What the application keeps with the session.
+    /// The attributes that the application keeps with the session.
     pub fn attributes(&self) -> &Attributes {
         &self.0.attributes
     }

@@ -11,7 +11,7 @@ use crate::{
     session::{Actions, MessageKind},
 };
 
-/// What a message costs besides its payload, so that empty ones are not free.
+/// Bytes that a message costs besides its payload, so that empty ones are not free.
 const MESSAGE_COST_BYTES: usize = 32;
 
 /// Why a message was not taken.

@@ -23,7 +23,7 @@ const OUTBOX_BYTES: usize = 1000;
 const PING_INTERVAL: Duration = Duration::from_secs(25);
 const PONG_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Writes down what it is told, and does what a message says.
+/// Records the calls it gets, and does what a message says.
 struct Diary {
     calls: Arc<Mutex<Vec<String>>>,
     fails_at: &'static str,
@@ -79,7 +79,7 @@ impl Drop for Diary {
     }
 }
 
-/// A session under test, and what its handler was told.
+/// A session under test, and the calls that its handler got.
 struct TestHandlerSession {
     session: Option<HandlerSession<Diary>>,
     handle: SessionHandle,
@@ -87,7 +87,7 @@ struct TestHandlerSession {
     now: Instant,
 }
 
-/// What came out of one turn.
+/// The output of one turn.
 #[derive(Debug, Default, PartialEq)]
 struct Turn {
     sent: Vec<String>,

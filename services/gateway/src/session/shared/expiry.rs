@@ -20,7 +20,7 @@ pub(in crate::session) fn has_expired(expires_at: Option<u64>, now: Now) -> bool
     expires_at.is_some_and(|at| at <= now.unix_s())
 }
 
-/// Seconds until this time in Unix seconds, as clients are told; 0 where there is none.
+/// Seconds from now until this time in Unix seconds, as clients get them; 0 where there is none.
 pub(in crate::session) fn ttl(expires_at: Option<u64>, now: Now) -> u32 {
     let left = expires_at.map_or(0, |at| at.saturating_sub(now.unix_s()));
     u32::try_from(left).unwrap_or(u32::MAX)

@@ -1,4 +1,4 @@
-//! Who a client is: its user, its id, and what others are shown of it.
+//! The identity of a client: its user, its id, and the information that others get about it.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use gorani_auth::ConnectionClaims;
 use gorani_broker::ClientInfo;
 use serde_json::value::RawValue;
 
-/// Who a client is. Empty until it is known.
+/// The identity of a client. Empty until it is known.
 #[derive(Debug, Default)]
 pub(in crate::session) struct ClientIdentity {
     /// User id; empty for an anonymous client.
@@ -29,7 +29,7 @@ impl ClientIdentity {
         Self { user: login.into(), client, info: Bytes::new() }
     }
 
-    /// Who this client is in a channel. `channel_info`: JSON; empty for none.
+    /// The client as others see it in a channel. `channel_info`: JSON; empty for none.
     pub(in crate::session) fn info_for(&self, channel_info: Bytes) -> Arc<ClientInfo> {
         Arc::new(ClientInfo {
             user: self.user.to_string(),

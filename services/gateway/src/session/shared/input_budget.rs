@@ -12,7 +12,7 @@ const UNIT_BYTES: usize = 1024;
 /// Units of a token: a signature of an asymmetric key takes about 0.1 ms to verify.
 const TOKEN_UNITS: usize = 24;
 
-/// What is left of a step.
+/// The rest of a step's budget.
 #[derive(Debug)]
 pub(in crate::session) struct InputBudget {
     left: usize,
@@ -40,7 +40,7 @@ impl InputBudget {
         self.left = self.left.saturating_sub(TOKEN_UNITS);
     }
 
-    /// Whether the next command belongs to another step.
+    /// True if the next command belongs to another step.
     pub(in crate::session) fn is_over(&self) -> bool {
         self.left == 0
     }

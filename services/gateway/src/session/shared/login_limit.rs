@@ -2,7 +2,7 @@
 
 use crate::disconnect::ErrorCode;
 
-/// What a client proves who it is with.
+/// The kind of proof with which a client identifies itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credential {
     /// The password of one of `stomp.users`.
@@ -13,10 +13,10 @@ pub enum Credential {
 
 /// Failed logins of one client's network. Shared by all its sessions.
 pub trait LoginLimit: Send + Sync {
-    /// Whether this kind of credential is looked at now. Where it is not, that is counted.
+    /// True if this kind of credential is checked now. If it is not, that is counted.
     fn allows(&self, credential: Credential) -> bool;
 
-    /// One was wrong.
+    /// Counts a wrong credential.
     fn failed(&self, credential: Credential);
 }
 

@@ -47,7 +47,7 @@ impl Pings {
         self.pong_by.is_some_and(|by| by <= now)
     }
 
-    /// When the next of both times comes.
+    /// The earlier of both times.
     pub(in crate::session) fn deadline(&self) -> Option<Instant> {
         self.next_ping.into_iter().chain(self.pong_by).min()
     }

@@ -1,4 +1,4 @@
-//! What decides on a client's commands: channel rules, tokens, limits. Shared by all sessions of a node.
+//! The policy that decides on a client's commands: channel rules, tokens, limits. Shared by all sessions of a node.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::{
     settings::ClientSettings,
 };
 
-/// What decides on a client's commands.
+/// The policy that decides on a client's commands.
 pub struct Policy {
     /// Permissions and options by namespace.
     pub rules: ChannelRules,
@@ -54,7 +54,7 @@ impl Policy {
         self.channel_options(channel).map(retention)
     }
 
-    /// Who a client is, by its connection token: nobody without one, where that is allowed. Failed tokens count against `limit`.
+    /// The claims of a connection token; without one, an anonymous client's if allowed. Failed tokens count against `limit`.
     pub(in crate::session) fn authenticate(
         &self,
         token: Option<&str>,
@@ -112,13 +112,13 @@ impl Policy {
         self.rules.server_side(channel, user, claims).map_err(|denied| self.refuse_denied(denied))
     }
 
-    /// How many connections this user may have; `None`: as many as it likes, like whoever has no user id.
+    /// Most connections of this user. `None`: no limit, as for clients without a user id.
     pub(in crate::session) fn connection_limit(&self, user: &str) -> Option<u32> {
         let limit = self.settings.max_connections_per_user;
         (limit > 0 && !user.is_empty()).then_some(limit)
     }
 
-    /// What a bad token means for its bearer.
+    /// The refusal for a bad token.
     pub(in crate::session) fn refuse_token(&self, error: TokenError) -> Refused {
         match error {
             TokenError::Expired | TokenError::NotYetValid => ErrorCode::TOKEN_EXPIRED.into(),
@@ -131,7 +131,7 @@ impl Policy {
         }
     }
 
-    /// What a denial means for who asked.
+    /// The refusal for a denial.
     pub(in crate::session) fn refuse_denied(&self, denied: Denied) -> Refused {
         match denied {
             Denied::UnknownChannel => ErrorCode::UNKNOWN_CHANNEL.into(),

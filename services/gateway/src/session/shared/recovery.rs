@@ -1,5 +1,5 @@
 //! The stream of a channel as its options let a subscriber have it: what is kept, whether it can recover, whether its position is
-//! tracked, whether it hears of others. `docs/protocols/client.md` §5 and §9.
+//! tracked, whether it gets joins and leaves. `docs/protocols/client.md` §5 and §9.
 
 use gorani_auth::ChannelOptions;
 use gorani_broker::Retention;
@@ -14,14 +14,14 @@ pub fn retention(options: &ChannelOptions) -> Retention {
 pub(in crate::session) struct RequestedFeatures {
     /// To recover what it missed.
     pub(in crate::session) recovery: bool,
-    /// To be told of a gap.
+    /// To be notified of a gap.
     pub(in crate::session) positioning: bool,
-    /// To be told who joins and leaves.
+    /// To get joins and leaves.
     pub(in crate::session) join_leave: bool,
 }
 
 impl RequestedFeatures {
-    /// Whatever the options allow: for subscriptions that do not name features.
+    /// All that the options allow: for subscriptions that do not name features.
     pub(in crate::session) const ALL: Self = Self { recovery: true, positioning: true, join_leave: true };
 }
 
@@ -32,7 +32,7 @@ pub(in crate::session) struct SubscriptionFeatures {
     pub(in crate::session) recoverable: bool,
     /// Its position in the stream is tracked. Always, where it is recoverable.
     pub(in crate::session) positioned: bool,
-    /// It is told who joins and leaves.
+    /// It gets joins and leaves.
     pub(in crate::session) join_leave: bool,
 }
 

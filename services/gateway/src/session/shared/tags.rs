@@ -1,4 +1,4 @@
-//! Bounds of the tags of a publication, whoever publishes.
+//! Bounds of the tags of a publication, the same for every publisher.
 
 /// Tags of a publication at most.
 pub const TAGS_MAX: usize = 32;

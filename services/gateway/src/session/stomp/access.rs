@@ -2,11 +2,11 @@
 
 use gorani_auth::ConnectionClaims;
 
-/// What the rules of channels have to say of a session.
+/// The way in which the rules of channels apply to a session.
 pub(super) enum Access {
-    /// They decide, but for what its token allows.
+    /// The rules decide, except for what its token allows.
     Client(Box<ConnectionClaims>),
-    /// Nothing: a backend is trusted, as with a key of the API.
+    /// No rule applies: a backend is trusted, as with a key of the API.
     Backend,
 }
 

@@ -69,7 +69,7 @@ impl StompSession {
         Ok(())
     }
 
-    /// The client has its place among its user's connections.
+    /// The client got one of its user's connection slots.
     pub(super) fn entered(&mut self, now: Now, actions: &mut Actions) {
         if let StompState::Entering(offer) = self.state {
             self.open(offer, now, actions);
@@ -103,7 +103,7 @@ impl StompSession {
         });
     }
 
-    /// What the token claims; `None` for a backend. Nothing of it is told or logged.
+    /// The claims of the token; `None` for a backend. The credentials are neither sent back nor logged.
     fn credentials(&self, headers: &Headers, now: Now) -> Result<Option<Box<ConnectionClaims>>, Failure> {
         let bearer = headers.get("Authorization").and_then(|value| value.strip_prefix(BEARER));
         let passcode = headers.get("passcode").filter(|passcode| !passcode.is_empty());
@@ -117,7 +117,7 @@ impl StompSession {
     }
 
     /// A name with a passcode, which is the password of a backend, or a token of a client that names itself as it likes.
-    /// Whoever is refused does not learn whether there is such a backend: nothing that is done, and nothing that is
+    /// A refused client does not learn whether there is such a backend: nothing that is done, and nothing that is
     /// answered, depends on it.
     fn login(&self, login: &str, passcode: &str, now: Now) -> Result<Option<Box<ConnectionClaims>>, Failure> {
         let limit = self.login_limit.as_deref();
@@ -137,8 +137,8 @@ impl StompSession {
         }
     }
 
-    /// Whether this session may subscribe to a channel, with the `token` header of its frame if there is one, and what
-    /// for. As in the client protocol; what is a server-side subscription there, a STOMP client may ask for.
+    /// Checks that this session may subscribe to a channel, with the `token` header of its frame if there is one.
+    /// `granted` gets the rights. As in the client protocol; but here a client may ask for a subscription that is server-side there.
     pub(super) fn may_subscribe<T>(
         &self,
         channel: &str,
@@ -161,7 +161,7 @@ impl StompSession {
     }
 }
 
-/// What a client is told whose login is refused.
+/// The failure for a client whose login is refused.
 fn refused_login(refused: Refused) -> Failure {
     match refused {
         Refused::Error(ErrorCode::TOO_MANY_REQUESTS) => Failure::new(

@@ -18,11 +18,11 @@ use crate::{
     session::{Action, Actions, Now, Ticket},
 };
 
-/// What the `ack` header of a message of a queue begins with.
+/// Prefix of the `ack` header of a message of a queue.
 const QUEUE_ACK: &str = "q-";
 
 impl StompSession {
-    /// Whether this session may use a queue.
+    /// Checks that this session may use a queue.
     pub(super) fn check_queue(&self, queue: &str, is_send: bool, now: Now) -> Result<(), Failure> {
         let most = self.policy.settings.channel_max_bytes.saturating_sub(DEAD_SUFFIX.len());
         check_channel_name(queue, most).map_err(|_| Failure::from(ErrorCode::BAD_REQUEST))?;
@@ -159,7 +159,7 @@ impl StompSession {
         is_found
     }
 
-    /// Whether the message of this serial is still to be acknowledged.
+    /// True if the message of this serial is still to be acknowledged.
     pub(super) fn is_unacknowledged(&self, serial: u64) -> bool {
         self.subscriptions.iter().any(|known| match &known.source {
             SubscriptionSource::Queue(consumer) => consumer.position(serial).is_some(),
@@ -167,7 +167,7 @@ impl StompSession {
         })
     }
 
-    /// What a frame is about. A message of a channel goes to every subscriber and waits for nobody: acknowledging it means
+    /// The message that an ACK or NACK frame names. A message of a channel goes to every subscriber: acknowledging it means
     /// nothing, but it must be one.
     fn acknowledged(&self, frame: &StompFrame) -> Result<Acknowledged, Failure> {
         let headers = &frame.headers;
@@ -215,7 +215,7 @@ impl StompSession {
     }
 }
 
-/// What a client asks for with `prefetch-count`, within what the settings allow.
+/// The prefetch that a client asks for with `prefetch-count`, within the limit of the settings.
 pub(super) fn prefetch(asked: Option<&str>, most: u32) -> Result<usize, Failure> {
     let most = most as usize;
     match asked.map(str::parse::<usize>) {

@@ -31,9 +31,9 @@ pub(super) struct StompDeadlines {
     /// The transport's own. They do not begin where the client is to send heart-beats, or the transport has none.
     pub(super) pings: Pings,
     pub(super) expires: Option<Instant>,
-    /// When the earliest subscription ends.
+    /// The time at which the earliest subscription ends.
     pub(super) subscription_expires: Option<Instant>,
-    /// When a session that has said goodbye is closed.
+    /// The time at which a session is closed after DISCONNECT.
     pub(super) leave_by: Option<Instant>,
 }
 
@@ -71,7 +71,7 @@ impl StompDeadlines {
         self.pings.take_pong();
     }
 
-    /// Whether a beat is to be sent now.
+    /// True if a beat is to be sent now.
     pub(super) fn take_beat(&mut self, now: Now) -> bool {
         let due = is_due(self.next_beat, now);
         if due {
@@ -80,12 +80,12 @@ impl StompDeadlines {
         due
     }
 
-    /// Whether a ping was not answered in time. While the session does not read, that proves nothing: the next ping asks again.
+    /// True if a ping was not answered in time. While the session does not read, that proves nothing: the next ping asks again.
     pub(super) fn is_unanswered(&mut self, reads: bool, now: Now) -> bool {
         self.pings.is_unanswered(now.instant) && self.pings.take_pong() && reads
     }
 
-    /// Whether the client has been silent for too long.
+    /// True if the client has been silent for too long.
     pub(super) fn is_silent(&self, now: Now) -> bool {
         is_due(self.silent_at(), now)
     }
@@ -94,7 +94,7 @@ impl StompDeadlines {
         self.silence_max.map(|most| self.heard + most.min(FAR))
     }
 
-    /// When [`super::StompSession`] is to look again. While it does not read, silence proves nothing.
+    /// The time at which [`super::StompSession`] is to check again. While it does not read, silence proves nothing.
     pub(super) fn deadline(&self, reads: bool) -> Option<Instant> {
         if self.leave_by.is_some() {
             return self.leave_by;

@@ -1,4 +1,4 @@
-//! Destinations and the channels behind them: the one place where the two vocabularies meet. `docs/protocols/stomp.md` §4.
+//! Destinations and the channels behind them: the one module where the two vocabularies meet. `docs/protocols/stomp.md` §4.
 //!
 //! ```text
 //! /topic/chat:lobby        the channel chat:lobby
@@ -18,10 +18,10 @@ const USER: &str = "/user/";
 /// Between a user and the name of the channel.
 const USER_QUEUE: &str = "queue/";
 
-/// What a destination names.
+/// The target that a destination names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Destination<'a> {
-    /// A channel that all its subscribers hear.
+    /// A channel, whose messages go to all its subscribers.
     Channel(Cow<'a, str>),
     /// A work queue: each message goes to one of its consumers.
     Queue(&'a str),
@@ -47,7 +47,7 @@ pub(super) enum DestinationError {
     Name,
 }
 
-/// What `text` names for a session of this user who subscribes.
+/// The target that `text` names for a subscription of this user.
 pub(super) fn to_subscribe<'a>(text: &'a str, user: &str) -> Result<Destination<'a>, DestinationError> {
     match text.strip_prefix(USER) {
         Some(rest) => {
@@ -233,7 +233,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn what_is_sent_to_an_encoded_id_reaches_exactly_that_user(user in id(), other in id()) {
-            // Whoever can subscribe can be reached, and nobody else gets it.
+            // Every user that can subscribe can be reached, and no other user gets it.
             match subscribes_to(&user) {
                 Ok(channel) => {
                     proptest::prop_assert_eq!(reaches(&encoded(&user)), Ok(channel.clone()));

@@ -18,7 +18,7 @@ const RETURN_WITHIN_MS: u64 = 5000;
 /// Why a session ends with an ERROR.
 #[derive(Debug)]
 pub(super) struct Failure {
-    /// How the transport closes.
+    /// The disconnect with which the transport closes.
     pub(super) disconnect: Disconnect,
     text: Cow<'static, str>,
     code: Option<u32>,
@@ -44,7 +44,7 @@ impl Failure {
         Self::new(Disconnect::BAD_REQUEST, text)
     }
 
-    /// What is asked for is over a limit.
+    /// A request is over a limit.
     pub(super) fn limit(text: &'static str) -> Self {
         Self { code: Some(ErrorCode::LIMIT_EXCEEDED.code), ..Self::new(Disconnect::BAD_REQUEST, text) }
     }

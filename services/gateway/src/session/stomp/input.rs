@@ -82,7 +82,7 @@ impl StompSession {
         }
     }
 
-    /// Whether the next frame must not run yet.
+    /// True if the next frame must not run yet.
     pub(super) fn has_to_wait(&self) -> bool {
         matches!(self.state, StompState::Entering(_))
             || self.receipts.is_full()

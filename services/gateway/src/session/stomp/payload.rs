@@ -39,7 +39,7 @@ pub(super) fn publication(headers: &Headers, body: Bytes, time_ms: u64) -> Resul
     Ok(Publication { data: body, kind, tags, time_ms, ..Publication::default() })
 }
 
-/// What the other protocols make of a body. What calls itself JSON and is not is kept as text: its bytes are passed on as
+/// The kind of a body for the other protocols. A body that is called JSON and is not is kept as text: its bytes are passed on as
 /// they are.
 fn kind_of(told: Option<&str>, body: &[u8]) -> DataKind {
     let media =
@@ -53,7 +53,7 @@ fn kind_of(told: Option<&str>, body: &[u8]) -> DataKind {
     if is_text && std::str::from_utf8(body).is_ok() { DataKind::Text } else { DataKind::Binary }
 }
 
-/// Whether a content type says no more than the kind does.
+/// True if a content type says no more than the kind does.
 fn is_plain(told: &str, kind: DataKind) -> bool {
     let plain: String = told.to_ascii_lowercase().split_whitespace().collect();
     match kind {

@@ -33,7 +33,7 @@ impl QueueConsumer {
         self.unacknowledged.iter().find(|message| is_it(message)).map(|message| message.serial)
     }
 
-    /// Where the message of this serial stands.
+    /// The index of the unacknowledged message with this serial.
     pub(super) fn position(&self, serial: u64) -> Option<usize> {
         self.unacknowledged.binary_search_by_key(&serial, |message| message.serial).ok()
     }

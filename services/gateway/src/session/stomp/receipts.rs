@@ -1,4 +1,4 @@
-//! Receipts: what a client asked to be told when it is done, told in the order of the frames. `docs/protocols/stomp.md` §9.1
+//! Receipts: confirmations that a client asked for, sent in the order of the frames. `docs/protocols/stomp.md` §9.1
 //! and §9.2.
 
 use std::collections::VecDeque;
@@ -90,14 +90,14 @@ impl Receipts {
         self.queue.iter_mut().find(|frame| ticket.0.wrapping_sub(frame.first_ticket) < frame.tickets)
     }
 
-    /// What is to be told with a receipt.
+    /// Sets the headers of a receipt.
     pub(super) fn complete(&mut self, ticket: Ticket, headers: Vec<(&'static str, String)>) {
         if let Some(frame) = self.find(ticket) {
             frame.settled.headers = headers;
         }
     }
 
-    /// Whether the frame of this ticket asked for a receipt.
+    /// True if the frame of this ticket asked for a receipt.
     pub(super) fn is_asked(&mut self, ticket: Ticket) -> bool {
         self.find(ticket).is_some_and(|frame| frame.settled.receipt.is_some())
     }
@@ -125,7 +125,7 @@ impl Receipts {
         settled
     }
 
-    /// Whether the next frame has to wait.
+    /// True if the next frame has to wait.
     pub(super) fn is_full(&self) -> bool {
         self.outstanding >= UNDER_WAY
             || self.queue.len() >= FRAMES_WAITING

@@ -58,7 +58,7 @@ impl StompSession {
         Ok(ValidSend { name, publication, options })
     }
 
-    /// Whether the session may send to a channel, and how that is to be treated.
+    /// The options for publishing into a channel, or a failure if the session may not.
     fn may_send(&self, channel: &str) -> Result<PublishOptions, Failure> {
         let user = &*self.identity.user;
         let options = if self.is_backend() {

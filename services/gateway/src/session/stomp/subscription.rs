@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::queue_consumer::QueueConsumer;
 use crate::{format::message_headers::SubscriptionHeaders, session::Ticket};
 
-/// What a subscription hears.
+/// The source of a subscription's messages.
 pub(super) enum SubscriptionSource {
     Channel(Arc<str>),
     Queue(QueueConsumer),
@@ -40,7 +40,7 @@ impl StompSubscription {
         self.under_way.is_some()
     }
 
-    /// What identifies it within its session: the id, or the destination where 1.0 gave none.
+    /// The name that identifies it within its session: the id, or the destination if 1.0 gave none.
     pub(super) fn name(&self) -> &str {
         self.shown.id.as_deref().unwrap_or(&self.shown.destination)
     }

@@ -34,12 +34,12 @@ use crate::{
 const ID_MAX_BYTES: usize = 255;
 
 impl StompSession {
-    /// Whether the session is in a channel.
+    /// True if the session is subscribed to a channel.
     pub(super) fn is_subscribed(&self, channel: &str) -> bool {
         self.subscriptions.iter().any(|known| known.is_of(channel))
     }
 
-    /// How the session shows the messages of a channel.
+    /// The format in which the session gets the messages of a channel.
     fn format(&self, channel: &str) -> SubscriptionFormat {
         let of_channel = self.subscriptions.iter().filter(|known| known.is_of(channel));
         let shown = of_channel.map(|subscription| subscription.shown.clone()).collect();
@@ -220,7 +220,7 @@ impl StompSession {
         };
         subscription.under_way = None;
         if subscription.asked_recovery && !subscribed.recovered && !is_asked {
-            // A gap is told, never hidden: without a receipt there is no other word for it.
+            // A gap is reported, never hidden: without a receipt there is no other frame for it.
             return Err(ErrorCode::UNRECOVERABLE_POSITION.into());
         }
         if is_asked && let Some(top) = &subscribed.top {
@@ -277,7 +277,7 @@ impl StompSession {
     }
 }
 
-/// How messages are to be acknowledged.
+/// The mode in which messages are to be acknowledged.
 fn ack_mode(mode: Option<&str>, version: Version) -> Result<AckMode, Failure> {
     match mode {
         None | Some("auto") => Ok(AckMode::Auto),
@@ -287,7 +287,7 @@ fn ack_mode(mode: Option<&str>, version: Version) -> Result<AckMode, Failure> {
     }
 }
 
-/// Where a client wants to go on.
+/// The position from which a client wants to go on.
 fn position(offset: Option<&str>, epoch: Option<&str>) -> Result<Option<Position>, Failure> {
     let Some(offset) = offset else {
         return if epoch.is_some() { Err(Failure::bad("an epoch without an offset")) } else { Ok(None) };

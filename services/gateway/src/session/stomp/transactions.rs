@@ -20,7 +20,7 @@ struct Transaction {
     kept: Vec<PendingCommit>,
 }
 
-/// What is done at COMMIT.
+/// A step of a COMMIT.
 #[derive(Debug)]
 pub(super) enum PendingCommit {
     Send(ValidSend),

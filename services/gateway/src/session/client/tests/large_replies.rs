@@ -191,7 +191,7 @@ fn nothing_is_said_to_a_client_before_the_reply_to_its_connect() {
     let outcome = Outcome::Subscribed(Ok(recovered(500, Some(&budget))));
     client.session.outcome(ticket, outcome, client.now, &mut actions);
     client.session.resume(client.now, &mut actions);
-    // A command waits, and the server ends a subscription that the reply tells of.
+    // A command waits, and the server ends a subscription that the reply mentions.
     client.session.message(
         Incoming::Text(r#"{"id":2,"unsubscribe":{"channel":"x"}}"#),
         client.now,

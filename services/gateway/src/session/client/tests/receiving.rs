@@ -1,4 +1,4 @@
-//! A receiver's session: what it asks for comes with its request, and it is told objects without envelopes.
+//! A receiver's session: its subscriptions come with its request, and it gets objects without envelopes.
 //! `docs/protocols/http.md` §7.
 
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ struct Receiver {
     session: UniSession,
     now: Now,
     objects: Vec<Value>,
-    /// What is said of its position before each object.
+    /// The position that stands before each object.
     positions: Vec<String>,
     actions: VecDeque<Action>,
 }
@@ -194,7 +194,7 @@ fn a_receiver_that_waits_too_long_for_the_broker_is_to_come_again() {
 
 #[test]
 fn a_receiver_that_names_a_position_of_no_use_is_told_why_it_begins_anew() {
-    // `open:a` keeps nothing, and nobody's Last-Event-ID is a position in `history:a`.
+    // `open:a` keeps nothing, and no Last-Event-ID is a position in `history:a`.
     let not_allowed = receive_query(&token(60, &[]), &["open:a"], "open~3aa.5.e");
     let bad = ReceiveQuery { is_unreadable: true, ..receive_query(&token(60, &[]), &["history:a"], "") };
     for (receive_query, reason) in [(not_allowed, "recovery_not_allowed"), (bad, "bad_position")] {
@@ -205,7 +205,7 @@ fn a_receiver_that_names_a_position_of_no_use_is_told_why_it_begins_anew() {
         assert_eq!((&sub["was_recovering"], &sub["recovered"]), (&json!(true), &json!(false)), "{reason}");
         assert_eq!(sub["unrecovered_reason"], reason);
     }
-    // Who names none is told nothing of the kind.
+    // A receiver that names none gets no such notice.
     let mut stream = Receiver::open(receive_query(&token(60, &[]), &["history:a"], ""), None);
     stream.subscribed(top(9));
     let sub = &stream.objects[0]["connect"]["subs"]["history:a"];

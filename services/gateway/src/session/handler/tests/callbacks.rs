@@ -1,4 +1,4 @@
-//! What a handler is called with, in which order, and what its failures do.
+//! The callbacks of a handler: arguments, order, and the consequences of its failures.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use super::*;

@@ -1,4 +1,4 @@
-//! What is sent through handles: order, bounds, waking, and the end.
+//! Messages sent through handles: order, bounds, waking, and the end.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::{

@@ -182,7 +182,7 @@ fn anonymous_clients_and_backends_need_no_place() {
     }
 }
 
-/// What is told for a login: the ERROR or CONNECTED, and how the session ends.
+/// The answer to a login: the ERROR or CONNECTED, and the disconnect if the session ends.
 fn told(login: &str, passcode: &str, limit: &Arc<Failures>) -> (Told, Option<Disconnect>) {
     let mut client = TestClient::new();
     client.session = client.session.with_login_limit(limit.clone());
@@ -190,7 +190,7 @@ fn told(login: &str, passcode: &str, limit: &Arc<Failures>) -> (Told, Option<Dis
     (told, client.closed)
 }
 
-/// Passcodes that let nobody in: no password, no token, tokens that are over or of another key.
+/// Passcodes that admit no client: no password, no token, tokens that are over or of another key.
 fn wrong_passcodes() -> Vec<String> {
     let forged = token(60, &[]).replace('.', ".x");
     ["hus", "hush ", "HUSH", "hush-and-more", "a.b.c", &forged, &token(0, &[])].map(str::to_owned).to_vec()

@@ -14,7 +14,7 @@ use crate::{
 };
 
 const VERSIONS: [Version; 3] = [Version::V1_0, Version::V1_1, Version::V1_2];
-/// What the server says of a message; the body's length is looked at apart.
+/// The server's own headers of a message; the body's length is checked apart.
 const OURS: [(&str, &str); 4] =
     [("subscription", "s-1"), ("message-id", "e-7"), ("destination", "/topic/n:a"), ("ack", "a-1")];
 /// Signs that some version escapes, drops or trims.
@@ -181,7 +181,7 @@ proptest! {
         frame.body(&body);
         let mut decoder = StompDecoder::new(LIMITS);
         decoder.set_version(origin);
-        // What the decoder refuses is published by nobody.
+        // A frame that the decoder refuses is not published.
         if let Ok(Some(frame)) = decoder.next(&mut &wire[..]) {
             check(&payload::publication(&frame.headers, frame.body.clone(), 0).unwrap());
         }

@@ -24,7 +24,7 @@ fn headers_of(format: SubscriptionFormat) -> Arc<MessageHeaders> {
     headers
 }
 
-/// What a headers makes of a publication.
+/// The frames that these headers make of a publication.
 fn shown(headers: &MessageHeaders, publication: &Publication) -> Vec<Told> {
     let frames = headers.subscriptions.iter().map(|shown| {
         let mut out = BytesMut::new();
