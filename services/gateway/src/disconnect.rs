@@ -1,9 +1,9 @@
 //! The one table of codes that clients see: disconnects, unsubscribes, and errors of commands, each with its HTTP status.
 //!
-//! Every way a session can end, on whatever transport, is a value of this file; over WebSocket it is the close frame's
+//! Every way a session can end, on any transport, is a value of this file; over WebSocket it is the close frame's
 //! code and reason. `docs/protocols/client.md` §12.
 //!
-//! The statuses stand here and not in `http`, so that somebody who adds a code sees that it needs one. The API, receivers
+//! The statuses stand here and not in `http`, so that each new code gets one. The API, receivers
 //! and SockJS answer with them. `docs/protocols/http.md` §3.5, §3.6.
 
 use std::borrow::Cow;
@@ -53,7 +53,7 @@ impl Disconnect {
     pub const NORMAL: Self = Self::fixed(1000, "");
     /// WebSocket: an embedder's handler failed.
     pub const HANDLER_FAILED: Self = Self::fixed(1011, "internal error");
-    /// The connection went away without a word.
+    /// The connection was lost without a close message.
     pub const ABNORMAL: Self = Self::fixed(1006, "connection lost");
     /// SockJS: the request that received was broken off, and with it the session.
     pub const INTERRUPTED: Self = Self::fixed(sockjs::frame::INTERRUPTED.0, sockjs::frame::INTERRUPTED.1);

@@ -1,4 +1,4 @@
-//! The trait of endpoints: which session a path opens, in which subprotocols, for pages of which origins.
+//! The trait of endpoints: the session that a path opens, its subprotocols, and the allowed origins of pages.
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -1,6 +1,6 @@
 //! Endpoints by path: the table that the server and the upgrade ask.
 //!
-//! - [`crate::endpoint`]: the trait: which session, which subprotocols, whose origins.
+//! - [`crate::endpoint`]: the trait: session, subprotocols, origins.
 //! - [`client`], [`stomp`]: the client protocol and receivers without commands; STOMP.
 //! - [`upgrade`]: from an upgrade request to the connection.
 //! - [`embedder`]: handlers of applications that embed the node.
@@ -31,7 +31,7 @@ pub struct Endpoints {
 pub struct WebSocketRoute<'e> {
     /// The endpoint behind the path.
     pub endpoint: &'e Arc<dyn Endpoint>,
-    /// The endpoint's path: with SockJS, that of the request goes on behind it.
+    /// The endpoint's path. With SockJS, the request's path continues behind it.
     pub path: &'e str,
     /// Label of its connections among the counters.
     pub transport: &'static TransportLabel,

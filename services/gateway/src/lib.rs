@@ -16,7 +16,7 @@
 //! | [`hub`] | one per worker: channel → subscriptions; encode once, deliver |
 //! | [`session`], [`outbox`] | a client's protocol as a state machine; its waiting bytes |
 //! | [`mod@format`] | what is published as clients see it: protocols, framings |
-//! | [`settings`], [`metrics`], [`session_command`], [`disconnect`] | what everybody knows |
+//! | [`settings`], [`metrics`], [`session_command`], [`disconnect`] | the words that all rooms share |
 //!
 //! To embed it, with a handler of one's own on a path, see [`Gorani::handler`] and [`WebSocketHandler`].
 

@@ -1,8 +1,8 @@
-//! A session: what a protocol does with what arrives, as a pure state machine.
+//! A session: a protocol as a pure state machine: input in, actions out.
 //!
 //! A session gets messages, signals, outcomes and the time; it answers with [`Actions`]. It does no IO and knows no
 //! transport, so the same session serves WebSocket and every HTTP transport, and is tested without a runtime. The
-//! transport's shell carries the actions out and brings the outcomes back. `docs/architecture.md` §3.9.
+//! connection carries the actions out and brings the outcomes back. `docs/architecture.md` §3.9.
 //!
 //! - [`action`], [`Actions`]: what it answers with, and the outcomes that come back.
 //! - [`client`]: the JSON client protocol.
@@ -40,7 +40,7 @@ use crate::{clock, disconnect::Disconnect, session_command::SessionCommand};
 /// The time as a session sees it, read once for everything that happens in one turn.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
-    /// For timers.
+    /// The monotonic time, for timers.
     pub instant: Instant,
     /// Milliseconds since the Unix epoch, for tokens and publications.
     pub unix_ms: u64,
@@ -155,8 +155,8 @@ impl Signal {
     }
 }
 
-/// A protocol's side of one connection. All calls come from the connection's actor, one at a time. Methods that a session has no use
-/// for, or hands on to one inside it, are written by `shared::delegate`.
+/// A protocol's side of one connection. All calls come from the connection's actor, one at a time. Methods that a session
+/// has no use for, or hands on to one inside it, are written by `shared::delegate`.
 pub trait Session {
     /// The transport is open.
     fn opened(&mut self, now: Now, actions: &mut Actions);

@@ -43,7 +43,7 @@ impl CliError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Settings(_) | Self::Log(_) => EXIT_SETTINGS,
-            // Files that the settings name: starting again does not help before somebody changes them.
+            // Files that the settings name: starting again does not help before they are changed.
             Self::Run(RunError::Server(ServerError::Tls(_))) => EXIT_SETTINGS,
             Self::Run(_) | Self::Health(_) | Self::Token(_) => 1,
         }
@@ -53,7 +53,7 @@ impl CliError {
 /// Why the answer was not yes.
 #[derive(Debug, thiserror::Error)]
 pub enum Unhealthy {
-    /// The node takes a free port, which nobody else can know.
+    /// The node takes a free port, which no other process can know.
     #[error("http.address has port 0, so it is not known where the node listens")]
     PortUnknown,
     /// No answer.

@@ -39,7 +39,7 @@ pub struct HealthArguments {
 enum HealthQuery {
     /// Does the process run? If not, restart it.
     Live,
-    /// Would it deliver right now? If not, send it nobody.
+    /// Would it deliver right now? If not, send it no clients.
     Ready,
 }
 

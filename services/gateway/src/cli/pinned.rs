@@ -1,4 +1,4 @@
-//! TLS to the node of this machine for [`super::health`]: whatever name its certificate has, it must be the one of the settings.
+//! TLS to the node of this machine for [`super::health`]: its certificate may have any name, but must be the one of the settings.
 
 use std::{
     io::{Read, Write},

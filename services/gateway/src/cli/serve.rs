@@ -28,7 +28,7 @@ pub(super) fn serve(file: &ConfigFile) -> Result<(), CliError> {
     })
 }
 
-/// The signals that stop a node. What comes after they are registered is kept until somebody asks.
+/// The signals that stop a node. A signal that comes after they are registered is kept until it is read.
 struct StopSignals {
     terminate: Signal,
     interrupt: Signal,

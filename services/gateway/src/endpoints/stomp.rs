@@ -54,7 +54,7 @@ impl StompEndpoint {
         Self { text_only: true, ..Self::new(node) }
     }
 
-    /// A session for a connection over WebSocket or SockJS. The latter has heartbeats that nobody answers.
+    /// A session for a connection over WebSocket or SockJS. The latter has heartbeats that the client does not answer.
     fn framed_session(&self, peer: Option<SocketAddr>, now: Now) -> StompSession {
         let has_pings = !self.text_only;
         self.session(StompTraits { text_only: self.text_only, has_pings, trailing_eol: false }, peer, now)

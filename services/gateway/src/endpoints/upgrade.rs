@@ -48,7 +48,7 @@ struct AgreedUpgrade<'e> {
 }
 
 impl Upgrades {
-    /// Those of a worker; `endpoints`: what stands behind which path.
+    /// The upgrades of a worker. `endpoints`: the endpoint of each path.
     pub fn new(local: WorkerContext, endpoints: Arc<Endpoints>, settings: &Settings) -> Self {
         let (header_max_bytes, settings) = (settings.http.header_max_bytes, settings.websocket.clone());
         Self { local, endpoints, header_max_bytes, settings }
@@ -94,7 +94,7 @@ impl Upgrades {
             ),
         };
         let outbox = Outbox::new(endpoint.outbox_max_bytes());
-        // The response waits in the outbox like everything else, so whatever the session says first follows it.
+        // The response waits in the outbox like everything else, so the session's first message follows it.
         let _ = outbox.push(Bytes::from(response));
         if frames.is_some() {
             let _ = outbox.push(text_frame(sockjs::frame::OPEN));
@@ -169,7 +169,7 @@ impl Upgrades {
             io.write_all(answer.response().as_bytes()).await?;
             io.shutdown().await
         });
-        // The peer may be gone already; then nobody misses the answer.
+        // The peer may be gone already; then the answer is not missed.
         let _ = written.await;
     }
 }

@@ -30,7 +30,7 @@ pub struct EncodingId(u32);
 struct Prepared {
     /// The bytes of the current run.
     ready: Option<Bytes>,
-    /// Of STOMP: the subscriptions to which a message is shown.
+    /// For STOMP: the subscriptions that get a message.
     copies: Box<[SubscriptionCopy]>,
 }
 
@@ -114,7 +114,7 @@ impl Encoder {
         let Some(encoding) = self.encodings.key(id.0) else { return };
         let bytes = if let Protocol::Stomp(_) = encoding.protocol {
             let framing = encoding.framing;
-            // What nobody shares is not kept either, and need not be in one piece: but a list of SockJS has to be.
+            // Bytes that are not shared are not kept either, and need not be in one piece: but a list of SockJS has to be.
             let splits = users == 1 && framing != Framing::SockJs;
             let mut pairs = self.frames.pairs(&prepared.copies, (framing, run, splits), &mut self.deflaters);
             if users == 1 {

@@ -32,7 +32,7 @@ impl Encoding {
 /// The format in which one subscription gets the messages of its channel.
 #[derive(Debug, Clone, Default)]
 pub enum SubscriptionFormat {
-    /// As its session's protocol does.
+    /// The format of its session's protocol.
     #[default]
     OfSession,
     /// STOMP: with the headers of the session's subscriptions of the channel.
@@ -47,7 +47,7 @@ pub enum Protocol {
     /// STOMP: frames as the session's subscriptions of the channel show them. Equal headers share their bytes, and most
     /// clients of an application have equal ones.
     Stomp(Arc<MessageHeaders>),
-    /// Its objects alone, for receivers without commands.
+    /// The protocol's objects alone, for receivers without commands.
     Plain,
     /// The same, each after a line that says how far it brings its receiver: see [`crate::format::position`].
     WithPositions,

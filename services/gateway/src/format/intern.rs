@@ -1,4 +1,4 @@
-//! Values that many share under a small number, kept as long as somebody uses them: a lookup by number costs the same
+//! Values that many share under a small number, kept as long as they are used: a lookup by number costs the same
 //! however many there are.
 
 use std::{collections::HashMap, hash::Hash};

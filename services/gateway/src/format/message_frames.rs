@@ -42,7 +42,7 @@ impl FrameKind {
     }
 }
 
-/// One subscription of a headers.
+/// One subscription of a session's headers.
 pub(super) struct SubscriptionCopy {
     /// Number of its [`FrameKind`].
     pub(super) kind: u32,
@@ -53,9 +53,9 @@ pub(super) struct SubscriptionCopy {
 /// The part that the frames of one publication share.
 pub(super) struct SharedFrames {
     opcode: Opcode,
-    /// All behind the start, as the framing has it.
+    /// The bytes behind the start, as the framing has them.
     rest: Bytes,
-    /// The same, deflated, where the framing deflates it and it becomes smaller.
+    /// The same, deflated, if the framing deflates it and it becomes smaller.
     deflated: Option<Bytes>,
 }
 
@@ -102,7 +102,7 @@ impl SharedFrames {
     fn new(rest: &[u8], is_text: bool, framing: Framing, deflaters: &mut Deflaters) -> Self {
         let mut out = BytesMut::with_capacity(rest.len() + BRACKET_BYTES);
         if framing.is_text_only() {
-            // The frame must stay one, whatever becomes of a body that is no text.
+            // The frame must stay one, also if the body is not text.
             escape(String::from_utf8_lossy(rest).as_bytes(), &mut out);
             out.extend_from_slice(b"\"");
             out.extend_from_slice(brackets(framing).1);

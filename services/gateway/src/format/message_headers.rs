@@ -39,12 +39,12 @@ pub struct MessageHeaders {
     pub subscriptions: Vec<SubscriptionHeaders>,
 }
 
-/// One subscription.
+/// The headers of one subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SubscriptionHeaders {
     /// Its id; absent where a client of 1.0 gave none.
     pub id: Option<Box<str>>,
-    /// As it was subscribed.
+    /// The destination as the client named it.
     pub destination: Box<str>,
     /// True if the client acknowledges messages.
     pub acks: bool,

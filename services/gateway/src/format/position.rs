@@ -1,4 +1,4 @@
-//! Positions as text: how far a receiver without commands has come in each of its channels. A stream's `id:` lines, a
+//! Positions as text: those of a receiver without commands in each of its channels. A stream's `id:` lines, a
 //! poll's `position` and its `ETag` are made of it. `docs/protocols/http.md` §7.6, §8, §10.
 //!
 //! `chat~3alobby.12.x7Qm.news.5.x7Qm`: channel, offset and epoch of each channel, separated by dots. What is neither a
@@ -31,7 +31,7 @@ pub struct BadPosition;
 /// The reason why a client does not go on from the position that it named. The reasons are stable: clients get them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unrecovered {
-    /// The text is no position of ours.
+    /// The text is not a position.
     BadPosition,
     /// The channel's options let this client neither recover (`allow_recovery`) nor read its history.
     NotAllowed,

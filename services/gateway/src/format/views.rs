@@ -30,7 +30,8 @@ pub fn reply_bytes(publication: &Publication) -> usize {
     publication.data.len().saturating_add(escapes.saturating_mul(ESCAPE_BYTES))
 }
 
-/// Bytes around the data of a publication in a reply, about: keys, offset and time. As many are around the information of a client.
+/// Bytes around the data of a publication in a reply, about: keys, offset and time. As many are around the information of a
+/// client.
 pub const AROUND_BYTES: usize = 96;
 
 /// Makes room for publications in a reply: growing by doubling would hold up to twice their size for as long as it waits.

@@ -53,7 +53,7 @@ pub struct Subscribed {
     pub recovered: bool,
     /// The publications missed, oldest first.
     pub publications: Vec<Arc<Publication>>,
-    /// For the reply that holds them, if it is large.
+    /// The permit for the reply that holds them, if it is large.
     pub permit: Option<ReplyPermit>,
 }
 
@@ -109,7 +109,7 @@ pub enum Action {
 /// The outcome of an action with a ticket.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Of [`Action::Enter`]; an error is how the session is to end.
+    /// Of [`Action::Enter`]; an error is the end of the session.
     Entered(Result<(), Disconnect>),
     /// Of [`Action::Subscribe`].
     Subscribed(Result<Subscribed, ErrorCode>),

@@ -18,7 +18,7 @@ pub struct Actions {
     /// Kind and end of each message in `bytes`.
     messages: Vec<(MessageKind, usize)>,
     list: Vec<Action>,
-    /// For the messages, if they are large.
+    /// The permit for the messages, if they are large.
     permit: Option<ReplyPermit>,
 }
 
@@ -82,14 +82,14 @@ impl Actions {
         self.push(Action::Release(channel.clone()));
     }
 
-    /// The session has left a channel in the same turn in which it was let in: nothing of the channel follows what it wrote.
+    /// The session has left a channel in the same turn in which it joined: nothing of the channel follows what it wrote.
     pub fn forget_release(&mut self, channel: &str) {
         self.list.retain(|action| {
             !matches!(action, Action::Release(left) | Action::Replay(left, ..) if **left == *channel)
         });
     }
 
-    /// Shows a channel from now on in this format, which is the newest of this turn. If the session was let in in the same
+    /// Shows a channel from now on in this format, which is the newest of this turn. If the session joined in the same
     /// turn, also what was held back until then: it follows all that the session wrote.
     pub fn show(&mut self, channel: Arc<str>, format: SubscriptionFormat) {
         self.list.retain(|action| !matches!(action, Action::SetFormat(shown, _) if **shown == *channel));

@@ -1,7 +1,7 @@
 //! The session of the JSON client protocol: commands in, replies and requests to the node out.
 //!
 //! Commands run in the order in which they came; a command that has to wait (for the connect to end, for a subscribe of
-//! the same channel) holds back those behind it, bounded. Between a transport's shell and the node.
+//! the same channel) holds back those behind it, bounded. The session stands between connection and node.
 //! `docs/protocols/client.md` §11.
 //!
 //! - `commands`: in order, and which have to wait.
@@ -82,7 +82,7 @@ pub enum OutputFormat {
     Commands,
     /// Objects without envelopes, to receivers.
     Plain,
-    /// The same, each after a line with how far it brings the receiver: see [`crate::format::position`].
+    /// The same, each after a line with the position that it brings the receiver to: see [`crate::format::position`].
     WithPositions,
 }
 
@@ -97,7 +97,7 @@ pub struct ClientSession {
     next_ticket: u32,
     /// Lines that wait for a command before them.
     waiting: VecDeque<Box<[u8]>>,
-    /// Their bytes.
+    /// Bytes of the waiting lines.
     waiting_bytes: u32,
     /// Replies that are being written, the oldest first; as long as there are any, heavy reads wait.
     large_replies: VecDeque<LargeReply>,
@@ -158,7 +158,7 @@ impl ClientSession {
         actions.close(disconnect);
     }
 
-    /// Answers a connect that leads nowhere.
+    /// Answers a connect that failed.
     fn refuse_connect(&mut self, id: u32, refused: Refused, actions: &mut Actions) {
         match refused {
             Refused::Error(_) if self.traits.format != OutputFormat::Commands => {
@@ -184,7 +184,7 @@ impl ClientSession {
         ticket
     }
 
-    /// Answers a command with an error. A client that does nothing but fail is ended.
+    /// Answers a command with an error. A client with too many errors is disconnected.
     fn refuse(&mut self, id: u32, error: ErrorCode, actions: &mut Actions) {
         actions.line(|out| client::reply::reply_error(id, error.code, error.message, error.temporary, out));
         self.errors += 1;
@@ -194,7 +194,7 @@ impl ClientSession {
         }
     }
 
-    /// A command went well.
+    /// A command succeeded.
     fn count_success(&mut self) {
         self.errors = self.errors.saturating_sub(1);
     }

@@ -1,4 +1,4 @@
-//! An embedder's face of a connection: [`WebSocketHandler`], one trait to write, and [`SessionHandle`], to speak with
+//! An embedder's view of a connection: [`WebSocketHandler`], one trait to write, and [`SessionHandle`], to speak with
 //! the client from anywhere.
 //!
 //! The transport calls a [`HandlerSession`] as it calls every session; that calls the handler, contains what fails in
@@ -111,7 +111,7 @@ pub struct Part<'a> {
 /// that gives no sign of life for `client.pong_timeout` is closed with 3012.
 pub trait WebSocketHandler: 'static {
     /// Subprotocols that the handler speaks, the preferred first. A client that offers only others is refused with 400
-    /// (or let in without one, by `websocket.subprotocols`); one that offers none is let in.
+    /// (or admitted without one, by `websocket.subprotocols`); one that offers none is admitted.
     fn subprotocols() -> &'static [&'static str]
     where
         Self: Sized,
@@ -121,7 +121,7 @@ pub trait WebSocketHandler: 'static {
 
     /// Origins that browsers may connect from: `https://app.example.com`, globs such as `https://*.example.com`, `*` for
     /// any. Empty, the default: pages of the same host and port only. Clients that are no browsers send none and are
-    /// let in. The registration can say otherwise.
+    /// admitted. The registration can say otherwise.
     fn origins() -> &'static [&'static str]
     where
         Self: Sized,
@@ -137,7 +137,7 @@ pub trait WebSocketHandler: 'static {
         false
     }
 
-    /// Lets a client in, or refuses it with an HTTP status and a sentence. It may give the session a principal and
+    /// Admits a client, or refuses it with an HTTP status and a sentence. It may give the session a principal and
     /// attributes. Called on the worker's thread when protocol, origin and subprotocol are agreed on; a panic
     /// refuses with 500. For a guard with a state of its own see the registration's `guarded`.
     fn handshake(_request: &Handshake, _admission: &mut Admission) -> Result<(), Refusal>
@@ -152,13 +152,13 @@ pub trait WebSocketHandler: 'static {
         Ok(())
     }
 
-    /// A text message. Without it, text is answered with the end: 1003.
+    /// A text message. Without this method, text ends the session with 1003.
     fn text(&mut self, session: &SessionHandle, _text: &str) -> HandlerResult {
         session.close(NOT_ACCEPTABLE, "text is not accepted here")?;
         Ok(())
     }
 
-    /// A binary message. Without it, binary is answered with the end: 1003.
+    /// A binary message. Without this method, binary data ends the session with 1003.
     fn binary(&mut self, session: &SessionHandle, _data: &[u8]) -> HandlerResult {
         session.close(NOT_ACCEPTABLE, "binary is not accepted here")?;
         Ok(())

@@ -1,4 +1,4 @@
-//! The request that opened a connection, as endpoints, guards and sessions may look at it.
+//! The request that opened a connection, as endpoints, guards and sessions may read it.
 
 use std::net::SocketAddr;
 

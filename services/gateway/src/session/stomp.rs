@@ -14,7 +14,7 @@
 //!
 //! The session is made of these, which do not know it:
 //! - `access`, `subscription`, `queue_consumer`, `transactions`, `deadlines`.
-//! - `recovery`: what was missed, where it is much.
+//! - `recovery`: large recoveries, written in pieces.
 //! - `receipts`: answers in order.
 
 mod access;
@@ -73,7 +73,7 @@ const WAITING_BYTES: usize = 256 * 1024;
 /// The state of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StompState {
-    /// Nothing but a CONNECT will do.
+    /// Only a CONNECT is accepted.
     New,
     /// The CONNECT waits for one of the user's connection slots.
     Entering(HeartBeat),
@@ -81,7 +81,7 @@ enum StompState {
     Open,
     /// A DISCONNECT was received: what follows is ignored.
     Leaving,
-    /// Over.
+    /// The session is over.
     Ended,
 }
 
@@ -115,13 +115,13 @@ pub struct StompSession {
     /// Recoveries that are being written, the oldest first.
     recovering: VecDeque<RecoveryInProgress>,
     budget: InputBudget,
-    /// Bytes behind them that are not decoded: the step was over, or too many frames wait.
+    /// Bytes behind the waiting frames that are not decoded: the step was over, or too many frames wait.
     undecoded: BytesMut,
     /// The error of input behind the waiting frames that cannot be read.
     unreadable: Option<Failure>,
     /// Queues that were left while messages of them were waited for.
     left_queues: Vec<(Ticket, Arc<str>)>,
-    /// Messages of queues that were shown.
+    /// Messages of queues that were sent to the client.
     serial: u64,
     clock: StompDeadlines,
     /// Until it is open.
@@ -239,7 +239,7 @@ impl StompSession {
             SessionCommand::Unsubscribe { channel, .. } => {
                 self.lose(channel, Unsubscribed::SERVER.reason, actions);
             }
-            // A client of STOMP has no word for a subscription that it did not ask for.
+            // STOMP has no frame for a subscription that the client did not ask for.
             SessionCommand::Subscribe { subscribe, .. } => {
                 tracing::info!(
                     channel = subscribe.channel,
@@ -331,7 +331,7 @@ impl Session for StompSession {
     fn deadline(&self) -> Option<Instant> {
         match self.state {
             StompState::Ended => None,
-            // Nothing else is looked at any more: a beat that is due would be due again at once.
+            // Nothing else is checked any more: a beat that is due would be due again at once.
             StompState::Leaving => self.clock.leave_by,
             _ => self.clock.deadline(!self.is_blocked()),
         }

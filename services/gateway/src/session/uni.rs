@@ -1,4 +1,4 @@
-//! A receiver: a session that gets no commands. What it wants comes with the request that opens it; the rest, its token,
+//! A receiver: a session that gets no commands. Its channels come with the request that opens it; the rest, its token,
 //! its permissions and its recovery, is the client protocol's own. `docs/protocols/http.md` §7.
 
 use std::{sync::Arc, time::Duration};
@@ -16,9 +16,9 @@ use crate::disconnect::{Disconnect, Refused};
 /// A receiver's session.
 pub struct UniSession {
     inner: ClientSession,
-    /// Taken when the transport opens.
+    /// The beginning, used when the transport opens.
     begin: Option<UniStart>,
-    /// A poll's: how long it waits.
+    /// Longest wait of a poll; absent for streams.
     timeout: Option<Duration>,
     /// The time at which that wait is over.
     until: Option<Instant>,
@@ -26,9 +26,9 @@ pub struct UniSession {
 
 /// The beginning of a session.
 enum UniStart {
-    /// Its token and channels are looked at when the transport opens.
+    /// Its token and channels are checked when the transport opens.
     Query(ReceiveQuery),
-    /// They have been.
+    /// They are checked already.
     Admitted(AdmittedReceiver),
 }
 
@@ -39,7 +39,7 @@ impl UniSession {
         Self { inner, begin: Some(UniStart::Query(receive_query)), timeout: None, until: None }
     }
 
-    /// The session of a poll, and what it may read of its channels. It has been let in already, so a poll that reads and then
+    /// The session of a poll, and its channels with what it may read. It was admitted already, so a poll that reads and then
     /// waits has its token verified once. It ends after `patience`, and does not begin where a position cannot be recovered.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl Session for UniSession {
     }
 }
 
-/// True if a receiver would be let in, without a session of its own.
+/// Checks that a receiver would be admitted, without a session of its own.
 ///
 /// # Errors
 /// The token or a channel is refused.

@@ -49,7 +49,7 @@ impl ClientSession {
         }
     }
 
-    /// Lets a client in by its token: who it is, what it is subscribed to, and when that expires (Unix seconds).
+    /// Admits a client by its token. Returns its server-side subscriptions and the expiry of the token (Unix seconds).
     pub(super) fn admit(
         &mut self,
         token: &str,
@@ -64,7 +64,7 @@ impl ClientSession {
         Ok((self.server_side(&claims)?, claims.expires_at))
     }
 
-    /// Tells the hub who the client is.
+    /// Sends the client's identity to the hub.
     pub(super) fn identify(&self, actions: &mut Actions) {
         let ClientIdentity { user, client, .. } = &self.identity;
         actions.push(Action::Identify { user: user.clone(), client: client.clone() });
@@ -163,7 +163,7 @@ impl ClientSession {
             known.insert(subscription.channel.clone());
             all.push(subscription);
             if all.len() > most {
-                // A token may name thousands more: they are not looked at.
+                // A token may name thousands more: they are not checked.
                 break;
             }
         }

@@ -1,7 +1,7 @@
-//! Epochs that ended while the client stayed connected: the stream of a channel goes on in another one, the client was given
-//! everything, and knows it by the epoch of its subscribe still. Its protocol has no word for a new one but to subscribe anew. So it
-//! is told to, a while later, and recovers at once; without that it would be told that something is missing when it next comes
-//! back, although nothing is. Record 34.
+//! Epochs that ended while the client stayed connected: the stream of a channel goes on in another one, the client was
+//! given everything, and knows it by the epoch of its subscribe still. Its protocol has no word for a new one but to
+//! subscribe anew. So it is told to, a while later, and recovers at once; without that it would be told that something is
+//! missing when it next comes back, although nothing is. Record 34.
 
 use std::{sync::Arc, time::Duration};
 

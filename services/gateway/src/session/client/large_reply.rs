@@ -1,6 +1,7 @@
-//! Large replies: history, presence and recoveries of megabytes, written a piece at a time. A piece is a step of the session
-//! ([`crate::session::shared::input_budget`]), so that the transport looks at the clock between two of them. The reply is the session's
-//! until it is whole, and is sent as one message: what others send meanwhile comes before it. Decision record 0027.
+//! Large replies: history, presence and recoveries of megabytes, written a piece at a time. A piece is a step of the
+//! session ([`crate::session::shared::input_budget`]), so that the transport looks at the clock between two of them. The
+//! reply is the session's until it is whole, and is sent as one message: what others send meanwhile comes before it.
+//! Decision record 0027.
 
 use std::{collections::VecDeque, sync::Arc, vec};
 

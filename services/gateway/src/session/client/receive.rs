@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// A receiver that has been let in: what it will be subscribed to, from where on, and when its token expires.
+/// A receiver that was admitted: its subscriptions with their positions, and the expiry of its token.
 pub(in crate::session) struct AdmittedReceiver {
     subscriptions: Vec<ClientSubscription>,
     /// Unix seconds.
@@ -26,7 +26,7 @@ pub(in crate::session) struct AdmittedReceiver {
 }
 
 impl ClientSession {
-    /// Lets a receiver in. A poll may read the history of its channels, and wants all that it missed or nothing.
+    /// Admits a receiver. A poll may read the history of its channels, and wants all that it missed or nothing.
     ///
     /// # Errors
     /// The token or a channel is refused.
@@ -36,7 +36,7 @@ impl ClientSession {
         is_poll: bool,
         now: Now,
     ) -> Result<AdmittedReceiver, Refused> {
-        // The receiver's identity is set when it begins.
+        // The node gets the receiver's identity when the session begins.
         let (mut subscriptions, expires_at) =
             self.admit(&receive_query.token, now, &mut Actions::default())?;
         self.add_requested(receive_query, &mut subscriptions, now)?;
@@ -118,7 +118,7 @@ impl ClientSession {
         Ok(())
     }
 
-    /// Says an object in the session's output format: the first to clients with commands, the second to receivers.
+    /// Writes an object in the session's output format: the first to clients with commands, the second to receivers.
     fn write_push(
         &self,
         actions: &mut Actions,
@@ -129,14 +129,14 @@ impl ClientSession {
             OutputFormat::Commands => actions.line(with_envelope),
             OutputFormat::Plain => actions.line(plain),
             OutputFormat::WithPositions => actions.line(|out| {
-                // It brings no receiver further.
+                // It changes no receiver's position.
                 out.extend_from_slice(b"\n");
                 plain(out);
             }),
         }
     }
 
-    /// The first object of a receiver, with where it begins.
+    /// The first object of a receiver, with the position from which it begins.
     pub(super) fn write_connected(&self, result: &ConnectResult<'_>, actions: &mut Actions) {
         actions.line(|out| {
             if self.traits.format == OutputFormat::WithPositions {

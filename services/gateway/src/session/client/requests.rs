@@ -33,7 +33,7 @@ impl ClientSession {
         self.refuse_command(id, self.policy.refuse_denied(denied), actions);
     }
 
-    /// The client publishes. Its own copy comes back through the broker, like everybody's.
+    /// The client publishes. Its own copy comes back through the broker, like every other.
     pub(super) fn publish(&mut self, id: u32, publish: &Publish<'_>, now: Now, actions: &mut Actions) {
         let channel: &str = &publish.channel;
         let subscription = self.subscription(channel);
@@ -79,7 +79,7 @@ impl ClientSession {
         actions.push(Action::History(ticket, channel.into(), query, retention));
     }
 
-    /// The client asks who is there, or how many.
+    /// The client asks for the presence of a channel, or for its counts.
     pub(super) fn presence(&mut self, id: u32, channel: &str, stats: bool, actions: &mut Actions) {
         if let Err(denied) =
             self.policy.rules.may_presence(channel, &self.identity.user, self.is_subscribed(channel))
@@ -119,7 +119,7 @@ impl ClientSession {
                 self.answer(id, outcome, actions, |_, out| reply::reply_empty(id, "publish", out));
             }
             (PendingRequest::History { id, since }, Outcome::History(outcome)) => {
-                // Of a page that is not shown, the permit goes with the page.
+                // The permit of a page that is not sent is dropped with the page.
                 let (outcome, permit) = match outcome {
                     Ok((page, permit)) if since.is_none_or(|since| page.continues(&since)) => {
                         (Ok(page), permit)

@@ -9,13 +9,13 @@ use crate::{
 
 /// The state of a session.
 pub(super) enum ClientState {
-    /// Nothing but a connect will do.
+    /// Only a connect is accepted.
     New,
     /// The connect is under way.
     Connecting(Box<Connecting>),
     /// Open.
     Connected,
-    /// Over.
+    /// The session is over.
     Ended,
 }
 

@@ -21,11 +21,11 @@ use crate::{
 pub(super) struct ClientSubscription {
     pub(super) channel: Arc<str>,
     pub(super) server_side: bool,
-    /// The node is still at it, under this ticket.
+    /// The ticket of its pending request to the node, if there is one.
     pub(super) under_way: Option<Ticket>,
     pub(super) recoverable: bool,
     pub(super) recover: Option<Position>,
-    /// Its client named a position, from which nothing is tried to be recovered.
+    /// The reason why the position that its client named is not used for recovery.
     pub(super) unrecovered: Option<Unrecovered>,
     /// The time at which it ends unless refreshed, grace included.
     pub(super) expires: Option<Instant>,
@@ -37,7 +37,7 @@ pub(super) struct ClientSubscription {
     /// The client as this channel knows it.
     pub(super) info: Arc<ClientInfo>,
     pub(super) data: Bytes,
-    /// Of its channel.
+    /// The options of its channel.
     pub(super) options: ChannelOptions,
 }
 
@@ -46,7 +46,7 @@ impl ClientSubscription {
         self.under_way.is_some()
     }
 
-    /// The client has come as far as this.
+    /// Recovers from this position of the client, if the channel allows recovery.
     pub(super) fn recover_from(&mut self, position: Position) {
         if self.recoverable {
             self.recover = Some(position);
@@ -55,7 +55,7 @@ impl ClientSubscription {
         }
     }
 
-    /// Why the client does not go on from where it was, if it said where that was.
+    /// The reason why the client does not go on from its position, if it named one.
     pub(super) fn unrecovered(&self, subscribed: &Subscribed) -> Option<Unrecovered> {
         let is_lost = subscribed.was_recovering && !subscribed.recovered;
         self.unrecovered.or(is_lost.then_some(Unrecovered::Lost))

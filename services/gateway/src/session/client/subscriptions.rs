@@ -242,7 +242,7 @@ impl ClientSession {
             }
             Err(Refused::Error(error @ (ErrorCode::TOKEN_EXPIRED | ErrorCode::EXPIRED))) => {
                 // SDKs give a subscription up for good on an error that is not temporary. After this they subscribe with a new
-                // token, and look at no answer to the refresh.
+                // token, and ignore the answer to the refresh.
                 self.server_unsubscribe(channel, Unsubscribed::EXPIRED, actions);
                 self.refuse(id, error.temporarily(), actions);
             }

@@ -1,4 +1,4 @@
-//! A session as the embedder holds it: to send, to close, and to know who is there.
+//! A session as the embedder holds it: to send, to close, and to identify the client.
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
@@ -67,7 +67,7 @@ impl SessionHandle {
         self.0.queue.push(MessageKind::Binary, data.into())
     }
 
-    /// Closes the session when what was sent before is on its way. Of the reason 123 bytes reach the client.
+    /// Closes the session when what was sent before is on its way. At most 123 bytes of the reason reach the client.
     /// Closing what is closed already does nothing.
     ///
     /// # Errors
@@ -110,7 +110,7 @@ impl SessionHandle {
         self.0.handshake.local
     }
 
-    /// The peer's address: a proxy's, where there is one.
+    /// The peer's address: a proxy's, if there is one.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.0.handshake.peer
     }
@@ -136,7 +136,7 @@ impl SessionHandle {
         &self.0.handshake.headers
     }
 
-    /// All of the request that opened the session.
+    /// The whole request that opened the session.
     pub fn handshake(&self) -> &Handshake {
         &self.0.handshake
     }

@@ -56,7 +56,7 @@ struct HandlerQueueState {
 #[derive(Debug)]
 enum QueueStage {
     Open,
-    /// To be ended when what was sent before is taken.
+    /// The end that follows when the earlier messages are taken.
     Ending(Disconnect),
     /// Over the limit.
     Slow,
@@ -96,7 +96,7 @@ impl HandlerQueue {
             state.messages.push_back((kind, data));
             Ok(())
         };
-        // Who put the first message in line has woken the actor; it takes all that is there when it comes.
+        // The first message in line has woken the actor, which takes all that is there when it runs.
         let wakes = !state.attended && (result.is_err() || state.messages.len() == 1);
         drop(state);
         if wakes {
@@ -123,7 +123,7 @@ impl HandlerQueue {
         matches!(self.state.lock().stage, QueueStage::Open)
     }
 
-    /// Remembers whom to wake.
+    /// Keeps the task to wake.
     pub(super) fn register(&self, actor: &Waker) {
         self.actor.register(actor);
     }

@@ -1,7 +1,9 @@
-//! Methods of [`Session`](crate::session::Session) that a session hands on to the one inside it, or has no use for. The trait has no methods with
-//! a default: one that is added is missing in every session, those around another one too, until somebody decides.
+//! Methods of [`Session`](crate::session::Session) that a session hands on to the one inside it, or has no use for. The
+//! trait has no methods with a default: one that is added is missing in every session, those around another one too, until
+//! somebody decides.
 
-/// Writes methods of `Session` by their names: `to session: pong` hands them on to the field `session`, `none: pong` does nothing.
+/// Writes methods of `Session` by their names: `to session: pong` hands them on to the field `session`, `none: pong` does
+/// nothing.
 #[rustfmt::skip] // A table: one method a line.
 macro_rules! session_methods {
     (to $inner:ident: $($method:ident)*) => { $($crate::session::shared::delegate::session_methods!(@to $inner $method);)* };

@@ -1,4 +1,5 @@
-//! Expiry of connections and subscriptions: from the Unix seconds of a token to a deadline and back. `docs/protocols/client.md` §10.
+//! Expiry of connections and subscriptions: from the Unix seconds of a token to a deadline and back.
+//! `docs/protocols/client.md` §10.
 
 use std::time::Duration;
 

@@ -1,9 +1,10 @@
-//! Steps: how much of its client's input a session runs before the transport looks at the clock.
+//! Steps: the amount of input that a session runs before the transport checks the clock.
 //!
 //! A message may hold thousands of commands, and the worker has other connections. A session counts what it runs in units
 //! of about a microsecond or a few; when a step is used up it keeps the rest, says so with
-//! [`has_more`](crate::session::Session::has_more), and goes on when the transport calls [`resume`](crate::session::Session::resume), at once
-//! or in its next turn. Counted and not timed, so that a session stays a pure state machine. Decision record 0027.
+//! [`has_more`](crate::session::Session::has_more), and goes on when the transport calls
+//! [`resume`](crate::session::Session::resume), at once or in its next turn. Counted and not timed, so that a session stays
+//! a pure state machine. Decision record 0027.
 
 /// Units of a step. Together with the actions that they lead to, well below a millisecond.
 const STEP_UNITS: usize = 64;

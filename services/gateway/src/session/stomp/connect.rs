@@ -1,7 +1,7 @@
 //! From the first frame to CONNECTED: version, credentials, heart-beats. `docs/protocols/stomp.md` §2 and §3.
 //!
 //! The passcode is a token (JWT), or with `login` the password of one of `stomp.users`, who are backends. `host` is not
-//! looked at: most clients send none, or whatever is in their URL.
+//! checked: most clients send none, or the one in their URL.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::{
 /// Scheme of an `Authorization` header with a token.
 const BEARER: &str = "Bearer ";
 
-/// Names the question whether there is room among the user's connections: there is no other before its answer.
+/// Ticket of the request for a connection slot of the user: no other request is made before its outcome.
 const ENTRY: Ticket = Ticket(0);
 
 impl StompSession {
@@ -138,7 +138,7 @@ impl StompSession {
     }
 
     /// Checks that this session may subscribe to a channel, with the `token` header of its frame if there is one.
-    /// `granted` gets the rights. As in the client protocol; but here a client may ask for a subscription that is server-side there.
+    /// As in the client protocol; but a client may ask for subscriptions that are server-side there. `granted` gets the rights.
     pub(super) fn may_subscribe<T>(
         &self,
         channel: &str,

@@ -14,21 +14,21 @@ use crate::session::{
     },
 };
 
-/// Of the time in which the server promised to send something: the rest is for the way to the client.
+/// Share of the promised interval after which the server sends: the rest is for the way to the client.
 const BEAT_AT: f64 = 0.8;
-/// Of the time in which the client promised to send something: what is over is for the way to the server.
+/// Multiple of the client's promised interval for which it may be silent: the excess is for the way to the server.
 const MARGIN: u32 = 2;
 
 /// The times of a session.
 #[derive(Debug)]
 pub(super) struct StompDeadlines {
-    /// Until when the first frame must have come; absent once it has.
+    /// The time by which the first frame must have come; absent once it has.
     pub(super) connect_by: Option<Instant>,
     beat_every: Option<Duration>,
     next_beat: Option<Instant>,
     silence_max: Option<Duration>,
     heard: Instant,
-    /// The transport's own. They do not begin where the client is to send heart-beats, or the transport has none.
+    /// The transport's own pings. They do not begin if the client is to send heart-beats, or the transport has none.
     pub(super) pings: Pings,
     pub(super) expires: Option<Instant>,
     /// The time at which the earliest subscription ends.
@@ -52,7 +52,7 @@ impl StompDeadlines {
         }
     }
 
-    /// The session is open, with these heart-beats. A client that promised none may be gone without a word: it is asked with
+    /// The session is open, with these heart-beats. A client that promised none may be gone unnoticed: it is asked with
     /// the transport's pings, if it has any, once every `ping_interval`.
     pub(super) fn start(&mut self, agreed: AgreedHeartBeat, ping_interval: Option<Duration>, now: Now) {
         self.connect_by = None;

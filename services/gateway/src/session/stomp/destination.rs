@@ -15,7 +15,7 @@ use gorani_auth::{ChannelNameError, personal_channel};
 const TOPIC: &str = "/topic/";
 const QUEUE: &str = "/queue/";
 const USER: &str = "/user/";
-/// Between a user and the name of the channel.
+/// The part between a user and the name of the channel.
 const USER_QUEUE: &str = "queue/";
 
 /// The target that a destination names.
@@ -30,7 +30,7 @@ pub(super) enum Destination<'a> {
 /// Why a text is no destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum DestinationError {
-    /// Not one of ours.
+    /// The prefix is unknown.
     #[error("unknown destination: /topic/…, /queue/… and /user/queue/… are served")]
     Prefix,
     /// A user destination of a session without a user, or of a user whose name cannot stand in a channel's.
@@ -58,8 +58,8 @@ pub(super) fn to_subscribe<'a>(text: &'a str, user: &str) -> Result<Destination<
     }
 }
 
-/// The destination that `text` names for one who sends. Whom it reaches is never a guess: an id is decoded once, and whole, and what could be
-/// read as two users is refused.
+/// The destination that `text` names for one who sends. Whom it reaches is never a guess: an id is decoded once, and whole,
+/// and what could be read as two users is refused.
 pub(super) fn to_send<'a>(text: &'a str, sender: &str) -> Result<Destination<'a>, DestinationError> {
     let Some(rest) = text.strip_prefix(USER) else { return shared(text) };
     if let Some(name) = rest.strip_prefix(USER_QUEUE) {
@@ -206,7 +206,7 @@ mod tests {
         if user == "queue" { "%71ueue".to_owned() } else { user.bytes().map(sign).collect() }
     }
 
-    /// As it stands in a path of a subscription to `/user/queue/orders`.
+    /// The channel of a subscription to `/user/queue/orders`.
     fn subscribes_to(user: &str) -> Result<String, DestinationError> {
         match to_subscribe("/user/queue/orders", user)? {
             Destination::Channel(channel) => Ok(channel.into_owned()),
@@ -224,7 +224,7 @@ mod tests {
     const PIECES: [&str; 16] =
         ["%", "2F", "25", "23", "2C", "/", "#", ",", "queue", "user", ":", "$", "a", "42", "ü", " "];
 
-    /// Ids with much in them that means something somewhere.
+    /// Ids with many characters that have a special meaning.
     fn id() -> impl proptest::strategy::Strategy<Value = String> {
         proptest::collection::vec(proptest::sample::select(&PIECES[..]), 0..6)
             .prop_map(|pieces| pieces.concat())

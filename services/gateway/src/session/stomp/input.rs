@@ -89,7 +89,7 @@ impl StompSession {
             || self.subscriptions.iter().any(StompSubscription::is_under_way)
     }
 
-    /// Takes frames out of the bytes, as far as it can in this step. All is taken where the session is at its end.
+    /// Takes frames out of the bytes, as far as it can in this step. If the session is at its end, all bytes are taken.
     pub(super) fn decode(&mut self, bytes: &mut &[u8], now: Now, actions: &mut Actions) {
         while matches!(self.state, StompState::New | StompState::Entering(_) | StompState::Open)
             && self.unreadable.is_none()

@@ -12,13 +12,13 @@ pub(super) struct QueueConsumer {
     /// Unacknowledged messages at most.
     pub(super) prefetch: usize,
     pub(super) taking: Option<Ticket>,
-    /// In the order in which they were shown: serials rise.
+    /// In the order in which they were sent: serials rise.
     pub(super) unacknowledged: VecDeque<Unacknowledged>,
 }
 
-/// A message that was shown.
+/// A message that was sent to the client.
 pub(super) struct Unacknowledged {
-    /// Names it within the session.
+    /// The number that names it within the session.
     pub(super) serial: u64,
     pub(super) message_id: Box<str>,
     pub(super) id: DeliveryId,

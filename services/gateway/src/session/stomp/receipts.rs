@@ -31,7 +31,7 @@ pub(super) struct Receipts {
 /// A frame.
 #[derive(Debug)]
 struct ExpectedReceipt {
-    /// Its tickets are these: as many as are asked for, one after the other.
+    /// The first of its tickets, which follow each other.
     first_ticket: u32,
     tickets: u32,
     left: u32,
@@ -42,9 +42,9 @@ struct ExpectedReceipt {
 #[derive(Debug, Clone, Default)]
 pub(super) struct CompletedFrame {
     pub(super) receipt: Option<Box<str>>,
-    /// Nothing follows it.
+    /// True if no frame follows it.
     pub(super) is_last: bool,
-    /// More that the receipt says.
+    /// Further headers of the receipt.
     pub(super) headers: Vec<(&'static str, String)>,
 }
 

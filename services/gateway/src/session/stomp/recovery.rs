@@ -1,5 +1,6 @@
-//! The publications that a subscription missed, written a piece at a time: a piece is a step of the session ([`crate::session::shared::input_budget`]), so that the
-//! transport looks at the clock between two of them. All messages are sent together when the last is written.
+//! The publications that a subscription missed, written a piece at a time: a piece is a step of the session
+//! ([`crate::session::shared::input_budget`]), so that the transport looks at the clock between two of them. All messages
+//! are sent together when the last is written.
 
 use std::{sync::Arc, vec};
 

@@ -16,11 +16,11 @@ pub(super) enum SubscriptionSource {
 /// The mode of acknowledging.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AckMode {
-    /// Not at all: a message that is sent is handled.
+    /// No acknowledgement: a message that is sent counts as handled.
     Auto,
-    /// With all before it.
+    /// An ACK holds for the message and all before it.
     Client,
-    /// One by one.
+    /// An ACK holds for one message.
     Individual,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct StompSubscription {
     pub(super) shown: SubscriptionHeaders,
     pub(super) source: SubscriptionSource,
     pub(super) ack_mode: AckMode,
-    /// Of the request to the node that is under way for it.
+    /// The ticket of the request to the node that is pending for it.
     pub(super) under_way: Option<Ticket>,
     pub(super) expires: Option<Instant>,
     pub(super) asked_recovery: bool,

@@ -147,7 +147,7 @@ impl StompSession {
                 recover_max_bytes: self.policy.settings.reply_max_bytes,
                 presence: options.presence,
                 announce: options.join_leave,
-                // STOMP has no word for those who come and go.
+                // STOMP has no frame for joins and leaves.
                 join_leave: false,
                 format: self.format(&channel),
                 channel,
@@ -158,7 +158,7 @@ impl StompSession {
         Ok(())
     }
 
-    /// The session is over but for its end: no message follows what it has just written.
+    /// Ends the channel subscriptions of a session that is about to end: no message follows what it has just written.
     pub(super) fn leave_channels(&mut self, actions: &mut Actions) {
         let mut left: Vec<Arc<str>> = Vec::new();
         self.subscriptions.retain(|subscription| match &subscription.source {
@@ -246,7 +246,7 @@ impl StompSession {
         self.receipts.expect(0, headers.get("receipt"), false);
         match left {
             SubscriptionSource::Channel(channel) if self.is_subscribed(&channel) => {
-                // Of what was held back nothing follows the receipt.
+                // No message that was held back follows the receipt.
                 let format = self.format(&channel);
                 actions.show(channel, format);
             }
@@ -268,7 +268,7 @@ impl StompSession {
         Ok(())
     }
 
-    /// A subscription cannot go on. STOMP has no word for that but ERROR.
+    /// A subscription cannot go on. STOMP has only ERROR for that.
     pub(super) fn lose(&mut self, channel: &str, why: &str, actions: &mut Actions) {
         if self.is_subscribed(channel) {
             let disconnect = Disconnect::new(Disconnect::INSUFFICIENT_STATE.code, why.to_owned());

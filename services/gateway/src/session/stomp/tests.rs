@@ -1,4 +1,5 @@
-//! The session of STOMP without IO: frames in, frames and actions out. Tests are named after the items of `docs/protocols/stomp.md` §13.
+//! The session of STOMP without IO: frames in, frames and actions out. Tests are named after the items of
+//! `docs/protocols/stomp.md` §13.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod acknowledging;

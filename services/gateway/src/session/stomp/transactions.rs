@@ -1,6 +1,6 @@
 //! Transactions: what is kept until COMMIT, bounded. `docs/protocols/stomp.md` §8.
 //!
-//! Checked when it comes, carried out in order at COMMIT and nothing in between; whatever ends the session forgets it.
+//! Checked when it comes, carried out in order at COMMIT and nothing in between; any end of the session drops it.
 
 use super::{failure::Failure, queue_consumer::Acknowledged, valid_send::ValidSend};
 use crate::settings::StompSettings;

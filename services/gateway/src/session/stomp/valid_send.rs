@@ -9,10 +9,10 @@ use crate::session::{Action, Actions, Ticket};
 /// A message that was found right.
 #[derive(Debug)]
 pub(super) struct ValidSend {
-    /// Of the channel or the queue.
+    /// The name of the channel or the queue.
     pub(super) name: Arc<str>,
     pub(super) publication: Publication,
-    /// Of the channel; a queue has none.
+    /// The options of the channel; a queue has none.
     pub(super) options: Option<PublishOptions>,
 }
 

@@ -20,7 +20,7 @@ const OURS: [(&str, &str); 4] =
 /// Signs that some version escapes, drops or trims.
 const SIGNS: [&str; 9] = ["\r", "\n", "\0", ":", "\\", "\\r", "\\c", " ", "\t"];
 
-/// Of the decoder that reads the SENDs.
+/// The limits of the decoder that reads the SENDs.
 const LIMITS: StompLimits =
     StompLimits { headers: 100, header_bytes: 16 * 1024, head_bytes: 64 * 1024, body_bytes: 64 * 1024 };
 
