@@ -104,7 +104,7 @@ pub struct ClientSession {
     budget: InputBudget,
     errors: u32,
     clock: ClientDeadlines,
-    /// Until it is connected.
+    /// The limit of failed logins; dropped once it is connected.
     login_limit: Option<Arc<dyn LoginLimit>>,
 }
 

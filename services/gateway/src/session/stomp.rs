@@ -124,7 +124,7 @@ pub struct StompSession {
     /// Messages of queues that were sent to the client.
     serial: u64,
     clock: StompDeadlines,
-    /// Until it is open.
+    /// The limit of failed logins; dropped once it is open.
     login_limit: Option<Arc<dyn LoginLimit>>,
 }
 

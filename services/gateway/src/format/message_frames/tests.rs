@@ -92,7 +92,7 @@ fn messages_without_a_position_are_numbered_through_from_run_to_run() {
         frames.begin();
         let run: Vec<_> = (0..messages).map(|_| text(1)).collect();
         assert_eq!(message_ids(&mut frames, &one, &run), ids);
-        // One message has one id, whoever subscribed.
+        // One message has one id, for all subscribers.
         assert_eq!(message_ids(&mut frames, &two, &run), ids);
     }
 }

@@ -10,14 +10,14 @@ use crate::session::shared::pings::Pings;
 
 /// The times of a session.
 pub(super) struct ClientDeadlines {
-    /// Until when the client must be connected; absent once it is.
+    /// The time by which the client must be connected; absent once it is.
     pub(super) connect_by: Option<Instant>,
     pub(super) pings: Pings,
     /// The time at which the connection ends unless refreshed, grace included.
     pub(super) expires: Option<Instant>,
     /// The time at which the earliest subscription ends unless refreshed, grace included.
     pub(super) subscription_expires: Option<Instant>,
-    /// Epochs that ended, and the time at which the client is told to subscribe anew.
+    /// Epochs that ended, and the time at which the client is asked to subscribe anew.
     pub(super) epochs: Option<Box<Epochs>>,
 }
 

@@ -9,8 +9,8 @@ use crate::session::EndedEpoch;
 pub(super) struct Epochs {
     /// Subscriptions whose client knows an epoch that has ended.
     pub(super) stale: Vec<EndedEpoch>,
-    /// The time at which their clients are told to subscribe anew.
+    /// The time at which the client is asked to subscribe anew.
     pub(super) by: Option<Instant>,
-    /// Those that were told, and may come back with the epoch that has ended: what they had is of the one of now.
+    /// Subscriptions that were ended for this, and may return with the ended epoch: their position holds in the current one.
     pub(super) told: Vec<EndedEpoch>,
 }

@@ -1,6 +1,6 @@
 //! Epochs that ended while the client stayed connected: the stream of a channel goes on in another one, the client was
 //! given everything, and knows it by the epoch of its subscribe still. Its protocol has no word for a new one but to
-//! subscribe anew. So it is told to, a while later, and recovers at once; without that it would be told that something is
+//! subscribe anew. So it is asked to, a while later, and recovers at once; otherwise it would learn that something is
 //! missing when it next comes back, although nothing is. Record 34.
 
 use std::{sync::Arc, time::Duration};
@@ -14,7 +14,7 @@ use crate::{
     session::{Actions, EndedEpoch, Now, shared::expiry::is_due},
 };
 
-/// Between these times after a failover clients are told to subscribe anew, so that they do not all come at once.
+/// Between these times after a failover clients are asked to subscribe anew, so that they do not all come at once.
 const SOONEST: Duration = Duration::from_secs(10);
 const LATEST: Duration = Duration::from_secs(100);
 
@@ -37,7 +37,7 @@ impl ClientSession {
         epochs.by.get_or_insert(now.instant + pause);
     }
 
-    /// Tells the client to subscribe anew, if it is time.
+    /// Asks the client to subscribe anew, if it is time.
     pub(super) fn look_at_epochs(&mut self, now: Now, actions: &mut Actions) {
         let Some(epochs) = self.clock.epochs.as_mut().filter(|epochs| is_due(epochs.by, now)) else {
             return;
@@ -65,7 +65,7 @@ impl ClientSession {
         }
     }
 
-    /// The position from which a client recovers, in the epoch in which it went on without knowing.
+    /// Moves the position from which a client recovers into the current epoch, in which it went on without knowing.
     pub(super) fn renew_epoch(&mut self, channel: &str, from: Option<&mut Position>) {
         let told = self
             .clock

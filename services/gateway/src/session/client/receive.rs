@@ -72,7 +72,7 @@ impl ClientSession {
         }
     }
 
-    /// The channels of a poll, and what it may read of them.
+    /// The channels of a poll, and what the receiver may read of them.
     pub(in crate::session) fn readable(&self, admitted: &AdmittedReceiver) -> Vec<PollableChannel> {
         let readable = |subscription: &ClientSubscription| {
             let options = &subscription.options;

@@ -1,6 +1,6 @@
 //! Methods of [`Session`](crate::session::Session) that a session hands on to the one inside it, or has no use for. The
 //! trait has no methods with a default: one that is added is missing in every session, those around another one too, until
-//! somebody decides.
+//! it is listed for each.
 
 /// Writes methods of `Session` by their names: `to session: pong` hands them on to the field `session`, `none: pong` does
 /// nothing.

@@ -31,7 +31,7 @@ pub struct Policy {
     pub settings: ClientSettings,
     /// The node's id, 8 hexadecimal digits.
     pub node_id: Arc<str>,
-    /// Told when a token names a key that is not known yet.
+    /// Notified when a token names a key that is not known yet.
     pub key_wanted: Notify,
 }
 

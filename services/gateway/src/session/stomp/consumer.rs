@@ -100,7 +100,7 @@ impl StompSession {
         Ok(())
     }
 
-    /// Settles messages for which no receipt is asked.
+    /// Acknowledges or rejects messages for which no receipt is asked.
     pub(super) fn acknowledge_ids(
         &mut self,
         queue: Arc<str>,
@@ -136,7 +136,7 @@ impl StompSession {
         Ok(())
     }
 
-    /// Settles the message of a serial, and what is acknowledged with it. False if it is settled already.
+    /// Acknowledges or rejects the message of a serial, and those acknowledged with it. False if that was done already.
     pub(super) fn acknowledge_serial(
         &mut self,
         serial: u64,

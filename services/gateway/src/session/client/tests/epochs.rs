@@ -1,4 +1,4 @@
-//! An epoch that ends while the client is connected: it is told to subscribe anew, once, and loses nothing.
+//! An epoch that ends while the client is connected: it is asked to subscribe anew, once, and loses nothing.
 
 use super::*;
 use crate::{session::EndedEpoch, session_command::ServerSubscribe};
@@ -15,7 +15,7 @@ fn subscribed() -> TestClient {
     client
 }
 
-/// Longer than it takes until a client is told.
+/// Longer than it takes until a client is asked.
 const SOON_S: u64 = 101;
 
 fn come_back(client: &mut TestClient, epoch: &str) -> Option<Position> {
@@ -28,7 +28,7 @@ fn come_back(client: &mut TestClient, epoch: &str) -> Option<Position> {
 fn a_client_whose_epoch_ended_is_told_later_to_come_back_and_goes_on_in_the_next_one() {
     let mut client = subscribed();
     assert!(client.signal(ended("e", "f")).is_empty());
-    // A second failover before it is told.
+    // A second failover before it is asked.
     assert!(client.signal(ended("f", "g")).is_empty());
     let is_due =
         |client: &TestClient| client.session.clock.epochs.as_ref().is_some_and(|epochs| epochs.by.is_some());
