@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::{node::Node, settings::Settings};
 
-/// How often the connections that are left are counted.
+/// Pause between two counts of the connections that are left.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Sessions that are ended in a second, at least: so many reconnects burden no other node, and a node with few sessions need
 /// not take `drain.seconds`.
@@ -39,7 +39,7 @@ pub async fn drain(node: &Node, settings: &Settings, stop_accepting: impl Future
     tracing::info!(connections = node.admission.connections(), "drained");
 }
 
-/// How long the ends of so many sessions take.
+/// Time that it takes to end so many sessions.
 fn spread(connections: usize, seconds: u32) -> Duration {
     let most = Duration::from_secs(seconds.into());
     #[allow(clippy::cast_precision_loss, reason = "nobody has 2^53 connections")]

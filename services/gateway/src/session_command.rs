@@ -1,4 +1,4 @@
-//! What a backend has done to the sessions of a user: one type from the HTTP API, over the cluster and the hub, to the session.
+//! Commands of a backend for the sessions of a user: one type from the HTTP API, over the cluster and the hub, to the session.
 //! `docs/architecture.md` §5.7.
 //!
 //! As JSON it is what nodes write to one another. Nodes of older versions read it: a new field has a default, and no field goes.
@@ -26,7 +26,7 @@ pub enum SessionCommand {
     Disconnect {
         /// Whose.
         target: SessionTarget,
-        /// What they are told.
+        /// The code and reason that the clients get.
         #[serde(flatten)]
         disconnect: Disconnect,
         /// Ids of clients that stay.

@@ -22,7 +22,7 @@ use crate::{
 
 /// Publications read at a time while catching up.
 const PAGE: u32 = 1000;
-/// How long a broker that cannot be reached is tried again; then the subscribers are told, and come back by themselves.
+/// Longest time to retry a broker that cannot be reached. Then subscribers are notified, and come back by themselves.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Longest pause before the second try; it doubles…
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -148,7 +148,7 @@ impl CatchUp {
     }
 }
 
-/// How often a broker that cannot be reached is asked again.
+/// The pauses between retries of a broker that cannot be reached, and their end.
 struct RetryPolicy {
     give_up: Instant,
     pause: Duration,

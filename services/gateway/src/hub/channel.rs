@@ -32,7 +32,7 @@ pub(super) struct Channel {
     subscriptions: IndexMap<SessionKey, Subscription>,
     /// The newest publication delivered; absent until it is known.
     position: Option<Position>,
-    /// What was delivered at that position; absent where the position is only known from a read.
+    /// The fingerprint of what was delivered at that position; absent where the position is only known from a read.
     fingerprint: Option<Fingerprint>,
     /// A read of history that newer events wait for.
     catching_up: Option<CatchingUp>,
@@ -50,11 +50,11 @@ pub(super) struct Channel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct InboxMark(u64);
 
-/// What was missed is being read from history.
+/// A read of missed events from history that is under way.
 struct CatchingUp {
     /// Names the read: the end of an earlier one, which was given up, is not the end of this one.
     read: u64,
-    /// Where it begins.
+    /// The position that it begins after.
     after: Position,
     /// Gaps that were told before the read began: what a later one lost may not be in it.
     gaps: u64,
@@ -62,7 +62,7 @@ struct CatchingUp {
     waiting: Vec<ChannelEvent>,
 }
 
-/// What is missing, and has to be read from history.
+/// A range of the stream that is missing and has to be read from history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MissingRange {
     /// The last publication that was delivered.
@@ -108,7 +108,7 @@ impl Fingerprint {
     }
 }
 
-/// Where a publication stands against the channel's position.
+/// The relation of a publication to the channel's position.
 enum OffsetOrder {
     Next,
     Old,
@@ -140,7 +140,7 @@ impl Channel {
         self.retention
     }
 
-    /// What was delivered at a position, if the channel stands there.
+    /// The fingerprint of what was delivered at a position, if the channel stands there.
     pub(super) fn fingerprint(&self, position: &Position) -> Option<Fingerprint> {
         self.fingerprint.filter(|_| self.position.as_ref() == Some(position))
     }
@@ -357,7 +357,7 @@ impl Channel {
         }
     }
 
-    /// Where a publication stands; the channel's position moves on with it if it is next.
+    /// Compares a publication with the channel's position, which moves on if the publication is next.
     fn offset_order(&mut self, publication: &Publication, asks: bool) -> OffsetOrder {
         if publication.offset == 0 {
             return OffsetOrder::Next;

@@ -27,7 +27,7 @@ pub struct ReadVersion(u64);
 
 type SharedPage = Result<Arc<HistoryPage>, BrokerError>;
 
-/// What is read: two askers with the same of everything can share.
+/// The parameters of a read: two readers with the same parameters can share it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HistoryRead {
     /// The channel.
@@ -46,7 +46,7 @@ struct InFlightRead {
     askers: usize,
 }
 
-/// How a page is asked for.
+/// The function that reads a page.
 type PageReader = dyn Fn(&str, HistoryQuery, Retention) -> BoxFuture<'static, Result<HistoryPage, BrokerError>>
     + Send
     + Sync;
@@ -75,7 +75,7 @@ impl HistoryReads {
         Self { ask: Arc::new(ask), budget, clock: AtomicU64::new(0), in_flight: Mutex::default() }
     }
 
-    /// What bounds them.
+    /// The budget that bounds them.
     pub fn budget(&self) -> &Arc<ReadBudget> {
         &self.budget
     }

@@ -24,7 +24,7 @@ pub type WorkerSet = u128;
 
 const _: () = assert!(MAX_WORKERS <= WorkerSet::BITS as usize, "a worker needs its bit");
 
-/// How long a channel without subscribers is still received.
+/// Time for which a channel without subscribers is still received.
 const LEAVE_AFTER: Duration = Duration::from_secs(1);
 
 struct InterestEntry {
@@ -190,7 +190,7 @@ impl Interest {
         self.entries.read().by_name.len()
     }
 
-    /// Whether it receives none.
+    /// True if it receives none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

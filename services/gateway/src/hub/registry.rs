@@ -29,13 +29,13 @@ impl SessionKey {
     }
 }
 
-/// What a transport tells of itself when it registers its session.
+/// The description of a session with which a transport registers it.
 pub struct SessionRegistration {
     /// Mailbox of the connection's actor.
     pub mailbox: Recipient<Signal>,
-    /// Where its bytes wait.
+    /// Its bytes wait here.
     pub outbox: Outbox,
-    /// How its messages are encoded.
+    /// The encoding of its messages.
     pub encoding: Encoding,
     /// `websocket`, `sse`, …
     pub transport: &'static str,
@@ -376,7 +376,7 @@ impl SessionRegistry {
     }
 }
 
-/// Whether the session was expected back in the channel; it is no longer.
+/// True if the session was expected back in the channel; it is not expected any more.
 fn take_absent(absent: &mut BTreeMap<SessionKey, Vec<AbsentClient>>, key: SessionKey, channel: &str) -> bool {
     let Some(channels) = absent.get_mut(&key) else { return false };
     let before = channels.len();

@@ -43,7 +43,7 @@ impl<T> Default for ScanPage<T> {
     }
 }
 
-/// What the API shows of a connection.
+/// The description of a connection in the API.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ConnectionInfo {
     /// User id; empty for anonymous.
@@ -68,7 +68,7 @@ pub enum ScanRequest {
         after: String,
         /// At most so many.
         limit: usize,
-        /// Where the answer goes.
+        /// Receives the answer.
         answer: oneshot::Sender<ScanPage<ConnectionInfo>>,
     },
     /// Channels by name with their subscribers, after the cursor, up to the limit.
@@ -79,7 +79,7 @@ pub enum ScanRequest {
         after: String,
         /// At most so many.
         limit: usize,
-        /// Where the answer goes.
+        /// Receives the answer.
         answer: oneshot::Sender<ScanPage<usize>>,
     },
 }
@@ -103,9 +103,9 @@ impl ScanRequest {
 /// Names in order.
 type ScanNames<'a> = Box<dyn Iterator<Item = &'a Arc<str>> + 'a>;
 
-/// What is listed: names, and what there is to tell of each.
+/// A source of a list: names, with an entry for each.
 trait ScanSource {
-    /// What is told of a name.
+    /// The entry for a name.
     type Entry;
 
     /// The name at which a scan begins that has no cursor yet.
@@ -114,7 +114,7 @@ trait ScanSource {
     /// The names from there on that may be wanted.
     fn names<'a>(&'a self, hub: &'a Hub, from: Bound<&str>) -> ScanNames<'a>;
 
-    /// What is told of one of them, and about how many bytes; `None` if it is not wanted.
+    /// The entry for a name and about how many bytes it has; `None` if it is not wanted.
     fn entry(&self, hub: &Hub, name: &str) -> Option<(Self::Entry, usize)>;
 }
 
@@ -175,7 +175,7 @@ impl ScanSource for ConnectionScan {
 struct Scan<T: ScanSource> {
     table: T,
     limit: usize,
-    /// Where the next slice begins.
+    /// The beginning of the next slice.
     next: Bound<Arc<str>>,
     page: ScanPage<T::Entry>,
     bytes: usize,

@@ -40,7 +40,7 @@ pub(super) struct Subscription {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PositionLost;
 
-/// How a run of events fits on what the client has seen.
+/// The relation of a run of events to what the client has seen.
 enum Fit {
     Whole,
     Nothing,
@@ -70,7 +70,7 @@ impl Subscription {
         self.encoding
     }
 
-    /// Whether it is told of others that join and leave.
+    /// True if it receives the joins and leaves of others.
     pub(super) fn receives_join_leave(&self) -> bool {
         self.join_leave
     }
@@ -252,7 +252,7 @@ pub(super) fn is_same_epoch(one: &Arc<str>, other: &Arc<str>) -> bool {
     Arc::ptr_eq(one, other) || one == other
 }
 
-/// Whether a publication stands directly after another one in the stream.
+/// True if a publication stands directly after another one in the stream.
 pub(super) fn follows(before: &Publication, after: &Publication) -> bool {
     match before.offset {
         0 => after.offset == 0,

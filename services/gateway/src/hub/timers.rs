@@ -116,7 +116,7 @@ impl Timers {
     }
 }
 
-/// How often entries are refreshed: twice within their life, so that one failure is survived.
+/// Interval at which entries are refreshed: twice within their life, so that one failure is survived.
 const REFRESH_EVERY: Duration = Duration::from_secs(25);
 /// Pause before another attempt, after one that failed.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);

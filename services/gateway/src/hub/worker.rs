@@ -51,7 +51,7 @@ pub struct Worker {
     pub index: usize,
     pub(super) hub: Rc<RefCell<Hub>>,
     timers: Timers,
-    /// What its connections move.
+    /// Counters of the bytes and messages of its connections.
     pub traffic: Rc<TrafficCounters>,
     pub(super) history: Arc<HistoryReads>,
     /// Reads for its sessions.
@@ -262,7 +262,7 @@ impl Worker {
         }
     }
 
-    /// What did not fit into the inbox is read from history, or told.
+    /// Events that did not fit into the inbox are read from history, or their loss is reported to the subscribers.
     fn tell_gapped(self: &Rc<Self>) {
         let gapped = std::mem::take(&mut *self.load.gapped.lock());
         self.metrics.inbox_overflows.inc_by(gapped.len() as u64);

@@ -17,7 +17,7 @@ pub struct BrokerConnectionLabel {
     pub connection: &'static str,
 }
 
-/// What the broker counts itself ([`BrokerStats`]).
+/// The counters of the broker itself ([`BrokerStats`]).
 #[derive(Debug, Default)]
 pub(super) struct BrokerMetrics {
     servers: Gauge,

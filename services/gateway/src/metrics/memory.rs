@@ -1,6 +1,6 @@
-//! What the node holds for clients, against its memory budget; read when somebody asks.
+//! The memory that the node holds for clients, against its memory budget; read when a scrape asks for it.
 //!
-//! What a node counts of heavy reads: history, presence, recovery.
+//! Counters of heavy reads: history, presence, recovery.
 
 use std::sync::atomic::AtomicI64;
 
@@ -81,7 +81,7 @@ pub struct SourceLabel {
 pub struct ReadLabel {
     /// See [`SourceLabel`].
     pub source: &'static str,
-    /// How far it has come.
+    /// The state of the read.
     pub state: &'static str,
 }
 

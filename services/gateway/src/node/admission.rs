@@ -154,7 +154,7 @@ impl AdmissionControl {
         (!self.limits.trusted_proxies.trusts(address)).then(|| address.into())
     }
 
-    /// Where a session comes from, for the limits. `client`: its address as far as it can be believed; `connection`: the peer of a
+    /// The source of a session, for the limits. `client`: its address as far as it can be believed; `connection`: the peer of a
     /// TCP connection that can carry many sessions. Trusted balancers count as neither.
     pub fn session_source(
         &self,

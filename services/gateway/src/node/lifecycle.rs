@@ -1,4 +1,4 @@
-//! How far a node is on its way down. [`crate::drain`] moves it on; listeners and health ask.
+//! The stage of a node on its way down. [`crate::drain`] moves it on; listeners and health ask.
 
 use tokio::sync::watch;
 

@@ -13,12 +13,12 @@ use crate::{
     session::shared::policy::Policy, settings::stomp::StompSettings,
 };
 
-/// How long an idempotency key is remembered (`docs/protocols/http.md` §5.5).
+/// Time for which an idempotency key is remembered (`docs/protocols/http.md` §5.5).
 const IDEMPOTENCY_TTL: Duration = Duration::from_secs(300);
 /// Bytes of an idempotency key at most.
 pub const IDEMPOTENCY_KEY_MAX_BYTES: usize = 255;
 
-/// Where a publication comes from, for the counters.
+/// The source of a publication, for the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PublishSource {
     /// The HTTP API, or an embedder.
@@ -115,7 +115,7 @@ impl Publisher {
         })
     }
 
-    /// What the consumers of this node ask of a queue.
+    /// The request with which the consumers of this node fetch from a queue.
     pub fn fetch_request(&self, queue: Arc<str>, count: u32) -> FetchRequest {
         FetchRequest { queue, count, node: self.policy.node_id.clone(), limits: self.queue_limits.clone() }
     }

@@ -16,9 +16,9 @@ use crate::settings::{BrokerKind, Settings};
 
 /// The name whose owner is the secret.
 const NAME: &str = "secret of the cluster";
-/// How long the broker keeps it after the last node has claimed it.
+/// Time for which the broker keeps it after the last node has claimed it.
 const TTL: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How often a node makes sure that it has the secret of the others.
+/// Interval at which a node makes sure that it has the secret of the others.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// The least time between two looks, whatever forged requests ask for.
 const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(500);
@@ -58,9 +58,9 @@ impl ClusterSecret {
 pub struct ClusterSecrets {
     /// The one to use, then the one that was used before it.
     known: RwLock<Vec<ClusterSecret>>,
-    /// What this node proposes where there is none.
+    /// The secret that this node proposes where there is none.
     proposal: ClusterSecret,
-    /// Where the nodes agree on one; `None` if that is settled.
+    /// The broker through which the nodes agree on one; `None` if the secret is fixed.
     broker: Option<Arc<dyn Broker>>,
     looked_at: Mutex<Option<Instant>>,
 }

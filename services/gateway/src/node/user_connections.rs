@@ -10,7 +10,7 @@ use crate::{
     node::cluster::{ClusterMember, is_of},
 };
 
-/// How often places of dead nodes are cleared away for one client before it is refused.
+/// Number of times that entries of dead nodes are cleared away for one client before it is refused.
 const ATTEMPTS: usize = 3;
 
 /// The connections of each user, over all nodes.

@@ -22,10 +22,10 @@ use crate::{
     tasks::Tasks,
 };
 
-/// How often interest is tidied and gauges are set.
+/// Interval at which interest is tidied and gauges are set.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 
-/// What the workers of a node share, and the inbox of each.
+/// The data that the workers of a node share, and the inbox of each.
 pub struct Workers {
     inboxes: RwLock<Vec<Arc<Inbox>>>,
     broker: Arc<dyn Broker>,

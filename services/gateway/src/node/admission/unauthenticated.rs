@@ -1,6 +1,6 @@
 //! Sessions that have not authenticated yet: how many a node holds, a network, and a TCP connection.
 //!
-//! Where a network holds as many as it may, its newest one takes the place of its oldest, if that has had the time that
+//! If a network holds as many as it may, its newest one replaces its oldest, provided that the oldest has had the time that
 //! honest clients need. So a stranger behind the same address as many others (a connection state's, or a balancer that nobody
 //! trusts) does not keep them out by holding connections that never say anything. Decision record 24.
 
@@ -31,7 +31,7 @@ const REPLACED_AFTER: Duration = Duration::from_secs(2);
 /// Why it ends then. Its client comes back.
 const REPLACED: &str = "not connected in time, others wait";
 
-/// How many there may be.
+/// The most that there may be.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct UnauthenticatedLimits {
     pub(super) of_node: usize,

@@ -1,4 +1,4 @@
-//! What nodes write to one another: orders, questions and answers, in an envelope with a version. `docs/architecture.md` §5.7.
+//! The messages between nodes: commands, queries and answers, in an envelope with a version. `docs/architecture.md` §5.7.
 //!
 //! JSON. A new kind or field needs no new version: a node that does not know a kind answers [`ClusterAnswer::Unsupported`] at once, and
 //! its lease tells which it knows ([`kinds`]), so that others need not ask; unknown fields are skipped. A new version is for
@@ -29,7 +29,7 @@ pub(in crate::node) struct Envelope {
     pub(super) body: EnvelopeBody,
 }
 
-/// What an envelope holds.
+/// The content of an envelope.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::node) enum EnvelopeBody {

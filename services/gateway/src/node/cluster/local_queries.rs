@@ -20,7 +20,7 @@ use crate::{
 
 /// Scans of a node at a time: each of them may take up to 25 ms of every worker's time.
 pub(super) const SCANS_AT_A_TIME: usize = 2;
-/// How long a request waits until it may scan. Then it gets a 429.
+/// Longest wait of a request until it may scan. Then it gets a 429.
 const SCAN_WAIT: Duration = Duration::from_millis(500);
 /// Time for the workers to answer. A worker that is held up for longer makes this one request fail.
 const SCAN_TIMEOUT: Duration = Duration::from_secs(1);

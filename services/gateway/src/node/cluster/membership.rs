@@ -1,4 +1,4 @@
-//! What this node knows of the others: who is alive. `docs/architecture.md` §5.7.
+//! The members that this node knows to be alive. `docs/architecture.md` §5.7.
 //!
 //! A pure table: leases in, deaths out. A node is dead when its lease is gone while ours was running all the time. Where
 //! our own lease ran out, or the broker lost its data, the leases of others may be missing although they live: then, for
@@ -16,27 +16,27 @@ use tokio::time::Instant;
 
 use super::description::NodeDescription;
 
-/// What an announcement brought to light.
+/// The changes that an announcement brought to light.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MembershipChange {
     /// Our own lease had ended in between.
     pub(super) lapsed: bool,
-    /// Who died.
+    /// The nodes that died.
     pub(super) died: Vec<String>,
 }
 
-/// See the module's head.
+/// A node's view of the other members, by their leases.
 #[derive(Debug)]
 pub(super) struct MembershipView {
     own: Arc<str>,
     lease: Duration,
-    /// How long what a dead node left behind lasts.
+    /// Time for which the entries of a dead node last.
     trace: Duration,
     /// With what each said of itself.
     nodes: BTreeMap<String, Bytes>,
     /// The members of the last announcement: where they are the same there is nothing to look at, however many they are.
     last: Arc<[Member]>,
-    /// When the lease was last renewed, as far as is known; `None` until the first announcement.
+    /// The time of the last renewal of the lease, as far as is known; `None` until the first announcement.
     renewed_at: Option<Instant>,
     /// From when on a missing lease is a death; `None` until the first announcement.
     settled_at: Option<Instant>,
@@ -122,22 +122,22 @@ impl MembershipView {
         dead
     }
 
-    /// Whether this is a node that lives, as far as is known.
+    /// True if this node is alive, as far as is known.
     pub(super) fn knows(&self, node: &str) -> bool {
         node == &*self.own || self.nodes.contains_key(node)
     }
 
-    /// Whether nothing can be left of a dead node.
+    /// True if nothing can be left of a dead node.
     pub(super) fn is_quiet(&self, now: Instant) -> bool {
         now >= self.quiet_at
     }
 
-    /// What a node said of itself.
+    /// The description of a node.
     pub(super) fn description(&self, node: &str) -> Option<NodeDescription> {
         self.nodes.get(node).map(|description| NodeDescription::read(description))
     }
 
-    /// Whether a missing lease is a death.
+    /// True if a missing lease is a death.
     pub(super) fn is_complete(&self, now: Instant) -> bool {
         self.settled_at.is_some_and(|at| now >= at)
     }

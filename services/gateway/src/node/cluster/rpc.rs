@@ -22,7 +22,7 @@ use crate::hub::scan::ScanPage;
 /// Questions of others that are looked into at the same time. One more is not answered: whoever asked is told by the time-out.
 const ANSWERS_AT_A_TIME: usize = 64;
 
-/// Who is asked.
+/// The nodes that a query goes to.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::node) enum Recipients<'a> {
     /// Every other node.
@@ -102,7 +102,7 @@ impl ClusterMember {
         self.others().await.map(drop)
     }
 
-    /// How often this node's lease has run out, or the broker has lost it: then other things may be lost there too.
+    /// Number of times that this node's lease has run out or the broker has lost it: then other things may be lost there too.
     pub fn lapses(&self) -> u64 {
         self.peers.lapses.load(Ordering::Relaxed)
     }
@@ -112,7 +112,7 @@ impl ClusterMember {
         self.peers.view.lock().is_quiet(Instant::now())
     }
 
-    /// Whether this is a node that lives, as far as is known.
+    /// True if this node is alive, as far as is known.
     pub fn is_alive(&self, node: &str) -> bool {
         self.peers.view.lock().knows(node)
     }
