@@ -1,7 +1,7 @@
-//! Going down: not ready, no new connections, then the sessions are told to come back elsewhere, not all at once.
+//! Going down: not ready, no new connections, then the sessions are sent elsewhere, not all at once.
 //! `docs/architecture.md` §5.10; record 15.
 //!
-//! Which session is told when is decided by [`crate::hub`], so it holds for every transport.
+//! [`crate::hub`] decides which session ends when, so it holds for every transport.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// not take `drain.seconds`.
 const SESSIONS_PER_SECOND: f64 = 100.0;
 
-/// Ends all sessions with 3001, and waits until they are gone or `http.shutdown_timeout` is over after the last was told.
+/// Ends all sessions with 3001. Waits until they are gone, or until `http.shutdown_timeout` is over after the last got its end.
 /// `stop_accepting` closes the listeners while connections go on.
 pub async fn drain(node: &Node, settings: &Settings, stop_accepting: impl Future<Output = ()>) {
     node.lifecycle.begin_shutdown();

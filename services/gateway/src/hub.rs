@@ -85,7 +85,7 @@ pub struct RemovedSubscription {
 }
 
 impl RemovedSubscription {
-    /// Of somebody who was told to come back and did not.
+    /// The removed subscription of a client that was asked to come back and did not.
     fn of_absent((channel, info): (Arc<str>, Arc<ClientInfo>)) -> Self {
         Self { channel, info, presence: true, announce: false, is_entered: true, last: false }
     }
@@ -182,7 +182,7 @@ impl Hub {
         let _ = session.outbox.push_replay(self.memory.reply(out, permit));
     }
 
-    /// Notes the top of the stream that a subscription is told.
+    /// Notes the top of the stream that a subscription's reply reports.
     pub fn set_seen(&mut self, key: SessionKey, name: &str, top: &Position) {
         if let Some(channel) = self.channels.get_mut(name) {
             channel.set_seen(key, top);
@@ -261,7 +261,7 @@ impl Hub {
         missing
     }
 
-    /// Ends a read with what history told, or `None` if it could not be had. Returns as [`Hub::deliver`].
+    /// Ends a read with the result from history, or `None` if it could not be had. Returns as [`Hub::deliver`].
     fn caught_up(&mut self, name: &str, read: u64, missed: Option<CatchUpResult>) -> Option<MissingRange> {
         let channel = self.channels.get_mut(name)?;
         let missing = channel.caught_up(read, missed, &mut self.encoder);
@@ -272,7 +272,7 @@ impl Hub {
         missing
     }
 
-    /// Gaps that were told of a channel so far.
+    /// Number of gaps of a channel so far.
     fn gaps(&self, name: &str) -> Option<u64> {
         self.channels.get(name).map(Channel::gaps)
     }

@@ -203,7 +203,7 @@ impl Node {
     }
 
     /// Ends the node's tasks where they stand, and those of its workers. With them and its connections everything of the node
-    /// goes, its connections to the broker included. Whoever wants to leave in order drains and retires it before.
+    /// goes, its connections to the broker included. For an orderly stop, drain and retire it before.
     pub fn stop(&self) {
         self.tasks.stop();
     }
@@ -213,7 +213,7 @@ impl Node {
         &self.broker
     }
 
-    /// True answers are `Ok`: this node would deliver right now. Else the reasons why not, by part.
+    /// `Ok` if this node would deliver right now, else the reasons why not, by part.
     pub fn readiness(&self) -> Result<(), Vec<(&'static str, String)>> {
         let mut reasons = Vec::new();
         if self.lifecycle.is_shutting_down() {

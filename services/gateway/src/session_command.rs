@@ -24,9 +24,9 @@ pub struct SessionTarget {
 pub enum SessionCommand {
     /// End their connections.
     Disconnect {
-        /// Whose.
+        /// The user, or the client that has none.
         target: SessionTarget,
-        /// The code and reason that the clients get.
+        /// The disconnect that they get.
         #[serde(flatten)]
         disconnect: Disconnect,
         /// Ids of clients that stay.

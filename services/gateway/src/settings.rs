@@ -94,7 +94,7 @@ pub struct ApiSettings {
     pub wrong_keys_per_minute: u32,
     /// Bytes of publications and presence that the answer to one call may hold, a batch included.
     pub reply_max_bytes: usize,
-    /// The place where errors of calls are told, unless their header says it.
+    /// Form in which errors of calls are reported, unless their header says it.
     pub error_mode: ErrorMode,
 }
 
@@ -129,7 +129,7 @@ impl fmt::Debug for ApiSettings {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ErrorMode {
-    /// Errors of the call itself are told in the body of a 200.
+    /// Errors of the call itself are in the body of a 200.
     #[default]
     Body,
     /// Every error has its HTTP status.
@@ -194,7 +194,7 @@ pub enum LogFormat {
 pub struct DevelopmentSettings {
     /// Serve the try-out page at `/`.
     pub page: bool,
-    /// Give the first API key to whoever opens the page. Anybody who can reach the node can then publish.
+    /// Give the first API key to everyone who opens the page. Anybody who can reach the node can then publish.
     pub page_api_key: bool,
     /// Serve `/echo`, which answers every message with itself, for conformance runs.
     pub echo: bool,

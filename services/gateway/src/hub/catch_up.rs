@@ -110,7 +110,7 @@ impl CatchUp {
         }
     }
 
-    /// Ends an epoch whose stream has gone back. Clients that come back must not be told before that all is well.
+    /// Ends an epoch whose stream has gone back. Until then a client that comes back must not learn that all is well.
     async fn renew(&self, channel: &Arc<str>, epoch: &str) {
         tracing::warn!(%channel, "broker forgot accepted publications; beginning a new epoch");
         let mut retry_policy = RetryPolicy::new();
@@ -160,7 +160,7 @@ impl RetryPolicy {
     }
 
     /// A time between half of the pause and all of it. After a loss of the broker every channel of every node begins to read at
-    /// once; without chance they would all come again at once too.
+    /// once; without jitter they would all come again at once too.
     fn jittered(&self) -> Duration {
         crate::random::rng().random_range(self.pause / 2..=self.pause)
     }

@@ -36,17 +36,17 @@ pub(super) struct Channel {
     fingerprint: Option<Fingerprint>,
     /// A read of history that newer events wait for.
     catching_up: Option<CatchingUp>,
-    /// Gaps that were told so far.
+    /// Number of gaps so far.
     gaps: u64,
     /// Events before this mark in the worker's inbox are ignored: they are of an earlier subscription, with a hole behind them.
     begins_at: Option<InboxMark>,
-    /// Sessions that lost their place and must be told.
+    /// Sessions that lost their position and must be notified.
     lost: Vec<SessionKey>,
-    /// Sessions that went over to another epoch and must be told.
+    /// Sessions that went over to another epoch and must be notified.
     moved: Option<Box<EpochChange>>,
 }
 
-/// A place in the worker's inbox, from which on a channel's events count.
+/// A point in the worker's inbox, from which on a channel's events count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct InboxMark(u64);
 
@@ -56,7 +56,7 @@ struct CatchingUp {
     read: u64,
     /// The position that it begins after.
     after: Position,
-    /// Gaps that were told before the read began: what a later one lost may not be in it.
+    /// Number of gaps before the read began: what a later one lost may not be in it.
     gaps: u64,
     /// Events that came meanwhile.
     waiting: Vec<ChannelEvent>,
@@ -145,7 +145,7 @@ impl Channel {
         self.fingerprint.filter(|_| self.position.as_ref() == Some(position))
     }
 
-    /// Gaps that were told so far: who reads history before it has a place compares.
+    /// Number of gaps so far. A reader of history that has no position yet compares it.
     pub(super) fn gaps(&self) -> u64 {
         self.gaps
     }
@@ -174,7 +174,7 @@ impl Channel {
         }
     }
 
-    /// Sessions that lost their place since the last call.
+    /// Sessions that lost their position since the last call.
     pub(super) fn take_lost(&mut self) -> Vec<SessionKey> {
         std::mem::take(&mut self.lost)
     }
@@ -184,7 +184,7 @@ impl Channel {
         self.moved.take().map(|moved| *moved)
     }
 
-    /// The top that the subscription's reply tells; publications up to it are not delivered to it again.
+    /// The top that the subscription's reply reports; publications up to it are not delivered to it again.
     pub(super) fn set_seen(&mut self, key: SessionKey, top: &Position) {
         if let Some(subscription) = self.subscriptions.get_mut(&key) {
             subscription.set_seen(top.clone());
@@ -289,15 +289,15 @@ impl Channel {
     }
 
     fn begin_catching_up(&mut self, after: Position, waiting: Vec<ChannelEvent>) -> MissingRange {
-        // Joins and leaves that were lost are in no history: who is told of them comes back and looks who is there.
+        // Joins and leaves that were lost are in no history: the subscribers that receive them come back and read presence.
         self.lose(Subscription::receives_join_leave);
         let read = NEXT.fetch_add(1, Ordering::Relaxed);
         self.catching_up = Some(CatchingUp { read, after: after.clone(), gaps: self.gaps, waiting });
         MissingRange { after, read }
     }
 
-    /// A read of history has ended. `missed` is what follows the position; `None` if it could not be had: those who track their position are told, the others go on with what there is. Returns what must be read then,
-    /// because there was another gap meanwhile.
+    /// A read of history has ended. `missed` is what follows the position; `None` if it could not be had: subscribers that track
+    /// their position are notified then, the others go on. Returns what must be read next, because there was another gap meanwhile.
     pub(super) fn caught_up(
         &mut self,
         read: u64,

@@ -74,7 +74,7 @@ impl InterestEntries {
 /// The node's interest in channels.
 pub struct Interest {
     broker: Arc<dyn Broker>,
-    /// Held while the broker is told of a change, so that it hears changes in the order in which they were made. It is
+    /// Held while the broker gets a change, so that it gets changes in the order in which they were made. It is
     /// not the lock of `entries`: the broker may hold its own locks while it asks for [`Interest::workers`].
     order: Mutex<()>,
     entries: RwLock<InterestEntries>,
@@ -143,7 +143,7 @@ impl Interest {
         }))
     }
 
-    /// A worker no longer wants a channel. The broker is told later, by [`Interest::sweep`].
+    /// A worker no longer wants a channel. [`Interest::sweep`] passes it to the broker later.
     pub fn leave(&self, worker: usize, channel: &Arc<str>) {
         let mut entries = self.entries.write();
         let InterestEntries { by_name, unwanted } = &mut *entries;
@@ -195,7 +195,7 @@ impl Interest {
         self.len() == 0
     }
 
-    /// Tells the broker of the channels that nobody has wanted for a while. To be called about once a second.
+    /// Unsubscribes from the broker the channels that nobody has wanted for a while. To be called about once a second.
     pub async fn sweep(&self, now: Instant) -> Result<(), BrokerError> {
         let unsubscribed = {
             let _order = self.order.lock();

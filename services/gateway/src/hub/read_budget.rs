@@ -57,7 +57,7 @@ impl Lane {
     }
 }
 
-/// See the module's head.
+/// The budget of the node's reads, with permits of their own for clients, for backends and for gaps.
 pub struct ReadBudget {
     client: Lane,
     api: Lane,

@@ -1,5 +1,5 @@
-//! The entries of an ended session that have to be removed from the broker: its connection among its user's, its presence, a leave
-//! that others must receive. Removals that failed because the broker was away are retried until the broker forgets the entry by itself:
+//! The entries of an ended session that have to be removed from the broker: its connection among its user's, its presence,
+//! a leave for others. Removals that failed because the broker was away are retried until the broker forgets the entry by itself:
 //! else a user would be locked out, and observers would see somebody who is gone.
 
 use std::{
@@ -69,7 +69,7 @@ impl Removal {
 
     /// True if the broker is to be asked again after this error.
     fn is_unsettled(&self, error: &BrokerError) -> bool {
-        // A leave that may have been told is not told twice.
+        // A leave that may have been published is not published twice.
         !matches!(self, Self::Leave { .. }) || !error.is_unknown_outcome()
     }
 }

@@ -58,7 +58,7 @@ pub struct ConnectionInfo {
     pub channels: Vec<String>,
 }
 
-/// A question to a worker, with the way back.
+/// A query to a worker, with the way back.
 pub enum ScanRequest {
     /// Connections by client id, after the cursor, up to the limit; of one user, if named.
     Connections {
@@ -205,7 +205,7 @@ impl<T: ScanSource> Scan<T> {
     ) {
         while !answer.is_closed() {
             if self.slice(hub, traffic) {
-                // Whoever asked may have gone meanwhile; then nobody misses the answer.
+                // The requester may have gone meanwhile; then nobody misses the answer.
                 let _ = answer.send(self.page);
                 return;
             }

@@ -159,7 +159,7 @@ impl Worker {
         self.hub_mut().registry_mut().register(registration)
     }
 
-    /// Ends all subscriptions of a session, and gives its place among its user's connections back.
+    /// Ends all subscriptions of a session, and gives its slot among its user's connections back.
     pub fn leave_all(&self, key: SessionKey) {
         self.user_limit.release(key);
         let removed = self.hub_mut().leave_all(key);

@@ -143,7 +143,7 @@ impl LargestFirst {
     }
 }
 
-/// The memory that this thread's holders hold.
+/// The memory that is held on this thread, and its largest holders.
 #[derive(Default)]
 pub struct MemorySurvey {
     /// All of them together.

@@ -1,4 +1,4 @@
-//! What the broker counts itself, for `GET /metrics`: read when somebody asks. `docs/protocols/http.md` §6 (readiness tells the truth, and
+//! The broker's own counters, for `GET /metrics`: read at each scrape. `docs/protocols/http.md` §6 (readiness is true, and
 //! figures show why).
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! Admission: who gets a slot, who made too many wrong attempts, and what is told of those who are refused. Limits by address
+//! Admission: who gets a slot, who made too many wrong attempts, and what the refused ones get. Limits by address
 //! count under the client's network. Decision record 24.
 //!
 //! - [`permits`]: a slot for each session.
@@ -168,7 +168,7 @@ impl AdmissionControl {
         }
     }
 
-    /// Counts something that was refused, or did not go well. It is told to the log within a while.
+    /// Counts something that was refused, or did not go well. It is logged within a while.
     pub fn refused(&self, cause: RefusalCause, network: Option<ClientNetwork>) {
         self.metrics.count_refused(cause.label());
         self.refusals.count(cause, network);

@@ -62,7 +62,7 @@ impl KeyFetcher {
                 }
                 Err(error) => {
                     let error = error.to_string();
-                    // The same cause is told once, however often it is tried again.
+                    // The same cause is logged once, however often it is retried.
                     if error != failure {
                         tracing::warn!(%error, "fetching token keys failed");
                     }

@@ -88,7 +88,7 @@ impl Presence {
             self.cluster.dead_among(page.clients.iter().map(|info| info.client.as_str()), false).await?;
         if !dead.is_empty() {
             page.clients.retain(|info| !is_of(&dead, &info.client));
-            // Nobody may be subscribed here, and whoever noticed the deaths looks only after its own channels.
+            // This node may have no subscribers here, and the node that noticed the deaths looks only after its own channels.
             let channel = channel.into();
             for dead in dead {
                 drop(self.cluster.reap(&channel, &dead));

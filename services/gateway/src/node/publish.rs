@@ -46,7 +46,7 @@ impl Publisher {
         Self { broker, policy, metrics, queue_limits: Arc::new(settings.queue.limits()) }
     }
 
-    /// Publishes for a backend. Its place in the channel's order is taken now, not when the future is polled.
+    /// Publishes for a backend. Its position in the channel is taken now, not when the future is polled.
     pub fn publish(
         &self,
         channel: &str,
@@ -93,7 +93,7 @@ impl Publisher {
         })
     }
 
-    /// Adds a message to a work queue. It takes its place in line now, not when the future is polled.
+    /// Adds a message to a work queue. It is put in line now, not when the future is polled.
     pub fn push_to_queue(
         &self,
         queue: &str,
@@ -108,7 +108,7 @@ impl Publisher {
             let result = accepted.await;
             count_publication(&metrics, PublishSource::Client, result.is_ok());
             result.map(|()| Published::default()).map_err(|error| match error {
-                // The queue is full, and stays so until somebody takes from it: no matter of a moment.
+                // The queue is full, and stays so until somebody takes from it: it does not pass in a moment.
                 BrokerError::Limit(QUEUE_FULL) => ErrorCode::LIMIT_EXCEEDED,
                 error => ErrorCode::from(error),
             })

@@ -60,7 +60,7 @@ pub struct ClusterSecrets {
     known: RwLock<Vec<ClusterSecret>>,
     /// The secret that this node proposes where there is none.
     proposal: ClusterSecret,
-    /// The broker through which the nodes agree on one; `None` if the secret is fixed.
+    /// The broker through which the nodes agree on one; `None` if there is nothing to agree on.
     broker: Option<Arc<dyn Broker>>,
     looked_at: Mutex<Option<Instant>>,
 }
@@ -79,7 +79,7 @@ impl ClusterSecrets {
         })
     }
 
-    /// Those that are believed. The first is the one to use; none: nobody is believed, and nobody would believe us.
+    /// The secrets that are accepted. The first is the one to use; without one no node is accepted, and none would accept us.
     pub fn known(&self) -> Vec<ClusterSecret> {
         self.known.read().clone()
     }
@@ -92,7 +92,7 @@ impl ClusterSecrets {
         }
     }
 
-    /// Keeps the secret that of the cluster, for ever; returns at once where it is settled.
+    /// Keeps the secret equal to that of the cluster, for ever; returns at once if there is nothing to agree on.
     pub(super) async fn keep(self: Arc<Self>) {
         while self.broker.is_some() {
             self.renew().await;
@@ -105,7 +105,7 @@ impl ClusterSecrets {
     /// one that it has.
     pub async fn renew(&self) {
         let Some(broker) = &self.broker else { return };
-        // Who asks meanwhile waits for the same answer.
+        // Other callers wait for the same answer meanwhile.
         let mut looked_at = self.looked_at.lock().await;
         if looked_at.is_some_and(|at| at.elapsed() < LOOK_AT_MOST_EVERY) {
             return;

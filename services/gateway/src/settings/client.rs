@@ -89,7 +89,7 @@ pub struct ClientSettings {
     pub pong_timeout: Duration,
     /// Publications of one history read at most.
     pub history_max: u32,
-    /// Bytes of publications that one recovery or history reply may hold. A recovery of more is told as not recovered.
+    /// Bytes of publications that one recovery or history reply may hold. A larger recovery is reported as not recovered.
     pub reply_max_bytes: usize,
     /// Reads of history, presence and recovery of one connection under way at a time; more wait for them.
     pub max_reads: usize,

@@ -1,6 +1,6 @@
 //! Settings of the cluster: leases of nodes, and time for their answers. `docs/architecture.md` §5.7.
 //!
-//! Settings of going down: how a node that is told to stop sends its clients elsewhere. `docs/architecture.md` §5.10; record 15.
+//! Settings of going down: how a stopping node sends its clients elsewhere. `docs/architecture.md` §5.10; record 15.
 
 use std::{fmt, time::Duration};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::SettingsError;
 
-/// The shortest secret that a node that strangers can reach takes, in bytes: 16 random characters cannot be tried out.
+/// The shortest secret of a node that is reachable from outside, in bytes: 16 random characters cannot be tried out.
 pub(super) const SECRET_MIN_BYTES: usize = 16;
 
 /// The shortest lease: below it a busy moment looks like a death.
@@ -34,7 +34,7 @@ pub struct MembershipSettings {
     /// Address where other nodes reach this one, `host:port`; empty: where it listens, or if that is everywhere, the address that
     /// this machine has towards Redis.
     pub advertise: String,
-    /// Secret with which nodes authenticate to one another; empty: they agree on a random one through Redis. The same on all nodes.
+    /// Secret with which nodes authenticate to one another, the same on all; empty: they agree on a random one through Redis.
     pub secret: String,
     /// Requests that this node has forwarded to others and that are under way, at most.
     pub max_forwarded: usize,

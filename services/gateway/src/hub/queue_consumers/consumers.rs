@@ -2,7 +2,7 @@
 //!
 //! The broker knows a worker by a name, one for each queue. When it is not known what the broker did under a name (a lost
 //! answer, an acknowledgement that failed), the name is retired: nothing more is taken under it, so that the broker can be
-//! told all that is still held under it and give the rest back (`Queues::keep`).
+//! asked to keep all that is still held under it and give the rest back (`Queues::keep`).
 
 use std::{
     cell::{Cell, RefCell},
@@ -73,7 +73,7 @@ pub(super) struct Renewal {
     pub(super) limits: Arc<QueueLimits>,
 }
 
-/// Messages that are to be settled, taken under one name.
+/// Messages that are to be resolved, taken under one name.
 pub(super) struct Acknowledgement {
     pub(super) limits: Arc<QueueLimits>,
     pub(super) name: Arc<str>,
@@ -215,7 +215,7 @@ impl Consumers {
         all.filter(|(_, ids)| !ids.is_empty()).collect()
     }
 
-    /// All names that the broker is to be told of, of one queue if named.
+    /// All names that the broker is to keep, of one queue if named.
     pub(super) fn kept(&self, only: Option<&str>) -> Vec<Renewal> {
         let queues = self.queues.borrow();
         let wanted = queues.iter().filter(|(queue, _)| only.is_none_or(|only| *only == ***queue));

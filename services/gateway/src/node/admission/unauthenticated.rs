@@ -1,7 +1,7 @@
 //! Sessions that have not authenticated yet: how many a node holds, a network, and a TCP connection.
 //!
 //! If a network holds as many as it may, its newest one replaces its oldest, provided that the oldest has had the time that
-//! honest clients need. So a stranger behind the same address as many others (a connection state's, or a balancer that nobody
+//! honest clients need. So one client behind the same address as many others (a carrier-grade NAT's, or a balancer that nobody
 //! trusts) does not keep them out by holding connections that never say anything. Decision record 24.
 
 use std::{
@@ -180,7 +180,7 @@ mod tests {
 
     use super::*;
 
-    /// A session that keeps what it is told.
+    /// A session that keeps the signals that it gets.
     #[derive(Default)]
     struct Told(Rc<RefCell<Vec<u16>>>);
 

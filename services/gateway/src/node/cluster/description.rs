@@ -29,7 +29,7 @@ pub(in crate::node) struct NodeDescription {
     pub(in crate::node) counts: NodeCounts,
     /// The address where other nodes reach it: `host:port`; empty if it does not know.
     pub(in crate::node) address: String,
-    /// The kinds of requests that it understands: see [`super::kinds`]; 0 if it does not tell.
+    /// The kinds of requests that it understands: see [`super::kinds`]; 0 if it lists none.
     pub(in crate::node) understands: u64,
 }
 

@@ -7,7 +7,7 @@ use crate::disconnect::ErrorCode;
 /// Why the whole cluster could not be asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClusterError {
-    /// The broker did not tell who is there, or did not carry the message.
+    /// The broker did not list the members, or did not carry the message.
     #[error(transparent)]
     Broker(#[from] BrokerError),
     /// These nodes live and did not answer in time: what they did is unknown.

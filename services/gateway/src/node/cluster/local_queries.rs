@@ -39,7 +39,7 @@ impl LocalQueries {
         Self { node_id, workers, metrics, scans: Semaphore::new(SCANS_AT_A_TIME) }
     }
 
-    /// Puts a question to every worker and gathers the answers; a worker that is gone gives none.
+    /// Sends a query to every worker and gathers the answers; a worker that is gone gives none.
     ///
     /// [`ClusterError::Busy`] if too many scans are under way, [`ClusterError::Unanswered`] with this node's id if a worker does
     /// not answer in time.

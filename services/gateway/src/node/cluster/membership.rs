@@ -32,7 +32,7 @@ pub(super) struct MembershipView {
     lease: Duration,
     /// Time for which the entries of a dead node last.
     trace: Duration,
-    /// With what each said of itself.
+    /// The nodes, each with its description.
     nodes: BTreeMap<String, Bytes>,
     /// The members of the last announcement: where they are the same there is nothing to look at, however many they are.
     last: Arc<[Member]>,

@@ -80,7 +80,7 @@ impl Peers {
         (peers, ClusterInbox { messages, bytes: mailbox_bytes })
     }
 
-    /// Takes a message in without waiting. One that does not fit is not answered, and whoever wrote it is told by the
+    /// Takes a message in without waiting. One that does not fit is not answered, and its sender learns it by the
     /// time-out.
     pub(in crate::node) fn deliver(&self, message: Bytes) {
         let size = message.len();

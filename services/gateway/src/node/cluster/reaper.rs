@@ -2,7 +2,7 @@
 //!
 //! Every node does so for the channels of its own subscribers, unless another node has claimed the channel: to look through the
 //! presence of 100,000 clients takes Redis a fifth of a second, and in a large cluster a thousand nodes may have the channel. The
-//! broker takes each client out once, and tells all that it left in the same step.
+//! broker takes each client out once, and publishes its leave in the same step.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -22,8 +22,8 @@ use crate::{hub::read_budget::ReadSource, random};
 const CLIENTS_AT_A_TIME: u32 = 500;
 /// Channels looked after at the same time.
 const CHANNELS_AT_A_TIME: usize = 64;
-/// A claim to take a dead node's clients out of a channel holds so long. Afterwards the others look again, one of them first: whoever
-/// had the claim may have died over it.
+/// Life of a claim to take a dead node's clients out of a channel. Afterwards the others look again, one of them first: the
+/// node with the claim may have died over it.
 const CLAIM: Duration = Duration::from_secs(10);
 /// Attempts while the broker fails; after them the entries expire by themselves.
 const ATTEMPTS: usize = 10;

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::tasks::Tasks;
 
-/// Clients of dead nodes are being taken out of a channel: tells when they are out, or why they are not.
+/// Clients of dead nodes are being taken out of a channel: reports when they are out, or why they are not.
 pub(in crate::node) type Reaping = Shared<oneshot::Receiver<Result<(), BrokerError>>>;
 
 /// A channel and a dead node; without a node, all dead ones.
