@@ -33,7 +33,7 @@ pub async fn drain(node: &Node, settings: &Settings, stop_accepting: impl Future
         node.workers.drain(over).await;
         wait_until_empty(node, over).await;
     }
-    // Whoever came through a listener that was closing just then.
+    // Sessions that came through a listener that was closing just then.
     node.workers.drain(Duration::ZERO).await;
     wait_until_empty(node, settings.http.shutdown_timeout).await;
     tracing::info!(connections = node.admission.connections(), "drained");

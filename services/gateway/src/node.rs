@@ -1,6 +1,7 @@
 //! The node: the broker, the workers and what they share. Publications go out through it, and come back through it.
 //!
-//! The first two journeys of `docs/architecture.md` §2.3: `api` or a session → [`crate::node::publish::Publisher::publish`] → broker → [`Sink::on_event`] → the inboxes of
+//! The first two journeys of `docs/architecture.md` §2.3: `api` or a session →
+//! [`crate::node::publish::Publisher::publish`] → broker → [`Sink::on_event`] → the inboxes of
 //! the workers that want the channel → their hubs.
 
 pub mod admission;
@@ -68,7 +69,7 @@ pub struct Node {
     pub admission: Arc<AdmissionControl>,
     /// Publishes for backends and clients.
     pub publisher: Publisher,
-    /// The other nodes: commands and questions to them.
+    /// The other nodes: commands and queries to them.
     pub cluster: Arc<ClusterMember>,
     /// The presence of channels, on all nodes.
     pub presence: Presence,

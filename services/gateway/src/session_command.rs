@@ -24,7 +24,7 @@ pub struct SessionTarget {
 pub enum SessionCommand {
     /// End their connections.
     Disconnect {
-        /// The user, or the client that has none.
+        /// The sessions that end.
         target: SessionTarget,
         /// The disconnect that they get.
         #[serde(flatten)]
@@ -41,9 +41,9 @@ pub enum SessionCommand {
     },
     /// Subscribe them.
     Subscribe {
-        /// Whom.
+        /// The sessions that are subscribed.
         target: SessionTarget,
-        /// To what.
+        /// The subscription.
         #[serde(flatten)]
         subscribe: ServerSubscribe,
     },
@@ -75,7 +75,7 @@ pub struct ServerSubscribe {
 }
 
 impl SessionCommand {
-    /// Whom it concerns.
+    /// The sessions that it concerns.
     pub fn target(&self) -> &SessionTarget {
         match self {
             Self::Disconnect { target, .. }
@@ -85,7 +85,7 @@ impl SessionCommand {
         }
     }
 
-    /// Commands with the same subject are carried out in the order in which they came: the user, or the client that has none.
+    /// The user, or the client that has none. Commands with the same subject are carried out in order of arrival.
     pub fn subject(&self) -> &str {
         match self.target() {
             SessionTarget { user, client: Some(client) } if user.is_empty() => client,

@@ -1,6 +1,7 @@
 //! After a gap: reads what was missed from history, and hands it to the hub before anything newer.
 //!
-//! One read for all subscribers of the channel on this node ([`crate::hub::history_reads`]); newer events wait meanwhile. `docs/architecture.md` §5.4.
+//! One read for all subscribers of the channel on this node ([`crate::hub::history_reads`]); newer events wait meanwhile.
+//! `docs/architecture.md` §5.4.
 
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 

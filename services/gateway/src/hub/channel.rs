@@ -297,7 +297,7 @@ impl Channel {
     }
 
     /// A read of history has ended. `missed` is what follows the position; `None` if it could not be had: subscribers that track
-    /// their position are notified then, the others go on. Returns what must be read next, because there was another gap meanwhile.
+    /// their position are notified then, the others go on. Returns what must be read next, if there was another gap meanwhile.
     pub(super) fn caught_up(
         &mut self,
         read: u64,

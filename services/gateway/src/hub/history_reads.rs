@@ -34,7 +34,7 @@ pub struct HistoryRead {
     pub channel: Arc<str>,
     /// Which of its publications.
     pub query: HistoryQuery,
-    /// Whom it is for.
+    /// The requester of the read.
     pub source: ReadSource,
 }
 

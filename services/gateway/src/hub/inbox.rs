@@ -1,5 +1,5 @@
-//! A worker's inbox, which any thread may fill without waiting. What does not fit marks its channel as gapped, and the worker reads
-//! it from history. `docs/architecture.md` §5.4.
+//! A worker's inbox, which any thread may fill without waiting. What does not fit marks its channel as gapped, and the worker
+//! reads it from history. `docs/architecture.md` §5.4.
 
 use std::{
     sync::{

@@ -1,4 +1,4 @@
-//! Which channels this node wants from the broker, and which of its workers want them.
+//! The channels that this node wants from the broker, and the workers that want them.
 //!
 //! A node subscribes a channel on its first local subscriber and unsubscribes late, so that a page reload costs the
 //! broker nothing. Shared by all workers and by the broker's delivery. `docs/architecture.md` §5.1.
@@ -29,11 +29,11 @@ const LEAVE_AFTER: Duration = Duration::from_secs(1);
 
 struct InterestEntry {
     workers: WorkerSet,
-    /// Which entry of this name it is: an answer of the broker to an earlier one does not count.
+    /// The number of this entry: an answer of the broker to an earlier entry of the name does not count.
     generation: u64,
     /// The broker has confirmed the subscription.
     confirmed: bool,
-    /// Since when nobody here wants it.
+    /// The time since which nobody here wants it.
     unwanted_since: Option<Instant>,
     /// It stands in [`InterestEntries::unwanted`].
     is_queued: bool,
@@ -173,7 +173,7 @@ impl Interest {
         let entries = self.entries.read();
         let wanted = entries.by_name.iter().filter(|(_, entry)| entry.workers != 0);
         let mut channels: Vec<Arc<str>> = wanted.map(|(channel, _)| channel.clone()).collect();
-        // The table's order is another one in each process; a simulation has to do the same again.
+        // The table has another order in each process; a simulation has to do the same again.
         if cfg!(test) {
             channels.sort();
         }

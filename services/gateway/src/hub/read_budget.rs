@@ -23,7 +23,7 @@ use crate::{
 /// which every publication waited.
 pub const PAGE_BYTES: u64 = 128 * 1024;
 
-/// Whom a read is for.
+/// The requester of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ReadSource {
     /// A client: a command, a recovery, a poll.

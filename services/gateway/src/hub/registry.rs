@@ -134,8 +134,8 @@ pub struct SessionRegistry {
     sessions: IndexMap<SessionKey, SessionEntry>,
     /// By client id, in the order in which [`super::scan`] lists them.
     clients: BTreeMap<Arc<str>, SessionKey>,
-    /// By user and client id: those of one user stand together, in the same order. One tree for all users, since most of them have one
-    /// session. Anonymous sessions are not in it: nobody addresses them together.
+    /// By user and client id: those of one user stand together, in the same order. One tree for all users, since most of them
+    /// have one session. Anonymous sessions are not in it: nobody addresses them together.
     users: BTreeMap<(Arc<str>, Arc<str>), SessionKey>,
     counts: Arc<SessionCounts>,
     next_generation: u64,
@@ -229,7 +229,7 @@ impl SessionRegistry {
         }
     }
 
-    /// The broker surely did not get a subscription.
+    /// The broker certainly did not enter a subscription.
     pub(super) fn not_entered(&mut self, key: SessionKey, name: &str, generation: Generation) {
         let session = self.sessions.get_mut(&key);
         if let Some(membership) = session.and_then(|session| session.membership_mut(name))

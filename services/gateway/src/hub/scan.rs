@@ -1,9 +1,9 @@
 //! Lists a worker's channels and connections in pages, for the HTTP API of this node or another one.
 //!
-//! Names are kept in order, so a page begins at its cursor (or at the literal beginning of its pattern) and looks only at what comes
-//! next. It takes the worker's time in slices; between two of them only the last name is kept, so neither a copy nor a lock outlives
-//! a slice, and what stays while others come and go is never missed. A pattern that few names match ends its page after a while:
-//! it says how far it looked. Record 28.
+//! Names are kept in order, so a page begins at its cursor (or at the literal beginning of its pattern) and looks only at what
+//! comes next. It takes the worker's time in slices. Between two of them only the last name is kept, so neither a copy nor a
+//! lock outlives a slice, and names that stay while others come and go are never missed. A page
+//! whose pattern matches few names ends after a while and says how far it looked. Record 28.
 
 use std::{cell::RefCell, collections::BTreeMap, ops::Bound, rc::Rc, sync::Arc, time::Duration};
 
@@ -15,8 +15,8 @@ use crate::hub::{Hub, registry::SessionEntry, traffic_counters::TrafficCounters}
 
 mod pattern;
 
-/// Time of a worker that one slice may take before others get their turn. Half of the promised 2 ms: the slice ends with the entry
-/// under way, and a busy machine adds to it.
+/// Time of a worker that one slice may take before others get their turn. Half of the promised 2 ms: the slice ends with the
+/// entry under way, and a busy machine adds to it.
 const SLICE: Duration = Duration::from_millis(1);
 /// Entries between two looks at the clock. The dearest pattern takes some 0.1 ms for a name of 255 bytes.
 const ENTRIES_PER_LOOK: usize = 8;

@@ -8,7 +8,7 @@
 //!
 //! The end of all sessions of a worker, spread over a time, so that their clients do not all come back elsewhere at once.
 //!
-//! In the order of a shuffle, each at a random moment of a slot of its own: jittered, at a rate that is never exceeded for
+//! The sessions end in shuffled order, each at a random moment of its own slot: jittered, at a rate that is not exceeded for
 //! longer than two slots, and independent of how the sessions are connected. `docs/architecture.md` §5.10; record 15.
 //!
 //! A worker's share in the memory budget: it publishes what its clients hold, ends those of them that are the largest of the

@@ -69,14 +69,14 @@ impl MemoryMetrics {
     }
 }
 
-/// Whom a read is for: `client`, `api` or `catch_up`.
+/// The requester of a read: `client`, `api` or `catch_up`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SourceLabel {
     /// See [`SourceLabel`].
     pub source: &'static str,
 }
 
-/// Whom a read is for, and whether it is `under_way` or `waiting`.
+/// The requester of a read, and whether the read is `under_way` or `waiting`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReadLabel {
     /// See [`SourceLabel`].

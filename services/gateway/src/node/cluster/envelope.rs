@@ -1,8 +1,8 @@
 //! The messages between nodes: commands, queries and answers, in an envelope with a version. `docs/architecture.md` §5.7.
 //!
-//! JSON. A new kind or field needs no new version: a node that does not know a kind answers [`ClusterAnswer::Unsupported`] at once, and
-//! its lease lists the kinds that it knows ([`kinds`]), so that others need not ask; unknown fields are skipped. A new version is
-//! for envelopes that older nodes could not open. Record 35.
+//! JSON. A new kind or field needs no new version: a node that does not know a kind answers [`ClusterAnswer::Unsupported`] at
+//! once, and its lease lists the kinds that it knows ([`kinds`]), so that others need not ask; unknown fields are skipped. A new
+//! version is for envelopes that older nodes could not open. Record 35.
 //!
 //! [`kinds`]: super::kinds
 

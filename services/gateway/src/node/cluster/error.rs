@@ -21,7 +21,7 @@ pub enum ClusterError {
         /// Other nodes may have carried it out.
         is_partly_done: bool,
     },
-    /// Too many questions wait or are looked into already; nothing was done.
+    /// Too many queries wait or run already; nothing was done.
     #[error("too many requests of this kind at the moment")]
     Busy,
 }

@@ -10,12 +10,12 @@ use tokio::time::Instant;
 use super::{ClusterMember, description::NodeDescription, kinds, membership::MembershipChange};
 use crate::version::VERSION;
 
-/// While the broker does not take an announcement, this is how soon it is tried again: others must not take this node for
+/// Pause before an announcement that the broker did not take is retried: others must not take this node for
 /// dead longer than they have to once the broker is back.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 impl ClusterMember {
-    /// Renews the lease until the node retires, and has the clients of dead nodes taken out of presence.
+    /// Renews the lease until the node retires, and takes the clients of dead nodes out of presence.
     pub(in crate::node) async fn keep_lease(self: Arc<Self>) {
         while !self.peers.retired.load(Ordering::Acquire) {
             let renewed = self.announce().await;

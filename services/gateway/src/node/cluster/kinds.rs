@@ -1,7 +1,7 @@
 //! The kinds of commands and queries that a node understands, as its lease says. Record 35.
 //!
-//! A number, one bit for each kind, since every node reads the leases of all every few seconds. A bit that has been given is never
-//! given to another kind.
+//! A number, one bit for each kind, since every node reads the leases of all every few seconds. A bit that has been given is
+//! never given to another kind.
 
 use super::envelope::{ClusterQuery, EnvelopeBody};
 use crate::session_command::SessionCommand;

@@ -1,4 +1,4 @@
-//! Questions to all workers of this node: connections, channels; and its kept numbers. The API asks all nodes, see
+//! Queries to all workers of this node: connections, channels; and its kept numbers. The API asks all nodes, see
 //! [`super::overview`].
 
 use std::{sync::Arc, time::Duration};
@@ -65,7 +65,8 @@ impl LocalQueries {
         Ok(answers.map_err(|_| silent())?.into_iter().filter_map(Result::ok).collect())
     }
 
-    /// One page of the pages of all workers, cut to `limit` entries and the bytes of an answer. `add`: puts entries of one name together.
+    /// One page of the pages of all workers, cut to `limit` entries and the bytes of an answer. `add`: puts entries of one name
+    /// together.
     async fn page<T>(
         &self,
         request: impl Fn(oneshot::Sender<ScanPage<T>>) -> ScanRequest,

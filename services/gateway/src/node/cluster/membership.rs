@@ -38,9 +38,9 @@ pub(super) struct MembershipView {
     last: Arc<[Member]>,
     /// The time of the last renewal of the lease, as far as is known; `None` until the first announcement.
     renewed_at: Option<Instant>,
-    /// From when on a missing lease is a death; `None` until the first announcement.
+    /// The time from which on a missing lease is a death; `None` until the first announcement.
     settled_at: Option<Instant>,
-    /// From when on nothing is left of the dead of whom is known, and of those who died before this node began.
+    /// The time from which on nothing is left of known dead nodes, and of those that died before this node began.
     quiet_at: Instant,
 }
 
@@ -90,8 +90,8 @@ impl MembershipView {
         MembershipChange { lapsed: lapsed && before.is_some(), died }
     }
 
-    /// Takes in whose lease is running, and gives all who have to be reckoned with: them, and while the leases cannot be
-    /// trusted, those who were known. Without this node.
+    /// Takes in the nodes whose lease is running, and returns all that count as members: them, and while the leases cannot be
+    /// trusted, those that were known. Without this node.
     pub(super) fn others(&mut self, members: &[Member], now: Instant) -> BTreeSet<String> {
         if !members.iter().any(|member| *member.node == *self.own) {
             // Our own lease is gone, so those of others may be gone for the same reason.
@@ -103,7 +103,7 @@ impl MembershipView {
         live.chain(believed).filter(|node| **node != *self.own).collect()
     }
 
-    /// Of nodes that were not known, those who are dead, now that the leases were read.
+    /// The dead ones among nodes that were not known, now that the leases were read.
     pub(super) fn dead_among(
         &mut self,
         unknown: BTreeSet<String>,

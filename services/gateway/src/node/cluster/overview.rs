@@ -1,4 +1,4 @@
-//! Orders and questions of the HTTP API, over all nodes: the own sessions and those of the others, merged.
+//! Commands and queries of the HTTP API, over all nodes: the own sessions and those of the others, merged.
 
 use std::sync::Arc;
 

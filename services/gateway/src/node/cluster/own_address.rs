@@ -1,4 +1,4 @@
-//! The address that a node says of itself with its lease. Decision record 21.
+//! The address that a node announces with its lease. Decision record 21.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -35,7 +35,7 @@ impl From<&Settings> for AddressSettings {
     }
 }
 
-/// The node's own address, and how it asks for those of others.
+/// The node's own address, and the time of its last look for those of others.
 pub(super) struct Addresses {
     settings: AddressSettings,
     own: RwLock<String>,

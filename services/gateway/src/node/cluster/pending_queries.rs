@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::envelope::ClusterAnswer;
 
-/// Questions that may wait at a time.
+/// Queries that may wait at a time.
 const WAITING_MAX: usize = 4096;
 
 type PendingTable = Mutex<HashMap<u64, mpsc::Sender<(String, ClusterAnswer)>>>;

@@ -42,7 +42,7 @@ impl ClusterMember {
             |channel: &Arc<str>| self.policy.channel_options(channel).is_ok_and(|options| options.presence);
         let mut channels: Vec<Arc<str>> =
             self.workers.interest.channels().into_iter().filter(keeps_presence).collect();
-        // In an order of its own, so that the nodes do not all claim the same ones first.
+        // A shuffled order, so that the nodes do not all claim the same ones first.
         channels.shuffle(&mut random::rng());
         let left_to_others = self.reap_claimed(channels, &dead).await;
         if !left_to_others.is_empty() {
@@ -52,7 +52,7 @@ impl ClusterMember {
         }
     }
 
-    /// Looks through those of the channels that no other node has claimed; gives those that one has.
+    /// Looks through those of the channels that no other node has claimed; returns those that one has.
     async fn reap_claimed(self: &Arc<Self>, channels: Vec<Arc<str>>, dead: &str) -> Vec<Arc<str>> {
         let mut left_to_others = Vec::new();
         for batch in channels.chunks(CHANNELS_AT_A_TIME) {
@@ -70,7 +70,7 @@ impl ClusterMember {
         claim.await.map_or(true, |owner| *owner == *self.id)
     }
 
-    /// Takes all clients of a dead node out of one channel. It goes on where nobody waits for it.
+    /// Takes all clients of a dead node out of one channel. It goes on if nobody waits for it.
     pub(in crate::node) fn reap(self: &Arc<Self>, channel: &Arc<str>, dead: &str) -> Reaping {
         let (cluster, channel, dead) = (self.clone(), channel.clone(), dead.to_owned());
         let key = (channel.clone(), Some(dead.clone()));
@@ -78,7 +78,7 @@ impl ClusterMember {
     }
 
     /// Takes the clients of all dead nodes out of one channel. The nodes are found by the ids of its clients, which are not read
-    /// otherwise. It goes on where nobody waits for it.
+    /// otherwise. It goes on if nobody waits for it.
     pub(in crate::node) fn reap_all(self: &Arc<Self>, source: ReadSource, channel: &Arc<str>) -> Reaping {
         let (cluster, channel) = (self.clone(), channel.clone());
         let key = (channel.clone(), None);

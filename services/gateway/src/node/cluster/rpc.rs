@@ -97,7 +97,7 @@ impl ClusterMember {
         ClusterError::Unsupported { nodes: nodes.iter().map(named).collect(), is_partly_done }
     }
 
-    /// Reads anew who lives.
+    /// Reads the members again.
     pub(in crate::node) async fn refresh_members(&self) -> Result<(), ClusterError> {
         self.others().await.map(drop)
     }
@@ -117,7 +117,7 @@ impl ClusterMember {
         self.peers.view.lock().knows(node)
     }
 
-    /// The other nodes that live, as a read tells that began after this call: one that has just started may hold what is asked
+    /// The other nodes that live, from a read that began after this call: one that has just started may hold what is asked
     /// for. Calls that come while a read is under way share the next one.
     async fn others(&self) -> Result<BTreeSet<String>, ClusterError> {
         let called = Instant::now();
