@@ -34,7 +34,7 @@ pub enum SessionCommand {
     },
     /// End their subscription of a channel.
     Unsubscribe {
-        /// Whose.
+        /// The sessions whose subscription ends.
         target: SessionTarget,
         /// The channel.
         channel: String,
@@ -49,7 +49,7 @@ pub enum SessionCommand {
     },
     /// Prolong or end their connections' life.
     Refresh {
-        /// Whose.
+        /// The sessions whose life changes.
         target: SessionTarget,
         /// End it now.
         expired: bool,

@@ -140,7 +140,7 @@ pub enum ErrorMode {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BrokerSettings {
-    /// Which broker.
+    /// The kind of the broker.
     pub kind: BrokerKind,
     /// The embedded broker's bounds.
     pub memory: MemorySettings,

@@ -123,8 +123,8 @@ impl CatchUp {
     }
 
     /// One read. While the broker cannot be reached it is tried again, as after a loss of its connection, when all channels
-    /// are read at once; what is published meanwhile waits. `None` when nobody here wants the channel any more, or the retries are
-    /// used up.
+    /// are read at once; what is published meanwhile waits. `None` when nobody here wants the channel any more, or the retries
+    /// are used up.
     async fn read_page(
         &self,
         channel: &Arc<str>,

@@ -32,7 +32,7 @@ type SharedPage = Result<Arc<HistoryPage>, BrokerError>;
 pub struct HistoryRead {
     /// The channel.
     pub channel: Arc<str>,
-    /// Which of its publications.
+    /// The publications that it reads.
     pub query: HistoryQuery,
     /// The requester of the read.
     pub source: ReadSource,

@@ -42,8 +42,8 @@ struct InterestEntry {
 #[derive(Default)]
 struct InterestEntries {
     by_name: HashMap<Arc<str>, InterestEntry>,
-    /// Channels that nobody wanted at some time, and since when, the oldest first: a sweep looks at these alone, however many there
-    /// are. Each stands here once, though it may be wanted again.
+    /// Channels that nobody wanted at some time, and since when, the oldest first: a sweep looks at these alone, however many
+    /// there are. Each stands here once, though it may be wanted again.
     unwanted: VecDeque<(Instant, Arc<str>)>,
 }
 

@@ -133,8 +133,8 @@ impl Subscriptions {
         }
     }
 
-    /// A channel may have its first subscription. What stands in the inbox already is of an earlier one, and what was to follow it
-    /// did not come in: so its events count from here on. To be called before the worker wants the channel.
+    /// A channel may have its first subscription. What stands in the inbox already is of an earlier one, and what was to follow
+    /// it did not come in: so its events count from here on. To be called before the worker wants the channel.
     pub(super) fn mark_begin(&self, channel: &Arc<str>) {
         let mark = self.hub.borrow_mut().await_mark(channel);
         if let Some(mark) = mark

@@ -1,5 +1,5 @@
-//! The broker's own counters, for `GET /metrics`: read at each scrape. `docs/protocols/http.md` §6 (readiness is true, and
-//! figures show why).
+//! The broker's own counters, for `GET /metrics`: read at each scrape. `docs/protocols/http.md` §6 (readiness tells the truth,
+//! and figures show why).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -63,7 +63,7 @@ struct PendingSession {
 #[derive(Debug)]
 pub(in crate::node) struct UnauthenticatedPermit {
     pub(super) source: SessionSource,
-    /// Which one of its network.
+    /// Its number in its network.
     number: u64,
 }
 

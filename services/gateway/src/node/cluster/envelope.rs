@@ -114,7 +114,7 @@ impl Envelope {
         }
     }
 
-    /// Why a message is not understood of which the head is.
+    /// The reason why a message cannot be read although its head can.
     fn without_body(message: &[u8], error: serde_json::Error) -> EnvelopeError {
         #[derive(Deserialize)]
         struct SignedEnvelope {

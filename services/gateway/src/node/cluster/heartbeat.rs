@@ -24,8 +24,8 @@ impl ClusterMember {
         }
     }
 
-    /// Announces this node once; false if the broker did not take it. No worker is asked for anything: one that is held up must not
-    /// end the lease.
+    /// Announces this node once; false if the broker did not take it. No worker is asked for anything: a worker that is held up
+    /// must not end the lease.
     pub(in crate::node) async fn announce(self: &Arc<Self>) -> bool {
         let description = NodeDescription {
             version: VERSION.to_owned(),
