@@ -1,7 +1,7 @@
 //! The counters of the node, for `GET /metrics`. They are moved once per event of a connection or per turn of a
 //! worker, never once per subscriber of a publication. The broker's own counters are read when a scrape asks for them.
 //!
-//! Counters of the other nodes.
+//! Counters of the cluster: members, and messages between nodes.
 //!
 //! Counters of requests that are forwarded between nodes.
 

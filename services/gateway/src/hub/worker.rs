@@ -51,7 +51,7 @@ pub struct Worker {
     pub index: usize,
     pub(super) hub: Rc<RefCell<Hub>>,
     timers: Timers,
-    /// Counters of the bytes and messages of its connections.
+    /// Counters of the traffic of its connections.
     pub traffic: Rc<TrafficCounters>,
     pub(super) history: Arc<HistoryReads>,
     /// Reads for its sessions.
