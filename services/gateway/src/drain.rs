@@ -1,7 +1,7 @@
-//! Going down: not ready, no new connections, then the sessions are told to come back elsewhere, not all at once.
+//! Going down: not ready, no new connections, then the sessions are sent elsewhere, not all at once.
 //! `docs/architecture.md` §5.10; record 15.
 //!
-//! Which session is told when is decided by [`crate::hub`], so it holds for every transport.
+//! [`crate::hub`] decides which session ends when, so it holds for every transport.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use tokio::time::Instant;
 
 use crate::{node::Node, settings::Settings};
 
-/// How often the connections that are left are counted.
+/// Pause between two counts of the connections that are left.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Sessions that are ended in a second, at least: so many reconnects burden no other node, and a node with few sessions need
 /// not take `drain.seconds`.
 const SESSIONS_PER_SECOND: f64 = 100.0;
 
-/// Ends all sessions with 3001, and waits until they are gone or `http.shutdown_timeout` is over after the last was told.
+/// Ends all sessions with 3001. Waits until they are gone, or until `http.shutdown_timeout` is over after the last got its end.
 /// `stop_accepting` closes the listeners while connections go on.
 pub async fn drain(node: &Node, settings: &Settings, stop_accepting: impl Future<Output = ()>) {
     node.lifecycle.begin_shutdown();
@@ -33,13 +33,13 @@ pub async fn drain(node: &Node, settings: &Settings, stop_accepting: impl Future
         node.workers.drain(over).await;
         wait_until_empty(node, over).await;
     }
-    // Whoever came through a listener that was closing just then.
+    // Sessions that came through a listener that was closing just then.
     node.workers.drain(Duration::ZERO).await;
     wait_until_empty(node, settings.http.shutdown_timeout).await;
     tracing::info!(connections = node.admission.connections(), "drained");
 }
 
-/// How long the ends of so many sessions take.
+/// Time that it takes to end so many sessions.
 fn spread(connections: usize, seconds: u32) -> Duration {
     let most = Duration::from_secs(seconds.into());
     #[allow(clippy::cast_precision_loss, reason = "nobody has 2^53 connections")]

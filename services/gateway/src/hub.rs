@@ -62,30 +62,30 @@ pub struct Hub {
     names: BTreeSet<Arc<str>>,
     registry: SessionRegistry,
     encoder: Encoder,
-    /// What large replies draw on.
+    /// The memory budget of large replies.
     pub memory: Arc<MemoryBudget>,
     counts: Arc<SessionCounts>,
 }
 
-/// What a session leaves behind in a channel, for presence and for those who watch it.
+/// An ended subscription, for presence and for those who watch the channel.
 #[derive(Debug, Clone)]
 pub struct RemovedSubscription {
     /// The channel.
     pub channel: Arc<str>,
-    /// Who left.
+    /// The client that left.
     pub info: Arc<ClientInfo>,
-    /// Whether it stood in presence.
+    /// True if it stood in presence.
     pub presence: bool,
-    /// Whether others are told.
+    /// True if a leave is published.
     pub announce: bool,
-    /// Whether the broker was asked to enter it: only then there is something to take back.
+    /// True if the broker was asked to enter it: only then there is something to take back.
     pub is_entered: bool,
-    /// Whether it was the worker's last subscription of the channel.
+    /// True if it was the worker's last subscription of the channel.
     pub last: bool,
 }
 
 impl RemovedSubscription {
-    /// Of somebody who was told to come back and did not.
+    /// The removed subscription of a client that was asked to come back and did not.
     fn of_absent((channel, info): (Arc<str>, Arc<ClientInfo>)) -> Self {
         Self { channel, info, presence: true, announce: false, is_entered: true, last: false }
     }
@@ -182,14 +182,14 @@ impl Hub {
         let _ = session.outbox.push_replay(self.memory.reply(out, permit));
     }
 
-    /// Notes the top of the stream that a subscription is told.
+    /// Notes the top of the stream that a subscription's reply reports.
     pub fn set_seen(&mut self, key: SessionKey, name: &str, top: &Position) {
         if let Some(channel) = self.channels.get_mut(name) {
             channel.set_seen(key, top);
         }
     }
 
-    /// Whether it is still that subscription by which a session is in a channel.
+    /// True if this is still the subscription by which a session is in a channel.
     fn is_current(&self, key: SessionKey, name: &str, generation: Generation) -> bool {
         self.generation(key, name) == Some(generation)
     }
@@ -200,7 +200,7 @@ impl Hub {
         membership.map(|membership| membership.generation)
     }
 
-    /// Whether the broker was asked to enter a session into a channel, where it still is.
+    /// True if the broker was asked to enter a session into a channel and the session is still there.
     fn is_entered(&self, key: SessionKey, name: &str) -> bool {
         let membership = self.registry.get(key).and_then(|session| session.membership(name));
         membership.is_some_and(|membership| membership.is_entered)
@@ -261,7 +261,7 @@ impl Hub {
         missing
     }
 
-    /// Ends a read with what history told, or `None` if it could not be had. Returns as [`Hub::deliver`].
+    /// Ends a read with the result from history, or `None` if it could not be had. Returns as [`Hub::deliver`].
     fn caught_up(&mut self, name: &str, read: u64, missed: Option<CatchUpResult>) -> Option<MissingRange> {
         let channel = self.channels.get_mut(name)?;
         let missing = channel.caught_up(read, missed, &mut self.encoder);
@@ -272,12 +272,12 @@ impl Hub {
         missing
     }
 
-    /// Gaps that were told of a channel so far.
+    /// Number of gaps of a channel so far.
     fn gaps(&self, name: &str) -> Option<u64> {
         self.channels.get(name).map(Channel::gaps)
     }
 
-    /// What was delivered at a channel's position.
+    /// The fingerprint of what was delivered at a channel's position.
     fn fingerprint(&self, name: &str, position: &Position) -> Option<Fingerprint> {
         self.channels.get(name)?.fingerprint(position)
     }

@@ -1,9 +1,9 @@
-//! What the node counts, for `GET /metrics`. Counters are moved once per event of a connection or per turn of a
-//! worker, never once per subscriber of a publication. What the broker counts itself is read when somebody asks.
+//! The counters of the node, for `GET /metrics`. They are moved once per event of a connection or per turn of a
+//! worker, never once per subscriber of a publication. The broker's own counters are read when a scrape asks for them.
 //!
-//! What a node counts of the others.
+//! Counters of the cluster: members, and messages between nodes.
 //!
-//! What a node counts of requests that are forwarded between nodes.
+//! Counters of requests that are forwarded between nodes.
 
 pub mod broker;
 pub mod memory;
@@ -146,11 +146,11 @@ pub struct Metrics {
     pub uptime_seconds: Gauge<f64, AtomicU64>,
     /// Accepted TCP connections.
     pub accept: AcceptMetrics,
-    /// What has to do with other nodes.
+    /// Metrics of the cluster.
     pub cluster: ClusterMetrics,
     /// Requests forwarded between nodes.
     pub forward: ForwardMetrics,
-    /// What is held for clients.
+    /// Memory that is held for clients.
     pub memory: MemoryMetrics,
     /// Heavy reads.
     pub reads: ReadMetrics,
@@ -268,7 +268,7 @@ pub struct ClusterMetrics {
     pub unknown: Counter,
     /// Messages of other nodes that found no room.
     pub dropped: Counter,
-    /// Questions and orders that were not answered in time.
+    /// Queries and commands that were not answered in time.
     pub timeouts: Counter,
     /// Clients of dead nodes that this one took out of presence.
     pub reaped: Counter,
@@ -295,7 +295,7 @@ impl ClusterMetrics {
     }
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabel {
     /// See [`ForwardMetrics`].

@@ -1,6 +1,7 @@
 //! The node: the broker, the workers and what they share. Publications go out through it, and come back through it.
 //!
-//! The first two journeys of `docs/architecture.md` §2.3: `api` or a session → [`crate::node::publish::Publisher::publish`] → broker → [`Sink::on_event`] → the inboxes of
+//! The first two journeys of `docs/architecture.md` §2.3: `api` or a session →
+//! [`crate::node::publish::Publisher::publish`] → broker → [`Sink::on_event`] → the inboxes of
 //! the workers that want the channel → their hubs.
 
 pub mod admission;
@@ -43,16 +44,16 @@ use crate::{
     tasks::Tasks,
 };
 
-/// How often gauges are set, and the log is told what was refused.
+/// Interval at which gauges are set and refusals are logged.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
 
-/// What the workers of a node share.
+/// The parts that the workers of a node share.
 pub struct Node {
     /// Random id of this run of the node, 8 hexadecimal digits.
     pub id: Arc<str>,
     /// As loaded.
     pub settings: Settings,
-    /// What decides on clients' commands.
+    /// The policy that decides on clients' commands.
     pub policy: Arc<Policy>,
     /// Keys of backends.
     pub api_keys: ApiKeys,
@@ -62,15 +63,15 @@ pub struct Node {
     pub metrics: Arc<Metrics>,
     /// Memory for all clients together.
     pub memory: Arc<MemoryBudget>,
-    /// When the node started.
+    /// The time at which the node started.
     pub started: Instant,
-    /// Who is let in.
+    /// Decides which sessions get a slot.
     pub admission: Arc<AdmissionControl>,
     /// Publishes for backends and clients.
     pub publisher: Publisher,
-    /// The other nodes: commands and questions to them.
+    /// The other nodes: commands and queries to them.
     pub cluster: Arc<ClusterMember>,
-    /// Who is present in a channel, on all nodes.
+    /// The presence of channels, on all nodes.
     pub presence: Presence,
     /// The connections of each user, on all nodes.
     pub user_connections: UserConnectionLimit,
@@ -78,12 +79,12 @@ pub struct Node {
     pub workers: Arc<Workers>,
     /// Reads history within the budget of heavy reads.
     pub reads: Arc<HistoryReads>,
-    /// How far it is on its way down.
+    /// The node's stage on its way down.
     pub lifecycle: Lifecycle,
     /// Responses that outlive their sessions.
     pub open_responses: OpenResponses,
     broker: Arc<dyn Broker>,
-    /// What nodes prove one another with.
+    /// The secrets with which nodes authenticate to one another.
     pub secrets: Arc<ClusterSecrets>,
     /// All that it does by itself, and all that its workers do.
     pub tasks: Tasks,
@@ -203,7 +204,7 @@ impl Node {
     }
 
     /// Ends the node's tasks where they stand, and those of its workers. With them and its connections everything of the node
-    /// goes, its connections to the broker included. Whoever wants to leave in order drains and retires it before.
+    /// goes, its connections to the broker included. For an orderly stop, drain and retire it before.
     pub fn stop(&self) {
         self.tasks.stop();
     }
@@ -213,7 +214,7 @@ impl Node {
         &self.broker
     }
 
-    /// Whether this node would deliver right now, else why not, by part.
+    /// `Ok` if this node would deliver right now, else the reasons why not, by part.
     pub fn readiness(&self) -> Result<(), Vec<(&'static str, String)>> {
         let mut reasons = Vec::new();
         if self.lifecycle.is_shutting_down() {

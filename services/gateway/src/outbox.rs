@@ -23,7 +23,7 @@ use crate::{
     memory::holders::{OUTBOX_BYTES, list},
 };
 
-/// What a session's writer finds when it looks: bytes to write, an order to end, or neither.
+/// The state that a session's writer finds: bytes to write, a command to end, or neither.
 #[derive(Debug, Default)]
 struct OutboxState {
     queue: OutboxQueue,
@@ -141,7 +141,7 @@ impl Outbox {
         self.0.borrow().bytes
     }
 
-    /// Whether nothing waits.
+    /// True if nothing waits.
     pub fn is_empty(&self) -> bool {
         self.0.borrow().queue.is_empty()
     }
@@ -225,7 +225,7 @@ impl OutboxState {
         }
     }
 
-    /// Whether so many bytes more may wait.
+    /// Checks that so many bytes more may wait.
     fn admit(&mut self, bytes: usize) -> Result<(), Overflow> {
         if self.overflowed {
             return Err(Overflow);

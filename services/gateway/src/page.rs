@@ -62,7 +62,7 @@ fn file(content_type: &'static str, content: &'static str) -> HttpResponse {
         .body(content)
 }
 
-/// What the page cannot know: where to begin, and in development the key to publish with.
+/// Data that the page cannot know: the first channel, and in development the key to publish with.
 async fn about(node: web::Data<Node>) -> HttpResponse {
     let settings = &node.settings;
     let api_key = if settings.development.page_api_key { settings.api.keys.first() } else { None };

@@ -1,4 +1,4 @@
-//! What a backend has done to the sessions of a user: one type from the HTTP API, over the cluster and the hub, to the session.
+//! Commands of a backend for the sessions of a user: one type from the HTTP API, over the cluster and the hub, to the session.
 //! `docs/architecture.md` §5.7.
 //!
 //! As JSON it is what nodes write to one another. Nodes of older versions read it: a new field has a default, and no field goes.
@@ -24,9 +24,9 @@ pub struct SessionTarget {
 pub enum SessionCommand {
     /// End their connections.
     Disconnect {
-        /// Whose.
+        /// The sessions that end.
         target: SessionTarget,
-        /// What they are told.
+        /// The disconnect that they get.
         #[serde(flatten)]
         disconnect: Disconnect,
         /// Ids of clients that stay.
@@ -34,22 +34,22 @@ pub enum SessionCommand {
     },
     /// End their subscription of a channel.
     Unsubscribe {
-        /// Whose.
+        /// The sessions whose subscription ends.
         target: SessionTarget,
         /// The channel.
         channel: String,
     },
     /// Subscribe them.
     Subscribe {
-        /// Whom.
+        /// The sessions that are subscribed.
         target: SessionTarget,
-        /// To what.
+        /// The subscription.
         #[serde(flatten)]
         subscribe: ServerSubscribe,
     },
     /// Prolong or end their connections' life.
     Refresh {
-        /// Whose.
+        /// The sessions whose life changes.
         target: SessionTarget,
         /// End it now.
         expired: bool,
@@ -75,7 +75,7 @@ pub struct ServerSubscribe {
 }
 
 impl SessionCommand {
-    /// Whom it concerns.
+    /// The sessions that it concerns.
     pub fn target(&self) -> &SessionTarget {
         match self {
             Self::Disconnect { target, .. }
@@ -85,7 +85,7 @@ impl SessionCommand {
         }
     }
 
-    /// Commands with the same subject are carried out in the order in which they came: the user, or the client that has none.
+    /// The user, or the client that has none. Commands with the same subject are carried out in order of arrival.
     pub fn subject(&self) -> &str {
         match self.target() {
             SessionTarget { user, client: Some(client) } if user.is_empty() => client,

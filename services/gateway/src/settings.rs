@@ -7,7 +7,7 @@
 //! Secrets that can be guessed: they stop the start of a node that listens beyond the loopback, and are a warning elsewhere.
 //! `docs/architecture.md` §8.2.
 //!
-//! What is allowed and should be known: `gorani serve` logs it at the start, `gorani check` prints it.
+//! Settings that are allowed and should be known: `gorani serve` logs them at the start, `gorani check` prints them.
 
 pub mod client;
 pub mod cluster;
@@ -70,9 +70,9 @@ pub struct Settings {
     pub channel: ChannelSettings,
     /// The HTTP API for backends.
     pub api: ApiSettings,
-    /// What carries publications between nodes.
+    /// The broker, which carries publications between nodes.
     pub broker: BrokerSettings,
-    /// How the nodes of a cluster know one another.
+    /// Membership of the cluster, and calls between its nodes.
     pub cluster: MembershipSettings,
     /// Going down.
     pub drain: DrainSettings,
@@ -94,7 +94,7 @@ pub struct ApiSettings {
     pub wrong_keys_per_minute: u32,
     /// Bytes of publications and presence that the answer to one call may hold, a batch included.
     pub reply_max_bytes: usize,
-    /// The place where errors of calls are told, unless their header says it.
+    /// Form in which errors of calls are reported, unless their header says it.
     pub error_mode: ErrorMode,
 }
 
@@ -129,22 +129,22 @@ impl fmt::Debug for ApiSettings {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ErrorMode {
-    /// Errors of the call itself are told in the body of a 200.
+    /// Errors of the call itself are in the body of a 200.
     #[default]
     Body,
     /// Every error has its HTTP status.
     Status,
 }
 
-/// What carries publications between nodes.
+/// The broker, which carries publications between nodes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BrokerSettings {
-    /// Which broker.
+    /// The kind of the broker.
     pub kind: BrokerKind,
     /// The embedded broker's bounds.
     pub memory: MemorySettings,
-    /// How Redis is reached.
+    /// The connection to Redis.
     pub redis: RedisSettings,
 }
 
@@ -175,7 +175,7 @@ impl Default for LogSettings {
     }
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -194,7 +194,7 @@ pub enum LogFormat {
 pub struct DevelopmentSettings {
     /// Serve the try-out page at `/`.
     pub page: bool,
-    /// Give the first API key to whoever opens the page. Anybody who can reach the node can then publish.
+    /// Give the first API key to everyone who opens the page. Anybody who can reach the node can then publish.
     pub page_api_key: bool,
     /// Serve `/echo`, which answers every message with itself, for conformance runs.
     pub echo: bool,
@@ -287,7 +287,7 @@ impl Settings {
         found.into_iter().filter_map(|(key, is_weak)| is_weak.then_some(key)).collect()
     }
 
-    /// Whether others than this machine can reach the node.
+    /// True if other machines than this one can reach the node.
     pub fn listens_beyond_loopback(&self) -> bool {
         let stomp = self.stomp.tcp.address().ok().flatten();
         [Some(self.http.address), stomp]

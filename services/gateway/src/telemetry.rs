@@ -10,8 +10,8 @@ use crate::settings::{LogFormat, LogSettings};
 /// The HTTP library, which logs at ERROR what is wrong with requests ("stream error: request parse error").
 const HTTP_LIBRARY: &str = "actix_http";
 
-/// What is logged. Malformed requests of strangers wake nobody: the lines of the HTTP library come only where the level asks
-/// for them by name (`info,actix_http=error`).
+/// The filter of log lines. Malformed requests of clients wake nobody: the HTTP library logs only where the level asks
+/// for it by name (`info,actix_http=error`).
 fn filter(level: &str) -> Result<EnvFilter, ParseError> {
     let filter: EnvFilter = level.parse()?;
     if level.contains(HTTP_LIBRARY) {

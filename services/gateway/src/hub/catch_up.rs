@@ -1,6 +1,7 @@
 //! After a gap: reads what was missed from history, and hands it to the hub before anything newer.
 //!
-//! One read for all subscribers of the channel on this node ([`crate::hub::history_reads`]); newer events wait meanwhile. `docs/architecture.md` §5.4.
+//! One read for all subscribers of the channel on this node ([`crate::hub::history_reads`]); newer events wait meanwhile.
+//! `docs/architecture.md` §5.4.
 
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
@@ -22,7 +23,7 @@ use crate::{
 
 /// Publications read at a time while catching up.
 const PAGE: u32 = 1000;
-/// How long a broker that cannot be reached is tried again; then the subscribers are told, and come back by themselves.
+/// Longest time to retry a broker that cannot be reached. Then subscribers are notified, and come back by themselves.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Longest pause before the second try; it doubles…
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -110,7 +111,7 @@ impl CatchUp {
         }
     }
 
-    /// Ends an epoch whose stream has gone back. Clients that come back must not be told before that all is well.
+    /// Ends an epoch whose stream has gone back. Until then a client that comes back must not learn that all is well.
     async fn renew(&self, channel: &Arc<str>, epoch: &str) {
         tracing::warn!(%channel, "broker forgot accepted publications; beginning a new epoch");
         let mut retry_policy = RetryPolicy::new();
@@ -122,8 +123,8 @@ impl CatchUp {
     }
 
     /// One read. While the broker cannot be reached it is tried again, as after a loss of its connection, when all channels
-    /// are read at once; what is published meanwhile waits. `None` when nobody here wants the channel any more, or the retries are
-    /// used up.
+    /// are read at once; what is published meanwhile waits. `None` when nobody here wants the channel any more, or the retries
+    /// are used up.
     async fn read_page(
         &self,
         channel: &Arc<str>,
@@ -148,7 +149,7 @@ impl CatchUp {
     }
 }
 
-/// How often a broker that cannot be reached is asked again.
+/// The pauses between retries of a broker that cannot be reached, and their end.
 struct RetryPolicy {
     give_up: Instant,
     pause: Duration,
@@ -160,7 +161,7 @@ impl RetryPolicy {
     }
 
     /// A time between half of the pause and all of it. After a loss of the broker every channel of every node begins to read at
-    /// once; without chance they would all come again at once too.
+    /// once; without jitter they would all come again at once too.
     fn jittered(&self) -> Duration {
         crate::random::rng().random_range(self.pause / 2..=self.pause)
     }

@@ -32,37 +32,37 @@ pub(super) struct Channel {
     subscriptions: IndexMap<SessionKey, Subscription>,
     /// The newest publication delivered; absent until it is known.
     position: Option<Position>,
-    /// What was delivered at that position; absent where the position is only known from a read.
+    /// The fingerprint of what was delivered at that position; absent where the position is only known from a read.
     fingerprint: Option<Fingerprint>,
     /// A read of history that newer events wait for.
     catching_up: Option<CatchingUp>,
-    /// Gaps that were told so far.
+    /// Number of gaps so far.
     gaps: u64,
     /// Events before this mark in the worker's inbox are ignored: they are of an earlier subscription, with a hole behind them.
     begins_at: Option<InboxMark>,
-    /// Sessions that lost their place and must be told.
+    /// Sessions that lost their position and must be notified.
     lost: Vec<SessionKey>,
-    /// Sessions that went over to another epoch and must be told.
+    /// Sessions that went over to another epoch and must be notified.
     moved: Option<Box<EpochChange>>,
 }
 
-/// A place in the worker's inbox, from which on a channel's events count.
+/// A point in the worker's inbox, from which on a channel's events count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct InboxMark(u64);
 
-/// What was missed is being read from history.
+/// A read of missed events from history that is under way.
 struct CatchingUp {
     /// Names the read: the end of an earlier one, which was given up, is not the end of this one.
     read: u64,
-    /// Where it begins.
+    /// The position that it begins after.
     after: Position,
-    /// Gaps that were told before the read began: what a later one lost may not be in it.
+    /// Number of gaps before the read began: what a later one lost may not be in it.
     gaps: u64,
     /// Events that came meanwhile.
     waiting: Vec<ChannelEvent>,
 }
 
-/// What is missing, and has to be read from history.
+/// A range of the stream that is missing and has to be read from history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MissingRange {
     /// The last publication that was delivered.
@@ -108,7 +108,7 @@ impl Fingerprint {
     }
 }
 
-/// Where a publication stands against the channel's position.
+/// The relation of a publication to the channel's position.
 enum OffsetOrder {
     Next,
     Old,
@@ -140,12 +140,12 @@ impl Channel {
         self.retention
     }
 
-    /// What was delivered at a position, if the channel stands there.
+    /// The fingerprint of what was delivered at a position, if the channel stands there.
     pub(super) fn fingerprint(&self, position: &Position) -> Option<Fingerprint> {
         self.fingerprint.filter(|_| self.position.as_ref() == Some(position))
     }
 
-    /// Gaps that were told so far: who reads history before it has a place compares.
+    /// Number of gaps so far. A reader of history that has no position yet compares it.
     pub(super) fn gaps(&self) -> u64 {
         self.gaps
     }
@@ -174,7 +174,7 @@ impl Channel {
         }
     }
 
-    /// Sessions that lost their place since the last call.
+    /// Sessions that lost their position since the last call.
     pub(super) fn take_lost(&mut self) -> Vec<SessionKey> {
         std::mem::take(&mut self.lost)
     }
@@ -184,7 +184,7 @@ impl Channel {
         self.moved.take().map(|moved| *moved)
     }
 
-    /// The top that the subscription's reply tells; publications up to it are not delivered to it again.
+    /// The top that the subscription's reply reports; publications up to it are not delivered to it again.
     pub(super) fn set_seen(&mut self, key: SessionKey, top: &Position) {
         if let Some(subscription) = self.subscriptions.get_mut(&key) {
             subscription.set_seen(top.clone());
@@ -289,15 +289,15 @@ impl Channel {
     }
 
     fn begin_catching_up(&mut self, after: Position, waiting: Vec<ChannelEvent>) -> MissingRange {
-        // Joins and leaves that were lost are in no history: who is told of them comes back and looks who is there.
+        // Joins and leaves that were lost are in no history: the subscribers that receive them come back and read presence.
         self.lose(Subscription::receives_join_leave);
         let read = NEXT.fetch_add(1, Ordering::Relaxed);
         self.catching_up = Some(CatchingUp { read, after: after.clone(), gaps: self.gaps, waiting });
         MissingRange { after, read }
     }
 
-    /// A read of history has ended. `missed` is what follows the position; `None` if it could not be had: those who track their position are told, the others go on with what there is. Returns what must be read then,
-    /// because there was another gap meanwhile.
+    /// A read of history has ended. `missed` is what follows the position; `None` if it could not be had: subscribers that track
+    /// their position are notified then, the others go on. Returns what must be read next, if there was another gap meanwhile.
     pub(super) fn caught_up(
         &mut self,
         read: u64,
@@ -357,7 +357,7 @@ impl Channel {
         }
     }
 
-    /// Where a publication stands; the channel's position moves on with it if it is next.
+    /// Compares a publication with the channel's position, which moves on if the publication is next.
     fn offset_order(&mut self, publication: &Publication, asks: bool) -> OffsetOrder {
         if publication.offset == 0 {
             return OffsetOrder::Next;

@@ -1,11 +1,11 @@
-//! Reads of history that are shared: of all on this node who want the same page at the same time, one asks the broker.
+//! Shared reads of history: of all readers on this node that want the same page at the same time, one asks the broker.
 //!
-//! Many come back at once (a node died, Redis was away), each at the same place of the same channel. A page may be shared only
-//! by those to whom it cannot be too old: whoever subscribes must not miss what was published after the page was read and
-//! before live events reach him; whoever fills a gap must not miss what was lost after the page was read. So everyone brings
-//! a [`ReadVersion`] from which on live events reach him, and takes only a page whose read was *begun* after it. Who comes while an
-//! earlier read is under way waits for its end, and shares the next one with all who came meanwhile: at most two reads for any
-//! number of askers. `docs/architecture.md` §5.4.
+//! Many come back at once (a node died, Redis was away), each at the same position of the same channel. A page may be shared only
+//! by readers for which it cannot be too old: a subscriber must not miss what was published after the page was read and
+//! before live events reach it; a reader that fills a gap must not miss what was lost after the page was read. So each brings
+//! a [`ReadVersion`] from which on live events reach it, and takes only a page whose read was *begun* after it. Who comes
+//! during an earlier read waits for its end, and shares the next one with all that came meanwhile: at most two reads for any
+//! number of readers. `docs/architecture.md` §5.4.
 
 use std::{
     collections::HashMap,
@@ -27,14 +27,14 @@ pub struct ReadVersion(u64);
 
 type SharedPage = Result<Arc<HistoryPage>, BrokerError>;
 
-/// What is read: two askers with the same of everything can share.
+/// The parameters of a read: two readers with the same parameters can share it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HistoryRead {
     /// The channel.
     pub channel: Arc<str>,
-    /// Which of its publications.
+    /// The publications that it reads.
     pub query: HistoryQuery,
-    /// Whom it is for.
+    /// The requester of the read.
     pub source: ReadSource,
 }
 
@@ -46,7 +46,7 @@ struct InFlightRead {
     askers: usize,
 }
 
-/// How a page is asked for.
+/// The function that reads a page.
 type PageReader = dyn Fn(&str, HistoryQuery, Retention) -> BoxFuture<'static, Result<HistoryPage, BrokerError>>
     + Send
     + Sync;
@@ -75,7 +75,7 @@ impl HistoryReads {
         Self { ask: Arc::new(ask), budget, clock: AtomicU64::new(0), in_flight: Mutex::default() }
     }
 
-    /// What bounds them.
+    /// The budget that bounds them.
     pub fn budget(&self) -> &Arc<ReadBudget> {
         &self.budget
     }
@@ -178,7 +178,7 @@ async fn read_pages(
     query.max_bytes = Some(most_bytes.min(PAGE_BYTES));
     let mut whole = ask(&channel, query.clone(), retention).await?;
     drop(permit);
-    // A gap is filled page by page by whoever asks.
+    // The reader fills a gap page by page.
     if source == ReadSource::CatchUp {
         return Ok(whole);
     }
@@ -201,7 +201,7 @@ async fn read_pages(
         let follows = if query.reverse { last.checked_sub(1) } else { last.checked_add(1) };
         let joins = page.publications.first().is_none_or(|first| Some(first.offset) == follows);
         if page.top.epoch != whole.top.epoch || !joins {
-            // What followed has left the history between two pages. The reader is told that there is more, and sees why when it
+            // What followed has left the history between two pages. The reader learns that there is more, and sees why when it
             // reads on.
             break;
         }

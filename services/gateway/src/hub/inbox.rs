@@ -1,5 +1,5 @@
-//! A worker's inbox, which any thread may fill without waiting. What does not fit marks its channel as gapped, and the worker reads
-//! it from history. `docs/architecture.md` §5.4.
+//! A worker's inbox, which any thread may fill without waiting. What does not fit marks its channel as gapped, and the worker
+//! reads it from history. `docs/architecture.md` §5.4.
 
 use std::{
     sync::{
@@ -23,7 +23,7 @@ use crate::{
 pub(super) const INBOX_ENTRIES: usize = 64 * 1024;
 /// Payload bytes an inbox holds before its channels are marked gapped.
 const INBOX_BYTES: usize = 64 * 1024 * 1024;
-/// One thing that a worker is told.
+/// One entry of a worker's inbox.
 pub(super) enum InboxEntry {
     Event(Arc<str>, ChannelEvent),
     Gap(Arc<str>, ReadVersion),
@@ -47,7 +47,7 @@ pub(super) struct InboxLoad {
     pub(super) bytes: AtomicUsize,
     /// Channels of which an event did not fit.
     pub(super) gapped: Mutex<IndexSet<Arc<str>>>,
-    /// Told of each of them: the inbox may be empty again by then, and nothing else would wake the worker.
+    /// Notified for each of them: the inbox may be empty again by then, and nothing else would wake the worker.
     pub(super) overflowed: Notify,
     /// The node's lease had ended: what stood in the broker for its sessions may be gone.
     pub(super) lapsed: Notify,
@@ -83,7 +83,7 @@ impl OwnInbox {
 #[error("the worker is gone")]
 pub struct WorkerGone;
 
-/// Why a question was not handed over.
+/// Why a query was not handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum QueryRejected {
     /// The worker does not keep up.
@@ -118,14 +118,14 @@ impl Inbox {
         }
     }
 
-    /// Hands over the news that events of a channel may be missing that were published before `moment`.
+    /// Notes that events of a channel may be missing that were published before `moment`.
     pub fn gap(&self, channel: &Arc<str>, moment: ReadVersion) {
         if self.sender.try_send(InboxEntry::Gap(channel.clone(), moment)).is_err() {
             self.load.mark_gapped(channel);
         }
     }
 
-    /// Has the sessions entered anew into presence.
+    /// Makes the worker enter its sessions into presence again.
     pub fn restore(&self) {
         self.load.lapsed.notify_one();
     }
@@ -140,7 +140,7 @@ impl Inbox {
         self.sender.send(InboxEntry::Drain(over)).await.map_err(|_| WorkerGone)
     }
 
-    /// Hands over a question without waiting.
+    /// Hands over a query without waiting.
     pub fn ask(&self, question: ScanRequest) -> Result<(), QueryRejected> {
         self.sender.try_send(InboxEntry::Question(question)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => QueryRejected::Full,

@@ -1,4 +1,4 @@
-//! Which channels this node wants from the broker, and which of its workers want them.
+//! The channels that this node wants from the broker, and the workers that want them.
 //!
 //! A node subscribes a channel on its first local subscriber and unsubscribes late, so that a page reload costs the
 //! broker nothing. Shared by all workers and by the broker's delivery. `docs/architecture.md` §5.1.
@@ -24,16 +24,16 @@ pub type WorkerSet = u128;
 
 const _: () = assert!(MAX_WORKERS <= WorkerSet::BITS as usize, "a worker needs its bit");
 
-/// How long a channel without subscribers is still received.
+/// Time for which a channel without subscribers is still received.
 const LEAVE_AFTER: Duration = Duration::from_secs(1);
 
 struct InterestEntry {
     workers: WorkerSet,
-    /// Which entry of this name it is: an answer of the broker to an earlier one does not count.
+    /// The number of this entry: an answer of the broker to an earlier entry of the name does not count.
     generation: u64,
     /// The broker has confirmed the subscription.
     confirmed: bool,
-    /// Since when nobody here wants it.
+    /// The time since which nobody here wants it.
     unwanted_since: Option<Instant>,
     /// It stands in [`InterestEntries::unwanted`].
     is_queued: bool,
@@ -42,8 +42,8 @@ struct InterestEntry {
 #[derive(Default)]
 struct InterestEntries {
     by_name: HashMap<Arc<str>, InterestEntry>,
-    /// Channels that nobody wanted at some time, and since when, the oldest first: a sweep looks at these alone, however many there
-    /// are. Each stands here once, though it may be wanted again.
+    /// Channels that nobody wanted at some time, and since when, the oldest first: a sweep looks at these alone, however many
+    /// there are. Each stands here once, though it may be wanted again.
     unwanted: VecDeque<(Instant, Arc<str>)>,
 }
 
@@ -74,7 +74,7 @@ impl InterestEntries {
 /// The node's interest in channels.
 pub struct Interest {
     broker: Arc<dyn Broker>,
-    /// Held while the broker is told of a change, so that it hears changes in the order in which they were made. It is
+    /// Held while the broker gets a change, so that it gets changes in the order in which they were made. It is
     /// not the lock of `entries`: the broker may hold its own locks while it asks for [`Interest::workers`].
     order: Mutex<()>,
     entries: RwLock<InterestEntries>,
@@ -143,7 +143,7 @@ impl Interest {
         }))
     }
 
-    /// A worker no longer wants a channel. The broker is told later, by [`Interest::sweep`].
+    /// A worker no longer wants a channel. [`Interest::sweep`] passes it to the broker later.
     pub fn leave(&self, worker: usize, channel: &Arc<str>) {
         let mut entries = self.entries.write();
         let InterestEntries { by_name, unwanted } = &mut *entries;
@@ -173,7 +173,7 @@ impl Interest {
         let entries = self.entries.read();
         let wanted = entries.by_name.iter().filter(|(_, entry)| entry.workers != 0);
         let mut channels: Vec<Arc<str>> = wanted.map(|(channel, _)| channel.clone()).collect();
-        // The table's order is another one in each process; a simulation has to do the same again.
+        // The table has another order in each process; a simulation has to do the same again.
         if cfg!(test) {
             channels.sort();
         }
@@ -190,12 +190,12 @@ impl Interest {
         self.entries.read().by_name.len()
     }
 
-    /// Whether it receives none.
+    /// True if it receives none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Tells the broker of the channels that nobody has wanted for a while. To be called about once a second.
+    /// Unsubscribes from the broker the channels that nobody has wanted for a while. To be called about once a second.
     pub async fn sweep(&self, now: Instant) -> Result<(), BrokerError> {
         let unsubscribed = {
             let _order = self.order.lock();

@@ -119,7 +119,7 @@ impl QueueConsumers {
                 _ = &mut stopped => return Ok(Vec::new()),
                 () = outbox.room() => {}
             }
-            // Listening first: what comes from now on is either taken or heard of.
+            // Listening first: what comes from now on is either taken or announced by a wake.
             let heard = woken.notified();
             tokio::pin!(heard);
             heard.as_mut().enable();

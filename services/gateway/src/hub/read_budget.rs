@@ -23,7 +23,7 @@ use crate::{
 /// which every publication waited.
 pub const PAGE_BYTES: u64 = 128 * 1024;
 
-/// Whom a read is for.
+/// The requester of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ReadSource {
     /// A client: a command, a recovery, a poll.
@@ -57,7 +57,7 @@ impl Lane {
     }
 }
 
-/// See the module's head.
+/// The budget of the node's reads, with permits of their own for clients, for backends and for gaps.
 pub struct ReadBudget {
     client: Lane,
     api: Lane,

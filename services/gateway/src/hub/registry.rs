@@ -29,13 +29,13 @@ impl SessionKey {
     }
 }
 
-/// What a transport tells of itself when it registers its session.
+/// The description of a session with which a transport registers it.
 pub struct SessionRegistration {
     /// Mailbox of the connection's actor.
     pub mailbox: Recipient<Signal>,
-    /// Where its bytes wait.
+    /// Its bytes wait here.
     pub outbox: Outbox,
-    /// How its messages are encoded.
+    /// The encoding of its messages.
     pub encoding: Encoding,
     /// `websocket`, `sse`, …
     pub transport: &'static str,
@@ -60,7 +60,7 @@ pub struct SessionEntry {
     pub protocol: &'static str,
     /// Milliseconds since the Unix epoch.
     pub connected_at_ms: u64,
-    /// The limit under which it holds a place among its user's connections.
+    /// The limit under which it holds a slot among its user's connections.
     pub(super) place: Option<u32>,
     channels: Vec<ChannelMembership>,
 }
@@ -73,7 +73,7 @@ pub(super) struct ChannelMembership {
     pub(super) announce: bool,
     /// Tells it from earlier and later ones of the same session in the same channel.
     pub(super) generation: Generation,
-    /// The broker was asked to enter it into presence, or to tell of it: it is taken back when it leaves.
+    /// The broker was asked to enter it into presence, or to publish its join: it is taken back when it leaves.
     pub(super) is_entered: bool,
 }
 
@@ -81,7 +81,7 @@ pub(super) struct ChannelMembership {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Generation(u64);
 
-/// A client that was told to come back to a channel: until it does it stays present there.
+/// A client that was asked to come back to a channel: until it does it stays present there.
 pub(super) struct AbsentClient {
     channel: Arc<str>,
     info: Arc<ClientInfo>,
@@ -95,7 +95,7 @@ impl SessionEntry {
     }
 
     /// Sends a signal to the session's actor. One that does not empty its mailbox is ended as slow, with the code that makes its
-    /// client come back: what it was not told is not hidden from it.
+    /// client come back: what it missed is not hidden from it.
     pub fn signal(&self, signal: Signal) {
         if let Err(SendError::Full(_)) = self.mailbox.try_send(signal)
             && self.outbox.close_as_slow()
@@ -134,12 +134,12 @@ pub struct SessionRegistry {
     sessions: IndexMap<SessionKey, SessionEntry>,
     /// By client id, in the order in which [`super::scan`] lists them.
     clients: BTreeMap<Arc<str>, SessionKey>,
-    /// By user and client id: those of one user stand together, in the same order. One tree for all users, since most of them have one
-    /// session. Anonymous sessions are not in it: nobody addresses them together.
+    /// By user and client id: those of one user stand together, in the same order. One tree for all users, since most of them
+    /// have one session. Anonymous sessions are not in it: nobody addresses them together.
     users: BTreeMap<(Arc<str>, Arc<str>), SessionKey>,
     counts: Arc<SessionCounts>,
     next_generation: u64,
-    /// Clients that were told to come back to channels.
+    /// Clients that were asked to come back to channels.
     absent: BTreeMap<SessionKey, Vec<AbsentClient>>,
 }
 
@@ -229,7 +229,7 @@ impl SessionRegistry {
         }
     }
 
-    /// The broker was surely not told of a subscription.
+    /// The broker certainly did not enter a subscription.
     pub(super) fn not_entered(&mut self, key: SessionKey, name: &str, generation: Generation) {
         let session = self.sessions.get_mut(&key);
         if let Some(membership) = session.and_then(|session| session.membership_mut(name))
@@ -239,7 +239,7 @@ impl SessionRegistry {
         }
     }
 
-    /// A session was told to come back to a channel, in whose presence it stays meanwhile.
+    /// A session was asked to come back to a channel, in whose presence it stays meanwhile.
     pub(super) fn expect_back(&mut self, key: SessionKey, channel: Arc<str>, info: Arc<ClientInfo>) {
         self.absent.entry(key).or_default().push(AbsentClient { channel, info, since: Instant::now() });
     }
@@ -368,7 +368,7 @@ impl SessionRegistry {
         }
     }
 
-    /// Tells sessions that they lost their place in a channel.
+    /// Notifies sessions that lost their position in a channel.
     pub(super) fn signal_insufficient_state(&self, channel: &str, keys: &[SessionKey]) {
         for session in keys.iter().filter_map(|key| self.sessions.get(key)) {
             session.signal(Signal::Insufficient(Arc::from(channel)));
@@ -376,7 +376,7 @@ impl SessionRegistry {
     }
 }
 
-/// Whether the session was expected back in the channel; it is no longer.
+/// True if the session was expected back in the channel; it is not expected any more.
 fn take_absent(absent: &mut BTreeMap<SessionKey, Vec<AbsentClient>>, key: SessionKey, channel: &str) -> bool {
     let Some(channels) = absent.get_mut(&key) else { return false };
     let before = channels.len();

@@ -1,5 +1,5 @@
-//! What a session leaves behind in the broker and has to be taken out: its connection among its user's, its presence, a leave
-//! that others are to be told. What could not be, because the broker was away, is tried again until the broker forgets it by itself:
+//! The entries of an ended session that have to be removed from the broker: its connection among its user's, its presence,
+//! a leave for others. Removals that failed because the broker was away are retried until the broker forgets the entry by itself:
 //! else a user would be locked out, and observers would see somebody who is gone.
 
 use std::{
@@ -31,7 +31,7 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Removals that wait at most; further ones are left to the broker, where they expire.
 const WAITING: usize = 100_000;
 
-/// What is to be taken out of the broker.
+/// An entry that is to be removed from the broker.
 pub(super) enum Removal {
     /// A client among its user's connections.
     Connection {
@@ -46,14 +46,14 @@ pub(super) enum Removal {
         key: SessionKey,
         /// The channel.
         channel: Arc<str>,
-        /// Who it is.
+        /// The client.
         info: Arc<ClientInfo>,
     },
-    /// A client of a channel without presence, whose leave others are told.
+    /// A client of a channel without presence, whose leave is published.
     Leave {
         /// The channel.
         channel: Arc<str>,
-        /// Who it is.
+        /// The client.
         info: Arc<ClientInfo>,
     },
 }
@@ -67,9 +67,9 @@ impl Removal {
         }
     }
 
-    /// Whether the broker is to be asked again after this error.
+    /// True if the broker is to be asked again after this error.
     fn is_unsettled(&self, error: &BrokerError) -> bool {
-        // A leave that may have been told is not told twice.
+        // A leave that may have been published is not published twice.
         !matches!(self, Self::Leave { .. }) || !error.is_unknown_outcome()
     }
 }

@@ -1,9 +1,9 @@
 //! Lists a worker's channels and connections in pages, for the HTTP API of this node or another one.
 //!
-//! Names are kept in order, so a page begins at its cursor (or at the literal beginning of its pattern) and looks only at what comes
-//! next. It takes the worker's time in slices; between two of them only the last name is kept, so neither a copy nor a lock outlives
-//! a slice, and what stays while others come and go is never missed. A pattern that few names match ends its page after a while:
-//! it says how far it looked. Record 28.
+//! Names are kept in order, so a page begins at its cursor (or at the literal beginning of its pattern) and looks only at what
+//! comes next. It takes the worker's time in slices. Between two of them only the last name is kept, so neither a copy nor a
+//! lock outlives a slice, and names that stay while others come and go are never missed. A page
+//! whose pattern matches few names ends after a while and says how far it looked. Record 28.
 
 use std::{cell::RefCell, collections::BTreeMap, ops::Bound, rc::Rc, sync::Arc, time::Duration};
 
@@ -15,8 +15,8 @@ use crate::hub::{Hub, registry::SessionEntry, traffic_counters::TrafficCounters}
 
 mod pattern;
 
-/// Time of a worker that one slice may take before others get their turn. Half of the promised 2 ms: the slice ends with the entry
-/// under way, and a busy machine adds to it.
+/// Time of a worker that one slice may take before others get their turn. Half of the promised 2 ms: the slice ends with the
+/// entry under way, and a busy machine adds to it.
 const SLICE: Duration = Duration::from_millis(1);
 /// Entries between two looks at the clock. The dearest pattern takes some 0.1 ms for a name of 255 bytes.
 const ENTRIES_PER_LOOK: usize = 8;
@@ -43,7 +43,7 @@ impl<T> Default for ScanPage<T> {
     }
 }
 
-/// What the API shows of a connection.
+/// The description of a connection in the API.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ConnectionInfo {
     /// User id; empty for anonymous.
@@ -58,7 +58,7 @@ pub struct ConnectionInfo {
     pub channels: Vec<String>,
 }
 
-/// A question to a worker, with the way back.
+/// A query to a worker, with the way back.
 pub enum ScanRequest {
     /// Connections by client id, after the cursor, up to the limit; of one user, if named.
     Connections {
@@ -68,7 +68,7 @@ pub enum ScanRequest {
         after: String,
         /// At most so many.
         limit: usize,
-        /// Where the answer goes.
+        /// Receives the answer.
         answer: oneshot::Sender<ScanPage<ConnectionInfo>>,
     },
     /// Channels by name with their subscribers, after the cursor, up to the limit.
@@ -79,7 +79,7 @@ pub enum ScanRequest {
         after: String,
         /// At most so many.
         limit: usize,
-        /// Where the answer goes.
+        /// Receives the answer.
         answer: oneshot::Sender<ScanPage<usize>>,
     },
 }
@@ -103,9 +103,9 @@ impl ScanRequest {
 /// Names in order.
 type ScanNames<'a> = Box<dyn Iterator<Item = &'a Arc<str>> + 'a>;
 
-/// What is listed: names, and what there is to tell of each.
+/// A source of a list: names, with an entry for each.
 trait ScanSource {
-    /// What is told of a name.
+    /// The entry for a name.
     type Entry;
 
     /// The name at which a scan begins that has no cursor yet.
@@ -114,7 +114,7 @@ trait ScanSource {
     /// The names from there on that may be wanted.
     fn names<'a>(&'a self, hub: &'a Hub, from: Bound<&str>) -> ScanNames<'a>;
 
-    /// What is told of one of them, and about how many bytes; `None` if it is not wanted.
+    /// The entry for a name and about how many bytes it has; `None` if it is not wanted.
     fn entry(&self, hub: &Hub, name: &str) -> Option<(Self::Entry, usize)>;
 }
 
@@ -175,7 +175,7 @@ impl ScanSource for ConnectionScan {
 struct Scan<T: ScanSource> {
     table: T,
     limit: usize,
-    /// Where the next slice begins.
+    /// The beginning of the next slice.
     next: Bound<Arc<str>>,
     page: ScanPage<T::Entry>,
     bytes: usize,
@@ -205,7 +205,7 @@ impl<T: ScanSource> Scan<T> {
     ) {
         while !answer.is_closed() {
             if self.slice(hub, traffic) {
-                // Whoever asked may have gone meanwhile; then nobody misses the answer.
+                // The requester may have gone meanwhile; then nobody misses the answer.
                 let _ = answer.send(self.page);
                 return;
             }

@@ -58,8 +58,8 @@ impl Subscriptions {
         joined
     }
 
-    /// What a session enters after it has left, nobody would take out again; so before each step it is looked whether this
-    /// subscription is still the one by which it is in the channel.
+    /// Nobody would take out what a session enters after it has left. So each step first checks that this
+    /// subscription is still the one by which the session is in the channel.
     async fn join_broker(
         &self,
         key: SessionKey,
@@ -126,15 +126,15 @@ impl Subscriptions {
         loop {
             let gaps = self.hub.borrow().gaps(channel);
             let page = self.history.read(read.clone(), request.retention, self.history.now()).await?;
-            // A gap that is told meanwhile may lie behind the page, and without a place the hub could not fill it.
+            // A gap that is reported meanwhile may lie behind the page, and without a position the hub could not fill it.
             if self.hub.borrow().gaps(channel) == gaps {
                 return Ok(page);
             }
         }
     }
 
-    /// A channel may have its first subscription. What stands in the inbox already is of an earlier one, and what was to follow it
-    /// did not come in: so its events count from here on. To be called before the worker wants the channel.
+    /// A channel may have its first subscription. What stands in the inbox already is of an earlier one, and what was to follow
+    /// it did not come in: so its events count from here on. To be called before the worker wants the channel.
     pub(super) fn mark_begin(&self, channel: &Arc<str>) {
         let mark = self.hub.borrow_mut().await_mark(channel);
         if let Some(mark) = mark
@@ -152,8 +152,8 @@ impl Subscriptions {
         }
     }
 
-    /// Ends a subscription whose client was told to come back at once, as after a gap. It stays present for a while: if it does
-    /// come, nobody is told of a leave and a join.
+    /// Ends a subscription whose client is asked to come back at once, as after a gap. It stays present for a while: if it does
+    /// come, nobody gets a leave and a join.
     pub fn interrupt(&self, key: SessionKey, channel: &str) {
         let removed = self.hub.borrow_mut().leave(key, channel);
         let Some(removed) = removed else { return };
@@ -167,7 +167,7 @@ impl Subscriptions {
         self.hub.borrow_mut().registry_mut().expect_back(key, channel, info);
     }
 
-    /// Tells the broker what a removed subscription means. The request takes its place in line here; it is repeated where it fails.
+    /// Passes a removed subscription to the broker. The request is put in line here; it is repeated where it fails.
     pub(super) fn publish_leave(&self, key: SessionKey, removed: RemovedSubscription) {
         let RemovedSubscription { channel, info, presence, announce, is_entered, last } = removed;
         if last {
@@ -222,7 +222,7 @@ impl ClientReads {
         self.turns.clone().wait(key, self.reads.budget().per_connection()).await
     }
 
-    /// Reads history for a session, after its reads before. Who asks for the same at the same time shares the read.
+    /// Reads history for a session, after its earlier reads. Equal requests at the same time share the read.
     ///
     /// # Errors
     /// As [`HistoryReads::read`]; [`ErrorCode::TOO_MANY_REQUESTS`] while there is no memory for a large reply.
@@ -282,7 +282,7 @@ impl From<BrokerError> for ErrorCode {
     fn from(error: BrokerError) -> Self {
         match error {
             BrokerError::NoHistory => Self::NOT_AVAILABLE,
-            // A client that gave up here would stay away; one that is told to wait comes back when the queue is shorter.
+            // A client that gave up here would stay away; one that gets the wait comes back when the queue is shorter.
             BrokerError::Limit(_) => Self::TOO_MANY_REQUESTS,
             BrokerError::BadCursor => Self::BAD_REQUEST,
             BrokerError::Unavailable(_) => Self::UNAVAILABLE,

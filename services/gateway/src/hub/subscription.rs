@@ -1,4 +1,4 @@
-//! One session's place in a channel: what it has seen, what is held back for it, and whether an event fits on that.
+//! One session's subscription of a channel: what it has seen, what is held back for it, and whether an event fits on that.
 //! `docs/protocols/client.md` §6.
 //!
 //! Fan-out: a channel's run of events goes into the outboxes of its subscribers, encoded once for each distinct encoding.
@@ -19,10 +19,10 @@ use crate::{
 };
 
 /// Events held back for one subscription, or during one gap, at most. More than this while one history read is under
-/// way means that the read hangs: the place in the stream is given up, and the subscriber is told.
+/// way means that the read hangs: the position in the stream is given up, and the subscriber is notified.
 pub(super) const HELD_BACK_EVENTS: usize = 4096;
 
-/// A session's place in a channel.
+/// A session's subscription of a channel.
 pub(super) struct Subscription {
     outbox: Outbox,
     encoding: EncodingId,
@@ -32,15 +32,15 @@ pub(super) struct Subscription {
     /// Position up to which the client has everything; absent where it is not tracked.
     seen: Option<Position>,
     join_leave: bool,
-    /// It lost its place and was told: nothing more is delivered until it comes back.
+    /// It lost its position and was notified: nothing more is delivered until it comes back.
     broken: bool,
 }
 
-/// The place of a subscription in the stream is lost.
+/// The position of a subscription in the stream is lost.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PositionLost;
 
-/// How a run of events fits on what the client has seen.
+/// The relation of a run of events to what the client has seen.
 enum Fit {
     Whole,
     Nothing,
@@ -70,7 +70,7 @@ impl Subscription {
         self.encoding
     }
 
-    /// Whether it is told of others that join and leave.
+    /// True if it receives the joins and leaves of others.
     pub(super) fn receives_join_leave(&self) -> bool {
         self.join_leave
     }
@@ -79,7 +79,7 @@ impl Subscription {
         self.seen.is_some()
     }
 
-    /// Where this subscription stands, from the read on that its reply tells; what comes before that read it need not have.
+    /// The subscription's position. It counts from the read that its reply reports; it need not have what came before that read.
     pub(super) fn last_delivered(&self) -> Option<&Position> {
         self.seen.as_ref().filter(|seen| !self.broken && !seen.epoch.is_empty())
     }
@@ -201,7 +201,7 @@ pub(super) struct EventBatch<'a> {
     pub(super) offsets: Option<(u64, u64, &'a Arc<str>)>,
     /// Client that must not get it; empty for nobody.
     pub(super) excluded: &'a str,
-    /// Whether it is joins and leaves.
+    /// True for joins and leaves.
     pub(super) is_presence: bool,
 }
 
@@ -252,7 +252,7 @@ pub(super) fn is_same_epoch(one: &Arc<str>, other: &Arc<str>) -> bool {
     Arc::ptr_eq(one, other) || one == other
 }
 
-/// Whether a publication stands directly after another one in the stream.
+/// True if a publication stands directly after another one in the stream.
 pub(super) fn follows(before: &Publication, after: &Publication) -> bool {
     match before.offset {
         0 => after.offset == 0,

@@ -89,7 +89,7 @@ impl Client {
         }
     }
 
-    /// Joins channel `a` and is told `top`, if its position is tracked.
+    /// Joins channel `a` with `top` in the reply, if its position is tracked.
     pub(super) fn join(&self, hub: &mut Hub, retention: Retention, top: Option<Position>) {
         self.begin(hub, retention, top);
         hub.release(self.key, "a");

@@ -6,9 +6,9 @@
 //! Keeps the worker's sessions present: an entry that is not refreshed is forgotten, so that the clients of a dead
 //! node vanish with it. `docs/architecture.md` §5.7.
 //!
-//! The end of all sessions of a worker, spread over a time, so that those who come back elsewhere do not come all at once.
+//! The end of all sessions of a worker, spread over a time, so that their clients do not all come back elsewhere at once.
 //!
-//! In the order of a shuffle, each at a random moment of a slot of its own: jittered, at a rate that is never exceeded for
+//! The sessions end in shuffled order, each at a random moment of its own slot: jittered, at a rate that is not exceeded for
 //! longer than two slots, and independent of how the sessions are connected. `docs/architecture.md` §5.10; record 15.
 //!
 //! A worker's share in the memory budget: it publishes what its clients hold, ends those of them that are the largest of the
@@ -116,11 +116,11 @@ impl Timers {
     }
 }
 
-/// How often entries are refreshed: twice within their life, so that one failure is survived.
+/// Interval at which entries are refreshed: twice within their life, so that one failure is survived.
 const REFRESH_EVERY: Duration = Duration::from_secs(25);
 /// Pause before another attempt, after one that failed.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// A client that was told to come back to a channel stays present for so long.
+/// A client that was asked to come back to a channel stays present for so long.
 const EXPECTED_BACK: Duration = Duration::from_secs(10);
 /// Refreshes under way at a time.
 const BATCH: usize = 256;
@@ -161,7 +161,7 @@ impl PresenceRefresh {
         }
     }
 
-    /// Enters all sessions into presence again. Of those who were out the broker tells that they joined.
+    /// Enters all sessions into presence again. For those that were out the broker publishes a join.
     async fn refresh(&self) -> Result<(), BrokerError> {
         let present: Vec<_> = {
             let hub = self.hub.borrow();
@@ -259,7 +259,7 @@ impl MemoryMonitor {
         self.publish(published, survey.held);
         let mut turn = self.memory.largest.turn();
         let (count, given_back) = self.end_largest(&mut turn, survey.largest(), self.memory.excess_bytes());
-        // They are told, and give it back within this turn of the worker.
+        // They get a signal, and give it back within this turn of the worker.
         let held = survey.held - given_back;
         self.publish(published, held);
         drop(turn);

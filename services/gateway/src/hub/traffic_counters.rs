@@ -1,4 +1,4 @@
-//! What a worker's connections move: counted on the worker's own thread and added to the node's counters once a second,
+//! The traffic of a worker's connections: counted on the worker's own thread and added to the node's counters once a second,
 //! so that threads do not fight over a counter at every write.
 
 use std::{
@@ -10,7 +10,7 @@ use std::{
 
 use crate::metrics::Metrics;
 
-/// How far behind `GET /metrics` may be.
+/// Longest lag of `GET /metrics`.
 const ADD_EVERY: Duration = Duration::from_secs(1);
 
 /// Counts since the last addition.

@@ -17,10 +17,10 @@ use crate::{
     session::Signal,
 };
 
-/// Users whose places are refreshed at the same time.
+/// Users whose slots are refreshed at the same time.
 const BATCH: usize = 256;
 
-/// A session that holds a place.
+/// A session that holds a slot.
 struct UserSlot {
     key: SessionKey,
     client: Arc<str>,
@@ -35,8 +35,8 @@ pub struct UserLimit {
 }
 
 impl UserLimit {
-    /// The session takes a place: from now on it is given back when the session ends. To be called before the broker is
-    /// asked, so that it hears of the end after the beginning.
+    /// The session takes a slot, which is given back when the session ends. To be called before the broker is
+    /// asked, so that the broker gets the end after the beginning.
     pub fn hold(&self, key: SessionKey, limit: u32) {
         if let Some(session) = self.hub.borrow_mut().registry_mut().get_mut(key) {
             session.place = Some(limit);

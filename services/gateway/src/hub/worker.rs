@@ -51,7 +51,7 @@ pub struct Worker {
     pub index: usize,
     pub(super) hub: Rc<RefCell<Hub>>,
     timers: Timers,
-    /// What its connections move.
+    /// Counters of the traffic of its connections.
     pub traffic: Rc<TrafficCounters>,
     pub(super) history: Arc<HistoryReads>,
     /// Reads for its sessions.
@@ -159,7 +159,7 @@ impl Worker {
         self.hub_mut().registry_mut().register(registration)
     }
 
-    /// Ends all subscriptions of a session, and gives its place among its user's connections back.
+    /// Ends all subscriptions of a session, and gives its slot among its user's connections back.
     pub fn leave_all(&self, key: SessionKey) {
         self.user_limit.release(key);
         let removed = self.hub_mut().leave_all(key);
@@ -262,7 +262,7 @@ impl Worker {
         }
     }
 
-    /// What did not fit into the inbox is read from history, or told.
+    /// Events that did not fit into the inbox are read from history, or their loss is reported to the subscribers.
     fn tell_gapped(self: &Rc<Self>) {
         let gapped = std::mem::take(&mut *self.load.gapped.lock());
         self.metrics.inbox_overflows.inc_by(gapped.len() as u64);

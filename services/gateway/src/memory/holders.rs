@@ -1,4 +1,4 @@
-//! What holds much memory on this thread: large outboxes, unfinished input, bodies of requests. They are listed, so that the
+//! The holders of much memory on this thread: large outboxes, unfinished input, bodies of requests. They are listed, so that the
 //! largest is found without looking at every connection.
 //!
 //! A holder lists itself once it is large, and is taken off the list by the next survey that finds it small again.
@@ -80,7 +80,7 @@ impl Sub for HeldBytes {
 
 /// Something of one client that holds memory and can be ended. Called on the thread that listed it.
 pub trait MemoryHolder {
-    /// What it holds now; input and bodies below their thresholds count as nothing.
+    /// The bytes that it holds now; input and bodies below their thresholds count as nothing.
     fn held(&self) -> HeldBytes;
 
     /// Grows as its client reads what waits for it.
@@ -143,7 +143,7 @@ impl LargestFirst {
     }
 }
 
-/// What this thread's holders hold.
+/// The memory that is held on this thread, and its largest holders.
 #[derive(Default)]
 pub struct MemorySurvey {
     /// All of them together.

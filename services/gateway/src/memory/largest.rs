@@ -17,7 +17,7 @@ struct HoldersReport {
     sizes_bytes: Vec<usize>,
 }
 
-/// What all workers reported last.
+/// The last report of each worker.
 #[derive(Debug, Default)]
 pub struct LargestHolders(Mutex<Vec<Option<HoldersReport>>>);
 

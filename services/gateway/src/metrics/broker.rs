@@ -1,5 +1,5 @@
-//! What the broker counts itself, for `GET /metrics`: read when somebody asks. `docs/protocols/http.md` §6 (readiness tells the truth, and
-//! figures show why).
+//! The broker's own counters, for `GET /metrics`: read at each scrape. `docs/protocols/http.md` §6 (readiness tells the truth,
+//! and figures show why).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,7 +17,7 @@ pub struct BrokerConnectionLabel {
     pub connection: &'static str,
 }
 
-/// What the broker counts itself ([`BrokerStats`]).
+/// The counters of the broker itself ([`BrokerStats`]).
 #[derive(Debug, Default)]
 pub(super) struct BrokerMetrics {
     servers: Gauge,

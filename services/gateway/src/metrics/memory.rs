@@ -1,6 +1,6 @@
-//! What the node holds for clients, against its memory budget; read when somebody asks.
+//! The memory that the node holds for clients, against its memory budget; read when a scrape asks for it.
 //!
-//! What a node counts of heavy reads: history, presence, recovery.
+//! Counters of heavy reads: history, presence, recovery.
 
 use std::sync::atomic::AtomicI64;
 
@@ -69,19 +69,19 @@ impl MemoryMetrics {
     }
 }
 
-/// Whom a read is for: `client`, `api` or `catch_up`.
+/// The requester of a read: `client`, `api` or `catch_up`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SourceLabel {
     /// See [`SourceLabel`].
     pub source: &'static str,
 }
 
-/// Whom a read is for, and whether it is `under_way` or `waiting`.
+/// The requester of a read, and whether the read is `under_way` or `waiting`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReadLabel {
     /// See [`SourceLabel`].
     pub source: &'static str,
-    /// How far it has come.
+    /// The state of the read.
     pub state: &'static str,
 }
 

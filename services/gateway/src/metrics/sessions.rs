@@ -1,7 +1,8 @@
-//! Kept counts of the node's sessions: clients, their users, their subscriptions. The workers keep them as sessions come and go, so
-//! that nobody who wants the numbers has to ask a worker. [`crate::node`] announces them with its lease and shows them in `info`.
+//! Kept counts of the node's sessions: clients, their users, their subscriptions. The workers keep them as sessions come and
+//! go, so that a reader of the numbers need not ask a worker. [`crate::node`] announces them with its lease and shows them
+//! in `info`.
 //!
-//! What a node counts of accepted TCP connections.
+//! The counters of accepted TCP connections.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! Admission: who gets a slot, who made too many wrong attempts, and what is told of those who are refused. Limits by address
+//! Admission: who gets a slot, who made too many wrong attempts, and what the refused ones get. Limits by address
 //! count under the client's network. Decision record 24.
 //!
 //! - [`permits`]: a slot for each session.
@@ -154,7 +154,7 @@ impl AdmissionControl {
         (!self.limits.trusted_proxies.trusts(address)).then(|| address.into())
     }
 
-    /// Where a session comes from, for the limits. `client`: its address as far as it can be believed; `connection`: the peer of a
+    /// The source of a session, for the limits. `client`: its address as far as it can be believed; `connection`: the peer of a
     /// TCP connection that can carry many sessions. Trusted balancers count as neither.
     pub fn session_source(
         &self,
@@ -168,7 +168,7 @@ impl AdmissionControl {
         }
     }
 
-    /// Counts something that was refused, or did not go well. It is told to the log within a while.
+    /// Counts something that was refused, or did not go well. It is logged within a while.
     pub fn refused(&self, cause: RefusalCause, network: Option<ClientNetwork>) {
         self.metrics.count_refused(cause.label());
         self.refusals.count(cause, network);

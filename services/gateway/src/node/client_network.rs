@@ -11,7 +11,7 @@ use std::{
 /// Bits of an IPv6 address that name the network.
 const IPV6_BITS: u32 = 64;
 
-/// What counts as one client address.
+/// The network that counts as one client address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientNetwork(IpAddr);
 
@@ -36,7 +36,7 @@ impl fmt::Display for ClientNetwork {
     }
 }
 
-/// Where a session comes from.
+/// The addresses that a session comes from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SessionSource {
     /// The client's address, as far as it is known. A trusted proxy that names no client is none.

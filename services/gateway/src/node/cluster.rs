@@ -1,6 +1,6 @@
-//! The other nodes: who they are, and what is asked of them. `docs/architecture.md` §5.7.
+//! The other nodes, and the calls to them. `docs/architecture.md` §5.7.
 //!
-//! Each node announces itself with a lease and watches those of the others ([`heartbeat`], [`membership`]). An order or a question
+//! Each node announces itself with a lease and watches those of the others ([`heartbeat`], [`membership`]). A command or a query
 //! for the whole cluster goes to the nodes whose lease is running as one message ([`envelope`]), each of them answers, and
 //! it has succeeded when all have ([`rpc`], [`commands`], [`overview`], [`kinds`]). The
 //! clients of a dead node vanish from presence ([`reaper`]). The memory broker has one node, and the same code path.

@@ -41,7 +41,7 @@ enum FetchError {
 /// Fetches the key set for the verifier of tokens.
 pub(super) struct KeyFetcher {
     policy: Arc<Policy>,
-    /// How often.
+    /// Interval of the refresh.
     refresh: Duration,
 }
 
@@ -62,7 +62,7 @@ impl KeyFetcher {
                 }
                 Err(error) => {
                     let error = error.to_string();
-                    // The same cause is told once, however often it is tried again.
+                    // The same cause is logged once, however often it is retried.
                     if error != failure {
                         tracing::warn!(%error, "fetching token keys failed");
                     }
@@ -105,8 +105,8 @@ impl KeyFetcher {
     }
 }
 
-/// Where a redirect leads. Whoever answers for the address of the keys can sign tokens, so it stays on the same scheme, host
-/// and port: a redirect that an open redirector or a stranger on the way makes is not followed.
+/// The target of a redirect. The server at the address of the keys can sign tokens, so it stays on the same scheme, host
+/// and port: a redirect that an open redirector or an attacker on the way makes is not followed.
 fn redirected(from: &Url, location: &str) -> Result<Url, FetchError> {
     let to = from.join(location)?;
     if to.origin() == from.origin() {

@@ -1,4 +1,4 @@
-//! How far a node is on its way down. [`crate::drain`] moves it on; listeners and health ask.
+//! The stage of a node on its way down. [`crate::drain`] moves it on; listeners and health ask.
 
 use tokio::sync::watch;
 
@@ -9,11 +9,11 @@ enum LifecycleStage {
     Running,
     /// It says that it is not ready, and serves on.
     Leaving,
-    /// Nobody new comes in; those who are here are told to go.
+    /// No new sessions come in; those that are here are sent away.
     Draining,
 }
 
-/// The stage, and whoever waits for it.
+/// The stage, and the tasks that wait for it.
 pub struct Lifecycle(watch::Sender<LifecycleStage>);
 
 impl Default for Lifecycle {
@@ -23,7 +23,7 @@ impl Default for Lifecycle {
 }
 
 impl Lifecycle {
-    /// True once the node is told to stop: it is not ready, though it may serve on for the grace of `drain.grace`.
+    /// True once the node is stopping: it is not ready, though it may serve on for the grace of `drain.grace`.
     pub fn is_shutting_down(&self) -> bool {
         *self.0.borrow() >= LifecycleStage::Leaving
     }

@@ -17,7 +17,7 @@ use crate::{
 /// Bytes of a client in presence beside what it holds: its names in JSON.
 const CLIENT_BYTES: u64 = 64;
 
-/// Reads who is present in a channel.
+/// Reads the presence of channels.
 pub struct Presence {
     cluster: Arc<ClusterMember>,
     broker: Arc<dyn Broker>,
@@ -56,7 +56,7 @@ impl Presence {
         let mut seen = HashSet::new();
         loop {
             if page.cursor.is_some() || !seen.is_empty() {
-                // Only over several pages a client may be given twice.
+                // A client may be given twice only over several pages.
                 page.clients.retain(|info| seen.insert(info.client.clone()));
             }
             bytes += Self::bytes(&page.clients);
@@ -88,7 +88,7 @@ impl Presence {
             self.cluster.dead_among(page.clients.iter().map(|info| info.client.as_str()), false).await?;
         if !dead.is_empty() {
             page.clients.retain(|info| !is_of(&dead, &info.client));
-            // Nobody may be subscribed here, and whoever noticed the deaths looks only after its own channels.
+            // This node may have no subscribers here, and the node that noticed the deaths looks only after its own channels.
             let channel = channel.into();
             for dead in dead {
                 drop(self.cluster.reap(&channel, &dead));

@@ -13,12 +13,12 @@ use crate::{
     session::shared::policy::Policy, settings::stomp::StompSettings,
 };
 
-/// How long an idempotency key is remembered (`docs/protocols/http.md` §5.5).
+/// Time for which an idempotency key is remembered (`docs/protocols/http.md` §5.5).
 const IDEMPOTENCY_TTL: Duration = Duration::from_secs(300);
 /// Bytes of an idempotency key at most.
 pub const IDEMPOTENCY_KEY_MAX_BYTES: usize = 255;
 
-/// Where a publication comes from, for the counters.
+/// The source of a publication, for the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PublishSource {
     /// The HTTP API, or an embedder.
@@ -46,7 +46,7 @@ impl Publisher {
         Self { broker, policy, metrics, queue_limits: Arc::new(settings.queue.limits()) }
     }
 
-    /// Publishes for a backend. Its place in the channel's order is taken now, not when the future is polled.
+    /// Publishes for a backend. Its position in the channel is taken now, not when the future is polled.
     pub fn publish(
         &self,
         channel: &str,
@@ -93,7 +93,7 @@ impl Publisher {
         })
     }
 
-    /// Adds a message to a work queue. It takes its place in line now, not when the future is polled.
+    /// Adds a message to a work queue. It is put in line now, not when the future is polled.
     pub fn push_to_queue(
         &self,
         queue: &str,
@@ -108,14 +108,14 @@ impl Publisher {
             let result = accepted.await;
             count_publication(&metrics, PublishSource::Client, result.is_ok());
             result.map(|()| Published::default()).map_err(|error| match error {
-                // The queue is full, and stays so until somebody takes from it: no matter of a moment.
+                // The queue is full, and stays so until somebody takes from it: it does not pass in a moment.
                 BrokerError::Limit(QUEUE_FULL) => ErrorCode::LIMIT_EXCEEDED,
                 error => ErrorCode::from(error),
             })
         })
     }
 
-    /// What the consumers of this node ask of a queue.
+    /// The request with which the consumers of this node fetch from a queue.
     pub fn fetch_request(&self, queue: Arc<str>, count: u32) -> FetchRequest {
         FetchRequest { queue, count, node: self.policy.node_id.clone(), limits: self.queue_limits.clone() }
     }

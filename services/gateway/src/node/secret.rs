@@ -16,9 +16,9 @@ use crate::settings::{BrokerKind, Settings};
 
 /// The name whose owner is the secret.
 const NAME: &str = "secret of the cluster";
-/// How long the broker keeps it after the last node has claimed it.
+/// Time for which the broker keeps it after the last node has claimed it.
 const TTL: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How often a node makes sure that it has the secret of the others.
+/// Interval at which a node makes sure that it has the secret of the others.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// The least time between two looks, whatever forged requests ask for.
 const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(500);
@@ -58,9 +58,9 @@ impl ClusterSecret {
 pub struct ClusterSecrets {
     /// The one to use, then the one that was used before it.
     known: RwLock<Vec<ClusterSecret>>,
-    /// What this node proposes where there is none.
+    /// The secret that this node proposes where there is none.
     proposal: ClusterSecret,
-    /// Where the nodes agree on one; `None` if that is settled.
+    /// The broker through which the nodes agree on one; `None` if there is nothing to agree on.
     broker: Option<Arc<dyn Broker>>,
     looked_at: Mutex<Option<Instant>>,
 }
@@ -79,7 +79,7 @@ impl ClusterSecrets {
         })
     }
 
-    /// Those that are believed. The first is the one to use; none: nobody is believed, and nobody would believe us.
+    /// The secrets that are accepted. The first is the one to use; without one no node is accepted, and none would accept us.
     pub fn known(&self) -> Vec<ClusterSecret> {
         self.known.read().clone()
     }
@@ -92,7 +92,7 @@ impl ClusterSecrets {
         }
     }
 
-    /// Keeps the secret that of the cluster, for ever; returns at once where it is settled.
+    /// Keeps the secret equal to that of the cluster, for ever; returns at once if there is nothing to agree on.
     pub(super) async fn keep(self: Arc<Self>) {
         while self.broker.is_some() {
             self.renew().await;
@@ -105,7 +105,7 @@ impl ClusterSecrets {
     /// one that it has.
     pub async fn renew(&self) {
         let Some(broker) = &self.broker else { return };
-        // Who asks meanwhile waits for the same answer.
+        // Other callers wait for the same answer meanwhile.
         let mut looked_at = self.looked_at.lock().await;
         if looked_at.is_some_and(|at| at.elapsed() < LOOK_AT_MOST_EVERY) {
             return;

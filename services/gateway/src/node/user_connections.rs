@@ -1,4 +1,4 @@
-//! Letting a client in where its user's connections are limited, on all nodes together. `client.max_connections_per_user`.
+//! Admission of a client where its user's connections are limited, on all nodes together. `client.max_connections_per_user`.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{
     node::cluster::{ClusterMember, is_of},
 };
 
-/// How often places of dead nodes are cleared away for one client before it is refused.
+/// Number of times that entries of dead nodes are cleared away for one client before it is refused.
 const ATTEMPTS: usize = 3;
 
 /// The connections of each user, over all nodes.
@@ -24,10 +24,10 @@ impl UserConnectionLimit {
         Self { broker, cluster }
     }
 
-    /// Takes a place among the user's connections. The broker is asked in the call.
+    /// Takes a slot among the user's connections. The broker is asked in the call.
     ///
-    /// An error is how the client's session is to end: with 3504 if there is no place, with 3004 (come back) if the broker
-    /// does not tell: a limit that opens whenever the broker is away is none.
+    /// The error ends the client's session: 3504 if there is no slot, 3004 (come back) if the broker
+    /// does not answer: a limit that opens whenever the broker is away is none.
     pub fn enter(
         &self,
         user: Arc<str>,

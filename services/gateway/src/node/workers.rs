@@ -1,4 +1,4 @@
-//! The workers of a node, as everybody else reaches them: through their inboxes. What the broker delivered goes to those that want
+//! The workers of a node, which all others reach through their inboxes. Events of the broker go to those that want
 //! the channel, commands to all.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
@@ -22,10 +22,10 @@ use crate::{
     tasks::Tasks,
 };
 
-/// How often interest is tidied and gauges are set.
+/// Interval at which interest is tidied and gauges are set.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 
-/// What the workers of a node share, and the inbox of each.
+/// The data that the workers of a node share, and the inbox of each.
 pub struct Workers {
     inboxes: RwLock<Vec<Arc<Inbox>>>,
     broker: Arc<dyn Broker>,
@@ -107,7 +107,7 @@ impl Workers {
         tokio::time::timeout(self.answer_timeout, self.dispatch_command(command)).await.is_ok()
     }
 
-    /// Has the sessions of all workers entered anew into presence.
+    /// Makes all workers enter their sessions into presence again.
     pub(in crate::node) fn restore_presence(&self) {
         self.inboxes().iter().for_each(|inbox| inbox.restore());
     }

@@ -1,4 +1,4 @@
-//! What a session missed, in its outbox: the answer to a connect has as many parts as there are channels, and together they
+//! The replay of missed publications in an outbox: a connect's answer has as many parts as there are channels, and together they
 //! may be larger than what may wait otherwise. Decision record 26.
 
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! What waits in an outbox, in which order it leaves, and when it is too much.
+//! Tests of an outbox: its content, the order in which it leaves, and its limits.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 use super::*;
 

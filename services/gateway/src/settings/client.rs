@@ -16,9 +16,9 @@ pub struct WebSocketSettings {
     pub compression: bool,
     /// Messages below this size are sent as they are.
     pub compression_threshold_bytes: usize,
-    /// What becomes of a client that offers only subprotocols that the endpoint does not know.
+    /// Policy for a client that offers only subprotocols that the endpoint does not know.
     pub subprotocols: SubprotocolChoice,
-    /// How long a closed connection may take to say goodbye.
+    /// Time that a closed connection may take for the close handshake.
     #[serde(with = "humantime_serde")]
     pub close_timeout: Duration,
 }
@@ -46,7 +46,7 @@ impl Default for WebSocketSettings {
 }
 
 impl WebSocketSettings {
-    /// What becomes of a client that offers only subprotocols that the endpoint does not know.
+    /// Policy for a client that offers only subprotocols that the endpoint does not know.
     pub fn subprotocol_policy(&self) -> SubprotocolPolicy {
         match self.subprotocols {
             SubprotocolChoice::Strict => SubprotocolPolicy::Strict,
@@ -89,7 +89,7 @@ pub struct ClientSettings {
     pub pong_timeout: Duration,
     /// Publications of one history read at most.
     pub history_max: u32,
-    /// Bytes of publications that one recovery or history reply may hold. A recovery of more is told as not recovered.
+    /// Bytes of publications that one recovery or history reply may hold. A larger recovery is reported as not recovered.
     pub reply_max_bytes: usize,
     /// Reads of history, presence and recovery of one connection under way at a time; more wait for them.
     pub max_reads: usize,

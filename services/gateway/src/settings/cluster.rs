@@ -1,6 +1,6 @@
 //! Settings of the cluster: leases of nodes, and time for their answers. `docs/architecture.md` §5.7.
 //!
-//! Settings of going down: how a node that is told to stop sends its clients elsewhere. `docs/architecture.md` §5.10; record 15.
+//! Settings of going down: how a stopping node sends its clients elsewhere. `docs/architecture.md` §5.10; record 15.
 
 use std::{fmt, time::Duration};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::SettingsError;
 
-/// The shortest secret that a node that strangers can reach takes, in bytes: 16 random characters cannot be tried out.
+/// The shortest secret of a node that is reachable from outside, in bytes: 16 random characters cannot be tried out.
 pub(super) const SECRET_MIN_BYTES: usize = 16;
 
 /// The shortest lease: below it a busy moment looks like a death.
@@ -18,23 +18,23 @@ const LEASE_MAX: Duration = Duration::from_secs(300);
 /// The longest wait for other nodes: a backend waits with it.
 const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
-/// How the nodes of a cluster know one another.
+/// Membership of the cluster, and calls between its nodes.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MembershipSettings {
-    /// How often a node says that it is alive.
+    /// Interval at which a node renews its lease.
     #[serde(with = "humantime_serde")]
     pub heartbeat: Duration,
-    /// How long others believe it after the last time.
+    /// Time for which the others take it to be alive after the last renewal.
     #[serde(with = "humantime_serde")]
     pub lease: Duration,
-    /// Time for other nodes to answer a question or acknowledge an order.
+    /// Time for other nodes to answer a query or acknowledge a command.
     #[serde(with = "humantime_serde")]
     pub answer_timeout: Duration,
-    /// Where other nodes reach this one, `host:port`; empty: where it listens, or if that is everywhere, the address that
+    /// Address where other nodes reach this one, `host:port`; empty: where it listens, or if that is everywhere, the address that
     /// this machine has towards Redis.
     pub advertise: String,
-    /// What nodes prove one another with; empty: they agree on a random one through Redis. The same on all nodes.
+    /// Secret with which nodes authenticate to one another, the same on all; empty: they agree on a random one through Redis.
     pub secret: String,
     /// Requests that this node has forwarded to others and that are under way, at most.
     pub max_forwarded: usize,
@@ -94,7 +94,7 @@ impl MembershipSettings {
     }
 }
 
-/// Whether a text is a host and a port.
+/// True if a text is a host and a port.
 fn is_address(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| {
         let is_port = port.parse::<u16>().is_ok_and(|port| port != 0);
@@ -108,11 +108,11 @@ fn is_address(text: &str) -> bool {
 /// The longest that sessions may be kept while the node goes down: above it a value is a mistake.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// How a node goes down.
+/// The drain of a stopping node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DrainSettings {
-    /// How long a node that is told to stop says that it is not ready and serves on as ever, before it stops accepting.
+    /// Time for which a stopping node reports that it is not ready and serves on as ever, before it stops accepting.
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
     /// Seconds over which the sessions are then ended; few of them take less, and 0 ends all at once.

@@ -27,7 +27,7 @@ pub enum SettingsError {
     Value {
         /// The key.
         key: &'static str,
-        /// What is wrong with its value.
+        /// The problem with its value.
         problem: String,
     },
 }
@@ -38,7 +38,7 @@ impl SettingsError {
     }
 }
 
-/// What is wrong, in one line that names the setting and no value.
+/// The problem in one line that names the setting and no value.
 fn describe(error: &ConfigError) -> String {
     match error {
         ConfigError::Type { expected, key, .. } => with_key(key.as_deref(), &format!("must be {expected}")),
@@ -76,7 +76,7 @@ fn without_source(error: &str) -> String {
     told.collect::<Vec<_>>().join(": ")
 }
 
-/// What the environment's variables of a node begin with; the parts of a key are joined by the last two signs of it.
+/// Prefix of a node's environment variables; the parts of a key are joined by its last two characters.
 const PREFIX: &str = "GORANI__";
 /// Between the parts of a key.
 const SEPARATOR: &str = "__";

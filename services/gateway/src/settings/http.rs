@@ -11,14 +11,14 @@ use super::{TrustedProxies, error::SettingsError};
 /// Worker threads at most: the node keeps a bit for each.
 pub const MAX_WORKERS: usize = 128;
 
-/// What Linux takes for `TCP_KEEPIDLE`.
+/// Values that Linux accepts for `TCP_KEEPIDLE`.
 const TCP_KEEPALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(32_767);
 
 /// Listening, TLS, and limits of HTTP.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpSettings {
-    /// Where the node listens; port 0 takes a free one and logs it.
+    /// Address on which the node listens; port 0 takes a free one and logs it.
     pub address: SocketAddr,
     /// Worker threads; 0: one a core.
     pub workers: usize,
@@ -36,7 +36,7 @@ pub struct HttpSettings {
     /// Time for a request's headers to arrive, and for a body, which has a second more for each 4 KiB that came.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
-    /// How long an idle HTTP connection is kept.
+    /// Time for which an idle HTTP connection is kept.
     #[serde(with = "humantime_serde")]
     pub keep_alive: Duration,
     /// A peer that acknowledges nothing for so long is given up (`TCP_USER_TIMEOUT`); 0 leaves it to the system. While
@@ -51,7 +51,7 @@ pub struct HttpSettings {
     pub handshakes_per_second: u32,
     /// Balancers in front, addresses or networks: what they say of the client's address (`X-Forwarded-For`) is believed.
     pub trusted_proxies: TrustedProxies,
-    /// How long open requests may take to finish when the node is told to stop.
+    /// Time that open requests may take to finish when the node stops.
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
     /// Certificate and key; when set, the address speaks TLS only.
@@ -69,7 +69,7 @@ pub struct HttpTlsSettings {
 }
 
 impl HttpTlsSettings {
-    /// Whether TLS is on.
+    /// True if TLS is on.
     pub fn is_on(&self) -> bool {
         !self.certificate.as_os_str().is_empty()
     }
@@ -142,7 +142,7 @@ impl HttpSettings {
 pub struct PollSettings {
     /// Publications of an answer, unless a poll asks for another number; never more than `client.history_max`.
     pub limit: u32,
-    /// How long a poll may wait.
+    /// Longest wait of a poll.
     #[serde(with = "humantime_serde")]
     pub max_wait: Duration,
     /// Polls that may wait at a time; each is a connection too, and one address has a part of them. Over it 429.

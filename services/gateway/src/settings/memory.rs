@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::SettingsError;
 
-/// What clients can make a node hold, all together.
+/// Limits of what clients can make a node hold, all together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MemoryBudgetSettings {
@@ -56,7 +56,7 @@ pub struct ReadSettings {
     pub api: usize,
     /// Reads that fill gaps of subscribers, each of up to 128 KiB.
     pub catch_up: usize,
-    /// How long a read for a client or a backend waits for its turn; then it gets the temporary error 111 (HTTP 429).
+    /// Longest wait of a read for a client or a backend for its turn; then it gets the temporary error 111 (HTTP 429).
     #[serde(with = "humantime_serde")]
     pub max_wait: Duration,
 }

@@ -86,10 +86,10 @@ impl From<Network> for String {
 }
 
 impl TrustedProxies {
-    /// Who the client behind `peer` is. `forwarded` are the lines of `X-Forwarded-For`, in order.
+    /// The address of the client behind `peer`. `forwarded` are the lines of `X-Forwarded-For`, in order.
     ///
-    /// Each balancer appends the address that it was asked from, so the list is read from its end for as long as those who
-    /// wrote it are trusted. What stands before the first stranger the stranger may have made up. A port that is not told is 0.
+    /// Each balancer appends the address that it was asked from, so the list is read from its end for as long as its writers
+    /// are trusted. An untrusted address may have made up all that stands before it. A port that is not given is 0.
     pub fn client<'a>(
         &self,
         peer: SocketAddr,
@@ -108,7 +108,7 @@ impl TrustedProxies {
         SocketAddr::new(client.ip().to_canonical(), client.port())
     }
 
-    /// Whether this is one of them.
+    /// True if this is one of them.
     pub fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.holds(address))
     }

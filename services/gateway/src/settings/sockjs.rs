@@ -14,14 +14,14 @@ pub struct SockJsSettings {
     pub websocket: bool,
     /// Set a cookie, for load balancers that keep a client at its node by one. Not needed by Gorani.
     pub cookie_needed: bool,
-    /// Where the page for hidden frames loads sockjs-client from, in the version that the site uses. Empty: no such page.
+    /// Address from which the page for hidden frames loads sockjs-client, in the version that the site uses. Empty: no such page.
     pub client_url: String,
-    /// Where `/info` sends clients for their sessions. Empty: to where they asked.
+    /// Address to which `/info` sends clients for their sessions. Empty: the one that they asked.
     pub base_url: String,
     /// Silence after which a client is sent a heartbeat.
     #[serde(with = "humantime_serde")]
     pub heartbeat: Duration,
-    /// How long a session waits for its client's next request, and how long its end is told.
+    /// Time that a session waits for its client's next request, and for which its end is still reported to the client.
     #[serde(with = "humantime_serde")]
     pub disconnect_delay: Duration,
     /// Bytes after which a streaming response ends and the client makes its next one; browsers keep all of a response in
@@ -33,7 +33,7 @@ pub struct SockJsSettings {
     pub batch_max_messages: usize,
     /// Sessions of the node that may wait for their client's next request at a time. One address has a part of them.
     pub max_waiting: usize,
-    /// Whether a session without a principal takes requests of the address alone that opened it.
+    /// If true, a session without a principal takes requests only from the address that opened it.
     pub bind_to_address: bool,
 }
 

@@ -18,13 +18,13 @@ pub struct StompSettings {
     /// Time for the CONNECT frame.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
-    /// How often the node can send a heart-beat; 0: never.
+    /// Interval at which the node can send a heart-beat; 0: never.
     #[serde(with = "humantime_serde")]
     pub heart_beat_send: Duration,
-    /// How often the node wants a heart-beat; 0: never.
+    /// Interval at which the node wants a heart-beat; 0: never.
     #[serde(with = "humantime_serde")]
     pub heart_beat_receive: Duration,
-    /// How long a client that was told the receipt of its DISCONNECT may take to close.
+    /// Time that a client may take to close after it got the receipt of its DISCONNECT.
     #[serde(with = "humantime_serde")]
     pub linger: Duration,
     /// Headers of a frame at most.
@@ -53,7 +53,7 @@ pub struct StompSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StompQueueSettings {
-    /// Whether clients with a token may use them as they may use the channel of the same name; else backends alone.
+    /// If true, clients with a token may use them as they may use the channel of the same name; else only backends may.
     pub allow_clients: bool,
     /// Messages of a queue at most, unacknowledged ones included.
     pub max_messages: u32,
@@ -63,7 +63,7 @@ pub struct StompQueueSettings {
     pub max_attempts: u32,
     /// Unacknowledged messages of one subscription at most.
     pub prefetch: u32,
-    /// How long a queue that nobody uses is kept, with its messages.
+    /// Time for which a queue that nobody uses is kept, with its messages.
     #[serde(with = "humantime_serde")]
     pub ttl: Duration,
 }
@@ -82,7 +82,7 @@ impl Default for StompQueueSettings {
 }
 
 impl StompQueueSettings {
-    /// What the broker is told of them.
+    /// The limits for the broker.
     pub fn limits(&self) -> QueueLimits {
         QueueLimits {
             max_messages: self.max_messages,
@@ -97,14 +97,14 @@ impl StompQueueSettings {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StompTcpSettings {
-    /// Where: `0.0.0.0:61613`; empty: nowhere.
+    /// Address on which STOMP listens: `0.0.0.0:61613`; empty: nowhere.
     pub address: String,
     /// Certificate and key; when set, the address speaks TLS only.
     pub tls: HttpTlsSettings,
 }
 
 impl StompTcpSettings {
-    /// Where it listens, if it does.
+    /// The address on which it listens, if it does.
     ///
     /// # Errors
     /// An address that cannot be understood.
@@ -164,7 +164,7 @@ impl Default for StompSettings {
 }
 
 impl StompSettings {
-    /// Whether this is the name and the password of one of the backends. All of them are compared, each in a time that
+    /// True if this is the name and the password of one of the backends. All of them are compared, each in a time that
     /// depends on neither: digests are, so that not even a length shows.
     pub fn admits(&self, name: &str, password: &str) -> bool {
         let digest = |text: &str| digest(&SHA256, text.as_bytes());

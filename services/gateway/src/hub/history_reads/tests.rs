@@ -1,4 +1,4 @@
-//! Who shares a page, and who must not.
+//! Tests of sharing: some readers share a page, and others must not.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::time::Duration;
@@ -12,14 +12,14 @@ use crate::hub::tests::HISTORY;
 
 mod pages;
 
-/// Where the answer of a read goes.
+/// Receives the answer of a read.
 type Answer = oneshot::Sender<Result<HistoryPage, BrokerError>>;
 
 /// A stream whose reads see its top when they are asked for, and are answered when the test says so.
 #[derive(Clone, Default)]
 pub(in crate::hub) struct Stream {
     pub(in crate::hub) top: Arc<AtomicU64>,
-    /// What each answer holds.
+    /// The publications of each answer.
     pub(in crate::hub) publications: Arc<Mutex<Vec<Arc<Publication>>>>,
     answers: Arc<Mutex<Vec<Answer>>>,
     asked: Arc<Mutex<Vec<u64>>>,

@@ -1,8 +1,8 @@
-//! What a worker knows of the work queues that it serves: who holds which message, and under which name it was taken.
+//! The state of a worker's queues: the session that holds each message, and the name under which the message was taken.
 //!
 //! The broker knows a worker by a name, one for each queue. When it is not known what the broker did under a name (a lost
 //! answer, an acknowledgement that failed), the name is retired: nothing more is taken under it, so that the broker can be
-//! told all that is still held under it and give the rest back (`Queues::keep`).
+//! asked to keep all that is still held under it and give the rest back (`Queues::keep`).
 
 use std::{
     cell::{Cell, RefCell},
@@ -19,7 +19,7 @@ use crate::{hub::registry::SessionKey, session::Ticket};
 /// Names of a queue at most: one to take under, and retired ones. Above it the retired ones come first.
 const NAMES: usize = 4;
 
-/// What a session wants of a queue.
+/// A session's request for messages of a queue.
 #[derive(Debug, Clone)]
 pub struct FetchRequest {
     /// The queue.
@@ -28,7 +28,7 @@ pub struct FetchRequest {
     pub count: u32,
     /// The id of the node.
     pub node: Arc<str>,
-    /// What the queue may hold.
+    /// The limits of the queue.
     pub limits: Arc<QueueLimits>,
 }
 
@@ -48,7 +48,7 @@ struct ConsumedQueue {
     limits: Arc<QueueLimits>,
     node: Arc<str>,
     woken: Rc<Notify>,
-    /// Who holds which message, and under which name of the worker it was taken.
+    /// The session that holds each message, and the worker's name under which the message was taken.
     held: IndexMap<DeliveryId, (SessionKey, Arc<str>)>,
     /// Sessions that take.
     takers: usize,
@@ -64,7 +64,7 @@ struct ConsumerName {
     is_retired: bool,
 }
 
-/// What the broker is to be told of a name.
+/// A name and the messages under it that the broker keeps for the worker.
 pub(super) struct Renewal {
     pub(super) queue: Arc<str>,
     pub(super) name: Arc<str>,
@@ -73,7 +73,7 @@ pub(super) struct Renewal {
     pub(super) limits: Arc<QueueLimits>,
 }
 
-/// Messages that are to be settled, taken under one name.
+/// Messages that are to be resolved, taken under one name.
 pub(super) struct Acknowledgement {
     pub(super) limits: Arc<QueueLimits>,
     pub(super) name: Arc<str>,
@@ -204,7 +204,7 @@ impl Consumers {
         }
     }
 
-    /// What a session holds, by queue.
+    /// The messages that a session holds, by queue.
     pub(super) fn held_by(&self, key: SessionKey) -> Vec<(Arc<str>, Vec<DeliveryId>)> {
         let queues = self.queues.borrow();
         let of = |served: &ConsumedQueue| -> Vec<DeliveryId> {
@@ -215,7 +215,7 @@ impl Consumers {
         all.filter(|(_, ids)| !ids.is_empty()).collect()
     }
 
-    /// All names that the broker is to be told of, of one queue if named.
+    /// All names that the broker is to keep, of one queue if named.
     pub(super) fn kept(&self, only: Option<&str>) -> Vec<Renewal> {
         let queues = self.queues.borrow();
         let wanted = queues.iter().filter(|(queue, _)| only.is_none_or(|only| *only == ***queue));

@@ -1,4 +1,4 @@
-//! Who reads when.
+//! Tests of the order in which reads get their turn.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use futures_util::{FutureExt as _, future::join_all};

@@ -14,7 +14,7 @@ fn empty() -> Rc<Removals> {
     Removals::new(Rc::default(), Arc::new(MemoryBroker::new(MemorySettings::default())), Tasks::default())
 }
 
-/// A subscription that others are told of, and with `presence` one that they see.
+/// A subscription whose leave is published, and with `presence` one that stands in presence.
 async fn subscribed(worker: &Rc<Worker>, presence: bool) -> Client {
     let client = Client::enter(&mut worker.hub_mut(), "one");
     let request = SubscribeParams { presence, announce: true, ..client.request(HISTORY, false) };

@@ -1,4 +1,4 @@
-//! A client stays in presence while its session lasts, and for a while when it was told to come back.
+//! A client stays in presence while its session lasts, and for a while when it was asked to come back.
 
 use std::{sync::Arc, time::Duration};
 

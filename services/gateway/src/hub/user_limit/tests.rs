@@ -28,7 +28,7 @@ impl Bench {
         Self { clock, broker, worker }
     }
 
-    /// A session of user 42 that has its place.
+    /// A session of user 42 that has its slot.
     async fn holder(&self, client: &str) -> Client {
         let session = Client::enter(&mut self.worker.hub_mut(), client);
         self.worker.hub_mut().registry_mut().identify(session.key(), "42".into(), client.into());

@@ -1,4 +1,4 @@
-//! The inbox: what does not fit is told, whenever it is noticed.
+//! The inbox: what does not fit is reported, whenever it is noticed.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod turns;

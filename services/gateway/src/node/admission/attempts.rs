@@ -3,7 +3,7 @@
 
 use super::{buckets::Buckets, refusals::RefusalCause};
 
-/// What can be wrong.
+/// The kinds of wrong attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptKind {
     /// The id of a session, where clients make them up.

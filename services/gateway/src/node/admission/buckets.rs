@@ -12,7 +12,7 @@ const NETWORKS: usize = 100_000;
 /// A table that is full is searched for full buckets at most this often.
 const SEARCH_EVERY: Duration = Duration::from_secs(1);
 
-/// How fast a bucket fills, and how much it holds.
+/// The rate at which a bucket fills, and its size.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Rate {
     /// Tokens a second.
@@ -75,7 +75,7 @@ impl Buckets {
         allowed
     }
 
-    /// Whether a network has a token left. Takes none.
+    /// True if a network has a token left. Takes none.
     pub(super) fn has(&self, network: ClientNetwork, rate: Rate, now: Instant) -> bool {
         self.0.lock().buckets.get(&network).is_none_or(|bucket| bucket.left(rate, now) >= 1.0)
     }

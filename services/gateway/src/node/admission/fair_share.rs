@@ -60,7 +60,7 @@ impl<K: Eq + Hash> HolderCounts<K> {
     }
 }
 
-/// What is held, in all and by network. Bounded by what may be held.
+/// The permits that are held, in all and by network. Bounded by what may be held.
 #[derive(Debug, Default)]
 pub(crate) struct FairShare(Mutex<FairShareHeld>);
 
@@ -91,7 +91,7 @@ impl FairShare {
         Ok(())
     }
 
-    /// How many of `most` one network may hold at the moment.
+    /// The number out of `most` that one network may hold at the moment.
     pub(super) fn of_network(&self, most: usize) -> usize {
         of_network(most.saturating_sub(self.0.lock().total))
     }

@@ -1,4 +1,4 @@
-//! Why a session gets no slot, and what its client is told.
+//! The reasons why a session gets no slot, and the error that its client gets.
 
 use super::refusals::RefusalCause;
 

@@ -75,7 +75,7 @@ impl AdmissionControl {
 }
 
 impl ConnectionPermit {
-    /// Whether its session has authenticated.
+    /// True if its session has authenticated.
     pub fn is_authenticated(&self) -> bool {
         self.unauthenticated.is_none()
     }

@@ -1,4 +1,4 @@
-//! What was refused, by cause: counted for `GET /metrics`, and told in one log line for many, since whoever floods a node
+//! Refusals by cause: counted for `GET /metrics`, and logged in one line for many, since a client that floods a node
 //! must not fill its log as well.
 
 use std::{collections::HashMap, time::Duration};
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::node::client_network::ClientNetwork;
 
-/// A cause is told at most this often.
+/// A cause is logged at most this often.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 /// Networks counted for one line; of more only the total is known.
 const NETWORKS: usize = 64;
@@ -117,7 +117,7 @@ impl RefusalCause {
     }
 }
 
-/// What was refused since it was told last, by cause.
+/// Refusals since the last log line, by cause.
 #[derive(Default)]
 pub(super) struct Refusals([Mutex<RefusalCounts>; RefusalCause::ALL.len()]);
 
@@ -133,7 +133,7 @@ struct RefusalCounts {
 struct RefusalSummary {
     cause: RefusalCause,
     count: u64,
-    /// Who was refused most often, and how often.
+    /// The network that was refused most often, and how often.
     most: Option<(ClientNetwork, u64)>,
 }
 
@@ -149,7 +149,7 @@ impl Refusals {
         }
     }
 
-    /// What is to be told now.
+    /// The summaries that are due now.
     fn due(&self, now: Instant) -> Vec<RefusalSummary> {
         let mut due = Vec::new();
         for (cause, counts) in RefusalCause::ALL.into_iter().zip(&self.0) {

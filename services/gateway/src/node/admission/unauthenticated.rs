@@ -1,7 +1,7 @@
 //! Sessions that have not authenticated yet: how many a node holds, a network, and a TCP connection.
 //!
-//! Where a network holds as many as it may, its newest one takes the place of its oldest, if that has had the time that
-//! honest clients need. So a stranger behind the same address as many others (a connection state's, or a balancer that nobody
+//! If a network holds as many as it may, its newest one replaces its oldest, provided that the oldest has had the time that
+//! honest clients need. So one client behind the same address as many others (a carrier-grade NAT's, or a balancer that nobody
 //! trusts) does not keep them out by holding connections that never say anything. Decision record 24.
 
 use std::{
@@ -31,7 +31,7 @@ const REPLACED_AFTER: Duration = Duration::from_secs(2);
 /// Why it ends then. Its client comes back.
 const REPLACED: &str = "not connected in time, others wait";
 
-/// How many there may be.
+/// The most that there may be.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct UnauthenticatedLimits {
     pub(super) of_node: usize,
@@ -63,7 +63,7 @@ struct PendingSession {
 #[derive(Debug)]
 pub(in crate::node) struct UnauthenticatedPermit {
     pub(super) source: SessionSource,
-    /// Which one of its network.
+    /// Its number in its network.
     number: u64,
 }
 
@@ -180,7 +180,7 @@ mod tests {
 
     use super::*;
 
-    /// A session that keeps what it is told.
+    /// A session that keeps the signals that it gets.
     #[derive(Default)]
     struct Told(Rc<RefCell<Vec<u16>>>);
 

@@ -1,4 +1,4 @@
-//! Where nodes reach one another: the address that each says of itself with its lease. Decision record 21.
+//! The addresses of the nodes: each node announces its own with its lease. Decision record 21.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -6,11 +6,11 @@ use tokio::time::Instant;
 
 use super::ClusterMember;
 
-/// Who is there is read anew for an unknown node at most this often, whatever made-up names ask for.
+/// Shortest pause between two reads of the members for an unknown node, whatever made-up names ask for.
 const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(100);
 
 impl ClusterMember {
-    /// Where the others reach this node, which listens there; they are told.
+    /// Announces the address at which the others reach this node, which listens there.
     pub async fn advertise(self: &Arc<Self>, listening: SocketAddr) {
         self.set_address(listening).await;
         self.announce().await;
@@ -20,7 +20,7 @@ impl ClusterMember {
         self.addresses.listening(listening).await;
     }
 
-    /// Where another node is reached: `host:port`. `None` if it is not alive, or does not say.
+    /// The address of another node: `host:port`. `None` if it is not alive, or does not say.
     pub async fn address_of(&self, node: &str) -> Option<String> {
         if *node == *self.id {
             return None;

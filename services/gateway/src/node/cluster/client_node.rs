@@ -1,4 +1,4 @@
-//! The node that a client is connected to, which its id tells.
+//! The node that a client is connected to, as the client's id says.
 
 use std::collections::BTreeSet;
 

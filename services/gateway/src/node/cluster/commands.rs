@@ -1,5 +1,5 @@
-//! Carries out the orders of other nodes: those for one user in the order in which they came, those for different users side by side,
-//! so that neither an answer nor an order waits behind somebody else's.
+//! Carries out the commands of other nodes: those for one user in order of arrival, those for different users side by side,
+//! so that neither an answer nor a command waits behind that of another user.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -13,24 +13,24 @@ use crate::session_command::SessionCommand;
 
 /// Queues that are worked off side by side; each user has one of them.
 const QUEUES: usize = 16;
-/// Orders that wait in one of them. One that does not fit is not carried out, and whoever sent it is told by the time-out.
+/// Commands that wait in one of them. One that does not fit is not carried out, and its sender's time-out reports it.
 const ORDERS_PER_QUEUE: usize = 256;
 
-/// An order, and who waits for its acknowledgement.
+/// A command, and the node that waits for its acknowledgement.
 struct ReceivedCommand {
     from: String,
     id: u64,
     command: SessionCommand,
 }
 
-/// The queues of orders.
+/// The queues of commands.
 pub(super) struct CommandQueues {
     hasher: RandomState,
     queues: Vec<mpsc::Sender<ReceivedCommand>>,
 }
 
 impl CommandQueues {
-    /// Starts the tasks that carry the orders out.
+    /// Starts the tasks that carry the commands out.
     pub(super) fn start(cluster: &Arc<ClusterMember>) -> Self {
         let queue = |_| {
             let (sender, orders) = mpsc::channel(ORDERS_PER_QUEUE);
@@ -40,7 +40,7 @@ impl CommandQueues {
         Self { hasher: RandomState::new(), queues: (0..QUEUES).map(queue).collect() }
     }
 
-    /// Takes an order in without waiting; false if there is no room for it.
+    /// Takes a command in without waiting; false if there is no room for it.
     pub(super) fn take(&self, from: String, id: u64, command: SessionCommand) -> bool {
         let index = self.hasher.hash_one(command.subject()) % QUEUES as u64;
         let queue = usize::try_from(index).ok().and_then(|index| self.queues.get(index));

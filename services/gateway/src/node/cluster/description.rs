@@ -1,4 +1,4 @@
-//! What a node says of itself with its lease: a small JSON object. Whoever reads it skips what it does not know.
+//! The description that a node announces with its lease: a small JSON object. A reader skips what it does not know.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ pub struct NodeCounts {
     pub subscriptions: usize,
 }
 
-/// See the module's head. Its id is beside it.
+/// A node's description of itself. The node's id is beside it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(in crate::node) struct NodeDescription {
@@ -27,9 +27,9 @@ pub(in crate::node) struct NodeDescription {
     pub(in crate::node) uptime_s: u64,
     /// Its numbers, some seconds old.
     pub(in crate::node) counts: NodeCounts,
-    /// Where other nodes reach it: `host:port`; empty if it does not know.
+    /// The address where other nodes reach it: `host:port`; empty if it does not know.
     pub(in crate::node) address: String,
-    /// The kinds of requests that it understands: see [`super::kinds`]; 0 if it does not tell.
+    /// The kinds of requests that it understands: see [`super::kinds`]; 0 if it lists none.
     pub(in crate::node) understands: u64,
 }
 

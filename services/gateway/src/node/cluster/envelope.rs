@@ -1,8 +1,8 @@
-//! What nodes write to one another: orders, questions and answers, in an envelope with a version. `docs/architecture.md` §5.7.
+//! The messages between nodes: commands, queries and answers, in an envelope with a version. `docs/architecture.md` §5.7.
 //!
-//! JSON. A new kind or field needs no new version: a node that does not know a kind answers [`ClusterAnswer::Unsupported`] at once, and
-//! its lease tells which it knows ([`kinds`]), so that others need not ask; unknown fields are skipped. A new version is for
-//! envelopes that older nodes could not open. Record 35.
+//! JSON. A new kind or field needs no new version: a node that does not know a kind answers [`ClusterAnswer::Unsupported`] at
+//! once, and its lease lists the kinds that it knows ([`kinds`]), so that others need not ask; unknown fields are skipped. A new
+//! version is for envelopes that older nodes could not open. Record 35.
 //!
 //! [`kinds`]: super::kinds
 
@@ -24,12 +24,12 @@ pub(in crate::node) struct Envelope {
     version: u8,
     /// Id of the node that wrote it.
     pub(super) from: String,
-    /// The sender's number for the question; an answer has the number of its question.
+    /// The sender's number for the query; an answer has the number of its query.
     pub(super) id: u64,
     pub(super) body: EnvelopeBody,
 }
 
-/// What an envelope holds.
+/// The content of an envelope.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::node) enum EnvelopeBody {
@@ -41,7 +41,7 @@ pub(in crate::node) enum EnvelopeBody {
     Answer(ClusterAnswer),
 }
 
-/// A question about the sessions of a node.
+/// A query about the sessions of a node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::node) enum ClusterQuery {
@@ -57,14 +57,14 @@ pub(in crate::node) enum ClusterQuery {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::node) enum ClusterAnswer {
-    /// The order is with the sessions.
+    /// The command is with the sessions.
     Done,
     Connections(BTreeMap<String, ConnectionInfo>),
     /// The same, cut short by the bytes of an answer: there may be more after the last one.
     ConnectionsCut(BTreeMap<String, ConnectionInfo>),
-    /// Too many questions of this kind are under way; nothing was done.
+    /// Too many queries of this kind are under way; nothing was done.
     Busy,
-    /// The node does not know this kind of order or question; nothing was done.
+    /// The node does not know this kind of command or query; nothing was done.
     Unsupported,
     /// Subscribers by channel.
     Channels(BTreeMap<String, usize>),
@@ -88,7 +88,7 @@ pub(super) enum EnvelopeError {
     Body {
         from: String,
         id: u64,
-        /// Else it is an order or a question, and somebody waits for an answer.
+        /// Else it is a command or a query, and its sender waits for an answer.
         is_answer: bool,
         error: serde_json::Error,
     },
@@ -114,7 +114,7 @@ impl Envelope {
         }
     }
 
-    /// Why a message is not understood of which the head is.
+    /// The reason why a message cannot be read although its head can.
     fn without_body(message: &[u8], error: serde_json::Error) -> EnvelopeError {
         #[derive(Deserialize)]
         struct SignedEnvelope {

@@ -7,7 +7,7 @@ use crate::disconnect::ErrorCode;
 /// Why the whole cluster could not be asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClusterError {
-    /// The broker did not tell who is there, or did not carry the message.
+    /// The broker did not list the members, or did not carry the message.
     #[error(transparent)]
     Broker(#[from] BrokerError),
     /// These nodes live and did not answer in time: what they did is unknown.
@@ -21,7 +21,7 @@ pub enum ClusterError {
         /// Other nodes may have carried it out.
         is_partly_done: bool,
     },
-    /// Too many questions wait or are looked into already; nothing was done.
+    /// Too many queries wait or run already; nothing was done.
     #[error("too many requests of this kind at the moment")]
     Busy,
 }

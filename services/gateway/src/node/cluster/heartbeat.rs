@@ -10,12 +10,12 @@ use tokio::time::Instant;
 use super::{ClusterMember, description::NodeDescription, kinds, membership::MembershipChange};
 use crate::version::VERSION;
 
-/// While the broker does not take an announcement, this is how soon it is tried again: others must not take this node for
+/// Pause before an announcement that the broker did not take is retried: others must not take this node for
 /// dead longer than they have to once the broker is back.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 impl ClusterMember {
-    /// Renews the lease until the node retires, and has the clients of dead nodes taken out of presence.
+    /// Renews the lease until the node retires, and takes the clients of dead nodes out of presence.
     pub(in crate::node) async fn keep_lease(self: Arc<Self>) {
         while !self.peers.retired.load(Ordering::Acquire) {
             let renewed = self.announce().await;
@@ -24,8 +24,8 @@ impl ClusterMember {
         }
     }
 
-    /// Announces this node once; false if the broker did not take it. No worker is asked for anything: one that is held up must not
-    /// end the lease.
+    /// Announces this node once; false if the broker did not take it. No worker is asked for anything: a worker that is held up
+    /// must not end the lease.
     pub(in crate::node) async fn announce(self: &Arc<Self>) -> bool {
         let description = NodeDescription {
             version: VERSION.to_owned(),

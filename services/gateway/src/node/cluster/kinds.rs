@@ -1,23 +1,23 @@
-//! The kinds of orders and questions that a node understands, as its lease tells. Record 35.
+//! The kinds of commands and queries that a node understands, as its lease says. Record 35.
 //!
-//! A number, one bit for each kind, since every node reads the leases of all every few seconds. A bit that has been given is never
-//! given to another kind.
+//! A number, one bit for each kind, since every node reads the leases of all every few seconds. A bit that has been given is
+//! never given to another kind.
 
 use super::envelope::{ClusterQuery, EnvelopeBody};
 use crate::session_command::SessionCommand;
 
-/// The kinds of the first version, whose lease does not tell them.
+/// The kinds of the first version, whose lease does not list them.
 const FIRST: u64 = 0b111_1111;
 /// All that this version understands.
 pub(super) const ALL: u64 = FIRST;
 
-/// True if a node understands what is written to it. `told`: by its lease; 0 where it tells nothing.
+/// True if a node understands what is written to it. `told`: the kinds in its lease; 0 where it lists none.
 pub(super) fn is_understood(told: u64, body: &EnvelopeBody) -> bool {
     let known = if told == 0 { FIRST } else { told };
     known & bit(body) == bit(body)
 }
 
-/// The bit of a kind; none of an answer, which is only written to who has asked.
+/// The bit of a kind; none for an answer, which goes only to a node that has asked.
 fn bit(body: &EnvelopeBody) -> u64 {
     match body {
         EnvelopeBody::Order(SessionCommand::Disconnect { .. }) => 1,

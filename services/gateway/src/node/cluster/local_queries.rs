@@ -1,4 +1,4 @@
-//! Questions to all workers of this node: connections, channels; and its kept numbers. The API asks all nodes, see
+//! Queries to all workers of this node: connections, channels; and its kept numbers. The API asks all nodes, see
 //! [`super::overview`].
 
 use std::{sync::Arc, time::Duration};
@@ -20,7 +20,7 @@ use crate::{
 
 /// Scans of a node at a time: each of them may take up to 25 ms of every worker's time.
 pub(super) const SCANS_AT_A_TIME: usize = 2;
-/// How long a request waits until it may scan. Then it gets a 429.
+/// Longest wait of a request until it may scan. Then it gets a 429.
 const SCAN_WAIT: Duration = Duration::from_millis(500);
 /// Time for the workers to answer. A worker that is held up for longer makes this one request fail.
 const SCAN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ impl LocalQueries {
         Self { node_id, workers, metrics, scans: Semaphore::new(SCANS_AT_A_TIME) }
     }
 
-    /// Puts a question to every worker and gathers the answers; a worker that is gone gives none.
+    /// Sends a query to every worker and gathers the answers; a worker that is gone gives none.
     ///
     /// [`ClusterError::Busy`] if too many scans are under way, [`ClusterError::Unanswered`] with this node's id if a worker does
     /// not answer in time.
@@ -65,7 +65,8 @@ impl LocalQueries {
         Ok(answers.map_err(|_| silent())?.into_iter().filter_map(Result::ok).collect())
     }
 
-    /// One page of the pages of all workers, cut to `limit` entries and the bytes of an answer. `add`: puts entries of one name together.
+    /// One page of the pages of all workers, cut to `limit` entries and the bytes of an answer. `add`: puts entries of one name
+    /// together.
     async fn page<T>(
         &self,
         request: impl Fn(oneshot::Sender<ScanPage<T>>) -> ScanRequest,

@@ -1,4 +1,4 @@
-//! What this node knows of the others: who is alive. `docs/architecture.md` §5.7.
+//! The members that this node knows to be alive. `docs/architecture.md` §5.7.
 //!
 //! A pure table: leases in, deaths out. A node is dead when its lease is gone while ours was running all the time. Where
 //! our own lease ran out, or the broker lost its data, the leases of others may be missing although they live: then, for
@@ -16,31 +16,31 @@ use tokio::time::Instant;
 
 use super::description::NodeDescription;
 
-/// What an announcement brought to light.
+/// The changes that an announcement brought to light.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MembershipChange {
     /// Our own lease had ended in between.
     pub(super) lapsed: bool,
-    /// Who died.
+    /// The nodes that died.
     pub(super) died: Vec<String>,
 }
 
-/// See the module's head.
+/// A node's view of the other members, by their leases.
 #[derive(Debug)]
 pub(super) struct MembershipView {
     own: Arc<str>,
     lease: Duration,
-    /// How long what a dead node left behind lasts.
+    /// Time for which the entries of a dead node last.
     trace: Duration,
-    /// With what each said of itself.
+    /// The nodes, each with its description.
     nodes: BTreeMap<String, Bytes>,
     /// The members of the last announcement: where they are the same there is nothing to look at, however many they are.
     last: Arc<[Member]>,
-    /// When the lease was last renewed, as far as is known; `None` until the first announcement.
+    /// The time of the last renewal of the lease, as far as is known; `None` until the first announcement.
     renewed_at: Option<Instant>,
-    /// From when on a missing lease is a death; `None` until the first announcement.
+    /// The time from which on a missing lease is a death; `None` until the first announcement.
     settled_at: Option<Instant>,
-    /// From when on nothing is left of the dead of whom is known, and of those who died before this node began.
+    /// The time from which on nothing is left of known dead nodes, and of those that died before this node began.
     quiet_at: Instant,
 }
 
@@ -90,8 +90,8 @@ impl MembershipView {
         MembershipChange { lapsed: lapsed && before.is_some(), died }
     }
 
-    /// Takes in whose lease is running, and gives all who have to be reckoned with: them, and while the leases cannot be
-    /// trusted, those who were known. Without this node.
+    /// Takes in the nodes whose lease is running, and returns all that count as members: them, and while the leases cannot be
+    /// trusted, those that were known. Without this node.
     pub(super) fn others(&mut self, members: &[Member], now: Instant) -> BTreeSet<String> {
         if !members.iter().any(|member| *member.node == *self.own) {
             // Our own lease is gone, so those of others may be gone for the same reason.
@@ -103,7 +103,7 @@ impl MembershipView {
         live.chain(believed).filter(|node| **node != *self.own).collect()
     }
 
-    /// Of nodes that were not known, those who are dead, now that the leases were read.
+    /// The dead ones among nodes that were not known, now that the leases were read.
     pub(super) fn dead_among(
         &mut self,
         unknown: BTreeSet<String>,
@@ -122,22 +122,22 @@ impl MembershipView {
         dead
     }
 
-    /// Whether this is a node that lives, as far as is known.
+    /// True if this node is alive, as far as is known.
     pub(super) fn knows(&self, node: &str) -> bool {
         node == &*self.own || self.nodes.contains_key(node)
     }
 
-    /// Whether nothing can be left of a dead node.
+    /// True if nothing can be left of a dead node.
     pub(super) fn is_quiet(&self, now: Instant) -> bool {
         now >= self.quiet_at
     }
 
-    /// What a node said of itself.
+    /// The description of a node.
     pub(super) fn description(&self, node: &str) -> Option<NodeDescription> {
         self.nodes.get(node).map(|description| NodeDescription::read(description))
     }
 
-    /// Whether a missing lease is a death.
+    /// True if a missing lease is a death.
     pub(super) fn is_complete(&self, now: Instant) -> bool {
         self.settled_at.is_some_and(|at| now >= at)
     }

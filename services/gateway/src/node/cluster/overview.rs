@@ -1,4 +1,4 @@
-//! Orders and questions of the HTTP API, over all nodes: the own sessions and those of the others, merged.
+//! Commands and queries of the HTTP API, over all nodes: the own sessions and those of the others, merged.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub struct NodeOverview {
 }
 
 impl ClusterMember {
-    /// Has an order carried out on the sessions of all nodes; of the one node that holds the client, if one is named.
+    /// Carries a command out on the sessions of all nodes, or of the one node that holds the client, if one is named.
     ///
     /// `Ok` when the sessions of every node that lives have it. On an error it may be with some of them, unless the error
     /// says otherwise.
@@ -107,7 +107,7 @@ impl ClusterMember {
             };
             merge(&mut all, page, |count, more| *count += more);
         }
-        // As above; and whoever has subscribers of one of them counted them.
+        // As above; and the nodes that have subscribers of one of them counted them.
         cut(&mut all, limit, |name, _| size_of_channel(name));
         Ok(all)
     }

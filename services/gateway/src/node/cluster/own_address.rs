@@ -1,4 +1,4 @@
-//! The address that a node says of itself with its lease. Decision record 21.
+//! The address that a node announces with its lease. Decision record 21.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -14,7 +14,7 @@ use crate::settings::{BrokerKind, Settings};
 
 /// Redis' port where its address names none.
 const REDIS_PORT: u16 = 6379;
-/// What tells where a node is reached.
+/// The settings that determine the address of a node.
 struct AddressSettings {
     advertise: String,
     is_tls: bool,
@@ -35,7 +35,7 @@ impl From<&Settings> for AddressSettings {
     }
 }
 
-/// The node's own address, and how it asks for those of others.
+/// The node's own address, and the time of its last look for those of others.
 pub(super) struct Addresses {
     settings: AddressSettings,
     own: RwLock<String>,
@@ -47,7 +47,7 @@ impl Addresses {
         Self { settings: settings.into(), own: RwLock::default(), looked_at: Mutex::default() }
     }
 
-    /// What the node says of itself; empty while it is not known.
+    /// The address that the node announces; empty while it is not known.
     pub(super) fn own(&self) -> String {
         self.own.read().clone()
     }

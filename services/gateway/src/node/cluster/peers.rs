@@ -1,4 +1,4 @@
-//! What a node keeps about the others: who they are, what is asked of them, and what they write.
+//! The state that a node keeps about the others: the members, the pending queries, and their messages.
 
 use std::{
     collections::BTreeSet,
@@ -33,7 +33,7 @@ pub(super) struct MembersRead {
     pub(super) others: Result<BTreeSet<String>, ClusterError>,
 }
 
-/// What a node keeps about the others.
+/// The state that a node keeps about the others.
 pub(in crate::node) struct Peers {
     pub(super) view: Mutex<MembershipView>,
     pub(super) waiting: PendingQueries,
@@ -45,7 +45,7 @@ pub(in crate::node) struct Peers {
     mailbox_bytes: Arc<AtomicUsize>,
     /// The node has ended its lease for good.
     pub(super) retired: AtomicBool,
-    /// How often its lease ran out, or the broker lost it.
+    /// The number of times that its lease ran out, or the broker lost it.
     pub(super) lapses: AtomicU64,
     metrics: Arc<Metrics>,
 }
@@ -80,7 +80,7 @@ impl Peers {
         (peers, ClusterInbox { messages, bytes: mailbox_bytes })
     }
 
-    /// Takes a message in without waiting. One that does not fit is not answered, and whoever wrote it is told by the
+    /// Takes a message in without waiting. One that does not fit is not answered, and its sender learns it by the
     /// time-out.
     pub(in crate::node) fn deliver(&self, message: Bytes) {
         let size = message.len();
@@ -92,7 +92,7 @@ impl Peers {
         }
     }
 
-    /// What a node said of itself.
+    /// The description of a node.
     pub(in crate::node) fn description(&self, node: &str) -> NodeDescription {
         self.view.lock().description(node).unwrap_or_default()
     }

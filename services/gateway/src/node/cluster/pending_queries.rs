@@ -1,4 +1,4 @@
-//! Questions that wait for answers: a bounded table, by the number of the question.
+//! Queries that wait for answers: a bounded table, by the number of the query.
 
 use std::{
     collections::HashMap,
@@ -13,19 +13,19 @@ use tokio::sync::mpsc;
 
 use super::envelope::ClusterAnswer;
 
-/// Questions that may wait at a time.
+/// Queries that may wait at a time.
 const WAITING_MAX: usize = 4096;
 
 type PendingTable = Mutex<HashMap<u64, mpsc::Sender<(String, ClusterAnswer)>>>;
 
-/// See the module's head.
+/// The table of the queries that wait for answers.
 #[derive(Debug, Default)]
 pub(super) struct PendingQueries {
     next: AtomicU64,
     table: Arc<PendingTable>,
 }
 
-/// A question that waits; dropped, it waits no longer.
+/// A query that waits; dropped, it waits no longer.
 pub(super) struct PendingQuery {
     pub(super) id: u64,
     answers: mpsc::Receiver<(String, ClusterAnswer)>,
@@ -33,7 +33,7 @@ pub(super) struct PendingQuery {
 }
 
 impl PendingQueries {
-    /// Begins to wait for the answers of so many nodes; `None` if too many questions wait.
+    /// Begins to wait for the answers of so many nodes; `None` if too many queries wait.
     pub(super) fn begin(&self, nodes: usize) -> Option<PendingQuery> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answers) = mpsc::channel(nodes.max(1));
@@ -45,7 +45,7 @@ impl PendingQueries {
         Some(PendingQuery { id, answers, table: Arc::clone(&self.table) })
     }
 
-    /// Hands an answer to its question, if that still waits.
+    /// Hands an answer to its query, if that still waits.
     pub(super) fn resolve(&self, id: u64, from: String, answer: ClusterAnswer) {
         if let Some(sender) = self.table.lock().get(&id) {
             // More answers than nodes were asked: one of them repeats itself.

@@ -2,7 +2,7 @@
 //!
 //! Every node does so for the channels of its own subscribers, unless another node has claimed the channel: to look through the
 //! presence of 100,000 clients takes Redis a fifth of a second, and in a large cluster a thousand nodes may have the channel. The
-//! broker takes each client out once, and tells all that it left in the same step.
+//! broker takes each client out once, and publishes its leave in the same step.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -22,8 +22,8 @@ use crate::{hub::read_budget::ReadSource, random};
 const CLIENTS_AT_A_TIME: u32 = 500;
 /// Channels looked after at the same time.
 const CHANNELS_AT_A_TIME: usize = 64;
-/// A claim to take a dead node's clients out of a channel holds so long. Afterwards the others look again, one of them first: whoever
-/// had the claim may have died over it.
+/// Life of a claim to take a dead node's clients out of a channel. Afterwards the others look again, one of them first: the
+/// node with the claim may have died over it.
 const CLAIM: Duration = Duration::from_secs(10);
 /// Attempts while the broker fails; after them the entries expire by themselves.
 const ATTEMPTS: usize = 10;
@@ -42,7 +42,7 @@ impl ClusterMember {
             |channel: &Arc<str>| self.policy.channel_options(channel).is_ok_and(|options| options.presence);
         let mut channels: Vec<Arc<str>> =
             self.workers.interest.channels().into_iter().filter(keeps_presence).collect();
-        // In an order of its own, so that the nodes do not all claim the same ones first.
+        // A shuffled order, so that the nodes do not all claim the same ones first.
         channels.shuffle(&mut random::rng());
         let left_to_others = self.reap_claimed(channels, &dead).await;
         if !left_to_others.is_empty() {
@@ -52,7 +52,7 @@ impl ClusterMember {
         }
     }
 
-    /// Looks through those of the channels that no other node has claimed; gives those that one has.
+    /// Looks through those of the channels that no other node has claimed; returns those that one has.
     async fn reap_claimed(self: &Arc<Self>, channels: Vec<Arc<str>>, dead: &str) -> Vec<Arc<str>> {
         let mut left_to_others = Vec::new();
         for batch in channels.chunks(CHANNELS_AT_A_TIME) {
@@ -70,7 +70,7 @@ impl ClusterMember {
         claim.await.map_or(true, |owner| *owner == *self.id)
     }
 
-    /// Takes all clients of a dead node out of one channel. It goes on where nobody waits for it.
+    /// Takes all clients of a dead node out of one channel. It goes on if nobody waits for it.
     pub(in crate::node) fn reap(self: &Arc<Self>, channel: &Arc<str>, dead: &str) -> Reaping {
         let (cluster, channel, dead) = (self.clone(), channel.clone(), dead.to_owned());
         let key = (channel.clone(), Some(dead.clone()));
@@ -78,7 +78,7 @@ impl ClusterMember {
     }
 
     /// Takes the clients of all dead nodes out of one channel. The nodes are found by the ids of its clients, which are not read
-    /// otherwise. It goes on where nobody waits for it.
+    /// otherwise. It goes on if nobody waits for it.
     pub(in crate::node) fn reap_all(self: &Arc<Self>, source: ReadSource, channel: &Arc<str>) -> Reaping {
         let (cluster, channel) = (self.clone(), channel.clone());
         let key = (channel.clone(), None);

@@ -1,4 +1,4 @@
-//! Clients of dead nodes that are being taken out of presence: whoever wants what is under way waits for it.
+//! Clients of dead nodes that are being taken out of presence: a second request for the same waits for the first.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,13 +9,13 @@ use tokio::sync::oneshot;
 
 use crate::tasks::Tasks;
 
-/// Clients of dead nodes are being taken out of a channel: tells when they are out, or why they are not.
+/// Clients of dead nodes are being taken out of a channel: reports when they are out, or why they are not.
 pub(in crate::node) type Reaping = Shared<oneshot::Receiver<Result<(), BrokerError>>>;
 
 /// A channel and a dead node; without a node, all dead ones.
 pub(super) type ReapingKey = (Arc<str>, Option<String>);
 
-/// What is under way: whoever wants the same meanwhile waits for it.
+/// The reaping that is under way: a second request for the same waits for it.
 #[derive(Default)]
 pub(super) struct ReapInProgress(Arc<Mutex<HashMap<ReapingKey, Reaping>>>);
 

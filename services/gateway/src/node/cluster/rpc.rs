@@ -19,10 +19,10 @@ use super::{
 };
 use crate::hub::scan::ScanPage;
 
-/// Questions of others that are looked into at the same time. One more is not answered: whoever asked is told by the time-out.
+/// Queries of others that run at the same time. One more is not answered: its sender learns it by the time-out.
 const ANSWERS_AT_A_TIME: usize = 64;
 
-/// Who is asked.
+/// The nodes that a query goes to.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::node) enum Recipients<'a> {
     /// Every other node.
@@ -34,17 +34,17 @@ pub(in crate::node) enum Recipients<'a> {
 /// A message that is under way.
 pub(in crate::node) struct PendingMessage {
     cluster: Arc<ClusterMember>,
-    /// Whose answer is missing, and where it will come; none if there is nobody to ask.
+    /// The nodes whose answer is missing, and the receiver of the answers; none if there is nobody to ask.
     open: Option<(BTreeSet<String>, super::pending_queries::PendingQuery)>,
-    /// Nodes that do not know this kind of question, and were not asked.
+    /// Nodes that do not know this kind of query, and were not asked.
     unable: Vec<String>,
     is_order: bool,
     deadline: Instant,
 }
 
 impl ClusterMember {
-    /// Writes to other nodes. When this resolves the message is with the broker; then its answers can be waited for. An order that
-    /// one of them does not know is sent to none.
+    /// Writes to other nodes. When this resolves the message is with the broker; then its answers can be waited for. A command
+    /// that one of them does not know is sent to none.
     pub(in crate::node) async fn write(
         self: &Arc<Self>,
         recipients: Recipients<'_>,
@@ -97,12 +97,12 @@ impl ClusterMember {
         ClusterError::Unsupported { nodes: nodes.iter().map(named).collect(), is_partly_done }
     }
 
-    /// Reads anew who lives.
+    /// Reads the members again.
     pub(in crate::node) async fn refresh_members(&self) -> Result<(), ClusterError> {
         self.others().await.map(drop)
     }
 
-    /// How often this node's lease has run out, or the broker has lost it: then other things may be lost there too.
+    /// Number of times that this node's lease has run out or the broker has lost it: then other things may be lost there too.
     pub fn lapses(&self) -> u64 {
         self.peers.lapses.load(Ordering::Relaxed)
     }
@@ -112,12 +112,12 @@ impl ClusterMember {
         self.peers.view.lock().is_quiet(Instant::now())
     }
 
-    /// Whether this is a node that lives, as far as is known.
+    /// True if this node is alive, as far as is known.
     pub fn is_alive(&self, node: &str) -> bool {
         self.peers.view.lock().knows(node)
     }
 
-    /// The other nodes that live, as a read tells that began after this call: one that has just started may hold what is asked
+    /// The other nodes that live, from a read that began after this call: one that has just started may hold what is asked
     /// for. Calls that come while a read is under way share the next one.
     async fn others(&self) -> Result<BTreeSet<String>, ClusterError> {
         let called = Instant::now();
@@ -189,14 +189,14 @@ impl ClusterMember {
                     }
                 }
                 EnvelopeBody::Ask(ask) => {
-                    // Answers that others wait for may stand behind this question: it must not wait here.
+                    // Answers that others wait for may stand behind this query: it must not wait here.
                     let Ok(permit) = permits.clone().try_acquire_owned() else {
                         self.metrics.cluster.dropped.inc();
                         continue;
                     };
                     let cluster = self.clone();
                     self.tasks.spawn(async move {
-                        // A worker that does not answer in time leaves the question open: the time-out tells.
+                        // A worker that does not answer in time leaves the query open: the sender's time-out reports it.
                         if let Some(answer) = cluster.answer(ask).await {
                             cluster.reply(&from, id, answer).await;
                         }

@@ -4,7 +4,7 @@ use super::*;
 
 /// Stands for a secret in every value.
 const CANARY: &str = "canary-c0ffee";
-/// What an error may show: what these hold is no secret, and an operator has to find the bad entry of a list.
+/// Settings that an error may show: these hold no secret, and an operator has to find the bad entry of a list.
 const SHOWN: [&str; 3] = ["http.trusted_proxies", "client.allowed_origins", "client.personal_channels"];
 
 /// Every key of the settings with its default.

@@ -1,4 +1,4 @@
-//! Orders of other nodes: they wait in queues by user, each of them bounded, behind nobody else's.
+//! Commands of other nodes: they wait in queues by user, each of them bounded, behind nobody else's.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -15,10 +15,10 @@ use crate::{
     session_command::ServerSubscribe,
 };
 
-/// Orders that wait in one queue, and events in an inbox, at most: more than either holds.
+/// Commands that wait in one queue, and events in an inbox, at most: more than either holds.
 const MORE_THAN_FIT: usize = 70_000;
 
-/// Stands for a connection's actor: it keeps the channels that it is told to subscribe.
+/// Stands for a connection's actor: it keeps the channels that it is asked to subscribe.
 #[derive(Clone, Default)]
 struct Connection(Rc<RefCell<Vec<String>>>);
 
@@ -58,7 +58,7 @@ impl Connection {
     }
 }
 
-/// An order to subscribe a user to a channel.
+/// A command to subscribe a user to a channel.
 fn subscribe(user: &str, channel: &str) -> SessionCommand {
     let target = SessionTarget { user: user.to_owned(), client: None };
     let subscribe = ServerSubscribe {
@@ -151,7 +151,7 @@ async fn orders_that_wait_for_one_workers_inbox_delay_neither_those_of_other_use
     tell(&node, Envelope::new(OTHER, WAITING, command).encode().unwrap()).await;
     tell(&node, Envelope::new(OTHER, WAITING + 1, EnvelopeBody::Ask(ClusterQuery::Counts)).encode().unwrap())
         .await;
-    // The question came last and is answered first, while nobody has acknowledged an order.
+    // The query came last and is answered first, while nobody has acknowledged a command.
     until("the question is answered", || node.metrics.cluster.sent.get() == 1).await;
     until("the worker that has room has the order", || connection.told() == ["a"]).await;
     drop(release);

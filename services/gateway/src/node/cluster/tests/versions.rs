@@ -1,4 +1,4 @@
-//! Nodes of other versions: who does not know a question is not waited for, and is named. Record 35.
+//! Nodes of other versions: one that does not know a query is not waited for, and is named. Record 35.
 
 use super::*;
 
