@@ -40,7 +40,7 @@ pub enum ChannelNameError {
     /// A byte outside 0x21..=0x7e.
     #[error("the channel name has a character that is not printable ASCII, at byte {at}")]
     NotPrintable {
-        /// Where, from 0.
+        /// Byte index of the character, from 0.
         at: usize,
     },
     /// A personal channel of nobody.

@@ -6,7 +6,7 @@ use wildmatch::WildMatch;
 /// Longest `Origin` value that is looked at, in bytes: a scheme, a host name of at most 253 and a port.
 const ORIGIN_MAX_BYTES: usize = 512;
 
-/// What a browser sends for pages without an origin of their own (sandboxed frames, local files).
+/// The `Origin` that a browser sends for pages without an origin of their own (sandboxed frames, local files).
 const NULL_ORIGIN: &str = "null";
 
 /// Why a list of origins cannot be used.

@@ -1,5 +1,5 @@
-//! What nodes know of one another, beside publications: who is alive, messages between nodes, who holds a user's
-//! connections, who owns a name. `docs/architecture.md` §5.7.
+//! The state that nodes share beside publications: members, messages between nodes, the connections of users, and
+//! the owners of names. `docs/architecture.md` §5.7.
 //!
 //! Every [`crate::Broker`] gives its own by [`crate::Broker::cluster`]. It knows nothing of what a message or a description
 //! means.
@@ -16,14 +16,14 @@ use crate::BrokerError;
 pub struct Member {
     /// The node's id, as it announced itself.
     pub node: String,
-    /// What it said of itself with its last announcement.
+    /// The node's description, from its last announcement.
     pub description: Bytes,
 }
 
 /// The answer to [`Cluster::announce`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announced {
-    /// Whether the node's lease was still running when it was renewed. False at its first announcement, after its
+    /// True if the node's lease was still running when it was renewed. False at its first announcement, after its
     /// lease ran out, and when the broker lost its data: then others may be missing among the members although they live.
     pub renewed: bool,
     /// Those whose lease is running, this node among them, by id. The same `Arc` as before where nobody came and nobody went:
@@ -119,7 +119,7 @@ pub trait Cluster: Send + Sync + 'static {
         replacing: Option<&str>,
     ) -> BoxFuture<'static, Result<String, BrokerError>>;
 
-    /// Who owns the name.
+    /// The owner of the name, or `None`.
     fn owner(&self, name: &str) -> BoxFuture<'static, Result<Option<String>, BrokerError>>;
 
     /// Ends the ownership, if the name is `owner`'s.

@@ -1,4 +1,4 @@
-//! What can go wrong between a node and its broker.
+//! Errors between a node and its broker.
 
 /// Errors of a [`crate::Broker`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,7 +21,7 @@ pub enum BrokerError {
 }
 
 impl BrokerError {
-    /// Whether the request may have been carried out in spite of the error.
+    /// True if the request may have been carried out in spite of the error.
     pub fn is_unknown_outcome(&self) -> bool {
         matches!(self, Self::UnknownOutcome(_))
     }

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 
 use crate::{BrokerError, Publication};
 
-/// What a queue may hold, and how long. The same for every call on one queue.
+/// The limits of a queue. The same for every call on one queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueLimits {
     /// Messages at most, those taken and not acknowledged included.
@@ -19,7 +19,7 @@ pub struct QueueLimits {
     pub max_bytes: u64,
     /// Deliveries of a message after which it goes to the queue of dead letters instead; 0: never.
     pub max_attempts: u32,
-    /// How long a queue that nobody uses is kept.
+    /// Time for which an unused queue is kept.
     pub ttl: Duration,
 }
 
@@ -37,13 +37,13 @@ pub struct QueueDelivery {
     pub publication: Arc<Publication>,
 }
 
-/// How long a node that is not heard of keeps what it took.
+/// Time for which a node that is not heard from keeps the messages that it took.
 pub const QUEUE_LEASE: Duration = Duration::from_secs(9);
 
-/// How often a node with consumers or unacknowledged messages calls [`Queues::keep`].
+/// The interval at which a node with consumers or unacknowledged messages calls [`Queues::keep`].
 pub const QUEUE_KEEP_EVERY: Duration = Duration::from_secs(3);
 
-/// What [`BrokerError::Limit`] says of a queue that is full.
+/// The text of [`BrokerError::Limit`] for a queue that is full.
 pub const QUEUE_FULL: &str = "messages in a queue";
 
 /// Ends the name of the queue of dead letters: those of `jobs` are in `jobs.dead`, and stay there until they are taken.
@@ -54,7 +54,7 @@ pub const DEAD_FROM_TAG: &str = "dead-letter-from";
 /// See [`DEAD_FROM_TAG`].
 pub const DEAD_ATTEMPTS_TAG: &str = "dead-letter-attempts";
 
-/// What the channel begins with on which nodes hear that a queue has messages. No client's channel has a space.
+/// Prefix of the channel that wakes nodes when a queue has messages. No client's channel has a space.
 const WAKE_PREFIX: &str = "queue wake ";
 
 /// The channel on which nodes hear that a queue has messages: an event, whatever it says, means to look.

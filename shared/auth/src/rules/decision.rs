@@ -60,8 +60,7 @@ pub struct SubscribeCheck<'a> {
     pub user: &'a str,
     /// Client id of the connection.
     pub client: &'a str,
-    /// What the verifier said of the command's token; None where the command has none. An empty token is
-    /// none.
+    /// The verifier's result for the command's token; None where the command has none. An empty token is none.
     pub token: Option<Result<&'a SubscriptionClaims, &'a TokenError>>,
 }
 
@@ -83,9 +82,9 @@ pub enum GrantedBy {
 pub struct SubscribeGranted<'a> {
     /// The namespace's options, with the token's overrides applied.
     pub options: ChannelOptions,
-    /// What allowed it.
+    /// The step that allowed it.
     pub by: GrantedBy,
-    /// When the subscription ends unless refreshed, in Unix seconds; None for never.
+    /// End of the subscription unless it is refreshed, in Unix seconds; None for never.
     pub expires_at: Option<u64>,
     /// JSON for presence, joins and publications of this client in this channel (`chan_info`).
     pub info: Option<&'a RawValue>,

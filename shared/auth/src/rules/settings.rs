@@ -2,7 +2,7 @@
 //! wrong with them, told before the node starts. `docs/protocols/client.md` §9.2
 //! and §9.3.
 //!
-//! What a channel can do: the options of a namespace, as they stand in the settings file.
+//! Options of a channel or a namespace, as they stand in the settings file.
 //! `docs/protocols/client.md` §9; `docs/architecture.md` §4.2 (closed by default).
 
 use std::{collections::HashSet, time::Duration};
@@ -26,7 +26,7 @@ pub struct ChannelSettings {
     pub namespaces: Vec<NamespaceSettings>,
 }
 
-/// What is wrong with the channel settings. Each message begins with the place.
+/// An error in the channel settings. Each message begins with where it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChannelSettingsError {
     /// A namespace without a name; `number` is its place in the list, from 1.
@@ -58,7 +58,7 @@ pub enum ChannelSettingsError {
     Options {
         /// `channel.defaults` or `namespace "name"`.
         place: String,
-        /// What does not fit.
+        /// The options that do not fit.
         problem: OptionsProblem,
     },
 }
@@ -185,7 +185,7 @@ macro_rules! channel_options {
 channel_options! {
     /// Publications that are kept for history and recovery; 0 keeps none. Goes with `history_ttl`.
     history_size: u32,
-    /// How long a publication is kept; `0s` keeps none. Goes with `history_size`.
+    /// Time for which a publication is kept; `0s` keeps none. Goes with `history_size`.
     #[serde(with = "crate::duration")]
     history_ttl: Duration,
     /// Keep a list of who is subscribed.
@@ -242,7 +242,7 @@ impl ChannelOptions {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(from = "NamespaceTable", into = "NamespaceTable")]
 pub struct NamespaceSettings {
-    /// What stands before the `:` of its channels: 1 to
+    /// The name, which stands before the `:` of its channels: 1 to
     /// [`NAMESPACE_NAME_MAX_BYTES`] bytes, letters, digits, `-`, `_` and
     /// `.`.
     pub name: String,

@@ -51,14 +51,14 @@ impl TokenVerifier {
         self.is_configured
     }
 
-    /// Where to fetch the JWK set from: at start, on an interval, and, rate limited, on
+    /// The URL to fetch the JWK set from: at start, on an interval, and, rate limited, on
     /// [`TokenError::UnknownKey`].
     #[must_use]
     pub fn jwks_url(&self) -> Option<&str> {
         self.jwks_url.as_deref()
     }
 
-    /// Whether keys are to be fetched and there are none yet: until then no token that they sign is good.
+    /// True while keys are to be fetched and none are there yet: until then no token signed by them is accepted.
     #[must_use]
     pub fn awaits_keys(&self) -> bool {
         self.jwks_url.is_some() && self.jwks.read().unwrap_or_else(PoisonError::into_inner).is_empty()
@@ -198,7 +198,7 @@ fn signature_only(algorithm: Algorithm) -> Validation {
     validation
 }
 
-/// How deep the JSON is nested. `json` is known to be well-formed, so counting brackets outside of strings is
+/// The nesting depth of the JSON. `json` is known to be well-formed, so counting brackets outside of strings is
 /// enough.
 fn depth(json: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);

@@ -10,12 +10,12 @@ use super::{presence_set::PresenceSet, stream::ChannelStream};
 /// "No channel" in a link.
 const NOBODY: usize = usize::MAX;
 
-/// What the broker knows of one channel. It is forgotten when there is nothing left to know.
+/// The state of one channel. It is forgotten when there is nothing left to know.
 #[derive(Debug)]
 pub(super) struct ChannelEntry {
     pub(super) name: Arc<str>,
     hash: u64,
-    /// Whether this node wants its events.
+    /// True if this node is subscribed to its events.
     pub(super) subscribed: bool,
     pub(super) stream: Option<ChannelStream>,
     pub(super) presence_set: Option<Box<PresenceSet>>,

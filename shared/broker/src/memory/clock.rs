@@ -1,4 +1,4 @@
-//! Where the memory broker gets its time from, so that tests can let an hour pass in no time. No test sleeps: `docs/architecture.md` §9.10.
+//! The clock of the memory broker. Tests can let an hour pass in no time, and no test sleeps: `docs/architecture.md` §9.10.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

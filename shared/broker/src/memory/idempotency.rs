@@ -66,7 +66,7 @@ impl IdempotentAnswers {
         self.table.insert(key, IdempotentAnswer { position, deadline: now.saturating_add(ttl), ticket });
     }
 
-    /// When the oldest one was given.
+    /// Time at which the oldest answer was given.
     pub(super) fn oldest(&self) -> Option<Nanos> {
         self.line.front().map(|given| given.at)
     }
@@ -103,7 +103,7 @@ pub(super) fn answer_key(channel: &str, idempotency: &Idempotency) -> String {
     format!("{} {channel}{}", channel.len(), idempotency.key)
 }
 
-/// How long an answer is remembered.
+/// Time for which an answer is remembered.
 pub(super) fn answer_ttl(idempotency: &Idempotency) -> Nanos {
     nanos(idempotency.ttl)
 }

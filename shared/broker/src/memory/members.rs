@@ -1,4 +1,4 @@
-//! What nodes know of one another, where there is only one: its lease, its messages to itself, its users' connections and
+//! The cluster state of a single node: its lease, its messages to itself, its users' connections and
 //! the names that it owns. [`crate::Cluster`], `docs/architecture.md` §5.7.
 //!
 //! Values by name, each until its time is over: found in one step, and cleared away in bulk now and then.

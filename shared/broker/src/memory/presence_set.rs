@@ -41,7 +41,7 @@ impl PartialOrd for ByClient {
     }
 }
 
-/// How long a client stays.
+/// The lifetime of a client's entry.
 #[derive(Debug, Clone, Copy)]
 struct PresenceLife {
     deadline: Nanos,
@@ -52,7 +52,7 @@ struct PresenceLife {
 /// Clients of whose leave others are told.
 pub(super) type LeftClients = Vec<Arc<ClientInfo>>;
 
-/// What others are told when a client is entered.
+/// The changes to publish when a client is entered.
 pub(super) struct AddedClient {
     /// It had left before.
     pub(super) left: Option<Arc<ClientInfo>>,
@@ -146,7 +146,7 @@ impl PresenceSet {
         left
     }
 
-    /// When the next one is to be forgotten.
+    /// Time at which the next client is to be forgotten.
     pub(super) fn next_deadline(&self) -> Option<Nanos> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }

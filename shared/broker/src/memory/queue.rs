@@ -60,7 +60,7 @@ pub(super) struct DeliveredMessage {
 }
 
 impl QueueTable {
-    /// How many dead letters were moved, and how many attempts to move one failed.
+    /// The number of dead letters that were moved, and of attempts to move one that failed.
     pub(super) fn dead_letters(&self) -> (u64, u64) {
         (self.dead_letters, self.dead_letters_waiting)
     }

@@ -1,6 +1,6 @@
 //! One shard of the memory broker: the channels whose names hash to it, and what is done to them under its lock.
 //!
-//! When to look at a channel again because something in it expires.
+//! It also keeps the times at which a channel is looked at again because something in it expires.
 
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
@@ -116,7 +116,7 @@ impl ChannelShard {
         while self.answers.forget_expired(now, usage) {}
     }
 
-    /// When what would be evicted first was last used.
+    /// Time of last use of the entry that would be evicted first.
     pub(super) fn oldest(&self, bound: EvictionKind) -> Option<Nanos> {
         let line = match bound {
             EvictionKind::Histories => LruList::Histories,
@@ -256,7 +256,7 @@ impl Deadlines {
         self.heap.pop().map(|Reverse(entry)| entry)
     }
 
-    /// Whether evicted channels left so many stale entries that a rebuild pays.
+    /// True if evicted channels left so many stale entries that a rebuild pays.
     pub(super) fn is_mostly_stale(&self, channels: usize) -> bool {
         self.heap.len() > 2 * channels + STALE_SLACK
     }

@@ -34,7 +34,7 @@ pub(super) struct ChannelStream {
     entries: VecDeque<StreamEntry>,
     bytes: usize,
     ttl: Nanos,
-    /// When it was last written or read.
+    /// Time of the last write or read.
     pub(super) last_used: Nanos,
     /// The deadline under which the shard's heap knows it.
     pub(super) armed: Option<Nanos>,
@@ -99,7 +99,7 @@ impl ChannelStream {
         self.give_back_room();
     }
 
-    /// When the oldest publication is to be forgotten.
+    /// Time at which the oldest publication is to be forgotten.
     pub(super) fn next_deadline(&self) -> Option<Nanos> {
         self.entries.front().map(|entry| entry.accepted.saturating_add(self.ttl))
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What is known of the canaries of one server.
+/// The state of the canaries of one server.
 #[derive(Debug, Default)]
 pub(super) struct Canary {
     /// The pub/sub channel, and the key that is written.
@@ -57,7 +57,7 @@ impl Canary {
         self.heard_at = Some(Instant::now());
     }
 
-    /// How long ago the last one came home.
+    /// Time since the last canary came back.
     pub(super) fn silence(&self) -> Option<Duration> {
         self.heard_at.map(|heard| heard.elapsed())
     }

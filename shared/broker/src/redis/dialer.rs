@@ -111,7 +111,7 @@ impl Backoff {
     }
 }
 
-/// What is known of a connection: nothing is wrong, or the reason why it cannot be used.
+/// The state of a connection: it is usable, or the reason why it is not.
 #[derive(Debug)]
 pub(super) struct ConnectionStatus(watch::Sender<Option<String>>);
 

@@ -34,7 +34,7 @@ const MAX_WAITING: usize = 100_000;
 const RESUBSCRIBE_CHANNELS: usize = 1000;
 /// Such questions under way at the same time.
 const RESUBSCRIBE_COMMANDS: usize = 8;
-/// How long the key that a canary writes is kept: what a node leaves behind goes by itself.
+/// Time to live of the key that a canary writes: the keys of a node that is gone expire.
 const CANARY_TTL: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +68,7 @@ struct InterestCall {
     names: RedisChannels,
 }
 
-/// Where interest is told.
+/// The handle through which interest is changed.
 pub(super) struct Listener {
     calls: mpsc::Sender<InterestCall>,
     pubsub: Arc<PubSub>,
@@ -313,7 +313,7 @@ fn join_call(mut calls: Vec<InterestCall>, call: InterestCall) -> Vec<InterestCa
     calls
 }
 
-/// What a server said to a question that it took.
+/// The server's answer to a command that it took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CommandResult {
     /// The server has confirmed the subscription.
@@ -329,7 +329,7 @@ struct PubSubConnection {
     lost: Arc<Notify>,
     dialect: PubSubCommands,
     patience: Duration,
-    /// What the node hears itself on.
+    /// The pub/sub channel of the node's canary.
     canary: String,
 }
 

@@ -1,4 +1,4 @@
-//! What this node wants to hear from one server, what the server confirmed, and the one place from which the sink is called.
+//! The interest of this node on one server, the server's confirmations, and the only caller of the sink.
 //! [`Sink`] (calling rules), `docs/architecture.md` §5.1, §5.5.
 //!
 //! The connection's reader hands over everything that the server pushes, in order and without waiting. The sink is called under one
@@ -47,7 +47,7 @@ impl SinkHandle {
     }
 }
 
-/// What a name stands for.
+/// The kind of a Redis channel.
 #[derive(Debug, Clone)]
 pub(super) enum SubscriptionKind {
     /// The events of a channel.
@@ -87,7 +87,7 @@ struct PubSubState {
     canary: Canary,
 }
 
-/// What the sink is told of one push.
+/// A call of the sink for one push.
 enum SinkEvent {
     /// A message of nodes.
     Message(Bytes),
@@ -113,7 +113,7 @@ impl PubSub {
         Self { delivery: Mutex::default(), state: Mutex::new(state), sink, wake: Notify::new() }
     }
 
-    /// What is known of the canaries, for as long as `with` runs.
+    /// Gives `with` the state of the canaries, for as long as it runs.
     pub(super) fn canary<T>(&self, with: impl FnOnce(&mut Canary) -> T) -> T {
         with(&mut self.state.lock().canary)
     }
@@ -134,7 +134,7 @@ impl PubSub {
         state.generation
     }
 
-    /// How long something has not been heard that was, although the connection stands.
+    /// Time since a confirmed subscription was lost, although the connection stands.
     pub(super) fn lost_for(&self) -> Option<Duration> {
         self.state.lock().lost.map(|lost| lost.elapsed())
     }
@@ -183,7 +183,7 @@ impl PubSub {
         self.state.lock().wanted.keys().cloned().collect()
     }
 
-    /// What is wanted and not heard.
+    /// The wanted names that are not confirmed.
     pub(super) fn unconfirmed(&self) -> RedisChannels {
         self.state.lock().unheard.iter().cloned().collect()
     }
@@ -237,14 +237,14 @@ impl PubSub {
         self.wake.notified().await;
     }
 
-    /// What is not heard is to be asked for once more.
+    /// Asks once more for the names that are not confirmed.
     pub(super) fn wake(&self) {
         if !self.state.lock().unheard.is_empty() {
             self.wake.notify_one();
         }
     }
 
-    /// What the server pushed over the connection of that generation.
+    /// Handles a push of the server over the connection of that generation.
     pub(super) fn on_push(&self, generation: u64, pushed: PushInfo) {
         let mut parts = pushed.data.into_iter();
         let Some(Value::BulkString(name)) = parts.next() else { return };

@@ -22,7 +22,7 @@ pub(super) struct RedisQueues {
     pub(super) shards: Arc<Shards>,
 }
 
-/// What a wake-up says: nothing but that there is something.
+/// The content of a wake: an empty publication.
 fn wake_message() -> Vec<u8> {
     wire::publication_message(&[])
 }

@@ -33,7 +33,7 @@ pub(super) async fn read(
     }
 }
 
-/// What is known after another look. A busy server tells nothing, and is the same as before.
+/// The replication id after another look. A busy server gives none, and counts as the same as before.
 pub(super) fn newer(before: ReplicationId, now: ReplicationId) -> ReplicationId {
     if now.is_empty() { before } else { now }
 }

@@ -26,10 +26,10 @@ const WAITING: u8 = 0;
 const SENT: u8 = 1;
 const GIVEN_UP: u8 = 2;
 
-/// What a server answered, errors read.
+/// A server's answer; its errors are [`BrokerError`]s.
 pub(super) type Reply = Result<Value, BrokerError>;
 
-/// What all requests of a broker may take together.
+/// The limits that all requests of a broker share.
 #[derive(Debug)]
 pub(super) struct RequestLimits {
     permits: Arc<Semaphore>,
@@ -39,7 +39,7 @@ pub(super) struct RequestLimits {
     timeout: Duration,
 }
 
-/// What a request holds of the bounds, until it is answered.
+/// The part of the limits that a request takes until it is answered.
 #[derive(Debug)]
 struct Charge {
     bytes: usize,

@@ -34,13 +34,13 @@ const MAX_BATCH: usize = 256;
 /// Between two looks at the server's life, which changes under a connection when the first replica comes.
 const LOOK_AT_LIFE_EVERY: Duration = Duration::from_secs(10);
 
-/// What the connections of all servers of a broker share.
+/// The parts that the connections of all servers of a broker share.
 #[derive(Debug, Clone)]
 pub(super) struct SharedConnections {
     pub(super) limits: Arc<RequestLimits>,
     pub(super) scripts: Arc<Scripts>,
     pub(super) counters: Arc<Counters>,
-    /// Where requests wait that a server of a cluster sent elsewhere; none without a cluster.
+    /// The requests that a server of a cluster redirected; none without a cluster.
     pub(super) redirects: Option<Arc<Redirects>>,
 }
 
@@ -53,7 +53,7 @@ impl SharedConnections {
     }
 }
 
-/// Where requests to one server are made.
+/// The handle through which requests to one server are made.
 #[derive(Debug)]
 pub(super) struct Requests {
     queue: mpsc::Sender<Request>,
@@ -214,7 +214,7 @@ impl SenderTask {
     }
 }
 
-/// What became of a pipeline.
+/// The result of a pipeline.
 enum PipelineResult {
     /// There was nothing left to send.
     Empty,
@@ -330,12 +330,12 @@ async fn exchange(
     Ok(answers)
 }
 
-/// Whether a server of a cluster did nothing, since the slot is not its own, not its own alone, or nobody's at the moment.
+/// True if a server of a cluster did nothing, since the slot is not its own, not its own alone, or nobody's at the moment.
 pub(super) fn is_redirection(error: &ServerError) -> bool {
     matches!(error.code(), "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN")
 }
 
-/// What an error of the server means. These codes are given before anything was written.
+/// The broker error for an error of the server. These codes are given before anything was written.
 fn refusal(error: &ServerError) -> BrokerError {
     let reason = format!("{} {}", error.code(), error.details().unwrap_or_default());
     match error.code() {

@@ -42,7 +42,7 @@ use super::{
 };
 use crate::{BrokerError, Health};
 
-/// What a server is called that is the only one.
+/// The name of a server that is the only one.
 const ALONE: &str = "";
 
 /// Why a request cannot be sent that belongs to no server.
@@ -57,7 +57,7 @@ pub(super) struct Shards {
     seeds: Vec<Address>,
     common: SharedConnections,
     sink: Arc<SinkHandle>,
-    /// What is wanted from the start on.
+    /// The names that are wanted from the start on.
     first_wanted: Mutex<Vec<(String, SubscriptionKind)>>,
     routes: RwLock<Routes>,
     /// Why no map of the cluster is known, if none is.
@@ -66,7 +66,7 @@ pub(super) struct Shards {
     topology_task: Mutex<Option<AbortHandle>>,
 }
 
-/// Who serves what now.
+/// The servers of now, and the slots that each serves.
 #[derive(Default)]
 struct Routes {
     /// By address.
@@ -124,7 +124,7 @@ impl Shards {
         !self.seeds.is_empty()
     }
 
-    /// How messages are sent.
+    /// The kind of pub/sub commands that the servers take.
     pub(super) fn pubsub_commands(&self) -> PubSubCommands {
         if self.is_cluster() { PubSubCommands::Sharded } else { PubSubCommands::Plain }
     }
@@ -283,7 +283,7 @@ impl Shards {
         self.map_trouble.borrow().clone().unwrap_or_else(|| UNSERVED.to_owned())
     }
 
-    /// Whether this node would deliver right now.
+    /// Tells if this node would deliver right now.
     pub(super) fn health(&self) -> Health {
         if let Some(reason) = self.map_trouble.borrow().clone() {
             return Health::NotReady(reason);

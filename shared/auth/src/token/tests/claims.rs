@@ -1,4 +1,4 @@
-//! What good tokens say, and the conditions they must meet.
+//! The claims of good tokens, and the conditions they must meet.
 
 use std::time::Duration;
 

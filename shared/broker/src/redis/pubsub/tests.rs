@@ -1,4 +1,4 @@
-//! What happens meanwhile, while the sink is told of something.
+//! Changes of interest while an event is handed to the sink.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

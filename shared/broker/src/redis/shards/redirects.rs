@@ -36,7 +36,7 @@ pub(in crate::redis) struct Redirects {
     standing: Arc<[AtomicU32]>,
     /// The open slots.
     waiting: Mutex<HashMap<Slot, RedirectQueue>>,
-    /// How many they are: nothing is locked while there are none.
+    /// The number of open slots: nothing is locked while there are none.
     open: AtomicUsize,
     unverified_slots: Notify,
     counters: Arc<Counters>,

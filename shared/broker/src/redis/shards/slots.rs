@@ -36,7 +36,7 @@ pub(super) fn slot_of_command(command: &Cmd) -> Option<Slot> {
     words.nth(before).map(slot_of)
 }
 
-/// Who serves which slots, in the eyes of one server.
+/// The servers of the slots, in the view of one server.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct SlotMap {
     /// First and last slot, and their primary. Slots that nobody serves are missing.
@@ -64,7 +64,7 @@ impl SlotMap {
         Some(map)
     }
 
-    /// How many slots somebody serves.
+    /// The number of slots that are served.
     pub(super) fn covered(&self) -> usize {
         self.ranges.iter().map(|(first, last, _)| usize::from(last.saturating_sub(*first)) + 1).sum()
     }

@@ -21,14 +21,14 @@ use super::{
 };
 use crate::Sink;
 
-/// How often a healthy cluster is asked: changes are noticed by their effects, this is for those without any.
+/// The interval of queries to a healthy cluster. Most changes are noticed by their effects; this is for the others.
 const ASK_EVERY: Duration = Duration::from_secs(10);
 /// The pause between two questions while something is not as it should be; it doubles up to the next.
 const ASK_AGAIN_MIN: Duration = Duration::from_millis(20);
 /// See there.
 const ASK_AGAIN_MAX: Duration = Duration::from_millis(500);
 
-/// What one server knows.
+/// The topology as one server knows it.
 struct ServerView {
     is_ok: bool,
     /// The newest configuration that it knows of.

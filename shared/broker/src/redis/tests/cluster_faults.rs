@@ -1,4 +1,4 @@
-//! What happens when servers of a cluster fail, and when slots go from one to another. `docs/architecture.md` §5.3, §5.5.
+//! Failures of servers of a cluster, and slots that move from one to another. `docs/architecture.md` §5.3, §5.5.
 
 use std::{sync::Arc, time::Duration};
 
@@ -145,7 +145,7 @@ impl Load {
         Self { channel: channel.to_owned(), stop, work }
     }
 
-    /// What was accepted, with one last publication.
+    /// Stops publishing. Returns the accepted publications, with one last publication.
     async fn stop(self) -> (RedisFixture, Vec<(u64, String)>) {
         self.stop.send(()).unwrap();
         let (publisher, mut accepted) = self.work.await.unwrap();
@@ -173,7 +173,7 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// What a node was told of a channel must be in order, and where something is missing there must be a gap.
+/// Checks that the events of a channel are in order, and that there is a gap where something is missing.
 fn check_told(told: &[Told], channel: &str, kept: &[(u64, String)]) {
     let mut next = 0;
     let mut may_jump = false;

@@ -1,4 +1,4 @@
-//! What happens when connections or the server fail. `docs/architecture.md` §5.5, §5.6.
+//! Failures of connections and of the server. `docs/architecture.md` §5.5, §5.6.
 
 use std::{collections::HashSet, time::Duration};
 

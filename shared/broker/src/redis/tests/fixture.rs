@@ -84,7 +84,7 @@ impl RedisFixture {
         self.broker.subscribe(&channels).await.unwrap();
     }
 
-    /// What the sink was told next.
+    /// The next event that the sink got.
     pub(super) async fn next(&mut self) -> Told {
         tokio::time::timeout(PATIENCE, self.told.recv()).await.expect("the sink was told nothing").unwrap()
     }

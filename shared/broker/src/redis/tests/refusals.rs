@@ -13,7 +13,7 @@ const LOOKS: u32 = 60;
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// What makes a server refuse, what it says then, and what ends it.
+/// The commands that make a server refuse, its answer then, and the commands that end it.
 struct Refusal {
     begin: &'static [&'static [&'static str]],
     says: &'static str,

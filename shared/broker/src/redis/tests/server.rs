@@ -15,9 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Attempts with another port, should somebody else take it meanwhile.
 const ATTEMPTS: usize = 5;
 
-/// What a server says when it can be used.
+/// The log line of a server that can be used.
 const READY: &str = "Ready to accept connections";
-/// What a Sentinel says when it watches the primary.
+/// The log line of a Sentinel that watches the primary.
 const WATCHING: &str = "+monitor master";
 
 pub(super) struct Server {
