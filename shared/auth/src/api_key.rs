@@ -59,7 +59,7 @@ impl ApiKeys {
         Ok(Self { keys: checked.collect::<Result<_, _>>()? })
     }
 
-    /// True when there is no key, and so nobody can use the API.
+    /// True when there is no key, so that every request to the API is refused.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
@@ -81,7 +81,7 @@ impl fmt::Debug for ApiKeys {
 }
 
 /// The key in a request's header values: `X-API-Key: k`, else `Authorization: apikey k` (scheme in any case).
-/// None when neither header carries one; an `Authorization` of another scheme is somebody else's and carries
+/// None when neither header carries one; an `Authorization` of another scheme is for another service and carries
 /// none.
 #[must_use]
 pub fn from_headers<'a>(x_api_key: Option<&'a [u8]>, authorization: Option<&'a [u8]>) -> Option<&'a [u8]> {

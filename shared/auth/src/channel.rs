@@ -1,4 +1,4 @@
-//! Channel names: what is one, and what its parts mean. Checked at every door before a name is used anywhere
+//! Channel names: their syntax, and the meaning of their parts. A name is checked before it is used anywhere
 //! else. `docs/protocols/client.md` §9; `docs/architecture.md` §4.2.
 //!
 //! ```text
@@ -43,7 +43,7 @@ pub enum ChannelNameError {
         /// Byte index of the character, from 0.
         at: usize,
     },
-    /// A personal channel of nobody.
+    /// A personal channel without a user.
     #[error("a personal channel needs a user")]
     NoUser,
     /// A user id that a list of users would read as another user, or as several.
@@ -77,7 +77,7 @@ pub struct ChannelName<'a> {
     pub namespace: Option<&'a str>,
     /// The rest, without namespace and users.
     pub rest: &'a str,
-    /// After the first `#`: the users, still joined by `,`. None for a channel that is nobody's own.
+    /// After the first `#`: the users, still joined by `,`. None for a channel without users of its own.
     users: Option<&'a str>,
 }
 
@@ -119,8 +119,8 @@ impl<'a> ChannelName<'a> {
     }
 }
 
-/// The personal channel of a user: `name#user`. The one place where it is formed; the publish API, the client
-/// protocol and STOMP's `/user/queue/…` all come here (`docs/architecture.md` §4.3).
+/// The personal channel of a user: `name#user`. It is formed only here; the publish API, the client
+/// protocol and STOMP's `/user/queue/…` all use it (`docs/architecture.md` §4.3).
 ///
 /// Refused when the result would not belong to exactly this user: an empty id, or one with `,` or `#`, or a
 /// name that has its own users already; also when the result is no channel name.

@@ -110,9 +110,9 @@ impl Default for PresenceQuery {
     }
 }
 
-/// Clients of a page of presence where the caller has no wish.
+/// Default number of clients of a page of presence.
 const PRESENCE_PAGE: u32 = 1000;
-/// Bytes of a page of presence where the caller has no wish.
+/// Default size of a page of presence, in bytes.
 const PRESENCE_PAGE_BYTES: u64 = 1024 * 1024;
 
 /// A page of a channel's presence.
@@ -146,15 +146,15 @@ pub trait Sink: Send + Sync + 'static {
     fn on_gap(&self, channel: &Arc<str>);
 
     /// A message from a node, this one or another: see [`Cluster::listen`]. Same calling rules as [`Sink::on_event`], as if
-    /// all messages were of one channel. One that was lost is not told.
+    /// all messages were of one channel. A lost message is not reported.
     fn on_message(&self, _message: Bytes) {}
 }
 
 /// Carries publications between nodes and keeps their history, positions and presence.
 ///
 /// # Order
-/// Per channel there is one order, that in which the broker accepted publications; every subscribed node sees that
-/// order, and offsets grow by one along it. A request takes its place in line when the method is *called*, not when
+/// Each channel has one order, that in which the broker accepted publications; every subscribed node sees that
+/// order, and offsets grow by one along it. A request enters the queue when the method is *called*, not when
 /// its future is first polled: a publisher that calls `publish` twice gets that order, and many calls made before any
 /// is awaited share round trips.
 ///
@@ -222,7 +222,7 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Enters or refreshes a client in a channel's presence; it is forgotten `ttl` after the last call.
     ///
-    /// `announce`: subscribers are told of its join, and of its leave when it goes, in the same atomic step that enters it or takes
+    /// `announce`: subscribers get its join, and its leave when it goes, in the same atomic step that enters it or takes
     /// it out, whichever node does that and for whatever reason, its time being over included. So joins and leaves of a client
     /// take turns. One that is there already does not join again.
     fn presence_add(
@@ -259,7 +259,7 @@ pub trait Broker: Send + Sync + 'static {
     /// Takes clients of one node out of a channel's presence, `limit` at most, and gives them: those whose client id begins
     /// with `node`. One atomic step: of many callers each client is given to one. Fewer than `limit`: none is left.
     /// Those whose time is over already are not among them. After [`BrokerError::UnknownOutcome`] some may be out that
-    /// nobody was given.
+    /// no caller was given.
     fn presence_reap(
         &self,
         channel: &str,
@@ -306,7 +306,7 @@ pub struct BrokerStats {
     pub canaries_refused: u64,
     /// Messages of channels that arrived, wanted or not; messages of nodes and canaries are not among them.
     pub messages_received: u64,
-    /// Gaps told to the node, each of one channel.
+    /// Gaps reported to the node, each of one channel.
     pub gaps_told: u64,
     /// Requests that a server of a cluster did not carry out, since their slot was another's or on its way.
     pub redirected: u64,

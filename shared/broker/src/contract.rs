@@ -34,8 +34,8 @@ use std::{sync::Arc, time::Duration};
 pub use self::recording_sink::RecordingSink;
 use crate::{Broker, Cluster};
 
-/// One node's end of the medium: its broker, started, the sink that it was started with, and the id under which it hears
-/// messages ([`Cluster::hear`], called before the start).
+/// One node's end of the medium: its broker, started, the sink that it was started with, and the id under which it receives
+/// messages ([`crate::Cluster::listen`], called before the start).
 pub struct ContractNode {
     pub id: String,
     pub broker: Arc<dyn Broker>,

@@ -9,7 +9,7 @@ pub enum BrokerError {
     /// The broker refused because a limit of its own is reached; nothing was done.
     #[error("broker limit reached: {0}")]
     Limit(&'static str),
-    /// A page of presence was asked for with a cursor that is not of this broker.
+    /// A query for a page of presence had a cursor that is not of this broker.
     #[error("not a cursor of this broker")]
     BadCursor,
     /// The broker cannot be reached; nothing was done.

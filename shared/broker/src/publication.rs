@@ -34,7 +34,7 @@ pub struct ClientInfo {
     pub channel_info: Bytes,
 }
 
-/// A place in a channel's stream. `offset` counts publications from 1; `epoch` names the stream's life: offsets of
+/// A position in a channel's stream. `offset` counts publications from 1; `epoch` names the stream's life: offsets of
 /// different epochs cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Position {
@@ -47,7 +47,7 @@ pub struct Position {
 /// One message of a channel, as accepted by the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Publication {
-    /// The payload; its meaning is told by `kind`.
+    /// The payload; `kind` says how to read it.
     pub data: Bytes,
     /// The kind of `data`.
     pub kind: DataKind,
@@ -61,7 +61,7 @@ pub struct Publication {
     pub info: Option<Arc<ClientInfo>>,
     /// Milliseconds since the Unix epoch at which the broker's node took it.
     pub time_ms: u64,
-    /// Client id that must not receive it (live, recovery and history replays of that session); empty: nobody.
+    /// Client id that must not receive it (live, recovery and history replays of that session); empty: no client.
     pub exclude_client: String,
 }
 

@@ -2,7 +2,7 @@
 //! `docs/protocols/stomp.md` §7; `docs/architecture.md` §4.9.
 //!
 //! A queue is made by its first message or consumer and forgotten when it is not used for a while. Consumers are nodes: what
-//! a node took and did not acknowledge is given to others when the node says so, or when nothing is heard of it any more.
+//! a node took and did not acknowledge is given to others when the node says so, or when its lease has expired.
 
 use std::{sync::Arc, time::Duration};
 
@@ -37,7 +37,7 @@ pub struct QueueDelivery {
     pub publication: Arc<Publication>,
 }
 
-/// Time for which a node that is not heard from keeps the messages that it took.
+/// Time for which a silent node keeps the messages that it took.
 pub const QUEUE_LEASE: Duration = Duration::from_secs(9);
 
 /// The interval at which a node with consumers or unacknowledged messages calls [`Queues::keep`].
@@ -57,7 +57,7 @@ pub const DEAD_ATTEMPTS_TAG: &str = "dead-letter-attempts";
 /// Prefix of the channel that wakes nodes when a queue has messages. No client's channel has a space.
 const WAKE_PREFIX: &str = "queue wake ";
 
-/// The channel on which nodes hear that a queue has messages: an event, whatever it says, means to look.
+/// The channel of a queue's wakes: an event on it, whatever its content, means that the queue may have messages.
 pub fn wake_channel(queue: &str) -> String {
     format!("{WAKE_PREFIX}{queue}")
 }
@@ -101,8 +101,8 @@ pub trait Queues: Send + Sync + 'static {
         limits: &QueueLimits,
     ) -> BoxFuture<'static, Result<(), BrokerError>>;
 
-    /// Gives up to `count` messages to a node, which holds them from now on. None when there are none: whoever listens on
-    /// [`wake_channel`] hears of the next.
+    /// Gives up to `count` messages to a node, which holds them from now on. None when there are none: a subscriber of
+    /// [`wake_channel`] is woken for the next.
     fn take(
         &self,
         queue: &str,
@@ -127,7 +127,7 @@ pub trait Queues: Send + Sync + 'static {
     /// A node says that it is alive, and gives back what dead nodes hold. To be called every [`QUEUE_KEEP_EVERY`].
     ///
     /// `holds`: all that the node still holds, where it takes no more under this name. The broker gives the rest back: what a
-    /// lost answer brought to nobody, and what could not be acknowledged or given back while the broker was away.
+    /// lost answer did not bring to the node, and what could not be acknowledged or given back while the broker was away.
     /// Dead letters that find no room in their queue wait in this one and are tried again with each call;
     /// [`BrokerError::UnknownOutcome`] says that something under this name still has to be given back.
     fn keep(

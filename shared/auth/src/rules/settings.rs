@@ -1,5 +1,5 @@
-//! `channel.*` of the settings: the options of channels without a namespace, and the namespaces; and what is
-//! wrong with them, told before the node starts. `docs/protocols/client.md` §9.2
+//! `channel.*` of the settings: the options of channels without a namespace, and the namespaces. Errors
+//! in them are reported before the node starts. `docs/protocols/client.md` §9.2
 //! and §9.3.
 //!
 //! Options of a channel or a namespace, as they stand in the settings file.
@@ -29,10 +29,10 @@ pub struct ChannelSettings {
 /// An error in the channel settings. Each message begins with where it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChannelSettingsError {
-    /// A namespace without a name; `number` is its place in the list, from 1.
+    /// A namespace without a name; `number` is its position in the list, from 1.
     #[error("channel.namespaces: number {number} has no name")]
     NoName {
-        /// Place in the list, from 1.
+        /// Position in the list, from 1.
         number: usize,
     },
     /// A name that cannot stand before a `:`.
@@ -75,10 +75,10 @@ pub enum OptionsProblem {
     /// Above [`HISTORY_SIZE_MAX`].
     #[error("history_size is more than {HISTORY_SIZE_MAX}")]
     SizeTooLarge,
-    /// An option that is about kept publications, where none are kept; its name is told.
+    /// An option that is about kept publications, where none are kept; the error names it.
     #[error("{0} needs history_size and history_ttl")]
     NeedsHistory(&'static str),
-    /// Forced, but nothing to tell.
+    /// The push of joins and leaves is forced, but there are none.
     #[error("force_push_join_leave needs join_leave")]
     PushWithoutJoinLeave,
 }
@@ -190,9 +190,9 @@ channel_options! {
     history_ttl: Duration,
     /// Keep a list of who is subscribed.
     presence: bool,
-    /// Tell when somebody subscribes or leaves, to the subscribers that ask for it.
+    /// Send joins and leaves to the subscribers that ask for them.
     join_leave: bool,
-    /// Tell joins and leaves to all subscribers, asked for or not.
+    /// Send joins and leaves to all subscribers, requested or not.
     force_push_join_leave: bool,
     /// Every subscription keeps its position, so that a gap is noticed.
     force_positioning: bool,

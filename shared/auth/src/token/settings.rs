@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Leeway unless told otherwise: clocks that are kept by NTP differ by less, and many libraries write `nbf` = now.
+/// The default leeway: clocks that are kept by NTP differ by less, and many libraries write `nbf` = now.
 const LEEWAY_DEFAULT: Duration = Duration::from_secs(5);
 
 /// The default interval of fetching a JWK set. An unknown `kid` makes the node fetch new keys at once;
@@ -61,7 +61,7 @@ impl Default for TokenSettings {
 }
 
 impl TokenSettings {
-    /// Is there any key, or a place to fetch keys from?
+    /// True if there is any key, or a URL to fetch keys from.
     #[must_use]
     pub fn is_configured(&self) -> bool {
         let sources = [

@@ -16,7 +16,7 @@ use super::{
     settings::TokenSettings,
 };
 
-/// The keys of the settings and of the JWK set, ready for use. Share it in an `Arc`; a check blocks nobody,
+/// The keys of the settings and of the JWK set, ready for use. Share it in an `Arc`; a check does not block,
 /// takes no lock but for cloning an `Arc`, and needs 2 µs (HMAC) to 200 µs (ECDSA) of CPU.
 pub struct TokenVerifier {
     fixed: Vec<VerifyingKey>,
@@ -45,7 +45,7 @@ impl TokenVerifier {
         })
     }
 
-    /// Is there any key, or a place to fetch keys from? If not, every token is invalid.
+    /// True if there is any key, or a URL to fetch keys from. If not, every token is invalid.
     #[must_use]
     pub fn is_configured(&self) -> bool {
         self.is_configured
@@ -64,7 +64,7 @@ impl TokenVerifier {
         self.jwks_url.is_some() && self.jwks.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Puts a JWK set (RFC 7517 JSON, at most [`JWKS_MAX_BYTES`](super::JWKS_MAX_BYTES)) in the place of the
+    /// Puts a JWK set (RFC 7517 JSON, at most [`JWKS_MAX_BYTES`](super::JWKS_MAX_BYTES)) in place of the
     /// one there is, for all threads at once. Returns how many of its keys are usable; a set that is refused
     /// changes nothing.
     pub fn install_jwks(&self, json: &[u8]) -> Result<usize, AuthSettingsError> {
@@ -152,7 +152,7 @@ impl TokenVerifier {
         }
     }
 
-    /// Issuer and audience first: a stranger's token is told nothing about its age.
+    /// Checks issuer and audience first: a token of an unknown issuer gets no answer about its age.
     fn check_conditions(&self, payload: &TokenPayload, now: u64) -> Result<(), TokenError> {
         let registered = payload.registered();
         if self.issuer.is_some() && registered.issuer != self.issuer {

@@ -66,7 +66,7 @@ pub async fn an_announcement_tells_whether_the_lease_was_running(harness: &impl 
     assert!(!one.cluster().announce("0000000a", "a".into(), LONG).await.unwrap().renewed);
 }
 
-/// However often it was told the same before, and whoever makes the change.
+/// However often the answer was the same before, and whichever node makes the change.
 pub async fn every_announcement_tells_who_is_there_now(harness: &impl Harness) {
     let (one, other) = two_ends(harness).await;
     let span = harness.span();

@@ -40,7 +40,7 @@ impl RecordingSink {
     }
 
     /// Waits until the channel has at least `count` events, and gives all it has. Panics if they do not come, or if a
-    /// gap was told: no scenario gives cause for one.
+    /// gap came: no scenario gives cause for one.
     pub async fn wait_for(&self, channel: &str, count: usize) -> Vec<ChannelEvent> {
         let wait = async {
             loop {

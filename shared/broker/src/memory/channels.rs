@@ -41,7 +41,7 @@ pub(super) enum LruList {
     Histories,
 }
 
-/// A channel's place in a line.
+/// A channel's links in an LRU list.
 #[derive(Debug, Clone, Copy)]
 struct LruLink {
     older: usize,
@@ -128,7 +128,7 @@ impl ChannelTable {
         self.slots.get_mut(slot)?.stream.as_mut()
     }
 
-    /// Forgets a channel that nobody subscribed to, that has no stream and nobody present.
+    /// Forgets a channel without subscription, stream and presence.
     pub(super) fn remove_if_idle(&mut self, slot: usize) {
         let Some(channel) = self.slots.get(slot) else { return };
         if channel.subscribed || channel.stream.is_some() || channel.presence_set.is_some() {

@@ -37,7 +37,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is told to go on: for tests, here and in the gateway.
+/// A clock that stands still until a test advances it: for tests, here and in the gateway.
 #[derive(Debug, Default)]
 pub struct ManualClock {
     elapsed: AtomicU64,

@@ -19,10 +19,10 @@ pub(super) const MAX_ENTRIES: usize = 1_000_000;
 /// Clients by the time at which each is forgotten.
 pub(super) type UserConnections = HashMap<String, Nanos>;
 
-/// See the module's head.
+/// The cluster state of a single node, in memory.
 #[derive(Debug, Default)]
 pub(super) struct MemoryCluster {
-    /// The id under which this node hears.
+    /// The id under which this node receives messages.
     pub(super) heard_as: OnceLock<String>,
     /// Held while a message is handed over: one at a time.
     pub(super) telling: Mutex<()>,

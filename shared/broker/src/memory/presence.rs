@@ -146,7 +146,7 @@ impl ChannelShard {
         self.channels.get(slot)?.presence_set.as_deref()
     }
 
-    /// Looks at the one presence set that is due first; tells whether there was one.
+    /// Looks at the one presence set that is due first; true if there was one.
     pub(super) fn sweep_presence_set(
         &mut self,
         now: Nanos,

@@ -149,7 +149,7 @@ impl QueueTable {
         loop {
             let Some(queue) = self.queues.get_mut(name) else { return (moved, Ok(())) };
             let Some((number, entry)) = queue.dead.pop_first() else { return (moved, Ok(())) };
-            // The letter takes the place of the message.
+            // The dead letter replaces the message.
             queue.change_bytes(cost(&entry.publication), 0, usage);
             let id = number.to_string().into();
             let delivery =

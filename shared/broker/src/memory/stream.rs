@@ -15,7 +15,7 @@ const EPOCH_CHARS: usize = 8;
 /// A ring with more room than this is made smaller when it is mostly empty.
 const SMALL_RING: usize = 32;
 
-/// Bytes of one remembered publication beside what it points to: the shared value with its two counters, and its place
+/// Bytes of one remembered publication beside what it points to: the shared value with its two counters, and its slot
 /// in the ring, which may be twice as large as needed.
 const ENTRY_BYTES: usize = size_of::<Publication>() + 2 * size_of::<usize>() + 2 * size_of::<StreamEntry>();
 
@@ -67,7 +67,7 @@ impl ChannelStream {
         self.entries.is_empty()
     }
 
-    /// Gives the publication its place, remembers it, and forgets what `retention` no longer covers.
+    /// Gives the publication its position, remembers it, and forgets what `retention` no longer covers.
     pub(super) fn append(
         &mut self,
         mut publication: Publication,

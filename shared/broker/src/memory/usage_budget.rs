@@ -148,7 +148,7 @@ impl Gauge {
         }
     }
 
-    /// Adds one unless the limit is reached; tells whether it did.
+    /// Adds one unless the limit is reached; true if it did.
     pub(super) fn try_add_one(&self) -> bool {
         let below = |value| (value < self.limit).then(|| value + 1);
         self.value.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below).is_ok()

@@ -1,4 +1,4 @@
-//! The members that this broker knows, so that an announcement need not bring them again while nobody comes and nobody goes.
+//! The members that this broker knows, so that an announcement need not bring them again while they stay the same.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! One request to a server: its bounds, its place in line, and what its caller learns when there is no answer. `docs/architecture.md` §6
+//! One request to a server: its bounds, its position in the queue, and its error when there is no answer. `docs/architecture.md` §6
 //! (everything is bounded), [`crate::Broker`] (Order, Blocking).
 
 use std::{
@@ -57,7 +57,7 @@ impl Drop for Charge {
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) command: Cmd,
-    /// Its place among the requests of its slot, in a cluster.
+    /// Its ticket among the requests of its slot, in a cluster.
     pub(super) redirect: Option<RedirectTicket>,
     /// The life of the server is added as the last argument when it is sent.
     needs_life: bool,

@@ -1,7 +1,7 @@
 //! The connection for requests: a bounded queue, and one task that sends what is in it as pipelines. `docs/architecture.md` §5.2 (publishes
 //! are pipelined as they come, without sleeping), [`crate::Broker`] (Order, Blocking).
 //!
-//! A request takes its place in the queue when it is made. The task takes all that waits, sends it as one pipeline, and
+//! A request enters the queue when it is made. The task takes all that waits, sends it as one pipeline, and
 //! takes the next while the answers are on their way. What was never sent is answered with
 //! [`BrokerError::Unavailable`], what was sent and not answered with [`BrokerError::UnknownOutcome`]. What a server of a
 //! cluster sent elsewhere goes to the [`Redirects`].
@@ -62,7 +62,7 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// The door, and the task that is to be run behind it.
+    /// Makes the handle, and the task that has to be run for it.
     pub(super) fn new(
         settings: &RedisSettings,
         dialer: Dialer,
@@ -80,7 +80,7 @@ impl Requests {
         &self.status
     }
 
-    /// Makes a request: it has its place in line when this returns. Dropping the future does not take it back.
+    /// Makes a request: it is in the queue when this returns. Dropping the future does not take it back.
     pub(super) fn make(&self, command: Cmd) -> impl Future<Output = Reply> + Send + 'static + use<> {
         let made = match self.status.trouble() {
             Some(reason) => Err(BrokerError::Unavailable(reason)),
@@ -92,7 +92,7 @@ impl Requests {
         async move { made?.wait().await }
     }
 
-    /// Puts a request at the end of the line.
+    /// Puts a request at the end of the queue.
     pub(super) fn put(&self, request: Request) {
         if let Some(reason) = self.status.trouble() {
             return request.fail(&reason);
@@ -116,7 +116,7 @@ pub(super) struct SenderTask {
 }
 
 impl SenderTask {
-    /// Keeps a connection and sends over it, until the door is dropped.
+    /// Keeps a connection and sends over it, until the handle is dropped.
     pub(super) async fn run(mut self) {
         while !self.waiting.is_closed() {
             let lost = Arc::new(Notify::new());
@@ -280,7 +280,7 @@ async fn run_batch(
         }
         request.answer(answer);
     }
-    // After a failover the old primary may be a replica: whoever it follows must be found.
+    // After a failover the old primary may be a replica: the new primary must be found.
     if is_replica {
         PipelineResult::Broken("the server is a replica".to_owned())
     } else {
@@ -330,7 +330,7 @@ async fn exchange(
     Ok(answers)
 }
 
-/// True if a server of a cluster did nothing, since the slot is not its own, not its own alone, or nobody's at the moment.
+/// True if a server of a cluster did nothing, since the slot is not its own, not its own alone, or without a server.
 pub(super) fn is_redirection(error: &ServerError) -> bool {
     matches!(error.code(), "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN")
 }

@@ -54,7 +54,7 @@ impl ServerAddr {
         Ok(place)
     }
 
-    /// True if somebody else names the server, so that what is found there has to be checked.
+    /// True if Sentinels name the server, so that what is found there has to be checked.
     pub(super) fn is_named_by_others(&self) -> bool {
         self.sentinels.is_some()
     }

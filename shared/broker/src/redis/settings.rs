@@ -118,7 +118,7 @@ pub struct RedisSettings {
     /// The interval at which the node publishes a canary; above zero, default 1 s.
     #[serde(with = "humantime_serde")]
     pub canary_interval: Duration,
-    /// Time without hearing itself after which the node is not ready and connects again; more than the interval, default
+    /// Time without a canary after which the node is not ready and connects again; more than the interval, default
     /// 3 s.
     #[serde(with = "humantime_serde")]
     pub canary_timeout: Duration,
@@ -299,7 +299,7 @@ impl RedisSettings {
         self.seeds()?;
         let seed = self.cluster.as_ref().and_then(|cluster| cluster.urls.first());
         let info = read_url(seed.unwrap_or(&self.url))?;
-        // RESP3 brings published messages and answers over one connection, told apart.
+        // RESP3 brings published messages and answers over one connection and marks which is which.
         let mut redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         if !self.user.is_empty() {
             redis = redis.set_username(&self.user);

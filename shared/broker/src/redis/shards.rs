@@ -48,7 +48,7 @@ const ALONE: &str = "";
 /// Why a request cannot be sent that belongs to no server.
 const UNSERVED: &str = "no server of the cluster serves its slot";
 
-/// See the module's head.
+/// All servers behind a broker, and the route of each request to the one that serves its slot.
 pub(super) struct Shards {
     settings: RedisSettings,
     keys: Keys,
@@ -69,11 +69,11 @@ pub(super) struct Shards {
 /// The servers of now, and the slots that each serves.
 #[derive(Default)]
 struct Routes {
-    /// By address.
+    /// The servers, by address.
     shards: BTreeMap<Address, Arc<Shard>>,
     /// The server of each slot; of a server alone, nothing.
     owners: Vec<Option<Arc<Shard>>>,
-    /// All servers of which was ever heard lately, replicas too.
+    /// All servers of the newest map, replicas too.
     known: BTreeSet<Address>,
 }
 
@@ -182,7 +182,7 @@ impl Shards {
         self.routes.read().shards.values().cloned().collect()
     }
 
-    /// Makes a request: it has its place in line when this returns. Dropping the future does not take it back.
+    /// Makes a request: it is in the queue when this returns. Dropping the future does not take it back.
     pub(super) fn make(&self, command: Cmd) -> impl Future<Output = Reply> + Send + 'static + use<> {
         self.make_request(command, false)
     }
@@ -232,7 +232,7 @@ impl Shards {
         }
     }
 
-    /// Has its place in line when it returns; the future resolves when the servers have confirmed.
+    /// The request is in the queue when this returns; the future resolves when the servers have confirmed.
     pub(super) fn subscribe(
         &self,
         channels: Vec<(String, Arc<str>)>,
@@ -304,7 +304,7 @@ impl Shards {
         Health::Ready
     }
 
-    /// The longest time for which the node has not heard itself through one of the servers.
+    /// The longest time since a canary came back, over all servers.
     pub(super) fn silence(&self) -> Option<Duration> {
         self.shards().iter().filter_map(|shard| shard.pubsub.canary(|canary| canary.silence())).max()
     }

@@ -4,7 +4,7 @@
 //! without history), then the fields. A history entry has the fields alone; offset and epoch are beside it. A field is:
 //! one byte name, four bytes length (little endian), the bytes. Fields with their default value are left out, fields
 //! with an unknown name are skipped, so that nodes of two versions can run side by side; what cannot be read at all is
-//! told as a gap.
+//! delivered as a gap.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ mod client {
     pub(super) const CHANNEL_INFO: u8 = 4;
 }
 
-/// Ends the fields of a client of whose join and leave others are told: a field without content, which readers skip. The same stands
+/// Ends the fields of a client whose join and leave are published: a field without content, which readers skip. The same stands
 /// in `presence_set.lua`.
 pub(super) const ANNOUNCED: [u8; FIELD_HEAD_BYTES] = [5, 0, 0, 0, 0];
 

@@ -16,7 +16,7 @@ use super::{
     slots::Address,
 };
 
-/// See the module's head.
+/// One server with its two connections.
 pub(in crate::redis) struct Shard {
     pub(super) requests: Arc<Requests>,
     pub(in crate::redis) listener: Listener,

@@ -83,7 +83,7 @@ impl Proxy {
         self.swallow_all();
     }
 
-    /// Sets if connections that do not listen are a black hole, new ones too.
+    /// Sets whether connections that do not listen are a black hole, new ones too.
     pub(super) fn swallow_requests(&self, swallow: bool) {
         self.no_requests.store(swallow, Ordering::SeqCst);
     }

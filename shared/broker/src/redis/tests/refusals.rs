@@ -1,4 +1,4 @@
-//! A server that can be reached and refuses to write: not ready for as long as it does, whatever its reason, and told once.
+//! A server that can be reached and refuses to write: not ready for as long as it does, whatever its reason, and logged once.
 
 use std::time::Duration;
 
