@@ -14,7 +14,7 @@ const AUTHORIZATION_SCHEME: &[u8] = b"apikey";
 /// Why a list of keys cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApiKeyError {
-    /// An empty key would let everybody in who sends an empty header.
+    /// An empty key would accept every request with an empty header.
     #[error("API key number {number} is empty")]
     Empty {
         /// Place in the list, from 1. The key itself is never named.
@@ -65,7 +65,7 @@ impl ApiKeys {
         self.keys.is_empty()
     }
 
-    /// Is this one of the keys? Compares with every key, and each comparison takes the same time wherever the two
+    /// True if this is one of the keys. Compares with every key, and each comparison takes the same time wherever the two
     /// differ. A key's length is no secret: comparing at one padded size cost 8 % of a publish (callgrind).
     #[must_use]
     pub fn check(&self, presented: &[u8]) -> bool {

@@ -51,7 +51,7 @@ pub enum ChannelNameError {
     AmbiguousUser,
 }
 
-/// Is `name` a channel name: printable ASCII (0x21..=0x7e), 1 to `max_bytes` bytes? `max_bytes` above
+/// Checks that `name` is a channel name: printable ASCII (0x21..=0x7e), 1 to `max_bytes` bytes. `max_bytes` above
 /// [`CHANNEL_NAME_MAX_BYTES`] counts as that.
 pub fn check_channel_name(name: &str, max_bytes: usize) -> Result<(), ChannelNameError> {
     let max_bytes = max_bytes.min(CHANNEL_NAME_MAX_BYTES);
@@ -106,7 +106,7 @@ impl<'a> ChannelName<'a> {
         self.users.is_some()
     }
 
-    /// Is this user in the list? An anonymous user (empty id) never is, not even in an empty list.
+    /// True if this user is in the list. An anonymous user (empty id) never is, not even in an empty list.
     #[must_use]
     pub fn lists_user(&self, user: &str) -> bool {
         !user.is_empty()

@@ -236,8 +236,8 @@ pub trait Broker: Send + Sync + 'static {
     /// Takes a client out of a channel's presence. An unknown client is no error.
     fn presence_remove(&self, channel: &str, client: &str) -> BoxFuture<'static, Result<(), BrokerError>>;
 
-    /// A page of the clients present in a channel, on all nodes. Over all pages, who is present all the time is given at least
-    /// once, and may be given twice; who comes or goes meanwhile may be given. A cursor of another broker, or none at all, is
+    /// A page of the clients present in a channel, on all nodes. Over all pages, a client that stays present is given at least
+    /// once, and may be given twice; one that comes or goes meanwhile may be given. A cursor that is not this broker's is
     /// [`BrokerError::BadCursor`].
     fn presence(
         &self,
@@ -258,7 +258,7 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Takes clients of one node out of a channel's presence, `limit` at most, and gives them: those whose client id begins
     /// with `node`. One atomic step: of many callers each client is given to one. Fewer than `limit`: none is left.
-    /// Those whose time is over already are not among them. After [`BrokerError::UnknownOutcome`] some may be out that
+    /// Clients whose time is over are not among them. After [`BrokerError::UnknownOutcome`] some may be out that
     /// no caller was given.
     fn presence_reap(
         &self,

@@ -94,7 +94,7 @@ pub trait Cluster: Send + Sync + 'static {
         limit: u32,
     ) -> BoxFuture<'static, Result<ConnectionEntry, BrokerError>>;
 
-    /// Renews the time of those of the user's clients that are still entered. Answers the others: they count no longer, and
+    /// Renews the time of those of the user's clients that are still entered. Returns the others: they no longer count, and
     /// have to enter anew.
     fn connection_refresh(
         &self,

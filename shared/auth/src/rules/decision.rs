@@ -26,7 +26,7 @@ pub enum Denied {
     /// The subscription token was good once (error 109): the client fetches a new one.
     #[error("token expired")]
     TokenExpired,
-    /// The subscription token is signed by no key of ours, or malformed (error 103: it fails its channel, and
+    /// The subscription token is not signed by a known key, or is malformed (error 103: it fails its channel, and
     /// the connection, which has a token of its own, stays). The reason is for the node's log and holds
     /// nothing of the token.
     #[error("permission denied: invalid token")]
@@ -141,7 +141,7 @@ impl ChannelRules {
         })
     }
 
-    /// May this client publish? `user` is empty for an anonymous one; `is_subscribed`: to this channel, now.
+    /// Decides if this client may publish. `user` is empty for an anonymous one; `is_subscribed`: to this channel, now.
     pub fn may_publish(
         &self,
         channel: &str,
@@ -157,7 +157,7 @@ impl ChannelRules {
         allowed.check(name, user, is_subscribed).map(|()| options)
     }
 
-    /// May this client ask who is subscribed (presence and its numbers)?
+    /// Decides if this client may read the presence and its numbers.
     pub fn may_presence(
         &self,
         channel: &str,
@@ -176,7 +176,7 @@ impl ChannelRules {
         allowed.check(name, user, is_subscribed).map(|()| options)
     }
 
-    /// May this client read the history?
+    /// Decides if this client may read the history.
     pub fn may_history(
         &self,
         channel: &str,

@@ -229,7 +229,7 @@ channel_options! {
 }
 
 impl ChannelOptions {
-    /// Are publications kept?
+    /// True if publications are kept.
     #[must_use]
     pub fn has_history(&self) -> bool {
         self.history_size > 0 && !self.history_ttl.is_zero()

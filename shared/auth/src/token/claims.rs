@@ -1,5 +1,5 @@
 //! The claims of connection and subscription tokens, read from their signed JSON.
-//! `docs/protocols/client.md` §10.3 to §10.5. Claims that are not ours are ignored, as JWT asks.
+//! `docs/protocols/client.md` §10.3 to §10.5. Unknown claims are ignored, as JWT requires.
 
 use std::collections::{BTreeMap, BTreeSet};
 

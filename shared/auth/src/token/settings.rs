@@ -13,7 +13,7 @@ const LEEWAY_DEFAULT: Duration = Duration::from_secs(5);
 /// the interval is for keys that were withdrawn.
 const JWKS_REFRESH_DEFAULT: Duration = Duration::from_hours(1);
 
-/// The keys and the conditions of tokens. An empty text means: not used. Without any key no token is good.
+/// The keys and the conditions of tokens. An empty text means: not used. Without any key no token is valid.
 #[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TokenSettings {

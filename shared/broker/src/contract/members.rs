@@ -86,7 +86,7 @@ pub async fn every_announcement_tells_who_is_there_now(harness: &impl Harness) {
     other.cluster().announce("0000000d", "d".into(), span).await.unwrap();
     assert_eq!(told().await, ["0000000a", "0000000c", "0000000d"]);
     harness.pass(2 * span).await;
-    // Whoever looks first clears the lease that is over away.
+    // The first reader clears away the lease that is over.
     assert_eq!(other.cluster().members().await.unwrap().len(), 2);
     assert_eq!(told().await, ["0000000a", "0000000c"]);
 }

@@ -213,7 +213,7 @@ impl WorkQueue {
         deliveries
     }
 
-    /// Of its bytes, `from` become `to`.
+    /// Changes the queue's bytes by replacing `from` with `to`.
     pub(super) fn change_bytes(&mut self, from: usize, to: usize, usage: &UsageBudget) {
         self.bytes = self.bytes - from + to;
         usage.queue_bytes.change(from, to);

@@ -1,5 +1,5 @@
 //! The message by which a node finds out whether it would deliver: it goes the way of a publication, so a server that refuses
-//! to write is found out too, whatever its reason. `docs/architecture.md` §5.6; `docs/protocols/http.md` §6.2.
+//! to write is detected too, whatever its reason. `docs/architecture.md` §5.6; `docs/protocols/http.md` §6.2.
 //!
 //! Every `canary_interval` the node runs `canary.lua` on each server: it writes a key, as the publish script does, and publishes
 //! a serial number to the node itself. Refused (OOM, NOREPLICAS, MISCONF, READONLY, an access list), the node is not ready until

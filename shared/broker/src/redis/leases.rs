@@ -27,7 +27,7 @@ impl Leases {
         if known.age >= FULL_EVERY { KnownMembers::default() } else { known.clone() }
     }
 
-    /// Takes the answer to an announcement in that was built on `known`: the members, unless they are those of the same revision.
+    /// Learns from the answer to an announcement that was built on `known`: the members, or none if the revision is the same.
     pub(super) fn learn(
         &self,
         known: KnownMembers,

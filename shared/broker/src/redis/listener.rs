@@ -228,7 +228,7 @@ impl ConnectionTask {
                         under_way.push(line.clone().apply(InterestChange::Subscribe, vec![name]));
                     }
                     if is_refused || self.requests.status().trouble().is_some() {
-                        // The canary cannot be published, which says nothing of this connection. A repeated subscription checks it.
+                        // The canary cannot be published. A repeated subscription checks this connection instead.
                         under_way.push(line.clone().apply(InterestChange::Subscribe, vec![line.canary.clone()]));
                     } else if silence.is_some_and(|silence| silence > self.canary_timeout) {
                         return "the node does not hear itself".to_owned();

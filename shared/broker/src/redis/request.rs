@@ -1,4 +1,4 @@
-//! One request to a server: its bounds, its position in the queue, and its error when there is no answer. `docs/architecture.md` §6
+//! One request to a server: its bounds, its position in the queue, its error without an answer. `docs/architecture.md` §6
 //! (everything is bounded), [`crate::Broker`] (Order, Blocking).
 
 use std::{
@@ -21,7 +21,7 @@ use crate::BrokerError;
 /// Memory of a request beside its command.
 const REQUEST_BYTES: usize = 256;
 
-/// States of a request. Whoever changes `WAITING` decides what becomes of it.
+/// States of a request. The one that changes `WAITING` decides its outcome.
 const WAITING: u8 = 0;
 const SENT: u8 = 1;
 const GIVEN_UP: u8 = 2;

@@ -288,7 +288,7 @@ async fn run_batch(
     }
 }
 
-/// Nobody knows what became of them.
+/// Ends requests whose outcome is unknown.
 fn fail(sent: Vec<Request>, reason: &str, common: &SharedConnections) {
     for request in sent {
         if let (Some(redirects), Some(place)) = (&common.redirects, &request.redirect) {

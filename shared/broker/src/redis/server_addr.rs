@@ -155,7 +155,7 @@ pub(super) async fn check_role(connection: &mut MultiplexedConnection) -> Result
 
 fn client(info: ConnectionInfo, certificates: &TlsCertificates) -> redis::RedisResult<Client> {
     if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
-        // Whoever embeds this may have chosen another one before: then that one is used.
+        // An embedder may have installed another provider before: then that one is used.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Client::build_with_tls(info, certificates.clone())
     } else {

@@ -73,7 +73,7 @@ struct Routes {
     shards: BTreeMap<Address, Arc<Shard>>,
     /// The server of each slot; of a server alone, nothing.
     owners: Vec<Option<Arc<Shard>>>,
-    /// All servers of the newest map, replicas too.
+    /// All servers of the newest slot map, replicas too.
     known: BTreeSet<Address>,
 }
 

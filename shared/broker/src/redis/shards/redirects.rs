@@ -1,4 +1,4 @@
-//! Requests that a server of a cluster did not carry out, until it is known who will. `docs/architecture.md` §4.4; record 11.
+//! Requests that a server of a cluster did not carry out, until their server is known. `docs/architecture.md` §4.4; record 11.
 //!
 //! A slot is *open* while requests of it wait here, or while its owner has changed and the old one still has requests of
 //! it. All new requests of an open slot wait here too, behind the others. When no server has any request of the slot left,
