@@ -14,7 +14,7 @@ const AUTHORIZATION_SCHEME: &[u8] = b"apikey";
 /// Why a list of keys cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApiKeyError {
-    /// An empty key would let everybody in who sends an empty header.
+    /// An empty key would accept every request with an empty header.
     #[error("API key number {number} is empty")]
     Empty {
         /// Place in the list, from 1. The key itself is never named.
@@ -59,13 +59,13 @@ impl ApiKeys {
         Ok(Self { keys: checked.collect::<Result<_, _>>()? })
     }
 
-    /// True when there is no key, and so nobody can use the API.
+    /// True when there is no key, so that every request to the API is refused.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// Is this one of the keys? Compares with every key, and each comparison takes the same time wherever the two
+    /// True if this is one of the keys. Compares with every key, and each comparison takes the same time wherever the two
     /// differ. A key's length is no secret: comparing at one padded size cost 8 % of a publish (callgrind).
     #[must_use]
     pub fn check(&self, presented: &[u8]) -> bool {
@@ -81,7 +81,7 @@ impl fmt::Debug for ApiKeys {
 }
 
 /// The key in a request's header values: `X-API-Key: k`, else `Authorization: apikey k` (scheme in any case).
-/// None when neither header carries one; an `Authorization` of another scheme is somebody else's and carries
+/// None when neither header carries one; an `Authorization` of another scheme is for another service and carries
 /// none.
 #[must_use]
 pub fn from_headers<'a>(x_api_key: Option<&'a [u8]>, authorization: Option<&'a [u8]>) -> Option<&'a [u8]> {

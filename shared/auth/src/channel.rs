@@ -1,4 +1,4 @@
-//! Channel names: what is one, and what its parts mean. Checked at every door before a name is used anywhere
+//! Channel names: their syntax, and the meaning of their parts. A name is checked before it is used anywhere
 //! else. `docs/protocols/client.md` §9; `docs/architecture.md` §4.2.
 //!
 //! ```text
@@ -40,10 +40,10 @@ pub enum ChannelNameError {
     /// A byte outside 0x21..=0x7e.
     #[error("the channel name has a character that is not printable ASCII, at byte {at}")]
     NotPrintable {
-        /// Where, from 0.
+        /// Byte index of the character, from 0.
         at: usize,
     },
-    /// A personal channel of nobody.
+    /// A personal channel without a user.
     #[error("a personal channel needs a user")]
     NoUser,
     /// A user id that a list of users would read as another user, or as several.
@@ -51,7 +51,7 @@ pub enum ChannelNameError {
     AmbiguousUser,
 }
 
-/// Is `name` a channel name: printable ASCII (0x21..=0x7e), 1 to `max_bytes` bytes? `max_bytes` above
+/// Checks that `name` is a channel name: printable ASCII (0x21..=0x7e), 1 to `max_bytes` bytes. `max_bytes` above
 /// [`CHANNEL_NAME_MAX_BYTES`] counts as that.
 pub fn check_channel_name(name: &str, max_bytes: usize) -> Result<(), ChannelNameError> {
     let max_bytes = max_bytes.min(CHANNEL_NAME_MAX_BYTES);
@@ -77,7 +77,7 @@ pub struct ChannelName<'a> {
     pub namespace: Option<&'a str>,
     /// The rest, without namespace and users.
     pub rest: &'a str,
-    /// After the first `#`: the users, still joined by `,`. None for a channel that is nobody's own.
+    /// After the first `#`: the users, still joined by `,`. None for a channel without users of its own.
     users: Option<&'a str>,
 }
 
@@ -106,7 +106,7 @@ impl<'a> ChannelName<'a> {
         self.users.is_some()
     }
 
-    /// Is this user in the list? An anonymous user (empty id) never is, not even in an empty list.
+    /// True if this user is in the list. An anonymous user (empty id) never is, not even in an empty list.
     #[must_use]
     pub fn lists_user(&self, user: &str) -> bool {
         !user.is_empty()
@@ -119,8 +119,8 @@ impl<'a> ChannelName<'a> {
     }
 }
 
-/// The personal channel of a user: `name#user`. The one place where it is formed; the publish API, the client
-/// protocol and STOMP's `/user/queue/…` all come here (`docs/architecture.md` §4.3).
+/// The personal channel of a user: `name#user`. It is formed only here; the publish API, the client
+/// protocol and STOMP's `/user/queue/…` all use it (`docs/architecture.md` §4.3).
 ///
 /// Refused when the result would not belong to exactly this user: an empty id, or one with `,` or `#`, or a
 /// name that has its own users already; also when the result is no channel name.

@@ -10,8 +10,8 @@ pub(crate) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Resul
     serializer.collect_str(&humantime::format_duration(*value))
 }
 
-/// Reads a duration from text with units. A number without a unit is refused, since nobody can tell seconds
-/// from milliseconds by looking at it; only a bare `0` means the same in every unit.
+/// Reads a duration from text with units. A number without a unit is refused, since it could be seconds
+/// or milliseconds; only a bare `0` means the same in every unit.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     // The text is not shown: errors name settings, never their values.

@@ -1,4 +1,4 @@
-//! Who may do what. Every door of the node asks here before it opens: connections bring a token (`token`),
+//! Authentication and authorisation for every way into the node: connections bring a token (`token`),
 //! backends an API key (`api_key`), browsers an origin (`origin`), and every subscribe, publish, presence and
 //! history command is decided by the rules of its channel (`rules`), whose name was checked before
 //! (`channel`).

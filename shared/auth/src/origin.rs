@@ -1,4 +1,4 @@
-//! Origins: which web pages may open a connection. Asked once in every handshake that a browser makes.
+//! Origins: which web pages may open a connection. Checked once in every handshake that a browser makes.
 //! `docs/architecture.md` §8.1 (closed by default: no other origin); RFC 6454 for the shape of an origin.
 
 use wildmatch::WildMatch;
@@ -6,7 +6,7 @@ use wildmatch::WildMatch;
 /// Longest `Origin` value that is looked at, in bytes: a scheme, a host name of at most 253 and a port.
 const ORIGIN_MAX_BYTES: usize = 512;
 
-/// What a browser sends for pages without an origin of their own (sandboxed frames, local files).
+/// The `Origin` that a browser sends for pages without an origin of their own (sandboxed frames, local files).
 const NULL_ORIGIN: &str = "null";
 
 /// Why a list of origins cannot be used.
@@ -44,7 +44,7 @@ impl Origins {
         Ok(Self { rules })
     }
 
-    /// May a page of this origin connect? `origin` is the header's value, None without the header: then the
+    /// Decides if a page of this origin may connect. `origin` is the header's value, None without the header: then the
     /// client is no browser and is allowed. `host` is the `Host` header (`host` or `host:port`); a proxy in
     /// front may have taken TLS away, so its scheme is not known and only host and port are compared.
     #[must_use]

@@ -42,7 +42,7 @@ impl ChannelRules {
         self.of_namespace(ChannelName::parse(channel).namespace)
     }
 
-    /// May any client at all have this channel by its own wish, without a token that names it? False for an unknown namespace,
+    /// True if some clients may subscribe to this channel without a token that names it. False for an unknown namespace,
     /// and for one whose options leave subscribing to backends and tokens.
     pub fn is_open_to_clients(&self, channel: &str) -> bool {
         self.options(channel)

@@ -1,7 +1,7 @@
 //! Tokens: who a client is, and what a backend allows it, signed by the backend (JWT, RFC 7519). Checked in
 //! the connect, refresh, subscribe and sub_refresh commands. `docs/protocols/client.md` §10; `docs/architecture.md` §8.3.
 //!
-//! A check goes in this order, cheapest first, and nothing of a token is believed before its signature is
+//! A check runs in this order, cheapest first, and nothing of a token is believed before its signature is
 //! good: length → shape and header → key (by `kid` and algorithm) → signature → depth and claims → issuer,
 //! audience → times.
 

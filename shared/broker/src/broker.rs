@@ -1,6 +1,6 @@
 //! The contract between a node and whatever carries publications between nodes. `docs/architecture.md` §4, §5.
 //!
-//! What a broker counts for operators. Readiness tells the truth (`docs/protocols/http.md` §6.2), and figures show why.
+//! It also defines the counters that a broker shows to operators, next to its readiness (`docs/protocols/http.md` §6.2).
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 
 use crate::{BrokerError, ChannelEvent, ClientInfo, Cluster, Position, Publication, queue::Queues};
 
-/// How long a channel keeps what was published. Both must be above zero for the channel to keep history.
+/// The bounds of a channel's history. Both must be above zero for the channel to keep history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retention {
     /// Newest publications kept, at most.
@@ -19,7 +19,7 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// Whether the channel keeps history at all.
+    /// True if the channel keeps history at all.
     pub fn keeps_history(&self) -> bool {
         self.size > 0 && !self.ttl.is_zero()
     }
@@ -31,11 +31,11 @@ impl Retention {
 pub struct Idempotency {
     /// The publisher's key, 1 to 255 bytes.
     pub key: String,
-    /// How long the first answer is remembered.
+    /// Time for which the first answer is remembered.
     pub ttl: Duration,
 }
 
-/// How one publication is to be treated.
+/// Options of one publication.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PublishOptions {
     /// The channel's retention; without history the publication gets offset 0 and no epoch.
@@ -49,13 +49,13 @@ pub struct PublishOptions {
 /// The broker's answer to an accepted publication.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Published {
-    /// Where it stands in the stream; offset 0 and an empty epoch without history.
+    /// Its position in the stream; offset 0 and an empty epoch without history.
     pub position: Position,
     /// True if an earlier publication with the same idempotency key answered, and nothing was published now.
     pub repeated: bool,
 }
 
-/// What to read of a channel's history.
+/// A query for a part of a channel's history.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct HistoryQuery {
     /// Publications at most; 0 reads the position alone.
@@ -93,10 +93,10 @@ impl HistoryPage {
     }
 }
 
-/// What to read of a channel's presence.
+/// A query for a page of a channel's presence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PresenceQuery {
-    /// Where the page before ended ([`PresencePage::cursor`]); empty: the first page.
+    /// The end of the previous page ([`PresencePage::cursor`]); empty: the first page.
     pub cursor: String,
     /// Clients, about: a page may have a few more, or fewer although it is not the last.
     pub limit: u32,
@@ -110,9 +110,9 @@ impl Default for PresenceQuery {
     }
 }
 
-/// Clients of a page of presence where the caller has no wish.
+/// Default number of clients of a page of presence.
 const PRESENCE_PAGE: u32 = 1000;
-/// Bytes of a page of presence where the caller has no wish.
+/// Default size of a page of presence, in bytes.
 const PRESENCE_PAGE_BYTES: u64 = 1024 * 1024;
 
 /// A page of a channel's presence.
@@ -120,11 +120,11 @@ const PRESENCE_PAGE_BYTES: u64 = 1024 * 1024;
 pub struct PresencePage {
     /// In no particular order.
     pub clients: Vec<Arc<ClientInfo>>,
-    /// Where the next page begins; `None`: this is the last one.
+    /// The start of the next page; `None`: this is the last one.
     pub cursor: Option<String>,
 }
 
-/// What a broker knows of its own state.
+/// A broker's readiness.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
     /// Publications flow both ways.
@@ -133,7 +133,7 @@ pub enum Health {
     NotReady(String),
 }
 
-/// Where a broker hands over what it received for this node. The node implements it.
+/// The receiver of everything that a broker received for this node. The node implements it.
 pub trait Sink: Send + Sync + 'static {
     /// One event of a channel this node is subscribed to.
     ///
@@ -146,15 +146,15 @@ pub trait Sink: Send + Sync + 'static {
     fn on_gap(&self, channel: &Arc<str>);
 
     /// A message from a node, this one or another: see [`Cluster::listen`]. Same calling rules as [`Sink::on_event`], as if
-    /// all messages were of one channel. One that was lost is not told.
+    /// all messages were of one channel. A lost message is not reported.
     fn on_message(&self, _message: Bytes) {}
 }
 
 /// Carries publications between nodes and keeps their history, positions and presence.
 ///
 /// # Order
-/// Per channel there is one order, that in which the broker accepted publications; every subscribed node sees that
-/// order, and offsets grow by one along it. A request takes its place in line when the method is *called*, not when
+/// Each channel has one order, that in which the broker accepted publications; every subscribed node sees that
+/// order, and offsets grow by one along it. A request enters the queue when the method is *called*, not when
 /// its future is first polled: a publisher that calls `publish` twice gets that order, and many calls made before any
 /// is awaited share round trips.
 ///
@@ -181,7 +181,7 @@ pub trait Broker: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<Published, BrokerError>>;
 
     /// Tells the subscribers of a channel without presence that a client joined. At most once, no history.
-    /// Where there is presence, [`Broker::presence_add`] tells.
+    /// [`Broker::presence_add`] does it for channels with presence.
     fn publish_join(
         &self,
         channel: &str,
@@ -222,7 +222,7 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Enters or refreshes a client in a channel's presence; it is forgotten `ttl` after the last call.
     ///
-    /// `announce`: subscribers are told of its join, and of its leave when it goes, in the same atomic step that enters it or takes
+    /// `announce`: subscribers get its join, and its leave when it goes, in the same atomic step that enters it or takes
     /// it out, whichever node does that and for whatever reason, its time being over included. So joins and leaves of a client
     /// take turns. One that is there already does not join again.
     fn presence_add(
@@ -236,8 +236,8 @@ pub trait Broker: Send + Sync + 'static {
     /// Takes a client out of a channel's presence. An unknown client is no error.
     fn presence_remove(&self, channel: &str, client: &str) -> BoxFuture<'static, Result<(), BrokerError>>;
 
-    /// A page of the clients present in a channel, on all nodes. Over all pages, who is present all the time is given at least
-    /// once, and may be given twice; who comes or goes meanwhile may be given. A cursor of another broker, or none at all, is
+    /// A page of the clients present in a channel, on all nodes. Over all pages, a client that stays present is given at least
+    /// once, and may be given twice; one that comes or goes meanwhile may be given. A cursor that is not this broker's is
     /// [`BrokerError::BadCursor`].
     fn presence(
         &self,
@@ -258,8 +258,8 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Takes clients of one node out of a channel's presence, `limit` at most, and gives them: those whose client id begins
     /// with `node`. One atomic step: of many callers each client is given to one. Fewer than `limit`: none is left.
-    /// Those whose time is over already are not among them. After [`BrokerError::UnknownOutcome`] some may be out that
-    /// nobody was given.
+    /// Clients whose time is over are not among them. After [`BrokerError::UnknownOutcome`] some may be out that
+    /// no caller was given.
     fn presence_reap(
         &self,
         channel: &str,
@@ -275,10 +275,10 @@ pub trait Broker: Send + Sync + 'static {
         None
     }
 
-    /// Whether this node would deliver right now. Cheap: answers from what the broker already knows.
+    /// Tells if this node would deliver right now. Cheap: answers from what the broker already knows.
     fn health(&self) -> Health;
 
-    /// What it has counted. As cheap.
+    /// The broker's counters. As cheap.
     fn stats(&self) -> BrokerStats {
         BrokerStats::default()
     }
@@ -298,15 +298,15 @@ pub struct BrokerStats {
     pub memory_bytes: usize,
     /// Requests without an answer at the moment.
     pub pending_requests: usize,
-    /// What they take, in bytes.
+    /// Bytes that these requests take.
     pub pending_bytes: usize,
-    /// How long ago the node heard itself, through the server where that is longest; absent before the first time.
+    /// Age of the last canary that came back, of the server with the oldest one; absent before the first one.
     pub canary_age: Option<Duration>,
     /// Canaries that a server did not publish: publishing did not work at that moment.
     pub canaries_refused: u64,
     /// Messages of channels that arrived, wanted or not; messages of nodes and canaries are not among them.
     pub messages_received: u64,
-    /// Gaps told to the node, each of one channel.
+    /// Gaps reported to the node, each of one channel.
     pub gaps_told: u64,
     /// Requests that a server of a cluster did not carry out, since their slot was another's or on its way.
     pub redirected: u64,

@@ -1,5 +1,5 @@
-//! What nodes know of one another, beside publications: who is alive, messages between nodes, who holds a user's
-//! connections, who owns a name. `docs/architecture.md` §5.7.
+//! The state that nodes share beside publications: members, messages between nodes, the connections of users, and
+//! the owners of names. `docs/architecture.md` §5.7.
 //!
 //! Every [`crate::Broker`] gives its own by [`crate::Broker::cluster`]. It knows nothing of what a message or a description
 //! means.
@@ -16,18 +16,18 @@ use crate::BrokerError;
 pub struct Member {
     /// The node's id, as it announced itself.
     pub node: String,
-    /// What it said of itself with its last announcement.
+    /// The node's description, from its last announcement.
     pub description: Bytes,
 }
 
 /// The answer to [`Cluster::announce`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announced {
-    /// Whether the node's lease was still running when it was renewed. False at its first announcement, after its
+    /// True if the node's lease was still running when it was renewed. False at its first announcement, after its
     /// lease ran out, and when the broker lost its data: then others may be missing among the members although they live.
     pub renewed: bool,
-    /// Those whose lease is running, this node among them, by id. The same `Arc` as before where nobody came and nobody went:
-    /// who is there is always of now, what they say of themselves may be of the last change, or [`FULL_EVERY`] announcements old.
+    /// Those whose lease is running, this node among them, by id. The same `Arc` as before where no member came or went:
+    /// the list is always current; the descriptions may be of the last change, or [`FULL_EVERY`] announcements old.
     pub members: Arc<[Member]>,
 }
 
@@ -57,19 +57,19 @@ pub enum ConnectionEntry {
 /// # Faults
 /// As with [`crate::Broker`]: futures end within the broker's own time-out; after [`BrokerError::Unavailable`] and
 /// [`BrokerError::Limit`] nothing was done, after [`BrokerError::UnknownOutcome`] it may have been. All these calls but
-/// [`Cluster::send`] may be repeated. No method blocks its thread; a request takes its place in line when the method is
+/// [`Cluster::send`] may be repeated. No method blocks its thread; a request enters the queue when the method is
 /// called, and calls made before any is awaited share round trips.
 pub trait Cluster: Send + Sync + 'static {
     /// This node wants the messages sent to `node` and to all, by [`crate::Sink::on_message`], from when
     /// [`crate::Broker::start`] resolves. Called at most once, before `start`; a later call changes nothing.
     fn listen(&self, node: &str);
 
-    /// Sends a message to one node, or to all that hear: the sender too, if it hears. At most once; `Ok` says nothing of
-    /// whether anybody heard. Messages of one sender with the same `to` arrive in the order of the calls. The caller
+    /// Sends a message to one node, or to all that listen: the sender too, if it listens. At most once; `Ok` does not say that
+    /// a node received it. Messages of one sender with the same `to` arrive in the order of the calls. The caller
     /// bounds their size.
     fn send(&self, to: Option<&str>, message: Bytes) -> BoxFuture<'static, Result<(), BrokerError>>;
 
-    /// The node is alive for `lease` from now, and says `description` of itself.
+    /// The node is alive for `lease` from now, with this `description`.
     fn announce(
         &self,
         node: &str,
@@ -94,7 +94,7 @@ pub trait Cluster: Send + Sync + 'static {
         limit: u32,
     ) -> BoxFuture<'static, Result<ConnectionEntry, BrokerError>>;
 
-    /// Renews the time of those of the user's clients that are still entered. Answers the others: they count no longer, and
+    /// Renews the time of those of the user's clients that are still entered. Returns the others: they no longer count, and
     /// have to enter anew.
     fn connection_refresh(
         &self,
@@ -119,7 +119,7 @@ pub trait Cluster: Send + Sync + 'static {
         replacing: Option<&str>,
     ) -> BoxFuture<'static, Result<String, BrokerError>>;
 
-    /// Who owns the name.
+    /// The owner of the name, or `None`.
     fn owner(&self, name: &str) -> BoxFuture<'static, Result<Option<String>, BrokerError>>;
 
     /// Ends the ownership, if the name is `owner`'s.

@@ -1,5 +1,5 @@
-//! What every [`Broker`] must do, as scenarios that any implementation runs. `docs/architecture.md` §4.6 (the memory broker and Redis pass
-//! the same suite).
+//! The requirements for every [`Broker`], as scenarios that any implementation runs. `docs/architecture.md` §4.6 (the memory
+//! broker and Redis pass the same suite).
 //!
 //! An implementation writes a [`Harness`] and one line, `gorani_broker::broker_contract!(MyHarness::connect().await)`; that
 //! becomes one `#[tokio::test]` per scenario, named like it. The expression is evaluated for each scenario and must give a
@@ -34,8 +34,8 @@ use std::{sync::Arc, time::Duration};
 pub use self::recording_sink::RecordingSink;
 use crate::{Broker, Cluster};
 
-/// One node's end of the medium: its broker, started, the sink that it was started with, and the id under which it hears
-/// messages ([`Cluster::hear`], called before the start).
+/// One node's end of the medium: its broker, started, the sink that it was started with, and the id under which it receives
+/// messages ([`crate::Cluster::listen`], called before the start).
 pub struct ContractNode {
     pub id: String,
     pub broker: Arc<dyn Broker>,
@@ -59,7 +59,7 @@ impl ContractNode {
 
 /// A medium to which nodes can be joined, and its time.
 pub trait Harness: Sync {
-    /// How many nodes can be joined at the same time, at least 1.
+    /// The number of nodes that can be joined at the same time, at least 1.
     fn max_nodes(&self) -> usize;
 
     /// Joins one more node. Called [`Harness::max_nodes`] times at most.

@@ -1,4 +1,4 @@
-//! What can go wrong between a node and its broker.
+//! Errors between a node and its broker.
 
 /// Errors of a [`crate::Broker`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -9,7 +9,7 @@ pub enum BrokerError {
     /// The broker refused because a limit of its own is reached; nothing was done.
     #[error("broker limit reached: {0}")]
     Limit(&'static str),
-    /// A page of presence was asked for with a cursor that is not of this broker.
+    /// A query for a page of presence had a cursor that is not of this broker.
     #[error("not a cursor of this broker")]
     BadCursor,
     /// The broker cannot be reached; nothing was done.
@@ -21,7 +21,7 @@ pub enum BrokerError {
 }
 
 impl BrokerError {
-    /// Whether the request may have been carried out in spite of the error.
+    /// True if the request may have been carried out in spite of the error.
     pub fn is_unknown_outcome(&self) -> bool {
         matches!(self, Self::UnknownOutcome(_))
     }

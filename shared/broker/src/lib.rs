@@ -1,4 +1,4 @@
-//! How publications cross nodes: the [`Broker`] trait, the values that travel through it, and its implementations.
+//! Publications across nodes: the [`Broker`] trait, the values that travel through it, and its implementations.
 //!
 //! The journey of a publication (`docs/architecture.md` §2.3): `node.publish` → [`Broker::publish`] → (memory, or Redis and back) →
 //! [`Sink::on_event`] of every interested node → the hubs of that node. A broker knows no session and no HTTP.

@@ -112,7 +112,7 @@ impl MemoryBroker {
         }
     }
 
-    /// What it holds now.
+    /// The amounts that it holds now.
     pub fn usage(&self) -> MemoryUsage {
         self.usage.usage()
     }

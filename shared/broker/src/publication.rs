@@ -1,4 +1,4 @@
-//! What travels through a broker: publications, joins and leaves, and the position of a publication in its stream.
+//! Values that travel through a broker: publications, joins and leaves, and the position of a publication in its stream.
 //! `docs/architecture.md` §4.1.
 
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// How `Publication::data` is to be read, so that each protocol can show it in its own way.
+/// The kind of `Publication::data`, so that each protocol can show it in its own way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DataKind {
@@ -19,7 +19,7 @@ pub enum DataKind {
     Binary,
 }
 
-/// Who a client is, as others see it: in presence, joins, leaves, and on publications that a client made.
+/// The identity of a client, as others see it: in presence, joins, leaves, and on publications that a client made.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ClientInfo {
     /// User id; empty for an anonymous user.
@@ -34,7 +34,7 @@ pub struct ClientInfo {
     pub channel_info: Bytes,
 }
 
-/// A place in a channel's stream. `offset` counts publications from 1; `epoch` names the stream's life: offsets of
+/// A position in a channel's stream. `offset` counts publications from 1; `epoch` names the stream's life: offsets of
 /// different epochs cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Position {
@@ -47,9 +47,9 @@ pub struct Position {
 /// One message of a channel, as accepted by the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Publication {
-    /// The payload; its meaning is told by `kind`.
+    /// The payload; `kind` says how to read it.
     pub data: Bytes,
-    /// How to read `data`.
+    /// The kind of `data`.
     pub kind: DataKind,
     /// 1 for the first publication of an epoch, +1 for each; 0 on channels without history.
     pub offset: u64,
@@ -61,7 +61,7 @@ pub struct Publication {
     pub info: Option<Arc<ClientInfo>>,
     /// Milliseconds since the Unix epoch at which the broker's node took it.
     pub time_ms: u64,
-    /// Client id that must not receive it (live, recovery and history replays of that session); empty: nobody.
+    /// Client id that must not receive it (live, recovery and history replays of that session); empty: no client.
     pub exclude_client: String,
 }
 
@@ -88,7 +88,7 @@ impl Publication {
     }
 }
 
-/// What a channel's subscribers are told of, in the broker's order.
+/// An event for a channel's subscribers, in the broker's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChannelEvent {
     /// A message.

@@ -2,7 +2,7 @@
 //! `docs/protocols/stomp.md` §7; `docs/architecture.md` §4.9.
 //!
 //! A queue is made by its first message or consumer and forgotten when it is not used for a while. Consumers are nodes: what
-//! a node took and did not acknowledge is given to others when the node says so, or when nothing is heard of it any more.
+//! a node took and did not acknowledge is given to others when the node says so, or when its lease has expired.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 
 use crate::{BrokerError, Publication};
 
-/// What a queue may hold, and how long. The same for every call on one queue.
+/// The limits of a queue. The same for every call on one queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueLimits {
     /// Messages at most, those taken and not acknowledged included.
@@ -19,7 +19,7 @@ pub struct QueueLimits {
     pub max_bytes: u64,
     /// Deliveries of a message after which it goes to the queue of dead letters instead; 0: never.
     pub max_attempts: u32,
-    /// How long a queue that nobody uses is kept.
+    /// Time for which an unused queue is kept.
     pub ttl: Duration,
 }
 
@@ -37,13 +37,13 @@ pub struct QueueDelivery {
     pub publication: Arc<Publication>,
 }
 
-/// How long a node that is not heard of keeps what it took.
+/// Time for which a silent node keeps the messages that it took.
 pub const QUEUE_LEASE: Duration = Duration::from_secs(9);
 
-/// How often a node with consumers or unacknowledged messages calls [`Queues::keep`].
+/// The interval at which a node with consumers or unacknowledged messages calls [`Queues::keep`].
 pub const QUEUE_KEEP_EVERY: Duration = Duration::from_secs(3);
 
-/// What [`BrokerError::Limit`] says of a queue that is full.
+/// The text of [`BrokerError::Limit`] for a queue that is full.
 pub const QUEUE_FULL: &str = "messages in a queue";
 
 /// Ends the name of the queue of dead letters: those of `jobs` are in `jobs.dead`, and stay there until they are taken.
@@ -54,10 +54,10 @@ pub const DEAD_FROM_TAG: &str = "dead-letter-from";
 /// See [`DEAD_FROM_TAG`].
 pub const DEAD_ATTEMPTS_TAG: &str = "dead-letter-attempts";
 
-/// What the channel begins with on which nodes hear that a queue has messages. No client's channel has a space.
+/// Prefix of the channel that wakes nodes when a queue has messages. No client's channel has a space.
 const WAKE_PREFIX: &str = "queue wake ";
 
-/// The channel on which nodes hear that a queue has messages: an event, whatever it says, means to look.
+/// The channel of a queue's wakes: an event on it, whatever its content, means that the queue may have messages.
 pub fn wake_channel(queue: &str) -> String {
     format!("{WAKE_PREFIX}{queue}")
 }
@@ -101,8 +101,8 @@ pub trait Queues: Send + Sync + 'static {
         limits: &QueueLimits,
     ) -> BoxFuture<'static, Result<(), BrokerError>>;
 
-    /// Gives up to `count` messages to a node, which holds them from now on. None when there are none: whoever listens on
-    /// [`wake_channel`] hears of the next.
+    /// Gives up to `count` messages to a node, which holds them from now on. None when there are none: a subscriber of
+    /// [`wake_channel`] is woken for the next.
     fn take(
         &self,
         queue: &str,
@@ -127,7 +127,7 @@ pub trait Queues: Send + Sync + 'static {
     /// A node says that it is alive, and gives back what dead nodes hold. To be called every [`QUEUE_KEEP_EVERY`].
     ///
     /// `holds`: all that the node still holds, where it takes no more under this name. The broker gives the rest back: what a
-    /// lost answer brought to nobody, and what could not be acknowledged or given back while the broker was away.
+    /// lost answer did not bring to the node, and what could not be acknowledged or given back while the broker was away.
     /// Dead letters that find no room in their queue wait in this one and are tried again with each call;
     /// [`BrokerError::UnknownOutcome`] says that something under this name still has to be given back.
     fn keep(

@@ -3,14 +3,14 @@
 //! The journey: `node.publish` → [`RedisBroker::publish`] → `shards` (which server) → `requests` (one queue, pipelines) → a
 //! script in Redis, which publishes → the reader of each interested node's `listener` → `pubsub` → [`Sink::on_event`].
 //!
-//! - [`settings`]: how the servers are reached.
+//! - [`settings`]: addresses, limits and times.
 //! - `shards`: one server, or those of a cluster.
 //! - `server_addr`, `dialer`: connections.
-//! - `request`, `requests`: what is asked.
-//! - `listener`, `pubsub`, `canary`: what is heard.
-//! - `scripts`, `keys`: what happens in Redis, under which names.
-//! - `wire`: how events travel.
-//! - `replies`: how answers of Redis are read.
+//! - `request`, `requests`: requests and their answers.
+//! - `listener`, `pubsub`, `canary`: interest and pushes.
+//! - `scripts`, `keys`: the scripts that run in Redis, and the names there.
+//! - `wire`: the format of events.
+//! - `replies`: readers of Redis's answers.
 //! - `members`, `leases`: nodes, connections of users, owners of names.
 //! - `presence`: of a dead node, in slices.
 //! - `replication_id`: the life of a server, which ends with a restart or a failover.
@@ -73,10 +73,10 @@ const NODE_ID_CHARS: usize = 16;
 /// # Faults
 /// While the server cannot be reached every call fails at once with [`BrokerError::Unavailable`], and the node is not
 /// ready. Connections are made again with growing random pauses; then everything wanted is subscribed anew and
-/// [`Sink::on_gap`] is told for every channel. A node that does not hear itself connects again. Should the server lose its
+/// [`Sink::on_gap`] is called for every channel. A node whose canary does not come back connects again. If the server loses its
 /// scripts they are loaded again; only then a publication may be overtaken by a later one that another node helped.
-/// In a cluster all this is so for each server and its channels. When a slot goes to another server its requests follow, or
-/// fail with [`BrokerError::Unavailable`] where that would change their order, and its channels are told as gaps.
+/// In a cluster this holds for each server and its channels. When a slot goes to another server its requests follow, or
+/// fail with [`BrokerError::Unavailable`] where that would change their order, and its channels get gaps.
 ///
 /// # Time
 /// Ages are measured by the server's clock.
@@ -150,7 +150,7 @@ impl RedisBroker {
     }
 
     /// Makes a call again until its answer is whole: each call forgets a slice of the clients whose time is over. The first
-    /// one has its place in line when this returns.
+    /// one is in the queue when this returns.
     fn ask_until<T: Send + 'static>(
         &self,
         call: Cmd,

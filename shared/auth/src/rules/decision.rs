@@ -8,7 +8,7 @@ use super::{ChannelOptions, ChannelRules};
 use crate::channel::{CHANNEL_NAME_MAX_BYTES, ChannelName, check_channel_name};
 use crate::token::{InvalidToken, OptionOverrides, SubscribeClaims, SubscriptionClaims, TokenError};
 
-/// Why not. The client is told [`Denied::code`] and its reason in the table of codes, the log the variant.
+/// The reason of a refusal. The client gets [`Denied::code`] and its reason in the table of codes, the log gets the variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// The channel's namespace is not in the settings (error 102).
@@ -26,7 +26,7 @@ pub enum Denied {
     /// The subscription token was good once (error 109): the client fetches a new one.
     #[error("token expired")]
     TokenExpired,
-    /// The subscription token is signed by no key of ours, or malformed (error 103: it fails its channel, and
+    /// The subscription token is not signed by a known key, or is malformed (error 103: it fails its channel, and
     /// the connection, which has a token of its own, stays). The reason is for the node's log and holds
     /// nothing of the token.
     #[error("permission denied: invalid token")]
@@ -60,12 +60,11 @@ pub struct SubscribeCheck<'a> {
     pub user: &'a str,
     /// Client id of the connection.
     pub client: &'a str,
-    /// What the verifier said of the command's token; None where the command has none. An empty token is
-    /// none.
+    /// The verifier's result for the command's token; None where the command has none. An empty token is none.
     pub token: Option<Result<&'a SubscriptionClaims, &'a TokenError>>,
 }
 
-/// Which step of the order allowed a subscription.
+/// The step of the check that allowed a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GrantedBy {
     /// The subscription token.
@@ -83,9 +82,9 @@ pub enum GrantedBy {
 pub struct SubscribeGranted<'a> {
     /// The namespace's options, with the token's overrides applied.
     pub options: ChannelOptions,
-    /// What allowed it.
+    /// The step that allowed it.
     pub by: GrantedBy,
-    /// When the subscription ends unless refreshed, in Unix seconds; None for never.
+    /// End of the subscription unless it is refreshed, in Unix seconds; None for never.
     pub expires_at: Option<u64>,
     /// JSON for presence, joins and publications of this client in this channel (`chan_info`).
     pub info: Option<&'a RawValue>,
@@ -94,8 +93,8 @@ pub struct SubscribeGranted<'a> {
 }
 
 impl ChannelRules {
-    /// May this client subscribe? In the order of `docs/protocols/client.md` §9.6: private prefix, subscription token (where given,
-    /// it alone decides), user-limited, options; else 103. A name with `#` is never opened by the options to
+    /// Decides if this client may subscribe, in the order of `docs/protocols/client.md` §9.6: private prefix, subscription token
+    /// (where given, it alone decides), user-limited, options; else 103. A name with `#` is never opened by the options to
     /// users that it does not list.
     pub fn may_subscribe<'a>(&self, request: &SubscribeCheck<'a>) -> Result<SubscribeGranted<'a>, Denied> {
         let (name, options) = self.open(request.channel)?;
@@ -142,7 +141,7 @@ impl ChannelRules {
         })
     }
 
-    /// May this client publish? `user` is empty for an anonymous one; `is_subscribed`: to this channel, now.
+    /// Decides if this client may publish. `user` is empty for an anonymous one; `is_subscribed`: to this channel, now.
     pub fn may_publish(
         &self,
         channel: &str,
@@ -158,7 +157,7 @@ impl ChannelRules {
         allowed.check(name, user, is_subscribed).map(|()| options)
     }
 
-    /// May this client ask who is subscribed (presence and its numbers)?
+    /// Decides if this client may read the presence and its numbers.
     pub fn may_presence(
         &self,
         channel: &str,
@@ -177,7 +176,7 @@ impl ChannelRules {
         allowed.check(name, user, is_subscribed).map(|()| options)
     }
 
-    /// May this client read the history?
+    /// Decides if this client may read the history.
     pub fn may_history(
         &self,
         channel: &str,
@@ -191,7 +190,7 @@ impl ChannelRules {
         history_allowed(options).check(name, user, is_subscribed).map(|()| options)
     }
 
-    /// The first two questions of every decision: is it a name, and is its namespace known?
+    /// The first two checks of every decision: the name is valid, and its namespace is known.
     fn open<'n>(&self, channel: &'n str) -> Result<(ChannelName<'n>, &ChannelOptions), Denied> {
         check_channel_name(channel, CHANNEL_NAME_MAX_BYTES).map_err(|_| Denied::BadRequest)?;
         let name = ChannelName::parse(channel);
@@ -209,8 +208,8 @@ fn history_allowed(options: &ChannelOptions) -> AllowOptions {
     }
 }
 
-/// The options for a subscriber: who may read the history may ask for recovery and for a position too, which tell nothing more.
-/// So it is in the Centrifuge world, and settings from there say no more than `allow_history_…`.
+/// The options for a subscriber: one that may read the history may recover and get positions too, which show nothing more.
+/// Centrifuge does the same, and its settings say no more than `allow_history_…`.
 fn with_recovery(name: ChannelName<'_>, user: &str, mut options: ChannelOptions) -> ChannelOptions {
     if options.has_history() && history_allowed(&options).check(name, user, true).is_ok() {
         options.allow_recovery = true;
@@ -227,8 +226,8 @@ struct AllowOptions {
 }
 
 impl AllowOptions {
-    /// Subscribers by `subscriber`; other clients by `client`, but never past the door of a channel that has
-    /// one of its own: a private channel is for its subscribers, a user-limited one for the users it lists.
+    /// Subscribers are allowed by `subscriber` or `client`. Other clients are allowed by `client`, with two exceptions:
+    /// a private channel is for its subscribers, a user-limited one for the users it lists.
     /// Without that, reading the history would go around the subscription token. Anonymous clients need
     /// `anonymous` in addition.
     fn check(&self, name: ChannelName<'_>, user: &str, is_subscribed: bool) -> Result<(), Denied> {

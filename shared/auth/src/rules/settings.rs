@@ -1,8 +1,8 @@
-//! `channel.*` of the settings: the options of channels without a namespace, and the namespaces; and what is
-//! wrong with them, told before the node starts. `docs/protocols/client.md` §9.2
+//! `channel.*` of the settings: the options of channels without a namespace, and the namespaces. Errors
+//! in them are reported before the node starts. `docs/protocols/client.md` §9.2
 //! and §9.3.
 //!
-//! What a channel can do: the options of a namespace, as they stand in the settings file.
+//! Options of a channel or a namespace, as they stand in the settings file.
 //! `docs/protocols/client.md` §9; `docs/architecture.md` §4.2 (closed by default).
 
 use std::{collections::HashSet, time::Duration};
@@ -26,13 +26,13 @@ pub struct ChannelSettings {
     pub namespaces: Vec<NamespaceSettings>,
 }
 
-/// What is wrong with the channel settings. Each message begins with the place.
+/// An error in the channel settings. Each message begins with where it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChannelSettingsError {
-    /// A namespace without a name; `number` is its place in the list, from 1.
+    /// A namespace without a name; `number` is its position in the list, from 1.
     #[error("channel.namespaces: number {number} has no name")]
     NoName {
-        /// Place in the list, from 1.
+        /// Position in the list, from 1.
         number: usize,
     },
     /// A name that cannot stand before a `:`.
@@ -58,7 +58,7 @@ pub enum ChannelSettingsError {
     Options {
         /// `channel.defaults` or `namespace "name"`.
         place: String,
-        /// What does not fit.
+        /// The options that do not fit.
         problem: OptionsProblem,
     },
 }
@@ -75,10 +75,10 @@ pub enum OptionsProblem {
     /// Above [`HISTORY_SIZE_MAX`].
     #[error("history_size is more than {HISTORY_SIZE_MAX}")]
     SizeTooLarge,
-    /// An option that is about kept publications, where none are kept; its name is told.
+    /// An option that is about kept publications, where none are kept; the error names it.
     #[error("{0} needs history_size and history_ttl")]
     NeedsHistory(&'static str),
-    /// Forced, but nothing to tell.
+    /// The push of joins and leaves is forced, but there are none.
     #[error("force_push_join_leave needs join_leave")]
     PushWithoutJoinLeave,
 }
@@ -185,14 +185,14 @@ macro_rules! channel_options {
 channel_options! {
     /// Publications that are kept for history and recovery; 0 keeps none. Goes with `history_ttl`.
     history_size: u32,
-    /// How long a publication is kept; `0s` keeps none. Goes with `history_size`.
+    /// Time for which a publication is kept; `0s` keeps none. Goes with `history_size`.
     #[serde(with = "crate::duration")]
     history_ttl: Duration,
     /// Keep a list of who is subscribed.
     presence: bool,
-    /// Tell when somebody subscribes or leaves, to the subscribers that ask for it.
+    /// Send joins and leaves to the subscribers that ask for them.
     join_leave: bool,
-    /// Tell joins and leaves to all subscribers, asked for or not.
+    /// Send joins and leaves to all subscribers, requested or not.
     force_push_join_leave: bool,
     /// Every subscription keeps its position, so that a gap is noticed.
     force_positioning: bool,
@@ -229,7 +229,7 @@ channel_options! {
 }
 
 impl ChannelOptions {
-    /// Are publications kept?
+    /// True if publications are kept.
     #[must_use]
     pub fn has_history(&self) -> bool {
         self.history_size > 0 && !self.history_ttl.is_zero()
@@ -242,7 +242,7 @@ impl ChannelOptions {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(from = "NamespaceTable", into = "NamespaceTable")]
 pub struct NamespaceSettings {
-    /// What stands before the `:` of its channels: 1 to
+    /// The name, which stands before the `:` of its channels: 1 to
     /// [`NAMESPACE_NAME_MAX_BYTES`] bytes, letters, digits, `-`, `_` and
     /// `.`.
     pub name: String,

@@ -1,5 +1,5 @@
-//! What tokens say: the claims of connection and subscription tokens, read from their signed JSON.
-//! `docs/protocols/client.md` §10.3 to §10.5. Claims that are not ours are ignored, as JWT asks.
+//! The claims of connection and subscription tokens, read from their signed JSON.
+//! `docs/protocols/client.md` §10.3 to §10.5. Unknown claims are ignored, as JWT requires.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,8 +14,8 @@ use super::error::{InvalidToken, TokenError};
 pub struct ConnectionClaims {
     /// `sub`: user id; empty for an anonymous user.
     pub user: String,
-    /// When the connection ends unless refreshed, in Unix seconds: `exp`, or `expire_at` where given. None
-    /// for never.
+    /// End of the connection unless it is refreshed, in Unix seconds: `exp`, or `expire_at` where given.
+    /// None for never.
     pub expires_at: Option<u64>,
     /// `iat`, in Unix seconds.
     pub issued_at: Option<u64>,
@@ -40,7 +40,7 @@ impl ConnectionClaims {
     }
 }
 
-/// What a connection token says about one channel of its `subs`.
+/// The claims of a connection token about one channel of its `subs`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(from = "SubscribePayload")]
 pub struct SubscribeClaims {
@@ -71,8 +71,8 @@ pub struct SubscriptionClaims {
     pub channel: String,
     /// The only connection it is for, by client id.
     pub client: Option<String>,
-    /// When the subscription ends unless refreshed, in Unix seconds: `exp`, or `expire_at` where given (0
-    /// there: never).
+    /// End of the subscription unless it is refreshed, in Unix seconds: `exp`, or `expire_at` where given
+    /// (0 there: never). None for never.
     pub expires_at: Option<u64>,
     /// `iat`, in Unix seconds.
     pub issued_at: Option<u64>,
@@ -124,7 +124,7 @@ struct SubscribePayload {
     overrides: OptionOverrides,
 }
 
-/// What the two kinds of tokens share, and is checked the same way.
+/// The claims that both kinds of tokens share and that are checked the same way.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RegisteredClaims {
     pub(super) issuer: Option<String>,
@@ -181,7 +181,7 @@ impl TokenPayload {
         RegisteredClaims { issuer: self.iss.clone(), audience, expires_at: self.exp, not_before: self.nbf }
     }
 
-    /// When what the token opens ends: `expire_at` goes before `exp`, and 0 there means never.
+    /// The end of what the token allows: `expire_at` takes precedence over `exp`, and 0 there means never.
     pub(super) fn ends_at(&self) -> Option<u64> {
         match self.expire_at {
             Some(0) => None,

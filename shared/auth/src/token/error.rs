@@ -25,7 +25,7 @@ pub enum TokenError {
     Invalid(InvalidToken),
 }
 
-/// What is wrong with an invalid token. For the node's log; clients are told 3500 only.
+/// The reason why a token is invalid. It is for the node's log; clients get only the code 3500.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidToken {
     /// No key is configured at all, so no token can be good.
@@ -99,7 +99,7 @@ pub enum AuthSettingsError {
     /// Not `{"keys":[{…}]}`.
     #[error("the JWK set is not JSON of the form {{\"keys\":[{{…}}]}} (line {line}, column {column})")]
     JwksSyntax {
-        /// Where it stops making sense, from 1.
+        /// The line where the syntax error is, from 1.
         line: usize,
         /// The column there, from 1.
         column: usize,

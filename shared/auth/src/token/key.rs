@@ -83,7 +83,7 @@ pub(super) fn from_settings(settings: &TokenSettings) -> Result<Vec<VerifyingKey
     Ok(keys)
 }
 
-/// What an EC key can check, told by the size of its point.
+/// The algorithms that an EC key can check, by the size of its point.
 pub(super) fn ec_algorithms(key: &DecodingKey) -> Option<&'static [Algorithm]> {
     let point = key.try_get_as_bytes().ok()?;
     match (point.first(), point.len()) {
@@ -93,14 +93,14 @@ pub(super) fn ec_algorithms(key: &DecodingKey) -> Option<&'static [Algorithm]> {
     }
 }
 
-/// What an Edwards key can check.
+/// The algorithms that an Edwards key can check.
 pub(super) fn ed_algorithms(key: &DecodingKey) -> Option<&'static [Algorithm]> {
     let is_ed25519 = key.try_get_as_bytes().is_ok_and(|bytes| bytes.len() == ED25519_KEY_BYTES);
     is_ed25519.then_some(&[Algorithm::EdDSA])
 }
 
-/// What an RSA key of a JWK set can check: the algorithm it names, or all of its kind. None for a short
-/// modulus or an algorithm that is not ours.
+/// The algorithms that an RSA key of a JWK set can check: the one it names, or all of its kind. None for a short
+/// modulus or an algorithm that is not supported.
 pub(super) fn rsa_algorithms(modulus: &str, named: Option<Algorithm>) -> Option<&'static [Algorithm]> {
     if modulus.len() < RSA_MODULUS_MIN_CHARS {
         return None;

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Leeway unless told otherwise: clocks that are kept by NTP differ by less, and many libraries write `nbf` = now.
+/// The default leeway: clocks that are kept by NTP differ by less, and many libraries write `nbf` = now.
 const LEEWAY_DEFAULT: Duration = Duration::from_secs(5);
 
-/// How often a JWK set is fetched unless told otherwise. New keys are found at once by their unknown `kid`;
+/// The default interval of fetching a JWK set. An unknown `kid` makes the node fetch new keys at once;
 /// the interval is for keys that were withdrawn.
 const JWKS_REFRESH_DEFAULT: Duration = Duration::from_hours(1);
 
-/// The keys and the conditions of tokens. An empty text means: not used. Without any key no token is good.
+/// The keys and the conditions of tokens. An empty text means: not used. Without any key no token is valid.
 #[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TokenSettings {
@@ -27,18 +27,18 @@ pub struct TokenSettings {
     pub ed25519_public_key: String,
     /// JWK set (RFC 7517) as JSON text. Only public keys are taken from it.
     pub jwks: String,
-    /// Where a JWK set is fetched from, `https://` (or `http://` inside a trusted network: whoever can change
-    /// the answer can sign tokens). What is fetched takes the place of `jwks`.
+    /// The URL of a JWK set, `https://` (or `http://` inside a trusted network: anyone who can change
+    /// the answer can sign tokens). The fetched keys replace `jwks`.
     pub jwks_url: String,
-    /// How often `jwks_url` is fetched.
+    /// The interval at which `jwks_url` is fetched.
     #[serde(with = "crate::duration")]
     pub jwks_refresh: Duration,
     /// A token's `aud` must hold this.
     pub audience: String,
     /// A token's `iss` must be this.
     pub issuer: String,
-    /// How far the clocks of the token's issuer and of this node may differ, for `exp` and `nbf`; whole
-    /// seconds.
+    /// The tolerated difference between the clocks of the token's issuer and of this node, for `exp` and `nbf`;
+    /// whole seconds.
     #[serde(with = "crate::duration")]
     pub leeway: Duration,
 }
@@ -61,7 +61,7 @@ impl Default for TokenSettings {
 }
 
 impl TokenSettings {
-    /// Is there any key, or a place to fetch keys from?
+    /// True if there is any key, or a URL to fetch keys from.
     #[must_use]
     pub fn is_configured(&self) -> bool {
         let sources = [

@@ -20,7 +20,7 @@ use super::{
 pub struct ConnectionTokenRequest {
     /// User id; empty for an anonymous user.
     pub user: String,
-    /// How long it is good; None for ever.
+    /// Time for which it is valid; None for ever.
     pub ttl: Option<Duration>,
     /// Channels to subscribe at once.
     pub channels: Vec<String>,
@@ -39,7 +39,7 @@ pub struct SubscriptionTokenRequest {
     pub user: String,
     /// The channel.
     pub channel: String,
-    /// How long it is good; None for ever.
+    /// Time for which it is valid; None for ever.
     pub ttl: Option<Duration>,
     /// JSON that others see of the subscription.
     pub info: Option<Box<RawValue>>,

@@ -16,7 +16,7 @@ use super::{
     settings::TokenSettings,
 };
 
-/// The keys of the settings and of the JWK set, ready for use. Share it in an `Arc`; a check blocks nobody,
+/// The keys of the settings and of the JWK set, ready for use. Share it in an `Arc`; a check does not block,
 /// takes no lock but for cloning an `Arc`, and needs 2 µs (HMAC) to 200 µs (ECDSA) of CPU.
 pub struct TokenVerifier {
     fixed: Vec<VerifyingKey>,
@@ -45,26 +45,26 @@ impl TokenVerifier {
         })
     }
 
-    /// Is there any key, or a place to fetch keys from? If not, every token is invalid.
+    /// True if there is any key, or a URL to fetch keys from. If not, every token is invalid.
     #[must_use]
     pub fn is_configured(&self) -> bool {
         self.is_configured
     }
 
-    /// Where to fetch the JWK set from: at start, on an interval, and, rate limited, on
+    /// The URL to fetch the JWK set from: at start, on an interval, and, rate limited, on
     /// [`TokenError::UnknownKey`].
     #[must_use]
     pub fn jwks_url(&self) -> Option<&str> {
         self.jwks_url.as_deref()
     }
 
-    /// Whether keys are to be fetched and there are none yet: until then no token that they sign is good.
+    /// True while keys are to be fetched and none are there yet: until then no token signed by them is accepted.
     #[must_use]
     pub fn awaits_keys(&self) -> bool {
         self.jwks_url.is_some() && self.jwks.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Puts a JWK set (RFC 7517 JSON, at most [`JWKS_MAX_BYTES`](super::JWKS_MAX_BYTES)) in the place of the
+    /// Puts a JWK set (RFC 7517 JSON, at most [`JWKS_MAX_BYTES`](super::JWKS_MAX_BYTES)) in place of the
     /// one there is, for all threads at once. Returns how many of its keys are usable; a set that is refused
     /// changes nothing.
     pub fn install_jwks(&self, json: &[u8]) -> Result<usize, AuthSettingsError> {
@@ -152,7 +152,7 @@ impl TokenVerifier {
         }
     }
 
-    /// Issuer and audience first: a stranger's token is told nothing about its age.
+    /// Checks issuer and audience first: a token of an unknown issuer gets no answer about its age.
     fn check_conditions(&self, payload: &TokenPayload, now: u64) -> Result<(), TokenError> {
         let registered = payload.registered();
         if self.issuer.is_some() && registered.issuer != self.issuer {
@@ -198,7 +198,7 @@ fn signature_only(algorithm: Algorithm) -> Validation {
     validation
 }
 
-/// How deep the JSON is nested. `json` is known to be well-formed, so counting brackets outside of strings is
+/// The nesting depth of the JSON. `json` is known to be well-formed, so counting brackets outside of strings is
 /// enough.
 fn depth(json: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);

@@ -1,4 +1,4 @@
-//! Who gets which events, and how often. [`crate::Broker`], Delivery.
+//! Delivery of events: which nodes get them, and how often. [`crate::Broker`], Delivery.
 
 use std::sync::Arc;
 

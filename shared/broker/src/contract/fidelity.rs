@@ -1,4 +1,4 @@
-//! What is published arrives as it was, live and from the history. [`crate::Publication`].
+//! A publication arrives unchanged, live and from the history. [`crate::Publication`].
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -66,7 +66,7 @@ pub async fn an_announcement_tells_whether_the_lease_was_running(harness: &impl 
     assert!(!one.cluster().announce("0000000a", "a".into(), LONG).await.unwrap().renewed);
 }
 
-/// However often it was told the same before, and whoever makes the change.
+/// However often the answer was the same before, and whichever node makes the change.
 pub async fn every_announcement_tells_who_is_there_now(harness: &impl Harness) {
     let (one, other) = two_ends(harness).await;
     let span = harness.span();
@@ -86,7 +86,7 @@ pub async fn every_announcement_tells_who_is_there_now(harness: &impl Harness) {
     other.cluster().announce("0000000d", "d".into(), span).await.unwrap();
     assert_eq!(told().await, ["0000000a", "0000000c", "0000000d"]);
     harness.pass(2 * span).await;
-    // Whoever looks first clears the lease that is over away.
+    // The first reader clears away the lease that is over.
     assert_eq!(other.cluster().members().await.unwrap().len(), 2);
     assert_eq!(told().await, ["0000000a", "0000000c"]);
 }

@@ -1,4 +1,4 @@
-//! Who owns a name. [`crate::Cluster::claim`].
+//! Ownership of names. [`crate::Cluster::claim`].
 
 use futures_util::future::join_all;
 

@@ -1,4 +1,4 @@
-//! Who is in a channel. [`crate::Broker::presence`], `docs/protocols/client.md` §8.
+//! Presence of clients in a channel. [`crate::Broker::presence`], `docs/protocols/client.md` §8.
 
 use std::sync::Arc;
 

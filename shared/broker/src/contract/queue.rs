@@ -169,7 +169,7 @@ pub async fn what_a_name_holds_and_its_worker_does_not_comes_back(harness: &impl
         one.push(text).await;
     }
     let kept = one.take(1).await;
-    // The answer to this taking reached nobody.
+    // The answer to this fetch was lost.
     let lost = one.take(2).await;
     let other = one.queues().take(QUEUE, "other", 1, &limits()).await.unwrap();
     one.queues().keep(QUEUE, "one", None, &limits()).await.unwrap();

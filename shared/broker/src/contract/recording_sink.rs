@@ -13,7 +13,7 @@ use tokio::{sync::Notify, time::timeout};
 
 use crate::{ChannelEvent, Publication, Sink};
 
-/// How long an event may be on its way: far longer than any medium takes, so that it only ends a test that has failed.
+/// Longest time to wait for an event: far longer than any medium takes, so that it only ends a test that has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Remembers the events of each channel in the order of the calls.
@@ -40,7 +40,7 @@ impl RecordingSink {
     }
 
     /// Waits until the channel has at least `count` events, and gives all it has. Panics if they do not come, or if a
-    /// gap was told: no scenario gives cause for one.
+    /// gap came: no scenario gives cause for one.
     pub async fn wait_for(&self, channel: &str, count: usize) -> Vec<ChannelEvent> {
         let wait = async {
             loop {
@@ -91,12 +91,12 @@ impl RecordingSink {
         self.messages()
     }
 
-    /// How often a gap of the channel was told.
+    /// The number of gaps of the channel.
     pub fn gaps(&self, channel: &str) -> usize {
         self.seen.lock().gaps.get(channel).copied().unwrap_or_default()
     }
 
-    /// How often a channel's event was handed over while another one of the same channel was.
+    /// The number of events that were handed over while another event of the same channel was.
     pub fn overlaps(&self) -> usize {
         self.seen.lock().overlaps
     }

@@ -1,4 +1,4 @@
-//! How long publications and positions are kept. [`crate::Retention`], `docs/protocols/client.md` §6.11.
+//! Retention of publications and positions. [`crate::Retention`], `docs/protocols/client.md` §6.11.
 
 use super::{
     Harness,

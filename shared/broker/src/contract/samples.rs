@@ -28,7 +28,7 @@ pub(super) async fn nodes(harness: &impl Harness, wanted: usize) -> Vec<Contract
     nodes
 }
 
-/// Where a test publishes and where it listens: on different nodes if there are any.
+/// The node that publishes and the node that receives: different ones if there are two.
 pub(super) async fn two_ends(harness: &impl Harness) -> (Arc<ContractNode>, Arc<ContractNode>) {
     let mut nodes: Vec<Arc<ContractNode>> = nodes(harness, 2).await.into_iter().map(Arc::new).collect();
     let listener = nodes.pop().unwrap();
@@ -66,7 +66,7 @@ pub(super) fn everything() -> HistoryQuery {
     HistoryQuery { limit: ALL, ..Default::default() }
 }
 
-/// What publications carry, as text.
+/// The data of the publications, as text.
 pub(super) fn data<'a>(publications: impl IntoIterator<Item = &'a Arc<Publication>>) -> Vec<String> {
     publications
         .into_iter()
@@ -137,7 +137,7 @@ impl ContractNode {
         }
     }
 
-    /// What the sink was given of the channel, once there are `count` events.
+    /// The data of the channel's publications that reached the sink, once there are `count` of them.
     pub(super) async fn heard(&self, channel: &str, count: usize) -> Vec<String> {
         data(&self.sink.wait_for_publications(channel, count).await)
     }

@@ -10,12 +10,12 @@ use super::{presence_set::PresenceSet, stream::ChannelStream};
 /// "No channel" in a link.
 const NOBODY: usize = usize::MAX;
 
-/// What the broker knows of one channel. It is forgotten when there is nothing left to know.
+/// The state of one channel. It is forgotten when there is nothing left to know.
 #[derive(Debug)]
 pub(super) struct ChannelEntry {
     pub(super) name: Arc<str>,
     hash: u64,
-    /// Whether this node wants its events.
+    /// True if this node is subscribed to its events.
     pub(super) subscribed: bool,
     pub(super) stream: Option<ChannelStream>,
     pub(super) presence_set: Option<Box<PresenceSet>>,
@@ -41,7 +41,7 @@ pub(super) enum LruList {
     Histories,
 }
 
-/// A channel's place in a line.
+/// A channel's links in an LRU list.
 #[derive(Debug, Clone, Copy)]
 struct LruLink {
     older: usize,
@@ -128,7 +128,7 @@ impl ChannelTable {
         self.slots.get_mut(slot)?.stream.as_mut()
     }
 
-    /// Forgets a channel that nobody subscribed to, that has no stream and nobody present.
+    /// Forgets a channel without subscription, stream and presence.
     pub(super) fn remove_if_idle(&mut self, slot: usize) {
         let Some(channel) = self.slots.get(slot) else { return };
         if channel.subscribed || channel.stream.is_some() || channel.presence_set.is_some() {

@@ -1,4 +1,4 @@
-//! Where the memory broker gets its time from, so that tests can let an hour pass in no time. No test sleeps: `docs/architecture.md` §9.10.
+//! The clock of the memory broker. Tests can let an hour pass in no time, and no test sleeps: `docs/architecture.md` §9.10.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -37,7 +37,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is told to go on: for tests, here and in the gateway.
+/// A clock that stands still until a test advances it: for tests, here and in the gateway.
 #[derive(Debug, Default)]
 pub struct ManualClock {
     elapsed: AtomicU64,

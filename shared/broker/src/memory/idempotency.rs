@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{Idempotency, Position};
 
-/// Bytes of one remembered key beside its text: its places in the table and in the line, both of which may be twice as
+/// Bytes of one remembered key beside its text: its entries in the table and in the line, both of which may be twice as
 /// large as needed, and the counters of the shared text.
 const ANSWER_BYTES: usize = 2
     * (size_of::<(Arc<str>, IdempotentAnswer)>() + size_of::<Arc<str>>() + 2 * size_of::<u64>())
@@ -33,7 +33,7 @@ pub(super) struct IdempotentAnswers {
     next_ticket: u64,
 }
 
-/// A place in line. Its answer is gone when the table has another ticket under the key.
+/// An entry of the line. Its answer is gone when the table has another ticket under the key.
 #[derive(Debug)]
 struct Given {
     key: Arc<str>,
@@ -66,7 +66,7 @@ impl IdempotentAnswers {
         self.table.insert(key, IdempotentAnswer { position, deadline: now.saturating_add(ttl), ticket });
     }
 
-    /// When the oldest one was given.
+    /// Time at which the oldest answer was given.
     pub(super) fn oldest(&self) -> Option<Nanos> {
         self.line.front().map(|given| given.at)
     }
@@ -85,7 +85,7 @@ impl IdempotentAnswers {
         }
     }
 
-    /// Forgets the oldest one if its time is over; tells whether it was. One behind a longer-lived one waits for it.
+    /// Forgets the oldest one if its time is over; true if it was. One behind a longer-lived one waits for it.
     pub(super) fn forget_expired(&mut self, now: Nanos, usage: &UsageBudget) -> bool {
         let Some(given) = self.line.front() else { return false };
         let lives = (self.table.get(&given.key))
@@ -103,7 +103,7 @@ pub(super) fn answer_key(channel: &str, idempotency: &Idempotency) -> String {
     format!("{} {channel}{}", channel.len(), idempotency.key)
 }
 
-/// How long an answer is remembered.
+/// Time for which an answer is remembered.
 pub(super) fn answer_ttl(idempotency: &Idempotency) -> Nanos {
     nanos(idempotency.ttl)
 }

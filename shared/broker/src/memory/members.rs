@@ -1,4 +1,4 @@
-//! What nodes know of one another, where there is only one: its lease, its messages to itself, its users' connections and
+//! The cluster state of a single node: its lease, its messages to itself, its users' connections and
 //! the names that it owns. [`crate::Cluster`], `docs/architecture.md` §5.7.
 //!
 //! Values by name, each until its time is over: found in one step, and cleared away in bulk now and then.
@@ -19,10 +19,10 @@ pub(super) const MAX_ENTRIES: usize = 1_000_000;
 /// Clients by the time at which each is forgotten.
 pub(super) type UserConnections = HashMap<String, Nanos>;
 
-/// See the module's head.
+/// The cluster state of a single node, in memory.
 #[derive(Debug, Default)]
 pub(super) struct MemoryCluster {
-    /// The id under which this node hears.
+    /// The id under which this node receives messages.
     pub(super) heard_as: OnceLock<String>,
     /// Held while a message is handed over: one at a time.
     pub(super) telling: Mutex<()>,

@@ -15,7 +15,7 @@ use crate::{ChannelEvent, ClientInfo, Sink};
 /// after the other are forgotten together. Reads do not wait for it.
 const ROSTER_SWEEP_PAUSE: Nanos = 1_000_000_000;
 
-/// What became of a request to enter a client.
+/// The result of a request to enter a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EnterResult {
     Done,
@@ -26,7 +26,7 @@ pub(super) enum EnterResult {
 /// A client that is to be entered.
 pub(super) struct Entering {
     pub(super) info: Arc<ClientInfo>,
-    /// Whether others are told.
+    /// True if its join and leave are published.
     pub(super) announce: bool,
     pub(super) deadline: Nanos,
     pub(super) now: Nanos,
@@ -146,7 +146,7 @@ impl ChannelShard {
         self.channels.get(slot)?.presence_set.as_deref()
     }
 
-    /// Looks at the one presence set that is due first; tells whether there was one.
+    /// Looks at the one presence set that is due first; true if there was one.
     pub(super) fn sweep_presence_set(
         &mut self,
         now: Nanos,

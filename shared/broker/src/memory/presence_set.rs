@@ -41,18 +41,18 @@ impl PartialOrd for ByClient {
     }
 }
 
-/// How long a client stays.
+/// The lifetime of a client's entry.
 #[derive(Debug, Clone, Copy)]
 struct PresenceLife {
     deadline: Nanos,
-    /// Others are told of its leave.
+    /// Its leave is published.
     announce: bool,
 }
 
-/// Clients of whose leave others are told.
+/// Clients whose leave is to be published.
 pub(super) type LeftClients = Vec<Arc<ClientInfo>>;
 
-/// What others are told when a client is entered.
+/// The changes to publish when a client is entered.
 pub(super) struct AddedClient {
     /// It had left before.
     pub(super) left: Option<Arc<ClientInfo>>,
@@ -79,7 +79,7 @@ impl PresenceSet {
         self.clients.contains_key(client)
     }
 
-    /// Enters the client or refreshes it; the newest info counts. Tells whether its leave and its join are to be told.
+    /// Enters the client or refreshes it; the newest info counts. Returns the leave and the join to publish.
     pub(super) fn add(
         &mut self,
         info: Arc<ClientInfo>,
@@ -96,7 +96,7 @@ impl PresenceSet {
         self.clients.insert(ByClient(info), PresenceLife { deadline, announce });
         match before {
             None => AddedClient { left: None, joined: announce },
-            // Its time was over, and nobody had noticed.
+            // Its time was over, and it had not been swept yet.
             Some((info, stay)) if stay.deadline <= now => {
                 AddedClient { left: stay.announce.then_some(info), joined: announce }
             }
@@ -104,7 +104,7 @@ impl PresenceSet {
         }
     }
 
-    /// Takes a client out. `None` if it was not there, else whether others are told of it.
+    /// Takes a client out. `None` if it was not there; else its info, if its leave is to be published.
     pub(super) fn remove(&mut self, client: &str) -> Option<Option<Arc<ClientInfo>>> {
         let (info, stay) = self.take(client)?;
         Some(stay.announce.then_some(info))
@@ -131,7 +131,7 @@ impl PresenceSet {
         self.clients.len()
     }
 
-    /// Forgets those whose time is over. Gives those of whom others are told.
+    /// Forgets those whose time is over. Returns those whose leave is to be published.
     pub(super) fn expire(&mut self, now: Nanos) -> LeftClients {
         let mut left = LeftClients::new();
         while self.next_deadline().is_some_and(|deadline| deadline <= now) {
@@ -146,7 +146,7 @@ impl PresenceSet {
         left
     }
 
-    /// When the next one is to be forgotten.
+    /// Time at which the next client is to be forgotten.
     pub(super) fn next_deadline(&self) -> Option<Nanos> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }

@@ -60,7 +60,7 @@ pub(super) struct DeliveredMessage {
 }
 
 impl QueueTable {
-    /// How many dead letters were moved, and how many attempts to move one failed.
+    /// The number of dead letters that were moved, and of attempts to move one that failed.
     pub(super) fn dead_letters(&self) -> (u64, u64) {
         (self.dead_letters, self.dead_letters_waiting)
     }
@@ -149,7 +149,7 @@ impl QueueTable {
         loop {
             let Some(queue) = self.queues.get_mut(name) else { return (moved, Ok(())) };
             let Some((number, entry)) = queue.dead.pop_first() else { return (moved, Ok(())) };
-            // The letter takes the place of the message.
+            // The dead letter replaces the message.
             queue.change_bytes(cost(&entry.publication), 0, usage);
             let id = number.to_string().into();
             let delivery =
@@ -213,7 +213,7 @@ impl WorkQueue {
         deliveries
     }
 
-    /// Of its bytes, `from` become `to`.
+    /// Changes the queue's bytes by replacing `from` with `to`.
     pub(super) fn change_bytes(&mut self, from: usize, to: usize, usage: &UsageBudget) {
         self.bytes = self.bytes - from + to;
         usage.queue_bytes.change(from, to);

@@ -1,6 +1,6 @@
 //! One shard of the memory broker: the channels whose names hash to it, and what is done to them under its lock.
 //!
-//! When to look at a channel again because something in it expires.
+//! It also keeps the times at which a channel is looked at again because something in it expires.
 
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
@@ -14,10 +14,10 @@ use super::{
 use crate::{BrokerError, HistoryPage, HistoryQuery, Publication, Retention};
 
 /// Expired things of each sort that one call clears away beside its own work. A call adds at most one of each, so two
-/// are enough to catch up; what nobody cleared away yet is never shown, and counts against the limits.
+/// are enough to catch up; what is not cleared away yet is never shown, and counts against the limits.
 const SWEEP_STEPS: usize = 2;
 
-/// See the module's head. Every change of what is held goes into the usage budget at once.
+/// One shard of the memory broker. Every change of what it holds goes into the usage budget at once.
 #[derive(Debug, Default)]
 pub(super) struct ChannelShard {
     pub(super) channels: ChannelTable,
@@ -116,7 +116,7 @@ impl ChannelShard {
         while self.answers.forget_expired(now, usage) {}
     }
 
-    /// When what would be evicted first was last used.
+    /// Time of last use of the entry that would be evicted first.
     pub(super) fn oldest(&self, bound: EvictionKind) -> Option<Nanos> {
         let line = match bound {
             EvictionKind::Histories => LruList::Histories,
@@ -191,7 +191,7 @@ impl ChannelShard {
         }
     }
 
-    /// Looks at the one channel whose history is due first; tells whether there was one.
+    /// Looks at the one channel whose history is due first; true if there was one.
     fn sweep_history(&mut self, now: Nanos, usage: &UsageBudget) -> bool {
         if self.histories_due.is_mostly_stale(self.channels.len()) {
             let armed = |channel: &ChannelEntry| channel.stream.as_ref().and_then(|stream| stream.armed);
@@ -213,7 +213,7 @@ impl ChannelShard {
         true
     }
 
-    /// Forgets the position unused for the longest time, if its time is over; tells whether it was.
+    /// Forgets the position unused for the longest time, if its time is over; true if it was.
     fn sweep_position(&mut self, now: Nanos, usage: &UsageBudget) -> bool {
         let Some(slot) = self.channels.oldest(LruList::Positions) else { return false };
         let is_over = self.is_position_over(slot, now, usage);
@@ -256,7 +256,7 @@ impl Deadlines {
         self.heap.pop().map(|Reverse(entry)| entry)
     }
 
-    /// Whether evicted channels left so many stale entries that a rebuild pays.
+    /// True if evicted channels left so many stale entries that a rebuild pays.
     pub(super) fn is_mostly_stale(&self, channels: usize) -> bool {
         self.heap.len() > 2 * channels + STALE_SLACK
     }

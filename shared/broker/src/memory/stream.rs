@@ -15,7 +15,7 @@ const EPOCH_CHARS: usize = 8;
 /// A ring with more room than this is made smaller when it is mostly empty.
 const SMALL_RING: usize = 32;
 
-/// Bytes of one remembered publication beside what it points to: the shared value with its two counters, and its place
+/// Bytes of one remembered publication beside what it points to: the shared value with its two counters, and its slot
 /// in the ring, which may be twice as large as needed.
 const ENTRY_BYTES: usize = size_of::<Publication>() + 2 * size_of::<usize>() + 2 * size_of::<StreamEntry>();
 
@@ -34,7 +34,7 @@ pub(super) struct ChannelStream {
     entries: VecDeque<StreamEntry>,
     bytes: usize,
     ttl: Nanos,
-    /// When it was last written or read.
+    /// Time of the last write or read.
     pub(super) last_used: Nanos,
     /// The deadline under which the shard's heap knows it.
     pub(super) armed: Option<Nanos>,
@@ -67,7 +67,7 @@ impl ChannelStream {
         self.entries.is_empty()
     }
 
-    /// Gives the publication its place, remembers it, and forgets what `retention` no longer covers.
+    /// Gives the publication its position, remembers it, and forgets what `retention` no longer covers.
     pub(super) fn append(
         &mut self,
         mut publication: Publication,
@@ -99,7 +99,7 @@ impl ChannelStream {
         self.give_back_room();
     }
 
-    /// When the oldest publication is to be forgotten.
+    /// Time at which the oldest publication is to be forgotten.
     pub(super) fn next_deadline(&self) -> Option<Nanos> {
         self.entries.front().map(|entry| entry.accepted.saturating_add(self.ttl))
     }

@@ -1,4 +1,4 @@
-//! What the memory broker holds, counted over all shards, against what it may hold.
+//! The memory that the broker holds, counted over all shards, against its limits.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,7 +7,7 @@ use super::{
     clock::{Nanos, nanos},
 };
 
-/// What the broker holds at one moment; for metrics and tests.
+/// The amounts that the broker holds at one moment; for metrics and tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemoryUsage {
     /// Bytes of all histories, as counted against `max_bytes`.
@@ -77,7 +77,7 @@ impl UsageBudget {
         }
     }
 
-    /// Whether there is more than allowed.
+    /// True if there is more than allowed.
     pub(super) fn is_over(&self, bound: EvictionKind) -> bool {
         match bound {
             EvictionKind::Histories => self.kept_bytes() > self.history_bytes.limit,
@@ -86,7 +86,7 @@ impl UsageBudget {
         }
     }
 
-    /// Whether an eviction that has begun should go on.
+    /// True if an eviction that has begun should go on.
     pub(super) fn is_above_goal(&self, bound: EvictionKind) -> bool {
         match bound {
             EvictionKind::Histories => self.kept_bytes() > self.history_bytes.goal,
@@ -100,7 +100,7 @@ impl UsageBudget {
         self.history_bytes.value().saturating_add(self.queue_bytes.value())
     }
 
-    /// Whether queues may hold so many bytes more.
+    /// True if queues may hold so many bytes more.
     pub(super) fn has_room_in_queues(&self, bytes: usize) -> bool {
         self.queue_bytes.value().saturating_add(bytes) <= self.queue_bytes.limit
     }
@@ -148,7 +148,7 @@ impl Gauge {
         }
     }
 
-    /// Adds one unless the limit is reached; tells whether it did.
+    /// Adds one unless the limit is reached; true if it did.
     pub(super) fn try_add_one(&self) -> bool {
         let below = |value| (value < self.limit).then(|| value + 1);
         self.value.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below).is_ok()

@@ -1,15 +1,15 @@
 //! The message by which a node finds out whether it would deliver: it goes the way of a publication, so a server that refuses
-//! to write is found out too, whatever its reason. `docs/architecture.md` §5.6; `docs/protocols/http.md` §6.2.
+//! to write is detected too, whatever its reason. `docs/architecture.md` §5.6; `docs/protocols/http.md` §6.2.
 //!
 //! Every `canary_interval` the node runs `canary.lua` on each server: it writes a key, as the publish script does, and publishes
 //! a serial number to the node itself. Refused (OOM, NOREPLICAS, MISCONF, READONLY, an access list), the node is not ready until
-//! a canary that was sent later comes home: readiness does not flap while every second attempt fails.
+//! a canary that was sent later comes back: readiness does not flap while every second attempt fails.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What is known of the canaries of one server.
+/// The state of the canaries of one server.
 #[derive(Debug, Default)]
 pub(super) struct Canary {
     /// The pub/sub channel, and the key that is written.
@@ -45,19 +45,19 @@ impl Canary {
         self.sent
     }
 
-    /// One came home.
+    /// A canary came back.
     pub(super) fn on_received(&mut self, message: &[u8]) {
         self.heard_at = Some(Instant::now());
         let serial = std::str::from_utf8(message).ok().and_then(|text| text.parse::<u64>().ok());
         self.refused.take_if(|refused| serial.is_some_and(|serial| serial > refused.serial));
     }
 
-    /// One came home, or none can be expected to yet.
+    /// Restarts the clock: a canary came back, or none can be expected yet.
     pub(super) fn received_now(&mut self) {
         self.heard_at = Some(Instant::now());
     }
 
-    /// How long ago the last one came home.
+    /// Time since the last canary came back.
     pub(super) fn silence(&self) -> Option<Duration> {
         self.heard_at.map(|heard| heard.elapsed())
     }
@@ -69,7 +69,7 @@ impl Canary {
         is_new
     }
 
-    /// Why nothing can be published, as far as canaries tell.
+    /// The reason why nothing can be published: a canary was refused, and none that was sent later came back.
     pub(super) fn refusal(&self) -> Option<&str> {
         self.refused.as_ref().map(|refused| refused.reason.as_str())
     }

@@ -1,4 +1,4 @@
-//! What a broker counts. Read by [`crate::Broker::stats`].
+//! Counters of a broker. Read by [`crate::Broker::stats`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

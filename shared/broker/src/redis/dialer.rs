@@ -45,7 +45,7 @@ impl Dialer {
         self.place.server()
     }
 
-    /// A connection that hands what the server pushes to `on_push`, in order, and tells `lost` when it ends. The error is
+    /// Opens a connection that hands the server's pushes to `on_push`, in order, and notifies `lost` when it ends. The error is
     /// for operators.
     pub(super) async fn dial(
         &self,
@@ -96,7 +96,7 @@ impl Backoff {
     }
 
     /// A connection lasted so long. One that ends at once counts like an attempt that failed, or a server that closes every
-    /// connection would be asked without a pause.
+    /// connection would be dialled without a pause.
     pub(super) fn lasted(&mut self, time: Duration) {
         if time >= self.max {
             self.attempts = 0;
@@ -111,7 +111,7 @@ impl Backoff {
     }
 }
 
-/// What is known of a connection: nothing is wrong, or the reason why it cannot be used.
+/// The state of a connection: it is usable, or the reason why it is not.
 #[derive(Debug)]
 pub(super) struct ConnectionStatus(watch::Sender<Option<String>>);
 

@@ -1,7 +1,7 @@
 //! The names of keys and pub/sub channels in Redis. `docs/architecture.md` §5.2, §5.3.
 //!
 //! `<prefix>:<kind>:{<channel>}`, so that `<prefix>:*` covers everything for an access list. In the hash tag `%`, `{` and `}`
-//! are percent-encoded: every name is told from every other one, and the tag is the whole name.
+//! are percent-encoded: no two names share a key, and the tag is the whole name.
 
 /// Makes the names, all under one prefix.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ impl Keys {
         self.name("events", channel)
     }
 
-    /// The pub/sub channel on which a node hears itself.
+    /// The pub/sub channel of a node's canary.
     pub(super) fn canary(&self, node: &str) -> String {
         self.name("canary", node)
     }

@@ -1,4 +1,4 @@
-//! The members that this broker knows, so that an announcement need not bring them again while nobody comes and nobody goes.
+//! The members that this broker knows, so that an announcement need not bring them again while they stay the same.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ impl Leases {
         if known.age >= FULL_EVERY { KnownMembers::default() } else { known.clone() }
     }
 
-    /// Takes the answer to an announcement in that was built on `known`: the members, unless they are those of the same revision.
+    /// Learns from the answer to an announcement that was built on `known`: the members, or none if the revision is the same.
     pub(super) fn learn(
         &self,
         known: KnownMembers,

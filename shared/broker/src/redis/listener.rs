@@ -1,7 +1,7 @@
 //! The connection that listens: interest in channels, resubscribing after a loss, and the canary. `docs/architecture.md` §5.1, §5.5, §5.6 (interest, after
 //! any loss, deaf-node detection).
 //!
-//! One task keeps the connection. What it hears goes from the connection's reader straight to the [`PubSub`]; the task itself
+//! One task keeps the connection. Pushes go from the connection's reader straight to the [`PubSub`]; the task itself
 //! sends subscriptions and their ends, as many channels at once as wait, in the order of the calls.
 
 use std::{sync::Arc, time::Duration};
@@ -30,11 +30,11 @@ use crate::BrokerError;
 const MAX_BATCH: usize = 256;
 /// Calls that may wait.
 const MAX_WAITING: usize = 100_000;
-/// Channels that are asked for at once while everything is subscribed anew.
+/// Channels of one command while everything is subscribed anew.
 const RESUBSCRIBE_CHANNELS: usize = 1000;
-/// Such questions under way at the same time.
+/// Such commands in flight at the same time.
 const RESUBSCRIBE_COMMANDS: usize = 8;
-/// How long the key that a canary writes is kept: what a node leaves behind goes by itself.
+/// Time to live of the key that a canary writes: the keys of a node that is gone expire.
 const CANARY_TTL: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ enum InterestChange {
     Unsubscribe,
 }
 
-/// Which of the two kinds of pub/sub is spoken.
+/// The kind of pub/sub commands in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PubSubCommands {
     /// A server alone: `PUBLISH`.
@@ -68,7 +68,7 @@ struct InterestCall {
     names: RedisChannels,
 }
 
-/// Where interest is told.
+/// The handle through which interest is changed.
 pub(super) struct Listener {
     calls: mpsc::Sender<InterestCall>,
     pubsub: Arc<PubSub>,
@@ -76,7 +76,7 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// The door, and the task that is to be run behind it.
+    /// Makes the handle, and the task that has to be run for it.
     pub(super) fn new(
         settings: &RedisSettings,
         dialect: PubSubCommands,
@@ -108,7 +108,7 @@ impl Listener {
         &self.status
     }
 
-    /// Has its place in line when it returns; the waiter learns when the server has confirmed. After an error the channels
+    /// The call is in the queue when this returns; the waiter resolves when the server has confirmed. After an error the channels
     /// may still be wanted, and be subscribed with the next connection, until an unsubscribe.
     pub(super) fn subscribe(&self, names: Vec<(String, SubscriptionKind)>, waiter: &Arc<Waiter>) {
         if let Some(reason) = self.status.trouble() {
@@ -154,7 +154,7 @@ pub(super) struct ConnectionTask {
 }
 
 impl ConnectionTask {
-    /// Keeps a connection, until the door is dropped.
+    /// Keeps a connection, until the handle is dropped.
     pub(super) async fn run(mut self) {
         while !self.waiting.is_closed() {
             let reason = match self.connect().await {
@@ -180,7 +180,7 @@ impl ConnectionTask {
         }
     }
 
-    /// A connection that is subscribed to everything wanted; the pub/sub connection has told the gaps.
+    /// Connects and subscribes to everything wanted; the gaps are with the sink by then.
     async fn connect(&self) -> Result<PubSubConnection, String> {
         let lost = Arc::new(Notify::new());
         let generation = self.pubsub.begin();
@@ -228,12 +228,12 @@ impl ConnectionTask {
                         under_way.push(line.clone().apply(InterestChange::Subscribe, vec![name]));
                     }
                     if is_refused || self.requests.status().trouble().is_some() {
-                        // Nobody can publish the canary: that is no deafness. This connection is asked itself whether it lives.
+                        // The canary cannot be published. A repeated subscription checks this connection instead.
                         under_way.push(line.clone().apply(InterestChange::Subscribe, vec![line.canary.clone()]));
                     } else if silence.is_some_and(|silence| silence > self.canary_timeout) {
                         return "the node does not hear itself".to_owned();
                     }
-                    // Without a connection for requests nothing would be learnt: readiness tells that already.
+                    // Without a connection for requests a canary shows nothing new: the node is not ready anyway.
                     if self.requests.status().trouble().is_none() {
                         canaries.push(self.send_canary(&line.canary, serial));
                     }
@@ -279,7 +279,7 @@ impl ConnectionTask {
 }
 
 impl ConnectionTask {
-    /// Sends the canary with this number. It ends within the time of a request; heard it is on this connection.
+    /// Sends the canary with this number. It ends within the time of a request; the canary arrives on this connection.
     fn send_canary(
         &self,
         name: &str,
@@ -313,7 +313,7 @@ fn join_call(mut calls: Vec<InterestCall>, call: InterestCall) -> Vec<InterestCa
     calls
 }
 
-/// What a server said to a question that it took.
+/// The server's answer to a command that it took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CommandResult {
     /// The server has confirmed the subscription.
@@ -329,7 +329,7 @@ struct PubSubConnection {
     lost: Arc<Notify>,
     dialect: PubSubCommands,
     patience: Duration,
-    /// What the node hears itself on.
+    /// The pub/sub channel of the node's canary.
     canary: String,
 }
 

@@ -1,4 +1,4 @@
-//! What nodes know of one another, in Redis: each step a script on keys of one hash tag; messages by pub/sub.
+//! The cluster state in Redis: each step is a script on keys of one hash tag; messages go by pub/sub.
 //! [`Cluster`], `docs/architecture.md` §5.7.
 
 use std::time::Duration;

@@ -63,7 +63,7 @@ pub(super) fn reap(
                     reaped.extend(more);
                     cursor = next;
                 }
-                // Those who are out already must be told; the rest is for the next call.
+                // Clients that are out already must be returned; the rest is for the next call.
                 Err(error) if reaped.is_empty() => return Err(error),
                 Err(_) => return Ok(reaped),
             }

@@ -1,11 +1,11 @@
-//! What this node wants to hear from one server, what the server confirmed, and the one place from which the sink is called.
+//! The interest of this node on one server, the server's confirmations, and the only caller of the sink.
 //! [`Sink`] (calling rules), `docs/architecture.md` §5.1, §5.5.
 //!
 //! The connection's reader hands over everything that the server pushes, in order and without waiting. The sink is called under one
 //! lock (`delivery`), so that nothing reaches it after an unsubscribe, and no two calls overlap when one connection follows
-//! another. What is wanted and confirmed stands under another lock, which is never held while the sink is called: whoever
-//! subscribes does not wait until the workers' inboxes are filled. What the server pushes is the only truth about what is heard: a
-//! name is heard from the confirmation of its subscription on, and no longer when the server ends that by itself (its slot went
+//! another. What is wanted and confirmed stands under another lock, which is never held while the sink is called: a call that
+//! subscribes does not wait until the workers' inboxes are filled. The server's pushes alone say what is confirmed: a
+//! name is confirmed from the server's confirmation on, and no longer when the server ends it by itself (its slot went
 //! to another server).
 
 use std::{
@@ -47,7 +47,7 @@ impl SinkHandle {
     }
 }
 
-/// What a name stands for.
+/// The kind of a Redis channel.
 #[derive(Debug, Clone)]
 pub(super) enum SubscriptionKind {
     /// The events of a channel.
@@ -56,13 +56,13 @@ pub(super) enum SubscriptionKind {
     Messages,
 }
 
-/// A name that the node wants to hear.
+/// A name that the node wants to be subscribed to.
 #[derive(Debug)]
 pub(super) struct WantedChannel {
     kind: SubscriptionKind,
     /// Confirmed by the server over the connection of now.
     is_heard: bool,
-    /// Something may have been missed, which is told when it is heard.
+    /// Something may have been missed; the sink gets the gap when the name is confirmed.
     has_gap: bool,
     waiters: Vec<Arc<Waiter>>,
 }
@@ -75,35 +75,35 @@ impl WantedChannel {
 
 #[derive(Default)]
 struct PubSubState {
-    /// The connection that is heard; what earlier ones bring is too late.
+    /// The connection that counts; pushes of earlier ones are too late.
     generation: u64,
     wanted: HashMap<String, WantedChannel>,
-    /// Those of them that are not heard.
+    /// Those of them that are not confirmed.
     unheard: HashSet<String>,
-    /// Since when something is not heard that was.
+    /// Time since which something is unconfirmed that was confirmed before.
     lost: Option<Instant>,
     /// Unsubscriptions that the server has not confirmed: until then no subscription of the name counts.
     leaving: HashMap<String, u32>,
     canary: Canary,
 }
 
-/// What the sink is told of one push.
+/// A call of the sink for one push.
 enum SinkEvent {
     /// A message of nodes.
     Message(Bytes),
     /// A message of a channel.
     Event(Arc<str>, Bytes),
-    /// A channel is heard from now on, and may have missed something before.
+    /// A channel is confirmed from now on, and may have missed something before.
     Gap(Arc<str>),
 }
 
-/// See the module's head.
+/// The interest of this node on one server, and the only caller of the sink.
 pub(super) struct PubSub {
     /// Held while the sink is called. Taken before `state`, where both are.
     delivery: Mutex<()>,
     state: Mutex<PubSubState>,
     sink: Arc<SinkHandle>,
-    /// Something is not heard that the server has to be asked for.
+    /// Notifies the task that a name has to be subscribed.
     wake: Notify,
 }
 
@@ -113,12 +113,12 @@ impl PubSub {
         Self { delivery: Mutex::default(), state: Mutex::new(state), sink, wake: Notify::new() }
     }
 
-    /// What is known of the canaries, for as long as `with` runs.
+    /// Gives `with` the state of the canaries, for as long as it runs.
     pub(super) fn canary<T>(&self, with: impl FnOnce(&mut Canary) -> T) -> T {
         with(&mut self.state.lock().canary)
     }
 
-    /// A new connection; earlier ones are no longer heard.
+    /// Begins a new connection; pushes of earlier ones no longer count.
     pub(super) fn begin(&self) -> u64 {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -134,12 +134,12 @@ impl PubSub {
         state.generation
     }
 
-    /// How long something has not been heard that was, although the connection stands.
+    /// Time since a confirmed subscription was lost, although the connection stands.
     pub(super) fn lost_for(&self) -> Option<Duration> {
         self.state.lock().lost.map(|lost| lost.elapsed())
     }
 
-    /// Wants these names, and does `ask` with those that are not heard, before anybody else can change it.
+    /// Wants these names, and calls `ask` with those that are not confirmed, before another call can change it.
     pub(super) fn want<T>(
         &self,
         names: Vec<(String, SubscriptionKind)>,
@@ -154,7 +154,7 @@ impl PubSub {
             if wanted.is_heard {
                 waiter.into_iter().for_each(|waiter| waiter.count_down());
             } else {
-                // Those who try again and again while a name is not heard must not pile up.
+                // Callers that retry while a name is not confirmed must not pile up.
                 wanted.waiters.retain(|waiter| !waiter.is_given_up());
                 wanted.waiters.extend(waiter.cloned());
                 unheard.push(name);
@@ -164,8 +164,8 @@ impl PubSub {
         ask(unheard)
     }
 
-    /// No longer wants these, and does `ask`, which says whether the server is going to be asked to end them, before anybody
-    /// else can change it.
+    /// No longer wants these, and calls `ask`, which says if the server is going to be asked to end them, before another call
+    /// can change it.
     pub(super) fn drop_interest(&self, names: &RedisChannels, ask: impl FnOnce() -> bool) {
         // What is being delivered now may be of one of them.
         let _delivered = self.delivery.lock();
@@ -183,7 +183,7 @@ impl PubSub {
         self.state.lock().wanted.keys().cloned().collect()
     }
 
-    /// What is wanted and not heard.
+    /// The wanted names that are not confirmed.
     pub(super) fn unconfirmed(&self) -> RedisChannels {
         self.state.lock().unheard.iter().cloned().collect()
     }
@@ -196,7 +196,7 @@ impl PubSub {
         unwanted
     }
 
-    /// Those who wait learn that the connection is gone; what they want stays wanted.
+    /// Gives the waiters an error, since the connection is gone; what they want stays wanted.
     pub(super) fn fail_waiters(&self, reason: &str) {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -209,7 +209,7 @@ impl PubSub {
         }
     }
 
-    /// Gives away what is wanted of other servers from now on: nothing of it reaches the sink from here when this returns.
+    /// Gives away the names that belong to other servers now. None of their events reaches the sink from here after this returns.
     pub(super) fn hand_over(&self, is_theirs: impl Fn(&str) -> bool) -> Vec<(String, WantedChannel)> {
         let _delivered = self.delivery.lock();
         let mut state = self.state.lock();
@@ -218,7 +218,7 @@ impl PubSub {
         names.into_iter().filter_map(|name| state.remove(&name).map(|wanted| (name, wanted))).collect()
     }
 
-    /// Takes over what another server was asked for. It may have missed something by now.
+    /// Takes over names of another server. They may have missed something by now.
     pub(super) fn take_over(&self, given: Vec<(String, WantedChannel)>) {
         if given.is_empty() {
             return;
@@ -232,19 +232,19 @@ impl PubSub {
         self.wake.notify_one();
     }
 
-    /// Resolves when something has to be asked for.
+    /// Resolves when a name has to be subscribed.
     pub(super) async fn on_wake(&self) {
         self.wake.notified().await;
     }
 
-    /// What is not heard is to be asked for once more.
+    /// Asks once more for the names that are not confirmed.
     pub(super) fn wake(&self) {
         if !self.state.lock().unheard.is_empty() {
             self.wake.notify_one();
         }
     }
 
-    /// What the server pushed over the connection of that generation.
+    /// Handles a push of the server over the connection of that generation.
     pub(super) fn on_push(&self, generation: u64, pushed: PushInfo) {
         let mut parts = pushed.data.into_iter();
         let Some(Value::BulkString(name)) = parts.next() else { return };
@@ -271,7 +271,7 @@ impl PubSub {
         if let (Some(delivery), Some(sink)) = (delivery, self.sink.sink.get()) {
             self.deliver(delivery, &**sink);
         }
-        // Whoever waited is told after the gap.
+        // The waiters resolve after the gap.
         for waiter in heard {
             waiter.count_down();
         }
@@ -323,7 +323,7 @@ impl PubSub {
             }
             return;
         }
-        // Nobody asked for this: the slot went to another server.
+        // A push that was not requested: the slot went to another server.
         if let Some(wanted) = state.wanted.get_mut(name).filter(|wanted| wanted.is_heard) {
             wanted.is_heard = false;
             wanted.has_gap = true;
@@ -335,8 +335,8 @@ impl PubSub {
 }
 
 impl PubSubState {
-    /// The server has confirmed a subscription: every later message will be heard, and the node can read what it missed. Returns
-    /// what the sink is told, and who waited.
+    /// The server has confirmed a subscription: every later message will arrive, and the node can read what it missed. Returns
+    /// the call of the sink, and the waiters.
     fn on_subscribed(&mut self, name: &str) -> (Option<SinkEvent>, Vec<Arc<Waiter>>) {
         if self.leaving.contains_key(name) {
             return (None, Vec::new());
@@ -361,7 +361,7 @@ impl PubSubState {
         }
     }
 
-    /// The name counts as not unheard any more.
+    /// The name no longer counts as unconfirmed.
     fn mark_confirmed(&mut self, name: &str) {
         self.unheard.remove(name);
         if self.unheard.is_empty() {

@@ -22,7 +22,7 @@ pub(super) struct RedisQueues {
     pub(super) shards: Arc<Shards>,
 }
 
-/// What a wake-up says: nothing but that there is something.
+/// The content of a wake: an empty publication.
 fn wake_message() -> Vec<u8> {
     wire::publication_message(&[])
 }
@@ -48,8 +48,8 @@ impl RedisQueues {
             .arg(wake_message());
     }
 
-    /// Buries what a script gave as dead letters: only when they are in their queue are they taken out of this one. Those that
-    /// cannot be, because their queue is full or its server away, stay pending under the node's name, which the error tells.
+    /// Moves the dead letters that a script gave: they leave this queue only when they are in their own. Those that
+    /// cannot be, because their queue is full or its server away, stay pending under the node's name, and the error says so.
     async fn dead_letter(self, queue: String, answer: Value, limits: QueueLimits) -> Result<(), BrokerError> {
         let mut failed = None;
         for delivery in replies::deliveries(answer)? {

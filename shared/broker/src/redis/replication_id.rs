@@ -1,18 +1,18 @@
 //! The life of a server: after each start and each promotion of a replica it is another one, and publications that were accepted
 //! in the life before may be forgotten. A stream that meets another life begins a new epoch (`stream.lua`, record 34).
 //!
-//! It is told by Redis's replication id. A server that was demoted and promoted again has another one too, which its run id does
-//! not tell.
+//! Redis's replication id names it. A server that was demoted and promoted again has another one too; its run id stays
+//! the same.
 
 use std::{sync::Arc, time::Duration};
 
 use redis::{aio::MultiplexedConnection, cmd};
 use tokio::time::timeout;
 
-/// The first [`LIFE_CHARS`] of the replication id; empty where the server does not tell it.
+/// The first [`LIFE_CHARS`] of the replication id; empty where the server does not give it.
 pub(super) type ReplicationId = Arc<str>;
 
-/// Hexadecimal digits that tell lives apart; `stream.lua` takes as many.
+/// Hexadecimal digits that distinguish lives; `stream.lua` takes as many.
 const LIFE_CHARS: usize = 16;
 /// The key before it in `INFO replication`.
 const FIELD: &str = "master_replid:";
@@ -33,7 +33,7 @@ pub(super) async fn read(
     }
 }
 
-/// What is known after another look. A busy server tells nothing, and is the same as before.
+/// The replication id after another look. A busy server gives none, and counts as the same as before.
 pub(super) fn newer(before: ReplicationId, now: ReplicationId) -> ReplicationId {
     if now.is_empty() { before } else { now }
 }

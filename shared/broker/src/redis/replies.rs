@@ -59,7 +59,7 @@ fn history_entry(entry: Value, epoch: &Arc<str>) -> Result<Arc<Publication>, Bro
     publication.map(Arc::new).map_err(|_| unreadable())
 }
 
-/// What `presence_set.lua` calls an entry; `announce`: with the mark by which it tells of joins and leaves.
+/// The entry of a client for `presence_set.lua`; `announce` adds the mark by which it publishes joins and leaves.
 pub(super) fn presence_set_entry(info: &ClientInfo, announce: bool) -> Vec<u8> {
     let mut entry = format!("{}:{}", info.user.len(), info.user).into_bytes();
     entry.extend(wire::encode_client(info));

@@ -1,4 +1,4 @@
-//! One request to a server: its bounds, its place in line, and what its caller learns when there is no answer. `docs/architecture.md` §6
+//! One request to a server: its bounds, its position in the queue, its error without an answer. `docs/architecture.md` §6
 //! (everything is bounded), [`crate::Broker`] (Order, Blocking).
 
 use std::{
@@ -21,15 +21,15 @@ use crate::BrokerError;
 /// Memory of a request beside its command.
 const REQUEST_BYTES: usize = 256;
 
-/// States of a request. Whoever changes `WAITING` decides what becomes of it.
+/// States of a request. The one that changes `WAITING` decides its outcome.
 const WAITING: u8 = 0;
 const SENT: u8 = 1;
 const GIVEN_UP: u8 = 2;
 
-/// What a server answered, errors read.
+/// A server's answer; its errors are [`BrokerError`]s.
 pub(super) type Reply = Result<Value, BrokerError>;
 
-/// What all requests of a broker may take together.
+/// The limits that all requests of a broker share.
 #[derive(Debug)]
 pub(super) struct RequestLimits {
     permits: Arc<Semaphore>,
@@ -39,7 +39,7 @@ pub(super) struct RequestLimits {
     timeout: Duration,
 }
 
-/// What a request holds of the bounds, until it is answered.
+/// The part of the limits that a request takes until it is answered.
 #[derive(Debug)]
 struct Charge {
     bytes: usize,
@@ -57,7 +57,7 @@ impl Drop for Charge {
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) command: Cmd,
-    /// Its place among the requests of its slot, in a cluster.
+    /// Its ticket among the requests of its slot, in a cluster.
     pub(super) redirect: Option<RedirectTicket>,
     /// The life of the server is added as the last argument when it is sent.
     needs_life: bool,

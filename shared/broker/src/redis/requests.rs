@@ -1,7 +1,7 @@
 //! The connection for requests: a bounded queue, and one task that sends what is in it as pipelines. `docs/architecture.md` §5.2 (publishes
 //! are pipelined as they come, without sleeping), [`crate::Broker`] (Order, Blocking).
 //!
-//! A request takes its place in the queue when it is made. The task takes all that waits, sends it as one pipeline, and
+//! A request enters the queue when it is made. The task takes all that waits, sends it as one pipeline, and
 //! takes the next while the answers are on their way. What was never sent is answered with
 //! [`BrokerError::Unavailable`], what was sent and not answered with [`BrokerError::UnknownOutcome`]. What a server of a
 //! cluster sent elsewhere goes to the [`Redirects`].
@@ -34,13 +34,13 @@ const MAX_BATCH: usize = 256;
 /// Between two looks at the server's life, which changes under a connection when the first replica comes.
 const LOOK_AT_LIFE_EVERY: Duration = Duration::from_secs(10);
 
-/// What the connections of all servers of a broker share.
+/// The parts that the connections of all servers of a broker share.
 #[derive(Debug, Clone)]
 pub(super) struct SharedConnections {
     pub(super) limits: Arc<RequestLimits>,
     pub(super) scripts: Arc<Scripts>,
     pub(super) counters: Arc<Counters>,
-    /// Where requests wait that a server of a cluster sent elsewhere; none without a cluster.
+    /// The requests that a server of a cluster redirected; none without a cluster.
     pub(super) redirects: Option<Arc<Redirects>>,
 }
 
@@ -53,7 +53,7 @@ impl SharedConnections {
     }
 }
 
-/// Where requests to one server are made.
+/// The handle through which requests to one server are made.
 #[derive(Debug)]
 pub(super) struct Requests {
     queue: mpsc::Sender<Request>,
@@ -62,7 +62,7 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// The door, and the task that is to be run behind it.
+    /// Makes the handle, and the task that has to be run for it.
     pub(super) fn new(
         settings: &RedisSettings,
         dialer: Dialer,
@@ -80,7 +80,7 @@ impl Requests {
         &self.status
     }
 
-    /// Makes a request: it has its place in line when this returns. Dropping the future does not take it back.
+    /// Makes a request: it is in the queue when this returns. Dropping the future does not take it back.
     pub(super) fn make(&self, command: Cmd) -> impl Future<Output = Reply> + Send + 'static + use<> {
         let made = match self.status.trouble() {
             Some(reason) => Err(BrokerError::Unavailable(reason)),
@@ -92,7 +92,7 @@ impl Requests {
         async move { made?.wait().await }
     }
 
-    /// Puts a request at the end of the line.
+    /// Puts a request at the end of the queue.
     pub(super) fn put(&self, request: Request) {
         if let Some(reason) = self.status.trouble() {
             return request.fail(&reason);
@@ -116,7 +116,7 @@ pub(super) struct SenderTask {
 }
 
 impl SenderTask {
-    /// Keeps a connection and sends over it, until the door is dropped.
+    /// Keeps a connection and sends over it, until the handle is dropped.
     pub(super) async fn run(mut self) {
         while !self.waiting.is_closed() {
             let lost = Arc::new(Notify::new());
@@ -214,7 +214,7 @@ impl SenderTask {
     }
 }
 
-/// What became of a pipeline.
+/// The result of a pipeline.
 enum PipelineResult {
     /// There was nothing left to send.
     Empty,
@@ -280,7 +280,7 @@ async fn run_batch(
         }
         request.answer(answer);
     }
-    // After a failover the old primary may be a replica: whoever it follows must be found.
+    // After a failover the old primary may be a replica: the new primary must be found.
     if is_replica {
         PipelineResult::Broken("the server is a replica".to_owned())
     } else {
@@ -288,7 +288,7 @@ async fn run_batch(
     }
 }
 
-/// Nobody knows what became of them.
+/// Ends requests whose outcome is unknown.
 fn fail(sent: Vec<Request>, reason: &str, common: &SharedConnections) {
     for request in sent {
         if let (Some(redirects), Some(place)) = (&common.redirects, &request.redirect) {
@@ -330,12 +330,12 @@ async fn exchange(
     Ok(answers)
 }
 
-/// Whether a server of a cluster did nothing, since the slot is not its own, not its own alone, or nobody's at the moment.
+/// True if a server of a cluster did nothing, since the slot is not its own, not its own alone, or without a server.
 pub(super) fn is_redirection(error: &ServerError) -> bool {
     matches!(error.code(), "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN")
 }
 
-/// What an error of the server means. These codes are given before anything was written.
+/// The broker error for an error of the server. These codes are given before anything was written.
 fn refusal(error: &ServerError) -> BrokerError {
     let reason = format!("{} {}", error.code(), error.details().unwrap_or_default());
     match error.code() {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::settings::{RedisSettings, RedisSettingsError, TlsSettings};
 
-/// Where to connect, with credentials and certificates.
+/// The address of a server, with credentials and certificates.
 #[derive(Debug, Clone)]
 pub(super) struct ServerAddr {
     server: ConnectionInfo,
@@ -26,7 +26,7 @@ struct Sentinels {
 }
 
 impl RedisSettings {
-    /// Whether a broker can be made with them: reads the certificates, opens no connection.
+    /// Checks that a broker can be made with these settings: reads the certificates, opens no connection.
     pub fn validate(&self) -> Result<(), RedisSettingsError> {
         ServerAddr::new(self).map(drop)
     }
@@ -54,7 +54,7 @@ impl ServerAddr {
         Ok(place)
     }
 
-    /// Whether somebody else names the server, so that what is found there has to be checked.
+    /// True if Sentinels name the server, so that what is found there has to be checked.
     pub(super) fn is_named_by_others(&self) -> bool {
         self.sentinels.is_some()
     }
@@ -155,7 +155,7 @@ pub(super) async fn check_role(connection: &mut MultiplexedConnection) -> Result
 
 fn client(info: ConnectionInfo, certificates: &TlsCertificates) -> redis::RedisResult<Client> {
     if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
-        // Whoever embeds this may have chosen another one before: then that one is used.
+        // An embedder may have installed another provider before: then that one is used.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Client::build_with_tls(info, certificates.clone())
     } else {

@@ -32,7 +32,7 @@ const DEFAULT_MAX_PENDING_BYTES: usize = 64 << 20;
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SentinelSettings {
-    /// Where they are, at least one, each like [`RedisSettings::url`], with credentials of its own if it wants any.
+    /// Their URLs, at least one, each like [`RedisSettings::url`], with credentials of its own if it wants any.
     #[serde(serialize_with = "urls_without_credentials")]
     pub urls: Vec<String>,
     /// The name under which they know the primary.
@@ -50,7 +50,7 @@ impl fmt::Debug for SentinelSettings {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterSettings {
-    /// Where some of its servers are, at least one, each like [`RedisSettings::url`] with database 0; they differ in nothing
+    /// URLs of some of its servers, at least one, each like [`RedisSettings::url`] with database 0; they differ in nothing
     /// but host and port. The others are found by asking.
     #[serde(serialize_with = "urls_without_credentials")]
     pub urls: Vec<String>,
@@ -84,11 +84,11 @@ impl TlsSettings {
     }
 }
 
-/// How a node reaches Redis (6.2 or later, or Valkey), and what it takes from it.
+/// Connection settings and limits of a node's Redis (6.2 or later, or Valkey).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RedisSettings {
-    /// Where the server is: `redis://[user[:password]@]host[:port][/database]`, `rediss://…` for TLS, or
+    /// URL of the server: `redis://[user[:password]@]host[:port][/database]`, `rediss://…` for TLS, or
     /// `redis+unix:///path`; default `redis://127.0.0.1:6379/0`. Shown without user and password.
     #[serde(serialize_with = "url_without_credentials")]
     pub url: String,
@@ -101,7 +101,7 @@ pub struct RedisSettings {
     /// different prefixes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database: Option<u16>,
-    /// What all keys and pub/sub channels begin with, before a colon; not empty, without braces; default `gorani`.
+    /// Prefix of all keys and pub/sub channels, before a colon; not empty, without braces; default `gorani`.
     pub prefix: String,
     /// Time to reach the server and introduce oneself; above zero, default 3 s.
     #[serde(with = "humantime_serde")]
@@ -115,10 +115,10 @@ pub struct RedisSettings {
     /// Upper limit of all those pauses; default 2 s.
     #[serde(with = "humantime_serde")]
     pub reconnect_max: Duration,
-    /// How often the node publishes to itself; above zero, default 1 s.
+    /// The interval at which the node publishes a canary; above zero, default 1 s.
     #[serde(with = "humantime_serde")]
     pub canary_interval: Duration,
-    /// Time without hearing itself after which the node is not ready and connects again; more than the interval, default
+    /// Time without a canary after which the node is not ready and connects again; more than the interval, default
     /// 3 s.
     #[serde(with = "humantime_serde")]
     pub canary_timeout: Duration,
@@ -131,7 +131,7 @@ pub struct RedisSettings {
     pub max_pending: usize,
     /// Memory of those requests, in bytes; default 64 MiB. More are refused, but one is always taken.
     pub max_pending_bytes: usize,
-    /// Whether [`crate::Broker::start`] fails while the server cannot be reached; default false: it starts not ready and
+    /// If true, [`crate::Broker::start`] fails while the server cannot be reached; default false: it starts not ready and
     /// keeps trying.
     pub require_at_start: bool,
     /// Sentinels to ask for the server; absent: none. Then host and port of `url` count for nothing, the rest of it does,
@@ -299,7 +299,7 @@ impl RedisSettings {
         self.seeds()?;
         let seed = self.cluster.as_ref().and_then(|cluster| cluster.urls.first());
         let info = read_url(seed.unwrap_or(&self.url))?;
-        // RESP3 brings published messages and answers over one connection, told apart.
+        // RESP3 brings published messages and answers over one connection and marks which is which.
         let mut redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         if !self.user.is_empty() {
             redis = redis.set_username(&self.user);

@@ -42,13 +42,13 @@ use super::{
 };
 use crate::{BrokerError, Health};
 
-/// What a server is called that is the only one.
+/// The name of a server that is the only one.
 const ALONE: &str = "";
 
 /// Why a request cannot be sent that belongs to no server.
 const UNSERVED: &str = "no server of the cluster serves its slot";
 
-/// See the module's head.
+/// All servers behind a broker, and the route of each request to the one that serves its slot.
 pub(super) struct Shards {
     settings: RedisSettings,
     keys: Keys,
@@ -57,7 +57,7 @@ pub(super) struct Shards {
     seeds: Vec<Address>,
     common: SharedConnections,
     sink: Arc<SinkHandle>,
-    /// What is wanted from the start on.
+    /// The names that are wanted from the start on.
     first_wanted: Mutex<Vec<(String, SubscriptionKind)>>,
     routes: RwLock<Routes>,
     /// Why no map of the cluster is known, if none is.
@@ -66,14 +66,14 @@ pub(super) struct Shards {
     topology_task: Mutex<Option<AbortHandle>>,
 }
 
-/// Who serves what now.
+/// The servers of now, and the slots that each serves.
 #[derive(Default)]
 struct Routes {
-    /// By address.
+    /// The servers, by address.
     shards: BTreeMap<Address, Arc<Shard>>,
     /// The server of each slot; of a server alone, nothing.
     owners: Vec<Option<Arc<Shard>>>,
-    /// All servers of which was ever heard lately, replicas too.
+    /// All servers of the newest slot map, replicas too.
     known: BTreeSet<Address>,
 }
 
@@ -124,7 +124,7 @@ impl Shards {
         !self.seeds.is_empty()
     }
 
-    /// How messages are sent.
+    /// The kind of pub/sub commands that the servers take.
     pub(super) fn pubsub_commands(&self) -> PubSubCommands {
         if self.is_cluster() { PubSubCommands::Sharded } else { PubSubCommands::Plain }
     }
@@ -182,7 +182,7 @@ impl Shards {
         self.routes.read().shards.values().cloned().collect()
     }
 
-    /// Makes a request: it has its place in line when this returns. Dropping the future does not take it back.
+    /// Makes a request: it is in the queue when this returns. Dropping the future does not take it back.
     pub(super) fn make(&self, command: Cmd) -> impl Future<Output = Reply> + Send + 'static + use<> {
         self.make_request(command, false)
     }
@@ -232,7 +232,7 @@ impl Shards {
         }
     }
 
-    /// Has its place in line when it returns; the future resolves when the servers have confirmed.
+    /// The request is in the queue when this returns; the future resolves when the servers have confirmed.
     pub(super) fn subscribe(
         &self,
         channels: Vec<(String, Arc<str>)>,
@@ -283,7 +283,7 @@ impl Shards {
         self.map_trouble.borrow().clone().unwrap_or_else(|| UNSERVED.to_owned())
     }
 
-    /// Whether this node would deliver right now.
+    /// Tells if this node would deliver right now.
     pub(super) fn health(&self) -> Health {
         if let Some(reason) = self.map_trouble.borrow().clone() {
             return Health::NotReady(reason);
@@ -304,7 +304,7 @@ impl Shards {
         Health::Ready
     }
 
-    /// The longest time for which the node has not heard itself through one of the servers.
+    /// The longest time since a canary came back, over all servers.
     pub(super) fn silence(&self) -> Option<Duration> {
         self.shards().iter().filter_map(|shard| shard.pubsub.canary(|canary| canary.silence())).max()
     }

@@ -1,10 +1,10 @@
-//! How events travel through Redis: the envelope of a message, and the fields of a publication or a client.
+//! The format of events in Redis: the envelope of a message, and the fields of a publication or a client.
 //!
 //! A message is: one byte version, one byte kind of event, `<offset> <epoch> ` in ASCII (written by the publish script, `0  `
 //! without history), then the fields. A history entry has the fields alone; offset and epoch are beside it. A field is:
 //! one byte name, four bytes length (little endian), the bytes. Fields with their default value are left out, fields
 //! with an unknown name are skipped, so that nodes of two versions can run side by side; what cannot be read at all is
-//! told as a gap.
+//! delivered as a gap.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ const PUBLICATION: u8 = b'P';
 const JOIN: u8 = b'J';
 const LEAVE: u8 = b'L';
 
-/// What a message begins with, before the position.
+/// The first bytes of a message, before the position.
 pub(super) const PUBLICATION_HEAD: [u8; 2] = [VERSION, PUBLICATION];
 /// The position of what has none.
 const NO_POSITION: &[u8] = b"0  ";
@@ -48,11 +48,11 @@ mod client {
     pub(super) const CHANNEL_INFO: u8 = 4;
 }
 
-/// Ends the fields of a client of whose join and leave others are told: a field without content, which readers skip. The same stands
+/// Ends the fields of a client whose join and leave are published: a field without content, which readers skip. The same stands
 /// in `presence_set.lua`.
 pub(super) const ANNOUNCED: [u8; FIELD_HEAD_BYTES] = [5, 0, 0, 0, 0];
 
-/// What arrived cannot be read: another program wrote it, or a much newer node.
+/// A received message that cannot be read: another program wrote it, or a much newer node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a message of unknown format")]
 pub(super) struct UnreadableMessage;

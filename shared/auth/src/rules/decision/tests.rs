@@ -29,7 +29,7 @@ fn request<'a>(channel: &'a str, user: &'a str) -> SubscribeCheck<'a> {
     SubscribeCheck { channel, user, client: "c-1", token: None }
 }
 
-/// Who subscribes by which step, without a token.
+/// The step that lets a user subscribe without a token, or the refusal.
 fn subscribe(rules: &ChannelRules, channel: &str, user: &str) -> Result<GrantedBy, Denied> {
     rules.may_subscribe(&request(channel, user)).map(|granted| granted.by)
 }

@@ -1,4 +1,4 @@
-//! What good tokens say, and the conditions they must meet.
+//! The claims of good tokens, and the conditions they must meet.
 
 use std::time::Duration;
 
@@ -115,7 +115,7 @@ fn times_are_judged_by_the_callers_clock_and_the_leeway() {
         (json!({"nbf": NOW + 10}), Err(early), Ok(())),
         (json!({"nbf": NOW + 11}), Err(early), Err(early)),
         (json!({"nbf": u64::MAX}), Err(early), Err(early)),
-        // Clocks differ: a token from a moment ahead is told by its iat, and judged by nbf only.
+        // Clocks differ: a token from a moment ahead shows in its iat, and is judged by nbf only.
         (json!({"iat": NOW + 3}), Ok(()), Ok(())),
     ] {
         let token = signed(&claims);
@@ -183,7 +183,7 @@ fn issuer_and_audience_are_checked_when_set() {
         (json!({"iss": "other", "aud": "push"}), issuer),
         (json!({"iss": "", "aud": "push"}), issuer),
         (json!({"aud": "push"}), issuer),
-        // A stranger's token is told nothing about its age.
+        // A token of an unknown issuer gets no answer about its age.
         (json!({"iss": "other", "aud": "push", "exp": 1}), issuer),
     ] {
         let outcome = verifier.connection(&signed(&claims), NOW).map(|_| ());

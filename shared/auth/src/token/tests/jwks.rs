@@ -146,7 +146,7 @@ fn an_unknown_kid_asks_for_a_fetch_and_the_installed_set_answers_it() {
     assert!(!verifier.awaits_keys());
     assert_eq!(refused(&verifier, &second), TokenError::UnknownKey);
 
-    // Rotated: the new set takes the place of the old one, and withdrawn keys open nothing.
+    // Rotated: the new set replaces the old one, and withdrawn keys allow nothing.
     assert_eq!(verifier.install_jwks(set(&[OTHER_RSA.jwk(&json!({"kid": "second"}))]).as_bytes()), Ok(1));
     assert!(verifier.connection(&second, NOW).is_ok());
     assert_eq!(refused(&verifier, &first), TokenError::UnknownKey);

@@ -192,7 +192,7 @@ fn a_key_given_anew_does_not_go_with_its_former_place() {
     fixture.guarded("news", "short", SECOND);
     fixture.clock.advance(2 * SECOND);
     assert!(!fixture.guarded("news", "short", HOUR).repeated);
-    // These push out the two oldest places, of which the second is a former one.
+    // These push out the two oldest entries, of which the second is a former one.
     fixture.guarded("news", "fourth", HOUR);
     fixture.guarded("news", "fifth", HOUR);
     assert!(fixture.guarded("news", "short", HOUR).repeated);
@@ -224,7 +224,7 @@ fn one_client_too_many_is_refused_and_those_present_stay() {
     fixture.clock.advance(5 * SECOND);
     fixture.enter("room", "a", 10 * SECOND).unwrap();
     fixture.clock.advance(6 * SECOND);
-    // Two are over by now, although nobody asked for their room since.
+    // Two are over by now, although nothing needed their room since.
     fixture.enter("other room", "d", 10 * SECOND).unwrap();
     fixture.enter("other room", "e", 10 * SECOND).unwrap();
     assert!(fixture.enter("other room", "f", 10 * SECOND).is_err());

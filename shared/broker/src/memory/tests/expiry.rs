@@ -1,4 +1,4 @@
-//! What expired is gone for every reader at once, and its memory is given back by later calls.
+//! Expired things are gone for every reader at once, and later calls give back their memory.
 
 use std::{sync::Arc, time::Duration};
 

@@ -120,7 +120,7 @@ fn dead_letters_count_once_and_wait_only_for_the_room_that_they_lack() {
     let before = fixture.usage().queue_bytes;
     let taken = take(&fixture, "queue");
     let first = ids(&taken[..1]);
-    // A letter takes the place of its message; whether what is left holds its queue too, the numbers above decide.
+    // A dead letter replaces its message; whether what is left holds its queue too, the numbers above decide.
     let first_time = fixture.broker.give_back("queue", "node", &first, &LIMITS).now_or_never().unwrap();
     assert_eq!(first_time.is_ok(), fixture.broker.stats().dead_letters == 1, "{first_time:?}");
     assert!(fixture.usage().queue_bytes <= MEGABYTE / 2);

@@ -1,4 +1,4 @@
-//! What happens meanwhile, while the sink is told of something.
+//! Changes of interest while an event is handed to the sink.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -9,7 +9,7 @@ use crate::ChannelEvent;
 /// Ends a test that has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A sink that says what it is told, and goes on when it is let.
+/// A sink that reports its calls, and goes on when the test lets it.
 struct Slow {
     told: SyncSender<String>,
     go_on: Mutex<Receiver<()>>,
@@ -60,7 +60,7 @@ impl PubSubFixture {
         self.pubsub.on_push(generation, PushInfo { kind, data });
     }
 
-    /// Does something on a thread of its own; the receiver is told when it is done.
+    /// Does something on a thread of its own; the receiver gets a message when it is done.
     fn meanwhile(&self, what: impl FnOnce(&PubSub) + Send + 'static) -> Receiver<()> {
         let (done, is_done) = sync_channel(1);
         let pubsub = self.pubsub.clone();
@@ -86,7 +86,7 @@ fn whoever_subscribes_does_not_wait_for_a_delivery() {
     fixture.want("a");
     fixture.push(generation, PushKind::Subscribe, "a");
     let delivered = fixture.hear_meanwhile(generation, PushKind::Message, "a");
-    // A message that cannot be read is told as a gap.
+    // A message that cannot be read becomes a gap.
     assert_eq!(fixture.next(), "gap a");
     let subscribed = fixture.meanwhile(|pubsub| {
         pubsub.want(vec![("b".to_owned(), SubscriptionKind::Channel("b".into()))], None, drop);

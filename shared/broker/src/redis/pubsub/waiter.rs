@@ -1,4 +1,4 @@
-//! Somebody who waits until a subscription is confirmed.
+//! A caller that waits until a subscription is confirmed.
 
 use std::sync::{
     Arc,
@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::BrokerError;
 
-/// Somebody who waits until names are heard.
+/// A caller that waits until names are confirmed.
 #[derive(Debug)]
 pub(in crate::redis) struct Waiter {
     missing: AtomicUsize,
@@ -28,14 +28,14 @@ impl Waiter {
         (Arc::new(waiter), answer)
     }
 
-    /// One of the names is heard.
+    /// One of the names is confirmed.
     pub(in crate::redis) fn count_down(&self) {
         if self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.end(Ok(()));
         }
     }
 
-    /// Nobody waits any more.
+    /// True if the caller no longer waits.
     pub(super) fn is_given_up(&self) -> bool {
         self.reply.lock().as_ref().is_none_or(oneshot::Sender::is_closed)
     }

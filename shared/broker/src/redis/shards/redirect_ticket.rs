@@ -7,7 +7,7 @@ use std::sync::{
 
 use super::slots::Slot;
 
-/// The place of a request among those of its slot.
+/// The number of a request among those of its slot.
 #[derive(Debug)]
 pub(in crate::redis) struct RedirectTicket {
     pub(super) slot: Slot,

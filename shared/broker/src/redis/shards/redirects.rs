@@ -1,9 +1,9 @@
-//! Requests that a server of a cluster did not carry out, until it is known who will. `docs/architecture.md` §4.4; record 11.
+//! Requests that a server of a cluster did not carry out, until their server is known. `docs/architecture.md` §4.4; record 11.
 //!
 //! A slot is *open* while requests of it wait here, or while its owner has changed and the old one still has requests of
 //! it. All new requests of an open slot wait here too, behind the others. When no server has any request of the slot left,
 //! those that wait are sent, in the order in which they were made, and the slot is closed. A request that was overtaken (a
-//! later one of its slot was carried out, or nobody knows) is never sent again: it is answered with
+//! later one of its slot was carried out, or may have been) is never sent again: it is answered with
 //! [`crate::BrokerError::Unavailable`], which is true, and the order of its channel is kept.
 
 use std::{
@@ -27,7 +27,7 @@ use super::{
 /// Waiting requests of one slot, by their numbers.
 type RedirectQueue = BTreeMap<u64, Request>;
 
-/// See the module's head.
+/// The requests of open slots, until it is known which server takes them.
 #[derive(Debug)]
 pub(in crate::redis) struct Redirects {
     /// Numbers the requests in the order in which they are made.
@@ -36,7 +36,7 @@ pub(in crate::redis) struct Redirects {
     standing: Arc<[AtomicU32]>,
     /// The open slots.
     waiting: Mutex<HashMap<Slot, RedirectQueue>>,
-    /// How many they are: nothing is locked while there are none.
+    /// The number of open slots: nothing is locked while there are none.
     open: AtomicUsize,
     unverified_slots: Notify,
     counters: Arc<Counters>,
@@ -54,7 +54,7 @@ impl Redirects {
         }
     }
 
-    /// The place of a request that is made now.
+    /// The ticket of a request that is made now.
     pub(super) fn join(&self, slot: Slot) -> RedirectTicket {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         RedirectTicket { slot, number, at_server: Some(self.stand(slot)) }
@@ -94,7 +94,7 @@ impl Redirects {
         self.mark_unverified();
     }
 
-    /// A request was carried out, or nobody knows: those before it must not be any more.
+    /// A request was carried out, or may have been: those before it must not be any more.
     pub(in crate::redis) fn carried_out(&self, place: &RedirectTicket) {
         if !self.has_open() {
             return;
@@ -145,7 +145,7 @@ impl Redirects {
         self.unverified_slots.notify_one();
     }
 
-    /// Resolves when somebody doubts.
+    /// Resolves when the map is marked as unverified.
     pub(super) async fn unverified(&self) {
         self.unverified_slots.notified().await;
     }

@@ -65,7 +65,7 @@ impl Shards {
         self.map_trouble.send_replace(None);
     }
 
-    /// A server that lost slots: without any it is left alone, and else the node must hear itself in one that it has.
+    /// Handles a server that lost slots: without any it is disconnected, else its canary moves to a slot that it has.
     fn retire_or_renew(&self, routes: &mut Routes, address: &Address, shard: &Arc<Shard>) {
         let is_its = |slot: &usize| routes.owners.get(*slot).is_some_and(|owner| is(owner.as_ref(), shard));
         let Some(slot) = (0..usize::from(SLOTS)).find(is_its) else {
@@ -84,7 +84,7 @@ impl Shards {
         }
     }
 
-    /// A channel of one of these slots on which the node hears itself. There is always one: names hash evenly.
+    /// The name of a canary channel in one of these slots. There is always one: names hash evenly.
     fn canary_in(&self, first: Slot, last: Slot) -> String {
         let mut number = 0_u64;
         loop {

@@ -16,13 +16,13 @@ use super::{
     slots::Address,
 };
 
-/// See the module's head.
+/// One server with its two connections.
 pub(in crate::redis) struct Shard {
     pub(super) requests: Arc<Requests>,
     pub(in crate::redis) listener: Listener,
     pub(super) pubsub: Arc<PubSub>,
     host: String,
-    /// What `start` runs; taken by it.
+    /// The tasks that `start` runs; it takes them.
     idle: Mutex<Option<(SenderTask, ConnectionTask)>>,
     tasks: Mutex<Vec<AbortHandle>>,
 }
@@ -46,12 +46,12 @@ impl Shard {
         Self { requests, listener, pubsub, host, idle, tasks: Mutex::default() }
     }
 
-    /// What operators call it.
+    /// The name that operators see.
     pub(super) fn name((host, port): &Address) -> String {
         format!("{host}:{port}")
     }
 
-    /// Where it was found.
+    /// The host of the server.
     pub(super) fn host(&self) -> &str {
         &self.host
     }

@@ -1,4 +1,4 @@
-//! The slots of a Redis Cluster: which one a name belongs to, and who serves it, as a server tells. Redis Cluster
+//! The slots of a Redis Cluster: the slot of a name, and the servers of slots, as one server knows them. Redis Cluster
 //! specification ("Key distribution model"), CLUSTER SLOTS.
 
 use std::collections::BTreeSet;
@@ -36,10 +36,10 @@ pub(super) fn slot_of_command(command: &Cmd) -> Option<Slot> {
     words.nth(before).map(slot_of)
 }
 
-/// Who serves which slots, in the eyes of one server.
+/// The servers of the slots, in the view of one server.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct SlotMap {
-    /// First and last slot, and their primary. Slots that nobody serves are missing.
+    /// First and last slot, and their primary. Slots without a server are missing.
     pub(super) ranges: Vec<(Slot, Slot, Address)>,
     /// All servers, replicas too.
     pub(super) servers: BTreeSet<Address>,
@@ -64,13 +64,13 @@ impl SlotMap {
         Some(map)
     }
 
-    /// How many slots somebody serves.
+    /// The number of slots that are served.
     pub(super) fn covered(&self) -> usize {
         self.ranges.iter().map(|(first, last, _)| usize::from(last.saturating_sub(*first)) + 1).sum()
     }
 }
 
-/// Host, port, and more. A server that does not know its own name gives none: it is where it was asked.
+/// Host, port, and more. A server that does not know its own name gives none: its address is the one that was queried.
 fn address(server: &Value, asked: &str) -> Option<Address> {
     let Value::Array(server) = server else { return None };
     let [host, Value::Int(port), ..] = server.as_slice() else { return None };

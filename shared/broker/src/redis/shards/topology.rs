@@ -1,8 +1,8 @@
 //! Finding out which servers a Redis Cluster has and which slots they serve: at the start, once in a while, and whenever
-//! somebody doubts. `docs/architecture.md` §5.3, §5.5.
+//! the map may be outdated. `docs/architecture.md` §5.3, §5.5.
 //!
-//! Servers learn of a change one after the other. So most of them are asked, and the one that knows of the newest
-//! configuration is believed.
+//! Servers learn of a change one after the other. So the task queries most of them, and believes the one that knows the newest
+//! configuration.
 
 use std::{
     collections::BTreeSet,
@@ -21,14 +21,14 @@ use super::{
 };
 use crate::Sink;
 
-/// How often a healthy cluster is asked: changes are noticed by their effects, this is for those without any.
+/// The interval of queries to a healthy cluster. Most changes are noticed by their effects; this is for the others.
 const ASK_EVERY: Duration = Duration::from_secs(10);
-/// The pause between two questions while something is not as it should be; it doubles up to the next.
+/// The first pause between two queries while something is not as it should be; it doubles each time.
 const ASK_AGAIN_MIN: Duration = Duration::from_millis(20);
-/// See there.
+/// The longest such pause.
 const ASK_AGAIN_MAX: Duration = Duration::from_millis(500);
 
-/// What one server knows.
+/// The topology as one server knows it.
 struct ServerView {
     is_ok: bool,
     /// The newest configuration that it knows of.
@@ -89,7 +89,7 @@ async fn run(shards: Weak<Shards>) {
         drop(shards);
         if is_calm {
             pause = ASK_AGAIN_MIN;
-            // Many doubts at a time are one question.
+            // Many reasons to query at a time become one query.
             tokio::time::sleep(ASK_AGAIN_MIN).await;
             let _ = timeout(ASK_EVERY, redirects.unverified()).await;
         } else {
@@ -116,7 +116,7 @@ async fn ask(shards: &Shards) -> Result<SlotMap, String> {
             questions.push(Box::pin(ask_connected(shard)));
         }
     }
-    // Too few to be sure: the others are asked too, and replicas, of which one may be the next primary.
+    // Too few to be sure: it queries the others too, and replicas, of which one may be the next primary.
     if asked.is_empty() || asked.len() * 2 <= connected.len() {
         let known = shards.routes.read().known.clone();
         for address in known.into_iter().chain(shards.seeds.iter().cloned()) {

@@ -1,4 +1,4 @@
-//! What happens when servers of a cluster fail, and when slots go from one to another. `docs/architecture.md` §5.3, §5.5.
+//! Failures of servers of a cluster, and slots that move from one to another. `docs/architecture.md` §5.3, §5.5.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,7 +29,7 @@ fn gap(channel: &str) -> Told {
     Told::Gap(channel.into())
 }
 
-/// Time enough for a planned failover, during which the old primary answers nobody, on a busy machine.
+/// Time enough for a planned failover, during which the old primary does not answer, on a busy machine.
 fn patient(cluster: &Cluster) -> RedisSettings {
     RedisSettings { request_timeout: Duration::from_secs(8), ..cluster.settings() }
 }
@@ -91,7 +91,7 @@ async fn a_primary_that_is_killed_is_replaced_by_its_replica_and_its_channels_al
     let page = node.broker.history(&channels[0], HistoryQuery::default(), RETENTION).await.unwrap();
     assert!(page.continues(&before), "and who has it all goes on");
     node.until_ready().await;
-    // Whether the publication or the gap came first, the gap is told before anything that could hide it.
+    // Whether the publication or the gap came first, the gap reaches the sink before anything that could hide it.
     let told = node.next().await;
     assert_eq!(told, gap(&channels[0]));
     assert_eq!(kept(&node, &channels[0]).await.len(), 2);
@@ -145,7 +145,7 @@ impl Load {
         Self { channel: channel.to_owned(), stop, work }
     }
 
-    /// What was accepted, with one last publication.
+    /// Stops publishing. Returns the accepted publications, with one last publication.
     async fn stop(self) -> (RedisFixture, Vec<(u64, String)>) {
         self.stop.send(()).unwrap();
         let (publisher, mut accepted) = self.work.await.unwrap();
@@ -173,7 +173,7 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// What a node was told of a channel must be in order, and where something is missing there must be a gap.
+/// Checks that the events of a channel are in order, and that there is a gap where something is missing.
 fn check_told(told: &[Told], channel: &str, kept: &[(u64, String)]) {
     let mut next = 0;
     let mut may_jump = false;
@@ -210,7 +210,7 @@ async fn a_slot_that_moves_under_load_loses_nothing_and_keeps_the_order() {
         cluster.open(slot(&moved), from, to).await;
         cluster.move_keys(slot(&moved), from, to).await;
         cluster.close(slot(&moved), to).await;
-        // The listener has followed when it has heard of the gap.
+        // The listener has followed when the sink has the gap.
         let gaps = if to == 3 { 1 } else { 2 };
         until("the gap is told", || listener.broker.stats().gaps_told >= gaps).await;
     }
@@ -244,7 +244,7 @@ async fn a_planned_failover_under_load_loses_nothing_and_keeps_the_order() {
     cluster.replicas[0].command(&["CLUSTER", "FAILOVER"]).await;
     until("the gap is told", || listener.broker.stats().gaps_told > 0).await;
     let (publisher, mut accepted) = load.stop().await;
-    // A replica takes subscriptions too: there may be one more gap until the new primary is heard. Then everything is.
+    // A replica takes subscriptions too: there may be one more gap until the new primary has confirmed. Then everything arrives.
     let mut told = Vec::new();
     let deadline = Instant::now() + PATIENCE;
     for number in 1_000_001.. {
@@ -276,7 +276,7 @@ async fn a_primary_that_stood_still_and_was_replaced_is_not_believed_when_it_goe
     cluster.until_copied(0).await;
     cluster.primaries[0].freeze();
     insist(&node, &channel, "meanwhile").await;
-    // Told as a gap, or heard after it.
+    // Delivered as a gap, or received after it.
     assert_eq!(node.next().await, gap(&channel));
     cluster.primaries[0].thaw();
     cluster.primaries[0].until_info("replication", "role:slave").await;
@@ -344,7 +344,7 @@ async fn a_channel_without_history_is_heard_at_the_new_server_of_its_slot() {
     let publication = Publication { data: "live".into(), ..Default::default() };
     node.broker.publish(&channel, publication, PublishOptions::default()).await.unwrap();
     assert_eq!(node.next().await, event(&channel, "live"));
-    // It can be left and wanted again at the new place, without a gap.
+    // It can be unsubscribed and subscribed again at the new server, without a gap.
     node.broker.unsubscribe(&[channel.as_str().into()]).await.unwrap();
     node.subscribe(&[&channel]).await;
     node.publish(&channel, "again").await.unwrap();

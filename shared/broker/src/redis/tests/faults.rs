@@ -1,4 +1,4 @@
-//! What happens when connections or the server fail. `docs/architecture.md` §5.5, §5.6.
+//! Failures of connections and of the server. `docs/architecture.md` §5.5, §5.6.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -23,7 +23,7 @@ fn gap(channel: &str) -> Told {
     Told::Gap(channel.into())
 }
 
-/// Nothing was done, or nobody knows; not within much more than the time-out.
+/// Nothing was done, or the outcome is unknown; not within much more than the time-out.
 async fn expect_failure(node: &RedisFixture) -> BrokerError {
     let asked = Instant::now();
     let error = node.publish("news", "lost").await.unwrap_err();
@@ -88,7 +88,7 @@ async fn a_server_that_stands_still_makes_the_node_not_ready_until_it_goes_on() 
     expect_failure(&node).await;
     node.until_not_listening().await;
     server.thaw();
-    // The publication that was sent may still come before the gap is told.
+    // The publication that was sent may still come before the gap.
     while node.next().await != gap("news") {}
     node.until_ready().await;
     node.publish("news", "after").await.unwrap();
@@ -102,7 +102,7 @@ async fn a_node_that_went_deaf_notices_and_listens_again() {
     let mut node = RedisFixture::start(quick(proxy.url())).await;
     node.subscribe(&["news"]).await;
     proxy.swallow_listeners();
-    // Publishing works; nothing is heard.
+    // Publishing works; nothing is received.
     node.publish("news", "unheard").await.unwrap();
     node.until_not_ready().await;
     assert!(node.told_nothing());
@@ -135,7 +135,7 @@ async fn a_node_that_can_only_listen_is_not_ready_and_goes_on_listening_over_the
     node.subscribe(&["news"]).await;
     proxy.swallow_requests(true);
     node.until_not_ready().await;
-    // A connection that is made anew tells a gap.
+    // A new connection gives a gap.
     assert!(tokio::time::timeout(longer_than_a_canary, node.next()).await.is_err());
     proxy.swallow_requests(false);
     node.until_ready().await;
@@ -172,7 +172,7 @@ async fn a_lost_listening_connection_subscribes_everything_anew() {
         assert!(gapped.insert(channel));
     }
     assert!(!gapped.contains("room:0"), "nobody wants it any more");
-    // The gap of a channel is told when it can be heard again.
+    // The sink gets the gap of a channel when its subscription is confirmed again.
     for name in ["room:1", "room:2499"] {
         publisher.publish(name, "again").await.unwrap();
         assert_eq!(node.next().await, event(name, "again"));

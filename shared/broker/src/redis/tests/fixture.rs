@@ -1,4 +1,4 @@
-//! A node whose sink passes on what it is told, with settings that notice faults quickly.
+//! A node whose sink passes on its events, with settings that notice faults quickly.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,10 +13,10 @@ use crate::{
 
 /// Ends a test that has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Between two looks at something that tells nobody when it changes.
+/// The pause between two looks at something that changes without a notification.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// The id under which a node hears messages.
+/// The id under which a node receives messages.
 pub(super) const NODE: &str = "0123abcd";
 
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
@@ -84,7 +84,7 @@ impl RedisFixture {
         self.broker.subscribe(&channels).await.unwrap();
     }
 
-    /// What the sink was told next.
+    /// The next event that the sink got.
     pub(super) async fn next(&mut self) -> Told {
         tokio::time::timeout(PATIENCE, self.told.recv()).await.expect("the sink was told nothing").unwrap()
     }

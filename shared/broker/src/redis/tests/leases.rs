@@ -1,4 +1,4 @@
-//! What an announcement carries: all members where something changed, a word where nothing did.
+//! Contents of an announcement: all members where something changed, a word where nothing did.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! A position that nobody uses is forgotten: `broker.redis.position_ttl`.
+//! An unused position is forgotten: `broker.redis.position_ttl`.
 
 use std::time::Duration;
 

@@ -70,7 +70,7 @@ impl Proxy {
         self.age.send_modify(|age| *age += 1);
     }
 
-    /// What the server says over the connections of now vanishes; it still hears what it is told.
+    /// The server's answers on the present connections vanish; it still receives commands.
     pub(super) fn swallow_answers(&self) {
         self.only_answers.store(true, Ordering::SeqCst);
         self.swallow_all();
@@ -83,7 +83,7 @@ impl Proxy {
         self.swallow_all();
     }
 
-    /// Whether connections that do not listen are a black hole, new ones too.
+    /// Sets whether connections that do not listen are a black hole, new ones too.
     pub(super) fn swallow_requests(&self, swallow: bool) {
         self.no_requests.store(swallow, Ordering::SeqCst);
     }

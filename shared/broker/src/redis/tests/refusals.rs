@@ -1,4 +1,4 @@
-//! A server that can be reached and refuses to write: not ready for as long as it does, whatever its reason, and told once.
+//! A server that can be reached and refuses to write: not ready for as long as it does, whatever its reason, and logged once.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const LOOKS: u32 = 60;
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// What makes a server refuse, what it says then, and what ends it.
+/// The commands that make a server refuse, its answer then, and the commands that end it.
 struct Refusal {
     begin: &'static [&'static [&'static str]],
     says: &'static str,

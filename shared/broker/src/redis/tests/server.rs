@@ -12,12 +12,12 @@ use tempfile::TempDir;
 
 /// Far longer than a server takes to start.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Attempts with another port, should somebody else take it meanwhile.
+/// Attempts with another port, if another process takes it meanwhile.
 const ATTEMPTS: usize = 5;
 
-/// What a server says when it can be used.
+/// The log line of a server that can be used.
 const READY: &str = "Ready to accept connections";
-/// What a Sentinel says when it watches the primary.
+/// The log line of a Sentinel that watches the primary.
 const WATCHING: &str = "+monitor master";
 
 pub(super) struct Server {
@@ -95,7 +95,7 @@ impl Server {
         self.child = run(&self.options, READY).expect("the port was taken meanwhile");
     }
 
-    /// SIGSTOP: the connections stay, nobody answers.
+    /// SIGSTOP: the connections stay, the server does not answer.
     pub(super) fn freeze(&self) {
         self.signal("-STOP");
     }

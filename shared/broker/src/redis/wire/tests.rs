@@ -1,4 +1,4 @@
-//! What is written is read again, whatever it is; what is not readable is refused.
+//! Everything that is written can be read again; unreadable bytes are refused.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use proptest::prelude::*;
