@@ -75,7 +75,7 @@ const OF_CONNECTION: [HeaderName; 9] = [
 
 /// Bytes of a forwarded body besides what a message may have, at most.
 const ENVELOPE_BYTES: usize = 64 * 1024;
-/// How many bytes one of a message may take in a body.
+/// Most bytes that one byte of a message takes in a body.
 const ESCAPED_BYTES: usize = 6;
 
 /// Marks a request that another node has forwarded, among its extensions.
@@ -109,7 +109,7 @@ impl ForwardError {
     }
 }
 
-/// What the workers of a node share about forwarding.
+/// The state of forwarding that the workers of a node share.
 #[derive(Default)]
 pub struct ForwardState {
     numbers: AtomicU64,
@@ -292,7 +292,7 @@ fn body_max_bytes(settings: &Settings) -> usize {
     message.max(settings.sockjs.batch_max_bytes) + ENVELOPE_BYTES
 }
 
-/// Whether another node has forwarded the request.
+/// True if another node has forwarded the request.
 pub fn is_forwarded(request: &HttpRequest) -> bool {
     actix_web::HttpMessage::extensions(request).contains::<Forwarded>()
 }

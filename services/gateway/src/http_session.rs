@@ -46,7 +46,7 @@ use crate::{
     session::{Actions, Now, Signal},
 };
 
-/// How long a response may wait for the end of the one before it to be seen: the client that gave that one up may be back
+/// Longest time that a response waits to see the end of the one before it: the client that gave that one up may be back
 /// before the news of it.
 const HANDOVER: Duration = Duration::from_millis(100);
 
@@ -61,18 +61,18 @@ pub struct HttpSession {
     response: Option<Response>,
     /// A response that came while there is one: it waits a moment for the other one's end to be seen.
     next: Option<Response>,
-    /// What has come and not been taken yet, because the session is busy.
+    /// Messages that have come and not been taken yet, because the session is busy.
     inbound: VecDeque<InboundMessages>,
     lifetime: Lifetime,
-    /// When it ends without a response; while it waits for one.
+    /// The time at which it ends without a response; set while it waits for one.
     attach_deadline: Option<Instant>,
-    /// When its response has been silent for so long that it is to have a heartbeat.
+    /// The time at which its silent response gets a heartbeat.
     heartbeat_deadline: Option<Instant>,
     id: Option<Arc<str>>,
     registry: Arc<HttpSessionRegistry>,
-    /// Where it was opened from.
+    /// The network that it was opened from.
     network: Option<ClientNetwork>,
-    /// Whether a request has come for it since.
+    /// True if a request has come for it since.
     has_been_attached: bool,
 }
 

@@ -58,10 +58,10 @@ const STEPS: usize = 400;
 const SHORTENING_RUNS: usize = 600;
 /// Kinds of faults after which a simulation ends.
 const FAULTS_TOLD: usize = 8;
-/// How long `make test` simulates.
+/// Time for which `make test` simulates.
 const TIME: Duration = Duration::from_secs(20);
 
-/// How a run ended.
+/// The end of a run.
 struct Run {
     steps: Vec<ScheduleStep>,
     /// Empty where nobody reads it.

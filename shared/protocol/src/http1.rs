@@ -50,7 +50,7 @@ pub struct RequestStream {
     complete_heads: u64,
 }
 
-/// What a head says of its request, as far as it has come.
+/// The facts of a request's head, as far as it has come.
 #[derive(Debug, Default)]
 struct RequestHead {
     is_get: bool,

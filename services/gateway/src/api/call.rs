@@ -7,7 +7,7 @@
 //!
 //! The key check: the first thing that happens to a call, before its body is read. `docs/protocols/http.md` §4.2.
 //!
-//! What the reads of history and presence of one call may bring: one at a time, and so many bytes together, whether it is a
+//! The allowance of one call for reads of history and presence: one at a time, and so many bytes together, whether it is a
 //! call of one method or a batch of thousands. Decision record 26.
 //!
 //! One call as its methods see it: the node that carries it out, the body that it came in, and what it may still read.
@@ -129,7 +129,7 @@ pub(super) struct CallContext<'a> {
     pub(super) node: &'a Arc<Node>,
     /// The whole body, in which the requests stand.
     pub(super) body: &'a Bytes,
-    /// What all its reads together may bring.
+    /// The allowance of all its reads together.
     pub(super) reads: ReadAllowance,
 }
 

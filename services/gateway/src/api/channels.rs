@@ -122,7 +122,7 @@ pub struct HistoryRequest<'a> {
 }
 
 impl HistoryRequest<'_> {
-    /// What to read.
+    /// The query for the history.
     pub fn query(&self) -> Result<HistoryQuery, ApiError> {
         let limit = match self.limit.unwrap_or_default() {
             -1 => HISTORY_PAGE_MAX,

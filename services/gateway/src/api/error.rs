@@ -1,8 +1,8 @@
-//! What the API answers when it does not do what was asked: a status, a code, a sentence. `docs/protocols/http.md` §3.
+//! The API's answer when it does not do what was asked: a status, a code, a sentence. `docs/protocols/http.md` §3.
 //!
 //! The codes and their HTTP statuses are those of [`crate::disconnect`].
 //!
-//! How the API answers: 200 and JSON. `docs/protocols/http.md` §5.
+//! The API's answers: 200 and JSON. `docs/protocols/http.md` §5.
 
 use std::borrow::Cow;
 
@@ -29,7 +29,7 @@ const SENTENCE_BYTES: usize = 512;
 pub struct ApiError {
     code: ErrorCode,
     sentence: Cow<'static, str>,
-    /// Where it is not the code's own: 405, 408.
+    /// The HTTP status; 405 and 408 are not the code's own.
     status: StatusCode,
 }
 
@@ -37,9 +37,9 @@ pub struct ApiError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Error)]
 pub struct ErrorView {
-    /// What kind of error it is: 100 to 121, the numbers of the client protocol.
+    /// The kind of error: 100 to 121, the numbers of the client protocol.
     pub code: u32,
-    /// What is wrong, for people.
+    /// A description for people.
     pub message: String,
 }
 

@@ -83,7 +83,7 @@ macro_rules! methods {
             }
         }
 
-        /// What a method came to. As JSON it is a reply of a batch: the result under the method's name, or an error.
+        /// The outcome of a method. As JSON it is a reply of a batch: the result under the method's name, or an error.
         #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
         #[schema(as = BatchReply)]
         #[expect(missing_docs, reason = "the methods, whose results are documented with their types")]

@@ -318,7 +318,7 @@ pub(super) async fn broadcast(
     Ok(request.begin(call).await?.finish(call).await)
 }
 
-/// How long a call runs at a stretch.
+/// Longest time that a call runs at a stretch.
 const TURN: Duration = Duration::from_millis(2);
 
 /// The pace of one call.

@@ -14,7 +14,7 @@ use crate::outbox::Outbox;
 /// reads as fast would be written to without an end.
 const WRITTEN_PER_TURN: usize = 1024 * 1024;
 
-/// What a connection can live on: a TCP socket, or TLS on one.
+/// The stream of a connection: a TCP socket, or TLS on one.
 pub trait Io: AsyncRead + AsyncWrite + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Io for T {}

@@ -39,7 +39,7 @@ impl Turn {
         self.began.get_or_insert_with(Instant::now);
     }
 
-    /// Whether what is left of the input belongs to another turn.
+    /// True if the rest of the input belongs to another turn.
     pub(crate) fn is_over(&mut self) -> bool {
         let Some(began) = self.began else { return false };
         let elapsed = began.elapsed();

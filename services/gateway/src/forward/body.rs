@@ -41,7 +41,7 @@ pub(super) enum BodyCutOff {
     /// It ended before the body did.
     #[error("the session's node broke off")]
     BrokeOff,
-    /// What came is no body.
+    /// The bytes are no body.
     #[error(transparent)]
     Wire(#[from] WireError),
     /// Its lease is over.
@@ -79,7 +79,7 @@ impl Drop for InFlightRequest {
 /// A connection on which an answer comes.
 pub(super) struct ResponseConnection {
     pub(super) stream: TcpStream,
-    /// What was read and not used yet.
+    /// Bytes that were read and not used yet.
     pub(super) input: BytesMut,
     /// Ready when the other node is known to be dead.
     pub(super) gone: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -103,12 +103,12 @@ impl ResponseConnection {
     }
 }
 
-/// See the module's head.
+/// The body of another node's answer, as it goes into the response.
 pub(super) struct RelayedBody {
     pub(super) incoming: Option<ResponseConnection>,
     pub(super) body: wire::BodyDecoder,
     pub(super) length: BodyLength,
-    /// Where the connection goes after the end, if it can be used again.
+    /// The pool that takes the connection after the end, if it can be used again.
     pub(super) home: Option<(Rc<ConnectionPool>, String)>,
     pub(super) share: InFlightRequest,
 }

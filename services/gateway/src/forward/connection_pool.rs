@@ -10,7 +10,7 @@ use tokio::{
 
 /// Time to connect: nodes are near one another.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an idle connection is kept, at most: well below the time after which the other node closes it.
+/// Longest time that an idle connection is kept: well below the time after which the other node closes it.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// Idle connections kept to one node by one worker.
 const IDLE_PER_NODE: usize = 64;

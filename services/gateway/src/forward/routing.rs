@@ -20,7 +20,7 @@ use crate::{
 /// Owners asked, one after the other, for one request: each of them has just gone.
 const ATTEMPTS: usize = 4;
 
-/// Where a receiving request is answered.
+/// The route of a receiving request.
 pub enum SessionRoute {
     /// Here: the session is opened if it is not there. Its slot is taken, and then its id is claimed for this node.
     Here(ConnectionPermit),
@@ -32,7 +32,7 @@ pub enum SessionRoute {
     Unavailable,
 }
 
-/// What became of a request that brings messages for a session that is not here.
+/// The outcome of a request that brings messages for a session that is not here.
 pub enum SendOutcome {
     /// The owner's answer.
     Answered(HttpResponse),

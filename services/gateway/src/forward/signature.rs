@@ -18,7 +18,7 @@ const VERSION: &str = "1";
 /// For a client whose address is not known.
 const NOBODY: &str = "-";
 
-/// What is signed of a request besides the signature itself.
+/// The signed fields of a request, besides the signature itself.
 #[derive(Debug, Clone, Copy)]
 pub struct SignedFields<'a> {
     /// `POST`, …
@@ -29,7 +29,7 @@ pub struct SignedFields<'a> {
     pub body: &'a [u8],
 }
 
-/// What the header says.
+/// The signature that a request's header carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForwardSignature {
     /// The node that forwards.
@@ -97,7 +97,7 @@ impl ForwardSignature {
     }
 }
 
-/// What is signed: nothing of it can be taken for another part, since neither words nor methods nor targets have line ends.
+/// The signed bytes: nothing of them can be taken for another part, since neither words nor methods nor targets have line ends.
 fn message(said: &str, signed: &SignedFields<'_>) -> Vec<u8> {
     let SignedFields { method, target, body } = signed;
     let mut message = format!("gorani forward {said}\n{method} {target}\n").into_bytes();

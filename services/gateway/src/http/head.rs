@@ -34,7 +34,7 @@ pub fn is_head(request: &impl HttpMessage) -> bool {
 
 /// The same answer without its body.
 ///
-/// What tells the body's length is written as a header like others, and the body as one that ends at once: for actix-http it was
+/// The header of the body's length is written like others, and the body as one that ends at once: for actix-http it was
 /// another method ([`gorani_protocol::http1::HEAD_METHOD`]), and it would wait for so many bytes.
 pub fn without_body(mut response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     let has_body = !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

@@ -115,7 +115,7 @@ impl HttpRefusal {
         Self::new(ErrorCode::BAD_REQUEST, message)
     }
 
-    /// Whether the same request may succeed a moment later, here or on another node.
+    /// True if the same request may succeed a moment later, here or on another node.
     pub fn is_temporary(&self) -> bool {
         self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How long a session lasts.
+/// The lifetime of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifetime {
     /// As long as the response of the request that opened it.
@@ -11,7 +11,7 @@ pub enum Lifetime {
     Requests {
         /// For so long; and so long its end is told to every response that comes.
         attach_timeout: Duration,
-        /// How long a response may be silent before a heartbeat is written.
+        /// Longest silence of a response before a heartbeat is written.
         heartbeat: Duration,
         /// Unless so many sessions of the node wait already.
         max_waiting: usize,
@@ -19,7 +19,7 @@ pub enum Lifetime {
 }
 
 impl Lifetime {
-    /// How long a response may be silent, where somebody cares.
+    /// Longest silence of a response, if it is bounded.
     pub(super) fn heartbeat(self) -> Option<Duration> {
         match self {
             Self::Requests { heartbeat, .. } => Some(heartbeat),

@@ -17,7 +17,7 @@ pub struct NewSession {
     pub opened: OpenedSession,
     /// The response of the request that opens it.
     pub response: Response,
-    /// How long it lasts.
+    /// The lifetime of the session.
     pub lifetime: Lifetime,
     /// Its id, if requests come for it.
     pub id: Option<Arc<str>>,

@@ -1,4 +1,4 @@
-//! Where the sessions are that requests come for, on whatever thread: the one place that knows.
+//! The registry of sessions that requests come for, on any thread: nothing else knows where they are.
 //!
 //! A session that outlives its requests, or takes commands in requests of their own, enters here under an id that
 //! nobody can guess. A request for it may land on any worker of the node. `docs/protocols/http.md` §12.3, §13.3.
@@ -61,7 +61,7 @@ struct HttpSessionEntry {
     opened_by: OpenedBy,
 }
 
-/// Who opened a session, as far as the request that did tells.
+/// The client that opened a session, as far as its request tells.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenedBy {
     /// The principal that the endpoint named.
@@ -139,12 +139,12 @@ impl HttpSessionRegistry {
         })
     }
 
-    /// Whether a session is here, or has ended here a moment ago.
+    /// True if a session is here, or has ended here a moment ago.
     pub fn has(&self, session: &str) -> bool {
         self.part(session).lock().contains_key(session) || self.ended.get(session).is_some()
     }
 
-    /// Who opened a session of this node.
+    /// The client that opened a session of this node.
     pub fn opened_by(&self, session: &str) -> Option<OpenedBy> {
         Some(self.part(session).lock().get(session)?.opened_by.clone())
     }
@@ -180,7 +180,7 @@ impl HttpSessionRegistry {
         self.parts.iter().map(|part| part.lock().len()).sum()
     }
 
-    /// Whether there are none.
+    /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -229,7 +229,7 @@ pub struct WorkerContext {
     pub worker: Rc<Worker>,
     /// The node's sessions over HTTP.
     pub registry: Arc<HttpSessionRegistry>,
-    /// Whether the listener speaks TLS.
+    /// True if the listener speaks TLS.
     pub is_secure: bool,
 }
 

@@ -196,7 +196,7 @@ fn response(pipe: PipeWriter) -> Response {
     Response { pipe, writer: Box::new(StreamWriter::Lines) }
 }
 
-/// What a response says next; empty at its end.
+/// The next piece of a response; empty at its end.
 async fn read(reader: &PipeReader) -> String {
     let chunk = std::future::poll_fn(|task| reader.poll_chunk(task));
     let chunk = actix_rt::time::timeout(SOON, chunk).await.expect("the response goes on");

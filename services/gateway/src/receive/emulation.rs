@@ -21,7 +21,7 @@ use crate::{
     node::admission::attempts::AttemptKind,
 };
 
-/// How many bytes one of the data may take in the body: `"` is two, a control character six.
+/// Most bytes that one byte of the data takes in the body: `"` takes two, a control character six.
 const ESCAPED_BYTES: usize = 6;
 /// Bytes of a body besides the data.
 const ENVELOPE_BYTES: usize = 1024;

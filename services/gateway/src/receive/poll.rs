@@ -51,14 +51,14 @@ use crate::{
 
 static POLL: TransportLabel = TransportLabel::brief("poll");
 
-/// What a poll asks for.
+/// The query of a poll.
 struct PollQuery {
     receive_query: ReceiveQuery,
     /// Publications in an answer at most.
     limit: usize,
     /// Bytes of publications in an answer at most.
     most_bytes: usize,
-    /// How long it waits where nothing is new.
+    /// Longest time that it waits while nothing is new.
     wait: Duration,
     /// The answers that the client has.
     known: IfNoneMatch,

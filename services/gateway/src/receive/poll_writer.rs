@@ -19,7 +19,7 @@ use crate::{
     outbox::Outbox,
 };
 
-/// What an answer holds.
+/// The answer to a poll.
 #[derive(Debug, Default)]
 pub struct PollAnswer {
     /// From where to ask on.
@@ -51,7 +51,7 @@ impl PollAnswer {
         self.count
     }
 
-    /// Whether there are none.
+    /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -143,7 +143,7 @@ impl PollWriter {
         }
     }
 
-    /// Whether a publication joins the answer; the first always does.
+    /// True if a publication joins the answer; the first always does.
     fn fits(&mut self, object: &[u8]) -> bool {
         let is_over = self.polled.bytes().saturating_add(object.len()) > self.most_bytes;
         self.is_full |= self.polled.len() >= self.limit || (is_over && !self.polled.is_empty());

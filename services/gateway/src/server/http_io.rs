@@ -67,7 +67,7 @@ impl<T> HttpIo<T> {
         &self.stream
     }
 
-    /// What the middleware says of the connection's end.
+    /// The connection's state that the middleware shares with this stream.
     pub(super) fn connection(&self) -> Rc<HttpConnection> {
         self.connection.clone()
     }

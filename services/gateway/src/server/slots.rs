@@ -107,7 +107,7 @@ impl Slots {
         Some(ConnectionSlot { slots: self.clone(), watched: Some(watched) })
     }
 
-    /// What this worker has of a bound of the node.
+    /// This worker's share of a bound of the node.
     fn share(&self, bound: usize) -> usize {
         bound.div_ceil(self.workers).max(1)
     }
@@ -217,7 +217,7 @@ impl ConnectionSlot {
         self.watched.as_ref().is_some_and(|watched| watched.is_shed(task))
     }
 
-    /// What its requests tell when they begin and end.
+    /// The state that its requests change when they begin and end.
     pub(super) fn watched(&self) -> Option<Rc<Watched>> {
         self.watched.clone()
     }
@@ -244,7 +244,7 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// What a connection does.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SlotState {
     /// It has not come to its first request; its number among the new ones.

@@ -76,7 +76,7 @@ pub(super) fn add(
     builder.map_err(failed)
 }
 
-/// What the connections of one worker need.
+/// The things that the connections of one worker need.
 struct StompListener {
     node: Arc<Node>,
     worker: Rc<Worker>,

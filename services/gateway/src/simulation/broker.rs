@@ -1,4 +1,4 @@
-//! What a node holds in its hands as its broker: every call becomes a request on the node's link.
+//! The broker of a simulated node: every call becomes a request on the node's link.
 
 use std::{
     collections::{BTreeSet, VecDeque},

@@ -27,7 +27,7 @@ enum SimCommand {
     History,
 }
 
-/// See the module's head.
+/// A simulated client of the client protocol.
 #[derive(Default)]
 pub(super) struct SimClient {
     pub(super) name: String,

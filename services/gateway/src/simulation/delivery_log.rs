@@ -30,7 +30,7 @@ struct LedgerLine {
     joins: Vec<String>,
 }
 
-/// What was told of a client last.
+/// The last announcement about a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LastPosition {
     Joined,
@@ -39,7 +39,7 @@ enum LastPosition {
     Unknown,
 }
 
-/// See the module's head.
+/// The log of what the server accepted, which clients are checked against.
 #[derive(Default)]
 pub(super) struct DeliveryLog {
     lines: BTreeMap<Arc<str>, LedgerLine>,
@@ -51,7 +51,7 @@ pub(super) struct DeliveryLog {
     pub(super) jobs: Jobs,
     /// The things that took place.
     pub(super) counts: RunCounts,
-    /// What must not happen, and did.
+    /// The violations so far.
     pub(super) violations: Vec<String>,
 }
 
@@ -177,12 +177,12 @@ impl DeliveryLog {
         self.lines.get(channel)?.numbers.last().copied()
     }
 
-    /// How many publications were ever accepted.
+    /// The number of publications that were ever accepted.
     pub(super) fn count(&self, channel: &str) -> usize {
         self.lines.get(channel).map_or(0, |line| line.all.len())
     }
 
-    /// How many joins were told so far; and those after so many.
+    /// The joins that were announced after so many.
     pub(super) fn joins_after(&self, channel: &str, count: usize) -> &[String] {
         self.lines.get(channel).and_then(|line| line.joins.get(count..)).unwrap_or_default()
     }

@@ -14,13 +14,13 @@ use super::{
     world::{CHANNELS, CLIENTS, PROCESSES, WORKERS, World},
 };
 
-/// How likely something is to be drawn, against the others.
+/// The weight with which something is drawn, against the others.
 type Weight = u32;
 
-/// What can break in a run.
+/// The number of things that can break in a run.
 const FAULTS: usize = 9;
 
-/// See the module's head.
+/// Draws the steps of a run.
 pub(super) struct Draw {
     random: StdRng,
     /// Channels and clients of this run: with few of them more happens to each.

@@ -34,7 +34,7 @@ impl Clock for SimulatedClock {
 
 type EmbeddedAnswer<T> = BoxFuture<'static, Result<T, BrokerError>>;
 
-/// See the module's head.
+/// The embedded broker over simulated time, which logs what it accepts.
 pub(super) struct EmbeddedBroker {
     network: SimNetwork,
     memory: Arc<MemoryBroker>,

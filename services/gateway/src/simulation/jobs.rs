@@ -1,4 +1,4 @@
-//! What became of the messages of work queues, by which what consumers are told is judged.
+//! The fate of each message of work queues, by which the deliveries to consumers are judged.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -56,7 +56,7 @@ struct KnownJob {
     is_excused: bool,
 }
 
-/// See the module's head.
+/// The messages of all work queues, and what happened to each.
 #[derive(Default)]
 pub(super) struct Jobs {
     known: BTreeMap<Job, KnownJob>,

@@ -46,7 +46,7 @@ const ROUNDS: usize = 10_000;
 /// The number of requests of each kind that were carried out, and each kind of push delivered.
 type FleetCounts = BTreeMap<String, u64>;
 
-/// See the module's head.
+/// A simulated cluster of many nodes.
 struct Fleet {
     network: SimNetwork,
     settings: Settings,
@@ -55,7 +55,7 @@ struct Fleet {
     counts: FleetCounts,
 }
 
-/// The result of an order, once it has ended.
+/// The result of a command, once it has ended.
 type FleetCommandResult = Rc<RefCell<Option<Result<(), ClusterError>>>>;
 
 impl Drop for Fleet {
@@ -132,7 +132,7 @@ impl Fleet {
         self.processes.iter().flatten().filter_map(Process::id).collect()
     }
 
-    /// A node gives an order for a user to all others.
+    /// A node sends a command for a user to all others.
     fn order(&self, process: usize) -> FleetCommandResult {
         let process = self.processes.get(process).unwrap().as_ref().unwrap();
         let (node, ended) = (process.node.clone().unwrap(), FleetCommandResult::default());

@@ -24,7 +24,7 @@ pub(super) trait SimRequest: Send {
     fn label(&self) -> &str;
 }
 
-/// What happens where a request is lost.
+/// Runs when a request is lost.
 pub(super) type OnLoss = Box<dyn FnOnce(&mut SimServer) + Send>;
 
 /// A request with an answer of its own.
@@ -85,7 +85,7 @@ pub(super) struct SimLink {
     pub(super) waiting: BTreeMap<String, VecDeque<Box<dyn SimRequest>>>,
     /// Those it has, whose answer is on the way.
     pub(super) answers: BTreeMap<String, VecDeque<Box<dyn SimRequest>>>,
-    /// What the server pushed and the node has not received.
+    /// Pushes of the server that the node has not received.
     pub(super) pushed: BTreeMap<Arc<str>, VecDeque<Push>>,
 }
 
@@ -163,7 +163,7 @@ impl SimNetwork {
         })
     }
 
-    /// What was pushed for a channel is lost on the way, and the link notices.
+    /// Loses the pushes for a channel on the way; the link notices.
     pub(super) fn lose(&self, link: usize, channel: &str) -> bool {
         let mut state = self.0.lock();
         let Some(link) = state.links.get_mut(link) else { return false };

@@ -84,7 +84,7 @@ impl Thread {
     }
 }
 
-/// See the module's head.
+/// A node of the simulated cluster.
 pub(super) struct Process {
     pub(super) link: usize,
     network: SimNetwork,
@@ -253,7 +253,7 @@ impl Process {
         self.threads.iter_mut().for_each(|thread| thread.is_frozen = false);
     }
 
-    /// Whether tasks of one of its threads wake one another without an end.
+    /// True if tasks of one of its threads wake one another without an end.
     pub(super) fn is_spinning(&self) -> bool {
         self.threads.iter().any(|thread| thread.is_spinning)
     }

@@ -20,7 +20,7 @@ pub(super) enum ScheduleStep {
     Answer(usize, Arc<str>),
     /// The first of what was pushed for a channel arrives.
     Receive(usize, Arc<str>),
-    /// What was pushed for a channel is lost, and the link notices.
+    /// The pushes for a channel are lost, and the link notices.
     Lose(usize, Arc<str>),
     /// A process loses its link; of each line of requests the server carries out so many.
     Cut(usize, usize),

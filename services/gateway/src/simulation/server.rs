@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::{delivery_log::DeliveryLog, embedded, queues::SimQueue};
 
-/// What the server pushes to a node.
+/// A push of the server to a node.
 #[derive(Clone)]
 pub(super) enum Push {
     Event(ChannelEvent),
@@ -43,7 +43,7 @@ struct Present {
     announce: bool,
 }
 
-/// See the module's head.
+/// The broker's server in the simulation.
 #[derive(Default)]
 pub(super) struct SimServer {
     streams: BTreeMap<Arc<str>, SimStream>,
@@ -65,11 +65,11 @@ pub(super) struct SimServer {
     pub(super) embedded: Weak<MemoryBroker>,
     /// The positions of its streams.
     embedded_tops: BTreeMap<Arc<str>, Position>,
-    /// What was accepted.
+    /// The log of what it accepted.
     pub(super) log: DeliveryLog,
     /// Subscriptions of nodes that it has just confirmed.
     pub(super) confirmed: Vec<(usize, Arc<str>)>,
-    /// What is on its way to the nodes.
+    /// Pushes on their way to the nodes.
     pub(super) pushed: Vec<(usize, Arc<str>, Push)>,
 }
 

@@ -52,11 +52,11 @@ struct StompChannel {
     subscription: SimSubscription,
     /// Id of the subscription, a new one each time.
     id: String,
-    /// What came before the receipt of the SUBSCRIBE.
+    /// Messages that came before the receipt of the SUBSCRIBE.
     early: Vec<Value>,
 }
 
-/// See the module's head.
+/// A simulated client of STOMP over TCP.
 #[derive(Default)]
 pub(super) struct StompClient {
     pub(super) name: String,

@@ -1,4 +1,4 @@
-//! What a client of the simulation knows of a channel, and whether that can be true.
+//! A simulated client's knowledge of a channel, and the check that it can be true.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,16 +14,16 @@ pub(super) enum SubscriptionPhase {
     Unsubscribing,
 }
 
-/// What the client knows of a channel.
+/// The client's knowledge of a channel.
 pub(super) struct SimSubscription {
     /// True if it is told of others that join and leave.
     pub(super) watches: bool,
     pub(super) phase: SubscriptionPhase,
     /// The command that its phase comes from.
     pub(super) command: u32,
-    /// Whether its user wants it.
+    /// True if its user wants it.
     pub(super) is_wanted: bool,
-    /// Where it stands in a stream: epoch and offset.
+    /// Its position in a stream: epoch and offset.
     pub(super) position: Option<(String, u64)>,
     /// The last publication that it had, or that stood at its position.
     pub(super) last: Option<u64>,

@@ -38,7 +38,7 @@ pub(super) const WATCHER: usize = 1;
 /// With history and recovery; with history of two publications; without history.
 pub(super) const CHANNELS: [&str; 3] = ["kept:a", "short:b", "live:c"];
 
-/// See the module's head.
+/// The simulated world.
 pub(super) struct World {
     pub(super) network: SimNetwork,
     /// Its only process has the embedded broker.
@@ -317,7 +317,7 @@ impl World {
         tokio::task::yield_now().await;
     }
 
-    /// What must not have happened, and did.
+    /// The violations of the run so far.
     pub(super) fn violations(&self) -> Vec<String> {
         let state = self.network.0.lock();
         let log = &state.server.log;

@@ -22,7 +22,7 @@ use crate::{
     session::Now,
 };
 
-/// How often a session may end just when the request comes for it.
+/// Attempts to reach a session that may end just when the request comes for it.
 const ATTEMPTS: usize = 4;
 
 /// Answers a request that receives. `permit`: a slot for its session, where that is to be opened.

@@ -1,4 +1,4 @@
-//! What every request below a SockJS endpoint passes, and what the answers have in common: origins, cookies, the headers
+//! The checks of every request below a SockJS endpoint, and the common part of the answers: origins, cookies, the headers
 //! that the protocol fixes. `docs/protocols/sockjs.md` §6 and §7.
 //!
 //! The answers that belong to no session: greeting, info, the page for hidden frames. `docs/protocols/sockjs.md` §1.
@@ -34,7 +34,7 @@ use crate::{
     random,
 };
 
-/// What is told of a session that is not there, and of one that is somebody else's.
+/// The answer for a session that is not there, and for one that is somebody else's.
 pub(super) const NO_SUCH_SESSION: &str = "no such session";
 
 /// A request that may ask.
@@ -125,7 +125,7 @@ impl<'r> SockJsRequest<'r> {
         Err(refused)
     }
 
-    /// Whether this client may ask for sessions by their ids now, or has named too many that do not exist. A request that
+    /// True if this client may ask for sessions by their ids now, and has not named too many that do not exist. A request that
     /// another node forwards was counted there.
     pub(super) fn may_name_sessions(&self) -> bool {
         let node = &self.context.local.node;
@@ -273,7 +273,7 @@ pub(super) fn greeting() -> HttpResponse {
     plain(StatusCode::OK, "Welcome to SockJS!\n")
 }
 
-/// What a client must know before it chooses a transport.
+/// Answers `/info`: the facts that a client must know before it chooses a transport.
 pub(super) fn info(asked: &SockJsRequest<'_>) -> HttpResponse {
     let info = Info {
         websocket: asked.endpoint.websocket,

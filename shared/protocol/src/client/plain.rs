@@ -1,4 +1,4 @@
-//! What a receiver without commands is told: the objects of the client protocol without the envelopes of replies and
+//! Messages to a receiver without commands: the objects of the client protocol without the envelopes of replies and
 //! pushes. `docs/protocols/http.md` §7.10.
 //!
 //! Every writer appends one object without a newline, as those of [`super::push`] and [`super::reply`].

@@ -18,7 +18,7 @@ pub struct ConnectResult<'a> {
     pub client: &'a str,
     /// The server's version.
     pub version: &'a str,
-    /// Whether the connection expires unless refreshed.
+    /// True if the connection expires unless refreshed.
     pub expires: bool,
     /// Seconds until it expires.
     pub ttl: u32,
@@ -28,38 +28,38 @@ pub struct ConnectResult<'a> {
     pub subs: &'a [(&'a str, SubscribeResult<'a>)],
     /// Seconds between pings; 0: the server sends none.
     pub ping: u32,
-    /// Whether the client has to answer pings.
+    /// True if the client has to answer pings.
     pub pong: bool,
     /// Session id, only for transports that send commands in requests of their own.
     pub session: &'a str,
     /// Node id, only together with `session`.
     pub node: &'a str,
-    /// The server's clock, Unix time in ms; 0: not told.
+    /// The server's clock, Unix time in ms; 0: left out.
     pub time: u64,
 }
 
 /// The answer to subscribe, and the state of a server-side subscription in a connect reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SubscribeResult<'a> {
-    /// Whether the subscription expires unless refreshed.
+    /// True if the subscription expires unless refreshed.
     pub expires: bool,
     /// Seconds until it expires.
     pub ttl: u32,
-    /// Whether the client may recover by offset and epoch.
+    /// True if the client may recover by offset and epoch.
     pub recoverable: bool,
     /// Life of the stream; empty: none.
     pub epoch: &'a str,
     /// The recovered publications, oldest first.
     pub publications: &'a [PublicationFields<'a>],
-    /// Whether `publications` and what follows live are complete since the client's position.
+    /// True if `publications` and what follows live are complete since the client's position.
     pub recovered: bool,
     /// The position this subscription starts from: the client's own if recovered, else the top.
     pub offset: u64,
-    /// Whether the position is watched.
+    /// True if the position is watched.
     pub positioned: bool,
     /// Raw JSON for the client, if any.
     pub data: Option<&'a [u8]>,
-    /// Whether the client asked for recovery.
+    /// True if the client asked for recovery.
     pub was_recovering: bool,
     /// Told to receivers: why nothing was recovered although the client asked. Empty: it was, or the client did not ask.
     pub unrecovered_reason: &'a str,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{HEAD_METHOD, RequestPhase, RequestStream, UPGRADE_LINE_MAX_BYTES};
 
-/// What comes out of `stream` in pieces of these sizes, in turn, and the follower at its end.
+/// The output for `stream` in pieces of these sizes, in turn, and the follower at its end.
 fn follow(stream: &[u8], sizes: &[usize]) -> (Vec<u8>, RequestStream) {
     let mut requests = RequestStream::default();
     let (mut passed, mut held, mut stream) = (Vec::new(), Vec::new(), stream);

@@ -33,7 +33,7 @@ impl ServerCommand {
     }
 }
 
-/// What a connection with nothing to say sends in place of a frame.
+/// The heart-beat that a connection with nothing to say sends.
 pub const HEART_BEAT: &[u8] = b"\n";
 
 /// Begins a server's frame for a client of this version.
@@ -157,7 +157,7 @@ pub enum EscapePart {
     Value,
 }
 
-/// Whether a reader of `version` can be told this header name in full. `None`: a CONNECTED frame, which is not escaped.
+/// True if this header name can be written in full for a reader of `version`. `None`: a CONNECTED frame, which is not escaped.
 #[must_use]
 pub fn is_sayable_name(name: &str, version: Option<Version>) -> bool {
     let version = version.unwrap_or(Version::V1_0);

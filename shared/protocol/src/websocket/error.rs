@@ -1,4 +1,4 @@
-//! What a client can do wrong on an open WebSocket, and the close code that tells it so. RFC 6455 §7.4.1.
+//! The faults of a client on an open WebSocket, and the close code of each. RFC 6455 §7.4.1.
 //!
 //! Every one of these ends the connection: the gateway sends a close frame with [`ProtocolError::close_code`] and
 //! the error's text as the reason, then drops the socket.
@@ -71,7 +71,7 @@ impl ProtocolError {
     }
 }
 
-/// How many bytes of the client's subprotocols an answer repeats.
+/// Most bytes of the client's subprotocols that an answer repeats.
 const REPEATED_BYTES: usize = 128;
 
 /// A handshake that does not become a WebSocket. The text is the one sentence of the answer's body.

@@ -106,7 +106,7 @@ fn window_bits(value: &[u8]) -> Option<u8> {
     str::from_utf8(value).ok()?.parse().ok().filter(|bits| WINDOW_BITS.contains(bits))
 }
 
-/// What is left of the header.
+/// The rest of the header.
 struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {

@@ -7,7 +7,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use super::{deflate::FLUSH_TAIL, error::ProtocolError, event::WebSocketMessageKind, input::checked_prefix};
 
-/// What is put behind every message: the flush's tail that the sender left out, and an empty final block. Only a
+/// The bytes put behind every message: the flush's tail that the sender left out, and an empty final block. Only a
 /// message that stopped between two blocks is then read to a clean end; one that stopped inside a block is not.
 const MESSAGE_END: [u8; 6] = {
     let [a, b, c, d] = FLUSH_TAIL;
@@ -116,7 +116,7 @@ impl Inflater {
 struct Output {
     kind: WebSocketMessageKind,
     bytes: Vec<u8>,
-    /// How many bytes are known to be whole characters.
+    /// Bytes that are known to be whole characters.
     checked: usize,
     max_message_bytes: usize,
 }

@@ -81,7 +81,7 @@ impl From<&Publication> for PublicationView {
     }
 }
 
-/// Who a client is.
+/// The identity of a client.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = ClientInfo)]
 pub struct ClientInfoView {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What the session was told, when its actor has nothing more to do.
+/// The codes that the session got, when its actor has nothing more to do.
 async fn told(bench: &Bench) -> Vec<u16> {
     for _ in 0..10 {
         actix_rt::time::sleep(Duration::from_millis(1)).await;

@@ -1,4 +1,4 @@
-//! What is new for a poll, read from the history of its channels. So many channels are read side by side as one connection may
+//! Reads the news of a poll from the history of its channels. So many channels are read side by side as one connection may
 //! read at a time (`client.max_reads`); what they bring joins the answer in the order of the channels.
 
 use std::sync::Arc;

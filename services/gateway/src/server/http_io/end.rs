@@ -29,7 +29,7 @@ const DISCARDED_BYTES: usize = 1024;
 
 /// The end.
 pub(super) struct ConnectionEnd {
-    /// What is left to write.
+    /// The rest of the answer to write.
     answer: Vec<u8>,
     written: usize,
     is_shut: bool,
@@ -148,7 +148,7 @@ impl ReadDeadline {
         Self { awaited, heads, sleep: Box::pin(sleep(time)) }
     }
 
-    /// Whether it is this one: for the same part of the same request.
+    /// True if it is this one: for the same part of the same request.
     pub(super) fn is_for(&self, awaited: Awaited, heads: u64) -> bool {
         self.awaited == awaited && self.heads == heads
     }

@@ -37,7 +37,7 @@ struct PollExchange {
     body: Vec<u8>,
 }
 
-/// See the module's head.
+/// A simulated client that polls.
 #[derive(Default)]
 pub(super) struct Poller {
     name: String,

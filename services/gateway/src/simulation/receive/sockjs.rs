@@ -44,7 +44,7 @@ impl SockJsExchange {
     }
 }
 
-/// See the module's head.
+/// A simulated client of the client protocol over SockJS.
 pub(super) struct SockJsClient {
     client: SimClient,
     /// Sessions so far; that of now has this number.

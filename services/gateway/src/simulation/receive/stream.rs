@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// See the module's head.
+/// A simulated client that receives without an SDK.
 #[derive(Default)]
 pub(super) struct StreamReader {
     name: String,

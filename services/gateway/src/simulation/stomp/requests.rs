@@ -1,4 +1,4 @@
-//! What a client of STOMP asks for: channels, queues, sending, acknowledging, the end.
+//! The requests of a STOMP client: channels, queues, sending, acknowledging, the end.
 
 use std::{fmt::Write as _, sync::Arc};
 
