@@ -101,7 +101,7 @@ fn wrong_verb(sentence: &'static str, allow: &'static str) -> HttpResponse {
     response
 }
 
-/// Names of methods are told to those with a key only.
+/// Only a caller with a key learns the names of methods.
 async fn unknown(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let node = request.app_data::<Data<Node>>().ok_or(ErrorCode::INTERNAL)?;
     check_key(node, &request)?;

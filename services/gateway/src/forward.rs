@@ -2,7 +2,7 @@
 //! `docs/protocols/sockjs.md` §8, decision record 21.
 //!
 //! A request that comes for a session of another node goes on to that node as it is, signed ([`signature`]), and the answer comes
-//! back chunk by chunk ([`wire`], [`body`]), no faster than the client takes it. Who gives up closes, and the other
+//! back chunk by chunk ([`wire`], [`body`]), no faster than the client takes it. A side that gives up closes, and the other
 //! side sees it at once. The owner lets signed requests in at its [`accept`]; whatever concerns the session is decided by it
 //! alone. Nothing is forwarded twice. [`routing`] and [`session_claims`] say which node has a session whose id does not tell.
 
@@ -85,7 +85,7 @@ pub struct Forwarded {
     pub from: String,
 }
 
-/// Why a request was not answered by another node. None of these was told to the client yet.
+/// Why a request was not answered by another node. The client does not know of any of these yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ForwardError {
     /// The node is gone, or cannot be reached.

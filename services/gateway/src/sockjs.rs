@@ -1,9 +1,9 @@
 //! SockJS: the sessions of an endpoint for clients that cannot, or need not, speak WebSocket. `docs/protocols/sockjs.md`.
 //!
 //! Every path below an endpoint's comes here ([`serve`]) except the WebSockets, which leave HTTP before
-//! ([`crate::endpoints::upgrade`]). A session is held ([`crate::http_session`]) and outlives the requests
-//! that receive; which of them may, what a broken one means and how long an end is told, is decided by the session's actor
-//! alone. Who owns a session is asked of the one registry.
+//! ([`crate::endpoints::upgrade`]). A session is an HTTP session ([`crate::http_session`]) and outlives the requests
+//! that receive. The session's actor alone decides which of them may, what a broken one means and how long an end is kept.
+//! The one registry knows who owns a session.
 //!
 //! - [`options`]: how an endpoint is served.
 //! - `request`: who may ask, and the headers of answers.

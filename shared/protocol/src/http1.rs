@@ -10,7 +10,7 @@
 //!
 //! The method HEAD becomes [`HEAD_METHOD`]: actix-http leaves out the body of an answer if the last request that it has decoded is
 //! HEAD, whichever request it answers. A GET that comes in one piece with a HEAD would have no body, and its client would read the
-//! next answer's head in its place. All other bytes stay as they are.
+//! next answer's head instead. All other bytes stay as they are.
 
 mod chunks;
 
@@ -27,7 +27,7 @@ const CONTENT_LENGTH: &[u8] = b"content-length";
 const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
 const HEAD: &[u8] = b"HEAD";
 
-/// The place in the stream behind the last byte.
+/// The position in the stream behind the last byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestPhase {
     /// Between two requests, or before the first.
@@ -193,7 +193,7 @@ impl RequestStream {
         }
     }
 
-    /// The place in the stream.
+    /// The position in the stream.
     pub fn phase(&self) -> RequestPhase {
         match self.state {
             RequestState::Between { after_empty_lines: false } => RequestPhase::Between,

@@ -115,7 +115,7 @@ pub fn decode(body: &[u8]) -> Result<BatchRequest<'_>, ApiError> {
 /// A command that is under way or will be when it is polled.
 type CommandInProgress<'a> = LocalBoxFuture<'a, Result<MethodAnswer, ApiError>>;
 
-/// Begins a command: a publication has its place in line when this returns.
+/// Begins a command: a publication has its position in the channel's order when this returns.
 async fn begin<'a>(command: ApiCommand<'a>, call: &'a CallContext<'_>) -> CommandInProgress<'a> {
     match command {
         ApiCommand::Publish(request) => match request.begin(call) {

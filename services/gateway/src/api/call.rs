@@ -2,7 +2,7 @@
 //!
 //! An extractor of its own, since the stock one copies every body and answers errors that are not JSON.
 //!
-//! The place where a call's error is told: in the body of a 200, as the libraries of the Centrifuge world read it, or by the
+//! The mode in which a call gets its error: in the body of a 200, as the libraries of the Centrifuge world read it, or by the
 //! HTTP status too. Decision record 0040.
 //!
 //! The key check: the first thing that happens to a call, before its body is read. `docs/protocols/http.md` §4.2.
@@ -38,7 +38,7 @@ pub(super) struct ApiCall {
     pub(super) node: Arc<Node>,
     /// The whole body.
     pub(super) body: Bytes,
-    /// The place where its errors are told.
+    /// The mode in which it gets its errors.
     pub(super) error_mode: ErrorMode,
     pub(super) settings: Data<ApiSettings>,
 }

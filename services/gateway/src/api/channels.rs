@@ -1,4 +1,4 @@
-//! `presence`, `presence_stats`, `history`, `history_remove` and `channels`: questions about channels, to the broker or to all nodes.
+//! `presence`, `presence_stats`, `history`, `history_remove` and `channels`: queries about channels, to broker or all nodes.
 
 mod view;
 
@@ -41,7 +41,7 @@ pub struct ChannelRequest<'a> {
     pub channel: TextField<'a>,
 }
 
-/// A place in a channel's stream.
+/// A position in a channel's stream.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Position)]

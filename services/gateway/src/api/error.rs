@@ -72,8 +72,8 @@ impl ApiError {
         Self { status: StatusCode::METHOD_NOT_ALLOWED, ..Self::bad_request(sentence) }
     }
 
-    /// The answer to a call that had its key and its body. What is wrong with the call itself goes where the mode says. What the
-    /// node or the cluster could not do keeps its status: a backend that looks at nothing else must not take it for success.
+    /// The answer to a call that had its key and its body. A fault of the call itself goes where the mode says. A failure of the
+    /// node or the cluster keeps its status: a backend that looks at nothing else must not take it for success.
     pub(super) fn in_mode(self, mode: ErrorMode) -> Result<HttpResponse, Self> {
         let is_the_calls = matches!(self.code.code, 102..=103 | 105..=110 | 112);
         match mode {
@@ -117,7 +117,7 @@ impl From<ClusterError> for ApiError {
         tracing::warn!(%error, "querying other nodes failed");
         let code = ErrorCode::from(&error);
         match error {
-            // What the broker says is for the log.
+            // The broker's text is for the log.
             ClusterError::Broker(_) => code.into(),
             ClusterError::Unanswered(_) | ClusterError::Unsupported { .. } | ClusterError::Busy => {
                 Self::new(code, error.to_string())

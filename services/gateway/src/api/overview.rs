@@ -1,4 +1,4 @@
-//! `connections` and `info`: questions to all nodes.
+//! `connections` and `info`: queries to all nodes.
 
 use std::collections::BTreeMap;
 

@@ -213,7 +213,7 @@ struct CheckedMessage {
 }
 
 impl CheckedMessage {
-    /// Publishes it. The place in the channel's order is taken now; [`PendingPublish::finish`] only waits for the answer.
+    /// Publishes it. It takes its position in the channel's order now; [`PendingPublish::finish`] only waits for the answer.
     fn publish(self, node: &Arc<Node>, channel: Cow<'_, str>) -> PendingPublish {
         let channel = channel.into_owned();
         let accepted = node.publisher.publish(&channel, self.publication, self.skip_history, self.key);
@@ -221,7 +221,7 @@ impl CheckedMessage {
     }
 }
 
-/// A publication that has its place in line, and the channel that it goes to.
+/// A publication that has its position in the channel's order, and the channel that it goes to.
 pub(super) struct PendingPublish {
     channel: String,
     accepted: BoxFuture<'static, Result<Published, ErrorCode>>,
@@ -264,7 +264,7 @@ impl PublishRequest<'_> {
         address(&self.channel, self.user.given())
     }
 
-    /// Publishes; its place in the channel's order is taken when this returns.
+    /// Publishes; its position in the channel's order is taken when this returns.
     pub(super) fn begin(mut self, call: &CallContext<'_>) -> Result<PendingPublish, ApiError> {
         let message = self.take_message(call)?;
         Ok(message.publish(call.node, self.address()?))
@@ -289,7 +289,7 @@ impl BroadcastRequest<'_> {
         }
     }
 
-    /// Publishes to each channel, in their order; all places are taken when this returns. An error in what the channels share is
+    /// Publishes to each channel, in their order; all positions are taken when this returns. An error in the shared fields is
     /// returned at once.
     pub(super) async fn begin(mut self, call: &CallContext<'_>) -> Result<PendingBroadcast, ApiError> {
         let message = self.take_message(call)?;

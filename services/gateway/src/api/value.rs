@@ -193,7 +193,7 @@ pub fn check_depth(field: &str, json: &str) -> Result<(), ApiError> {
 pub(super) fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
     let body = body.trim_ascii_start();
     let body = if body.is_empty() { b"{}" } else { body };
-    // The derived decoders would take the fields of a list by their place.
+    // The derived decoders would take the fields of a list by their position.
     if body.first() != Some(&b'{') {
         return Err(ApiError::bad_request("the body must be a JSON object"));
     }

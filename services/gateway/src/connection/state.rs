@@ -6,7 +6,7 @@
 //! The bound of the mailbox of a connection's actor.
 //!
 //! The actor takes out all that waits in each of its turns, so only what comes between two of them has to fit. A session whose
-//! mailbox is full is ended as slow by [`crate::hub::registry::SessionEntry::signal`]; a request for it is told that it is busy.
+//! mailbox is full is ended as slow by [`crate::hub::registry::SessionEntry::signal`]; a request for it gets a busy answer.
 
 pub(crate) mod phase;
 
@@ -61,7 +61,7 @@ pub(crate) struct ConnectionState {
     pub(crate) permit: Option<ConnectionPermit>,
     /// True if its client has connected.
     pub(crate) is_authenticated: bool,
-    /// True if the session was told that it has ended.
+    /// True once the session knows that it has ended.
     pub(crate) is_closed: bool,
 }
 
@@ -121,7 +121,7 @@ impl ConnectionState {
         }
     }
 
-    /// Counts a connection that begins. It is worth a line of its own once its client has connected: those of strangers
+    /// Counts a connection that begins. It is worth a line of its own once its client has connected: unauthenticated ones
     /// would fill the log.
     pub(crate) fn count_opened(&self) {
         let metrics = &self.runner.node.metrics;
@@ -277,7 +277,7 @@ pub(crate) trait ConnectionActor: Actor<Context = Context<Self>> {
     }
 
     /// Sends what the session wrote and carries out what it wants, until it wants nothing more. Once the outbox has
-    /// overflowed nothing is carried out: its replies could not be sent, and the client would not know what took place.
+    /// overflowed nothing is carried out: its replies could not be sent, and the client would not know what happened.
     fn run_actions(&mut self, actions: &mut Actions, ctx: &mut Context<Self>) {
         let mut outcomes: VecDeque<(Ticket, Outcome)> = VecDeque::new();
         loop {
@@ -380,7 +380,7 @@ impl<A: ConnectionActor> ActorFuture<A> for ResidentTask {
 
 /// Signals and requests besides those that concern single subscriptions.
 const MAILBOX_MESSAGES: usize = 256;
-/// Signals of each subscription: its end by an order, and a gap.
+/// Signals of each subscription: its end by a command, and a gap.
 const SIGNALS_PER_SUBSCRIPTION: usize = 2;
 
 /// Messages that fit into an actor's mailbox. An empty one takes no memory for them.

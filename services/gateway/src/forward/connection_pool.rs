@@ -58,7 +58,7 @@ impl ConnectionPool {
         let mut idle = self.idle.borrow_mut();
         let streams = idle.get_mut(address)?;
         while let Some((stream, since)) = streams.pop() {
-            // Whoever has something to say on an idle connection says that it ends.
+            // A node that says something on an idle connection says that it ends.
             let is_silent =
                 matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
             if since.elapsed() < self.keep && is_silent {

@@ -1,7 +1,7 @@
 //! The signature of a forwarded request: which node forwards it, to which one, for whom, and the proof that it is one of ours.
 //!
 //! One header. The proof is HMAC-SHA256 over all that is said and over the request's method, target and body, with the
-//! secret of the cluster. A number that grows with every request of a node takes the place of the time: clocks need not
+//! secret of the cluster. A number that grows with every request of a node stands in for the time: clocks need not
 //! agree, and no request is taken twice ([`super::replay_window`]). Decision record 21.
 
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use crate::node::secret::ClusterSecret;
 
 /// The header that carries it.
 pub const SIGNATURE_HEADER: &str = "x-gorani-forward";
-/// First word of the header and of what is signed; another format gets another one.
+/// First word of the header and of the signed bytes; another format gets another one.
 const VERSION: &str = "1";
 /// For a client whose address is not known.
 const NOBODY: &str = "-";

@@ -69,7 +69,7 @@ pub struct RequestContext<'r> {
     pub request: &'r HttpRequest,
     /// The worker that answers it, and its node.
     pub local: &'r WorkerContext,
-    /// The client, as far as a balancer's word for it can be believed.
+    /// The client's address, as far as a balancer that gives it can be trusted.
     pub peer: Option<SocketAddr>,
     /// The origin of the page that asks.
     pub origin: Option<&'r str>,
@@ -78,7 +78,7 @@ pub struct RequestContext<'r> {
 }
 
 impl<'r> RequestContext<'r> {
-    /// Looks at who asks. The origin is not checked yet.
+    /// Reads the origin and the client's address. The origin is not checked yet.
     ///
     /// # Errors
     /// The origin is no text.

@@ -9,7 +9,7 @@ pub enum Lifetime {
     Response,
     /// It waits for its next response. One that is broken off ends it, since what it carried may be lost.
     Requests {
-        /// For so long; and so long its end is told to every response that comes.
+        /// For so long; and for so long every response that comes gets its end.
         attach_timeout: Duration,
         /// Longest silence of a response before a heartbeat is written.
         heartbeat: Duration,

@@ -46,7 +46,7 @@ impl NewSession {
         let state = ConnectionState::register(node, worker, self.opened, &mut ctx);
         let mut inbound = VecDeque::new();
         if !self.messages.is_empty() {
-            // The request itself brought them: nobody waits to be told.
+            // The request itself brought them: nobody waits for the outcome.
             inbound.push_back(InboundMessages::new(self.messages).0);
         }
         ctx.run(HttpSession {

@@ -1,7 +1,7 @@
 //! The way of bytes from a session to the response that carries them, which may live on another thread of the node.
 //!
 //! Bounded: the session's side fills it while there is room and is woken when there is again, so what waits, waits in
-//! the outbox with its limit. What is in it belongs to the response: it is written even when the session has ended.
+//! the outbox with its limit. Bytes in it belong to the response: they are written even when the session has ended.
 //! Each side learns at once that the other is gone. `docs/architecture.md` §3.8.
 
 use std::{

@@ -70,7 +70,7 @@ pub struct OpenedBy {
     pub network: Option<ClientNetwork>,
 }
 
-/// The sessions of a node that requests come for, by id. Bounded by the places of the node, of which each has one.
+/// The sessions of a node that requests come for, by id. Bounded by the slots of the node, of which each has one.
 pub struct HttpSessionRegistry {
     node: Arc<str>,
     parts: Vec<Mutex<HashMap<Arc<str>, HttpSessionEntry>>>,
@@ -169,7 +169,7 @@ impl HttpSessionRegistry {
         self.part(session).lock().remove(session);
     }
 
-    /// Takes a session out that has ended; until `by` whoever comes for it is told why.
+    /// Takes a session out that has ended; until `by` a request for it gets the reason.
     pub(super) fn expire(&self, session: Arc<str>, reason: Disconnect, by: Instant) {
         self.ended.put(session.clone(), reason, by);
         self.deregister(&session);
@@ -249,12 +249,12 @@ pub struct InboundMessages {
     messages: VecDeque<String>,
     /// Their bytes.
     bytes: usize,
-    /// Told once the session has taken them all. Dropped: the session is over.
+    /// Sent to once the session has taken them all. Dropped: the session is over.
     taken: oneshot::Sender<Result<(), Busy>>,
 }
 
 impl InboundMessages {
-    /// Messages, and where it is told that they are taken.
+    /// Messages, and the receiver that learns when they are taken.
     pub fn new(messages: impl IntoIterator<Item = String>) -> (Self, oneshot::Receiver<Result<(), Busy>>) {
         let (taken, told) = oneshot::channel();
         let messages: VecDeque<String> = messages.into_iter().collect();

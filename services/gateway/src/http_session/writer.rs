@@ -32,7 +32,7 @@ pub trait ResponseWriter: Send {
     /// Another response carries the session.
     fn reject(&mut self, _pipe: &PipeWriter) {}
 
-    /// The session ends: its last words. What waited in the outbox is written already.
+    /// Writes the close message: the session ends. The outbox is written already.
     fn close_message(&mut self, reason: &Disconnect, pipe: &PipeWriter);
 }
 

@@ -164,7 +164,7 @@ impl ResponseWriter for PollWriter {
         while let Some(chunk) = outbox.pop() {
             for (position, object) in objects(&chunk) {
                 let is_connect = is_connect(object);
-                // Joins and leaves are for streams. What is over the limit, the next poll brings.
+                // Joins and leaves are for streams. The next poll brings what is over the limit.
                 if position.is_empty() || (!is_connect && !self.fits(object)) {
                     continue;
                 }
@@ -202,7 +202,7 @@ pub struct IfNoneMatch {
 }
 
 impl IfNoneMatch {
-    /// Reads the header, all its lines. What is between commas and no tag is taken as one that somebody forgot to quote.
+    /// Reads the header, all its lines. Text between commas that is no tag is taken as one that somebody forgot to quote.
     pub fn parse(headers: &HeaderMap) -> Self {
         let mut known = Self::default();
         for line in headers.get_all(IF_NONE_MATCH) {
@@ -313,7 +313,7 @@ mod tests {
             assert_eq!(read(&[line]).is_unreadable(), !line.contains("a.1.x"), "{line}");
         }
         assert_eq!(read(&[r#""33a64df5", "a.1.x""#]).positions(), Some(Positions::parse("a.1.x").unwrap()));
-        // Who puts its position between quotes has none in the beginning.
+        // A client that puts its position between quotes has none in the beginning.
         for none in [&[][..], &[""], &[" , "], &[r#""""#], &[r#"W/"""#]] {
             assert!(!read(none).is_unreadable());
         }

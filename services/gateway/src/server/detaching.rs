@@ -26,7 +26,7 @@ pub(super) enum Detaching<T> {
         detachable: Rc<Detachable>,
         times: Rc<Times>,
     },
-    /// A response has it. What actix-http still writes is thrown away.
+    /// A response has it. Bytes that actix-http still writes are thrown away.
     Detached,
 }
 

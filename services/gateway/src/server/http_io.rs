@@ -57,12 +57,12 @@ impl<T> HttpIo<T> {
         }
     }
 
-    /// The bare stream.
+    /// The plain stream.
     pub(super) fn into_inner(self) -> T {
         self.stream
     }
 
-    /// The bare stream, to look at.
+    /// The plain stream, to look at.
     pub(super) fn get_ref(&self) -> &T {
         &self.stream
     }

@@ -11,7 +11,7 @@ const FILES_PER_WORKER: usize = 4;
 /// Files of the node's own runtime, its listeners, and the thread that accepts.
 const FILES_AT_START: usize = 16;
 /// Connections in which a worker serves health and metrics when the node holds as many as it may: a probe or two and a scrape,
-/// each from several places, beside strangers who are closed to make room.
+/// each from several addresses, beside unauthenticated clients that are closed to make room.
 const RESERVED_PER_WORKER: usize = 16;
 /// While files are short, handshakes may have this part of them, and the reserve that one.
 const HANDSHAKES_PART: usize = 8;

@@ -13,7 +13,7 @@
 //!   would let the other through.
 //!
 //! The state of an HTTP/1 connection between the middleware, which sees requests and answers, and the stream, which
-//! times requests and closes: requests without an answer, and the connection's end, told once and kept.
+//! times requests and closes: requests without an answer, and the connection's end, set once and kept.
 
 mod body;
 

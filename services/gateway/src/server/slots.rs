@@ -2,7 +2,7 @@
 //!
 //! A connection is *new* from its accept to its first request: through TLS, and through the request's head. New ones are
 //! bounded, by address and in all; over a bound the oldest is closed, so those who say nothing never keep others out. Over the
-//! bound in all it has a second first, as long as the node has connections left: in a storm of clients that return, whoever was
+//! bound in all it has a second first, as long as the node has connections left: in a storm of returning clients, each that was
 //! closed before the worker came to read its request would come again, and so would everybody (record 36). Between
 //! two requests a connection is *kept*, and is closed only when the node holds as many connections as it may. When no other
 //! can make room, one more gets a *reserved* slot, in which only health and metrics are served ([`super::under_way`]).

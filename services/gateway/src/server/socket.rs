@@ -130,7 +130,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok();
         let waiting: Vec<_> = std::iter::from_fn(connect).take(100).collect();
-        // The system lets one more in than it was told.
+        // The system lets in one more than the backlog.
         assert!((1..=BACKLOG as usize + 1).contains(&waiting.len()), "{}", waiting.len());
     }
 

@@ -1,6 +1,6 @@
 //! TLS by rustls: the certificate and the key of the settings, and the handshakes.
 //!
-//! HTTP/2 is not served; who speaks nothing else is told so in its own words. Record 22.
+//! HTTP/2 is not served; a client that speaks nothing else gets a refusal in HTTP/2. Record 22.
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 

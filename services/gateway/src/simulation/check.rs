@@ -61,7 +61,7 @@ impl World {
             }
         }
         for asked in self.asked.iter().filter(|asked| !asked.ended.get()) {
-            // Whoever asked a process that was killed sees that the connection is gone.
+            // A client of a process that was killed sees that the connection is gone.
             if state.links.get(asked.link).is_some_and(|link| !link.is_dead) {
                 wrong.push(format!("{} was never answered", asked.what));
             }

@@ -31,7 +31,7 @@ enum SimCommand {
 #[derive(Default)]
 pub(super) struct SimClient {
     pub(super) name: String,
-    /// It asks to be told of others that join and leave.
+    /// It asks for the joins and leaves of others.
     watches: bool,
     stream: Option<DuplexStream>,
     /// The commands that it has to send, where something else than a WebSocket carries them.
@@ -46,7 +46,7 @@ pub(super) struct SimClient {
     next_command: u32,
     pending: BTreeMap<u32, SimCommand>,
     subscriptions: BTreeMap<Arc<str>, SimSubscription>,
-    /// The last things that it was told, for the trace.
+    /// The last things that it received, for the trace.
     pub(super) told: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The truth that clients are held against: what the server accepted, in its order.
+//! The truth that clients are checked against: what the server accepted, in its order.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,9 +24,9 @@ struct LedgerLine {
     /// Publications of the stream as it is now, oldest first: their numbers.
     numbers: Vec<u64>,
     all: BTreeMap<u64, AcceptedPublication>,
-    /// Of each client that was announced: what was told last.
+    /// The last announcement about each client that was announced.
     members: BTreeMap<String, LastPosition>,
-    /// Joins that were told, in their order.
+    /// Joins that were announced, in their order.
     joins: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ struct LedgerLine {
 enum LastPosition {
     Joined,
     Left,
-    /// Its join got lost with a connection, and its node cannot know whether it was told.
+    /// Its join got lost with a connection, and its node cannot know whether it was announced.
     Unknown,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct DeliveryLog {
     pub(super) uncommitted: BTreeSet<u64>,
     /// Messages of work queues.
     pub(super) jobs: Jobs,
-    /// The things that took place.
+    /// Counts of what happened.
     pub(super) counts: RunCounts,
     /// The violations so far.
     pub(super) violations: Vec<String>,
@@ -153,7 +153,7 @@ impl DeliveryLog {
         }
     }
 
-    /// A join was lost with the connection of its node, which is told that the outcome is unknown.
+    /// A join was lost with the connection of its node; the node knows that the outcome is unknown.
     pub(super) fn join_lost(&mut self, channel: &str, client: &str) {
         let members = &mut self.line(channel).members;
         if members.get(client) != Some(&LastPosition::Joined) {

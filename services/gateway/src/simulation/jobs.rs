@@ -33,7 +33,7 @@ pub(super) struct Job {
 pub(super) enum BackBy {
     /// The node whose consumer had it.
     Consumer,
-    /// Nobody: the node was not heard of.
+    /// Nobody: the node was silent.
     Lease,
 }
 
@@ -43,14 +43,14 @@ struct KnownJob {
     attempts: u32,
     /// It was shown to a consumer.
     is_shown: bool,
-    /// It was, without a word of an earlier delivery.
+    /// It was, without a sign of an earlier delivery.
     is_first_shown: bool,
     /// A consumer acknowledged it.
     is_acknowledged: bool,
     /// It was given away as a dead letter.
     is_dead: bool,
     came_back: Option<BackBy>,
-    /// It was taken from a node that was not heard of, whose consumers may hold it still.
+    /// It was taken from a silent node, whose consumers may hold it still.
     lost_lease: bool,
     /// It was under way to a consumer whose connection ended.
     is_excused: bool,
@@ -64,7 +64,7 @@ pub(super) struct Jobs {
     buried: BTreeSet<(String, u64)>,
     /// Numbers of messages that were sent to a queue and accepted.
     accepted: BTreeSet<(String, u64)>,
-    /// The things that took place.
+    /// Counts of what happened.
     pub(super) counts: RunCounts,
     pub(super) violations: Vec<String>,
 }

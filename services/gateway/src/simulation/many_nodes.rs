@@ -1,5 +1,5 @@
-//! A cluster of many nodes in the simulation: leases, orders to all, the secret that all claim, presence of the dead. What the broker
-//! carries out and delivers is counted by kind, so that what grows with the square of the nodes shows.
+//! A cluster of many nodes in the simulation: leases, commands to all, the secret that all claim, presence of the dead. All that
+//! the broker carries out and delivers is counted by kind, so that what grows with the square of the nodes shows.
 //!
 //! `make test` runs [`NODES`] nodes; `make simulate NODES=1000` as many as one likes.
 
@@ -69,7 +69,7 @@ impl Fleet {
     fn start(nodes: usize) -> Self {
         clock::simulated::set(true);
         let mut settings = settings();
-        // The simulated broker takes its place; but with it a node does all that nodes of a cluster do.
+        // The simulated broker stands in for Redis; but with it a node does all that nodes of a cluster do.
         settings.broker.kind = BrokerKind::Redis;
         let network = SimNetwork::default();
         let start = |_| Some(Process::start(&network, settings.clone(), 1));
@@ -301,7 +301,7 @@ fn simulated<T>(act: impl Future<Output = T>) -> T {
     })
 }
 
-/// `NODES`: how many, in place of [`NODES`].
+/// `NODES`: how many, instead of [`NODES`].
 #[test]
 fn what_a_cluster_of_many_nodes_asks_of_its_broker_grows_with_the_nodes_and_not_with_their_square() {
     let nodes = std::env::var("NODES").ok().and_then(|value| value.parse().ok()).unwrap_or(NODES);

@@ -33,7 +33,7 @@ pub(super) struct Typed<T, F> {
     pub(super) run: Option<F>,
     pub(super) result: Option<Result<T, BrokerError>>,
     pub(super) sender: oneshot::Sender<Result<T, BrokerError>>,
-    /// Told if its outcome is unknown to the node and it was not carried out.
+    /// Called if its outcome is unknown to the node and it was not carried out.
     pub(super) on_loss: Option<OnLoss>,
 }
 
@@ -50,7 +50,7 @@ where
 
     fn answer(self: Box<Self>) {
         if let Some(result) = self.result {
-            // Whoever asked may no longer wait.
+            // The caller may no longer wait.
             let _ = self.sender.send(result);
         }
     }
@@ -231,7 +231,7 @@ impl SimNetwork {
         }
     }
 
-    /// The link is there again: the server is asked for all that is wanted, and the node is told that something may be missing.
+    /// The link is there again: the server is asked for all that is wanted, and the node learns that something may be missing.
     pub(super) fn heal(&self, link: usize, id: Option<String>) -> bool {
         let mut state = self.0.lock();
         let state = &mut *state;

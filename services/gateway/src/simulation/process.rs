@@ -258,7 +258,7 @@ impl Process {
         self.threads.iter().any(|thread| thread.is_spinning)
     }
 
-    /// The id by which the node hears messages.
+    /// The id by which the node receives messages.
     pub(super) fn id(&self) -> Option<String> {
         self.id.lock().clone()
     }

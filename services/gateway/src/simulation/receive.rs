@@ -1,5 +1,5 @@
 //! Clients that receive over HTTP: by polls, by streams and by SockJS. Their requests are answered by the real routes
-//! ([`super::process::http`]), and what they are told is held against the same log as with every other client.
+//! ([`super::process::http`]), and what they get is checked against the same log as with every other client.
 //!
 //! - [`poller`]: clients that poll.
 //! - [`stream`]: server-sent events and lines.
@@ -98,7 +98,7 @@ pub(super) trait Receiver {
     /// Reads what its responses hold. False if there was nothing.
     fn read(&mut self, log: &mut DeliveryLog) -> bool;
 
-    /// The last things that it was told, for the trace.
+    /// The last things that it received, for the trace.
     fn take_told(&mut self) -> String;
 
     /// It goes, and its connections break.

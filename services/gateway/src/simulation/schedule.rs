@@ -66,7 +66,7 @@ pub(super) enum ScheduleStep {
     Commit(usize),
     /// It ends the transaction, and nothing of it happens.
     Abort(usize),
-    /// A client asks who is there.
+    /// A client asks for presence.
     Presence(usize, Arc<str>),
     /// A client asks for history.
     History(usize, Arc<str>),

@@ -56,12 +56,12 @@ pub(super) struct SimServer {
     pub(super) next_message: u64,
     /// Nodes that receive a channel.
     pub(super) subscribers: BTreeMap<Arc<str>, BTreeSet<usize>>,
-    /// Ids by which nodes hear messages.
+    /// Ids by which nodes receive messages.
     pub(super) hearing: BTreeMap<usize, String>,
     epochs: u64,
     /// Another one after each failover.
     life: u64,
-    /// The embedded broker of the only node, in place of all this.
+    /// The embedded broker of the only node, instead of all this.
     pub(super) embedded: Weak<MemoryBroker>,
     /// The positions of its streams.
     embedded_tops: BTreeMap<Arc<str>, Position>,

@@ -1,5 +1,5 @@
-//! A client of STOMP over TCP in the simulation: it subscribes to channels, recovers, consumes work queues, and notes what it is
-//! told. What contradicts the log is a violation.
+//! A client of STOMP over TCP in the simulation: it subscribes to channels, recovers, consumes work queues, and notes what it
+//! receives. What contradicts the log is a violation.
 //!
 //! - [`requests`]: what it asks for.
 //! - [`transaction`]: what it asks for together.
@@ -47,7 +47,7 @@ enum AwaitedReceipt {
     Goodbye,
 }
 
-/// A channel that it hears, or wants to.
+/// A channel that it is subscribed to, or wants to be.
 struct StompChannel {
     subscription: SimSubscription,
     /// Id of the subscription, a new one each time.
@@ -78,7 +78,7 @@ pub(super) struct StompClient {
     transaction: Option<SimTransaction>,
     /// True if it has taken part at all.
     pub(super) is_used: bool,
-    /// The last things that it was told, for the trace.
+    /// The last things that it received, for the trace.
     pub(super) told: Vec<String>,
 }
 
@@ -183,8 +183,8 @@ impl StompClient {
         true
     }
 
-    /// All has been read, and the connection is open: what it holds nobody else may have been given, unless its node was not
-    /// heard of.
+    /// All has been read, and the connection is open: nobody else may have been given what it holds, unless its node was
+    /// silent.
     fn look_for_stolen(&self, server: &mut SimServer) {
         for job in self.held() {
             if server.log.jobs.was_given_back(job) {

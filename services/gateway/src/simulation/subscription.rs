@@ -16,7 +16,7 @@ pub(super) enum SubscriptionPhase {
 
 /// The client's knowledge of a channel.
 pub(super) struct SimSubscription {
-    /// True if it is told of others that join and leave.
+    /// True if it gets the joins and leaves of others.
     pub(super) watches: bool,
     pub(super) phase: SubscriptionPhase,
     /// The command that its phase comes from.
@@ -27,11 +27,11 @@ pub(super) struct SimSubscription {
     pub(super) position: Option<(String, u64)>,
     /// The last publication that it had, or that stood at its position.
     pub(super) last: Option<u64>,
-    /// Publications that were accepted when it was told that it is subscribed.
+    /// Publications that were accepted when its subscription was confirmed.
     pub(super) accepted_before: usize,
-    /// Joins that were told by then.
+    /// Joins that were announced by then.
     pub(super) joins_before: usize,
-    /// Of each member that it heard of: whether it is there.
+    /// The members that it knows of; true for each that is there.
     pub(super) members: BTreeMap<String, bool>,
 }
 
@@ -71,7 +71,7 @@ impl SimSubscription {
             (false, None) => "subscriptions begun",
         });
         if !is_recovered {
-            // Told: whatever it had missed, it knows that it did.
+            // It knows that it missed something.
             self.last = None;
             self.position = (!epoch.is_empty()).then_some((epoch, offset));
             return Ok(());
@@ -142,7 +142,7 @@ impl SimSubscription {
     ) -> Vec<String> {
         let mut wrong = Vec::new();
         let tip = log.tip(channel);
-        // A stream that began anew and has no publication yet is told with its first.
+        // A stream that began anew and has no publication yet is announced with its first.
         if let (Some((epoch, offset)), Some((top_epoch, top))) = (&self.position, top)
             && tip.is_some()
             && (!log.is_related(epoch, &top_epoch) || *offset != top)

@@ -31,21 +31,21 @@ impl SockJs {
         Self::default()
     }
 
-    /// Serves WebSocket below the path too, or does not.
+    /// Sets if WebSocket is served below the path too.
     #[must_use]
     pub fn websocket(mut self, served: bool) -> Self {
         self.websocket = Some(served);
         self
     }
 
-    /// Sets a cookie for load balancers, or does not.
+    /// Sets if load balancers get a cookie.
     #[must_use]
     pub fn cookie_needed(mut self, needed: bool) -> Self {
         self.cookie_needed = Some(needed);
         self
     }
 
-    /// The URL from which the page for hidden frames loads sockjs-client.
+    /// Sets the URL from which the page for hidden frames loads sockjs-client.
     #[must_use]
     pub fn client_url(mut self, url: impl Into<String>) -> Self {
         self.client_url = Some(url.into());

@@ -72,7 +72,7 @@ pub(super) fn head(asked: &SockJsRequest<'_>, session: &str, transport: Transpor
     if transport.direction() == Direction::Stream {
         return asked.stream(transport.content_type(), ended());
     }
-    // The length of a frame that is not there cannot be told.
+    // The length of a frame that is not there is unknown.
     let mut response = frame_answer(asked, transport);
     response
         .message_body(body::None::new())

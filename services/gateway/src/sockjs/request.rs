@@ -45,7 +45,7 @@ pub(super) struct SockJsRequest<'r> {
 }
 
 impl<'r> SockJsRequest<'r> {
-    /// Looks at who asks. `transport`: that of a session's path.
+    /// Checks the page's origin. `transport`: that of a session's path.
     ///
     /// # Errors
     /// The page's origin may not connect.
@@ -105,7 +105,7 @@ impl<'r> SockJsRequest<'r> {
     /// requests of the network alone that opened it (`sockjs.bind_to_address`). Decision record 24.
     ///
     /// # Errors
-    /// The guard does not let this request in, or as somebody else; or it comes from elsewhere, and is told that there is
+    /// The guard does not let this request in, or as somebody else; or it comes from elsewhere, and gets the answer that there is
     /// no such session. Either is counted as a wrong id.
     pub(super) fn check_owner(&self, key: &str) -> Result<(), EndpointRefused> {
         let Some(opened_by) = self.context.local.registry.opened_by(key) else { return Ok(()) };

@@ -13,7 +13,7 @@ use crate::escape;
 /// the JSON libraries of most languages read by default, so that nothing is passed on that a receiver cannot read.
 pub const JSON_DEPTH: usize = 128;
 
-/// Why bytes are not a payload we pass on. Holds a place, never an excerpt: payloads do not belong into logs.
+/// Why bytes are not a payload we pass on. Holds a position, never an excerpt: payloads do not belong into logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum JsonError {
     /// The bytes are not UTF-8.

@@ -61,7 +61,7 @@ pub struct SubscribeResult<'a> {
     pub data: Option<&'a [u8]>,
     /// True if the client asked for recovery.
     pub was_recovering: bool,
-    /// Told to receivers: why nothing was recovered although the client asked. Empty: it was, or the client did not ask.
+    /// For receivers: why nothing was recovered although the client asked. Empty: it was, or the client did not ask.
     pub unrecovered_reason: &'a str,
 }
 
@@ -184,7 +184,7 @@ fn reply(id: u32, kind: &'static str, out: &mut BytesMut, body: impl FnOnce(&mut
 pub(crate) enum Lists {
     /// They are written.
     Written,
-    /// They are written later, at these places.
+    /// They are written later, at these positions.
     Later(Vec<usize>),
 }
 
@@ -206,7 +206,7 @@ fn write_subscription(object: &mut ObjectWriter<'_>, result: &SubscribeResult<'_
     object.string("unrecovered_reason", result.unrecovered_reason);
 }
 
-/// Writes `[]`; the place of the entries.
+/// Writes `[]`; gives the position of the entries.
 fn empty_list(out: &mut BytesMut) -> usize {
     out.put_u8(b'[');
     let place = out.len();
@@ -217,21 +217,21 @@ fn empty_list(out: &mut BytesMut) -> usize {
 #[cfg(test)]
 mod tests;
 
-/// As [`reply_connect`], with an empty list of publications in each subscription: their places, in the order of `subs`.
+/// As [`reply_connect`], with an empty list of publications in each subscription: their positions, in the order of `subs`.
 pub fn reply_connect_around(id: u32, result: &ConnectResult<'_>, out: &mut BytesMut) -> Vec<usize> {
     let mut lists = Lists::Later(Vec::with_capacity(result.subs.len()));
     reply(id, "connect", out, |object| write_connect(object, result, &mut lists));
     places(lists)
 }
 
-/// As [`reply_subscribe`], with an empty list of publications: its place.
+/// As [`reply_subscribe`], with an empty list of publications: its position.
 pub fn reply_subscribe_around(id: u32, result: &SubscribeResult<'_>, out: &mut BytesMut) -> Vec<usize> {
     let mut lists = Lists::Later(Vec::with_capacity(1));
     reply(id, "subscribe", out, |object| write_subscription(object, result, &mut lists));
     places(lists)
 }
 
-/// As [`reply_history`], with an empty list of publications: its place.
+/// As [`reply_history`], with an empty list of publications: its position.
 pub fn reply_history_around(id: u32, result: &HistoryReply<'_>, out: &mut BytesMut) -> Vec<usize> {
     let mut place = 0;
     reply(id, "history", out, |object| {
@@ -242,7 +242,7 @@ pub fn reply_history_around(id: u32, result: &HistoryReply<'_>, out: &mut BytesM
     vec![place]
 }
 
-/// As [`reply_presence`], with nobody present: the place of the clients.
+/// As [`reply_presence`], with nobody present: the position of the clients.
 pub fn reply_presence_around(id: u32, out: &mut BytesMut) -> Vec<usize> {
     let mut place = 0;
     reply(id, "presence", out, |object| {

@@ -74,7 +74,7 @@ fn head_is_renamed_and_nothing_that_begins_like_it() {
     ] {
         assert_eq!(passed(other), other);
     }
-    // What is held back is the beginning of a head: its time runs.
+    // The bytes held back are the beginning of a head: its time runs.
     let mut requests = RequestStream::default();
     assert_eq!(requests.advance(&mut b"GET / HTTP/1.1\r\n\r\nHEA".to_vec(), true), 18);
     assert_eq!((requests.phase(), requests.complete_heads()), (RequestPhase::Head, 1));

@@ -51,7 +51,7 @@ pub fn preflight(origin: Option<&str>, requested_headers: Option<&str>, method: 
     headers
 }
 
-/// The headers that a browser asks to send, as it may be told that it may; nothing where there is nothing.
+/// The headers that a browser asks to send, if the answer may allow them.
 #[must_use]
 pub fn requested(headers: Option<&str>) -> Option<&str> {
     headers.filter(|names| {

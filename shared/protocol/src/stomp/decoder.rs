@@ -268,7 +268,7 @@ impl StompDecoder {
         };
         let headers = std::mem::take(headers);
         self.state = StompDecoderState::Between;
-        // What 1.0 lets pass on other frames means nothing.
+        // A body that 1.0 allows on other frames means nothing.
         let body = if command.has_body() { body } else { Bytes::new() };
         Ok(Some(StompFrame { command, headers, body }))
     }

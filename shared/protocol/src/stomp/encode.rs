@@ -86,8 +86,8 @@ impl<'a> StompFrameWriter<'a> {
         self.header(name, itoa::Buffer::new().format(value))
     }
 
-    /// Tells the length of the body to come. Readers take the first of repeated headers (STOMP 1.2, "Repeated Header
-    /// Entries"), so it is told before headers that somebody else chose. An empty body needs none.
+    /// Writes the length of the body to come. Readers take the first of repeated headers (STOMP 1.2, "Repeated Header
+    /// Entries"), so it is written before headers that somebody else chose. An empty body needs none.
     pub fn content_length(self, body_bytes: usize) -> Self {
         if body_bytes == 0 {
             return self;
@@ -96,7 +96,7 @@ impl<'a> StompFrameWriter<'a> {
         Self { has_length: true, ..writer }
     }
 
-    /// Ends the frame with a body, and its length where that was not told before; an empty one needs none.
+    /// Ends the frame with a body, and its length where that was not written before; an empty one needs none.
     pub fn body(self, body: &[u8]) {
         if body.is_empty() {
             return self.end();
@@ -107,7 +107,7 @@ impl<'a> StompFrameWriter<'a> {
         writer.out.put_u8(b'\0');
     }
 
-    /// Ends the frame with a body whose length is not told: up to its first NUL.
+    /// Ends the frame with a body whose length is not written: up to its first NUL.
     pub fn body_without_length(self, body: &[u8]) {
         self.out.put_u8(b'\n');
         self.out.put_slice(body.split(|byte| *byte == b'\0').next().unwrap_or_default());

@@ -13,7 +13,7 @@ static DROPPED: Disconnect = Disconnect::ABNORMAL;
 pub(crate) enum ConnectionPhase {
     /// Messages flow.
     Open,
-    /// The session has ended. What waits is still written, and the client is told, until the deadline.
+    /// The session has ended. Until the deadline, waiting bytes are still written and the client gets its close message.
     Closing {
         /// Why the session ended.
         reason: Disconnect,

@@ -1,4 +1,4 @@
-//! However a session over HTTP ends, it is told so once, and of nothing after that.
+//! However a session over HTTP ends, it is closed once, and gets nothing after that.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Reads the news of a poll from the history of its channels. So many channels are read side by side as one connection may
+//! Reads the new publications of a poll from its channels' history. As many channels are read side by side as one connection may
 //! read at a time (`client.max_reads`); what they bring joins the answer in the order of the channels.
 
 use std::sync::Arc;
@@ -71,7 +71,7 @@ struct ReadPage {
 }
 
 impl ReadPage {
-    /// Leaves out what is over the budget: of news the end, which the next poll brings; of the latest the beginning.
+    /// Leaves out what is over the budget: of new publications the end, which the next poll brings; of the latest the beginning.
     fn fit(mut self, budget: &mut AnswerBudget, is_first: bool) -> Self {
         match &self.since {
             Some(since) => {

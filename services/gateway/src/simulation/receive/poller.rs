@@ -120,7 +120,7 @@ impl Poller {
                 return Err(format!("{channel}: lost what it never had"));
             }
             if is_lost || before.get(channel).is_none() {
-                // Told, or it begins.
+                // It learns of the loss, or it begins.
                 (known.position, known.last) = (None, None);
                 known.accepted_before = log.count(channel);
             }

@@ -209,7 +209,7 @@ impl Receiver for SockJsClient {
         (self.owner, self.poll, self.post, self.is_interrupted) = (None, None, None, false);
     }
 
-    /// A poll that breaks off before it was answered is made again, and must be told that the session is over. Where an
+    /// A poll that breaks off before it was answered is made again, and must learn that the session is over. Where an
     /// answer may have been on its way nobody can know what was lost, so that this client gives its session up, as its
     /// library always does.
     fn lose_connections(&mut self, is_running: bool) {
