@@ -81,7 +81,7 @@ const ESCAPED_BYTES: usize = 6;
 /// Marks a request that another node has forwarded, among its extensions.
 #[derive(Debug, Clone)]
 pub struct Forwarded {
-    /// By which node.
+    /// The node that forwarded it.
     pub from: String,
 }
 
@@ -141,7 +141,7 @@ pub struct Forwarder {
 }
 
 impl Forwarder {
-    /// For one worker; the workers of a node share `shared`.
+    /// The forwarder of one worker; the workers of a node share `shared`.
     pub fn new(node: Arc<Node>, shared: Arc<ForwardState>, settings: &Settings) -> Self {
         let Settings { http, cluster, broker, .. } = settings;
         Self {

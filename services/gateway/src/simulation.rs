@@ -195,7 +195,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// `TRACE`: every run is printed, also where nothing is wrong.
-/// `SEEDS`: the number of seeds, from `FROM` on, not a time. `SEED`: one seed. `SCHEDULE`: a file with a schedule, `SEED` being its
+/// `SEEDS`: the number of seeds, from `FROM` on, not a time. `SEED`: one seed. `SCHEDULE`: a file with a schedule; `SEED` is its
 /// seed.
 #[test]
 fn nothing_is_lost_doubled_or_reordered_untold_whatever_breaks() {

@@ -1,4 +1,4 @@
-//! STOMP 1.0, 1.1 and 1.2: a client's bytes in, [`StompFrame`]s out; a server's frames as bytes back. `docs/protocols/stomp.md` §1.
+//! STOMP 1.0, 1.1 and 1.2: a client's bytes in, [`StompFrame`]s out; a server's frames as bytes. `docs/protocols/stomp.md` §1.
 //!
 //! The journey: a transport's bytes, cut anywhere → [`StompDecoder`] → the gateway's `session/stomp` → [`encode::frame`] → the
 //! outbox. Nothing here knows what a destination is.

@@ -94,7 +94,7 @@ impl ToSchema for NamedCommand<'_> {
     }
 }
 
-/// Of `batch`: a reply for each command, in order.
+/// The result of `batch`: a reply for each command, in order.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct BatchResult {
     /// The replies.

@@ -146,7 +146,7 @@ impl ResponseError for ApiError {
     }
 }
 
-/// Of methods that answer nothing but that they are done.
+/// The result of methods that answer only that they are done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct EmptyResult {}
 

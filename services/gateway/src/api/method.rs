@@ -149,9 +149,9 @@ pub(super) fn unknown_method(name: &str) -> ApiError {
 
 /// The schemas of one method.
 pub(super) struct MethodSchemas {
-    /// Of the request.
+    /// The schema of the request.
     pub(super) request: RefOr<Schema>,
-    /// Of the result.
+    /// The schema of the result.
     pub(super) result: RefOr<Schema>,
     /// Adds both to the document.
     pub(super) register: fn(ComponentsBuilder) -> ComponentsBuilder,

@@ -1,4 +1,4 @@
-//! `publish` and `broadcast`: what to publish, and where; from the request to [`crate::node::publish::Publisher::publish`]. `docs/architecture.md` §2.3.
+//! `publish` and `broadcast`: from the request to [`crate::node::publish::Publisher::publish`]. `docs/architecture.md` §2.3.
 //!
 //! The pace of a long call: a batch or a broadcast of thousands lets the worker's connections have their turn in between.
 //! Decision record 0027.
@@ -178,7 +178,7 @@ fn address<'a>(channel: &'a str, user: Option<&str>) -> Result<Cow<'a, str>, Api
     }
 }
 
-/// Of `publish`: where the publication stands in the channel's stream.
+/// The result of `publish`: the position of the publication in the channel's stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct PublishResult {
     /// 0 on a channel without history, or with `skip_history`.
@@ -187,7 +187,7 @@ pub struct PublishResult {
     pub epoch: String,
 }
 
-/// Of `broadcast`: an entry for each channel, in order.
+/// The result of `broadcast`: an entry for each channel, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct BroadcastResult {
     /// The entries.

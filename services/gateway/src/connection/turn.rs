@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::hub::worker::Worker;
 
-/// From the first input of a turn on. With the step that is under way when it is over, and what that leads to, a turn stays
+/// Length of a turn from its first input on. With the step that is under way at its end, and what that leads to, a turn stays
 /// below 5 ms.
 const TURN: Duration = Duration::from_millis(2);
 

@@ -86,7 +86,7 @@ pub(super) struct ResponseConnection {
 }
 
 impl ResponseConnection {
-    /// Reads more. Nothing more: the other side has ended.
+    /// Reads more. No more bytes: the other side has ended.
     pub(super) fn poll_more(&mut self, task: &mut Context<'_>) -> Poll<Result<usize, BodyCutOff>> {
         if self.gone.as_mut().poll(task).is_ready() {
             return Poll::Ready(Err(BodyCutOff::Gone));

@@ -32,7 +32,7 @@ impl ConnectionPool {
     /// A connection to this address.
     ///
     /// # Errors
-    /// If there is nobody, or no answer in time.
+    /// Nobody listens there, or gives no answer in time.
     pub(super) async fn take(&self, address: &str) -> io::Result<TcpStream> {
         match self.reuse(address) {
             Some(stream) => Ok(stream),

@@ -1,4 +1,4 @@
-//! Which numbers of forwarded requests were seen: each is taken once. `signature` says what the numbers are.
+//! The numbers of forwarded requests that were seen: each is taken once. `signature` says what the numbers are.
 //!
 //! Requests of a node may overtake one another, so the newest numbers are remembered one by one; what is older than those is
 //! taken for seen.

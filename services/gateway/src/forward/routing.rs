@@ -1,4 +1,4 @@
-//! Which node has a session whose id does not tell: the one that claimed the id at the broker. `docs/protocols/sockjs.md` §8.1,
+//! The node of a session whose id does not tell it: the one that claimed the id at the broker. `docs/protocols/sockjs.md` §8.1,
 //! §8.2 and §8.4.
 //!
 //! A claim is as good as the lease of the node that holds it. A node that gets a receiving request for a session that it does
@@ -24,7 +24,7 @@ const ATTEMPTS: usize = 4;
 pub enum SessionRoute {
     /// Here: the session is opened if it is not there. Its slot is taken, and then its id is claimed for this node.
     Here(ConnectionPermit),
-    /// By its owner; this is the answer.
+    /// The owner answered; this is the answer.
     Answered(HttpResponse),
     /// Nobody has it, and there is no slot for it here.
     Refused(EndpointRefused),

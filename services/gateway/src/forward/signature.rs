@@ -15,7 +15,7 @@ use crate::node::secret::ClusterSecret;
 pub const SIGNATURE_HEADER: &str = "x-gorani-forward";
 /// First word of the header and of the signed bytes; another format gets another one.
 const VERSION: &str = "1";
-/// For a client whose address is not known.
+/// Stands for a client whose address is not known.
 const NOBODY: &str = "-";
 
 /// The signed fields of a request, besides the signature itself.

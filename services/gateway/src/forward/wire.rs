@@ -1,7 +1,7 @@
 //! HTTP/1.1 as one node speaks it to another: requests with a whole body, answers chunk by chunk.
 //!
 //! Of our own because a chunk must come out as it went in, one frame of a transport: HTTP libraries give what one read of
-//! the socket gave. Sans-IO: [`request`] makes bytes, [`ForwardedHead`] and [`BodyDecoder`] are read from them. Decision record 21.
+//! the socket gave. Sans-IO: [`request`] makes bytes, [`ForwardedHead`] and [`BodyDecoder`] are read from them. Record 21.
 
 use actix_web::http::{
     Method, StatusCode,
@@ -41,7 +41,7 @@ pub(super) struct ForwardedHead {
 pub(super) enum BodyLength {
     /// There is none, whatever the headers say.
     None,
-    /// So many bytes.
+    /// It has this number of bytes.
     Known(u64),
     /// It ends with its last chunk.
     Chunks,
@@ -54,7 +54,7 @@ pub(super) enum BodyLength {
 pub(super) enum BodyPart {
     /// Bytes: of a chunked body a whole chunk.
     Bytes(Bytes),
-    /// Nothing without more from the socket.
+    /// Nothing until the socket brings more.
     Wanting,
     /// It is over.
     End,

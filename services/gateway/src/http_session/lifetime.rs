@@ -9,11 +9,11 @@ pub enum Lifetime {
     Response,
     /// It waits for its next response. One that is broken off ends it, since what it carried may be lost.
     Requests {
-        /// For so long; and for so long every response that comes gets its end.
+        /// Longest wait for a response; for as long, an ended session gives its end to every response that comes.
         attach_timeout: Duration,
         /// Longest silence of a response before a heartbeat is written.
         heartbeat: Duration,
-        /// Unless so many sessions of the node wait already.
+        /// Most waiting sessions of the node; one more is not kept.
         max_waiting: usize,
     },
 }

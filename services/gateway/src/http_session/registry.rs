@@ -272,7 +272,7 @@ impl InboundMessages {
         self.messages.is_empty()
     }
 
-    /// Tells who brought it: all is taken, or it may not wait. They may have gone; then nobody misses it.
+    /// Tells the sender of the messages: all is taken, or it may not wait. The sender may have gone; then nobody misses it.
     pub(super) fn answer(self, answer: Result<(), Busy>) {
         let _ = self.taken.send(answer);
     }

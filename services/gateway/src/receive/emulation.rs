@@ -99,7 +99,7 @@ fn over() -> HttpRefusal {
 }
 
 /// Nobody has the session: its client is late, or somebody guesses. It is counted where the client's request has arrived;
-/// a client that names too many gets a refusal that says so. A right id of 128 random bits is nobody's guess, and is never refused.
+/// a client that names too many gets a refusal that says so. A right id of 128 random bits is nobody's guess and never refused.
 fn unknown(context: &RequestContext<'_>) -> HttpRefusal {
     let node = &context.local.node;
     if is_forwarded(context.request)

@@ -22,7 +22,7 @@ use crate::{
 /// The answer to a poll.
 #[derive(Debug, Default)]
 pub struct PollAnswer {
-    /// From where to ask on.
+    /// The positions to go on from.
     pub positions: Positions,
     /// Objects, separated by commas.
     objects: BytesMut,

@@ -52,7 +52,7 @@ impl<T: OnAccepted> Detaching<T> {
         }
     }
 
-    /// For the handlers of its requests.
+    /// The detachable connection, for the handlers of its requests.
     pub(super) fn detachable(&self) -> Option<Rc<Detachable>> {
         match self {
             Self::Http { detachable, .. } => Some(detachable.clone()),

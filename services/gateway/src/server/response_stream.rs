@@ -43,7 +43,7 @@ pub(super) struct ResponseStream {
     needs_flush: bool,
     /// The last bytes are in `chunk`, or written.
     is_last: bool,
-    /// Until when a client must take the last bytes of a session that has ended.
+    /// The time until which a client must take the last bytes of a session that has ended.
     end: Option<Pin<Box<Sleep>>>,
 }
 

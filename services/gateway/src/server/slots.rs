@@ -1,7 +1,7 @@
 //! Slots: the TCP connections of one worker, and which of them are closed to make room for others. Record 22.
 //!
 //! A connection is *new* from its accept to its first request: through TLS, and through the request's head. New ones are
-//! bounded, by address and in all; over a bound the oldest is closed, so those who say nothing never keep others out. Over the
+//! bounded, by address and in all; over a bound the oldest is closed, so silent clients never keep others out. Over the
 //! bound in all it has a second first, as long as the node has connections left: in a storm of returning clients, each that was
 //! closed before the worker came to read its request would come again, and so would everybody (record 36). Between
 //! two requests a connection is *kept*, and is closed only when the node holds as many connections as it may. When no other

@@ -374,7 +374,7 @@ impl SimClient {
         Err("an unknown push".to_owned())
     }
 
-    /// At the end, when nothing moves any more: what does not agree with the log.
+    /// The differences from the log at the end, when nothing moves any more.
     pub(super) fn check(
         &self,
         log: &DeliveryLog,

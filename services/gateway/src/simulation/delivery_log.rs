@@ -43,7 +43,7 @@ enum LastPosition {
 #[derive(Default)]
 pub(super) struct DeliveryLog {
     lines: BTreeMap<Arc<str>, LedgerLine>,
-    /// Of each epoch that began at a failover: the one before it.
+    /// The epoch before each epoch that began at a failover.
     before: BTreeMap<Arc<str>, Arc<str>>,
     /// Numbers that stand in transactions and were not committed: none of them may be accepted.
     pub(super) uncommitted: BTreeSet<u64>,

@@ -28,9 +28,9 @@ pub(super) struct Draw {
     clients: usize,
     faults: [bool; FAULTS],
     fault_weight: Weight,
-    /// In runs with clients of STOMP.
+    /// Set in runs with clients of STOMP.
     stomp: Option<stomp::StompDraw>,
-    /// In runs with clients that receive over HTTP.
+    /// Set in runs with clients that receive over HTTP.
     receive: Option<receive::ReceiveDraw>,
 }
 

@@ -9,7 +9,7 @@ use gorani_broker::queue::DEAD_SUFFIX;
 
 use super::counts::RunCounts;
 
-/// Queues of a run. From the first messages are taken with acknowledgements, from the other without.
+/// Queues of a run. Messages of the first are taken with acknowledgements, those of the other without.
 pub(super) const QUEUES: [&str; 2] = ["live:jobs", "live:auto"];
 /// Attempts of a message before it is a dead letter.
 pub(super) const ATTEMPTS: u32 = 3;

@@ -38,7 +38,7 @@ const CHANNEL: &str = "live:c";
 const TICK: Duration = Duration::from_millis(500);
 /// A lease, and a heartbeat after it.
 const LEASES_RUN_OUT: Duration = Duration::from_secs(13);
-/// Until after the deaths are noticed, and until before those who have noticed them look again.
+/// Ends after the deaths are noticed, and before the nodes that have noticed them look again.
 const CLAIMED_FOR: Duration = Duration::from_secs(15);
 /// Movements after which it does not come to rest.
 const ROUNDS: usize = 10_000;

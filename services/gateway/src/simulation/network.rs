@@ -20,7 +20,7 @@ pub(super) trait SimRequest: Send {
     fn answer(self: Box<Self>);
     /// It ends with an error.
     fn fail(self: Box<Self>, error: BrokerError, server: &mut SimServer);
-    /// For the trace.
+    /// The label for the trace.
     fn label(&self) -> &str;
 }
 
@@ -181,7 +181,7 @@ impl SimNetwork {
         true
     }
 
-    /// The link breaks. Of each line the server carried out so many requests more; the node does not know of which.
+    /// The link breaks. The server carried out this number of requests more of each line; the node does not know of which.
     pub(super) fn cut(&self, link: usize, executed: usize) -> bool {
         let mut state = self.0.lock();
         let state = &mut *state;

@@ -95,7 +95,7 @@ pub(super) struct Process {
     pub(super) node: Option<Arc<Node>>,
     workers: usize,
     upgrades: Vec<Upgrades>,
-    /// For requests over HTTP, from the first one on.
+    /// Routes for requests over HTTP, from the first request on.
     routes: Vec<Rc<http::ProcessRoutes>>,
 }
 

@@ -24,7 +24,7 @@ pub(super) struct SimQueue {
     messages: BTreeMap<u64, SimMessage>,
     /// Those that came back, in the order in which they did. They go out before the others.
     back: VecDeque<u64>,
-    /// Until when a name is believed alive.
+    /// The time until which a name is believed alive.
     leases: BTreeMap<String, Instant>,
 }
 

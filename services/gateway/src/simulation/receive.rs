@@ -69,7 +69,7 @@ pub(super) type StreamTop<'t> = dyn Fn(&str) -> Option<(Arc<str>, u64)> + 't;
 
 /// A client that receives over HTTP. A step that makes no sense to it does nothing, and says so.
 pub(super) trait Receiver {
-    /// True if a request of its is under way, or a session of its lasts.
+    /// True if it has a request under way, or a session that lasts.
     fn is_open(&self) -> bool;
 
     /// True if it has taken part at all.
@@ -146,7 +146,7 @@ pub(super) trait Receiver {
     /// Its part at the end of a run, when everything is to come to rest.
     fn settle(&self, index: usize) -> Vec<ScheduleStep>;
 
-    /// At the end, when nothing moves any more: what does not agree with the log.
+    /// The differences from the log at the end, when nothing moves any more.
     fn check(
         &self,
         log: &DeliveryLog,

@@ -36,7 +36,7 @@ use super::{
 enum AwaitedReceipt {
     Subscribe(Arc<str>),
     Unsubscribe(Arc<str>),
-    /// Of the subscription with this id.
+    /// The receipt for leaving the subscription with this id.
     Leave(String),
     Publish(Arc<str>, u64),
     Send(Arc<str>, u64),
@@ -298,7 +298,7 @@ impl StompClient {
         }
     }
 
-    /// At the end, when nothing moves any more: what does not agree with the log.
+    /// The differences from the log at the end, when nothing moves any more.
     pub(super) fn check(&self, server: &SimServer) -> Vec<String> {
         let mut wrong = Vec::new();
         for (receipt, asked) in &self.pending {

@@ -131,7 +131,7 @@ impl SimSubscription {
         Ok(())
     }
 
-    /// At the end, when nothing moves any more: what does not agree with the log. `top`: where the stream ends.
+    /// The differences from the log at the end, when nothing moves any more. `top`: where the stream ends.
     pub(super) fn check(
         &self,
         name: &str,

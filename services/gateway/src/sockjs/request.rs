@@ -101,8 +101,8 @@ impl<'r> SockJsRequest<'r> {
         }
     }
 
-    /// A session of somebody takes requests of nobody else: its id alone is not much of a secret. One of nobody known takes
-    /// requests of the network alone that opened it (`sockjs.bind_to_address`). Decision record 24.
+    /// A session with a principal takes requests of no other: its id alone is not much of a secret. One without a principal takes
+    /// only requests of the network that opened it (`sockjs.bind_to_address`). Decision record 24.
     ///
     /// # Errors
     /// The guard does not let this request in, or as somebody else; or it comes from elsewhere, and gets the answer that there is

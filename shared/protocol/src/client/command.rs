@@ -56,12 +56,12 @@ pub enum ClientRequest<'a> {
     Publish(Publish<'a>),
     /// Asks for the clients in a channel.
     Presence {
-        /// Which.
+        /// The channel.
         channel: Cow<'a, str>,
     },
     /// Asks for the number of clients in a channel.
     PresenceStats {
-        /// Which.
+        /// The channel.
         channel: Cow<'a, str>,
     },
     /// Read a channel's past.
@@ -85,7 +85,7 @@ pub enum ClientRequest<'a> {
     },
     /// A new subscription token.
     SubRefresh {
-        /// Of which channel.
+        /// The channel.
         channel: Cow<'a, str>,
         /// The token.
         token: Cow<'a, str>,
@@ -99,7 +99,7 @@ pub struct Connect<'a> {
     /// Connection token; empty: none.
     #[serde(borrow, deserialize_with = "fields::text")]
     pub token: Cow<'a, str>,
-    /// For the connect webhook.
+    /// Data for the connect webhook.
     #[serde(borrow)]
     pub data: Option<&'a RawValue>,
     /// Name of the client's kind, such as `js`; not unique.
@@ -150,7 +150,7 @@ pub struct Subscribe<'a> {
     /// Subscription token; empty: none.
     #[serde(borrow, deserialize_with = "fields::text")]
     pub token: Cow<'a, str>,
-    /// For the subscribe webhook.
+    /// Data for the subscribe webhook.
     #[serde(borrow)]
     pub data: Option<&'a RawValue>,
     /// True to recover from `offset` and `epoch`.
@@ -214,7 +214,7 @@ pub struct History<'a> {
     /// The channel.
     #[serde(borrow, deserialize_with = "fields::text")]
     pub channel: Cow<'a, str>,
-    /// At most so many publications; 0: the position only; negative: as many as allowed.
+    /// Most publications to read; 0: the position only; negative: as many as allowed.
     #[serde(deserialize_with = "fields::nullable")]
     pub limit: i32,
     /// Read what comes after (in reverse: before) this position; `None`: from the end that the direction starts at.

@@ -68,7 +68,7 @@ pub struct SubscribeResult<'a> {
 /// The answer to history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HistoryReply<'a> {
-    /// In the order asked for.
+    /// The publications, in the order asked for.
     pub publications: &'a [PublicationFields<'a>],
     /// Top of the stream.
     pub offset: u64,

@@ -1,4 +1,4 @@
-//! The page that old browsers load into a hidden frame to reach a server of another origin. `docs/protocols/sockjs.md` §1.3 to §1.5.
+//! The page that old browsers load into a hidden frame to reach another origin's server. `docs/protocols/sockjs.md` §1.3 to §1.5.
 
 /// Seconds for which the page may be kept.
 pub const MAX_AGE_S: u64 = 31_536_000;

@@ -20,7 +20,7 @@ pub enum Route<'p> {
     Iframe,
     /// `/websocket`: messages without SockJS's frames.
     RawWebSocket,
-    /// `/{server}/{session}/{transport}`. The first part is for load balancers and means nothing (`docs/protocols/sockjs.md` §2.2).
+    /// `/{server}/{session}/{transport}`. The first part is for load balancers, without meaning (`docs/protocols/sockjs.md` §2.2).
     Session {
         /// The session's id, as the client chose it and not decoded.
         session: &'p str,
@@ -74,7 +74,7 @@ pub enum Transport {
     JsonpSend,
 }
 
-/// Which way a transport carries messages.
+/// The direction in which a transport carries messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// Both.
@@ -121,7 +121,7 @@ impl Transport {
         }
     }
 
-    /// Which way it carries.
+    /// The direction in which it carries messages.
     #[must_use]
     pub const fn direction(self) -> Direction {
         match self {

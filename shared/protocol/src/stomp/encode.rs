@@ -52,7 +52,7 @@ pub fn client_frame(command: StompCommand, version: Version, out: &mut BytesMut)
     StompFrameWriter::begin(command.name(), (!command.opens()).then_some(version), out)
 }
 
-/// A frame in the making: headers, then [`StompFrameWriter::body`] or [`StompFrameWriter::end`], without which it stays unfinished.
+/// A frame in the making: headers, then [`StompFrameWriter::body`] or [`StompFrameWriter::end`]; without either it is unfinished.
 #[must_use = "a frame without an end swallows the next one"]
 pub struct StompFrameWriter<'a> {
     out: &'a mut BytesMut,
@@ -68,8 +68,8 @@ impl<'a> StompFrameWriter<'a> {
         Self { out, escaped, has_length: false }
     }
 
-    /// Adds a header. One whose name the reader's version cannot say is left out whole: without the signs that cannot be
-    /// said it would be another name, perhaps one of the server's own. So is one without a name.
+    /// Adds a header. One whose name cannot be written in the reader's version is left out whole: without these characters
+    /// it would be another name, perhaps one of the server's own. So is one without a name.
     pub fn header(self, name: &str, value: &str) -> Self {
         if name.is_empty() || !is_sayable_name(name, self.escaped) {
             return self;
@@ -148,12 +148,12 @@ pub fn unescape(raw: &str, version: Option<Version>, out: &mut String) -> Result
     Ok(())
 }
 
-/// Which of the two halves of a header is written.
+/// The half of a header that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EscapePart {
     /// Before the colon.
     Name,
-    /// Behind it.
+    /// Behind the colon.
     Value,
 }
 

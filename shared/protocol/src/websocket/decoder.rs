@@ -42,7 +42,7 @@ enum PayloadRange {
 }
 
 impl WebSocketDecoder {
-    /// For messages of at most `max_message_bytes` (after decompression); with permessage-deflate if it was
+    /// A decoder of messages of at most `max_message_bytes` (after decompression); with permessage-deflate if it was
     /// negotiated; handing on parts of messages as they arrive if `partial_messages`. Compressed messages are always
     /// whole: a window per connection would be needed to inflate them piece by piece.
     #[must_use]

@@ -3,7 +3,7 @@
 //! Every one of these ends the connection: the gateway sends a close frame with [`ProtocolError::close_code`] and
 //! the error's text as the reason, then drops the socket.
 //!
-//! Why a WebSocket is not opened, and the HTTP answer that says so. RFC 6455 §4.2.2, §4.4; `docs/protocols/websocket.md` §1, §3.
+//! Why a WebSocket is not opened, and the HTTP answer for it. RFC 6455 §4.2.2, §4.4; `docs/protocols/websocket.md` §1, §3.
 
 /// The close code for a violation of the protocol.
 pub const CLOSE_PROTOCOL_ERROR: u16 = 1002;

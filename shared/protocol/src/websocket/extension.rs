@@ -58,7 +58,7 @@ pub(super) fn parse(header: &[u8]) -> Option<Vec<DeflateOffer>> {
     }
 }
 
-/// Which parameters an offer has had already.
+/// The parameters that an offer has had already.
 #[derive(Default)]
 struct SeenParams([bool; 4]);
 

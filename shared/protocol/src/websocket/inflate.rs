@@ -48,7 +48,7 @@ impl Default for Inflater {
 }
 
 impl Inflater {
-    /// With the largest window, which reads what was made with any.
+    /// An inflater with the largest window, which reads what was made with any.
     #[must_use]
     pub fn new() -> Self {
         Self { stream: Decompress::new(false) }
@@ -56,7 +56,7 @@ impl Inflater {
 
     /// The message behind the payload of its frames (RSV1 on the first), the flush's tail not included.
     ///
-    /// No more than `max_message_bytes` + 1 bytes are ever held, whatever the message would grow to, and invalid text
+    /// At most `max_message_bytes` + 1 bytes are kept, whatever the message would grow to, and invalid text
     /// ends it where it stands.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ pub(super) struct ChannelAnswer {
     pub(super) channel: Arc<str>,
     /// In order.
     pub(super) publications: Vec<Arc<Publication>>,
-    /// From where to ask on.
+    /// The position to go on from.
     pub(super) position: Position,
     /// The client named a position, and does not go on from it: these are the latest.
     pub(super) unrecovered: Option<Unrecovered>,

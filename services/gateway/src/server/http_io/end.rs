@@ -103,16 +103,16 @@ const MIN_BYTES_PER_SECOND: usize = 4 * 1024;
 
 /// Limits of time of a connection.
 pub(in crate::server) struct Times {
-    /// For a head: `http.request_timeout`.
+    /// Time for a head: `http.request_timeout`.
     pub(super) head: Duration,
-    /// Between two requests: `http.keep_alive`.
+    /// Time between two requests: `http.keep_alive`.
     pub(super) idle: Duration,
-    /// To read the last answer: `http.shutdown_timeout`.
+    /// Time to read the last answer: `http.shutdown_timeout`.
     pub(super) linger: Duration,
 }
 
 impl Times {
-    /// For a client to take so many last bytes.
+    /// Time for a client to take this number of last bytes.
     pub(in crate::server) fn to_take(&self, bytes: usize) -> Duration {
         self.head + Duration::from_secs(u64::try_from(bytes / MIN_BYTES_PER_SECOND).unwrap_or(u64::MAX))
     }

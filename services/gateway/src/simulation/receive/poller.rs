@@ -44,7 +44,7 @@ pub(super) struct Poller {
     asked: Option<PollExchange>,
     wanted: BTreeSet<Arc<str>>,
     known: BTreeMap<Arc<str>, SimSubscription>,
-    /// From where it asks on: opaque to it, as to any client.
+    /// The position that it goes on from: opaque to it, as to any client.
     position: String,
     requests: usize,
     told: Vec<String>,

@@ -1,5 +1,5 @@
 //! A client of the client protocol over SockJS, as `sockjs-client` is: one poll after the other brings it what waits, and one
-//! request at a time takes what it has to say to its session, which is held by the process that opened it.
+//! request at a time takes what it has to say to its session, whose owner is the process that opened it.
 
 use std::sync::Arc;
 
