@@ -132,7 +132,7 @@ fn only(
     if *asked.context.request.method() == *method { answer() } else { request::wrong_method(method) }
 }
 
-/// A WebSocket's path, asked for without a WebSocket, or on a connection that is not for it alone (`docs/protocols/sockjs.md` §2.3).
+/// A WebSocket's path, asked for without a WebSocket, or on a connection not for it alone (`docs/protocols/sockjs.md` §2.3).
 fn not_upgraded(asked: &SockJsRequest<'_>) -> HttpResponse {
     if !asked.endpoint.websocket {
         return not_found();

@@ -47,7 +47,7 @@ pub(crate) trait Codec: Unpin + 'static {
     /// The reason of the close after an input that breaks the protocol.
     fn error_reason(error: &Self::Error) -> Disconnect;
 
-    /// The reason of an end without a close message. `has_left`: the session says that its client said goodbye.
+    /// The reason of an end without a close message. `has_left`: the session says that its client disconnected by itself.
     fn eof_reason(_has_left: bool) -> Disconnect {
         Disconnect::ABNORMAL
     }

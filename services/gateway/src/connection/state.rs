@@ -348,7 +348,7 @@ pub(crate) trait ConnectionActor: Actor<Context = Context<Self>> {
         ctx.spawn(done);
     }
 
-    /// Keeps the worker's timer at the next deadline, that of the transport or of a session that lasts, and the memory budget at what
+    /// Keeps the worker's timer at the next deadline, of the transport or of a session that lasts, and the memory budget at what
     /// the input holds.
     fn reschedule(&mut self) {
         let by = self.transport_deadline();

@@ -56,7 +56,7 @@ impl Turn {
         self.began.is_some_and(|began| began.elapsed() >= TURN)
     }
 
-    /// Tells the worker how long it was held.
+    /// Gives the worker the length of the turn.
     pub(crate) fn end(self, worker: &Worker) {
         let Some(began) = self.began else { return };
         let held = match self.looked {

@@ -92,7 +92,7 @@ impl ResponseConnection {
             return Poll::Ready(Err(BodyCutOff::Gone));
         }
         if self.input.is_empty() {
-            // Nothing is held while nothing comes.
+            // Takes no memory while nothing comes.
             self.input = BytesMut::new();
         }
         let mut scratch = [0; READ_BYTES];

@@ -1,7 +1,7 @@
 //! HEAD: answered wherever GET is, with the status and the headers that GET has, and without a body (RFC 9110 §9.3.2).
 //!
-//! The server's middleware makes a GET of it (from [`gorani_protocol::http1::HEAD_METHOD`]) before routing, with this mark, and empties the body of whatever is answered
-//! (`server/request.rs`). Routes whose GET opens a session look for the mark and open none.
+//! The server's middleware makes a GET of it (from [`gorani_protocol::http1::HEAD_METHOD`]) with this mark before routing, and
+//! empties the answer's body (`server/request.rs`). Routes whose GET opens a session look for the mark and open none.
 
 use std::{
     pin::Pin,

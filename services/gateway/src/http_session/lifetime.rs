@@ -13,7 +13,7 @@ pub enum Lifetime {
         attach_timeout: Duration,
         /// Longest silence of a response before a heartbeat is written.
         heartbeat: Duration,
-        /// Most waiting sessions of the node; one more is not kept.
+        /// Sessions of the node that may wait at a time; one more ends.
         max_waiting: usize,
     },
 }

@@ -128,8 +128,8 @@ impl HttpSessionRegistry {
         self.ended.get(session).map_or(SessionOwner::Nobody, SessionOwner::Ended)
     }
 
-    /// Brings a request to a session of this node, without waiting. All requests share the one end of its mailbox that stands here,
-    /// since every further end would have room for one more.
+    /// Brings a request to a session of this node, without waiting. All requests share the one sender of its mailbox that is kept
+    /// here, since every further one would have room for one more.
     pub fn deliver(&self, session: &str, request: SessionRequest) -> Result<(), DeliveryError> {
         let part = self.part(session).lock();
         let entry = part.get(session).ok_or(DeliveryError::Over)?;

@@ -230,7 +230,7 @@ impl IfNoneMatch {
         self.is_any
     }
 
-    /// The positions that the client has reached: in each channel as far as the furthest of its answers. `None` without the header, and where
+    /// The positions that the client has reached: in each channel the furthest of its answers. `None` without the header, or if
     /// no tag of it is a position though some should be.
     pub fn positions(&self) -> Option<Positions> {
         let read = |tag: &String| Positions::parse(tag).ok();

@@ -165,7 +165,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> HttpIo<T> {
         loop {
             let may_hold = buffer.remaining() > self.held.len();
             if !may_hold {
-                // Too small a buffer to hold a line back: what is held goes on as it is.
+                // The buffer is too small to keep a line back: its bytes go on as they are.
                 let count = buffer.remaining().min(self.held.len());
                 let (now, later) = self.held.split_at_mut(count);
                 self.requests.advance(now, false);

@@ -1,5 +1,5 @@
-//! Draws the next step by chance. What breaks is drawn for the whole run first: a run in which little breaks goes deeper than one in
-//! which everything does.
+//! Draws the next step by chance. It draws the faults of the whole run first: a run with few faults goes deeper than one in
+//! which everything breaks.
 
 mod receive;
 mod stomp;

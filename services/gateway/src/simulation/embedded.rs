@@ -1,4 +1,4 @@
-//! The embedded broker under the only node of a simulated world: the real [`MemoryBroker`] over simulated time. What it accepts goes
+//! The embedded broker under the only node of a simulated world: the real [`MemoryBroker`] in simulated time. All it accepts goes
 //! into the log; what it forgets with its process, and when a position is too old, begins anew there.
 
 use std::{

@@ -54,7 +54,7 @@ pub(super) enum ScheduleStep {
     Ack(usize, usize),
     /// It refuses one.
     Nack(usize, usize),
-    /// It says goodbye.
+    /// It sends DISCONNECT.
     Goodbye(usize),
     /// A client that receives over HTTP asks a worker of a process, and waits for so many seconds at most.
     Poll(usize, usize, usize, usize),

@@ -67,7 +67,7 @@ pub(super) struct StompClient {
     to_send: Vec<u8>,
     /// Id of the session, once it has connected.
     pub(super) id: Option<String>,
-    /// It has said goodbye.
+    /// It has sent DISCONNECT.
     is_leaving: bool,
     next_receipt: u32,
     pending: BTreeMap<u32, AwaitedReceipt>,

@@ -1,4 +1,4 @@
-//! The options of one endpoint over SockJS: what an embedder says of it, and with the node's settings what holds.
+//! The options of one endpoint over SockJS: an embedder's own, and those that hold together with the node's settings.
 
 use std::{sync::Arc, time::Duration};
 

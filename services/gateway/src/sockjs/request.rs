@@ -220,7 +220,7 @@ impl<'r> SockJsRequest<'r> {
         self.session_answer(status, headers::PLAIN).body(sentence.into())
     }
 
-    /// Answers that nothing can be said of the session at the moment.
+    /// Answers that the session cannot be reached at the moment.
     pub(super) fn unreachable(&self) -> HttpResponse {
         self.message(StatusCode::SERVICE_UNAVAILABLE, "the session cannot be reached")
     }

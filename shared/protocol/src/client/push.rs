@@ -99,7 +99,7 @@ pub fn push_message(data: &[u8], out: &mut BytesMut) {
     });
 }
 
-/// `{"push":{"disconnect":{"code":…,"reason":…}}}`: the last words on transports that have no close frame.
+/// `{"push":{"disconnect":{"code":…,"reason":…}}}`: the close message on transports that have no close frame.
 pub fn push_disconnect(code: u32, reason: &str, out: &mut BytesMut) {
     push("", "disconnect", out, |out| write_code(out, code, reason));
 }

@@ -197,7 +197,7 @@ fn write_subscription(object: &mut ObjectWriter<'_>, result: &SubscribeResult<'_
         Lists::Later(places) => places.push(empty_list(object.field("publications"))),
     }
     if !result.unrecovered_reason.is_empty() {
-        // A flag that is not set is left out everywhere else. This one is said: something is missing.
+        // A flag that is not set is left out everywhere else. This one is written: something is missing.
         object.field("recovered").extend_from_slice(b"false");
     }
     object.flag("recovered", result.recovered).integer("offset", result.offset);

@@ -170,7 +170,7 @@ pub fn is_sayable_name(name: &str, version: Option<Version>) -> bool {
 }
 
 /// Appends `text` as a part of a header that a reader of `version` takes back. `None`: a CONNECTED frame, which is not
-/// escaped. What cannot be said is left out, so that no header ever begins a second one: CR, LF, and a colon in a name
+/// escaped. What cannot be written is left out, so that no header ever begins a second one: CR, LF, and a colon in a name
 /// where there are no escapes, CR in 1.1, NUL anywhere.
 pub fn escape(text: &str, part: EscapePart, version: Option<Version>, out: &mut BytesMut) {
     let version = version.unwrap_or(Version::V1_0);

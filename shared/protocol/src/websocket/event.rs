@@ -14,7 +14,7 @@ pub enum WebSocketMessageKind {
     Binary,
 }
 
-/// One thing that a client said.
+/// One event of a client's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WebSocketEvent<'e> {
     /// A whole text message.

@@ -179,7 +179,7 @@ impl StompClient {
         true
     }
 
-    /// Says goodbye: the connection ends when that is confirmed.
+    /// Sends DISCONNECT: the connection ends when that is confirmed.
     pub(in crate::simulation) fn say_goodbye(&mut self) -> bool {
         if !self.is_connected() {
             return false;
