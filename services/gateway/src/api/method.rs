@@ -1,5 +1,5 @@
-//! The table of methods: their names, requests, results and summaries. Everything that needs one line a method is made from it: the
-//! paths, the decoder, the dispatch, the replies of a batch, and the OpenAPI document. `docs/protocols/http.md` §5.
+//! The table of methods: their names, requests, results and summaries. Everything that needs one line a method is made from it:
+//! the paths, the decoder, the dispatch, the replies of a batch, and the OpenAPI document. `docs/protocols/http.md` §5.
 //!
 //! Schemas of requests and results, as the OpenAPI document has them.
 
@@ -26,8 +26,8 @@ use crate::{
     disconnect::ErrorCode,
 };
 
-/// Makes [`Method`], [`ApiCommand`] and [`MethodAnswer`] from the table. The name is a `tt`: the macro of the schemas does not see a
-/// `literal` that another macro hands on.
+/// Makes [`Method`], [`ApiCommand`] and [`MethodAnswer`] from the table. The name is a `tt`: the macro of the schemas does not see
+/// a `literal` that another macro hands on.
 macro_rules! methods {
     ($($method:ident $name:tt: $group:ident::$run:ident($request:ty) -> $result:ty, $summary:literal;)+) => {
         /// One method of the API.

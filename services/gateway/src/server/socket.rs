@@ -53,7 +53,7 @@ fn user_timeout(settings: &HttpSettings) -> Duration {
 }
 
 /// Silence of one socket before its first probe, in whole seconds: between half of the setting and all of it, by chance. Linux
-/// sends the probes of sockets that were accepted within two seconds in one burst, and a full queue on the way drops some of them.
+/// sends the probes of sockets that were accepted within two seconds in one burst, and a full queue on the way drops some.
 fn silence(keepalive: Duration) -> Duration {
     let longest = keepalive.as_secs().max(1);
     Duration::from_secs(crate::random::rng().random_range(longest.div_ceil(2)..=longest))

@@ -325,7 +325,7 @@ fn what_a_cluster_of_many_nodes_asks_of_its_broker_grows_with_the_nodes_and_not_
     assert_eq!((of(order, "send to all"), of(order, "send to one")), (1, n - 1));
     assert_eq!(of(order, "members"), 1);
 
-    // One node looks through the channel for each that died. The others that have it ask whether somebody does, and once more later.
+    // One node looks through the channel for each that died. The others that have it ask if somebody does, and once more later.
     let deaths = part("deaths are noticed");
     let having = STAYING_CLIENTS as u64;
     assert_eq!((of(deaths, "reap"), of(deaths, "claim reaper")), (dying - 1, dying * having));

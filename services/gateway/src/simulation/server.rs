@@ -158,7 +158,7 @@ impl SimServer {
         }
     }
 
-    /// A failover to a replica that had not received the newest `count` publications of any channel. What a replica has is a beginning
+    /// A failover to a replica that had not received the newest `count` publications of any channel. A replica has a beginning
     /// of what was done: without a publication it has no epoch that began after it either.
     pub(super) fn forget_newest(&mut self, count: u64) {
         self.life += 1;

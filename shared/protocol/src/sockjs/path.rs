@@ -20,7 +20,7 @@ pub enum Route<'p> {
     Iframe,
     /// `/websocket`: messages without SockJS's frames.
     RawWebSocket,
-    /// `/{server}/{session}/{transport}`. The first part means nothing here: it is for load balancers. `docs/protocols/sockjs.md` §2.2
+    /// `/{server}/{session}/{transport}`. The first part is for load balancers, no meaning here. `docs/protocols/sockjs.md` §2.2.
     Session {
         /// The session's id, as the client chose it and not decoded.
         session: &'p str,
