@@ -26,8 +26,8 @@ use crate::{
     disconnect::ErrorCode,
 };
 
-/// Makes [`Method`], [`ApiCommand`] and [`MethodAnswer`] from the table. The name is a `tt`: the macro of the schemas does not see
-/// a `literal` that another macro hands on.
+/// Makes [`Method`], [`ApiCommand`] and [`MethodAnswer`] from the table. The name is a `tt`: the macro of the schemas does not
+/// see a `literal` that another macro hands on.
 macro_rules! methods {
     ($($method:ident $name:tt: $group:ident::$run:ident($request:ty) -> $result:ty, $summary:literal;)+) => {
         /// One method of the API.
