@@ -1,7 +1,7 @@
 //! The HTTP push API for backends. `POST /api/<method>` with a key, JSON in and out. `docs/protocols/http.md` §4, §5.
 //!
 //! The journey of a call: `call` (the key and the body) → [`method`] (the table: decoded, and handed to its group) →
-//! [`publish`], [`sessions`], [`channels`] or [`overview`] (request, run and result of each method) → [`error`], which writes answers too.
+//! [`publish`], [`sessions`], [`channels`] or [`overview`] (a method's request, run and result) → [`error`] (writes answers too).
 //! A [`batch`] begins its commands one by one.
 //!
 //! `GET /api/openapi.json` describes it from the same types ([`openapi`]), and needs no key: it holds no secret.
@@ -101,7 +101,7 @@ fn wrong_verb(sentence: &'static str, allow: &'static str) -> HttpResponse {
     response
 }
 
-/// Names of methods are told to those with a key only.
+/// Only a caller with a key learns the names of methods.
 async fn unknown(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let node = request.app_data::<Data<Node>>().ok_or(ErrorCode::INTERNAL)?;
     check_key(node, &request)?;

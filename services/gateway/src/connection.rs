@@ -137,7 +137,7 @@ impl<T: Io, C: Codec> ConnectionActor for Connection<T, C> {
         }
     }
 
-    /// Only sessions of the client protocol without commands refuse: they are told why in its objects.
+    /// Only sessions of the client protocol without commands refuse: they get the reason in its objects.
     fn refuse(&mut self, refused: Refused) {
         if let Refused::Error(error) = &refused
             && self.state.phase.is_open()
@@ -183,7 +183,7 @@ impl<T: Io, C: Codec> Connection<T, C> {
         let is_slow =
             outbox.overflow().is_some() || (!frame.is_empty() && outbox.push(frame.clone()).is_err());
         if is_slow && frame.is_empty() {
-            // A client that does not read what waits, and has nothing else to be told, is not waited for.
+            // A client that does not read what waits is not waited for if nothing else goes to it.
             self.state.phase.finish(reason);
         } else {
             if is_slow {
@@ -230,7 +230,7 @@ impl<T: Io, C: Codec> Connection<T, C> {
             // Our close frame is out, and the peer has its time to answer.
             return Poll::Pending;
         }
-        // The server shuts its half first. A peer of which no answer is awaited learns from that that nothing more comes. What it
+        // The server shuts its half first. From that a peer that owes no answer learns that nothing more comes. What it
         // still sends is thrown away until its end, lest a reset take our last bytes from it.
         let shut = self.socket.poll_shutdown(task);
         if peer_closed { shut } else { Poll::Pending }
@@ -307,7 +307,7 @@ impl<T: Io, C: Codec> Connection<T, C> {
     ) {
         let is_decoded = match self.state.phase {
             ConnectionPhase::Open => true,
-            // What still comes is only looked through for the peer's close message.
+            // Input that still comes is only looked through for the peer's close message.
             ConnectionPhase::Closing { peer_closed, .. } => !peer_closed && self.codec.awaits_close(),
             ConnectionPhase::Over(_) => false,
         };
@@ -349,7 +349,7 @@ impl<T: Io, C: Codec> Connection<T, C> {
                     break;
                 }
             };
-            // What stands behind an overflow is only looked through for the peer's close message; the next turn ends the session.
+            // Input behind an overflow is only looked through for the peer's close message; the next turn ends the session.
             if !self.state.phase.is_open() || self.state.outbox.overflow().is_some() {
                 continue;
             }
@@ -371,7 +371,7 @@ impl<T: Io, C: Codec> Connection<T, C> {
         self.reschedule();
     }
 
-    /// A pong takes its place between the messages, as clients expect it. Behind a backlog only the newest of many pings
+    /// A pong goes between the messages, as clients expect it. Behind a backlog only the newest of many pings
     /// is answered, once the backlog is written: a peer that pings and does not read costs no more than that.
     fn answer_ping(&mut self, pong: Bytes) {
         if !self.state.phase.is_open() {

@@ -2,7 +2,7 @@
 //! `docs/protocols/sockjs.md` §8, decision record 21.
 //!
 //! A request that comes for a session of another node goes on to that node as it is, signed ([`signature`]), and the answer comes
-//! back chunk by chunk ([`wire`], [`body`]), no faster than the client takes it. Who gives up closes, and the other
+//! back chunk by chunk ([`wire`], [`body`]), no faster than the client takes it. A side that gives up closes, and the other
 //! side sees it at once. The owner lets signed requests in at its [`accept`]; whatever concerns the session is decided by it
 //! alone. Nothing is forwarded twice. [`routing`] and [`session_claims`] say which node has a session whose id does not tell.
 
@@ -75,17 +75,17 @@ const OF_CONNECTION: [HeaderName; 9] = [
 
 /// Bytes of a forwarded body besides what a message may have, at most.
 const ENVELOPE_BYTES: usize = 64 * 1024;
-/// How many bytes one of a message may take in a body.
+/// Most bytes that one byte of a message takes in a body.
 const ESCAPED_BYTES: usize = 6;
 
 /// Marks a request that another node has forwarded, among its extensions.
 #[derive(Debug, Clone)]
 pub struct Forwarded {
-    /// By which node.
+    /// The node that forwarded it.
     pub from: String,
 }
 
-/// Why a request was not answered by another node. None of these was told to the client yet.
+/// Why a request was not answered by another node. The client does not know of any of these yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ForwardError {
     /// The node is gone, or cannot be reached.
@@ -109,7 +109,7 @@ impl ForwardError {
     }
 }
 
-/// What the workers of a node share about forwarding.
+/// The state of forwarding that the workers of a node share.
 #[derive(Default)]
 pub struct ForwardState {
     numbers: AtomicU64,
@@ -141,7 +141,7 @@ pub struct Forwarder {
 }
 
 impl Forwarder {
-    /// For one worker; the workers of a node share `shared`.
+    /// The forwarder of one worker; the workers of a node share `shared`.
     pub fn new(node: Arc<Node>, shared: Arc<ForwardState>, settings: &Settings) -> Self {
         let Settings { http, cluster, broker, .. } = settings;
         Self {
@@ -292,7 +292,7 @@ fn body_max_bytes(settings: &Settings) -> usize {
     message.max(settings.sockjs.batch_max_bytes) + ENVELOPE_BYTES
 }
 
-/// Whether another node has forwarded the request.
+/// True if another node has forwarded the request.
 pub fn is_forwarded(request: &HttpRequest) -> bool {
     actix_web::HttpMessage::extensions(request).contains::<Forwarded>()
 }

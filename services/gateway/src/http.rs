@@ -1,4 +1,4 @@
-//! What requests over HTTP have in common, whatever they ask for. `docs/protocols/http.md` §1 to §3.
+//! The common part of requests over HTTP, whatever they ask for. `docs/protocols/http.md` §1 to §3.
 //!
 //! - [`request_context`]: origin, peer, limits and draining of a request for a session, and responses that go on.
 //! - [`refusal`]: errors as JSON with a status.

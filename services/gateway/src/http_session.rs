@@ -46,8 +46,8 @@ use crate::{
     session::{Actions, Now, Signal},
 };
 
-/// How long a response may wait for the end of the one before it to be seen: the client that gave that one up may be back
-/// before the news of it.
+/// Longest time that a response waits to see the end of the one before it: the client that gave that one up may be back
+/// before its end is seen.
 const HANDOVER: Duration = Duration::from_millis(100);
 
 /// Reason of a session that may not wait. Its client comes back.
@@ -61,18 +61,18 @@ pub struct HttpSession {
     response: Option<Response>,
     /// A response that came while there is one: it waits a moment for the other one's end to be seen.
     next: Option<Response>,
-    /// What has come and not been taken yet, because the session is busy.
+    /// Messages that have come and not been taken yet, because the session is busy.
     inbound: VecDeque<InboundMessages>,
     lifetime: Lifetime,
-    /// When it ends without a response; while it waits for one.
+    /// The time at which it ends without a response; set while it waits for one.
     attach_deadline: Option<Instant>,
-    /// When its response has been silent for so long that it is to have a heartbeat.
+    /// The time at which its silent response gets a heartbeat.
     heartbeat_deadline: Option<Instant>,
     id: Option<Arc<str>>,
     registry: Arc<HttpSessionRegistry>,
-    /// Where it was opened from.
+    /// The network that it was opened from.
     network: Option<ClientNetwork>,
-    /// Whether a request has come for it since.
+    /// True if a request has come for it since.
     has_been_attached: bool,
 }
 
@@ -203,7 +203,7 @@ impl ConnectionActor for HttpSession {
 }
 
 impl HttpSession {
-    /// Ends an open session: it hears of one reason, its client of another.
+    /// Ends an open session: it gets one reason, its client another.
     fn end_as(&mut self, heard: &Disconnect, reason: Disconnect) {
         if !self.state.phase.is_open() {
             return;
@@ -213,7 +213,7 @@ impl HttpSession {
         self.response.take_if(|response| response.pipe.is_abandoned());
         match self.lifetime {
             Lifetime::Requests { attach_timeout: patience, .. } => {
-                // The session hears now that it is over; only the news of it goes on.
+                // The session ends now; only its reason stays, for the client.
                 self.state.close_session(heard);
                 self.state.permit = None;
                 self.state.phase.begin_closing(reason, Instant::now() + patience);
@@ -256,7 +256,7 @@ impl HttpSession {
     /// Lets a response carry the session. While another one does, it waits a moment, and is turned away then.
     fn attach(&mut self, response: Response, ctx: &mut Context<Self>) {
         if self.response.as_ref().is_some_and(|current| current.pipe.is_abandoned()) {
-            // The client is back before the news that it had gone: that it had gone counts nevertheless.
+            // The client is back before its end was seen: the end counts nevertheless.
             self.lose_broken_response();
         }
         if self.response.is_none() {
@@ -275,7 +275,7 @@ impl HttpSession {
 
     fn attach_response(&mut self, mut response: Response) {
         if let ConnectionPhase::Over(reason) = &self.state.phase {
-            // One that left without an end that is told is gone: whoever comes opens another one.
+            // A session that ended without a reason for its client is gone: the next request opens another one.
             if self.id.is_none() {
                 response.tell_ended(reason);
             }
@@ -320,7 +320,7 @@ impl HttpSession {
         let ConnectionPhase::Closing { reason, .. } = &self.state.phase else { return };
         let Some(Response { pipe, mut writer }) = self.response.take() else { return };
         pipe.widen();
-        // What is over its limit is not sent on: nothing that is missing is hidden by what comes later.
+        // Messages behind an overflow are not sent: nothing that comes later may hide what is missing.
         if self.state.outbox.overflow().is_none() {
             writer.write(&self.state.outbox, &pipe);
         }

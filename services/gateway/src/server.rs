@@ -61,7 +61,7 @@ use crate::{
 
 /// A server that listens.
 pub struct Listening {
-    /// Where.
+    /// The address that it listens on.
     pub address: SocketAddr,
     /// To stop it.
     pub handle: ServerHandle,
@@ -71,7 +71,7 @@ pub struct Listening {
     pub server: Server,
 }
 
-/// What serves the connections of one worker thread. A macro, since the type of the whole cannot be written down.
+/// The service for the connections of one worker thread. A macro, since the type of the whole cannot be written down.
 macro_rules! http_service {
     ($node:ident, $endpoints:ident, $upgrades:ident, $forwarder:ident, $stream:ty) => {{
         let settings = &$node.settings.http;
@@ -213,7 +213,7 @@ pub fn start(
 /// Why a connection that came through a closing listener is dropped.
 const DRAINING: &str = "the node drains";
 
-/// What actix-http takes of a connection.
+/// The parts of a connection that actix-http takes: its stream, the protocol, and the peer's address.
 fn of_http<T: OnAccepted>(stream: T, times: &Rc<Times>) -> (Detaching<T>, Protocol, Option<SocketAddr>) {
     let peer = stream.accepted().peer();
     (Detaching::new(stream, times.clone()), Protocol::Http1, peer)

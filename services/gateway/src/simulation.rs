@@ -15,7 +15,7 @@
 //! - [`jobs`]: the same of work queues.
 //! - [`check`]: what is left at the end.
 //! - [`leaks`]: what is left in memory.
-//! - [`counts`]: what took place.
+//! - [`counts`]: what happened.
 //! - [`many_nodes`]: a large cluster.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
@@ -58,10 +58,10 @@ const STEPS: usize = 400;
 const SHORTENING_RUNS: usize = 600;
 /// Kinds of faults after which a simulation ends.
 const FAULTS_TOLD: usize = 8;
-/// How long `make test` simulates.
+/// Time for which `make test` simulates.
 const TIME: Duration = Duration::from_secs(20);
 
-/// How a run ended.
+/// The end of a run.
 struct Run {
     steps: Vec<ScheduleStep>,
     /// Empty where nobody reads it.
@@ -194,8 +194,8 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// `TRACE`: every run is told, also where nothing is wrong.
-/// `SEEDS`: how many seeds, from `FROM` on, in place of a time. `SEED`: one seed. `SCHEDULE`: a file with a schedule, and `SEED` its
+/// `TRACE`: every run is printed, also where nothing is wrong.
+/// `SEEDS`: the number of seeds, from `FROM` on, not a time. `SEED`: one seed. `SCHEDULE`: a file with a schedule; `SEED` is its
 /// seed.
 #[test]
 fn nothing_is_lost_doubled_or_reordered_untold_whatever_breaks() {

@@ -1,9 +1,9 @@
 //! SockJS: the sessions of an endpoint for clients that cannot, or need not, speak WebSocket. `docs/protocols/sockjs.md`.
 //!
 //! Every path below an endpoint's comes here ([`serve`]) except the WebSockets, which leave HTTP before
-//! ([`crate::endpoints::upgrade`]). A session is held ([`crate::http_session`]) and outlives the requests
-//! that receive; which of them may, what a broken one means and how long an end is told, is decided by the session's actor
-//! alone. Who owns a session is asked of the one registry.
+//! ([`crate::endpoints::upgrade`]). A session is an HTTP session ([`crate::http_session`]) and outlives the requests
+//! that receive. The session's actor alone decides which of them may, what a broken one means and how long an end is kept.
+//! The one registry knows who owns a session.
 //!
 //! - [`options`]: how an endpoint is served.
 //! - `request`: who may ask, and the headers of answers.
@@ -132,7 +132,7 @@ fn only(
     if *asked.context.request.method() == *method { answer() } else { request::wrong_method(method) }
 }
 
-/// A WebSocket's path, asked for without a WebSocket, or on a connection that is not for it alone (`docs/protocols/sockjs.md` §2.3).
+/// A WebSocket's path, asked for without a WebSocket, or on a connection not for it alone (`docs/protocols/sockjs.md` §2.3).
 fn not_upgraded(asked: &SockJsRequest<'_>) -> HttpResponse {
     if !asked.endpoint.websocket {
         return not_found();

@@ -4,7 +4,7 @@
 //!
 //! - [`command`]: what a client sends. [`lines`] cuts a frame into objects, [`decode`] reads one of them.
 //! - [`reply`]: the answers to commands, written straight into a buffer.
-//! - [`push`]: what the server sends unasked, publications first of all.
+//! - [`push`]: the pushes of the server, publications first of all.
 //! - [`plain`]: the same for receivers that send no commands: the objects without envelopes.
 //! - [`json`]: the writing of strings, numbers and payloads, and the check of payloads that come from elsewhere.
 //!

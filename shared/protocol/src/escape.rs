@@ -8,7 +8,7 @@ pub(crate) const BLOCK_BYTES: usize = 32;
 /// Room for the longest replacement, `\u0000`, in as many bytes as one instruction moves.
 const LONGEST_BYTES: usize = 8;
 
-/// What is written for a byte or a character.
+/// The text that replaces a byte or a character.
 #[derive(Clone, Copy)]
 pub(crate) struct Replacement {
     text: [u8; LONGEST_BYTES],
@@ -71,7 +71,7 @@ impl Replacement {
 /// A replacement for each byte.
 pub(crate) type ReplacementTable = [Replacement; 256];
 
-/// What JSON must escape in a string.
+/// Replacements of what JSON must escape in a string.
 pub(crate) static JSON: ReplacementTable = table(Kind::Json);
 /// The same, and what could end a script.
 pub(crate) static SCRIPT: ReplacementTable = table(Kind::Script);
@@ -100,12 +100,12 @@ const fn table(kind: Kind) -> ReplacementTable {
     table
 }
 
-/// Whether JSON must escape a byte in a string. Without short cuts, so that many bytes are looked at at once.
+/// True if JSON must escape a byte in a string. Without short cuts, so that many bytes are looked at at once.
 pub(crate) const fn is_escaped(byte: u8) -> bool {
     (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }
 
-/// How many bytes of a text JSON must escape in a string.
+/// The number of bytes of a text that JSON must escape in a string.
 #[must_use]
 pub fn escapes(text: &[u8]) -> usize {
     // Counted in bytes and then added up: so the compiler can count many at once.
@@ -138,7 +138,7 @@ impl ReplacementRoom {
     }
 }
 
-/// How many bytes at the front, in whole blocks, stay as they are. Without an early exit inside a block, so that the compiler
+/// The number of bytes at the front, in whole blocks, that stay as they are. No early exit inside a block, so that the compiler
 /// can look at a block's bytes all at once.
 pub(crate) fn kept_bytes(bytes: &[u8], is_replaced: impl Fn(u8) -> bool) -> usize {
     let is_kept = |block: &&[u8]| !block.iter().fold(false, |found, byte| found | is_replaced(*byte));

@@ -8,9 +8,9 @@
 //! `Upgrade: h2c, websocket` (RFC 9110 §7.8) becomes the word `websocket` and blanks, in the head of a GET: actix-http knows no
 //! lists there. `docs/protocols/websocket.md` §1.1.
 //!
-//! The method HEAD becomes [`HEAD_METHOD`]: actix-http leaves out the body of an answer if the last request that it has decoded is
-//! HEAD, whichever request it answers. A GET that comes in one piece with a HEAD would have no body, and its client would read the
-//! next answer's head in its place. All other bytes stay as they are.
+//! The method HEAD becomes [`HEAD_METHOD`]: actix-http leaves out an answer's body if the last request that it has decoded is
+//! HEAD, whichever request it answers. A GET that comes in one piece with a HEAD would have no body, and its client would read
+//! the next answer's head instead. All other bytes stay as they are.
 
 mod chunks;
 
@@ -20,14 +20,14 @@ use self::chunks::{Chunks, UPGRADE, WEBSOCKET, Whole, Word, make_plain};
 
 pub use self::chunks::UPGRADE_LINE_MAX_BYTES;
 
-/// Stands for the method HEAD behind the stream. Methods are case-sensitive (RFC 9110 §9.1), so no client means anything else by it.
+/// Stands for the method HEAD behind the stream. Methods are case-sensitive (RFC 9110 §9.1): no client means anything else by it.
 pub const HEAD_METHOD: &str = "Head";
 
 const CONTENT_LENGTH: &[u8] = b"content-length";
 const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
 const HEAD: &[u8] = b"HEAD";
 
-/// The place in the stream behind the last byte.
+/// The position in the stream behind the last byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestPhase {
     /// Between two requests, or before the first.
@@ -50,7 +50,7 @@ pub struct RequestStream {
     complete_heads: u64,
 }
 
-/// What a head says of its request, as far as it has come.
+/// The facts of a request's head, as far as it has come.
 #[derive(Debug, Default)]
 struct RequestHead {
     is_get: bool,
@@ -92,7 +92,7 @@ impl Default for RequestState {
 }
 
 impl RequestState {
-    /// Behind the colon of a header with this name, in lower case.
+    /// The state behind the colon of a header with this name, in lower case.
     fn of_header(name: &[u8]) -> Self {
         match name {
             CONTENT_LENGTH => Self::ContentLength { value: None, is_over: false },
@@ -193,7 +193,7 @@ impl RequestStream {
         }
     }
 
-    /// The place in the stream.
+    /// The position in the stream.
     pub fn phase(&self) -> RequestPhase {
         match self.state {
             RequestState::Between { after_empty_lines: false } => RequestPhase::Between,

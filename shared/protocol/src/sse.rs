@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 
-/// A heartbeat: a comment, which no listener hears.
+/// A heartbeat: a comment, which fires no event.
 pub const COMMENT: &[u8] = b":\n\n";
 
 /// Begins the line that names an event.
 pub const ID: &[u8] = b"id: ";
 
-/// Appends an event with this data. What a reader gets has `\n` for every line break in it.
+/// Appends an event with this data. A reader gets `\n` for every line break in it.
 pub fn event(data: &[u8], out: &mut BytesMut) {
     out.reserve(data.len() + 8);
     let mut rest = data;

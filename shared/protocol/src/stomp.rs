@@ -1,7 +1,7 @@
-//! STOMP 1.0, 1.1 and 1.2: a client's bytes in, [`StompFrame`]s out; a server's frames as bytes back. `docs/protocols/stomp.md` §1.
+//! STOMP 1.0, 1.1 and 1.2: a client's bytes in, [`StompFrame`]s out; a server's frames as bytes. `docs/protocols/stomp.md` §1.
 //!
-//! The journey: a transport's bytes, cut anywhere → [`StompDecoder`] → the gateway's `session/stomp` → [`encode::frame`] → the
-//! outbox. Nothing here knows what a destination is.
+//! The journey: a transport's bytes, cut anywhere → [`StompDecoder`] → the gateway's `session/stomp` → [`encode::frame`] →
+//! the outbox. Nothing here knows what a destination is.
 //!
 //! - [`decoder`]: bytes to frames, every limit checked before anything is kept.
 //! - [`headers`]: what comes out.

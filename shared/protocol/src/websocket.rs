@@ -1,7 +1,7 @@
 //! The WebSocket protocol, strict and without IO: handshake, frames, messages, permessage-deflate.
 //!
 //! It stands between the socket and the session. [`Offer`] judges the client's request and writes the 101;
-//! [`WebSocketDecoder`] turns the bytes that follow into [`WebSocketEvent`]s; [`encode`] and [`Deflater`] make the frames that go out.
+//! [`WebSocketDecoder`] turns the bytes that follow into [`WebSocketEvent`]s; [`encode`] and [`Deflater`] make the frames sent.
 //! RFC 6455 and RFC 7692; our rules are `docs/protocols/websocket.md`.
 //!
 //! ```

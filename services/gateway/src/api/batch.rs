@@ -38,7 +38,7 @@ pub struct BatchRequest<'a> {
     #[serde(borrow)]
     #[schema(value_type = Vec<NamedCommand<'static>>, max_items = 10_000)]
     pub commands: ListField<NamedCommand<'a>, BATCH_MAX>,
-    /// Whether commands may be carried out at the same time. Publications of one channel keep their order either way.
+    /// True if commands may be carried out at the same time. Publications of one channel keep their order either way.
     #[serde(default)]
     #[schema(value_type = bool)]
     pub parallel: Option<bool>,
@@ -48,7 +48,7 @@ pub struct BatchRequest<'a> {
 pub struct NamedCommand<'a> {
     /// The only name in the object.
     pub method: TextField<'a>,
-    /// What stands under it.
+    /// The parameters under the method's name.
     pub params: &'a RawValue,
 }
 
@@ -94,7 +94,7 @@ impl ToSchema for NamedCommand<'_> {
     }
 }
 
-/// Of `batch`: a reply for each command, in order.
+/// The result of `batch`: a reply for each command, in order.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct BatchResult {
     /// The replies.
@@ -115,7 +115,7 @@ pub fn decode(body: &[u8]) -> Result<BatchRequest<'_>, ApiError> {
 /// A command that is under way or will be when it is polled.
 type CommandInProgress<'a> = LocalBoxFuture<'a, Result<MethodAnswer, ApiError>>;
 
-/// Begins a command: a publication has its place in line when this returns.
+/// Begins a command: a publication has its position in the channel's order when this returns.
 async fn begin<'a>(command: ApiCommand<'a>, call: &'a CallContext<'_>) -> CommandInProgress<'a> {
     match command {
         ApiCommand::Publish(request) => match request.begin(call) {
@@ -130,7 +130,7 @@ async fn begin<'a>(command: ApiCommand<'a>, call: &'a CallContext<'_>) -> Comman
     }
 }
 
-/// Whether a command may be under way together with those before it.
+/// True if a command may be under way together with those before it.
 fn joins(command: &Result<ApiCommand<'_>, ApiError>) -> bool {
     matches!(command, Ok(ApiCommand::Publish(_) | ApiCommand::Broadcast(_)) | Err(_))
 }

@@ -2,12 +2,12 @@
 //!
 //! An extractor of its own, since the stock one copies every body and answers errors that are not JSON.
 //!
-//! The place where a call's error is told: in the body of a 200, as the libraries of the Centrifuge world read it, or by the
+//! The mode in which a call gets its error: in the body of a 200, as the libraries of the Centrifuge world read it, or by the
 //! HTTP status too. Decision record 0040.
 //!
 //! The key check: the first thing that happens to a call, before its body is read. `docs/protocols/http.md` §4.2.
 //!
-//! What the reads of history and presence of one call may bring: one at a time, and so many bytes together, whether it is a
+//! The allowance of one call for reads of history and presence: one at a time, and so many bytes together, whether it is a
 //! call of one method or a batch of thousands. Decision record 26.
 //!
 //! One call as its methods see it: the node that carries it out, the body that it came in, and what it may still read.
@@ -38,7 +38,7 @@ pub(super) struct ApiCall {
     pub(super) node: Arc<Node>,
     /// The whole body.
     pub(super) body: Bytes,
-    /// The place where its errors are told.
+    /// The mode in which it gets its errors.
     pub(super) error_mode: ErrorMode,
     pub(super) settings: Data<ApiSettings>,
 }
@@ -129,7 +129,7 @@ pub(super) struct CallContext<'a> {
     pub(super) node: &'a Arc<Node>,
     /// The whole body, in which the requests stand.
     pub(super) body: &'a Bytes,
-    /// What all its reads together may bring.
+    /// The allowance of all its reads together.
     pub(super) reads: ReadAllowance,
 }
 

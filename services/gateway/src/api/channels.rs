@@ -1,4 +1,4 @@
-//! `presence`, `presence_stats`, `history`, `history_remove` and `channels`: questions about channels, to the broker or to all nodes.
+//! `presence`, `presence_stats`, `history`, `history_remove` and `channels`: queries about channels, to broker or all nodes.
 
 mod view;
 
@@ -41,7 +41,7 @@ pub struct ChannelRequest<'a> {
     pub channel: TextField<'a>,
 }
 
-/// A place in a channel's stream.
+/// A position in a channel's stream.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Position)]
@@ -122,7 +122,7 @@ pub struct HistoryRequest<'a> {
 }
 
 impl HistoryRequest<'_> {
-    /// What to read.
+    /// The query for the history.
     pub fn query(&self) -> Result<HistoryQuery, ApiError> {
         let limit = match self.limit.unwrap_or_default() {
             -1 => HISTORY_PAGE_MAX,
@@ -166,24 +166,24 @@ impl ChannelsRequest<'_> {
         Ok(self.pattern.given())
     }
 
-    /// Which page.
+    /// The page that is asked for.
     pub fn page(&self) -> Result<(String, usize), ApiError> {
         page(&self.cursor, self.limit)
     }
 }
 
-/// Of `presence`.
+/// The result of `presence`.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct PresenceResult {
     /// The clients in the channel, by client id.
     pub presence: BTreeMap<String, ClientInfoView>,
-    /// For the next page; absent on the last one, and where no page was asked for.
+    /// Cursor of the next page; absent on the last one, and where no page was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String)]
     pub next_cursor: Option<String>,
 }
 
-/// Of `presence_stats`.
+/// The result of `presence_stats`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct PresenceStatsResult {
     /// Clients in the channel.
@@ -192,7 +192,7 @@ pub struct PresenceStatsResult {
     pub num_users: u64,
 }
 
-/// Of `history`.
+/// The result of `history`.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct HistoryResult {
     /// Oldest first; newest first when `reverse` was asked for.
@@ -207,12 +207,12 @@ pub struct HistoryResult {
     pub truncated: bool,
 }
 
-/// Of `channels`.
+/// The result of `channels`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ChannelsResult {
     /// Channels with subscribers, by name.
     pub channels: BTreeMap<String, ChannelView>,
-    /// For the next page; absent on the last one.
+    /// Cursor of the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String)]
     pub next_cursor: Option<String>,

@@ -1,8 +1,8 @@
-//! What the API answers when it does not do what was asked: a status, a code, a sentence. `docs/protocols/http.md` §3.
+//! The API's answer when it does not do what was asked: a status, a code, a sentence. `docs/protocols/http.md` §3.
 //!
 //! The codes and their HTTP statuses are those of [`crate::disconnect`].
 //!
-//! How the API answers: 200 and JSON. `docs/protocols/http.md` §5.
+//! The API's answers: 200 and JSON. `docs/protocols/http.md` §5.
 
 use std::borrow::Cow;
 
@@ -29,7 +29,7 @@ const SENTENCE_BYTES: usize = 512;
 pub struct ApiError {
     code: ErrorCode,
     sentence: Cow<'static, str>,
-    /// Where it is not the code's own: 405, 408.
+    /// The HTTP status; 405 and 408 are not the code's own.
     status: StatusCode,
 }
 
@@ -37,9 +37,9 @@ pub struct ApiError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Error)]
 pub struct ErrorView {
-    /// What kind of error it is: 100 to 121, the numbers of the client protocol.
+    /// The kind of error: 100 to 121, the numbers of the client protocol.
     pub code: u32,
-    /// What is wrong, for people.
+    /// A description for people.
     pub message: String,
 }
 
@@ -72,8 +72,8 @@ impl ApiError {
         Self { status: StatusCode::METHOD_NOT_ALLOWED, ..Self::bad_request(sentence) }
     }
 
-    /// The answer to a call that had its key and its body. What is wrong with the call itself goes where the mode says. What the
-    /// node or the cluster could not do keeps its status: a backend that looks at nothing else must not take it for success.
+    /// The answer to a call that had its key and its body. A fault of the call itself goes where the mode says. A failure of the
+    /// node or the cluster keeps its status: a backend that looks at nothing else must not take it for success.
     pub(super) fn in_mode(self, mode: ErrorMode) -> Result<HttpResponse, Self> {
         let is_the_calls = matches!(self.code.code, 102..=103 | 105..=110 | 112);
         match mode {
@@ -117,7 +117,7 @@ impl From<ClusterError> for ApiError {
         tracing::warn!(%error, "querying other nodes failed");
         let code = ErrorCode::from(&error);
         match error {
-            // What the broker says is for the log.
+            // The broker's text is for the log.
             ClusterError::Broker(_) => code.into(),
             ClusterError::Unanswered(_) | ClusterError::Unsupported { .. } | ClusterError::Busy => {
                 Self::new(code, error.to_string())
@@ -146,7 +146,7 @@ impl ResponseError for ApiError {
     }
 }
 
-/// Of methods that answer nothing but that they are done.
+/// The result of methods that answer only that they are done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct EmptyResult {}
 

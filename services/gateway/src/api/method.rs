@@ -1,5 +1,5 @@
-//! The table of methods: their names, requests, results and summaries. Everything that needs one line a method is made from it: the
-//! paths, the decoder, the dispatch, the replies of a batch, and the OpenAPI document. `docs/protocols/http.md` §5.
+//! The table of methods: their names, requests, results and summaries. Everything that needs one line a method is made from it:
+//! the paths, the decoder, the dispatch, the replies of a batch, and the OpenAPI document. `docs/protocols/http.md` §5.
 //!
 //! Schemas of requests and results, as the OpenAPI document has them.
 
@@ -26,8 +26,8 @@ use crate::{
     disconnect::ErrorCode,
 };
 
-/// Makes [`Method`], [`ApiCommand`] and [`MethodAnswer`] from the table. The name is a `tt`: the macro of the schemas does not see a
-/// `literal` that another macro hands on.
+/// Makes [`Method`], [`ApiCommand`] and [`MethodAnswer`] from the table. The name is a `tt`: the macro of the schemas does not
+/// see a `literal` that another macro hands on.
 macro_rules! methods {
     ($($method:ident $name:tt: $group:ident::$run:ident($request:ty) -> $result:ty, $summary:literal;)+) => {
         /// One method of the API.
@@ -83,7 +83,7 @@ macro_rules! methods {
             }
         }
 
-        /// What a method came to. As JSON it is a reply of a batch: the result under the method's name, or an error.
+        /// The outcome of a method. As JSON it is a reply of a batch: the result under the method's name, or an error.
         #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
         #[schema(as = BatchReply)]
         #[expect(missing_docs, reason = "the methods, whose results are documented with their types")]
@@ -149,9 +149,9 @@ pub(super) fn unknown_method(name: &str) -> ApiError {
 
 /// The schemas of one method.
 pub(super) struct MethodSchemas {
-    /// Of the request.
+    /// The schema of the request.
     pub(super) request: RefOr<Schema>,
-    /// Of the result.
+    /// The schema of the result.
     pub(super) result: RefOr<Schema>,
     /// Adds both to the document.
     pub(super) register: fn(ComponentsBuilder) -> ComponentsBuilder,

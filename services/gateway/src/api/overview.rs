@@ -1,4 +1,4 @@
-//! `connections` and `info`: questions to all nodes.
+//! `connections` and `info`: queries to all nodes.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ pub struct ConnectionsRequest<'a> {
 pub struct InfoRequest {}
 
 impl ConnectionsRequest<'_> {
-    /// Which page.
+    /// The page that is asked for.
     pub fn page(&self) -> Result<(String, usize), ApiError> {
         if !self.expression.is_empty() {
             return Err(ApiError::bad_request("expression: not supported, leave it empty"));
@@ -53,12 +53,12 @@ impl ConnectionsRequest<'_> {
     }
 }
 
-/// Of `connections`.
+/// The result of `connections`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ConnectionsResult {
     /// Clients, by client id.
     pub connections: BTreeMap<String, ConnectionView>,
-    /// For the next page; absent on the last one.
+    /// Cursor of the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String)]
     pub next_cursor: Option<String>,
@@ -69,7 +69,7 @@ pub struct ConnectionsResult {
     pub complete: bool,
 }
 
-/// Of `info`.
+/// The result of `info`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct InfoResult {
     /// The nodes of the cluster.

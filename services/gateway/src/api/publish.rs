@@ -1,4 +1,4 @@
-//! `publish` and `broadcast`: what to publish, and where; from the request to [`crate::node::publish::Publisher::publish`]. `docs/architecture.md` §2.3.
+//! `publish` and `broadcast`: from the request to [`crate::node::publish::Publisher::publish`]. `docs/architecture.md` §2.3.
 //!
 //! The pace of a long call: a batch or a broadcast of thousands lets the worker's connections have their turn in between.
 //! Decision record 0027.
@@ -178,7 +178,7 @@ fn address<'a>(channel: &'a str, user: Option<&str>) -> Result<Cow<'a, str>, Api
     }
 }
 
-/// Of `publish`: where the publication stands in the channel's stream.
+/// The result of `publish`: the position of the publication in the channel's stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct PublishResult {
     /// 0 on a channel without history, or with `skip_history`.
@@ -187,7 +187,7 @@ pub struct PublishResult {
     pub epoch: String,
 }
 
-/// Of `broadcast`: an entry for each channel, in order.
+/// The result of `broadcast`: an entry for each channel, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct BroadcastResult {
     /// The entries.
@@ -213,7 +213,7 @@ struct CheckedMessage {
 }
 
 impl CheckedMessage {
-    /// Publishes it. The place in the channel's order is taken now; [`PendingPublish::finish`] only waits for the answer.
+    /// Publishes it. It takes its position in the channel's order now; [`PendingPublish::finish`] only waits for the answer.
     fn publish(self, node: &Arc<Node>, channel: Cow<'_, str>) -> PendingPublish {
         let channel = channel.into_owned();
         let accepted = node.publisher.publish(&channel, self.publication, self.skip_history, self.key);
@@ -221,7 +221,7 @@ impl CheckedMessage {
     }
 }
 
-/// A publication that has its place in line, and the channel that it goes to.
+/// A publication that has its position in the channel's order, and the channel that it goes to.
 pub(super) struct PendingPublish {
     channel: String,
     accepted: BoxFuture<'static, Result<Published, ErrorCode>>,
@@ -264,7 +264,7 @@ impl PublishRequest<'_> {
         address(&self.channel, self.user.given())
     }
 
-    /// Publishes; its place in the channel's order is taken when this returns.
+    /// Publishes; its position in the channel's order is taken when this returns.
     pub(super) fn begin(mut self, call: &CallContext<'_>) -> Result<PendingPublish, ApiError> {
         let message = self.take_message(call)?;
         Ok(message.publish(call.node, self.address()?))
@@ -289,7 +289,7 @@ impl BroadcastRequest<'_> {
         }
     }
 
-    /// Publishes to each channel, in their order; all places are taken when this returns. An error in what the channels share is
+    /// Publishes to each channel, in their order; all positions are taken when this returns. An error in the shared fields is
     /// returned at once.
     pub(super) async fn begin(mut self, call: &CallContext<'_>) -> Result<PendingBroadcast, ApiError> {
         let message = self.take_message(call)?;
@@ -318,7 +318,7 @@ pub(super) async fn broadcast(
     Ok(request.begin(call).await?.finish(call).await)
 }
 
-/// How long a call runs at a stretch.
+/// Longest time that a call runs at a stretch.
 const TURN: Duration = Duration::from_millis(2);
 
 /// The pace of one call.

@@ -130,7 +130,7 @@ pub struct RefreshRequest<'a> {
     #[serde(default)]
     #[schema(value_type = bool)]
     pub expired: Option<bool>,
-    /// When they expire, in seconds since the Unix epoch. 0 or absent: never.
+    /// Expiry of the sessions, in seconds since the Unix epoch. 0 or absent: never.
     #[serde(default)]
     #[schema(value_type = u64)]
     pub expire_at: Option<u64>,
@@ -145,7 +145,7 @@ pub fn target(user: &TextField<'_>, client: &TextField<'_>) -> Result<SessionTar
 }
 
 impl DisconnectRequest<'_> {
-    /// What they are told.
+    /// The disconnect that is sent to them.
     pub fn disconnect(&self) -> Result<Disconnect, ApiError> {
         let beside = self.code.is_some() || !self.reason.is_empty();
         let (code, reason) = match &self.disconnect {

@@ -120,7 +120,7 @@ impl Api {
         (status.as_u16(), error["code"].as_u64().unwrap(), error["message"].as_str().unwrap().to_owned())
     }
 
-    /// What a channel's history holds.
+    /// The history of a channel.
     async fn kept(&self, channel: &str) -> Vec<Value> {
         let page = self.ok("history", json!({"channel": channel, "limit": -1})).await;
         page["publications"].as_array().unwrap().clone()

@@ -1,6 +1,6 @@
-//! The decoder of requests, and the pieces that they are made of: strings, lists, tags, raw JSON. Borrowed from the body where they can be.
+//! The decoder of requests, and its pieces: strings, lists, tags, raw JSON. Borrowed from the body where they can be.
 //!
-//! Pure, as the requests are: no node, no server, so that they are fuzzed by themselves. Unknown fields are refused with their name.
+//! Pure, as the requests are: no node, no server, so that they are fuzzed alone. Unknown fields are refused with their name.
 //!
 //! Backends in languages with nothing but null and empty strings for "absent" are understood: for a string, null and
 //! empty mean absent; for a list or a map, null means empty.
@@ -193,7 +193,7 @@ pub fn check_depth(field: &str, json: &str) -> Result<(), ApiError> {
 pub(super) fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
     let body = body.trim_ascii_start();
     let body = if body.is_empty() { b"{}" } else { body };
-    // The derived decoders would take the fields of a list by their place.
+    // The derived decoders would take the fields of a list by their position.
     if body.first() != Some(&b'{') {
         return Err(ApiError::bad_request("the body must be a JSON object"));
     }

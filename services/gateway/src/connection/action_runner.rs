@@ -15,7 +15,7 @@ use crate::{
 /// The outcome of an action, to come; mostly it is there at the first look.
 pub type PendingAction = Pin<Box<dyn Future<Output = Outcome>>>;
 
-/// Who runs a session's actions.
+/// Runs a session's actions.
 #[derive(Clone)]
 pub struct ActionRunner {
     /// The node.
@@ -26,7 +26,7 @@ pub struct ActionRunner {
     pub key: SessionKey,
 }
 
-/// What is left of an action after it was looked at.
+/// The rest of an action after it was looked at.
 pub enum Effect {
     /// It is done.
     Done,

@@ -36,7 +36,7 @@ pub(crate) enum Event<'i> {
     Close(Disconnect, Bytes),
 }
 
-/// A wire protocol. What it has no frames for, it leaves at the defaults.
+/// A wire protocol. It leaves at the defaults what it has no frames for.
 pub(crate) trait Codec: Unpin + 'static {
     /// An input that breaks the protocol.
     type Error: Error + 'static;
@@ -47,7 +47,7 @@ pub(crate) trait Codec: Unpin + 'static {
     /// The reason of the close after an input that breaks the protocol.
     fn error_reason(error: &Self::Error) -> Disconnect;
 
-    /// The reason of an end without a close message. `has_left`: the session says that its client said goodbye.
+    /// The reason of an end without a close message. `has_left`: the session says that its client disconnected by itself.
     fn eof_reason(_has_left: bool) -> Disconnect {
         Disconnect::ABNORMAL
     }
@@ -72,7 +72,7 @@ pub(crate) trait Codec: Unpin + 'static {
         0
     }
 
-    /// Gives a large unfinished message back. What follows it cannot be decoded and is thrown away. True if there was one.
+    /// Gives a large unfinished message back. The input behind it cannot be decoded and is thrown away. True if there was one.
     fn drop_unfinished(&mut self) -> bool {
         false
     }

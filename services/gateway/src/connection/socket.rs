@@ -14,7 +14,7 @@ use crate::outbox::Outbox;
 /// reads as fast would be written to without an end.
 const WRITTEN_PER_TURN: usize = 1024 * 1024;
 
-/// What a connection can live on: a TCP socket, or TLS on one.
+/// The stream of a connection: a TCP socket, or TLS on one.
 pub trait Io: AsyncRead + AsyncWrite + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Io for T {}
@@ -33,7 +33,7 @@ impl<T: Io> Socket<T> {
     }
 
     /// Writes what waits, as far as a turn goes, and flushes it where the stream buffers. Ready when nothing waits.
-    /// `sent` is told the bytes of each write.
+    /// `sent` gets the bytes of each write.
     pub(crate) fn poll_write(
         &mut self,
         outbox: &Outbox,
@@ -83,7 +83,7 @@ impl<T: Io> Socket<T> {
         Poll::Ready(Ok(buffer.filled().len()))
     }
 
-    /// Closes the own half of the stream. It may fail: then there is nobody to be told.
+    /// Closes the own half of the stream. A failure is ignored: then the peer is gone.
     pub(crate) fn poll_shutdown(&mut self, task: &mut Task<'_>) -> Poll<()> {
         Pin::new(&mut self.io).poll_shutdown(task).map(drop)
     }

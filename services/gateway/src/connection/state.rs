@@ -1,12 +1,12 @@
-//! What every transport's actor does for the session it carries: sends what the session writes, runs its actions, keeps
-//! its deadline. Connections on sockets of their own and sessions over HTTP share it. `docs/architecture.md` §3.9.
+//! The part that every transport's actor shares: it sends what its session writes, runs the session's actions, and keeps
+//! the session's deadline. Connections on sockets of their own and sessions over HTTP share it. `docs/architecture.md` §3.9.
 //!
 //! - [`phase`]: how far a connection has come.
 //!
-//! How much may wait in the mailbox of a connection's actor.
+//! The bound of the mailbox of a connection's actor.
 //!
 //! The actor takes out all that waits in each of its turns, so only what comes between two of them has to fit. A session whose
-//! mailbox is full is ended as slow by [`crate::hub::registry::SessionEntry::signal`]; a request for it is told that it is busy.
+//! mailbox is full is ended as slow by [`crate::hub::registry::SessionEntry::signal`]; a request for it gets a busy answer.
 
 pub(crate) mod phase;
 
@@ -50,18 +50,18 @@ pub(crate) struct ConnectionState {
     pub(crate) outbox: Outbox,
     pub(crate) framing: Framing,
     pub(crate) runner: ActionRunner,
-    /// Where the session's deadline stands among the worker's timers.
+    /// The session's deadline among the worker's timers.
     pub(crate) timer: Option<u64>,
     pub(crate) transport: &'static TransportLabel,
-    /// What it speaks: `json`, …
+    /// Name of the protocol: `json`, …
     pub(crate) protocol: &'static str,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) opened_at: Instant,
     /// The permit of the connection, until it is over for its client.
     pub(crate) permit: Option<ConnectionPermit>,
-    /// Whether its client has connected.
+    /// True if its client has connected.
     pub(crate) is_authenticated: bool,
-    /// True if the session was told that it has ended.
+    /// True once the session knows that it has ended.
     pub(crate) is_closed: bool,
 }
 
@@ -71,7 +71,7 @@ pub struct OpenedSession {
     pub session: Box<dyn Session>,
     /// The bytes that wait for the client.
     pub outbox: Outbox,
-    /// How the session's messages become bytes.
+    /// The encoding of the session's messages.
     pub encoding: Encoding,
     /// Label of the transport's counters.
     pub transport: &'static TransportLabel,
@@ -121,7 +121,7 @@ impl ConnectionState {
         }
     }
 
-    /// Counts a connection that begins. It is worth a line of its own once its client has connected: those of strangers
+    /// Counts a connection that begins. It is worth a line of its own once its client has connected: unauthenticated ones
     /// would fill the log.
     pub(crate) fn count_opened(&self) {
         let metrics = &self.runner.node.metrics;
@@ -277,7 +277,7 @@ pub(crate) trait ConnectionActor: Actor<Context = Context<Self>> {
     }
 
     /// Sends what the session wrote and carries out what it wants, until it wants nothing more. Once the outbox has
-    /// overflowed nothing is state out: its replies could not be sent, and the client would not know what took place.
+    /// overflowed nothing is carried out: its replies could not be sent, and the client would not know what happened.
     fn run_actions(&mut self, actions: &mut Actions, ctx: &mut Context<Self>) {
         let mut outcomes: VecDeque<(Ticket, Outcome)> = VecDeque::new();
         loop {
@@ -348,7 +348,7 @@ pub(crate) trait ConnectionActor: Actor<Context = Context<Self>> {
         ctx.spawn(done);
     }
 
-    /// Keeps the worker's timer at the next deadline, that of the transport or of a session that lasts, and the memory budget at what
+    /// Keeps the worker's timer at the next deadline, of the transport or of a session that lasts, and the memory budget at what
     /// the input holds.
     fn reschedule(&mut self) {
         let by = self.transport_deadline();
@@ -380,7 +380,7 @@ impl<A: ConnectionActor> ActorFuture<A> for ResidentTask {
 
 /// Signals and requests besides those that concern single subscriptions.
 const MAILBOX_MESSAGES: usize = 256;
-/// Signals of each subscription: its end by an order, and a gap.
+/// Signals of each subscription: its end by a command, and a gap.
 const SIGNALS_PER_SUBSCRIPTION: usize = 2;
 
 /// Messages that fit into an actor's mailbox. An empty one takes no memory for them.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::hub::worker::Worker;
 
-/// From the first input of a turn on. With the step that is under way when it is over, and what that leads to, a turn stays
+/// Length of a turn from its first input on. With the step that is under way at its end, and what that leads to, a turn stays
 /// below 5 ms.
 const TURN: Duration = Duration::from_millis(2);
 
@@ -39,7 +39,7 @@ impl Turn {
         self.began.get_or_insert_with(Instant::now);
     }
 
-    /// Whether what is left of the input belongs to another turn.
+    /// True if the rest of the input belongs to another turn.
     pub(crate) fn is_over(&mut self) -> bool {
         let Some(began) = self.began else { return false };
         let elapsed = began.elapsed();
@@ -56,7 +56,7 @@ impl Turn {
         self.began.is_some_and(|began| began.elapsed() >= TURN)
     }
 
-    /// Tells the worker how long it was held.
+    /// Gives the worker the length of the turn.
     pub(crate) fn end(self, worker: &Worker) {
         let Some(began) = self.began else { return };
         let held = match self.looked {

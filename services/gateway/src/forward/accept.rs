@@ -32,7 +32,7 @@ enum AcceptError {
 }
 
 impl AcceptError {
-    /// What the other node is told.
+    /// The word that the other node gets.
     fn word(&self) -> &'static str {
         match self {
             Self::Body => "body",

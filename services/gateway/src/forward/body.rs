@@ -41,7 +41,7 @@ pub(super) enum BodyCutOff {
     /// It ended before the body did.
     #[error("the session's node broke off")]
     BrokeOff,
-    /// What came is no body.
+    /// The bytes are no body.
     #[error(transparent)]
     Wire(#[from] WireError),
     /// Its lease is over.
@@ -79,20 +79,20 @@ impl Drop for InFlightRequest {
 /// A connection on which an answer comes.
 pub(super) struct ResponseConnection {
     pub(super) stream: TcpStream,
-    /// What was read and not used yet.
+    /// Bytes that were read and not used yet.
     pub(super) input: BytesMut,
     /// Ready when the other node is known to be dead.
     pub(super) gone: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl ResponseConnection {
-    /// Reads more. Nothing more: the other side has ended.
+    /// Reads more. No more bytes: the other side has ended.
     pub(super) fn poll_more(&mut self, task: &mut Context<'_>) -> Poll<Result<usize, BodyCutOff>> {
         if self.gone.as_mut().poll(task).is_ready() {
             return Poll::Ready(Err(BodyCutOff::Gone));
         }
         if self.input.is_empty() {
-            // Nothing is held while nothing comes.
+            // Takes no memory while nothing comes.
             self.input = BytesMut::new();
         }
         let mut scratch = [0; READ_BYTES];
@@ -103,12 +103,12 @@ impl ResponseConnection {
     }
 }
 
-/// See the module's head.
+/// The body of another node's answer, as it goes into the response.
 pub(super) struct RelayedBody {
     pub(super) incoming: Option<ResponseConnection>,
     pub(super) body: wire::BodyDecoder,
     pub(super) length: BodyLength,
-    /// Where the connection goes after the end, if it can be used again.
+    /// The pool that takes the connection after the end, if it can be used again.
     pub(super) home: Option<(Rc<ConnectionPool>, String)>,
     pub(super) share: InFlightRequest,
 }

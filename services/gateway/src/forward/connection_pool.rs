@@ -10,7 +10,7 @@ use tokio::{
 
 /// Time to connect: nodes are near one another.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an idle connection is kept, at most: well below the time after which the other node closes it.
+/// Longest time that an idle connection is kept: well below the time after which the other node closes it.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// Idle connections kept to one node by one worker.
 const IDLE_PER_NODE: usize = 64;
@@ -32,7 +32,7 @@ impl ConnectionPool {
     /// A connection to this address.
     ///
     /// # Errors
-    /// If there is nobody, or no answer in time.
+    /// Nobody listens there, or gives no answer in time.
     pub(super) async fn take(&self, address: &str) -> io::Result<TcpStream> {
         match self.reuse(address) {
             Some(stream) => Ok(stream),
@@ -58,7 +58,7 @@ impl ConnectionPool {
         let mut idle = self.idle.borrow_mut();
         let streams = idle.get_mut(address)?;
         while let Some((stream, since)) = streams.pop() {
-            // Whoever has something to say on an idle connection says that it ends.
+            // A node that says something on an idle connection says that it ends.
             let is_silent =
                 matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
             if since.elapsed() < self.keep && is_silent {

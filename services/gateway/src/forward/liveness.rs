@@ -1,4 +1,4 @@
-//! Who waits for another node is told when its lease ends: a machine that lost its power closes no connection.
+//! Ends requests that wait for a node whose lease has ended: a machine that lost its power closes no connection.
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::node::Node;
 
-/// How often is looked whether the awaited nodes are alive.
+/// Time between two checks that the awaited nodes are alive.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The nodes that requests of this worker wait for.

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 /// Owners that are remembered, in each of two generations.
 const REMEMBERED: usize = 32 * 1024;
 
-/// See the module's head.
+/// The remembered owners of sessions on other nodes.
 #[derive(Default)]
 pub(super) struct OwnerCache(Mutex<OwnerGenerations>);
 

@@ -1,4 +1,4 @@
-//! Which numbers of forwarded requests were seen: each is taken once. `signature` says what the numbers are.
+//! The numbers of forwarded requests that were seen: each is taken once. `signature` says what the numbers are.
 //!
 //! Requests of a node may overtake one another, so the newest numbers are remembered one by one; what is older than those is
 //! taken for seen.
@@ -18,7 +18,7 @@ struct ReplayWindow {
     newest: u64,
     /// A ring of bits, by the number's remainder.
     seen: Box<[u64]>,
-    /// When it was used last, in requests.
+    /// The number of its last use, counted in requests.
     used: u64,
 }
 
@@ -69,7 +69,7 @@ struct SeenNumbers {
 }
 
 impl ReplayWindows {
-    /// Whether this number of a node is new; it is not from now on. To be asked only of proven signatures: only nodes of the
+    /// True if this number of a node is new; it is not from now on. To be asked only of proven signatures: only nodes of the
     /// cluster enter.
     pub(super) fn take(&self, node: &str, number: u64) -> bool {
         let mut seen = self.0.lock();

@@ -1,7 +1,7 @@
-//! Which node has a session whose id does not tell: the one that claimed the id at the broker. `docs/protocols/sockjs.md` §8.1,
+//! The node of a session whose id does not tell it: the one that claimed the id at the broker. `docs/protocols/sockjs.md` §8.1,
 //! §8.2 and §8.4.
 //!
-//! A claim is as good as the lease of the node that holds it. Whoever gets a receiving request for a session that it does
+//! A claim is as good as the lease of the node that holds it. A node that gets a receiving request for a session that it does
 //! not have claims the id, and learns whose it is by the same call: then it opens the session, or takes the request to the
 //! owner. An owner that cannot be reached is replaced. What was learned is remembered; if it is wrong, the node that is
 //! asked says so.
@@ -20,31 +20,31 @@ use crate::{
 /// Owners asked, one after the other, for one request: each of them has just gone.
 const ATTEMPTS: usize = 4;
 
-/// Where a receiving request is answered.
+/// The route of a receiving request.
 pub enum SessionRoute {
     /// Here: the session is opened if it is not there. Its slot is taken, and then its id is claimed for this node.
     Here(ConnectionPermit),
-    /// By its owner; this is the answer.
+    /// The owner answered; this is the answer.
     Answered(HttpResponse),
     /// Nobody has it, and there is no slot for it here.
     Refused(EndpointRefused),
-    /// That cannot be found out, or not be done, at the moment.
+    /// It cannot be found out, or not be done, at the moment.
     Unavailable,
 }
 
-/// What became of a request that brings messages for a session that is not here.
+/// The outcome of a request that brings messages for a session that is not here.
 pub enum SendOutcome {
     /// The owner's answer.
     Answered(HttpResponse),
     /// There is no such session.
     Unknown,
-    /// That cannot be found out, or not be done, at the moment. Nothing was delivered.
+    /// It cannot be found out, or not be done, at the moment. Nothing was delivered.
     Unavailable,
 }
 
 impl Forwarder {
-    /// Finds the place of a receiving request for a session that this node does not have. `slot` takes a slot for it: nothing
-    /// is claimed for who gets none.
+    /// Finds the route of a receiving request for a session that this node does not have. `slot` takes a slot for it: without
+    /// one, nothing is claimed.
     pub async fn route(
         &self,
         session: &Arc<str>,

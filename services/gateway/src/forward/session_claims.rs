@@ -9,13 +9,13 @@ use tokio::time::Instant;
 
 use crate::{http_session::registry::HttpSessionRegistry, node::Node};
 
-/// How long a claim holds that is not renewed. Long, since it counts for nothing once its node's lease has ended.
+/// Time for which a claim holds without renewal. Long, since it counts for nothing once its node's lease has ended.
 pub(super) const TTL: Duration = Duration::from_secs(3600);
 /// After so long it is renewed.
 const RENEW_AFTER: Duration = Duration::from_secs(1200);
-/// How often is looked for what has to be done.
+/// Time between two checks of the claims.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How long a session may take to open after its id was claimed.
+/// Longest time for a session to open after its id was claimed.
 const OPENING: Duration = Duration::from_secs(10);
 /// Calls to the broker under way at a time.
 const CALLS_AT_A_TIME: usize = 64;
@@ -25,9 +25,9 @@ const CALLS_AT_A_TIME: usize = 64;
 pub(super) struct SessionClaims(Mutex<HashMap<Arc<str>, SessionClaim>>);
 
 struct SessionClaim {
-    /// When it was made, or renewed, last.
+    /// The time at which it was last made or renewed.
     at: Instant,
-    /// Whether its session was opened; else it is about to be.
+    /// True if its session was opened; else it is about to be.
     is_opened: bool,
 }
 

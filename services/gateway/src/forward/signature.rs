@@ -1,7 +1,7 @@
 //! The signature of a forwarded request: which node forwards it, to which one, for whom, and the proof that it is one of ours.
 //!
 //! One header. The proof is HMAC-SHA256 over all that is said and over the request's method, target and body, with the
-//! secret of the cluster. A number that grows with every request of a node takes the place of the time: clocks need not
+//! secret of the cluster. A number that grows with every request of a node stands in for the time: clocks need not
 //! agree, and no request is taken twice ([`super::replay_window`]). Decision record 21.
 
 use std::net::SocketAddr;
@@ -13,12 +13,12 @@ use crate::node::secret::ClusterSecret;
 
 /// The header that carries it.
 pub const SIGNATURE_HEADER: &str = "x-gorani-forward";
-/// First word of the header and of what is signed; another format gets another one.
+/// First word of the header and of the signed bytes; another format gets another one.
 const VERSION: &str = "1";
-/// For a client whose address is not known.
+/// Stands for a client whose address is not known.
 const NOBODY: &str = "-";
 
-/// What is signed of a request besides the signature itself.
+/// The signed fields of a request, besides the signature itself.
 #[derive(Debug, Clone, Copy)]
 pub struct SignedFields<'a> {
     /// `POST`, …
@@ -29,7 +29,7 @@ pub struct SignedFields<'a> {
     pub body: &'a [u8],
 }
 
-/// What the header says.
+/// The signature that a request's header carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForwardSignature {
     /// The node that forwards.
@@ -97,7 +97,7 @@ impl ForwardSignature {
     }
 }
 
-/// What is signed: nothing of it can be taken for another part, since neither words nor methods nor targets have line ends.
+/// The signed bytes: nothing of them can be taken for another part, since neither words nor methods nor targets have line ends.
 fn message(said: &str, signed: &SignedFields<'_>) -> Vec<u8> {
     let SignedFields { method, target, body } = signed;
     let mut message = format!("gorani forward {said}\n{method} {target}\n").into_bytes();

@@ -21,7 +21,7 @@ use crate::settings::Settings;
 const PATIENCE: Duration = Duration::from_secs(10);
 const OWNER: &str = "0000000b";
 
-/// One node, and the place of another one.
+/// One node, and a listener that stands for another one.
 struct Pair {
     forwarder: Rc<Forwarder>,
     node: Arc<Node>,

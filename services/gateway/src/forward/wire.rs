@@ -1,7 +1,7 @@
 //! HTTP/1.1 as one node speaks it to another: requests with a whole body, answers chunk by chunk.
 //!
 //! Of our own because a chunk must come out as it went in, one frame of a transport: HTTP libraries give what one read of
-//! the socket gave. Sans-IO: [`request`] makes bytes, [`ForwardedHead`] and [`BodyDecoder`] are read from them. Decision record 21.
+//! the socket gave. Sans-IO: [`request`] makes bytes, [`ForwardedHead`] and [`BodyDecoder`] are read from them. Record 21.
 
 use actix_web::http::{
     Method, StatusCode,
@@ -23,25 +23,25 @@ pub(super) const CHUNK_MAX_BYTES: usize = 2 * 1024 * 1024;
 #[error("not an answer of a node: {0}")]
 pub(super) struct WireError(&'static str);
 
-/// How an answer begins.
+/// The head of an answer.
 #[derive(Debug, Clone)]
 pub(super) struct ForwardedHead {
     /// Its status.
     pub(super) status: StatusCode,
     /// Its headers, all of them.
     pub(super) headers: HeaderMap,
-    /// How long its body is.
+    /// The length of its body.
     pub(super) length: BodyLength,
-    /// Whether the connection can carry another request afterwards.
+    /// True if the connection can carry another request afterwards.
     pub(super) reusable: bool,
 }
 
-/// How long a body is.
+/// The length of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyLength {
     /// There is none, whatever the headers say.
     None,
-    /// So many bytes.
+    /// It has this number of bytes.
     Known(u64),
     /// It ends with its last chunk.
     Chunks,
@@ -49,12 +49,12 @@ pub(super) enum BodyLength {
     UntilClose,
 }
 
-/// What comes next of a body.
+/// The next part of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum BodyPart {
     /// Bytes: of a chunked body a whole chunk.
     Bytes(Bytes),
-    /// Nothing without more from the socket.
+    /// Nothing until the socket brings more.
     Wanting,
     /// It is over.
     End,
@@ -166,12 +166,12 @@ impl BodyDecoder {
         })
     }
 
-    /// Whether it is over.
+    /// True if it is over.
     pub(super) fn is_over(&self) -> bool {
         self.0 == BodyDecoderState::Over
     }
 
-    /// Whether the end of the connection is its end.
+    /// True if the end of the connection is its end.
     pub(super) fn may_be_closed(&self) -> bool {
         matches!(self.0, BodyDecoderState::Over | BodyDecoderState::UntilClose)
     }

@@ -1,7 +1,7 @@
 //! HEAD: answered wherever GET is, with the status and the headers that GET has, and without a body (RFC 9110 §9.3.2).
 //!
-//! The server's middleware makes a GET of it (from [`gorani_protocol::http1::HEAD_METHOD`]) before routing, with this mark, and empties the body of whatever is answered
-//! (`server/request.rs`). Routes whose GET opens a session look for the mark and open none.
+//! The server's middleware makes a GET of it (from [`gorani_protocol::http1::HEAD_METHOD`]) with this mark before routing, and
+//! empties the answer's body (`server/request.rs`). Routes whose GET opens a session look for the mark and open none.
 
 use std::{
     pin::Pin,
@@ -34,7 +34,7 @@ pub fn is_head(request: &impl HttpMessage) -> bool {
 
 /// The same answer without its body.
 ///
-/// What tells the body's length is written as a header like others, and the body as one that ends at once: for actix-http it was
+/// The header of the body's length is written like others, and the body as one that ends at once: for actix-http it was
 /// another method ([`gorani_protocol::http1::HEAD_METHOD`]), and it would wait for so many bytes.
 pub fn without_body(mut response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     let has_body = !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

@@ -71,11 +71,11 @@ pub fn count(node: &Node, status: StatusCode, code: Option<u32>, reason: &str) {
 pub struct HttpRefusal {
     /// The HTTP status.
     pub status: StatusCode,
-    /// Of the client protocol: an error (100 and up) or a disconnect (3000 and up).
+    /// A code of the client protocol: an error (100 and up) or a disconnect (3000 and up).
     pub code: u32,
-    /// For people.
+    /// A description for people.
     pub message: Cow<'static, str>,
-    /// Which case of the code it is, where programs want to tell them apart. Stable.
+    /// The case of the code, where programs want to tell cases apart. Stable.
     pub reason: Option<&'static str>,
 }
 
@@ -115,7 +115,7 @@ impl HttpRefusal {
         Self::new(ErrorCode::BAD_REQUEST, message)
     }
 
-    /// Whether the same request may succeed a moment later, here or on another node.
+    /// True if the same request may succeed a moment later, here or on another node.
     pub fn is_temporary(&self) -> bool {
         self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS
     }

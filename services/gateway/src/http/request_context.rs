@@ -1,5 +1,5 @@
-//! What every request for a session passes, over SockJS too: its origin, the node's limits, the drain. And what the responses
-//! of receivers have in common: the headers for browsers and against proxies that buffer. `docs/protocols/http.md` §2.
+//! The checks of every request for a session, over SockJS too: its origin, the node's limits, the drain. Also the common part
+//! of receivers' responses: headers for browsers and against proxies that buffer. `docs/protocols/http.md` §2.
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
@@ -39,11 +39,11 @@ use crate::{
     session::Session,
 };
 
-/// How long a browser need not ask again whether it may ask.
+/// Time for which a browser need not repeat a preflight.
 const PREFLIGHT_SECONDS: &str = "7200";
-/// What browsers of other origins may send besides what they always may.
+/// Headers that browsers of other origins may send besides those that they always may.
 const ALLOWED_HEADERS: &str = "authorization, cache-control, content-type, if-none-match, last-event-id";
-/// What they may read.
+/// Headers that they may read.
 const EXPOSED_HEADERS: &str = "etag";
 const ALLOWED_METHODS: &str = "GET, POST, OPTIONS";
 
@@ -69,7 +69,7 @@ pub struct RequestContext<'r> {
     pub request: &'r HttpRequest,
     /// The worker that answers it, and its node.
     pub local: &'r WorkerContext,
-    /// The client, as far as a balancer's word for it can be believed.
+    /// The client's address, as far as a balancer that gives it can be trusted.
     pub peer: Option<SocketAddr>,
     /// The origin of the page that asks.
     pub origin: Option<&'r str>,
@@ -78,7 +78,7 @@ pub struct RequestContext<'r> {
 }
 
 impl<'r> RequestContext<'r> {
-    /// Looks at who asks. The origin is not checked yet.
+    /// Reads the origin and the client's address. The origin is not checked yet.
     ///
     /// # Errors
     /// The origin is no text.
@@ -289,7 +289,7 @@ pub async fn answer<'r>(
     }
 }
 
-/// Whether a page may ask, asked by its browser.
+/// Answers a browser that asks if its page may send a request.
 pub async fn preflight(request: HttpRequest, local: web::Data<WorkerContext>) -> HttpResponse {
     match RequestContext::of_receiver(&request, &local) {
         Ok(context) => context

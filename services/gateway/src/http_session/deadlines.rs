@@ -24,7 +24,7 @@ impl HttpSession {
         false
     }
 
-    /// Whoever opened it may have looked whether somebody has a session with this id.
+    /// Counts a guess: the client that opened it may have looked for somebody's session with this id.
     pub(super) fn count_guess(&self) {
         self.state.runner.node.admission.failed_attempt(AttemptKind::SessionId, self.network);
     }

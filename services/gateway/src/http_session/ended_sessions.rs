@@ -1,4 +1,4 @@
-//! Sessions that have ended, and why: whoever comes for one within a while is told, though its actor and its slot are gone.
+//! Sessions that have ended, and why: for a while a request for one gets the reason, though its actor and its slot are gone.
 
 use std::{collections::HashMap, mem, sync::Arc};
 
@@ -22,7 +22,7 @@ struct EndedGenerations {
 
 struct SessionEnd {
     reason: Disconnect,
-    /// Until when it is told.
+    /// The time until which the reason is kept.
     by: Instant,
 }
 
@@ -36,7 +36,7 @@ impl EndedSessions {
         generations.young.insert(session, SessionEnd { reason, by });
     }
 
-    /// Why a session has ended, if it is still told.
+    /// Why a session has ended, if that is still remembered.
     pub(super) fn get(&self, session: &str) -> Option<Disconnect> {
         let generations = self.0.lock();
         let end = generations.young.get(session).or_else(|| generations.old.get(session))?;

@@ -2,24 +2,24 @@
 
 use std::time::Duration;
 
-/// How long a session lasts.
+/// The lifetime of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifetime {
     /// As long as the response of the request that opened it.
     Response,
     /// It waits for its next response. One that is broken off ends it, since what it carried may be lost.
     Requests {
-        /// For so long; and so long its end is told to every response that comes.
+        /// Longest wait for a response; for as long, an ended session gives its end to every response that comes.
         attach_timeout: Duration,
-        /// How long a response may be silent before a heartbeat is written.
+        /// Longest silence of a response before a heartbeat is written.
         heartbeat: Duration,
-        /// Unless so many sessions of the node wait already.
+        /// Sessions of the node that may wait at a time; one more ends.
         max_waiting: usize,
     },
 }
 
 impl Lifetime {
-    /// How long a response may be silent, where somebody cares.
+    /// Longest silence of a response, if it is bounded.
     pub(super) fn heartbeat(self) -> Option<Duration> {
         match self {
             Self::Requests { heartbeat, .. } => Some(heartbeat),

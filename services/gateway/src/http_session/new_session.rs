@@ -17,7 +17,7 @@ pub struct NewSession {
     pub opened: OpenedSession,
     /// The response of the request that opens it.
     pub response: Response,
-    /// How long it lasts.
+    /// The lifetime of the session.
     pub lifetime: Lifetime,
     /// Its id, if requests come for it.
     pub id: Option<Arc<str>>,
@@ -46,7 +46,7 @@ impl NewSession {
         let state = ConnectionState::register(node, worker, self.opened, &mut ctx);
         let mut inbound = VecDeque::new();
         if !self.messages.is_empty() {
-            // The request itself brought them: nobody waits to be told.
+            // The request itself brought them: nobody waits for the outcome.
             inbound.push_back(InboundMessages::new(self.messages).0);
         }
         ctx.run(HttpSession {

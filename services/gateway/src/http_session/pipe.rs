@@ -1,7 +1,7 @@
 //! The way of bytes from a session to the response that carries them, which may live on another thread of the node.
 //!
 //! Bounded: the session's side fills it while there is room and is woken when there is again, so what waits, waits in
-//! the outbox with its limit. What is in it belongs to the response: it is written even when the session has ended.
+//! the outbox with its limit. Bytes in it belong to the response: they are written even when the session has ended.
 //! Each side learns at once that the other is gone. `docs/architecture.md` §3.8.
 
 use std::{
@@ -23,7 +23,7 @@ use crate::disconnect::Refused;
 /// Bytes from which on a pipe has no room: as much as actix-http takes at a time.
 const ROOM_BYTES: usize = 32 * 1024;
 
-/// How a response begins.
+/// The head of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseHead {
     /// The status.
@@ -36,7 +36,7 @@ pub struct ResponseHead {
 struct PipeState {
     chunks: VecDeque<Bytes>,
     bytes: usize,
-    /// How the response begins, for those whose session decides that.
+    /// The head of the response, for those whose session decides that.
     head: Option<Result<ResponseHead, Refused>>,
     /// Nothing more will come.
     ended: bool,
@@ -93,7 +93,7 @@ pub fn ended() -> PipeReader {
 pub struct PipeWriter(Arc<Mutex<PipeState>>);
 
 impl PipeWriter {
-    /// Whether more may be put in now; else the task is woken when it may, or when nobody reads any more.
+    /// True if more may be put in now; else the task is woken when it may, or when nobody reads any more.
     pub fn poll_room(&self, task: &mut Context<'_>) -> bool {
         let mut state = self.0.lock();
         match &mut state.writer {
@@ -103,7 +103,7 @@ impl PipeWriter {
         state.has_room()
     }
 
-    /// Whether there is room.
+    /// True if there is room.
     pub fn has_room(&self) -> bool {
         self.0.lock().has_room()
     }
@@ -113,7 +113,7 @@ impl PipeWriter {
         self.0.lock().wide = true;
     }
 
-    /// Whether the response is gone.
+    /// True if the response is gone.
     pub fn is_abandoned(&self) -> bool {
         self.0.lock().abandoned
     }

@@ -1,4 +1,4 @@
-//! Where the sessions are that requests come for, on whatever thread: the one place that knows.
+//! The registry of sessions that requests come for, on any thread: nothing else knows where they are.
 //!
 //! A session that outlives its requests, or takes commands in requests of their own, enters here under an id that
 //! nobody can guess. A request for it may land on any worker of the node. `docs/protocols/http.md` §12.3, §13.3.
@@ -61,7 +61,7 @@ struct HttpSessionEntry {
     opened_by: OpenedBy,
 }
 
-/// Who opened a session, as far as the request that did tells.
+/// The client that opened a session, as far as its request tells.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenedBy {
     /// The principal that the endpoint named.
@@ -70,7 +70,7 @@ pub struct OpenedBy {
     pub network: Option<ClientNetwork>,
 }
 
-/// The sessions of a node that requests come for, by id. Bounded by the places of the node, of which each has one.
+/// The sessions of a node that requests come for, by id. Bounded by the slots of the node, of which each has one.
 pub struct HttpSessionRegistry {
     node: Arc<str>,
     parts: Vec<Mutex<HashMap<Arc<str>, HttpSessionEntry>>>,
@@ -128,8 +128,8 @@ impl HttpSessionRegistry {
         self.ended.get(session).map_or(SessionOwner::Nobody, SessionOwner::Ended)
     }
 
-    /// Brings a request to a session of this node, without waiting. All requests share the one end of its mailbox that stands here,
-    /// since every further end would have room for one more.
+    /// Brings a request to a session of this node, without waiting. All requests share the one sender of its mailbox that is kept
+    /// here, since every further one would have room for one more.
     pub fn deliver(&self, session: &str, request: SessionRequest) -> Result<(), DeliveryError> {
         let part = self.part(session).lock();
         let entry = part.get(session).ok_or(DeliveryError::Over)?;
@@ -139,12 +139,12 @@ impl HttpSessionRegistry {
         })
     }
 
-    /// Whether a session is here, or has ended here a moment ago.
+    /// True if a session is here, or has ended here a moment ago.
     pub fn has(&self, session: &str) -> bool {
         self.part(session).lock().contains_key(session) || self.ended.get(session).is_some()
     }
 
-    /// Who opened a session of this node.
+    /// The client that opened a session of this node.
     pub fn opened_by(&self, session: &str) -> Option<OpenedBy> {
         Some(self.part(session).lock().get(session)?.opened_by.clone())
     }
@@ -169,7 +169,7 @@ impl HttpSessionRegistry {
         self.part(session).lock().remove(session);
     }
 
-    /// Takes a session out that has ended; until `by` whoever comes for it is told why.
+    /// Takes a session out that has ended; until `by` a request for it gets the reason.
     pub(super) fn expire(&self, session: Arc<str>, reason: Disconnect, by: Instant) {
         self.ended.put(session.clone(), reason, by);
         self.deregister(&session);
@@ -180,7 +180,7 @@ impl HttpSessionRegistry {
         self.parts.iter().map(|part| part.lock().len()).sum()
     }
 
-    /// Whether there are none.
+    /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -229,7 +229,7 @@ pub struct WorkerContext {
     pub worker: Rc<Worker>,
     /// The node's sessions over HTTP.
     pub registry: Arc<HttpSessionRegistry>,
-    /// Whether the listener speaks TLS.
+    /// True if the listener speaks TLS.
     pub is_secure: bool,
 }
 
@@ -249,12 +249,12 @@ pub struct InboundMessages {
     messages: VecDeque<String>,
     /// Their bytes.
     bytes: usize,
-    /// Told once the session has taken them all. Dropped: the session is over.
+    /// Sent to once the session has taken them all. Dropped: the session is over.
     taken: oneshot::Sender<Result<(), Busy>>,
 }
 
 impl InboundMessages {
-    /// Messages, and where it is told that they are taken.
+    /// Messages, and the receiver that learns when they are taken.
     pub fn new(messages: impl IntoIterator<Item = String>) -> (Self, oneshot::Receiver<Result<(), Busy>>) {
         let (taken, told) = oneshot::channel();
         let messages: VecDeque<String> = messages.into_iter().collect();
@@ -272,7 +272,7 @@ impl InboundMessages {
         self.messages.is_empty()
     }
 
-    /// Tells who brought it: all is taken, or it may not wait. They may have gone; then nobody misses it.
+    /// Tells the sender of the messages: all is taken, or it may not wait. The sender may have gone; then nobody misses it.
     pub(super) fn answer(self, answer: Result<(), Busy>) {
         let _ = self.taken.send(answer);
     }

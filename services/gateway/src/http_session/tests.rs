@@ -1,4 +1,4 @@
-//! A session over HTTP and the responses that come and go, with a session that says back what it is told.
+//! A session over HTTP and the responses that come and go, with a session that echoes what it gets.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod closed;
@@ -35,10 +35,10 @@ static LABEL: TransportLabel = TransportLabel::new("test");
 const SOON: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// Says back what it is told; `end` ends it.
+/// Echoes what it gets; `end` ends it.
 struct Echo {
     is_blocked: Rc<Cell<bool>>,
-    /// The codes with which it was told that it is closed, and 0 for whatever came after that.
+    /// The codes with which it was closed, and 0 for anything that came after that.
     closed: Rc<RefCell<Vec<u16>>>,
 }
 
@@ -196,7 +196,7 @@ fn response(pipe: PipeWriter) -> Response {
     Response { pipe, writer: Box::new(StreamWriter::Lines) }
 }
 
-/// What a response says next; empty at its end.
+/// The next piece of a response; empty at its end.
 async fn read(reader: &PipeReader) -> String {
     let chunk = std::future::poll_fn(|task| reader.poll_chunk(task));
     let chunk = actix_rt::time::timeout(SOON, chunk).await.expect("the response goes on");
@@ -284,7 +284,7 @@ async fn an_end_that_nobody_was_there_to_hear_is_told_to_the_next_response() {
 async fn a_response_that_is_broken_off_ends_the_session_and_the_next_one_is_told() {
     let (bench, reader) = Bench::open(VISITS, PLENTY).await;
     drop(reader);
-    // At once: before the news of the end has come.
+    // At once: before the end was seen.
     assert!(read(&bench.attach().await).await.contains("1002"));
     bench.ends().await;
 }
@@ -299,7 +299,7 @@ async fn a_response_that_stalls_ends_the_session_as_slow_and_holds_nothing_up() 
         assert!(brought < 1000, "nothing bounds it");
     }
     bench.ends().await;
-    // What was on its way is there, in order and whole; then why it ended.
+    // Messages that were on their way are there, in order and whole; then why it ended.
     let mut last = String::new();
     loop {
         match read(&reader).await {
@@ -382,7 +382,7 @@ async fn sessions_of_one_network_do_not_take_every_place_among_those_that_wait()
     for number in 0..100 {
         open(format!("one{number}"), "192.0.2.1").await;
     }
-    // Twenty of a hundred wait; the others were told to come back, and hold nothing.
+    // Twenty of a hundred wait; the others have to come back, and hold nothing.
     assert_eq!(local.registry.len(), 20);
     assert!(matches!(local.registry.owner("", "one99"), SessionOwner::Ended(reason) if reason.code == 3013));
     for number in 0..10 {

@@ -1,4 +1,4 @@
-//! How what waits for a session is written to one response.
+//! Writes what waits for a session to one response.
 
 use bytes::{Bytes, BytesMut};
 use gorani_protocol::{
@@ -19,7 +19,7 @@ pub trait ResponseWriter: Send {
         pipe.fill(|| outbox.pop());
     }
 
-    /// Whether the response has all that it may carry and ends, while the session goes on or ends with it.
+    /// True if the response has all that it may carry and ends, while the session goes on or ends with it.
     fn is_done(&self) -> bool {
         false
     }
@@ -32,7 +32,7 @@ pub trait ResponseWriter: Send {
     /// Another response carries the session.
     fn reject(&mut self, _pipe: &PipeWriter) {}
 
-    /// The session ends: its last words. What waited in the outbox is written already.
+    /// Writes the close message: the session ends. The outbox is written already.
     fn close_message(&mut self, reason: &Disconnect, pipe: &PipeWriter);
 }
 
@@ -40,7 +40,7 @@ pub trait ResponseWriter: Send {
 pub struct Response {
     /// Its end of the pipe.
     pub pipe: PipeWriter,
-    /// How it is written.
+    /// The writer of the response.
     pub writer: Box<dyn ResponseWriter>,
 }
 

@@ -21,7 +21,7 @@ use crate::{
     node::admission::attempts::AttemptKind,
 };
 
-/// How many bytes one of the data may take in the body: `"` is two, a control character six.
+/// Most bytes that one byte of the data takes in the body: `"` takes two, a control character six.
 const ESCAPED_BYTES: usize = 6;
 /// Bytes of a body besides the data.
 const ENVELOPE_BYTES: usize = 1024;
@@ -99,7 +99,7 @@ fn over() -> HttpRefusal {
 }
 
 /// Nobody has the session: its client is late, or somebody guesses. It is counted where the client's request has arrived;
-/// who names too many is told so. A right id of 128 random bits is nobody's guess, and is never refused.
+/// a client that names too many gets a refusal that says so. A right id of 128 random bits is nobody's guess and never refused.
 fn unknown(context: &RequestContext<'_>) -> HttpRefusal {
     let node = &context.local.node;
     if is_forwarded(context.request)

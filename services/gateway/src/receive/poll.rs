@@ -51,14 +51,14 @@ use crate::{
 
 static POLL: TransportLabel = TransportLabel::brief("poll");
 
-/// What a poll asks for.
+/// The query of a poll.
 struct PollQuery {
     receive_query: ReceiveQuery,
     /// Publications in an answer at most.
     limit: usize,
     /// Bytes of publications in an answer at most.
     most_bytes: usize,
-    /// How long it waits where nothing is new.
+    /// Longest time that it waits while nothing is new.
     wait: Duration,
     /// The answers that the client has.
     known: IfNoneMatch,
@@ -79,14 +79,14 @@ fn poll_query(request: &HttpRequest, node: &Node) -> Result<PollQuery, HttpRefus
     let mut receive_query = receive_query(request.headers(), &query, &[], &node.policy.rules)?;
     let known = IfNoneMatch::parse(request.headers());
     if receive_query.positions == Positions::default() && !receive_query.is_unreadable {
-        // Who has an answer has come as far as it says.
+        // A client that has an answer has come as far as it says.
         receive_query.is_unreadable = known.is_unreadable();
         receive_query.positions = known.positions().unwrap_or_default();
     }
     let limit = query.number("limit")?.unwrap_or(u64::from(settings.limit));
     let limit = limit.clamp(1, u64::from(node.policy.settings.history_max));
     let wait = Duration::from_secs(query.number("wait")?.unwrap_or(0)).min(settings.max_wait);
-    // Whatever there is to say, somebody who names `*` or asks for the head alone does not want it: there is nothing to wait
+    // A request that names `*` or asks for the head alone does not want the answer's content: there is nothing to wait
     // for.
     let wait = if known.is_any() || is_head(request) { Duration::ZERO } else { wait };
     let most_bytes = node.policy.settings.reply_max_bytes;
@@ -190,7 +190,7 @@ async fn wait(
     let body = context.open(opened)?;
     match body.begun().await {
         Some(Ok(head)) => Ok(Some(respond(context, head, node.memory.reply(body.collect().await, None)))),
-        // What was missed in all channels together may be more than may be replayed at a time; an answer holds a part of it.
+        // All channels together may miss more than may be replayed at a time; an answer holds a part of it.
         Some(Err(Refused::Error(ErrorCode::UNRECOVERABLE_POSITION | ErrorCode::TOO_MANY_REQUESTS))) => {
             Ok(None)
         }

@@ -19,10 +19,10 @@ use crate::{
     outbox::Outbox,
 };
 
-/// What an answer holds.
+/// The answer to a poll.
 #[derive(Debug, Default)]
 pub struct PollAnswer {
-    /// From where to ask on.
+    /// The positions to go on from.
     pub positions: Positions,
     /// Objects, separated by commas.
     objects: BytesMut,
@@ -51,7 +51,7 @@ impl PollAnswer {
         self.count
     }
 
-    /// Whether there are none.
+    /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -143,7 +143,7 @@ impl PollWriter {
         }
     }
 
-    /// Whether a publication joins the answer; the first always does.
+    /// True if a publication joins the answer; the first always does.
     fn fits(&mut self, object: &[u8]) -> bool {
         let is_over = self.polled.bytes().saturating_add(object.len()) > self.most_bytes;
         self.is_full |= self.polled.len() >= self.limit || (is_over && !self.polled.is_empty());
@@ -164,7 +164,7 @@ impl ResponseWriter for PollWriter {
         while let Some(chunk) = outbox.pop() {
             for (position, object) in objects(&chunk) {
                 let is_connect = is_connect(object);
-                // Joins and leaves are for streams. What is over the limit, the next poll brings.
+                // Joins and leaves are for streams. The next poll brings what is over the limit.
                 if position.is_empty() || (!is_connect && !self.fits(object)) {
                     continue;
                 }
@@ -202,7 +202,7 @@ pub struct IfNoneMatch {
 }
 
 impl IfNoneMatch {
-    /// Reads the header, all its lines. What is between commas and no tag is taken as one that somebody forgot to quote.
+    /// Reads the header, all its lines. Text between commas that is no tag is taken as one that somebody forgot to quote.
     pub fn parse(headers: &HeaderMap) -> Self {
         let mut known = Self::default();
         for line in headers.get_all(IF_NONE_MATCH) {
@@ -230,7 +230,7 @@ impl IfNoneMatch {
         self.is_any
     }
 
-    /// The positions that the client has reached: in each channel as far as the furthest of its answers. `None` without the header, and where
+    /// The positions that the client has reached: in each channel the furthest of its answers. `None` without the header, or if
     /// no tag of it is a position though some should be.
     pub fn positions(&self) -> Option<Positions> {
         let read = |tag: &String| Positions::parse(tag).ok();
@@ -313,7 +313,7 @@ mod tests {
             assert_eq!(read(&[line]).is_unreadable(), !line.contains("a.1.x"), "{line}");
         }
         assert_eq!(read(&[r#""33a64df5", "a.1.x""#]).positions(), Some(Positions::parse("a.1.x").unwrap()));
-        // Who puts its position between quotes has none in the beginning.
+        // A client that puts its position between quotes has none in the beginning.
         for none in [&[][..], &[""], &[" , "], &[r#""""#], &[r#"W/"""#]] {
             assert!(!read(none).is_unreadable());
         }

@@ -1,6 +1,6 @@
 //! The query of a receiver's request: named values, numbers, and channels. `docs/protocols/http.md` §7.1, §7.2.
 //!
-//! What a receiver asks for, read from its request: the query, a JSON body, and two headers. `docs/protocols/http.md` §7.
+//! The query of a receiver, read from its request: the query string, a JSON body, and two headers. `docs/protocols/http.md` §7.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -110,7 +110,7 @@ fn split(list: &str, rules: &ChannelRules, channels: &mut Vec<String>) {
     }
 }
 
-/// What a browser sends when it comes back to a stream of events.
+/// Header that a browser sends when it comes back to a stream of events.
 const LAST_EVENT_ID: &str = "last-event-id";
 
 /// A JSON body, for who would rather not put a token into a query.
@@ -132,11 +132,11 @@ struct ReceiveBodySub {
     epoch: String,
 }
 
-/// What a request asks for. The header `Last-Event-ID` goes over the parameter that polyfills send in its place, that over
+/// The query of a request. The header `Last-Event-ID` goes over the parameter that polyfills send instead, that over
 /// `position`, and `Authorization` over `token`.
 ///
 /// The id of the last event is what a client remembers by itself. One that is no position refuses nothing, since an
-/// `EventSource` would never come back: the receiver begins, and is told that nothing was recovered.
+/// `EventSource` would never come back: the receiver begins, and learns that nothing was recovered.
 ///
 /// # Errors
 /// Something in it cannot be read.

@@ -124,7 +124,7 @@ async fn begun(body: &PipeReader) -> Result<(), HttpRefusal> {
     }
 }
 
-/// Whether a browser's `EventSource` asks: it says what it reads.
+/// True if a browser's `EventSource` asks: it says what it reads.
 fn is_event_source(context: &RequestContext<'_>) -> bool {
     context.header(header::ACCEPT.as_str()).is_some_and(|accept| accept.contains("text/event-stream"))
 }

@@ -35,7 +35,7 @@ impl AcceptedConnection {
         Some(Self { tcp, slot })
     }
 
-    /// Who is at the other end, as far as the system knows.
+    /// The peer's address, as far as the system knows it.
     pub(super) fn peer(&self) -> Option<SocketAddr> {
         self.tcp.peer_addr().ok()
     }

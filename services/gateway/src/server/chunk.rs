@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 
 /// Bytes of the longest size, 16 hexadecimal digits, with the line break.
 const SIZE_BYTES: usize = 18;
-/// Behind the pieces.
+/// The line break behind the pieces.
 const TAIL: &[u8] = b"\r\n";
 /// The last chunk.
 const LAST: &[u8] = b"0\r\n\r\n";

@@ -26,7 +26,7 @@ pub(super) enum Detaching<T> {
         detachable: Rc<Detachable>,
         times: Rc<Times>,
     },
-    /// A response has it. What actix-http still writes is thrown away.
+    /// A response has it. Bytes that actix-http still writes are thrown away.
     Detached,
 }
 
@@ -52,7 +52,7 @@ impl<T: OnAccepted> Detaching<T> {
         }
     }
 
-    /// For the handlers of its requests.
+    /// The detachable connection, for the handlers of its requests.
     pub(super) fn detachable(&self) -> Option<Rc<Detachable>> {
         match self {
             Self::Http { detachable, .. } => Some(detachable.clone()),

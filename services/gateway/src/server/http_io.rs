@@ -57,17 +57,17 @@ impl<T> HttpIo<T> {
         }
     }
 
-    /// The bare stream.
+    /// The plain stream.
     pub(super) fn into_inner(self) -> T {
         self.stream
     }
 
-    /// The bare stream, to look at.
+    /// The plain stream, to look at.
     pub(super) fn get_ref(&self) -> &T {
         &self.stream
     }
 
-    /// What the middleware says of the connection's end.
+    /// The connection's state that the middleware shares with this stream.
     pub(super) fn connection(&self) -> Rc<HttpConnection> {
         self.connection.clone()
     }
@@ -165,7 +165,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> HttpIo<T> {
         loop {
             let may_hold = buffer.remaining() > self.held.len();
             if !may_hold {
-                // Too small a buffer to hold a line back: what is held goes on as it is.
+                // The buffer is too small to keep a line back: its bytes go on as they are.
                 let count = buffer.remaining().min(self.held.len());
                 let (now, later) = self.held.split_at_mut(count);
                 self.requests.advance(now, false);

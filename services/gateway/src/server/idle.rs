@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::node::client_network::ClientNetwork;
 
-/// Connections that are new, or those that are kept, in the order in which they became so. Those without a network count in all, and for no address.
+/// New or kept connections, in the order in which they became so. Those without a network count in all, and for no address.
 pub(super) struct IdleList<T> {
     next: u64,
     by_age: BTreeMap<u64, T>,

@@ -1,4 +1,4 @@
-//! How many connections the node takes: what the settings ask for, as far as the system gives it files. Record 22.
+//! The number of connections that the node takes: as the settings ask, as far as the system gives it files. Record 22.
 
 use crate::settings::HttpSettings;
 
@@ -11,9 +11,9 @@ const FILES_PER_WORKER: usize = 4;
 /// Files of the node's own runtime, its listeners, and the thread that accepts.
 const FILES_AT_START: usize = 16;
 /// Connections in which a worker serves health and metrics when the node holds as many as it may: a probe or two and a scrape,
-/// each from several places, beside strangers who are closed to make room.
+/// each from several addresses, beside unauthenticated clients that are closed to make room.
 const RESERVED_PER_WORKER: usize = 16;
-/// Where files are short, handshakes may have this part of them, and the reserve that one.
+/// While files are short, handshakes may have this part of them, and the reserve that one.
 const HANDSHAKES_PART: usize = 8;
 const RESERVED_PART: usize = 8;
 

@@ -13,7 +13,7 @@ use socket2::SockRef;
 
 use super::tls;
 
-/// The thread that accepts hears of a pause a moment later; the end of the socket before that it would take for an error.
+/// The thread that accepts learns of a pause a moment later; it would take the end of the socket before that for an error.
 const PAUSE_IS_HEARD_WITHIN: Duration = Duration::from_millis(20);
 
 /// The ways in.

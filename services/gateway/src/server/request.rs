@@ -12,8 +12,8 @@
 //! - The path: fixed routes match the path as it was sent. `/%6detrics` is not `/metrics`: a balancer that guards one
 //!   would let the other through.
 //!
-//! What is known of a connection of HTTP/1 between the middleware, which sees requests and answers, and the stream, which
-//! times requests and closes: requests without an answer, and the connection's end, told once and kept.
+//! The state of an HTTP/1 connection between the middleware, which sees requests and answers, and the stream, which
+//! times requests and closes: requests without an answer, and the connection's end, set once and kept.
 
 mod body;
 
@@ -106,7 +106,7 @@ pub(super) async fn check(
     Ok(response)
 }
 
-/// Whether an answer says `connection: close`. A head that comes out of actix-http's pool has the version of its last answer
+/// True if an answer says `connection: close`. A head that comes out of actix-http's pool has the version of its last answer
 /// until it is written, and one of HTTP/1.0 counts as closing by itself.
 fn says_close(head: &mut ResponseHead) -> bool {
     let version = std::mem::replace(&mut head.version, Version::HTTP_11);
@@ -115,7 +115,7 @@ fn says_close(head: &mut ResponseHead) -> bool {
     says_close
 }
 
-/// What a request is answered that no route is to see.
+/// The refusal of a request that no route is to see.
 fn refusal(
     request: &ServiceRequest,
     node: &Node,
@@ -148,7 +148,7 @@ fn is_encoded(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Whether a path has escapes where only fixed words stand. Behind the path of a SockJS endpoint ids are free to have some.
+/// True if a path has escapes where only fixed words stand. Behind the path of a SockJS endpoint ids are free to have some.
 fn is_disguised(path: &str, endpoints: &Endpoints) -> bool {
     let is_below = |base: &str| path.strip_prefix(base).is_some_and(|rest| rest.starts_with('/'));
     path.contains('%') && !endpoints.sockjs().any(|endpoint| is_below(&endpoint.path))

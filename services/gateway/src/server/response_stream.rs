@@ -1,7 +1,7 @@
 //! Writes a response that goes on, behind its head, on the connection that it took over. Record 39.
 //!
-//! All that waits in the session's pipe becomes one chunk of HTTP, and leaves in one write. What the client sends is read
-//! and forgotten: it has said all it may, but its end has to be seen. The pipe is emptied only when all is written, so a
+//! All that waits in the session's pipe becomes one chunk of HTTP, and leaves in one write. The client's input is read
+//! and forgotten: nothing more is expected of it, but its end has to be seen. The pipe is emptied only when all is written, so a
 //! client that does not read fills it, and then the session's outbox, which is bounded.
 
 use std::{
@@ -43,7 +43,7 @@ pub(super) struct ResponseStream {
     needs_flush: bool,
     /// The last bytes are in `chunk`, or written.
     is_last: bool,
-    /// Until when a client must take the last bytes of a session that has ended.
+    /// The time until which a client must take the last bytes of a session that has ended.
     end: Option<Pin<Box<Sleep>>>,
 }
 

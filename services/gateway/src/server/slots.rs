@@ -1,8 +1,8 @@
 //! Slots: the TCP connections of one worker, and which of them are closed to make room for others. Record 22.
 //!
 //! A connection is *new* from its accept to its first request: through TLS, and through the request's head. New ones are
-//! bounded, by address and in all; over a bound the oldest is closed, so those who say nothing never keep others out. Over the
-//! bound in all it has a second first, as long as the node has connections left: in a storm of clients that return, whoever was
+//! bounded, by address and in all; over a bound the oldest is closed, so silent clients never keep others out. Over the
+//! bound in all it has a second first, as long as the node has connections left: in a storm of returning clients, each that was
 //! closed before the worker came to read its request would come again, and so would everybody (record 36). Between
 //! two requests a connection is *kept*, and is closed only when the node holds as many connections as it may. When no other
 //! can make room, one more gets a *reserved* slot, in which only health and metrics are served ([`super::under_way`]).
@@ -107,7 +107,7 @@ impl Slots {
         Some(ConnectionSlot { slots: self.clone(), watched: Some(watched) })
     }
 
-    /// What this worker has of a bound of the node.
+    /// This worker's share of a bound of the node.
     fn share(&self, bound: usize) -> usize {
         bound.div_ceil(self.workers).max(1)
     }
@@ -217,7 +217,7 @@ impl ConnectionSlot {
         self.watched.as_ref().is_some_and(|watched| watched.is_shed(task))
     }
 
-    /// What its requests tell when they begin and end.
+    /// The state that its requests change when they begin and end.
     pub(super) fn watched(&self) -> Option<Rc<Watched>> {
         self.watched.clone()
     }
@@ -244,7 +244,7 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// What a connection does.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SlotState {
     /// It has not come to its first request; its number among the new ones.

@@ -53,7 +53,7 @@ fn user_timeout(settings: &HttpSettings) -> Duration {
 }
 
 /// Silence of one socket before its first probe, in whole seconds: between half of the setting and all of it, by chance. Linux
-/// sends the probes of sockets that were accepted within two seconds in one burst, and what a queue on the way has no room for is lost.
+/// sends the probes of sockets that were accepted within two seconds in one burst, and a full queue on the way drops some.
 fn silence(keepalive: Duration) -> Duration {
     let longest = keepalive.as_secs().max(1);
     Duration::from_secs(crate::random::rng().random_range(longest.div_ceil(2)..=longest))
@@ -130,7 +130,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok();
         let waiting: Vec<_> = std::iter::from_fn(connect).take(100).collect();
-        // The system lets one more in than it was told.
+        // The system lets in one more than the backlog.
         assert!((1..=BACKLOG as usize + 1).contains(&waiting.len()), "{}", waiting.len());
     }
 

@@ -76,7 +76,7 @@ pub(super) fn add(
     builder.map_err(failed)
 }
 
-/// What the connections of one worker need.
+/// The things that the connections of one worker need.
 struct StompListener {
     node: Arc<Node>,
     worker: Rc<Worker>,
@@ -100,7 +100,7 @@ impl StompListener {
         (!accepted.slot.is_reserved()).then_some(accepted)
     }
 
-    /// Starts a session with the client's first bytes, so that one that is silent takes no place of a session.
+    /// Starts a session with the client's first bytes, so that a silent client takes no slot of a session.
     async fn serve(&self, mut stream: impl OnAccepted) {
         let patience = self.node.policy.settings.connect_timeout;
         match tokio::time::timeout(patience, poll_fn(|task| stream.poll_first(task))).await {

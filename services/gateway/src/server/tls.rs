@@ -1,6 +1,6 @@
 //! TLS by rustls: the certificate and the key of the settings, and the handshakes.
 //!
-//! HTTP/2 is not served; who speaks nothing else is told so in its own words. Record 22.
+//! HTTP/2 is not served; a client that speaks nothing else gets a refusal in HTTP/2. Record 22.
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -85,7 +85,7 @@ const HTTP2_ALPN: &[u8] = b"h2";
 const HTTP2_ANSWER: [u8; 26] =
     [0, 0, 0, 4, 0, 0, 0, 0, 0, /* GOAWAY */ 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xD];
 
-/// What the client sent meanwhile is read for so long: closing before would reset the connection and take the answer with it.
+/// Time for which the client's input is read meanwhile: closing before would reset the connection and take the answer with it.
 const HTTP2_LINGER: Duration = Duration::from_secs(1);
 /// And so many bytes of it.
 const HTTP2_LINGER_BYTES: u64 = 64 * 1024;

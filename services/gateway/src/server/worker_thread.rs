@@ -1,4 +1,4 @@
-//! What the listeners of one worker thread share: its worker, and the slots of its connections.
+//! The things that the listeners of one worker thread share: its worker, and the slots of its connections.
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! What a node holds in its hands as its broker: every call becomes a request on the node's link.
+//! The broker of a simulated node: every call becomes a request on the node's link.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -29,7 +29,7 @@ const CLUSTER: &str = "(cluster)";
 pub(super) struct SimBroker {
     pub(super) network: SimNetwork,
     pub(super) link: usize,
-    /// The id by which the node hears messages.
+    /// The id by which the node receives messages.
     pub(super) id: Arc<Mutex<Option<String>>>,
 }
 
@@ -63,7 +63,7 @@ impl SimBroker {
         let request = Typed { label, run: Some(run), result: None, sender, on_loss };
         let queue: &mut VecDeque<_> = link.waiting.entry(line.to_owned()).or_default();
         queue.push_back(Box::new(request));
-        // Without an answer the process is gone, and nobody is there to be told.
+        // Without an answer the process is gone, and nobody is there to get it.
         receiver
             .then(|answer| async move { if let Ok(answer) = answer { answer } else { pending().await } })
             .boxed()

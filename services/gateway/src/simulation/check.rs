@@ -1,4 +1,4 @@
-//! What must hold at the end of a run: at rest, and when all clients have gone.
+//! Checks of the end of a run: at rest, and when all clients have gone.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{
 };
 
 impl World {
-    /// What is not in order although all had the time to be.
+    /// Lists what is wrong although all had the time to be right.
     pub(super) fn check(&self) -> Vec<String> {
         let state = &mut *self.network.0.lock();
         let mut wrong = state.server.log.violations.clone();
@@ -61,7 +61,7 @@ impl World {
             }
         }
         for asked in self.asked.iter().filter(|asked| !asked.ended.get()) {
-            // Whoever asked a process that was killed sees that the connection is gone.
+            // A client of a process that was killed sees that the connection is gone.
             if state.links.get(asked.link).is_some_and(|link| !link.is_dead) {
                 wrong.push(format!("{} was never answered", asked.what));
             }

@@ -27,11 +27,11 @@ enum SimCommand {
     History,
 }
 
-/// See the module's head.
+/// A simulated client of the client protocol.
 #[derive(Default)]
 pub(super) struct SimClient {
     pub(super) name: String,
-    /// It asks to be told of others that join and leave.
+    /// It asks for the joins and leaves of others.
     watches: bool,
     stream: Option<DuplexStream>,
     /// The commands that it has to send, where something else than a WebSocket carries them.
@@ -46,7 +46,7 @@ pub(super) struct SimClient {
     next_command: u32,
     pending: BTreeMap<u32, SimCommand>,
     subscriptions: BTreeMap<Arc<str>, SimSubscription>,
-    /// The last things that it was told, for the trace.
+    /// The last things that it received, for the trace.
     pub(super) told: Vec<String>,
 }
 
@@ -374,7 +374,7 @@ impl SimClient {
         Err("an unknown push".to_owned())
     }
 
-    /// At the end, when nothing moves any more: what does not agree with the log.
+    /// The differences from the log at the end, when nothing moves any more.
     pub(super) fn check(
         &self,
         log: &DeliveryLog,

@@ -1,4 +1,4 @@
-//! Counts of what took place in runs, so that a clean result tells what it is a result of.
+//! Counts of what happened in runs, so that a clean result tells what it is a result of.
 
 use std::{
     cell::RefCell,

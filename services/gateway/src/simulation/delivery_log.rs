@@ -1,4 +1,4 @@
-//! The truth that clients are held against: what the server accepted, in its order.
+//! The truth that clients are checked against: what the server accepted, in its order.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,34 +24,34 @@ struct LedgerLine {
     /// Publications of the stream as it is now, oldest first: their numbers.
     numbers: Vec<u64>,
     all: BTreeMap<u64, AcceptedPublication>,
-    /// Of each client that was announced: what was told last.
+    /// The last announcement about each client that was announced.
     members: BTreeMap<String, LastPosition>,
-    /// Joins that were told, in their order.
+    /// Joins that were announced, in their order.
     joins: Vec<String>,
 }
 
-/// What was told of a client last.
+/// The last announcement about a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LastPosition {
     Joined,
     Left,
-    /// Its join got lost with a connection, and its node cannot know whether it was told.
+    /// Its join got lost with a connection, and its node cannot know whether it was announced.
     Unknown,
 }
 
-/// See the module's head.
+/// The log of what the server accepted, which clients are checked against.
 #[derive(Default)]
 pub(super) struct DeliveryLog {
     lines: BTreeMap<Arc<str>, LedgerLine>,
-    /// Of each epoch that began at a failover: the one before it.
+    /// The epoch before each epoch that began at a failover.
     before: BTreeMap<Arc<str>, Arc<str>>,
     /// Numbers that stand in transactions and were not committed: none of them may be accepted.
     pub(super) uncommitted: BTreeSet<u64>,
     /// Messages of work queues.
     pub(super) jobs: Jobs,
-    /// The things that took place.
+    /// Counts of what happened.
     pub(super) counts: RunCounts,
-    /// What must not happen, and did.
+    /// The violations so far.
     pub(super) violations: Vec<String>,
 }
 
@@ -153,7 +153,7 @@ impl DeliveryLog {
         }
     }
 
-    /// A join was lost with the connection of its node, which is told that the outcome is unknown.
+    /// A join was lost with the connection of its node; the node knows that the outcome is unknown.
     pub(super) fn join_lost(&mut self, channel: &str, client: &str) {
         let members = &mut self.line(channel).members;
         if members.get(client) != Some(&LastPosition::Joined) {
@@ -177,12 +177,12 @@ impl DeliveryLog {
         self.lines.get(channel)?.numbers.last().copied()
     }
 
-    /// How many publications were ever accepted.
+    /// The number of publications that were ever accepted.
     pub(super) fn count(&self, channel: &str) -> usize {
         self.lines.get(channel).map_or(0, |line| line.all.len())
     }
 
-    /// How many joins were told so far; and those after so many.
+    /// The joins that were announced after so many.
     pub(super) fn joins_after(&self, channel: &str, count: usize) -> &[String] {
         self.lines.get(channel).and_then(|line| line.joins.get(count..)).unwrap_or_default()
     }

@@ -1,5 +1,5 @@
-//! Draws the next step by chance. What breaks is drawn for the whole run first: a run in which little breaks goes deeper than one in
-//! which everything does.
+//! Draws the next step by chance. It draws the faults of the whole run first: a run with few faults goes deeper than one in
+//! which everything breaks.
 
 mod receive;
 mod stomp;
@@ -14,13 +14,13 @@ use super::{
     world::{CHANNELS, CLIENTS, PROCESSES, WORKERS, World},
 };
 
-/// How likely something is to be drawn, against the others.
+/// The weight with which something is drawn, against the others.
 type Weight = u32;
 
-/// What can break in a run.
+/// The number of things that can break in a run.
 const FAULTS: usize = 9;
 
-/// See the module's head.
+/// Draws the steps of a run.
 pub(super) struct Draw {
     random: StdRng,
     /// Channels and clients of this run: with few of them more happens to each.
@@ -28,9 +28,9 @@ pub(super) struct Draw {
     clients: usize,
     faults: [bool; FAULTS],
     fault_weight: Weight,
-    /// In runs with clients of STOMP.
+    /// Set in runs with clients of STOMP.
     stomp: Option<stomp::StompDraw>,
-    /// In runs with clients that receive over HTTP.
+    /// Set in runs with clients that receive over HTTP.
     receive: Option<receive::ReceiveDraw>,
 }
 

@@ -1,4 +1,4 @@
-//! The embedded broker under the only node of a simulated world: the real [`MemoryBroker`] over simulated time. What it accepts goes
+//! The embedded broker under the only node of a simulated world: the real [`MemoryBroker`] in simulated time. All it accepts goes
 //! into the log; what it forgets with its process, and when a position is too old, begins anew there.
 
 use std::{
@@ -34,7 +34,7 @@ impl Clock for SimulatedClock {
 
 type EmbeddedAnswer<T> = BoxFuture<'static, Result<T, BrokerError>>;
 
-/// See the module's head.
+/// The embedded broker over simulated time, which logs what it accepts.
 pub(super) struct EmbeddedBroker {
     network: SimNetwork,
     memory: Arc<MemoryBroker>,

@@ -1,4 +1,4 @@
-//! What became of the messages of work queues, by which what consumers are told is judged.
+//! The fate of each message of work queues, by which the deliveries to consumers are judged.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,7 @@ use gorani_broker::queue::DEAD_SUFFIX;
 
 use super::counts::RunCounts;
 
-/// Queues of a run. From the first messages are taken with acknowledgements, from the other without.
+/// Queues of a run. Messages of the first are taken with acknowledgements, those of the other without.
 pub(super) const QUEUES: [&str; 2] = ["live:jobs", "live:auto"];
 /// Attempts of a message before it is a dead letter.
 pub(super) const ATTEMPTS: u32 = 3;
@@ -33,7 +33,7 @@ pub(super) struct Job {
 pub(super) enum BackBy {
     /// The node whose consumer had it.
     Consumer,
-    /// Nobody: the node was not heard of.
+    /// Nobody: the node was silent.
     Lease,
 }
 
@@ -43,20 +43,20 @@ struct KnownJob {
     attempts: u32,
     /// It was shown to a consumer.
     is_shown: bool,
-    /// It was, without a word of an earlier delivery.
+    /// It was, without a sign of an earlier delivery.
     is_first_shown: bool,
     /// A consumer acknowledged it.
     is_acknowledged: bool,
     /// It was given away as a dead letter.
     is_dead: bool,
     came_back: Option<BackBy>,
-    /// It was taken from a node that was not heard of, whose consumers may hold it still.
+    /// It was taken from a silent node, whose consumers may hold it still.
     lost_lease: bool,
     /// It was under way to a consumer whose connection ended.
     is_excused: bool,
 }
 
-/// See the module's head.
+/// The messages of all work queues, and what happened to each.
 #[derive(Default)]
 pub(super) struct Jobs {
     known: BTreeMap<Job, KnownJob>,
@@ -64,7 +64,7 @@ pub(super) struct Jobs {
     buried: BTreeSet<(String, u64)>,
     /// Numbers of messages that were sent to a queue and accepted.
     accepted: BTreeSet<(String, u64)>,
-    /// The things that took place.
+    /// Counts of what happened.
     pub(super) counts: RunCounts,
     pub(super) violations: Vec<String>,
 }

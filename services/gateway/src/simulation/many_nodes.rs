@@ -1,5 +1,5 @@
-//! A cluster of many nodes in the simulation: leases, orders to all, the secret that all claim, presence of the dead. What the broker
-//! carries out and delivers is counted by kind, so that what grows with the square of the nodes shows.
+//! A cluster of many nodes in the simulation: leases, commands to all, the secret that all claim, presence of the dead. All that
+//! the broker carries out and delivers is counted by kind, so that what grows with the square of the nodes shows.
 //!
 //! `make test` runs [`NODES`] nodes; `make simulate NODES=1000` as many as one likes.
 
@@ -38,7 +38,7 @@ const CHANNEL: &str = "live:c";
 const TICK: Duration = Duration::from_millis(500);
 /// A lease, and a heartbeat after it.
 const LEASES_RUN_OUT: Duration = Duration::from_secs(13);
-/// Until after the deaths are noticed, and until before those who have noticed them look again.
+/// Ends after the deaths are noticed, and before the nodes that have noticed them look again.
 const CLAIMED_FOR: Duration = Duration::from_secs(15);
 /// Movements after which it does not come to rest.
 const ROUNDS: usize = 10_000;
@@ -46,7 +46,7 @@ const ROUNDS: usize = 10_000;
 /// The number of requests of each kind that were carried out, and each kind of push delivered.
 type FleetCounts = BTreeMap<String, u64>;
 
-/// See the module's head.
+/// A simulated cluster of many nodes.
 struct Fleet {
     network: SimNetwork,
     settings: Settings,
@@ -55,7 +55,7 @@ struct Fleet {
     counts: FleetCounts,
 }
 
-/// The result of an order, once it has ended.
+/// The result of a command, once it has ended.
 type FleetCommandResult = Rc<RefCell<Option<Result<(), ClusterError>>>>;
 
 impl Drop for Fleet {
@@ -69,7 +69,7 @@ impl Fleet {
     fn start(nodes: usize) -> Self {
         clock::simulated::set(true);
         let mut settings = settings();
-        // The simulated broker takes its place; but with it a node does all that nodes of a cluster do.
+        // The simulated broker stands in for Redis; but with it a node does all that nodes of a cluster do.
         settings.broker.kind = BrokerKind::Redis;
         let network = SimNetwork::default();
         let start = |_| Some(Process::start(&network, settings.clone(), 1));
@@ -132,7 +132,7 @@ impl Fleet {
         self.processes.iter().flatten().filter_map(Process::id).collect()
     }
 
-    /// A node gives an order for a user to all others.
+    /// A node sends a command for a user to all others.
     fn order(&self, process: usize) -> FleetCommandResult {
         let process = self.processes.get(process).unwrap().as_ref().unwrap();
         let (node, ended) = (process.node.clone().unwrap(), FleetCommandResult::default());
@@ -301,7 +301,7 @@ fn simulated<T>(act: impl Future<Output = T>) -> T {
     })
 }
 
-/// `NODES`: how many, in place of [`NODES`].
+/// `NODES`: how many, instead of [`NODES`].
 #[test]
 fn what_a_cluster_of_many_nodes_asks_of_its_broker_grows_with_the_nodes_and_not_with_their_square() {
     let nodes = std::env::var("NODES").ok().and_then(|value| value.parse().ok()).unwrap_or(NODES);
@@ -325,7 +325,7 @@ fn what_a_cluster_of_many_nodes_asks_of_its_broker_grows_with_the_nodes_and_not_
     assert_eq!((of(order, "send to all"), of(order, "send to one")), (1, n - 1));
     assert_eq!(of(order, "members"), 1);
 
-    // One node looks through the channel for each that died. The others that have it ask whether somebody does, and once more later.
+    // One node looks through the channel for each that died. The others that have it ask if somebody does, and once more later.
     let deaths = part("deaths are noticed");
     let having = STAYING_CLIENTS as u64;
     assert_eq!((of(deaths, "reap"), of(deaths, "claim reaper")), (dying - 1, dying * having));

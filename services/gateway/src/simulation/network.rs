@@ -20,11 +20,11 @@ pub(super) trait SimRequest: Send {
     fn answer(self: Box<Self>);
     /// It ends with an error.
     fn fail(self: Box<Self>, error: BrokerError, server: &mut SimServer);
-    /// For the trace.
+    /// The label for the trace.
     fn label(&self) -> &str;
 }
 
-/// What happens where a request is lost.
+/// Runs when a request is lost.
 pub(super) type OnLoss = Box<dyn FnOnce(&mut SimServer) + Send>;
 
 /// A request with an answer of its own.
@@ -33,7 +33,7 @@ pub(super) struct Typed<T, F> {
     pub(super) run: Option<F>,
     pub(super) result: Option<Result<T, BrokerError>>,
     pub(super) sender: oneshot::Sender<Result<T, BrokerError>>,
-    /// Told if its outcome is unknown to the node and it was not carried out.
+    /// Called if its outcome is unknown to the node and it was not carried out.
     pub(super) on_loss: Option<OnLoss>,
 }
 
@@ -50,7 +50,7 @@ where
 
     fn answer(self: Box<Self>) {
         if let Some(result) = self.result {
-            // Whoever asked may no longer wait.
+            // The caller may no longer wait.
             let _ = self.sender.send(result);
         }
     }
@@ -85,7 +85,7 @@ pub(super) struct SimLink {
     pub(super) waiting: BTreeMap<String, VecDeque<Box<dyn SimRequest>>>,
     /// Those it has, whose answer is on the way.
     pub(super) answers: BTreeMap<String, VecDeque<Box<dyn SimRequest>>>,
-    /// What the server pushed and the node has not received.
+    /// Pushes of the server that the node has not received.
     pub(super) pushed: BTreeMap<Arc<str>, VecDeque<Push>>,
 }
 
@@ -163,7 +163,7 @@ impl SimNetwork {
         })
     }
 
-    /// What was pushed for a channel is lost on the way, and the link notices.
+    /// Loses the pushes for a channel on the way; the link notices.
     pub(super) fn lose(&self, link: usize, channel: &str) -> bool {
         let mut state = self.0.lock();
         let Some(link) = state.links.get_mut(link) else { return false };
@@ -181,7 +181,7 @@ impl SimNetwork {
         true
     }
 
-    /// The link breaks. Of each line the server carried out so many requests more; the node does not know of which.
+    /// The link breaks. The server carried out this number of requests more of each line; the node does not know of which.
     pub(super) fn cut(&self, link: usize, executed: usize) -> bool {
         let mut state = self.0.lock();
         let state = &mut *state;
@@ -231,7 +231,7 @@ impl SimNetwork {
         }
     }
 
-    /// The link is there again: the server is asked for all that is wanted, and the node is told that something may be missing.
+    /// The link is there again: the server is asked for all that is wanted, and the node learns that something may be missing.
     pub(super) fn heal(&self, link: usize, id: Option<String>) -> bool {
         let mut state = self.0.lock();
         let state = &mut *state;

@@ -84,7 +84,7 @@ impl Thread {
     }
 }
 
-/// See the module's head.
+/// A node of the simulated cluster.
 pub(super) struct Process {
     pub(super) link: usize,
     network: SimNetwork,
@@ -95,7 +95,7 @@ pub(super) struct Process {
     pub(super) node: Option<Arc<Node>>,
     workers: usize,
     upgrades: Vec<Upgrades>,
-    /// For requests over HTTP, from the first one on.
+    /// Routes for requests over HTTP, from the first request on.
     routes: Vec<Rc<http::ProcessRoutes>>,
 }
 
@@ -253,12 +253,12 @@ impl Process {
         self.threads.iter_mut().for_each(|thread| thread.is_frozen = false);
     }
 
-    /// Whether tasks of one of its threads wake one another without an end.
+    /// True if tasks of one of its threads wake one another without an end.
     pub(super) fn is_spinning(&self) -> bool {
         self.threads.iter().any(|thread| thread.is_spinning)
     }
 
-    /// The id by which the node hears messages.
+    /// The id by which the node receives messages.
     pub(super) fn id(&self) -> Option<String> {
         self.id.lock().clone()
     }

@@ -1,5 +1,5 @@
 //! Work queues of the simulated server, as the broker's contract has them: messages wait, each is given to one name, comes back
-//! when that name gives it back or is not heard of, and is a dead letter after its last attempt.
+//! when that name gives it back or is silent, and is a dead letter after its last attempt.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -24,7 +24,7 @@ pub(super) struct SimQueue {
     messages: BTreeMap<u64, SimMessage>,
     /// Those that came back, in the order in which they did. They go out before the others.
     back: VecDeque<u64>,
-    /// Until when a name is believed alive.
+    /// The time until which a name is believed alive.
     leases: BTreeMap<String, Instant>,
 }
 
@@ -101,7 +101,7 @@ impl SimServer {
         while taken.len() < count as usize
             && let Some(id) = back.pop_front().or_else(|| fresh.next())
         {
-            // What came back may have been acknowledged since.
+            // A message that came back may have been acknowledged since.
             let Some(message) = messages.get_mut(&id) else { continue };
             message.attempts += 1;
             message.owner = Some(node.to_owned());

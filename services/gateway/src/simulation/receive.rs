@@ -1,5 +1,5 @@
 //! Clients that receive over HTTP: by polls, by streams and by SockJS. Their requests are answered by the real routes
-//! ([`super::process::http`]), and what they are told is held against the same log as with every other client.
+//! ([`super::process::http`]), and what they get is checked against the same log as with every other client.
 //!
 //! - [`poller`]: clients that poll.
 //! - [`stream`]: server-sent events and lines.
@@ -69,7 +69,7 @@ pub(super) type StreamTop<'t> = dyn Fn(&str) -> Option<(Arc<str>, u64)> + 't;
 
 /// A client that receives over HTTP. A step that makes no sense to it does nothing, and says so.
 pub(super) trait Receiver {
-    /// True if a request of its is under way, or a session of its lasts.
+    /// True if it has a request under way, or a session that lasts.
     fn is_open(&self) -> bool;
 
     /// True if it has taken part at all.
@@ -98,7 +98,7 @@ pub(super) trait Receiver {
     /// Reads what its responses hold. False if there was nothing.
     fn read(&mut self, log: &mut DeliveryLog) -> bool;
 
-    /// The last things that it was told, for the trace.
+    /// The last things that it received, for the trace.
     fn take_told(&mut self) -> String;
 
     /// It goes, and its connections break.
@@ -146,7 +146,7 @@ pub(super) trait Receiver {
     /// Its part at the end of a run, when everything is to come to rest.
     fn settle(&self, index: usize) -> Vec<ScheduleStep>;
 
-    /// At the end, when nothing moves any more: what does not agree with the log.
+    /// The differences from the log at the end, when nothing moves any more.
     fn check(
         &self,
         log: &DeliveryLog,

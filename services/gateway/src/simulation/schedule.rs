@@ -20,7 +20,7 @@ pub(super) enum ScheduleStep {
     Answer(usize, Arc<str>),
     /// The first of what was pushed for a channel arrives.
     Receive(usize, Arc<str>),
-    /// What was pushed for a channel is lost, and the link notices.
+    /// The pushes for a channel are lost, and the link notices.
     Lose(usize, Arc<str>),
     /// A process loses its link; of each line of requests the server carries out so many.
     Cut(usize, usize),
@@ -54,7 +54,7 @@ pub(super) enum ScheduleStep {
     Ack(usize, usize),
     /// It refuses one.
     Nack(usize, usize),
-    /// It says goodbye.
+    /// It sends DISCONNECT.
     Goodbye(usize),
     /// A client that receives over HTTP asks a worker of a process, and waits for so many seconds at most.
     Poll(usize, usize, usize, usize),
@@ -66,7 +66,7 @@ pub(super) enum ScheduleStep {
     Commit(usize),
     /// It ends the transaction, and nothing of it happens.
     Abort(usize),
-    /// A client asks who is there.
+    /// A client asks for presence.
     Presence(usize, Arc<str>),
     /// A client asks for history.
     History(usize, Arc<str>),

@@ -18,7 +18,7 @@ async fn play(world: &mut World, schedule: &str) {
     }
 }
 
-/// A client connects to a worker of the first process and subscribes, and all that comes of it takes place.
+/// A client connects to a worker of the first process and subscribes, and all that comes of it happens.
 async fn subscribe(world: &mut World, client: usize) {
     world.flow().await;
     play(world, &format!("connect {client} 0 {client}")).await;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::{delivery_log::DeliveryLog, embedded, queues::SimQueue};
 
-/// What the server pushes to a node.
+/// A push of the server to a node.
 #[derive(Clone)]
 pub(super) enum Push {
     Event(ChannelEvent),
@@ -43,7 +43,7 @@ struct Present {
     announce: bool,
 }
 
-/// See the module's head.
+/// The broker's server in the simulation.
 #[derive(Default)]
 pub(super) struct SimServer {
     streams: BTreeMap<Arc<str>, SimStream>,
@@ -56,20 +56,20 @@ pub(super) struct SimServer {
     pub(super) next_message: u64,
     /// Nodes that receive a channel.
     pub(super) subscribers: BTreeMap<Arc<str>, BTreeSet<usize>>,
-    /// Ids by which nodes hear messages.
+    /// Ids by which nodes receive messages.
     pub(super) hearing: BTreeMap<usize, String>,
     epochs: u64,
     /// Another one after each failover.
     life: u64,
-    /// The embedded broker of the only node, in place of all this.
+    /// The embedded broker of the only node, instead of all this.
     pub(super) embedded: Weak<MemoryBroker>,
     /// The positions of its streams.
     embedded_tops: BTreeMap<Arc<str>, Position>,
-    /// What was accepted.
+    /// The log of what it accepted.
     pub(super) log: DeliveryLog,
     /// Subscriptions of nodes that it has just confirmed.
     pub(super) confirmed: Vec<(usize, Arc<str>)>,
-    /// What is on its way to the nodes.
+    /// Pushes on their way to the nodes.
     pub(super) pushed: Vec<(usize, Arc<str>, Push)>,
 }
 
@@ -158,7 +158,7 @@ impl SimServer {
         }
     }
 
-    /// A failover to a replica that had not received the newest `count` publications of any channel. What a replica has is a beginning
+    /// A failover to a replica that had not received the newest `count` publications of any channel. A replica has a beginning
     /// of what was done: without a publication it has no epoch that began after it either.
     pub(super) fn forget_newest(&mut self, count: u64) {
         self.life += 1;

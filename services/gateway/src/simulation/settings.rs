@@ -17,7 +17,7 @@ pub(super) const POLLING_USER: &str = "poller";
 /// Signs its tokens.
 pub(super) const TOKEN_SECRET: &str = "secret-of-the-simulation-long-enough-for-hs256";
 
-/// See the module's head.
+/// The settings of the simulated nodes.
 pub(super) fn settings() -> Settings {
     let mut settings = Settings::default();
     settings.http.address.set_port(0);

@@ -1,5 +1,5 @@
-//! A client of STOMP over TCP in the simulation: it subscribes to channels, recovers, consumes work queues, and notes what it is
-//! told. What contradicts the log is a violation.
+//! A client of STOMP over TCP in the simulation: it subscribes to channels, recovers, consumes work queues, and notes what it
+//! receives. What contradicts the log is a violation.
 //!
 //! - [`requests`]: what it asks for.
 //! - [`transaction`]: what it asks for together.
@@ -36,7 +36,7 @@ use super::{
 enum AwaitedReceipt {
     Subscribe(Arc<str>),
     Unsubscribe(Arc<str>),
-    /// Of the subscription with this id.
+    /// The receipt for leaving the subscription with this id.
     Leave(String),
     Publish(Arc<str>, u64),
     Send(Arc<str>, u64),
@@ -47,16 +47,16 @@ enum AwaitedReceipt {
     Goodbye,
 }
 
-/// A channel that it hears, or wants to.
+/// A channel that it is subscribed to, or wants to be.
 struct StompChannel {
     subscription: SimSubscription,
     /// Id of the subscription, a new one each time.
     id: String,
-    /// What came before the receipt of the SUBSCRIBE.
+    /// Messages that came before the receipt of the SUBSCRIBE.
     early: Vec<Value>,
 }
 
-/// See the module's head.
+/// A simulated client of STOMP over TCP.
 #[derive(Default)]
 pub(super) struct StompClient {
     pub(super) name: String,
@@ -67,7 +67,7 @@ pub(super) struct StompClient {
     to_send: Vec<u8>,
     /// Id of the session, once it has connected.
     pub(super) id: Option<String>,
-    /// It has said goodbye.
+    /// It has sent DISCONNECT.
     is_leaving: bool,
     next_receipt: u32,
     pending: BTreeMap<u32, AwaitedReceipt>,
@@ -78,7 +78,7 @@ pub(super) struct StompClient {
     transaction: Option<SimTransaction>,
     /// True if it has taken part at all.
     pub(super) is_used: bool,
-    /// The last things that it was told, for the trace.
+    /// The last things that it received, for the trace.
     pub(super) told: Vec<String>,
 }
 
@@ -183,8 +183,8 @@ impl StompClient {
         true
     }
 
-    /// All has been read, and the connection is open: what it holds nobody else may have been given, unless its node was not
-    /// heard of.
+    /// All has been read, and the connection is open: nobody else may have been given what it holds, unless its node was
+    /// silent.
     fn look_for_stolen(&self, server: &mut SimServer) {
         for job in self.held() {
             if server.log.jobs.was_given_back(job) {
@@ -298,7 +298,7 @@ impl StompClient {
         }
     }
 
-    /// At the end, when nothing moves any more: what does not agree with the log.
+    /// The differences from the log at the end, when nothing moves any more.
     pub(super) fn check(&self, server: &SimServer) -> Vec<String> {
         let mut wrong = Vec::new();
         for (receipt, asked) in &self.pending {

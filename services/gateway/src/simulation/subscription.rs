@@ -1,4 +1,4 @@
-//! What a client of the simulation knows of a channel, and whether that can be true.
+//! A simulated client's knowledge of a channel, and the check that it can be true.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,24 +14,24 @@ pub(super) enum SubscriptionPhase {
     Unsubscribing,
 }
 
-/// What the client knows of a channel.
+/// The client's knowledge of a channel.
 pub(super) struct SimSubscription {
-    /// True if it is told of others that join and leave.
+    /// True if it gets the joins and leaves of others.
     pub(super) watches: bool,
     pub(super) phase: SubscriptionPhase,
     /// The command that its phase comes from.
     pub(super) command: u32,
-    /// Whether its user wants it.
+    /// True if its user wants it.
     pub(super) is_wanted: bool,
-    /// Where it stands in a stream: epoch and offset.
+    /// Its position in a stream: epoch and offset.
     pub(super) position: Option<(String, u64)>,
     /// The last publication that it had, or that stood at its position.
     pub(super) last: Option<u64>,
-    /// Publications that were accepted when it was told that it is subscribed.
+    /// Publications that were accepted when its subscription was confirmed.
     pub(super) accepted_before: usize,
-    /// Joins that were told by then.
+    /// Joins that were announced by then.
     pub(super) joins_before: usize,
-    /// Of each member that it heard of: whether it is there.
+    /// The members that it knows of; true for each that is there.
     pub(super) members: BTreeMap<String, bool>,
 }
 
@@ -71,7 +71,7 @@ impl SimSubscription {
             (false, None) => "subscriptions begun",
         });
         if !is_recovered {
-            // Told: whatever it had missed, it knows that it did.
+            // It knows that it missed something.
             self.last = None;
             self.position = (!epoch.is_empty()).then_some((epoch, offset));
             return Ok(());
@@ -131,7 +131,7 @@ impl SimSubscription {
         Ok(())
     }
 
-    /// At the end, when nothing moves any more: what does not agree with the log. `top`: where the stream ends.
+    /// The differences from the log at the end, when nothing moves any more. `top`: where the stream ends.
     pub(super) fn check(
         &self,
         name: &str,
@@ -142,7 +142,7 @@ impl SimSubscription {
     ) -> Vec<String> {
         let mut wrong = Vec::new();
         let tip = log.tip(channel);
-        // A stream that began anew and has no publication yet is told with its first.
+        // A stream that began anew and has no publication yet is announced with its first.
         if let (Some((epoch, offset)), Some((top_epoch, top))) = (&self.position, top)
             && tip.is_some()
             && (!log.is_related(epoch, &top_epoch) || *offset != top)

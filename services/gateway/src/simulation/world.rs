@@ -33,12 +33,12 @@ pub(super) const WORKERS: usize = 2;
 pub(super) const CLIENTS: usize = 3;
 /// Clients of STOMP.
 pub(super) const STOMP_CLIENTS: usize = 2;
-/// The client that is told of joins and leaves. After a gap it is sent away, so the others must not be as it is.
+/// The client that gets joins and leaves. After a gap it is sent away, so the others must not be as it is.
 pub(super) const WATCHER: usize = 1;
 /// With history and recovery; with history of two publications; without history.
 pub(super) const CHANNELS: [&str; 3] = ["kept:a", "short:b", "live:c"];
 
-/// See the module's head.
+/// The simulated world.
 pub(super) struct World {
     pub(super) network: SimNetwork,
     /// Its only process has the embedded broker.
@@ -290,7 +290,7 @@ impl World {
             ended: ended.clone(),
         });
         process.spawn(async move {
-            // Whatever it is: a backend is told.
+            // A backend gets the outcome, whatever it is.
             let _ = published.await;
             ended.set(true);
         });
@@ -317,7 +317,7 @@ impl World {
         tokio::task::yield_now().await;
     }
 
-    /// What must not have happened, and did.
+    /// The violations of the run so far.
     pub(super) fn violations(&self) -> Vec<String> {
         let state = self.network.0.lock();
         let log = &state.server.log;

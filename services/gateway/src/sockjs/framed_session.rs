@@ -1,4 +1,4 @@
-//! SockJS's frames over one WebSocket: a session inside another one, which takes batches apart. What goes out is framed by
+//! SockJS's frames over one WebSocket: a session inside another one, which takes batches apart. Its output is framed by
 //! the hub's encoder. `docs/protocols/sockjs.md` §5.1.
 
 use std::{borrow::Cow, collections::VecDeque};
@@ -75,7 +75,7 @@ impl Session for FramedSession {
             }
             Err(BatchError::Empty) => {}
             Err(BatchError::Broken) => {
-                // Without a word of close message: nothing may follow what is broken.
+                // Without a close message: nothing may follow what is broken.
                 actions.close(Disconnect::ABNORMAL);
             }
             Err(error @ (BatchError::TooMany | BatchError::TooLarge)) => {

@@ -1,4 +1,4 @@
-//! How one endpoint is served over SockJS: what an embedder says of it, and with the node's settings what holds.
+//! The options of one endpoint over SockJS: an embedder's own, and those that hold together with the node's settings.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ static EVENT_SOURCE: TransportLabel = TransportLabel::new("sockjs_eventsource");
 static HTML_FILE: TransportLabel = TransportLabel::new("sockjs_htmlfile");
 static JSONP: TransportLabel = TransportLabel::new("sockjs_jsonp");
 
-/// How a handler is served over SockJS, where that differs from the settings `sockjs`.
+/// An embedder's options for a handler over SockJS, where they differ from the settings `sockjs`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SockJs {
     websocket: Option<bool>,
@@ -31,21 +31,21 @@ impl SockJs {
         Self::default()
     }
 
-    /// Whether WebSocket is served below the path too.
+    /// Sets if WebSocket is served below the path too.
     #[must_use]
     pub fn websocket(mut self, served: bool) -> Self {
         self.websocket = Some(served);
         self
     }
 
-    /// Whether a cookie is set for load balancers.
+    /// Sets if load balancers get a cookie.
     #[must_use]
     pub fn cookie_needed(mut self, needed: bool) -> Self {
         self.cookie_needed = Some(needed);
         self
     }
 
-    /// Where the page for hidden frames loads sockjs-client from.
+    /// Sets the URL from which the page for hidden frames loads sockjs-client.
     #[must_use]
     pub fn client_url(mut self, url: impl Into<String>) -> Self {
         self.client_url = Some(url.into());
@@ -64,13 +64,13 @@ impl SockJs {
 pub struct SockJsEndpoint {
     /// The path, without a final slash.
     pub path: String,
-    /// What stands behind it.
+    /// The endpoint behind the path.
     pub endpoint: Arc<dyn Endpoint>,
-    /// Whether WebSocket is served.
+    /// True if WebSocket is served.
     pub websocket: bool,
-    /// Whether a cookie is set.
+    /// True if a cookie is set.
     pub cookie_needed: bool,
-    /// Where clients are sent; empty: here.
+    /// The URL that clients are sent to; empty: this one.
     pub base_url: String,
     /// The page for hidden frames, where there is one.
     pub(super) page: Option<IframePage>,
@@ -118,7 +118,7 @@ impl SockJsEndpoint {
         served
     }
 
-    /// Whether pages of every origin may connect.
+    /// True if pages of every origin may connect.
     pub(super) fn is_open_to_all(&self) -> bool {
         // Two origins that nobody lists.
         let allows = |origin| self.endpoint.allows_origin(Some(origin), "");
@@ -145,7 +145,7 @@ impl SockJsEndpoint {
         }
     }
 
-    /// What a session is called among those of the node. Two endpoints may have sessions with the same id.
+    /// The key of a session among those of the node. Two endpoints may have sessions with the same id.
     pub(super) fn key(&self, session: &str) -> Arc<str> {
         // The id of no other session begins with a slash.
         format!("{}/{session}", self.path).into()

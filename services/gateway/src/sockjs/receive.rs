@@ -22,7 +22,7 @@ use crate::{
     session::Now,
 };
 
-/// How often a session may end just when the request comes for it.
+/// Attempts to reach a session that may end just when the request comes for it.
 const ATTEMPTS: usize = 4;
 
 /// Answers a request that receives. `permit`: a slot for its session, where that is to be opened.
@@ -72,7 +72,7 @@ pub(super) fn head(asked: &SockJsRequest<'_>, session: &str, transport: Transpor
     if transport.direction() == Direction::Stream {
         return asked.stream(transport.content_type(), ended());
     }
-    // The length of a frame that is not there cannot be told.
+    // The length of a frame that is not there is unknown.
     let mut response = frame_answer(asked, transport);
     response
         .message_body(body::None::new())

@@ -1,4 +1,4 @@
-//! What every request below a SockJS endpoint passes, and what the answers have in common: origins, cookies, the headers
+//! The checks of every request below a SockJS endpoint, and the common part of the answers: origins, cookies, the headers
 //! that the protocol fixes. `docs/protocols/sockjs.md` §6 and §7.
 //!
 //! The answers that belong to no session: greeting, info, the page for hidden frames. `docs/protocols/sockjs.md` §1.
@@ -34,7 +34,7 @@ use crate::{
     random,
 };
 
-/// What is told of a session that is not there, and of one that is somebody else's.
+/// The answer for a session that is not there, and for one that is somebody else's.
 pub(super) const NO_SUCH_SESSION: &str = "no such session";
 
 /// A request that may ask.
@@ -45,7 +45,7 @@ pub(super) struct SockJsRequest<'r> {
 }
 
 impl<'r> SockJsRequest<'r> {
-    /// Looks at who asks. `transport`: that of a session's path.
+    /// Checks the page's origin. `transport`: that of a session's path.
     ///
     /// # Errors
     /// The page's origin may not connect.
@@ -101,11 +101,11 @@ impl<'r> SockJsRequest<'r> {
         }
     }
 
-    /// A session of somebody takes requests of nobody else: its id alone is not much of a secret. One of nobody known takes
-    /// requests of the network alone that opened it (`sockjs.bind_to_address`). Decision record 24.
+    /// A session with a principal takes requests of no other: its id alone is not much of a secret. One without a principal takes
+    /// only requests of the network that opened it (`sockjs.bind_to_address`). Decision record 24.
     ///
     /// # Errors
-    /// The guard does not let this request in, or as somebody else; or it comes from elsewhere, and is told that there is
+    /// The guard does not let this request in, or as somebody else; or it comes from elsewhere, and gets the answer that there is
     /// no such session. Either is counted as a wrong id.
     pub(super) fn check_owner(&self, key: &str) -> Result<(), EndpointRefused> {
         let Some(opened_by) = self.context.local.registry.opened_by(key) else { return Ok(()) };
@@ -125,7 +125,7 @@ impl<'r> SockJsRequest<'r> {
         Err(refused)
     }
 
-    /// Whether this client may ask for sessions by their ids now, or has named too many that do not exist. A request that
+    /// True if this client may ask for sessions by their ids now, and has not named too many that do not exist. A request that
     /// another node forwards was counted there.
     pub(super) fn may_name_sessions(&self) -> bool {
         let node = &self.context.local.node;
@@ -220,7 +220,7 @@ impl<'r> SockJsRequest<'r> {
         self.session_answer(status, headers::PLAIN).body(sentence.into())
     }
 
-    /// Answers that nothing can be said of the session at the moment.
+    /// Answers that the session cannot be reached at the moment.
     pub(super) fn unreachable(&self) -> HttpResponse {
         self.message(StatusCode::SERVICE_UNAVAILABLE, "the session cannot be reached")
     }
@@ -273,7 +273,7 @@ pub(super) fn greeting() -> HttpResponse {
     plain(StatusCode::OK, "Welcome to SockJS!\n")
 }
 
-/// What a client must know before it chooses a transport.
+/// Answers `/info`: the facts that a client must know before it chooses a transport.
 pub(super) fn info(asked: &SockJsRequest<'_>) -> HttpResponse {
     let info = Info {
         websocket: asked.endpoint.websocket,

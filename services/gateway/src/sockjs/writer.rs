@@ -1,4 +1,4 @@
-//! How a session's messages are written to one response: one frame is one piece of bytes, wrapped as the transport has it.
+//! Writes a session's messages to one response: one frame is one piece of bytes, wrapped as the transport has it.
 //! `docs/protocols/sockjs.md` §3, §4 and §5.
 
 use bytes::{Bytes, BytesMut};
@@ -14,7 +14,7 @@ use crate::{
 pub(super) struct SockJsFrameWriter {
     wrapping: Wrapping,
     is_poll: bool,
-    /// Whether this is the first response of its session.
+    /// True if this is the first response of its session.
     opens: bool,
     limit_bytes: usize,
     written_bytes: usize,

@@ -1,4 +1,4 @@
-//! What a client sends: a frame is cut into [`lines`], and [`decode`] reads one command from each, borrowing from it.
+//! The commands of a client: a frame is cut into [`lines`], and [`decode`] reads one command from each, borrowing from it.
 //! Between a transport and its session; `docs/protocols/client.md` §1 and §2.
 //!
 //! Leniency is that of the Centrifuge servers: unknown fields are ignored at every level (a newer SDK sends more than we
@@ -6,7 +6,7 @@
 //! two requests in one command, a field twice, a request or field of another type, a missing id, anything after the
 //! object.
 //!
-//! How commands look in logs: never with a token, a header or a payload (`docs/architecture.md` §8.3).
+//! The logged form of commands: never with a token, a header or a payload (`docs/architecture.md` §8.3).
 //!
 //! Why a line is no command. Two classes, because the session answers them differently: a disconnect for a client that
 //! does not speak the protocol, an error reply for one command. `docs/protocols/client.md` §1.8.
@@ -34,11 +34,11 @@ pub use self::{
 pub struct ClientCommand<'a> {
     /// The client's number for the command, repeated in the reply. 0 only for `send` and pong.
     pub id: u32,
-    /// What it asks for.
+    /// The request of the command.
     pub request: ClientRequest<'a>,
 }
 
-/// What a command asks for. Strings are as sent: absent is empty, and a channel's name is for the session to judge.
+/// The request of a command. Strings are as sent: absent is empty, and a channel's name is for the session to judge.
 #[derive(Clone)]
 pub enum ClientRequest<'a> {
     /// `{}`: the answer to a ping.
@@ -54,14 +54,14 @@ pub enum ClientRequest<'a> {
     },
     /// Publish into a channel.
     Publish(Publish<'a>),
-    /// Who is in a channel.
+    /// Asks for the clients in a channel.
     Presence {
-        /// Which.
+        /// The channel.
         channel: Cow<'a, str>,
     },
-    /// How many are in a channel.
+    /// Asks for the number of clients in a channel.
     PresenceStats {
-        /// Which.
+        /// The channel.
         channel: Cow<'a, str>,
     },
     /// Read a channel's past.
@@ -85,7 +85,7 @@ pub enum ClientRequest<'a> {
     },
     /// A new subscription token.
     SubRefresh {
-        /// Of which channel.
+        /// The channel.
         channel: Cow<'a, str>,
         /// The token.
         token: Cow<'a, str>,
@@ -99,7 +99,7 @@ pub struct Connect<'a> {
     /// Connection token; empty: none.
     #[serde(borrow, deserialize_with = "fields::text")]
     pub token: Cow<'a, str>,
-    /// For the connect webhook.
+    /// Data for the connect webhook.
     #[serde(borrow)]
     pub data: Option<&'a RawValue>,
     /// Name of the client's kind, such as `js`; not unique.
@@ -108,7 +108,7 @@ pub struct Connect<'a> {
     /// The application's version.
     #[serde(borrow, deserialize_with = "fields::text")]
     pub version: Cow<'a, str>,
-    /// What a browser could not send as HTTP headers. Names as written by the client.
+    /// Headers that a browser could not send over HTTP. Names as written by the client.
     #[serde(borrow, deserialize_with = "fields::headers")]
     pub headers: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
     /// Positions to recover server-side subscriptions from, by channel.
@@ -150,10 +150,10 @@ pub struct Subscribe<'a> {
     /// Subscription token; empty: none.
     #[serde(borrow, deserialize_with = "fields::text")]
     pub token: Cow<'a, str>,
-    /// For the subscribe webhook.
+    /// Data for the subscribe webhook.
     #[serde(borrow)]
     pub data: Option<&'a RawValue>,
-    /// Whether to recover from `offset` and `epoch`.
+    /// True to recover from `offset` and `epoch`.
     #[serde(deserialize_with = "fields::nullable")]
     pub recover: bool,
     /// Last offset seen.
@@ -191,7 +191,7 @@ impl Subscribe<'_> {
     /// Asks for error 112 instead of an incomplete recovery.
     pub const FLAG_REJECT_UNRECOVERED: i64 = 2;
 
-    /// Whether an incomplete recovery is to be an error.
+    /// True if an incomplete recovery is to be an error.
     #[must_use]
     pub const fn rejects_unrecovered(&self) -> bool {
         self.flag & Self::FLAG_REJECT_UNRECOVERED != 0
@@ -214,7 +214,7 @@ pub struct History<'a> {
     /// The channel.
     #[serde(borrow, deserialize_with = "fields::text")]
     pub channel: Cow<'a, str>,
-    /// At most so many publications; 0: the position only; negative: as many as allowed.
+    /// Most publications to read; 0: the position only; negative: as many as allowed.
     #[serde(deserialize_with = "fields::nullable")]
     pub limit: i32,
     /// Read what comes after (in reverse: before) this position; `None`: from the end that the direction starts at.
@@ -298,12 +298,12 @@ pub enum DecodeError {
     Invalid {
         /// Id for the reply, never 0.
         id: u32,
-        /// What is wrong with it.
+        /// The fault of the command.
         reason: Invalid,
     },
 }
 
-/// What is not the protocol.
+/// The fault of bytes that are not the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Malformed {
     /// Not UTF-8, nested too deep, or not exactly one JSON value.
@@ -326,7 +326,7 @@ pub enum Malformed {
     NoId,
 }
 
-/// What is wrong with one command.
+/// The fault of one command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Invalid {
     /// Publish without data (107).

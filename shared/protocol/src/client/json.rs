@@ -9,11 +9,11 @@ use thiserror::Error;
 
 use crate::escape;
 
-/// How deep arrays and objects may nest in what a client or a backend sends. A command's own two levels count too. As deep as
+/// Deepest nesting of arrays and objects in the JSON of a client or a backend. A command's own two levels count too. As deep as
 /// the JSON libraries of most languages read by default, so that nothing is passed on that a receiver cannot read.
 pub const JSON_DEPTH: usize = 128;
 
-/// Why bytes are not a payload we pass on. Holds a place, never an excerpt: payloads do not belong into logs.
+/// Why bytes are not a payload we pass on. Holds a position, never an excerpt: payloads do not belong into logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum JsonError {
     /// The bytes are not UTF-8.
@@ -58,7 +58,7 @@ pub(crate) fn checked_text(data: &[u8], max_depth: usize) -> Result<&str, JsonEr
     Ok(text)
 }
 
-/// Whether brackets outside strings nest deeper than `max_depth`: one linear scan, because the parser skips raw values
+/// True if brackets outside strings nest deeper than `max_depth`: one linear scan, because the parser skips raw values
 /// without a limit of its own. On malformed JSON the answer may be wrong either way; the parser refuses that anyway.
 fn deeper_than(data: &[u8], max_depth: usize) -> bool {
     let mut depth = 0usize;
@@ -80,7 +80,7 @@ fn deeper_than(data: &[u8], max_depth: usize) -> bool {
     false
 }
 
-/// What follows a string whose opening quote was just read; empty if it never closes.
+/// The text behind a string whose opening quote was just read; empty if it never closes.
 fn after_string(mut rest: &[u8]) -> &[u8] {
     while let Some(at) = memchr::memchr2(b'"', b'\\', rest) {
         let escape = rest.get(at) == Some(&b'\\');

@@ -1,4 +1,4 @@
-//! What a receiver without commands is told: the objects of the client protocol without the envelopes of replies and
+//! Messages to a receiver without commands: the objects of the client protocol without the envelopes of replies and
 //! pushes. `docs/protocols/http.md` §7.10.
 //!
 //! Every writer appends one object without a newline, as those of [`super::push`] and [`super::reply`].
@@ -59,7 +59,7 @@ pub fn disconnect(code: u32, reason: &str, out: &mut BytesMut) {
     write_event(out, "", "disconnect", |out| write_code(out, code, reason));
 }
 
-/// `{"error":{"code":…,"message":…,"temporary":true}}`, in the place of `connect`, where there is no status to say so.
+/// `{"error":{"code":…,"message":…,"temporary":true}}`, instead of `connect`, where there is no status to say so.
 pub fn error(code: u32, message: &str, temporary: bool, out: &mut BytesMut) {
     let mut outer = ObjectWriter::open(out);
     let mut inner = ObjectWriter::open(outer.field("error"));

@@ -1,4 +1,4 @@
-//! What the server sends unasked: `{"push":{…}}` and the ping. The hub encodes a publication here once for all
+//! The server's pushes: `{"push":{…}}` and the ping. The hub encodes a publication here once for all
 //! subscribers that speak this protocol. `docs/protocols/client.md` §2.
 
 use bytes::{BufMut, BytesMut};
@@ -8,7 +8,7 @@ use super::json::{ObjectWriter, write_base64, write_raw, write_string};
 /// The server's ping; the client's pong looks the same.
 pub const PING: &[u8] = b"{}";
 
-/// How a payload's bytes are to be read.
+/// The kind of a payload's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PayloadKind {
     /// One JSON value: passed on as it is, less raw newlines.
@@ -20,7 +20,7 @@ pub enum PayloadKind {
     Binary,
 }
 
-/// Who published, or who is present. Borrowed: this crate knows no node types.
+/// The client that published, or is present. Borrowed: this crate knows no node types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ClientInfoFields<'a> {
     /// User id; empty: anonymous.
@@ -38,28 +38,28 @@ pub struct ClientInfoFields<'a> {
 pub struct PublicationFields<'a> {
     /// The payload. Of kind `Json`: one valid JSON value ([`super::json_compact_check`] tells).
     pub data: &'a [u8],
-    /// How `data` is to be read.
+    /// The kind of `data`.
     pub kind: PayloadKind,
-    /// Place in the channel's stream, from 1, below 2^53; 0: the channel has no history.
+    /// Offset in the channel's stream, from 1, below 2^53; 0: the channel has no history.
     pub offset: u64,
     /// Key and value pairs, keys unique.
     pub tags: &'a [(String, String)],
     /// The publishing client, if it was one.
     pub info: Option<ClientInfoFields<'a>>,
-    /// When the broker accepted it, Unix time in ms; 0: not told.
+    /// The time at which the broker accepted it, Unix time in ms; 0: unknown.
     pub time_ms: u64,
 }
 
-/// What a client learns of a subscription that the server made.
+/// The properties of a subscription that the server made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SubscribePush<'a> {
-    /// Whether the client may recover by offset and epoch.
+    /// True if the client may recover by offset and epoch.
     pub recoverable: bool,
     /// Life of the stream; empty: none.
     pub epoch: &'a str,
     /// Top of the stream at subscribe time.
     pub offset: u64,
-    /// Whether the position is watched.
+    /// True if the position is watched.
     pub positioned: bool,
     /// Raw JSON for the client, if any.
     pub data: Option<&'a [u8]>,
@@ -99,7 +99,7 @@ pub fn push_message(data: &[u8], out: &mut BytesMut) {
     });
 }
 
-/// `{"push":{"disconnect":{"code":…,"reason":…}}}`: the last words on transports that have no close frame.
+/// `{"push":{"disconnect":{"code":…,"reason":…}}}`: the close message on transports that have no close frame.
 pub fn push_disconnect(code: u32, reason: &str, out: &mut BytesMut) {
     push("", "disconnect", out, |out| write_code(out, code, reason));
 }
@@ -116,7 +116,7 @@ fn push(channel: &str, kind: &'static str, out: &mut BytesMut, body: impl FnOnce
     outer.close();
 }
 
-/// What happened, in which channel, if in one.
+/// Writes what happened, and the channel, if there is one.
 pub(crate) fn write_event(
     out: &mut BytesMut,
     channel: &str,

@@ -18,7 +18,7 @@ pub struct ConnectResult<'a> {
     pub client: &'a str,
     /// The server's version.
     pub version: &'a str,
-    /// Whether the connection expires unless refreshed.
+    /// True if the connection expires unless refreshed.
     pub expires: bool,
     /// Seconds until it expires.
     pub ttl: u32,
@@ -28,47 +28,47 @@ pub struct ConnectResult<'a> {
     pub subs: &'a [(&'a str, SubscribeResult<'a>)],
     /// Seconds between pings; 0: the server sends none.
     pub ping: u32,
-    /// Whether the client has to answer pings.
+    /// True if the client has to answer pings.
     pub pong: bool,
     /// Session id, only for transports that send commands in requests of their own.
     pub session: &'a str,
     /// Node id, only together with `session`.
     pub node: &'a str,
-    /// The server's clock, Unix time in ms; 0: not told.
+    /// The server's clock, Unix time in ms; 0: left out.
     pub time: u64,
 }
 
 /// The answer to subscribe, and the state of a server-side subscription in a connect reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SubscribeResult<'a> {
-    /// Whether the subscription expires unless refreshed.
+    /// True if the subscription expires unless refreshed.
     pub expires: bool,
     /// Seconds until it expires.
     pub ttl: u32,
-    /// Whether the client may recover by offset and epoch.
+    /// True if the client may recover by offset and epoch.
     pub recoverable: bool,
     /// Life of the stream; empty: none.
     pub epoch: &'a str,
     /// The recovered publications, oldest first.
     pub publications: &'a [PublicationFields<'a>],
-    /// Whether `publications` and what follows live are complete since the client's position.
+    /// True if `publications` and what follows live are complete since the client's position.
     pub recovered: bool,
     /// The position this subscription starts from: the client's own if recovered, else the top.
     pub offset: u64,
-    /// Whether the position is watched.
+    /// True if the position is watched.
     pub positioned: bool,
     /// Raw JSON for the client, if any.
     pub data: Option<&'a [u8]>,
-    /// Whether the client asked for recovery.
+    /// True if the client asked for recovery.
     pub was_recovering: bool,
-    /// Told to receivers: why nothing was recovered although the client asked. Empty: it was, or the client did not ask.
+    /// For receivers: why nothing was recovered although the client asked. Empty: it was, or the client did not ask.
     pub unrecovered_reason: &'a str,
 }
 
 /// The answer to history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HistoryReply<'a> {
-    /// In the order asked for.
+    /// The publications, in the order asked for.
     pub publications: &'a [PublicationFields<'a>],
     /// Top of the stream.
     pub offset: u64,
@@ -184,7 +184,7 @@ fn reply(id: u32, kind: &'static str, out: &mut BytesMut, body: impl FnOnce(&mut
 pub(crate) enum Lists {
     /// They are written.
     Written,
-    /// They are written later, at these places.
+    /// They are written later, at these positions.
     Later(Vec<usize>),
 }
 
@@ -197,7 +197,7 @@ fn write_subscription(object: &mut ObjectWriter<'_>, result: &SubscribeResult<'_
         Lists::Later(places) => places.push(empty_list(object.field("publications"))),
     }
     if !result.unrecovered_reason.is_empty() {
-        // A flag that is not set is left out everywhere else. This one is said: something is missing.
+        // A flag that is not set is left out everywhere else. This one is written: something is missing.
         object.field("recovered").extend_from_slice(b"false");
     }
     object.flag("recovered", result.recovered).integer("offset", result.offset);
@@ -206,7 +206,7 @@ fn write_subscription(object: &mut ObjectWriter<'_>, result: &SubscribeResult<'_
     object.string("unrecovered_reason", result.unrecovered_reason);
 }
 
-/// Writes `[]`; the place of the entries.
+/// Writes `[]`; gives the position of the entries.
 fn empty_list(out: &mut BytesMut) -> usize {
     out.put_u8(b'[');
     let place = out.len();
@@ -217,21 +217,21 @@ fn empty_list(out: &mut BytesMut) -> usize {
 #[cfg(test)]
 mod tests;
 
-/// As [`reply_connect`], with an empty list of publications in each subscription: their places, in the order of `subs`.
+/// As [`reply_connect`], with an empty list of publications in each subscription: their positions, in the order of `subs`.
 pub fn reply_connect_around(id: u32, result: &ConnectResult<'_>, out: &mut BytesMut) -> Vec<usize> {
     let mut lists = Lists::Later(Vec::with_capacity(result.subs.len()));
     reply(id, "connect", out, |object| write_connect(object, result, &mut lists));
     places(lists)
 }
 
-/// As [`reply_subscribe`], with an empty list of publications: its place.
+/// As [`reply_subscribe`], with an empty list of publications: its position.
 pub fn reply_subscribe_around(id: u32, result: &SubscribeResult<'_>, out: &mut BytesMut) -> Vec<usize> {
     let mut lists = Lists::Later(Vec::with_capacity(1));
     reply(id, "subscribe", out, |object| write_subscription(object, result, &mut lists));
     places(lists)
 }
 
-/// As [`reply_history`], with an empty list of publications: its place.
+/// As [`reply_history`], with an empty list of publications: its position.
 pub fn reply_history_around(id: u32, result: &HistoryReply<'_>, out: &mut BytesMut) -> Vec<usize> {
     let mut place = 0;
     reply(id, "history", out, |object| {
@@ -242,7 +242,7 @@ pub fn reply_history_around(id: u32, result: &HistoryReply<'_>, out: &mut BytesM
     vec![place]
 }
 
-/// As [`reply_presence`], with nobody present: the place of the clients.
+/// As [`reply_presence`], with nobody present: the position of the clients.
 pub fn reply_presence_around(id: u32, out: &mut BytesMut) -> Vec<usize> {
     let mut place = 0;
     reply(id, "presence", out, |object| {

@@ -10,7 +10,7 @@ use memchr::memchr;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct MalformedChunk;
 
-/// The place in the body.
+/// The position in the body.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) enum Chunks {
     /// The first digit of a chunk's size.
@@ -143,7 +143,7 @@ impl Word {
         !self.is_other && self.so_far() == word
     }
 
-    /// Whether `word` begins with it.
+    /// True if `word` begins with it.
     pub(super) fn begins(&self, word: &[u8]) -> bool {
         !self.is_other && word.starts_with(self.so_far())
     }
@@ -168,7 +168,7 @@ pub(super) enum Whole {
     TooLong,
 }
 
-/// Puts `websocket` in the place of a list that holds it, in an `Upgrade` header's line at the beginning of `bytes`.
+/// Puts `websocket` instead of a list that holds it, in an `Upgrade` header's line at the beginning of `bytes`.
 pub(super) fn make_plain(bytes: &mut [u8]) -> Whole {
     let length = bytes.len().min(UPGRADE_LINE_MAX_BYTES);
     let Some(within) = bytes.get_mut(..length) else { return Whole::TooLong };

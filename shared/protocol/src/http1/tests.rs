@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{HEAD_METHOD, RequestPhase, RequestStream, UPGRADE_LINE_MAX_BYTES};
 
-/// What comes out of `stream` in pieces of these sizes, in turn, and the follower at its end.
+/// The output for `stream` in pieces of these sizes, in turn, and the follower at its end.
 fn follow(stream: &[u8], sizes: &[usize]) -> (Vec<u8>, RequestStream) {
     let mut requests = RequestStream::default();
     let (mut passed, mut held, mut stream) = (Vec::new(), Vec::new(), stream);
@@ -74,7 +74,7 @@ fn head_is_renamed_and_nothing_that_begins_like_it() {
     ] {
         assert_eq!(passed(other), other);
     }
-    // What is held back is the beginning of a head: its time runs.
+    // The bytes held back are the beginning of a head: its time runs.
     let mut requests = RequestStream::default();
     assert_eq!(requests.advance(&mut b"GET / HTTP/1.1\r\n\r\nHEA".to_vec(), true), 18);
     assert_eq!((requests.phase(), requests.complete_heads()), (RequestPhase::Head, 1));

@@ -1,4 +1,4 @@
-//! What a client sends: a JSON array of strings, or a single string. `docs/protocols/sockjs.md` §3.3, §3.4 and §3.6.
+//! The messages of a client: a JSON array of strings, or a single string. `docs/protocols/sockjs.md` §3.3, §3.4 and §3.6.
 //!
 //! Read by hand, because JavaScript can send lone surrogates (`"\ud800"`), which the JSON libraries of Rust refuse: here
 //! they become U+FFFD and the rest of the batch lives. Nothing nests, so there is no depth to limit: an array or an
@@ -118,7 +118,7 @@ impl<'t> Reader<'t> {
         Ok(message)
     }
 
-    /// What stands before the next quote or backslash.
+    /// The text before the next quote or backslash.
     fn plain(&mut self) -> Result<&'t str, BatchError> {
         let end = self.rest.bytes().position(|byte| byte < 0x20 || matches!(byte, b'"' | b'\\'));
         let (plain, rest) = end.and_then(|end| self.rest.split_at_checked(end)).ok_or(BatchError::Broken)?;

@@ -51,7 +51,7 @@ pub fn preflight(origin: Option<&str>, requested_headers: Option<&str>, method: 
     headers
 }
 
-/// The headers that a browser asks to send, as it may be told that it may; nothing where there is nothing.
+/// The headers that a browser asks to send, if the answer may allow them.
 #[must_use]
 pub fn requested(headers: Option<&str>) -> Option<&str> {
     headers.filter(|names| {
@@ -82,16 +82,16 @@ pub fn session_cookie<'c>(cookies: impl IntoIterator<Item = &'c str>) -> String 
 /// `Content-Type` of the answer.
 pub const CONTENT_TYPE: &str = "application/json; charset=UTF-8";
 
-/// What `/info` says.
+/// The contents of `/info`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Info<'i> {
-    /// Whether WebSocket is served.
+    /// True if WebSocket is served.
     pub websocket: bool,
-    /// Whether a load balancer needs a cookie to find the session again.
+    /// True if a load balancer needs a cookie to find the session again.
     pub cookie_needed: bool,
     /// Random, for clients without a source of randomness.
     pub entropy: u32,
-    /// Where clients go for their sessions, in place of where they asked; empty: here.
+    /// The URL of the clients' sessions, instead of the one they asked; empty: the same.
     pub base_url: &'i str,
 }
 

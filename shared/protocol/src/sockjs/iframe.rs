@@ -1,9 +1,9 @@
-//! The page that old browsers load into a hidden frame to reach a server of another origin. `docs/protocols/sockjs.md` §1.3 to §1.5.
+//! The page that old browsers load into a hidden frame to reach another origin's server. `docs/protocols/sockjs.md` §1.3 to §1.5.
 
 /// Seconds for which the page may be kept.
 pub const MAX_AGE_S: u64 = 31_536_000;
 
-/// Whether a name is one of the page's: `iframe`, anything of digits, lower-case letters, `-`, `.` and `_`, `.html`. Clients put
+/// True if a name is one of the page's: `iframe`, anything of digits, lower-case letters, `-`, `.` and `_`, `.html`. Clients put
 /// their version there, so that no cache hands them the page of another one.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
@@ -50,7 +50,7 @@ impl IframePage {
         Self { body, etag }
     }
 
-    /// Whether an `If-None-Match` names this page: 304 then.
+    /// True if an `If-None-Match` names this page: 304 then.
     #[must_use]
     pub fn is_known(&self, if_none_match: &str) -> bool {
         if_none_match.split(',').map(str::trim).any(|tag| {

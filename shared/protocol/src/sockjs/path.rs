@@ -1,4 +1,4 @@
-//! What stands behind a path below an endpoint. Paths are taken as they came: a doubled or a final slash makes another path.
+//! Routes below an endpoint's path. Paths are taken as they came: a doubled or a final slash makes another path.
 //! `docs/protocols/sockjs.md` §1 and §2.
 //!
 //! The transports of SockJS by name: which way they carry, with which method, what they answer with.
@@ -9,7 +9,7 @@ use super::iframe;
 /// Longest session id. Those of clients have 8 to 36 characters; it is kept with every session.
 const SESSION_MAX_BYTES: usize = 128;
 
-/// What a path below an endpoint means.
+/// The meaning of a path below an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route<'p> {
     /// The endpoint itself.
@@ -20,11 +20,11 @@ pub enum Route<'p> {
     Iframe,
     /// `/websocket`: messages without SockJS's frames.
     RawWebSocket,
-    /// `/{server}/{session}/{transport}`. The first part is for load balancers and means nothing (`docs/protocols/sockjs.md` §2.2).
+    /// `/{server}/{session}/{transport}`. The first part is for load balancers, no meaning here. `docs/protocols/sockjs.md` §2.2.
     Session {
         /// The session's id, as the client chose it and not decoded.
         session: &'p str,
-        /// How the client wants to be served.
+        /// The transport that the client asks for.
         transport: Transport,
     },
 }
@@ -74,7 +74,7 @@ pub enum Transport {
     JsonpSend,
 }
 
-/// Which way a transport carries messages.
+/// The direction in which a transport carries messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// Both.
@@ -121,7 +121,7 @@ impl Transport {
         }
     }
 
-    /// Which way it carries.
+    /// The direction in which it carries messages.
     #[must_use]
     pub const fn direction(self) -> Direction {
         match self {
@@ -141,20 +141,20 @@ impl Transport {
         }
     }
 
-    /// Whether scripts of other origins ask with a preflight (`docs/protocols/sockjs.md` §6.3).
+    /// True if scripts of other origins ask with a preflight (`docs/protocols/sockjs.md` §6.3).
     #[must_use]
     pub const fn has_preflight(self) -> bool {
         matches!(self, Self::Xhr | Self::XhrSend | Self::XhrStreaming)
     }
 
-    /// Whether a page of any origin can ask for it without the browser naming the page in `Origin`: by a script tag, a frame
+    /// True if a page of any origin can ask for it without the browser naming the page in `Origin`: by a script tag, a frame
     /// or a form. Where origins are restricted, these need another proof.
     #[must_use]
     pub const fn hides_origin(self) -> bool {
         matches!(self, Self::HtmlFile | Self::Jsonp | Self::JsonpSend)
     }
 
-    /// Whether it calls a function that the query names (`docs/protocols/sockjs.md` §5.10).
+    /// True if it calls a function that the query names (`docs/protocols/sockjs.md` §5.10).
     #[must_use]
     pub const fn has_callback(self) -> bool {
         matches!(self, Self::HtmlFile | Self::Jsonp)

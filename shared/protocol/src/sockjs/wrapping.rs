@@ -1,11 +1,11 @@
-//! How each transport puts frames into its response: what comes first, and what stands around a frame. One frame becomes one
+//! Each transport's form of frames in its response: what comes first, and what stands around a frame. One frame becomes one
 //! piece of bytes, and so one HTTP chunk. `docs/protocols/sockjs.md` §5.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{callback::Callback, escape::write_script_string, path::Transport};
 
-/// What `xhr_streaming` begins with, since some browsers hand out the first 2 KiB late.
+/// The beginning of `xhr_streaming`, since some browsers hand out the first 2 KiB late.
 const XHR_PRELUDE: [u8; 2049] = {
     let mut bytes = [b'h'; 2049];
     bytes[2048] = b'\n';
@@ -15,7 +15,7 @@ const XHR_PRELUDE: [u8; 2049] = {
 /// Bytes that the head of `htmlfile` is padded to, for the same reason.
 const HTML_HEAD_BYTES: usize = 1024 + 1;
 
-/// How a transport wraps frames.
+/// The form in which a transport wraps frames.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wrapping {
     /// `websocket`: nothing around a frame, the message is the frame.
@@ -47,7 +47,7 @@ impl Wrapping {
         })
     }
 
-    /// What the response begins with, a chunk of its own; empty for nothing.
+    /// The beginning of the response, a chunk of its own; empty for nothing.
     #[must_use]
     pub fn prelude(&self) -> Bytes {
         match self {

@@ -2,7 +2,7 @@
 //!
 //! The versions, and the choice between them. `docs/protocols/stomp.md` §2.3, §2.4 and §11.1.
 //!
-//! What a client can do wrong on the wire. Each ends the connection: the text is the `message` of an ERROR frame.
+//! The faults of a client on the wire. Each ends the connection: the text is the `message` of an ERROR frame.
 //! `docs/protocols/stomp.md` §1.
 
 use std::fmt;
@@ -82,7 +82,7 @@ impl StompCommand {
         matches!(self, Self::Connect | Self::Stomp)
     }
 
-    /// Whether its frames have a body.
+    /// True if its frames have a body.
     #[must_use]
     pub fn has_body(self) -> bool {
         self == Self::Send

@@ -11,7 +11,7 @@ use super::{
     headers::{Headers, StompFrame},
 };
 
-/// What a frame may hold at most.
+/// The bounds of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StompLimits {
     /// Header lines, repeated ones included.
@@ -130,7 +130,7 @@ impl StompDecoder {
         }
     }
 
-    /// Whether a line may be so long; a CR at its end comes on top.
+    /// Checks that a line may be so long; a CR at its end comes on top.
     fn check_length(&self, bytes: usize) -> Result<(), StompDecodeError> {
         match &self.state {
             StompDecoderState::Between if bytes > COMMAND_MAX_BYTES + 1 => Err(self.bad_command()),
@@ -188,7 +188,7 @@ impl StompDecoder {
         Ok(())
     }
 
-    /// Whether lines may end with CR LF: in 1.2, and while the version is not known.
+    /// True if lines may end with CR LF: in 1.2, and while the version is not known.
     fn allows_cr(&self) -> bool {
         matches!(self.version, None | Some(Version::V1_2))
     }
@@ -268,12 +268,12 @@ impl StompDecoder {
         };
         let headers = std::mem::take(headers);
         self.state = StompDecoderState::Between;
-        // What 1.0 lets pass on other frames means nothing.
+        // A body that 1.0 allows on other frames means nothing.
         let body = if command.has_body() { body } else { Bytes::new() };
         Ok(Some(StompFrame { command, headers, body }))
     }
 
-    /// Whether the frame at hand may have a body that means nothing.
+    /// True if the frame at hand may have a body that means nothing.
     fn tolerates_bodies(&self) -> bool {
         match &self.state {
             StompDecoderState::Body { headers, .. } => self.is_version_1_0(headers),

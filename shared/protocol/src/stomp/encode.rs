@@ -33,7 +33,7 @@ impl ServerCommand {
     }
 }
 
-/// What a connection with nothing to say sends in place of a frame.
+/// The heart-beat that a connection with nothing to say sends.
 pub const HEART_BEAT: &[u8] = b"\n";
 
 /// Begins a server's frame for a client of this version.
@@ -52,7 +52,7 @@ pub fn client_frame(command: StompCommand, version: Version, out: &mut BytesMut)
     StompFrameWriter::begin(command.name(), (!command.opens()).then_some(version), out)
 }
 
-/// A frame in the making: headers, then [`StompFrameWriter::body`] or [`StompFrameWriter::end`], without which it stays unfinished.
+/// A frame in the making: headers, then [`StompFrameWriter::body`] or [`StompFrameWriter::end`]; without either it is unfinished.
 #[must_use = "a frame without an end swallows the next one"]
 pub struct StompFrameWriter<'a> {
     out: &'a mut BytesMut,
@@ -68,8 +68,8 @@ impl<'a> StompFrameWriter<'a> {
         Self { out, escaped, has_length: false }
     }
 
-    /// Adds a header. One whose name the reader's version cannot say is left out whole: without the signs that cannot be
-    /// said it would be another name, perhaps one of the server's own. So is one without a name.
+    /// Adds a header. One whose name cannot be written in the reader's version is left out whole: without these characters
+    /// it would be another name, perhaps one of the server's own. So is one without a name.
     pub fn header(self, name: &str, value: &str) -> Self {
         if name.is_empty() || !is_sayable_name(name, self.escaped) {
             return self;
@@ -86,8 +86,8 @@ impl<'a> StompFrameWriter<'a> {
         self.header(name, itoa::Buffer::new().format(value))
     }
 
-    /// Tells the length of the body to come. Readers take the first of repeated headers (STOMP 1.2, "Repeated Header
-    /// Entries"), so it is told before headers that somebody else chose. An empty body needs none.
+    /// Writes the length of the body to come. Readers take the first of repeated headers (STOMP 1.2, "Repeated Header
+    /// Entries"), so it is written before headers that somebody else chose. An empty body needs none.
     pub fn content_length(self, body_bytes: usize) -> Self {
         if body_bytes == 0 {
             return self;
@@ -96,7 +96,7 @@ impl<'a> StompFrameWriter<'a> {
         Self { has_length: true, ..writer }
     }
 
-    /// Ends the frame with a body, and its length where that was not told before; an empty one needs none.
+    /// Ends the frame with a body, and its length where that was not written before; an empty one needs none.
     pub fn body(self, body: &[u8]) {
         if body.is_empty() {
             return self.end();
@@ -107,7 +107,7 @@ impl<'a> StompFrameWriter<'a> {
         writer.out.put_u8(b'\0');
     }
 
-    /// Ends the frame with a body whose length is not told: up to its first NUL.
+    /// Ends the frame with a body whose length is not written: up to its first NUL.
     pub fn body_without_length(self, body: &[u8]) {
         self.out.put_u8(b'\n');
         self.out.put_slice(body.split(|byte| *byte == b'\0').next().unwrap_or_default());
@@ -148,16 +148,16 @@ pub fn unescape(raw: &str, version: Option<Version>, out: &mut String) -> Result
     Ok(())
 }
 
-/// Which of the two halves of a header is written.
+/// The half of a header that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EscapePart {
     /// Before the colon.
     Name,
-    /// Behind it.
+    /// Behind the colon.
     Value,
 }
 
-/// Whether a reader of `version` can be told this header name in full. `None`: a CONNECTED frame, which is not escaped.
+/// True if this header name can be written in full for a reader of `version`. `None`: a CONNECTED frame, which is not escaped.
 #[must_use]
 pub fn is_sayable_name(name: &str, version: Option<Version>) -> bool {
     let version = version.unwrap_or(Version::V1_0);
@@ -170,7 +170,7 @@ pub fn is_sayable_name(name: &str, version: Option<Version>) -> bool {
 }
 
 /// Appends `text` as a part of a header that a reader of `version` takes back. `None`: a CONNECTED frame, which is not
-/// escaped. What cannot be said is left out, so that no header ever begins a second one: CR, LF, and a colon in a name
+/// escaped. What cannot be written is left out, so that no header ever begins a second one: CR, LF, and a colon in a name
 /// where there are no escapes, CR in 1.1, NUL anywhere.
 pub fn escape(text: &str, part: EscapePart, version: Option<Version>, out: &mut BytesMut) {
     let version = version.unwrap_or(Version::V1_0);

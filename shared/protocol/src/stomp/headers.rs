@@ -2,7 +2,7 @@
 //!
 //! Heart-beats: what each side offers and wants, and what follows from it. `docs/protocols/stomp.md` §3.
 //!
-//! What a client says: a command, headers, and with SEND a body. `docs/protocols/stomp.md` §1.1, §1.12 and §1.16.
+//! The frames of a client: a command, headers, and with SEND a body. `docs/protocols/stomp.md` §1.1, §1.12 and §1.16.
 
 use std::{fmt, time::Duration};
 
@@ -21,7 +21,7 @@ pub struct Headers {
     spans: Vec<HeaderRange>,
 }
 
-/// Where one header stands in the text.
+/// The range of one header in the text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct HeaderRange {
     name: usize,
@@ -44,13 +44,13 @@ impl Headers {
             .map(|span| (self.slice(span.name, span.name_end), self.slice(span.value, span.value_end)))
     }
 
-    /// How many there are.
+    /// The number of headers.
     #[must_use]
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
-    /// Whether there are none.
+    /// True if there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
@@ -104,9 +104,9 @@ impl fmt::Debug for Headers {
 /// One side's `heart-beat` header, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeartBeat {
-    /// How often it can send something; 0: not at all.
+    /// Shortest time between two of its heart-beats that it guarantees; 0: it cannot send any.
     pub sends_ms: u32,
-    /// How often it wants to hear something; 0: it does not care.
+    /// Time between heart-beats that it wants to receive; 0: it does not want any.
     pub wants_ms: u32,
 }
 
@@ -115,7 +115,7 @@ pub struct HeartBeat {
 #[error("heart-beat is not two numbers")]
 pub struct BadHeartBeat;
 
-/// What both sides do from now on, as the server sees it.
+/// The heart-beats of both sides from now on, as the server sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AgreedHeartBeat {
     /// The client sends something at least so often.
@@ -135,7 +135,7 @@ impl HeartBeat {
         Ok(Self { sends_ms: number(sends)?, wants_ms: number(wants)? })
     }
 
-    /// What follows from the client's offer (`self`) and the server's.
+    /// The agreement of the client's offer (`self`) and the server's.
     #[must_use]
     pub fn agree(self, server: Self) -> AgreedHeartBeat {
         let every = |sends: u32, wants: u32| {
@@ -159,7 +159,7 @@ fn number(text: &str) -> Result<u32, BadHeartBeat> {
 /// One frame of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StompFrame {
-    /// What it asks for.
+    /// The command.
     pub command: StompCommand,
     /// Unescaped, each name once.
     pub headers: Headers,

@@ -42,7 +42,7 @@ enum PayloadRange {
 }
 
 impl WebSocketDecoder {
-    /// For messages of at most `max_message_bytes` (after decompression); with permessage-deflate if it was
+    /// A decoder of messages of at most `max_message_bytes` (after decompression); with permessage-deflate if it was
     /// negotiated; handing on parts of messages as they arrive if `partial_messages`. Compressed messages are always
     /// whole: a window per connection would be needed to inflate them piece by piece.
     #[must_use]
@@ -311,13 +311,13 @@ enum Opened {
     Frame(PartialFrame),
 }
 
-/// What the frames of a compressed message may announce in all: zlib's own bound for what a message of the limit's
+/// Most bytes that the frames of a compressed message may announce in all: zlib's own bound for what a message of the limit's
 /// size can become when it does not compress.
 fn compressed_limit(limit: u64) -> u64 {
     limit.saturating_add(limit / 8).saturating_add(limit / 64).saturating_add(64)
 }
 
-/// Makes the event from the place where its bytes are.
+/// Makes the event from the part where its bytes are.
 fn lend<'e>(
     ready: Ready,
     partial: Option<&'e PartialInput>,

@@ -18,7 +18,7 @@ const MAX_WINDOW_BITS: u8 = 15;
 const MIN_ZLIB_WINDOW_BITS: u8 = 9;
 /// The window of 8 bits.
 const SMALLEST_WINDOW_BYTES: usize = 256;
-/// What a sync flush ends with, and what is not sent (RFC 7692 §7.2.1).
+/// The end of a sync flush, which is not sent (RFC 7692 §7.2.1).
 pub(super) const FLUSH_TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 /// Bytes of a stored block beside what it stores.
 pub const STORED_BLOCK_BYTES: usize = 5;
@@ -27,7 +27,7 @@ const SMALL_OVERHEAD_BYTES: usize = 64;
 /// A scratch buffer that one message made larger than this is given back.
 const KEPT_SCRATCH_BYTES: usize = 64 * 1024;
 
-/// What was agreed with the client. `Display` is the value of the response's `Sec-WebSocket-Extensions`.
+/// The parameters agreed with the client. `Display` is the value of the response's `Sec-WebSocket-Extensions`.
 ///
 /// The client's own window is never limited: nothing is kept of it after a message, so nothing would be saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,9 +1,9 @@
-//! What a client can do wrong on an open WebSocket, and the close code that tells it so. RFC 6455 §7.4.1.
+//! The faults of a client on an open WebSocket, and the close code of each. RFC 6455 §7.4.1.
 //!
 //! Every one of these ends the connection: the gateway sends a close frame with [`ProtocolError::close_code`] and
 //! the error's text as the reason, then drops the socket.
 //!
-//! Why a WebSocket is not opened, and the HTTP answer that says so. RFC 6455 §4.2.2, §4.4; `docs/protocols/websocket.md` §1, §3.
+//! Why a WebSocket is not opened, and the HTTP answer for it. RFC 6455 §4.2.2, §4.4; `docs/protocols/websocket.md` §1, §3.
 
 /// The close code for a violation of the protocol.
 pub const CLOSE_PROTOCOL_ERROR: u16 = 1002;
@@ -71,7 +71,7 @@ impl ProtocolError {
     }
 }
 
-/// How many bytes of the client's subprotocols an answer repeats.
+/// Most bytes of the client's subprotocols that an answer repeats.
 const REPEATED_BYTES: usize = 128;
 
 /// A handshake that does not become a WebSocket. The text is the one sentence of the answer's body.

@@ -1,4 +1,4 @@
-//! What the decoder hands to the transport: whole messages, control frames, and fragments where they are wanted.
+//! The events that the decoder hands to the transport: whole messages, control frames, and fragments where they are wanted.
 //!
 //! All of it is borrowed, from the read buffer where the bytes arrived in one piece and from the decoder where they
 //! did not, and lives until the next call.
@@ -14,7 +14,7 @@ pub enum WebSocketMessageKind {
     Binary,
 }
 
-/// One thing that a client said.
+/// One event of a client's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WebSocketEvent<'e> {
     /// A whole text message.
@@ -66,7 +66,7 @@ impl<'e> CloseFrame<'e> {
     }
 }
 
-/// Whether a close code may be on the wire: RFC 6455 §7.4 and the registrations since. 1004, 1005, 1006 and 1015
+/// True if a close code may be on the wire: RFC 6455 §7.4 and the registrations since. 1004, 1005, 1006 and 1015
 /// are reserved for what no frame says; 1016 to 2999 are not assigned.
 fn may_be_sent(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)

@@ -58,7 +58,7 @@ pub(super) fn parse(header: &[u8]) -> Option<Vec<DeflateOffer>> {
     }
 }
 
-/// Which parameters an offer has had already.
+/// The parameters that an offer has had already.
 #[derive(Default)]
 struct SeenParams([bool; 4]);
 
@@ -106,7 +106,7 @@ fn window_bits(value: &[u8]) -> Option<u8> {
     str::from_utf8(value).ok()?.parse().ok().filter(|bits| WINDOW_BITS.contains(bits))
 }
 
-/// What is left of the header.
+/// The rest of the header.
 struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {

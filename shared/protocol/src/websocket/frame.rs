@@ -17,7 +17,7 @@ const RSV2_AND_3: u8 = 0x30;
 const OPCODE: u8 = 0x0f;
 const MASKED: u8 = 0x80;
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
@@ -65,7 +65,7 @@ impl Opcode {
     }
 }
 
-/// What the connection allows the next frame to be.
+/// The kinds of frame that the connection allows next.
 #[derive(Clone, Copy, Debug)]
 pub struct ExpectedFrame {
     /// permessage-deflate was negotiated: RSV1 may open a compressed message.
@@ -83,7 +83,7 @@ pub struct ExpectedFrame {
 /// The header of a client's frame, found right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
-    /// What the frame is.
+    /// The kind of the frame.
     pub opcode: Opcode,
     /// The last frame of its message.
     pub fin: bool,

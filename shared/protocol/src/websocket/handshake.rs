@@ -15,7 +15,7 @@ use super::{
 
 pub use super::error::HandshakeRefusal;
 
-/// What every server appends to the key before it hashes it (RFC 6455 §1.3).
+/// The text that every server appends to the key before it hashes it (RFC 6455 §1.3).
 const ACCEPT_SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The bytes of a key behind its base64.
 const KEY_BYTES: usize = 16;
@@ -31,7 +31,7 @@ const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
 );
 
-/// What to do when a client offers subprotocols and none of them is known.
+/// The rule for a client that offers subprotocols of which none is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SubprotocolPolicy {
     /// Refuse with 400.
@@ -60,7 +60,7 @@ impl Offer {
     /// Judges a request's head. Header names may be in any case.
     ///
     /// # Errors
-    /// What to answer instead of a 101. The method is looked at first, the version before the key.
+    /// The answer instead of a 101. The method is looked at first, the version before the key.
     pub fn parse<'a>(
         method: &str,
         http_1_1: bool,
@@ -123,7 +123,7 @@ impl Offer {
         }
     }
 
-    /// What to answer to the client's favourite offer of permessage-deflate, if it made one.
+    /// The answer to the client's favourite offer of permessage-deflate, if it made one.
     #[must_use]
     pub fn negotiate_deflate(&self) -> Option<DeflateParams> {
         self.extensions.first().map(DeflateParams::answer)

@@ -7,7 +7,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use super::{deflate::FLUSH_TAIL, error::ProtocolError, event::WebSocketMessageKind, input::checked_prefix};
 
-/// What is put behind every message: the flush's tail that the sender left out, and an empty final block. Only a
+/// The bytes put behind every message: the flush's tail that the sender left out, and an empty final block. Only a
 /// message that stopped between two blocks is then read to a clean end; one that stopped inside a block is not.
 const MESSAGE_END: [u8; 6] = {
     let [a, b, c, d] = FLUSH_TAIL;
@@ -48,7 +48,7 @@ impl Default for Inflater {
 }
 
 impl Inflater {
-    /// With the largest window, which reads what was made with any.
+    /// An inflater with the largest window, which reads what was made with any.
     #[must_use]
     pub fn new() -> Self {
         Self { stream: Decompress::new(false) }
@@ -56,7 +56,7 @@ impl Inflater {
 
     /// The message behind the payload of its frames (RSV1 on the first), the flush's tail not included.
     ///
-    /// No more than `max_message_bytes` + 1 bytes are ever held, whatever the message would grow to, and invalid text
+    /// At most `max_message_bytes` + 1 bytes are kept, whatever the message would grow to, and invalid text
     /// ends it where it stands.
     ///
     /// # Errors
@@ -116,7 +116,7 @@ impl Inflater {
 struct Output {
     kind: WebSocketMessageKind,
     bytes: Vec<u8>,
-    /// How many bytes are known to be whole characters.
+    /// Bytes that are known to be whole characters.
     checked: usize,
     max_message_bytes: usize,
 }

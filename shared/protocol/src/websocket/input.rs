@@ -22,13 +22,13 @@ impl<'b> Input<'b> {
         Self { bytes, at: 0 }
     }
 
-    /// How many bytes no decoder has taken yet.
+    /// The number of bytes that no decoder has taken yet.
     #[must_use]
     pub fn remaining(&self) -> usize {
         self.bytes.len() - self.at
     }
 
-    /// Whether all bytes are taken.
+    /// True if all bytes are taken.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.remaining() == 0
@@ -94,10 +94,10 @@ pub fn advance(mut key: [u8; 4], done: usize) -> [u8; 4] {
     key
 }
 
-/// How many bytes at the front of `bytes` are whole characters; at most the start of one more follows them.
+/// The number of bytes at the front of `bytes` that are whole characters; at most the start of one more follows them.
 ///
 /// # Errors
-/// Where no bytes that may follow could make it valid.
+/// No bytes that may follow could make it valid.
 pub(super) fn checked_prefix(bytes: &[u8]) -> Result<usize, ProtocolError> {
     match simdutf8::compat::from_utf8(bytes) {
         Ok(text) => Ok(text.len()),
@@ -130,7 +130,7 @@ impl SplitCharacter {
         }
     }
 
-    /// How many bytes the character lacks, by its first byte.
+    /// The number of bytes that the character lacks, by its first byte.
     pub(super) fn lacks(&self) -> usize {
         let whole = match self.bytes.first() {
             Some(0xc0..=0xdf) => 2,

@@ -12,11 +12,11 @@ use super::{
 pub(super) struct PartialMessage {
     pub(super) kind: WebSocketMessageKind,
     pub(super) compressed: bool,
-    /// What the headers of its frames announced so far, in bytes.
+    /// Bytes that the headers of its frames announced so far.
     pub(super) announced: u64,
-    /// What arrived: still compressed, if it is.
+    /// The bytes that arrived: still compressed, if it is.
     pub(super) data: Vec<u8>,
-    /// How many bytes of uncompressed text are known to be whole characters.
+    /// Bytes of uncompressed text that are known to be whole characters.
     checked: usize,
     /// The start of a character whose rest did not arrive yet, where fragments are handed on at once.
     pub(super) split: SplitCharacter,

@@ -1,4 +1,4 @@
-//! What a decoder keeps while something is incomplete: a header, a payload, a message. An idle connection has none.
+//! A decoder's state while something is incomplete: a header, a payload, a message. An idle connection has none.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use super::{
     message::PartialMessage,
 };
 
-/// What is kept while something is incomplete, or lent to an event until the next call.
+/// The input that is kept while something is incomplete, or lent to an event until the next call.
 #[derive(Debug, Default)]
 pub(super) struct PartialInput {
     pub(super) header: PartialHeader,
@@ -34,7 +34,7 @@ pub(super) struct PartialFrame {
     pub(super) outstanding: u64,
 }
 
-/// What the last event borrowed, to be given back before the next.
+/// The part that the last event borrowed, to be given back before the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Lent {
     #[default]
@@ -45,7 +45,7 @@ pub(super) enum Lent {
 }
 
 impl PartialInput {
-    /// What the event that borrows `lent` shows.
+    /// The bytes that the event that borrows `lent` shows.
     pub(super) fn lent(&self, lent: Lent) -> &[u8] {
         let message = self.message.as_ref();
         match lent {

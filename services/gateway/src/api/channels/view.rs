@@ -41,7 +41,7 @@ pub struct PublicationView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String)]
     pub kind: Option<&'static str>,
-    /// Place in the stream.
+    /// Offset in the stream.
     pub offset: u64,
     /// Labels of the publisher.
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "as_map")]
@@ -81,7 +81,7 @@ impl From<&Publication> for PublicationView {
     }
 }
 
-/// Who a client is.
+/// The identity of a client.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = ClientInfo)]
 pub struct ClientInfoView {

@@ -1,4 +1,4 @@
-//! What a broker across a network would see of the API, and what its failures come to.
+//! The API as a broker across a network sees it, and the answers to that broker's failures.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `subscribe`, `unsubscribe`, `disconnect` and `refresh`: what the sessions of a user are told.
+//! `subscribe`, `unsubscribe`, `disconnect` and `refresh`: the commands that the sessions of a user get.
 
 use std::cell::RefCell;
 
@@ -64,7 +64,7 @@ impl Connection {
         connection
     }
 
-    /// The commands so far. They pass through the worker's inbox and the mailbox: a question behind them, and a turn of
+    /// The commands so far. They pass through the worker's inbox and the mailbox: a query behind them, and a turn of
     /// the mailbox, and they are there.
     async fn told(&self, api: &Api) -> Vec<SessionCommand> {
         api.ok("connections", json!({})).await;

@@ -8,12 +8,12 @@ use crate::disconnect::Disconnect;
 /// Reason of a connection that is dropped while it is open, as when its thread ends.
 static DROPPED: Disconnect = Disconnect::ABNORMAL;
 
-/// How far a connection has come. It only moves forward, and keeps the first reason it is given.
+/// The phase of a connection. It only moves forward, and keeps the first reason it is given.
 #[derive(Debug)]
 pub(crate) enum ConnectionPhase {
     /// Messages flow.
     Open,
-    /// The session has ended. What waits is still written, and the client is told, until the deadline.
+    /// The session has ended. Until the deadline, waiting bytes are still written and the client gets its close message.
     Closing {
         /// Why the session ended.
         reason: Disconnect,
@@ -45,7 +45,7 @@ impl ConnectionPhase {
         }
     }
 
-    /// When a connection that is closing is cut.
+    /// The time at which a closing connection is cut.
     pub(crate) fn close_deadline(&self) -> Option<Instant> {
         match self {
             Self::Closing { by, .. } => Some(*by),

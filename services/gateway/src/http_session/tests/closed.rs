@@ -1,8 +1,8 @@
-//! However a session over HTTP ends, it is told so once, and of nothing after that.
+//! However a session over HTTP ends, it is closed once, and gets nothing after that.
 
 use super::*;
 
-/// What the session was told, when its actor has nothing more to do.
+/// The codes that the session got, when its actor has nothing more to do.
 async fn told(bench: &Bench) -> Vec<u16> {
     for _ in 0..10 {
         actix_rt::time::sleep(Duration::from_millis(1)).await;

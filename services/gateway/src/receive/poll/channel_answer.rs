@@ -1,4 +1,4 @@
-//! What is new for a poll, read from the history of its channels. So many channels are read side by side as one connection may
+//! Reads the new publications of a poll from its channels' history. As many channels are read side by side as one connection may
 //! read at a time (`client.max_reads`); what they bring joins the answer in the order of the channels.
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub(super) struct ChannelAnswer {
     pub(super) channel: Arc<str>,
     /// In order.
     pub(super) publications: Vec<Arc<Publication>>,
-    /// From where to ask on.
+    /// The position to go on from.
     pub(super) position: Position,
     /// The client named a position, and does not go on from it: these are the latest.
     pub(super) unrecovered: Option<Unrecovered>,
@@ -71,7 +71,7 @@ struct ReadPage {
 }
 
 impl ReadPage {
-    /// Leaves out what is over the budget: of news the end, which the next poll brings; of the latest the beginning.
+    /// Leaves out what is over the budget: of new publications the end, which the next poll brings; of the latest the beginning.
     fn fit(mut self, budget: &mut AnswerBudget, is_first: bool) -> Self {
         match &self.since {
             Some(since) => {

@@ -29,7 +29,7 @@ const DISCARDED_BYTES: usize = 1024;
 
 /// The end.
 pub(super) struct ConnectionEnd {
-    /// What is left to write.
+    /// The rest of the answer to write.
     answer: Vec<u8>,
     written: usize,
     is_shut: bool,
@@ -103,16 +103,16 @@ const MIN_BYTES_PER_SECOND: usize = 4 * 1024;
 
 /// Limits of time of a connection.
 pub(in crate::server) struct Times {
-    /// For a head: `http.request_timeout`.
+    /// Time for a head: `http.request_timeout`.
     pub(super) head: Duration,
-    /// Between two requests: `http.keep_alive`.
+    /// Time between two requests: `http.keep_alive`.
     pub(super) idle: Duration,
-    /// To read the last answer: `http.shutdown_timeout`.
+    /// Time to read the last answer: `http.shutdown_timeout`.
     pub(super) linger: Duration,
 }
 
 impl Times {
-    /// For a client to take so many last bytes.
+    /// Time for a client to take this number of last bytes.
     pub(in crate::server) fn to_take(&self, bytes: usize) -> Duration {
         self.head + Duration::from_secs(u64::try_from(bytes / MIN_BYTES_PER_SECOND).unwrap_or(u64::MAX))
     }
@@ -148,7 +148,7 @@ impl ReadDeadline {
         Self { awaited, heads, sleep: Box::pin(sleep(time)) }
     }
 
-    /// Whether it is this one: for the same part of the same request.
+    /// True if it is this one: for the same part of the same request.
     pub(super) fn is_for(&self, awaited: Awaited, heads: u64) -> bool {
         self.awaited == awaited && self.heads == heads
     }

@@ -160,7 +160,7 @@ async fn answers_before_an_upgrade_are_written_within_their_time() {
     assert_eq!(late.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
 }
 
-/// What actix-http decodes: the bytes of each body, and whether it refused something or handed the connection over.
+/// Decodes with actix-http: the bytes of each body, and true if it refused something or handed the connection over.
 fn decoded(mut stream: BytesMut, pieces: &[usize]) -> (Vec<Vec<u8>>, bool) {
     let (mut codec, mut buffer, mut bodies) = (Codec::default(), BytesMut::new(), Vec::new());
     for size in pieces.iter().cycle() {

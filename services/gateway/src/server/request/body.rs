@@ -31,7 +31,7 @@ use crate::memory::{
 /// Progress that a body must make beyond `http.request_timeout`, in bytes a second: less than the slowest mobile lines do.
 const MIN_BYTES_PER_SECOND: u64 = 4 * 1024;
 
-/// How far the body of a request has been read.
+/// The state of reading the body of a request.
 #[derive(Clone, Default)]
 pub(super) struct BodyState(Rc<SharedBodyState>);
 
@@ -65,7 +65,7 @@ impl BodyState {
     }
 }
 
-/// What a large body holds while it is read.
+/// The memory of a large body while it is read.
 #[derive(Default)]
 struct LargeBody {
     bytes: Cell<usize>,

@@ -10,14 +10,14 @@ use crate::simulation::{
     world::World,
 };
 
-/// So many times more is published in such runs.
+/// Factor by which more is published in such runs.
 pub(super) const PUBLICATIONS: Weight = 8;
 
 /// The chances of a run with such clients.
 pub(super) struct ReceiveDraw {
     /// Its own, so that runs without them stay what they are.
     random: StdRng,
-    /// Which of them take part.
+    /// True for each of them that takes part.
     clients: Vec<bool>,
     /// Clients of other kinds at most.
     pub(super) others: usize,

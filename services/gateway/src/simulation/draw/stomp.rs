@@ -1,4 +1,4 @@
-//! What clients of STOMP may do next. Every other seed has some, so that the rest of a run goes deeper without them.
+//! Draws the next steps of STOMP clients. Every other seed has some, so that the rest of a run goes deeper without them.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::simulation::{
 /// Messages in queues from which on more are seldom sent.
 const ENOUGH: usize = 4;
 
-/// What is drawn for a run with such clients.
+/// Draws for a run with such clients.
 pub(super) struct StompDraw {
     /// Its own, so that runs without them stay what they are.
     random: StdRng,

@@ -126,12 +126,12 @@ impl Process {
         Some(Exchange(receiver))
     }
 
-    /// Held sessions that requests come for.
+    /// The number of HTTP sessions that requests come for.
     pub(in crate::simulation) fn held_sessions(&self) -> usize {
         self.upgrades.first().map_or(0, |upgrades| upgrades.local.registry.len())
     }
 
-    /// Polls that wait, and held sessions that wait for their next request.
+    /// The number of polls that wait, and of HTTP sessions that wait for their next request.
     pub(in crate::simulation) fn waiting(&self) -> usize {
         self.upgrades.first().map_or(0, |upgrades| upgrades.local.registry.waiting())
     }

@@ -37,14 +37,14 @@ struct PollExchange {
     body: Vec<u8>,
 }
 
-/// See the module's head.
+/// A simulated client that polls.
 #[derive(Default)]
 pub(super) struct Poller {
     name: String,
     asked: Option<PollExchange>,
     wanted: BTreeSet<Arc<str>>,
     known: BTreeMap<Arc<str>, SimSubscription>,
-    /// From where it asks on: opaque to it, as to any client.
+    /// The position that it goes on from: opaque to it, as to any client.
     position: String,
     requests: usize,
     told: Vec<String>,
@@ -120,7 +120,7 @@ impl Poller {
                 return Err(format!("{channel}: lost what it never had"));
             }
             if is_lost || before.get(channel).is_none() {
-                // Told, or it begins.
+                // It learns of the loss, or it begins.
                 (known.position, known.last) = (None, None);
                 known.accepted_before = log.count(channel);
             }

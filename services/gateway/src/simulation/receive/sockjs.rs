@@ -1,5 +1,5 @@
 //! A client of the client protocol over SockJS, as `sockjs-client` is: one poll after the other brings it what waits, and one
-//! request at a time takes what it has to say to its session, which is held by the process that opened it.
+//! request at a time takes what it has to say to its session, whose owner is the process that opened it.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ impl SockJsExchange {
     }
 }
 
-/// See the module's head.
+/// A simulated client of the client protocol over SockJS.
 pub(super) struct SockJsClient {
     client: SimClient,
     /// Sessions so far; that of now has this number.
@@ -209,7 +209,7 @@ impl Receiver for SockJsClient {
         (self.owner, self.poll, self.post, self.is_interrupted) = (None, None, None, false);
     }
 
-    /// A poll that breaks off before it was answered is made again, and must be told that the session is over. Where an
+    /// A poll that breaks off before it was answered is made again, and must learn that the session is over. Where an
     /// answer may have been on its way nobody can know what was lost, so that this client gives its session up, as its
     /// library always does.
     fn lose_connections(&mut self, is_running: bool) {

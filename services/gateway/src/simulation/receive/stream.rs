@@ -22,17 +22,17 @@ use crate::{
     },
 };
 
-/// See the module's head.
+/// A simulated client that receives without an SDK.
 #[derive(Default)]
 pub(super) struct StreamReader {
     name: String,
-    /// Lines in place of events.
+    /// Lines instead of events.
     is_lines: bool,
     exchange: Option<Exchange>,
     received: Vec<u8>,
-    /// Client id, once it was told.
+    /// Client id, once it is known.
     id: Option<String>,
-    /// It was told that the stream ends.
+    /// It received the end of the stream.
     is_told_end: bool,
     last_event_id: String,
     known: BTreeMap<Arc<str>, SimSubscription>,

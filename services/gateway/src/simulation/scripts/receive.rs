@@ -12,7 +12,7 @@ async fn flow(world: &mut World, steps: &str) {
     }
 }
 
-/// The lines of the trace since a place in it.
+/// The lines of the trace from a position in it.
 fn told(world: &World, from: usize) -> String {
     world.trace.get(from..).unwrap_or_default().join("\n")
 }

@@ -35,7 +35,7 @@ pub(super) struct SimConsumer {
     pub(super) mode: SimAckMode,
     /// An UNSUBSCRIBE is under way: what still comes is not kept.
     pub(super) is_left: bool,
-    /// With what stands in the ACK of each, in the order in which they came.
+    /// The messages that it holds, each with the id for its ACK, in the order in which they came.
     held: Vec<(Job, String)>,
     /// The newest message that came for the first time.
     newest: u64,

@@ -1,4 +1,4 @@
-//! What a client of STOMP asks for: channels, queues, sending, acknowledging, the end.
+//! The requests of a STOMP client: channels, queues, sending, acknowledging, the end.
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -179,7 +179,7 @@ impl StompClient {
         true
     }
 
-    /// Says goodbye: the connection ends when that is confirmed.
+    /// Sends DISCONNECT: the connection ends when that is confirmed.
     pub(in crate::simulation) fn say_goodbye(&mut self) -> bool {
         if !self.is_connected() {
             return false;

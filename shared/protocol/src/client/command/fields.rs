@@ -107,7 +107,7 @@ impl<'de: 'a, 'a> Visitor<'de> for TextVisitor<'a> {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Recover<'a> {
-    /// Whether to recover at all.
+    /// True to recover at all.
     #[serde(deserialize_with = "fields::nullable")]
     pub recover: bool,
     /// Last offset seen.

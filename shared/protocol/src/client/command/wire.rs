@@ -47,7 +47,7 @@ struct CommandEnvelope<'a> {
     two_requests: bool,
 }
 
-/// A request as it came: what is wrong with it alone can be told only once its id is known, which may come after it.
+/// A request as it came: its faults can be reported only once its id is known, which may come after it.
 enum Wire<'a> {
     Ready(ClientRequest<'a>),
     Publish(PublishFields<'a>),

@@ -1,4 +1,4 @@
-//! What pushes look like on the wire, to the byte.
+//! Pushes on the wire, to the byte.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use bytes::BytesMut;

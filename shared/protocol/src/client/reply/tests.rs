@@ -1,4 +1,4 @@
-//! What replies look like on the wire, to the byte.
+//! Replies on the wire, to the byte.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use bytes::BytesMut;

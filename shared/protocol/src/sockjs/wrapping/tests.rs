@@ -84,7 +84,7 @@ fn what_calls_a_function_needs_its_name_and_what_only_sends_wraps_nothing() {
     }
 }
 
-/// What a client makes of a piece of a response.
+/// A piece of a response as a client reads it.
 fn unwrapped(wrapping: &Wrapping, piece: &[u8]) -> Vec<u8> {
     let inside = |before: &[u8], after: &[u8]| -> Vec<u8> {
         piece.strip_prefix(before).unwrap().strip_suffix(after).unwrap().to_vec()

@@ -1,4 +1,4 @@
-//! What is written is read back, for each version; and however a stream is cut, the same is read.
+//! A written frame is read back, for each version; and however a stream is cut, the same is read.
 
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! A client that makes frames, right and wrong, and what the server hears of them.
+//! A client that makes frames, right and wrong, and the events that the server makes of them.
 
 use bytes::BytesMut;
 
@@ -74,7 +74,7 @@ pub(super) fn header(first: u8, length: u64) -> Vec<u8> {
     bytes
 }
 
-/// Feeds the pieces one after the other; what was heard, an error last.
+/// Feeds the pieces one after the other; gives the events, an error last.
 pub(super) fn hear<'p>(
     decoder: &mut WebSocketDecoder,
     pieces: impl IntoIterator<Item = &'p [u8]>,
@@ -103,7 +103,7 @@ pub(super) fn deflating() -> WebSocketDecoder {
     WebSocketDecoder::new(LIMIT, true, false)
 }
 
-/// What a plain decoder hears in frames that arrive in one piece.
+/// The events of a plain decoder for frames that arrive in one piece.
 pub(super) fn heard(frames: &[Vec<u8>]) -> Vec<Heard> {
     hear(&mut plain(), [frames.concat().as_slice()])
 }
@@ -120,7 +120,7 @@ pub(super) fn error_of(decoder: &mut WebSocketDecoder, frames: &[Vec<u8>]) -> Pr
     }
 }
 
-/// What a compressing client puts into the frames of a message.
+/// The bytes that a compressing client puts into the frames of a message.
 pub(super) fn compressed(payload: &[u8]) -> Vec<u8> {
     let mut out = BytesMut::new();
     assert!(Deflater::new(15, 6).compress(payload, &mut out), "the message becomes smaller");

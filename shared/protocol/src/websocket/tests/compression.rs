@@ -136,7 +136,7 @@ fn line_12_damaged_or_truncated_data_is_refused_with_1007() {
 
 #[test]
 fn line_12_a_message_cannot_refer_to_the_one_before() {
-    // §7.2.3.2: the second "Hello" of a client that keeps its window although it was told not to.
+    // §7.2.3.2: the second "Hello" of a client that keeps its window although the answer forbids it.
     let mut decoder = deflating();
     let first = frame(FIN | RSV1 | TEXT, &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]);
     let second = frame(FIN | RSV1 | TEXT, &[0xf2, 0x00, 0x11, 0x00, 0x00]);

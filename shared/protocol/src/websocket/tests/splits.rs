@@ -1,4 +1,4 @@
-//! However the stream is cut, the same is heard: whole, byte by byte, or anyhow.
+//! However the stream is cut, the events are the same: whole, byte by byte, or anyhow.
 
 use proptest::prelude::*;
 
@@ -31,7 +31,7 @@ fn streams() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(frames(), 1..12).prop_map(|frames| frames.concat())
 }
 
-/// What was heard with the fragments of each message put together: where they are cut is not promised.
+/// The events with the fragments of each message put together: where they are cut is not promised.
 fn joined(heard: Vec<Heard>) -> (Vec<Heard>, Vec<u8>) {
     let mut open = Vec::new();
     let mut messages = Vec::new();
