@@ -14,7 +14,7 @@ use crate::{
     probe::Bench,
 };
 
-/// What the client makes of it, and the calls after `opened`; nothing may follow them, not even when the node stops.
+/// The end as the client sees it, and the calls after `opened`; nothing may follow them, not even when the node stops.
 fn ends(bench: Bench, end: impl FnOnce(&mut Client), calls: &[&str]) {
     let mut client = bench.node.open("/probe");
     end(&mut client);

@@ -1,4 +1,4 @@
-//! Who is let in: subprotocols, origins, guards, and what they hand to the session.
+//! Handshakes: subprotocols, origins, guards, and what guards hand to the session.
 
 use std::io::{Read as _, Write as _};
 
