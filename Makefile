@@ -92,7 +92,8 @@ layers: ## the direction of the dependencies, between crates, rooms and files; t
 # connections, about 11 GB of memory. BENCH_ARGS="storm --write": nodes with 19,000 clients each are killed, and all clients
 # return to the others and recover. BENCH_ARGS="transports --write": the ways
 # to receive over HTTP beside WebSocket, and a forwarded request beside a local one. BENCH_ARGS="queue --write": messages of a
-# work queue per second, through Redis with one and three nodes, and with the embedded broker.
+# work queue per second, through Redis with one and three nodes, and with the embedded broker. BENCH_ARGS="--only instructions
+# --repeats 1 --old <binary>": instructions per delivery and request, by valgrind, beside a node from before a change.
 bench: ## measure fan-out, memory, set-up, publishing and latency beside the stock actors (release build)
 	$(CARGO) build --profile $(BENCH_PROFILE) --locked -p gorani --bin gorani
 	GORANI_BIN=$(TARGET_DIR)/$(BENCH_PROFILE:dev=debug)/gorani \

@@ -23,6 +23,7 @@ mod connections;
 mod crowd;
 mod fanout;
 mod frames;
+mod instructions;
 mod latency;
 mod listing;
 mod plan;
@@ -115,6 +116,8 @@ enum Part {
     Latency,
     /// Pages of a million channels: only where it is named, since it takes minutes
     Listing,
+    /// Instructions per delivery and per publish request, by callgrind: only where it is named, since valgrind must be there
+    Instructions,
 }
 
 fn main() -> ExitCode {
@@ -176,11 +179,12 @@ fn run(flags: &Flags) -> io::Result<()> {
     );
     progress.enable_steady_tick(std::time::Duration::from_millis(250));
     let mut rows: Vec<Row> = Vec::new();
-    for part in [Part::Fanout, Part::Stomp, Part::Memory, Part::Publish, Part::Latency, Part::Listing] {
-        let is_asked = if flags.only.is_empty() {
-            flags.smoke || part != Part::Listing
-        } else {
-            flags.only.contains(&part)
+    for part in Part::value_variants().iter().copied() {
+        let is_asked = match part {
+            _ if !flags.only.is_empty() => flags.only.contains(&part),
+            Part::Instructions => false,
+            Part::Listing => flags.smoke,
+            _ => true,
         };
         if !is_asked {
             continue;
@@ -192,6 +196,7 @@ fn run(flags: &Flags) -> io::Result<()> {
             Part::Publish => publish::measure(&plan, &progress),
             Part::Latency => latency::measure(&plan, &progress),
             Part::Listing => listing::measure(&plan, &progress),
+            Part::Instructions => instructions::measure(&plan, &progress),
         };
         match measured {
             Ok(measured) => rows.extend(measured),

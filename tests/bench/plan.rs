@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) requests: PublishCounts,
     /// Listing: channels, each with one subscriber.
     pub(crate) channels: usize,
+    /// Instructions: subscribers, and rounds of the longer run over the shorter.
+    pub(crate) instructions: (usize, u64),
     /// Latency: subscribers, publications per second, and for how long.
     pub(crate) latency: LatencyPlan,
 }
@@ -55,6 +57,7 @@ impl Plan {
             connections: 10_000,
             requests: PublishCounts { sequential: 5_000, pipelined: 40_000, batches: 50, batch_of: 1_000 },
             channels: 1_000_000,
+            instructions: (100, 60),
             latency: LatencyPlan { subscribers: 500, per_second: 100, lasting: Duration::from_secs(4) },
         }
     }
@@ -70,6 +73,7 @@ impl Plan {
             connections: 200,
             requests: PublishCounts { sequential: 100, pipelined: 320, batches: 2, batch_of: 1_000 },
             channels: 2_000,
+            instructions: (5, 2),
             latency: LatencyPlan { subscribers: 20, per_second: 200, lasting: Duration::from_millis(500) },
         }
     }

@@ -6,8 +6,8 @@
 
 mod forwarded;
 mod marks;
-mod subscribers;
-mod way;
+pub(crate) mod subscribers;
+pub(crate) mod way;
 
 use std::{
     io,
@@ -151,11 +151,15 @@ fn named(way: Way, error: &io::Error) -> io::Error {
 }
 
 fn start(plan: &Plan, program: &Path) -> Node {
-    let settings = Settings::open()
+    start_program(program, settings(), plan.pinned)
+}
+
+/// Two namespaces, and no heartbeats.
+pub(crate) fn settings() -> Settings {
+    Settings::open()
         .set("channel.namespaces", NAMESPACES)
         .set("client.ping_interval", PING_INTERVAL)
-        .set("sockjs.heartbeat", PING_INTERVAL);
-    start_program(program, settings, plan.pinned)
+        .set("sockjs.heartbeat", PING_INTERVAL)
 }
 
 /// KB of resident memory for each idle subscribed connection of a fresh node.
@@ -192,7 +196,8 @@ fn fan_out(node: &Node, way: Way, plan: &Plan, row: &mut Row) -> io::Result<()> 
     Ok(())
 }
 
-fn round(
+/// `count` publications at once, until every subscriber has them.
+pub(crate) fn round(
     subscribers: &mut Subscribers,
     publisher: &mut Publisher,
     requests: &[u8],
@@ -204,7 +209,8 @@ fn round(
     publisher.finish(count as usize)
 }
 
-fn request(node: &Node, way: Way) -> Vec<u8> {
+/// The request that publishes where this way subscribes.
+pub(crate) fn request(node: &Node, way: Way) -> Vec<u8> {
     post(node.address(), "/api/publish", &command(way.channel(), PAYLOAD_BYTES))
 }
 

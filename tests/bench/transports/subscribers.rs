@@ -213,14 +213,14 @@ impl Subscriber {
         self.received.extend_from_slice(bytes);
         let received = &self.received;
         let is_served = |status: &[u8]| received.starts_with(status);
-        if self.phase == Phase::Joining && way == Way::WebSocket {
+        if self.phase == Phase::Joining && way.is_websocket() {
             // Its answer was looked at.
         } else if received.len() >= 12 && !is_served(b"HTTP/1.1 200") && !is_served(b"HTTP/1.1 101") {
             return Err(unexpected(received));
         }
         if self.phase == Phase::Opening && way.opened().is_some_and(|part| contains(received, part)) {
             match way {
-                Way::WebSocket => {
+                Way::WebSocket | Way::Stomp => {
                     let frame = raw::frame(true, 0, raw::opcode::TEXT, way.commands().as_bytes());
                     self.stream.write_all(&frame)?;
                     self.received.clear();
@@ -258,7 +258,7 @@ impl Subscriber {
             return Ok(());
         }
         self.publications += self.marks.count(bytes);
-        if way == Way::WebSocket {
+        if way.is_websocket() {
             return Ok(());
         }
         let kept = self.tail.len().saturating_sub(bytes.len());

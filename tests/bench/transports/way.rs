@@ -13,6 +13,8 @@ const SUBSCRIBED: &[u8] = br#""id":2"#;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     WebSocket,
+    /// STOMP over WebSocket.
+    Stomp,
     UniSse,
     /// The same of a channel with history: each event has an id.
     UniSseKept,
@@ -25,8 +27,9 @@ pub(crate) enum Way {
 
 impl Way {
     /// All of them; the first is what the others are compared with.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::WebSocket,
+        Self::Stomp,
         Self::UniSse,
         Self::UniSseKept,
         Self::UniHttpStream,
@@ -39,6 +42,7 @@ impl Way {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::WebSocket => "WebSocket",
+            Self::Stomp => "STOMP over WebSocket",
             Self::UniSse => "uni_sse",
             Self::UniSseKept => "uni_sse with ids",
             Self::Sse => "sse",
@@ -60,6 +64,7 @@ impl Way {
         let channel = self.channel();
         match self {
             Self::WebSocket => raw::handshake(address, client::PATH, "").into_bytes(),
+            Self::Stomp => raw::handshake(address, "/stomp", "").into_bytes(),
             Self::UniSse | Self::UniSseKept => {
                 get(address, &format!("/connection/uni_sse?channels={channel}"))
             }
@@ -78,7 +83,7 @@ impl Way {
     /// What comes back when the opening request is served, where commands can follow only then.
     pub(crate) fn opened(self) -> Option<&'static [u8]> {
         match self {
-            Self::WebSocket => Some(b"\r\n\r\n"),
+            Self::WebSocket | Self::Stomp => Some(b"\r\n\r\n"),
             Self::XhrStreaming => Some(b"\no\n"),
             _ => None,
         }
@@ -88,15 +93,25 @@ impl Way {
     pub(crate) fn subscribed(self) -> Option<&'static [u8]> {
         match self {
             Self::WebSocket | Self::HttpStream | Self::Sse => Some(SUBSCRIBED),
+            Self::Stomp => Some(b"receipt-id:live"),
             Self::UniSse | Self::UniSseKept | Self::UniHttpStream => Some(br#""connect""#),
             Self::XhrStreaming => Some(br#"\"id\":2"#),
             Self::Poll => None,
         }
     }
 
+    /// Whether its messages come in frames of WebSocket.
+    pub(crate) fn is_websocket(self) -> bool {
+        matches!(self, Self::WebSocket | Self::Stomp)
+    }
+
     /// The commands that connect and subscribe.
     pub(crate) fn commands(self) -> String {
         let channel = self.channel();
+        if self == Self::Stomp {
+            let subscribe = format!("SUBSCRIBE\nid:0\ndestination:/topic/{channel}\nreceipt:live\n\n\0");
+            return format!("CONNECT\naccept-version:1.2\n\n\0{subscribe}");
+        }
         format!("{{\"id\":1,\"connect\":{{}}}}\n{{\"id\":2,\"subscribe\":{{\"channel\":\"{channel}\"}}}}")
     }
 
