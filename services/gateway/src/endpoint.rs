@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use gorani_protocol::websocket::HandshakeRefusal;
 
-pub use crate::session::handshake::Handshake;
+pub use crate::session::Handshake;
 use crate::{
     format::encoding::Protocol,
     metrics::TransportLabel,

@@ -81,12 +81,11 @@ pub use crate::{
     disconnect::Disconnect,
     endpoints::embedder::Registration,
     session::{
-        MessageKind,
+        Handshake, MessageKind,
         handler::{
             Admission, Attributes, HandlerError, HandlerResult, Part, Refusal, SendError, SessionHandle,
             WebSocketHandler,
         },
-        handshake::Handshake,
     },
     sockjs::options::SockJs,
 };

@@ -6,7 +6,6 @@
 
 mod holders;
 mod queue;
-mod replay;
 
 use std::{
     cell::{RefCell, RefMut},
@@ -95,6 +94,13 @@ impl Outbox {
         self.push_exempt(head, rest, false)
     }
 
+    /// Puts what a session missed in one of its channels in line: a part of the answer to its connect (decision record 26). Any
+    /// number of parts may wait, together more than anything else may. What is large in them has a permit of the memory budget,
+    /// and there are as many as the session has channels.
+    pub fn push_replay(&self, bytes: Bytes) -> Result<(), Overflow> {
+        self.push_exempt(bytes, Bytes::new(), true)
+    }
+
     fn push_exempt(&self, head: Bytes, rest: Bytes, is_replay: bool) -> Result<(), Overflow> {
         let mut state = self.0.borrow_mut();
         if state.overflowed {
@@ -162,7 +168,7 @@ impl Outbox {
         state.bytes = state.queue.newest_first().map(Bytes::len).sum();
         state.exempt_bytes = 0;
         state.overflowed = true;
-        state.tell_room();
+        state.wake_for_room();
         state.wake();
     }
 
@@ -210,7 +216,7 @@ impl Outbox {
         state.written += chunk.len() as u64;
         state.exempt_bytes = state.exempt_bytes.saturating_sub(chunk.len());
         state.front_started = is_joined;
-        state.tell_room();
+        state.wake_for_room();
         Some(chunk)
     }
 }
@@ -257,12 +263,12 @@ impl OutboxState {
 
     fn overflow(&mut self) -> Result<(), Overflow> {
         self.overflowed = true;
-        self.tell_room();
+        self.wake_for_room();
         self.wake();
         Err(Overflow)
     }
 
-    fn tell_room(&mut self) {
+    fn wake_for_room(&mut self) {
         if self.room_wanted.is_some() && (self.overflowed || self.bytes <= self.limit_bytes / 2) {
             self.room_wanted.take().into_iter().flat_map(|wanted| *wanted).for_each(Waker::wake);
         }
@@ -274,7 +280,7 @@ impl OutboxState {
         }
         self.bytes = self.bytes.saturating_sub(written);
         self.written += written as u64;
-        self.tell_room();
+        self.wake_for_room();
         self.exempt_bytes = self.exempt_bytes.saturating_sub(written);
         self.front_started = self.queue.advance(written);
     }

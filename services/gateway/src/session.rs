@@ -4,37 +4,27 @@
 //! transport, so the same session serves WebSocket and every HTTP transport, and is tested without a runtime. The
 //! connection carries the actions out and brings the outcomes back. `docs/architecture.md` §3.9.
 //!
-//! - [`action`], [`Actions`]: what it answers with, and the outcomes that come back.
-//! - [`client`]: the JSON client protocol.
+//! - [`action`]: what it answers with, and the outcomes that come back.
+//! - [`client`]: the JSON client protocol, and its receivers without commands.
 //! - [`stomp`]: the session of STOMP clients.
 //! - [`handler`]: an embedder's `WebSocketHandler`.
-//! - [`uni`]: receivers without commands; [`receiver`]: what they ask for.
 //! - [`shared`]: the rules that hold for several of them, each written once.
-//! - [`handshake`]: the request that opened a connection.
 
 pub mod action;
-mod actions;
 pub mod client;
-#[cfg(test)]
-mod fixture;
 pub mod handler;
-pub mod handshake;
-pub mod receiver;
 pub mod shared;
 pub mod stomp;
-pub mod uni;
+#[cfg(test)]
+mod tests;
 
-use std::{sync::Arc, task::Context};
+use std::{net::SocketAddr, sync::Arc, task::Context};
 
+use actix_http::header::HeaderMap;
 use tokio::time::Instant;
 
-pub use self::{
-    action::{Action, Outcome, SubscribeParams, Subscribed, Ticket},
-    actions::Actions,
-};
+pub use self::action::{Action, Actions, Outcome, SubscribeParams, Subscribed, Ticket};
 pub use crate::format::message_headers::MessageKind;
-#[cfg(test)]
-use crate::session_command::{ServerSubscribe, SessionTarget};
 use crate::{clock, disconnect::Disconnect, session_command::SessionCommand};
 
 /// The time as a session sees it, read once for everything that happens in one turn.
@@ -55,6 +45,32 @@ impl Now {
     /// Seconds since the Unix epoch.
     pub fn unix_s(&self) -> u64 {
         self.unix_ms / 1000
+    }
+}
+
+/// The request that opened a connection.
+#[derive(Debug, Clone)]
+pub struct Handshake {
+    /// Path, without the query.
+    pub path: String,
+    /// Query, without the `?`; empty for none.
+    pub query: String,
+    /// Headers, names in lower case.
+    pub headers: HeaderMap,
+    /// Address of the peer.
+    pub peer: Option<SocketAddr>,
+    /// Our address.
+    pub local: Option<SocketAddr>,
+    /// True if it came over TLS.
+    pub is_secure: bool,
+    /// The subprotocol that was agreed on.
+    pub subprotocol: Option<&'static str>,
+}
+
+impl Handshake {
+    /// The first value of a header, where it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
     }
 }
 
@@ -132,31 +148,9 @@ pub struct EndedEpoch {
     pub next: Arc<str>,
 }
 
-/// Signals as commands make them.
-#[cfg(test)]
-impl Signal {
-    pub(crate) fn unsubscribe(channel: &str) -> Self {
-        Self::of(SessionCommand::Unsubscribe {
-            target: SessionTarget::default(),
-            channel: channel.to_owned(),
-        })
-    }
-
-    pub(crate) fn subscribe(subscribe: ServerSubscribe) -> Self {
-        Self::of(SessionCommand::Subscribe { target: SessionTarget::default(), subscribe })
-    }
-
-    pub(crate) fn refresh(expired: bool, expire_at: Option<u64>) -> Self {
-        Self::of(SessionCommand::Refresh { target: SessionTarget::default(), expired, expire_at })
-    }
-
-    fn of(command: SessionCommand) -> Self {
-        Self::Command(Arc::new(command))
-    }
-}
-
 /// A protocol's side of one connection. All calls come from the connection's actor, one at a time. Methods that a session
-/// has no use for, or hands on to one inside it, are written by `shared::delegate`.
+/// has no use for, or hands on to one inside it, are written by `session_methods!`. None has a default: one that is added is
+/// missing in every session, those around another one too, until it is listed for each.
 pub trait Session {
     /// The transport is open.
     fn opened(&mut self, now: Now, actions: &mut Actions);
@@ -212,3 +206,41 @@ pub trait Session {
     /// The session has ended, for this reason. Called once; no other call follows it.
     fn closed(&mut self, disconnect: &Disconnect);
 }
+
+/// Writes methods of `Session` by their names: `to session: pong` hands them on to the field `session`, `none: pong` does
+/// nothing.
+#[rustfmt::skip] // A table: one method a line.
+macro_rules! session_methods {
+    (to $inner:ident: $($method:ident)*) => { $($crate::session::session_methods!(@to $inner $method);)* };
+    (none: $($method:ident)*) => { $($crate::session::session_methods!(@none $method);)* };
+
+    (@to $inner:ident opened) => { fn opened(&mut self, now: $crate::session::Now, actions: &mut $crate::session::Actions) { self.$inner.opened(now, actions); } };
+    (@to $inner:ident outcome) => { fn outcome(&mut self, ticket: $crate::session::Ticket, outcome: $crate::session::Outcome, now: $crate::session::Now, actions: &mut $crate::session::Actions) { self.$inner.outcome(ticket, outcome, now, actions); } };
+    (@to $inner:ident pong) => { fn pong(&mut self, now: $crate::session::Now) { self.$inner.pong(now); } };
+    (@to $inner:ident poll_outside) => { fn poll_outside(&mut self, task: &mut std::task::Context<'_>, actions: &mut $crate::session::Actions) { self.$inner.poll_outside(task, actions); } };
+    (@to $inner:ident deadline) => { fn deadline(&self) -> Option<tokio::time::Instant> { self.$inner.deadline() } };
+    (@to $inner:ident is_blocked) => { fn is_blocked(&self) -> bool { self.$inner.is_blocked() } };
+    (@to $inner:ident has_connected) => { fn has_connected(&self) -> bool { self.$inner.has_connected() } };
+    (@to $inner:ident has_more) => { fn has_more(&self) -> bool { self.$inner.has_more() } };
+    (@to $inner:ident resume) => { fn resume(&mut self, now: $crate::session::Now, actions: &mut $crate::session::Actions) { self.$inner.resume(now, actions); } };
+    (@to $inner:ident input_bytes) => { fn input_bytes(&self) -> usize { self.$inner.input_bytes() } };
+    (@to $inner:ident principal) => { fn principal(&self) -> Option<std::sync::Arc<str>> { self.$inner.principal() } };
+    (@to $inner:ident ending) => { fn ending(&mut self) { self.$inner.ending(); } };
+    (@to $inner:ident has_left) => { fn has_left(&self) -> bool { self.$inner.has_left() } };
+    (@to $inner:ident failed) => { fn failed(&mut self, error: &(dyn std::error::Error + 'static)) { self.$inner.failed(error); } };
+    (@to $inner:ident closed) => { fn closed(&mut self, disconnect: &$crate::disconnect::Disconnect) { self.$inner.closed(disconnect); } };
+
+    (@none pong) => { fn pong(&mut self, _now: $crate::session::Now) {} };
+    (@none poll_outside) => { fn poll_outside(&mut self, _task: &mut std::task::Context<'_>, _actions: &mut $crate::session::Actions) {} };
+    (@none is_blocked) => { fn is_blocked(&self) -> bool { false } };
+    (@none has_connected) => { fn has_connected(&self) -> bool { true } };
+    (@none has_more) => { fn has_more(&self) -> bool { false } };
+    (@none resume) => { fn resume(&mut self, _now: $crate::session::Now, _actions: &mut $crate::session::Actions) {} };
+    (@none input_bytes) => { fn input_bytes(&self) -> usize { 0 } };
+    (@none principal) => { fn principal(&self) -> Option<std::sync::Arc<str>> { None } };
+    (@none ending) => { fn ending(&mut self) {} };
+    (@none has_left) => { fn has_left(&self) -> bool { false } };
+    (@none failed) => { fn failed(&mut self, _error: &(dyn std::error::Error + 'static)) {} };
+}
+
+pub(crate) use session_methods;

@@ -13,7 +13,7 @@ use gorani::api::{
     sessions::target,
     value::{Json, TagsField, TextField},
 };
-use gorani::session::shared::tags::{TAGS_MAX, TAGS_MAX_BYTES};
+use gorani::session::shared::{TAGS_MAX, TAGS_MAX_BYTES};
 use gorani_protocol::client::{JSON_DEPTH, json_compact_check};
 use libfuzzer_sys::fuzz_target;
 

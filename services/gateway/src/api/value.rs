@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     api::error::ApiError,
-    session::shared::tags::{TAGS_MAX, TAGS_MAX_BYTES},
+    session::shared::{TAGS_MAX, TAGS_MAX_BYTES},
 };
 
 /// Channels or users of a broadcast, and client ids of a whitelist, at most.

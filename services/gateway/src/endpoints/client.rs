@@ -14,8 +14,7 @@ use crate::{
     receive::query::{Query, receive_query},
     session::{
         Now, Session,
-        client::{ClientSession, OutputFormat, TransportTraits},
-        uni::UniSession,
+        client::{ClientSession, OutputFormat, TransportTraits, receiver::UniSession},
     },
 };
 

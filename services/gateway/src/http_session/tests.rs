@@ -26,7 +26,7 @@ use crate::{
     metrics::TransportLabel,
     node::{Node, admission::permits::SessionSource},
     outbox::Outbox,
-    session::{Incoming, MessageKind, Outcome, Session, Ticket, shared::delegate::session_methods},
+    session::{Incoming, MessageKind, Outcome, Session, Ticket, session_methods},
     settings::Settings,
 };
 

@@ -117,3 +117,17 @@ fn a_chunk_that_is_partly_written_is_finished_before_the_last_word() {
     outbox.replace_with(Bytes::from_static(b"bye"));
     assert_eq!(write_up_to(&outbox, 100), b"cdefbye");
 }
+
+#[test]
+fn what_was_missed_in_many_channels_waits_together_and_leaves_room_for_what_comes() {
+    let outbox = Outbox::new(10);
+    outbox.push_reply(Bytes::from_static(b"connect")).unwrap();
+    for _ in 0..128 {
+        outbox.push_replay(Bytes::from_static(b"missed in a channel")).unwrap();
+    }
+    outbox.push(Bytes::from_static(b"0123456789")).unwrap();
+    outbox.push_replay(Bytes::from_static(b"missed in one more")).unwrap();
+    outbox.push(Bytes::from_static(b"0123456789")).unwrap();
+    assert_eq!(outbox.push(Bytes::from_static(b"x")), Err(Overflow));
+    assert_eq!(outbox.push_replay(Bytes::from_static(b"x")), Err(Overflow));
+}

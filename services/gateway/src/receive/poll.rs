@@ -43,9 +43,10 @@ use crate::{
     receive::poll_writer::{PollAnswer, PollWriter},
     session::{
         Now,
-        client::{OutputFormat, TransportTraits},
-        receiver::{NotPollable, ReceiveQuery},
-        uni::UniSession,
+        client::{
+            OutputFormat, TransportTraits,
+            receiver::{NotPollable, ReceiveQuery, UniSession},
+        },
     },
 };
 

@@ -9,7 +9,9 @@ use gorani_auth::ChannelRules;
 use gorani_broker::Position;
 use serde::Deserialize;
 
-use crate::{format::position::Positions, http::refusal::HttpRefusal, session::receiver::ReceiveQuery};
+use crate::{
+    format::position::Positions, http::refusal::HttpRefusal, session::client::receiver::ReceiveQuery,
+};
 
 /// Names that EventSource polyfills give the parameter that stands for the header `Last-Event-ID`, in lower case and without
 /// `-` and `_`: browsers let scripts set no such header for `XMLHttpRequest`s of other origins without a preflight.

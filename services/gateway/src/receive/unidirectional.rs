@@ -27,9 +27,10 @@ use crate::{
     receive::event_id_writer::EventIdWriter,
     session::{
         Now,
-        client::{OutputFormat, TransportTraits},
-        receiver::ReceiveQuery,
-        uni::{self, UniSession},
+        client::{
+            OutputFormat, TransportTraits,
+            receiver::{self, ReceiveQuery, UniSession},
+        },
     },
 };
 
@@ -98,7 +99,12 @@ fn read_query(context: &RequestContext<'_>, body: &[u8]) -> Result<ReceiveQuery,
 fn check(context: &RequestContext<'_>, receive_query: &ReceiveQuery) -> Result<(), HttpRefusal> {
     context.check_capacity()?;
     let node = &context.local.node;
-    Ok(uni::check(node.policy.clone(), receive_query, node.admission.login_limit(context.peer), Now::read())?)
+    Ok(receiver::check(
+        node.policy.clone(),
+        receive_query,
+        node.admission.login_limit(context.peer),
+        Now::read(),
+    )?)
 }
 
 fn open(

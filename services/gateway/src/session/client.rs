@@ -6,30 +6,22 @@
 //!
 //! - `commands`: in order, and which have to wait.
 //! - `connect`: from the first command to the reply.
-//! - `subscriptions`: subscribe, unsubscribe, sub_refresh; `server_side`: those that the server makes.
-//! - `refresh`: of the connection.
-//! - `receive`: for receivers without commands.
+//! - `subscriptions`: subscribe, unsubscribe, sub_refresh; `server_side`: those that the server makes and ends.
+//! - [`receiver`]: the session of a receiver, without commands.
 //! - `requests`: publish, history, presence.
-//! - `timer`: pings and expiry.
-//! - `epochs`: those that ended while the client stayed.
+//! - `timer`: pings, expiry and refresh of the connection.
 //!
 //! The session is made of these, which do not know it:
-//! - `state`, `subscription`, `pending_request`, `deadlines`, `ended_epochs`.
+//! - `state`: what it holds: subscriptions, pending requests, deadlines.
 //! - `large_reply`: replies of megabytes.
 
 mod commands;
 mod connect;
-mod deadlines;
-mod ended_epochs;
-mod epochs;
 mod large_reply;
-mod pending_request;
-pub(in crate::session) mod receive;
-mod refresh;
+pub mod receiver;
 mod requests;
 mod server_side;
 mod state;
-mod subscription;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -44,16 +36,16 @@ use gorani_protocol::client;
 use tokio::time::Instant;
 
 use self::{
-    deadlines::ClientDeadlines, large_reply::LargeReply, pending_request::PendingRequest, state::ClientState,
-    subscription::ClientSubscription,
+    large_reply::LargeReply,
+    state::{ClientDeadlines, ClientState, ClientSubscription, PendingRequest},
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     session::{
-        Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
+        Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket, session_methods,
         shared::{
-            delegate::session_methods, identity::ClientIdentity, input_budget::InputBudget,
-            login_limit::LoginLimit, policy::Policy,
+            input_budget::InputBudget,
+            policy::{ClientIdentity, LoginLimit, Policy},
         },
     },
 };

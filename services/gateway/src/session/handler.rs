@@ -6,14 +6,10 @@
 //! transport unchanged. `docs/protocols/websocket.md` §3, §14.
 //!
 //! - [`adapter`]: from the trait to [`crate::session::Session`].
-//! - [`handle`]: the session as the embedder holds it.
+//! - [`handle`]: the session as the embedder holds it, and a guard's decision to admit it.
 //! - `outgoing_queue`: what waits between the two.
-//! - [`admission`]: what a guard decides.
-//! - [`attributes`]: what belongs to a session.
 
 pub mod adapter;
-pub mod admission;
-pub mod attributes;
 pub mod handle;
 mod outgoing_queue;
 #[cfg(test)]
@@ -23,14 +19,12 @@ use std::error::Error;
 
 pub use self::{
     adapter::HandlerSession,
-    admission::{Admission, Refusal},
-    attributes::Attributes,
-    handle::SessionHandle,
+    handle::{Admission, Attributes, Refusal, SessionHandle},
     outgoing_queue::SendError,
 };
 use crate::{
     disconnect::Disconnect,
-    session::{MessageKind, handshake::Handshake},
+    session::{Handshake, MessageKind},
 };
 
 /// Why a callback failed: any error, or a text (`Err("no such room".into())`). It is logged, and the client sees only

@@ -1,21 +1,17 @@
 //! Rules that hold for the sessions of several protocols, each written once.
 //!
-//! - [`policy`]: channel rules, tokens and limits, and what a refusal means.
-//! - `identity`: who a client is.
-//! - [`login_limit`]: failed logins.
-//! - `delegate`: methods that a session hands on or has no use for.
-//! - `expiry`: of connections and subscriptions.
+//! - [`policy`]: who a client is and what it may: tokens, failed logins, channel rules, and what a refusal means.
+//! - `deadlines`: pings, and the expiry of connections and subscriptions.
 //! - [`recovery`]: what the options of a channel give of its stream.
-//! - [`tags`]: their bounds.
-//! - `pings`: when a client is pinged, and when it must have answered.
 //! - `input_budget`: how much input is run at once.
+//! - [`TAGS_MAX`], [`TAGS_MAX_BYTES`]: the bounds of a publication's tags, for every publisher.
 
-pub(crate) mod delegate;
-pub(in crate::session) mod expiry;
-pub(in crate::session) mod identity;
+pub(in crate::session) mod deadlines;
 pub(in crate::session) mod input_budget;
-pub mod login_limit;
-pub(in crate::session) mod pings;
 pub mod policy;
 pub mod recovery;
-pub mod tags;
+
+/// Tags of a publication at most.
+pub const TAGS_MAX: usize = 32;
+/// Bytes of their keys and values together at most.
+pub const TAGS_MAX_BYTES: usize = 4 * 1024;

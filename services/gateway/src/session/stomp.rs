@@ -8,57 +8,46 @@
 //! - `destination`: what the destinations name.
 //! - `input`: frames in order.
 //! - `subscriptions`, `consumer`, `send`: what clients ask for.
-//! - `timer`: heart-beats and expiry.
-//! - `payload`: the publication of a SEND frame.
 //! - `failure`: what an ERROR says.
 //!
 //! The session is made of these, which do not know it:
-//! - `access`, `subscription`, `queue_consumer`, `transactions`, `deadlines`.
-//! - `recovery`: large recoveries, written in pieces.
-//! - `receipts`: answers in order.
+//! - `state`: what it holds: subscriptions, with what they missed and what is to be acknowledged, and deadlines.
+//! - `transactions`; `receipts`: answers in order.
 
-mod access;
 mod connect;
 mod consumer;
-mod deadlines;
 mod destination;
 mod failure;
 mod input;
-mod payload;
-mod queue_consumer;
 mod receipts;
-mod recovery;
 mod send;
-mod subscription;
+mod state;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
-mod timer;
 mod transactions;
-mod valid_send;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use gorani_protocol::stomp::{HeartBeat, StompCommand, StompDecoder, StompFrame, StompLimits, Version};
+use gorani_protocol::stomp::{StompCommand, StompDecoder, StompFrame, StompLimits, Version, encode};
 use tokio::time::Instant;
 
 use self::{
-    access::Access, deadlines::StompDeadlines, failure::Failure, receipts::Receipts,
-    recovery::RecoveryInProgress, subscription::StompSubscription, transactions::Transactions,
+    failure::Failure,
+    receipts::Receipts,
+    state::{Access, RecoveryInProgress, StompDeadlines, StompState, StompSubscription},
+    transactions::Transactions,
 };
 use crate::{
     disconnect::{Disconnect, Unsubscribed},
     format::message_headers::FrameStyle,
     session::{
-        Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
+        Action, Actions, Incoming, MessageKind, Now, Outcome, Session, Signal, Ticket, session_methods,
         shared::{
-            delegate::session_methods,
-            expiry::{end_of, has_expired},
-            identity::ClientIdentity,
+            deadlines::{end_of, has_expired, is_due},
             input_budget::InputBudget,
-            login_limit::LoginLimit,
-            policy::Policy,
+            policy::{ClientIdentity, LoginLimit, Policy},
         },
     },
     session_command::SessionCommand,
@@ -69,21 +58,6 @@ use crate::{
 const WAITING_FRAMES: usize = 256;
 /// Bytes of waiting frames from which on the transport stops reading; what one read brought is still taken.
 const WAITING_BYTES: usize = 256 * 1024;
-
-/// The state of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum StompState {
-    /// Only a CONNECT is accepted.
-    New,
-    /// The CONNECT waits for one of the user's connection slots.
-    Entering(HeartBeat),
-    /// Open.
-    Open,
-    /// A DISCONNECT was received: what follows is ignored.
-    Leaving,
-    /// The session is over.
-    Ended,
-}
 
 /// The traits of a transport that a session depends on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -203,33 +177,6 @@ impl StompSession {
         self.end(failure.disconnect, actions);
     }
 
-    /// The client sent DISCONNECT: open transactions are void, earlier requests are still answered.
-    fn disconnect(&mut self, frame: &StompFrame) {
-        self.transactions = Transactions::default();
-        self.state = StompState::Leaving;
-        self.receipts.expect(0, frame.headers.get("receipt"), true);
-    }
-
-    /// Sends the receipts whose turn has come.
-    fn send_receipts(&mut self, now: Now, actions: &mut Actions) {
-        let style = self.style();
-        while let Some(settled) = self.receipts.pop() {
-            if let Some(receipt) = &settled.receipt {
-                settled.write(style, receipt, actions);
-            }
-            if settled.is_last {
-                match settled.receipt {
-                    // The client reads the receipt and closes; only if it does not, the server does.
-                    Some(_) => {
-                        self.clock.leave_by = Some(now.instant + self.settings.linger);
-                        self.leave_channels(actions);
-                    }
-                    None => self.end(Disconnect::NORMAL, actions),
-                }
-            }
-        }
-    }
-
     /// A backend has something done to the client.
     fn run_backend_command(&mut self, command: &SessionCommand, now: Now, actions: &mut Actions) {
         match command {
@@ -252,6 +199,43 @@ impl StompSession {
                 }
                 self.clock.expires = end_of(*expire_at, Duration::ZERO, now);
             }
+        }
+    }
+
+    /// Does what is due: heart-beats, pings, expiry, the end. `docs/protocols/stomp.md` §2.12, §3 and §10.5.
+    pub(super) fn timer(&mut self, now: Now, actions: &mut Actions) {
+        if is_due(self.clock.leave_by, now) {
+            return self.end(Disconnect::NORMAL, actions);
+        }
+        if self.state == StompState::Leaving {
+            return;
+        }
+        if is_due(self.clock.connect_by, now) {
+            let failure = match self.state {
+                // It has done its part, and is to come again.
+                StompState::Entering(_) => Failure::new(Disconnect::INTERNAL, "the CONNECT takes too long"),
+                _ => Failure::new(Disconnect::STALE, "no CONNECT in time"),
+            };
+            return self.fail(failure, actions);
+        }
+        if is_due(self.clock.expires, now) {
+            return self.fail(Failure::of_disconnect(Disconnect::EXPIRED), actions);
+        }
+        if is_due(self.clock.subscription_expires, now) {
+            return self.fail(Failure::of_disconnect(Disconnect::SUBSCRIPTION_EXPIRED), actions);
+        }
+        if !self.is_blocked() && self.clock.is_silent(now) {
+            return self.fail(Failure::new(Disconnect::NO_PONG, "no heart-beat from the client"), actions);
+        }
+        if self.clock.is_unanswered(!self.is_blocked(), now) {
+            return self.fail(Failure::new(Disconnect::NO_PONG, "no pong from the client"), actions);
+        }
+        let settings = &self.policy.settings;
+        if self.clock.pings.take_due(settings.ping_interval, Some(settings.pong_timeout), now.instant) {
+            actions.push(Action::Ping);
+        }
+        if self.clock.take_beat(now) {
+            actions.message(MessageKind::Text, |out| out.extend_from_slice(encode::HEART_BEAT));
         }
     }
 }

@@ -7,7 +7,7 @@ use gorani_protocol::sockjs::{BatchError, BatchLimits, batch};
 
 use crate::{
     disconnect::Disconnect,
-    session::{Actions, Incoming, Now, Outcome, Session, Signal, Ticket, shared::delegate::session_methods},
+    session::{Actions, Incoming, Now, Outcome, Session, Signal, Ticket, session_methods},
 };
 
 /// WebSocket: a kind of message that is not accepted.

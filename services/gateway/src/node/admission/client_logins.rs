@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use super::{AdmissionControl, attempts::AttemptKind};
 use crate::{
     node::client_network::ClientNetwork,
-    session::shared::login_limit::{Credential, LoginLimit},
+    session::shared::policy::{Credential, LoginLimit},
 };
 
 impl AdmissionControl {

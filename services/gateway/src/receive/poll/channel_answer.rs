@@ -8,7 +8,7 @@ use gorani_broker::{HistoryPage, HistoryQuery, Position, Publication, Retention}
 
 use crate::{
     disconnect::ErrorCode, format::position::Unrecovered, hub::read_budget::ReadSource, node::Node,
-    session::receiver::PollableChannel,
+    session::client::receiver::PollableChannel,
 };
 
 /// The part of one channel.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use gorani_protocol::client::{self, ClientCommand, ClientRequest, DecodeError};
 
-use super::{ClientSession, ClientState, subscription::ClientSubscription};
+use super::{ClientSession, ClientState, state::ClientSubscription};
 use crate::{
     disconnect::{Disconnect, ErrorCode},
     session::{Actions, Now},

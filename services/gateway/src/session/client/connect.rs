@@ -14,9 +14,7 @@ use gorani_protocol::client::{Connect, ConnectResult, PublicationFields, Subscri
 use super::{
     ClientSession, OutputFormat,
     large_reply::{LargeReply, NextStep},
-    pending_request::PendingRequest,
-    state::{ClientState, Connecting},
-    subscription::{ClientSubscription, views},
+    state::{ClientState, ClientSubscription, Connecting, PendingRequest, views},
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
@@ -24,7 +22,7 @@ use crate::{
     memory::ReplyPermit,
     session::{
         Action, Actions, Now, Subscribed, Ticket,
-        shared::{expiry::ttl, identity::ClientIdentity},
+        shared::{deadlines::ttl, policy::ClientIdentity},
     },
     version::VERSION,
 };
@@ -80,7 +78,7 @@ impl ClientSession {
         now: Now,
         actions: &mut Actions,
     ) {
-        self.clock.set_expiry(self.end_of(expires_at, now));
+        self.clock.expires = self.end_of(expires_at, now);
         self.state = ClientState::Connecting(Box::new(Connecting {
             id,
             expires_at,
@@ -216,7 +214,7 @@ impl ClientSession {
             for subscription in std::mem::take(&mut self.subscriptions) {
                 actions.push(Action::Unsubscribe(subscription.channel));
             }
-            self.clock.set_expiry(None);
+            self.clock.expires = None;
             return self.refuse_connect(connecting.id, error.into(), actions);
         }
         // One that the server ended meanwhile, and said so, is no part of the reply.
@@ -269,7 +267,7 @@ impl ClientSession {
             // As long as it is written, the client is not connected, and nothing else is said to it.
             connecting.under_way = 1;
             self.state = ClientState::Connecting(Box::new(connecting));
-            return self.begin_large_reply(reply);
+            return self.large_replies.push_back(reply);
         }
         if is_receiver {
             self.write_connected(&result, actions);

@@ -29,16 +29,12 @@ pub(super) enum NextStep {
 }
 
 /// Entries of a list of the reply.
-enum ReplyEntries {
+pub(super) enum ReplyEntries {
     Publications(vec::IntoIter<Arc<Publication>>),
     Clients(vec::IntoIter<Arc<ClientInfo>>),
 }
 
 impl ReplyEntries {
-    fn publications(publications: Vec<Arc<Publication>>) -> Self {
-        Self::Publications(publications.into_iter())
-    }
-
     /// Bytes that they take in the reply, about.
     fn bytes(&self) -> usize {
         match self {
@@ -88,25 +84,9 @@ impl LargeReply {
         Self { around, lists: VecDeque::new(), bytes, out: BytesMut::new(), permit: None, then }
     }
 
-    /// The publications of a history.
-    pub(super) fn add_publications(
-        &mut self,
-        places: Vec<usize>,
-        publications: Vec<Arc<Publication>>,
-        permit: ReplyPermit,
-    ) {
-        self.add(places, [ReplyEntries::publications(publications)]);
-        ReplyPermit::join(&mut self.permit, Some(permit));
-    }
-
-    /// The clients of a presence.
-    pub(super) fn add_clients(
-        &mut self,
-        places: Vec<usize>,
-        clients: Vec<Arc<ClientInfo>>,
-        permit: ReplyPermit,
-    ) {
-        self.add(places, [ReplyEntries::Clients(clients.into_iter())]);
+    /// The only list: the publications of a history, or the clients of a presence.
+    pub(super) fn add_list(&mut self, places: Vec<usize>, list: ReplyEntries, permit: ReplyPermit) {
+        self.add(places, [list]);
         ReplyPermit::join(&mut self.permit, Some(permit));
     }
 
@@ -120,7 +100,7 @@ impl LargeReply {
         let mut lists = Vec::with_capacity(places.len());
         for Subscribed { mut publications, permit, .. } in subscribed {
             publications.retain(|publication| publication.is_for(client));
-            lists.push(ReplyEntries::publications(publications));
+            lists.push(ReplyEntries::Publications(publications.into_iter()));
             ReplyPermit::join(&mut self.permit, permit);
         }
         self.add(places, lists);

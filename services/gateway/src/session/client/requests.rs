@@ -9,8 +9,8 @@ use gorani_protocol::client::{ClientInfoFields, History, HistoryReply, Publicati
 
 use super::{
     ClientSession, ClientState,
-    large_reply::{LargeReply, NextStep},
-    pending_request::PendingRequest,
+    large_reply::{LargeReply, NextStep, ReplyEntries},
+    state::PendingRequest,
     subscriptions::SubscribeCommand,
 };
 use crate::{
@@ -144,8 +144,8 @@ impl ClientSession {
                         let mut around = BytesMut::new();
                         let places = reply::reply_presence_around(id, &mut around);
                         let mut reply = LargeReply::new(around, NextStep::Answered);
-                        reply.add_clients(places, clients, permit);
-                        self.begin_large_reply(reply);
+                        reply.add_list(places, ReplyEntries::Clients(clients.into_iter()), permit);
+                        self.large_replies.push_back(reply);
                     }
                     (outcome, _) => {
                         self.answer(id, outcome, actions, |clients, out| write_presence(id, &clients, out));
@@ -179,11 +179,7 @@ impl ClientSession {
         let mut around = BytesMut::new();
         let places = reply::reply_history_around(id, &result, &mut around);
         let mut reply = LargeReply::new(around, NextStep::Answered);
-        reply.add_publications(places, page.publications, permit);
-        self.begin_large_reply(reply);
-    }
-
-    pub(super) fn begin_large_reply(&mut self, reply: LargeReply) {
+        reply.add_list(places, ReplyEntries::Publications(page.publications.into_iter()), permit);
         self.large_replies.push_back(reply);
     }
 

@@ -1,24 +1,35 @@
-//! Subscriptions that the server makes and ends: those that come with the connection, and what a backend asks for.
+//! Subscriptions that the server makes and ends: those that come with the connection, what a backend asks for, and those whose
+//! epoch ended.
 
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
+use bytes::BytesMut;
 use gorani_auth::{SubscribeClaims, SubscribeGranted};
-use gorani_protocol::client::{Recover, SubscribePush};
+use gorani_broker::Position;
+use gorani_protocol::client::{Recover, SubscribePush, plain, push};
+use rand::RngExt;
 
 use super::{
-    ClientSession,
-    pending_request::PendingRequest,
-    subscription::{ClientSubscription, non_empty},
+    ClientSession, OutputFormat,
+    state::{ClientSubscription, PendingRequest, non_empty},
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused, Unsubscribed},
-    session::{Action, Actions, Now, Subscribed, Ticket, shared::recovery::RequestedFeatures},
+    session::{
+        Action, Actions, EndedEpoch, Now, Subscribed, Ticket,
+        shared::{deadlines::is_due, recovery::RequestedFeatures},
+    },
     session_command::{ServerSubscribe, SessionCommand},
 };
+
+/// Between these times after a failover clients are asked to subscribe anew, so that they do not all come at once.
+const SOONEST: Duration = Duration::from_secs(10);
+const LATEST: Duration = Duration::from_secs(100);
 
 impl ClientSession {
     /// A subscription that comes with the connection: its client tracks the position of every history channel.
@@ -55,8 +66,8 @@ impl ClientSession {
         self.policy.may_subscribe(channel, &self.identity, None, now, granted)
     }
 
-    /// Adds the server-side subscriptions that a returning client had, as far as its user may subscribe to their channels:
-    /// a backend had made them, and would not learn that they are gone. Others are no error; the client sees that they are missing.
+    /// Adds the server-side subscriptions that a returning client had, as far as its user may subscribe to their channels: a
+    /// backend had made them, and would not learn that they are gone. Others are no error; the client sees that they are missing.
     pub(super) fn add_returning(
         &self,
         returning: &BTreeMap<Cow<'_, str>, Recover<'_>>,
@@ -163,11 +174,116 @@ impl ClientSession {
             positioned: subscription.positioned,
             data: non_empty(&data),
         };
-        self.write_subscribed(channel, &pushed, actions);
+        self.write_push(
+            actions,
+            |out| push::push_subscribe(channel, &pushed, out),
+            |out| plain::subscribe(channel, &pushed, out),
+        );
         if subscribed.publications.is_empty() {
             actions.release(channel);
         } else {
             actions.push(Action::Replay(channel.clone(), subscribed.publications, subscribed.permit));
         }
+    }
+
+    pub(super) fn write_unsubscribed(&self, channel: &str, why: Unsubscribed, actions: &mut Actions) {
+        self.write_push(
+            actions,
+            |out| push::push_unsubscribe(channel, why.code, why.reason, out),
+            |out| plain::unsubscribe(channel, why.code, why.reason, out),
+        );
+    }
+
+    pub(super) fn write_refreshed(&self, expires: bool, ttl: u32, actions: &mut Actions) {
+        self.write_push(
+            actions,
+            |out| push::push_refresh(expires, ttl, out),
+            |out| plain::refresh(expires, ttl, out),
+        );
+    }
+
+    /// Writes an object in the session's output format: the first to clients with commands, the second to receivers.
+    fn write_push(
+        &self,
+        actions: &mut Actions,
+        with_envelope: impl FnOnce(&mut BytesMut),
+        plain: impl FnOnce(&mut BytesMut),
+    ) {
+        match self.traits.format {
+            OutputFormat::Commands => actions.line(with_envelope),
+            OutputFormat::Plain => actions.line(plain),
+            OutputFormat::WithPositions => actions.line(|out| {
+                // It changes no receiver's position.
+                out.extend_from_slice(b"\n");
+                plain(out);
+            }),
+        }
+    }
+}
+
+/// Epochs that ended while the client stayed connected (record 34). The stream of a channel goes on in another one, the client
+/// was given everything, and knows it by the epoch of its subscribe still. Its protocol has no word for a new one but to
+/// subscribe anew. So it is asked to, a while later, and recovers at once; otherwise it would learn that something is missing
+/// when it next comes back, although nothing is.
+impl ClientSession {
+    /// The epoch of a channel ended, and its client goes on in the next one.
+    pub(super) fn epoch_ended(&mut self, ended: EndedEpoch, now: Now) {
+        // Receivers get the epoch with each publication; only a new connection could renew a server-side subscription.
+        let is_concerned =
+            self.subscription(&ended.channel).is_some_and(|known| known.recoverable && !known.server_side);
+        if self.traits.format != OutputFormat::Commands || !is_concerned {
+            return;
+        }
+        let epochs = self.clock.epochs.get_or_insert_default();
+        match epochs.stale.iter_mut().find(|known| known.channel == ended.channel) {
+            // Its client knows the first of them.
+            Some(known) => known.next = ended.next,
+            None => epochs.stale.push(ended),
+        }
+        let pause = crate::random::rng().random_range(SOONEST..LATEST);
+        epochs.by.get_or_insert(now.instant + pause);
+    }
+
+    /// Asks the client to subscribe anew, if it is time.
+    pub(super) fn look_at_epochs(&mut self, now: Now, actions: &mut Actions) {
+        let Some(epochs) = self.clock.epochs.as_mut().filter(|epochs| is_due(epochs.by, now)) else {
+            return;
+        };
+        epochs.by = None;
+        epochs.returning = Vec::new();
+        let channels: Vec<Arc<str>> = epochs.stale.iter().map(|ended| ended.channel.clone()).collect();
+        for channel in channels {
+            self.server_unsubscribe(&channel, Unsubscribed::INSUFFICIENT_STATE, actions);
+        }
+    }
+
+    /// A subscription has ended. `comes_back`: its client is to subscribe again from its position.
+    pub(super) fn forget_epoch(&mut self, channel: &str, comes_back: bool) {
+        let Some(epochs) = &mut self.clock.epochs else { return };
+        epochs.returning.retain(|ended| *ended.channel != *channel);
+        if let Some(index) = epochs.stale.iter().position(|ended| *ended.channel == *channel) {
+            let ended = epochs.stale.swap_remove(index);
+            if comes_back {
+                epochs.returning.push(ended);
+            }
+        }
+        if epochs.stale.is_empty() && epochs.returning.is_empty() {
+            self.clock.epochs = None;
+        }
+    }
+
+    /// Moves the position from which a client recovers into the current epoch, in which it went on without knowing.
+    pub(super) fn renew_epoch(&mut self, channel: &str, from: Option<&mut Position>) {
+        let ended = self
+            .clock
+            .epochs
+            .as_ref()
+            .and_then(|epochs| epochs.returning.iter().find(|ended| *ended.channel == *channel));
+        if let (Some(ended), Some(from)) = (ended, from)
+            && from.epoch == ended.epoch
+        {
+            from.epoch = ended.next.clone();
+        }
+        self.forget_epoch(channel, false);
     }
 }

@@ -11,8 +11,7 @@ use gorani_protocol::client::{Subscribe, reply};
 use super::{
     ClientSession,
     large_reply::{LargeReply, NextStep},
-    pending_request::PendingRequest,
-    subscription::{ClientSubscription, views},
+    state::{ClientSubscription, PendingRequest, views},
 };
 use crate::{
     disconnect::{ErrorCode, Refused, Unsubscribed},
@@ -20,8 +19,8 @@ use crate::{
     session::{
         Action, Actions, Now, Subscribed, Ticket,
         shared::{
-            expiry::ttl,
-            identity::raw_bytes,
+            deadlines::ttl,
+            policy::raw_bytes,
             recovery::{RequestedFeatures, SubscriptionFeatures},
         },
     },
@@ -189,7 +188,7 @@ impl ClientSession {
             let mut reply =
                 LargeReply::new(around, NextStep::Subscribed { ticket, id, channel: channel.clone() });
             reply.add_recovered(places, [subscribed], &client);
-            return self.begin_large_reply(reply);
+            return self.large_replies.push_back(reply);
         }
         subscription.under_way = None;
         let publications = views(&subscribed, &client);

@@ -20,8 +20,8 @@ use crate::{
     disconnect::Disconnect,
     session::{
         Action, Actions, Incoming, Now, Outcome, Session, Signal, SubscribeParams, Subscribed, Ticket,
-        fixture::{self, SECRET, START_S, TestProtocol, TestSession, subscription_token, token},
         shared::policy::Policy,
+        tests::{self, SECRET, START_S, TestProtocol, TestSession, subscription_token, token},
     },
     settings::ClientSettings,
 };
@@ -49,7 +49,7 @@ fn policy(settings: ClientSettings) -> Arc<Policy> {
          "allow_history_for_client": true},
         {"name": "closed"}
     ]);
-    fixture::policy(namespaces, settings)
+    tests::policy(namespaces, settings)
 }
 
 fn settings() -> ClientSettings {
@@ -58,7 +58,7 @@ fn settings() -> ClientSettings {
 
 /// A token of this user, good for a minute.
 fn token_of(user: &str) -> String {
-    fixture::token_of(user, 60, &[])
+    tests::token_of(user, 60, &[])
 }
 
 /// A token with these claims.

@@ -1,22 +1,24 @@
-//! A time of a client session has come: pings, and the expiry of its token and its subscriptions.
-//! `docs/protocols/client.md` §4 and §10.12.
+//! The life of a client's connection: pings, the expiry of its token and its subscriptions, and the refresh of the token, by its
+//! client or by a backend. `docs/protocols/client.md` §4 and §10.
 
-use gorani_protocol::client::PING;
+use gorani_auth::TokenError;
+use gorani_protocol::client::{PING, reply};
 use tokio::time::Instant;
 
 use super::{ClientSession, ClientState, OutputFormat};
 use crate::{
-    disconnect::{Disconnect, Unsubscribed},
+    disconnect::{Disconnect, ErrorCode, Unsubscribed},
     session::{
         Action, Actions, Now,
-        shared::expiry::{self, is_due},
+        shared::deadlines::{self, has_expired, is_due, ttl},
     },
+    version::VERSION,
 };
 
 impl ClientSession {
     /// The end of something that expires at this time in Unix seconds, with the grace for its refresh.
     pub(super) fn end_of(&self, expires_at: Option<u64>, now: Now) -> Option<Instant> {
-        expiry::end_of(expires_at, self.policy.settings.expiry_grace, now)
+        deadlines::end_of(expires_at, self.policy.settings.expiry_grace, now)
     }
 
     /// Does what is due.
@@ -61,5 +63,49 @@ impl ClientSession {
             self.server_unsubscribe(&subscription.channel, Unsubscribed::EXPIRED, actions);
         }
         self.clock.set_subscription_expiry(&self.subscriptions);
+    }
+
+    /// A new token for the connection.
+    pub(super) fn refresh(&mut self, id: u32, token: &str, now: Now, actions: &mut Actions) {
+        if token.is_empty() {
+            return self.refuse(id, ErrorCode::BAD_REQUEST, actions);
+        }
+        self.budget.count_token();
+        let claims = match self.policy.tokens.connection(token, now.unix_s()) {
+            Ok(claims) => claims,
+            // SDKs end for good on an error of a refresh that is not temporary. After this they come back with a new token.
+            Err(TokenError::Expired) => return self.close(Disconnect::EXPIRED, actions),
+            Err(TokenError::NotYetValid) => {
+                return self.refuse(id, ErrorCode::TOKEN_EXPIRED.temporarily(), actions);
+            }
+            Err(error) => return self.refuse_command(id, self.policy.refuse_token(error), actions),
+        };
+        if claims.user != *self.identity.user {
+            return self.close(Disconnect::INVALID_TOKEN, actions);
+        }
+        let expires_at = claims.expires_at;
+        self.clock.expires = self.end_of(expires_at, now);
+        self.count_success();
+        let client = &self.identity.client;
+        actions.line(|out| {
+            reply::reply_refresh(id, client, VERSION, expires_at.is_some(), ttl(expires_at, now), out);
+        });
+    }
+
+    /// A backend prolongs the connection's life, or ends it.
+    pub(super) fn server_refresh(
+        &mut self,
+        expired: bool,
+        expire_at: Option<u64>,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        if expired || has_expired(expire_at, now) {
+            return self.close(Disconnect::EXPIRED, actions);
+        }
+        self.clock.expires = self.end_of(expire_at, now);
+        if matches!(self.state, ClientState::Connected) {
+            self.write_refreshed(expire_at.is_some(), ttl(expire_at, now), actions);
+        }
     }
 }

@@ -15,9 +15,8 @@ use super::{Admission, HandlerResult, Part, SessionHandle, WebSocketHandler};
 use crate::{
     disconnect::Disconnect,
     session::{
-        Action, Actions, Incoming, MessageKind, Now, Outcome, Session, Signal, Ticket,
-        handshake::Handshake,
-        shared::{delegate::session_methods, pings::Pings},
+        Action, Actions, Handshake, Incoming, MessageKind, Now, Outcome, Session, Signal, Ticket,
+        session_methods, shared::deadlines::Pings,
     },
     session_command::SessionCommand,
 };
@@ -90,7 +89,7 @@ impl<H: WebSocketHandler> HandlerSession<H> {
             return;
         };
         let handle = &self.handle;
-        handle.queue().wake_actor();
+        handle.queue().begin_callback();
         let result = contained(name, handle, || callback(handler, handle));
         let failed = match result {
             Some(Ok(())) => false,

@@ -1,18 +1,17 @@
-//! A session as the embedder holds it: to send, to close, and to identify the client.
+//! A session as the embedder holds it: to send, to close, to identify the client, and to keep attributes with it. A guard admits
+//! it, or refuses the handshake.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{any::Any, collections::HashMap, fmt, net::SocketAddr, sync::Arc};
 
 use actix_http::header::HeaderMap;
 use bytes::Bytes;
 use bytestring::ByteString;
+use parking_lot::RwLock;
 
-use super::{
-    Admission, Attributes,
-    outgoing_queue::{HandlerQueue, SendError},
-};
+use super::outgoing_queue::{HandlerQueue, SendError};
 use crate::{
     disconnect::Disconnect,
-    session::{MessageKind, handshake::Handshake},
+    session::{Handshake, MessageKind},
 };
 
 /// One session. Cheap to clone, usable from any thread, and after the session has ended.
@@ -162,5 +161,91 @@ impl fmt::Debug for SessionHandle {
             .field("path", &self.0.handshake.path)
             .field("is_open", &self.is_open())
             .finish_non_exhaustive()
+    }
+}
+
+/// The attributes and the principal that a guard gives to a session it admits.
+#[derive(Debug, Default)]
+pub struct Admission {
+    principal: Option<String>,
+    attributes: Attributes,
+}
+
+impl Admission {
+    /// Says who the client is. The backends' API then reaches the session under this user, for example to disconnect it.
+    pub fn set_principal(&mut self, principal: impl Into<String>) {
+        self.principal = Some(principal.into());
+    }
+
+    /// The client's principal, if it was set already.
+    pub fn principal(&self) -> Option<&str> {
+        self.principal.as_deref()
+    }
+
+    /// The attributes that the session begins with.
+    pub fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+}
+
+/// A handshake that leads nowhere: the HTTP answer to it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{sentence} ({status})")]
+pub struct Refusal {
+    status: u16,
+    sentence: String,
+}
+
+impl Refusal {
+    /// Refuses with an HTTP status and a sentence for people, the body of the answer. A status that is neither 4xx nor
+    /// 5xx does not refuse anything; it becomes 500.
+    pub fn new(status: u16, sentence: impl Into<String>) -> Self {
+        let status = if (400..600).contains(&status) { status } else { 500 };
+        Self { status, sentence: sentence.into() }
+    }
+
+    /// The HTTP status: 400–599.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The sentence.
+    pub fn sentence(&self) -> &str {
+        &self.sentence
+    }
+}
+
+type AttributeValue = Arc<dyn Any + Send + Sync>;
+
+/// Values by name, each of a type of its own. Usable from any thread; no call waits for another's use of a value.
+#[derive(Default)]
+pub struct Attributes(RwLock<HashMap<String, AttributeValue>>);
+
+impl Attributes {
+    /// Sets a value, in place of the one before.
+    pub fn set<T: Send + Sync + 'static>(&self, name: impl Into<String>, value: T) {
+        let value: AttributeValue = Arc::new(value);
+        // Dropped after the lock is given back: the value's own `drop` may look here.
+        let before = self.0.write().insert(name.into(), value);
+        drop(before);
+    }
+
+    /// The value of this name, if there is one and it is of this type.
+    pub fn get<T: Send + Sync + 'static>(&self, name: &str) -> Option<Arc<T>> {
+        let value = self.0.read().get(name).cloned();
+        value?.downcast().ok()
+    }
+
+    /// Removes a value. True if there was one.
+    pub fn remove(&self, name: &str) -> bool {
+        let before = self.0.write().remove(name);
+        before.is_some()
+    }
+}
+
+impl fmt::Debug for Attributes {
+    /// The names alone: values may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.read().keys()).finish()
     }
 }

@@ -129,7 +129,7 @@ impl HandlerQueue {
     }
 
     /// A callback begins.
-    pub(super) fn wake_actor(&self) {
+    pub(super) fn begin_callback(&self) {
         self.state.lock().attended = true;
     }
 

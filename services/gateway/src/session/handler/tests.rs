@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     disconnect::Disconnect,
-    session::{Action, Actions, Incoming, MessageKind, Now, Session, Signal, handshake::Handshake},
+    session::{Action, Actions, Handshake, Incoming, MessageKind, Now, Session, Signal},
 };
 
 /// Bytes that may wait in these tests.

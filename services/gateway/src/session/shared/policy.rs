@@ -1,23 +1,22 @@
-//! The policy that decides on a client's commands: channel rules, tokens, limits. Shared by all sessions of a node.
+//! The policy that decides who a client is and what it may: tokens, channel rules, limits, and the limit of failed logins, which
+//! the node counts by the client's network. Shared by all sessions of a node.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use gorani_auth::{
     CHANNEL_NAME_MAX_BYTES, ChannelOptions, ChannelRules, ConnectionClaims, Denied, SubscribeCheck,
     SubscribeClaims, SubscribeGranted, TokenError, TokenVerifier, check_channel_name,
 };
-use gorani_broker::Retention;
+use gorani_broker::{ClientInfo, Retention};
 use rand::Rng;
+use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
-use super::{
-    expiry::has_expired,
-    identity::ClientIdentity,
-    login_limit::{self, Credential, LoginLimit},
-};
+use super::{deadlines::has_expired, recovery::retention};
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
-    session::{Now, shared::recovery::retention},
+    session::Now,
     settings::ClientSettings,
 };
 
@@ -69,7 +68,7 @@ impl Policy {
                 Err(ErrorCode::UNAUTHORIZED.into())
             };
         };
-        login_limit::check(limit, Credential::Token)?;
+        check_login(limit, Credential::Token)?;
         self.tokens.connection(token, now.unix_s()).map_err(|error| {
             // An expired token was a right one, and an unknown key may be a new one.
             if let (TokenError::Invalid(_), Some(limit)) = (&error, limit) {
@@ -152,5 +151,76 @@ impl Policy {
     fn await_key(&self) -> Refused {
         self.key_wanted.notify_one();
         ErrorCode::INTERNAL.into()
+    }
+}
+
+/// The identity of a client. Empty until it is known.
+#[derive(Debug, Default)]
+pub(in crate::session) struct ClientIdentity {
+    /// User id; empty for an anonymous client.
+    pub(in crate::session) user: Arc<str>,
+    /// Client id, of this connection alone.
+    pub(in crate::session) client: Arc<str>,
+    /// JSON of the token's info; empty for none.
+    info: Bytes,
+}
+
+impl ClientIdentity {
+    /// The bearer of a connection token.
+    pub(in crate::session) fn of_claims(claims: &ConnectionClaims, client: Arc<str>) -> Self {
+        Self { user: claims.user.as_str().into(), client, info: raw_bytes(claims.info.as_deref()) }
+    }
+
+    /// A backend, by its login.
+    pub(in crate::session) fn of_backend(login: &str, client: Arc<str>) -> Self {
+        Self { user: login.into(), client, info: Bytes::new() }
+    }
+
+    /// The client as others see it in a channel. `channel_info`: JSON; empty for none.
+    pub(in crate::session) fn info_for(&self, channel_info: Bytes) -> Arc<ClientInfo> {
+        Arc::new(ClientInfo {
+            user: self.user.to_string(),
+            client: self.client.to_string(),
+            connection_info: self.info.clone(),
+            channel_info,
+        })
+    }
+}
+
+/// The bytes of raw JSON; empty where there is none.
+pub(in crate::session) fn raw_bytes(raw: Option<&RawValue>) -> Bytes {
+    raw.map(|raw| Bytes::copy_from_slice(raw.get().as_bytes())).unwrap_or_default()
+}
+
+/// The kind of proof with which a client identifies itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credential {
+    /// The password of one of `stomp.users`.
+    Password,
+    /// A connection token.
+    Token,
+}
+
+/// Failed logins of one client's network. Shared by all its sessions.
+pub trait LoginLimit: Send + Sync {
+    /// True if this kind of credential is checked now. If it is not, that is counted.
+    fn allows(&self, credential: Credential) -> bool;
+
+    /// Counts a wrong credential.
+    fn failed(&self, credential: Credential);
+}
+
+/// Asks the limit, if there is one.
+///
+/// # Errors
+/// Too many failed.
+pub(in crate::session) fn check_login(
+    limit: Option<&dyn LoginLimit>,
+    credential: Credential,
+) -> Result<(), ErrorCode> {
+    if limit.is_none_or(|limit| limit.allows(credential)) {
+        Ok(())
+    } else {
+        Err(ErrorCode::TOO_MANY_REQUESTS)
     }
 }

@@ -8,15 +8,14 @@ use std::time::Duration;
 use gorani_auth::{ConnectionClaims, SubscribeGranted, TokenError, personal_channel};
 use gorani_protocol::stomp::{Headers, HeartBeat, ServerCommand, StompFrame, Version, encode};
 
-use super::{StompSession, StompState, access::Access, failure::Failure};
+use super::{Access, StompSession, StompState, failure::Failure};
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     session::{
         Action, Actions, MessageKind, Now, Ticket,
         shared::{
-            expiry::end_of,
-            identity::ClientIdentity,
-            login_limit::{self, Credential},
+            deadlines::end_of,
+            policy::{ClientIdentity, Credential, check_login},
         },
     },
     version::VERSION,
@@ -121,7 +120,7 @@ impl StompSession {
     /// answered, depends on it.
     fn login(&self, login: &str, passcode: &str, now: Now) -> Result<Option<Box<ConnectionClaims>>, Failure> {
         let limit = self.login_limit.as_deref();
-        login_limit::check(limit, Credential::Password).map_err(|error| refused_login(error.into()))?;
+        check_login(limit, Credential::Password).map_err(|error| refused_login(error.into()))?;
         if self.settings.admits(login, passcode) {
             return Ok(None);
         }

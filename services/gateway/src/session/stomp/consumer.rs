@@ -9,12 +9,12 @@ use gorani_protocol::stomp::{StompCommand, StompFrame, Version};
 use super::{
     StompSession,
     failure::Failure,
-    queue_consumer::{Acknowledged, Unacknowledged},
-    subscription::{AckMode, StompSubscription, SubscriptionSource},
+    state::{AckMode, Acknowledged, StompSubscription, SubscriptionSource, Unacknowledged},
+    transactions::PendingCommit,
 };
 use crate::{
     disconnect::ErrorCode,
-    format::message_headers::{self, CHANNEL_ACK, DeliveryHeaders as Told},
+    format::message_headers::{self, CHANNEL_ACK, DeliveryHeaders},
     session::{Action, Actions, Now, Ticket},
 };
 
@@ -82,10 +82,10 @@ impl StompSession {
             let serial = self.serial;
             let message_id = format!("{}:{}", consumer.queue, delivery.id);
             let ack = format!("{QUEUE_ACK}{serial}");
-            let told = Told { ack: Some(&ack), redelivered: delivery.attempt > 1 };
+            let headers = DeliveryHeaders { ack: Some(&ack), redelivered: delivery.attempt > 1 };
             let publication = &delivery.publication;
             actions.message(message_headers::message_kind(publication, style), |out| {
-                subscription.shown.write_delivery(style, publication, &message_id, told, out);
+                subscription.shown.write_delivery(style, publication, &message_id, headers, out);
             });
             if subscription.ack_mode == AckMode::Auto {
                 handled.push(delivery.id);
@@ -120,7 +120,8 @@ impl StompSession {
         let is_handled = frame.command == StompCommand::Ack;
         let receipt = frame.headers.get("receipt");
         if let Some(transaction) = frame.headers.get("transaction") {
-            self.transactions.keep_acknowledgement(transaction, about, is_handled, &self.settings)?;
+            let step = PendingCommit::Settle(about, is_handled);
+            self.transactions.keep(transaction, step, &self.settings)?;
             self.receipts.expect(0, receipt, false);
             return Ok(());
         }

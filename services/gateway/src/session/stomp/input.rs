@@ -1,13 +1,16 @@
-//! From bytes to frames that run: in order, step by step, and those that have to wait after those before them.
-//! `docs/protocols/stomp.md` §12.
+//! From bytes to frames that run: in order, step by step, and those that have to wait after those before them. Their receipts
+//! leave in the same order. `docs/protocols/stomp.md` §12 and §9.
 
 use std::collections::VecDeque;
 
 use bytes::Buf;
 use gorani_protocol::stomp::{StompCommand, StompDecodeError, StompFrame};
 
-use super::{StompSession, StompState, StompSubscription, failure::Failure};
-use crate::session::{Actions, Now, Session};
+use super::{StompSession, StompState, StompSubscription, failure::Failure, transactions::Transactions};
+use crate::{
+    disconnect::Disconnect,
+    session::{Actions, Now, Session},
+};
 
 /// Bytes of a body that take as much time as a header.
 const HEADER_BYTES: usize = 128;
@@ -130,6 +133,33 @@ impl StompSession {
         } else {
             // What came before it is still done, and may fail first.
             self.unreadable = Some(failure);
+        }
+    }
+
+    /// The client sent DISCONNECT: open transactions are void, earlier requests are still answered.
+    fn disconnect(&mut self, frame: &StompFrame) {
+        self.transactions = Transactions::default();
+        self.state = StompState::Leaving;
+        self.receipts.expect(0, frame.headers.get("receipt"), true);
+    }
+
+    /// Sends the receipts whose turn has come.
+    pub(super) fn send_receipts(&mut self, now: Now, actions: &mut Actions) {
+        let style = self.style();
+        while let Some(settled) = self.receipts.pop() {
+            if let Some(receipt) = &settled.receipt {
+                settled.write(style, receipt, actions);
+            }
+            if settled.is_last {
+                match settled.receipt {
+                    // The client reads the receipt and closes; only if it does not, the server does.
+                    Some(_) => {
+                        self.clock.leave_by = Some(now.instant + self.settings.linger);
+                        self.leave_channels(actions);
+                    }
+                    None => self.end(Disconnect::NORMAL, actions),
+                }
+            }
         }
     }
 }

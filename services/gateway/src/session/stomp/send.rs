@@ -1,20 +1,29 @@
-//! SEND: a message to a channel or a queue, now or with its transaction. `docs/protocols/stomp.md` §6 and §8.
+//! SEND: a message to a channel or a queue, now or with its transaction (`docs/protocols/stomp.md` §6 and §8); its body and
+//! headers as a publication (`docs/architecture.md` §4.1).
 
 use std::sync::Arc;
 
-use gorani_broker::PublishOptions;
-use gorani_protocol::stomp::{StompCommand, StompFrame};
+use bytes::Bytes;
+use gorani_broker::{DataKind, Publication, PublishOptions};
+use gorani_protocol::{
+    client::{JSON_DEPTH, json_compact_check},
+    stomp::{Headers, StompCommand, StompFrame},
+};
 
 use super::{
     StompSession,
     destination::{self, Destination},
     failure::Failure,
-    payload,
-    queue_consumer::Acknowledged,
-    transactions::PendingCommit,
-    valid_send::ValidSend,
+    state::Acknowledged,
+    transactions::{PendingCommit, ValidSend},
 };
-use crate::session::{Actions, Now, Ticket, shared::recovery::retention};
+use crate::{
+    format::message_headers::{CONTENT_TYPE, content_type, is_reserved},
+    session::{
+        Actions, Now, Ticket,
+        shared::{TAGS_MAX, TAGS_MAX_BYTES, recovery::retention},
+    },
+};
 
 impl StompSession {
     pub(super) fn send(
@@ -27,12 +36,12 @@ impl StompSession {
         let receipt = frame.headers.get("receipt");
         match frame.headers.get("transaction") {
             Some(transaction) => {
-                self.transactions.keep(transaction, sending, &self.settings)?;
+                self.transactions.keep(transaction, PendingCommit::Send(sending), &self.settings)?;
                 self.receipts.expect(0, receipt, false);
             }
             None => {
                 let ticket = self.receipts.expect(1, receipt, false);
-                sending.begin(ticket, actions);
+                actions.push(sending.action(ticket));
             }
         }
         Ok(())
@@ -52,9 +61,8 @@ impl StompSession {
                 (Arc::from(queue), None)
             }
         };
-        let mut publication = payload::publication(headers, frame.body.clone(), now.unix_ms)
-            .map_err(|_| Failure::limit("too many headers of your own, or too long ones"))?;
-        publication.info = Some(self.identity.info_for(bytes::Bytes::new()));
+        let mut publication = publication(headers, frame.body.clone(), now.unix_ms)?;
+        publication.info = Some(self.identity.info_for(Bytes::new()));
         Ok(ValidSend { name, publication, options })
     }
 
@@ -103,7 +111,7 @@ impl StompSession {
         let Ticket(mut ticket) = self.receipts.expect(kept.iter().filter(waits).count(), receipt, false);
         for kept in kept {
             match kept {
-                PendingCommit::Send(sending) => sending.begin(Ticket(ticket), actions),
+                PendingCommit::Send(sending) => actions.push(sending.action(Ticket(ticket))),
                 PendingCommit::Settle(Acknowledged::Channel, _) => continue,
                 PendingCommit::Settle(Acknowledged::Queue(serial), is_handled) => {
                     if !self.acknowledge_serial(serial, is_handled, Ticket(ticket), actions) {
@@ -115,5 +123,85 @@ impl StompSession {
             ticket = ticket.wrapping_add(1);
         }
         Ok(())
+    }
+}
+
+/// Headers that are for the server alone, beside those that it writes itself.
+const NOT_PASSED_ON: [&str; 4] = ["host", "login", "passcode", "Authorization"];
+
+/// The publication of a SEND: its kind by the content type, and the publisher's own headers as tags.
+pub(super) fn publication(headers: &Headers, body: Bytes, time_ms: u64) -> Result<Publication, Failure> {
+    let declared = headers.get(CONTENT_TYPE);
+    let kind = kind_of(declared, &body);
+    let mut tags: Vec<(String, String)> = Vec::new();
+    // What the kind says already is not said twice: publishers of other protocols see no such tag either.
+    if let Some(declared) = declared.filter(|declared| !is_plain(declared, kind)) {
+        tags.push((CONTENT_TYPE.to_owned(), declared.to_owned()));
+    }
+    let own = headers.iter().filter(|(name, _)| !is_reserved(name) && !NOT_PASSED_ON.contains(name));
+    tags.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let bytes: usize = tags.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if tags.len() > TAGS_MAX || bytes > TAGS_MAX_BYTES {
+        return Err(Failure::limit("too many headers of your own, or too long ones"));
+    }
+    Ok(Publication { data: body, kind, tags, time_ms, ..Publication::default() })
+}
+
+/// The kind of a body for the other protocols. A body that is called JSON and is not is kept as text: its bytes are passed on as
+/// they are.
+fn kind_of(declared: Option<&str>, body: &[u8]) -> DataKind {
+    let media =
+        declared.unwrap_or("text/plain").split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_json = media == "application/json" || media.ends_with("+json");
+    if is_json && json_compact_check(body, JSON_DEPTH).is_ok() {
+        return DataKind::Json;
+    }
+    let is_text =
+        is_json || media.starts_with("text/") || media == "application/xml" || media.ends_with("+xml");
+    if is_text && std::str::from_utf8(body).is_ok() { DataKind::Text } else { DataKind::Binary }
+}
+
+/// True if a content type says no more than the kind does.
+fn is_plain(declared: &str, kind: DataKind) -> bool {
+    let plain: String = declared.to_ascii_lowercase().split_whitespace().collect();
+    match kind {
+        DataKind::Text => plain == "text/plain" || plain == content_type(kind),
+        DataKind::Json => plain == "application/json" || plain == "application/json;charset=utf-8",
+        DataKind::Binary => plain == content_type(kind),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn item_57_the_content_type_decides_what_other_protocols_see() {
+        for (declared, body, kind) in [
+            (Some("application/json"), "{\"a\":1}", DataKind::Json),
+            (Some("application/json;charset=UTF-8"), "[1]", DataKind::Json),
+            (Some("application/vnd.a+json"), "1", DataKind::Json),
+            (Some("application/json"), "{broken", DataKind::Text),
+            (Some("text/html"), "<b>", DataKind::Text),
+            (None, "{\"a\":1}", DataKind::Text),
+            (Some("application/xml"), "<a/>", DataKind::Text),
+            (Some("application/octet-stream"), "abc", DataKind::Binary),
+            (Some("image/png"), "abc", DataKind::Binary),
+        ] {
+            assert_eq!(kind_of(declared, body.as_bytes()), kind, "{declared:?} {body}");
+        }
+        assert_eq!(kind_of(None, b"\xff"), DataKind::Binary);
+        assert_eq!(kind_of(Some("text/plain"), b"\xff"), DataKind::Binary);
+    }
+
+    #[test]
+    fn a_content_type_that_says_more_than_the_kind_is_kept() {
+        assert!(is_plain("application/json", DataKind::Json));
+        assert!(is_plain("text/plain; charset=UTF-8", DataKind::Text));
+        assert!(!is_plain("application/json", DataKind::Text));
+        assert!(!is_plain("text/html", DataKind::Text));
+        assert!(!is_plain("image/png", DataKind::Binary));
     }
 }

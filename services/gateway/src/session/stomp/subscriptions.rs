@@ -10,9 +10,7 @@ use super::{
     consumer::prefetch,
     destination::{self, Destination},
     failure::Failure,
-    queue_consumer::QueueConsumer,
-    recovery::RecoveryInProgress,
-    subscription::{AckMode, StompSubscription, SubscriptionSource},
+    state::{AckMode, QueueConsumer, RecoveryInProgress, StompSubscription, SubscriptionSource},
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode},
@@ -23,8 +21,8 @@ use crate::{
     session::{
         Action, Actions, Now, Outcome, Session as _, SubscribeParams, Subscribed, Ticket,
         shared::{
-            expiry::end_of,
-            identity::raw_bytes,
+            deadlines::end_of,
+            policy::raw_bytes,
             recovery::{RequestedFeatures, SubscriptionFeatures, retention},
         },
     },
@@ -224,11 +222,11 @@ impl StompSession {
             return Err(ErrorCode::UNRECOVERABLE_POSITION.into());
         }
         if is_asked && let Some(top) = &subscribed.top {
-            let mut told = vec![("offset", top.offset.to_string()), ("epoch", top.epoch.to_string())];
+            let mut headers = vec![("offset", top.offset.to_string()), ("epoch", top.epoch.to_string())];
             if subscription.asked_recovery {
-                told.push(("recovered", subscribed.recovered.to_string()));
+                headers.push(("recovered", subscribed.recovered.to_string()));
             }
-            self.receipts.complete(ticket, told);
+            self.receipts.complete(ticket, headers);
         }
         if let SubscriptionSource::Channel(channel) = &subscription.source {
             actions.release(channel);

@@ -22,8 +22,8 @@ use crate::{
     disconnect::{Disconnect, ErrorCode},
     session::{
         Action, Actions, Incoming, Outcome, Session, Signal, SubscribeParams, Subscribed, Ticket,
-        fixture::{self, START_S, TestProtocol, TestSession, subscription_token, token},
         shared::policy::Policy,
+        tests::{self, START_S, TestProtocol, TestSession, subscription_token, token},
     },
     settings::{ClientSettings, StompSettings},
 };
@@ -31,22 +31,22 @@ use crate::{
 type TestClient = TestSession<StompSession>;
 
 impl TestProtocol for StompSession {
-    type Sent = Told;
+    type Sent = ServerFrame;
 
-    fn read(message: &[u8]) -> Vec<Told> {
-        vec![Told::parse(message)]
+    fn read(message: &[u8]) -> Vec<ServerFrame> {
+        vec![ServerFrame::parse(message)]
     }
 }
 
 /// A frame of the server, taken apart without the codec's help.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::session) struct Told {
+pub(in crate::session) struct ServerFrame {
     command: String,
     headers: Vec<(String, String)>,
     body: String,
 }
 
-impl Told {
+impl ServerFrame {
     fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         if text == "\n" {
@@ -79,7 +79,7 @@ fn policy(settings: ClientSettings) -> Arc<Policy> {
         {"name": "kept", "allow_subscribe_for_client": true, "history_size": 10, "history_ttl": "60s"},
         {"name": "closed"}
     ]);
-    fixture::policy(namespaces, settings)
+    tests::policy(namespaces, settings)
 }
 
 fn stomp_settings() -> StompSettings {
@@ -128,22 +128,22 @@ impl TestClient {
     }
 
     /// The client sends this, and gets that.
-    fn say(&mut self, frames: &str) -> Vec<Told> {
+    fn say(&mut self, frames: &str) -> Vec<ServerFrame> {
         self.say_text(frames)
     }
 
     /// The one frame that the client gets for this.
-    fn ask(&mut self, frames: &str) -> Told {
-        let mut told = self.say(frames);
-        assert_eq!(told.len(), 1, "{told:?}");
-        told.remove(0)
+    fn ask(&mut self, frames: &str) -> ServerFrame {
+        let mut sent = self.say(frames);
+        assert_eq!(sent.len(), 1, "{sent:?}");
+        sent.remove(0)
     }
 
     /// The reason of the ERROR that ends the session.
     fn error(&mut self, frames: &str) -> String {
-        let told = self.say(frames);
-        let last = told.last().unwrap_or_else(|| panic!("nothing told: {frames}"));
-        assert_eq!(last.command, "ERROR", "{told:?}");
+        let sent = self.say(frames);
+        let last = sent.last().unwrap_or_else(|| panic!("nothing sent for {frames}"));
+        assert_eq!(last.command, "ERROR", "{sent:?}");
         assert!(self.closed.is_some());
         last.get("message").unwrap().to_owned()
     }
@@ -169,18 +169,18 @@ impl TestClient {
     }
 
     /// The subscription that was asked for last is in effect.
-    fn grant(&mut self, subscribed: Subscribed) -> Vec<Told> {
+    fn grant(&mut self, subscribed: Subscribed) -> Vec<ServerFrame> {
         let (ticket, _) = self.next_subscribe();
         self.settle(ticket, Outcome::Subscribed(Ok(subscribed)))
     }
 
-    fn published(&mut self, ticket: Ticket, error: Option<ErrorCode>) -> Vec<Told> {
+    fn published(&mut self, ticket: Ticket, error: Option<ErrorCode>) -> Vec<ServerFrame> {
         let outcome = error.map_or_else(|| Ok(gorani_broker::Published::default()), Err);
         self.settle(ticket, Outcome::Published(outcome))
     }
 
     /// Lets time pass up to the session's next deadline.
-    fn until_deadline(&mut self) -> Vec<Told> {
+    fn until_deadline(&mut self) -> Vec<ServerFrame> {
         let deadline = self.session.deadline().unwrap();
         let left = deadline.saturating_duration_since(self.now.instant) + Duration::from_millis(1);
         self.advance(left);

@@ -2,8 +2,15 @@
 //!
 //! Checked when it comes, carried out in order at COMMIT and nothing in between; any end of the session drops it.
 
-use super::{failure::Failure, queue_consumer::Acknowledged, valid_send::ValidSend};
-use crate::settings::StompSettings;
+use std::sync::Arc;
+
+use gorani_broker::{Publication, PublishOptions};
+
+use super::{failure::Failure, state::Acknowledged};
+use crate::{
+    session::{Action, Ticket},
+    settings::StompSettings,
+};
 
 /// The open transactions of a session.
 #[derive(Debug, Default)]
@@ -70,28 +77,13 @@ impl Transactions {
         self.bytes
     }
 
-    /// Keeps a message for the COMMIT.
+    /// Keeps a step for the COMMIT.
     pub(super) fn keep(
         &mut self,
         name: &str,
-        sending: ValidSend,
+        kept: PendingCommit,
         settings: &StompSettings,
     ) -> Result<(), Failure> {
-        self.add(name, PendingCommit::Send(sending), settings)
-    }
-
-    /// Keeps an ACK (true) or NACK for the COMMIT.
-    pub(super) fn keep_acknowledgement(
-        &mut self,
-        name: &str,
-        about: Acknowledged,
-        is_handled: bool,
-        settings: &StompSettings,
-    ) -> Result<(), Failure> {
-        self.add(name, PendingCommit::Settle(about, is_handled), settings)
-    }
-
-    fn add(&mut self, name: &str, kept: PendingCommit, settings: &StompSettings) -> Result<(), Failure> {
         let bytes = kept.bytes();
         let transaction = self.open.iter_mut().find(|transaction| *transaction.name == *name);
         let transaction = transaction.ok_or(Failure::bad("no such transaction"))?;
@@ -104,5 +96,31 @@ impl Transactions {
         self.messages += 1;
         self.bytes += bytes;
         Ok(())
+    }
+}
+
+/// A message that a client sends, checked (`docs/protocols/stomp.md` §6).
+#[derive(Debug)]
+pub(super) struct ValidSend {
+    /// The name of the channel or the queue.
+    pub(super) name: Arc<str>,
+    pub(super) publication: Publication,
+    /// The options of the channel; a queue has none.
+    pub(super) options: Option<PublishOptions>,
+}
+
+impl ValidSend {
+    /// Bytes that it holds, near enough.
+    pub(super) fn bytes(&self) -> usize {
+        let tags: usize = self.publication.tags.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.name.len() + self.publication.data.len() + tags + size_of::<Self>()
+    }
+
+    /// The action that sends it.
+    pub(super) fn action(self, ticket: Ticket) -> Action {
+        match self.options {
+            Some(options) => Action::Publish(ticket, self.name, self.publication, options),
+            None => Action::PushToQueue(ticket, self.name, self.publication),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Connect, heartbeats, expiry.
 
 use super::*;
-use crate::session::shared::login_limit::{Credential, tests::Failures};
+use crate::session::{shared::policy::Credential, tests::Failures};
 
 #[test]
 fn a_connect_with_a_token_tells_client_version_expiry_and_heartbeat() {
@@ -20,7 +20,7 @@ fn a_connect_with_a_token_tells_client_version_expiry_and_heartbeat() {
     }
 }
 
-/// A connect of user 42, whose connections are limited, and the ticket of the question whether there is room.
+/// A connect of user 42, whose connections are limited, and the ticket of the request for a slot.
 fn entering() -> (TestClient, Ticket) {
     let settings = ClientSettings {
         max_connections_per_user: 3,

@@ -7,7 +7,11 @@ use crate::{
     disconnect::{ErrorCode, Refused},
     format::position::Positions,
     session::{
-        client::OutputFormat, receiver::ReceiveQuery, shared::login_limit::tests::Failures, uni::UniSession,
+        client::{
+            OutputFormat,
+            receiver::{ReceiveQuery, UniSession},
+        },
+        tests::Failures,
     },
     session_command::ServerSubscribe,
 };
@@ -31,8 +35,8 @@ fn receiver(settings: ClientSettings, channels: &[&str], positions: &str) -> Res
     };
     let now = Now { unix_ms: START_S * 1000, ..Now::read() };
     let traits = TransportTraits { format: OutputFormat::WithPositions, ..TransportTraits::default() };
-    let patience = Duration::from_secs(5);
-    UniSession::poll(policy(settings), traits, &receive_query, Failures::at_most(1), patience, now)
+    let wait = Duration::from_secs(5);
+    UniSession::poll(policy(settings), traits, &receive_query, Failures::at_most(1), wait, now)
         .map(|(session, _)| session)
 }
 
@@ -50,7 +54,7 @@ fn a_channel_name_has_the_configured_length_at_most_for_clients_and_receivers() 
 }
 
 #[test]
-fn a_receiver_is_told_the_positions_of_all_its_channels_as_it_gives_them_back() {
+fn a_receiver_is_messages_the_positions_of_all_its_channels_as_it_gives_them_back() {
     let position = "history~3aa.5.e.history~3ab.9.e";
     let mut session = receiver(settings(), &["history:a", "history:b"], position).unwrap();
     let (now, mut actions) = (Now { unix_ms: START_S * 1000, ..Now::read() }, Actions::default());
@@ -61,9 +65,9 @@ fn a_receiver_is_told_the_positions_of_all_its_channels_as_it_gives_them_back() 
         let subscribed = Subscribed { top: request.recover, ..recovered };
         session.outcome(ticket, Outcome::Subscribed(Ok(subscribed)), now, &mut actions);
     }
-    let mut told = Vec::new();
-    actions.drain_messages(|_, message| told.push(String::from_utf8(message.to_vec()).unwrap()));
-    assert_eq!(told[0].lines().next(), Some(position));
+    let mut messages = Vec::new();
+    actions.drain_messages(|_, message| messages.push(String::from_utf8(message.to_vec()).unwrap()));
+    assert_eq!(messages[0].lines().next(), Some(position));
 }
 
 #[test]

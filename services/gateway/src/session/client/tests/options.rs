@@ -4,8 +4,8 @@ use gorani_auth::{ChannelOptions, GrantedBy, SubscribeGranted};
 
 use super::*;
 use crate::session::{
-    client::subscription::ClientSubscription,
-    shared::{identity::raw_bytes, recovery::RequestedFeatures},
+    client::state::ClientSubscription,
+    shared::{policy::raw_bytes, recovery::RequestedFeatures},
 };
 
 const OPTIONS: usize = 7;

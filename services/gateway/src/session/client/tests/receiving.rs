@@ -8,10 +8,11 @@ use crate::{
     disconnect::{ErrorCode, Refused},
     format::position::Positions,
     session::{
-        client::OutputFormat,
-        receiver::{NotPollable, ReceiveQuery},
-        shared::login_limit::tests::Failures,
-        uni::UniSession,
+        client::{
+            OutputFormat,
+            receiver::{NotPollable, ReceiveQuery, UniSession},
+        },
+        tests::Failures,
     },
 };
 
@@ -35,16 +36,14 @@ fn receive_query(token: &str, channels: &[&str], position: &str) -> ReceiveQuery
 }
 
 impl Receiver {
-    fn open(receive_query: ReceiveQuery, patience: Option<Duration>) -> Self {
+    fn open(receive_query: ReceiveQuery, wait: Option<Duration>) -> Self {
         let now = Now { unix_ms: START_S * 1000, ..Now::read() };
         let traits = TransportTraits { format: OutputFormat::WithPositions, ..TransportTraits::default() };
         let policy = policy(settings());
-        let session = match patience {
+        let session = match wait {
             None => UniSession::new(policy, traits, receive_query, now),
-            Some(patience) => {
-                UniSession::poll(policy, traits, &receive_query, Failures::at_most(1), patience, now)
-                    .unwrap()
-                    .0
+            Some(wait) => {
+                UniSession::poll(policy, traits, &receive_query, Failures::at_most(1), wait, now).unwrap().0
             }
         };
         let (objects, positions, actions) = Default::default();
@@ -152,8 +151,8 @@ fn channels_of_the_token_come_without_being_named() {
 
 #[test]
 fn a_stream_is_present_and_announced_and_a_poll_that_comes_and_goes_is_not() {
-    for (patience, is_seen) in [(None, true), (Some(Duration::from_secs(5)), false)] {
-        let mut receiver = Receiver::open(receive_query(&token(60, &[]), &["history:a"], ""), patience);
+    for (wait, is_seen) in [(None, true), (Some(Duration::from_secs(5)), false)] {
+        let mut receiver = Receiver::open(receive_query(&token(60, &[]), &["history:a"], ""), wait);
         let Action::Subscribe(_, request) = receiver.next() else { panic!("no subscribe") };
         assert_eq!([request.presence, request.announce, request.join_leave], [is_seen; 3]);
     }
@@ -179,9 +178,9 @@ fn a_poll_begins_with_all_that_it_missed_or_not_at_all() {
 
 #[test]
 fn a_receiver_that_waits_too_long_for_the_broker_is_to_come_again() {
-    for patience in [None, Some(Duration::from_secs(60))] {
+    for wait in [None, Some(Duration::from_secs(60))] {
         let mut receiver =
-            Receiver::open(receive_query(&token(60, &[]), &["history:a"], "history~3aa.5.e"), patience);
+            Receiver::open(receive_query(&token(60, &[]), &["history:a"], "history~3aa.5.e"), wait);
         assert!(matches!(receiver.next(), Action::Subscribe(..)));
         receiver.now.instant += Duration::from_secs(10);
         assert!(receiver.session.deadline().unwrap() <= receiver.now.instant);
@@ -220,9 +219,9 @@ fn the_token_of_a_poll_is_looked_at_once_whether_it_waits_or_not() {
     let traits = TransportTraits { format: OutputFormat::WithPositions, ..TransportTraits::default() };
     let limit = Failures::at_most(1);
     let receive_query = receive_query(&token(60, &["closed:mine"]), &["history:a"], "history~3aa.5.e");
-    let patience = Duration::from_secs(5);
+    let wait = Duration::from_secs(5);
     let (mut session, channels) =
-        UniSession::poll(policy(settings()), traits, &receive_query, limit.clone(), patience, now).unwrap();
+        UniSession::poll(policy(settings()), traits, &receive_query, limit.clone(), wait, now).unwrap();
     assert_eq!(channels.len(), 2);
     let mut actions = Actions::default();
     session.opened(now, &mut actions);

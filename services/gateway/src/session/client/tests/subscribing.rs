@@ -71,12 +71,12 @@ fn a_sub_refresh_with_an_expired_token_lets_the_client_subscribe_again() {
     client.settle(ticket, Outcome::Subscribed(Ok(Subscribed::default())));
     let late = subscription_token("$closed:a", 5);
     client.now.unix_ms += 6_000;
-    let told = client.say(json!({"id": 3, "sub_refresh": {"channel": "$closed:a", "token": late}}));
+    let replies = client.say(json!({"id": 3, "sub_refresh": {"channel": "$closed:a", "token": late}}));
     assert_eq!(
-        told[0]["push"]["unsubscribe"]["code"], 2501,
+        replies[0]["push"]["unsubscribe"]["code"], 2501,
         "before the error, which an SDK would not forgive"
     );
-    assert_eq!(told[1]["error"], json!({"code": 109, "message": "token expired", "temporary": true}));
+    assert_eq!(replies[1]["error"], json!({"code": 109, "message": "token expired", "temporary": true}));
     assert!(client.closed.is_none());
     let subscribe = json!({"channel": "$closed:a", "token": subscription_token("$closed:a", 60)});
     assert!(client.say(json!({"id": 4, "subscribe": subscribe})).is_empty(), "it is under way");

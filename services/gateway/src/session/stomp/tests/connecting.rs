@@ -1,12 +1,12 @@
 //! Items 16 to 26 and 59.
 
 use super::*;
-use crate::session::shared::login_limit::{Credential, tests::Failures};
+use crate::session::{shared::policy::Credential, tests::Failures};
 
-fn connect(headers: &str) -> (TestClient, Told) {
+fn connect(headers: &str) -> (TestClient, ServerFrame) {
     let mut client = TestClient::new();
-    let told = client.ask(&format!("CONNECT\n{headers}\n\0"));
-    (client, told)
+    let sent = client.ask(&format!("CONNECT\n{headers}\n\0"));
+    (client, sent)
 }
 
 #[test]
@@ -39,19 +39,19 @@ fn items_19_to_22_the_version_is_negotiated_and_told() {
     for (headers, version) in
         [("", "1.0"), ("accept-version:1.2,1.1,1.0\n", "1.2"), ("accept-version:1.0,1.1,2.0\n", "1.1")]
     {
-        let (_, told) = connect(headers);
-        assert_eq!((told.command.as_str(), told.get("version")), ("CONNECTED", Some(version)));
-        assert!(!told.get("session").unwrap().is_empty());
-        assert!(told.get("server").unwrap().starts_with("gorani/"));
+        let (_, sent) = connect(headers);
+        assert_eq!((sent.command.as_str(), sent.get("version")), ("CONNECTED", Some(version)));
+        assert!(!sent.get("session").unwrap().is_empty());
+        assert!(sent.get("server").unwrap().starts_with("gorani/"));
     }
 }
 
 #[test]
 fn item_21_without_a_common_version_the_known_ones_are_listed() {
     let mut client = TestClient::new();
-    let told = client.ask("CONNECT\naccept-version:2.0\n\n\0");
-    assert_eq!((told.command.as_str(), told.get("version")), ("ERROR", Some("1.0,1.1,1.2")));
-    assert_eq!(told.get("content-type"), Some("text/plain"));
+    let sent = client.ask("CONNECT\naccept-version:2.0\n\n\0");
+    assert_eq!((sent.command.as_str(), sent.get("version")), ("ERROR", Some("1.0,1.1,1.2")));
+    assert_eq!(sent.get("content-type"), Some("text/plain"));
     assert!(client.closed.is_some());
 }
 
@@ -69,9 +69,9 @@ fn items_24_and_59_bad_credentials_are_refused_and_not_repeated() {
         "Authorization:Bearer secret-word\n",
     ] {
         let mut client = TestClient::new();
-        let told = client.ask(&format!("CONNECT\naccept-version:1.2\n{headers}\n\0"));
-        assert_eq!(told.command, "ERROR", "{headers}");
-        assert!(!format!("{told:?}").contains("secret-word"));
+        let sent = client.ask(&format!("CONNECT\naccept-version:1.2\n{headers}\n\0"));
+        assert_eq!(sent.command, "ERROR", "{headers}");
+        assert!(!format!("{sent:?}").contains("secret-word"));
         assert!(client.closed.is_some());
     }
 }
@@ -80,15 +80,15 @@ fn items_24_and_59_bad_credentials_are_refused_and_not_repeated() {
 fn item_59_a_token_is_a_passcode_or_a_bearer() {
     let token = token(60, &[]);
     for headers in [format!("login:any\npasscode:{token}\n"), format!("Authorization:Bearer {token}\n")] {
-        let (_, told) = connect(&format!("accept-version:1.2\n{headers}"));
-        assert_eq!(told.get("user-name"), Some("42"), "{told:?}");
+        let (_, sent) = connect(&format!("accept-version:1.2\n{headers}"));
+        assert_eq!(sent.get("user-name"), Some("42"), "{sent:?}");
     }
 }
 
 #[test]
 fn item_59_a_backend_has_a_name_and_a_password() {
-    let (mut client, told) = connect("accept-version:1.2\nlogin:shop\npasscode:hush\n");
-    assert_eq!((told.command.as_str(), told.get("user-name")), ("CONNECTED", Some("shop")));
+    let (mut client, sent) = connect("accept-version:1.2\nlogin:shop\npasscode:hush\n");
+    assert_eq!((sent.command.as_str(), sent.get("user-name")), ("CONNECTED", Some("shop")));
     client.say("SEND\ndestination:/topic/closed:a\n\n1\0SUBSCRIBE\nid:0\ndestination:/topic/closed:a\n\n\0");
     assert_eq!(client.next_publish().1, "closed:a");
     client.grant(Subscribed::default());
@@ -108,8 +108,8 @@ fn item_59_a_session_ends_with_its_token() {
     client.say(&format!("CONNECT\naccept-version:1.2\npasscode:{}\n\n\0", token(30, &[])));
     client.advance(Duration::from_secs(29));
     assert_eq!(client.signal(Signal::Timer), []);
-    let told = client.until_deadline();
-    assert_eq!(told[0].get("message"), Some("connection expired"));
+    let sent = client.until_deadline();
+    assert_eq!(sent[0].get("message"), Some("connection expired"));
     assert_eq!(client.closed, Some(Disconnect::EXPIRED));
 }
 
@@ -156,16 +156,16 @@ fn where_connections_are_limited_connected_and_what_follows_wait_for_a_place() {
 #[test]
 fn without_a_place_the_connection_ends_with_an_error() {
     let (mut client, ticket) = entering(&format!("CONNECT\npasscode:{}\n\n\0", token(60, &[])));
-    let told = client.settle(ticket, Outcome::Entered(Err(Disconnect::CONNECTION_LIMIT)));
-    assert_eq!((told[0].command.as_str(), told[0].get("message")), ("ERROR", Some("connection limit")));
+    let sent = client.settle(ticket, Outcome::Entered(Err(Disconnect::CONNECTION_LIMIT)));
+    assert_eq!((sent[0].command.as_str(), sent[0].get("message")), ("ERROR", Some("connection limit")));
     assert_eq!(client.closed, Some(Disconnect::CONNECTION_LIMIT));
 }
 
 #[test]
 fn a_client_whose_connect_takes_too_long_is_to_come_again() {
     let (mut client, _) = entering(&format!("CONNECT\npasscode:{}\n\n\0", token(60, &[])));
-    let told = client.until_deadline();
-    assert_eq!((told[0].command.as_str(), told[0].get("reconnect")), ("ERROR", Some("true")));
+    let sent = client.until_deadline();
+    assert_eq!((sent[0].command.as_str(), sent[0].get("reconnect")), ("ERROR", Some("true")));
     assert_eq!(client.closed, Some(Disconnect::INTERNAL));
 }
 
@@ -183,11 +183,11 @@ fn anonymous_clients_and_backends_need_no_place() {
 }
 
 /// The answer to a login: the ERROR or CONNECTED, and the disconnect if the session ends.
-fn told(login: &str, passcode: &str, limit: &Arc<Failures>) -> (Told, Option<Disconnect>) {
+fn log_in(login: &str, passcode: &str, limit: &Arc<Failures>) -> (ServerFrame, Option<Disconnect>) {
     let mut client = TestClient::new();
     client.session = client.session.with_login_limit(limit.clone());
-    let told = client.ask(&format!("CONNECT\naccept-version:1.2\nlogin:{login}\npasscode:{passcode}\n\n\0"));
-    (told, client.closed)
+    let sent = client.ask(&format!("CONNECT\naccept-version:1.2\nlogin:{login}\npasscode:{passcode}\n\n\0"));
+    (sent, client.closed)
 }
 
 /// Passcodes that admit no client: no password, no token, tokens that are over or of another key.
@@ -200,9 +200,9 @@ fn wrong_passcodes() -> Vec<String> {
 fn item_59_who_is_refused_does_not_learn_whether_there_is_such_a_user() {
     let limit = Failures::at_most(usize::MAX);
     for passcode in wrong_passcodes() {
-        let (known, known_end) = told("shop", &passcode, &limit);
+        let (known, known_end) = log_in("shop", &passcode, &limit);
         for login in ["nobody", "shoq", "sho", "shop2", "SHOP"] {
-            let (unknown, unknown_end) = told(login, &passcode, &limit);
+            let (unknown, unknown_end) = log_in(login, &passcode, &limit);
             assert_eq!(unknown.command, "ERROR");
             assert_eq!((&unknown, &unknown_end), (&known, &known_end), "{login} {passcode}");
         }
@@ -214,8 +214,8 @@ fn item_59_who_is_refused_does_not_learn_whether_there_is_such_a_user() {
 #[test]
 fn item_59_a_token_lets_in_whatever_login_is_named() {
     for login in ["shop", "nobody"] {
-        let (told, _) = told(login, &token(60, &[]), &Failures::at_most(1));
-        assert_eq!(told.get("user-name"), Some("42"), "{login}: {told:?}");
+        let (sent, _) = log_in(login, &token(60, &[]), &Failures::at_most(1));
+        assert_eq!(sent.get("user-name"), Some("42"), "{login}: {sent:?}");
     }
 }
 
@@ -223,10 +223,10 @@ fn item_59_a_token_lets_in_whatever_login_is_named() {
 fn item_59_after_too_many_wrong_logins_none_is_looked_at_and_the_client_comes_back_later() {
     let limit = Failures::at_most(2);
     for _ in 0..2 {
-        assert_eq!(told("shop", "wrong", &limit).0.get("message"), Some("unauthorized"));
+        assert_eq!(log_in("shop", "wrong", &limit).0.get("message"), Some("unauthorized"));
     }
     assert_eq!(*limit.counted.lock(), [Credential::Password; 2]);
-    let (refused, end) = told("shop", "hush", &limit);
+    let (refused, end) = log_in("shop", "hush", &limit);
     assert_eq!(
         (refused.get("message"), refused.get("reconnect")),
         (Some("too many wrong logins from this address, come back later"), Some("true"))
@@ -238,7 +238,7 @@ fn item_59_after_too_many_wrong_logins_none_is_looked_at_and_the_client_comes_ba
 fn item_59_a_right_login_costs_nothing_and_a_wrong_token_counts_as_one() {
     let limit = Failures::at_most(1);
     for _ in 0..3 {
-        assert_eq!(told("shop", "hush", &limit).0.command, "CONNECTED");
+        assert_eq!(log_in("shop", "hush", &limit).0.command, "CONNECTED");
     }
     let mut client = TestClient::new();
     client.session = client.session.with_login_limit(limit.clone());

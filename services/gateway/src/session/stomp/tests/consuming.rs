@@ -12,8 +12,8 @@ fn consuming(version: &str, headers: &str) -> (TestClient, Ticket) {
     let mut client = TestClient::new();
     client.say(&format!("CONNECT\naccept-version:{version}\nlogin:shop\npasscode:hush\n\n\0"));
     client.actions.clear();
-    let told = client.ask(&format!("SUBSCRIBE\nid:0\ndestination:/queue/jobs\nreceipt:r\n{headers}\n\0"));
-    assert_eq!(told.command, "RECEIPT");
+    let sent = client.ask(&format!("SUBSCRIBE\nid:0\ndestination:/queue/jobs\nreceipt:r\n{headers}\n\0"));
+    assert_eq!(sent.command, "RECEIPT");
     let (ticket, count) = next_take(&mut client);
     assert_eq!(count, 2);
     (client, ticket)
@@ -40,17 +40,17 @@ fn delivery(id: &str, attempt: u32) -> QueueDelivery {
     QueueDelivery { id: DeliveryId::from(id), attempt, publication }
 }
 
-fn bring(client: &mut TestClient, ticket: Ticket, deliveries: Vec<QueueDelivery>) -> Vec<Told> {
+fn bring(client: &mut TestClient, ticket: Ticket, deliveries: Vec<QueueDelivery>) -> Vec<ServerFrame> {
     client.settle(ticket, Outcome::Fetched(Ok(deliveries)))
 }
 
 #[test]
 fn item_38_a_message_in_mode_auto_is_handled_when_it_is_shown() {
     let (mut client, ticket) = consuming("1.2", "prefetch-count:2\n");
-    let told = bring(&mut client, ticket, vec![delivery("1", 1), delivery("2", 3)]);
-    assert_eq!(told.len(), 2);
-    assert_eq!((told[0].get("ack"), told[0].get("redelivered")), (None, None));
-    assert_eq!(told[1].get("redelivered"), Some("true"));
+    let sent = bring(&mut client, ticket, vec![delivery("1", 1), delivery("2", 3)]);
+    assert_eq!(sent.len(), 2);
+    assert_eq!((sent[0].get("ack"), sent[0].get("redelivered")), (None, None));
+    assert_eq!(sent[1].get("redelivered"), Some("true"));
     assert_eq!(next_settle(&mut client).1, ["1", "2"]);
     assert_eq!(next_take(&mut client).1, 2);
 }
@@ -58,8 +58,8 @@ fn item_38_a_message_in_mode_auto_is_handled_when_it_is_shown() {
 #[test]
 fn item_60_no_more_is_taken_than_may_be_unacknowledged() {
     let (mut client, ticket) = consuming("1.2", "ack:client-individual\nprefetch-count:2\n");
-    let told = bring(&mut client, ticket, vec![delivery("1", 1)]);
-    assert_eq!(told[0].get("destination"), Some("/queue/jobs"));
+    let sent = bring(&mut client, ticket, vec![delivery("1", 1)]);
+    assert_eq!(sent[0].get("destination"), Some("/queue/jobs"));
     let (ticket, count) = next_take(&mut client);
     assert_eq!(count, 1);
     let more = bring(&mut client, ticket, vec![delivery("2", 1)]);
@@ -77,10 +77,10 @@ fn item_60_no_more_is_taken_than_may_be_unacknowledged() {
 fn item_39_each_version_names_a_message_its_own_way() {
     for version in ["1.0", "1.1", "1.2"] {
         let (mut client, ticket) = consuming(version, "ack:client\nprefetch-count:2\n");
-        let told = bring(&mut client, ticket, vec![delivery("1", 1), delivery("2", 1)]);
-        let message_id = told[1].get("message-id").unwrap();
+        let sent = bring(&mut client, ticket, vec![delivery("1", 1), delivery("2", 1)]);
+        let message_id = sent[1].get("message-id").unwrap();
         let names = match version {
-            "1.2" => format!("id:{}\n", told[1].get("ack").unwrap()),
+            "1.2" => format!("id:{}\n", sent[1].get("ack").unwrap()),
             "1.1" => format!("subscription:0\nmessage-id:{message_id}\n"),
             _ => format!("message-id:{message_id}\n"),
         };
@@ -109,8 +109,8 @@ fn item_34_an_unsubscribe_gives_back_what_is_here_and_what_is_on_its_way() {
 #[test]
 fn item_43_a_commit_whose_acknowledgement_is_void_sends_nothing() {
     let (mut client, ticket) = consuming("1.2", "ack:client-individual\nprefetch-count:2\n");
-    let told = bring(&mut client, ticket, vec![delivery("1", 1)]);
-    let ack = told[0].get("ack").unwrap();
+    let sent = bring(&mut client, ticket, vec![delivery("1", 1)]);
+    let ack = sent[0].get("ack").unwrap();
     client.say(&format!(
         "BEGIN\ntransaction:t\n\n\0SEND\ndestination:/queue/jobs\ntransaction:t\n\n1\0\
          ACK\nid:{ack}\ntransaction:t\n\n\0ACK\nid:{ack}\n\n\0"

@@ -24,12 +24,12 @@ fn items_46_and_48_what_came_before_a_disconnect_is_done_and_what_follows_is_ign
     client.say("SEND\ndestination:/topic/open:a\nreceipt:1\n\n1\0DISCONNECT\nreceipt:2\n\n\0FOO\n\n\0");
     let (ticket, ..) = client.next_publish();
     assert_eq!(client.closed, None);
-    let told: Vec<_> = client
+    let sent: Vec<_> = client
         .published(ticket, None)
         .iter()
-        .map(|told| told.get("receipt-id").unwrap().to_owned())
+        .map(|sent| sent.get("receipt-id").unwrap().to_owned())
         .collect();
-    assert_eq!(told, ["1", "2"]);
+    assert_eq!(sent, ["1", "2"]);
     assert_eq!(client.say("SEND\n\n\0\0\0"), []);
     assert_eq!(client.closed, None);
 }
@@ -62,17 +62,17 @@ fn item_47_no_message_follows_the_receipt_of_a_disconnect() {
 #[test]
 fn item_49_an_error_names_the_frame() {
     let mut client = TestClient::connected("1.2");
-    let told = client.ask("SUBSCRIBE\nid:0\ndestination:/topic/closed:a\n\n\0");
-    assert_eq!(told.body, "SUBSCRIBE: permission denied");
-    assert_eq!(told.get("content-type"), Some("text/plain"));
+    let sent = client.ask("SUBSCRIBE\nid:0\ndestination:/topic/closed:a\n\n\0");
+    assert_eq!(sent.body, "SUBSCRIBE: permission denied");
+    assert_eq!(sent.get("content-type"), Some("text/plain"));
 }
 
 #[test]
 fn item_46_an_error_of_the_codec_carries_the_receipt_of_its_frame() {
     let mut client = TestClient::connected("1.2");
-    let told = client.ask("SEND\nreceipt:r\ndestination:/topic/open:a\ncontent-length:x\n\n\0");
+    let sent = client.ask("SEND\nreceipt:r\ndestination:/topic/open:a\ncontent-length:x\n\n\0");
     assert_eq!(
-        (told.get("receipt-id"), told.get("message")),
+        (sent.get("receipt-id"), sent.get("message")),
         (Some("r"), Some("content-length is not a number"))
     );
 }
@@ -80,13 +80,13 @@ fn item_46_an_error_of_the_codec_carries_the_receipt_of_its_frame() {
 #[test]
 fn a_node_that_goes_down_tells_its_clients_to_come_back() {
     let mut client = TestClient::connected("1.2");
-    let told = client.signal(Signal::Disconnect(Disconnect::SHUTDOWN));
-    assert_eq!((told[0].command.as_str(), told[0].get("reconnect")), ("ERROR", Some("true")));
-    assert!(told[0].get("reconnect-after").unwrap().parse::<u64>().unwrap() < 5000);
+    let sent = client.signal(Signal::Disconnect(Disconnect::SHUTDOWN));
+    assert_eq!((sent[0].command.as_str(), sent[0].get("reconnect")), ("ERROR", Some("true")));
+    assert!(sent[0].get("reconnect-after").unwrap().parse::<u64>().unwrap() < 5000);
     assert_eq!(client.closed, Some(Disconnect::SHUTDOWN));
     let mut client = TestClient::connected("1.2");
-    let told = client.signal(Signal::Disconnect(Disconnect::FORCE_DISCONNECT));
-    assert_eq!(told[0].get("reconnect"), None);
+    let sent = client.signal(Signal::Disconnect(Disconnect::FORCE_DISCONNECT));
+    assert_eq!(sent[0].get("reconnect"), None);
 }
 
 #[test]

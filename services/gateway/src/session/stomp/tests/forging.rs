@@ -10,7 +10,7 @@ use proptest::{collection::vec, prelude::*};
 
 use crate::{
     format::message_headers::{DeliveryHeaders, FrameStyle, SubscriptionHeaders},
-    session::stomp::payload,
+    session::stomp::send::publication,
 };
 
 const VERSIONS: [Version; 3] = [Version::V1_0, Version::V1_1, Version::V1_2];
@@ -183,7 +183,7 @@ proptest! {
         decoder.set_version(origin);
         // A frame that the decoder refuses is not published.
         if let Ok(Some(frame)) = decoder.next(&mut &wire[..]) {
-            check(&payload::publication(&frame.headers, frame.body.clone(), 0).unwrap());
+            check(&publication(&frame.headers, frame.body.clone(), 0).unwrap());
         }
     }
 }

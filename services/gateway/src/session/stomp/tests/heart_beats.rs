@@ -2,10 +2,10 @@
 
 use super::*;
 
-fn beating(offer: &str) -> (TestClient, Told) {
+fn beating(offer: &str) -> (TestClient, ServerFrame) {
     let mut client = TestClient::new();
-    let told = client.ask(&format!("CONNECT\naccept-version:1.2\nheart-beat:{offer}\n\n\0"));
-    (client, told)
+    let sent = client.ask(&format!("CONNECT\naccept-version:1.2\nheart-beat:{offer}\n\n\0"));
+    (client, sent)
 }
 
 #[test]
@@ -58,8 +58,8 @@ fn pinged(offer: &str) -> TestClient {
     let settings = ClientSettings { allow_anonymous: true, ..ClientSettings::default() };
     let traits = StompTraits { has_pings: true, ..StompTraits::default() };
     let mut client = TestClient::over(traits, settings, stomp_settings());
-    let told = client.ask(&format!("CONNECT\naccept-version:1.2\nheart-beat:{offer}\n\n\0"));
-    assert_eq!(told.command, "CONNECTED");
+    let sent = client.ask(&format!("CONNECT\naccept-version:1.2\nheart-beat:{offer}\n\n\0"));
+    assert_eq!(sent.command, "CONNECTED");
     client.actions.clear();
     client
 }
@@ -76,9 +76,9 @@ fn who_agreed_to_no_beats_is_pinged_and_closed_without_an_answer() {
     assert!(is_pinged(&mut client));
     let waited = client.now.instant - opened;
     assert!(waited >= Duration::from_millis(12_500) && waited <= Duration::from_millis(25_001), "{waited:?}");
-    let told = client.until_deadline();
+    let sent = client.until_deadline();
     assert_eq!(
-        (told[0].command.as_str(), told[0].get("message")),
+        (sent[0].command.as_str(), sent[0].get("message")),
         ("ERROR", Some("no pong from the client"))
     );
     assert_eq!(client.now.instant - opened - waited, Duration::from_millis(8_001));

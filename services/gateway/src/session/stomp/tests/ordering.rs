@@ -21,9 +21,9 @@ fn item_45_every_frame_but_connect_can_have_a_receipt() {
     .iter()
     .enumerate()
     {
-        let told = client.ask(&format!("{frame}receipt:{number}\n\n\0"));
+        let sent = client.ask(&format!("{frame}receipt:{number}\n\n\0"));
         assert_eq!(
-            (told.command.as_str(), told.get("receipt-id")),
+            (sent.command.as_str(), sent.get("receipt-id")),
             ("RECEIPT", Some(&*number.to_string())),
             "{frame}"
         );
@@ -46,12 +46,12 @@ fn item_46_receipts_come_in_the_order_of_the_frames() {
     let tickets: Vec<Ticket> = (0..3).map(|_| client.next_publish().0).collect();
     assert_eq!(client.published(tickets[2], None), []);
     assert_eq!(client.published(tickets[1], None), []);
-    let told: Vec<_> = client
+    let sent: Vec<_> = client
         .published(tickets[0], None)
         .iter()
-        .map(|told| told.get("receipt-id").unwrap().to_owned())
+        .map(|sent| sent.get("receipt-id").unwrap().to_owned())
         .collect();
-    assert_eq!(told, ["1", "2", "3"]);
+    assert_eq!(sent, ["1", "2", "3"]);
 }
 
 #[test]
@@ -72,8 +72,8 @@ fn what_cannot_be_read_is_told_after_what_came_before_it() {
         &("SUBSCRIBE\nid:0\ndestination:/topic/open:a\nreceipt:r\n\n\0".to_owned() + &send(1) + "FOO\n\n\0"),
     );
     assert_eq!(client.closed, None);
-    let told = client.grant(Subscribed::default());
-    let commands: Vec<_> = told.iter().map(|told| told.command.as_str()).collect();
+    let sent = client.grant(Subscribed::default());
+    let commands: Vec<_> = sent.iter().map(|sent| sent.command.as_str()).collect();
     assert_eq!(commands, ["RECEIPT", "ERROR"]);
     assert_eq!(client.next_publish().2.data, "1");
 }
@@ -87,8 +87,8 @@ fn item_60_a_client_that_is_faster_than_the_broker_is_held_back() {
     let mut done = 0;
     while let Some(action) = client.actions.pop_front() {
         if let Action::Publish(ticket, ..) = action {
-            let told = client.published(ticket, None);
-            assert_eq!(told[0].get("receipt-id"), Some(&*done.to_string()));
+            let sent = client.published(ticket, None);
+            assert_eq!(sent[0].get("receipt-id"), Some(&*done.to_string()));
             done += 1;
             assert!(client.actions.len() <= 64);
         }
@@ -106,7 +106,7 @@ fn a_message_of_thousands_of_frames_is_run_in_short_steps_and_in_order() {
     loop {
         let before = seen;
         actions.drain_messages(|_, message| {
-            assert_eq!(Told::parse(message).get("receipt-id"), Some(&*seen.to_string()));
+            assert_eq!(ServerFrame::parse(message).get("receipt-id"), Some(&*seen.to_string()));
             seen += 1;
         });
         assert!(seen - before <= 64, "{} frames in one step", seen - before);
@@ -124,7 +124,7 @@ fn a_message_of_thousands_of_frames_is_run_in_short_steps_and_in_order() {
 fn what_cannot_be_read_ends_the_session_after_the_frames_before_it() {
     let mut client = TestClient::subscribed("1.2", "/topic/open:a", "ack:client\n");
     let frames: String = (0..500).map(|number| format!("ACK\nid:c-1\nreceipt:{number}\n\n\0")).collect();
-    let told = client.say(&format!("{frames}NONSENSE\n\n\0"));
-    assert_eq!((told.len(), told[500].command.as_str()), (501, "ERROR"));
+    let sent = client.say(&format!("{frames}NONSENSE\n\n\0"));
+    assert_eq!((sent.len(), sent[500].command.as_str()), (501, "ERROR"));
     assert!(client.closed.is_some());
 }

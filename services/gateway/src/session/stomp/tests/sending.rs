@@ -37,8 +37,8 @@ fn item_37_a_send_that_the_node_refuses_is_told() {
     let mut client = TestClient::connected("1.2");
     client.say("SEND\ndestination:/topic/open:a\nreceipt:r\n\n1\0");
     let (ticket, ..) = client.next_publish();
-    let told = client.published(ticket, Some(ErrorCode::UNAVAILABLE));
-    assert_eq!((told[0].command.as_str(), told[0].get("receipt-id")), ("ERROR", Some("r")));
+    let sent = client.published(ticket, Some(ErrorCode::UNAVAILABLE));
+    assert_eq!((sent[0].command.as_str(), sent[0].get("receipt-id")), ("ERROR", Some("r")));
     assert!(client.closed.is_some());
 }
 
@@ -123,8 +123,8 @@ fn items_44_and_60_transactions_are_bounded_in_number_messages_and_bytes() {
         let mut client = TestClient::with(client, settings);
         client.say("CONNECT\naccept-version:1.2\n\n\0BEGIN\ntransaction:t\n\n\0");
         let send = format!("SEND\ndestination:/topic/open:a\ntransaction:t\n\n{}\0", "x".repeat(200));
-        let told: Vec<Told> = (0..4).flat_map(|_| client.say(&send)).collect();
-        assert_eq!(told.last().unwrap().get("message"), Some("the open transactions hold too much"));
+        let sent: Vec<ServerFrame> = (0..4).flat_map(|_| client.say(&send)).collect();
+        assert_eq!(sent.last().unwrap().get("message"), Some("the open transactions hold too much"));
     }
 }
 

@@ -25,11 +25,11 @@ fn headers_of(format: SubscriptionFormat) -> Arc<MessageHeaders> {
 }
 
 /// The frames that these headers make of a publication.
-fn shown(headers: &MessageHeaders, publication: &Publication) -> Vec<Told> {
+fn shown(headers: &MessageHeaders, publication: &Publication) -> Vec<ServerFrame> {
     let frames = headers.subscriptions.iter().map(|shown| {
         let mut out = BytesMut::new();
         shown.write(headers.style, publication, "m-1", &mut out);
-        Told::parse(&out)
+        ServerFrame::parse(&out)
     });
     frames.collect()
 }
@@ -50,8 +50,8 @@ fn item_31_in_1_0_the_destination_may_identify_it_and_messages_name_no_subscript
     let mut client = TestClient::connected("1.0");
     client.say("SUBSCRIBE\ndestination:/topic/open:a\n\n\0");
     let (_, request) = client.next_subscribe();
-    let told = shown(&headers_of(request.format), &publication("1", 0));
-    assert_eq!((told[0].get("subscription"), told[0].get("destination")), (None, Some("/topic/open:a")));
+    let sent = shown(&headers_of(request.format), &publication("1", 0));
+    assert_eq!((sent[0].get("subscription"), sent[0].get("destination")), (None, Some("/topic/open:a")));
 }
 
 #[test]
@@ -64,13 +64,13 @@ fn item_32_ids_are_unique_within_a_connection() {
 #[test]
 fn item_32_two_ids_on_one_destination_get_two_messages() {
     let mut client = TestClient::subscribed("1.2", "/topic/open:a", "");
-    let told = client.ask("SUBSCRIBE\nid:1\ndestination:/topic/open:a\nreceipt:r\n\n\0");
-    assert_eq!(told.get("receipt-id"), Some("r"));
+    let sent = client.ask("SUBSCRIBE\nid:1\ndestination:/topic/open:a\nreceipt:r\n\n\0");
+    assert_eq!(sent.get("receipt-id"), Some("r"));
     let Some(Action::SetFormat(channel, format)) = client.actions.pop_back() else { panic!("no headers") };
     assert_eq!(&*channel, "open:a");
     let ids: Vec<String> = shown(&headers_of(format), &publication("1", 0))
         .iter()
-        .map(|told| told.get("subscription").unwrap().to_owned())
+        .map(|sent| sent.get("subscription").unwrap().to_owned())
         .collect();
     assert_eq!(ids, ["0", "1"]);
     client.say("UNSUBSCRIBE\nid:0\n\n\0");
@@ -108,9 +108,9 @@ fn item_34_what_was_held_back_is_shown_to_the_subscriptions_that_are_left() {
 #[test]
 fn item_33_a_denied_subscription_is_told_and_ends_the_session() {
     let mut client = TestClient::connected("1.2");
-    let told = client.ask("SUBSCRIBE\nid:0\nreceipt:r\ndestination:/topic/closed:a\n\n\0");
-    assert_eq!(told.get("message"), Some("permission denied"));
-    assert_eq!((told.get("receipt-id"), told.get("code")), (Some("r"), Some("103")));
+    let sent = client.ask("SUBSCRIBE\nid:0\nreceipt:r\ndestination:/topic/closed:a\n\n\0");
+    assert_eq!(sent.get("message"), Some("permission denied"));
+    assert_eq!((sent.get("receipt-id"), sent.get("code")), (Some("r"), Some("103")));
     assert_eq!(client.code(), 3507);
 }
 
@@ -119,9 +119,9 @@ fn item_33_a_subscription_that_the_node_refuses_is_told() {
     let mut client = TestClient::connected("1.2");
     client.say("SUBSCRIBE\nid:0\nreceipt:r\ndestination:/topic/open:a\n\n\0");
     let (ticket, _) = client.next_subscribe();
-    let told = client.settle(ticket, Outcome::Subscribed(Err(ErrorCode::UNAVAILABLE)));
-    assert_eq!((told[0].command.as_str(), told[0].get("receipt-id")), ("ERROR", Some("r")));
-    assert_eq!(told[0].get("reconnect"), Some("true"));
+    let sent = client.settle(ticket, Outcome::Subscribed(Err(ErrorCode::UNAVAILABLE)));
+    assert_eq!((sent[0].command.as_str(), sent[0].get("receipt-id")), ("ERROR", Some("r")));
+    assert_eq!(sent[0].get("reconnect"), Some("true"));
 }
 
 #[test]
@@ -148,16 +148,16 @@ fn items_35_and_36_a_message_says_where_it_belongs_and_keeps_the_publishers_head
     let tags = [("priority", "9"), ("message-id", "forged"), ("content-type", "text/html"), ("a:b", "c\nd")];
     let tags = tags.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let publication = Publication { data: "고".into(), tags, ..Publication::default() };
-    let told = &shown(&headers_of(request.format), &publication)[0];
-    assert_eq!(told.get("subscription"), Some("0"));
-    assert_eq!(told.get("destination"), Some("/topic/open\\ca"));
-    assert_eq!(told.get("message-id"), Some("m-1"));
-    assert_eq!(told.get("ack"), Some("c-m-1"));
-    assert_eq!(told.get("content-type"), Some("text/html"));
-    assert_eq!(told.get("priority"), Some("9"));
-    assert_eq!(told.get("a\\cb"), Some("c\\nd"));
-    assert_eq!(told.get("content-length"), Some("3"));
-    assert_eq!(told.headers.iter().filter(|(name, _)| name == "message-id").count(), 1);
+    let sent = &shown(&headers_of(request.format), &publication)[0];
+    assert_eq!(sent.get("subscription"), Some("0"));
+    assert_eq!(sent.get("destination"), Some("/topic/open\\ca"));
+    assert_eq!(sent.get("message-id"), Some("m-1"));
+    assert_eq!(sent.get("ack"), Some("c-m-1"));
+    assert_eq!(sent.get("content-type"), Some("text/html"));
+    assert_eq!(sent.get("priority"), Some("9"));
+    assert_eq!(sent.get("a\\cb"), Some("c\\nd"));
+    assert_eq!(sent.get("content-length"), Some("3"));
+    assert_eq!(sent.headers.iter().filter(|(name, _)| name == "message-id").count(), 1);
 }
 
 #[test]
@@ -171,11 +171,11 @@ fn over_a_transport_of_text_alone_bytes_are_shown_as_base64() {
         let kind = gorani_broker::DataKind::Binary;
         shown(&headers, &Publication { data: data.into(), kind, ..Publication::default() }).remove(0)
     };
-    let told = of(b"\0\xff");
-    assert_eq!((told.get("encoding"), &*told.body), (Some("base64"), "AP8="));
-    assert_eq!(told.get("content-length"), Some("4"));
-    let told = of(b"text");
-    assert_eq!((told.get("encoding"), &*told.body), (None, "text"));
+    let sent = of(b"\0\xff");
+    assert_eq!((sent.get("encoding"), &*sent.body), (Some("base64"), "AP8="));
+    assert_eq!(sent.get("content-length"), Some("4"));
+    let sent = of(b"text");
+    assert_eq!((sent.get("encoding"), &*sent.body), (None, "text"));
 }
 
 #[test]
@@ -184,8 +184,8 @@ fn item_55_a_user_queue_is_the_channel_of_the_user_and_is_shown_as_subscribed() 
     client.say("SUBSCRIBE\nid:0\ndestination:/user/queue/open:orders\n\n\0");
     let (_, request) = client.next_subscribe();
     assert_eq!(&*request.channel, "open:orders#42");
-    let told = shown(&headers_of(request.format), &publication("1", 0));
-    assert_eq!(told[0].get("destination"), Some("/user/queue/open\\corders"));
+    let sent = shown(&headers_of(request.format), &publication("1", 0));
+    assert_eq!(sent[0].get("destination"), Some("/user/queue/open\\corders"));
 }
 
 #[test]
@@ -230,15 +230,15 @@ fn item_56_a_client_recovers_what_it_missed_before_anything_newer() {
         publications: vec![publication("four", 4), publication("five", 5)],
         permit: None,
     };
-    let told = client.settle(ticket, Outcome::Subscribed(Ok(subscribed)));
+    let sent = client.settle(ticket, Outcome::Subscribed(Ok(subscribed)));
     let seen: Vec<_> =
-        told.iter().map(|told| (told.command.as_str(), told.get("offset"), told.get("epoch"))).collect();
+        sent.iter().map(|sent| (sent.command.as_str(), sent.get("offset"), sent.get("epoch"))).collect();
     let life = Some("life");
     assert_eq!(
         seen,
         [("MESSAGE", Some("4"), life), ("MESSAGE", Some("5"), life), ("RECEIPT", Some("5"), life)]
     );
-    assert_eq!(told[2].get("recovered"), Some("true"));
+    assert_eq!(sent[2].get("recovered"), Some("true"));
     assert!(matches!(client.actions.pop_front(), Some(Action::Release(_))));
 }
 
@@ -270,12 +270,12 @@ fn a_large_recovery_is_written_in_pieces_and_sent_at_once_before_its_receipt() {
         pieces += 1;
     }
     assert!((4..10).contains(&pieces), "{pieces}");
-    let told = client.run(|_, _, given| std::mem::swap(given, &mut actions));
-    let (messages, receipts) = told.split_at(told.len() - 2);
+    let sent = client.run(|_, _, given| std::mem::swap(given, &mut actions));
+    let (messages, receipts) = sent.split_at(sent.len() - 2);
     let offsets: Vec<_> =
-        messages.iter().map(|told| told.get("offset").unwrap().parse::<u64>().unwrap()).collect();
+        messages.iter().map(|sent| sent.get("offset").unwrap().parse::<u64>().unwrap()).collect();
     assert_eq!(offsets, (1..=300).collect::<Vec<u64>>());
-    let receipts: Vec<_> = receipts.iter().map(|told| told.get("receipt-id").unwrap()).collect();
+    let receipts: Vec<_> = receipts.iter().map(|sent| sent.get("receipt-id").unwrap()).collect();
     assert_eq!(receipts, ["r", "u"]);
     assert_eq!(budget.reply_bytes(), 0);
 }

@@ -1,15 +1,31 @@
-//! The fixtures of the tests of sessions: tokens of a user, and a session without IO whose actions are collected.
+//! The fixtures of the tests of sessions: tokens of a user, a limit of logins, signals, and a session without IO whose actions are
+//! collected.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use gorani_auth::{
     ChannelRules, ConnectionTokenRequest, SubscriptionTokenRequest, TokenSettings, TokenVerifier,
 };
+use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::{Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket, shared::policy::Policy};
-use crate::{disconnect::Disconnect, settings::ClientSettings};
+use super::{
+    Action, Actions, Incoming, Now, Outcome, Session, Signal, Ticket,
+    shared::policy::{Credential, LoginLimit, Policy},
+};
+use crate::{
+    disconnect::Disconnect,
+    session_command::{ServerSubscribe, SessionCommand, SessionTarget},
+    settings::ClientSettings,
+};
 
 pub(in crate::session) const SECRET: &str = "secret-of-the-tests-long-enough-for-hs256";
 /// The time at which a session under test begins, in Unix seconds.
@@ -59,6 +75,52 @@ pub(in crate::session) fn subscription_token(channel: &str, ttl: u64) -> String 
         issuer: String::new(),
     };
     request.sign(SECRET, START_S).unwrap()
+}
+
+/// A limit of failed logins. So many failures are allowed; those that were counted, and how often it was asked.
+pub(in crate::session) struct Failures {
+    most: usize,
+    pub(in crate::session) asked: AtomicUsize,
+    pub(in crate::session) counted: Mutex<Vec<Credential>>,
+}
+
+impl Failures {
+    pub(in crate::session) fn at_most(most: usize) -> Arc<Self> {
+        Arc::new(Self { most, asked: AtomicUsize::new(0), counted: Mutex::default() })
+    }
+}
+
+impl LoginLimit for Failures {
+    fn allows(&self, _credential: Credential) -> bool {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.counted.lock().len() < self.most
+    }
+
+    fn failed(&self, credential: Credential) {
+        self.counted.lock().push(credential);
+    }
+}
+
+/// Signals as commands make them.
+impl Signal {
+    pub(crate) fn unsubscribe(channel: &str) -> Self {
+        Self::of(SessionCommand::Unsubscribe {
+            target: SessionTarget::default(),
+            channel: channel.to_owned(),
+        })
+    }
+
+    pub(crate) fn subscribe(subscribe: ServerSubscribe) -> Self {
+        Self::of(SessionCommand::Subscribe { target: SessionTarget::default(), subscribe })
+    }
+
+    pub(crate) fn refresh(expired: bool, expire_at: Option<u64>) -> Self {
+        Self::of(SessionCommand::Refresh { target: SessionTarget::default(), expired, expire_at })
+    }
+
+    fn of(command: SessionCommand) -> Self {
+        Self::Command(Arc::new(command))
+    }
 }
 
 /// A protocol, as the tests read what its server sends.

@@ -1,0 +1,280 @@
+//! A receiver: a session that gets no commands. Its channels come with the request that opens it, and it gets objects without
+//! envelopes; its token, its permissions and its recovery are the client protocol's own. `docs/protocols/http.md` §7.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use gorani_broker::{Position, Retention};
+use gorani_protocol::client::{ConnectResult, plain};
+use tokio::time::Instant;
+
+use super::{ClientSession, OutputFormat, TransportTraits, state::ClientSubscription};
+use crate::{
+    disconnect::{Disconnect, ErrorCode, Refused},
+    format::position::{self, Positions, Unrecovered},
+    session::{
+        Action, Actions, Incoming, Now, Session, Signal, session_methods,
+        shared::{
+            policy::{LoginLimit, Policy},
+            recovery::retention,
+        },
+    },
+};
+
+/// A receiver's request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReceiveQuery {
+    /// Its connection token; empty for none.
+    pub token: String,
+    /// Channels besides those of the token.
+    pub channels: Vec<String>,
+    /// Its positions in its channels.
+    pub positions: Positions,
+    /// It named a position that cannot be read: its reply says that nothing was recovered.
+    pub is_unreadable: bool,
+}
+
+/// A channel of a poll, with what it may read of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PollableChannel {
+    /// The channel.
+    pub channel: Arc<str>,
+    /// The retention of its publications, or the reason why this receiver reads none.
+    pub retention: Result<Retention, NotPollable>,
+    /// The positions that the receiver has reached; `None`: it did not say, or not so that it helps.
+    pub since: Option<Position>,
+    /// The position that it named is of no use already.
+    pub unrecovered: Option<Unrecovered>,
+}
+
+/// The reason why a channel cannot be polled. The reasons are stable: clients get them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotPollable {
+    /// It keeps no history (`history_size`, `history_ttl`).
+    NoHistory,
+    /// It keeps some, and its options let this receiver neither recover from it (`allow_recovery`) nor read it
+    /// (`allow_history_for_…`).
+    NotAllowed,
+}
+
+impl NotPollable {
+    /// The reason's name for clients.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NoHistory => "no_history",
+            Self::NotAllowed => Unrecovered::NotAllowed.reason(),
+        }
+    }
+}
+
+/// A receiver's session.
+pub struct UniSession {
+    inner: ClientSession,
+    /// The beginning, used when the transport opens.
+    begin: Option<UniStart>,
+    /// Longest wait of a poll; absent for streams.
+    wait: Option<Duration>,
+    /// The time at which that wait is over.
+    until: Option<Instant>,
+}
+
+/// The beginning of a session.
+enum UniStart {
+    /// Its token and channels are checked when the transport opens.
+    Query(ReceiveQuery),
+    /// They are checked already.
+    Admitted(AdmittedReceiver),
+}
+
+impl UniSession {
+    /// A session for a transport whose traits have an output format for receivers.
+    pub fn new(policy: Arc<Policy>, traits: TransportTraits, receive_query: ReceiveQuery, now: Now) -> Self {
+        let inner = ClientSession::new(policy, traits, now);
+        Self { inner, begin: Some(UniStart::Query(receive_query)), wait: None, until: None }
+    }
+
+    /// The session of a poll, and its channels with what it may read. It was admitted already, so a poll that reads and then
+    /// waits has its token verified once. It ends after `wait`, and does not begin where a position cannot be recovered.
+    ///
+    /// # Errors
+    /// The token or a channel is refused.
+    pub fn poll(
+        policy: Arc<Policy>,
+        traits: TransportTraits,
+        receive_query: &ReceiveQuery,
+        limit: Arc<dyn LoginLimit>,
+        wait: Duration,
+        now: Now,
+    ) -> Result<(Self, Vec<PollableChannel>), Refused> {
+        let mut inner = ClientSession::new(policy, traits, now).with_login_limit(limit);
+        let admitted = inner.admit_receiver(receive_query, true, now)?;
+        let readable = inner.readable(&admitted);
+        let begin = Some(UniStart::Admitted(admitted));
+        Ok((Self { inner, begin, wait: Some(wait), until: None }, readable))
+    }
+
+    /// Limits its failed logins.
+    #[must_use]
+    pub fn with_login_limit(mut self, limit: Arc<dyn LoginLimit>) -> Self {
+        self.inner = self.inner.with_login_limit(limit);
+        self
+    }
+}
+
+impl Session for UniSession {
+    session_methods!(to inner: outcome pong poll_outside is_blocked has_connected has_more resume input_bytes principal ending has_left failed closed);
+
+    fn opened(&mut self, now: Now, actions: &mut Actions) {
+        self.until = self.wait.map(|wait| now.instant + wait);
+        let admitted = match self.begin.take() {
+            Some(UniStart::Query(receive_query)) => self.inner.admit_receiver(&receive_query, false, now),
+            Some(UniStart::Admitted(admitted)) => Ok(admitted),
+            None => return,
+        };
+        self.inner.receive(admitted, now, actions);
+    }
+
+    fn message(&mut self, _message: Incoming<'_>, _now: Now, actions: &mut Actions) {
+        // A receiver has nothing to say; over HTTP it cannot.
+        self.inner.close(Disconnect::BAD_REQUEST, actions);
+    }
+
+    fn signal(&mut self, signal: Signal, now: Now, actions: &mut Actions) {
+        if matches!(signal, Signal::Timer) && self.until.is_some_and(|until| until <= now.instant) {
+            self.until = None;
+            return actions.push(Action::Close(Disconnect::NORMAL));
+        }
+        self.inner.signal(signal, now, actions);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.inner.deadline().into_iter().chain(self.until).min()
+    }
+}
+
+/// Checks that a receiver would be admitted, without a session of its own.
+///
+/// # Errors
+/// The token or a channel is refused.
+pub fn check(
+    policy: Arc<Policy>,
+    receive_query: &ReceiveQuery,
+    limit: Arc<dyn LoginLimit>,
+    now: Now,
+) -> Result<(), Refused> {
+    let session = ClientSession::new(policy, TransportTraits::default(), now);
+    session.with_login_limit(limit).admit_receiver(receive_query, false, now).map(drop)
+}
+
+/// A receiver that is admitted: its subscriptions with their positions, and the expiry of its token.
+struct AdmittedReceiver {
+    subscriptions: Vec<ClientSubscription>,
+    /// Unix seconds.
+    expires_at: Option<u64>,
+    is_poll: bool,
+}
+
+impl ClientSession {
+    /// Admits a receiver. A poll may read the history of its channels, and wants all that it missed or nothing.
+    ///
+    /// # Errors
+    /// The token or a channel is refused.
+    fn admit_receiver(
+        &mut self,
+        receive_query: &ReceiveQuery,
+        is_poll: bool,
+        now: Now,
+    ) -> Result<AdmittedReceiver, Refused> {
+        // The node gets the receiver's identity when the session begins.
+        let (mut subscriptions, expires_at) =
+            self.admit(&receive_query.token, now, &mut Actions::default())?;
+        self.add_requested(receive_query, &mut subscriptions, now)?;
+        for subscription in &mut subscriptions {
+            if is_poll {
+                // Else every poll that waits would be a join and a leave for the whole channel.
+                subscription.hide();
+            }
+            match receive_query.positions.get(&subscription.channel) {
+                Some(position) => subscription.recover_from(position.clone()),
+                None if receive_query.is_unreadable => {
+                    subscription.unrecovered = Some(Unrecovered::BadPosition)
+                }
+                None => {}
+            }
+        }
+        Ok(AdmittedReceiver { subscriptions, expires_at, is_poll })
+    }
+
+    /// Begins what was admitted.
+    fn receive(&mut self, admitted: Result<AdmittedReceiver, Refused>, now: Now, actions: &mut Actions) {
+        match admitted {
+            Ok(AdmittedReceiver { subscriptions, expires_at, is_poll }) => {
+                self.identify(actions);
+                self.begin_connect(0, subscriptions, expires_at, is_poll, now, actions);
+            }
+            Err(refused) => self.refuse_connect(0, refused, actions),
+        }
+    }
+
+    /// The channels of a poll, and what the receiver may read of them.
+    fn readable(&self, admitted: &AdmittedReceiver) -> Vec<PollableChannel> {
+        let readable = |subscription: &ClientSubscription| {
+            let options = &subscription.options;
+            let retention = if !options.has_history() {
+                Err(NotPollable::NoHistory)
+            } else if subscription.recoverable {
+                Ok(retention(options))
+            } else {
+                Err(NotPollable::NotAllowed)
+            };
+            PollableChannel {
+                channel: subscription.channel.clone(),
+                retention,
+                since: subscription.recover.clone(),
+                unrecovered: subscription.unrecovered,
+            }
+        };
+        admitted.subscriptions.iter().map(readable).collect()
+    }
+
+    /// Adds the channels that a receiver asks for by name, as far as its user may have them.
+    fn add_requested(
+        &self,
+        receive_query: &ReceiveQuery,
+        subscriptions: &mut Vec<ClientSubscription>,
+        now: Now,
+    ) -> Result<(), Refused> {
+        let settings = &self.policy.settings;
+        let mut known: HashSet<Arc<str>> =
+            subscriptions.iter().map(|subscription| subscription.channel.clone()).collect();
+        for channel in &receive_query.channels {
+            if known.contains(channel.as_str()) {
+                continue;
+            }
+            if subscriptions.len() >= settings.max_subscriptions {
+                return Err(ErrorCode::LIMIT_EXCEEDED.into());
+            }
+            // Like a subscription that the server makes: the receiver cannot subscribe again, only come again.
+            let subscription = self.subscription_by_name(channel, now)?;
+            known.insert(subscription.channel.clone());
+            subscriptions.push(subscription);
+        }
+        Ok(())
+    }
+
+    /// The first object of a receiver, with the position from which it begins.
+    pub(super) fn write_connected(&self, result: &ConnectResult<'_>, actions: &mut Actions) {
+        actions.line(|out| {
+            if self.traits.format == OutputFormat::WithPositions {
+                let begins = result.subs.iter().filter(|(_, subscribed)| !subscribed.epoch.is_empty());
+                for (index, (channel, subscribed)) in begins.enumerate() {
+                    if index > 0 {
+                        out.extend_from_slice(b".");
+                    }
+                    position::write(channel, subscribed.offset, subscribed.epoch, out);
+                }
+                out.extend_from_slice(b"\n");
+            }
+            plain::connect(result, out);
+        });
+    }
+}
