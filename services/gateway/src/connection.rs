@@ -4,23 +4,22 @@
 //! what its outbox holds. One resident future does all reading and writing. An idle connection holds no buffer.
 //! `docs/architecture.md` §3.3; `docs/protocols/websocket.md`.
 //!
-//! - [`state`]: the part that all actors with a session share: runs actions, keeps the deadline.
+//! - [`state`]: the part that all actors with a session share: runs actions, keeps the deadline, bounds turns.
 //! - [`codec`]: the wire protocols.
 //! - [`socket`]: writes, flushes and reads.
 //! - [`action_runner`]: carries out the actions of a session on its worker and its node.
-//! - `turn`: bounds the time that one client's input holds the worker.
 
 pub mod action_runner;
 pub(crate) mod codec;
 pub(crate) mod socket;
 pub(crate) mod state;
-pub(crate) mod turn;
 
 use std::{
     cell::RefCell,
     rc::Rc,
     sync::Arc,
     task::{Context as Task, Poll, ready},
+    time::Duration,
 };
 
 use actix::prelude::*;
@@ -31,8 +30,10 @@ use tokio::time::Instant;
 use self::{
     codec::{Codec, Event},
     socket::{Io, Socket},
-    state::{ConnectionActor, ConnectionState, OpenedSession, phase::ConnectionPhase},
-    turn::Turn,
+    state::{
+        ConnectionPhase, ConnectionState, OpenedSession,
+        actor::{ConnectionActor, Turn},
+    },
 };
 use crate::{
     disconnect::{Disconnect, Refused},
@@ -65,6 +66,8 @@ pub(crate) struct Connection<T: Io, C: Codec> {
     socket: Socket<T>,
     codec: C,
     state: ConnectionState,
+    /// Time of the peer to take a close message and to close.
+    close_timeout: Duration,
     /// Bytes that were received and not decoded: they came with the handshake's packet, or the turn was over before them.
     unread: Box<[u8]>,
 }
@@ -77,12 +80,14 @@ impl<T: Io, C: Codec> Connection<T, C> {
         opened: OpenedSession,
         io: T,
         codec: C,
+        close_timeout: Duration,
         early: &[u8],
     ) {
         Self::create(|ctx| Self {
             socket: Socket::new(io),
             codec,
             state: ConnectionState::register(node, worker, opened, ctx),
+            close_timeout,
             unread: early.into(),
         });
     }
@@ -189,7 +194,7 @@ impl<T: Io, C: Codec> Connection<T, C> {
             if is_slow {
                 outbox.replace_with(frame);
             }
-            let by = Instant::now() + self.state.runner.node.settings.websocket.close_timeout;
+            let by = Instant::now() + self.close_timeout;
             self.state.phase.begin_closing(reason, by);
         }
         self.reschedule();

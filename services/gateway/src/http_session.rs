@@ -4,29 +4,19 @@
 //! on whatever worker its request landed: it only takes what the session put into its [`pipe`]. So a client that stalls holds
 //! up nothing but its own outbox, which is bounded. `docs/architecture.md` §3.8; `docs/protocols/http.md` §9.
 //!
-//! - [`new_session`]: from a request to the actor.
-//! - [`lifetime`]: how long it lasts.
-//! - `inbound`: the messages that they bring.
-//! - `deadlines`: its end while it waits for a response, and heartbeats.
+//! - `requests`: the messages that they bring, the response that carries it, and its deadlines while it waits for one.
 //! - [`pipe`]: the way to another thread.
-//! - [`writer`]: how a response is written.
-//! - [`registry`]: where sessions are, requests that come for them, and the worker as these meet it.
-//! - `ended_sessions`: those that have just ended.
-//! - [`detached`]: responses that leave HTTP.
+//! - [`writer`]: writes a response, and takes its connection out of HTTP.
+//! - [`registry`]: finds a session for the requests that come for it, from any worker, and for a while after its end.
 
-mod deadlines;
-pub mod detached;
-mod ended_sessions;
-mod inbound;
-pub mod lifetime;
-pub mod new_session;
 pub mod pipe;
 pub mod registry;
+mod requests;
 #[cfg(test)]
 mod tests;
 pub mod writer;
 
-pub use self::{lifetime::Lifetime, registry::WorkerContext, writer::Response};
+pub use self::{registry::WorkerContext, writer::Response};
 
 use std::{
     collections::VecDeque,
@@ -38,9 +28,9 @@ use std::{
 use actix::prelude::*;
 use tokio::time::Instant;
 
-use self::registry::{HttpSessionRegistry, InboundMessages, SessionRequest};
+use self::registry::{HttpSessionRegistry, InboundMessages, OpenedBy, SessionRequest};
 use crate::{
-    connection::state::{ConnectionActor, ConnectionState, phase::ConnectionPhase},
+    connection::state::{ConnectionPhase, ConnectionState, OpenedSession, actor::ConnectionActor},
     disconnect::{Disconnect, Refused},
     node::client_network::ClientNetwork,
     session::{Actions, Now, Signal},
@@ -49,11 +39,6 @@ use crate::{
 /// Longest time that a response waits to see the end of the one before it: the client that gave that one up may be back
 /// before its end is seen.
 const HANDOVER: Duration = Duration::from_millis(100);
-
-/// Reason of a session that may not wait. Its client comes back.
-fn too_many_wait() -> Disconnect {
-    Disconnect::new(Disconnect::TOO_MANY_REQUESTS.code, "too many sessions wait")
-}
 
 /// A session over HTTP.
 pub struct HttpSession {
@@ -74,6 +59,87 @@ pub struct HttpSession {
     network: Option<ClientNetwork>,
     /// True if a request has come for it since.
     has_been_attached: bool,
+}
+
+/// The lifetime of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// As long as the response of the request that opened it.
+    Response,
+    /// It waits for its next response. One that is broken off ends it, since what it carried may be lost.
+    Requests {
+        /// Longest wait for a response; for as long, an ended session gives its end to every response that comes.
+        attach_timeout: Duration,
+        /// Longest silence of a response before a heartbeat is written.
+        heartbeat: Duration,
+        /// Sessions of the node that may wait at a time; one more ends.
+        max_waiting: usize,
+    },
+}
+
+impl Lifetime {
+    /// Longest silence of a response, if it is bounded.
+    fn heartbeat(self) -> Option<Duration> {
+        match self {
+            Self::Requests { heartbeat, .. } => Some(heartbeat),
+            Self::Response => None,
+        }
+    }
+}
+
+/// A session that is to begin.
+pub struct NewSession {
+    /// The session, its outbox and its permit.
+    pub opened: OpenedSession,
+    /// The response of the request that opens it.
+    pub response: Response,
+    /// The lifetime of the session.
+    pub lifetime: Lifetime,
+    /// Its id, if requests come for it.
+    pub id: Option<Arc<str>>,
+    /// Messages that came with the request.
+    pub messages: Vec<String>,
+}
+
+/// Another request was faster: a session with this id is there already. The response comes back, to be attached to it.
+pub struct IdInUse(pub Response);
+
+impl NewSession {
+    /// Starts the session's actor on this worker.
+    ///
+    /// # Errors
+    /// If a session with this id is there already.
+    pub fn open(self, local: &WorkerContext) -> Result<(), IdInUse> {
+        let WorkerContext { node, worker, registry, .. } = local;
+        let mut ctx = Context::<HttpSession>::new();
+        let network = node.admission.network_of(self.opened.peer);
+        let opened_by = OpenedBy { principal: self.opened.session.principal(), network };
+        if let Some(id) = &self.id
+            && !registry.register(id, ctx.address().recipient(), opened_by)
+        {
+            return Err(IdInUse(self.response));
+        }
+        let state = ConnectionState::register(node, worker, self.opened, &mut ctx);
+        let mut messages = VecDeque::new();
+        if !self.messages.is_empty() {
+            // The request itself brought them: nobody waits for the outcome.
+            messages.push_back(InboundMessages::new(self.messages).0);
+        }
+        ctx.run(HttpSession {
+            state,
+            response: Some(self.response),
+            next: None,
+            inbound: messages,
+            lifetime: self.lifetime,
+            attach_deadline: None,
+            heartbeat_deadline: self.lifetime.heartbeat().map(|heartbeat| Instant::now() + heartbeat),
+            id: self.id,
+            registry: registry.clone(),
+            network,
+            has_been_attached: false,
+        });
+        Ok(())
+    }
 }
 
 impl Actor for HttpSession {
@@ -253,6 +319,25 @@ impl HttpSession {
         self.state.phase.finish_closing();
     }
 
+    fn tell_end_to_response(&mut self) {
+        let ConnectionPhase::Closing { reason, .. } = &self.state.phase else { return };
+        let Some(Response { pipe, mut writer }) = self.response.take() else { return };
+        pipe.widen();
+        // Messages behind an overflow are not sent: nothing that comes later may hide what is missing.
+        if self.state.outbox.overflow().is_none() {
+            writer.write(&self.state.outbox, &pipe);
+        }
+        let is_told_again = matches!(self.lifetime, Lifetime::Requests { .. });
+        if writer.is_done() && is_told_again {
+            // It carried what waited; the next one brings the end.
+            return;
+        }
+        writer.close_message(reason, &pipe);
+        if !is_told_again || self.state.runner.node.lifecycle.is_draining() {
+            self.state.phase.finish_closing();
+        }
+    }
+
     /// Lets a response carry the session. While another one does, it waits a moment, and is turned away then.
     fn attach(&mut self, response: Response, ctx: &mut Context<Self>) {
         if self.response.as_ref().is_some_and(|current| current.pipe.is_abandoned()) {
@@ -288,82 +373,5 @@ impl HttpSession {
         // Written, and watched, by the resident future.
         self.tell_end();
         self.state.outbox.wake();
-    }
-
-    /// Moves what waits into the response, as far as there is room.
-    fn fill_response(&mut self, task: &mut Task<'_>) {
-        while let Some(response) = &mut self.response {
-            let has_room = response.pipe.poll_room(task);
-            if response.pipe.is_abandoned() {
-                self.lose_broken_response();
-                continue;
-            }
-            let has_bytes = has_room && !self.state.outbox.is_empty();
-            if has_bytes {
-                let before = self.state.outbox.len_bytes();
-                response.writer.write(&self.state.outbox, &response.pipe);
-                let moved = before.saturating_sub(self.state.outbox.len_bytes());
-                self.state.runner.worker.traffic.sent(moved);
-            }
-            let is_done = response.writer.is_done();
-            if has_bytes {
-                self.restart_heartbeat();
-            }
-            if !is_done {
-                return;
-            }
-            self.lose_response(Disconnect::NORMAL);
-        }
-    }
-
-    fn tell_end_to_response(&mut self) {
-        let ConnectionPhase::Closing { reason, .. } = &self.state.phase else { return };
-        let Some(Response { pipe, mut writer }) = self.response.take() else { return };
-        pipe.widen();
-        // Messages behind an overflow are not sent: nothing that comes later may hide what is missing.
-        if self.state.outbox.overflow().is_none() {
-            writer.write(&self.state.outbox, &pipe);
-        }
-        let is_told_again = matches!(self.lifetime, Lifetime::Requests { .. });
-        if writer.is_done() && is_told_again {
-            // It carried what waited; the next one brings the end.
-            return;
-        }
-        writer.close_message(reason, &pipe);
-        if !is_told_again || self.state.runner.node.lifecycle.is_draining() {
-            self.state.phase.finish_closing();
-        }
-    }
-
-    /// The response was broken off by the client or the network.
-    fn lose_broken_response(&mut self) {
-        if self.state.phase.is_open() && matches!(self.lifetime, Lifetime::Requests { .. }) {
-            self.response = None;
-            // To the session it is a connection lost; the client, should it come back, knows it by another code.
-            self.end_as(&Disconnect::ABNORMAL, Disconnect::INTERRUPTED);
-        }
-        self.lose_response(Disconnect::ABNORMAL);
-    }
-
-    /// The response is gone or has all that it may carry: the session ends with it, or waits for its next one.
-    fn lose_response(&mut self, reason: Disconnect) {
-        self.response = None;
-        if let Some(next) = self.next.take() {
-            return self.attach_response(next);
-        }
-        if !self.state.phase.is_open() {
-            return;
-        }
-        match self.lifetime {
-            Lifetime::Requests { attach_timeout: patience, max_waiting: most, .. } => {
-                if !self.begin_waiting(Instant::now() + patience, most) {
-                    self.end(too_many_wait());
-                }
-            }
-            Lifetime::Response => {
-                self.leave_node();
-                self.state.phase.finish(reason);
-            }
-        }
     }
 }

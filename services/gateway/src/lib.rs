@@ -171,7 +171,7 @@ impl Gorani {
         let node = Self { settings, endpoints: Vec::new() }
             .sockjs(CLIENT_SOCKJS_PATH, SockJs::new(), |node| Arc::new(ClientEndpoint(node.clone())))
             .sockjs(STOMP_SOCKJS_PATH, SockJs::new(), |node| {
-                Arc::new(StompEndpoint::text_only(node.clone()))
+                Arc::new(StompEndpoint::text_only(node.clone(), &node.settings))
             });
         if !is_sockjs {
             return if is_echo { node.handler(ECHO_PATH, Echo::registration()) } else { node };
@@ -248,7 +248,7 @@ impl Gorani {
         let mut endpoints = Endpoints::default();
         endpoints.insert(CLIENT_PATH, Arc::new(ClientEndpoint(node.clone())));
         endpoints.insert(RECEIVER_PATH, Arc::new(ReceiverEndpoint(node.clone())));
-        endpoints.insert(STOMP_PATH, Arc::new(StompEndpoint::new(node.clone())));
+        endpoints.insert(STOMP_PATH, Arc::new(StompEndpoint::new(node.clone(), &node.settings)));
         for served in self.endpoints {
             served.enter(&node, &mut endpoints)?;
         }

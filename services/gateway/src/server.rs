@@ -1,23 +1,17 @@
 //! The listeners, the workers, and the table of all HTTP routes.
 //!
-//! A request with `Upgrade: websocket` leaves HTTP with its socket ([`crate::endpoints::upgrade`]);
+//! A request with `Upgrade: websocket` leaves HTTP with its socket ([`crate::endpoints::Upgrades`]);
 //! everything else is served by the actix-web `App` of [`routes`]. `docs/architecture.md` §3.2.
 
 mod accepted;
 mod chunk;
-mod detaching;
 mod http_io;
-mod idle;
 mod limits;
 mod listeners;
 mod request;
 mod response_stream;
 mod slots;
-mod socket;
 mod stomp;
-mod tls;
-mod under_way;
-mod worker_thread;
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
@@ -34,26 +28,25 @@ use actix_web::{
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-pub use self::listeners::ServerError;
-pub use self::{limits::ConnectionLimits, listeners::Listeners};
+pub use self::{
+    limits::ConnectionLimits,
+    listeners::{Listeners, ServerError},
+};
 use crate::{
     api,
     endpoint::EndpointRefused,
-    endpoints::{
-        Endpoints,
-        upgrade::{HandshakeAnswer, Upgrades, parse},
-    },
+    endpoints::{Endpoints, HandshakeAnswer, Upgrades, parse},
     forward::{ForwardState, Forwarder},
     health,
     http_session::{WorkerContext, registry::HttpSessionRegistry},
     node::Node,
     page, receive,
     server::{
-        accepted::{AcceptedConnection, OnAccepted},
-        detaching::Detaching,
+        accepted::{AcceptedConnection, OnAccepted, TlsConnection, accept_tls_for_http, tls_config},
         http_io::Times,
-        socket::listen,
-        worker_thread::{own_slots, own_worker},
+        listeners::{listen, own_slots, own_worker},
+        request::HttpRequestLimits,
+        response_stream::Detaching,
     },
     settings::Settings,
     sockjs,
@@ -73,18 +66,18 @@ pub struct Listening {
 
 /// The service for the connections of one worker thread. A macro, since the type of the whole cannot be written down.
 macro_rules! http_service {
-    ($node:ident, $endpoints:ident, $upgrades:ident, $forwarder:ident, $stream:ty) => {{
-        let settings = &$node.settings.http;
-        let (endpoints, local, forwarder) = ($endpoints.clone(), $upgrades.local.clone(), $forwarder);
+    ($node:ident, $settings:ident, $endpoints:ident, $upgrades:ident, $forwarder:ident, $stream:ty) => {{
+        let (settings, local, forwarder) = ($settings.clone(), $upgrades.local.clone(), $forwarder);
+        let endpoints = $endpoints.clone();
         let drained = $node.clone();
         let app = App::new()
             .wrap(from_fn(request::check))
-            .configure(move |config| routes(config, &endpoints, &local, &forwarder));
+            .configure(move |config| routes(config, &settings, &endpoints, &local, &forwarder));
         HttpService::build()
-            .keep_alive(settings.keep_alive)
+            .keep_alive($settings.http.keep_alive)
             // It times the first head of a connection alone; [`HttpIo`] times each.
             .client_request_timeout(Duration::ZERO)
-            .client_disconnect_timeout(settings.shutdown_timeout)
+            .client_disconnect_timeout($settings.http.shutdown_timeout)
             // Else a client that goes away stays unseen until the next write to it.
             .h1_allow_half_closed(false)
             // A node that drains ends kept connections after the request under way, idle ones at once.
@@ -116,7 +109,7 @@ macro_rules! http_service {
                         }
                         let mut stream = io.into_inner();
                         if stream.accepted().slot.is_reserved() {
-                            let full = EndpointRefused::Status(503, under_way::FULL.to_owned());
+                            let full = EndpointRefused::Status(503, request::FULL.to_owned());
                             upgrades.refuse(stream, &full).await;
                         } else {
                             stream.accepted_mut().slot.keep_for_session();
@@ -126,7 +119,7 @@ macro_rules! http_service {
                     }
                 },
             ))
-            .finish(apply_fn_factory(map_config(app, |_| AppConfig::default()), under_way::serve))
+            .finish(apply_fn_factory(map_config(app, |_| AppConfig::default()), request::serve))
     }};
 }
 
@@ -137,7 +130,7 @@ macro_rules! http_service {
 pub fn check_tls_files(settings: &Settings) -> Result<(), ServerError> {
     for files in [&settings.http.tls, &settings.stomp.tcp.tls] {
         if files.is_on() {
-            tls::config(files)?;
+            tls_config(files)?;
         }
     }
     Ok(())
@@ -149,32 +142,33 @@ pub fn start(
     endpoints: Arc<Endpoints>,
     limits: ConnectionLimits,
 ) -> Result<Listening, ServerError> {
-    let settings = node.settings.http.clone();
-    let failed = |error| ServerError::Listen(settings.address, error);
-    let listener = listen(settings.address, settings.backlog).map_err(failed)?;
+    let settings = Arc::new(node.settings.clone());
+    let http = settings.http.clone();
+    let failed = |error| ServerError::Listen(http.address, error);
+    let listener = listen(http.address, http.backlog).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let mut listening = vec![listener.try_clone().map_err(failed)?];
-    let tls = if settings.tls.is_on() { Some(tls::config(&settings.tls)?) } else { None };
+    let tls = if http.tls.is_on() { Some(tls_config(&http.tls)?) } else { None };
     let registry = Arc::new(HttpSessionRegistry::new(node.id.clone()));
     let forwarded = Arc::<ForwardState>::default();
     node.tasks.spawn(forwarded.clone().keep_claims(node.clone(), registry.clone()));
     let builder = Server::build()
-        .workers(settings.worker_count())
+        .workers(http.worker_count())
         // A worker at this limit accepts nothing at all; [`Slots`] bound connections instead, and refuse those over it.
         .max_concurrent_connections(usize::MAX)
-        .shutdown_timeout(settings.shutdown_timeout.as_secs())
+        .shutdown_timeout(http.shutdown_timeout.as_secs())
         .disable_signals();
-    let builder = stomp::add(builder, &node, limits, &mut listening)?;
+    let builder = stomp::add(builder, &node, &settings, limits, &mut listening)?;
     let server = match tls {
         None => builder.listen("http", listener, move || {
-            let upgrades = upgrades(&node, &registry, &endpoints, false);
-            let forwarder = web::Data::new(Forwarder::new(node.clone(), forwarded.clone(), &node.settings));
-            let (accepting, slots) = (node.clone(), own_slots(&node, limits));
-            let times = Rc::new(Times::new(&node.settings.http));
-            let service = http_service!(node, endpoints, upgrades, forwarder, AcceptedConnection)
+            let upgrades = upgrades(&node, &settings, &registry, &endpoints, false);
+            let forwarder = web::Data::new(Forwarder::new(node.clone(), forwarded.clone(), &settings));
+            let slots = own_slots(&node, &settings.http, limits);
+            let times = Rc::new(Times::new(&settings.http));
+            let service = http_service!(node, settings, endpoints, upgrades, forwarder, AcceptedConnection)
                 .map_err(|error| error.to_string());
             fn_service(move |stream: TcpStream| {
-                let accepted = AcceptedConnection::take(stream, &slots, &accepting.settings.http);
+                let accepted = AcceptedConnection::take(stream, &slots);
                 let accepted = accepted.map(|accepted| of_http(accepted, &times));
                 std::future::ready(accepted.ok_or_else(|| DRAINING.to_owned()))
             })
@@ -183,20 +177,19 @@ pub fn start(
         Some(config) => {
             let acceptor = TlsAcceptor::from(Arc::new(config));
             builder.listen("https", listener, move || {
-                let upgrades = upgrades(&node, &registry, &endpoints, true);
-                let forwarder =
-                    web::Data::new(Forwarder::new(node.clone(), forwarded.clone(), &node.settings));
-                let (accepting, slots) = (node.clone(), own_slots(&node, limits));
-                let times = Rc::new(Times::new(&node.settings.http));
-                let service = http_service!(node, endpoints, upgrades, forwarder, accepted::TlsConnection)
+                let upgrades = upgrades(&node, &settings, &registry, &endpoints, true);
+                let forwarder = web::Data::new(Forwarder::new(node.clone(), forwarded.clone(), &settings));
+                let slots = own_slots(&node, &settings.http, limits);
+                let times = Rc::new(Times::new(&settings.http));
+                let service = http_service!(node, settings, endpoints, upgrades, forwarder, TlsConnection)
                     .map_err(|error| error.to_string());
                 let acceptor = acceptor.clone();
                 fn_service(move |stream: TcpStream| {
-                    let accepted = AcceptedConnection::take(stream, &slots, &accepting.settings.http);
+                    let accepted = AcceptedConnection::take(stream, &slots);
                     let (acceptor, times) = (acceptor.clone(), times.clone());
                     async move {
                         let accepted = accepted.ok_or_else(|| DRAINING.to_owned())?;
-                        let stream = tls::accept_http(&acceptor, accepted).await?;
+                        let stream = accept_tls_for_http(&acceptor, accepted).await?;
                         Ok(of_http(stream, &times))
                     }
                 })
@@ -221,18 +214,20 @@ fn of_http<T: OnAccepted>(stream: T, times: &Rc<Times>) -> (Detaching<T>, Protoc
 
 fn upgrades(
     node: &Arc<Node>,
+    settings: &Settings,
     registry: &Arc<HttpSessionRegistry>,
     endpoints: &Arc<Endpoints>,
     is_secure: bool,
 ) -> Upgrades {
     let worker = own_worker(node);
     let local = WorkerContext { node: node.clone(), worker, registry: registry.clone(), is_secure };
-    Upgrades::new(local, endpoints.clone(), &node.settings)
+    Upgrades::new(local, endpoints.clone(), settings)
 }
 
 /// All that the node serves over HTTP.
 fn routes(
     config: &mut ServiceConfig,
+    settings: &Settings,
     endpoints: &Arc<Endpoints>,
     local: &WorkerContext,
     forwarder: &web::Data<Forwarder>,
@@ -242,12 +237,13 @@ fn routes(
         .app_data(web::Data::from(node.clone()))
         .app_data(web::Data::new(worker.clone()))
         .app_data(web::Data::from(endpoints.clone()))
+        .app_data(web::Data::new(HttpRequestLimits::new(&settings.http, node.memory.clone())))
         .route("/health/live", web::get().to(health::live))
         .route("/health/ready", web::get().to(health::ready))
         .route("/metrics", web::get().to(health::metrics))
-        .service(web::scope("/api").configure(|scope| api::routes(scope, node, &node.settings.api)));
+        .service(web::scope("/api").configure(|scope| api::routes(scope, node, &settings.api)));
     receive::routes(config, local, forwarder);
-    if node.settings.development.page {
+    if settings.development.page {
         page::routes(config);
     }
     for path in endpoints.websocket_paths() {

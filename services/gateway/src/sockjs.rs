@@ -1,7 +1,7 @@
 //! SockJS: the sessions of an endpoint for clients that cannot, or need not, speak WebSocket. `docs/protocols/sockjs.md`.
 //!
 //! Every path below an endpoint's comes here ([`serve`]) except the WebSockets, which leave HTTP before
-//! ([`crate::endpoints::upgrade`]). A session is an HTTP session ([`crate::http_session`]) and outlives the requests
+//! ([`crate::endpoints`]). A session is an HTTP session ([`crate::http_session`]) and outlives the requests
 //! that receive. The session's actor alone decides which of them may, what a broken one means and how long an end is kept.
 //! The one registry knows who owns a session.
 //!
@@ -36,7 +36,7 @@ use self::{
 use crate::{
     endpoint::EndpointRefused,
     forward::{Forwarder, accept::accept, routing::SessionRoute},
-    http::{head::is_head, request_context::RequestContext},
+    http::{is_head, request_context::RequestContext},
     http_session::WorkerContext,
     node::Node,
 };

@@ -1,47 +1,44 @@
-//! The part that every transport's actor shares: it sends what its session writes, runs the session's actions, and keeps
-//! the session's deadline. Connections on sockets of their own and sessions over HTTP share it. `docs/architecture.md` §3.9.
+//! The state that every transport's actor shares: its session with what that needs on its worker, and how far the connection has
+//! come. Connections on sockets of their own and sessions over HTTP share it. `docs/architecture.md` §3.9.
 //!
-//! - [`phase`]: how far a connection has come.
+//! - [`actor`]: the part of an actor that runs its session.
 //!
-//! The bound of the mailbox of a connection's actor.
+//! Each change of the [`ConnectionPhase`] is a method of it, with a trace line: a connection that does not end as expected is
+//! followed through the log.
 //!
-//! The actor takes out all that waits in each of its turns, so only what comes between two of them has to fit. A session whose
-//! mailbox is full is ended as slow by [`crate::hub::registry::SessionEntry::signal`]; a request for it gets a busy answer.
+//! The mailbox of an actor is bounded. The actor takes out all that waits in each of its turns, so only what comes between two of
+//! them has to fit. A session whose mailbox is full is ended as slow by [`crate::hub::registry::SessionEntry::signal`]; a request
+//! for it gets a busy answer.
 
-pub(crate) mod phase;
+pub(crate) mod actor;
 
-use std::{
-    collections::VecDeque,
-    net::SocketAddr,
-    pin::Pin,
-    rc::Rc,
-    sync::Arc,
-    task::{Context as Task, Poll, Waker},
-};
+use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
-use actix::{fut::ActorFuture, prelude::*};
+use actix::prelude::*;
 use bytes::BytesMut;
 use tokio::time::Instant;
 
-use self::phase::ConnectionPhase;
 use crate::{
-    connection::{
-        action_runner::{ActionRunner, Effect, PendingAction},
-        turn::Turn,
-    },
-    disconnect::{Disconnect, Refused},
+    connection::action_runner::ActionRunner,
+    disconnect::Disconnect,
     format::encoding::{Encoding, Framing},
     hub::{registry::SessionRegistration, worker::Worker},
     memory::LARGE_REPLY_BYTES,
     metrics::TransportLabel,
     node::{Node, admission::permits::ConnectionPermit},
     outbox::Outbox,
-    session::{Actions, MessageKind, Now, Outcome, Session, Signal, Ticket},
-    settings::Settings,
+    session::{Actions, MessageKind, Now, Session, Signal},
 };
 
 /// Room for the heads of frames around a large reply.
 const FRAMES_BYTES: usize = 1024;
+/// Signals and requests besides those that concern single subscriptions.
+const MAILBOX_MESSAGES: usize = 256;
+/// Signals of each subscription: its end by a command, and a gap.
+const SIGNALS_PER_SUBSCRIPTION: usize = 2;
+
+/// Reason of a connection that is dropped while it is open, as when its thread ends.
+static DROPPED: Disconnect = Disconnect::ABNORMAL;
 
 /// A session with what it needs on its worker.
 pub(crate) struct ConnectionState {
@@ -94,7 +91,7 @@ impl ConnectionState {
     where
         A: Actor<Context = Context<A>> + Handler<Signal>,
     {
-        ctx.set_mailbox_capacity(mailbox_capacity(&node.settings));
+        ctx.set_mailbox_capacity(mailbox_capacity(node.policy.settings.max_subscriptions));
         opened.permit.set_actor(ctx.address().recipient());
         let key = worker.register(SessionRegistration {
             mailbox: ctx.address().recipient(),
@@ -213,177 +210,121 @@ impl ConnectionState {
     }
 }
 
-/// An actor of a worker that carries a session.
-pub(crate) trait ConnectionActor: Actor<Context = Context<Self>> {
-    /// The session and its surroundings.
-    fn state(&mut self) -> &mut ConnectionState;
-
-    /// The session, or what befell it, ends it.
-    fn end(&mut self, reason: Disconnect);
-
-    /// The session never begins.
-    fn refuse(&mut self, refused: Refused);
-
-    /// Sends the transport's own ping.
-    fn ping(&mut self);
-
-    /// The time at which the transport itself next wants [`Signal::Timer`]: at the end of a close message, or while the
-    /// session lasts for whatever the transport watches.
-    fn transport_deadline(&self) -> Option<Instant>;
-
-    /// One turn of the resident future: moves what the outbox holds, and takes what has come. Ready when the connection is over.
-    fn poll_turn(&mut self, ctx: &mut Context<Self>, task: &mut Task<'_>) -> Poll<()>;
-
-    /// Bytes of input that the connection and its session keep because it is not finished.
-    fn input_bytes(&mut self) -> usize {
-        self.state().session.input_bytes()
-    }
-
-    /// Counts the connection, opens its session, and makes the resident future.
-    fn open_session(&mut self, ctx: &mut Context<Self>) {
-        self.state().count_opened();
-        let mut actions = Actions::default();
-        self.state().session.opened(Now::read(), &mut actions);
-        self.run_actions(&mut actions, ctx);
-        self.reschedule();
-        ctx.spawn(ResidentTask);
-    }
-
-    /// Hands a signal to the session, if it may still act.
-    fn signal_session(&mut self, signal: Signal, now: Now, ctx: &mut Context<Self>) {
-        if self.state().phase.is_open() {
-            let mut actions = Actions::default();
-            self.state().session.signal(signal, now, &mut actions);
-            self.run_actions(&mut actions, ctx);
-        }
-    }
-
-    /// Ends a session whose outbox has overflowed; true if the session may still act.
-    fn may_act(&mut self) -> bool {
-        if self.state().phase.is_open()
-            && let Some(slow) = self.state().outbox.overflow()
-        {
-            self.end(slow);
-        }
-        self.state().phase.is_open()
-    }
-
-    /// As [`ConnectionActor::may_act`]; a reply that the outbox would not take is not even made.
-    fn may_take(&mut self, outcome: &Outcome) -> bool {
-        if outcome.has_large_reply() {
-            self.state().outbox.expect_reply();
-        }
-        self.may_act()
-    }
-
-    /// Sends what the session wrote and carries out what it wants, until it wants nothing more. Once the outbox has
-    /// overflowed nothing is carried out: its replies could not be sent, and the client would not know what happened.
-    fn run_actions(&mut self, actions: &mut Actions, ctx: &mut Context<Self>) {
-        let mut outcomes: VecDeque<(Ticket, Outcome)> = VecDeque::new();
-        loop {
-            if !actions.is_empty() && self.state().phase.is_open() {
-                self.state().send_messages(actions);
-                if !self.may_act() {
-                    actions.take_list();
-                    return;
-                }
-            }
-            for action in actions.take_list() {
-                match self.state().runner.run(action) {
-                    Effect::Done => {}
-                    Effect::Ping => self.ping(),
-                    Effect::Refuse(refused) => self.refuse(refused),
-                    Effect::Close(disconnect) => self.end(disconnect),
-                    Effect::Pending(ticket, mut pending) => {
-                        // Mostly the outcome is there at once; only what is not becomes a task of the actor.
-                        let mut task = Task::from_waker(Waker::noop());
-                        match pending.as_mut().poll(&mut task) {
-                            Poll::Ready(outcome) => outcomes.push_back((ticket, outcome)),
-                            Poll::Pending => self.await_outcome(ticket, pending, ctx),
-                        }
-                    }
-                }
-            }
-            if !self.state().phase.is_open() {
-                return;
-            }
-            self.state().note_authenticated();
-            match outcomes.pop_front() {
-                Some((ticket, outcome)) if self.may_take(&outcome) => {
-                    self.state().session.outcome(ticket, outcome, Now::read(), actions);
-                }
-                _ => return,
-            }
-        }
-    }
-
-    /// Runs what the session holds back, step by step. False if the turn is over before it is done.
-    fn resume(&mut self, turn: &mut Turn, actions: &mut Actions, ctx: &mut Context<Self>) -> bool {
-        while self.state().phase.is_open() && self.state().session.has_more() {
-            turn.begin();
-            if turn.is_over() {
-                return false;
-            }
-            self.state().session.resume(Now::read(), actions);
-            self.run_actions(actions, ctx);
-        }
-        true
-    }
-
-    /// Makes a pending action a task of the actor.
-    fn await_outcome(&mut self, ticket: Ticket, pending: PendingAction, ctx: &mut Context<Self>) {
-        let done = pending.into_actor(self).map(move |outcome, me, ctx| {
-            if !me.may_take(&outcome) {
-                return;
-            }
-            let turn = if outcome.takes_long() { Turn::watched() } else { Turn::default() };
-            let mut actions = Actions::default();
-            me.state().session.outcome(ticket, outcome, Now::read(), &mut actions);
-            me.run_actions(&mut actions, ctx);
-            me.reschedule();
-            turn.end(&me.state().runner.worker);
-            // Reading may have stopped because the session could take no more.
-            me.state().outbox.wake();
-        });
-        ctx.spawn(done);
-    }
-
-    /// Keeps the worker's timer at the next deadline, of the transport or of a session that lasts, and the memory budget at what
-    /// the input holds.
-    fn reschedule(&mut self) {
-        let by = self.transport_deadline();
-        let input = self.input_bytes();
-        let state = self.state();
-        state.outbox.set_input(input);
-        let of_session = if state.phase.is_open() { state.session.deadline() } else { None };
-        let deadline = [by, of_session].into_iter().flatten().min();
-        state.timer = state.runner.worker.set_deadline(state.runner.key, state.timer, deadline);
-    }
+/// The phase of a connection. It only moves forward, and keeps the first reason it is given.
+#[derive(Debug)]
+pub(crate) enum ConnectionPhase {
+    /// Messages flow.
+    Open,
+    /// The session has ended. Until the deadline, waiting bytes are still written and the client gets its close message.
+    Closing {
+        /// Why the session ended.
+        reason: Disconnect,
+        /// The connection is cut then.
+        by: Instant,
+        /// True once the peer's close message is here: then only what waits is written.
+        peer_closed: bool,
+    },
+    /// Nothing more is read or written.
+    Over(Disconnect),
 }
 
-/// The resident future of a connection's actor. actix polls it after the mailbox, so all that a turn brought leaves in one write.
-/// `docs/architecture.md` §3.3.
-struct ResidentTask;
+impl ConnectionPhase {
+    /// True if the session may still act.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
 
-impl<A: ConnectionActor> ActorFuture<A> for ResidentTask {
-    type Output = ();
+    /// True if nothing more is read or written.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self, Self::Over(_))
+    }
 
-    fn poll(self: Pin<&mut Self>, me: &mut A, ctx: &mut Context<A>, task: &mut Task<'_>) -> Poll<()> {
-        me.state().outbox.register(task);
-        let done = me.poll_turn(ctx, task);
-        if done.is_ready() {
-            ctx.stop();
+    /// The reason of the end.
+    pub(crate) fn reason(&self) -> &Disconnect {
+        match self {
+            Self::Open => &DROPPED,
+            Self::Closing { reason, .. } | Self::Over(reason) => reason,
         }
-        done
+    }
+
+    /// The time at which a closing connection is cut.
+    pub(crate) fn close_deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Closing { by, .. } => Some(*by),
+            Self::Open | Self::Over(_) => None,
+        }
+    }
+
+    /// True if a connection that is closing has had its time.
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
+        self.close_deadline().is_some_and(|by| by <= now)
+    }
+
+    /// The session has ended: the connection has until `by` to write what waits.
+    pub(crate) fn begin_closing(&mut self, reason: Disconnect, by: Instant) {
+        if self.is_open() {
+            tracing::trace!(code = reason.code, reason = &*reason.reason, "connection closing");
+            *self = Self::Closing { reason, by, peer_closed: false };
+        }
+    }
+
+    /// The peer's close message is here.
+    pub(crate) fn note_peer_closed(&mut self) {
+        if let Self::Closing { peer_closed, .. } = self {
+            tracing::trace!("close message of the peer received");
+            *peer_closed = true;
+        }
+    }
+
+    /// A connection that is closing has nothing more to write, or to tell.
+    pub(crate) fn finish_closing(&mut self) {
+        if matches!(self, Self::Closing { .. }) {
+            self.finish(Disconnect::ABNORMAL);
+        }
+    }
+
+    /// The connection is over. `reason` counts if it was open until now.
+    pub(crate) fn finish(&mut self, reason: Disconnect) {
+        *self = match std::mem::replace(self, Self::Open) {
+            Self::Open => {
+                tracing::trace!(code = reason.code, reason = &*reason.reason, "connection over");
+                Self::Over(reason)
+            }
+            Self::Closing { reason, .. } => {
+                tracing::trace!(code = reason.code, "connection over after closing");
+                Self::Over(reason)
+            }
+            Self::Over(reason) => Self::Over(reason),
+        };
     }
 }
-
-/// Signals and requests besides those that concern single subscriptions.
-const MAILBOX_MESSAGES: usize = 256;
-/// Signals of each subscription: its end by a command, and a gap.
-const SIGNALS_PER_SUBSCRIPTION: usize = 2;
 
 /// Messages that fit into an actor's mailbox. An empty one takes no memory for them.
-pub(crate) fn mailbox_capacity(settings: &Settings) -> usize {
-    MAILBOX_MESSAGES + SIGNALS_PER_SUBSCRIPTION * settings.client.max_subscriptions
+pub(crate) fn mailbox_capacity(max_subscriptions: usize) -> usize {
+    MAILBOX_MESSAGES + SIGNALS_PER_SUBSCRIPTION * max_subscriptions
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_first_reason_of_an_end_is_kept() {
+        let (mut phase, by) = (ConnectionPhase::Open, Instant::now() + Duration::from_secs(60));
+        assert_eq!(phase.reason(), &Disconnect::ABNORMAL);
+        phase.note_peer_closed();
+        phase.finish_closing();
+        assert!(phase.is_open(), "the close message of a peer does not close by itself");
+        phase.begin_closing(Disconnect::SHUTDOWN, by);
+        phase.begin_closing(Disconnect::SLOW, by + Duration::from_secs(60));
+        assert_eq!((phase.reason(), phase.close_deadline()), (&Disconnect::SHUTDOWN, Some(by)));
+        assert!(!phase.is_overdue(Instant::now()) && phase.is_overdue(by));
+        phase.finish_closing();
+        phase.begin_closing(Disconnect::SLOW, by);
+        phase.finish(Disconnect::NORMAL);
+        assert_eq!((phase.reason(), phase.close_deadline()), (&Disconnect::SHUTDOWN, None));
+        assert!(phase.is_over() && !phase.is_open());
+    }
 }

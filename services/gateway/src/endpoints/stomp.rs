@@ -17,6 +17,7 @@ use crate::{
         encoding::{Encoding, Framing, Protocol},
         message_headers,
     },
+    http::{refusal::RequestRefused, request_context::RequestClient},
     hub::worker::Worker,
     metrics::TransportLabel,
     node::Node,
@@ -25,7 +26,7 @@ use crate::{
         Now, Session,
         stomp::{StompSession, StompTraits},
     },
-    settings::StompSettings,
+    settings::{Settings, StompSettings},
 };
 
 /// The best first: it is chosen, in any order that a client prefers. It does not bind the version of the session, which the
@@ -39,19 +40,21 @@ const PADDING_BYTES: usize = 1024;
 pub struct StompEndpoint {
     node: Arc<Node>,
     settings: Arc<StompSettings>,
+    /// Time of a client over TCP to close: `websocket.close_timeout`.
+    close_timeout: Duration,
     text_only: bool,
 }
 
 impl StompEndpoint {
     /// The endpoint of a node.
-    pub fn new(node: Arc<Node>) -> Self {
-        let settings = Arc::new(node.settings.stomp.clone());
-        Self { node, settings, text_only: false }
+    pub fn new(node: Arc<Node>, settings: &Settings) -> Self {
+        let close_timeout = settings.websocket.close_timeout;
+        Self { node, settings: Arc::new(settings.stomp.clone()), close_timeout, text_only: false }
     }
 
     /// The same for a transport that carries text alone.
-    pub fn text_only(node: Arc<Node>) -> Self {
-        Self { text_only: true, ..Self::new(node) }
+    pub fn text_only(node: Arc<Node>, settings: &Settings) -> Self {
+        Self { text_only: true, ..Self::new(node, settings) }
     }
 
     /// A session for a connection over WebSocket or SockJS. The latter has heartbeats that the client does not answer.
@@ -120,15 +123,13 @@ pub fn accept<T: Io>(
     io: T,
     peer: Option<SocketAddr>,
 ) {
-    if node.lifecycle.is_draining() {
-        return refuse(io, Disconnect::SHUTDOWN.reason);
-    }
-    if peer.is_some_and(|peer| !node.admission.allows_handshake(peer.ip())) {
-        return refuse(io, "too many connections from this address".into());
-    }
-    let permit = match node.admission.acquire_permit(&node.admission.session_source(peer, None)) {
+    let permit = match RequestClient::new(node, peer, None).admit() {
         Ok(permit) => permit,
-        Err(no_permit) => return refuse(io, no_permit.to_string().into()),
+        Err(RequestRefused::Draining) => return refuse(io, Disconnect::SHUTDOWN.reason),
+        Err(RequestRefused::TooManyHandshakes) => {
+            return refuse(io, "too many connections from this address".into());
+        }
+        Err(refused) => return refuse(io, refused.to_string().into()),
     };
     let opened = OpenedSession {
         session: Box::new(endpoint.tcp_session(peer, Now::read())),
@@ -139,7 +140,7 @@ pub fn accept<T: Io>(
         peer,
         permit,
     };
-    Connection::start(node, worker, opened, io, StompCodec, b"");
+    Connection::start(node, worker, opened, io, StompCodec, endpoint.close_timeout, b"");
 }
 
 /// Tells a client to come back later, and closes. One that does not read is not waited for.

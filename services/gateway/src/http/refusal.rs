@@ -10,6 +10,7 @@ use actix_web::{
         header::{self, HeaderName, HeaderValue},
     },
 };
+use gorani_protocol::websocket::HandshakeRefusal;
 use serde::Serialize;
 
 use crate::{
@@ -20,7 +21,15 @@ use crate::{
 };
 
 /// The header of a refusal that is temporary: it may be otherwise a second later, here or on another node.
-pub const RETRY_AFTER: (HeaderName, HeaderValue) = (header::RETRY_AFTER, HeaderValue::from_static("1"));
+pub const RETRY_AFTER: (HeaderName, HeaderValue) =
+    (header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+/// Seconds until a client that is refused for now comes again.
+pub const RETRY_AFTER_SECONDS: &str = "1";
+
+/// True if an endpoint that refuses with this HTTP status may not refuse a second later: the client is told when to retry.
+pub fn may_retry(status: u16) -> bool {
+    matches!(status, 429 | 503)
+}
 
 /// Why a request is refused by what its node knows of its client, whatever it asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -55,15 +64,17 @@ impl RequestRefused {
 
 impl From<RequestRefused> for EndpointRefused {
     fn from(refused: RequestRefused) -> Self {
-        Self::Status(refused.status().as_u16(), refused.to_string())
+        match refused {
+            RequestRefused::Draining => HandshakeRefusal::Draining.into(),
+            refused => Self::Status(refused.status().as_u16(), refused.to_string()),
+        }
     }
 }
 
 /// Counts a request that leads nowhere, and logs it. `code`: of the client protocol, where the answer has one.
-pub fn count(node: &Node, status: StatusCode, code: Option<u32>, reason: &str) {
-    let label = RefusalLabel { status: status.as_u16() };
-    node.metrics.handshakes_refused.get_or_create(&label).inc();
-    tracing::debug!(status = label.status, code, reason, "request refused");
+pub fn count(node: &Node, status: u16, code: Option<u32>, reason: &str) {
+    node.metrics.handshakes_refused.get_or_create(&RefusalLabel { status }).inc();
+    tracing::debug!(status, code, reason, "request refused");
 }
 
 /// A request that leads nowhere.
@@ -122,7 +133,7 @@ impl HttpRefusal {
 
     /// Counts it, and logs it.
     pub fn count(&self, node: &Node) {
-        count(node, self.status, Some(self.code), &self.message);
+        count(node, self.status.as_u16(), Some(self.code), &self.message);
     }
 
     /// The response.

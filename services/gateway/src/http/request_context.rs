@@ -1,7 +1,9 @@
-//! The checks of every request for a session, over SockJS too: its origin, the node's limits, the drain. Also the common part
-//! of receivers' responses: headers for browsers and against proxies that buffer. `docs/protocols/http.md` §2.
+//! The checks of every request for a session, whatever transport it asks for: its origin, the node's limits, the drain.
+//!
+//! Also the common part of receivers' responses: headers for browsers and against proxies that buffer.
+//! `docs/protocols/http.md` §2.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc};
+use std::{net::SocketAddr, ops::Deref, rc::Rc, sync::Arc};
 
 use actix_http::{ConnectionType, ResponseHead, Version};
 use actix_web::{
@@ -24,14 +26,13 @@ use crate::{
     disconnect::ErrorCode,
     format::encoding::Encoding,
     http_session::{
-        Lifetime, Response, WorkerContext,
-        detached::{Detachable, Detached, DetachedBody},
-        new_session::NewSession,
+        Lifetime, NewSession, Response, WorkerContext,
         pipe::{PipeReader, pipe},
-        writer::ResponseWriter,
+        writer::{Detachable, Detached, DetachedBody, ResponseWriter},
     },
     metrics::TransportLabel,
     node::{
+        Node,
         admission::permits::{ConnectionPermit, NoPermit, SessionSource},
         client_network::ClientNetwork,
     },
@@ -63,18 +64,92 @@ pub struct ReceiverSession {
     pub commands: Vec<String>,
 }
 
+/// The client of a request for a session, as far as the limits of its node know it. Whatever it asks for, and over whatever
+/// transport, it is refused by the rules here.
+pub struct RequestClient<'n> {
+    node: &'n Node,
+    /// Its address, as far as a balancer that gives it can be trusted.
+    pub peer: Option<SocketAddr>,
+    /// The source of its sessions, for the limits.
+    source: SessionSource,
+}
+
+impl<'n> RequestClient<'n> {
+    /// The client at an address. `connection`: the peer of a TCP connection that can carry many sessions.
+    pub fn new(node: &'n Node, peer: Option<SocketAddr>, connection: Option<SocketAddr>) -> Self {
+        Self { node, peer, source: node.admission.session_source(peer, connection) }
+    }
+
+    /// The client's network, which limits count under.
+    pub(crate) fn network(&self) -> Option<ClientNetwork> {
+        self.source.network()
+    }
+
+    /// Lets the client in: it gets a slot for its session.
+    ///
+    /// # Errors
+    /// The node is going down or full, or this address asks too often, or has too many sessions that have not connected.
+    pub fn admit(&self) -> Result<ConnectionPermit, RequestRefused> {
+        self.check_draining()?;
+        self.check_handshake_rate()?;
+        self.acquire_permit()
+    }
+
+    /// Looks whether this address may open another session now.
+    ///
+    /// # Errors
+    /// It asks too often.
+    pub fn check_handshake_rate(&self) -> Result<(), RequestRefused> {
+        let is_allowed = self.peer.is_none_or(|peer| self.node.admission.allows_handshake(peer.ip()));
+        if is_allowed { Ok(()) } else { Err(RequestRefused::TooManyHandshakes) }
+    }
+
+    /// A slot for a session that the request is to open.
+    ///
+    /// # Errors
+    /// The node is going down or full, or holds too many sessions that have not connected.
+    pub fn acquire_permit(&self) -> Result<ConnectionPermit, RequestRefused> {
+        self.check_draining()?;
+        Ok(self.node.admission.acquire_permit(&self.source)?)
+    }
+
+    /// Looks whether the node would take a session now, and takes nothing.
+    ///
+    /// # Errors
+    /// The node is full or going down.
+    pub fn check_capacity(&self) -> Result<(), RequestRefused> {
+        self.check_draining()?;
+        if self.node.admission.is_full() { Err(NoPermit::Full.into()) } else { Ok(()) }
+    }
+
+    /// Looks whether the node takes sessions at all.
+    ///
+    /// # Errors
+    /// The node is going down.
+    pub fn check_draining(&self) -> Result<(), RequestRefused> {
+        if self.node.lifecycle.is_draining() { Err(RequestRefused::Draining) } else { Ok(()) }
+    }
+}
+
 /// A request with its worker and its client.
 pub struct RequestContext<'r> {
     /// The request.
     pub request: &'r HttpRequest,
     /// The worker that answers it, and its node.
     pub local: &'r WorkerContext,
-    /// The client's address, as far as a balancer that gives it can be trusted.
-    pub peer: Option<SocketAddr>,
     /// The origin of the page that asks.
     pub origin: Option<&'r str>,
-    /// The source of its sessions, for the limits.
-    source: SessionSource,
+    /// The client that asks.
+    client: RequestClient<'r>,
+}
+
+/// The client's address, and the checks of it.
+impl<'r> Deref for RequestContext<'r> {
+    type Target = RequestClient<'r>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.client
+    }
 }
 
 impl<'r> RequestContext<'r> {
@@ -87,13 +162,7 @@ impl<'r> RequestContext<'r> {
         let origin = origin.transpose().map_err(|_| RequestRefused::OriginUnreadable)?;
         let connection = request.peer_addr();
         let peer = local.node.admission.client_address(connection, request.headers());
-        Ok(Self {
-            request,
-            local,
-            peer,
-            origin,
-            source: local.node.admission.session_source(peer, connection),
-        })
+        Ok(Self { request, local, origin, client: RequestClient::new(&local.node, peer, connection) })
     }
 
     /// The same for a receiver, whose page must be of one of the node's origins.
@@ -119,53 +188,9 @@ impl<'r> RequestContext<'r> {
         self.request.headers().get(name)?.to_str().ok()
     }
 
-    /// The client's network, which limits count under.
-    pub(crate) fn network(&self) -> Option<ClientNetwork> {
-        self.source.network()
-    }
-
     /// The request's connection, where a response may take it over.
     pub fn connection(&self) -> Option<&'r Rc<Detachable>> {
         self.request.conn_data()
-    }
-
-    /// Looks whether this address may open another session now.
-    ///
-    /// # Errors
-    /// It asks too often.
-    pub fn check_handshake_rate(&self) -> Result<(), RequestRefused> {
-        match self.peer {
-            Some(peer) if !self.local.node.admission.allows_handshake(peer.ip()) => {
-                Err(RequestRefused::TooManyHandshakes)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// A slot for a session that the request is to open.
-    ///
-    /// # Errors
-    /// The node is going down or full, or holds too many sessions that have not connected.
-    pub fn acquire_permit(&self) -> Result<ConnectionPermit, RequestRefused> {
-        self.check_draining()?;
-        Ok(self.local.node.admission.acquire_permit(&self.source)?)
-    }
-
-    /// Looks whether the node would take a session now, and takes nothing.
-    ///
-    /// # Errors
-    /// The node is full or going down.
-    pub fn check_capacity(&self) -> Result<(), RequestRefused> {
-        self.check_draining()?;
-        if self.local.node.admission.is_full() { Err(NoPermit::Full.into()) } else { Ok(()) }
-    }
-
-    /// Looks whether the node takes sessions at all.
-    ///
-    /// # Errors
-    /// The node is going down.
-    pub fn check_draining(&self) -> Result<(), RequestRefused> {
-        if self.local.node.lifecycle.is_draining() { Err(RequestRefused::Draining) } else { Ok(()) }
     }
 
     /// Opens the session of a receiver. Its response is what comes out of the pipe.
@@ -173,9 +198,7 @@ impl<'r> RequestContext<'r> {
     /// # Errors
     /// The node is full or going down, or this address asks too often.
     pub fn open(&self, receiver: ReceiverSession) -> Result<PipeReader, HttpRefusal> {
-        self.check_draining()?;
-        self.check_handshake_rate()?;
-        let permit = self.acquire_permit()?;
+        let permit = self.admit()?;
         let ReceiverSession { session, transport, encoding, writer, id, commands } = receiver;
         let (pipe, body) = pipe();
         let new_session = NewSession {

@@ -2,14 +2,14 @@
 //!
 //! A session that outlives its requests, or takes commands in requests of their own, enters here under an id that
 //! nobody can guess. A request for it may land on any worker of the node. `docs/protocols/http.md` §12.3, §13.3.
+//! For a while after its end such a request gets the reason, though the session's actor and its slot are gone.
 //!
-//! The node and the worker, as a request on one of its threads meets them.
-//!
-//! Requests that come for a session, from whatever worker of the node they landed on.
+//! Here too: the requests that come for a session, and the node and its worker as a request meets them.
 
 use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasher, RandomState},
+    mem,
     rc::Rc,
     sync::Arc,
 };
@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use rand::Rng;
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{ended_sessions::EndedSessions, writer::Response};
+use super::writer::Response;
 use crate::{
     disconnect::Disconnect,
     hub::worker::Worker,
@@ -294,3 +294,71 @@ fn size_of_message(message: &str) -> usize {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many requests wait for this session")]
 pub struct Busy;
+
+/// Ended sessions that are remembered, in each of two generations. Of a flood only the latest are.
+const REMEMBERED: usize = 16 * 1024;
+
+/// Ended sessions by id.
+#[derive(Default)]
+pub(super) struct EndedSessions(Mutex<EndedGenerations>);
+
+#[derive(Default)]
+struct EndedGenerations {
+    young: HashMap<Arc<str>, SessionEnd>,
+    old: HashMap<Arc<str>, SessionEnd>,
+}
+
+struct SessionEnd {
+    reason: Disconnect,
+    /// The time until which the reason is kept.
+    by: Instant,
+}
+
+impl EndedSessions {
+    /// Remembers why a session has ended, until `by`.
+    pub(super) fn put(&self, session: Arc<str>, reason: Disconnect, by: Instant) {
+        let mut generations = self.0.lock();
+        if generations.young.len() >= REMEMBERED {
+            generations.old = mem::take(&mut generations.young);
+        }
+        generations.young.insert(session, SessionEnd { reason, by });
+    }
+
+    /// Why a session has ended, if that is still remembered.
+    pub(super) fn get(&self, session: &str) -> Option<Disconnect> {
+        let generations = self.0.lock();
+        let end = generations.young.get(session).or_else(|| generations.old.get(session))?;
+        (end.by > Instant::now()).then(|| end.reason.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn id(number: usize) -> Arc<str> {
+        number.to_string().into()
+    }
+
+    #[test]
+    fn an_end_is_told_for_its_time() {
+        let (ended, now) = (EndedSessions::default(), Instant::now());
+        ended.put(id(1), Disconnect::SLOW, now + Duration::from_secs(60));
+        ended.put(id(2), Disconnect::SLOW, now);
+        assert_eq!(ended.get("1"), Some(Disconnect::SLOW));
+        assert_eq!((ended.get("2"), ended.get("3")), (None, None));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_the_latest_are_kept() {
+        let (ended, by) = (EndedSessions::default(), Instant::now() + Duration::from_secs(60));
+        let last = 5 * REMEMBERED;
+        (0..=last).for_each(|number| ended.put(id(number), Disconnect::STALE, by));
+        assert!(ended.get(&id(last)).is_some() && ended.get(&id(last - REMEMBERED)).is_some());
+        assert_eq!(ended.get("0"), None);
+        let generations = ended.0.lock();
+        assert!(generations.young.len() <= REMEMBERED && generations.old.len() <= REMEMBERED);
+    }
+}

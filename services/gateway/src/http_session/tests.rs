@@ -13,8 +13,6 @@ use std::{
 use futures_util::FutureExt;
 
 use super::{
-    WorkerContext,
-    new_session::NewSession,
     pipe::{PipeReader, PipeWriter, pipe},
     registry::{Busy, DeliveryError, SessionOwner},
     writer::{ResponseWriter, StreamWriter},

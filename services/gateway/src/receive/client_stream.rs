@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::{
     format::encoding::{Encoding, Framing, Protocol},
     http::{
-        head::is_head,
+        is_head,
         refusal::HttpRefusal,
         request_context::{ReceiverSession, RequestContext, answer},
     },

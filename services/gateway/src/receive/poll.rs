@@ -29,7 +29,7 @@ use crate::{
         views::publication_view,
     },
     http::{
-        head::is_head,
+        is_head,
         refusal::HttpRefusal,
         request_context::{self, ReceiverSession, RequestContext},
     },

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     format::encoding::{Encoding, Framing, Protocol},
     http::{
-        head::is_head,
+        is_head,
         refusal::HttpRefusal,
         request_context::{ReceiverSession, RequestContext, answer},
     },

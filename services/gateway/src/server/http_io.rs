@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use self::end::{Awaited, ConnectionEnd, DISCARDED_READS, ReadDeadline};
 use super::request::HttpConnection;
 
-pub(super) use self::end::Times;
+pub(super) use self::end::{Times, poll_discard};
 
 /// A connection of HTTP/1.
 pub(super) struct HttpIo<T> {

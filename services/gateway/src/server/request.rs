@@ -3,30 +3,35 @@
 //!
 //! - The head: `http.header_max_bytes`, else 431 and the connection is closed. It is summed after parsing, so that
 //!   actix-http may buffer up to its own 128 KiB first; beyond these it answers 431 itself.
-//! - The body: [`body::TimedBody`] gives it `http.request_timeout`, and more as it makes progress. A large one draws on the
-//!   memory budget: 503 where that is used up.
-//!   A compressed one is refused with 415.
+//! - The body: [`TimedBody`] gives it `http.request_timeout`, and more as it makes progress. A large one draws on the
+//!   memory budget: 503 where that is used up. A compressed one is refused with 415.
 //! - The connection: after an answer that says `connection: close` no other request of it is processed, pipelined ones
 //!   included (RFC 9112 §9.6). actix-http 3 goes on with requests that it has decoded already.
-//! - HEAD: a GET whose answer has no body, on every path ([`head`]).
+//! - HEAD: a GET whose answer has no body, on every path ([`mark_head`]).
 //! - The path: fixed routes match the path as it was sent. `/%6detrics` is not `/metrics`: a balancer that guards one
 //!   would let the other through.
 //!
 //! The state of an HTTP/1 connection between the middleware, which sees requests and answers, and the stream, which
 //! times requests and closes: requests without an answer, and the connection's end, set once and kept.
-
-mod body;
+//!
+//! While a request is under way, its connection is not idle. In a reserved slot ([`super::slots`]) only health and metrics are
+//! served, each on a connection that ends with the answer ([`serve`]).
 
 use std::{
     cell::{Cell, RefCell},
+    future::Future,
+    pin::Pin,
     rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
-use actix_http::{ConnectionType, Payload, ResponseHead, Version};
+use actix_http::{ConnectionType, Payload, Request, Response, ResponseHead, Version};
+use actix_service::Service;
 use actix_web::{
     Error, HttpMessage, HttpResponse,
-    body::{BoxBody, MessageBody},
+    body::{BodySize, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
         Method, StatusCode,
@@ -35,44 +40,84 @@ use actix_web::{
     middleware::Next,
     web,
 };
+use bytes::Bytes;
 use gorani_protocol::http1::HEAD_METHOD;
 
-use self::body::{BodyState, TimedBody};
+use super::slots::{RequestUnderWay, Watched};
 use crate::{
-    disconnect::ErrorCode,
+    disconnect::{Disconnect, ErrorCode},
     endpoints::Endpoints,
     http::{
-        head, header_bytes,
+        body::{BodyState, TimedBody},
+        header_bytes, mark_head,
         refusal::{HttpRefusal, RETRY_AFTER},
+        without_body,
     },
-    node::Node,
+    memory::MemoryBudget,
+    settings::HttpSettings,
 };
+
+/// Served when the node holds as many connections as it may.
+const RESERVED_PATHS: [&str; 3] = ["/health/live", "/health/ready", "/metrics"];
+
+/// The answer to all other requests, and to WebSocket handshakes.
+pub(super) const FULL: &str = "this node holds as many connections as it may";
+
+/// The limits of every request.
+pub(super) struct HttpRequestLimits {
+    /// Bytes of the line and the headers: `http.header_max_bytes`.
+    header_max_bytes: usize,
+    /// Time for a body, without that for its progress: `http.request_timeout`.
+    body_timeout: Duration,
+    /// Time to read the last answer of a connection: `http.shutdown_timeout`.
+    linger: Duration,
+    memory: Arc<MemoryBudget>,
+}
+
+impl HttpRequestLimits {
+    pub(super) fn new(settings: &HttpSettings, memory: Arc<MemoryBudget>) -> Self {
+        let HttpSettings { header_max_bytes, request_timeout, shutdown_timeout, .. } = *settings;
+        Self { header_max_bytes, body_timeout: request_timeout, linger: shutdown_timeout, memory }
+    }
+
+    /// Puts the limits of time and memory around a request's body, where it has one.
+    fn limit_body(&self, request: &mut ServiceRequest) -> BodyState {
+        let state = BodyState::default();
+        match request.take_payload() {
+            Payload::None => {}
+            payload => {
+                let body = TimedBody::new(payload, state.clone(), self.body_timeout, self.memory.clone());
+                request.set_payload(Payload::Stream { payload: Box::pin(body) });
+            }
+        }
+        state
+    }
+}
 
 /// The middleware.
 ///
 /// # Errors
 /// Those of the service behind it.
 pub(super) async fn check(
-    node: web::Data<Node>,
+    limits: web::Data<HttpRequestLimits>,
     endpoints: web::Data<Endpoints>,
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let settings = &node.settings.http;
     let connection = request.conn_data::<Rc<HttpConnection>>().cloned();
     if let Some(connection) = &connection
         && connection.is_closing()
     {
-        connection.refuse(settings.shutdown_timeout).await;
+        connection.refuse(limits.linger).await;
     }
     let is_head = request.method() == Method::HEAD || request.method().as_str() == HEAD_METHOD;
     if is_head {
         request.head_mut().method = Method::GET;
-        head::mark(&request);
+        mark_head(&request);
     }
-    let body = limit_body(&mut request, &node);
+    let body = limits.limit_body(&mut request);
     let closes = request.head().connection_type() == ConnectionType::Close;
-    let mut response = match refusal(&request, &node, &endpoints, &body) {
+    let mut response = match refusal(&request, limits.header_max_bytes, &endpoints, &body) {
         Some(response) => request.into_response(response),
         None => match next.call(request).await {
             Ok(response) => response.map_into_boxed_body(),
@@ -86,7 +131,7 @@ pub(super) async fn check(
         },
     };
     if is_head {
-        response = head::without_body(response);
+        response = without_body(response);
     }
     if body.timed_out() {
         *response.response_mut().status_mut() = StatusCode::REQUEST_TIMEOUT;
@@ -118,11 +163,11 @@ fn says_close(head: &mut ResponseHead) -> bool {
 /// The refusal of a request that no route is to see.
 fn refusal(
     request: &ServiceRequest,
-    node: &Node,
+    header_max_bytes: usize,
     endpoints: &Endpoints,
     body: &BodyState,
 ) -> Option<HttpResponse> {
-    if header_bytes(request.uri(), request.headers()) > node.settings.http.header_max_bytes {
+    if header_bytes(request.uri(), request.headers()) > header_max_bytes {
         let refusal = HttpRefusal::new(ErrorCode::LIMIT_EXCEEDED, "the request's headers are too large")
             .with_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
         let mut response = refusal.response();
@@ -154,23 +199,9 @@ fn is_disguised(path: &str, endpoints: &Endpoints) -> bool {
     path.contains('%') && !endpoints.sockjs().any(|endpoint| is_below(&endpoint.path))
 }
 
-/// Puts the limit of time around a request's body, where it has one.
-fn limit_body(request: &mut ServiceRequest, node: &Node) -> BodyState {
-    let state = BodyState::default();
-    match request.take_payload() {
-        Payload::None => {}
-        payload => {
-            let timeout = node.settings.http.request_timeout;
-            let body = TimedBody::new(payload, state.clone(), timeout, node.memory.clone());
-            request.set_payload(Payload::Stream { payload: Box::pin(body) });
-        }
-    }
-    state
-}
-
 /// A connection of HTTP/1.
 #[derive(Default)]
-pub(in crate::server) struct HttpConnection {
+pub(super) struct HttpConnection {
     closing: Cell<bool>,
     refusing: Cell<bool>,
     over: Cell<bool>,
@@ -180,17 +211,17 @@ pub(in crate::server) struct HttpConnection {
 
 impl HttpConnection {
     /// The heads of so many requests more have come.
-    pub(in crate::server) fn count_requests(&self, count: u64) {
+    pub(super) fn count_requests(&self, count: u64) {
         self.unanswered.set(self.unanswered.get() + count);
     }
 
     /// Requests wait for their answers, or their answers are under way.
-    pub(in crate::server) fn is_answering(&self) -> bool {
+    pub(super) fn is_answering(&self) -> bool {
         self.unanswered.get() > 0
     }
 
     /// A request of it is answered when the guard is dropped.
-    pub(in crate::server) fn answer(self: Rc<Self>) -> RequestInProgress {
+    pub(super) fn answer(self: Rc<Self>) -> RequestInProgress {
         RequestInProgress(self)
     }
 
@@ -201,17 +232,17 @@ impl HttpConnection {
     }
 
     /// An answer has said `connection: close`.
-    pub(in crate::server) fn is_closing(&self) -> bool {
+    pub(super) fn is_closing(&self) -> bool {
         self.closing.get()
     }
 
     /// All answers are written, and another request came: the stream sends its end.
-    pub(in crate::server) fn is_refusing(&self) -> bool {
+    pub(super) fn is_refusing(&self) -> bool {
         self.refusing.get()
     }
 
     /// The client had its time to read the last answer: the stream is cut.
-    pub(in crate::server) fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.over.get()
     }
 
@@ -228,10 +259,64 @@ impl HttpConnection {
 }
 
 /// A request that is being answered.
-pub(in crate::server) struct RequestInProgress(Rc<HttpConnection>);
+pub(super) struct RequestInProgress(Rc<HttpConnection>);
 
 impl Drop for RequestInProgress {
     fn drop(&mut self) {
         self.0.unanswered.set(self.0.unanswered.get().saturating_sub(1));
+    }
+}
+
+/// Serves a request, or refuses it with 503 where its slot is a reserved one.
+pub(super) fn serve<S>(
+    request: Request,
+    service: &S,
+) -> impl Future<Output = Result<Response<WatchedBody>, S::Error>> + use<S>
+where
+    S: Service<Request>,
+    S::Response: Into<Response<BoxBody>>,
+{
+    let watched = request.conn_data::<Rc<Watched>>().cloned();
+    let is_reserved = watched.as_ref().is_some_and(|watched| watched.is_reserved);
+    let under_way = watched.map(Watched::begin);
+    let answering = request.conn_data::<Rc<HttpConnection>>().cloned().map(HttpConnection::answer);
+    let is_served = !is_reserved || RESERVED_PATHS.contains(&request.path());
+    let call = is_served.then(|| service.call(request));
+    async move {
+        let mut response = match call {
+            Some(call) => call.await?.into(),
+            None => full(),
+        };
+        if is_reserved {
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        Ok(response.map_body(|_, body| WatchedBody { body, _under_way: under_way, _answering: answering }))
+    }
+}
+
+fn full() -> Response<BoxBody> {
+    let refusal = HttpRefusal { message: FULL.into(), ..HttpRefusal::from(Disconnect::CONNECTION_LIMIT) };
+    refusal.response().into()
+}
+
+/// A response's body; the request is under way until it is dropped.
+pub(super) struct WatchedBody {
+    body: BoxBody,
+    _under_way: Option<RequestUnderWay>,
+    _answering: Option<RequestInProgress>,
+}
+
+impl MessageBody for WatchedBody {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(task)
     }
 }

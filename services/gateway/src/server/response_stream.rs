@@ -1,4 +1,7 @@
-//! Writes a response that goes on, behind its head, on the connection that it took over. Record 39.
+//! A response that goes on takes the connection over from actix-http, and is written on it behind its head. Record 39.
+//!
+//! [`Detaching`] is the connection below actix-http, which leaves it when such a response has said so
+//! ([`crate::http_session::writer`]). To actix-http the client has ended then, and it frees what it kept.
 //!
 //! All that waits in the session's pipe becomes one chunk of HTTP, and leaves in one write. The client's input is read
 //! and forgotten: nothing more is expected of it, but its end has to be seen. The pipe is emptied only when all is written, so a
@@ -6,11 +9,12 @@
 
 use std::{
     cell::RefCell,
-    future::Future,
-    io,
+    future::{Future, poll_fn},
+    io::{self, IoSlice},
+    mem,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tokio::{
@@ -18,13 +22,16 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{chunk::PendingChunk, http_io::Times};
-use crate::http_session::pipe::PipeReader;
+use super::{
+    accepted::OnAccepted,
+    chunk::PendingChunk,
+    http_io::{HttpIo, Times, poll_discard},
+};
+use crate::http_session::{
+    pipe::PipeReader,
+    writer::{Detachable, Detached},
+};
 
-/// Bytes of one read of what is forgotten.
-const DISCARDED_BYTES: usize = 1024;
-/// Such reads in one turn.
-const DISCARDED_READS: usize = 8;
 /// Bytes of a worker's buffer, in which small pieces are put together for one write.
 const JOINED_BYTES: usize = 64 * 1024;
 
@@ -32,8 +39,127 @@ thread_local! {
     static JOINED: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(JOINED_BYTES));
 }
 
+/// A connection of HTTP/1 until a response takes it over.
+pub(super) enum Detaching<T> {
+    Http {
+        io: HttpIo<T>,
+        detachable: Rc<Detachable>,
+        times: Rc<Times>,
+    },
+    /// A response has it. Bytes that actix-http still writes are thrown away.
+    Detached,
+}
+
+impl<T: OnAccepted> Detaching<T> {
+    pub(super) fn new(stream: T, times: Rc<Times>) -> Self {
+        let detachable = Rc::new(Detachable::new(stream.accepted().addresses()));
+        Self::Http { io: HttpIo::new(stream, times.clone()), detachable, times }
+    }
+
+    /// The connection, unless a response has it.
+    pub(super) fn http(&self) -> Option<&HttpIo<T>> {
+        match self {
+            Self::Http { io, .. } => Some(io),
+            Self::Detached => None,
+        }
+    }
+
+    /// The same.
+    pub(super) fn into_http(self) -> Option<HttpIo<T>> {
+        match self {
+            Self::Http { io, .. } => Some(io),
+            Self::Detached => None,
+        }
+    }
+
+    /// The detachable connection, for the handlers of its requests.
+    pub(super) fn detachable(&self) -> Option<Rc<Detachable>> {
+        match self {
+            Self::Http { detachable, .. } => Some(detachable.clone()),
+            Self::Detached => None,
+        }
+    }
+}
+
+/// Writes the rest of a response on its connection, and closes that.
+async fn write_response<T: OnAccepted>(mut stream: T, response: Detached, times: Rc<Times>) {
+    let Detached { pipe, is_chunked, open } = response;
+    let written = {
+        let mut response = ResponseStream::new(pipe, is_chunked, times.clone());
+        poll_fn(|task| response.poll(&mut stream, task)).await
+    };
+    drop(open);
+    match written {
+        // The client is given time to read the last chunk. Boxed: every idle response would be as large.
+        Ok(true) => Box::pin(HttpIo::new(stream, times).close()).await,
+        Ok(false) => {}
+        Err(error) => tracing::debug!(%error, "response cut off"),
+    }
+}
+
+impl<T: OnAccepted> AsyncRead for Detaching<T> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Http { io, .. } => Pin::new(io).poll_read(task, buffer),
+            Self::Detached => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl<T: OnAccepted> AsyncWrite for Detaching<T> {
+    fn poll_write(self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Http { io, .. } => Pin::new(io).poll_write(task, bytes),
+            Self::Detached => Poll::Ready(Ok(bytes.len())),
+        }
+    }
+
+    /// actix-http flushes when all that it had is written: the head of a response that waits is out then.
+    fn poll_flush(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let Self::Http { io, detachable, times } = this else { return Poll::Ready(Ok(())) };
+        ready!(Pin::new(io).poll_flush(task))?;
+        let Some(response) = detachable.take() else { return Poll::Ready(Ok(())) };
+        let times = times.clone();
+        if let Self::Http { io, .. } = mem::replace(this, Self::Detached) {
+            let mut stream = io.into_inner();
+            stream.accepted_mut().slot.keep_for_session();
+            actix_rt::spawn(write_response(stream, response, times));
+            // actix-http comes back, and sees the end.
+            task.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Http { io, .. } => Pin::new(io).poll_shutdown(task),
+            Self::Detached => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Http { io, .. } => Pin::new(io).poll_write_vectored(task, slices),
+            Self::Detached => Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum())),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.http().is_some_and(AsyncWrite::is_write_vectored)
+    }
+}
+
 /// A response that is being written.
-pub(super) struct ResponseStream {
+struct ResponseStream {
     pipe: PipeReader,
     is_chunked: bool,
     times: Rc<Times>,
@@ -48,7 +174,7 @@ pub(super) struct ResponseStream {
 }
 
 impl ResponseStream {
-    pub(super) fn new(pipe: PipeReader, is_chunked: bool, times: Rc<Times>) -> Self {
+    fn new(pipe: PipeReader, is_chunked: bool, times: Rc<Times>) -> Self {
         Self {
             pipe,
             is_chunked,
@@ -65,7 +191,7 @@ impl ResponseStream {
     ///
     /// # Errors
     /// Those of `stream`.
-    pub(super) fn poll<T>(&mut self, stream: &mut T, task: &mut Context<'_>) -> Poll<io::Result<bool>>
+    fn poll<T>(&mut self, stream: &mut T, task: &mut Context<'_>) -> Poll<io::Result<bool>>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
@@ -107,7 +233,7 @@ impl ResponseStream {
             }
             if self.chunk.is_empty() {
                 if self.needs_flush {
-                    std::task::ready!(Pin::new(&mut *stream).poll_flush(task))?;
+                    ready!(Pin::new(&mut *stream).poll_flush(task))?;
                     self.needs_flush = false;
                 }
                 return if self.is_last { Poll::Ready(Ok(())) } else { Poll::Pending };
@@ -143,20 +269,6 @@ fn poll_chunk<T: AsyncWrite + Unpin>(
         chunk.copy_to(joined);
         stream.poll_write(task, joined)
     })
-}
-
-/// Reads and forgets. Ready when the client has ended.
-fn poll_discard<T: AsyncRead + Unpin>(stream: &mut T, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-    let mut bytes = [0; DISCARDED_BYTES];
-    for _ in 0..DISCARDED_READS {
-        let mut buffer = ReadBuf::new(&mut bytes);
-        std::task::ready!(Pin::new(&mut *stream).poll_read(task, &mut buffer))?;
-        if buffer.filled().is_empty() {
-            return Poll::Ready(Ok(()));
-        }
-    }
-    task.waker().wake_by_ref();
-    Poll::Pending
 }
 
 #[cfg(test)]

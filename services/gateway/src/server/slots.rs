@@ -5,12 +5,13 @@
 //! bound in all it has a second first, as long as the node has connections left: in a storm of returning clients, each that was
 //! closed before the worker came to read its request would come again, and so would everybody (record 36). Between
 //! two requests a connection is *kept*, and is closed only when the node holds as many connections as it may. When no other
-//! can make room, one more gets a *reserved* slot, in which only health and metrics are served ([`super::under_way`]).
+//! can make room, one more gets a *reserved* slot, in which only health and metrics are served ([`super::request`]).
 //!
 //! A worker has its share of each bound: the server deals connections out to the workers in turn.
 
 use std::{
     cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     rc::Rc,
     sync::Arc,
@@ -20,10 +21,11 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{idle::IdleList, limits::ConnectionLimits};
+use super::limits::ConnectionLimits;
 use crate::{
     metrics::sessions::Shed,
     node::{Node, client_network::ClientNetwork},
+    settings::HttpSettings,
 };
 
 /// A worker warns of connections that it closes or reserves at most so often.
@@ -39,7 +41,7 @@ const SHED_AT_ONCE: usize = 256;
 pub(super) struct Slots {
     node: Arc<Node>,
     limits: ConnectionLimits,
-    workers: usize,
+    pub(super) settings: HttpSettings,
     new: RefCell<IdleList<Rc<Watched>>>,
     kept: RefCell<IdleList<Rc<Watched>>>,
     reserved: RefCell<Vec<Rc<Watched>>>,
@@ -51,11 +53,11 @@ pub(super) struct Slots {
 
 impl Slots {
     /// The slots of this thread's worker, its share of `limits`.
-    pub(super) fn new(node: &Arc<Node>, limits: ConnectionLimits) -> Rc<Self> {
+    pub(super) fn new(node: &Arc<Node>, settings: &HttpSettings, limits: ConnectionLimits) -> Rc<Self> {
         let slots = Rc::new(Self {
             node: node.clone(),
             limits,
-            workers: node.settings.http.worker_count().max(1),
+            settings: settings.clone(),
             new: RefCell::default(),
             kept: RefCell::default(),
             reserved: RefCell::default(),
@@ -79,8 +81,8 @@ impl Slots {
         if self.is_draining.get() {
             return None;
         }
-        let http = &self.node.settings.http;
-        let network = peer.filter(|peer| !http.trusted_proxies.trusts(*peer)).map(ClientNetwork::from);
+        let network =
+            peer.filter(|peer| !self.settings.trusted_proxies.trusts(*peer)).map(ClientNetwork::from);
         let before = usize::try_from(self.node.metrics.accept.open.inc()).unwrap_or(0);
         let is_reserved = before >= self.limits.connections && !self.shed_for_another();
         if is_reserved {
@@ -109,7 +111,7 @@ impl Slots {
 
     /// This worker's share of a bound of the node.
     fn share(&self, bound: usize) -> usize {
-        bound.div_ceil(self.workers).max(1)
+        bound.div_ceil(self.settings.worker_count().max(1)).max(1)
     }
 
     fn make_room_for_new(self: &Rc<Self>, network: Option<ClientNetwork>) {
@@ -327,6 +329,66 @@ pub(super) struct RequestUnderWay(Rc<Watched>);
 impl Drop for RequestUnderWay {
     fn drop(&mut self) {
         self.0.end();
+    }
+}
+
+/// New or kept connections, in the order in which they became so. Those without a network count in all, and for no address.
+struct IdleList<T> {
+    next: u64,
+    by_age: BTreeMap<u64, T>,
+    by_network: HashMap<ClientNetwork, BTreeSet<u64>>,
+}
+
+impl<T> Default for IdleList<T> {
+    fn default() -> Self {
+        Self { next: 0, by_age: BTreeMap::new(), by_network: HashMap::new() }
+    }
+}
+
+impl<T> IdleList<T> {
+    /// Adds one as the youngest, and gives its number.
+    fn insert(&mut self, network: Option<ClientNetwork>, connection: T) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.by_age.insert(number, connection);
+        if let Some(network) = network {
+            self.by_network.entry(network).or_default().insert(number);
+        }
+        number
+    }
+
+    /// Takes one out; nothing is kept of a network without any.
+    fn remove(&mut self, network: Option<ClientNetwork>, number: u64) {
+        self.by_age.remove(&number);
+        if let Some(network) = network
+            && let Some(numbers) = self.by_network.get_mut(&network)
+        {
+            numbers.remove(&number);
+            if numbers.is_empty() {
+                self.by_network.remove(&network);
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.by_age.len()
+    }
+
+    fn count_of(&self, network: ClientNetwork) -> usize {
+        self.by_network.get(&network).map_or(0, BTreeSet::len)
+    }
+
+    /// The one that has been idle for the longest time.
+    fn oldest(&self) -> Option<&T> {
+        self.by_age.first_key_value().map(|(_, connection)| connection)
+    }
+
+    fn oldest_of(&self, network: ClientNetwork) -> Option<&T> {
+        self.by_age.get(self.by_network.get(&network)?.first()?)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &T> {
+        self.by_age.values()
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use actix_server::ServerBuilder;
@@ -14,46 +15,45 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     ConnectionLimits,
-    accepted::{AcceptedConnection, OnAccepted},
-    listeners::ServerError,
+    accepted::{AcceptedConnection, OnAccepted, accept_tls, tls_config},
+    listeners::{ServerError, listen, own_slots, own_worker},
     slots::Slots,
-    socket::listen,
-    tls,
-    worker_thread::{own_slots, own_worker},
 };
 use crate::{
     endpoints::stomp::{StompEndpoint, accept},
     hub::worker::Worker,
     node::Node,
+    settings::Settings,
 };
 
 /// Adds the listener, where the settings want one, and to `listening` a second handle of it.
 pub(super) fn add(
     builder: ServerBuilder,
     node: &Arc<Node>,
+    settings: &Arc<Settings>,
     limits: ConnectionLimits,
     listening: &mut Vec<TcpListener>,
 ) -> Result<ServerBuilder, ServerError> {
-    let settings = &node.settings.stomp.tcp;
-    let Some(address) = settings.address().ok().flatten() else { return Ok(builder) };
+    let tcp = &settings.stomp.tcp;
+    let Some(address) = tcp.address().ok().flatten() else { return Ok(builder) };
     let failed = |error| ServerError::Listen(address, error);
-    let listener = listen(address, node.settings.http.backlog).map_err(failed)?;
+    let listener = listen(address, settings.http.backlog).map_err(failed)?;
     let bound: SocketAddr = listener.local_addr().map_err(failed)?;
     listening.push(listener.try_clone().map_err(failed)?);
-    tracing::info!(address = %bound, tls = settings.tls.is_on(), "listening for STOMP");
-    let node = node.clone();
-    let builder = if settings.tls.is_on() {
-        let mut config = tls::config(&settings.tls)?;
+    tracing::info!(address = %bound, tls = tcp.tls.is_on(), "listening for STOMP");
+    let (node, settings) = (node.clone(), settings.clone());
+    let builder = if tcp.tls.is_on() {
+        let mut config = tls_config(&tcp.tls)?;
         // Nothing is negotiated on top: one protocol is spoken here.
         config.alpn_protocols.clear();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         builder.listen("stomps", listener, move || {
-            let (listener, acceptor) = (StompListener::new(&node, limits), acceptor.clone());
+            let (listener, acceptor) = (StompListener::new(&node, &settings, limits), acceptor.clone());
             fn_service(move |stream: TcpStream| {
                 let (listener, acceptor) = (listener.clone(), acceptor.clone());
                 async move {
                     if let Some(stream) = listener.accept(stream) {
-                        listener.serve(tls::accept(&acceptor, stream).await?).await;
+                        listener.serve(accept_tls(&acceptor, stream).await?).await;
                     }
                     Ok::<(), String>(())
                 }
@@ -61,7 +61,7 @@ pub(super) fn add(
         })
     } else {
         builder.listen("stomp", listener, move || {
-            let listener = StompListener::new(&node, limits);
+            let listener = StompListener::new(&node, &settings, limits);
             fn_service(move |stream: TcpStream| {
                 let listener = listener.clone();
                 async move {
@@ -82,28 +82,30 @@ struct StompListener {
     worker: Rc<Worker>,
     slots: Rc<Slots>,
     endpoint: StompEndpoint,
+    /// Time for a client's first bytes: `client.connect_timeout`.
+    connect_timeout: Duration,
 }
 
 impl StompListener {
-    fn new(node: &Arc<Node>, limits: ConnectionLimits) -> Rc<Self> {
+    fn new(node: &Arc<Node>, settings: &Settings, limits: ConnectionLimits) -> Rc<Self> {
         Rc::new(Self {
             node: node.clone(),
             worker: own_worker(node),
-            slots: own_slots(node, limits),
-            endpoint: StompEndpoint::new(node.clone()),
+            slots: own_slots(node, &settings.http, limits),
+            endpoint: StompEndpoint::new(node.clone(), settings),
+            connect_timeout: settings.client.connect_timeout,
         })
     }
 
     /// Takes a connection in; `None`, and closed, where only health and metrics are served on new ones.
     fn accept(&self, stream: TcpStream) -> Option<AcceptedConnection> {
-        let accepted = AcceptedConnection::take(stream, &self.slots, &self.node.settings.http)?;
+        let accepted = AcceptedConnection::take(stream, &self.slots)?;
         (!accepted.slot.is_reserved()).then_some(accepted)
     }
 
     /// Starts a session with the client's first bytes, so that a silent client takes no slot of a session.
     async fn serve(&self, mut stream: impl OnAccepted) {
-        let patience = self.node.policy.settings.connect_timeout;
-        match tokio::time::timeout(patience, poll_fn(|task| stream.poll_first(task))).await {
+        match tokio::time::timeout(self.connect_timeout, poll_fn(|task| stream.poll_first(task))).await {
             Ok(Ok(true)) => {
                 let peer = stream.accepted().peer();
                 stream.accepted_mut().slot.keep_for_session();

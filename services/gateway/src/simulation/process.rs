@@ -23,10 +23,9 @@ use super::{broker::SimBroker, embedded::EmbeddedBroker, network::SimNetwork};
 use crate::{
     CLIENT_PATH,
     endpoints::{
-        Endpoints,
+        Endpoints, Upgrades,
         client::ClientEndpoint,
         stomp::{StompEndpoint, accept},
-        upgrade::Upgrades,
     },
     http_session::{WorkerContext, registry::HttpSessionRegistry},
     node::Node,
@@ -220,7 +219,7 @@ impl Process {
         };
         let of_worker = upgrades.local.worker.clone();
         thread.tasks.spawn_local(async move {
-            accept(&node, &of_worker, &StompEndpoint::new(node.clone()), stream, None);
+            accept(&node, &of_worker, &StompEndpoint::new(node.clone(), &node.settings), stream, None);
         });
         true
     }

@@ -12,8 +12,7 @@ use crate::{
     endpoint::EndpointRefused,
     format::encoding::{Encoding, Framing},
     http_session::{
-        Lifetime, Response,
-        new_session::NewSession,
+        Lifetime, NewSession, Response,
         pipe::{PipeReader, PipeWriter, ended, pipe},
         registry::{DeliveryError, SessionOwner, SessionRequest},
     },

@@ -233,9 +233,9 @@ pub(super) fn refuse(node: &Node, refused: &EndpointRefused) -> HttpResponse {
         EndpointRefused::Status(status, sentence) => (*status, sentence.clone()),
     };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
-    refusal::count(node, status, None, &sentence);
+    refusal::count(node, status.as_u16(), None, &sentence);
     let mut response = plain(status, &sentence);
-    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+    if refusal::may_retry(status.as_u16()) {
         let (name, seconds) = RETRY_AFTER;
         response.headers_mut().insert(name, seconds);
     }

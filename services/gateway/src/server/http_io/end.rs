@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::settings::HttpSettings;
 
-/// Reads of what a client still sends to a connection that ends, in one turn.
+/// Reads of what is forgotten, in one turn.
 pub(super) const DISCARDED_READS: usize = 8;
 
 /// Bytes of one read of what is forgotten.
@@ -73,17 +73,28 @@ impl ConnectionEnd {
             ready!(Pin::new(&mut *stream).poll_shutdown(task))?;
             self.is_shut = true;
         }
-        let mut bytes = [0; DISCARDED_BYTES];
-        for _ in 0..DISCARDED_READS {
-            let mut buffer = ReadBuf::new(&mut bytes);
-            ready!(Pin::new(&mut *stream).poll_read(task, &mut buffer))?;
-            if buffer.filled().is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        task.waker().wake_by_ref();
-        Poll::Pending
+        poll_discard(stream, task)
     }
+}
+
+/// Reads and forgets. Ready when the client has ended.
+///
+/// # Errors
+/// Those of `stream`.
+pub(in crate::server) fn poll_discard<T: AsyncRead + Unpin>(
+    stream: &mut T,
+    task: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    let mut bytes = [0; DISCARDED_BYTES];
+    for _ in 0..DISCARDED_READS {
+        let mut buffer = ReadBuf::new(&mut bytes);
+        ready!(Pin::new(&mut *stream).poll_read(task, &mut buffer))?;
+        if buffer.filled().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+    }
+    task.waker().wake_by_ref();
+    Poll::Pending
 }
 
 /// The answer to a head that does not come (RFC 9110 §15.5.9).

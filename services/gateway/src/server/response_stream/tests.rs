@@ -1,7 +1,7 @@
 //! A response on its own connection: order, chunks, bounds, and every way to end.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::{future::poll_fn, io, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};

@@ -27,7 +27,7 @@ fn with_slots(test: impl AsyncFnOnce(Rc<Slots>)) {
             handshakes_per_address: HANDSHAKES,
             reserved: 1,
         };
-        test(Slots::new(&node, limits)).await;
+        test(Slots::new(&node, &node.settings.http, limits)).await;
     });
 }
 
@@ -80,4 +80,23 @@ fn on_a_node_without_connections_left_the_oldest_new_one_makes_room_at_once() {
         assert_eq!(shed(silent.get(..HANDSHAKES).unwrap()), HANDSHAKES, "the oldest");
         assert!(silent.iter().all(|slot| !slot.is_reserved()));
     });
+}
+
+#[test]
+fn the_oldest_is_told_in_all_and_by_network_and_nothing_stays_of_those_that_left() {
+    let [one, other] = [1, 2].map(|last| ClientNetwork::from(IpAddr::from(Ipv4Addr::new(192, 0, 2, last))));
+    let mut list = IdleList::default();
+    let proxied = list.insert(None, "proxied");
+    let first = list.insert(Some(one), "first");
+    let second = list.insert(Some(other), "second");
+    let third = list.insert(Some(one), "third");
+    assert_eq!((list.len(), list.count_of(one), list.count_of(other)), (4, 2, 1));
+    assert_eq!((list.oldest(), list.oldest_of(one)), (Some(&"proxied"), Some(&"first")));
+    list.remove(None, proxied);
+    list.remove(Some(one), first);
+    assert_eq!((list.oldest(), list.oldest_of(one)), (Some(&"second"), Some(&"third")));
+    list.remove(Some(one), third);
+    list.remove(Some(other), second);
+    assert_eq!((list.len(), list.oldest(), list.oldest_of(one)), (0, None, None));
+    assert!(list.by_network.is_empty());
 }
