@@ -1,17 +1,25 @@
 //! The command line: `gorani [serve|check|health|token|version]`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
 
-pub mod error;
 pub mod health;
-mod pinned;
-pub mod serve;
 pub mod token;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-pub use self::{error::CliError, serve::ConfigFile};
-use crate::{server, version::VERSION};
+use self::{
+    health::{HealthArguments, Unhealthy},
+    token::{TokenArguments, TokenFailed},
+};
+use crate::{
+    Gorani, RunError,
+    node::NodeError,
+    server::{self, ServerError},
+    settings::{Settings, SettingsError},
+    telemetry,
+    version::VERSION,
+};
 
 /// A realtime push server: one POST from a backend, and every subscribed client has it.
 #[derive(Debug, Parser)]
@@ -30,40 +38,164 @@ enum CliCommand {
     /// Read and check the settings, and say what is wrong with them.
     Check(ConfigFile),
     /// Ask the node that runs here with these settings whether it is alive or ready; exit code 1 if not.
-    Health(health::HealthArguments),
+    Health {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(flatten)]
+        arguments: HealthArguments,
+    },
     /// Make a token for a client, signed with token.hmac_secret.
-    Token(token::TokenArguments),
+    Token {
+        #[command(flatten)]
+        file: ConfigFile,
+        #[command(flatten)]
+        arguments: TokenArguments,
+    },
     /// Print the version.
     Version,
 }
 
+/// The location of the settings.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConfigFile {
+    /// Settings file (TOML); environment variables GORANI__… go over it.
+    #[arg(long, short, env = "GORANI_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    fn load(&self) -> Result<Settings, SettingsError> {
+        Settings::load(self.config.as_deref())
+    }
+}
+
 impl Cli {
     /// Runs the command. What it prints is its result; what goes wrong is one line on standard error.
-    #[allow(clippy::print_stdout, clippy::print_stderr, reason = "a command's result goes to its terminal")]
+    #[allow(clippy::print_stderr, reason = "a command's error goes to its terminal")]
     pub fn run(self) -> ExitCode {
-        let result = match self.command {
-            None => serve::serve(&self.serve),
-            Some(CliCommand::Serve(file)) => serve::serve(&file),
-            Some(CliCommand::Check(file)) => file.load().map_err(CliError::from).and_then(|settings| {
-                // A restart after a good check must not leave nothing running.
-                server::check_tls_files(&settings).map_err(|error| CliError::Run(error.into()))?;
-                settings.warnings().iter().for_each(|warning| eprintln!("gorani: warning: {warning}"));
-                println!("settings are fine");
-                Ok(())
-            }),
-            Some(CliCommand::Health(arguments)) => arguments.ask().map(|answer| println!("{answer}")),
-            Some(CliCommand::Token(arguments)) => arguments.make().map(|token| println!("{token}")),
-            Some(CliCommand::Version) => {
-                println!("gorani {VERSION}");
-                Ok(())
-            }
-        };
-        match result {
+        match self.execute() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("gorani: {error}");
                 ExitCode::from(error.exit_code())
             }
+        }
+    }
+
+    #[allow(clippy::print_stdout, clippy::print_stderr, reason = "a command's result goes to its terminal")]
+    fn execute(self) -> Result<(), CliError> {
+        match self.command {
+            None => serve(&self.serve)?,
+            Some(CliCommand::Serve(file)) => serve(&file)?,
+            Some(CliCommand::Check(file)) => {
+                let settings = file.load()?;
+                // A restart after a good check must not leave nothing running.
+                server::check_tls_files(&settings).map_err(|error| CliError::Run(error.into()))?;
+                settings.warnings().iter().for_each(|warning| eprintln!("gorani: warning: {warning}"));
+                println!("settings are fine");
+            }
+            Some(CliCommand::Health { file, arguments }) => {
+                println!("{}", arguments.ask(&file.load()?.http)?)
+            }
+            Some(CliCommand::Token { file, arguments }) => {
+                println!("{}", arguments.make(file.load()?.token)?)
+            }
+            Some(CliCommand::Version) => println!("gorani {VERSION}"),
+        }
+        Ok(())
+    }
+}
+
+/// Runs a node until SIGTERM or SIGINT; a second one ends it at once.
+fn serve(file: &ConfigFile) -> Result<(), CliError> {
+    let system = actix_rt::System::new();
+    system.block_on(async {
+        // Before all else: process 1 of a container ignores a signal that it does not handle yet.
+        let stop = StopSignals::register();
+        let settings = file.load()?;
+        telemetry::start(&settings.log)?;
+        for warning in settings.warnings() {
+            tracing::warn!("{warning}");
+        }
+        Gorani::new(settings).run(StopSignals::received(stop), |_, _| {}).await.map_err(CliError::from)
+    })
+}
+
+/// The signals that stop a node. A signal that comes after they are registered is kept until it is read.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn register() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Ready at the first one; from then on the next one ends the process at once.
+    async fn received(registered: std::io::Result<Self>) {
+        let mut signals = match registered {
+            Ok(signals) => signals,
+            Err(error) => {
+                tracing::error!(%error, "signals not available; the node runs until it is killed");
+                return std::future::pending().await;
+            }
+        };
+        signals.next().await;
+        actix_rt::spawn(async move {
+            signals.next().await;
+            tracing::warn!("second stop signal received; ending at once");
+            std::process::exit(1);
+        });
+    }
+}
+
+/// Exit code for bad settings.
+const EXIT_SETTINGS: u8 = 78;
+
+/// Why a command fails.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The settings are refused.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The node does not run.
+    #[error(transparent)]
+    Run(RunError),
+    /// The logging directives are not understood.
+    #[error("settings: log.level: {0}")]
+    Log(#[from] tracing_subscriber::filter::ParseError),
+    /// The node is not healthy.
+    #[error("health: {0}")]
+    Health(#[from] Unhealthy),
+    /// The token cannot be made.
+    #[error("token: {0}")]
+    Token(#[from] TokenFailed),
+}
+
+impl From<RunError> for CliError {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Node(NodeError::Settings(error)) => Self::Settings(error),
+            error => Self::Run(error),
+        }
+    }
+}
+
+impl CliError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Settings(_) | Self::Log(_) => EXIT_SETTINGS,
+            // Files that the settings name: starting again does not help before they are changed.
+            Self::Run(RunError::Server(ServerError::Tls(_))) => EXIT_SETTINGS,
+            Self::Run(_) | Self::Health(_) | Self::Token(_) => 1,
         }
     }
 }

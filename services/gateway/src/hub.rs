@@ -9,14 +9,11 @@
 //! - [`worker`], [`inbox`]: the thread's loop, and what other threads hand it.
 //! - [`subscribe`]: the steps of a subscription.
 //! - [`catch_up`]: reads history after a gap.
-//! - [`history_reads`]: one read for all who want it.
-//! - [`read_budget`]: how many reads at a time.
+//! - [`history_reads`]: one read for all who want it, and how many reads at a time.
 //! - [`interest`]: which channels this node wants from the broker.
-//! - [`user_limit`]: keeps alive what stands in the broker.
-//! - [`removals`]: take it out.
+//! - [`removals`]: what sessions have in the broker: slots among their user's connections, and what is taken out at their end.
 //! - [`timers`]: what a worker does from time to time: deadlines of sessions, presence, the memory budget, a drain.
 //! - [`queue_consumers`]: consumers of work queues.
-//! - [`traffic_counters`]: what the connections move.
 //! - [`scan`]: lists channels and connections in slices.
 
 mod catch_up;
@@ -25,15 +22,12 @@ pub mod history_reads;
 pub mod inbox;
 pub mod interest;
 pub mod queue_consumers;
-pub mod read_budget;
 pub mod registry;
 pub mod removals;
 pub mod scan;
 pub mod subscribe;
 mod subscription;
 mod timers;
-pub mod traffic_counters;
-pub mod user_limit;
 pub mod worker;
 
 use std::{collections::BTreeSet, ops::Bound, sync::Arc};
@@ -49,7 +43,7 @@ use crate::{
         registry::{ChannelMembership, Generation, SessionKey, SessionRegistry},
     },
     memory::{MemoryBudget, ReplyPermit},
-    metrics::sessions::SessionCounts,
+    metrics::clients::SessionCounts,
     session::SubscribeParams,
 };
 

@@ -2,11 +2,10 @@
 //!
 //! Below outboxes, hub and sessions, which draw on it. Every worker publishes in steps what its [`holders`] hold (large
 //! outboxes, unfinished input, bodies of requests), so that a delivery costs no atomic. A large reply holds a
-//! [`ReplyPermit`] from the read until its last byte is written. Over the budget the [`largest`] holders of the node are
+//! [`ReplyPermit`] from the read until its last byte is written. Over the budget the largest holders of the node are
 //! ended. Decision record 25.
 
 pub mod holders;
-pub mod largest;
 pub mod limit;
 
 use std::sync::{
@@ -16,7 +15,7 @@ use std::sync::{
 
 use bytes::{Bytes, BytesMut};
 
-use self::{holders::HeldBytes, largest::LargestHolders};
+use self::holders::{HeldBytes, LargestHolders};
 
 /// Replies from this size on hold a permit; smaller ones are bounded by the outbox they wait in.
 pub const LARGE_REPLY_BYTES: usize = 64 * 1024;

@@ -1,15 +1,15 @@
 //! The counters of the node, for `GET /metrics`. They are moved once per event of a connection or per turn of a
 //! worker, never once per subscriber of a publication. The broker's own counters are read when a scrape asks for them.
-//!
-//! Counters of the cluster: members, and messages between nodes.
-//!
-//! Counters of requests that are forwarded between nodes.
 
 pub mod broker;
-pub mod memory;
-pub mod sessions;
+pub mod clients;
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use gorani_broker::BrokerStats;
 use prometheus_client::{
@@ -19,9 +19,8 @@ use prometheus_client::{
 };
 
 use self::{
-    broker::BrokerMetrics,
-    memory::{MemoryMetrics, ReadMetrics},
-    sessions::{AcceptMetrics, SessionCounts},
+    broker::{BrokerMetrics, ClusterMetrics, ForwardMetrics},
+    clients::{AcceptMetrics, MemoryMetrics, ReadMetrics, SessionCounts},
 };
 
 /// Buckets of the times for which a worker is held: 5 ms is what one client's input may take.
@@ -256,82 +255,76 @@ impl Metrics {
     }
 }
 
-/// Counters of a node's dealings with the others.
-pub struct ClusterMetrics {
-    /// Nodes whose lease is running, this one among them.
-    pub members: Gauge,
-    /// Messages to other nodes; one to all counts once.
-    pub sent: Counter,
-    /// Messages of other nodes that were understood.
-    pub received: Counter,
-    /// Messages of other nodes that were not.
-    pub unknown: Counter,
-    /// Messages of other nodes that found no room.
-    pub dropped: Counter,
-    /// Queries and commands that were not answered in time.
-    pub timeouts: Counter,
-    /// Clients of dead nodes that this one took out of presence.
-    pub reaped: Counter,
+/// Longest lag of `GET /metrics`.
+const ADD_EVERY: Duration = Duration::from_secs(1);
+
+/// The traffic of a worker's connections since the last addition: counted on the worker's own thread and added to the node's
+/// counters once a second, so that threads do not fight over a counter at every write.
+#[derive(Default)]
+pub struct TrafficCounters {
+    bytes_sent: Cell<u64>,
+    bytes_received: Cell<u64>,
+    messages_received: Cell<u64>,
+    /// Times for which the worker was held at a stretch, where they are worth counting.
+    held: RefCell<Vec<Duration>>,
 }
 
-impl ClusterMetrics {
-    fn register(registry: &mut Registry) -> Self {
-        let members = Gauge::default();
-        registry.register("cluster_members", "Nodes whose lease is running", members.clone());
-        let mut counter = |name: &str, help: &str| {
-            let counter = Counter::default();
-            registry.register(name, help, counter.clone());
-            counter
-        };
-        Self {
-            members,
-            sent: counter("cluster_messages_sent", "Messages to other nodes"),
-            received: counter("cluster_messages_received", "Messages of other nodes"),
-            unknown: counter("cluster_messages_unknown", "Messages of other nodes that were not understood"),
-            dropped: counter("cluster_messages_dropped", "Messages of other nodes that found no room"),
-            timeouts: counter("cluster_timeouts", "Questions to other nodes that were not answered in time"),
-            reaped: counter("presence_reaped", "Clients of dead nodes taken out of presence"),
+/// Shorter turns are as they should be, and are not counted: most are of some microseconds.
+const COUNTED_FROM: Duration = Duration::from_millis(1);
+/// Turns that are kept until the next addition: more of [`COUNTED_FROM`] do not fit into the time between two.
+const KEPT_TURNS: usize = 1024;
+
+impl TrafficCounters {
+    /// Bytes went to a socket.
+    pub fn sent(&self, bytes: usize) {
+        self.bytes_sent.set(self.bytes_sent.get() + bytes as u64);
+    }
+
+    /// The worker was held for so long: by one connection's input, or by what it delivered at a stretch.
+    pub fn held(&self, time: Duration) {
+        if time >= COUNTED_FROM {
+            let mut held = self.held.borrow_mut();
+            if held.len() < KEPT_TURNS {
+                held.push(time);
+            }
+        }
+    }
+
+    /// Messages came, with payloads of so many bytes.
+    pub fn received(&self, messages: usize, bytes: usize) {
+        self.messages_received.set(self.messages_received.get() + messages as u64);
+        self.bytes_received.set(self.bytes_received.get() + bytes as u64);
+    }
+
+    /// Adds the counts to the node's, for ever.
+    pub(crate) async fn flush_periodically(self: Rc<Self>, metrics: Arc<Metrics>) {
+        loop {
+            tokio::time::sleep(ADD_EVERY).await;
+            let TrafficCounters { bytes_sent, bytes_received, messages_received, held } = &*self;
+            for time in held.take() {
+                metrics.worker_turn_seconds.observe(time.as_secs_f64());
+            }
+            metrics.bytes_sent.inc_by(bytes_sent.take());
+            metrics.bytes_received.inc_by(bytes_received.take());
+            metrics.messages_received.inc_by(messages_received.take());
         }
     }
 }
 
-/// The outcome of a request.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OutcomeLabel {
-    /// See [`ForwardMetrics`].
-    pub outcome: &'static str,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Counters of requests for sessions of other nodes.
-pub struct ForwardMetrics {
-    /// Requests that this node forwards and that are under way.
-    pub open: Gauge,
-    /// Requests that it has forwarded: `answered`, `elsewhere` (the other node does not have the session), `unreachable`,
-    /// `broken` (the answer broke off), `busy` (too many are under way).
-    sent: Family<OutcomeLabel, Counter>,
-    /// Requests that others forwarded to it: `accepted`, or `refused` (not proven, not for this node, or not for the
-    /// first time).
-    received: Family<OutcomeLabel, Counter>,
-}
-
-impl ForwardMetrics {
-    fn register(registry: &mut Registry) -> Self {
-        let open = Gauge::default();
-        registry.register("forwards_open", "Requests forwarded to other nodes and under way", open.clone());
-        let sent = Family::default();
-        registry.register("forwards", "Requests forwarded to other nodes by outcome", sent.clone());
-        let received = Family::default();
-        registry.register("forwards_received", "Requests forwarded by other nodes", received.clone());
-        Self { open, sent, received }
-    }
-
-    /// Counts a request to another node.
-    pub fn count_sent(&self, outcome: &'static str) {
-        self.sent.get_or_create(&OutcomeLabel { outcome }).inc();
-    }
-
-    /// Counts a request of another node.
-    pub fn count_received(&self, outcome: &'static str) {
-        self.received.get_or_create(&OutcomeLabel { outcome }).inc();
+    #[test]
+    fn turns_are_kept_from_a_millisecond_on_and_no_more_than_fit_between_two_additions() {
+        let traffic = TrafficCounters::default();
+        traffic.held(COUNTED_FROM - Duration::from_nanos(1));
+        assert!(traffic.held.borrow().is_empty());
+        traffic.held(COUNTED_FROM);
+        assert_eq!(*traffic.held.borrow(), [COUNTED_FROM]);
+        for _ in 0..2 * KEPT_TURNS {
+            traffic.held(COUNTED_FROM);
+        }
+        assert_eq!(traffic.held.borrow().len(), KEPT_TURNS);
     }
 }

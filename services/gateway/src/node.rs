@@ -33,7 +33,7 @@ use self::{
     user_connections::UserConnectionLimit, workers::Workers,
 };
 use crate::{
-    hub::{history_reads::HistoryReads, read_budget::ReadBudget},
+    hub::history_reads::{HistoryReads, ReadBudget},
     memory::{
         MemoryBudget,
         limit::{budget_bytes, pending_bytes},

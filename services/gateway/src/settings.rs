@@ -13,9 +13,7 @@ pub mod client;
 pub mod cluster;
 pub mod error;
 pub mod http;
-pub mod memory;
 pub mod proxies;
-pub mod sockjs;
 pub mod stomp;
 #[cfg(test)]
 mod tests;
@@ -34,13 +32,11 @@ use self::{
 };
 
 pub use self::{
-    client::{ClientSettings, SubprotocolChoice, WebSocketSettings},
+    client::{ClientSettings, MemoryBudgetSettings, ReadSettings, SubprotocolChoice, WebSocketSettings},
     cluster::{DrainSettings, MembershipSettings},
     error::SettingsError,
-    http::{HttpSettings, HttpTlsSettings, PollSettings},
-    memory::{MemoryBudgetSettings, ReadSettings},
+    http::{HttpSettings, HttpTlsSettings, PollSettings, SockJsSettings},
     proxies::TrustedProxies,
-    sockjs::SockJsSettings,
     stomp::{Password, StompQueueSettings, StompSettings, StompTcpSettings, StompUser},
 };
 

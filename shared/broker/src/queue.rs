@@ -54,17 +54,28 @@ pub const DEAD_FROM_TAG: &str = "dead-letter-from";
 /// See [`DEAD_FROM_TAG`].
 pub const DEAD_ATTEMPTS_TAG: &str = "dead-letter-attempts";
 
-/// Prefix of the channel that wakes nodes when a queue has messages. No client's channel has a space.
-const WAKE_PREFIX: &str = "queue wake ";
-
-/// The channel of a queue's wakes: an event on it, whatever its content, means that the queue may have messages.
-pub fn wake_channel(queue: &str) -> String {
-    format!("{WAKE_PREFIX}{queue}")
+/// The wake of a queue's consumers: an event on its channel, whatever its content, means that the queue may have messages.
+///
+/// No client's channel is one: a channel name has no space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueWake<'a> {
+    /// The queue.
+    pub queue: &'a str,
 }
 
-/// The queue of a channel that [`wake_channel`] made.
-pub fn woken_queue(channel: &str) -> Option<&str> {
-    channel.strip_prefix(WAKE_PREFIX)
+impl<'a> QueueWake<'a> {
+    /// Begins the channel's name. All nodes of a cluster, of every version, and the keys of Redis agree on it.
+    const PREFIX: &'static str = "queue wake ";
+
+    /// The channel on which the broker carries it.
+    pub fn channel(self) -> Arc<str> {
+        format!("{}{}", Self::PREFIX, self.queue).into()
+    }
+
+    /// The wake that this channel carries; `None` for the channels of clients.
+    pub fn parse(channel: &'a str) -> Option<Self> {
+        channel.strip_prefix(Self::PREFIX).map(|queue| Self { queue })
+    }
 }
 
 /// The most often that a message of this queue is delivered: dead letters stay where they are.
@@ -102,7 +113,7 @@ pub trait Queues: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<(), BrokerError>>;
 
     /// Gives up to `count` messages to a node, which holds them from now on. None when there are none: a subscriber of
-    /// [`wake_channel`] is woken for the next.
+    /// [`QueueWake::channel`] is woken for the next.
     fn take(
         &self,
         queue: &str,
@@ -137,4 +148,25 @@ pub trait Queues: Send + Sync + 'static {
         holds: Option<&[DeliveryId]>,
         limits: &QueueLimits,
     ) -> BoxFuture<'static, Result<(), BrokerError>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_channel_of_a_wake_is_the_one_that_other_versions_listen_to() {
+        assert_eq!(&*QueueWake { queue: "jobs" }.channel(), "queue wake jobs");
+    }
+
+    proptest! {
+        #[test]
+        fn a_wake_is_read_from_its_channel_and_from_no_name_without_a_space(queue in ".*", name in "[!-~]{0,255}") {
+            let channel = QueueWake { queue: &queue }.channel();
+            prop_assert_eq!(QueueWake::parse(&channel), Some(QueueWake { queue: &queue }));
+            prop_assert_eq!(QueueWake::parse(&name), None);
+        }
+    }
 }

@@ -301,3 +301,27 @@ fn every_message_of_a_queue_is_handled_although_a_node_is_killed() {
         "what the dead node's consumer held came again"
     );
 }
+
+#[test]
+fn a_channel_with_the_name_of_a_queues_wake_is_refused_to_backends_and_clients() {
+    const WAKE: &str = "queue wake jobs";
+    let (node, tcp) = node();
+    for (method, body) in [
+        ("publish", format!(r#"{{"channel":"{WAKE}","data":1}}"#)),
+        ("history", format!(r#"{{"channel":"{WAKE}"}}"#)),
+        ("presence", format!(r#"{{"channel":"{WAKE}"}}"#)),
+        ("subscribe", format!(r#"{{"channel":"{WAKE}","user":"42"}}"#)),
+    ] {
+        let (status, answer) = node.api().post(&format!("/api/{method}"), body.as_bytes());
+        assert!(status == 400 && answer.contains(r#""code":107"#), "{method}: {status} {answer}");
+    }
+    for frame in [
+        format!("SUBSCRIBE\nid:0\ndestination:/topic/{WAKE}\nreceipt:r\n\n\0"),
+        format!("SEND\ndestination:/topic/{WAKE}\nreceipt:r\n\n1\0"),
+    ] {
+        let mut client = Stomp::connect(tcp, BACKEND);
+        client.say(&frame);
+        let answer = client.frame();
+        assert_eq!((answer.command.as_str(), answer.get("code")), ("ERROR", Some("107")), "{frame}");
+    }
+}

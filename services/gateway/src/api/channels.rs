@@ -17,7 +17,7 @@ use crate::{
         value::TextField,
     },
     disconnect::ErrorCode,
-    hub::read_budget::{PAGE_BYTES, ReadSource},
+    hub::history_reads::{PAGE_BYTES, ReadSource},
     node::Node,
     session::shared::recovery::retention,
 };

@@ -5,17 +5,20 @@
 use std::{
     io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use clap::{Args, ValueEnum};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem, pem::PemObject},
+};
 use tokio::time::Instant;
 
-use super::{
-    error::{CliError, Unhealthy},
-    pinned,
-    serve::ConfigFile,
-};
 use crate::settings::HttpSettings;
 
 /// Bytes of an answer at most: a status, some headers, and a sentence for each part that is not ready.
@@ -24,8 +27,6 @@ const ANSWER_MAX_BYTES: u64 = 16 * 1024;
 /// Arguments of `gorani health`.
 #[derive(Debug, Args)]
 pub struct HealthArguments {
-    #[command(flatten)]
-    file: ConfigFile,
     /// The question to the node.
     #[arg(value_enum, default_value_t = HealthQuery::Ready)]
     question: HealthQuery,
@@ -54,10 +55,37 @@ impl HealthQuery {
 
 impl HealthArguments {
     /// Asks; the answer's body, when it is yes.
-    pub(super) fn ask(&self) -> Result<String, CliError> {
-        let settings = self.file.load()?.http;
-        Ok(ask(&settings, self.question, self.timeout)?)
+    pub(super) fn ask(&self, settings: &HttpSettings) -> Result<String, Unhealthy> {
+        ask(settings, self.question, self.timeout)
     }
+}
+
+/// Why the answer was not yes.
+#[derive(Debug, thiserror::Error)]
+pub enum Unhealthy {
+    /// The node takes a free port, which no other process can know.
+    #[error("http.address has port 0, so it is not known where the node listens")]
+    PortUnknown,
+    /// No answer.
+    #[error("no answer from {0}: {1}")]
+    NoAnswer(SocketAddr, #[source] io::Error),
+    /// The certificate cannot be read, or the node shows another one.
+    #[error("tls: {0}")]
+    Tls(#[from] PinError),
+    /// The node says no.
+    #[error("{0}")]
+    Answered(String),
+}
+
+/// Why there is no TLS connection to the node.
+#[derive(Debug, thiserror::Error)]
+pub enum PinError {
+    /// The file cannot be read as PEM.
+    #[error("{0}: {1}")]
+    File(PathBuf, #[source] pem::Error),
+    /// rustls does not take it.
+    #[error(transparent)]
+    Unusable(#[from] rustls::Error),
 }
 
 fn ask(settings: &HttpSettings, question: HealthQuery, timeout: Duration) -> Result<String, Unhealthy> {
@@ -68,7 +96,7 @@ fn ask(settings: &HttpSettings, question: HealthQuery, timeout: Duration) -> Res
     tcp.set_write_timeout(Some(timeout)).map_err(failed)?;
     let tcp = Until { tcp, give_up };
     let answer = if settings.tls.is_on() {
-        exchange(pinned::connect(&settings.tls.certificate, address.ip(), tcp)?, question)
+        exchange(connect_pinned(&settings.tls.certificate, address.ip(), tcp)?, question)
     } else {
         exchange(tcp, question)
     };
@@ -134,6 +162,73 @@ impl Write for Until {
 
     fn flush(&mut self) -> io::Result<()> {
         self.tcp.flush()
+    }
+}
+
+/// Speaks TLS over `io` with a server whose certificate may have any name, but must be the first one of the file. No byte is
+/// sent yet.
+fn connect_pinned<T: Read + Write>(
+    file: &Path,
+    ip: IpAddr,
+    io: T,
+) -> Result<StreamOwned<ClientConnection, T>, PinError> {
+    let certificate =
+        CertificateDer::from_pem_file(file).map_err(|error| PinError::File(file.to_owned(), error))?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Pinned { certificate, provider }))
+        .with_no_client_auth();
+    let connection = ClientConnection::new(Arc::new(config), ServerName::from(ip))?;
+    Ok(StreamOwned::new(connection, io))
+}
+
+/// Trusts one certificate, by its bytes: the address asked is the loopback, which no certificate names.
+#[derive(Debug)]
+struct Pinned {
+    certificate: CertificateDer<'static>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if *end_entity == self.certificate {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(rustls::Error::General("the node shows another certificate than that of http.tls".to_owned()))
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 

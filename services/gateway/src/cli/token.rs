@@ -3,20 +3,14 @@
 use std::time::Duration;
 
 use clap::Args;
-use gorani_auth::{ConnectionTokenRequest, SubscriptionTokenRequest};
+use gorani_auth::{ConnectionTokenRequest, SignError, SubscriptionTokenRequest, TokenSettings};
 use serde_json::value::RawValue;
 
-use super::{
-    error::{CliError, TokenFailed},
-    serve::ConfigFile,
-};
 use crate::session::Now;
 
 /// Arguments of `gorani token`.
 #[derive(Debug, Args)]
 pub struct TokenArguments {
-    #[command(flatten)]
-    file: ConfigFile,
     /// User id; empty for an anonymous token.
     #[arg(long, default_value = "")]
     user: String,
@@ -34,13 +28,27 @@ pub struct TokenArguments {
     info: Option<String>,
 }
 
+/// Why no token was made.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenFailed {
+    /// No secret to sign with.
+    #[error("token.hmac_secret is not set; name a settings file with --config")]
+    NoSecret,
+    /// The info is not JSON.
+    #[error("--info is not JSON: {0}")]
+    Info(#[from] serde_json::Error),
+    /// Signing failed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+}
+
 impl TokenArguments {
-    pub(super) fn make(self) -> Result<String, CliError> {
-        let settings = self.file.load()?.token;
+    /// The token, signed with the secret of the settings.
+    pub(super) fn make(self, settings: TokenSettings) -> Result<String, TokenFailed> {
         if settings.hmac_secret.is_empty() {
-            return Err(TokenFailed::NoSecret.into());
+            return Err(TokenFailed::NoSecret);
         }
-        let info = self.info.map(RawValue::from_string).transpose().map_err(TokenFailed::from)?;
+        let info = self.info.map(RawValue::from_string).transpose()?;
         let now = Now::read().unix_s();
         let (audience, issuer, secret) = (settings.audience, settings.issuer, settings.hmac_secret);
         let token = match self.subscribe {
@@ -58,6 +66,6 @@ impl TokenArguments {
             }
             .sign(&secret, now),
         };
-        Ok(token.map_err(TokenFailed::from)?)
+        Ok(token?)
     }
 }

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
-    hub::{read_budget::ReadSource, registry::SessionKey, worker::Worker},
+    hub::{history_reads::ReadSource, registry::SessionKey, worker::Worker},
     node::{Node, presence::Presence, publish::PublishSource},
     session::{Action, Outcome, Ticket},
 };

@@ -13,9 +13,7 @@ use gorani_protocol::{
 };
 
 use crate::format::{
-    deflate::Deflaters,
-    encoding::{Encoding, Framing, Protocol, SubscriptionFormat},
-    intern::Interner,
+    encoding::{Deflaters, Encoding, Framing, Interner, Protocol, SubscriptionFormat},
     message_frames::{MessageFrames, SubscriptionCopy},
     message_headers::MessageKind,
     position,

@@ -9,9 +9,7 @@ use gorani_protocol::{
 };
 
 use crate::format::{
-    deflate::Deflaters,
-    encoding::Framing,
-    intern::Interner,
+    encoding::{Deflaters, Framing, Interner},
     message_headers::{self, FrameStyle, MessageHeaders, MessageKind, SubscriptionHeaders},
 };
 

@@ -13,8 +13,8 @@ use crate::{
     hub::{
         Hub,
         channel::{CatchUpResult, Fingerprint, MissingRange},
+        history_reads::ReadSource,
         history_reads::{HistoryRead, HistoryReads, ReadVersion},
-        read_budget::ReadSource,
         subscription::is_same_epoch,
     },
     metrics::Metrics,

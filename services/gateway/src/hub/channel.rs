@@ -244,11 +244,11 @@ impl Channel {
         let mut ready: Vec<ChannelEvent> = Vec::with_capacity(events.len());
         let mut events = events.into_iter();
         while let Some(event) = events.next() {
-            let place = match &event {
+            let order = match &event {
                 ChannelEvent::Publication(publication) => self.offset_order(publication, asks),
                 ChannelEvent::Join(_) | ChannelEvent::Leave(_) => OffsetOrder::Next,
             };
-            match place {
+            match order {
                 OffsetOrder::Next => ready.push(event),
                 OffsetOrder::Old => {}
                 OffsetOrder::NewEpoch => {
@@ -362,7 +362,7 @@ impl Channel {
         if publication.offset == 0 {
             return OffsetOrder::Next;
         }
-        let place = match &self.position {
+        let order = match &self.position {
             None => OffsetOrder::Next,
             Some(position) if !is_same_epoch(&position.epoch, &publication.epoch) => {
                 if asks {
@@ -376,7 +376,7 @@ impl Channel {
         };
         self.position = Some(Position { offset: publication.offset, epoch: publication.epoch.clone() });
         self.fingerprint = Some(Fingerprint::of(publication));
-        place
+        order
     }
 
     /// Delivers events that are in order, in runs that all subscriptions of an encoding share.

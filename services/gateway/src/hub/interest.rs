@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use gorani_broker::{Broker, BrokerError, queue::woken_queue};
+use gorani_broker::{Broker, BrokerError, queue::QueueWake};
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
@@ -118,7 +118,7 @@ impl Interest {
                 unwanted_since: None,
                 is_queued: false,
             });
-            if entry.workers == 0 && woken_queue(channel).is_none() {
+            if entry.workers == 0 && QueueWake::parse(channel).is_none() {
                 self.wanted.fetch_add(1, Ordering::Relaxed);
             }
             entry.workers |= bit;
@@ -151,7 +151,7 @@ impl Interest {
             let before = entry.workers;
             entry.workers &= !(1 << worker);
             if entry.workers == 0 {
-                if before != 0 && woken_queue(channel).is_none() {
+                if before != 0 && QueueWake::parse(channel).is_none() {
                     self.wanted.fetch_sub(1, Ordering::Relaxed);
                 }
                 let now = Instant::now();
@@ -213,7 +213,9 @@ impl Interest {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
+    use gorani_auth::{CHANNEL_NAME_MAX_BYTES, check_channel_name};
     use gorani_broker::{MemoryBroker, MemorySettings};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -306,11 +308,19 @@ mod tests {
     #[actix_rt::test]
     async fn queues_that_wake_a_worker_are_no_channels_of_subscribers() {
         let interest = interest();
-        let channel: Arc<str> = gorani_broker::queue::wake_channel("jobs").into();
+        let channel = QueueWake { queue: "jobs" }.channel();
         drop(interest.join(0, &channel));
         assert_eq!((interest.wanted(), interest.len()), (0, 1));
         interest.leave(0, &channel);
         assert_eq!(interest.wanted(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn no_channel_that_a_client_or_a_backend_may_name_is_the_wake_of_a_queue(queue in ".{0,40}") {
+            let channel = QueueWake { queue: &queue }.channel();
+            prop_assert!(check_channel_name(&channel, CHANNEL_NAME_MAX_BYTES).is_err());
+        }
     }
 
     #[actix_rt::test]

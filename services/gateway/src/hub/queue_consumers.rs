@@ -18,7 +18,7 @@ use std::{
 
 use gorani_broker::{
     Broker, BrokerError,
-    queue::{DeliveryId, QUEUE_KEEP_EVERY, QueueDelivery, Queues, wake_channel},
+    queue::{DeliveryId, QUEUE_KEEP_EVERY, QueueDelivery, QueueWake, Queues},
 };
 use tokio::sync::{
     Notify,
@@ -109,7 +109,7 @@ impl QueueConsumers {
         mut stopped: oneshot::Receiver<()>,
     ) -> Result<Vec<QueueDelivery>, ErrorCode> {
         let Some(queues) = self.broker.queues() else { return Err(ErrorCode::NOT_AVAILABLE) };
-        let channel: Arc<str> = wake_channel(&request.queue).into();
+        let channel = QueueWake { queue: &request.queue }.channel();
         loop {
             let outbox = self.hub.borrow().registry().get(key).map(|session| session.outbox.clone());
             let Some(outbox) = outbox else { return Ok(Vec::new()) };
@@ -182,7 +182,7 @@ impl QueueConsumers {
     /// A taking has ended; without consumers the worker does not listen.
     fn leave(&self, queue: &Arc<str>) {
         if self.consumers.leave(queue) {
-            self.interest.leave(self.index, &wake_channel(queue).into());
+            self.interest.leave(self.index, &QueueWake { queue }.channel());
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::{
     format::encoding::Encoding,
-    metrics::sessions::SessionCounts,
+    metrics::clients::SessionCounts,
     outbox::Outbox,
     session::{EndedEpoch, Signal, SubscribeParams},
     session_command::SessionTarget,
@@ -61,7 +61,7 @@ pub struct SessionEntry {
     /// Milliseconds since the Unix epoch.
     pub connected_at_ms: u64,
     /// The limit under which it holds a slot among its user's connections.
-    pub(super) place: Option<u32>,
+    pub(super) user_slot: Option<u32>,
     channels: Vec<ChannelMembership>,
 }
 
@@ -167,7 +167,7 @@ impl SessionRegistry {
                 transport,
                 protocol,
                 connected_at_ms,
-                place: None,
+                user_slot: None,
                 channels: Vec::new(),
             },
         );

@@ -1,6 +1,8 @@
-//! The entries of an ended session that have to be removed from the broker: its connection among its user's, its presence,
-//! a leave for others. Removals that failed because the broker was away are retried until the broker forgets the entry by itself:
-//! else a user would be locked out, and observers would see somebody who is gone.
+//! The entries of sessions in the broker: their slots among their user's connections, which are kept while the session lasts,
+//! and the removal of what an ended session leaves there: its slot, its presence, a leave for others.
+//!
+//! Removals that failed because the broker was away are retried until the broker forgets the entry by itself: else a user would
+//! be locked out, and observers would see somebody who is gone.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,13 +13,12 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, join_all};
-use gorani_broker::{Broker, BrokerError, ClientInfo};
+use gorani_broker::{Broker, BrokerError, ClientInfo, ConnectionEntry};
+use indexmap::IndexMap;
 use tokio::time::Instant;
 
-use crate::{
-    hub::{Hub, registry::SessionKey},
-    tasks::Tasks,
-};
+use super::{Hub, registry::SessionKey};
+use crate::{disconnect::Disconnect, session::Signal, tasks::Tasks};
 
 /// Presence is forgotten this long after the last sign of the client's node.
 pub const PRESENCE_TTL: Duration = Duration::from_secs(60);
@@ -25,7 +26,7 @@ pub const PRESENCE_TTL: Duration = Duration::from_secs(60);
 /// do not count anyhow.
 pub const USER_SLOT_TTL: Duration = Duration::from_secs(60);
 /// Removals that are asked for again at the same time.
-const BATCH: usize = 256;
+const REMOVALS_AT_ONCE: usize = 256;
 /// Pause before the broker is asked again.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Removals that wait at most; further ones are left to the broker, where they expire.
@@ -101,7 +102,7 @@ impl Removals {
     /// Takes the next ones that are not over.
     fn next(&self) -> Vec<(Removal, Instant)> {
         let (now, mut again) = (Instant::now(), self.again.borrow_mut());
-        let count = again.len().min(BATCH);
+        let count = again.len().min(REMOVALS_AT_ONCE);
         again.drain(..count).filter(|(_, until)| *until > now).collect()
     }
 
@@ -155,6 +156,98 @@ impl Removals {
             }
         }
         self.is_running.set(false);
+    }
+}
+
+/// Users whose slots are refreshed at the same time.
+const USERS_AT_ONCE: usize = 256;
+
+/// A session that holds a slot.
+struct UserSlot {
+    key: SessionKey,
+    client: Arc<str>,
+    limit: u32,
+}
+
+/// The slots of a worker's sessions among their users' connections, where those are limited: `client.max_connections_per_user`.
+/// [`crate::node`] takes them.
+pub struct UserLimit {
+    pub(super) hub: Rc<RefCell<Hub>>,
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) removals: Rc<Removals>,
+}
+
+impl UserLimit {
+    /// The session takes a slot, which is given back when the session ends. To be called before the broker is
+    /// asked, so that the broker gets the end after the beginning.
+    pub fn hold(&self, key: SessionKey, limit: u32) {
+        if let Some(session) = self.hub.borrow_mut().registry_mut().get_mut(key) {
+            session.user_slot = Some(limit);
+        }
+    }
+
+    /// Takes a session out of its user's connections, if it counts there. The request is in line when this returns.
+    pub fn release(&self, key: SessionKey) {
+        let removal = {
+            let mut hub = self.hub.borrow_mut();
+            let Some(session) = hub.registry_mut().get_mut(key) else { return };
+            if session.user_slot.take().is_none() {
+                return;
+            }
+            Removal::Connection { user: session.user.clone(), client: session.client.clone() }
+        };
+        self.removals.remove(removal);
+    }
+
+    /// Renews the slots of all sessions. One that is lost is taken again if there is still room, else its session ends.
+    pub(super) async fn refresh(&self) -> Result<(), BrokerError> {
+        let mut users: IndexMap<Arc<str>, Vec<UserSlot>> = IndexMap::new();
+        for (key, session) in self.hub.borrow().registry().entries() {
+            if let Some(limit) = session.user_slot {
+                let holder = UserSlot { key, client: session.client.clone(), limit };
+                users.entry(session.user.clone()).or_default().push(holder);
+            }
+        }
+        let users: Vec<_> = users.into_iter().collect();
+        let mut failed = Ok(());
+        for batch in users.chunks(USERS_AT_ONCE) {
+            let refreshed = join_all(batch.iter().map(|(user, holders)| {
+                let clients: Vec<&str> = holders.iter().map(|holder| &*holder.client).collect();
+                self.broker.cluster().connection_refresh(user, &clients, USER_SLOT_TTL)
+            }));
+            for ((user, holders), lost) in batch.iter().zip(refreshed.await) {
+                match lost {
+                    Ok(lost) if lost.is_empty() => {}
+                    Ok(lost) => {
+                        let lost = |holder: &&UserSlot| lost.iter().any(|client| **client == *holder.client);
+                        for holder in holders.iter().filter(lost) {
+                            if let Err(error) = self.retake(user, holder).await {
+                                failed = Err(error);
+                            }
+                        }
+                    }
+                    Err(error) => failed = Err(error),
+                }
+            }
+        }
+        failed
+    }
+
+    async fn retake(&self, user: &str, holder: &UserSlot) -> Result<(), BrokerError> {
+        let holds_slot =
+            self.hub.borrow().registry().get(holder.key).is_some_and(|session| session.user_slot.is_some());
+        if !holds_slot {
+            // It has ended meanwhile.
+            return Ok(());
+        }
+        let entry =
+            self.broker.cluster().connection_enter(user, &holder.client, USER_SLOT_TTL, holder.limit).await?;
+        if matches!(entry, ConnectionEntry::Full { .. })
+            && let Some(session) = self.hub.borrow().registry().get(holder.key)
+        {
+            session.signal(Signal::Disconnect(Disconnect::CONNECTION_LIMIT));
+        }
+        Ok(())
     }
 }
 

@@ -9,11 +9,10 @@ use std::{cell::RefCell, collections::BTreeMap, ops::Bound, rc::Rc, sync::Arc, t
 
 use serde::{Deserialize, Serialize};
 use tokio::{sync::oneshot, time::Instant};
+use wildmatch::WildMatch;
 
-use self::pattern::Pattern;
-use crate::hub::{Hub, registry::SessionEntry, traffic_counters::TrafficCounters};
-
-mod pattern;
+use super::{Hub, registry::SessionEntry};
+use crate::metrics::TrafficCounters;
 
 /// Time of a worker that one slice may take before others get their turn. Half of the promised 2 ms: the slice ends with the
 /// entry under way, and a busy machine adds to it.
@@ -274,6 +273,46 @@ pub fn size_of_view(client: &str, view: &ConnectionInfo) -> usize {
     // A name of a channel comes with quotes and a comma.
     let channels: usize = view.channels.iter().map(|name| name.len() + 3).sum();
     ENTRY_BYTES + client.len() + view.user.len() + channels
+}
+
+/// Both wildcards.
+const WILDCARDS: [char; 2] = ['*', '?'];
+
+/// A pattern of channel names: `*` stands for any characters, `?` for one. Its literal beginning bounds what a scan looks at.
+struct Pattern {
+    /// All of it up to the first wildcard.
+    literal: String,
+    /// There is no wildcard.
+    is_name: bool,
+    whole: WildMatch,
+}
+
+impl Pattern {
+    /// Any text is a pattern.
+    fn new(text: String) -> Self {
+        let whole = WildMatch::new(&text);
+        let mut literal = text;
+        let wildcard = literal.find(WILDCARDS);
+        if let Some(wildcard) = wildcard {
+            literal.truncate(wildcard);
+        }
+        Self { literal, is_name: wildcard.is_none(), whole }
+    }
+
+    /// The beginning of every name that matches.
+    fn literal(&self) -> &str {
+        &self.literal
+    }
+
+    /// False once neither this name nor one after it can match. To be asked of names in order, from [`Pattern::literal`] on.
+    fn may_match_from(&self, name: &str) -> bool {
+        if self.is_name { name == self.literal } else { name.starts_with(&self.literal) }
+    }
+
+    /// Holds a name against the whole pattern.
+    fn matches(&self, name: &str) -> bool {
+        self.whole.matches(name)
+    }
 }
 
 #[cfg(test)]

@@ -1,21 +1,22 @@
 //! The steps of a subscription, in the order that loses nothing: hold live events back, join the hub and the broker,
 //! read history, answer, release. `docs/protocols/client.md` §6.
 //!
-//! Reads of history for a worker's sessions, bounded by what one session may read at a time and by what one reply may hold.
+//! Reads of history for a worker's sessions, bounded by what one session may read at a time and by what one reply may hold: one
+//! connection has only `client.max_reads` under way ([`ReadTurns`]), so that its many requests do not stand before those of others.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use gorani_broker::{Broker, BrokerError, HistoryPage, HistoryQuery, Position, Publication, Retention};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     disconnect::ErrorCode,
     format::views::reply_bytes,
     hub::{
         Hub, RemovedSubscription,
-        history_reads::{HistoryRead, HistoryReads},
+        history_reads::{HistoryRead, HistoryReads, ReadSource},
         inbox::OwnInbox,
         interest::Interest,
-        read_budget::{ReadSource, ReadTurns, SessionReadTurn},
         registry::{Generation, SessionKey},
         removals::{PRESENCE_TTL, Removal, Removals},
     },
@@ -270,6 +271,59 @@ impl ClientReads {
             return Ok(None);
         }
         self.memory.try_reply(bytes).map(Some).ok_or(ErrorCode::TOO_MANY_REQUESTS)
+    }
+}
+
+/// The heavy reads of a worker's sessions, by session. One that reads nothing has no entry, and costs nothing.
+#[derive(Default)]
+pub struct ReadTurns(RefCell<HashMap<SessionKey, SessionReads>>);
+
+struct SessionReads {
+    permits: Arc<Semaphore>,
+    /// Reads under way and waiting; the last one takes the entry out.
+    reads: usize,
+}
+
+/// A session's read that waits for its turn or has it.
+pub struct SessionReadTurn {
+    turns: Rc<ReadTurns>,
+    key: SessionKey,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl ReadTurns {
+    /// Waits until fewer than `most` reads of the session are under way, in the order of arrival.
+    pub async fn wait(self: Rc<Self>, key: SessionKey, most: usize) -> SessionReadTurn {
+        let permits = {
+            let mut sessions = self.0.borrow_mut();
+            let entry = sessions
+                .entry(key)
+                .or_insert_with(|| SessionReads { permits: Arc::new(Semaphore::new(most)), reads: 0 });
+            entry.reads += 1;
+            Arc::clone(&entry.permits)
+        };
+        let mut turn = SessionReadTurn { turns: self, key, _permit: None };
+        // It is never closed.
+        turn._permit = permits.acquire_owned().await.ok();
+        turn
+    }
+
+    /// Sessions with reads under way.
+    #[cfg(test)]
+    pub fn sessions(&self) -> usize {
+        self.0.borrow().len()
+    }
+}
+
+impl Drop for SessionReadTurn {
+    fn drop(&mut self) {
+        let mut sessions = self.turns.0.borrow_mut();
+        if let Some(entry) = sessions.get_mut(&self.key) {
+            entry.reads -= 1;
+            if entry.reads == 0 {
+                sessions.remove(&self.key);
+            }
+        }
     }
 }
 

@@ -33,13 +33,11 @@ use crate::{
         Hub,
         inbox::InboxLoad,
         registry::{ChannelMembership, SessionKey},
-        removals::{PRESENCE_TTL, Removal, Removals},
-        user_limit::UserLimit,
+        removals::{PRESENCE_TTL, Removal, Removals, UserLimit},
     },
     memory::{
         MemoryBudget,
-        holders::{self, Candidate, HeldBytes},
-        largest::ShedTurn,
+        holders::{self, Candidate, HeldBytes, ShedTurn},
     },
     session::Signal,
     tasks::Tasks,
@@ -135,7 +133,7 @@ pub(super) struct PresenceRefresh {
 }
 
 impl PresenceRefresh {
-    /// Refreshes presence and the places among users' connections, for ever.
+    /// Refreshes presence and the slots among users' connections, for ever.
     pub(super) async fn run(self) {
         let mut pause = REFRESH_EVERY;
         loop {

@@ -3,8 +3,6 @@
 //! Between [`crate::node`], which hands over what the broker delivered, and the worker's [`Hub`]. All that has come by
 //! the time the loop runs is delivered together: no timer, no sleep. `docs/architecture.md` §3.4, §5.4.
 
-mod replay;
-
 use std::{
     cell::{Ref, RefCell, RefMut},
     rc::Rc,
@@ -12,27 +10,26 @@ use std::{
     time::Duration,
 };
 
-use gorani_broker::{Broker, ChannelEvent, queue::woken_queue};
+use gorani_broker::{Broker, ChannelEvent, Publication, queue::QueueWake};
 use indexmap::IndexMap;
 use tokio::{sync::mpsc, time::Instant};
 
+use super::{
+    Hub,
+    catch_up::CatchUp,
+    history_reads::{HistoryReads, ReadVersion},
+    inbox::{Inbox, InboxEntry, InboxLoad, size_of_event},
+    interest::Interest,
+    queue_consumers::QueueConsumers,
+    registry::{Generation, SessionKey, SessionRegistration},
+    removals::{Removals, UserLimit},
+    subscribe::{ClientReads, Subscriptions},
+    timers::{MemoryMonitor, PresenceRefresh, Timers, drain_sessions},
+};
 use crate::{
-    hub::{
-        Hub,
-        catch_up::CatchUp,
-        history_reads::{HistoryReads, ReadVersion},
-        inbox::{Inbox, InboxEntry, InboxLoad, size_of_event},
-        interest::Interest,
-        queue_consumers::QueueConsumers,
-        registry::{SessionKey, SessionRegistration},
-        removals::Removals,
-        subscribe::{ClientReads, Subscriptions},
-        timers::{MemoryMonitor, PresenceRefresh, Timers, drain_sessions},
-        traffic_counters::TrafficCounters,
-        user_limit::UserLimit,
-    },
-    memory::MemoryBudget,
-    metrics::Metrics,
+    format::views::AROUND_BYTES,
+    memory::{MemoryBudget, ReplyPermit},
+    metrics::{Metrics, TrafficCounters},
     session::Signal,
     session_command::SessionCommand,
     tasks::Tasks,
@@ -282,7 +279,7 @@ impl Worker {
                 tokio::task::yield_now().await;
                 began = Instant::now();
             }
-            if let Some(queue) = woken_queue(&channel) {
+            if let Some(QueueWake { queue }) = QueueWake::parse(&channel) {
                 self.consumers.wake(queue);
                 continue;
             }
@@ -295,12 +292,68 @@ impl Worker {
     }
 
     fn on_gap(self: &Rc<Self>, channel: &Arc<str>, moment: ReadVersion) {
-        if let Some(queue) = woken_queue(channel) {
+        if let Some(QueueWake { queue }) = QueueWake::parse(channel) {
             return self.consumers.wake(queue);
         }
         let missing = self.hub_mut().gap(channel);
         if let Some(missing) = missing {
             self.catch_up.run(channel.clone(), missing, moment);
+        }
+    }
+}
+
+/// Bytes that are sent at a stretch, and at least one publication; then other connections have their turn.
+const PIECE_BYTES: usize = 32 * 1024;
+
+impl Worker {
+    /// Sends a session what it missed in a channel, and lets the channel's events follow. What is large has a permit, and is
+    /// sent a piece at a time, unless the session leaves the channel meanwhile.
+    pub fn replay(
+        self: &Rc<Self>,
+        key: SessionKey,
+        channel: Arc<str>,
+        publications: Vec<Arc<Publication>>,
+        permit: Option<ReplyPermit>,
+    ) {
+        if permit.is_none() {
+            let mut hub = self.hub_mut();
+            hub.replay(key, &channel, publications, None);
+            return hub.release(key, &channel);
+        }
+        // Of now: when the task begins, the session may have left the channel and come back.
+        let Some(generation) = self.hub().generation(key, &channel) else { return };
+        self.tasks.spawn(self.clone().replay_in_pieces(key, channel, generation, publications, permit));
+    }
+
+    async fn replay_in_pieces(
+        self: Rc<Self>,
+        key: SessionKey,
+        channel: Arc<str>,
+        generation: Generation,
+        publications: Vec<Arc<Publication>>,
+        mut permit: Option<ReplyPermit>,
+    ) {
+        let mut left = publications.into_iter().peekable();
+        while left.peek().is_some() {
+            let mut bytes = 0;
+            let mut piece = Vec::new();
+            while let Some(publication) = left.next_if(|_| bytes < PIECE_BYTES) {
+                bytes += publication.data.len() + AROUND_BYTES;
+                piece.push(publication);
+            }
+            {
+                let mut hub = self.hub_mut();
+                if !hub.is_current(key, &channel, generation) {
+                    return;
+                }
+                // The permit is for all pieces, and goes with the last.
+                let permit = if left.peek().is_none() { permit.take() } else { None };
+                hub.replay(key, &channel, piece, permit);
+            }
+            tokio::task::yield_now().await;
+        }
+        if self.hub().is_current(key, &channel, generation) {
+            self.hub_mut().release(key, &channel);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The broker's own counters, for `GET /metrics`: read at each scrape. `docs/protocols/http.md` §6 (readiness tells the truth,
-//! and figures show why).
+//! The counters of the broker and of other nodes, for `GET /metrics`: cluster messages and forwarded requests. The broker's own
+//! counters are read at each scrape. `docs/protocols/http.md` §6 (readiness tells the truth, and figures show why).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -92,5 +92,85 @@ impl BrokerMetrics {
         for (outcome, value) in [("moved", stats.dead_letters), ("waiting", stats.dead_letters_waiting)] {
             counter(&self.dead_letters.get_or_create(&DeadLetterLabel { outcome }), value);
         }
+    }
+}
+
+/// Counters of a node's dealings with the others.
+pub struct ClusterMetrics {
+    /// Nodes whose lease is running, this one among them.
+    pub members: Gauge,
+    /// Messages to other nodes; one to all counts once.
+    pub sent: Counter,
+    /// Messages of other nodes that were understood.
+    pub received: Counter,
+    /// Messages of other nodes that were not.
+    pub unknown: Counter,
+    /// Messages of other nodes that found no room.
+    pub dropped: Counter,
+    /// Queries and commands that were not answered in time.
+    pub timeouts: Counter,
+    /// Clients of dead nodes that this one took out of presence.
+    pub reaped: Counter,
+}
+
+impl ClusterMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let members = Gauge::default();
+        registry.register("cluster_members", "Nodes whose lease is running", members.clone());
+        let mut counter = |name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        Self {
+            members,
+            sent: counter("cluster_messages_sent", "Messages to other nodes"),
+            received: counter("cluster_messages_received", "Messages of other nodes"),
+            unknown: counter("cluster_messages_unknown", "Messages of other nodes that were not understood"),
+            dropped: counter("cluster_messages_dropped", "Messages of other nodes that found no room"),
+            timeouts: counter("cluster_timeouts", "Questions to other nodes that were not answered in time"),
+            reaped: counter("presence_reaped", "Clients of dead nodes taken out of presence"),
+        }
+    }
+}
+
+/// The outcome of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabel {
+    /// See [`ForwardMetrics`].
+    pub outcome: &'static str,
+}
+
+/// Counters of requests for sessions of other nodes.
+pub struct ForwardMetrics {
+    /// Requests that this node forwards and that are under way.
+    pub open: Gauge,
+    /// Requests that it has forwarded: `answered`, `elsewhere` (the other node does not have the session), `unreachable`,
+    /// `broken` (the answer broke off), `busy` (too many are under way).
+    sent: Family<OutcomeLabel, Counter>,
+    /// Requests that others forwarded to it: `accepted`, or `refused` (not proven, not for this node, or not for the
+    /// first time).
+    received: Family<OutcomeLabel, Counter>,
+}
+
+impl ForwardMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let open = Gauge::default();
+        registry.register("forwards_open", "Requests forwarded to other nodes and under way", open.clone());
+        let sent = Family::default();
+        registry.register("forwards", "Requests forwarded to other nodes by outcome", sent.clone());
+        let received = Family::default();
+        registry.register("forwards_received", "Requests forwarded by other nodes", received.clone());
+        Self { open, sent, received }
+    }
+
+    /// Counts a request to another node.
+    pub fn count_sent(&self, outcome: &'static str) {
+        self.sent.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Counts a request of another node.
+    pub fn count_received(&self, outcome: &'static str) {
+        self.received.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 }

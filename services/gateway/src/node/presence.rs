@@ -10,7 +10,7 @@ use crate::{
     disconnect::ErrorCode,
     hub::{
         history_reads::HistoryReads,
-        read_budget::{PAGE_BYTES, ReadSource},
+        history_reads::{PAGE_BYTES, ReadSource},
     },
 };
 

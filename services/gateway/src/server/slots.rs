@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use super::limits::ConnectionLimits;
 use crate::{
-    metrics::sessions::Shed,
+    metrics::clients::Shed,
     node::{Node, client_network::ClientNetwork},
     settings::HttpSettings,
 };

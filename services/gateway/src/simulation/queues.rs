@@ -8,7 +8,7 @@ use std::{
 
 use gorani_broker::{
     BrokerError, ChannelEvent, Publication,
-    queue::{DeliveryId, QUEUE_FULL, QUEUE_LEASE, QueueDelivery, QueueLimits, wake_channel},
+    queue::{DeliveryId, QUEUE_FULL, QUEUE_LEASE, QueueDelivery, QueueLimits, QueueWake},
 };
 use tokio::time::Instant;
 
@@ -88,7 +88,7 @@ impl SimServer {
     }
 
     fn wake(&mut self, name: &str) {
-        self.push(&wake_channel(name).into(), &ChannelEvent::Publication(Arc::default()));
+        self.push(&QueueWake { queue: name }.channel(), &ChannelEvent::Publication(Arc::default()));
     }
 
     pub(super) fn queue_take(&mut self, name: &str, node: &str, count: u32) -> Vec<QueueDelivery> {

@@ -151,7 +151,7 @@ pub async fn a_queue_that_nobody_uses_is_forgotten(harness: &impl Harness) {
 }
 
 pub async fn every_node_that_listens_is_woken(harness: &impl Harness) {
-    let channel = crate::queue::wake_channel(QUEUE);
+    let channel = crate::queue::QueueWake { queue: QUEUE }.channel();
     let one = NamedNode::join(harness, "one").await;
     let other = if harness.max_nodes() > 1 { Some(NamedNode::join(harness, "other").await) } else { None };
     let other = other.as_ref().unwrap_or(&one);

@@ -10,7 +10,7 @@ use futures_util::{
 use super::{MemoryBroker, queue::DeliveredMessage};
 use crate::{
     BrokerError, ChannelEvent, Publication,
-    queue::{DEAD_SUFFIX, DeliveryId, QueueDelivery, QueueLimits, Queues, max_attempts, wake_channel},
+    queue::{DEAD_SUFFIX, DeliveryId, QueueDelivery, QueueLimits, QueueWake, Queues, max_attempts},
 };
 
 impl MemoryBroker {
@@ -31,7 +31,7 @@ impl MemoryBroker {
 
     /// Tells the workers that listen.
     fn wake(&self, queue: &str) -> Result<(), BrokerError> {
-        self.pass_on(&wake_channel(queue), || ChannelEvent::Publication(Arc::default()))
+        self.pass_on(&QueueWake { queue }.channel(), || ChannelEvent::Publication(Arc::default()))
     }
 
     fn take_now(

@@ -3,6 +3,8 @@
 //! `<prefix>:<kind>:{<channel>}`, so that `<prefix>:*` covers everything for an access list. In the hash tag `%`, `{` and `}`
 //! are percent-encoded: no two names share a key, and the tag is the whole name.
 
+use crate::queue::QueueWake;
+
 /// Makes the names, all under one prefix.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
@@ -69,8 +71,9 @@ impl Keys {
 
     /// A work queue, by the channel that wakes its consumers: the messages, those that came back, how often each was
     /// delivered, the leases of its nodes, the bytes held.
-    pub(super) fn queue(&self, wake_channel: &str) -> [String; 5] {
-        ["queue", "returned", "tries", "consumers", "held"].map(|kind| self.name(kind, wake_channel))
+    pub(super) fn queue(&self, wake: QueueWake<'_>) -> [String; 5] {
+        let channel = wake.channel();
+        ["queue", "returned", "tries", "consumers", "held"].map(|kind| self.name(kind, &channel))
     }
 
     /// The owner of a name.

@@ -10,8 +10,8 @@ use super::{keys::Keys, replies, scripts::LuaScript, shards::Shards, wire};
 use crate::{
     BrokerError, Publication,
     queue::{
-        DeliveryId, QUEUE_FULL, QUEUE_LEASE, QueueDelivery, QueueLimits, Queues, dead_letter, max_attempts,
-        wake_channel,
+        DeliveryId, QUEUE_FULL, QUEUE_LEASE, QueueDelivery, QueueLimits, QueueWake, Queues, dead_letter,
+        max_attempts,
     },
 };
 
@@ -33,7 +33,7 @@ fn millis(time: std::time::Duration) -> u64 {
 
 impl RedisQueues {
     fn call(&self, code: &LuaScript, queue: &str) -> Cmd {
-        let keys = self.keys.queue(&wake_channel(queue));
+        let keys = self.keys.queue(QueueWake { queue });
         code.call(&keys.each_ref().map(String::as_str))
     }
 
@@ -44,7 +44,7 @@ impl RedisQueues {
     /// The arguments by which a script wakes the consumers of all nodes.
     fn wake_with(&self, call: &mut Cmd, queue: &str) {
         call.arg(self.shards.pubsub_commands().publish())
-            .arg(self.keys.events(&wake_channel(queue)))
+            .arg(self.keys.events(&QueueWake { queue }.channel()))
             .arg(wake_message());
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use gorani_broker::ClientInfo;
 
 use super::*;
-use crate::{disconnect::ErrorCode, hub::read_budget::ReadSource};
+use crate::{disconnect::ErrorCode, hub::history_reads::ReadSource};
 
 #[actix_web::test]
 async fn presence_shows_who_is_there_and_stats_how_many() {

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::hub::tests::HISTORY;
 
+mod budget;
 mod pages;
 
 /// Receives the answer of a read.

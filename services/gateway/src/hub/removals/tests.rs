@@ -1,6 +1,8 @@
 //! A removal that failed is asked for again, and not for ever.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod user_limit;
+
 use gorani_broker::{MemoryBroker, MemorySettings};
 
 use super::*;
@@ -128,8 +130,8 @@ async fn so_many_removals_wait_and_the_others_are_left_to_the_broker() {
         removals.put_back(Removal::Connection { user: "42".into(), client: "one".into() }, until);
     }
     assert_eq!(removals.again.borrow().len(), WAITING);
-    assert_eq!(removals.next().len(), BATCH);
-    assert_eq!(removals.again.borrow().len(), WAITING - BATCH);
+    assert_eq!(removals.next().len(), REMOVALS_AT_ONCE);
+    assert_eq!(removals.again.borrow().len(), WAITING - REMOVALS_AT_ONCE);
 }
 
 #[actix_rt::test]

@@ -7,6 +7,7 @@ mod slices;
 use std::{cell::Cell, collections::BTreeSet};
 
 use gorani_broker::{Broker, ClientInfo, MemoryBroker, MemorySettings, Retention};
+use proptest::prelude::*;
 
 use super::*;
 use crate::hub::worker::Worker;
@@ -309,4 +310,22 @@ async fn watched<T>(scan: impl Future<Output = T>) -> (T, Watch) {
     task.abort();
     let (turns, longest_wait) = neighbour.get();
     (result, Watch { whole, turns, longest_wait })
+}
+
+proptest! {
+    #[test]
+    fn names_within_the_bounds_of_a_pattern_are_all_that_match(
+        pattern in "[ab*?]{0,6}",
+        names in proptest::collection::btree_set("[abc]{1,5}", 0..40),
+    ) {
+        let pattern = Pattern::new(pattern);
+        let names: BTreeSet<String> = names;
+        let bounded: Vec<_> = names
+            .range::<str, _>((Bound::Included(pattern.literal()), Bound::Unbounded))
+            .take_while(|name| pattern.may_match_from(name))
+            .filter(|name| pattern.matches(name))
+            .collect();
+        let all: Vec<_> = names.iter().filter(|name| pattern.matches(name)).collect();
+        prop_assert_eq!(bounded, all);
+    }
 }

@@ -1,14 +1,16 @@
 //! The entries of a subscription in the broker, their removal, and its position.
 
-use std::{sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
+use futures_util::{FutureExt as _, future::join_all};
 use gorani_broker::{Position, Publication};
 
 use super::{Client, HISTORY, Hub, NO_HISTORY, events, faulty::Faulty, missed, position, publication};
 use crate::{
     hub::{
+        registry::SessionKey,
         scan::{ConnectionInfo, size_of_channel, size_of_view},
-        subscribe::size_of,
+        subscribe::{ReadTurns, size_of},
         subscription::follows,
     },
     session::{Signal, SubscribeParams},
@@ -167,4 +169,24 @@ async fn a_session_whose_deadline_has_come_is_told_and_one_that_is_gone_is_not()
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(one.was_told(|signal| matches!(signal, Signal::Timer)).await);
     assert_eq!(gone.signals(), 0);
+}
+
+#[tokio::test]
+async fn a_session_has_two_reads_at_a_time_and_leaves_nothing_behind() {
+    let turns = Rc::new(ReadTurns::default());
+    let (one, other) = (SessionKey::FIRST, SessionKey::FIRST.next());
+    let first = turns.clone().wait(one, 2).await;
+    let second = turns.clone().wait(one, 2).await;
+    let mut third = Box::pin(turns.clone().wait(one, 2));
+    assert!(third.as_mut().now_or_never().is_none());
+    drop(turns.clone().wait(other, 2).now_or_never().unwrap());
+    assert_eq!(turns.sessions(), 1);
+    drop(first);
+    let third = third.await;
+    drop(third);
+    drop(second);
+    assert_eq!(turns.sessions(), 0);
+    let many = (0..20).map(|_| turns.clone().wait(one, 2).map(drop));
+    join_all(many).await;
+    assert_eq!(turns.sessions(), 0);
 }

@@ -1,6 +1,7 @@
 //! The inbox: what does not fit is reported, whenever it is noticed.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod replay;
 mod turns;
 
 use std::time::Duration;

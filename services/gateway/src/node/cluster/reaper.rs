@@ -16,7 +16,7 @@ use super::{
     client_node::{NODE_ID_BYTES, node_of},
     reaping::Reaping,
 };
-use crate::{hub::read_budget::ReadSource, random};
+use crate::{hub::history_reads::ReadSource, random};
 
 /// Clients of one step; a step is one atomic script.
 const CLIENTS_AT_A_TIME: u32 = 500;

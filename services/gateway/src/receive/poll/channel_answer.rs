@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use gorani_broker::{HistoryPage, HistoryQuery, Position, Publication, Retention};
 
 use crate::{
-    disconnect::ErrorCode, format::position::Unrecovered, hub::read_budget::ReadSource, node::Node,
+    disconnect::ErrorCode, format::position::Unrecovered, hub::history_reads::ReadSource, node::Node,
     session::client::receiver::PollableChannel,
 };
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::*;
-use crate::{metrics::memory::ReadMetrics, settings::ReadSettings};
+use crate::{metrics::clients::ReadMetrics, settings::ReadSettings};
 
 const EACH: u64 = 1000;
 

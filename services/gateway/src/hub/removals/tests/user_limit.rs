@@ -1,4 +1,4 @@
-//! Places among a user's connections, with a broker whose clock is moved by hand.
+//! Slots among a user's connections, with a broker whose clock is moved by hand.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::{rc::Rc, time::Duration};
@@ -44,7 +44,7 @@ impl Bench {
 }
 
 #[actix_rt::test]
-async fn a_place_is_kept_while_the_session_lasts_and_given_back_once() {
+async fn a_slot_is_kept_while_the_session_lasts_and_given_back_once() {
     let bench = Bench::start();
     let [one, _other] = [bench.holder("one").await, bench.holder("other").await];
     for _ in 0..3 {
@@ -60,7 +60,7 @@ async fn a_place_is_kept_while_the_session_lasts_and_given_back_once() {
 }
 
 #[actix_rt::test]
-async fn a_place_that_was_lost_is_taken_again_and_without_room_the_session_ends() {
+async fn a_slot_that_was_lost_is_taken_again_and_without_room_the_session_ends() {
     let bench = Bench::start();
     let sessions = [bench.holder("one").await, bench.holder("other").await];
     bench.clock.advance(2 * USER_SLOT_TTL);
@@ -79,7 +79,7 @@ async fn a_place_that_was_lost_is_taken_again_and_without_room_the_session_ends(
 }
 
 #[actix_rt::test]
-async fn of_two_sessions_the_one_whose_place_was_lost_takes_it_again() {
+async fn of_two_sessions_the_one_whose_slot_was_lost_takes_it_again() {
     let bench = Bench::start();
     let _sessions = [bench.holder("one").await, bench.holder("other").await];
     bench.clock.advance(MORE_THAN_HALF);

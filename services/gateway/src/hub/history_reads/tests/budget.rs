@@ -1,9 +1,7 @@
 //! Tests of the order in which reads get their turn.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-
-use futures_util::{FutureExt as _, future::join_all};
 
 use super::*;
+use crate::{metrics::clients::ReadMetrics, settings::ReadSettings};
 
 fn budget(clients: usize, max_wait: Duration) -> ReadBudget {
     let settings = ReadSettings { clients, large: 1, api: 1, catch_up: 1, max_wait };
@@ -52,24 +50,4 @@ async fn a_read_that_waits_too_long_is_refused_for_the_moment_and_a_gap_waits_on
         drop(held);
     };
     assert!(tokio::join!(waiting, freeing).0.is_ok());
-}
-
-#[tokio::test]
-async fn a_session_has_two_reads_at_a_time_and_leaves_nothing_behind() {
-    let turns = Rc::new(ReadTurns::default());
-    let (one, other) = (SessionKey::FIRST, SessionKey::FIRST.next());
-    let first = turns.clone().wait(one, 2).await;
-    let second = turns.clone().wait(one, 2).await;
-    let mut third = Box::pin(turns.clone().wait(one, 2));
-    assert!(third.as_mut().now_or_never().is_none());
-    drop(turns.clone().wait(other, 2).now_or_never().unwrap());
-    assert_eq!(turns.sessions(), 1);
-    drop(first);
-    let third = third.await;
-    drop(third);
-    drop(second);
-    assert_eq!(turns.sessions(), 0);
-    let many = (0..20).map(|_| turns.clone().wait(one, 2).map(drop));
-    join_all(many).await;
-    assert_eq!(turns.sessions(), 0);
 }
