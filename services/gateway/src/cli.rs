@@ -18,7 +18,6 @@ use crate::{
     server::{self, ServerError},
     settings::{Settings, SettingsError},
     telemetry,
-    version::VERSION,
 };
 
 /// A realtime push server: one POST from a backend, and every subscribed client has it.
@@ -100,7 +99,7 @@ impl Cli {
             Some(CliCommand::Token { file, arguments }) => {
                 println!("{}", arguments.make(file.load()?.token)?)
             }
-            Some(CliCommand::Version) => println!("gorani {VERSION}"),
+            Some(CliCommand::Version) => println!("gorani {}", env!("CARGO_PKG_VERSION")),
         }
         Ok(())
     }

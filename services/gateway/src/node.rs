@@ -9,11 +9,7 @@ pub mod client_network;
 pub mod cluster;
 mod keys;
 pub mod lifecycle;
-pub mod open_responses;
-pub mod presence;
 pub mod publish;
-pub mod secret;
-pub mod user_connections;
 pub mod workers;
 
 use std::{
@@ -28,9 +24,16 @@ use rand::Rng;
 use tokio::time::Instant;
 
 use self::{
-    admission::AdmissionControl, cluster::ClusterMember, keys::KeyFetcher, lifecycle::Lifecycle,
-    open_responses::OpenResponses, presence::Presence, publish::Publisher, secret::ClusterSecrets,
-    user_connections::UserConnectionLimit, workers::Workers,
+    admission::AdmissionControl,
+    cluster::{
+        ClusterMember,
+        presence::{Presence, UserConnectionLimit},
+        secret::ClusterSecrets,
+    },
+    keys::KeyFetcher,
+    lifecycle::{Lifecycle, OpenResponses},
+    publish::Publisher,
+    workers::Workers,
 };
 use crate::{
     hub::history_reads::{HistoryReads, ReadBudget},

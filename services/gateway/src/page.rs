@@ -6,7 +6,7 @@ use actix_web::{
 };
 use serde_json::json;
 
-use crate::{node::Node, version::VERSION};
+use crate::node::Node;
 
 /// The page takes everything from its own node.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; \
@@ -70,6 +70,6 @@ async fn about(node: web::Data<Node>) -> HttpResponse {
         "channel": FIRST_CHANNEL,
         "api_key": api_key,
         "token": null,
-        "version": VERSION,
+        "version": env!("CARGO_PKG_VERSION"),
     }))
 }

@@ -17,7 +17,11 @@
 //! - [`leaks`]: what is left in memory.
 //! - [`counts`]: what happened.
 //! - [`many_nodes`]: a large cluster.
+//! - `forward_broker!`: a test's broker that goes on to another one, for the tests of other rooms as well.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+
+#[macro_use]
+mod forward_broker;
 
 mod broker;
 mod check;

@@ -12,13 +12,10 @@ use utoipa::openapi::{
     security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme},
 };
 
-use crate::{
-    api::{
-        batch::{BatchRequest, BatchResult},
-        error::ErrorAnswer,
-        method::{ApiCommand, Method, reference, register},
-    },
-    version::VERSION,
+use crate::api::{
+    batch::{BatchRequest, BatchResult},
+    error::ErrorAnswer,
+    method::{ApiCommand, Method, reference, register},
 };
 
 /// Statuses that an answer may have besides 200, and what they mean.
@@ -65,7 +62,7 @@ pub fn document() -> OpenApi {
         ))),
     );
     OpenApiBuilder::new()
-        .info(InfoBuilder::new().title("Gorani").version(VERSION).description(Some(
+        .info(InfoBuilder::new().title("Gorani").version(env!("CARGO_PKG_VERSION")).description(Some(
             "The push API for backends. Every call acts on the whole cluster, whichever node it is sent to. Unknown fields are \
              refused; for a string, null and empty mean absent. Errors of a call are answered with 200 and `error`, unless \
              `api.error_mode` is `status` or the call has the header `X-Gorani-Error-Mode: status` (or \

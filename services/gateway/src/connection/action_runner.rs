@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
     hub::{history_reads::ReadSource, registry::SessionKey, worker::Worker},
-    node::{Node, presence::Presence, publish::PublishSource},
+    node::{Node, cluster::presence::Presence, publish::PublishSource},
     session::{Action, Outcome, Ticket},
 };
 

@@ -13,8 +13,9 @@ use bytes::Bytes;
 
 use super::{ForwardError, Forwarder, elsewhere, is_forwarded, session_claims::TTL};
 use crate::{
-    endpoint::EndpointRefused, http_session::registry::HttpSessionRegistry,
-    node::admission::permits::ConnectionPermit,
+    endpoint::EndpointRefused,
+    http_session::registry::HttpSessionRegistry,
+    node::{admission::permits::ConnectionPermit, cluster::ClaimName},
 };
 
 /// Owners asked, one after the other, for one request: each of them has just gone.
@@ -67,6 +68,7 @@ impl Forwarder {
             }
             self.shared.owners.forget(session);
         }
+        let name = ClaimName::Session(session).to_string();
         for _ in 0..ATTEMPTS {
             let place = match slot() {
                 Ok(place) => place,
@@ -76,7 +78,7 @@ impl Forwarder {
             let cluster = self.node.broker().cluster();
             // Before it is claimed: a client that goes meanwhile leaves no claim behind.
             self.shared.claims.enter(session);
-            let owner = match cluster.claim(session, &self.node.id, TTL, replacing.as_deref()).await {
+            let owner = match cluster.claim(&name, &self.node.id, TTL, replacing.as_deref()).await {
                 Ok(owner) => owner,
                 Err(error) => {
                     tracing::debug!(%error, "owner of a session not known");
@@ -111,7 +113,7 @@ impl Forwarder {
         request: &HttpRequest,
         refused: EndpointRefused,
     ) -> SessionRoute {
-        let owner = match self.node.broker().cluster().owner(session).await {
+        let owner = match self.node.broker().cluster().owner(&ClaimName::Session(session).to_string()).await {
             Ok(Some(owner)) if *owner != *self.node.id => owner,
             Ok(_) => return SessionRoute::Refused(refused),
             Err(error) => {
@@ -141,7 +143,8 @@ impl Forwarder {
         }
         let (node, session) = (self.node.clone(), session.clone());
         actix_rt::spawn(async move {
-            if let Err(error) = node.broker().cluster().release(&session, &node.id).await {
+            let name = ClaimName::Session(&session).to_string();
+            if let Err(error) = node.broker().cluster().release(&name, &node.id).await {
                 tracing::debug!(%error, "releasing the claim of a refused session failed");
             }
         });
@@ -165,7 +168,7 @@ impl Forwarder {
             }
             self.shared.owners.forget(session);
         }
-        let owner = match self.node.broker().cluster().owner(session).await {
+        let owner = match self.node.broker().cluster().owner(&ClaimName::Session(session).to_string()).await {
             Ok(Some(owner)) if *owner != *self.node.id && remembered.as_deref() != Some(&*owner) => owner,
             Ok(_) => return denial,
             Err(error) => {

@@ -7,7 +7,10 @@ use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::{http_session::registry::HttpSessionRegistry, node::Node};
+use crate::{
+    http_session::registry::HttpSessionRegistry,
+    node::{Node, cluster::ClaimName},
+};
 
 /// Time for which a claim holds without renewal. Long, since it counts for nothing once its node's lease has ended.
 pub(super) const TTL: Duration = Duration::from_secs(3600);
@@ -96,7 +99,8 @@ impl SessionClaims {
     }
 
     async fn renew(&self, node: &Node, session: Arc<str>) {
-        match node.broker().cluster().claim(&session, &node.id, TTL, None).await {
+        let name = ClaimName::Session(&session).to_string();
+        match node.broker().cluster().claim(&name, &node.id, TTL, None).await {
             Ok(owner) if *owner == *node.id => self.renewed(&session),
             Ok(_) => {
                 // Somebody could not reach us. No request comes here any more, so the session ends by itself.
@@ -108,8 +112,9 @@ impl SessionClaims {
     }
 
     async fn release(&self, node: &Node, session: Arc<str>) {
+        let name = ClaimName::Session(&session).to_string();
         // One that is not given back counts for nothing: this node says that the session is not here.
-        let _ = node.broker().cluster().release(&session, &node.id).await;
+        let _ = node.broker().cluster().release(&name, &node.id).await;
         self.forget(&session);
     }
 }

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use aws_lc_rs::hmac::{sign, verify};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::node::secret::ClusterSecret;
+use crate::node::cluster::secret::ClusterSecret;
 
 /// The header that carries it.
 pub const SIGNATURE_HEADER: &str = "x-gorani-forward";

@@ -25,8 +25,7 @@ use crate::{
     hub::worker::Worker,
     node::{
         Node,
-        admission::fair_share::{Exhausted, FairShare},
-        client_network::ClientNetwork,
+        client_network::{ClientNetwork, Exhausted, FairShare},
     },
 };
 

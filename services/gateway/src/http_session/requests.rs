@@ -14,7 +14,10 @@ use super::{
 use crate::{
     connection::state::actor::{ConnectionActor, Turn},
     disconnect::Disconnect,
-    node::admission::{attempts::AttemptKind, fair_share::Exhausted, refusals::RefusalCause},
+    node::{
+        admission::{attempts::AttemptKind, refusals::RefusalCause},
+        client_network::Exhausted,
+    },
     session::{Actions, Incoming, Now},
 };
 

@@ -22,7 +22,7 @@ use gorani_protocol::{
 
 use super::pipe::{PipeReader, PipeWriter};
 use crate::{
-    disconnect::Disconnect, endpoint::SocketAddresses, node::open_responses::OpenResponse, outbox::Outbox,
+    disconnect::Disconnect, endpoint::SocketAddresses, node::lifecycle::OpenResponse, outbox::Outbox,
 };
 
 /// Writes a session's outbox to one response. Chosen by the request, used on the session's worker.

@@ -2,17 +2,11 @@
 //! count under the client's network. Decision record 24.
 //!
 //! - [`permits`]: a slot for each session.
-//! - [`attempts`]: wrong ids, logins, tokens and keys.
-//! - [`refusals`]: counters and log lines.
-//! - `client_logins`: failed logins, as a session counts them.
+//! - [`attempts`]: handshakes, and wrong ids, logins, tokens and keys.
+//! - [`refusals`]: reasons, counters and log lines.
 //! - `unauthenticated`: those that have not connected.
-//! - `buckets`, `fair_share`: what they count with.
 
 pub mod attempts;
-mod buckets;
-mod client_logins;
-pub(crate) mod fair_share;
-mod no_permit;
 pub mod permits;
 pub mod refusals;
 pub(super) mod unauthenticated;
@@ -26,14 +20,14 @@ use actix_http::header::{HeaderMap, X_FORWARDED_FOR};
 use tokio::time::Instant;
 
 use self::{
-    attempts::{AttemptKind, Attempts},
-    buckets::{Buckets, Rate},
+    attempts::{AttemptKind, Attempts, Buckets, Rate},
     refusals::{RefusalCause, Refusals},
     unauthenticated::Unauthenticated,
 };
+use super::client_network::{ClientNetwork, SessionSource};
 use crate::{
     metrics::Metrics,
-    node::client_network::{ClientNetwork, SessionSource},
+    session::shared::policy::{Credential, LoginLimit},
     settings::{Settings, proxies::TrustedProxies},
 };
 
@@ -168,6 +162,11 @@ impl AdmissionControl {
         }
     }
 
+    /// The limit of failed logins for a session of the client at this address.
+    pub fn login_limit(self: &Arc<Self>, peer: Option<SocketAddr>) -> Arc<dyn LoginLimit> {
+        Arc::new(ClientLogins { admission: self.clone(), network: self.network_of(peer) })
+    }
+
     /// Counts something that was refused, or did not go well. It is logged within a while.
     pub fn refused(&self, cause: RefusalCause, network: Option<ClientNetwork>) {
         self.metrics.count_refused(cause.label());
@@ -175,7 +174,32 @@ impl AdmissionControl {
     }
 
     /// Tells the log what was refused lately.
-    pub(in crate::node) fn log_refusals(&self) {
+    pub(super) fn log_refusals(&self) {
         self.refusals.log(Instant::now());
+    }
+}
+
+/// The failed logins of one network, as a session counts them.
+struct ClientLogins {
+    admission: Arc<AdmissionControl>,
+    network: Option<ClientNetwork>,
+}
+
+impl ClientLogins {
+    fn attempt(credential: Credential) -> AttemptKind {
+        match credential {
+            Credential::Password => AttemptKind::Login,
+            Credential::Token => AttemptKind::Token,
+        }
+    }
+}
+
+impl LoginLimit for ClientLogins {
+    fn allows(&self, credential: Credential) -> bool {
+        self.admission.allows_attempt(Self::attempt(credential), self.network)
+    }
+
+    fn failed(&self, credential: Credential) {
+        self.admission.failed_attempt(Self::attempt(credential), self.network);
     }
 }

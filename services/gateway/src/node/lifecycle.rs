@@ -1,4 +1,10 @@
-//! The stage of a node on its way down. [`crate::drain`] moves it on; listeners and health ask.
+//! The stage of a node on its way down, and the responses that it waits for then. [`crate::drain`] moves the stage on; listeners
+//! and health ask.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use tokio::sync::watch;
 
@@ -50,5 +56,31 @@ impl Lifecycle {
             // It fails only when the node is gone.
             let _ = stage.wait_for(|stage| *stage == LifecycleStage::Draining).await;
         }
+    }
+}
+
+/// The number of responses that are being written: the last bytes of a stream are written after its session has ended.
+#[derive(Default)]
+pub struct OpenResponses(Arc<AtomicUsize>);
+
+/// A response that is being written; over when dropped.
+pub struct OpenResponse(Arc<AtomicUsize>);
+
+impl OpenResponses {
+    /// One more response is being written.
+    pub fn begin(&self) -> OpenResponse {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        OpenResponse(self.0.clone())
+    }
+
+    /// Responses that are being written.
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for OpenResponse {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

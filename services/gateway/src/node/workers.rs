@@ -85,7 +85,7 @@ impl Workers {
         worker
     }
 
-    pub(in crate::node) fn inboxes(&self) -> Vec<Arc<Inbox>> {
+    pub(super) fn inboxes(&self) -> Vec<Arc<Inbox>> {
         self.inboxes.read().clone()
     }
 
@@ -103,12 +103,12 @@ impl Workers {
     }
 
     /// As [`Self::dispatch_command`]; false if a worker has no room for it within the time of an answer. The others have it then.
-    pub(in crate::node) async fn dispatch_command_in_time(&self, command: SessionCommand) -> bool {
+    pub(super) async fn dispatch_command_in_time(&self, command: SessionCommand) -> bool {
         tokio::time::timeout(self.answer_timeout, self.dispatch_command(command)).await.is_ok()
     }
 
     /// Makes all workers enter their sessions into presence again.
-    pub(in crate::node) fn restore_presence(&self) {
+    pub(super) fn restore_presence(&self) {
         self.inboxes().iter().for_each(|inbox| inbox.restore());
     }
 

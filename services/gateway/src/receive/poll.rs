@@ -36,10 +36,7 @@ use crate::{
     http_session::{WorkerContext, pipe::ResponseHead},
     memory::LARGE_REPLY_BYTES,
     metrics::TransportLabel,
-    node::{
-        Node,
-        admission::{fair_share::Exhausted, refusals::RefusalCause},
-    },
+    node::{Node, admission::refusals::RefusalCause, client_network::Exhausted},
     receive::poll_writer::{PollAnswer, PollWriter},
     session::{
         Now,

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     clock,
-    node::cluster::ClusterError,
+    node::cluster::{ClaimName, ClusterError},
     random,
     session_command::{SessionCommand, SessionTarget},
     settings::{BrokerKind, Settings},
@@ -243,7 +243,7 @@ async fn scenario(nodes: usize) -> Vec<(&'static str, FleetCounts)> {
     let dead: BTreeSet<String> = before.difference(&fleet.ids()).cloned().collect();
     assert_eq!(dead.len(), dying);
     // For the first of them the clients' channel is claimed, by a node that does not live to look through it.
-    let claimed = format!("reaper {} {CHANNEL}", dead.first().unwrap());
+    let claimed = ClaimName::Reaper { dead: dead.first().unwrap(), channel: CHANNEL }.to_string();
     fleet.network.0.lock().server.claim(&claimed, "claimer", CLAIMED_FOR, None);
     let order = fleet.order(0);
     fleet.pass(fleet.settings.cluster.answer_timeout + TICK).await;

@@ -8,7 +8,7 @@ use std::sync::{Arc, atomic::Ordering};
 use actix::Recipient;
 use tokio::time::Instant;
 
-pub use super::no_permit::NoPermit;
+pub use super::refusals::NoPermit;
 use super::{
     AdmissionControl,
     refusals::RefusalCause,

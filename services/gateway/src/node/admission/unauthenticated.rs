@@ -14,13 +14,10 @@ use actix::Recipient;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{
-    fair_share::{Exhausted, FairShare, HolderCounts},
-    no_permit::NoPermit,
-};
+use super::refusals::NoPermit;
 use crate::{
     disconnect::Disconnect,
-    node::client_network::{ClientNetwork, SessionSource},
+    node::client_network::{ClientNetwork, Exhausted, FairShare, HolderCounts, SessionSource},
     session::Signal,
 };
 

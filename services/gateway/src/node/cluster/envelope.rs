@@ -1,25 +1,28 @@
 //! The messages between nodes: commands, queries and answers, in an envelope with a version. `docs/architecture.md` §5.7.
 //!
 //! JSON. A new kind or field needs no new version: a node that does not know a kind answers [`ClusterAnswer::Unsupported`] at
-//! once, and its lease lists the kinds that it knows ([`kinds`]), so that others need not ask; unknown fields are skipped. A new
+//! once, and its lease lists the kinds that it knows ([`KINDS`]), so that others need not ask; unknown fields are skipped. A new
 //! version is for envelopes that older nodes could not open. Record 35.
-//!
-//! [`kinds`]: super::kinds
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::description::NodeCounts;
+use super::membership::NodeCounts;
 use crate::{hub::scan::ConnectionInfo, session_command::SessionCommand};
 
 /// The version of the envelope.
 const VERSION: u8 = 1;
+/// The kinds of commands and queries that the first version understands. Its lease does not list them.
+const FIRST_KINDS: u64 = 0b111_1111;
+/// The kinds that this version understands, for its lease: a number with one bit for each, since every node reads the leases
+/// of all every few seconds. A bit that has been given is never given to another kind.
+pub(super) const KINDS: u64 = FIRST_KINDS;
 
 /// A message from one node to others.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(in crate::node) struct Envelope {
+pub(super) struct Envelope {
     #[serde(rename = "v")]
     version: u8,
     /// Id of the node that wrote it.
@@ -32,7 +35,7 @@ pub(in crate::node) struct Envelope {
 /// The content of an envelope.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::node) enum EnvelopeBody {
+pub(super) enum EnvelopeBody {
     /// To be carried out and acknowledged.
     Order(SessionCommand),
     /// To be answered.
@@ -41,10 +44,32 @@ pub(in crate::node) enum EnvelopeBody {
     Answer(ClusterAnswer),
 }
 
+impl EnvelopeBody {
+    /// True if a node understands it. `kinds`: those in the node's lease; 0 where it lists none.
+    pub(super) fn is_understood_by(&self, kinds: u64) -> bool {
+        let known = if kinds == 0 { FIRST_KINDS } else { kinds };
+        known & self.kind() == self.kind()
+    }
+
+    /// The bit of its kind; none for an answer, which goes only to a node that has asked.
+    fn kind(&self) -> u64 {
+        match self {
+            Self::Order(SessionCommand::Disconnect { .. }) => 1,
+            Self::Order(SessionCommand::Unsubscribe { .. }) => 1 << 1,
+            Self::Order(SessionCommand::Subscribe { .. }) => 1 << 2,
+            Self::Order(SessionCommand::Refresh { .. }) => 1 << 3,
+            Self::Ask(ClusterQuery::Connections { .. }) => 1 << 4,
+            Self::Ask(ClusterQuery::Channels { .. }) => 1 << 5,
+            Self::Ask(ClusterQuery::Counts) => 1 << 6,
+            Self::Answer(_) => 0,
+        }
+    }
+}
+
 /// A query about the sessions of a node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::node) enum ClusterQuery {
+pub(super) enum ClusterQuery {
     /// Connections by client id, after a cursor.
     Connections { user: Option<String>, after: String, limit: usize },
     /// Channels by name, after a cursor.
@@ -56,7 +81,7 @@ pub(in crate::node) enum ClusterQuery {
 /// An answer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::node) enum ClusterAnswer {
+pub(super) enum ClusterAnswer {
     /// The command is with the sessions.
     Done,
     Connections(BTreeMap<String, ConnectionInfo>),
@@ -239,5 +264,15 @@ mod tests {
             known.unwrap().body,
             EnvelopeBody::Ask(ClusterQuery::Channels { pattern: None, .. })
         ));
+    }
+
+    #[test]
+    fn a_lease_that_tells_nothing_is_of_a_node_that_knows_the_first_kinds() {
+        let counts = EnvelopeBody::Ask(ClusterQuery::Counts);
+        assert!(counts.is_understood_by(0) && counts.is_understood_by(KINDS));
+        assert!(!counts.is_understood_by(KINDS & !(1 << 6)));
+        // Bits of a newer version are no harm.
+        assert!(counts.is_understood_by(u64::MAX));
+        assert!(EnvelopeBody::Answer(ClusterAnswer::Done).is_understood_by(1));
     }
 }

@@ -1,4 +1,4 @@
-//! The members that this node knows to be alive. `docs/architecture.md` §5.7.
+//! The members that this node knows to be alive, and what each says of itself. `docs/architecture.md` §5.7.
 //!
 //! A pure table: leases in, deaths out. A node is dead when its lease is gone while ours was running all the time. Where
 //! our own lease ran out, or the broker lost its data, the leases of others may be missing although they live: then, for
@@ -12,9 +12,8 @@ use std::{
 
 use bytes::Bytes;
 use gorani_broker::{Announced, Member};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-
-use super::description::NodeDescription;
 
 /// The changes that an announcement brought to light.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,6 +155,48 @@ impl MembershipView {
     }
 }
 
+/// Numbers of a node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeCounts {
+    /// Clients that are connected.
+    pub clients: usize,
+    /// Distinct users among them.
+    pub users: usize,
+    /// Channels with subscribers.
+    pub channels: usize,
+    /// Subscriptions of all clients.
+    pub subscriptions: usize,
+}
+
+/// A node's description of itself, which it announces with its lease: a small JSON object. The node's id is beside it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct NodeDescription {
+    /// Version of the server.
+    pub(super) version: String,
+    /// Seconds since the start.
+    pub(super) uptime_s: u64,
+    /// Its numbers, some seconds old.
+    pub(super) counts: NodeCounts,
+    /// The address where other nodes reach it: `host:port`; empty if it does not know.
+    pub(super) address: String,
+    /// The kinds of requests that it understands: see [`super::envelope::KINDS`]; 0 if it lists none.
+    pub(super) understands: u64,
+}
+
+impl NodeDescription {
+    pub(super) fn write(&self) -> Bytes {
+        // A struct of numbers and a text has no reason to fail; without a description the lease counts all the same.
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+
+    /// One that cannot be read says nothing.
+    pub(super) fn read(description: &[u8]) -> Self {
+        serde_json::from_slice(description).unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,5 +300,16 @@ mod tests {
         view.told(true, &["me"], quiet);
         assert!(!view.is_quiet(quiet));
         assert!(view.is_quiet(quiet + TRACE));
+    }
+
+    #[test]
+    fn a_description_survives_the_trip_and_one_of_another_version_is_read_as_far_as_it_goes() {
+        let (version, address) = ("1.2.3".to_owned(), "10.0.0.1:8000".to_owned());
+        let description =
+            NodeDescription { version, uptime_s: 7, address, understands: 5, ..NodeDescription::default() };
+        assert_eq!(NodeDescription::read(&description.write()), description);
+        let other = NodeDescription::read(br#"{"version":"9","mood":"good"}"#);
+        assert_eq!(other, NodeDescription { version: "9".to_owned(), ..NodeDescription::default() });
+        assert_eq!(NodeDescription::read(b"?"), NodeDescription::default());
     }
 }

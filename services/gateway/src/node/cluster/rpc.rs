@@ -1,30 +1,37 @@
 //! Asking other nodes and answering them. What is asked has succeeded when every node that lives has answered.
+//!
+//! The commands of other nodes for one user are carried out in order of arrival, those for different users side by side, so that
+//! neither an answer nor a command waits behind that of another user.
 
 use std::{
     collections::BTreeSet,
+    hash::{BuildHasher, RandomState},
     sync::{Arc, atomic::Ordering},
 };
 
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, mpsc},
     time::{Instant, timeout_at},
 };
 
 use super::{
     ClusterError, ClusterMember,
-    commands::CommandQueues,
     envelope::{ClusterAnswer, ClusterQuery, Envelope, EnvelopeBody, EnvelopeError},
-    kinds,
-    peers::{ClusterInbox, MembersRead},
+    peers::{ClusterInbox, MembersRead, PendingQuery},
 };
-use crate::hub::scan::ScanPage;
+use crate::{hub::scan::ScanPage, session_command::SessionCommand};
 
 /// Queries of others that run at the same time. One more is not answered: its sender learns it by the time-out.
 const ANSWERS_AT_A_TIME: usize = 64;
 
+/// Queues of commands that are worked off side by side; each user has one of them.
+const QUEUES: usize = 16;
+/// Commands that wait in one of them. One that does not fit is not carried out, and its sender's time-out reports it.
+const COMMANDS_PER_QUEUE: usize = 256;
+
 /// The nodes that a query goes to.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::node) enum Recipients<'a> {
+pub(super) enum Recipients<'a> {
     /// Every other node.
     Others,
     /// One other node; it need not be there.
@@ -32,10 +39,10 @@ pub(in crate::node) enum Recipients<'a> {
 }
 
 /// A message that is under way.
-pub(in crate::node) struct PendingMessage {
+pub(super) struct PendingMessage {
     cluster: Arc<ClusterMember>,
     /// The nodes whose answer is missing, and the receiver of the answers; none if there is nobody to ask.
-    open: Option<(BTreeSet<String>, super::pending_queries::PendingQuery)>,
+    open: Option<(BTreeSet<String>, PendingQuery)>,
     /// Nodes that do not know this kind of query, and were not asked.
     unable: Vec<String>,
     is_order: bool,
@@ -45,7 +52,7 @@ pub(in crate::node) struct PendingMessage {
 impl ClusterMember {
     /// Writes to other nodes. When this resolves the message is with the broker; then its answers can be waited for. A command
     /// that one of them does not know is sent to none.
-    pub(in crate::node) async fn write(
+    pub(super) async fn write(
         self: &Arc<Self>,
         recipients: Recipients<'_>,
         body: EnvelopeBody,
@@ -60,8 +67,7 @@ impl ClusterMember {
             }
         };
         let is_order = matches!(body, EnvelopeBody::Order(_));
-        let understands =
-            |node: &String| kinds::is_understood(self.peers.description(node).understands, &body);
+        let understands = |node: &String| body.is_understood_by(self.peers.description(node).understands);
         let (asked, unable): (BTreeSet<String>, BTreeSet<String>) =
             missing.into_iter().partition(understands);
         let unable: Vec<String> = unable.into_iter().collect();
@@ -98,7 +104,7 @@ impl ClusterMember {
     }
 
     /// Reads the members again.
-    pub(in crate::node) async fn refresh_members(&self) -> Result<(), ClusterError> {
+    pub(super) async fn refresh_members(&self) -> Result<(), ClusterError> {
         self.others().await.map(drop)
     }
 
@@ -108,7 +114,7 @@ impl ClusterMember {
     }
 
     /// True if nothing is left in the broker of nodes that died.
-    pub(in crate::node) fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self) -> bool {
         self.peers.view.lock().is_quiet(Instant::now())
     }
 
@@ -153,7 +159,7 @@ impl ClusterMember {
 
     /// Reads what other nodes write, for ever.
     pub(in crate::node) async fn read_inbox(self: Arc<Self>, mut mail: ClusterInbox) {
-        let orders = CommandQueues::start(&self);
+        let commands = CommandQueues::start(&self);
         let permits = Arc::new(Semaphore::new(ANSWERS_AT_A_TIME));
         while let Some(message) = mail.next().await {
             let Envelope { from, id, body, .. } = match Envelope::decode(&message) {
@@ -184,7 +190,7 @@ impl ClusterMember {
             match body {
                 EnvelopeBody::Answer(answer) => self.peers.waiting.resolve(id, from, answer),
                 EnvelopeBody::Order(command) => {
-                    if !orders.take(from, id, command) {
+                    if !commands.take(from, id, command) {
                         self.metrics.cluster.dropped.inc();
                     }
                 }
@@ -210,7 +216,7 @@ impl ClusterMember {
     async fn answer(&self, ask: ClusterQuery) -> Option<ClusterAnswer> {
         let answer = match ask {
             ClusterQuery::Connections { user, after, limit } => {
-                let page = self.queries.connections(user.as_deref(), &after, limit).await;
+                let page = self.local_connections(user.as_deref(), &after, limit).await;
                 page.map(|page| match page.cut_at {
                     None => ClusterAnswer::Connections(page.entries),
                     // Every connection that was looked at is an entry: the last one tells where.
@@ -218,13 +224,13 @@ impl ClusterMember {
                 })
             }
             ClusterQuery::Channels { pattern, after, limit } => {
-                let page = self.queries.channels(pattern.as_deref(), &after, limit).await;
+                let page = self.local_channels(pattern.as_deref(), &after, limit).await;
                 page.map(|ScanPage { entries: channels, cut_at }| match cut_at {
                     None => ClusterAnswer::Channels(channels),
                     Some(until) => ClusterAnswer::ChannelsCut { channels, until },
                 })
             }
-            ClusterQuery::Counts => Ok(ClusterAnswer::Counts(self.queries.counts())),
+            ClusterQuery::Counts => Ok(ClusterAnswer::Counts(self.local_counts())),
         };
         match answer {
             Ok(answer) => Some(answer),
@@ -245,7 +251,7 @@ impl ClusterMember {
 
 impl PendingMessage {
     /// Waits for the answers of all. A node whose lease ended meanwhile owes none.
-    pub(in crate::node) async fn answers(self) -> Result<Vec<(String, ClusterAnswer)>, ClusterError> {
+    pub(super) async fn answers(self) -> Result<Vec<(String, ClusterAnswer)>, ClusterError> {
         let (cluster, is_order) = (self.cluster.clone(), self.is_order);
         if !self.unable.is_empty() {
             return Err(cluster.unsupported(&self.unable, false));
@@ -262,7 +268,7 @@ impl PendingMessage {
     }
 
     /// The answers that came in time, and the nodes that live and gave none or could give none.
-    pub(in crate::node) async fn answers_in_time(self) -> (Vec<(String, ClusterAnswer)>, Vec<String>) {
+    pub(super) async fn answers_in_time(self) -> (Vec<(String, ClusterAnswer)>, Vec<String>) {
         let mut answers = Vec::new();
         let Some((mut missing, mut question)) = self.open else { return (answers, self.unable) };
         while !missing.is_empty() {
@@ -279,5 +285,47 @@ impl PendingMessage {
             }
         }
         (answers, missing.into_iter().chain(self.unable).collect())
+    }
+}
+
+/// A command, and the node that waits for its acknowledgement.
+struct ReceivedCommand {
+    from: String,
+    id: u64,
+    command: SessionCommand,
+}
+
+/// The queues of commands.
+pub(super) struct CommandQueues {
+    hasher: RandomState,
+    queues: Vec<mpsc::Sender<ReceivedCommand>>,
+}
+
+impl CommandQueues {
+    /// Starts the tasks that carry the commands out.
+    pub(super) fn start(cluster: &Arc<ClusterMember>) -> Self {
+        let queue = |_| {
+            let (sender, commands) = mpsc::channel(COMMANDS_PER_QUEUE);
+            cluster.tasks.spawn(run(cluster.clone(), commands));
+            sender
+        };
+        Self { hasher: RandomState::new(), queues: (0..QUEUES).map(queue).collect() }
+    }
+
+    /// Takes a command in without waiting; false if there is no room for it.
+    pub(super) fn take(&self, from: String, id: u64, command: SessionCommand) -> bool {
+        let index = self.hasher.hash_one(command.subject()) % QUEUES as u64;
+        let queue = usize::try_from(index).ok().and_then(|index| self.queues.get(index));
+        queue.is_some_and(|queue| queue.try_send(ReceivedCommand { from, id, command }).is_ok())
+    }
+}
+
+async fn run(cluster: Arc<ClusterMember>, mut commands: mpsc::Receiver<ReceivedCommand>) {
+    while let Some(ReceivedCommand { from, id, command }) = commands.recv().await {
+        if cluster.workers.dispatch_command_in_time(command).await {
+            cluster.reply(&from, id, ClusterAnswer::Done).await;
+        } else {
+            tracing::warn!(node = from, "worker did not take a command of another node in time");
+        }
     }
 }

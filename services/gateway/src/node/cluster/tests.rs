@@ -217,7 +217,7 @@ async fn more_scans_than_a_node_makes_at_a_time_are_refused_after_a_while() {
     let scans = (0..8).map(|_| node.cluster.channels_after(None, "", 10));
     let results = futures_util::future::join_all(scans).await;
     let busy = results.iter().filter(|result| **result == Err(ClusterError::Busy)).count();
-    assert_eq!(busy, 8 - super::local_queries::SCANS_AT_A_TIME);
+    assert_eq!(busy, 8 - SCANS_AT_A_TIME);
     assert_eq!(ErrorCode::from(&ClusterError::Busy), ErrorCode::TOO_MANY_REQUESTS);
     drop(release);
     thread.join().unwrap();

@@ -24,7 +24,6 @@ use crate::{
         Action, Actions, Now, Subscribed, Ticket,
         shared::{deadlines::ttl, policy::ClientIdentity},
     },
-    version::VERSION,
 };
 
 impl ClientSession {
@@ -243,7 +242,7 @@ impl ClientSession {
         }
         let result = ConnectResult {
             client: &self.identity.client,
-            version: VERSION,
+            version: env!("CARGO_PKG_VERSION"),
             expires: connecting.expires_at.is_some(),
             ttl: ttl(connecting.expires_at, now),
             data: None,

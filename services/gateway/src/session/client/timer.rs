@@ -12,7 +12,6 @@ use crate::{
         Action, Actions, Now,
         shared::deadlines::{self, has_expired, is_due, ttl},
     },
-    version::VERSION,
 };
 
 impl ClientSession {
@@ -86,9 +85,9 @@ impl ClientSession {
         let expires_at = claims.expires_at;
         self.clock.expires = self.end_of(expires_at, now);
         self.count_success();
-        let client = &self.identity.client;
+        let (client, version) = (&self.identity.client, env!("CARGO_PKG_VERSION"));
         actions.line(|out| {
-            reply::reply_refresh(id, client, VERSION, expires_at.is_some(), ttl(expires_at, now), out);
+            reply::reply_refresh(id, client, version, expires_at.is_some(), ttl(expires_at, now), out);
         });
     }
 

@@ -18,7 +18,6 @@ use crate::{
             policy::{ClientIdentity, Credential, check_login},
         },
     },
-    version::VERSION,
 };
 
 /// Scheme of an `Authorization` header with a token.
@@ -92,7 +91,7 @@ impl StompSession {
             let mut connected = encode::frame(ServerCommand::Connected, version, out)
                 .header("version", version.name())
                 .header("session", &identity.client)
-                .header("server", &format!("gorani/{VERSION}"))
+                .header("server", concat!("gorani/", env!("CARGO_PKG_VERSION")))
                 .header("heart-beat", &format!("{},{}", ours.sends_ms, ours.wants_ms));
             if !identity.user.is_empty() {
                 connected = connected.header("user-name", &identity.user);

@@ -6,7 +6,7 @@ use actix::prelude::*;
 use gorani_broker::ChannelEvent;
 
 use super::*;
-use crate::node::cluster::commands::CommandQueues;
+use crate::node::cluster::rpc::CommandQueues;
 use crate::{
     format::encoding::{Encoding, Framing, Protocol},
     hub::{registry::SessionRegistration, worker::Worker},

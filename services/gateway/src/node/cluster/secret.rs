@@ -12,10 +12,9 @@ use parking_lot::RwLock;
 use rand::Rng;
 use tokio::{sync::Mutex, time::Instant};
 
+use super::ClaimName;
 use crate::settings::{BrokerKind, Settings};
 
-/// The name whose owner is the secret.
-const NAME: &str = "secret of the cluster";
 /// Time for which the broker keeps it after the last node has claimed it.
 const TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Interval at which a node makes sure that it has the secret of the others.
@@ -67,7 +66,7 @@ pub struct ClusterSecrets {
 
 impl ClusterSecrets {
     /// That of the settings, or none yet: then [`Self::keep`] finds it.
-    pub(super) fn new(settings: &Settings, broker: &Arc<dyn Broker>) -> Arc<Self> {
+    pub(in crate::node) fn new(settings: &Settings, broker: &Arc<dyn Broker>) -> Arc<Self> {
         let configured = &settings.cluster.secret;
         let is_agreed_on = configured.is_empty() && settings.broker.kind != BrokerKind::Memory;
         let known = if configured.is_empty() { Vec::new() } else { vec![ClusterSecret::new(configured)] };
@@ -93,7 +92,7 @@ impl ClusterSecrets {
     }
 
     /// Keeps the secret equal to that of the cluster, for ever; returns at once if there is nothing to agree on.
-    pub(super) async fn keep(self: Arc<Self>) {
+    pub(in crate::node) async fn keep(self: Arc<Self>) {
         while self.broker.is_some() {
             self.renew().await;
             let is_known = !self.known.read().is_empty();
@@ -112,10 +111,24 @@ impl ClusterSecrets {
         }
         let current = self.known().into_iter().next();
         let proposed = current.as_ref().unwrap_or(&self.proposal).text.clone();
-        match broker.cluster().claim(NAME, &proposed, TTL, None).await {
+        match broker.cluster().claim(&ClaimName::Secret.to_string(), &proposed, TTL, None).await {
             Ok(agreed) => self.set_current(&agreed),
             Err(error) => tracing::debug!(%error, "cluster secret not known yet"),
         }
         *looked_at = Some(Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_have_the_names_of_every_version_and_no_session_has_that_of_the_secret() {
+        assert_eq!(ClaimName::Secret.to_string(), "secret of the cluster");
+        let reaper = ClaimName::Reaper { dead: "0badcafe", channel: "a b" };
+        assert_eq!(reaper.to_string(), "reaper 0badcafe a b");
+        let session = ClaimName::Session("/chat/secret of the cluster").to_string();
+        assert_eq!(session, "/chat/secret of the cluster");
     }
 }
