@@ -13,7 +13,6 @@ pub mod error;
 pub mod method;
 pub mod openapi;
 pub mod overview;
-pub mod paging;
 pub mod publish;
 pub mod sessions;
 pub mod value;
@@ -95,8 +94,8 @@ async fn get_only() -> HttpResponse {
     wrong_verb("the document takes GET only", "GET, HEAD")
 }
 
-fn wrong_verb(sentence: &'static str, allow: &'static str) -> HttpResponse {
-    let mut response = ApiError::wrong_verb(sentence).error_response();
+fn wrong_verb(message: &'static str, allow: &'static str) -> HttpResponse {
+    let mut response = ApiError::wrong_verb(message).error_response();
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     response
 }

@@ -39,8 +39,8 @@ use crate::{
     session::{Now, Session},
     settings::{Settings, WebSocketSettings},
     sockjs::{
-        framed_session::FramedSession,
         options::{FRAMED_WEBSOCKET, RAW_WEBSOCKET, SockJsEndpoint},
+        send::FramedSession,
     },
 };
 

@@ -2,18 +2,14 @@
 //! `docs/protocols/sockjs.md` §8, decision record 21.
 //!
 //! A request that comes for a session of another node goes on to that node as it is, signed ([`signature`]), and the answer comes
-//! back chunk by chunk ([`wire`], [`body`]), no faster than the client takes it. A side that gives up closes, and the other
+//! back chunk by chunk ([`wire`], [`peer_connection`]), no faster than the client takes it. A side that gives up closes, and the other
 //! side sees it at once. The owner lets signed requests in at its [`accept`]; whatever concerns the session is decided by it
-//! alone. Nothing is forwarded twice. [`routing`] and [`session_claims`] say which node has a session whose id does not tell.
+//! alone. Nothing is forwarded twice. [`routing`] and [`session_owners`] say which node has a session whose id does not tell.
 
 pub mod accept;
-mod body;
-mod connection_pool;
-mod liveness;
-mod owner_cache;
-mod replay_window;
+mod peer_connection;
 pub mod routing;
-mod session_claims;
+mod session_owners;
 pub mod signature;
 mod wire;
 
@@ -38,13 +34,9 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
 
 use self::{
-    body::{InFlightRequest, RelayedBody, ResponseConnection},
-    connection_pool::ConnectionPool,
-    liveness::PeerLiveness,
-    owner_cache::OwnerCache,
-    replay_window::ReplayWindows,
-    session_claims::SessionClaims,
-    signature::{ForwardSignature, SIGNATURE_HEADER, SignedFields},
+    peer_connection::{ConnectionPool, InFlightRequest, PeerLiveness, RelayedBody, ResponseConnection},
+    session_owners::{OwnerCache, SessionClaims},
+    signature::{ForwardSignature, ReplayWindows, SIGNATURE_HEADER, SignedFields},
     wire::{BodyLength, ForwardedHead},
 };
 use crate::{

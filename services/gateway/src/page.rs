@@ -4,9 +4,7 @@ use actix_web::{
     HttpResponse,
     web::{self, ServiceConfig},
 };
-use serde_json::json;
-
-use crate::node::Node;
+use serde_json::{Value, json};
 
 /// The page takes everything from its own node.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; \
@@ -44,12 +42,13 @@ const ASSETS: [Asset; 15] = [
 /// The channel that the page opens first.
 const FIRST_CHANNEL: &str = "demo:lobby";
 
-/// The files of the page, and what it asks of the node.
-pub fn routes(config: &mut ServiceConfig) {
+/// The files of the page, and what it asks of the node. `api_key`: the key that it publishes with, in development.
+pub fn routes(config: &mut ServiceConfig, api_key: Option<String>) {
     for (path, content_type, content) in ASSETS {
         config.route(path, web::get().to(move || std::future::ready(file(content_type, content))));
     }
-    config.route("/page.json", web::get().to(about));
+    let about = json!({ "channel": FIRST_CHANNEL, "api_key": api_key, "token": null, "version": env!("CARGO_PKG_VERSION") });
+    config.route("/page.json", web::get().to(move || std::future::ready(about_node(&about))));
 }
 
 fn file(content_type: &'static str, content: &'static str) -> HttpResponse {
@@ -62,14 +61,7 @@ fn file(content_type: &'static str, content: &'static str) -> HttpResponse {
         .body(content)
 }
 
-/// Data that the page cannot know: the first channel, and in development the key to publish with.
-async fn about(node: web::Data<Node>) -> HttpResponse {
-    let settings = &node.settings;
-    let api_key = if settings.development.page_api_key { settings.api.keys.first() } else { None };
-    HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(json!({
-        "channel": FIRST_CHANNEL,
-        "api_key": api_key,
-        "token": null,
-        "version": env!("CARGO_PKG_VERSION"),
-    }))
+/// Data that the page cannot know.
+fn about_node(about: &Value) -> HttpResponse {
+    HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(about)
 }

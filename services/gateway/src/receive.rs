@@ -3,12 +3,9 @@
 //! - [`query`]: what a receiver asks for, in its query, body and headers.
 //! - [`poll`]: polling, with `If-None-Match` in [`poll_writer`].
 //! - [`unidirectional`]: streams without commands.
-//! - [`client_stream`]: `http_stream` and `sse`, the client protocol over a response.
-//! - [`emulation`]: commands for the sessions of [`client_stream`].
+//! - [`client_stream`]: `http_stream` and `sse`, the client protocol over a response, and the commands for their sessions.
 
 pub mod client_stream;
-pub mod emulation;
-pub mod event_id_writer;
 pub mod poll;
 pub mod poll_writer;
 pub mod query;
@@ -22,13 +19,20 @@ use actix_web::{
 use crate::{
     forward::{Forwarder, accept::accept},
     http_session::WorkerContext,
+    settings::PollSettings,
 };
 
 /// The HTTP transports' paths.
-pub fn routes(config: &mut ServiceConfig, local: &WorkerContext, forwarder: &web::Data<Forwarder>) {
+pub fn routes(
+    config: &mut ServiceConfig,
+    local: &WorkerContext,
+    forwarder: &web::Data<Forwarder>,
+    polls: &PollSettings,
+) {
     config
         .app_data(web::Data::new(local.clone()))
         .app_data(forwarder.clone())
+        .app_data(web::Data::new(polls.clone()))
         .service(resource("/connection/poll").route(web::get().to(poll::poll)))
         .service(
             resource("/connection/uni_http_stream")
@@ -38,7 +42,9 @@ pub fn routes(config: &mut ServiceConfig, local: &WorkerContext, forwarder: &web
         .service(resource("/connection/uni_sse").route(web::get().to(unidirectional::uni_sse)))
         .service(resource("/connection/http_stream").route(web::post().to(client_stream::http_stream)))
         .service(resource("/connection/sse").route(web::get().to(client_stream::sse)))
-        .service(resource("/emulation").route(web::post().to(emulation::emulation)).wrap(from_fn(accept)));
+        .service(
+            resource("/emulation").route(web::post().to(client_stream::emulation)).wrap(from_fn(accept)),
+        );
 }
 
 /// A path that browsers may ask for from elsewhere; methods that it does not have are refused.

@@ -242,9 +242,10 @@ fn routes(
         .route("/health/ready", web::get().to(health::ready))
         .route("/metrics", web::get().to(health::metrics))
         .service(web::scope("/api").configure(|scope| api::routes(scope, node, &settings.api)));
-    receive::routes(config, local, forwarder);
+    receive::routes(config, local, forwarder, &settings.poll);
     if settings.development.page {
-        page::routes(config);
+        let shows_key = settings.development.page_api_key;
+        page::routes(config, settings.api.keys.first().filter(|_| shows_key).cloned());
     }
     for path in endpoints.websocket_paths() {
         config.route(path, web::route().to(not_upgraded));

@@ -7,16 +7,13 @@
 //!
 //! - [`options`]: how an endpoint is served.
 //! - `request`: who may ask, and the headers of answers.
-//! - `receive`, `send`: the two ways.
-//! - `writer`: frames into a response.
-//! - [`framed_session`]: frames over one WebSocket.
+//! - `receive`: the requests that receive, and the frames that they get.
+//! - [`send`]: the batches that clients send, in requests or over one WebSocket.
 
-pub mod framed_session;
 pub mod options;
 mod receive;
 mod request;
-mod send;
-mod writer;
+pub mod send;
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use gorani::api::{
     channels::HISTORY_PAGE_MAX,
     error::ApiError,
     method::{ApiCommand, Method},
-    paging::{PAGE_MAX, cursor_after},
+    overview::{PAGE_MAX, cursor_after},
     publish::{IDEMPOTENCY_KEY_MAX_BYTES, RequestPayload},
     sessions::target,
     value::{Json, TagsField, TextField},

@@ -1,16 +1,10 @@
-//! One call as it comes in: the key is checked, then the body is read up to `api.body_max_bytes`. `docs/protocols/http.md` §4.4.
+//! One call of the API: its key is checked, then its body is read up to `api.body_max_bytes`, and its methods see both.
+//! `docs/protocols/http.md` §4.2 and §4.4.
 //!
-//! An extractor of its own, since the stock one copies every body and answers errors that are not JSON.
-//!
-//! The mode in which a call gets its error: in the body of a 200, as the libraries of the Centrifuge world read it, or by the
-//! HTTP status too. Decision record 0040.
-//!
-//! The key check: the first thing that happens to a call, before its body is read. `docs/protocols/http.md` §4.2.
-//!
-//! The allowance of one call for reads of history and presence: one at a time, and so many bytes together, whether it is a
-//! call of one method or a batch of thousands. Decision record 26.
-//!
-//! One call as its methods see it: the node that carries it out, the body that it came in, and what it may still read.
+//! An extractor of its own, since the stock one copies every body and answers errors that are not JSON. A call gets its error in
+//! the body of a 200, as the libraries of the Centrifuge world read it, or by the HTTP status too: decision record 0040. It reads
+//! history and presence one at a time, and so many bytes together, be it a call of one method or a batch of thousands: decision
+//! record 26.
 
 use std::{cell::Cell, sync::Arc};
 
@@ -55,8 +49,8 @@ fn start(request: &HttpRequest) -> Result<(Arc<Node>, Data<ApiSettings>, ErrorMo
 fn unreadable(error: BodyError, limit_bytes: usize) -> ApiError {
     match error {
         BodyError::TooLarge => {
-            let sentence = format!("the body is larger than {limit_bytes} bytes (api.body_max_bytes)");
-            ApiError::new(error.code(), sentence)
+            let message = format!("the body is larger than {limit_bytes} bytes (api.body_max_bytes)");
+            ApiError::new(error.code(), message)
         }
         _ => error.into(),
     }
@@ -106,7 +100,7 @@ const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// however many wrong ones came from there.
 pub(super) fn check_key(node: &Node, request: &HttpRequest) -> Result<(), ApiError> {
     let value = |name: &HeaderName| request.headers().get(name).map(|value| value.as_bytes());
-    let refused = |sentence: &'static str| Err(ApiError::new(ErrorCode::UNAUTHORIZED, sentence));
+    let refused = |message: &'static str| Err(ApiError::new(ErrorCode::UNAUTHORIZED, message));
     if node.api_keys.is_empty() {
         return refused("the API is closed: no key is set in api.keys");
     }
@@ -166,11 +160,11 @@ impl ReadAllowance {
     pub(super) async fn begin(&self) -> Result<AllowedRead<'_>, ApiError> {
         let permit = self.turn.acquire().await.map_err(|_| ErrorCode::INTERNAL)?;
         if self.left_bytes.get() == 0 {
-            let sentence = format!(
+            let message = format!(
                 "limit exceeded: the answer has {} bytes already (api.reply_max_bytes): ask again for the rest",
                 self.max_bytes
             );
-            return Err(ApiError::new(ErrorCode::LIMIT_EXCEEDED, sentence));
+            return Err(ApiError::new(ErrorCode::LIMIT_EXCEEDED, message));
         }
         Ok(AllowedRead { allowance: self, _permit: permit })
     }

@@ -1,19 +1,20 @@
-//! `presence`, `presence_stats`, `history`, `history_remove` and `channels`: queries about channels, to broker or all nodes.
+//! `presence`, `presence_stats`, `history` and `history_remove`: queries about one channel, to the broker.
 
-mod view;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use std::collections::BTreeMap;
-
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use bytes::Bytes;
 use gorani_auth::{ChannelOptions, check_channel_name};
-use gorani_broker::{BrokerError, HistoryQuery, Position, PresenceQuery};
-use serde::{Deserialize, Serialize};
+use gorani_broker::{BrokerError, ClientInfo, DataKind, HistoryQuery, Position, PresenceQuery, Publication};
+use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::{
     api::{
         call::CallContext,
         error::{ApiError, EmptyResult},
-        paging::{PAGE_DEFAULT, PAGE_MAX, is_true, page, to_page},
+        overview::{PAGE_DEFAULT, PAGE_MAX},
         value::TextField,
     },
     disconnect::ErrorCode,
@@ -22,12 +23,8 @@ use crate::{
     session::shared::recovery::retention,
 };
 
-pub use self::view::{ClientInfoView, PublicationView, RawJson};
-
 /// Publications of one page of history at most.
 pub const HISTORY_PAGE_MAX: u32 = 1000;
-/// Bytes of a pattern at most: longer than any channel's name it would find nothing.
-const PATTERN_MAX_BYTES: usize = 255;
 /// Bytes of a cursor of presence at most: longer than any client id.
 const CURSOR_MAX_BYTES: usize = 255;
 
@@ -128,47 +125,14 @@ impl HistoryRequest<'_> {
             -1 => HISTORY_PAGE_MAX,
             limit => {
                 u32::try_from(limit).ok().filter(|limit| *limit <= HISTORY_PAGE_MAX).ok_or_else(|| {
-                    let sentence =
+                    let message =
                         format!("limit: must be between -1 and {HISTORY_PAGE_MAX}; go on with since");
-                    ApiError::bad_request(sentence)
+                    ApiError::bad_request(message)
                 })?
             }
         };
         let since = self.since.as_ref().map(|since| since.offset.unwrap_or_default());
         Ok(HistoryQuery { limit, since, reverse: self.reverse.unwrap_or_default(), max_bytes: None })
-    }
-}
-
-/// Asks for channels with subscribers, by name.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ChannelsRequest<'a> {
-    /// Only names like this: `*` stands for any characters, `?` for one.
-    #[serde(borrow, default)]
-    #[schema(value_type = String, max_length = 255, example = "chat:*")]
-    pub pattern: TextField<'a>,
-    /// Entries of the page at most; absent or 0: 100.
-    #[serde(default)]
-    #[schema(value_type = u32, maximum = 1000)]
-    pub limit: Option<u32>,
-    /// `next_cursor` of the page before.
-    #[serde(borrow, default)]
-    #[schema(value_type = String)]
-    pub cursor: TextField<'a>,
-}
-
-impl ChannelsRequest<'_> {
-    /// The pattern, if there is one.
-    pub fn pattern(&self) -> Result<Option<&str>, ApiError> {
-        if self.pattern.len() > PATTERN_MAX_BYTES {
-            return Err(ApiError::bad_request(format!("pattern: longer than {PATTERN_MAX_BYTES} bytes")));
-        }
-        Ok(self.pattern.given())
-    }
-
-    /// The page that is asked for.
-    pub fn page(&self) -> Result<(String, usize), ApiError> {
-        page(&self.cursor, self.limit)
     }
 }
 
@@ -207,28 +171,105 @@ pub struct HistoryResult {
     pub truncated: bool,
 }
 
-/// The result of `channels`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct ChannelsResult {
-    /// Channels with subscribers, by name.
-    pub channels: BTreeMap<String, ChannelView>,
-    /// Cursor of the next page; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = String)]
-    pub next_cursor: Option<String>,
-    /// False where the page is shorter than `limit`, or empty, because few of very many names match the pattern: go on with
-    /// `next_cursor`. Absent otherwise.
-    #[serde(skip_serializing_if = "is_true")]
-    #[schema(required = false)]
-    pub complete: bool,
+/// JSON that is written as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawJson(Bytes);
+
+impl RawJson {
+    /// Bytes that hold JSON; none are none.
+    fn given(json: &Bytes) -> Option<Self> {
+        (!json.is_empty()).then(|| Self(json.clone()))
+    }
+
+    fn string(text: &str) -> Self {
+        Self(serde_json::Value::from(text).to_string().into())
+    }
 }
 
-/// One channel with subscribers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = Channel)]
-pub struct ChannelView {
-    /// Its subscribers.
-    pub num_clients: u64,
+impl Serialize for RawJson {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serde_json::from_slice::<&RawValue>(&self.0).map_err(S::Error::custom)?.serialize(serializer)
+    }
+}
+
+/// One message of a channel's history.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Publication)]
+pub struct PublicationView {
+    /// The payload as clients of the JSON protocol see it: a text is a string, bytes are base64 in a string.
+    #[schema(value_type = serde_json::Value)]
+    pub data: RawJson,
+    /// `text` or `binary` where the payload is not JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String)]
+    pub kind: Option<&'static str>,
+    /// Offset in the stream.
+    pub offset: u64,
+    /// Labels of the publisher.
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "as_map")]
+    #[schema(value_type = std::collections::BTreeMap<String, String>, required = false)]
+    pub tags: Vec<(String, String)>,
+    /// The client that published; absent when a backend did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = ClientInfoView)]
+    pub info: Option<ClientInfoView>,
+    /// Milliseconds since the Unix epoch.
+    pub time: u64,
+}
+
+fn as_map<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
+}
+
+impl From<&Publication> for PublicationView {
+    fn from(publication: &Publication) -> Self {
+        let bytes = &publication.data;
+        let (data, kind) = match publication.kind {
+            DataKind::Json => (RawJson::given(bytes).unwrap_or(RawJson(Bytes::from_static(b"null"))), None),
+            DataKind::Text => {
+                let text: Cow<'_, str> = String::from_utf8_lossy(bytes);
+                (RawJson::string(&text), Some("text"))
+            }
+            DataKind::Binary => (RawJson::string(&BASE64.encode(bytes)), Some("binary")),
+        };
+        Self {
+            data,
+            kind,
+            offset: publication.offset,
+            tags: publication.tags.clone(),
+            info: publication.info.as_deref().map(ClientInfoView::from),
+            time: publication.time_ms,
+        }
+    }
+}
+
+/// The identity of a client.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = ClientInfo)]
+pub struct ClientInfoView {
+    /// User id; empty for an anonymous user.
+    pub user: String,
+    /// Client id.
+    pub client: String,
+    /// `info` of the connection's token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = serde_json::Value, required = false)]
+    pub conn_info: Option<RawJson>,
+    /// `info` of the subscription.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = serde_json::Value, required = false)]
+    pub chan_info: Option<RawJson>,
+}
+
+impl From<&ClientInfo> for ClientInfoView {
+    fn from(info: &ClientInfo) -> Self {
+        Self {
+            user: info.user.clone(),
+            client: info.client.clone(),
+            conn_info: RawJson::given(&info.connection_info),
+            chan_info: RawJson::given(&info.channel_info),
+        }
+    }
 }
 
 /// The options of a channel; 107 with the reason for a bad name, 102 for an unknown namespace.
@@ -344,16 +385,4 @@ pub(super) async fn history_remove(
     }
     call.node.broker().remove_history(&request.channel).await.map_err(failed)?;
     Ok(EmptyResult {})
-}
-
-pub(super) async fn channels(
-    request: ChannelsRequest<'_>,
-    call: &CallContext<'_>,
-) -> Result<ChannelsResult, ApiError> {
-    let (after, limit) = request.page()?;
-    // One more than the page holds tells whether there is a next one.
-    let found = call.node.cluster.channels_after(request.pattern()?, &after, limit + 1).await?;
-    let (page, next_cursor, complete) = to_page(found, limit);
-    let channels = page.into_iter().map(|(name, count)| (name, ChannelView { num_clients: count as u64 }));
-    Ok(ChannelsResult { channels: channels.collect(), next_cursor, complete })
 }

@@ -1,8 +1,5 @@
-//! The API's answer when it does not do what was asked: a status, a code, a sentence. `docs/protocols/http.md` §3.
-//!
-//! The codes and their HTTP statuses are those of [`crate::disconnect`].
-//!
-//! The API's answers: 200 and JSON. `docs/protocols/http.md` §5.
+//! Answers of the API: 200 and JSON, or an error with a status, a code and a message. `docs/protocols/http.md` §3 and §5. The codes
+//! and their HTTP statuses are those of [`crate::disconnect`].
 
 use std::borrow::Cow;
 
@@ -20,15 +17,15 @@ use crate::{
     settings::ErrorMode,
 };
 
-/// Bytes of a sentence at most: what a request holds may be quoted in it, and must not make it long.
-const SENTENCE_BYTES: usize = 512;
+/// Bytes of a message at most: what a request holds may be quoted in it, and must not make it long.
+const MESSAGE_MAX_BYTES: usize = 512;
 
 /// Why a call, or one item of it, failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{sentence} ({})", code.code)]
+#[error("{message} ({})", code.code)]
 pub struct ApiError {
     code: ErrorCode,
-    sentence: Cow<'static, str>,
+    message: Cow<'static, str>,
     /// The HTTP status; 405 and 408 are not the code's own.
     status: StatusCode,
 }
@@ -51,25 +48,25 @@ pub struct ErrorAnswer {
 }
 
 impl ApiError {
-    /// A code, with a sentence that says more than its own.
-    pub fn new(code: ErrorCode, sentence: impl Into<Cow<'static, str>>) -> Self {
-        let mut sentence = sentence.into();
-        if sentence.len() > SENTENCE_BYTES {
-            let end = (0..=SENTENCE_BYTES).rev().find(|end| sentence.is_char_boundary(*end)).unwrap_or(0);
-            sentence.to_mut().truncate(end);
-            sentence.to_mut().push('…');
+    /// A code, with a message that says more than its own.
+    pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
+        let mut message = message.into();
+        if message.len() > MESSAGE_MAX_BYTES {
+            let end = (0..=MESSAGE_MAX_BYTES).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
+            message.to_mut().truncate(end);
+            message.to_mut().push('…');
         }
-        Self { code, sentence, status: code.http_status() }
+        Self { code, message, status: code.http_status() }
     }
 
-    /// 107 with a sentence.
-    pub fn bad_request(sentence: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(ErrorCode::BAD_REQUEST, sentence)
+    /// 107 with a message.
+    pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorCode::BAD_REQUEST, message)
     }
 
     /// The verb is not the one that this path takes.
-    pub(super) fn wrong_verb(sentence: &'static str) -> Self {
-        Self { status: StatusCode::METHOD_NOT_ALLOWED, ..Self::bad_request(sentence) }
+    pub(super) fn wrong_verb(message: &'static str) -> Self {
+        Self { status: StatusCode::METHOD_NOT_ALLOWED, ..Self::bad_request(message) }
     }
 
     /// The answer to a call that had its key and its body. A fault of the call itself goes where the mode says. A failure of the
@@ -89,14 +86,14 @@ impl ApiError {
         self.code
     }
 
-    /// The sentence.
+    /// The message.
     pub fn message(&self) -> &str {
-        &self.sentence
+        &self.message
     }
 
     /// As JSON.
     pub fn view(&self) -> ErrorView {
-        ErrorView { code: self.code.code, message: self.sentence.clone().into_owned() }
+        ErrorView { code: self.code.code, message: self.message.clone().into_owned() }
     }
 }
 

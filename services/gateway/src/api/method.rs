@@ -1,7 +1,5 @@
 //! The table of methods: their names, requests, results and summaries. Everything that needs one line a method is made from it:
 //! the paths, the decoder, the dispatch, the replies of a batch, and the OpenAPI document. `docs/protocols/http.md` §5.
-//!
-//! Schemas of requests and results, as the OpenAPI document has them.
 
 use actix_web::HttpResponse;
 use serde::Serialize;
@@ -14,11 +12,14 @@ use crate::{
     api::{
         call::CallContext,
         channels::{
-            self, ChannelRequest, ChannelsRequest, ChannelsResult, HistoryRequest, HistoryResult,
-            PresenceRequest, PresenceResult, PresenceStatsResult,
+            self, ChannelRequest, HistoryRequest, HistoryResult, PresenceRequest, PresenceResult,
+            PresenceStatsResult,
         },
         error::{ApiError, EmptyResult, ErrorAnswer, ErrorView, json, with_result},
-        overview::{self, ConnectionsRequest, ConnectionsResult, InfoRequest, InfoResult},
+        overview::{
+            self, ChannelsRequest, ChannelsResult, ConnectionsRequest, ConnectionsResult, InfoRequest,
+            InfoResult,
+        },
         publish::{self, BroadcastRequest, BroadcastResult, PublishRequest, PublishResult},
         sessions::{self, DisconnectRequest, RefreshRequest, SubscribeRequest, UnsubscribeRequest},
         value::object,
@@ -127,7 +128,7 @@ methods! {
         "A page of what was published to a channel, and its position";
     HistoryRemove "history_remove": channels::history_remove(ChannelRequest<'a>) -> EmptyResult,
         "Forget what was published to a channel; its position stays";
-    Channels "channels": channels::channels(ChannelsRequest<'a>) -> ChannelsResult,
+    Channels "channels": overview::channels(ChannelsRequest<'a>) -> ChannelsResult,
         "Channels with subscribers on any node, in pages";
     Connections "connections": overview::connections(ConnectionsRequest<'a>) -> ConnectionsResult,
         "Clients that are connected to any node, in pages";

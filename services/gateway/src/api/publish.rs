@@ -162,8 +162,8 @@ impl<'a> RequestPayload<'a> {
 /// Refuses a key that is too long.
 fn check_key(key: &TextField<'_>) -> Result<Option<String>, ApiError> {
     if key.len() > IDEMPOTENCY_KEY_MAX_BYTES {
-        let sentence = format!("idempotency_key: longer than {IDEMPOTENCY_KEY_MAX_BYTES} bytes");
-        return Err(ApiError::bad_request(sentence));
+        let message = format!("idempotency_key: longer than {IDEMPOTENCY_KEY_MAX_BYTES} bytes");
+        return Err(ApiError::bad_request(message));
     }
     Ok(key.given().map(str::to_owned))
 }

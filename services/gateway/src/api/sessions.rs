@@ -21,82 +21,83 @@ const REASON_MAX_BYTES: usize = 123;
 /// Codes that a backend may disconnect with.
 const DISCONNECT_CODES: std::ops::RangeInclusive<u32> = 3000..=4999;
 
-/// Subscribes the connections of a user to a channel.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SubscribeRequest<'a> {
-    /// Whose connections; may be empty, for an anonymous client, only with `client`.
-    #[serde(borrow)]
-    #[schema(value_type = String, example = "42")]
-    pub user: TextField<'a>,
-    /// The channel.
-    #[serde(borrow)]
-    #[schema(value_type = String, min_length = 1, max_length = 255)]
-    pub channel: TextField<'a>,
-    /// Only this client of theirs.
-    #[serde(borrow, default)]
-    #[schema(value_type = String)]
-    pub client: TextField<'a>,
-    /// Shown to others as channel info, in presence, joins and leaves.
-    #[serde(borrow, default)]
-    #[schema(value_type = serde_json::Value)]
-    pub info: Json<'a>,
-    /// Handed to the client with the subscription.
-    #[serde(borrow, default)]
-    #[schema(value_type = serde_json::Value)]
-    pub data: Json<'a>,
-    /// Bring what was published after this position, too.
-    #[serde(borrow, default)]
-    #[schema(value_type = PositionRequest<'static>)]
-    pub recover_since: Option<PositionRequest<'a>>,
+/// Makes the request of a command: whose connections it is for, and fields of its own. A request for a channel has `[channel]` behind
+/// its name. A shared struct would not do: serde refuses no
+/// unknown fields where one is flattened into another.
+macro_rules! session_request {
+    ($(#[$about:meta])* $request:ident $([$channel:ident])? { $($own:tt)* }) => {
+        $(#[$about])*
+        #[derive(Deserialize, ToSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct $request<'a> {
+            /// Whose connections; may be empty, for an anonymous client, only with `client`.
+            #[serde(borrow)]
+            #[schema(value_type = String, example = "42")]
+            pub user: TextField<'a>,
+            $(
+            /// The channel.
+            #[serde(borrow)]
+            #[schema(value_type = String, min_length = 1, max_length = 255)]
+            pub $channel: TextField<'a>,
+            )?
+            /// Only this client of theirs.
+            #[serde(borrow, default)]
+            #[schema(value_type = String)]
+            pub client: TextField<'a>,
+            $($own)*
+        }
+
+        impl $request<'_> {
+            fn target(&self) -> Result<SessionTarget, ApiError> {
+                target(&self.user, &self.client)
+            }
+        }
+    };
 }
 
-/// Ends a subscription of the connections of a user.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct UnsubscribeRequest<'a> {
-    /// Whose connections; may be empty, for an anonymous client, only with `client`.
-    #[serde(borrow)]
-    #[schema(value_type = String, example = "42")]
-    pub user: TextField<'a>,
-    /// The channel.
-    #[serde(borrow)]
-    #[schema(value_type = String, min_length = 1, max_length = 255)]
-    pub channel: TextField<'a>,
-    /// Only this client of theirs.
-    #[serde(borrow, default)]
-    #[schema(value_type = String)]
-    pub client: TextField<'a>,
+session_request! {
+    /// Subscribes the connections of a user to a channel.
+    SubscribeRequest[channel] {
+        /// Shown to others as channel info, in presence, joins and leaves.
+        #[serde(borrow, default)]
+        #[schema(value_type = serde_json::Value)]
+        pub info: Json<'a>,
+        /// Handed to the client with the subscription.
+        #[serde(borrow, default)]
+        #[schema(value_type = serde_json::Value)]
+        pub data: Json<'a>,
+        /// Bring what was published after this position, too.
+        #[serde(borrow, default)]
+        #[schema(value_type = PositionRequest<'static>)]
+        pub recover_since: Option<PositionRequest<'a>>,
+    }
 }
 
-/// Ends the connections of a user. Without a code: 3503, after which a client does not come back.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DisconnectRequest<'a> {
-    /// Whose connections; may be empty, for an anonymous client, only with `client`.
-    #[serde(borrow)]
-    #[schema(value_type = String, example = "42")]
-    pub user: TextField<'a>,
-    /// Only this client of theirs.
-    #[serde(borrow, default)]
-    #[schema(value_type = String)]
-    pub client: TextField<'a>,
-    /// 3000 to 4999; clients come back after 3000 to 3499 and 4000 to 4499. 0 or absent: 3503.
-    #[serde(default)]
-    #[schema(value_type = u32, maximum = 4999)]
-    pub code: Option<u32>,
-    /// Short text for people, at most 123 bytes.
-    #[serde(borrow, default)]
-    #[schema(value_type = String, max_length = 123)]
-    pub reason: TextField<'a>,
-    /// Code and reason as an object, as some libraries send them; then not beside it.
-    #[serde(borrow, default)]
-    #[schema(value_type = DisconnectWith<'static>)]
-    pub disconnect: Option<DisconnectWith<'a>>,
-    /// Client ids that stay.
-    #[serde(borrow, default)]
-    #[schema(value_type = Vec<String>, max_items = 10_000)]
-    pub whitelist: ListField<TextField<'a>, LIST_MAX>,
+session_request! {
+    /// Ends a subscription of the connections of a user.
+    UnsubscribeRequest[channel] {}
+}
+
+session_request! {
+    /// Ends the connections of a user. Without a code: 3503, after which a client does not come back.
+    DisconnectRequest {
+        /// 3000 to 4999; clients come back after 3000 to 3499 and 4000 to 4499. 0 or absent: 3503.
+        #[serde(default)]
+        #[schema(value_type = u32, maximum = 4999)]
+        pub code: Option<u32>,
+        /// Short text for people, at most 123 bytes.
+        #[serde(borrow, default)]
+        #[schema(value_type = String, max_length = 123)]
+        pub reason: TextField<'a>,
+        /// Code and reason as an object, as some libraries send them; then not beside it.
+        #[serde(borrow, default)]
+        #[schema(value_type = DisconnectWith<'static>)]
+        pub disconnect: Option<DisconnectWith<'a>>,
+        /// Client ids that stay.
+        #[serde(borrow, default)]
+        #[schema(value_type = Vec<String>, max_items = 10_000)]
+        pub whitelist: ListField<TextField<'a>, LIST_MAX>,
+    }
 }
 
 /// A code and a reason.
@@ -114,26 +115,18 @@ pub struct DisconnectWith<'a> {
     pub reason: TextField<'a>,
 }
 
-/// Prolongs or ends the life of the connections of a user. Without `expired` and `expire_at` they no longer expire.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RefreshRequest<'a> {
-    /// Whose connections; may be empty, for an anonymous client, only with `client`.
-    #[serde(borrow)]
-    #[schema(value_type = String, example = "42")]
-    pub user: TextField<'a>,
-    /// Only this client of theirs.
-    #[serde(borrow, default)]
-    #[schema(value_type = String)]
-    pub client: TextField<'a>,
-    /// End them now, with 3005.
-    #[serde(default)]
-    #[schema(value_type = bool)]
-    pub expired: Option<bool>,
-    /// Expiry of the sessions, in seconds since the Unix epoch. 0 or absent: never.
-    #[serde(default)]
-    #[schema(value_type = u64)]
-    pub expire_at: Option<u64>,
+session_request! {
+    /// Prolongs or ends the life of the connections of a user. Without `expired` and `expire_at` they no longer expire.
+    RefreshRequest {
+        /// End them now, with 3005.
+        #[serde(default)]
+        #[schema(value_type = bool)]
+        pub expired: Option<bool>,
+        /// Expiry of the sessions, in seconds since the Unix epoch. 0 or absent: never.
+        #[serde(default)]
+        #[schema(value_type = u64)]
+        pub expire_at: Option<u64>,
+    }
 }
 
 /// Whose connections are meant.
@@ -156,8 +149,8 @@ impl DisconnectRequest<'_> {
             None => (self.code, &self.reason),
         };
         if reason.len() > REASON_MAX_BYTES {
-            let sentence = format!("reason: longer than {REASON_MAX_BYTES} bytes");
-            return Err(ApiError::bad_request(sentence));
+            let message = format!("reason: longer than {REASON_MAX_BYTES} bytes");
+            return Err(ApiError::bad_request(message));
         }
         match (code.filter(|code| *code != 0), reason.given()) {
             (None, None) => Ok(Disconnect::FORCE_DISCONNECT),
@@ -176,7 +169,7 @@ pub(super) async fn subscribe(
     request: SubscribeRequest<'_>,
     call: &CallContext<'_>,
 ) -> Result<EmptyResult, ApiError> {
-    let target = target(&request.user, &request.client)?;
+    let target = request.target()?;
     options(call.node, &request.channel)?;
     let subscribe = ServerSubscribe {
         channel: request.channel.to_string(),
@@ -191,7 +184,7 @@ pub(super) async fn unsubscribe(
     request: UnsubscribeRequest<'_>,
     call: &CallContext<'_>,
 ) -> Result<EmptyResult, ApiError> {
-    let target = target(&request.user, &request.client)?;
+    let target = request.target()?;
     options(call.node, &request.channel)?;
     send(call, SessionCommand::Unsubscribe { target, channel: request.channel.to_string() }).await
 }
@@ -200,7 +193,7 @@ pub(super) async fn disconnect(
     request: DisconnectRequest<'_>,
     call: &CallContext<'_>,
 ) -> Result<EmptyResult, ApiError> {
-    let target = target(&request.user, &request.client)?;
+    let target = request.target()?;
     let disconnect = request.disconnect()?;
     let spared = request.whitelist.iter().map(|client| client.to_string()).collect();
     send(call, SessionCommand::Disconnect { target, disconnect, spared }).await
@@ -210,7 +203,7 @@ pub(super) async fn refresh(
     request: RefreshRequest<'_>,
     call: &CallContext<'_>,
 ) -> Result<EmptyResult, ApiError> {
-    let target = target(&request.user, &request.client)?;
+    let target = request.target()?;
     let expired = request.expired.unwrap_or_default();
     let expire_at = request.expire_at.filter(|at| *at != 0);
     send(call, SessionCommand::Refresh { target, expired, expire_at }).await

@@ -143,7 +143,7 @@ impl<H: WebSocketHandler> HandlerEndpoint<H> {
             forget_panic(panic);
             EndpointRefused::Status(500, "internal error".to_owned())
         })?;
-        admitted.map_err(|refusal| EndpointRefused::Status(refusal.status(), refusal.sentence().to_owned()))
+        admitted.map_err(|refusal| EndpointRefused::Status(refusal.status(), refusal.message().to_owned()))
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
 use bytes::Bytes;
 
-use super::{ForwardError, Forwarder, elsewhere, is_forwarded, session_claims::TTL};
+use super::{ForwardError, Forwarder, elsewhere, is_forwarded};
 use crate::{
     endpoint::EndpointRefused,
     http_session::registry::HttpSessionRegistry,
@@ -68,17 +68,13 @@ impl Forwarder {
             }
             self.shared.owners.forget(session);
         }
-        let name = ClaimName::Session(session).to_string();
         for _ in 0..ATTEMPTS {
-            let place = match slot() {
-                Ok(place) => place,
+            let permit = match slot() {
+                Ok(permit) => permit,
                 Err(refused) if came_from_node => return SessionRoute::Refused(refused),
                 Err(refused) => return self.route_to_owner(session, request, refused).await,
             };
-            let cluster = self.node.broker().cluster();
-            // Before it is claimed: a client that goes meanwhile leaves no claim behind.
-            self.shared.claims.enter(session);
-            let owner = match cluster.claim(&name, &self.node.id, TTL, replacing.as_deref()).await {
+            let owner = match self.shared.claims.claim(&self.node, session, replacing.as_deref()).await {
                 Ok(owner) => owner,
                 Err(error) => {
                     tracing::debug!(%error, "owner of a session not known");
@@ -86,10 +82,9 @@ impl Forwarder {
                 }
             };
             if *owner == *self.node.id {
-                return SessionRoute::Here(place);
+                return SessionRoute::Here(permit);
             }
-            drop(place);
-            self.shared.claims.forget(session);
+            drop(permit);
             if came_from_node {
                 return SessionRoute::Answered(elsewhere());
             }

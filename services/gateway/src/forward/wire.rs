@@ -254,5 +254,4 @@ fn length(line: &[u8]) -> Result<u64, WireError> {
 }
 
 #[cfg(test)]
-#[path = "wire/tests.rs"]
 mod tests;

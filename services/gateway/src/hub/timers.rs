@@ -222,8 +222,8 @@ fn times(count: usize, over: Duration, random: &mut impl Rng) -> Vec<Duration> {
     (0..count).map(|index| over.mul_f64(share(index, random.random()))).collect()
 }
 
-/// Time between two surveys of the holders of memory. [`holders::STALLED_SURVEYS`] of them are 2 s.
-const SURVEY_EVERY: Duration = Duration::from_millis(200);
+/// Time between two measurements of the holders of memory. [`holders::STALLED_MEASUREMENTS`] of them are 2 s.
+const MEASURE_EVERY: Duration = Duration::from_millis(200);
 
 /// Keeps the memory budget on one worker.
 pub(super) struct MemoryMonitor {
@@ -239,26 +239,26 @@ impl MemoryMonitor {
         let mut published = HeldBytes::default();
         let mut refused = 0;
         loop {
-            tokio::time::sleep(SURVEY_EVERY).await;
-            self.survey(&mut published, &mut refused);
+            tokio::time::sleep(MEASURE_EVERY).await;
+            self.measure_memory(&mut published, &mut refused);
         }
     }
 
-    /// One survey. `published` is what the budget knows of this worker, `refused` how many large replies were refused before.
-    fn survey(&self, published: &mut HeldBytes, refused: &mut u64) {
+    /// One measurement. `published` is what the budget knows of this worker, `refused` how many large replies were refused before.
+    fn measure_memory(&self, published: &mut HeldBytes, refused: &mut u64) {
         let broker = self.broker.stats();
         self.memory.set_broker(broker.memory_bytes, broker.pending_bytes);
-        let mut survey = holders::survey();
+        let mut measured = holders::measure();
         let others = self.memory.client_bytes().saturating_sub(published.total());
-        if others.saturating_add(survey.held.total()) >= self.memory.client_limit_bytes() {
+        if others.saturating_add(measured.held.total()) >= self.memory.client_limit_bytes() {
             // Shared chunks were counted once for every subscriber: only now is it worth to look closer.
-            survey = holders::exact_survey();
+            measured = holders::measure_exactly();
         }
-        self.publish(published, survey.held);
+        self.publish(published, measured.held);
         let mut turn = self.memory.largest.turn();
-        let (count, given_back) = self.end_largest(&mut turn, survey.largest(), self.memory.excess_bytes());
+        let (count, given_back) = self.end_largest(&mut turn, measured.largest(), self.memory.excess_bytes());
         // They get a signal, and give it back within this turn of the worker.
-        let held = survey.held - given_back;
+        let held = measured.held - given_back;
         self.publish(published, held);
         drop(turn);
         if count > 0 {
@@ -270,7 +270,7 @@ impl MemoryMonitor {
         // One is enough where nothing was ended yet.
         let wanted = usize::from(are_refused && count == 0);
         let mut turn = self.memory.stalled.turn();
-        let (count, given_back) = self.end_largest(&mut turn, survey.stalled(), wanted);
+        let (count, given_back) = self.end_largest(&mut turn, measured.stalled(), wanted);
         self.publish(published, held - given_back);
         drop(turn);
         if count > 0 {

@@ -1,7 +1,7 @@
 //! The holders of much memory on this thread: large outboxes, unfinished input, bodies of requests. They are listed, so that the
 //! largest is found without looking at every connection.
 //!
-//! A holder lists itself once it is large, and is taken off the list by the next survey that finds it small again. Each worker
+//! A holder lists itself once it is large, and is taken off the list by the next measurement that finds it small again. Each worker
 //! reports its largest to [`LargestHolders`] and learns how many of them are to be ended. Decision record 25.
 
 use std::{
@@ -23,14 +23,14 @@ pub const OUTBOX_BYTES: usize = 64 * 1024;
 pub const INPUT_BYTES: usize = 4 * 1024;
 /// Bytes of a request's body from which on it is counted and listed.
 pub const BODY_BYTES: usize = 16 * 1024;
-/// Surveys for which a client must have read nothing to be taken for stalled: 2 s.
-pub const STALLED_SURVEYS: u32 = 10;
-/// Holders that a worker ends in one survey at most.
+/// Measurements for which a client must have read nothing to be taken for stalled: 2 s.
+pub const STALLED_MEASUREMENTS: u32 = 10;
+/// Holders that a worker ends in one measurement at most.
 pub const ENDED_AT_ONCE: usize = 64;
-/// Chunks of an outbox that an exact survey looks at, to tell shared bytes from private ones.
+/// Chunks of an outbox that an exact measurement looks at, to tell shared bytes from private ones.
 const SAMPLE_CHUNKS: usize = 16;
-/// The same for all outboxes together, which bounds the time of a survey to a few milliseconds.
-const SURVEY_CHUNKS: usize = 16 * 1024;
+/// The same for all outboxes together, which bounds the time of a measurement to a few milliseconds.
+const MEASURED_CHUNKS: usize = 16 * 1024;
 
 thread_local! {
     static HOLDERS: RefCell<Vec<Listed>> = const { RefCell::new(Vec::new()) };
@@ -108,7 +108,7 @@ pub trait MemoryHolder {
 
 struct Listed {
     holder: Weak<dyn MemoryHolder>,
-    /// [`MemoryHolder::written`] at the last survey, and surveys since it changed.
+    /// [`MemoryHolder::written`] at the last measurement, and measurements since it changed.
     written: u64,
     stalled: u32,
 }
@@ -149,20 +149,20 @@ impl LargestFirst {
 
 /// The memory that is held on this thread, and its largest holders.
 #[derive(Default)]
-pub struct MemorySurvey {
+pub struct MeasuredMemory {
     /// All of them together.
     pub held: HeldBytes,
     largest: LargestFirst,
     stalled: LargestFirst,
 }
 
-impl MemorySurvey {
+impl MeasuredMemory {
     fn add(&mut self, holder: &Rc<dyn MemoryHolder>, held: HeldBytes, stalled: u32) {
         if holder.is_ended() {
             return;
         }
         self.largest.offer(held, holder);
-        if stalled >= STALLED_SURVEYS && held.outboxes >= OUTBOX_BYTES {
+        if stalled >= STALLED_MEASUREMENTS && held.outboxes >= OUTBOX_BYTES {
             self.stalled.offer(held, holder);
         }
     }
@@ -178,14 +178,14 @@ impl MemorySurvey {
         &self.largest.0
     }
 
-    /// The largest of those whose clients have read nothing for [`STALLED_SURVEYS`], largest first.
+    /// The largest of those whose clients have read nothing for [`STALLED_MEASUREMENTS`], largest first.
     pub fn stalled(&self) -> &[Candidate] {
         &self.stalled.0
     }
 }
 
 impl Candidate {
-    /// Bytes that it holds; a chunk that several outboxes of an exact survey share is divided among them.
+    /// Bytes that it holds; a chunk that several outboxes of an exact measurement share is divided among them.
     pub fn bytes(&self) -> usize {
         self.held.total()
     }
@@ -198,8 +198,8 @@ impl Candidate {
 }
 
 /// Adds up what this thread's holders hold: an upper bound, since a chunk that waits in many outboxes counts once for each.
-pub fn survey() -> MemorySurvey {
-    let mut survey = MemorySurvey::default();
+pub fn measure() -> MeasuredMemory {
+    let mut measured = MeasuredMemory::default();
     HOLDERS.with_borrow_mut(|holders| {
         holders.retain_mut(|listed| {
             let Some(holder) = listed.holder.upgrade() else { return false };
@@ -211,24 +211,24 @@ pub fn survey() -> MemorySurvey {
             let written = holder.written();
             let has_moved = std::mem::replace(&mut listed.written, written) != written;
             listed.stalled = if has_moved { 0 } else { listed.stalled.saturating_add(1) };
-            survey.held = survey.held + held;
-            survey.add(&holder, held, listed.stalled);
+            measured.held = measured.held + held;
+            measured.add(&holder, held, listed.stalled);
             true
         });
         if holders.is_empty() {
             *holders = Vec::new();
         }
     });
-    survey.sorted()
+    measured.sorted()
 }
 
-/// The same, after a [`survey`], with each shared chunk counted once. It samples the chunks, which costs more.
-pub fn exact_survey() -> MemorySurvey {
-    let mut survey = MemorySurvey::default();
+/// The same, after a [`measure`], with each shared chunk counted once. It samples the chunks, which costs more.
+pub fn measure_exactly() -> MeasuredMemory {
+    let mut measured = MeasuredMemory::default();
     // By address: outboxes that it waits in.
     let mut sharers: HashMap<usize, usize> = HashMap::new();
     HOLDERS.with_borrow(|holders| {
-        let most = (SURVEY_CHUNKS / holders.len().max(1)).clamp(1, SAMPLE_CHUNKS);
+        let most = (MEASURED_CHUNKS / holders.len().max(1)).clamp(1, SAMPLE_CHUNKS);
         let alive = || holders.iter().filter_map(|listed| Some((listed.holder.upgrade()?, listed.stalled)));
         for (holder, _) in alive() {
             let mut sampled = Sampled::default();
@@ -238,7 +238,7 @@ pub fn exact_survey() -> MemorySurvey {
                 sampled.add(bytes, if *sharers == 1 { bytes } else { 0 });
             });
             let held = holder.held();
-            survey.held = survey.held + HeldBytes { outboxes: sampled.own(held.outboxes), ..held };
+            measured.held = measured.held + HeldBytes { outboxes: sampled.own(held.outboxes), ..held };
         }
         for (holder, stalled) in alive() {
             let mut sampled = Sampled::default();
@@ -246,10 +246,10 @@ pub fn exact_survey() -> MemorySurvey {
                 sampled.add(bytes, bytes / sharers.get(&address).copied().unwrap_or(1).max(1));
             });
             let held = holder.held();
-            survey.add(&holder, HeldBytes { outboxes: sampled.own(held.outboxes), ..held }, stalled);
+            measured.add(&holder, HeldBytes { outboxes: sampled.own(held.outboxes), ..held }, stalled);
         }
     });
-    survey.sorted()
+    measured.sorted()
 }
 
 /// Bytes looked at, and how many of them are the holder's own.
@@ -274,7 +274,7 @@ impl Sampled {
     }
 }
 
-/// A report counts for so long, so that a worker that is held up does not keep the others from ending theirs. Five surveys.
+/// A report counts for so long, so that a worker that is held up does not keep the others from ending theirs. Five measurements.
 const REPORT_LASTS: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -284,7 +284,7 @@ struct HoldersReport {
 }
 
 /// The last report of each worker: the largest holders of the node, whatever worker they are on. Locked once for each worker's
-/// survey, never by a delivery. A worker keeps the lock until the budget knows what it gave back, or the next one would end
+/// measurement, never by a delivery. A worker keeps the lock until the budget knows what it gave back, or the next one would end
 /// more for the same excess.
 #[derive(Debug, Default)]
 pub struct LargestHolders(Mutex<Vec<Option<HoldersReport>>>);

@@ -64,7 +64,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::memory::holders::{OUTBOX_BYTES, STALLED_SURVEYS, exact_survey, survey};
+    use crate::memory::holders::{OUTBOX_BYTES, STALLED_MEASUREMENTS, measure, measure_exactly};
 
     fn filled(bytes: usize) -> Outbox {
         let outbox = Outbox::new(1 << 20);
@@ -79,12 +79,12 @@ mod tests {
         for outbox in &outboxes {
             outbox.push(shared.clone()).unwrap();
         }
-        assert_eq!(survey().held.total(), 50 * OUTBOX_BYTES);
-        assert_eq!(exact_survey().held.total(), OUTBOX_BYTES);
+        assert_eq!(measure().held.total(), 50 * OUTBOX_BYTES);
+        assert_eq!(measure_exactly().held.total(), OUTBOX_BYTES);
         let private: Vec<Outbox> = (0..5).map(|_| filled(OUTBOX_BYTES)).collect();
-        assert_eq!(exact_survey().held.total(), 6 * OUTBOX_BYTES);
+        assert_eq!(measure_exactly().held.total(), 6 * OUTBOX_BYTES);
         drop((outboxes, private));
-        assert_eq!(survey().held.total(), 0);
+        assert_eq!(measure().held.total(), 0);
     }
 
     #[test]
@@ -95,8 +95,8 @@ mod tests {
             outbox.push(shared.clone()).unwrap();
         }
         let private = filled(2 * OUTBOX_BYTES);
-        assert_eq!(survey().largest()[0].bytes(), 8 * OUTBOX_BYTES);
-        let exact = exact_survey();
+        assert_eq!(measure().largest()[0].bytes(), 8 * OUTBOX_BYTES);
+        let exact = measure_exactly();
         assert_eq!(exact.largest()[0].bytes(), 2 * OUTBOX_BYTES);
         exact.largest()[0].end();
         assert!(private.overflow().is_some());
@@ -105,51 +105,51 @@ mod tests {
     #[test]
     fn the_largest_is_ended_first_and_each_only_once() {
         let (small, large) = (filled(OUTBOX_BYTES), filled(2 * OUTBOX_BYTES));
-        assert_eq!(survey().largest()[0].end().total(), 2 * OUTBOX_BYTES);
+        assert_eq!(measure().largest()[0].end().total(), 2 * OUTBOX_BYTES);
         assert!(large.overflow().is_some() && small.overflow().is_none());
-        assert_eq!(survey().largest()[0].end().total(), OUTBOX_BYTES);
-        assert!(survey().largest().is_empty());
+        assert_eq!(measure().largest()[0].end().total(), OUTBOX_BYTES);
+        assert!(measure().largest().is_empty());
     }
 
     #[test]
     fn a_client_that_reads_is_not_taken_for_stalled() {
         let outbox = filled(3 * OUTBOX_BYTES);
-        for _ in 0..STALLED_SURVEYS - 1 {
-            survey();
-            exact_survey();
+        for _ in 0..STALLED_MEASUREMENTS - 1 {
+            measure();
+            measure_exactly();
         }
         outbox.write_with(|_| Ok::<_, ()>(1000)).unwrap();
-        for _ in 0..STALLED_SURVEYS {
-            assert!(survey().stalled().is_empty());
+        for _ in 0..STALLED_MEASUREMENTS {
+            assert!(measure().stalled().is_empty());
         }
-        assert_eq!(survey().stalled().len(), 1);
+        assert_eq!(measure().stalled().len(), 1);
     }
 
     #[test]
     fn an_outbox_that_is_read_leaves_the_list_and_may_come_again() {
         let outbox = filled(OUTBOX_BYTES);
         assert!(outbox.pop().is_some());
-        assert_eq!(survey().held.total(), 0);
+        assert_eq!(measure().held.total(), 0);
         outbox.push(Bytes::from(vec![0; OUTBOX_BYTES])).unwrap();
-        assert_eq!(survey().held.total(), OUTBOX_BYTES);
+        assert_eq!(measure().held.total(), OUTBOX_BYTES);
     }
 
     #[test]
     fn unfinished_input_counts_from_its_threshold_on_and_ends_its_connection_but_is_never_stalled() {
         let outbox = Outbox::new(1 << 20);
         outbox.set_input(INPUT_BYTES - 1);
-        assert_eq!(survey().held, HeldBytes::default());
+        assert_eq!(measure().held, HeldBytes::default());
         outbox.set_input(50_000);
         outbox.set_input(60_000);
         let expected = HeldBytes { input: 60_000, ..HeldBytes::default() };
-        assert_eq!((survey().held, exact_survey().held), (expected, expected));
-        for _ in 0..=STALLED_SURVEYS {
-            assert!(survey().stalled().is_empty(), "it keeps no reply from anybody");
+        assert_eq!((measure().held, measure_exactly().held), (expected, expected));
+        for _ in 0..=STALLED_MEASUREMENTS {
+            assert!(measure().stalled().is_empty(), "it keeps no reply from anybody");
         }
         outbox.set_input(0);
-        assert_eq!(survey().held, HeldBytes::default());
+        assert_eq!(measure().held, HeldBytes::default());
         outbox.set_input(INPUT_BYTES);
-        survey().largest()[0].end();
+        measure().largest()[0].end();
         assert!(outbox.overflow().is_some());
     }
 
@@ -159,8 +159,8 @@ mod tests {
         for (index, outbox) in outboxes.iter().enumerate() {
             outbox.set_input(INPUT_BYTES + index * 7 % 1000);
         }
-        for survey in [survey(), exact_survey()] {
-            let sizes: Vec<usize> = survey.largest().iter().map(|largest| largest.bytes()).collect();
+        for measured in [measure(), measure_exactly()] {
+            let sizes: Vec<usize> = measured.largest().iter().map(|largest| largest.bytes()).collect();
             let expected: Vec<usize> =
                 (0..holders::ENDED_AT_ONCE).map(|rank| INPUT_BYTES + 999 - rank).collect();
             assert_eq!(sizes, expected);

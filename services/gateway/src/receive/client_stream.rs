@@ -1,18 +1,29 @@
-//! The client protocol over a response that goes on: `http_stream` (lines) and `sse` (events). Commands come through
-//! [`super::emulation`]. `docs/protocols/http.md` §12.
+//! The client protocol over a response that goes on: `http_stream` (lines) and `sse` (events). Commands come by `POST /emulation`,
+//! which may land on any node and goes to the session's ([`crate::forward`]). `docs/protocols/http.md` §12 and §13.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use std::borrow::Cow;
+
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::{
+    disconnect::ErrorCode,
     format::encoding::{Encoding, Framing, Protocol},
+    forward::{ForwardError, Forwarder, is_forwarded},
     http::{
         is_head,
         refusal::HttpRefusal,
         request_context::{ReceiverSession, RequestContext, answer},
     },
-    http_session::{WorkerContext, pipe::ended, registry::HttpSessionRegistry, writer::StreamWriter},
+    http_session::{
+        WorkerContext,
+        pipe::ended,
+        registry::{Busy, DeliveryError, HttpSessionRegistry, InboundMessages, SessionOwner, SessionRequest},
+        writer::StreamWriter,
+    },
     metrics::TransportLabel,
+    node::admission::attempts::AttemptKind,
     session::{
         Now,
         client::{ClientSession, TransportTraits},
@@ -26,6 +37,10 @@ static SSE: TransportLabel = TransportLabel::new("sse");
 pub(super) const LINES_TYPE: &str = "application/x-ndjson; charset=utf-8";
 /// Type of a response of events.
 pub(super) const EVENTS_TYPE: &str = "text/event-stream; charset=utf-8";
+/// Most bytes that one byte of the data takes in the body: `"` takes two, a control character six.
+const ESCAPED_BYTES: usize = 6;
+/// Bytes of a body besides the data.
+const ENVELOPE_BYTES: usize = 1024;
 
 /// `POST /connection/http_stream`: the body is the connect command, the response an object a line.
 pub async fn http_stream(
@@ -91,4 +106,88 @@ fn open(
         commands: vec![commands],
     };
     Ok(context.stream_session(content_type, context.open(opened)?))
+}
+
+/// Commands, and the session that they are for.
+#[derive(Deserialize)]
+struct EmulationRequest<'a> {
+    #[serde(borrow, default)]
+    session: Cow<'a, str>,
+    #[serde(borrow, default)]
+    node: Cow<'a, str>,
+    /// Commands, joined by newlines.
+    #[serde(default)]
+    data: String,
+}
+
+/// `POST /emulation`: answers 204 once the session has taken the commands.
+pub async fn emulation(
+    request: HttpRequest,
+    payload: web::Payload,
+    local: web::Data<WorkerContext>,
+    forwarder: web::Data<Forwarder>,
+) -> HttpResponse {
+    answer(&request, &local, async |context| {
+        let most =
+            local.node.policy.settings.message_max_bytes.saturating_mul(ESCAPED_BYTES) + ENVELOPE_BYTES;
+        let body = context.body(payload, most).await?;
+        deliver(context, &forwarder, &body).await
+    })
+    .await
+}
+
+async fn deliver(
+    context: &RequestContext<'_>,
+    forwarder: &Forwarder,
+    body: &Bytes,
+) -> Result<HttpResponse, HttpRefusal> {
+    let local = context.local;
+    let emulated: EmulationRequest<'_> = serde_json::from_slice(body)
+        .map_err(|_| HttpRefusal::bad_request("the body must be an object with session, node and data"))?;
+    if emulated.session.is_empty() || emulated.data.is_empty() {
+        return Err(HttpRefusal::bad_request("session and data must be there"));
+    }
+    if emulated.data.len() > local.node.policy.settings.message_max_bytes {
+        return Err(HttpRefusal::new(ErrorCode::LIMIT_EXCEEDED, "the commands are too large"));
+    }
+    match local.registry.owner(&emulated.node, &emulated.session) {
+        SessionOwner::Here => {
+            let (messages, taken) = InboundMessages::new([emulated.data]);
+            match local.registry.deliver(&emulated.session, SessionRequest::Send(messages)) {
+                Ok(()) => {}
+                Err(DeliveryError::Busy) => return Err(ErrorCode::TOO_MANY_REQUESTS.into()),
+                Err(DeliveryError::Over) => return Err(over()),
+            }
+            match taken.await {
+                Ok(Ok(())) => Ok(context.response(StatusCode::NO_CONTENT).finish()),
+                Ok(Err(Busy)) => Err(ErrorCode::TOO_MANY_REQUESTS.into()),
+                Err(_) => Err(over()),
+            }
+        }
+        SessionOwner::Elsewhere(node) => match forwarder.relay(&node, context.request, body).await {
+            Ok(response) if response.status() == StatusCode::NOT_FOUND => Err(unknown(context)),
+            Ok(response) => Ok(response),
+            Err(ForwardError::Busy) => Err(ErrorCode::TOO_MANY_REQUESTS.into()),
+            Err(ForwardError::Unreachable | ForwardError::Elsewhere) => Err(unknown(context)),
+        },
+        SessionOwner::Ended(_) => Err(over()),
+        SessionOwner::Nobody => Err(unknown(context)),
+    }
+}
+
+fn over() -> HttpRefusal {
+    HttpRefusal::new(ErrorCode::NOT_AVAILABLE, "no such session, or it is over")
+        .with_status(StatusCode::NOT_FOUND)
+}
+
+/// Nobody has the session: its client is late, or somebody guesses. It is counted where the client's request has arrived;
+/// a client that names too many gets a refusal that says so. A right id of 128 random bits is nobody's guess and never refused.
+fn unknown(context: &RequestContext<'_>) -> HttpRefusal {
+    let node = &context.local.node;
+    if is_forwarded(context.request)
+        || node.admission.failed_attempt(AttemptKind::OwnSessionId, node.admission.network_of(context.peer))
+    {
+        return over();
+    }
+    HttpRefusal::new(ErrorCode::TOO_MANY_REQUESTS, "too many requests for sessions that do not exist")
 }

@@ -1,8 +1,9 @@
-//! The answer to a poll: `{"publications":[…],"position":"…"}`, where something is missing with `"unrecovered":["a"]` and
-//! `"unrecovered_reasons":{"a":"position_lost"}` ([`Unrecovered::reason`]), from history or from a session that waited.
+//! The answer to a poll, from history or from a session that waited, and the answers that a client has already.
+//! `docs/protocols/http.md` §8.5.
 //!
-//! The answers that a client has already: `If-None-Match`, RFC 9110 §13.1.2. A poll's entity tag is its position, so each also
-//! says how far the client has come. `docs/protocols/http.md` §8.5.
+//! An answer is `{"publications":[…],"position":"…"}`, where something is missing with `"unrecovered":["a"]` and
+//! `"unrecovered_reasons":{"a":"position_lost"}` ([`Unrecovered::reason`]). Its entity tag is its position, so `If-None-Match`
+//! (RFC 9110 §13.1.2) also says how far the client has come.
 
 use actix_http::header::{HeaderMap, IF_NONE_MATCH};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -192,7 +193,7 @@ impl ResponseWriter for PollWriter {
     }
 }
 
-/// The content of the header.
+/// The content of the header `If-None-Match`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IfNoneMatch {
     /// `*`: whatever answer there is.

@@ -1,5 +1,3 @@
-//! The query of a receiver's request: named values, numbers, and channels. `docs/protocols/http.md` §7.1, §7.2.
-//!
 //! The query of a receiver, read from its request: the query string, a JSON body, and two headers. `docs/protocols/http.md` §7.
 
 use std::{borrow::Cow, collections::BTreeMap};

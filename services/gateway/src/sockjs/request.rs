@@ -1,7 +1,5 @@
-//! The checks of every request below a SockJS endpoint, and the common part of the answers: origins, cookies, the headers
-//! that the protocol fixes. `docs/protocols/sockjs.md` §6 and §7.
-//!
-//! The answers that belong to no session: greeting, info, the page for hidden frames. `docs/protocols/sockjs.md` §1.
+//! The checks of every request below a SockJS endpoint, the common part of the answers, and those that belong to no session: greeting,
+//! info, the page for hidden frames. `docs/protocols/sockjs.md` §1, §6 and §7.
 
 use std::time::{Duration, SystemTime};
 
@@ -150,7 +148,7 @@ impl<'r> SockJsRequest<'r> {
     }
 
     /// Counts a wrong id, where the client's request has arrived.
-    pub(super) fn count_wrong_id(&self) {
+    fn count_wrong_id(&self) {
         if !is_forwarded(self.context.request) {
             let node = &self.context.local.node;
             node.admission
@@ -215,9 +213,9 @@ impl<'r> SockJsRequest<'r> {
         response.finish()
     }
 
-    /// An answer with a sentence, on a session's URL.
-    pub(super) fn message(&self, status: StatusCode, sentence: impl Into<String>) -> HttpResponse {
-        self.session_answer(status, headers::PLAIN).body(sentence.into())
+    /// An answer with a message, on a session's URL.
+    pub(super) fn message(&self, status: StatusCode, message: impl Into<String>) -> HttpResponse {
+        self.session_answer(status, headers::PLAIN).body(message.into())
     }
 
     /// Answers that the session cannot be reached at the moment.
@@ -228,13 +226,13 @@ impl<'r> SockJsRequest<'r> {
 
 /// Answers that the request leads nowhere.
 pub(super) fn refuse(node: &Node, refused: &EndpointRefused) -> HttpResponse {
-    let (status, sentence) = match refused {
+    let (status, message) = match refused {
         EndpointRefused::Protocol(refusal) => (refusal.status(), refusal.to_string()),
-        EndpointRefused::Status(status, sentence) => (*status, sentence.clone()),
+        EndpointRefused::Status(status, message) => (*status, message.clone()),
     };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
-    refusal::count(node, status.as_u16(), None, &sentence);
-    let mut response = plain(status, &sentence);
+    refusal::count(node, status.as_u16(), None, &message);
+    let mut response = plain(status, &message);
     if refusal::may_retry(status.as_u16()) {
         let (name, seconds) = RETRY_AFTER;
         response.headers_mut().insert(name, seconds);
@@ -248,9 +246,9 @@ fn insert(response: &mut HttpResponseBuilder, headers: Vec<Header>) {
     }
 }
 
-/// An answer with a sentence, for whomever.
-pub(super) fn plain(status: StatusCode, sentence: &str) -> HttpResponse {
-    HttpResponse::build(status).content_type(headers::PLAIN).body(sentence.to_owned())
+/// An answer with a message, for whomever.
+pub(super) fn plain(status: StatusCode, message: &str) -> HttpResponse {
+    HttpResponse::build(status).content_type(headers::PLAIN).body(message.to_owned())
 }
 
 /// The path is served, but by another method (`docs/protocols/sockjs.md` §2.4).
@@ -259,7 +257,7 @@ pub(super) fn wrong_method(method: &'static str) -> HttpResponse {
 }
 
 /// A date in the future.
-pub(super) fn in_seconds(seconds: u64) -> String {
+fn in_seconds(seconds: u64) -> String {
     HttpDate::from(SystemTime::now() + Duration::from_secs(seconds)).to_string()
 }
 

@@ -139,8 +139,8 @@ impl Shards {
 
     /// Ends the tasks.
     pub(super) fn stop(&self) {
-        if let Some(survey) = self.topology_task.lock().take() {
-            survey.abort();
+        if let Some(task) = self.topology_task.lock().take() {
+            task.abort();
         }
         for shard in self.routes.read().shards.values() {
             shard.stop();

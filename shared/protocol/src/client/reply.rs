@@ -194,7 +194,7 @@ fn write_subscription(object: &mut ObjectWriter<'_>, result: &SubscribeResult<'_
     match lists {
         Lists::Written if result.publications.is_empty() => {}
         Lists::Written => write_publications(object.field("publications"), result.publications),
-        Lists::Later(places) => places.push(empty_list(object.field("publications"))),
+        Lists::Later(positions) => positions.push(empty_list(object.field("publications"))),
     }
     if !result.unrecovered_reason.is_empty() {
         // A flag that is not set is left out everywhere else. This one is written: something is missing.
@@ -209,9 +209,9 @@ fn write_subscription(object: &mut ObjectWriter<'_>, result: &SubscribeResult<'_
 /// Writes `[]`; gives the position of the entries.
 fn empty_list(out: &mut BytesMut) -> usize {
     out.put_u8(b'[');
-    let place = out.len();
+    let position = out.len();
     out.put_u8(b']');
-    place
+    position
 }
 
 #[cfg(test)]
@@ -221,37 +221,37 @@ mod tests;
 pub fn reply_connect_around(id: u32, result: &ConnectResult<'_>, out: &mut BytesMut) -> Vec<usize> {
     let mut lists = Lists::Later(Vec::with_capacity(result.subs.len()));
     reply(id, "connect", out, |object| write_connect(object, result, &mut lists));
-    places(lists)
+    positions(lists)
 }
 
 /// As [`reply_subscribe`], with an empty list of publications: its position.
 pub fn reply_subscribe_around(id: u32, result: &SubscribeResult<'_>, out: &mut BytesMut) -> Vec<usize> {
     let mut lists = Lists::Later(Vec::with_capacity(1));
     reply(id, "subscribe", out, |object| write_subscription(object, result, &mut lists));
-    places(lists)
+    positions(lists)
 }
 
 /// As [`reply_history`], with an empty list of publications: its position.
 pub fn reply_history_around(id: u32, result: &HistoryReply<'_>, out: &mut BytesMut) -> Vec<usize> {
-    let mut place = 0;
+    let mut position = 0;
     reply(id, "history", out, |object| {
-        place = empty_list(object.field("publications"));
+        position = empty_list(object.field("publications"));
         write_string(object.field("epoch"), result.epoch);
         write_integer(object.field("offset"), result.offset);
     });
-    vec![place]
+    vec![position]
 }
 
 /// As [`reply_presence`], with nobody present: the position of the clients.
 pub fn reply_presence_around(id: u32, out: &mut BytesMut) -> Vec<usize> {
-    let mut place = 0;
+    let mut position = 0;
     reply(id, "presence", out, |object| {
         let presence = object.field("presence");
         presence.put_u8(b'{');
-        place = presence.len();
+        position = presence.len();
         presence.put_u8(b'}');
     });
-    vec![place]
+    vec![position]
 }
 
 /// Writes an entry of a list of publications.
@@ -272,9 +272,9 @@ pub fn write_listed_client(is_first: bool, client: &str, info: &ClientInfoFields
     write_client_info(out, info);
 }
 
-fn places(lists: Lists) -> Vec<usize> {
+fn positions(lists: Lists) -> Vec<usize> {
     match lists {
-        Lists::Later(places) => places,
+        Lists::Later(positions) => positions,
         Lists::Written => Vec::new(),
     }
 }

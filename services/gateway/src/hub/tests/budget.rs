@@ -1,4 +1,4 @@
-//! A worker's surveys of memory: what it publishes, and whom it ends.
+//! A worker's measurements of memory: what it publishes, and whom it ends.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use gorani_broker::{Broker, MemoryBroker, MemorySettings};
 use super::Client;
 use crate::{
     hub::{history_reads::HistoryReads, inbox::Inbox, interest::Interest, worker::Worker},
-    memory::{LARGE_REPLY_BYTES, MemoryBudget, holders::STALLED_SURVEYS},
+    memory::{LARGE_REPLY_BYTES, MemoryBudget, holders::STALLED_MEASUREMENTS},
 };
 
 const KIB: usize = 1024;
@@ -42,7 +42,7 @@ impl Bench {
     }
 }
 
-async fn surveys(count: u32) {
+async fn measurements(count: u32) {
     tokio::time::sleep(Duration::from_millis(200) * count + Duration::from_millis(1)).await;
 }
 
@@ -51,10 +51,10 @@ async fn what_clients_hold_is_published_while_they_hold_it() {
     let bench = Bench::start(usize::MAX, usize::MAX);
     assert!(Arc::ptr_eq(&bench.worker.hub().memory, &bench.memory), "replies draw on the same budget");
     let client = bench.private(100 * KIB);
-    surveys(1).await;
+    measurements(1).await;
     assert_eq!(bench.memory.client_bytes(), 100 * KIB);
     client.outbox.pop().unwrap();
-    surveys(1).await;
+    measurements(1).await;
     assert_eq!(bench.memory.client_bytes(), 0);
 }
 
@@ -62,12 +62,12 @@ async fn what_clients_hold_is_published_while_they_hold_it() {
 async fn over_the_budget_as_many_of_the_largest_are_ended_as_it_takes() {
     let bench = Bench::start(150 * KIB, usize::MAX);
     let clients = [100, 300, 200].map(|kib| bench.private(kib * KIB));
-    surveys(1).await;
+    measurements(1).await;
     assert_eq!(clients.each_ref().map(Client::is_ended_as_slow), [false, true, true]);
     assert_eq!((bench.memory.client_bytes(), bench.memory.ended()), (100 * KIB, 2));
     // Their actors drop what waits for them.
     clients.iter().filter(|client| client.is_ended_as_slow()).for_each(|client| drop(client.outbox.pop()));
-    surveys(5).await;
+    measurements(5).await;
     assert_eq!(bench.memory.ended(), 2);
 }
 
@@ -76,7 +76,7 @@ async fn bytes_that_many_share_count_once_where_it_matters() {
     let bench = Bench::start(150 * KIB, usize::MAX);
     let shared = Bytes::from(vec![0; 100 * KIB]);
     let clients = [(); 3].map(|()| bench.holder(shared.clone()));
-    surveys(3).await;
+    measurements(3).await;
     assert!(!clients.iter().any(Client::is_ended_as_slow));
     assert_eq!(bench.memory.client_bytes(), 100 * KIB);
 }
@@ -85,14 +85,14 @@ async fn bytes_that_many_share_count_once_where_it_matters() {
 async fn a_client_that_reads_nothing_is_ended_once_replies_are_refused() {
     let bench = Bench::start(usize::MAX, 100 * KIB);
     let clients = [200, 100].map(|kib| bench.private(kib * KIB));
-    surveys(2 * STALLED_SURVEYS).await;
+    measurements(2 * STALLED_MEASUREMENTS).await;
     assert!(!clients.iter().any(Client::is_ended_as_slow), "no reply is refused yet");
     let _under_way = bench.memory.try_reply(100 * KIB).unwrap();
     assert!(bench.memory.try_reply(1).is_none());
-    surveys(1).await;
+    measurements(1).await;
     assert_eq!(clients.each_ref().map(Client::is_ended_as_slow), [true, false]);
     assert_eq!(bench.memory.held().total(), 100 * KIB);
-    surveys(2 * STALLED_SURVEYS).await;
+    measurements(2 * STALLED_MEASUREMENTS).await;
     assert_eq!(clients.each_ref().map(Client::is_ended_as_slow), [true, false], "one for each refusal");
 }
 
@@ -100,14 +100,14 @@ async fn a_client_that_reads_nothing_is_ended_once_replies_are_refused() {
 async fn one_reason_at_a_time_is_enough_to_end_somebody() {
     let bench = Bench::start(250 * KIB, usize::MAX);
     let stalled = bench.private(100 * KIB);
-    surveys(STALLED_SURVEYS).await;
+    measurements(STALLED_MEASUREMENTS).await;
     let large = bench.private(200 * KIB);
-    surveys(0).await;
+    measurements(0).await;
     bench.memory.set_broker(0, 250 * KIB);
     let refused = bench.memory.try_reply(usize::MAX);
     assert!(refused.is_none() || bench.memory.replies_refused() == 0);
     drop(refused);
-    surveys(1).await;
+    measurements(1).await;
     assert!(large.is_ended_as_slow() && !stalled.is_ended_as_slow());
 }
 

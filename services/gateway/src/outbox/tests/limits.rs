@@ -1,7 +1,7 @@
 //! The limit to the byte: what counts against it, and for how long.
 
 use super::*;
-use crate::memory::holders::{OUTBOX_BYTES, STALLED_SURVEYS, survey};
+use crate::memory::holders::{OUTBOX_BYTES, STALLED_MEASUREMENTS, measure};
 
 #[test]
 fn what_fits_to_the_byte_is_taken_and_one_byte_more_is_not() {
@@ -97,30 +97,30 @@ fn a_client_that_takes_chunks_out_is_not_taken_for_stalled() {
     for _ in 0..4 {
         outbox.push(Bytes::from(vec![0; OUTBOX_BYTES])).unwrap();
     }
-    for _ in 0..STALLED_SURVEYS - 1 {
-        survey();
+    for _ in 0..STALLED_MEASUREMENTS - 1 {
+        measure();
     }
     outbox.pop().unwrap();
-    assert!(survey().stalled().is_empty());
+    assert!(measure().stalled().is_empty());
 }
 
 #[test]
 fn an_outbox_is_listed_as_large_from_the_threshold_on_and_once() {
     let outbox = Outbox::new(1 << 20);
     outbox.push(Bytes::from(vec![0; OUTBOX_BYTES - 1])).unwrap();
-    assert_eq!(survey().held.total(), 0);
+    assert_eq!(measure().held.total(), 0);
     outbox.push(Bytes::from_static(b"1")).unwrap();
     outbox.push_pair(Bytes::from_static(b"2"), Bytes::from_static(b"3")).unwrap();
     outbox.push_reply(Bytes::from_static(b"4")).unwrap();
     assert_eq!(outbox.input_bytes(), 0);
     outbox.set_input(1 << 14);
     assert_eq!(outbox.input_bytes(), 1 << 14);
-    assert_eq!(survey().held.total(), OUTBOX_BYTES + 3 + (1 << 14));
+    assert_eq!(measure().held.total(), OUTBOX_BYTES + 3 + (1 << 14));
     for large in [Outbox::push_pair, Outbox::push_reply_pair] {
         let outbox = Outbox::new(1 << 20);
-        let before = survey().held.total();
+        let before = measure().held.total();
         large(&outbox, Bytes::from(vec![0; OUTBOX_BYTES]), Bytes::from_static(b"1")).unwrap();
-        assert_eq!(survey().held.total(), before + OUTBOX_BYTES + 1);
+        assert_eq!(measure().held.total(), before + OUTBOX_BYTES + 1);
     }
 }
 

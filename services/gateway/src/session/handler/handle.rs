@@ -190,18 +190,18 @@ impl Admission {
 
 /// A handshake that leads nowhere: the HTTP answer to it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{sentence} ({status})")]
+#[error("{message} ({status})")]
 pub struct Refusal {
     status: u16,
-    sentence: String,
+    message: String,
 }
 
 impl Refusal {
-    /// Refuses with an HTTP status and a sentence for people, the body of the answer. A status that is neither 4xx nor
+    /// Refuses with an HTTP status and a message for people, the body of the answer. A status that is neither 4xx nor
     /// 5xx does not refuse anything; it becomes 500.
-    pub fn new(status: u16, sentence: impl Into<String>) -> Self {
+    pub fn new(status: u16, message: impl Into<String>) -> Self {
         let status = if (400..600).contains(&status) { status } else { 500 };
-        Self { status, sentence: sentence.into() }
+        Self { status, message: message.into() }
     }
 
     /// The HTTP status: 400–599.
@@ -209,9 +209,9 @@ impl Refusal {
         self.status
     }
 
-    /// The sentence.
-    pub fn sentence(&self) -> &str {
-        &self.sentence
+    /// The message.
+    pub fn message(&self) -> &str {
+        &self.message
     }
 }
 

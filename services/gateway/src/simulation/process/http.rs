@@ -81,7 +81,7 @@ impl ProcessRoutes {
             &local.node.settings,
         ));
         let app = App::new().configure(|config| {
-            receive::routes(config, local, &forwarder);
+            receive::routes(config, local, &forwarder, &local.node.settings.poll);
             sockjs::routes(config, &endpoint);
         });
         let app = init_service(app).await;

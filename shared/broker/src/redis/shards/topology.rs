@@ -44,8 +44,8 @@ impl Shards {
         }
         self.sink.set_sink(sink);
         if self.is_cluster() {
-            let survey = runtime.spawn(run(Arc::downgrade(self)));
-            *self.topology_task.lock() = Some(survey.abort_handle());
+            let task = runtime.spawn(run(Arc::downgrade(self)));
+            *self.topology_task.lock() = Some(task.abort_handle());
         } else {
             let shard = self.open(None, &self.keys.canary(&self.node));
             let first = std::mem::take(&mut *self.first_wanted.lock());

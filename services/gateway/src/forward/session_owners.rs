@@ -1,9 +1,15 @@
-//! The ids of sessions that this node has claimed at the broker: kept while the sessions live, given back when they are
-//! over.
+//! The owners of sessions whose ids do not tell them: the ids that this node has claimed at the broker, and the owners of others
+//! that it remembers.
 
-use std::{collections::HashMap, mem::replace, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    mem::{replace, take},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{StreamExt, stream};
+use gorani_broker::BrokerError;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -13,7 +19,7 @@ use crate::{
 };
 
 /// Time for which a claim holds without renewal. Long, since it counts for nothing once its node's lease has ended.
-pub(super) const TTL: Duration = Duration::from_secs(3600);
+const TTL: Duration = Duration::from_secs(3600);
 /// After so long it is renewed.
 const RENEW_AFTER: Duration = Duration::from_secs(1200);
 /// Time between two checks of the claims.
@@ -22,8 +28,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const OPENING: Duration = Duration::from_secs(10);
 /// Calls to the broker under way at a time.
 const CALLS_AT_A_TIME: usize = 64;
+/// Owners that are remembered, in each of two generations.
+const REMEMBERED: usize = 32 * 1024;
 
-/// Claimed ids.
+/// The ids that this node has claimed: kept while their sessions live, given back when they are over.
 #[derive(Default)]
 pub(super) struct SessionClaims(Mutex<HashMap<Arc<str>, SessionClaim>>);
 
@@ -35,7 +43,27 @@ struct SessionClaim {
 }
 
 impl SessionClaims {
-    pub(super) fn enter(&self, session: &Arc<str>) {
+    /// Claims an id for this node, or learns whose it is. `replacing`: an owner that is gone.
+    ///
+    /// # Errors
+    /// The broker's. The claim is kept then, since it may have been made.
+    pub(super) async fn claim(
+        &self,
+        node: &Node,
+        session: &Arc<str>,
+        replacing: Option<&str>,
+    ) -> Result<String, BrokerError> {
+        // Before it is claimed: a client that goes meanwhile leaves no claim behind.
+        self.enter(session);
+        let name = ClaimName::Session(session).to_string();
+        let owner = node.broker().cluster().claim(&name, &node.id, TTL, replacing).await?;
+        if *owner != *node.id {
+            self.forget(session);
+        }
+        Ok(owner)
+    }
+
+    fn enter(&self, session: &Arc<str>) {
         let mut claims = self.0.lock();
         let claim = claims.entry(session.clone());
         claim.or_insert(SessionClaim { at: Instant::now(), is_opened: false }).at = Instant::now();
@@ -49,7 +77,7 @@ impl SessionClaims {
     }
 
     /// The id is another node's.
-    pub(super) fn forget(&self, session: &str) {
+    fn forget(&self, session: &str) {
         self.0.lock().remove(session);
     }
 
@@ -119,6 +147,47 @@ impl SessionClaims {
     }
 }
 
+/// The remembered owners of sessions on other nodes: a bounded table in two generations.
+#[derive(Default)]
+pub(super) struct OwnerCache(Mutex<OwnerGenerations>);
+
+#[derive(Default)]
+struct OwnerGenerations {
+    young: HashMap<Arc<str>, Arc<str>>,
+    old: HashMap<Arc<str>, Arc<str>>,
+}
+
+impl OwnerCache {
+    pub(super) fn get(&self, session: &str) -> Option<Arc<str>> {
+        let mut generations = self.0.lock();
+        if let Some(owner) = generations.young.get(session) {
+            return Some(owner.clone());
+        }
+        let (session, owner) = generations.old.remove_entry(session)?;
+        generations.enter(session, owner.clone());
+        Some(owner)
+    }
+
+    pub(super) fn put(&self, session: &Arc<str>, owner: &str) {
+        self.0.lock().enter(session.clone(), owner.into());
+    }
+
+    pub(super) fn forget(&self, session: &str) {
+        let mut generations = self.0.lock();
+        generations.young.remove(session);
+        generations.old.remove(session);
+    }
+}
+
+impl OwnerGenerations {
+    fn enter(&mut self, session: Arc<str>, owner: Arc<str>) {
+        if self.young.len() >= REMEMBERED {
+            self.old = take(&mut self.young);
+        }
+        self.young.insert(session, owner);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,5 +214,29 @@ mod tests {
         claims.opened("opened");
         assert!(claims.forget_unopened("refused"));
         assert!(!claims.forget_unopened("refused") && !claims.forget_unopened("opened"));
+    }
+
+    #[test]
+    fn owners_are_remembered_while_they_are_asked_for_and_bounded() {
+        let cache = OwnerCache::default();
+        let session = |number: usize| -> Arc<str> { format!("/chat/{number}").into() };
+        cache.put(&session(0), "a");
+        for number in 1..5 * REMEMBERED {
+            cache.put(&session(number), "b");
+            assert_eq!(cache.get(&session(0)).as_deref(), Some("a"));
+        }
+        assert_eq!(cache.get(&session(1)), None, "nobody asked for it");
+        let generations = cache.0.lock();
+        assert!(generations.young.len() <= REMEMBERED && generations.old.len() <= REMEMBERED);
+    }
+
+    #[test]
+    fn what_was_wrong_is_forgotten() {
+        let cache = OwnerCache::default();
+        cache.put(&"s".into(), "a");
+        cache.put(&"s".into(), "b");
+        assert_eq!(cache.get("s").as_deref(), Some("b"));
+        cache.forget("s");
+        assert_eq!(cache.get("s"), None);
     }
 }
