@@ -24,7 +24,7 @@ use actix_web::{
     middleware::from_fn,
     web::{self, ServiceConfig},
 };
-use gorani_protocol::sockjs::{Route, Transport, path::Direction};
+use gorani_protocol::sockjs::{Direction, Route, Transport};
 
 use self::{
     options::SockJsEndpoint,

@@ -1,27 +1,22 @@
 //! The broker of a cluster of one node: everything is in this process's memory. `docs/architecture.md` §4.
 //!
-//! A publication: [`MemoryBroker::publish`] (offset and history, under the lock of the channel's shard) → [`Sink::on_event`].
+//! A publication: [`crate::Broker::publish`] (offset and history, under the lock of the channel's shard) → [`Sink::on_event`].
 //!
-//! - [`settings`], [`clock`]: its limits, and its time.
-//! - `publish`: the first step.
-//! - `shard`: the channels that share a lock, with `channels` (table and lines by last use), `stream` (position and history),
-//!   `presence_set` and `presence`, `idempotency`.
-//! - `members`: nodes, connections of users, owners of names.
-//! - `usage_budget`: what is held against what may be held.
+//! - `broker`, `cluster`: two parts of the contract; the third one, [`Queues`], is here.
+//! - `shard`: the channels that share a lock, with `channels` (table, lines by last use, position and
+//!   history), `presence_set` and `presence`.
+//! - `queue`: work queues.
+//! - [`clock`]: its time.
+//! - `usage_budget`: its settings, and what is held against what may be held.
 
+mod broker;
 mod channels;
 pub mod clock;
 mod cluster;
-mod idempotency;
-mod members;
 mod presence;
 mod presence_set;
-mod publish;
 mod queue;
-mod queues;
-pub mod settings;
 mod shard;
-mod stream;
 mod usage_budget;
 
 #[cfg(test)]
@@ -29,47 +24,45 @@ mod tests;
 
 use std::{
     array,
-    collections::BTreeSet,
+    collections::{HashMap, HashSet},
     hash::{BuildHasher as _, RandomState},
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::{
     FutureExt as _,
     future::{BoxFuture, ready},
 };
 use parking_lot::Mutex;
 
-pub use self::{
-    clock::{Clock, ManualClock, SystemClock},
-    settings::MemorySettings,
-    usage_budget::MemoryUsage,
-};
 use self::{
-    clock::{Nanos, nanos},
-    members::MemoryCluster,
-    presence::{EnterResult, Entering},
-    queue::QueueTable,
+    clock::{Expiring, Nanos, nanos},
+    queue::{DeliveredMessage, QueueTable},
     shard::ChannelShard,
     usage_budget::{BOUNDS, EvictionKind, UsageBudget},
 };
 use crate::{
-    Broker, BrokerError, BrokerStats, ChannelEvent, ClientInfo, Cluster, Health, HistoryPage, HistoryQuery,
-    PresencePage, PresenceQuery, Publication, PublishOptions, Published, Retention, Sink, queue::Queues,
+    BrokerError, ChannelEvent, Publication, Sink,
+    queue::{DEAD_SUFFIX, DeliveryId, QueueDelivery, QueueLimits, QueueWake, Queues, max_attempts},
+};
+
+pub use self::{
+    clock::{Clock, ManualClock, SystemClock},
+    usage_budget::{MemorySettings, MemoryUsage},
 };
 
 /// Locks among which the channels are spread: more than the workers of a usual machine, so that they seldom collide.
 const SHARDS: usize = 32;
 
-/// Why calls before [`Broker::start`] are refused.
+/// Why calls before [`crate::Broker::start`] are refused.
 const NOT_STARTED: &str = "the broker is not started";
 
 /// Carries publications between the workers of one node, and keeps histories, positions and presence in memory.
 ///
 /// # Order and threads
 /// Every method does its work in the call; the futures are ready when they are returned. [`Sink::on_event`] is called
-/// within [`Broker::publish`], on the publisher's thread and under the lock of the channel's shard: that is what makes
+/// within [`crate::Broker::publish`], on the publisher's thread and under the lock of the channel's shard: that is what makes
 /// the order of calls the order of offsets. The sink must return at once and must not call back into the broker: it would deadlock.
 ///
 /// # Memory
@@ -91,6 +84,21 @@ pub struct MemoryBroker {
     members: MemoryCluster,
     queues: Mutex<QueueTable>,
 }
+
+/// The cluster state of a single node, in memory.
+#[derive(Debug, Default)]
+struct MemoryCluster {
+    /// The id under which this node receives messages.
+    heard_as: OnceLock<String>,
+    /// Held while a message is handed over: one at a time.
+    telling: Mutex<()>,
+    leases: Mutex<Expiring<Bytes>>,
+    connections: Mutex<Expiring<UserConnections>>,
+    owners: Mutex<Expiring<String>>,
+}
+
+/// Clients by the time at which each is forgotten.
+type UserConnections = HashMap<String, Nanos>;
 
 impl MemoryBroker {
     /// A broker with the machine's clock.
@@ -144,58 +152,6 @@ impl MemoryBroker {
         Ok(())
     }
 
-    fn history_now(
-        &self,
-        channel: &str,
-        query: &HistoryQuery,
-        retention: Retention,
-    ) -> Result<HistoryPage, BrokerError> {
-        if !retention.keeps_history() {
-            return Err(BrokerError::NoHistory);
-        }
-        let page = {
-            let (hash, shard) = self.locate(channel);
-            let mut shard = shard.lock();
-            let now = self.now();
-            shard.sweep(now, &self.usage);
-            shard.read(hash, channel, query, now, &self.usage)?
-        };
-        self.keep_bounds();
-        Ok(page)
-    }
-
-    fn enter_now(
-        &self,
-        channel: &str,
-        info: Arc<ClientInfo>,
-        ttl: Duration,
-        announce: bool,
-    ) -> Result<(), BrokerError> {
-        if self.try_enter(channel, &info, ttl, announce) == EnterResult::Full {
-            // Clients whose time is over may still be counted: without them there may be room.
-            for shard in &self.shards {
-                let mut shard = shard.lock();
-                let now = self.now();
-                while shard.sweep_presence_set(now, &self.usage, self.started_sink()) {}
-            }
-            if self.try_enter(channel, &info, ttl, announce) == EnterResult::Full {
-                return Err(BrokerError::Limit("clients in presence"));
-            }
-        }
-        Ok(())
-    }
-
-    fn try_enter(&self, channel: &str, info: &Arc<ClientInfo>, ttl: Duration, announce: bool) -> EnterResult {
-        let (hash, shard) = self.locate(channel);
-        let mut shard = shard.lock();
-        let now = self.now();
-        let sink = self.started_sink();
-        shard.sweep_presence_set(now, &self.usage, sink);
-        let deadline = now.saturating_add(nanos(ttl));
-        let entering = Entering { info: Arc::clone(info), announce, deadline, now };
-        shard.enter(hash, channel, entering, &self.usage, sink)
-    }
-
     /// Called after each call that may have gone over a bound, without a lock.
     fn keep_bounds(&self) {
         for bound in BOUNDS {
@@ -232,6 +188,148 @@ impl MemoryBroker {
     }
 }
 
+impl MemoryBroker {
+    fn push_now(
+        &self,
+        queue: &str,
+        mut publication: Publication,
+        limits: &QueueLimits,
+    ) -> Result<(), BrokerError> {
+        // Its own memory: a small slice would keep the whole buffer of a connection alive.
+        publication.data = bytes::Bytes::copy_from_slice(&publication.data);
+        let now = self.now();
+        self.queues.lock().push(queue, publication, limits, now, &self.usage)?;
+        // What queues hold, histories have less.
+        self.keep_bounds();
+        self.wake(queue)
+    }
+
+    /// Tells the workers that listen.
+    fn wake(&self, queue: &str) -> Result<(), BrokerError> {
+        self.pass_on(&QueueWake { queue }.channel(), || ChannelEvent::Publication(Arc::default()))
+    }
+
+    fn take_now(
+        &self,
+        queue: &str,
+        node: &str,
+        count: u32,
+        limits: &QueueLimits,
+    ) -> Result<Vec<QueueDelivery>, BrokerError> {
+        let now = self.now();
+        Ok(self.queues.lock().queue(queue, limits, now, &self.usage)?.take(node, count))
+    }
+
+    fn acknowledge_now(&self, queue: &str, ids: &[DeliveryId]) {
+        if let Some(queue) = self.queues.lock().queues.get_mut(queue) {
+            ids.iter().for_each(|id| queue.forget(id, &self.usage));
+        }
+    }
+
+    fn give_back_now(
+        &self,
+        queue: &str,
+        ids: &[DeliveryId],
+        limits: &QueueLimits,
+    ) -> Result<(), BrokerError> {
+        let most = max_attempts(queue, limits);
+        if let Some(held) = self.queues.lock().queues.get_mut(queue) {
+            ids.iter().filter_map(|id| id.parse().ok()).for_each(|number| held.give_back(number, most));
+        }
+        let buried = self.push_dead_letter(queue, limits);
+        self.wake(queue)?;
+        buried
+    }
+
+    fn keep_now(
+        &self,
+        queue: &str,
+        node: &str,
+        holds: Option<&[DeliveryId]>,
+        limits: &QueueLimits,
+    ) -> Result<(), BrokerError> {
+        let now = self.now();
+        let most = max_attempts(queue, limits);
+        let mut came_back = false;
+        {
+            let mut table = self.queues.lock();
+            let held = table.queue(queue, limits, now, &self.usage)?;
+            if let Some(holds) = holds {
+                let holds: HashSet<u64> = holds.iter().filter_map(|id| id.parse().ok()).collect();
+                let is_lost = |(number, taken): &(&u64, &DeliveredMessage)| {
+                    *taken.node == *node && !holds.contains(number)
+                };
+                let lost: Vec<u64> = held.taken.iter().filter(is_lost).map(|(number, _)| *number).collect();
+                came_back = !lost.is_empty();
+                lost.into_iter().for_each(|number| held.give_back(number, most));
+            }
+        }
+        let buried = self.push_dead_letter(queue, limits);
+        if came_back {
+            self.wake(queue)?;
+        }
+        buried
+    }
+
+    /// Moves dead letters to their queue, as far as it has room.
+    fn push_dead_letter(&self, queue: &str, limits: &QueueLimits) -> Result<(), BrokerError> {
+        let now = self.now();
+        let (moved, buried) = self.queues.lock().dead_letter(queue, limits, now, &self.usage);
+        if moved > 0 {
+            self.keep_bounds();
+            self.wake(&format!("{queue}{DEAD_SUFFIX}"))?;
+        }
+        buried
+    }
+}
+
+impl Queues for MemoryBroker {
+    fn push(
+        &self,
+        queue: &str,
+        publication: Publication,
+        limits: &QueueLimits,
+    ) -> BoxFuture<'static, Result<(), BrokerError>> {
+        ready(self.push_now(queue, publication, limits)).boxed()
+    }
+
+    fn take(
+        &self,
+        queue: &str,
+        node: &str,
+        count: u32,
+        limits: &QueueLimits,
+    ) -> BoxFuture<'static, Result<Vec<QueueDelivery>, BrokerError>> {
+        ready(self.take_now(queue, node, count, limits)).boxed()
+    }
+
+    fn acknowledge(&self, queue: &str, ids: &[DeliveryId]) -> BoxFuture<'static, Result<(), BrokerError>> {
+        self.acknowledge_now(queue, ids);
+        ready(Ok(())).boxed()
+    }
+
+    fn give_back(
+        &self,
+        queue: &str,
+        _node: &str,
+        ids: &[DeliveryId],
+        limits: &QueueLimits,
+    ) -> BoxFuture<'static, Result<(), BrokerError>> {
+        ready(self.give_back_now(queue, ids, limits)).boxed()
+    }
+
+    /// There is one node, and it is alive.
+    fn keep(
+        &self,
+        queue: &str,
+        node: &str,
+        holds: Option<&[DeliveryId]>,
+        limits: &QueueLimits,
+    ) -> BoxFuture<'static, Result<(), BrokerError>> {
+        ready(self.keep_now(queue, node, holds, limits)).boxed()
+    }
+}
+
 /// Hands an event to the sink if the node wants it; makes it only then.
 fn deliver(
     shard: &ChannelShard,
@@ -248,151 +346,4 @@ fn deliver(
 /// A future that has its answer.
 fn done<T: Send + 'static>(result: Result<T, BrokerError>) -> BoxFuture<'static, Result<T, BrokerError>> {
     ready(result).boxed()
-}
-
-impl Broker for MemoryBroker {
-    fn start(&self, sink: Arc<dyn Sink>) -> BoxFuture<'static, Result<(), BrokerError>> {
-        done(
-            self.sink
-                .set(sink)
-                .map_err(|_| BrokerError::Unavailable("the broker is started already".to_owned())),
-        )
-    }
-
-    fn publish(
-        &self,
-        channel: &str,
-        publication: Publication,
-        options: PublishOptions,
-    ) -> BoxFuture<'static, Result<Published, BrokerError>> {
-        done(self.publish_now(channel, publication, &options))
-    }
-
-    fn publish_join(
-        &self,
-        channel: &str,
-        info: Arc<ClientInfo>,
-    ) -> BoxFuture<'static, Result<(), BrokerError>> {
-        done(self.pass_on(channel, || ChannelEvent::Join(info)))
-    }
-
-    fn publish_leave(
-        &self,
-        channel: &str,
-        info: Arc<ClientInfo>,
-    ) -> BoxFuture<'static, Result<(), BrokerError>> {
-        done(self.pass_on(channel, || ChannelEvent::Leave(info)))
-    }
-
-    fn subscribe(&self, channels: &[Arc<str>]) -> BoxFuture<'static, Result<(), BrokerError>> {
-        for channel in channels {
-            let (hash, shard) = self.locate(channel);
-            shard.lock().subscribe(hash, channel);
-        }
-        done(Ok(()))
-    }
-
-    fn unsubscribe(&self, channels: &[Arc<str>]) -> BoxFuture<'static, Result<(), BrokerError>> {
-        for channel in channels {
-            let (hash, shard) = self.locate(channel);
-            shard.lock().unsubscribe(hash, channel);
-        }
-        done(Ok(()))
-    }
-
-    fn history(
-        &self,
-        channel: &str,
-        query: HistoryQuery,
-        retention: Retention,
-    ) -> BoxFuture<'static, Result<HistoryPage, BrokerError>> {
-        done(self.history_now(channel, &query, retention))
-    }
-
-    fn remove_history(&self, channel: &str) -> BoxFuture<'static, Result<(), BrokerError>> {
-        let (hash, shard) = self.locate(channel);
-        shard.lock().remove_history(hash, channel, &self.usage);
-        done(Ok(()))
-    }
-
-    fn presence_add(
-        &self,
-        channel: &str,
-        info: Arc<ClientInfo>,
-        ttl: Duration,
-        announce: bool,
-    ) -> BoxFuture<'static, Result<(), BrokerError>> {
-        done(self.enter_now(channel, info, ttl, announce))
-    }
-
-    fn presence_remove(&self, channel: &str, client: &str) -> BoxFuture<'static, Result<(), BrokerError>> {
-        let (hash, shard) = self.locate(channel);
-        shard.lock().leave(hash, channel, client, &self.usage, self.started_sink());
-        done(Ok(()))
-    }
-
-    fn presence(
-        &self,
-        channel: &str,
-        query: PresenceQuery,
-    ) -> BoxFuture<'static, Result<PresencePage, BrokerError>> {
-        let (hash, shard) = self.locate(channel);
-        let shard = shard.lock();
-        let now = self.now();
-        let presence_set = shard.presence_set(hash, channel);
-        done(Ok(
-            presence_set.map_or_else(PresencePage::default, |presence_set| presence_set.page(&query, now))
-        ))
-    }
-
-    fn presence_stats(&self, channel: &str) -> BoxFuture<'static, Result<(u64, u64), BrokerError>> {
-        let (hash, shard) = self.locate(channel);
-        let mut shard = shard.lock();
-        done(Ok(shard.presence_stats(hash, channel, self.now(), &self.usage, self.started_sink())))
-    }
-
-    fn presence_nodes(
-        &self,
-        channel: &str,
-        id_bytes: usize,
-    ) -> BoxFuture<'static, Result<BTreeSet<String>, BrokerError>> {
-        let (hash, shard) = self.locate(channel);
-        let shard = shard.lock();
-        done(Ok(shard
-            .presence_set(hash, channel)
-            .map_or_else(BTreeSet::new, |presence_set| presence_set.nodes(id_bytes))))
-    }
-
-    fn presence_reap(
-        &self,
-        channel: &str,
-        node: &str,
-        limit: u32,
-    ) -> BoxFuture<'static, Result<Vec<Arc<ClientInfo>>, BrokerError>> {
-        let (hash, shard) = self.locate(channel);
-        let sink = self.started_sink();
-        done(Ok(shard.lock().reap(hash, channel, (node, limit), self.now(), &self.usage, sink)))
-    }
-
-    fn cluster(&self) -> &dyn Cluster {
-        self
-    }
-
-    fn queues(&self) -> Option<&dyn Queues> {
-        Some(self)
-    }
-
-    fn stats(&self) -> BrokerStats {
-        let (dead_letters, dead_letters_waiting) = self.queues.lock().dead_letters();
-        let usage = self.usage();
-        let memory_bytes = usage.history_bytes + usage.queue_bytes + usage.idempotency_bytes;
-        BrokerStats { dead_letters, dead_letters_waiting, memory_bytes, ..BrokerStats::default() }
-    }
-
-    fn health(&self) -> Health {
-        match self.sink.get() {
-            Some(_) => Health::Ready,
-            None => Health::NotReady(NOT_STARTED.to_owned()),
-        }
-    }
 }

@@ -5,33 +5,28 @@
 //!
 //! - [`settings`]: addresses, limits and times.
 //! - `shards`: one server, or those of a cluster.
-//! - `server_addr`, `dialer`: connections.
+//! - `dialer`: connections, and the life of a server, which ends with a restart or a failover.
 //! - `request`, `requests`: requests and their answers.
 //! - `listener`, `pubsub`, `canary`: interest and pushes.
-//! - `scripts`, `keys`: the scripts that run in Redis, and the names there.
+//! - `scripts`: the scripts that run in Redis, and the names there.
 //! - `wire`: the format of events.
 //! - `replies`: readers of Redis's answers.
-//! - `members`, `leases`: nodes, connections of users, owners of names.
+//! - `members`: nodes, connections of users, owners of names.
 //! - `presence`: of a dead node, in slices.
-//! - `replication_id`: the life of a server, which ends with a restart or a failover.
 //! - `counters`: the numbers of [`crate::BrokerStats`].
 
 mod canary;
 mod counters;
 mod dialer;
-mod keys;
-mod leases;
 mod listener;
 mod members;
 mod presence;
 mod pubsub;
 mod queue;
-mod replication_id;
 mod replies;
 mod request;
 mod requests;
 mod scripts;
-mod server_addr;
 pub mod settings;
 mod shards;
 mod wire;
@@ -50,7 +45,7 @@ use redis::{Cmd, Value, cmd};
 use tokio::runtime::Handle;
 
 pub use self::settings::{ClusterSettings, RedisSettings, RedisSettingsError, SentinelSettings, TlsSettings};
-use self::{keys::Keys, leases::Leases, queue::RedisQueues, shards::Shards};
+use self::{queue::RedisQueues, replies::Leases, scripts::Keys, shards::Shards};
 use crate::{
     Broker, BrokerError, BrokerStats, ClientInfo, Cluster, Health, HistoryPage, HistoryQuery, PresencePage,
     PresenceQuery, Publication, PublishOptions, Published, Retention, Sink, queue::Queues,

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use bytes::BytesMut;
 use gorani_protocol::sockjs::{
-    BatchLimits, Callback, Route, Transport, Wrapping, batch, callback::payload, frame, headers,
+    BatchLimits, Callback, Route, Transport, Wrapping, batch, batch::payload, frame, headers,
 };
 use libfuzzer_sys::fuzz_target;
 

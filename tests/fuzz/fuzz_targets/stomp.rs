@@ -4,8 +4,8 @@
 
 use bytes::BytesMut;
 use gorani_protocol::stomp::{
-    HeartBeat, StompCommand, StompDecodeError, StompDecoder, StompFrame, StompLimits, Version,
-    command::VERSIONS, encode,
+    HeartBeat, StompCommand, StompDecodeError, StompDecoder, StompFrame, StompLimits, VERSIONS, Version,
+    encode,
 };
 use libfuzzer_sys::fuzz_target;
 

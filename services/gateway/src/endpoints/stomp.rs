@@ -166,7 +166,7 @@ fn refuse<T: Io>(mut io: T, reason: Cow<'static, str>) {
 
 #[cfg(test)]
 mod tests {
-    use gorani_protocol::stomp::{Version, command::VERSIONS};
+    use gorani_protocol::stomp::{VERSIONS, Version};
 
     use super::*;
 

@@ -75,7 +75,7 @@ fn is_web_socket(framing: Framing) -> bool {
 /// Writes `text` as the inside of a JSON string.
 fn escape(text: &[u8], out: &mut BytesMut) {
     let start = out.len();
-    sockjs::escape::write_string(out, text);
+    sockjs::frame::write_string(out, text);
     // The quotes stand around the whole, which is put together of two such pieces.
     let end = out.len() - 1;
     out.copy_within(start + 1..end, start);

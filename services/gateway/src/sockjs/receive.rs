@@ -3,7 +3,7 @@
 
 use actix_web::{HttpResponse, HttpResponseBuilder, body, http::StatusCode};
 use bytes::{Bytes, BytesMut};
-use gorani_protocol::sockjs::{Callback, Transport, Wrapping, frame, path::Direction};
+use gorani_protocol::sockjs::{Callback, Direction, Transport, Wrapping, frame};
 
 use super::request::{SockJsRequest, not_found, refuse};
 use crate::{

@@ -8,7 +8,7 @@ use actix_web::{
     http::{StatusCode, header},
     web,
 };
-use gorani_protocol::sockjs::{BatchError, BatchLimits, Transport, batch, callback};
+use gorani_protocol::sockjs::{BatchError, BatchLimits, Transport, batch};
 
 use super::request::{NO_SUCH_SESSION, SockJsRequest, refuse};
 use crate::{
@@ -40,7 +40,7 @@ pub(super) async fn send(
         };
     // Any type is legal: what is not a form is taken as it is.
     let batch = match transport {
-        Transport::JsonpSend => callback::payload(asked.context.header(header::CONTENT_TYPE.as_str()), &body),
+        Transport::JsonpSend => batch::payload(asked.context.header(header::CONTENT_TYPE.as_str()), &body),
         _ => Cow::Borrowed(body.as_ref()),
     };
     let messages = match batch::decode(&batch, asked.endpoint.batch_limits()) {

@@ -1,13 +1,18 @@
-//! The claims of connection and subscription tokens, read from their signed JSON.
-//! `docs/protocols/client.md` §10.3 to §10.5. Unknown claims are ignored, as JWT requires.
+//! The claims of connection and subscription tokens: read from their signed JSON, and written into signed tokens for
+//! `gorani token` on the command line and for tests (backends use any JWT library). `docs/protocols/client.md` §10.3 to
+//! §10.5. Unknown claims are ignored, as JWT requires.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use serde::{Deserialize, Deserializer};
+use jsonwebtoken::{EncodingKey, Header, encode};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::error::{InvalidToken, TokenError};
+use super::{InvalidToken, SignError, TOKEN_MAX_BYTES, TokenError};
 
 /// Claims of a connection token.
 #[derive(Debug, Clone, Default)]
@@ -124,31 +129,24 @@ struct SubscribePayload {
     overrides: OptionOverrides,
 }
 
-/// The claims that both kinds of tokens share and that are checked the same way.
-#[derive(Debug, Clone, Default)]
-pub(super) struct RegisteredClaims {
-    pub(super) issuer: Option<String>,
-    pub(super) audience: Vec<String>,
-    pub(super) expires_at: Option<u64>,
-    pub(super) not_before: Option<u64>,
-}
-
 /// The JSON of both kinds of tokens.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct TokenPayload {
     sub: Option<String>,
     #[serde(deserialize_with = "seconds")]
-    exp: Option<u64>,
-    #[serde(deserialize_with = "seconds")]
-    nbf: Option<u64>,
+    pub(super) exp: Option<u64>,
+    #[serde(rename = "nbf", deserialize_with = "seconds")]
+    pub(super) not_before: Option<u64>,
     #[serde(deserialize_with = "seconds")]
     iat: Option<u64>,
     #[serde(deserialize_with = "seconds")]
     expire_at: Option<u64>,
     jti: Option<String>,
-    iss: Option<String>,
-    aud: Option<AudienceClaim>,
+    #[serde(rename = "iss")]
+    pub(super) issuer: Option<String>,
+    #[serde(rename = "aud")]
+    audience: Option<AudienceClaim>,
     #[serde(deserialize_with = "raw")]
     info: Option<Box<RawValue>>,
     #[serde(deserialize_with = "base64_raw")]
@@ -172,13 +170,13 @@ impl TokenPayload {
         serde_json::from_str(json).map_err(|_| TokenError::Invalid(InvalidToken::Claims))
     }
 
-    pub(super) fn registered(&self) -> RegisteredClaims {
-        let audience = match &self.aud {
-            None => Vec::new(),
-            Some(AudienceClaim::One(one)) => vec![one.clone()],
-            Some(AudienceClaim::Several(several)) => several.clone(),
-        };
-        RegisteredClaims { issuer: self.iss.clone(), audience, expires_at: self.exp, not_before: self.nbf }
+    /// True if the `aud` claim names this audience.
+    pub(super) fn is_for(&self, audience: &str) -> bool {
+        match &self.audience {
+            None => false,
+            Some(AudienceClaim::One(one)) => one == audience,
+            Some(AudienceClaim::Several(several)) => several.iter().any(|one| one == audience),
+        }
     }
 
     /// The end of what the token allows: `expire_at` takes precedence over `exp`, and 0 there means never.
@@ -290,4 +288,104 @@ fn without_newlines(value: Box<RawValue>) -> Result<Box<RawValue>, serde_json::E
         return RawValue::from_string(value.get().replace(['\n', '\r'], ""));
     }
     Ok(value)
+}
+
+/// A connection token to be signed.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectionTokenRequest {
+    /// User id; empty for an anonymous user.
+    pub user: String,
+    /// Time for which it is valid; None for ever.
+    pub ttl: Option<Duration>,
+    /// Channels to subscribe at once.
+    pub channels: Vec<String>,
+    /// JSON that others see of the connection.
+    pub info: Option<Box<RawValue>>,
+    /// `token.audience` of the settings; empty for none.
+    pub audience: String,
+    /// `token.issuer` of the settings; empty for none.
+    pub issuer: String,
+}
+
+/// A subscription token to be signed.
+#[derive(Debug, Clone, Default)]
+pub struct SubscriptionTokenRequest {
+    /// User id; empty for an anonymous user.
+    pub user: String,
+    /// The channel.
+    pub channel: String,
+    /// Time for which it is valid; None for ever.
+    pub ttl: Option<Duration>,
+    /// JSON that others see of the subscription.
+    pub info: Option<Box<RawValue>>,
+    /// `token.audience` of the settings; empty for none.
+    pub audience: String,
+    /// `token.issuer` of the settings; empty for none.
+    pub issuer: String,
+}
+
+/// The claims of both kinds, in the order they are written.
+#[derive(Serialize)]
+struct SignedClaims<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    sub: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    channel: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exp: Option<u64>,
+    iat: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    aud: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    iss: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    info: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    channels: &'a [String],
+}
+
+impl ConnectionTokenRequest {
+    /// Signs it by HS256. `secret` is `token.hmac_secret`, `now` the time in Unix seconds.
+    pub fn sign(&self, secret: &str, now: u64) -> Result<String, SignError> {
+        let claims = SignedClaims {
+            sub: &self.user,
+            channel: "",
+            exp: self.ttl.map(|ttl| now.saturating_add(ttl.as_secs())),
+            iat: now,
+            aud: &self.audience,
+            iss: &self.issuer,
+            info: self.info.as_deref(),
+            channels: &self.channels,
+        };
+        sign_hs256(&claims, secret)
+    }
+}
+
+impl SubscriptionTokenRequest {
+    /// Signs it by HS256. `secret` is `token.hmac_secret`, `now` the time in Unix seconds.
+    pub fn sign(&self, secret: &str, now: u64) -> Result<String, SignError> {
+        if self.channel.is_empty() {
+            return Err(SignError::NoChannel);
+        }
+        let claims = SignedClaims {
+            sub: &self.user,
+            channel: &self.channel,
+            exp: self.ttl.map(|ttl| now.saturating_add(ttl.as_secs())),
+            iat: now,
+            aud: &self.audience,
+            iss: &self.issuer,
+            info: self.info.as_deref(),
+            channels: &[],
+        };
+        sign_hs256(&claims, secret)
+    }
+}
+
+fn sign_hs256(claims: &SignedClaims<'_>, secret: &str) -> Result<String, SignError> {
+    if secret.is_empty() {
+        return Err(SignError::NoSecret);
+    }
+    let key = EncodingKey::from_secret(secret.as_bytes());
+    let token = encode(&Header::default(), claims, &key).map_err(|_| SignError::Signing)?;
+    if token.len() > TOKEN_MAX_BYTES { Err(SignError::TooLong) } else { Ok(token) }
 }

@@ -1,24 +1,136 @@
-//! One key that can check signatures, with the algorithms it is good for. The algorithm must fit the key's
-//! kind: else a token could be "signed" by HMAC with a public key as its secret. RFC 8725 §3.1;
-//! `docs/protocols/client.md` §10.1.
+//! The keys that tokens are checked with: `token.*` of the settings, and each key with the algorithms it is good for.
+//! The algorithm must fit the key's kind: else a token could be "signed" by HMAC with a public key as its secret.
+//! RFC 8725 §3.1; `docs/protocols/client.md` §10.1 and §10.2.
 //!
-//! JWK sets: the public keys of an identity provider. RFC 7517; `docs/protocols/client.md` §10.2.
-//!
-//! A set from outside is read leniently by key and strictly by use: a key that cannot check our signatures
-//! (for encryption, of an unknown kind, symmetric) is skipped, because providers publish such keys beside the
-//! right ones. Symmetric keys are skipped in any case: a secret that can be downloaded is none.
+//! JWK sets (RFC 7517) are the public keys of an identity provider. A set from outside is read leniently by key and
+//! strictly by use: a key that cannot check our signatures (for encryption, of an unknown kind, symmetric) is
+//! skipped, because providers publish such keys beside the right ones. Symmetric keys are skipped in any case: a
+//! secret that can be downloaded is none.
+
+use std::{fmt, time::Duration};
 
 use jsonwebtoken::{
     Algorithm, DecodingKey,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{
-    error::{AuthSettingsError, JWKS_MAX_BYTES, JWKS_MAX_KEYS},
-    settings::TokenSettings,
-};
+use super::{AuthSettingsError, JWKS_MAX_BYTES, JWKS_MAX_KEYS, LEEWAY_MAX};
+
+/// The default leeway: clocks that are kept by NTP differ by less, and many libraries write `nbf` = now.
+const LEEWAY_DEFAULT: Duration = Duration::from_secs(5);
+
+/// The default interval of fetching a JWK set. An unknown `kid` makes the node fetch new keys at once;
+/// the interval is for keys that were withdrawn.
+const JWKS_REFRESH_DEFAULT: Duration = Duration::from_hours(1);
+
+/// Most often that a JWK set may be fetched: key servers limit their visitors.
+const JWKS_REFRESH_MIN: Duration = Duration::from_secs(10);
+
+/// The keys and the conditions of tokens. An empty text means: not used. Without any key no token is valid.
+#[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenSettings {
+    /// Secret of HS256, HS384 and HS512, its bytes as they stand. At least 32 random bytes are advised.
+    pub hmac_secret: String,
+    /// PEM of the public key of RS256, RS384 and RS512; at least 2048 bits.
+    pub rsa_public_key: String,
+    /// PEM of the public key of ES256 (P-256) or ES384 (P-384).
+    pub ecdsa_public_key: String,
+    /// PEM of the public key of EdDSA (Ed25519).
+    pub ed25519_public_key: String,
+    /// JWK set (RFC 7517) as JSON text. Only public keys are taken from it.
+    pub jwks: String,
+    /// The URL of a JWK set, `https://` (or `http://` inside a trusted network: anyone who can change
+    /// the answer can sign tokens). The fetched keys replace `jwks`.
+    pub jwks_url: String,
+    /// The interval at which `jwks_url` is fetched.
+    #[serde(with = "crate::duration")]
+    pub jwks_refresh: Duration,
+    /// A token's `aud` must hold this.
+    pub audience: String,
+    /// A token's `iss` must be this.
+    pub issuer: String,
+    /// The tolerated difference between the clocks of the token's issuer and of this node, for `exp` and `nbf`;
+    /// whole seconds.
+    #[serde(with = "crate::duration")]
+    pub leeway: Duration,
+}
+
+impl Default for TokenSettings {
+    fn default() -> Self {
+        Self {
+            hmac_secret: String::new(),
+            rsa_public_key: String::new(),
+            ecdsa_public_key: String::new(),
+            ed25519_public_key: String::new(),
+            jwks: String::new(),
+            jwks_url: String::new(),
+            jwks_refresh: JWKS_REFRESH_DEFAULT,
+            audience: String::new(),
+            issuer: String::new(),
+            leeway: LEEWAY_DEFAULT,
+        }
+    }
+}
+
+impl TokenSettings {
+    /// True if there is any key, or a URL to fetch keys from.
+    #[must_use]
+    pub fn is_configured(&self) -> bool {
+        let sources = [
+            &self.hmac_secret,
+            &self.rsa_public_key,
+            &self.ecdsa_public_key,
+            &self.ed25519_public_key,
+            &self.jwks,
+            &self.jwks_url,
+        ];
+        sources.iter().any(|source| !source.is_empty())
+    }
+
+    /// Finds the first thing that is wrong; what [`TokenVerifier::new`](super::TokenVerifier::new) would
+    /// refuse.
+    pub fn validate(&self) -> Result<(), AuthSettingsError> {
+        from_settings(self)?;
+        if !self.jwks.is_empty() {
+            parse(self.jwks.as_bytes())?;
+        }
+        let has_scheme = ["https://", "http://"].iter().any(|scheme| {
+            self.jwks_url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+        });
+        if !self.jwks_url.is_empty() && !has_scheme {
+            return Err(AuthSettingsError::JwksUrl);
+        }
+        if !self.jwks_url.is_empty() && self.jwks_refresh < JWKS_REFRESH_MIN {
+            return Err(AuthSettingsError::JwksRefresh(JWKS_REFRESH_MIN));
+        }
+        if self.leeway > LEEWAY_MAX {
+            return Err(AuthSettingsError::Leeway);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TokenSettings {
+    /// Tells which keys are set, and none of them. The URL may hold credentials, and is not shown either.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |text: &str| if text.is_empty() { "not set" } else { "set" };
+        f.debug_struct("TokenSettings")
+            .field("hmac_secret", &shown(&self.hmac_secret))
+            .field("rsa_public_key", &shown(&self.rsa_public_key))
+            .field("ecdsa_public_key", &shown(&self.ecdsa_public_key))
+            .field("ed25519_public_key", &shown(&self.ed25519_public_key))
+            .field("jwks", &shown(&self.jwks))
+            .field("jwks_url", &shown(&self.jwks_url))
+            .field("jwks_refresh", &self.jwks_refresh)
+            .field("audience", &self.audience)
+            .field("issuer", &self.issuer)
+            .field("leeway", &self.leeway)
+            .finish()
+    }
+}
 
 /// Length of the modulus of a 2048-bit RSA key in base64url: 256 bytes, without padding.
 const RSA_MODULUS_MIN_CHARS: usize = 342;

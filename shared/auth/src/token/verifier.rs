@@ -10,10 +10,9 @@ use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header, errors:
 use serde_json::value::RawValue;
 
 use super::{
+    AuthSettingsError, InvalidToken, TOKEN_MAX_BYTES, TOKEN_MAX_JSON_DEPTH, TokenError,
     claims::{ConnectionClaims, SubscriptionClaims, TokenPayload},
-    error::{AuthSettingsError, InvalidToken, TOKEN_MAX_BYTES, TOKEN_MAX_JSON_DEPTH, TokenError},
-    key::{self, VerifyingKey, parse},
-    settings::TokenSettings,
+    key::{self, TokenSettings, VerifyingKey, parse},
 };
 
 /// The keys of the settings and of the JWK set, ready for use. Share it in an `Arc`; a check does not block,
@@ -154,20 +153,19 @@ impl TokenVerifier {
 
     /// Checks issuer and audience first: a token of an unknown issuer gets no answer about its age.
     fn check_conditions(&self, payload: &TokenPayload, now: u64) -> Result<(), TokenError> {
-        let registered = payload.registered();
-        if self.issuer.is_some() && registered.issuer != self.issuer {
+        if self.issuer.is_some() && payload.issuer != self.issuer {
             return Err(invalid(InvalidToken::Issuer));
         }
-        if self.audience.as_ref().is_some_and(|audience| !registered.audience.contains(audience)) {
+        if self.audience.as_ref().is_some_and(|audience| !payload.is_for(audience)) {
             return Err(invalid(InvalidToken::Audience));
         }
-        if registered.not_before.is_some_and(|from| now.saturating_add(self.leeway_s) < from) {
+        if payload.not_before.is_some_and(|from| now.saturating_add(self.leeway_s) < from) {
             return Err(TokenError::NotYetValid);
         }
         // `exp` is the first second in which the token is no longer good (RFC 7519 §4.1.4). What it opens must not be
         // over before it begins either, hence `expire_at` too.
         let is_over = |end: Option<u64>| end.is_some_and(|end| now >= end.saturating_add(self.leeway_s));
-        if is_over(registered.expires_at) || is_over(payload.ends_at()) {
+        if is_over(payload.exp) || is_over(payload.ends_at()) {
             return Err(TokenError::Expired);
         }
         Ok(())

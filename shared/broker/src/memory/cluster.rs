@@ -6,12 +6,16 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::{
-    MemoryBroker,
+    Expiring, MemoryBroker, UserConnections,
     clock::{Nanos, nanos},
     done,
-    members::{MAX_ENTRIES, MAX_NODES, MemoryCluster, UserConnections},
 };
 use crate::{Announced, BrokerError, Cluster, ConnectionEntry, Member};
+
+/// Nodes that may announce themselves: those of one process, in tests.
+const MAX_NODES: usize = 1000;
+/// Users with connections, and owned names: ten for each of 100,000 connections.
+const MAX_ENTRIES: usize = 1_000_000;
 
 /// Whole milliseconds, rounded up, as everywhere.
 fn deadline(now: Nanos, ttl: Duration) -> Nanos {
@@ -43,7 +47,7 @@ impl MemoryBroker {
         if !leases.put(node, description, deadline(now, lease), now, MAX_NODES) {
             return Err(BrokerError::Limit("nodes"));
         }
-        Ok(Announced { renewed, members: MemoryCluster::live(&leases, now).into() })
+        Ok(Announced { renewed, members: live(&leases, now).into() })
     }
 
     fn enter_connection(
@@ -56,7 +60,7 @@ impl MemoryBroker {
         let mut connections = self.members.connections.lock();
         let now = self.now();
         let until = deadline(now, ttl);
-        let holders = MemoryCluster::clients(&connections, user, now);
+        let holders = clients(&connections, user, now);
         let is_there = holders.iter().any(|holder| holder == client);
         if !is_there && holders.len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
             return Ok(ConnectionEntry::Full { holders });
@@ -158,7 +162,7 @@ impl Cluster for MemoryBroker {
 
     fn members(&self) -> BoxFuture<'static, Result<Vec<Member>, BrokerError>> {
         let leases = self.members.leases.lock();
-        done(Ok(MemoryCluster::live(&leases, self.now())))
+        done(Ok(live(&leases, self.now())))
     }
 
     fn connection_enter(
@@ -187,7 +191,7 @@ impl Cluster for MemoryBroker {
 
     fn connection_holders(&self, user: &str) -> BoxFuture<'static, Result<Vec<String>, BrokerError>> {
         let connections = self.members.connections.lock();
-        done(Ok(MemoryCluster::clients(&connections, user, self.now())))
+        done(Ok(clients(&connections, user, self.now())))
     }
 
     fn claim(
@@ -212,4 +216,24 @@ impl Cluster for MemoryBroker {
         }
         done(Ok(()))
     }
+}
+
+/// The nodes whose lease is running, by id.
+fn live(leases: &Expiring<Bytes>, now: Nanos) -> Vec<Member> {
+    let member = |(node, description): (&String, &Bytes)| Member {
+        node: node.clone(),
+        description: description.clone(),
+    };
+    let mut members: Vec<Member> = leases.iter(now).map(member).collect();
+    members.sort_unstable_by(|one, other| one.node.cmp(&other.node));
+    members
+}
+
+/// The user's clients whose time is not over.
+fn clients(connections: &Expiring<UserConnections>, user: &str, now: Nanos) -> Vec<String> {
+    let clients = connections.get(user, now).into_iter().flatten();
+    let mut live: Vec<String> =
+        clients.filter(|(_, deadline)| **deadline > now).map(|(client, _)| client.clone()).collect();
+    live.sort_unstable();
+    live
 }

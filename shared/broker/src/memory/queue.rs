@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
+    channels::cost,
     clock::{Nanos, nanos},
-    stream::cost,
     usage_budget::UsageBudget,
 };
 use crate::{

@@ -1,16 +1,22 @@
-//! A connection to the server: dialling, pausing between attempts, and what is known of its state. `docs/architecture.md` §5.5.
+//! A connection to the server: its address (that of the URL, or of the primary that the Sentinels name), dialling, pausing
+//! between attempts, and what is known of its state and of the server's life.
+//! `docs/architecture.md` §5.3, §5.5.
 //!
 //! A broker has two to each server, one for requests and one that listens.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, fs, path::Path, sync::Arc, time::Duration};
 
-use redis::{AsyncConnectionConfig, PushInfo, PushKind, aio::MultiplexedConnection};
-use tokio::sync::{Notify, watch};
-
-use super::{
-    server_addr::{ServerAddr, check_role},
-    settings::{RedisSettings, RedisSettingsError},
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use redis::{
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _,
+    ProtocolVersion, PushInfo, PushKind, TlsCertificates, aio::MultiplexedConnection, cmd,
 };
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::settings::{RedisSettings, RedisSettingsError, TlsSettings};
 
 /// Requests that the library takes before it makes the next one wait: they are then written together.
 const WRITE_BUFFER_REQUESTS: usize = 1024;
@@ -140,21 +146,212 @@ impl ConnectionStatus {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The address of a server, with credentials and certificates.
+#[derive(Debug, Clone)]
+struct ServerAddr {
+    server: ConnectionInfo,
+    certificates: TlsCertificates,
+    sentinels: Option<Sentinels>,
+}
 
-    #[test]
-    fn pauses_grow_up_to_the_limit_and_begin_again() {
-        let settings = RedisSettings::default();
-        let mut backoff = Backoff::new(&settings);
-        for attempt in 0..100_u32 {
-            let limit = settings.reconnect_min * 2_u32.pow(attempt.min(10));
-            assert!(backoff.pause() <= limit.min(settings.reconnect_max));
-        }
-        backoff.lasted(Duration::from_millis(1));
-        assert!(backoff.attempts > 0);
-        backoff.lasted(settings.reconnect_max);
-        assert!(backoff.pause() <= settings.reconnect_min);
+#[derive(Debug, Clone)]
+struct Sentinels {
+    clients: Vec<Client>,
+    primary: String,
+}
+
+impl RedisSettings {
+    /// Checks that a broker can be made with these settings: reads the certificates, opens no connection.
+    pub fn validate(&self) -> Result<(), RedisSettingsError> {
+        ServerAddr::new(self).map(drop)
     }
 }
+
+impl ServerAddr {
+    /// Reads the certificates; opens no connection.
+    fn new(settings: &RedisSettings) -> Result<Self, RedisSettingsError> {
+        let server = settings.connection_info()?;
+        let certificates = certificates(&settings.tls)?;
+        let sentinels = match &settings.sentinel {
+            None => None,
+            Some(sentinel) => {
+                let clients = sentinel.urls.iter().map(|url| {
+                    let info = url.as_str().into_connection_info().map_err(|error| invalid(&error))?;
+                    let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
+                    client(info.set_redis_settings(redis), &certificates).map_err(|error| invalid(&error))
+                });
+                let clients = clients.collect::<Result<_, _>>()?;
+                Some(Sentinels { clients, primary: sentinel.primary.clone() })
+            }
+        };
+        let place = Self { server, certificates, sentinels };
+        client(place.server.clone(), &place.certificates).map_err(|error| invalid(&error))?;
+        Ok(place)
+    }
+
+    /// True if Sentinels name the server, so that what is found there has to be checked.
+    fn is_named_by_others(&self) -> bool {
+        self.sentinels.is_some()
+    }
+
+    /// The server of now.
+    async fn find(&self, patience: Duration) -> Result<Client, String> {
+        let server = match &self.sentinels {
+            None => self.server.clone(),
+            Some(sentinels) => {
+                let (host, port) = sentinels.find_primary(patience).await?;
+                self.server_at(host, port)
+            }
+        };
+        client(server, &self.certificates).map_err(|error| error.to_string())
+    }
+
+    fn server_at(&self, host: String, port: u16) -> ConnectionInfo {
+        let address = match self.server.addr() {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+                ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
+            }
+            _ => ConnectionAddr::Tcp(host, port),
+        };
+        self.server.clone().set_addr(address)
+    }
+
+    /// The server at this host and port, with the same credentials and certificates.
+    fn at(&self, host: &str, port: u16) -> Self {
+        let server = self.server_at(host.to_owned(), port);
+        Self { server, certificates: self.certificates.clone(), sentinels: None }
+    }
+
+    /// The host of the server.
+    fn host(&self) -> String {
+        match self.server.addr() {
+            ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => host.clone(),
+            other => other.to_string(),
+        }
+    }
+
+    /// The address of the server, or how it is found.
+    fn server(&self) -> String {
+        match &self.sentinels {
+            Some(sentinels) => format!("primary {:?} of the sentinels", sentinels.primary),
+            None => self.server.addr().to_string(),
+        }
+    }
+}
+
+impl Sentinels {
+    /// Asks all at once. The first address that most of them name is taken at once; when time is over, the one named most.
+    async fn find_primary(&self, patience: Duration) -> Result<(String, u16), String> {
+        let deadline = Instant::now() + patience;
+        let mut questions: FuturesUnordered<_> =
+            self.clients.iter().map(|sentinel| ask(sentinel, &self.primary)).collect();
+        let mut votes: HashMap<(String, u16), usize> = HashMap::new();
+        let mut trouble = "no sentinel answered".to_owned();
+        while let Ok(Some(answer)) = timeout_at(deadline, questions.next()).await {
+            match answer {
+                Ok(address) => {
+                    let count = votes.entry(address.clone()).or_default();
+                    *count += 1;
+                    if *count * 2 > self.clients.len() {
+                        return Ok(address);
+                    }
+                }
+                Err(reason) => trouble = reason,
+            }
+        }
+        let most = votes.into_iter().max_by_key(|(_, count)| *count);
+        most.map(|(address, _)| address).ok_or_else(|| format!("no primary known: {trouble}"))
+    }
+}
+
+async fn ask(sentinel: &Client, primary: &str) -> Result<(String, u16), String> {
+    let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+    let asked = async {
+        let mut connection = sentinel.get_multiplexed_async_connection_with_config(&config).await?;
+        let mut question = cmd("SENTINEL");
+        question.arg("GET-MASTER-ADDR-BY-NAME").arg(primary);
+        question.query_async::<Option<(String, u16)>>(&mut connection).await
+    };
+    match asked.await {
+        Ok(Some(address)) => Ok(address),
+        Ok(None) => Err(format!("a sentinel knows no primary of the name {primary:?}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Refuses a server that is a replica: it would take no publications.
+async fn check_role(connection: &mut MultiplexedConnection) -> Result<(), String> {
+    let role: redis::RedisResult<Vec<redis::Value>> = cmd("ROLE").query_async(connection).await;
+    match role.map_err(|error| error.to_string())?.first() {
+        Some(redis::Value::BulkString(role)) if role == b"master" => Ok(()),
+        _ => Err("the server that the sentinels name is no primary yet".to_owned()),
+    }
+}
+
+fn client(info: ConnectionInfo, certificates: &TlsCertificates) -> redis::RedisResult<Client> {
+    if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+        // An embedder may have installed another provider before: then that one is used.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        Client::build_with_tls(info, certificates.clone())
+    } else {
+        Client::open(info)
+    }
+}
+
+fn certificates(settings: &TlsSettings) -> Result<TlsCertificates, RedisSettingsError> {
+    let read = |path: &Path| {
+        fs::read(path).map_err(|error| RedisSettingsError::File(format!("{}: {error}", path.display())))
+    };
+    let client_tls = match (&settings.cert_file, &settings.key_file) {
+        (Some(cert), Some(key)) => Some(ClientTlsConfig { client_cert: read(cert)?, client_key: read(key)? }),
+        (None, None) => None,
+        _ => return Err(RedisSettingsError::File("cert_file and key_file belong together".to_owned())),
+    };
+    let root_cert = settings.ca_file.as_deref().map(read).transpose()?;
+    Ok(TlsCertificates { client_tls, root_cert })
+}
+
+/// Only the kind of error: its details may repeat the URL.
+fn invalid(error: &redis::RedisError) -> RedisSettingsError {
+    RedisSettingsError::Url(error.category().to_owned())
+}
+
+/// The life of a server: the first [`LIFE_CHARS`] of its replication id; empty where the server does not give it. After each
+/// start and each promotion of a replica the life is another one, and publications that were accepted in the life before may
+/// be forgotten: a stream that meets another life begins a new epoch (`stream.lua`, record 34). The run id of a server that
+/// was demoted and promoted again stays the same.
+pub(super) type ReplicationId = Arc<str>;
+
+/// Hexadecimal digits that distinguish lives; `stream.lua` takes as many.
+const LIFE_CHARS: usize = 16;
+/// The key before it in `INFO replication`.
+const LIFE_FIELD: &str = "master_replid:";
+
+/// Asks a server. The error is for operators, and means that the connection cannot be used.
+pub(super) async fn read_life(
+    mut connection: MultiplexedConnection,
+    patience: Duration,
+) -> Result<ReplicationId, String> {
+    let mut info = cmd("INFO");
+    info.arg("replication");
+    match timeout(patience, info.query_async::<String>(&mut connection)).await {
+        Ok(Ok(text)) => Ok(life_in(&text)),
+        // Not allowed, or unknown to a server that is not quite Redis.
+        Ok(Err(error)) if error.is_unrecoverable_error() => Err(error.to_string()),
+        Ok(Err(_)) => Ok(ReplicationId::default()),
+        Err(_) => Err(format!("no answer within {patience:?}")),
+    }
+}
+
+/// The replication id after another look. A busy server gives none, and counts as the same as before.
+pub(super) fn newer_life(before: ReplicationId, now: ReplicationId) -> ReplicationId {
+    if now.is_empty() { before } else { now }
+}
+
+fn life_in(info: &str) -> ReplicationId {
+    let id = info.lines().find_map(|line| line.strip_prefix(LIFE_FIELD)).unwrap_or_default().trim();
+    id.get(..LIFE_CHARS).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests;

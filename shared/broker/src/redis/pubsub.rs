@@ -8,8 +8,9 @@
 //! name is confirmed from the server's confirmation on, and no longer when the server ends it by itself (its slot went
 //! to another server).
 
+mod state;
+
 use std::{
-    collections::{HashMap, HashSet},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -19,11 +20,10 @@ use parking_lot::Mutex;
 use redis::{PushInfo, PushKind, Value};
 use tokio::{sync::Notify, time::Instant};
 
-pub(super) use self::waiter::Waiter;
+use self::state::{PubSubState, SinkEvent};
+pub(super) use self::state::{SubscriptionKind, Waiter, WantedChannel};
 use super::{canary::Canary, counters::Counters, wire::decode_message};
 use crate::{BrokerError, Sink};
-
-mod waiter;
 
 /// Names of pub/sub channels in Redis.
 pub(super) type RedisChannels = Vec<String>;
@@ -45,56 +45,6 @@ impl SinkHandle {
     pub(super) fn set_sink(&self, sink: Arc<dyn Sink>) {
         let _ = self.sink.set(sink);
     }
-}
-
-/// The kind of a Redis channel.
-#[derive(Debug, Clone)]
-pub(super) enum SubscriptionKind {
-    /// The events of a channel.
-    Channel(Arc<str>),
-    /// Messages of nodes.
-    Messages,
-}
-
-/// A name that the node wants to be subscribed to.
-#[derive(Debug)]
-pub(super) struct WantedChannel {
-    kind: SubscriptionKind,
-    /// Confirmed by the server over the connection of now.
-    is_heard: bool,
-    /// Something may have been missed; the sink gets the gap when the name is confirmed.
-    has_gap: bool,
-    waiters: Vec<Arc<Waiter>>,
-}
-
-impl WantedChannel {
-    pub(super) fn new(kind: SubscriptionKind) -> Self {
-        Self { kind, is_heard: false, has_gap: false, waiters: Vec::new() }
-    }
-}
-
-#[derive(Default)]
-struct PubSubState {
-    /// The connection that counts; pushes of earlier ones are too late.
-    generation: u64,
-    wanted: HashMap<String, WantedChannel>,
-    /// Those of them that are not confirmed.
-    unheard: HashSet<String>,
-    /// Time since which something is unconfirmed that was confirmed before.
-    lost: Option<Instant>,
-    /// Unsubscriptions that the server has not confirmed: until then no subscription of the name counts.
-    leaving: HashMap<String, u32>,
-    canary: Canary,
-}
-
-/// A call of the sink for one push.
-enum SinkEvent {
-    /// A message of nodes.
-    Message(Bytes),
-    /// A message of a channel.
-    Event(Arc<str>, Bytes),
-    /// A channel is confirmed from now on, and may have missed something before.
-    Gap(Arc<str>),
 }
 
 /// The interest of this node on one server, and the only caller of the sink.
@@ -191,7 +141,8 @@ impl PubSub {
     /// Those of the names that are no longer wanted; the server is going to be asked to end them.
     pub(super) fn leave_unwanted(&self, names: RedisChannels) -> RedisChannels {
         let mut state = self.state.lock();
-        let unwanted = names.into_iter().filter(|name| !state.wanted.contains_key(name)).collect();
+        let unwanted: RedisChannels =
+            names.into_iter().filter(|name| !state.wanted.contains_key(name)).collect();
         state.leave(&unwanted);
         unwanted
     }
@@ -330,53 +281,6 @@ impl PubSub {
             state.unheard.insert(name.to_owned());
             state.lost.get_or_insert_with(Instant::now);
             self.wake.notify_one();
-        }
-    }
-}
-
-impl PubSubState {
-    /// The server has confirmed a subscription: every later message will arrive, and the node can read what it missed. Returns
-    /// the call of the sink, and the waiters.
-    fn on_subscribed(&mut self, name: &str) -> (Option<SinkEvent>, Vec<Arc<Waiter>>) {
-        if self.leaving.contains_key(name) {
-            return (None, Vec::new());
-        }
-        let Some(wanted) = self.wanted.get_mut(name).filter(|wanted| !wanted.is_heard) else {
-            return (None, Vec::new());
-        };
-        wanted.is_heard = true;
-        let has_gap = std::mem::take(&mut wanted.has_gap);
-        let gap = match &wanted.kind {
-            SubscriptionKind::Channel(channel) if has_gap => Some(SinkEvent::Gap(channel.clone())),
-            _ => None,
-        };
-        let heard = std::mem::take(&mut wanted.waiters);
-        self.mark_confirmed(name);
-        (gap, heard)
-    }
-
-    fn leave(&mut self, names: &RedisChannels) {
-        for name in names {
-            *self.leaving.entry(name.clone()).or_default() += 1;
-        }
-    }
-
-    /// The name no longer counts as unconfirmed.
-    fn mark_confirmed(&mut self, name: &str) {
-        self.unheard.remove(name);
-        if self.unheard.is_empty() {
-            self.lost = None;
-        }
-    }
-
-    fn remove(&mut self, name: &str) -> Option<WantedChannel> {
-        self.mark_confirmed(name);
-        self.wanted.remove(name)
-    }
-
-    fn forget(&mut self, name: &str) {
-        for waiter in self.remove(name).into_iter().flat_map(|wanted| wanted.waiters) {
-            waiter.count_down();
         }
     }
 }

@@ -6,7 +6,12 @@ use std::sync::Arc;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use redis::{Cmd, Value};
 
-use super::{keys::Keys, replies, scripts::LuaScript, shards::Shards, wire};
+use super::{
+    replies,
+    scripts::{Keys, LuaScript},
+    shards::Shards,
+    wire,
+};
 use crate::{
     BrokerError, Publication,
     queue::{

@@ -1,18 +1,57 @@
 //! Reading what the scripts answer. An answer of another shape comes from another program on the same keys.
+//!
+//! The members of the last answer to an announcement are kept, so that an announcement need not bring them again while they
+//! stay the same.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use redis::Value;
 
 use super::wire;
 use crate::{
-    BrokerError, ClientInfo, ConnectionEntry, HistoryPage, Member, Position, PresencePage, Publication,
-    Published, queue::QueueDelivery,
+    BrokerError, ClientInfo, ConnectionEntry, FULL_EVERY, HistoryPage, Member, Position, PresencePage,
+    Publication, Published, queue::QueueDelivery,
 };
 
 /// The cursor of `HSCAN` when all was given; also that of the first page.
 pub(super) const LAST_CURSOR: &str = "0";
+
+/// Members, and the revision of theirs that the server gave.
+#[derive(Debug, Clone, Default)]
+pub(super) struct KnownMembers {
+    pub(super) revision: String,
+    pub(super) members: Arc<[Member]>,
+    /// Announcements since they were read.
+    age: u32,
+}
+
+/// The result of the last announcement. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Leases(Arc<Mutex<KnownMembers>>);
+
+impl Leases {
+    /// The state on which the next announcement may build; nothing where the members were not read for long.
+    pub(super) fn known(&self) -> KnownMembers {
+        let mut known = self.0.lock();
+        known.age += 1;
+        if known.age >= FULL_EVERY { KnownMembers::default() } else { known.clone() }
+    }
+
+    /// Learns from the answer to an announcement that was built on `known`: the members, or none if the revision is the same.
+    pub(super) fn learn(
+        &self,
+        known: KnownMembers,
+        revision: String,
+        members: Option<Vec<Member>>,
+    ) -> Arc<[Member]> {
+        let Some(members) = members else { return known.members };
+        let members: Arc<[Member]> = members.into();
+        *self.0.lock() = KnownMembers { revision, members: Arc::clone(&members), age: 0 };
+        members
+    }
+}
 
 /// The error of an answer that cannot be read. The request was carried out.
 fn unreadable() -> BrokerError {

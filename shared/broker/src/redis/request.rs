@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{settings::RedisSettings, shards::redirect_ticket::RedirectTicket};
+use super::{settings::RedisSettings, shards::slots::RedirectTicket};
 use crate::BrokerError;
 
 /// Memory of a request beside its command.

@@ -20,8 +20,7 @@ use tokio::{
 
 use super::{
     counters::Counters,
-    dialer::{Backoff, ConnectionStatus, Dialer},
-    replication_id::{self, ReplicationId},
+    dialer::{Backoff, ConnectionStatus, Dialer, ReplicationId, newer_life, read_life},
     request::{Reply, Request, RequestLimits},
     scripts::Scripts,
     settings::RedisSettings,
@@ -154,7 +153,7 @@ impl SenderTask {
             Ok(loaded) => loaded.map_err(|error| format!("cannot load scripts: {error}"))?,
             Err(_) => return Err(format!("no answer within {:?}", self.timeout)),
         }
-        let life = replication_id::read(connection.clone(), self.timeout).await?;
+        let life = read_life(connection.clone(), self.timeout).await?;
         if life.is_empty() {
             tracing::warn!(
                 server = self.dialer.server(),
@@ -192,10 +191,10 @@ impl SenderTask {
                 },
                 () = lost.notified() => return "the connection was closed".to_owned(),
                 Some(read) = lives.next(), if !lives.is_empty() => match read {
-                    Ok(now) => life = replication_id::newer(life, now),
+                    Ok(now) => life = newer_life(life, now),
                     Err(reason) => return reason,
                 },
-                _ = look.tick() => lives.push(replication_id::read(connection.clone(), self.timeout)),
+                _ = look.tick() => lives.push(read_life(connection.clone(), self.timeout)),
                 taken = self.waiting.recv_many(&mut batch, MAX_BATCH) => {
                     if taken == 0 {
                         return "the broker was dropped".to_owned();

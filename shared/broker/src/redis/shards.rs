@@ -1,16 +1,11 @@
 //! The servers behind a broker: one, or the primaries of a Redis Cluster. Requests and interest go to the one that serves
 //! their slot. `docs/architecture.md` §5.3; record 11.
 //!
-//! - [`shard`]: one server.
 //! - [`slots`]: which slot is whose.
 //! - [`redirects`]: requests between two owners of their slot.
-//! - [`topology`]: the task that finds out which servers there are.
-//! - `refresh`: follows what changes with them.
+//! - [`topology`]: the task that finds out which servers there are, and follows what changes with them.
 
-pub(super) mod redirect_ticket;
 pub(super) mod redirects;
-mod refresh;
-pub(super) mod shard;
 pub(super) mod slots;
 mod topology;
 
@@ -26,18 +21,16 @@ use tokio::{runtime::Handle, sync::watch, task::AbortHandle, time::timeout};
 
 use self::{
     redirects::Redirects,
-    shard::Shard,
     slots::{Address, SLOTS, Slot, slot_of, slot_of_command},
 };
 use super::{
     counters::Counters,
     dialer::Dialer,
-    keys::Keys,
-    listener::PubSubCommands,
-    pubsub::{RedisChannels, SinkHandle, SubscriptionKind, Waiter},
+    listener::{ConnectionTask, Listener, PubSubCommands},
+    pubsub::{PubSub, RedisChannels, SinkHandle, SubscriptionKind, Waiter},
     request::{Reply, Request, RequestLimits},
-    requests::SharedConnections,
-    scripts::Scripts,
+    requests::{Requests, SenderTask, SharedConnections},
+    scripts::{Keys, Scripts},
     settings::{RedisSettings, RedisSettingsError},
 };
 use crate::{BrokerError, Health};
@@ -137,16 +130,6 @@ impl Shards {
         }
     }
 
-    /// Ends the tasks.
-    pub(super) fn stop(&self) {
-        if let Some(task) = self.topology_task.lock().take() {
-            task.abort();
-        }
-        for shard in self.routes.read().shards.values() {
-            shard.stop();
-        }
-    }
-
     fn open(&self, address: Option<&Address>, canary: &str) -> Arc<Shard> {
         let dialer = match address {
             Some((host, port)) => self.dialer.at(host, *port),
@@ -159,22 +142,6 @@ impl Shards {
             shard.start(runtime);
         }
         Arc::new(shard)
-    }
-
-    /// Resolves when every server can be used.
-    pub(super) async fn wait_up(&self) {
-        // The sender lives as long as `self`.
-        let _ = self.map_trouble.subscribe().wait_for(Option::is_none).await;
-        loop {
-            let shards = self.shards();
-            for shard in &shards {
-                shard.wait_up().await;
-            }
-            // Others may have appeared meanwhile.
-            if shards.len() == self.routes.read().shards.len() {
-                return;
-            }
-        }
     }
 
     /// The servers of now.
@@ -312,5 +279,104 @@ impl Shards {
     /// Requests without an answer, and their bytes.
     pub(super) fn pending(&self) -> (usize, usize) {
         self.common.limits.pending()
+    }
+}
+
+/// One server with its two connections.
+pub(in crate::redis) struct Shard {
+    pub(super) requests: Arc<Requests>,
+    pub(in crate::redis) listener: Listener,
+    pub(super) pubsub: Arc<PubSub>,
+    host: String,
+    /// The tasks that `start` runs; it takes them.
+    idle: Mutex<Option<(SenderTask, ConnectionTask)>>,
+    tasks: Mutex<Vec<AbortHandle>>,
+}
+
+impl Shard {
+    pub(super) fn new(
+        settings: &RedisSettings,
+        dialect: PubSubCommands,
+        dialer: Dialer,
+        common: SharedConnections,
+        sink: Arc<SinkHandle>,
+        canary: String,
+    ) -> Self {
+        let pubsub = Arc::new(PubSub::new(sink, canary));
+        let host = dialer.host();
+        let (requests, sender) = Requests::new(settings, dialer.clone(), common.clone());
+        let requests = Arc::new(requests);
+        let (listener, keeper) =
+            Listener::new(settings, dialect, dialer, Arc::clone(&requests), Arc::clone(&pubsub), common);
+        let idle = Mutex::new(Some((sender, keeper)));
+        Self { requests, listener, pubsub, host, idle, tasks: Mutex::default() }
+    }
+
+    /// The name that operators see.
+    pub(super) fn name((host, port): &Address) -> String {
+        format!("{host}:{port}")
+    }
+
+    /// The host of the server.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Runs the two tasks.
+    pub(super) fn start(&self, runtime: &Handle) {
+        if let Some((sender, keeper)) = self.idle.lock().take() {
+            let tasks = [runtime.spawn(sender.run()), runtime.spawn(keeper.run())];
+            self.tasks.lock().extend(tasks.map(|task| task.abort_handle()));
+        }
+    }
+
+    /// Ends the two tasks.
+    pub(super) fn stop(&self) {
+        for task in self.tasks.lock().drain(..) {
+            task.abort();
+        }
+    }
+
+    /// Ends them when what is under way has been answered.
+    pub(super) fn retire(self: &Arc<Self>, runtime: &Handle, patience: Duration) {
+        let shard = Arc::clone(self);
+        runtime.spawn(async move {
+            tokio::time::sleep(patience).await;
+            shard.stop();
+        });
+    }
+
+    /// Resolves when both connections can be used.
+    pub(super) async fn wait_up(&self) {
+        tokio::join!(self.requests.status().wait_up(), self.listener.status().wait_up());
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.requests.status().trouble().is_none() && self.listener.status().trouble().is_none()
+    }
+
+    /// Why the node would not deliver through it.
+    pub(super) fn trouble(&self, patience: Duration) -> Option<String> {
+        if let Some(reason) = self.requests.status().trouble().or_else(|| self.listener.status().trouble()) {
+            return Some(reason);
+        }
+        let (refusal, silence) =
+            self.pubsub.canary(|canary| (canary.refusal().map(str::to_owned), canary.silence()));
+        if let Some(reason) = refusal {
+            return Some(format!("Redis refuses to publish: {reason}"));
+        }
+        if silence.is_some_and(|silence| silence > patience) {
+            return Some("the node does not hear itself".to_owned());
+        }
+        if self.pubsub.lost_for().is_some_and(|lost| lost > patience) {
+            return Some("channels whose slots were moved are not heard".to_owned());
+        }
+        None
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        self.stop();
     }
 }

@@ -6,12 +6,10 @@
 //! two requests in one command, a field twice, a request or field of another type, a missing id, anything after the
 //! object.
 //!
-//! The logged form of commands: never with a token, a header or a payload (`docs/architecture.md` §8.3).
-//!
-//! Why a line is no command. Two classes, because the session answers them differently: a disconnect for a client that
-//! does not speak the protocol, an error reply for one command. `docs/protocols/client.md` §1.8.
+//! The logged form of a command never has a token, a header or a payload (`docs/architecture.md` §8.3). Errors are of two
+//! classes, because the session answers them differently: a disconnect for a client that does not speak the protocol, an
+//! error reply for one command (`docs/protocols/client.md` §1.8).
 
-mod encode;
 mod fields;
 mod wire;
 
@@ -231,9 +229,6 @@ pub fn lines(frame: &[u8]) -> impl Iterator<Item = &[u8]> {
     frame.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty())
 }
 
-#[cfg(test)]
-mod tests;
-
 impl fmt::Debug for ClientRequest<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -336,3 +331,6 @@ pub enum Invalid {
     #[error("kind of request not available")]
     NotAvailable,
 }
+
+#[cfg(test)]
+mod tests;

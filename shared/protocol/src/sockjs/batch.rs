@@ -1,10 +1,13 @@
-//! The messages of a client: a JSON array of strings, or a single string. `docs/protocols/sockjs.md` §3.3, §3.4 and §3.6.
+//! The messages of a client: a JSON array of strings, or a single string. `docs/protocols/sockjs.md` §3.3, §3.4, §3.6 and §5.9.
 //!
 //! Read by hand, because JavaScript can send lone surrogates (`"\ud800"`), which the JSON libraries of Rust refuse: here
 //! they become U+FFFD and the rest of the batch lives. Nothing nests, so there is no depth to limit: an array or an
 //! object inside a batch is an error at its first byte.
 
 use std::borrow::Cow;
+
+/// The type of a body that is a form.
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Bounds of one batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +53,21 @@ pub fn decode(bytes: &[u8], limits: BatchLimits) -> Result<Vec<Cow<'_, str>>, Ba
     match reader.next_token() {
         None => Ok(messages),
         Some(_) => Err(BatchError::Broken),
+    }
+}
+
+/// The batch in the body of `jsonp_send`: the first field `d` of a form, all of it of any other type. Empty if there is none.
+#[must_use]
+pub fn payload<'b>(content_type: Option<&str>, body: &'b [u8]) -> Cow<'b, [u8]> {
+    let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case(FORM) {
+        return Cow::Borrowed(body);
+    }
+    let field = form_urlencoded::parse(body).find(|(name, _)| name == "d");
+    match field {
+        Some((_, Cow::Borrowed(value))) => Cow::Borrowed(value.as_bytes()),
+        Some((_, Cow::Owned(value))) => Cow::Owned(value.into_bytes()),
+        None => Cow::Borrowed(&[]),
     }
 }
 

@@ -6,10 +6,7 @@
 use bytes::Bytes;
 use memchr::{memchr, memchr2};
 
-use super::{
-    command::{COMMAND_MAX_BYTES, StompCommand, StompDecodeError, Version},
-    headers::{Headers, StompFrame},
-};
+use super::{COMMAND_MAX_BYTES, Headers, StompCommand, StompDecodeError, StompFrame, Version};
 
 /// The bounds of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,9 +3,8 @@
 //! Escapes of header names and values: none in 1.0, `\n \c \\` in 1.1, `\r` too in 1.2. `docs/protocols/stomp.md` §1.7 to §1.9.
 
 use bytes::{BufMut, BytesMut};
-use memchr::memchr;
 
-use super::command::{StompCommand, StompDecodeError, Version};
+use super::{StompCommand, Version};
 
 /// The commands of servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,34 +117,6 @@ impl<'a> StompFrameWriter<'a> {
     pub fn end(self) {
         self.out.put_slice(b"\n\0");
     }
-}
-
-/// Appends `raw` without its escapes. `None`: as it is, for 1.0 and for the frames that open a session.
-///
-/// # Errors
-/// [`StompDecodeError::BadEscape`].
-pub fn unescape(raw: &str, version: Option<Version>, out: &mut String) -> Result<(), StompDecodeError> {
-    let Some(version) = version.filter(|version| *version > Version::V1_0) else {
-        out.push_str(raw);
-        return Ok(());
-    };
-    let mut rest = raw;
-    while let Some(at) = memchr(b'\\', rest.as_bytes()) {
-        let (plain, escape) = rest.split_at(at);
-        out.push_str(plain);
-        let mut signs = escape.chars();
-        signs.next();
-        out.push(match signs.next() {
-            Some('n') => '\n',
-            Some('c') => ':',
-            Some('\\') => '\\',
-            Some('r') if version == Version::V1_2 => '\r',
-            _ => return Err(StompDecodeError::BadEscape),
-        });
-        rest = signs.as_str();
-    }
-    out.push_str(rest);
-    Ok(())
 }
 
 /// The half of a header that is written.

@@ -8,13 +8,10 @@
 use std::ops::Range;
 
 use super::{
-    error::ProtocolError,
-    event::{CloseFrame, WebSocketEvent, WebSocketMessageKind},
+    CloseFrame, ProtocolError, WebSocketEvent, WebSocketMessageKind,
+    deflate::inflate,
     frame::{ExpectedFrame, FrameHeader, Opcode},
-    inflate::inflate,
-    input::{Input, checked_prefix},
-    message::PartialMessage,
-    partial::{Lent, PartialFrame, PartialInput},
+    input::{Input, Lent, PartialFrame, PartialInput, PartialMessage, checked_prefix},
 };
 
 /// Turns one client's bytes into [`WebSocketEvent`]s.
@@ -256,7 +253,11 @@ impl WebSocketDecoder {
         if !frame.fin {
             return Ok(None);
         }
-        message.complete(max_message_bytes)?;
+        if message.compressed {
+            message.data = inflate(message.kind, &message.data, max_message_bytes)?;
+        } else {
+            message.check_end()?;
+        }
         Ok(Some(Ready::Message(message.kind, PayloadRange::Partial(Lent::Message))))
     }
 

@@ -1,6 +1,6 @@
 //! One frame's header: bytes in, [`FrameHeader`] out, judged as early as its bytes allow. RFC 6455 §5.2.
 
-use super::{error::ProtocolError, event::WebSocketMessageKind};
+use super::{ProtocolError, WebSocketMessageKind};
 
 /// The most bytes a client's header can have: 2, a 64-bit length, and the mask.
 pub const MAX_HEADER_BYTES: usize = 14;

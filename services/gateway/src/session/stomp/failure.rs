@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use gorani_protocol::stomp::{ServerCommand, StompCommand, StompDecodeError, command::VERSION_LIST, encode};
+use gorani_protocol::stomp::{ServerCommand, StompCommand, StompDecodeError, VERSION_LIST, encode};
 use rand::RngExt;
 
 use super::destination::DestinationError;

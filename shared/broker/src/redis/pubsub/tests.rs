@@ -46,18 +46,30 @@ fn fixture() -> PubSubFixture {
     PubSubFixture { pubsub: Arc::new(PubSub::new(sink, "canary".to_owned())), told, go_on }
 }
 
+/// A node in the middle of a delivery: a message of "a" cannot be read, and the sink is being told its gap. With the connection
+/// that brought it, and the end of the delivery.
+fn delivering() -> (PubSubFixture, u64, Receiver<()>) {
+    let fixture = fixture();
+    let generation = fixture.pubsub.begin();
+    want(&fixture.pubsub, "a", None);
+    fixture.pubsub.on_push(generation, push(PushKind::Subscribe, "a"));
+    let delivered = fixture.hear_meanwhile(generation, PushKind::Message, "a");
+    assert_eq!(fixture.next(), "gap a");
+    (fixture, generation, delivered)
+}
+
+fn want(pubsub: &PubSub, name: &str, waiter: Option<&Arc<Waiter>>) {
+    pubsub.want(vec![(name.to_owned(), SubscriptionKind::Channel(name.into()))], waiter, drop);
+}
+
+/// A push of the server about a name; a message has a content that cannot be read.
+fn push(kind: PushKind, name: &str) -> PushInfo {
+    PushInfo { kind, data: vec![Value::BulkString(name.into()), Value::BulkString(b"unreadable".to_vec())] }
+}
+
 impl PubSubFixture {
     fn next(&self) -> String {
         self.told.recv_timeout(PATIENCE).unwrap()
-    }
-
-    fn want(&self, name: &str) {
-        self.pubsub.want(vec![(name.to_owned(), SubscriptionKind::Channel(name.into()))], None, drop);
-    }
-
-    fn push(&self, generation: u64, kind: PushKind, name: &str) {
-        let data = vec![Value::BulkString(name.into()), Value::BulkString(b"unreadable".to_vec())];
-        self.pubsub.on_push(generation, PushInfo { kind, data });
     }
 
     /// Does something on a thread of its own; the receiver gets a message when it is done.
@@ -72,24 +84,15 @@ impl PubSubFixture {
     }
 
     fn hear_meanwhile(&self, generation: u64, kind: PushKind, name: &'static str) -> Receiver<()> {
-        self.meanwhile(move |pubsub| {
-            let data = vec![Value::BulkString(name.into()), Value::BulkString(b"unreadable".to_vec())];
-            pubsub.on_push(generation, PushInfo { kind, data });
-        })
+        self.meanwhile(move |pubsub| pubsub.on_push(generation, push(kind, name)))
     }
 }
 
 #[test]
 fn whoever_subscribes_does_not_wait_for_a_delivery() {
-    let fixture = fixture();
-    let generation = fixture.pubsub.begin();
-    fixture.want("a");
-    fixture.push(generation, PushKind::Subscribe, "a");
-    let delivered = fixture.hear_meanwhile(generation, PushKind::Message, "a");
-    // A message that cannot be read becomes a gap.
-    assert_eq!(fixture.next(), "gap a");
+    let (fixture, _, delivered) = delivering();
     let subscribed = fixture.meanwhile(|pubsub| {
-        pubsub.want(vec![("b".to_owned(), SubscriptionKind::Channel("b".into()))], None, drop);
+        want(pubsub, "b", None);
         assert_eq!(pubsub.unconfirmed(), ["b"]);
     });
     subscribed.recv_timeout(PATIENCE).unwrap();
@@ -99,12 +102,7 @@ fn whoever_subscribes_does_not_wait_for_a_delivery() {
 
 #[test]
 fn deliveries_of_two_connections_do_not_overlap() {
-    let fixture = fixture();
-    let first = fixture.pubsub.begin();
-    fixture.want("a");
-    fixture.push(first, PushKind::Subscribe, "a");
-    let delivered = fixture.hear_meanwhile(first, PushKind::Message, "a");
-    assert_eq!(fixture.next(), "gap a");
+    let (fixture, first, delivered) = delivering();
     // The next connection is there while a message of this one is being delivered.
     let second = fixture.pubsub.begin();
     let confirmed = fixture.hear_meanwhile(second, PushKind::Subscribe, "a");
@@ -116,33 +114,28 @@ fn deliveries_of_two_connections_do_not_overlap() {
     fixture.go_on.send(()).unwrap();
     confirmed.recv_timeout(PATIENCE).unwrap();
     // What the first one brings now is too late.
-    fixture.push(first, PushKind::Message, "a");
+    fixture.pubsub.on_push(first, push(PushKind::Message, "a"));
     assert!(fixture.told.try_recv().is_err());
 }
 
 #[test]
 fn nothing_is_delivered_after_an_unsubscribe_and_a_delivery_under_way_is_waited_for() {
-    let fixture = fixture();
-    let generation = fixture.pubsub.begin();
-    fixture.want("a");
-    fixture.push(generation, PushKind::Subscribe, "a");
-    let delivered = fixture.hear_meanwhile(generation, PushKind::Message, "a");
-    assert_eq!(fixture.next(), "gap a");
+    let (fixture, generation, delivered) = delivering();
     let left = fixture.meanwhile(|pubsub| pubsub.drop_interest(&vec!["a".to_owned()], || true));
     assert!(left.recv_timeout(Duration::from_millis(50)).is_err());
     fixture.go_on.send(()).unwrap();
     delivered.recv_timeout(PATIENCE).unwrap();
     left.recv_timeout(PATIENCE).unwrap();
-    fixture.push(generation, PushKind::Message, "a");
+    fixture.pubsub.on_push(generation, push(PushKind::Message, "a"));
     assert!(fixture.told.try_recv().is_err());
 }
 
 #[test]
 fn a_subscription_is_confirmed_to_those_who_wait_after_its_gap_was_told() {
     let fixture = fixture();
-    fixture.want("a");
+    want(&fixture.pubsub, "a", None);
     let (waiter, mut answer) = Waiter::new(1);
-    fixture.pubsub.want(vec![("a".to_owned(), SubscriptionKind::Channel("a".into()))], Some(&waiter), drop);
+    want(&fixture.pubsub, "a", Some(&waiter));
     let generation = fixture.pubsub.begin();
     let heard = fixture.hear_meanwhile(generation, PushKind::Subscribe, "a");
     assert_eq!(fixture.next(), "gap a");

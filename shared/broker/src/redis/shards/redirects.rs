@@ -20,8 +20,7 @@ use tokio::sync::Notify;
 
 use super::{
     super::{counters::Counters, request::Request},
-    redirect_ticket::{RedirectTicket, StandingRequest},
-    slots::{SLOTS, Slot},
+    slots::{RedirectTicket, SLOTS, Slot, StandingRequest},
 };
 
 /// Waiting requests of one slot, by their numbers.

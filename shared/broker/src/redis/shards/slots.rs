@@ -1,7 +1,15 @@
 //! The slots of a Redis Cluster: the slot of a name, and the servers of slots, as one server knows them. Redis Cluster
 //! specification ("Key distribution model"), CLUSTER SLOTS.
+//!
+//! Requests have a ticket among those of their slot, while the slot may change its server. Record 11.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use redis::{Arg, Cmd, Value};
 
@@ -82,6 +90,29 @@ fn address(server: &Value, asked: &str) -> Option<Address> {
     };
     let host = if host.is_empty() || host == "?" { asked } else { host };
     Some((host.to_owned(), u16::try_from(*port).ok()?))
+}
+
+/// The number of a request among those of its slot.
+#[derive(Debug)]
+pub(in crate::redis) struct RedirectTicket {
+    pub(super) slot: Slot,
+    pub(super) number: u64,
+    pub(super) at_server: Option<StandingRequest>,
+}
+
+/// One request that a server has.
+#[derive(Debug)]
+pub(super) struct StandingRequest {
+    pub(super) slot: Slot,
+    pub(super) counts: Arc<[AtomicU32]>,
+}
+
+impl Drop for StandingRequest {
+    fn drop(&mut self) {
+        if let Some(count) = self.counts.get(usize::from(self.slot)) {
+            count.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
-//! Finding out which servers a Redis Cluster has and which slots they serve: at the start, once in a while, and whenever
-//! the map may be outdated. `docs/architecture.md` §5.3, §5.5.
+//! The servers of a Redis Cluster and the slots that they serve: found out at the start, once in a while, and whenever the
+//! map may be outdated; then followed, by connections to servers that appear, and by what goes with slots that get another
+//! server. `docs/architecture.md` §5.3, §5.5; record 11.
 //!
 //! Servers learn of a change one after the other. So the task queries most of them, and believes the one that knows the newest
 //! configuration.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -15,9 +16,8 @@ use redis::{Value, aio::ConnectionLike as _, cmd};
 use tokio::{runtime::Handle, sync::Notify, time::timeout};
 
 use super::{
-    ALONE, Shards,
-    shard::Shard,
-    slots::{Address, SlotMap},
+    ALONE, Routes, Shard, Shards,
+    slots::{Address, SLOTS, Slot, SlotMap, slot_of},
 };
 use crate::Sink;
 
@@ -54,6 +54,32 @@ impl Shards {
             self.map_trouble.send_replace(None);
         }
         true
+    }
+
+    /// Ends the tasks.
+    pub(in crate::redis) fn stop(&self) {
+        if let Some(task) = self.topology_task.lock().take() {
+            task.abort();
+        }
+        for shard in self.routes.read().shards.values() {
+            shard.stop();
+        }
+    }
+
+    /// Resolves when every server can be used.
+    pub(in crate::redis) async fn wait_up(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.map_trouble.subscribe().wait_for(Option::is_none).await;
+        loop {
+            let shards = self.shards();
+            for shard in &shards {
+                shard.wait_up().await;
+            }
+            // Others may have appeared meanwhile.
+            if shards.len() == self.routes.read().shards.len() {
+                return;
+            }
+        }
     }
 }
 
@@ -193,4 +219,101 @@ fn read_view(info: &Value, slots: &Value, host: &str) -> Result<ServerView, Stri
         epoch: field("cluster_current_epoch:").and_then(|epoch| epoch.parse().ok()).unwrap_or_default(),
         map,
     })
+}
+
+impl Shards {
+    /// Follows a new map: opens and closes connections, and moves interest and requests to the slots' new servers.
+    pub(super) fn follow(&self, map: &SlotMap) {
+        let mut routes = self.routes.write();
+        let routes = &mut *routes;
+        let mut moved: HashMap<Address, HashSet<Slot>> = HashMap::new();
+        for (first, last, address) in &map.ranges {
+            if !routes.shards.contains_key(address) {
+                tracing::info!(server = %Shard::name(address), "Redis Cluster server found");
+                routes
+                    .shards
+                    .insert(address.clone(), self.open(Some(address), &self.canary_in(*first, *last)));
+            }
+            let Some(shard) = routes.shards.get(address).cloned() else { continue };
+            for slot in *first..=*last {
+                let Some(owner) = routes.owners.get_mut(usize::from(slot)) else { continue };
+                let before = owner.replace(Arc::clone(&shard));
+                if let Some(before) = before.filter(|before| !Arc::ptr_eq(before, &shard)) {
+                    if let Some((address, _)) =
+                        routes.shards.iter().find(|(_, shard)| Arc::ptr_eq(shard, &before))
+                    {
+                        moved.entry(address.clone()).or_default().insert(slot);
+                    }
+                    if let Some(redirects) = &self.common.redirects {
+                        redirects.owner_changed(slot);
+                    }
+                }
+            }
+        }
+        for (address, slots) in &moved {
+            let Some(shard) = routes.shards.get(address).cloned() else { continue };
+            tracing::info!(server = %Shard::name(address), slots = slots.len(), "Redis Cluster slots moved");
+            let mut by_owner: HashMap<Slot, Vec<_>> = HashMap::new();
+            for (name, wanted) in shard.pubsub.hand_over(|name| slots.contains(&slot_of(name.as_bytes()))) {
+                by_owner.entry(slot_of(name.as_bytes())).or_default().push((name, wanted));
+            }
+            for (slot, given) in by_owner {
+                if let Some(owner) = routes.owner(slot) {
+                    owner.pubsub.take_over(given);
+                }
+            }
+            self.retire_or_renew(routes, address, &shard);
+        }
+        for (name, matter) in std::mem::take(&mut *self.first_wanted.lock()) {
+            if let Some(owner) = routes.owner(slot_of(name.as_bytes())) {
+                owner.pubsub.want(vec![(name, matter)], None, drop);
+                owner.pubsub.wake();
+            }
+        }
+        routes.known.clone_from(&map.servers);
+        self.map_trouble.send_replace(None);
+    }
+
+    /// Handles a server that lost slots: without any it is disconnected, else its canary moves to a slot that it has.
+    fn retire_or_renew(&self, routes: &mut Routes, address: &Address, shard: &Arc<Shard>) {
+        let is_its = |slot: &usize| routes.owners.get(*slot).is_some_and(|owner| is(owner.as_ref(), shard));
+        let Some(slot) = (0..usize::from(SLOTS)).find(is_its) else {
+            tracing::info!(server = %Shard::name(address), "Redis Cluster server without slots; disconnecting");
+            routes.shards.remove(address);
+            if let Some(runtime) = self.runtime.get() {
+                shard.retire(runtime, self.settings.request_timeout);
+            }
+            return;
+        };
+        if !is(routes.owner(shard.pubsub.canary(|canary| slot_of(canary.name().as_bytes()))), shard)
+            && let Ok(slot) = Slot::try_from(slot)
+        {
+            let name = self.canary_in(slot, slot);
+            shard.pubsub.canary(|canary| canary.set_name(name));
+        }
+    }
+
+    /// The name of a canary channel in one of these slots. There is always one: names hash evenly.
+    fn canary_in(&self, first: Slot, last: Slot) -> String {
+        let mut number = 0_u64;
+        loop {
+            let name = self.keys.canary(&format!("{}-{number}", self.node));
+            if (first..=last).contains(&slot_of(name.as_bytes())) {
+                return name;
+            }
+            number += 1;
+        }
+    }
+
+    /// Sends what waited for its slot to have one owner.
+    pub(super) fn send_waiting(&self) {
+        if let Some(redirects) = &self.common.redirects {
+            let routes = self.routes.write();
+            redirects.close_slots(|slot, request| self.put(&routes, slot, request));
+        }
+    }
+}
+
+fn is(owner: Option<&Arc<Shard>>, shard: &Arc<Shard>) -> bool {
+    owner.is_some_and(|owner| Arc::ptr_eq(owner, shard))
 }

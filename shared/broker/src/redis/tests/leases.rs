@@ -6,7 +6,7 @@ use super::{
     fixture::{RedisFixture, quick},
     server::Server,
 };
-use crate::{Announced, Cluster as _, FULL_EVERY};
+use crate::{Announced, Cluster as _, FULL_EVERY, Member, redis::replies::Leases};
 
 const LEASE: Duration = Duration::from_secs(60);
 /// Nodes of a large cluster.
@@ -70,4 +70,19 @@ async fn a_node_of_an_older_version_is_noticed_though_it_leaves_no_note() {
     server.command(&["ZREM", &keys[1], "0000000f"]).await;
     let told: Vec<String> = names(&announce(&fixture, "00000001").await);
     assert_eq!(told, ["00000001"]);
+}
+
+#[test]
+fn members_are_asked_for_again_after_some_announcements() {
+    let leases = Leases::default();
+    let first = leases.known();
+    assert_eq!(first.revision, "");
+    let member = Member { node: "a".to_owned(), description: "".into() };
+    let read = leases.learn(first, "1".to_owned(), Some(vec![member]));
+    for _ in 1..FULL_EVERY {
+        let known = leases.known();
+        assert_eq!(known.revision, "1");
+        assert!(Arc::ptr_eq(&read, &leases.learn(known, "1".to_owned(), None)));
+    }
+    assert_eq!(leases.known().revision, "");
 }

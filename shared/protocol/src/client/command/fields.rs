@@ -1,6 +1,4 @@
-//! Fields of commands on the wire: `null` counts as absent, strings stay in the line. `docs/protocols/client.md` §2.
-//!
-//! Positions in the streams of channels, as commands have them. `docs/protocols/client.md` §6.
+//! Fields of commands on the wire: `null` counts as absent, strings stay in the line. `docs/protocols/client.md` §2 and §6.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData};
 
@@ -9,8 +7,6 @@ use serde::{
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::value::RawValue;
-
-use super::fields;
 
 /// The next value of a map: an object of fields, or `null`.
 pub(super) fn object<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
@@ -108,13 +104,13 @@ impl<'de: 'a, 'a> Visitor<'de> for TextVisitor<'a> {
 #[serde(default)]
 pub struct Recover<'a> {
     /// True to recover at all.
-    #[serde(deserialize_with = "fields::nullable")]
+    #[serde(deserialize_with = "nullable")]
     pub recover: bool,
     /// Last offset seen.
-    #[serde(deserialize_with = "fields::nullable")]
+    #[serde(deserialize_with = "nullable")]
     pub offset: u64,
     /// Life of the stream it was seen in; empty: any.
-    #[serde(borrow, deserialize_with = "fields::text")]
+    #[serde(borrow, deserialize_with = "text")]
     pub epoch: Cow<'a, str>,
 }
 
@@ -123,10 +119,10 @@ pub struct Recover<'a> {
 #[serde(default)]
 pub struct Since<'a> {
     /// Offset.
-    #[serde(deserialize_with = "fields::nullable")]
+    #[serde(deserialize_with = "nullable")]
     pub offset: u64,
     /// Life of the stream; empty: any.
-    #[serde(borrow, deserialize_with = "fields::text")]
+    #[serde(borrow, deserialize_with = "text")]
     pub epoch: Cow<'a, str>,
 }
 

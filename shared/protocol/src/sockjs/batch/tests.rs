@@ -135,3 +135,25 @@ proptest! {
         let _ = decode(&bytes, LIMITS);
     }
 }
+
+#[test]
+fn item_28_a_form_carries_the_batch_in_its_field_d() {
+    for content_type in [FORM, "Application/X-WWW-Form-Urlencoded; charset=UTF-8"] {
+        assert_eq!(*payload(Some(content_type), b"d=%5B%22abc%22%5D"), *b"[\"abc\"]");
+        assert_eq!(*payload(Some(content_type), b"x=1&d=%5B%22a+b%22%5D&d=2"), *b"[\"a b\"]");
+    }
+}
+
+#[test]
+fn item_28_plain_text_is_the_batch_and_is_not_decoded() {
+    for content_type in [Some("text/plain"), Some(""), None] {
+        assert_eq!(*payload(content_type, b"[\"%61bc\"]"), *b"[\"%61bc\"]");
+    }
+}
+
+#[test]
+fn item_28_a_form_without_the_field_or_with_an_empty_one_has_no_payload() {
+    for body in [b"".as_slice(), b"d", b"d=", b"e=%5B%5D"] {
+        assert_eq!(*payload(Some(FORM), body), *b"");
+    }
+}

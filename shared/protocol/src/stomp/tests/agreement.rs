@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use Version::{V1_0, V1_1, V1_2};
 
-use crate::stomp::{BadHeartBeat, HeartBeat, Version, command::VERSIONS};
+use crate::stomp::{BadHeartBeat, HeartBeat, VERSIONS, Version};
 
 #[test]
 fn item_19_a_client_that_names_no_version_speaks_1_0_only() {

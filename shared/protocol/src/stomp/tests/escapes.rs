@@ -4,7 +4,7 @@ use Version::{V1_0, V1_1, V1_2};
 use bytes::BytesMut;
 
 use super::client::{error, frame, opening};
-use crate::stomp::{ServerCommand, StompDecodeError, Version, command::VERSIONS, encode};
+use crate::stomp::{ServerCommand, StompDecodeError, VERSIONS, Version, encode};
 
 fn written(version: Version, name: &str, value: &str) -> String {
     let mut out = BytesMut::new();

@@ -3,7 +3,7 @@
 use Version::{V1_0, V1_1, V1_2};
 
 use super::client::{commands, decoder, error, frame, frames, hear, opening};
-use crate::stomp::{StompCommand, StompDecodeError, StompDecoder, Version, command::VERSIONS};
+use crate::stomp::{StompCommand, StompDecodeError, StompDecoder, VERSIONS, Version};
 
 #[test]
 fn item_1_a_frame_is_a_command_headers_and_a_body_up_to_nul() {

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::client::hear;
-use crate::stomp::{StompCommand, StompDecoder, StompFrame, StompLimits, Version, command::VERSIONS, encode};
+use crate::stomp::{StompCommand, StompDecoder, StompFrame, StompLimits, VERSIONS, Version, encode};
 
 const WIDE: StompLimits =
     StompLimits { headers: 100, header_bytes: 4096, head_bytes: 65_536, body_bytes: 65_536 };

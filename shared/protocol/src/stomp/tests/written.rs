@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use crate::stomp::{ServerCommand, Version, command::VERSIONS, encode};
+use crate::stomp::{ServerCommand, VERSIONS, Version, encode};
 
 fn message(write: impl FnOnce(encode::StompFrameWriter<'_>)) -> BytesMut {
     let mut out = BytesMut::new();
