@@ -31,7 +31,7 @@ const TURNS_GOAL: Goal = Goal::AtMost(0.0);
 /// A worker adds its turns to the counters once a second.
 const COUNTED_WITHIN: Duration = Duration::from_millis(1500);
 /// Without an answer for so long the run is broken.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// Kinds of pages: what they are called, and their pattern. `bench:room-0000000` is the first channel.
 const KINDS: [(&str, Option<&str>); 4] = [
@@ -115,7 +115,7 @@ fn one(kind: Kind, plan: &Plan, progress: &ProgressBar) -> io::Result<Listed> {
 /// A connection that is subscribed to the channels of these numbers.
 fn subscriber(address: SocketAddr, channels: std::ops::Range<usize>) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIME_LIMIT))?;
     stream.write_all(raw::handshake(address, client::PATH, "").as_bytes())?;
     read_until(&mut stream, b"\r\n\r\n")?;
     // The connect first: what a session does before it is connected is limited.

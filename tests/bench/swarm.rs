@@ -22,7 +22,7 @@ const READ_BYTES: usize = 64 * 1024;
 /// How many sockets one look at the kernel may bring.
 const EVENTS: usize = 1024;
 /// Without any progress for this long the run is broken.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 enum Phase {
@@ -121,7 +121,7 @@ impl Swarm {
             if swarm.live > before {
                 last_progress = Instant::now();
                 joined(swarm.live)?;
-            } else if last_progress.elapsed() > PATIENCE {
+            } else if last_progress.elapsed() > TIME_LIMIT {
                 return Err(stalled(&format!("{} of {count} subscribed", swarm.live)));
             }
         }
@@ -152,7 +152,7 @@ impl Swarm {
         while !self.all_have_all() {
             if self.pump(Some(Duration::from_millis(100)), |_, _| {})? {
                 last_progress = Instant::now();
-            } else if last_progress.elapsed() > PATIENCE {
+            } else if last_progress.elapsed() > TIME_LIMIT {
                 return Err(stalled(&format!("{} of {} have it all", self.at_goal, self.len())));
             }
         }
@@ -287,5 +287,5 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 }
 
 fn stalled(how_far: &str) -> io::Error {
-    io::Error::new(ErrorKind::TimedOut, format!("no progress for {} s: {how_far}", PATIENCE.as_secs()))
+    io::Error::new(ErrorKind::TimedOut, format!("no progress for {} s: {how_far}", TIME_LIMIT.as_secs()))
 }

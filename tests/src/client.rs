@@ -16,7 +16,7 @@ use tokio_tungstenite::{
 /// Where the gateway serves the client protocol.
 pub const PATH: &str = "/connection/websocket";
 /// How long an answer may take before a test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// One connection that speaks the client protocol.
 #[derive(Debug)]
@@ -177,13 +177,13 @@ impl Client {
         if self.closed.is_some() {
             return false;
         }
-        let message = timeout(PATIENCE, self.socket.next()).await.expect("something comes in time");
+        let message = timeout(TIME_LIMIT, self.socket.next()).await.expect("something comes in time");
         let text = match message {
             Some(Ok(Message::Text(text))) => text,
             Some(Ok(Message::Close(Some(close)))) => {
                 self.closed = Some((close.code.into(), close.reason.to_string()));
                 // Reading on sends the echo, so that the server sees a clean close.
-                let _ = timeout(PATIENCE, self.socket.next()).await;
+                let _ = timeout(TIME_LIMIT, self.socket.next()).await;
                 return false;
             }
             Some(Ok(Message::Close(None))) => {

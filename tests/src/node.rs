@@ -189,9 +189,9 @@ impl Node {
         self.process().signal(Signal::SIGTERM);
     }
 
-    /// Waits for its end, at most `patience`; `None` if it still runs by then.
-    pub fn wait_exit(&mut self, patience: Duration) -> Option<ExitStatus> {
-        let give_up = Instant::now() + patience;
+    /// Waits for its end, at most `time_limit`; `None` if it still runs by then.
+    pub fn wait_exit(&mut self, time_limit: Duration) -> Option<ExitStatus> {
+        let give_up = Instant::now() + time_limit;
         loop {
             match self.child.try_wait().expect("a child can be waited for") {
                 Some(status) => return Some(status),

@@ -11,7 +11,7 @@ use std::{
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// How long one read may wait for bytes.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub const TIME_LIMIT: Duration = Duration::from_secs(15);
 
 /// Opcodes of RFC 6455, section 5.2.
 pub mod opcode {
@@ -95,9 +95,9 @@ impl RawSocket {
     /// As [`RawSocket::connect`], to a server that may refuse.
     ///
     /// # Errors
-    /// When the server does not accept within [`PATIENCE`].
+    /// When the server does not accept within [`TIME_LIMIT`].
     pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
-        Self::over(TcpStream::connect_timeout(&address, PATIENCE)?)
+        Self::over(TcpStream::connect_timeout(&address, TIME_LIMIT)?)
     }
 
     /// Connects from an address of the loopback of its own: 127.0.0.2 is another client than 127.0.0.1.
@@ -113,8 +113,8 @@ impl RawSocket {
 
     fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIME_LIMIT))?;
+        stream.set_write_timeout(Some(TIME_LIMIT))?;
         Ok(Self { stream, unread: Vec::new() })
     }
 
@@ -138,7 +138,7 @@ impl RawSocket {
     /// Writes bytes.
     ///
     /// # Errors
-    /// When the server has closed, or takes nothing for [`PATIENCE`].
+    /// When the server has closed, or takes nothing for [`TIME_LIMIT`].
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
@@ -259,7 +259,7 @@ impl RawSocket {
     /// Reads until the server closes the connection; what it still sent. A reset counts as a close.
     ///
     /// # Errors
-    /// When it stays open for [`PATIENCE`] without a byte.
+    /// When it stays open for [`TIME_LIMIT`] without a byte.
     pub fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
         loop {
             match self.fill() {

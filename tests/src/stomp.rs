@@ -7,7 +7,7 @@ use std::{
 };
 
 /// How long an answer may take before a test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TIME_LIMIT: Duration = Duration::from_secs(20);
 
 /// A frame of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Stomp {
     pub fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("the node accepts");
         stream.set_nodelay(true).expect("a socket option");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+        stream.set_read_timeout(Some(TIME_LIMIT)).expect("a socket option");
         Self::over(stream)
     }
 
@@ -68,8 +68,8 @@ impl Stomp {
     ///
     /// # Panics
     /// If the socket does not take it.
-    pub fn wait_at_most(&self, patience: Duration) {
-        self.stream.set_read_timeout(Some(patience)).expect("a socket option");
+    pub fn wait_at_most(&self, time_limit: Duration) {
+        self.stream.set_read_timeout(Some(time_limit)).expect("a socket option");
     }
 }
 

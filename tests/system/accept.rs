@@ -1,7 +1,7 @@
 //! Connections that say nothing, and nodes that are full: whoever comes to be served still is, and health and metrics answer to
 //! the last. Record 22.
 
-mod patience;
+mod timeouts;
 
 use std::{
     io::{ErrorKind, Read, Write},

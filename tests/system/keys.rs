@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::eventually;
 
 /// Long enough for a fetch that was put off by the limit of one in ten seconds.
-const PATIENCE: Duration = Duration::from_secs(25);
+const TIME_LIMIT: Duration = Duration::from_secs(25);
 
 /// Somebody who signs tokens.
 struct Issuer {
@@ -82,7 +82,7 @@ async fn connect(node: &Node, token: &str) -> Value {
 
 /// Connects again and again, as SDKs do after a temporary error, until it is let in.
 async fn eventually_connect(node: &Node, token: &str) -> Value {
-    let give_up = std::time::Instant::now() + PATIENCE;
+    let give_up = std::time::Instant::now() + TIME_LIMIT;
     loop {
         let reply = connect(node, token).await;
         if reply.get("error").is_none() {
@@ -128,8 +128,8 @@ async fn a_redirect_is_followed_on_the_same_host_and_never_to_another() {
         redirect(&format!("http://{elsewhere}/keys.json"))
     });
     let node = start(stranger);
-    was_asked.recv_timeout(PATIENCE).unwrap();
-    eventually("the refusal is in the log", PATIENCE, || node.output().contains("is not followed"));
+    was_asked.recv_timeout(TIME_LIMIT).unwrap();
+    eventually("the refusal is in the log", TIME_LIMIT, || node.output().contains("is not followed"));
     assert!(node.output().contains(&elsewhere.to_string()), "{}", node.output());
     assert!(connect(&node, &issuer.token("42")).await["error"]["code"].is_number());
     // Without keys every client would be refused.
@@ -159,7 +159,7 @@ async fn keys_that_cannot_be_fetched_at_the_start_are_tried_again_without_a_clie
             .set("client.allow_anonymous", "false")
             .set("token.jwks_url", format!("\"http://{address}/keys.json\"")),
     );
-    eventually("the failure is in the log", PATIENCE, || {
+    eventually("the failure is in the log", TIME_LIMIT, || {
         node.output().contains("fetching token keys failed")
     });
     *keys.lock().unwrap() = json!({"keys": [issuer.public()]});

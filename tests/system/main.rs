@@ -54,11 +54,11 @@ use serde_json::Value;
 /// Pause between two looks at something that has to become true.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
-/// Waits until `holds`, at most `patience`.
-fn eventually(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
-    let give_up = Instant::now() + patience;
+/// Waits until `holds`, at most `time_limit`.
+fn eventually(what: &str, time_limit: Duration, mut holds: impl FnMut() -> bool) {
+    let give_up = Instant::now() + time_limit;
     while !holds() {
-        assert!(Instant::now() < give_up, "after {patience:?} still not: {what}");
+        assert!(Instant::now() < give_up, "after {time_limit:?} still not: {what}");
         thread::sleep(LOOK_AGAIN_AFTER);
     }
 }

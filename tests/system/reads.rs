@@ -23,7 +23,7 @@ use gorani_tests::{
 use serde_json::{Value, json};
 
 /// Long enough for what a debug build on a busy machine has to do.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// Pause between two publications of the backend beside.
 const PACE: Duration = Duration::from_millis(20);
 const MIB: u64 = 1024 * 1024;

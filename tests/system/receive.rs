@@ -20,7 +20,7 @@ use gorani_tests::node::{Node, Settings};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
-use self::transport::{ReceiveTransport, Receiver, WAYS, Wish};
+use self::transport::{ReceiveTransport, Receiver, ReceiverOptions, WAYS};
 use crate::eventually;
 
 const SECRET: &str = "secret-of-the-tests-long-enough-for-hs256";
@@ -68,7 +68,7 @@ fn publications_arrive_in_their_order_over_every_way() {
     let node = Node::start(settings());
     for transport in WAYS {
         let channel = format!("news:order-{transport:?}");
-        let mut receiver = Receiver::open(&node, transport, &Wish::channel(&channel));
+        let mut receiver = Receiver::open(&node, transport, &ReceiverOptions::channel(&channel));
         publish(&node, &channel, 0..60);
         expect(&mut receiver, 0..60);
     }
@@ -79,7 +79,7 @@ fn several_channels_come_over_one_response() {
     let node = Node::start(settings());
     for transport in WAYS {
         let channels = ["one", "two", "three"].map(|name| format!("news:{name}-{transport:?}"));
-        let mut receiver = Receiver::open(&node, transport, &Wish::channels(&channels));
+        let mut receiver = Receiver::open(&node, transport, &ReceiverOptions::channels(&channels));
         for channel in &channels {
             node.api().publish(channel, &json!(channel));
         }
@@ -95,13 +95,13 @@ fn who_comes_back_after_a_break_misses_and_repeats_nothing_over_every_way() {
     let node = Node::start(settings());
     for transport in WAYS {
         let channels = ["a", "b"].map(|name| format!("news:{name}-{transport:?}"));
-        let mut receiver = Receiver::open(&node, transport, &Wish::channels(&channels));
+        let mut receiver = Receiver::open(&node, transport, &ReceiverOptions::channels(&channels));
         publish(&node, &channels[0], 0..5);
         expect(&mut receiver, 0..5);
-        let wish = receiver.leave();
+        let options = receiver.leave();
         publish(&node, &channels[0], 5..10);
         publish(&node, &channels[1], 10..15);
-        let mut receiver = Receiver::open(&node, transport, &wish);
+        let mut receiver = Receiver::open(&node, transport, &options);
         expect(&mut receiver, 5..15);
         publish(&node, &channels[1], 15..18);
         expect(&mut receiver, 15..18);
@@ -112,8 +112,8 @@ fn who_comes_back_after_a_break_misses_and_repeats_nothing_over_every_way() {
 fn a_closed_channel_is_refused_over_every_way() {
     let node = Node::start(settings());
     for transport in WAYS {
-        let refused =
-            Receiver::try_open(&node, transport, &Wish::channel("closed:a")).expect_err("it is closed");
+        let refused = Receiver::try_open(&node, transport, &ReceiverOptions::channel("closed:a"))
+            .expect_err("it is closed");
         assert_eq!(refused.code, 103, "over {transport:?}");
         assert_eq!(refused.status, transport.has_statuses().then_some(403), "over {transport:?}");
     }
@@ -123,8 +123,8 @@ fn a_closed_channel_is_refused_over_every_way() {
 fn a_bad_token_is_refused_over_every_way() {
     let node = Node::start(settings());
     for transport in WAYS {
-        let wish = Wish { token: "nonsense".to_owned(), ..Wish::channel("news:a") };
-        let refused = Receiver::try_open(&node, transport, &wish).expect_err("the token is nonsense");
+        let options = ReceiverOptions { token: "nonsense".to_owned(), ..ReceiverOptions::channel("news:a") };
+        let refused = Receiver::try_open(&node, transport, &options).expect_err("the token is nonsense");
         assert_eq!(refused.code, 3500, "over {transport:?}");
         assert_eq!(refused.status, transport.has_statuses().then_some(401), "over {transport:?}");
     }
@@ -134,11 +134,11 @@ fn a_bad_token_is_refused_over_every_way() {
 fn a_session_ends_with_its_token_over_every_way() {
     let node = Node::start(settings().set("token.leeway", "\"0s\""));
     for transport in WAYS {
-        let wish = Wish { token: token("42", 2), ..Wish::channel("news:expiry") };
-        let mut receiver = Receiver::open(&node, transport, &wish);
-        assert_eq!(receiver.farewell(), 3005, "over {transport:?}");
+        let options = ReceiverOptions { token: token("42", 2), ..ReceiverOptions::channel("news:expiry") };
+        let mut receiver = Receiver::open(&node, transport, &options);
+        assert_eq!(receiver.disconnect_code(), 3005, "over {transport:?}");
     }
-    let expired = Wish { token: token("42", 0), ..Wish::channel("news:expiry") };
+    let expired = ReceiverOptions { token: token("42", 0), ..ReceiverOptions::channel("news:expiry") };
     for transport in WAYS {
         assert_eq!(
             Receiver::try_open(&node, transport, &expired).expect_err("expired").code,
@@ -156,7 +156,7 @@ fn a_stalled_reader_gets_what_was_on_its_way_without_a_gap_and_is_told_that_it_i
     let filling = "x".repeat(40_000);
     for transport in WAYS.into_iter().filter(|transport| !matches!(transport, ReceiveTransport::Poll)) {
         let channel = format!("open:flood-{transport:?}");
-        let mut receiver = Receiver::open(&node, transport, &Wish::channel(&channel));
+        let mut receiver = Receiver::open(&node, transport, &ReceiverOptions::channel(&channel));
         let api = node.api();
         for number in 0..MESSAGES {
             api.publish(&channel, &json!([number, filling]));
@@ -177,13 +177,13 @@ fn a_stalled_reader_gets_what_was_on_its_way_without_a_gap_and_is_told_that_it_i
 #[test]
 fn a_node_that_stops_tells_every_way_to_come_back_elsewhere() {
     let mut node = Node::start(settings());
-    let wish = Wish::channel("news:drain");
-    let mut receivers = WAYS.map(|transport| Receiver::open(&node, transport, &wish));
+    let options = ReceiverOptions::channel("news:drain");
+    let mut receivers = WAYS.map(|transport| Receiver::open(&node, transport, &options));
     // The poll's question is on its way still.
     eventually("all sessions are there", SOON, || connections(&node, "") == WAYS.len());
     node.terminate();
     for receiver in &mut receivers {
-        assert_eq!(receiver.farewell(), 3001, "over {:?}", receiver.transport());
+        assert_eq!(receiver.disconnect_code(), 3001, "over {:?}", receiver.transport());
     }
     assert!(node.wait_exit(SOON).expect("it ends").success());
 }
@@ -193,11 +193,12 @@ fn a_backend_ends_a_session_over_every_way() {
     let node = Node::start(settings());
     for transport in WAYS {
         let user = format!("user-{transport:?}");
-        let wish = Wish { token: token(&user, 600), ..Wish::channel("news:backend") };
-        let mut receiver = Receiver::open(&node, transport, &wish);
+        let options =
+            ReceiverOptions { token: token(&user, 600), ..ReceiverOptions::channel("news:backend") };
+        let mut receiver = Receiver::open(&node, transport, &options);
         eventually("the session is there", SOON, || connections(&node, &user) == 1);
         node.api().ok("disconnect", &json!({"user": user, "code": 4242, "reason": "enough"}));
-        assert_eq!(receiver.farewell(), 4242, "over {transport:?}");
+        assert_eq!(receiver.disconnect_code(), 4242, "over {transport:?}");
     }
 }
 
@@ -213,7 +214,7 @@ fn a_request_that_is_given_up_is_noticed_at_once() {
             let line = text.lines().find_map(|line| line.strip_prefix(&gauge));
             line.map_or(0, |count| count.parse().unwrap())
         };
-        let receiver = Receiver::open(&node, transport, &Wish::channel("news:gone"));
+        let receiver = Receiver::open(&node, transport, &ReceiverOptions::channel("news:gone"));
         eventually("the session is there", SOON, || count() == 1);
         drop(receiver);
         eventually("the session is gone", NOTICED_WITHIN, || count() == 0);

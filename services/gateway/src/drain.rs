@@ -47,8 +47,8 @@ fn spread(connections: usize, seconds: u32) -> Duration {
     most.min(enough)
 }
 
-async fn wait_until_empty(node: &Node, patience: Duration) {
-    let until = Instant::now() + patience;
+async fn wait_until_empty(node: &Node, time_limit: Duration) {
+    let until = Instant::now() + time_limit;
     while node.admission.connections() + node.open_responses.count() > 0 && Instant::now() < until {
         tokio::time::sleep(LOOK_EVERY).await;
     }

@@ -244,8 +244,8 @@ impl Upgrades {
     pub async fn refuse<T: Io>(&self, mut io: T, refused: &EndpointRefused) {
         let answer = HandshakeAnswer::of(refused);
         refusal::count(&self.local.node, answer.status, None, &answer.sentence);
-        let patience = self.settings.close_timeout;
-        let written = tokio::time::timeout(patience, async {
+        let time_limit = self.settings.close_timeout;
+        let written = tokio::time::timeout(time_limit, async {
             io.write_all(answer.response().as_bytes()).await?;
             io.shutdown().await
         });

@@ -270,7 +270,7 @@ impl ConnectionActor for HttpSession {
 
 impl HttpSession {
     /// Ends an open session: it gets one reason, its client another.
-    fn end_as(&mut self, heard: &Disconnect, reason: Disconnect) {
+    fn end_as(&mut self, sent: &Disconnect, reason: Disconnect) {
         if !self.state.phase.is_open() {
             return;
         }
@@ -278,11 +278,11 @@ impl HttpSession {
         // A response that nobody reads any more tells nobody.
         self.response.take_if(|response| response.pipe.is_abandoned());
         match self.lifetime {
-            Lifetime::Requests { attach_timeout: patience, .. } => {
+            Lifetime::Requests { attach_timeout: time_limit, .. } => {
                 // The session ends now; only its reason stays, for the client.
-                self.state.close_session(heard);
+                self.state.close_session(sent);
                 self.state.permit = None;
-                self.state.phase.begin_closing(reason, Instant::now() + patience);
+                self.state.phase.begin_closing(reason, Instant::now() + time_limit);
             }
             Lifetime::Response if self.response.is_some() => {
                 self.state.phase.begin_closing(reason, Instant::now());

@@ -308,7 +308,7 @@ impl Settings {
     /// A sentence for each setting that opens something to everybody, closes something whole, or is weak.
     pub fn warnings(&self) -> Vec<String> {
         let development = &self.development;
-        let told = [
+        let warnings = [
             (
                 development.page_api_key,
                 "DEVELOPMENT: development.page_api_key gives an API key to whoever opens the page",
@@ -317,10 +317,10 @@ impl Settings {
             (self.client.allow_anonymous, "client.allow_anonymous lets everybody connect without a token"),
             (self.api.keys.is_empty(), "api.keys is empty: the HTTP API is closed"),
         ];
-        let told = told.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text.to_owned());
+        let warnings = warnings.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text.to_owned());
         let weak = self.weak_secrets().into_iter().map(|key| {
             format!("{key}: a secret of fewer than 16 characters can be guessed; make one with: openssl rand -hex 32")
         });
-        told.chain(weak).collect()
+        warnings.chain(weak).collect()
     }
 }

@@ -192,11 +192,11 @@ impl Broker for RedisBroker {
             let reason = "the broker is started already".to_owned();
             return ready(Err(BrokerError::Unavailable(reason))).boxed();
         }
-        let patience = self.settings.connect_timeout + self.settings.request_timeout;
+        let time_limit = self.settings.connect_timeout + self.settings.request_timeout;
         let required = self.settings.require_at_start;
         let shards = Arc::clone(&self.shards);
         async move {
-            if tokio::time::timeout(patience, shards.wait_up()).await.is_err()
+            if tokio::time::timeout(time_limit, shards.wait_up()).await.is_err()
                 && required
                 && let Health::NotReady(reason) = shards.health()
             {

@@ -149,7 +149,7 @@ impl Reader {
     fn stomp(&self, stop: &AtomicBool) -> io::Result<()> {
         let stream = TcpStream::connect(self.node)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(gorani_tests::stomp::PATIENCE))?;
+        stream.set_read_timeout(Some(gorani_tests::stomp::TIME_LIMIT))?;
         let mut client = Stomp::over(stream);
         client.try_say("CONNECT\naccept-version:1.2\nhost:x\n\n\0")?;
         let Position { epoch, offset } = self.record.lock().unwrap().position.clone();

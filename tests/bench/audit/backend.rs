@@ -17,7 +17,7 @@ use super::ledger::{Accepted, Ledger, Position, channel_name};
 /// How long one attempt may take: longer than a node's own time-out, so that mostly the node says what happened.
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// How long a message is tried.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// Pause between two attempts, at random up to the second.
 const PAUSE: std::ops::Range<u64> = 50..200;
 
@@ -61,7 +61,7 @@ pub(crate) fn publish(ledger: &Ledger, nodes: &[SocketAddr], every: Duration, st
                     ledger.unknown.fetch_add(1, Ordering::Relaxed)
                 }
             };
-            if sent.elapsed() > PATIENCE {
+            if sent.elapsed() > TIME_LIMIT {
                 ledger.given_up.fetch_add(1, Ordering::Relaxed);
                 break;
             }

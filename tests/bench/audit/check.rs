@@ -120,7 +120,7 @@ impl Readiness {
     pub(crate) fn check(&mut self, node: usize, samples: &[Sample], faults: &[Fault]) {
         let mine = || faults.iter().filter(|fault| fault.nodes.contains(&node));
         for fault in mine() {
-            let patience = if fault.is_loud { END_NOTICED_WITHIN } else { SILENCE_NOTICED_WITHIN };
+            let time_limit = if fault.is_loud { END_NOTICED_WITHIN } else { SILENCE_NOTICED_WITHIN };
             let noticed = samples.iter().find(|sample| !sample.ready && sample.answered >= fault.began);
             let Some(noticed) = noticed.map(|sample| sample.answered) else {
                 self.complaints.push(format!("node {node} never said that it was not ready"));
@@ -128,7 +128,7 @@ impl Readiness {
             };
             let down = noticed - fault.began;
             self.down.push(down);
-            if down > patience {
+            if down > time_limit {
                 self.complaints.push(format!("node {node} said after {down:?} that it was not ready"));
             }
             let is_lie =

@@ -19,7 +19,7 @@ pub(crate) const NODES: usize = 3;
 const SENTINELS: usize = 3;
 const QUORUM: usize = 2;
 /// How long something may take to be as it should.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// Every publication of a run is kept; a recovery brings 300 at most.
@@ -124,9 +124,9 @@ impl Cluster {
 /// # Panics
 /// If it does not.
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + TIME_LIMIT;
     while !holds() {
-        assert!(Instant::now() < give_up, "after {PATIENCE:?} still not: {what}");
+        assert!(Instant::now() < give_up, "after {TIME_LIMIT:?} still not: {what}");
         thread::sleep(LOOK_AGAIN_AFTER);
     }
 }

@@ -14,7 +14,7 @@ use std::{
 /// How often each node is asked.
 const EVERY: Duration = Duration::from_millis(50);
 /// A node that does not answer within this time is not ready: a balancer would not wait longer either.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIME_LIMIT: Duration = Duration::from_secs(2);
 
 /// What a node said, ready or not, at some moment between two.
 #[derive(Debug, Clone, Copy)]
@@ -87,10 +87,10 @@ fn plain(node: SocketAddr) -> Probe {
 pub(crate) const READY: &[u8] = b"GET /health/ready HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
 pub(crate) const OK: &[u8] = b"HTTP/1.1 200";
 
-/// A connection on which no wait is longer than [`PATIENCE`].
+/// A connection on which no wait is longer than [`TIME_LIMIT`].
 pub(crate) fn connect(node: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&node, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let stream = TcpStream::connect_timeout(&node, TIME_LIMIT)?;
+    stream.set_read_timeout(Some(TIME_LIMIT))?;
     Ok(stream)
 }
 

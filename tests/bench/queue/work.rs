@@ -20,7 +20,7 @@ pub(crate) const UNDER_WAY: usize = 256;
 /// SENDs written at once, as soon as so many receipts have come.
 const BURST: usize = 64;
 /// How long all messages of a run may take.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIME_LIMIT: Duration = Duration::from_secs(300);
 /// How often somebody to whom nothing comes looks whether all is over.
 const LOOK_UP_EVERY: Duration = Duration::from_millis(20);
 
@@ -94,7 +94,7 @@ impl Workers {
             acknowledged: AtomicUsize::new(0),
             ended: Mutex::default(),
             has_failed: AtomicBool::new(false),
-            give_up: begun + PATIENCE,
+            give_up: begun + TIME_LIMIT,
         };
         let Self { sender, consumers, message_bytes } = self;
         let (sent, consumed) = thread::scope(|scope| {

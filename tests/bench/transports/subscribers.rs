@@ -26,7 +26,7 @@ const EVENTS: usize = 1024;
 /// How long one look waits.
 const LOOK: Duration = Duration::from_millis(100);
 /// Without any progress for this long the run is broken.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 /// The end of a body in chunks. No text that is sent has a carriage return of its own.
 const LAST_CHUNK: &[u8; 7] = b"\r\n0\r\n\r\n";
 
@@ -64,7 +64,7 @@ pub(crate) struct Subscribers {
     all: Vec<Subscriber>,
     buffer: Vec<u8>,
     /// For what a session of SockJS sends.
-    errands: RawSocket,
+    sending: RawSocket,
     live: usize,
     /// What every subscriber shall have received, and how many have.
     goal: u64,
@@ -81,7 +81,7 @@ impl Subscribers {
             events: Events::with_capacity(EVENTS),
             all: Vec::with_capacity(count),
             buffer: vec![0; READ_BYTES],
-            errands: RawSocket::connect(address),
+            sending: RawSocket::connect(address),
             live: 0,
             goal: 0,
             at_goal: 0,
@@ -97,7 +97,7 @@ impl Subscribers {
             subscribers.look()?;
             if subscribers.live > before {
                 last_progress = Instant::now();
-            } else if last_progress.elapsed() > PATIENCE {
+            } else if last_progress.elapsed() > TIME_LIMIT {
                 return Err(stalled(&format!("{} of {count} subscribed", subscribers.live)));
             }
         }
@@ -116,7 +116,7 @@ impl Subscribers {
         while self.at_goal < self.all.len() {
             if self.look()? {
                 last_progress = Instant::now();
-            } else if last_progress.elapsed() > PATIENCE {
+            } else if last_progress.elapsed() > TIME_LIMIT {
                 return Err(stalled(&format!("{} of {} have it all", self.at_goal, self.all.len())));
             }
         }
@@ -182,7 +182,7 @@ impl Subscribers {
                 if subscriber.phase == Phase::Live {
                     subscriber.receive(self.way, self.address, bytes)?;
                 } else {
-                    let joined = subscriber.join(self.way, self.address, &mut self.errands, bytes)?;
+                    let joined = subscriber.join(self.way, self.address, &mut self.sending, bytes)?;
                     self.live += usize::from(joined);
                 }
                 if subscriber.publications > self.goal {
@@ -207,7 +207,7 @@ impl Subscriber {
         &mut self,
         way: Way,
         address: SocketAddr,
-        errands: &mut RawSocket,
+        sending: &mut RawSocket,
         bytes: &[u8],
     ) -> io::Result<bool> {
         self.received.extend_from_slice(bytes);
@@ -226,8 +226,8 @@ impl Subscriber {
                     self.received.clear();
                 }
                 _ => {
-                    errands.write(&way.sending(address, self.number))?;
-                    let head = errands.read_head()?;
+                    sending.write(&way.sending(address, self.number))?;
+                    let head = sending.read_head()?;
                     if head.status != 204 {
                         return Err(io::Error::other(format!("xhr_send was answered {}", head.status)));
                     }
@@ -306,5 +306,5 @@ fn unexpected(bytes: &[u8]) -> io::Error {
 }
 
 fn stalled(how_far: &str) -> io::Error {
-    io::Error::new(ErrorKind::TimedOut, format!("no progress for {} s: {how_far}", PATIENCE.as_secs()))
+    io::Error::new(ErrorKind::TimedOut, format!("no progress for {} s: {how_far}", TIME_LIMIT.as_secs()))
 }

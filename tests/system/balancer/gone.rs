@@ -13,7 +13,7 @@ use std::{
 use gorani_tests::{
     balancer::{Balancer, Kind},
     node::free_address,
-    raw::PATIENCE,
+    raw::TIME_LIMIT,
 };
 
 use super::{Cluster, SOON, eventually};
@@ -94,7 +94,7 @@ fn a_stream_ends_at_its_node_when_its_client_has_gone() {
             (format!("GET /connection/sse?cf_connect={}", percent(CONNECT)), ""),
         ] {
             let mut stream = TcpStream::connect(cluster.address()).unwrap();
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.set_read_timeout(Some(TIME_LIMIT)).unwrap();
             let length = body.len();
             let request = format!("{head} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}");
             stream.write_all(request.as_bytes()).unwrap();

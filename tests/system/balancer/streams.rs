@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use gorani_tests::{balancer::Kind, raw::PATIENCE};
+use gorani_tests::{balancer::Kind, raw::TIME_LIMIT};
 use serde_json::json;
 
 use super::Cluster;
@@ -23,7 +23,7 @@ struct Stream {
 impl Stream {
     fn open(address: SocketAddr, head: &str, body: &str) -> Self {
         let mut socket = TcpStream::connect(address).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TIME_LIMIT)).unwrap();
         let length = body.len();
         let request = format!("{head} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n{body}");
         socket.write_all(request.as_bytes()).unwrap();

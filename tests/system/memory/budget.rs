@@ -21,7 +21,7 @@ use crate::{connected, eventually, json as read_json, subscribed};
 const BUDGET: u64 = 16;
 /// What a node may grow by with it: the budget, what comes between two measurements, and the allocator's fragments.
 const GROWTH: u64 = BUDGET * MIB * 5;
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// A client that holds little: part of the budget that all of these leave free.
 const SMALL: u64 = 2 * MIB;
 /// Clients that hold something that is not finished, and what each does: more than twice the budget.
@@ -53,7 +53,7 @@ fn has_news(socket: &RawSocket) -> bool {
 
 /// Those of the connections on which something came, once something has.
 fn with_news(sockets: Vec<RawSocket>) -> Vec<RawSocket> {
-    eventually("one is told", PATIENCE, || sockets.iter().any(has_news));
+    eventually("one is told", TIME_LIMIT, || sockets.iter().any(has_news));
     sockets.into_iter().filter(has_news).collect()
 }
 
@@ -81,7 +81,7 @@ fn the_largest_holder_of_the_node_is_ended_and_its_neighbours_lose_nothing() {
         let socket = subscribed(&node, &channel);
         let before = held(&node, "outbox");
         let mut published = 0;
-        eventually("it holds its share", PATIENCE, || {
+        eventually("it holds its share", TIME_LIMIT, || {
             published += usize::from(fill(&channel));
             held(&node, "outbox") >= before + SMALL
         });
@@ -93,7 +93,7 @@ fn the_largest_holder_of_the_node_is_ended_and_its_neighbours_lose_nothing() {
         for number in 0..NEWS {
             api.publish("open:news", &json!(number));
         }
-        eventually("the budget is used up", PATIENCE, || {
+        eventually("the budget is used up", TIME_LIMIT, || {
             fill("open:large");
             metric(&node, "gorani_memory_ended_total ") >= round
         });
@@ -108,7 +108,7 @@ fn the_largest_holder_of_the_node_is_ended_and_its_neighbours_lose_nothing() {
             assert_eq!(read_json(&mut socket)["push"]["pub"]["data"], text);
         }
     }
-    eventually("everything is given back", PATIENCE, || held(&node, "outbox") == 0);
+    eventually("everything is given back", TIME_LIMIT, || held(&node, "outbox") == 0);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn messages_that_nobody_finishes_stay_within_the_budget() {
         // Who comes late may be ended while it writes.
         assert!(written.is_ok() || metric(&node, "gorani_memory_ended_total ") > 0, "{written:?}");
     }
-    eventually("the largest are ended", PATIENCE, || {
+    eventually("the largest are ended", TIME_LIMIT, || {
         metric(&node, "gorani_memory_ended_total ") > 0 && held(&node, "input") < BUDGET * MIB
     });
     assert!(held(&node, "input") > BUDGET * MIB / 4, "not more are ended than have to be");
@@ -142,7 +142,7 @@ fn messages_that_nobody_finishes_stay_within_the_budget() {
     }
     node.api().publish("open:news", &json!("on"));
     assert_eq!(read_json(&mut neighbour)["push"]["pub"]["data"], "on");
-    eventually("everything is given back", PATIENCE, || held(&node, "input") == 0);
+    eventually("everything is given back", TIME_LIMIT, || held(&node, "input") == 0);
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn transactions_and_frames_of_stomp_that_nobody_ends_stay_within_the_budget() {
         assert!(written.is_ok() || metric(&node, "gorani_memory_ended_total ") > 0, "{written:?}");
         unfinished.push(socket);
     }
-    eventually("the largest are ended", PATIENCE, || {
+    eventually("the largest are ended", TIME_LIMIT, || {
         metric(&node, "gorani_memory_ended_total ") > 0 && held(&node, "input") < BUDGET * MIB
     });
     assert!(held(&node, "input") > BUDGET * MIB / 4, "not more are ended than have to be");
@@ -181,7 +181,7 @@ fn transactions_and_frames_of_stomp_that_nobody_ends_stay_within_the_budget() {
     assert!(after < before + GROWTH, "{} MiB, then {} MiB", before / MIB, after / MIB);
     drop(Stomp::connect(tcp, ""));
     drop(unfinished);
-    eventually("everything is given back", PATIENCE, || held(&node, "input") == 0);
+    eventually("everything is given back", TIME_LIMIT, || held(&node, "input") == 0);
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn bodies_that_stop_stay_within_the_budget_and_the_largest_are_told_to_come_back
                 "{written:?}"
             );
         }
-        eventually("the largest are refused", PATIENCE, || {
+        eventually("the largest are refused", TIME_LIMIT, || {
             metric(&node, "gorani_memory_bodies_refused_total ") > 0 && held(&node, "body") < BUDGET * MIB
         });
         assert!(held(&node, "body") > BUDGET * MIB / 4, "not more are refused than have to be");
@@ -218,7 +218,7 @@ fn bodies_that_stop_stay_within_the_budget_and_the_largest_are_told_to_come_back
                 assert_eq!(body["error"]["code"], 111, "{body}");
             }
         }
-        eventually("everything is given back", PATIENCE, || held(&node, "body") == 0);
+        eventually("everything is given back", TIME_LIMIT, || held(&node, "body") == 0);
         node.api().publish("open:a", &json!("x".repeat(500_000)));
     }
 }
@@ -254,7 +254,7 @@ fn a_flood_of_publishes_at_a_frozen_redis_stays_within_its_part_and_is_told() {
     let (mut most, mut pending) = (0, 0);
     let answers: Vec<(u16, u64)> = thread::scope(|scope| {
         let publishes: Vec<_> = (0..FLOOD).map(|_| scope.spawn(|| publish(&node, &text).unwrap())).collect();
-        eventually("those for which there is no room are refused", PATIENCE, || {
+        eventually("those for which there is no room are refused", TIME_LIMIT, || {
             most = most.max(node.process().resident_bytes());
             pending = pending.max(held(&node, "pending"));
             let answered = publishes.iter().filter(|publish| publish.is_finished()).count();
@@ -269,6 +269,6 @@ fn a_flood_of_publishes_at_a_frozen_redis_stays_within_its_part_and_is_told() {
     assert_eq!(answers.iter().filter(is_told).count(), FLOOD - accepted, "{answers:?}");
     assert!(pending <= PENDING, "{pending}");
     assert!(most < before + GROWTH, "{} MiB, then {} MiB", before / MIB, most / MIB);
-    eventually("it goes on", PATIENCE, || publish(&node, &text).unwrap() == (200, 0));
-    eventually("everything is given back", PATIENCE, || held(&node, "pending") < FLOOD_BYTES as u64);
+    eventually("it goes on", TIME_LIMIT, || publish(&node, &text).unwrap() == (200, 0));
+    eventually("everything is given back", TIME_LIMIT, || held(&node, "pending") < FLOOD_BYTES as u64);
 }

@@ -10,7 +10,7 @@ use gorani_tests::{
 };
 use serde_json::{Value, json};
 
-use super::{Beside, MIB, PATIENCE, fill, metric, settings};
+use super::{Beside, MIB, TIME_LIMIT, fill, metric, settings};
 use crate::eventually;
 
 /// `open:big` has more than 9 MiB, of which one reply holds 8.
@@ -42,7 +42,7 @@ fn a_batch_of_history_commands_over_sockjs_has_two_reads_under_way_and_stops_wit
     // Nobody takes the answers.
     let taken = send(&(2..1000).map(history).collect::<Vec<_>>());
     assert!(matches!(taken, 204 | 404), "{taken}: it may have ended before all were taken");
-    eventually("the session has ended as too slow", PATIENCE, || {
+    eventually("the session has ended as too slow", TIME_LIMIT, || {
         let answer = poll();
         assert!(answer.body.len() < 3 * REPLY_MAX_BYTES, "{}", answer.body.len());
         answer.body.starts_with("c[3008,") || answer.status() == 404
@@ -50,7 +50,7 @@ fn a_batch_of_history_commands_over_sockjs_has_two_reads_under_way_and_stops_wit
     let (growth, reads) = beside.finish();
     assert!(reads <= 2, "{reads} reads of one client under way");
     assert!(growth < GROWTH, "{} MiB", growth / MIB);
-    eventually("nothing is held for it", PATIENCE, || {
+    eventually("nothing is held for it", TIME_LIMIT, || {
         metric(&node.api(), r#"gorani_memory_bytes{kind="reply"}"#) == 0
             && metric(&node.api(), r#"gorani_heavy_reads{source="client",state="under_way"}"#) == 0
     });

@@ -5,7 +5,7 @@ use std::{collections::HashSet, thread, time::Duration};
 use gorani_tests::{client::Client, node::Node, redis::Redis};
 use serde_json::{Value, json};
 
-use super::{Beside, MIB, PATIENCE, settings};
+use super::{Beside, MIB, TIME_LIMIT, settings};
 use crate::{connected, eventually};
 
 const CROWD: usize = 100_000;
@@ -72,7 +72,7 @@ async fn presence_of_a_hundred_thousand_is_paged_refused_whole_and_counted_witho
     let (node, other) = (Node::start(settings.clone()), Node::start(settings));
     let client = crowd(&redis, &node).await;
     let mut asker = connected(&other);
-    asker.stream().set_read_timeout(Some(PATIENCE)).unwrap();
+    asker.stream().set_read_timeout(Some(TIME_LIMIT)).unwrap();
     let mut ask = |command: &str| {
         let command = json!({"id": 2, command: {"channel": "open:crowd"}});
         asker.text(&command.to_string()).unwrap();
@@ -124,7 +124,7 @@ async fn a_crowd_whose_node_died_is_counted_out_while_everybody_asks() {
     thread::scope(|scope| {
         for _ in 0..ASKERS {
             scope.spawn(|| {
-                eventually("only the living are counted", PATIENCE, || {
+                eventually("only the living are counted", TIME_LIMIT, || {
                     let (status, answer) = stats(&node);
                     // All of them, none of them, or a temporary error: nothing between.
                     let count = &answer["result"]["num_clients"];

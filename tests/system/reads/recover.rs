@@ -9,7 +9,7 @@ use std::{
 use gorani_tests::{node::Node, raw::opcode, redis::Redis};
 use serde_json::{Value, json};
 
-use super::{Beside, MIB, PATIENCE, fill, settings};
+use super::{Beside, MIB, TIME_LIMIT, fill, settings};
 use crate::connected;
 
 const CLIENTS: usize = 96;
@@ -27,7 +27,7 @@ fn recover(node: &Node, offset: usize, epoch: &str) -> usize {
     let ask = json!({"id": 2, "subscribe": {
         "channel": "open:big", "recoverable": true, "recover": true, "offset": offset, "epoch": epoch,
     }});
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + TIME_LIMIT;
     let mut told = 0;
     let mut socket = connected(node);
     loop {

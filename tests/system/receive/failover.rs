@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     settings,
-    transport::{ReceiveTransport, Receiver, WAYS, Wish},
+    transport::{ReceiveTransport, Receiver, ReceiverOptions, WAYS},
 };
 use crate::eventually;
 
@@ -197,8 +197,9 @@ fn a_failover_that_forgot_nothing_is_seen_by_no_receiver_over_any_way() {
     let mut pair = Pair::start(|settings| settings);
     // A poll that comes while Redis is away is answered with 503: it has no connection that could wait.
     let ways = WAYS.iter().filter(|transport| **transport != ReceiveTransport::Poll);
-    let mut receivers: Vec<Receiver> =
-        ways.map(|transport| Receiver::open(&pair.node, *transport, &Wish::channel(CHANNEL))).collect();
+    let mut receivers: Vec<Receiver> = ways
+        .map(|transport| Receiver::open(&pair.node, *transport, &ReceiverOptions::channel(CHANNEL)))
+        .collect();
     pair.publish(1..=3);
     let expect = |receivers: &mut Vec<Receiver>, numbers: std::ops::RangeInclusive<u64>| {
         for receiver in receivers {

@@ -9,7 +9,7 @@ use gorani_tests::{
 
 use super::{
     expect, publish, settings,
-    transport::{Receiver, WAYS, Wish},
+    transport::{Receiver, ReceiverOptions, WAYS},
 };
 
 fn cluster(redis: &Redis) -> [Node; NODES] {
@@ -28,7 +28,7 @@ fn what_is_published_at_one_node_is_received_at_every_other_over_every_way() {
     for transport in WAYS {
         for (index, receiving) in nodes.iter().enumerate() {
             let channel = format!("news:pair-{transport:?}-{index}");
-            let mut receiver = Receiver::open(receiving, transport, &Wish::channel(&channel));
+            let mut receiver = Receiver::open(receiving, transport, &ReceiverOptions::channel(&channel));
             for (turn, publishing) in (0u64..).zip(&nodes) {
                 publish(publishing, &channel, turn * 5..turn * 5 + 5);
             }
@@ -43,14 +43,14 @@ fn who_comes_back_to_another_node_misses_and_repeats_nothing_over_every_way() {
     let nodes = cluster(&redis);
     for transport in WAYS {
         let channel = format!("news:move-{transport:?}");
-        let mut wish = Wish::channel(&channel);
+        let mut options = ReceiverOptions::channel(&channel);
         for (turn, node) in (0u64..).zip(&nodes) {
             let first = turn * 20;
-            let mut receiver = Receiver::open(node, transport, &wish);
+            let mut receiver = Receiver::open(node, transport, &options);
             // Of these, those from the turn before came while nobody received.
             publish(node, &channel, first..first + 10);
             expect(&mut receiver, first.saturating_sub(10)..first + 10);
-            wish = receiver.leave();
+            options = receiver.leave();
             publish(&nodes[0], &channel, first + 10..first + 20);
         }
     }
@@ -62,7 +62,7 @@ fn a_node_that_dies_costs_its_receivers_nothing_but_coming_back_elsewhere() {
     let mut nodes = cluster(&redis);
     let mut receivers: Vec<_> = WAYS
         .iter()
-        .map(|transport| Receiver::open(&nodes[1], *transport, &Wish::channel("news:dies")))
+        .map(|transport| Receiver::open(&nodes[1], *transport, &ReceiverOptions::channel("news:dies")))
         .collect();
     publish(&nodes[0], "news:dies", 0..5);
     receivers.iter_mut().for_each(|receiver| expect(receiver, 0..5));
@@ -82,9 +82,9 @@ fn behind_a_round_robin_balancer_every_way_receives_in_order_and_recovers() {
         let balancer = Balancer::start(kind, std::array::from_fn(|index| nodes[index].address()));
         for transport in WAYS {
             let channels = ["a", "b", "c"].map(|name| format!("news:{name}-{kind:?}-{transport:?}"));
-            let mut wish = Wish::channels(&channels);
+            let mut options = ReceiverOptions::channels(&channels);
             for turn in 0u64..3 {
-                let mut receiver = Receiver::at(balancer.address(), transport, &wish).unwrap();
+                let mut receiver = Receiver::at(balancer.address(), transport, &options).unwrap();
                 let first = turn * 12;
                 expect(&mut receiver, first.saturating_sub(6)..first);
                 // A new connection through the balancer for each, and so another node.
@@ -92,7 +92,7 @@ fn behind_a_round_robin_balancer_every_way_receives_in_order_and_recovers() {
                     publish(&nodes[number as usize % NODES], channel, number..number + 1);
                     expect(&mut receiver, number..number + 1);
                 }
-                wish = receiver.leave();
+                options = receiver.leave();
                 publish(&nodes[0], &channels[0], first + 6..first + 12);
             }
         }

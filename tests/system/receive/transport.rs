@@ -1,6 +1,6 @@
-//! The ways to receive, with one face: what is published in some channels, from a position on, until a farewell.
+//! The ways to receive, with one interface: what is published in some channels, from a position on, until the disconnect.
 
-mod wish;
+mod options;
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use gorani_tests::{
 };
 use serde_json::{Value, json};
 
-pub(super) use self::wish::Wish;
+pub(super) use self::options::ReceiverOptions;
 use super::code_of;
 
 /// A way to receive.
@@ -81,27 +81,36 @@ enum Line {
 pub(super) struct Receiver {
     transport: ReceiveTransport,
     address: SocketAddr,
-    wish: Wish,
+    options: ReceiverOptions,
     line: Line,
     /// Objects that came and were not taken yet.
     came: std::collections::VecDeque<Value>,
     session: Value,
-    farewell: Option<u64>,
+    ended: Option<u64>,
 }
 
 impl Receiver {
     /// Receives.
-    pub(super) fn open(node: &Node, transport: ReceiveTransport, wish: &Wish) -> Self {
-        Self::try_open(node, transport, wish).unwrap_or_else(|refused| panic!("{transport:?}: {refused:?}"))
+    pub(super) fn open(node: &Node, transport: ReceiveTransport, options: &ReceiverOptions) -> Self {
+        Self::try_open(node, transport, options)
+            .unwrap_or_else(|refused| panic!("{transport:?}: {refused:?}"))
     }
 
-    pub(super) fn try_open(node: &Node, transport: ReceiveTransport, wish: &Wish) -> Result<Self, Refused> {
-        Self::at(node.address(), transport, wish)
+    pub(super) fn try_open(
+        node: &Node,
+        transport: ReceiveTransport,
+        options: &ReceiverOptions,
+    ) -> Result<Self, Refused> {
+        Self::at(node.address(), transport, options)
     }
 
-    pub(super) fn at(address: SocketAddr, transport: ReceiveTransport, wish: &Wish) -> Result<Self, Refused> {
+    pub(super) fn at(
+        address: SocketAddr,
+        transport: ReceiveTransport,
+        options: &ReceiverOptions,
+    ) -> Result<Self, Refused> {
         let get = |target: String| Stream::open(address, "GET", &target, "", "");
-        let connect = json!({"id": 1, "connect": {"token": wish.token}});
+        let connect = json!({"id": 1, "connect": {"token": options.token}});
         let line = match transport {
             ReceiveTransport::WebSocket => Line::WebSocket(RawSocket::websocket(address, PATH, "")),
             ReceiveTransport::HttpStream => Line::Lines(Stream::open(
@@ -115,11 +124,12 @@ impl Receiver {
                 Line::Events(get(format!("/connection/sse?cf_connect={}", percent(&connect.to_string()))))
             }
             ReceiveTransport::UniWebSocket => {
-                let target = format!("/connection/uni_websocket?{}", wish.counted().query());
+                let target = format!("/connection/uni_websocket?{}", options.counted().query());
                 Line::WebSocket(RawSocket::websocket(address, &target, ""))
             }
             ReceiveTransport::UniHttpStream => {
-                let body = json!({"token": wish.token, "channels": wish.channels, "subs": wish.subs()});
+                let body =
+                    json!({"token": options.token, "channels": options.channels, "subs": options.subs()});
                 Line::Lines(Stream::open(
                     address,
                     "POST",
@@ -129,26 +139,26 @@ impl Receiver {
                 ))
             }
             ReceiveTransport::UniSse => {
-                let id = match &*wish.position {
+                let id = match &*options.position {
                     "" => String::new(),
                     id => format!("Last-Event-ID: {id}\r\n"),
                 };
                 let target = format!(
                     "/connection/uni_sse?{}",
-                    Wish { position: String::new(), ..wish.clone() }.query()
+                    ReceiverOptions { position: String::new(), ..options.clone() }.query()
                 );
                 Line::Events(Stream::open(address, "GET", &target, &id, ""))
             }
-            ReceiveTransport::Poll => Line::Lines(get(format!("/connection/poll?{}", wish.query()))),
+            ReceiveTransport::Poll => Line::Lines(get(format!("/connection/poll?{}", options.query()))),
         };
         let mut me = Self {
             transport,
             address,
-            wish: wish.clone(),
+            options: options.clone(),
             line,
             came: Default::default(),
             session: Value::Null,
-            farewell: None,
+            ended: None,
         };
         me.begin()?;
         Ok(me)
@@ -193,16 +203,16 @@ impl Receiver {
 
     fn begin_with_commands(&mut self) -> Result<(), Refused> {
         if let Line::WebSocket(socket) = &mut self.line {
-            socket.text(&json!({"id": 1, "connect": {"token": self.wish.token}}).to_string()).unwrap();
+            socket.text(&json!({"id": 1, "connect": {"token": self.options.token}}).to_string()).unwrap();
         }
         let reply = self.object().map_err(|code| Refused { status: None, code })?;
         if let Some(code) = reply["error"]["code"].as_u64() {
             return Err(Refused { status: None, code });
         }
         self.session = reply["connect"].clone();
-        for (index, channel) in self.wish.channels.clone().into_iter().enumerate() {
+        for (index, channel) in self.options.channels.clone().into_iter().enumerate() {
             let mut subscribe = json!({"channel": channel, "recoverable": true, "positioned": true});
-            if let Some((offset, epoch)) = self.wish.offsets.get(&channel) {
+            if let Some((offset, epoch)) = self.options.offsets.get(&channel) {
                 subscribe["recover"] = true.into();
                 subscribe["offset"] = (*offset).into();
                 subscribe["epoch"] = epoch.clone().into();
@@ -242,7 +252,7 @@ impl Receiver {
     }
 
     fn note(&mut self, channel: &str, offset: u64, epoch: &str) {
-        self.wish.offsets.insert(channel.to_owned(), (offset, epoch.to_owned()));
+        self.options.offsets.insert(channel.to_owned(), (offset, epoch.to_owned()));
     }
 
     /// The next publication: its channel and its data.
@@ -251,7 +261,7 @@ impl Receiver {
         self.next().unwrap_or_else(|code| panic!("{transport:?} ended with {code} before a publication"))
     }
 
-    /// The next publication, or the code of the farewell.
+    /// The next publication, or the code of the disconnect.
     pub(super) fn next(&mut self) -> Result<(String, Value), u64> {
         loop {
             let object = self.object()?;
@@ -259,7 +269,7 @@ impl Receiver {
                 && object["pub"].is_object()
             {
                 if let Some(offset) = object["pub"]["offset"].as_u64() {
-                    let epoch = self.wish.offsets.get(&channel).map(|(_, epoch)| epoch.clone());
+                    let epoch = self.options.offsets.get(&channel).map(|(_, epoch)| epoch.clone());
                     self.note(&channel, offset, &epoch.unwrap_or_default());
                 }
                 return Ok((channel, object["pub"]["data"].clone()));
@@ -267,8 +277,8 @@ impl Receiver {
         }
     }
 
-    /// Waits for the farewell: its code.
-    pub(super) fn farewell(&mut self) -> u64 {
+    /// Waits for the ended: its code.
+    pub(super) fn disconnect_code(&mut self) -> u64 {
         loop {
             if let Err(code) = self.next() {
                 return code;
@@ -277,12 +287,12 @@ impl Receiver {
     }
 
     /// Goes, and knows how to come back.
-    pub(super) fn leave(self) -> Wish {
+    pub(super) fn leave(self) -> ReceiverOptions {
         assert!(self.came.is_empty(), "something was not taken: {:?}", self.came);
-        self.wish
+        self.options
     }
 
-    /// The next object, without the envelope of a push; or the code of the farewell.
+    /// The next object, without the envelope of a push; or the code of the disconnect.
     fn object(&mut self) -> Result<Value, u64> {
         loop {
             if let Some(mut object) = self.came.pop_front() {
@@ -290,14 +300,14 @@ impl Receiver {
                     object = push.take();
                 }
                 if let Some(code) = object["disconnect"]["code"].as_u64() {
-                    self.farewell = Some(code);
+                    self.ended = Some(code);
                 } else if object != json!({}) {
                     return Ok(object);
                 }
             } else if !self.read() {
                 return Err(self
-                    .farewell
-                    .unwrap_or_else(|| panic!("{:?} ended without a farewell", self.transport)));
+                    .ended
+                    .unwrap_or_else(|| panic!("{:?} ended without a disconnect", self.transport)));
             }
         }
     }
@@ -310,8 +320,8 @@ impl Receiver {
                 match frame.opcode {
                     opcode::CLOSE => {
                         let code = u64::from(frame.close().0);
-                        assert!(self.farewell.is_none_or(|told| told == code), "two farewells");
-                        self.farewell = Some(code);
+                        assert!(self.ended.is_none_or(|told| told == code), "two farewells");
+                        self.ended = Some(code);
                         return false;
                     }
                     opcode::TEXT => String::from_utf8(frame.payload).unwrap(),
@@ -325,7 +335,7 @@ impl Receiver {
             Line::Events(stream) => match stream.event().unwrap() {
                 Some(event) => {
                     if let Some(id) = event.id {
-                        self.wish.position = id;
+                        self.options.position = id;
                     }
                     event.data
                 }
@@ -354,11 +364,11 @@ impl Receiver {
     fn take_poll(&mut self, body: &str) -> bool {
         let mut body: Value = serde_json::from_str(body).unwrap();
         assert!(body.get("unrecovered").is_none(), "{body}");
-        self.wish.position = body["position"].as_str().unwrap().to_owned();
+        self.options.position = body["position"].as_str().unwrap().to_owned();
         self.came.extend(body["publications"].as_array().unwrap().iter().cloned());
         match body.get_mut("disconnect") {
             Some(disconnect) => {
-                self.farewell = disconnect["code"].as_u64();
+                self.ended = disconnect["code"].as_u64();
                 false
             }
             None => true,
@@ -366,7 +376,7 @@ impl Receiver {
     }
 
     fn ask_on(&mut self) {
-        let target = format!("/connection/poll?{}&wait=30", self.wish.query());
+        let target = format!("/connection/poll?{}&wait=30", self.options.query());
         self.line = Line::Waiting(send(self.address, "GET", &target, "", ""));
     }
 }

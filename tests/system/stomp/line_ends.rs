@@ -7,7 +7,7 @@ use std::{
 
 use gorani_tests::{
     node::{Node, free_address},
-    raw::{PATIENCE, RawSocket, opcode},
+    raw::{RawSocket, TIME_LIMIT, opcode},
 };
 
 use super::{BACKEND, node, settings};
@@ -19,7 +19,7 @@ struct TwoByteReader(TcpStream);
 impl TwoByteReader {
     fn connect(address: SocketAddr, headers: &str) -> Self {
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIME_LIMIT)).unwrap();
         let mut reader = Self(stream);
         reader.say(&format!("CONNECT\naccept-version:1.0,1.1,1.2\n{headers}\n\0"));
         reader
@@ -127,7 +127,7 @@ fn over_tcp_an_eol_follows_the_error_of_a_client_that_is_refused() {
     // At some time one of them is over the limit, however slow this machine is.
     let refused = (0..1000).find_map(|_| {
         let mut reader = TwoByteReader(TcpStream::connect(tcp).unwrap());
-        reader.0.set_read_timeout(Some(PATIENCE)).unwrap();
+        reader.0.set_read_timeout(Some(TIME_LIMIT)).unwrap();
         // A client that is not refused would be told nothing before its CONNECT, which this is too.
         let _ = reader.0.write_all(b"CONNECT\naccept-version:1.2\n\n\0");
         let (command, _) = reader.frame();

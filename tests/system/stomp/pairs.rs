@@ -80,7 +80,7 @@ struct Events(BufReader<TcpStream>);
 impl Events {
     fn open(address: SocketAddr) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(gorani_tests::stomp::PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(gorani_tests::stomp::TIME_LIMIT)).unwrap();
         let connect = json!({"id": 1, "connect": {}}).to_string();
         let query: String = connect.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let request = format!("GET /connection/sse?cf_connect={query} HTTP/1.1\r\nHost: {address}\r\n\r\n");

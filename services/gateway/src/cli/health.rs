@@ -279,10 +279,10 @@ mod tests {
 
     #[test]
     fn a_node_that_listens_everywhere_is_asked_on_the_loopback() {
-        let told = |address: &str| reachable(address.parse().unwrap()).map(|address| address.to_string());
-        assert_eq!(told("0.0.0.0:8000").unwrap(), "127.0.0.1:8000");
-        assert_eq!(told("[::]:8000").unwrap(), "[::1]:8000");
-        assert_eq!(told("192.0.2.7:8000").unwrap(), "192.0.2.7:8000");
-        assert!(matches!(told("127.0.0.1:0"), Err(Unhealthy::PortUnknown)));
+        let reached = |address: &str| reachable(address.parse().unwrap()).map(|address| address.to_string());
+        assert_eq!(reached("0.0.0.0:8000").unwrap(), "127.0.0.1:8000");
+        assert_eq!(reached("[::]:8000").unwrap(), "[::1]:8000");
+        assert_eq!(reached("192.0.2.7:8000").unwrap(), "192.0.2.7:8000");
+        assert!(matches!(reached("127.0.0.1:0"), Err(Unhealthy::PortUnknown)));
     }
 }

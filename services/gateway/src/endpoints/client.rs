@@ -101,7 +101,7 @@ impl Endpoint for ReceiverEndpoint {
         let traits = TransportTraits {
             native_ping: true,
             format: OutputFormat::Plain,
-            says_goodbye: true,
+            sends_disconnect: true,
             ..TransportTraits::default()
         };
         let session = UniSession::new(self.0.policy.clone(), traits, receive_query, now);

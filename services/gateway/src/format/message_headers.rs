@@ -170,8 +170,10 @@ impl SubscriptionHeaders {
                 None => frame.header("ack", &format!("{CHANNEL_ACK}{message_id}")),
             };
         }
-        let told = tags.iter().find(|(name, _)| name == CONTENT_TYPE).map(|(_, value)| value.as_str());
-        frame = frame.header(CONTENT_TYPE, told.unwrap_or_else(|| content_type(publication.kind)));
+        let content_type_tag =
+            tags.iter().find(|(name, _)| name == CONTENT_TYPE).map(|(_, value)| value.as_str());
+        frame =
+            frame.header(CONTENT_TYPE, content_type_tag.unwrap_or_else(|| content_type(publication.kind)));
         if publication.offset > 0 {
             frame = frame.number("offset", publication.offset).header("epoch", &publication.epoch);
         }

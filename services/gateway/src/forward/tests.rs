@@ -18,7 +18,7 @@ use tokio::{
 use super::*;
 use crate::settings::Settings;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 const OWNER: &str = "0000000b";
 
 /// One node, and a listener that stands for another one.
@@ -41,7 +41,7 @@ impl Pair {
         let pair = Self { forwarder, node, broker, owner };
         let address = pair.owner.local_addr().unwrap();
         let description = format!("{{\"address\":\"{address}\"}}");
-        pair.broker.cluster().announce(OWNER, description.into(), PATIENCE).await.unwrap();
+        pair.broker.cluster().announce(OWNER, description.into(), TIME_LIMIT).await.unwrap();
         // The secret of the settings is taken in by a task of the node.
         while pair.node.secrets.known().is_empty() {
             tokio::task::yield_now().await;
@@ -62,7 +62,7 @@ impl Pair {
     }
 
     async fn accept(&self) -> TcpStream {
-        timeout(PATIENCE, self.owner.accept()).await.unwrap().unwrap().0
+        timeout(TIME_LIMIT, self.owner.accept()).await.unwrap().unwrap().0
     }
 }
 
@@ -70,7 +70,7 @@ async fn read_request(stream: &mut TcpStream, end: &str) -> String {
     let mut text = String::new();
     while !text.ends_with(end) {
         let mut buffer = [0; 4096];
-        let read = timeout(PATIENCE, stream.read(&mut buffer)).await.unwrap().unwrap();
+        let read = timeout(TIME_LIMIT, stream.read(&mut buffer)).await.unwrap().unwrap();
         assert!(read > 0, "{text:?}");
         text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
     }
@@ -79,7 +79,7 @@ async fn read_request(stream: &mut TcpStream, end: &str) -> String {
 
 async fn chunk(body: &mut Pin<Box<BoxBody>>) -> Option<Result<Bytes, String>> {
     let next = poll_fn(|task| body.as_mut().poll_next(task));
-    timeout(PATIENCE, next).await.unwrap().map(|chunk| chunk.map_err(|error| error.to_string()))
+    timeout(TIME_LIMIT, next).await.unwrap().map(|chunk| chunk.map_err(|error| error.to_string()))
 }
 
 fn poll() -> TestRequest {
@@ -173,14 +173,14 @@ async fn a_client_that_gives_up_closes_the_request_at_the_owner() {
     let mut owner = pair.accept().await;
     read_request(&mut owner, "\r\n\r\n").await;
     waiting.abort();
-    assert_eq!(timeout(PATIENCE, owner.read(&mut [0; 8])).await.unwrap().unwrap(), 0, "before the answer");
+    assert_eq!(timeout(TIME_LIMIT, owner.read(&mut [0; 8])).await.unwrap().unwrap(), 0, "before the answer");
 
     let answer = pair.relay(poll(), "");
     let mut owner = pair.accept().await;
     read_request(&mut owner, "\r\n\r\n").await;
     owner.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\no\r\n").await.unwrap();
     drop(answer.await.unwrap().unwrap());
-    assert_eq!(timeout(PATIENCE, owner.read(&mut [0; 8])).await.unwrap().unwrap(), 0, "in the midst of it");
+    assert_eq!(timeout(TIME_LIMIT, owner.read(&mut [0; 8])).await.unwrap().unwrap(), 0, "in the midst of it");
     assert_eq!(pair.node.metrics.forward.open.get(), 0);
 }
 

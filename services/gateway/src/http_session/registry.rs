@@ -255,10 +255,10 @@ pub struct InboundMessages {
 impl InboundMessages {
     /// Messages, and the receiver that learns when they are taken.
     pub fn new(messages: impl IntoIterator<Item = String>) -> (Self, oneshot::Receiver<Result<(), Busy>>) {
-        let (taken, told) = oneshot::channel();
+        let (taken, answer) = oneshot::channel();
         let messages: VecDeque<String> = messages.into_iter().collect();
         let bytes = messages.iter().map(|message| size_of_message(message)).sum();
-        (Self { messages, bytes, taken }, told)
+        (Self { messages, bytes, taken }, answer)
     }
 
     /// Bytes that it holds.

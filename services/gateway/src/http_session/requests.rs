@@ -139,8 +139,8 @@ impl HttpSession {
             return;
         }
         match self.lifetime {
-            Lifetime::Requests { attach_timeout: patience, max_waiting: most, .. } => {
-                if !self.begin_waiting(Instant::now() + patience, most) {
+            Lifetime::Requests { attach_timeout: time_limit, max_waiting: most, .. } => {
+                if !self.begin_waiting(Instant::now() + time_limit, most) {
                     self.end(too_many_wait());
                 }
             }

@@ -31,7 +31,7 @@ use crate::{
 static LABEL: TransportLabel = TransportLabel::new("test");
 /// Longer than any of this takes.
 const SOON: Duration = Duration::from_secs(10);
-const PATIENCE: Duration = Duration::from_millis(300);
+const TIME_LIMIT: Duration = Duration::from_millis(300);
 
 /// Echoes what it gets; `end` ends it.
 struct Echo {
@@ -201,12 +201,13 @@ async fn read(reader: &PipeReader) -> String {
     chunk.map_or_else(String::new, |bytes| String::from_utf8(bytes.to_vec()).unwrap())
 }
 
-const VISITS: Lifetime = Lifetime::Requests { attach_timeout: PATIENCE, heartbeat: SOON, max_waiting: 1 };
+const OVER_REQUESTS: Lifetime =
+    Lifetime::Requests { attach_timeout: TIME_LIMIT, heartbeat: SOON, max_waiting: 1 };
 const PLENTY: usize = 1024 * 1024;
 
 #[actix_rt::test]
 async fn messages_are_taken_in_their_order_and_answered() {
-    let (bench, reader) = Bench::open(VISITS, PLENTY).await;
+    let (bench, reader) = Bench::open(OVER_REQUESTS, PLENTY).await;
     assert_eq!(bench.bring(&["a", "b"]).await, Some(Ok(())));
     assert_eq!(bench.bring(&["c"]).await, Some(Ok(())));
     let mut all = String::new();
@@ -218,7 +219,7 @@ async fn messages_are_taken_in_their_order_and_answered() {
 
 #[actix_rt::test]
 async fn a_busy_session_takes_messages_later_and_only_so_many() {
-    let (bench, _reader) = Bench::open(VISITS, PLENTY).await;
+    let (bench, _reader) = Bench::open(OVER_REQUESTS, PLENTY).await;
     bench.is_blocked.set(true);
     let mut waiting: Vec<_> = (0..64).map(|_| Box::pin(bench.bring(&["x"]))).collect();
     for messages in &mut waiting {
@@ -235,7 +236,7 @@ async fn a_busy_session_takes_messages_later_and_only_so_many() {
 
 #[actix_rt::test]
 async fn a_session_waits_for_its_next_response_and_brings_what_was_missed() {
-    let (bench, reader) = Bench::open_once(VISITS).await;
+    let (bench, reader) = Bench::open_once(OVER_REQUESTS).await;
     assert_eq!(read(&reader).await, "");
     assert_eq!(bench.bring(&["missed"]).await, Some(Ok(())));
     let reader = bench.attach().await;
@@ -252,7 +253,7 @@ async fn a_session_of_one_response_ends_with_it() {
 
 #[actix_rt::test]
 async fn a_second_response_waits_a_moment_for_the_end_of_the_first_one() {
-    let (bench, first) = Bench::open(VISITS, PLENTY).await;
+    let (bench, first) = Bench::open(OVER_REQUESTS, PLENTY).await;
     let before = Instant::now();
     let turned_away = bench.attach().await;
     assert_eq!(read(&turned_away).await, "");
@@ -267,7 +268,7 @@ async fn a_second_response_waits_a_moment_for_the_end_of_the_first_one() {
 
 #[actix_rt::test]
 async fn an_end_that_nobody_was_there_to_hear_is_told_to_the_next_response() {
-    let (bench, _reader) = Bench::open_once(VISITS).await;
+    let (bench, _reader) = Bench::open_once(OVER_REQUESTS).await;
     assert_eq!(bench.bring(&["before", "end"]).await, Some(Ok(())));
     let reader = bench.attach().await;
     let close_message = "{\"push\":{\"disconnect\":{\"code\":4001,\"reason\":\"asked for\"}}}\n";
@@ -280,7 +281,7 @@ async fn an_end_that_nobody_was_there_to_hear_is_told_to_the_next_response() {
 
 #[actix_rt::test]
 async fn a_response_that_is_broken_off_ends_the_session_and_the_next_one_is_told() {
-    let (bench, reader) = Bench::open(VISITS, PLENTY).await;
+    let (bench, reader) = Bench::open(OVER_REQUESTS, PLENTY).await;
     drop(reader);
     // At once: before the end was seen.
     assert!(read(&bench.attach().await).await.contains("1002"));
@@ -289,7 +290,7 @@ async fn a_response_that_is_broken_off_ends_the_session_and_the_next_one_is_told
 
 #[actix_rt::test]
 async fn a_response_that_stalls_ends_the_session_as_slow_and_holds_nothing_up() {
-    let (bench, reader) = Bench::open(VISITS, 4096).await;
+    let (bench, reader) = Bench::open(OVER_REQUESTS, 4096).await;
     let large = "x".repeat(4000);
     let mut brought = 0;
     while bench.bring(&[&large]).await == Some(Ok(())) {
@@ -310,7 +311,7 @@ async fn a_response_that_stalls_ends_the_session_as_slow_and_holds_nothing_up() 
 
 #[actix_rt::test]
 async fn more_sessions_than_allowed_do_not_wait_for_a_response() {
-    let lifetime = Lifetime::Requests { attach_timeout: PATIENCE, heartbeat: SOON, max_waiting: 0 };
+    let lifetime = Lifetime::Requests { attach_timeout: TIME_LIMIT, heartbeat: SOON, max_waiting: 0 };
     let (bench, _reader) = Bench::open_once(lifetime).await;
     while bench.bring(&[]).await.is_some() {
         tokio::task::yield_now().await;
@@ -371,7 +372,7 @@ fn new_session(local: &WorkerContext, id: &str, address: &str, most: usize) -> (
 
 #[actix_rt::test]
 async fn sessions_of_one_network_do_not_take_every_place_among_those_that_wait() {
-    let local = Bench::open(VISITS, PLENTY).await.0.local;
+    let local = Bench::open(OVER_REQUESTS, PLENTY).await.0.local;
     let open = async |id: String, address| {
         let (new_session, reader) = new_session(&local, &id, address, 100);
         assert!(new_session.open(&local).is_ok());

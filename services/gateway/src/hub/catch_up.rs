@@ -24,7 +24,7 @@ use crate::{
 /// Publications read at a time while catching up.
 const PAGE: u32 = 1000;
 /// Longest time to retry a broker that cannot be reached. Then subscribers are notified, and come back by themselves.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// Longest pause before the second try; it doubles…
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// …up to this.
@@ -157,7 +157,7 @@ struct RetryPolicy {
 
 impl RetryPolicy {
     fn new() -> Self {
-        Self { give_up: Instant::now() + PATIENCE, pause: FIRST_PAUSE }
+        Self { give_up: Instant::now() + TIME_LIMIT, pause: FIRST_PAUSE }
     }
 
     /// A time between half of the pause and all of it. After a loss of the broker every channel of every node begins to read at

@@ -283,7 +283,7 @@ impl Channel {
             .subscriptions
             .values()
             .filter_map(Subscription::last_delivered)
-            .min_by_key(|told| told.offset);
+            .min_by_key(|position| position.offset);
         let position = self.position.as_ref().or(oldest)?.clone();
         Some(self.begin_catching_up(position, Vec::new()))
     }

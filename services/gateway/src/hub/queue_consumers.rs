@@ -86,7 +86,7 @@ impl QueueConsumers {
             return Err(ErrorCode::NOT_AVAILABLE);
         }
         self.keep_alive();
-        let (told, outcome) = oneshot::channel();
+        let (sender, outcome) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         self.consumers.takings.borrow_mut().insert((key, ticket), stop);
         let woken = self.consumers.enter(&request);
@@ -96,7 +96,7 @@ impl QueueConsumers {
             let fetched = this.wait_and_fetch(key, &request, &woken, stopped).await;
             this.consumers.takings.borrow_mut().swap_remove(&(key, ticket));
             this.leave(&request.queue);
-            let _ = told.send(fetched);
+            let _ = sender.send(fetched);
         });
         outcome.await.unwrap_or_else(|_| Ok(Vec::new()))
     }
@@ -120,9 +120,9 @@ impl QueueConsumers {
                 () = outbox.room() => {}
             }
             // Listening first: what comes from now on is either taken or announced by a wake.
-            let heard = woken.notified();
-            tokio::pin!(heard);
-            heard.as_mut().enable();
+            let next_wake = woken.notified();
+            tokio::pin!(next_wake);
+            next_wake.as_mut().enable();
             let fetched = self.listen_and_fetch(queues, &channel, key, request).await;
             match fetched {
                 Ok(fetched) if !fetched.is_empty() => {
@@ -140,7 +140,7 @@ impl QueueConsumers {
                 Ok(_) => tokio::select! {
                     biased;
                     _ = &mut stopped => return Ok(Vec::new()),
-                    () = heard => {}
+                    () = next_wake => {}
                 },
                 Err(BrokerError::Unavailable(_) | BrokerError::UnknownOutcome(_)) => tokio::select! {
                     biased;
@@ -204,9 +204,9 @@ impl QueueConsumers {
             return settled;
         }
         // A task of its own: what becomes of a message must be known also when the connection ends before the answer.
-        let (told, outcome) = oneshot::channel();
+        let (sender, outcome) = oneshot::channel();
         self.tasks.spawn(async move {
-            let _ = told.send(settling.await);
+            let _ = sender.send(settling.await);
         });
         outcome.await.unwrap_or(Err(ErrorCode::INTERNAL))
     }

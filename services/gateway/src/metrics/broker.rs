@@ -59,10 +59,10 @@ impl BrokerMetrics {
             connections_lost: "broker_connections_lost", "Connections to the broker's servers that were lost";
             pending_requests: "broker_pending_requests", "Requests to the broker without an answer";
             pending_bytes: "broker_pending_bytes", "Bytes of those requests";
-            canary_age: "broker_canary_age_seconds", "Seconds since the node heard itself through the broker";
+            canary_age: "broker_canary_age_seconds", "Seconds since the node last received its own canary through the broker";
             canaries_refused: "broker_canaries_refused", "Canaries that a server refused to publish: out of memory, no replica, a failed save, no permission";
             messages_received: "broker_messages_received", "Messages of channels that arrived from the broker's servers";
-            gaps: "broker_gaps", "Gaps that the broker told, by channel";
+            gaps: "broker_gaps", "Gaps that the broker reported, by channel";
             redirected: "broker_redirected", "Requests that a server of a cluster sent elsewhere";
             dead_letters: "queue_dead_letters", "Dead letters of work queues: moved to their queue, or attempts to that failed";
             publishes_failed: "broker_publishes_failed", "Publishes without success, by outcome";

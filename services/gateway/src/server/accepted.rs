@@ -272,13 +272,13 @@ pub(super) async fn accept_tls_for_http(
 
 /// Tells the client to use HTTP/1.1, and closes.
 async fn refuse_http2(mut stream: TlsConnection) {
-    let told = tokio::time::timeout(HTTP2_LINGER, async {
+    let shutdown = tokio::time::timeout(HTTP2_LINGER, async {
         stream.write_all(&HTTP2_ANSWER).await?;
         stream.shutdown().await?;
         tokio::io::copy(&mut stream.take(HTTP2_LINGER_BYTES), &mut tokio::io::sink()).await?;
         Ok::<_, io::Error>(())
     });
-    match told.await {
+    match shutdown.await {
         Ok(Err(error)) => {
             tracing::debug!(%error, "HTTP/2 client left before it was told to use HTTP/1.1")
         }

@@ -247,8 +247,8 @@ impl ResponseStream {
             if self.pipe.poll_end(task).is_pending() {
                 return Poll::Pending;
             }
-            let patience = self.times.to_take(self.chunk.len() + self.pipe.len_bytes());
-            self.end = Some(Box::pin(sleep(patience)));
+            let time_limit = self.times.to_take(self.chunk.len() + self.pipe.len_bytes());
+            self.end = Some(Box::pin(sleep(time_limit)));
         }
         self.end.as_mut().map_or(Poll::Pending, |end| end.as_mut().poll(task))
     }

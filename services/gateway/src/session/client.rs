@@ -63,7 +63,7 @@ pub struct TransportTraits {
     /// The format of the session's output.
     pub format: OutputFormat,
     /// True if an object says why the session ends, although the transport has a way of its own.
-    pub says_goodbye: bool,
+    pub sends_disconnect: bool,
 }
 
 /// The format of a session's output to its client.
@@ -143,7 +143,7 @@ impl ClientSession {
         if !was_connected {
             return actions.push(Action::Refuse(Refused::Disconnect(disconnect)));
         }
-        if self.traits.says_goodbye {
+        if self.traits.sends_disconnect {
             let code = u32::from(disconnect.code);
             actions.line(|out| client::plain::disconnect(code, &disconnect.reason, out));
         }

@@ -72,8 +72,8 @@ fn without_value(message: &str) -> String {
 
 /// An error of the TOML parser without its picture of the place, which shows the line and with it the value.
 fn without_source(error: &str) -> String {
-    let told = error.lines().filter(|line| !line.trim().is_empty() && !line.contains('|'));
-    told.collect::<Vec<_>>().join(": ")
+    let lines = error.lines().filter(|line| !line.trim().is_empty() && !line.contains('|'));
+    lines.collect::<Vec<_>>().join(": ")
 }
 
 /// Prefix of a node's environment variables; the parts of a key are joined by its last two characters.

@@ -44,7 +44,7 @@ enum AwaitedReceipt {
     Settle(Vec<Job>),
     /// These were sent, with true if to a queue, and these handled.
     Commit(Vec<(Arc<str>, u64, bool)>, Vec<Job>),
-    Goodbye,
+    Disconnect,
 }
 
 /// A channel that it is subscribed to, or wants to be.
@@ -288,10 +288,10 @@ impl StompClient {
                 Ok(())
             }
             AwaitedReceipt::Publish(..) | AwaitedReceipt::Send(..) | AwaitedReceipt::Settle(_) => Ok(()),
-            AwaitedReceipt::Goodbye if !self.received.is_empty() => {
+            AwaitedReceipt::Disconnect if !self.received.is_empty() => {
                 Err("something follows the receipt of a DISCONNECT".to_owned())
             }
-            AwaitedReceipt::Goodbye => {
+            AwaitedReceipt::Disconnect => {
                 self.disconnect(&mut server.log.jobs);
                 Ok(())
             }

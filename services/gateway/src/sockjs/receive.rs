@@ -326,8 +326,8 @@ mod tests {
     fn item_14_who_is_turned_away_gets_a_whole_response_of_its_transport() {
         let (pipe, reader) = pipe();
         writer(Transport::EventSource, 4096).reject(&pipe);
-        let told = "data: c[2010,\"Another connection still open\"]\r\n\r\n";
-        assert_eq!(chunks(&reader), ["\r\n", told]);
+        let closed = "data: c[2010,\"Another connection still open\"]\r\n\r\n";
+        assert_eq!(chunks(&reader), ["\r\n", closed]);
     }
 
     #[test]

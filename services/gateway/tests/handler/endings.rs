@@ -10,7 +10,7 @@ use gorani::SendError;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 
 use crate::{
-    node::{Client, PATIENCE, settings},
+    node::{Client, TIME_LIMIT, settings},
     probe::Bench,
 };
 
@@ -87,17 +87,17 @@ fn closing(bench: &Bench) -> TcpStream {
 #[test]
 fn the_end_of_the_connection_follows_the_clients_close_frame() {
     let mut patient = settings();
-    patient.websocket.close_timeout = PATIENCE;
+    patient.websocket.close_timeout = TIME_LIMIT;
     let bench = Bench::start_with(patient, "");
     let mut stream = closing(&bench);
     stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     let waits = stream.read(&mut [0]).unwrap_err();
     assert!(matches!(waits.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{waits}");
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIME_LIMIT)).unwrap();
     let answered = Instant::now();
     stream.write_all(b"\x88\x82\0\0\0\0\x0F\xA0").unwrap();
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
-    assert!(answered.elapsed() < PATIENCE / 2);
+    assert!(answered.elapsed() < TIME_LIMIT / 2);
     assert_eq!(bench.until_closed().last().unwrap(), "closed 4000 asked to");
 }
 
@@ -112,7 +112,7 @@ fn the_end_of_the_connection_follows_the_time_for_a_close_frame_that_never_comes
 #[test]
 fn a_client_that_breaks_the_protocol_sees_the_end_at_once() {
     let mut patient = settings();
-    patient.websocket.close_timeout = PATIENCE;
+    patient.websocket.close_timeout = TIME_LIMIT;
     let bench = Bench::start_with(patient, "");
     let mut client = bench.node.open("/probe");
     let began = Instant::now();
@@ -120,7 +120,7 @@ fn a_client_that_breaks_the_protocol_sees_the_end_at_once() {
     let mut rest = Vec::new();
     client.0.get_mut().read_to_end(&mut rest).unwrap();
     assert_eq!(rest[..4], [0x88, rest[1], 0x03, 0xEA]);
-    assert!(began.elapsed() < PATIENCE / 2);
+    assert!(began.elapsed() < TIME_LIMIT / 2);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn a_client_that_does_not_read_what_a_thread_sends_ends_as_slow() {
 fn sending_is_an_error_as_soon_as_the_session_is_over() {
     let bench = Bench::start();
     let mut client = bench.node.open("/probe");
-    let session = bench.handles.recv_timeout(PATIENCE).unwrap();
+    let session = bench.handles.recv_timeout(TIME_LIMIT).unwrap();
     assert_eq!(session.send_text("before"), Ok(()));
     assert_eq!(client.text(), "before");
     session.close(4002, "enough").unwrap();

@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::{
 };
 
 use crate::{
-    node::{Node, PATIENCE, settings},
+    node::{Node, TIME_LIMIT, settings},
     probe::Bench,
 };
 
@@ -60,7 +60,7 @@ fn what_several_threads_send_arrives_in_the_order_of_each() {
     const MESSAGES: usize = 500;
     let bench = Bench::start();
     let mut client = bench.node.open("/probe");
-    let session = bench.handles.recv_timeout(PATIENCE).unwrap();
+    let session = bench.handles.recv_timeout(TIME_LIMIT).unwrap();
     thread::scope(|scope| {
         for thread in 0..THREADS {
             let session = session.clone();
@@ -85,7 +85,7 @@ fn what_several_threads_send_arrives_in_the_order_of_each() {
 fn text_and_binary_arrive_as_what_they_were_sent() {
     let bench = Bench::start();
     let mut client = bench.node.open("/probe");
-    let session = bench.handles.recv_timeout(PATIENCE).unwrap();
+    let session = bench.handles.recv_timeout(TIME_LIMIT).unwrap();
     session.send_text("고라니").unwrap();
     session.send_binary(vec![0, 159, 146, 150]).unwrap();
     session.send_text("").unwrap();
@@ -144,12 +144,12 @@ fn parts_are_handed_on_as_they_arrive_and_text_is_cut_between_characters() {
     let (head, tail) = text.as_bytes().split_at(4);
     client.0.send(fragment(Data::Text, head, false)).unwrap();
     // The first part is here before the second is sent.
-    let first = seen.recv_timeout(PATIENCE).unwrap();
+    let first = seen.recv_timeout(TIME_LIMIT).unwrap();
     assert_eq!(first, (MessageKind::Text, "고".as_bytes().to_vec(), false));
     client.0.send(fragment(Data::Continue, tail, true)).unwrap();
     let mut got = first.1;
     loop {
-        let (kind, data, last) = seen.recv_timeout(PATIENCE).unwrap();
+        let (kind, data, last) = seen.recv_timeout(TIME_LIMIT).unwrap();
         assert_eq!(kind, MessageKind::Text);
         got.extend(data);
         if last {
@@ -158,5 +158,5 @@ fn parts_are_handed_on_as_they_arrive_and_text_is_cut_between_characters() {
     }
     assert_eq!(got, text.as_bytes());
     client.send("whole");
-    assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), (MessageKind::Text, b"whole".to_vec(), true));
+    assert_eq!(seen.recv_timeout(TIME_LIMIT).unwrap(), (MessageKind::Text, b"whole".to_vec(), true));
 }

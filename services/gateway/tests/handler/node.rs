@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::{
 };
 
 /// Nothing in these tests takes so long unless it is broken.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(20);
 
 /// A running node, stopped when dropped.
 pub(crate) struct Node {
@@ -51,7 +51,7 @@ impl Node {
             let system = actix_rt::System::new();
             system.block_on(node.run(shutdown, |address, _| started.send(address).unwrap()))
         });
-        let address = address.recv_timeout(PATIENCE).expect("the node starts");
+        let address = address.recv_timeout(TIME_LIMIT).expect("the node starts");
         Self { address, stop: Some(stop), thread: Some(thread) }
     }
 
@@ -72,8 +72,8 @@ impl Node {
 
     pub(crate) fn tcp(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIME_LIMIT)).unwrap();
+        stream.set_write_timeout(Some(TIME_LIMIT)).unwrap();
         stream
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use gorani::{Disconnect, Gorani, HandlerResult, SessionHandle, WebSocketHandler, settings::Settings};
 
-use crate::node::{Node, PATIENCE, settings};
+use crate::node::{Node, TIME_LIMIT, settings};
 
 /// One callback, as the test sees it.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl Bench {
 
     /// The next call.
     pub(crate) fn call(&self) -> String {
-        self.calls.recv_timeout(PATIENCE).unwrap().what
+        self.calls.recv_timeout(TIME_LIMIT).unwrap().what
     }
 
     /// The calls until `closed`, that one included.

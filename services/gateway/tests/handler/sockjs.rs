@@ -9,7 +9,7 @@ use std::{
 
 use gorani::{Disconnect, HandlerResult, Refusal, Registration, SessionHandle, SockJs, WebSocketHandler};
 
-use crate::node::{Node, PATIENCE, settings};
+use crate::node::{Node, TIME_LIMIT, settings};
 
 /// Says who sent what, on which path; tells the test of its end.
 struct Herald {
@@ -109,7 +109,7 @@ fn item_16_the_handler_hears_at_once_and_only_once_that_its_client_was_lost() {
         seen.push(byte[0]);
     }
     stream.shutdown(Shutdown::Both).unwrap();
-    assert_eq!(ends.recv_timeout(PATIENCE).unwrap(), "1006 connection lost");
+    assert_eq!(ends.recv_timeout(TIME_LIMIT).unwrap(), "1006 connection lost");
     assert_eq!(post(&node, "/herald/0/a/xhr", "ann", "").1, "c[1002,\"Connection interrupted\"]\n");
     node.stop();
     assert!(ends.try_recv().is_err());

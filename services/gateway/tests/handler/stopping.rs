@@ -15,7 +15,7 @@ use gorani::{
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use crate::node::{PATIENCE, settings};
+use crate::node::{TIME_LIMIT, settings};
 
 /// A redis-server of the test's own, killed when dropped.
 struct Redis {
@@ -82,7 +82,7 @@ impl Running {
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + TIME_LIMIT;
     while !holds() {
         assert!(Instant::now() < give_up, "it never became true: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;

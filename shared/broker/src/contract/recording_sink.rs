@@ -14,7 +14,7 @@ use tokio::{sync::Notify, time::timeout};
 use crate::{ChannelEvent, Publication, Sink};
 
 /// Longest time to wait for an event: far longer than any medium takes, so that it only ends a test that has failed.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// Remembers the events of each channel in the order of the calls.
 #[derive(Default)]
@@ -52,7 +52,7 @@ impl RecordingSink {
                 arrived.await;
             }
         };
-        if timeout(PATIENCE, wait).await.is_err() {
+        if timeout(TIME_LIMIT, wait).await.is_err() {
             panic!("{channel:?}: {count} events expected, {} came", self.events(channel).len());
         }
         assert_eq!(self.gaps(channel), 0, "{channel:?}: a gap was told without a cause");
@@ -85,7 +85,7 @@ impl RecordingSink {
                 arrived.await;
             }
         };
-        if timeout(PATIENCE, wait).await.is_err() {
+        if timeout(TIME_LIMIT, wait).await.is_err() {
             panic!("{count} messages expected, {} came", self.messages().len());
         }
         self.messages()

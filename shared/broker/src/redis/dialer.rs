@@ -195,11 +195,11 @@ impl ServerAddr {
     }
 
     /// The server of now.
-    async fn find(&self, patience: Duration) -> Result<Client, String> {
+    async fn find(&self, time_limit: Duration) -> Result<Client, String> {
         let server = match &self.sentinels {
             None => self.server.clone(),
             Some(sentinels) => {
-                let (host, port) = sentinels.find_primary(patience).await?;
+                let (host, port) = sentinels.find_primary(time_limit).await?;
                 self.server_at(host, port)
             }
         };
@@ -241,8 +241,8 @@ impl ServerAddr {
 
 impl Sentinels {
     /// Asks all at once. The first address that most of them name is taken at once; when time is over, the one named most.
-    async fn find_primary(&self, patience: Duration) -> Result<(String, u16), String> {
-        let deadline = Instant::now() + patience;
+    async fn find_primary(&self, time_limit: Duration) -> Result<(String, u16), String> {
+        let deadline = Instant::now() + time_limit;
         let mut questions: FuturesUnordered<_> =
             self.clients.iter().map(|sentinel| ask(sentinel, &self.primary)).collect();
         let mut votes: HashMap<(String, u16), usize> = HashMap::new();
@@ -330,16 +330,16 @@ const LIFE_FIELD: &str = "master_replid:";
 /// Asks a server. The error is for operators, and means that the connection cannot be used.
 pub(super) async fn read_life(
     mut connection: MultiplexedConnection,
-    patience: Duration,
+    time_limit: Duration,
 ) -> Result<ReplicationId, String> {
     let mut info = cmd("INFO");
     info.arg("replication");
-    match timeout(patience, info.query_async::<String>(&mut connection)).await {
+    match timeout(time_limit, info.query_async::<String>(&mut connection)).await {
         Ok(Ok(text)) => Ok(life_in(&text)),
         // Not allowed, or unknown to a server that is not quite Redis.
         Ok(Err(error)) if error.is_unrecoverable_error() => Err(error.to_string()),
         Ok(Err(_)) => Ok(ReplicationId::default()),
-        Err(_) => Err(format!("no answer within {patience:?}")),
+        Err(_) => Err(format!("no answer within {time_limit:?}")),
     }
 }
 

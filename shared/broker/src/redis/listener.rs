@@ -189,7 +189,7 @@ impl ConnectionTask {
             self.dialer.dial(Arc::clone(&lost), move |pushed| pubsub.on_push(generation, pushed)).await?;
         let canary = self.pubsub.canary(|canary| canary.name().to_owned());
         let line =
-            PubSubConnection { connection, lost, dialect: self.dialect, patience: self.timeout, canary };
+            PubSubConnection { connection, lost, dialect: self.dialect, time_limit: self.timeout, canary };
         line.ask(InterestChange::Subscribe, vec![line.canary.clone()]).await?;
         let wanted = self.pubsub.interest();
         let mut batches = futures_util::stream::iter(wanted.chunks(RESUBSCRIBE_CHANNELS).map(<[_]>::to_vec))
@@ -328,7 +328,7 @@ struct PubSubConnection {
     connection: MultiplexedConnection,
     lost: Arc<Notify>,
     dialect: PubSubCommands,
-    patience: Duration,
+    time_limit: Duration,
     /// The pub/sub channel of the node's canary.
     canary: String,
 }
@@ -349,9 +349,9 @@ impl PubSubConnection {
             };
             plain.map(|()| CommandResult::Understood).map_err(|error| error.to_string())
         };
-        match timeout(self.patience, asked).await {
+        match timeout(self.time_limit, asked).await {
             Ok(answer) => answer,
-            Err(_) => Err(format!("no answer within {:?}", self.patience)),
+            Err(_) => Err(format!("no answer within {:?}", self.time_limit)),
         }
     }
 }

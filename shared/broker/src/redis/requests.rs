@@ -231,7 +231,7 @@ async fn run_batch(
     batch: Vec<Request>,
     life: ReplicationId,
     common: SharedConnections,
-    patience: Duration,
+    time_limit: Duration,
 ) -> PipelineResult {
     let now = Instant::now();
     let mut pipeline = Pipeline::with_capacity(batch.len());
@@ -248,7 +248,7 @@ async fn run_batch(
         return PipelineResult::Empty;
     }
     let exchange = exchange(&mut connection, &pipeline, &common.scripts);
-    let answers = match timeout(patience, exchange).await {
+    let answers = match timeout(time_limit, exchange).await {
         Ok(Ok(answers)) => answers,
         Ok(Err(error)) => {
             let reason = error.to_string();

@@ -217,9 +217,9 @@ impl Shards {
                 None => waiter.end(Err(BrokerError::Unavailable(self.no_server()))),
             }
         }
-        let patience = self.settings.request_timeout;
+        let time_limit = self.settings.request_timeout;
         async move {
-            match timeout(patience, answer).await {
+            match timeout(time_limit, answer).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(_)) => Err(BrokerError::Unavailable("the connection was lost".to_owned())),
                 Err(_) => Err(BrokerError::UnknownOutcome("time is over".to_owned())),
@@ -338,10 +338,10 @@ impl Shard {
     }
 
     /// Ends them when what is under way has been answered.
-    pub(super) fn retire(self: &Arc<Self>, runtime: &Handle, patience: Duration) {
+    pub(super) fn retire(self: &Arc<Self>, runtime: &Handle, time_limit: Duration) {
         let shard = Arc::clone(self);
         runtime.spawn(async move {
-            tokio::time::sleep(patience).await;
+            tokio::time::sleep(time_limit).await;
             shard.stop();
         });
     }
@@ -356,7 +356,7 @@ impl Shard {
     }
 
     /// Why the node would not deliver through it.
-    pub(super) fn trouble(&self, patience: Duration) -> Option<String> {
+    pub(super) fn trouble(&self, time_limit: Duration) -> Option<String> {
         if let Some(reason) = self.requests.status().trouble().or_else(|| self.listener.status().trouble()) {
             return Some(reason);
         }
@@ -365,10 +365,10 @@ impl Shard {
         if let Some(reason) = refusal {
             return Some(format!("Redis refuses to publish: {reason}"));
         }
-        if silence.is_some_and(|silence| silence > patience) {
+        if silence.is_some_and(|silence| silence > time_limit) {
             return Some("the node does not hear itself".to_owned());
         }
-        if self.pubsub.lost_for().is_some_and(|lost| lost > patience) {
+        if self.pubsub.lost_for().is_some_and(|lost| lost > time_limit) {
             return Some("channels whose slots were moved are not heard".to_owned());
         }
         None

@@ -69,7 +69,7 @@ impl Broker for Slow {
 }
 
 /// Longer than anything here takes; a call that waits for ever fails the test instead of hanging it.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIME_LIMIT: Duration = Duration::from_secs(20);
 
 #[actix_web::test]
 async fn a_batch_of_publications_is_called_whole_before_any_answer_is_waited_for() {
@@ -81,7 +81,7 @@ async fn a_batch_of_publications_is_called_whole_before_any_answer_is_waited_for
         commands.push(json!({"broadcast": {"channels": vec!["kept:b"; 10], "data": 1}}));
         commands.insert(500, json!({"pubish": {}}));
         let batch = json!({"commands": commands, "parallel": parallel});
-        let replies = tokio::time::timeout(PATIENCE, api.ok("batch", batch)).await.unwrap();
+        let replies = tokio::time::timeout(TIME_LIMIT, api.ok("batch", batch)).await.unwrap();
         assert_eq!(replies.as_array().unwrap().len(), 1002);
         assert_eq!(replies[1000]["publish"]["offset"], 1000);
     }
@@ -94,7 +94,7 @@ async fn another_command_waits_for_the_publications_before_it_and_those_after_it
     let publish = json!({"publish": {"channel": "kept:a", "data": 1}});
     let history = json!({"history": {"channel": "kept:a", "limit": 9}});
     let commands = json!({"commands": [publish, publish, history, publish]});
-    let replies = tokio::time::timeout(PATIENCE, api.ok("batch", commands)).await.unwrap();
+    let replies = tokio::time::timeout(TIME_LIMIT, api.ok("batch", commands)).await.unwrap();
     assert_eq!(replies[2]["history"]["publications"].as_array().unwrap().len(), 2);
     let events = broker.events.lock().join(" ");
     assert_eq!(events, "publish publish published published history publish published");

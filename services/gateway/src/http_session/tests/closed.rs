@@ -12,7 +12,7 @@ async fn told(bench: &Bench) -> Vec<u16> {
 
 #[actix_rt::test]
 async fn a_session_that_ends_by_itself_is_told_once() {
-    for lifetime in [VISITS, Lifetime::Response] {
+    for lifetime in [OVER_REQUESTS, Lifetime::Response] {
         let (bench, _reader) = Bench::open(lifetime, PLENTY).await;
         assert_eq!(bench.bring(&["end"]).await, Some(Ok(())));
         bench.ends().await;
@@ -22,7 +22,7 @@ async fn a_session_that_ends_by_itself_is_told_once() {
 
 #[actix_rt::test]
 async fn a_session_whose_response_is_broken_off_is_told_once() {
-    for lifetime in [VISITS, Lifetime::Response] {
+    for lifetime in [OVER_REQUESTS, Lifetime::Response] {
         let (bench, reader) = Bench::open(lifetime, PLENTY).await;
         drop(reader);
         bench.ends().await;
@@ -32,7 +32,7 @@ async fn a_session_whose_response_is_broken_off_is_told_once() {
 
 #[actix_rt::test]
 async fn a_session_that_is_slow_is_told_once() {
-    let (bench, _reader) = Bench::open(VISITS, 4096).await;
+    let (bench, _reader) = Bench::open(OVER_REQUESTS, 4096).await;
     let large = "x".repeat(4000);
     while bench.bring(&[&large]).await == Some(Ok(())) {}
     bench.ends().await;
@@ -41,7 +41,7 @@ async fn a_session_that_is_slow_is_told_once() {
 
 #[actix_rt::test]
 async fn a_session_to_which_nobody_comes_back_is_told_once() {
-    let (bench, reader) = Bench::open_once(VISITS).await;
+    let (bench, reader) = Bench::open_once(OVER_REQUESTS).await;
     bench.bring(&["last"]).await;
     drop(reader);
     bench.ends().await;

@@ -15,7 +15,7 @@ const NETWORKS: usize = 64;
 
 /// Why something was refused, or did not go well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each is told in words below")]
+#[allow(missing_docs, reason = "each is described below")]
 pub enum RefusalCause {
     MaxConnections,
     HandshakesPerSecond,

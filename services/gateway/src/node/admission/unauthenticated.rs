@@ -179,13 +179,13 @@ mod tests {
 
     /// A session that keeps the signals that it gets.
     #[derive(Default)]
-    struct Told(Rc<RefCell<Vec<u16>>>);
+    struct Closed(Rc<RefCell<Vec<u16>>>);
 
-    impl Actor for Told {
+    impl Actor for Closed {
         type Context = Context<Self>;
     }
 
-    impl Handler<Signal> for Told {
+    impl Handler<Signal> for Closed {
         type Result = ();
 
         fn handle(&mut self, signal: Signal, _: &mut Context<Self>) {
@@ -204,10 +204,10 @@ mod tests {
     #[actix_rt::test]
     async fn the_newest_of_a_network_takes_the_place_of_its_oldest_once_that_has_had_its_time() {
         let (unauthenticated, start) = (Unauthenticated::default(), Instant::now());
-        let told = Rc::new(RefCell::new(Vec::new()));
+        let closed = Rc::new(RefCell::new(Vec::new()));
         let take = |last, now| {
             let (permit, has_replaced) = unauthenticated.take(&source(last), MOST, now)?;
-            unauthenticated.set_actor(&permit, Told(told.clone()).start().recipient());
+            unauthenticated.set_actor(&permit, Closed(closed.clone()).start().recipient());
             Ok::<_, NoPermit>((permit, has_replaced))
         };
         let mut held: Vec<_> = (0..16).map(|_| take(1, start).unwrap().0).collect();
@@ -216,7 +216,7 @@ mod tests {
         let (newest, has_replaced) = take(1, start + REPLACED_AFTER).unwrap();
         assert!(has_replaced);
         tokio::task::yield_now().await;
-        assert_eq!(*told.borrow(), [3013]);
+        assert_eq!(*closed.borrow(), [3013]);
         // The one that was ended has nothing to give back.
         unauthenticated.give_back(&held.remove(0));
         let (another, has_replaced) = take(1, start + REPLACED_AFTER).unwrap();

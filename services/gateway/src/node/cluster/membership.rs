@@ -222,7 +222,7 @@ mod tests {
     }
 
     impl MembershipView {
-        fn told(&mut self, renewed: bool, nodes: &[&str], now: Instant) -> MembershipChange {
+        fn change(&mut self, renewed: bool, nodes: &[&str], now: Instant) -> MembershipChange {
             self.announced(&Announced { renewed, members: members(nodes).into() }, now, now)
         }
     }
@@ -235,9 +235,9 @@ mod tests {
     fn settled(nodes: &[&str], now: Instant) -> MembershipView {
         let start = now - 2 * LEASE;
         let mut view = new(start);
-        assert_eq!(view.told(false, nodes, start), nothing());
+        assert_eq!(view.change(false, nodes, start), nothing());
         for step in 1..=8 {
-            assert_eq!(view.told(true, nodes, start + LEASE * step / 4), nothing());
+            assert_eq!(view.change(true, nodes, start + LEASE * step / 4), nothing());
         }
         view
     }
@@ -246,10 +246,10 @@ mod tests {
     fn a_node_whose_lease_is_gone_while_ours_runs_is_dead_once() {
         let now = Instant::now();
         let mut view = settled(&["a", "b", "me"], now);
-        assert_eq!(view.told(true, &["b", "me"], now), died("a"));
+        assert_eq!(view.change(true, &["b", "me"], now), died("a"));
         assert_eq!([view.knows("a"), view.knows("b"), view.knows("me")], [false, true, true]);
-        assert_eq!(view.told(true, &["b", "me"], now), nothing());
-        assert_eq!(view.told(true, &["a", "b", "me"], now), nothing());
+        assert_eq!(view.change(true, &["b", "me"], now), nothing());
+        assert_eq!(view.change(true, &["a", "b", "me"], now), nothing());
         assert!(view.knows("a"), "it was only away");
     }
 
@@ -260,12 +260,12 @@ mod tests {
         for (renewed, back) in [(false, now + LEASE / 2), (true, now + LEASE)] {
             let mut view = settled(&["a", "b", "me"], now);
             assert_eq!(
-                view.told(renewed, &["b", "me"], back),
+                view.change(renewed, &["b", "me"], back),
                 MembershipChange { lapsed: true, ..nothing() }
             );
             assert_eq!(view.others(&members(&["b", "me"]), back), set(&["a", "b"]));
-            assert_eq!(view.told(true, &["b", "me"], back + LEASE / 2), nothing());
-            assert_eq!(view.told(true, &["b", "me"], back + LEASE), died("a"));
+            assert_eq!(view.change(true, &["b", "me"], back + LEASE / 2), nothing());
+            assert_eq!(view.change(true, &["b", "me"], back + LEASE), died("a"));
         }
     }
 
@@ -282,7 +282,7 @@ mod tests {
     fn somebody_unknown_is_dead_only_when_the_leases_can_be_trusted() {
         let now = Instant::now();
         let mut view = new(now);
-        view.told(false, &["me"], now);
+        view.change(false, &["me"], now);
         assert_eq!(view.dead_among(set(&["a"]), &members(&["me"]), now), set(&[]));
         let unknown = set(&["a", "b", "me"]);
         assert_eq!(view.dead_among(unknown, &members(&["b", "me"]), now + LEASE), set(&["a"]));
@@ -297,7 +297,7 @@ mod tests {
         let quiet = start + TRACE + LEASE;
         assert!(view.is_quiet(quiet));
         let mut view = settled(&["a", "me"], quiet);
-        view.told(true, &["me"], quiet);
+        view.change(true, &["me"], quiet);
         assert!(!view.is_quiet(quiet));
         assert!(view.is_quiet(quiet + TRACE));
     }

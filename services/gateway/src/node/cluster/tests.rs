@@ -27,7 +27,7 @@ const OTHER: &str = "0badcafe";
 const LONG: Duration = Duration::from_secs(300);
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
 /// Ends a test that has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIME_LIMIT: Duration = Duration::from_secs(20);
 
 async fn node(answer_timeout: Duration) -> Arc<Node> {
     let cluster = MembershipSettings { answer_timeout, ..MembershipSettings::default() };
@@ -50,7 +50,7 @@ fn refresh(client: Option<&str>) -> SessionCommand {
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + TIME_LIMIT;
     while !holds() {
         assert!(Instant::now() < give_up, "it never became true: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -102,7 +102,7 @@ async fn a_node_whose_lease_ends_while_it_is_waited_for_owes_no_answer() {
 
 #[actix_rt::test]
 async fn an_answer_counts_when_it_comes_from_a_node_that_was_asked() {
-    let node = node(PATIENCE).await;
+    let node = node(TIME_LIMIT).await;
     appear(&node, LONG).await;
     let asked = actix_rt::spawn({
         let node = node.clone();
@@ -120,7 +120,7 @@ async fn an_answer_counts_when_it_comes_from_a_node_that_was_asked() {
 
 #[actix_rt::test]
 async fn a_page_of_channels_ends_where_another_node_has_stopped_looking() {
-    let node = node(PATIENCE).await;
+    let node = node(TIME_LIMIT).await;
     let _worker = node.workers.start();
     appear(&node, LONG).await;
     let asked = actix_rt::spawn({

@@ -131,7 +131,7 @@ async fn what_is_lost_in_one_channel_is_told_beside_the_news_of_others() {
 #[actix_rt::test]
 async fn as_many_channels_are_read_side_by_side_as_a_connection_may() {
     /// Longer than anything here takes: readers that wait for each other in vain fail the test.
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const TIME_LIMIT: Duration = Duration::from_secs(20);
     let poller = Poller::new(&["a", "b", "c", "d", "e", "f"]);
     let channels: Vec<_> = poller.channels.iter().map(|readable| (readable, RETENTION)).collect();
     let budget = AnswerBudget { publications: 10, bytes: 301 };
@@ -150,7 +150,7 @@ async fn as_many_channels_are_read_side_by_side_as_a_connection_may() {
             Ok(ReadPage { publications: Vec::new(), position, since: None, unrecovered: None })
         }
     });
-    let all = tokio::time::timeout(PATIENCE, reads).await.unwrap().unwrap();
+    let all = tokio::time::timeout(TIME_LIMIT, reads).await.unwrap().unwrap();
     let order: Vec<_> = all.iter().map(|news| news.position.epoch.to_string()).collect();
     assert_eq!(order, ["a", "b", "c", "d", "e", "f"]);
 }

@@ -180,13 +180,13 @@ impl StompClient {
     }
 
     /// Sends DISCONNECT: the connection ends when that is confirmed.
-    pub(in crate::simulation) fn say_goodbye(&mut self) -> bool {
+    pub(in crate::simulation) fn send_disconnect(&mut self) -> bool {
         if !self.is_connected() {
             return false;
         }
         self.is_leaving = true;
         self.consumers.values_mut().for_each(SimConsumer::leave);
-        let receipt = self.ask(AwaitedReceipt::Goodbye);
+        let receipt = self.ask(AwaitedReceipt::Disconnect);
         self.send(format!("DISCONNECT\nreceipt:{receipt}\n\n\0"));
         true
     }

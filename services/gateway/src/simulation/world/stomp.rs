@@ -68,7 +68,7 @@ impl World {
                 done(self.stomp_client(*client)?.commit(&mut network.0.lock().server))
             }
             ScheduleStep::Abort(client) => done(self.stomp_client(*client)?.abort()),
-            ScheduleStep::Goodbye(client) => done(self.stomp_client(*client)?.say_goodbye()),
+            ScheduleStep::Goodbye(client) => done(self.stomp_client(*client)?.send_disconnect()),
             _ => None,
         }
     }

@@ -7,7 +7,7 @@ use super::*;
 use crate::ChannelEvent;
 
 /// Ends a test that has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIME_LIMIT: Duration = Duration::from_secs(20);
 
 /// A sink that reports its calls, and goes on when the test lets it.
 struct Slow {
@@ -18,7 +18,7 @@ struct Slow {
 impl Slow {
     fn tell(&self, what: String) {
         self.told.send(what).unwrap();
-        self.go_on.lock().recv_timeout(PATIENCE).unwrap();
+        self.go_on.lock().recv_timeout(TIME_LIMIT).unwrap();
     }
 }
 
@@ -69,7 +69,7 @@ fn push(kind: PushKind, name: &str) -> PushInfo {
 
 impl PubSubFixture {
     fn next(&self) -> String {
-        self.told.recv_timeout(PATIENCE).unwrap()
+        self.told.recv_timeout(TIME_LIMIT).unwrap()
     }
 
     /// Does something on a thread of its own; the receiver gets a message when it is done.
@@ -95,9 +95,9 @@ fn whoever_subscribes_does_not_wait_for_a_delivery() {
         want(pubsub, "b", None);
         assert_eq!(pubsub.unconfirmed(), ["b"]);
     });
-    subscribed.recv_timeout(PATIENCE).unwrap();
+    subscribed.recv_timeout(TIME_LIMIT).unwrap();
     fixture.go_on.send(()).unwrap();
-    delivered.recv_timeout(PATIENCE).unwrap();
+    delivered.recv_timeout(TIME_LIMIT).unwrap();
 }
 
 #[test]
@@ -109,10 +109,10 @@ fn deliveries_of_two_connections_do_not_overlap() {
     assert!(confirmed.recv_timeout(Duration::from_millis(50)).is_err());
     assert!(fixture.told.try_recv().is_err(), "the sink was called twice at a time");
     fixture.go_on.send(()).unwrap();
-    delivered.recv_timeout(PATIENCE).unwrap();
+    delivered.recv_timeout(TIME_LIMIT).unwrap();
     assert_eq!(fixture.next(), "gap a");
     fixture.go_on.send(()).unwrap();
-    confirmed.recv_timeout(PATIENCE).unwrap();
+    confirmed.recv_timeout(TIME_LIMIT).unwrap();
     // What the first one brings now is too late.
     fixture.pubsub.on_push(first, push(PushKind::Message, "a"));
     assert!(fixture.told.try_recv().is_err());
@@ -124,8 +124,8 @@ fn nothing_is_delivered_after_an_unsubscribe_and_a_delivery_under_way_is_waited_
     let left = fixture.meanwhile(|pubsub| pubsub.drop_interest(&vec!["a".to_owned()], || true));
     assert!(left.recv_timeout(Duration::from_millis(50)).is_err());
     fixture.go_on.send(()).unwrap();
-    delivered.recv_timeout(PATIENCE).unwrap();
-    left.recv_timeout(PATIENCE).unwrap();
+    delivered.recv_timeout(TIME_LIMIT).unwrap();
+    left.recv_timeout(TIME_LIMIT).unwrap();
     fixture.pubsub.on_push(generation, push(PushKind::Message, "a"));
     assert!(fixture.told.try_recv().is_err());
 }
@@ -141,6 +141,6 @@ fn a_subscription_is_confirmed_to_those_who_wait_after_its_gap_was_told() {
     assert_eq!(fixture.next(), "gap a");
     assert!(answer.try_recv().is_err());
     fixture.go_on.send(()).unwrap();
-    heard.recv_timeout(PATIENCE).unwrap();
+    heard.recv_timeout(TIME_LIMIT).unwrap();
     assert_eq!(answer.try_recv().unwrap(), Ok(()));
 }

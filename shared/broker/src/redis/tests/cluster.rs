@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Far longer than servers take to agree.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Slots of a cluster.
@@ -210,7 +210,7 @@ fn text(value: Value) -> String {
 }
 
 async fn until(holds: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIME_LIMIT;
     while !holds().await {
         assert!(Instant::now() < deadline, "the servers do not agree");
         tokio::time::sleep(LOOK_EVERY).await;

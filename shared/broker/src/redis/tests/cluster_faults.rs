@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{
     super::{RedisSettings, shards::slots::slot_of},
     cluster::Cluster,
-    fixture::{REQUEST_TIMEOUT, RedisFixture, Told, quick},
+    fixture::{REQUEST_TIMEOUT, RedisFixture, SinkCall, quick},
     server::Server,
 };
 use crate::{
@@ -19,14 +19,14 @@ use crate::{
 const RETENTION: Retention = Retention { size: 100_000, ttl: Duration::from_secs(300) };
 
 /// Ends a test that has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
-fn event(channel: &str, data: &str) -> Told {
-    Told::Event(channel.into(), data.to_owned())
+fn event(channel: &str, data: &str) -> SinkCall {
+    SinkCall::Event(channel.into(), data.to_owned())
 }
 
-fn gap(channel: &str) -> Told {
-    Told::Gap(channel.into())
+fn gap(channel: &str) -> SinkCall {
+    SinkCall::Gap(channel.into())
 }
 
 /// Time enough for a planned failover, during which the old primary does not answer, on a busy machine.
@@ -50,7 +50,7 @@ async fn kept(node: &RedisFixture, channel: &str) -> Vec<(u64, String)> {
 async fn insist(node: &RedisFixture, channel: &str, data: &str) -> Published {
     let idempotency = Some(Idempotency { key: data.to_owned(), ttl: Duration::from_secs(60) });
     let options = PublishOptions { retention: RETENTION, idempotency, ..Default::default() };
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + TIME_LIMIT;
     loop {
         let publication = Publication { data: data.to_owned().into(), ..Default::default() };
         let asked = Instant::now();
@@ -166,7 +166,7 @@ async fn check_kept(node: &RedisFixture, channel: &str, accepted: &[(u64, String
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIME_LIMIT;
     while !holds() {
         assert!(Instant::now() < deadline, "it never became true: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -174,13 +174,13 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 /// Checks that the events of a channel are in order, and that there is a gap where something is missing.
-fn check_told(told: &[Told], channel: &str, kept: &[(u64, String)]) {
+fn check_told(told: &[SinkCall], channel: &str, kept: &[(u64, String)]) {
     let mut next = 0;
     let mut may_jump = false;
     for told in told {
         match told {
-            Told::Gap(of) if **of == *channel => may_jump = true,
-            Told::Event(of, data) if **of == *channel => {
+            SinkCall::Gap(of) if **of == *channel => may_jump = true,
+            SinkCall::Event(of, data) if **of == *channel => {
                 let at = kept.iter().position(|(_, other)| other == data).expect("it is in the history");
                 assert!(at == next || (may_jump && at > next), "{at} instead of {next}, without a gap");
                 (next, may_jump) = (at + 1, false);
@@ -246,7 +246,7 @@ async fn a_planned_failover_under_load_loses_nothing_and_keeps_the_order() {
     let (publisher, mut accepted) = load.stop().await;
     // A replica takes subscriptions too: there may be one more gap until the new primary has confirmed. Then everything arrives.
     let mut told = Vec::new();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIME_LIMIT;
     for number in 1_000_001.. {
         let data = number.to_string();
         accepted.push((insist(&publisher, &channel, &data).await.position.offset, data));

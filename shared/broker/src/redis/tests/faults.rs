@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{
-    fixture::{NODE, REQUEST_TIMEOUT, RedisFixture, Told, quick},
+    fixture::{NODE, REQUEST_TIMEOUT, RedisFixture, SinkCall, quick},
     proxy::Proxy,
     server::Server,
 };
@@ -15,12 +15,12 @@ use crate::{
     Publication, PublishOptions, Retention,
 };
 
-fn event(channel: &str, data: &str) -> Told {
-    Told::Event(channel.into(), data.to_owned())
+fn event(channel: &str, data: &str) -> SinkCall {
+    SinkCall::Event(channel.into(), data.to_owned())
 }
 
-fn gap(channel: &str) -> Told {
-    Told::Gap(channel.into())
+fn gap(channel: &str) -> SinkCall {
+    SinkCall::Gap(channel.into())
 }
 
 /// Nothing was done, or the outcome is unknown; not within much more than the time-out.
@@ -50,7 +50,7 @@ async fn a_server_that_is_killed_and_restarted_is_told_as_gaps_and_goes_on() {
     let mut untold = vec![gap("news"), gap("weather")];
     while !untold.is_empty() {
         let told = node.next().await;
-        assert!(matches!(told, Told::Gap(_)), "{told:?}");
+        assert!(matches!(told, SinkCall::Gap(_)), "{told:?}");
         untold.retain(|gap| *gap != told);
     }
     node.until_ready().await;
@@ -72,7 +72,7 @@ async fn a_node_hears_its_messages_again_after_the_server_was_lost() {
     node.until_ready().await;
     for to in [None, Some(NODE)] {
         node.broker.send(to, format!("to {to:?}").into()).await.unwrap();
-        assert_eq!(node.next().await, Told::Message(format!("to {to:?}")));
+        assert_eq!(node.next().await, SinkCall::Message(format!("to {to:?}")));
     }
 }
 
@@ -168,7 +168,7 @@ async fn a_lost_listening_connection_subscribes_everything_anew() {
     server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
     let mut gapped = HashSet::new();
     for _ in 1..names.len() {
-        let Told::Gap(channel) = node.next().await else { panic!("only gaps are expected") };
+        let SinkCall::Gap(channel) = node.next().await else { panic!("only gaps are expected") };
         assert!(gapped.insert(channel));
     }
     assert!(!gapped.contains("room:0"), "nobody wants it any more");

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Ends a test that has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIME_LIMIT: Duration = Duration::from_secs(20);
 /// The pause between two looks at something that changes without a notification.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -22,33 +22,33 @@ pub(super) const NODE: &str = "0123abcd";
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
 
 #[derive(Debug, PartialEq)]
-pub(super) enum Told {
+pub(super) enum SinkCall {
     Event(Arc<str>, String),
     Gap(Arc<str>),
     Message(String),
 }
 
-struct Passing(mpsc::Sender<Told>);
+struct Passing(mpsc::Sender<SinkCall>);
 
 impl Sink for Passing {
     fn on_event(&self, channel: &Arc<str>, event: ChannelEvent) {
         let ChannelEvent::Publication(publication) = event else { panic!("only publications are expected") };
         let data = String::from_utf8(publication.data.to_vec()).unwrap();
-        self.0.try_send(Told::Event(Arc::clone(channel), data)).unwrap();
+        self.0.try_send(SinkCall::Event(Arc::clone(channel), data)).unwrap();
     }
 
     fn on_gap(&self, channel: &Arc<str>) {
-        self.0.try_send(Told::Gap(Arc::clone(channel))).unwrap();
+        self.0.try_send(SinkCall::Gap(Arc::clone(channel))).unwrap();
     }
 
     fn on_message(&self, message: Bytes) {
-        self.0.try_send(Told::Message(String::from_utf8(message.to_vec()).unwrap())).unwrap();
+        self.0.try_send(SinkCall::Message(String::from_utf8(message.to_vec()).unwrap())).unwrap();
     }
 }
 
 pub(super) struct RedisFixture {
     pub(super) broker: Arc<RedisBroker>,
-    told: mpsc::Receiver<Told>,
+    calls: mpsc::Receiver<SinkCall>,
 }
 
 pub(super) fn quick(url: String) -> RedisSettings {
@@ -66,11 +66,11 @@ pub(super) fn quick(url: String) -> RedisSettings {
 
 impl RedisFixture {
     pub(super) async fn start(settings: RedisSettings) -> Self {
-        let (sink, told) = mpsc::channel(1_000_000);
+        let (sink, calls) = mpsc::channel(1_000_000);
         let broker = Arc::new(RedisBroker::new(settings).unwrap());
         broker.listen(NODE);
         broker.start(Arc::new(Passing(sink))).await.unwrap();
-        Self { broker, told }
+        Self { broker, calls }
     }
 
     pub(super) async fn publish(&self, channel: &str, data: &str) -> Result<Published, BrokerError> {
@@ -85,17 +85,17 @@ impl RedisFixture {
     }
 
     /// The next event that the sink got.
-    pub(super) async fn next(&mut self) -> Told {
-        tokio::time::timeout(PATIENCE, self.told.recv()).await.expect("the sink was told nothing").unwrap()
+    pub(super) async fn next(&mut self) -> SinkCall {
+        tokio::time::timeout(TIME_LIMIT, self.calls.recv()).await.expect("the sink was told nothing").unwrap()
     }
 
     /// The same, if it comes in time.
-    pub(super) async fn next_within(&mut self, patience: Duration) -> Option<Told> {
-        tokio::time::timeout(patience, self.told.recv()).await.ok()?
+    pub(super) async fn next_within(&mut self, time_limit: Duration) -> Option<SinkCall> {
+        tokio::time::timeout(time_limit, self.calls.recv()).await.ok()?
     }
 
     pub(super) fn told_nothing(&mut self) -> bool {
-        self.told.is_empty()
+        self.calls.is_empty()
     }
 
     pub(super) async fn until_ready(&self) {
@@ -115,7 +115,7 @@ impl RedisFixture {
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIME_LIMIT;
     while !holds() {
         assert!(Instant::now() < deadline, "it never became true: {what}");
         tokio::time::sleep(LOOK_EVERY).await;

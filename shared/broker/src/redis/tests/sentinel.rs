@@ -2,7 +2,7 @@
 
 use super::{
     super::{RedisSettings, SentinelSettings},
-    fixture::{RedisFixture, Told, quick},
+    fixture::{RedisFixture, SinkCall, quick},
     server::Server,
 };
 use crate::{Broker as _, BrokerError, Health, RedisBroker, contract::RecordingSink};
@@ -10,8 +10,8 @@ use crate::{Broker as _, BrokerError, Health, RedisBroker, contract::RecordingSi
 /// Sentinels that must agree.
 const QUORUM: usize = 2;
 
-fn event(data: &str) -> Told {
-    Told::Event("news".into(), data.to_owned())
+fn event(data: &str) -> SinkCall {
+    SinkCall::Event("news".into(), data.to_owned())
 }
 
 fn sentinel_settings(sentinels: &[Server]) -> SentinelSettings {
@@ -60,7 +60,7 @@ async fn the_node_follows_a_failover_and_tells_the_gap() {
     assert_eq!(node.next().await, event("before"));
     trio.primary.kill();
     node.until_not_ready().await;
-    assert_eq!(node.next().await, Told::Gap("news".into()));
+    assert_eq!(node.next().await, SinkCall::Gap("news".into()));
     node.until_ready().await;
     node.publish("news", "after").await.unwrap();
     assert_eq!(node.next().await, event("after"));

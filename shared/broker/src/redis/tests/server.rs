@@ -11,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 
 /// Far longer than a server takes to start.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIME_LIMIT: Duration = Duration::from_secs(20);
 /// Attempts with another port, if another process takes it meanwhile.
 const ATTEMPTS: usize = 5;
 
@@ -112,7 +112,7 @@ impl Server {
 
     /// Waits until a section of INFO contains `text`.
     pub(super) async fn until_info(&self, section: &str, text: &str) {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + TIME_LIMIT;
         loop {
             let redis::Value::BulkString(info) = self.command(&["INFO", section]).await else {
                 panic!("no text")
@@ -167,7 +167,7 @@ fn run(options: &[String], ready_line: &'static str) -> Option<Child> {
             }
         }
     });
-    match is_ready.recv_timeout(PATIENCE) {
+    match is_ready.recv_timeout(TIME_LIMIT) {
         Ok(()) => Some(child),
         Err(_) => {
             let _ = child.kill();

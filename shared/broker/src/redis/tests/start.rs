@@ -62,7 +62,7 @@ async fn a_user_of_the_access_list_needs_the_keys_and_channels_of_the_prefix_alo
     let mut node = RedisFixture::start(settings.clone()).await;
     node.subscribe(&["news"]).await;
     assert_eq!(node.publish("news", "x").await.unwrap().position.offset, 1);
-    assert_eq!(node.next().await, super::fixture::Told::Event("news".into(), "x".to_owned()));
+    assert_eq!(node.next().await, super::fixture::SinkCall::Event("news".into(), "x".to_owned()));
     let wrong = start(RedisSettings { password: "wr0ng".to_owned(), ..settings }).await.unwrap_err();
     assert!(!wrong.to_string().contains("wr0ng"), "{wrong}");
 }
@@ -83,7 +83,7 @@ async fn in_a_cluster_that_user_needs_nothing_more() {
     let mut node = RedisFixture::start(settings).await;
     node.subscribe(&["news"]).await;
     assert_eq!(node.publish("news", "x").await.unwrap().position.offset, 1);
-    assert_eq!(node.next().await, super::fixture::Told::Event("news".into(), "x".to_owned()));
+    assert_eq!(node.next().await, super::fixture::SinkCall::Event("news".into(), "x".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{
     super::{RedisSettings, TlsSettings},
-    fixture::{RedisFixture, Told, quick},
+    fixture::{RedisFixture, SinkCall, quick},
     server::{Server, free_port},
 };
 use crate::{Broker as _, Health};
@@ -36,7 +36,7 @@ async fn the_server_is_reached_by_tls_and_only_when_its_certificate_is_believed(
     node.until_ready().await;
     node.subscribe(&["news"]).await;
     node.publish("news", "x").await.unwrap();
-    assert_eq!(node.next().await, Told::Event("news".into(), "x".to_owned()));
+    assert_eq!(node.next().await, SinkCall::Event("news".into(), "x".to_owned()));
     let doubting = RedisFixture::start(quick(url)).await;
     assert!(matches!(doubting.broker.health(), Health::NotReady(_)));
 }

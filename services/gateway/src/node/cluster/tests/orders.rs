@@ -76,7 +76,7 @@ async fn settle(holds: impl Fn() -> bool) {
 
 #[actix_rt::test]
 async fn orders_for_one_user_are_carried_out_in_the_order_in_which_they_came() {
-    let node = node(PATIENCE).await;
+    let node = node(TIME_LIMIT).await;
     let worker = node.workers.start();
     let connection = Connection::open(&worker, "42");
     let orders = CommandQueues::start(&node.cluster);
@@ -90,7 +90,7 @@ async fn orders_for_one_user_are_carried_out_in_the_order_in_which_they_came() {
 
 #[actix_rt::test]
 async fn orders_beyond_a_users_queue_are_not_taken_and_those_of_others_are() {
-    let node = node(PATIENCE).await;
+    let node = node(TIME_LIMIT).await;
     let worker = node.workers.start();
     let connections = [Connection::open(&worker, "42"), Connection::open(&worker, "0")];
     let orders = CommandQueues::start(&node.cluster);
@@ -109,7 +109,7 @@ async fn orders_beyond_a_users_queue_are_not_taken_and_those_of_others_are() {
 
 #[actix_rt::test]
 async fn an_order_for_which_there_is_no_room_is_counted_and_not_acknowledged() {
-    let node = node(PATIENCE).await;
+    let node = node(TIME_LIMIT).await;
     let worker = node.workers.start();
     let connection = Connection::open(&worker, "42");
     let orders = 1_000;
@@ -134,7 +134,7 @@ async fn an_order_for_which_there_is_no_room_is_counted_and_not_acknowledged() {
 async fn orders_that_wait_for_one_workers_inbox_delay_neither_those_of_other_users_nor_answers() {
     // One after the other they would take twice as long as this test waits.
     const WAITING: u64 = 80;
-    let timeout = 2 * PATIENCE / u32::try_from(WAITING).unwrap();
+    let timeout = 2 * TIME_LIMIT / u32::try_from(WAITING).unwrap();
     let node = node(timeout).await;
     let worker = node.workers.start();
     let connection = Connection::open(&worker, "42");

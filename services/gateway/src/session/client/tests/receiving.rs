@@ -161,14 +161,14 @@ fn a_stream_is_present_and_announced_and_a_poll_that_comes_and_goes_is_not() {
 #[test]
 fn a_poll_begins_with_all_that_it_missed_or_not_at_all() {
     let unrecovered = || Subscribed { was_recovering: true, ..top(9) };
-    let wished = || receive_query(&token(60, &[]), &["history:a"], "history~3aa.5.e");
-    let mut poll = Receiver::open(wished(), Some(Duration::from_secs(5)));
+    let asked = || receive_query(&token(60, &[]), &["history:a"], "history~3aa.5.e");
+    let mut poll = Receiver::open(asked(), Some(Duration::from_secs(5)));
     poll.subscribed(unrecovered());
     assert!(matches!(poll.next(), Action::Unsubscribe(_)));
     let refused = Refused::Error(ErrorCode::UNRECOVERABLE_POSITION);
     assert!(matches!(poll.next(), Action::Refuse(why) if why == refused));
     // A stream begins, and says what it could not do.
-    let mut stream = Receiver::open(wished(), None);
+    let mut stream = Receiver::open(asked(), None);
     stream.subscribed(unrecovered());
     assert_eq!(stream.objects[0]["connect"]["subs"]["history:a"]["was_recovering"], true);
     assert_eq!(stream.objects[0]["connect"]["subs"]["history:a"]["recovered"], false);
@@ -262,10 +262,10 @@ fn only_what_keeps_history_can_be_read_by_polls() {
     let policy = policy(settings());
     let now = Now { unix_ms: START_S * 1000, ..Now::read() };
     let limit = Failures::at_most(1);
-    let wished = |token: &str| receive_query(token, &["history:a", "open:a"], "");
+    let asked = |token: &str| receive_query(token, &["history:a", "open:a"], "");
     let read = |token: &str| {
         let traits = TransportTraits { format: OutputFormat::WithPositions, ..TransportTraits::default() };
-        UniSession::poll(policy.clone(), traits, &wished(token), limit.clone(), Duration::ZERO, now)
+        UniSession::poll(policy.clone(), traits, &asked(token), limit.clone(), Duration::ZERO, now)
             .map(|(_, channels)| channels)
     };
     let channels = read(&token(60, &[])).unwrap();

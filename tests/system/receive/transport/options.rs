@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 /// The channels to receive, and the positions to go on from.
 #[derive(Debug, Clone, Default)]
-pub(in super::super) struct Wish {
+pub(in super::super) struct ReceiverOptions {
     pub(in super::super) token: String,
     pub(in super::super) channels: Vec<String>,
     /// A position as the way before said it: an event's id, a poll's position.
@@ -15,7 +15,7 @@ pub(in super::super) struct Wish {
     pub(in super::super) offsets: BTreeMap<String, (u64, String)>,
 }
 
-impl Wish {
+impl ReceiverOptions {
     pub(in super::super) fn channel(channel: &str) -> Self {
         Self { channels: vec![channel.to_owned()], ..Self::default() }
     }
