@@ -45,7 +45,8 @@ enum Case {
     Requests,
 }
 
-pub(crate) fn measure(plan: &Plan, progress: &ProgressBar) -> io::Result<Vec<Row>> {
+/// Counts for the measures whose name contains `only`.
+pub(crate) fn measure(only: &str, plan: &Plan, progress: &ProgressBar) -> io::Result<Vec<Row>> {
     let deliveries =
         Way::ALL.into_iter().flat_map(|way| IN_FLIGHT.map(|in_flight| Case::Deliveries(way, in_flight)));
     let mut rows = Vec::new();
@@ -56,6 +57,9 @@ pub(crate) fn measure(plan: &Plan, progress: &ProgressBar) -> io::Result<Vec<Row
             }
             Case::Requests => "publish to nobody: instructions per request".to_owned(),
         };
+        if !what.contains(only) {
+            continue;
+        }
         let (mut new, mut old) = (Sample::default(), Sample::default());
         for _ in 0..plan.repeats {
             progress.set_message(what.clone());

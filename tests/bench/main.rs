@@ -76,6 +76,9 @@ struct Flags {
     /// Leave the placement of the processes on cores to the kernel
     #[arg(long)]
     no_pin: bool,
+    /// Instructions: count only where the name of the measure contains this
+    #[arg(long, default_value = "")]
+    measure: String,
 }
 
 /// What else the program does.
@@ -196,7 +199,7 @@ fn run(flags: &Flags) -> io::Result<()> {
             Part::Publish => publish::measure(&plan, &progress),
             Part::Latency => latency::measure(&plan, &progress),
             Part::Listing => listing::measure(&plan, &progress),
-            Part::Instructions => instructions::measure(&plan, &progress),
+            Part::Instructions => instructions::measure(&flags.measure, &plan, &progress),
         };
         match measured {
             Ok(measured) => rows.extend(measured),

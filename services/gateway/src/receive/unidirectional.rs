@@ -10,7 +10,7 @@ use actix_web::{
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use gorani_protocol::{client::plain, sse};
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 use rand::RngExt;
 
 use super::{
@@ -252,11 +252,10 @@ impl EventIds {
 
 /// The first entry of an id, `channel.offset.epoch`, and its channel.
 fn first_entry(id: &str) -> Option<(&str, &str)> {
-    let (channel, rest) = id.split_once('.')?;
-    let (offset, rest) = rest.split_once('.')?;
-    let epoch = rest.split('.').next()?;
-    let entry = id.get(..channel.len() + offset.len() + epoch.len() + 2)?;
-    Some((entry, channel))
+    let mut dots = memchr_iter(b'.', id.as_bytes());
+    let (channel_end, _offset_end) = (dots.next()?, dots.next()?);
+    let entry_end = dots.next().unwrap_or(id.len());
+    Some((id.get(..entry_end)?, id.get(..channel_end)?))
 }
 
 /// Bytes of the first event: up to and with the empty line.
