@@ -41,12 +41,13 @@ run: ## build the node and start it with deploy/gorani.dev.toml (CONFIG=… for 
 	$(CARGO) build --release --locked -p gorani --bin gorani
 	exec $(TARGET_DIR)/release/gorani serve --config $(CONFIG)
 
-up: ## a cluster in docker: Redis, NODES (3) nodes, nginx; METRICS=1 adds Prometheus and Grafana
+up: ## a cluster in docker: Redis, NODES (3) nodes, nginx; METRICS=1 adds Prometheus and Grafana; again after a change: node by node
 	@deploy/development-keys.sh deploy/.env
-	$(COMPOSE) $(if $(METRICS),--profile metrics) up --detach --build --scale gateway=$(NODES)
-	@echo
-	@echo "$(NODES) nodes are up behind nginx, on http://127.0.0.1:8000 unless GORANI_LISTEN says otherwise:"
-	@echo "  . deploy/.env && curl -H \"X-API-Key: \$$GORANI_API_KEY\" -H 'Content-Type: application/json' -d '{\"channel\":\"app:hello\",\"data\":1}' http://127.0.0.1:8000/api/publish"
+	deploy/rolling-update.sh $(NODES) $(COMPOSE) $(if $(METRICS),--profile metrics)
+	@. deploy/.env; at="http://$${GORANI_LISTEN:-127.0.0.1:8000}"; echo; \
+	echo "$(NODES) nodes are up behind nginx, on $$at. To receive, and in another terminal to publish:"; \
+	echo "  curl -N \"$$at/connection/uni_sse?channels=app:hello&token=\$$(docker exec \$$(docker ps -qf label=com.docker.compose.service=gateway | head -n 1) gorani token --user me --ttl 1h)\""; \
+	echo "  . deploy/.env && curl $$at/api/publish -H \"X-API-Key: \$$GORANI_API_KEY\" -H 'Content-Type: application/json' -d '{\"channel\":\"app:hello\",\"data\":1}'"
 
 down: ## end that cluster; its data stay (docker volume ls)
 	$(COMPOSE) --profile metrics down

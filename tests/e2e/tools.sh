@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the black-box tests need and the machine lacks: Node 18 or later, npm, curl, Chromium, Python, Redis, nginx,
-# HAProxy, and the packages of package-lock.json and requirements.txt. No service is started: the tests start their own.
+# HAProxy, Prometheus with its promtool, and the packages of package-lock.json and requirements.txt. No service is started: the tests
+# start their own.
 # Works as root or through sudo, on Debian and its relatives; elsewhere it says what is missing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -14,6 +15,9 @@ command -v redis-server >/dev/null || missing+=(redis-server)
 # Debian keeps these in a directory that is not on the path of everybody.
 for daemon in nginx haproxy; do
     command -v "$daemon" >/dev/null || [ -x "/usr/sbin/$daemon" ] || missing+=("$daemon")
+done
+for program in prometheus promtool; do
+    command -v "$program" >/dev/null || { missing+=(prometheus); break; }
 done
 if [ -z "${GORANI_CHROMIUM:-}" ] && ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
     missing+=(chromium)

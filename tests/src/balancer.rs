@@ -122,7 +122,12 @@ fn command(kind: Kind, address: SocketAddr, nodes: [SocketAddr; NODES], files: &
         Kind::Nginx => {
             render(&deploy.join("nginx"), address, nodes, files);
             let mut nginx = Command::new(program("nginx"));
-            nginx.arg("-p").arg(files).args(["-c", "nginx.conf", "-g", "daemon off;"]);
+            nginx
+                .arg("-p")
+                .arg(files.join("prefix"))
+                .arg("-c")
+                .arg(files.join("nginx.conf"))
+                .args(["-g", "daemon off;"]);
             nginx
         }
         Kind::Haproxy => {
@@ -151,12 +156,17 @@ fn render(deploy: &Path, address: SocketAddr, nodes: [SocketAddr; NODES], into: 
         write(name, read(name));
     }
     write("listen.conf", replace(read("listen.conf"), "listen 8080 ", format!("listen {address} ")));
+    let by_address = replace(read("upstream.conf"), "\ninclude upstream.dns.conf;", "\n".to_owned());
+    write(
+        "upstream.conf",
+        replace(by_address, "# include upstream.static.conf;", "include upstream.static.conf;".to_owned()),
+    );
     let mut upstream = read("upstream.static.conf");
     for (number, node) in nodes.iter().enumerate() {
         upstream = replace(upstream, &format!("10.0.0.{}:8000", number + 1), node.to_string());
     }
-    write("upstream.conf", upstream);
-    fs::create_dir_all(into.join("run")).expect("a writable directory");
+    write("upstream.static.conf", upstream);
+    fs::create_dir_all(into.join("prefix/run")).expect("a writable directory");
     // The workers are another user's when the master is root's.
     fs::set_permissions(into, fs::Permissions::from_mode(0o755)).expect("a directory of our own");
 }

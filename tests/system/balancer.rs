@@ -5,7 +5,9 @@ mod clients;
 mod files;
 mod gone;
 mod once;
+mod stomp;
 mod streams;
+mod vanished;
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -25,6 +25,7 @@ pub async fn ready(node: web::Data<Node>) -> HttpResponse {
 /// The counters, for Prometheus.
 pub async fn metrics(node: web::Data<Node>) -> HttpResponse {
     node.metrics.memory.set(&node.memory);
+    node.metrics.ready.set(i64::from(node.readiness().is_ok()));
     match node.metrics.text(&node.broker().stats()) {
         Ok(text) => HttpResponse::Ok()
             .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")

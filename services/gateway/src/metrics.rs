@@ -65,25 +65,42 @@ pub struct DisconnectLabel {
 pub struct PublishLabel {
     /// `api` or `client`.
     pub source: &'static str,
-    /// `accepted` or `failed`.
+    /// `accepted`, `refused` or `failed` ([`PublishOutcome`]).
     pub result: &'static str,
+}
+
+/// The outcome of a publish, as it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublishOutcome {
+    /// The broker has it.
+    Accepted,
+    /// The caller's mistake: the same request is refused again, and nobody needs to be woken up.
+    Refused,
+    /// The broker or the node did not manage it, or it is not known whether it did.
+    Failed,
 }
 
 /// Counters of the publications of one source; looked up once, since every publish moves one.
 pub struct Publications {
     accepted: Counter,
+    refused: Counter,
     failed: Counter,
 }
 
 impl Publications {
     fn of(family: &Family<PublishLabel, Counter>, source: &'static str) -> Self {
         let counter = |result| family.get_or_create_owned(&PublishLabel { source, result });
-        Self { accepted: counter("accepted"), failed: counter("failed") }
+        Self { accepted: counter("accepted"), refused: counter("refused"), failed: counter("failed") }
     }
 
     /// Counts one.
-    pub fn count(&self, accepted: bool) {
-        if accepted { &self.accepted } else { &self.failed }.inc();
+    pub fn count(&self, result: PublishOutcome) {
+        let counter = match result {
+            PublishOutcome::Accepted => &self.accepted,
+            PublishOutcome::Refused => &self.refused,
+            PublishOutcome::Failed => &self.failed,
+        };
+        counter.inc();
     }
 }
 
@@ -141,6 +158,8 @@ pub struct Metrics {
     pub queue_redeliveries: Counter,
     /// Channels that this node receives.
     pub channels: Gauge,
+    /// 1 where the node would deliver, as `/health/ready` says; set at each scrape.
+    pub ready: Gauge,
     /// Seconds since the start.
     pub uptime_seconds: Gauge<f64, AtomicU64>,
     /// Accepted TCP connections.
@@ -195,6 +214,7 @@ impl Default for Metrics {
             worker_turn_seconds.clone(),
         );
         let channels = plain!(Gauge, "channels", "Channels received by this node");
+        let ready = plain!(Gauge, "ready", "1 where this node would deliver, as /health/ready says");
         let uptime_seconds = plain!(Gauge<f64, AtomicU64>, "uptime_seconds", "Seconds since the start");
         let broker = BrokerMetrics::default();
         broker.register(&mut registry);
@@ -224,6 +244,7 @@ impl Default for Metrics {
             queue_deliveries,
             queue_redeliveries,
             channels,
+            ready,
             uptime_seconds,
             accept,
             cluster,

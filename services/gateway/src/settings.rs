@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     cluster::SECRET_MIN_BYTES,
-    error::{environment, read},
+    error::{empty_secret, environment, read},
 };
 
 pub use self::{
@@ -212,6 +212,9 @@ impl Settings {
 
     /// Reads TOML text and the variables of an environment over it, and checks the whole.
     pub fn from_text(text: &str, variables: &HashMap<String, String>) -> Result<Self, SettingsError> {
+        if let Some(variable) = empty_secret(variables) {
+            return Err(SettingsError::EmptySecret(variable.to_owned()));
+        }
         let settings: Self = read(text, variables)?;
         settings.validate()?;
         Ok(settings)

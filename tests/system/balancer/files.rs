@@ -20,7 +20,7 @@ use crate::eventually;
 const NOWHERE: [SocketAddr; NODES] =
     [SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9); NODES];
 
-fn read(file: &str) -> String {
+pub(super) fn read(file: &str) -> String {
     fs::read_to_string(workspace().join("deploy").join(file)).unwrap()
 }
 
@@ -84,7 +84,7 @@ fn default_of(setting: &str) -> Duration {
 }
 
 /// The duration after a directive, wherever it stands in a file.
-fn duration_of(file: &str, directive: &str) -> Duration {
+pub(super) fn duration_of(file: &str, directive: &str) -> Duration {
     let text = read(file);
     let value =
         text.lines().find_map(|line| line.trim_start().strip_prefix(directive)?.split_whitespace().next());

@@ -93,7 +93,6 @@ fn secrets_come_by_the_environment_and_none_has_a_default() {
             _ => environment.push((name.as_str(), value)),
         }
     }
-    assert!(text(service(&file, "grafana"), "/environment/GF_SECURITY_ADMIN_PASSWORD").contains(":?"));
     check(&read("gorani.cluster.toml"), &environment).unwrap();
 }
 
@@ -163,6 +162,78 @@ fn redis_asks_for_the_password_and_gives_it_to_nobody_else() {
     child.wait().unwrap();
 }
 
+/// `:?` would ask everybody for it, also those who start no Grafana.
+#[test]
+fn grafana_does_not_start_with_an_empty_password() {
+    let file = yaml("docker-compose.yml");
+    let grafana = service(&file, "grafana");
+    assert_eq!(text(grafana, "/environment/GF_SECURITY_ADMIN_PASSWORD"), "${GRAFANA_PASSWORD:-}");
+    let entry = list(grafana, "/entrypoint");
+    assert_eq!((entry[0].as_str(), entry[1].as_str()), (Some("sh"), Some("-c")));
+    let script = entry[2].as_str().unwrap().replace("$$", "$").replace("/run.sh", "echo started");
+    for (password, code, said) in [("", 78, ""), ("secret", 0, "started\n")] {
+        let mut shell = Command::new("sh");
+        let output =
+            shell.args(["-c", &script]).env("GF_SECURITY_ADMIN_PASSWORD", password).output().unwrap();
+        assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stdout)), (Some(code), said));
+    }
+}
+
+#[test]
+fn no_log_grows_without_end() {
+    let file = yaml("docker-compose.yml");
+    for (name, service) in file["services"].as_object().unwrap() {
+        assert!(service["logging"]["options"]["max-size"].is_string(), "{name}");
+        assert!(service["logging"]["options"]["max-file"].is_string(), "{name}");
+    }
+}
+
+/// SIGQUIT, which the image asks for, stops listening and waits for open connections: with WebSockets until docker kills it.
+#[test]
+fn nginx_ends_at_once_and_sees_changed_files() {
+    let file = yaml("docker-compose.yml");
+    let nginx = service(&file, "nginx");
+    assert_eq!(text(nginx, "/stop_signal"), "SIGTERM");
+    assert_eq!(list(nginx, "/volumes"), ["./nginx:/etc/gorani:ro"]);
+    let words: Vec<_> = list(nginx, "/command").iter().map(|word| word.as_str().unwrap()).collect();
+    assert_eq!(words[..5], ["nginx", "-p", "/srv/gorani", "-c", "/etc/gorani/nginx.conf"]);
+    assert_eq!(list(nginx, "/tmpfs"), ["/srv/gorani/run"]);
+    assert!(read("nginx/upstream.conf").contains("\ninclude upstream.dns.conf;\n"));
+}
+
+#[test]
+fn an_empty_key_stops_make_up_and_is_named() {
+    for value in ["", "\"\"", "''", " ", "\" \""] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("GORANI_API_KEY=mine\nGORANI_TOKEN_SECRET={value}\n")).unwrap();
+        let output = Command::new(path("development-keys.sh")).arg(file.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(78), "{value:?}");
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("GORANI_TOKEN_SECRET is empty"),
+            "{value:?}"
+        );
+    }
+}
+
+#[test]
+fn where_it_listens_is_remembered_until_another_place_is_given() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let make = |listen: Option<&str>| {
+        let mut script = Command::new(path("development-keys.sh"));
+        script.arg(file.path()).env_remove("GORANI_LISTEN");
+        assert!(
+            script.envs(listen.map(|listen| ("GORANI_LISTEN", listen))).output().unwrap().status.success()
+        );
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        assert_eq!(text.matches("=dev-").count(), 4, "{text}");
+        text.lines().filter(|line| line.starts_with("GORANI_LISTEN")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(make(None), [""; 0]);
+    assert_eq!(make(Some("0.0.0.0:80")), ["GORANI_LISTEN=0.0.0.0:80"]);
+    assert_eq!(make(None), ["GORANI_LISTEN=0.0.0.0:80"]);
+    assert_eq!(make(Some("127.0.0.1:9000")), ["GORANI_LISTEN=127.0.0.1:9000"]);
+}
+
 /// Debian's docker-compose and docker's plugin differ in what they refuse. Whichever is installed is asked.
 #[test]
 fn the_compose_tools_that_are_installed_read_the_file() {
@@ -174,10 +245,15 @@ fn the_compose_tools_that_are_installed_read_the_file() {
             continue;
         }
         command.arg("--file").arg(path("docker-compose.yml")).args(["config", "--quiet"]);
-        for name in ["GORANI_API_KEY", "GORANI_TOKEN_SECRET", "GORANI_REDIS_PASSWORD", "GRAFANA_PASSWORD"] {
-            command.env(name, "x");
-        }
+        // Those of no profile, as the recipe by hand has them.
+        let names = ["GORANI_API_KEY", "GORANI_TOKEN_SECRET", "GORANI_REDIS_PASSWORD"];
+        command.envs(names.map(|name| (name, "x"))).env_remove("GRAFANA_PASSWORD");
         let output = command.output().unwrap();
         assert!(output.status.success(), "{tool:?}: {}", String::from_utf8_lossy(&output.stderr));
+        for name in names {
+            let output = command.env(name, "").output().unwrap();
+            assert!(!output.status.success(), "{tool:?} takes an empty {name}");
+            command.env(name, "x");
+        }
     }
 }

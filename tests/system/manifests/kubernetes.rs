@@ -1,6 +1,6 @@
 //! `deploy/kubernetes`: what refers to what, and the node answers where the probes ask.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 use gorani_tests::node::{Node, Settings};
 use serde_json::{Value, json};
@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use super::{check, list, longest_drain, path, read, text, yaml};
 
 /// Kinds, with the version of the API that has them in every Kubernetes of today.
-const KINDS: [(&str, &str); 8] = [
+const KINDS: [(&str, &str); 9] = [
     ("ConfigMap", "v1"),
     ("Deployment", "apps/v1"),
+    ("HTTPRoute", "gateway.networking.k8s.io/v1"),
     ("HorizontalPodAutoscaler", "autoscaling/v2"),
     ("Ingress", "networking.k8s.io/v1"),
     ("NetworkPolicy", "networking.k8s.io/v1"),
@@ -54,17 +55,18 @@ fn every_object_has_a_known_kind_and_version_and_the_same_name_and_label() {
         objects.iter().map(|(kind, object)| (kind.as_str(), text(object, "/apiVersion"))).collect();
     assert_eq!(kinds, KINDS);
     for (kind, object) in &objects {
-        assert_eq!(text(object, "/metadata/name"), "gorani", "{kind}");
+        // The example's is none.
+        assert!(kind == "Secret" || text(object, "/metadata/name") == "gorani", "{kind}");
         assert_eq!(object["metadata"]["labels"]["app.kubernetes.io/name"], "gorani", "{kind}");
     }
 }
 
 #[test]
-fn the_kustomization_names_every_file_but_the_secret_and_the_ingress() {
+fn the_kustomization_names_every_file_but_the_secret_and_the_ways_in() {
     let kustomization = yaml("kubernetes/kustomization.yaml");
     let mut named: Vec<_> =
         list(&kustomization, "/resources").iter().map(|name| name.as_str().unwrap()).collect();
-    named.extend(["kustomization.yaml", "secret.example.yaml", "ingress.yaml"]);
+    named.extend(["kustomization.yaml", "secret.example.yaml", "ingress.yaml", "httproute.yaml"]);
     named.sort_unstable();
     let files = std::fs::read_dir(path("kubernetes")).unwrap();
     let mut files: Vec<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
@@ -96,6 +98,10 @@ fn ports_lead_from_the_ingress_to_where_the_node_listens() {
     for way in list(&objects["Ingress"], "/spec/rules/0/http/paths") {
         assert_eq!(text(way, "/backend/service/name"), text(&objects["Service"], "/metadata/name"));
         assert_eq!(way["backend"]["service"]["port"]["name"], service["name"]);
+    }
+    for backend in list(&objects["HTTPRoute"], "/spec/rules/0/backendRefs") {
+        assert_eq!(backend["name"], objects["Service"]["metadata"]["name"]);
+        assert_eq!(backend["port"], service["port"]);
     }
     let listens = format!("address = \"0.0.0.0:{}\"", port["containerPort"]);
     assert!(text(&objects["ConfigMap"], "/data/gorani.toml").contains(&listens));
@@ -133,9 +139,9 @@ fn the_settings_with_the_variables_of_the_pod_are_good() {
     let (container, secret) = (container(&objects["Deployment"]), &objects["Secret"]);
     let variables: Vec<(&str, &str)> = list(container, "/env")
         .iter()
-        .filter(|variable| variable["name"] != "GORANI_CONFIG")
+        .filter(|variable| variable.pointer("/valueFrom/secretKeyRef").is_some())
         .map(|variable| {
-            assert_eq!(text(variable, "/valueFrom/secretKeyRef/name"), text(secret, "/metadata/name"));
+            assert_eq!(text(variable, "/valueFrom/secretKeyRef/name"), "gorani");
             let key = text(variable, "/valueFrom/secretKeyRef/key");
             // The example gives away no value that somebody could leave as it is.
             assert_eq!(secret["stringData"][key], "", "{key}");
@@ -144,6 +150,33 @@ fn the_settings_with_the_variables_of_the_pod_are_good() {
         .collect();
     assert_eq!(variables.len(), secret["stringData"].as_object().unwrap().len());
     check(text(&objects["ConfigMap"], "/data/gorani.toml"), &variables).unwrap();
+}
+
+/// `kubectl apply` of the directory takes every file. A name that no object can have is refused before a Secret that is there is overwritten.
+#[test]
+fn the_example_of_the_secret_cannot_be_applied_as_it_is() {
+    let name = text(&objects()["Secret"], "/metadata/name").to_owned();
+    let may_be_a_name =
+        |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-.".contains(letter);
+    assert!(!name.chars().all(may_be_a_name), "{name}");
+    let keys = objects()["Secret"]["stringData"].as_object().unwrap().clone();
+    let deploys = fs::read_to_string(path("README.md")).unwrap();
+    assert!(deploys.contains("kubectl create secret generic gorani "));
+    assert!(keys.keys().all(|key| deploys.contains(&format!("--from-literal={key}="))), "{keys:?}");
+}
+
+#[test]
+fn a_node_has_as_many_workers_as_cpus_are_asked_for() {
+    let objects = objects();
+    let container = container(&objects["Deployment"]);
+    let workers = list(container, "/env").iter().find(|variable| variable["name"] == "GORANI__HTTP__WORKERS");
+    assert_eq!(
+        workers.unwrap()["valueFrom"],
+        json!({"resourceFieldRef": {"resource": "requests.cpu", "divisor": "1"}})
+    );
+    assert!(container["resources"]["requests"]["cpu"].is_string());
+    // What Kubernetes puts there: whole CPUs, rounded up.
+    check("", &[("GORANI__HTTP__WORKERS", "1")]).unwrap();
 }
 
 #[test]

@@ -9,8 +9,11 @@ use gorani_broker::{
 };
 
 use crate::{
-    disconnect::ErrorCode, hub::queue_consumers::FetchRequest, metrics::Metrics,
-    session::shared::policy::Policy, settings::stomp::StompSettings,
+    disconnect::ErrorCode,
+    hub::queue_consumers::FetchRequest,
+    metrics::{Metrics, PublishOutcome},
+    session::shared::policy::Policy,
+    settings::stomp::StompSettings,
 };
 
 /// Time for which an idempotency key is remembered (`docs/protocols/http.md` §5.5).
@@ -66,7 +69,7 @@ impl Publisher {
         match options {
             Ok(options) => self.publish_with(PublishSource::Api, channel, publication, options),
             Err(error) => {
-                count_publication(&self.metrics, PublishSource::Api, false);
+                count_publication(&self.metrics, PublishSource::Api, Some(error));
                 Box::pin(std::future::ready(Err(error)))
             }
         }
@@ -83,13 +86,13 @@ impl Publisher {
         let metrics = self.metrics.clone();
         let accepted = self.broker.publish(channel, publication, options);
         Box::pin(async move {
-            let result = accepted.await;
-            count_publication(&metrics, source, result.is_ok());
-            result.map_err(|error| {
+            let result = accepted.await.map_err(|error| {
                 // Not a warning: while Redis is away there would be one for every publication. The counter and the broker tell.
                 tracing::debug!(%error, "publication failed");
                 ErrorCode::from(error)
-            })
+            });
+            count_publication(&metrics, source, result.as_ref().err().copied());
+            result
         })
     }
 
@@ -100,18 +103,19 @@ impl Publisher {
         publication: Publication,
     ) -> BoxFuture<'static, Result<Published, ErrorCode>> {
         let Some(queues) = self.broker.queues() else {
+            count_publication(&self.metrics, PublishSource::Client, Some(ErrorCode::NOT_AVAILABLE));
             return Box::pin(std::future::ready(Err(ErrorCode::NOT_AVAILABLE)));
         };
         let metrics = self.metrics.clone();
         let accepted = queues.push(queue, publication, &self.queue_limits);
         Box::pin(async move {
-            let result = accepted.await;
-            count_publication(&metrics, PublishSource::Client, result.is_ok());
-            result.map(|()| Published::default()).map_err(|error| match error {
+            let result = accepted.await.map(|()| Published::default()).map_err(|error| match error {
                 // The queue is full, and stays so until somebody takes from it: it does not pass in a moment.
                 BrokerError::Limit(QUEUE_FULL) => ErrorCode::LIMIT_EXCEEDED,
                 error => ErrorCode::from(error),
-            })
+            });
+            count_publication(&metrics, PublishSource::Client, result.as_ref().err().copied());
+            result
         })
     }
 
@@ -121,10 +125,14 @@ impl Publisher {
     }
 }
 
-fn count_publication(metrics: &Metrics, source: PublishSource, is_accepted: bool) {
+fn count_publication(metrics: &Metrics, source: PublishSource, error: Option<ErrorCode>) {
     let counters = match source {
         PublishSource::Api => &metrics.api_publications,
         PublishSource::Client => &metrics.client_publications,
     };
-    counters.count(is_accepted);
+    counters.count(match error {
+        None => PublishOutcome::Accepted,
+        Some(error) if error.temporary => PublishOutcome::Failed,
+        Some(_) => PublishOutcome::Refused,
+    });
 }

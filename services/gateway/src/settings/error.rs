@@ -22,6 +22,9 @@ pub enum SettingsError {
     /// A variable of the environment is no UTF-8.
     #[error("settings: {0}: the variable is not UTF-8")]
     Variable(String),
+    /// A variable that is to hold a secret is there and holds nothing: whatever should have filled it did not.
+    #[error("settings: {0}: the variable is empty; give it a value, or do not set it")]
+    EmptySecret(String),
     /// A value out of its range.
     #[error("settings: {key}: {problem}")]
     Value {
@@ -84,6 +87,22 @@ const SEPARATOR: &str = "__";
 const LISTS: [&str; 4] =
     ["api.keys", "client.allowed_origins", "client.personal_channels", "http.trusted_proxies"];
 
+/// Settings that are secrets, and do without where they are not set. (An empty API key is refused as any other.)
+const SECRETS: [&str; 3] = ["token.hmac_secret", "broker.redis.password", "cluster.secret"];
+
+/// The variable of a secret that is set and empty, if there is one.
+pub(super) fn empty_secret(variables: &HashMap<String, String>) -> Option<&str> {
+    let empty = variables.iter().filter(|(_, value)| value.trim().is_empty());
+    let mut names = empty.map(|(name, _)| name.as_str());
+    names.find(|name| setting_of(name).is_some_and(|key| SECRETS.contains(&key.as_str())))
+}
+
+/// The key of the setting that a variable sets.
+fn setting_of(variable: &str) -> Option<String> {
+    let name = variable.to_ascii_lowercase();
+    name.strip_prefix(&PREFIX.to_ascii_lowercase()).map(|rest| rest.replace(SEPARATOR, "."))
+}
+
 /// The variables of this process that are settings.
 pub(super) fn environment() -> Result<HashMap<String, String>, SettingsError> {
     let mut variables = HashMap::new();
@@ -112,9 +131,7 @@ pub(super) fn read<T: DeserializeOwned>(
     let mut builder =
         Config::builder().add_source(File::from_str(text, FileFormat::Toml)).add_source(environment);
     for (name, value) in variables {
-        let name = name.to_ascii_lowercase();
-        let key = name.strip_prefix(&PREFIX.to_ascii_lowercase()).map(|rest| rest.replace(SEPARATOR, "."));
-        if let Some(key) = key.filter(|key| LISTS.contains(&key.as_str())) {
+        if let Some(key) = setting_of(name).filter(|key| LISTS.contains(&key.as_str())) {
             builder = builder.set_override(key, value.split(',').collect::<Vec<_>>())?;
         }
     }

@@ -115,6 +115,19 @@ fn a_weak_secret_stops_the_start_of_a_node_that_strangers_reach_and_is_a_warning
 }
 
 #[test]
+fn a_secret_that_the_environment_holds_empty_stops_the_start() {
+    for name in ["GORANI__TOKEN__HMAC_SECRET", "GORANI__BROKER__REDIS__PASSWORD", "gorani__cluster__secret"] {
+        for value in ["", " ", "\n"] {
+            let error = Settings::from_text("", &environment(&[(name, value)])).unwrap_err().to_string();
+            assert!(error.contains(&format!("{name}: the variable is empty")), "{error}");
+        }
+    }
+    // Not set, or set to nothing in the file, where somebody wrote it: none.
+    load("[token]\nhmac_secret = ''").unwrap();
+    assert!(Settings::from_text("", &environment(&[("GORANI__API__KEYS", "")])).is_err());
+}
+
+#[test]
 fn debug_shows_no_secret() {
     let text = format!(
         "[api]\nkeys = ['{CANARY}-1-long-enough']\n[token]\nhmac_secret = '{CANARY}-2'\njwks_url = 'https://u:{CANARY}@keys.test/'\n\
