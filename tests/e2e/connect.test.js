@@ -116,12 +116,18 @@ test("rpc is answered 108 while no backend is wired", async () => {
   assert.equal(await rejection(client.rpc("anything", { a: 1 })), 108);
 });
 
-test("a sent message without an answer leaves the connection as it is", async () => {
+test("a sent message, which no backend takes, ends the client with 3508 and is not lost in silence", async () => {
   const client = await clients.connect(node.websocket);
-  const disconnected = collect(client, "connecting");
+  const disconnected = next(client, "disconnected");
   await client.send({ hello: "node" });
+  assert.equal((await disconnected).code, 3508);
+});
+
+test("a payload that nests too deep fails its publish alone", async () => {
+  const client = await clients.connect(node.websocket);
+  const deep = JSON.parse("[".repeat(200) + "]".repeat(200));
+  assert.equal(await rejection(client.publish("open:deep", deep)), 107);
   assert.equal(await rejection(client.rpc("after", {})), 108);
-  assert.deepEqual(disconnected, []);
 });
 
 test("without a token nobody gets in where the settings do not say so", async (t) => {

@@ -6,7 +6,9 @@
 //! - [`failover`]: when Redis forgets.
 //! - [`poll`], [`http`]: what only some of them have.
 //! - [`resume`]: each way to name channels and positions.
+//! - [`connect_object`]: the connect object of Centrifugo's unidirectional clients.
 
+mod connect_object;
 mod failover;
 mod http;
 mod nodes;
@@ -46,8 +48,12 @@ fn settings() -> Settings {
 
 fn token(user: &str, ttl_seconds: u64) -> String {
     let expires = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + ttl_seconds;
+    sign(&json!({"sub": user, "exp": expires}))
+}
+
+fn sign(claims: &Value) -> String {
     let key = EncodingKey::from_secret(SECRET.as_bytes());
-    jsonwebtoken::encode(&Header::default(), &json!({"sub": user, "exp": expires}), &key).unwrap()
+    jsonwebtoken::encode(&Header::default(), claims, &key).unwrap()
 }
 
 fn publish(node: &Node, channel: &str, numbers: std::ops::Range<u64>) {

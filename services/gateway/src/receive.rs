@@ -39,7 +39,11 @@ pub fn routes(
                 .route(web::get().to(unidirectional::uni_http_stream))
                 .route(web::post().to(unidirectional::uni_http_stream)),
         )
-        .service(resource("/connection/uni_sse").route(web::get().to(unidirectional::uni_sse)))
+        .service(
+            resource("/connection/uni_sse")
+                .route(web::get().to(unidirectional::uni_sse))
+                .route(web::post().to(unidirectional::uni_sse)),
+        )
         .service(resource("/connection/http_stream").route(web::post().to(client_stream::http_stream)))
         .service(resource("/connection/sse").route(web::get().to(client_stream::sse)))
         .service(

@@ -21,8 +21,8 @@ pub mod reply;
 
 pub use crate::escape::escapes;
 pub use command::{
-    ClientCommand, ClientRequest, Connect, DecodeError, History, Invalid, Malformed, Publish, Recover, Since,
-    Subscribe,
+    ClientCommand, ClientRequest, Connect, DecodeError, History, Invalid, Malformed, Publish,
+    ReceiverConnect, Recover, Since, Subscribe,
 };
 pub use command::{decode, lines};
 pub use json::{JSON_DEPTH, JsonError, json_compact_check};

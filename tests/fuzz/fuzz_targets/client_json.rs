@@ -5,7 +5,8 @@
 use bytes::BytesMut;
 use gorani_protocol::client::push::push_publication;
 use gorani_protocol::client::{
-    ClientCommand, JSON_DEPTH, PayloadKind, PublicationFields, decode, json_compact_check, lines,
+    ClientCommand, JSON_DEPTH, PayloadKind, PublicationFields, ReceiverConnect, decode, json_compact_check,
+    lines,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -18,6 +19,8 @@ fuzz_target!(|frame: &[u8]| {
             reads_the_same(&command);
         }
     }
+    // The connect object of a receiver is read or refused.
+    let _ = ReceiverConnect::decode(frame, JSON_DEPTH);
     for kind in [PayloadKind::Json, PayloadKind::Text, PayloadKind::Binary] {
         if kind != PayloadKind::Json || json_compact_check(frame, JSON_DEPTH).is_ok() {
             stays_one_line(frame, kind);

@@ -14,7 +14,10 @@ use crate::{
     receive::query::{Query, receive_query},
     session::{
         Now, Session,
-        client::{ClientSession, OutputFormat, TransportTraits, receiver::UniSession},
+        client::{
+            ClientSession, OutputFormat, TransportTraits,
+            receiver::{ReceiveQuery, UniSession},
+        },
     },
 };
 
@@ -104,7 +107,13 @@ impl Endpoint for ReceiverEndpoint {
             sends_disconnect: true,
             ..TransportTraits::default()
         };
-        let session = UniSession::new(self.0.policy.clone(), traits, receive_query, now);
+        let policy = self.0.policy.clone();
+        let session = if receive_query == ReceiveQuery::default() {
+            // The handshake asks for nothing, so the first message does.
+            UniSession::awaiting_connect(policy, traits, now)
+        } else {
+            UniSession::new(policy, traits, receive_query, now)
+        };
         Ok(Box::new(session.with_login_limit(self.0.admission.login_limit(handshake.peer))))
     }
 }

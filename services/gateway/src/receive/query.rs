@@ -1,11 +1,11 @@
-//! The query of a receiver, read from its request: the query string, a JSON body, and two headers. `docs/protocols/http.md` §7.
+//! The query of a receiver, read from its request: the query string, a connect object in it or in the body, and two headers.
+//! `docs/protocols/http.md` §7.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 use actix_http::header::HeaderMap;
 use gorani_auth::ChannelRules;
-use gorani_broker::Position;
-use serde::Deserialize;
+use gorani_protocol::client::{JSON_DEPTH, ReceiverConnect};
 
 use crate::{
     format::position::Positions, http::refusal::HttpRefusal, session::client::receiver::ReceiveQuery,
@@ -113,24 +113,8 @@ fn split(list: &str, rules: &ChannelRules, channels: &mut Vec<String>) {
 /// Header that a browser sends when it comes back to a stream of events.
 const LAST_EVENT_ID: &str = "last-event-id";
 
-/// A JSON body, for who would rather not put a token into a query.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct ReceiveBody {
-    token: String,
-    channels: Vec<String>,
-    position: String,
-    subs: BTreeMap<String, ReceiveBodySub>,
-}
-
-/// A channel with its position, as the client protocol's connect has it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct ReceiveBodySub {
-    recover: bool,
-    offset: u64,
-    epoch: String,
-}
+/// The parameter that holds a connect object, for those who cannot send a body.
+const CONNECT_PARAMETER: &str = "cf_connect";
 
 /// The query of a request. The header `Last-Event-ID` goes over the parameter that polyfills send instead, that over
 /// `position`, and `Authorization` over `token`.
@@ -146,33 +130,37 @@ pub fn receive_query(
     body: &[u8],
     rules: &ChannelRules,
 ) -> Result<ReceiveQuery, HttpRefusal> {
-    let body: ReceiveBody = if body.trim_ascii().is_empty() {
-        ReceiveBody::default()
-    } else {
-        serde_json::from_slice(body).map_err(|_| {
-            HttpRefusal::bad_request("the body must be an object: token, channels, position, subs")
-        })?
-    };
-    let mut channels = body.channels;
-    channels.extend(query.channels(rules));
+    let connect = connect_object(query, body)?;
     let bearer = headers.get("authorization").and_then(|value| value.to_str().ok()).and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
-    let (mut positions, is_unreadable) = match last_event_id(headers, query) {
+    let (positions, is_unreadable) = match last_event_id(headers, query) {
         Some(id) => Positions::parse(&id).map_or((Positions::default(), true), |known| (known, false)),
-        None => (parse_position(query.get("position").unwrap_or(&body.position))?, false),
+        None => (parse_position(query.get("position").unwrap_or(&connect.position))?, false),
     };
-    for (channel, sub) in body.subs {
-        if sub.recover {
-            positions.set(&channel, Position { offset: sub.offset, epoch: sub.epoch.into() });
-        }
-        if !channels.contains(&channel) {
-            channels.push(channel);
-        }
+    let token = bearer.or_else(|| query.get("token")).unwrap_or_default().to_owned();
+    let channels = query.channels(rules);
+    let mut receive_query = ReceiveQuery { token, channels, positions, is_unreadable };
+    receive_query.add(connect);
+    Ok(receive_query)
+}
+
+/// The connect object of a request: its body, or a parameter of its query.
+///
+/// # Errors
+/// It is none, or there are two.
+fn connect_object<'r>(query: &'r Query<'_>, body: &'r [u8]) -> Result<ReceiverConnect<'r>, HttpRefusal> {
+    let parameter = query.get(CONNECT_PARAMETER).unwrap_or_default().as_bytes();
+    if !parameter.is_empty() && !body.trim_ascii().is_empty() {
+        return Err(HttpRefusal::bad_request("the connect object is the body or cf_connect, not both"));
     }
-    let token = bearer.or_else(|| query.get("token")).unwrap_or(&body.token).to_owned();
-    Ok(ReceiveQuery { token, channels, positions, is_unreadable })
+    let json = if parameter.is_empty() { body } else { parameter };
+    ReceiverConnect::decode(json, JSON_DEPTH).map_err(|_| {
+        HttpRefusal::bad_request(
+            "the body or cf_connect must be an object: token, channels, position, subs; not a command around it",
+        )
+    })
 }
 
 /// The id of the last event that a client has: not empty, and perhaps no text of ours.
@@ -365,6 +353,33 @@ mod tests {
         );
         assert_eq!(receive_query.positions.get("a").unwrap().offset, 3);
         assert!(receive_query.positions.get("c").is_none());
+    }
+
+    #[test]
+    fn a_connect_object_is_the_same_as_a_parameter_and_as_a_body_but_not_both() {
+        let object =
+            r#"{"token":"b","channels":["d"],"position":"a.7.x","subs":{"a":{"recover":true,"offset":3}}}"#;
+        let parameter: String = form_urlencoded::Serializer::new("channels=q".to_owned())
+            .append_pair("cf_connect", object)
+            .finish();
+        let by_body = read(&[], "channels=q", object).unwrap();
+        assert_eq!(read(&[], &parameter, "").unwrap(), by_body);
+        assert_eq!((by_body.token.as_str(), by_body.positions.get("a").unwrap().offset), ("b", 3));
+        assert_eq!(by_body.channels, ["q", "d", "a"]);
+        assert!(read(&[], &parameter, object).is_err());
+        assert_eq!(read(&[], "channels=q&cf_connect=", object).unwrap(), by_body);
+        // The parameters of the query go over it.
+        assert_eq!(read(&[], &format!("{parameter}&token=t"), "").unwrap().token, "t");
+    }
+
+    #[test]
+    fn a_connect_object_that_is_none_is_refused_wherever_it_stands() {
+        for object in ["[]", "token", r#"{"id":1,"connect":{"token":"t"}}"#, r#"{"token":1}"#] {
+            assert!(read(&[], "", object).is_err(), "{object}");
+            let parameter =
+                form_urlencoded::Serializer::new(String::new()).append_pair("cf_connect", object).finish();
+            assert!(read(&[], &parameter, "").is_err(), "{object}");
+        }
     }
 
     #[test]

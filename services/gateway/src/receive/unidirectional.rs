@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{StatusCode, header},
+    http::{Method, StatusCode, header},
     web,
 };
 use bytes::{BufMut, Bytes, BytesMut};
@@ -72,10 +72,14 @@ pub async fn uni_http_stream(
     .await
 }
 
-/// `GET /connection/uni_sse`.
-pub async fn uni_sse(request: HttpRequest, local: web::Data<WorkerContext>) -> HttpResponse {
+/// `GET` or `POST /connection/uni_sse`.
+pub async fn uni_sse(
+    request: HttpRequest,
+    payload: web::Payload,
+    local: web::Data<WorkerContext>,
+) -> HttpResponse {
     answer(&request, &local, async |context| {
-        let answered = stream_events(context).await;
+        let answered = stream_events(context, payload).await;
         if is_event_source(context)
             && let Err(refusal) = &answered
             && !refusal.is_temporary()
@@ -89,8 +93,12 @@ pub async fn uni_sse(request: HttpRequest, local: web::Data<WorkerContext>) -> H
     .await
 }
 
-async fn stream_events(context: &RequestContext<'_>) -> Result<HttpResponse, HttpRefusal> {
-    let receive_query = read_query(context, &[])?;
+async fn stream_events(
+    context: &RequestContext<'_>,
+    payload: web::Payload,
+) -> Result<HttpResponse, HttpRefusal> {
+    let body = context.body(payload, context.local.node.policy.settings.message_max_bytes).await?;
+    let receive_query = read_query(context, &body)?;
     if is_head(context.request) {
         check(context, &receive_query)?;
         return Ok(context.stream(EVENTS_TYPE, ended()));
@@ -142,9 +150,10 @@ async fn begun(body: &PipeReader) -> Result<(), HttpRefusal> {
     }
 }
 
-/// True if a browser's `EventSource` asks: it says what it reads.
+/// True if a browser's `EventSource` asks: it says what it reads, and cannot post.
 fn is_event_source(context: &RequestContext<'_>) -> bool {
-    context.header(header::ACCEPT.as_str()).is_some_and(|accept| accept.contains("text/event-stream"))
+    context.request.method() != Method::POST
+        && context.header(header::ACCEPT.as_str()).is_some_and(|accept| accept.contains("text/event-stream"))
 }
 
 /// Events with ids: each says how far it brings its reader in all its channels ([`crate::format::position`]).

@@ -11,6 +11,8 @@
 //! error reply for one command (`docs/protocols/client.md` §1.8).
 
 mod fields;
+mod outline;
+mod receiver;
 mod wire;
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
@@ -24,6 +26,7 @@ use super::json::JsonError;
 
 pub use self::{
     fields::{Recover, Since},
+    receiver::ReceiverConnect,
     wire::decode,
 };
 
@@ -101,10 +104,10 @@ pub struct Connect<'a> {
     #[serde(borrow)]
     pub data: Option<&'a RawValue>,
     /// Name of the client's kind, such as `js`; not unique.
-    #[serde(borrow, deserialize_with = "fields::text")]
+    #[serde(borrow, deserialize_with = "fields::lossy_text")]
     pub name: Cow<'a, str>,
     /// The application's version.
-    #[serde(borrow, deserialize_with = "fields::text")]
+    #[serde(borrow, deserialize_with = "fields::lossy_text")]
     pub version: Cow<'a, str>,
     /// Headers that a browser could not send over HTTP. Names as written by the client.
     #[serde(borrow, deserialize_with = "fields::headers")]
@@ -319,6 +322,9 @@ pub enum Malformed {
     /// No id, or id 0, on a request that has a reply.
     #[error("no id on a request that needs one")]
     NoId,
+    /// A command where the object in it is wanted alone.
+    #[error("a command in the place of a connect object")]
+    Wrapped,
 }
 
 /// The fault of one command.
@@ -327,6 +333,9 @@ pub enum Invalid {
     /// Publish without data (107).
     #[error("publish without data")]
     NoData,
+    /// JSON that nests too deep, or with a text or number that cannot be read (107).
+    #[error("request cannot be read")]
+    Unreadable,
     /// A kind of publish or sub_refresh that we do not have: map channels, tracking (108).
     #[error("kind of request not available")]
     NotAvailable,

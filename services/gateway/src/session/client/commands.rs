@@ -55,13 +55,15 @@ impl ClientSession {
                 self.run(command, now, actions);
             }
             Err(DecodeError::Malformed(_)) => self.close(Disconnect::BAD_REQUEST, actions),
-            Err(DecodeError::Invalid { .. }) if matches!(self.state, ClientState::New) => {
+            Err(DecodeError::Invalid { reason, .. })
+                if matches!(self.state, ClientState::New) && reason != client::Invalid::Unreadable =>
+            {
                 self.close(Disconnect::BAD_REQUEST, actions);
             }
             Err(DecodeError::Invalid { id, reason }) => {
                 self.budget.count(line.len());
                 let error = match reason {
-                    client::Invalid::NoData => ErrorCode::BAD_REQUEST,
+                    client::Invalid::NoData | client::Invalid::Unreadable => ErrorCode::BAD_REQUEST,
                     client::Invalid::NotAvailable => ErrorCode::NOT_AVAILABLE,
                 };
                 self.refuse(id, error, actions);
@@ -123,9 +125,9 @@ impl ClientSession {
             ClientRequest::SubRefresh { channel, token } => {
                 self.sub_refresh(id, &channel, &token, now, actions)
             }
-            // Answered so until a backend can be wired; a send has no reply.
+            // There is no backend that takes either. A send has no reply, and nothing is dropped in silence.
             ClientRequest::Rpc { .. } => self.refuse(id, ErrorCode::NOT_AVAILABLE, actions),
-            ClientRequest::Send { .. } => {}
+            ClientRequest::Send { .. } => self.close(Disconnect::NOT_AVAILABLE, actions),
         }
     }
 }

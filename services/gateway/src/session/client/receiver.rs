@@ -1,10 +1,10 @@
-//! A receiver: a session that gets no commands. Its channels come with the request that opens it, and it gets objects without
-//! envelopes; its token, its permissions and its recovery are the client protocol's own. `docs/protocols/http.md` §7.
+//! A receiver: a session that gets no commands. Its channels come with the request that opens it, or with its first message, and it
+//! gets objects without envelopes; its token, its permissions and its recovery are the client protocol's own. `docs/protocols/http.md` §7.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use gorani_broker::{Position, Retention};
-use gorani_protocol::client::{ConnectResult, plain};
+use gorani_protocol::client::{ConnectResult, JSON_DEPTH, ReceiverConnect, plain};
 use tokio::time::Instant;
 
 use super::{ClientSession, OutputFormat, TransportTraits, state::ClientSubscription};
@@ -15,7 +15,7 @@ use crate::{
         Action, Actions, Incoming, Now, Session, Signal, session_methods,
         shared::{
             policy::{LoginLimit, Policy},
-            recovery::retention,
+            recovery::{RequestedFeatures, retention},
         },
     },
 };
@@ -31,6 +31,37 @@ pub struct ReceiveQuery {
     pub positions: Positions,
     /// It named a position that cannot be read: its reply says that nothing was recovered.
     pub is_unreadable: bool,
+}
+
+impl ReceiveQuery {
+    /// Reads a connect object that is all of the query.
+    ///
+    /// # Errors
+    /// It is none, or holds a position that cannot be read.
+    fn read(json: &str) -> Result<Self, Disconnect> {
+        let read = ReceiverConnect::decode(json.as_bytes(), JSON_DEPTH);
+        let connect = read.map_err(|_| Disconnect::BAD_REQUEST)?;
+        let positions = Positions::parse(&connect.position).map_err(|_| Disconnect::BAD_REQUEST)?;
+        let mut me = Self { positions, ..Self::default() };
+        me.add(connect);
+        Ok(me)
+    }
+
+    /// Adds what a connect object says, but for its `position`. The token of a request goes over it.
+    pub fn add(&mut self, connect: ReceiverConnect<'_>) {
+        if self.token.is_empty() {
+            self.token = connect.token.into_owned();
+        }
+        self.channels.extend(connect.channels);
+        for (channel, sub) in connect.subs {
+            if sub.recover {
+                self.positions.set(&channel, Position { offset: sub.offset, epoch: (*sub.epoch).into() });
+            }
+            if !self.channels.iter().any(|known| *known == channel) {
+                self.channels.push(channel.into_owned());
+            }
+        }
+    }
 }
 
 /// A channel of a poll, with what it may read of it.
@@ -83,6 +114,8 @@ enum UniStart {
     Query(ReceiveQuery),
     /// They are checked already.
     Admitted(AdmittedReceiver),
+    /// They come with its first message, a connect object.
+    FirstMessage,
 }
 
 impl UniSession {
@@ -90,6 +123,12 @@ impl UniSession {
     pub fn new(policy: Arc<Policy>, traits: TransportTraits, receive_query: ReceiveQuery, now: Now) -> Self {
         let inner = ClientSession::new(policy, traits, now);
         Self { inner, begin: Some(UniStart::Query(receive_query)), wait: None, until: None }
+    }
+
+    /// A session whose token and channels come with the first message. It has as long for it as a client for its connect.
+    pub fn awaiting_connect(policy: Arc<Policy>, traits: TransportTraits, now: Now) -> Self {
+        let inner = ClientSession::new(policy, traits, now);
+        Self { inner, begin: Some(UniStart::FirstMessage), wait: None, until: None }
     }
 
     /// The session of a poll, and its channels with what it may read. It was admitted already, so a poll that reads and then
@@ -128,14 +167,28 @@ impl Session for UniSession {
         let admitted = match self.begin.take() {
             Some(UniStart::Query(receive_query)) => self.inner.admit_receiver(&receive_query, false, now),
             Some(UniStart::Admitted(admitted)) => Ok(admitted),
-            None => return,
+            begin @ (Some(UniStart::FirstMessage) | None) => {
+                self.begin = begin;
+                return;
+            }
         };
         self.inner.receive(admitted, now, actions);
     }
 
-    fn message(&mut self, _message: Incoming<'_>, _now: Now, actions: &mut Actions) {
-        // A receiver has nothing to say; over HTTP it cannot.
-        self.inner.close(Disconnect::BAD_REQUEST, actions);
+    fn message(&mut self, message: Incoming<'_>, now: Now, actions: &mut Actions) {
+        let asked = match (self.begin.take(), message) {
+            (Some(UniStart::FirstMessage), Incoming::Text(text)) => ReceiveQuery::read(text),
+            (Some(UniStart::FirstMessage), _) => Err(Disconnect::INAPPROPRIATE_PROTOCOL),
+            // A receiver has nothing more to say; over HTTP it cannot.
+            _ => Err(Disconnect::BAD_REQUEST),
+        };
+        match asked {
+            Ok(receive_query) => {
+                let admitted = self.inner.admit_receiver(&receive_query, false, now);
+                self.inner.receive(admitted, now, actions);
+            }
+            Err(disconnect) => self.inner.close(disconnect, actions),
+        }
     }
 
     fn signal(&mut self, signal: Signal, now: Now, actions: &mut Actions) {
@@ -254,7 +307,7 @@ impl ClientSession {
                 return Err(ErrorCode::LIMIT_EXCEEDED.into());
             }
             // Like a subscription that the server makes: the receiver cannot subscribe again, only come again.
-            let subscription = self.subscription_by_name(channel, now)?;
+            let subscription = self.subscription_by_name(channel, RequestedFeatures::ALL, now)?;
             known.insert(subscription.channel.clone());
             subscriptions.push(subscription);
         }

@@ -39,7 +39,7 @@ impl ClientSession {
         claims: Option<&SubscribeClaims>,
     ) -> Result<ClientSubscription, Refused> {
         let granted = self.policy.server_side(channel, &self.identity.user, claims)?;
-        Ok(self.granted_by_server(channel, &granted))
+        Ok(self.granted_by_server(channel, &granted, RequestedFeatures::BY_SERVER))
     }
 
     /// A subscription that its client does not manage itself.
@@ -47,8 +47,9 @@ impl ClientSession {
         &self,
         channel: &str,
         granted: &SubscribeGranted<'_>,
+        requested: RequestedFeatures,
     ) -> ClientSubscription {
-        let mut subscription = self.granted(channel, granted, RequestedFeatures::ALL);
+        let mut subscription = self.granted(channel, granted, requested);
         subscription.server_side = true;
         subscription
     }
@@ -57,12 +58,13 @@ impl ClientSession {
     pub(super) fn subscription_by_name(
         &self,
         channel: &str,
+        requested: RequestedFeatures,
         now: Now,
     ) -> Result<ClientSubscription, Refused> {
         if channel.is_empty() || channel.len() > self.policy.settings.channel_max_bytes {
             return Err(ErrorCode::BAD_REQUEST.into());
         }
-        let granted = |granted: &SubscribeGranted<'_>| self.granted_by_server(channel, granted);
+        let granted = |granted: &SubscribeGranted<'_>| self.granted_by_server(channel, granted, requested);
         self.policy.may_subscribe(channel, &self.identity, None, now, granted)
     }
 
@@ -77,7 +79,8 @@ impl ClientSession {
         let known: HashSet<Arc<str>> =
             subscriptions.iter().map(|subscription| subscription.channel.clone()).collect();
         for channel in returning.keys().filter(|channel| !known.contains(&***channel)) {
-            let Ok(subscription) = self.subscription_by_name(channel, now) else { continue };
+            let requested = RequestedFeatures::BY_SERVER;
+            let Ok(subscription) = self.subscription_by_name(channel, requested, now) else { continue };
             if subscriptions.len() >= self.policy.settings.max_subscriptions {
                 return Err(Disconnect::CHANNEL_LIMIT);
             }

@@ -23,6 +23,9 @@ pub(in crate::session) struct RequestedFeatures {
 impl RequestedFeatures {
     /// All that the options allow: for subscriptions that do not name features.
     pub(in crate::session) const ALL: Self = Self { recovery: true, positioning: true, join_leave: true };
+    /// For subscriptions that a backend makes. Joins and leaves only where the options force them: a channel that is in the
+    /// tokens of 10,000 users would else bring each of them the joins of all others, which none of them asked for.
+    pub(in crate::session) const BY_SERVER: Self = Self { join_leave: false, ..Self::ALL };
 }
 
 /// Features that a subscription has.

@@ -59,6 +59,15 @@ pub(super) fn text<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result
     Ok(Option::<CommandText<'a>>::deserialize(deserializer)?.unwrap_or_default().0)
 }
 
+/// A string field that nothing depends on; `null` is empty. Half a surrogate pair, as scripts leave it that cut a text, becomes
+/// U+FFFD.
+pub(super) fn lossy_text<'de: 'a, 'a, D>(deserializer: D) -> Result<Cow<'a, str>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    Ok(Option::<LossyText<'a>>::deserialize(deserializer)?.unwrap_or_default().0)
+}
+
 /// A map of strings; `null` is empty, as map and as value.
 pub(super) fn headers<'de: 'a, 'a, D>(
     deserializer: D,
@@ -96,6 +105,35 @@ impl<'de: 'a, 'a> Visitor<'de> for TextVisitor<'a> {
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
         Ok(CommandText(Cow::Owned(text.to_owned())))
+    }
+}
+
+/// The same with U+FFFD in the place of what is no text.
+#[derive(Default)]
+struct LossyText<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for LossyText<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // As bytes, for which the parser does not ask that pairs are whole.
+        deserializer.deserialize_bytes(LossyTextVisitor(PhantomData))
+    }
+}
+
+struct LossyTextVisitor<'a>(PhantomData<&'a str>);
+
+impl<'de: 'a, 'a> Visitor<'de> for LossyTextVisitor<'a> {
+    type Value = LossyText<'a>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a string")
+    }
+
+    fn visit_borrowed_bytes<E>(self, text: &'de [u8]) -> Result<Self::Value, E> {
+        Ok(LossyText(String::from_utf8_lossy(text)))
+    }
+
+    fn visit_bytes<E>(self, text: &[u8]) -> Result<Self::Value, E> {
+        Ok(LossyText(Cow::Owned(String::from_utf8_lossy(text).into_owned())))
     }
 }
 

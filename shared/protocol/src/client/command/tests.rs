@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod depth;
+mod receiver;
+mod unreadable;
 
 use bytes::BytesMut;
 use proptest::prelude::*;
@@ -277,7 +279,7 @@ fn what_is_not_one_json_object_is_malformed() {
         r#"{"id":01}"#,
         r#"{"id":1,}"#,
         "{\"id\":1,\"rpc\":{\"method\":\"\u{1}\"}}",
-        r#"{"id":1,"rpc":{"method":"\ud800"}}"#,
+        r#"{"rpc":{"method":"\ud800"}}"#,
         r#"{"id":1,"rpc":{"data":tru}}"#,
         "\u{feff}{}",
     ] {

@@ -13,6 +13,7 @@ use serde_json::{error::Category, value::RawValue};
 use super::{
     ClientCommand, ClientRequest, Connect, DecodeError, History, Invalid, Malformed, Publish, Subscribe,
     fields::{self, object},
+    outline::{CommandKey, answerable_id},
 };
 use crate::client::json::{JsonError, ObjectWriter, checked_text, write_string};
 
@@ -25,20 +26,31 @@ use crate::client::json::{JsonError, ObjectWriter, checked_text, write_string};
 /// [`DecodeError::Malformed`] when the client does not speak the protocol, [`DecodeError::Invalid`] when it does and this
 /// one command can be answered with an error.
 pub fn decode(line: &[u8], max_depth: usize) -> Result<ClientCommand<'_>, DecodeError> {
-    let text = checked_text(line, max_depth).map_err(Malformed::Json)?;
+    let text = match checked_text(line, max_depth) {
+        Ok(text) => text,
+        Err(fault @ JsonError::TooDeep { .. }) => {
+            return Err(unreadable(std::str::from_utf8(line).unwrap_or_default(), Malformed::Json(fault)));
+        }
+        Err(fault) => return Err(Malformed::Json(fault).into()),
+    };
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let envelope = deserializer.deserialize_map(EnvelopeVisitor).map_err(|error| malformed(&error))?;
-    deserializer.end().map_err(|error| malformed(&error))?;
+    let envelope = deserializer.deserialize_map(EnvelopeVisitor).map_err(|error| malformed(text, &error))?;
+    deserializer.end().map_err(|error| malformed(text, &error))?;
     envelope.command()
 }
 
-fn malformed(error: &serde_json::Error) -> Malformed {
+fn malformed(text: &str, error: &serde_json::Error) -> DecodeError {
+    let syntax = Malformed::Json(JsonError::Syntax { line: error.line(), column: error.column() });
     match error.classify() {
-        Category::Data => Malformed::Shape { column: error.column() },
-        Category::Io | Category::Syntax | Category::Eof => {
-            Malformed::Json(JsonError::Syntax { line: error.line(), column: error.column() })
-        }
+        Category::Data => Malformed::Shape { column: error.column() }.into(),
+        Category::Syntax => unreadable(text, syntax),
+        Category::Io | Category::Eof => syntax.into(),
     }
+}
+
+/// The error of one command, where the line shows which; else the fault of the line.
+fn unreadable(text: &str, fault: Malformed) -> DecodeError {
+    answerable_id(text).map_or(fault.into(), |id| DecodeError::Invalid { id, reason: Invalid::Unreadable })
 }
 
 /// The outermost object as it came.
@@ -89,25 +101,6 @@ impl<'a> CommandEnvelope<'a> {
         };
         Ok(ClientCommand { id, request })
     }
-}
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "snake_case")]
-enum CommandKey {
-    Id,
-    Connect,
-    Subscribe,
-    Unsubscribe,
-    Publish,
-    Presence,
-    PresenceStats,
-    History,
-    Rpc,
-    Send,
-    Refresh,
-    SubRefresh,
-    #[serde(other)]
-    Unknown,
 }
 
 struct EnvelopeVisitor;

@@ -60,8 +60,44 @@ fn what_a_client_may_not_do_is_refused_with_its_code() {
         let replies = client.say(command.clone());
         assert_eq!(error_code(&replies[0]), code, "{command}");
     }
-    assert!(client.say(json!({"send": {"data": {}}})).is_empty());
     assert!(client.closed.is_none());
+}
+
+#[test]
+fn a_send_which_nobody_would_take_ends_the_connection_instead_of_being_lost_in_silence() {
+    for command in [json!({"send": {"data": {}}}), json!({"send": {}}), json!({"id": 3, "send": {"data": 1}})]
+    {
+        let mut client = TestClient::connected();
+        assert!(client.say(command).is_empty());
+        assert_eq!(client.closed_with(), 3508);
+    }
+}
+
+#[test]
+fn a_request_that_cannot_be_read_is_answered_and_the_connection_goes_on() {
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let publish = format!(r#"{{"id":3,"publish":{{"channel":"open:a","data":{deep}}}}}"#);
+    let mut client = TestClient::subscribed("open:a", Subscribed::default());
+    for line in [&publish, r#"{"id":3,"subscribe":{"channel":"open:\ud83d"}}"#] {
+        let replies = client.say_text(line);
+        assert_eq!((replies[0]["id"].as_u64(), error_code(&replies[0])), (Some(3), 107), "{replies:?}");
+    }
+    assert_eq!(client.closed_with(), 0);
+    // Without its id nobody can be answered.
+    client.say_text(&publish.replace(r#""id":3,"#, ""));
+    assert_eq!(client.closed_with(), 3501);
+}
+
+#[test]
+fn a_connect_that_cannot_be_read_is_answered_too_and_only_a_connect_opens_the_session() {
+    let mut client = TestClient::new(settings());
+    let replies = client.say_text(r#"{"id":1,"connect":{"token":"\ud83d"}}"#);
+    assert_eq!((error_code(&replies[0]), client.closed_with()), (107, 0));
+    let replies = client.say_text(r#"{"id":2,"connect":{"name":"cut \ud83d"}}"#);
+    assert!(replies[0]["connect"]["client"].is_string(), "{replies:?}");
+    let mut client = TestClient::new(settings());
+    client.say(json!({"id": 1, "publish": {"channel": "open:a"}}));
+    assert_eq!(client.closed_with(), 3501);
 }
 
 #[test]

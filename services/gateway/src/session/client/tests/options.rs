@@ -37,16 +37,35 @@ fn traits(subscription: &ClientSubscription) -> [bool; 3] {
 }
 
 #[test]
-fn what_the_server_subscribes_has_all_that_the_options_allow() {
+fn what_the_server_subscribes_has_all_that_the_options_allow_but_joins_only_where_they_are_forced() {
     let client = TestClient::connected();
     for options in combinations() {
-        let subscription = client.session.granted_by_server("a", &granted(&options));
-        let history = options.has_history();
-        let recoverable = history && (options.force_recovery || options.allow_recovery);
-        let positioned = history && (recoverable || options.force_positioning || options.allow_positioning);
-        assert_eq!(traits(&subscription), [recoverable, positioned, options.join_leave], "{options:?}");
-        assert!(subscription.server_side);
+        let forced = options.join_leave && options.force_push_join_leave;
+        for (requested, join_leave) in
+            [(RequestedFeatures::BY_SERVER, forced), (RequestedFeatures::ALL, options.join_leave)]
+        {
+            let subscription = client.session.granted_by_server("a", &granted(&options), requested);
+            let history = options.has_history();
+            let recoverable = history && (options.force_recovery || options.allow_recovery);
+            let positioned =
+                history && (recoverable || options.force_positioning || options.allow_positioning);
+            assert_eq!(traits(&subscription), [recoverable, positioned, join_leave], "{options:?}");
+            assert!(subscription.server_side);
+        }
     }
+}
+
+#[test]
+fn a_token_has_its_bearer_told_of_joins_where_it_overrides_the_options() {
+    let overridden = |overrides: Value| {
+        let mut client = TestClient::new(settings());
+        let claims = json!({"sub": "42", "subs": {"history:a": {"override": overrides}}});
+        client.say(json!({"id": 1, "connect": {"token": sign_claims(&claims)}}));
+        client.next_subscribe().1.join_leave
+    };
+    assert!(!overridden(json!({})));
+    assert!(!overridden(json!({"join_leave": {"value": true}})));
+    assert!(overridden(json!({"force_push_join_leave": {"value": true}})));
 }
 
 #[test]

@@ -257,6 +257,58 @@ fn a_receiver_is_pinged_without_having_to_answer_and_may_say_nothing() {
     assert!(matches!(receiver.next(), Action::Close(why) if why == Disconnect::BAD_REQUEST));
 }
 
+/// A receiver whose handshake asked for nothing.
+fn awaiting() -> Receiver {
+    let now = Now { unix_ms: START_S * 1000, ..Now::read() };
+    let traits = TransportTraits { format: OutputFormat::WithPositions, ..TransportTraits::default() };
+    let session = UniSession::awaiting_connect(policy(settings()), traits, now);
+    let (objects, positions, actions) = Default::default();
+    let mut me = Receiver { session, now, objects, positions, actions };
+    me.run(|session, now, actions| session.opened(now, actions));
+    me
+}
+
+#[test]
+fn the_first_message_of_a_receiver_that_asked_for_nothing_is_its_connect() {
+    let mut receiver = awaiting();
+    assert!(receiver.actions.is_empty() && !receiver.session.has_connected(), "it waits");
+    let token = token(3600, &["closed:mine"]);
+    let connect =
+        json!({"token": token, "subs": {"history:a": {"recover": true, "offset": 5, "epoch": "e"}}});
+    receiver.run(|session, now, actions| {
+        session.message(Incoming::Text(&connect.to_string()), now, actions);
+    });
+    assert_eq!(receiver.subscribed(Subscribed::default()), None, "the token's channel");
+    let from = receiver.subscribed(Subscribed { was_recovering: true, recovered: true, ..top(5) });
+    assert_eq!(from, Some(Position { offset: 5, epoch: "e".into() }));
+    let subs = receiver.objects[0]["connect"]["subs"].as_object().unwrap();
+    assert_eq!(subs.keys().collect::<Vec<_>>(), ["closed:mine", "history:a"]);
+    assert!(receiver.session.has_connected());
+}
+
+#[test]
+fn a_first_message_that_is_no_connect_object_and_none_at_all_end_the_receiver() {
+    let refused = |receiver: &mut Receiver| match receiver.next() {
+        Action::Refuse(refused) => refused,
+        other => panic!("{other:?}"),
+    };
+    for message in ["", "[]", "x", r#"{"id":1,"connect":{}}"#, r#"{"position":"x"}"#] {
+        let mut receiver = awaiting();
+        receiver.run(|session, now, actions| session.message(Incoming::Text(message), now, actions));
+        let expected =
+            if message.is_empty() { None } else { Some(Refused::Disconnect(Disconnect::BAD_REQUEST)) };
+        // An empty one asks for nothing, as an empty body does.
+        assert_eq!(expected.is_none(), receiver.session.has_connected(), "{message:?}");
+        if let Some(expected) = expected {
+            assert_eq!(refused(&mut receiver), expected, "{message:?}");
+        }
+    }
+    let mut silent = awaiting();
+    silent.now.instant = silent.session.deadline().unwrap();
+    silent.run(|session, now, actions| session.signal(Signal::Timer, now, actions));
+    assert_eq!(refused(&mut silent), Refused::Disconnect(Disconnect::STALE));
+}
+
 #[test]
 fn only_what_keeps_history_can_be_read_by_polls() {
     let policy = policy(settings());
