@@ -18,10 +18,12 @@ import urllib.request
 from cent import (
     AsyncClient,
     BatchRequest,
+    BoolValue,
     BroadcastRequest,
     CentApiResponseError,
     CentTransportError,
     CentUnauthorizedError,
+    ChannelOptionsOverride,
     ChannelsRequest,
     Client,
     ConnectionsRequest,
@@ -103,6 +105,12 @@ class CentTest(unittest.TestCase):
         self.client.history_remove(HistoryRemoveRequest(channel="open:a"))
         self.assertEqual(self.client.history(HistoryRequest(channel="open:a", limit=10)).publications, [])
 
+    def test_a_limit_beyond_a_page_of_history_is_that_of_a_page(self):
+        self.client.publish(PublishRequest(channel="open:n", data=1))
+        for limit in (5000, -2):
+            page = self.client.history(HistoryRequest(channel="open:n", limit=limit))
+            self.assertEqual([p.data for p in page.publications], [1])
+
     def test_an_idempotency_key_answers_the_same_again(self):
         request = PublishRequest(channel="open:i", data=1, idempotency_key="once")
         self.assertEqual(self.client.publish(request), self.client.publish(request))
@@ -130,6 +138,12 @@ class CentTest(unittest.TestCase):
         self.client.subscribe(SubscribeRequest(user="42", channel="open:s", info={"a": 1}, data=[1], recover_since=StreamPosition(offset=1, epoch="e")))
         self.client.unsubscribe(UnsubscribeRequest(user="42", channel="open:s", client="c"))
         self.client.refresh(RefreshRequest(user="42", expired=False, expire_at=2_000_000_000))
+        later = int(time.time()) + 60
+        override = ChannelOptionsOverride(presence=BoolValue(value=False), force_recovery=BoolValue(value=True))
+        self.client.subscribe(SubscribeRequest(user="42", channel="open:s", b64info="eyJhIjoxfQ==", b64data="AAEC", session="s", override=override))
+        self.client.unsubscribe(UnsubscribeRequest(user="42", channel="open:s", session="s"))
+        self.client.refresh(RefreshRequest(user="42", session="s", expire_at=later))
+        self.client.disconnect(DisconnectRequest(user="42", session="s"))
         self.client.disconnect(DisconnectRequest(user="42", whitelist=["c"], disconnect=Disconnect(code=4000, reason="bye")))
 
     def test_questions(self):

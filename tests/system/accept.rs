@@ -254,7 +254,7 @@ fn full(workers: &str) -> (Node, Vec<RawSocket>) {
 fn a_node_that_is_full_answers_health_and_metrics_refuses_the_rest_and_closes() {
     let (node, held) = full("1");
     for _ in 0..30 {
-        for path in ["/health/live", "/health/ready", "/metrics"] {
+        for path in ["/health/live", "/health/ready", "/health", "/metrics"] {
             assert_eq!(ask(&node, &format!("GET {path}")), (200, true), "{path}");
         }
         for path in ["/connection/uni_sse?channels=open:a", "/api/info", "/", "/metrics/more"] {

@@ -16,10 +16,12 @@ const GROWING: [&str; 3] = ["/metrics", "/connection/sockjs/info", "/jsonp"];
 const TAKEN_OVER: [&str; 3] = ["/connection/uni_http_stream", "/connection/uni_sse", "/connection/sse"];
 
 /// Every route of a node, and for those with parameters every kind of answer.
-const ROUTES: [&str; 46] = [
+const ROUTES: [&str; 48] = [
     "/health/live",
     "/health/ready",
+    "/health",
     "/metrics",
+    "/api",
     "/api/openapi.json",
     "/api/publish",
     "/api/batch",

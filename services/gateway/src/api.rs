@@ -2,7 +2,7 @@
 //!
 //! The journey of a call: `call` (the key and the body) → [`method`] (the table: decoded, and handed to its group) →
 //! [`publish`], [`sessions`], [`channels`] or [`overview`] (a method's request, run and result) → [`error`] (writes answers too).
-//! A [`batch`] begins its commands one by one.
+//! A [`batch`] begins its commands one by one, and so do [`lines`].
 //!
 //! `GET /api/openapi.json` describes it from the same types ([`openapi`]), and needs no key: it holds no secret.
 
@@ -10,6 +10,7 @@ pub mod batch;
 mod call;
 pub mod channels;
 pub mod error;
+pub mod lines;
 pub mod method;
 pub mod openapi;
 pub mod overview;
@@ -27,7 +28,7 @@ use actix_web::{
 
 use self::{
     call::{ApiCall, CallContext, check_key},
-    error::{ApiError, json},
+    error::{ApiError, encode, ok},
     method::{ApiCommand, Method},
 };
 use crate::{disconnect::ErrorCode, node::Node, settings::ApiSettings};
@@ -44,6 +45,8 @@ pub fn routes(config: &mut ServiceConfig, node: &Arc<Node>, settings: &ApiSettin
         let only = web::post().to(move |call| run(method, call));
         config.service(web::resource(method.name()).route(only).default_service(web::to(post_only)));
     }
+    let only = web::post().to(run_lines);
+    config.service(web::resource("").route(only).default_service(web::to(post_only)));
     let only = web::post().to(run_batch);
     config.service(web::resource(BATCH).route(only).default_service(web::to(post_only)));
     config.service(web::resource(OPENAPI).route(web::get().to(document)).default_service(web::to(get_only)));
@@ -70,9 +73,19 @@ async fn run_batch(call: ApiCall) -> Result<HttpResponse, ApiError> {
     let mode = call.error_mode;
     let batch = async move {
         let request = batch::decode(&call.body)?;
-        json(&batch::run(&request, &CallContext::new(&call)).await)
+        encode(&batch::run(&request, &CallContext::new(&call)).await).map(ok)
     };
     to_its_end(batch).await.or_else(|error| error.in_mode(mode))
+}
+
+async fn run_lines(call: ApiCall) -> Result<HttpResponse, ApiError> {
+    let mode = call.error_mode;
+    let answered = async move {
+        let request = lines::decode(&call.body)?;
+        let result = batch::run(&request, &CallContext::new(&call)).await;
+        lines::answer(result.replies)
+    };
+    to_its_end(answered).await.or_else(|error| error.in_mode(mode))
 }
 
 /// Carries out a call that pauses between its publications: all of it, also where the caller does not wait for the answer.

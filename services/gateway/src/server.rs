@@ -240,6 +240,7 @@ fn routes(
         .app_data(web::Data::new(HttpRequestLimits::new(&settings.http, node.memory.clone())))
         .route("/health/live", web::get().to(health::live))
         .route("/health/ready", web::get().to(health::ready))
+        .route("/health", web::get().to(health::ready))
         .route("/metrics", web::get().to(health::metrics))
         .service(web::scope("/api").configure(|scope| api::routes(scope, node, &settings.api)));
     receive::routes(config, local, forwarder, &settings.poll);

@@ -4,6 +4,7 @@
 //! As JSON it is what nodes write to one another. Nodes of older versions read it: a new field has a default, and no field goes.
 
 use bytes::Bytes;
+use gorani_auth::OptionOverrides;
 use gorani_broker::Position;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,10 @@ pub struct SessionTarget {
     pub user: String,
     /// …or only this client of theirs.
     pub client: Option<String>,
+    /// Of these only the one that has this session id. Sessions of transports whose commands come in requests of their own have
+    /// one, others none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
 }
 
 /// A command for the sessions of a user.
@@ -55,6 +60,9 @@ pub enum SessionCommand {
         expired: bool,
         /// Unix seconds; absent: it no longer expires.
         expire_at: Option<u64>,
+        /// JSON that others see of the connection from now on; empty where it stays as it is.
+        #[serde(with = "json_text", default, skip_serializing_if = "Bytes::is_empty")]
+        info: Bytes,
     },
 }
 
@@ -72,6 +80,16 @@ pub struct ServerSubscribe {
     /// Position to recover from.
     #[serde(with = "offset_and_epoch", default)]
     pub recover: Option<Position>,
+    /// End of the subscription, in Unix seconds; absent: with the connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expire_at: Option<u64>,
+    /// Changed options of the channel.
+    #[serde(default, skip_serializing_if = "is_unchanged")]
+    pub overrides: OptionOverrides,
+}
+
+fn is_unchanged(overrides: &OptionOverrides) -> bool {
+    *overrides == OptionOverrides::default()
 }
 
 impl SessionCommand {
@@ -85,10 +103,27 @@ impl SessionCommand {
         }
     }
 
+    /// True for a session with this id, if it is the one that is meant or none is named.
+    pub fn concerns_session(&self, id: Option<&str>) -> bool {
+        self.target().session.as_deref().is_none_or(|wanted| id == Some(wanted))
+    }
+
+    /// True if it says something that a node of the first version would pass over.
+    pub fn has_later_fields(&self) -> bool {
+        let is_later = match self {
+            Self::Subscribe { subscribe, .. } => {
+                subscribe.expire_at.is_some() || !is_unchanged(&subscribe.overrides)
+            }
+            Self::Refresh { info, .. } => !info.is_empty(),
+            Self::Disconnect { .. } | Self::Unsubscribe { .. } => false,
+        };
+        is_later || self.target().session.is_some()
+    }
+
     /// The user, or the client that has none. Commands with the same subject are carried out in order of arrival.
     pub fn subject(&self) -> &str {
         match self.target() {
-            SessionTarget { user, client: Some(client) } if user.is_empty() => client,
+            SessionTarget { user, client: Some(client), .. } if user.is_empty() => client,
             SessionTarget { user, .. } => user,
         }
     }

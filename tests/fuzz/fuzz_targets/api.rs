@@ -1,12 +1,14 @@
 //! Bodies of the HTTP API against its decoder: nothing panics, what is accepted is within its limits, and what is refused
-//! is refused in a short sentence. The first byte chooses the method: `a` is the first of the table, `n` the batch.
+//! is refused in a short sentence. The first byte chooses the method: `a` is the first of the table, `n` the batch, `o` the
+//! commands in lines.
 #![no_main]
 
 use bytes::Bytes;
 use gorani::api::{
-    batch,
+    batch::{self, BatchRequest},
     channels::HISTORY_PAGE_MAX,
     error::ApiError,
+    lines,
     method::{ApiCommand, Method},
     overview::{PAGE_MAX, cursor_after},
     publish::{IDEMPOTENCY_KEY_MAX_BYTES, RequestPayload},
@@ -23,15 +25,20 @@ const SENTENCE_BYTES: usize = 520;
 fuzz_target!(|data: &[u8]| {
     let Some((first, body)) = data.split_first() else { return };
     let body = Bytes::copy_from_slice(body);
-    let index = usize::from(first.wrapping_sub(b'a')) % (Method::ALL.len() + 1);
+    let index = usize::from(first.wrapping_sub(b'a')) % (Method::ALL.len() + 2);
     match Method::ALL.get(index) {
         Some(method) => check(ApiCommand::decode(*method, &body), &body),
-        None => match batch::decode(&body) {
-            Ok(batch) => batch.commands.iter().for_each(|named| check(batch::decode_named(named), &body)),
-            Err(error) => short(&error),
-        },
+        None if index == Method::ALL.len() => check_all(batch::decode(&body), &body),
+        None => check_all(lines::decode(&body), &body),
     }
 });
+
+fn check_all(batch: Result<BatchRequest<'_>, ApiError>, body: &Bytes) {
+    match batch {
+        Ok(batch) => batch.commands.iter().for_each(|named| check(batch::decode_named(named), body)),
+        Err(error) => short(&error),
+    }
+}
 
 fn short(error: &ApiError) {
     assert!(error.message().len() <= SENTENCE_BYTES, "{}", error.message().len());
@@ -69,9 +76,7 @@ fn check(command: Result<ApiCommand<'_>, ApiError>, body: &Bytes) {
             }
         }
         ApiCommand::History(request) => {
-            if let Some(query) = accepted(request.query()) {
-                assert!(query.limit <= HISTORY_PAGE_MAX);
-            }
+            assert!(request.query().limit <= HISTORY_PAGE_MAX);
         }
         ApiCommand::Channels(request) => {
             accepted(request.pattern());

@@ -98,6 +98,13 @@ async fn channels_of_all_nodes_are_counted_together_and_listed_in_pages() {
         }
         let everything = all(&pages(&node.api(), "channels", json!({}), 4), "channels");
         assert_eq!(everything.len(), expected.len() + 1);
+        // A publisher is told the same, and 0 for a name that nobody has.
+        for number in 0..9 {
+            let request = json!({"channel": format!("kept:{number}"), "data": 1, "num_subscribers": true});
+            assert_eq!(node.api().ok("publish", &request)["num_subscribers"], 1 + number % NODES);
+        }
+        let misspelt = json!({"channel": "kept:O", "data": 1, "num_subscribers": true});
+        assert_eq!(node.api().ok("publish", &misspelt)["num_subscribers"], 0);
     }
 }
 

@@ -48,8 +48,8 @@ pub struct BatchRequest<'a> {
 pub struct NamedCommand<'a> {
     /// The only name in the object.
     pub method: TextField<'a>,
-    /// The parameters under the method's name.
-    pub params: &'a RawValue,
+    /// The parameters under the method's name, a JSON value.
+    pub params: &'a str,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for NamedCommand<'a> {
@@ -63,13 +63,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for NamedCommand<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let Some((method, params)) = map.next_entry()? else {
+                let Some((method, params)) = map.next_entry::<_, &RawValue>()? else {
                     return Err(A::Error::custom("a command without a method"));
                 };
                 if map.next_key::<TextField<'de>>()?.is_some() {
                     return Err(A::Error::custom("a command with more than one method"));
                 }
-                Ok(NamedCommand { method, params })
+                Ok(NamedCommand { method, params: params.get() })
             }
         }
         deserializer.deserialize_map(AsNamed)
@@ -104,7 +104,7 @@ pub struct BatchResult {
 /// Decodes one command of a batch.
 pub fn decode_named<'a>(named: &NamedCommand<'a>) -> Result<ApiCommand<'a>, ApiError> {
     let method = Method::of(&named.method).ok_or_else(|| unknown_method(&named.method))?;
-    ApiCommand::decode(method, named.params.get().as_bytes())
+    ApiCommand::decode(method, named.params.as_bytes())
 }
 
 /// Decodes a batch. Its commands are decoded one by one, so that a bad one does not take the others along.

@@ -125,12 +125,29 @@ pub(super) struct CallContext<'a> {
     pub(super) body: &'a Bytes,
     /// The allowance of all its reads together.
     pub(super) reads: ReadAllowance,
+    /// A node did not tell its subscribers: the call asks no more, since each question may take as long as one waits for a node.
+    is_uncounted: Cell<bool>,
 }
 
 impl<'a> CallContext<'a> {
     pub(super) fn new(call: &'a ApiCall) -> Self {
         let ApiCall { node, body, settings, .. } = call;
-        Self { node, body, reads: ReadAllowance::new(settings) }
+        Self { node, body, reads: ReadAllowance::new(settings), is_uncounted: Cell::new(false) }
+    }
+
+    /// Subscribers of a channel in the whole cluster; `None` where a node does not say. One question of the call at a time.
+    pub(super) async fn subscribers(&self, channel: &str) -> Option<usize> {
+        let _turn = self.reads.turn.acquire().await.ok()?;
+        if self.is_uncounted.get() {
+            return None;
+        }
+        let counted = self.node.cluster.subscribers(channel).await;
+        counted
+            .inspect_err(|error| {
+                tracing::warn!(%channel, %error, "counting subscribers failed");
+                self.is_uncounted.set(true);
+            })
+            .ok()
     }
 }
 

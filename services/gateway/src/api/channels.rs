@@ -5,7 +5,9 @@ use std::{borrow::Cow, collections::BTreeMap};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use gorani_auth::{ChannelOptions, check_channel_name};
-use gorani_broker::{BrokerError, ClientInfo, DataKind, HistoryQuery, Position, PresenceQuery, Publication};
+use gorani_broker::{
+    BrokerError, ClientInfo, DataKind, HistoryPage, HistoryQuery, Position, PresenceQuery, Publication,
+};
 use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -104,9 +106,9 @@ pub struct HistoryRequest<'a> {
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 255)]
     pub channel: TextField<'a>,
-    /// Publications at most, up to 1000. 0 or absent: the position alone; -1: as many as a page holds.
+    /// Publications at most; a page never has more than 1000. 0 or absent: the position alone; below 0: as many as a page holds.
     #[serde(default)]
-    #[schema(value_type = i64, minimum = -1, maximum = 1000)]
+    #[schema(value_type = i64)]
     pub limit: Option<i64>,
     /// Publications after this position; before it, when `reverse`. A position of another epoch is error 112.
     #[serde(borrow, default)]
@@ -119,20 +121,23 @@ pub struct HistoryRequest<'a> {
 }
 
 impl HistoryRequest<'_> {
-    /// The query for the history.
-    pub fn query(&self) -> Result<HistoryQuery, ApiError> {
+    /// The query for the history. A limit beyond a page is that of a page, as in the client protocol: libraries ask for all
+    /// that there is with a large one.
+    pub fn query(&self) -> HistoryQuery {
         let limit = match self.limit.unwrap_or_default() {
-            -1 => HISTORY_PAGE_MAX,
-            limit => {
-                u32::try_from(limit).ok().filter(|limit| *limit <= HISTORY_PAGE_MAX).ok_or_else(|| {
-                    let message =
-                        format!("limit: must be between -1 and {HISTORY_PAGE_MAX}; go on with since");
-                    ApiError::bad_request(message)
-                })?
-            }
+            ..0 => HISTORY_PAGE_MAX,
+            limit => u32::try_from(limit).unwrap_or(u32::MAX).min(HISTORY_PAGE_MAX),
         };
         let since = self.since.as_ref().map(|since| since.offset.unwrap_or_default());
-        Ok(HistoryQuery { limit, since, reverse: self.reverse.unwrap_or_default(), max_bytes: None })
+        HistoryQuery { limit, since, reverse: self.reverse.unwrap_or_default(), max_bytes: None }
+    }
+
+    /// True if the page was full before the limit was reached, so that there may be more.
+    fn is_cut(&self, page: &HistoryPage) -> bool {
+        let is_full = page.publications.len() >= HISTORY_PAGE_MAX as usize;
+        let ends_before_the_top = self.reverse.unwrap_or_default()
+            || page.publications.last().is_some_and(|last| last.offset < page.top.offset);
+        is_full && self.limit > Some(i64::from(HISTORY_PAGE_MAX)) && ends_before_the_top
     }
 }
 
@@ -165,7 +170,8 @@ pub struct HistoryResult {
     pub offset: u64,
     /// The stream's epoch.
     pub epoch: String,
-    /// True where `api.reply_max_bytes` ended the page before `limit` did: go on with `since`. Absent otherwise.
+    /// True where the bounds of a page (1000 publications, `api.reply_max_bytes`) ended it before `limit` did: go on with `since`.
+    /// Absent otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     pub truncated: bool,
@@ -351,7 +357,7 @@ pub(super) async fn history(
         return Err(without_history());
     }
     let turn = call.reads.begin().await?;
-    let query = HistoryQuery { max_bytes: Some(turn.left_bytes()), ..request.query()? };
+    let query = HistoryQuery { max_bytes: Some(turn.left_bytes()), ..request.query() };
     let page = call
         .node
         .reads
@@ -372,7 +378,7 @@ pub(super) async fn history(
             .collect(),
         offset: page.top.offset,
         epoch: page.top.epoch.as_ref().to_owned(),
-        truncated: page.truncated,
+        truncated: page.truncated || request.is_cut(&page),
     })
 }
 

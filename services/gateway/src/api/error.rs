@@ -153,19 +153,23 @@ struct ResultAnswer<'a, T> {
     result: &'a T,
 }
 
-/// 200 with `{"result": …}`.
-pub(super) fn with_result<T: Serialize>(result: &T) -> Result<HttpResponse, ApiError> {
-    json(&ResultAnswer { result })
+/// `{"result": …}`.
+pub(super) fn with_result<T: Serialize>(result: &T) -> Result<Vec<u8>, ApiError> {
+    encode(&ResultAnswer { result })
 }
 
-/// 200 with this value as JSON.
-pub(super) fn json<T: Serialize>(value: &T) -> Result<HttpResponse, ApiError> {
-    let body = serde_json::to_vec(value).map_err(|error| {
+/// This value as JSON.
+pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, ApiError> {
+    serde_json::to_vec(value).map_err(|error| {
         tracing::error!(%error, "API answer not encoded");
-        ErrorCode::INTERNAL
-    })?;
+        ErrorCode::INTERNAL.into()
+    })
+}
+
+/// 200 with this JSON.
+pub(super) fn ok(body: Vec<u8>) -> HttpResponse {
     let mut response = HttpResponse::with_body(StatusCode::OK, body);
     let content_type = header::HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    Ok(response.map_into_boxed_body())
+    response.map_into_boxed_body()
 }

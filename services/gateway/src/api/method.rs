@@ -15,7 +15,7 @@ use crate::{
             self, ChannelRequest, HistoryRequest, HistoryResult, PresenceRequest, PresenceResult,
             PresenceStatsResult,
         },
-        error::{ApiError, EmptyResult, ErrorAnswer, ErrorView, json, with_result},
+        error::{ApiError, EmptyResult, ErrorAnswer, ErrorView, encode, ok, with_result},
         overview::{
             self, ChannelsRequest, ChannelsResult, ConnectionsRequest, ConnectionsResult, InfoRequest,
             InfoResult,
@@ -98,9 +98,14 @@ macro_rules! methods {
         impl MethodAnswer {
             /// The answer to a call of one method: `{"result": …}`.
             pub(super) fn into_response(self) -> Result<HttpResponse, ApiError> {
-                match &self {
-                    $(Self::$method(result) => with_result(result),)+
-                    Self::Error(error) => json(&ErrorAnswer { error: error.clone() }),
+                self.into_line().map(ok)
+            }
+
+            /// The same as a line of JSON without its end.
+            pub(super) fn into_line(self) -> Result<Vec<u8>, ApiError> {
+                match self {
+                    $(Self::$method(result) => with_result(&result),)+
+                    Self::Error(error) => encode(&ErrorAnswer { error }),
                 }
             }
         }

@@ -4,10 +4,10 @@
 use std::sync::LazyLock;
 
 use utoipa::openapi::{
-    ComponentsBuilder, ContentBuilder, HttpMethod, InfoBuilder, ObjectBuilder, OneOfBuilder, OpenApi,
-    OpenApiBuilder, PathItem, PathsBuilder, RefOr, ResponseBuilder, Schema,
+    ComponentsBuilder, Content, ContentBuilder, HttpMethod, InfoBuilder, ObjectBuilder, OneOfBuilder,
+    OpenApi, OpenApiBuilder, PathItem, PathsBuilder, RefOr, ResponseBuilder, Schema,
     path::OperationBuilder,
-    request_body::RequestBodyBuilder,
+    request_body::{RequestBody, RequestBodyBuilder},
     schema::Type,
     security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme},
 };
@@ -15,6 +15,7 @@ use utoipa::openapi::{
 use crate::api::{
     batch::{BatchRequest, BatchResult},
     error::ErrorAnswer,
+    lines::{CommandLine, NDJSON},
     method::{ApiCommand, Method, reference, register},
 };
 
@@ -52,6 +53,8 @@ pub fn document() -> OpenApi {
                    another share the broker's round trips";
     let operation = operation("batch", summary, reference::<BatchRequest<'_>>(), reference::<BatchResult>());
     paths = paths.path("/api/batch", PathItem::new(HttpMethod::Post, operation));
+    components = register::<CommandLine<'_>>(components);
+    paths = paths.path("/api", PathItem::new(HttpMethod::Post, lines()));
     paths = paths.path("/api/openapi.json", PathItem::new(HttpMethod::Get, this()));
     let header = |name| SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(name)));
     components = components.security_scheme("X-API-Key", header("X-API-Key")).security_scheme(
@@ -79,13 +82,35 @@ pub fn document_text() -> &'static str {
     &TEXT
 }
 
+/// What a 200 says.
+const DONE: &str =
+    "Done; or, with `api.error_mode = \"body\"`, what is wrong with the call (102, 103, 105 to 110, 112)";
+
 fn operation(name: &str, summary: &str, request: RefOr<Schema>, result: RefOr<Schema>) -> OperationBuilder {
-    let json = |schema| ContentBuilder::new().schema(Some(schema)).build();
     let body = RequestBodyBuilder::new().content("application/json", json(request)).build();
     let answer = OneOfBuilder::new().item(result).item(reference::<ErrorAnswer>()).into();
+    let done = ResponseBuilder::new().description(DONE).content("application/json", json(answer));
+    with_errors(name, summary, body, done)
+}
+
+/// Commands in lines. The schemas are those of one line.
+fn lines() -> OperationBuilder {
+    let summary = "Commands in lines, with a line of reply for each, in order: a result or an error";
+    let body = RequestBodyBuilder::new().content(NDJSON, json(reference::<CommandLine<'_>>())).build();
+    let result = ObjectBuilder::new().property("result", ObjectBuilder::new()).required("result");
+    let line = OneOfBuilder::new().item(result).item(reference::<ErrorAnswer>()).into();
     let done = ResponseBuilder::new()
-        .description("Done; or, with `api.error_mode = \"body\"`, what is wrong with the call (102, 103, 105 to 110, 112)")
-        .content("application/json", json(answer));
+        .description(DONE)
+        .content(NDJSON, json(line))
+        .content("application/json", json(reference::<ErrorAnswer>()));
+    with_errors("lines", summary, body, done)
+}
+
+fn json(schema: RefOr<Schema>) -> Content {
+    ContentBuilder::new().schema(Some(schema)).build()
+}
+
+fn with_errors(name: &str, summary: &str, body: RequestBody, done: ResponseBuilder) -> OperationBuilder {
     let mut operation = OperationBuilder::new()
         .operation_id(Some(name))
         .summary(Some(summary))

@@ -61,6 +61,19 @@ macro_rules! publication_request {
             #[serde(borrow, default)]
             #[schema(value_type = String)]
             pub exclude_client: TextField<'a>,
+            /// Asks for differences in the place of whole messages: a hint that changes nothing, since every subscriber gets the
+            /// whole message.
+            #[serde(default)]
+            #[schema(value_type = bool)]
+            pub delta: Option<bool>,
+            /// Not available: 0 or absent.
+            #[serde(default)]
+            #[schema(value_type = u64, maximum = 0)]
+            pub version: Option<u64>,
+            /// Goes with `version`; alone it says nothing.
+            #[serde(borrow, default)]
+            #[schema(value_type = String)]
+            pub version_epoch: TextField<'a>,
         }
 
         impl $name<'_> {
@@ -71,6 +84,7 @@ macro_rules! publication_request {
 
             /// Checks what is to be published, and takes it out of the request.
             fn take_message(&mut self, call: &CallContext<'_>) -> Result<CheckedMessage, ApiError> {
+                check_version(self.version)?;
                 let (kind, data) = RequestPayload::of(self.data, &self.b64data)?.into_data(call.body);
                 let publication = Publication {
                     data,
@@ -100,6 +114,10 @@ publication_request! {
         #[serde(borrow, default)]
         #[schema(value_type = String)]
         pub user: TextField<'a>,
+        /// Tell how many subscribers the channel has.
+        #[serde(default)]
+        #[schema(value_type = bool)]
+        pub num_subscribers: Option<bool>,
     }
 }
 
@@ -159,6 +177,16 @@ impl<'a> RequestPayload<'a> {
     }
 }
 
+/// Refuses a version: it asks that older ones be dropped, and a publication that is not dropped would pass for newer.
+fn check_version(version: Option<u64>) -> Result<(), ApiError> {
+    match version {
+        None | Some(0) => Ok(()),
+        Some(_) => Err(ApiError::bad_request(
+            "version: publications have no versions here; leave it out, and use idempotency_key for a retry",
+        )),
+    }
+}
+
 /// Refuses a key that is too long.
 fn check_key(key: &TextField<'_>) -> Result<Option<String>, ApiError> {
     if key.len() > IDEMPOTENCY_KEY_MAX_BYTES {
@@ -185,6 +213,11 @@ pub struct PublishResult {
     pub offset: u64,
     /// Empty on a channel without history, or with `skip_history`.
     pub epoch: String,
+    /// Subscribers of the channel in the whole cluster, now, where `num_subscribers` asked for it; 0 may be a misspelt channel.
+    /// Absent where a node does not say: the message is published all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u64, required = false)]
+    pub num_subscribers: Option<usize>,
 }
 
 /// The result of `broadcast`: an entry for each channel, in order.
@@ -217,7 +250,7 @@ impl CheckedMessage {
     fn publish(self, node: &Arc<Node>, channel: Cow<'_, str>) -> PendingPublish {
         let channel = channel.into_owned();
         let accepted = node.publisher.publish(&channel, self.publication, self.skip_history, self.key);
-        PendingPublish { channel, accepted }
+        PendingPublish { channel, accepted, is_counted: false }
     }
 }
 
@@ -225,6 +258,8 @@ impl CheckedMessage {
 pub(super) struct PendingPublish {
     channel: String,
     accepted: BoxFuture<'static, Result<Published, ErrorCode>>,
+    /// The caller wants to know how many subscribers the channel has.
+    is_counted: bool,
 }
 
 impl PendingPublish {
@@ -233,7 +268,9 @@ impl PendingPublish {
         let accepted = self.accepted.await;
         let Published { position, .. } =
             accepted.map_err(|error| explain(call.node, &self.channel, error))?;
-        Ok(PublishResult { offset: position.offset, epoch: position.epoch.as_ref().to_owned() })
+        let num_subscribers = if self.is_counted { call.subscribers(&self.channel).await } else { None };
+        let epoch = position.epoch.as_ref().to_owned();
+        Ok(PublishResult { offset: position.offset, epoch, num_subscribers })
     }
 }
 
@@ -267,7 +304,8 @@ impl PublishRequest<'_> {
     /// Publishes; its position in the channel's order is taken when this returns.
     pub(super) fn begin(mut self, call: &CallContext<'_>) -> Result<PendingPublish, ApiError> {
         let message = self.take_message(call)?;
-        Ok(message.publish(call.node, self.address()?))
+        let is_counted = self.num_subscribers.unwrap_or_default();
+        Ok(PendingPublish { is_counted, ..message.publish(call.node, self.address()?) })
     }
 }
 

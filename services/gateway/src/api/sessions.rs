@@ -1,7 +1,12 @@
 //! `subscribe`, `unsubscribe`, `disconnect` and `refresh`: commands for the sessions of a user on all nodes. They are done when
 //! every node's workers have them; a user without connections is no error.
 
+use std::ops::RangeInclusive;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
+use gorani_auth::OptionOverrides;
+use gorani_protocol::client::{JSON_DEPTH, json_compact_check};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -13,13 +18,16 @@ use crate::{
         value::{Json, LIST_MAX, ListField, TextField, check_depth},
     },
     disconnect::Disconnect,
+    session::Now,
     session_command::{ServerSubscribe, SessionCommand, SessionTarget},
 };
 
 /// Bytes of a disconnect's reason at most: what a close frame holds beside the code.
 const REASON_MAX_BYTES: usize = 123;
 /// Codes that a backend may disconnect with.
-const DISCONNECT_CODES: std::ops::RangeInclusive<u32> = 3000..=4999;
+const DISCONNECT_CODES: RangeInclusive<u32> = 3000..=4999;
+/// Those of them after which clients come back.
+const RECONNECT_CODES: [RangeInclusive<u32>; 2] = [3000..=3499, 4000..=4499];
 
 /// Makes the request of a command: whose connections it is for, and fields of its own. A request for a channel has `[channel]` behind
 /// its name. A shared struct would not do: serde refuses no
@@ -44,12 +52,17 @@ macro_rules! session_request {
             #[serde(borrow, default)]
             #[schema(value_type = String)]
             pub client: TextField<'a>,
+            /// Of these only the connection with this session id, which `http_stream` and `sse` tell their clients; others have none.
+            #[serde(borrow, default)]
+            #[schema(value_type = String)]
+            pub session: TextField<'a>,
             $($own)*
         }
 
         impl $request<'_> {
             fn target(&self) -> Result<SessionTarget, ApiError> {
-                target(&self.user, &self.client)
+                let target = target(&self.user, &self.client)?;
+                Ok(SessionTarget { session: self.session.given().map(str::to_owned), ..target })
             }
         }
     };
@@ -66,10 +79,69 @@ session_request! {
         #[serde(borrow, default)]
         #[schema(value_type = serde_json::Value)]
         pub data: Json<'a>,
+        /// `info` as base64, in its place: bytes that are JSON are that JSON, others stay a string in base64.
+        #[serde(borrow, default)]
+        #[schema(value_type = String, content_encoding = "base64")]
+        pub b64info: TextField<'a>,
+        /// `data` as base64, in its place.
+        #[serde(borrow, default)]
+        #[schema(value_type = String, content_encoding = "base64")]
+        pub b64data: TextField<'a>,
+        /// End of the subscription, in seconds since the Unix epoch: the connection ends with 3006 then. 0 or absent: never.
+        #[serde(default)]
+        #[schema(value_type = u64)]
+        pub expire_at: Option<u64>,
+        /// Changed options of the channel, for this subscription.
+        #[serde(rename = "override", default)]
+        #[schema(value_type = OverrideRequest)]
+        pub overrides: Option<OverrideRequest>,
         /// Bring what was published after this position, too.
         #[serde(borrow, default)]
         #[schema(value_type = PositionRequest<'static>)]
         pub recover_since: Option<PositionRequest<'a>>,
+    }
+}
+
+/// Options of a channel, each with its changed value or absent.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = SubscribeOverride)]
+pub struct OverrideRequest {
+    /// The client stands in the channel's presence.
+    #[schema(value_type = OverrideValue, required = false)]
+    pub presence: Option<OverrideValue>,
+    /// Its joins and leaves are published.
+    #[schema(value_type = OverrideValue, required = false)]
+    pub join_leave: Option<OverrideValue>,
+    /// It gets joins and leaves without asking for them.
+    #[schema(value_type = OverrideValue, required = false)]
+    pub force_push_join_leave: Option<OverrideValue>,
+    /// It recovers what it missed.
+    #[schema(value_type = OverrideValue, required = false)]
+    pub force_recovery: Option<OverrideValue>,
+    /// Its position is watched.
+    #[schema(value_type = OverrideValue, required = false)]
+    pub force_positioning: Option<OverrideValue>,
+}
+
+/// The changed value of an option.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OverrideValue {
+    /// The value.
+    pub value: bool,
+}
+
+impl OverrideRequest {
+    fn options(self) -> OptionOverrides {
+        let value = |changed: Option<OverrideValue>| changed.map(|changed| changed.value);
+        OptionOverrides {
+            presence: value(self.presence),
+            join_leave: value(self.join_leave),
+            force_push_join_leave: value(self.force_push_join_leave),
+            force_recovery: value(self.force_recovery),
+            force_positioning: value(self.force_positioning),
+        }
     }
 }
 
@@ -89,12 +161,12 @@ session_request! {
         #[serde(borrow, default)]
         #[schema(value_type = String, max_length = 123)]
         pub reason: TextField<'a>,
-        /// Code and reason as an object, as some libraries send them; then not beside it.
-        #[serde(borrow, default)]
+        /// Code and reason as an object, as some libraries send them; then not beside it. gocent writes it in capitals.
+        #[serde(borrow, default, alias = "Disconnect")]
         #[schema(value_type = DisconnectWith<'static>)]
         pub disconnect: Option<DisconnectWith<'a>>,
-        /// Client ids that stay.
-        #[serde(borrow, default)]
+        /// Client ids that stay. gocent writes `ClientWhitelist`.
+        #[serde(borrow, default, alias = "ClientWhitelist")]
         #[schema(value_type = Vec<String>, max_items = 10_000)]
         pub whitelist: ListField<TextField<'a>, LIST_MAX>,
     }
@@ -113,6 +185,10 @@ pub struct DisconnectWith<'a> {
     #[serde(borrow, default)]
     #[schema(value_type = String, max_length = 123)]
     pub reason: TextField<'a>,
+    /// Clients look at the code alone. True only with a code after which they come back.
+    #[serde(default)]
+    #[schema(value_type = bool)]
+    pub reconnect: Option<bool>,
 }
 
 session_request! {
@@ -126,6 +202,11 @@ session_request! {
         #[serde(default)]
         #[schema(value_type = u64)]
         pub expire_at: Option<u64>,
+        /// Shown to others as connection info from now on, in what the connection publishes and in channels that it subscribes
+        /// to. Absent: it stays as it is.
+        #[serde(borrow, default)]
+        #[schema(value_type = serde_json::Value)]
+        pub info: Json<'a>,
     }
 }
 
@@ -134,7 +215,7 @@ pub fn target(user: &TextField<'_>, client: &TextField<'_>) -> Result<SessionTar
     if user.is_empty() && client.is_empty() {
         return Err(ApiError::bad_request("user is empty: name a user, or a client that has none"));
     }
-    Ok(SessionTarget { user: user.to_string(), client: client.given().map(str::to_owned) })
+    Ok(SessionTarget { user: user.to_string(), client: client.given().map(str::to_owned), session: None })
 }
 
 impl DisconnectRequest<'_> {
@@ -145,7 +226,16 @@ impl DisconnectRequest<'_> {
             Some(_) if beside => {
                 return Err(ApiError::bad_request("code and reason either in disconnect or beside it"));
             }
-            Some(with) => (with.code, &with.reason),
+            Some(with) => {
+                let code = with.code.unwrap_or_default();
+                if with.reconnect == Some(true) && !RECONNECT_CODES.iter().any(|codes| codes.contains(&code))
+                {
+                    return Err(ApiError::bad_request(
+                        "disconnect.reconnect: clients come back after a code of 3000 to 3499 or 4000 to 4499",
+                    ));
+                }
+                (with.code, &with.reason)
+            }
             None => (self.code, &self.reason),
         };
         if reason.len() > REASON_MAX_BYTES {
@@ -173,8 +263,10 @@ pub(super) async fn subscribe(
     options(call.node, &request.channel)?;
     let subscribe = ServerSubscribe {
         channel: request.channel.to_string(),
-        info: json("info", request.info)?,
-        data: json("data", request.data)?,
+        info: json_or_bytes("info", request.info, &request.b64info)?,
+        data: json_or_bytes("data", request.data, &request.b64data)?,
+        expire_at: to_come(request.expire_at)?,
+        overrides: request.overrides.unwrap_or_default().options(),
         recover: request.recover_since.as_ref().map(|since| since.position()),
     };
     send(call, SessionCommand::Subscribe { target, subscribe }).await
@@ -206,7 +298,8 @@ pub(super) async fn refresh(
     let target = request.target()?;
     let expired = request.expired.unwrap_or_default();
     let expire_at = request.expire_at.filter(|at| *at != 0);
-    send(call, SessionCommand::Refresh { target, expired, expire_at }).await
+    let info = json("info", request.info)?;
+    send(call, SessionCommand::Refresh { target, expired, expire_at, info }).await
 }
 
 async fn send(call: &CallContext<'_>, command: SessionCommand) -> Result<EmptyResult, ApiError> {
@@ -219,4 +312,29 @@ fn json(field: &'static str, json: Json<'_>) -> Result<Bytes, ApiError> {
     let Some(json) = json.not_null() else { return Ok(Bytes::new()) };
     check_depth(field, json)?;
     Ok(Bytes::copy_from_slice(json.as_bytes()))
+}
+
+/// JSON of either field. Bytes that are JSON are that JSON; others stay a string in base64, as in tokens.
+fn json_or_bytes(field: &'static str, value: Json<'_>, base64: &TextField<'_>) -> Result<Bytes, ApiError> {
+    let Some(base64) = base64.given() else { return json(field, value) };
+    if value.not_null().is_some() {
+        return Err(ApiError::bad_request(format!("either {field} or b64{field}, not both")));
+    }
+    let bytes = BASE64
+        .decode(base64)
+        .map_err(|error| ApiError::bad_request(format!("b64{field}: not base64: {error}")))?;
+    if json_compact_check(&bytes, JSON_DEPTH).is_ok() {
+        return Ok(bytes.into());
+    }
+    Ok(serde_json::Value::from(base64).to_string().into())
+}
+
+/// A time in Unix seconds that has not passed; 0 is none.
+fn to_come(expire_at: Option<u64>) -> Result<Option<u64>, ApiError> {
+    match expire_at.filter(|at| *at != 0) {
+        Some(at) if at <= Now::read().unix_s() => {
+            Err(ApiError::bad_request("expire_at: has passed; unsubscribe ends a subscription"))
+        }
+        expire_at => Ok(expire_at),
+    }
 }

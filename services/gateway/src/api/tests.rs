@@ -7,6 +7,7 @@ mod broker;
 mod channel;
 mod error_mode;
 mod hostile;
+mod lines;
 mod openapi;
 mod overview;
 mod pace;

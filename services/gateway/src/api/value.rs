@@ -71,6 +71,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for TextField<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListField<T, const MAX: usize>(Vec<T>);
 
+impl<T, const MAX: usize> ListField<T, MAX> {
+    /// A list whose length was checked.
+    pub(super) fn of(list: Vec<T>) -> Self {
+        Self(list)
+    }
+}
+
 impl<T, const MAX: usize> Default for ListField<T, MAX> {
     fn default() -> Self {
         Self(Vec::new())

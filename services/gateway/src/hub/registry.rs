@@ -295,7 +295,7 @@ impl SessionRegistry {
     }
 
     /// Keys of the sessions of one user and, if named, one client.
-    pub(super) fn keys_of(&self, SessionTarget { user, client }: &SessionTarget) -> Vec<SessionKey> {
+    pub(super) fn keys_of(&self, SessionTarget { user, client, .. }: &SessionTarget) -> Vec<SessionKey> {
         if let Some(client) = client {
             let key = self.clients.get(client.as_str()).copied();
             let is_of_user = |key: &SessionKey| self.get(*key).is_some_and(|session| *session.user == **user);

@@ -81,6 +81,13 @@ pub enum ScanRequest {
         /// Receives the answer.
         answer: oneshot::Sender<ScanPage<usize>>,
     },
+    /// The subscribers of one channel.
+    Subscribers {
+        /// Its name.
+        channel: String,
+        /// Receives the answer.
+        answer: oneshot::Sender<usize>,
+    },
 }
 
 impl ScanRequest {
@@ -94,6 +101,10 @@ impl ScanRequest {
             Self::Connections { user, after, limit, answer } => {
                 let connections = ConnectionScan { user: user.map(Arc::from) };
                 Scan::new(connections, &after, limit).answer(&hub, &traffic, answer).await;
+            }
+            Self::Subscribers { channel, answer } => {
+                // The requester may have gone meanwhile; then nobody misses the answer.
+                let _ = answer.send(hub.borrow().subscribers(&channel).unwrap_or_default());
             }
         }
     }

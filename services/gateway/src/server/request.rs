@@ -58,7 +58,7 @@ use crate::{
 };
 
 /// Served when the node holds as many connections as it may.
-const RESERVED_PATHS: [&str; 3] = ["/health/live", "/health/ready", "/metrics"];
+const RESERVED_PATHS: [&str; 4] = ["/health/live", "/health/ready", "/health", "/metrics"];
 
 /// The answer to all other requests, and to WebSocket handshakes.
 pub(super) const FULL: &str = "this node holds as many connections as it may";

@@ -217,7 +217,10 @@ impl Session for ClientSession {
             Signal::Disconnect(disconnect) => self.close(disconnect, actions),
             Signal::Insufficient(channel) => self.lose_position(&channel, actions),
             Signal::EpochEnded(ended) => self.epoch_ended(*ended, now),
-            Signal::Command(command) => self.run_backend_command(&command, now, actions),
+            Signal::Command(command) if command.concerns_session(self.traits.emulation.as_deref()) => {
+                self.run_backend_command(&command, now, actions);
+            }
+            Signal::Command(_) => {}
         }
     }
 

@@ -179,6 +179,9 @@ impl StompSession {
 
     /// A backend has something done to the client.
     fn run_backend_command(&mut self, command: &SessionCommand, now: Now, actions: &mut Actions) {
+        if !command.concerns_session(None) {
+            return;
+        }
         match command {
             SessionCommand::Disconnect { disconnect, .. } => {
                 self.fail(Failure::of_disconnect(disconnect.clone()), actions);
@@ -193,10 +196,11 @@ impl StompSession {
                     "server-side subscribe of a STOMP client ignored"
                 );
             }
-            SessionCommand::Refresh { expired, expire_at, .. } => {
+            SessionCommand::Refresh { expired, expire_at, info, .. } => {
                 if *expired || has_expired(*expire_at, now) {
                     return self.fail(Failure::of_disconnect(Disconnect::EXPIRED), actions);
                 }
+                self.identity.renew_info(info);
                 self.clock.expires = end_of(*expire_at, Duration::ZERO, now);
             }
         }

@@ -115,7 +115,12 @@ impl Signal {
     }
 
     pub(crate) fn refresh(expired: bool, expire_at: Option<u64>) -> Self {
-        Self::of(SessionCommand::Refresh { target: SessionTarget::default(), expired, expire_at })
+        Self::of(SessionCommand::Refresh {
+            target: SessionTarget::default(),
+            expired,
+            expire_at,
+            info: Default::default(),
+        })
     }
 
     fn of(command: SessionCommand) -> Self {

@@ -137,11 +137,16 @@ impl Fleet {
         let process = self.processes.get(process).unwrap().as_ref().unwrap();
         let (node, ended) = (process.node.clone().unwrap(), FleetCommandResult::default());
         let into = ended.clone();
-        let target = SessionTarget { user: "nobody".to_owned(), client: None };
+        let target = SessionTarget { user: "nobody".to_owned(), client: None, session: None };
         process.spawn(async move {
             let outcome = node
                 .cluster
-                .send_command(SessionCommand::Refresh { target, expired: true, expire_at: None })
+                .send_command(SessionCommand::Refresh {
+                    target,
+                    expired: true,
+                    expire_at: None,
+                    info: Default::default(),
+                })
                 .await;
             *into.borrow_mut() = Some(outcome);
         });

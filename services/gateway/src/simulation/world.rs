@@ -305,7 +305,7 @@ impl World {
         };
         let process = self.processes.get(process)?.as_ref()?;
         let node = process.node.clone()?;
-        let target = SessionTarget { user: String::new(), client: Some(id) };
+        let target = SessionTarget { user: String::new(), client: Some(id), session: None };
         let command = SessionCommand::Unsubscribe { target, channel: channel.to_owned() };
         process.spawn(async move { node.workers.dispatch_command(command).await });
         Some(String::new())

@@ -93,23 +93,23 @@ pub struct SubscriptionClaims {
 
 /// Options of a channel that a token changes for one subscription; in JSON `{"presence":{"value":true}}`.
 /// None: as in the settings.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OptionOverrides {
     /// See [`ChannelOptions::presence`](crate::ChannelOptions::presence).
-    #[serde(deserialize_with = "boxed_bool")]
+    #[serde(with = "boxed_bool", skip_serializing_if = "Option::is_none")]
     pub presence: Option<bool>,
     /// See [`ChannelOptions::join_leave`](crate::ChannelOptions::join_leave).
-    #[serde(deserialize_with = "boxed_bool")]
+    #[serde(with = "boxed_bool", skip_serializing_if = "Option::is_none")]
     pub join_leave: Option<bool>,
     /// See [`ChannelOptions::force_push_join_leave`](crate::ChannelOptions::force_push_join_leave).
-    #[serde(deserialize_with = "boxed_bool")]
+    #[serde(with = "boxed_bool", skip_serializing_if = "Option::is_none")]
     pub force_push_join_leave: Option<bool>,
     /// See [`ChannelOptions::force_recovery`](crate::ChannelOptions::force_recovery).
-    #[serde(deserialize_with = "boxed_bool")]
+    #[serde(with = "boxed_bool", skip_serializing_if = "Option::is_none")]
     pub force_recovery: Option<bool>,
     /// See [`ChannelOptions::force_positioning`](crate::ChannelOptions::force_positioning).
-    #[serde(deserialize_with = "boxed_bool")]
+    #[serde(with = "boxed_bool", skip_serializing_if = "Option::is_none")]
     pub force_positioning: Option<bool>,
 }
 
@@ -253,12 +253,21 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D:
 }
 
 /// `{"value":true}`, as the tokens write a changed option.
-fn boxed_bool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
-    #[derive(Deserialize)]
-    struct Value {
+mod boxed_bool {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct BoxedBool {
         value: bool,
     }
-    Ok(Option::<Value>::deserialize(deserializer)?.map(|value| value.value))
+
+    pub(super) fn serialize<S: Serializer>(value: &Option<bool>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.map(|value| BoxedBool { value }).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+        Ok(Option::<BoxedBool>::deserialize(deserializer)?.map(|boxed| boxed.value))
+    }
 }
 
 /// Raw JSON; `null` is none.

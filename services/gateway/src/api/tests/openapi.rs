@@ -15,7 +15,8 @@ fn paths() -> BTreeSet<String> {
 async fn every_route_is_in_the_document_and_every_path_of_it_is_a_route() {
     let api = Api::start().await;
     let methods = Method::ALL.map(Method::name).into_iter().chain(["batch", "openapi.json"]);
-    assert_eq!(paths(), methods.map(|name| format!("/api/{name}")).collect());
+    let routes = methods.map(|name| format!("/api/{name}")).chain(["/api".to_owned()]);
+    assert_eq!(paths(), routes.collect());
     for path in paths() {
         let verb = if path.ends_with(".json") { Verb::GET } else { Verb::POST };
         let request = TestRequest::default().method(verb).uri(&path).insert_header(("X-API-Key", KEY));
@@ -84,7 +85,12 @@ fn requests_are_described_as_they_are_decoded() {
             json!({"user": "1", "code": 5000}),
         ),
         ("refresh", json!({"user": "1", "expire_at": 5}), json!({"user": "1", "expire_at": -5})),
-        ("history", json!({"channel": "a", "limit": -1}), json!({"channel": "a", "limit": 1001})),
+        ("history", json!({"channel": "a", "limit": 5000}), json!({"channel": "a", "limit": "1"})),
+        (
+            "publish",
+            json!({"channel": "a", "delta": true, "version": 0}),
+            json!({"channel": "a", "version": 1}),
+        ),
         ("channels", json!({"pattern": "*"}), json!({"patern": "*"})),
         ("info", json!({}), json!({"a": 1})),
     ] {

@@ -79,6 +79,52 @@ async fn bytes_that_are_json_are_published_as_json() {
 }
 
 #[actix_web::test]
+async fn delta_is_a_hint_and_a_version_that_says_nothing_is_taken_while_another_is_refused() {
+    let api = Api::start().await;
+    for neutral in [
+        json!({"delta": false, "version": 0, "version_epoch": ""}),
+        json!({"delta": true}),
+        json!({"delta": null, "version": null, "version_epoch": null}),
+        json!({"version_epoch": "e"}),
+    ] {
+        for (method, channel) in
+            [("publish", json!({"channel": "a"})), ("broadcast", json!({"channels": ["a"]}))]
+        {
+            let mut body = json!({"data": 1});
+            let fields =
+                [&neutral, &channel].into_iter().flat_map(|fields| fields.as_object().unwrap().clone());
+            body.as_object_mut().unwrap().extend(fields);
+            api.ok(method, body).await;
+        }
+    }
+    let versioned = json!({"channel": "kept:a", "data": 1, "version": 1});
+    let (status, code, sentence) = api.refused("publish", versioned).await;
+    assert_eq!((status, code), (400, 107));
+    assert!(sentence.starts_with("version: publications have no versions here"), "{sentence}");
+    let versioned = json!({"channels": ["kept:a"], "data": 1, "version": 7});
+    assert_eq!(api.refused("broadcast", versioned).await.1, 107);
+    assert!(api.kept("kept:a").await.is_empty());
+}
+
+#[actix_web::test]
+async fn a_publisher_learns_how_many_subscribers_the_channel_has_if_it_asks() {
+    let api = Api::start().await;
+    let _subscribers =
+        ["c1", "c2"].map(|client| super::sessions::Connection::open(&api, "42", client, &["a*"]));
+    let counted = |channel: &str| json!({"channel": channel, "data": 1, "num_subscribers": true});
+    assert_eq!(api.ok("publish", counted("a*")).await["num_subscribers"], 2);
+    assert_eq!(api.ok("publish", counted("ab")).await["num_subscribers"], 0);
+    let silent = json!({"channel": "a*", "data": 1, "num_subscribers": false});
+    assert_eq!(api.ok("publish", silent).await, json!({"offset": 0, "epoch": ""}));
+    let commands: Vec<Value> = (0..200).map(|_| json!({"publish": counted("a*")})).collect();
+    let replies = api.ok("batch", json!({"commands": commands})).await;
+    assert!(
+        replies.as_array().unwrap().iter().all(|reply| reply["publish"]["num_subscribers"] == 2),
+        "{replies}"
+    );
+}
+
+#[actix_web::test]
 async fn a_publication_that_skips_history_has_no_place() {
     let api = Api::start().await;
     let skipped = api.ok("publish", json!({"channel": "kept:a", "data": 1, "skip_history": true})).await;

@@ -12,7 +12,7 @@ use crate::{
     hub::registry::SessionRegistration,
     outbox::Outbox,
     session::{Signal, SubscribeParams},
-    session_command::SessionCommand,
+    session_command::{ServerSubscribe, SessionCommand},
 };
 
 /// Stands for a connection's actor: it keeps the signals that it gets.
@@ -94,6 +94,8 @@ async fn a_disconnect_reaches_the_connections_of_the_user_but_for_those_spared()
     assert_eq!(api.ok("disconnect", json!({"user": "42", "whitelist": ["c2"]})).await, json!({}));
     assert_eq!(first.disconnected(&api).await, Some(Disconnect::FORCE_DISCONNECT));
     assert_eq!((spared.disconnected(&api).await, other.disconnected(&api).await), (None, None));
+    api.ok("disconnect", json!({"user": "42", "Disconnect": null, "ClientWhitelist": ["c1", "c2"]})).await;
+    assert_eq!((first.disconnected(&api).await, spared.disconnected(&api).await), (None, None));
     api.ok("disconnect", json!({"user": "42", "client": "c2", "code": 4001, "reason": "bye"})).await;
     assert_eq!(spared.disconnected(&api).await, Some(Disconnect::new(4001, "bye")));
     assert_eq!(first.disconnected(&api).await, None);
@@ -106,6 +108,16 @@ async fn a_disconnect_takes_code_and_reason_beside_it_or_as_an_object() {
     for (body, expected) in [
         (json!({"user": "42", "disconnect": {"code": 3000, "reason": "x"}}), Disconnect::new(3000, "x")),
         (json!({"user": "42", "disconnect": {"code": 0, "reason": ""}}), Disconnect::FORCE_DISCONNECT),
+        // As gocent writes it.
+        (json!({"user": "42", "Disconnect": null, "ClientWhitelist": null}), Disconnect::FORCE_DISCONNECT),
+        (
+            json!({"user": "42", "Disconnect": {"code": 4000, "reason": "x", "reconnect": false}}),
+            Disconnect::new(4000, "x"),
+        ),
+        (
+            json!({"user": "42", "disconnect": {"code": 3499, "reason": "x", "reconnect": true}}),
+            Disconnect::new(3499, "x"),
+        ),
         (json!({"user": "42", "reason": "enough"}), Disconnect::new(3503, "enough")),
         (json!({"user": "42", "code": 4999}), Disconnect::new(4999, "")),
         (json!({"user": "42", "client": ""}), Disconnect::FORCE_DISCONNECT),
@@ -119,9 +131,15 @@ async fn a_disconnect_takes_code_and_reason_beside_it_or_as_an_object() {
         (json!({"user": "42", "code": 70000}), "code: must be between"),
         (json!({"user": "42", "code": 4000, "reason": "x".repeat(124)}), "reason: longer"),
         (json!({"user": "42", "code": 4000, "disconnect": {"code": 4000}}), "either in disconnect"),
+        (
+            json!({"user": "42", "disconnect": {"code": 3500, "reconnect": true}}),
+            "disconnect.reconnect: clients",
+        ),
+        (json!({"user": "42", "disconnect": {"reconnect": true}}), "disconnect.reconnect: clients"),
+        (json!({"user": "42", "disconnect": {}, "Disconnect": {}}), "duplicate field"),
         (json!({"user": ""}), "user is empty"),
         (json!({"client": "c1"}), "missing field `user`"),
-        (json!({"user": "42", "session": "s"}), "unknown field `session`"),
+        (json!({"user": "42", "sesion": "s"}), "unknown field `sesion`"),
     ] {
         let (status, code, sentence) = api.refused("disconnect", &wrong).await;
         assert_eq!((status, code), (400, 107));
@@ -154,6 +172,67 @@ async fn a_subscribe_carries_channel_info_data_and_position() {
     );
     assert_eq!(full.recover, Some(Position { offset: 5, epoch: "abcd".into() }));
     assert_eq!((plain.channel.as_str(), plain.info.len(), &plain.recover), ("b", 0, &None));
+}
+
+#[actix_web::test]
+async fn a_subscribe_carries_bytes_an_end_and_changed_options() {
+    let api = Api::start().await;
+    let connection = Connection::open(&api, "42", "c1", &[]);
+    let later = crate::clock::unix_ms() / 1000 + 60;
+    let body = json!({
+        "user": "42", "channel": "kept:a", "b64info": "eyJhIjoxfQ==", "b64data": "AAEC", "expire_at": later,
+        "info": null, "data": null, "session": "",
+        "override": {"presence": {"value": false}, "force_recovery": {"value": true}, "join_leave": null},
+    });
+    assert_eq!(api.ok("subscribe", body).await, json!({}));
+    let neutral = json!({"user": "42", "channel": "a", "b64info": "", "b64data": null, "expire_at": 0, "override": null});
+    api.ok("subscribe", neutral).await;
+    let told = connection.told(&api).await;
+    let [
+        SessionCommand::Subscribe { subscribe: full, target },
+        SessionCommand::Subscribe { subscribe: plain, .. },
+    ] = &told[..]
+    else {
+        panic!("{told:?}")
+    };
+    assert_eq!((&full.info[..], &full.data[..]), (&br#"{"a":1}"#[..], &br#""AAEC""#[..]));
+    assert_eq!((full.expire_at, &target.session), (Some(later), &None));
+    assert_eq!((full.overrides.presence, full.overrides.force_recovery), (Some(false), Some(true)));
+    assert_eq!((full.overrides.join_leave, full.overrides.force_positioning), (None, None));
+    assert_eq!(plain, &ServerSubscribe { channel: "a".to_owned(), ..ServerSubscribe::default() });
+    for (field, value, says) in [
+        ("expire_at", json!(1), "expire_at: has passed"),
+        ("b64info", json!("%"), "b64info: not base64"),
+        ("b64data", json!("%"), "b64data: not base64"),
+        ("override", json!({"presense": {"value": true}}), "unknown field `presense`"),
+        ("override", json!({"presence": true}), "override.presence"),
+        ("override", json!({"presence": {}}), "missing field `value`"),
+    ] {
+        let mut body = json!({"user": "42", "channel": "a"});
+        body[field] = value;
+        let (status, code, sentence) = api.refused("subscribe", &body).await;
+        assert_eq!((status, code), (400, 107));
+        assert!(sentence.contains(says), "{body}: {sentence}");
+    }
+    let both = json!({"user": "42", "channel": "a", "info": 1, "b64info": "MQ=="});
+    assert_eq!(api.refused("subscribe", both).await.2, "either info or b64info, not both");
+}
+
+#[actix_web::test]
+async fn every_command_names_a_session_if_it_is_asked_to() {
+    let api = Api::start().await;
+    let connection = Connection::open(&api, "42", "c1", &[]);
+    for method in ["subscribe", "unsubscribe", "disconnect", "refresh"] {
+        let mut body = json!({"user": "42", "session": "s1"});
+        if method.ends_with("subscribe") {
+            body["channel"] = "a".into();
+        }
+        api.ok(method, body).await;
+        let told = connection.told(&api).await;
+        assert_eq!(told[0].target().session.as_deref(), Some("s1"), "{method}");
+        assert!(!told[0].concerns_session(None) && !told[0].concerns_session(Some("s2")));
+        assert!(told[0].concerns_session(Some("s1")) && told[0].has_later_fields());
+    }
 }
 
 #[actix_web::test]
@@ -197,6 +276,12 @@ async fn a_refresh_prolongs_or_ends() {
         let [SessionCommand::Refresh { expired, expire_at, .. }] = &told[..] else { panic!("{told:?}") };
         assert_eq!((*expired, *expire_at), expected);
     }
+    api.ok("refresh", json!({"user": "42", "info": {"name": "A"}})).await;
+    let told = connection.told(&api).await;
+    assert!(
+        matches!(&told[..], [SessionCommand::Refresh { info, .. }] if info == r#"{"name":"A"}"#),
+        "{told:?}"
+    );
     assert_eq!(api.refused("refresh", json!({"user": "42", "expire_at": -1})).await.0, 400);
     assert!(anonymous.told(&api).await.is_empty());
     api.ok("refresh", json!({"user": "", "client": "c2", "expired": true})).await;

@@ -10,12 +10,17 @@ use crate::{
 
 /// Every order for one target.
 fn orders(user: &str, client: Option<&str>) -> [SessionCommand; 4] {
-    let target = || SessionTarget { user: user.to_owned(), client: client.map(str::to_owned) };
+    let target = || SessionTarget { user: user.to_owned(), client: client.map(str::to_owned), session: None };
     [
         SessionCommand::Disconnect { target: target(), disconnect: Disconnect::SHUTDOWN, spared: Vec::new() },
         SessionCommand::Unsubscribe { target: target(), channel: "a".to_owned() },
         SessionCommand::Subscribe { target: target(), subscribe: ServerSubscribe::default() },
-        SessionCommand::Refresh { target: target(), expired: false, expire_at: None },
+        SessionCommand::Refresh {
+            target: target(),
+            expired: false,
+            expire_at: None,
+            info: Default::default(),
+        },
     ]
 }
 

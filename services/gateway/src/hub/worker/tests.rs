@@ -164,8 +164,9 @@ async fn many_orders_at_a_time_end_no_session_that_empties_its_mailbox() {
     client.join(&mut worker.hub_mut(), NO_HISTORY, None);
     // Far more than the mailbox of this client holds, all in one turn of the worker.
     for _ in 0..200 {
-        let target = SessionTarget { user: "42".to_owned(), client: None };
-        let order = SessionCommand::Refresh { target, expired: false, expire_at: None };
+        let target = SessionTarget { user: "42".to_owned(), client: None, session: None };
+        let order =
+            SessionCommand::Refresh { target, expired: false, expire_at: None, info: Default::default() };
         inbox.dispatch_command(Arc::new(order)).await.unwrap();
     }
     while client.signals() < 200 {

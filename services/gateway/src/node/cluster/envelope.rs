@@ -18,7 +18,11 @@ const VERSION: u8 = 1;
 const FIRST_KINDS: u64 = 0b111_1111;
 /// The kinds that this version understands, for its lease: a number with one bit for each, since every node reads the leases
 /// of all every few seconds. A bit that has been given is never given to another kind.
-pub(super) const KINDS: u64 = FIRST_KINDS;
+pub(super) const KINDS: u64 = FIRST_KINDS | LATER_FIELDS | SUBSCRIBERS;
+/// Commands with fields that the first version would pass over: it would act on more connections than it should, or do less.
+const LATER_FIELDS: u64 = 1 << 7;
+/// [`ClusterQuery::Subscribers`].
+const SUBSCRIBERS: u64 = 1 << 8;
 
 /// A message from one node to others.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -53,16 +57,22 @@ impl EnvelopeBody {
 
     /// The bit of its kind; none for an answer, which goes only to a node that has asked.
     fn kind(&self) -> u64 {
-        match self {
-            Self::Order(SessionCommand::Disconnect { .. }) => 1,
-            Self::Order(SessionCommand::Unsubscribe { .. }) => 1 << 1,
-            Self::Order(SessionCommand::Subscribe { .. }) => 1 << 2,
-            Self::Order(SessionCommand::Refresh { .. }) => 1 << 3,
-            Self::Ask(ClusterQuery::Connections { .. }) => 1 << 4,
-            Self::Ask(ClusterQuery::Channels { .. }) => 1 << 5,
-            Self::Ask(ClusterQuery::Counts) => 1 << 6,
-            Self::Answer(_) => 0,
-        }
+        let later = match self {
+            Self::Order(command) if command.has_later_fields() => LATER_FIELDS,
+            _ => 0,
+        };
+        later
+            | match self {
+                Self::Order(SessionCommand::Disconnect { .. }) => 1,
+                Self::Order(SessionCommand::Unsubscribe { .. }) => 1 << 1,
+                Self::Order(SessionCommand::Subscribe { .. }) => 1 << 2,
+                Self::Order(SessionCommand::Refresh { .. }) => 1 << 3,
+                Self::Ask(ClusterQuery::Connections { .. }) => 1 << 4,
+                Self::Ask(ClusterQuery::Channels { .. }) => 1 << 5,
+                Self::Ask(ClusterQuery::Counts) => 1 << 6,
+                Self::Ask(ClusterQuery::Subscribers { .. }) => SUBSCRIBERS,
+                Self::Answer(_) => 0,
+            }
     }
 }
 
@@ -76,6 +86,8 @@ pub(super) enum ClusterQuery {
     Channels { pattern: Option<String>, after: String, limit: usize },
     /// The node's numbers.
     Counts,
+    /// The subscribers of one channel.
+    Subscribers { channel: String },
 }
 
 /// An answer.
@@ -99,6 +111,8 @@ pub(super) enum ClusterAnswer {
         until: String,
     },
     Counts(NodeCounts),
+    /// Subscribers of the channel that was asked for.
+    Subscribers(usize),
 }
 
 /// Why a message cannot be understood.
@@ -160,6 +174,7 @@ impl Envelope {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+    use gorani_auth::OptionOverrides;
     use gorani_broker::Position;
 
     use super::*;
@@ -169,7 +184,7 @@ mod tests {
     };
 
     fn target() -> SessionTarget {
-        SessionTarget { user: "42".to_owned(), client: Some("0123".to_owned()) }
+        SessionTarget { user: "42".to_owned(), client: Some("0123".to_owned()), session: None }
     }
 
     /// The text is what nodes of every version write and read.
@@ -180,6 +195,7 @@ mod tests {
             info: r#"{"name":"고라니"}"#.into(),
             data: Bytes::new(),
             recover: Some(Position { offset: u64::MAX, epoch: "e".into() }),
+            ..ServerSubscribe::default()
         };
         let disconnect = Disconnect::new(4100, "\"bye\"");
         let one = r#"{"user":"42","client":"0123"}"#;
@@ -215,8 +231,29 @@ mod tests {
                     target: SessionTarget::default(),
                     expired: true,
                     expire_at: Some(7),
+                    info: Bytes::new(),
                 },
                 r#"{"refresh":{"target":{"user":"","client":null},"expired":true,"expire_at":7}}"#.to_owned(),
+            ),
+            (
+                SessionCommand::Refresh {
+                    target: SessionTarget { session: Some("s".to_owned()), ..SessionTarget::default() },
+                    expired: false,
+                    expire_at: None,
+                    info: "1".into(),
+                },
+                r#"{"refresh":{"target":{"user":"","client":null,"session":"s"},"expired":false,"expire_at":null,"info":"1"}}"#.to_owned(),
+            ),
+            (
+                SessionCommand::Subscribe {
+                    target: SessionTarget::default(),
+                    subscribe: ServerSubscribe {
+                        expire_at: Some(9),
+                        overrides: OptionOverrides { presence: Some(false), ..OptionOverrides::default() },
+                        ..ServerSubscribe::default()
+                    },
+                },
+                r#"{"subscribe":{"target":{"user":"","client":null},"channel":"","info":"","data":"","recover":null,"expire_at":9,"overrides":{"presence":{"value":false}}}}"#.to_owned(),
             ),
         ] {
             let text = format!(r#"{{"v":1,"from":"0123abcd","id":7,"body":{{"order":{text}}}}}"#);
@@ -264,6 +301,29 @@ mod tests {
             known.unwrap().body,
             EnvelopeBody::Ask(ClusterQuery::Channels { pattern: None, .. })
         ));
+    }
+
+    #[test]
+    fn a_command_with_later_fields_is_for_nodes_that_know_them() {
+        let named = SessionTarget { session: Some("s".to_owned()), ..target() };
+        let plain =
+            |target| EnvelopeBody::Order(SessionCommand::Unsubscribe { target, channel: "a".to_owned() });
+        assert!(plain(target()).is_understood_by(0) && plain(named.clone()).is_understood_by(KINDS));
+        let subscribe =
+            |subscribe| EnvelopeBody::Order(SessionCommand::Subscribe { target: target(), subscribe });
+        let overrides = OptionOverrides { presence: Some(true), ..OptionOverrides::default() };
+        let refresh =
+            SessionCommand::Refresh { target: target(), expired: false, expire_at: None, info: "1".into() };
+        for later in [
+            plain(named),
+            subscribe(ServerSubscribe { expire_at: Some(1), ..ServerSubscribe::default() }),
+            subscribe(ServerSubscribe { overrides, ..ServerSubscribe::default() }),
+            EnvelopeBody::Order(refresh),
+            EnvelopeBody::Ask(ClusterQuery::Subscribers { channel: "a".to_owned() }),
+        ] {
+            assert!(!later.is_understood_by(0) && !later.is_understood_by(FIRST_KINDS), "{later:?}");
+            assert!(later.is_understood_by(KINDS), "{later:?}");
+        }
     }
 
     #[test]

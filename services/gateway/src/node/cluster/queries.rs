@@ -127,6 +127,21 @@ impl ClusterMember {
         Ok(all)
     }
 
+    /// Subscribers of a channel on all nodes.
+    pub async fn subscribers(self: &Arc<Self>, channel: &str) -> Result<usize, ClusterError> {
+        let ask = ClusterQuery::Subscribers { channel: channel.to_owned() };
+        let asked = self.write(Recipients::Others, EnvelopeBody::Ask(ask)).await?;
+        let mut all = self.local_subscribers(channel).await?;
+        for (_, answer) in asked.answers().await? {
+            match answer {
+                ClusterAnswer::Subscribers(more) => all += more,
+                ClusterAnswer::Busy => return Err(ClusterError::Busy),
+                _ => {}
+            }
+        }
+        Ok(all)
+    }
+
     /// The nodes of the cluster by id. One that lives and does not answer is shown with what it last said of itself.
     pub async fn nodes(self: &Arc<Self>) -> Result<Vec<NodeOverview>, ClusterError> {
         let asked = self.write(Recipients::Others, EnvelopeBody::Ask(ClusterQuery::Counts)).await?;
@@ -224,6 +239,12 @@ impl ClusterMember {
         };
         self.page_of_workers(request, limit, |count, more| *count += more, |name, _| size_of_channel(name))
             .await
+    }
+
+    /// Subscribers of a channel on this node.
+    pub(super) async fn local_subscribers(&self, channel: &str) -> Result<usize, ClusterError> {
+        let request = |answer| ScanRequest::Subscribers { channel: channel.to_owned(), answer };
+        Ok(self.ask_workers(request).await?.into_iter().sum())
     }
 
     /// Numbers of this node, as they are kept: no worker is asked.

@@ -231,6 +231,9 @@ impl ClusterMember {
                 })
             }
             ClusterQuery::Counts => Ok(ClusterAnswer::Counts(self.local_counts())),
+            ClusterQuery::Subscribers { channel } => {
+                self.local_subscribers(&channel).await.map(ClusterAnswer::Subscribers)
+            }
         };
         match answer {
             Ok(answer) => Some(answer),

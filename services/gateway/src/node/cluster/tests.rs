@@ -45,8 +45,8 @@ async fn tell(node: &Node, message: impl Into<Bytes>) {
 }
 
 fn refresh(client: Option<&str>) -> SessionCommand {
-    let target = SessionTarget { user: "42".to_owned(), client: client.map(str::to_owned) };
-    SessionCommand::Refresh { target, expired: false, expire_at: None }
+    let target = SessionTarget { user: "42".to_owned(), client: client.map(str::to_owned), session: None };
+    SessionCommand::Refresh { target, expired: false, expire_at: None, info: Bytes::new() }
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {

@@ -121,31 +121,35 @@ impl ClientSession {
             SessionCommand::Unsubscribe { channel, .. } => {
                 self.server_unsubscribe(channel, Unsubscribed::SERVER, actions);
             }
-            SessionCommand::Subscribe { subscribe, .. } => self.server_subscribe(subscribe, actions),
-            SessionCommand::Refresh { expired, expire_at, .. } => {
-                self.server_refresh(*expired, *expire_at, now, actions);
+            SessionCommand::Subscribe { subscribe, .. } => self.server_subscribe(subscribe, now, actions),
+            SessionCommand::Refresh { expired, expire_at, info, .. } => {
+                self.server_refresh(*expired, *expire_at, info, now, actions);
             }
         }
     }
 
     /// A backend subscribes the client.
-    fn server_subscribe(&mut self, subscribe: &ServerSubscribe, actions: &mut Actions) {
-        let ServerSubscribe { channel, info, data, recover } = subscribe;
+    fn server_subscribe(&mut self, subscribe: &ServerSubscribe, now: Now, actions: &mut Actions) {
+        let ServerSubscribe { channel, info, data, recover, expire_at, overrides } = subscribe;
         if !self.is_connected() || self.subscription(channel).is_some() {
             return;
         }
         if self.subscriptions.len() >= self.policy.settings.max_subscriptions {
             return self.close(Disconnect::CHANNEL_LIMIT, actions);
         }
-        let Ok(mut subscription) = self.server_side_subscription(channel, None) else {
+        let claims = SubscribeClaims { overrides: *overrides, ..SubscribeClaims::default() };
+        let Ok(mut subscription) = self.server_side_subscription(channel, Some(&claims)) else {
             tracing::warn!(channel, "server-side subscribe to an unknown channel");
             return;
         };
         subscription.info = self.identity.info_for(info.clone());
         subscription.data = data.clone();
         subscription.recover = recover.clone().filter(|_| subscription.recoverable);
+        subscription.expires_at = *expire_at;
+        subscription.expires = self.end_of(*expire_at, now);
         let pending = PendingRequest::ServerSubscribe { channel: subscription.channel.clone() };
         actions.push(self.begin_subscription(subscription, pending, self.policy.settings.reply_max_bytes));
+        self.clock.set_subscription_expiry(&self.subscriptions);
     }
 
     /// A backend's subscription has its outcome.

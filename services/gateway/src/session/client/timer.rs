@@ -1,6 +1,7 @@
 //! The life of a client's connection: pings, the expiry of its token and its subscriptions, and the refresh of the token, by its
 //! client or by a backend. `docs/protocols/client.md` §4 and §10.
 
+use bytes::Bytes;
 use gorani_auth::TokenError;
 use gorani_protocol::client::{PING, reply};
 use tokio::time::Instant;
@@ -91,16 +92,24 @@ impl ClientSession {
         });
     }
 
-    /// A backend prolongs the connection's life, or ends it.
+    /// A backend prolongs the connection's life, or ends it. `info`: what others see of it from now on, in what it publishes and
+    /// in channels that it subscribes to; empty where it stays. Presence keeps what the client entered with.
     pub(super) fn server_refresh(
         &mut self,
         expired: bool,
         expire_at: Option<u64>,
+        info: &Bytes,
         now: Now,
         actions: &mut Actions,
     ) {
         if expired || has_expired(expire_at, now) {
             return self.close(Disconnect::EXPIRED, actions);
+        }
+        if !info.is_empty() {
+            self.identity.renew_info(info);
+            for subscription in &mut self.subscriptions {
+                subscription.info = self.identity.info_for(subscription.info.channel_info.clone());
+            }
         }
         self.clock.expires = self.end_of(expire_at, now);
         if matches!(self.state, ClientState::Connected) {

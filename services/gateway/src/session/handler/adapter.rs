@@ -194,6 +194,7 @@ impl<H: WebSocketHandler> Session for HandlerSession<H> {
             Signal::Timer => self.timer(now.instant, actions),
             Signal::Disconnect(disconnect) => self.end(disconnect, actions),
             // A handler's session is in no channel, and its life does not hang on a token.
+            Signal::Command(command) if !command.concerns_session(None) => {}
             Signal::Command(command) => match &*command {
                 SessionCommand::Disconnect { disconnect, .. } => self.end(disconnect.clone(), actions),
                 SessionCommand::Refresh { expired: true, .. } => self.end(Disconnect::EXPIRED, actions),

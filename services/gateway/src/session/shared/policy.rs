@@ -176,6 +176,13 @@ impl ClientIdentity {
         Self { user: login.into(), client, info: Bytes::new() }
     }
 
+    /// Others see this JSON of it from now on; nothing changes where it is empty.
+    pub(in crate::session) fn renew_info(&mut self, info: &Bytes) {
+        if !info.is_empty() {
+            self.info = info.clone();
+        }
+    }
+
     /// The client as others see it in a channel. `channel_info`: JSON; empty for none.
     pub(in crate::session) fn info_for(&self, channel_info: Bytes) -> Arc<ClientInfo> {
         Arc::new(ClientInfo {

@@ -21,7 +21,7 @@ async fn an_order_for_many_sessions_takes_one_turn_while_there_is_time() {
     for (client, name) in clients.iter().zip(names) {
         worker.hub_mut().registry_mut().identify(client.key(), "42".into(), name.into());
     }
-    let target = SessionTarget { user: "42".to_owned(), client: None };
+    let target = SessionTarget { user: "42".to_owned(), client: None, session: None };
     let disconnect = Disconnect::FORCE_RECONNECT;
     let order = Arc::new(SessionCommand::Disconnect { target, disconnect, spared: Vec::new() });
     assert!(worker.apply_command(&order).now_or_never().is_some(), "it paused");

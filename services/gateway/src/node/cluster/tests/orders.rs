@@ -60,12 +60,13 @@ impl Connection {
 
 /// A command to subscribe a user to a channel.
 fn subscribe(user: &str, channel: &str) -> SessionCommand {
-    let target = SessionTarget { user: user.to_owned(), client: None };
+    let target = SessionTarget { user: user.to_owned(), client: None, session: None };
     let subscribe = ServerSubscribe {
         channel: channel.to_owned(),
         info: Bytes::new(),
         data: Bytes::new(),
         recover: None,
+        ..ServerSubscribe::default()
     };
     SessionCommand::Subscribe { target, subscribe }
 }

@@ -1,10 +1,16 @@
 //! Subscribe, recover, unsubscribe, and what the server does to a subscription.
 
+use std::{sync::Arc, time::Duration};
+
 use bytes::Bytes;
+use gorani_auth::OptionOverrides;
 use gorani_broker::Publication;
 
 use super::*;
-use crate::{disconnect::ErrorCode, session_command::ServerSubscribe};
+use crate::{
+    disconnect::{Disconnect, ErrorCode},
+    session_command::{ServerSubscribe, SessionCommand, SessionTarget},
+};
 
 #[test]
 fn a_subscribe_is_answered_before_its_events_are_released() {
@@ -236,6 +242,66 @@ fn a_server_side_subscription_that_lost_its_place_ends_the_connection() {
     assert_eq!(pushes, [json!({"push": expected})]);
     client.signal(Signal::Insufficient("history:a".into()));
     assert_eq!(client.closed_with(), 3010);
+}
+
+#[test]
+fn a_backends_subscription_has_its_changed_options_and_ends_the_connection_when_it_expires() {
+    let mut client = TestClient::connected();
+    let overrides =
+        OptionOverrides { presence: Some(true), join_leave: Some(true), ..OptionOverrides::default() };
+    let subscribe = ServerSubscribe {
+        channel: "history:a".to_owned(),
+        expire_at: Some(client.now.unix_s() + 30),
+        overrides,
+        ..ServerSubscribe::default()
+    };
+    client.signal(Signal::subscribe(subscribe));
+    let (ticket, request) = client.next_subscribe();
+    assert!(request.presence && request.announce, "{request:?}");
+    client.settle(ticket, Outcome::Subscribed(Ok(top(4))));
+    let deadline = client.session.clock.subscription_expires.unwrap();
+    let grace = client.session.policy.settings.expiry_grace;
+    assert_eq!(deadline, client.now.instant + Duration::from_secs(30) + grace);
+    client.now.instant = deadline;
+    client.signal(Signal::Timer);
+    assert_eq!(client.closed_with(), 3006);
+}
+
+#[test]
+fn a_command_for_one_session_passes_others_by() {
+    let session =
+        |session: &str| SessionTarget { session: Some(session.to_owned()), ..SessionTarget::default() };
+    let disconnect = |target| {
+        let command =
+            SessionCommand::Disconnect { target, disconnect: Disconnect::EXPIRED, spared: Vec::new() };
+        Signal::Command(Arc::new(command))
+    };
+    let mut client = TestClient::connected();
+    assert!(client.signal(disconnect(session("mine"))).is_empty(), "it has no session id");
+    client.session.traits.emulation = Some("mine".into());
+    assert!(client.signal(disconnect(session("other"))).is_empty());
+    assert!(client.session.is_connected());
+    client.signal(disconnect(session("mine")));
+    assert_eq!(client.closed_with(), 3005);
+}
+
+#[test]
+fn a_backend_renews_the_info_that_others_see_of_the_connection() {
+    let mut client = TestClient::subscribed("open:a", Subscribed::default());
+    let refresh = SessionCommand::Refresh {
+        target: SessionTarget::default(),
+        expired: false,
+        expire_at: None,
+        info: Bytes::from_static(b"{\"name\":\"B\"}"),
+    };
+    client.signal(Signal::Command(Arc::new(refresh)));
+    while client.next().is_some() {}
+    client.say(json!({"id": 8, "subscribe": {"channel": "open:b"}}));
+    let (_, request) = client.next_subscribe();
+    assert_eq!(request.info.connection_info, "{\"name\":\"B\"}");
+    assert_eq!(client.session.subscription("open:a").unwrap().info.connection_info, "{\"name\":\"B\"}");
+    client.signal(Signal::refresh(false, None));
+    assert_eq!(client.session.subscription("open:a").unwrap().info.connection_info, "{\"name\":\"B\"}");
 }
 
 #[test]
