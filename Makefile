@@ -55,14 +55,16 @@ down: ## end that cluster; its data stay (docker volume ls)
 build: ## the debug binaries that the black-box tests start
 	$(CARGO) build --workspace --bins
 
-test: test-tools build test-rust test-e2e ## every test: Rust, the SDK in Node, the page in Chromium, the API's Python library
+test: test-tools build test-rust test-e2e ## every test: Rust, the SDKs in Node, Python and Go, the page in Chromium, the API's Python library
 
 test-rust: build ## the Rust tests alone
 	GORANI_BIN=$(TARGET_DIR)/debug/gorani $(CARGO) test --workspace
 
-test-e2e: test-tools build ## the Node, browser and Python tests alone
+test-e2e: test-tools build ## the Node, browser, Python and Go tests alone
 	cd tests/e2e && GORANI_BIN=$(TARGET_DIR)/debug/gorani npm test
 	cd tests/e2e && GORANI_BIN=$(TARGET_DIR)/debug/gorani .venv/bin/python cent_test.py
+	cd tests/e2e && GORANI_BIN=$(TARGET_DIR)/debug/gorani .venv/bin/python centrifuge_test.py
+	cd tests/e2e/go && GORANI_BIN=$(TARGET_DIR)/debug/gorani go test -count=1 ./...
 	cd tests/e2e && GORANI_BIN=$(TARGET_DIR)/debug/gorani .venv/bin/python stomp_test.py
 
 test-spring: build ## Spring's STOMP client, and a Spring Boot application with a broker relay (Java 17, Maven)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the black-box tests need and the machine lacks: Node 18 or later, npm, curl, Chromium, Python, Redis, nginx,
-# HAProxy, Prometheus with its promtool, and the packages of package-lock.json and requirements.txt. No service is started: the tests
-# start their own.
+# Installs what the black-box tests need and the machine lacks: Node 18 or later, npm, curl, Chromium, Python, Go, Redis,
+# nginx, HAProxy, Prometheus with its promtool, and the packages of package-lock.json, requirements.txt and go.sum. No service is
+# started: the tests start their own.
 # Works as root or through sudo, on Debian and its relatives; elsewhere it says what is missing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -11,6 +11,8 @@ node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 18 ? 0 : 1)
 command -v npm >/dev/null || missing+=(npm)
 command -v curl >/dev/null || missing+=(curl)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
+# The version of tests/e2e/go/go.mod is fetched by Go itself, from 1.21 on.
+command -v go >/dev/null || missing+=(golang-go)
 command -v redis-server >/dev/null || missing+=(redis-server)
 # Debian keeps these in a directory that is not on the path of everybody.
 for daemon in nginx haproxy; do
@@ -55,3 +57,6 @@ if [ ! -e .venv/installed ] || [ requirements.txt -nt .venv/installed ]; then
     .venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
     touch .venv/installed
 fi
+
+# The modules of go.sum, so that the tests themselves need no network.
+(cd go && go mod download)

@@ -44,11 +44,11 @@ pub trait Endpoint: Send + Sync + 'static {
     /// True if a page of this origin may connect. `None`: not a browser.
     fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool;
 
-    /// The protocol of its sessions.
-    fn protocol(&self) -> Protocol;
+    /// The protocol of the session that a request opens.
+    fn protocol(&self, handshake: &Handshake) -> Protocol;
 
-    /// Its name in logs and in the API: `json`, …
-    fn name(&self) -> &'static str;
+    /// The protocol's name in logs and in the API: `json`, …
+    fn name(&self, handshake: &Handshake) -> &'static str;
 
     /// Label of its connections among the counters.
     fn transport(&self) -> &'static TransportLabel {

@@ -186,9 +186,9 @@ impl Upgrades {
         let opened = OpenedSession {
             session,
             outbox,
-            encoding: Encoding { protocol: endpoint.protocol(), framing },
+            encoding: Encoding { protocol: endpoint.protocol(&handshake), framing },
             transport,
-            protocol: endpoint.name(),
+            protocol: endpoint.name(&handshake),
             peer: handshake.peer,
             permit,
         };

@@ -34,6 +34,11 @@ pub fn header_bytes(uri: &actix_http::Uri, headers: &actix_http::header::HeaderM
     uri.to_string().len() + headers.sum::<usize>()
 }
 
+/// True if a query asks for the protobuf form of the client protocol.
+pub fn asks_for_protobuf(query: &str) -> bool {
+    query.split('&').any(|pair| matches!(pair, "format=protobuf" | "cf_protocol=protobuf"))
+}
+
 /// A request that was HEAD.
 struct HeadRequest;
 

@@ -28,7 +28,7 @@ use std::{
 use actix::prelude::*;
 use tokio::time::Instant;
 
-use self::registry::{HttpSessionRegistry, InboundMessages, OpenedBy, SessionRequest};
+use self::registry::{HttpSessionRegistry, InboundMessage, InboundMessages, OpenedBy, SessionRequest};
 use crate::{
     connection::state::{ConnectionPhase, ConnectionState, OpenedSession, actor::ConnectionActor},
     disconnect::{Disconnect, Refused},
@@ -98,7 +98,7 @@ pub struct NewSession {
     /// Its id, if requests come for it.
     pub id: Option<Arc<str>>,
     /// Messages that came with the request.
-    pub messages: Vec<String>,
+    pub messages: Vec<InboundMessage>,
 }
 
 /// Another request was faster: a session with this id is there already. The response comes back, to be attached to it.

@@ -167,7 +167,9 @@ impl Gorani {
         let (is_echo, is_sockjs) = (settings.development.echo, settings.development.sockjs_conformance);
         let sockjs = conformance::sockjs(&settings.sockjs);
         let node = Self { settings, endpoints: Vec::new() }
-            .sockjs(CLIENT_SOCKJS_PATH, SockJs::new(), |node| Arc::new(ClientEndpoint(node.clone())))
+            .sockjs(CLIENT_SOCKJS_PATH, SockJs::new(), |node| {
+                Arc::new(ClientEndpoint::text_only(node.clone()))
+            })
             .sockjs(STOMP_SOCKJS_PATH, SockJs::new(), |node| {
                 Arc::new(StompEndpoint::text_only(node.clone(), &node.settings))
             });
@@ -244,7 +246,7 @@ impl Gorani {
         };
         let _stopping = StopOnDrop(node.clone());
         let mut endpoints = Endpoints::default();
-        endpoints.insert(CLIENT_PATH, Arc::new(ClientEndpoint(node.clone())));
+        endpoints.insert(CLIENT_PATH, Arc::new(ClientEndpoint::new(node.clone())));
         endpoints.insert(RECEIVER_PATH, Arc::new(ReceiverEndpoint(node.clone())));
         endpoints.insert(STOMP_PATH, Arc::new(StompEndpoint::new(node.clone(), &node.settings)));
         for served in self.endpoints {

@@ -5,7 +5,7 @@
 //! connection carries the actions out and brings the outcomes back. `docs/architecture.md` §3.9.
 //!
 //! - [`action`]: what it answers with, and the outcomes that come back.
-//! - [`client`]: the JSON client protocol, and its receivers without commands.
+//! - [`client`]: the client protocol in both forms, and its receivers without commands.
 //! - [`stomp`]: the session of STOMP clients.
 //! - [`handler`]: an embedder's `WebSocketHandler`.
 //! - [`shared`]: the rules that hold for several of them, each written once.

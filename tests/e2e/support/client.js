@@ -38,10 +38,16 @@ export function collect(emitter, event, pick = (context) => context) {
 /** The clients of one test; `after(() => clients.close())` leaves none behind. */
 export class Clients {
   #open = [];
+  #Sdk;
+
+  /** `Sdk`: the build of the SDK, with JSON by default. */
+  constructor(Sdk = Centrifuge) {
+    this.#Sdk = Sdk;
+  }
 
   /** A client that is not yet connecting. */
   make(endpoint, options = {}) {
-    const client = new Centrifuge(endpoint, { websocket: WebSocket, minReconnectDelay: 100, maxReconnectDelay: 1000, ...options });
+    const client = new this.#Sdk(endpoint, { websocket: WebSocket, minReconnectDelay: 100, maxReconnectDelay: 1000, ...options });
     // An "error" without a listener ends a Node process; tests that expect one listen themselves.
     client.on("error", () => {});
     this.#open.push(client);

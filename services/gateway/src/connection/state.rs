@@ -27,7 +27,7 @@ use crate::{
     metrics::TransportLabel,
     node::{Node, admission::permits::ConnectionPermit},
     outbox::Outbox,
-    session::{Actions, MessageKind, Now, Session, Signal},
+    session::{Actions, Now, Session, Signal},
 };
 
 /// Room for the heads of frames around a large reply.
@@ -199,10 +199,8 @@ impl ConnectionState {
         }
         let encoder = hub.encoder_mut();
         let framing = self.framing;
-        let permit = actions.drain_messages(|kind, message| match kind {
-            MessageKind::Text => encoder.frame_text(framing, message, &mut out),
-            MessageKind::Binary => encoder.frame_binary(framing, message, &mut out),
-        });
+        let permit =
+            actions.drain_messages(|kind, message| encoder.frame_message(framing, kind, message, &mut out));
         let reply = if out.len() < LARGE_REPLY_BYTES { out.freeze() } else { hub.memory.reply(out, permit) };
         drop(hub);
         // An overflow is seen by the caller, which ends the session as slow.

@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
+use gorani_protocol::client::ClientForm;
+
 use crate::{
     endpoint::{Endpoint, EndpointRefused, Handshake},
     format::encoding::Protocol,
-    http::refusal::HttpRefusal,
+    http::{asks_for_protobuf, refusal::HttpRefusal, request_context::NO_PROTOBUF},
     metrics::TransportLabel,
     node::Node,
     receive::query::{Query, receive_query},
@@ -24,39 +26,73 @@ use crate::{
 /// The query that asks for the transport's own pings.
 const NATIVE_PING: &str = "cf_ws_frame_ping_pong=true";
 
-/// The client protocol as JSON.
-pub struct ClientEndpoint(pub Arc<Node>);
+/// The subprotocol of the JSON form; without one it is spoken too.
+const JSON: &str = "centrifuge-json";
+/// The subprotocol of the protobuf form.
+const PROTOBUF: &str = "centrifuge-protobuf";
+
+/// The client protocol.
+pub struct ClientEndpoint {
+    node: Arc<Node>,
+    /// The transport carries text alone: there is no protobuf form.
+    text_only: bool,
+}
+
+impl ClientEndpoint {
+    /// The endpoint over WebSocket.
+    pub fn new(node: Arc<Node>) -> Self {
+        Self { node, text_only: false }
+    }
+
+    /// The endpoint over SockJS.
+    pub fn text_only(node: Arc<Node>) -> Self {
+        Self { node, text_only: true }
+    }
+
+    /// The form that a client asks for. Its subprotocol goes before its query.
+    fn form(&self, handshake: &Handshake) -> ClientForm {
+        let asks = match handshake.subprotocol {
+            Some(subprotocol) => subprotocol == PROTOBUF,
+            None => asks_for_protobuf(&handshake.query),
+        };
+        if asks && !self.text_only { ClientForm::Protobuf } else { ClientForm::Json }
+    }
+}
 
 impl Endpoint for ClientEndpoint {
     fn subprotocols(&self) -> &[&'static str] {
-        &[]
+        if self.text_only { &[] } else { &[JSON, PROTOBUF] }
     }
 
     fn allows_origin(&self, origin: Option<&str>, host: &str) -> bool {
-        self.0.origins.allows(origin, host)
+        self.node.origins.allows(origin, host)
     }
 
-    fn protocol(&self) -> Protocol {
-        Protocol::Client
+    fn protocol(&self, handshake: &Handshake) -> Protocol {
+        Protocol::Client(self.form(handshake))
     }
 
-    fn name(&self) -> &'static str {
-        "json"
+    fn name(&self, handshake: &Handshake) -> &'static str {
+        self.form(handshake).name()
     }
 
     fn message_max_bytes(&self) -> usize {
-        self.0.policy.settings.message_max_bytes
+        self.node.policy.settings.message_max_bytes
     }
 
     fn outbox_max_bytes(&self) -> usize {
-        self.0.policy.settings.outbox_max_bytes
+        self.node.policy.settings.outbox_max_bytes
     }
 
     fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, EndpointRefused> {
+        if self.text_only && asks_for_protobuf(&handshake.query) {
+            return Err(EndpointRefused::Status(400, NO_PROTOBUF.to_owned()));
+        }
         let native_ping = handshake.query.split('&').any(|pair| pair == NATIVE_PING);
-        let traits = TransportTraits { native_ping, ..TransportTraits::default() };
-        let session = ClientSession::new(self.0.policy.clone(), traits, now);
-        Ok(Box::new(session.with_login_limit(self.0.admission.login_limit(handshake.peer))))
+        let traits =
+            TransportTraits { native_ping, form: self.form(handshake), ..TransportTraits::default() };
+        let session = ClientSession::new(self.node.policy.clone(), traits, now);
+        Ok(Box::new(session.with_login_limit(self.node.admission.login_limit(handshake.peer))))
     }
 }
 
@@ -74,11 +110,11 @@ impl Endpoint for ReceiverEndpoint {
         self.0.origins.allows(origin, host)
     }
 
-    fn protocol(&self) -> Protocol {
+    fn protocol(&self, _handshake: &Handshake) -> Protocol {
         Protocol::Plain
     }
 
-    fn name(&self) -> &'static str {
+    fn name(&self, _handshake: &Handshake) -> &'static str {
         "json"
     }
 
@@ -95,6 +131,9 @@ impl Endpoint for ReceiverEndpoint {
     }
 
     fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, EndpointRefused> {
+        if asks_for_protobuf(&handshake.query) {
+            return Err(EndpointRefused::Status(400, NO_PROTOBUF.to_owned()));
+        }
         let asked =
             receive_query(&handshake.headers, &Query::parse(&handshake.query), &[], &self.0.policy.rules);
         let receive_query = asked.map_err(|HttpRefusal { status, message, .. }| {

@@ -156,11 +156,11 @@ impl<H: WebSocketHandler> Endpoint for HandlerEndpoint<H> {
         self.origins.allows(origin, host)
     }
 
-    fn protocol(&self) -> Protocol {
+    fn protocol(&self, _handshake: &Handshake) -> Protocol {
         Protocol::Embedded
     }
 
-    fn name(&self) -> &'static str {
+    fn name(&self, _handshake: &Handshake) -> &'static str {
         self.registration.name
     }
 

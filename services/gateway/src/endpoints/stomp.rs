@@ -17,7 +17,11 @@ use crate::{
         encoding::{Encoding, Framing, Protocol},
         message_headers,
     },
-    http::{refusal::RequestRefused, request_context::RequestClient},
+    http::{
+        asks_for_protobuf,
+        refusal::RequestRefused,
+        request_context::{NO_PROTOBUF, RequestClient},
+    },
     hub::worker::Worker,
     metrics::TransportLabel,
     node::Node,
@@ -74,6 +78,13 @@ impl StompEndpoint {
     }
 }
 
+/// The name of the protocol in logs and in the API.
+const NAME: &str = "stomp";
+
+fn protocol() -> Protocol {
+    Protocol::Stomp(Arc::new(message_headers::EMPTY))
+}
+
 impl Endpoint for StompEndpoint {
     fn subprotocols(&self) -> &[&'static str] {
         &SUBPROTOCOLS
@@ -83,12 +94,12 @@ impl Endpoint for StompEndpoint {
         self.node.origins.allows(origin, host)
     }
 
-    fn protocol(&self) -> Protocol {
-        Protocol::Stomp(Arc::new(message_headers::EMPTY))
+    fn protocol(&self, _handshake: &Handshake) -> Protocol {
+        protocol()
     }
 
-    fn name(&self) -> &'static str {
-        "stomp"
+    fn name(&self, _handshake: &Handshake) -> &'static str {
+        NAME
     }
 
     fn message_max_bytes(&self) -> usize {
@@ -105,6 +116,9 @@ impl Endpoint for StompEndpoint {
     }
 
     fn open(&self, handshake: &Handshake, now: Now) -> Result<Box<dyn Session>, EndpointRefused> {
+        if asks_for_protobuf(&handshake.query) {
+            return Err(EndpointRefused::Status(400, NO_PROTOBUF.to_owned()));
+        }
         Ok(Box::new(self.framed_session(handshake.peer, now)))
     }
 }
@@ -134,9 +148,9 @@ pub fn accept<T: Io>(
     let opened = OpenedSession {
         session: Box::new(endpoint.tcp_session(peer, Now::read())),
         outbox: Outbox::new(endpoint.outbox_max_bytes()),
-        encoding: Encoding { protocol: endpoint.protocol(), framing: Framing::Raw },
+        encoding: Encoding { protocol: protocol(), framing: Framing::Raw },
         transport: &TCP,
-        protocol: endpoint.name(),
+        protocol: NAME,
         peer,
         permit,
     };

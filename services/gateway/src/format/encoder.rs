@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::{Bytes, BytesMut};
 use gorani_broker::ChannelEvent;
 use gorani_protocol::{
-    client::{plain, push},
+    client::plain,
     sockjs, sse,
     websocket::{self, Opcode},
 };
@@ -136,14 +136,23 @@ impl Encoder {
         let mut out = BytesMut::new();
         let mut message = std::mem::take(&mut self.message);
         if !matches!(encoding.protocol, Protocol::Stomp(_)) {
+            let kind = MessageKind::from(encoding.protocol.form());
             for event in run {
                 message.clear();
                 encode_event(&encoding.protocol, channel, event, &mut message);
-                self.frame_text(encoding.framing, &message, &mut out);
+                self.frame_message(encoding.framing, kind, &message, &mut out);
             }
         }
         self.message = message;
         out.freeze()
+    }
+
+    /// Wraps one message of this kind.
+    pub fn frame_message(&mut self, framing: Framing, kind: MessageKind, message: &[u8], out: &mut BytesMut) {
+        match kind {
+            MessageKind::Text => self.frame_text(framing, message, out),
+            MessageKind::Binary => self.frame_binary(framing, message, out),
+        }
     }
 
     /// Wraps one text message.
@@ -223,11 +232,15 @@ impl Encoder {
 /// Writes what a protocol says of an event.
 fn encode_event(protocol: &Protocol, channel: &str, event: &ChannelEvent, out: &mut BytesMut) {
     match (protocol, event) {
-        (Protocol::Client, ChannelEvent::Publication(publication)) => {
-            push::push_publication(channel, &publication_view(publication), out);
+        (Protocol::Client(form), ChannelEvent::Publication(publication)) => {
+            form.push_publication(channel, &publication_view(publication), out);
         }
-        (Protocol::Client, ChannelEvent::Join(info)) => push::push_join(channel, &info_view(info), out),
-        (Protocol::Client, ChannelEvent::Leave(info)) => push::push_leave(channel, &info_view(info), out),
+        (Protocol::Client(form), ChannelEvent::Join(info)) => {
+            form.push_join(channel, &info_view(info), out);
+        }
+        (Protocol::Client(form), ChannelEvent::Leave(info)) => {
+            form.push_leave(channel, &info_view(info), out);
+        }
         (Protocol::Plain, event) => encode_plain(channel, event, out),
         (Protocol::WithPositions, event) => {
             if let ChannelEvent::Publication(publication) = event

@@ -4,7 +4,10 @@
 use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use gorani_protocol::websocket::{self, Deflater, Opcode};
+use gorani_protocol::{
+    client::ClientForm,
+    websocket::{self, Deflater, Opcode},
+};
 
 use super::message_headers::MessageHeaders;
 
@@ -46,8 +49,8 @@ pub enum SubscriptionFormat {
 /// The protocol of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Protocol {
-    /// The JSON client protocol.
-    Client,
+    /// The client protocol, in one of its forms.
+    Client(ClientForm),
     /// STOMP: frames as the session's subscriptions of the channel show them. Equal headers share their bytes, and most
     /// clients of an application have equal ones.
     Stomp(Arc<MessageHeaders>),
@@ -57,6 +60,13 @@ pub enum Protocol {
     WithPositions,
     /// An embedder's own: it is never subscribed to channels.
     Embedded,
+}
+
+impl Protocol {
+    /// The form of the client protocol; JSON for everything else.
+    pub fn form(&self) -> ClientForm {
+        if let Self::Client(form) = self { *form } else { ClientForm::Json }
+    }
 }
 
 /// The framing of a transport.

@@ -6,7 +6,10 @@
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 use bytes::BytesMut;
 use gorani_broker::{DataKind, Publication};
-use gorani_protocol::stomp::{ServerCommand, Version, encode};
+use gorani_protocol::{
+    client::ClientForm,
+    stomp::{ServerCommand, Version, encode},
+};
 
 /// The form of a session's frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -212,4 +215,13 @@ pub enum MessageKind {
     Text,
     /// Any bytes.
     Binary,
+}
+
+impl From<ClientForm> for MessageKind {
+    fn from(form: ClientForm) -> Self {
+        match form {
+            ClientForm::Json => Self::Text,
+            ClientForm::Protobuf => Self::Binary,
+        }
+    }
 }

@@ -20,6 +20,15 @@ pub fn publication_view(publication: &Publication) -> PublicationFields<'_> {
     }
 }
 
+/// The kind of a client's payload, as the broker keeps it.
+pub fn data_kind(kind: PayloadKind) -> DataKind {
+    match kind {
+        PayloadKind::Json => DataKind::Json,
+        PayloadKind::Text => DataKind::Text,
+        PayloadKind::Binary => DataKind::Binary,
+    }
+}
+
 /// Bytes that a byte which JSON must escape counts for in a reply, besides itself.
 const ESCAPE_BYTES: usize = 3;
 

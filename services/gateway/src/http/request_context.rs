@@ -16,9 +16,10 @@ use actix_web::{
     web,
 };
 use bytes::Bytes;
+use gorani_protocol::client::ClientForm;
 
 use super::{
-    body,
+    asks_for_protobuf, body,
     refusal::{HttpRefusal, RequestRefused},
 };
 use crate::{
@@ -28,6 +29,7 @@ use crate::{
     http_session::{
         Lifetime, NewSession, Response, WorkerContext,
         pipe::{PipeReader, pipe},
+        registry::InboundMessage,
         writer::{Detachable, Detached, DetachedBody, ResponseWriter},
     },
     metrics::TransportLabel,
@@ -40,6 +42,10 @@ use crate::{
     session::Session,
 };
 
+/// Type of commands, and of responses, in the protobuf form.
+pub const PROTOBUF_TYPE: &str = "application/octet-stream";
+/// The answer to a request for protobuf where there is none.
+pub const NO_PROTOBUF: &str = "there is no protobuf form here";
 /// Time for which a browser need not repeat a preflight.
 const PREFLIGHT_SECONDS: &str = "7200";
 /// Headers that browsers of other origins may send besides those that they always may.
@@ -61,7 +67,7 @@ pub struct ReceiverSession {
     /// Its id, if requests bring commands for it.
     pub id: Option<Arc<str>>,
     /// Commands that came with the request.
-    pub commands: Vec<String>,
+    pub commands: Vec<InboundMessage>,
 }
 
 /// The client of a request for a session, as far as the limits of its node know it. Whatever it asks for, and over whatever
@@ -199,6 +205,7 @@ impl<'r> RequestContext<'r> {
     /// The node is full or going down, or this address asks too often.
     pub fn open(&self, receiver: ReceiverSession) -> Result<PipeReader, HttpRefusal> {
         let permit = self.admit()?;
+        let protocol = receiver.encoding.protocol.form().name();
         let ReceiverSession { session, transport, encoding, writer, id, commands } = receiver;
         let (pipe, body) = pipe();
         let new_session = NewSession {
@@ -207,7 +214,7 @@ impl<'r> RequestContext<'r> {
                 outbox: Outbox::new(self.local.node.policy.settings.outbox_max_bytes),
                 encoding,
                 transport,
-                protocol: "json",
+                protocol,
                 peer: self.peer,
                 permit,
             },
@@ -300,8 +307,39 @@ pub fn end_with_connection(head: &mut ResponseHead, version: Version) {
     }
 }
 
-/// Answers a request of a receiver, or refuses it.
+/// Answers a request of a receiver, or refuses it. It is answered in text: one that asks for protobuf is refused.
 pub async fn answer<'r>(
+    request: &'r HttpRequest,
+    local: &'r WorkerContext,
+    answer: impl AsyncFnOnce(&RequestContext<'r>) -> Result<HttpResponse, HttpRefusal>,
+) -> HttpResponse {
+    if asks_for_protobuf(request.query_string()) {
+        return answer_any(request, local, async |_| Err(HttpRefusal::bad_request(NO_PROTOBUF))).await;
+    }
+    answer_any(request, local, answer).await
+}
+
+/// Answers a request with commands in the form that its type names, or refuses it.
+pub async fn answer_in_form<'r>(
+    request: &'r HttpRequest,
+    local: &'r WorkerContext,
+    answer: impl AsyncFnOnce(&RequestContext<'r>, ClientForm) -> Result<HttpResponse, HttpRefusal>,
+) -> HttpResponse {
+    answer_any(request, local, async |context| {
+        let named = context.header(header::CONTENT_TYPE.as_str()).unwrap_or_default();
+        let media_type = named.split(';').next().unwrap_or_default().trim();
+        if media_type.eq_ignore_ascii_case(PROTOBUF_TYPE) {
+            answer(context, ClientForm::Protobuf).await
+        } else if asks_for_protobuf(request.query_string()) {
+            Err(HttpRefusal::bad_request("protobuf is sent with Content-Type: application/octet-stream"))
+        } else {
+            answer(context, ClientForm::Json).await
+        }
+    })
+    .await
+}
+
+async fn answer_any<'r>(
     request: &'r HttpRequest,
     local: &'r WorkerContext,
     answer: impl AsyncFnOnce(&RequestContext<'r>) -> Result<HttpResponse, HttpRefusal>,

@@ -15,6 +15,7 @@ use std::{
 };
 
 use actix::{Recipient, dev::SendError, prelude::*};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use rand::Rng;
 use tokio::{sync::oneshot, time::Instant};
@@ -27,6 +28,7 @@ use crate::{
         Node,
         client_network::{ClientNetwork, Exhausted, FairShare},
     },
+    session::Incoming,
 };
 
 /// Parts of the table, each under a lock of its own: workers rarely meet in one.
@@ -242,10 +244,40 @@ pub enum SessionRequest {
     Attach(Response),
 }
 
+/// A message of a client that a request brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InboundMessage {
+    /// Text.
+    Text(String),
+    /// Any bytes.
+    Binary(Bytes),
+}
+
+impl InboundMessage {
+    /// Its payload as a session takes it.
+    pub(super) fn incoming(&self) -> Incoming<'_> {
+        match self {
+            Self::Text(text) => Incoming::Text(text),
+            Self::Binary(data) => Incoming::Binary(data),
+        }
+    }
+
+    /// Bytes that it holds while it waits, near enough.
+    fn size(&self) -> usize {
+        self.incoming().len() + size_of::<Self>()
+    }
+}
+
+impl From<String> for InboundMessage {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
 /// Messages of a client.
 pub struct InboundMessages {
     /// In their order.
-    messages: VecDeque<String>,
+    messages: VecDeque<InboundMessage>,
     /// Their bytes.
     bytes: usize,
     /// Sent to once the session has taken them all. Dropped: the session is over.
@@ -254,10 +286,12 @@ pub struct InboundMessages {
 
 impl InboundMessages {
     /// Messages, and the receiver that learns when they are taken.
-    pub fn new(messages: impl IntoIterator<Item = String>) -> (Self, oneshot::Receiver<Result<(), Busy>>) {
+    pub fn new(
+        messages: impl IntoIterator<Item = impl Into<InboundMessage>>,
+    ) -> (Self, oneshot::Receiver<Result<(), Busy>>) {
         let (taken, answer) = oneshot::channel();
-        let messages: VecDeque<String> = messages.into_iter().collect();
-        let bytes = messages.iter().map(|message| size_of_message(message)).sum();
+        let messages: VecDeque<InboundMessage> = messages.into_iter().map(Into::into).collect();
+        let bytes = messages.iter().map(InboundMessage::size).sum();
         (Self { messages, bytes, taken }, answer)
     }
 
@@ -277,16 +311,11 @@ impl InboundMessages {
     }
 
     /// Takes the next message out.
-    pub(super) fn pop(&mut self) -> Option<String> {
+    pub(super) fn pop(&mut self) -> Option<InboundMessage> {
         let message = self.messages.pop_front()?;
-        self.bytes = self.bytes.saturating_sub(size_of_message(&message));
+        self.bytes = self.bytes.saturating_sub(message.size());
         Some(message)
     }
-}
-
-/// Bytes that a message holds while it waits, near enough.
-fn size_of_message(message: &str) -> usize {
-    message.len() + size_of::<String>()
 }
 
 /// Too many requests with messages wait for this session.

@@ -18,7 +18,7 @@ use crate::{
         admission::{attempts::AttemptKind, refusals::RefusalCause},
         client_network::Exhausted,
     },
-    session::{Actions, Incoming, Now},
+    session::{Actions, Now},
 };
 
 /// Requests with messages that may wait for a session that is busy.
@@ -75,8 +75,9 @@ impl HttpSession {
                 && !self.state.session.is_blocked()
                 && let Some(message) = messages.pop()
             {
-                self.state.runner.worker.traffic.received(1, message.len());
-                self.state.session.message(Incoming::Text(&message), now, actions);
+                let incoming = message.incoming();
+                self.state.runner.worker.traffic.received(1, incoming.len());
+                self.state.session.message(incoming, now, actions);
                 self.run_actions(actions, ctx);
                 is_in_time = self.resume(turn, actions, ctx) && !turn.is_over();
             }

@@ -125,7 +125,7 @@ impl Bench {
             response: Response { pipe, writer },
             lifetime,
             id: Some(bench.id.clone()),
-            messages: vec!["first".to_owned()],
+            messages: vec!["first".to_owned().into()],
         };
         assert!(new_session.open(&bench.local).is_ok());
         assert_eq!(read(&reader).await, "first\n");
@@ -365,7 +365,7 @@ fn new_session(local: &WorkerContext, id: &str, address: &str, most: usize) -> (
         response: Response { pipe, writer: Box::new(Once::default()) },
         lifetime: Lifetime::Requests { attach_timeout: SOON, heartbeat: SOON, max_waiting: most },
         id: Some(id.into()),
-        messages: vec!["first".to_owned()],
+        messages: vec!["first".to_owned().into()],
     };
     (new_session, reader)
 }

@@ -16,7 +16,7 @@ use std::{
 use actix_web::body::{BodySize, MessageBody};
 use bytes::{Bytes, BytesMut};
 use gorani_protocol::{
-    client::{PING, plain, push},
+    client::{ClientForm, PING, plain},
     sse,
 };
 
@@ -75,6 +75,8 @@ pub enum StreamWriter {
     Lines,
     /// The client protocol as server-sent events.
     Events,
+    /// The client protocol's protobuf form, whose messages have their length before them.
+    Delimited,
     /// Objects without envelopes, one a line.
     BareLines,
 }
@@ -86,7 +88,7 @@ impl ResponseWriter for StreamWriter {
         match self {
             Self::BareLines => line.freeze(),
             // Their sessions ping by themselves.
-            Self::Lines | Self::Events => Bytes::new(),
+            Self::Lines | Self::Events | Self::Delimited => Bytes::new(),
         }
     }
 
@@ -96,10 +98,12 @@ impl ResponseWriter for StreamWriter {
         let code = u32::from(reason.code);
         match self {
             Self::BareLines => plain::disconnect(code, &reason.reason, &mut object),
-            Self::Lines | Self::Events => push::push_disconnect(code, &reason.reason, &mut object),
+            Self::Lines | Self::Events => ClientForm::Json.push_disconnect(code, &reason.reason, &mut object),
+            Self::Delimited => ClientForm::Protobuf.push_disconnect(code, &reason.reason, &mut object),
         }
         match self {
             Self::Events => sse::event(&object, &mut out),
+            Self::Delimited => out = object,
             Self::Lines | Self::BareLines => {
                 out.extend_from_slice(&object);
                 out.extend_from_slice(b"\n");

@@ -64,7 +64,7 @@ impl Client {
         let key = hub.registry_mut().register(SessionRegistration {
             mailbox: signals.clone().start().recipient(),
             outbox: outbox.clone(),
-            encoding: Encoding { protocol: Protocol::Client, framing },
+            encoding: Encoding { protocol: Protocol::Client(Default::default()), framing },
             transport: "websocket",
             protocol: "json",
             connected_at_ms: 0,

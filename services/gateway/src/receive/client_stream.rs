@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use bytes::Bytes;
+use gorani_protocol::client::{ClientForm, protobuf};
 use serde::Deserialize;
 
 use crate::{
@@ -14,12 +15,15 @@ use crate::{
     http::{
         is_head,
         refusal::HttpRefusal,
-        request_context::{ReceiverSession, RequestContext, answer},
+        request_context::{PROTOBUF_TYPE, ReceiverSession, RequestContext, answer, answer_in_form},
     },
     http_session::{
         WorkerContext,
         pipe::ended,
-        registry::{Busy, DeliveryError, HttpSessionRegistry, InboundMessages, SessionOwner, SessionRequest},
+        registry::{
+            Busy, DeliveryError, HttpSessionRegistry, InboundMessage, InboundMessages, SessionOwner,
+            SessionRequest,
+        },
         writer::StreamWriter,
     },
     metrics::TransportLabel,
@@ -42,18 +46,24 @@ const ESCAPED_BYTES: usize = 6;
 /// Bytes of a body besides the data.
 const ENVELOPE_BYTES: usize = 1024;
 
-/// `POST /connection/http_stream`: the body is the connect command, the response an object a line.
+/// `POST /connection/http_stream`: the body is the connect command, the response an object a line, or a message behind its length
+/// where the body is protobuf.
 pub async fn http_stream(
     request: HttpRequest,
     payload: web::Payload,
     local: web::Data<WorkerContext>,
 ) -> HttpResponse {
-    answer(&request, &local, async |context| {
+    answer_in_form(&request, &local, async |context, form| {
         let most = local.node.policy.settings.message_max_bytes;
         let body = context.body(payload, most).await?;
-        let commands =
-            String::from_utf8(body.into()).map_err(|_| HttpRefusal::bad_request("the body is no UTF-8"))?;
-        open(context, &HTTP_STREAM, commands)
+        let commands = match form {
+            ClientForm::Json => InboundMessage::Text(
+                String::from_utf8(body.into())
+                    .map_err(|_| HttpRefusal::bad_request("the body is no UTF-8"))?,
+            ),
+            ClientForm::Protobuf => InboundMessage::Binary(body),
+        };
+        open(context, &HTTP_STREAM, form, commands)
     })
     .await
 }
@@ -77,7 +87,9 @@ pub async fn sse(
             context.check_capacity()?;
             Ok(context.stream(EVENTS_TYPE, ended()))
         }
-        Ok(query) if !query.cf_connect.is_empty() => open(context, &SSE, query.into_inner().cf_connect),
+        Ok(query) if !query.cf_connect.is_empty() => {
+            open(context, &SSE, ClientForm::Json, query.into_inner().cf_connect.into())
+        }
         _ => Err(HttpRefusal::bad_request("cf_connect must be a connect command")),
     })
     .await
@@ -86,21 +98,22 @@ pub async fn sse(
 fn open(
     context: &RequestContext<'_>,
     transport: &'static TransportLabel,
-    commands: String,
+    form: ClientForm,
+    commands: InboundMessage,
 ) -> Result<HttpResponse, HttpRefusal> {
-    let (framing, stream, content_type) = if transport == &SSE {
-        (Framing::Events, StreamWriter::Events, EVENTS_TYPE)
-    } else {
-        (Framing::Lines, StreamWriter::Lines, LINES_TYPE)
+    let (framing, stream, content_type) = match form {
+        ClientForm::Protobuf => (Framing::Raw, StreamWriter::Delimited, PROTOBUF_TYPE),
+        ClientForm::Json if transport == &SSE => (Framing::Events, StreamWriter::Events, EVENTS_TYPE),
+        ClientForm::Json => (Framing::Lines, StreamWriter::Lines, LINES_TYPE),
     };
     let node = &context.local.node;
     let id = HttpSessionRegistry::new_id();
-    let traits = TransportTraits { emulation: Some(id.clone()), ..TransportTraits::default() };
+    let traits = TransportTraits { emulation: Some(id.clone()), form, ..TransportTraits::default() };
     let session = ClientSession::new(node.policy.clone(), traits, Now::read());
     let opened = ReceiverSession {
         session: Box::new(session.with_login_limit(node.admission.login_limit(context.peer))),
         transport,
-        encoding: Encoding { protocol: Protocol::Client, framing },
+        encoding: Encoding { protocol: Protocol::Client(form), framing },
         writer: Box::new(stream),
         id: Some(id),
         commands: vec![commands],
@@ -120,6 +133,34 @@ struct EmulationRequest<'a> {
     data: String,
 }
 
+/// The same in either form.
+struct EmulatedCommands {
+    session: String,
+    node: String,
+    data: InboundMessage,
+    bytes: usize,
+}
+
+impl EmulatedCommands {
+    fn read(body: &Bytes, form: ClientForm) -> Result<Self, HttpRefusal> {
+        match form {
+            ClientForm::Json => {
+                let EmulationRequest { session, node, data } =
+                    serde_json::from_slice(body).map_err(|_| {
+                        HttpRefusal::bad_request("the body must be an object with session, node and data")
+                    })?;
+                let (session, node) = (session.into_owned(), node.into_owned());
+                Ok(Self { session, node, bytes: data.len(), data: data.into() })
+            }
+            ClientForm::Protobuf => {
+                let protobuf::Emulated { session, node, data } = protobuf::decode_emulation(body.clone())
+                    .map_err(|_| HttpRefusal::bad_request("the body must be an EmulationRequest"))?;
+                Ok(Self { session, node, bytes: data.len(), data: InboundMessage::Binary(data) })
+            }
+        }
+    }
+}
+
 /// `POST /emulation`: answers 204 once the session has taken the commands.
 pub async fn emulation(
     request: HttpRequest,
@@ -127,11 +168,14 @@ pub async fn emulation(
     local: web::Data<WorkerContext>,
     forwarder: web::Data<Forwarder>,
 ) -> HttpResponse {
-    answer(&request, &local, async |context| {
-        let most =
-            local.node.policy.settings.message_max_bytes.saturating_mul(ESCAPED_BYTES) + ENVELOPE_BYTES;
+    answer_in_form(&request, &local, async |context, form| {
+        let escaped = match form {
+            ClientForm::Json => ESCAPED_BYTES,
+            ClientForm::Protobuf => 1,
+        };
+        let most = local.node.policy.settings.message_max_bytes.saturating_mul(escaped) + ENVELOPE_BYTES;
         let body = context.body(payload, most).await?;
-        deliver(context, &forwarder, &body).await
+        deliver(context, &forwarder, form, &body).await
     })
     .await
 }
@@ -139,15 +183,15 @@ pub async fn emulation(
 async fn deliver(
     context: &RequestContext<'_>,
     forwarder: &Forwarder,
+    form: ClientForm,
     body: &Bytes,
 ) -> Result<HttpResponse, HttpRefusal> {
     let local = context.local;
-    let emulated: EmulationRequest<'_> = serde_json::from_slice(body)
-        .map_err(|_| HttpRefusal::bad_request("the body must be an object with session, node and data"))?;
-    if emulated.session.is_empty() || emulated.data.is_empty() {
+    let emulated = EmulatedCommands::read(body, form)?;
+    if emulated.session.is_empty() || emulated.bytes == 0 {
         return Err(HttpRefusal::bad_request("session and data must be there"));
     }
-    if emulated.data.len() > local.node.policy.settings.message_max_bytes {
+    if emulated.bytes > local.node.policy.settings.message_max_bytes {
         return Err(HttpRefusal::new(ErrorCode::LIMIT_EXCEEDED, "the commands are too large"));
     }
     match local.registry.owner(&emulated.node, &emulated.session) {

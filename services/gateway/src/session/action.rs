@@ -8,6 +8,7 @@ use gorani_broker::{
     ClientInfo, HistoryPage, HistoryQuery, Position, Publication, PublishOptions, Published, Retention,
     queue::{DeliveryId, QueueDelivery},
 };
+use gorani_protocol::client::ClientForm;
 
 use crate::{
     disconnect::{Disconnect, ErrorCode, Refused},
@@ -172,14 +173,20 @@ impl Actions {
 
     /// Writes one line of a line-delimited protocol; lines of one turn share a message.
     pub fn line(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        self.reply(ClientForm::Json, write);
+    }
+
+    /// Writes one reply or push of the client protocol; those of one turn share a message.
+    pub fn reply(&mut self, form: ClientForm, write: impl FnOnce(&mut BytesMut)) {
+        let kind = form.into();
         let previous_start = self.messages.iter().rev().nth(1).map_or(0, |(_, end)| *end);
         match self.messages.last_mut() {
-            Some((MessageKind::Text, end)) if *end - previous_start < JOINED_LINES_BYTES => {
-                self.bytes.extend_from_slice(b"\n");
+            Some((last, end)) if *last == kind && *end - previous_start < JOINED_LINES_BYTES => {
+                self.bytes.extend_from_slice(form.separator());
                 write(&mut self.bytes);
                 *end = self.bytes.len();
             }
-            _ => self.message(MessageKind::Text, write),
+            _ => self.message(kind, write),
         }
     }
 

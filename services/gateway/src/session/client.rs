@@ -1,4 +1,4 @@
-//! The session of the JSON client protocol: commands in, replies and requests to the node out.
+//! The session of the client protocol, in either of its forms: commands in, replies and requests to the node out.
 //!
 //! Commands run in the order in which they came; a command that has to wait (for the connect to end, for a subscribe of
 //! the same channel) holds back those behind it, bounded. The session stands between connection and node.
@@ -32,7 +32,7 @@ use std::{
     sync::Arc,
 };
 
-use gorani_protocol::client;
+use gorani_protocol::client::{self, ClientForm};
 use tokio::time::Instant;
 
 use self::{
@@ -60,6 +60,8 @@ pub struct TransportTraits {
     pub native_ping: bool,
     /// The session's id, if commands come in requests of their own: the client gets it, and sends it with each.
     pub emulation: Option<Arc<str>>,
+    /// The form of commands, and of replies and pushes to clients that send commands.
+    pub form: ClientForm,
     /// The format of the session's output.
     pub format: OutputFormat,
     /// True if an object says why the session ends, although the transport has a way of its own.
@@ -87,9 +89,9 @@ pub struct ClientSession {
     subscriptions: Vec<ClientSubscription>,
     pending: HashMap<Ticket, PendingRequest>,
     next_ticket: u32,
-    /// Lines that wait for a command before them.
+    /// Commands that wait for one before them, as they came.
     waiting: VecDeque<Box<[u8]>>,
-    /// Bytes of the waiting lines.
+    /// Bytes of the waiting commands.
     waiting_bytes: u32,
     /// Replies that are being written, the oldest first; as long as there are any, heavy reads wait.
     large_replies: VecDeque<LargeReply>,
@@ -178,7 +180,8 @@ impl ClientSession {
 
     /// Answers a command with an error. A client with too many errors is disconnected.
     fn refuse(&mut self, id: u32, error: ErrorCode, actions: &mut Actions) {
-        actions.line(|out| client::reply::reply_error(id, error.code, error.message, error.temporary, out));
+        let form = self.traits.form;
+        actions.reply(form, |out| form.reply_error(id, error.code, error.message, error.temporary, out));
         self.errors += 1;
         let limit = self.policy.settings.max_errors;
         if limit > 0 && self.errors > limit {
@@ -198,16 +201,22 @@ impl Session for ClientSession {
     fn opened(&mut self, _now: Now, _actions: &mut Actions) {}
 
     fn message(&mut self, message: Incoming<'_>, now: Now, actions: &mut Actions) {
-        let Incoming::Text(text) = message else {
-            return self.close(Disconnect::INAPPROPRIATE_PROTOCOL, actions);
+        let form = self.traits.form;
+        let frame = match (message, form) {
+            (Incoming::Text(text), ClientForm::Json) => text.as_bytes(),
+            (Incoming::Binary(data), ClientForm::Protobuf) => data,
+            _ => return self.close(Disconnect::INAPPROPRIATE_PROTOCOL, actions),
         };
-        let mut lines = client::lines(text.as_bytes()).peekable();
-        if lines.peek().is_none() {
+        let mut messages = form.messages(frame).peekable();
+        if messages.peek().is_none() {
             return self.close(Disconnect::BAD_REQUEST, actions);
         }
         self.budget.begin();
-        for line in lines {
-            self.take_line(line, now, actions);
+        for encoded in messages {
+            match encoded {
+                Ok(encoded) => self.take_command(encoded, now, actions),
+                Err(_) => return self.close(Disconnect::BAD_REQUEST, actions),
+            }
         }
     }
 

@@ -164,7 +164,7 @@ impl Process {
     fn start_workers(&mut self, node: &Arc<Node>) {
         let registry = Arc::new(HttpSessionRegistry::new(node.id.clone()));
         let mut endpoints = Endpoints::default();
-        endpoints.insert(CLIENT_PATH, Arc::new(ClientEndpoint(node.clone())));
+        endpoints.insert(CLIENT_PATH, Arc::new(ClientEndpoint::new(node.clone())));
         let endpoints = Arc::new(endpoints);
         for _ in 0..self.workers {
             let thread = Thread::new();

@@ -121,9 +121,9 @@ fn attach(
         opened: OpenedSession {
             session: endpoint.open(&handshake, Now::read())?,
             outbox: Outbox::new(endpoint.outbox_max_bytes()),
-            encoding: Encoding { protocol: endpoint.protocol(), framing: Framing::SockJs },
+            encoding: Encoding { protocol: endpoint.protocol(&handshake), framing: Framing::SockJs },
             transport: asked.endpoint.label(transport),
-            protocol: endpoint.name(),
+            protocol: endpoint.name(&handshake),
             peer: handshake.peer,
             permit,
         },

@@ -18,14 +18,13 @@ mod wire;
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use thiserror::Error;
 
 use self::fields::{position, positions};
 use super::json::JsonError;
 
 pub use self::{
-    fields::{Recover, Since},
+    fields::{Payload, Recover, Since},
     receiver::ReceiverConnect,
     wire::decode,
 };
@@ -72,12 +71,12 @@ pub enum ClientRequest<'a> {
         /// Its name.
         method: Cow<'a, str>,
         /// Its argument.
-        data: Option<&'a RawValue>,
+        data: Option<Payload<'a>>,
     },
     /// A message to the backend without an answer.
     Send {
         /// The message.
-        data: Option<&'a RawValue>,
+        data: Option<Payload<'a>>,
     },
     /// A new connection token.
     Refresh {
@@ -102,7 +101,7 @@ pub struct Connect<'a> {
     pub token: Cow<'a, str>,
     /// Data for the connect webhook.
     #[serde(borrow)]
-    pub data: Option<&'a RawValue>,
+    pub data: Option<Payload<'a>>,
     /// Name of the client's kind, such as `js`; not unique.
     #[serde(borrow, deserialize_with = "fields::lossy_text")]
     pub name: Cow<'a, str>,
@@ -153,7 +152,7 @@ pub struct Subscribe<'a> {
     pub token: Cow<'a, str>,
     /// Data for the subscribe webhook.
     #[serde(borrow)]
-    pub data: Option<&'a RawValue>,
+    pub data: Option<Payload<'a>>,
     /// True to recover from `offset` and `epoch`.
     #[serde(deserialize_with = "fields::nullable")]
     pub recover: bool,
@@ -180,7 +179,7 @@ pub struct Subscribe<'a> {
     pub delta: Cow<'a, str>,
     /// Filter by tags (`tf`), in a language of its own.
     #[serde(rename = "tf", borrow)]
-    pub filter: Option<&'a RawValue>,
+    pub filter: Option<Payload<'a>>,
     /// Kind of subscription (`type`); 0: a stream, the only kind we have.
     #[serde(rename = "type", deserialize_with = "fields::nullable")]
     pub kind: i32,
@@ -205,7 +204,7 @@ pub struct Publish<'a> {
     /// The channel.
     pub channel: Cow<'a, str>,
     /// The payload, never `null`.
-    pub data: &'a RawValue,
+    pub data: Payload<'a>,
 }
 
 /// Read a channel's past.
@@ -307,6 +306,9 @@ pub enum Malformed {
     /// Not UTF-8, nested too deep, or not exactly one JSON value.
     #[error(transparent)]
     Json(#[from] JsonError),
+    /// Not a message of the protobuf form, or its length is none.
+    #[error("not a protobuf message")]
+    Protobuf,
     /// JSON, but not an object, or a field of another type or outside its range.
     #[error("unexpected type or range at column {column}")]
     Shape {

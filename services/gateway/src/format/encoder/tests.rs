@@ -5,6 +5,7 @@ use std::{cell::RefCell, collections::VecDeque, sync::Arc, time::Duration};
 
 use gorani_broker::{DataKind, Publication};
 use gorani_protocol::{
+    client::ClientForm,
     stomp::Version,
     websocket::{Input, WebSocketDecoder, WebSocketEvent as Decoded},
 };
@@ -230,7 +231,8 @@ fn encodings_are_forgotten_with_the_last_subscription_that_has_them() {
     }
     assert_eq!((encoder.encodings.len(), encoder.frames.kinds()), (0, 0));
     // What was made for a number is not subscription under it to others.
-    let other = encoder.acquire(&Encoding { protocol: Protocol::Client, framing: Framing::Lines });
+    let other =
+        encoder.acquire(&Encoding { protocol: Protocol::Client(ClientForm::Json), framing: Framing::Lines });
     outbox.deliver(&mut encoder, other, &[publication(DataKind::Json, b"1", 1)]);
     assert!(taken(&outbox).ends_with(b"}\n"));
 }
@@ -319,4 +321,41 @@ fn events_with_ids_are_made_once_for_all_receivers_of_a_channel() {
     for (event, start) in events.into_iter().zip(["id: a~3ab.7.e\ndata: {", "id: a~3ab.8.e\ndata: {"]) {
         assert!(event.starts_with(start), "{event}");
     }
+}
+
+#[test]
+fn a_run_in_protobuf_is_encoded_once_in_binary_frames_and_the_payload_is_as_it_was_published() {
+    let large = vec![b'x'; 4000];
+    let run = [publication(DataKind::Binary, b"\xff\x00", 1), publication(DataKind::Json, &large, 2)];
+    let mut expected = BytesMut::new();
+    let messages: Vec<Vec<u8>> = run
+        .iter()
+        .map(|event| {
+            expected.clear();
+            encode_event(&Protocol::Client(ClientForm::Protobuf), "a:b", event, &mut expected);
+            expected.to_vec()
+        })
+        .collect();
+    assert!(messages[0].windows(2).any(|bytes| bytes == b"\xff\x00"));
+    for window in [None, Some(15)] {
+        let framing =
+            window.map_or(Framing::WebSocket, |window_bits| Framing::WebSocketDeflate { window_bits });
+        let mut encoder = Encoder::new(THRESHOLD_BYTES);
+        let encoding = Encoding { protocol: Protocol::Client(ClientForm::Protobuf), framing };
+        let json = Encoding { protocol: Protocol::Client(ClientForm::Json), framing };
+        let ids = [encoder.acquire(&encoding), encoder.acquire(&encoding), encoder.acquire(&json)];
+        assert!(ids[0] == ids[1] && ids[0] != ids[2]);
+        let chunks = [Chunks::default(), Chunks::default()];
+        encoder.begin();
+        for chunks in &chunks {
+            chunks.deliver(&mut encoder, ids[0], &run);
+        }
+        let (first, second) = (chunks[0].pop().unwrap(), chunks[1].pop().unwrap());
+        assert_eq!(first.as_ptr(), second.as_ptr(), "one encoding for all");
+        assert_eq!(first[0], 0x82, "a binary frame");
+        assert_eq!(first.len() < 1000, window.is_some());
+        assert_eq!(decoded(first.to_vec()), messages);
+    }
+    let stream = Encoding { protocol: Protocol::Client(ClientForm::Protobuf), framing: Framing::Raw };
+    assert_eq!(Encoder::new(THRESHOLD_BYTES).encode(&stream, "a:b", &run), messages.concat());
 }

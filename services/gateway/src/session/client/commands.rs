@@ -14,24 +14,24 @@ use crate::{
 const PENDING_REQUESTS: usize = 64;
 
 impl ClientSession {
-    /// Runs one line, or keeps it if it has to wait.
-    pub(super) fn take_line(&mut self, line: &[u8], now: Now, actions: &mut Actions) {
-        if !self.waiting.is_empty() || self.budget.is_over() || !self.run_line(line, now, actions) {
-            self.waiting_bytes = self.waiting_bytes.saturating_add(size_of_line(line));
-            self.waiting.push_back(line.into());
+    /// Runs one command, or keeps it if it has to wait.
+    pub(super) fn take_command(&mut self, encoded: &[u8], now: Now, actions: &mut Actions) {
+        if !self.waiting.is_empty() || self.budget.is_over() || !self.run_encoded(encoded, now, actions) {
+            self.waiting_bytes = self.waiting_bytes.saturating_add(size_of_command(encoded));
+            self.waiting.push_back(encoded.into());
         }
     }
 
     /// Runs what waited, as far as it can in this step.
     pub(super) fn run_waiting(&mut self, now: Now, actions: &mut Actions) {
         while !self.budget.is_over()
-            && let Some(line) = self.waiting.pop_front()
+            && let Some(encoded) = self.waiting.pop_front()
         {
-            if !self.run_line(&line, now, actions) {
-                self.waiting.push_front(line);
+            if !self.run_encoded(&encoded, now, actions) {
+                self.waiting.push_front(encoded);
                 return;
             }
-            self.waiting_bytes = self.waiting_bytes.saturating_sub(size_of_line(&line));
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(size_of_command(&encoded));
         }
         if self.waiting.is_empty() {
             self.forget_waiting();
@@ -43,15 +43,15 @@ impl ClientSession {
         self.waiting_bytes = 0;
     }
 
-    /// Runs one line. False if it has to wait.
-    fn run_line(&mut self, line: &[u8], now: Now, actions: &mut Actions) -> bool {
+    /// Runs one command as it came. False if it has to wait.
+    fn run_encoded(&mut self, encoded: &[u8], now: Now, actions: &mut Actions) -> bool {
         if matches!(self.state, ClientState::Ended) {
             return true;
         }
-        match client::decode(line, client::JSON_DEPTH) {
+        match self.traits.form.decode(encoded) {
             Ok(command) if self.has_to_wait(&command) => return false,
             Ok(command) => {
-                self.budget.count(line.len());
+                self.budget.count(encoded.len());
                 self.run(command, now, actions);
             }
             Err(DecodeError::Malformed(_)) => self.close(Disconnect::BAD_REQUEST, actions),
@@ -61,7 +61,7 @@ impl ClientSession {
                 self.close(Disconnect::BAD_REQUEST, actions);
             }
             Err(DecodeError::Invalid { id, reason }) => {
-                self.budget.count(line.len());
+                self.budget.count(encoded.len());
                 let error = match reason {
                     client::Invalid::NoData | client::Invalid::Unreadable => ErrorCode::BAD_REQUEST,
                     client::Invalid::NotAvailable => ErrorCode::NOT_AVAILABLE,
@@ -132,7 +132,7 @@ impl ClientSession {
     }
 }
 
-/// Bytes that a line holds while it waits, near enough.
-fn size_of_line(line: &[u8]) -> u32 {
-    u32::try_from(line.len() + size_of::<Box<[u8]>>()).unwrap_or(u32::MAX)
+/// Bytes that a command holds while it waits, near enough.
+fn size_of_command(encoded: &[u8]) -> u32 {
+    u32::try_from(encoded.len() + size_of::<Box<[u8]>>()).unwrap_or(u32::MAX)
 }

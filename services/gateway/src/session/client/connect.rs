@@ -9,7 +9,7 @@ use std::{
 use bytes::BytesMut;
 use gorani_auth::{ConnectionClaims, personal_channel};
 use gorani_broker::{Position, Publication};
-use gorani_protocol::client::{Connect, ConnectResult, PublicationFields, SubscribeResult, reply};
+use gorani_protocol::client::{Connect, ConnectResult, PublicationFields, SubscribeResult};
 
 use super::{
     ClientSession, OutputFormat,
@@ -218,17 +218,19 @@ impl ClientSession {
         }
         // One that the server ended meanwhile, and said so, is no part of the reply.
         connecting.subscribed.retain(|channel, _| self.subscription(channel).is_some());
-        let settings = &self.policy.settings;
+        let (settings, form) = (&self.policy.settings, self.traits.form);
         let is_receiver = self.traits.format != OutputFormat::Commands;
         let is_large = connecting.subscribed.values().any(|subscribed| subscribed.permit.is_some());
         // A receiver is brought what it missed like everything else, an object for each publication.
         let replayed: Vec<_> =
             connecting.subscribed.iter_mut().filter(|_| is_receiver).map(take_missed).collect();
         let is_large = is_large && !is_receiver;
-        let shown = connecting.subscribed.values().filter(|_| !is_large);
-        let views: Vec<Vec<PublicationFields<'_>>> =
-            shown.map(|subscribed| views(subscribed, &self.identity.client)).collect();
-        let views = views.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
+        let views: Vec<Vec<PublicationFields<'_>>> = connecting
+            .subscribed
+            .values()
+            .map(|subscribed| views(subscribed, &self.identity.client))
+            .collect();
+        let views = views.iter().map(Vec::as_slice);
         let mut subs: Vec<(&str, SubscribeResult<'_>)> = Vec::with_capacity(connecting.subscribed.len());
         for ((channel, subscribed), publications) in connecting.subscribed.iter().zip(views) {
             if let Some(subscription) = self.subscription(channel) {
@@ -256,9 +258,10 @@ impl ClientSession {
         };
         if is_large {
             let mut around = BytesMut::new();
-            let places = reply::reply_connect_around(connecting.id, &result, &mut around);
+            let places = form.reply_connect_around(connecting.id, &result, &mut around);
             let subscribed = std::mem::take(&mut connecting.subscribed);
             let mut reply = LargeReply::new(
+                form,
                 around,
                 NextStep::Connected { channels: subscribed.keys().cloned().collect() },
             );
@@ -271,7 +274,7 @@ impl ClientSession {
         if is_receiver {
             self.write_connected(&result, actions);
         } else {
-            actions.line(|out| reply::reply_connect(connecting.id, &result, out));
+            actions.reply(form, |out| form.reply_connect(connecting.id, &result, out));
         }
         self.connected(now);
         for (channel, missed, permit) in replayed {

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, sync::Arc, vec};
 
 use bytes::BytesMut;
 use gorani_broker::{ClientInfo, Publication};
-use gorani_protocol::client::reply::{write_listed_client, write_listed_publication};
+use gorani_protocol::client::{ClientForm, PublicationList};
 
 use crate::{
     format::views::{AROUND_BYTES, info_view, publication_view},
@@ -30,7 +30,7 @@ pub(super) enum NextStep {
 
 /// Entries of a list of the reply.
 pub(super) enum ReplyEntries {
-    Publications(vec::IntoIter<Arc<Publication>>),
+    Publications(PublicationList, vec::IntoIter<Arc<Publication>>),
     Clients(vec::IntoIter<Arc<ClientInfo>>),
 }
 
@@ -38,7 +38,7 @@ impl ReplyEntries {
     /// Bytes that they take in the reply, about.
     fn bytes(&self) -> usize {
         match self {
-            Self::Publications(publications) => {
+            Self::Publications(_, publications) => {
                 publications.as_slice().iter().map(|publication| publication.data.len() + AROUND_BYTES).sum()
             }
             Self::Clients(clients) => {
@@ -49,15 +49,15 @@ impl ReplyEntries {
     }
 
     /// Writes the next entry. False if there is none.
-    fn write_next(&mut self, is_first: bool, out: &mut BytesMut) -> bool {
+    fn write_next(&mut self, form: ClientForm, is_first: bool, out: &mut BytesMut) -> bool {
         match self {
-            Self::Publications(publications) => {
+            Self::Publications(list, publications) => {
                 let Some(publication) = publications.next() else { return false };
-                write_listed_publication(is_first, &publication_view(&publication), out);
+                form.write_listed_publication(*list, is_first, &publication_view(&publication), out);
             }
             Self::Clients(clients) => {
                 let Some(info) = clients.next() else { return false };
-                write_listed_client(is_first, &info.client, &info_view(&info), out);
+                form.write_listed_client(is_first, &info.client, &info_view(&info), out);
             }
         }
         true
@@ -66,6 +66,7 @@ impl ReplyEntries {
 
 /// A reply that is being written.
 pub(super) struct LargeReply {
+    form: ClientForm,
     /// The reply with empty lists, as far as it is not written.
     around: BytesMut,
     /// Each list, and how many bytes of `around` come before it and after the one before.
@@ -79,9 +80,9 @@ pub(super) struct LargeReply {
 
 impl LargeReply {
     /// A reply of which the lists are missing.
-    pub(super) fn new(around: BytesMut, then: NextStep) -> Self {
+    pub(super) fn new(form: ClientForm, around: BytesMut, then: NextStep) -> Self {
         let bytes = around.len();
-        Self { around, lists: VecDeque::new(), bytes, out: BytesMut::new(), permit: None, then }
+        Self { form, around, lists: VecDeque::new(), bytes, out: BytesMut::new(), permit: None, then }
     }
 
     /// The only list: the publications of a history, or the clients of a presence.
@@ -100,7 +101,8 @@ impl LargeReply {
         let mut lists = Vec::with_capacity(places.len());
         for Subscribed { mut publications, permit, .. } in subscribed {
             publications.retain(|publication| publication.is_for(client));
-            lists.push(ReplyEntries::Publications(publications.into_iter()));
+            let publications = publications.into_iter();
+            lists.push(ReplyEntries::Publications(PublicationList::Recovered, publications));
             ReplyPermit::join(&mut self.permit, permit);
         }
         self.add(places, lists);
@@ -126,8 +128,9 @@ impl LargeReply {
             if *before > 0 {
                 self.out.extend_from_slice(&self.around.split_to(std::mem::take(before)));
             }
+            // Of a list in JSON; in protobuf an entry stands for itself.
             let mut is_first = self.out.last().is_some_and(|last| matches!(last, b'[' | b'{'));
-            while list.write_next(is_first, &mut self.out) {
+            while list.write_next(self.form, is_first, &mut self.out) {
                 is_first = false;
                 if self.out.len() >= until {
                     return false;

@@ -4,8 +4,10 @@ use std::{collections::VecDeque, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use gorani_auth::Denied;
-use gorani_broker::{ClientInfo, DataKind, HistoryPage, HistoryQuery, Position, Publication, PublishOptions};
-use gorani_protocol::client::{ClientInfoFields, History, HistoryReply, PublicationFields, Publish, reply};
+use gorani_broker::{ClientInfo, HistoryPage, HistoryQuery, Position, Publication, PublishOptions};
+use gorani_protocol::client::{
+    ClientForm, ClientInfoFields, History, HistoryReply, PublicationFields, PublicationList, Publish,
+};
 
 use super::{
     ClientSession, ClientState,
@@ -15,7 +17,7 @@ use super::{
 };
 use crate::{
     disconnect::{Disconnect, ErrorCode, Unsubscribed},
-    format::views::{info_view, publication_view, reserve},
+    format::views::{data_kind, info_view, publication_view, reserve},
     memory::ReplyPermit,
     session::{Action, Actions, MessageKind, Now, Outcome, Ticket, shared::recovery::retention},
 };
@@ -44,8 +46,8 @@ impl ClientSession {
             };
         let info = subscription.map(|subscription| subscription.info.clone());
         let publication = Publication {
-            data: Bytes::copy_from_slice(publish.data.get().as_bytes()),
-            kind: DataKind::Json,
+            data: Bytes::copy_from_slice(&publish.data.data),
+            kind: data_kind(publish.data.kind),
             info: Some(info.unwrap_or_else(|| self.identity.info_for(Bytes::new()))),
             time_ms: now.unix_ms,
             ..Publication::default()
@@ -116,7 +118,7 @@ impl ClientSession {
                 self.on_subscribed(command, outcome, now, actions);
             }
             (PendingRequest::Publish { id }, Outcome::Published(outcome)) => {
-                self.answer(id, outcome, actions, |_, out| reply::reply_empty(id, "publish", out));
+                self.answer(id, outcome, actions, |form, _, out| form.reply_publish(id, out));
             }
             (PendingRequest::History { id, since }, Outcome::History(outcome)) => {
                 // The permit of a page that is not sent is dropped with the page.
@@ -130,7 +132,9 @@ impl ClientSession {
                 match (outcome, permit) {
                     (Ok(page), Some(permit)) => self.begin_large_history(id, page, permit),
                     (outcome, _) => {
-                        self.answer(id, outcome, actions, |page, out| write_history(id, &page, out))
+                        self.answer(id, outcome, actions, |form, page, out| {
+                            write_history(form, id, &page, out)
+                        });
                     }
                 }
             }
@@ -141,21 +145,24 @@ impl ClientSession {
                 };
                 match (outcome, permit) {
                     (Ok(clients), Some(permit)) => {
-                        let mut around = BytesMut::new();
-                        let places = reply::reply_presence_around(id, &mut around);
-                        let mut reply = LargeReply::new(around, NextStep::Answered);
+                        let (form, mut around) = (self.traits.form, BytesMut::new());
+                        let views = clients.iter().map(|info| (info.client.as_str(), info_view(info)));
+                        let places = form.reply_presence_around(id, views, &mut around);
+                        let mut reply = LargeReply::new(form, around, NextStep::Answered);
                         reply.add_list(places, ReplyEntries::Clients(clients.into_iter()), permit);
                         self.large_replies.push_back(reply);
                     }
                     (outcome, _) => {
-                        self.answer(id, outcome, actions, |clients, out| write_presence(id, &clients, out));
+                        self.answer(id, outcome, actions, |form, clients, out| {
+                            write_presence(form, id, &clients, out);
+                        });
                     }
                 }
             }
             (PendingRequest::Presence { id }, Outcome::PresenceStats(outcome)) => {
-                self.answer(id, outcome, actions, |(clients, users), out| {
+                self.answer(id, outcome, actions, |form, (clients, users), out| {
                     let count = |number| u32::try_from(number).unwrap_or(u32::MAX);
-                    reply::reply_presence_stats(id, count(clients), count(users), out);
+                    form.reply_presence_stats(id, count(clients), count(users), out);
                 });
             }
             (pending, outcome) => {
@@ -175,11 +182,13 @@ impl ClientSession {
             !is_first && bytes > most
         });
         page.publications.truncate(beyond.unwrap_or(usize::MAX));
-        let result = HistoryReply { publications: &[], offset: page.top.offset, epoch: &page.top.epoch };
-        let mut around = BytesMut::new();
-        let places = reply::reply_history_around(id, &result, &mut around);
-        let mut reply = LargeReply::new(around, NextStep::Answered);
-        reply.add_list(places, ReplyEntries::Publications(page.publications.into_iter()), permit);
+        let (form, mut around) = (self.traits.form, BytesMut::new());
+        let publications = page_views(&page);
+        let result = history_reply(&page, &publications);
+        let places = form.reply_history_around(id, &result, &mut around);
+        let mut reply = LargeReply::new(form, around, NextStep::Answered);
+        let list = ReplyEntries::Publications(PublicationList::History, page.publications.into_iter());
+        reply.add_list(places, list, permit);
         self.large_replies.push_back(reply);
     }
 
@@ -198,16 +207,17 @@ impl ClientSession {
     }
 
     fn finish_large_reply(&mut self, reply: LargeReply, now: Now, actions: &mut Actions) {
+        let kind = MessageKind::from(self.traits.form);
         let LargeReply { out, permit, then, .. } = reply;
         match then {
             NextStep::Answered => {
-                actions.whole_message(MessageKind::Text, out, permit);
+                actions.whole_message(kind, out, permit);
                 self.count_success();
             }
             NextStep::Subscribed { ticket, id, channel } => match self.under_way(&channel, ticket) {
                 Some(subscription) => {
                     subscription.under_way = None;
-                    actions.whole_message(MessageKind::Text, out, permit);
+                    actions.whole_message(kind, out, permit);
                     actions.release(&channel);
                     self.count_success();
                 }
@@ -218,7 +228,7 @@ impl ClientSession {
                 if !matches!(self.state, ClientState::Connecting(_)) {
                     return;
                 }
-                actions.whole_message(MessageKind::Text, out, permit);
+                actions.whole_message(kind, out, permit);
                 self.connected(now);
                 for channel in channels {
                     if self.subscription(&channel).is_some() {
@@ -237,29 +247,35 @@ impl ClientSession {
         id: u32,
         outcome: Result<T, ErrorCode>,
         actions: &mut Actions,
-        write: impl FnOnce(T, &mut BytesMut),
+        write: impl FnOnce(ClientForm, T, &mut BytesMut),
     ) {
         match outcome {
             Ok(value) => {
                 self.count_success();
-                actions.line(|out| write(value, out));
+                let form = self.traits.form;
+                actions.reply(form, |out| write(form, value, out));
             }
             Err(error) => self.refuse(id, error, actions),
         }
     }
 }
 
-fn write_history(id: u32, page: &HistoryPage, out: &mut BytesMut) {
-    let publications: Vec<PublicationFields<'_>> =
-        page.publications.iter().map(|publication| publication_view(publication)).collect();
-    reserve(&publications, out);
-    let result =
-        HistoryReply { publications: &publications, offset: page.top.offset, epoch: &page.top.epoch };
-    reply::reply_history(id, &result, out);
+fn page_views(page: &HistoryPage) -> Vec<PublicationFields<'_>> {
+    page.publications.iter().map(|publication| publication_view(publication)).collect()
 }
 
-fn write_presence(id: u32, clients: &[Arc<ClientInfo>], out: &mut BytesMut) {
+fn history_reply<'p>(page: &'p HistoryPage, publications: &'p [PublicationFields<'p>]) -> HistoryReply<'p> {
+    HistoryReply { publications, offset: page.top.offset, epoch: &page.top.epoch }
+}
+
+fn write_history(form: ClientForm, id: u32, page: &HistoryPage, out: &mut BytesMut) {
+    let publications = page_views(page);
+    reserve(&publications, out);
+    form.reply_history(id, &history_reply(page, &publications), out);
+}
+
+fn write_presence(form: ClientForm, id: u32, clients: &[Arc<ClientInfo>], out: &mut BytesMut) {
     let clients: Vec<(&str, ClientInfoFields<'_>)> =
         clients.iter().map(|info| (info.client.as_str(), info_view(info))).collect();
-    reply::reply_presence(id, &clients, out);
+    form.reply_presence(id, &clients, out);
 }

@@ -11,7 +11,7 @@ use std::{
 use bytes::BytesMut;
 use gorani_auth::{SubscribeClaims, SubscribeGranted};
 use gorani_broker::Position;
-use gorani_protocol::client::{Recover, SubscribePush, plain, push};
+use gorani_protocol::client::{ClientForm, Recover, SubscribePush, plain};
 use rand::RngExt;
 
 use super::{
@@ -183,7 +183,7 @@ impl ClientSession {
         };
         self.write_push(
             actions,
-            |out| push::push_subscribe(channel, &pushed, out),
+            |form, out| form.push_subscribe(channel, &pushed, out),
             |out| plain::subscribe(channel, &pushed, out),
         );
         if subscribed.publications.is_empty() {
@@ -196,7 +196,7 @@ impl ClientSession {
     pub(super) fn write_unsubscribed(&self, channel: &str, why: Unsubscribed, actions: &mut Actions) {
         self.write_push(
             actions,
-            |out| push::push_unsubscribe(channel, why.code, why.reason, out),
+            |form, out| form.push_unsubscribe(channel, why.code, why.reason, out),
             |out| plain::unsubscribe(channel, why.code, why.reason, out),
         );
     }
@@ -204,7 +204,7 @@ impl ClientSession {
     pub(super) fn write_refreshed(&self, expires: bool, ttl: u32, actions: &mut Actions) {
         self.write_push(
             actions,
-            |out| push::push_refresh(expires, ttl, out),
+            |form, out| form.push_refresh(expires, ttl, out),
             |out| plain::refresh(expires, ttl, out),
         );
     }
@@ -213,11 +213,14 @@ impl ClientSession {
     fn write_push(
         &self,
         actions: &mut Actions,
-        with_envelope: impl FnOnce(&mut BytesMut),
+        with_envelope: impl FnOnce(ClientForm, &mut BytesMut),
         plain: impl FnOnce(&mut BytesMut),
     ) {
         match self.traits.format {
-            OutputFormat::Commands => actions.line(with_envelope),
+            OutputFormat::Commands => {
+                let form = self.traits.form;
+                actions.reply(form, |out| with_envelope(form, out));
+            }
             OutputFormat::Plain => actions.line(plain),
             OutputFormat::WithPositions => actions.line(|out| {
                 // It changes no receiver's position.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use gorani_auth::SubscribeGranted;
 use gorani_broker::Position;
-use gorani_protocol::client::{Subscribe, reply};
+use gorani_protocol::client::Subscribe;
 
 use super::{
     ClientSession,
@@ -179,23 +179,24 @@ impl ClientSession {
                 return self.refuse(id, error, actions);
             }
         };
-        let client = self.identity.client.clone();
+        let (client, form) = (self.identity.client.clone(), self.traits.form);
         let Some(subscription) = self.under_way(channel, ticket) else { return };
         if subscribed.permit.is_some() {
             let mut around = BytesMut::new();
-            let result = subscription.result(&subscribed, &[], now);
-            let places = reply::reply_subscribe_around(id, &result, &mut around);
-            let mut reply =
-                LargeReply::new(around, NextStep::Subscribed { ticket, id, channel: channel.clone() });
+            let publications = views(&subscribed, &client);
+            let result = subscription.result(&subscribed, &publications, now);
+            let places = form.reply_subscribe_around(id, &result, &mut around);
+            let then = NextStep::Subscribed { ticket, id, channel: channel.clone() };
+            let mut reply = LargeReply::new(form, around, then);
             reply.add_recovered(places, [subscribed], &client);
             return self.large_replies.push_back(reply);
         }
         subscription.under_way = None;
         let publications = views(&subscribed, &client);
         let result = subscription.result(&subscribed, &publications, now);
-        actions.line(|out| {
+        actions.reply(form, |out| {
             reserve(&publications, out);
-            reply::reply_subscribe(id, &result, out);
+            form.reply_subscribe(id, &result, out);
         });
         actions.release(channel);
         self.count_success();
@@ -213,7 +214,8 @@ impl ClientSession {
             self.clock.set_subscription_expiry(&self.subscriptions);
         }
         self.count_success();
-        actions.line(|out| reply::reply_empty(id, "unsubscribe", out));
+        let form = self.traits.form;
+        actions.reply(form, |out| form.reply_unsubscribe(id, out));
     }
 
     /// A new token for a subscription.
@@ -235,8 +237,9 @@ impl ClientSession {
                 }
                 self.clock.set_subscription_expiry(&self.subscriptions);
                 self.count_success();
-                actions.line(|out| {
-                    reply::reply_sub_refresh(id, expires_at.is_some(), ttl(expires_at, now), out);
+                let form = self.traits.form;
+                actions.reply(form, |out| {
+                    form.reply_sub_refresh(id, expires_at.is_some(), ttl(expires_at, now), out);
                 });
             }
             Err(Refused::Error(error @ (ErrorCode::TOKEN_EXPIRED | ErrorCode::EXPIRED))) => {

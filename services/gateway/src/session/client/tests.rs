@@ -7,6 +7,7 @@ mod epochs;
 mod large_replies;
 mod limits;
 mod options;
+mod protobuf;
 mod receiving;
 mod subscribing;
 

@@ -3,7 +3,6 @@
 
 use bytes::Bytes;
 use gorani_auth::TokenError;
-use gorani_protocol::client::{PING, reply};
 use tokio::time::Instant;
 
 use super::{ClientSession, ClientState, OutputFormat};
@@ -48,7 +47,8 @@ impl ClientSession {
             if self.traits.native_ping || self.traits.format != OutputFormat::Commands {
                 actions.push(Action::Ping);
             } else {
-                actions.line(|out| out.extend_from_slice(PING));
+                let form = self.traits.form;
+                actions.reply(form, |out| out.extend_from_slice(form.ping()));
             }
         }
     }
@@ -87,8 +87,9 @@ impl ClientSession {
         self.clock.expires = self.end_of(expires_at, now);
         self.count_success();
         let (client, version) = (&self.identity.client, env!("CARGO_PKG_VERSION"));
-        actions.line(|out| {
-            reply::reply_refresh(id, client, version, expires_at.is_some(), ttl(expires_at, now), out);
+        let form = self.traits.form;
+        actions.reply(form, |out| {
+            form.reply_refresh(id, client, version, expires_at.is_some(), ttl(expires_at, now), out);
         });
     }
 

@@ -72,7 +72,7 @@ pub(super) struct ProcessRoutes {
 
 impl ProcessRoutes {
     async fn make(local: &WorkerContext) -> Serve {
-        let endpoint = Arc::new(ClientEndpoint(local.node.clone()));
+        let endpoint = Arc::new(ClientEndpoint::text_only(local.node.clone()));
         let settings = &local.node.settings.sockjs;
         let endpoint = Arc::new(SockJsEndpoint::new(CLIENT_SOCKJS_PATH, endpoint, &SockJs::new(), settings));
         let forwarder = actix_web::web::Data::new(Forwarder::new(

@@ -8,6 +8,24 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
+use crate::client::push::PayloadKind;
+
+/// A payload in a command: one JSON value in the JSON form, any bytes in the protobuf form.
+#[derive(Clone)]
+pub struct Payload<'a> {
+    /// Its bytes.
+    pub data: Cow<'a, [u8]>,
+    /// The kind of `data`.
+    pub kind: PayloadKind,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Payload<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = <&RawValue>::deserialize(deserializer)?;
+        Ok(Self { data: Cow::Borrowed(value.get().as_bytes()), kind: PayloadKind::Json })
+    }
+}
+
 /// The next value of a map: an object of fields, or `null`.
 pub(super) fn object<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
     map: &mut A,
@@ -41,8 +59,8 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 /// Any JSON value, `null` too: only a field that is not there is absent.
 pub(super) fn given<'de: 'a, 'a, D: Deserializer<'de>>(
     deserializer: D,
-) -> Result<Option<&'a RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
+) -> Result<Option<Payload<'a>>, D::Error> {
+    Payload::deserialize(deserializer).map(Some)
 }
 
 /// A field whose `null` is its default.

@@ -50,7 +50,7 @@ fn connect_is_read_with_all_its_fields() {
     assert_eq!(command.id, 1);
     let ClientRequest::Connect(connect) = command.request else { panic!("{command:?}") };
     assert_eq!((&*connect.token, &*connect.name, &*connect.version, connect.flag), ("t", "js", "1", -1));
-    assert_eq!(connect.data.unwrap().get(), r#"{"x": 1}"#);
+    assert_eq!(*connect.data.unwrap().data, *br#"{"x": 1}"#);
     assert_eq!((&*connect.headers["A"], &*connect.headers["C\n"]), ("b", ""));
     assert_eq!(
         (connect.subs["c"].recover, connect.subs["c"].offset, &*connect.subs["c"].epoch),
@@ -71,7 +71,7 @@ fn subscribe_is_read_with_all_its_fields() {
     assert_eq!((subscribe.offset, subscribe.kind, &*subscribe.delta), ((1 << 53) - 1, 4, "fossil"));
     assert!(subscribe.recover && subscribe.positioned && subscribe.recoverable && subscribe.join_leave);
     assert!(subscribe.rejects_unrecovered());
-    assert_eq!(subscribe.filter.unwrap().get(), r#"{"op":"and","nodes":[]}"#);
+    assert_eq!(*subscribe.filter.unwrap().data, *br#"{"op":"and","nodes":[]}"#);
     let ClientRequest::Subscribe(plain) =
         there_and_back(r#"{"id":2,"subscribe":{"channel":"a","flag":1}}"#).request
     else {
@@ -88,7 +88,7 @@ fn the_small_commands_are_read() {
     else {
         panic!("not a publish")
     };
-    assert_eq!((&*publish.channel, publish.data.get()), ("a", r#""x""#));
+    assert_eq!((&*publish.channel, &*publish.data.data), ("a", &br#""x""#[..]));
     assert!(matches!(
         there_and_back(r#"{"id":5,"presence":{"channel":"a"}}"#).request,
         ClientRequest::Presence { .. }
@@ -189,7 +189,7 @@ fn null_can_be_published() {
     else {
         panic!("not a publish")
     };
-    assert_eq!(publish.data.get(), "null");
+    assert_eq!(*publish.data.data, *b"null");
 }
 
 #[test]
@@ -339,17 +339,19 @@ proptest! {
         strings in any::<[String; 4]>(), data in any_json(), offset in any::<u64>(), flag in any::<i64>(),
     ) {
         let raw = serde_json::value::to_raw_value(&data).unwrap();
+        let kind = crate::client::PayloadKind::Json;
+        let payload = Payload { data: raw.get().as_bytes().into(), kind };
         let [channel, token, epoch, delta] = strings.each_ref().map(|text| Cow::Borrowed(text.as_str()));
         let subscribe = Subscribe {
-            channel, token, epoch, delta, offset, flag, data: Some(&raw), recover: true, ..Subscribe::default()
+            channel, token, epoch, delta, offset, flag, data: Some(payload), recover: true, ..Subscribe::default()
         };
         let line = written(&ClientCommand { id: 1, request: ClientRequest::Subscribe(subscribe) });
         prop_assert!(!line.contains('\n'));
         let ClientRequest::Subscribe(back) = read(&line).request else { panic!("not a subscribe") };
         prop_assert_eq!([&*back.channel, &*back.token, &*back.epoch, &*back.delta], strings.each_ref().map(String::as_str));
         prop_assert_eq!((back.offset, back.flag), (offset, flag));
-        let expected = if data.is_null() { None } else { Some(raw.get()) };
-        prop_assert_eq!(back.data.map(RawValue::get), expected);
+        let expected = if data.is_null() { None } else { Some(raw.get().as_bytes()) };
+        prop_assert_eq!(back.data.as_ref().map(|payload| &*payload.data), expected);
     }
 
     #[test]
@@ -357,7 +359,7 @@ proptest! {
         let line = json!({"id": 7, "rpc": {"method": method, "data": value}}).to_string();
         let ClientRequest::Rpc { method: read_method, data } = read(&line).request else { panic!("not an rpc") };
         prop_assert_eq!(&*read_method, &method);
-        let seen = data.map_or(serde_json::Value::Null, |raw| serde_json::from_str(raw.get()).unwrap());
+        let seen = data.map_or(serde_json::Value::Null, |raw| serde_json::from_slice(&raw.data).unwrap());
         prop_assert_eq!(seen, value);
     }
 

@@ -8,10 +8,11 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error as _, IgnoredAny, MapAccess, Visitor},
 };
-use serde_json::{error::Category, value::RawValue};
+use serde_json::error::Category;
 
 use super::{
-    ClientCommand, ClientRequest, Connect, DecodeError, History, Invalid, Malformed, Publish, Subscribe,
+    ClientCommand, ClientRequest, Connect, DecodeError, History, Invalid, Malformed, Payload, Publish,
+    Subscribe,
     fields::{self, object},
     outline::{CommandKey, answerable_id},
 };
@@ -169,7 +170,7 @@ struct PublishFields<'a> {
     #[serde(borrow, deserialize_with = "fields::text")]
     channel: Cow<'a, str>,
     #[serde(borrow, deserialize_with = "fields::given")]
-    data: Option<&'a RawValue>,
+    data: Option<Payload<'a>>,
     #[serde(rename = "type", deserialize_with = "fields::nullable")]
     kind: i32,
 }
@@ -180,14 +181,14 @@ struct RpcFields<'a> {
     #[serde(borrow, deserialize_with = "fields::text")]
     method: Cow<'a, str>,
     #[serde(borrow)]
-    data: Option<&'a RawValue>,
+    data: Option<Payload<'a>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct SendFields<'a> {
     #[serde(borrow)]
-    data: Option<&'a RawValue>,
+    data: Option<Payload<'a>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -223,7 +224,7 @@ impl ClientCommand<'_> {
             }
             ClientRequest::Unsubscribe { channel } => channel_only(&mut outer, "unsubscribe", channel),
             ClientRequest::Publish(publish) => request(&mut outer, "publish", |object| {
-                object.string("channel", &publish.channel).raw("data", publish.data.get().as_bytes());
+                object.string("channel", &publish.channel).raw("data", &publish.data.data);
             }),
             ClientRequest::Presence { channel } => channel_only(&mut outer, "presence", channel),
             ClientRequest::PresenceStats { channel } => channel_only(&mut outer, "presence_stats", channel),
@@ -231,10 +232,10 @@ impl ClientCommand<'_> {
                 request(&mut outer, "history", |object| write_history(object, history))
             }
             ClientRequest::Rpc { method, data } => request(&mut outer, "rpc", |object| {
-                object.string("method", method).raw("data", bytes_of(*data));
+                object.string("method", method).raw("data", bytes_of(data));
             }),
             ClientRequest::Send { data } => request(&mut outer, "send", |object| {
-                object.raw("data", bytes_of(*data));
+                object.raw("data", bytes_of(data));
             }),
             ClientRequest::Refresh { token } => request(&mut outer, "refresh", |object| {
                 object.string("token", token);
@@ -259,12 +260,12 @@ fn channel_only(outer: &mut ObjectWriter<'_>, kind: &'static str, channel: &str)
     });
 }
 
-fn bytes_of(data: Option<&RawValue>) -> &[u8] {
-    data.map(|data| data.get().as_bytes()).unwrap_or_default()
+fn bytes_of<'a>(payload: &'a Option<Payload<'_>>) -> &'a [u8] {
+    payload.as_ref().map(|payload| &*payload.data).unwrap_or_default()
 }
 
 fn write_connect(object: &mut ObjectWriter<'_>, connect: &Connect<'_>) {
-    object.string("token", &connect.token).raw("data", bytes_of(connect.data));
+    object.string("token", &connect.token).raw("data", bytes_of(&connect.data));
     object.string("name", &connect.name).string("version", &connect.version);
     if !connect.headers.is_empty() {
         let mut headers = ObjectWriter::open(object.field("headers"));
@@ -290,7 +291,7 @@ fn write_connect(object: &mut ObjectWriter<'_>, connect: &Connect<'_>) {
 
 fn write_subscribe(object: &mut ObjectWriter<'_>, subscribe: &Subscribe<'_>) {
     object.string("channel", &subscribe.channel).string("token", &subscribe.token);
-    object.raw("data", bytes_of(subscribe.data));
+    object.raw("data", bytes_of(&subscribe.data));
     object
         .flag("recover", subscribe.recover)
         .integer("offset", subscribe.offset)
@@ -299,7 +300,7 @@ fn write_subscribe(object: &mut ObjectWriter<'_>, subscribe: &Subscribe<'_>) {
     object.flag("join_leave", subscribe.join_leave).integer("flag", subscribe.flag);
     object
         .string("delta", &subscribe.delta)
-        .raw("tf", bytes_of(subscribe.filter))
+        .raw("tf", bytes_of(&subscribe.filter))
         .integer("type", subscribe.kind);
 }
 

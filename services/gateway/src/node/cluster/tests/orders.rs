@@ -44,7 +44,10 @@ impl Connection {
         let key = worker.register(SessionRegistration {
             mailbox: connection.clone().start().recipient(),
             outbox: Outbox::new(1 << 20),
-            encoding: Encoding { protocol: Protocol::Client, framing: Framing::WebSocket },
+            encoding: Encoding {
+                protocol: Protocol::Client(Default::default()),
+                framing: Framing::WebSocket,
+            },
             transport: "websocket",
             protocol: "json",
             connected_at_ms: 0,
