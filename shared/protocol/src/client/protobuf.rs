@@ -4,7 +4,7 @@
 //! Between a transport, which has a frame of bytes, and a session, which thinks in commands:
 //!
 //! - [`first_message`]: a frame is messages one behind the other, each after its length.
-//! - [`decode`]: reads a command of one message; [`decode_emulation`]: a request that brings commands.
+//! - [`decode()`]: reads a command of one message; [`decode_emulation`]: a request that brings commands.
 //! - [`reply`]: the answers to commands.
 //! - [`push`]: the pushes of the server.
 //!
