@@ -33,10 +33,10 @@ const WARM_UP_ROUNDS: u64 = 5;
 const REQUESTS: usize = 100;
 /// Bytes of their data.
 const PAYLOAD_BYTES: usize = 128;
-/// How long a node under valgrind may take to end.
+/// Longest time for a node under valgrind to end.
 const ENDED_WITHIN: Duration = Duration::from_secs(60);
 
-/// What is published, and to whom.
+/// A case: the publications and their receivers.
 #[derive(Debug, Clone, Copy)]
 enum Case {
     /// To subscribers by this way, so many publications at once.

@@ -22,7 +22,7 @@ use crate::{
     process::{Process, Signal},
 };
 
-/// How long a node may take from its start until `/health/ready` answers 200. Under valgrind it takes many times as long.
+/// Longest time for a node from its start until `/health/ready` answers 200. Under valgrind it takes many times as long.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Pause between two looks at a node that is not ready or not yet gone.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);

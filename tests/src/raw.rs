@@ -95,7 +95,7 @@ impl RawSocket {
     /// As [`RawSocket::connect`], to a server that may refuse.
     ///
     /// # Errors
-    /// When the server does not accept within [`TIME_LIMIT`].
+    /// If the server does not accept within [`TIME_LIMIT`].
     pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
         Self::over(TcpStream::connect_timeout(&address, TIME_LIMIT)?)
     }
@@ -138,7 +138,7 @@ impl RawSocket {
     /// Writes bytes.
     ///
     /// # Errors
-    /// When the server has closed, or takes nothing for [`TIME_LIMIT`].
+    /// If the server has closed, or takes nothing for [`TIME_LIMIT`].
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
@@ -259,7 +259,7 @@ impl RawSocket {
     /// Reads until the server closes the connection; what it still sent. A reset counts as a close.
     ///
     /// # Errors
-    /// When it stays open for [`TIME_LIMIT`] without a byte.
+    /// If it stays open for [`TIME_LIMIT`] without a byte.
     pub fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
         loop {
             match self.fill() {

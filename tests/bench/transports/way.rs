@@ -100,7 +100,7 @@ impl Way {
         }
     }
 
-    /// Whether its messages come in frames of WebSocket.
+    /// True if its messages come in frames of WebSocket.
     pub(crate) fn is_websocket(self) -> bool {
         matches!(self, Self::WebSocket | Self::Stomp)
     }

@@ -84,7 +84,7 @@ impl Prometheus {
         alerts.map(|alert| text(alert, "/labels/alertname").to_owned()).collect()
     }
 
-    /// Whether the node was scraped.
+    /// True if the node was scraped.
     fn knows_the_node(&self) -> bool {
         let asked = Api::new(self.address, "none").try_get("/api/v1/query?query=gorani_ready");
         asked.is_ok_and(|(_, answer)| answer.contains("\"gorani_ready\""))

@@ -16,7 +16,7 @@ const CONFORMANCE: &str = "conformance.rs";
 /// For the network inside.
 const INSIDE: [&str; 2] = ["/health", "/metrics"];
 
-/// Whether a path is below another, as `Prefix` and `PathPrefix` mean it.
+/// True if a path is below another, as `Prefix` and `PathPrefix` mean it.
 fn is_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -69,7 +69,7 @@ impl Machine {
         nodes
     }
 
-    /// How many healthy nodes were left at the end of each that ended.
+    /// The healthy nodes that were left at the end of each that ended.
     fn left_at_ends(&self) -> Vec<usize> {
         let ends = fs::read_to_string(self.files.path().join("ends")).unwrap_or_default();
         ends.lines().map(|line| line.parse().unwrap()).collect()

@@ -19,7 +19,7 @@ use crate::{connected, eventually, json as read_json, subscribed};
 
 /// The smallest budget that there is, in MiB.
 const BUDGET: u64 = 16;
-/// What a node may grow by with it: the budget, what comes between two measurements, and the allocator's fragments.
+/// The growth of a node that goes with it: the budget, what comes between two measurements, and the allocator's fragments.
 const GROWTH: u64 = BUDGET * MIB * 5;
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// A client that holds little: part of the budget that all of these leave free.

@@ -30,7 +30,7 @@ const CARRIERS: [Carrier; 6] = [
     Carrier::Message,
 ];
 
-/// What a receiver hears first, or the code that it is refused with.
+/// The first message to a receiver, or the code that it is refused with.
 fn first(node: &Node, carrier: Carrier, object: &str) -> Result<Value, u64> {
     let (path, body, query) = match carrier {
         Carrier::Query(path) => (path, "", format!("?cf_connect={}", percent(object))),

@@ -82,7 +82,7 @@ pub fn document_text() -> &'static str {
     &TEXT
 }
 
-/// What a 200 says.
+/// The result of a call that was answered with 200.
 const DONE: &str =
     "Done; or, with `api.error_mode = \"body\"`, what is wrong with the call (102, 103, 105 to 110, 112)";
 

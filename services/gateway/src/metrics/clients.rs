@@ -1,4 +1,4 @@
-//! What clients take of the node: sessions, users, subscriptions, TCP connections, memory, heavy reads.
+//! The load of clients on the node: sessions, users, subscriptions, TCP connections, memory, heavy reads.
 
 use std::{
     collections::HashMap,

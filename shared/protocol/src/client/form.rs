@@ -23,7 +23,7 @@ use ClientForm::{Json, Protobuf};
 /// A list of publications in a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PublicationList {
-    /// What a subscription recovered.
+    /// The publications that a subscription recovered.
     Recovered,
     /// A page of history.
     History,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::client::json::{JsonError, checked_text};
 
-/// What a receiver asks for. Absent texts are empty.
+/// The request of a receiver. Absent texts are empty.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct ReceiverConnect<'a> {

@@ -15,7 +15,7 @@ use crate::client::{
 
 /// Reads one command from one message, without the length before it.
 ///
-/// What a command asks for is told by the presence of a field, also where it is empty. Where several are present, the first one
+/// The presence of a field, even of an empty one, tells the request of a command. If several are present, the first one
 /// in the order of the requests counts. Nothing recurses, and no more is allocated than the message has bytes for.
 ///
 /// # Errors

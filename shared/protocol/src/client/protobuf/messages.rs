@@ -57,7 +57,7 @@ pub(super) struct ConnectRequest {
     pub(super) flag: i64,
 }
 
-/// What is read of a `SubscribeRequest` in `ConnectRequest.subs`. Small, since an entry of a few bytes makes one.
+/// The part of a `SubscribeRequest` that is read in `ConnectRequest.subs`. Small, since an entry of a few bytes makes one.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct RecoverRequest {
     #[prost(bool, tag = "3")]

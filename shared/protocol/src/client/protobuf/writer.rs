@@ -13,7 +13,7 @@ pub(super) struct MessageWriter<'a> {
     /// `None`: they are only counted.
     out: Option<&'a mut BytesMut>,
     bytes: usize,
-    /// Where lists belong that are written later, if they are; see [`MessageWriter::list`].
+    /// The places of lists that are written later, if they are; see [`MessageWriter::list`].
     later: Option<Vec<usize>>,
 }
 
