@@ -32,7 +32,7 @@ COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose 
 
 FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz
 
-.PHONY: help run build test test-rust test-e2e test-spring test-tools fmt fmt-check lint layers bench audit attack turns simulate fuzz doc ci up down
+.PHONY: help run run-example build test test-rust test-e2e test-spring test-tools fmt fmt-check lint layers bench audit attack turns simulate fuzz doc ci up down
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -40,6 +40,10 @@ help: ## this list
 run: ## build the node and start it with deploy/gorani.dev.toml (CONFIG=… for another file)
 	$(CARGO) build --release --locked -p gorani --bin gorani
 	exec $(TARGET_DIR)/release/gorani serve --config $(CONFIG)
+
+run-example: ## a small app with its node: chat with history and presence, private messages, upload progress (services/example; Node 18)
+	$(CARGO) build --release --locked -p gorani --bin gorani
+	exec services/example/run.sh $(TARGET_DIR)/release/gorani
 
 up: ## a cluster in docker: Redis, NODES (3) nodes, nginx; METRICS=1 adds Prometheus and Grafana; again after a change: node by node
 	@deploy/development-keys.sh deploy/.env

@@ -49,6 +49,10 @@ fi
 if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
     npm ci --no-progress
 fi
+# What the example needs of npm, the SDK, is its own.
+if [ ! -e ../../services/example/node_modules/.package-lock.json ] || [ ../../services/example/package-lock.json -nt ../../services/example/node_modules/.package-lock.json ]; then
+    npm ci --no-progress --ignore-scripts --prefix ../../services/example
+fi
 
 if [ ! -e .venv/installed ] || [ requirements.txt -nt .venv/installed ]; then
     python3 -m venv .venv

@@ -60,6 +60,16 @@ fn whatever_the_image_is_built_from_is_in_its_context() {
 }
 
 #[test]
+fn the_example_is_not_in_the_image() {
+    let ignored = fs::read_to_string(workspace().join(".dockerignore")).unwrap();
+    // The last line that speaks of a path decides.
+    let about_it =
+        ignored.lines().rfind(|line| ["services", "services/example"].contains(&line.trim_start_matches('!')));
+    assert_eq!(about_it, Some("services/example"));
+    assert!(workspace().join("services/example/package.json").is_file());
+}
+
+#[test]
 fn the_image_is_built_with_the_rust_that_the_workspace_asks_for() {
     let manifest = fs::read_to_string(workspace().join("Cargo.toml")).unwrap();
     let version =
