@@ -32,7 +32,7 @@ COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose 
 
 FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz
 
-.PHONY: help run run-example build test test-rust test-e2e test-spring test-tools fmt fmt-check lint layers bench audit attack turns simulate fuzz doc ci up down
+.PHONY: help run run-example build deb test test-rust test-e2e test-spring test-tools fmt fmt-check lint layers bench audit attack turns simulate fuzz doc ci up down
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -58,6 +58,12 @@ down: ## end that cluster; its data stay (docker volume ls)
 
 build: ## the debug binaries that the black-box tests start
 	$(CARGO) build --workspace --bins
+
+deb: ## a Debian package with service, settings, man pages and completions, in target/debian
+	@command -v cargo-deb >/dev/null || $(CARGO) install --locked cargo-deb
+	$(CARGO) build --release --locked -p gorani --bin gorani
+	deploy/debian/generate.sh $(TARGET_DIR)/release/gorani $(TARGET_DIR)/release/packaging
+	$(CARGO) deb --package gorani --no-build --locked
 
 test: test-tools build test-rust test-e2e ## every test: Rust, the SDKs in Node, Python and Go, the page in Chromium, the API's Python library
 

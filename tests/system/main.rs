@@ -32,6 +32,7 @@ mod malformed;
 mod manifests;
 mod memory;
 mod neighbour;
+mod pages;
 mod protobuf;
 mod reads;
 mod receive;
@@ -41,6 +42,7 @@ mod slow;
 mod sockjs;
 mod stomp;
 mod strangers;
+mod systemd;
 mod tls;
 mod workers;
 

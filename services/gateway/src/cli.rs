@@ -1,15 +1,25 @@
-//! The command line: `gorani [serve|check|health|token|version]`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
+//! The command line: `gorani [serve|check|health|token|completions|man|version]`. Exit code 78 means bad settings (`EX_CONFIG` of sysexits).
 
+pub mod completions;
 pub mod health;
+pub mod man;
+mod systemd;
 pub mod token;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::{
+    completions::CompletionsArguments,
     health::{HealthArguments, Unhealthy},
+    man::ManArguments,
+    systemd::ServiceManager,
     token::{TokenArguments, TokenFailed},
 };
 use crate::{
@@ -23,6 +33,7 @@ use crate::{
 /// A realtime push server: one POST from a backend, and every subscribed client has it.
 #[derive(Debug, Parser)]
 #[command(name = "gorani", version, about, args_conflicts_with_subcommands = true)]
+#[command(after_help = "Exit codes: 0 success, 1 failure, 78 bad settings.")]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<CliCommand>,
@@ -50,6 +61,10 @@ enum CliCommand {
         #[command(flatten)]
         arguments: TokenArguments,
     },
+    /// Print completions for a shell: `gorani completions bash > /etc/bash_completion.d/gorani`.
+    Completions(CompletionsArguments),
+    /// Print the page for man(1), or write those of all commands into a directory.
+    Man(ManArguments),
     /// Print the version.
     Version,
 }
@@ -99,10 +114,19 @@ impl Cli {
             Some(CliCommand::Token { file, arguments }) => {
                 println!("{}", arguments.make(file.load()?.token)?)
             }
+            Some(CliCommand::Completions(arguments)) => print(&arguments.script(Self::command()))?,
+            Some(CliCommand::Man(arguments)) => {
+                print(&arguments.pages(Self::command()).map_err(CliError::Write)?)?
+            }
             Some(CliCommand::Version) => println!("gorani {}", env!("CARGO_PKG_VERSION")),
         }
         Ok(())
     }
+}
+
+/// Writes a command's result, which may be more than a terminal shows: who reads it may go away.
+fn print(result: &[u8]) -> Result<(), CliError> {
+    io::stdout().lock().write_all(result).map_err(CliError::Write)
 }
 
 /// Runs a node until SIGTERM or SIGINT; a second one ends it at once.
@@ -116,7 +140,19 @@ fn serve(file: &ConfigFile) -> Result<(), CliError> {
         for warning in settings.warnings() {
             tracing::warn!("{warning}");
         }
-        Gorani::new(settings).run(StopSignals::received(stop), |_, _| {}).await.map_err(CliError::from)
+        let manager = ServiceManager::of_environment();
+        let shutdown = async {
+            StopSignals::received(stop).await;
+            if let Some(manager) = manager {
+                manager.stopping();
+            }
+        };
+        let started = |address, node| {
+            if let Some(manager) = manager {
+                manager.started(address, node);
+            }
+        };
+        Gorani::new(settings).run(shutdown, started).await.map_err(CliError::from)
     })
 }
 
@@ -174,6 +210,9 @@ pub enum CliError {
     /// The node is not healthy.
     #[error("health: {0}")]
     Health(#[from] Unhealthy),
+    /// The result cannot be written.
+    #[error("output: {0}")]
+    Write(#[source] io::Error),
     /// The token cannot be made.
     #[error("token: {0}")]
     Token(#[from] TokenFailed),
@@ -194,7 +233,7 @@ impl CliError {
             Self::Settings(_) | Self::Log(_) => EXIT_SETTINGS,
             // Files that the settings name: starting again does not help before they are changed.
             Self::Run(RunError::Server(ServerError::Tls(_))) => EXIT_SETTINGS,
-            Self::Run(_) | Self::Health(_) | Self::Token(_) => 1,
+            Self::Run(_) | Self::Health(_) | Self::Token(_) | Self::Write(_) => 1,
         }
     }
 }
